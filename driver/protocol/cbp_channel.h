@@ -1,0 +1,102 @@
+/* The shared memory between the core and a driver that is a process of its own (ptrace, debug).
+ * Knows the layout and the life of a slot; knows no system call. Both sides access the fields that this
+ * file calls atomic only through atomic operations.
+ *
+ * A slot carries one event message. Its life:
+ *
+ *     free --driver fills it, pushes its number on a session's request ring--> the core's
+ *     the core's --a worker answers: decision OPEN -> ANSWERED, or the driver gives up: OPEN -> EXPIRED-->
+ *     --the core pushes it on the answer list, exactly once, whatever the decision--> free
+ *
+ * So memory has one owner at a time, and who decided is one compare-and-swap. A worker that wants more time
+ * holds the decision word at RESETTING while it writes the deadline; the driver never waits for it: it skips
+ * such a slot and looks again.
+ *
+ * The channel is created by the core as a memfd, sealed against shrinking; the driver checks the seal. */
+#ifndef CBP_CHANNEL_H
+#define CBP_CHANNEL_H
+
+#include "cbp_message.h"
+
+#define CBP_SMALL_SLOT_COUNT 2048u
+#define CBP_SMALL_SLOT_SIZE 8192u
+#define CBP_LARGE_SLOT_COUNT 8u
+#define CBP_LARGE_SLOT_SIZE (6u * 1024u * 1024u + 65536u) /* holds an argument list of any legal size */
+#define CBP_SLOT_COUNT (CBP_SMALL_SLOT_COUNT + CBP_LARGE_SLOT_COUNT)
+
+enum cbp_decision_state {
+    CBP_DECISION_OPEN = 0,
+    CBP_DECISION_ANSWERED = 1,
+    CBP_DECISION_EXPIRED = 2,
+    CBP_DECISION_RESETTING = 3,
+};
+
+/* What stands before the message in each slot. */
+struct cbp_slot {
+    uint32_t decision;    /* atomic */
+    uint32_t next;        /* in the answer list: slot number + 1 of the next, 0 at the end */
+    uint64_t deadline_ns; /* atomic; 0: none. The message's own copy is what it was at posting */
+    uint32_t session_id;
+    uint32_t reserved[11];
+    struct cbp_event_message message; /* variable parts follow, up to the slot's size */
+};
+CBP_ASSERT_SIZE(struct cbp_slot, 64 + 192);
+
+/* One session's stream of slots, single producer (the driver), many consumers (its workers). */
+struct cbp_channel_session {
+    uint32_t tail; /* atomic, written by the driver: entries ever pushed */
+    uint32_t bell; /* atomic, bumped after each push; the word that workers sleep on */
+    uint32_t reserved0[14];
+    uint32_t head;     /* atomic, compare-and-swapped by workers: entries ever taken */
+    uint32_t sleepers; /* atomic, workers asleep on the bell */
+    uint32_t reserved1[14];
+    uint64_t heartbeat_ns; /* atomic, CLOCK_MONOTONIC of the dispatcher's last beat */
+    uint64_t lost;         /* atomic, events that were dropped for want of room, written by the driver */
+    uint64_t timed_out;    /* atomic, operations let go at their deadline */
+    uint64_t refused;      /* atomic, operations refused, by a handler or a rule */
+    uint64_t decided;      /* atomic, operations that a rule decided */
+    uint64_t failed_after; /* atomic, executions that were allowed and then failed in the system */
+    uint64_t reserved2[2];
+    uint32_t ring[4096]; /* slot numbers; a power of two above CBP_SLOT_COUNT, so it never overflows */
+};
+CBP_ASSERT_SIZE(struct cbp_channel_session, 192 + 4096 * 4);
+
+struct cbp_channel {
+    uint32_t magic;
+    uint32_t version;
+    uint64_t size;
+    uint32_t driver_process_id; /* written by the driver once it serves */
+    uint32_t reserved0[11];
+    uint32_t answers;          /* atomic: the answer list, slot number + 1 of the last pushed, 0: empty */
+    uint32_t answer_bell;      /* atomic, bumped after each push; the word that the driver sleeps on */
+    uint32_t driver_sleeping;  /* atomic: whether a bump needs a wake-up */
+    uint32_t supervised_count; /* atomic: tasks under the driver now */
+    uint32_t supervised_ever;  /* atomic: whether there was one */
+    uint32_t reserved1[11];
+    struct cbp_channel_session sessions[CBP_SESSION_MAX];
+};
+CBP_ASSERT_SIZE(struct cbp_channel, 128 + CBP_SESSION_MAX * (192 + 4096 * 4));
+
+#define CBP_CHANNEL_SLOTS_OFFSET ((sizeof(struct cbp_channel) + 4095u) & ~(uint64_t) 4095u)
+#define CBP_CHANNEL_SIZE                                                                                     \
+    (CBP_CHANNEL_SLOTS_OFFSET + (uint64_t) CBP_SMALL_SLOT_COUNT * CBP_SMALL_SLOT_SIZE +                      \
+     (uint64_t) CBP_LARGE_SLOT_COUNT * CBP_LARGE_SLOT_SIZE)
+
+static inline struct cbp_slot *cbp_channel_slot(struct cbp_channel *channel, uint32_t number)
+{
+    unsigned char *slots = (unsigned char *) channel + CBP_CHANNEL_SLOTS_OFFSET;
+    if (number < CBP_SMALL_SLOT_COUNT)
+        return (struct cbp_slot *) (void *) (slots + (uint64_t) number * CBP_SMALL_SLOT_SIZE);
+    slots += (uint64_t) CBP_SMALL_SLOT_COUNT * CBP_SMALL_SLOT_SIZE;
+    return (struct cbp_slot *) (void *) (slots +
+                                         (uint64_t) (number - CBP_SMALL_SLOT_COUNT) * CBP_LARGE_SLOT_SIZE);
+}
+
+/* Bytes that a message in this slot can have. */
+static inline uint32_t cbp_channel_message_capacity(uint32_t number)
+{
+    uint32_t size = number < CBP_SMALL_SLOT_COUNT ? CBP_SMALL_SLOT_SIZE : CBP_LARGE_SLOT_SIZE;
+    return size - (uint32_t) offsetof(struct cbp_slot, message);
+}
+
+#endif

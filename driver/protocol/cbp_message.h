@@ -1,0 +1,197 @@
+/* The wire messages between a driver that lives in another address space and the core, and in recordings.
+ * Fixed-width fields only, no implicit padding, variable parts as offset and size from the message's start.
+ * Each field list is the single definition: it makes the structure and the rows of cbp_abi_rows().
+ * Knows no transport: shared memory, control requests of a driver and files all carry these bytes.
+ *
+ * Byte order and clock are those of the machine: driver and core always share one. Times are CLOCK_MONOTONIC
+ * nanoseconds where the name says deadline, nanoseconds since 1970 where it says time. A text is bytes, UTF-8
+ * where the system's name is valid (WTF-8 on Windows), never NUL-terminated; its size excludes any NUL. */
+#ifndef CBP_MESSAGE_H
+#define CBP_MESSAGE_H
+
+#include "cbp_constants.h"
+
+#define CBP_PROTOCOL_MAGIC 0x50424331u /* "1CBP" in memory */
+#define CBP_PROTOCOL_VERSION 1u
+
+/* Message types. The comment on each structure says who sends it and what answers it. */
+#define CBP_MESSAGE_LIST(X)                                                                                  \
+    X(MESSAGE_HELLO, 1u, "Core to driver, first: version and clock.")                                        \
+    X(MESSAGE_REPLY, 2u, "Driver to core: the result of the request with the same id.")                      \
+    X(MESSAGE_SESSION, 3u, "Core to driver: opens a session or changes its settings.")                       \
+    X(MESSAGE_SESSION_CLOSE, 4u, "Core to driver: ends a session.")                                          \
+    X(MESSAGE_RULE_ADD, 5u, "Core to driver: adds a rule to a session.")                                     \
+    X(MESSAGE_RULE_REMOVE, 6u, "Core to driver: takes a rule out of a session.")                             \
+    X(MESSAGE_LAUNCH, 7u, "Core to driver: a launcher will report on the descriptor passed along.")          \
+    X(MESSAGE_LAUNCH_READY, 8u, "Launcher to supervisor: may be traced now.")                                \
+    X(MESSAGE_LAUNCH_GO, 9u, "Supervisor to launcher: execute the target.")                                  \
+    X(MESSAGE_LAUNCH_RESULT, 10u, "How a launch ended, to the supervisor and on to the core.")               \
+    X(MESSAGE_LAUNCH_TARGET, 11u, "Core to launcher: what to execute.")                                      \
+    X(MESSAGE_EVENT, 12u, "Driver to core: up to BATCH_MAX events of one task.")
+
+enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
+
+/* A list entry is X(structure, type, field). */
+#define CBP_FIELDS_message_header(X, S)                                                                      \
+    X(S, uint32_t, size) /* of the whole message, variable parts included */                                 \
+    X(S, uint32_t, type) /* CBP_MESSAGE_ */                                                                  \
+    X(S, uint64_t, id)   /* chosen by the sender; an answer carries the same */                              \
+    X(S, uint64_t, deadline_ns)
+
+/* Core to driver, before anything else. Answered by a reply whose value is the driver's capabilities. */
+#define CBP_FIELDS_hello(X, S)                                                                               \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint32_t, magic)                                                                                    \
+    X(S, uint32_t, version)                                                                                  \
+    X(S, uint64_t, clock_ns) /* the sender's CLOCK_MONOTONIC now */                                          \
+    X(S, uint32_t, process_id)                                                                               \
+    X(S, uint32_t, reserved)
+
+#define CBP_FIELDS_reply(X, S)                                                                               \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint32_t, status) /* a Win32 error code */                                                          \
+    X(S, uint32_t, version)                                                                                  \
+    X(S, uint64_t, value)                                                                                    \
+    X(S, uint64_t, clock_ns)
+
+#define CBP_SESSION_FLAG_FORK_IS_CREATION 1u
+#define CBP_SESSION_FLAG_OWN_REQUESTS 2u
+
+#define CBP_FIELDS_session_settings(X, S)                                                                    \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint32_t, session_id) /* 0 .. SESSION_MAX - 1, chosen by the core */                                \
+    X(S, uint32_t, events)     /* PROC_EVT_ bits */                                                          \
+    X(S, uint32_t, timeout_ms) /* 0: none while the heartbeat lives */                                       \
+    X(S, uint32_t, timeout_action)                                                                           \
+    X(S, uint32_t, refuse_with)                                                                              \
+    X(S, uint32_t, flags)
+
+#define CBP_FIELDS_session_close(X, S)                                                                       \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint32_t, session_id)                                                                               \
+    X(S, uint32_t, reserved)
+
+#define CBP_RULE_MATCH_ALL 0u     /* every process that the driver sees */
+#define CBP_RULE_MATCH_PROCESS 1u /* process_id with start_time */
+#define CBP_RULE_MATCH_NAME 2u    /* the pattern */
+#define CBP_RULE_FLAG_CHILDREN 1u
+
+#define CBP_FIELDS_rule(X, S)                                                                                \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint32_t, session_id)                                                                               \
+    X(S, uint32_t, rule_id) /* chosen by the core, unique in the session */                                  \
+    X(S, uint32_t, match)                                                                                    \
+    X(S, uint32_t, flags)                                                                                    \
+    X(S, uint32_t, action)                                                                                   \
+    X(S, uint32_t, action_value) /* deny: the code; strip: the rights */                                     \
+    X(S, uint64_t, start_time)                                                                               \
+    X(S, uint32_t, process_id)                                                                               \
+    X(S, uint32_t, reserved)                                                                                 \
+    X(S, uint32_t, pattern_offset)                                                                           \
+    X(S, uint32_t, pattern_size)
+
+#define CBP_FIELDS_rule_remove(X, S)                                                                         \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint32_t, session_id)                                                                               \
+    X(S, uint32_t, rule_id)
+
+/* Core to supervisor; one descriptor travels with it: the supervisor's end of the launch channel. */
+#define CBP_FIELDS_launch(X, S)                                                                              \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint32_t, session_id) /* the session that gets the rule (process, children, ask) */                 \
+    X(S, uint32_t, rule_id)                                                                                  \
+    X(S, uint32_t, thread_id) /* the thread that asked, reported as the creating thread */                   \
+    X(S, uint32_t, reserved)
+
+/* Launcher to supervisor (with its credentials): it has named the supervisor as its tracer and waits. */
+#define CBP_FIELDS_launch_ready(X, S) X(S, struct cbp_message_header, header)
+
+#define CBP_LAUNCH_FLAG_FILTER 1u /* install the seccomp filter before executing */
+
+#define CBP_FIELDS_launch_go(X, S)                                                                           \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint32_t, status) /* a Win32 error code: 0, or why the launcher must not go on */                   \
+    X(S, uint32_t, flags)
+
+/* How it ended: status 0 once the target's image runs; else os_error is the errno of the failed execve. */
+#define CBP_FIELDS_launch_result(X, S)                                                                       \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint32_t, status)                                                                                   \
+    X(S, uint32_t, os_error)                                                                                 \
+    X(S, uint32_t, process_id)                                                                               \
+    X(S, uint32_t, reserved)                                                                                 \
+    X(S, uint64_t, start_time)
+
+/* Core to launcher, through the target's own end: argv[0] and the paths to try in turn, NUL-separated. */
+#define CBP_FIELDS_launch_target(X, S)                                                                       \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint32_t, supervisor_process_id)                                                                    \
+    X(S, uint32_t, reserved)                                                                                 \
+    X(S, uint32_t, argument_offset)                                                                          \
+    X(S, uint32_t, argument_size)                                                                            \
+    X(S, uint32_t, paths_offset)                                                                             \
+    X(S, uint32_t, paths_size)
+
+/* One event of a message, and the answer to it: the core overwrites result_code and desired_access. */
+#define CBP_FIELDS_event_item(X, S)                                                                          \
+    X(S, uint32_t, type)  /* one PROC_EVT_ bit */                                                            \
+    X(S, uint32_t, flags) /* EVENT_FLAG_ */                                                                  \
+    X(S, uint32_t, result_code)                                                                              \
+    X(S, uint32_t, desired_access)
+
+#define CBP_FIELDS_event_message(X, S)                                                                       \
+    X(S, struct cbp_message_header, header) /* the deadline is 0 when the operation has none */              \
+    X(S, uint64_t, sequence)                /* of the first item; the others follow without a gap */         \
+    X(S, uint64_t, time_ns)                                                                                  \
+    X(S, uint64_t, start_time) /* of process_id, in clock ticks since boot as /proc/PID/stat has it */       \
+    X(S, uint32_t, session_id)                                                                               \
+    X(S, uint32_t, item_count)                                                                               \
+    X(S, uint32_t, process_id)                                                                               \
+    X(S, uint32_t, thread_id)                                                                                \
+    X(S, uint32_t, parent_process_id)                                                                        \
+    X(S, uint32_t, originator_process_id) /* the creating process, or the caller of a handle operation */    \
+    X(S, uint32_t, originator_thread_id)                                                                     \
+    X(S, uint32_t, source_process_id)                                                                        \
+    X(S, uint32_t, target_process_id)                                                                        \
+    X(S, uint32_t, original_desired_access)                                                                  \
+    X(S, uint32_t, user_id)                                                                                  \
+    X(S, uint32_t, exit_status)  /* Linux: a wait status; Windows: the exit code */                          \
+    X(S, uint32_t, capabilities) /* what holds for this process, CAP_ bits */                                \
+    X(S, uint32_t, reserved)                                                                                 \
+    X(S, uint32_t, process_name_offset)                                                                      \
+    X(S, uint32_t, process_name_size)                                                                        \
+    X(S, uint32_t, image_file_name_offset)                                                                   \
+    X(S, uint32_t, image_file_name_size)                                                                     \
+    X(S, uint32_t, arguments_offset) /* each argument with its NUL (Linux); the command line (Windows) */    \
+    X(S, uint32_t, arguments_size)                                                                           \
+    X(S, struct cbp_event_item, item0)                                                                       \
+    X(S, struct cbp_event_item, item1)                                                                       \
+    X(S, struct cbp_event_item, item2)                                                                       \
+    X(S, struct cbp_event_item, item3)
+
+/* Structures in the order in which they may contain one another, with their sizes. */
+#define CBP_STRUCTURES(X)                                                                                    \
+    X(message_header, 24)                                                                                    \
+    X(hello, 48)                                                                                             \
+    X(reply, 48)                                                                                             \
+    X(session_settings, 48)                                                                                  \
+    X(session_close, 32)                                                                                     \
+    X(rule, 72)                                                                                              \
+    X(rule_remove, 32)                                                                                       \
+    X(launch, 40)                                                                                            \
+    X(launch_ready, 24)                                                                                      \
+    X(launch_go, 32)                                                                                         \
+    X(launch_result, 48)                                                                                     \
+    X(launch_target, 48)                                                                                     \
+    X(event_item, 16)                                                                                        \
+    X(event_message, 192)
+
+#define CBP_MEMBER_(S, type, name) type name;
+#define CBP_DEFINE_STRUCTURE_(name, size)                                                                    \
+    struct cbp_##name {                                                                                      \
+        CBP_FIELDS_##name(CBP_MEMBER_, name)                                                                 \
+    };                                                                                                       \
+    CBP_ASSERT_SIZE(struct cbp_##name, size);
+CBP_STRUCTURES(CBP_DEFINE_STRUCTURE_)
+
+#endif

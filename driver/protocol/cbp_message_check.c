@@ -1,0 +1,148 @@
+/* See cbp_message_check.h. One row a message type; the rows say everything that a type needs checked. */
+#include "cbp_message_check.h"
+
+#define FIELD(structure, field) (uint16_t) offsetof(struct cbp_##structure, field)
+#define NONE 0u /* offset 0 is the header's size field, which no row needs to name */
+
+/* A field and the values it may hold: one of 0 .. limit, or (bits) any subset of limit. */
+struct value_check {
+    uint16_t offset;
+    uint16_t bits;
+    uint32_t limit;
+};
+
+struct message_row {
+    uint32_t size;     /* of the fixed structure */
+    uint16_t reserved; /* a field that must be 0 */
+    uint16_t texts[3]; /* offset fields; the size field follows each */
+    struct value_check values[5];
+};
+
+static const struct message_row rows[] = {
+    [CBP_MESSAGE_HELLO] = {sizeof(struct cbp_hello), FIELD(hello, reserved), {NONE}, {{NONE, 0, 0}}},
+    [CBP_MESSAGE_REPLY] = {sizeof(struct cbp_reply), NONE, {NONE}, {{NONE, 0, 0}}},
+    [CBP_MESSAGE_SESSION] = {sizeof(struct cbp_session_settings),
+                             NONE,
+                             {NONE},
+                             {{FIELD(session_settings, session_id), 0, CBP_SESSION_MAX - 1},
+                              {FIELD(session_settings, timeout_action), 0, CBP_TIMEOUT_ACTION_DENY},
+                              {FIELD(session_settings, refuse_with), 0, CBP_REFUSE_WITH_KILL},
+                              {FIELD(session_settings, flags), 1, 3}}},
+    [CBP_MESSAGE_SESSION_CLOSE] = {sizeof(struct cbp_session_close),
+                                   FIELD(session_close, reserved),
+                                   {NONE},
+                                   {{FIELD(session_close, session_id), 0, CBP_SESSION_MAX - 1}}},
+    [CBP_MESSAGE_RULE_ADD] = {sizeof(struct cbp_rule),
+                              FIELD(rule, reserved),
+                              {FIELD(rule, pattern_offset)},
+                              {{FIELD(rule, session_id), 0, CBP_SESSION_MAX - 1},
+                               {FIELD(rule, match), 0, CBP_RULE_MATCH_NAME},
+                               {FIELD(rule, flags), 1, CBP_RULE_FLAG_CHILDREN},
+                               {FIELD(rule, action), 0, CBP_ACTION_STRIP},
+                               {FIELD(rule, pattern_size), 0, CBP_PATTERN_SIZE_MAX}}},
+    [CBP_MESSAGE_RULE_REMOVE] = {sizeof(struct cbp_rule_remove),
+                                 NONE,
+                                 {NONE},
+                                 {{FIELD(rule_remove, session_id), 0, CBP_SESSION_MAX - 1}}},
+    [CBP_MESSAGE_LAUNCH] = {sizeof(struct cbp_launch),
+                            FIELD(launch, reserved),
+                            {NONE},
+                            {{FIELD(launch, session_id), 0, CBP_SESSION_MAX - 1}}},
+    [CBP_MESSAGE_LAUNCH_READY] = {sizeof(struct cbp_launch_ready), NONE, {NONE}, {{NONE, 0, 0}}},
+    [CBP_MESSAGE_LAUNCH_GO] = {sizeof(struct cbp_launch_go),
+                               NONE,
+                               {NONE},
+                               {{FIELD(launch_go, flags), 1, CBP_LAUNCH_FLAG_FILTER}}},
+    [CBP_MESSAGE_LAUNCH_RESULT] = {sizeof(struct cbp_launch_result),
+                                   FIELD(launch_result, reserved),
+                                   {NONE},
+                                   {{NONE, 0, 0}}},
+    [CBP_MESSAGE_LAUNCH_TARGET] = {sizeof(struct cbp_launch_target),
+                                   FIELD(launch_target, reserved),
+                                   {FIELD(launch_target, argument_offset),
+                                    FIELD(launch_target, paths_offset)},
+                                   {{NONE, 0, 0}}},
+    [CBP_MESSAGE_EVENT] = {sizeof(struct cbp_event_message),
+                           FIELD(event_message, reserved),
+                           {FIELD(event_message, process_name_offset),
+                            FIELD(event_message, image_file_name_offset),
+                            FIELD(event_message, arguments_offset)},
+                           {{FIELD(event_message, session_id), 0, CBP_SESSION_MAX - 1},
+                            {FIELD(event_message, item_count), 0, CBP_BATCH_MAX}}},
+};
+
+static uint32_t field_at(const void *message, uint16_t offset)
+{
+    return *(const uint32_t *) ((const unsigned char *) message + offset);
+}
+
+static int text_is_inside(const void *message, uint16_t offset_field, uint32_t fixed_size, size_t size)
+{
+    uint32_t offset = field_at(message, offset_field);
+    uint32_t text_size = field_at(message, (uint16_t) (offset_field + 4u));
+    if (text_size == 0)
+        return offset == 0 || (offset >= fixed_size && offset <= size);
+    return offset >= fixed_size && offset <= size && text_size <= size - offset;
+}
+
+static int value_is_known(const void *message, const struct value_check *check)
+{
+    uint32_t value = field_at(message, check->offset);
+    return check->bits ? (value & ~check->limit) == 0 : value <= check->limit;
+}
+
+static int has_nul(const unsigned char *text, uint32_t size)
+{
+    for (uint32_t i = 0; i < size; i++)
+        if (text[i] == 0)
+            return 1;
+    return 0;
+}
+
+static int event_is_sound(const struct cbp_event_message *message)
+{
+    const struct cbp_event_item *items = cbp_event_items_const(message);
+    if (message->item_count == 0)
+        return 0;
+    for (uint32_t i = 0; i < CBP_BATCH_MAX; i++) {
+        uint32_t type = items[i].type;
+        int one_known_bit =
+            type != 0 && (type & (type - 1)) == 0 && type <= CBP_PROC_EVT_THREAD_HANDLE_OPERATION;
+        if (i < message->item_count ? !one_known_bit : type != 0)
+            return 0;
+    }
+    const unsigned char *bytes = (const unsigned char *) message;
+    return !has_nul(bytes + message->process_name_offset, message->process_name_size) &&
+           !has_nul(bytes + message->image_file_name_offset, message->image_file_name_size);
+}
+
+static int rule_is_sound(const struct cbp_rule *rule)
+{
+    const unsigned char *pattern = (const unsigned char *) rule + rule->pattern_offset;
+    if (rule->match == CBP_RULE_MATCH_NAME)
+        return rule->pattern_size > 0 && !has_nul(pattern, rule->pattern_size);
+    return rule->pattern_size == 0;
+}
+
+uint32_t cbp_message_check(const void *message, size_t size, uint32_t type)
+{
+    if (type >= sizeof rows / sizeof rows[0] || rows[type].size == 0 || size < rows[type].size)
+        return CBP_ERROR_INVALID_DATA;
+    const struct message_row *row = &rows[type];
+    const struct cbp_message_header *header = message;
+    if (header->size != size || header->type != type)
+        return CBP_ERROR_INVALID_DATA;
+    if (row->reserved != NONE && field_at(message, row->reserved) != 0)
+        return CBP_ERROR_INVALID_DATA;
+    for (size_t i = 0; i < 3 && row->texts[i] != NONE; i++)
+        if (!text_is_inside(message, row->texts[i], row->size, size))
+            return CBP_ERROR_INVALID_DATA;
+    for (size_t i = 0; i < 5 && row->values[i].offset != NONE; i++)
+        if (!value_is_known(message, &row->values[i]))
+            return CBP_ERROR_INVALID_DATA;
+    if (type == CBP_MESSAGE_EVENT && !event_is_sound(message))
+        return CBP_ERROR_INVALID_DATA;
+    if (type == CBP_MESSAGE_RULE_ADD && !rule_is_sound(message))
+        return CBP_ERROR_INVALID_DATA;
+    return 0;
+}

@@ -1,0 +1,116 @@
+/* See cbp_rules.h. */
+#include "cbp_rules.h"
+
+/* Bytes of the character that starts at text: a whole UTF-8 sequence, or 1 for anything malformed. */
+static size_t character_size(const unsigned char *text, size_t size)
+{
+    size_t length = text[0] >= 0xf0 && text[0] < 0xf5 ? 4 : text[0] >= 0xe0 ? 3 : text[0] >= 0xc2 ? 2 : 1;
+    if (text[0] >= 0xf5 || length > size)
+        return 1;
+    for (size_t i = 1; i < length; i++)
+        if ((text[i] & 0xc0) != 0x80)
+            return 1;
+    return length;
+}
+
+static int is_separator(char byte)
+{
+    return byte == '/';
+}
+
+/* Greedy match with one point of return, the last '*': going back further can never help. */
+static int matches_whole(const char *pattern, size_t pattern_size, const char *name, size_t name_size)
+{
+    size_t p = 0, n = 0, star = pattern_size, resume = 0;
+    while (n < name_size) {
+        size_t step = character_size((const unsigned char *) name + n, name_size - n);
+        if (p < pattern_size && pattern[p] == '*') {
+            star = p++;
+            resume = n;
+        } else if (p < pattern_size && pattern[p] == '?') {
+            p++;
+            n += step;
+        } else if (p < pattern_size && pattern[p] == name[n]) {
+            p++;
+            n++;
+        } else if (star < pattern_size) {
+            resume += character_size((const unsigned char *) name + resume, name_size - resume);
+            n = resume;
+            p = star + 1;
+        } else {
+            return 0;
+        }
+    }
+    while (p < pattern_size && pattern[p] == '*')
+        p++;
+    return p == pattern_size;
+}
+
+int cbp_name_matches(const char *pattern, size_t pattern_size, const char *name, size_t name_size)
+{
+    if (pattern_size == 0)
+        return 0;
+    size_t has_path = 0;
+    for (size_t i = 0; i < pattern_size && !has_path; i++)
+        has_path = (size_t) is_separator(pattern[i]);
+    size_t start = name_size;
+    while (!has_path && start > 0 && !is_separator(name[start - 1]))
+        start--;
+    if (has_path)
+        start = 0;
+    return matches_whole(pattern, pattern_size, name + start, name_size - start);
+}
+
+void cbp_stance_add(struct cbp_stance *stance, uint32_t action, uint32_t action_value)
+{
+    switch (action) {
+    case CBP_ACTION_ASK:
+        stance->asked = 1;
+        break;
+    case CBP_ACTION_IGNORE:
+        stance->ignored = 1;
+        break;
+    case CBP_ACTION_ALLOW:
+        stance->allowed = 1;
+        break;
+    case CBP_ACTION_DENY:
+        if (stance->deny_code == 0)
+            stance->deny_code = action_value;
+        break;
+    case CBP_ACTION_STRIP:
+        stance->strip_mask |= action_value;
+        break;
+    default:
+        break;
+    }
+}
+
+static int is_filtered(const struct cbp_stance *stance)
+{
+    return stance->asked || stance->allowed || stance->deny_code != 0 || stance->strip_mask != 0;
+}
+
+enum cbp_outcome cbp_outcome_of(uint32_t operation, const struct cbp_stance *originator,
+                                const struct cbp_stance *subject, uint32_t *deny_code, uint32_t *strip_mask)
+{
+    static const struct cbp_stance nobody = {0};
+    *deny_code = 0;
+    *strip_mask = 0;
+    if (originator->ignored)
+        return CBP_OUTCOME_SILENT;
+    if (subject->ignored)
+        subject = &nobody;
+    if (!is_filtered(originator) && !is_filtered(subject))
+        return CBP_OUTCOME_SILENT;
+    if (operation & CBP_OPERATION_REFUSABLE)
+        *deny_code = originator->deny_code != 0 ? originator->deny_code : subject->deny_code;
+    if (operation & CBP_OPERATION_HAS_ACCESS)
+        *strip_mask = originator->strip_mask | subject->strip_mask;
+    if (*deny_code != 0)
+        return CBP_OUTCOME_DENY;
+    if (*strip_mask != 0)
+        return CBP_OUTCOME_STRIP;
+    if (originator->allowed || subject->allowed)
+        return CBP_OUTCOME_ALLOW;
+    return originator->asked || subject->asked ? CBP_OUTCOME_ASK : CBP_OUTCOME_ALLOW;
+}

@@ -1,0 +1,48 @@
+/* What rules mean, for whoever runs them: the matching of names, and the decision that the rules matching an
+ * originator and a subject add up to. No libc, no allocation, no lock; knows nothing of processes. */
+#ifndef CBP_RULES_H
+#define CBP_RULES_H
+
+#include "cbp_constants.h"
+
+/* Whether name matches pattern: '*' stands for any run of bytes (separators too), '?' for exactly one
+ * character, every other byte for itself. A pattern without '/' is held against the part of name behind the
+ * last '/', one with '/' against the whole. Bytes are compared as they are (Linux); a character is a UTF-8
+ * sequence where name has a valid one and a single byte elsewhere. Time is at most
+ * pattern_size * name_size steps. Never matches an empty pattern. Any thread. */
+int cbp_name_matches(const char *pattern, size_t pattern_size, const char *name, size_t name_size);
+
+/* What the rules that match one process add up to. */
+struct cbp_stance {
+    uint8_t ignored; /* some rule ignores it */
+    uint8_t asked;   /* some rule asks for it */
+    uint8_t allowed; /* some rule allows its operations */
+    uint8_t reserved;
+    uint32_t deny_code;  /* not 0: some rule denies, with this code (the first such rule's) */
+    uint32_t strip_mask; /* rights that rules take away, all of them together */
+};
+
+/* Adds one matching rule to a stance. */
+void cbp_stance_add(struct cbp_stance *stance, uint32_t action, uint32_t action_value);
+
+enum cbp_outcome {
+    CBP_OUTCOME_SILENT, /* no event */
+    CBP_OUTCOME_ASK,    /* hold it and ask a handler */
+    CBP_OUTCOME_ALLOW,  /* decided: goes on, delivered afterwards */
+    CBP_OUTCOME_DENY,   /* decided: refused with deny_code */
+    CBP_OUTCOME_STRIP,  /* decided: strip_mask is taken out of the access */
+};
+
+/* What an operation lets a rule do with it. */
+#define CBP_OPERATION_REFUSABLE 1u  /* creations of processes, handle operations: deny applies */
+#define CBP_OPERATION_HAS_ACCESS 2u /* handle operations: strip applies */
+
+/* The outcome for an operation of originator on subject (the same pointer when they are one process):
+ * silent when the originator is ignored, or when neither counts as filtered, an ignored subject not counting.
+ * Deny and strip beat allow, and allow beats ask; deny beats strip. A rule that cannot apply to the operation
+ * (see the bits of operation above) asks nobody: alone it gives ALLOW, and it does not beat another rule.
+ * deny_code and strip_mask are written always, 0 where they say nothing. */
+enum cbp_outcome cbp_outcome_of(uint32_t operation, const struct cbp_stance *originator,
+                                const struct cbp_stance *subject, uint32_t *deny_code, uint32_t *strip_mask);
+
+#endif

@@ -1,0 +1,323 @@
+/* cbprocess: watch and control what processes and threads do. The one public C header; each function's
+ * contract is its comment.
+ *
+ * Conventions
+ *   Return values are 0 or a Win32 error code (CBP_ERROR_...); after a failure cbp_error_detail() has a
+ * sentence about it, for the calling thread. Out-parameters come last and are written only on success, except
+ * where a comment says otherwise. "size" is in bytes, "_ns" nanoseconds, "_ms" milliseconds. Texts are
+ * NUL-terminated UTF-8; a system name that is not valid UTF-8 passes through unchanged (Linux: any bytes;
+ * Windows: WTF-8). Every function may be called from any thread unless its comment says otherwise. "In a
+ * handler" means: in a thread that is inside an event or worker callback of any session. After a fork of the
+ * controller process the child's sessions are dead: every call on one gives CBP_ERROR_NOT_READY,
+ * cbp_session_destroy() frees its memory, and the parent's filter is untouched. */
+#ifndef CBPROCESS_H
+#define CBPROCESS_H
+
+#include "cbp_constants.h"
+
+/* The one place where the version stands; setup.py and CMakeLists.txt read this line. */
+#define CBP_VERSION "0.1.0"
+
+#if defined(_WIN32)
+#if defined(CBP_BUILDING)
+#define CBP_API __declspec(dllexport)
+#else
+#define CBP_API __declspec(dllimport)
+#endif
+#define CBP_CALL __cdecl
+#else
+#define CBP_API __attribute__((visibility("default")))
+#define CBP_CALL
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct cbp_session;
+struct cbp_worker;
+
+/* An event, and the answer to it. The handler reads it, may change result_code and desired_access, and
+ * returns. The memory is valid, and at the same address for all events of one worker unless size says more
+ * than CBP_EVENT_SIZE_INLINE, until the handler returns. New fields are only ever appended to the fixed part:
+ * use the offsets for the texts, never sizeof. */
+#define CBP_FIELDS_event(X, S)                                                                               \
+    X(S, uint32_t, size)           /* of the event, its texts included */                                    \
+    X(S, uint32_t, type)           /* one PROC_EVT_ bit */                                                   \
+    X(S, uint32_t, result_code)    /* in/out: 0 at first; not 0 refuses where EVENT_FLAG_REFUSABLE is set */ \
+    X(S, uint32_t, desired_access) /* in/out: rights that are granted; bits can be taken out, not added */   \
+    X(S, uint32_t, flags)          /* EVENT_FLAG_ bits */                                                    \
+    X(S, uint32_t, process_id)                                                                               \
+    X(S, uint32_t, thread_id)                                                                                \
+    X(S, uint32_t, parent_process_id)                                                                        \
+    X(S, uint32_t, originator_process_id) /* creating process, or caller of a handle operation */            \
+    X(S, uint32_t, originator_thread_id)                                                                     \
+    X(S, uint32_t, source_process_id)                                                                        \
+    X(S, uint32_t, target_process_id)                                                                        \
+    X(S, uint32_t, original_desired_access)                                                                  \
+    X(S, uint32_t, user_id)      /* Linux: of the process, as of its last execution */                       \
+    X(S, uint32_t, exit_status)  /* terminations; Linux: a wait status, Windows: the exit code */            \
+    X(S, uint32_t, capabilities) /* CAP_ bits that hold for this process */                                  \
+    X(S, uint64_t, sequence)     /* counts up by one for each event of the session, lost ones included */    \
+    X(S, uint64_t, time_ns)      /* since 1970-01-01 UTC */                                                  \
+    X(S, uint64_t, start_time)   /* of process_id: clock ticks since boot, as in /proc/PID/stat */           \
+    X(S, uint64_t, deadline_ns)  /* CLOCK_MONOTONIC, as it was when the event was made; 0: none */           \
+    X(S, uint64_t, context)      /* cbp_callbacks.context of the session */                                  \
+    X(S, uint32_t, process_name_offset) /* from the event's start; NUL-terminated, NUL not counted */        \
+    X(S, uint32_t, process_name_size)                                                                        \
+    X(S, uint32_t, image_file_name_offset)                                                                   \
+    X(S, uint32_t, image_file_name_size)                                                                     \
+    X(S, uint32_t, arguments_offset) /* each argument with its NUL, counted (Windows: the command line) */   \
+    X(S, uint32_t, arguments_size)
+
+#define CBP_EVENT_MEMBER_(S, type, name) type name;
+struct cbp_event {
+    CBP_FIELDS_event(CBP_EVENT_MEMBER_, event)
+};
+CBP_ASSERT_SIZE(struct cbp_event, 128);
+
+#define CBP_EVENT_SIZE_INLINE 16384u /* an event of at most this size stands at its worker's own address */
+
+/* The texts of an event: pointers into it, "" where it has none. */
+static inline const char *cbp_event_process_name(const struct cbp_event *event)
+{
+    return event->process_name_size ? (const char *) event + event->process_name_offset : "";
+}
+
+static inline const char *cbp_event_image_file_name(const struct cbp_event *event)
+{
+    return event->image_file_name_size ? (const char *) event + event->image_file_name_offset : "";
+}
+
+static inline const char *cbp_event_arguments(const struct cbp_event *event)
+{
+    return event->arguments_size ? (const char *) event + event->arguments_offset : "";
+}
+
+/* Called in a worker thread for each event; the operation waits until it returns (or until
+ * cbp_event_complete(), after cbp_event_defer()). It must not throw or unwind through this frame. */
+typedef void(CBP_CALL *cbp_event_callback)(struct cbp_event *event);
+
+/* Called with CBP_ERROR_ code and a sentence when something failed outside any call: events were lost, a
+ * worker could not start, the driver's process died. In the dispatcher's thread or a worker's; text lives
+ * until it returns. */
+typedef void(CBP_CALL *cbp_error_callback)(uint64_t context, uint32_t code, const char *text);
+
+/* Replaces the body of a worker thread: it must call cbp_worker_run(worker) once and return after it. For
+ * runtimes that want to be the outermost frame of their threads (a Python thread keeps its thread-locals
+ * then). Not calling cbp_worker_run() ends that worker. */
+typedef void(CBP_CALL *cbp_worker_callback)(uint64_t context, struct cbp_worker *worker);
+
+struct cbp_callbacks {
+    uint32_t size; /* of this structure, as the caller was compiled */
+    uint32_t reserved;
+    uint64_t context;
+    cbp_event_callback event; /* required */
+    cbp_error_callback error;
+    cbp_worker_callback worker;
+};
+
+/* What happened to the events of a session. All counts are since cbp_session_start(). */
+#define CBP_FIELDS_statistics(X, S)                                                                          \
+    X(S, uint64_t, delivered)       /* events that a handler was called for */                               \
+    X(S, uint64_t, lost)            /* events that never reached a handler */                                \
+    X(S, uint64_t, timed_out)       /* operations let go (or refused) at their deadline */                   \
+    X(S, uint64_t, refused)         /* operations refused, by a handler or a rule */                         \
+    X(S, uint64_t, decided_by_rule) /* operations that a rule decided */                                     \
+    X(S, uint64_t, late)            /* answers that came after the deadline and changed nothing */           \
+    X(S, uint64_t, failed_after)    /* executions allowed that then failed in the system */                  \
+    X(S, uint64_t, malformed)       /* messages dropped because they were not well-formed */                 \
+    X(S, uint64_t, workers)         /* worker threads now */                                                 \
+    X(S, uint64_t, supervised)      /* tasks under a tree driver now */                                      \
+    X(S, uint64_t, deferred)        /* operations deferred and not yet completed */
+
+struct cbp_statistics {
+    CBP_FIELDS_statistics(CBP_EVENT_MEMBER_, statistics)
+};
+CBP_ASSERT_SIZE(struct cbp_statistics, 88);
+
+/* ---- The library ------------------------------------------------------------------------------------- */
+
+/* The version of the built library, "major.minor.patch". */
+CBP_API const char *CBP_CALL cbp_version(void);
+
+/* The text of a CBP_ERROR_ code; "unknown error" for any other. Never NULL. */
+CBP_API const char *CBP_CALL cbp_error_message(uint32_t code);
+
+/* A sentence about the last call that failed in this thread; "" before the first. Valid until the next
+ * failure. */
+CBP_API const char *CBP_CALL cbp_error_detail(void);
+
+/* One row of what the library was built with, for tests of a binding: kind "struct" (offset 0, its size),
+ * "field" (of owner), "const" (value in offset, as two's complement; owner is its group). */
+struct cbp_abi_row {
+    const char *kind;
+    const char *owner;
+    const char *name;
+    const char *text; /* constants: what it means */
+    uint32_t offset;
+    uint32_t size;
+};
+
+/* The rows; *count is always written. */
+CBP_API const struct cbp_abi_row *CBP_CALL cbp_abi_rows(uint32_t *count);
+
+/* Checks size bytes as a message of the given type (CBP_MESSAGE_...), as both sides of a driver's boundary
+ * do. Returns 0 or CBP_ERROR_INVALID_DATA, for any bytes whatever. */
+CBP_API uint32_t CBP_CALL cbp_message_validate(const void *message, uint64_t size, uint32_t type);
+
+/* Whether a name rule with this pattern matches this name: *matches is 1 or 0. The rule's definition:
+ * '*' any run of characters, '?' exactly one; without a separator the file name alone is matched.
+ * CBP_ERROR_INVALID_PARAMETER for a pattern that a rule could not have (empty, longer than PATTERN_SIZE_MAX).
+ */
+CBP_API uint32_t CBP_CALL cbp_pattern_match(const char *pattern, uint64_t pattern_size, const char *name,
+                                            uint64_t name_size, uint32_t *matches);
+
+/* ---- Sessions ----------------------------------------------------------------------------------------- */
+
+/* Makes an inactive session. product_guid is a GUID in braces, case ignored; anything else is
+ * CBP_ERROR_INVALID_PARAMETER. *session is the caller's until cbp_session_destroy(). */
+CBP_API uint32_t CBP_CALL cbp_session_create(const char *product_guid, struct cbp_session **session);
+
+/* Stops the session if it is active and frees it; NULL does nothing. Not in a handler of this session
+ * (CBP_ERROR_POSSIBLE_DEADLOCK, nothing freed). No other call on the session may run or follow. */
+CBP_API uint32_t CBP_CALL cbp_session_destroy(struct cbp_session *session);
+
+/* Sets the callbacks. Only while inactive (CBP_ERROR_CONNECTION_ACTIVE). event must not be NULL. */
+CBP_API uint32_t CBP_CALL cbp_session_set_callbacks(struct cbp_session *session,
+                                                    const struct cbp_callbacks *callbacks);
+
+/* Sets a configuration value from text. Names and values are compared without case; booleans are True, False,
+ * 1, 0, Yes, No; numbers are decimal, or hexadecimal with 0x. CBP_ERROR_INVALID_PARAMETER for an unknown name
+ * or value, CBP_ERROR_CONNECTION_ACTIVE where the setting is fixed while active, CBP_ERROR_NOT_SUPPORTED for
+ * a driver that is not part of this build. EventsToFire            PROC_EVT_ bits, -1 for all; default 0;
+ * takes effect at once FilterOwnRequests       default False MinWorkerThreadCount    0 .. 1024; 0 (default):
+ * max(processors, 4) MaxWorkerThreadCount    0 .. 1024; 0 (default): 4 * processors WorkerInitialStackSize
+ * bytes, 0 (default): 1 MiB; at most 1 GiB; fixed while active SerializeEvents         0 or 1
+ * (SERIALIZE_...); fixed while active Driver                  auto (default), ptrace, bpf, simulated, debug,
+ * kernel; fixed while active TimeoutAction           allow (default) or deny; takes effect at once RefuseWith
+ * errno (default) or kill: how a tree driver refuses an execution; applies to trees started afterwards
+ *   ForkIsCreation          default False; takes effect at once */
+CBP_API uint32_t CBP_CALL cbp_session_set_config(struct cbp_session *session, const char *name,
+                                                 const char *value);
+
+/* Reads a configuration value as text into buffer, NUL-terminated; booleans are "True" and "False". Besides
+ * the settings above: BuildInfo. CBP_ERROR_INSUFFICIENT_BUFFER if it does not fit; *needed (may be NULL) is
+ * written in both cases: the bytes it takes with its NUL. */
+CBP_API uint32_t CBP_CALL cbp_session_get_config(struct cbp_session *session, const char *name, char *buffer,
+                                                 uint64_t size, uint64_t *needed);
+
+/* Starts the driver if need be, attaches the filter and starts the workers. timeout_ms is 0 (no deadline as
+ * long as the dispatcher lives) or at least TIMEOUT_MIN_MS, else CBP_ERROR_IMPLEMENTATION_LIMIT.
+ * CBP_ERROR_CONNECTION_ACTIVE if it is active; CBP_ERROR_APP_INIT_FAILURE if the driver's handshake or the
+ * first worker failed; CBP_ERROR_FS_DRIVER_REQUIRED if the driver's program is missing or damaged;
+ * CBP_ERROR_POSSIBLE_DEADLOCK in a handler; CBP_ERROR_INVALID_PARAMETER without callbacks.
+ * On failure nothing runs and nothing is attached. */
+CBP_API uint32_t CBP_CALL cbp_session_start(struct cbp_session *session, uint32_t timeout_ms);
+
+/* Ends delivery, lets everything held go on unrefused, and joins the workers. Rules stay. Waits at most
+ * slice_ms milliseconds (0: as long as it takes); CBP_ERROR_TIMEOUT when handlers are still running then:
+ * call it again to go on waiting. In a handler it ends delivery and returns 0 without waiting; the stop
+ * completes when the handlers have returned. On an inactive session it does nothing. Deferred operations are
+ * let go. */
+CBP_API uint32_t CBP_CALL cbp_session_stop(struct cbp_session *session, uint32_t slice_ms);
+
+/* *active is 1 from a successful start until the stop begins, else 0. */
+CBP_API uint32_t CBP_CALL cbp_session_is_active(struct cbp_session *session, uint32_t *active);
+
+/* Fills *statistics; size is sizeof(struct cbp_statistics) as the caller was compiled (a smaller one gets the
+ * leading fields). */
+CBP_API uint32_t CBP_CALL cbp_session_get_statistics(struct cbp_session *session,
+                                                     struct cbp_statistics *statistics, uint64_t size);
+
+/* ---- Rules -------------------------------------------------------------------------------------------- */
+
+/* Any time between create and destroy, in handlers too; rules outlive a stop. Adding the same rule (process
+ * or pattern, and action) again replaces it, so that one removal takes it out. */
+
+/* Adds a rule for one process, or with process_id 0xffffffff (-1) for all (not with ACTION_IGNORE).
+ * children is 0 or 1: descendants alive now and all later ones too. action is ACTION_...; action_value is the
+ * refusal's Win32 code for ACTION_DENY (not 0) and the rights for ACTION_STRIP (not 0), else 0. The rule
+ * belongs to the process, not to the number. CBP_ERROR_INVALID_PARAMETER if no such process lives. */
+CBP_API uint32_t CBP_CALL cbp_rule_add_process(struct cbp_session *session, uint32_t process_id,
+                                               uint32_t children, uint32_t action, uint32_t action_value);
+
+/* Adds a rule for every process whose executable matches pattern (see cbp_pattern_match), now or later;
+ * pattern has pattern_size bytes, no NUL among them. A process goes by two names: its executable's path, and
+ * the path by which it was started (a script, a symbolic link); the rule matches either. */
+CBP_API uint32_t CBP_CALL cbp_rule_add_name(struct cbp_session *session, const char *pattern,
+                                            uint64_t pattern_size, uint32_t children, uint32_t action,
+                                            uint32_t action_value);
+
+/* Takes rules out again: those of this process or pattern with this action. CBP_ERROR_NOT_FOUND if there is
+ * none. A process that has ended can still be removed by its id. */
+CBP_API uint32_t CBP_CALL cbp_rule_remove_process(struct cbp_session *session, uint32_t process_id,
+                                                  uint32_t action);
+CBP_API uint32_t CBP_CALL cbp_rule_remove_name(struct cbp_session *session, const char *pattern,
+                                               uint64_t pattern_size, uint32_t action);
+
+/* ---- In a handler ------------------------------------------------------------------------------------- */
+
+/* Runs a worker until it has to end; to be called by a cbp_worker_callback, once. */
+CBP_API void CBP_CALL cbp_worker_run(struct cbp_worker *worker);
+
+/* Restarts the deadline of the event being handled in this thread: timeout_ms from now, or none with 0.
+ * *accepted is 1, or 0 when the deadline had passed already. CBP_ERROR_NO_CALLBACK_ACTIVE outside a handler.
+ */
+CBP_API uint32_t CBP_CALL cbp_event_reset_timeout(uint32_t timeout_ms, uint32_t *accepted);
+
+/* Lets the handler return without an answer: the operation stays held, its deadline running, until
+ * cbp_event_complete() is called with *ticket. Once for each event, before the handler returns.
+ * CBP_ERROR_NO_CALLBACK_ACTIVE outside a handler. */
+CBP_API uint32_t CBP_CALL cbp_event_defer(uint64_t *ticket);
+
+/* Answers a deferred event, from any thread. CBP_ERROR_NOT_FOUND for a ticket that is unknown, used up, or
+ * whose session has stopped; CBP_ERROR_TIMEOUT if the deadline had passed (the answer changes nothing). */
+CBP_API uint32_t CBP_CALL cbp_event_complete(uint64_t ticket, uint32_t result_code, uint32_t desired_access);
+
+/* Whether this thread is in a handler: 1 or 0. */
+CBP_API uint32_t CBP_CALL cbp_in_handler(void);
+
+/* ---- Processes ---------------------------------------------------------------------------------------- */
+
+/* The path of a living process's executable, or "" if there is none such; at the moment of a creation or
+ * termination event of that process, in its handler, the event's process_name. Buffer rules as in
+ * cbp_session_get_config(). */
+CBP_API uint32_t CBP_CALL cbp_process_name(uint32_t process_id, char *buffer, uint64_t size,
+                                           uint64_t *needed);
+
+/* ---- Launching (tree drivers) ------------------------------------------------------------------------- */
+
+/* Makes a launch: one descriptor that the launcher program (cbprocess-launch) inherits, and one that tells
+ * how it ended. The caller starts the launcher by its own means with argv[0] "cbprocess-launch" followed by
+ * the decimal number of *launcher_fd after one space, the other arguments being the target's own from argv[1]
+ * on. argument0 is the target's argv[0]; paths are the paths to try in turn, NUL-terminated one after the
+ * other, paths_size bytes in all. Adds the rule (process, children, ask) before the target runs when ask
+ * is 1. CBP_ERROR_NOT_READY if the session is not active; CBP_ERROR_POSSIBLE_DEADLOCK in a handler;
+ * CBP_ERROR_NOT_SUPPORTED if the driver cannot launch. */
+struct cbp_launch_handle;
+CBP_API uint32_t CBP_CALL cbp_launch_begin(struct cbp_session *session, const char *argument0,
+                                           const char *paths, uint64_t paths_size, uint32_t ask,
+                                           int32_t *launcher_fd, struct cbp_launch_handle **launch);
+
+/* Waits until the target's image runs, was refused or could not be executed; frees the launch. To be called
+ * exactly once, after the launcher was started (or could not be: with started 0 it only frees). Closes
+ * *launcher_fd in this process. Interruptible: with slice_ms not 0 it gives CBP_ERROR_TIMEOUT and stays
+ * valid. On success *os_error is 0, or the errno of the execve that failed or was refused. CBP_ERROR_BUSY:
+ * the program is traced by somebody else; CBP_ERROR_BROKEN_PIPE: the launcher or the supervisor died. */
+CBP_API uint32_t CBP_CALL cbp_launch_finish(struct cbp_launch_handle *launch, uint32_t started,
+                                            uint32_t slice_ms, uint32_t *os_error);
+
+/* ---- Drivers ------------------------------------------------------------------------------------------ */
+
+/* What a driver of this name could do on this machine now. *capabilities gets CAP_ bits, 0 if it cannot run;
+ * reason (size bytes, NUL-terminated, cut if too small) a sentence: what is missing, or "".
+ * CBP_ERROR_INVALID_PARAMETER for a name that is none. Starts nothing. */
+CBP_API uint32_t CBP_CALL cbp_driver_probe(const char *driver, uint32_t *capabilities, char *reason,
+                                           uint64_t size);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

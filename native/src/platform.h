@@ -1,0 +1,59 @@
+/* The seam between the portable core and the operating system: threads, clock, processes. One file for each
+ * platform under src/<platform>/. Knows nothing of sessions. */
+#ifndef CBPI_PLATFORM_H
+#define CBPI_PLATFORM_H
+
+#include "cbprocess.h"
+
+#if defined(_WIN32)
+#include "windows/platform_types.h"
+#else
+#include "linux/platform_types.h" /* struct cbpi_mutex, cbpi_condition, cbpi_thread */
+#endif
+
+/* Nanoseconds of the monotonic clock that deadlines are told in. */
+uint64_t cbpi_now_ns(void);
+
+void cbpi_mutex_init(struct cbpi_mutex *mutex);
+void cbpi_mutex_destroy(struct cbpi_mutex *mutex);
+void cbpi_mutex_lock(struct cbpi_mutex *mutex);
+void cbpi_mutex_unlock(struct cbpi_mutex *mutex);
+
+void cbpi_condition_init(struct cbpi_condition *condition);
+void cbpi_condition_destroy(struct cbpi_condition *condition);
+void cbpi_condition_broadcast(struct cbpi_condition *condition);
+
+/* Waits until broadcast or the time of the monotonic clock; may return early. The mutex is held before and
+ * after. */
+void cbpi_condition_wait_until(struct cbpi_condition *condition, struct cbpi_mutex *mutex,
+                               uint64_t deadline_ns);
+
+/* Starts a thread with all signals blocked. stack_size in bytes, rounded up to what the system takes. A
+ * thread is joined exactly once. CBP_ERROR_NO_SYSTEM_RESOURCES. */
+uint32_t cbpi_thread_start(struct cbpi_thread *thread, void (*body)(void *), void *argument,
+                           uint64_t stack_size);
+void cbpi_thread_join(struct cbpi_thread *thread);
+
+uint32_t cbpi_processor_count(void);
+
+/* The id of the calling thread, as the system's tools show it. */
+uint32_t cbpi_thread_id(void);
+
+/* Changes when the process is a fork of the one that asked before: compares equal only in the same process.
+ */
+uint64_t cbpi_process_generation(void);
+
+/* Calls hook in the child of every fork of this process. Once. */
+void cbpi_on_fork_child(void (*hook)(void));
+
+/* The start time of a living process in the unit of cbp_event.start_time. CBP_ERROR_INVALID_PARAMETER if
+ * none. */
+uint32_t cbpi_process_start_time(uint32_t process_id, uint64_t *start_time);
+
+/* As cbp_process_name(), for what the system shows now. */
+uint32_t cbpi_process_path(uint32_t process_id, char *buffer, uint64_t size, uint64_t *needed);
+
+/* The folder that this library was loaded from, where its helper programs lie. CBP_ERROR_FILE_NOT_FOUND. */
+uint32_t cbpi_library_folder(char *buffer, uint64_t size);
+
+#endif

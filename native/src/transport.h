@@ -1,0 +1,116 @@
+/* The seam between the core and a driver. Passes decoded events and verdicts; each driver's side of it is one
+ * file under src/<platform>/ (or src/simulated/). The core knows nothing of messages, channels or
+ * descriptors.
+ *
+ * A transport belongs to one active session. Several threads use it at once: workers call receive, answer and
+ * extend; any thread calls update, rule and launch; the dispatcher calls beat. open and close are called by
+ * one thread, with nobody else inside except that wake may run beside receive. */
+#ifndef CBPI_TRANSPORT_H
+#define CBPI_TRANSPORT_H
+
+#include "cbprocess.h"
+
+struct cbpi_transport; /* each driver's own */
+
+struct cbpi_session_settings {
+    uint32_t events;
+    uint32_t timeout_ms;
+    uint32_t timeout_action;
+    uint32_t refuse_with;
+    uint32_t fork_is_creation;
+    uint32_t own_requests;
+};
+
+struct cbpi_rule {
+    uint32_t rule_id; /* unique in the session, never 0 */
+    uint32_t match;   /* CBP_RULE_MATCH_ */
+    uint32_t children;
+    uint32_t action;
+    uint32_t action_value;
+    uint32_t process_id;
+    uint64_t start_time;
+    const char *pattern;
+    uint32_t pattern_size;
+};
+
+/* One delivery: up to BATCH_MAX events of one task, decoded. The transport fills everything but what is
+ * marked. */
+struct cbpi_delivery {
+    uint32_t count;
+    uint32_t slot;           /* the transport's own: which operation this is */
+    uint64_t slot_id;        /* the transport's own: tells a reused slot from this one */
+    struct cbp_event *event; /* event 0; the caller sets it to memory of capacity bytes before receive */
+    uint32_t capacity;
+    uint32_t items[CBP_BATCH_MAX][2];     /* type and flags of each; event 0's stand in event already */
+    uint32_t result_codes[CBP_BATCH_MAX]; /* the answers, filled by the caller before answer */
+    uint32_t desired_access[CBP_BATCH_MAX];
+};
+
+struct cbpi_transport_counts {
+    uint64_t lost, timed_out, refused, decided_by_rule, failed_after, supervised, supervised_ever;
+};
+
+struct cbpi_transport_ops {
+    const char *name;
+
+    /* What the driver could do here now; reason as in cbp_driver_probe(). */
+    uint32_t (*probe)(char *reason, uint64_t size);
+
+    /* Starts or joins the driver and attaches with these settings. Error codes of cbp_session_start(). */
+    uint32_t (*open)(const struct cbpi_session_settings *settings, struct cbpi_transport **transport);
+
+    /* Detaches: everything held goes on unrefused, waiting receives return CBP_ERROR_OPERATION_ABORTED. Frees
+     * nothing that a worker may still use; release does, once no worker is left. */
+    void (*close)(struct cbpi_transport *transport);
+    void (*release)(struct cbpi_transport *transport);
+
+    uint32_t (*update)(struct cbpi_transport *transport, const struct cbpi_session_settings *settings);
+    uint32_t (*add_rule)(struct cbpi_transport *transport, const struct cbpi_rule *rule);
+    uint32_t (*remove_rule)(struct cbpi_transport *transport, uint32_t rule_id);
+
+    /* Waits up to timeout_ms for a delivery. CBP_ERROR_TIMEOUT; CBP_ERROR_INSUFFICIENT_BUFFER with
+     * delivery->capacity set to what it takes: the caller provides it and calls again, getting this very
+     * delivery (pending is the transport's memory of it, zeroed before the first call);
+     * CBP_ERROR_INVALID_DATA: a malformed message was dropped and released; CBP_ERROR_OPERATION_ABORTED after
+     * close; CBP_ERROR_BROKEN_PIPE when the driver has died. */
+    uint32_t (*receive)(struct cbpi_transport *transport, struct cbpi_delivery *delivery, uint32_t timeout_ms,
+                        uint32_t *pending);
+
+    /* How many deliveries wait for a worker now. */
+    uint32_t (*backlog)(struct cbpi_transport *transport);
+
+    /* Answers a delivery; exactly once for each. CBP_ERROR_TIMEOUT if its deadline had passed. */
+    uint32_t (*answer)(struct cbpi_transport *transport, const struct cbpi_delivery *delivery);
+
+    /* Moves the deadline of a delivery: timeout_ms from now, 0 for none. CBP_ERROR_TIMEOUT if it had passed.
+     */
+    uint32_t (*extend)(struct cbpi_transport *transport, const struct cbpi_delivery *delivery,
+                       uint32_t timeout_ms);
+
+    /* The dispatcher's sign of life, several times a second. CBP_ERROR_BROKEN_PIPE when the driver has died.
+     */
+    uint32_t (*beat)(struct cbpi_transport *transport);
+
+    /* Wakes every waiting receive. */
+    void (*wake)(struct cbpi_transport *transport);
+
+    void (*counts)(struct cbpi_transport *transport, struct cbpi_transport_counts *counts);
+
+    /* Tells the driver to expect a launcher; fd is the driver's end, closed by the callee in every case.
+     * rule_id 0: no rule. NULL where the driver cannot launch. */
+    uint32_t (*launch)(struct cbpi_transport *transport, int fd, uint32_t rule_id);
+
+    /* The process id of the helper that traces, 0 where there is none. */
+    uint32_t (*helper_process_id)(struct cbpi_transport *transport);
+
+    /* In the child of a fork: forgets the parent's driver without touching it. */
+    void (*forget_after_fork)(void);
+};
+
+/* The driver of that name in this build, or NULL. "auto" gives the default. */
+const struct cbpi_transport_ops *cbpi_transport_find(const char *name);
+
+/* Whether name is a driver of this product on any platform. */
+uint32_t cbpi_transport_is_known(const char *name);
+
+#endif
