@@ -1,0 +1,112 @@
+"""Runs a program under cbprocess with a Python handler for each of four operations: the measured controller.
+
+    controller.py --events BITS --refuse-with errno|kill --action ask|allow -- PROGRAM [ARGUMENT...]
+
+Prints one line of JSON: the events handled of each type, those lost, and how many different programs were
+seen with the right command line. A process of its own, so that one measurement leaves nothing for the next."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import time
+
+from cbprocess import CBProcess
+
+PRODUCT_GUID = "{6F0C2B1E-93A5-4D5B-8A77-1F2E3D4C5B6A}"
+DEADLINE_MS = 30000
+DELIVERY_LIMIT_S = 5.0
+RIGHT_COMMAND_LINE = re.compile(r"tiny (tag-\d+) '--option=a b'")
+
+
+class Watcher:
+    """Handlers that read what a monitor reads, keep it, and let the operation pass."""
+
+    def __init__(self) -> None:
+        self.started: list[tuple[int, str, str]] = []
+        self.ended: list[tuple[int, str]] = []
+        self.started_threads: list[tuple[int, int]] = []
+        self.ended_threads: list[tuple[int, int]] = []
+
+    def on_process_creation(self, params) -> None:  # type: ignore[no-untyped-def]
+        self.started.append((params.process_id, params.process_name, params.command_line))
+        params.result_code = 0
+
+    def on_process_termination(self, params) -> None:  # type: ignore[no-untyped-def]
+        self.ended.append((params.process_id, params.process_name))
+        params.result_code = 0
+
+    def on_thread_creation(self, params) -> None:  # type: ignore[no-untyped-def]
+        self.started_threads.append((params.process_id, params.thread_id))
+        params.result_code = 0
+
+    def on_thread_termination(self, params) -> None:  # type: ignore[no-untyped-def]
+        self.ended_threads.append((params.process_id, params.thread_id))
+        params.result_code = 0
+
+    def handled(self) -> int:
+        return len(self.started) + len(self.ended) + len(self.started_threads) + len(self.ended_threads)
+
+    def report(self, lost: int) -> str:
+        right: set[str] = set()
+        for _, _, command_line in self.started:
+            match = RIGHT_COMMAND_LINE.fullmatch(command_line)
+            if match:
+                right.add(match[1])
+        return json.dumps(
+            {
+                "process_creation": len(self.started),
+                "process_termination": len(self.ended),
+                "thread_creation": len(self.started_threads),
+                "thread_termination": len(self.ended_threads),
+                "lost": lost,
+                "right_command_lines": len(right),
+            }
+        )
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="A controller with one Python handler for each operation.")
+    parser.add_argument("--events", type=int, required=True, help="the EventsToFire setting")
+    parser.add_argument("--refuse-with", choices=("errno", "kill"), required=True)
+    parser.add_argument("--action", choices=("ask", "allow"), required=True)
+    parser.add_argument("command", nargs="+", metavar="PROGRAM")
+    return parser.parse_args()
+
+
+def wait_for_deliveries(watcher: Watcher) -> None:
+    """Events that a rule has decided come after the operation: waits until no more arrive."""
+    end = time.monotonic() + DELIVERY_LIMIT_S
+    handled = -1
+    while handled != watcher.handled() and time.monotonic() < end:
+        handled = watcher.handled()
+        time.sleep(0.02)
+
+
+def main() -> int:
+    options = parse_arguments()
+    watcher = Watcher()
+    controller = CBProcess()
+    controller.initialize(PRODUCT_GUID)
+    controller.config("Driver=ptrace")
+    controller.config(f"EventsToFire={options.events}")
+    controller.config(f"RefuseWith={options.refuse_with}")
+    controller.on_process_creation = watcher.on_process_creation
+    controller.on_process_termination = watcher.on_process_termination
+    controller.on_thread_creation = watcher.on_thread_creation
+    controller.on_thread_termination = watcher.on_thread_termination
+    if options.action == "allow":
+        controller.add_rule(name="*", action="allow")
+    controller.start_filter(DEADLINE_MS)
+    status = controller.popen(options.command).wait()
+    wait_for_deliveries(watcher)
+    lost = controller.statistics().lost
+    controller.stop_filter()
+    print(watcher.report(lost))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

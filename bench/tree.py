@@ -1,0 +1,154 @@
+"""H2, H3 and H10: what the ptrace driver costs the programs under it, with the peers in the same run.
+
+Knows the package's public interface and the public C header, nothing of their insides."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness import BenchmarkError, Monitor, Series, Workload, compile_program, interleave
+from peers import available_peers
+from table import Row
+
+EVENTS_NONE = 0
+EVENTS_THREAD = 0x08 | 0x10
+EVENTS_ALL_FOUR = 0x01 | 0x02 | EVENTS_THREAD
+CONTROLLER = Path(__file__).resolve().parent / "controller.py"
+
+HELD = "held, Python handler"
+HELD_ERRNO = "held, Python handler, RefuseWith=errno"
+HELD_C = "held, C handler"
+BY_RULE = "allowed by rule, Python handler afterwards"
+NOTHING_FIRES = "supervised, nothing fires"
+
+H2_TARGET = 2.0
+H3_TARGET = 3.3
+
+
+def native_folder() -> Path:
+    """Where the installed package keeps its library and helper programs."""
+    from cbprocess import library
+
+    return Path(library.native_folder())
+
+
+def expected_counts(kind: str, count: int, events: int) -> dict[str, int]:
+    """At least this many events of each type; the workload's own process adds a few."""
+    programs = count if kind == "spawn" and events & 0x01 else 0
+    threads = count if events & EVENTS_THREAD else 0
+    return {
+        "process_creation": programs,
+        "process_termination": programs,
+        "thread_creation": threads,
+        "thread_termination": threads,
+    }
+
+
+def check_counts(name: str, seen: dict[str, int], expected: dict[str, int]) -> None:
+    missed = [f"{seen[key]} of {least} {key}" for key, least in expected.items() if seen[key] < least]
+    if missed or seen["lost"]:
+        raise BenchmarkError(f"{name}: {', '.join(missed)}; lost {seen['lost']}")
+
+
+def python_controller(name: str, events: int, refuse_with: str, action: str = "ask") -> Monitor:
+    def command(workload: list[str]) -> list[str]:
+        options = ["--events", str(events), "--refuse-with", refuse_with, "--action", action]
+        return [sys.executable, str(CONTROLLER), *options, "--", *workload]
+
+    def check(output: str, kind: str, count: int) -> None:
+        seen = json.loads(output)
+        check_counts(name, seen, expected_counts(kind, count, events))
+        if kind == "spawn" and seen["right_command_lines"] != count:
+            raise BenchmarkError(f"{name}: {seen['right_command_lines']} of {count} command lines were right")
+
+    return Monitor(name, command, check)
+
+
+def c_controller(folder: Path, name: str, events: int) -> Monitor:
+    native = native_folder()
+    program = folder / "controller"
+    if not program.exists():
+        library = [f"-L{native}", "-l:libcbprocess.so", f"-Wl,-rpath,{native}"]
+        compile_program(folder, "controller.c", program.name, *library)
+
+    def command(workload: list[str]) -> list[str]:
+        return [str(program), str(events), "kill", "ask", str(native / "cbprocess-launch"), *workload]
+
+    def check(output: str, kind: str, count: int) -> None:
+        keys = ("process_creation", "process_termination", "thread_creation", "thread_termination", "lost")
+        seen = dict(zip(keys, map(int, output.split())))
+        check_counts(name, seen, expected_counts(kind, count, events))
+
+    return Monitor(name, command, check)
+
+
+def describe(series: dict[str, Series], names: Sequence[str]) -> str:
+    return "; ".join(f"{name} {series[name].ratio:.2f}" for name in names if name in series)
+
+
+def spawn_rows(folder: Path, count: int, repetitions: int, selected: set[str]) -> list[Row]:
+    """H2 and H10, from one interleaved run of `spawn`."""
+    monitors = [
+        c_controller(folder, HELD_C, EVENTS_ALL_FOUR),
+        c_controller(folder, NOTHING_FIRES, EVENTS_NONE),
+    ]
+    notes: list[str] = []
+    if "H2" in selected:
+        monitors.append(python_controller(HELD, EVENTS_ALL_FOUR, "kill"))
+        monitors.append(python_controller(HELD_ERRNO, EVENTS_ALL_FOUR, "errno"))
+        peers, notes = available_peers(folder)
+        monitors += peers
+    if "H10" in selected:
+        monitors.append(python_controller(BY_RULE, EVENTS_ALL_FOUR, "kill", "allow"))
+    series = interleave(Workload(folder, "spawn", count), monitors, repetitions)
+    rows: list[Row] = []
+    if "H2" in selected:
+        names = (NOTHING_FIRES, HELD_C, HELD_ERRNO, "strace -f", "python-ptrace")
+        rows.append(
+            Row(
+                "H2",
+                "`ptrace`: creation, first thread, exit of a process, all held in Python, `spawn`",
+                f"<= {H2_TARGET:.1f}x",
+                f"{series[HELD]}x",
+                series[HELD].ratio <= H2_TARGET,
+                "; ".join([describe(series, names), *notes]),
+            )
+        )
+    if "H10" in selected:
+        limit = series[HELD_C].ratio
+        rows.append(
+            Row(
+                "H10",
+                "`ptrace`: a creation allowed by a rule, told to Python afterwards, `spawn`",
+                f"<= {limit:.2f}x (held, C handler)",
+                f"{series[BY_RULE]}x",
+                series[BY_RULE].ratio <= limit,
+                describe(series, (NOTHING_FIRES, HELD_C)),
+            )
+        )
+    return rows
+
+
+def thread_rows(folder: Path, count: int, repetitions: int) -> list[Row]:
+    peers, notes = available_peers(folder)
+    monitors = [
+        python_controller(HELD, EVENTS_THREAD, "kill"),
+        c_controller(folder, HELD_C, EVENTS_THREAD),
+        c_controller(folder, NOTHING_FIRES, EVENTS_NONE),
+        *peers,
+    ]
+    series = interleave(Workload(folder, "threads", count), monitors, repetitions)
+    names = (NOTHING_FIRES, HELD_C, "strace -f", "python-ptrace")
+    return [
+        Row(
+            "H3",
+            "`ptrace`: thread creation and exit, both held in Python, `threads`",
+            f"<= {H3_TARGET:.1f}x",
+            f"{series[HELD]}x",
+            series[HELD].ratio <= H3_TARGET,
+            "; ".join([describe(series, names), *notes]),
+        )
+    ]
