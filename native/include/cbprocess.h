@@ -7,8 +7,8 @@
  * where a comment says otherwise. "size" is in bytes, "_ns" nanoseconds, "_ms" milliseconds. Texts are
  * NUL-terminated UTF-8; a system name that is not valid UTF-8 passes through unchanged (Linux: any bytes;
  * Windows: WTF-8). Every function may be called from any thread unless its comment says otherwise. "In a
- * handler" means: in a thread that is inside an event or worker callback of any session. After a fork of the
- * controller process the child's sessions are dead: every call on one gives CBP_ERROR_NOT_READY,
+ * handler" means: in a thread that is inside an event, error or worker callback of any session. After a fork
+ * of the controller process the child's sessions are dead: every call on one gives CBP_ERROR_NOT_READY,
  * cbp_session_destroy() frees its memory, and the parent's filter is untouched. */
 #ifndef CBPROCESS_H
 #define CBPROCESS_H
@@ -129,12 +129,13 @@ struct cbp_callbacks {
     X(S, uint64_t, malformed)       /* messages dropped because they were not well-formed */                 \
     X(S, uint64_t, workers)         /* worker threads now */                                                 \
     X(S, uint64_t, supervised)      /* tasks under a tree driver now */                                      \
-    X(S, uint64_t, deferred)        /* operations deferred and not yet completed */
+    X(S, uint64_t, deferred)        /* operations deferred and not yet completed */                          \
+    X(S, uint64_t, queued)          /* messages that wait for a worker now */
 
 struct cbp_statistics {
     CBP_FIELDS_statistics(CBP_EVENT_MEMBER_, statistics)
 };
-CBP_ASSERT_SIZE(struct cbp_statistics, 88);
+CBP_ASSERT_SIZE(struct cbp_statistics, 96);
 
 /* ---- The library ------------------------------------------------------------------------------------- */
 
@@ -188,16 +189,22 @@ CBP_API uint32_t CBP_CALL cbp_session_set_callbacks(struct cbp_session *session,
                                                     const struct cbp_callbacks *callbacks);
 
 /* Sets a configuration value from text. Names and values are compared without case; booleans are True, False,
- * 1, 0, Yes, No; numbers are decimal, or hexadecimal with 0x. CBP_ERROR_INVALID_PARAMETER for an unknown name
- * or value, CBP_ERROR_CONNECTION_ACTIVE where the setting is fixed while active, CBP_ERROR_NOT_SUPPORTED for
- * a driver that is not part of this build. EventsToFire            PROC_EVT_ bits, -1 for all; default 0;
- * takes effect at once FilterOwnRequests       default False MinWorkerThreadCount    0 .. 1024; 0 (default):
- * max(processors, 4) MaxWorkerThreadCount    0 .. 1024; 0 (default): 4 * processors WorkerInitialStackSize
- * bytes, 0 (default): 1 MiB; at most 1 GiB; fixed while active SerializeEvents         0 or 1
- * (SERIALIZE_...); fixed while active Driver                  auto (default), ptrace, bpf, simulated, debug,
- * kernel; fixed while active TimeoutAction           allow (default) or deny; takes effect at once RefuseWith
- * errno (default) or kill: how a tree driver refuses an execution; applies to trees started afterwards
- *   ForkIsCreation          default False; takes effect at once */
+ * 1, 0, Yes, No; numbers are decimal, or hexadecimal with 0x.
+ *
+ * - EventsToFire: PROC_EVT_ bits, -1 for all; default 0; takes effect at once.
+ * - FilterOwnRequests: boolean, default False; takes effect at once.
+ * - MinWorkerThreadCount: 0 .. 1024; 0 (default): max(processors, 4). The maximum is used if it is less.
+ * - MaxWorkerThreadCount: 0 .. 1024; 0 (default): 4 * processors.
+ * - WorkerInitialStackSize: bytes, 0 (default): 1 MiB; at most 1 GiB; fixed while active.
+ * - SerializeEvents: 0 or 1 (SERIALIZE_...); fixed while active.
+ * - Driver: auto (default), ptrace, bpf, simulated, debug, kernel; fixed while active.
+ * - TimeoutAction: allow (default) or deny; takes effect at once.
+ * - RefuseWith: errno (default) or kill: how a tree driver refuses an execution; applies to trees that are
+ *   started afterwards.
+ * - ForkIsCreation: boolean, default False; takes effect at once.
+ *
+ * CBP_ERROR_INVALID_PARAMETER for an unknown name or value, CBP_ERROR_CONNECTION_ACTIVE where the setting is
+ * fixed while active, CBP_ERROR_NOT_SUPPORTED for a driver that is not part of this build. */
 CBP_API uint32_t CBP_CALL cbp_session_set_config(struct cbp_session *session, const char *name,
                                                  const char *value);
 
@@ -222,7 +229,8 @@ CBP_API uint32_t CBP_CALL cbp_session_start(struct cbp_session *session, uint32_
  * let go. */
 CBP_API uint32_t CBP_CALL cbp_session_stop(struct cbp_session *session, uint32_t slice_ms);
 
-/* *active is 1 from a successful start until the stop begins, else 0. */
+/* *active is 1 from a successful start until the stop begins, else 0. A session whose driver dies, or whose
+ * last worker ends, tells its error callback and stops by itself. */
 CBP_API uint32_t CBP_CALL cbp_session_is_active(struct cbp_session *session, uint32_t *active);
 
 /* Fills *statistics; size is sizeof(struct cbp_statistics) as the caller was compiled (a smaller one gets the
@@ -301,10 +309,11 @@ CBP_API uint32_t CBP_CALL cbp_launch_begin(struct cbp_session *session, const ch
                                            int32_t *launcher_fd, struct cbp_launch_handle **launch);
 
 /* Waits until the target's image runs, was refused or could not be executed; frees the launch. To be called
- * exactly once, after the launcher was started (or could not be: with started 0 it only frees). Closes
- * *launcher_fd in this process. Interruptible: with slice_ms not 0 it gives CBP_ERROR_TIMEOUT and stays
- * valid. On success *os_error is 0, or the errno of the execve that failed or was refused. CBP_ERROR_BUSY:
- * the program is traced by somebody else; CBP_ERROR_BROKEN_PIPE: the launcher or the supervisor died. */
+ * exactly once, before the session is destroyed, after the launcher was started (or could not be: with
+ * started 0 it only frees). Closes *launcher_fd in this process. Interruptible: with slice_ms not 0 it gives
+ * CBP_ERROR_TIMEOUT and stays valid. On success *os_error is 0, or the errno of the execve that failed or was
+ * refused. CBP_ERROR_BUSY: the program is traced by somebody else; CBP_ERROR_BROKEN_PIPE: the launcher or the
+ * supervisor died. */
 CBP_API uint32_t CBP_CALL cbp_launch_finish(struct cbp_launch_handle *launch, uint32_t started,
                                             uint32_t slice_ms, uint32_t *os_error);
 

@@ -2,9 +2,10 @@
  * file under src/<platform>/ (or src/simulated/). The core knows nothing of messages, channels or
  * descriptors.
  *
- * A transport belongs to one active session. Several threads use it at once: workers call receive, answer and
- * extend; any thread calls update, rule and launch; the dispatcher calls beat. open and close are called by
- * one thread, with nobody else inside except that wake may run beside receive. */
+ * A transport belongs to one active session. Several threads use it at once: workers call receive, answer,
+ * check and extend; the dispatcher calls beat and backlog; update, add_rule, remove_rule, launch and close
+ * are called by one thread at a time, beside all of these. release is called last, with nobody else inside.
+ */
 #ifndef CBPI_TRANSPORT_H
 #define CBPI_TRANSPORT_H
 
@@ -34,18 +35,20 @@ struct cbpi_rule {
 };
 
 /* One delivery: up to BATCH_MAX events of one task, decoded. The transport fills everything but what is
- * marked. */
+ * marked and event->context. The operation is the caller's until answer; an answer needs no event. */
 struct cbpi_delivery {
     uint32_t count;
     uint32_t slot;           /* the transport's own: which operation this is */
-    uint64_t slot_id;        /* the transport's own: tells a reused slot from this one */
     struct cbp_event *event; /* event 0; the caller sets it to memory of capacity bytes before receive */
-    uint32_t capacity;
+    uint32_t capacity;       /* of event, a multiple of 8; the memory is aligned to 8 */
     uint32_t items[CBP_BATCH_MAX][2];     /* type and flags of each; event 0's stand in event already */
     uint32_t result_codes[CBP_BATCH_MAX]; /* the answers, filled by the caller before answer */
     uint32_t desired_access[CBP_BATCH_MAX];
 };
 
+#define CBPI_WAIT_FOREVER UINT32_MAX
+
+/* Since open. */
 struct cbpi_transport_counts {
     uint64_t lost, timed_out, refused, decided_by_rule, failed_after, supervised, supervised_ever;
 };
@@ -53,7 +56,8 @@ struct cbpi_transport_counts {
 struct cbpi_transport_ops {
     const char *name;
 
-    /* What the driver could do here now; reason as in cbp_driver_probe(). */
+    /* The CAP_ bits of what the driver could do here now, 0 if it cannot run; reason as in
+     * cbp_driver_probe(). */
     uint32_t (*probe)(char *reason, uint64_t size);
 
     /* Starts or joins the driver and attaches with these settings. Error codes of cbp_session_start(). */
@@ -68,11 +72,11 @@ struct cbpi_transport_ops {
     uint32_t (*add_rule)(struct cbpi_transport *transport, const struct cbpi_rule *rule);
     uint32_t (*remove_rule)(struct cbpi_transport *transport, uint32_t rule_id);
 
-    /* Waits up to timeout_ms for a delivery. CBP_ERROR_TIMEOUT; CBP_ERROR_INSUFFICIENT_BUFFER with
-     * delivery->capacity set to what it takes: the caller provides it and calls again, getting this very
-     * delivery (pending is the transport's memory of it, zeroed before the first call);
-     * CBP_ERROR_INVALID_DATA: a malformed message was dropped and released; CBP_ERROR_OPERATION_ABORTED after
-     * close; CBP_ERROR_BROKEN_PIPE when the driver has died. */
+    /* Waits up to timeout_ms for a delivery (0: only looks; or CBPI_WAIT_FOREVER). CBP_ERROR_TIMEOUT;
+     * CBP_ERROR_INSUFFICIENT_BUFFER with delivery->capacity set to what it takes: the caller provides it and
+     * calls again, getting this very delivery (pending is the transport's memory of it, zeroed before the
+     * first call); CBP_ERROR_INVALID_DATA: a malformed message was dropped and released;
+     * CBP_ERROR_OPERATION_ABORTED after close; CBP_ERROR_BROKEN_PIPE when the driver has died. */
     uint32_t (*receive)(struct cbpi_transport *transport, struct cbpi_delivery *delivery, uint32_t timeout_ms,
                         uint32_t *pending);
 
@@ -81,6 +85,9 @@ struct cbpi_transport_ops {
 
     /* Answers a delivery; exactly once for each. CBP_ERROR_TIMEOUT if its deadline had passed. */
     uint32_t (*answer)(struct cbpi_transport *transport, const struct cbpi_delivery *delivery);
+
+    /* Whether an answer would still count: 0, or CBP_ERROR_TIMEOUT. */
+    uint32_t (*check)(struct cbpi_transport *transport, const struct cbpi_delivery *delivery);
 
     /* Moves the deadline of a delivery: timeout_ms from now, 0 for none. CBP_ERROR_TIMEOUT if it had passed.
      */
@@ -96,9 +103,10 @@ struct cbpi_transport_ops {
 
     void (*counts)(struct cbpi_transport *transport, struct cbpi_transport_counts *counts);
 
-    /* Tells the driver to expect a launcher; fd is the driver's end, closed by the callee in every case.
-     * rule_id 0: no rule. NULL where the driver cannot launch. */
-    uint32_t (*launch)(struct cbpi_transport *transport, int fd, uint32_t rule_id);
+    /* Tells the driver to expect a launcher: launcher_fd is the driver's end of the conversation with it,
+     * result_fd that of the pair on which it tells the core how the launch ended; the callee closes both in
+     * every case. rule_id 0: no rule. NULL where the driver cannot launch. */
+    uint32_t (*launch)(struct cbpi_transport *transport, int launcher_fd, int result_fd, uint32_t rule_id);
 
     /* The process id of the helper that traces, 0 where there is none. */
     uint32_t (*helper_process_id)(struct cbpi_transport *transport);
@@ -107,10 +115,14 @@ struct cbpi_transport_ops {
     void (*forget_after_fork)(void);
 };
 
-/* The driver of that name in this build, or NULL. "auto" gives the default. */
-const struct cbpi_transport_ops *cbpi_transport_find(const char *name);
+/* The drivers of this build, the default one first, NULL at the end; each platform has its own list. */
+extern const struct cbpi_transport_ops *const cbpi_transports[];
 
-/* Whether name is a driver of this product on any platform. */
-uint32_t cbpi_transport_is_known(const char *name);
+/* The names that the Driver setting accepts on any platform, "auto" first. */
+#define CBPI_DRIVER_NAME_COUNT 6u
+extern const char *const cbpi_driver_names[CBPI_DRIVER_NAME_COUNT];
+
+/* The driver of that name (one of the above) in this build, or NULL. "auto" gives the default. */
+const struct cbpi_transport_ops *cbpi_transport_find(const char *name);
 
 #endif
