@@ -50,13 +50,14 @@ struct cbp_channel_session {
     uint32_t head;     /* atomic, compare-and-swapped by workers: entries ever taken */
     uint32_t sleepers; /* atomic, workers asleep on the bell */
     uint32_t reserved1[14];
-    uint64_t heartbeat_ns; /* atomic, CLOCK_MONOTONIC of the dispatcher's last beat */
-    uint64_t lost;         /* atomic, events that were dropped for want of room, written by the driver */
-    uint64_t timed_out;    /* atomic, operations let go at their deadline */
-    uint64_t refused;      /* atomic, operations refused, by a handler or a rule */
-    uint64_t decided;      /* atomic, operations that a rule decided */
-    uint64_t failed_after; /* atomic, executions that were allowed and then failed in the system */
-    uint64_t reserved2[2];
+    uint64_t heartbeat_ns;    /* atomic, CLOCK_MONOTONIC of the dispatcher's last beat */
+    uint64_t lost;            /* atomic, events that were dropped for want of room, written by the driver */
+    uint64_t timed_out;       /* atomic, operations let go at their deadline */
+    uint64_t refused;         /* atomic, operations refused, by a handler or a rule */
+    uint64_t decided;         /* atomic, operations that a rule decided */
+    uint64_t failed_after;    /* atomic, executions that were allowed and then failed in the system */
+    uint64_t failed_sequence; /* atomic, the event of the last such execution */
+    uint64_t reserved2;
     uint32_t ring[4096]; /* slot numbers; a power of two above CBP_SLOT_COUNT, so it never overflows */
 };
 CBP_ASSERT_SIZE(struct cbp_channel_session, 192 + 4096 * 4);

@@ -1,0 +1,392 @@
+/* Requests of the core and reports of launchers. A thread of its own watches their descriptors and does
+ * nothing but wake the tracer, which reads and answers everything itself; so no data is shared but two words.
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cbp_atomic.h"
+#include "cbp_message_check.h"
+#include "supervisor.h"
+
+enum { MESSAGE_SIZE_MAX = 65536, WAKE_AGAIN_NS = 1000000 };
+
+/* A program on its way: from the core's request until its image runs or it is known to have failed. */
+struct launch {
+    struct launch *next;
+    struct task *task; /* NULL until the launcher has reported */
+    int launcher_fd, result_fd;
+    uint32_t session_id, rule_id, thread_id;
+};
+
+static struct launch *launches;
+static int epoll_fd = -1;
+static pid_t tracer_tid;
+static uint32_t attention; /* atomic: something is readable */
+static bool control_is_open = true;
+static union {
+    uint64_t alignment;
+    unsigned char bytes[MESSAGE_SIZE_MAX];
+} buffer;
+
+/* ---- The watching thread ---- */
+
+static void futex_wait(uint32_t *word, uint32_t value, long timeout_ns)
+{
+    struct timespec timeout = {0, timeout_ns};
+    syscall(SYS_futex, word, FUTEX_WAIT, value, &timeout, NULL, 0);
+}
+
+/* A signal that arrives just before the tracer enters wait4 is lost on it: so again, until it has noticed. */
+static void *watch(void *unused)
+{
+    (void) unused;
+    for (;;) {
+        struct epoll_event event;
+        if (epoll_wait(epoll_fd, &event, 1, -1) <= 0)
+            continue;
+        cbp_store_u32(&attention, 1);
+        while (cbp_load_u32(&attention) != 0) {
+            cbp_add_u32(&self.channel->answer_bell, 1);
+            syscall(SYS_futex, &self.channel->answer_bell, FUTEX_WAKE, 1, NULL, NULL, 0);
+            syscall(SYS_tgkill, getpid(), tracer_tid, SIGUSR1);
+            futex_wait(&attention, 1, WAKE_AGAIN_NS);
+        }
+    }
+    return NULL;
+}
+
+static bool watch_descriptor(int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+    return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+bool control_init(void)
+{
+    pthread_t thread;
+    sigset_t all, before;
+    tracer_tid = (pid_t) syscall(SYS_gettid);
+    epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (epoll_fd < 0 || !watch_descriptor(CONTROL_FD) || !watch_descriptor(CONTROLLER_FD))
+        return false;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&thread, NULL, watch, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error == 0;
+}
+
+bool control_wants_attention(void)
+{
+    return cbp_load_u32(&attention) != 0;
+}
+
+/* ---- Requests ---- */
+
+/* Receives one message with up to two descriptors. Gives its size, 0 at the end of the stream, -1 when there
+ * is nothing (errno EAGAIN) or no sense in it. */
+static ssize_t receive(int socket, int descriptors[2], struct ucred *sender)
+{
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(2 * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
+    } ancillary;
+    struct iovec vector = {buffer.bytes, sizeof buffer.bytes};
+    struct msghdr message = {
+        .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &ancillary, .msg_controllen = sizeof ancillary};
+    descriptors[0] = descriptors[1] = -1;
+    memset(sender, 0, sizeof *sender);
+    ssize_t size = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (size < 0)
+        return -1;
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(&message); part != NULL; part = CMSG_NXTHDR(&message, part)) {
+        if (part->cmsg_level == SOL_SOCKET && part->cmsg_type == SCM_RIGHTS)
+            memcpy(descriptors, CMSG_DATA(part), part->cmsg_len - CMSG_LEN(0));
+        if (part->cmsg_level == SOL_SOCKET && part->cmsg_type == SCM_CREDENTIALS)
+            memcpy(sender, CMSG_DATA(part), sizeof *sender);
+    }
+    return size;
+}
+
+static void close_descriptor(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+static void send_message(int fd, const void *message, size_t size)
+{
+    (void) !send(fd, message, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static void reply(const struct cbp_message_header *request, uint32_t status, uint64_t value)
+{
+    struct cbp_reply reply = {
+        .header = {.size = sizeof reply, .type = CBP_MESSAGE_REPLY, .id = request->id},
+        .status = status,
+        .version = CBP_PROTOCOL_VERSION,
+        .value = value,
+        .clock_ns = now_ns(),
+    };
+    send_message(CONTROL_FD, &reply, sizeof reply);
+}
+
+static uint64_t driver_capabilities(void)
+{
+    return CBP_CAP_SEE_PROCESS_CREATION | CBP_CAP_HOLD_PROCESS_CREATION | CBP_CAP_REFUSE_PROCESS_CREATION |
+           CBP_CAP_KILL_PROCESS_CREATION | CBP_CAP_SEE_PROCESS_TERMINATION |
+           CBP_CAP_HOLD_PROCESS_TERMINATION | CBP_CAP_SEE_THREAD_CREATION | CBP_CAP_HOLD_THREAD_CREATION |
+           CBP_CAP_SEE_THREAD_TERMINATION | CBP_CAP_HOLD_THREAD_TERMINATION | CBP_CAP_LAUNCH |
+           CBP_CAP_DECIDE_BY_RULE;
+}
+
+static uint32_t accept_hello(const struct cbp_hello *hello)
+{
+    if (hello->magic != CBP_PROTOCOL_MAGIC || hello->version != CBP_PROTOCOL_VERSION)
+        return CBP_ERROR_INVALID_KERNEL_INFO_VERSION;
+    /* Deadlines are told in the controller's clock: it must be ours. */
+    return hello->clock_ns > now_ns() ? CBP_ERROR_APP_INIT_FAILURE : 0;
+}
+
+static uint32_t set_session(const struct cbp_session_settings *settings)
+{
+    struct session *session = &self.sessions[settings->session_id];
+    if (!session->open) {
+        memset(session, 0, sizeof *session);
+        session->open = true;
+        self.session_count++;
+        cbp_store_u64(&self.channel->sessions[settings->session_id].heartbeat_ns, now_ns());
+    }
+    session->events = settings->events;
+    session->timeout_ms = settings->timeout_ms;
+    session->timeout_action = settings->timeout_action;
+    session->refuse_with = settings->refuse_with;
+    session->flags = settings->flags;
+    return 0;
+}
+
+static uint32_t close_session(uint32_t session_id)
+{
+    if (!self.sessions[session_id].open)
+        return CBP_ERROR_NOT_FOUND;
+    release_session_slots(session_id);
+    self.sessions[session_id].open = false;
+    self.session_count--;
+    remove_session_rules(session_id);
+    return 0;
+}
+
+static uint32_t begin_launch(const struct cbp_launch *request, int launcher_fd, int result_fd)
+{
+    int on = 1;
+    struct launch *launch = calloc(1, sizeof *launch);
+    if (launch == NULL || launcher_fd < 0 || result_fd < 0 ||
+        setsockopt(launcher_fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0 ||
+        !watch_descriptor(launcher_fd)) {
+        close_descriptor(launcher_fd);
+        close_descriptor(result_fd);
+        free(launch);
+        return CBP_ERROR_NO_SYSTEM_RESOURCES;
+    }
+    launch->launcher_fd = launcher_fd;
+    launch->result_fd = result_fd;
+    launch->session_id = request->session_id;
+    launch->rule_id = request->rule_id;
+    launch->thread_id = request->thread_id;
+    launch->next = launches;
+    launches = launch;
+    return 0;
+}
+
+static bool serve_request(void)
+{
+    int descriptors[2];
+    struct ucred sender;
+    ssize_t size = receive(CONTROL_FD, descriptors, &sender);
+    if (size <= 0) {
+        if (size == 0 || (errno != EAGAIN && errno != EINTR))
+            control_is_open = false;
+        return false;
+    }
+    const struct cbp_message_header *header = (const void *) buffer.bytes;
+    uint32_t status = CBP_ERROR_INVALID_DATA;
+    bool is_sound = (size_t) size >= sizeof *header && header->type != CBP_MESSAGE_EVENT &&
+                    cbp_message_check(buffer.bytes, (size_t) size, header->type) == 0;
+    switch (is_sound ? header->type : 0) {
+    case CBP_MESSAGE_HELLO:
+        status = accept_hello((const void *) buffer.bytes);
+        break;
+    case CBP_MESSAGE_SESSION:
+        status = set_session((const void *) buffer.bytes);
+        break;
+    case CBP_MESSAGE_SESSION_CLOSE:
+        status = close_session(((const struct cbp_session_close *) (const void *) buffer.bytes)->session_id);
+        break;
+    case CBP_MESSAGE_RULE_ADD:
+        status = add_rule((const void *) buffer.bytes);
+        break;
+    case CBP_MESSAGE_RULE_REMOVE: {
+        const struct cbp_rule_remove *request = (const void *) buffer.bytes;
+        status = remove_rule(request->session_id, request->rule_id);
+        break;
+    }
+    case CBP_MESSAGE_LAUNCH:
+        status = begin_launch((const void *) buffer.bytes, descriptors[0], descriptors[1]);
+        descriptors[0] = descriptors[1] = -1;
+        break;
+    default:
+        break;
+    }
+    close_descriptor(descriptors[0]);
+    close_descriptor(descriptors[1]);
+    if ((size_t) size >= sizeof *header)
+        reply(header, status, driver_capabilities());
+    return true;
+}
+
+/* ---- Launches ---- */
+
+static void end_launch(struct launch *launch, uint32_t status, int os_error)
+{
+    struct launch **link = &launches;
+    while (*link != launch)
+        link = &(*link)->next;
+    *link = launch->next;
+    struct cbp_launch_result result = {
+        .header = {.size = sizeof result, .type = CBP_MESSAGE_LAUNCH_RESULT},
+        .status = status,
+        .os_error = (uint32_t) os_error,
+    };
+    if (launch->task != NULL) {
+        result.process_id = launch->task->process->pid;
+        result.start_time = launch->task->process->start_time;
+        launch->task->launch = NULL;
+    }
+    send_message(launch->result_fd, &result, sizeof result);
+    close(launch->launcher_fd);
+    close(launch->result_fd);
+    free(launch);
+}
+
+void finish_launch(struct task *task, uint32_t status, int os_error)
+{
+    end_launch(task->launch, status, os_error);
+}
+
+static bool session_refuses_with_errno(uint32_t id)
+{
+    return self.sessions[id].open && self.sessions[id].refuse_with == CBP_REFUSE_WITH_ERRNO &&
+           (self.sessions[id].events & CBP_PROC_EVT_PROCESS_CREATION) != 0;
+}
+
+static void seize_launcher(struct launch *launch, const struct ucred *sender)
+{
+    bool with_filter = false;
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
+        with_filter |= session_refuses_with_errno(id);
+    struct cbp_launch_go go = {
+        .header = {.size = sizeof go, .type = CBP_MESSAGE_LAUNCH_GO},
+        .flags = with_filter ? CBP_LAUNCH_FLAG_FILTER : 0,
+    };
+    struct task *task = NULL;
+    uint32_t status = seize_root((uint32_t) sender->pid, with_filter, &task);
+    if (status == 0) {
+        struct process *process = task->process;
+        task->launch = launch;
+        launch->task = task;
+        (void) read_thread_group(task->tid, &process->parent_pid);
+        process->creator_pid = process->parent_pid;
+        process->creator_tid = launch->thread_id;
+        task->creator_pid = process->creator_pid;
+        task->creator_tid = process->creator_tid;
+        process->user_id = sender->uid;
+        evaluate_process(process);
+        process->is_launcher = true;
+        process->launch_session_id = launch->session_id;
+        process->launch_rule_id = launch->rule_id;
+        if (launch->rule_id != 0)
+            status = add_launch_rule(launch->session_id, launch->rule_id, process);
+    }
+    go.status = status;
+    send_message(launch->launcher_fd, &go, sizeof go);
+    if (status != 0)
+        end_launch(launch, status, 0);
+}
+
+static void serve_launcher(struct launch *launch)
+{
+    int descriptors[2];
+    struct ucred sender;
+    ssize_t size = receive(launch->launcher_fd, descriptors, &sender);
+    close_descriptor(descriptors[0]);
+    close_descriptor(descriptors[1]);
+    if (size < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    const struct cbp_message_header *header = (const void *) buffer.bytes;
+    uint32_t type = size >= (ssize_t) sizeof *header ? header->type : 0;
+    if (size > 0 && cbp_message_check(buffer.bytes, (size_t) size, type) != 0)
+        type = 0;
+    if (type == CBP_MESSAGE_LAUNCH_READY && launch->task == NULL && !self.leaving) {
+        seize_launcher(launch, &sender);
+    } else if (type == CBP_MESSAGE_LAUNCH_RESULT) {
+        const struct cbp_launch_result *result = (const void *) buffer.bytes;
+        end_launch(launch, 0, (int) result->os_error);
+    } else if (launch->task == NULL) {
+        end_launch(launch, CBP_ERROR_BROKEN_PIPE, 0);
+    } else {
+        /* Its end was closed by a successful execve, or by its death: the stops will tell which. */
+        epoll_ctl(epoll_fd, EPOLL_CTL_DEL, launch->launcher_fd, NULL);
+    }
+}
+
+/* One message of each: whatever is still readable brings the next attention. */
+static void serve_launchers(void)
+{
+    for (struct launch *launch = launches, *next; launch != NULL; launch = next) {
+        next = launch->next;
+        serve_launcher(launch);
+    }
+}
+
+/* ---- All of it ---- */
+
+static bool controller_has_ended(void)
+{
+    struct epoll_event events[16];
+    int count = epoll_wait(epoll_fd, events, 16, 0);
+    for (int i = 0; i < count; i++)
+        if (events[i].data.fd == CONTROLLER_FD)
+            return true;
+    return false;
+}
+
+void serve_control(void)
+{
+    if (!control_wants_attention())
+        return;
+    serve_launchers();
+    while (control_is_open && serve_request()) {
+    }
+    self.controller_gone |= controller_has_ended();
+    if ((self.controller_gone || !control_is_open) && !self.leaving) {
+        release_every_slot();
+        self.leaving = true;
+        epoll_ctl(epoll_fd, EPOLL_CTL_DEL, CONTROL_FD, NULL);
+        epoll_ctl(epoll_fd, EPOLL_CTL_DEL, CONTROLLER_FD, NULL);
+        while (launches != NULL)
+            end_launch(launches, CBP_ERROR_BROKEN_PIPE, 0);
+        let_everything_go();
+    }
+    cbp_store_u32(&attention, 0);
+    syscall(SYS_futex, &attention, FUTEX_WAKE, 1, NULL, NULL, 0);
+}

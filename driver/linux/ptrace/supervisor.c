@@ -1,0 +1,175 @@
+/* cbprocess-supervisor: traces the trees that a controller starts, holds their operations while the
+ * controller's handlers decide, and lets everything go when the controller is gone. Started by the core with
+ * the descriptors named in supervisor.h; it has no other interface.
+ *
+ * It waits in one of two ways. While nothing is held it blocks in wait4: one system call for each stop. While
+ * something is held it sleeps on the channel's answer bell, which both an answer and SIGCHLD's handler move.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cbp_atomic.h"
+#include "supervisor.h"
+
+enum { UNOWNED_CHECK_NS = 5 * 1000 * 1000, RESPITE_NS = 50 * 1000 * 1000 };
+
+struct supervisor self;
+
+static void move_bell(int signal)
+{
+    (void) signal;
+    cbp_add_u32(&self.channel->answer_bell, 1);
+}
+
+static void interrupt_wait(int signal)
+{
+    (void) signal; /* wait4 returns with EINTR: that is all */
+}
+
+/* SIGCHLD costs a handler's run: it is listened to only while the bell is slept on. */
+static void listen_for_children(bool on)
+{
+    static bool listening;
+    if (listening == on)
+        return;
+    listening = on;
+    struct sigaction action = {.sa_handler = on ? move_bell : SIG_DFL, .sa_flags = on ? 0 : SA_NOCLDSTOP};
+    sigaction(SIGCHLD, &action, NULL);
+}
+
+static bool map_channel(void)
+{
+    struct stat status;
+    int seals = fcntl(CHANNEL_FD, F_GET_SEALS);
+    if (fstat(CHANNEL_FD, &status) != 0 || status.st_size < (off_t) CBP_CHANNEL_SIZE || seals < 0 ||
+        !(seals & F_SEAL_SHRINK))
+        return false;
+    void *memory = mmap(NULL, CBP_CHANNEL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, CHANNEL_FD, 0);
+    if (memory == MAP_FAILED)
+        return false;
+    self.channel = memory;
+    return self.channel->magic == CBP_PROTOCOL_MAGIC && self.channel->version == CBP_PROTOCOL_VERSION &&
+           self.channel->size == CBP_CHANNEL_SIZE;
+}
+
+static bool peer_is_same_user(void)
+{
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    return getsockopt(CONTROL_FD, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == geteuid();
+}
+
+/* Its own session, deaf to the terminal: Ctrl-C is for the programs it traces. */
+static void become_independent(void)
+{
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    struct sigaction wake = {.sa_handler = interrupt_wait};
+    int ignored[] = {SIGINT, SIGQUIT, SIGHUP, SIGTERM, SIGPIPE, SIGTSTP, SIGTTIN, SIGTTOU};
+    for (size_t i = 0; i < sizeof ignored / sizeof ignored[0]; i++)
+        sigaction(ignored[i], &ignore, NULL);
+    sigaction(SIGUSR1, &wake, NULL);
+    struct sigaction child = {.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDSTOP};
+    sigaction(SIGCHLD, &child, NULL);
+    (void) setsid();
+    (void) !chdir("/");
+    (void) prctl(PR_SET_NAME, "cbp-supervisor", 0, 0, 0);
+    (void) syscall(SYS_close_range, CONTROLLER_FD + 1, ~0u, 0);
+}
+
+/* Handles what has happened. Gives the number of stops, or -1 when there is nobody to wait for. */
+static int drain_waits(bool block)
+{
+    int handled = 0;
+    for (;;) {
+        int status;
+        pid_t tid = waitpid(-1, &status, __WALL | (block && handled == 0 ? 0 : WNOHANG));
+        if (tid < 0 && errno == ECHILD && handled == 0)
+            return -1;
+        if (tid <= 0)
+            return handled;
+        handle_wait_status((uint32_t) tid, status);
+        handled++;
+    }
+}
+
+static void sleep_on_bell(uint32_t value, uint64_t until_ns)
+{
+    struct timespec timeout = {0, 0};
+    uint64_t now = now_ns();
+    uint64_t wait_ns = until_ns > now ? until_ns - now : 0;
+    timeout.tv_sec = (time_t) (wait_ns / 1000000000u);
+    timeout.tv_nsec = (long) (wait_ns % 1000000000u);
+    if (until_ns != 0 && wait_ns == 0)
+        return;
+    cbp_store_u32(&self.channel->driver_sleeping, 1);
+    syscall(SYS_futex, &self.channel->answer_bell, FUTEX_WAIT, value, until_ns != 0 ? &timeout : NULL, NULL,
+            0);
+    cbp_store_u32(&self.channel->driver_sleeping, 0);
+}
+
+static uint64_t wake_up_time(void)
+{
+    uint64_t until_ns = next_deadline_ns();
+    if (self.unowned_count > 0) {
+        uint64_t soon = now_ns() + UNOWNED_CHECK_NS;
+        until_ns = until_ns == 0 || soon < until_ns ? soon : until_ns;
+    }
+    return until_ns;
+}
+
+static void publish_counts(void)
+{
+    cbp_store_relaxed_u32(&self.channel->supervised_count, self.task_count);
+    if (self.task_count > 0)
+        cbp_store_relaxed_u32(&self.channel->supervised_ever, 1);
+}
+
+/* One turn while something is held, a task's owner is unknown, or nobody is traced at all. */
+static void wait_for_answers(void)
+{
+    listen_for_children(true);
+    uint32_t bell = cbp_load_u32(&self.channel->answer_bell);
+    bool answered = collect_answers();
+    int handled = drain_waits(false);
+    if (!answered && handled <= 0 && !control_wants_attention())
+        sleep_on_bell(bell, wake_up_time());
+    expire_operations();
+    if (self.unowned_count > 0)
+        resolve_unowned_tasks();
+}
+
+int main(void)
+{
+    become_independent();
+    if (!map_channel() || !peer_is_same_user())
+        return EXIT_FAILURE;
+    post_init();
+    if (!control_init())
+        return EXIT_FAILURE;
+    cbp_store_u32(&self.channel->driver_process_id, (uint32_t) getpid());
+    while (!self.leaving || self.task_count > 0) {
+        serve_control();
+        collect_answers();
+        if (anything_held() || self.unowned_count > 0 || self.task_count == 0) {
+            wait_for_answers();
+        } else if (!control_wants_attention()) {
+            listen_for_children(false);
+            (void) drain_waits(true);
+        }
+        publish_counts();
+    }
+    return EXIT_SUCCESS;
+}

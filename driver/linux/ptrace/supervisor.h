@@ -1,0 +1,291 @@
+/* What the files of the supervisor share: its data, and who offers what. One thread, the tracer, owns all of
+ * this; the only other thread (control.c) just watches descriptors and wakes the tracer.
+ *
+ * Knows the protocol and Linux; must not know the core or Python. */
+#ifndef CBP_SUPERVISOR_H
+#define CBP_SUPERVISOR_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "cbp_channel.h"
+#include "cbp_message.h"
+#include "cbp_rules.h"
+
+/* The descriptors that the core hands over. */
+enum { CHANNEL_FD = 3, CONTROL_FD = 4, CONTROLLER_FD = 5 };
+
+struct rule {
+    struct rule *next;
+    uint32_t session_id;
+    uint32_t rule_id;
+    uint32_t match;
+    uint32_t children;
+    uint32_t action;
+    uint32_t action_value;
+    uint32_t process_id;
+    uint64_t start_time;
+    uint32_t pattern_size;
+    char pattern[];
+};
+
+/* An immutable, shared list of rules that a process has from its ancestors. */
+struct rule_list {
+    uint32_t reference_count;
+    uint32_t count;
+    struct rule *rules[];
+};
+
+/* What a process executes. Immutable but for the cache of matching rules; shared by forks. */
+struct image {
+    uint32_t reference_count;
+    uint32_t rules_generation; /* for which matches was computed; 0: never */
+    char *path;                /* of the executable */
+    uint32_t path_size;
+    char *given; /* the path that execve was given: a script, a link, maybe relative */
+    uint32_t given_size;
+    struct rule **matches; /* the name rules that match */
+    uint32_t match_count;
+};
+
+/* A thread group; kept after its end while descendants live, because rules cover descendants however deep. */
+struct process {
+    struct process *hash_next;
+    struct process *next, *previous; /* all processes */
+    struct process *parent;          /* who created it; NULL for a root */
+    uint32_t reference_count;        /* living tasks and child processes */
+    uint32_t thread_count;           /* living tasks whose exit has not been reported */
+    uint32_t pid;
+    uint32_t parent_pid;
+    uint32_t creator_pid;
+    uint32_t creator_tid;
+    uint32_t user_id;
+    uint32_t exit_status;
+    bool executed;   /* since it was forked */
+    bool has_filter; /* of ours: only traced can it execute programs */
+    bool ended;
+    bool is_launcher; /* a root that has not executed its target yet: nobody's business */
+    uint32_t launch_session_id, launch_rule_id; /* the rule that a launch made; 0: none */
+    uint64_t start_time;
+    struct image *image;
+    struct rule_list *inherited;
+    struct rule_list *bequest; /* what its children inherit */
+    struct cbp_stance stances[CBP_SESSION_MAX];
+};
+
+/* What was decided about an execution at the entry of execve, to be compared with what is executed. */
+struct approval {
+    bool valid;
+    uint64_t device, inode;
+    uint64_t arguments_hash;
+    uint64_t sequences[CBP_SESSION_MAX]; /* of the creation event, 0: none was made */
+};
+
+struct operation;
+struct launch;
+
+struct task {
+    struct task *hash_next;
+    struct task *next, *previous; /* all tasks */
+    struct process *process;      /* NULL until its creator's event or /proc tells whose it is */
+    struct operation *operation;  /* what it waits for, if anything */
+    struct launch *launch;        /* of a root whose target does not run yet */
+    uint64_t seen_ns;             /* when an unowned task was first seen */
+    uint32_t tid;
+    uint32_t creator_pid, creator_tid;
+    uint32_t kept_creator; /* tid of a creator that stays stopped until this task has told of itself */
+    uint32_t waits_for;    /* as a creator: the tid of the new task that it is kept for */
+    int event;             /* PTRACE_EVENT_ that announced it */
+    bool stopped;          /* at its first stop, waiting to be announced */
+    bool announced;        /* waiting for its first stop */
+    bool group_stopped;    /* its process was in a group stop at its first stop */
+    bool first_unreported; /* its creation: after a vfork it is told with the execution or the end */
+    bool exit_reported;
+    bool listening; /* in a group stop */
+    struct approval approval;
+};
+
+enum operation_kind {
+    OPERATION_THREAD,
+    OPERATION_FORK,
+    OPERATION_ENTRY,
+    OPERATION_EXECUTION,
+    OPERATION_EXIT
+};
+
+/* One operation that is held: one message for each session that was asked. */
+struct operation {
+    struct task *task; /* NULL once it is gone */
+    enum operation_kind kind;
+    uint32_t unanswered_count;
+    uint32_t result_code; /* the first refusal */
+    struct approval approval;
+};
+
+struct session {
+    bool open;
+    uint32_t events;
+    uint32_t timeout_ms;
+    uint32_t timeout_action;
+    uint32_t refuse_with;
+    uint32_t flags;
+    uint64_t sequence; /* of the last event */
+};
+
+/* Events of one task that belong together, before they are told to sessions. */
+struct report {
+    struct task *task;
+    struct process *process;
+    struct image *image; /* under which name the process is told */
+    const char *arguments;
+    uint32_t arguments_size;
+    uint32_t originator_pid, originator_tid;
+    uint32_t user_id;
+    uint32_t exit_status;
+    uint32_t item_count;
+    uint32_t thread_id;
+    bool is_past; /* it has happened already: nothing is held */
+    uint32_t types[CBP_BATCH_MAX];
+    uint32_t flags[CBP_BATCH_MAX];
+    const struct cbp_stance *originator; /* stances by session; NULL: nobody's */
+    const struct cbp_stance *subject;
+};
+
+/* Everything the supervisor has. */
+struct supervisor {
+    struct cbp_channel *channel;
+    struct session sessions[CBP_SESSION_MAX];
+    uint32_t session_count;
+    struct rule *rules;
+    uint32_t rules_generation;
+    struct task *tasks;
+    struct process *processes;
+    uint32_t task_count;
+    uint32_t unowned_count; /* tasks whose creator is not known yet */
+    bool leaving;           /* the controller is gone or done: let everything go */
+    bool controller_gone;
+};
+extern struct supervisor self;
+
+/* ---- table.c: tasks and processes by id ---- */
+struct task *find_task(uint32_t tid);
+struct task *add_task(uint32_t tid); /* NULL without memory */
+void remove_task(struct task *task);
+void rename_task(struct task *task, uint32_t tid);
+void task_joins(struct task *task, struct process *process);
+struct process *find_process(uint32_t pid);
+struct process *add_process(uint32_t pid, struct process *parent);
+void end_process(struct process *process);
+void release_process(struct process *process);
+struct image *make_image(const char *path, uint32_t path_size, const char *given, uint32_t given_size);
+struct image *share_image(struct image *image);
+void release_image(struct image *image);
+
+/* ---- rules.c: which rules match whom ---- */
+void evaluate_process(struct process *process);
+void evaluate_all(void);
+void stances_under_image(const struct process *process, struct image *image, struct cbp_stance *stances);
+void inherit_rules(struct process *child, const struct process *parent);
+void release_rule_list(struct rule_list *list);
+uint32_t add_rule(const struct cbp_rule *message);
+uint32_t add_launch_rule(uint32_t session_id, uint32_t rule_id, const struct process *process);
+uint32_t remove_rule(uint32_t session_id, uint32_t rule_id);
+void forget_launch_rule(const struct process *process);
+void remove_session_rules(uint32_t session_id);
+
+/* ---- post.c: events into the channel ---- */
+void post_init(void);
+/* Tells every session that wants it. Held operations become one (returned, not yet complete); NULL: nothing
+ * is asked. *refusal gets the code of a rule that denies, else 0. sequences (may be NULL) gets each session's
+ * first sequence number or 0. */
+struct operation *post_report(const struct report *report, uint32_t *refusal, uint64_t *sequences);
+bool collect_answers(void);                         /* whether there was one */
+void expire_operations(void);                       /* those whose deadline has passed */
+void cancel_operation(struct operation *operation); /* its task is gone */
+void release_session_slots(uint32_t session_id);
+void release_every_slot(void);
+bool anything_held(void);
+uint64_t next_deadline_ns(void); /* 0: none */
+
+/* ---- trace.c: what tasks do ---- */
+void handle_wait_status(uint32_t tid, int status);
+void apply_operation(struct operation *operation); /* all answers are in */
+void resume_task(struct task *task, int signal);
+void resume_kept_creator(struct task *task);
+void start_report(struct report *report, struct task *task); /* about its process, made by its creator */
+void add_item(struct report *report, uint32_t type, uint32_t flags);
+void resolve_unowned_tasks(void);
+void let_everything_go(void);
+uint32_t seize_root(uint32_t tid, bool with_filter, struct task **task);
+
+/* ---- memory.c: a stopped task's memory and registers ---- */
+struct syscall_entry {
+    uint64_t number;
+    uint64_t arguments[6];
+    uint32_t architecture; /* AUDIT_ARCH_ */
+    bool is_32bit;         /* pointers in the task's memory have 4 bytes */
+};
+bool read_syscall_entry(const struct task *task, struct syscall_entry *entry);
+bool fail_syscall(const struct task *task, int os_error);
+bool set_first_argument(const struct task *task, const struct syscall_entry *entry, uint64_t value);
+bool read_stack_pointer(const struct task *task, uint64_t *stack_pointer, bool *is_32bit);
+size_t read_memory(uint32_t tid, uint64_t address, void *buffer, size_t size);
+
+struct text { /* a growing buffer, kept for the next use */
+    char *bytes;
+    size_t size;
+    size_t capacity;
+};
+bool text_reserve(struct text *text, size_t size);
+bool text_append(struct text *text, const char *bytes, size_t size);
+bool read_string(uint32_t tid, uint64_t address, struct text *text);
+
+/* The stack of a program that has just been executed. */
+struct new_stack {
+    const char *arguments; /* each with its NUL; valid until the next call */
+    uint32_t arguments_size;
+    const char *given; /* AT_EXECFN */
+    uint32_t given_size;
+    uint32_t user_id;
+    bool complete;
+};
+void read_new_stack(const struct task *task, struct new_stack *stack);
+bool read_argument_list(const struct task *task, uint64_t address, bool is_32bit, struct text *text);
+
+/* ---- execution.c: programs being executed ---- */
+void handle_execution_entry(struct task *task, const struct syscall_entry *entry);
+void handle_execution_stop(struct task *task);
+void finish_execution(struct task *task, enum operation_kind kind, const struct operation *operation,
+                      uint32_t result_code);
+void note_failed_execution(struct task *task);
+int errno_of_code(uint32_t code);
+
+/* ---- control.c: requests and launches ---- */
+bool control_init(void);
+void serve_control(void);
+void finish_launch(struct task *task, uint32_t status, int os_error);
+bool control_wants_attention(void);
+
+/* ---- resolve.c: what an execve would execute ---- */
+enum resolution { RESOLVED, BOUND_TO_FAIL, UNKNOWN };
+struct target {
+    char path[PATH_MAX]; /* of the program that will run: for a script, its interpreter */
+    uint32_t path_size;
+    uint64_t device, inode;
+    struct text prefix; /* what a script's header puts before the arguments, each with its NUL */
+    uint32_t dropped;   /* arguments that it replaces: 1 for a script, else 0 */
+};
+enum resolution resolve_target(const struct task *task, int folder_fd, const char *path, int flags,
+                               struct target *target);
+
+/* ---- proc.c: facts from /proc ---- */
+uint64_t read_start_time(uint32_t pid);
+uint32_t read_thread_group(uint32_t tid, uint32_t *parent_pid); /* 0: gone */
+uint32_t read_executable(uint32_t tid, char *path, uint32_t size);
+uint64_t now_ns(void);
+uint64_t wall_ns(void);
+
+#endif

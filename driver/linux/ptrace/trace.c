@@ -1,0 +1,526 @@
+/* What tasks do, as wait4 tells it: creations of processes and threads, signals, group stops, ends.
+ * Executions of programs are execution.c's. Runs in the tracer thread only.
+ *
+ * A task's life here
+ *   creation   its creator stops with an event, the task stops for the first time; in either order. Then it
+ * is "ready": held for its creation event, or, after a vfork, let run until it executes a program. execution
+ * execution.c end        it stops at its exit, is held for its termination events, and is then detached: its
+ * parent reaps it without us. A task that dies from SIGKILL at a stop is told about afterwards.
+ *
+ * A creator that has called vfork stays stopped until its child executes or ends: it would only wait anyway,
+ * and two context switches are saved. */
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "supervisor.h"
+#include "syscalls.h"
+
+enum { UNOWNED_LIMIT_NS = 20 * 1000 * 1000 };
+
+static const unsigned long base_options = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE |
+                                          PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT | PTRACE_O_TRACESECCOMP;
+
+/* ---- Letting a stopped task go on ---- */
+
+static bool lets_go(const struct task *task)
+{
+    /* With our filter, only a tracer keeps execve working. */
+    return self.leaving && (task->process == NULL || !task->process->has_filter);
+}
+
+/* Lets the creator go on that was kept stopped for this task, if it is still there. */
+void resume_kept_creator(struct task *task)
+{
+    struct task *creator = task->kept_creator != 0 ? find_task(task->kept_creator) : NULL;
+    task->kept_creator = 0;
+    if (creator == NULL || creator->waits_for != task->tid)
+        return;
+    creator->waits_for = 0;
+    resume_task(creator, 0);
+}
+
+/* Continues a task from any stop, or detaches it when everything is being let go. A task that is gone or
+ * dying is left to wait4. */
+void resume_task(struct task *task, int signal)
+{
+    if (lets_go(task)) {
+        resume_kept_creator(task);
+        if (ptrace(PTRACE_DETACH, (pid_t) task->tid, 0, signal) == 0)
+            remove_task(task);
+        return;
+    }
+    (void) ptrace(PTRACE_CONT, (pid_t) task->tid, 0, signal);
+}
+
+static void detach_task(struct task *task)
+{
+    struct process *process = task->process;
+    if (ptrace(PTRACE_DETACH, (pid_t) task->tid, 0, 0) != 0)
+        return; /* killed meanwhile: wait4 will tell */
+    bool last = process->thread_count == 0;
+    if (last)
+        end_process(process);
+    remove_task(task);
+}
+
+/* ---- Reports ---- */
+
+void start_report(struct report *report, struct task *task)
+{
+    memset(report, 0, sizeof *report);
+    report->task = task;
+    report->thread_id = task->tid;
+    report->process = task->process;
+    report->image = task->process->image;
+    report->originator_pid = task->creator_pid;
+    report->originator_tid = task->creator_tid;
+    report->user_id = task->process->user_id;
+    report->subject = task->process->stances;
+    struct process *creator = find_process(task->creator_pid);
+    report->originator = creator != NULL ? creator->stances : NULL;
+}
+
+void add_item(struct report *report, uint32_t type, uint32_t flags)
+{
+    report->types[report->item_count] = type;
+    report->flags[report->item_count] = flags;
+    report->item_count++;
+}
+
+/* Posts a report; the task stays stopped if somebody is asked, else what follows is done at once. */
+static void post_and_hold(const struct report *report, enum operation_kind kind)
+{
+    struct task *task = report->task;
+    uint32_t refusal;
+    struct operation *operation = post_report(report, &refusal, NULL);
+    if (operation == NULL) {
+        struct operation nobody_asked = {.task = task, .kind = kind, .result_code = refusal};
+        apply_operation(&nobody_asked);
+        return;
+    }
+    operation->task = task;
+    operation->kind = kind;
+    task->operation = operation;
+}
+
+/* ---- Creations ---- */
+
+static bool fork_is_a_creation(void)
+{
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
+        if (self.sessions[id].open && (self.sessions[id].flags & CBP_SESSION_FLAG_FORK_IS_CREATION))
+            return true;
+    return false;
+}
+
+/* A new task is known and stopped: tell about it. */
+static void task_is_ready(struct task *task)
+{
+    bool is_process = task->process->pid == task->tid;
+    task->stopped = task->announced = false;
+    if (is_process && task->event == PTRACE_EVENT_VFORK && !fork_is_a_creation()) {
+        resume_task(task, 0);
+        return;
+    }
+    /* The creator goes on at once, after the event has its place in the order. */
+    struct task *creator = task->kept_creator != 0 ? find_task(task->kept_creator) : NULL;
+    uint32_t tid = task->tid;
+    task->kept_creator = 0;
+    task->first_unreported = false;
+    struct report report;
+    start_report(&report, task);
+    if (is_process)
+        add_item(&report, CBP_PROC_EVT_PROCESS_CREATION, CBP_EVENT_FLAG_FORK);
+    add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
+    post_and_hold(&report, is_process ? OPERATION_FORK : OPERATION_THREAD);
+    if (creator != NULL && creator->waits_for == tid) {
+        creator->waits_for = 0;
+        resume_task(creator, 0);
+    }
+}
+
+static struct process *make_child_process(struct task *task, struct process *parent)
+{
+    struct process *process = add_process(task->tid, parent);
+    if (process == NULL)
+        return NULL;
+    process->start_time = read_start_time(task->tid);
+    process->parent_pid = parent->pid;
+    process->creator_pid = task->creator_pid;
+    process->creator_tid = task->creator_tid;
+    process->user_id = parent->user_id;
+    process->has_filter = parent->has_filter;
+    process->image = share_image(parent->image);
+    inherit_rules(process, parent);
+    return process;
+}
+
+/* The creator of a task is known. Without memory the task is let go unseen: it must not stay stopped. */
+static bool adopt_task(struct task *task, struct process *creator, uint32_t creator_tid, int event)
+{
+    bool is_thread =
+        event == PTRACE_EVENT_CLONE && syscall(SYS_tgkill, (pid_t) creator->pid, (pid_t) task->tid, 0) == 0;
+    task->event = event;
+    task->creator_pid = creator->pid;
+    task->creator_tid = creator_tid;
+    struct process *process = is_thread ? creator : make_child_process(task, creator);
+    if (process == NULL) {
+        (void) ptrace(PTRACE_DETACH, (pid_t) task->tid, 0, 0);
+        remove_task(task);
+        return false;
+    }
+    task->first_unreported = true;
+    task_joins(task, process);
+    return true;
+}
+
+static void handle_creation(struct task *creator, int event)
+{
+    unsigned long tid = 0;
+    if (ptrace(PTRACE_GETEVENTMSG, (pid_t) creator->tid, 0, &tid) != 0)
+        return;
+    struct task *task = find_task((uint32_t) tid);
+    if (task == NULL)
+        task = add_task((uint32_t) tid);
+    if (task == NULL || task->process != NULL || !adopt_task(task, creator->process, creator->tid, event)) {
+        resume_task(creator, 0);
+        return;
+    }
+    task->announced = true;
+    task->kept_creator = creator->tid;
+    creator->waits_for = task->tid;
+    if (task->stopped)
+        task_is_ready(task);
+}
+
+/* ---- Tasks whose creator died before it could tell ---- */
+
+/* Asks /proc whose task this is. Gives false for one that is nobody's; it is let go. */
+static bool find_owner(struct task *task)
+{
+    uint32_t parent_pid = 0;
+    uint32_t group = read_thread_group(task->tid, &parent_pid);
+    struct process *owner = find_process(group != task->tid ? group : parent_pid);
+    int event = group != task->tid ? PTRACE_EVENT_CLONE : PTRACE_EVENT_FORK;
+    if (group == 0)
+        return false;
+    if (owner != NULL)
+        return adopt_task(task, owner, owner->pid, event);
+    /* Its creator has ended and is forgotten: a root of its own, under no rule but those for names and all.
+     */
+    struct process *process = add_process(task->tid, NULL);
+    if (process == NULL)
+        return false;
+    process->start_time = read_start_time(task->tid);
+    process->parent_pid = parent_pid;
+    evaluate_process(process);
+    task_joins(task, process);
+    return true;
+}
+
+void resolve_unowned_tasks(void)
+{
+    uint64_t now = now_ns();
+    for (struct task *task = self.tasks, *next; task != NULL; task = next) {
+        next = task->next;
+        if (task->process != NULL || !task->stopped || now - task->seen_ns < UNOWNED_LIMIT_NS)
+            continue;
+        if (find_owner(task))
+            task_is_ready(task);
+    }
+}
+
+/* ---- Ends ---- */
+
+static void report_end(struct task *task, uint32_t exit_status, struct report *report)
+{
+    struct process *process = task->process;
+    start_report(report, task);
+    report->originator = process->stances;
+    bool last = --process->thread_count == 0;
+    if (!process->is_launcher) {
+        if (task->first_unreported)
+            add_item(report, CBP_PROC_EVT_THREAD_CREATION, 0);
+        add_item(report, CBP_PROC_EVT_THREAD_TERMINATION, 0);
+        if (last)
+            add_item(report, CBP_PROC_EVT_PROCESS_TERMINATION, 0);
+    }
+    report->exit_status = exit_status;
+    task->first_unreported = false;
+    task->exit_reported = true;
+}
+
+static void drop_operation(struct task *task)
+{
+    if (task->operation != NULL)
+        cancel_operation(task->operation);
+    task->operation = NULL;
+}
+
+static void handle_exit_stop(struct task *task)
+{
+    unsigned long status = 0;
+    if (ptrace(PTRACE_GETEVENTMSG, (pid_t) task->tid, 0, &status) != 0)
+        return;
+    drop_operation(task);
+    note_failed_execution(task);
+    task->waits_for = 0;
+    task->announced = false;
+    struct report report;
+    report_end(task, (uint32_t) status, &report);
+    post_and_hold(&report, OPERATION_EXIT);
+}
+
+/* A task has ended without a stop at its exit that we could hold. */
+static void handle_gone(struct task *task, int status)
+{
+    drop_operation(task);
+    resume_kept_creator(task);
+    if (task->launch != NULL)
+        finish_launch(task, CBP_ERROR_BROKEN_PIPE, 0);
+    if (task->process == NULL) {
+        remove_task(task);
+        return;
+    }
+    if (!task->exit_reported) {
+        struct report report;
+        uint32_t refusal;
+        report_end(task, (uint32_t) status, &report);
+        report.is_past = true;
+        (void) post_report(&report, &refusal, NULL);
+    }
+    if (task->process->thread_count == 0)
+        end_process(task->process);
+    remove_task(task);
+}
+
+/* ---- Applying answers ---- */
+
+static void apply_to_task(struct task *task, const struct operation *operation)
+{
+    switch (operation->kind) {
+    case OPERATION_THREAD:
+    case OPERATION_FORK:
+        if (operation->result_code != 0)
+            (void) kill((pid_t) task->process->pid, SIGKILL);
+        if (task->group_stopped && !lets_go(task)) {
+            task->listening = true;
+            (void) ptrace(PTRACE_LISTEN, (pid_t) task->tid, 0, 0);
+        } else {
+            resume_task(task, 0);
+        }
+        break;
+    case OPERATION_ENTRY:
+    case OPERATION_EXECUTION:
+        finish_execution(task, operation->kind, operation, operation->result_code);
+        break;
+    case OPERATION_EXIT:
+        if (task->launch != NULL)
+            finish_launch(task, CBP_ERROR_BROKEN_PIPE, 0);
+        resume_kept_creator(task);
+        detach_task(task);
+        break;
+    }
+}
+
+/* All who were asked have answered. Frees the operation if it is a task's. */
+void apply_operation(struct operation *operation)
+{
+    struct task *task = operation->task;
+    bool is_owned = task == NULL || task->operation == operation;
+    if (task != NULL) {
+        task->operation = NULL;
+        apply_to_task(task, operation);
+    }
+    if (is_owned)
+        free(operation);
+}
+
+/* ---- Stops ---- */
+
+static bool is_stop_signal(int signal)
+{
+    return signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU;
+}
+
+/* The first stop of a new task, a group stop, or the answer to PTRACE_INTERRUPT. */
+static void handle_event_stop(struct task *task, int signal)
+{
+    bool is_first = task->process == NULL || task->announced;
+    if (is_first) {
+        task->stopped = true;
+        task->group_stopped = is_stop_signal(signal);
+        task->seen_ns = now_ns();
+        if (task->process != NULL)
+            task_is_ready(task);
+        return;
+    }
+    if (is_stop_signal(signal) && !lets_go(task)) {
+        task->listening = true;
+        (void) ptrace(PTRACE_LISTEN, (pid_t) task->tid, 0, 0);
+        return;
+    }
+    task->listening = false;
+    resume_task(task, 0);
+}
+
+/* A seccomp stop: our filter lets only these system calls stop. */
+static void handle_syscall(struct task *task)
+{
+    struct syscall_entry entry;
+    if (!read_syscall_entry(task, &entry)) {
+        resume_task(task, 0);
+        return;
+    }
+    switch (syscall_kind(entry.architecture, entry.number)) {
+    case SYSCALL_EXECVE:
+    case SYSCALL_EXECVEAT:
+        handle_execution_entry(task, &entry);
+        return;
+    case SYSCALL_CLONE: /* the filter stops it only with this flag, which would hide the child */
+        (void) set_first_argument(task, &entry, entry.arguments[0] & ~(uint64_t) CLONE_UNTRACED);
+        break;
+    case SYSCALL_OTHER:
+        break;
+    }
+    resume_task(task, 0);
+}
+
+static void handle_stop(struct task *task, int status)
+{
+    int signal = WSTOPSIG(status);
+    int event = status >> 16;
+    bool is_first = event == PTRACE_EVENT_STOP && (task->process == NULL || task->announced);
+    if (task->process == NULL && !is_first && !find_owner(task)) {
+        (void) ptrace(PTRACE_DETACH, (pid_t) task->tid, 0, 0);
+        remove_task(task);
+        return;
+    }
+    switch (event) {
+    case PTRACE_EVENT_FORK:
+    case PTRACE_EVENT_VFORK:
+    case PTRACE_EVENT_CLONE:
+        handle_creation(task, event);
+        break;
+    case PTRACE_EVENT_SECCOMP:
+        handle_syscall(task);
+        break;
+    case PTRACE_EVENT_EXEC:
+        handle_execution_stop(task);
+        break;
+    case PTRACE_EVENT_EXIT:
+        handle_exit_stop(task);
+        break;
+    case PTRACE_EVENT_STOP:
+        handle_event_stop(task, signal);
+        break;
+    default:
+        resume_task(task, event == 0 ? signal : 0);
+        break;
+    }
+}
+
+/* Every thread that was created ends once: the one that executes ends under its own id, and begins again
+ * under the leader's if that one's end has been told. */
+static void tell_change_of_leader(struct task *task, bool leader_lives, uint32_t leader_tid)
+{
+    struct report report;
+    uint32_t refusal, former_tid = task->tid;
+    start_report(&report, task);
+    report.originator = task->process->stances;
+    report.is_past = true;
+    if (task->first_unreported)
+        add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
+    add_item(&report, CBP_PROC_EVT_THREAD_TERMINATION, 0);
+    (void) post_report(&report, &refusal, NULL);
+    task->first_unreported = false;
+    if (leader_lives)
+        return;
+    start_report(&report, task);
+    report.is_past = true;
+    report.originator_pid = task->process->pid;
+    report.originator_tid = former_tid;
+    report.thread_id = leader_tid;
+    add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
+    (void) post_report(&report, &refusal, NULL);
+}
+
+/* execve by a thread that is not the leader: the others are gone, and it goes on under the leader's id. */
+static struct task *take_over_leader(uint32_t tid)
+{
+    unsigned long former = 0;
+    if (ptrace(PTRACE_GETEVENTMSG, (pid_t) tid, 0, &former) != 0 || former == tid)
+        return find_task(tid);
+    struct task *leader = find_task(tid);
+    struct task *task = find_task((uint32_t) former);
+    if (task == NULL || task->process == NULL)
+        return leader;
+    bool leader_lives = leader != NULL && !leader->exit_reported;
+    tell_change_of_leader(task, leader_lives, tid);
+    if (leader != NULL) {
+        drop_operation(leader);
+        remove_task(leader);
+    }
+    rename_task(task, tid);
+    task->process->thread_count = 1;
+    return task;
+}
+
+void handle_wait_status(uint32_t tid, int status)
+{
+    struct task *task = find_task(tid);
+    if (WIFEXITED(status) || WIFSIGNALED(status)) {
+        if (task != NULL)
+            handle_gone(task, status);
+        return;
+    }
+    if (status >> 16 == PTRACE_EVENT_EXEC)
+        task = take_over_leader(tid);
+    if (task == NULL)
+        task = add_task(tid);
+    if (task == NULL) {
+        (void) ptrace(PTRACE_DETACH, (pid_t) tid, 0, 0);
+        return;
+    }
+    handle_stop(task, status);
+}
+
+/* ---- Roots and the end ---- */
+
+uint32_t seize_root(uint32_t tid, bool with_filter, struct task **seized)
+{
+    unsigned long options = base_options | (with_filter ? (unsigned long) PTRACE_O_EXITKILL : 0);
+    if (ptrace(PTRACE_SEIZE, (pid_t) tid, 0, options) != 0)
+        return errno == EPERM ? CBP_ERROR_BUSY : CBP_ERROR_BROKEN_PIPE;
+    struct task *task = add_task(tid);
+    struct process *process = task != NULL ? add_process(tid, NULL) : NULL;
+    if (process == NULL) {
+        if (task != NULL)
+            remove_task(task);
+        return CBP_ERROR_NOT_ENOUGH_MEMORY; /* the launcher ends when it is told so */
+    }
+    process->start_time = read_start_time(tid);
+    process->has_filter = with_filter;
+    task_joins(task, process);
+    task->first_unreported = true;
+    *seized = task;
+    return 0;
+}
+
+/* The controller has gone or has stopped its last session. Held tasks were released before; those that run
+ * are stopped for a moment to be detached, and group-stopped ones stay stopped. */
+void let_everything_go(void)
+{
+    for (struct task *task = self.tasks, *next; task != NULL; task = next) {
+        next = task->next;
+        if (task->process != NULL && !task->process->has_filter)
+            (void) ptrace(PTRACE_INTERRUPT, (pid_t) task->tid, 0, 0);
+    }
+}
