@@ -3,7 +3,6 @@
 #include <elf.h>
 #include <errno.h>
 #include <linux/audit.h>
-#include <linux/ptrace.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
@@ -131,19 +130,31 @@ static bool has_32bit_pointers(uint32_t architecture, uint64_t number)
 #error "the ptrace driver knows x86_64 and aarch64"
 #endif
 
+/* What PTRACE_GET_SYSCALL_INFO writes at a seccomp stop. Source: the kernel's linux/ptrace.h, which cannot be
+ * included beside the C library's sys/ptrace.h everywhere. */
+struct seccomp_stop {
+    uint8_t operation;
+    uint8_t padding[3];
+    uint32_t architecture;
+    uint64_t instruction_pointer, stack_pointer;
+    uint64_t number;
+    uint64_t arguments[6];
+    uint32_t returned_data;
+};
+
 /* At a seccomp stop: what the task asks for. */
 bool read_syscall_entry(const struct task *task, struct syscall_entry *entry)
 {
-    struct ptrace_syscall_info info;
+    struct seccomp_stop info;
     memset(&info, 0, sizeof info);
     if (ptrace(PTRACE_GET_SYSCALL_INFO, (pid_t) task->tid, sizeof info, &info) <= 0 ||
-        info.op != PTRACE_SYSCALL_INFO_SECCOMP)
+        info.operation != PTRACE_SYSCALL_INFO_SECCOMP)
         return false;
-    entry->number = info.seccomp.nr;
-    entry->architecture = info.arch;
+    entry->number = info.number;
+    entry->architecture = info.architecture;
     for (size_t i = 0; i < 6; i++)
-        entry->arguments[i] = info.seccomp.args[i];
-    entry->is_32bit = has_32bit_pointers(info.arch, info.seccomp.nr);
+        entry->arguments[i] = info.arguments[i];
+    entry->is_32bit = has_32bit_pointers(info.architecture, info.number);
     return true;
 }
 
