@@ -156,7 +156,7 @@ int main(void)
     become_independent();
     if (!map_channel() || !peer_is_same_user())
         return EXIT_FAILURE;
-    post_init();
+    slots_init();
     if (!control_init())
         return EXIT_FAILURE;
     cbp_store_u32(&self.channel->driver_process_id, (uint32_t) getpid());

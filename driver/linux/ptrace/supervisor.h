@@ -196,12 +196,25 @@ uint32_t remove_rule(uint32_t session_id, uint32_t rule_id);
 void forget_launch_rule(const struct process *process);
 void remove_session_rules(uint32_t session_id);
 
-/* ---- post.c: events into the channel ---- */
-void post_init(void);
+/* ---- post.c: who is told what ---- */
 /* Tells every session that wants it. Held operations become one (returned, not yet complete); NULL: nothing
  * is asked. *refusal gets the code of a rule that denies, else 0. sequences (may be NULL) gets each session's
  * first sequence number or 0. */
 struct operation *post_report(const struct report *report, uint32_t *refusal, uint64_t *sequences);
+
+/* ---- slots.c: messages into the channel, answers out of it ---- */
+void slots_init(void);
+struct cbp_channel_session *channel_of(uint32_t session_id);
+/* Room for a message of size bytes; NULL without memory. To be followed by commit_message with the same slot.
+ */
+struct cbp_event_message *begin_message(uint32_t size, uint32_t *slot);
+/* Sends it; operation (may be NULL) waits for its answer. False: it is lost, and nobody waits. */
+bool commit_message(struct cbp_event_message *message, uint32_t slot, struct operation *operation,
+                    uint32_t refusable_items);
+bool session_is_stale(uint32_t session_id, uint64_t now);
+/* Counts an operation that was let go at its deadline; *result_code gets a refusal if the session wants one.
+ */
+void count_timeout(uint32_t session_id, bool is_creation, uint32_t *result_code);
 bool collect_answers(void);                         /* whether there was one */
 void expire_operations(void);                       /* those whose deadline has passed */
 void cancel_operation(struct operation *operation); /* its task is gone */
@@ -217,9 +230,16 @@ void resume_task(struct task *task, int signal);
 void resume_kept_creator(struct task *task);
 void start_report(struct report *report, struct task *task); /* about its process, made by its creator */
 void add_item(struct report *report, uint32_t type, uint32_t flags);
-void resolve_unowned_tasks(void);
+/* Posts a report on a task; it stays stopped if somebody is asked, else what follows is done at once. */
+void post_and_hold(const struct report *report, enum operation_kind kind);
 void let_everything_go(void);
 uint32_t seize_root(uint32_t tid, bool with_filter, struct task **task);
+
+/* ---- creation.c: new tasks ---- */
+void handle_creation(struct task *creator, int event);
+void task_is_ready(struct task *task); /* known and stopped */
+bool find_owner(struct task *task);    /* from /proc; false: it is nobody's */
+void resolve_unowned_tasks(void);
 
 /* ---- memory.c: a stopped task's memory and registers ---- */
 struct syscall_entry {
