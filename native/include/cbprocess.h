@@ -63,7 +63,8 @@ struct cbp_worker;
     X(S, uint64_t, start_time)   /* of process_id: clock ticks since boot, as in /proc/PID/stat */           \
     X(S, uint64_t, deadline_ns)  /* CLOCK_MONOTONIC, as it was when the event was made; 0: none */           \
     X(S, uint64_t, context)      /* cbp_callbacks.context of the session */                                  \
-    X(S, uint32_t, process_name_offset) /* from the event's start; NUL-terminated, NUL not counted */        \
+    X(S, uint32_t, process_name_offset) /* from the event's start; NUL-terminated, NUL not counted. The same \
+                                           in every event, also in one without a name: a NUL stands there */ \
     X(S, uint32_t, process_name_size)                                                                        \
     X(S, uint32_t, image_file_name_offset)                                                                   \
     X(S, uint32_t, image_file_name_size)                                                                     \
