@@ -1,0 +1,16 @@
+# cbp_flags: how everything of this project is compiled and linked. Warnings here, so that no target forgets one.
+add_library(cbp_flags INTERFACE)
+target_compile_options(cbp_flags INTERFACE -Wall -Wextra -Wconversion $<$<BOOL:${CBP_WERROR}>:-Werror>)
+# Not `cmake --install --strip`: a machine without binutils has no strip.
+target_link_options(cbp_flags INTERFACE $<$<CONFIG:Release>:-s>)
+
+if(CBP_SANITIZE)
+  set(_sanitize -fsanitize=${CBP_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_compile_options(cbp_flags INTERFACE ${_sanitize})
+  target_link_options(cbp_flags INTERFACE ${_sanitize})
+elseif(NOT CBP_FUZZ)
+  target_link_options(cbp_flags INTERFACE LINKER:--no-undefined)
+endif()
+if(CBP_FUZZ)
+  target_compile_options(cbp_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()

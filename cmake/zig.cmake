@@ -1,0 +1,18 @@
+# A toolchain for CMake: the C compiler, linker and libc of the ziglang package. -DZIG=<path of the program>.
+# For machines without a compiler of their own; knows nothing of what is built.
+set(ZIG "" CACHE FILEPATH "The zig program")
+list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES ZIG)
+
+set(CMAKE_C_COMPILER "${ZIG}" cc)
+
+# CMake calls the archiver by one path without arguments, so each gets a script.
+foreach(_tool ar ranlib)
+  set(_script "${CMAKE_BINARY_DIR}/zig-${_tool}")
+  file(WRITE "${_script}" "#!/bin/sh\nexec '${ZIG}' ${_tool} \"$@\"\n")
+  execute_process(COMMAND chmod +x "${_script}")
+  string(TOUPPER "${_tool}" _variable)
+  set(CMAKE_${_variable} "${_script}" CACHE FILEPATH "" FORCE)
+endforeach()
+
+# Without -O zig switches UBSan on and builds its run-time library first, which costs more than all the rest.
+set(CMAKE_C_FLAGS_INIT "-O2 -fno-sanitize=undefined")

@@ -1,0 +1,120 @@
+"""Builds the native part with CMake into cbprocess/_native and tags the wheel py3-none-<platform>.
+
+Everything that can be said statically stands in pyproject.toml; which tools are used, in
+build_backend/toolchain.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Dict, List, Optional, Tuple
+
+from setuptools import Command, Distribution, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build import build
+
+ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT / "build_backend"))
+import toolchain  # noqa: E402
+
+
+def read_version() -> str:
+    header = (ROOT / "native" / "include" / "cbprocess.h").read_text(encoding="utf-8")
+    found = re.search(r'^#define CBP_VERSION "([^"]+)"$', header, re.MULTILINE)
+    if found is None:
+        sys.exit("native/include/cbprocess.h does not define CBP_VERSION")
+    return found[1]
+
+
+def run_cmake(folder: Path, build_type: str, prefix: Optional[Path]) -> None:
+    """Configures and builds in folder; installs under prefix if there is one."""
+    # A cache may name tools of an isolated environment that is gone by now.
+    (folder / "CMakeCache.txt").unlink(missing_ok=True)
+    cmake = toolchain.program("cmake")
+    environment = dict(os.environ)
+    for name in ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"):
+        environment.setdefault(name, str(folder / "zig-cache"))
+    arguments = ["-S", str(ROOT), "-B", str(folder), f"-DCMAKE_BUILD_TYPE={build_type}"]
+    commands = [
+        [cmake, *arguments, *toolchain.cmake_arguments(ROOT)],
+        [cmake, "--build", str(folder)],
+    ]
+    if prefix is not None:
+        commands.append([cmake, "--install", str(folder), "--prefix", str(prefix)])
+    for command in commands:
+        subprocess.run(command, check=True, env=environment)
+
+
+class BuildNative(Command):
+    """A sub-command of build; setuptools' SubCommand protocol."""
+
+    description = "build the native library and programs"
+    user_options: List[Tuple[str, Optional[str], str]] = []
+    build_lib: Optional[str]
+    editable_mode: bool
+
+    def initialize_options(self) -> None:
+        self.build_lib = None
+        self.editable_mode = False
+
+    def finalize_options(self) -> None:
+        self.set_undefined_options("build_py", ("build_lib", "build_lib"))
+
+    def run(self) -> None:
+        if self.editable_mode:
+            folder = ROOT / "build" / "editable"
+            run_cmake(folder, "RelWithDebInfo", None)
+            link = ROOT / "cbprocess" / "_native"
+            link.unlink(missing_ok=True)
+            link.symlink_to(os.path.relpath(folder / "_native", link.parent))
+            return
+        with tempfile.TemporaryDirectory(prefix="cbprocess-build-") as name:
+            run_cmake(Path(name), "Release", self._native_folder())
+
+    def _native_folder(self) -> Path:
+        assert self.build_lib is not None
+        return Path(self.build_lib).resolve() / "cbprocess" / "_native"
+
+    def get_source_files(self) -> List[str]:
+        return []  # MANIFEST.in names them
+
+    def get_outputs(self) -> List[str]:
+        folder = self._native_folder()
+        return [str(path) for path in sorted(folder.iterdir())] if folder.is_dir() else []
+
+    def get_output_mapping(self) -> Dict[str, str]:
+        return {}
+
+
+class Build(build):
+    sub_commands = [*build.sub_commands, ("build_native", None)]
+
+    def run(self) -> None:
+        # What an earlier build left there would go into the wheel, deleted modules too.
+        if self.build_lib:
+            shutil.rmtree(Path(self.build_lib) / "cbprocess", ignore_errors=True)
+        super().run()
+
+
+class Wheel(bdist_wheel):
+    def get_tag(self) -> Tuple[str, str, str]:
+        # ctypes binds the library: any Python 3 of this platform will do.
+        return "py3", "none", super().get_tag()[2]
+
+
+class BinaryDistribution(Distribution):
+    def has_ext_modules(self) -> bool:
+        return True
+
+
+setup(
+    version=read_version(),
+    distclass=BinaryDistribution,
+    cmdclass={"build": Build, "build_native": BuildNative, "bdist_wheel": Wheel},
+)
