@@ -1,6 +1,8 @@
 # cbp_flags: how everything of this project is compiled and linked. Warnings here, so that no target forgets one.
 add_library(cbp_flags INTERFACE)
 target_compile_options(cbp_flags INTERFACE -Wall -Wextra -Wconversion $<$<BOOL:${CBP_WERROR}>:-Werror>)
+# Empty, so that a file that says `#define _GNU_SOURCE` itself defines the same.
+target_compile_options(cbp_flags INTERFACE -D_GNU_SOURCE=)
 # Not `cmake --install --strip`: a machine without binutils has no strip.
 target_link_options(cbp_flags INTERFACE $<$<CONFIG:Release>:-s>)
 
