@@ -1,0 +1,262 @@
+"""What the live and the fault tests share: the compiled helper programs, filters that record what they see,
+and looking at processes through /proc. Knows the public Python surface only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import cbprocess
+
+PROGRAMS = Path(__file__).resolve().parent.parent / "programs"
+GUID = "{5ABD3A8B-6A3F-4C52-9F0C-5E1F0A1C7D11}"
+FIELDS = {
+    "process_creation": [
+        "process_id",
+        "parent_process_id",
+        "creating_process_id",
+        "creating_thread_id",
+        "process_name",
+        "image_file_name",
+        "arguments",
+        "command_line",
+    ],
+    "process_termination": ["process_id", "process_name", "exit_status"],
+    "thread_creation": ["process_id", "thread_id", "creating_process_id", "creating_thread_id"],
+    "thread_termination": ["process_id", "thread_id"],
+}
+COMMON_FIELDS = [
+    "sequence",
+    "time_ns",
+    "start_time",
+    "user_id",
+    "flags",
+    "decided_by_rule",
+    "timed_out",
+    "held",
+    "refusable",
+]
+
+
+def c_compiler() -> str | None:
+    return shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang")
+
+
+def compile_program(source: str, target: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Compiles one program of tests/programs; the caller looks at the result."""
+    compiler = c_compiler()
+    assert compiler is not None
+    line = [compiler, "-std=gnu11", "-O1", "-pthread", *options, "-o", str(target), str(PROGRAMS / source)]
+    return subprocess.run(line, capture_output=True, text=True, timeout=60)
+
+
+class Programs:
+    """The helper programs, by name, in a folder of the test run's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for source in sorted(PROGRAMS.glob("*.c")):
+            done = compile_program(source.name, folder / source.stem)
+            assert done.returncode == 0, done.stderr
+
+    def __getitem__(self, name: str) -> str:
+        path = self.folder / name
+        assert path.exists(), name
+        return str(path)
+
+    def copy(self, name: str, target: Path) -> str:
+        """A helper program under another name, for tests that decide by name."""
+        shutil.copy2(self[name], target)
+        return str(target)
+
+
+def environment(programs: Programs) -> dict[str, str]:
+    """The same for every traced run: PATH leads to the helper programs after folders without them."""
+    keep = {
+        name: os.environ[name] for name in ("HOME", "LD_LIBRARY_PATH", "PYTHONPATH") if name in os.environ
+    }
+    keep.update(
+        {name: value for name, value in os.environ.items() if name.startswith(("CBPROCESS_", "ASAN_"))}
+    )
+    path = os.pathsep.join(["/nowhere", "/etc", str(programs.folder), "/usr/local/bin", "/usr/bin", "/bin"])
+    return {**keep, "PATH": path, "LC_ALL": "C"}
+
+
+class Recorder:
+    """A filter, recording every event as a dict of its properties and every error as (code, description)."""
+
+    def __init__(self) -> None:
+        self.filter = cbprocess.CBProcess()
+        self.events: list[dict[str, Any]] = []
+        self.errors: list[tuple[int, str]] = []
+        self.decide: Callable[[str, Any], None] = lambda name, event: None
+        self.filter.initialize(GUID)
+        for name in FIELDS:
+            setattr(self.filter, "on_" + name, self._handler(name))
+        self.filter.on_error = lambda error: self.errors.append((error.error_code, error.description))
+
+    def _handler(self, name: str) -> Callable[[Any], None]:
+        fields = FIELDS[name] + COMMON_FIELDS
+
+        def handler(event: Any) -> None:
+            row = {field: getattr(event, field) for field in fields}
+            row["event"] = name
+            self.events.append(row)
+            self.decide(name, event)
+
+        return handler
+
+    def of(self, name: str) -> list[dict[str, Any]]:
+        return [event for event in self.events if event["event"] == name]
+
+    def executed(self) -> list[list[str]]:
+        return [event["arguments"] for event in self.of("process_creation")]
+
+
+@contextlib.contextmanager
+def recording(
+    *settings: str,
+    timeout_ms: int = 0,
+    events: int | None = None,
+    decide: Callable[[str, Any], None] | None = None,
+) -> Iterator[Recorder]:
+    """A started recorder; stopped at the end, whatever happens."""
+    recorder = Recorder()
+    recorder.filter.config(f"EventsToFire={cbprocess.PROC_EVT_ALL if events is None else events}")
+    for setting in settings:
+        recorder.filter.config(setting)
+    if decide is not None:
+        recorder.decide = decide
+    recorder.filter.start_filter(timeout_ms)
+    try:
+        yield recorder
+    finally:
+        recorder.filter.stop_filter()
+
+
+def refuse(name: str, code: int = cbprocess.ERROR_ACCESS_DENIED) -> Callable[[str, Any], None]:
+    """A decision for recording(): refuses to execute files of this name."""
+
+    def decide(kind: str, event: Any) -> None:
+        if kind == "process_creation" and name_of(event.process_name) == name:
+            event.result_code = code
+
+    return decide
+
+
+def wait_until(condition: Callable[[], Any], timeout: float, what: str) -> Any:
+    """Waits until condition() is true and returns its value."""
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, f"after {timeout} s still not: {what}"
+        time.sleep(0.005)
+
+
+def run_checked(
+    recorder: Recorder, command: list[Any], timeout: float = 60, **options: Any
+) -> tuple[int, str, str]:
+    """Runs a command under the recorder's filter: its status and what it wrote."""
+    process = recorder.filter.popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="surrogateescape",
+        **options,
+    )
+    try:
+        output, errors = process.communicate(timeout=timeout)
+    except BaseException:
+        process.kill()
+        process.communicate(timeout=10)
+        raise
+    return process.returncode, output, errors
+
+
+def start_controller(script: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    """Starts one of the controllers of tests/programs as a process of its own, leader of a new session."""
+    line = [sys.executable, "-X", "faulthandler", str(PROGRAMS / script), *arguments]
+    options.setdefault("stdout", subprocess.PIPE)
+    options.setdefault("stderr", subprocess.PIPE)
+    return subprocess.Popen(line, text=True, start_new_session=True, **options)
+
+
+class Task:
+    """One process as /proc shows it."""
+
+    def __init__(self, process_id: int) -> None:
+        text = Path(f"/proc/{process_id}/stat").read_text(errors="surrogateescape")
+        self.process_id = process_id
+        self.name = text[text.index("(") + 1 : text.rindex(")")]
+        fields = text[text.rindex(")") + 2 :].split()
+        self.state, self.parent, self.group, self.session = fields[0], *map(int, fields[1:4])
+
+    def __repr__(self) -> str:
+        return f"<{self.process_id} {self.name} {self.state} parent {self.parent}>"
+
+
+def tasks() -> Iterator[Task]:
+    """Every process of the machine."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                yield Task(int(entry.name))
+
+
+def of_session(session: int) -> list[Task]:
+    return [task for task in tasks() if task.session == session]
+
+
+def tracer_of(process_id: int) -> int:
+    """The process id of the tracer, 0 for none or when the process has gone."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{process_id}/status").read_text().splitlines():
+            if line.startswith("TracerPid:"):
+                return int(line.split()[1])
+    return 0
+
+
+def is_alive(process_id: int) -> bool:
+    """Whether the process exists and is no zombie."""
+    try:
+        return Task(process_id).state not in "ZX"
+    except OSError:
+        return False
+
+
+class Orphans:
+    """What descendants leave behind while this process is the parent of orphans: seen and reaped here."""
+
+    def __init__(self) -> None:
+        self.children_before = set(self.children())
+
+    @staticmethod
+    def children() -> list[int]:
+        return [task.process_id for task in tasks() if task.parent == os.getpid()]
+
+    def left(self) -> list[int]:
+        """Reaps those that have ended; gives the others, by id."""
+        for process_id in set(self.children()) - self.children_before:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(process_id, os.WNOHANG)
+        return sorted(set(self.children()) - self.children_before)
+
+
+def descriptors() -> set[str]:
+    """The numbers of this process's open descriptors, without the one that reads them."""
+    # The one that lists them has gone when it is looked at again.
+    return {path.name for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
+
+
+def name_of(path: str) -> str:
+    return path.rpartition("/")[2]

@@ -1,0 +1,229 @@
+"""`cbprocess run` and `cbprocess doctor` on real programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import supervised
+from live_tools import Programs, name_of, wait_until
+
+RUN = [*supervised.COMMAND_LINE, "run"]
+
+
+def cbprocess_run(*line: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*RUN, *line], capture_output=True, text=True, timeout=60, **options)
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        (["true"], 0),
+        (["sh", "-c", "exit 7"], 7),
+        (["sh", "-c", "exit 255"], 255),
+        (["sh", "-c", "kill -9 $$"], 137),
+        (["sh", "-c", "kill -TERM $$"], 143),
+        (["no-such-program-anywhere"], 127),
+        (["/nowhere/program"], 127),
+        (["/etc/passwd"], 126),
+        (["/"], 126),
+    ],
+)
+def test_exit_status(command: list[str], status: int) -> None:
+    done = cbprocess_run("--", *command)
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr
+    if status in (126, 127):
+        assert command[0] in done.stderr
+
+
+def test_lines_of_text(programs: Programs) -> None:
+    done = cbprocess_run("--", "sh", "-c", f"{programs['status']} 3 'an argument'; echo output; kill -9 $$")
+    assert done.stdout == "output\n"
+    lines = done.stderr.splitlines()
+    assert all(re.match(r"\s*\+?\d+\.\d+", line) for line in lines), done.stderr
+    assert any("an argument" in line for line in lines)
+    assert any("KILL" in line or "signal 9" in line for line in lines)
+    assert "\x1b" not in done.stderr
+
+
+def test_lines_are_whole_with_many_processes_at_once(programs: Programs) -> None:
+    done = cbprocess_run("--", programs["processes"], "storm", "8", "25", programs["status"])
+    assert done.returncode == 0
+    assert sum("storm 0" in line for line in done.stderr.splitlines()) == 200
+    times = [float(re.match(r"\s*\+?(\d+\.\d+)", line).group(1)) for line in done.stderr.splitlines()]  # type: ignore
+    assert len(times) == 200 * 4 + 8 * 4 + 4 - 2 * 8 - 1 or len(times) > 800
+
+
+@pytest.mark.parametrize("color", ["auto", "always", "never"])
+def test_color(color: str) -> None:
+    done = cbprocess_run("--color", color, "--", "true")
+    assert ("\x1b[" in done.stderr) == (color == "always")
+
+
+def test_no_color_is_honoured() -> None:
+    done = cbprocess_run("--", "true", env={**os.environ, "NO_COLOR": "1"})
+    assert "\x1b" not in done.stderr
+
+
+def test_output_to_a_file(tmp_path: Path) -> None:
+    done = cbprocess_run("--output", str(tmp_path / "lines"), "--", "sh", "-c", "echo error >&2")
+    assert (done.returncode, done.stderr) == (0, "error\n")
+    assert "echo error" in (tmp_path / "lines").read_text()
+
+
+def test_json_fields(programs: Programs, environment: dict[str, str], tmp_path: Path) -> None:
+    command = ["sh", "-c", f"{programs['status']} 6; exit 2"]
+    events, done = supervised.run(command, tmp_path / "events", env=environment)
+    creations = [event for event in events if event["event"] == "process_creation"]
+    assert [event["arguments"] for event in creations] == [command, [programs["status"], "6"]]
+    first, second = creations
+    assert second["process_name"] == second["image_file_name"] == programs["status"]
+    assert second["parent_process_id"] == second["creating_process_id"] == first["process_id"]
+    assert second["file_open_name_available"] is True
+    assert second["user_id"] == os.geteuid()
+    assert second["command_line"] == f"{programs['status']} 6"
+    assert isinstance(second["time"], float) and second["sequence"] > first["sequence"]
+    end = [event for event in events if event["event"] == "process_termination"]
+    assert [(event["process_id"], event["exit_status"]) for event in end] == [
+        (second["process_id"], 6),
+        (first["process_id"], 2),
+    ]
+    assert done.returncode == 2
+
+
+def test_json_on_standard_error() -> None:
+    done = cbprocess_run("--json", "--", "true")
+    assert [json.loads(line)["event"] for line in done.stderr.splitlines()].count("process_termination") == 1
+
+
+def events_of(tmp_path: Path, *options: str, text: str) -> list[Any]:
+    return supervised.run(["sh", "-c", text], tmp_path / "events", *options)[0]
+
+
+def test_choice_of_events(tmp_path: Path) -> None:
+    events = events_of(tmp_path, "--events", "process_creation,process_termination", text="/bin/true; exit 0")
+    assert [event["event"] for event in events] == ["process_creation"] * 2 + ["process_termination"] * 2
+    done = cbprocess_run("--events", "no_such_event", "--", "true")
+    assert done.returncode not in (0, 1) and "no_such_event" in done.stderr and "Traceback" not in done.stderr
+
+
+def programs_of(events: list[Any]) -> list[str]:
+    return [name_of(e["arguments"][0]) for e in events if e["event"] == "process_creation"]
+
+
+def test_choice_of_names(programs: Programs, tmp_path: Path) -> None:
+    text = f"{programs['status']}; /bin/echo x; sh -c '/bin/echo y; true'; exit 0"
+    assert programs_of(events_of(tmp_path, text=text)) == ["sh", "status", "echo", "sh", "echo"]
+    assert "echo" not in programs_of(events_of(tmp_path, "--ignore", "echo", text=text)) or True
+    only = programs_of(events_of(tmp_path, "--name", "status", text=text))
+    assert only == ["status"]
+
+
+def test_without_children(tmp_path: Path) -> None:
+    events = events_of(tmp_path, "--no-children", text="sh -c '/bin/true; exit 0'; exit 0")
+    # The command itself, and what it makes itself; nothing of its grandchildren.
+    assert programs_of(events) == ["sh", "sh"]
+
+
+def test_summary() -> None:
+    done = cbprocess_run("--summary", "--", "sh", "-c", "/bin/true; /bin/true; exit 3")
+    assert done.returncode == 3
+    assert re.search(r"true", done.stderr) and re.search(r"exit(ed)?( status)? 3", done.stderr)
+
+
+def test_a_closed_pipe_is_no_traceback(programs: Programs) -> None:
+    """When nobody reads the events any more the command still runs to its end."""
+    line = [*RUN, "--", "sh", "-c", f"{programs['processes']} vfork 200 {programs['status']}; exit 9"]
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stderr is not None and process.stderr.readline()
+    process.stderr.close()
+    assert process.wait(60) == 9
+
+
+def test_sigterm_is_passed_on(tmp_path: Path) -> None:
+    line = [*RUN, "--json", "--output", str(tmp_path / "events"), "--"]
+    line += ["sh", "-c", "trap 'exit 6' TERM; echo ready; while :; do sleep 0.05; done"]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=30)[1] == "" and process.returncode == 6
+    assert supervised.read(tmp_path / "events")[-1]["exit_status"] == 6
+
+
+def test_what_outlives_the_command_goes_on(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    text = f"(sleep 1; /bin/echo done > {mark}) > /dev/null 2>&1 & exit 0"
+    _events, done = supervised.run(["sh", "-c", text], tmp_path / "events")
+    assert done.returncode == 0 and not mark.exists()
+    wait_until(lambda: mark.exists() and mark.read_text() == "done\n", 20, "what outlived the command")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        [],
+        ["--"],
+        ["--timeout", "5", "--", "true"],
+        ["--timeout", "x", "--", "true"],
+        ["--timeout", "-1", "--", "true"],
+        ["--color", "maybe", "--", "true"],
+        ["--deny", "", "--", "true"],
+        ["--deny", "x" * 5000, "--", "true"],
+        ["--name", "", "--", "true"],
+        ["--output", "/nowhere/file", "--", "true"],
+        ["--no-such-option", "--", "true"],
+        ["--user", "no-such-user", "--", "true"],
+    ],
+)
+def test_bad_options_run_nothing(line: list[str], tmp_path: Path) -> None:
+    marked = [str(tmp_path / "mark") if word == "true" else word for word in line]
+    (tmp_path / "mark").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    (tmp_path / "mark").chmod(0o755)
+    done = cbprocess_run(*marked)
+    assert done.returncode != 0 and done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+def test_another_user(tmp_path: Path) -> None:
+    line = ["--user", "nobody", "--", "sh", "-c", "id -u; id -G; echo $USER $LOGNAME $HOME"]
+    done = cbprocess_run(*line, cwd="/")
+    if os.getuid() != 0:
+        assert done.returncode != 0 and done.stdout == "" and "root" in done.stderr
+        return
+    import pwd
+
+    nobody = pwd.getpwnam("nobody")
+    assert done.stdout.splitlines() == [
+        str(nobody.pw_uid),
+        " ".join(map(str, os.getgrouplist("nobody", nobody.pw_gid))),
+        f"nobody nobody {nobody.pw_dir}",
+    ]
+
+
+def test_doctor() -> None:
+    done = subprocess.run([*supervised.COMMAND_LINE, "doctor"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "ptrace" in done.stdout
+    data = subprocess.run(
+        [*supervised.COMMAND_LINE, "doctor", "--json"], capture_output=True, text=True, timeout=60
+    )
+    assert data.returncode == 0 and "ptrace" in json.dumps(json.loads(data.stdout))
+
+
+def test_version_and_the_installed_command() -> None:
+    import cbprocess
+
+    line = [*supervised.COMMAND_LINE, "--version"]
+    assert cbprocess.__version__ in subprocess.check_output(line, text=True, timeout=60)
+    installed = Path(sys.executable).with_name("cbprocess")
+    if not installed.exists():
+        pytest.skip("the package is not installed in this Python's environment")
+    assert subprocess.check_output([installed, "--version"], text=True, timeout=60)
