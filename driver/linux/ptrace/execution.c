@@ -67,7 +67,7 @@ static void report_creation(struct report *report, struct task *task, const stru
     start_report(report, task);
     if (process->executed) {
         report->originator_pid = process->pid;
-        report->originator_tid = task->tid;
+        report->originator_tid = task->execution_tid != 0 ? task->execution_tid : task->tid;
         report->originator = old_stances;
     } else {
         struct process *creator = find_process(process->creator_pid);
@@ -231,6 +231,7 @@ void handle_execution_stop(struct task *task)
     task->approval.valid = false;
     memcpy(old_stances, process->stances, sizeof old_stances);
     report_creation(&report, task, old_stances);
+    task->execution_tid = 0;
     change_image(process, task->tid, &stack);
     uint32_t refusal = 0;
     struct operation *operation = NULL;

@@ -205,7 +205,8 @@ bool text_append(struct text *text, const char *bytes, size_t size)
 {
     if (!text_reserve(text, text->size + size))
         return false;
-    memcpy(text->bytes + text->size, bytes, size);
+    if (size > 0)
+        memcpy(text->bytes + text->size, bytes, size);
     text->size += size;
     return true;
 }

@@ -160,8 +160,10 @@ int main(void)
     if (!control_init())
         return EXIT_FAILURE;
     cbp_store_u32(&self.channel->driver_process_id, (uint32_t) getpid());
-    while (!self.leaving || self.task_count > 0) {
+    for (;;) {
         serve_control();
+        if (self.leaving && self.task_count == 0)
+            break;
         collect_answers();
         if (anything_held() || self.unowned_count > 0 || self.task_count == 0) {
             wait_for_answers();

@@ -96,13 +96,14 @@ struct task {
     uint64_t seen_ns;             /* when an unowned task was first seen */
     uint32_t tid;
     uint32_t creator_pid, creator_tid;
-    uint32_t kept_creator; /* tid of a creator that stays stopped until this task has told of itself */
-    uint32_t waits_for;    /* as a creator: the tid of the new task that it is kept for */
-    int event;             /* PTRACE_EVENT_ that announced it */
-    bool stopped;          /* at its first stop, waiting to be announced */
-    bool announced;        /* waiting for its first stop */
-    bool group_stopped;    /* its process was in a group stop at its first stop */
-    bool first_unreported; /* its creation: after a vfork it is told with the execution or the end */
+    uint32_t kept_creator;  /* tid of a creator that stays stopped until this task has told of itself */
+    uint32_t waits_for;     /* as a creator: the tid of the new task that it is kept for */
+    uint32_t execution_tid; /* the thread that called execve, if that was not the leader; else 0 */
+    int event;              /* PTRACE_EVENT_ that announced it */
+    bool stopped;           /* at its first stop, waiting to be announced */
+    bool announced;         /* waiting for its first stop */
+    bool group_stopped;     /* its process was in a group stop at its first stop */
+    bool first_unreported;  /* its creation: after a vfork it is told with the execution or the end */
     bool exit_reported;
     bool listening; /* in a group stop */
     struct approval approval;

@@ -340,6 +340,7 @@ static struct task *take_over_leader(uint32_t tid)
         remove_task(leader);
     }
     rename_task(task, tid);
+    task->execution_tid = (uint32_t) former;
     task->process->thread_count = 1;
     return task;
 }
