@@ -1,0 +1,148 @@
+"""H5: what an event costs between C and a Python handler, without any driver.
+
+Drives the package's own callbacks from a C thread over a synthetic event block, and compares them with a C
+extension that does the same with an event type of its own. The one benchmark that knows the package's
+insides: it puts a loop in the place of the core's, so that the code that runs is that of a real event."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.machinery
+import importlib.util
+import statistics
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Callable
+
+from harness import BenchmarkError, Missing, compile_extension, compile_program, progress
+from table import Row
+
+HANDLER_TARGET_NS = 600
+EMPTY_TARGET = 1.3
+
+Handler = Callable[[Any], None]
+Measure = Callable[[Handler, int], float]  # (handler, events): nanoseconds of one event
+
+
+def read_and_allow(params: Any) -> None:
+    _ = params.process_id
+    _ = params.process_name
+    params.result_code = 0
+
+
+def do_nothing(params: Any) -> None:
+    pass
+
+
+class Loop:
+    """Stands in for the core's library in the package's callbacks: a worker that runs gets a fixed number of
+    events, and its time is kept."""
+
+    def __init__(self, path: Path) -> None:
+        self._library = ctypes.CDLL(str(path))
+        self._library.loop_events.restype = ctypes.c_uint64
+        self._library.loop_events.argtypes = (
+            ctypes.c_void_p,
+            ctypes.c_uint64,
+            ctypes.c_uint64,
+            ctypes.POINTER(ctypes.c_uint64),
+        )
+        self._library.loop_thread.argtypes = (ctypes.c_void_p, ctypes.c_uint64)
+        self._callback = ctypes.c_void_p()
+        self._count = 0
+        self._spent_ns = 0
+        self._answer_count = ctypes.c_uint64()
+
+    def cbp_worker_run(self, _worker: int) -> None:
+        """What the package's worker calls."""
+        self._spent_ns = self._library.loop_events(self._callback, 0, self._count, self._answer_count)
+
+    def measure(self, handler: Handler, count: int) -> float:
+        from cbprocess import callbacks
+        from cbprocess.constants import PROC_EVT_PROCESS_CREATION
+
+        handled = 0
+
+        def counting_first(params: Any) -> None:
+            nonlocal handled
+            handled += 1
+            hooks.handlers[PROC_EVT_PROCESS_CREATION] = handler
+            handler(params)
+
+        hooks = callbacks.Hooks()
+        hooks.handlers[PROC_EVT_PROCESS_CREATION] = counting_first
+        native = callbacks.NativeCallbacks(self, hooks)
+        self._callback = ctypes.cast(native.structure.event, ctypes.c_void_p)
+        self._count = count
+        self._answer_count.value = 0
+        error = self._library.loop_thread(ctypes.cast(native.structure.worker, ctypes.c_void_p), 0)
+        if error or handled != 1 or hooks.failed_in_handler or self._answer_count.value != count:
+            raise BenchmarkError(
+                f"H5: errno {error}, {self._answer_count.value} of {count} events were answered"
+            )
+        return self._spent_ns / count
+
+
+def load_extension(path: Path) -> ModuleType:
+    loader = importlib.machinery.ExtensionFileLoader("cext", str(path))
+    specification = importlib.util.spec_from_file_location("cext", path, loader=loader)
+    if specification is None:
+        raise BenchmarkError(f"{path} cannot be loaded")
+    module = importlib.util.module_from_spec(specification)
+    loader.exec_module(module)
+    return module
+
+
+def extension_measure(folder: Path) -> Measure | None:
+    try:
+        extension = load_extension(compile_extension(folder))
+    except Missing as note:
+        progress(str(note))
+        return None
+    return lambda handler, count: extension.run(handler, count) / count
+
+
+def measure_all(
+    measures: dict[str, Measure], handler: Handler, count: int, repetitions: int
+) -> dict[str, float]:
+    samples: dict[str, list[float]] = {name: [] for name in measures}
+    for _ in range(repetitions):
+        for name, measure in measures.items():
+            samples[name].append(measure(handler, count))
+    return {name: statistics.median(values) for name, values in samples.items()}
+
+
+def binding_rows(folder: Path, count: int, repetitions: int) -> list[Row]:
+    progress(f"binding: {repetitions} repetitions")
+    loop = Loop(compile_program(folder, "loop.c", "loop.so", "-shared", "-fPIC", "-pthread"))
+    measures: dict[str, Measure] = {"package": loop.measure}
+    extension = extension_measure(folder)
+    if extension is not None:
+        measures["extension"] = extension
+    reading = measure_all(measures, read_and_allow, count, repetitions)
+    empty = measure_all(measures, do_nothing, count, repetitions)
+    rows = [
+        Row(
+            "H5",
+            "C worker to Python and back: a handler that reads pid and name and sets the result",
+            f"<= {HANDLER_TARGET_NS} ns",
+            f"{reading['package']:.0f} ns",
+            reading["package"] <= HANDLER_TARGET_NS,
+            f"C extension {reading['extension']:.0f} ns"
+            if extension
+            else "no Python headers for a C extension",
+        )
+    ]
+    if extension is not None:
+        ratio = empty["package"] / empty["extension"]
+        rows.append(
+            Row(
+                "H5",
+                "the same with an empty handler",
+                f"<= {EMPTY_TARGET}x a C extension",
+                f"{ratio:.2f}x",
+                ratio <= EMPTY_TARGET,
+                f"{empty['package']:.0f} ns; C extension {empty['extension']:.0f} ns",
+            )
+        )
+    return rows

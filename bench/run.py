@@ -1,0 +1,115 @@
+"""Measures cbprocess and its peers, and prints one table with the targets.
+
+    python bench/run.py [--quick] [--only H2,H3,H5,H8,H10]
+
+Run it with the Python that cbprocess is installed in; it needs a C compiler, and uses strace and
+python-ptrace where they are installed. Everything runs pinned to one CPU; what is quoted are medians of the
+ratios to the bare workload that ran just before, with the smallest and the largest in parentheses. Exits with
+1 if something could not be measured; a missed target is not a failure."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import binding
+import startup
+import tree
+from harness import BenchmarkError, pin_to_one_cpu, progress
+from table import Row, format_table
+
+MEASUREMENTS = ("H2", "H3", "H5", "H8", "H10")
+
+
+class Effort(NamedTuple):
+    """How long to measure: operations of one run, and repetitions of each run."""
+
+    spawn_count: int
+    thread_count: int
+    event_count: int
+    repetitions: int
+    startup_repetitions: int
+
+
+FULL = Effort(1000, 2000, 100_000, 9, 21)
+QUICK = Effort(200, 400, 20_000, 3, 5)
+
+
+def parse_selection(text: str) -> set[str]:
+    selected = {name.strip().upper() for name in text.split(",")}
+    unknown = selected - set(MEASUREMENTS)
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(MEASUREMENTS)}"
+        )
+    return selected
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measures cbprocess and its peers, and prints one table.")
+    parser.add_argument(
+        "--quick", action="store_true", help="few repetitions: shows that it runs, not how fast"
+    )
+    parser.add_argument(
+        "--only",
+        type=parse_selection,
+        default=set(MEASUREMENTS),
+        metavar="LIST",
+        help=f"some of {','.join(MEASUREMENTS)}",
+    )
+    return parser.parse_args()
+
+
+def measure(selected: set[str], effort: Effort, folder: Path) -> list[Row]:
+    rows: list[Row] = []
+    if selected & {"H2", "H10"}:
+        rows += tree.spawn_rows(folder, effort.spawn_count, effort.repetitions, selected)
+    if "H3" in selected:
+        rows += tree.thread_rows(folder, effort.thread_count, effort.repetitions)
+    if "H5" in selected:
+        rows += binding.binding_rows(folder, effort.event_count, effort.repetitions)
+    if "H8" in selected:
+        rows += startup.startup_rows(effort.startup_repetitions)
+    return sorted(rows, key=lambda row: MEASUREMENTS.index(row.identifier))
+
+
+def processor_name() -> str:
+    with open("/proc/cpuinfo", encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def describe_machine(cpu: int, effort: Effort) -> str:
+    from cbprocess import __version__
+
+    return (
+        f"cbprocess {__version__}, Python {platform.python_version()}, Linux {platform.release()}, "
+        f"{processor_name()}, {os.cpu_count()} CPUs, pinned to CPU {cpu}; "
+        f"medians of {effort.repetitions} interleaved repetitions."
+    )
+
+
+def main() -> int:
+    options = parse_arguments()
+    effort = QUICK if options.quick else FULL
+    cpu = pin_to_one_cpu()
+    try:
+        with tempfile.TemporaryDirectory(prefix="cbprocess-bench-") as folder:
+            rows = measure(options.only, effort, Path(folder))
+    except BenchmarkError as error:
+        progress(f"bench: {error}")
+        return 1
+    print(f"{describe_machine(cpu, effort)}\n")
+    print(format_table(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
