@@ -3,7 +3,7 @@
     controller.py --events BITS --refuse-with errno|kill --action ask|allow -- PROGRAM [ARGUMENT...]
 
 Prints one line of JSON: the events handled of each type, those lost, and how many different programs were
-seen with the right command line. A process of its own, so that one measurement leaves nothing for the next."""
+seen with the right command line. A process of its own, so that one measurement leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Monitor(NamedTuple):
 
 
 class Series(NamedTuple):
-    """The ratios of one monitor to the bare workload that ran just before it, and its time for an operation."""
+    """Ratios of one monitor to the bare workload that ran just before it, and its time for an operation."""
 
     ratios: list[float]
     operation_ns: list[float]
