@@ -1,0 +1,92 @@
+"""cbprocess: watch and control what processes and threads do, while it is still waiting to happen.
+
+`CBProcess` is the class; the constants have their bare names here. The native library is opened by the first
+initialize(), not by importing the package.
+"""
+
+from __future__ import annotations
+
+from . import constants
+from .constants import *  # noqa: F403
+from .errors import CBFSFilterError, CBProcessError, CBProcessWarning
+from .process import CBProcess
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .deferred import DeferredAnswer as DeferredAnswer
+    from .drivers import DriverReport as DriverReport
+    from .drivers import probe_driver as probe_driver
+    from .enums import Action as Action
+    from .enums import Capability as Capability
+    from .enums import ErrorCode as ErrorCode
+    from .enums import EventFlag as EventFlag
+    from .enums import EventType as EventType
+    from .enums import ModuleStatus as ModuleStatus
+    from .enums import ProcessAccess as ProcessAccess
+    from .enums import RefuseWith as RefuseWith
+    from .enums import Serialize as Serialize
+    from .enums import ThreadAccess as ThreadAccess
+    from .enums import TimeoutAction as TimeoutAction
+    from .events import CBProcessErrorEventParams as CBProcessErrorEventParams
+    from .events import CBProcessProcessCreationEventParams as CBProcessProcessCreationEventParams
+    from .events import (
+        CBProcessProcessHandleOperationEventParams as CBProcessProcessHandleOperationEventParams,
+    )
+    from .events import CBProcessProcessTerminationEventParams as CBProcessProcessTerminationEventParams
+    from .events import CBProcessThreadCreationEventParams as CBProcessThreadCreationEventParams
+    from .events import CBProcessThreadHandleOperationEventParams as CBProcessThreadHandleOperationEventParams
+    from .events import CBProcessThreadTerminationEventParams as CBProcessThreadTerminationEventParams
+    from .events import CBProcessWorkerThreadCreationEventParams as CBProcessWorkerThreadCreationEventParams
+    from .events import (
+        CBProcessWorkerThreadTerminationEventParams as CBProcessWorkerThreadTerminationEventParams,
+    )
+    from .statistics import Statistics as Statistics
+
+    __version__: str
+
+# Public names that are imported when they are first asked for.
+_LAZY = {
+    "DeferredAnswer": "deferred",
+    "DriverReport": "drivers",
+    "probe_driver": "drivers",
+    "Action": "enums",
+    "Capability": "enums",
+    "ErrorCode": "enums",
+    "EventFlag": "enums",
+    "EventType": "enums",
+    "ModuleStatus": "enums",
+    "ProcessAccess": "enums",
+    "RefuseWith": "enums",
+    "Serialize": "enums",
+    "ThreadAccess": "enums",
+    "TimeoutAction": "enums",
+    "CBProcessErrorEventParams": "events",
+    "CBProcessProcessCreationEventParams": "events",
+    "CBProcessProcessHandleOperationEventParams": "events",
+    "CBProcessProcessTerminationEventParams": "events",
+    "CBProcessThreadCreationEventParams": "events",
+    "CBProcessThreadHandleOperationEventParams": "events",
+    "CBProcessThreadTerminationEventParams": "events",
+    "CBProcessWorkerThreadCreationEventParams": "events",
+    "CBProcessWorkerThreadTerminationEventParams": "events",
+    "Statistics": "statistics",
+}
+
+__all__ = ["CBFSFilterError", "CBProcess", "CBProcessError", "CBProcessWarning"]
+__all__ += constants.__all__
+__all__ += [*_LAZY]
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name == "__version__":
+        from .library import load
+
+        value: object = load().cbp_version().decode("ascii")
+    elif name in _LAZY:
+        value = getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value

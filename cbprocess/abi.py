@@ -1,0 +1,181 @@
+"""The C interface of the native library in ctypes, written by hand: structures, callback types, functions.
+
+tests/abi compares every row of it with the built library. Knows nothing of what the functions are used for.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, c_char_p, c_int32, c_uint32, c_uint64, c_void_p
+
+from .checks import TEXT_ERRORS
+from .errors import CBProcessError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# An event of at most this size stands at its worker's own address.
+EVENT_SIZE_INLINE = 16384
+
+
+class Event(ctypes.Structure):
+    """struct cbp_event: the fixed part; its texts follow."""
+
+    _fields_ = [
+        ("size", c_uint32),
+        ("type", c_uint32),
+        ("result_code", c_uint32),
+        ("desired_access", c_uint32),
+        ("flags", c_uint32),
+        ("process_id", c_uint32),
+        ("thread_id", c_uint32),
+        ("parent_process_id", c_uint32),
+        ("originator_process_id", c_uint32),
+        ("originator_thread_id", c_uint32),
+        ("source_process_id", c_uint32),
+        ("target_process_id", c_uint32),
+        ("original_desired_access", c_uint32),
+        ("user_id", c_uint32),
+        ("exit_status", c_uint32),
+        ("capabilities", c_uint32),
+        ("sequence", c_uint64),
+        ("time_ns", c_uint64),
+        ("start_time", c_uint64),
+        ("deadline_ns", c_uint64),
+        ("context", c_uint64),
+        ("process_name_offset", c_uint32),
+        ("process_name_size", c_uint32),
+        ("image_file_name_offset", c_uint32),
+        ("image_file_name_size", c_uint32),
+        ("arguments_offset", c_uint32),
+        ("arguments_size", c_uint32),
+    ]
+
+
+class Statistics(ctypes.Structure):
+    """struct cbp_statistics."""
+
+    _fields_ = [
+        ("delivered", c_uint64),
+        ("lost", c_uint64),
+        ("timed_out", c_uint64),
+        ("refused", c_uint64),
+        ("decided_by_rule", c_uint64),
+        ("late", c_uint64),
+        ("failed_after", c_uint64),
+        ("malformed", c_uint64),
+        ("workers", c_uint64),
+        ("supervised", c_uint64),
+        ("deferred", c_uint64),
+    ]
+
+
+# The event travels as a plain address: a pointer object would cost more than the whole dispatch.
+EventCallback = ctypes.CFUNCTYPE(None, c_void_p)
+ErrorCallback = ctypes.CFUNCTYPE(None, c_uint64, c_uint32, c_char_p)
+WorkerCallback = ctypes.CFUNCTYPE(None, c_uint64, c_void_p)
+PlainCallback = ctypes.CFUNCTYPE(None)
+
+
+class Callbacks(ctypes.Structure):
+    """struct cbp_callbacks."""
+
+    _fields_ = [
+        ("size", c_uint32),
+        ("reserved", c_uint32),
+        ("context", c_uint64),
+        ("event", EventCallback),
+        ("error", ErrorCallback),
+        ("worker", WorkerCallback),
+    ]
+
+
+class AbiRow(ctypes.Structure):
+    """struct cbp_abi_row."""
+
+    _fields_ = [
+        ("kind", c_char_p),
+        ("owner", c_char_p),
+        ("name", c_char_p),
+        ("text", c_char_p),
+        ("offset", c_uint32),
+        ("size", c_uint32),
+    ]
+
+
+class _Status:
+    """Stands in the table below for a uint32_t result that is 0 or an error code, which is then raised."""
+
+
+FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "cbp_version": (c_char_p, ()),
+    "cbp_error_message": (c_char_p, (c_uint32,)),
+    "cbp_error_detail": (c_char_p, ()),
+    "cbp_abi_rows": (POINTER(AbiRow), (POINTER(c_uint32),)),
+    "cbp_message_validate": (c_uint32, (c_void_p, c_uint64, c_uint32)),
+    "cbp_pattern_match": (_Status, (c_char_p, c_uint64, c_char_p, c_uint64, POINTER(c_uint32))),
+    "cbp_session_create": (_Status, (c_char_p, POINTER(c_void_p))),
+    "cbp_session_destroy": (_Status, (c_void_p,)),
+    "cbp_session_set_callbacks": (_Status, (c_void_p, POINTER(Callbacks))),
+    "cbp_session_set_config": (_Status, (c_void_p, c_char_p, c_char_p)),
+    "cbp_session_get_config": (_Status, (c_void_p, c_char_p, c_void_p, c_uint64, POINTER(c_uint64))),
+    "cbp_session_start": (_Status, (c_void_p, c_uint32)),
+    "cbp_session_stop": (_Status, (c_void_p, c_uint32)),
+    "cbp_session_is_active": (_Status, (c_void_p, POINTER(c_uint32))),
+    "cbp_session_get_statistics": (_Status, (c_void_p, POINTER(Statistics), c_uint64)),
+    "cbp_rule_add_process": (_Status, (c_void_p, c_uint32, c_uint32, c_uint32, c_uint32)),
+    "cbp_rule_add_name": (_Status, (c_void_p, c_char_p, c_uint64, c_uint32, c_uint32, c_uint32)),
+    "cbp_rule_remove_process": (_Status, (c_void_p, c_uint32, c_uint32)),
+    "cbp_rule_remove_name": (_Status, (c_void_p, c_char_p, c_uint64, c_uint32)),
+    "cbp_worker_run": (None, (c_void_p,)),
+    "cbp_event_reset_timeout": (_Status, (c_uint32, POINTER(c_uint32))),
+    "cbp_event_defer": (_Status, (POINTER(c_uint64),)),
+    "cbp_event_complete": (_Status, (c_uint64, c_uint32, c_uint32)),
+    "cbp_in_handler": (c_uint32, ()),
+    "cbp_process_name": (_Status, (c_uint32, c_void_p, c_uint64, POINTER(c_uint64))),
+    "cbp_launch_begin": (
+        _Status,
+        (c_void_p, c_char_p, c_char_p, c_uint64, c_uint32, POINTER(c_int32), POINTER(c_void_p)),
+    ),
+    "cbp_launch_finish": (_Status, (c_void_p, c_uint32, c_uint32, POINTER(c_uint32))),
+    "cbp_driver_probe": (_Status, (c_char_p, POINTER(c_uint32), c_void_p, c_uint64)),
+}
+
+
+def open_library(path: str) -> ctypes.CDLL:
+    """Opens the library and declares its functions. OSError if it cannot be opened, AttributeError if a
+    function is missing."""
+    library = ctypes.CDLL(path)
+
+    def check(status: int, function: Any, arguments: Any) -> int:
+        if status:
+            text = library.cbp_error_detail() or library.cbp_error_message(status)
+            raise CBProcessError(status, text.decode("utf-8", TEXT_ERRORS))
+        return status
+
+    for name, (result, arguments) in FUNCTIONS.items():
+        function = getattr(library, name)
+        function.argtypes = arguments
+        if result is _Status:
+            function.restype = c_uint32
+            function.errcheck = check
+        else:
+            function.restype = result
+    return library
+
+
+def read_text(call: Any) -> bytes:
+    """What a function of the shape (..., buffer, size, needed) gives; `call` supplies the leading arguments.
+    The text may grow between two calls, so the size is asked for until it is enough."""
+    size = 512
+    while True:
+        buffer = ctypes.create_string_buffer(size)
+        needed = c_uint64()
+        try:
+            call(buffer, size, ctypes.byref(needed))
+            return buffer.value
+        except CBProcessError:
+            if needed.value <= size:
+                raise
+            size = needed.value

@@ -1,0 +1,43 @@
+"""What the drivers of this product could do on this machine now. Starts none."""
+
+from __future__ import annotations
+
+import ctypes
+
+from . import library
+from .checks import TEXT_ERRORS, checked_text
+
+# Every driver of the product, also those of other platforms; the first stands for the default.
+DRIVERS = ("auto", "ptrace", "bpf", "simulated", "debug", "kernel")
+
+REASON_SIZE = 1024
+
+
+class DriverReport:
+    """One driver: its `name`, its `capabilities` (CAP_ bits; 0 if it cannot run) and the `reason` why it
+    cannot run or what is missing ("" if nothing is)."""
+
+    __slots__ = ("capabilities", "name", "reason")
+
+    def __init__(self, name: str, capabilities: int, reason: str) -> None:
+        self.name = name
+        self.capabilities = capabilities
+        self.reason = reason
+
+    @property
+    def runs(self) -> bool:
+        return self.capabilities != 0
+
+    def __repr__(self) -> str:
+        return f"DriverReport({self.name!r}, {self.capabilities:#x}, {self.reason!r})"
+
+
+def probe_driver(name: str = "auto") -> DriverReport:
+    """What the driver of this name could do here: "auto" (the default driver), "ptrace", "bpf", "simulated",
+    "debug" or "kernel". Any thread. CBProcessError 87 for another name, 588 if the native library is
+    missing."""
+    capabilities = ctypes.c_uint32()
+    reason = ctypes.create_string_buffer(REASON_SIZE)
+    text = checked_text(name, "driver")
+    library.load().cbp_driver_probe(text, ctypes.byref(capabilities), reason, REASON_SIZE)
+    return DriverReport(name, capabilities.value, reason.value.decode("utf-8", TEXT_ERRORS))

@@ -1,0 +1,421 @@
+"""The objects that handlers get: one class for each operation, reading straight from the event's memory.
+
+An object is a view of its worker's event block while its handler runs. If somebody keeps it, the dispatcher
+turns it into a copy of its own when the handler returns (`_detach`): it can be read for ever, but no longer
+answered. The dispatcher uses an object again for the worker's next event when nobody kept it.
+
+Knows the layout of struct cbp_event; knows nothing of sessions or threads.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from .checks import TEXT_ERRORS, UINT32_MAX, checked_int, wrong
+from .constants import (
+    ERROR_NO_CALLBACK_ACTIVE,
+    EVENT_FLAG_DECIDED_BY_RULE,
+    EVENT_FLAG_DUPLICATION,
+    EVENT_FLAG_HELD,
+    EVENT_FLAG_REFUSABLE,
+    EVENT_FLAG_TIMED_OUT,
+    PROC_EVT_PROCESS_CREATION,
+    PROC_EVT_PROCESS_HANDLE_OPERATION,
+    PROC_EVT_PROCESS_TERMINATION,
+    PROC_EVT_THREAD_CREATION,
+    PROC_EVT_THREAD_HANDLE_OPERATION,
+    PROC_EVT_THREAD_TERMINATION,
+)
+from .errors import CBProcessError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ctypes import Array, c_char
+
+    from .deferred import DeferredAnswer
+
+# Indexes of the fields: as 32-bit words, and (from the sequence on) as 64-bit words. tests/abi compares them.
+SIZE = 0
+TYPE = 1
+RESULT_CODE = 2
+DESIRED_ACCESS = 3
+FLAGS = 4
+PROCESS_ID = 5
+THREAD_ID = 6
+PARENT_PROCESS_ID = 7
+ORIGINATOR_PROCESS_ID = 8
+ORIGINATOR_THREAD_ID = 9
+SOURCE_PROCESS_ID = 10
+TARGET_PROCESS_ID = 11
+ORIGINAL_DESIRED_ACCESS = 12
+USER_ID = 13
+EXIT_STATUS = 14
+SEQUENCE_64 = 8
+TIME_NS_64 = 9
+START_TIME_64 = 10
+PROCESS_NAME_OFFSET = 26
+IMAGE_FILE_NAME_OFFSET = 28
+IMAGE_FILE_NAME_SIZE = 29
+ARGUMENTS_OFFSET = 30
+ARGUMENTS_SIZE = 31
+
+FIXED_SIZE = 128
+
+ON_WINDOWS = sys.platform == "win32"
+
+
+class EventParams:
+    """What all operations have in common. In a handler, and afterwards for whoever keeps the object; only
+    `result_code`, `desired_access` and `defer` need the handler to be running still (else error 614)."""
+
+    __slots__ = ("_chars", "_name", "_quads", "_words")
+
+    def __init__(self, words: memoryview, quads: memoryview, chars: bytes, name: Array[c_char]) -> None:
+        # chars is a ctypes array of c_char while the object is a view: it slices to bytes as bytes do. name
+        # is the memory from the process name on; its value, up to the NUL, is the cheapest way to the text.
+        self._words = words
+        self._quads = quads
+        self._chars = chars
+        self._name = name
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.sequence}: process {self.process_id}>"
+
+    def _detach(self) -> None:
+        """Turns the view into a copy. The copy's memory cannot be written: that is how setters know."""
+        from ctypes import create_string_buffer
+
+        data = self._chars[: max(self._words[SIZE], FIXED_SIZE)]
+        fixed = memoryview(data)[:FIXED_SIZE]
+        self._chars = data
+        self._name = create_string_buffer(self._name.value)
+        self._quads = fixed.cast("Q")
+        self._words = fixed.cast("I")
+
+    @property
+    def process_id(self) -> int:
+        """The process that the operation is about."""
+        return self._words[PROCESS_ID]
+
+    @property
+    def result_code(self) -> int:
+        """0 at first. A Win32 error code set here refuses the operation where `refusable` is True, and
+        changes nothing elsewhere. Set it in the handler (error 614 afterwards), to an int from 0 to
+        0xffffffff (87)."""
+        return self._words[RESULT_CODE]
+
+    @result_code.setter
+    def result_code(self, value: int) -> None:
+        try:
+            self._words[RESULT_CODE] = value
+        except (TypeError, ValueError):
+            raise _unwritable(self._words, value, "result_code") from None
+
+    @property
+    def sequence(self) -> int:
+        """Counts up by one for each event of the instance; a gap means that events were lost."""
+        return self._quads[SEQUENCE_64]
+
+    @property
+    def time(self) -> float:
+        """When the operation was seen, in seconds since 1970, as time.time() has it."""
+        return self._quads[TIME_NS_64] / 1e9
+
+    @property
+    def time_ns(self) -> int:
+        """When the operation was seen, in nanoseconds since 1970, as time.time_ns() has it."""
+        return self._quads[TIME_NS_64]
+
+    @property
+    def start_time(self) -> int:
+        """When process_id started, in the clock ticks that /proc/PID/stat shows: with process_id it names a
+        process for good, also when the id is used again."""
+        return self._quads[START_TIME_64]
+
+    @property
+    def user_id(self) -> int:
+        """Linux: the user that process_id runs as, as of its last execution."""
+        return self._words[USER_ID]
+
+    @property
+    def flags(self) -> int:
+        """The EVENT_FLAG_ bits of this event."""
+        return self._words[FLAGS]
+
+    @property
+    def held(self) -> bool:
+        """Whether the operation waits for the handler."""
+        return self._words[FLAGS] & EVENT_FLAG_HELD != 0
+
+    @property
+    def refusable(self) -> bool:
+        """Whether a result_code refuses the operation."""
+        return self._words[FLAGS] & EVENT_FLAG_REFUSABLE != 0
+
+    @property
+    def decided_by_rule(self) -> bool:
+        """Whether a rule has decided already: an answer changes nothing."""
+        return self._words[FLAGS] & EVENT_FLAG_DECIDED_BY_RULE != 0
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the deadline had passed before the handler was called: an answer changes nothing."""
+        return self._words[FLAGS] & EVENT_FLAG_TIMED_OUT != 0
+
+    def defer(self) -> DeferredAnswer:
+        """Lets the handler return without an answer. The operation stays held, its deadline running, until
+        complete() of the returned object is called, from any thread. In the handler, once for each event;
+        error 614 elsewhere."""
+        if self._words.readonly:
+            raise _no_handler("defer")
+        from .deferred import defer_current
+
+        return defer_current(self._words[ORIGINAL_DESIRED_ACCESS])
+
+    def _text(self, offset: int, size: int) -> str:
+        return self._chars[offset : offset + size].decode("utf-8", TEXT_ERRORS)
+
+
+class CBProcessProcessCreationEventParams(EventParams):
+    """A process is being created: a program is about to be executed."""
+
+    __slots__ = ()
+
+    @property
+    def parent_process_id(self) -> int:
+        """The parent of the new process."""
+        return self._words[PARENT_PROCESS_ID]
+
+    @property
+    def creating_process_id(self) -> int:
+        """The process that made the new one; the process itself when it executes another program."""
+        return self._words[ORIGINATOR_PROCESS_ID]
+
+    @property
+    def creating_thread_id(self) -> int:
+        """The thread that made the new process."""
+        return self._words[ORIGINATOR_THREAD_ID]
+
+    @property
+    def process_name(self) -> str:
+        """The path of the program; what get_process_name(process_id) gives in this handler."""
+        return self._name.value.decode("utf-8", TEXT_ERRORS)
+
+    @property
+    def image_file_name(self) -> str:
+        """The file by which the program was started: a script, a symbolic link, a path as it was given."""
+        return self._text(self._words[IMAGE_FILE_NAME_OFFSET], self._words[IMAGE_FILE_NAME_SIZE])
+
+    @property
+    def file_open_name_available(self) -> bool:
+        """Whether image_file_name is a full path."""
+        name = self.image_file_name
+        return name.startswith(("\\", "/")) or name[1:3] == ":\\" if ON_WINDOWS else name.startswith("/")
+
+    @property
+    def arguments(self) -> list[str]:
+        """The argument list, argv[0] first."""
+        if ON_WINDOWS:
+            return [self.command_line]
+        offset = self._words[ARGUMENTS_OFFSET]
+        data = self._chars[offset : offset + self._words[ARGUMENTS_SIZE]]
+        if not data:
+            return []
+        if data.endswith(b"\0"):
+            data = data[:-1]
+        return [part.decode("utf-8", TEXT_ERRORS) for part in data.split(b"\0")]
+
+    @property
+    def command_line(self) -> str:
+        """The command line; on Linux the arguments, quoted as a shell would need them."""
+        if ON_WINDOWS:
+            return self._text(self._words[ARGUMENTS_OFFSET], self._words[ARGUMENTS_SIZE])
+        from shlex import join
+
+        return join(self.arguments)
+
+
+class CBProcessProcessTerminationEventParams(EventParams):
+    """A process is ending: its last thread leaves. It cannot be refused."""
+
+    __slots__ = ()
+
+    @property
+    def process_name(self) -> str:
+        """The path of the process's program; what get_process_name(process_id) gives in this handler."""
+        return self._name.value.decode("utf-8", TEXT_ERRORS)
+
+    @property
+    def exit_status(self) -> int:
+        """The exit code, or -N when signal N ended the process (Linux)."""
+        return _exit_status(self._words[EXIT_STATUS])
+
+
+class CBProcessThreadCreationEventParams(EventParams):
+    """A thread is being created; also the first thread of a forked process. It cannot be refused."""
+
+    __slots__ = ()
+
+    @property
+    def thread_id(self) -> int:
+        """The new thread."""
+        return self._words[THREAD_ID]
+
+    @property
+    def creating_process_id(self) -> int:
+        """The process that made the thread."""
+        return self._words[ORIGINATOR_PROCESS_ID]
+
+    @property
+    def creating_thread_id(self) -> int:
+        """The thread that made the thread."""
+        return self._words[ORIGINATOR_THREAD_ID]
+
+
+class CBProcessThreadTerminationEventParams(EventParams):
+    """A thread is ending. It cannot be refused."""
+
+    __slots__ = ()
+
+    @property
+    def thread_id(self) -> int:
+        """The ending thread."""
+        return self._words[THREAD_ID]
+
+    @property
+    def exit_status(self) -> int:
+        """The thread's exit code, or -N when signal N ended it (Linux)."""
+        return _exit_status(self._words[EXIT_STATUS])
+
+
+class CBProcessProcessHandleOperationEventParams(EventParams):
+    """A process is being opened, signalled, traced or the like; or a handle of one is being duplicated."""
+
+    __slots__ = ()
+
+    @property
+    def duplication(self) -> bool:
+        """Whether an existing handle is duplicated."""
+        return self._words[FLAGS] & EVENT_FLAG_DUPLICATION != 0
+
+    @property
+    def originator_process_id(self) -> int:
+        """The process that asks."""
+        return self._words[ORIGINATOR_PROCESS_ID]
+
+    @property
+    def originator_thread_id(self) -> int:
+        """The thread that asks."""
+        return self._words[ORIGINATOR_THREAD_ID]
+
+    @property
+    def source_process_id(self) -> int:
+        """Where the handle is taken from. Says something only when duplication is True."""
+        return self._words[SOURCE_PROCESS_ID]
+
+    @property
+    def target_process_id(self) -> int:
+        """Who gets the handle. Says something only when duplication is True."""
+        return self._words[TARGET_PROCESS_ID]
+
+    @property
+    def original_desired_access(self) -> int:
+        """The access rights that were asked for."""
+        return self._words[ORIGINAL_DESIRED_ACCESS]
+
+    @property
+    def desired_access(self) -> int:
+        """The access rights to be granted. Rights can be taken out, in the handler (error 614 afterwards);
+        rights that were not asked for are dropped. An int from 0 to 0xffffffff (else 87)."""
+        return self._words[DESIRED_ACCESS]
+
+    @desired_access.setter
+    def desired_access(self, value: int) -> None:
+        words = self._words
+        if words.readonly:
+            raise _no_handler("desired_access")
+        words[DESIRED_ACCESS] = (
+            checked_int(value, "desired_access", 0, UINT32_MAX) & words[ORIGINAL_DESIRED_ACCESS]
+        )
+
+
+class CBProcessThreadHandleOperationEventParams(CBProcessProcessHandleOperationEventParams):
+    """The same, aimed at one thread."""
+
+    __slots__ = ()
+
+    @property
+    def thread_id(self) -> int:
+        """The thread that is opened, signalled, traced or the like."""
+        return self._words[THREAD_ID]
+
+
+class CBProcessErrorEventParams:
+    """Something failed outside any call: a handler raised, events were lost, the driver's process died."""
+
+    __slots__ = ("_description", "_error_code")
+
+    def __init__(self, error_code: int, description: str) -> None:
+        self._error_code = error_code
+        self._description = description
+
+    @property
+    def error_code(self) -> int:
+        """A Win32 error code: one of the ERROR_ constants."""
+        return self._error_code
+
+    @property
+    def description(self) -> str:
+        """A sentence, or the traceback of a handler that raised."""
+        return self._description
+
+
+class CBProcessWorkerThreadCreationEventParams:
+    """A worker thread has started; fires in that thread."""
+
+    __slots__ = ("_result_code",)
+
+    def __init__(self) -> None:
+        self._result_code = 0
+
+    @property
+    def result_code(self) -> int:
+        """0 at first. Any other code ends this worker and fires on_error with that code."""
+        return self._result_code
+
+    @result_code.setter
+    def result_code(self, value: int) -> None:
+        self._result_code = checked_int(value, "result_code", 0, UINT32_MAX)
+
+
+class CBProcessWorkerThreadTerminationEventParams:
+    """A worker thread is about to end; fires in that thread."""
+
+    __slots__ = ()
+
+
+EVENT_CLASSES: dict[int, type[EventParams]] = {
+    PROC_EVT_PROCESS_CREATION: CBProcessProcessCreationEventParams,
+    PROC_EVT_PROCESS_TERMINATION: CBProcessProcessTerminationEventParams,
+    PROC_EVT_PROCESS_HANDLE_OPERATION: CBProcessProcessHandleOperationEventParams,
+    PROC_EVT_THREAD_CREATION: CBProcessThreadCreationEventParams,
+    PROC_EVT_THREAD_TERMINATION: CBProcessThreadTerminationEventParams,
+    PROC_EVT_THREAD_HANDLE_OPERATION: CBProcessThreadHandleOperationEventParams,
+}
+
+
+def _exit_status(status: int) -> int:
+    if ON_WINDOWS:
+        return status
+    signal = status & 0x7F
+    return -signal if signal else status >> 8 & 0xFF
+
+
+def _no_handler(what: str) -> CBProcessError:
+    return CBProcessError(ERROR_NO_CALLBACK_ACTIVE, f"{what} is possible only while the event's handler runs")
+
+
+def _unwritable(words: memoryview, value: object, name: str) -> CBProcessError:
+    if words.readonly:
+        return _no_handler(name)
+    return wrong(f"{name} must be an int from 0 to {UINT32_MAX}, not {value!r:.100}")

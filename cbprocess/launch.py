@@ -1,0 +1,172 @@
+"""popen(): a subprocess.Popen whose program runs under the filter from its first instruction on.
+
+The child of the ordinary Popen machinery is the launcher, which inherits everything that the target is to
+have. It waits until the driver has it and then executes the target in its own place: same process id, same
+pipes. Knows how subprocess prepares an execution; not how the launcher works. POSIX only."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import subprocess
+from ctypes import byref, c_int32, c_uint32, c_void_p
+
+from . import library
+from .constants import ERROR_FS_DRIVER_REQUIRED, ERROR_TIMEOUT
+from .errors import CBProcessError
+from .session import SLICE_MS, Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from typing import Any
+
+# Popen's parameters behind args, in its order: for callers that give them by position.
+POSITIONAL = (
+    "bufsize",
+    "executable",
+    "stdin",
+    "stdout",
+    "stderr",
+    "preexec_fn",
+    "close_fds",
+    "shell",
+    "cwd",
+    "env",
+    "universal_newlines",
+    "startupinfo",
+    "creationflags",
+    "restore_signals",
+    "start_new_session",
+    "pass_fds",
+)
+
+# Failures of executing the launcher that the target would have met too, with the same arguments and limits.
+TARGETS_OWN_ERRORS = (errno.E2BIG, errno.ENOMEM, errno.EAGAIN)
+
+
+class LaunchedPopen(subprocess.Popen["Any"]):
+    """A Popen whose child is started through the launcher."""
+
+    def __init__(self, session: Session, ask: bool, args: Any, *positional: Any, **keywords: Any) -> None:
+        if len(positional) > len(POSITIONAL):
+            raise TypeError(f"popen() takes at most {len(POSITIONAL) + 1} positional arguments")
+        for name, value in zip(POSITIONAL, positional):
+            if name in keywords:
+                raise TypeError(f"popen() got multiple values for argument {name!r}")
+            keywords[name] = value
+        self._session = session
+        self._ask = ask
+        super().__init__(args, **keywords)
+
+    def _execute_child(
+        self,
+        args: Any,
+        executable: Any,
+        preexec_fn: Any,
+        close_fds: bool,
+        pass_fds: Collection[int],
+        cwd: Any,
+        env: Any,
+        startupinfo: Any,
+        creationflags: int,
+        shell: bool,
+        *rest: Any,
+    ) -> None:
+        """Called by Popen once pipes and options are in order; the parameters are those of every Python since
+        3.9, `rest` what differs between them and only passes through."""
+        arguments = _argument_list(args, shell, executable)
+        target = arguments[0] if executable is None else executable
+        argument0 = os.fsencode(arguments[0]) if arguments else b""
+        with _Launch(self._session, argument0, _candidate_paths(target, env), self._ask) as launch:
+            program = library.launcher_path()
+            argv = [f"{library.LAUNCHER_NAME} {launch.fd}", *arguments[1:]]
+            fds = (*pass_fds, launch.fd)
+            common = (preexec_fn, close_fds, fds, cwd, env, startupinfo, creationflags, False)
+            try:
+                super()._execute_child(argv, program, *common, *rest)  # type: ignore[misc]
+            except OSError as error:
+                raise _launcher_error(error, program, target) from None
+            try:
+                os_error = launch.wait()
+            except CBProcessError:
+                self.kill()
+                self.wait()
+                raise
+            if os_error:
+                self.wait()
+                raise OSError(os_error, os.strerror(os_error), target)
+
+
+class _Launch:
+    """One launch of the library; leaving the block frees it whatever happened."""
+
+    def __init__(self, session: Session, argument0: bytes, paths: list[bytes], ask: bool) -> None:
+        if any(b"\0" in text for text in (argument0, *paths)):
+            raise ValueError("embedded null byte")
+        self._library = session.library
+        self._handle = c_void_p()
+        fd = c_int32()
+        data = b"".join(path + b"\0" for path in paths)
+        self._library.cbp_launch_begin(
+            session.pointer, argument0, data, len(data), ask, byref(fd), byref(self._handle)
+        )
+        self.fd = fd.value
+
+    def __enter__(self) -> _Launch:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._handle:
+            with contextlib.suppress(CBProcessError):
+                self._library.cbp_launch_finish(self._handle, 0, 0, byref(c_uint32()))
+
+    def wait(self) -> int:
+        """Waits, interruptibly, until the target runs (0) or cannot (the errno of its execve)."""
+        os_error = c_uint32()
+        while True:
+            try:
+                self._library.cbp_launch_finish(self._handle, 1, SLICE_MS, byref(os_error))
+            except CBProcessError as error:
+                if error.code == ERROR_TIMEOUT:
+                    continue
+                self._handle = c_void_p()
+                raise
+            self._handle = c_void_p()
+            return os_error.value
+
+
+def _argument_list(args: Any, shell: bool, executable: Any) -> list[Any]:
+    """The target's argv as Popen makes it."""
+    if isinstance(args, (str, bytes)):
+        arguments: list[Any] = [args]
+    elif isinstance(args, os.PathLike):
+        if shell:
+            raise TypeError("path-like args is not allowed when shell is true")
+        arguments = [args]
+    else:
+        arguments = list(args)
+    if shell:
+        arguments = ["/bin/sh", "-c", *arguments]
+        if executable:
+            arguments[0] = executable
+    return arguments
+
+
+def _candidate_paths(target: Any, env: Any) -> list[bytes]:
+    """What Popen would try to execute, in turn."""
+    program = os.fsencode(target)
+    if os.path.dirname(program):
+        return [program]
+    return [os.path.join(os.fsencode(folder), program) for folder in os.get_exec_path(env)]
+
+
+def _launcher_error(error: OSError, program: str, target: Any) -> Exception:
+    """What a failure to execute the launcher means to the caller. Failures of anything else, such as the
+    working directory, are the caller's own and pass through."""
+    if error.filename != program:
+        return error
+    if error.errno in TARGETS_OWN_ERRORS:
+        return OSError(error.errno, error.strerror, target)
+    return CBProcessError(ERROR_FS_DRIVER_REQUIRED, f"the launcher cannot be executed: {error}")

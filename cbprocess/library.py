@@ -1,0 +1,70 @@
+"""Finds and opens the native library, once. Knows what its files are called, not what is in them."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from .constants import ERROR_FS_DRIVER_REQUIRED
+from .errors import CBProcessError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ctypes
+
+LIBRARY_NAME = "cbprocess.dll" if sys.platform == "win32" else "libcbprocess.so"
+LAUNCHER_NAME = "cbprocess-launch.exe" if sys.platform == "win32" else "cbprocess-launch"
+FOLDER_VARIABLE = "CBPROCESS_NATIVE_DIR"
+
+_library: ctypes.CDLL | None = None
+_folder = ""
+
+
+def load() -> ctypes.CDLL:
+    """The open library with its functions declared. CBProcessError 588 if it is missing or damaged."""
+    global _library, _folder
+    if _library is None:
+        from . import abi
+
+        folder = find_folder()
+        try:
+            library = abi.open_library(os.path.join(folder, LIBRARY_NAME))
+        except (OSError, AttributeError) as error:
+            message = f"the native library cannot be used: {error}"
+            raise CBProcessError(ERROR_FS_DRIVER_REQUIRED, message) from None
+        _folder = folder
+        _library = library
+    return _library
+
+
+def launcher_path() -> str:
+    """The program that popen() starts in front of the target."""
+    load()
+    return os.path.join(_folder, LAUNCHER_NAME)
+
+
+def native_folder() -> str:
+    """The folder with the native files that are in use."""
+    load()
+    return _folder
+
+
+def find_folder() -> str:
+    override = os.environ.get(FOLDER_VARIABLE)
+    if override:
+        return override
+    for folder in _candidate_folders():
+        if os.path.isfile(os.path.join(folder, LIBRARY_NAME)):
+            return folder
+    raise CBProcessError(
+        ERROR_FS_DRIVER_REQUIRED,
+        "the native part of cbprocess is not built here: install the package (`pip install .` in its tree)",
+    )
+
+
+def _candidate_folders() -> list[str]:
+    """Beside this file first. A source tree's own package, which has nothing built in it, hides the installed
+    one when Python starts in that tree: so the other places that Python imports from come next."""
+    packages = [os.path.dirname(os.path.abspath(__file__))]
+    packages += [os.path.join(os.path.abspath(entry or "."), "cbprocess") for entry in sys.path]
+    return [os.path.join(package, "_native") for package in packages]

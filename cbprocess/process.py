@@ -1,0 +1,226 @@
+"""The CBProcess class: settings and life of the filter. Its handlers are in hooks.py, its rules in rules.py.
+
+Checks what callers pass in and hands it to the native session; knows nothing of ctypes or threads.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from .checks import TEXT_ERRORS, UINT32_MAX, checked_int, checked_text, wrong
+from .constants import ERROR_IMPLEMENTATION_LIMIT, ERROR_NOT_READY, ERROR_NOT_SUPPORTED
+from .errors import CBProcessError
+from .hooks import HandlerProperties
+from .rules import Rules
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import subprocess
+    from typing import Any
+
+    from typing_extensions import Self
+
+    from .session import Session
+    from .statistics import Statistics
+    from .supervision import IdleWarning
+
+LICENSE_INFO = "Product: cbprocess\nLicense Type: MIT, no key needed"
+
+# Set by initialize(), which counts for the whole process.
+_product_guid: bytes | None = None
+
+
+class CBProcess(HandlerProperties, Rules):
+    """Watches and controls what processes and threads do.
+
+    initialize(), set handlers and EventsToFire, add rules, start_filter(), run programs with popen(),
+    stop_filter(). As a context manager it stops the filter at the end of the block. Several instances may be
+    active. An active instance stays alive without a reference to it and is stopped at interpreter exit.
+
+    Every method may be called from any thread, in handlers too unless it says otherwise. Failures are
+    CBProcessError with a Win32 code: 21 before initialize() (and in a fork of the process, whose parent keeps
+    the filter), 87 for an argument of the wrong type or value.
+    """
+
+    __slots__ = ("__weakref__", "_idle_warning", "_session", "_tag")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._session: Session | None = None
+        self._idle_warning: IdleWarning | None = None
+        self._tag = 0
+
+    def __del__(self) -> None:
+        if "cbprocess.own_requests" in sys.modules:
+            sys.modules["cbprocess.own_requests"].set_own_requests(id(self), False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._session is not None:
+            self.stop_filter()
+
+    def initialize(self, product_guid: str) -> None:
+        """Makes the class ready, for all instances of this process. product_guid is a GUID in braces that is
+        the application's own, such as "{713CC6CE-B3E2-4fd9-838D-E28F558F6866}"; case is ignored.
+
+        Error 87 for anything else, 588 if the native library is missing or damaged.
+        """
+        global _product_guid
+        guid = checked_text(product_guid, "product_guid")
+        session = self._open(guid)
+        if self._session is None or self._session.process_id != os.getpid():
+            self._session = session
+        _product_guid = guid
+
+    def start_filter(self, timeout: int) -> None:
+        """Starts filtering. timeout is how many milliseconds an operation waits for a handler before it goes
+        on without: 0 (no limit) or at least 3000.
+
+        Errors: 1292 for another timeout, 1230 if active, 588 if the driver's program is missing or damaged,
+        575 if the driver or the first worker thread does not start, 1131 in a handler."""
+        session = self._ready()
+        if isinstance(timeout, int) and not isinstance(timeout, bool) and timeout < 0:
+            raise CBProcessError(
+                ERROR_IMPLEMENTATION_LIMIT, f"timeout must be 0 or at least 3000, not {timeout}"
+            )
+        session.start(checked_int(timeout, "timeout", 0, UINT32_MAX))
+        if self._idle_warning is not None:
+            self._idle_warning.watch(session)
+
+    def stop_filter(self) -> None:
+        """Stops filtering and waits until all handlers have returned; operations that wait go on. Rules stay.
+        Does nothing if not active. In a handler it only ends delivery: the stop completes when the handlers
+        have returned. Can be interrupted by a signal, and called again then."""
+        session = self._ready()
+        if self._idle_warning is not None:
+            self._idle_warning.stopping(session)
+        session.stop()
+
+    def get_active(self) -> bool:
+        """Whether the filter is active: from start_filter() until a stop begins."""
+        return self._session is not None and self._session.is_active()
+
+    active = property(get_active)
+
+    def get_serialize_events(self) -> int:
+        """0: events fire in several worker threads (default); 1: in one, one after the other. Cannot be
+        changed while active (error 1230)."""
+        return int(self.config("SerializeEvents"))
+
+    def set_serialize_events(self, value: int) -> None:
+        self.config(f"SerializeEvents={checked_int(value, 'serialize_events', 0, 1)}")
+
+    serialize_events = property(get_serialize_events, set_serialize_events)
+
+    def get_tag(self) -> int:
+        """A number of the application's own."""
+        return self._tag
+
+    def set_tag(self, value: int) -> None:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise wrong(f"tag must be an int, not {type(value).__name__}")
+        self._tag = value
+
+    tag = property(get_tag, set_tag)
+
+    def config(self, configuration_string: str) -> str:
+        """Reads a setting ("NAME") or sets it ("NAME=VALUE"); returns its value. Names ignore case; booleans
+        are True, False, 1, 0, Yes, No.
+
+        Settings: EventsToFire (PROC_EVT_ bits, -1 for all; default 0), FilterOwnRequests,
+        MinWorkerThreadCount, MaxWorkerThreadCount, WorkerInitialStackSize, SerializeEvents, Driver (auto,
+        ptrace, ...), TimeoutAction (allow or deny), RefuseWith (errno or kill), ForkIsCreation; to read only:
+        BuildInfo, LicenseInfo. Errors: 87 for an unknown name or value, 1230 for a setting that is fixed
+        while active, 50 for a driver that is not part of this build."""
+        session = self._ready()
+        name, assigned, value = (
+            part.strip()
+            for part in _as_str(checked_text(configuration_string, "configuration_string")).partition("=")
+        )
+        if name.lower() == "licenseinfo":
+            if assigned:
+                raise wrong("LicenseInfo can only be read")
+            return LICENSE_INFO
+        key = name.encode("utf-8", TEXT_ERRORS)
+        if assigned:
+            session.set_config(key, value.encode("utf-8", TEXT_ERRORS))
+        text = _as_str(session.get_config(key))
+        if assigned and name.lower() == "filterownrequests":
+            from .own_requests import set_own_requests
+
+            set_own_requests(id(self), text == "True")
+        return text
+
+    def get_process_name(self, process_id: int) -> str:
+        """The path of a process's executable, "" if there is no such process. In a creation or termination
+        handler the event's own process has the event's process_name."""
+        session = self._ready()
+        number = checked_int(process_id, "process_id", 0, UINT32_MAX)
+        return _as_str(session.process_name(number))
+
+    def reset_timeout(self, timeout: int) -> bool:
+        """Starts the deadline of the current event again: timeout milliseconds from now, or none with 0.
+        False if the deadline had passed. Only in a handler (error 614)."""
+        session = self._ready()
+        return session.reset_timeout(checked_int(timeout, "timeout", 0, UINT32_MAX))
+
+    def statistics(self) -> Statistics:
+        """What happened to the events since start_filter()."""
+        from .statistics import Statistics
+
+        return Statistics(self._ready().statistics(), self._hooks.failed_in_handler)
+
+    def driver_capabilities(self) -> int:
+        """The CAP_ bits of what this instance's driver can see, hold and refuse here; 0 if it cannot run."""
+        from .drivers import probe_driver
+
+        return probe_driver(self.config("Driver")).capabilities
+
+    def popen(self, args: Any, *positional: Any, **keywords: Any) -> subprocess.Popen[Any]:
+        """Starts a program as subprocess.Popen does, with the same arguments, and filters it and all of its
+        descendants: a rule for it is in force before its first instruction. Returns once the program runs.
+
+        Raises what Popen would raise, and the OSError of a refusal (PermissionError for code 5). Errors: 21
+        if the filter is not active, 1131 in a handler, 50 if the driver cannot start programs, 170 if the
+        program is traced by somebody else, 109 if the driver's process died. The program's user must be able
+        to execute the launcher program of this package (588)."""
+        return self._popen(True, args, *positional, **keywords)
+
+    def _popen(self, ask: bool, args: Any, *positional: Any, **keywords: Any) -> subprocess.Popen[Any]:
+        """popen(), where ask says whether the program gets a rule of its own."""
+        session = self._ready()
+        if sys.platform == "win32":
+            raise CBProcessError(ERROR_NOT_SUPPORTED, "popen() is not possible on this platform")
+        from .launch import LaunchedPopen
+
+        if self._idle_warning is not None:
+            self._idle_warning.launched()
+        return LaunchedPopen(session, ask, args, *positional, **keywords)
+
+    def _ready(self) -> Session:
+        session = self._session
+        if session is None:
+            if _product_guid is None:
+                raise CBProcessError(ERROR_NOT_READY, "initialize() has not been called")
+            session = self._session = self._open(_product_guid)
+        return session
+
+    def _open(self, guid: bytes) -> Session:
+        from .session import Session
+        from .supervision import IdleWarning
+
+        session = Session(guid, self._hooks)
+        if self._idle_warning is None:
+            self._idle_warning = IdleWarning()
+        return session
+
+    def _rules_changed(self, session: Session, rule: tuple[object, int], present: bool) -> None:
+        if self._idle_warning is not None:
+            self._idle_warning.rule_changed(session, rule, present)
+
+
+def _as_str(data: bytes) -> str:
+    return data.decode("utf-8", TEXT_ERRORS)

@@ -1,0 +1,149 @@
+"""The rules of an instance: whose operations fire, and which are decided without asking a handler."""
+
+from __future__ import annotations
+
+from .checks import UINT32_MAX, checked_bool, checked_int, checked_pattern, checked_process_id, wrong
+from .constants import (
+    ACTION_ALLOW,
+    ACTION_ASK,
+    ACTION_DENY,
+    ACTION_IGNORE,
+    ACTION_STRIP,
+    ERROR_ACCESS_DENIED,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .session import Session
+
+ACTIONS = {
+    "ask": ACTION_ASK,
+    "ignore": ACTION_IGNORE,
+    "allow": ACTION_ALLOW,
+    "deny": ACTION_DENY,
+    "strip": ACTION_STRIP,
+}
+
+
+class Rules:
+    """The rule methods of CBProcess.
+
+    They can be called at any time after initialize(), in handlers too, and rules outlive a stop. A rule for
+    an id belongs to the process that has the id now. A name is a pattern: `*` stands for any run of
+    characters, `?` for one; without a separator it is held against the file name, with one against the whole
+    path; on Linux case counts. include_children extends a rule to the descendants, alive and to come.
+
+    Errors: 21 before initialize(), 87 for an argument of the wrong type or value and for an id that no
+    process has, 1168 for removing what was never added."""
+
+    __slots__ = ()
+
+    def _ready(self) -> Session:
+        """The native session; error 21 if there is none."""
+        raise NotImplementedError
+
+    def _rules_changed(self, session: Session, rule: tuple[object, int], present: bool) -> None:
+        """A rule, named by whom it concerns and its action, was added or removed."""
+        raise NotImplementedError
+
+    def add_filtered_process_by_id(self, process_id: int, include_children: bool) -> None:
+        """Lets the operations of a process fire; -1 means every process."""
+        self._add_process(checked_process_id(process_id, True), include_children, ACTION_ASK, 0)
+
+    def add_filtered_process_by_name(self, process_name: str, include_children: bool) -> None:
+        """Lets the operations of all processes whose program matches fire."""
+        self._add_name(checked_pattern(process_name, "process_name"), include_children, ACTION_ASK, 0)
+
+    def add_ignored_process_by_id(self, process_id: int, include_children: bool) -> None:
+        """Excludes a process that a filter rule would match."""
+        self._add_process(checked_process_id(process_id, False), include_children, ACTION_IGNORE, 0)
+
+    def add_ignored_process_by_name(self, process_name: str, include_children: bool) -> None:
+        """Excludes all processes whose program matches."""
+        self._add_name(checked_pattern(process_name, "process_name"), include_children, ACTION_IGNORE, 0)
+
+    def remove_filtered_process_by_id(self, process_id: int) -> None:
+        """Takes back add_filtered_process_by_id(); also when the process has ended."""
+        self._remove_process(checked_process_id(process_id, True), ACTION_ASK)
+
+    def remove_filtered_process_by_name(self, process_name: str) -> None:
+        """Takes back add_filtered_process_by_name()."""
+        self._remove_name(checked_pattern(process_name, "process_name"), ACTION_ASK)
+
+    def remove_ignored_process_by_id(self, process_id: int) -> None:
+        """Takes back add_ignored_process_by_id(); also when the process has ended."""
+        self._remove_process(checked_process_id(process_id, False), ACTION_IGNORE)
+
+    def remove_ignored_process_by_name(self, process_name: str) -> None:
+        """Takes back add_ignored_process_by_name()."""
+        self._remove_name(checked_pattern(process_name, "process_name"), ACTION_IGNORE)
+
+    def add_rule(
+        self,
+        *,
+        name: str | None = None,
+        process_id: int | None = None,
+        action: str = "ask",
+        code: int = ERROR_ACCESS_DENIED,
+        access: int = 0,
+        include_children: bool = False,
+    ) -> None:
+        """Adds a rule for a pattern of program names or for one process (-1: every process), with an action:
+
+        "ask" and "ignore" are what the add_filtered_ and add_ignored_ methods add. "allow" lets operations go
+        on at once, "deny" refuses them with `code` (a Win32 code, 1 .. 0xffffffff), "strip" takes the rights
+        in `access` (1 .. 0xffffffff) out of handles. Those three need no handler: their event is delivered
+        afterwards with decided_by_rule. A rule that was there already is replaced."""
+        number = _checked_action(action)
+        value = 0
+        if number == ACTION_DENY:
+            value = checked_int(code, "code", 1, UINT32_MAX)
+        elif number == ACTION_STRIP:
+            value = checked_int(access, "access", 1, UINT32_MAX)
+        if name is not None and process_id is None:
+            self._add_name(checked_pattern(name, "name"), include_children, number, value)
+        elif process_id is not None and name is None:
+            target = checked_process_id(process_id, number != ACTION_IGNORE)
+            self._add_process(target, include_children, number, value)
+        else:
+            raise wrong("a rule is for a name or for a process_id: give one of them")
+
+    def remove_rule(
+        self, *, name: str | None = None, process_id: int | None = None, action: str = "ask"
+    ) -> None:
+        """Takes back the rule that add_rule() added for this name or process with this action."""
+        number = _checked_action(action)
+        if name is not None and process_id is None:
+            self._remove_name(checked_pattern(name, "name"), number)
+        elif process_id is not None and name is None:
+            self._remove_process(checked_process_id(process_id, number != ACTION_IGNORE), number)
+        else:
+            raise wrong("a rule is for a name or for a process_id: give one of them")
+
+    def _add_process(self, process_id: int, include_children: object, action: int, value: int) -> None:
+        children = checked_bool(include_children, "include_children")
+        session = self._ready()
+        session.library.cbp_rule_add_process(session.pointer, process_id, children, action, value)
+        self._rules_changed(session, (process_id, action), True)
+
+    def _add_name(self, pattern: bytes, include_children: object, action: int, value: int) -> None:
+        children = checked_bool(include_children, "include_children")
+        session = self._ready()
+        session.library.cbp_rule_add_name(session.pointer, pattern, len(pattern), children, action, value)
+        self._rules_changed(session, (pattern, action), True)
+
+    def _remove_process(self, process_id: int, action: int) -> None:
+        session = self._ready()
+        session.library.cbp_rule_remove_process(session.pointer, process_id, action)
+        self._rules_changed(session, (process_id, action), False)
+
+    def _remove_name(self, pattern: bytes, action: int) -> None:
+        session = self._ready()
+        session.library.cbp_rule_remove_name(session.pointer, pattern, len(pattern), action)
+        self._rules_changed(session, (pattern, action), False)
+
+
+def _checked_action(action: object) -> int:
+    if not isinstance(action, str) or action not in ACTIONS:
+        raise wrong(f"action must be one of {', '.join(ACTIONS)}, not {action!r:.100}")
+    return ACTIONS[action]

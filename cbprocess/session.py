@@ -1,0 +1,136 @@
+"""The native session behind one instance, and the list of active ones that keeps them alive until exit.
+
+Owns the library's handle: knows how to start, stop and free it, not what its settings mean.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+from ctypes import byref, c_uint32, c_void_p
+from time import monotonic
+
+from . import abi, library
+from .callbacks import NativeCallbacks
+from .constants import ERROR_TIMEOUT
+from .errors import CBProcessError, CBProcessWarning
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .hooks import Hooks
+
+# A wait in the library is cut into slices, between which Python handles signals.
+SLICE_MS = 100
+# How long an interpreter that exits waits for handlers that are still running.
+EXIT_LIMIT_S = 5.0
+
+_active: set[Session] = set()
+_exit_hook_set = False
+
+
+class Session:
+    """A session of the native library. All methods may raise CBProcessError with the library's code."""
+
+    def __init__(self, product_guid: bytes, hooks: Hooks) -> None:
+        self._pointer = c_void_p()
+        self.library = library.load()
+        self.process_id = os.getpid()
+        self.library.cbp_session_create(product_guid, byref(self._pointer))
+        self.callbacks = NativeCallbacks(self.library, hooks)
+        self.library.cbp_session_set_callbacks(self._pointer, byref(self.callbacks.structure))
+
+    def __del__(self) -> None:
+        # Never active here: active sessions are kept alive by the set above.
+        if self._pointer:
+            self.library.cbp_session_destroy(self._pointer)
+
+    @property
+    def pointer(self) -> c_void_p:
+        return self._pointer
+
+    def start(self, timeout_ms: int) -> None:
+        _finish_stopped()
+        _set_exit_hook()
+        self.library.cbp_session_start(self._pointer, timeout_ms)
+        _active.add(self)
+
+    def stop(self) -> None:
+        """Ends delivery and waits for the handlers; in a handler only ends delivery."""
+        while not self.stop_slice(SLICE_MS):
+            pass
+        if not self.library.cbp_in_handler():
+            _active.discard(self)
+
+    def stop_slice(self, slice_ms: int) -> bool:
+        """Ends delivery and waits for a while. Whether the stop is complete."""
+        try:
+            self.library.cbp_session_stop(self._pointer, slice_ms)
+        except CBProcessError as error:
+            if error.code == ERROR_TIMEOUT:
+                return False
+            raise
+        return True
+
+    def abandon(self) -> None:
+        """Leaves the library's memory as it is: its threads may still use it while the process ends."""
+        self._pointer = c_void_p()
+
+    def is_active(self) -> bool:
+        active = c_uint32()
+        self.library.cbp_session_is_active(self._pointer, byref(active))
+        return active.value != 0
+
+    def statistics(self) -> abi.Statistics:
+        values = abi.Statistics()
+        self.library.cbp_session_get_statistics(self._pointer, byref(values), ctypes.sizeof(values))
+        return values
+
+    def set_config(self, name: bytes, value: bytes) -> None:
+        self.library.cbp_session_set_config(self._pointer, name, value)
+
+    def get_config(self, name: bytes) -> bytes:
+        return abi.read_text(
+            lambda buffer, size, needed: self.library.cbp_session_get_config(
+                self._pointer, name, buffer, size, needed
+            )
+        )
+
+    def process_name(self, process_id: int) -> bytes:
+        return abi.read_text(
+            lambda buffer, size, needed: self.library.cbp_process_name(process_id, buffer, size, needed)
+        )
+
+    def reset_timeout(self, timeout_ms: int) -> bool:
+        accepted = c_uint32()
+        self.library.cbp_event_reset_timeout(timeout_ms, byref(accepted))
+        return accepted.value != 0
+
+
+def _finish_stopped() -> None:
+    """Lets go of sessions that were stopped inside a handler and whose handlers have returned since."""
+    for session in list(_active):
+        if session.process_id == os.getpid() and not session.is_active() and session.stop_slice(1):
+            _active.discard(session)
+
+
+def _set_exit_hook() -> None:
+    global _exit_hook_set
+    if not _exit_hook_set:
+        _exit_hook_set = True
+        atexit.register(_stop_at_exit)
+
+
+def _stop_at_exit() -> None:
+    """Stops what is active, so that no worker thread is inside Python when the interpreter goes."""
+    own = [session for session in _active if session.process_id == os.getpid()]
+    limit = monotonic() + EXIT_LIMIT_S
+    while own:
+        own = [session for session in own if not session.stop_slice(SLICE_MS // 10)]
+        if own and monotonic() > limit:
+            import warnings
+
+            for session in own:
+                session.abandon()
+            warnings.warn("an event handler was still running at exit", CBProcessWarning, stacklevel=1)
+            return

@@ -1,0 +1,56 @@
+"""The counts of one session as an object."""
+
+from __future__ import annotations
+
+
+class Statistics:
+    """What happened to the events of an instance since its filter was started. Cannot be changed.
+
+    delivered: events that a handler was called for. lost: events that never reached one. timed_out:
+    operations let go (or refused) at their deadline. refused: operations refused, by a handler or a rule.
+    decided_by_rule: operations that a rule decided. late: answers that came too late. failed_after:
+    executions that were allowed and then failed in the system. malformed: messages of the driver that were
+    dropped. workers: worker threads now. supervised: tasks under a tree driver now. deferred: operations
+    deferred and not yet completed. failed_in_handler: handlers that raised, since the instance was made."""
+
+    __slots__ = (
+        "decided_by_rule",
+        "deferred",
+        "delivered",
+        "failed_after",
+        "failed_in_handler",
+        "late",
+        "lost",
+        "malformed",
+        "refused",
+        "supervised",
+        "timed_out",
+        "workers",
+    )
+
+    delivered: int
+    lost: int
+    timed_out: int
+    refused: int
+    decided_by_rule: int
+    late: int
+    failed_after: int
+    malformed: int
+    workers: int
+    supervised: int
+    deferred: int
+    failed_in_handler: int
+
+    def __init__(self, native: object, failed_in_handler: int) -> None:
+        for name in self.__slots__:
+            value = failed_in_handler if name == "failed_in_handler" else getattr(native, name)
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{name} cannot be set: statistics are a record")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{name} cannot be deleted: statistics are a record")
+
+    def __repr__(self) -> str:
+        return f"Statistics({', '.join(f'{name}={getattr(self, name)}' for name in self.__slots__)})"

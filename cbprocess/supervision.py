@@ -1,0 +1,82 @@
+"""The one warning of a filter that is active, has rules, and has nothing to watch.
+
+A tree driver sees only the trees that it started: a program written for a machine-wide driver would wait for
+ever without learning why."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+
+from .checks import TEXT_ERRORS
+from .constants import CAP_LAUNCH, CAP_WHOLE_MACHINE
+from .drivers import probe_driver
+from .errors import CBProcessError, CBProcessWarning
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .session import Session
+
+DELAY_S = 2.0
+
+MESSAGE = (
+    "the filter is active and has rules, but no process is supervised: "
+    "this driver sees only programs that are started with popen()"
+)
+
+
+class IdleWarning:
+    """Looks once, a while after the filter became active with rules, and once more when it stops."""
+
+    def __init__(self) -> None:
+        self._rules: set[tuple[object, int]] = set()
+        self._settled = False
+        self._timer: threading.Timer | None = None
+
+    def rule_changed(self, session: Session, rule: tuple[object, int], present: bool) -> None:
+        if present:
+            self._rules.add(rule)
+            self.watch(session)
+        else:
+            self._rules.discard(rule)
+
+    def watch(self, session: Session) -> None:
+        """The filter or a rule is new."""
+        if self._settled or self._timer is not None or not self._rules or not session.is_active():
+            return
+        self._timer = threading.Timer(DELAY_S, self._look, (session,))
+        self._timer.daemon = True
+        self._timer.start()
+
+    def launched(self) -> None:
+        """popen() is known here: no warning any more."""
+        self._settled = True
+        self._cancel()
+
+    def stopping(self, session: Session) -> None:
+        self._cancel()
+        self._look(session)
+
+    def _cancel(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def _look(self, session: Session) -> None:
+        try:
+            if self._settled or not self._rules or not session.is_active() or not self._is_idle(session):
+                return
+        except CBProcessError:
+            # The session went while the timer ran; there is nothing to warn of then.
+            return
+        self._settled = True
+        warnings.warn(MESSAGE, CBProcessWarning, stacklevel=4)
+
+    def _is_idle(self, session: Session) -> bool:
+        counts = session.statistics()
+        if counts.supervised or counts.delivered:
+            self._settled = True
+            return False
+        driver = session.get_config(b"Driver").decode("utf-8", TEXT_ERRORS)
+        capabilities = probe_driver(driver).capabilities
+        return bool(capabilities & CAP_LAUNCH) and not capabilities & CAP_WHOLE_MACHINE
