@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
 
 from setuptools import Command, Distribution, setup
 from setuptools.command.bdist_wheel import bdist_wheel
@@ -32,7 +31,7 @@ def read_version() -> str:
     return found[1]
 
 
-def run_cmake(folder: Path, build_type: str, prefix: Optional[Path]) -> None:
+def run_cmake(folder: Path, build_type: str, prefix: Path | None) -> None:
     """Configures and builds in folder; installs under prefix if there is one."""
     # A cache may name tools of an isolated environment that is gone by now.
     (folder / "CMakeCache.txt").unlink(missing_ok=True)
@@ -55,8 +54,8 @@ class BuildNative(Command):
     """A sub-command of build; setuptools' SubCommand protocol."""
 
     description = "build the native library and programs"
-    user_options: List[Tuple[str, Optional[str], str]] = []
-    build_lib: Optional[str]
+    user_options: list[tuple[str, str | None, str]] = []
+    build_lib: str | None
     editable_mode: bool
 
     def initialize_options(self) -> None:
@@ -81,14 +80,14 @@ class BuildNative(Command):
         assert self.build_lib is not None
         return Path(self.build_lib).resolve() / "cbprocess" / "_native"
 
-    def get_source_files(self) -> List[str]:
+    def get_source_files(self) -> list[str]:
         return []  # MANIFEST.in names them
 
-    def get_outputs(self) -> List[str]:
+    def get_outputs(self) -> list[str]:
         folder = self._native_folder()
         return [str(path) for path in sorted(folder.iterdir())] if folder.is_dir() else []
 
-    def get_output_mapping(self) -> Dict[str, str]:
+    def get_output_mapping(self) -> dict[str, str]:
         return {}
 
 
@@ -103,7 +102,7 @@ class Build(build):
 
 
 class Wheel(bdist_wheel):
-    def get_tag(self) -> Tuple[str, str, str]:
+    def get_tag(self) -> tuple[str, str, str]:
         # ctypes binds the library: any Python 3 of this platform will do.
         return "py3", "none", super().get_tag()[2]
 

@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import List, Optional
 
 CMAKE_MINIMUM = (3, 20)
 CMAKE_REQUIREMENT = "cmake>=3.20"
@@ -40,7 +39,7 @@ int main(void) { return puts("") < 0 || !pthread_self(); }
 """
 
 
-def _version_output(path: str) -> Optional[str]:
+def _version_output(path: str) -> str | None:
     try:
         done = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
@@ -58,12 +57,12 @@ def _works(name: str, path: str) -> bool:
     return found is not None and (int(found[1]), int(found[2])) >= CMAKE_MINIMUM
 
 
-def _system_program(name: str) -> Optional[str]:
+def _system_program(name: str) -> str | None:
     path = shutil.which(name)
     return path if path and _works(name, path) else None
 
 
-def _packaged_program(name: str) -> Optional[str]:
+def _packaged_program(name: str) -> str | None:
     """The program inside its own PyPI package; pip's isolated environment need not have it on PATH."""
     if importlib.util.find_spec(name) is None:
         return None
@@ -81,7 +80,7 @@ def program(name: str) -> str:
     return found
 
 
-def _links(command: List[str]) -> bool:
+def _links(command: list[str]) -> bool:
     with tempfile.TemporaryDirectory(prefix="cbprocess-probe-") as folder:
         source = Path(folder, "probe.c")
         source.write_text(_PROBE_SOURCE, encoding="ascii")
@@ -93,7 +92,7 @@ def _links(command: List[str]) -> bool:
         return done.returncode == 0
 
 
-def c_compiler() -> Optional[str]:
+def c_compiler() -> str | None:
     """The command of a C compiler that can link a program here, or None."""
     if os.environ.get("CBPROCESS_BUILD_ZIG"):
         return None
@@ -103,7 +102,7 @@ def c_compiler() -> Optional[str]:
     return None
 
 
-def missing_tools() -> List[str]:
+def missing_tools() -> list[str]:
     """Requirements, for pip, of the tools that this machine lacks."""
     missing = []
     if _system_program("cmake") is None:
@@ -124,7 +123,7 @@ def _zig_program() -> str:
     return str(path)
 
 
-def cmake_arguments(source: Path) -> List[str]:
+def cmake_arguments(source: Path) -> list[str]:
     """The arguments of a CMake configuration of the source folder that choose generator and compiler."""
     arguments = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={program('ninja')}"]
     compiler = c_compiler()

@@ -1,0 +1,127 @@
+"""What every test gets: a limit on its time, a working folder outside the checkout, a C compiler.
+
+Which cbprocess is tested stands in the report's header. Started as `pytest` it is the installed one:
+`python -m pytest` in the checkout would put the checkout's own package in front.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Callable, NoReturn
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_LIMIT_S = 120
+# After its limit a test fails where it stands; one that does not even get there, because it holds the
+# interpreter in C code, ends the whole run this much later.
+GRACE_S = 30
+
+_error_output = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"limit(seconds): time for the test; {DEFAULT_LIMIT_S} s otherwise")
+    # Stack dumps go to the terminal, also while the test's own output is captured.
+    capture = config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+        config.stash[_error_output] = os.dup(2)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    os.close(config.stash[_error_output])
+
+
+def pytest_report_header() -> str:
+    import cbprocess
+
+    return f"cbprocess {cbprocess.__version__} in {Path(cbprocess.__file__).parent}, user id {os.getuid()}"
+
+
+@contextlib.contextmanager
+def _limited(item: pytest.Item) -> Iterator[None]:
+    marker = item.get_closest_marker("limit")
+    limit: float = marker.args[0] if marker else DEFAULT_LIMIT_S
+    output = item.config.stash[_error_output]
+
+    def expire(signal_number: int, frame: object) -> NoReturn:
+        os.write(output, f"\n{item.nodeid}: not done after {limit} s\n".encode())
+        faulthandler.dump_traceback(output, all_threads=True)
+        pytest.fail(f"not done after {limit} s", pytrace=True)
+
+    previous = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, limit)
+    faulthandler.dump_traceback_later(limit + GRACE_S, exit=True, file=output)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    with _limited(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    with _limited(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    with _limited(item):
+        return (yield)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def outside_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Python that a test starts must not find the checkout's package in its working folder."""
+    before = Path.cwd()
+    os.chdir(tmp_path_factory.mktemp("cwd"))
+    yield
+    os.chdir(before)
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """The source tree that these tests belong to."""
+    return ROOT
+
+
+CompileC = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def compile_c(tmp_path_factory: pytest.TempPathFactory) -> CompileC:
+    """compile_c(source, *arguments) -> the program, compiled once a session with warnings as errors."""
+    command = shlex.split(os.environ.get("CC", "cc"))
+    if shutil.which(command[0]) is None:
+        pytest.skip("this machine has no C compiler")
+    folder = tmp_path_factory.mktemp("compiled")
+    made: dict[tuple[Path, tuple[str, ...]], Path] = {}
+
+    def compile_one(source: Path, *arguments: str) -> Path:
+        key = (source, arguments)
+        if key not in made:
+            target = folder / f"{source.stem}-{len(made)}"
+            options = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-pthread"]
+            line = [*command, *options, str(source), "-o", str(target), *arguments]
+            done = subprocess.run(line, capture_output=True, text=True, timeout=100)
+            assert done.returncode == 0, f"{shlex.join(line)}\n{done.stderr}"
+            made[key] = target
+        return made[key]
+
+    return compile_one
