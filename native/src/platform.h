@@ -19,6 +19,9 @@ void cbpi_mutex_destroy(struct cbpi_mutex *mutex);
 void cbpi_mutex_lock(struct cbpi_mutex *mutex);
 void cbpi_mutex_unlock(struct cbpi_mutex *mutex);
 
+/* 1 if the mutex was free and is now held. */
+uint32_t cbpi_mutex_try_lock(struct cbpi_mutex *mutex);
+
 void cbpi_condition_init(struct cbpi_condition *condition);
 void cbpi_condition_destroy(struct cbpi_condition *condition);
 void cbpi_condition_broadcast(struct cbpi_condition *condition);
@@ -43,7 +46,8 @@ uint32_t cbpi_thread_id(void);
  */
 uint64_t cbpi_process_generation(void);
 
-/* Calls hook in the child of every fork of this process. Once. */
+/* Calls hook in the child of every fork of this process; to be called once. The hook must not lock: the locks
+ * are as the parent's other threads left them. */
 void cbpi_on_fork_child(void (*hook)(void));
 
 /* The start time of a living process in the unit of cbp_event.start_time. CBP_ERROR_INVALID_PARAMETER if
@@ -55,5 +59,8 @@ uint32_t cbpi_process_path(uint32_t process_id, char *buffer, uint64_t size, uin
 
 /* The folder that this library was loaded from, where its helper programs lie. CBP_ERROR_FILE_NOT_FOUND. */
 uint32_t cbpi_library_folder(char *buffer, uint64_t size);
+
+/* The system and the machine that the library was built for, as in "Linux x86_64". */
+const char *cbpi_platform_name(void);
 
 #endif

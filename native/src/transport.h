@@ -50,11 +50,14 @@ struct cbpi_delivery {
 
 /* Since open. */
 struct cbpi_transport_counts {
-    uint64_t lost, timed_out, refused, decided_by_rule, failed_after, supervised, supervised_ever;
+    uint64_t lost, timed_out, refused, decided_by_rule, failed_after, supervised;
 };
 
 struct cbpi_transport_ops {
     const char *name;
+
+    /* When the library is loaded, before anything else. */
+    void (*load)(void);
 
     /* The CAP_ bits of what the driver could do here now, 0 if it cannot run; reason as in
      * cbp_driver_probe(). */
@@ -80,6 +83,10 @@ struct cbpi_transport_ops {
     uint32_t (*receive)(struct cbpi_transport *transport, struct cbpi_delivery *delivery, uint32_t timeout_ms,
                         uint32_t *pending);
 
+    /* Lets the delivery of a receive that gave CBP_ERROR_INSUFFICIENT_BUFFER go on, as if no handler had
+     * changed anything. */
+    void (*skip)(struct cbpi_transport *transport, uint32_t *pending);
+
     /* How many deliveries wait for a worker now. */
     uint32_t (*backlog)(struct cbpi_transport *transport);
 
@@ -97,9 +104,6 @@ struct cbpi_transport_ops {
     /* The dispatcher's sign of life, several times a second. CBP_ERROR_BROKEN_PIPE when the driver has died.
      */
     uint32_t (*beat)(struct cbpi_transport *transport);
-
-    /* Wakes every waiting receive. */
-    void (*wake)(struct cbpi_transport *transport);
 
     void (*counts)(struct cbpi_transport *transport, struct cbpi_transport_counts *counts);
 

@@ -1,0 +1,258 @@
+/* A session's settings: one table says what each is called, which values it takes and when it may change. */
+#include "core.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define DEFAULT_STACK_SIZE (1024u * 1024u)
+#define WORKER_COUNT_MAX 1024u
+#define LEAST_WORKERS 4u
+#define WORKERS_PER_PROCESSOR 4u
+#define ALL_EVENTS UINT32_MAX /* how PROC_EVT_ALL is kept, and shown as -1 */
+#define KNOWN_EVENTS (2u * CBP_PROC_EVT_THREAD_HANDLE_OPERATION - 1u)
+
+enum setting_kind { BOOLEAN, NUMBER, EVENTS, CHOICE };
+
+struct setting {
+    const char *name;
+    enum setting_kind kind;
+    uint32_t offset;            /* in struct cbpi_config */
+    uint32_t limit;             /* the greatest number, or how many choices */
+    const char *const *choices; /* CHOICE */
+    uint32_t is_fixed;          /* while active */
+};
+
+static const char *const boolean_texts[] = {"False", "True", "0", "1", "No", "Yes"};
+static const char *const timeout_actions[] = {"allow", "deny"};
+static const char *const refusals[] = {"errno", "kill"};
+
+#define AT(field) (uint32_t) offsetof(struct cbpi_config, field)
+static const struct setting settings_table[] = {
+    {"EventsToFire", EVENTS, AT(events_to_fire), 0, NULL, 0},
+    {"FilterOwnRequests", BOOLEAN, AT(filter_own_requests), 0, NULL, 0},
+    {"MinWorkerThreadCount", NUMBER, AT(min_worker_count), WORKER_COUNT_MAX, NULL, 0},
+    {"MaxWorkerThreadCount", NUMBER, AT(max_worker_count), WORKER_COUNT_MAX, NULL, 0},
+    {"WorkerInitialStackSize", NUMBER, AT(worker_stack_size), 1u << 30, NULL, 1},
+    {"SerializeEvents", NUMBER, AT(serialize_events), CBP_SERIALIZE_ON_ONE_WORKER_THREAD, NULL, 1},
+    {"Driver", CHOICE, AT(driver), CBPI_DRIVER_NAME_COUNT, cbpi_driver_names, 1},
+    {"TimeoutAction", CHOICE, AT(timeout_action), 2, timeout_actions, 0},
+    {"RefuseWith", CHOICE, AT(refuse_with), 2, refusals, 0},
+    {"ForkIsCreation", BOOLEAN, AT(fork_is_creation), 0, NULL, 0},
+};
+
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char) (c - 'A' + 'a') : c;
+}
+
+static int equal_without_case(const char *a, const char *b)
+{
+    while (*a && lower(*a) == lower(*b)) {
+        a++;
+        b++;
+    }
+    return lower(*a) == lower(*b);
+}
+
+static const struct setting *find_setting(const char *name)
+{
+    for (size_t i = 0; i < sizeof settings_table / sizeof settings_table[0]; i++)
+        if (equal_without_case(settings_table[i].name, name))
+            return &settings_table[i];
+    return NULL;
+}
+
+static uint32_t *field_of(struct cbpi_config *config, const struct setting *setting)
+{
+    return (uint32_t *) (void *) ((unsigned char *) config + setting->offset);
+}
+
+/* The index of text among the choices, or count. */
+static uint32_t index_of(const char *text, const char *const *choices, uint32_t count)
+{
+    uint32_t i = 0;
+    while (i < count && !equal_without_case(text, choices[i]))
+        i++;
+    return i;
+}
+
+static int parse_number(const char *text, uint32_t *number)
+{
+    uint64_t value = 0;
+    uint32_t base = 10;
+    if (text[0] == '0' && lower(text[1]) == 'x') {
+        base = 16;
+        text += 2;
+    }
+    if (!*text)
+        return 0;
+    for (; *text; text++) {
+        char c = lower(*text);
+        uint32_t digit = c >= '0' && c <= '9'   ? (uint32_t) (c - '0')
+                         : c >= 'a' && c <= 'f' ? (uint32_t) (c - 'a') + 10
+                                                : base;
+        value = value * base + digit;
+        if (digit >= base || value > UINT32_MAX)
+            return 0;
+    }
+    *number = (uint32_t) value;
+    return 1;
+}
+
+static int parse_value(const struct setting *setting, const char *text, uint32_t *value)
+{
+    switch (setting->kind) {
+    case BOOLEAN: {
+        uint32_t index = index_of(text, boolean_texts, 6);
+        *value = index & 1u;
+        return index < 6;
+    }
+    case NUMBER:
+        return parse_number(text, value) && *value <= setting->limit;
+    case EVENTS:
+        if (strcmp(text, "-1") == 0) {
+            *value = ALL_EVENTS;
+            return 1;
+        }
+        return parse_number(text, value) && ((*value & ~KNOWN_EVENTS) == 0 || *value == ALL_EVENTS);
+    case CHOICE:
+        *value = index_of(text, setting->choices, setting->limit);
+        return *value < setting->limit;
+    }
+    return 0;
+}
+
+void cbpi_config_init(struct cbpi_config *config)
+{
+    memset(config, 0, sizeof *config);
+}
+
+void cbpi_config_settings(struct cbp_session *session, struct cbpi_session_settings *settings)
+{
+    memset(settings, 0, sizeof *settings);
+    cbpi_mutex_lock(&session->mutex);
+    settings->events = session->config.events_to_fire & KNOWN_EVENTS;
+    settings->timeout_ms = session->timeout_ms;
+    settings->timeout_action = session->config.timeout_action;
+    settings->refuse_with = session->config.refuse_with;
+    settings->fork_is_creation = session->config.fork_is_creation;
+    settings->own_requests = session->config.filter_own_requests;
+    cbpi_mutex_unlock(&session->mutex);
+}
+
+void cbpi_config_apply_worker_limit(struct cbp_session *session)
+{
+    uint32_t processors = cbpi_processor_count();
+    cbpi_mutex_lock(&session->mutex);
+    const struct cbpi_config *config = &session->config;
+    uint32_t least = processors > LEAST_WORKERS ? processors : LEAST_WORKERS;
+    uint32_t most = WORKERS_PER_PROCESSOR * processors;
+    if (config->min_worker_count)
+        least = config->min_worker_count;
+    if (config->max_worker_count)
+        most = config->max_worker_count;
+    if (config->serialize_events == CBP_SERIALIZE_ON_ONE_WORKER_THREAD)
+        most = 1;
+    cbp_store_u32(&session->least_workers, least < most ? least : most);
+    cbp_store_u32(&session->most_workers, most);
+    cbpi_mutex_unlock(&session->mutex);
+}
+
+uint32_t cbpi_config_stack_size(struct cbp_session *session)
+{
+    cbpi_mutex_lock(&session->mutex);
+    uint32_t size = session->config.worker_stack_size;
+    cbpi_mutex_unlock(&session->mutex);
+    return size ? size : DEFAULT_STACK_SIZE;
+}
+
+static uint32_t exchange(struct cbp_session *session, const struct setting *setting, uint32_t value)
+{
+    cbpi_mutex_lock(&session->mutex);
+    uint32_t *field = field_of(&session->config, setting);
+    uint32_t before = *field;
+    *field = value;
+    cbpi_mutex_unlock(&session->mutex);
+    return before;
+}
+
+/* Sets the value and tells the driver; takes it back if the driver cannot be told. control is held. */
+static uint32_t apply(struct cbp_session *session, const struct setting *setting, uint32_t value)
+{
+    uint32_t state = cbp_load_u32(&session->state);
+    if (setting->is_fixed && state != CBPI_STATE_INACTIVE)
+        return cbpi_fail(CBP_ERROR_CONNECTION_ACTIVE, "%s is fixed while the filter is active",
+                         setting->name);
+    uint32_t before = exchange(session, setting, value);
+    cbpi_config_apply_worker_limit(session);
+    if (state != CBPI_STATE_ACTIVE)
+        return 0;
+    struct cbpi_session_settings settings;
+    cbpi_config_settings(session, &settings);
+    uint32_t error = session->ops->update(session->transport, &settings);
+    if (error != 0)
+        exchange(session, setting, before);
+    return error;
+}
+
+uint32_t cbp_session_set_config(struct cbp_session *session, const char *name, const char *value)
+{
+    uint32_t error = cbpi_session_check(session);
+    if (error != 0)
+        return error;
+    if (!name || !value)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "name and value must not be NULL");
+    const struct setting *setting = find_setting(name);
+    uint32_t number;
+    if (!setting)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "there is no setting %.100s", name);
+    if (!parse_value(setting, value, &number))
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "%.100s is not a value of %s", value, setting->name);
+    if (setting->choices == cbpi_driver_names && !cbpi_transport_find(cbpi_driver_names[number]))
+        return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "the %s driver is not part of this build",
+                         cbpi_driver_names[number]);
+    cbpi_mutex_lock(&session->control);
+    error = apply(session, setting, number);
+    cbpi_mutex_unlock(&session->control);
+    return error;
+}
+
+static uint32_t copy_build_info(char *buffer, uint64_t size, uint64_t *needed)
+{
+    char text[256];
+    int used = snprintf(text, sizeof text, "cbprocess %s; %s; compiler %.60s; drivers", CBP_VERSION,
+                        cbpi_platform_name(), __VERSION__);
+    for (const struct cbpi_transport_ops *const *ops = cbpi_transports; *ops; ops++)
+        used += snprintf(text + used, sizeof text - (size_t) used, " %s", (*ops)->name);
+    return cbpi_copy_text(text, (size_t) used, buffer, size, needed);
+}
+
+uint32_t cbp_session_get_config(struct cbp_session *session, const char *name, char *buffer, uint64_t size,
+                                uint64_t *needed)
+{
+    uint32_t error = cbpi_session_check(session);
+    if (error != 0)
+        return error;
+    if (!name || (!buffer && size != 0))
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "name and buffer must not be NULL");
+    if (equal_without_case(name, "BuildInfo"))
+        return copy_build_info(buffer, size, needed);
+    const struct setting *setting = find_setting(name);
+    if (!setting)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "there is no setting %.100s", name);
+
+    cbpi_mutex_lock(&session->mutex);
+    uint32_t value = *field_of(&session->config, setting);
+    cbpi_mutex_unlock(&session->mutex);
+    char number[16];
+    const char *text = number;
+    if (setting->kind == BOOLEAN)
+        text = boolean_texts[value];
+    else if (setting->kind == CHOICE)
+        text = setting->choices[value];
+    else if (setting->kind == EVENTS && value == ALL_EVENTS)
+        text = "-1";
+    else
+        snprintf(number, sizeof number, "%u", value);
+    return cbpi_copy_text(text, strlen(text), buffer, size, needed);
+}

@@ -1,0 +1,197 @@
+/* The structures of the portable core and the functions that its files offer one another. Knows the two seams
+ * (platform.h, transport.h); no operating system, no driver.
+ *
+ * Locks, in the order in which they may be taken together: a session's control, the table of deferrals (in
+ * defer.c), a session's mutex. control is held across requests to the driver and serialises them with the
+ * start and the stop; mutex guards fields and is held briefly. No lock is held while a callback runs.
+ *
+ * Threads of an active session: one dispatcher, which starts and joins the workers and takes everything down
+ * at the end, whoever asked for it; and the workers. */
+#ifndef CBPI_CORE_H
+#define CBPI_CORE_H
+
+#include "cbp_atomic.h"
+#include "cbp_message_check.h"
+#include "cbprocess.h"
+#include "errors.h"
+#include "platform.h"
+#include "transport.h"
+
+enum cbpi_state {
+    CBPI_STATE_INACTIVE,
+    CBPI_STATE_STARTING, /* the driver is attached, the first worker is coming up */
+    CBPI_STATE_ACTIVE,
+    CBPI_STATE_STOPPING, /* the driver is detached; the dispatcher takes down the rest */
+};
+
+/* The settings of cbp_session_set_config(), all numbers so that one table describes them. */
+struct cbpi_config {
+    uint32_t events_to_fire;
+    uint32_t filter_own_requests;
+    uint32_t min_worker_count;
+    uint32_t max_worker_count;
+    uint32_t worker_stack_size;
+    uint32_t serialize_events;
+    uint32_t driver; /* index in cbpi_driver_names */
+    uint32_t timeout_action;
+    uint32_t refuse_with;
+    uint32_t fork_is_creation;
+};
+
+struct cbpi_rule_list {
+    struct cbpi_rule *items; /* each pattern is a block of its own */
+    uint32_t count;
+    uint32_t capacity;
+    uint32_t last_id;
+};
+
+struct cbp_session {
+    uint64_t generation; /* of the process that made it */
+    struct cbpi_mutex control;
+    struct cbpi_mutex mutex;
+    struct cbpi_condition condition; /* of mutex: state, startup and workers change, the dispatcher is due */
+
+    uint32_t state;        /* atomic; leaves INACTIVE and enters STOPPING under control and mutex */
+    uint32_t is_started;   /* mutex: the dispatcher has said how the startup went, */
+    uint32_t startup_code; /* mutex: and this is how */
+    uint32_t is_closed;    /* mutex: the transport is closed, whoever asked for the stop is done with it */
+    uint64_t epoch;        /* control: counts the starts */
+    uint32_t timeout_ms;   /* control */
+
+    struct cbp_callbacks callbacks; /* changes only while inactive */
+    struct cbpi_config config;      /* mutex */
+    struct cbpi_rule_list rules;    /* control */
+
+    const struct cbpi_transport_ops *ops;
+    struct cbpi_transport *transport; /* there from STARTING until the dispatcher releases it (mutex) */
+
+    struct cbpi_thread dispatcher;
+    uint32_t must_join; /* mutex: dispatcher has been started and not joined */
+
+    struct cbp_worker *workers; /* mutex */
+    uint32_t worker_count;      /* atomic, written under mutex: workers that have not ended */
+    uint32_t least_workers;     /* atomic, as is the next: what the pool should have */
+    uint32_t most_workers;
+    uint32_t failed_count; /* dispatcher only: workers that ended without serving */
+    uint32_t idle_count;   /* atomic: workers waiting for a delivery */
+    uint32_t is_watched;   /* atomic: the dispatcher looks often, because nobody is idle */
+
+    uint64_t ended_delivered; /* mutex: cbp_statistics.delivered of workers that are gone */
+    uint64_t late;            /* atomic, as are the next three */
+    uint64_t malformed;
+    uint64_t deferred;
+    uint64_t skipped;                          /* events that no memory was left for */
+    struct cbpi_transport_counts final_counts; /* mutex: of the last transport */
+};
+
+enum cbpi_worker_state {
+    CBPI_WORKER_STARTING,
+    CBPI_WORKER_RUNNING,
+    CBPI_WORKER_ENDED, /* its thread can be joined */
+};
+
+struct cbpi_deferral;
+
+struct cbp_worker {
+    struct cbp_session *session;
+    struct cbp_worker *next; /* session mutex */
+    struct cbpi_thread thread;
+    uint32_t state;     /* session mutex */
+    uint32_t has_run;   /* session mutex: it reached cbp_worker_run() */
+    uint32_t has_left;  /* session mutex: worker_count does not count it any more */
+    uint64_t delivered; /* atomic, written by its thread alone */
+
+    /* The rest is the worker's own thread's. */
+    uint32_t pending;       /* the transport's memory of a delivery that did not fit */
+    uint32_t is_serving;    /* an event is being handled */
+    uint32_t item;          /* which one of the delivery */
+    uint32_t deferred_mask; /* items of the delivery that were deferred */
+    uint32_t original_access;
+    struct cbpi_deferral *deferral;
+    void *grown; /* memory for a delivery above CBP_EVENT_SIZE_INLINE, or NULL */
+    struct cbpi_delivery delivery;
+    _Alignas(16) unsigned char block[CBP_EVENT_SIZE_INLINE];
+};
+
+/* handler.c: which session's and worker's thread this is. */
+void cbpi_thread_enter(struct cbp_session *session, struct cbp_worker *worker);
+void cbpi_thread_leave(void);
+struct cbp_session *cbpi_thread_session(void); /* NULL outside the library's threads */
+
+/* The worker whose thread this is, or NULL. */
+struct cbp_worker *cbpi_thread_worker(void);
+
+/* The worker that is handling an event in this thread, or NULL. */
+struct cbp_worker *cbpi_thread_serving(void);
+
+/* session.c */
+
+/* 0, or why the session cannot be used: no session, another process's. */
+uint32_t cbpi_session_check(const struct cbp_session *session);
+
+/* Detaches an active or starting session; the dispatcher does the rest. In any thread, without a lock. */
+void cbpi_session_begin_stop(struct cbp_session *session);
+
+/* Calls the error callback, if there is one, with a sentence made from format. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+void
+cbpi_session_report(const struct cbp_session *session, uint32_t code, const char *format, ...);
+
+/* config.c */
+void cbpi_config_init(struct cbpi_config *config);
+
+/* What the driver is told; takes the session's mutex. */
+void cbpi_config_settings(struct cbp_session *session, struct cbpi_session_settings *settings);
+
+uint32_t cbpi_config_stack_size(struct cbp_session *session); /* of a worker, in bytes */
+
+/* Writes least_workers and most_workers from the configuration; takes the session's mutex. */
+void cbpi_config_apply_worker_limit(struct cbp_session *session);
+
+/* rules.c; control is held. */
+uint32_t cbpi_rules_push(struct cbp_session *session);
+void cbpi_rules_free(struct cbpi_rule_list *rules);
+
+/* An id for a rule that a launch adds on the driver's side. */
+uint32_t cbpi_rules_next_id(struct cbp_session *session);
+
+/* Enters the rule (process, children, ask) of a launched process. The driver has it already under rule_id if
+ * epoch is the running one. Takes control. */
+uint32_t cbpi_rules_adopt(struct cbp_session *session, uint32_t rule_id, uint64_t epoch, uint32_t process_id,
+                          uint64_t start_time);
+
+/* dispatcher.c */
+void cbpi_dispatcher_body(void *session);
+
+/* Tells the dispatcher that no worker is idle. */
+void cbpi_dispatcher_watch(struct cbp_session *session);
+
+/* worker.c */
+
+/* Starts a worker and enters it in the session's list. */
+uint32_t cbpi_worker_start(struct cbp_session *session);
+
+/* Joins workers that have ended and frees them; with all set, waits for every one to end. Returns how many of
+ * them had never run. */
+uint32_t cbpi_workers_join(struct cbp_session *session, uint32_t all);
+
+/* Keeps the answer to item: the access can only lose rights. */
+void cbpi_delivery_set_answer(struct cbpi_delivery *delivery, uint32_t item, uint32_t result_code,
+                              uint32_t desired_access, uint32_t original_access);
+
+/* defer.c */
+void cbpi_deferrals_init(void);
+void cbpi_deferrals_forget(void); /* in the child of a fork */
+
+/* Ends the worker's part in a delivery some of whose events were deferred; the last part answers it. */
+void cbpi_deferral_settle(struct cbp_worker *worker);
+
+/* Lets go what the session has deferred; its workers have ended. */
+void cbpi_deferrals_drop(struct cbp_session *session);
+
+/* Counts an answer that came too late, unless it did because the session was stopped. */
+void cbpi_count_late(struct cbp_session *session);
+
+#endif

@@ -1,0 +1,210 @@
+/* The dispatcher: one thread of each active session that starts and joins its workers, gives the driver signs
+ * of life, tells the error callback what was lost, and in the end takes everything down. Delivers no event.
+ */
+#include "core.h"
+
+#define NS_PER_MS 1000000u
+#define BEAT_MS 250u
+#define WATCH_MS 10u /* how often the pool is looked at while no worker is idle */
+#define FIRST_WORKER_MS                                                                                      \
+    10000u             /* how long the first worker may take to come up before nobody waits for it           \
+                        */
+#define RETRY_MS 1000u /* after a worker could not start or would not serve */
+
+/* A count of something bad. A burst is reported when it is first seen, and over when a beat sees nothing new.
+ */
+struct burst {
+    uint64_t seen_count;
+    uint32_t is_on;
+};
+
+/* What the dispatcher remembers from one round to the next. */
+struct round {
+    uint64_t next_beat_ns;
+    uint64_t next_growth_ns; /* not before this time */
+    struct burst lost;
+    struct burst malformed;
+    uint32_t is_short_reported; /* the error callback knows that workers cannot start */
+};
+
+void cbpi_dispatcher_watch(struct cbp_session *session)
+{
+    if (cbp_load_u32(&session->is_watched) ||
+        cbp_load_u32(&session->worker_count) >= cbp_load_u32(&session->most_workers))
+        return;
+    cbpi_mutex_lock(&session->mutex);
+    cbp_store_u32(&session->is_watched, 1);
+    cbpi_condition_broadcast(&session->condition);
+    cbpi_mutex_unlock(&session->mutex);
+}
+
+static int is_stopping(struct cbp_session *session)
+{
+    return cbp_load_u32(&session->state) == CBPI_STATE_STOPPING;
+}
+
+/* Starts the first worker and waits until it serves; gives the code of the startup. */
+static uint32_t start_first_worker(struct cbp_session *session)
+{
+    if (cbpi_worker_start(session) != 0)
+        return CBP_ERROR_APP_INIT_FAILURE;
+    uint64_t deadline_ns = cbpi_now_ns() + (uint64_t) FIRST_WORKER_MS * NS_PER_MS;
+    cbpi_mutex_lock(&session->mutex);
+    const struct cbp_worker *first = session->workers;
+    while (first->state == CBPI_WORKER_STARTING && !is_stopping(session) && cbpi_now_ns() < deadline_ns)
+        cbpi_condition_wait_until(&session->condition, &session->mutex, deadline_ns);
+    uint32_t has_failed = first->state == CBPI_WORKER_ENDED && !first->has_run;
+    cbpi_mutex_unlock(&session->mutex);
+    return has_failed ? CBP_ERROR_APP_INIT_FAILURE : 0;
+}
+
+static void tell_startup(struct cbp_session *session, uint32_t code)
+{
+    cbpi_mutex_lock(&session->mutex);
+    session->startup_code = code;
+    session->is_started = 1;
+    cbpi_condition_broadcast(&session->condition);
+    cbpi_mutex_unlock(&session->mutex);
+}
+
+/* Starts a worker, or reports once that it cannot be done. */
+static uint32_t try_worker(struct cbp_session *session, struct round *round, uint64_t now_ns)
+{
+    uint32_t error = cbpi_worker_start(session);
+    if (error != 0) {
+        round->next_growth_ns = now_ns + (uint64_t) RETRY_MS * NS_PER_MS;
+        if (!round->is_short_reported)
+            cbpi_session_report(session, error, "a worker thread could not start: %s", cbp_error_detail());
+    }
+    round->is_short_reported = error != 0;
+    return error;
+}
+
+/* Brings the pool to its least size, and adds one where deliveries wait and nobody is free. */
+static void tend_pool(struct cbp_session *session, struct round *round, uint64_t now_ns)
+{
+    uint32_t failed_count = cbpi_workers_join(session, 0);
+    if (failed_count > 0)
+        round->next_growth_ns = now_ns + (uint64_t) RETRY_MS * NS_PER_MS;
+    session->failed_count += failed_count;
+    if (now_ns < round->next_growth_ns)
+        return;
+    while (cbp_load_u32(&session->worker_count) + session->failed_count <
+           cbp_load_u32(&session->least_workers))
+        if (try_worker(session, round, now_ns) != 0)
+            return;
+    uint32_t is_full = cbp_load_u32(&session->worker_count) >= cbp_load_u32(&session->most_workers);
+    if (is_full || cbp_load_u32(&session->idle_count) > 0) {
+        cbp_store_u32(&session->is_watched, 0);
+        if (is_full || cbp_load_u32(&session->idle_count) > 0)
+            return;
+        cbp_store_u32(&session->is_watched, 1); /* the last one went to work in between */
+    }
+    if (session->ops->backlog(session->transport) > 0)
+        try_worker(session, round, now_ns);
+}
+
+static void report_burst(const struct cbp_session *session, struct burst *burst, uint64_t count,
+                         uint32_t code, const char *what)
+{
+    uint32_t grows = count > burst->seen_count;
+    if (grows && !burst->is_on)
+        cbpi_session_report(session, code, "%s: %llu so far", what, (unsigned long long) count);
+    burst->is_on = grows;
+    burst->seen_count = count;
+}
+
+static void report_losses(struct cbp_session *session, struct round *round)
+{
+    struct cbpi_transport_counts counts;
+    session->ops->counts(session->transport, &counts);
+    report_burst(session, &round->lost, counts.lost, CBP_ERROR_NO_SYSTEM_RESOURCES,
+                 "events were lost for want of room");
+    report_burst(session, &round->malformed, cbp_load_u64(&session->malformed), CBP_ERROR_INVALID_DATA,
+                 "malformed messages of the driver were dropped");
+}
+
+/* Ends a session that cannot go on, then says why. */
+static void give_up(struct cbp_session *session, uint32_t code, const char *text)
+{
+    if (is_stopping(session))
+        return;
+    cbpi_session_begin_stop(session);
+    cbpi_session_report(session, code, "%s", text);
+}
+
+static void beat(struct cbp_session *session, struct round *round)
+{
+    report_losses(session, round);
+    if (session->ops->beat(session->transport) == CBP_ERROR_BROKEN_PIPE)
+        give_up(session, CBP_ERROR_BROKEN_PIPE, "the driver's process has gone; the filter has stopped");
+}
+
+/* Sleeps until something is due. A worker that ends and a stop end the sleep. */
+static void sleep_until_due(struct cbp_session *session, const struct round *round)
+{
+    uint64_t due_ns = round->next_beat_ns;
+    cbpi_mutex_lock(&session->mutex);
+    uint64_t look_ns = cbpi_now_ns() + (uint64_t) WATCH_MS * NS_PER_MS;
+    if (cbp_load_u32(&session->is_watched) && look_ns < due_ns)
+        due_ns = look_ns;
+    if (!is_stopping(session))
+        cbpi_condition_wait_until(&session->condition, &session->mutex, due_ns);
+    cbpi_mutex_unlock(&session->mutex);
+}
+
+static void run_rounds(struct cbp_session *session)
+{
+    struct round round = {0};
+    while (!is_stopping(session)) {
+        uint64_t now_ns = cbpi_now_ns();
+        if (now_ns >= round.next_beat_ns) {
+            beat(session, &round);
+            round.next_beat_ns = now_ns + (uint64_t) BEAT_MS * NS_PER_MS;
+        }
+        tend_pool(session, &round, now_ns);
+        if (cbp_load_u32(&session->worker_count) == 0 && session->failed_count > 0)
+            give_up(session, CBP_ERROR_APP_INIT_FAILURE, "no worker thread is left; the filter has stopped");
+        if (!is_stopping(session))
+            sleep_until_due(session, &round);
+    }
+    report_losses(session, &round);
+}
+
+static void wait_until_closed(struct cbp_session *session)
+{
+    cbpi_mutex_lock(&session->mutex);
+    while (!session->is_closed)
+        cbpi_condition_wait_until(&session->condition, &session->mutex, cbpi_now_ns() + 1000000000u);
+    cbpi_mutex_unlock(&session->mutex);
+}
+
+static void take_down(struct cbp_session *session)
+{
+    wait_until_closed(session);
+    cbpi_workers_join(session, 1);
+    cbpi_deferrals_drop(session);
+    cbpi_mutex_lock(&session->mutex);
+    struct cbpi_transport *transport = session->transport;
+    session->ops->counts(transport, &session->final_counts);
+    session->transport = NULL;
+    cbpi_mutex_unlock(&session->mutex);
+    session->ops->release(transport);
+
+    cbpi_mutex_lock(&session->mutex);
+    cbp_store_u32(&session->state, CBPI_STATE_INACTIVE);
+    cbpi_condition_broadcast(&session->condition);
+    cbpi_mutex_unlock(&session->mutex);
+}
+
+void cbpi_dispatcher_body(void *argument)
+{
+    struct cbp_session *session = argument;
+    cbpi_thread_enter(session, NULL);
+    uint32_t code = start_first_worker(session);
+    tell_startup(session, code);
+    if (code == 0)
+        run_rounds(session);
+    take_down(session);
+    cbpi_thread_leave();
+}

@@ -1,0 +1,108 @@
+/* Starting a program under a tree driver: prepares the launcher's conversation with the driver, waits for its
+ * end and enters the new process's rule. Starts no process itself: the caller does, by its own means. */
+#include "core.h"
+#include "launch_channel.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct cbp_launch_handle {
+    struct cbp_session *session;
+    uint64_t generation; /* of the process that began it */
+    uint64_t epoch;      /* the session's start that it was begun in */
+    uint32_t rule_id;    /* 0: no rule */
+    struct cbpi_launch_channel channel;
+};
+
+static uint32_t check_begin(struct cbp_session *session, const struct cbpi_launch_target *target,
+                            uint32_t ask)
+{
+    uint32_t error = cbpi_session_check(session);
+    if (error != 0)
+        return error;
+    if (cbp_in_handler())
+        return cbpi_fail(CBP_ERROR_POSSIBLE_DEADLOCK,
+                         "a program cannot be started under the filter in a handler");
+    if (!target->argument0 || !target->paths || target->paths_size == 0 || ask > 1)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "a launch needs argument 0 and paths; ask is 0 or 1");
+    if (target->paths[target->paths_size - 1] != '\0')
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "each of the paths ends with a NUL");
+    return 0;
+}
+
+/* Opens the channel and gives the driver its ends. control is held. */
+static uint32_t begin(struct cbp_launch_handle *launch, struct cbpi_launch_target *target, uint32_t ask)
+{
+    struct cbp_session *session = launch->session;
+    if (cbp_load_u32(&session->state) != CBPI_STATE_ACTIVE)
+        return cbpi_fail(CBP_ERROR_NOT_READY, "the filter is not active");
+    if (!session->ops->launch)
+        return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "the %s driver cannot start programs", session->ops->name);
+    target->driver_process_id = session->ops->helper_process_id(session->transport);
+    uint32_t error = cbpi_launch_channel_open(target, &launch->channel);
+    if (error != 0)
+        return error;
+    launch->epoch = session->epoch;
+    launch->rule_id = ask ? cbpi_rules_next_id(session) : 0;
+    error = session->ops->launch(session->transport, launch->channel.driver_fd,
+                                 launch->channel.driver_result_fd, launch->rule_id);
+    launch->channel.driver_fd = -1;
+    launch->channel.driver_result_fd = -1;
+    if (error != 0)
+        cbpi_launch_channel_close(&launch->channel);
+    return error;
+}
+
+uint32_t cbp_launch_begin(struct cbp_session *session, const char *argument0, const char *paths,
+                          uint64_t paths_size, uint32_t ask, int32_t *launcher_fd,
+                          struct cbp_launch_handle **launch)
+{
+    struct cbpi_launch_target target = {.argument0 = argument0, .paths = paths, .paths_size = paths_size};
+    uint32_t error = check_begin(session, &target, ask);
+    if (error != 0)
+        return error;
+    if (!launcher_fd || !launch)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "launcher_fd and launch must not be NULL");
+    struct cbp_launch_handle *made = calloc(1, sizeof *made);
+    if (!made)
+        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a launch");
+    made->session = session;
+    made->generation = cbpi_process_generation();
+    cbpi_mutex_lock(&session->control);
+    error = begin(made, &target, ask);
+    cbpi_mutex_unlock(&session->control);
+    if (error != 0) {
+        free(made);
+        return error;
+    }
+    *launcher_fd = made->channel.launcher_fd;
+    *launch = made;
+    return 0;
+}
+
+uint32_t cbp_launch_finish(struct cbp_launch_handle *launch, uint32_t started, uint32_t slice_ms,
+                           uint32_t *os_error)
+{
+    struct cbpi_launch_outcome outcome = {0};
+    if (!launch || (started && !os_error))
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "launch and os_error must not be NULL");
+    uint32_t error = 0;
+    /* The driver learns that a launcher has died from the end of its conversation, which this copy of the
+     * launcher's end would keep open. */
+    cbpi_launch_channel_close_launcher(&launch->channel);
+    if (launch->generation != cbpi_process_generation())
+        error =
+            cbpi_fail(CBP_ERROR_NOT_READY, "the launch belongs to the process that this one was forked from");
+    else if (started)
+        error = cbpi_launch_channel_wait(&launch->channel, slice_ms, &outcome);
+    if (error == CBP_ERROR_TIMEOUT)
+        return error;
+    if (error == 0 && started && outcome.os_error == 0 && launch->rule_id != 0)
+        error = cbpi_rules_adopt(launch->session, launch->rule_id, launch->epoch, outcome.process_id,
+                                 outcome.start_time);
+    if (error == 0 && started)
+        *os_error = outcome.os_error;
+    cbpi_launch_channel_close(&launch->channel);
+    free(launch);
+    return error;
+}

@@ -1,0 +1,225 @@
+/* See channel_client.h. The other side is a process of its own, which may be damaged or taken over: nothing
+ * in the shared memory is believed unchecked, and nothing is read from it twice. */
+#define _GNU_SOURCE
+#include "channel_client.h"
+
+#include "cbp_atomic.h"
+#include "errors.h"
+#include "event_decode.h"
+#include "platform.h"
+
+#include <limits.h>
+#include <linux/futex.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RING_SIZE (uint32_t)(sizeof((struct cbp_channel_session *) 0)->ring / sizeof(uint32_t))
+#define NS_PER_MS 1000000u
+
+/* Not private: the word is in memory that two processes share. */
+static void futex_wait(const uint32_t *word, uint32_t value, uint64_t timeout_ns)
+{
+    struct timespec timeout = {.tv_sec = (time_t) (timeout_ns / 1000000000u),
+                               .tv_nsec = (long) (timeout_ns % 1000000000u)};
+    syscall(SYS_futex, word, FUTEX_WAIT, value, timeout_ns == UINT64_MAX ? NULL : &timeout, NULL, 0);
+}
+
+static void futex_wake(const uint32_t *word, int count)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
+}
+
+static struct cbp_channel_session *session_of(const struct cbpi_channel_client *client)
+{
+    return &client->channel->sessions[client->session_id];
+}
+
+uint32_t cbpi_channel_backlog(const struct cbpi_channel_client *client)
+{
+    struct cbp_channel_session *session = session_of(client);
+    uint32_t head = cbp_load_u32(&session->head);
+    return cbp_load_u32(&session->tail) - head;
+}
+
+/* Takes the oldest entry, if there is one. The entry is read before it is taken: until head moves on the
+ * driver cannot have come round the ring to it. */
+static int try_take(struct cbp_channel_session *session, uint32_t *slot)
+{
+    uint32_t head = cbp_load_u32(&session->head);
+    while (head != cbp_load_u32(&session->tail)) {
+        uint32_t number = cbp_load_relaxed_u32(&session->ring[head % RING_SIZE]);
+        if (cbp_compare_swap_u32(&session->head, &head, head + 1)) {
+            *slot = number;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Sleeps until the bell rings. Either the driver sees the sleeper and wakes it, or the sleeper sees the
+ * entry: each writes its word before it reads the other's. */
+static void sleep_on_bell(struct cbpi_channel_client *client, uint32_t bell, uint64_t timeout_ns)
+{
+    struct cbp_channel_session *session = session_of(client);
+    cbp_add_u32(&session->sleepers, 1);
+    if (cbpi_channel_backlog(client) == 0 && !cbp_load_u32(&client->is_closed))
+        futex_wait(&session->bell, bell, timeout_ns);
+    cbp_subtract_u32(&session->sleepers, 1);
+}
+
+static uint32_t wait_for_slot(struct cbpi_channel_client *client, uint32_t timeout_ms, uint32_t *slot)
+{
+    struct cbp_channel_session *session = session_of(client);
+    uint64_t deadline_ns = 0;
+    for (;;) {
+        uint32_t bell = cbp_load_u32(&session->bell);
+        if (cbp_load_u32(&client->is_closed))
+            return CBP_ERROR_OPERATION_ABORTED;
+        if (try_take(session, slot))
+            return 0;
+        if (cbp_load_u32(client->is_dead))
+            return CBP_ERROR_BROKEN_PIPE;
+        if (timeout_ms == 0)
+            return CBP_ERROR_TIMEOUT;
+        uint64_t left_ns = UINT64_MAX;
+        if (timeout_ms != CBPI_WAIT_FOREVER) {
+            uint64_t now_ns = cbpi_now_ns();
+            if (deadline_ns == 0)
+                deadline_ns = now_ns + (uint64_t) timeout_ms * NS_PER_MS;
+            if (now_ns >= deadline_ns)
+                return CBP_ERROR_TIMEOUT;
+            left_ns = deadline_ns - now_ns;
+        }
+        sleep_on_bell(client, bell, left_ns);
+    }
+}
+
+uint32_t cbpi_channel_take(struct cbpi_channel_client *client, uint32_t timeout_ms, uint32_t *slot)
+{
+    uint32_t number;
+    uint32_t error = wait_for_slot(client, timeout_ms, &number);
+    if (error != 0)
+        return error;
+    if (number >= CBP_SLOT_COUNT)
+        return CBP_ERROR_INVALID_DATA;
+    *slot = number;
+    return 0;
+}
+
+/* The event grows from the block's start, the private copy of the message stands at its end. */
+uint32_t cbpi_channel_read(struct cbpi_channel_client *client, uint32_t number,
+                           struct cbpi_delivery *delivery)
+{
+    struct cbp_slot *slot = cbp_channel_slot(client->channel, number);
+    uint32_t size = cbp_load_relaxed_u32(&slot->message.header.size);
+    if (size < sizeof(struct cbp_event_message) || size > cbp_channel_message_capacity(number))
+        return CBP_ERROR_INVALID_DATA;
+    uint32_t copy_size = (size + 7u) & ~7u;
+    if (delivery->capacity < 2 * copy_size) {
+        delivery->capacity = 2 * copy_size;
+        return CBP_ERROR_INSUFFICIENT_BUFFER;
+    }
+    unsigned char *at = (unsigned char *) delivery->event + delivery->capacity - copy_size;
+    struct cbp_event_message *message = (struct cbp_event_message *) (void *) at;
+    memcpy(message, &slot->message, size);
+    if (cbp_message_check(message, size, CBP_MESSAGE_EVENT) != 0 || message->session_id != client->session_id)
+        return CBP_ERROR_INVALID_DATA;
+    uint32_t wanted = ((cbpi_event_decoded_size(message) + 7u) & ~7u) + copy_size;
+    if (delivery->capacity < wanted) {
+        delivery->capacity = wanted;
+        return CBP_ERROR_INSUFFICIENT_BUFFER;
+    }
+    cbpi_event_decode(message, delivery);
+    delivery->slot = number;
+    if (cbp_load_u32(&slot->decision) == CBP_DECISION_EXPIRED) {
+        for (uint32_t i = 0; i < delivery->count; i++)
+            delivery->items[i][1] |= CBP_EVENT_FLAG_TIMED_OUT;
+        delivery->event->flags |= CBP_EVENT_FLAG_TIMED_OUT;
+    }
+    return 0;
+}
+
+/* Lets the driver look at what was answered. */
+static void ring_answer_bell(struct cbp_channel *channel)
+{
+    cbp_add_u32(&channel->answer_bell, 1);
+    if (cbp_load_u32(&channel->driver_sleeping))
+        futex_wake(&channel->answer_bell, 1);
+}
+
+static void push_answer(struct cbp_channel *channel, uint32_t number)
+{
+    struct cbp_slot *slot = cbp_channel_slot(channel, number);
+    uint32_t first = cbp_load_relaxed_u32(&channel->answers);
+    do {
+        cbp_store_relaxed_u32(&slot->next, first);
+    } while (!cbp_compare_swap_u32(&channel->answers, &first, number + 1));
+    ring_answer_bell(channel);
+}
+
+static uint32_t decide(struct cbp_slot *slot)
+{
+    uint32_t open = CBP_DECISION_OPEN;
+    return cbp_compare_swap_u32(&slot->decision, &open, CBP_DECISION_ANSWERED) ? 0 : CBP_ERROR_TIMEOUT;
+}
+
+uint32_t cbpi_channel_answer(struct cbpi_channel_client *client, const struct cbpi_delivery *delivery)
+{
+    struct cbp_slot *slot = cbp_channel_slot(client->channel, delivery->slot);
+    struct cbp_event_item *items = cbp_event_items(&slot->message);
+    for (uint32_t i = 0; i < delivery->count; i++) {
+        cbp_store_relaxed_u32(&items[i].result_code, delivery->result_codes[i]);
+        cbp_store_relaxed_u32(&items[i].desired_access, delivery->desired_access[i]);
+    }
+    uint32_t error = decide(slot);
+    push_answer(client->channel, delivery->slot);
+    return error;
+}
+
+void cbpi_channel_return(struct cbpi_channel_client *client, uint32_t number)
+{
+    struct cbp_slot *slot = cbp_channel_slot(client->channel, number);
+    struct cbp_event_item *items = cbp_event_items(&slot->message);
+    for (uint32_t i = 0; i < CBP_BATCH_MAX; i++) {
+        cbp_store_relaxed_u32(&items[i].result_code, 0);
+        cbp_store_relaxed_u32(&items[i].desired_access,
+                              cbp_load_relaxed_u32(&slot->message.original_desired_access));
+    }
+    decide(slot);
+    push_answer(client->channel, number);
+}
+
+uint32_t cbpi_channel_check(const struct cbpi_channel_client *client, uint32_t number)
+{
+    struct cbp_slot *slot = cbp_channel_slot(client->channel, number);
+    return cbp_load_u32(&slot->decision) == CBP_DECISION_EXPIRED ? CBP_ERROR_TIMEOUT : 0;
+}
+
+uint32_t cbpi_channel_extend(struct cbpi_channel_client *client, uint32_t number, uint32_t timeout_ms)
+{
+    struct cbp_slot *slot = cbp_channel_slot(client->channel, number);
+    uint32_t open = CBP_DECISION_OPEN;
+    if (!cbp_compare_swap_u32(&slot->decision, &open, CBP_DECISION_RESETTING))
+        return CBP_ERROR_TIMEOUT;
+    cbp_store_u64(&slot->deadline_ns, timeout_ms ? cbpi_now_ns() + (uint64_t) timeout_ms * NS_PER_MS : 0);
+    cbp_store_u32(&slot->decision, CBP_DECISION_OPEN);
+    ring_answer_bell(client->channel); /* the driver may be asleep until the old deadline, or for ever */
+    return 0;
+}
+
+void cbpi_channel_wake(struct cbpi_channel_client *client)
+{
+    struct cbp_channel_session *session = session_of(client);
+    cbp_add_u32(&session->bell, 1);
+    futex_wake(&session->bell, INT_MAX);
+}
+
+void cbpi_channel_drain(struct cbpi_channel_client *client)
+{
+    uint32_t number;
+    for (uint32_t i = 0; i < CBP_SLOT_COUNT && try_take(session_of(client), &number); i++)
+        if (number < CBP_SLOT_COUNT)
+            cbpi_channel_return(client, number);
+}

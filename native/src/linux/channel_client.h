@@ -1,0 +1,39 @@
+/* The core's side of cbp_channel.h: taking slots from a session's ring, reading and answering them. Knows no
+ * process and no request; whether the other side lives is told through a flag. */
+#ifndef CBPI_CHANNEL_CLIENT_H
+#define CBPI_CHANNEL_CLIENT_H
+
+#include "cbp_channel.h"
+#include "transport.h"
+
+/* One session's view of the channel. */
+struct cbpi_channel_client {
+    struct cbp_channel *channel;
+    uint32_t session_id;
+    uint32_t is_closed;      /* atomic: nothing is taken any more */
+    const uint32_t *is_dead; /* atomic: the driver has gone */
+};
+
+/* Waits for a slot and takes it. CBP_ERROR_TIMEOUT, CBP_ERROR_OPERATION_ABORTED once closed,
+ * CBP_ERROR_BROKEN_PIPE once the driver is dead, CBP_ERROR_INVALID_DATA for a slot that there is not. */
+uint32_t cbpi_channel_take(struct cbpi_channel_client *client, uint32_t timeout_ms, uint32_t *slot);
+
+/* Copies the message of a taken slot out of the shared memory, checks the copy and decodes it.
+ * CBP_ERROR_INSUFFICIENT_BUFFER with the capacity it takes; CBP_ERROR_INVALID_DATA. Keeps the slot. */
+uint32_t cbpi_channel_read(struct cbpi_channel_client *client, uint32_t slot, struct cbpi_delivery *delivery);
+
+/* Writes the answer and gives the slot back. CBP_ERROR_TIMEOUT if it was decided already. */
+uint32_t cbpi_channel_answer(struct cbpi_channel_client *client, const struct cbpi_delivery *delivery);
+
+/* Gives a slot back as it came: no refusal, nothing taken away. */
+void cbpi_channel_return(struct cbpi_channel_client *client, uint32_t slot);
+
+uint32_t cbpi_channel_check(const struct cbpi_channel_client *client, uint32_t slot);
+uint32_t cbpi_channel_extend(struct cbpi_channel_client *client, uint32_t slot, uint32_t timeout_ms);
+uint32_t cbpi_channel_backlog(const struct cbpi_channel_client *client);
+void cbpi_channel_wake(struct cbpi_channel_client *client);
+
+/* Gives back what the driver has pushed and nobody has taken. */
+void cbpi_channel_drain(struct cbpi_channel_client *client);
+
+#endif

@@ -1,0 +1,5 @@
+/* The drivers of a Linux build, the default one first. */
+#include "ptrace_link.h"
+#include "transport.h"
+
+const struct cbpi_transport_ops *const cbpi_transports[] = {&cbpi_ptrace_transport, NULL};

@@ -1,0 +1,127 @@
+/* launch_channel.h over socket pairs. The target waits in the launcher's queue from the beginning, so that
+ * the core need not be there when the launcher reads it. */
+#define _GNU_SOURCE
+#include "launch_channel.h"
+
+#include "cbp_message_check.h"
+#include "errors.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static const struct cbpi_launch_channel closed = {-1, -1, -1, -1};
+
+static void close_one(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+void cbpi_launch_channel_close_launcher(struct cbpi_launch_channel *channel)
+{
+    close_one(&channel->launcher_fd);
+}
+
+void cbpi_launch_channel_close(struct cbpi_launch_channel *channel)
+{
+    close_one(&channel->launcher_fd);
+    close_one(&channel->driver_fd);
+    close_one(&channel->result_fd);
+    close_one(&channel->driver_result_fd);
+}
+
+static uint32_t open_pair(int *one, int *other)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+        return cbpi_fail(errno == EMFILE || errno == ENFILE ? CBP_ERROR_TOO_MANY_OPEN_FILES
+                                                            : CBP_ERROR_NO_SYSTEM_RESOURCES,
+                         "cannot make a socket pair: %s", strerror(errno));
+    *one = pair[0];
+    *other = pair[1];
+    return 0;
+}
+
+/* A message is queued whole or not at all. */
+static uint32_t send_whole(int fd, const void *message, size_t size)
+{
+    int room = (int) (size < (size_t) 1 << 20 ? 2 * size + 4096 : (size_t) 1 << 21);
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+    if (send(fd, message, size, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t) size)
+        return 0;
+    return cbpi_fail(errno == EMSGSIZE || errno == EAGAIN ? CBP_ERROR_INVALID_PARAMETER
+                                                          : CBP_ERROR_NO_SYSTEM_RESOURCES,
+                     "the launcher cannot be told its target: %s", strerror(errno));
+}
+
+static uint32_t send_target(int fd, const struct cbpi_launch_target *target)
+{
+    size_t argument_size = strlen(target->argument0) + 1; /* the launcher wants it as a C text */
+    size_t size = sizeof(struct cbp_launch_target) + argument_size + (size_t) target->paths_size;
+    if (target->paths_size > UINT32_MAX / 4 || argument_size > UINT32_MAX / 4)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "the target's paths are too long");
+    struct cbp_launch_target *message = calloc(1, size);
+    if (!message)
+        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a launch");
+    message->header.size = (uint32_t) size;
+    message->header.type = CBP_MESSAGE_LAUNCH_TARGET;
+    message->supervisor_process_id = target->driver_process_id;
+    message->argument_offset = sizeof *message;
+    message->argument_size = (uint32_t) argument_size;
+    message->paths_offset = message->argument_offset + message->argument_size;
+    message->paths_size = (uint32_t) target->paths_size;
+    unsigned char *bytes = (unsigned char *) message;
+    memcpy(bytes + message->argument_offset, target->argument0, argument_size);
+    memcpy(bytes + message->paths_offset, target->paths, message->paths_size);
+    uint32_t error = send_whole(fd, message, size);
+    free(message);
+    return error;
+}
+
+uint32_t cbpi_launch_channel_open(const struct cbpi_launch_target *target,
+                                  struct cbpi_launch_channel *channel)
+{
+    struct cbpi_launch_channel made = closed;
+    uint32_t error = open_pair(&made.launcher_fd, &made.driver_fd);
+    if (error == 0)
+        error = open_pair(&made.result_fd, &made.driver_result_fd);
+    if (error == 0)
+        error = send_target(made.driver_fd, target);
+    if (error == 0)
+        *channel = made;
+    else
+        cbpi_launch_channel_close(&made);
+    return error;
+}
+
+uint32_t cbpi_launch_channel_wait(struct cbpi_launch_channel *channel, uint32_t slice_ms,
+                                  struct cbpi_launch_outcome *outcome)
+{
+    struct cbp_launch_result result;
+    struct pollfd waiting = {.fd = channel->result_fd, .events = POLLIN};
+    int ready;
+    do {
+        ready = poll(&waiting, 1, slice_ms == 0 ? -1 : slice_ms > INT32_MAX ? INT32_MAX : (int) slice_ms);
+    } while (ready < 0 && errno == EINTR && slice_ms == 0);
+    if (ready <= 0)
+        return cbpi_fail(CBP_ERROR_TIMEOUT, "the launch has not ended yet");
+    ssize_t got = recv(channel->result_fd, &result, sizeof result, MSG_DONTWAIT | MSG_TRUNC);
+    if (got <= 0)
+        return cbpi_fail(CBP_ERROR_BROKEN_PIPE, "the launcher or the supervisor has died");
+    if (got > (ssize_t) sizeof result ||
+        cbp_message_check(&result, (size_t) got, CBP_MESSAGE_LAUNCH_RESULT) != 0)
+        return cbpi_fail(CBP_ERROR_INVALID_DATA, "the supervisor's message is malformed");
+    if (result.status != 0) /* here a timeout is the supervisor's, and nothing to wait on for */
+        return cbpi_fail(result.status == CBP_ERROR_TIMEOUT ? CBP_ERROR_GEN_FAILURE : result.status,
+                         "the program could not be started under the filter: %s",
+                         cbp_error_message(result.status));
+    outcome->os_error = result.os_error;
+    outcome->process_id = result.process_id;
+    outcome->start_time = result.start_time;
+    return 0;
+}

@@ -1,0 +1,175 @@
+/* platform.h on Linux: clock, locks, threads, fork, the library's own folder. Processes: process_linux.c. */
+#define _GNU_SOURCE
+#include "platform.h"
+
+#include "cbp_atomic.h"
+#include "errors.h"
+
+#include <dlfcn.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NS_PER_SECOND 1000000000u
+
+static uint64_t generation = 1;
+static void (*fork_hook)(void);
+
+uint64_t cbpi_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t) now.tv_sec * NS_PER_SECOND + (uint64_t) now.tv_nsec;
+}
+
+void cbpi_mutex_init(struct cbpi_mutex *mutex)
+{
+    pthread_mutex_init(&mutex->mutex, NULL);
+}
+
+void cbpi_mutex_destroy(struct cbpi_mutex *mutex)
+{
+    pthread_mutex_destroy(&mutex->mutex);
+}
+
+void cbpi_mutex_lock(struct cbpi_mutex *mutex)
+{
+    pthread_mutex_lock(&mutex->mutex);
+}
+
+void cbpi_mutex_unlock(struct cbpi_mutex *mutex)
+{
+    pthread_mutex_unlock(&mutex->mutex);
+}
+
+uint32_t cbpi_mutex_try_lock(struct cbpi_mutex *mutex)
+{
+    return pthread_mutex_trylock(&mutex->mutex) == 0;
+}
+
+void cbpi_condition_init(struct cbpi_condition *condition)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&condition->condition, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+void cbpi_condition_destroy(struct cbpi_condition *condition)
+{
+    pthread_cond_destroy(&condition->condition);
+}
+
+void cbpi_condition_broadcast(struct cbpi_condition *condition)
+{
+    pthread_cond_broadcast(&condition->condition);
+}
+
+void cbpi_condition_wait_until(struct cbpi_condition *condition, struct cbpi_mutex *mutex,
+                               uint64_t deadline_ns)
+{
+    struct timespec deadline = {.tv_sec = (time_t) (deadline_ns / NS_PER_SECOND),
+                                .tv_nsec = (long) (deadline_ns % NS_PER_SECOND)};
+    pthread_cond_timedwait(&condition->condition, &mutex->mutex, &deadline);
+}
+
+static void *thread_entry(void *argument)
+{
+    struct cbpi_thread *thread = argument;
+    thread->body(thread->argument);
+    return NULL;
+}
+
+static size_t usable_stack_size(uint64_t stack_size)
+{
+    uint64_t page_size = (uint64_t) sysconf(_SC_PAGESIZE);
+    long minimum = sysconf(_SC_THREAD_STACK_MIN);
+    if (minimum > 0 && stack_size < (uint64_t) minimum)
+        stack_size = (uint64_t) minimum;
+    return (size_t) ((stack_size + page_size - 1) / page_size * page_size);
+}
+
+uint32_t cbpi_thread_start(struct cbpi_thread *thread, void (*body)(void *), void *argument,
+                           uint64_t stack_size)
+{
+    pthread_attr_t attributes;
+    sigset_t all, before;
+    thread->body = body;
+    thread->argument = argument;
+    pthread_attr_init(&attributes);
+    int error = pthread_attr_setstacksize(&attributes, usable_stack_size(stack_size));
+    if (error == 0) {
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        error = pthread_create(&thread->thread, &attributes, thread_entry, thread);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+    }
+    pthread_attr_destroy(&attributes);
+    if (error != 0)
+        return cbpi_fail(CBP_ERROR_NO_SYSTEM_RESOURCES, "cannot start a thread: %s", strerror(error));
+    return 0;
+}
+
+void cbpi_thread_join(struct cbpi_thread *thread)
+{
+    pthread_join(thread->thread, NULL);
+}
+
+uint32_t cbpi_processor_count(void)
+{
+    long count = sysconf(_SC_NPROCESSORS_ONLN);
+    return count > 0 ? (uint32_t) count : 1;
+}
+
+uint32_t cbpi_thread_id(void)
+{
+    return (uint32_t) syscall(SYS_gettid);
+}
+
+uint64_t cbpi_process_generation(void)
+{
+    return cbp_load_relaxed_u64(&generation);
+}
+
+static void enter_fork_child(void)
+{
+    cbp_add_u64(&generation, 1);
+    fork_hook();
+}
+
+void cbpi_on_fork_child(void (*hook)(void))
+{
+    fork_hook = hook;
+    pthread_atfork(NULL, NULL, enter_fork_child);
+}
+
+uint32_t cbpi_library_folder(char *buffer, uint64_t size)
+{
+    Dl_info info;
+    char path[PATH_MAX];
+    if (dladdr((void *) (uintptr_t) &cbpi_library_folder, &info) == 0 || !realpath(info.dli_fname, path))
+        return cbpi_fail(CBP_ERROR_FILE_NOT_FOUND, "cannot find the folder of the library");
+    char *slash = strrchr(path, '/');
+    size_t folder_size = (size_t) (slash - path);
+    if (folder_size >= size)
+        return cbpi_fail(CBP_ERROR_FILE_NOT_FOUND, "the path of the library's folder is too long");
+    memcpy(buffer, path, folder_size);
+    buffer[folder_size] = '\0';
+    return 0;
+}
+
+const char *cbpi_platform_name(void)
+{
+#if defined(__x86_64__)
+    return "Linux x86_64";
+#elif defined(__aarch64__)
+    return "Linux aarch64";
+#else
+    return "Linux";
+#endif
+}

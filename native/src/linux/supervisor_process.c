@@ -1,0 +1,168 @@
+/* Starting the supervisor so that the controller does not notice a child.
+ *
+ * A helper task without an exit signal is cloned, which neither SIGCHLD nor wait() tells of; it clones the
+ * supervisor and ends, so that the supervisor passes to the system's reaper. (Where the controller is that
+ * reaper itself - process 1 of a container, or a subreaper - it gets the supervisor's status in the end, as
+ * it does for every orphan.) Both tasks share the controller's memory, as after vfork, and each parent waits
+ * until its child has ended or executed: so nothing here may allocate, lock or run the caller's signal
+ * handlers. */
+#define _GNU_SOURCE
+#include "ptrace_link.h"
+
+#include "errors.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define STACK_SIZE (64u * 1024u) /* of each of the two tasks */
+#define FIRST_FD 3               /* where the supervisor finds its descriptors */
+#define FD_COUNT 3
+
+extern char **environ;
+
+struct start {
+    const char *path;
+    int fds[FD_COUNT]; /* numbered above those that they become */
+    int null_fd;
+    unsigned char *stacks;
+    pid_t supervisor;
+    int error; /* errno of what failed */
+};
+
+static void reset_signals(void)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    sigset_t none;
+    for (int number = 1; number < _NSIG; number++)
+        sigaction(number, &action, NULL); /* fails for those that cannot be changed */
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static void close_others(void)
+{
+    if (syscall(SYS_close_range, FIRST_FD + FD_COUNT, UINT_MAX, 0) == 0)
+        return;
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
+        for (rlim_t fd = FIRST_FD + FD_COUNT; fd < limit.rlim_cur; fd++)
+            close((int) fd);
+}
+
+/* In the supervisor-to-be, which has descriptors and signal dispositions of its own. */
+__attribute__((no_sanitize("thread"))) static int become_supervisor(void *argument)
+{
+    struct start *start = argument;
+    char *const arguments[] = {(char *) (uintptr_t) start->path, NULL};
+    int has_stderr = fcntl(STDERR_FILENO, F_GETFD) >= 0;
+    for (int fd = STDIN_FILENO; fd < (has_stderr ? STDERR_FILENO : FIRST_FD); fd++)
+        dup2(start->null_fd, fd);
+    for (int i = 0; i < FD_COUNT; i++)
+        if (dup2(start->fds[i], FIRST_FD + i) < 0) {
+            start->error = errno;
+            return 127;
+        }
+    close_others();
+    reset_signals();
+    execve(start->path, arguments, environ);
+    start->error = errno;
+    return 127;
+}
+
+__attribute__((no_sanitize("thread"))) static int clone_supervisor(void *argument)
+{
+    struct start *start = argument;
+    start->supervisor =
+        clone(become_supervisor, start->stacks + 2 * (size_t) STACK_SIZE, CLONE_VM | CLONE_VFORK, start);
+    if (start->supervisor < 0)
+        start->error = errno;
+    return 0;
+}
+
+/* Copies of the descriptors that are out of the way of the numbers they get. */
+static int copy_fds(struct start *start, const int *fds)
+{
+    for (int i = 0; i < FD_COUNT; i++) {
+        start->fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, FIRST_FD + FD_COUNT);
+        if (start->fds[i] < 0)
+            return errno;
+    }
+    start->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (start->null_fd >= 0 && start->null_fd < FIRST_FD + FD_COUNT) {
+        int low = start->null_fd;
+        start->null_fd = fcntl(low, F_DUPFD_CLOEXEC, FIRST_FD + FD_COUNT);
+        close(low);
+    }
+    return start->null_fd < 0 ? errno : 0;
+}
+
+static void close_fds(const struct start *start)
+{
+    for (int i = 0; i < FD_COUNT; i++)
+        if (start->fds[i] >= 0)
+            close(start->fds[i]);
+    if (start->null_fd >= 0)
+        close(start->null_fd);
+}
+
+static int run_helper(struct start *start)
+{
+    sigset_t all, before;
+    size_t size = 2 * (size_t) STACK_SIZE;
+    void *stacks = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    if (stacks == MAP_FAILED)
+        return errno;
+    start->stacks = stacks;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pid_t helper = clone(clone_supervisor, start->stacks + STACK_SIZE, CLONE_VM | CLONE_VFORK, start);
+    int error = helper < 0 ? errno : 0;
+    if (helper > 0)
+        while (waitpid(helper, NULL, __WALL) < 0 && errno == EINTR)
+            continue;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    munmap(stacks, size);
+    return error;
+}
+
+uint32_t cbpi_supervisor_path(char *path, uint64_t size)
+{
+    char folder[PATH_MAX];
+    uint32_t error = cbpi_library_folder(folder, sizeof folder);
+    if (error != 0)
+        return error;
+    if ((size_t) snprintf(path, (size_t) size, "%s/cbprocess-supervisor", folder) >= size)
+        return cbpi_fail(CBP_ERROR_FILE_NOT_FOUND, "the path of the library's folder is too long");
+    return 0;
+}
+
+uint32_t cbpi_supervisor_start(int channel_fd, int control_fd, int controller_fd, uint32_t *process_id)
+{
+    char path[PATH_MAX];
+    struct start start = {.path = path, .fds = {-1, -1, -1}, .null_fd = -1};
+    const int fds[FD_COUNT] = {channel_fd, control_fd, controller_fd};
+    uint32_t result = cbpi_supervisor_path(path, sizeof path);
+    if (result != 0)
+        return result;
+    int error = copy_fds(&start, fds);
+    if (error == 0)
+        error = run_helper(&start);
+    close_fds(&start);
+    if (error != 0 || start.supervisor < 0)
+        return cbpi_fail(CBP_ERROR_NO_SYSTEM_RESOURCES, "cannot start the supervisor: %s",
+                         strerror(error ? error : start.error));
+    if (start.error != 0)
+        return cbpi_fail(CBP_ERROR_FS_DRIVER_REQUIRED, "cannot execute %s: %s", path, strerror(start.error));
+    *process_id = (uint32_t) start.supervisor;
+    return 0;
+}

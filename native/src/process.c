@@ -1,0 +1,19 @@
+/* Questions about processes, as a handler sees them. */
+#include "core.h"
+
+uint32_t cbp_process_name(uint32_t process_id, char *buffer, uint64_t size, uint64_t *needed)
+{
+    if (!buffer && size != 0)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "buffer must not be NULL");
+    const struct cbp_worker *worker = cbpi_thread_serving();
+    if (worker) {
+        /* The system still shows the image before the creation, and may show none at the end. */
+        const struct cbp_event *event = worker->delivery.event;
+        uint32_t type = event->type;
+        if ((type == CBP_PROC_EVT_PROCESS_CREATION || type == CBP_PROC_EVT_PROCESS_TERMINATION) &&
+            event->process_id == process_id)
+            return cbpi_copy_text(cbp_event_process_name(event), event->process_name_size, buffer, size,
+                                  needed);
+    }
+    return cbpi_process_path(process_id, buffer, size, needed);
+}

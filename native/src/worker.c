@@ -1,0 +1,253 @@
+/* Worker threads: take a delivery, call the handler for each of its events, answer it. The path from receive
+ * to answer allocates nothing (below CBP_EVENT_SIZE_INLINE) and makes no system call of its own. */
+#include "core.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define IDLE_LIMIT_MS                                                                                        \
+    10000u /* a worker above the least number that has had nothing to do for this long ends */
+
+/* Leaves the pool's count. The session's mutex is held. */
+static void leave(struct cbp_worker *worker)
+{
+    if (!worker->has_left)
+        cbp_subtract_u32(&worker->session->worker_count, 1);
+    worker->has_left = 1;
+}
+
+static void worker_body(void *argument)
+{
+    struct cbp_worker *worker = argument;
+    struct cbp_session *session = worker->session;
+    cbpi_thread_enter(session, worker);
+    if (session->callbacks.worker)
+        session->callbacks.worker(session->callbacks.context, worker);
+    else
+        cbp_worker_run(worker);
+    if (!cbpi_thread_session())
+        return; /* a fork's child that returned from a handler: the session is the parent's */
+    cbpi_thread_leave();
+    cbpi_mutex_lock(&session->mutex);
+    leave(worker);
+    worker->state = CBPI_WORKER_ENDED;
+    cbpi_condition_broadcast(&session->condition);
+    cbpi_mutex_unlock(&session->mutex);
+}
+
+uint32_t cbpi_worker_start(struct cbp_session *session)
+{
+    struct cbp_worker *worker = calloc(1, sizeof *worker);
+    if (!worker)
+        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a worker");
+    worker->session = session;
+    cbpi_mutex_lock(&session->mutex);
+    worker->next = session->workers;
+    session->workers = worker;
+    cbp_add_u32(&session->worker_count, 1);
+    cbpi_mutex_unlock(&session->mutex);
+
+    uint32_t error = cbpi_thread_start(&worker->thread, worker_body, worker, cbpi_config_stack_size(session));
+    if (error != 0) {
+        cbpi_mutex_lock(&session->mutex);
+        session->workers = worker->next; /* the dispatcher alone adds to the list and takes from it */
+        leave(worker);
+        cbpi_mutex_unlock(&session->mutex);
+        free(worker);
+    }
+    return error;
+}
+
+/* Takes a worker that has ended out of the list; NULL if there is none. With wait set NULL means that the
+ * list is empty. */
+static struct cbp_worker *take_ended(struct cbp_session *session, uint32_t wait)
+{
+    cbpi_mutex_lock(&session->mutex);
+    for (;;) {
+        struct cbp_worker **at = &session->workers;
+        while (*at && (*at)->state != CBPI_WORKER_ENDED)
+            at = &(*at)->next;
+        struct cbp_worker *ended = *at;
+        if (ended) {
+            *at = ended->next;
+            session->ended_delivered += cbp_load_relaxed_u64(&ended->delivered);
+        }
+        if (ended || !wait || !session->workers) {
+            cbpi_mutex_unlock(&session->mutex);
+            return ended;
+        }
+        cbpi_condition_wait_until(&session->condition, &session->mutex, cbpi_now_ns() + 1000000000u);
+    }
+}
+
+uint32_t cbpi_workers_join(struct cbp_session *session, uint32_t all)
+{
+    uint32_t failed_count = 0;
+    struct cbp_worker *worker;
+    while ((worker = take_ended(session, all))) {
+        cbpi_thread_join(&worker->thread);
+        failed_count += !worker->has_run;
+        free(worker->grown);
+        free(worker);
+    }
+    return failed_count;
+}
+
+static void use_own_block(struct cbp_worker *worker)
+{
+    free(worker->grown);
+    worker->grown = NULL;
+    worker->delivery.event = (struct cbp_event *) (void *) worker->block;
+    worker->delivery.capacity = sizeof worker->block;
+}
+
+/* Provides memory for the pending delivery, which did not fit. If there is none it goes on unseen. */
+static void grow(struct cbp_worker *worker)
+{
+    struct cbp_session *session = worker->session;
+    uint32_t wanted = worker->delivery.capacity;
+    free(worker->grown);
+    worker->grown = malloc(wanted);
+    if (worker->grown) {
+        worker->delivery.event = worker->grown;
+        return;
+    }
+    use_own_block(worker);
+    session->ops->skip(session->transport, &worker->pending);
+    cbp_add_u64(&session->skipped, 1);
+    cbpi_session_report(session, CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for an event of %u bytes", wanted);
+}
+
+static uint32_t wait_for_delivery(struct cbp_worker *worker)
+{
+    struct cbp_session *session = worker->session;
+    uint32_t is_spare = cbp_load_u32(&session->worker_count) > cbp_load_u32(&session->least_workers);
+    cbp_add_u32(&session->idle_count, 1);
+    uint32_t error = session->ops->receive(session->transport, &worker->delivery,
+                                           is_spare ? IDLE_LIMIT_MS : CBPI_WAIT_FOREVER, &worker->pending);
+    if (cbp_subtract_u32(&session->idle_count, 1) == 1)
+        cbpi_dispatcher_watch(session);
+    return error;
+}
+
+/* Whether this worker is one too many; it has then left the count. */
+static uint32_t retires(struct cbp_worker *worker)
+{
+    struct cbp_session *session = worker->session;
+    cbpi_mutex_lock(&session->mutex);
+    uint32_t is_spare = cbp_load_u32(&session->worker_count) > cbp_load_u32(&session->least_workers);
+    if (is_spare)
+        leave(worker);
+    cbpi_mutex_unlock(&session->mutex);
+    return is_spare;
+}
+
+/* 0 with a delivery, or why the worker has to end. */
+static uint32_t next_delivery(struct cbp_worker *worker)
+{
+    struct cbp_session *session = worker->session;
+    struct cbpi_delivery *delivery = &worker->delivery;
+    for (;;) {
+        uint32_t error = session->ops->receive(session->transport, delivery, 0, &worker->pending);
+        if (error == CBP_ERROR_TIMEOUT)
+            error = wait_for_delivery(worker);
+        switch (error) {
+        case CBP_ERROR_TIMEOUT:
+            if (retires(worker))
+                return error;
+            break;
+        case CBP_ERROR_INSUFFICIENT_BUFFER:
+            grow(worker);
+            break;
+        case CBP_ERROR_INVALID_DATA:
+            cbp_add_u64(&session->malformed, 1);
+            use_own_block(worker);
+            break;
+        default:
+            return error;
+        }
+    }
+}
+
+void cbpi_delivery_set_answer(struct cbpi_delivery *delivery, uint32_t item, uint32_t result_code,
+                              uint32_t desired_access, uint32_t original_access)
+{
+    delivery->result_codes[item] = result_code;
+    delivery->desired_access[item] = desired_access & original_access;
+}
+
+void cbpi_count_late(struct cbp_session *session)
+{
+    if (cbp_load_u32(&session->state) == CBPI_STATE_ACTIVE)
+        cbp_add_u64(&session->late, 1);
+}
+
+/* Makes event 0's block that of another event of the delivery. */
+static void prepare_event(struct cbp_worker *worker, uint32_t item, uint64_t sequence)
+{
+    struct cbp_event *event = worker->delivery.event;
+    event->type = worker->delivery.items[item][0];
+    event->flags = worker->delivery.items[item][1];
+    event->sequence = sequence + item;
+    event->result_code = 0;
+    event->desired_access = worker->original_access;
+    worker->item = item;
+}
+
+/* Calls the handler for each event and keeps the answers. Gives 0 in a fork's child: nothing here is its own.
+ */
+static uint32_t handle_events(struct cbp_worker *worker)
+{
+    struct cbp_session *session = worker->session;
+    struct cbpi_delivery *delivery = &worker->delivery;
+    struct cbp_event *event = delivery->event;
+    uint64_t sequence = event->sequence;
+    event->context = session->callbacks.context;
+    worker->original_access = event->original_desired_access;
+    for (uint32_t i = 0; i < delivery->count; i++)
+        cbpi_delivery_set_answer(delivery, i, 0, UINT32_MAX, worker->original_access);
+
+    for (uint32_t i = 0; i < delivery->count; i++) {
+        prepare_event(worker, i, sequence);
+        session->callbacks.event(event);
+        if (session->generation != cbpi_process_generation())
+            return 0;
+        cbp_store_relaxed_u64(&worker->delivered, cbp_load_relaxed_u64(&worker->delivered) + 1);
+        cbpi_delivery_set_answer(delivery, i, event->result_code, event->desired_access,
+                                 worker->original_access);
+        if (cbp_load_relaxed_u32(&session->state) == CBPI_STATE_STOPPING)
+            break; /* the handler ended delivery */
+    }
+    return 1;
+}
+
+static uint32_t serve(struct cbp_worker *worker)
+{
+    struct cbp_session *session = worker->session;
+    worker->is_serving = 1;
+    if (!handle_events(worker))
+        return 0;
+    worker->is_serving = 0;
+    if (worker->deferral)
+        cbpi_deferral_settle(worker);
+    else if (session->ops->answer(session->transport, &worker->delivery) == CBP_ERROR_TIMEOUT)
+        cbpi_count_late(session);
+    if (worker->grown)
+        use_own_block(worker);
+    return 1;
+}
+
+void cbp_worker_run(struct cbp_worker *worker)
+{
+    if (!worker || cbpi_thread_worker() != worker || worker->has_run)
+        return;
+    struct cbp_session *session = worker->session;
+    cbpi_mutex_lock(&session->mutex);
+    worker->has_run = 1;
+    worker->state = CBPI_WORKER_RUNNING;
+    cbpi_condition_broadcast(&session->condition);
+    cbpi_mutex_unlock(&session->mutex);
+    use_own_block(worker);
+    while (next_delivery(worker) == 0 && serve(worker))
+        continue;
+}
