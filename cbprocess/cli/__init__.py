@@ -1,0 +1,148 @@
+"""The command line `cbprocess`: its arguments. The commands themselves are in run.py and doctor.py."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ..errors import CBProcessError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# What env, timeout and their like end with when they themselves fail.
+OWN_FAILURE = 125
+
+EVENT_NAMES = (
+    "process_creation",
+    "process_termination",
+    "thread_creation",
+    "thread_termination",
+    "process_handle_operation",
+    "thread_handle_operation",
+)
+EVENT_GROUPS = {
+    "all": EVENT_NAMES,
+    "process": EVENT_NAMES[:2],
+    "thread": EVENT_NAMES[2:4],
+    "handle": EVENT_NAMES[4:],
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options = parse(arguments)
+    try:
+        if options.command_name == "doctor":
+            from .doctor import doctor
+
+            return doctor(options)
+        from .run import run
+
+        return run(options)
+    except CBProcessError as error:
+        print(f"cbprocess: {error}", file=sys.stderr)
+        return OWN_FAILURE
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The options; everything behind the first -- is the command and stays as it is."""
+    own, command = arguments, []
+    if "--" in arguments:
+        position = arguments.index("--")
+        own, command = arguments[:position], arguments[position + 1 :]
+    parser = make_parser()
+    options = parser.parse_args(own)
+    if options.command_name == "run":
+        if options.command and "--" in arguments:
+            command = [*options.command, "--", *command]
+        options.command = command or options.command
+        if not options.command:
+            options.parser.error("a command to run is missing")
+    elif command:
+        parser.error("unexpected arguments behind --")
+    return options
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cbprocess", description="Watch and control what processes and threads do."
+    )
+    parser.add_argument("--version", action=VersionAction, help="print the version and exit")
+    commands = parser.add_subparsers(dest="command_name", required=True, metavar="run | doctor")
+    add_run(commands.add_parser("run", help="run a command and print what its processes and threads do"))
+    doctor = commands.add_parser("doctor", help="tell what the drivers can do on this machine")
+    doctor.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Run a command under the filter and print one line an event. Ends with its status."
+    parser.usage = "cbprocess run [options] -- COMMAND..."
+    parser.set_defaults(parser=parser)
+    add = parser.add_argument
+    add("--json", action="store_true", help="print JSON Lines")
+    add("--output", metavar="FILE", help="print to FILE instead of standard error")
+    add("--events", metavar="LIST", type=event_list, default=EVENT_NAMES, help=EVENTS_HELP)
+    add(
+        "--name",
+        metavar="P",
+        action="append",
+        default=[],
+        help="only programs whose name matches P (* and ?)",
+    )
+    add("--ignore", metavar="P", action="append", default=[], help="nothing of programs whose name matches P")
+    add("--no-children", action="store_true", help="only the command itself, or the programs named")
+    add("--deny", metavar="P", action="append", default=[], help="refuse to execute what matches P")
+    add("--timeout", metavar="MS", type=milliseconds, default=0, help=TIMEOUT_HELP)
+    add("--summary", action="store_true", help="print counts, times and the process tree at the end")
+    add("--user", metavar="NAME", help="run the command as this user (root only)")
+    add("--color", choices=("auto", "always", "never"), default="auto", help="colours (default: auto)")
+    add("command", metavar="COMMAND", nargs=argparse.REMAINDER, help="the command and its arguments")
+
+
+EVENTS_HELP = f"which events, separated by commas: {', '.join(EVENT_NAMES)}; or process, thread, handle, all"
+TIMEOUT_HELP = "how long an operation may wait to be printed: 0 (no limit, the default) or at least 3000"
+
+
+class VersionAction(argparse.Action):
+    """--version, which asks the native library only when it is given."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        from .. import __version__
+
+        print(f"cbprocess {__version__}")
+        parser.exit(0)
+
+
+def event_list(text: str) -> tuple[str, ...]:
+    names: list[str] = []
+    for part in text.split(","):
+        if part in EVENT_GROUPS:
+            names += EVENT_GROUPS[part]
+        elif part in EVENT_NAMES:
+            names.append(part)
+        else:
+            raise argparse.ArgumentTypeError(f"{part!r} is no event; possible: {', '.join(EVENT_NAMES)}")
+    return tuple(dict.fromkeys(names))
+
+
+def milliseconds(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of milliseconds") from None
+    if value != 0 and not 3000 <= value <= 0xFFFFFFFF:
+        raise argparse.ArgumentTypeError(f"{value} is neither 0 nor from 3000 to {0xFFFFFFFF}")
+    return value

@@ -1,0 +1,132 @@
+"""What `cbprocess run --summary` tells at the end: counts, time per program, the process tree."""
+
+from __future__ import annotations
+
+import os
+
+from .. import events
+from .output import printable, status_text
+
+
+class Node:
+    """One process: its programs with the times at which it executed them, and its end."""
+
+    __slots__ = ("children", "command", "ended_ns", "process_id", "programs", "started_ns", "status")
+
+    def __init__(self, process_id: int, started_ns: int) -> None:
+        self.process_id = process_id
+        self.started_ns = started_ns
+        self.ended_ns: int | None = None
+        self.status: int | None = None
+        self.command = ""
+        self.programs: list[tuple[str, int, bool]] = []
+        self.children: list[Node] = []
+
+    def program(self) -> str:
+        return self.programs[-1][0] if self.programs else ""
+
+    def seconds(self, now_ns: int) -> float:
+        return ((now_ns if self.ended_ns is None else self.ended_ns) - self.started_ns) / 1e9
+
+
+class Summary:
+    """Collects events, which must come in sequence order, one at a time."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.roots: list[Node] = []
+        self._living: dict[int, Node] = {}
+
+    def add(self, name: str, event: events.EventParams) -> None:
+        self.counts[name] = self.counts.get(name, 0) + 1
+        if isinstance(event, events.CBProcessProcessCreationEventParams):
+            if not event.result_code:
+                self._executed(event)
+        elif isinstance(event, events.CBProcessThreadCreationEventParams):
+            if event.thread_id == event.process_id:
+                self._forked(event)
+        elif isinstance(event, events.CBProcessProcessTerminationEventParams):
+            node = self._living.pop(event.process_id, None)
+            if node is not None:
+                node.ended_ns = event.time_ns
+                node.status = event.exit_status
+
+    def lines(self, now_ns: int) -> list[str]:
+        """The summary as text."""
+        result = ["", "events"]
+        result += [f"  {count:>8}  {name}" for name, count in sorted(self.counts.items())]
+        result += ["", "   seconds      runs  program"]
+        for program, (seconds, runs) in self._times(now_ns):
+            result.append(f"  {seconds:8.3f}  {runs:>8}  {printable(program)}")
+        result += ["", "processes"]
+        pending = [(root, 1) for root in reversed(self.roots)]
+        while pending:
+            node, depth = pending.pop()
+            result.append("  " * depth + _node_text(node, now_ns))
+            pending += [(child, depth + 1) for child in reversed(node.children)]
+        return result
+
+    def record(self, now_ns: int) -> dict[str, object]:
+        """The summary for --json. The tree is a flat list with parents, so that depth is no limit."""
+        processes: list[dict[str, object]] = []
+        pending: list[tuple[Node, int | None]] = [(root, None) for root in reversed(self.roots)]
+        while pending:
+            node, parent = pending.pop()
+            processes.append(
+                {
+                    "index": len(processes),
+                    "parent_index": parent,
+                    "process_id": node.process_id,
+                    "command_line": node.command,
+                    "programs": [program for program, _, executed in node.programs if executed],
+                    "seconds": node.seconds(now_ns),
+                    "exit_status": node.status,
+                }
+            )
+            pending += [(child, len(processes) - 1) for child in reversed(node.children)]
+        times = [
+            {"program": program, "seconds": seconds, "runs": runs}
+            for program, (seconds, runs) in self._times(now_ns)
+        ]
+        return {"event": "summary", "counts": self.counts, "programs": times, "processes": processes}
+
+    def _executed(self, event: events.CBProcessProcessCreationEventParams) -> None:
+        node = self._living.get(event.process_id)
+        if node is None:
+            node = self._new_node(event, event.creating_process_id)
+        node.command = event.command_line
+        node.programs.append((event.process_name, event.time_ns, True))
+
+    def _forked(self, event: events.CBProcessThreadCreationEventParams) -> None:
+        creator = self._living.get(event.creating_process_id)
+        node = self._new_node(event, event.creating_process_id)
+        if creator is not None:
+            node.command = creator.command
+            node.programs.append((creator.program(), event.time_ns, False))
+
+    def _new_node(self, event: events.EventParams, creator_id: int) -> Node:
+        node = Node(event.process_id, event.time_ns)
+        creator = self._living.get(creator_id)
+        (self.roots if creator is None else creator.children).append(node)
+        self._living[event.process_id] = node
+        return node
+
+    def _times(self, now_ns: int) -> list[tuple[str, tuple[float, int]]]:
+        """Seconds and runs of each program, the longest first."""
+        totals: dict[str, tuple[float, int]] = {}
+        pending = list(self.roots)
+        while pending:
+            node = pending.pop()
+            pending += node.children
+            end = now_ns if node.ended_ns is None else node.ended_ns
+            for program, started_ns, executed in reversed(node.programs):
+                seconds, runs = totals.get(program, (0.0, 0))
+                totals[program] = (seconds + (end - started_ns) / 1e9, runs + executed)
+                end = started_ns
+        return sorted(totals.items(), key=lambda item: (-item[1][0], item[0]))
+
+
+def _node_text(node: Node, now_ns: int) -> str:
+    end = "still running" if node.status is None else status_text(node.status)
+    command = node.command or os.path.basename(node.program()) or "?"
+    return f"{node.process_id} {printable(command)}  [{end}, {node.seconds(now_ns):.3f} s]"
