@@ -141,8 +141,14 @@ class RawController:
         return fields
 
     def give_back(self, number: int) -> None:
-        """Pushes a slot on the answer list, whatever its decision. Only this process pushes."""
-        struct.pack_into("=I", self.memory, self.slot(number) + 4, self.word(ANSWERS))
+        """Pushes a slot on the answer list, whatever its decision.
+
+        Python has no compare-and-swap: so it waits until the list is empty, which only this process can change.
+        """
+        while self.word(ANSWERS) != 0:
+            self.ring()
+            time.sleep(0.0001)
+        struct.pack_into("=I", self.memory, self.slot(number) + 4, 0)
         struct.pack_into("=I", self.memory, ANSWERS, number + 1)
         self.ring()
 

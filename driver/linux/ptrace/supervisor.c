@@ -89,20 +89,22 @@ static void become_independent(void)
     (void) syscall(SYS_close_range, CONTROLLER_FD + 1, ~0u, 0);
 }
 
-/* Handles what has happened. Gives the number of stops, or -1 when there is nobody to wait for. */
-static int drain_waits(bool block)
+static bool handle_one(int options)
 {
-    int handled = 0;
-    for (;;) {
-        int status;
-        pid_t tid = waitpid(-1, &status, __WALL | (block && handled == 0 ? 0 : WNOHANG));
-        if (tid < 0 && errno == ECHILD && handled == 0)
-            return -1;
-        if (tid <= 0)
-            return handled;
+    int status;
+    pid_t tid = waitpid(-1, &status, __WALL | options);
+    if (tid > 0)
         handle_wait_status((uint32_t) tid, status);
-        handled++;
-    }
+    return tid > 0;
+}
+
+/* Handles all that has happened; whether there was something. */
+static bool drain_waits(void)
+{
+    bool any = false;
+    while (handle_one(WNOHANG))
+        any = true;
+    return any;
 }
 
 static void sleep_on_bell(uint32_t value, uint64_t until_ns)
@@ -143,8 +145,8 @@ static void wait_for_answers(void)
     listen_for_children(true);
     uint32_t bell = cbp_load_u32(&self.channel->answer_bell);
     bool answered = collect_answers();
-    int handled = drain_waits(false);
-    if (!answered && handled <= 0 && !control_wants_attention())
+    bool stopped = drain_waits();
+    if (!answered && !stopped && !control_wants_attention())
         sleep_on_bell(bell, wake_up_time());
     expire_operations();
     if (self.unowned_count > 0)
@@ -168,8 +170,9 @@ int main(void)
         if (anything_held() || self.unowned_count > 0 || self.task_count == 0) {
             wait_for_answers();
         } else if (!control_wants_attention()) {
+            /* One at a time: to look for more would mean one more walk over all tracees in the kernel. */
             listen_for_children(false);
-            (void) drain_waits(true);
+            (void) handle_one(0);
         }
         publish_counts();
     }
