@@ -18,21 +18,32 @@ static int is_separator(char byte)
     return byte == '/';
 }
 
-/* Greedy match with one point of return, the last '*': going back further can never help. */
+static int same_bytes(const char *left, const char *right, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        if (left[i] != right[i])
+            return 0;
+    return 1;
+}
+
+/* Greedy match with one point of return, the last '*': going back further can never help, because both texts
+ * are taken character by character. */
 static int matches_whole(const char *pattern, size_t pattern_size, const char *name, size_t name_size)
 {
     size_t p = 0, n = 0, star = pattern_size, resume = 0;
     while (n < name_size) {
         size_t step = character_size((const unsigned char *) name + n, name_size - n);
-        if (p < pattern_size && pattern[p] == '*') {
+        size_t width =
+            p < pattern_size ? character_size((const unsigned char *) pattern + p, pattern_size - p) : 0;
+        if (width > 0 && pattern[p] == '*') {
             star = p++;
             resume = n;
-        } else if (p < pattern_size && pattern[p] == '?') {
+        } else if (width > 0 && pattern[p] == '?') {
             p++;
             n += step;
-        } else if (p < pattern_size && pattern[p] == name[n]) {
-            p++;
-            n++;
+        } else if (width > 0 && width == step && same_bytes(pattern + p, name + n, step)) {
+            p += step;
+            n += step;
         } else if (star < pattern_size) {
             resume += character_size((const unsigned char *) name + resume, name_size - resume);
             n = resume;

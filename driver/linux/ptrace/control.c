@@ -278,11 +278,6 @@ static void end_launch(struct launch *launch, uint32_t status, int os_error)
     free(launch);
 }
 
-void finish_launch(struct task *task, uint32_t status, int os_error)
-{
-    end_launch(task->launch, status, os_error);
-}
-
 static bool session_refuses_with_errno(uint32_t id)
 {
     return self.sessions[id].open && self.sessions[id].refuse_with == CBP_REFUSE_WITH_ERRNO &&
@@ -347,6 +342,15 @@ static void serve_launcher(struct launch *launch)
         /* Its end was closed by a successful execve, or by its death: the stops will tell which. */
         epoll_ctl(epoll_fd, EPOLL_CTL_DEL, launch->launcher_fd, NULL);
     }
+}
+
+/* A launcher that has died may have said why, in a message that has not been read yet. */
+void finish_launch(struct task *task, uint32_t status, int os_error)
+{
+    if (status == CBP_ERROR_BROKEN_PIPE)
+        serve_launcher(task->launch);
+    if (task->launch != NULL)
+        end_launch(task->launch, status, os_error);
 }
 
 /* One message of each: whatever is still readable brings the next attention. */

@@ -81,7 +81,8 @@ static void report_creation(struct report *report, struct task *task, const stru
 
 static struct text path_text, entry_arguments, list_text;
 
-/* The argument list that the program will have: a script's header stands before it and replaces its first. */
+/* The argument list that the program will get, to be compared with what it got: a script's header stands
+ * before it and replaces its first. */
 static bool compose_arguments(const struct target *target)
 {
     entry_arguments.size = 0;
@@ -140,8 +141,9 @@ static void ask_at_entry(struct task *task, struct image *image, const struct ta
     report_creation(&report, task, task->process->stances);
     report.image = image;
     report.subject = stances;
-    report.arguments = entry_arguments.bytes;
-    report.arguments_size = (uint32_t) entry_arguments.size;
+    report.arguments = list_text.size > 0 ? list_text.bytes : "";
+    report.arguments_size =
+        list_text.size > 0 ? (uint32_t) list_text.size : 1; /* the kernel adds an empty one */
     add_item(&report, CBP_PROC_EVT_PROCESS_CREATION, 0);
     if (task->first_unreported)
         add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
@@ -203,6 +205,25 @@ static bool is_what_was_approved(const struct task *task, const struct new_stack
            hash_of(stack->arguments, stack->arguments_size) == task->approval.arguments_hash;
 }
 
+/* The list that the caller gave, where the kernel has put a script's interpreters before it: the given path
+ * and what follows it. The caller's own first argument is lost; the path stands for it. Source: execve(2). */
+static void take_off_interpreters(const struct task *task, struct new_stack *stack)
+{
+    enum { PLACES_MAX = 12 }; /* two for each interpreter, at most five deep, and one */
+    const char *argument = stack->arguments, *end = stack->arguments + stack->arguments_size;
+    if (!stack->complete || stack->given == NULL || argument == NULL)
+        return;
+    for (int place = 0; place < PLACES_MAX && argument < end; place++, argument += strlen(argument) + 1) {
+        bool is_given = place > 0 && strlen(argument) == stack->given_size &&
+                        memcmp(argument, stack->given, stack->given_size) == 0;
+        if (is_given && is_script(task, argument)) {
+            stack->arguments = argument;
+            stack->arguments_size = (uint32_t) (end - argument);
+            return;
+        }
+    }
+}
+
 /* The process goes by its new image from now on. Without memory it keeps the name of the old one. */
 static void change_image(struct process *process, uint32_t tid, const struct new_stack *stack)
 {
@@ -236,6 +257,7 @@ void handle_execution_stop(struct task *task)
     uint32_t refusal = 0;
     struct operation *operation = NULL;
     if (!approved) {
+        take_off_interpreters(task, &stack);
         report.image = process->image;
         report.user_id = process->user_id;
         report.arguments = stack.arguments;

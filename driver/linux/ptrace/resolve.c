@@ -251,6 +251,21 @@ static enum resolution judge_file(const struct task *task, int fd, struct target
     return other_formats_are_registered() ? UNKNOWN : BOUND_TO_FAIL;
 }
 
+bool is_script(const struct task *task, const char *path)
+{
+    char link[64], start[2] = "";
+    int fd = open_path(task->tid, AT_FDCWD, path, 0);
+    if (fd < 0)
+        return false;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    int readable = open(link, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    ssize_t size = readable >= 0 ? read(readable, start, sizeof start) : 0;
+    if (readable >= 0)
+        close(readable);
+    close(fd);
+    return size == 2 && memcmp(start, "#!", 2) == 0;
+}
+
 enum resolution resolve_target(const struct task *task, int folder_fd, const char *path, int flags,
                                struct target *target)
 {

@@ -299,6 +299,8 @@ struct target {
     struct text prefix; /* what a script's header puts before the arguments, each with its NUL */
     uint32_t dropped;   /* arguments that it replaces: 1 for a script, else 0 */
 };
+/* Whether the file that a path given to execve names begins as a script does. */
+bool is_script(const struct task *task, const char *path);
 enum resolution resolve_target(const struct task *task, int folder_fd, const char *path, int flags,
                                struct target *target);
 
