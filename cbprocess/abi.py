@@ -68,6 +68,7 @@ class Statistics(ctypes.Structure):
         ("workers", c_uint64),
         ("supervised", c_uint64),
         ("deferred", c_uint64),
+        ("queued", c_uint64),
     ]
 
 

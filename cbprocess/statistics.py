@@ -11,7 +11,9 @@ class Statistics:
     decided_by_rule: operations that a rule decided. late: answers that came too late. failed_after:
     executions that were allowed and then failed in the system. malformed: messages of the driver that were
     dropped. workers: worker threads now. supervised: tasks under a tree driver now. deferred: operations
-    deferred and not yet completed. failed_in_handler: handlers that raised, since the instance was made."""
+    deferred and not yet completed. queued: messages that wait for a worker now. failed_in_handler: handlers
+    that raised, since the instance was made.
+    """
 
     __slots__ = (
         "decided_by_rule",
@@ -22,6 +24,7 @@ class Statistics:
         "late",
         "lost",
         "malformed",
+        "queued",
         "refused",
         "supervised",
         "timed_out",
@@ -39,6 +42,7 @@ class Statistics:
     workers: int
     supervised: int
     deferred: int
+    queued: int
     failed_in_handler: int
 
     def __init__(self, native: object, failed_in_handler: int) -> None:

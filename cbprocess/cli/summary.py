@@ -98,6 +98,9 @@ class Summary:
         node.programs.append((event.process_name, event.time_ns, True))
 
     def _forked(self, event: events.CBProcessThreadCreationEventParams) -> None:
+        if event.process_id in self._living:
+            # The first thread of a process whose creation came before it.
+            return
         creator = self._living.get(event.creating_process_id)
         node = self._new_node(event, event.creating_process_id)
         if creator is not None:
