@@ -1,14 +1,20 @@
 # The C tests: each tests/native/test_*.c is a program that links the core's objects and ends with status 0.
-# Other sources there are helper programs, which lie in the same folder as the tests that start them.
+# The core in it looks for the driver's programs in its own folder; there the fake supervisor has the real one's
+# name.
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/native_tests")
-file(GLOB _sources CONFIGURE_DEPENDS tests/native/*.c)
+
+add_executable(fake_supervisor tests/native/fake_supervisor.c $<TARGET_OBJECTS:protocol>)
+target_include_directories(fake_supervisor PRIVATE driver/protocol)
+target_link_libraries(fake_supervisor PRIVATE cbp_flags)
+set_target_properties(fake_supervisor PROPERTIES OUTPUT_NAME cbprocess-supervisor)
+
+file(GLOB _sources CONFIGURE_DEPENDS tests/native/test_*.c)
 foreach(_source IN LISTS _sources)
   get_filename_component(_name "${_source}" NAME_WE)
   add_executable(${_name} "${_source}" $<TARGET_OBJECTS:core> $<TARGET_OBJECTS:protocol>)
   target_include_directories(${_name} PRIVATE native/include native/src driver/protocol)
   target_link_libraries(${_name} PRIVATE cbp_flags Threads::Threads ${CMAKE_DL_LIBS})
-  if(_name MATCHES "^test_")
-    add_test(NAME ${_name} COMMAND ${_name})
-    set_tests_properties(${_name} PROPERTIES TIMEOUT 120)
-  endif()
+  add_dependencies(${_name} fake_supervisor)
+  add_test(NAME ${_name} COMMAND ${_name})
+  set_tests_properties(${_name} PROPERTIES TIMEOUT 120)
 endforeach()

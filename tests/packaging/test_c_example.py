@@ -52,7 +52,7 @@ def test_it_refuses_a_program(monitor: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout == "refused\n"
     assert "Permission denied" in done.stderr
-    assert events(done.stderr, "refused") == ["touch"]
+    assert set(events(done.stderr, "refused")) == {"touch"}  # one a folder of PATH that has it
     assert not mark.exists()
 
 
