@@ -49,7 +49,8 @@ static struct process *make_child_process(struct task *task, struct process *par
     struct process *process = add_process(task->tid, parent);
     if (process == NULL)
         return NULL;
-    process->start_time = read_start_time(task->tid);
+    struct task *creator = find_task(task->creator_tid);
+    process->start_time = start_time_since(task->tid, creator != NULL ? creator->resumed_ns : 0);
     process->parent_pid = parent->pid;
     process->creator_pid = task->creator_pid;
     process->creator_tid = task->creator_tid;

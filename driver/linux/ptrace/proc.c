@@ -50,6 +50,22 @@ uint64_t read_start_time(uint32_t pid)
     return field != NULL ? strtoull(field + 1, NULL, 10) : 0;
 }
 
+uint64_t boot_ns(void)
+{
+    return read_clock(CLOCK_BOOTTIME);
+}
+
+/* Without a look into /proc where the process can only have started in the tick that still lasts: the kernel
+ * takes the time from the same clock and rounds it down. */
+uint64_t start_time_since(uint32_t pid, uint64_t earliest_ns)
+{
+    static uint64_t tick_ns;
+    if (tick_ns == 0)
+        tick_ns = 1000000000u / (uint64_t) sysconf(_SC_CLK_TCK);
+    uint64_t tick = boot_ns() / tick_ns;
+    return earliest_ns != 0 && earliest_ns / tick_ns == tick ? tick : read_start_time(pid);
+}
+
 static uint32_t status_number(const char *status, const char *label)
 {
     const char *line = strstr(status, label);

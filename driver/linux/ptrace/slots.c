@@ -276,9 +276,19 @@ static void accept_answer(uint32_t number)
         settle(operation);
 }
 
+bool answers_are_there(void)
+{
+    return cbp_load_u32(&self.channel->answers) != 0;
+}
+
+bool answers_settle_everything(void)
+{
+    return waiting_count <= 1 && answers_are_there();
+}
+
 bool collect_answers(void)
 {
-    uint32_t link = cbp_load_u32(&self.channel->answers) != 0 ? cbp_swap_u32(&self.channel->answers, 0) : 0;
+    uint32_t link = answers_are_there() ? cbp_swap_u32(&self.channel->answers, 0) : 0;
     bool any = link != 0;
     /* The list is the core's memory: it may lie, so it is bounded, and a slot that is not out is left alone.
      */

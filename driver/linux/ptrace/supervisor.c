@@ -144,9 +144,8 @@ static void wait_for_answers(void)
 {
     listen_for_children(true);
     uint32_t bell = cbp_load_u32(&self.channel->answer_bell);
-    bool answered = collect_answers();
     bool stopped = drain_waits();
-    if (!answered && !stopped && !control_wants_attention())
+    if (!answers_are_there() && !stopped && !control_wants_attention())
         sleep_on_bell(bell, wake_up_time());
     expire_operations();
     if (self.unowned_count > 0)
@@ -166,6 +165,10 @@ int main(void)
         serve_control();
         if (self.leaving && self.task_count == 0)
             break;
+        /* The task that is let go may stop again before we wait for it: not a reason to run a signal handler.
+         */
+        if (answers_settle_everything())
+            listen_for_children(false);
         collect_answers();
         if (anything_held() || self.unowned_count > 0 || self.task_count == 0) {
             wait_for_answers();

@@ -94,6 +94,7 @@ struct task {
     struct operation *operation;  /* what it waits for, if anything */
     struct launch *launch;        /* of a root whose target does not run yet */
     uint64_t seen_ns;             /* when an unowned task was first seen */
+    uint64_t resumed_ns; /* when it last went on, since boot; what it creates is younger. 0: not known */
     uint32_t tid;
     uint32_t creator_pid, creator_tid;
     uint32_t kept_creator;  /* tid of a creator that stays stopped until this task has told of itself */
@@ -216,6 +217,8 @@ bool session_is_stale(uint32_t session_id, uint64_t now);
 /* Counts an operation that was let go at its deadline; *result_code gets a refusal if the session wants one.
  */
 void count_timeout(uint32_t session_id, bool is_creation, uint32_t *result_code);
+bool answers_are_there(void);
+bool answers_settle_everything(void);               /* whether nothing will be held once they are collected */
 bool collect_answers(void);                         /* whether there was one */
 void expire_operations(void);                       /* those whose deadline has passed */
 void cancel_operation(struct operation *operation); /* its task is gone */
@@ -306,6 +309,8 @@ enum resolution resolve_target(const struct task *task, int folder_fd, const cha
 
 /* ---- proc.c: facts from /proc ---- */
 uint64_t read_start_time(uint32_t pid);
+uint64_t start_time_since(uint32_t pid, uint64_t earliest_ns); /* the same, of a process that is not older */
+uint64_t boot_ns(void);
 uint32_t read_thread_group(uint32_t tid, uint32_t *parent_pid); /* 0: gone */
 uint32_t read_executable(uint32_t tid, char *path, uint32_t size);
 uint64_t now_ns(void);

@@ -54,6 +54,7 @@ void resume_task(struct task *task, int signal)
             remove_task(task);
         return;
     }
+    task->resumed_ns = boot_ns();
     (void) ptrace(PTRACE_CONT, (pid_t) task->tid, 0, signal);
 }
 
@@ -327,9 +328,10 @@ static void tell_change_of_leader(struct task *task, bool leader_lives, uint32_t
 static struct task *take_over_leader(uint32_t tid)
 {
     unsigned long former = 0;
-    if (ptrace(PTRACE_GETEVENTMSG, (pid_t) tid, 0, &former) != 0 || former == tid)
-        return find_task(tid);
     struct task *leader = find_task(tid);
+    bool is_alone = leader != NULL && leader->process != NULL && leader->process->thread_count == 1;
+    if (is_alone || ptrace(PTRACE_GETEVENTMSG, (pid_t) tid, 0, &former) != 0 || former == tid)
+        return leader;
     struct task *task = find_task((uint32_t) former);
     if (task == NULL || task->process == NULL)
         return leader;
