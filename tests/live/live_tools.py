@@ -145,7 +145,10 @@ def refuse(name: str, code: int = cbprocess.ERROR_ACCESS_DENIED) -> Callable[[st
     """A decision for recording(): refuses to execute files of this name."""
 
     def decide(kind: str, event: Any) -> None:
-        if kind == "process_creation" and name_of(event.process_name) == name:
+        if kind == "process_creation" and name in (
+            name_of(event.process_name),
+            name_of(event.image_file_name),
+        ):
             event.result_code = code
 
     return decide

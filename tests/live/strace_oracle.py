@@ -26,7 +26,7 @@ _EXITED = re.compile(r"\+\+\+ exited with (\d+) \+\+\+")
 _KILLED = re.compile(r"\+\+\+ killed by (\w+)(?: \(core dumped\))? \+\+\+")
 _CALL = re.compile(r"(\w+)\((.*)\) += (-?\d+|\?)([^=]*)", re.DOTALL)
 _TEXT = r'"(?:\\x[0-9a-f]{2})*"'
-_EXECUTION = re.compile(r"(?:-?\d+|AT_FDCWD)?(?:, )?" + _TEXT + r", (NULL|\[(?:" + _TEXT + r"(?:, )?)*\]),")
+_EXECUTION = re.compile(r"(?:-?\d+|AT_FDCWD)?(?:, )?(" + _TEXT + r"), (NULL|\[(?:" + _TEXT + r"(?:, )?)*\]),")
 
 
 class _Task:
@@ -43,7 +43,8 @@ class _Task:
 class _Reader:
     """Turns the lines of one strace output into tasks."""
 
-    def __init__(self) -> None:
+    def __init__(self, scripts_by_path: bool) -> None:
+        self.scripts_by_path = scripts_by_path
         self.tasks: list[_Task] = []
         self.latest: dict[int, _Task] = {}
         self.unfinished: dict[int, str] = {}
@@ -102,7 +103,7 @@ class _Reader:
         if result == "?" or int(result) < 0:
             return
         if name.startswith("exec"):
-            task.images.append(_arguments_of(arguments))
+            task.images.append(_image_of(arguments, self.scripts_by_path))
         else:
             self._made(task, int(result), "CLONE_THREAD" in arguments, "CLONE_UNTRACED" in arguments)
 
@@ -116,14 +117,26 @@ class _Reader:
         made.maker, made.is_thread = maker, is_thread
 
 
-def _arguments_of(text: str) -> tuple[str, ...]:
+def _decoded(text: str) -> str:
+    return os.fsdecode(bytes.fromhex(text[1:-1].replace("\\x", "")))
+
+
+def _is_script(path: str) -> bool:
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(2) == b"#!"
+    except OSError:
+        return False
+
+
+def _image_of(text: str, scripts_by_path: bool) -> tuple[str, ...]:
+    """The argument list among the arguments of execve or execveat."""
     match = _EXECUTION.match(text)
     if match is None:
         raise ValueError(f"not the arguments of an execution: {text[:300]!r}")
-    return tuple(
-        os.fsdecode(bytes.fromhex(item.group(0)[1:-1].replace("\\x", "")))
-        for item in re.finditer(_TEXT, match.group(1))
-    )
+    arguments = tuple(_decoded(item.group(0)) for item in re.finditer(_TEXT, match.group(2)))
+    path = _decoded(match.group(1))
+    return (path, *arguments[1:]) if scripts_by_path and _is_script(path) else arguments
 
 
 def _process_of(task: _Task, processes: dict[int, Process]) -> Process:
@@ -133,9 +146,13 @@ def _process_of(task: _Task, processes: dict[int, Process]) -> Process:
     return processes[id(task)]
 
 
-def parse(output: str) -> Process:
-    """The tree of processes that an output of strace (with this module's options) describes."""
-    reader = _Reader()
+def parse(output: str, scripts_by_path: bool = False) -> Process:
+    """The tree of processes that an output of strace (with this module's options) describes.
+
+    scripts_by_path puts the path of a script in the place of its argv[0], which the kernel drops: who looks
+    only after the execution cannot know it. The scripts must still be there.
+    """
+    reader = _Reader(scripts_by_path)
     for line in output.splitlines():
         reader.line(line)
     if not reader.tasks:
@@ -160,8 +177,8 @@ def parse(output: str) -> Process:
 
 def trace(
     command: Sequence[str | bytes], output: Path, timeout: float = 120, **options: Any
-) -> tuple[Process, subprocess.CompletedProcess[bytes]]:
-    """Runs command under strace. Gives its tree and how it ended; strace ends with the command's status."""
+) -> tuple[str, subprocess.CompletedProcess[bytes]]:
+    """Runs command under strace. Gives what parse() takes, and how it ended: with the command's status."""
     arguments = ["strace", *_OPTIONS, "-o", str(output), "--", *command]
     done = subprocess.run(arguments, capture_output=True, timeout=timeout, **options)
-    return parse(output.read_text(encoding="ascii", errors="replace")), done
+    return output.read_text(encoding="ascii", errors="replace"), done

@@ -46,13 +46,22 @@ class _Builder:
         self.root: Process | None = None
         self.latest: dict[int, Process] = {}  # by process id; the number may be used again later
         self.threads: dict[int, set[int]] = {}  # of each living process
+        self.first_threads_to_come: set[int] = set()
         self.start_times: dict[int, int] = {}
+
+    def start(self, event: Event) -> Process:
+        number = event["process_id"]
+        creator = None if self.root is None else self.latest[event["creating_process_id"]]
+        process = self.latest[number] = Process(number, creator)
+        self.root = self.root or process
+        self.threads[number] = {number}
+        return process
 
     def process_creation(self, event: Event) -> None:
         number = event["process_id"]
-        if self.root is None:
-            self.root = self.latest[number] = Process(number)
-            self.threads[number] = {number}
+        if number not in self.threads:  # the program itself, or after a vfork: the first thread is told next
+            self.start(event)
+            self.first_threads_to_come.add(number)
         process = self.latest[number]
         if process is not self.root or process.images:
             maker = process if process.images else process.creator
@@ -62,18 +71,18 @@ class _Builder:
 
     def thread_creation(self, event: Event) -> None:
         number, thread = event["process_id"], event["thread_id"]
-        if number == thread and self.root is not None and number != self.root.process_id:
-            assert number not in self.threads, f"a second first thread: {event}"
-            self.latest[number] = Process(number, self.latest[event["creating_process_id"]])
-            self.threads[number] = {thread}
-        elif self.root is None:  # the first thread of the program itself
-            assert number == thread, event
-            self.root = self.latest[number] = Process(number)
-            self.threads[number] = {thread}
-        elif number != thread:
+        if number != thread:
             assert thread not in self.threads[number], f"the thread lives already: {event}"
             assert event["creating_process_id"] == number, event
             self.latest[number].thread_count += 1
+            self.threads[number].add(thread)
+        elif number not in self.threads:
+            self.start(event)
+        elif number in self.first_threads_to_come:
+            self.first_threads_to_come.remove(number)
+        else:
+            # A thread that executes a program goes on under the first one's id, whose end was told before.
+            assert self.latest[number].thread_count and thread not in self.threads[number], event
             self.threads[number].add(thread)
 
     def thread_termination(self, event: Event) -> None:
@@ -106,4 +115,5 @@ def tree(events: Sequence[Event]) -> Process:
         builder.check_identity(event)
         getattr(builder, event["event"])(event)
     assert builder.root is not None
+    assert not builder.first_threads_to_come, "processes whose first thread was never told"
     return builder.root

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -44,22 +45,58 @@ def test_exit_status(command: list[str], status: int) -> None:
         assert command[0] in done.stderr
 
 
+LINE = re.compile(r" *(\d+\.\d+) +(\w+) +(\d+) +(.*)")
+
+
+def lines_of(text: str) -> list[tuple[float, str, int, str]]:
+    """Time, event, process id and the rest of each line; anything else is an error."""
+    result = []
+    for line in text.splitlines():
+        match = LINE.fullmatch(line)
+        assert match is not None, line
+        result.append((float(match.group(1)), match.group(2), int(match.group(3)), match.group(4)))
+    return result
+
+
 def test_lines_of_text(programs: Programs) -> None:
     done = cbprocess_run("--", "sh", "-c", f"{programs['status']} 3 'an argument'; echo output; kill -9 $$")
     assert done.stdout == "output\n"
-    lines = done.stderr.splitlines()
-    assert all(re.match(r"\s*\+?\d+\.\d+", line) for line in lines), done.stderr
-    assert any("an argument" in line for line in lines)
-    assert any("KILL" in line or "signal 9" in line for line in lines)
-    assert "\x1b" not in done.stderr
+    lines = [line[1:] for line in lines_of(done.stderr) if line[1].startswith("process")]
+    command, program = (line[1] for line in lines[:2])
+    assert [line[:2] for line in lines] == [
+        ("process_creation", command),
+        ("process_creation", program),
+        ("process_termination", program),
+        ("process_termination", command),
+    ]
+    assert [line[2] for line in lines[1:]] == [
+        f"{programs['status']} 3 'an argument'",
+        "exit 3  status",
+        f"killed by SIGKILL  {Path('/bin/sh').resolve().name}",
+    ]
+
+
+def test_no_argument_can_break_a_line(programs: Programs) -> None:
+    """Line feeds, escape sequences and bytes that are no text come out visibly, not as themselves."""
+    done = cbprocess_run("--", programs["status"], "0", "a\nb\x1b[2J\r", os.fsdecode(b"\xff"))
+    creations = [line[3] for line in lines_of(done.stderr) if line[1] == "process_creation"]
+    assert len(creations) == 1
+    assert all(text in creations[0] for text in (r"a\nb\x1b[2J\r", r"\xff"))
+    assert creations[0].isprintable()
 
 
 def test_lines_are_whole_with_many_processes_at_once(programs: Programs) -> None:
     done = cbprocess_run("--", programs["processes"], "storm", "8", "25", programs["status"])
     assert done.returncode == 0
-    assert sum("storm 0" in line for line in done.stderr.splitlines()) == 200
-    times = [float(re.match(r"\s*\+?(\d+\.\d+)", line).group(1)) for line in done.stderr.splitlines()]  # type: ignore
-    assert len(times) == 200 * 4 + 8 * 4 + 4 - 2 * 8 - 1 or len(times) > 800
+    lines = lines_of(done.stderr)
+    assert [line[3] for line in lines if line[1] == "process_creation"].count("storm 0") == 200
+    counts = Counter(line[1] for line in lines)
+    assert counts == {
+        "process_creation": 201,
+        "thread_creation": 209,
+        "thread_termination": 209,
+        "process_termination": 209,
+    }
 
 
 @pytest.mark.parametrize("color", ["auto", "always", "never"])
@@ -119,12 +156,22 @@ def programs_of(events: list[Any]) -> list[str]:
     return [name_of(e["arguments"][0]) for e in events if e["event"] == "process_creation"]
 
 
+def ends_of(events: list[Any]) -> list[str]:
+    return [name_of(e["process_name"]) for e in events if e["event"] == "process_termination"]
+
+
 def test_choice_of_names(programs: Programs, tmp_path: Path) -> None:
-    text = f"{programs['status']}; /bin/echo x; sh -c '/bin/echo y; true'; exit 0"
-    assert programs_of(events_of(tmp_path, text=text)) == ["sh", "status", "echo", "sh", "echo"]
-    assert "echo" not in programs_of(events_of(tmp_path, "--ignore", "echo", text=text)) or True
-    only = programs_of(events_of(tmp_path, "--name", "status", text=text))
-    assert only == ["status"]
+    text = f"{programs['status']}; /bin/echo x; exit 0"
+    everything = events_of(tmp_path, text=text)
+    assert programs_of(everything) == ["sh", "status", "echo"]
+    only = events_of(tmp_path, "--name", "status", text=text)
+    assert programs_of(only) == ends_of(only) == ["status"]
+    both = events_of(tmp_path, "--name", "status", "--name", "e*o", text=text)
+    assert programs_of(both) == ends_of(both) == ["status", "echo"]
+    # Starting echo is an operation of the shell, which is not ignored; its end is its own.
+    without = events_of(tmp_path, "--ignore", "echo", text=text)
+    assert programs_of(without) == ["sh", "status", "echo"]
+    assert ends_of(without) == ["status", Path("/bin/sh").resolve().name]
 
 
 def test_without_children(tmp_path: Path) -> None:
@@ -136,7 +183,15 @@ def test_without_children(tmp_path: Path) -> None:
 def test_summary() -> None:
     done = cbprocess_run("--summary", "--", "sh", "-c", "/bin/true; /bin/true; exit 3")
     assert done.returncode == 3
-    assert re.search(r"true", done.stderr) and re.search(r"exit(ed)?( status)? 3", done.stderr)
+    _, counts, seconds, tree = done.stderr.split("\n\n")
+    assert re.search(r"^ +3  process_creation$", counts, re.MULTILINE)
+    assert re.search(r"^ +\d+\.\d+ +2  /(usr/)?bin/true$", seconds, re.MULTILINE)
+    rows = [re.sub(r"\d+\.\d+|(?<= )\d+(?= )", "N", line) for line in tree.splitlines()[1:]]
+    assert rows == [
+        "  N sh -c '/bin/true; /bin/true; exit 3'  [exit 3, N s]",
+        "    N /bin/true  [exit 0, N s]",
+        "    N /bin/true  [exit 0, N s]",
+    ]
 
 
 def test_a_closed_pipe_is_no_traceback(programs: Programs) -> None:

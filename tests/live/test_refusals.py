@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import supervised
-from live_tools import Programs, Recorder, descriptors, name_of, recording, refuse, run_checked
+from live_tools import Programs, Recorder, descriptors, recording, refuse, run_checked
 
 import cbprocess
 
@@ -235,23 +235,23 @@ def test_a_flipped_path_that_nobody_refuses_runs(programs: Programs, tmp_path: P
 def test_a_change_of_the_target_is_noticed(programs: Programs, tmp_path: Path) -> None:
     """A symbolic link that is changed while the handler decides does not lead around the decision."""
     link, harmless = tmp_path / "link", programs.copy("status", tmp_path / "harmless")
-    forbidden = tmp_path / "forbidden"
-    forbidden.write_text(f"#!/bin/sh\necho ran > {tmp_path}/mark\n")
-    forbidden.chmod(0o755)
+    forbidden = programs.copy("status", tmp_path / "forbidden")
     link.symlink_to(harmless)
+    changed: list[bool] = []
 
     def decide(kind: str, event: Any) -> None:
         if kind != "process_creation":
             return
-        if name_of(event.process_name) == "forbidden":
+        if event.process_name == forbidden:
+            changed.append(bool(event.flags & cbprocess.EVENT_FLAG_CHANGED))
             event.result_code = cbprocess.ERROR_ACCESS_DENIED
         elif event.process_name in (str(link), harmless):
             link.unlink()
             link.symlink_to(forbidden)
 
     with recording(decide=decide) as recorder:
-        run_checked(recorder, ["sh", "-c", f"{link}; true"])
-    assert not (tmp_path / "mark").exists()
+        assert run_checked(recorder, ["sh", "-c", f"{link} 5; echo $?"])[1] == "137\n"
+    assert changed == [True]
 
 
 def test_a_refused_program_leaves_nothing(victim: str) -> None:

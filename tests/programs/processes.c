@@ -75,6 +75,15 @@ static int mode_vfork_exit(char **arguments)
     return process > 0 && reap(process) == 41 ? 0 : FAILED;
 }
 
+/* vfork-nested PROGRAM: the child of a vfork vforks in turn; its child executes PROGRAM, itself nothing. */
+static int mode_vfork_nested(char **arguments)
+{
+    pid_t process = vfork();
+    if (process == 0)
+        _exit(vfork_once(arguments[0]) ? 42 : FAILED);
+    return process > 0 && reap(process) == 42 ? 0 : FAILED;
+}
+
 /* spawn PROGRAM NAME: posix_spawn of a path, posix_spawnp of a name that PATH leads to. */
 static int mode_spawn(char **arguments)
 {
@@ -181,18 +190,26 @@ static int mode_clone_parent(char **arguments)
     return reap(process) == 0 && reap(sibling) == 8 ? 0 : FAILED;
 }
 
-/* clone-untraced PROGRAM: says what became of the execution in a child that asked not to be traced: its exit
- * status, or "errno N". */
+/* The same by clone3, whose flags stand in memory. */
+static pid_t clone3_with(uint64_t flags)
+{
+    uint64_t arguments[11] = {flags, 0, 0, 0, SIGCHLD};
+    return (pid_t) syscall(SYS_clone3, arguments, sizeof arguments);
+}
+
+/* clone-untraced CALL PROGRAM: says what became of the execution in a child that was made by CALL (clone or
+ * clone3) and asked not to be traced: its exit status, or "errno N". */
 static int mode_clone_untraced(char **arguments)
 {
     int ends[2], error = 0;
     if (pipe2(ends, O_CLOEXEC) < 0)
         fail("pipe");
-    pid_t process = clone_with(CLONE_UNTRACED);
+    int old_call = strcmp(arguments[0], "clone") == 0;
+    pid_t process = old_call ? clone_with(CLONE_UNTRACED) : clone3_with(CLONE_UNTRACED);
     if (process < 0)
         fail("clone");
     if (process == 0) {
-        execl(arguments[0], "untraced", "9", (char *) NULL);
+        execl(arguments[1], "untraced", "9", (char *) NULL);
         error = errno;
         _exit(write(ends[1], &error, sizeof error) == sizeof error ? 1 : FAILED);
     }
@@ -306,12 +323,19 @@ struct mode {
 };
 
 static const struct mode modes[] = {
-    {"vfork", 2, mode_vfork},   {"vfork-exit", 0, mode_vfork_exit},
-    {"spawn", 2, mode_spawn},   {"forks", 1, mode_forks},
-    {"search", 1, mode_search}, {"chain", 2, mode_chain},
-    {"daemon", 1, mode_daemon}, {"clone-parent", 1, mode_clone_parent},
-    {"alive", 2, mode_alive},   {"clone-untraced", 1, mode_clone_untraced},
-    {"empty", 1, mode_empty},   {"long", 3, mode_long},
+    {"vfork", 2, mode_vfork},
+    {"vfork-exit", 0, mode_vfork_exit},
+    {"vfork-nested", 1, mode_vfork_nested},
+    {"spawn", 2, mode_spawn},
+    {"forks", 1, mode_forks},
+    {"search", 1, mode_search},
+    {"chain", 2, mode_chain},
+    {"daemon", 1, mode_daemon},
+    {"clone-parent", 1, mode_clone_parent},
+    {"alive", 2, mode_alive},
+    {"clone-untraced", 2, mode_clone_untraced},
+    {"empty", 1, mode_empty},
+    {"long", 3, mode_long},
     {"storm", 3, mode_storm},
 };
 
