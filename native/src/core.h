@@ -92,6 +92,9 @@ enum cbpi_worker_state {
 
 struct cbpi_deferral;
 
+/* An event of at most CBP_EVENT_SIZE_INLINE and the message that a transport decodes it from. */
+#define CBPI_BLOCK_SIZE (2u * (CBP_EVENT_SIZE_INLINE + 128u))
+
 struct cbp_worker {
     struct cbp_session *session;
     struct cbp_worker *next; /* session mutex */
@@ -108,9 +111,9 @@ struct cbp_worker {
     uint32_t deferred_mask; /* items of the delivery that were deferred */
     uint32_t original_access;
     struct cbpi_deferral *deferral;
-    void *grown; /* memory for a delivery above CBP_EVENT_SIZE_INLINE, or NULL */
+    void *grown; /* memory for a delivery that does not fit into block, or NULL */
     struct cbpi_delivery delivery;
-    _Alignas(16) unsigned char block[CBP_EVENT_SIZE_INLINE];
+    _Alignas(16) unsigned char block[CBPI_BLOCK_SIZE];
 };
 
 /* handler.c: which session's and worker's thread this is. */

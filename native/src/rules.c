@@ -85,6 +85,8 @@ static uint32_t take_out(struct cbp_session *session, const struct cbpi_rule *wa
         error = cbpi_fail(CBP_ERROR_NOT_FOUND, "there is no such rule");
     else if (cbp_load_u32(&session->state) == CBPI_STATE_ACTIVE)
         error = session->ops->remove_rule(session->transport, rule->rule_id);
+    if (error == CBP_ERROR_BROKEN_PIPE)
+        error = 0; /* the driver has gone, and the rule with it */
     if (error == 0) {
         free((void *) (uintptr_t) rule->pattern);
         memmove(rule, rule + 1, (size_t) (&rules->items[rules->count] - (rule + 1)) * sizeof *rule);

@@ -1,5 +1,5 @@
 /* Worker threads: take a delivery, call the handler for each of its events, answer it. The path from receive
- * to answer allocates nothing (below CBP_EVENT_SIZE_INLINE) and makes no system call of its own. */
+ * to answer allocates nothing (but for huge events) and makes no system call of its own. */
 #include "core.h"
 
 #include <stdlib.h>
