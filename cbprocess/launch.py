@@ -46,8 +46,8 @@ POSITIONAL = (
 TARGETS_OWN_ERRORS = (errno.E2BIG, errno.ENOMEM, errno.EAGAIN)
 
 
-class LaunchedPopen(subprocess.Popen["Any"]):
-    """A Popen whose child is started through the launcher."""
+class Popen(subprocess.Popen["Any"]):
+    """A subprocess.Popen (of the same name, which it shows) whose child is started through the launcher."""
 
     def __init__(self, session: Session, ask: bool, args: Any, *positional: Any, **keywords: Any) -> None:
         if len(positional) > len(POSITIONAL):
@@ -90,7 +90,8 @@ class LaunchedPopen(subprocess.Popen["Any"]):
                 raise _launcher_error(error, program, target) from None
             try:
                 os_error = launch.wait()
-            except CBProcessError:
+            except BaseException:
+                # Also an interrupt: nobody will ever hold an object for this child.
                 self.kill()
                 self.wait()
                 raise

@@ -181,7 +181,8 @@ class CBProcess(HandlerProperties, Rules):
 
     def popen(self, args: Any, *positional: Any, **keywords: Any) -> subprocess.Popen[Any]:
         """Starts a program as subprocess.Popen does, with the same arguments, and filters it and all of its
-        descendants: a rule for it is in force before its first instruction. Returns once the program runs.
+        descendants: a rule for it is in force before its first instruction. Returns once the program runs; an
+        interrupt before that ends the program.
 
         Raises what Popen would raise, and the OSError of a refusal (PermissionError for code 5). Errors: 21
         if the filter is not active, 1131 in a handler, 50 if the driver cannot start programs, 170 if the
@@ -194,11 +195,11 @@ class CBProcess(HandlerProperties, Rules):
         session = self._ready()
         if sys.platform == "win32":
             raise CBProcessError(ERROR_NOT_SUPPORTED, "popen() is not possible on this platform")
-        from .launch import LaunchedPopen
+        from .launch import Popen
 
         if self._idle_warning is not None:
             self._idle_warning.launched()
-        return LaunchedPopen(session, ask, args, *positional, **keywords)
+        return Popen(session, ask, args, *positional, **keywords)
 
     def _ready(self) -> Session:
         session = self._session
