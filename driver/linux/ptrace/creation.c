@@ -80,8 +80,24 @@ static bool adopt_task(struct task *task, struct process *creator, uint32_t crea
     return true;
 }
 
+/* After a vfork a first thread is told with what the process executes; but before it is named as a creator.
+ */
+static void introduce(struct task *creator)
+{
+    struct report report;
+    uint32_t refusal;
+    if (!creator->first_unreported || creator->process->is_launcher)
+        return;
+    start_report(&report, creator);
+    report.is_past = true;
+    add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
+    (void) post_report(&report, &refusal, NULL);
+    creator->first_unreported = false;
+}
+
 void handle_creation(struct task *creator, int event)
 {
+    introduce(creator);
     unsigned long tid = 0;
     if (ptrace(PTRACE_GETEVENTMSG, (pid_t) creator->tid, 0, &tid) != 0)
         return;
