@@ -136,6 +136,13 @@
     X(CAP_DECIDE_BY_RULE, 0x00080000u, "decides by rules without asking anybody")                            \
     X(CAP_OWN_REQUESTS, 0x00100000u, "sees the controller's own requests")
 
+/* What the ptrace driver offers, at its best; what a machine lacks is taken away by its probe. */
+#define CBP_PTRACE_CAPABILITIES                                                                              \
+    (CBP_CAP_SEE_PROCESS_CREATION | CBP_CAP_HOLD_PROCESS_CREATION | CBP_CAP_REFUSE_PROCESS_CREATION |        \
+     CBP_CAP_KILL_PROCESS_CREATION | CBP_CAP_SEE_PROCESS_TERMINATION | CBP_CAP_HOLD_PROCESS_TERMINATION |    \
+     CBP_CAP_SEE_THREAD_CREATION | CBP_CAP_HOLD_THREAD_CREATION | CBP_CAP_SEE_THREAD_TERMINATION |           \
+     CBP_CAP_HOLD_THREAD_TERMINATION | CBP_CAP_LAUNCH | CBP_CAP_DECIDE_BY_RULE)
+
 /* What get_driver_status reports. Source: class reference (SERVICE_STATUS.dwCurrentState). */
 #define CBP_MODULE_STATUS_LIST(X)                                                                            \
     X(MODULE_STATUS_NOT_PRESENT, 0u, "The driver is not installed.")                                         \

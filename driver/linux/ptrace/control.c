@@ -141,15 +141,6 @@ static void reply(const struct cbp_message_header *request, uint32_t status, uin
     send_message(CONTROL_FD, &reply, sizeof reply);
 }
 
-static uint64_t driver_capabilities(void)
-{
-    return CBP_CAP_SEE_PROCESS_CREATION | CBP_CAP_HOLD_PROCESS_CREATION | CBP_CAP_REFUSE_PROCESS_CREATION |
-           CBP_CAP_KILL_PROCESS_CREATION | CBP_CAP_SEE_PROCESS_TERMINATION |
-           CBP_CAP_HOLD_PROCESS_TERMINATION | CBP_CAP_SEE_THREAD_CREATION | CBP_CAP_HOLD_THREAD_CREATION |
-           CBP_CAP_SEE_THREAD_TERMINATION | CBP_CAP_HOLD_THREAD_TERMINATION | CBP_CAP_LAUNCH |
-           CBP_CAP_DECIDE_BY_RULE;
-}
-
 static uint32_t accept_hello(const struct cbp_hello *hello)
 {
     if (hello->magic != CBP_PROTOCOL_MAGIC || hello->version != CBP_PROTOCOL_VERSION)
@@ -250,7 +241,7 @@ static bool serve_request(void)
     close_descriptor(descriptors[0]);
     close_descriptor(descriptors[1]);
     if ((size_t) size >= sizeof *header)
-        reply(header, status, driver_capabilities());
+        reply(header, status, CBP_PTRACE_CAPABILITIES);
     return true;
 }
 

@@ -15,14 +15,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#define CAPABILITIES                                                                                         \
-    (CBP_CAP_SEE_PROCESS_CREATION | CBP_CAP_HOLD_PROCESS_CREATION | CBP_CAP_KILL_PROCESS_CREATION |          \
-     CBP_CAP_SEE_PROCESS_TERMINATION | CBP_CAP_HOLD_PROCESS_TERMINATION | CBP_CAP_SEE_THREAD_CREATION |      \
-     CBP_CAP_HOLD_THREAD_CREATION | CBP_CAP_SEE_THREAD_TERMINATION | CBP_CAP_HOLD_THREAD_TERMINATION |       \
-     CBP_CAP_LAUNCH | CBP_CAP_DECIDE_BY_RULE)
 
 struct cbpi_transport {
     struct cbpi_link *link;
@@ -57,6 +52,12 @@ static int has_pidfd(void)
     return fd >= 0;
 }
 
+/* Process 0 is nobody: whoever may trace at all is told so. */
+static int ptrace_is_forbidden(void)
+{
+    return ptrace(PTRACE_CONT, 0, 0, 0) != 0 && errno != ESRCH;
+}
+
 static int has_trace_filter(void)
 {
     uint32_t action = SECCOMP_RET_TRACE;
@@ -75,12 +76,14 @@ static uint32_t probe(char *reason, uint64_t size)
         snprintf(reason, (size_t) size, "kernel.yama.ptrace_scope is 3: nobody may trace, until a restart");
     else if (yama_scope == 2 && geteuid() != 0)
         snprintf(reason, (size_t) size, "kernel.yama.ptrace_scope is 2: tracing needs CAP_SYS_PTRACE");
+    else if (ptrace_is_forbidden())
+        snprintf(reason, (size_t) size, "a sandbox (a container's seccomp profile, say) forbids ptrace");
     else if (!has_trace_filter()) {
         snprintf(reason, (size_t) size,
                  "no seccomp filters: executions are refused by ending the process, not with an error");
-        return CAPABILITIES;
+        return CBP_PTRACE_CAPABILITIES & ~(uint32_t) CBP_CAP_REFUSE_PROCESS_CREATION;
     } else
-        return CAPABILITIES | CBP_CAP_REFUSE_PROCESS_CREATION;
+        return CBP_PTRACE_CAPABILITIES;
     return 0;
 }
 
