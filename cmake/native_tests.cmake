@@ -1,12 +1,10 @@
 # The C tests: each tests/native/test_*.c is a program that links the core's objects and ends with status 0.
-# The core in it looks for the driver's programs in its own folder; there the fake supervisor has the real one's
-# name.
+# The core in it starts the driver's program from its own folder; the tests put the fake supervisor there.
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/native_tests")
 
 add_executable(fake_supervisor tests/native/fake_supervisor.c $<TARGET_OBJECTS:protocol>)
 target_include_directories(fake_supervisor PRIVATE driver/protocol)
 target_link_libraries(fake_supervisor PRIVATE cbp_flags)
-set_target_properties(fake_supervisor PROPERTIES OUTPUT_NAME cbprocess-supervisor)
 
 file(GLOB _sources CONFIGURE_DEPENDS tests/native/test_*.c)
 foreach(_source IN LISTS _sources)
