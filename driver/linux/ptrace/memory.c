@@ -358,7 +358,7 @@ static bool read_range(uint32_t tid, uint64_t stack_pointer, uint64_t address, u
 {
     size_t size = (size_t) (end - address);
     text->size = 0;
-    if (end < address || size > CBP_ARGUMENTS_SIZE_MAX || !text_reserve(text, size))
+    if (end <= address || size > CBP_ARGUMENTS_SIZE_MAX || !text_reserve(text, size))
         return false;
     if (address >= stack_pointer && end - stack_pointer <= stack_text.size)
         memcpy(text->bytes, stack_text.bytes + (address - stack_pointer), size);
