@@ -119,7 +119,7 @@ class EventParams:
     @property
     def time(self) -> float:
         """When the operation was seen, in seconds since 1970, as time.time() has it."""
-        return self._quads[TIME_NS_64] / 1e9
+        return self._quads[TIME_NS_64] / 1_000_000_000
 
     @property
     def time_ns(self) -> int:

@@ -59,7 +59,7 @@ class CBProcess(HandlerProperties, Rules):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._session is not None:
+        if self._owns_session():
             self.stop_filter()
 
     def initialize(self, product_guid: str) -> None:
@@ -71,7 +71,7 @@ class CBProcess(HandlerProperties, Rules):
         global _product_guid
         guid = checked_text(product_guid, "product_guid")
         session = self._open(guid)
-        if self._session is None or self._session.process_id != os.getpid():
+        if not self._owns_session():
             self._session = session
         _product_guid = guid
 
@@ -101,7 +101,7 @@ class CBProcess(HandlerProperties, Rules):
 
     def get_active(self) -> bool:
         """Whether the filter is active: from start_filter() until a stop begins."""
-        return self._session is not None and self._session.is_active()
+        return self._session is not None and self._owns_session() and self._session.is_active()
 
     active = property(get_active)
 
@@ -200,6 +200,10 @@ class CBProcess(HandlerProperties, Rules):
         if self._idle_warning is not None:
             self._idle_warning.launched()
         return Popen(session, ask, args, *positional, **keywords)
+
+    def _owns_session(self) -> bool:
+        """Whether there is a session, and of this process rather than of one that it was forked from."""
+        return self._session is not None and self._session.process_id == os.getpid()
 
     def _ready(self) -> Session:
         session = self._session

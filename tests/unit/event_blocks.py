@@ -1,0 +1,58 @@
+"""Events made by hand, as the native library lays them out, for tests of what reads them."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any, Optional
+
+from cbprocess import abi, callbacks
+from cbprocess.constants import PROC_EVT_PROCESS_CREATION
+from cbprocess.hooks import Hooks
+
+
+def make_event(
+    kind: int = PROC_EVT_PROCESS_CREATION,
+    *,
+    process_name: bytes = b"/usr/bin/program",
+    image_file_name: bytes = b"",
+    arguments: Sequence[bytes] = (),
+    memory: Optional[Any] = None,
+    **fields: int,
+) -> Any:
+    """An event in a block of its own (or in `memory`, over what stood there), process name first."""
+    texts = bytearray()
+    values = dict(fields, type=kind)
+    for name, text, ended in (
+        ("process_name", process_name, True),
+        ("image_file_name", image_file_name, True),
+        ("arguments", b"".join(argument + b"\0" for argument in arguments), False),
+    ):
+        values[f"{name}_offset"] = ctypes.sizeof(abi.Event) + len(texts)
+        values[f"{name}_size"] = len(text)
+        texts += text + (b"\0" if ended else b"")
+    size = ctypes.sizeof(abi.Event) + len(texts)
+    if memory is None:
+        memory = ctypes.create_string_buffer(max(size, abi.EVENT_SIZE_INLINE))
+    event = abi.Event.from_buffer(memory)
+    for name, value in values.items():
+        setattr(event, name, value)
+    event.size = size
+    ctypes.memmove(ctypes.addressof(event) + ctypes.sizeof(abi.Event), bytes(texts), len(texts))
+    return memory
+
+
+def fields_of(memory: Any) -> abi.Event:
+    return abi.Event.from_buffer(memory)
+
+
+def dispatch_once(memory: Any, handler: Any) -> None:
+    """Calls the handler for the event in memory, through the package's own dispatch."""
+    hooks = Hooks()
+    hooks.handlers[abi.Event.from_buffer(memory).type] = handler
+    failures: list[Any] = []
+    hooks.error = failures.append
+    dispatch, forget_worker = callbacks.make_dispatch(hooks)
+    dispatch(ctypes.addressof(memory))
+    forget_worker()
+    assert not failures, failures[0].description

@@ -1,0 +1,347 @@
+"""The command line's parts that need no supervised program: arguments, lines, the summary, the doctor."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from unit.event_blocks import dispatch_once, make_event
+
+import cbprocess
+from cbprocess import cli, constants, drivers
+from cbprocess.cli import doctor, output, summary
+
+EVENT_KINDS = {name: getattr(constants, f"PROC_EVT_{name.upper()}") for name in cli.EVENT_NAMES}
+
+
+def wrong_usage(*arguments: str) -> None:
+    with pytest.raises(SystemExit) as raised:
+        cli.parse(list(arguments))
+    assert raised.value.code == 2
+
+
+def test_defaults() -> None:
+    options = cli.parse(["run", "--", "ls", "-l"])
+    assert options.command == ["ls", "-l"]
+    assert options.events == cli.EVENT_NAMES
+    assert (options.json, options.output, options.timeout, options.color) == (False, None, 0, "auto")
+    assert (options.name, options.ignore, options.deny) == ([], [], [])
+
+
+def test_every_option() -> None:
+    line = "run --json --output f --events thread --name a --name b --ignore c --no-children --deny d"
+    options = cli.parse(
+        [*line.split(), "--timeout", "3000", "--summary", "--user", "u", "--color", "never", "--", "x"]
+    )
+    assert options.events == ("thread_creation", "thread_termination")
+    assert (options.name, options.ignore, options.deny) == (["a", "b"], ["c"], ["d"])
+    assert (options.timeout, options.summary, options.user, options.color) == (3000, True, "u", "never")
+    assert options.no_children and options.json and options.output == "f"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["run", "ls", "-l"], ["ls", "-l"]),
+        (["run", "--json", "ls", "--json"], ["ls", "--json"]),
+        (["run", "--", "sh", "-c", "x", "--", "y"], ["sh", "-c", "x", "--", "y"]),
+        (["run", "env", "--", "x"], ["env", "--", "x"]),
+        (["run", "--", "--json"], ["--json"]),
+        (["run", "--", "--", "x"], ["--", "x"]),
+        (["run", "--", ""], [""]),
+    ],
+)
+def test_where_the_command_begins(arguments: list[str], command: list[str]) -> None:
+    assert cli.parse(arguments).command == command
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nosuch"],
+        ["run"],
+        ["run", "--"],
+        ["run", "--events", "nosuch", "--", "x"],
+        ["run", "--events", "", "--", "x"],
+        ["run", "--events", "all,", "--", "x"],
+        ["run", "--timeout", "1", "--", "x"],
+        ["run", "--timeout", "-1", "--", "x"],
+        ["run", "--timeout", "4294967296", "--", "x"],
+        ["run", "--timeout", "soon", "--", "x"],
+        ["run", "--color", "sometimes", "--", "x"],
+        ["run", "--nosuch", "--", "x"],
+        ["doctor", "x"],
+        ["doctor", "--", "x"],
+    ],
+)
+def test_wrong_usage(arguments: list[str]) -> None:
+    wrong_usage(*arguments)
+
+
+def test_event_lists() -> None:
+    assert cli.event_list("process_creation,process") == ("process_creation", "process_termination")
+    assert cli.event_list("all") == cli.EVENT_NAMES
+    assert cli.event_list("handle,thread_creation") == (*cli.EVENT_NAMES[4:], "thread_creation")
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        cli.main(["--version"])
+    assert raised.value.code == 0
+    assert capsys.readouterr().out == f"cbprocess {cbprocess.__version__}\n"
+
+
+def test_doctor_text(capsys: pytest.CaptureFixture[str]) -> None:
+    status = cli.main(["doctor"])
+    assert status == (0 if cbprocess.probe_driver().runs else 1)
+    text = capsys.readouterr().out
+    assert cbprocess.__version__ in text
+    for name in drivers.DRIVERS[1:]:
+        assert f"\n{name}: " in text
+
+
+def test_doctor_json(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["doctor", "--json"])
+    record = json.loads(capsys.readouterr().out)
+    assert set(record["drivers"]) == set(drivers.DRIVERS)
+    for name, report in record["drivers"].items():
+        bits = sum(cbprocess.Capability[bit] for bit in report["capabilities"])
+        assert bits == cbprocess.probe_driver(name).capabilities
+        assert report["runs"] is bool(bits)
+
+
+def test_doctor_says_what_each_bit_means() -> None:
+    everything = 0
+    for bit in cbprocess.Capability:
+        everything |= bit
+    for bit in cbprocess.Capability:
+        with_bit = doctor.text_lines(
+            [drivers.DriverReport("auto", 0, "")] + [drivers.DriverReport("x", everything, "")]
+        )
+        without = doctor.text_lines(
+            [drivers.DriverReport("auto", 0, "")] + [drivers.DriverReport("x", everything & ~bit, "")]
+        )
+        assert with_bit != without, bit
+
+
+def test_doctor_without_a_driver_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        doctor, "probe_driver", lambda name: drivers.DriverReport(name, 0, "ptrace is forbidden")
+    )
+    assert cli.main(["doctor"]) == 1
+    assert "ptrace is forbidden" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain grün 日本", "plain grün 日本"),
+        ("a\nb\tc\x1b[31m", "a\\nb\\tc\\x1b[31m"),
+        ("\udcff\udc80", "\\xff\\x80"),
+        ("\u2028\x85", "\\u2028\\x85"),
+        ("", ""),
+    ],
+)
+def test_text_for_terminals(text: str, expected: str) -> None:
+    assert output.printable(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (0, "exit 0"),
+        (255, "exit 255"),
+        (-9, "killed by SIGKILL"),
+        (-64, "killed by SIGRTMAX"),
+        (-99, "killed by signal 99"),
+    ],
+)
+def test_status_text(status: int, text: str) -> None:
+    assert output.status_text(status) == text
+
+
+def test_lines_line_up() -> None:
+    lines = [output.format_line(1.5, name, 7, "TEXT", False) for name in cli.EVENT_NAMES]
+    assert len({line.index("TEXT") for line in lines}) == 1
+    colored = output.format_line(1.5, "process_creation", 7, "TEXT", True)
+    assert colored.count("\x1b[0m") == 2 and colored.endswith("TEXT")
+
+
+def test_color_choice(tmp_path: Path) -> None:
+    file_output = output.Output(str(tmp_path / "file"))
+    assert file_output.wants_color("always", {})
+    assert not file_output.wants_color("never", {})
+    assert not file_output.wants_color("auto", {})
+    leader, follower = os.openpty()
+    terminal = output.Output(f"/dev/fd/{follower}")
+    assert terminal.wants_color("auto", {"NO_COLOR": ""})
+    assert not terminal.wants_color("auto", {"NO_COLOR": "1"})
+    assert not terminal.wants_color("auto", {"TERM": "dumb"})
+    os.close(leader)
+    os.close(follower)
+
+
+def test_output_to_a_file_is_utf8_and_replaces_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old " * 100)
+    out = output.Output(str(path))
+    out.line("grün \udcff")
+    assert path.read_bytes() == "grün \\udcff\n".encode()
+    assert out.failure is None
+
+
+def test_a_closed_pipe_ends_the_output_quietly() -> None:
+    reading, writing = os.pipe()
+    out = output.Output(f"/dev/fd/{writing}")
+    os.close(reading)
+    os.close(writing)
+    out.line("nobody reads")
+    out.line("again")
+    assert isinstance(out.failure, BrokenPipeError)
+
+
+def test_a_full_disk_is_remembered() -> None:
+    out = output.Output("/dev/full")
+    out.line("x")
+    assert out.failure is not None and not isinstance(out.failure, BrokenPipeError)
+
+
+def described(kind: str, program: str = "", **fields: Any) -> str:
+    texts: list[str] = []
+    memory = make_event(EVENT_KINDS[kind], **fields)
+    dispatch_once(memory, lambda event: texts.append(output.describe(event, program)))
+    return texts[0]
+
+
+def test_descriptions() -> None:
+    assert described("process_creation", arguments=[b"a", b"b c\n"]) == "a 'b c\\n'"
+    assert described("process_termination", "ls", exit_status=9) == "killed by SIGKILL  ls"
+    assert described("thread_creation", thread_id=5, originator_process_id=6) == "thread 5 made by 6"
+    assert described("thread_termination", thread_id=5) == "thread 5 ended"
+    assert (
+        described("process_handle_operation", originator_process_id=5, desired_access=1) == "by 5, rights 0x1"
+    )
+    text = described("thread_handle_operation", originator_process_id=5, thread_id=6, desired_access=1)
+    assert text == "thread 6 by 5, rights 0x1"
+
+
+@pytest.mark.parametrize("kind", cli.EVENT_NAMES)
+def test_records_have_the_properties_and_are_json(kind: str) -> None:
+    records: list[dict[str, Any]] = []
+
+    def record(event: Any) -> None:
+        names = output.property_names(event)
+        records.append(output.event_record(kind, event, names))
+        assert set(names) == {name for name in dir(event) if not name.startswith("_") and name != "defer"}
+
+    memory = make_event(EVENT_KINDS[kind], process_name=b"/caf\xe9", arguments=[b"\xff"])
+    dispatch_once(memory, record)
+    text = json.dumps(records[0])
+    assert text.isascii() and json.loads(text) == records[0] and records[0]["event"] == kind
+
+
+class Story:
+    """Feeds a summary with events made by hand, one millisecond apart."""
+
+    def __init__(self) -> None:
+        self.summary = summary.Summary()
+        self.now_ns = 0
+
+    def tell(self, kind: str, **fields: Any) -> None:
+        self.now_ns += 1_000_000
+        memory = make_event(EVENT_KINDS[kind], time_ns=self.now_ns, **fields)
+        dispatch_once(memory, lambda event: self.summary.add(kind, event))
+
+    def run(self, process: int, creator: int, name: str) -> None:
+        path = f"/bin/{name}".encode()
+        arguments = [name.encode()]
+        self.tell(
+            "process_creation",
+            process_id=process,
+            originator_process_id=creator,
+            process_name=path,
+            arguments=arguments,
+        )
+
+    def fork(self, process: int, creator: int) -> None:
+        self.tell("thread_creation", process_id=process, thread_id=process, originator_process_id=creator)
+
+    def end(self, process: int, status: int = 0) -> None:
+        self.tell("process_termination", process_id=process, exit_status=status)
+
+
+def test_summary_of_a_small_tree() -> None:
+    story = Story()
+    story.run(10, 1, "sh")  # 1 ms
+    story.fork(10, 1)
+    story.fork(11, 10)  # 3
+    story.run(11, 10, "ls")  # 4
+    story.fork(12, 10)  # 5
+    story.end(11, 0x0200)  # 6
+    story.run(10, 10, "cat")  # 7
+    story.end(12)  # 8
+    story.run(11, 10, "ls")  # 9: the id again, another process
+    record = story.summary.record(10_000_000)
+    assert record["counts"] == {"process_creation": 4, "thread_creation": 3, "process_termination": 2}
+    processes = record["processes"]
+    assert isinstance(processes, list)
+    assert [
+        (item["process_id"], item["parent_index"], item["command_line"], item["exit_status"])
+        for item in processes
+    ] == [
+        (10, None, "cat", None),
+        (11, 0, "ls", 2),
+        (12, 0, "sh", 0),
+        (11, 0, "ls", None),
+    ]
+    assert processes[0]["programs"] == ["/bin/sh", "/bin/cat"] and processes[2]["programs"] == []
+    programs = record["programs"]
+    assert isinstance(programs, list)
+    times = {item["program"]: (round(item["seconds"] * 1000), item["runs"]) for item in programs}
+    # sh: 1..7 as 10, 3..4 as 11, 5..8 as 12. ls: 4..6 and 9..10. cat: 7..10.
+    assert times == {"/bin/sh": (10, 1), "/bin/ls": (3, 2), "/bin/cat": (3, 1)}
+    lines = story.summary.lines(10_000_000)
+    assert "    11 ls  [exit 2, 0.003 s]" in lines
+    assert "  10 cat  [still running, 0.009 s]" in lines
+
+
+def test_summary_of_a_tree_deeper_than_recursion_allows() -> None:
+    story = Story()
+    for number in range(2000):
+        story.fork(10 + number, 9 + number)
+    assert len(story.summary.lines(story.now_ns)) > 2000
+    processes = story.summary.record(story.now_ns)["processes"]
+    assert isinstance(processes, list) and len(processes) == 2000
+
+
+def test_user_only_as_root(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    from cbprocess.cli import run
+
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert cli.main(["run", "--user", "nobody", "--", "true"]) == cli.OWN_FAILURE
+    assert "only as root" in capfd.readouterr().err
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert cli.main(["run", "--user", "no such user", "--", "true"]) == cli.OWN_FAILURE
+    assert "no user" in capfd.readouterr().err
+    keywords = run.user_keywords("root")
+    assert (keywords["user"], keywords["group"]) == (0, 0)
+    assert keywords["env"]["LOGNAME"] == keywords["env"]["USER"] == "root"
+
+
+def test_an_output_that_cannot_be_opened(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "--output", "/no/such/folder/file", "--", "true"]) == cli.OWN_FAILURE
+    assert "/no/such/folder/file" in capfd.readouterr().err
+
+
+def test_option_parsers_complain_in_words() -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="nosuch"):
+        cli.event_list("nosuch")
+    with pytest.raises(argparse.ArgumentTypeError, match="3000"):
+        cli.milliseconds("5")

@@ -1,0 +1,103 @@
+"""The package's public names, what importing it costs, and its generated modules."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from enum import Enum
+from pathlib import Path
+
+import pytest
+
+import cbprocess
+from cbprocess import constants, enums
+
+STAR_PROGRAM = """
+import json
+from cbprocess import *
+print(json.dumps([PROC_EVT_ALL, ERROR_NOT_READY, CBProcessError is CBFSFilterError, CBProcess.__name__,
+                  EventType.PROCESS_CREATION, CBProcessErrorEventParams.__name__]))
+"""
+
+IMPORT_PROGRAM = """
+import json, sys
+before = set(sys.modules)
+import cbprocess
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+
+def python(program: str) -> object:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_star_import_gives_everything_by_its_bare_name() -> None:
+    assert python(STAR_PROGRAM) == [-1, 21, True, "CBProcess", 1, "CBProcessErrorEventParams"]
+
+
+def test_every_public_name_is_there_once() -> None:
+    assert len(cbprocess.__all__) == len(set(cbprocess.__all__))
+    for name in cbprocess.__all__:
+        assert getattr(cbprocess, name) is not None
+    with pytest.raises(AttributeError, match="no_such_name"):
+        cbprocess.no_such_name  # noqa: B018
+
+
+def test_importing_loads_nothing_expensive() -> None:
+    loaded = python(IMPORT_PROGRAM)
+    assert isinstance(loaded, list)
+    own = {
+        f"cbprocess.{name}"
+        for name in ("constants", "errors", "checks", "events", "hooks", "rules", "process")
+    }
+    assert set(loaded) == {"cbprocess", *own}
+
+
+def test_generated_modules_are_up_to_date(checkout: Path) -> None:
+    tool = checkout / "tools" / "generate_constants.py"
+    done = subprocess.run([sys.executable, str(tool), "--check"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_constant_is_a_plain_int() -> None:
+    for name in constants.__all__:
+        assert type(getattr(constants, name)) is int, name
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix"),
+    [
+        ("EventType", "PROC_EVT_"),
+        ("ErrorCode", "ERROR_"),
+        ("ProcessAccess", "PROCESS_"),
+        ("ThreadAccess", "THREAD_"),
+        ("Action", "ACTION_"),
+        ("TimeoutAction", "TIMEOUT_ACTION_"),
+        ("RefuseWith", "REFUSE_WITH_"),
+        ("EventFlag", "EVENT_FLAG_"),
+        ("Capability", "CAP_"),
+        ("ModuleStatus", "MODULE_STATUS_"),
+        ("Serialize", "SERIALIZE_"),
+    ],
+)
+def test_enumerations_have_the_constants_values(name: str, prefix: str) -> None:
+    enum_class: type[Enum] = getattr(cbprocess, name)
+    expected = {
+        key[len(prefix) :]: getattr(constants, key) for key in constants.__all__ if key.startswith(prefix)
+    }
+    if name == "EventType":
+        # As a flag, "all" is the sum of the bits; as a setting it is -1.
+        expected["ALL"] = 0x3F
+    assert {key: member.value for key, member in enum_class.__members__.items()} == expected
+    assert name in enums.__all__
+
+
+def test_error_text_has_sentence_and_code() -> None:
+    error = cbprocess.CBProcessError(87, "wrong")
+    assert (error.code, error.message, str(error)) == (87, "wrong", "wrong (error 87)")
+    assert str(cbprocess.CBProcessError(5)) == "error 5"
+    assert cbprocess.CBFSFilterError is cbprocess.CBProcessError
+    assert issubclass(cbprocess.CBProcessWarning, RuntimeWarning)
