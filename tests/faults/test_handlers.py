@@ -105,7 +105,9 @@ class TestDeadline:
         ) as recorder:
             stuck = recorder.filter.popen(["sh", "-c", f"{victim}; exit 0"])
             wait_until(
-                lambda: victim in [e["process_name"] for e in recorder.events], 10, "the stuck handler"
+                lambda: any(event.get("process_name") == victim for event in recorder.events),
+                10,
+                "the stuck handler",
             )
             begin = time.monotonic()
             assert run_checked(recorder, [programs["processes"], "vfork", "50", programs["status"]])[0] == 0
@@ -154,7 +156,10 @@ class TestException:
             assert run_checked(recorder, [victim])[0] == 0
         assert [type(error) for error in seen] == [ZeroDivisionError]
 
-    def test_in_on_error_too(self, victim: str) -> None:
+    def test_in_on_error_too(self, victim: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen: list[Any] = []
+        monkeypatch.setattr(sys, "unraisablehook", lambda arguments: seen.append(arguments.exc_value))
+
         def fail_again(error: Any) -> None:
             recorder.errors.append((error.error_code, ""))
             raise OSError("from on_error")
@@ -164,6 +169,7 @@ class TestException:
             assert run_checked(recorder, [victim])[0] == 0
             assert run_checked(recorder, [victim])[0] == 0
         assert [code for code, _ in recorder.errors] == [cbprocess.ERROR_UNHANDLED_EXCEPTION] * 2
+        assert [type(error) for error in seen] == [OSError] * 2
 
     def test_in_every_handler(self, programs: Programs) -> None:
         def fail(kind: str, event: Any) -> None:

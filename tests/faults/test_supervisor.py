@@ -56,10 +56,11 @@ def test_supervisor_killed_while_operations_are_held(programs: Programs) -> None
         wait_until(lambda: len(recorder.of("process_creation")) > 1, 10, "a held operation")
         os.kill(tracer_of(process.pid), signal.SIGKILL)
         assert process.wait(20) == -signal.SIGKILL
+        wait_until(lambda: recorder.errors, 10, "on_error")
         begin = time.monotonic()
         recorder.filter.stop_filter()
         assert time.monotonic() - begin < 5
-    assert cbprocess.ERROR_BROKEN_PIPE in [code for code, _ in recorder.errors]
+    assert [code for code, _ in recorder.errors] == [cbprocess.ERROR_BROKEN_PIPE]
 
 
 def test_supervisor_stopped(programs: Programs) -> None:

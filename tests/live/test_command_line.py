@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import supervised
 from live_tools import Programs, name_of, wait_until
+from test_equality import MODES
 
 RUN = [*supervised.COMMAND_LINE, "run"]
 
@@ -213,10 +215,14 @@ def test_sigterm_is_passed_on(tmp_path: Path) -> None:
     assert supervised.read(tmp_path / "events")[-1]["exit_status"] == 6
 
 
-def test_what_outlives_the_command_goes_on(tmp_path: Path) -> None:
+@MODES
+def test_what_outlives_the_command_goes_on(options: tuple[str, ...], tmp_path: Path) -> None:
+    """cbprocess ends with the command, and who reads its output does not have to wait for the rest."""
     mark = tmp_path / "mark"
-    text = f"(sleep 1; /bin/echo done > {mark}) > /dev/null 2>&1 & exit 0"
-    _events, done = supervised.run(["sh", "-c", text], tmp_path / "events")
+    text = f"(sleep 2; /bin/echo done > {mark}) > /dev/null 2>&1 & exit 0"
+    begin = time.monotonic()
+    _, done = supervised.run(["sh", "-c", text], tmp_path / "events", *options)
+    assert time.monotonic() - begin < 1.8
     assert done.returncode == 0 and not mark.exists()
     wait_until(lambda: mark.exists() and mark.read_text() == "done\n", 20, "what outlived the command")
 

@@ -32,8 +32,9 @@ def main(how: str, what: str) -> None:
     )
     instance.on_thread_creation = lambda event: handler("", running)
     instance.start_filter(3000)
+    quiet = subprocess.DEVNULL
     text = "read line; while :; do true; env true; done"
-    process = instance.popen(["bash", "-c", text], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process = instance.popen(["bash", "-c", text], stdin=subprocess.PIPE, stdout=quiet, stderr=quiet)
     print(process.pid, flush=True)
     running.clear()
     process.stdin.write(b"\n")
