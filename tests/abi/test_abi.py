@@ -1,5 +1,5 @@
-"""The hand-written ctypes structures and the generated constants against what the library was built with: every
-row, both ways, so that neither side has anything that the other lacks."""
+"""The hand-written ctypes structures and the generated constants against what the library was built with:
+every row, both ways, so that neither side has anything that the other lacks."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def read_rows() -> list[Row]:
     count = c_uint32()
     rows = library.load().cbp_abi_rows(byref(count))
     return [
-        Row(*(getattr(rows[i], key).decode() for key in Row._fields[:4]), rows[i].offset, rows[i].size)
-        for i in range(count.value)
+        Row(row.kind.decode(), row.owner.decode(), row.name.decode(), row.text.decode(), row.offset, row.size)
+        for row in rows[: count.value]
     ]
 
 
@@ -116,7 +116,7 @@ def test_the_lists_of_indexes_are_not_empty() -> None:
 
 
 def test_statistics_objects_have_every_native_count() -> None:
-    native = {name for name, _ in abi.Statistics._fields_}
+    native = {field[0] for field in abi.Statistics._fields_}
     assert set(statistics.Statistics.__slots__) == native | {"failed_in_handler"}
     assert set(statistics.Statistics.__annotations__) == set(statistics.Statistics.__slots__)
 

@@ -136,22 +136,22 @@ def test_any_order_of_kept_and_forgotten_events(story: list[tuple[int, int, byte
     failures: list[Any] = []
     hooks.error = failures.append
     kept: list[tuple[Any, dict[str, object]]] = []
-    keep = False
+    to_keep = iter([wanted for *_, wanted in story])
 
     def handler(event: Any) -> None:
         event.result_code = event.process_id
-        if keep:
+        if next(to_keep):
             kept.append((event, read_all(event)))
 
     for kind in events.EVENT_CLASSES:
         hooks.handlers[kind] = handler
     dispatch, _ = make_dispatch(hooks)
     memory = ctypes.create_string_buffer(abi.EVENT_SIZE_INLINE)
-    for kind, process_id, name, keep in story:
+    for kind, process_id, name, _ in story:
         fields = [129 + len(name), kind, 0, 0, 0, process_id, *[0] * 10]
         texts = [128, len(name), 0, 0, 0, 0]
         struct.pack_into("=16I5Q6I", memory, 0, *fields, *[0] * 5, *texts)
-        memory[128 : 129 + len(name)] = name + b"\0"
+        ctypes.memmove(ctypes.addressof(memory) + 128, name + b"\0", len(name) + 1)
         dispatch(ctypes.addressof(memory))
         assert struct.unpack_from("=I", memory, 8) == (process_id,)
     assert failures == []

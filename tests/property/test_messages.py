@@ -1,5 +1,5 @@
-"""The check of wire messages against arbitrary bytes and against damaged valid messages: its verdict equals that
-of an independent description of each message, and it never reads outside the bytes that it is given."""
+"""The check of wire messages against arbitrary bytes and against damaged valid messages: its verdict equals
+that of an independent description of each message, and it reads only the bytes that it is given."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_patterns_match_as_the_oracle_says(pattern: str, name: bytes) -> None:
 @given(TEXTS, st.data())
 def test_a_pattern_made_from_a_name_matches_it(name: str, data: st.DataObject) -> None:
     """Any part of a name may become *, any character ?."""
-    folder, slash, file_name = name.rpartition("/")
+    _, slash, file_name = name.rpartition("/")
     whole = data.draw(st.booleans(), "whole path") and bool(slash)
     pattern = ""
     for character in name if whole else file_name:

@@ -119,14 +119,13 @@ def test_doctor_says_what_each_bit_means() -> None:
     everything = 0
     for bit in cbprocess.Capability:
         everything |= bit
+
+    def lines(capabilities: int) -> list[str]:
+        default = drivers.DriverReport("auto", 0, "")
+        return doctor.text_lines([default, drivers.DriverReport("x", capabilities, "")])
+
     for bit in cbprocess.Capability:
-        with_bit = doctor.text_lines(
-            [drivers.DriverReport("auto", 0, "")] + [drivers.DriverReport("x", everything, "")]
-        )
-        without = doctor.text_lines(
-            [drivers.DriverReport("auto", 0, "")] + [drivers.DriverReport("x", everything & ~bit, "")]
-        )
-        assert with_bit != without, bit
+        assert lines(everything) != lines(everything & ~bit), bit
 
 
 def test_doctor_without_a_driver_fails(

@@ -6,6 +6,7 @@ import ctypes
 import gc
 import sys
 import threading
+from functools import partial
 from typing import Any, Optional
 
 import pytest
@@ -59,7 +60,7 @@ def test_each_type_has_its_handler_and_class() -> None:
     worker = Worker()
     seen: list[tuple[int, type]] = []
     for kind in events.EVENT_CLASSES:
-        worker.hooks.handlers[kind] = lambda event, kind=kind: seen.append((kind, type(event)))
+        worker.hooks.handlers[kind] = partial(lambda kind, event: seen.append((kind, type(event))), kind)
     for kind in events.EVENT_CLASSES:
         worker.event(kind)
     assert seen == list(events.EVENT_CLASSES.items())

@@ -16,7 +16,7 @@ from typing import Any, Callable
 import pytest
 
 import cbprocess
-from cbprocess import CBProcess, CBProcessError, CBProcessWarning, constants
+from cbprocess import CBProcess, CBProcessError, CBProcessWarning, constants, own_requests
 
 GUID = "{2B7F1B9E-64C8-4F5D-9C1D-5C1B8C2B6E0F}"
 
@@ -77,9 +77,8 @@ def test_before_initialize_everything_is_error_21_and_initialize_is_process_wide
     assert done.stdout == "done\n", done.stderr
 
 
-@pytest.mark.parametrize(
-    "guid",
-    [
+WRONG_GUIDS = [
+    *(
         "",
         "{}",
         GUID[1:-1],
@@ -88,9 +87,12 @@ def test_before_initialize_everything_is_error_21_and_initialize_is_process_wide
         GUID.replace("-", "_"),
         GUID.replace("B", "G", 1),
         " " + GUID,
-    ]
-    + ["{" + "0" * 36 + "}", GUID + "\0", "\ud800", None, 5, GUID.encode()],
-)
+    ),
+    *("{" + "0" * 36 + "}", GUID + "\0", "\ud800", None, 5, GUID.encode()),
+]
+
+
+@pytest.mark.parametrize("guid", WRONG_GUIDS)
 def test_wrong_guids(guid: Any) -> None:
     assert_code(constants.ERROR_INVALID_PARAMETER, CBProcess().initialize, guid)
 
@@ -193,14 +195,25 @@ def test_settings(process: CBProcess, setting: str, default: str, given: str, re
     assert process.config(f" {setting} = {default} ") == default
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "=", "=1", "NoSuchSetting", "NoSuchSetting=1", "EventsToFire=", "EventsToFire=x", "EventsToFire=1.5"]
-    + ["EventsToFire=99999999999999999999", "MaxWorkerThreadCount=1025", "MinWorkerThreadCount=-1"]
-    + ["FilterOwnRequests=maybe", "SerializeEvents=2", "Driver=nosuch", "TimeoutAction=", "RefuseWith=no"]
-    + ["WorkerInitialStackSize=1073741825", "BuildInfo=x", "LicenseInfo=x", "EventsToFire\0=1", "\ud800"]
-    + ["EventsToFire=" + "1" * 100_000, "x" * 100_000, None, 5, b"EventsToFire"],
-)
+WRONG_SETTINGS = [
+    *(
+        "",
+        "=",
+        "=1",
+        "NoSuchSetting",
+        "NoSuchSetting=1",
+        "EventsToFire=",
+        "EventsToFire=x",
+        "EventsToFire=1.5",
+    ),
+    *("EventsToFire=99999999999999999999", "MaxWorkerThreadCount=1025", "MinWorkerThreadCount=-1"),
+    *("FilterOwnRequests=maybe", "SerializeEvents=2", "Driver=nosuch", "TimeoutAction=", "RefuseWith=no"),
+    *("WorkerInitialStackSize=1073741825", "BuildInfo=x", "LicenseInfo=x", "EventsToFire\0=1", "\ud800"),
+    *("EventsToFire=" + "1" * 100_000, "x" * 100_000, None, 5, b"EventsToFire"),
+]
+
+
+@pytest.mark.parametrize("text", WRONG_SETTINGS)
 def test_wrong_settings_change_nothing(process: CBProcess, text: Any) -> None:
     assert_code(constants.ERROR_INVALID_PARAMETER, process.config, text)
     assert process.config("EventsToFire") == "0"
@@ -226,21 +239,18 @@ def test_information_settings(process: CBProcess) -> None:
 
 
 def test_own_requests_keep_subprocess_from_blocking_the_handlers(process: CBProcess) -> None:
-    before = subprocess._USE_VFORK if hasattr(subprocess, "_USE_VFORK") else None  # type: ignore[attr-defined]
-    spawn_before = subprocess._USE_POSIX_SPAWN  # type: ignore[attr-defined]
+    names = [name for name in own_requests.FLAGS if hasattr(subprocess, name)]
+    before = {name: getattr(subprocess, name) for name in names}
+    assert before
     other = CBProcess()
     other.initialize(GUID)
     process.config("FilterOwnRequests=True")
     other.config("FilterOwnRequests=True")
     process.config("FilterOwnRequests=False")
-    assert subprocess._USE_POSIX_SPAWN is False  # type: ignore[attr-defined]
-    if before is not None:
-        assert subprocess._USE_VFORK is False  # type: ignore[attr-defined]
+    assert {name: getattr(subprocess, name) for name in names} == dict.fromkeys(names, False)
     del other
     gc.collect()
-    assert subprocess._USE_POSIX_SPAWN is spawn_before  # type: ignore[attr-defined]
-    if before is not None:
-        assert subprocess._USE_VFORK is before  # type: ignore[attr-defined]
+    assert {name: getattr(subprocess, name) for name in names} == before
 
 
 HANDLER_NAMES = [name for name in vars(cbprocess.hooks.HandlerProperties) if name.startswith("on_")]
@@ -424,9 +434,10 @@ def test_an_active_instance_stays_alive_and_an_inactive_one_does_not() -> None:
 
 
 def test_no_thread_is_left_in_pythons_table() -> None:
+    names: list[str] = []
     for _ in range(3):
+        names.clear()
         with CBProcess() as process:
-            names: list[str] = []
             process.on_worker_thread_creation = lambda params: names.append(threading.current_thread().name)
             process.initialize(GUID)
             process.start_filter(0)
