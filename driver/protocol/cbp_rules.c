@@ -1,13 +1,20 @@
 /* See cbp_rules.h. */
 #include "cbp_rules.h"
 
-/* Bytes of the character that starts at text: a whole UTF-8 sequence, or 1 for anything malformed. */
+/* Bytes of the character that starts at text: a whole UTF-8 sequence, or 1 for anything malformed. The second
+ * byte's range excludes overlong forms, surrogates and what lies beyond U+10FFFF. Source: Unicode, table 3-7.
+ */
 static size_t character_size(const unsigned char *text, size_t size)
 {
-    size_t length = text[0] >= 0xf0 && text[0] < 0xf5 ? 4 : text[0] >= 0xe0 ? 3 : text[0] >= 0xc2 ? 2 : 1;
-    if (text[0] >= 0xf5 || length > size)
+    unsigned char first = text[0];
+    size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+    if (first < 0xc2 || first > 0xf4 || length > size)
         return 1;
-    for (size_t i = 1; i < length; i++)
+    unsigned char low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
+    unsigned char high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+    if (text[1] < low || text[1] > high)
+        return 1;
+    for (size_t i = 2; i < length; i++)
         if ((text[i] & 0xc0) != 0x80)
             return 1;
     return length;

@@ -2,6 +2,7 @@
  * nothing but wake the tracer, which reads and answers everything itself; so no data is shared but two words.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
@@ -365,6 +366,17 @@ static bool controller_has_ended(void)
     return false;
 }
 
+/* What stays for a tree may outlive the controller by far: nobody must wait for the end of its standard
+ * error. */
+static void let_go_of_stderr(void)
+{
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (null >= 0) {
+        (void) dup2(null, STDERR_FILENO);
+        close(null);
+    }
+}
+
 void serve_control(void)
 {
     if (!control_wants_attention())
@@ -381,6 +393,8 @@ void serve_control(void)
         while (launches != NULL)
             end_launch(launches, CBP_ERROR_BROKEN_PIPE, 0);
         let_everything_go();
+        if (self.task_count > 0)
+            let_go_of_stderr();
     }
     cbp_store_u32(&attention, 0);
     syscall(SYS_futex, &attention, FUTEX_WAKE, 1, NULL, NULL, 0);
