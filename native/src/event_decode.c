@@ -5,26 +5,31 @@
 
 uint32_t cbpi_event_decoded_size(const struct cbp_event_message *message)
 {
-    uint32_t size = (uint32_t) sizeof(struct cbp_event);
-    size += message->process_name_size ? message->process_name_size + 1 : 0;
+    uint32_t size = (uint32_t) sizeof(struct cbp_event) + message->process_name_size + 1;
     size += message->image_file_name_size ? message->image_file_name_size + 1 : 0;
     size += message->arguments_size ? message->arguments_size + 1 : 0;
     return size;
 }
 
-/* Appends a text with a NUL behind it; an empty one has offset 0. */
+/* Appends a text with a NUL behind it. */
 static void append(struct cbp_event *event, const struct cbp_event_message *message, uint32_t from,
                    uint32_t size, uint32_t *offset_field, uint32_t *size_field)
 {
     unsigned char *to = (unsigned char *) event + event->size;
-    *size_field = size;
-    *offset_field = 0;
-    if (size == 0)
-        return;
     *offset_field = event->size;
+    *size_field = size;
     memcpy(to, (const unsigned char *) message + from, size);
     to[size] = 0;
     event->size += size + 1;
+}
+
+/* The same for a text that may be missing: it then has offset 0 and takes no room. */
+static void append_any(struct cbp_event *event, const struct cbp_event_message *message, uint32_t from,
+                       uint32_t size, uint32_t *offset_field, uint32_t *size_field)
+{
+    *offset_field = *size_field = 0;
+    if (size > 0)
+        append(event, message, from, size, offset_field, size_field);
 }
 
 static void decode_items(const struct cbp_event_message *message, struct cbpi_delivery *delivery)
@@ -63,8 +68,8 @@ void cbpi_event_decode(const struct cbp_event_message *message, struct cbpi_deli
     event->deadline_ns = message->header.deadline_ns;
     append(event, message, message->process_name_offset, message->process_name_size,
            &event->process_name_offset, &event->process_name_size);
-    append(event, message, message->image_file_name_offset, message->image_file_name_size,
-           &event->image_file_name_offset, &event->image_file_name_size);
-    append(event, message, message->arguments_offset, message->arguments_size, &event->arguments_offset,
-           &event->arguments_size);
+    append_any(event, message, message->image_file_name_offset, message->image_file_name_size,
+               &event->image_file_name_offset, &event->image_file_name_size);
+    append_any(event, message, message->arguments_offset, message->arguments_size, &event->arguments_offset,
+               &event->arguments_size);
 }
