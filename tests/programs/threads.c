@@ -21,7 +21,12 @@ static pthread_t start(void *(*body)(void *), void *argument)
     pthread_t thread;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_SIZE);
-    int error = pthread_create(&thread, &attributes, body, argument);
+    int error;
+    /* While another thread is in execve the kernel makes no threads: EAGAIN. Soon there will be no such
+     * process. */
+    do
+        error = pthread_create(&thread, &attributes, body, argument);
+    while (error == EAGAIN);
     pthread_attr_destroy(&attributes);
     if (error) {
         fprintf(stderr, "threads: pthread_create: %s\n", strerror(error));
