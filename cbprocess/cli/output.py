@@ -6,6 +6,7 @@ import os
 import signal
 
 from .. import events
+from ..constants import ERROR_ACCESS_DENIED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ COLORS = {
     "error": "1;31",
 }
 DIM = "2"
+
+# What --deny refuses with. No other rule of this command line decides by itself.
+DENY_CODE = ERROR_ACCESS_DENIED
 EVENT_WIDTH = max(map(len, COLORS))
 
 
@@ -96,8 +100,8 @@ def event_record(name: str, event: object, names: list[str]) -> dict[str, object
 def describe(event: events.EventParams, program: str) -> str:
     """What a line says about an event; program is the name of its process's program."""
     if isinstance(event, events.CBProcessProcessCreationEventParams):
-        mark = "DENIED " if event.decided_by_rule and event.result_code else ""
-        return mark + printable(event.command_line)
+        text = printable(event.command_line)
+        return f"refused ({DENY_CODE})  {text}" if event.decided_by_rule else text
     if isinstance(event, events.CBProcessProcessTerminationEventParams):
         return f"{status_text(event.exit_status)}  {printable(program)}"
     if isinstance(event, events.CBProcessThreadCreationEventParams):

@@ -221,6 +221,8 @@ def described(kind: str, program: str = "", **fields: Any) -> str:
 
 def test_descriptions() -> None:
     assert described("process_creation", arguments=[b"a", b"b c\n"]) == "a 'b c\\n'"
+    refused = described("process_creation", arguments=[b"a"], flags=constants.EVENT_FLAG_DECIDED_BY_RULE)
+    assert refused == "refused (5)  a"
     assert described("process_termination", "ls", exit_status=9) == "killed by SIGKILL  ls"
     assert described("thread_creation", thread_id=5, originator_process_id=6) == "thread 5 made by 6"
     assert described("thread_termination", thread_id=5) == "thread 5 ended"
@@ -269,6 +271,12 @@ class Story:
             arguments=arguments,
         )
 
+    def refuse(self, process: int, creator: int, name: str) -> None:
+        """At the time of what was told last."""
+        self.now_ns -= 1_000_000
+        fields = {"process_id": process, "originator_process_id": creator, "process_name": name.encode()}
+        self.tell("process_creation", flags=constants.EVENT_FLAG_DECIDED_BY_RULE, **fields)
+
     def fork(self, process: int, creator: int) -> None:
         self.tell("thread_creation", process_id=process, thread_id=process, originator_process_id=creator)
 
@@ -282,13 +290,14 @@ def test_summary_of_a_small_tree() -> None:
     story.fork(10, 1)
     story.fork(11, 10)  # 3
     story.run(11, 10, "ls")  # 4
+    story.refuse(11, 10, "wc")
     story.fork(12, 10)  # 5
     story.end(11, 0x0200)  # 6
     story.run(10, 10, "cat")  # 7
     story.end(12)  # 8
     story.run(11, 10, "ls")  # 9: the id again, another process
     record = story.summary.record(10_000_000)
-    assert record["counts"] == {"process_creation": 4, "thread_creation": 3, "process_termination": 2}
+    assert record["counts"] == {"process_creation": 5, "thread_creation": 3, "process_termination": 2}
     processes = record["processes"]
     assert isinstance(processes, list)
     assert [
