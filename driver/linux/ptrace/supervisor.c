@@ -163,13 +163,12 @@ int main(void)
     cbp_store_u32(&self.channel->driver_process_id, (uint32_t) getpid());
     for (;;) {
         serve_control();
-        if (self.leaving && self.task_count == 0)
-            break;
-        /* The task that is let go may stop again before we wait for it: not a reason to run a signal handler.
-         */
+        /* The task that is let go may stop again before we wait for it: not a reason to run a signal handler. */
         if (answers_settle_everything())
             listen_for_children(false);
         collect_answers();
+        if (self.leaving && self.task_count == 0)
+            break;
         if (anything_held() || self.unowned_count > 0 || self.task_count == 0) {
             wait_for_answers();
         } else if (!control_wants_attention()) {
