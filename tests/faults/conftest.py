@@ -16,6 +16,13 @@ import live_tools
 _PR_SET_CHILD_SUBREAPER = 36
 
 
+@pytest.fixture(scope="session", autouse=True)
+def system_path() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", live_tools.SYSTEM_PATH)
+        yield
+
+
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> live_tools.Programs:
     if live_tools.c_compiler() is None:

@@ -160,7 +160,6 @@ def test_stopped_and_continued(programs: Programs, start_storm: Any, orphans: Or
         ("stop", 0, "short"),
         ("os-exit", 3, "short"),
         ("return", 0, "sleep"),
-        ("exit", 3, "sleep"),
         ("os-exit", 3, "sleep"),
         ("return", 0, "compute"),
         ("stop", 0, "compute"),

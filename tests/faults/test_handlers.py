@@ -101,7 +101,7 @@ class TestDeadline:
     def test_of_one_does_not_delay_others(self, programs: Programs, victim: str) -> None:
         """A handler that is stuck costs its own operation the deadline, and no other one anything."""
         with recording(
-            timeout_ms=3000, decide=at_creation_of(victim, lambda event: time.sleep(5))
+            timeout_ms=3000, decide=at_creation_of(victim, lambda event: time.sleep(3.5))
         ) as recorder:
             stuck = recorder.filter.popen(["sh", "-c", f"{victim}; exit 0"])
             wait_until(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import live_tools
+
+
+@pytest.fixture(scope="session", autouse=True)
+def system_path() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", live_tools.SYSTEM_PATH)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -77,6 +77,10 @@ class Programs:
         return str(target)
 
 
+# A folder of PATH that this user may not enter would change which error a failed search ends with.
+SYSTEM_PATH = os.pathsep.join(["/usr/local/bin", "/usr/bin", "/bin"])
+
+
 def environment(programs: Programs) -> dict[str, str]:
     """The same for every traced run: PATH leads to the helper programs after folders without them."""
     keep = {
@@ -85,7 +89,7 @@ def environment(programs: Programs) -> dict[str, str]:
     keep.update(
         {name: value for name, value in os.environ.items() if name.startswith(("CBPROCESS_", "ASAN_"))}
     )
-    path = os.pathsep.join(["/nowhere", "/etc", str(programs.folder), "/usr/local/bin", "/usr/bin", "/bin"])
+    path = os.pathsep.join(["/nowhere", "/etc", str(programs.folder), SYSTEM_PATH])
     return {**keep, "PATH": path, "LC_ALL": "C"}
 
 

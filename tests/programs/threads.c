@@ -66,6 +66,7 @@ static void *execute(void *argument)
     char *list[] = {(char *) "from-a-thread", (char *) "11", NULL};
     usleep(20000);
     execve(argument, list, environ);
+    perror("threads: execve");
     exit(FAILED);
 }
 
