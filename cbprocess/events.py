@@ -176,7 +176,23 @@ class EventParams:
         return self._chars[offset : offset + size].decode("utf-8", TEXT_ERRORS)
 
 
-class CBProcessProcessCreationEventParams(EventParams):
+class NamedEventParams(EventParams):
+    """What the events of whole processes have in common."""
+
+    __slots__ = ()
+
+    @property
+    def process_name(self) -> str:
+        """The path of the process's program; what get_process_name(process_id) gives in this handler."""
+        name = self._name.value
+        try:
+            return name.decode()
+        except UnicodeDecodeError:
+            # Asking for this error handling at once would make every name dearer.
+            return name.decode("utf-8", TEXT_ERRORS)
+
+
+class CBProcessProcessCreationEventParams(NamedEventParams):
     """A process is being created: a program is about to be executed."""
 
     __slots__ = ()
@@ -195,11 +211,6 @@ class CBProcessProcessCreationEventParams(EventParams):
     def creating_thread_id(self) -> int:
         """The thread that made the new process."""
         return self._words[ORIGINATOR_THREAD_ID]
-
-    @property
-    def process_name(self) -> str:
-        """The path of the program; what get_process_name(process_id) gives in this handler."""
-        return self._name.value.decode("utf-8", TEXT_ERRORS)
 
     @property
     def image_file_name(self) -> str:
@@ -235,15 +246,10 @@ class CBProcessProcessCreationEventParams(EventParams):
         return join(self.arguments)
 
 
-class CBProcessProcessTerminationEventParams(EventParams):
+class CBProcessProcessTerminationEventParams(NamedEventParams):
     """A process is ending: its last thread leaves. It cannot be refused."""
 
     __slots__ = ()
-
-    @property
-    def process_name(self) -> str:
-        """The path of the process's program; what get_process_name(process_id) gives in this handler."""
-        return self._name.value.decode("utf-8", TEXT_ERRORS)
 
     @property
     def exit_status(self) -> int:
