@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from . import constants
 from .constants import *  # noqa: F403
-from .errors import CBFSFilterError, CBProcessError, CBProcessWarning
-from .process import CBProcess
+from .errors import CBFSFilterError as CBFSFilterError
+from .errors import CBProcessError as CBProcessError
+from .errors import CBProcessWarning as CBProcessWarning
+from .process import CBProcess as CBProcess
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,9 +74,16 @@ _LAZY = {
     "Statistics": "statistics",
 }
 
-__all__ = ["CBFSFilterError", "CBProcess", "CBProcessError", "CBProcessWarning"]
-__all__ += constants.__all__
-__all__ += [*_LAZY]
+if not TYPE_CHECKING:
+    # A type checker takes what is imported above; it cannot add up lists.
+    __all__ = [
+        "CBFSFilterError",
+        "CBProcess",
+        "CBProcessError",
+        "CBProcessWarning",
+        *constants.__all__,
+        *_LAZY,
+    ]
 
 
 def __getattr__(name: str) -> object:

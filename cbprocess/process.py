@@ -95,15 +95,20 @@ class CBProcess(HandlerProperties, Rules):
         Does nothing if not active. In a handler it only ends delivery: the stop completes when the handlers
         have returned. Can be interrupted by a signal, and called again then."""
         session = self._ready()
-        if self._idle_warning is not None:
-            self._idle_warning.stopping(session)
+        idle = self._idle_warning
+        was_idle = idle is not None and idle.stopping(session)
         session.stop()
+        if idle is not None and was_idle:
+            idle.warn(2)
 
     def get_active(self) -> bool:
         """Whether the filter is active: from start_filter() until a stop begins."""
         return self._session is not None and self._owns_session() and self._session.is_active()
 
-    active = property(get_active)
+    @property
+    def active(self) -> bool:
+        """As get_active()."""
+        return self.get_active()
 
     def get_serialize_events(self) -> int:
         """0: events fire in several worker threads (default); 1: in one, one after the other. Cannot be
@@ -113,7 +118,14 @@ class CBProcess(HandlerProperties, Rules):
     def set_serialize_events(self, value: int) -> None:
         self.config(f"SerializeEvents={checked_int(value, 'serialize_events', 0, 1)}")
 
-    serialize_events = property(get_serialize_events, set_serialize_events)
+    @property
+    def serialize_events(self) -> int:
+        """As get_serialize_events() and set_serialize_events()."""
+        return self.get_serialize_events()
+
+    @serialize_events.setter
+    def serialize_events(self, value: int) -> None:
+        self.set_serialize_events(value)
 
     def get_tag(self) -> int:
         """A number of the application's own."""
@@ -124,7 +136,14 @@ class CBProcess(HandlerProperties, Rules):
             raise wrong(f"tag must be an int, not {type(value).__name__}")
         self._tag = value
 
-    tag = property(get_tag, set_tag)
+    @property
+    def tag(self) -> int:
+        """As get_tag() and set_tag()."""
+        return self._tag
+
+    @tag.setter
+    def tag(self, value: int) -> None:
+        self.set_tag(value)
 
     def config(self, configuration_string: str) -> str:
         """Reads a setting ("NAME") or sets it ("NAME=VALUE"); returns its value. Names ignore case; booleans

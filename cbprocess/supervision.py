@@ -53,9 +53,14 @@ class IdleWarning:
         self._settled = True
         self._cancel()
 
-    def stopping(self, session: Session) -> None:
+    def stopping(self, session: Session) -> bool:
+        """Whether warn() is due. Not at once: a warning that is made an error must not keep the filter going."""
         self._cancel()
-        self._look(session)
+        return self._is_due(session)
+
+    def warn(self, stack_level: int) -> None:
+        """The warning, for the caller that many frames up."""
+        warnings.warn(MESSAGE, CBProcessWarning, stacklevel=stack_level + 1)
 
     def _cancel(self) -> None:
         timer, self._timer = self._timer, None
@@ -63,14 +68,19 @@ class IdleWarning:
             timer.cancel()
 
     def _look(self, session: Session) -> None:
+        """In the timer's thread."""
+        if self._is_due(session):
+            self.warn(1)
+
+    def _is_due(self, session: Session) -> bool:
         try:
             if self._settled or not self._rules or not session.is_active() or not self._is_idle(session):
-                return
+                return False
         except CBProcessError:
             # The session went while the timer ran; there is nothing to warn of then.
-            return
+            return False
         self._settled = True
-        warnings.warn(MESSAGE, CBProcessWarning, stacklevel=4)
+        return True
 
     def _is_idle(self, session: Session) -> bool:
         counts = session.statistics()

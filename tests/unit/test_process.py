@@ -453,12 +453,26 @@ def test_a_filter_with_rules_and_nothing_to_watch_warns_once() -> None:
         process.initialize(GUID)
         process.add_filtered_process_by_id(-1, True)
         process.start_filter(0)
-        with pytest.warns(CBProcessWarning, match="popen"):
+        with pytest.warns(CBProcessWarning, match="popen") as warned:
             process.stop_filter()
+        assert [warning.filename for warning in warned] == [__file__]
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             process.start_filter(0)
             process.stop_filter()
+
+
+def test_a_warning_made_an_error_does_not_keep_the_filter_going() -> None:
+    process = CBProcess()
+    process.initialize(GUID)
+    process.add_filtered_process_by_id(-1, True)
+    process.start_filter(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(CBProcessWarning) as raised:
+            process.stop_filter()
+    assert not process.active
+    assert "popen" in str(raised.value)
 
 
 def test_an_idle_filter_warns_while_it_waits() -> None:
