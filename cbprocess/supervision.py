@@ -54,7 +54,7 @@ class IdleWarning:
         self._cancel()
 
     def stopping(self, session: Session) -> bool:
-        """Whether warn() is due. Not at once: a warning that is made an error must not keep the filter going."""
+        """Whether warn() is due, after the stop: a warning that is made an error must not prevent that."""
         self._cancel()
         return self._is_due(session)
 

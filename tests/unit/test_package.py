@@ -39,8 +39,9 @@ def test_star_import_gives_everything_by_its_bare_name() -> None:
 
 
 def test_every_public_name_is_there_once() -> None:
-    assert len(cbprocess.__all__) == len(set(cbprocess.__all__))
-    for name in cbprocess.__all__:
+    names: list[str] = vars(cbprocess)["__all__"]
+    assert len(names) == len(set(names)) > 100
+    for name in names:
         assert getattr(cbprocess, name) is not None
     with pytest.raises(AttributeError, match="no_such_name"):
         cbprocess.no_such_name  # noqa: B018
