@@ -119,6 +119,33 @@ def test_killed_with_a_forked_child_alive(setting: str, start_storm: Any, orphan
 
 
 @SETTINGS
+def test_what_survives_a_killed_controller(setting: str, orphans: Orphans) -> None:
+    """A program that lives on is let go; where it has a filter of system calls, the supervisor stays for it
+    as long as it lives."""
+    quiet = subprocess.DEVNULL
+    line = [setting, "sh", "-c", "sleep 93; exit 0"]
+    controller = start_controller("run_one.py", *line, stdout=quiet, stderr=quiet)
+
+    def sleeper() -> list[int]:
+        return [task.process_id for task in of_session(controller.pid) if task.name == "sleep"]
+
+    (process_id,) = wait_until(sleeper, 20, "the program")
+    supervisor = tracer_of(process_id)
+    assert supervisor
+    controller.kill()
+    controller.wait(10)
+    if setting == "RefuseWith=kill":
+        wait_until(lambda: tracer_of(process_id) == 0, 10, "the program is let go")
+    else:
+        time.sleep(0.5)
+        assert tracer_of(process_id) == supervisor
+    assert is_alive(process_id)
+    os.kill(process_id, signal.SIGKILL)
+    wait_until(lambda: not is_alive(supervisor), 10, "the end of the supervisor")
+    wait_until(lambda: orphans.left() == [], 10, "the end of everything")
+
+
+@SETTINGS
 def test_stopped(setting: str, programs: Programs, start_storm: Any, orphans: Orphans) -> None:
     """A stopped controller costs each operation its deadline; continued, it finds its answers dropped."""
     storm = start_storm(setting, 3000, events=CREATION, count=COUNT)

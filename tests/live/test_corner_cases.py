@@ -99,9 +99,9 @@ def test_setuid_program_of_an_ordinary_user(setting: str, programs: Programs, tm
         program = programs.copy("identity", public / "identity")
         Path(program).chmod(0o4755)
         user: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []}
-        if subprocess.run(
-            [sys.executable, "-c", "import cbprocess"], cwd="/", capture_output=True, **user
-        ).returncode:
+        try:
+            subprocess.check_call([sys.executable, "-c", "import cbprocess"], cwd="/", stderr=-3, **user)
+        except (OSError, subprocess.CalledProcessError):
             pytest.skip("an ordinary user cannot read this Python or this package")
         assert subprocess.check_output([program], text=True, **user) == "65534 0\n"
         script = shutil.copy2(PROGRAMS / "run_one.py", public)
@@ -115,11 +115,18 @@ class Terminal:
     """A program at a terminal of its own."""
 
     def __init__(self, line: list[str], environment: dict[str, str]) -> None:
-        self.process_id, self.master = pty.fork()
-        if self.process_id == 0:
-            os.execvpe(line[0], line, environment)
+        self.master, other = pty.openpty()
+        starter = [sys.executable, str(PROGRAMS / "at_terminal.py")]
+        self.process = subprocess.Popen(
+            [*starter, *line], stdin=other, stdout=other, stderr=other, env=environment
+        )
+        os.close(other)
         self.text = ""
         os.set_blocking(self.master, False)
+
+    @property
+    def session(self) -> int:
+        return self.process.pid
 
     def type(self, text: str) -> None:
         self.text = ""
@@ -129,8 +136,7 @@ class Terminal:
         """Waits for the pattern in what was written since the last typing."""
 
         def found() -> Any:
-            with contextlib.suppress(BlockingIOError, OSError):
-                self.text += os.read(self.master, 65536).decode(errors="replace")
+            self._read()
             return re.search(pattern, self.text)
 
         try:
@@ -138,29 +144,25 @@ class Terminal:
         except AssertionError as error:
             raise AssertionError(f"{error}; the terminal says {self.text!r}") from None
 
+    def _read(self) -> None:
+        with contextlib.suppress(BlockingIOError, OSError):
+            self.text += os.read(self.master, 65536).decode(errors="replace")
+
     def end(self, timeout: float = 20) -> int:
         """Waits for the program's end: its exit code."""
 
-        def ended() -> Any:
-            with contextlib.suppress(BlockingIOError, OSError):
-                self.text += os.read(self.master, 65536).decode(errors="replace")
-            return os.waitpid(self.process_id, os.WNOHANG)
+        def ended() -> bool:
+            self._read()  # a terminal that nobody reads blocks its writers
+            return self.process.poll() is not None
 
-        reaped: list[int] = []
-        wait_until(
-            lambda: reaped or (lambda pair: reaped.append(pair[1]) if pair[0] else None)(ended()),
-            timeout,
-            "end",
-        )
-        self.process_id = 0
-        return os.waitstatus_to_exitcode(reaped[0])
+        wait_until(ended, timeout, "the end of the program at the terminal")
+        return self.process.returncode
 
     def close(self) -> None:
-        if self.process_id:
-            for task in of_session(self.process_id):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(task.process_id, signal.SIGKILL)
-            os.waitpid(self.process_id, 0)
+        for task in of_session(self.session):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(task.process_id, signal.SIGKILL)
+        self.process.wait(20)
         os.close(self.master)
 
     def __enter__(self) -> Terminal:
@@ -172,7 +174,7 @@ class Terminal:
 
 def foreground_sleeps(terminal: Terminal) -> bool:
     group = os.tcgetpgrp(terminal.master)
-    return any(task.name == "sleep" and task.group == group for task in of_session(terminal.process_id))
+    return any(task.name == "sleep" and task.group == group for task in of_session(terminal.session))
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
@@ -189,14 +191,14 @@ def test_job_control(options: tuple[str, ...], environment: dict[str, str], tmp_
         wait_until(lambda: foreground_sleeps(terminal), 20, "sleep in the foreground")
         terminal.type("\x1a")
         terminal.expect(r"Stopped.*\n(?s:.*)ready> ")
-        stopped = [task for task in of_session(terminal.process_id) if task.name == "sleep"]
+        stopped = [task for task in of_session(terminal.session) if task.name == "sleep"]
         assert [task.state for task in stopped] in (["T"], ["t"])
         terminal.type("jobs -r | wc -l; jobs -s | wc -l\n")
         terminal.expect(r"\n0\s+1\s")
         terminal.type("bg\n")
         terminal.expect(r"sleep 98 &(?s:.*)ready> ")
         wait_until(
-            lambda: [t.state for t in of_session(terminal.process_id) if t.name == "sleep"] == ["S"], 20, "bg"
+            lambda: [t.state for t in of_session(terminal.session) if t.name == "sleep"] == ["S"], 20, "bg"
         )
         terminal.type("jobs -r | wc -l\n")
         terminal.expect(r"\n1\s")

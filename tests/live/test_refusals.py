@@ -146,6 +146,7 @@ class TestRulesThatDecide:
             (True, False),
             (False, True),
         ]
+        assert not any(event["timed_out"] for event in events)
         statistics = recorder.filter.statistics()
         assert statistics.decided_by_rule == statistics.refused == 1
 
