@@ -132,7 +132,8 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
     X(S, uint32_t, paths_offset)                                                                             \
     X(S, uint32_t, paths_size)
 
-/* One event of a message, and the answer to it: the core overwrites result_code and desired_access. */
+/* One event of a message, and the answer to it: the core overwrites result_code (until then 0, or the code
+ * with which a rule has refused) and desired_access. */
 #define CBP_FIELDS_event_item(X, S)                                                                          \
     X(S, uint32_t, type)  /* one PROC_EVT_ bit */                                                            \
     X(S, uint32_t, flags) /* EVENT_FLAG_ */                                                                  \

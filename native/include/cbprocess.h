@@ -44,7 +44,8 @@ struct cbp_worker;
 #define CBP_FIELDS_event(X, S)                                                                               \
     X(S, uint32_t, size)           /* of the event, its texts included */                                    \
     X(S, uint32_t, type)           /* one PROC_EVT_ bit */                                                   \
-    X(S, uint32_t, result_code)    /* in/out: 0 at first; not 0 refuses where EVENT_FLAG_REFUSABLE is set */ \
+    X(S, uint32_t, result_code)    /* in/out: 0 at first, or the code with which a rule has refused; not 0   \
+                                    * refuses where EVENT_FLAG_REFUSABLE is set */                           \
     X(S, uint32_t, desired_access) /* in/out: rights that are granted; bits can be taken out, not added */   \
     X(S, uint32_t, flags)          /* EVENT_FLAG_ bits */                                                    \
     X(S, uint32_t, process_id)                                                                               \
@@ -269,6 +270,13 @@ CBP_API uint32_t CBP_CALL cbp_rule_remove_name(struct cbp_session *session, cons
 
 /* Runs a worker until it has to end; to be called by a cbp_worker_callback, once. */
 CBP_API void CBP_CALL cbp_worker_run(struct cbp_worker *worker);
+
+/* Lets callback, in place of the session's, handle those events of this worker that stand in its own block of
+ * CBP_EVENT_SIZE_INLINE bytes, whose address *event gets; larger events still go to the session's. For
+ * bindings whose callback can keep what belongs to that memory. Only in the worker callback, before
+ * cbp_worker_run(): CBP_ERROR_NO_CALLBACK_ACTIVE elsewhere; CBP_ERROR_INVALID_PARAMETER for NULL. */
+CBP_API uint32_t CBP_CALL cbp_worker_bind(struct cbp_worker *worker, cbp_event_callback callback,
+                                          struct cbp_event **event);
 
 /* Restarts the deadline of the event being handled in this thread: timeout_ms from now, or none with 0.
  * *accepted is 1, or 0 when the deadline had passed already. CBP_ERROR_NO_CALLBACK_ACTIVE outside a handler.

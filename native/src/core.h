@@ -110,6 +110,7 @@ struct cbp_worker {
     uint32_t item;          /* which one of the delivery */
     uint32_t deferred_mask; /* items of the delivery that were deferred */
     uint32_t original_access;
+    cbp_event_callback callback; /* its own, for events in block; NULL: the session's */
     struct cbpi_deferral *deferral;
     void *grown; /* memory for a delivery that does not fit into block, or NULL */
     struct cbpi_delivery delivery;

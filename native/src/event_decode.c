@@ -39,9 +39,18 @@ static void decode_items(const struct cbp_event_message *message, struct cbpi_de
     for (uint32_t i = 0; i < message->item_count; i++) {
         delivery->items[i][0] = items[i].type;
         delivery->items[i][1] = items[i].flags;
+        delivery->result_codes[i] = items[i].result_code;
     }
     delivery->event->type = items[0].type;
     delivery->event->flags = items[0].flags;
+}
+
+void cbpi_delivery_expired(struct cbpi_delivery *delivery)
+{
+    for (uint32_t i = 0; i < delivery->count; i++)
+        if (delivery->items[i][1] & CBP_EVENT_FLAG_HELD)
+            delivery->items[i][1] |= CBP_EVENT_FLAG_TIMED_OUT;
+    delivery->event->flags = delivery->items[0][1];
 }
 
 void cbpi_event_decode(const struct cbp_event_message *message, struct cbpi_delivery *delivery)
@@ -49,7 +58,7 @@ void cbpi_event_decode(const struct cbp_event_message *message, struct cbpi_deli
     struct cbp_event *event = delivery->event;
     decode_items(message, delivery);
     event->size = (uint32_t) sizeof *event;
-    event->result_code = 0;
+    event->result_code = delivery->result_codes[0];
     event->desired_access = message->original_desired_access;
     event->process_id = message->process_id;
     event->thread_id = message->thread_id;

@@ -9,6 +9,9 @@
  * delivery->capacity is at least cbpi_event_decoded_size(message). */
 void cbpi_event_decode(const struct cbp_event_message *message, struct cbpi_delivery *delivery);
 
+/* Marks those events of a delivery that timed out which somebody could still have decided. */
+void cbpi_delivery_expired(struct cbpi_delivery *delivery);
+
 uint32_t cbpi_event_decoded_size(const struct cbp_event_message *message);
 
 #endif

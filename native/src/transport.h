@@ -41,8 +41,9 @@ struct cbpi_delivery {
     uint32_t slot;           /* the transport's own: which operation this is */
     struct cbp_event *event; /* event 0; the caller sets it to memory of capacity bytes before receive */
     uint32_t capacity;       /* of event, a multiple of 8; the memory is aligned to 8 */
-    uint32_t items[CBP_BATCH_MAX][2];     /* type and flags of each; event 0's stand in event already */
-    uint32_t result_codes[CBP_BATCH_MAX]; /* the answers, filled by the caller before answer */
+    uint32_t items[CBP_BATCH_MAX][2]; /* type and flags of each; event 0's stand in event already */
+    uint32_t
+        result_codes[CBP_BATCH_MAX]; /* what a rule has decided; the answers, by the caller, before answer */
     uint32_t desired_access[CBP_BATCH_MAX];
 };
 

@@ -189,9 +189,15 @@ static void prepare_event(struct cbp_worker *worker, uint32_t item, uint64_t seq
     event->type = worker->delivery.items[item][0];
     event->flags = worker->delivery.items[item][1];
     event->sequence = sequence + item;
-    event->result_code = 0;
+    event->result_code = worker->delivery.result_codes[item];
     event->desired_access = worker->original_access;
     worker->item = item;
+}
+
+static cbp_event_callback callback_for(const struct cbp_worker *worker)
+{
+    int is_in_block = (const void *) worker->delivery.event == worker->block;
+    return worker->callback && is_in_block ? worker->callback : worker->session->callbacks.event;
 }
 
 /* Calls the handler for each event and keeps the answers. Gives 0 in a fork's child: nothing here is its own.
@@ -205,11 +211,12 @@ static uint32_t handle_events(struct cbp_worker *worker)
     event->context = session->callbacks.context;
     worker->original_access = event->original_desired_access;
     for (uint32_t i = 0; i < delivery->count; i++)
-        cbpi_delivery_set_answer(delivery, i, 0, UINT32_MAX, worker->original_access);
+        cbpi_delivery_set_answer(delivery, i, delivery->result_codes[i], UINT32_MAX, worker->original_access);
+    cbp_event_callback callback = callback_for(worker);
 
     for (uint32_t i = 0; i < delivery->count; i++) {
         prepare_event(worker, i, sequence);
-        session->callbacks.event(event);
+        callback(event);
         if (session->generation != cbpi_process_generation())
             return 0;
         cbp_store_relaxed_u64(&worker->delivered, cbp_load_relaxed_u64(&worker->delivered) + 1);
@@ -235,6 +242,19 @@ static uint32_t serve(struct cbp_worker *worker)
     if (worker->grown)
         use_own_block(worker);
     return 1;
+}
+
+uint32_t cbp_worker_bind(struct cbp_worker *worker, cbp_event_callback callback, struct cbp_event **event)
+{
+    if (!worker || !callback || !event)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER,
+                         "a worker, a callback and a place for the event are needed");
+    if (cbpi_thread_worker() != worker || worker->has_run)
+        return cbpi_fail(CBP_ERROR_NO_CALLBACK_ACTIVE,
+                         "only its worker callback can bind a worker, before it runs");
+    worker->callback = callback;
+    *event = (struct cbp_event *) (void *) worker->block;
+    return 0;
 }
 
 void cbp_worker_run(struct cbp_worker *worker)

@@ -86,6 +86,7 @@ struct selection {
     uint32_t item_count;
     uint32_t items[CBP_BATCH_MAX]; /* indexes into the report */
     uint32_t flags[CBP_BATCH_MAX];
+    uint32_t result_codes[CBP_BATCH_MAX]; /* with which a rule refuses */
     uint32_t refusable_items;
     bool asked;
     bool decided;
@@ -117,6 +118,7 @@ static void select_items(const struct report *report, uint32_t session_id, struc
         }
         selection->decided = true;
         selection->flags[at] |= CBP_EVENT_FLAG_DECIDED_BY_RULE;
+        selection->result_codes[at] = outcome == CBP_OUTCOME_DENY ? deny_code : 0;
         if (outcome == CBP_OUTCOME_DENY && *refusal == 0)
             *refusal = deny_code;
         if (outcome == CBP_OUTCOME_DENY)
@@ -142,6 +144,7 @@ static void put_items(struct cbp_event_message *message, const struct report *re
             flags |= CBP_EVENT_FLAG_REFUSABLE;
         items[i].type = report->types[selection->items[i]];
         items[i].flags = flags;
+        items[i].result_code = selection->result_codes[i];
     }
 }
 

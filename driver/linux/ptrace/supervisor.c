@@ -163,7 +163,8 @@ int main(void)
     cbp_store_u32(&self.channel->driver_process_id, (uint32_t) getpid());
     for (;;) {
         serve_control();
-        /* The task that is let go may stop again before we wait for it: not a reason to run a signal handler. */
+        /* The task that is let go may stop again before we wait for it: not a reason to run a signal handler.
+         */
         if (answers_settle_everything())
             listen_for_children(false);
         collect_answers();

@@ -133,11 +133,8 @@ uint32_t cbpi_channel_read(struct cbpi_channel_client *client, uint32_t number,
     }
     cbpi_event_decode(message, delivery);
     delivery->slot = number;
-    if (cbp_load_u32(&slot->decision) == CBP_DECISION_EXPIRED) {
-        for (uint32_t i = 0; i < delivery->count; i++)
-            delivery->items[i][1] |= CBP_EVENT_FLAG_TIMED_OUT;
-        delivery->event->flags |= CBP_EVENT_FLAG_TIMED_OUT;
-    }
+    if (cbp_load_u32(&slot->decision) == CBP_DECISION_EXPIRED)
+        cbpi_delivery_expired(delivery);
     return 0;
 }
 
