@@ -34,7 +34,10 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> live_tools.Programs:
 def orphans() -> Iterator[live_tools.Orphans]:
     library = ctypes.CDLL(None, use_errno=True)
     assert library.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    found = live_tools.Orphans()
     try:
-        yield live_tools.Orphans()
+        yield found
+        # A supervisor needs a moment to leave; later tests must not find it among this process's children.
+        live_tools.wait_until(lambda: not found.left(), 10, "every orphan has ended")
     finally:
         library.prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)

@@ -37,6 +37,7 @@ COMMON_FIELDS = [
     "time_ns",
     "start_time",
     "user_id",
+    "result_code",
     "flags",
     "decided_by_rule",
     "timed_out",

@@ -112,6 +112,11 @@ def test_no_color_is_honoured() -> None:
     assert "\x1b" not in done.stderr
 
 
+def test_standard_input_is_the_command_s(programs: Programs) -> None:
+    done = cbprocess_run("--", "sh", "-c", "cat; read x || echo end", input="one\ntwo\n")
+    assert (done.returncode, done.stdout) == (0, "one\ntwo\nend\n")
+
+
 def test_output_to_a_file(tmp_path: Path) -> None:
     done = cbprocess_run("--output", str(tmp_path / "lines"), "--", "sh", "-c", "echo error >&2")
     assert (done.returncode, done.stderr) == (0, "error\n")

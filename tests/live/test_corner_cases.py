@@ -12,6 +12,8 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +21,18 @@ from typing import Any
 
 import pytest
 import supervised
-from live_tools import GUID, PROGRAMS, Programs, of_session, recording, run_checked, tracer_of, wait_until
+from live_tools import (
+    GUID,
+    PROGRAMS,
+    Programs,
+    Task,
+    is_alive,
+    of_session,
+    recording,
+    run_checked,
+    tracer_of,
+    wait_until,
+)
 from test_equality import ERRNO_MODE, MODES
 
 import cbprocess
@@ -70,45 +83,47 @@ def setuid_program_of_the_system() -> str | None:
     return None
 
 
-def test_setuid_program_runs_without_the_privilege() -> None:
-    """As under any tracer that has no privilege itself: the program runs, with its caller's rights."""
-    if os.getuid() == 0:
-        pytest.skip("root's own tracer leaves the privilege; the next test starts an ordinary user's")
-    program = setuid_program_of_the_system()
-    if program is None:
-        pytest.skip("this system has no setuid program")
-    users: list[tuple[str, int]] = []
+def effective_users(setting: str, program: str) -> list[int]:
+    """The effective user ids that the system's setuid program has at its end, supervised by this user."""
+    users: list[int] = []
 
     def decide(kind: str, event: Any) -> None:
         if kind == "process_termination" and event.process_name == program:
             text = Path(f"/proc/{event.process_id}/status").read_text()
-            users.extend(("real", int(n)) for n in re.findall(r"^Uid:\s+\d+\s+(\d+)", text, re.MULTILINE))
+            users.extend(int(number) for number in re.findall(r"^Uid:\s+\d+\s+(\d+)", text, re.MULTILINE))
 
-    with recording(decide=decide) as recorder:
+    with recording(setting, decide=decide) as recorder:
         run_checked(recorder, [program, "--version"], stdin=subprocess.DEVNULL)
-    assert users == [("real", os.getuid())]
+    return users
+
+
+def check_setuid_program_of_an_ordinary_user(setting: str, programs: Programs, folder: Path) -> None:
+    """Root makes a setuid program and starts an ordinary user's controller, which runs it."""
+    folder.chmod(0o755)
+    program = programs.copy("identity", folder / "identity")
+    Path(program).chmod(0o4755)
+    user: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []}
+    try:
+        subprocess.check_call([sys.executable, "-c", "import cbprocess"], cwd="/", stderr=-3, **user)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("an ordinary user cannot read this Python or this package")
+    assert subprocess.check_output([program], text=True, **user) == "65534 0\n"
+    script = shutil.copy2(PROGRAMS / "run_one.py", folder)
+    line = [sys.executable, script, setting, program]
+    assert subprocess.check_output(line, text=True, timeout=60, cwd="/", **user) == "65534 65534\n"
 
 
 @pytest.mark.parametrize("setting", ["RefuseWith=errno", "RefuseWith=kill"])
-def test_setuid_program_of_an_ordinary_user(setting: str, programs: Programs, tmp_path: Path) -> None:
-    if os.getuid() != 0:
-        pytest.skip("only root can make a setuid program")
-    public = Path(subprocess.check_output(["mktemp", "-d", "-p", "/tmp"], text=True).strip())
-    try:
-        public.chmod(0o755)
-        program = programs.copy("identity", public / "identity")
-        Path(program).chmod(0o4755)
-        user: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []}
-        try:
-            subprocess.check_call([sys.executable, "-c", "import cbprocess"], cwd="/", stderr=-3, **user)
-        except (OSError, subprocess.CalledProcessError):
-            pytest.skip("an ordinary user cannot read this Python or this package")
-        assert subprocess.check_output([program], text=True, **user) == "65534 0\n"
-        script = shutil.copy2(PROGRAMS / "run_one.py", public)
-        line = [sys.executable, script, setting, program]
-        assert subprocess.check_output(line, text=True, timeout=60, cwd="/", **user) == "65534 65534\n"
-    finally:
-        shutil.rmtree(public)
+def test_setuid_program_runs_without_the_privilege(setting: str, programs: Programs) -> None:
+    """As under any tracer that has no privilege itself: the program runs, with its caller's rights."""
+    if os.getuid() == 0:
+        with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+            check_setuid_program_of_an_ordinary_user(setting, programs, Path(folder))
+        return
+    program = setuid_program_of_the_system()
+    if program is None:
+        pytest.skip("this system has no setuid program")
+    assert effective_users(setting, program) == [os.getuid()]
 
 
 class Terminal:
@@ -330,3 +345,41 @@ def test_own_children_are_not_disturbed() -> None:
     finally:
         signal.signal(signal.SIGCHLD, before)
     assert signals == []
+
+
+@pytest.mark.parametrize("setting", ["RefuseWith=errno", "RefuseWith=kill"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
+def test_a_signal_for_a_held_process(number: signal.Signals, setting: str, programs: Programs) -> None:
+    """A held process can be killed. Other signals wait until it is let go, and are not lost."""
+    held: list[int] = []
+    leave = threading.Event()
+
+    def decide(kind: str, event: Any) -> None:
+        if kind == "process_creation" and event.process_name == programs["status"]:
+            held.append(event.process_id)
+            leave.wait(20)
+
+    with recording(setting, decide=decide) as recorder:
+        text = f"{programs['status']} 3; echo $?"
+        process = recorder.filter.popen(["sh", "-c", text], stdout=subprocess.PIPE, text=True)
+        wait_until(lambda: held, 10, "the held process")
+        os.kill(held[0], number)
+        if number == signal.SIGKILL:
+            assert process.communicate(timeout=10)[0] == "137\n"
+        leave.set()
+        if number == signal.SIGSTOP:
+            wait_until(lambda: Task(held[0]).state in "Tt" and recorder.events, 10, "the stop")
+            time.sleep(0.2)
+            assert is_alive(held[0]) and process.poll() is None
+            os.kill(held[0], signal.SIGCONT)
+        expected = {signal.SIGKILL: -9, signal.SIGTERM: -15, signal.SIGSTOP: 3}[number]
+        if number != signal.SIGKILL:
+            assert process.communicate(timeout=10)[0] == f"{expected if expected > 0 else 143}\n"
+        assert process.returncode == 0
+
+        def ends() -> list[int]:
+            rows = recorder.of("process_termination")
+            return [row["exit_status"] for row in rows if row["process_id"] == held[0]]
+
+        assert wait_until(ends, 10, "the end of the held process") == [expected]
+    assert recorder.errors == []

@@ -147,6 +147,7 @@ class TestRulesThatDecide:
             (False, True),
         ]
         assert not any(event["timed_out"] for event in events)
+        assert [event["result_code"] for event in events] == [cbprocess.ERROR_FILE_NOT_FOUND, 0]
         statistics = recorder.filter.statistics()
         assert statistics.decided_by_rule == statistics.refused == 1
 
@@ -190,6 +191,7 @@ class TestRulesThatDecide:
         refused = [event for event in events if event.get("process_name") == victim]
         assert [event["event"] for event in refused] == ["process_creation"]
         assert refused[0]["decided_by_rule"] is True
+        assert refused[0]["result_code"] == cbprocess.ERROR_ACCESS_DENIED
 
 
 def flips(recorder: Recorder, programs: Programs, first: str, second: str, count: int) -> dict[str, int]:
