@@ -35,52 +35,41 @@ def do_nothing(params: Any) -> None:
 
 
 class Loop:
-    """Stands in for the core's library in the package's callbacks: a worker that runs gets a fixed number of
-    events, and its time is kept."""
+    """A library with the two functions that a worker calls, in the place of the core's."""
 
     def __init__(self, path: Path) -> None:
-        self._library = ctypes.CDLL(str(path))
-        self._library.loop_events.restype = ctypes.c_uint64
-        self._library.loop_events.argtypes = (
-            ctypes.c_void_p,
-            ctypes.c_uint64,
-            ctypes.c_uint64,
-            ctypes.POINTER(ctypes.c_uint64),
-        )
-        self._library.loop_thread.argtypes = (ctypes.c_void_p, ctypes.c_uint64)
-        self._callback = ctypes.c_void_p()
-        self._count = 0
-        self._spent_ns = 0
-        self._answer_count = ctypes.c_uint64()
+        from cbprocess import abi
 
-    def cbp_worker_run(self, _worker: int) -> None:
-        """What the package's worker calls."""
-        self._spent_ns = self._library.loop_events(self._callback, 0, self._count, self._answer_count)
+        self._library = ctypes.CDLL(str(path))
+        for name in abi.FUNCTIONS.keys() & {"cbp_worker_run", "cbp_worker_bind"}:
+            function = getattr(self._library, name)
+            function.restype, function.argtypes = None, abi.FUNCTIONS[name][1]
 
     def measure(self, handler: Handler, count: int) -> float:
-        from cbprocess import callbacks
+        from cbprocess import callbacks, hooks
         from cbprocess.constants import PROC_EVT_PROCESS_CREATION
 
         handled = 0
 
-        def counting_first(params: Any) -> None:
+        def first_handler(params: Any) -> None:
             nonlocal handled
             handled += 1
-            hooks.handlers[PROC_EVT_PROCESS_CREATION] = handler
+            set_hooks.handlers[PROC_EVT_PROCESS_CREATION] = handler
             handler(params)
 
-        hooks = callbacks.Hooks()
-        hooks.handlers[PROC_EVT_PROCESS_CREATION] = counting_first
-        native = callbacks.NativeCallbacks(self, hooks)
-        self._callback = ctypes.cast(native.structure.event, ctypes.c_void_p)
-        self._count = count
-        self._answer_count.value = 0
-        error = self._library.loop_thread(ctypes.cast(native.structure.worker, ctypes.c_void_p), 0)
-        if error or handled != 1 or hooks.failed_in_handler or self._answer_count.value != count:
-            raise BenchmarkError(
-                f"H5: errno {error}, {self._answer_count.value} of {count} events were answered"
-            )
-        return self._spent_ns / count
+        set_hooks = hooks.Hooks()
+        set_hooks.handlers[PROC_EVT_PROCESS_CREATION] = first_handler
+        native = callbacks.NativeCallbacks(self._library, set_hooks)
+        spent_ns, answered_count = ctypes.c_uint64(), ctypes.c_uint64()
+        error = self._library.loop_run(
+            ctypes.byref(native.structure),
+            ctypes.c_uint64(count),
+            ctypes.byref(spent_ns),
+            ctypes.byref(answered_count),
+        )
+        if error or handled != 1 or set_hooks.failed_in_handler or answered_count.value != count:
+            raise BenchmarkError(f"H5: errno {error}, {answered_count.value} of {count} events were answered")
+        return spent_ns.value / count
 
 
 def load_extension(path: Path) -> ModuleType:

@@ -13,7 +13,13 @@ import re
 import sys
 import time
 
-from cbprocess import CBProcess
+from cbprocess import (
+    CBProcess,
+    CBProcessProcessCreationEventParams,
+    CBProcessProcessTerminationEventParams,
+    CBProcessThreadCreationEventParams,
+    CBProcessThreadTerminationEventParams,
+)
 
 PRODUCT_GUID = "{6F0C2B1E-93A5-4D5B-8A77-1F2E3D4C5B6A}"
 DEADLINE_MS = 30000
@@ -22,43 +28,49 @@ RIGHT_COMMAND_LINE = re.compile(r"tiny (tag-\d+) '--option=a b'")
 
 
 class Watcher:
-    """Handlers that read what a monitor reads, keep it, and let the operation pass."""
+    """Handlers that read what a monitor reads, keep one thing of it, and let the operation pass."""
 
     def __init__(self) -> None:
-        self.started: list[tuple[int, str, str]] = []
-        self.ended: list[tuple[int, str]] = []
-        self.started_threads: list[tuple[int, int]] = []
-        self.ended_threads: list[tuple[int, int]] = []
+        self.command_lines: list[str] = []
+        self.ended_names: list[str] = []
+        self.started_threads: list[int] = []
+        self.ended_threads: list[int] = []
 
-    def on_process_creation(self, params) -> None:  # type: ignore[no-untyped-def]
-        self.started.append((params.process_id, params.process_name, params.command_line))
+    def on_process_creation(self, params: CBProcessProcessCreationEventParams) -> None:
+        _ = params.process_id
+        _ = params.process_name
+        self.command_lines.append(params.command_line)
         params.result_code = 0
 
-    def on_process_termination(self, params) -> None:  # type: ignore[no-untyped-def]
-        self.ended.append((params.process_id, params.process_name))
+    def on_process_termination(self, params: CBProcessProcessTerminationEventParams) -> None:
+        _ = params.process_id
+        self.ended_names.append(params.process_name)
         params.result_code = 0
 
-    def on_thread_creation(self, params) -> None:  # type: ignore[no-untyped-def]
-        self.started_threads.append((params.process_id, params.thread_id))
+    def on_thread_creation(self, params: CBProcessThreadCreationEventParams) -> None:
+        _ = params.process_id
+        self.started_threads.append(params.thread_id)
         params.result_code = 0
 
-    def on_thread_termination(self, params) -> None:  # type: ignore[no-untyped-def]
-        self.ended_threads.append((params.process_id, params.thread_id))
+    def on_thread_termination(self, params: CBProcessThreadTerminationEventParams) -> None:
+        _ = params.process_id
+        self.ended_threads.append(params.thread_id)
         params.result_code = 0
 
     def handled(self) -> int:
-        return len(self.started) + len(self.ended) + len(self.started_threads) + len(self.ended_threads)
+        events = (self.command_lines, self.ended_names, self.started_threads, self.ended_threads)
+        return sum(map(len, events))
 
     def report(self, lost: int) -> str:
         right: set[str] = set()
-        for _, _, command_line in self.started:
+        for command_line in self.command_lines:
             match = RIGHT_COMMAND_LINE.fullmatch(command_line)
             if match:
                 right.add(match[1])
         return json.dumps(
             {
-                "process_creation": len(self.started),
-                "process_termination": len(self.ended),
+                "process_creation": len(self.command_lines),
+                "process_termination": len(self.ended_names),
                 "thread_creation": len(self.started_threads),
                 "thread_termination": len(self.ended_threads),
                 "lost": lost,

@@ -1,4 +1,4 @@
-"""The programs that cbprocess is compared with on the same workloads: strace and python-ptrace.
+"""What cbprocess is compared with on the same workloads: strace, python-ptrace, and nobody at all.
 
 Each is checked to have seen every program, so that a fast peer is not a blind one. Knows nothing of
 cbprocess."""
@@ -51,9 +51,14 @@ def python_ptrace(folder: Path) -> Monitor:
     return Monitor("python-ptrace", command, make_check(log, r"^new "), share=0.1)
 
 
+def nobody() -> Monitor:
+    """The bare workload once more: how far its ratio lies from 1 is how far the others can be trusted."""
+    return Monitor("bare again", lambda workload: workload, lambda output, kind, count: None)
+
+
 def available_peers(folder: Path) -> tuple[list[Monitor], list[str]]:
-    """The peers that this machine has, and a note for each that it has not."""
-    peers: list[Monitor] = []
+    """The bare workload, the peers that this machine has, and a note for each that it has not."""
+    peers: list[Monitor] = [nobody()]
     notes: list[str] = []
     if shutil.which("strace"):
         peers.append(strace(folder))

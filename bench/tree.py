@@ -86,7 +86,9 @@ def c_controller(folder: Path, name: str, events: int) -> Monitor:
 
 
 def describe(series: dict[str, Series], names: Sequence[str]) -> str:
-    return "; ".join(f"{name} {series[name].ratio:.2f}" for name in names if name in series)
+    shown = [f"{name} {series[name].ratio:.2f}" for name in names if name in series]
+    control = [f"bare again {series['bare again']}"] if "bare again" in series else []
+    return "; ".join(shown + control)
 
 
 def spawn_rows(folder: Path, count: int, repetitions: int, selected: set[str]) -> list[Row]:

@@ -1,5 +1,5 @@
-/* Stands in for the core's workers when the way from C to a Python handler and back is measured: a C thread,
- * and a loop over one event block at a fixed address, as a worker has it. Knows no driver and no session. */
+/* Stands in for the core when the way from C to a Python handler and back is measured: the functions that a
+ * worker thread calls, over one event block at a fixed address. Knows no driver and no session. */
 #include "cbprocess.h"
 
 #include <pthread.h>
@@ -24,7 +24,7 @@ static uint32_t append(struct cbp_event *event, const char *text, uint32_t size)
     return offset;
 }
 
-static struct cbp_event *make_event(void)
+static void make_event(void)
 {
     static const char name[] = "/usr/lib/git-core/git-remote-https";
     static const char arguments[] = "git\0remote-https\0--progress\0https://example.org/a/b.git";
@@ -39,46 +39,59 @@ static struct cbp_event *make_event(void)
     event->image_file_name_offset = event->process_name_offset;
     event->arguments_size = sizeof arguments;
     event->arguments_offset = append(event, arguments, event->arguments_size);
-    return event;
 }
 
-/* Calls callback for count events and returns the nanoseconds it took; *answers counts those that came back
- * with the result code 0. */
-CBP_API uint64_t loop_events(cbp_event_callback callback, uint64_t context, uint64_t count, uint64_t *answers)
+/* What the core keeps of a worker, as far as this loop needs it. */
+struct cbp_worker {
+    const struct cbp_callbacks *callbacks;
+    cbp_event_callback callback; /* its own, or the session's */
+    uint64_t count;
+    uint64_t spent_ns;
+    uint64_t answered_count;
+};
+
+CBP_API uint32_t cbp_worker_bind(struct cbp_worker *worker, cbp_event_callback callback,
+                                 struct cbp_event **event)
 {
-    struct cbp_event *event = make_event();
-    uint64_t answered = 0;
-    event->context = context;
+    worker->callback = callback;
+    *event = (struct cbp_event *) block;
+    return 0;
+}
+
+CBP_API void cbp_worker_run(struct cbp_worker *worker)
+{
+    struct cbp_event *event = (struct cbp_event *) block;
     uint64_t start = now_ns();
-    for (uint64_t i = 0; i < count; i++) {
+    for (uint64_t i = 0; i < worker->count; i++) {
         event->sequence = i;
         event->process_id = (uint32_t) (1000 + (i & 0x3fff));
         event->result_code = 0;
-        callback(event);
-        answered += event->result_code == 0;
+        worker->callback(event);
+        worker->answered_count += event->result_code == 0;
     }
-    uint64_t spent = now_ns() - start;
-    *answers = answered;
-    return spent;
+    worker->spent_ns = now_ns() - start;
 }
 
-struct body {
-    cbp_worker_callback callback;
-    uint64_t context;
-};
-
-static void *run_body(void *argument)
+static void *run_worker(void *argument)
 {
-    struct body *body = argument;
-    body->callback(body->context, NULL);
+    struct cbp_worker *worker = argument;
+    worker->callbacks->worker(worker->callbacks->context, worker);
     return NULL;
 }
 
-/* Runs callback in a new thread that Python does not know, and waits for it. 0, or an errno. */
-CBP_API int loop_thread(cbp_worker_callback callback, uint64_t context)
+/* Runs one worker over count events in a new thread, which Python does not know, and waits for it.
+ * *spent_ns is what the events took; *answered_count, those that came back with the result code 0. 0, or an
+ * errno. */
+CBP_API int loop_run(const struct cbp_callbacks *callbacks, uint64_t count, uint64_t *spent_ns,
+                     uint64_t *answered_count)
 {
-    struct body body = {callback, context};
+    struct cbp_worker worker = {.callbacks = callbacks, .callback = callbacks->event, .count = count};
     pthread_t thread;
-    int error = pthread_create(&thread, NULL, run_body, &body);
-    return error != 0 ? error : pthread_join(thread, NULL);
+    make_event();
+    int error = pthread_create(&thread, NULL, run_worker, &worker);
+    if (error == 0)
+        error = pthread_join(thread, NULL);
+    *spent_ns = worker.spent_ns;
+    *answered_count = worker.answered_count;
+    return error;
 }
