@@ -42,6 +42,10 @@ struct cbp_slot {
 };
 CBP_ASSERT_SIZE(struct cbp_slot, 64 + 192);
 
+/* A message that nobody waits for needs no wake-up while a worker dozes, until this many wait to be taken. */
+#define CBP_DOZE_MS 2u
+#define CBP_DOZE_BACKLOG_MAX 128u
+
 /* One session's stream of slots, single producer (the driver), many consumers (its workers). */
 struct cbp_channel_session {
     uint32_t tail; /* atomic, written by the driver: entries ever pushed */
@@ -49,7 +53,8 @@ struct cbp_channel_session {
     uint32_t reserved0[14];
     uint32_t head;     /* atomic, compare-and-swapped by workers: entries ever taken */
     uint32_t sleepers; /* atomic, workers asleep on the bell */
-    uint32_t reserved1[14];
+    uint32_t dozers;   /* atomic, those of them that look again within DOZE_MS by themselves */
+    uint32_t reserved1[13];
     uint64_t heartbeat_ns;    /* atomic, CLOCK_MONOTONIC of the dispatcher's last beat */
     uint64_t lost;            /* atomic, events that were dropped for want of room, written by the driver */
     uint64_t timed_out;       /* atomic, operations let go at their deadline */

@@ -39,6 +39,7 @@ struct cbpi_rule {
 struct cbpi_delivery {
     uint32_t count;
     uint32_t slot;           /* the transport's own: which operation this is */
+    uint32_t nobody_waits;   /* the transport's own: the operation went on before; more such may follow */
     struct cbp_event *event; /* event 0; the caller sets it to memory of capacity bytes before receive */
     uint32_t capacity;       /* of event, a multiple of 8; the memory is aligned to 8 */
     uint32_t items[CBP_BATCH_MAX][2]; /* type and flags of each; event 0's stand in event already */

@@ -101,10 +101,19 @@ static void unlink_waiting(uint32_t number)
     waiting_count--;
 }
 
-static void ring_bell(uint32_t session_id)
+/* What can wait is taken together: a wake-up costs more than the message. */
+static bool can_wait_for_dozer(const struct cbp_channel_session *ring)
+{
+    return cbp_load_u32(&ring->dozers) != 0 &&
+           cbp_load_u32(&ring->tail) - cbp_load_u32(&ring->head) < CBP_DOZE_BACKLOG_MAX;
+}
+
+static void ring_bell(uint32_t session_id, bool somebody_waits)
 {
     struct cbp_channel_session *ring = channel_of(session_id);
     cbp_add_u32(&ring->bell, 1);
+    if (!somebody_waits && can_wait_for_dozer(ring))
+        return;
     if (cbp_load_u32(&ring->sleepers) != 0)
         syscall(SYS_futex, &ring->bell, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
@@ -127,7 +136,7 @@ static void push_slot(uint32_t number, uint32_t session_id, struct operation *op
     uint32_t tail = cbp_load_relaxed_u32(&ring->tail);
     cbp_store_relaxed_u32(&ring->ring[tail & RING_MASK], number);
     cbp_store_u32(&ring->tail, tail + 1);
-    ring_bell(session_id);
+    ring_bell(session_id, operation != NULL);
 }
 
 /* ---- The queue ---- */

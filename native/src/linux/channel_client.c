@@ -69,7 +69,17 @@ static void sleep_on_bell(struct cbpi_channel_client *client, uint32_t bell, uin
     cbp_subtract_u32(&session->sleepers, 1);
 }
 
-static uint32_t wait_for_slot(struct cbpi_channel_client *client, uint32_t timeout_ms, uint32_t *slot)
+/* A short sleep, from which messages that nobody waits for need not wake. */
+static void doze_on_bell(struct cbpi_channel_client *client, uint32_t bell)
+{
+    struct cbp_channel_session *session = session_of(client);
+    cbp_add_u32(&session->dozers, 1);
+    sleep_on_bell(client, bell, CBP_DOZE_MS * NS_PER_MS);
+    cbp_subtract_u32(&session->dozers, 1);
+}
+
+static uint32_t wait_for_slot(struct cbpi_channel_client *client, uint32_t timeout_ms, uint32_t doze,
+                              uint32_t *slot)
 {
     struct cbp_channel_session *session = session_of(client);
     uint64_t deadline_ns = 0;
@@ -83,6 +93,11 @@ static uint32_t wait_for_slot(struct cbpi_channel_client *client, uint32_t timeo
             return CBP_ERROR_BROKEN_PIPE;
         if (timeout_ms == 0)
             return CBP_ERROR_TIMEOUT;
+        if (doze) {
+            doze = 0;
+            doze_on_bell(client, bell);
+            continue;
+        }
         uint64_t left_ns = UINT64_MAX;
         if (timeout_ms != CBPI_WAIT_FOREVER) {
             uint64_t now_ns = cbpi_now_ns();
@@ -96,10 +111,11 @@ static uint32_t wait_for_slot(struct cbpi_channel_client *client, uint32_t timeo
     }
 }
 
-uint32_t cbpi_channel_take(struct cbpi_channel_client *client, uint32_t timeout_ms, uint32_t *slot)
+uint32_t cbpi_channel_take(struct cbpi_channel_client *client, uint32_t timeout_ms, uint32_t doze,
+                           uint32_t *slot)
 {
     uint32_t number;
-    uint32_t error = wait_for_slot(client, timeout_ms, &number);
+    uint32_t error = wait_for_slot(client, timeout_ms, doze, &number);
     if (error != 0)
         return error;
     if (number >= CBP_SLOT_COUNT)
@@ -133,6 +149,9 @@ uint32_t cbpi_channel_read(struct cbpi_channel_client *client, uint32_t number,
     }
     cbpi_event_decode(message, delivery);
     delivery->slot = number;
+    delivery->nobody_waits = 1;
+    for (uint32_t i = 0; i < delivery->count; i++)
+        delivery->nobody_waits &= (delivery->items[i][1] & CBP_EVENT_FLAG_HELD) == 0;
     if (cbp_load_u32(&slot->decision) == CBP_DECISION_EXPIRED)
         cbpi_delivery_expired(delivery);
     return 0;

@@ -14,9 +14,11 @@ struct cbpi_channel_client {
     const uint32_t *is_dead; /* atomic: the driver has gone */
 };
 
-/* Waits for a slot and takes it. CBP_ERROR_TIMEOUT, CBP_ERROR_OPERATION_ABORTED once closed,
+/* Waits for a slot and takes it. With doze set the wait begins with a short sleep, from which messages that
+ * nobody waits for need not wake. CBP_ERROR_TIMEOUT, CBP_ERROR_OPERATION_ABORTED once closed,
  * CBP_ERROR_BROKEN_PIPE once the driver is dead, CBP_ERROR_INVALID_DATA for a slot that there is not. */
-uint32_t cbpi_channel_take(struct cbpi_channel_client *client, uint32_t timeout_ms, uint32_t *slot);
+uint32_t cbpi_channel_take(struct cbpi_channel_client *client, uint32_t timeout_ms, uint32_t doze,
+                           uint32_t *slot);
 
 /* Copies the message of a taken slot out of the shared memory, checks the copy and decodes it.
  * CBP_ERROR_INSUFFICIENT_BUFFER with the capacity it takes; CBP_ERROR_INVALID_DATA. Keeps the slot. */

@@ -221,7 +221,8 @@ static uint32_t receive(struct cbpi_transport *transport, struct cbpi_delivery *
                         uint32_t *pending)
 {
     uint32_t slot = *pending - 1;
-    uint32_t error = *pending ? 0 : cbpi_channel_take(&transport->client, timeout_ms, &slot);
+    uint32_t error =
+        *pending ? 0 : cbpi_channel_take(&transport->client, timeout_ms, delivery->nobody_waits, &slot);
     if (error != 0)
         return error;
     error = cbpi_channel_read(&transport->client, slot, delivery);
