@@ -74,6 +74,9 @@ class Statistics(ctypes.Structure):
 
 # The event travels as a plain address: a pointer object would cost more than the whole dispatch.
 EventCallback = ctypes.CFUNCTYPE(None, c_void_p)
+# The same for events whose address is known beforehand. The address is passed nevertheless; not declaring it
+# saves its conversion, and a C function may be given more arguments than it takes.
+BlockCallback = ctypes.CFUNCTYPE(None)
 ErrorCallback = ctypes.CFUNCTYPE(None, c_uint64, c_uint32, c_char_p)
 WorkerCallback = ctypes.CFUNCTYPE(None, c_uint64, c_void_p)
 PlainCallback = ctypes.CFUNCTYPE(None)
@@ -129,6 +132,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "cbp_rule_add_name": (_Status, (c_void_p, c_char_p, c_uint64, c_uint32, c_uint32, c_uint32)),
     "cbp_rule_remove_process": (_Status, (c_void_p, c_uint32, c_uint32)),
     "cbp_rule_remove_name": (_Status, (c_void_p, c_char_p, c_uint64, c_uint32)),
+    "cbp_worker_bind": (_Status, (c_void_p, c_void_p, POINTER(c_void_p))),
     "cbp_worker_run": (None, (c_void_p,)),
     "cbp_event_reset_timeout": (_Status, (c_uint32, POINTER(c_uint32))),
     "cbp_event_defer": (_Status, (POINTER(c_uint64),)),

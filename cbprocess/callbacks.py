@@ -1,8 +1,8 @@
-"""From the native worker threads to the handlers: the three functions that the library calls, and back.
+"""From the native worker threads to the handlers: the functions that the library calls, and back.
 
-A worker thread enters Python once, in `worker_main`, and stays there: each event is then a cheap nested call
-that keeps the thread's state and its thread-locals. The function `dispatch` made here is the hot path of the
-whole package; it is written for speed first. Knows sessions only as what is called.
+A worker thread enters Python once, in `_worker_main`, and stays there: each event is then a cheap nested
+call that keeps the thread's state and its thread-locals. The function `dispatch`, made here for each worker,
+is the hot path of the whole package; it is written for speed first. Knows nothing of sessions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from _thread import get_ident
 
 from . import abi, events
 from .checks import TEXT_ERRORS
-from .hooks import CALIBRATION, HANDLER_COUNT, Hooks
+from .hooks import HANDLER_COUNT, Hooks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,13 +29,12 @@ if TYPE_CHECKING:
 def make_block(address: int, size: int) -> Block:
     """The fields of the event at this address, and a list with an event object for each event type.
 
-    The process name has one place in all events (the library promises it), so its view is made once.
+    The process name has one place in all events, directly behind the fixed part, so its view is made once.
     """
     chars: Any = (ctypes.c_char * size).from_address(address)
     fixed = memoryview(chars).cast("B")[: events.FIXED_SIZE]
     words, quads = fixed.cast("I"), fixed.cast("Q")
-    start = min(words[events.PROCESS_NAME_OFFSET], size)
-    name = (ctypes.c_char * (size - start)).from_address(address + start)
+    name = (ctypes.c_char * (size - events.FIXED_SIZE)).from_address(address + events.FIXED_SIZE)
     pool = [
         events.EVENT_CLASSES.get(kind, events.EventParams)(words, quads, chars, name)
         for kind in range(HANDLER_COUNT)
@@ -43,23 +42,16 @@ def make_block(address: int, size: int) -> Block:
     return words, pool
 
 
-def make_dispatch(hooks: Hooks) -> tuple[Callable[[int], None], Callable[[], None]]:
-    """The function that handles the event at an address, and one that forgets the calling worker's memory.
-
-    Whether a handler kept the event object shows in its reference count. What the count is when nobody did
-    differs between Python versions, so the first call, of an event made up for it, finds that out.
-    """
+def make_dispatch(
+    hooks: Hooks, block: Block, unkept: int, kept: Callable[[list[events.EventParams], int, int], None]
+) -> Callable[[], None]:
+    """The function that handles the event in a block. A reference count of the event's object other than
+    `unkept` means that the handler kept it: `kept` is told then, with the event's type and the count."""
+    words, pool = block
     handlers = hooks.handlers
     getrefcount = sys.getrefcount
-    blocks: dict[int, Block] = {}
-    owners: dict[int, int] = {}
-    unkept = 0
 
-    def dispatch(address: int) -> None:
-        try:
-            words, pool = blocks[address]
-        except KeyError:
-            words, pool = new_block(address)
+    def dispatch() -> None:
         kind = words[1]
         handler = handlers[kind]
         if handler is None:
@@ -75,35 +67,26 @@ def make_dispatch(hooks: Hooks) -> tuple[Callable[[int], None], Callable[[], Non
         if count != unkept:
             kept(pool, kind, count)
 
-    def new_block(address: int) -> Block:
-        size = ctypes.c_uint32.from_address(address).value
-        if size > abi.EVENT_SIZE_INLINE:
-            # Memory of this one event only.
-            return make_block(address, size)
-        block = blocks[address] = make_block(address, abi.EVENT_SIZE_INLINE)
-        owners[get_ident()] = address
-        return block
+    return dispatch
 
-    def kept(pool: list[events.EventParams], kind: int, count: int) -> None:
-        nonlocal unkept
-        if kind == CALIBRATION:
-            unkept = count
-            return
-        event = pool[kind]
-        pool[kind] = type(event)(event._words, event._quads, event._chars, event._name)
-        event._detach()
 
-    def forget_worker() -> None:
-        address = owners.pop(get_ident(), None)
-        if address is not None:
-            del blocks[address]
+def detach_kept(pool: list[events.EventParams], kind: int, count: int) -> None:
+    """Leaves the object to whoever kept it, with memory of its own, and makes another for the next event."""
+    event = pool[kind]
+    pool[kind] = type(event)(event._words, event._quads, event._chars, event._name)
+    event._detach()
 
+
+def unkept_count() -> int:
+    """The reference count of an event object that no handler kept. It differs between Python versions, so it
+    is found by handling an event made up for it."""
+    counts: list[int] = []
+    hooks = Hooks()
     sample = ctypes.create_string_buffer(events.FIXED_SIZE)
-    address = ctypes.addressof(sample)
-    blocks[address] = make_block(address, events.FIXED_SIZE)
-    dispatch(address)
-    del blocks[address]
-    return dispatch, forget_worker
+    block = make_block(ctypes.addressof(sample), events.FIXED_SIZE)
+    hooks.handlers[block[0][events.TYPE]] = lambda event: None
+    make_dispatch(hooks, block, -1, lambda pool, kind, count: counts.append(count))()
+    return counts[0]
 
 
 class NativeCallbacks:
@@ -113,13 +96,18 @@ class NativeCallbacks:
         self._library = library
         self._hooks = hooks
         self._numbers = itertools.count(1)
-        dispatch, self._forget_worker = make_dispatch(hooks)
+        self._unkept = unkept_count()
         self.structure = abi.Callbacks(
             size=ctypes.sizeof(abi.Callbacks),
-            event=abi.EventCallback(dispatch),
+            event=abi.EventCallback(self._event),
             error=abi.ErrorCallback(self._error),
             worker=abi.WorkerCallback(self._worker_main),
         )
+
+    def _event(self, address: int) -> None:
+        """An event too large for its worker's block: it stands in memory of its own."""
+        size = ctypes.c_uint32.from_address(address).value
+        make_dispatch(self._hooks, make_block(address, size), self._unkept, detach_kept)()
 
     def _error(self, context: int, code: int, text: bytes | None) -> None:
         """In a thread of the library."""
@@ -133,11 +121,22 @@ class NativeCallbacks:
         threading.current_thread().name = f"cbprocess-worker-{next(self._numbers)}"
         try:
             if self._worker_may_run():
+                callback = self._bind(worker)
                 self._library.cbp_worker_run(worker)
+                del callback
                 self._worker_ends()
         finally:
-            self._forget_worker()
             _forget_foreign_thread()
+
+    def _bind(self, worker: int) -> object:
+        """Gives the worker a dispatch of its own, which has to live as long as the worker runs."""
+        address = ctypes.c_void_p()
+        # The first time only tells the address, which the dispatch has to know.
+        self._library.cbp_worker_bind(worker, self.structure.event, ctypes.byref(address))
+        block = make_block(address.value or 0, abi.EVENT_SIZE_INLINE)
+        callback = abi.BlockCallback(make_dispatch(self._hooks, block, self._unkept, detach_kept))
+        self._library.cbp_worker_bind(worker, callback, ctypes.byref(address))
+        return callback
 
     def _worker_may_run(self) -> bool:
         handler = self._hooks.worker_creation

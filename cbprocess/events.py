@@ -53,13 +53,15 @@ EXIT_STATUS = 14
 SEQUENCE_64 = 8
 TIME_NS_64 = 9
 START_TIME_64 = 10
-PROCESS_NAME_OFFSET = 26
 IMAGE_FILE_NAME_OFFSET = 28
 IMAGE_FILE_NAME_SIZE = 29
 ARGUMENTS_OFFSET = 30
 ARGUMENTS_SIZE = 31
 
 FIXED_SIZE = 128
+
+# What a shell takes as it is.
+SAFE_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-"
 
 ON_WINDOWS = sys.platform == "win32"
 
@@ -228,22 +230,28 @@ class CBProcessProcessCreationEventParams(NamedEventParams):
         """The argument list, argv[0] first."""
         if ON_WINDOWS:
             return [self.command_line]
-        offset = self._words[ARGUMENTS_OFFSET]
-        data = self._chars[offset : offset + self._words[ARGUMENTS_SIZE]]
+        words = self._words
+        offset = words[ARGUMENTS_OFFSET]
+        data = self._chars[offset : offset + words[ARGUMENTS_SIZE]]
         if not data:
             return []
         if data.endswith(b"\0"):
             data = data[:-1]
-        return [part.decode("utf-8", TEXT_ERRORS) for part in data.split(b"\0")]
+        # A NUL is a character of its own whatever stands around it, so all is decoded at once.
+        return data.decode("utf-8", TEXT_ERRORS).split("\0")
 
     @property
     def command_line(self) -> str:
         """The command line; on Linux the arguments, quoted as a shell would need them."""
         if ON_WINDOWS:
             return self._text(self._words[ARGUMENTS_OFFSET], self._words[ARGUMENTS_SIZE])
-        from shlex import join
-
-        return join(self.arguments)
+        # As shlex.join does it, at half the cost: nothing is left of a word that consists of safe characters.
+        return " ".join(
+            [
+                word if word and not word.strip(SAFE_CHARACTERS) else "'" + word.replace("'", "'\"'\"'") + "'"
+                for word in self.arguments
+            ]
+        )
 
 
 class CBProcessProcessTerminationEventParams(NamedEventParams):

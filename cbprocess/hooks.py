@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 
     Handler = Callable[[Any], object]
 
-# One place for each event type's bit; place 0, which no event has, serves the dispatcher's calibration.
+# One place for each event type's bit.
 HANDLER_COUNT = max(events.EVENT_CLASSES) + 1
-CALIBRATION = 0
 
 
 class Hooks:
@@ -37,7 +36,6 @@ class Hooks:
 
     def __init__(self) -> None:
         self.handlers: list[Handler | None] = [None] * HANDLER_COUNT
-        self.handlers[CALIBRATION] = lambda event: None
         self.error: Handler | None = None
         self.worker_creation: Handler | None = None
         self.worker_termination: Handler | None = None

@@ -69,7 +69,9 @@ class Session:
         except CBProcessError as error:
             if error.code == ERROR_TIMEOUT:
                 return False
-            raise
+            if self._pointer:
+                raise
+            # Abandoned at exit while this thread was waiting.
         return True
 
     def abandon(self) -> None:

@@ -6,7 +6,6 @@ import os
 import signal
 
 from .. import events
-from ..constants import ERROR_ACCESS_DENIED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,9 +21,6 @@ COLORS = {
     "error": "1;31",
 }
 DIM = "2"
-
-# What --deny refuses with. No other rule of this command line decides by itself.
-DENY_CODE = ERROR_ACCESS_DENIED
 EVENT_WIDTH = max(map(len, COLORS))
 
 
@@ -101,7 +97,7 @@ def describe(event: events.EventParams, program: str) -> str:
     """What a line says about an event; program is the name of its process's program."""
     if isinstance(event, events.CBProcessProcessCreationEventParams):
         text = printable(event.command_line)
-        return f"refused ({DENY_CODE})  {text}" if event.decided_by_rule else text
+        return f"refused ({event.result_code})  {text}" if event.result_code else text
     if isinstance(event, events.CBProcessProcessTerminationEventParams):
         return f"{status_text(event.exit_status)}  {printable(program)}"
     if isinstance(event, events.CBProcessThreadCreationEventParams):

@@ -12,7 +12,7 @@ import time
 from .. import constants, events
 from ..process import CBProcess
 from . import EVENT_NAMES, OWN_FAILURE
-from .output import DENY_CODE, Output, describe, event_record, format_line, printable, property_names
+from .output import Output, describe, event_record, format_line, printable, property_names
 from .summary import Summary
 
 TYPE_CHECKING = False
@@ -87,7 +87,7 @@ def configure(process: CBProcess, options: argparse.Namespace, printer: Printer)
     for pattern in options.ignore:
         process.add_rule(name=pattern, action="ignore", include_children=not options.no_children)
     for pattern in options.deny:
-        process.add_rule(name=pattern, action="deny", code=DENY_CODE)
+        process.add_rule(name=pattern, action="deny")
 
 
 def user_keywords(name: str | None) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Summary:
     def add(self, name: str, event: events.EventParams) -> None:
         self.counts[name] = self.counts.get(name, 0) + 1
         if isinstance(event, events.CBProcessProcessCreationEventParams):
-            if not event.decided_by_rule:
+            if not event.result_code:
                 self._executed(event)
         elif isinstance(event, events.CBProcessThreadCreationEventParams):
             if event.thread_id == event.process_id:

@@ -10,10 +10,11 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.event_blocks import dispatch_once
+from unit.event_blocks import dispatch_for, dispatch_once
 
 from cbprocess import abi, events
 from cbprocess.cli.output import property_names
+from cbprocess.hooks import Hooks
 
 KINDS = st.sampled_from(sorted(events.EVENT_CLASSES))
 U32 = st.integers(0, 2**32 - 1)
@@ -129,9 +130,6 @@ def test_no_bytes_make_a_property_fail(kind: int, data: bytes, size: int) -> Non
 @given(st.lists(st.tuples(KINDS, U32, NAMES, st.booleans()), min_size=1, max_size=30))
 def test_any_order_of_kept_and_forgotten_events(story: list[tuple[int, int, bytes, bool]]) -> None:
     """One block serves many events, some of which the handler keeps: each stays what it was."""
-    from cbprocess.callbacks import make_dispatch
-    from cbprocess.hooks import Hooks
-
     hooks = Hooks()
     failures: list[Any] = []
     hooks.error = failures.append
@@ -145,14 +143,14 @@ def test_any_order_of_kept_and_forgotten_events(story: list[tuple[int, int, byte
 
     for kind in events.EVENT_CLASSES:
         hooks.handlers[kind] = handler
-    dispatch, _ = make_dispatch(hooks)
     memory = ctypes.create_string_buffer(abi.EVENT_SIZE_INLINE)
+    dispatch = dispatch_for(hooks, memory)
     for kind, process_id, name, _ in story:
         fields = [129 + len(name), kind, 0, 0, 0, process_id, *[0] * 10]
         texts = [128, len(name), 0, 0, 0, 0]
         struct.pack_into("=16I5Q6I", memory, 0, *fields, *[0] * 5, *texts)
         ctypes.memmove(ctypes.addressof(memory) + 128, name + b"\0", len(name) + 1)
-        dispatch(ctypes.addressof(memory))
+        dispatch()
         assert struct.unpack_from("=I", memory, 8) == (process_id,)
     assert failures == []
     assert len({id(event) for event, _ in kept}) == len(kept)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 from cbprocess import abi, callbacks
@@ -46,13 +46,17 @@ def fields_of(memory: Any) -> abi.Event:
     return abi.Event.from_buffer(memory)
 
 
+def dispatch_for(hooks: Hooks, memory: Any) -> Callable[[], None]:
+    """The package's own dispatch for the events that come to stand in this memory."""
+    block = callbacks.make_block(ctypes.addressof(memory), ctypes.sizeof(memory))
+    return callbacks.make_dispatch(hooks, block, callbacks.unkept_count(), callbacks.detach_kept)
+
+
 def dispatch_once(memory: Any, handler: Any) -> None:
     """Calls the handler for the event in memory, through the package's own dispatch."""
     hooks = Hooks()
     hooks.handlers[abi.Event.from_buffer(memory).type] = handler
     failures: list[Any] = []
     hooks.error = failures.append
-    dispatch, forget_worker = callbacks.make_dispatch(hooks)
-    dispatch(ctypes.addressof(memory))
-    forget_worker()
+    dispatch_for(hooks, memory)()
     assert not failures, failures[0].description

@@ -221,7 +221,7 @@ def described(kind: str, program: str = "", **fields: Any) -> str:
 
 def test_descriptions() -> None:
     assert described("process_creation", arguments=[b"a", b"b c\n"]) == "a 'b c\\n'"
-    refused = described("process_creation", arguments=[b"a"], flags=constants.EVENT_FLAG_DECIDED_BY_RULE)
+    refused = described("process_creation", arguments=[b"a"], result_code=5)
     assert refused == "refused (5)  a"
     assert described("process_termination", "ls", exit_status=9) == "killed by SIGKILL  ls"
     assert described("thread_creation", thread_id=5, originator_process_id=6) == "thread 5 made by 6"
@@ -275,7 +275,7 @@ class Story:
         """At the time of what was told last."""
         self.now_ns -= 1_000_000
         fields = {"process_id": process, "originator_process_id": creator, "process_name": name.encode()}
-        self.tell("process_creation", flags=constants.EVENT_FLAG_DECIDED_BY_RULE, **fields)
+        self.tell("process_creation", result_code=5, **fields)
 
     def fork(self, process: int, creator: int) -> None:
         self.tell("thread_creation", process_id=process, thread_id=process, originator_process_id=creator)

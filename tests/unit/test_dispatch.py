@@ -6,14 +6,15 @@ import ctypes
 import gc
 import sys
 import threading
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Optional
 
 import pytest
-from unit.event_blocks import fields_of, make_event
+from unit.event_blocks import dispatch_for, fields_of, make_event
 
 from cbprocess import CBProcessError, abi, constants, events
-from cbprocess.callbacks import NativeCallbacks, make_dispatch
+from cbprocess.callbacks import NativeCallbacks
 from cbprocess.hooks import Hooks
 
 CREATION = constants.PROC_EVT_PROCESS_CREATION
@@ -27,13 +28,13 @@ class Worker:
         self.hooks = Hooks()
         self.errors: list[Any] = []
         self.hooks.error = self.errors.append
-        self.dispatch, self.forget = make_dispatch(self.hooks)
         self.memory = make_event()
+        self.dispatch = dispatch_for(self.hooks, self.memory)
 
     def event(self, kind: int = CREATION, **fields: Any) -> abi.Event:
         make_event(kind, memory=self.memory, **fields)
         fields_of(self.memory).result_code = 0
-        self.dispatch(ctypes.addressof(self.memory))
+        self.dispatch()
         return fields_of(self.memory)
 
 
@@ -121,35 +122,6 @@ def test_an_object_kept_for_one_event_only_is_released() -> None:
     place.clear()
     gc.collect()
     assert sum(isinstance(thing, events.EventParams) for thing in gc.get_objects()) < 100
-
-
-def test_an_event_larger_than_the_block_stands_elsewhere() -> None:
-    worker = Worker()
-    seen: list[Any] = []
-    worker.hooks.handlers[CREATION] = seen.append
-    worker.event(process_id=1)
-    arguments = [b"x" * 1000] * 100
-    large = make_event(arguments=arguments, process_id=2)
-    worker.dispatch(ctypes.addressof(large))
-    ctypes.memset(large, 0, ctypes.sizeof(large))
-    worker.event(process_id=3)
-    assert [event.process_id for event in seen] == [1, 2, 3]
-    assert seen[1].arguments == [argument.decode() for argument in arguments]
-
-
-def test_a_forgotten_worker_leaves_no_view_behind() -> None:
-    worker = Worker()
-    seen: list[str] = []
-    worker.hooks.handlers[CREATION] = lambda event: seen.append(event.process_name)
-    worker.event(process_name=b"/first")
-    worker.forget()
-    worker.forget()
-    # Another worker's block may come to stand at the same address, with the name in another place.
-    make_event(process_name=b"/second", image_file_name=b"/third", memory=worker.memory)
-    event = fields_of(worker.memory)
-    event.process_name_offset = event.image_file_name_offset
-    worker.dispatch(ctypes.addressof(worker.memory))
-    assert seen == ["/first", "/third"]
 
 
 def test_a_handler_that_raises_allows_and_is_reported() -> None:
@@ -243,23 +215,58 @@ def test_handlers_that_raise_in_many_threads_are_all_counted() -> None:
 
 
 class FakeLibrary:
-    """Stands for the native library where only a worker's run matters."""
+    """Stands for the native library where a worker's run matters: it hands each worker the events of a story,
+    in the worker's own block or, where they are too large for it, elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, story: Sequence[Any] = ()) -> None:
+        self.story = story
         self.runs: list[tuple[int, str]] = []
+        self.large: Any = None
+        self._block = make_event()
+        self._callback: Any = None
+
+    def cbp_worker_bind(self, worker: int, callback: Any, place: Any) -> int:
+        self._callback = callback
+        ctypes.cast(place, ctypes.POINTER(ctypes.c_void_p))[0] = ctypes.addressof(self._block)
+        return 0
 
     def cbp_worker_run(self, worker: int) -> None:
         self.runs.append((worker, threading.current_thread().name))
+        for memory in self.story:
+            if fields_of(memory).size > abi.EVENT_SIZE_INLINE:
+                self.large(ctypes.addressof(memory))
+            else:
+                ctypes.memmove(self._block, memory, ctypes.sizeof(self._block))
+                self._callback()
+            ctypes.memset(memory, 0xFF, ctypes.sizeof(memory))
 
 
-def run_worker(hooks: Hooks, count: int = 1) -> FakeLibrary:
-    library = FakeLibrary()
+def run_worker(hooks: Hooks, count: int = 1, story: Sequence[Any] = ()) -> FakeLibrary:
+    library = FakeLibrary(story)
     native = NativeCallbacks(library, hooks)  # type: ignore[arg-type]
+    library.large = native.structure.event
     for number in range(count):
         thread = threading.Thread(target=lambda number=number: native.structure.worker(0, 100 + number))
         thread.start()
         thread.join()
     return library
+
+
+def test_events_of_every_size_reach_the_handler() -> None:
+    hooks = Hooks()
+    seen: list[Any] = []
+    hooks.handlers[CREATION] = seen.append
+    long_list = [b"x" * 1000] * 100
+    story = [
+        make_event(process_id=1, arguments=[b"a"]),
+        make_event(process_id=2, process_name=b"/long", arguments=long_list),
+        make_event(process_id=3, process_name=b"/short"),
+    ]
+    run_worker(hooks, 1, story)
+    assert [event.process_id for event in seen] == [1, 2, 3]
+    assert [len(event.arguments) for event in seen] == [1, 100, 0]
+    assert [event.process_name for event in seen] == ["/usr/bin/program", "/long", "/short"]
+    assert seen[1].arguments == [argument.decode() for argument in long_list]
 
 
 def test_workers_are_numbered_and_run_once() -> None:
