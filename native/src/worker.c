@@ -197,6 +197,8 @@ static void prepare_event(struct cbp_worker *worker, uint32_t item, uint64_t seq
 static cbp_event_callback callback_for(const struct cbp_worker *worker)
 {
     int is_in_block = (const void *) worker->delivery.event == worker->block;
+    /* The block is larger than what the binding was told that it may read. */
+    is_in_block = is_in_block && worker->delivery.event->size <= CBP_EVENT_SIZE_INLINE;
     return worker->callback && is_in_block ? worker->callback : worker->session->callbacks.event;
 }
 
