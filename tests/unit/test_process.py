@@ -529,3 +529,18 @@ def test_a_fork_of_the_controller_has_a_dead_session_and_can_make_its_own() -> N
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "[False, 21, 21, 21, 21, 21, 21] True\nTrue 0\n", done.stderr
+
+
+def test_argument_lists_of_every_size_arrive_whole() -> None:
+    """Around the sizes at which an event outgrows its worker's block, and the memory behind that."""
+    sizes = [0, 1_000, 16_000, 16_384, 17_000, 20_000, 32_000, 33_000, 34_000, 100_000]
+    seen: list[list[str]] = []
+    with CBProcess() as process:
+        process.initialize(GUID)
+        process.config(f"EventsToFire={constants.PROC_EVT_PROCESS_CREATION}")
+        process.on_process_creation = lambda event: seen.append(event.arguments)
+        process.start_filter(0)
+        for size in sizes:
+            assert process.popen(["true", "x" * size, "end"]).wait() == 0
+    assert [[len(word) for word in words] for words in seen] == [[4, size, 3] for size in sizes]
+    assert all(words[0] == "true" and words[2] == "end" and set(words[1]) <= {"x"} for words in seen)
