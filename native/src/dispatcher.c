@@ -89,8 +89,9 @@ static void tend_pool(struct cbp_session *session, struct round *round, uint64_t
     session->failed_count += failed_count;
     if (now_ns < round->next_growth_ns)
         return;
-    while (cbp_load_u32(&session->worker_count) + session->failed_count <
-           cbp_load_u32(&session->least_workers))
+    /* Counted once: a worker that ends at once, because the filter stops, is no reason for another. */
+    uint32_t have_count = cbp_load_u32(&session->worker_count) + session->failed_count;
+    for (; have_count < cbp_load_u32(&session->least_workers) && !is_stopping(session); have_count++)
         if (try_worker(session, round, now_ns) != 0)
             return;
     uint32_t is_full = cbp_load_u32(&session->worker_count) >= cbp_load_u32(&session->most_workers);
