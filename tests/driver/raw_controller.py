@@ -1,7 +1,8 @@
-"""A controller that speaks to the supervisor without the core: bytes written by hand from the protocol's text.
+"""A controller that speaks to the supervisor without the core: bytes by hand, from the protocol's text.
 
-For tests of the boundary itself: malformed requests, lying answers, a controller that never answers. Linux only.
+For tests of the boundary itself: malformed requests, lying answers, controllers that never answer. Linux only.
 """
+
 from __future__ import annotations
 
 import fcntl
@@ -13,7 +14,7 @@ import struct
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Optional
 
 MAGIC, VERSION = 0x50424331, 1
 HELLO, REPLY, SESSION, SESSION_CLOSE, RULE_ADD, RULE_REMOVE, LAUNCH = 1, 2, 3, 4, 5, 6, 7
@@ -43,13 +44,17 @@ class RawController:
         self.native = native
         self.memfd = os.memfd_create("channel", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.memfd, SIZE)
-        fcntl.fcntl(self.memfd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+        fcntl.fcntl(
+            self.memfd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+        )
         self.memory = mmap.mmap(self.memfd, SIZE)
         self.memory[0:16] = struct.pack("=IIQ", MAGIC, VERSION, SIZE)
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.settimeout(10)
         self.pidfd = os.pidfd_open(os.getpid())
-        high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for fd in (self.memfd, theirs.fileno(), self.pidfd)]
+        high = [
+            fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for fd in (self.memfd, theirs.fileno(), self.pidfd)
+        ]
         actions = [(os.POSIX_SPAWN_DUP2, fd, place) for fd, place in zip(high, (3, 4, 5))]
         program = str(native / "cbprocess-supervisor")
         self.pid = os.posix_spawn(program, ["cbprocess-supervisor"], dict(os.environ), file_actions=actions)
@@ -60,7 +65,7 @@ class RawController:
 
     # -- requests
 
-    def request(self, data: bytes, fds: Tuple[int, ...] = ()) -> int:
+    def request(self, data: bytes, fds: tuple[int, ...] = ()) -> int:
         socket.send_fds(self.control, [data], list(fds)) if fds else self.control.send(data)
         answer = self.control.recv(4096)
         size, kind, _ident, _deadline, status = struct.unpack_from("=IIQQI", answer)
@@ -68,32 +73,72 @@ class RawController:
         return int(status)
 
     def hello(self, magic: int = MAGIC, version: int = VERSION) -> int:
-        return self.request(message(HELLO, struct.pack("=IIQII", magic, version, time.monotonic_ns(), os.getpid(), 0)))
+        return self.request(
+            message(HELLO, struct.pack("=IIQII", magic, version, time.monotonic_ns(), os.getpid(), 0))
+        )
 
-    def open_session(self, session: int = 0, events: int = 0x1B, timeout_ms: int = 0, refuse_with: int = 1,
-                     timeout_action: int = 0, flags: int = 0) -> int:
-        return self.request(message(SESSION, struct.pack("=6I", session, events, timeout_ms, timeout_action,
-                                                         refuse_with, flags)))
+    def open_session(
+        self,
+        session: int = 0,
+        events: int = 0x1B,
+        timeout_ms: int = 0,
+        refuse_with: int = 1,
+        timeout_action: int = 0,
+        flags: int = 0,
+    ) -> int:
+        return self.request(
+            message(
+                SESSION, struct.pack("=6I", session, events, timeout_ms, timeout_action, refuse_with, flags)
+            )
+        )
 
-    def add_rule(self, rule: int, session: int = 0, match: int = 0, flags: int = 0, action: int = 0, value: int = 0,
-                 pid: int = 0, start: int = 0, pattern: bytes = b"") -> int:
+    def add_rule(
+        self,
+        rule: int,
+        session: int = 0,
+        match: int = 0,
+        flags: int = 0,
+        action: int = 0,
+        value: int = 0,
+        pid: int = 0,
+        start: int = 0,
+        pattern: bytes = b"",
+    ) -> int:
         offset = 72 if pattern else 0
-        return self.request(message(RULE_ADD, struct.pack("=6IQ4I", session, rule, match, flags, action, value, start,
-                                                          pid, 0, offset, len(pattern)) + pattern))
+        return self.request(
+            message(
+                RULE_ADD,
+                struct.pack(
+                    "=6IQ4I", session, rule, match, flags, action, value, start, pid, 0, offset, len(pattern)
+                )
+                + pattern,
+            )
+        )
 
-    def launch(self, argv: List[str], path: Optional[str] = None, rule: int = 1000,
-               **options: Any) -> Tuple["subprocess.Popen[bytes]", socket.socket]:
+    def launch(
+        self, argv: list[str], path: Optional[str] = None, rule: int = 1000, **options: Any
+    ) -> tuple[subprocess.Popen[bytes], socket.socket]:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         result, their_result = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         result.settimeout(10)
         argument, paths = os.fsencode(argv[0]) + b"\0", os.fsencode(path or argv[0]) + b"\0"
-        target = message(LAUNCH_TARGET, struct.pack("=6I", self.pid, 0, 48, len(argument), 48 + len(argument),
-                                                    len(paths)) + argument + paths)
+        target = message(
+            LAUNCH_TARGET,
+            struct.pack("=6I", self.pid, 0, 48, len(argument), 48 + len(argument), len(paths))
+            + argument
+            + paths,
+        )
         ours.send(target)
-        status = self.request(message(LAUNCH, struct.pack("=4I", 0, rule, 0, 0)), (ours.fileno(), their_result.fileno()))
+        status = self.request(
+            message(LAUNCH, struct.pack("=4I", 0, rule, 0, 0)), (ours.fileno(), their_result.fileno())
+        )
         assert status == 0
-        child = subprocess.Popen([f"cbprocess-launch {theirs.fileno()}", *argv[1:]],
-                                 executable=self.native / "cbprocess-launch", pass_fds=(theirs.fileno(),), **options)
+        child = subprocess.Popen(
+            [f"cbprocess-launch {theirs.fileno()}", *argv[1:]],
+            executable=self.native / "cbprocess-launch",
+            pass_fds=(theirs.fileno(),),
+            **options,
+        )
         for end in (ours, theirs, their_result):
             end.close()
         return child, result
@@ -113,7 +158,7 @@ class RawController:
         small = min(number, SMALL_COUNT)
         return SLOTS + small * SMALL_SIZE + (number - small) * LARGE_SIZE
 
-    def take(self, session: int = 0, timeout: float = 5.0) -> Optional[Tuple[int, Dict[str, Any]]]:
+    def take(self, session: int = 0, timeout: float = 5.0) -> Optional[tuple[int, dict[str, Any]]]:
         """The next message of a session, as (slot, fields), or None after the timeout."""
         end = time.monotonic() + timeout
         base = self._session(session)
@@ -127,14 +172,40 @@ class RawController:
         struct.pack_into("=I", self.memory, base + 64, head + 1)
         return number, self.decode(self.slot(number) + 64)
 
-    def decode(self, at: int) -> Dict[str, Any]:
-        names = ("size type id deadline sequence time start session count pid tid parent creator creator_tid source "
-                 "target access user exit_status caps reserved name_at name_size image_at image_size args_at "
-                 "args_size").split()
-        fields: Dict[str, Any] = dict(zip(names, struct.unpack_from("=IIQQQQQ" + "20I", self.memory, at)))
+    def decode(self, at: int) -> dict[str, Any]:
+        names = [
+            "size",
+            "type",
+            "id",
+            "deadline",
+            "sequence",
+            "time",
+            "start",
+            "session",
+            "count",
+            "pid",
+            "tid",
+            "parent",
+            "creator",
+            "creator_tid",
+            "source",
+            "target",
+            "access",
+            "user",
+            "exit_status",
+            "caps",
+            "reserved",
+            "name_at",
+            "name_size",
+            "image_at",
+            "image_size",
+            "args_at",
+            "args_size",
+        ]
+        fields: dict[str, Any] = dict(zip(names, struct.unpack_from("=IIQQQQQ" + "20I", self.memory, at)))
         for text in ("name", "image", "args"):
             start = at + fields[text + "_at"]
-            fields[text] = bytes(self.memory[start:start + fields[text + "_size"]])
+            fields[text] = bytes(self.memory[start : start + fields[text + "_size"]])
         items = [struct.unpack_from("=4I", self.memory, at + 128 + 16 * i) for i in range(fields["count"])]
         fields["types"] = [item[0] for item in items]
         fields["flags"] = [item[1] for item in items]
@@ -143,7 +214,7 @@ class RawController:
     def give_back(self, number: int) -> None:
         """Pushes a slot on the answer list, whatever its decision.
 
-        Python has no compare-and-swap: so it waits until the list is empty, which only this process can change.
+        Python has no compare-and-swap: so it waits for an empty list, which only this process can change.
         """
         while self.word(ANSWERS) != 0:
             self.ring()
@@ -156,7 +227,7 @@ class RawController:
         struct.pack_into("=I", self.memory, ANSWER_BELL, (self.word(ANSWER_BELL) + 1) & 0xFFFFFFFF)
         _futex_wake(self.memory, ANSWER_BELL)
 
-    def answer(self, number: int, codes: Tuple[int, ...] = ()) -> None:
+    def answer(self, number: int, codes: tuple[int, ...] = ()) -> None:
         at = self.slot(number)
         for i, code in enumerate(codes):
             struct.pack_into("=I", self.memory, at + 64 + 128 + 16 * i + 8, code)
@@ -164,7 +235,7 @@ class RawController:
             struct.pack_into("=I", self.memory, at, ANSWERED)
         self.give_back(number)
 
-    def answer_all(self, child: "subprocess.Popen[bytes]", quiet: float = 0.3) -> List[Dict[str, Any]]:
+    def answer_all(self, child: subprocess.Popen[bytes], quiet: float = 0.3) -> list[dict[str, Any]]:
         """Answers until the child has ended and nothing has come for a while."""
         seen = []
         while True:

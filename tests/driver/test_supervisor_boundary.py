@@ -9,17 +9,17 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
-import raw_controller as raw  # noqa: E402
+import raw_controller as raw
 
-from cbprocess.library import find_folder  # noqa: E402
+from cbprocess.library import find_folder
 
 CREATION, TERMINATION, THREAD_CREATION, THREAD_TERMINATION = 0x01, 0x02, 0x08, 0x10
 HELD, DECIDED, REFUSABLE, TIMED_OUT, FORK = 0x01, 0x02, 0x04, 0x08, 0x80
@@ -45,19 +45,22 @@ def test_hello_of_another_protocol_is_340(controller: raw.RawController) -> None
     assert controller.hello() == 0
 
 
-@pytest.mark.parametrize("data", [
-    raw.header(24, 99),
-    raw.header(0, raw.SESSION),
-    raw.header(2**32 - 1, raw.RULE_ADD),
-    raw.message(raw.SESSION, struct.pack("=6I", 16, 0, 0, 0, 0, 0)),
-    raw.message(raw.SESSION, struct.pack("=6I", 0, 0, 0, 9, 0, 0)),
-    raw.message(raw.SESSION, struct.pack("=6I", 0, 0, 0, 0, 0, 0) + b"extra"[:0] + bytes(8))[:-4],
-    raw.message(raw.RULE_ADD, struct.pack("=6IQ4I", 0, 1, 2, 0, 0, 0, 0, 0, 0, 72, 4096)),
-    raw.message(raw.RULE_ADD, struct.pack("=6IQ4I", 0, 1, 2, 0, 0, 0, 0, 0, 0, 72, 3) + b"a\0b"),
-    raw.message(raw.RULE_ADD, struct.pack("=6IQ4I", 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0)),
-    raw.message(raw.RULE_ADD, struct.pack("=6IQ4I", 0, 1, 0, 0, 9, 0, 0, 0, 0, 0, 0)),
-    raw.message(raw.EVENT, bytes(168)),
-])
+@pytest.mark.parametrize(
+    "data",
+    [
+        raw.header(24, 99),
+        raw.header(0, raw.SESSION),
+        raw.header(2**32 - 1, raw.RULE_ADD),
+        raw.message(raw.SESSION, struct.pack("=6I", 16, 0, 0, 0, 0, 0)),
+        raw.message(raw.SESSION, struct.pack("=6I", 0, 0, 0, 9, 0, 0)),
+        raw.message(raw.SESSION, struct.pack("=6I", 0, 0, 0, 0, 0, 0) + b"extra"[:0] + bytes(8))[:-4],
+        raw.message(raw.RULE_ADD, struct.pack("=6IQ4I", 0, 1, 2, 0, 0, 0, 0, 0, 0, 72, 4096)),
+        raw.message(raw.RULE_ADD, struct.pack("=6IQ4I", 0, 1, 2, 0, 0, 0, 0, 0, 0, 72, 3) + b"a\0b"),
+        raw.message(raw.RULE_ADD, struct.pack("=6IQ4I", 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0)),
+        raw.message(raw.RULE_ADD, struct.pack("=6IQ4I", 0, 1, 0, 0, 9, 0, 0, 0, 0, 0, 0)),
+        raw.message(raw.EVENT, bytes(168)),
+    ],
+)
 def test_malformed_request_is_13_and_changes_nothing(opened: raw.RawController, data: bytes) -> None:
     assert opened.request(data) == 13
     assert opened.open_session() == 0
@@ -171,8 +174,10 @@ def test_silent_controller_is_asked_nothing_more(controller: raw.RawController) 
 
 def test_more_waiting_than_slots(opened: raw.RawController) -> None:
     """2,500 forks, each held: 2,048 slots are out, the others queue; every one is told, in order."""
-    script = "import os, time\nfor i in range(2500):\n  if os.fork() == 0: os._exit(0)\nwhile True:\n" \
-             "  try: os.wait()\n  except ChildProcessError: break\n"
+    script = (
+        "import os, time\nfor i in range(2500):\n  if os.fork() == 0: os._exit(0)\nwhile True:\n"
+        "  try: os.wait()\n  except ChildProcessError: break\n"
+    )
     child, _ = opened.launch([sys.executable, "-c", script])
     taken = []
     while len(taken) < 2048:
@@ -221,7 +226,7 @@ def test_group_stop_is_kept_when_everything_is_let_go(opened: raw.RawController)
     assert child.wait(10) == -signal.SIGKILL
 
 
-def _wait_for_state(child: "subprocess.Popen[bytes]", states: str) -> None:
+def _wait_for_state(child: subprocess.Popen[bytes], states: str) -> None:
     end = time.monotonic() + 10
     while time.monotonic() < end:
         state = Path(f"/proc/{child.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
