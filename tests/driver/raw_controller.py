@@ -1,6 +1,6 @@
 """A controller that speaks to the supervisor without the core: bytes by hand, from the protocol's text.
 
-For tests of the boundary itself: malformed requests, lying answers, controllers that never answer. Linux only.
+For tests of the boundary itself: malformed requests, lying answers, silent controllers. Linux only.
 """
 
 from __future__ import annotations
