@@ -54,7 +54,7 @@ def test_every_native_file_is_there_and_the_programs_are_executable() -> None:
     assert {path.name for path in folder.iterdir()} == NATIVE_FILES
     for name in NATIVE_FILES:
         assert (folder / name).read_bytes()[:4] == b"\x7fELF", name
-        assert os.access(folder / name, os.X_OK), name
+        assert os.access(folder / name, os.X_OK) or name.endswith(".so"), name
 
 
 def test_one_version(distribution: metadata.Distribution, checkout: Path) -> None:
