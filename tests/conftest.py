@@ -28,7 +28,17 @@ GRACE_S = 30
 _error_output = pytest.StashKey[int]()
 
 
+def _hear_the_terminal() -> None:
+    """A shell starts its background jobs deaf to the terminal, and nohup deaf to its end. So would be every
+    program that a test starts, and the interrupts and stops that tests send would be lost."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    _hear_the_terminal()
     config.addinivalue_line("markers", f"limit(seconds): time for the test; {DEFAULT_LIMIT_S} s otherwise")
     # Stack dumps go to the terminal, also while the test's own output is captured.
     capture = config.pluginmanager.getplugin("capturemanager")
