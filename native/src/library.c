@@ -47,6 +47,8 @@ uint32_t cbp_pattern_match(const char *pattern, uint64_t pattern_size, const cha
     if (!pattern || pattern_size == 0 || pattern_size > CBP_PATTERN_SIZE_MAX)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "a pattern has 1 to %u bytes",
                          (unsigned) CBP_PATTERN_SIZE_MAX);
+    if (memchr(pattern, 0, (size_t) pattern_size))
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "a pattern has no NUL");
     if (!matches || (!name && name_size != 0))
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "name and matches must not be NULL");
     *matches = cbp_name_matches(pattern, (size_t) pattern_size, name, (size_t) name_size) != 0;
