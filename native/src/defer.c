@@ -39,7 +39,13 @@ void cbpi_deferrals_init(void)
 
 void cbpi_deferrals_forget(void)
 {
-    cbpi_deferrals_init(); /* the entries are the parent's, and may have been changing */
+    /* Whether a thread of the parent was changing the table shows in its lock; then the memory is lost. */
+    if (cbpi_mutex_try_lock(&table.mutex)) {
+        for (uint32_t i = 0; i < table.count; i++)
+            free(table.entries[i]);
+        free(table.entries);
+    }
+    cbpi_deferrals_init();
 }
 
 static uint64_t ticket_of(const struct cbpi_deferral *entry, uint32_t item)

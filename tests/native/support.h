@@ -59,6 +59,31 @@ static inline uint64_t test_now_ms(void)
     return (uint64_t) now.tv_sec * 1000u + (uint64_t) now.tv_nsec / 1000000u;
 }
 
+/* Whether a fork of a process with threads can have threads itself: not under the thread sanitizer. */
+#if defined(__SANITIZE_THREAD__)
+#define TEST_FORKS_HAVE_THREADS 0
+#elif defined(__has_feature)
+#define TEST_FORKS_HAVE_THREADS !__has_feature(thread_sanitizer)
+#else
+#define TEST_FORKS_HAVE_THREADS 1
+#endif
+
+/* Forks when nobody else is at work: a sanitizer's own locks do not survive a fork in other hands. The child
+ * does not outlive a test that hangs. */
+static inline pid_t test_fork(struct cbp_session *session)
+{
+    struct cbp_statistics statistics;
+    do {
+        test_sleep_ms(50);
+        CHECK_OK(cbp_session_get_statistics(session, &statistics, sizeof statistics));
+    } while (statistics.workers < 1 || statistics.queued > 0);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0)
+        alarm(60);
+    return child;
+}
+
 /* The path of a program in the folder of this one. */
 static inline const char *test_program(const char *name)
 {

@@ -278,8 +278,7 @@ static void test_launches_that_fail(void)
     CHECK(os_error == 99 && test_count_entries("/proc/self/fd") == fds);
 
     fd = begin_launch(session, 1, &launch);
-    pid_t child = fork();
-    CHECK(child >= 0);
+    pid_t child = test_fork(session);
     if (child == 0) {
         CHECK_CODE(CBP_ERROR_NOT_READY, cbp_launch_finish(launch, 1, 0, &os_error));
         _exit(0);

@@ -132,6 +132,7 @@ uint32_t cbpi_channel_read(struct cbpi_channel_client *client, uint32_t number,
     uint32_t size = cbp_load_relaxed_u32(&slot->message.header.size);
     if (size < sizeof(struct cbp_event_message) || size > cbp_channel_message_capacity(number))
         return CBP_ERROR_INVALID_DATA;
+    uint32_t decision = cbp_load_u32(&slot->decision);
     uint32_t copy_size = (size + 7u) & ~7u;
     if (delivery->capacity < 2 * copy_size) {
         delivery->capacity = 2 * copy_size;
@@ -152,7 +153,7 @@ uint32_t cbpi_channel_read(struct cbpi_channel_client *client, uint32_t number,
     delivery->nobody_waits = 1;
     for (uint32_t i = 0; i < delivery->count; i++)
         delivery->nobody_waits &= (delivery->items[i][1] & CBP_EVENT_FLAG_HELD) == 0;
-    if (cbp_load_u32(&slot->decision) == CBP_DECISION_EXPIRED)
+    if (decision == CBP_DECISION_EXPIRED)
         cbpi_delivery_expired(delivery);
     return 0;
 }
@@ -185,7 +186,8 @@ uint32_t cbpi_channel_answer(struct cbpi_channel_client *client, const struct cb
 {
     struct cbp_slot *slot = cbp_channel_slot(client->channel, delivery->slot);
     struct cbp_event_item *items = cbp_event_items(&slot->message);
-    for (uint32_t i = 0; i < delivery->count; i++) {
+    uint32_t is_open = cbp_load_u32(&slot->decision) == CBP_DECISION_OPEN;
+    for (uint32_t i = 0; is_open && i < delivery->count; i++) {
         cbp_store_relaxed_u32(&items[i].result_code, delivery->result_codes[i]);
         cbp_store_relaxed_u32(&items[i].desired_access, delivery->desired_access[i]);
     }
