@@ -137,6 +137,9 @@ static void give_up(struct cbp_session *session, uint32_t code, const char *text
 static void beat(struct cbp_session *session, struct round *round)
 {
     report_losses(session, round);
+    /* Deliveries that nobody waits for may have been left to a worker that is now busy with another. */
+    if (session->ops->backlog(session->transport) > 0)
+        session->ops->nudge(session->transport);
     if (session->ops->beat(session->transport) == CBP_ERROR_BROKEN_PIPE)
         give_up(session, CBP_ERROR_BROKEN_PIPE, "the driver's process has gone; the filter has stopped");
 }

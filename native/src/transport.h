@@ -3,8 +3,9 @@
  * descriptors.
  *
  * A transport belongs to one active session. Several threads use it at once: workers call receive, answer,
- * check and extend; the dispatcher calls beat and backlog; update, add_rule, remove_rule, launch and close
- * are called by one thread at a time, beside all of these. release is called last, with nobody else inside.
+ * check and extend; the dispatcher calls beat, backlog and nudge; update, add_rule, remove_rule, launch and
+ * close are called by one thread at a time, beside all of these. release is called last, with nobody else
+ * inside.
  */
 #ifndef CBPI_TRANSPORT_H
 #define CBPI_TRANSPORT_H
@@ -91,6 +92,9 @@ struct cbpi_transport_ops {
 
     /* How many deliveries wait for a worker now. */
     uint32_t (*backlog)(struct cbpi_transport *transport);
+
+    /* Makes one waiting receive look for a delivery. */
+    void (*nudge)(struct cbpi_transport *transport);
 
     /* Answers a delivery; exactly once for each. CBP_ERROR_TIMEOUT if its deadline had passed. */
     uint32_t (*answer)(struct cbpi_transport *transport, const struct cbpi_delivery *delivery);

@@ -79,7 +79,10 @@ static void take_back(uint32_t number)
     is_out[number] = 0;
     const struct cbp_event_item *items = cbp_event_items_const(&slot->message);
     uint32_t count = slot->message.item_count < CBP_BATCH_MAX ? slot->message.item_count : CBP_BATCH_MAX;
-    for (uint32_t i = 0; decision == CBP_DECISION_ANSWERED && i < count; i++) {
+    int is_held = (items[0].flags & CBP_EVENT_FLAG_HELD) != 0;
+    if (!is_held) /* posted as decided; an answer changes nothing */
+        cbp_add_u64(&session->decided, count);
+    for (uint32_t i = 0; is_held && decision == CBP_DECISION_ANSWERED && i < count; i++) {
         if ((items[i].desired_access & ~ACCESS) != 0)
             broken("an answer adds access");
         cbp_add_u64(&session->decided, 1);
@@ -124,13 +127,16 @@ static uint32_t free_slot(uint32_t size)
     }
 }
 
-static void push(uint32_t session_id, uint32_t number)
+static void push(uint32_t session_id, uint32_t number, int is_held)
 {
     struct cbp_channel_session *session = &channel->sessions[session_id];
     uint32_t tail = cbp_load_u32(&session->tail);
     cbp_store_u32(&session->ring[tail % RING_SIZE], number);
     cbp_store_u32(&session->tail, tail + 1);
     cbp_add_u32(&session->bell, 1);
+    if (!is_held && cbp_load_u32(&session->dozers) > 0 &&
+        cbp_load_u32(&session->tail) - cbp_load_u32(&session->head) < CBP_DOZE_BACKLOG_MAX)
+        return;
     if (cbp_load_u32(&session->sleepers) > 0)
         syscall(SYS_futex, &session->bell, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
@@ -192,14 +198,15 @@ static uint32_t make_message(uint32_t session_id, uint32_t items, uint32_t flags
     message->header.size += text_size;
     slot->session_id = session_id;
     cbp_store_u64(&slot->deadline_ns, message->header.deadline_ns);
-    cbp_store_u32(&slot->decision, CBP_DECISION_OPEN);
+    cbp_store_u32(&slot->decision, (flags & CBP_EVENT_FLAG_HELD) ? CBP_DECISION_OPEN : CBP_DECISION_EXPIRED);
     return number;
 }
 
 static void post(uint32_t session_id, uint32_t number)
 {
+    uint32_t flags = cbp_channel_slot(channel, number)->message.item0.flags;
     is_out[number] = 1;
-    push(session_id, number);
+    push(session_id, number, (flags & CBP_EVENT_FLAG_HELD) != 0);
 }
 
 static void post_many(uint32_t session_id, const char *command)
@@ -246,7 +253,7 @@ static void post_malformed(uint32_t session_id, const char *command)
         message->session_id = session_id + 1;
         break;
     case 'n': /* no such slot */
-        push(session_id, CBP_SLOT_COUNT + 7);
+        push(session_id, CBP_SLOT_COUNT + 7, 1);
         return;
     case 'v': /* texts that lie over one another, so that the event is larger than the message */
         message->process_name_offset = message->image_file_name_offset = sizeof *message;

@@ -109,6 +109,7 @@ static void test_many_events(void)
     post(session, 20000, 1, 0, 100);
     WAIT_FOR(test_statistics(session).decided_by_rule == 20000);
     CHECK(test_statistics(session).delivered == 20000);
+    CHECK(test_statistics(session).late == 0 && test_statistics(session).timed_out == 0);
     CHECK(cbp_load_u64(&seen.sequence_sum) == 20000ull * 20001 / 2);
     CHECK_OK(cbp_session_destroy(session));
 }
@@ -408,6 +409,72 @@ static void test_workers_that_do_not_serve(void)
     CHECK_OK(cbp_session_destroy(session));
 }
 
+/* The first event of a round comes back at once, so that its worker dozes; the others hold theirs up. */
+static void hold_up_all_but_first(struct cbp_event *event)
+{
+    if (event->sequence % 3 != 1)
+        wait_at_gate(event);
+}
+
+static void test_no_message_is_left_behind_a_dozer(void)
+{
+    static const unsigned flags[][2] = {{0, 0}, {0, HELD_REFUSABLE}};
+    struct cbp_session *session = start(hold_up_all_but_first);
+    for (unsigned i = 0; i < 24; i++) {
+        cbp_store_u32(&seen.gate, 1);
+        post(session, 1, 1, 0, 0);
+        post(session, 1, 1, flags[i % 2][0], 0);
+        post(session, 1, 1, flags[i % 2][1], 0);
+        uint64_t begin_ms = test_now_ms();
+        WAIT_FOR(cbp_load_u32(&seen.waiting) == 2);
+        CHECK(test_now_ms() - begin_ms < 3000);
+        cbp_store_u32(&seen.gate, 0);
+        WAIT_FOR(test_statistics(session).decided_by_rule == 3 * (i + 1));
+    }
+    CHECK(test_statistics(session).late == 0);
+    CHECK_OK(cbp_session_destroy(session));
+}
+
+/* ---- A worker's own callback ---- */
+
+static struct cbp_event *bound_block;
+static uint64_t bound_count;
+
+static void on_bound_event(struct cbp_event *event)
+{
+    CHECK(event == bound_block && event->size <= CBP_EVENT_SIZE_INLINE);
+    cbp_add_u64(&bound_count, 1);
+}
+
+static void binding_worker(uint64_t context, struct cbp_worker *worker)
+{
+    struct cbp_event *block;
+    CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_worker_bind(worker, NULL, &block));
+    CHECK_OK(cbp_worker_bind(worker, on_bound_event, &bound_block));
+    limited_worker(context, worker);
+    CHECK_CODE(CBP_ERROR_NO_CALLBACK_ACTIVE, cbp_worker_bind(worker, on_bound_event, &block));
+}
+
+static void test_bound_worker(void)
+{
+    struct cbp_session *session = session_with_workers(1);
+    struct cbp_callbacks callbacks = {.size = sizeof callbacks,
+                                      .context = (uintptr_t) &seen,
+                                      .event = on_event,
+                                      .error = on_error,
+                                      .worker = binding_worker};
+    CHECK_OK(cbp_session_set_callbacks(session, &callbacks));
+    CHECK_OK(cbp_session_set_config(session, "SerializeEvents", "1"));
+    CHECK_OK(cbp_session_start(session, 0));
+    post(session, 5, 1, HELD_REFUSABLE, 100);
+    WAIT_FOR(test_statistics(session).decided_by_rule == 5);
+    CHECK(cbp_load_u64(&bound_count) == 5 && cbp_load_u64(&seen.count) == 0);
+    post(session, 3, 1, HELD_REFUSABLE, 50000); /* too large for the block: the session's callback */
+    WAIT_FOR(test_statistics(session).decided_by_rule == 8);
+    CHECK(cbp_load_u64(&bound_count) == 5 && cbp_load_u64(&seen.count) == 3);
+    CHECK_OK(cbp_session_destroy(session));
+}
+
 /* ---- Calls in handlers ---- */
 
 static struct cbp_session *handled;
@@ -515,6 +582,8 @@ int main(void)
     test_deferred_deadline_and_stop();
     test_pool_grows_and_is_bounded();
     test_workers_that_do_not_serve();
+    test_no_message_is_left_behind_a_dozer();
+    test_bound_worker();
     test_calls_in_a_handler();
     test_stop_in_slices();
     test_fork_in_a_handler();

@@ -18,12 +18,13 @@
 #define RING_SIZE (uint32_t)(sizeof((struct cbp_channel_session *) 0)->ring / sizeof(uint32_t))
 #define NS_PER_MS 1000000u
 
-/* Not private: the word is in memory that two processes share. */
-static void futex_wait(const uint32_t *word, uint32_t value, uint64_t timeout_ns)
+/* Gives 1 if somebody has woken it. Not private: the word is in memory that two processes share. */
+static int futex_wait(const uint32_t *word, uint32_t value, uint64_t timeout_ns)
 {
     struct timespec timeout = {.tv_sec = (time_t) (timeout_ns / 1000000000u),
                                .tv_nsec = (long) (timeout_ns % 1000000000u)};
-    syscall(SYS_futex, word, FUTEX_WAIT, value, timeout_ns == UINT64_MAX ? NULL : &timeout, NULL, 0);
+    return syscall(SYS_futex, word, FUTEX_WAIT, value, timeout_ns == UINT64_MAX ? NULL : &timeout, NULL, 0) ==
+           0;
 }
 
 static void futex_wake(const uint32_t *word, int count)
@@ -58,24 +59,43 @@ static int try_take(struct cbp_channel_session *session, uint32_t *slot)
     return 0;
 }
 
-/* Sleeps until the bell rings. Either the driver sees the sleeper and wakes it, or the sleeper sees the
- * entry: each writes its word before it reads the other's. */
-static void sleep_on_bell(struct cbpi_channel_client *client, uint32_t bell, uint64_t timeout_ns)
+void cbpi_channel_wake_one(struct cbpi_channel_client *client)
 {
     struct cbp_channel_session *session = session_of(client);
+    if (cbp_load_u32(&session->sleepers) > 0)
+        futex_wake(&session->bell, 1);
+}
+
+/* Sleeps until the bell rings; gives 1 if that was for this sleeper. Either the driver sees the sleeper and
+ * wakes it, or the sleeper sees the entry: each writes its word before it reads the other's. */
+static int sleep_on_bell(struct cbpi_channel_client *client, uint32_t bell, uint64_t timeout_ns)
+{
+    struct cbp_channel_session *session = session_of(client);
+    int woken = 0;
     cbp_add_u32(&session->sleepers, 1);
     if (cbpi_channel_backlog(client) == 0 && !cbp_load_u32(&client->is_closed))
-        futex_wait(&session->bell, bell, timeout_ns);
+        woken = futex_wait(&session->bell, bell, timeout_ns);
     cbp_subtract_u32(&session->sleepers, 1);
+    return woken;
 }
 
 /* A short sleep, from which messages that nobody waits for need not wake. */
-static void doze_on_bell(struct cbpi_channel_client *client, uint32_t bell)
+static int doze_on_bell(struct cbpi_channel_client *client, uint32_t bell)
 {
     struct cbp_channel_session *session = session_of(client);
+    cbp_store_u32(&client->has_dozed, 1);
     cbp_add_u32(&session->dozers, 1);
-    sleep_on_bell(client, bell, CBP_DOZE_MS * NS_PER_MS);
+    int woken = sleep_on_bell(client, bell, CBP_DOZE_MS * NS_PER_MS);
     cbp_subtract_u32(&session->dozers, 1);
+    return woken;
+}
+
+/* A wake-up is for one message, but the worker takes the oldest, and that may be one for which nobody was
+ * woken because of a dozer: then the next worker has to come for the other. */
+static void pass_wake_up_on(struct cbpi_channel_client *client)
+{
+    if (cbp_load_u32(&client->has_dozed) && cbpi_channel_backlog(client) > 0)
+        cbpi_channel_wake_one(client);
 }
 
 static uint32_t wait_for_slot(struct cbpi_channel_client *client, uint32_t timeout_ms, uint32_t doze,
@@ -83,19 +103,23 @@ static uint32_t wait_for_slot(struct cbpi_channel_client *client, uint32_t timeo
 {
     struct cbp_channel_session *session = session_of(client);
     uint64_t deadline_ns = 0;
+    int woken = 0;
     for (;;) {
         uint32_t bell = cbp_load_u32(&session->bell);
         if (cbp_load_u32(&client->is_closed))
             return CBP_ERROR_OPERATION_ABORTED;
-        if (try_take(session, slot))
+        if (try_take(session, slot)) {
+            if (woken)
+                pass_wake_up_on(client);
             return 0;
+        }
         if (cbp_load_u32(client->is_dead))
             return CBP_ERROR_BROKEN_PIPE;
         if (timeout_ms == 0)
             return CBP_ERROR_TIMEOUT;
         if (doze) {
             doze = 0;
-            doze_on_bell(client, bell);
+            woken = doze_on_bell(client, bell);
             continue;
         }
         uint64_t left_ns = UINT64_MAX;
@@ -107,7 +131,7 @@ static uint32_t wait_for_slot(struct cbpi_channel_client *client, uint32_t timeo
                 return CBP_ERROR_TIMEOUT;
             left_ns = deadline_ns - now_ns;
         }
-        sleep_on_bell(client, bell, left_ns);
+        woken = sleep_on_bell(client, bell, left_ns);
     }
 }
 
@@ -193,7 +217,7 @@ uint32_t cbpi_channel_answer(struct cbpi_channel_client *client, const struct cb
     }
     uint32_t error = decide(slot);
     push_answer(client->channel, delivery->slot);
-    return error;
+    return delivery->nobody_waits ? 0 : error;
 }
 
 void cbpi_channel_return(struct cbpi_channel_client *client, uint32_t number)
@@ -209,16 +233,20 @@ void cbpi_channel_return(struct cbpi_channel_client *client, uint32_t number)
     push_answer(client->channel, number);
 }
 
-uint32_t cbpi_channel_check(const struct cbpi_channel_client *client, uint32_t number)
+uint32_t cbpi_channel_check(const struct cbpi_channel_client *client, const struct cbpi_delivery *delivery)
 {
-    struct cbp_slot *slot = cbp_channel_slot(client->channel, number);
-    return cbp_load_u32(&slot->decision) == CBP_DECISION_EXPIRED ? CBP_ERROR_TIMEOUT : 0;
+    struct cbp_slot *slot = cbp_channel_slot(client->channel, delivery->slot);
+    int is_late = !delivery->nobody_waits && cbp_load_u32(&slot->decision) == CBP_DECISION_EXPIRED;
+    return is_late ? CBP_ERROR_TIMEOUT : 0;
 }
 
-uint32_t cbpi_channel_extend(struct cbpi_channel_client *client, uint32_t number, uint32_t timeout_ms)
+uint32_t cbpi_channel_extend(struct cbpi_channel_client *client, const struct cbpi_delivery *delivery,
+                             uint32_t timeout_ms)
 {
-    struct cbp_slot *slot = cbp_channel_slot(client->channel, number);
+    struct cbp_slot *slot = cbp_channel_slot(client->channel, delivery->slot);
     uint32_t open = CBP_DECISION_OPEN;
+    if (delivery->nobody_waits)
+        return 0;
     if (!cbp_compare_swap_u32(&slot->decision, &open, CBP_DECISION_RESETTING))
         return CBP_ERROR_TIMEOUT;
     cbp_store_u64(&slot->deadline_ns, timeout_ms ? cbpi_now_ns() + (uint64_t) timeout_ms * NS_PER_MS : 0);

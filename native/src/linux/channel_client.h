@@ -12,6 +12,7 @@ struct cbpi_channel_client {
     uint32_t session_id;
     uint32_t is_closed;      /* atomic: nothing is taken any more */
     const uint32_t *is_dead; /* atomic: the driver has gone */
+    uint32_t has_dozed;      /* atomic: messages may wait for which nobody was woken */
 };
 
 /* Waits for a slot and takes it. With doze set the wait begins with a short sleep, from which messages that
@@ -24,16 +25,21 @@ uint32_t cbpi_channel_take(struct cbpi_channel_client *client, uint32_t timeout_
  * CBP_ERROR_INSUFFICIENT_BUFFER with the capacity it takes; CBP_ERROR_INVALID_DATA. Keeps the slot. */
 uint32_t cbpi_channel_read(struct cbpi_channel_client *client, uint32_t slot, struct cbpi_delivery *delivery);
 
-/* Writes the answer and gives the slot back. CBP_ERROR_TIMEOUT if it was decided already. */
+/* Writes the answer and gives the slot back. CBP_ERROR_TIMEOUT if the deadline has decided, here and in the
+ * next two; an operation that nobody waits for has none. */
 uint32_t cbpi_channel_answer(struct cbpi_channel_client *client, const struct cbpi_delivery *delivery);
 
 /* Gives a slot back as it came: no refusal, nothing taken away. */
 void cbpi_channel_return(struct cbpi_channel_client *client, uint32_t slot);
 
-uint32_t cbpi_channel_check(const struct cbpi_channel_client *client, uint32_t slot);
-uint32_t cbpi_channel_extend(struct cbpi_channel_client *client, uint32_t slot, uint32_t timeout_ms);
+uint32_t cbpi_channel_check(const struct cbpi_channel_client *client, const struct cbpi_delivery *delivery);
+uint32_t cbpi_channel_extend(struct cbpi_channel_client *client, const struct cbpi_delivery *delivery,
+                             uint32_t timeout_ms);
 uint32_t cbpi_channel_backlog(const struct cbpi_channel_client *client);
+
+/* Wakes every waiting worker; one of them. */
 void cbpi_channel_wake(struct cbpi_channel_client *client);
+void cbpi_channel_wake_one(struct cbpi_channel_client *client);
 
 /* Gives back what the driver has pushed and nobody has taken. */
 void cbpi_channel_drain(struct cbpi_channel_client *client);

@@ -243,6 +243,11 @@ static uint32_t backlog(struct cbpi_transport *transport)
     return cbpi_channel_backlog(&transport->client);
 }
 
+static void nudge(struct cbpi_transport *transport)
+{
+    cbpi_channel_wake_one(&transport->client);
+}
+
 static uint32_t answer(struct cbpi_transport *transport, const struct cbpi_delivery *delivery)
 {
     return cbpi_channel_answer(&transport->client, delivery);
@@ -250,13 +255,13 @@ static uint32_t answer(struct cbpi_transport *transport, const struct cbpi_deliv
 
 static uint32_t check(struct cbpi_transport *transport, const struct cbpi_delivery *delivery)
 {
-    return cbpi_channel_check(&transport->client, delivery->slot);
+    return cbpi_channel_check(&transport->client, delivery);
 }
 
 static uint32_t extend(struct cbpi_transport *transport, const struct cbpi_delivery *delivery,
                        uint32_t timeout_ms)
 {
-    return cbpi_channel_extend(&transport->client, delivery->slot, timeout_ms);
+    return cbpi_channel_extend(&transport->client, delivery, timeout_ms);
 }
 
 static void counts(struct cbpi_transport *transport, struct cbpi_transport_counts *counts)
@@ -284,6 +289,7 @@ const struct cbpi_transport_ops cbpi_ptrace_transport = {
     .receive = receive,
     .skip = skip,
     .backlog = backlog,
+    .nudge = nudge,
     .answer = answer,
     .check = check,
     .extend = extend,
