@@ -24,7 +24,7 @@
 #include "cbp_atomic.h"
 #include "supervisor.h"
 
-enum { UNOWNED_CHECK_NS = 5 * 1000 * 1000, RESPITE_NS = 50 * 1000 * 1000 };
+enum { UNOWNED_CHECK_NS = 5 * 1000 * 1000, SLEEP_MAX_NS = 100 * 1000 * 1000 };
 
 struct supervisor self;
 
@@ -122,11 +122,13 @@ static void sleep_on_bell(uint32_t value, uint64_t until_ns)
     cbp_store_u32(&self.channel->driver_sleeping, 0);
 }
 
+/* No wait is for ever while somebody waits for us: a signal that does not move the bell (the thread sanitizer
+ * holds its handler back) costs a tenth of a second, not a hang. */
 static uint64_t wake_up_time(void)
 {
     uint64_t until_ns = next_deadline_ns();
-    if (self.unowned_count > 0) {
-        uint64_t soon = now_ns() + UNOWNED_CHECK_NS;
+    if (self.task_count > 0) {
+        uint64_t soon = now_ns() + (self.unowned_count > 0 ? UNOWNED_CHECK_NS : SLEEP_MAX_NS);
         until_ns = until_ns == 0 || soon < until_ns ? soon : until_ns;
     }
     return until_ns;
