@@ -5,6 +5,7 @@
 #include "cbp_atomic.h"
 #include "cbp_message_check.h"
 #include "errors.h"
+#include "new_syscalls.h"
 #include "platform.h"
 
 #include <errno.h>
@@ -15,7 +16,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #define REQUEST_LIMIT_MS 10000u

@@ -10,6 +10,7 @@
 #include "ptrace_link.h"
 
 #include "errors.h"
+#include "new_syscalls.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +21,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 

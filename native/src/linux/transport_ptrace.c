@@ -5,6 +5,7 @@
 #include "cbp_message_check.h"
 #include "channel_client.h"
 #include "errors.h"
+#include "new_syscalls.h"
 #include "platform.h"
 #include "ptrace_link.h"
 
@@ -16,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 struct cbpi_transport {
