@@ -31,15 +31,23 @@ class Storm:
         self.output = output
         line = [setting, str(timeout), events, "20", str(int(fork)), str(output), *program]
         self.controller = start_controller("controller_storm.py", *line)
-        self.lines: list[str] = []
         self.child, self.child_codes, self.supervisor = 0, [], 0
+        try:
+            self.await_standstill(fork)
+        except BaseException:
+            self.end()
+            raise
+
+    def await_standstill(self, fork: bool) -> None:
         while not self.supervisor or (fork and not self.child):
             assert self.controller.stdout is not None
-            words = self.controller.stdout.readline().split(maxsplit=2)
-            assert words, f"the controller ended: {self.controller.communicate(timeout=10)}"
+            line = self.controller.stdout.readline()
+            assert line, f"the controller ended: {self.controller.communicate(timeout=10)}"
+            words = line.split(maxsplit=2)
             if words[0] == "held":
                 self.supervisor = int(words[1])
-            elif words[0] == "child":
+            else:
+                assert words[0] == "child", line
                 self.child, self.child_codes = int(words[1]), json.loads(words[2])
         time.sleep(0.3)  # the storm comes to a standstill: all of it is held
 

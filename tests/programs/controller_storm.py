@@ -11,6 +11,7 @@ got from what it must not do. At its end, if it is let go on, the controller pri
 import itertools
 import json
 import multiprocessing
+import os
 import sys
 import threading
 import time
@@ -22,6 +23,11 @@ import cbprocess
 def tracer_of(process_id: int) -> int:
     status = Path(f"/proc/{process_id}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("TracerPid:"))
+
+
+def say(*words: object) -> None:
+    """One line in one system call: the texts of two threads that print at a time may mix."""
+    os.write(sys.stdout.fileno(), (" ".join(map(str, words)) + "\n").encode())
 
 
 def outlive(instance: "cbprocess.CBProcess", codes: "multiprocessing.queues.SimpleQueue[list[int]]") -> None:
@@ -45,7 +51,7 @@ def main() -> None:
     def on_process_creation(event: "cbprocess.CBProcessProcessCreationEventParams") -> None:
         if next(count) >= int(hold):
             if said.acquire(blocking=False):
-                print("held", tracer_of(event.process_id), flush=True)
+                say("held", tracer_of(event.process_id))
             release.wait()
 
     instance.initialize("{5ABD3A8B-6A3F-4C52-9F0C-5E1F0A1C7D13}")
@@ -60,13 +66,13 @@ def main() -> None:
         codes = context.SimpleQueue()
         child = context.Process(target=outlive, args=(instance, codes))
         child.start()
-        print("child", child.pid, json.dumps(codes.get()), flush=True)
+        say("child", child.pid, json.dumps(codes.get()))
     status = process.wait()
     release.set()
     statistics = instance.statistics()
     names = ("delivered", "lost", "timed_out", "refused", "late")
     instance.stop_filter()
-    print(json.dumps({"status": status, **{name: getattr(statistics, name) for name in names}}), flush=True)
+    say(json.dumps({"status": status, **{name: getattr(statistics, name) for name in names}}))
 
 
 if __name__ == "__main__":
