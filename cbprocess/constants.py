@@ -74,7 +74,10 @@ ACTION_ASK = 0  # A handler decides (the reference's filtered process).
 ACTION_IGNORE = 1  # Nothing fires (the reference's ignored process).
 ACTION_ALLOW = 2  # Goes on at once; the event is delivered afterwards.
 ACTION_DENY = 3  # Refused with the rule's code; the event is delivered afterwards.
-ACTION_STRIP = 4  # The rule's access rights are taken away; delivered afterwards.
+ACTION_STRIP = 4  # Nobody gets the rule's rights to the process; delivered afterwards.
+
+RULE_FLAG_CHILDREN = 0x01  # It extends to descendants, alive now and to come.
+RULE_FLAG_ATTACH = 0x02  # A tree driver takes the processes that it matches now under the filter.
 
 TIMEOUT_ACTION_ALLOW = 0  # It goes on as if there were no handler.
 TIMEOUT_ACTION_DENY = 1  # It is refused with ERROR_TIMEOUT.
@@ -221,6 +224,8 @@ __all__ = [
     "PROC_EVT_THREAD_TERMINATION",
     "REFUSE_WITH_ERRNO",
     "REFUSE_WITH_KILL",
+    "RULE_FLAG_ATTACH",
+    "RULE_FLAG_CHILDREN",
     "SERIALIZE_ON_MULTIPLE_THREADS",
     "SERIALIZE_ON_ONE_WORKER_THREAD",
     "SESSION_MAX",

@@ -96,7 +96,7 @@ class Action(IntEnum):
     IGNORE = 1  # Nothing fires (the reference's ignored process).
     ALLOW = 2  # Goes on at once; the event is delivered afterwards.
     DENY = 3  # Refused with the rule's code; the event is delivered afterwards.
-    STRIP = 4  # The rule's access rights are taken away; delivered afterwards.
+    STRIP = 4  # Nobody gets the rule's rights to the process; delivered afterwards.
 
 
 class TimeoutAction(IntEnum):

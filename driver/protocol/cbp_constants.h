@@ -89,7 +89,12 @@
     X(ACTION_IGNORE, 1u, "Nothing fires (the reference's ignored process).")                                 \
     X(ACTION_ALLOW, 2u, "Goes on at once; the event is delivered afterwards.")                               \
     X(ACTION_DENY, 3u, "Refused with the rule's code; the event is delivered afterwards.")                   \
-    X(ACTION_STRIP, 4u, "The rule's access rights are taken away; delivered afterwards.")
+    X(ACTION_STRIP, 4u, "Nobody gets the rule's rights to the process; delivered afterwards.")
+
+/* What else a rule says. */
+#define CBP_RULE_FLAG_LIST(X)                                                                                \
+    X(RULE_FLAG_CHILDREN, 0x01u, "It extends to descendants, alive now and to come.")                        \
+    X(RULE_FLAG_ATTACH, 0x02u, "A tree driver takes the processes that it matches now under the filter.")
 
 /* What happens to a process creation whose deadline passes (config TimeoutAction). */
 #define CBP_TIMEOUT_ACTION_LIST(X)                                                                           \
@@ -141,7 +146,16 @@
     (CBP_CAP_SEE_PROCESS_CREATION | CBP_CAP_HOLD_PROCESS_CREATION | CBP_CAP_REFUSE_PROCESS_CREATION |        \
      CBP_CAP_KILL_PROCESS_CREATION | CBP_CAP_SEE_PROCESS_TERMINATION | CBP_CAP_HOLD_PROCESS_TERMINATION |    \
      CBP_CAP_SEE_THREAD_CREATION | CBP_CAP_HOLD_THREAD_CREATION | CBP_CAP_SEE_THREAD_TERMINATION |           \
-     CBP_CAP_HOLD_THREAD_TERMINATION | CBP_CAP_LAUNCH | CBP_CAP_DECIDE_BY_RULE)
+     CBP_CAP_HOLD_THREAD_TERMINATION | CBP_CAP_SEE_PROCESS_HANDLE | CBP_CAP_HOLD_PROCESS_HANDLE |            \
+     CBP_CAP_STRIP_PROCESS_HANDLE | CBP_CAP_SEE_THREAD_HANDLE | CBP_CAP_HOLD_THREAD_HANDLE |                 \
+     CBP_CAP_STRIP_THREAD_HANDLE | CBP_CAP_ATTACH | CBP_CAP_LAUNCH | CBP_CAP_DECIDE_BY_RULE)
+
+/* Those of them that need a seccomp filter in the process that acts. */
+#define CBP_PTRACE_FILTER_CAPABILITIES                                                                       \
+    (CBP_CAP_REFUSE_PROCESS_CREATION | CBP_PTRACE_HANDLE_CAPABILITIES)
+#define CBP_PTRACE_HANDLE_CAPABILITIES                                                                       \
+    (CBP_CAP_SEE_PROCESS_HANDLE | CBP_CAP_HOLD_PROCESS_HANDLE | CBP_CAP_STRIP_PROCESS_HANDLE |               \
+     CBP_CAP_SEE_THREAD_HANDLE | CBP_CAP_HOLD_THREAD_HANDLE | CBP_CAP_STRIP_THREAD_HANDLE)
 
 /* What get_driver_status reports. Source: class reference (SERVICE_STATUS.dwCurrentState). */
 #define CBP_MODULE_STATUS_LIST(X)                                                                            \
@@ -170,6 +184,7 @@
     G(process_access, CBP_PROCESS_ACCESS_LIST)                                                               \
     G(thread_access, CBP_THREAD_ACCESS_LIST)                                                                 \
     G(action, CBP_ACTION_LIST)                                                                               \
+    G(rule_flag, CBP_RULE_FLAG_LIST)                                                                         \
     G(timeout_action, CBP_TIMEOUT_ACTION_LIST)                                                               \
     G(refuse, CBP_REFUSE_LIST)                                                                               \
     G(event_flag, CBP_EVENT_FLAG_LIST)                                                                       \

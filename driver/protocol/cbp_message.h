@@ -27,7 +27,8 @@
     X(MESSAGE_LAUNCH_GO, 9u, "Supervisor to launcher: execute the target.")                                  \
     X(MESSAGE_LAUNCH_RESULT, 10u, "How a launch ended, to the supervisor and on to the core.")               \
     X(MESSAGE_LAUNCH_TARGET, 11u, "Core to launcher: what to execute.")                                      \
-    X(MESSAGE_EVENT, 12u, "Driver to core: up to BATCH_MAX events of one task.")
+    X(MESSAGE_EVENT, 12u, "Driver to core: up to BATCH_MAX events of one task.")                             \
+    X(MESSAGE_PROCESS_QUERY, 13u, "Core to driver: what holds for one process.")
 
 enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
 
@@ -74,16 +75,15 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
 #define CBP_RULE_MATCH_ALL 0u     /* every process that the driver sees */
 #define CBP_RULE_MATCH_PROCESS 1u /* process_id with start_time */
 #define CBP_RULE_MATCH_NAME 2u    /* the pattern */
-#define CBP_RULE_FLAG_CHILDREN 1u
 
 #define CBP_FIELDS_rule(X, S)                                                                                \
     X(S, struct cbp_message_header, header)                                                                  \
     X(S, uint32_t, session_id)                                                                               \
     X(S, uint32_t, rule_id) /* chosen by the core, unique in the session */                                  \
     X(S, uint32_t, match)                                                                                    \
-    X(S, uint32_t, flags)                                                                                    \
+    X(S, uint32_t, flags) /* RULE_FLAG_ bits */                                                              \
     X(S, uint32_t, action)                                                                                   \
-    X(S, uint32_t, action_value) /* deny: the code; strip: the rights */                                     \
+    X(S, uint32_t, action_value) /* deny: the code; strip: the rights, as PROCESS_ bits */                   \
     X(S, uint64_t, start_time)                                                                               \
     X(S, uint32_t, process_id)                                                                               \
     X(S, uint32_t, reserved)                                                                                 \
@@ -106,7 +106,11 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
 /* Launcher to supervisor (with its credentials): it has named the supervisor as its tracer and waits. */
 #define CBP_FIELDS_launch_ready(X, S) X(S, struct cbp_message_header, header)
 
-#define CBP_LAUNCH_FLAG_FILTER 1u /* install the seccomp filter before executing */
+/* What the seccomp filter stops that the launcher installs before executing; none: it installs none. */
+#define CBP_LAUNCH_FLAG_EXECUTIONS 1u
+#define CBP_LAUNCH_FLAG_HANDLES 2u          /* handle operations */
+#define CBP_LAUNCH_FLAG_HARMLESS_SIGNALS 4u /* with HANDLES: also signals that are ignored by default */
+#define CBP_LAUNCH_FLAG_ALL 7u
 
 #define CBP_FIELDS_launch_go(X, S)                                                                           \
     X(S, struct cbp_message_header, header)                                                                  \
@@ -133,7 +137,7 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
     X(S, uint32_t, paths_size)
 
 /* One event of a message, and the answer to it: the core overwrites result_code (until then 0, or the code
- * with which a rule has refused) and desired_access. */
+ * with which a rule has refused) and desired_access (until then what was asked for, less what rules took). */
 #define CBP_FIELDS_event_item(X, S)                                                                          \
     X(S, uint32_t, type)  /* one PROC_EVT_ bit */                                                            \
     X(S, uint32_t, flags) /* EVENT_FLAG_ */                                                                  \
@@ -170,6 +174,13 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
     X(S, struct cbp_event_item, item2)                                                                       \
     X(S, struct cbp_event_item, item3)
 
+/* Answered by a reply whose value is the CAP_ bits that hold for the process; CBP_ERROR_NOT_FOUND for one that
+ * the driver does not supervise. */
+#define CBP_FIELDS_process_query(X, S)                                                                       \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint32_t, process_id)                                                                               \
+    X(S, uint32_t, reserved)
+
 /* Structures in the order in which they may contain one another, with their sizes. */
 #define CBP_STRUCTURES(X)                                                                                    \
     X(message_header, 24)                                                                                    \
@@ -185,7 +196,8 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
     X(launch_result, 48)                                                                                     \
     X(launch_target, 48)                                                                                     \
     X(event_item, 16)                                                                                        \
-    X(event_message, 192)
+    X(event_message, 192)                                                                                    \
+    X(process_query, 32)
 
 #define CBP_MEMBER_(S, type, name) type name;
 #define CBP_DEFINE_STRUCTURE_(name, size)                                                                    \

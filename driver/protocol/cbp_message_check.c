@@ -37,7 +37,7 @@ static const struct message_row rows[] = {
                               {FIELD(rule, pattern_offset)},
                               {{FIELD(rule, session_id), 0, CBP_SESSION_MAX - 1},
                                {FIELD(rule, match), 0, CBP_RULE_MATCH_NAME},
-                               {FIELD(rule, flags), 1, CBP_RULE_FLAG_CHILDREN},
+                               {FIELD(rule, flags), 1, CBP_RULE_FLAG_CHILDREN | CBP_RULE_FLAG_ATTACH},
                                {FIELD(rule, action), 0, CBP_ACTION_STRIP},
                                {FIELD(rule, pattern_size), 0, CBP_PATTERN_SIZE_MAX}}},
     [CBP_MESSAGE_RULE_REMOVE] = {sizeof(struct cbp_rule_remove),
@@ -52,7 +52,7 @@ static const struct message_row rows[] = {
     [CBP_MESSAGE_LAUNCH_GO] = {sizeof(struct cbp_launch_go),
                                NONE,
                                {NONE},
-                               {{FIELD(launch_go, flags), 1, CBP_LAUNCH_FLAG_FILTER}}},
+                               {{FIELD(launch_go, flags), 1, CBP_LAUNCH_FLAG_ALL}}},
     [CBP_MESSAGE_LAUNCH_RESULT] = {sizeof(struct cbp_launch_result),
                                    FIELD(launch_result, reserved),
                                    {NONE},
@@ -69,6 +69,10 @@ static const struct message_row rows[] = {
                             FIELD(event_message, arguments_offset)},
                            {{FIELD(event_message, session_id), 0, CBP_SESSION_MAX - 1},
                             {FIELD(event_message, item_count), 0, CBP_BATCH_MAX}}},
+    [CBP_MESSAGE_PROCESS_QUERY] = {sizeof(struct cbp_process_query),
+                                   FIELD(process_query, reserved),
+                                   {NONE},
+                                   {{NONE, 0, 0}}},
 };
 
 static uint32_t field_at(const void *message, uint16_t offset)

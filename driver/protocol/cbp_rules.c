@@ -79,6 +79,25 @@ int cbp_name_matches(const char *pattern, size_t pattern_size, const char *name,
     return matches_whole(pattern, pattern_size, name + start, name_size - start);
 }
 
+uint32_t cbp_thread_rights_of(uint32_t process_rights)
+{
+    static const uint32_t pairs[][2] = {
+        {CBP_PROCESS_TERMINATE, CBP_THREAD_TERMINATE},
+        {CBP_PROCESS_SUSPEND_RESUME, CBP_THREAD_SUSPEND_RESUME | CBP_THREAD_RESUME},
+        {CBP_PROCESS_VM_READ, CBP_THREAD_GET_CONTEXT},
+        {CBP_PROCESS_VM_WRITE, CBP_THREAD_SET_CONTEXT},
+        {CBP_PROCESS_SET_INFORMATION, CBP_THREAD_SET_INFORMATION | CBP_THREAD_SET_LIMITED_INFORMATION},
+        {CBP_PROCESS_QUERY_INFORMATION, CBP_THREAD_QUERY_INFORMATION},
+        {CBP_PROCESS_QUERY_LIMITED_INFORMATION, CBP_THREAD_QUERY_LIMITED_INFORMATION},
+        {CBP_PROCESS_SYNCHRONIZE, CBP_THREAD_SYNCHRONIZE},
+    };
+    uint32_t rights = 0;
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
+        if (process_rights & pairs[i][0])
+            rights |= pairs[i][1];
+    return rights;
+}
+
 void cbp_stance_add(struct cbp_stance *stance, uint32_t action, uint32_t action_value)
 {
     switch (action) {
@@ -123,7 +142,7 @@ enum cbp_outcome cbp_outcome_of(uint32_t operation, const struct cbp_stance *ori
     if (operation & CBP_OPERATION_REFUSABLE)
         *deny_code = originator->deny_code != 0 ? originator->deny_code : subject->deny_code;
     if (operation & CBP_OPERATION_HAS_ACCESS)
-        *strip_mask = originator->strip_mask | subject->strip_mask;
+        *strip_mask = subject->strip_mask;
     if (*deny_code != 0)
         return CBP_OUTCOME_DENY;
     if (*strip_mask != 0)

@@ -19,7 +19,7 @@ struct cbp_stance {
     uint8_t allowed; /* some rule allows its operations */
     uint8_t reserved;
     uint32_t deny_code;  /* not 0: some rule denies, with this code (the first such rule's) */
-    uint32_t strip_mask; /* rights that rules take away, all of them together */
+    uint32_t strip_mask; /* rights to it that rules take away, PROCESS_ bits, all rules together */
 };
 
 /* Adds one matching rule to a stance. */
@@ -37,9 +37,14 @@ enum cbp_outcome {
 #define CBP_OPERATION_REFUSABLE 1u  /* creations of processes, handle operations: deny applies */
 #define CBP_OPERATION_HAS_ACCESS 2u /* handle operations: strip applies */
 
+/* The thread rights that go with process rights: who may not end a process may not end its threads. What has
+ * no counterpart is dropped. Rules name process rights only; this is what they take out of thread handles. */
+uint32_t cbp_thread_rights_of(uint32_t process_rights);
+
 /* The outcome for an operation of originator on subject (the same pointer when they are one process):
  * silent when the originator is ignored, or when neither counts as filtered, an ignored subject not counting.
- * Deny and strip beat allow, and allow beats ask; deny beats strip. A rule that cannot apply to the operation
+ * Deny and strip beat allow, and allow beats ask; deny beats strip. Strip protects: only the subject's counts,
+ * so a protected process may itself do what others may not do to it. A rule that cannot apply to the operation
  * (see the bits of operation above) asks nobody: alone it gives ALLOW, and it does not beat another rule.
  * deny_code and strip_mask are written always, 0 where they say nothing. */
 enum cbp_outcome cbp_outcome_of(uint32_t operation, const struct cbp_stance *originator,

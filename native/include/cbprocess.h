@@ -240,23 +240,35 @@ CBP_API uint32_t CBP_CALL cbp_session_is_active(struct cbp_session *session, uin
 CBP_API uint32_t CBP_CALL cbp_session_get_statistics(struct cbp_session *session,
                                                      struct cbp_statistics *statistics, uint64_t size);
 
+/* *capabilities is the CAP_ bits of what can be seen, held and refused of one process: it may be less than the
+ * driver's own, for one that was attached, say. CBP_ERROR_NOT_READY while inactive; CBP_ERROR_NOT_FOUND for a
+ * process that the driver does not supervise. */
+CBP_API uint32_t CBP_CALL cbp_session_process_capabilities(struct cbp_session *session, uint32_t process_id,
+                                                           uint32_t *capabilities);
+
 /* ---- Rules -------------------------------------------------------------------------------------------- */
 
 /* Any time between create and destroy, in handlers too; rules outlive a stop. Adding the same rule (process
  * or pattern, and action) again replaces it, so that one removal takes it out. */
 
 /* Adds a rule for one process, or with process_id 0xffffffff (-1) for all (not with ACTION_IGNORE).
- * children is 0 or 1: descendants alive now and all later ones too. action is ACTION_...; action_value is the
- * refusal's Win32 code for ACTION_DENY (not 0) and the rights for ACTION_STRIP (not 0), else 0. The rule
- * belongs to the process, not to the number. CBP_ERROR_INVALID_PARAMETER if no such process lives. */
+ * flags are RULE_FLAG_ bits: CHILDREN extends it to descendants alive now and all later ones; with ATTACH a
+ * tree driver takes the process (and with CHILDREN its descendants) under the filter if it runs outside of it,
+ * but never the controller itself. action is ACTION_...; action_value is the refusal's Win32 code for
+ * ACTION_DENY (not 0), for ACTION_STRIP the rights (PROCESS_ bits, not 0; out of thread handles it takes the
+ * corresponding ones), else 0. The rule belongs to the process, not to the number.
+ * CBP_ERROR_INVALID_PARAMETER if no such process lives. With ATTACH, where nothing is added on an error:
+ * CBP_ERROR_BUSY if another tracer has the process, CBP_ERROR_ACCESS_DENIED if it must not be traced. */
 CBP_API uint32_t CBP_CALL cbp_rule_add_process(struct cbp_session *session, uint32_t process_id,
-                                               uint32_t children, uint32_t action, uint32_t action_value);
+                                               uint32_t flags, uint32_t action, uint32_t action_value);
 
 /* Adds a rule for every process whose executable matches pattern (see cbp_pattern_match), now or later;
  * pattern has pattern_size bytes, no NUL among them. A process goes by two names: its executable's path, and
- * the path by which it was started (a script, a symbolic link); the rule matches either. */
+ * the path by which it was started (a script, a symbolic link); the rule matches either. With ATTACH a tree
+ * driver takes running processes of the same user that match under the filter, the controller excepted; those
+ * that it cannot take are left alone. */
 CBP_API uint32_t CBP_CALL cbp_rule_add_name(struct cbp_session *session, const char *pattern,
-                                            uint64_t pattern_size, uint32_t children, uint32_t action,
+                                            uint64_t pattern_size, uint32_t flags, uint32_t action,
                                             uint32_t action_value);
 
 /* Takes rules out again: those of this process or pattern with this action. CBP_ERROR_NOT_FOUND if there is
@@ -291,6 +303,11 @@ CBP_API uint32_t CBP_CALL cbp_event_defer(uint64_t *ticket);
 /* Answers a deferred event, from any thread. CBP_ERROR_NOT_FOUND for a ticket that is unknown, used up, or
  * whose session has stopped; CBP_ERROR_TIMEOUT if the deadline had passed (the answer changes nothing). */
 CBP_API uint32_t CBP_CALL cbp_event_complete(uint64_t ticket, uint32_t result_code, uint32_t desired_access);
+
+/* A handle of the process that asks for the operation being handled in this thread: a pidfd on Linux, an
+ * access token on Windows. The caller closes it. -1 if that process has gone. CBP_ERROR_NO_CALLBACK_ACTIVE
+ * outside a handler. */
+CBP_API uint32_t CBP_CALL cbp_event_originator_token(int64_t *token);
 
 /* Whether this thread is in a handler: 1 or 0. */
 CBP_API uint32_t CBP_CALL cbp_in_handler(void);

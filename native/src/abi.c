@@ -14,6 +14,7 @@
 #define ROW_process_access(name, value, text) CONSTANT_ROW("process_access", name, value, text)
 #define ROW_thread_access(name, value, text) CONSTANT_ROW("thread_access", name, value, text)
 #define ROW_action(name, value, text) CONSTANT_ROW("action", name, value, text)
+#define ROW_rule_flag(name, value, text) CONSTANT_ROW("rule_flag", name, value, text)
 #define ROW_timeout_action(name, value, text) CONSTANT_ROW("timeout_action", name, value, text)
 #define ROW_refuse(name, value, text) CONSTANT_ROW("refuse", name, value, text)
 #define ROW_event_flag(name, value, text) CONSTANT_ROW("event_flag", name, value, text)

@@ -126,7 +126,7 @@ uint32_t cbpi_rules_adopt(struct cbp_session *session, uint32_t rule_id, uint64_
 {
     struct cbpi_rule rule = {.rule_id = rule_id,
                              .match = CBP_RULE_MATCH_PROCESS,
-                             .children = 1,
+                             .flags = CBP_RULE_FLAG_CHILDREN,
                              .action = CBP_ACTION_ASK,
                              .process_id = process_id,
                              .start_time = start_time};
@@ -140,11 +140,11 @@ uint32_t cbpi_rules_adopt(struct cbp_session *session, uint32_t rule_id, uint64_
     return error;
 }
 
-static uint32_t check_action(uint32_t children, uint32_t action, uint32_t action_value)
+static uint32_t check_action(uint32_t flags, uint32_t action, uint32_t action_value)
 {
     int takes_value = action == CBP_ACTION_DENY || action == CBP_ACTION_STRIP;
-    if (children > 1 || action > CBP_ACTION_STRIP)
-        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "children is 0 or 1, action one of ACTION_");
+    if ((flags & ~(uint32_t) (CBP_RULE_FLAG_CHILDREN | CBP_RULE_FLAG_ATTACH)) != 0 || action > CBP_ACTION_STRIP)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "flags are RULE_FLAG_ bits, action is one of ACTION_");
     if (takes_value != (action_value != 0))
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER,
                          "the action's value is a code for deny, rights for strip, and else 0");
@@ -169,35 +169,35 @@ static struct cbpi_rule process_rule(uint32_t process_id, uint32_t action)
                               .action = action};
 }
 
-uint32_t cbp_rule_add_process(struct cbp_session *session, uint32_t process_id, uint32_t children,
+uint32_t cbp_rule_add_process(struct cbp_session *session, uint32_t process_id, uint32_t flags,
                               uint32_t action, uint32_t action_value)
 {
     struct cbpi_rule rule = process_rule(process_id, action);
     uint32_t error = cbpi_session_check(session);
     if (error == 0)
-        error = check_action(children, action, action_value);
+        error = check_action(flags, action, action_value);
     if (error == 0 && rule.match == CBP_RULE_MATCH_ALL && action == CBP_ACTION_IGNORE)
         error = cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "a rule cannot ignore every process");
     if (error == 0 && rule.match == CBP_RULE_MATCH_PROCESS)
         error = cbpi_process_start_time(process_id, &rule.start_time);
     if (error != 0)
         return error;
-    rule.children = children;
+    rule.flags = flags;
     rule.action_value = action_value;
     return add(session, &rule);
 }
 
 uint32_t cbp_rule_add_name(struct cbp_session *session, const char *pattern, uint64_t pattern_size,
-                           uint32_t children, uint32_t action, uint32_t action_value)
+                           uint32_t flags, uint32_t action, uint32_t action_value)
 {
     struct cbpi_rule rule = {.match = CBP_RULE_MATCH_NAME,
-                             .children = children,
+                             .flags = flags,
                              .action = action,
                              .action_value = action_value,
                              .pattern_size = (uint32_t) pattern_size};
     uint32_t error = cbpi_session_check(session);
     if (error == 0)
-        error = check_action(children, action, action_value);
+        error = check_action(flags, action, action_value);
     if (error == 0)
         error = check_pattern(pattern, pattern_size);
     if (error != 0)

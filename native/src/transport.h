@@ -26,7 +26,7 @@ struct cbpi_session_settings {
 struct cbpi_rule {
     uint32_t rule_id; /* unique in the session, never 0 */
     uint32_t match;   /* CBP_RULE_MATCH_ */
-    uint32_t children;
+    uint32_t flags; /* CBP_RULE_FLAG_ bits */
     uint32_t action;
     uint32_t action_value;
     uint32_t process_id;
@@ -77,6 +77,10 @@ struct cbpi_transport_ops {
     uint32_t (*update)(struct cbpi_transport *transport, const struct cbpi_session_settings *settings);
     uint32_t (*add_rule)(struct cbpi_transport *transport, const struct cbpi_rule *rule);
     uint32_t (*remove_rule)(struct cbpi_transport *transport, uint32_t rule_id);
+
+    /* The CAP_ bits that hold for one process. CBP_ERROR_NOT_FOUND if the driver does not supervise it. */
+    uint32_t (*process_capabilities)(struct cbpi_transport *transport, uint32_t process_id,
+                                     uint32_t *capabilities);
 
     /* Waits up to timeout_ms for a delivery (0: only looks; or CBPI_WAIT_FOREVER). CBP_ERROR_TIMEOUT;
      * CBP_ERROR_INSUFFICIENT_BUFFER with delivery->capacity set to what it takes: the caller provides it and

@@ -283,7 +283,7 @@ static void seize_launcher(struct launch *launch, const struct ucred *sender)
         with_filter |= session_refuses_with_errno(id);
     struct cbp_launch_go go = {
         .header = {.size = sizeof go, .type = CBP_MESSAGE_LAUNCH_GO},
-        .flags = with_filter ? CBP_LAUNCH_FLAG_FILTER : 0,
+        .flags = with_filter ? CBP_LAUNCH_FLAG_EXECUTIONS : 0,
     };
     struct task *task = NULL;
     uint32_t status = seize_root((uint32_t) sender->pid, with_filter, &task);

@@ -1,11 +1,12 @@
-/* The seccomp filter under which a supervised tree's executions stop before they happen. */
+/* The seccomp filter under which what a supervised tree does stops before it happens. */
 #ifndef CBP_LAUNCH_FILTER_H
 #define CBP_LAUNCH_FILTER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
-/* Installs the filter for the calling process and all it will create. Without CAP_SYS_ADMIN it sets
- * no_new_privs first, as the kernel demands. Gives false with errno set. */
-bool install_launch_filter(void);
+/* Installs the filter for the calling process and all it will create; parts are CBP_LAUNCH_FLAG_ bits. Without
+ * CAP_SYS_ADMIN it sets no_new_privs first, as the kernel demands. Gives false with errno set. */
+bool install_launch_filter(uint32_t parts);
 
 #endif

@@ -113,7 +113,7 @@ int main(int argument_count, char **arguments)
     int flags = await_go(channel);
     if (flags < 0)
         return EXIT_NOT_LAUNCHED;
-    if ((flags & (int) CBP_LAUNCH_FLAG_FILTER) != 0 && !install_launch_filter()) {
+    if (flags != 0 && !install_launch_filter((uint32_t) flags)) {
         report_failure(channel, errno);
         return EXIT_NOT_LAUNCHED;
     }

@@ -10,6 +10,7 @@
 #include <sys/user.h>
 
 #include "supervisor.h"
+#include "syscalls.h"
 
 enum { TASK_PAGE_SIZE = 4096, PAGES_AT_ONCE = 16, NEW_STACK_FIRST_READ = 8192 };
 
@@ -54,8 +55,6 @@ bool set_first_argument(const struct task *task, const struct syscall_entry *ent
     size_t offset = is_i386 ? offsetof(struct user_regs_struct, rbx) : offsetof(struct user_regs_struct, rdi);
     return poke_register(task, offset, value);
 }
-
-enum { X32_SYSCALL_BIT = 0x40000000 };
 
 static bool has_32bit_pointers(uint32_t architecture, uint64_t number)
 {

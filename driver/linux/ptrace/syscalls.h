@@ -1,4 +1,4 @@
-/* The system calls that the launcher's seccomp filter stops, on each architecture that a task can use here.
+/* The system calls that the launcher's seccomp filter can stop, on each architecture that a task can use here.
  * The filter and the supervisor read the same table. Source: the kernel's syscall tables. */
 #ifndef CBP_SYSCALLS_H
 #define CBP_SYSCALLS_H
@@ -6,37 +6,61 @@
 #include <linux/audit.h>
 #include <stdint.h>
 
-enum syscall_kind { SYSCALL_OTHER, SYSCALL_EXECVE, SYSCALL_EXECVEAT, SYSCALL_CLONE };
+enum { X32_SYSCALL_BIT = 0x40000000 };
+
+/* X(kind, which of the filter's parts it belongs to, number on x86-64, x32, i386, AArch64, 32-bit Arm).
+ * Executions come first: they are what the filter is asked about most. */
+#define WATCHED_SYSCALL_LIST(X)                                                                              \
+    X(EXECVE, EXECUTIONS, 59, 520, 11, 221, 11)                                                              \
+    X(EXECVEAT, EXECUTIONS, 322, 545, 358, 281, 387)                                                         \
+    X(CLONE, ALL, 56, 56, 120, 220, 120)                                                                     \
+    X(KILL, HANDLES, 62, 62, 37, 129, 37)                                                                    \
+    X(TKILL, HANDLES, 200, 200, 238, 130, 238)                                                               \
+    X(TGKILL, HANDLES, 234, 234, 270, 131, 268)                                                              \
+    X(RT_SIGQUEUEINFO, HANDLES, 129, 524, 178, 138, 178)                                                     \
+    X(RT_TGSIGQUEUEINFO, HANDLES, 297, 536, 335, 240, 363)                                                   \
+    X(PIDFD_SEND_SIGNAL, HANDLES, 424, 424, 424, 424, 424)                                                   \
+    X(PIDFD_OPEN, HANDLES, 434, 434, 434, 434, 434)                                                          \
+    X(PIDFD_GETFD, HANDLES, 438, 438, 438, 438, 438)                                                         \
+    X(PTRACE, HANDLES, 101, 521, 26, 117, 26)                                                                \
+    X(PROCESS_VM_READV, HANDLES, 310, 539, 347, 270, 376)                                                    \
+    X(PROCESS_VM_WRITEV, HANDLES, 311, 540, 348, 271, 377)                                                   \
+    X(PROCESS_MADVISE, HANDLES, 440, 440, 440, 440, 440)                                                     \
+    X(PROCESS_MRELEASE, HANDLES, 448, 448, 448, 448, 448)                                                    \
+    X(PRLIMIT64, HANDLES, 302, 302, 340, 261, 369)                                                           \
+    X(SETPRIORITY, HANDLES, 141, 141, 97, 140, 97)                                                           \
+    X(IOPRIO_SET, HANDLES, 251, 251, 289, 30, 314)                                                           \
+    X(SCHED_SETAFFINITY, HANDLES, 203, 203, 241, 122, 241)                                                   \
+    X(SCHED_SETPARAM, HANDLES, 142, 142, 154, 118, 154)                                                      \
+    X(SCHED_SETSCHEDULER, HANDLES, 144, 144, 156, 119, 156)                                                  \
+    X(SCHED_SETATTR, HANDLES, 314, 314, 351, 274, 380)
+
+#define SYSCALL_KIND_(kind, part, ...) SYSCALL_##kind,
+enum syscall_kind { WATCHED_SYSCALL_LIST(SYSCALL_KIND_) SYSCALL_OTHER };
 
 struct watched_syscall {
     uint32_t architecture;
     uint32_t number;
     enum syscall_kind kind;
+    uint32_t parts; /* CBP_LAUNCH_FLAG_ bits: it is watched if one of them is asked for */
 };
 
+#define SYSCALL_ROW_(architecture, number, kind, part)                                                       \
+    {architecture, number, SYSCALL_##kind, CBP_LAUNCH_FLAG_##part},
+
 #if defined(__x86_64__)
-#define WATCHED_SYSCALLS                                                                                     \
-    {AUDIT_ARCH_X86_64, 59, SYSCALL_EXECVE}, {AUDIT_ARCH_X86_64, 322, SYSCALL_EXECVEAT},                     \
-        {AUDIT_ARCH_X86_64, 56, SYSCALL_CLONE}, {AUDIT_ARCH_X86_64, 0x40000000 + 520, SYSCALL_EXECVE},       \
-        {AUDIT_ARCH_X86_64, 0x40000000 + 545, SYSCALL_EXECVEAT},                                             \
-        {AUDIT_ARCH_X86_64, 0x40000000 + 56, SYSCALL_CLONE}, {AUDIT_ARCH_I386, 11, SYSCALL_EXECVE},          \
-        {AUDIT_ARCH_I386, 358, SYSCALL_EXECVEAT},                                                            \
-    {                                                                                                        \
-        AUDIT_ARCH_I386, 120, SYSCALL_CLONE                                                                  \
-    }
+#define SYSCALL_ROWS_(kind, part, x86_64, x32, i386, aarch64, arm)                                           \
+    SYSCALL_ROW_(AUDIT_ARCH_X86_64, x86_64, kind, part)                                                      \
+    SYSCALL_ROW_(AUDIT_ARCH_X86_64, X32_SYSCALL_BIT + (x32), kind, part)                                     \
+    SYSCALL_ROW_(AUDIT_ARCH_I386, i386, kind, part)
 #elif defined(__aarch64__)
-#define WATCHED_SYSCALLS                                                                                     \
-    {AUDIT_ARCH_AARCH64, 221, SYSCALL_EXECVE}, {AUDIT_ARCH_AARCH64, 281, SYSCALL_EXECVEAT},                  \
-        {AUDIT_ARCH_AARCH64, 220, SYSCALL_CLONE}, {AUDIT_ARCH_ARM, 11, SYSCALL_EXECVE},                      \
-        {AUDIT_ARCH_ARM, 387, SYSCALL_EXECVEAT},                                                             \
-    {                                                                                                        \
-        AUDIT_ARCH_ARM, 120, SYSCALL_CLONE                                                                   \
-    }
+#define SYSCALL_ROWS_(kind, part, x86_64, x32, i386, aarch64, arm)                                           \
+    SYSCALL_ROW_(AUDIT_ARCH_AARCH64, aarch64, kind, part) SYSCALL_ROW_(AUDIT_ARCH_ARM, arm, kind, part)
 #else
 #error "the ptrace driver knows x86_64 and aarch64"
 #endif
 
-static const struct watched_syscall watched_syscalls[] = {WATCHED_SYSCALLS};
+static const struct watched_syscall watched_syscalls[] = {WATCHED_SYSCALL_LIST(SYSCALL_ROWS_)};
 enum { WATCHED_SYSCALL_COUNT = sizeof watched_syscalls / sizeof watched_syscalls[0] };
 
 static inline enum syscall_kind syscall_kind(uint32_t architecture, uint64_t number)
@@ -45,6 +69,16 @@ static inline enum syscall_kind syscall_kind(uint32_t architecture, uint64_t num
         if (watched_syscalls[i].architecture == architecture && watched_syscalls[i].number == number)
             return watched_syscalls[i].kind;
     return SYSCALL_OTHER;
+}
+
+/* The number of a kind in a call of the same architecture and, on x86-64, the same flavour as a given call. */
+static inline uint64_t syscall_number_like(uint32_t architecture, uint64_t model, enum syscall_kind kind)
+{
+    for (unsigned i = 0; i < WATCHED_SYSCALL_COUNT; i++)
+        if (watched_syscalls[i].architecture == architecture && watched_syscalls[i].kind == kind &&
+            (watched_syscalls[i].number & X32_SYSCALL_BIT) == (model & X32_SYSCALL_BIT))
+            return watched_syscalls[i].number;
+    return UINT64_MAX;
 }
 
 #endif

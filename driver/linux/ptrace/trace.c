@@ -259,7 +259,7 @@ static void handle_syscall(struct task *task)
     case SYSCALL_CLONE: /* the filter stops it only with this flag, which would hide the child */
         (void) set_first_argument(task, &entry, entry.arguments[0] & ~(uint64_t) CLONE_UNTRACED);
         break;
-    case SYSCALL_OTHER:
+    default:
         break;
     }
     resume_task(task, 0);

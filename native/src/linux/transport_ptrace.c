@@ -80,8 +80,9 @@ static uint32_t probe(char *reason, uint64_t size)
         snprintf(reason, (size_t) size, "a sandbox (a container's seccomp profile, say) forbids ptrace");
     else if (!has_trace_filter()) {
         snprintf(reason, (size_t) size,
-                 "no seccomp filters: executions are refused by ending the process, not with an error");
-        return CBP_PTRACE_CAPABILITIES & ~(uint32_t) CBP_CAP_REFUSE_PROCESS_CREATION;
+                 "no seccomp filters: executions are refused by ending the process, not with an error, and handle "
+                 "operations are not seen");
+        return CBP_PTRACE_CAPABILITIES & ~(uint32_t) CBP_PTRACE_FILTER_CAPABILITIES;
     } else
         return CBP_PTRACE_CAPABILITIES;
     return 0;
@@ -174,7 +175,7 @@ static uint32_t add_rule(struct cbpi_transport *transport, const struct cbpi_rul
     message.rule.session_id = transport->client.session_id;
     message.rule.rule_id = rule->rule_id;
     message.rule.match = rule->match;
-    message.rule.flags = rule->children ? CBP_RULE_FLAG_CHILDREN : 0;
+    message.rule.flags = rule->flags;
     message.rule.action = rule->action;
     message.rule.action_value = rule->action_value;
     message.rule.process_id = rule->process_id;
