@@ -151,8 +151,7 @@
      CBP_CAP_STRIP_THREAD_HANDLE | CBP_CAP_ATTACH | CBP_CAP_LAUNCH | CBP_CAP_DECIDE_BY_RULE)
 
 /* Those of them that need a seccomp filter in the process that acts. */
-#define CBP_PTRACE_FILTER_CAPABILITIES                                                                       \
-    (CBP_CAP_REFUSE_PROCESS_CREATION | CBP_PTRACE_HANDLE_CAPABILITIES)
+#define CBP_PTRACE_FILTER_CAPABILITIES (CBP_CAP_REFUSE_PROCESS_CREATION | CBP_PTRACE_HANDLE_CAPABILITIES)
 #define CBP_PTRACE_HANDLE_CAPABILITIES                                                                       \
     (CBP_CAP_SEE_PROCESS_HANDLE | CBP_CAP_HOLD_PROCESS_HANDLE | CBP_CAP_STRIP_PROCESS_HANDLE |               \
      CBP_CAP_SEE_THREAD_HANDLE | CBP_CAP_HOLD_THREAD_HANDLE | CBP_CAP_STRIP_THREAD_HANDLE)

@@ -174,8 +174,8 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
     X(S, struct cbp_event_item, item2)                                                                       \
     X(S, struct cbp_event_item, item3)
 
-/* Answered by a reply whose value is the CAP_ bits that hold for the process; CBP_ERROR_NOT_FOUND for one that
- * the driver does not supervise. */
+/* Answered by a reply whose value is the CAP_ bits that hold for the process; CBP_ERROR_NOT_FOUND for one
+ * that the driver does not supervise. */
 #define CBP_FIELDS_process_query(X, S)                                                                       \
     X(S, struct cbp_message_header, header)                                                                  \
     X(S, uint32_t, process_id)                                                                               \

@@ -43,10 +43,10 @@ uint32_t cbp_thread_rights_of(uint32_t process_rights);
 
 /* The outcome for an operation of originator on subject (the same pointer when they are one process):
  * silent when the originator is ignored, or when neither counts as filtered, an ignored subject not counting.
- * Deny and strip beat allow, and allow beats ask; deny beats strip. Strip protects: only the subject's counts,
- * so a protected process may itself do what others may not do to it. A rule that cannot apply to the operation
- * (see the bits of operation above) asks nobody: alone it gives ALLOW, and it does not beat another rule.
- * deny_code and strip_mask are written always, 0 where they say nothing. */
+ * Deny and strip beat allow, and allow beats ask; deny beats strip. Strip protects: only the subject's
+ * counts, so a protected process may itself do what others may not do to it. A rule that cannot apply to the
+ * operation (see the bits of operation above) asks nobody: alone it gives ALLOW, and it does not beat another
+ * rule. deny_code and strip_mask are written always, 0 where they say nothing. */
 enum cbp_outcome cbp_outcome_of(uint32_t operation, const struct cbp_stance *originator,
                                 const struct cbp_stance *subject, uint32_t *deny_code, uint32_t *strip_mask);
 

@@ -143,7 +143,8 @@ uint32_t cbpi_rules_adopt(struct cbp_session *session, uint32_t rule_id, uint64_
 static uint32_t check_action(uint32_t flags, uint32_t action, uint32_t action_value)
 {
     int takes_value = action == CBP_ACTION_DENY || action == CBP_ACTION_STRIP;
-    if ((flags & ~(uint32_t) (CBP_RULE_FLAG_CHILDREN | CBP_RULE_FLAG_ATTACH)) != 0 || action > CBP_ACTION_STRIP)
+    if ((flags & ~(uint32_t) (CBP_RULE_FLAG_CHILDREN | CBP_RULE_FLAG_ATTACH)) != 0 ||
+        action > CBP_ACTION_STRIP)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "flags are RULE_FLAG_ bits, action is one of ACTION_");
     if (takes_value != (action_value != 0))
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER,

@@ -200,6 +200,15 @@ static uint32_t begin_launch(const struct cbp_launch *request, int launcher_fd, 
     return 0;
 }
 
+static uint32_t query_process(const struct cbp_process_query *query, uint64_t *capabilities)
+{
+    const struct process *process = find_process(query->process_id);
+    if (process == NULL)
+        return CBP_ERROR_NOT_FOUND;
+    *capabilities = capabilities_of(process);
+    return 0;
+}
+
 static bool serve_request(void)
 {
     int descriptors[2];
@@ -212,6 +221,7 @@ static bool serve_request(void)
     }
     const struct cbp_message_header *header = (const void *) buffer.bytes;
     uint32_t status = CBP_ERROR_INVALID_DATA;
+    uint64_t value = CBP_PTRACE_CAPABILITIES;
     bool is_sound = (size_t) size >= sizeof *header && header->type != CBP_MESSAGE_EVENT &&
                     cbp_message_check(buffer.bytes, (size_t) size, header->type) == 0;
     switch (is_sound ? header->type : 0) {
@@ -236,13 +246,16 @@ static bool serve_request(void)
         status = begin_launch((const void *) buffer.bytes, descriptors[0], descriptors[1]);
         descriptors[0] = descriptors[1] = -1;
         break;
+    case CBP_MESSAGE_PROCESS_QUERY:
+        status = query_process((const void *) buffer.bytes, &value);
+        break;
     default:
         break;
     }
     close_descriptor(descriptors[0]);
     close_descriptor(descriptors[1]);
     if ((size_t) size >= sizeof *header)
-        reply(header, status, CBP_PTRACE_CAPABILITIES);
+        reply(header, status, value);
     return true;
 }
 
@@ -270,23 +283,37 @@ static void end_launch(struct launch *launch, uint32_t status, int os_error)
     free(launch);
 }
 
-static bool session_refuses_with_errno(uint32_t id)
+/* What the filter of a new tree has to stop: what sessions want to refuse with an errno, handle operations if
+ * somebody wants to know them or a rule takes rights out. */
+static uint32_t wanted_filter_parts(void)
 {
-    return self.sessions[id].open && self.sessions[id].refuse_with == CBP_REFUSE_WITH_ERRNO &&
-           (self.sessions[id].events & CBP_PROC_EVT_PROCESS_CREATION) != 0;
+    const uint32_t handle_events =
+        CBP_PROC_EVT_PROCESS_HANDLE_OPERATION | CBP_PROC_EVT_THREAD_HANDLE_OPERATION;
+    uint32_t parts = self.rule_counts[CBP_ACTION_STRIP] > 0 ? CBP_LAUNCH_FLAG_HANDLES : 0;
+    if (self.strip_mask & CBP_PROCESS_QUERY_LIMITED_INFORMATION)
+        parts |= CBP_LAUNCH_FLAG_HARMLESS_SIGNALS;
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
+        const struct session *session = &self.sessions[id];
+        if (!session->open)
+            continue;
+        if (session->refuse_with == CBP_REFUSE_WITH_ERRNO &&
+            ((session->events & CBP_PROC_EVT_PROCESS_CREATION) != 0 || self.rule_counts[CBP_ACTION_DENY] > 0))
+            parts |= CBP_LAUNCH_FLAG_EXECUTIONS;
+        if (session->events & handle_events)
+            parts |= CBP_LAUNCH_FLAG_HANDLES | CBP_LAUNCH_FLAG_HARMLESS_SIGNALS;
+    }
+    return parts;
 }
 
 static void seize_launcher(struct launch *launch, const struct ucred *sender)
 {
-    bool with_filter = false;
-    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
-        with_filter |= session_refuses_with_errno(id);
+    uint32_t filter_parts = wanted_filter_parts();
     struct cbp_launch_go go = {
         .header = {.size = sizeof go, .type = CBP_MESSAGE_LAUNCH_GO},
-        .flags = with_filter ? CBP_LAUNCH_FLAG_EXECUTIONS : 0,
+        .flags = filter_parts,
     };
     struct task *task = NULL;
-    uint32_t status = seize_root((uint32_t) sender->pid, with_filter, &task);
+    uint32_t status = seize_root((uint32_t) sender->pid, filter_parts, &task);
     if (status == 0) {
         struct process *process = task->process;
         task->launch = launch;

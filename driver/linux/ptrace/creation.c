@@ -55,7 +55,8 @@ static struct process *make_child_process(struct task *task, struct process *par
     process->creator_pid = task->creator_pid;
     process->creator_tid = task->creator_tid;
     process->user_id = parent->user_id;
-    process->has_filter = parent->has_filter;
+    process->filter_parts = parent->filter_parts;
+    process->attached = parent->attached;
     process->image = share_image(parent->image);
     inherit_rules(process, parent);
     return process;
@@ -80,19 +81,15 @@ static bool adopt_task(struct task *task, struct process *creator, uint32_t crea
     return true;
 }
 
-/* After a vfork a first thread is told with what the process executes; but before it is named as a creator.
- */
-static void introduce(struct task *creator)
+void introduce(struct task *task)
 {
     struct report report;
-    uint32_t refusal;
-    if (!creator->first_unreported || creator->process->is_launcher)
+    if (!task->first_unreported || task->process->is_launcher)
         return;
-    start_report(&report, creator);
-    report.is_past = true;
+    start_report(&report, task);
     add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
-    (void) post_report(&report, &refusal, NULL);
-    creator->first_unreported = false;
+    tell_past(&report);
+    task->first_unreported = false;
 }
 
 void handle_creation(struct task *creator, int event)

@@ -52,6 +52,8 @@ static uint64_t hash_of(const char *bytes, size_t size)
 
 static bool creations_are_wanted(void)
 {
+    if (self.rule_counts[CBP_ACTION_DENY] > 0 && !self.leaving)
+        return true;
     for (uint32_t id = 0; id < CBP_SESSION_MAX && !self.leaving; id++)
         if (self.sessions[id].open &&
             (self.sessions[id].events & (CBP_PROC_EVT_PROCESS_CREATION | CBP_PROC_EVT_THREAD_CREATION)))
@@ -149,8 +151,9 @@ static void ask_at_entry(struct task *task, struct image *image, const struct ta
         add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
     task->first_unreported = false;
     task->process->is_launcher = false;
-    uint32_t refusal;
-    struct operation *operation = post_report(&report, &refusal, approval.sequences);
+    uint32_t refusal = 0;
+    struct operation *operation = NULL;
+    post_report(&report, &operation, &refusal, NULL, approval.sequences);
     if (operation == NULL) {
         struct operation nobody_asked = {.approval = approval};
         finish_execution(task, OPERATION_ENTRY, &nobody_asked, refusal);
@@ -268,7 +271,7 @@ void handle_execution_stop(struct task *task)
         if (task->first_unreported)
             add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
         task->first_unreported = false;
-        operation = post_report(&report, &refusal, NULL);
+        post_report(&report, &operation, &refusal, NULL, NULL);
     }
     if (operation == NULL) {
         finish_execution(task, OPERATION_EXECUTION, NULL, refusal);

@@ -56,6 +56,21 @@ bool set_first_argument(const struct task *task, const struct syscall_entry *ent
     return poke_register(task, offset, value);
 }
 
+bool replace_syscall(const struct task *task, const struct replacement *replacement)
+{
+    static const size_t places[][4] = {
+        {offsetof(struct user_regs_struct, rdi), offsetof(struct user_regs_struct, rsi),
+         offsetof(struct user_regs_struct, rdx), offsetof(struct user_regs_struct, r10)},
+        {offsetof(struct user_regs_struct, rbx), offsetof(struct user_regs_struct, rcx),
+         offsetof(struct user_regs_struct, rdx), offsetof(struct user_regs_struct, rsi)},
+    };
+    const size_t *place = places[replacement->architecture == AUDIT_ARCH_I386];
+    bool done = poke_register(task, offsetof(struct user_regs_struct, orig_rax), replacement->number);
+    for (uint32_t i = 0; done && i < replacement->argument_count; i++)
+        done = poke_register(task, place[i], replacement->arguments[i]);
+    return done;
+}
+
 static bool has_32bit_pointers(uint32_t architecture, uint64_t number)
 {
     return architecture == AUDIT_ARCH_I386 || (number & X32_SYSCALL_BIT) != 0;
@@ -63,7 +78,7 @@ static bool has_32bit_pointers(uint32_t architecture, uint64_t number)
 
 #elif defined(__aarch64__)
 
-enum { ARM_STACK_POINTER = 13, ARM_REGISTER_COUNT = 18 };
+enum { ARM_NUMBER_REGISTER = 7, ARM_STACK_POINTER = 13, ARM_REGISTER_COUNT = 18 };
 
 union arm_registers {
     struct user_regs_struct full;
@@ -105,12 +120,33 @@ static bool set_register_0(const struct task *task, uint64_t value)
     return ptrace(PTRACE_SETREGSET, (pid_t) task->tid, NT_PRSTATUS, &vector) == 0;
 }
 
+static bool set_syscall_number(const struct task *task, int number)
+{
+    struct iovec vector = {&number, sizeof number};
+    return ptrace(PTRACE_SETREGSET, (pid_t) task->tid, NT_ARM_SYSTEM_CALL, &vector) == 0;
+}
+
 bool fail_syscall(const struct task *task, int os_error)
 {
-    int none = -1;
-    struct iovec vector = {&none, sizeof none};
-    return ptrace(PTRACE_SETREGSET, (pid_t) task->tid, NT_ARM_SYSTEM_CALL, &vector) == 0 &&
-           set_register_0(task, (uint64_t) (int64_t) -os_error);
+    return set_syscall_number(task, -1) && set_register_0(task, (uint64_t) (int64_t) -os_error);
+}
+
+bool replace_syscall(const struct task *task, const struct replacement *replacement)
+{
+    union arm_registers registers;
+    size_t size;
+    if (!get_registers(task, &registers, &size))
+        return false;
+    for (uint32_t i = 0; i < replacement->argument_count; i++)
+        if (size == sizeof registers.compatible)
+            registers.compatible[i] = (uint32_t) replacement->arguments[i];
+        else
+            registers.full.regs[i] = replacement->arguments[i];
+    if (size == sizeof registers.compatible)
+        registers.compatible[ARM_NUMBER_REGISTER] = (uint32_t) replacement->number;
+    struct iovec vector = {&registers, size};
+    return ptrace(PTRACE_SETREGSET, (pid_t) task->tid, NT_PRSTATUS, &vector) == 0 &&
+           set_syscall_number(task, (int) replacement->number);
 }
 
 bool set_first_argument(const struct task *task, const struct syscall_entry *entry, uint64_t value)

@@ -7,6 +7,16 @@
 #include "cbp_message_check.h"
 #include "supervisor.h"
 
+uint32_t capabilities_of(const struct process *process)
+{
+    const uint32_t everybody = CBP_PTRACE_CAPABILITIES &
+                               ~(uint32_t) (CBP_PTRACE_FILTER_CAPABILITIES | CBP_CAP_KILL_PROCESS_CREATION);
+    uint32_t parts = process->filter_parts;
+    return everybody | (parts & CBP_LAUNCH_FLAG_HANDLES ? (uint32_t) CBP_PTRACE_HANDLE_CAPABILITIES : 0) |
+           (parts & CBP_LAUNCH_FLAG_EXECUTIONS ? (uint32_t) CBP_CAP_REFUSE_PROCESS_CREATION
+                                               : (uint32_t) CBP_CAP_KILL_PROCESS_CREATION);
+}
+
 /* ---- Messages ---- */
 
 static uint32_t put_text(struct cbp_event_message *message, uint32_t *offset, const char *text, uint32_t size)
@@ -42,10 +52,12 @@ static void fill_message(struct cbp_event_message *message, const struct report 
     message->parent_process_id = process->parent_pid;
     message->originator_process_id = report->originator_pid;
     message->originator_thread_id = report->originator_tid;
+    message->source_process_id = report->source_pid;
+    message->target_process_id = report->target_pid;
+    message->original_desired_access = report->access;
     message->user_id = report->user_id;
     message->exit_status = report->exit_status;
-    message->capabilities =
-        process->has_filter ? CBP_CAP_REFUSE_PROCESS_CREATION : CBP_CAP_KILL_PROCESS_CREATION;
+    message->capabilities = capabilities_of(process);
     if (image != NULL) {
         message->process_name_size =
             put_text(message, &message->process_name_offset, image->path, image->path_size);
@@ -58,20 +70,26 @@ static void fill_message(struct cbp_event_message *message, const struct report 
 
 /* ---- Telling the sessions ---- */
 
-static uint32_t operation_bits(uint32_t type)
-{
-    return type == CBP_PROC_EVT_PROCESS_CREATION ? CBP_OPERATION_REFUSABLE : 0;
-}
+enum { HANDLE_OPERATIONS = CBP_PROC_EVT_PROCESS_HANDLE_OPERATION | CBP_PROC_EVT_THREAD_HANDLE_OPERATION };
 
-static enum cbp_outcome outcome_of(const struct report *report, uint32_t session_id, uint32_t item,
-                                   uint32_t *deny_code)
+static enum cbp_outcome outcome_of(const struct report *report, uint32_t session_id, uint32_t type,
+                                   uint32_t *deny_code, uint32_t *strip_mask)
 {
     static const struct cbp_stance nobody;
-    const struct cbp_stance *subject = &report->subject[session_id];
+    const struct cbp_stance *subject = report->subject != NULL ? &report->subject[session_id] : &nobody;
     const struct cbp_stance *originator =
         report->originator != NULL ? &report->originator[session_id] : &nobody;
-    uint32_t strip_mask;
-    return cbp_outcome_of(operation_bits(report->types[item]), originator, subject, deny_code, &strip_mask);
+    uint32_t lost = 0;
+    if (type == CBP_PROC_EVT_PROCESS_HANDLE_OPERATION)
+        lost = report->access & subject->strip_mask;
+    else if (type == CBP_PROC_EVT_THREAD_HANDLE_OPERATION)
+        lost = report->access & cbp_thread_rights_of(subject->strip_mask);
+    uint32_t operation = type == CBP_PROC_EVT_PROCESS_CREATION ? CBP_OPERATION_REFUSABLE : 0;
+    if (lost != 0)
+        operation |= CBP_OPERATION_HAS_ACCESS;
+    enum cbp_outcome outcome = cbp_outcome_of(operation, originator, subject, deny_code, strip_mask);
+    *strip_mask = lost;
+    return outcome;
 }
 
 static uint64_t deadline_of(uint32_t session_id, uint64_t now)
@@ -87,43 +105,69 @@ struct selection {
     uint32_t items[CBP_BATCH_MAX]; /* indexes into the report */
     uint32_t flags[CBP_BATCH_MAX];
     uint32_t result_codes[CBP_BATCH_MAX]; /* with which a rule refuses */
-    uint32_t refusable_items;
+    uint32_t strip_masks[CBP_BATCH_MAX];  /* what rules take away */
+    struct answerable answerable;
     bool asked;
     bool decided;
 };
 
+/* What a rule refuses or takes away, for the operation as a whole. */
+struct decision {
+    uint32_t refusal;
+    bool is_stripped;
+};
+
+/* Whether the session's handlers want to know. Rules are in force whether they do or not. */
+static bool is_wanted(const struct report *report, const struct session *session, uint32_t item)
+{
+    return (session->events & report->types[item]) != 0 &&
+           ((report->flags[item] & CBP_EVENT_FLAG_FORK) == 0 ||
+            (session->flags & CBP_SESSION_FLAG_FORK_IS_CREATION) != 0);
+}
+
+static void select_item(const struct report *report, uint32_t item, struct selection *selection,
+                        struct decision *decision)
+{
+    uint32_t deny_code, strip_mask, type = report->types[item];
+    enum cbp_outcome outcome = outcome_of(report, selection->session_id, type, &deny_code, &strip_mask);
+    bool refused = outcome == CBP_OUTCOME_DENY || outcome == CBP_OUTCOME_STRIP;
+    bool wanted = is_wanted(report, &self.sessions[selection->session_id], item);
+    if (outcome == CBP_OUTCOME_SILENT || (!wanted && !refused) ||
+        (report->flags[item] & CBP_EVENT_FLAG_FORK && !wanted))
+        return;
+    if (refused) {
+        cbp_add_u64(&channel_of(selection->session_id)->refused, 1);
+        decision->is_stripped |= outcome == CBP_OUTCOME_STRIP;
+        if (outcome == CBP_OUTCOME_DENY && decision->refusal == 0)
+            decision->refusal = deny_code;
+    }
+    selection->decided |= outcome != CBP_OUTCOME_ASK;
+    if (!wanted)
+        return;
+    uint32_t at = selection->item_count++;
+    selection->items[at] = item;
+    selection->flags[at] = report->flags[item];
+    selection->strip_masks[at] = outcome == CBP_OUTCOME_STRIP ? strip_mask : 0;
+    selection->result_codes[at] = outcome == CBP_OUTCOME_DENY ? deny_code : 0;
+    if (outcome != CBP_OUTCOME_ASK) {
+        selection->flags[at] |= CBP_EVENT_FLAG_DECIDED_BY_RULE;
+        return;
+    }
+    selection->asked = true;
+    selection->answerable.is_creation |= type == CBP_PROC_EVT_PROCESS_CREATION;
+    if (type == CBP_PROC_EVT_PROCESS_CREATION || (type & HANDLE_OPERATIONS) != 0)
+        selection->answerable.refusable_items |= 1u << at;
+    if (type & HANDLE_OPERATIONS)
+        selection->answerable.access = report->access;
+}
+
 static void select_items(const struct report *report, uint32_t session_id, struct selection *selection,
-                         uint32_t *refusal)
+                         struct decision *decision)
 {
     memset(selection, 0, sizeof *selection);
     selection->session_id = session_id;
-    for (uint32_t i = 0; i < report->item_count; i++) {
-        uint32_t deny_code = 0;
-        const struct session *session = &self.sessions[session_id];
-        if ((session->events & report->types[i]) == 0)
-            continue;
-        if ((report->flags[i] & CBP_EVENT_FLAG_FORK) && !(session->flags & CBP_SESSION_FLAG_FORK_IS_CREATION))
-            continue;
-        enum cbp_outcome outcome = outcome_of(report, session_id, i, &deny_code);
-        if (outcome == CBP_OUTCOME_SILENT)
-            continue;
-        uint32_t at = selection->item_count++;
-        selection->items[at] = i;
-        selection->flags[at] = report->flags[i];
-        if (outcome == CBP_OUTCOME_ASK) {
-            selection->asked = true;
-            if (operation_bits(report->types[i]) & CBP_OPERATION_REFUSABLE)
-                selection->refusable_items |= 1u << at;
-            continue;
-        }
-        selection->decided = true;
-        selection->flags[at] |= CBP_EVENT_FLAG_DECIDED_BY_RULE;
-        selection->result_codes[at] = outcome == CBP_OUTCOME_DENY ? deny_code : 0;
-        if (outcome == CBP_OUTCOME_DENY && *refusal == 0)
-            *refusal = deny_code;
-        if (outcome == CBP_OUTCOME_DENY)
-            cbp_add_u64(&channel_of(session_id)->refused, 1);
-    }
+    for (uint32_t i = 0; i < report->item_count; i++)
+        select_item(report, i, selection, decision);
     if (selection->decided)
         cbp_add_u64(&channel_of(session_id)->decided, 1);
 }
@@ -140,11 +184,13 @@ static void put_items(struct cbp_event_message *message, const struct report *re
         uint32_t flags = selection->flags[i];
         if ((flags & CBP_EVENT_FLAG_DECIDED_BY_RULE) == 0)
             flags |= added_flags;
-        if ((added_flags & CBP_EVENT_FLAG_HELD) != 0 && (selection->refusable_items & (1u << i)) != 0)
+        if ((added_flags & CBP_EVENT_FLAG_HELD) != 0 &&
+            (selection->answerable.refusable_items & (1u << i)) != 0)
             flags |= CBP_EVENT_FLAG_REFUSABLE;
         items[i].type = report->types[selection->items[i]];
         items[i].flags = flags;
         items[i].result_code = selection->result_codes[i];
+        items[i].desired_access = report->access & ~selection->strip_masks[i];
     }
 }
 
@@ -159,7 +205,7 @@ static uint64_t send_selection(const struct report *report, const struct selecti
     if (message != NULL) {
         fill_message(message, report, session_id, operation != NULL ? deadline_of(session_id, now) : 0);
         put_items(message, report, selection, added_flags);
-        sent = commit_message(message, slot, operation, selection->refusable_items);
+        sent = commit_message(message, slot, operation, &selection->answerable);
     } else {
         self.sessions[session_id].sequence += selection->item_count;
     }
@@ -168,31 +214,32 @@ static uint64_t send_selection(const struct report *report, const struct selecti
     return sequence;
 }
 
-struct operation *post_report(const struct report *report, uint32_t *refusal, uint64_t *sequences)
+void post_report(const struct report *report, struct operation **operation, uint32_t *refusal,
+                 bool *is_stripped, uint64_t *sequences)
 {
     struct selection selections[CBP_SESSION_MAX];
+    struct decision decision = {.refusal = *refusal};
     uint32_t count = 0;
     bool asked = false;
     uint64_t now = now_ns();
-    *refusal = 0;
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
         if (sequences != NULL)
             sequences[id] = 0;
         if (!self.sessions[id].open || self.leaving)
             continue;
-        select_items(report, id, &selections[count], refusal);
+        select_items(report, id, &selections[count], &decision);
         asked |= selections[count].asked;
         count += selections[count].item_count > 0;
     }
-    struct operation *operation = NULL;
-    if (asked && *refusal == 0 && !report->is_past)
-        operation = calloc(1, sizeof *operation);
+    bool is_new = *operation == NULL;
+    if (is_new && asked && decision.refusal == 0 && !decision.is_stripped && !report->is_past)
+        *operation = calloc(1, sizeof **operation);
     for (uint32_t i = 0; i < count; i++) {
         struct selection *selection = &selections[i];
-        struct operation *waits = selection->asked ? operation : NULL;
+        struct operation *waits = selection->asked && !report->is_past ? *operation : NULL;
         uint32_t added_flags = waits != NULL ? CBP_EVENT_FLAG_HELD : 0;
         if (waits != NULL && session_is_stale(selection->session_id, now)) {
-            count_timeout(selection->session_id, selection->refusable_items != 0, refusal);
+            count_timeout(selection->session_id, selection->answerable.is_creation, &decision.refusal);
             waits = NULL;
             added_flags = CBP_EVENT_FLAG_TIMED_OUT;
         }
@@ -200,11 +247,23 @@ struct operation *post_report(const struct report *report, uint32_t *refusal, ui
         if (sequences != NULL)
             sequences[selection->session_id] = sequence;
     }
-    if (operation != NULL && operation->unanswered_count == 0) {
-        free(operation);
-        operation = NULL;
+    if (is_new && *operation != NULL && (*operation)->unanswered_count == 0) {
+        free(*operation);
+        *operation = NULL;
     }
-    if (operation != NULL)
-        operation->result_code = *refusal;
-    return operation;
+    *refusal = decision.refusal;
+    if (is_stripped != NULL)
+        *is_stripped |= decision.is_stripped;
+    if (*operation != NULL) {
+        (*operation)->result_code = (*operation)->result_code != 0 ? (*operation)->result_code : *refusal;
+        (*operation)->is_stripped |= decision.is_stripped;
+    }
+}
+
+void tell_past(struct report *report)
+{
+    struct operation *nobody_waits = NULL;
+    uint32_t refusal = 0;
+    report->is_past = true;
+    post_report(report, &nobody_waits, &refusal, NULL, NULL);
 }

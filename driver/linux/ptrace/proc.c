@@ -1,8 +1,10 @@
 /* Facts that only /proc tells, and the clocks. Every function answers for a task that is gone. */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -66,19 +68,54 @@ uint64_t start_time_since(uint32_t pid, uint64_t earliest_ns)
     return earliest_ns != 0 && earliest_ns / tick_ns == tick ? tick : read_start_time(pid);
 }
 
-static uint32_t status_number(const char *status, const char *label)
+/* The first number on the line with this label. */
+static uint32_t status_number(const char *status, const char *label, int base)
 {
     const char *line = strstr(status, label);
-    return line != NULL ? (uint32_t) strtoul(line + strlen(label), NULL, 10) : 0;
+    return line != NULL ? (uint32_t) strtoul(line + strlen(label), NULL, base) : 0;
+}
+
+/* The line's numbers: a task's id in each PID namespace, from the one of /proc to its own. */
+static uint32_t status_ids(const char *status, const char *label, uint32_t ids[NAMESPACE_DEPTH_MAX])
+{
+    const char *at = strstr(status, label);
+    uint32_t count = 0;
+    at = at != NULL ? at + strlen(label) : "";
+    while (count < NAMESPACE_DEPTH_MAX && (*at == '\t' || (*at >= '0' && *at <= '9'))) {
+        char *end;
+        ids[count++] = (uint32_t) strtoul(at, &end, 10);
+        at = end;
+    }
+    return count;
+}
+
+bool read_status(uint32_t tid, struct status_facts *facts)
+{
+    char status[4096];
+    if (read_proc_file(tid, "status", status, sizeof status) == 0)
+        return false;
+    const char *state = strstr(status, "\nState:\t");
+    facts->state = state != NULL ? state[strlen("\nState:\t")] : '?';
+    facts->group = status_number(status, "\nTgid:\t", 10);
+    facts->parent_pid = status_number(status, "\nPPid:\t", 10);
+    facts->tracer_pid = status_number(status, "\nTracerPid:\t", 10);
+    const char *user_ids = strstr(status, "\nUid:\t");
+    facts->user_id = facts->effective_user_id = facts->saved_user_id = UINT32_MAX;
+    if (user_ids != NULL)
+        (void) sscanf(user_ids, " Uid: %" SCNu32 " %" SCNu32 " %" SCNu32, &facts->user_id,
+                      &facts->effective_user_id, &facts->saved_user_id);
+    facts->depth = status_ids(status, "\nNSpid:", facts->ids);
+    (void) status_ids(status, "\nNSpgid:", facts->group_ids);
+    return true;
 }
 
 uint32_t read_thread_group(uint32_t tid, uint32_t *parent_pid)
 {
-    char status[4096];
-    if (read_proc_file(tid, "status", status, sizeof status) == 0)
+    struct status_facts facts;
+    if (!read_status(tid, &facts))
         return 0;
-    *parent_pid = status_number(status, "\nPPid:\t");
-    return status_number(status, "\nTgid:\t");
+    *parent_pid = facts.parent_pid;
+    return facts.group;
 }
 
 uint32_t read_executable(uint32_t tid, char *path, uint32_t size)
@@ -87,4 +124,25 @@ uint32_t read_executable(uint32_t tid, char *path, uint32_t size)
     snprintf(link, sizeof link, "/proc/%u/exe", tid);
     ssize_t length = readlink(link, path, size);
     return length > 0 ? (uint32_t) length : 0;
+}
+
+uint64_t read_pid_namespace(uint32_t tid)
+{
+    char path[64];
+    struct stat status;
+    snprintf(path, sizeof path, "/proc/%u/ns/pid", tid);
+    return stat(path, &status) == 0 ? status.st_ino : 0;
+}
+
+bool read_descriptor(uint32_t tid, int fd, struct descriptor_facts *facts)
+{
+    char name[64], text[1024];
+    snprintf(name, sizeof name, "fdinfo/%d", fd);
+    memset(facts, 0, sizeof *facts);
+    if (read_proc_file(tid, name, text, sizeof text) == 0)
+        return false;
+    facts->is_pidfd = strstr(text, "\nPid:\t") != NULL;
+    facts->pid = status_number(text, "\nPid:\t", 10);
+    facts->flags = status_number(text, "\nflags:\t", 8);
+    return true;
 }

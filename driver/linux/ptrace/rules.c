@@ -119,9 +119,21 @@ static struct rule_list *bequeath(struct rule_list *bequest, struct rule *rule)
     return rule->children && !list_has(bequest, rule) ? list_with(bequest, rule) : bequest;
 }
 
+/* Whether a rule concerns an attached process, or may when it executes another program. */
+static bool is_of_concern(const struct process *process)
+{
+    for (uint32_t id = 0; id < CBP_SESSION_MAX && self.broad_rule_count == 0; id++) {
+        const struct cbp_stance *stance = &process->stances[id];
+        if (stance->asked || stance->allowed || stance->deny_code != 0 || stance->strip_mask != 0)
+            return true;
+    }
+    return self.broad_rule_count > 0;
+}
+
 void evaluate_process(struct process *process)
 {
     stances_under_image(process, process->image, process->stances);
+    process->released = process->attached && !is_of_concern(process);
     struct rule_list *bequest = share_rule_list(process->inherited);
     for (uint32_t i = 0; process->image != NULL && i < process->image->match_count; i++)
         bequest = bequeath(bequest, process->image->matches[i]);
@@ -155,18 +167,44 @@ static void bequeath_to_living(struct rule *rule)
             }
 }
 
+static void count_rule(const struct rule *rule, uint32_t step)
+{
+    self.rule_counts[rule->action] += step;
+    if (rule->match != CBP_RULE_MATCH_PROCESS)
+        self.broad_rule_count += step;
+    if (rule->action == CBP_ACTION_STRIP)
+        self.strip_mask |= rule->action_value;
+}
+
 static void install_rule(struct rule *rule)
 {
     rule->next = self.rules;
     self.rules = rule;
     self.rules_generation++;
+    count_rule(rule, 1);
     if (rule->children)
         bequeath_to_living(rule);
     evaluate_all();
 }
 
+/* Running processes come first: if they cannot be had, there is no rule. */
+static uint32_t attach_for(const struct cbp_rule *message)
+{
+    bool children = (message->flags & CBP_RULE_FLAG_CHILDREN) != 0;
+    if ((message->flags & CBP_RULE_FLAG_ATTACH) == 0)
+        return 0;
+    if (message->match == CBP_RULE_MATCH_PROCESS)
+        return attach_process(message->process_id, message->start_time, children);
+    if (message->match == CBP_RULE_MATCH_NAME)
+        attach_matching((const char *) message + message->pattern_offset, message->pattern_size, children);
+    return 0;
+}
+
 uint32_t add_rule(const struct cbp_rule *message)
 {
+    uint32_t error = attach_for(message);
+    if (error != 0)
+        return error;
     struct rule *rule = calloc(1, sizeof *rule + message->pattern_size);
     if (rule == NULL)
         return CBP_ERROR_NOT_ENOUGH_MEMORY;
@@ -213,6 +251,7 @@ static void drop_rule(struct rule **link)
 {
     struct rule *rule = *link;
     *link = rule->next;
+    count_rule(rule, UINT32_MAX);
     for (struct process *process = self.processes; process != NULL; process = process->next)
         forget_rule(process, rule);
     for (struct task *task = self.tasks; task != NULL; task = task->next)
@@ -236,6 +275,7 @@ uint32_t remove_rule(uint32_t session_id, uint32_t rule_id)
         return CBP_ERROR_NOT_FOUND;
     drop_rule(link);
     evaluate_all();
+    let_released_go();
     return 0;
 }
 
@@ -247,6 +287,7 @@ void forget_launch_rule(const struct process *process)
         return;
     struct rule *rule = *link;
     *link = rule->next;
+    count_rule(rule, UINT32_MAX);
     free(rule);
 }
 
@@ -258,4 +299,5 @@ void remove_session_rules(uint32_t session_id)
         else
             link = &(*link)->next;
     evaluate_all();
+    let_released_go();
 }

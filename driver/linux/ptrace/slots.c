@@ -21,7 +21,7 @@ enum { QUEUE_SIZE_MAX = 256 * 1024 * 1024 };
 struct slot_record {
     struct operation *operation; /* NULL: nobody waits for the answer (any more) */
     uint32_t session_id;
-    uint32_t refusable_items; /* bits: items whose result code counts */
+    struct answerable answerable;
     bool posted;
     uint16_t next, previous; /* posted slots whose operation waits */
 };
@@ -31,9 +31,8 @@ struct queued {
     struct operation *operation;
     uint64_t deadline_ns;
     uint32_t session_id;
-    uint32_t refusable_items;
     uint32_t size;
-    uint32_t reserved;
+    struct answerable answerable;
     struct cbp_event_message message; /* variable parts follow */
 };
 
@@ -120,13 +119,13 @@ static void ring_bell(uint32_t session_id, bool somebody_waits)
 
 /* Hands a filled slot to the core. */
 static void push_slot(uint32_t number, uint32_t session_id, struct operation *operation, uint64_t deadline_ns,
-                      uint32_t refusable_items)
+                      const struct answerable *answerable)
 {
     struct cbp_slot *slot = cbp_channel_slot(self.channel, number);
     struct cbp_channel_session *ring = channel_of(session_id);
     records[number].operation = operation;
     records[number].session_id = session_id;
-    records[number].refusable_items = refusable_items;
+    records[number].answerable = *answerable;
     records[number].posted = true;
     if (operation != NULL)
         link_waiting(number);
@@ -142,7 +141,7 @@ static void push_slot(uint32_t number, uint32_t session_id, struct operation *op
 /* ---- The queue ---- */
 
 static bool queue_message(const struct cbp_event_message *message, struct operation *operation,
-                          uint64_t deadline_ns, uint32_t refusable_items)
+                          uint64_t deadline_ns, const struct answerable *answerable)
 {
     uint32_t size = message->header.size;
     bool full = queue_count >= QUEUE_COUNT_MAX || queue_size + size > QUEUE_SIZE_MAX;
@@ -155,7 +154,7 @@ static bool queue_message(const struct cbp_event_message *message, struct operat
     queued->operation = operation;
     queued->deadline_ns = deadline_ns;
     queued->session_id = message->session_id;
-    queued->refusable_items = refusable_items;
+    queued->answerable = *answerable;
     queued->size = size;
     memcpy(&queued->message, message, size);
     *queue_tail = queued;
@@ -193,7 +192,7 @@ static void drain_queue(void)
             return;
         memcpy(&cbp_channel_slot(self.channel, number)->message, &queue_head->message, queue_head->size);
         push_slot(number, queue_head->session_id, queue_head->operation, queue_head->deadline_ns,
-                  queue_head->refusable_items);
+                  &queue_head->answerable);
         unqueue_head();
     }
 }
@@ -219,12 +218,12 @@ static void plan_expiry(uint64_t deadline_ns, uint64_t now)
 }
 
 bool commit_message(struct cbp_event_message *message, uint32_t slot, struct operation *operation,
-                    uint32_t refusable_items)
+                    const struct answerable *answerable)
 {
     uint64_t deadline_ns = message->header.deadline_ns;
     if (slot != NO_SLOT)
-        push_slot(slot, message->session_id, operation, deadline_ns, refusable_items);
-    else if (!queue_message(message, operation, deadline_ns, refusable_items))
+        push_slot(slot, message->session_id, operation, deadline_ns, answerable);
+    else if (!queue_message(message, operation, deadline_ns, answerable))
         return false;
     if (operation != NULL) {
         operation->unanswered_count++;
@@ -262,6 +261,25 @@ static void settle(struct operation *operation)
         apply_operation(operation);
 }
 
+/* What an answer takes from the operation that waited for it. */
+static void apply_answer(const struct slot_record *record, const struct cbp_event_item *items,
+                         struct operation *operation)
+{
+    uint32_t result_code = 0;
+    for (uint32_t i = 0; i < CBP_BATCH_MAX; i++)
+        if ((record->answerable.refusable_items & (1u << i)) != 0 && items[i].result_code != 0) {
+            cbp_add_u64(&channel_of(record->session_id)->refused, 1);
+            if (result_code == 0)
+                result_code = items[i].result_code;
+        }
+    if (result_code == 0 && (record->answerable.access & ~items[0].desired_access) != 0) {
+        cbp_add_u64(&channel_of(record->session_id)->refused, 1);
+        operation->is_stripped = true;
+    }
+    if (operation->result_code == 0)
+        operation->result_code = result_code;
+}
+
 /* A slot that the core has given back: what it says, and the slot to the free ones. */
 static void accept_answer(uint32_t number)
 {
@@ -269,16 +287,10 @@ static void accept_answer(uint32_t number)
     struct cbp_slot *slot = cbp_channel_slot(self.channel, number);
     struct operation *operation = record->operation;
     if (operation != NULL) {
-        const struct cbp_event_item *items = cbp_event_items_const(&slot->message);
         unlink_waiting(number);
         record->operation = NULL;
-        for (uint32_t i = 0; i < CBP_BATCH_MAX; i++)
-            if ((record->refusable_items & (1u << i)) != 0 && items[i].result_code != 0 &&
-                cbp_load_u32(&slot->decision) == CBP_DECISION_ANSWERED) {
-                cbp_add_u64(&channel_of(record->session_id)->refused, 1);
-                if (operation->result_code == 0)
-                    operation->result_code = items[i].result_code;
-            }
+        if (cbp_load_u32(&slot->decision) == CBP_DECISION_ANSWERED)
+            apply_answer(record, cbp_event_items_const(&slot->message), operation);
     }
     free_slot(number);
     if (operation != NULL)
@@ -333,7 +345,7 @@ static void abandon_slot(uint32_t number, bool timed_out)
     unlink_waiting(number);
     records[number].operation = NULL;
     if (timed_out)
-        count_timeout(records[number].session_id, records[number].refusable_items != 0,
+        count_timeout(records[number].session_id, records[number].answerable.is_creation,
                       &operation->result_code);
     settle(operation);
 }
@@ -356,7 +368,7 @@ static void expire_queued(uint64_t now)
                              CBP_EVENT_FLAG_TIMED_OUT;
         queued->operation = NULL;
         waiting_count--;
-        count_timeout(queued->session_id, queued->refusable_items != 0, &operation->result_code);
+        count_timeout(queued->session_id, queued->answerable.is_creation, &operation->result_code);
         settle(operation);
     }
 }

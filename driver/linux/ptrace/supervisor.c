@@ -69,7 +69,10 @@ static bool peer_is_same_user(void)
 {
     struct ucred peer;
     socklen_t size = sizeof peer;
-    return getsockopt(CONTROL_FD, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == geteuid();
+    if (getsockopt(CONTROL_FD, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.uid != geteuid())
+        return false;
+    self.controller_pid = (uint32_t) peer.pid;
+    return true;
 }
 
 /* Its own session, deaf to the terminal: Ctrl-C is for the programs it traces. */

@@ -64,8 +64,11 @@ struct process {
     uint32_t creator_tid;
     uint32_t user_id;
     uint32_t exit_status;
-    bool executed;   /* since it was forked */
-    bool has_filter; /* of ours: only traced can it execute programs */
+    uint32_t filter_parts; /* CBP_LAUNCH_FLAG_ bits: what our seccomp filter in it stops; only while traced do
+                              these calls work */
+    bool executed;         /* since it was forked */
+    bool attached;         /* it ran before it was traced, or an ancestor did */
+    bool released;         /* attached, and of no concern any more: detached at the next stop */
     bool ended;
     bool is_launcher; /* a root that has not executed its target yet: nobody's business */
     uint32_t launch_session_id, launch_rule_id; /* the rule that a launch made; 0: none */
@@ -73,6 +76,7 @@ struct process {
     struct image *image;
     struct rule_list *inherited;
     struct rule_list *bequest; /* what its children inherit */
+    uint64_t pid_namespace;    /* inode; 0: not asked yet */
     struct cbp_stance stances[CBP_SESSION_MAX];
 };
 
@@ -115,7 +119,16 @@ enum operation_kind {
     OPERATION_FORK,
     OPERATION_ENTRY,
     OPERATION_EXECUTION,
+    OPERATION_HANDLE,
     OPERATION_EXIT
+};
+
+/* What a held handle operation is replaced with when it goes on; see handles.c. */
+struct replacement {
+    uint32_t argument_count; /* 0: it goes on as it is */
+    uint32_t architecture;   /* AUDIT_ARCH_ */
+    uint64_t number;
+    uint64_t arguments[4];
 };
 
 /* One operation that is held: one message for each session that was asked. */
@@ -124,7 +137,16 @@ struct operation {
     enum operation_kind kind;
     uint32_t unanswered_count;
     uint32_t result_code; /* the first refusal */
+    bool is_stripped;     /* a right that it needs was taken away */
     struct approval approval;
+    struct replacement replacement;
+};
+
+/* What an answer to a message can do. */
+struct answerable {
+    uint32_t refusable_items; /* bits: items whose result code refuses */
+    uint32_t access;          /* of a handle operation: rights whose loss refuses */
+    bool is_creation;         /* the session's timeout action applies */
 };
 
 struct session {
@@ -149,7 +171,9 @@ struct report {
     uint32_t exit_status;
     uint32_t item_count;
     uint32_t thread_id;
-    bool is_past; /* it has happened already: nothing is held */
+    uint32_t access;                 /* of a handle operation: what it asks for */
+    uint32_t source_pid, target_pid; /* of a duplication */
+    bool is_past;                    /* it has happened already: nothing is held */
     uint32_t types[CBP_BATCH_MAX];
     uint32_t flags[CBP_BATCH_MAX];
     const struct cbp_stance *originator; /* stances by session; NULL: nobody's */
@@ -163,6 +187,10 @@ struct supervisor {
     uint32_t session_count;
     struct rule *rules;
     uint32_t rules_generation;
+    uint32_t rule_counts[CBP_ACTION_STRIP + 1]; /* by action */
+    uint32_t broad_rule_count;                  /* for names and for all: they may concern anybody later */
+    uint32_t strip_mask;                        /* of all strip rules together, and of removed ones */
+    uint32_t controller_pid;
     struct task *tasks;
     struct process *processes;
     uint32_t task_count;
@@ -171,6 +199,14 @@ struct supervisor {
     bool controller_gone;
 };
 extern struct supervisor self;
+
+/* A system call that has stopped before it happens. */
+struct syscall_entry {
+    uint64_t number;
+    uint64_t arguments[6];
+    uint32_t architecture; /* AUDIT_ARCH_ */
+    bool is_32bit;         /* pointers in the task's memory have 4 bytes */
+};
 
 /* ---- table.c: tasks and processes by id ---- */
 struct task *find_task(uint32_t tid);
@@ -182,6 +218,7 @@ struct process *find_process(uint32_t pid);
 struct process *add_process(uint32_t pid, struct process *parent);
 void end_process(struct process *process);
 void release_process(struct process *process);
+void forget_empty_process(struct process *process); /* one that no task has joined */
 struct image *make_image(const char *path, uint32_t path_size, const char *given, uint32_t given_size);
 struct image *share_image(struct image *image);
 void release_image(struct image *image);
@@ -199,10 +236,18 @@ void forget_launch_rule(const struct process *process);
 void remove_session_rules(uint32_t session_id);
 
 /* ---- post.c: who is told what ---- */
-/* Tells every session that wants it. Held operations become one (returned, not yet complete); NULL: nothing
- * is asked. *refusal gets the code of a rule that denies, else 0. sequences (may be NULL) gets each session's
- * first sequence number or 0. */
-struct operation *post_report(const struct report *report, uint32_t *refusal, uint64_t *sequences);
+/* Tells every session that wants it. Who is asked is waited for by *operation, which is made if it is NULL
+ * (not yet complete); still NULL afterwards: nothing is asked. *refusal keeps the code of an earlier refusal,
+ * or gets that of a rule that denies; *is_stripped (may be NULL) becomes true if a rule takes a right away
+ * that is asked for. sequences (may be NULL) gets each session's first sequence number or 0. */
+void post_report(const struct report *report, struct operation **operation, uint32_t *refusal,
+                 bool *is_stripped, uint64_t *sequences);
+
+/* The same for what has happened already: nobody is asked. */
+void tell_past(struct report *report);
+
+/* The CAP_ bits that hold for one process. */
+uint32_t capabilities_of(const struct process *process);
 
 /* ---- slots.c: messages into the channel, answers out of it ---- */
 void slots_init(void);
@@ -212,7 +257,7 @@ struct cbp_channel_session *channel_of(uint32_t session_id);
 struct cbp_event_message *begin_message(uint32_t size, uint32_t *slot);
 /* Sends it; operation (may be NULL) waits for its answer. False: it is lost, and nobody waits. */
 bool commit_message(struct cbp_event_message *message, uint32_t slot, struct operation *operation,
-                    uint32_t refusable_items);
+                    const struct answerable *answerable);
 bool session_is_stale(uint32_t session_id, uint64_t now);
 /* Counts an operation that was let go at its deadline; *result_code gets a refusal if the session wants one.
  */
@@ -237,24 +282,38 @@ void add_item(struct report *report, uint32_t type, uint32_t flags);
 /* Posts a report on a task; it stays stopped if somebody is asked, else what follows is done at once. */
 void post_and_hold(const struct report *report, enum operation_kind kind);
 void let_everything_go(void);
-uint32_t seize_root(uint32_t tid, bool with_filter, struct task **task);
+/* Detaches the attached processes that no rule concerns any more: those that run, at a stop made for it. */
+void let_released_go(void);
+/* Begins to trace a launcher that will install a filter with these parts (0: none). */
+uint32_t seize_root(uint32_t tid, uint32_t filter_parts, struct task **task);
+/* Begins to trace a running thread of a process. Error codes of attach_process(). */
+uint32_t seize_thread(uint32_t tid, struct process *process);
+
+/* ---- attach.c: processes that run already ---- */
+/* Takes a running process with all its threads under the filter, with its descendants if children. 0;
+ * CBP_ERROR_INVALID_PARAMETER: there is no such process; CBP_ERROR_BUSY: another tracer has it;
+ * CBP_ERROR_ACCESS_DENIED: it must not be traced. On an error it goes on as if nothing had been tried. */
+uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children);
+/* The same for every process of our user whose name matches; those that cannot be had are left alone. */
+void attach_matching(const char *pattern, uint32_t pattern_size, bool children);
+
+/* ---- handles.c: operations on other processes and threads ---- */
+void handle_handle_call(struct task *task, const struct syscall_entry *entry);
+void finish_handle_call(struct task *task, const struct operation *operation);
 
 /* ---- creation.c: new tasks ---- */
+/* After a vfork a first thread is told with what the process executes; but before it is named in an event. */
+void introduce(struct task *task);
 void handle_creation(struct task *creator, int event);
 void task_is_ready(struct task *task); /* known and stopped */
 bool find_owner(struct task *task);    /* from /proc; false: it is nobody's */
 void resolve_unowned_tasks(void);
 
 /* ---- memory.c: a stopped task's memory and registers ---- */
-struct syscall_entry {
-    uint64_t number;
-    uint64_t arguments[6];
-    uint32_t architecture; /* AUDIT_ARCH_ */
-    bool is_32bit;         /* pointers in the task's memory have 4 bytes */
-};
 bool read_syscall_entry(const struct task *task, struct syscall_entry *entry);
 bool fail_syscall(const struct task *task, int os_error);
 bool set_first_argument(const struct task *task, const struct syscall_entry *entry, uint64_t value);
+bool replace_syscall(const struct task *task, const struct replacement *replacement);
 bool read_stack_pointer(const struct task *task, uint64_t *stack_pointer, bool *is_32bit);
 size_t read_memory(uint32_t tid, uint64_t address, void *buffer, size_t size);
 
@@ -312,8 +371,37 @@ uint64_t read_start_time(uint32_t pid);
 uint64_t start_time_since(uint32_t pid, uint64_t earliest_ns); /* the same, of a process that is not older */
 uint64_t boot_ns(void);
 uint32_t read_thread_group(uint32_t tid, uint32_t *parent_pid); /* 0: gone */
+enum { NAMESPACE_DEPTH_MAX = 33 };                              /* the kernel allows 32 nested ones */
+struct status_facts {
+    char state;
+    uint32_t group, parent_pid, tracer_pid;
+    uint32_t user_id, effective_user_id, saved_user_id;
+    uint32_t depth;                          /* PID namespaces that it is in, from ours on */
+    uint32_t ids[NAMESPACE_DEPTH_MAX];       /* its id in each of them */
+    uint32_t group_ids[NAMESPACE_DEPTH_MAX]; /* its process group's */
+};
+bool read_status(uint32_t tid, struct status_facts *facts);
+uint64_t read_pid_namespace(uint32_t tid); /* inode; 0: gone */
+struct descriptor_facts {
+    bool is_pidfd;
+    uint32_t pid;   /* of a pidfd; UINT32_MAX: it has ended */
+    uint32_t flags; /* as of open(2) */
+};
+bool read_descriptor(uint32_t tid, int fd, struct descriptor_facts *facts); /* false: no such descriptor */
 uint32_t read_executable(uint32_t tid, char *path, uint32_t size);
 uint64_t now_ns(void);
 uint64_t wall_ns(void);
+
+/* ---- ids.c: ids of other PID namespaces ---- */
+/* How a task sees ids: a namespace and how deep it lies below ours. */
+struct id_view {
+    uint64_t inode; /* 0: as we do */
+    uint32_t level;
+};
+bool is_in_foreign_namespace(struct process *process);
+bool open_view(struct task *task, struct id_view *view);    /* false: the task is gone */
+uint32_t known_as(const struct id_view *view, uint32_t id); /* our id of what has that id there, or 0 */
+uint32_t seen_as(const struct id_view *view, uint32_t tid); /* the id there of what has this one here, or 0 */
+bool is_visible(const struct id_view *view, uint32_t tid, const struct status_facts *facts);
 
 #endif

@@ -1,5 +1,5 @@
-/* The system calls that the launcher's seccomp filter can stop, on each architecture that a task can use here.
- * The filter and the supervisor read the same table. Source: the kernel's syscall tables. */
+/* The system calls that the launcher's seccomp filter can stop, on each architecture that a task can use
+ * here. The filter and the supervisor read the same table. Source: the kernel's syscall tables. */
 #ifndef CBP_SYSCALLS_H
 #define CBP_SYSCALLS_H
 
@@ -71,7 +71,8 @@ static inline enum syscall_kind syscall_kind(uint32_t architecture, uint64_t num
     return SYSCALL_OTHER;
 }
 
-/* The number of a kind in a call of the same architecture and, on x86-64, the same flavour as a given call. */
+/* The number of a kind in a call of the same architecture and, on x86-64, the same flavour as a given call.
+ */
 static inline uint64_t syscall_number_like(uint32_t architecture, uint64_t model, enum syscall_kind kind)
 {
     for (unsigned i = 0; i < WATCHED_SYSCALL_COUNT; i++)

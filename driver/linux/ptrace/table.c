@@ -145,6 +145,12 @@ void release_process(struct process *process)
     }
 }
 
+void forget_empty_process(struct process *process)
+{
+    process->reference_count = 1;
+    release_process(process);
+}
+
 struct image *make_image(const char *path, uint32_t path_size, const char *given, uint32_t given_size)
 {
     struct image *image = calloc(1, sizeof *image + path_size + given_size + 2);

@@ -29,8 +29,10 @@ static const unsigned long base_options = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFO
 
 static bool lets_go(const struct task *task)
 {
-    /* With our filter, only a tracer keeps execve working. */
-    return self.leaving && (task->process == NULL || !task->process->has_filter);
+    const struct process *process = task->process;
+    /* With our filter, only a tracer keeps the filtered calls working. */
+    return (self.leaving && (process == NULL || process->filter_parts == 0)) ||
+           (process != NULL && process->released);
 }
 
 /* Lets the creator go on that was kept stopped for this task, if it is still there. */
@@ -44,6 +46,15 @@ void resume_kept_creator(struct task *task)
     resume_task(creator, 0);
 }
 
+/* Its process goes on without us; with its last task we know nothing of it any more. */
+static void forget_detached(struct task *task)
+{
+    struct process *process = task->process;
+    if (process != NULL && --process->thread_count == 0)
+        end_process(process);
+    remove_task(task);
+}
+
 /* Continues a task from any stop, or detaches it when everything is being let go. A task that is gone or
  * dying is left to wait4. */
 void resume_task(struct task *task, int signal)
@@ -51,7 +62,7 @@ void resume_task(struct task *task, int signal)
     if (lets_go(task)) {
         resume_kept_creator(task);
         if (ptrace(PTRACE_DETACH, (pid_t) task->tid, 0, signal) == 0)
-            remove_task(task);
+            forget_detached(task);
         return;
     }
     task->resumed_ns = boot_ns();
@@ -97,8 +108,9 @@ void add_item(struct report *report, uint32_t type, uint32_t flags)
 void post_and_hold(const struct report *report, enum operation_kind kind)
 {
     struct task *task = report->task;
-    uint32_t refusal;
-    struct operation *operation = post_report(report, &refusal, NULL);
+    uint32_t refusal = 0;
+    struct operation *operation = NULL;
+    post_report(report, &operation, &refusal, NULL, NULL);
     if (operation == NULL) {
         struct operation nobody_asked = {.task = task, .kind = kind, .result_code = refusal};
         apply_operation(&nobody_asked);
@@ -163,10 +175,8 @@ static void handle_gone(struct task *task, int status)
     }
     if (!task->exit_reported) {
         struct report report;
-        uint32_t refusal;
         report_end(task, (uint32_t) status, &report);
-        report.is_past = true;
-        (void) post_report(&report, &refusal, NULL);
+        tell_past(&report);
     }
     if (task->process->thread_count == 0)
         end_process(task->process);
@@ -192,6 +202,9 @@ static void apply_to_task(struct task *task, const struct operation *operation)
     case OPERATION_ENTRY:
     case OPERATION_EXECUTION:
         finish_execution(task, operation->kind, operation, operation->result_code);
+        break;
+    case OPERATION_HANDLE:
+        finish_handle_call(task, operation);
         break;
     case OPERATION_EXIT:
         if (task->launch != NULL)
@@ -259,8 +272,11 @@ static void handle_syscall(struct task *task)
     case SYSCALL_CLONE: /* the filter stops it only with this flag, which would hide the child */
         (void) set_first_argument(task, &entry, entry.arguments[0] & ~(uint64_t) CLONE_UNTRACED);
         break;
-    default:
+    case SYSCALL_OTHER: /* a filter of the program's own stops it */
         break;
+    default:
+        handle_handle_call(task, &entry);
+        return;
     }
     resume_task(task, 0);
 }
@@ -304,24 +320,22 @@ static void handle_stop(struct task *task, int status)
 static void tell_change_of_leader(struct task *task, bool leader_lives, uint32_t leader_tid)
 {
     struct report report;
-    uint32_t refusal, former_tid = task->tid;
+    uint32_t former_tid = task->tid;
     start_report(&report, task);
     report.originator = task->process->stances;
-    report.is_past = true;
     if (task->first_unreported)
         add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
     add_item(&report, CBP_PROC_EVT_THREAD_TERMINATION, 0);
-    (void) post_report(&report, &refusal, NULL);
+    tell_past(&report);
     task->first_unreported = false;
     if (leader_lives)
         return;
     start_report(&report, task);
-    report.is_past = true;
     report.originator_pid = task->process->pid;
     report.originator_tid = former_tid;
     report.thread_id = leader_tid;
     add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
-    (void) post_report(&report, &refusal, NULL);
+    tell_past(&report);
 }
 
 /* execve by a thread that is not the leader: the others are gone, and it goes on under the leader's id. */
@@ -368,9 +382,9 @@ void handle_wait_status(uint32_t tid, int status)
 
 /* ---- Roots and the end ---- */
 
-uint32_t seize_root(uint32_t tid, bool with_filter, struct task **seized)
+uint32_t seize_root(uint32_t tid, uint32_t filter_parts, struct task **seized)
 {
-    unsigned long options = base_options | (with_filter ? (unsigned long) PTRACE_O_EXITKILL : 0);
+    unsigned long options = base_options | (filter_parts != 0 ? (unsigned long) PTRACE_O_EXITKILL : 0);
     if (ptrace(PTRACE_SEIZE, (pid_t) tid, 0, options) != 0)
         return errno == EPERM ? CBP_ERROR_BUSY : CBP_ERROR_BROKEN_PIPE;
     struct task *task = add_task(tid);
@@ -381,20 +395,46 @@ uint32_t seize_root(uint32_t tid, bool with_filter, struct task **seized)
         return CBP_ERROR_NOT_ENOUGH_MEMORY; /* the launcher ends when it is told so */
     }
     process->start_time = read_start_time(tid);
-    process->has_filter = with_filter;
+    process->filter_parts = filter_parts;
     task_joins(task, process);
     task->first_unreported = true;
     *seized = task;
     return 0;
 }
 
-/* The controller has gone or has stopped its last session. Held tasks were released before; those that run
- * are stopped for a moment to be detached, and group-stopped ones stay stopped. */
+uint32_t seize_thread(uint32_t tid, struct process *process)
+{
+    if (ptrace(PTRACE_SEIZE, (pid_t) tid, 0, base_options) != 0)
+        return errno == ESRCH ? CBP_ERROR_INVALID_PARAMETER : CBP_ERROR_ACCESS_DENIED;
+    struct task *task = add_task(tid);
+    if (task == NULL) {
+        /* Traced without being known: its first stop makes it so, or lets it go. */
+        (void) ptrace(PTRACE_INTERRUPT, (pid_t) tid, 0, 0);
+        return CBP_ERROR_NOT_ENOUGH_MEMORY;
+    }
+    task_joins(task, process);
+    return 0;
+}
+
+/* Makes a running task stop, so that it can be detached; one in a group stop stays stopped. A task that waits
+ * for an answer is let go with it. */
+static void interrupt_to_let_go(const struct task *task)
+{
+    if (task->operation == NULL)
+        (void) ptrace(PTRACE_INTERRUPT, (pid_t) task->tid, 0, 0);
+}
+
+/* The controller has gone or has stopped its last session. Held tasks were released before. */
 void let_everything_go(void)
 {
-    for (struct task *task = self.tasks, *next; task != NULL; task = next) {
-        next = task->next;
-        if (task->process != NULL && !task->process->has_filter)
-            (void) ptrace(PTRACE_INTERRUPT, (pid_t) task->tid, 0, 0);
-    }
+    for (struct task *task = self.tasks; task != NULL; task = task->next)
+        if (task->process != NULL && task->process->filter_parts == 0)
+            interrupt_to_let_go(task);
+}
+
+void let_released_go(void)
+{
+    for (struct task *task = self.tasks; task != NULL; task = task->next)
+        if (task->process != NULL && task->process->released)
+            interrupt_to_let_go(task);
 }

@@ -1,0 +1,222 @@
+/* Takes running processes under the filter: all their threads, and their descendants, however fast they
+ * create new ones meanwhile. Nothing is stopped for it. Runs in the tracer thread only.
+ *
+ * Whatever a traced thread creates is traced from its first instruction on. So threads that are not traced
+ * yet can only come from threads that are not either, and looking again until there is nothing new ends with
+ * all of them; for descendants likewise. */
+#include <ctype.h>
+#include <dirent.h>
+#include <elf.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "supervisor.h"
+
+/* ---- Walking through /proc ---- */
+
+/* The next entry whose name is a number, or 0. */
+static uint32_t next_number(DIR *folder)
+{
+    struct dirent *entry;
+    while ((entry = readdir(folder)) != NULL)
+        if (isdigit((unsigned char) entry->d_name[0]))
+            return (uint32_t) strtoul(entry->d_name, NULL, 10);
+    return 0;
+}
+
+/* ---- One process ---- */
+
+/* Why a thread could not be had. One that we trace already, or that has ended, is no reason. */
+static uint32_t reason_of_failure(uint32_t tid, uint32_t error)
+{
+    struct status_facts facts;
+    if (error != CBP_ERROR_ACCESS_DENIED)
+        return error == CBP_ERROR_INVALID_PARAMETER ? 0 : error;
+    if (!read_status(tid, &facts) || facts.state == 'Z' || facts.state == 'X' ||
+        facts.tracer_pid == (uint32_t) getpid())
+        return 0;
+    return facts.tracer_pid != 0 ? CBP_ERROR_BUSY : CBP_ERROR_ACCESS_DENIED;
+}
+
+/* One look at the threads of a process: traces those that are not. *found counts them. */
+static uint32_t seize_new_threads(struct process *process, uint32_t *found)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%u/task", process->pid);
+    DIR *folder = opendir(path);
+    if (folder == NULL)
+        return CBP_ERROR_INVALID_PARAMETER;
+    uint32_t tid, error = 0;
+    while (error == 0 && (tid = next_number(folder)) != 0) {
+        if (find_task(tid) != NULL)
+            continue;
+        uint32_t failure = seize_thread(tid, process);
+        *found += failure == 0;
+        error = failure != 0 ? reason_of_failure(tid, failure) : 0;
+    }
+    closedir(folder);
+    return error;
+}
+
+static uint32_t seize_threads(struct process *process)
+{
+    for (;;) {
+        uint32_t found = 0;
+        uint32_t error = seize_new_threads(process, &found);
+        if (error != 0)
+            return error;
+        if (found == 0)
+            return process->thread_count > 0 ? 0 : CBP_ERROR_INVALID_PARAMETER;
+    }
+}
+
+/* The path that the running program was started by, from the vector that the kernel has left it. */
+static bool read_given_path(uint32_t pid, struct text *given)
+{
+    char path[64];
+    union {
+        uint64_t wide[2 * 64];
+        uint32_t narrow[4 * 64];
+    } vector;
+    snprintf(path, sizeof path, "/proc/%u/auxv", pid);
+    FILE *file = fopen(path, "re");
+    size_t size = file != NULL ? fread(&vector, 1, sizeof vector, file) : 0;
+    if (file != NULL)
+        fclose(file);
+    /* The first key of a 32-bit program, read as 64 bits, has its value in the upper half. */
+    bool is_32bit = size >= sizeof vector.wide[0] && vector.wide[0] >> 32 != 0;
+    size_t width = is_32bit ? sizeof vector.narrow[0] : sizeof vector.wide[0];
+    for (size_t at = 0; (at + 2) * width <= size; at += 2) {
+        uint64_t key = is_32bit ? vector.narrow[at] : vector.wide[at];
+        uint64_t value = is_32bit ? vector.narrow[at + 1] : vector.wide[at + 1];
+        if (key == AT_EXECFN)
+            return read_string(pid, value, given) && given->size > 1;
+    }
+    return false;
+}
+
+static struct image *image_of_running(uint32_t pid)
+{
+    static struct text given;
+    char path[PATH_MAX];
+    uint32_t path_size = read_executable(pid, path, sizeof path);
+    bool has_given = read_given_path(pid, &given);
+    return make_image(path, path_size, has_given ? given.bytes : NULL,
+                      has_given ? (uint32_t) given.size - 1 : 0);
+}
+
+/* A process that cannot be had, or not whole, goes on as it was. */
+static uint32_t give_up(struct process *process, bool is_new, uint32_t error)
+{
+    if (!is_new)
+        return error;
+    process->released = true;
+    if (process->thread_count > 0)
+        let_released_go();
+    else
+        forget_empty_process(process);
+    return error;
+}
+
+static uint32_t attach_one(uint32_t pid)
+{
+    struct status_facts facts;
+    if (pid == self.controller_pid || pid == (uint32_t) getpid())
+        return 0;
+    struct process *process = find_process(pid);
+    bool is_new = process == NULL;
+    if (is_new) {
+        if (!read_status(pid, &facts) || facts.group != pid)
+            return CBP_ERROR_INVALID_PARAMETER;
+        process = add_process(pid, find_process(facts.parent_pid));
+        if (process == NULL)
+            return CBP_ERROR_NOT_ENOUGH_MEMORY;
+        process->attached = process->executed = true;
+        process->start_time = read_start_time(pid);
+        process->parent_pid = facts.parent_pid;
+        process->creator_pid = process->creator_tid = facts.parent_pid;
+        process->user_id = facts.user_id;
+    } else if (!process->attached) {
+        return 0; /* started under the filter */
+    }
+    uint32_t error = seize_threads(process);
+    if (error != 0)
+        return give_up(process, is_new, error);
+    if (is_new) {
+        process->image = image_of_running(pid);
+        if (process->parent != NULL)
+            inherit_rules(process, process->parent);
+        else
+            evaluate_process(process);
+    }
+    return 0;
+}
+
+/* ---- Trees and names ---- */
+
+static bool descends_from(const struct process *process, uint32_t pid)
+{
+    while (process != NULL && process->pid != pid)
+        process = process->parent;
+    return process != NULL;
+}
+
+/* One look at all processes: attaches children of the root's tree that are not traced yet. Gives how many. A
+ * child that cannot be had is left alone: it may be a set-user-ID program's, or another tracer's. */
+static uint32_t attach_new_children(uint32_t root_pid)
+{
+    uint32_t pid, count = 0;
+    DIR *folder = opendir("/proc");
+    while (folder != NULL && (pid = next_number(folder)) != 0) {
+        struct status_facts facts;
+        if (find_process(pid) != NULL || !read_status(pid, &facts) || facts.tracer_pid != 0)
+            continue;
+        const struct process *parent = find_process(facts.parent_pid);
+        if (parent != NULL && descends_from(parent, root_pid))
+            count += attach_one(pid) == 0;
+    }
+    if (folder != NULL)
+        closedir(folder);
+    return count;
+}
+
+static uint32_t attach_tree(uint32_t pid, bool children)
+{
+    uint32_t error = attach_one(pid);
+    while (error == 0 && children && find_process(pid) != NULL && attach_new_children(pid) > 0) {
+    }
+    return error;
+}
+
+uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children)
+{
+    if (read_start_time(pid) != start_time)
+        return CBP_ERROR_INVALID_PARAMETER;
+    return attach_tree(pid, children);
+}
+
+static bool goes_by(uint32_t pid, const char *pattern, uint32_t pattern_size)
+{
+    struct image *image = image_of_running(pid);
+    bool matches =
+        image != NULL && (cbp_name_matches(pattern, pattern_size, image->path, image->path_size) ||
+                          cbp_name_matches(pattern, pattern_size, image->given, image->given_size));
+    release_image(image);
+    return matches;
+}
+
+void attach_matching(const char *pattern, uint32_t pattern_size, bool children)
+{
+    uint32_t pid;
+    DIR *folder = opendir("/proc");
+    while (folder != NULL && (pid = next_number(folder)) != 0) {
+        struct status_facts facts;
+        if (find_process(pid) == NULL && read_status(pid, &facts) && facts.user_id == getuid() &&
+            goes_by(pid, pattern, pattern_size))
+            (void) attach_tree(pid, children);
+    }
+    if (folder != NULL)
+        closedir(folder);
+}

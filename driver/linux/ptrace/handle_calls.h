@@ -1,0 +1,37 @@
+/* What a system call asks of other processes and threads. */
+#ifndef CBP_HANDLE_CALLS_H
+#define CBP_HANDLE_CALLS_H
+
+#include "supervisor.h"
+
+enum handle_aim {
+    AIM_ONE,
+    AIM_GROUP,    /* a process group */
+    AIM_USER,     /* all processes of a user */
+    AIM_EVERYBODY /* all that can be signalled */
+};
+
+struct handle_call {
+    enum handle_aim aim;
+    uint32_t tid;            /* ONE: of the target, a process's being its first thread's; 0: it has none */
+    uint32_t group;          /* ONE: the thread group that it must be in; 0: whichever */
+    uint32_t process_group;  /* GROUP: its id in the view */
+    bool process_group_ours; /* GROUP: its id in our namespace instead */
+    uint32_t user_id;        /* USER */
+    bool is_thread;          /* it is about one thread */
+    bool becomes_thread;     /* it is if its target is no first thread */
+    bool is_duplication;
+    uint32_t process_access, thread_access; /* for an operation on a process, on a thread */
+    int os_error;                           /* not 0: it cannot be let through */
+    struct replacement replacement;
+};
+
+/* False: it concerns nobody else, or is bound to fail. */
+bool read_handle_call(struct task *task, const struct syscall_entry *entry, const struct id_view *view,
+                      struct handle_call *call);
+
+/* Whether a task's call for many aims at this process. */
+bool is_aimed_at(const struct handle_call *call, const struct id_view *view, const struct task *task,
+                 uint32_t pid, const struct status_facts *facts);
+
+#endif
