@@ -77,7 +77,7 @@ def start_storm(programs: Programs, tmp_path: Path) -> Iterator[Any]:
     storms: list[Storm] = []
 
     def start(
-        setting: str, timeout: int, events: str = "-1", fork: bool = False, count: int = COUNT
+        setting: str, timeout: int, events: str = "27", fork: bool = False, count: int = COUNT
     ) -> Storm:
         line = [programs["processes"], "storm", str(WIDTH), str(count), programs["status"]]
         storms.append(Storm(tmp_path / "storm", line, setting, timeout, events, fork))

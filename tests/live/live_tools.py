@@ -16,6 +16,13 @@ from typing import Any, Callable
 import cbprocess
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "programs"
+# All but handle operations, which need a filter in the tree whatever RefuseWith says.
+LIFETIMES = (
+    cbprocess.PROC_EVT_PROCESS_CREATION
+    | cbprocess.PROC_EVT_PROCESS_TERMINATION
+    | cbprocess.PROC_EVT_THREAD_CREATION
+    | cbprocess.PROC_EVT_THREAD_TERMINATION
+)
 GUID = "{5ABD3A8B-6A3F-4C52-9F0C-5E1F0A1C7D11}"
 FIELDS = {
     "process_creation": [
@@ -134,7 +141,7 @@ def recording(
 ) -> Iterator[Recorder]:
     """A started recorder; stopped at the end, whatever happens."""
     recorder = Recorder()
-    recorder.filter.config(f"EventsToFire={cbprocess.PROC_EVT_ALL if events is None else events}")
+    recorder.filter.config(f"EventsToFire={LIFETIMES if events is None else events}")
     for setting in settings:
         recorder.filter.config(setting)
     if decide is not None:

@@ -23,6 +23,7 @@ import pytest
 import supervised
 from live_tools import (
     GUID,
+    LIFETIMES,
     PROGRAMS,
     Programs,
     Task,
@@ -296,7 +297,7 @@ def sleeping_tree(program: str) -> Iterator[tuple[cbprocess.CBProcess, subproces
     """A filter with one program under it that keeps running."""
     instance = cbprocess.CBProcess()
     instance.initialize(GUID)
-    instance.config("EventsToFire=-1")
+    instance.config(f"EventsToFire={LIFETIMES}")
     instance.start_filter(0)
     process = instance.popen([program, "95"])
     try:
