@@ -220,8 +220,10 @@ CBP_API uint32_t CBP_CALL cbp_session_get_config(struct cbp_session *session, co
  * long as the dispatcher lives) or at least TIMEOUT_MIN_MS, else CBP_ERROR_IMPLEMENTATION_LIMIT.
  * CBP_ERROR_CONNECTION_ACTIVE if it is active; CBP_ERROR_APP_INIT_FAILURE if the driver's handshake or the
  * first worker failed; CBP_ERROR_FS_DRIVER_REQUIRED if the driver's program is missing or damaged;
- * CBP_ERROR_POSSIBLE_DEADLOCK in a handler; CBP_ERROR_INVALID_PARAMETER without callbacks.
- * On failure nothing runs and nothing is attached. */
+ * CBP_ERROR_POSSIBLE_DEADLOCK in a handler; CBP_ERROR_INVALID_PARAMETER without callbacks. Where a limit is
+ * reached CBP_ERROR_NO_SYSTEM_RESOURCES (processes, threads, sessions), CBP_ERROR_TOO_MANY_OPEN_FILES or
+ * CBP_ERROR_NOT_ENOUGH_MEMORY; where a rule with RULE_FLAG_ATTACH cannot be fulfilled the codes of
+ * cbp_rule_add_process(). On failure nothing runs and nothing is attached. */
 CBP_API uint32_t CBP_CALL cbp_session_start(struct cbp_session *session, uint32_t timeout_ms);
 
 /* Ends delivery, lets everything held go on unrefused, and joins the workers. Rules stay. Waits at most
@@ -240,9 +242,9 @@ CBP_API uint32_t CBP_CALL cbp_session_is_active(struct cbp_session *session, uin
 CBP_API uint32_t CBP_CALL cbp_session_get_statistics(struct cbp_session *session,
                                                      struct cbp_statistics *statistics, uint64_t size);
 
-/* *capabilities is the CAP_ bits of what can be seen, held and refused of one process: it may be less than the
- * driver's own, for one that was attached, say. CBP_ERROR_NOT_READY while inactive; CBP_ERROR_NOT_FOUND for a
- * process that the driver does not supervise. */
+/* *capabilities is the CAP_ bits of what can be seen, held and refused of one process: it may be less than
+ * the driver's own, for one that was attached, say. CBP_ERROR_NOT_READY while inactive; CBP_ERROR_NOT_FOUND
+ * for a process that the driver does not supervise. */
 CBP_API uint32_t CBP_CALL cbp_session_process_capabilities(struct cbp_session *session, uint32_t process_id,
                                                            uint32_t *capabilities);
 
@@ -253,8 +255,8 @@ CBP_API uint32_t CBP_CALL cbp_session_process_capabilities(struct cbp_session *s
 
 /* Adds a rule for one process, or with process_id 0xffffffff (-1) for all (not with ACTION_IGNORE).
  * flags are RULE_FLAG_ bits: CHILDREN extends it to descendants alive now and all later ones; with ATTACH a
- * tree driver takes the process (and with CHILDREN its descendants) under the filter if it runs outside of it,
- * but never the controller itself. action is ACTION_...; action_value is the refusal's Win32 code for
+ * tree driver takes the process (and with CHILDREN its descendants) under the filter if it runs outside of
+ * it, but never the controller itself. action is ACTION_...; action_value is the refusal's Win32 code for
  * ACTION_DENY (not 0), for ACTION_STRIP the rights (PROCESS_ bits, not 0; out of thread handles it takes the
  * corresponding ones), else 0. The rule belongs to the process, not to the number.
  * CBP_ERROR_INVALID_PARAMETER if no such process lives. With ATTACH, where nothing is added on an error:
@@ -304,9 +306,9 @@ CBP_API uint32_t CBP_CALL cbp_event_defer(uint64_t *ticket);
  * whose session has stopped; CBP_ERROR_TIMEOUT if the deadline had passed (the answer changes nothing). */
 CBP_API uint32_t CBP_CALL cbp_event_complete(uint64_t ticket, uint32_t result_code, uint32_t desired_access);
 
-/* A handle of the process that asks for the operation being handled in this thread: a pidfd on Linux, an
- * access token on Windows. The caller closes it. -1 if that process has gone. CBP_ERROR_NO_CALLBACK_ACTIVE
- * outside a handler. */
+/* A handle of the process that asks for the operation being handled in this thread (of a termination: the
+ * process that ends): a pidfd on Linux, an access token on Windows. The caller closes it. -1 if that process
+ * has gone or no handle of it can be had. CBP_ERROR_NO_CALLBACK_ACTIVE outside a handler. */
 CBP_API uint32_t CBP_CALL cbp_event_originator_token(int64_t *token);
 
 /* Whether this thread is in a handler: 1 or 0. */
@@ -328,7 +330,8 @@ CBP_API uint32_t CBP_CALL cbp_process_name(uint32_t process_id, char *buffer, ui
  * on. argument0 is the target's argv[0]; paths are the paths to try in turn, NUL-terminated one after the
  * other, paths_size bytes in all. Adds the rule (process, children, ask) before the target runs when ask
  * is 1. CBP_ERROR_NOT_READY if the session is not active; CBP_ERROR_POSSIBLE_DEADLOCK in a handler;
- * CBP_ERROR_NOT_SUPPORTED if the driver cannot launch. */
+ * CBP_ERROR_NOT_SUPPORTED if the driver cannot launch; CBP_ERROR_TOO_MANY_OPEN_FILES. On failure there is
+ * nothing to finish. */
 struct cbp_launch_handle;
 CBP_API uint32_t CBP_CALL cbp_launch_begin(struct cbp_session *session, const char *argument0,
                                            const char *paths, uint64_t paths_size, uint32_t ask,

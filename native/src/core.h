@@ -53,10 +53,11 @@ struct cbp_session {
 
     uint32_t state;        /* atomic; leaves INACTIVE and enters STOPPING under control and mutex */
     uint32_t is_started;   /* mutex: the dispatcher has said how the startup went, */
-    uint32_t startup_code; /* mutex: and this is how */
-    uint32_t is_closed;    /* mutex: the transport is closed, whoever asked for the stop is done with it */
-    uint64_t epoch;        /* control: counts the starts */
-    uint32_t timeout_ms;   /* control */
+    uint32_t startup_code; /* mutex: and this is how, with a sentence */
+    char startup_detail[256];
+    uint32_t is_closed;  /* mutex: the transport is closed, whoever asked for the stop is done with it */
+    uint64_t epoch;      /* control: counts the starts */
+    uint32_t timeout_ms; /* control */
 
     struct cbp_callbacks callbacks; /* changes only while inactive */
     struct cbpi_config config;      /* mutex */
@@ -105,11 +106,10 @@ struct cbp_worker {
     uint64_t delivered; /* atomic, written by its thread alone */
 
     /* The rest is the worker's own thread's. */
-    uint32_t pending;       /* the transport's memory of a delivery that did not fit */
-    uint32_t is_serving;    /* an event is being handled */
-    uint32_t item;          /* which one of the delivery */
-    uint32_t deferred_mask; /* items of the delivery that were deferred */
-    uint32_t original_access;
+    uint32_t pending;            /* the transport's memory of a delivery that did not fit */
+    uint32_t is_serving;         /* an event is being handled */
+    uint32_t item;               /* which one of the delivery */
+    uint32_t deferred_mask;      /* items of the delivery that were deferred */
     cbp_event_callback callback; /* its own, for events in block; NULL: the session's */
     struct cbpi_deferral *deferral;
     void *grown; /* memory for a delivery that does not fit into block, or NULL */
@@ -183,7 +183,7 @@ uint32_t cbpi_workers_join(struct cbp_session *session, uint32_t all);
 
 /* Keeps the answer to item: the access can only lose rights. */
 void cbpi_delivery_set_answer(struct cbpi_delivery *delivery, uint32_t item, uint32_t result_code,
-                              uint32_t desired_access, uint32_t original_access);
+                              uint32_t desired_access);
 
 /* defer.c */
 void cbpi_deferrals_init(void);

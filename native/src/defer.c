@@ -16,7 +16,6 @@ struct cbpi_deferral {
     uint32_t next_free;
     uint32_t open_mask; /* items that are deferred and not completed */
     uint32_t has_worker;
-    uint32_t original_access;
     struct cbpi_delivery delivery;
 };
 
@@ -88,7 +87,6 @@ static uint32_t take_entry(struct cbp_worker *worker)
         entry->session = worker->session;
         entry->open_mask = 0;
         entry->has_worker = 1;
-        entry->original_access = worker->original_access;
         entry->delivery = worker->delivery;
         worker->deferral = entry;
     }
@@ -137,7 +135,7 @@ void cbpi_deferral_settle(struct cbp_worker *worker)
     for (uint32_t i = 0; i < handled->count; i++)
         if ((worker->deferred_mask & 1u << i) == 0)
             cbpi_delivery_set_answer(&entry->delivery, i, handled->result_codes[i],
-                                     handled->desired_access[i], entry->original_access);
+                                     handled->desired_access[i]);
     entry->has_worker = 0;
     if (entry->open_mask == 0)
         answer_entry(entry);
@@ -175,7 +173,7 @@ uint32_t cbp_event_complete(uint64_t ticket, uint32_t result_code, uint32_t desi
     struct cbpi_deferral *entry = find_open(ticket, item);
     if (entry) {
         struct cbp_session *session = entry->session;
-        cbpi_delivery_set_answer(&entry->delivery, item, result_code, desired_access, entry->original_access);
+        cbpi_delivery_set_answer(&entry->delivery, item, result_code, desired_access);
         entry->open_mask &= ~(1u << item);
         cbp_subtract_u64(&session->deferred, 1);
         error = entry->open_mask == 0 && !entry->has_worker

@@ -3,6 +3,8 @@
  */
 #include "core.h"
 
+#include <stdio.h>
+
 #define NS_PER_MS 1000000u
 #define BEAT_MS 250u
 #define WATCH_MS 10u /* how often the pool is looked at while no worker is idle */
@@ -46,8 +48,9 @@ static int is_stopping(struct cbp_session *session)
 /* Starts the first worker and waits until it serves; gives the code of the startup. */
 static uint32_t start_first_worker(struct cbp_session *session)
 {
-    if (cbpi_worker_start(session) != 0)
-        return CBP_ERROR_APP_INIT_FAILURE;
+    uint32_t error = cbpi_worker_start(session);
+    if (error != 0)
+        return error;
     uint64_t deadline_ns = cbpi_now_ns() + (uint64_t) FIRST_WORKER_MS * NS_PER_MS;
     cbpi_mutex_lock(&session->mutex);
     const struct cbp_worker *first = session->workers;
@@ -55,13 +58,14 @@ static uint32_t start_first_worker(struct cbp_session *session)
         cbpi_condition_wait_until(&session->condition, &session->mutex, deadline_ns);
     uint32_t has_failed = first->state == CBPI_WORKER_ENDED && !first->has_run;
     cbpi_mutex_unlock(&session->mutex);
-    return has_failed ? CBP_ERROR_APP_INIT_FAILURE : 0;
+    return has_failed ? cbpi_fail(CBP_ERROR_APP_INIT_FAILURE, "the first worker thread failed") : 0;
 }
 
 static void tell_startup(struct cbp_session *session, uint32_t code)
 {
     cbpi_mutex_lock(&session->mutex);
     session->startup_code = code;
+    snprintf(session->startup_detail, sizeof session->startup_detail, "%s", cbp_error_detail());
     session->is_started = 1;
     cbpi_condition_broadcast(&session->condition);
     cbpi_mutex_unlock(&session->mutex);

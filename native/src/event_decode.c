@@ -40,6 +40,7 @@ static void decode_items(const struct cbp_event_message *message, struct cbpi_de
         delivery->items[i][0] = items[i].type;
         delivery->items[i][1] = items[i].flags;
         delivery->result_codes[i] = items[i].result_code;
+        delivery->desired_access[i] = items[i].desired_access & message->original_desired_access;
     }
     delivery->event->type = items[0].type;
     delivery->event->flags = items[0].flags;
@@ -59,7 +60,7 @@ void cbpi_event_decode(const struct cbp_event_message *message, struct cbpi_deli
     decode_items(message, delivery);
     event->size = (uint32_t) sizeof *event;
     event->result_code = delivery->result_codes[0];
-    event->desired_access = message->original_desired_access;
+    event->desired_access = delivery->desired_access[0];
     event->process_id = message->process_id;
     event->thread_id = message->thread_id;
     event->parent_process_id = message->parent_process_id;

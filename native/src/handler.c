@@ -55,3 +55,19 @@ uint32_t cbp_event_reset_timeout(uint32_t timeout_ms, uint32_t *accepted)
     *accepted = error == 0;
     return 0;
 }
+
+uint32_t cbp_event_originator_token(int64_t *token)
+{
+    const struct cbp_worker *worker = cbpi_thread_serving();
+    if (!worker)
+        return cbpi_fail(CBP_ERROR_NO_CALLBACK_ACTIVE, "no event is being handled in this thread");
+    if (!token)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "token must not be NULL");
+    const struct cbp_event *event = worker->delivery.event;
+    uint32_t is_end =
+        event->type == CBP_PROC_EVT_PROCESS_TERMINATION || event->type == CBP_PROC_EVT_THREAD_TERMINATION;
+    uint32_t process_id = is_end ? event->process_id : event->originator_process_id;
+    /* Only of its own process an event tells enough to know it from a later one with the same id. */
+    *token = cbpi_process_token(process_id, process_id == event->process_id ? event->start_time : 0);
+    return 0;
+}

@@ -32,7 +32,7 @@ void cbpi_condition_wait_until(struct cbpi_condition *condition, struct cbpi_mut
                                uint64_t deadline_ns);
 
 /* Starts a thread with all signals blocked. stack_size in bytes, rounded up to what the system takes. A
- * thread is joined exactly once. CBP_ERROR_NO_SYSTEM_RESOURCES. */
+ * thread is joined exactly once. CBP_ERROR_NO_SYSTEM_RESOURCES, CBP_ERROR_NOT_ENOUGH_MEMORY. */
 uint32_t cbpi_thread_start(struct cbpi_thread *thread, void (*body)(void *), void *argument,
                            uint64_t stack_size);
 void cbpi_thread_join(struct cbpi_thread *thread);
@@ -56,6 +56,9 @@ uint32_t cbpi_process_start_time(uint32_t process_id, uint64_t *start_time);
 
 /* As cbp_process_name(), for what the system shows now. */
 uint32_t cbpi_process_path(uint32_t process_id, char *buffer, uint64_t size, uint64_t *needed);
+
+/* As cbp_event_originator_token(), for a process that started at start_time (0: whenever). */
+int64_t cbpi_process_token(uint32_t process_id, uint64_t start_time);
 
 /* The folder that this library was loaded from, where its helper programs lie. CBP_ERROR_FILE_NOT_FOUND. */
 uint32_t cbpi_library_folder(char *buffer, uint64_t size);

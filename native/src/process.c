@@ -1,4 +1,4 @@
-/* Questions about processes, as a handler sees them. */
+/* Questions about processes. */
 #include "core.h"
 
 uint32_t cbp_process_name(uint32_t process_id, char *buffer, uint64_t size, uint64_t *needed)
@@ -16,4 +16,21 @@ uint32_t cbp_process_name(uint32_t process_id, char *buffer, uint64_t size, uint
                                   needed);
     }
     return cbpi_process_path(process_id, buffer, size, needed);
+}
+
+uint32_t cbp_session_process_capabilities(struct cbp_session *session, uint32_t process_id,
+                                          uint32_t *capabilities)
+{
+    uint32_t error = cbpi_session_check(session);
+    if (error != 0)
+        return error;
+    if (!capabilities)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "capabilities must not be NULL");
+    cbpi_mutex_lock(&session->control);
+    if (cbp_load_u32(&session->state) == CBPI_STATE_ACTIVE)
+        error = session->ops->process_capabilities(session->transport, process_id, capabilities);
+    else
+        error = cbpi_fail(CBP_ERROR_NOT_READY, "the filter is not active");
+    cbpi_mutex_unlock(&session->control);
+    return error;
 }

@@ -108,6 +108,8 @@ uint32_t cbpi_rules_push(struct cbp_session *session)
     for (uint32_t i = 0; i < session->rules.count; i++) {
         const struct cbpi_rule *rule = &session->rules.items[i];
         uint32_t error = lives(rule) ? session->ops->add_rule(session->transport, rule) : 0;
+        if (error == CBP_ERROR_INVALID_PARAMETER && !lives(rule))
+            error = 0; /* it ended while it was told to the driver */
         if (error != 0)
             return error;
     }

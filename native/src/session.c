@@ -203,9 +203,8 @@ static uint32_t attach(struct cbp_session *session, struct cbpi_session_settings
     if (error != 0) {
         session->ops->close(transport);
         session->ops->release(transport);
-        return CBP_ERROR_APP_INIT_FAILURE;
     }
-    return 0;
+    return error;
 }
 
 static uint32_t wait_until_started(struct cbp_session *session)
@@ -216,7 +215,7 @@ static uint32_t wait_until_started(struct cbp_session *session)
                                   cbpi_now_ns() + (uint64_t) FOREVER_MS * NS_PER_MS);
     uint32_t code = session->startup_code;
     cbpi_mutex_unlock(&session->mutex);
-    return code ? cbpi_fail(code, "the first worker thread failed") : 0;
+    return code ? cbpi_fail(code, "%s", session->startup_detail) : 0;
 }
 
 /* Gives the driver the rules and what was configured meanwhile. */

@@ -26,7 +26,7 @@ struct cbpi_session_settings {
 struct cbpi_rule {
     uint32_t rule_id; /* unique in the session, never 0 */
     uint32_t match;   /* CBP_RULE_MATCH_ */
-    uint32_t flags; /* CBP_RULE_FLAG_ bits */
+    uint32_t flags;   /* CBP_RULE_FLAG_ bits */
     uint32_t action;
     uint32_t action_value;
     uint32_t process_id;
@@ -44,8 +44,9 @@ struct cbpi_delivery {
     struct cbp_event *event; /* event 0; the caller sets it to memory of capacity bytes before receive */
     uint32_t capacity;       /* of event, a multiple of 8; the memory is aligned to 8 */
     uint32_t items[CBP_BATCH_MAX][2]; /* type and flags of each; event 0's stand in event already */
-    uint32_t
-        result_codes[CBP_BATCH_MAX]; /* what a rule has decided; the answers, by the caller, before answer */
+    /* What rules have decided: the codes, and the rights less those that were taken away. The caller puts the
+     * answers in their place before answer; rights are only ever taken out. */
+    uint32_t result_codes[CBP_BATCH_MAX];
     uint32_t desired_access[CBP_BATCH_MAX];
 };
 

@@ -170,10 +170,10 @@ static uint32_t next_delivery(struct cbp_worker *worker)
 }
 
 void cbpi_delivery_set_answer(struct cbpi_delivery *delivery, uint32_t item, uint32_t result_code,
-                              uint32_t desired_access, uint32_t original_access)
+                              uint32_t desired_access)
 {
     delivery->result_codes[item] = result_code;
-    delivery->desired_access[item] = desired_access & original_access;
+    delivery->desired_access[item] &= desired_access;
 }
 
 void cbpi_count_late(struct cbp_session *session)
@@ -190,7 +190,7 @@ static void prepare_event(struct cbp_worker *worker, uint32_t item, uint64_t seq
     event->flags = worker->delivery.items[item][1];
     event->sequence = sequence + item;
     event->result_code = worker->delivery.result_codes[item];
-    event->desired_access = worker->original_access;
+    event->desired_access = worker->delivery.desired_access[item];
     worker->item = item;
 }
 
@@ -211,9 +211,6 @@ static uint32_t handle_events(struct cbp_worker *worker)
     struct cbp_event *event = delivery->event;
     uint64_t sequence = event->sequence;
     event->context = session->callbacks.context;
-    worker->original_access = event->original_desired_access;
-    for (uint32_t i = 0; i < delivery->count; i++)
-        cbpi_delivery_set_answer(delivery, i, delivery->result_codes[i], UINT32_MAX, worker->original_access);
     cbp_event_callback callback = callback_for(worker);
 
     for (uint32_t i = 0; i < delivery->count; i++) {
@@ -222,8 +219,7 @@ static uint32_t handle_events(struct cbp_worker *worker)
         if (session->generation != cbpi_process_generation())
             return 0;
         cbp_store_relaxed_u64(&worker->delivered, cbp_load_relaxed_u64(&worker->delivered) + 1);
-        cbpi_delivery_set_answer(delivery, i, event->result_code, event->desired_access,
-                                 worker->original_access);
+        cbpi_delivery_set_answer(delivery, i, event->result_code, event->desired_access);
         if (cbp_load_relaxed_u32(&session->state) == CBPI_STATE_STOPPING)
             break; /* the handler ended delivery */
     }

@@ -3,8 +3,11 @@
  * back. Knows the protocol only; shares no code with the core but the protocol's own.
  *
  * Commands come as name rules whose pattern begins with '!':
- *     !post COUNT ITEMS FLAGS TEXT   COUNT messages of ITEMS events with these flags and TEXT bytes of
- * arguments !deadline MS                   the deadline of later posts; a post that passes it is let go
+ *     !post COUNT ITEMS FLAGS TEXT   COUNT messages of ITEMS events with these flags, TEXT bytes of arguments
+ *     !deadline MS                   the deadline of later posts; a post that passes it is let go
+ *     !take ITEM RIGHTS              later posts: what rules have taken out of the access of this item
+ *     !about PROCESS START CALLER    later posts: the process, its start time, and the originator
+ *     !refuse CODE                   answers later rules that attach with this code
  *     !settings                      one event that carries the session's settings in its fields
  *     !malformed KIND                one message that is wrong in a certain way
  *     !launch STATUS ERRNO           how later launches end
@@ -14,7 +17,8 @@
  *
  * What it saw is told through the channel's counters: decided = events answered, refused = those with a
  * result code, failed_after = those whose access was changed, timed_out = messages let go at their deadline,
- * supervised_count = rules that it has. A broken contract ends it with a line on stderr; the tests see that
+ * supervised_count = rules that it has. A process has the capabilities 16 * its id, from 1000 on it is not
+ * supervised. A broken contract ends it with a line on stderr; the tests see that
  * as the driver's death. */
 #define _GNU_SOURCE
 #include "cbp_atomic.h"
@@ -45,6 +49,13 @@
 
 static struct cbp_channel *channel;
 static unsigned char is_out[CBP_SLOT_COUNT]; /* posted and not yet back */
+static uint32_t posted_access[CBP_SLOT_COUNT][CBP_BATCH_MAX];
+static uint32_t taken[CBP_BATCH_MAX];
+static struct {
+    uint32_t process_id, originator_id;
+    uint64_t start_time;
+} about;
+static uint32_t attach_code;
 static uint64_t sequence[CBP_SESSION_MAX];
 static struct cbp_session_settings settings[CBP_SESSION_MAX];
 static uint64_t deadline_ms;
@@ -83,12 +94,12 @@ static void take_back(uint32_t number)
     if (!is_held) /* posted as decided; an answer changes nothing */
         cbp_add_u64(&session->decided, count);
     for (uint32_t i = 0; is_held && decision == CBP_DECISION_ANSWERED && i < count; i++) {
-        if ((items[i].desired_access & ~ACCESS) != 0)
+        if ((items[i].desired_access & ~posted_access[number][i]) != 0)
             broken("an answer adds access");
         cbp_add_u64(&session->decided, 1);
         if (items[i].result_code != 0)
             cbp_add_u64(&session->refused, 1);
-        if (items[i].desired_access != ACCESS)
+        if (items[i].desired_access != posted_access[number][i])
             cbp_add_u64(&session->failed_after, 1);
     }
 }
@@ -182,10 +193,14 @@ static uint32_t make_message(uint32_t session_id, uint32_t items, uint32_t flags
     message->item_count = items;
     message->sequence = sequence[session_id] + 1;
     sequence[session_id] += items;
-    message->process_id = 1000 + (uint32_t) message->sequence % 1000;
+    message->process_id = about.process_id ? about.process_id : 1000 + (uint32_t) message->sequence % 1000;
+    message->start_time = about.start_time;
+    message->originator_process_id = about.originator_id;
     message->original_desired_access = ACCESS;
-    for (uint32_t i = 0; i < items; i++)
-        cbp_event_items(message)[i] = (struct cbp_event_item){1u << i, flags, 0, ACCESS};
+    for (uint32_t i = 0; i < items; i++) {
+        posted_access[number][i] = ACCESS & ~taken[i];
+        cbp_event_items(message)[i] = (struct cbp_event_item){1u << i, flags, 0, posted_access[number][i]};
+    }
     message->process_name_size = sizeof name - 1;
     message->process_name_offset = put_text(message, name, sizeof name - 1);
     message->image_file_name_size = sizeof image - 1;
@@ -269,6 +284,12 @@ static void obey(uint32_t session_id, const char *command)
 {
     unsigned one, two;
     unsigned long long number;
+    if (sscanf(command, "!about %u %llu %u", &one, &number, &two) == 3) {
+        about.process_id = one;
+        about.start_time = number;
+        about.originator_id = two;
+        return;
+    }
     if (strncmp(command, "!post ", 6) == 0)
         post_many(session_id, command);
     else if (strcmp(command, "!settings") == 0)
@@ -279,6 +300,10 @@ static void obey(uint32_t session_id, const char *command)
         deadline_ms = number;
     else if (sscanf(command, "!lose %llu", &number) == 1)
         cbp_add_u64(&channel->sessions[session_id].lost, number);
+    else if (sscanf(command, "!take %u %u", &one, &two) == 2)
+        taken[one % CBP_BATCH_MAX] = two;
+    else if (sscanf(command, "!refuse %u", &one) == 1)
+        attach_code = one;
     else if (sscanf(command, "!launch %u %u", &one, &two) == 2) {
         launch_status = one;
         launch_errno = two;
@@ -306,6 +331,10 @@ static void reply_to(const struct cbp_message_header *request, uint32_t status, 
 static void add_rule(const struct cbp_rule *rule)
 {
     char pattern[CBP_PATTERN_SIZE_MAX + 1];
+    if ((rule->flags & CBP_RULE_FLAG_ATTACH) && attach_code != 0) {
+        reply_to(&rule->header, attach_code, 0);
+        return;
+    }
     memcpy(pattern, (const char *) rule + rule->pattern_offset, rule->pattern_size);
     pattern[rule->pattern_size] = '\0';
     if (pattern[0] != '!' || rule->match != CBP_RULE_MATCH_NAME) {
@@ -348,6 +377,13 @@ static void serve_session(const struct cbp_session_settings *message)
     reply_to(&message->header, 0, 0);
 }
 
+static void serve_query(const struct cbp_process_query *query)
+{
+    uint32_t is_supervised = query->process_id < 1000;
+    reply_to(&query->header, is_supervised ? 0 : CBP_ERROR_NOT_FOUND,
+             is_supervised ? 16 * query->process_id : 0);
+}
+
 static void serve_request(void *bytes, size_t size, const int *fds)
 {
     const struct cbp_message_header *header = bytes;
@@ -375,6 +411,9 @@ static void serve_request(void *bytes, size_t size, const int *fds)
         break;
     case CBP_MESSAGE_LAUNCH:
         serve_launch(bytes, fds);
+        break;
+    case CBP_MESSAGE_PROCESS_QUERY:
+        serve_query(bytes);
         break;
     default:
         broken("an unexpected request");

@@ -173,7 +173,7 @@ static void test_rule_parameters(void)
     char *longest = malloc(CBP_PATTERN_SIZE_MAX + 1);
     CHECK(longest);
     memset(longest, '?', CBP_PATTERN_SIZE_MAX + 1);
-    CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_rule_add_process(session, own, 2, CBP_ACTION_ASK, 0));
+    CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_rule_add_process(session, own, 4, CBP_ACTION_ASK, 0));
     CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_rule_add_process(session, own, 0, 5, 0));
     CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_rule_add_process(session, own, 0, CBP_ACTION_ASK, 1));
     CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_rule_add_process(session, own, 0, CBP_ACTION_DENY, 0));

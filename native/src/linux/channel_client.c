@@ -222,15 +222,7 @@ uint32_t cbpi_channel_answer(struct cbpi_channel_client *client, const struct cb
 
 void cbpi_channel_return(struct cbpi_channel_client *client, uint32_t number)
 {
-    struct cbp_slot *slot = cbp_channel_slot(client->channel, number);
-    struct cbp_event_item *items = cbp_event_items(&slot->message);
-    uint32_t is_open = cbp_load_u32(&slot->decision) == CBP_DECISION_OPEN;
-    for (uint32_t i = 0; is_open && i < CBP_BATCH_MAX; i++) {
-        cbp_store_relaxed_u32(&items[i].result_code, 0);
-        cbp_store_relaxed_u32(&items[i].desired_access,
-                              cbp_load_relaxed_u32(&slot->message.original_desired_access));
-    }
-    decide(slot);
+    decide(cbp_channel_slot(client->channel, number));
     push_answer(client->channel, number);
 }
 

@@ -5,6 +5,7 @@
 
 #include "cbp_message_check.h"
 #include "errors.h"
+#include "os_error.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -39,9 +40,7 @@ static uint32_t open_pair(int *one, int *other)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
-        return cbpi_fail(errno == EMFILE || errno == ENFILE ? CBP_ERROR_TOO_MANY_OPEN_FILES
-                                                            : CBP_ERROR_NO_SYSTEM_RESOURCES,
-                         "cannot make a socket pair: %s", strerror(errno));
+        return cbpi_fail_os(errno, "cannot make a socket pair for the launcher");
     *one = pair[0];
     *other = pair[1];
     return 0;

@@ -4,6 +4,7 @@
 
 #include "cbp_atomic.h"
 #include "errors.h"
+#include "os_error.h"
 
 #include <dlfcn.h>
 #include <limits.h>
@@ -110,9 +111,7 @@ uint32_t cbpi_thread_start(struct cbpi_thread *thread, void (*body)(void *), voi
         pthread_sigmask(SIG_SETMASK, &before, NULL);
     }
     pthread_attr_destroy(&attributes);
-    if (error != 0)
-        return cbpi_fail(CBP_ERROR_NO_SYSTEM_RESOURCES, "cannot start a thread: %s", strerror(error));
-    return 0;
+    return error ? cbpi_fail_os(error, "cannot start a thread") : 0;
 }
 
 void cbpi_thread_join(struct cbpi_thread *thread)

@@ -3,6 +3,7 @@
 #include "platform.h"
 
 #include "errors.h"
+#include "new_syscalls.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -68,4 +69,17 @@ uint32_t cbpi_process_path(uint32_t process_id, char *buffer, uint64_t size, uin
     snprintf(path, sizeof path, "/proc/%u/exe", process_id);
     ssize_t got = readlink(path, target, sizeof target);
     return cbpi_copy_text(target, got > 0 ? (size_t) got : 0, buffer, size, needed);
+}
+
+int64_t cbpi_process_token(uint32_t process_id, uint64_t start_time)
+{
+    uint64_t found;
+    int fd = process_id != 0 ? (int) syscall(SYS_pidfd_open, process_id, 0) : -1;
+    if (fd < 0 || start_time == 0)
+        return fd;
+    /* Looked at once the descriptor holds on to whichever process it is. */
+    if (cbpi_process_start_time(process_id, &found) == 0 && found == start_time)
+        return fd;
+    close(fd);
+    return -1;
 }

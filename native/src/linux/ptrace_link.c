@@ -6,6 +6,7 @@
 #include "cbp_message_check.h"
 #include "errors.h"
 #include "new_syscalls.h"
+#include "os_error.h"
 #include "platform.h"
 
 #include <errno.h>
@@ -156,8 +157,7 @@ static uint32_t make_channel(struct cbp_channel **channel, int *fd)
         fcntl(made, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
         memory = mmap(NULL, CBP_CHANNEL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, made, 0);
     if (memory == MAP_FAILED) {
-        uint32_t error =
-            cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "cannot make the channel's memory: %s", strerror(errno));
+        uint32_t error = cbpi_fail_os(errno, "cannot make the channel's memory");
         close_if_open(made);
         return error;
     }
@@ -176,8 +176,7 @@ static uint32_t start_process(struct cbpi_link *link, int channel_fd)
     uint32_t error;
     int controller_fd = (int) syscall(SYS_pidfd_open, getpid(), 0);
     if (controller_fd < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
-        error = cbpi_fail(CBP_ERROR_NO_SYSTEM_RESOURCES, "cannot make the supervisor's descriptors: %s",
-                          strerror(errno));
+        error = cbpi_fail_os(errno, "cannot make the supervisor's descriptors");
         goto cleanup;
     }
     error = cbpi_supervisor_start(channel_fd, pair[1], controller_fd, &link->process_id);
@@ -204,6 +203,8 @@ static uint32_t shake_hands(struct cbpi_link *link)
     uint32_t error = cbpi_link_request(link, &hello.header, NULL, 0, &reply);
     if (error == CBP_ERROR_INVALID_KERNEL_INFO_VERSION)
         return error;
+    if (error == CBP_ERROR_NO_SYSTEM_RESOURCES) /* what it needs besides its process: a thread, descriptors */
+        return cbpi_fail_os(EAGAIN, "the supervisor cannot start its thread");
     if (error != 0) {
         char detail[256];
         snprintf(detail, sizeof detail, "%s", cbp_error_detail());

@@ -27,7 +27,8 @@ void cbpi_link_load(void);
 void cbpi_link_forget_after_fork(void);
 
 /* Gives the running supervisor, or a new one, and a session id on it. CBP_ERROR_FS_DRIVER_REQUIRED,
- * CBP_ERROR_APP_INIT_FAILURE, CBP_ERROR_INVALID_KERNEL_INFO_VERSION, CBP_ERROR_NO_SYSTEM_RESOURCES. */
+ * CBP_ERROR_APP_INIT_FAILURE, CBP_ERROR_INVALID_KERNEL_INFO_VERSION, CBP_ERROR_NO_SYSTEM_RESOURCES,
+ * CBP_ERROR_TOO_MANY_OPEN_FILES. */
 uint32_t cbpi_link_acquire(struct cbpi_link **link, uint32_t *session_id);
 
 /* Gives the session id back, unless keeps_id (the supervisor may still use it); the last one ends the
@@ -46,8 +47,8 @@ uint32_t cbpi_link_is_dead(struct cbpi_link *link);
 uint32_t cbpi_supervisor_path(char *path, uint64_t size);
 
 /* Starts the supervisor with the three descriptors, as nobody's child: the caller's process gets no SIGCHLD
- * and no status for it. CBP_ERROR_FS_DRIVER_REQUIRED if the program cannot be executed,
- * CBP_ERROR_NO_SYSTEM_RESOURCES. */
+ * and no status for it. CBP_ERROR_FS_DRIVER_REQUIRED if the program cannot be executed; CBP_ERROR_
+ * NO_SYSTEM_RESOURCES, TOO_MANY_OPEN_FILES and NOT_ENOUGH_MEMORY where a limit is reached. */
 uint32_t cbpi_supervisor_start(int channel_fd, int control_fd, int controller_fd, uint32_t *process_id);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "errors.h"
 #include "new_syscalls.h"
+#include "os_error.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -94,7 +95,7 @@ static int copy_fds(struct start *start, const int *fds)
     for (int i = 0; i < FD_COUNT; i++) {
         start->fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, FIRST_FD + FD_COUNT);
         if (start->fds[i] < 0)
-            return errno;
+            return errno == EINVAL ? EMFILE : errno; /* no number as high is allowed */
     }
     start->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (start->null_fd >= 0 && start->null_fd < FIRST_FD + FD_COUNT) {
@@ -134,6 +135,11 @@ static int run_helper(struct start *start)
     return error;
 }
 
+static int is_a_limit(int error)
+{
+    return error == EAGAIN || error == ENOMEM || error == EMFILE || error == ENFILE;
+}
+
 uint32_t cbpi_supervisor_path(char *path, uint64_t size)
 {
     char folder[PATH_MAX];
@@ -157,11 +163,12 @@ uint32_t cbpi_supervisor_start(int channel_fd, int control_fd, int controller_fd
     if (error == 0)
         error = run_helper(&start);
     close_fds(&start);
-    if (error != 0 || start.supervisor < 0)
-        return cbpi_fail(CBP_ERROR_NO_SYSTEM_RESOURCES, "cannot start the supervisor: %s",
-                         strerror(error ? error : start.error));
-    if (start.error != 0)
-        return cbpi_fail(CBP_ERROR_FS_DRIVER_REQUIRED, "cannot execute %s: %s", path, strerror(start.error));
+    if (error == 0)
+        error = start.error;
+    if (error != 0 && (start.supervisor <= 0 || is_a_limit(error)))
+        return cbpi_fail_os(error, "cannot start the supervisor");
+    if (error != 0)
+        return cbpi_fail(CBP_ERROR_FS_DRIVER_REQUIRED, "cannot execute %s: %s", path, strerror(error));
     *process_id = (uint32_t) start.supervisor;
     return 0;
 }

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <linux/seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,28 +65,65 @@ static int has_trace_filter(void)
     return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
 }
 
-static uint32_t probe(char *reason, uint64_t size)
+/* Effective in this process's user namespace, where its own processes live. */
+static int has_trace_capability(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+    return syscall(SYS_capget, &header, data) == 0 && (data[0].effective & 1u << CAP_SYS_PTRACE) != 0;
+}
+
+static int yama_scope(void)
+{
+    return sysctl_value("/proc/sys/kernel/yama/ptrace_scope");
+}
+
+/* Whether the kernel lets this process attach to more than what wants it. */
+static int may_attach_to_all(void)
+{
+    return yama_scope() == 0 || has_trace_capability();
+}
+
+/* Why the driver cannot run here at all; NULL if it can. */
+static const char *obstacle(void)
 {
     char path[PATH_MAX];
-    int yama_scope = sysctl_value("/proc/sys/kernel/yama/ptrace_scope");
     if (cbpi_supervisor_path(path, sizeof path) != 0 || access(path, X_OK) != 0)
-        snprintf(reason, (size_t) size, "the program cbprocess-supervisor is missing from the package");
-    else if (!has_pidfd())
-        snprintf(reason, (size_t) size, "the kernel has no pidfd_open (Linux 5.3), or a sandbox forbids it");
-    else if (yama_scope >= 3)
-        snprintf(reason, (size_t) size, "kernel.yama.ptrace_scope is 3: nobody may trace, until a restart");
-    else if (yama_scope == 2 && geteuid() != 0)
-        snprintf(reason, (size_t) size, "kernel.yama.ptrace_scope is 2: tracing needs CAP_SYS_PTRACE");
-    else if (ptrace_is_forbidden())
-        snprintf(reason, (size_t) size, "a sandbox (a container's seccomp profile, say) forbids ptrace");
-    else if (!has_trace_filter()) {
-        snprintf(reason, (size_t) size,
-                 "no seccomp filters: executions are refused by ending the process, not with an error, and handle "
-                 "operations are not seen");
-        return CBP_PTRACE_CAPABILITIES & ~(uint32_t) CBP_PTRACE_FILTER_CAPABILITIES;
-    } else
-        return CBP_PTRACE_CAPABILITIES;
-    return 0;
+        return "the program cbprocess-supervisor is missing from the package";
+    if (!has_pidfd())
+        return "the kernel has no pidfd_open (Linux 5.3), or a sandbox forbids it";
+    if (yama_scope() >= 3)
+        return "kernel.yama.ptrace_scope is 3: nobody may trace, until a restart";
+    if (yama_scope() == 2 && !has_trace_capability())
+        return "kernel.yama.ptrace_scope is 2: tracing needs CAP_SYS_PTRACE";
+    if (ptrace_is_forbidden())
+        return "a sandbox (a container's seccomp profile, say) forbids ptrace";
+    return NULL;
+}
+
+static uint32_t probe(char *reason, uint64_t size)
+{
+    const char *why = obstacle();
+    const char *no_filter = "", *no_attach = "";
+    uint32_t capabilities = CBP_PTRACE_CAPABILITIES;
+    if (why) {
+        snprintf(reason, (size_t) size, "%s", why);
+        return 0;
+    }
+    if (!has_trace_filter()) {
+        no_filter =
+            "no seccomp filters: executions are refused by ending the process, not with an error, and "
+            "handle operations are not seen";
+        capabilities &= ~(uint32_t) CBP_PTRACE_FILTER_CAPABILITIES;
+    }
+    if (!may_attach_to_all()) {
+        no_attach =
+            "kernel.yama.ptrace_scope is 1: programs are supervised from their start (popen, cbprocess "
+            "run); running processes cannot be attached to without CAP_SYS_PTRACE, unless they allow it";
+        capabilities &= ~(uint32_t) CBP_CAP_ATTACH;
+    }
+    snprintf(reason, (size_t) size, "%s%s%s", no_filter, *no_filter && *no_attach ? "; " : "", no_attach);
+    return capabilities;
 }
 
 /* ---- Requests ---- */
@@ -162,6 +200,31 @@ static void release(struct cbpi_transport *transport)
     free(transport);
 }
 
+/* Says what can be done about processes that the supervisor could not attach to. */
+static uint32_t explain_attach(uint32_t error, uint32_t process_id)
+{
+    if (error == CBP_ERROR_BUSY)
+        return cbpi_fail(
+            error,
+            "process %u cannot be attached to: it, or a descendant, has another tracer (a debugger, "
+            "strace, another controller), which has to let go of it first",
+            process_id);
+    if (error == CBP_ERROR_ACCESS_DENIED && !may_attach_to_all())
+        return cbpi_fail(
+            error,
+            "process %u cannot be attached to: kernel.yama.ptrace_scope is 1, which protects what "
+            "runs already; start the program with popen(), set the sysctl to 0, or hold "
+            "CAP_SYS_PTRACE",
+            process_id);
+    if (error == CBP_ERROR_ACCESS_DENIED)
+        return cbpi_fail(
+            error,
+            "process %u cannot be attached to: it, or a descendant, belongs to another user or has "
+            "privileges that this process has not; run as its user, or hold CAP_SYS_PTRACE",
+            process_id);
+    return error;
+}
+
 static uint32_t add_rule(struct cbpi_transport *transport, const struct cbpi_rule *rule)
 {
     struct cbp_reply reply;
@@ -185,7 +248,8 @@ static uint32_t add_rule(struct cbpi_transport *transport, const struct cbpi_rul
         message.rule.pattern_size = rule->pattern_size;
         memcpy(message.bytes + sizeof message.rule, rule->pattern, rule->pattern_size);
     }
-    return cbpi_link_request(transport->link, &message.rule.header, NULL, 0, &reply);
+    uint32_t error = cbpi_link_request(transport->link, &message.rule.header, NULL, 0, &reply);
+    return rule->flags & CBP_RULE_FLAG_ATTACH ? explain_attach(error, rule->process_id) : error;
 }
 
 static uint32_t remove_rule(struct cbpi_transport *transport, uint32_t rule_id)
@@ -195,6 +259,20 @@ static uint32_t remove_rule(struct cbpi_transport *transport, uint32_t rule_id)
                                       .session_id = transport->client.session_id,
                                       .rule_id = rule_id};
     return cbpi_link_request(transport->link, &message.header, NULL, 0, &reply);
+}
+
+static uint32_t process_capabilities(struct cbpi_transport *transport, uint32_t process_id,
+                                     uint32_t *capabilities)
+{
+    struct cbp_reply reply;
+    struct cbp_process_query message = {.header = {.size = sizeof message, .type = CBP_MESSAGE_PROCESS_QUERY},
+                                        .process_id = process_id};
+    uint32_t error = cbpi_link_request(transport->link, &message.header, NULL, 0, &reply);
+    if (error == CBP_ERROR_NOT_FOUND)
+        return cbpi_fail(error, "process %u is not supervised", process_id);
+    if (error == 0)
+        *capabilities = (uint32_t) reply.value;
+    return error;
 }
 
 static uint32_t launch(struct cbpi_transport *transport, int launcher_fd, int result_fd, uint32_t rule_id)
@@ -287,6 +365,7 @@ const struct cbpi_transport_ops cbpi_ptrace_transport = {
     .update = update,
     .add_rule = add_rule,
     .remove_rule = remove_rule,
+    .process_capabilities = process_capabilities,
     .receive = receive,
     .skip = skip,
     .backlog = backlog,

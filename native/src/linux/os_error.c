@@ -1,0 +1,50 @@
+/* See os_error.h. */
+#define _GNU_SOURCE
+#include "os_error.h"
+
+#include "errors.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+/* The kernel gives one errno for every limit on processes; without one of the user's it is another's. */
+static uint32_t fail_processes(const char *what)
+{
+    struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
+    getrlimit(RLIMIT_NPROC, &limit);
+    char own[96] = "";
+    if (limit.rlim_cur != RLIM_INFINITY)
+        snprintf(own, sizeof own, "RLIMIT_NPROC, %llu processes and threads of this user, ",
+                 (unsigned long long) limit.rlim_cur);
+    return cbpi_fail(CBP_ERROR_NO_SYSTEM_RESOURCES,
+                     "%s: a limit is reached: %spids.max of the control group, or kernel.threads-max", what,
+                     own);
+}
+
+static uint32_t fail_descriptors(const char *what)
+{
+    struct rlimit limit = {0, 0};
+    getrlimit(RLIMIT_NOFILE, &limit);
+    return cbpi_fail(CBP_ERROR_TOO_MANY_OPEN_FILES,
+                     "%s: a limit is reached: RLIMIT_NOFILE, %llu descriptors of this process", what,
+                     (unsigned long long) limit.rlim_cur);
+}
+
+uint32_t cbpi_fail_os(int os_error, const char *what)
+{
+    switch (os_error) {
+    case EMFILE:
+        return fail_descriptors(what);
+    case ENFILE:
+        return cbpi_fail(CBP_ERROR_TOO_MANY_OPEN_FILES,
+                         "%s: a limit is reached: fs.file-max, open files of the whole system", what);
+    case EAGAIN:
+        return fail_processes(what);
+    case ENOMEM:
+        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "%s: %s", what, strerror(os_error));
+    default:
+        return cbpi_fail(CBP_ERROR_GEN_FAILURE, "%s: %s", what, strerror(os_error));
+    }
+}
