@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@
 #include "cbp_message_check.h"
 #include "supervisor.h"
 
-enum { MESSAGE_SIZE_MAX = 65536, WAKE_AGAIN_NS = 1000000 };
+enum { MESSAGE_SIZE_MAX = 65536, WAKE_AGAIN_NS = 1000000, REFUSAL_LIMIT_MS = 5000 };
 
 /* A program on its way: from the core's request until its image runs or it is known to have failed. */
 struct launch {
@@ -84,6 +85,7 @@ bool control_init(void)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&thread, NULL, watch, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = error;
     return error == 0;
 }
 
@@ -140,6 +142,18 @@ static void reply(const struct cbp_message_header *request, uint32_t status, uin
         .clock_ns = now_ns(),
     };
     send_message(CONTROL_FD, &reply, sizeof reply);
+}
+
+void control_refuse(int os_error)
+{
+    bool out_of_descriptors = os_error == EMFILE || os_error == ENFILE;
+    uint32_t status = out_of_descriptors ? CBP_ERROR_TOO_MANY_OPEN_FILES : CBP_ERROR_NO_SYSTEM_RESOURCES;
+    int descriptors[2];
+    struct ucred sender;
+    struct pollfd control = {.fd = CONTROL_FD, .events = POLLIN};
+    (void) poll(&control, 1, REFUSAL_LIMIT_MS);
+    if (receive(CONTROL_FD, descriptors, &sender) >= (ssize_t) sizeof(struct cbp_message_header))
+        reply((const void *) buffer.bytes, status, 0);
 }
 
 static uint32_t accept_hello(const struct cbp_hello *hello)

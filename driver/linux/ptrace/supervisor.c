@@ -163,8 +163,10 @@ int main(void)
     if (!map_channel() || !peer_is_same_user())
         return EXIT_FAILURE;
     slots_init();
-    if (!control_init())
+    if (!control_init()) {
+        control_refuse(errno);
         return EXIT_FAILURE;
+    }
     cbp_store_u32(&self.channel->driver_process_id, (uint32_t) getpid());
     for (;;) {
         serve_control();

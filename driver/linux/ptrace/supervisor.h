@@ -347,7 +347,10 @@ void note_failed_execution(struct task *task);
 int errno_of_code(uint32_t code);
 
 /* ---- control.c: requests and launches ---- */
-bool control_init(void);
+bool control_init(void); /* errno says why not */
+
+/* Answers the first request with the limit that keeps the supervisor from serving any. */
+void control_refuse(int os_error);
 void serve_control(void);
 void finish_launch(struct task *task, uint32_t status, int os_error);
 bool control_wants_attention(void);

@@ -14,13 +14,13 @@ static uint32_t fail_processes(const char *what)
 {
     struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
     getrlimit(RLIMIT_NPROC, &limit);
-    char own[96] = "";
+    char own[64] = "";
     if (limit.rlim_cur != RLIM_INFINITY)
-        snprintf(own, sizeof own, "RLIMIT_NPROC, %llu processes and threads of this user, ",
-                 (unsigned long long) limit.rlim_cur);
+        snprintf(own, sizeof own, "RLIMIT_NPROC (%llu for this user), ", (unsigned long long) limit.rlim_cur);
     return cbpi_fail(CBP_ERROR_NO_SYSTEM_RESOURCES,
-                     "%s: a limit is reached: %spids.max of the control group, or kernel.threads-max", what,
-                     own);
+                     "%s: a limit of processes and threads is reached: %spids.max of the control group or "
+                     "kernel.threads-max",
+                     what, own);
 }
 
 static uint32_t fail_descriptors(const char *what)
@@ -28,8 +28,8 @@ static uint32_t fail_descriptors(const char *what)
     struct rlimit limit = {0, 0};
     getrlimit(RLIMIT_NOFILE, &limit);
     return cbpi_fail(CBP_ERROR_TOO_MANY_OPEN_FILES,
-                     "%s: a limit is reached: RLIMIT_NOFILE, %llu descriptors of this process", what,
-                     (unsigned long long) limit.rlim_cur);
+                     "%s: a limit of file descriptors is reached: RLIMIT_NOFILE (%llu for this process)",
+                     what, (unsigned long long) limit.rlim_cur);
 }
 
 uint32_t cbpi_fail_os(int os_error, const char *what)
@@ -39,7 +39,8 @@ uint32_t cbpi_fail_os(int os_error, const char *what)
         return fail_descriptors(what);
     case ENFILE:
         return cbpi_fail(CBP_ERROR_TOO_MANY_OPEN_FILES,
-                         "%s: a limit is reached: fs.file-max, open files of the whole system", what);
+                         "%s: a limit of file descriptors is reached: fs.file-max (for the whole system)",
+                         what);
     case EAGAIN:
         return fail_processes(what);
     case ENOMEM:

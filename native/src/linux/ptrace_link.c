@@ -203,8 +203,10 @@ static uint32_t shake_hands(struct cbpi_link *link)
     uint32_t error = cbpi_link_request(link, &hello.header, NULL, 0, &reply);
     if (error == CBP_ERROR_INVALID_KERNEL_INFO_VERSION)
         return error;
-    if (error == CBP_ERROR_NO_SYSTEM_RESOURCES) /* what it needs besides its process: a thread, descriptors */
+    if (error == CBP_ERROR_NO_SYSTEM_RESOURCES) /* its process is there, but it needs more */
         return cbpi_fail_os(EAGAIN, "the supervisor cannot start its thread");
+    if (error == CBP_ERROR_TOO_MANY_OPEN_FILES)
+        return cbpi_fail_os(EMFILE, "the supervisor cannot start");
     if (error != 0) {
         char detail[256];
         snprintf(detail, sizeof detail, "%s", cbp_error_detail());
