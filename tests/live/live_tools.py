@@ -24,6 +24,16 @@ LIFETIMES = (
     | cbprocess.PROC_EVT_THREAD_TERMINATION
 )
 GUID = "{5ABD3A8B-6A3F-4C52-9F0C-5E1F0A1C7D11}"
+_HANDLE_FIELDS = [
+    "process_id",
+    "originator_process_id",
+    "originator_thread_id",
+    "duplication",
+    "source_process_id",
+    "target_process_id",
+    "original_desired_access",
+    "desired_access",
+]
 FIELDS = {
     "process_creation": [
         "process_id",
@@ -38,7 +48,10 @@ FIELDS = {
     "process_termination": ["process_id", "process_name", "exit_status"],
     "thread_creation": ["process_id", "thread_id", "creating_process_id", "creating_thread_id"],
     "thread_termination": ["process_id", "thread_id"],
+    "process_handle_operation": _HANDLE_FIELDS,
+    "thread_handle_operation": [*_HANDLE_FIELDS, "thread_id"],
 }
+HANDLE_EVENTS = ("process_handle_operation", "thread_handle_operation")
 COMMON_FIELDS = [
     "sequence",
     "time_ns",
@@ -127,6 +140,9 @@ class Recorder:
 
     def of(self, name: str) -> list[dict[str, Any]]:
         return [event for event in self.events if event["event"] == name]
+
+    def handle_operations(self) -> list[dict[str, Any]]:
+        return [event for event in self.events if event["event"] in HANDLE_EVENTS]
 
     def executed(self) -> list[list[str]]:
         return [event["arguments"] for event in self.of("process_creation")]

@@ -17,6 +17,7 @@ from process_tree import Process
 
 COMMAND_LINE = [sys.executable, "-m", "cbprocess"]
 EVENT_NAMES = {"process_creation", "process_termination", "thread_creation", "thread_termination"}
+HANDLE_EVENT_NAMES = {"process_handle_operation", "thread_handle_operation"}
 
 Event = dict[str, Any]
 
@@ -98,6 +99,14 @@ class _Builder:
         self.latest[number].end = event["exit_status"]
         self.start_times.pop(number, None)
 
+    def process_handle_operation(self, event: Event) -> None:
+        """What one process does to another changes nothing in the tree; who does it lives."""
+        maker, target = event["originator_process_id"], event["process_id"]
+        assert event["originator_thread_id"] in self.threads[maker], event
+        assert maker != target, f"an operation on oneself: {event}"
+
+    thread_handle_operation = process_handle_operation
+
     def check_identity(self, event: Event) -> None:
         number = event["process_id"]
         assert event["start_time"] > 0, event
@@ -111,8 +120,9 @@ def tree(events: Sequence[Event]) -> Process:
     first = events[0]["sequence"]
     for position, event in enumerate(events):
         assert event["sequence"] == first + position, f"a gap in the sequence before {event}"
-        assert event["event"] in EVENT_NAMES, event
-        builder.check_identity(event)
+        assert event["event"] in EVENT_NAMES | HANDLE_EVENT_NAMES, event
+        if event["process_id"] in builder.threads or event["event"] in EVENT_NAMES:
+            builder.check_identity(event)
         getattr(builder, event["event"])(event)
     assert builder.root is not None
     assert not builder.first_threads_to_come, "processes whose first thread was never told"
