@@ -43,6 +43,7 @@ def judging(*settings: str, **options: Any) -> Iterator[tuple[Recorder, list[Ver
             if code:
                 event.result_code = code
 
+    options.setdefault("events", cbprocess.PROC_EVT_ALL)
     with recording(*settings, decide=decide, **options) as recorder:
         yield recorder, verdicts
 
