@@ -8,11 +8,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "syscalls.h"
@@ -109,17 +112,23 @@ static bool read_thread_signal(const struct id_view *view, uint64_t group, uint6
 
 /* ---- Descriptors ---- */
 
-/* The process that a folder of /proc stands for, as a signal may be sent through one; 0: it is none. */
+/* The process that a folder of /proc stands for, as a signal may be sent through one; 0: it is none. Its name
+ * is an id of the namespace that this /proc was mounted for: ours if it is the one that we have, else the
+ * caller's. */
 static uint32_t process_of_folder(uint32_t tid, int fd, const struct id_view *view)
 {
-    char link[64], path[64];
+    char link[64], path[64], *end = NULL;
+    struct stat folder, ours;
+    struct statfs system;
     snprintf(link, sizeof link, "/proc/%u/fd/%d", tid, fd);
     ssize_t size = readlink(link, path, sizeof path - 1);
     path[size > 0 ? size : 0] = 0;
     const char *name = strrchr(path, '/');
-    char *end = NULL;
     unsigned long id = name != NULL ? strtoul(name + 1, &end, 10) : 0;
-    return id > 0 && *end == 0 && path[0] == '/' ? known_as(view, (uint32_t) id) : 0;
+    if (id == 0 || *end != 0 || statfs(link, &system) != 0 || system.f_type != PROC_SUPER_MAGIC ||
+        stat(link, &folder) != 0 || stat("/proc", &ours) != 0)
+        return 0;
+    return folder.st_dev == ours.st_dev ? (uint32_t) id : known_as(view, (uint32_t) id);
 }
 
 /* Aims at what a pidfd names. False: it names nothing that lives (the call will fail), or the caller itself.
@@ -218,7 +227,8 @@ static bool read_priority(const struct task *task, const struct id_view *view, i
     }
     if (which == user_value) {
         call->aim = AIM_USER;
-        call->user_id = who == 0 && read_status(task->tid, &facts) ? facts.user_id : (uint32_t) who;
+        call->user_id = who == 0 && read_status(task->tid, &facts) ? facts.user_id
+                                                                   : user_known_as(task->tid, (uint32_t) who);
         return true;
     }
     aim_at_id(call, view, who);
@@ -320,7 +330,7 @@ bool is_aimed_at(const struct handle_call *call, const struct id_view *view, con
                     ? facts->group_ids[0] == call->process_group
                     : is_visible(view, pid, facts) && facts->group_ids[view->level] == call->process_group);
     case AIM_USER:
-        return facts->user_id == call->user_id;
+        return facts->user_id == call->user_id && is_visible(view, pid, facts);
     case AIM_EVERYBODY:
         return is_visible(view, pid, facts) && facts->ids[view->level] > 1 &&
                read_status(task->tid, &caller) &&

@@ -133,6 +133,9 @@ void handle_handle_call(struct task *task, const struct syscall_entry *entry)
         settle_at_once(task, &verdict, &call);
         return;
     }
+    if (verdict.operation->result_code == 0)
+        verdict.operation->result_code = verdict.refusal;
+    verdict.operation->is_stripped |= verdict.is_stripped;
     verdict.operation->task = task;
     verdict.operation->kind = OPERATION_HANDLE;
     verdict.operation->replacement = call.replacement;

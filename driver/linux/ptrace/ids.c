@@ -1,6 +1,7 @@
-/* The ids that a task uses are those of its own PID namespace; everybody else's here are those of ours, which
- * is the controller's. This file translates. Knows /proc, nothing of stops or rules. */
+/* The ids that a task uses are those of its own namespaces; everybody else's here are those of ours, which
+ * are the controller's. This file translates. Knows /proc, nothing of stops or rules. */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/nsfs.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
@@ -91,4 +92,19 @@ uint32_t known_as(const struct id_view *view, uint32_t id)
             return task->tid;
     }
     return 0;
+}
+
+/* Each line of the map is a range: its first id there, its first id here, its length. */
+uint32_t user_known_as(uint32_t tid, uint32_t user_id)
+{
+    char path[64];
+    uint32_t there, here, count, found = UINT32_MAX;
+    snprintf(path, sizeof path, "/proc/%u/uid_map", tid);
+    FILE *map = fopen(path, "re");
+    while (map != NULL && fscanf(map, "%" SCNu32 " %" SCNu32 " %" SCNu32, &there, &here, &count) == 3)
+        if (user_id >= there && user_id - there < count)
+            found = here + (user_id - there);
+    if (map != NULL)
+        fclose(map);
+    return found;
 }

@@ -395,7 +395,7 @@ uint32_t read_executable(uint32_t tid, char *path, uint32_t size);
 uint64_t now_ns(void);
 uint64_t wall_ns(void);
 
-/* ---- ids.c: ids of other PID namespaces ---- */
+/* ---- ids.c: ids of other namespaces ---- */
 /* How a task sees ids: a namespace and how deep it lies below ours. */
 struct id_view {
     uint64_t inode; /* 0: as we do */
@@ -405,6 +405,7 @@ bool is_in_foreign_namespace(struct process *process);
 bool open_view(struct task *task, struct id_view *view);    /* false: the task is gone */
 uint32_t known_as(const struct id_view *view, uint32_t id); /* our id of what has that id there, or 0 */
 uint32_t seen_as(const struct id_view *view, uint32_t tid); /* the id there of what has this one here, or 0 */
+uint32_t user_known_as(uint32_t tid, uint32_t user_id);     /* our id of a user, or UINT32_MAX */
 bool is_visible(const struct id_view *view, uint32_t tid, const struct status_facts *facts);
 
 #endif
