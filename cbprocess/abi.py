@@ -6,7 +6,7 @@ tests/abi compares every row of it with the built library. Knows nothing of what
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, c_char_p, c_int32, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, c_char_p, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 
 from .checks import TEXT_ERRORS
 from .errors import CBProcessError
@@ -128,6 +128,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "cbp_session_stop": (_Status, (c_void_p, c_uint32)),
     "cbp_session_is_active": (_Status, (c_void_p, POINTER(c_uint32))),
     "cbp_session_get_statistics": (_Status, (c_void_p, POINTER(Statistics), c_uint64)),
+    "cbp_session_process_capabilities": (_Status, (c_void_p, c_uint32, POINTER(c_uint32))),
     "cbp_rule_add_process": (_Status, (c_void_p, c_uint32, c_uint32, c_uint32, c_uint32)),
     "cbp_rule_add_name": (_Status, (c_void_p, c_char_p, c_uint64, c_uint32, c_uint32, c_uint32)),
     "cbp_rule_remove_process": (_Status, (c_void_p, c_uint32, c_uint32)),
@@ -137,6 +138,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "cbp_event_reset_timeout": (_Status, (c_uint32, POINTER(c_uint32))),
     "cbp_event_defer": (_Status, (POINTER(c_uint64),)),
     "cbp_event_complete": (_Status, (c_uint64, c_uint32, c_uint32)),
+    "cbp_event_originator_token": (_Status, (POINTER(c_int64),)),
     "cbp_in_handler": (c_uint32, ()),
     "cbp_process_name": (_Status, (c_uint32, c_void_p, c_uint64, POINTER(c_uint64))),
     "cbp_launch_begin": (

@@ -16,6 +16,7 @@ from _thread import get_ident
 
 from . import abi, events
 from .checks import TEXT_ERRORS
+from .constants import EVENT_FLAG_DECIDED_BY_RULE
 from .hooks import HANDLER_COUNT, Hooks
 
 TYPE_CHECKING = False
@@ -60,8 +61,9 @@ def make_dispatch(
         try:
             handler(event)
         except BaseException as error:
-            words[events.RESULT_CODE] = 0
-            words[events.DESIRED_ACCESS] = words[events.ORIGINAL_DESIRED_ACCESS]
+            if not words[events.FLAGS] & EVENT_FLAG_DECIDED_BY_RULE:
+                words[events.RESULT_CODE] = 0
+                words[events.DESIRED_ACCESS] = words[events.ORIGINAL_DESIRED_ACCESS]
             hooks.handler_raised(error)
         count = getrefcount(event)
         if count != unkept:

@@ -50,6 +50,7 @@ TARGET_PROCESS_ID = 11
 ORIGINAL_DESIRED_ACCESS = 12
 USER_ID = 13
 EXIT_STATUS = 14
+CAPABILITIES = 15
 SEQUENCE_64 = 8
 TIME_NS_64 = 9
 START_TIME_64 = 10
@@ -143,6 +144,11 @@ class EventParams:
     def flags(self) -> int:
         """The EVENT_FLAG_ bits of this event."""
         return self._words[FLAGS]
+
+    @property
+    def capabilities(self) -> int:
+        """The CAP_ bits of what can be seen, held and refused of process_id."""
+        return self._words[CAPABILITIES]
 
     @property
     def held(self) -> bool:
@@ -334,13 +340,15 @@ class CBProcessProcessHandleOperationEventParams(EventParams):
 
     @property
     def original_desired_access(self) -> int:
-        """The access rights that were asked for."""
+        """The access rights that were asked for: PROCESS_ bits, of a thread THREAD_ bits."""
         return self._words[ORIGINAL_DESIRED_ACCESS]
 
     @property
     def desired_access(self) -> int:
-        """The access rights to be granted. Rights can be taken out, in the handler (error 614 afterwards);
-        rights that were not asked for are dropped. An int from 0 to 0xffffffff (else 87)."""
+        """The access rights to be granted: at first those that were asked for, less what rules took away.
+        Rights can be taken out, in the handler (error 614 afterwards); rights that were not asked for are
+        dropped, and what a rule took away stays away. On Linux a request that lacks a right it needs fails
+        with EPERM. An int from 0 to 0xffffffff (else 87)."""
         return self._words[DESIRED_ACCESS]
 
     @desired_access.setter

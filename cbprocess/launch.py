@@ -42,6 +42,12 @@ POSITIONAL = (
     "pass_fds",
 )
 
+# What fork() says nothing more about.
+PROCESS_LIMITS = (
+    "a limit of processes and threads is reached (RLIMIT_NPROC, pids.max of the control group or "
+    "kernel.threads-max)"
+)
+
 # Failures of executing the launcher that the target would have met too, with the same arguments and limits.
 TARGETS_OWN_ERRORS = (errno.E2BIG, errno.ENOMEM, errno.EAGAIN)
 
@@ -87,7 +93,7 @@ class Popen(subprocess.Popen["Any"]):
             try:
                 super()._execute_child(argv, program, *common, *rest)  # type: ignore[misc]
             except OSError as error:
-                raise _launcher_error(error, program, target) from None
+                raise _launch_error(error, program, target) from None
             try:
                 os_error = launch.wait()
             except BaseException:
@@ -163,9 +169,11 @@ def _candidate_paths(target: Any, env: Any) -> list[bytes]:
     return [os.path.join(os.fsencode(folder), program) for folder in os.get_exec_path(env)]
 
 
-def _launcher_error(error: OSError, program: str, target: Any) -> Exception:
-    """What a failure to execute the launcher means to the caller. Failures of anything else, such as the
+def _launch_error(error: OSError, program: str, target: Any) -> Exception:
+    """What a failure to start the launcher means to the caller. Failures of anything else, such as the
     working directory, are the caller's own and pass through."""
+    if error.errno == errno.EAGAIN and error.filename is None:
+        return OSError(error.errno, f"{error.strerror}: {PROCESS_LIMITS}", target)
     if error.filename != program:
         return error
     if error.errno in TARGETS_OWN_ERRORS:

@@ -80,7 +80,9 @@ class CBProcess(HandlerProperties, Rules):
         on without: 0 (no limit) or at least 3000.
 
         Errors: 1292 for another timeout, 1230 if active, 588 if the driver's program is missing or damaged,
-        575 if the driver or the first worker thread does not start, 1131 in a handler."""
+        575 if the driver or the first worker thread does not start, 1131 in a handler; 1450, 4 or 8 where a
+        limit of processes, descriptors or memory is reached; 170 or 5 where a running process that a rule is
+        for cannot be attached to (see add_filtered_process_by_id). Nothing stays attached then."""
         session = self._ready()
         if isinstance(timeout, int) and not isinstance(timeout, bool) and timeout < 0:
             raise CBProcessError(
@@ -180,6 +182,20 @@ class CBProcess(HandlerProperties, Rules):
         number = checked_int(process_id, "process_id", 0, UINT32_MAX)
         return _as_str(session.process_name(number))
 
+    def get_originator_token(self) -> int:
+        """A handle of the process that asks for the current event's operation (of a termination: the process
+        that ends): on Linux a pidfd, for waitid(), poll() or signal.pidfd_send_signal(); on Windows an access
+        token. The caller closes it (os.close()). -1 if the process has gone or no handle of it can be had.
+        Only in a handler (error 614)."""
+        return self._ready().originator_token()
+
+    def get_process_capabilities(self, process_id: int) -> int:
+        """The CAP_ bits of what can be seen, held and refused of a process that the filter supervises now. An
+        attached process, and one that was started before somebody asked for more, may have fewer than
+        driver_capabilities(). Errors: 21 if the filter is not active, 1168 for a process that it does not
+        supervise."""
+        return self._ready().process_capabilities(checked_int(process_id, "process_id", 0, UINT32_MAX))
+
     def reset_timeout(self, timeout: int) -> bool:
         """Starts the deadline of the current event again: timeout milliseconds from now, or none with 0.
         False if the deadline had passed. Only in a handler (error 614)."""
@@ -205,8 +221,9 @@ class CBProcess(HandlerProperties, Rules):
 
         Raises what Popen would raise, and the OSError of a refusal (PermissionError for code 5). Errors: 21
         if the filter is not active, 1131 in a handler, 50 if the driver cannot start programs, 170 if the
-        program is traced by somebody else, 109 if the driver's process died. The program's user must be able
-        to execute the launcher program of this package (588)."""
+        program is traced by somebody else, 109 if the driver's process died, 4 if no file descriptor is left
+        for the launch. The program's user must be able to execute the launcher program of this package
+        (588)."""
         return self._popen(True, args, *positional, **keywords)
 
     def _popen(self, ask: bool, args: Any, *positional: Any, **keywords: Any) -> subprocess.Popen[Any]:

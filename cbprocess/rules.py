@@ -10,6 +10,8 @@ from .constants import (
     ACTION_IGNORE,
     ACTION_STRIP,
     ERROR_ACCESS_DENIED,
+    RULE_FLAG_ATTACH,
+    RULE_FLAG_CHILDREN,
 )
 
 TYPE_CHECKING = False
@@ -33,6 +35,13 @@ class Rules:
     characters, `?` for one; without a separator it is held against the file name, with one against the whole
     path; on Linux case counts. include_children extends a rule to the descendants, alive and to come.
 
+    Under a tree driver a rule means supervised processes: those that popen() started, and those that run
+    outside of it and that add_filtered_process_by_id(), add_filtered_process_by_name() or an add_rule() with
+    a process_id (not -1, not "ignore") takes under the filter, with their descendants if the rule includes
+    them. Removing the rule and stopping the filter let them go as they were; start_filter() takes them again.
+    The controller's own process is never taken. What can be refused of such a process is less than of one
+    that popen() started: get_process_capabilities().
+
     Errors: 21 before initialize(), 87 for an argument of the wrong type or value and for an id that no
     process has, 1168 for removing what was never added."""
 
@@ -47,12 +56,20 @@ class Rules:
         raise NotImplementedError
 
     def add_filtered_process_by_id(self, process_id: int, include_children: bool) -> None:
-        """Lets the operations of a process fire; -1 means every process."""
+        """Lets the operations of a process fire; -1 means every process (that is supervised already).
+
+        Takes a running process under a tree driver's filter. While active: error 170 if another tracer or
+        controller has it, 5 if it must not be traced (another user's, more privileges, Yama); nothing is
+        added then."""
         self._add_process(checked_process_id(process_id, True), include_children, ACTION_ASK, 0)
 
     def add_filtered_process_by_name(self, process_name: str, include_children: bool) -> None:
-        """Lets the operations of all processes whose program matches fire."""
-        self._add_name(checked_pattern(process_name, "process_name"), include_children, ACTION_ASK, 0)
+        """Lets the operations of all processes whose program matches fire.
+
+        Takes those that run already, as the same user, under a tree driver's filter; what cannot be had (see
+        add_filtered_process_by_id) is left alone."""
+        pattern = checked_pattern(process_name, "process_name")
+        self._add_name(pattern, include_children, ACTION_ASK, 0, RULE_FLAG_ATTACH)
 
     def add_ignored_process_by_id(self, process_id: int, include_children: bool) -> None:
         """Excludes a process that a filter rule would match."""
@@ -91,9 +108,14 @@ class Rules:
         """Adds a rule for a pattern of program names or for one process (-1: every process), with an action:
 
         "ask" and "ignore" are what the add_filtered_ and add_ignored_ methods add. "allow" lets operations go
-        on at once, "deny" refuses them with `code` (a Win32 code, 1 .. 0xffffffff), "strip" takes the rights
-        in `access` (1 .. 0xffffffff) out of handles. Those three need no handler: their event is delivered
-        afterwards with decided_by_rule. A rule that was there already is replaced."""
+        on at once, "deny" refuses process creations with `code` (a Win32 code, 1 .. 0xffffffff), "strip"
+        protects: nobody gets the rights in `access` (PROCESS_ bits, 1 .. 0xffffffff) to the process, or the
+        corresponding ones to its threads; what it does itself is not restricted. Those three need no handler
+        and are in force whatever EventsToFire says: an event that it asks for is delivered afterwards with
+        decided_by_rule. A rule that was there already is replaced.
+
+        With a process_id a running process is taken under a tree driver's filter, as by
+        add_filtered_process_by_id() and with its errors, unless the action is "ignore"; a name takes none."""
         number = _checked_action(action)
         value = 0
         if number == ACTION_DENY:
@@ -121,15 +143,19 @@ class Rules:
             raise wrong("a rule is for a name or for a process_id: give one of them")
 
     def _add_process(self, process_id: int, include_children: object, action: int, value: int) -> None:
-        children = checked_bool(include_children, "include_children")
+        flags = _flags(include_children)
+        if process_id != UINT32_MAX and action != ACTION_IGNORE:
+            flags |= RULE_FLAG_ATTACH
         session = self._ready()
-        session.library.cbp_rule_add_process(session.pointer, process_id, children, action, value)
+        session.library.cbp_rule_add_process(session.pointer, process_id, flags, action, value)
         self._rules_changed(session, (process_id, action), True)
 
-    def _add_name(self, pattern: bytes, include_children: object, action: int, value: int) -> None:
-        children = checked_bool(include_children, "include_children")
+    def _add_name(
+        self, pattern: bytes, include_children: object, action: int, value: int, attach: int = 0
+    ) -> None:
+        flags = _flags(include_children) | attach
         session = self._ready()
-        session.library.cbp_rule_add_name(session.pointer, pattern, len(pattern), children, action, value)
+        session.library.cbp_rule_add_name(session.pointer, pattern, len(pattern), flags, action, value)
         self._rules_changed(session, (pattern, action), True)
 
     def _remove_process(self, process_id: int, action: int) -> None:
@@ -141,6 +167,10 @@ class Rules:
         session = self._ready()
         session.library.cbp_rule_remove_name(session.pointer, pattern, len(pattern), action)
         self._rules_changed(session, (pattern, action), False)
+
+
+def _flags(include_children: object) -> int:
+    return RULE_FLAG_CHILDREN if checked_bool(include_children, "include_children") else 0
 
 
 def _checked_action(action: object) -> int:

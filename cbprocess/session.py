@@ -8,7 +8,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import os
-from ctypes import byref, c_uint32, c_void_p
+from ctypes import byref, c_int64, c_uint32, c_void_p
 from time import monotonic
 
 from . import abi, library
@@ -102,6 +102,16 @@ class Session:
         return abi.read_text(
             lambda buffer, size, needed: self.library.cbp_process_name(process_id, buffer, size, needed)
         )
+
+    def process_capabilities(self, process_id: int) -> int:
+        capabilities = c_uint32()
+        self.library.cbp_session_process_capabilities(self._pointer, process_id, byref(capabilities))
+        return capabilities.value
+
+    def originator_token(self) -> int:
+        token = c_int64()
+        self.library.cbp_event_originator_token(byref(token))
+        return token.value
 
     def reset_timeout(self, timeout_ms: int) -> bool:
         accepted = c_uint32()

@@ -1,10 +1,11 @@
 """The one warning of a filter that is active, has rules, and has nothing to watch.
 
-A tree driver sees only the trees that it started: a program written for a machine-wide driver would wait for
-ever without learning why."""
+A tree driver sees only the trees that it started or was given: a program written for a machine-wide driver
+would wait for ever without learning why."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import warnings
 
@@ -21,7 +22,8 @@ DELAY_S = 2.0
 
 MESSAGE = (
     "the filter is active and has rules, but no process is supervised: "
-    "this driver sees only programs that are started with popen()"
+    "this driver sees programs that are started with popen() and running processes that it was given with "
+    "add_filtered_process_by_id() or add_filtered_process_by_name()"
 )
 
 
@@ -44,9 +46,12 @@ class IdleWarning:
         """The filter or a rule is new."""
         if self._settled or self._timer is not None or not self._rules or not session.is_active():
             return
-        self._timer = threading.Timer(DELAY_S, self._look, (session,))
-        self._timer.daemon = True
-        self._timer.start()
+        timer = threading.Timer(DELAY_S, self._look, (session,))
+        timer.daemon = True
+        # Where no thread can be had, the look at the end has to do.
+        with contextlib.suppress(RuntimeError):
+            timer.start()
+            self._timer = timer
 
     def launched(self) -> None:
         """popen() is known here: no warning any more."""

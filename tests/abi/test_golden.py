@@ -48,7 +48,7 @@ GOLDEN: dict[str, tuple[dict[str, bytes], dict[str, Any], str]] = {
     "rule_remove": ({}, {"session_id": 1, "rule_id": 2}, "01000000 02000000"),
     "launch": ({}, {"session_id": 1, "rule_id": 2, "thread_id": 3}, "01000000 02000000 03000000 00000000"),
     "launch_ready": ({}, {}, ""),
-    "launch_go": ({}, {"status": 170, "flags": 1}, "aa000000 01000000"),
+    "launch_go": ({}, {"status": 170, "flags": 7}, "aa000000 07000000"),
     "launch_result": (
         {},
         {"os_error": 13, "process_id": 4, "start_time": 0x0505},
@@ -59,6 +59,7 @@ GOLDEN: dict[str, tuple[dict[str, bytes], dict[str, Any], str]] = {
         {"supervisor_process_id": 9},
         "09000000 00000000 30000000 02000000 32000000 08000000 6c73 2f62696e2f6c7300",
     ),
+    "process_query": ({}, {"process_id": 5}, "05000000 00000000"),
     "event_message": (
         {"process_name": b"/b", "image_file_name": b"b", "arguments": b"b\0-x\0"},
         {

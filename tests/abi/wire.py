@@ -20,6 +20,7 @@ MESSAGE_TYPES = {
     "launch_result": 10,
     "launch_target": 11,
     "event_message": 12,
+    "process_query": 13,
 }
 MAGIC = 0x50424331
 VERSION = 1
@@ -170,6 +171,10 @@ class EventMessage(ctypes.Structure):
     ]
 
 
+class ProcessQuery(ctypes.Structure):
+    _fields_ = [("header", MessageHeader), ("process_id", c_uint32), ("reserved", c_uint32)]
+
+
 STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "message_header": MessageHeader,
     "hello": Hello,
@@ -185,6 +190,7 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "launch_target": LaunchTarget,
     "event_item": EventItem,
     "event_message": EventMessage,
+    "process_query": ProcessQuery,
 }
 
 # The variable parts of each message: the text's name, in the order in which make_message puts them.

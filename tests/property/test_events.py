@@ -55,7 +55,7 @@ def expected_values(
     """An event's properties, from the layout's description alone. words: result code to capabilities; quads:
     sequence to context."""
     (result, access, flags, process, thread, parent, originator, originator_thread) = words[:8]
-    (source, target, original, user, status, _) = words[8:]
+    (source, target, original, user, status, capabilities) = words[8:]
     everything: dict[str, object] = {
         "result_code": result,
         "desired_access": access,
@@ -76,6 +76,7 @@ def expected_values(
         "target_process_id": target,
         "original_desired_access": original,
         "user_id": user,
+        "capabilities": capabilities,
         "exit_status": -(status % 128) if status % 128 else status // 256 % 256,
         "sequence": quads[0],
         "time_ns": quads[1],

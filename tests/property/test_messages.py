@@ -27,7 +27,7 @@ LARGEST = {
     "launch": {"session_id": 15},
     "event_message": {"session_id": 15, "item_count": 4},
 }
-BITS = {"session_settings": {"flags": 3}, "rule": {"flags": 1}, "launch_go": {"flags": 1}}
+BITS = {"session_settings": {"flags": 3}, "rule": {"flags": 3}, "launch_go": {"flags": 7}}
 
 
 class GuardedMemory:

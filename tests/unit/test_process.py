@@ -479,7 +479,7 @@ def test_an_idle_filter_warns_while_it_waits() -> None:
     with CBProcess() as process, pytest.warns(CBProcessWarning, match="popen"):
         process.initialize(GUID)
         process.start_filter(0)
-        process.add_filtered_process_by_name("*", False)
+        process.add_filtered_process_by_name("no program has this name", False)
         time.sleep(cbprocess.supervision.DELAY_S + 1)
 
 

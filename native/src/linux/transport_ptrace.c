@@ -222,6 +222,8 @@ static uint32_t explain_attach(uint32_t error, uint32_t process_id)
             "process %u cannot be attached to: it, or a descendant, belongs to another user or has "
             "privileges that this process has not; run as its user, or hold CAP_SYS_PTRACE",
             process_id);
+    if (error == CBP_ERROR_INVALID_PARAMETER)
+        return cbpi_fail(error, "no process with the id %u lives any more", process_id);
     return error;
 }
 
