@@ -1,4 +1,4 @@
-"""The CBProcess class without any program under it: states, settings, rules, and what it refuses."""
+"""The CBProcess class without any program under it: states, settings, questions, and what it refuses."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
 import weakref
-from collections.abc import Iterator
-from typing import Any, Callable
+from typing import Any
 
 import pytest
+from unit.instances import GUID, assert_code, dead_process_id
 
 import cbprocess
-from cbprocess import CBProcess, CBProcessError, CBProcessWarning, constants, own_requests
-
-GUID = "{2B7F1B9E-64C8-4F5D-9C1D-5C1B8C2B6E0F}"
+from cbprocess import CBProcess, constants, own_requests
 
 BEFORE_INITIALIZE = """
 import cbprocess
@@ -33,6 +30,8 @@ calls = {
     "add_rule": lambda: process.add_rule(name="a"),
     "name": lambda: process.get_process_name(1),
     "reset": lambda: process.reset_timeout(0),
+    "token": lambda: process.get_originator_token(),
+    "process capabilities": lambda: process.get_process_capabilities(1),
     "statistics": lambda: process.statistics(),
     "serialize": lambda: process.serialize_events,
     "capabilities": lambda: process.driver_capabilities(),
@@ -53,22 +52,6 @@ process.initialize("%s")
 assert other.config("EventsToFire") == "0"
 print("done")
 """
-
-
-@pytest.fixture
-def process() -> Iterator[CBProcess]:
-    instance = CBProcess()
-    instance.initialize(GUID)
-    with instance:
-        yield instance
-
-
-def assert_code(code: int, call: Callable[..., object], *arguments: Any, **keywords: Any) -> CBProcessError:
-    with pytest.raises(CBProcessError) as raised:
-        call(*arguments, **keywords)
-    assert raised.value.code == code, raised.value
-    assert raised.value.message
-    return raised.value
 
 
 def test_before_initialize_everything_is_error_21_and_initialize_is_process_wide() -> None:
@@ -273,111 +256,6 @@ def test_there_are_nine_handlers() -> None:
     assert len(HANDLER_NAMES) == 9
 
 
-def dead_process_id() -> int:
-    child = subprocess.Popen(["true"])
-    child.wait()
-    return child.pid
-
-
-def test_rules_by_id(process: CBProcess) -> None:
-    process.add_filtered_process_by_id(os.getpid(), True)
-    process.add_filtered_process_by_id(-1, False)
-    process.add_ignored_process_by_id(os.getpid(), False)
-    process.remove_filtered_process_by_id(os.getpid())
-    assert_code(constants.ERROR_NOT_FOUND, process.remove_filtered_process_by_id, os.getpid())
-    process.remove_filtered_process_by_id(-1)
-    process.remove_ignored_process_by_id(os.getpid())
-    assert_code(constants.ERROR_NOT_FOUND, process.remove_ignored_process_by_id, os.getpid())
-
-
-def test_rules_by_id_need_a_living_process(process: CBProcess) -> None:
-    dead = dead_process_id()
-    for add in (process.add_filtered_process_by_id, process.add_ignored_process_by_id):
-        assert_code(constants.ERROR_INVALID_PARAMETER, add, dead, False)
-        assert_code(constants.ERROR_INVALID_PARAMETER, add, 0, False)
-    assert_code(constants.ERROR_INVALID_PARAMETER, process.add_ignored_process_by_id, -1, False)
-
-
-def test_a_rule_outlives_its_process(process: CBProcess) -> None:
-    child = subprocess.Popen(["sleep", "60"])
-    process.add_filtered_process_by_id(child.pid, True)
-    child.kill()
-    child.wait()
-    process.remove_filtered_process_by_id(child.pid)
-
-
-@pytest.mark.parametrize("value", ["1", None, True, 1.0, -2, 2**32])
-def test_wrong_ids(process: CBProcess, value: Any) -> None:
-    for method in (process.add_filtered_process_by_id, process.add_ignored_process_by_id):
-        assert_code(constants.ERROR_INVALID_PARAMETER, method, value, False)
-    for remove in (process.remove_filtered_process_by_id, process.remove_ignored_process_by_id):
-        assert_code(constants.ERROR_INVALID_PARAMETER, remove, value)
-
-
-@pytest.mark.parametrize("value", [0, 1, None, "True"])
-def test_wrong_include_children(process: CBProcess, value: Any) -> None:
-    for call in (
-        lambda: process.add_filtered_process_by_id(os.getpid(), value),
-        lambda: process.add_filtered_process_by_name("a", value),
-        lambda: process.add_rule(name="a", include_children=value),
-    ):
-        assert_code(constants.ERROR_INVALID_PARAMETER, call)
-    assert_code(constants.ERROR_NOT_FOUND, process.remove_filtered_process_by_name, "a")
-
-
-def test_rules_by_name(process: CBProcess) -> None:
-    name = "*/caf\udce9?"
-    process.add_filtered_process_by_name(name, True)
-    process.add_filtered_process_by_name(name, False)
-    process.add_ignored_process_by_name(name, False)
-    process.remove_filtered_process_by_name(name)
-    assert_code(constants.ERROR_NOT_FOUND, process.remove_filtered_process_by_name, name)
-    process.remove_ignored_process_by_name(name)
-    assert_code(constants.ERROR_NOT_FOUND, process.remove_ignored_process_by_name, "never added")
-
-
-@pytest.mark.parametrize("value", ["", "a\0b", "\ud800", "x" * 4097, None, 5, b"a"])
-def test_wrong_names(process: CBProcess, value: Any) -> None:
-    for add in (process.add_filtered_process_by_name, process.add_ignored_process_by_name):
-        assert_code(constants.ERROR_INVALID_PARAMETER, add, value, False)
-    for remove in (process.remove_filtered_process_by_name, process.remove_ignored_process_by_name):
-        assert_code(constants.ERROR_INVALID_PARAMETER, remove, value)
-
-
-@pytest.mark.parametrize("action", ["ask", "ignore", "allow", "deny", "strip"])
-def test_rules_with_actions(process: CBProcess, action: str) -> None:
-    process.add_rule(name="a*", action=action, access=1)
-    process.add_rule(process_id=os.getpid(), action=action, code=2, access=1)
-    process.remove_rule(name="a*", action=action)
-    process.remove_rule(process_id=os.getpid(), action=action)
-    assert_code(constants.ERROR_NOT_FOUND, process.remove_rule, name="a*", action=action)
-    assert_code(constants.ERROR_NOT_FOUND, process.remove_rule, process_id=os.getpid(), action=action)
-
-
-@pytest.mark.parametrize(
-    "keywords",
-    [
-        {},
-        {"name": "a", "process_id": 1},
-        {"name": "a", "action": "refuse"},
-        {"name": "a", "action": None},
-        {"name": "a", "action": "deny", "code": 0},
-        {"name": "a", "action": "deny", "code": 2**32},
-        {"name": "a", "action": "deny", "code": "5"},
-        {"name": "a", "action": "strip"},
-        {"name": "a", "action": "strip", "access": -1},
-        {"name": "a", "action": "strip", "access": True},
-        {"process_id": -1, "action": "ignore"},
-        {"process_id": "1"},
-        {"name": 5},
-    ],
-)
-def test_wrong_rules(process: CBProcess, keywords: dict[str, Any]) -> None:
-    assert_code(constants.ERROR_INVALID_PARAMETER, lambda: process.add_rule(**keywords))
-    if "code" not in keywords and "access" not in keywords and keywords.get("action") != "strip":
-        assert_code(constants.ERROR_INVALID_PARAMETER, process.remove_rule, **keywords)
-
-
 def test_process_names(process: CBProcess) -> None:
     assert process.get_process_name(os.getpid()) == os.readlink("/proc/self/exe")
     assert process.get_process_name(dead_process_id()) == ""
@@ -387,6 +265,7 @@ def test_process_names(process: CBProcess) -> None:
 
 def test_only_in_handlers(process: CBProcess) -> None:
     assert_code(constants.ERROR_NO_CALLBACK_ACTIVE, process.reset_timeout, 0)
+    assert_code(constants.ERROR_NO_CALLBACK_ACTIVE, process.get_originator_token)
     for value in (-1, 2**32, "1", None, True):
         assert_code(constants.ERROR_INVALID_PARAMETER, process.reset_timeout, value)
 
@@ -410,6 +289,39 @@ def test_capabilities_and_probes(process: CBProcess) -> None:
         assert not report.runs and report.reason
     for name in ("nosuch", "", "auto\0", None, 5):
         assert_code(constants.ERROR_INVALID_PARAMETER, cbprocess.probe_driver, name)
+
+
+def test_capabilities_of_one_process(process: CBProcess) -> None:
+    assert_code(constants.ERROR_NOT_READY, process.get_process_capabilities, os.getpid())
+    process.start_filter(0)
+    for value in (-1, 2**32, "1", None, True):
+        assert_code(constants.ERROR_INVALID_PARAMETER, process.get_process_capabilities, value)
+    assert_code(constants.ERROR_NOT_FOUND, process.get_process_capabilities, os.getpid())
+    assert_code(constants.ERROR_NOT_FOUND, process.get_process_capabilities, dead_process_id())
+    child = process.popen(["sleep", "60"])
+    found = process.get_process_capabilities(child.pid)
+    child.kill()
+    child.wait()
+    assert found & constants.CAP_SEE_PROCESS_CREATION and found & ~process.driver_capabilities() == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pidfds are of Linux")
+def test_the_originators_token_is_its_pidfd(process: CBProcess) -> None:
+    found: list[tuple[int, int, bool]] = []
+
+    def created(event: Any) -> None:
+        token = process.get_originator_token()
+        with open(f"/proc/self/fdinfo/{token}") as info:
+            lines = dict(line.split(":", 1) for line in info.read().splitlines())
+        found.append((event.creating_process_id, int(lines["Pid"]), os.get_inheritable(token)))
+        os.close(token)
+
+    process.config(f"EventsToFire={constants.PROC_EVT_PROCESS_CREATION}")
+    process.on_process_creation = created
+    process.start_filter(0)
+    child = process.popen(["sh", "-c", "true; /bin/true; exit 0"])
+    assert child.wait() == 0
+    assert found == [(os.getpid(), os.getpid(), False), (child.pid, child.pid, False)]
 
 
 def test_an_active_instance_stays_alive_and_an_inactive_one_does_not() -> None:
@@ -448,53 +360,6 @@ def test_no_thread_is_left_in_pythons_table() -> None:
     assert [thread for thread in threading.enumerate() if thread.name.startswith("cbprocess")] == []
 
 
-def test_a_filter_with_rules_and_nothing_to_watch_warns_once() -> None:
-    with CBProcess() as process:
-        process.initialize(GUID)
-        process.add_filtered_process_by_id(-1, True)
-        process.start_filter(0)
-        with pytest.warns(CBProcessWarning, match="popen") as warned:
-            process.stop_filter()
-        assert [warning.filename for warning in warned] == [__file__]
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            process.start_filter(0)
-            process.stop_filter()
-
-
-def test_a_warning_made_an_error_does_not_keep_the_filter_going() -> None:
-    process = CBProcess()
-    process.initialize(GUID)
-    process.add_filtered_process_by_id(-1, True)
-    process.start_filter(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with pytest.raises(CBProcessWarning) as raised:
-            process.stop_filter()
-    assert not process.active
-    assert "popen" in str(raised.value)
-
-
-def test_an_idle_filter_warns_while_it_waits() -> None:
-    with CBProcess() as process, pytest.warns(CBProcessWarning, match="popen"):
-        process.initialize(GUID)
-        process.start_filter(0)
-        process.add_filtered_process_by_name("no program has this name", False)
-        time.sleep(cbprocess.supervision.DELAY_S + 1)
-
-
-def test_without_rules_or_with_popen_there_is_no_warning() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with CBProcess() as process:
-            process.initialize(GUID)
-            process.start_filter(0)
-            process.stop_filter()
-            process.add_filtered_process_by_id(-1, True)
-            process.start_filter(0)
-            assert process.popen(["true"]).wait() == 0
-
-
 FORKED = """
 import os, sys
 import cbprocess
@@ -508,7 +373,8 @@ if child == 0:
         pass
     for call in (lambda: process.config("EventsToFire"), lambda: process.start_filter(0),
                  lambda: process.stop_filter(), lambda: process.add_filtered_process_by_id(-1, True),
-                 lambda: process.popen(["true"]), lambda: process.statistics()):
+                 lambda: process.popen(["true"]), lambda: process.statistics(),
+                 lambda: process.get_process_capabilities(1)):
         try:
             call()
             codes.append(0)
@@ -528,7 +394,7 @@ def test_a_fork_of_the_controller_has_a_dead_session_and_can_make_its_own() -> N
     command = [sys.executable, "-c", FORKED % (GUID, GUID)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "[False, 21, 21, 21, 21, 21, 21] True\nTrue 0\n", done.stderr
+    assert done.stdout == "[False, 21, 21, 21, 21, 21, 21, 21] True\nTrue 0\n", done.stderr
 
 
 def test_argument_lists_of_every_size_arrive_whole() -> None:

@@ -1,0 +1,26 @@
+"""What tests of a CBProcess instance share: a product GUID, a check of error codes, a process that is no more."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any, Callable
+
+import pytest
+
+from cbprocess import CBProcessError
+
+GUID = "{2B7F1B9E-64C8-4F5D-9C1D-5C1B8C2B6E0F}"
+
+
+def assert_code(code: int, call: Callable[..., object], *arguments: Any, **keywords: Any) -> CBProcessError:
+    with pytest.raises(CBProcessError) as raised:
+        call(*arguments, **keywords)
+    assert raised.value.code == code, raised.value
+    assert raised.value.message
+    return raised.value
+
+
+def dead_process_id() -> int:
+    child = subprocess.Popen(["true"])
+    child.wait()
+    return child.pid

@@ -1,0 +1,172 @@
+"""The rule methods: what they accept, what they tell the library, and what they refuse."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import Any, Callable
+
+import pytest
+from unit.instances import assert_code, dead_process_id
+
+from cbprocess import CBProcess, constants
+
+CHILDREN, ATTACH = constants.RULE_FLAG_CHILDREN, constants.RULE_FLAG_ATTACH
+
+
+def test_rules_by_id(process: CBProcess) -> None:
+    process.add_filtered_process_by_id(os.getpid(), True)
+    process.add_filtered_process_by_id(-1, False)
+    process.add_ignored_process_by_id(os.getpid(), False)
+    process.remove_filtered_process_by_id(os.getpid())
+    assert_code(constants.ERROR_NOT_FOUND, process.remove_filtered_process_by_id, os.getpid())
+    process.remove_filtered_process_by_id(-1)
+    process.remove_ignored_process_by_id(os.getpid())
+    assert_code(constants.ERROR_NOT_FOUND, process.remove_ignored_process_by_id, os.getpid())
+
+
+def test_rules_by_id_need_a_living_process(process: CBProcess) -> None:
+    dead = dead_process_id()
+    for add in (process.add_filtered_process_by_id, process.add_ignored_process_by_id):
+        assert_code(constants.ERROR_INVALID_PARAMETER, add, dead, False)
+        assert_code(constants.ERROR_INVALID_PARAMETER, add, 0, False)
+    assert_code(constants.ERROR_INVALID_PARAMETER, process.add_ignored_process_by_id, -1, False)
+
+
+def test_a_rule_outlives_its_process(process: CBProcess) -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    process.add_filtered_process_by_id(child.pid, True)
+    child.kill()
+    child.wait()
+    process.remove_filtered_process_by_id(child.pid)
+
+
+@pytest.mark.parametrize("value", ["1", None, True, 1.0, -2, 2**32])
+def test_wrong_ids(process: CBProcess, value: Any) -> None:
+    for method in (process.add_filtered_process_by_id, process.add_ignored_process_by_id):
+        assert_code(constants.ERROR_INVALID_PARAMETER, method, value, False)
+    for remove in (process.remove_filtered_process_by_id, process.remove_ignored_process_by_id):
+        assert_code(constants.ERROR_INVALID_PARAMETER, remove, value)
+
+
+@pytest.mark.parametrize("value", [0, 1, None, "True"])
+def test_wrong_include_children(process: CBProcess, value: Any) -> None:
+    for call in (
+        lambda: process.add_filtered_process_by_id(os.getpid(), value),
+        lambda: process.add_filtered_process_by_name("a", value),
+        lambda: process.add_rule(name="a", include_children=value),
+    ):
+        assert_code(constants.ERROR_INVALID_PARAMETER, call)
+    assert_code(constants.ERROR_NOT_FOUND, process.remove_filtered_process_by_name, "a")
+
+
+def test_rules_by_name(process: CBProcess) -> None:
+    name = "*/caf\udce9?"
+    process.add_filtered_process_by_name(name, True)
+    process.add_filtered_process_by_name(name, False)
+    process.add_ignored_process_by_name(name, False)
+    process.remove_filtered_process_by_name(name)
+    assert_code(constants.ERROR_NOT_FOUND, process.remove_filtered_process_by_name, name)
+    process.remove_ignored_process_by_name(name)
+    assert_code(constants.ERROR_NOT_FOUND, process.remove_ignored_process_by_name, "never added")
+
+
+@pytest.mark.parametrize("value", ["", "a\0b", "\ud800", "x" * 4097, None, 5, b"a"])
+def test_wrong_names(process: CBProcess, value: Any) -> None:
+    for add in (process.add_filtered_process_by_name, process.add_ignored_process_by_name):
+        assert_code(constants.ERROR_INVALID_PARAMETER, add, value, False)
+    for remove in (process.remove_filtered_process_by_name, process.remove_ignored_process_by_name):
+        assert_code(constants.ERROR_INVALID_PARAMETER, remove, value)
+
+
+@pytest.mark.parametrize("action", ["ask", "ignore", "allow", "deny", "strip"])
+def test_rules_with_actions(process: CBProcess, action: str) -> None:
+    process.add_rule(name="a*", action=action, access=1)
+    process.add_rule(process_id=os.getpid(), action=action, code=2, access=1)
+    process.remove_rule(name="a*", action=action)
+    process.remove_rule(process_id=os.getpid(), action=action)
+    assert_code(constants.ERROR_NOT_FOUND, process.remove_rule, name="a*", action=action)
+    assert_code(constants.ERROR_NOT_FOUND, process.remove_rule, process_id=os.getpid(), action=action)
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        {},
+        {"name": "a", "process_id": 1},
+        {"name": "a", "action": "refuse"},
+        {"name": "a", "action": None},
+        {"name": "a", "action": "deny", "code": 0},
+        {"name": "a", "action": "deny", "code": 2**32},
+        {"name": "a", "action": "deny", "code": "5"},
+        {"name": "a", "action": "strip"},
+        {"name": "a", "action": "strip", "access": -1},
+        {"name": "a", "action": "strip", "access": True},
+        {"process_id": -1, "action": "ignore"},
+        {"process_id": "1"},
+        {"name": 5},
+    ],
+)
+def test_wrong_rules(process: CBProcess, keywords: dict[str, Any]) -> None:
+    assert_code(constants.ERROR_INVALID_PARAMETER, lambda: process.add_rule(**keywords))
+    if "code" not in keywords and "access" not in keywords and keywords.get("action") != "strip":
+        assert_code(constants.ERROR_INVALID_PARAMETER, process.remove_rule, **keywords)
+
+
+class FlagRecorder:
+    """Stands in for the library: keeps the flags of each rule that is added."""
+
+    def __init__(self) -> None:
+        self.flags: list[int] = []
+
+    def cbp_session_is_active(self, session: object, active: object) -> None:
+        """It is not: what `active` refers to stays 0."""
+
+    def cbp_rule_add_process(
+        self, session: object, process_id: int, flags: int, action: int, value: int
+    ) -> None:
+        self.flags.append(flags)
+
+    def cbp_rule_add_name(
+        self, session: object, pattern: bytes, size: int, flags: int, action: int, value: int
+    ) -> None:
+        self.flags.append(flags)
+
+
+Call = Callable[[CBProcess], None]
+
+
+@pytest.mark.parametrize(
+    ("call", "flags"),
+    [
+        (lambda process: process.add_filtered_process_by_id(1, False), ATTACH),
+        (lambda process: process.add_filtered_process_by_id(1, True), ATTACH | CHILDREN),
+        (lambda process: process.add_filtered_process_by_id(-1, True), CHILDREN),
+        (lambda process: process.add_filtered_process_by_name("a", False), ATTACH),
+        (lambda process: process.add_filtered_process_by_name("a", True), ATTACH | CHILDREN),
+        (lambda process: process.add_ignored_process_by_id(1, True), CHILDREN),
+        (lambda process: process.add_ignored_process_by_name("a", False), 0),
+        (lambda process: process.add_rule(process_id=1), ATTACH),
+        (
+            lambda process: process.add_rule(process_id=1, action="allow", include_children=True),
+            ATTACH | CHILDREN,
+        ),
+        (lambda process: process.add_rule(process_id=1, action="deny"), ATTACH),
+        (lambda process: process.add_rule(process_id=1, action="strip", access=1), ATTACH),
+        (lambda process: process.add_rule(process_id=1, action="ignore"), 0),
+        (lambda process: process.add_rule(process_id=-1, action="allow"), 0),
+        (lambda process: process.add_rule(name="a"), 0),
+        (
+            lambda process: process.add_rule(name="a", action="strip", access=1, include_children=True),
+            CHILDREN,
+        ),
+    ],
+)
+def test_which_rules_take_running_processes(
+    process: CBProcess, monkeypatch: pytest.MonkeyPatch, call: Call, flags: int
+) -> None:
+    recorder = FlagRecorder()
+    with monkeypatch.context() as patch:
+        patch.setattr(process._session, "library", recorder)
+        call(process)
+    assert recorder.flags == [flags]
