@@ -1,4 +1,4 @@
-"""The command line `cbprocess`: its arguments. The commands themselves are in run.py and doctor.py."""
+"""The command line `cbprocess`: its arguments. The commands are in run.py, attach.py and doctor.py."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ..errors import CBProcessError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 # What env, timeout and their like end with when they themselves fail.
 OWN_FAILURE = 125
@@ -22,11 +23,13 @@ EVENT_NAMES = (
     "process_handle_operation",
     "thread_handle_operation",
 )
+LIFETIME_NAMES = EVENT_NAMES[:4]
+HANDLE_NAMES = EVENT_NAMES[4:]
 EVENT_GROUPS = {
     "all": EVENT_NAMES,
     "process": EVENT_NAMES[:2],
     "thread": EVENT_NAMES[2:4],
-    "handle": EVENT_NAMES[4:],
+    "handle": HANDLE_NAMES,
 }
 
 
@@ -39,6 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from .doctor import doctor
 
             return doctor(options)
+        if options.command_name == "attach":
+            from .attach import attach
+
+            return attach(options)
         from .run import run
 
         return run(options)
@@ -63,6 +70,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             options.parser.error("a command to run is missing")
     elif command:
         parser.error("unexpected arguments behind --")
+    if options.command_name != "doctor" and options.events is None:
+        # Who protects a program wants to see what it is protected from.
+        options.events = EVENT_NAMES if options.protect else LIFETIME_NAMES
     return options
 
 
@@ -71,8 +81,9 @@ def make_parser() -> argparse.ArgumentParser:
         prog="cbprocess", description="Watch and control what processes and threads do."
     )
     parser.add_argument("--version", action=VersionAction, help="print the version and exit")
-    commands = parser.add_subparsers(dest="command_name", required=True, metavar="run | doctor")
+    commands = parser.add_subparsers(dest="command_name", required=True, metavar="run | attach | doctor")
     add_run(commands.add_parser("run", help="run a command and print what its processes and threads do"))
+    add_attach(commands.add_parser("attach", help="the same for processes that run already"))
     doctor = commands.add_parser("doctor", help="tell what the drivers can do on this machine")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
@@ -82,29 +93,54 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.description = "Run a command under the filter and print one line an event. Ends with its status."
     parser.usage = "cbprocess run [options] -- COMMAND..."
     parser.set_defaults(parser=parser)
+    add_common(parser, "the command itself", 0)
+    parser.add_argument("--user", metavar="NAME", help="run the command as this user (root only)")
+    parser.add_argument(
+        "command", metavar="COMMAND", nargs=argparse.REMAINDER, help="the command and its arguments"
+    )
+
+
+def add_attach(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Print what running processes and their descendants do, one line an event, until they have all ended "
+        "(status 0) or until SIGINT, SIGTERM or SIGHUP (128 plus its number); then they go on as before."
+    )
+    parser.usage = "cbprocess attach PID... [options]"
+    # The reader of the output may be one of the processes: nothing may wait for it for ever.
+    add_common(parser, "the processes themselves", ATTACH_TIMEOUT_MS)
+    parser.add_argument(
+        "process_ids", metavar="PID", nargs="+", type=process_id, help="the processes, by their ids"
+    )
+
+
+def add_common(parser: argparse.ArgumentParser, subject: str, timeout_ms: int) -> None:
+    """The options of run that attach has too."""
     add = parser.add_argument
     add("--json", action="store_true", help="print JSON Lines")
     add("--output", metavar="FILE", help="print to FILE instead of standard error")
-    add("--events", metavar="LIST", type=event_list, default=EVENT_NAMES, help=EVENTS_HELP)
-    add(
-        "--name",
-        metavar="P",
-        action="append",
-        default=[],
-        help="only programs whose name matches P (* and ?)",
-    )
-    add("--ignore", metavar="P", action="append", default=[], help="nothing of programs whose name matches P")
-    add("--no-children", action="store_true", help="only the command itself, or the programs named")
-    add("--deny", metavar="P", action="append", default=[], help="refuse to execute what matches P")
-    add("--timeout", metavar="MS", type=milliseconds, default=0, help=TIMEOUT_HELP)
+    add("--events", metavar="LIST", type=event_list, help=EVENTS_HELP)
+    names: dict[str, Any] = {"metavar": "P", "action": "append", "default": []}
+    add("--name", help="only programs whose name matches P (* and ?)", **names)
+    add("--ignore", help="nothing of programs whose name matches P", **names)
+    add("--no-children", action="store_true", help=f"only {subject}, or the programs named")
+    add("--deny", help="refuse to execute what matches P", **names)
+    add("--protect", help=PROTECT_HELP, **names)
+    timeout_help = TIMEOUT_HELP.format(timeout_ms)
+    add("--timeout", metavar="MS", type=milliseconds, default=timeout_ms, help=timeout_help)
     add("--summary", action="store_true", help="print counts, times and the process tree at the end")
-    add("--user", metavar="NAME", help="run the command as this user (root only)")
     add("--color", choices=("auto", "always", "never"), default="auto", help="colours (default: auto)")
-    add("command", metavar="COMMAND", nargs=argparse.REMAINDER, help="the command and its arguments")
 
 
-EVENTS_HELP = f"which events, separated by commas: {', '.join(EVENT_NAMES)}; or process, thread, handle, all"
-TIMEOUT_HELP = "how long an operation may wait to be printed: 0 (no limit, the default) or at least 3000"
+ATTACH_TIMEOUT_MS = 5000
+EVENTS_HELP = (
+    f"which events, separated by commas: {', '.join(EVENT_NAMES)}; or process, thread, handle, all; the "
+    "default is process,thread"
+)
+PROTECT_HELP = (
+    "nobody in the tree may end, stop, trace, read or change programs whose name matches P; the default of "
+    "--events is then all"
+)
+TIMEOUT_HELP = "how long an operation may wait to be printed: 0 (no limit) or at least 3000 (default: {})"
 
 
 class VersionAction(argparse.Action):
@@ -145,4 +181,14 @@ def milliseconds(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of milliseconds") from None
     if value != 0 and not 3000 <= value <= 0xFFFFFFFF:
         raise argparse.ArgumentTypeError(f"{value} is neither 0 nor from 3000 to {0xFFFFFFFF}")
+    return value
+
+
+def process_id(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is no process id")
     return value

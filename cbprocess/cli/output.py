@@ -9,7 +9,7 @@ from .. import events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 COLORS = {
     "process_creation": "32",
@@ -93,22 +93,57 @@ def event_record(name: str, event: object, names: list[str]) -> dict[str, object
     return record
 
 
-def describe(event: events.EventParams, program: str) -> str:
-    """What a line says about an event; program is the name of its process's program."""
+def describe(event: events.EventParams, program_of: Callable[[int], str]) -> str:
+    """What a line says about an event. program_of gives the name of a living process's program, or ""."""
     if isinstance(event, events.CBProcessProcessCreationEventParams):
-        text = printable(event.command_line)
-        return f"refused ({event.result_code})  {text}" if event.result_code else text
+        return _refusal(event) + printable(event.command_line)
     if isinstance(event, events.CBProcessProcessTerminationEventParams):
-        return f"{status_text(event.exit_status)}  {printable(program)}"
+        return f"{status_text(event.exit_status)}  {printable(os.path.basename(event.process_name))}"
     if isinstance(event, events.CBProcessThreadCreationEventParams):
         return f"thread {event.thread_id} made by {event.creating_process_id}"
     if isinstance(event, events.CBProcessThreadTerminationEventParams):
         return f"thread {event.thread_id} ended"
-    if isinstance(event, events.CBProcessThreadHandleOperationEventParams):
-        return f"thread {event.thread_id} by {event.originator_process_id}, rights {event.desired_access:#x}"
     if isinstance(event, events.CBProcessProcessHandleOperationEventParams):
-        return f"by {event.originator_process_id}, rights {event.desired_access:#x}"
+        return _refusal(event) + _describe_handle(event, program_of)
     return ""
+
+
+def _refusal(event: events.EventParams) -> str:
+    return f"refused ({event.result_code})  " if event.result_code else ""
+
+
+def _describe_handle(
+    event: events.CBProcessProcessHandleOperationEventParams, program_of: Callable[[int], str]
+) -> str:
+    """Who wants which rights to whom, and what a rule has taken away."""
+    subject = printable(program_of(event.process_id))
+    is_thread = False
+    if isinstance(event, events.CBProcessThreadHandleOperationEventParams):
+        subject += f" thread {event.thread_id}"
+        is_thread = True
+    caller = f"{event.originator_process_id} {printable(program_of(event.originator_process_id))}"
+    asked, granted = event.original_desired_access, event.desired_access
+    text = f"{subject.strip()} by {caller.strip()}: {right_names(asked, is_thread)}".lstrip()
+    if event.duplication:
+        text += f", duplicated from {event.source_process_id} for {event.target_process_id}"
+    if asked & ~granted:
+        by_rule = " by a rule" if event.decided_by_rule else ""
+        text += f"  [stripped{by_rule}: {right_names(asked & ~granted, is_thread)}]"
+    return text
+
+
+def right_names(rights: int, is_thread: bool) -> str:
+    """Access rights by their names, TERMINATE|VM_READ; what has none in hexadecimal."""
+    from ..enums import ProcessAccess, ThreadAccess
+
+    names = []
+    for right in ThreadAccess if is_thread else ProcessAccess:
+        if rights & right:
+            names.append(str(right.name))
+            rights &= ~int(right)
+    if rights or not names:
+        names.append(f"{rights:#x}")
+    return "|".join(names)
 
 
 def format_line(offset: float, name: str, process_id: int, text: str, color: bool) -> str:

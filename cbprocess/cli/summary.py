@@ -1,8 +1,9 @@
-"""What `cbprocess run --summary` tells at the end: counts, time per program, the process tree."""
+"""What --summary tells at the end: counts, time per program, the process tree."""
 
 from __future__ import annotations
 
 import os
+import shlex
 
 from .. import events
 from .output import printable, status_text
@@ -51,6 +52,14 @@ class Summary:
                 node.ended_ns = event.time_ns
                 node.status = event.exit_status
 
+    def found_running(
+        self, process_id: int, parent_id: int, program: str, arguments: list[str], now_ns: int
+    ) -> None:
+        """A process that runs already; its time begins now. Parents come before their children."""
+        node = self._add_node(process_id, parent_id, now_ns)
+        node.command = shlex.join(arguments)
+        node.programs.append((program, now_ns, False))
+
     def lines(self, now_ns: int) -> list[str]:
         """The summary as text."""
         result = ["", "events"]
@@ -93,7 +102,7 @@ class Summary:
     def _executed(self, event: events.CBProcessProcessCreationEventParams) -> None:
         node = self._living.get(event.process_id)
         if node is None:
-            node = self._new_node(event, event.creating_process_id)
+            node = self._add_node(event.process_id, event.creating_process_id, event.time_ns)
         node.command = event.command_line
         node.programs.append((event.process_name, event.time_ns, True))
 
@@ -102,16 +111,16 @@ class Summary:
             # The first thread of a process whose creation came before it.
             return
         creator = self._living.get(event.creating_process_id)
-        node = self._new_node(event, event.creating_process_id)
+        node = self._add_node(event.process_id, event.creating_process_id, event.time_ns)
         if creator is not None:
             node.command = creator.command
             node.programs.append((creator.program(), event.time_ns, False))
 
-    def _new_node(self, event: events.EventParams, creator_id: int) -> Node:
-        node = Node(event.process_id, event.time_ns)
+    def _add_node(self, process_id: int, creator_id: int, now_ns: int) -> Node:
+        node = Node(process_id, now_ns)
         creator = self._living.get(creator_id)
         (self.roots if creator is None else creator.children).append(node)
-        self._living[event.process_id] = node
+        self._living[process_id] = node
         return node
 
     def _times(self, now_ns: int) -> list[tuple[str, tuple[float, int]]]:

@@ -1,4 +1,4 @@
-"""What tests of a CBProcess instance share: a product GUID, a check of error codes, a process that is no more."""
+"""What tests of a CBProcess instance share: a product GUID, a check of error codes, a dead process's id."""
 
 from __future__ import annotations
 

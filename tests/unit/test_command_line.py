@@ -27,9 +27,25 @@ def wrong_usage(*arguments: str) -> None:
 def test_defaults() -> None:
     options = cli.parse(["run", "--", "ls", "-l"])
     assert options.command == ["ls", "-l"]
-    assert options.events == cli.EVENT_NAMES
+    assert options.events == cli.LIFETIME_NAMES == cli.EVENT_NAMES[:4]
     assert (options.json, options.output, options.timeout, options.color) == (False, None, 0, "auto")
-    assert (options.name, options.ignore, options.deny) == ([], [], [])
+    assert (options.name, options.ignore, options.deny, options.protect) == ([], [], [], [])
+
+
+def test_attach() -> None:
+    options = cli.parse(["attach", "12", "34"])
+    assert options.process_ids == [12, 34] and options.events == cli.LIFETIME_NAMES
+    assert options.timeout == cli.ATTACH_TIMEOUT_MS >= constants.TIMEOUT_MIN_MS
+    line = "attach 7 --json --output f --events all --name a --ignore b --no-children --deny c --protect d"
+    options = cli.parse([*line.split(), "--timeout", "0", "--summary", "--color", "always"])
+    assert (options.name, options.ignore, options.deny, options.protect) == (["a"], ["b"], ["c"], ["d"])
+    assert options.json and options.summary and options.no_children and options.timeout == 0
+
+
+def test_protection_asks_for_handle_operations() -> None:
+    assert cli.parse(["run", "--protect", "p", "--", "x"]).events == cli.EVENT_NAMES
+    chosen = cli.parse(["run", "--protect", "p", "--protect", "q", "--events", "process", "--", "x"])
+    assert chosen.events == cli.EVENT_NAMES[:2] and chosen.protect == ["p", "q"]
 
 
 def test_every_option() -> None:
@@ -75,6 +91,14 @@ def test_where_the_command_begins(arguments: list[str], command: list[str]) -> N
         ["run", "--timeout", "soon", "--", "x"],
         ["run", "--color", "sometimes", "--", "x"],
         ["run", "--nosuch", "--", "x"],
+        ["attach"],
+        ["attach", "0"],
+        ["attach", "-1"],
+        ["attach", "2147483648"],
+        ["attach", "me"],
+        ["attach", "1", "--user", "nobody"],
+        ["attach", "1", "--timeout", "2999"],
+        ["attach", "1", "--", "ls"],
         ["doctor", "x"],
         ["doctor", "--", "x"],
     ],
@@ -212,10 +236,15 @@ def test_a_full_disk_is_remembered() -> None:
     assert out.failure is not None and not isinstance(out.failure, BrokenPipeError)
 
 
-def described(kind: str, program: str = "", **fields: Any) -> str:
+def described(kind: str, **fields: Any) -> str:
+    programs = {5: "/usr/bin/pkill", 10: "/opt/ser\nver"}
     texts: list[str] = []
     memory = make_event(EVENT_KINDS[kind], **fields)
-    dispatch_once(memory, lambda event: texts.append(output.describe(event, program)))
+
+    def program_of(process_id: int) -> str:
+        return os.path.basename(programs.get(process_id, ""))
+
+    dispatch_once(memory, lambda event: texts.append(output.describe(event, program_of)))
     return texts[0]
 
 
@@ -223,14 +252,59 @@ def test_descriptions() -> None:
     assert described("process_creation", arguments=[b"a", b"b c\n"]) == "a 'b c\\n'"
     refused = described("process_creation", arguments=[b"a"], result_code=5)
     assert refused == "refused (5)  a"
-    assert described("process_termination", "ls", exit_status=9) == "killed by SIGKILL  ls"
+    ended = described("process_termination", process_name=b"/bin/ls", exit_status=9)
+    assert ended == "killed by SIGKILL  ls"
     assert described("thread_creation", thread_id=5, originator_process_id=6) == "thread 5 made by 6"
     assert described("thread_termination", thread_id=5) == "thread 5 ended"
-    assert (
-        described("process_handle_operation", originator_process_id=5, desired_access=1) == "by 5, rights 0x1"
-    )
-    text = described("thread_handle_operation", originator_process_id=5, thread_id=6, desired_access=1)
-    assert text == "thread 6 by 5, rights 0x1"
+
+
+TERMINATE_AND_READ = constants.PROCESS_TERMINATE | constants.PROCESS_VM_READ
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "text"),
+    [
+        ("process", {"original_desired_access": 1, "desired_access": 1}, "ser\\nver by 5 pkill: TERMINATE"),
+        (
+            "process",
+            {"original_desired_access": TERMINATE_AND_READ, "desired_access": 0x10, "flags": 2},
+            "ser\\nver by 5 pkill: TERMINATE|VM_READ  [stripped by a rule: TERMINATE]",
+        ),
+        (
+            "process",
+            {"original_desired_access": 1, "flags": 0},
+            "ser\\nver by 5 pkill: TERMINATE  [stripped: TERMINATE]",
+        ),
+        (
+            "process",
+            {"original_desired_access": 0x1, "desired_access": 1, "result_code": 5, "process_id": 77},
+            "refused (5)  by 5 pkill: TERMINATE",
+        ),
+        (
+            "process",
+            {"flags": 16, "source_process_id": 3, "target_process_id": 4, "originator_process_id": 9},
+            "ser\\nver by 9: 0x0, duplicated from 3 for 4",
+        ),
+        (
+            "process",
+            {"original_desired_access": 0x80101000, "desired_access": 0x80101000},
+            "ser\\nver by 5 pkill: QUERY_LIMITED_INFORMATION|SYNCHRONIZE|0x80000000",
+        ),
+        (
+            "thread",
+            {"thread_id": 12, "original_desired_access": 0x8, "desired_access": 0x8},
+            "ser\\nver thread 12 by 5 pkill: GET_CONTEXT",
+        ),
+        (
+            "thread",
+            {"thread_id": 12, "process_id": 77, "original_desired_access": 3, "flags": 2},
+            "thread 12 by 5 pkill: TERMINATE|SUSPEND_RESUME  [stripped by a rule: TERMINATE|SUSPEND_RESUME]",
+        ),
+    ],
+)
+def test_descriptions_of_handle_operations(kind: str, fields: dict[str, int], text: str) -> None:
+    values = {"process_id": 10, "originator_process_id": 5, **fields}
+    assert described(f"{kind}_handle_operation", **values) == text
 
 
 @pytest.mark.parametrize("kind", cli.EVENT_NAMES)
@@ -246,6 +320,11 @@ def test_records_have_the_properties_and_are_json(kind: str) -> None:
     dispatch_once(memory, record)
     text = json.dumps(records[0])
     assert text.isascii() and json.loads(text) == records[0] and records[0]["event"] == kind
+
+
+def list_of(value: object) -> list[Any]:
+    assert isinstance(value, list)
+    return value
 
 
 class Story:
@@ -318,6 +397,36 @@ def test_summary_of_a_small_tree() -> None:
     lines = story.summary.lines(10_000_000)
     assert "    11 ls  [exit 2, 0.003 s]" in lines
     assert "  10 cat  [still running, 0.009 s]" in lines
+
+
+def test_summary_counts_handle_operations_and_makes_no_process_of_them() -> None:
+    story = Story()
+    story.run(10, 1, "sh")
+    story.tell("process_handle_operation", process_id=99, originator_process_id=10)
+    story.tell("thread_handle_operation", process_id=98, originator_process_id=10, thread_id=97)
+    record = story.summary.record(story.now_ns)
+    assert record["counts"] == {
+        "process_creation": 1,
+        "process_handle_operation": 1,
+        "thread_handle_operation": 1,
+    }
+    assert len(list_of(record["processes"])) == 1
+
+
+def test_summary_of_what_ran_already() -> None:
+    story = Story()
+    story.summary.found_running(10, 1, "/bin/sh", ["sh", "-c", "a b"], 0)
+    story.summary.found_running(11, 10, "/bin/ls", ["ls"], 0)
+    story.run(11, 11, "cat")  # 1 ms
+    story.fork(12, 10)  # 2
+    story.end(11)  # 3
+    record = story.summary.record(4_000_000)
+    assert [
+        (item["process_id"], item["parent_index"], item["command_line"], item["exit_status"])
+        for item in list_of(record["processes"])
+    ] == [(10, None, "sh -c 'a b'", None), (11, 0, "cat", 0), (12, 0, "sh -c 'a b'", None)]
+    times = {item["program"]: (item["seconds"], item["runs"]) for item in list_of(record["programs"])}
+    assert times == {"/bin/sh": (0.006, 0), "/bin/cat": (0.002, 1), "/bin/ls": (0.001, 0)}
 
 
 def test_summary_of_a_tree_deeper_than_recursion_allows() -> None:

@@ -1,0 +1,171 @@
+"""What run and attach have in common: an instance as the options ask for it, and handlers that print."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+
+from .. import constants, events
+from ..process import CBProcess
+from . import EVENT_NAMES, OWN_FAILURE
+from .output import Output, describe, event_record, format_line, printable, property_names
+from .summary import Summary
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Collection
+    from typing import Any
+
+PRODUCT_GUID = "{5e0f3c2b-8f0a-4a57-9d86-6c1b9c1f7e42}"
+
+# How long the end of a process may lie before its last event, where that event is sure to come.
+LAST_EVENT_LIMIT_S = 2.0
+# Where it is not: events are awaited until none came for this long.
+QUIET_S = 0.05
+
+EVENT_BITS = {name: getattr(constants, f"PROC_EVT_{name.upper()}") for name in EVENT_NAMES}
+
+# Whatever ends, stops, changes or reads a process.
+PROTECTED_ACCESS = (
+    constants.PROCESS_TERMINATE
+    | constants.PROCESS_CREATE_THREAD
+    | constants.PROCESS_VM_OPERATION
+    | constants.PROCESS_VM_READ
+    | constants.PROCESS_VM_WRITE
+    | constants.PROCESS_DUP_HANDLE
+    | constants.PROCESS_SET_QUOTA
+    | constants.PROCESS_SET_INFORMATION
+    | constants.PROCESS_SUSPEND_RESUME
+)
+
+
+def complain(text: str) -> int:
+    """Says on standard error what is wrong, if anybody listens."""
+    # Where standard error is closed, the exit status has to say it alone.
+    with contextlib.suppress(OSError):
+        os.write(2, f"cbprocess: {text}\n".encode("utf-8", "backslashreplace"))
+    return OWN_FAILURE
+
+
+def configure(process: CBProcess, options: argparse.Namespace, printer: Printer, refuse_with: str) -> None:
+    """Settings, handlers and rules, but for the rule of what is to be watched."""
+    process.initialize(PRODUCT_GUID)
+    process.serialize_events = constants.SERIALIZE_ON_ONE_WORKER_THREAD
+    process.config(f"RefuseWith={refuse_with}")
+    mask = 0
+    for name in printer.needed:
+        mask |= EVENT_BITS[name]
+        setattr(process, f"on_{name}", printer.handler(name))
+    process.config(f"EventsToFire={mask}")
+    process.on_error = printer.error
+    for pattern in options.name:
+        process.add_rule(name=pattern, include_children=not options.no_children)
+    for pattern in options.ignore:
+        process.add_rule(name=pattern, action="ignore", include_children=not options.no_children)
+    for pattern in options.deny:
+        process.add_rule(name=pattern, action="deny")
+    for pattern in options.protect:
+        process.add_rule(name=pattern, action="strip", access=PROTECTED_ACCESS)
+
+
+class Printer:
+    """The handlers: they run in one worker thread, one after the other."""
+
+    def __init__(self, options: argparse.Namespace, output: Output, process: CBProcess) -> None:
+        self._options = options
+        self._output = output
+        self._process = process
+        self._color = output.wants_color(options.color, os.environ)
+        self.summary = Summary() if options.summary else None
+        self._started_ns = time.time_ns()
+        # The command, if that is all that is asked for: the process of the first event.
+        self._only_main = options.command_name == "run" and options.no_children and not options.name
+        self._main_id = 0
+        self._ended: set[int] = set()
+        self._end = threading.Condition()
+        # More is asked for than is printed: ends say when the command's last event is through, beginnings who
+        # the command is.
+        self.needed = {*options.events, "process_creation", "process_termination"}
+        if self.summary is not None:
+            self.needed.add("thread_creation")
+
+    def handler(self, name: str) -> Any:
+        printed = name in self._options.events
+        names: list[str] = []
+
+        def handle(event: events.EventParams) -> None:
+            if not self._main_id:
+                self._main_id = event.process_id
+            if self._concerns(event):
+                if not names:
+                    names.extend(property_names(event))
+                if self.summary is not None:
+                    self.summary.add(name, event)
+                if printed:
+                    self._print(name, event, names)
+            if name == "process_termination":
+                with self._end:
+                    self._ended.add(event.process_id)
+                    self._end.notify_all()
+
+        return handle
+
+    def error(self, params: events.CBProcessErrorEventParams) -> None:
+        if self._options.json:
+            record = event_record("error", params, property_names(params))
+            self._output.line(json.dumps(record))
+        else:
+            offset = (time.time_ns() - self._started_ns) / 1e9
+            text = f"{printable(params.description)} (error {params.error_code})"
+            self._output.line(format_line(offset, "error", os.getpid(), text, self._color))
+
+    def wait_for_end(self, process_ids: Collection[int]) -> None:
+        """Waits until what happened before the end of these processes has been printed."""
+        sure = not self._options.name and not self._options.ignore
+        limit_s = LAST_EVENT_LIMIT_S if sure else QUIET_S
+        with self._end:
+            if self._end.wait_for(lambda: self._ended.issuperset(process_ids), limit_s):
+                return
+        delivered = -1
+        while self._process.statistics().delivered != delivered:
+            delivered = self._process.statistics().delivered
+            time.sleep(QUIET_S)
+
+    def finish(self) -> None:
+        """The summary, and a word if not everything could be written."""
+        self._summarize()
+        failure = self._output.failure
+        if failure is not None and not isinstance(failure, BrokenPipeError):
+            complain(f"events could not be written: {failure.strerror}")
+
+    def _summarize(self) -> None:
+        if self.summary is None:
+            return
+        now_ns = time.time_ns()
+        if self._options.json:
+            self._output.line(json.dumps(self.summary.record(now_ns)))
+            return
+        for line in self.summary.lines(now_ns):
+            self._output.line(line)
+
+    def _concerns(self, event: events.EventParams) -> bool:
+        """Whether the event is of the command itself, where only that is asked for."""
+        if not self._only_main:
+            return True
+        creator = getattr(event, "creating_process_id", getattr(event, "originator_process_id", 0))
+        return self._main_id in (event.process_id, creator)
+
+    def _print(self, name: str, event: events.EventParams, names: list[str]) -> None:
+        if self._options.json:
+            self._output.line(json.dumps(event_record(name, event, names)))
+            return
+        offset = (event.time_ns - self._started_ns) / 1e9
+        text = describe(event, self._program_of)
+        self._output.line(format_line(offset, name, event.process_id, text, self._color))
+
+    def _program_of(self, process_id: int) -> str:
+        return os.path.basename(self._process.get_process_name(process_id))
