@@ -1,4 +1,4 @@
-"""`cbprocess doctor`: what each driver can see, hold and refuse on this machine, and what is missing."""
+"""`cbprocess doctor`: what each driver can see, hold and refuse on this machine, and what is in the way."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from ..constants import (
     CAP_WHOLE_MACHINE,
 )
 from ..drivers import DRIVERS, DriverReport, probe_driver
+from .conditions import conditions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ OPERATIONS: tuple[tuple[str, int, int, tuple[tuple[int, str], ...]], ...] = (
 ABILITIES = (
     (CAP_WHOLE_MACHINE, "every process of the machine"),
     (CAP_LAUNCH, "programs it starts (popen, cbprocess run) and their descendants"),
-    (CAP_ATTACH, "running processes that it is given"),
+    (CAP_ATTACH, "running processes that it is given (add_filtered_process_by_id, cbprocess attach)"),
     (CAP_DECIDE_BY_RULE, "rules decide without asking a handler"),
     (CAP_OWN_REQUESTS, "the controller's own requests (FilterOwnRequests)"),
 )
@@ -73,7 +74,8 @@ ABILITIES = (
 def doctor(options: argparse.Namespace) -> int:
     """0 if the default driver can run here, else 1."""
     reports = [probe_driver(name) for name in DRIVERS]
-    lines = [json.dumps(record(reports))] if options.json else text_lines(reports)
+    notes = conditions()
+    lines = [json.dumps(record(reports, notes))] if options.json else text_lines(reports, notes)
     try:
         print("\n".join(lines), flush=True)
     except BrokenPipeError:
@@ -87,7 +89,7 @@ def version() -> str:
     return text.decode("ascii")
 
 
-def text_lines(reports: list[DriverReport]) -> list[str]:
+def text_lines(reports: list[DriverReport], notes: list[str]) -> list[str]:
     default, drivers = reports[0], reports[1:]
     lines = [
         f"cbprocess {version()} on {platform.system()} {platform.release()} ({platform.machine()}), "
@@ -103,6 +105,8 @@ def text_lines(reports: list[DriverReport]) -> list[str]:
         if report.runs:
             lines += table(report.capabilities)
             lines += [f"  {text}" for bit, text in ABILITIES if report.capabilities & bit]
+    if notes:
+        lines += ["", "this machine:", *(f"  {note}" for note in notes)]
     return lines
 
 
@@ -121,7 +125,7 @@ def yes_no(bits: int) -> str:
     return "yes" if bits else "no"
 
 
-def record(reports: list[DriverReport]) -> dict[str, object]:
+def record(reports: list[DriverReport], notes: list[str]) -> dict[str, object]:
     from ..enums import Capability
 
     return {
@@ -132,6 +136,7 @@ def record(reports: list[DriverReport]) -> dict[str, object]:
         "python": platform.python_version(),
         "native_folder": library.native_folder(),
         "default_runs": reports[0].runs,
+        "notes": notes,
         "drivers": {
             report.name: {
                 "runs": report.runs,

@@ -146,7 +146,7 @@ def test_doctor_says_what_each_bit_means() -> None:
 
     def lines(capabilities: int) -> list[str]:
         default = drivers.DriverReport("auto", 0, "")
-        return doctor.text_lines([default, drivers.DriverReport("x", capabilities, "")])
+        return doctor.text_lines([default, drivers.DriverReport("x", capabilities, "")], [])
 
     for bit in cbprocess.Capability:
         assert lines(everything) != lines(everything & ~bit), bit

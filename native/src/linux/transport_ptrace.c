@@ -93,11 +93,12 @@ static const char *obstacle(void)
     if (!has_pidfd())
         return "the kernel has no pidfd_open (Linux 5.3), or a sandbox forbids it";
     if (yama_scope() >= 3)
-        return "kernel.yama.ptrace_scope is 3: nobody may trace, until a restart";
+        return "kernel.yama.ptrace_scope is 3: nobody may trace, and only a restart changes that";
     if (yama_scope() == 2 && !has_trace_capability())
-        return "kernel.yama.ptrace_scope is 2: tracing needs CAP_SYS_PTRACE";
+        return "kernel.yama.ptrace_scope is 2: tracing needs CAP_SYS_PTRACE; run as root, or set it to 1";
     if (ptrace_is_forbidden())
-        return "a sandbox (a container's seccomp profile, say) forbids ptrace";
+        return "a sandbox (a container's seccomp profile, say) forbids ptrace; a container gets it with "
+               "--cap-add=SYS_PTRACE, or a profile that allows it";
     return NULL;
 }
 
