@@ -7,12 +7,11 @@ import contextlib
 import json
 import subprocess
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from handle_cases import PROCESS, Case
-from live_tools import HANDLE_EVENTS, PROGRAMS, Recorder, recording, run_checked
+from live_tools import HANDLE_EVENTS, Recorder, recording, run_checked
 
 import cbprocess
 
@@ -68,12 +67,6 @@ def supervised(recorder: Recorder, line: Sequence[str], **options: Any) -> Outco
     status, output, errors = run_checked(recorder, list(line), **options)
     assert errors == "", errors
     return outcome_of(output, status)
-
-
-def python_line(handles: str, folder: Path, *arguments: str) -> list[str]:
-    import sys
-
-    return [sys.executable, str(PROGRAMS / "handles.py"), handles, str(folder / "target"), *arguments]
 
 
 def without_ids(outcome: Outcome) -> Outcome:

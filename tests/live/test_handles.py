@@ -100,7 +100,7 @@ def check_stripped(case: Case, judged: Judged, line: list[str]) -> None:
         verdicts.append(Verdict(strip=right))
         outcome = supervised(recorder, line)
         assert without_ids(outcome) == refused_with(errno.EPERM, case), hex(right)
-        assert_fired(recorder, case, outcome, case.access & ~right, **ASKED)
+        assert_fired(recorder, case, outcome, **ASKED)
 
 
 def check_refused(case: Case, judged: Judged, line: list[str]) -> None:

@@ -65,7 +65,7 @@ static void *map_targets(const char *file, bool create)
     size_t size = sizeof(struct target) * TARGET_MAX;
     int flags = MAP_SHARED, descriptor = -1;
     if (file) {
-        descriptor = open(file, O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0666);
+        descriptor = open(file, O_RDWR | O_CLOEXEC | (create ? O_CREAT | O_TRUNC : 0), 0666);
         CHECK(descriptor >= 0 && ftruncate(descriptor, (off_t) size) == 0);
     } else {
         flags |= MAP_ANONYMOUS;
@@ -89,6 +89,7 @@ static void make_targets(void)
     targets = map_targets(options.external, false);
     if (options.external) {
         pidfds[0][0] = options.external_pidfd;
+        pidfds[0][1] = BAD_DESCRIPTOR;
     } else if (options.at_oneself) {
         pthread_t thread;
         CHECK(pthread_create(&thread, NULL, be_own_target, NULL) == 0);
@@ -107,7 +108,7 @@ static void make_targets(void)
         targets->leave = 1;
         CHECK(waitpid(targets->process_id, NULL, 0) == targets->process_id);
     }
-    if (options.aim_at_thread && strncmp(chosen->name, "pidfd", 5) == 0 && pidfds[0][1] < 0)
+    if (options.aim_at_thread && chosen->make == call_pidfd_send_signal && pidfds[0][1] < 0)
         exit(UNSUPPORTED);
 }
 
@@ -178,6 +179,7 @@ static int act_in_namespace(void)
 
 static int be_target(const char *file)
 {
+    CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);
     targets = map_targets(file, true);
     prctl(PR_SET_PTRACER, -1);
     target_begin(targets);
