@@ -42,9 +42,13 @@ def judging(*settings: str, **options: Any) -> Iterator[tuple[Recorder, list[Ver
             if code:
                 event.result_code = code
 
-    options.setdefault("events", cbprocess.PROC_EVT_ALL)
-    with recording(*settings, decide=decide, **options) as recorder:
+    with watching(*settings, decide=decide, **options) as recorder:
         yield recorder, verdicts
+
+
+def watching(*settings: str, **options: Any) -> contextlib.AbstractContextManager[Recorder]:
+    """A started recorder of everything."""
+    return recording(*settings, events=cbprocess.PROC_EVT_ALL, **options)
 
 
 def outcome_of(text: str, status: int) -> Outcome:

@@ -24,6 +24,7 @@ from handle_tools import (
     outcome_of,
     refused_with,
     supervised,
+    watching,
     without_ids,
 )
 from live_tools import HANDLE_EVENTS, Programs, recording, run_checked
@@ -91,7 +92,7 @@ def test_one_of_several_targets(name: str, by: str, programs: Programs) -> None:
             else:
                 event.result_code = cbprocess.ERROR_ACCESS_DENIED
 
-        with recording("SerializeEvents=1", decide=None if by == "rule" else decide) as recorder:
+        with watching("SerializeEvents=1", decide=None if by == "rule" else decide) as recorder:
             if by == "rule":
                 outcome = with_rule_for_one(recorder, line, position, case)
             else:
@@ -127,7 +128,7 @@ def with_rule_for_one(recorder: Any, line: list[str], position: int, case: Case)
 def test_a_pidfd_taken_before_the_rule(flags: str, programs: Programs, tmp_path: Path) -> None:
     """A descriptor gives no right for ever: what counts are the rules when it is used."""
     line = [programs["handles"], "-w", "pidfd_send_signal", f"15{flags}"]
-    with recording() as recorder:
+    with watching() as recorder:
         process = recorder.filter.popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
         recorder.filter.add_rule(name="handles", action="strip", access=cbprocess.PROCESS_TERMINATE)
@@ -165,7 +166,7 @@ def test_many_at_once(programs: Programs) -> None:
             barrier.wait(20)
             event.result_code = decided[event.originator_thread_id] = code
 
-    with recording("MinWorkerThreadCount=12", "MaxWorkerThreadCount=12", decide=decide) as recorder:
+    with watching("MinWorkerThreadCount=12", "MaxWorkerThreadCount=12", decide=decide) as recorder:
         for _ in range(5):
             line = [programs["handles"], "-t", "kill", "10"]
             running = [recorder.filter.popen(line, stdout=subprocess.PIPE, text=True) for _ in range(8)]
@@ -186,7 +187,7 @@ def test_originator_token(programs: Programs) -> None:
             named.append((process_id, event.originator_process_id))
             os.close(token)
 
-    with recording(decide=decide) as recorder:
+    with watching(decide=decide) as recorder:
         for options in ([], ["-t", "-n"]):
             outcome = supervised(recorder, [programs["handles"], *options, "kill", "10"])
             assert named.pop() == (outcome["process"], outcome["process"])
@@ -202,7 +203,7 @@ def test_names_of_both(programs: Programs) -> None:
             ids = (event.process_id, event.originator_process_id)
             names.extend(recorder.filter.get_process_name(number) for number in ids)
 
-    with recording(decide=decide) as recorder:
+    with watching(decide=decide) as recorder:
         supervised(recorder, [programs["handles"], "-n", "kill", "15"])
     assert names == [programs["handles"]] * 2
 
@@ -241,7 +242,7 @@ def test_either_way_of_refusing_executions(setting: str, programs: Programs) -> 
 def test_ignored_originator(programs: Programs, tmp_path: Path) -> None:
     """What an ignored process does fires nothing, but a protected one stays protected against it."""
     other = programs.copy("handles", tmp_path / "ignored-handles")
-    with recording() as recorder:
+    with watching() as recorder:
         recorder.filter.add_rule(name="ignored-handles", action="ignore")
         assert supervised(recorder, [other, "kill", "15"])["errno"] == 0
         assert recorder.handle_operations() == []
@@ -249,7 +250,7 @@ def test_ignored_originator(programs: Programs, tmp_path: Path) -> None:
 
 def test_a_shell_and_its_children(programs: Programs) -> None:
     """Real programs: what a shell's kill does to a child of its own."""
-    with recording() as recorder:
+    with watching() as recorder:
         command = "sleep 94 & kill -TERM $!; wait $!; echo $?"
         assert run_checked(recorder, ["sh", "-c", command])[:2] == (0, "143\n")
     (event,) = recorder.handle_operations()

@@ -21,6 +21,7 @@ from handle_tools import (
     outcome_of,
     refused_with,
     supervised,
+    watching,
     without_ids,
 )
 from live_tools import HANDLE_EVENTS, Programs, Recorder, compile_program, recording, wait_until
@@ -155,7 +156,7 @@ def test_strip_rule_without_handlers(name: str, line_of: Lines, bare_outcome: An
 def test_a_rule_about_other_rights(name: str, line_of: Lines, bare_outcome: Any) -> None:
     """A right that a call does not ask for is nothing that it could miss."""
     case = CASES[name]
-    with recording() as recorder:
+    with watching() as recorder:
         others = 0x101FFF & ~case.process_rights
         recorder.filter.add_rule(name="handles", action="strip", access=others)
         outcome = supervised(recorder, line_of(name, "main"))
@@ -173,7 +174,7 @@ def test_deadline(caller: str, line_of: Lines, bare_outcome: Any) -> None:
         if kind in HANDLE_EVENTS:
             answers.append(event.defer())
 
-    with recording(timeout_ms=3000, decide=decide) as recorder:
+    with watching(timeout_ms=3000, decide=decide) as recorder:
         running = {
             name: recorder.filter.popen(line_of(name, caller), stdout=subprocess.PIPE, text=True)
             for name in CASES
