@@ -38,7 +38,7 @@ def task_limit_note(used: int, limit: int | None) -> str:
         return ""
     return (
         f"RLIMIT_NPROC is nearly reached: {used} of {limit} processes and threads of this user. A filter "
-        f"takes about {TASKS_NEEDED} more, and fails with error 1450 without them; `ulimit -u` sets it"
+        f"takes about {TASKS_NEEDED} more, and fails with error 1450 without; `ulimit -u` shows and sets it"
     )
 
 

@@ -220,6 +220,7 @@ CBP_API uint32_t CBP_CALL cbp_session_get_config(struct cbp_session *session, co
  * long as the dispatcher lives) or at least TIMEOUT_MIN_MS, else CBP_ERROR_IMPLEMENTATION_LIMIT.
  * CBP_ERROR_CONNECTION_ACTIVE if it is active; CBP_ERROR_APP_INIT_FAILURE if the driver's handshake or the
  * first worker failed; CBP_ERROR_FS_DRIVER_REQUIRED if the driver's program is missing or damaged;
+ * CBP_ERROR_PRIVILEGE_NOT_HELD if nobody may be traced here (cbp_driver_probe() tells);
  * CBP_ERROR_POSSIBLE_DEADLOCK in a handler; CBP_ERROR_INVALID_PARAMETER without callbacks. Where a limit is
  * reached CBP_ERROR_NO_SYSTEM_RESOURCES (processes, threads, sessions), CBP_ERROR_TOO_MANY_OPEN_FILES or
  * CBP_ERROR_NOT_ENOUGH_MEMORY; where a rule with RULE_FLAG_ATTACH cannot be fulfilled the codes of

@@ -84,14 +84,9 @@ static int may_attach_to_all(void)
     return yama_scope() == 0 || has_trace_capability();
 }
 
-/* Why the driver cannot run here at all; NULL if it can. */
-static const char *obstacle(void)
+/* Why nobody can be traced here; NULL if it is possible. */
+static const char *tracing_obstacle(void)
 {
-    char path[PATH_MAX];
-    if (cbpi_supervisor_path(path, sizeof path) != 0 || access(path, X_OK) != 0)
-        return "the program cbprocess-supervisor is missing from the package";
-    if (!has_pidfd())
-        return "the kernel has no pidfd_open (Linux 5.3), or a sandbox forbids it";
     if (yama_scope() >= 3)
         return "kernel.yama.ptrace_scope is 3: nobody may trace, and only a restart changes that";
     if (yama_scope() == 2 && !has_trace_capability())
@@ -100,6 +95,17 @@ static const char *obstacle(void)
         return "a sandbox (a container's seccomp profile, say) forbids ptrace; a container gets it with "
                "--cap-add=SYS_PTRACE, or a profile that allows it";
     return NULL;
+}
+
+/* Why the driver cannot run here at all; NULL if it can. */
+static const char *obstacle(void)
+{
+    char path[PATH_MAX];
+    if (cbpi_supervisor_path(path, sizeof path) != 0 || access(path, X_OK) != 0)
+        return "the program cbprocess-supervisor is missing from the package";
+    if (!has_pidfd())
+        return "the kernel has no pidfd_open (Linux 5.3), or a sandbox forbids it";
+    return tracing_obstacle();
 }
 
 static uint32_t probe(char *reason, uint64_t size)
@@ -163,6 +169,9 @@ static void reset_counts(struct cbp_channel_session *session)
 
 static uint32_t open_session(const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
 {
+    const char *why = tracing_obstacle();
+    if (why)
+        return cbpi_fail(CBP_ERROR_PRIVILEGE_NOT_HELD, "%s", why);
     struct cbpi_transport *made = calloc(1, sizeof *made);
     if (!made)
         return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a session");
