@@ -1,6 +1,6 @@
 """A controller that meets a limit. Arguments: RLIMIT_NPROC or RLIMIT_NOFILE, the limit, and the user to run
-as (0: stay who it is). Prints one JSON object: how the start and a popen ended under the limit, what was left,
-and how the same went without it."""
+as (0: stay who it is). Prints one JSON object: how the start and a popen ended under the limit, what was
+left, and how the same went without it."""
 
 from __future__ import annotations
 
