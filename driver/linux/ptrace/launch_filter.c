@@ -20,7 +20,7 @@
 enum { ROW_LENGTH_MAX = 10, PROGRAM_LENGTH_MAX = ROW_LENGTH_MAX * WATCHED_SYSCALL_COUNT + 1 };
 
 #define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t) offsetof(struct seccomp_data, field))
-#define STOP BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRACE)
+#define STOP BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRACE | FILTER_MARK)
 #define PASS BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
 
 /* The low half of an argument: all that is looked at has 32 bits. */

@@ -187,6 +187,7 @@ bool read_syscall_entry(const struct task *task, struct syscall_entry *entry)
         return false;
     entry->number = info.number;
     entry->architecture = info.architecture;
+    entry->filter_data = info.returned_data;
     for (size_t i = 0; i < 6; i++)
         entry->arguments[i] = info.arguments[i];
     entry->is_32bit = has_32bit_pointers(info.architecture, info.number);

@@ -205,6 +205,7 @@ struct syscall_entry {
     uint64_t number;
     uint64_t arguments[6];
     uint32_t architecture; /* AUDIT_ARCH_ */
+    uint32_t filter_data;  /* of the filter that stopped it */
     bool is_32bit;         /* pointers in the task's memory have 4 bytes */
 };
 

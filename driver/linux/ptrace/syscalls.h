@@ -8,6 +8,9 @@
 
 enum { X32_SYSCALL_BIT = 0x40000000 };
 
+/* By this data of its SECCOMP_RET_TRACE a stop of our filter is told from one of a program's own. */
+enum { FILTER_MARK = 0xcb9f };
+
 /* X(kind, which of the filter's parts it belongs to, number on x86-64, x32, i386, AArch64, 32-bit Arm).
  * Executions come first: they are what the filter is asked about most. */
 #define WATCHED_SYSCALL_LIST(X)                                                                              \

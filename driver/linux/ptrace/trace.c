@@ -256,11 +256,17 @@ static void handle_event_stop(struct task *task, int signal)
     resume_task(task, 0);
 }
 
-/* A seccomp stop: our filter lets only these system calls stop. */
+/* A seccomp stop. A program's own filter may want a tracer, too: we are not the one that it means, and
+ * without one the call does not exist. Source: seccomp(2), SECCOMP_RET_TRACE. */
 static void handle_syscall(struct task *task)
 {
     struct syscall_entry entry;
     if (!read_syscall_entry(task, &entry)) {
+        resume_task(task, 0);
+        return;
+    }
+    if (entry.filter_data != FILTER_MARK) {
+        (void) fail_syscall(task, ENOSYS);
         resume_task(task, 0);
         return;
     }
@@ -272,7 +278,7 @@ static void handle_syscall(struct task *task)
     case SYSCALL_CLONE: /* the filter stops it only with this flag, which would hide the child */
         (void) set_first_argument(task, &entry, entry.arguments[0] & ~(uint64_t) CLONE_UNTRACED);
         break;
-    case SYSCALL_OTHER: /* a filter of the program's own stops it */
+    case SYSCALL_OTHER:
         break;
     default:
         handle_handle_call(task, &entry);
