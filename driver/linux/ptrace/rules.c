@@ -130,10 +130,16 @@ static bool is_of_concern(const struct process *process)
     return self.broad_rule_count > 0;
 }
 
+/* A child's first execution is an operation of its creator's. */
+static bool is_creation_of_concern(const struct process *process)
+{
+    return !process->executed && process->parent != NULL && is_of_concern(process->parent);
+}
+
 void evaluate_process(struct process *process)
 {
     stances_under_image(process, process->image, process->stances);
-    process->released = process->attached && !is_of_concern(process);
+    process->released = process->attached && !is_of_concern(process) && !is_creation_of_concern(process);
     struct rule_list *bequest = share_rule_list(process->inherited);
     for (uint32_t i = 0; process->image != NULL && i < process->image->match_count; i++)
         bequest = bequeath(bequest, process->image->matches[i]);
