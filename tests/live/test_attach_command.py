@@ -1,0 +1,273 @@
+"""`cbprocess attach` on programs that run already, and `cbprocess run --protect`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import supervised
+from live_tools import Task, is_alive, name_of, tasks, tracer_of, wait_until
+
+ATTACH = [*supervised.COMMAND_LINE, "attach"]
+RUN = [*supervised.COMMAND_LINE, "run"]
+BUSY = "while :; do /bin/true; sleep 0.05; done"
+
+
+@contextlib.contextmanager
+def running(*command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that runs outside of any filter; it and what it started are ended afterwards."""
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=30)
+
+
+@contextlib.contextmanager
+def attached(*line: Any, to: list[int]) -> Iterator[subprocess.Popen[str]]:
+    """A running `cbprocess attach`, once it has the processes."""
+    process = subprocess.Popen([*ATTACH, *map(str, line)], stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until(lambda: all(map(tracer_of, to)) or process.poll() is not None, 20, "attached")
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=30)
+
+
+def cbprocess_attach(*line: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*ATTACH, *map(str, line)], capture_output=True, text=True, timeout=60)
+
+
+def assert_as_before(process_id: int) -> None:
+    """Nobody traces the process any more, and it runs or sleeps as it did."""
+    wait_until(lambda: tracer_of(process_id) == 0, 10, "let go")
+    assert is_alive(process_id) and Task(process_id).state not in "tT"
+
+
+def records(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_it_ends_when_all_have_ended() -> None:
+    with (
+        running("sh", "-c", "read x; exit 3") as first,
+        running("sh", "-c", "read x; /bin/true; exit 4") as last,
+    ):
+        ids = [first.pid, last.pid]
+        with attached("--json", *ids, to=ids) as process:
+            first.communicate(b"\n", timeout=30)
+            wait_until(lambda: not is_alive(first.pid), 10, "the first has ended")
+            assert process.poll() is None
+            last.communicate(b"\n", timeout=30)
+            events = records(process.communicate(timeout=30)[1])
+            assert process.returncode == 0
+    ends = [(e["process_id"], e["exit_status"]) for e in events if e["event"] == "process_termination"]
+    assert {ends[0], ends[-1]} == {(first.pid, 3), (last.pid, 4)} and len(ends) == 3
+    created = [e for e in events if e["event"] == "process_creation"]
+    assert [(e["arguments"], e["creating_process_id"]) for e in created] == [(["/bin/true"], last.pid)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_and_nothing_else(number: signal.Signals) -> None:
+    with running("sh", "-c", BUSY) as program, attached(program.pid, to=[program.pid]) as process:
+        assert (
+            process.stderr is not None and "process_" in process.stderr.readline() + process.stderr.readline()
+        )
+        process.send_signal(number)
+        errors = process.communicate(timeout=30)[1]
+        assert process.returncode == 128 + number and "Traceback" not in errors
+        assert_as_before(program.pid)
+
+
+def test_what_was_ignored_stays_ignored() -> None:
+    line = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh", *ATTACH]
+    with running("sh", "-c", BUSY) as program:
+        process = subprocess.Popen([*line, str(program.pid)], stderr=subprocess.DEVNULL)
+        wait_until(lambda: tracer_of(program.pid), 20, "attached")
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.3)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 128 + signal.SIGTERM
+
+
+def offspring(process_id: int) -> list[int]:
+    children = [task.process_id for task in tasks() if task.parent == process_id]
+    return children + [other for child in children for other in offspring(child)]
+
+
+def test_descendants_that_run_already_and_later_ones() -> None:
+    """A shell in a subshell, which waits for a line; what it starts then was not there when it was attached."""
+    text = "(sh -c 'read x; /bin/echo inner; exit 0' <&3; exit 0) & wait; exit 0"
+    with running("sh", "-c", "exec 3<&0; " + text) as program:
+        wait_until(lambda: len(offspring(program.pid)) >= 2, 10, "the tree is there")
+        tree = [program.pid, *offspring(program.pid)]
+        with attached("--json", program.pid, to=tree) as process:
+            assert len({tracer_of(number) for number in tree}) == 1
+            program.communicate(b"\n", timeout=30)
+            events = records(process.communicate(timeout=30)[1])
+            assert process.returncode == 0
+    created = [event for event in events if event["event"] == "process_creation"]
+    assert [event["arguments"] for event in created] == [["/bin/echo", "inner"]]
+    ended = {event["process_id"] for event in events if event["event"] == "process_termination"}
+    assert ended == {*tree, created[0]["process_id"]}
+
+
+def test_without_children() -> None:
+    text = "while :; do sh -c '/bin/true; exit 0'; sleep 0.05; done"
+    with (
+        running("sh", "-c", text) as program,
+        attached("--json", "--no-children", "--events", "process", program.pid, to=[program.pid]) as process,
+    ):
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        events = records(process.communicate(timeout=30)[1])
+    # What the shell itself starts, and nothing of what that does or how it ends.
+    assert events and {event["event"] for event in events} == {"process_creation"}
+    assert {event["creating_process_id"] for event in events} == {program.pid}
+
+
+def test_choice_of_names() -> None:
+    text = "while :; do /bin/true; /bin/echo > /dev/null; sleep 0.05; done"
+    with (
+        running("sh", "-c", text) as program,
+        attached("--json", "--name", "echo", "--events", "process", program.pid, to=[program.pid]) as process,
+    ):
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        events = records(process.communicate(timeout=30)[1])
+        assert_as_before(program.pid)
+    assert {event["event"] for event in events} == {"process_creation", "process_termination"}
+    assert {name_of(event["process_name"]) for event in events} == {name_of(str(Path("/bin/echo").resolve()))}
+
+
+def test_refused_executions_end_their_process() -> None:
+    with (
+        running("sh", "-c", "read x; /bin/echo never; exit $?") as program,
+        attached("--deny", "echo", program.pid, to=[program.pid]) as process,
+    ):
+        program.communicate(b"\n", timeout=30)
+        assert program.returncode == 128 + signal.SIGKILL
+        errors = process.communicate(timeout=30)[1]
+        assert process.returncode == 0 and "refused (5)  /bin/echo never" in errors
+
+
+def test_summary_of_what_ran_already() -> None:
+    with (
+        running("sh", "-c", "read x; /bin/true; exit 3") as program,
+        attached("--summary", "--json", program.pid, to=[program.pid]) as process,
+    ):
+        program.communicate(b"\n", timeout=30)
+        summary = records(process.communicate(timeout=30)[1])[-1]
+    first, second = summary["processes"]
+    assert (first["process_id"], first["exit_status"], first["programs"]) == (program.pid, 3, [])
+    assert first["command_line"] == "sh -c 'read x; /bin/true; exit 3'"
+    assert (second["parent_index"], second["command_line"], second["exit_status"]) == (0, "/bin/true", 0)
+    assert summary["counts"]["process_termination"] == 2
+
+
+def test_a_process_that_there_is_not_leaves_nothing_attached() -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    with running("sh", "-c", BUSY) as program:
+        done = cbprocess_attach(program.pid, gone.pid)
+        assert (done.returncode, done.stdout) == (125, "")
+        assert done.stderr == f"cbprocess: process {gone.pid}: No such process\n"
+        assert_as_before(program.pid)
+
+
+def test_a_process_of_another_controller() -> None:
+    """170, with a sentence; and what came first on the line is let go again."""
+    with (
+        running("sh", "-c", BUSY) as first,
+        running("sh", "-c", BUSY) as second,
+        attached(second.pid, to=[second.pid]) as other,
+    ):
+        tracer = tracer_of(second.pid)
+        done = cbprocess_attach(first.pid, second.pid)
+        assert done.returncode == 125 and "another tracer" in done.stderr and "(error 170)" in done.stderr
+        assert str(second.pid) in done.stderr and "Traceback" not in done.stderr
+        assert_as_before(first.pid)
+        assert tracer_of(second.pid) == tracer
+        other.send_signal(signal.SIGINT)
+        other.communicate(timeout=30)
+        assert_as_before(second.pid)
+
+
+def test_what_cannot_be_done_for_running_processes() -> None:
+    with running("sh", "-c", BUSY) as program:
+        for option in (["--protect", "sh"], ["--events", "handle"]):
+            done = cbprocess_attach(*option, program.pid)
+            assert (done.returncode, done.stdout) == (125, "") and "cbprocess run" in done.stderr
+        assert tracer_of(program.pid) == 0
+    own = subprocess.run(
+        ["sh", "-c", 'exec "$@" $$', "sh", *ATTACH], capture_output=True, text=True, timeout=60
+    )
+    assert own.returncode == 125 and "itself" in own.stderr
+
+
+# ---- run --protect ----
+
+ATTACKER = """
+import os, signal, subprocess, sys
+quiet = subprocess.DEVNULL
+server = subprocess.Popen([sys.argv[1], "60"], stdout=quiet, stderr=quiet)
+for number in (signal.SIGKILL, signal.SIGSTOP, 0):
+    try:
+        os.kill(server.pid, number)
+        print(int(number), "done", flush=True)
+    except PermissionError as error:
+        print(int(number), error.errno, flush=True)
+assert server.poll() is None
+print(server.pid)
+"""
+
+
+def protected_run(program: str, *options: str) -> tuple[list[str], str]:
+    """What the attacker said, and what cbprocess printed. The program ends with the attacker's session."""
+    line = [*RUN, "--protect", name_of(program), *options, "--", sys.executable, "-c", ATTACKER, program]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    said = done.stdout.split("\n")
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(int(said[3]), signal.SIGKILL)
+    assert done.returncode == 0, done.stderr
+    return said[:3], done.stderr
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> str:
+    path = tmp_path / "my-server"
+    path.symlink_to("/bin/sleep")
+    return str(path)
+
+
+def test_protection(server: str) -> None:
+    said, errors = protected_run(server)
+    assert said == ["9 1", "19 1", "0 done"]
+    assert errors.count("[stripped by a rule: TERMINATE]") == 1
+    assert errors.count("[stripped by a rule: SUSPEND_RESUME]") == 1
+
+
+def test_protection_in_json(server: str) -> None:
+    said, errors = protected_run(server, "--json")
+    assert said == ["9 1", "19 1", "0 done"]
+    rows = [e for e in records(errors) if e["event"] == "process_handle_operation" and e["decided_by_rule"]]
+    assert [(e["original_desired_access"], e["desired_access"]) for e in rows] == [(0x1, 0), (0x800, 0)]
+
+
+def test_protection_without_handle_events(server: str) -> None:
+    said, errors = protected_run(server, "--events", "process")
+    assert said == ["9 1", "19 1", "0 done"]
+    assert "handle_operation" not in errors and "process_creation" in errors
