@@ -109,7 +109,7 @@ def offspring(process_id: int) -> list[int]:
 
 
 def test_descendants_that_run_already_and_later_ones() -> None:
-    """A shell in a subshell, which waits for a line; what it starts then was not there when it was attached."""
+    """A shell in a subshell waits for a line; what it starts then is new."""
     text = "(sh -c 'read x; /bin/echo inner; exit 0' <&3; exit 0) & wait; exit 0"
     with running("sh", "-c", "exec 3<&0; " + text) as program:
         wait_until(lambda: len(offspring(program.pid)) >= 2, 10, "the tree is there")
