@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -289,6 +290,53 @@ static void test_launches_that_fail(void)
     CHECK_OK(cbp_session_destroy(session));
 }
 
+/* ---- Limits ---- */
+
+/* Lets this process have no descriptor more than it has; gives what it could have before. */
+static rlim_t forbid_descriptors(void)
+{
+    struct rlimit limit;
+    int lowest_free = dup(0); /* whatever is above it is in use below a limit that it equals */
+    CHECK(lowest_free >= 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    rlim_t before = limit.rlim_cur;
+    limit.rlim_cur = (rlim_t) lowest_free;
+    close(lowest_free);
+    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    return before;
+}
+
+static void allow_descriptors(rlim_t count)
+{
+    struct rlimit limit;
+    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    limit.rlim_cur = count;
+    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+}
+
+static void test_no_descriptors_left(void)
+{
+    int32_t fd = -7;
+    struct cbp_launch_handle *launch = NULL;
+    struct cbp_session *session = test_session(on_event, NULL, NULL);
+    unsigned fds = test_count_entries("/proc/self/fd"), threads = test_count_entries("/proc/self/task");
+    rlim_t before = forbid_descriptors();
+    uint32_t code = cbp_session_start(session, 0);
+    allow_descriptors(before);
+    CHECK(code == CBP_ERROR_TOO_MANY_OPEN_FILES && strstr(cbp_error_detail(), "RLIMIT_NOFILE"));
+    CHECK(test_count_entries("/proc/self/fd") == fds && test_count_entries("/proc/self/task") == threads);
+
+    CHECK_OK(cbp_session_start(session, 0));
+    fds = test_count_entries("/proc/self/fd");
+    before = forbid_descriptors();
+    code = cbp_launch_begin(session, "a", "a", 2, 1, &fd, &launch);
+    allow_descriptors(before);
+    CHECK(code == CBP_ERROR_TOO_MANY_OPEN_FILES && strstr(cbp_error_detail(), "RLIMIT_NOFILE"));
+    CHECK(fd == -7 && !launch && test_count_entries("/proc/self/fd") == fds);
+    begin_launch(session, 1, &launch);
+    CHECK_OK(cbp_launch_finish(launch, 0, 0, NULL));
+    CHECK_OK(cbp_session_destroy(session));
+}
+
 int main(void)
 {
     alarm(60);
@@ -301,5 +349,6 @@ int main(void)
     test_probe();
     test_launch();
     test_launches_that_fail();
+    test_no_descriptors_left();
     return 0;
 }
