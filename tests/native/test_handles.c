@@ -12,6 +12,7 @@
 
 static uint32_t shown[CBP_BATCH_MAX]; /* desired_access of each item, as the handler found it */
 static uint32_t answer;               /* what it leaves there */
+static struct cbp_session *handled;   /* the session, for handlers; set before it starts */
 
 static void record_access(struct cbp_event *event)
 {
@@ -30,7 +31,7 @@ static struct cbp_session *start_recording(void (*act)(struct cbp_event *event),
     memset(&seen, 0, sizeof seen);
     seen.act = act;
     cbp_store_u32(&answer, leaves);
-    struct cbp_session *session = test_session(record_access, on_error, &seen);
+    struct cbp_session *session = handled = test_session(record_access, on_error, &seen);
     CHECK_OK(cbp_session_start(session, 0));
     test_command(session, "!take 0 0");
     test_command(session, "!take 1 3");
@@ -95,18 +96,14 @@ static void test_deferred_access(void)
 
 static void stop_it(struct cbp_event *event)
 {
-    struct cbp_session *session;
-    memcpy(&session, &seen.tickets[0], sizeof session);
     (void) event;
-    CHECK_OK(cbp_session_stop(session, 0));
+    CHECK_OK(cbp_session_stop(handled, 0));
 }
 
 /* Items that the handler never saw go on with what rules have left of them. */
 static void test_access_of_unseen_items(void)
 {
-    struct cbp_session *session = start_recording(NULL, UINT32_MAX);
-    memcpy(&seen.tickets[0], &session, sizeof session);
-    seen.act = stop_it;
+    struct cbp_session *session = start_recording(stop_it, UINT32_MAX);
     post(session, 1, 4, HELD_REFUSABLE, 0);
     WAIT_FOR(cbp_load_u64(&seen.count) == 1);
     CHECK_OK(cbp_session_stop(session, 0));
@@ -116,14 +113,19 @@ static void test_access_of_unseen_items(void)
 
 /* ---- The originator's token ---- */
 
-static int64_t tokens[CBP_BATCH_MAX];
+static uint64_t tokens[CBP_BATCH_MAX]; /* as the handlers got them */
+
+static int64_t token_of(int item)
+{
+    return (int64_t) cbp_load_u64(&tokens[item]);
+}
 
 static void take_token(struct cbp_event *event)
 {
     int64_t token = -7;
     CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_event_originator_token(NULL));
     CHECK_OK(cbp_event_originator_token(&token));
-    cbp_store_u64((uint64_t *) &tokens[(event->sequence - 1) % CBP_BATCH_MAX], (uint64_t) token);
+    cbp_store_u64(&tokens[(event->sequence - 1) % CBP_BATCH_MAX], (uint64_t) token);
     cbp_add_u64(&seen.count, 1);
 }
 
@@ -191,21 +193,21 @@ static void test_originator_token(void)
     take_four_tokens(session);
     /* The second is a termination, whose originator is the process that ends. */
     for (int i = 0; i < CBP_BATCH_MAX; i++)
-        CHECK(is_token_of(tokens[i], i == 1 ? subject : caller));
+        CHECK(is_token_of(token_of(i), i == 1 ? subject : caller));
 
     say_about(session, (uint32_t) subject, start_time + 1,
               (uint32_t) subject); /* the number's former owner */
     take_four_tokens(session);
     say_about(session, (uint32_t) subject, start_time, 0); /* a caller that this process cannot see */
     for (int i = 0; i < CBP_BATCH_MAX; i++)
-        CHECK(tokens[i] == -1);
+        CHECK(token_of(i) == -1);
     take_four_tokens(session);
-    CHECK(tokens[0] == -1 && is_token_of(tokens[1], subject) && tokens[2] == -1 && tokens[3] == -1);
+    CHECK(token_of(0) == -1 && is_token_of(token_of(1), subject) && token_of(2) == -1 && token_of(3) == -1);
 
     end_child(caller);
     say_about(session, (uint32_t) subject, start_time, (uint32_t) caller);
     take_four_tokens(session);
-    CHECK(tokens[0] == -1 && is_token_of(tokens[1], subject));
+    CHECK(token_of(0) == -1 && is_token_of(token_of(1), subject));
     CHECK_OK(cbp_session_destroy(session));
     end_child(subject);
 }
@@ -279,11 +281,9 @@ static uint32_t asked_in_handler;
 
 static void ask_in_handler(struct cbp_event *event)
 {
-    struct cbp_session *session;
     uint32_t capabilities = 0;
-    memcpy(&session, &seen.tickets[0], sizeof session);
     (void) event;
-    CHECK_OK(cbp_session_process_capabilities(session, 5, &capabilities));
+    CHECK_OK(cbp_session_process_capabilities(handled, 5, &capabilities));
     cbp_store_u32(&asked_in_handler, capabilities);
 }
 
@@ -291,8 +291,7 @@ static void test_process_capabilities(void)
 {
     uint32_t capabilities = 77;
     memset(&seen, 0, sizeof seen);
-    struct cbp_session *session = test_session(ask_in_handler, on_error, &seen);
-    memcpy(&seen.tickets[0], &session, sizeof session);
+    struct cbp_session *session = handled = test_session(ask_in_handler, on_error, &seen);
     CHECK_CODE(CBP_ERROR_NOT_READY, cbp_session_process_capabilities(session, 3, &capabilities));
     CHECK_OK(cbp_session_start(session, 0));
     CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_session_process_capabilities(session, 3, NULL));
