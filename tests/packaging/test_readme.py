@@ -50,3 +50,13 @@ def test_rule_is_as_the_api_takes_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", text], cwd="/", capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_handle_handler_protects() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", python_block(2)], cwd="/", capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 0, done.stderr
+    assert "not permitted" in done.stderr  # what the shell says of a kill() with EPERM
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert len(lines) == 1 and lines[0][1:4] == ["wants", "0x1", "to"], done.stdout
