@@ -156,10 +156,11 @@ static int mode_vfork(char **arguments)
 static _Noreturn void grow(int depth, int width)
 {
     for (int i = 0; depth > 0 && i < width; i++) {
-        pid_t process = fork();
+        pid_t parent = getpid(), process = fork();
         CHECK(process >= 0);
         if (process == 0) {
-            CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);
+            if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
+                _exit(FAILED);
             depth--;
             i = -1;
         }

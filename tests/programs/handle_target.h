@@ -166,10 +166,11 @@ static inline void target_fork(struct target *target, int own_group, int pidfds[
     int sockets[2];
     CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) == 0);
     fflush(stdout);
-    pid_t process = fork();
+    pid_t parent = getpid(), process = fork();
     CHECK(process >= 0);
     if (process == 0) {
-        CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
+            _exit(FAILED);
         CHECK(!own_group || setpgid(0, 0) == 0);
         target_begin(target);
         target_send_pidfds(target, sockets[1]);
