@@ -34,9 +34,10 @@ _product_guid: bytes | None = None
 class CBProcess(HandlerProperties, Rules):
     """Watches and controls what processes and threads do.
 
-    initialize(), set handlers and EventsToFire, add rules, start_filter(), run programs with popen(),
-    stop_filter(). As a context manager it stops the filter at the end of the block. Several instances may be
-    active. An active instance stays alive without a reference to it and is stopped at interpreter exit.
+    initialize(), set handlers and EventsToFire, add rules, start_filter(), run programs with popen() (rules
+    for running processes take those under the filter, too), stop_filter(). As a context manager it stops the
+    filter at the end of the block. Several instances may be active. An active instance stays alive without a
+    reference to it and is stopped at interpreter exit.
 
     Every method may be called from any thread, in handlers too unless it says otherwise. Failures are
     CBProcessError with a Win32 code: 21 before initialize() (and in a fork of the process, whose parent keeps

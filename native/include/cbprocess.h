@@ -46,7 +46,8 @@ struct cbp_worker;
     X(S, uint32_t, type)           /* one PROC_EVT_ bit */                                                   \
     X(S, uint32_t, result_code)    /* in/out: 0 at first, or the code with which a rule has refused; not 0   \
                                     * refuses where EVENT_FLAG_REFUSABLE is set */                           \
-    X(S, uint32_t, desired_access) /* in/out: rights that are granted; bits can be taken out, not added */   \
+    X(S, uint32_t, desired_access) /* in/out: rights that are granted: at first what is asked for, less what \
+                                    * rules took; bits can be taken out, not added */                        \
     X(S, uint32_t, flags)          /* EVENT_FLAG_ bits */                                                    \
     X(S, uint32_t, process_id)                                                                               \
     X(S, uint32_t, thread_id)                                                                                \
