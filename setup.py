@@ -40,6 +40,7 @@ def run_cmake(folder: Path, build_type: str, prefix: Path | None) -> None:
     for name in ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"):
         environment.setdefault(name, str(folder / "zig-cache"))
     arguments = ["-S", str(ROOT), "-B", str(folder), f"-DCMAKE_BUILD_TYPE={build_type}"]
+    arguments.append("-DCBP_PACKAGE_LAYOUT=ON")
     commands = [
         [cmake, *arguments, *toolchain.cmake_arguments(ROOT)],
         [cmake, "--build", str(folder)],

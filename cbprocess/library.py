@@ -18,6 +18,7 @@ FOLDER_VARIABLE = "CBPROCESS_NATIVE_DIR"
 
 _library: ctypes.CDLL | None = None
 _folder = ""
+_launcher = ""
 
 
 def load() -> ctypes.CDLL:
@@ -38,9 +39,13 @@ def load() -> ctypes.CDLL:
 
 
 def launcher_path() -> str:
-    """The program that popen() starts in front of the target."""
-    load()
-    return os.path.join(_folder, LAUNCHER_NAME)
+    """The program that popen() starts in front of the target. CBProcessError 588 if it is missing."""
+    global _launcher
+    if not _launcher:
+        from .abi import read_text
+
+        _launcher = os.fsdecode(read_text(load().cbp_launcher_path))
+    return _launcher
 
 
 def native_folder() -> str:

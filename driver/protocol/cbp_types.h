@@ -13,6 +13,8 @@
 /* A structure whose layout is a contract states its size where it is declared. */
 #if defined(__cplusplus)
 #define CBP_ASSERT_SIZE(type, size) static_assert(sizeof(type) == (size), #type " has changed")
+#elif !defined(__STDC_VERSION__) || __STDC_VERSION__ < 201112L
+#define CBP_ASSERT_SIZE(type, size) extern char cbp_size_check_[sizeof(type) == (size) ? 1 : -1]
 #else
 #define CBP_ASSERT_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " has changed")
 #endif

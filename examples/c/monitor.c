@@ -3,13 +3,12 @@
  *
  *     monitor [--deny PATTERN]... [--] PROGRAM [ARGUMENT]...
  *
- *     cc -Inative/include -Idriver/protocol examples/c/monitor.c -o monitor libcbprocess.so
+ *     cc monitor.c -o monitor $(pkg-config --cflags --libs cbprocess)
  *
  * The status is the program's own: its exit status, 128 + N after signal N, 126 or 127 if it could not be
  * started, 125 if the monitor itself failed. */
 #define _GNU_SOURCE
 #include <cbprocess.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
 #include <spawn.h>
@@ -75,18 +74,6 @@ static int failed(const char *what, uint32_t code)
     return STATUS_FAILED;
 }
 
-/* The launcher lies beside the library. */
-static int find_launcher(char *path, size_t size)
-{
-    Dl_info info;
-    if (dladdr((void *) (uintptr_t) cbp_version, &info) == 0 || info.dli_fname == NULL)
-        return -1;
-    const char *slash = strrchr(info.dli_fname, '/');
-    int folder_size = slash ? (int) (slash - info.dli_fname) : 1;
-    int length = snprintf(path, size, "%.*s/cbprocess-launch", folder_size, slash ? info.dli_fname : ".");
-    return length > 0 && (size_t) length < size ? 0 : -1;
-}
-
 /* The paths that execvp would try, one after the other, each with its NUL; NULL without memory. */
 static char *candidate_paths(const char *program, size_t *size)
 {
@@ -121,7 +108,7 @@ static int spawn_launcher(int launcher_fd, char **arguments, pid_t *child)
     posix_spawn_file_actions_t actions;
     char *first = arguments[0];
 
-    if (find_launcher(launcher, sizeof launcher) != 0)
+    if (cbp_launcher_path(launcher, sizeof launcher, NULL) != 0)
         return ENOENT;
     snprintf(name, sizeof name, "cbprocess-launch %d", launcher_fd);
     posix_spawn_file_actions_init(&actions);

@@ -348,6 +348,10 @@ CBP_API uint32_t CBP_CALL cbp_launch_begin(struct cbp_session *session, const ch
 CBP_API uint32_t CBP_CALL cbp_launch_finish(struct cbp_launch_handle *launch, uint32_t started,
                                             uint32_t slice_ms, uint32_t *os_error);
 
+/* The path of the launcher program that belongs to this library. Buffer rules as in cbp_session_get_config();
+ * CBP_ERROR_FS_DRIVER_REQUIRED if it is missing or may not be executed. */
+CBP_API uint32_t CBP_CALL cbp_launcher_path(char *buffer, uint64_t size, uint64_t *needed);
+
 /* ---- Drivers ------------------------------------------------------------------------------------------ */
 
 /* What a driver of this name could do on this machine now. *capabilities gets CAP_ bits, 0 if it cannot run;

@@ -24,11 +24,27 @@
 #define ROW_limit(name, value, text) CONSTANT_ROW("limit", name, value, text)
 #define GROUP_ROWS(group, LIST) LIST(ROW_##group)
 
+/* Structures that hold pointers, whose fields stand in no list. */
+#define FIELD(structure, name)                                                                               \
+    {"field",                                                                                                \
+     #structure,                                                                                             \
+     #name,                                                                                                  \
+     "",                                                                                                     \
+     (uint32_t) offsetof(struct cbp_##structure, name),                                                      \
+     sizeof(((struct cbp_##structure *) 0)->name)},
+#define STRUCTURE(name) {"struct", "", #name, "", 0, sizeof(struct cbp_##name)},
+
 /* clang-format off */
 static const struct cbp_abi_row rows[] = {
     CBP_STRUCTURES(STRUCTURE_ROWS)
     STRUCTURE_ROWS(event, sizeof(struct cbp_event))
     STRUCTURE_ROWS(statistics, sizeof(struct cbp_statistics))
+    STRUCTURE(callbacks)
+    FIELD(callbacks, size) FIELD(callbacks, reserved) FIELD(callbacks, context)
+    FIELD(callbacks, event) FIELD(callbacks, error) FIELD(callbacks, worker)
+    STRUCTURE(abi_row)
+    FIELD(abi_row, kind) FIELD(abi_row, owner) FIELD(abi_row, name) FIELD(abi_row, text)
+    FIELD(abi_row, offset) FIELD(abi_row, size)
     CBP_CONSTANT_GROUPS(GROUP_ROWS)
 };
 /* clang-format on */

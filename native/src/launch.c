@@ -106,3 +106,10 @@ uint32_t cbp_launch_finish(struct cbp_launch_handle *launch, uint32_t started, u
     free(launch);
     return error;
 }
+
+uint32_t cbp_launcher_path(char *buffer, uint64_t size, uint64_t *needed)
+{
+    char path[4096];
+    uint32_t error = cbpi_helper_path("cbprocess-launch", path, sizeof path);
+    return error ? error : cbpi_copy_text(path, strlen(path), buffer, size, needed);
+}

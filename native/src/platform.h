@@ -60,8 +60,9 @@ uint32_t cbpi_process_path(uint32_t process_id, char *buffer, uint64_t size, uin
 /* As cbp_event_originator_token(), for a process that started at start_time (0: whenever). */
 int64_t cbpi_process_token(uint32_t process_id, uint64_t start_time);
 
-/* The folder that this library was loaded from, where its helper programs lie. CBP_ERROR_FILE_NOT_FOUND. */
-uint32_t cbpi_library_folder(char *buffer, uint64_t size);
+/* The path of one of the programs that belong to this library: beside it, or else in the folder that an
+ * installation has for them. CBP_ERROR_FS_DRIVER_REQUIRED if it is in neither, or may not be executed. */
+uint32_t cbpi_helper_path(const char *program, char *buffer, uint64_t size);
 
 /* The system and the machine that the library was built for, as in "Linux x86_64". */
 const char *cbpi_platform_name(void);

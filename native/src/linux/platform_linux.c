@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -147,19 +148,28 @@ void cbpi_on_fork_child(void (*hook)(void))
     pthread_atfork(NULL, NULL, enter_fork_child);
 }
 
-uint32_t cbpi_library_folder(char *buffer, uint64_t size)
+/* Where programs are looked for, relative to the folder of the library; the build says where one that
+ * installs puts them. */
+static const char *const helper_folders[] = {"", CBPI_HELPER_FOLDER "/"};
+
+uint32_t cbpi_helper_path(const char *program, char *buffer, uint64_t size)
 {
     Dl_info info;
-    char path[PATH_MAX];
-    if (dladdr((void *) (uintptr_t) &cbpi_library_folder, &info) == 0 || !realpath(info.dli_fname, path))
-        return cbpi_fail(CBP_ERROR_FILE_NOT_FOUND, "cannot find the folder of the library");
-    char *slash = strrchr(path, '/');
-    size_t folder_size = (size_t) (slash - path);
-    if (folder_size >= size)
-        return cbpi_fail(CBP_ERROR_FILE_NOT_FOUND, "the path of the library's folder is too long");
-    memcpy(buffer, path, folder_size);
-    buffer[folder_size] = '\0';
-    return 0;
+    char library[PATH_MAX];
+    if (dladdr((void *) (uintptr_t) &cbpi_helper_path, &info) == 0 || !realpath(info.dli_fname, library))
+        return cbpi_fail(CBP_ERROR_FS_DRIVER_REQUIRED, "cannot find the folder of the library");
+    int folder_size = (int) (strrchr(library, '/') + 1 - library);
+    for (size_t i = 0; i < sizeof helper_folders / sizeof helper_folders[0]; i++) {
+        char path[2 * PATH_MAX];
+        size_t path_size = (size_t) snprintf(path, sizeof path, "%.*s%s%s", folder_size, library,
+                                             helper_folders[i], program);
+        if (path_size < size && access(path, X_OK) == 0) {
+            memcpy(buffer, path, path_size + 1);
+            return 0;
+        }
+    }
+    return cbpi_fail(CBP_ERROR_FS_DRIVER_REQUIRED, "%s cannot be executed, neither in %.*s nor in its %s",
+                     program, folder_size, library, CBPI_HELPER_FOLDER);
 }
 
 const char *cbpi_platform_name(void)

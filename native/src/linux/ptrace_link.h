@@ -43,8 +43,7 @@ uint32_t cbpi_link_request(struct cbpi_link *link, struct cbp_message_header *re
 /* Whether the supervisor has gone; remembers it. */
 uint32_t cbpi_link_is_dead(struct cbpi_link *link);
 
-/* The path of the supervisor's program. */
-uint32_t cbpi_supervisor_path(char *path, uint64_t size);
+#define CBPI_SUPERVISOR_NAME "cbprocess-supervisor"
 
 /* Starts the supervisor with the three descriptors, as nobody's child: the caller's process gets no SIGCHLD
  * and no status for it. CBP_ERROR_FS_DRIVER_REQUIRED if the program cannot be executed; CBP_ERROR_

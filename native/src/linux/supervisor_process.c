@@ -140,23 +140,12 @@ static int is_a_limit(int error)
     return error == EAGAIN || error == ENOMEM || error == EMFILE || error == ENFILE;
 }
 
-uint32_t cbpi_supervisor_path(char *path, uint64_t size)
-{
-    char folder[PATH_MAX];
-    uint32_t error = cbpi_library_folder(folder, sizeof folder);
-    if (error != 0)
-        return error;
-    if ((size_t) snprintf(path, (size_t) size, "%s/cbprocess-supervisor", folder) >= size)
-        return cbpi_fail(CBP_ERROR_FILE_NOT_FOUND, "the path of the library's folder is too long");
-    return 0;
-}
-
 uint32_t cbpi_supervisor_start(int channel_fd, int control_fd, int controller_fd, uint32_t *process_id)
 {
     char path[PATH_MAX];
     struct start start = {.path = path, .fds = {-1, -1, -1}, .null_fd = -1};
     const int fds[FD_COUNT] = {channel_fd, control_fd, controller_fd};
-    uint32_t result = cbpi_supervisor_path(path, sizeof path);
+    uint32_t result = cbpi_helper_path(CBPI_SUPERVISOR_NAME, path, sizeof path);
     if (result != 0)
         return result;
     int error = copy_fds(&start, fds);

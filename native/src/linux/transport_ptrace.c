@@ -101,7 +101,7 @@ static const char *tracing_obstacle(void)
 static const char *obstacle(void)
 {
     char path[PATH_MAX];
-    if (cbpi_supervisor_path(path, sizeof path) != 0 || access(path, X_OK) != 0)
+    if (cbpi_helper_path(CBPI_SUPERVISOR_NAME, path, sizeof path) != 0)
         return "the program cbprocess-supervisor is missing from the package";
     if (!has_pidfd())
         return "the kernel has no pidfd_open (Linux 5.3), or a sandbox forbids it";
