@@ -316,6 +316,15 @@ CBP_API uint32_t CBP_CALL cbp_event_originator_token(int64_t *token);
 /* Whether this thread is in a handler: 1 or 0. */
 CBP_API uint32_t CBP_CALL cbp_in_handler(void);
 
+/* For runtimes that run a callback in another thread than the worker's, which waits for it meanwhile (Node.js,
+ * say): until cbp_handler_leave() this thread counts as in the handler of event, so that cbp_event_defer() and
+ * its like are about that event. event is what the handler was called with, and the handler has not returned:
+ * leave before it does. CBP_ERROR_NOT_FOUND for another event; CBP_ERROR_POSSIBLE_DEADLOCK in a handler. */
+CBP_API uint32_t CBP_CALL cbp_handler_enter(struct cbp_session *session, const struct cbp_event *event);
+
+/* CBP_ERROR_NO_CALLBACK_ACTIVE if this thread has not entered a handler. */
+CBP_API uint32_t CBP_CALL cbp_handler_leave(void);
+
 /* ---- Processes ---------------------------------------------------------------------------------------- */
 
 /* The path of a living process's executable, or "" if there is none such; at the moment of a creation or

@@ -103,11 +103,11 @@ struct cbp_worker {
     uint32_t state;     /* session mutex */
     uint32_t has_run;   /* session mutex: it reached cbp_worker_run() */
     uint32_t has_left;  /* session mutex: worker_count does not count it any more */
-    uint64_t delivered; /* atomic, written by its thread alone */
+    uint64_t delivered; /* atomic, written by its thread alone, as is the next */
+    uint64_t handling;  /* the address of the event that is being handled; 0: none */
 
-    /* The rest is the worker's own thread's. */
+    /* The rest is the worker's own thread's, or that of the one that has entered its handler. */
     uint32_t pending;            /* the transport's memory of a delivery that did not fit */
-    uint32_t is_serving;         /* an event is being handled */
     uint32_t item;               /* which one of the delivery */
     uint32_t deferred_mask;      /* items of the delivery that were deferred */
     cbp_event_callback callback; /* its own, for events in block; NULL: the session's */
@@ -122,7 +122,7 @@ void cbpi_thread_enter(struct cbp_session *session, struct cbp_worker *worker);
 void cbpi_thread_leave(void);
 struct cbp_session *cbpi_thread_session(void); /* NULL outside the library's threads */
 
-/* The worker whose thread this is, or NULL. */
+/* The worker whose thread this is, or whose handler it has entered, or NULL. */
 struct cbp_worker *cbpi_thread_worker(void);
 
 /* The worker that is handling an event in this thread, or NULL. */

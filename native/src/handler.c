@@ -5,6 +5,7 @@ static _Thread_local struct {
     uint64_t generation; /* a fork's child runs no handler, even if the fork happened in one */
     struct cbp_session *session;
     struct cbp_worker *worker;
+    uint32_t has_entered; /* by cbp_handler_enter() */
 } current;
 
 void cbpi_thread_enter(struct cbp_session *session, struct cbp_worker *worker)
@@ -33,12 +34,42 @@ struct cbp_worker *cbpi_thread_worker(void)
 struct cbp_worker *cbpi_thread_serving(void)
 {
     struct cbp_worker *worker = cbpi_thread_worker();
-    return worker && worker->is_serving ? worker : NULL;
+    return worker && cbp_load_relaxed_u64(&worker->handling) != 0 ? worker : NULL;
 }
 
 uint32_t cbp_in_handler(void)
 {
     return cbpi_thread_session() != NULL;
+}
+
+uint32_t cbp_handler_enter(struct cbp_session *session, const struct cbp_event *event)
+{
+    uint32_t error = cbpi_session_check(session);
+    if (error != 0)
+        return error;
+    if (!event)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "event must not be NULL");
+    if (cbpi_thread_session())
+        return cbpi_fail(CBP_ERROR_POSSIBLE_DEADLOCK, "this thread is in a handler already");
+    cbpi_mutex_lock(&session->mutex);
+    struct cbp_worker *worker = session->workers;
+    while (worker && cbp_load_relaxed_u64(&worker->handling) != (uintptr_t) event)
+        worker = worker->next;
+    cbpi_mutex_unlock(&session->mutex);
+    if (!worker)
+        return cbpi_fail(CBP_ERROR_NOT_FOUND, "no handler of this session has been called with this event");
+    current.has_entered = 1;
+    cbpi_thread_enter(session, worker);
+    return 0;
+}
+
+uint32_t cbp_handler_leave(void)
+{
+    if (!current.has_entered)
+        return cbpi_fail(CBP_ERROR_NO_CALLBACK_ACTIVE, "this thread has not entered a handler");
+    current.has_entered = 0;
+    cbpi_thread_leave();
+    return 0;
 }
 
 uint32_t cbp_event_reset_timeout(uint32_t timeout_ms, uint32_t *accepted)

@@ -229,10 +229,10 @@ static uint32_t handle_events(struct cbp_worker *worker)
 static uint32_t serve(struct cbp_worker *worker)
 {
     struct cbp_session *session = worker->session;
-    worker->is_serving = 1;
+    cbp_store_relaxed_u64(&worker->handling, (uintptr_t) worker->delivery.event);
     if (!handle_events(worker))
         return 0;
-    worker->is_serving = 0;
+    cbp_store_relaxed_u64(&worker->handling, 0);
     if (worker->deferral)
         cbpi_deferral_settle(worker);
     else if (session->ops->answer(session->transport, &worker->delivery) == CBP_ERROR_TIMEOUT)
