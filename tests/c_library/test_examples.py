@@ -1,5 +1,5 @@
-"""The monitors of examples/: each is built as its README section says, against the installed library, and does
-the same as the others."""
+"""The monitors of examples/: each is built as its README section says, against the installed library, and
+does the same as the others."""
 
 from __future__ import annotations
 
