@@ -120,6 +120,17 @@ MODULE_STATUS_NOT_PRESENT = 0  # The driver is not installed.
 MODULE_STATUS_STOPPED = 1  # The driver is installed and stopped.
 MODULE_STATUS_RUNNING = 4  # The driver is running.
 
+INSTALL_REMOVE_OLD_VERSIONS = 0x00000001  # Drivers of earlier versions are uninstalled.
+INSTALL_KEEP_START_TYPE = 0x00000002  # The driver's start type stays as it is.
+INSTALL_REQUESTS_VIA_DRIVER_STACK = 0x00000004  # Concerns file systems; nothing here.
+INSTALL_ALWAYS_PREPARE_FILES = 0x00010000  # Concerns open files; nothing here.
+INSTALL_FORCE_APP_PERMISSION_CHECK = 0x00020000  # Concerns opening of files; nothing here.
+INSTALL_FORCE_SECURITY_CHECKS = 0x00040000  # Concerns opening of files; nothing here.
+
+UNINSTALL_VERSION_PREVIOUS = 0x00000001  # Drivers of earlier versions are uninstalled.
+UNINSTALL_VERSION_CURRENT = 0x00000002  # The driver of this version is uninstalled.
+UNINSTALL_VERSION_ALL = 0x00000003  # Drivers of all versions are uninstalled.
+
 SERIALIZE_ON_MULTIPLE_THREADS = 0  # Events fire on several worker threads.
 SERIALIZE_ON_ONE_WORKER_THREAD = 1  # Events fire on one worker thread.
 
@@ -196,6 +207,12 @@ __all__ = [
     "EVENT_FLAG_REFUSABLE",
     "EVENT_FLAG_TIMED_OUT",
     "HEARTBEAT_LIMIT_MS",
+    "INSTALL_ALWAYS_PREPARE_FILES",
+    "INSTALL_FORCE_APP_PERMISSION_CHECK",
+    "INSTALL_FORCE_SECURITY_CHECKS",
+    "INSTALL_KEEP_START_TYPE",
+    "INSTALL_REMOVE_OLD_VERSIONS",
+    "INSTALL_REQUESTS_VIA_DRIVER_STACK",
     "MODULE_STATUS_NOT_PRESENT",
     "MODULE_STATUS_RUNNING",
     "MODULE_STATUS_STOPPED",
@@ -245,4 +262,7 @@ __all__ = [
     "TIMEOUT_ACTION_ALLOW",
     "TIMEOUT_ACTION_DENY",
     "TIMEOUT_MIN_MS",
+    "UNINSTALL_VERSION_ALL",
+    "UNINSTALL_VERSION_CURRENT",
+    "UNINSTALL_VERSION_PREVIOUS",
 ]

@@ -160,6 +160,25 @@ class ModuleStatus(IntEnum):
     RUNNING = 4  # The driver is running.
 
 
+class InstallFlag(IntFlag):
+    """Flags of install."""
+
+    REMOVE_OLD_VERSIONS = 0x00000001  # Drivers of earlier versions are uninstalled.
+    KEEP_START_TYPE = 0x00000002  # The driver's start type stays as it is.
+    REQUESTS_VIA_DRIVER_STACK = 0x00000004  # Concerns file systems; nothing here.
+    ALWAYS_PREPARE_FILES = 0x00010000  # Concerns open files; nothing here.
+    FORCE_APP_PERMISSION_CHECK = 0x00020000  # Concerns opening of files; nothing here.
+    FORCE_SECURITY_CHECKS = 0x00040000  # Concerns opening of files; nothing here.
+
+
+class UninstallFlag(IntFlag):
+    """Flags of uninstall."""
+
+    VERSION_PREVIOUS = 0x00000001  # Drivers of earlier versions are uninstalled.
+    VERSION_CURRENT = 0x00000002  # The driver of this version is uninstalled.
+    VERSION_ALL = 0x00000003  # Drivers of all versions are uninstalled.
+
+
 class Serialize(IntEnum):
     """Values of serialize_events."""
 
@@ -173,10 +192,12 @@ __all__ = [
     "ErrorCode",
     "EventFlag",
     "EventType",
+    "InstallFlag",
     "ModuleStatus",
     "ProcessAccess",
     "RefuseWith",
     "Serialize",
     "ThreadAccess",
     "TimeoutAction",
+    "UninstallFlag",
 ]

@@ -47,6 +47,8 @@ ENUM_CLASSES = {
     "event_flag": EnumClass("EventFlag", "IntFlag", "EVENT_FLAG_", "Marks of one event."),
     "capability": EnumClass("Capability", "IntFlag", "CAP_", "What a driver can see, hold and refuse."),
     "module_status": EnumClass("ModuleStatus", "IntEnum", "MODULE_STATUS_", "Status of a driver."),
+    "install": EnumClass("InstallFlag", "IntFlag", "INSTALL_", "Flags of install."),
+    "uninstall": EnumClass("UninstallFlag", "IntFlag", "UNINSTALL_", "Flags of uninstall."),
     "serialize": EnumClass("Serialize", "IntEnum", "SERIALIZE_", "Values of serialize_events."),
 }
 

@@ -162,6 +162,22 @@
     X(MODULE_STATUS_STOPPED, 1u, "The driver is installed and stopped.")                                     \
     X(MODULE_STATUS_RUNNING, 4u, "The driver is running.")
 
+/* Flags of install. Those that say so concern products for files, whose programs may pass them: they change
+ * nothing here. Source: class reference. */
+#define CBP_INSTALL_LIST(X)                                                                                  \
+    X(INSTALL_REMOVE_OLD_VERSIONS, 0x00000001u, "Drivers of earlier versions are uninstalled.")              \
+    X(INSTALL_KEEP_START_TYPE, 0x00000002u, "The driver's start type stays as it is.")                       \
+    X(INSTALL_REQUESTS_VIA_DRIVER_STACK, 0x00000004u, "Concerns file systems; nothing here.")                \
+    X(INSTALL_ALWAYS_PREPARE_FILES, 0x00010000u, "Concerns open files; nothing here.")                       \
+    X(INSTALL_FORCE_APP_PERMISSION_CHECK, 0x00020000u, "Concerns opening of files; nothing here.")           \
+    X(INSTALL_FORCE_SECURITY_CHECKS, 0x00040000u, "Concerns opening of files; nothing here.")
+
+/* Flags of uninstall. Source: class reference. */
+#define CBP_UNINSTALL_LIST(X)                                                                                \
+    X(UNINSTALL_VERSION_PREVIOUS, 0x00000001u, "Drivers of earlier versions are uninstalled.")               \
+    X(UNINSTALL_VERSION_CURRENT, 0x00000002u, "The driver of this version is uninstalled.")                  \
+    X(UNINSTALL_VERSION_ALL, 0x00000003u, "Drivers of all versions are uninstalled.")
+
 /* Values of the serialize_events property. Source: class reference. */
 #define CBP_SERIALIZE_LIST(X)                                                                                \
     X(SERIALIZE_ON_MULTIPLE_THREADS, 0u, "Events fire on several worker threads.")                           \
@@ -189,6 +205,8 @@
     G(event_flag, CBP_EVENT_FLAG_LIST)                                                                       \
     G(capability, CBP_CAPABILITY_LIST)                                                                       \
     G(module_status, CBP_MODULE_STATUS_LIST)                                                                 \
+    G(install, CBP_INSTALL_LIST)                                                                             \
+    G(uninstall, CBP_UNINSTALL_LIST)                                                                         \
     G(serialize, CBP_SERIALIZE_LIST)                                                                         \
     G(limit, CBP_LIMIT_LIST)
 

@@ -65,7 +65,8 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
     X(S, uint32_t, timeout_ms) /* 0: none while the heartbeat lives */                                       \
     X(S, uint32_t, timeout_action)                                                                           \
     X(S, uint32_t, refuse_with)                                                                              \
-    X(S, uint32_t, flags)
+    X(S, uint32_t, flags)                                                                                    \
+    X(S, uint64_t, altitude) /* the session with the highest is told first, and its refusal counts */
 
 #define CBP_FIELDS_session_close(X, S)                                                                       \
     X(S, struct cbp_message_header, header)                                                                  \
@@ -186,7 +187,7 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
     X(message_header, 24)                                                                                    \
     X(hello, 48)                                                                                             \
     X(reply, 48)                                                                                             \
-    X(session_settings, 48)                                                                                  \
+    X(session_settings, 56)                                                                                  \
     X(session_close, 32)                                                                                     \
     X(rule, 72)                                                                                              \
     X(rule_remove, 32)                                                                                       \

@@ -205,9 +205,21 @@ CBP_API uint32_t CBP_CALL cbp_session_set_callbacks(struct cbp_session *session,
  * - RefuseWith: errno (default) or kill: how a tree driver refuses an execution; applies to trees that are
  *   started afterwards.
  * - ForkIsCreation: boolean, default False; takes effect at once.
+ * - Altitude: a decimal number from 1 to 4294967295 with at most 9 decimal places, default 400055; takes
+ *   effect at once. The sessions that an operation is told to are told in order of altitude, the highest
+ *   first, and where several refuse, the refusal of the highest counts.
+ * - StrictAltitude: boolean, default False. Tree drivers let sessions share an altitude (the one that was
+ *   started first comes first), so that it changes nothing for them.
+ * - LoggingEnabled: boolean, default False; the machine's rather than the session's, and kept. While it is
+ *   True, sessions write what becomes of them (started, stopped with their counts, every report to an error
+ *   callback) to the system log: on Linux to the journal or syslog. Takes effect in this process at once, in
+ *   others when they next start a filter. Needs the right to write the file it is kept in (Linux:
+ *   /etc/cbprocess/logging, or of that name in the folder that CBPROCESS_CONFIG_DIR names):
+ *   CBP_ERROR_PRIVILEGE_NOT_HELD without.
  *
- * CBP_ERROR_INVALID_PARAMETER for an unknown name or value, CBP_ERROR_CONNECTION_ACTIVE where the setting is
- * fixed while active, CBP_ERROR_NOT_SUPPORTED for a driver that is not part of this build. */
+ * CBP_ERROR_INVALID_PARAMETER for an unknown name or value; where the setting is fixed while active,
+ * CBP_ERROR_CONNECTION_ACTIVE then and CBP_ERROR_POSSIBLE_DEADLOCK in a handler; CBP_ERROR_NOT_SUPPORTED for
+ * a driver that is not part of this build. */
 CBP_API uint32_t CBP_CALL cbp_session_set_config(struct cbp_session *session, const char *name,
                                                  const char *value);
 
@@ -368,6 +380,41 @@ CBP_API uint32_t CBP_CALL cbp_launcher_path(char *buffer, uint64_t size, uint64_
  * CBP_ERROR_INVALID_PARAMETER for a name that is none. Starts nothing. */
 CBP_API uint32_t CBP_CALL cbp_driver_probe(const char *driver, uint32_t *capabilities, char *reason,
                                            uint64_t size);
+
+/* The next four need no session, and work in any thread that is not in a handler (there
+ * CBP_ERROR_POSSIBLE_DEADLOCK). product_guid is a GUID in braces, the application's own; driver as above.
+ * CBP_ERROR_INVALID_PARAMETER for a GUID, driver or flag that is none. */
+
+/* *status gets the MODULE_STATUS_ of a driver: MODULE_STATUS_RUNNING for one that needs no installation (the
+ * tree drivers, simulated), MODULE_STATUS_NOT_PRESENT for one that this build or this machine lacks. */
+CBP_API uint32_t CBP_CALL cbp_driver_status(const char *product_guid, const char *driver, uint32_t *status);
+
+/* *version gets the version of a driver, four words of 16 bits, the major number highest; 0 if it is not
+ * installed. A driver that needs no installation has the library's version. */
+CBP_API uint32_t CBP_CALL cbp_driver_version(const char *product_guid, const char *driver, uint64_t *version);
+
+/* Installs or updates a driver from the package at package_path, into target_folder (NULL or "": the usual
+ * place); flags are INSTALL_ bits. Takes it out again; flags are UNINSTALL_ bits. *must_reboot is 1 if only
+ * a restart of the machine completes it. For a driver that needs no installation nothing is done, the paths
+ * are not looked at and no privilege is needed. CBP_ERROR_NOT_SUPPORTED for a driver that is not part of this
+ * build. */
+CBP_API uint32_t CBP_CALL cbp_driver_install(const char *product_guid, const char *driver,
+                                             const char *package_path, const char *target_folder,
+                                             uint32_t flags, uint32_t *must_reboot);
+CBP_API uint32_t CBP_CALL cbp_driver_uninstall(const char *product_guid, const char *driver,
+                                               const char *package_path, const char *target_folder,
+                                               uint32_t flags, uint32_t *must_reboot);
+
+/* ---- The machine -------------------------------------------------------------------------------------- */
+
+/* Shuts the machine down, or restarts it if reboot is 1. A prompt that is not empty is shown to its users for
+ * timeout_s seconds before; with NULL or "" it begins at once. force asks that programs be ended without
+ * being asked. *initiated is 1 once the system has taken the request, 0 if it refused it: the privilege is
+ * missing, or there is nothing that could do it. On Linux shutdown(8) is asked: it counts in minutes
+ * (timeout_s is rounded up), and ends all programs with SIGTERM and then SIGKILL whatever force says.
+ * CBP_ERROR_POSSIBLE_DEADLOCK in a handler; CBP_ERROR_INVALID_PARAMETER for force or reboot above 1. */
+CBP_API uint32_t CBP_CALL cbp_system_shutdown(const char *prompt, uint32_t timeout_s, uint32_t force,
+                                              uint32_t reboot, uint32_t *initiated);
 
 #ifdef __cplusplus
 }

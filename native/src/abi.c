@@ -20,6 +20,8 @@
 #define ROW_event_flag(name, value, text) CONSTANT_ROW("event_flag", name, value, text)
 #define ROW_capability(name, value, text) CONSTANT_ROW("capability", name, value, text)
 #define ROW_module_status(name, value, text) CONSTANT_ROW("module_status", name, value, text)
+#define ROW_install(name, value, text) CONSTANT_ROW("install", name, value, text)
+#define ROW_uninstall(name, value, text) CONSTANT_ROW("uninstall", name, value, text)
 #define ROW_serialize(name, value, text) CONSTANT_ROW("serialize", name, value, text)
 #define ROW_limit(name, value, text) CONSTANT_ROW("limit", name, value, text)
 #define GROUP_ROWS(group, LIST) LIST(ROW_##group)

@@ -11,17 +11,22 @@
 #define ALL_EVENTS UINT32_MAX /* how PROC_EVT_ALL is kept, and shown as -1 */
 #define KNOWN_EVENTS (2u * CBP_PROC_EVT_THREAD_HANDLE_OPERATION - 1u)
 
-enum setting_kind { BOOLEAN, NUMBER, EVENTS, CHOICE };
+#define DEFAULT_ALTITUDE 400055u
+#define ALTITUDE_PLACES 9u
+#define ALTITUDE_UNIT 1000000000u
+
+enum setting_kind { BOOLEAN, NUMBER, EVENTS, CHOICE, ALTITUDE };
 
 struct setting {
     const char *name;
     enum setting_kind kind;
-    uint32_t offset;            /* in struct cbpi_config */
+    uint32_t offset;            /* in struct cbpi_config: a uint32_t, of ALTITUDE a uint64_t */
     uint32_t limit;             /* the greatest number, or how many choices */
     const char *const *choices; /* CHOICE */
     uint32_t is_fixed;          /* while active */
 };
 
+static const char logging_name[] = "LoggingEnabled"; /* the machine's: in no session's struct cbpi_config */
 static const char *const boolean_texts[] = {"False", "True", "0", "1", "No", "Yes"};
 static const char *const timeout_actions[] = {"allow", "deny"};
 static const char *const refusals[] = {"errno", "kill"};
@@ -38,6 +43,8 @@ static const struct setting settings_table[] = {
     {"TimeoutAction", CHOICE, AT(timeout_action), 2, timeout_actions, 0},
     {"RefuseWith", CHOICE, AT(refuse_with), 2, refusals, 0},
     {"ForkIsCreation", BOOLEAN, AT(fork_is_creation), 0, NULL, 0},
+    {"Altitude", ALTITUDE, AT(altitude), 0, NULL, 0},
+    {"StrictAltitude", BOOLEAN, AT(strict_altitude), 0, NULL, 0},
 };
 
 static char lower(char c)
@@ -62,9 +69,22 @@ static const struct setting *find_setting(const char *name)
     return NULL;
 }
 
-static uint32_t *field_of(struct cbpi_config *config, const struct setting *setting)
+/* Reads the setting's field, or with is_new set writes it; the value before. The session's mutex is held. */
+static uint64_t access_field(struct cbpi_config *config, const struct setting *setting, uint32_t is_new,
+                             uint64_t value)
 {
-    return (uint32_t *) (void *) ((unsigned char *) config + setting->offset);
+    void *field = (unsigned char *) config + setting->offset;
+    uint64_t before;
+    if (setting->kind == ALTITUDE) {
+        before = *(uint64_t *) field;
+        if (is_new)
+            *(uint64_t *) field = value;
+    } else {
+        before = *(uint32_t *) field;
+        if (is_new)
+            *(uint32_t *) field = (uint32_t) value;
+    }
+    return before;
 }
 
 /* The index of text among the choices, or count. */
@@ -99,7 +119,38 @@ static int parse_number(const char *text, uint32_t *number)
     return 1;
 }
 
-static int parse_value(const struct setting *setting, const char *text, uint32_t *value)
+/* A decimal number above 0, in billionths. */
+static int parse_altitude(const char *text, uint64_t *value)
+{
+    uint64_t whole = 0, part = 0;
+    uint32_t places = 0;
+    const char *first = text;
+    for (; *text >= '0' && *text <= '9' && whole <= UINT32_MAX; text++)
+        whole = whole * 10 + (uint64_t) (*text - '0');
+    if (text == first || whole > UINT32_MAX)
+        return 0;
+    if (*text == '.')
+        for (text++; *text >= '0' && *text <= '9' && places < ALTITUDE_PLACES; text++, places++)
+            part = part * 10 + (uint64_t) (*text - '0');
+    if (*text || text[-1] == '.')
+        return 0;
+    for (; places < ALTITUDE_PLACES; places++)
+        part *= 10;
+    *value = whole * ALTITUDE_UNIT + part;
+    return *value != 0;
+}
+
+static void format_altitude(uint64_t value, char *text, size_t size)
+{
+    int used = snprintf(text, size, "%llu.%09llu", (unsigned long long) (value / ALTITUDE_UNIT),
+                        (unsigned long long) (value % ALTITUDE_UNIT));
+    while (text[used - 1] == '0')
+        text[--used] = '\0';
+    if (text[used - 1] == '.')
+        text[--used] = '\0';
+}
+
+static int parse_value32(const struct setting *setting, const char *text, uint32_t *value)
 {
     switch (setting->kind) {
     case BOOLEAN: {
@@ -118,13 +169,26 @@ static int parse_value(const struct setting *setting, const char *text, uint32_t
     case CHOICE:
         *value = index_of(text, setting->choices, setting->limit);
         return *value < setting->limit;
+    case ALTITUDE:
+        break;
     }
     return 0;
+}
+
+static int parse_value(const struct setting *setting, const char *text, uint64_t *value)
+{
+    uint32_t number = 0;
+    if (setting->kind == ALTITUDE)
+        return parse_altitude(text, value);
+    int is_value = parse_value32(setting, text, &number);
+    *value = number;
+    return is_value;
 }
 
 void cbpi_config_init(struct cbpi_config *config)
 {
     memset(config, 0, sizeof *config);
+    config->altitude = (uint64_t) DEFAULT_ALTITUDE * ALTITUDE_UNIT;
 }
 
 void cbpi_config_settings(struct cbp_session *session, struct cbpi_session_settings *settings)
@@ -137,6 +201,7 @@ void cbpi_config_settings(struct cbp_session *session, struct cbpi_session_setti
     settings->refuse_with = session->config.refuse_with;
     settings->fork_is_creation = session->config.fork_is_creation;
     settings->own_requests = session->config.filter_own_requests;
+    settings->altitude = session->config.altitude;
     cbpi_mutex_unlock(&session->mutex);
 }
 
@@ -166,24 +231,24 @@ uint32_t cbpi_config_stack_size(struct cbp_session *session)
     return size ? size : DEFAULT_STACK_SIZE;
 }
 
-static uint32_t exchange(struct cbp_session *session, const struct setting *setting, uint32_t value)
+static uint64_t exchange(struct cbp_session *session, const struct setting *setting, uint64_t value)
 {
     cbpi_mutex_lock(&session->mutex);
-    uint32_t *field = field_of(&session->config, setting);
-    uint32_t before = *field;
-    *field = value;
+    uint64_t before = access_field(&session->config, setting, 1, value);
     cbpi_mutex_unlock(&session->mutex);
     return before;
 }
 
 /* Sets the value and tells the driver; takes it back if the driver cannot be told. control is held. */
-static uint32_t apply(struct cbp_session *session, const struct setting *setting, uint32_t value)
+static uint32_t apply(struct cbp_session *session, const struct setting *setting, uint64_t value)
 {
     uint32_t state = cbp_load_u32(&session->state);
     if (setting->is_fixed && state != CBPI_STATE_INACTIVE)
         return cbpi_fail(CBP_ERROR_CONNECTION_ACTIVE, "%s is fixed while the filter is active",
                          setting->name);
-    uint32_t before = exchange(session, setting, value);
+    if (setting->is_fixed && cbp_in_handler())
+        return cbpi_fail(CBP_ERROR_POSSIBLE_DEADLOCK, "%s is fixed in a handler", setting->name);
+    uint64_t before = exchange(session, setting, value);
     cbpi_config_apply_worker_limit(session);
     if (state != CBPI_STATE_ACTIVE)
         return 0;
@@ -195,6 +260,14 @@ static uint32_t apply(struct cbp_session *session, const struct setting *setting
     return error;
 }
 
+static uint32_t set_logging(const char *value)
+{
+    uint32_t index = index_of(value, boolean_texts, 6);
+    if (index >= 6)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "%.100s is not a value of %s", value, logging_name);
+    return cbpi_log_enable(index & 1u);
+}
+
 uint32_t cbp_session_set_config(struct cbp_session *session, const char *name, const char *value)
 {
     uint32_t error = cbpi_session_check(session);
@@ -202,8 +275,10 @@ uint32_t cbp_session_set_config(struct cbp_session *session, const char *name, c
         return error;
     if (!name || !value)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "name and value must not be NULL");
+    if (equal_without_case(name, logging_name))
+        return set_logging(value);
     const struct setting *setting = find_setting(name);
-    uint32_t number;
+    uint64_t number;
     if (!setting)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "there is no setting %.100s", name);
     if (!parse_value(setting, value, &number))
@@ -227,6 +302,26 @@ static uint32_t copy_build_info(char *buffer, uint64_t size, uint64_t *needed)
     return cbpi_copy_text(text, (size_t) used, buffer, size, needed);
 }
 
+/* The setting's value: a text of its own, or number, which has size bytes. */
+static const char *setting_text(struct cbp_session *session, const struct setting *setting, char *number,
+                                size_t size)
+{
+    cbpi_mutex_lock(&session->mutex);
+    uint64_t value = access_field(&session->config, setting, 0, 0);
+    cbpi_mutex_unlock(&session->mutex);
+    if (setting->kind == BOOLEAN)
+        return boolean_texts[value];
+    if (setting->kind == CHOICE)
+        return setting->choices[value];
+    if (setting->kind == EVENTS && value == ALL_EVENTS)
+        return "-1";
+    if (setting->kind == ALTITUDE)
+        format_altitude(value, number, size);
+    else
+        snprintf(number, size, "%u", (unsigned) value);
+    return number;
+}
+
 uint32_t cbp_session_get_config(struct cbp_session *session, const char *name, char *buffer, uint64_t size,
                                 uint64_t *needed)
 {
@@ -237,22 +332,13 @@ uint32_t cbp_session_get_config(struct cbp_session *session, const char *name, c
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "name and buffer must not be NULL");
     if (equal_without_case(name, "BuildInfo"))
         return copy_build_info(buffer, size, needed);
-    const struct setting *setting = find_setting(name);
-    if (!setting)
-        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "there is no setting %.100s", name);
-
-    cbpi_mutex_lock(&session->mutex);
-    uint32_t value = *field_of(&session->config, setting);
-    cbpi_mutex_unlock(&session->mutex);
-    char number[16];
+    char number[32];
     const char *text = number;
-    if (setting->kind == BOOLEAN)
-        text = boolean_texts[value];
-    else if (setting->kind == CHOICE)
-        text = setting->choices[value];
-    else if (setting->kind == EVENTS && value == ALL_EVENTS)
-        text = "-1";
+    if (equal_without_case(name, logging_name))
+        text = boolean_texts[cbpi_log_is_enabled()];
+    else if (find_setting(name))
+        text = setting_text(session, find_setting(name), number, sizeof number);
     else
-        snprintf(number, sizeof number, "%u", value);
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "there is no setting %.100s", name);
     return cbpi_copy_text(text, strlen(text), buffer, size, needed);
 }

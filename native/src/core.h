@@ -36,6 +36,8 @@ struct cbpi_config {
     uint32_t timeout_action;
     uint32_t refuse_with;
     uint32_t fork_is_creation;
+    uint32_t strict_altitude;
+    uint64_t altitude; /* in billionths */
 };
 
 struct cbpi_rule_list {
@@ -47,6 +49,7 @@ struct cbpi_rule_list {
 
 struct cbp_session {
     uint64_t generation; /* of the process that made it */
+    char product_guid[sizeof "{xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}"];
     struct cbpi_mutex control;
     struct cbpi_mutex mutex;
     struct cbpi_condition condition; /* of mutex: state, startup and workers change, the dispatcher is due */
@@ -165,6 +168,19 @@ uint32_t cbpi_rules_next_id(struct cbp_session *session);
  * epoch is the running one. Takes control. */
 uint32_t cbpi_rules_adopt(struct cbp_session *session, uint32_t rule_id, uint64_t epoch, uint32_t process_id,
                           uint64_t start_time);
+
+/* installation.c */
+int cbpi_is_guid(const char *text); /* in braces */
+
+/* log.c: the lines of LoggingEnabled. */
+void cbpi_log_refresh(void); /* looks whether it is on */
+uint32_t cbpi_log_is_enabled(void);
+uint32_t cbpi_log_enable(uint32_t is_enabled); /* for good; cbpi_logging_write()'s codes */
+#if defined(__GNUC__)
+__attribute__((format(printf, 1, 2)))
+#endif
+void
+cbpi_log(const char *format, ...);
 
 /* dispatcher.c */
 void cbpi_dispatcher_body(void *session);

@@ -187,6 +187,16 @@ static void wait_until_closed(struct cbp_session *session)
     cbpi_mutex_unlock(&session->mutex);
 }
 
+static void log_end(struct cbp_session *session)
+{
+    struct cbp_statistics counts;
+    if (cbp_session_get_statistics(session, &counts, sizeof counts) == 0)
+        cbpi_log("%s the filter has stopped: %llu delivered, %llu lost, %llu timed out, %llu refused",
+                 session->product_guid, (unsigned long long) counts.delivered,
+                 (unsigned long long) counts.lost, (unsigned long long) counts.timed_out,
+                 (unsigned long long) counts.refused);
+}
+
 static void take_down(struct cbp_session *session)
 {
     wait_until_closed(session);
@@ -198,6 +208,7 @@ static void take_down(struct cbp_session *session)
     session->transport = NULL;
     cbpi_mutex_unlock(&session->mutex);
     session->ops->release(transport);
+    log_end(session);
 
     cbpi_mutex_lock(&session->mutex);
     cbp_store_u32(&session->state, CBPI_STATE_INACTIVE);

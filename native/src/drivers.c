@@ -17,7 +17,7 @@ const struct cbpi_transport_ops *cbpi_transport_find(const char *name)
     return NULL;
 }
 
-static int is_driver_name(const char *name)
+int cbpi_is_driver_name(const char *name)
 {
     for (uint32_t i = 0; name && i < CBPI_DRIVER_NAME_COUNT; i++)
         if (strcmp(cbpi_driver_names[i], name) == 0)
@@ -27,7 +27,7 @@ static int is_driver_name(const char *name)
 
 uint32_t cbp_driver_probe(const char *driver, uint32_t *capabilities, char *reason, uint64_t size)
 {
-    if (!is_driver_name(driver))
+    if (!cbpi_is_driver_name(driver))
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "there is no driver of this name");
     if (!capabilities || (!reason && size != 0))
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "capabilities and reason must not be NULL");

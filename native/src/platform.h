@@ -64,6 +64,32 @@ int64_t cbpi_process_token(uint32_t process_id, uint64_t start_time);
  * installation has for them. CBP_ERROR_FS_DRIVER_REQUIRED if it is in neither, or may not be executed. */
 uint32_t cbpi_helper_path(const char *program, char *buffer, uint64_t size);
 
+/* Whether logging is enabled on this machine, as far as this process may know. */
+uint32_t cbpi_logging_read(void);
+
+/* Enables or disables it for good. CBP_ERROR_PRIVILEGE_NOT_HELD, CBP_ERROR_GEN_FAILURE. */
+uint32_t cbpi_logging_write(uint32_t is_enabled);
+
+/* Writes a line to the system's log, if there is one that takes it now; never waits. */
+void cbpi_log_line(const char *text);
+
+/* Where cbpi_log_line() writes; tests put a place of their own here. */
+extern const char *cbpi_log_address;
+
+struct cbpi_shutdown {
+    const char *prompt; /* "": none */
+    uint32_t timeout_s;
+    uint32_t force;
+    uint32_t reboot;
+};
+
+/* Asks the system to shut down. 0, or why it refuses. */
+uint32_t cbpi_shutdown_ask(const struct cbpi_shutdown *request);
+
+/* How it asks on Linux: runs a program, whose path is arguments[0], and gives its exit status. Tests put a
+ * function of their own here, and nothing shuts down. */
+extern uint32_t (*cbpi_shutdown_run)(const char *const arguments[], uint32_t *exit_status);
+
 /* The system and the machine that the library was built for, as in "Linux x86_64". */
 const char *cbpi_platform_name(void);
 

@@ -21,22 +21,9 @@ uint32_t cbpi_session_check(const struct cbp_session *session)
     return 0;
 }
 
-/* {8-4-4-4-12} hexadecimal digits. */
-static int is_guid(const char *text)
-{
-    static const char shape[] = "{xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}";
-    for (size_t i = 0; i < sizeof shape; i++) {
-        char c = text[i];
-        int digit = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-        if (shape[i] == 'x' ? !digit : c != shape[i])
-            return 0;
-    }
-    return 1;
-}
-
 uint32_t cbp_session_create(const char *product_guid, struct cbp_session **session)
 {
-    if (!product_guid || !session || !is_guid(product_guid))
+    if (!product_guid || !session || !cbpi_is_guid(product_guid))
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "the product GUID is not a GUID in braces");
     struct cbp_session *made = calloc(1, sizeof *made);
     if (!made)
@@ -46,6 +33,7 @@ uint32_t cbp_session_create(const char *product_guid, struct cbp_session **sessi
     cbpi_mutex_init(&made->mutex);
     cbpi_condition_init(&made->condition);
     cbpi_config_init(&made->config);
+    memcpy(made->product_guid, product_guid, sizeof made->product_guid);
     *session = made;
     return 0;
 }
@@ -53,13 +41,13 @@ uint32_t cbp_session_create(const char *product_guid, struct cbp_session **sessi
 void cbpi_session_report(const struct cbp_session *session, uint32_t code, const char *format, ...)
 {
     char text[512];
-    if (!session->callbacks.error)
-        return;
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    session->callbacks.error(session->callbacks.context, code, text);
+    cbpi_log("%s error %u: %s", session->product_guid, (unsigned) code, text);
+    if (session->callbacks.error)
+        session->callbacks.error(session->callbacks.context, code, text);
 }
 
 void cbpi_session_begin_stop(struct cbp_session *session)
@@ -232,8 +220,11 @@ static uint32_t activate(struct cbp_session *session, const struct cbpi_session_
     cbpi_config_settings(session, &settings);
     if (error == 0 && memcmp(&settings, opened_with, sizeof settings) != 0)
         error = session->ops->update(session->transport, &settings);
-    if (error == 0)
+    if (error == 0) {
+        cbpi_log("%s the filter is active: driver %s, timeout %u ms, events 0x%x", session->product_guid,
+                 session->ops->name, (unsigned) settings.timeout_ms, (unsigned) settings.events);
         cbp_store_u32(&session->state, CBPI_STATE_ACTIVE);
+    }
 cleanup:
     cbpi_mutex_unlock(&session->control);
     return error;
@@ -254,12 +245,10 @@ static uint32_t check_start(const struct cbp_session *session, uint32_t timeout_
     return 0;
 }
 
-uint32_t cbp_session_start(struct cbp_session *session, uint32_t timeout_ms)
+static uint32_t start(struct cbp_session *session, uint32_t timeout_ms)
 {
     struct cbpi_session_settings settings;
-    uint32_t error = check_start(session, timeout_ms);
-    if (error != 0)
-        return error;
+    uint32_t error = 0;
     cbpi_mutex_lock(&session->control);
     if (cbp_load_u32(&session->state) == CBPI_STATE_INACTIVE) {
         wait_until_inactive(session, 0); /* joins the dispatcher of a session that stopped by itself */
@@ -279,6 +268,19 @@ uint32_t cbp_session_start(struct cbp_session *session, uint32_t timeout_ms)
         cbpi_session_begin_stop(session);
         wait_until_inactive(session, 0);
     }
+    return error;
+}
+
+uint32_t cbp_session_start(struct cbp_session *session, uint32_t timeout_ms)
+{
+    uint32_t error = check_start(session, timeout_ms);
+    if (error != 0)
+        return error;
+    cbpi_log_refresh();
+    error = start(session, timeout_ms);
+    if (error != 0)
+        cbpi_log("%s the filter did not start: error %u: %s", session->product_guid, (unsigned) error,
+                 cbp_error_detail());
     return error;
 }
 

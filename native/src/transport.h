@@ -21,6 +21,7 @@ struct cbpi_session_settings {
     uint32_t refuse_with;
     uint32_t fork_is_creation;
     uint32_t own_requests;
+    uint64_t altitude; /* in billionths; sessions are told in its order, the highest first */
 };
 
 struct cbpi_rule {
@@ -136,6 +137,8 @@ extern const struct cbpi_transport_ops *const cbpi_transports[];
 /* The names that the Driver setting accepts on any platform, "auto" first. */
 #define CBPI_DRIVER_NAME_COUNT 6u
 extern const char *const cbpi_driver_names[CBPI_DRIVER_NAME_COUNT];
+
+int cbpi_is_driver_name(const char *name); /* whether it is one of them; NULL is none */
 
 /* The driver of that name (one of the above) in this build, or NULL. "auto" gives the default. */
 const struct cbpi_transport_ops *cbpi_transport_find(const char *name);

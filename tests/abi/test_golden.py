@@ -35,8 +35,9 @@ GOLDEN: dict[str, tuple[dict[str, bytes], dict[str, Any], str]] = {
             "timeout_action": 1,
             "refuse_with": 1,
             "flags": 3,
+            "altitude": 0xC1C2C3C4C5C6C7C8,
         },
-        "0f000000 1b000000 b80b0000 01000000 01000000 03000000",
+        "0f000000 1b000000 b80b0000 01000000 01000000 03000000 c8c7c6c5c4c3c2c1",
     ),
     "session_close": ({}, {"session_id": 3}, "03000000 00000000"),
     "rule": (

@@ -60,6 +60,7 @@ class SessionSettings(ctypes.Structure):
         ("timeout_action", c_uint32),
         ("refuse_with", c_uint32),
         ("flags", c_uint32),
+        ("altitude", c_uint64),
     ]
 
 

@@ -246,6 +246,7 @@ static void post_settings(uint32_t session_id)
     message->parent_process_id = from->timeout_action;
     message->originator_process_id = from->refuse_with;
     message->originator_thread_id = from->flags;
+    message->start_time = from->altitude;
     message->user_id = (uint32_t) getpid();
     post(session_id, number);
 }

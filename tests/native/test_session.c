@@ -92,27 +92,30 @@ static void test_states(void)
     CHECK_OK(cbp_session_destroy(session)); /* stops it first */
 }
 
-static uint64_t seen_settings[5];
+#define DEFAULT_ALTITUDE 400055000000000u /* in billionths */
+
+static uint64_t seen_settings[6];
 static uint32_t supervisor_id;
 
 static void on_settings(struct cbp_event *event)
 {
-    uint32_t got[] = {event->process_id, event->thread_id, event->parent_process_id,
-                      event->originator_process_id, event->originator_thread_id};
-    for (int i = 0; i < 5; i++)
+    uint64_t got[] = {event->process_id,           event->thread_id,
+                      event->parent_process_id,    event->originator_process_id,
+                      event->originator_thread_id, event->start_time};
+    for (int i = 0; i < 6; i++)
         cbp_store_u64(&seen_settings[i], got[i]);
     cbp_store_u32(&supervisor_id, event->user_id);
     cbp_add_u64(&event_count, 1);
 }
 
 static void expect_settings(struct cbp_session *session, uint32_t events, uint32_t timeout_ms,
-                            uint32_t action, uint32_t refuse_with, uint32_t flags)
+                            uint32_t action, uint32_t refuse_with, uint32_t flags, uint64_t altitude)
 {
     uint64_t before = cbp_load_u64(&event_count);
-    uint64_t wanted[] = {events, timeout_ms, action, refuse_with, flags};
+    uint64_t wanted[] = {events, timeout_ms, action, refuse_with, flags, altitude};
     test_command(session, "!settings");
     WAIT_FOR(cbp_load_u64(&event_count) > before);
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < 6; i++)
         CHECK(cbp_load_u64(&seen_settings[i]) == wanted[i]);
 }
 
@@ -121,13 +124,14 @@ static void test_settings_reach_the_driver(void)
     struct cbp_session *session = test_session(on_settings, on_error, NULL);
     CHECK_OK(cbp_session_set_config(session, "RefuseWith", "KILL"));
     CHECK_OK(cbp_session_start(session, 4000));
-    expect_settings(session, 0x3f, 4000, 0, CBP_REFUSE_WITH_KILL, 0);
+    expect_settings(session, 0x3f, 4000, 0, CBP_REFUSE_WITH_KILL, 0, DEFAULT_ALTITUDE);
     CHECK_OK(cbp_session_set_config(session, "eventstofire", "0x9"));
     CHECK_OK(cbp_session_set_config(session, "TimeoutAction", "deny"));
     CHECK_OK(cbp_session_set_config(session, "RefuseWith", "errno"));
     CHECK_OK(cbp_session_set_config(session, "ForkIsCreation", "yes"));
     CHECK_OK(cbp_session_set_config(session, "FilterOwnRequests", "1"));
-    expect_settings(session, 9, 4000, CBP_TIMEOUT_ACTION_DENY, CBP_REFUSE_WITH_ERRNO, 3);
+    CHECK_OK(cbp_session_set_config(session, "Altitude", "7.25"));
+    expect_settings(session, 9, 4000, CBP_TIMEOUT_ACTION_DENY, CBP_REFUSE_WITH_ERRNO, 3, 7250000000);
     CHECK_OK(cbp_session_destroy(session));
 }
 
@@ -244,20 +248,20 @@ static void test_sessions_share_a_supervisor(void)
             break;
         }
         CHECK_OK(cbp_session_start(sessions[i], 0));
-        expect_settings(sessions[i], 0x3f, 0, 0, 0, 0);
+        expect_settings(sessions[i], 0x3f, 0, 0, 0, 0, DEFAULT_ALTITUDE);
         if (i == 0)
             first_id = cbp_load_u32(&supervisor_id);
         CHECK(cbp_load_u32(&supervisor_id) == first_id);
     }
     CHECK_OK(cbp_session_stop(sessions[3], 0));
     CHECK_OK(cbp_session_start(sessions[CBP_SESSION_MAX], 0)); /* in the place of the fourth */
-    expect_settings(sessions[CBP_SESSION_MAX], 0x3f, 0, 0, 0, 0);
+    expect_settings(sessions[CBP_SESSION_MAX], 0x3f, 0, 0, 0, 0, DEFAULT_ALTITUDE);
     CHECK(cbp_load_u32(&supervisor_id) == first_id);
     for (uint32_t i = 0; i <= CBP_SESSION_MAX; i++)
         CHECK_OK(cbp_session_destroy(sessions[i]));
     struct cbp_session *later = test_session(on_settings, on_error, NULL);
     CHECK_OK(cbp_session_start(later, 0));
-    expect_settings(later, 0x3f, 0, 0, 0, 0);
+    expect_settings(later, 0x3f, 0, 0, 0, 0, DEFAULT_ALTITUDE);
     CHECK(cbp_load_u32(&supervisor_id) != first_id); /* the last one out ended it */
     CHECK_OK(cbp_session_destroy(later));
 }
@@ -276,7 +280,7 @@ static void test_supervisor_is_nobodys_child(void)
     CHECK(sigaction(SIGCHLD, &action, &before) == 0);
     struct cbp_session *session = test_session(on_settings, on_error, NULL);
     CHECK_OK(cbp_session_start(session, 0));
-    expect_settings(session, 0x3f, 0, 0, 0, 0);
+    expect_settings(session, 0x3f, 0, 0, 0, 0, DEFAULT_ALTITUDE);
     CHECK(waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD);
     CHECK(waitpid(-1, NULL, WNOHANG | __WALL) == -1 && errno == ECHILD);
     CHECK_OK(cbp_session_destroy(session));

@@ -222,12 +222,10 @@ void post_report(const struct report *report, struct operation **operation, uint
     uint32_t count = 0;
     bool asked = false;
     uint64_t now = now_ns();
-    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
-        if (sequences != NULL)
-            sequences[id] = 0;
-        if (!self.sessions[id].open || self.leaving)
-            continue;
-        select_items(report, id, &selections[count], &decision);
+    if (sequences != NULL)
+        memset(sequences, 0, CBP_SESSION_MAX * sizeof *sequences);
+    for (uint32_t i = 0; i < self.session_count && !self.leaving; i++) {
+        select_items(report, self.order[i], &selections[count], &decision);
         asked |= selections[count].asked;
         count += selections[count].item_count > 0;
     }
@@ -255,7 +253,11 @@ void post_report(const struct report *report, struct operation **operation, uint
     if (is_stripped != NULL)
         *is_stripped |= decision.is_stripped;
     if (*operation != NULL) {
-        (*operation)->result_code = (*operation)->result_code != 0 ? (*operation)->result_code : *refusal;
+        if ((*operation)->result_code == 0) {
+            /* Nobody's answer goes before what is refused already. */
+            (*operation)->result_code = *refusal;
+            (*operation)->refuser_id = self.order[0];
+        }
         (*operation)->is_stripped |= decision.is_stripped;
     }
 }

@@ -261,6 +261,16 @@ static void settle(struct operation *operation)
         apply_operation(operation);
 }
 
+/* A refusal by a session, 0 being none. */
+static void refuse(struct operation *operation, uint32_t session_id, uint32_t result_code)
+{
+    bool is_first = operation->result_code == 0;
+    if (result_code == 0 || (!is_first && !session_is_above(session_id, operation->refuser_id)))
+        return;
+    operation->result_code = result_code;
+    operation->refuser_id = session_id;
+}
+
 /* What an answer takes from the operation that waited for it. */
 static void apply_answer(const struct slot_record *record, const struct cbp_event_item *items,
                          struct operation *operation)
@@ -276,8 +286,7 @@ static void apply_answer(const struct slot_record *record, const struct cbp_even
         cbp_add_u64(&channel_of(record->session_id)->refused, 1);
         operation->is_stripped = true;
     }
-    if (operation->result_code == 0)
-        operation->result_code = result_code;
+    refuse(operation, record->session_id, result_code);
 }
 
 /* A slot that the core has given back: what it says, and the slot to the free ones. */
@@ -338,6 +347,7 @@ static bool close_decision(uint32_t number)
 static void abandon_slot(uint32_t number, bool timed_out)
 {
     struct operation *operation = records[number].operation;
+    uint32_t session_id = records[number].session_id, result_code = 0;
     /* Answered this very moment, or its deadline is being moved: look again later, unless nobody is left to
      * do so. */
     if (!close_decision(number) && !self.controller_gone)
@@ -345,8 +355,8 @@ static void abandon_slot(uint32_t number, bool timed_out)
     unlink_waiting(number);
     records[number].operation = NULL;
     if (timed_out)
-        count_timeout(records[number].session_id, records[number].answerable.is_creation,
-                      &operation->result_code);
+        count_timeout(session_id, records[number].answerable.is_creation, &result_code);
+    refuse(operation, session_id, result_code);
     settle(operation);
 }
 
@@ -368,7 +378,9 @@ static void expire_queued(uint64_t now)
                              CBP_EVENT_FLAG_TIMED_OUT;
         queued->operation = NULL;
         waiting_count--;
-        count_timeout(queued->session_id, queued->answerable.is_creation, &operation->result_code);
+        uint32_t result_code = 0;
+        count_timeout(queued->session_id, queued->answerable.is_creation, &result_code);
+        refuse(operation, queued->session_id, result_code);
         settle(operation);
     }
 }

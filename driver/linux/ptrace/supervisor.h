@@ -136,7 +136,8 @@ struct operation {
     struct task *task; /* NULL once it is gone */
     enum operation_kind kind;
     uint32_t unanswered_count;
-    uint32_t result_code; /* the first refusal */
+    uint32_t result_code; /* the refusal of the highest session that refused */
+    uint32_t refuser_id;  /* that session; of a rule's refusal, the highest of all */
     bool is_stripped;     /* a right that it needs was taken away */
     struct approval approval;
     struct replacement replacement;
@@ -157,6 +158,8 @@ struct session {
     uint32_t refuse_with;
     uint32_t flags;
     uint64_t sequence; /* of the last event */
+    uint64_t altitude;
+    uint64_t opened; /* counts up with each session that is opened */
 };
 
 /* Events of one task that belong together, before they are told to sessions. */
@@ -185,6 +188,7 @@ struct supervisor {
     struct cbp_channel *channel;
     struct session sessions[CBP_SESSION_MAX];
     uint32_t session_count;
+    uint32_t order[CBP_SESSION_MAX]; /* the open sessions, highest altitude first */
     struct rule *rules;
     uint32_t rules_generation;
     uint32_t rule_counts[CBP_ACTION_STRIP + 1]; /* by action */
@@ -260,6 +264,8 @@ struct cbp_event_message *begin_message(uint32_t size, uint32_t *slot);
 bool commit_message(struct cbp_event_message *message, uint32_t slot, struct operation *operation,
                     const struct answerable *answerable);
 bool session_is_stale(uint32_t session_id, uint64_t now);
+/* Whether the session is told before the other one, and its refusal goes before the other's. */
+bool session_is_above(uint32_t session_id, uint32_t other_id);
 /* Counts an operation that was let go at its deadline; *result_code gets a refusal if the session wants one.
  */
 void count_timeout(uint32_t session_id, bool is_creation, uint32_t *result_code);

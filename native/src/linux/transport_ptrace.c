@@ -143,7 +143,8 @@ static uint32_t update(struct cbpi_transport *transport, const struct cbpi_sessi
                                            .events = settings->events,
                                            .timeout_ms = settings->timeout_ms,
                                            .timeout_action = settings->timeout_action,
-                                           .refuse_with = settings->refuse_with};
+                                           .refuse_with = settings->refuse_with,
+                                           .altitude = settings->altitude};
     if (settings->fork_is_creation)
         message.flags |= CBP_SESSION_FLAG_FORK_IS_CREATION;
     if (settings->own_requests)

@@ -1,0 +1,41 @@
+/* The extended log that LoggingEnabled switches: which lines are written and whether. Where they go is the
+ * platform's. */
+#include "core.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#define LINE_SIZE 768
+
+static uint32_t enabled; /* atomic; what this process knows of the machine's setting */
+
+void cbpi_log_refresh(void)
+{
+    cbp_store_u32(&enabled, cbpi_logging_read());
+}
+
+uint32_t cbpi_log_is_enabled(void)
+{
+    cbpi_log_refresh();
+    return cbp_load_u32(&enabled);
+}
+
+uint32_t cbpi_log_enable(uint32_t is_enabled)
+{
+    uint32_t error = cbpi_logging_write(is_enabled);
+    if (error == 0)
+        cbp_store_u32(&enabled, is_enabled);
+    return error;
+}
+
+void cbpi_log(const char *format, ...)
+{
+    char line[LINE_SIZE];
+    if (!cbp_load_relaxed_u32(&enabled))
+        return;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    cbpi_log_line(line);
+}
