@@ -13,6 +13,10 @@ from .errors import CBProcessError as CBProcessError
 from .errors import CBProcessWarning as CBProcessWarning
 from .process import CBProcess as CBProcess
 
+# As the class reference calls the values of serialize_events.
+seOnMultipleThreads = constants.SERIALIZE_ON_MULTIPLE_THREADS
+seOnOneWorkerThread = constants.SERIALIZE_ON_ONE_WORKER_THREAD
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .deferred import DeferredAnswer as DeferredAnswer
@@ -23,12 +27,14 @@ if TYPE_CHECKING:
     from .enums import ErrorCode as ErrorCode
     from .enums import EventFlag as EventFlag
     from .enums import EventType as EventType
+    from .enums import InstallFlag as InstallFlag
     from .enums import ModuleStatus as ModuleStatus
     from .enums import ProcessAccess as ProcessAccess
     from .enums import RefuseWith as RefuseWith
     from .enums import Serialize as Serialize
     from .enums import ThreadAccess as ThreadAccess
     from .enums import TimeoutAction as TimeoutAction
+    from .enums import UninstallFlag as UninstallFlag
     from .events import CBProcessErrorEventParams as CBProcessErrorEventParams
     from .events import CBProcessProcessCreationEventParams as CBProcessProcessCreationEventParams
     from .events import (
@@ -56,12 +62,14 @@ _LAZY = {
     "ErrorCode": "enums",
     "EventFlag": "enums",
     "EventType": "enums",
+    "InstallFlag": "enums",
     "ModuleStatus": "enums",
     "ProcessAccess": "enums",
     "RefuseWith": "enums",
     "Serialize": "enums",
     "ThreadAccess": "enums",
     "TimeoutAction": "enums",
+    "UninstallFlag": "enums",
     "CBProcessErrorEventParams": "events",
     "CBProcessProcessCreationEventParams": "events",
     "CBProcessProcessHandleOperationEventParams": "events",
@@ -81,6 +89,8 @@ if not TYPE_CHECKING:
         "CBProcess",
         "CBProcessError",
         "CBProcessWarning",
+        "seOnMultipleThreads",
+        "seOnOneWorkerThread",
         *constants.__all__,
         *_LAZY,
     ]

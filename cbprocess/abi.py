@@ -150,6 +150,11 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "cbp_launch_finish": (_Status, (c_void_p, c_uint32, c_uint32, POINTER(c_uint32))),
     "cbp_launcher_path": (_Status, (c_void_p, c_uint64, POINTER(c_uint64))),
     "cbp_driver_probe": (_Status, (c_char_p, POINTER(c_uint32), c_void_p, c_uint64)),
+    "cbp_driver_status": (_Status, (c_char_p, c_char_p, POINTER(c_uint32))),
+    "cbp_driver_version": (_Status, (c_char_p, c_char_p, POINTER(c_uint64))),
+    "cbp_driver_install": (_Status, (c_char_p, c_char_p, c_char_p, c_char_p, c_uint32, POINTER(c_uint32))),
+    "cbp_driver_uninstall": (_Status, (c_char_p, c_char_p, c_char_p, c_char_p, c_uint32, POINTER(c_uint32))),
+    "cbp_system_shutdown": (_Status, (c_char_p, c_uint32, c_uint32, c_uint32, POINTER(c_uint32))),
 }
 
 

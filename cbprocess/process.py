@@ -1,4 +1,5 @@
-"""The CBProcess class: settings and life of the filter. Its handlers are in hooks.py, its rules in rules.py.
+"""The CBProcess class: life of the filter and what can be asked in it. Its handlers are in hooks.py, its
+properties in settings.py, its rules in rules.py, what concerns drivers and the machine in installation.py.
 
 Checks what callers pass in and hands it to the native session; knows nothing of ctypes or threads.
 """
@@ -12,7 +13,9 @@ from .checks import TEXT_ERRORS, UINT32_MAX, checked_int, checked_text, wrong
 from .constants import ERROR_IMPLEMENTATION_LIMIT, ERROR_NOT_READY, ERROR_NOT_SUPPORTED
 from .errors import CBProcessError
 from .hooks import HandlerProperties
+from .installation import Installation
 from .rules import Rules
+from .settings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,13 +28,16 @@ if TYPE_CHECKING:
     from .statistics import Statistics
     from .supervision import IdleWarning
 
-LICENSE_INFO = "Product: cbprocess\nLicense Type: MIT, no key needed"
+LICENSE_INFO = """Product: cbprocess
+Product Key: none needed
+License Source: the package itself
+License Type: MIT"""
 
 # Set by initialize(), which counts for the whole process.
 _product_guid: bytes | None = None
 
 
-class CBProcess(HandlerProperties, Rules):
+class CBProcess(HandlerProperties, Settings, Rules, Installation):
     """Watches and controls what processes and threads do.
 
     initialize(), set handlers and EventsToFire, add rules, start_filter(), run programs with popen() (rules
@@ -114,25 +120,8 @@ class CBProcess(HandlerProperties, Rules):
         """As get_active()."""
         return self.get_active()
 
-    def get_serialize_events(self) -> int:
-        """0: events fire in several worker threads (default); 1: in one, one after the other. Cannot be
-        changed while active (error 1230)."""
-        return int(self.config("SerializeEvents"))
-
-    def set_serialize_events(self, value: int) -> None:
-        self.config(f"SerializeEvents={checked_int(value, 'serialize_events', 0, 1)}")
-
-    @property
-    def serialize_events(self) -> int:
-        """As get_serialize_events() and set_serialize_events()."""
-        return self.get_serialize_events()
-
-    @serialize_events.setter
-    def serialize_events(self, value: int) -> None:
-        self.set_serialize_events(value)
-
     def get_tag(self) -> int:
-        """A number of the application's own."""
+        """As the property tag."""
         return self._tag
 
     def set_tag(self, value: int) -> None:
@@ -142,7 +131,7 @@ class CBProcess(HandlerProperties, Rules):
 
     @property
     def tag(self) -> int:
-        """As get_tag() and set_tag()."""
+        """A number of the application's own, of any size; 0 at first."""
         return self._tag
 
     @tag.setter
@@ -153,11 +142,30 @@ class CBProcess(HandlerProperties, Rules):
         """Reads a setting ("NAME") or sets it ("NAME=VALUE"); returns its value. Names ignore case; booleans
         are True, False, 1, 0, Yes, No.
 
-        Settings: EventsToFire (PROC_EVT_ bits, -1 for all; default 0), FilterOwnRequests,
-        MinWorkerThreadCount, MaxWorkerThreadCount, WorkerInitialStackSize, SerializeEvents, Driver (auto,
-        ptrace, ...), TimeoutAction (allow or deny), RefuseWith (errno or kill), ForkIsCreation; to read only:
-        BuildInfo, LicenseInfo. Errors: 87 for an unknown name or value, 1230 for a setting that is fixed
-        while active, 50 for a driver that is not part of this build."""
+        Settings, with their defaults:
+
+        - EventsToFire (0): which operations fire, PROC_EVT_ bits, -1 for all.
+        - FilterOwnRequests (False): whether those of this process itself do.
+        - MinWorkerThreadCount (0: the number of processors, at least 4), MaxWorkerThreadCount (0: four times
+          the number of processors), up to 1024: how many worker threads there are when there is nothing to
+          do, and at most. A minimum above the maximum is the maximum. One that is above the minimum and has
+          had nothing to do for ten seconds ends.
+        - WorkerInitialStackSize (0: 1 MiB): bytes of stack of a worker thread, at most 1 GiB.
+        - SerializeEvents, Altitude, StrictAltitude: as the properties serialize_events, altitude and
+          strict_altitude.
+        - LoggingEnabled (False): whether filters on this machine write to the system's log when they start
+          and stop (with their counts) and whatever on_error tells. Kept over restarts, for all programs; on
+          Linux in /etc/cbprocess/logging, or in the folder that CBPROCESS_CONFIG_DIR names. In force here at
+          once, in other programs with their next start_filter().
+        - Driver (auto): auto, ptrace, simulated, bpf, debug or kernel.
+        - TimeoutAction (allow): allow or deny, what happens to a creation at its deadline.
+        - RefuseWith (errno): errno or kill, how an execution is refused.
+        - ForkIsCreation (False): whether on_process_creation fires for forks, too.
+        - BuildInfo, LicenseInfo: to read only.
+
+        Errors: 87 for an unknown name or value; 1230 for WorkerInitialStackSize, SerializeEvents and Driver
+        while active, 1131 in a handler; 50 for a driver that is not part of this build; 1314 for
+        LoggingEnabled without the right to change it."""
         session = self._ready()
         name, assigned, value = (
             part.strip()

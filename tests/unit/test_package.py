@@ -52,7 +52,17 @@ def test_importing_loads_nothing_expensive() -> None:
     assert isinstance(loaded, list)
     own = {
         f"cbprocess.{name}"
-        for name in ("constants", "errors", "checks", "events", "hooks", "rules", "process")
+        for name in (
+            "constants",
+            "errors",
+            "checks",
+            "events",
+            "hooks",
+            "rules",
+            "process",
+            "settings",
+            "installation",
+        )
     }
     assert set(loaded) - {"__future__"} == {"cbprocess", *own}
 

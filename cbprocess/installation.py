@@ -1,0 +1,142 @@
+"""The methods of CBProcess that concern drivers and the machine rather than a filter. They need no
+initialize(): what a program calls before it can start at all."""
+
+from __future__ import annotations
+
+from .checks import UINT32_MAX, checked_bool, checked_int, checked_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .session import Session
+
+
+def initiate_shutdown(prompt: bytes, timeout: int, force_close_apps: bool, reboot: bool) -> bool:
+    """The one call that shuts the machine down; programs that test themselves put another function in its
+    place (`cbprocess.installation.initiate_shutdown`), and nothing happens to the machine."""
+    from ctypes import byref, c_uint32
+
+    from . import library
+
+    initiated = c_uint32()
+    library.load().cbp_system_shutdown(prompt, timeout, force_close_apps, reboot, byref(initiated))
+    return initiated.value != 0
+
+
+class Installation:
+    """The methods. They work before initialize(), too, in any thread, but not in a handler (error 1131).
+    product_guid is the application's own GUID in braces; anything else, and a value of the wrong type, is
+    error 87.
+
+    The drivers for process trees (ptrace) and the simulated one need no installation: they are running, have
+    the version of the package, and there is nothing to install or to take away.
+    """
+
+    __slots__ = ()
+
+    _session: Session | None
+
+    def config(self, configuration_string: str) -> str:
+        """CBProcess.config()."""
+        raise NotImplementedError
+
+    def _owns_session(self) -> bool:
+        """Whether there is a session of this process."""
+        raise NotImplementedError
+
+    def get_driver_status(self, product_guid: str) -> int:
+        """The MODULE_STATUS_ of this instance's driver (its Driver setting): NOT_PRESENT, STOPPED or
+        RUNNING. Does not fail because nothing is installed."""
+        from ctypes import c_uint32
+
+        return self._ask_driver("cbp_driver_status", product_guid, c_uint32())
+
+    def get_driver_version(self, product_guid: str) -> int:
+        """The version of this instance's driver: four 16-bit words, the major number highest
+        (0x0002002000060000 for 2.32.6). 0 if it is not installed."""
+        from ctypes import c_uint64
+
+        return self._ask_driver("cbp_driver_version", product_guid, c_uint64())
+
+    def install(
+        self,
+        cab_file_name: str | None,
+        product_guid: str,
+        path_to_install: str | None,
+        flags: int,
+        additional: int | None = None,
+    ) -> bool:
+        """Installs or updates this instance's driver. cab_file_name is the driver's package; path_to_install
+        the folder for it, "" or None for the usual one; flags are INSTALL_ bits. additional is for programs
+        that pass a fifth number, and means nothing. True if only a restart of the machine completes it.
+
+        Where the driver needs no installation nothing is done, the paths are not looked at, and no privilege
+        is needed. Elsewhere error 1314 without administrative rights."""
+        if additional is not None:
+            checked_int(additional, "additional", 0, UINT32_MAX)
+        return self._change_driver(
+            "cbp_driver_install", cab_file_name, product_guid, path_to_install, flags, "path_to_install"
+        )
+
+    def uninstall(
+        self, cab_file_name: str | None, product_guid: str, installed_path: str | None, flags: int
+    ) -> bool:
+        """Takes this instance's driver away again; the arguments are those that install() got, but for flags,
+        which are UNINSTALL_ bits. The rest is as for install()."""
+        return self._change_driver(
+            "cbp_driver_uninstall", cab_file_name, product_guid, installed_path, flags, "installed_path"
+        )
+
+    def shutdown_system(
+        self, shutdown_prompt: str | None, timeout: int, force_close_apps: bool, reboot: bool
+    ) -> bool:
+        """Shuts the machine down, or with reboot restarts it. A shutdown_prompt is shown to its users for
+        timeout seconds (0 to 0xffffffff) before; with "" or None it begins at once. force_close_apps: do not
+        wait for programs. False if that is not allowed to this process, or the system refuses.
+
+        Linux: asks shutdown(8), which counts in minutes (the timeout is rounded up) and always ends programs
+        that do not end by themselves, whatever force_close_apps says."""
+        prompt = checked_text("" if shutdown_prompt is None else shutdown_prompt, "shutdown_prompt")
+        seconds = checked_int(timeout, "timeout", 0, UINT32_MAX)
+        force = checked_bool(force_close_apps, "force_close_apps")
+        restart = checked_bool(reboot, "reboot")
+        check_outside_handler()
+        return initiate_shutdown(prompt, seconds, force, restart)
+
+    def _driver(self) -> bytes:
+        return self.config("Driver").encode("ascii") if self._owns_session() else b"auto"
+
+    def _ask_driver(self, function: str, product_guid: str, result: Any) -> int:
+        from ctypes import byref
+
+        from . import library
+
+        guid = checked_text(product_guid, "product_guid")
+        getattr(library.load(), function)(guid, self._driver(), byref(result))
+        return int(result.value)
+
+    def _change_driver(
+        self, function: str, package: str | None, product_guid: str, folder: str | None, flags: int, name: str
+    ) -> bool:
+        from ctypes import byref, c_uint32
+
+        from . import library
+
+        guid = checked_text(product_guid, "product_guid")
+        path = checked_text("" if package is None else package, "cab_file_name")
+        target = checked_text("" if folder is None else folder, name)
+        bits = checked_int(flags, "flags", 0, UINT32_MAX)
+        must_reboot = c_uint32()
+        getattr(library.load(), function)(guid, self._driver(), path, target, bits, byref(must_reboot))
+        return must_reboot.value != 0
+
+
+def check_outside_handler() -> None:
+    """Error 1131 in a handler."""
+    from . import library
+    from .constants import ERROR_POSSIBLE_DEADLOCK
+    from .errors import CBProcessError
+
+    if library.load().cbp_in_handler():
+        raise CBProcessError(ERROR_POSSIBLE_DEADLOCK, "that is not possible in a handler")

@@ -1,0 +1,73 @@
+"""The properties of CBProcess that are settings, each with its getter and setter methods. Knows which values
+they take, not what becomes of them."""
+
+from __future__ import annotations
+
+from .checks import checked_bool, checked_int, checked_text
+
+
+class Settings:
+    """The properties, but for what the filter itself tells. They need initialize() (error 21); a value of the
+    wrong type, or one that the property cannot have, is error 87 and changes nothing."""
+
+    __slots__ = ()
+
+    def config(self, configuration_string: str) -> str:
+        """CBProcess.config()."""
+        raise NotImplementedError
+
+    def get_altitude(self) -> str:
+        """As the property altitude."""
+        return self.config("Altitude")
+
+    def set_altitude(self, value: str) -> None:
+        checked_text(value, "altitude")
+        self.config(f"Altitude={value}")
+
+    @property
+    def altitude(self) -> str:
+        """Where this instance stands among several: a decimal number as a str, above 0, at most 4294967295,
+        with up to nine decimal places; "400055" at first. Can be set at any time and takes effect with the
+        next operation. Instances are told of an operation in its order, the highest first; their handlers
+        then run side by side. Whichever refuses, the operation is refused, with the code of the highest that
+        does; a handle keeps the access rights that all of them left in."""
+        return self.get_altitude()
+
+    @altitude.setter
+    def altitude(self, value: str) -> None:
+        self.set_altitude(value)
+
+    def get_strict_altitude(self) -> bool:
+        """As the property strict_altitude."""
+        return self.config("StrictAltitude") == "True"
+
+    def set_strict_altitude(self, value: bool) -> None:
+        self.config(f"StrictAltitude={checked_bool(value, 'strict_altitude')}")
+
+    @property
+    def strict_altitude(self) -> bool:
+        """Whether start_filter() is to fail where another driver has the altitude already; False at first.
+        The drivers for process trees have no place in a stack that others could have, and let instances share
+        an altitude (the one that was started first comes first): there it is kept and changes nothing."""
+        return self.get_strict_altitude()
+
+    @strict_altitude.setter
+    def strict_altitude(self, value: bool) -> None:
+        self.set_strict_altitude(value)
+
+    def get_serialize_events(self) -> int:
+        """As the property serialize_events."""
+        return int(self.config("SerializeEvents"))
+
+    def set_serialize_events(self, value: int) -> None:
+        self.config(f"SerializeEvents={checked_int(value, 'serialize_events', 0, 1)}")
+
+    @property
+    def serialize_events(self) -> int:
+        """0: events fire in several worker threads (at first); 1: in one, one after the other. Cannot be set
+        while active (error 1230), nor in a handler (1131)."""
+        return self.get_serialize_events()
+
+    @serialize_events.setter
+    def serialize_events(self, value: int) -> None:
+        self.set_serialize_events(value)
