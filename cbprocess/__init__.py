@@ -48,6 +48,11 @@ if TYPE_CHECKING:
     from .events import (
         CBProcessWorkerThreadTerminationEventParams as CBProcessWorkerThreadTerminationEventParams,
     )
+    from .feed import Overflow as Overflow
+    from .held import HeldEvent as HeldEvent
+    from .held import Outcome as Outcome
+    from .monitoring import Monitor as Monitor
+    from .monitoring import monitor as monitor
     from .statistics import Statistics as Statistics
 
     __version__: str
@@ -79,7 +84,12 @@ _LAZY = {
     "CBProcessThreadTerminationEventParams": "events",
     "CBProcessWorkerThreadCreationEventParams": "events",
     "CBProcessWorkerThreadTerminationEventParams": "events",
+    "HeldEvent": "held",
+    "Monitor": "monitoring",
+    "Outcome": "held",
+    "Overflow": "feed",
     "Statistics": "statistics",
+    "monitor": "monitoring",
 }
 
 if not TYPE_CHECKING:

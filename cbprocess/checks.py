@@ -15,6 +15,7 @@ TEXT_ERRORS = "surrogatepass" if sys.platform == "win32" else "surrogateescape"
 
 UINT32_MAX = 0xFFFFFFFF
 ALL_PROCESSES = -1
+CO_COROUTINE = 0x80  # of code.co_flags; inspect, which names it, is dear to import
 
 
 def wrong(message: str) -> CBProcessError:
@@ -68,3 +69,6 @@ def checked_process_id(value: object, all_allowed: bool) -> int:
 def checked_handler(value: object, name: str) -> None:
     if value is not None and not callable(value):
         raise wrong(f"{name} must be callable or None, not {type(value).__name__}")
+    code = getattr(getattr(value, "__func__", value), "__code__", None)
+    if code is not None and code.co_flags & CO_COROUTINE:
+        raise wrong(f"{name} must be a plain function here: coroutine functions need AsyncCBProcess")

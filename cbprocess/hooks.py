@@ -91,10 +91,13 @@ class HandlerProperties:
         checked_handler(handler, name)
         self._hooks.handlers[kind] = handler
 
+    def _get_handler(self, kind: int) -> Handler | None:
+        return self._hooks.handlers[kind]
+
     @property
     def on_process_creation(self) -> Optional[Callable[[events.CBProcessProcessCreationEventParams], object]]:
         """A process is being created: a program is about to be executed. A result_code refuses it."""
-        return self._hooks.handlers[PROC_EVT_PROCESS_CREATION]
+        return self._get_handler(PROC_EVT_PROCESS_CREATION)
 
     @on_process_creation.setter
     def on_process_creation(
@@ -107,7 +110,7 @@ class HandlerProperties:
         self,
     ) -> Optional[Callable[[events.CBProcessProcessTerminationEventParams], object]]:
         """A process is ending: its last thread leaves."""
-        return self._hooks.handlers[PROC_EVT_PROCESS_TERMINATION]
+        return self._get_handler(PROC_EVT_PROCESS_TERMINATION)
 
     @on_process_termination.setter
     def on_process_termination(
@@ -118,7 +121,7 @@ class HandlerProperties:
     @property
     def on_thread_creation(self) -> Optional[Callable[[events.CBProcessThreadCreationEventParams], object]]:
         """A thread is being created; also the first thread of a forked process."""
-        return self._hooks.handlers[PROC_EVT_THREAD_CREATION]
+        return self._get_handler(PROC_EVT_THREAD_CREATION)
 
     @on_thread_creation.setter
     def on_thread_creation(
@@ -131,7 +134,7 @@ class HandlerProperties:
         self,
     ) -> Optional[Callable[[events.CBProcessThreadTerminationEventParams], object]]:
         """A thread is ending."""
-        return self._hooks.handlers[PROC_EVT_THREAD_TERMINATION]
+        return self._get_handler(PROC_EVT_THREAD_TERMINATION)
 
     @on_thread_termination.setter
     def on_thread_termination(
@@ -144,7 +147,7 @@ class HandlerProperties:
         self,
     ) -> Optional[Callable[[events.CBProcessProcessHandleOperationEventParams], object]]:
         """A process is being opened, signalled, traced or the like. Access rights can be taken out."""
-        return self._hooks.handlers[PROC_EVT_PROCESS_HANDLE_OPERATION]
+        return self._get_handler(PROC_EVT_PROCESS_HANDLE_OPERATION)
 
     @on_process_handle_operation.setter
     def on_process_handle_operation(
@@ -157,7 +160,7 @@ class HandlerProperties:
         self,
     ) -> Optional[Callable[[events.CBProcessThreadHandleOperationEventParams], object]]:
         """A thread is being opened, signalled, traced or the like. Access rights can be taken out."""
-        return self._hooks.handlers[PROC_EVT_THREAD_HANDLE_OPERATION]
+        return self._get_handler(PROC_EVT_THREAD_HANDLE_OPERATION)
 
     @on_thread_handle_operation.setter
     def on_thread_handle_operation(

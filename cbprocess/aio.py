@@ -1,0 +1,468 @@
+"""The asyncio front end: `async for` over a monitor, and AsyncCBProcess, whose handlers may be coroutines.
+
+    from cbprocess.aio import AsyncCBProcess, monitor
+
+An event loop is touched only from its own thread, but for call_soon_threadsafe; and that is called only
+when the loop waits for an event, so that a burst wakes it once. Works with every loop that has asyncio's
+interface.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import threading
+from collections import deque
+
+from .checks import checked_handler, checked_int
+from .constants import ERROR_NOT_READY, ERROR_POSSIBLE_DEADLOCK
+from .errors import CBProcessError
+from .feed import QUEUE_SIZE, QUEUE_SIZE_MAX, Feed, Overflow, close_feeds_at_exit
+from .hooks import tell_unraisablehook
+from .monitoring import Monitor, Turn, monitor
+from .process import CBProcess
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Coroutine
+    from types import TracebackType
+    from typing import Any, Callable, Optional, TypeVar
+
+    from typing_extensions import Self
+
+    from . import events
+    from .held import HeldEvent
+    from .hooks import Handler, Hooks
+
+    Result = TypeVar("Result")
+
+__all__ = ["AsyncCBProcess", "AsyncEvents", "Monitor", "monitor"]
+
+CONCURRENCY = 1024
+# A loop that always finds an event must still let other tasks run.
+EVENTS_IN_A_ROW = 16
+LOOK_S = 0.1
+EXIT_LOOKS_S = (0.001, 0.05)
+
+
+class Waiters:
+    """The tasks that wait for the next event of a feed, in one event loop."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._loop = asyncio.get_running_loop()
+        self._futures: deque[asyncio.Future[None]] = deque()
+        feed.set_wake(self._wake)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    async def wait(self) -> None:
+        """Waits until there may be something to take."""
+        if not self._feed.arm():
+            return
+        future = self._loop.create_future()
+        self._futures.append(future)
+        try:
+            await future
+        finally:
+            with contextlib.suppress(ValueError):
+                self._futures.remove(future)
+
+    def _wake(self) -> None:
+        """In any thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._wake_all)
+        except RuntimeError:
+            # The loop is closed: nobody will ever take anything.
+            self._feed.close()
+
+    def _wake_all(self) -> None:
+        while self._futures:
+            future = self._futures.popleft()
+            if not future.done():
+                future.set_result(None)
+
+
+class AsyncEvents(Turn):
+    """The asynchronous iterator over a monitor."""
+
+    def __init__(self, monitor: Monitor, owns_monitor: bool) -> None:
+        super().__init__(monitor, owns_monitor)
+        feed = monitor._feed
+        waiters = monitor._waiters
+        if waiters is None:
+            waiters = monitor._waiters = Waiters(feed)
+            monitor._keeper.is_gone = waiters.loop.is_closed
+        elif waiters.loop is not asyncio.get_running_loop():
+            raise CBProcessError(ERROR_NOT_READY, "the monitor belongs to another event loop")
+        self._feed = feed
+        self._waiters: Waiters = waiters
+        self._in_a_row = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> HeldEvent:
+        self._settle()
+        try:
+            event = await self._next()
+        except BaseException:
+            if self._owns_monitor:
+                self._monitor._abandon()
+            raise
+        if event is None:
+            if self._owns_monitor:
+                await self._monitor.aclose()
+            self._monitor._raise_failure()
+            raise StopAsyncIteration
+        self._current = event
+        return event
+
+    async def _next(self) -> HeldEvent | None:
+        self._in_a_row += 1
+        if self._in_a_row > EVENTS_IN_A_ROW:
+            self._in_a_row = 0
+            await asyncio.sleep(0)
+        while True:
+            self._feed.check_process()
+            item = self._feed.take()
+            if item is not None:
+                return item[0]
+            if self._feed.is_ended:
+                return None
+            self._in_a_row = 0
+            await self._waiters.wait()
+
+
+async def wait_for_call(register: Callable[[Callable[[], None]], None]) -> None:
+    """Waits until the function that `register` is given has been called, in whatever thread."""
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+
+    def finish() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    def call() -> None:
+        # A loop that is closed waits for nothing.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(finish)
+
+    register(call)
+    await future
+
+
+async def call_in_thread(
+    function: Callable[[], Result], dispose: Callable[[Result], None] = lambda result: None
+) -> Result:
+    """What function() gives, called in a thread of its own: those of the loop's executor may all be waiting
+    for what this one has to do. If the wait is cancelled, `dispose` gets the result, in that thread."""
+    outcome: list[tuple[bool, Any]] = []  # whether it succeeded; its result, or what it raised
+    is_cancelled = False
+    lock = threading.Lock()
+
+    def register(call: Callable[[], None]) -> None:
+        def run() -> None:
+            try:
+                result: tuple[bool, Any] = (True, function())
+            except BaseException as error:
+                result = (False, error)
+            with lock:
+                outcome.append(result)
+                is_unwanted = is_cancelled
+            if is_unwanted and result[0]:
+                dispose(result[1])
+            call()
+
+        threading.Thread(target=run, name="cbprocess-call", daemon=True).start()
+
+    try:
+        await wait_for_call(register)
+    except BaseException:
+        with lock:
+            is_cancelled = True
+            done = outcome[:]
+        if done and done[0][0]:
+            threading.Thread(target=dispose, args=(done[0][1],), daemon=True).start()
+        raise
+    succeeded, value = outcome[0]
+    if not succeeded:
+        raise value
+    result: Result = value
+    return result
+
+
+class Runner:
+    """Runs the coroutines of one filter's handlers, from its start to its stop, in one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, feed: Feed, hooks: Hooks, concurrency: int) -> None:
+        self._loop = loop
+        self._hooks = hooks
+        self._concurrency = concurrency
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.feed = feed
+        feed.set_wake(self._wake)
+
+    def start(self) -> None:
+        self.feed.arm()
+        threading.Thread(target=self._watch, name="cbprocess-loop-watch", daemon=True).start()
+
+    def call(self, function: Callable[[], object]) -> bool:
+        """Has the loop call this; whether it will."""
+        try:
+            self._loop.call_soon_threadsafe(function)
+        except RuntimeError:
+            self.feed.close()
+            return False
+        return True
+
+    def close(self) -> None:
+        """Lets everything go and cancels the coroutines; in any thread."""
+        self.feed.close()
+        try:
+            is_here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            is_here = False
+        if is_here:
+            self._cancel()
+        else:
+            self.call(self._cancel)
+
+    async def join(self) -> None:
+        """Waits for the coroutines to end, but for the one that calls this."""
+        self._cancel()
+        tasks = self._tasks - {asyncio.current_task()}
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def run_apart(self, function: Callable[[Any], Coroutine[Any, Any, object]], argument: Any) -> None:
+        """Starts a coroutine that holds nothing; what it raises goes to sys.unraisablehook. Any thread."""
+
+        async def run() -> None:
+            try:
+                await function(argument)
+            except Exception as error:
+                tell_unraisablehook(error)
+
+        if not self.call(lambda: self._add(run())):
+            tell_unraisablehook(CBProcessError(argument.error_code, argument.description))
+
+    def _watch(self) -> None:
+        """Where a loop is closed while events wait, no later event may come to notice it."""
+        while not self.feed.wait_closed(LOOK_S):
+            if self._loop.is_closed():
+                self.feed.close()
+
+    def _wake(self) -> None:
+        self.call(self._take)
+
+    def _take(self) -> None:
+        """Starts coroutines for what has come, as many as may run at once."""
+        while len(self._tasks) < self._concurrency:
+            item = self.feed.take()
+            if item is not None:
+                self._add(self._handle(*item))
+            elif self.feed.is_ended or self.feed.arm():
+                return
+
+    def _add(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        was_full = len(self._tasks) >= self._concurrency
+        self._tasks.discard(task)
+        if was_full:
+            self._take()
+
+    async def _handle(self, event: HeldEvent, function: Callable[[Any], Any]) -> None:
+        try:
+            await function(event)
+        except (asyncio.CancelledError, GeneratorExit):
+            event._let_go()
+            raise
+        except BaseException as error:
+            event._let_go()
+            self._hooks.handler_raised(error)
+        else:
+            if not event._is_taken:
+                event._finish()
+
+    def _cancel(self) -> None:
+        """In the loop."""
+        current = asyncio.current_task(self._loop)
+        for task in self._tasks:
+            if task is not current:
+                task.cancel()
+
+
+class AwaitedHandler:
+    """What the dispatcher calls in the place of a coroutine function."""
+
+    def __init__(self, process: AsyncCBProcess, function: Handler) -> None:
+        self._process = process
+        self.function = function
+
+    def __call__(self, event: Any) -> None:
+        runner = self._process._runner
+        if runner is not None:
+            runner.feed.offer(event, self.function)
+
+
+class AwaitedErrorHandler(AwaitedHandler):
+    """The same for on_error."""
+
+    def __call__(self, event: Any) -> None:
+        runner = self._process._runner
+        if runner is None:
+            tell_unraisablehook(CBProcessError(event.error_code, event.description))
+        else:
+            runner.run_apart(self.function, event)  # type: ignore[arg-type]
+
+
+class AsyncCBProcess(CBProcess):
+    """A CBProcess whose handlers may be coroutine functions: the operation waits until the coroutine returns.
+
+    To be used as `async with`; handlers then run in that event loop, and no thread is occupied while they
+    wait. They get a HeldEvent: they may set result_code and desired_access as plain handlers do, or call
+    allow(), deny(), strip() before they return. on_error may be one too; plain functions still run in worker
+    threads, and so must on_worker_thread_creation and on_worker_thread_termination (else error 87). A
+    coroutine that raises lets its operation go (on_error gets 574); one that is cancelled does so silently.
+
+    queue_size (1 to 1000000): how many events may wait for their coroutine to be started; overflow: what
+    happens to one more ("hold", "drop_oldest", "drop_newest"); concurrency (1 to 1000000): how many
+    coroutines run at once. The filter stops at the end of the block; coroutines that still run are cancelled.
+    """
+
+    __slots__ = ("_concurrency", "_loop", "_loop_thread", "_overflow", "_queue_size", "_runner")
+
+    def __init__(
+        self,
+        *,
+        queue_size: int = QUEUE_SIZE,
+        overflow: Overflow | str = Overflow.HOLD,
+        concurrency: int = CONCURRENCY,
+    ) -> None:
+        super().__init__()
+        self._concurrency = checked_int(concurrency, "concurrency", 1, QUEUE_SIZE_MAX)
+        self._queue_size = queue_size
+        self._overflow = overflow
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread = 0
+        self._runner: Runner | None = None
+        Feed(queue_size, overflow)  # refuses wrong values here rather than at the start
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._owns_session():
+            await self.astop_filter()
+
+    @property
+    def dropped(self) -> int:
+        """How many events were let go unseen, since start_filter(), because the queue was full."""
+        return self._runner.feed.dropped if self._runner is not None else 0
+
+    def start_filter(self, timeout: int) -> None:
+        """As CBProcess.start_filter(); error 21 outside of the `async with` block."""
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            raise CBProcessError(
+                ERROR_NOT_READY, "start_filter() needs the `async with` block of the instance"
+            )
+        if self.active:
+            super().start_filter(timeout)  # the error
+        runner = self._runner = Runner(
+            loop, Feed(self._queue_size, self._overflow), self._hooks, self._concurrency
+        )
+        try:
+            runner.start()
+            super().start_filter(timeout)
+        except BaseException:
+            runner.close()
+            raise
+        close_feeds_at_exit()
+
+    def stop_filter(self) -> None:
+        """As CBProcess.stop_filter(); coroutines that still run are cancelled, but for the calling one. For
+        other threads: in the event loop, astop_filter() does not block it."""
+        if self._runner is not None and self._owns_session():
+            self._runner.close()
+        super().stop_filter()
+
+    async def astop_filter(self) -> None:
+        """Stops the filter, waiting in the event loop until handlers and coroutines have ended. Nothing is
+        held any more when this is first suspended, so its cancellation leaves nothing held either."""
+        runner = self._runner
+        if runner is not None:
+            runner.close()
+        await call_in_thread(super().stop_filter)
+        if runner is not None:
+            await runner.join()
+
+    async def apopen(self, args: Any, *positional: Any, **keywords: Any) -> subprocess.Popen[Any]:
+        """As popen(), waiting in the event loop, whose handlers decide about the program. If the wait is
+        cancelled the program is ended."""
+
+        def end(child: subprocess.Popen[Any]) -> None:
+            child.kill()
+            child.wait()
+
+        return await call_in_thread(lambda: self.popen(args, *positional, **keywords), end)
+
+    async def await_exit(self, child: subprocess.Popen[Any]) -> int:
+        """Waits in the event loop for a program's end; its return code, as child.wait() gives it."""
+        delay_s, longest_s = EXIT_LOOKS_S
+        while True:
+            status = child.poll()
+            if status is not None:
+                return status
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, longest_s)
+
+    def _popen(self, ask: bool, args: Any, *positional: Any, **keywords: Any) -> subprocess.Popen[Any]:
+        if self.active and threading.get_ident() == self._loop_thread:
+            message = "popen() would wait for the event loop that it blocks: use `await apopen()`"
+            raise CBProcessError(ERROR_POSSIBLE_DEADLOCK, message)
+        return super()._popen(ask, args, *positional, **keywords)
+
+    def _set_handler(self, kind: int, name: str, handler: Handler | None) -> None:
+        if handler is not None and _is_coroutine_function(handler):
+            handler = AwaitedHandler(self, handler)
+        super()._set_handler(kind, name, handler)
+
+    def _get_handler(self, kind: int) -> Handler | None:
+        return _unwrapped(super()._get_handler(kind))
+
+    @property
+    def on_error(self) -> Optional[Callable[[events.CBProcessErrorEventParams], object]]:
+        """As CBProcess.on_error; may be a coroutine function, whose failure goes to sys.unraisablehook."""
+        return _unwrapped(self._hooks.error)
+
+    @on_error.setter
+    def on_error(self, handler: Optional[Callable[[events.CBProcessErrorEventParams], object]]) -> None:
+        if handler is not None and _is_coroutine_function(handler):
+            self._hooks.error = AwaitedErrorHandler(self, handler)
+        else:
+            checked_handler(handler, "on_error")
+            self._hooks.error = handler
+
+
+def _is_coroutine_function(handler: object) -> bool:
+    """Whether calling it gives a coroutine: a function, a method, a partial, an object with such a __call__."""
+    call = getattr(type(handler), "__call__", None)
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
+
+
+def _unwrapped(handler: Handler | None) -> Handler | None:
+    return handler.function if isinstance(handler, AwaitedHandler) else handler
