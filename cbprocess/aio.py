@@ -459,8 +459,8 @@ class AsyncCBProcess(CBProcess):
 
 
 def _is_coroutine_function(handler: object) -> bool:
-    """Whether calling it gives a coroutine: a function, a method, a partial, an object with such a __call__."""
-    call = getattr(type(handler), "__call__", None)
+    """Whether calling it gives a coroutine: a function, a method, a partial, an object that can be called."""
+    call = getattr(type(handler), "__call__", None)  # noqa: B004 - the method itself, to be asked about
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
 
 
