@@ -1,6 +1,6 @@
 """Runs a program under cbprocess with a Python handler for each of four operations: the measured controller.
 
-    controller.py --events BITS --refuse-with errno|kill --action ask|allow -- PROGRAM [ARGUMENT...]
+    controller.py --events BITS --refuse-with errno|kill --action ask|allow|protect -- PROGRAM [ARGUMENT...]
 
 Prints one line of JSON: the events handled of each type, those lost, and how many different programs were
 seen with the right command line. A process of its own, so that one measurement leaves nothing behind."""
@@ -14,6 +14,9 @@ import sys
 import time
 
 from cbprocess import (
+    PROCESS_SUSPEND_RESUME,
+    PROCESS_TERMINATE,
+    PROCESS_VM_WRITE,
     CBProcess,
     CBProcessProcessCreationEventParams,
     CBProcessProcessTerminationEventParams,
@@ -23,6 +26,7 @@ from cbprocess import (
 
 PRODUCT_GUID = "{6F0C2B1E-93A5-4D5B-8A77-1F2E3D4C5B6A}"
 DEADLINE_MS = 30000
+PROTECTED_ACCESS = PROCESS_TERMINATE | PROCESS_SUSPEND_RESUME | PROCESS_VM_WRITE
 DELIVERY_LIMIT_S = 5.0
 RIGHT_COMMAND_LINE = re.compile(r"tiny (tag-\d+) '--option=a b'")
 
@@ -83,7 +87,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="A controller with one Python handler for each operation.")
     parser.add_argument("--events", type=int, required=True, help="the EventsToFire setting")
     parser.add_argument("--refuse-with", choices=("errno", "kill"), required=True)
-    parser.add_argument("--action", choices=("ask", "allow"), required=True)
+    parser.add_argument("--action", choices=("ask", "allow", "protect"), required=True)
     parser.add_argument("command", nargs="+", metavar="PROGRAM")
     return parser.parse_args()
 
@@ -111,6 +115,8 @@ def main() -> int:
     controller.on_thread_termination = watcher.on_thread_termination
     if options.action == "allow":
         controller.add_rule(name="*", action="allow")
+    elif options.action == "protect":
+        controller.add_rule(name="*", action="strip", access=PROTECTED_ACCESS)
     controller.start_filter(DEADLINE_MS)
     status = controller.popen(options.command).wait()
     wait_for_deliveries(watcher)

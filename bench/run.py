@@ -1,6 +1,6 @@
 """Measures cbprocess and its peers, and prints one table with the targets.
 
-    python bench/run.py [--quick] [--only H2,H3,H5,H8,H10]
+    python bench/run.py [--quick] [--only H2,H3,H5,H8,H10,H11]
 
 Run it with the Python that cbprocess is installed in; it needs a C compiler, and uses strace and
 python-ptrace where they are installed. Everything runs pinned to one CPU; what is quoted are medians of the
@@ -23,7 +23,7 @@ import tree
 from harness import BenchmarkError, pin_to_one_cpu, progress
 from table import Row, format_table
 
-MEASUREMENTS = ("H2", "H3", "H5", "H8", "H10")
+MEASUREMENTS = ("H2", "H3", "H5", "H8", "H10", "H11")
 
 
 class Effort(NamedTuple):
@@ -31,13 +31,14 @@ class Effort(NamedTuple):
 
     spawn_count: int
     thread_count: int
+    slice_count: int
     event_count: int
     repetitions: int
     startup_repetitions: int
 
 
-FULL = Effort(1000, 2000, 100_000, 9, 21)
-QUICK = Effort(200, 400, 20_000, 3, 5)
+FULL = Effort(1000, 2000, 100, 100_000, 9, 21)
+QUICK = Effort(200, 400, 30, 20_000, 3, 5)
 
 
 def parse_selection(text: str) -> set[str]:
@@ -71,6 +72,8 @@ def measure(selected: set[str], effort: Effort, folder: Path) -> list[Row]:
         rows += tree.spawn_rows(folder, effort.spawn_count, effort.repetitions, selected)
     if "H3" in selected:
         rows += tree.thread_rows(folder, effort.thread_count, effort.repetitions)
+    if "H11" in selected:
+        rows += tree.preempt_rows(folder, effort.slice_count, effort.repetitions)
     if "H5" in selected:
         rows += binding.binding_rows(folder, effort.event_count, effort.repetitions)
     if "H8" in selected:

@@ -1,4 +1,4 @@
-"""H2, H3 and H10: what the ptrace driver costs the programs under it, with the peers in the same run.
+"""H2, H3, H10 and H11: what the ptrace driver costs the programs under it, with the peers in the same run.
 
 Knows the package's public interface and the public C header, nothing of their insides."""
 
@@ -14,6 +14,7 @@ from peers import available_peers
 from table import Row
 
 EVENTS_NONE = 0
+EVENTS_ALL = -1
 EVENTS_THREAD = 0x08 | 0x10
 EVENTS_ALL_FOUR = 0x01 | 0x02 | EVENTS_THREAD
 CONTROLLER = Path(__file__).resolve().parent / "controller.py"
@@ -23,9 +24,12 @@ HELD_ERRNO = "held, Python handler, RefuseWith=errno"
 HELD_C = "held, C handler"
 BY_RULE = "allowed by rule, Python handler afterwards"
 NOTHING_FIRES = "supervised, nothing fires"
+PROTECTED = "protected by a rule"
+PROTECTED_ASKED = "protected by a rule, handle events asked for"
 
 H2_TARGET = 2.0
 H3_TARGET = 3.3
+H11_TARGET = 1.02
 
 
 def native_folder() -> Path:
@@ -152,5 +156,31 @@ def thread_rows(folder: Path, count: int, repetitions: int) -> list[Row]:
             f"{series[HELD]}x",
             series[HELD].ratio <= H3_TARGET,
             "; ".join([describe(series, names), *notes]),
+        )
+    ]
+
+
+def preempt_rows(folder: Path, count: int, repetitions: int) -> list[Row]:
+    """H11: a protected program whose threads signal one another as fast as runtimes with preemption do."""
+
+    def unchecked(output: str, kind: str, number: int) -> None:
+        check_counts(PROTECTED, json.loads(output), {})
+
+    monitors = [
+        monitor._replace(check=unchecked)
+        for monitor in (
+            python_controller(PROTECTED, EVENTS_NONE, "kill", "protect"),
+            python_controller(PROTECTED_ASKED, EVENTS_ALL, "kill", "protect"),
+        )
+    ]
+    series = interleave(Workload(folder, "preempt", count), monitors, repetitions)
+    return [
+        Row(
+            "H11",
+            "`ptrace`: a protected program's own threads preempt one another, `preempt`",
+            f"<= {H11_TARGET:.2f}x",
+            f"{series[PROTECTED]}x",
+            series[PROTECTED].ratio <= H11_TARGET,
+            describe(series, (PROTECTED_ASKED,)),
         )
     ]
