@@ -459,8 +459,8 @@ class AsyncCBProcess(CBProcess):
 
 
 def _is_coroutine_function(handler: object) -> bool:
-    """Whether calling it gives a coroutine: a function, a method, a partial, an object that can be called."""
-    call = getattr(type(handler), "__call__", None)  # noqa: B004 - the method itself, to be asked about
+    """Whether calling it gives a coroutine: a function, method or partial, or an object with such a call."""
+    call = getattr(type(handler), "__call__", None)  # noqa: B004
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
 
 
