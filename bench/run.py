@@ -1,9 +1,9 @@
 """Measures cbprocess and its peers, and prints one table with the targets.
 
-    python bench/run.py [--quick] [--only H2,H3,H5,H8,H10,H11]
+    python bench/run.py [--quick] [--only H2,H3,H5,H6,H8,H10,H11]
 
-Run it with the Python that cbprocess is installed in; it needs a C compiler, and uses strace and
-python-ptrace where they are installed. Everything runs pinned to one CPU; what is quoted are medians of the
+Run it with the Python that cbprocess is installed in; it needs a C compiler, and uses strace, python-ptrace
+and psutil where they are installed. Everything runs pinned to one CPU; what is quoted are medians of the
 ratios to the bare workload that ran just before, with the smallest and the largest in parentheses. Exits with
 1 if something could not be measured; a missed target is not a failure."""
 
@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import binding
+import snapshot
 import startup
 import tree
 from harness import BenchmarkError, pin_to_one_cpu, progress
 from table import Row, format_table
 
-MEASUREMENTS = ("H2", "H3", "H5", "H8", "H10", "H11")
+MEASUREMENTS = ("H2", "H3", "H5", "H6", "H8", "H10", "H11")
 
 
 class Effort(NamedTuple):
@@ -76,6 +77,8 @@ def measure(selected: set[str], effort: Effort, folder: Path) -> list[Row]:
         rows += tree.preempt_rows(folder, effort.slice_count, effort.repetitions)
     if "H5" in selected:
         rows += binding.binding_rows(folder, effort.event_count, effort.repetitions)
+    if "H6" in selected:
+        rows += snapshot.snapshot_rows(effort.repetitions)
     if "H8" in selected:
         rows += startup.startup_rows(effort.startup_repetitions)
     return sorted(rows, key=lambda row: MEASUREMENTS.index(row.identifier))

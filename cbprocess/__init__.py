@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from .held import Outcome as Outcome
     from .monitoring import Monitor as Monitor
     from .monitoring import monitor as monitor
+    from .running import RunningProcess as RunningProcess
+    from .running import running_processes as running_processes
     from .statistics import Statistics as Statistics
 
     __version__: str
@@ -88,6 +90,8 @@ _LAZY = {
     "Monitor": "monitoring",
     "Outcome": "held",
     "Overflow": "feed",
+    "RunningProcess": "running",
+    "running_processes": "running",
     "Statistics": "statistics",
     "monitor": "monitoring",
 }

@@ -72,6 +72,34 @@ class Statistics(ctypes.Structure):
     ]
 
 
+class ProcessRecord(ctypes.Structure):
+    """struct cbp_process_record."""
+
+    _fields_ = [
+        ("process_id", c_uint32),
+        ("parent_process_id", c_uint32),
+        ("start_time", c_uint64),
+        ("thread_count", c_uint32),
+        ("process_name_size", c_uint32),
+        ("process_name_offset", c_uint64),
+        ("arguments_offset", c_uint64),
+        ("arguments_size", c_uint32),
+        ("reserved", c_uint32),
+    ]
+
+
+class Snapshot(ctypes.Structure):
+    """struct cbp_snapshot."""
+
+    _fields_ = [
+        ("count", c_uint32),
+        ("record_size", c_uint32),
+        ("records", c_void_p),
+        ("texts", c_void_p),
+        ("texts_size", c_uint64),
+    ]
+
+
 # The event travels as a plain address: a pointer object would cost more than the whole dispatch.
 EventCallback = ctypes.CFUNCTYPE(None, c_void_p)
 # The same for events whose address is known beforehand. The address is passed nevertheless; not declaring it
@@ -143,6 +171,8 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "cbp_handler_enter": (_Status, (c_void_p, c_void_p)),
     "cbp_handler_leave": (_Status, ()),
     "cbp_process_name": (_Status, (c_uint32, c_void_p, c_uint64, POINTER(c_uint64))),
+    "cbp_snapshot_create": (_Status, (c_uint32, POINTER(POINTER(Snapshot)))),
+    "cbp_snapshot_destroy": (None, (POINTER(Snapshot),)),
     "cbp_launch_begin": (
         _Status,
         (c_void_p, c_char_p, c_char_p, c_uint64, c_uint32, POINTER(c_int32), POINTER(c_void_p)),

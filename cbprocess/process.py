@@ -1,5 +1,6 @@
 """The CBProcess class: life of the filter and what can be asked in it. Its handlers are in hooks.py, its
-properties in settings.py, its rules in rules.py, what concerns drivers and the machine in installation.py.
+properties in settings.py, its rules in rules.py, what concerns drivers and the machine in installation.py,
+the running processes in snapshots.py.
 
 Checks what callers pass in and hands it to the native session; knows nothing of ctypes or threads.
 """
@@ -16,6 +17,7 @@ from .hooks import HandlerProperties
 from .installation import Installation
 from .rules import Rules
 from .settings import Settings
+from .snapshots import Snapshot, Snapshots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ License Type: MIT"""
 _product_guid: bytes | None = None
 
 
-class CBProcess(HandlerProperties, Settings, Rules, Installation):
+class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
     """Watches and controls what processes and threads do.
 
     initialize(), set handlers and EventsToFire, add rules, start_filter(), run programs with popen() (rules
@@ -50,13 +52,14 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation):
     the filter), 87 for an argument of the wrong type or value.
     """
 
-    __slots__ = ("__weakref__", "_idle_warning", "_session", "_tag")
+    __slots__ = ("__weakref__", "_idle_warning", "_session", "_snapshot", "_tag")
 
     def __init__(self) -> None:
         super().__init__()
         self._session: Session | None = None
         self._idle_warning: IdleWarning | None = None
         self._tag = 0
+        self._snapshot = Snapshot()
 
     def __del__(self) -> None:
         if "cbprocess.own_requests" in sys.modules:

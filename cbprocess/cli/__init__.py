@@ -46,6 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from .attach import attach
 
             return attach(options)
+        if options.command_name == "snapshot":
+            from .snapshot import snapshot
+
+            return snapshot(options)
         from .run import run
 
         return run(options)
@@ -70,7 +74,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             options.parser.error("a command to run is missing")
     elif command:
         parser.error("unexpected arguments behind --")
-    if options.command_name != "doctor" and options.events is None:
+    if options.command_name in ("run", "attach") and options.events is None:
         # Who protects a program wants to see what it is protected from.
         options.events = EVENT_NAMES if options.protect else LIFETIME_NAMES
     return options
@@ -81,9 +85,13 @@ def make_parser() -> argparse.ArgumentParser:
         prog="cbprocess", description="Watch and control what processes and threads do."
     )
     parser.add_argument("--version", action=VersionAction, help="print the version and exit")
-    commands = parser.add_subparsers(dest="command_name", required=True, metavar="run | attach | doctor")
+    commands = parser.add_subparsers(
+        dest="command_name", required=True, metavar="run | attach | snapshot | doctor"
+    )
     add_run(commands.add_parser("run", help="run a command and print what its processes and threads do"))
     add_attach(commands.add_parser("attach", help="the same for processes that run already"))
+    snapshot = commands.add_parser("snapshot", help="list the processes that run now")
+    snapshot.add_argument("--json", action="store_true", help="print JSON Lines")
     doctor = commands.add_parser("doctor", help="tell what the drivers can do on this machine")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
     return parser

@@ -60,6 +60,22 @@ uint32_t cbpi_process_path(uint32_t process_id, char *buffer, uint64_t size, uin
 /* As cbp_event_originator_token(), for a process that started at start_time (0: whenever). */
 int64_t cbpi_process_token(uint32_t process_id, uint64_t start_time);
 
+/* What the system tells of one process; texts without a NUL, valid during the visit. */
+struct cbpi_process_facts {
+    uint32_t process_id, parent_process_id, thread_count;
+    uint64_t start_time;
+    const char *name; /* as in cbp_process_record */
+    size_t name_size;
+    const char *arguments; /* each with its NUL */
+    size_t arguments_size;
+};
+
+/* Calls visit for each process that the caller can see, by rising id; stops at its first error, which it
+ * gives. Errors of cbp_snapshot_create(). */
+uint32_t cbpi_processes_visit(uint32_t with_arguments,
+                              uint32_t (*visit)(void *context, const struct cbpi_process_facts *facts),
+                              void *context);
+
 /* The path of one of the programs that belong to this library: beside it, or else in the folder that an
  * installation has for them. CBP_ERROR_FS_DRIVER_REQUIRED if it is in neither, or may not be executed. */
 uint32_t cbpi_helper_path(const char *program, char *buffer, uint64_t size);

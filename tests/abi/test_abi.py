@@ -18,7 +18,9 @@ ALL_STRUCTURES: dict[str, type[ctypes.Structure]] = {
     **STRUCTURES,
     "event": abi.Event,
     "statistics": abi.Statistics,
+    "process_record": abi.ProcessRecord,
     "callbacks": abi.Callbacks,
+    "snapshot": abi.Snapshot,
     "abi_row": abi.AbiRow,
 }
 

@@ -61,6 +61,7 @@ def test_importing_loads_nothing_expensive() -> None:
             "rules",
             "process",
             "settings",
+            "snapshots",
             "installation",
         )
     }

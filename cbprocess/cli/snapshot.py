@@ -1,0 +1,48 @@
+"""`cbprocess snapshot`: the processes that run now, one line or one JSON object each."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from ..running import RunningProcess, running_processes
+from .output import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+HEADING = f"{'PID':>8} {'PARENT':>8} {'THREADS':>7}  COMMAND"
+
+
+def snapshot(options: argparse.Namespace) -> int:
+    processes = running_processes()
+    lines = map(json_line, processes) if options.json else [HEADING, *map(text_line, processes)]
+    try:
+        sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        # Whoever reads has seen enough; the interpreter must not try again as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def text_line(process: RunningProcess) -> str:
+    # In brackets what has no arguments, as other listings show it: kernel threads, processes that have ended.
+    command = printable(process.command_line) or f"[{printable(process.process_name)}]"
+    return f"{process.process_id:>8} {process.parent_process_id:>8} {process.thread_count:>7}  {command}"
+
+
+def json_line(process: RunningProcess) -> str:
+    return json.dumps(
+        {
+            "process_id": process.process_id,
+            "parent_process_id": process.parent_process_id,
+            "start_time": process.start_time,
+            "thread_count": process.thread_count,
+            "process_name": process.process_name,
+            "arguments": process.arguments,
+            "command_line": process.command_line,
+        }
+    )

@@ -1,0 +1,150 @@
+"""The members of CBProcess about the processes that run in the system. running.py makes the list itself."""
+
+from __future__ import annotations
+
+from .checks import checked_bool, checked_int, wrong
+from .constants import ERROR_CONNECTION_ACTIVE, ERROR_NOT_READY, ERROR_POSSIBLE_DEADLOCK
+from .errors import CBProcessError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .running import RunningProcess
+    from .session import Session
+
+
+class Snapshot:
+    """What one instance keeps for these members."""
+
+    __slots__ = ("processes", "track_command_line")
+
+    def __init__(self) -> None:
+        self.processes: list[RunningProcess] = []
+        self.track_command_line = False
+
+
+class Snapshots:
+    """create_running_processes_snapshot() fills the running_process_ arrays with what runs at that moment,
+    in any part of the system that this process can see and whether it is filtered or not;
+    close_running_processes_snapshot() empties them. Each array is a tuple, and has a method that gives one
+    item; an index from 0 to running_process_count - 1, else error 87.
+
+    All of it needs initialize() (error 21)."""
+
+    __slots__ = ()
+
+    _snapshot: Snapshot
+
+    def _ready(self) -> Session:
+        """The native session; error 21 if there is none."""
+        raise NotImplementedError
+
+    def _owns_session(self) -> bool:
+        raise NotImplementedError
+
+    def get_active(self) -> bool:
+        raise NotImplementedError
+
+    def create_running_processes_snapshot(self) -> None:
+        """Takes a snapshot of the running processes in place of an earlier one. Their command lines are in it
+        if track_command_line is True. Linux: as /proc shows it.
+
+        Errors: 21 before initialize(), 1131 in a handler, 4 without a free file descriptor, 8 without memory,
+        31 if the system's list cannot be read; the earlier snapshot stays then."""
+        self._check_outside_handlers()
+        from .running import running_processes
+
+        self._snapshot.processes = running_processes(self._snapshot.track_command_line)
+
+    def close_running_processes_snapshot(self) -> None:
+        """Lets go of the snapshot: running_process_count is 0 again. Does nothing if there is none.
+
+        Errors: 21 before initialize(), 1131 in a handler."""
+        self._check_outside_handlers()
+        self._snapshot.processes = []
+
+    def get_running_process_count(self) -> int:
+        """How many processes the snapshot has; 0 without one."""
+        return len(self._running_processes())
+
+    @property
+    def running_process_count(self) -> int:
+        """As get_running_process_count()."""
+        return self.get_running_process_count()
+
+    def get_running_process_process_id(self, running_process_index: int) -> int:
+        """The id of one process of the snapshot."""
+        return self._running_process(running_process_index).process_id
+
+    @property
+    def running_process_process_id(self) -> tuple[int, ...]:
+        """The ids of all processes of the snapshot, rising."""
+        return tuple(process.process_id for process in self._running_processes())
+
+    def get_running_process_process_name(self, running_process_index: int) -> str:
+        """The path of the executable of one process of the snapshot, as get_process_name() gives it; where
+        the system does not tell it (Linux: a kernel thread, another user's process) the short name."""
+        return self._running_process(running_process_index).process_name
+
+    @property
+    def running_process_process_name(self) -> tuple[str, ...]:
+        """As get_running_process_process_name(), of all processes of the snapshot."""
+        return tuple(process.process_name for process in self._running_processes())
+
+    def get_running_process_command_line(self, running_process_index: int) -> str:
+        """The command line of one process of the snapshot, quoted as a shell reads it; "" if it has none, or
+        if track_command_line was False when the snapshot was taken."""
+        return self._running_process(running_process_index).command_line
+
+    @property
+    def running_process_command_line(self) -> tuple[str, ...]:
+        """As get_running_process_command_line(), of all processes of the snapshot."""
+        return tuple(process.command_line for process in self._running_processes())
+
+    def get_track_command_line(self) -> bool:
+        """Whether the next snapshot has command lines; default False. Events carry theirs in any case."""
+        self._ready()
+        return self._snapshot.track_command_line
+
+    def set_track_command_line(self, value: bool) -> None:
+        """Errors: 87 for what is no bool, 1131 in a handler, 1230 while the filter is active."""
+        self._ready()
+        checked = checked_bool(value, "track_command_line")
+        if _in_handler():
+            raise CBProcessError(ERROR_POSSIBLE_DEADLOCK, "track_command_line cannot be changed in a handler")
+        if self.get_active():
+            raise CBProcessError(
+                ERROR_CONNECTION_ACTIVE, "track_command_line cannot be changed while the filter is active"
+            )
+        self._snapshot.track_command_line = checked
+
+    @property
+    def track_command_line(self) -> bool:
+        """As get_track_command_line() and set_track_command_line()."""
+        return self.get_track_command_line()
+
+    @track_command_line.setter
+    def track_command_line(self, value: bool) -> None:
+        self.set_track_command_line(value)
+
+    def _running_processes(self) -> list[RunningProcess]:
+        self._ready()
+        return self._snapshot.processes
+
+    def _running_process(self, index: int) -> RunningProcess:
+        processes = self._running_processes()
+        if not processes:
+            raise wrong("there is no snapshot: create_running_processes_snapshot() takes one")
+        return processes[checked_int(index, "running_process_index", 0, len(processes) - 1)]
+
+    def _check_outside_handlers(self) -> None:
+        self._ready()
+        if not self._owns_session():
+            raise CBProcessError(ERROR_NOT_READY, "this process was forked from the one that initialized")
+        if _in_handler():
+            raise CBProcessError(ERROR_POSSIBLE_DEADLOCK, "the call is not possible in a handler")
+
+
+def _in_handler() -> bool:
+    from .library import load
+
+    return bool(load().cbp_in_handler())

@@ -1,0 +1,241 @@
+/* The walk over all processes (platform.h), through /proc. */
+#define _GNU_SOURCE
+#include "platform.h"
+
+#include "errors.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define STAT_SIZE 2048u /* 52 numbers of up to 20 digits and a name of up to 64 bytes */
+/* Fields of /proc/PID/stat, counted from 1. */
+#define STAT_PARENT 4
+#define STAT_FLAGS 9
+#define STAT_THREAD_COUNT 20
+#define STAT_START_TIME 22
+#define FLAG_KERNEL_THREAD 0x00200000u /* the kernel's PF_KTHREAD */
+#define ARGUMENTS_STEP 4096u           /* the least room for a read */
+#define ID_SIZE_MAX 16u
+
+/* No id comes round to another process within this time: the kernel gives out all others first. */
+#define ID_REUSE_NS 1000000u
+
+struct walk {
+    uint32_t with_arguments;
+    int proc;                     /* the folder /proc */
+    char file[ID_SIZE_MAX + 16u]; /* "PID/" and then what is read; file_size is without that */
+    size_t file_size;
+    char path[PATH_MAX];
+    char stat[STAT_SIZE];
+    char *arguments;
+    size_t arguments_capacity;
+};
+
+/* What an errno says of one process: CBP_ERROR_NOT_FOUND if it has gone, 0 if it is only kept from this
+ * caller, or why the walk has to end. */
+static uint32_t judge(int error)
+{
+    switch (error) {
+    case ENOENT:
+    case ESRCH:
+        return CBP_ERROR_NOT_FOUND;
+    case EACCES:
+    case EPERM:
+        return 0;
+    case EMFILE:
+    case ENFILE:
+        return cbpi_fail(CBP_ERROR_TOO_MANY_OPEN_FILES, "cannot list the processes: %s", strerror(error));
+    case ENOMEM:
+        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "cannot list the processes: %s", strerror(error));
+    default:
+        return cbpi_fail(CBP_ERROR_GEN_FAILURE, "cannot list the processes: %s", strerror(error));
+    }
+}
+
+/* The same for the list itself. */
+static uint32_t judge_list(int error)
+{
+    uint32_t code = judge(error);
+    if (code == 0 || code == CBP_ERROR_NOT_FOUND)
+        code = cbpi_fail(CBP_ERROR_GEN_FAILURE, "cannot read /proc: %s", strerror(error));
+    return code;
+}
+
+/* By path: a descriptor of the process's folder, to open its files from, costs more than it saves. */
+static const char *file_of_process(struct walk *walk, const char *name)
+{
+    strcpy(walk->file + walk->file_size, name);
+    return walk->file;
+}
+
+/* Makes room for one more read of at least ARGUMENTS_STEP bytes and a NUL. */
+static uint32_t reserve_arguments(struct walk *walk, size_t size)
+{
+    if (walk->arguments_capacity - size > ARGUMENTS_STEP)
+        return 0;
+    size_t capacity = 2 * walk->arguments_capacity + 2 * ARGUMENTS_STEP;
+    char *arguments = realloc(walk->arguments, capacity);
+    if (!arguments)
+        return judge(ENOMEM);
+    walk->arguments = arguments;
+    walk->arguments_capacity = capacity;
+    return 0;
+}
+
+static uint32_t read_arguments(struct walk *walk, struct cbpi_process_facts *facts)
+{
+    size_t size = 0;
+    ssize_t got = 0;
+    int fd = openat(walk->proc, file_of_process(walk, "cmdline"), O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return judge(errno);
+    uint32_t error = 0;
+    do {
+        error = reserve_arguments(walk, size);
+        if (error == 0)
+            got = read(fd, walk->arguments + size, walk->arguments_capacity - size - 1);
+        if (got > 0)
+            size += (size_t) got;
+    } while (error == 0 && got > 0 && size + 1 == walk->arguments_capacity);
+    if (got < 0)
+        error = judge(errno);
+    close(fd);
+    /* A program that has written over its arguments need not have left a NUL at the end. */
+    if (size > 0 && walk->arguments[size - 1] != '\0')
+        walk->arguments[size++] = '\0';
+    facts->arguments = walk->arguments;
+    facts->arguments_size = size;
+    return error;
+}
+
+/* The line is PID (NAME) STATE PARENT ...; NAME may hold anything. */
+static void parse_stat(const char *line, struct cbpi_process_facts *facts, uint32_t *flags)
+{
+    const char *name = strchr(line, '('), *end = strrchr(line, ')');
+    if (!name || !end)
+        return;
+    facts->name = name + 1;
+    facts->name_size = (size_t) (end - name - 1);
+    const char *at = end;
+    for (int field = 3; (at = strchr(at + 1, ' ')) != NULL; field++) {
+        switch (field) {
+        case STAT_PARENT:
+            facts->parent_process_id = (uint32_t) strtoul(at, NULL, 10);
+            break;
+        case STAT_FLAGS:
+            *flags = (uint32_t) strtoul(at, NULL, 10);
+            break;
+        case STAT_THREAD_COUNT:
+            facts->thread_count = (uint32_t) strtoul(at, NULL, 10);
+            break;
+        case STAT_START_TIME:
+            facts->start_time = strtoull(at, NULL, 10);
+            return;
+        default:
+            break;
+        }
+    }
+}
+
+/* line has STAT_SIZE bytes. */
+static uint32_t read_stat(struct walk *walk, char *line, struct cbpi_process_facts *facts, uint32_t *flags)
+{
+    int fd = openat(walk->proc, file_of_process(walk, "stat"), O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return judge(errno);
+    ssize_t got = read(fd, line, STAT_SIZE - 1);
+    int error = errno;
+    close(fd);
+    if (got <= 0)
+        return got < 0 ? judge(error) : CBP_ERROR_NOT_FOUND;
+    line[got] = '\0';
+    parse_stat(line, facts, flags);
+    return 0;
+}
+
+static uint32_t read_files(struct walk *walk, struct cbpi_process_facts *facts)
+{
+    uint32_t flags = 0;
+    uint32_t error = read_stat(walk, walk->stat, facts, &flags);
+    if (error != 0 || (flags & FLAG_KERNEL_THREAD) != 0)
+        return error; /* a kernel thread has neither executable nor arguments */
+    ssize_t size = readlinkat(walk->proc, file_of_process(walk, "exe"), walk->path, sizeof walk->path);
+    if (size > 0) { /* else the name in stat stands for it */
+        facts->name = walk->path;
+        facts->name_size = (size_t) size;
+    }
+    return walk->with_arguments ? read_arguments(walk, facts) : 0;
+}
+
+/* Reads a process as one: should the id be another's by the end, it is read again. */
+static uint32_t read_process(struct walk *walk, struct cbpi_process_facts *facts)
+{
+    for (;;) {
+        struct cbpi_process_facts again = {.name = ""};
+        char line[STAT_SIZE];
+        uint32_t flags;
+        uint64_t begin_ns = cbpi_now_ns();
+        *facts = (struct cbpi_process_facts){.process_id = facts->process_id, .name = "", .arguments = ""};
+        uint32_t error = read_files(walk, facts);
+        if (error != 0 || cbpi_now_ns() - begin_ns < ID_REUSE_NS)
+            return error;
+        error = read_stat(walk, line, &again, &flags);
+        if (error != 0 || again.start_time == facts->start_time)
+            return error;
+    }
+}
+
+static uint32_t is_process_id(const char *name)
+{
+    return name[0] >= '1' && name[0] <= '9' && strlen(name) < ID_SIZE_MAX;
+}
+
+static uint32_t visit_entry(struct walk *walk, const char *name,
+                            uint32_t (*visit)(void *, const struct cbpi_process_facts *), void *context)
+{
+    struct cbpi_process_facts facts = {.process_id = (uint32_t) strtoul(name, NULL, 10)};
+    walk->file_size = strlen(name) + 1;
+    memcpy(walk->file, name, walk->file_size - 1);
+    walk->file[walk->file_size - 1] = '/';
+    uint32_t error = read_process(walk, &facts);
+    if (error == CBP_ERROR_NOT_FOUND)
+        return 0;
+    return error ? error : visit(context, &facts);
+}
+
+uint32_t cbpi_processes_visit(uint32_t with_arguments,
+                              uint32_t (*visit)(void *context, const struct cbpi_process_facts *facts),
+                              void *context)
+{
+    uint32_t error = 0;
+    struct walk *walk = calloc(1, sizeof *walk);
+    DIR *proc = walk ? opendir("/proc") : NULL;
+    if (!proc) {
+        error = judge_list(walk ? errno : ENOMEM);
+        goto cleanup;
+    }
+    walk->with_arguments = with_arguments;
+    walk->proc = dirfd(proc);
+    const struct dirent *entry;
+    errno = 0;
+    while (error == 0 && (entry = readdir(proc)) != NULL) {
+        if (is_process_id(entry->d_name))
+            error = visit_entry(walk, entry->d_name, visit, context);
+        errno = 0;
+    }
+    if (error == 0 && errno != 0)
+        error = judge_list(errno);
+
+cleanup:
+    if (proc)
+        closedir(proc);
+    if (walk)
+        free(walk->arguments);
+    free(walk);
+    return error;
+}

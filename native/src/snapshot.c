@@ -1,0 +1,116 @@
+/* Snapshots of the running processes: what the platform's walk over them gives, kept in one block of records
+ * and one of texts. Knows no driver and no session. */
+#include "errors.h"
+#include "platform.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct building {
+    struct cbp_process_record *records;
+    uint32_t count;
+    uint32_t capacity;
+    char *texts;
+    uint64_t texts_size;
+    uint64_t texts_capacity;
+};
+
+static uint32_t no_memory(void)
+{
+    return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a snapshot of the running processes");
+}
+
+static uint32_t reserve_record(struct building *building)
+{
+    if (building->count < building->capacity)
+        return 0;
+    uint32_t capacity = building->capacity ? 2 * building->capacity : 256;
+    void *records = realloc(building->records, capacity * sizeof *building->records);
+    if (!records)
+        return no_memory();
+    building->records = records;
+    building->capacity = capacity;
+    return 0;
+}
+
+static uint32_t reserve_texts(struct building *building, uint64_t size)
+{
+    uint64_t needed = building->texts_size + size;
+    if (needed <= building->texts_capacity)
+        return 0;
+    uint64_t capacity = needed > 32768 ? 2 * needed : 65536;
+    char *texts = realloc(building->texts, (size_t) capacity);
+    if (!texts)
+        return no_memory();
+    building->texts = texts;
+    building->texts_capacity = capacity;
+    return 0;
+}
+
+/* There is room. */
+static uint64_t put_text(struct building *building, const char *text, size_t size)
+{
+    uint64_t offset = building->texts_size;
+    if (size > 0)
+        memcpy(building->texts + offset, text, size);
+    building->texts[offset + size] = '\0';
+    building->texts_size += size + 1;
+    return offset;
+}
+
+static uint32_t add_process(void *context, const struct cbpi_process_facts *facts)
+{
+    struct building *building = context;
+    uint32_t error = reserve_record(building);
+    if (error == 0)
+        error = reserve_texts(building, facts->name_size + facts->arguments_size + 2);
+    if (error != 0)
+        return error;
+    building->records[building->count++] = (struct cbp_process_record){
+        .process_id = facts->process_id,
+        .parent_process_id = facts->parent_process_id,
+        .start_time = facts->start_time,
+        .thread_count = facts->thread_count,
+        .process_name_size = (uint32_t) facts->name_size,
+        .process_name_offset = put_text(building, facts->name, facts->name_size),
+        .arguments_offset = put_text(building, facts->arguments, facts->arguments_size),
+        .arguments_size = (uint32_t) facts->arguments_size,
+    };
+    return 0;
+}
+
+uint32_t cbp_snapshot_create(uint32_t with_arguments, const struct cbp_snapshot **snapshot)
+{
+    struct building building = {0};
+    struct cbp_snapshot *made = NULL;
+    if (!snapshot || with_arguments > 1)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "snapshot must not be NULL; with_arguments is 0 or 1");
+    uint32_t error = cbpi_processes_visit(with_arguments, add_process, &building);
+    if (error == 0) {
+        made = malloc(sizeof *made);
+        error = made ? 0 : no_memory();
+    }
+    if (error != 0) {
+        free(building.records);
+        free(building.texts);
+        return error;
+    }
+    *made = (struct cbp_snapshot){
+        .count = building.count,
+        .record_size = sizeof *building.records,
+        .records = building.records,
+        .texts = building.texts,
+        .texts_size = building.texts_size,
+    };
+    *snapshot = made;
+    return 0;
+}
+
+void cbp_snapshot_destroy(const struct cbp_snapshot *snapshot)
+{
+    if (!snapshot)
+        return;
+    free((void *) (uintptr_t) snapshot->records);
+    free((void *) (uintptr_t) snapshot->texts);
+    free((void *) (uintptr_t) snapshot);
+}
