@@ -7,11 +7,12 @@ while the setting is on anywhere."""
 from __future__ import annotations
 
 import subprocess
-from _thread import allocate_lock
+from _thread import RLock
 
 FLAGS = ("_USE_VFORK", "_USE_POSIX_SPAWN")
 
-_lock = allocate_lock()
+# Reentrant: an instance may be collected, and leave, while this thread is inside.
+_lock = RLock()
 _owners: set[int] = set()
 _original: dict[str, object] = {}
 

@@ -62,8 +62,10 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         self._snapshot = Snapshot()
 
     def __del__(self) -> None:
-        if "cbprocess.own_requests" in sys.modules:
-            sys.modules["cbprocess.own_requests"].set_own_requests(id(self), False)
+        # May run in the middle of that module's import.
+        forget = getattr(sys.modules.get("cbprocess.own_requests"), "set_own_requests", None)
+        if forget is not None:
+            forget(id(self), False)
 
     def __enter__(self) -> Self:
         return self
