@@ -64,7 +64,7 @@ def make_dispatch(
             if not words[events.FLAGS] & EVENT_FLAG_DECIDED_BY_RULE:
                 words[events.RESULT_CODE] = 0
                 words[events.DESIRED_ACCESS] = words[events.ORIGINAL_DESIRED_ACCESS]
-            hooks.handler_raised(error)
+            hooks.handler_raised(error, event.sequence)
         count = getrefcount(event)
         if count != unkept:
             kept(pool, kind, count)

@@ -32,13 +32,23 @@ HANDLER_COUNT = max(events.EVENT_CLASSES) + 1
 class Hooks:
     """The handlers of one instance, by event type, and the count of those that raised."""
 
-    __slots__ = ("_lock", "error", "failed_in_handler", "handlers", "worker_creation", "worker_termination")
+    __slots__ = (
+        "_lock",
+        "error",
+        "failed_in_handler",
+        "handlers",
+        "raised",
+        "worker_creation",
+        "worker_termination",
+    )
 
     def __init__(self) -> None:
         self.handlers: list[Handler | None] = [None] * HANDLER_COUNT
         self.error: Handler | None = None
         self.worker_creation: Handler | None = None
         self.worker_termination: Handler | None = None
+        # Told the number of the event (0: none) whose handler has raised, and what.
+        self.raised: Callable[[int, BaseException], object] | None = None
         self.failed_in_handler = 0
         self._lock = allocate_lock()
 
@@ -53,12 +63,16 @@ class Hooks:
         except BaseException as error:
             tell_unraisablehook(error)
 
-    def handler_raised(self, error: BaseException) -> None:
-        """Counts and reports what a handler raised."""
+    def handler_raised(self, error: BaseException, sequence: int = 0) -> None:
+        """Counts and reports what a handler raised for the event with that number."""
         from traceback import format_exception
 
         with self._lock:
             self.failed_in_handler += 1
+        if self.raised is not None:
+            self.raised(sequence, error)
+            if self.error is None:
+                return
         text = "".join(format_exception(type(error), error, error.__traceback__))
         self.report(ERROR_UNHANDLED_EXCEPTION, text, error)
 

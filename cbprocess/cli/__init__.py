@@ -50,6 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from .snapshot import snapshot
 
             return snapshot(options)
+        if options.command_name == "replay":
+            from .replay import replay
+
+            return replay(options)
         from .run import run
 
         return run(options)
@@ -74,9 +78,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             options.parser.error("a command to run is missing")
     elif command:
         parser.error("unexpected arguments behind --")
-    if options.command_name in ("run", "attach") and options.events is None:
-        # Who protects a program wants to see what it is protected from.
-        options.events = EVENT_NAMES if options.protect else LIFETIME_NAMES
+    if options.command_name in ("run", "attach", "replay") and options.events is None:
+        # Who protects a program wants to see what it is protected from; a recording has what was asked for.
+        shows_all = options.protect or options.command_name == "replay"
+        options.events = EVENT_NAMES if shows_all else LIFETIME_NAMES
     return options
 
 
@@ -86,10 +91,13 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=VersionAction, help="print the version and exit")
     commands = parser.add_subparsers(
-        dest="command_name", required=True, metavar="run | attach | snapshot | doctor"
+        dest="command_name", required=True, metavar="run | attach | replay | snapshot | doctor"
     )
     add_run(commands.add_parser("run", help="run a command and print what its processes and threads do"))
     add_attach(commands.add_parser("attach", help="the same for processes that run already"))
+    add_replay(
+        commands.add_parser("replay", help="print a recording, or what rules would have done to it")
+    )
     snapshot = commands.add_parser("snapshot", help="list the processes that run now")
     snapshot.add_argument("--json", action="store_true", help="print JSON Lines")
     doctor = commands.add_parser("doctor", help="tell what the drivers can do on this machine")
@@ -121,8 +129,20 @@ def add_attach(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_replay(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Print the events of a recording (--record), one line an event, as far as it is sound. The answers "
+        "that were recorded stand, and the rules given here decide too."
+    )
+    parser.usage = "cbprocess replay FILE [options]"
+    add_common(parser, "the first process", 0)
+    add = parser.add_argument
+    add("--speed", choices=("max", "recorded"), default="max", help="how fast (default: max)")
+    add("path", metavar="FILE", help="the recording")
+
+
 def add_common(parser: argparse.ArgumentParser, subject: str, timeout_ms: int) -> None:
-    """The options of run that attach has too."""
+    """The options of run that attach and replay have too."""
     add = parser.add_argument
     add("--json", action="store_true", help="print JSON Lines")
     add("--output", metavar="FILE", help="print to FILE instead of standard error")
@@ -135,6 +155,7 @@ def add_common(parser: argparse.ArgumentParser, subject: str, timeout_ms: int) -
     add("--protect", help=PROTECT_HELP, **names)
     timeout_help = TIMEOUT_HELP.format(timeout_ms)
     add("--timeout", metavar="MS", type=milliseconds, default=timeout_ms, help=timeout_help)
+    add("--record", metavar="FILE", help="write what happens to FILE, for replay")
     add("--summary", action="store_true", help="print counts, times and the process tree at the end")
     add("--color", choices=("auto", "always", "never"), default="auto", help="colours (default: auto)")
 

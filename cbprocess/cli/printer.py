@@ -1,4 +1,4 @@
-"""What run and attach have in common: an instance as the options ask for it, and handlers that print."""
+"""What run, attach and replay have in common: an instance as the options ask for, and handlers that print."""
 
 from __future__ import annotations
 
@@ -56,6 +56,9 @@ def configure(process: CBProcess, options: argparse.Namespace, printer: Printer,
     process.initialize(PRODUCT_GUID)
     process.serialize_events = constants.SERIALIZE_ON_ONE_WORKER_THREAD
     process.config(f"RefuseWith={refuse_with}")
+    if options.record:
+        # Not through config(), which takes blanks off the ends of a value.
+        process._ready().set_config(b"RecordTo", os.fsencode(options.record))
     mask = 0
     for name in printer.needed:
         mask |= EVENT_BITS[name]
@@ -81,9 +84,9 @@ class Printer:
         self._process = process
         self._color = output.wants_color(options.color, os.environ)
         self.summary = Summary() if options.summary else None
-        self._started_ns = time.time_ns()
+        self.started_ns = time.time_ns()
         # The command, if that is all that is asked for: the process of the first event.
-        self._only_main = options.command_name == "run" and options.no_children and not options.name
+        self._only_main = options.command_name != "attach" and options.no_children and not options.name
         self._main_id = 0
         self._ended: set[int] = set()
         self._end = threading.Condition()
@@ -114,12 +117,16 @@ class Printer:
 
         return handle
 
+    def now_ns(self) -> int:
+        """The time that lines and the summary count to."""
+        return time.time_ns()
+
     def error(self, params: events.CBProcessErrorEventParams) -> None:
         if self._options.json:
             record = event_record("error", params, property_names(params))
             self._output.line(json.dumps(record))
         else:
-            offset = (time.time_ns() - self._started_ns) / 1e9
+            offset = (self.now_ns() - self.started_ns) / 1e9
             text = f"{printable(params.description)} (error {params.error_code})"
             self._output.line(format_line(offset, "error", os.getpid(), text, self._color))
 
@@ -145,7 +152,7 @@ class Printer:
     def _summarize(self) -> None:
         if self.summary is None:
             return
-        now_ns = time.time_ns()
+        now_ns = self.now_ns()
         if self._options.json:
             self._output.line(json.dumps(self.summary.record(now_ns)))
             return
@@ -163,7 +170,7 @@ class Printer:
         if self._options.json:
             self._output.line(json.dumps(event_record(name, event, names)))
             return
-        offset = (event.time_ns - self._started_ns) / 1e9
+        offset = (event.time_ns - self.started_ns) / 1e9
         text = describe(event, self._program_of)
         self._output.line(format_line(offset, name, event.process_id, text, self._color))
 

@@ -28,7 +28,11 @@
     X(MESSAGE_LAUNCH_RESULT, 10u, "How a launch ended, to the supervisor and on to the core.")               \
     X(MESSAGE_LAUNCH_TARGET, 11u, "Core to launcher: what to execute.")                                      \
     X(MESSAGE_EVENT, 12u, "Driver to core: up to BATCH_MAX events of one task.")                             \
-    X(MESSAGE_PROCESS_QUERY, 13u, "Core to driver: what holds for one process.")
+    X(MESSAGE_PROCESS_QUERY, 13u, "Core to driver: what holds for one process.")                             \
+    X(MESSAGE_RECORDING, 32u, "First in a recording: by whom, where and when it was made.")                  \
+    X(MESSAGE_RECORDING_END, 33u, "Last in a recording: it is complete.")                                    \
+    X(MESSAGE_VERDICT, 34u, "What became of the event message with the same id.")                            \
+    X(MESSAGE_SCRIPT_STEP, 35u, "In a script: something other than an event happens.")
 
 enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
 
@@ -182,6 +186,78 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
     X(S, uint32_t, process_id)                                                                               \
     X(S, uint32_t, reserved)
 
+/* ---- Recordings and scripts: never between a driver and the core -------------------------------------- */
+
+#define CBP_RECORDING_VERSION 1u
+
+/* The first record of a recording. The two clocks were read at the same moment. */
+#define CBP_FIELDS_recording(X, S)                                                                           \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint32_t, version)    /* RECORDING_VERSION */                                                       \
+    X(S, uint32_t, process_id) /* the controller that was recorded */                                        \
+    X(S, uint64_t, clock_ns)   /* CLOCK_MONOTONIC, in which the deadlines are told */                        \
+    X(S, uint64_t, time_ns)                                                                                  \
+    X(S, uint32_t, platform_offset) /* as "Linux x86_64" */                                                  \
+    X(S, uint32_t, platform_size)                                                                            \
+    X(S, uint32_t, driver_offset) /* the driver's name */                                                    \
+    X(S, uint32_t, driver_size)
+
+/* The last record; a recording without one was cut off. */
+#define CBP_FIELDS_recording_end(X, S)                                                                       \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint64_t, time_ns)                                                                                  \
+    X(S, uint64_t, message_count) /* event messages */                                                       \
+    X(S, uint64_t, verdict_count)                                                                            \
+    X(S, uint64_t, lost) /* events of the session that never reached the recording */
+
+/* What became of an operation. */
+#define CBP_VERDICT_LIST(X)                                                                                  \
+    X(VERDICT_ANSWERED, 0u, "A handler's answer was applied.")                                               \
+    X(VERDICT_TIMED_OUT, 1u, "The deadline passed first; the answer changed nothing.")                       \
+    X(VERDICT_LET_GO, 2u, "The filter stopped, or a side of it died, first.")                                \
+    X(VERDICT_UNASKED, 3u, "It did not wait; a rule may have decided it.")                                   \
+    X(VERDICT_SILENT, 4u, "No event fired: no rule or setting asked for one.")
+
+enum cbp_verdict_state { CBP_VERDICT_LIST(CBP_ENUMERATOR_) };
+
+/* The codes and rights are in the order of the message's items; those behind item_count are 0. */
+#define CBP_FIELDS_verdict(X, S)                                                                             \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint64_t, sequence) /* of the first item; 0: no event fired */                                      \
+    X(S, uint64_t, time_ns)                                                                                  \
+    X(S, uint32_t, state) /* CBP_VERDICT_ */                                                                 \
+    X(S, uint32_t, item_count)                                                                               \
+    X(S, uint32_t, deferred_items) /* bits: items whose handler returned before it answered */               \
+    X(S, uint32_t, decided_items)  /* bits: items that a rule decided */                                     \
+    X(S, uint32_t, result_code0)                                                                             \
+    X(S, uint32_t, result_code1)                                                                             \
+    X(S, uint32_t, result_code2)                                                                             \
+    X(S, uint32_t, result_code3)                                                                             \
+    X(S, uint32_t, desired_access0)                                                                          \
+    X(S, uint32_t, desired_access1)                                                                          \
+    X(S, uint32_t, desired_access2)                                                                          \
+    X(S, uint32_t, desired_access3)
+
+/* What a script can make happen. Those that say "next" concern the event message behind them. */
+#define CBP_SCRIPT_LIST(X)                                                                                   \
+    X(SCRIPT_SLOW_ANSWER, 1u, "The next event's answers come value ms later than they are given.")           \
+    X(SCRIPT_EXPIRED, 2u, "The next event's deadline passes before a handler sees it.")                      \
+    X(SCRIPT_DUPLICATE, 3u, "The next event's message arrives value times more.")                            \
+    X(SCRIPT_FAILED_AFTER, 4u, "The next event's operation, if it is allowed, then fails.")                  \
+    X(SCRIPT_MALFORMED, 5u, "A malformed message arrives.")                                                  \
+    X(SCRIPT_LOSS, 6u, "value events are lost.")                                                             \
+    X(SCRIPT_TIME, 7u, "value ms pass for all deadlines.")                                                   \
+    X(SCRIPT_BARRIER, 8u, "What comes next waits until everything before has been answered.")                \
+    X(SCRIPT_CONTROLLER_DEATH, 9u, "For the driver, the controller has died.")                               \
+    X(SCRIPT_DRIVER_DEATH, 10u, "The driver dies.")
+
+enum cbp_script_step_kind { CBP_SCRIPT_LIST(CBP_ENUMERATOR_) };
+
+#define CBP_FIELDS_script_step(X, S)                                                                         \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint32_t, kind)  /* CBP_SCRIPT_ */                                                                  \
+    X(S, uint32_t, value) /* where the kind says so; else 0 */
+
 /* Structures in the order in which they may contain one another, with their sizes. */
 #define CBP_STRUCTURES(X)                                                                                    \
     X(message_header, 24)                                                                                    \
@@ -198,7 +274,11 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
     X(launch_target, 48)                                                                                     \
     X(event_item, 16)                                                                                        \
     X(event_message, 192)                                                                                    \
-    X(process_query, 32)
+    X(process_query, 32)                                                                                     \
+    X(recording, 64)                                                                                         \
+    X(recording_end, 56)                                                                                     \
+    X(verdict, 88)                                                                                           \
+    X(script_step, 32)
 
 #define CBP_MEMBER_(S, type, name) type name;
 #define CBP_DEFINE_STRUCTURE_(name, size)                                                                    \

@@ -73,6 +73,22 @@ static const struct message_row rows[] = {
                                    FIELD(process_query, reserved),
                                    {NONE},
                                    {{NONE, 0, 0}}},
+    [CBP_MESSAGE_RECORDING] = {sizeof(struct cbp_recording),
+                               NONE,
+                               {FIELD(recording, platform_offset), FIELD(recording, driver_offset)},
+                               {{NONE, 0, 0}}},
+    [CBP_MESSAGE_RECORDING_END] = {sizeof(struct cbp_recording_end), NONE, {NONE}, {{NONE, 0, 0}}},
+    [CBP_MESSAGE_VERDICT] = {sizeof(struct cbp_verdict),
+                             NONE,
+                             {NONE},
+                             {{FIELD(verdict, state), 0, CBP_VERDICT_SILENT},
+                              {FIELD(verdict, item_count), 0, CBP_BATCH_MAX},
+                              {FIELD(verdict, deferred_items), 1, (1u << CBP_BATCH_MAX) - 1},
+                              {FIELD(verdict, decided_items), 1, (1u << CBP_BATCH_MAX) - 1}}},
+    [CBP_MESSAGE_SCRIPT_STEP] = {sizeof(struct cbp_script_step),
+                                 NONE,
+                                 {NONE},
+                                 {{FIELD(script_step, kind), 0, CBP_SCRIPT_DRIVER_DEATH}}},
 };
 
 static uint32_t field_at(const void *message, uint16_t offset)
@@ -147,6 +163,8 @@ uint32_t cbp_message_check(const void *message, size_t size, uint32_t type)
     if (type == CBP_MESSAGE_EVENT && !event_is_sound(message))
         return CBP_ERROR_INVALID_DATA;
     if (type == CBP_MESSAGE_RULE_ADD && !rule_is_sound(message))
+        return CBP_ERROR_INVALID_DATA;
+    if (type == CBP_MESSAGE_SCRIPT_STEP && ((const struct cbp_script_step *) message)->kind == 0)
         return CBP_ERROR_INVALID_DATA;
     return 0;
 }

@@ -216,6 +216,15 @@ CBP_API uint32_t CBP_CALL cbp_session_set_callbacks(struct cbp_session *session,
  *   others when they next start a filter. Needs the right to write the file it is kept in (Linux:
  *   /etc/cbprocess/logging, or of that name in the folder that CBPROCESS_CONFIG_DIR names):
  *   CBP_ERROR_PRIVILEGE_NOT_HELD without.
+ * - Script: path of a recording or script that the simulated driver plays from the start on; "" (default) for
+ *   none; fixed while active. The file is read by cbp_session_start(); docs/recording.md has its format.
+ * - ReplaySpeed: max (default: as fast as the handlers are) or recorded (no event before its time, counted
+ * from the start); fixed while active.
+ * - ReplayVerdicts: asked (default: the handlers decide) or recorded (what a recording says was answered
+ * stands; the events are marked as decided, or as timed out); fixed while active.
+ * - RecordTo: path of a file that is written with every event that is delivered and every verdict; ""
+ * (default) for none; fixed while active. With any driver. cbp_session_start() creates or empties the file,
+ * readable by its owner alone.
  *
  * CBP_ERROR_INVALID_PARAMETER for an unknown name or value; where the setting is fixed while active,
  * CBP_ERROR_CONNECTION_ACTIVE then and CBP_ERROR_POSSIBLE_DEADLOCK in a handler; CBP_ERROR_NOT_SUPPORTED for
@@ -237,7 +246,9 @@ CBP_API uint32_t CBP_CALL cbp_session_get_config(struct cbp_session *session, co
  * CBP_ERROR_POSSIBLE_DEADLOCK in a handler; CBP_ERROR_INVALID_PARAMETER without callbacks. Where a limit is
  * reached CBP_ERROR_NO_SYSTEM_RESOURCES (processes, threads, sessions), CBP_ERROR_TOO_MANY_OPEN_FILES or
  * CBP_ERROR_NOT_ENOUGH_MEMORY; where a rule with RULE_FLAG_ATTACH cannot be fulfilled the codes of
- * cbp_rule_add_process(). On failure nothing runs and nothing is attached. */
+ * cbp_rule_add_process(). With
+ * RecordTo or Script also the codes of cbp_recording_open(), and CBP_ERROR_GEN_FAILURE for a file that cannot
+ * be written. On failure nothing runs and nothing is attached. */
 CBP_API uint32_t CBP_CALL cbp_session_start(struct cbp_session *session, uint32_t timeout_ms);
 
 /* Ends delivery, lets everything held go on unrefused, and joins the workers. Rules stay. Waits at most
@@ -273,8 +284,10 @@ CBP_API uint32_t CBP_CALL cbp_session_process_capabilities(struct cbp_session *s
  * it, but never the controller itself. action is ACTION_...; action_value is the refusal's Win32 code for
  * ACTION_DENY (not 0), for ACTION_STRIP the rights (PROCESS_ bits, not 0; out of thread handles it takes the
  * corresponding ones), else 0. The rule belongs to the process, not to the number.
- * CBP_ERROR_INVALID_PARAMETER if no such process lives. With ATTACH, where nothing is added on an error:
- * CBP_ERROR_BUSY if another tracer has the process, CBP_ERROR_ACCESS_DENIED if it must not be traced. */
+ * CBP_ERROR_INVALID_PARAMETER if no such process lives (under the simulated driver any id but 0 will do: if
+ * no process of the script has it now, the rule belongs to the next one that gets it). With ATTACH, where
+ * nothing is added on an error: CBP_ERROR_BUSY if another tracer has the process, CBP_ERROR_ACCESS_DENIED if
+ * it must not be traced. */
 CBP_API uint32_t CBP_CALL cbp_rule_add_process(struct cbp_session *session, uint32_t process_id,
                                                uint32_t flags, uint32_t action, uint32_t action_value);
 
@@ -328,10 +341,11 @@ CBP_API uint32_t CBP_CALL cbp_event_originator_token(int64_t *token);
 /* Whether this thread is in a handler: 1 or 0. */
 CBP_API uint32_t CBP_CALL cbp_in_handler(void);
 
-/* For runtimes that run a callback in another thread than the worker's, which waits for it meanwhile (Node.js,
- * say): until cbp_handler_leave() this thread counts as in the handler of event, so that cbp_event_defer() and
- * its like are about that event. event is what the handler was called with, and the handler has not returned:
- * leave before it does. CBP_ERROR_NOT_FOUND for another event; CBP_ERROR_POSSIBLE_DEADLOCK in a handler. */
+/* For runtimes that run a callback in another thread than the worker's, which waits for it meanwhile
+ * (Node.js, say): until cbp_handler_leave() this thread counts as in the handler of event, so that
+ * cbp_event_defer() and its like are about that event. event is what the handler was called with, and the
+ * handler has not returned: leave before it does. CBP_ERROR_NOT_FOUND for another event;
+ * CBP_ERROR_POSSIBLE_DEADLOCK in a handler. */
 CBP_API uint32_t CBP_CALL cbp_handler_enter(struct cbp_session *session, const struct cbp_event *event);
 
 /* CBP_ERROR_NO_CALLBACK_ACTIVE if this thread has not entered a handler. */
@@ -410,6 +424,54 @@ CBP_API uint32_t CBP_CALL cbp_launch_finish(struct cbp_launch_handle *launch, ui
 /* The path of the launcher program that belongs to this library. Buffer rules as in cbp_session_get_config();
  * CBP_ERROR_FS_DRIVER_REQUIRED if it is missing or may not be executed. */
 CBP_API uint32_t CBP_CALL cbp_launcher_path(char *buffer, uint64_t size, uint64_t *needed);
+
+/* ---- Scripts (driver simulated) ----------------------------------------------------------------------- */
+
+/* Plays messages: event messages (CBP_MESSAGE_EVENT) and steps (CBP_MESSAGE_SCRIPT_STEP) of cbp_message.h,
+ * each at a multiple of 8 bytes from the first, zero bytes between. They are played in order, after the
+ * Script file and after what earlier calls gave.
+ *
+ * An event message is an operation that is about to happen; the session's rules and EventsToFire decide
+ * whether it is held, decided or silent. Of its item flags HELD (or TIMED_OUT) says that it can wait, and
+ * DUPLICATION, FORK, CHANGED and ARGUMENTS_TRUNCATED are passed on; DECIDED_BY_RULE with a result code or
+ * fewer rights is a decision of whoever recorded it, which stands unless a rule decides. sequence, session_id
+ * and deadline_ns are ignored. A message whose id is not 0 gets a verdict.
+ *
+ * No message is played before the messages in front of it, nor while the process that acts in it still waits
+ * for an answer: what a script does, and in which order, does not depend on time. In handlers too.
+ * CBP_ERROR_NOT_READY if the session is not active; CBP_ERROR_NOT_SUPPORTED with another driver;
+ * CBP_ERROR_INVALID_DATA if anything is malformed (nothing is played then; the detail names the offset). */
+CBP_API uint32_t CBP_CALL cbp_script_play(struct cbp_session *session, const void *messages, uint64_t size);
+
+/* Waits until everything that was to be played has been, and has been answered, and its handlers have
+ * returned: at most slice_ms milliseconds (0: as long as it takes), CBP_ERROR_TIMEOUT. CBP_ERROR_NOT_READY if
+ * the session is not active or stops; CBP_ERROR_POSSIBLE_DEADLOCK in a handler of this session. */
+CBP_API uint32_t CBP_CALL cbp_script_wait(struct cbp_session *session, uint32_t slice_ms);
+
+/* Gives the oldest verdict (struct cbp_verdict, whose size is given) on a message with an id that
+ * cbp_script_play() was given, in the order in which they were settled; each once. Waits as
+ * cbp_script_wait(); CBP_ERROR_NOT_READY once the session has stopped and none is left. */
+CBP_API uint32_t CBP_CALL cbp_script_next_verdict(struct cbp_session *session, uint32_t slice_ms,
+                                                  void *verdict, uint64_t size);
+
+/* ---- Recordings --------------------------------------------------------------------------------------- */
+
+/* Opens a recording or script to look into it. *first is its first message (struct cbp_recording), in memory
+ * that lives until the close. CBP_ERROR_FILE_NOT_FOUND, CBP_ERROR_PATH_NOT_FOUND, CBP_ERROR_ACCESS_DENIED;
+ * CBP_ERROR_BAD_FORMAT for what is no recording, or one of a later version; CBP_ERROR_INVALID_DATA if it is
+ * damaged at its beginning. The detail names the offset. */
+struct cbp_recording_file;
+CBP_API uint32_t CBP_CALL cbp_recording_open(const char *path, struct cbp_recording_file **file,
+                                             const void **first, uint64_t *first_size);
+
+/* Gives the next message (an event, a verdict or a step), in memory that lives until the close.
+ * CBP_ERROR_NOT_FOUND at the end of a complete recording; CBP_ERROR_INVALID_DATA where it is damaged or was
+ * cut off, the offset being named by the detail: what was given before is sound. One thread at a time. */
+CBP_API uint32_t CBP_CALL cbp_recording_next(struct cbp_recording_file *file, const void **message,
+                                             uint64_t *size);
+
+/* Frees it; NULL does nothing. */
+CBP_API void CBP_CALL cbp_recording_close(struct cbp_recording_file *file);
 
 /* ---- Drivers ------------------------------------------------------------------------------------------ */
 

@@ -30,6 +30,8 @@ static const char logging_name[] = "LoggingEnabled"; /* the machine's: in no ses
 static const char *const boolean_texts[] = {"False", "True", "0", "1", "No", "Yes"};
 static const char *const timeout_actions[] = {"allow", "deny"};
 static const char *const refusals[] = {"errno", "kill"};
+static const char *const replay_speeds[] = {"max", "recorded"};
+static const char *const replay_verdicts[] = {"asked", "recorded"};
 
 #define AT(field) (uint32_t) offsetof(struct cbpi_config, field)
 static const struct setting settings_table[] = {
@@ -45,6 +47,8 @@ static const struct setting settings_table[] = {
     {"ForkIsCreation", BOOLEAN, AT(fork_is_creation), 0, NULL, 0},
     {"Altitude", ALTITUDE, AT(altitude), 0, NULL, 0},
     {"StrictAltitude", BOOLEAN, AT(strict_altitude), 0, NULL, 0},
+    {"ReplaySpeed", CHOICE, AT(replay_speed), 2, replay_speeds, 1},
+    {"ReplayVerdicts", CHOICE, AT(replay_verdicts), 2, replay_verdicts, 1},
 };
 
 static char lower(char c)
@@ -52,7 +56,7 @@ static char lower(char c)
     return c >= 'A' && c <= 'Z' ? (char) (c - 'A' + 'a') : c;
 }
 
-static int equal_without_case(const char *a, const char *b)
+int cbpi_equal_without_case(const char *a, const char *b)
 {
     while (*a && lower(*a) == lower(*b)) {
         a++;
@@ -64,7 +68,7 @@ static int equal_without_case(const char *a, const char *b)
 static const struct setting *find_setting(const char *name)
 {
     for (size_t i = 0; i < sizeof settings_table / sizeof settings_table[0]; i++)
-        if (equal_without_case(settings_table[i].name, name))
+        if (cbpi_equal_without_case(settings_table[i].name, name))
             return &settings_table[i];
     return NULL;
 }
@@ -91,7 +95,7 @@ static uint64_t access_field(struct cbpi_config *config, const struct setting *s
 static uint32_t index_of(const char *text, const char *const *choices, uint32_t count)
 {
     uint32_t i = 0;
-    while (i < count && !equal_without_case(text, choices[i]))
+    while (i < count && !cbpi_equal_without_case(text, choices[i]))
         i++;
     return i;
 }
@@ -202,6 +206,10 @@ void cbpi_config_settings(struct cbp_session *session, struct cbpi_session_setti
     settings->fork_is_creation = session->config.fork_is_creation;
     settings->own_requests = session->config.filter_own_requests;
     settings->altitude = session->config.altitude;
+    settings->replay_speed = session->config.replay_speed;
+    settings->keeps_verdicts = session->config.replay_verdicts;
+    settings->script_path = session->texts.script ? session->texts.script : "";
+    settings->script = &session->script;
     cbpi_mutex_unlock(&session->mutex);
 }
 
@@ -275,8 +283,11 @@ uint32_t cbp_session_set_config(struct cbp_session *session, const char *name, c
         return error;
     if (!name || !value)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "name and value must not be NULL");
-    if (equal_without_case(name, logging_name))
+    if (cbpi_equal_without_case(name, logging_name))
         return set_logging(value);
+    uint32_t text_setting = cbpi_text_config_find(name);
+    if (text_setting != 0)
+        return cbpi_text_config_set(session, text_setting, value);
     const struct setting *setting = find_setting(name);
     uint64_t number;
     if (!setting)
@@ -330,11 +341,14 @@ uint32_t cbp_session_get_config(struct cbp_session *session, const char *name, c
         return error;
     if (!name || (!buffer && size != 0))
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "name and buffer must not be NULL");
-    if (equal_without_case(name, "BuildInfo"))
+    if (cbpi_equal_without_case(name, "BuildInfo"))
         return copy_build_info(buffer, size, needed);
+    uint32_t text_setting = cbpi_text_config_find(name);
+    if (text_setting != 0)
+        return cbpi_text_config_get(session, text_setting, buffer, size, needed);
     char number[32];
     const char *text = number;
-    if (equal_without_case(name, logging_name))
+    if (cbpi_equal_without_case(name, logging_name))
         text = boolean_texts[cbpi_log_is_enabled()];
     else if (find_setting(name))
         text = setting_text(session, find_setting(name), number, sizeof number);

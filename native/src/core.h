@@ -15,6 +15,7 @@
 #include "cbprocess.h"
 #include "errors.h"
 #include "platform.h"
+#include "script.h"
 #include "transport.h"
 
 enum cbpi_state {
@@ -38,7 +39,17 @@ struct cbpi_config {
     uint32_t fork_is_creation;
     uint32_t strict_altitude;
     uint64_t altitude; /* in billionths */
+    uint32_t replay_speed;
+    uint32_t replay_verdicts;
 };
+
+/* The settings that are texts; NULL stands for "". */
+struct cbpi_text_config {
+    char *script;
+    char *record_to;
+};
+
+struct cbpi_recorder;
 
 struct cbpi_rule_list {
     struct cbpi_rule *items; /* each pattern is a block of its own */
@@ -64,10 +75,13 @@ struct cbp_session {
 
     struct cbp_callbacks callbacks; /* changes only while inactive */
     struct cbpi_config config;      /* mutex */
+    struct cbpi_text_config texts;  /* mutex; changes only while inactive */
     struct cbpi_rule_list rules;    /* control */
 
     const struct cbpi_transport_ops *ops;
     struct cbpi_transport *transport; /* there from STARTING until the dispatcher releases it (mutex) */
+    struct cbpi_recorder *recorder;   /* NULL: nothing is recorded; there as long as the transport */
+    struct cbpi_script_log script;
 
     struct cbpi_thread dispatcher;
     uint32_t must_join; /* mutex: dispatcher has been started and not joined */
@@ -139,6 +153,9 @@ uint32_t cbpi_session_check(const struct cbp_session *session);
 /* Detaches an active or starting session; the dispatcher does the rest. In any thread, without a lock. */
 void cbpi_session_begin_stop(struct cbp_session *session);
 
+/* Ends the recording, if there is one: no worker and no deferred answer is left. */
+void cbpi_session_end_recording(struct cbp_session *session);
+
 /* Calls the error callback, if there is one, with a sentence made from format. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))
@@ -148,6 +165,16 @@ cbpi_session_report(const struct cbp_session *session, uint32_t code, const char
 
 /* config.c */
 void cbpi_config_init(struct cbpi_config *config);
+
+/* Whether two texts are the same but for the case of ASCII letters. */
+int cbpi_equal_without_case(const char *a, const char *b);
+
+/* text_config.c: the settings that are texts. find gives a setting's number, or 0 for a name that is none. */
+uint32_t cbpi_text_config_find(const char *name);
+uint32_t cbpi_text_config_set(struct cbp_session *session, uint32_t setting, const char *value);
+uint32_t cbpi_text_config_get(struct cbp_session *session, uint32_t setting, char *buffer, uint64_t size,
+                              uint64_t *needed);
+void cbpi_text_config_free(struct cbpi_text_config *texts);
 
 /* What the driver is told; takes the session's mutex. */
 void cbpi_config_settings(struct cbp_session *session, struct cbpi_session_settings *settings);
@@ -197,7 +224,11 @@ uint32_t cbpi_worker_start(struct cbp_session *session);
  * them had never run. */
 uint32_t cbpi_workers_join(struct cbp_session *session, uint32_t all);
 
-/* Keeps the answer to item: the access can only lose rights. */
+/* Answers a delivery whose handlers have returned or that was deferred; records and counts what became of it.
+ * The result is the transport's. */
+uint32_t cbpi_delivery_answer(struct cbp_session *session, const struct cbpi_delivery *delivery);
+
+/* Keeps the answer to item, unless a rule has decided it: the access can only lose rights. */
 void cbpi_delivery_set_answer(struct cbpi_delivery *delivery, uint32_t item, uint32_t result_code,
                               uint32_t desired_access);
 
@@ -210,8 +241,5 @@ void cbpi_deferral_settle(struct cbp_worker *worker);
 
 /* Lets go what the session has deferred; its workers have ended. */
 void cbpi_deferrals_drop(struct cbp_session *session);
-
-/* Counts an answer that came too late, unless it did because the session was stopped. */
-void cbpi_count_late(struct cbp_session *session);
 
 #endif

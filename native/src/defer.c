@@ -98,12 +98,10 @@ static uint32_t take_entry(struct cbp_worker *worker)
 static uint32_t answer_entry(struct cbpi_deferral *entry)
 {
     struct cbp_session *session = entry->session;
-    uint32_t error = session->ops->answer(session->transport, &entry->delivery);
+    uint32_t error = cbpi_delivery_answer(session, &entry->delivery);
     entry->session = NULL;
     entry->next_free = table.first_free;
     table.first_free = entry->index;
-    if (error == CBP_ERROR_TIMEOUT)
-        cbpi_count_late(session);
     return error;
 }
 
@@ -120,8 +118,12 @@ uint32_t cbp_event_defer(uint64_t *ticket)
         return error;
     cbpi_mutex_lock(&table.mutex);
     worker->deferral->open_mask |= bit;
+    worker->deferral->delivery.deferred_items |= bit;
     worker->deferred_mask |= bit;
-    cbp_add_u64(&worker->session->deferred, 1);
+    struct cbp_session *session = worker->session;
+    if (session->ops->deferred)
+        session->ops->deferred(session->transport, &worker->delivery, worker->item);
+    cbp_add_u64(&session->deferred, 1);
     *ticket = ticket_of(worker->deferral, worker->item);
     cbpi_mutex_unlock(&table.mutex);
     return 0;

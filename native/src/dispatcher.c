@@ -2,6 +2,7 @@
  * of life, tells the error callback what was lost, and in the end takes everything down. Delivers no event.
  */
 #include "core.h"
+#include "recorder.h"
 
 #include <stdio.h>
 
@@ -129,6 +130,17 @@ static void report_losses(struct cbp_session *session, struct round *round)
                  "malformed messages of the driver were dropped");
 }
 
+static void report_troubles(struct cbp_session *session)
+{
+    char text[400];
+    uint32_t code;
+    while (session->ops->trouble &&
+           (code = session->ops->trouble(session->transport, text, sizeof text)) != 0)
+        cbpi_session_report(session, code, "%s", text);
+    if (session->recorder && (code = cbpi_recorder_flush(session->recorder, text, sizeof text)) != 0)
+        cbpi_session_report(session, code, "%s", text);
+}
+
 /* Ends a session that cannot go on, then says why. */
 static void give_up(struct cbp_session *session, uint32_t code, const char *text)
 {
@@ -141,6 +153,7 @@ static void give_up(struct cbp_session *session, uint32_t code, const char *text
 static void beat(struct cbp_session *session, struct round *round)
 {
     report_losses(session, round);
+    report_troubles(session);
     /* Deliveries that nobody waits for may have been left to a worker that is now busy with another. */
     if (session->ops->backlog(session->transport) > 0)
         session->ops->nudge(session->transport);
@@ -177,6 +190,7 @@ static void run_rounds(struct cbp_session *session)
             sleep_until_due(session, &round);
     }
     report_losses(session, &round);
+    report_troubles(session);
 }
 
 static void wait_until_closed(struct cbp_session *session)
@@ -208,6 +222,7 @@ static void take_down(struct cbp_session *session)
     session->transport = NULL;
     cbpi_mutex_unlock(&session->mutex);
     session->ops->release(transport);
+    cbpi_session_end_recording(session);
     log_end(session);
 
     cbpi_mutex_lock(&session->mutex);

@@ -94,6 +94,10 @@ uint32_t cbp_event_originator_token(int64_t *token)
         return cbpi_fail(CBP_ERROR_NO_CALLBACK_ACTIVE, "no event is being handled in this thread");
     if (!token)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "token must not be NULL");
+    if (worker->session->ops->process_start_time) {
+        *token = -1; /* a script's process: the machine may have another one with its id */
+        return 0;
+    }
     const struct cbp_event *event = worker->delivery.event;
     uint32_t is_end =
         event->type == CBP_PROC_EVT_PROCESS_TERMINATION || event->type == CBP_PROC_EVT_THREAD_TERMINATION;

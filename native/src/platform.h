@@ -8,11 +8,14 @@
 #if defined(_WIN32)
 #include "windows/platform_types.h"
 #else
-#include "linux/platform_types.h" /* struct cbpi_mutex, cbpi_condition, cbpi_thread */
+#include "linux/platform_types.h" /* struct cbpi_mutex, cbpi_condition, cbpi_thread, cbpi_file */
 #endif
 
 /* Nanoseconds of the monotonic clock that deadlines are told in. */
 uint64_t cbpi_now_ns(void);
+
+/* Nanoseconds since 1970-01-01 UTC. */
+uint64_t cbpi_wall_ns(void);
 
 void cbpi_mutex_init(struct cbpi_mutex *mutex);
 void cbpi_mutex_destroy(struct cbpi_mutex *mutex);
@@ -31,6 +34,9 @@ void cbpi_condition_broadcast(struct cbpi_condition *condition);
 void cbpi_condition_wait_until(struct cbpi_condition *condition, struct cbpi_mutex *mutex,
                                uint64_t deadline_ns);
 
+/* Ends the wait of one thread at least, if any waits. */
+void cbpi_condition_signal(struct cbpi_condition *condition);
+
 /* Starts a thread with all signals blocked. stack_size in bytes, rounded up to what the system takes. A
  * thread is joined exactly once. CBP_ERROR_NO_SYSTEM_RESOURCES, CBP_ERROR_NOT_ENOUGH_MEMORY. */
 uint32_t cbpi_thread_start(struct cbpi_thread *thread, void (*body)(void *), void *argument,
@@ -38,6 +44,8 @@ uint32_t cbpi_thread_start(struct cbpi_thread *thread, void (*body)(void *), voi
 void cbpi_thread_join(struct cbpi_thread *thread);
 
 uint32_t cbpi_processor_count(void);
+
+uint32_t cbpi_process_id(void);
 
 /* The id of the calling thread, as the system's tools show it. */
 uint32_t cbpi_thread_id(void);
@@ -105,6 +113,19 @@ uint32_t cbpi_shutdown_ask(const struct cbpi_shutdown *request);
 /* How it asks on Linux: runs a program, whose path is arguments[0], and gives its exit status. Tests put a
  * function of their own here, and nothing shuts down. */
 extern uint32_t (*cbpi_shutdown_run)(const char *const arguments[], uint32_t *exit_status);
+
+/* Creates the file, readable by its owner alone, or empties it; no program that is started inherits it. Error
+ * codes that say why not: CBP_ERROR_FILE_NOT_FOUND, PATH_NOT_FOUND, ACCESS_DENIED, TOO_MANY_OPEN_FILES, or
+ * GEN_FAILURE. */
+uint32_t cbpi_file_create(const char *path, struct cbpi_file *file);
+
+/* Writes all of it. CBP_ERROR_GEN_FAILURE. */
+uint32_t cbpi_file_write(struct cbpi_file *file, const void *bytes, size_t size);
+void cbpi_file_close(struct cbpi_file *file);
+
+/* Reads a file whole (a pipe to its end); *bytes is the caller's to free. Codes as for create, and
+ * CBP_ERROR_NOT_ENOUGH_MEMORY. */
+uint32_t cbpi_file_read(const char *path, void **bytes, size_t *size);
 
 /* The system and the machine that the library was built for, as in "Linux x86_64". */
 const char *cbpi_platform_name(void);

@@ -14,6 +14,9 @@ uint32_t cbp_process_name(uint32_t process_id, char *buffer, uint64_t size, uint
             event->process_id == process_id)
             return cbpi_copy_text(cbp_event_process_name(event), event->process_name_size, buffer, size,
                                   needed);
+        const struct cbp_session *session = worker->session;
+        if (session->ops->process_name)
+            return session->ops->process_name(session->transport, process_id, buffer, size, needed);
     }
     return cbpi_process_path(process_id, buffer, size, needed);
 }

@@ -96,10 +96,26 @@ static uint32_t take_out(struct cbp_session *session, const struct cbpi_rule *wa
     return error;
 }
 
-static int lives(const struct cbpi_rule *rule)
+/* The driver that the session uses, or will use when it is started. */
+static const struct cbpi_transport_ops *driver_of(struct cbp_session *session)
+{
+    cbpi_mutex_lock(&session->mutex);
+    uint32_t driver = session->config.driver;
+    cbpi_mutex_unlock(&session->mutex);
+    return cbpi_transport_find(cbpi_driver_names[driver]);
+}
+
+static uint32_t find_start_time(struct cbp_session *session, uint32_t process_id, uint64_t *start_time)
+{
+    const struct cbpi_transport_ops *ops = driver_of(session);
+    return ops->process_start_time ? ops->process_start_time(process_id, start_time)
+                                   : cbpi_process_start_time(process_id, start_time);
+}
+
+static int lives(const struct cbp_session *session, const struct cbpi_rule *rule)
 {
     uint64_t start_time;
-    return rule->match != CBP_RULE_MATCH_PROCESS ||
+    return rule->match != CBP_RULE_MATCH_PROCESS || session->ops->process_start_time ||
            (cbpi_process_start_time(rule->process_id, &start_time) == 0 && start_time == rule->start_time);
 }
 
@@ -107,8 +123,8 @@ uint32_t cbpi_rules_push(struct cbp_session *session)
 {
     for (uint32_t i = 0; i < session->rules.count; i++) {
         const struct cbpi_rule *rule = &session->rules.items[i];
-        uint32_t error = lives(rule) ? session->ops->add_rule(session->transport, rule) : 0;
-        if (error == CBP_ERROR_INVALID_PARAMETER && !lives(rule))
+        uint32_t error = lives(session, rule) ? session->ops->add_rule(session->transport, rule) : 0;
+        if (error == CBP_ERROR_INVALID_PARAMETER && !lives(session, rule))
             error = 0; /* it ended while it was told to the driver */
         if (error != 0)
             return error;
@@ -182,7 +198,7 @@ uint32_t cbp_rule_add_process(struct cbp_session *session, uint32_t process_id, 
     if (error == 0 && rule.match == CBP_RULE_MATCH_ALL && action == CBP_ACTION_IGNORE)
         error = cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "a rule cannot ignore every process");
     if (error == 0 && rule.match == CBP_RULE_MATCH_PROCESS)
-        error = cbpi_process_start_time(process_id, &rule.start_time);
+        error = find_start_time(session, process_id, &rule.start_time);
     if (error != 0)
         return error;
     rule.flags = flags;

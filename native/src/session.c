@@ -1,6 +1,7 @@
 /* The life of a session: create, start, stop, destroy, and what can be asked about it. The dispatcher does
  * the taking down, in every case, so that a stop may be asked for in any thread; see dispatcher.c. */
 #include "core.h"
+#include "recorder.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -34,6 +35,7 @@ uint32_t cbp_session_create(const char *product_guid, struct cbp_session **sessi
     cbpi_condition_init(&made->condition);
     cbpi_config_init(&made->config);
     memcpy(made->product_guid, product_guid, sizeof made->product_guid);
+    cbpi_script_log_init(&made->script);
     *session = made;
     return 0;
 }
@@ -105,6 +107,8 @@ uint32_t cbp_session_stop(struct cbp_session *session, uint32_t slice_ms)
 static void free_session(struct cbp_session *session)
 {
     cbpi_rules_free(&session->rules);
+    cbpi_text_config_free(&session->texts);
+    cbpi_script_log_destroy(&session->script);
     cbpi_condition_destroy(&session->condition);
     cbpi_mutex_destroy(&session->control);
     cbpi_mutex_destroy(&session->mutex);
@@ -158,6 +162,34 @@ static void reset_counts(struct cbp_session *session)
     cbpi_mutex_unlock(&session->mutex);
 }
 
+/* Opens the driver, and the recording if there is to be one. */
+static uint32_t open_transport(struct cbp_session *session, const struct cbpi_session_settings *settings,
+                               struct cbpi_transport **transport)
+{
+    session->recorder = NULL;
+    session->ops = cbpi_transport_find(cbpi_driver_names[session->config.driver]);
+    uint32_t error = session->ops->open(settings, transport);
+    if (error != 0 || !session->texts.record_to)
+        return error;
+    error = cbpi_recorder_create(session->texts.record_to, session->ops->name, &session->recorder);
+    if (error != 0) {
+        session->ops->close(*transport);
+        session->ops->release(*transport);
+    }
+    return error;
+}
+
+void cbpi_session_end_recording(struct cbp_session *session)
+{
+    char text[400];
+    struct cbpi_recorder *recorder = session->recorder;
+    session->recorder = NULL;
+    uint64_t lost = session->final_counts.lost + cbp_load_u64(&session->skipped);
+    uint32_t code = recorder ? cbpi_recorder_close(recorder, lost, text, sizeof text) : 0;
+    if (code != 0)
+        cbpi_session_report(session, code, "%s", text);
+}
+
 /* Attaches and starts the dispatcher, which starts the workers. control is held. */
 static uint32_t attach(struct cbp_session *session, struct cbpi_session_settings *settings)
 {
@@ -165,8 +197,7 @@ static uint32_t attach(struct cbp_session *session, struct cbpi_session_settings
     reset_counts(session);
     cbpi_config_apply_worker_limit(session);
     cbpi_config_settings(session, settings);
-    session->ops = cbpi_transport_find(cbpi_driver_names[session->config.driver]);
-    uint32_t error = session->ops->open(settings, &transport);
+    uint32_t error = open_transport(session, settings, &transport);
     if (error != 0)
         return error;
     session->epoch++;
@@ -191,6 +222,7 @@ static uint32_t attach(struct cbp_session *session, struct cbpi_session_settings
     if (error != 0) {
         session->ops->close(transport);
         session->ops->release(transport);
+        cbpi_session_end_recording(session);
     }
     return error;
 }
@@ -224,6 +256,8 @@ static uint32_t activate(struct cbp_session *session, const struct cbpi_session_
         cbpi_log("%s the filter is active: driver %s, timeout %u ms, events 0x%x", session->product_guid,
                  session->ops->name, (unsigned) settings.timeout_ms, (unsigned) settings.events);
         cbp_store_u32(&session->state, CBPI_STATE_ACTIVE);
+        if (session->ops->begin)
+            session->ops->begin(session->transport);
     }
 cleanup:
     cbpi_mutex_unlock(&session->control);

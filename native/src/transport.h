@@ -21,8 +21,15 @@ struct cbpi_session_settings {
     uint32_t refuse_with;
     uint32_t fork_is_creation;
     uint32_t own_requests;
-    uint64_t altitude; /* in billionths; sessions are told in its order, the highest first */
+    uint64_t altitude;              /* in billionths; sessions are told in its order, the highest first */
+    uint32_t replay_speed;          /* CBPI_REPLAY_; this and the rest for the simulated driver only */
+    uint32_t keeps_verdicts;        /* a recording's verdicts stand */
+    const char *script_path;        /* "" for none; not changed while the transport is open */
+    struct cbpi_script_log *script; /* what the driver tells about the playing of scripts */
 };
+
+#define CBPI_REPLAY_MAX 0u      /* as fast as the handlers are */
+#define CBPI_REPLAY_RECORDED 1u /* no event before its time */
 
 struct cbpi_rule {
     uint32_t rule_id; /* unique in the session, never 0 */
@@ -49,6 +56,9 @@ struct cbpi_delivery {
      * answers in their place before answer; rights are only ever taken out. */
     uint32_t result_codes[CBP_BATCH_MAX];
     uint32_t desired_access[CBP_BATCH_MAX];
+    uint32_t deferred_items; /* the caller's own, as are the next two; bits: those that a handler deferred */
+    uint64_t sequence;       /* of event 0 */
+    uint64_t record_id;      /* in the session's recording; 0: not recorded */
 };
 
 #define CBPI_WAIT_FOREVER UINT32_MAX
@@ -129,6 +139,27 @@ struct cbpi_transport_ops {
 
     /* In the child of a fork: forgets the parent's driver without touching it. */
     void (*forget_after_fork)(void);
+
+    /* The rest is NULL where the driver has nothing to say to it. */
+
+    /* The filter is active and has its rules. */
+    void (*begin)(struct cbpi_transport *transport);
+
+    /* Gives once, for each thing that went wrong and ended nothing, its code and a sentence for the error
+     * callback; else 0. By the dispatcher. */
+    uint32_t (*trouble)(struct cbpi_transport *transport, char *text, uint64_t size);
+
+    /* For a driver whose processes are not the machine's: the start time for a rule about a process id, and a
+     * process's name by the buffer rules of cbpi_copy_text(). */
+    uint32_t (*process_start_time)(uint32_t process_id, uint64_t *start_time);
+    uint32_t (*process_name)(struct cbpi_transport *transport, uint32_t process_id, char *buffer,
+                             uint64_t size, uint64_t *needed);
+
+    /* A handler has deferred that item of the delivery. */
+    void (*deferred)(struct cbpi_transport *transport, const struct cbpi_delivery *delivery, uint32_t item);
+
+    /* Plays messages after everything that is to be played already; see cbp_script_play(). */
+    uint32_t (*play)(struct cbpi_transport *transport, const void *messages, uint64_t size);
 };
 
 /* The drivers of this build, the default one first, NULL at the end; each platform has its own list. */

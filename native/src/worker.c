@@ -1,6 +1,7 @@
 /* Worker threads: take a delivery, call the handler for each of its events, answer it. The path from receive
  * to answer allocates nothing (but for huge events) and makes no system call of its own. */
 #include "core.h"
+#include "recorder.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -172,14 +173,23 @@ static uint32_t next_delivery(struct cbp_worker *worker)
 void cbpi_delivery_set_answer(struct cbpi_delivery *delivery, uint32_t item, uint32_t result_code,
                               uint32_t desired_access)
 {
+    if (delivery->items[item][1] & CBP_EVENT_FLAG_DECIDED_BY_RULE)
+        return;
     delivery->result_codes[item] = result_code;
     delivery->desired_access[item] &= desired_access;
 }
 
-void cbpi_count_late(struct cbp_session *session)
+uint32_t cbpi_delivery_answer(struct cbp_session *session, const struct cbpi_delivery *delivery)
 {
-    if (cbp_load_u32(&session->state) == CBPI_STATE_ACTIVE)
+    uint32_t error = session->ops->answer(session->transport, delivery);
+    /* What is late because the session was stopped is nobody's fault. */
+    uint32_t is_stopped = cbp_load_u32(&session->state) != CBPI_STATE_ACTIVE;
+    if (error == CBP_ERROR_TIMEOUT && !is_stopped)
         cbp_add_u64(&session->late, 1);
+    if (session->recorder)
+        cbpi_recorder_write_verdict(session->recorder, delivery,
+                                    error != 0 && is_stopped ? CBP_ERROR_OPERATION_ABORTED : error);
+    return error;
 }
 
 /* Makes event 0's block that of another event of the delivery. */
@@ -211,6 +221,10 @@ static uint32_t handle_events(struct cbp_worker *worker)
     struct cbp_event *event = delivery->event;
     uint64_t sequence = event->sequence;
     event->context = session->callbacks.context;
+    delivery->deferred_items = 0;
+    delivery->sequence = sequence;
+    if (session->recorder)
+        delivery->record_id = cbpi_recorder_write_event(session->recorder, delivery);
     cbp_event_callback callback = callback_for(worker);
 
     for (uint32_t i = 0; i < delivery->count; i++) {
@@ -235,8 +249,8 @@ static uint32_t serve(struct cbp_worker *worker)
     cbp_store_relaxed_u64(&worker->handling, 0);
     if (worker->deferral)
         cbpi_deferral_settle(worker);
-    else if (session->ops->answer(session->transport, &worker->delivery) == CBP_ERROR_TIMEOUT)
-        cbpi_count_late(session);
+    else
+        cbpi_delivery_answer(session, &worker->delivery);
     if (worker->grown)
         use_own_block(worker);
     return 1;

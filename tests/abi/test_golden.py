@@ -61,6 +61,33 @@ GOLDEN: dict[str, tuple[dict[str, bytes], dict[str, Any], str]] = {
         "09000000 00000000 30000000 02000000 32000000 08000000 6c73 2f62696e2f6c7300",
     ),
     "process_query": ({}, {"process_id": 5}, "05000000 00000000"),
+    "recording": (
+        {"platform": b"Linux", "driver": b"bpf"},
+        {"version": 1, "process_id": 2, "clock_ns": 3, "time_ns": 4},
+        "01000000 02000000 0300000000000000 0400000000000000 40000000 05000000 45000000 03000000"
+        " 4c696e7578 627066",
+    ),
+    "recording_end": (
+        {},
+        {"time_ns": 1, "message_count": 2, "verdict_count": 3, "lost": 4},
+        "0100000000000000 0200000000000000 0300000000000000 0400000000000000",
+    ),
+    "verdict": (
+        {},
+        {
+            "sequence": 1,
+            "time_ns": 2,
+            "state": 3,
+            "item_count": 4,
+            "deferred_items": 5,
+            "decided_items": 6,
+            **{f"result_code{index}": 7 + index for index in range(4)},
+            **{f"desired_access{index}": 11 + index for index in range(4)},
+        },
+        "0100000000000000 0200000000000000 03000000 04000000 05000000 06000000"
+        " 07000000 08000000 09000000 0a000000 0b000000 0c000000 0d000000 0e000000",
+    ),
+    "script_step": ({}, {"kind": 10, "value": 0x0102}, "0a000000 02010000"),
     "event_message": (
         {"process_name": b"/b", "image_file_name": b"b", "arguments": b"b\0-x\0"},
         {
@@ -115,5 +142,5 @@ def test_golden_messages_are_well_formed_for_their_type_only(name: str) -> None:
     texts, fields, _ = GOLDEN[name]
     message = ctypes.create_string_buffer(make_message(name, texts, **fields))
     size = len(message) - 1
-    valid = [kind for kind in range(20) if library.load().cbp_message_validate(message, size, kind) == 0]
+    valid = [kind for kind in range(40) if library.load().cbp_message_validate(message, size, kind) == 0]
     assert valid == [MESSAGE_TYPES[name]]

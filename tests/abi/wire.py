@@ -21,6 +21,10 @@ MESSAGE_TYPES = {
     "launch_target": 11,
     "event_message": 12,
     "process_query": 13,
+    "recording": 32,
+    "recording_end": 33,
+    "verdict": 34,
+    "script_step": 35,
 }
 MAGIC = 0x50424331
 VERSION = 1
@@ -176,6 +180,48 @@ class ProcessQuery(ctypes.Structure):
     _fields_ = [("header", MessageHeader), ("process_id", c_uint32), ("reserved", c_uint32)]
 
 
+class Recording(ctypes.Structure):
+    _fields_ = [
+        ("header", MessageHeader),
+        ("version", c_uint32),
+        ("process_id", c_uint32),
+        ("clock_ns", c_uint64),
+        ("time_ns", c_uint64),
+        ("platform_offset", c_uint32),
+        ("platform_size", c_uint32),
+        ("driver_offset", c_uint32),
+        ("driver_size", c_uint32),
+    ]
+
+
+class RecordingEnd(ctypes.Structure):
+    _fields_ = [
+        ("header", MessageHeader),
+        ("time_ns", c_uint64),
+        ("message_count", c_uint64),
+        ("verdict_count", c_uint64),
+        ("lost", c_uint64),
+    ]
+
+
+class Verdict(ctypes.Structure):
+    _fields_ = [
+        ("header", MessageHeader),
+        ("sequence", c_uint64),
+        ("time_ns", c_uint64),
+        ("state", c_uint32),
+        ("item_count", c_uint32),
+        ("deferred_items", c_uint32),
+        ("decided_items", c_uint32),
+        *((f"result_code{index}", c_uint32) for index in range(4)),
+        *((f"desired_access{index}", c_uint32) for index in range(4)),
+    ]
+
+
+class ScriptStep(ctypes.Structure):
+    _fields_ = [("header", MessageHeader), ("kind", c_uint32), ("value", c_uint32)]
+
+
 STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "message_header": MessageHeader,
     "hello": Hello,
@@ -192,6 +238,10 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "event_item": EventItem,
     "event_message": EventMessage,
     "process_query": ProcessQuery,
+    "recording": Recording,
+    "recording_end": RecordingEnd,
+    "verdict": Verdict,
+    "script_step": ScriptStep,
 }
 
 # The variable parts of each message: the text's name, in the order in which make_message puts them.
@@ -199,6 +249,7 @@ TEXTS = {
     "rule": ("pattern",),
     "launch_target": ("argument", "paths"),
     "event_message": ("process_name", "image_file_name", "arguments"),
+    "recording": ("platform", "driver"),
 }
 
 

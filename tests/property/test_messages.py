@@ -26,8 +26,16 @@ LARGEST = {
     "rule_remove": {"session_id": 15},
     "launch": {"session_id": 15},
     "event_message": {"session_id": 15, "item_count": 4},
+    "verdict": {"state": 4, "item_count": 4},
+    "script_step": {"kind": 10},
 }
-BITS = {"session_settings": {"flags": 3}, "rule": {"flags": 3}, "launch_go": {"flags": 7}}
+LEAST = {"script_step": {"kind": 1}}
+BITS = {
+    "session_settings": {"flags": 3},
+    "rule": {"flags": 3},
+    "launch_go": {"flags": 7},
+    "verdict": {"deferred_items": 15, "decided_items": 15},
+}
 
 
 class GuardedMemory:
@@ -78,6 +86,7 @@ def expected(data: bytes, kind: int) -> int:
     sound = message.header.size == len(data) and message.header.type == kind
     sound = sound and getattr(message, "reserved", 0) == 0
     sound = sound and all(getattr(message, key) <= most for key, most in LARGEST.get(name, {}).items())
+    sound = sound and all(getattr(message, key) >= least for key, least in LEAST.get(name, {}).items())
     sound = sound and all(getattr(message, key) & ~mask == 0 for key, mask in BITS.get(name, {}).items())
     texts = {key: text_of(message, key, data, fixed_size) for key in TEXTS.get(name, ())}
     sound = sound and None not in texts.values()
@@ -109,7 +118,7 @@ def valid_messages(draw: st.DrawFn) -> tuple[str, bytes]:
     fields: dict[str, Any] = {}
     for key, most in LARGEST.get(name, {}).items():
         if not key.endswith("_size"):
-            fields[key] = draw(st.integers(0, most))
+            fields[key] = draw(st.integers(LEAST.get(name, {}).get(key, 0), most))
     for key, mask in BITS.get(name, {}).items():
         fields[key] = draw(st.integers(0, mask))
     if name == "rule":
@@ -161,7 +170,7 @@ def test_damaged_messages(
 @given(st.binary(max_size=400), st.integers(0, 2**32 - 1))
 @example(b"", 0)
 def test_arbitrary_bytes(data: bytes, other_kind: int) -> None:
-    for kind in [*range(14), other_kind]:
+    for kind in [*range(14), *range(31, 37), other_kind]:
         assert check(data, kind) == expected(data, kind)
 
 

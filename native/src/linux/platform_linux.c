@@ -28,6 +28,13 @@ uint64_t cbpi_now_ns(void)
     return (uint64_t) now.tv_sec * NS_PER_SECOND + (uint64_t) now.tv_nsec;
 }
 
+uint64_t cbpi_wall_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t) now.tv_sec * 1000000000u + (uint64_t) now.tv_nsec;
+}
+
 void cbpi_mutex_init(struct cbpi_mutex *mutex)
 {
     pthread_mutex_init(&mutex->mutex, NULL);
@@ -70,6 +77,11 @@ void cbpi_condition_destroy(struct cbpi_condition *condition)
 void cbpi_condition_broadcast(struct cbpi_condition *condition)
 {
     pthread_cond_broadcast(&condition->condition);
+}
+
+void cbpi_condition_signal(struct cbpi_condition *condition)
+{
+    pthread_cond_signal(&condition->condition);
 }
 
 void cbpi_condition_wait_until(struct cbpi_condition *condition, struct cbpi_mutex *mutex,
@@ -124,6 +136,11 @@ uint32_t cbpi_processor_count(void)
 {
     long count = sysconf(_SC_NPROCESSORS_ONLN);
     return count > 0 ? (uint32_t) count : 1;
+}
+
+uint32_t cbpi_process_id(void)
+{
+    return (uint32_t) getpid();
 }
 
 uint32_t cbpi_thread_id(void)

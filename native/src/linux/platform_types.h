@@ -12,6 +12,10 @@ struct cbpi_condition {
     pthread_cond_t condition; /* on CLOCK_MONOTONIC */
 };
 
+struct cbpi_file {
+    int fd;
+};
+
 struct cbpi_thread {
     pthread_t thread;
     void (*body)(void *);

@@ -1,0 +1,93 @@
+"""`cbprocess replay`: prints what a recording has, through the simulated driver."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from ..constants import ERROR_INVALID_DATA, ERROR_TIMEOUT
+from ..errors import CBProcessError
+from ..process import CBProcess
+from ..recording import read_head
+from .output import Output
+from .printer import Printer, complain, configure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+    from .. import events
+
+SIGNAL_BASE = 128
+SLICE_MS = 100
+
+
+def replay(options: argparse.Namespace) -> int:
+    """The exit status for the options of `cbprocess replay`: 0, or 125 if the recording is damaged."""
+    head = read_head(options.path)
+    try:
+        output = Output(options.output)
+    except OSError as error:
+        return complain(str(error))
+    process = CBProcess()
+    printer = ReplayPrinter(options, output, process, head.time_ns)
+    configure(process, options, printer, "errno")
+    process.config("Driver=simulated")
+    process.config(f"ReplaySpeed={options.speed}")
+    process.config("ReplayVerdicts=recorded")
+    process._ready().set_config(b"Script", os.fsencode(options.path))
+    if not options.name:
+        process.add_filtered_process_by_id(-1, True)
+    status = 0
+    with process:
+        process.start_filter(options.timeout)
+        try:
+            wait_until_played(process)
+        except KeyboardInterrupt:
+            status = SIGNAL_BASE + signal.SIGINT
+    printer.finish()
+    if printer.trouble:
+        return complain(printer.trouble)
+    return status
+
+
+def wait_until_played(process: CBProcess) -> None:
+    session = process._ready()
+    while True:
+        try:
+            session.library.cbp_script_wait(session.pointer, SLICE_MS)
+            return
+        except CBProcessError as error:
+            if error.code != ERROR_TIMEOUT:
+                raise
+
+
+class ReplayPrinter(Printer):
+    """Counts time as the recording does: from its beginning, to its last event."""
+
+    def __init__(
+        self, options: argparse.Namespace, output: Output, process: CBProcess, started_ns: int
+    ) -> None:
+        super().__init__(options, output, process)
+        self.started_ns = self._last_ns = started_ns
+        self.trouble = ""
+
+    def now_ns(self) -> int:
+        return self._last_ns
+
+    def handler(self, name: str) -> Any:
+        handle = super().handler(name)
+
+        def handle_timed(event: events.EventParams) -> None:
+            self._last_ns = max(self._last_ns, event.time_ns)
+            handle(event)
+
+        return handle_timed
+
+    def error(self, params: events.CBProcessErrorEventParams) -> None:
+        if params.error_code == ERROR_INVALID_DATA:
+            # Said at the end, on standard error, where it cannot be overlooked.
+            self.trouble = params.description
+            return
+        super().error(params)

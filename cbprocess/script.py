@@ -1,0 +1,366 @@
+"""What a script can consist of: made-up operations and steps, for the simulated driver.
+
+An operation is described by the same names that its event object has. Knows the messages' meaning; nothing of
+sessions. docs/recording.md describes what each does.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import zlib
+
+from . import wire
+from .checks import TEXT_ERRORS, UINT32_MAX, checked_int, checked_text, wrong
+from .constants import (
+    EVENT_FLAG_DUPLICATION,
+    EVENT_FLAG_FORK,
+    EVENT_FLAG_HELD,
+    PROC_EVT_PROCESS_CREATION,
+    PROC_EVT_PROCESS_HANDLE_OPERATION,
+    PROC_EVT_PROCESS_TERMINATION,
+    PROC_EVT_THREAD_CREATION,
+    PROC_EVT_THREAD_HANDLE_OPERATION,
+    PROC_EVT_THREAD_TERMINATION,
+    PROCESS_TERMINATE,
+    THREAD_TERMINATE,
+)
+from .events import ON_WINDOWS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Literal, Union
+
+    Playable = Union["Operation", "Step"]
+
+MAGIC = b"\x89CBPR\r\n\n"
+
+UINT64_MAX = 0xFFFFFFFFFFFFFFFF
+DEFAULT_NAME = "/usr/bin/program"
+
+
+class Operation:
+    """Something that is about to happen: up to four events of one process, told together.
+
+    Made by the functions below; `operation + other` adds another's events to one of the same process. held
+    False: it has happened already, so nobody can refuse it."""
+
+    __slots__ = ("fields", "items", "steps", "texts")
+
+    def __init__(
+        self, kind: int, flags: int, fields: dict[str, int], texts: Sequence[bytes] = (b"", b"", b"")
+    ) -> None:
+        for name, value in fields.items():
+            most = UINT64_MAX if name in ("time_ns", "start_time") else UINT32_MAX
+            checked_int(value, name, 0, most)
+        self.fields = fields
+        self.items = [(kind, flags)]
+        self.texts = list(texts)
+        self.steps: list[Step] = []
+
+    @property
+    def process_id(self) -> int:
+        return self.fields["process_id"]
+
+    def __add__(self, other: Operation) -> Operation:
+        if self.process_id != other.process_id or len(self.items) + len(other.items) > wire.BATCH_MAX:
+            raise wrong("only up to four events of one process can be told together")
+        fields = {**other.fields, **{name: value for name, value in self.fields.items() if value}}
+        texts = [own or others for own, others in zip(self.texts, other.texts)]
+        merged = Operation(0, 0, fields, texts)
+        merged.items = self.items + other.items
+        merged.steps = self.steps + other.steps
+        return merged
+
+    def with_steps(
+        self,
+        *,
+        answer_after: float = 0,
+        expired: bool = False,
+        copies: int = 0,
+        fails_after: bool = False,
+    ) -> Operation:
+        """The operation with a disturbance. answer_after: its answer comes that many seconds later than it is
+        given; where that is beyond the deadline it times out, however fast the handler was. expired: the
+        deadline passes before the handler is called. copies: so many more copies of the message arrive.
+        fails_after: if it is allowed, it then fails in the system."""
+        if answer_after:
+            self.steps.append(Step(wire.SCRIPT_SLOW_ANSWER, _milliseconds(answer_after, "answer_after")))
+        if expired:
+            self.steps.append(Step(wire.SCRIPT_EXPIRED))
+        if copies:
+            self.steps.append(Step(wire.SCRIPT_DUPLICATE, checked_int(copies, "copies", 0, 1000)))
+        if fails_after:
+            self.steps.append(Step(wire.SCRIPT_FAILED_AFTER))
+        return self
+
+    def message(self, number: int = 0) -> bytes:
+        """The bytes: of the steps in front of it and of its event message, with that id."""
+        access = self.fields.get("original_desired_access", 0)
+        items = [(kind, flags, 0, access) for kind, flags in self.items]
+        fields = dict(self.fields)
+        fields["time_ns"] = fields.get("time_ns") or time.time_ns()
+        message = wire.event_message(number, items, self.texts, **fields)
+        return b"".join(step.message() for step in self.steps) + wire.padded(message)
+
+
+class Step:
+    """Something other than an event."""
+
+    __slots__ = ("kind", "value")
+
+    def __init__(self, kind: int, value: int = 0) -> None:
+        self.kind = kind
+        self.value = value
+
+    def message(self, number: int = 0) -> bytes:
+        return wire.padded(wire.step_message(self.kind, self.value))
+
+
+# ---- Operations ----
+
+
+def process_creation(
+    *,
+    process_id: int,
+    process_name: str = DEFAULT_NAME,
+    image_file_name: str | None = None,
+    arguments: Sequence[str] | None = None,
+    parent_process_id: int | None = None,
+    creating_process_id: int = 0,
+    creating_thread_id: int | None = None,
+    user_id: int = 0,
+    start_time: int = 0,
+    time_ns: int = 0,
+    fork: bool = False,
+    held: bool = True,
+) -> Operation:
+    """A program is about to be executed. Names and arguments default to those of process_name; a creator of
+    None for the thread stands for the main thread. fork: a fork without an execution (ForkIsCreation)."""
+    given = process_name if image_file_name is None else image_file_name
+    words = [os.path.basename(process_name)] if arguments is None else arguments
+    fields = _fields(process_id, creating_process_id, creating_thread_id, start_time, time_ns)
+    fields["parent_process_id"] = creating_process_id if parent_process_id is None else parent_process_id
+    fields["user_id"] = user_id
+    texts = (checked_text(process_name, "process_name"), checked_text(given, "image_file_name"))
+    flags = EVENT_FLAG_FORK if fork else 0
+    return Operation(PROC_EVT_PROCESS_CREATION, _held(held) | flags, fields, (*texts, _argument_block(words)))
+
+
+def process_termination(
+    *,
+    process_id: int,
+    process_name: str = "",
+    exit_status: int = 0,
+    user_id: int = 0,
+    start_time: int = 0,
+    time_ns: int = 0,
+    held: bool = True,
+) -> Operation:
+    """A process is about to end. exit_status as the event has it: an exit code, or minus a signal's
+    number."""
+    fields = _fields(process_id, process_id, None, start_time, time_ns)
+    fields.update(exit_status=_native_status(exit_status), user_id=user_id)
+    texts = (checked_text(process_name, "process_name"), b"", b"")
+    return Operation(PROC_EVT_PROCESS_TERMINATION, _held(held), fields, texts)
+
+
+def thread_creation(
+    *,
+    process_id: int,
+    thread_id: int,
+    creating_process_id: int | None = None,
+    creating_thread_id: int | None = None,
+    start_time: int = 0,
+    time_ns: int = 0,
+    held: bool = True,
+) -> Operation:
+    """A thread is about to begin; with thread_id equal to process_id the first one of a forked process."""
+    creator = process_id if creating_process_id is None else creating_process_id
+    fields = _fields(process_id, creator, creating_thread_id, start_time, time_ns)
+    fields["thread_id"] = thread_id
+    return Operation(PROC_EVT_THREAD_CREATION, _held(held), fields)
+
+
+def thread_termination(
+    *,
+    process_id: int,
+    thread_id: int,
+    exit_status: int = 0,
+    start_time: int = 0,
+    time_ns: int = 0,
+    held: bool = True,
+) -> Operation:
+    """A thread is about to end."""
+    fields = _fields(process_id, process_id, None, start_time, time_ns)
+    fields.update(exit_status=_native_status(exit_status), thread_id=thread_id)
+    return Operation(PROC_EVT_THREAD_TERMINATION, _held(held), fields)
+
+
+def process_handle_operation(
+    *,
+    process_id: int,
+    originator_process_id: int,
+    originator_thread_id: int | None = None,
+    desired_access: int = PROCESS_TERMINATE,
+    duplication: bool = False,
+    source_process_id: int = 0,
+    target_process_id: int = 0,
+    start_time: int = 0,
+    time_ns: int = 0,
+    held: bool = True,
+) -> Operation:
+    """originator_process_id asks for rights (desired_access) to process_id, or with duplication for a copy of
+    a handle of it."""
+    fields = _fields(process_id, originator_process_id, originator_thread_id, start_time, time_ns)
+    fields.update(original_desired_access=desired_access)
+    fields.update(source_process_id=source_process_id, target_process_id=target_process_id)
+    flags = EVENT_FLAG_DUPLICATION if duplication else 0
+    return Operation(PROC_EVT_PROCESS_HANDLE_OPERATION, _held(held) | flags, fields)
+
+
+def thread_handle_operation(
+    *,
+    process_id: int,
+    thread_id: int,
+    originator_process_id: int,
+    originator_thread_id: int | None = None,
+    desired_access: int = THREAD_TERMINATE,
+    duplication: bool = False,
+    source_process_id: int = 0,
+    target_process_id: int = 0,
+    start_time: int = 0,
+    time_ns: int = 0,
+    held: bool = True,
+) -> Operation:
+    """The same, aimed at one thread of process_id; desired_access are THREAD_ rights."""
+    fields = _fields(process_id, originator_process_id, originator_thread_id, start_time, time_ns)
+    fields.update(original_desired_access=desired_access, thread_id=thread_id)
+    fields.update(source_process_id=source_process_id, target_process_id=target_process_id)
+    flags = EVENT_FLAG_DUPLICATION if duplication else 0
+    return Operation(PROC_EVT_THREAD_HANDLE_OPERATION, _held(held) | flags, fields)
+
+
+# ---- Steps ----
+
+
+def loss(count: int) -> Step:
+    """So many events are lost: their numbers are missing, and the loss is counted and reported."""
+    return Step(wire.SCRIPT_LOSS, checked_int(count, "count", 1, UINT32_MAX))
+
+
+def malformed() -> Step:
+    """A malformed message arrives: it is dropped, counted and reported."""
+    return Step(wire.SCRIPT_MALFORMED)
+
+
+def time_passes(seconds: float) -> Step:
+    """So much time passes for the deadlines of everything that waits for an answer."""
+    return Step(wire.SCRIPT_TIME, _milliseconds(seconds, "seconds"))
+
+
+def barrier() -> Step:
+    """What comes next waits until everything before has been answered."""
+    return Step(wire.SCRIPT_BARRIER)
+
+
+def controller_death() -> Step:
+    """The driver takes the controller for dead: it lets everything go, and from now on asks and tells nobody;
+    rules that decide stay in force."""
+    return Step(wire.SCRIPT_CONTROLLER_DEATH)
+
+
+def driver_death() -> Step:
+    """The driver dies: everything goes on, and the filter stops with error 109."""
+    return Step(wire.SCRIPT_DRIVER_DEATH)
+
+
+# ---- Files ----
+
+
+def save(path: str | os.PathLike[str], script: Iterable[Playable]) -> None:
+    """Writes a script as a file that Script=FILE and `cbprocess replay` play, in this order."""
+    played = list(script)
+    platform, driver = b"", b"script"
+    head = wire.RECORDING.pack(
+        wire.RECORDING_VERSION,
+        os.getpid(),
+        time.monotonic_ns(),
+        time.time_ns(),
+        wire.HEADER.size + wire.RECORDING.size,
+        len(platform),
+        wire.HEADER.size + wire.RECORDING.size + len(platform),
+        len(driver),
+    )
+    size = len(head) + len(platform) + len(driver)
+    parts = [MAGIC, *_records(wire.header(size, wire.MESSAGE_RECORDING) + head + platform + driver)]
+    count = 0
+    for entry in played:
+        count += isinstance(entry, Operation)
+        parts += _records(entry.message(count))
+    end = wire.RECORDING_END.pack(time.time_ns(), count, 0, 0)
+    parts += _records(wire.header(len(end), wire.MESSAGE_RECORDING_END) + end)
+    with open(path, "wb") as file:
+        file.write(b"".join(parts))
+
+
+def _records(messages: bytes) -> list[bytes]:
+    """The messages, which stand at multiples of 8, each as a record."""
+    parts: list[bytes] = []
+    offset = 0
+    while offset < len(messages):
+        size: int = wire.HEADER.unpack_from(messages, offset)[0]
+        message = messages[offset : offset + size]
+        parts += [size.to_bytes(4, _order()), zlib.crc32(message).to_bytes(4, _order()), wire.padded(message)]
+        offset += len(parts[-1])
+    return parts
+
+
+def _order() -> Literal["little", "big"]:
+    import sys
+
+    return sys.byteorder
+
+
+# ---- What the operations have in common ----
+
+
+def _fields(
+    process_id: int,
+    originator_process_id: int,
+    originator_thread_id: int | None,
+    start_time: int,
+    time_ns: int,
+) -> dict[str, int]:
+    thread = originator_process_id if originator_thread_id is None else originator_thread_id
+    return {
+        "process_id": checked_int(process_id, "process_id", 1, UINT32_MAX),
+        "originator_process_id": originator_process_id,
+        "originator_thread_id": thread,
+        "start_time": start_time,
+        "time_ns": time_ns,
+    }
+
+
+def _held(held: bool) -> int:
+    return EVENT_FLAG_HELD if held else 0
+
+
+def _argument_block(arguments: Sequence[str]) -> bytes:
+    if ON_WINDOWS:
+        from subprocess import list2cmdline
+
+        return list2cmdline(arguments).encode("utf-8", TEXT_ERRORS)
+    return b"".join(checked_text(argument, "arguments") + b"\0" for argument in arguments)
+
+
+def _native_status(status: int) -> int:
+    """The inverse of what an event's exit_status does."""
+    if ON_WINDOWS:
+        return status
+    return -status if status < 0 else (status & 0xFF) << 8
+
+
+def _milliseconds(seconds: float, name: str) -> int:
+    return checked_int(round(seconds * 1000), f"{name} in milliseconds", 0, UINT32_MAX)

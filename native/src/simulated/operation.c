@@ -1,0 +1,321 @@
+/* See operation.h. */
+#include "operation.h"
+
+#include "errors.h"
+#include "event_decode.h"
+#include "platform.h"
+
+#include <string.h>
+
+#define HANDLE_OPERATIONS                                                                                    \
+    (uint32_t)(CBP_PROC_EVT_PROCESS_HANDLE_OPERATION | CBP_PROC_EVT_THREAD_HANDLE_OPERATION)
+
+#define TERMINATIONS (uint32_t)(CBP_PROC_EVT_PROCESS_TERMINATION | CBP_PROC_EVT_THREAD_TERMINATION)
+
+/* What a script's message says about an item, as opposed to what became of it when it was recorded. */
+#define FACTS                                                                                                \
+    (uint32_t)(CBP_EVENT_FLAG_DUPLICATION | CBP_EVENT_FLAG_CHANGED | CBP_EVENT_FLAG_ARGUMENTS_TRUNCATED |    \
+               CBP_EVENT_FLAG_FORK)
+
+/* ---- Whom it is about ---- */
+
+static const struct cbp_event_item *item_of(const struct cbp_event_message *message, uint32_t type)
+{
+    const struct cbp_event_item *items = cbp_event_items_const(message);
+    for (uint32_t i = 0; i < message->item_count; i++)
+        if (items[i].type & type)
+            return &items[i];
+    return NULL;
+}
+
+static struct cbpi_image image_in(const struct cbp_event_message *message)
+{
+    const char *bytes = (const char *) message;
+    return (struct cbpi_image){.path = bytes + message->process_name_offset,
+                               .given = bytes + message->image_file_name_offset,
+                               .path_size = message->process_name_size,
+                               .given_size = message->image_file_name_size};
+}
+
+/* Whether the message tells of a process that begins: an execution, a fork, or its first thread. */
+static int begins_process(const struct cbp_event_message *message)
+{
+    return item_of(message, CBP_PROC_EVT_PROCESS_CREATION) != NULL ||
+           (item_of(message, CBP_PROC_EVT_THREAD_CREATION) && message->thread_id == message->process_id);
+}
+
+static struct cbpi_member *find_or_add(struct cbpi_population *population, uint32_t process_id)
+{
+    struct cbpi_member *member = cbpi_population_find(population, process_id);
+    return member || process_id == 0 ? member : cbpi_population_add(population, process_id, 0, NULL);
+}
+
+static struct cbpi_member *find_subject(struct cbpi_population *population,
+                                        const struct cbp_event_message *message,
+                                        struct cbpi_member *originator)
+{
+    struct cbpi_member *member = cbpi_population_find(population, message->process_id);
+    uint64_t start_time = message->start_time;
+    int is_another = member && member->start_time != 0 && start_time != 0 && member->start_time != start_time;
+    if (!member || (is_another && begins_process(message))) {
+        struct cbpi_member *parent = NULL;
+        if (begins_process(message))
+            parent = originator && originator->process_id != message->process_id
+                         ? originator
+                         : cbpi_population_find(population, message->parent_process_id);
+        if (parent == member)
+            parent = NULL;
+        member = cbpi_population_add(population, message->process_id, start_time, parent);
+    }
+    if (member && member->start_time == 0)
+        member->start_time = start_time;
+    struct cbpi_image image = image_in(message);
+    if (member && member->image.path_size == 0 && image.path_size > 0 &&
+        !item_of(message, CBP_PROC_EVT_PROCESS_CREATION))
+        cbpi_member_execute(member, &image);
+    return member;
+}
+
+uint32_t cbpi_operation_begin(struct cbpi_population *population, const struct cbp_event_message *message,
+                              struct cbpi_operation *operation)
+{
+    struct cbpi_member *originator =
+        cbpi_member_hold(find_or_add(population, message->originator_process_id));
+    struct cbpi_member *subject = cbpi_member_hold(find_subject(population, message, originator));
+    if (!subject || (!originator && message->originator_process_id != 0)) {
+        cbpi_member_release(population, originator);
+        cbpi_member_release(population, subject);
+        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a script's process");
+    }
+    memset(operation, 0, sizeof *operation);
+    operation->message = message;
+    operation->subject = subject;
+    operation->originator = originator;
+    operation->actor = item_of(message, HANDLE_OPERATIONS) && originator ? originator : subject;
+    return 0;
+}
+
+/* ---- What rules make of it ---- */
+
+/* What the rules say about an item. *lost_access is the rights that they take away. */
+static enum cbp_outcome ask_rules(const struct cbpi_population *population,
+                                  const struct cbpi_operation *operation, uint32_t type, uint32_t *deny_code,
+                                  uint32_t *lost_access)
+{
+    const struct cbp_event_message *message = operation->message;
+    struct cbpi_image image =
+        item_of(message, CBP_PROC_EVT_PROCESS_CREATION) && message->process_name_size > 0
+            ? image_in(message)
+            : operation->subject->image;
+    struct cbp_stance subject = cbpi_population_stance(population, operation->subject, &image);
+    struct cbp_stance asker = subject;
+    if (!(type & TERMINATIONS) && operation->originator != operation->subject)
+        asker = cbpi_population_stance(population, operation->originator,
+                                       operation->originator ? &operation->originator->image : NULL);
+    else if (type & HANDLE_OPERATIONS)
+        return CBP_OUTCOME_SILENT; /* on oneself */
+    uint32_t bits = type == CBP_PROC_EVT_PROCESS_CREATION ? CBP_OPERATION_REFUSABLE : 0, mask;
+    if (type == CBP_PROC_EVT_PROCESS_HANDLE_OPERATION)
+        *lost_access = message->original_desired_access & subject.strip_mask;
+    else if (type == CBP_PROC_EVT_THREAD_HANDLE_OPERATION)
+        *lost_access = message->original_desired_access & cbp_thread_rights_of(subject.strip_mask);
+    if (*lost_access != 0)
+        bits |= CBP_OPERATION_HAS_ACCESS;
+    return cbp_outcome_of(bits, &asker, &subject, deny_code, &mask);
+}
+
+/* A decision that was recorded stands, unless the rules of today decide too. */
+static enum cbp_outcome decide_item(const struct cbpi_population *population,
+                                    const struct cbpi_operation *operation, const struct cbp_event_item *item,
+                                    uint32_t *deny_code, uint32_t *lost_access)
+{
+    uint32_t asked_access = operation->message->original_desired_access;
+    *deny_code = *lost_access = 0;
+    enum cbp_outcome outcome = ask_rules(population, operation, item->type, deny_code, lost_access);
+    if (!(item->flags & CBP_EVENT_FLAG_DECIDED_BY_RULE) || outcome == CBP_OUTCOME_SILENT ||
+        outcome == CBP_OUTCOME_DENY || outcome == CBP_OUTCOME_STRIP)
+        return outcome;
+    if (item->type == CBP_PROC_EVT_PROCESS_CREATION && item->result_code != 0) {
+        *deny_code = item->result_code;
+        return CBP_OUTCOME_DENY;
+    }
+    if (item->type & HANDLE_OPERATIONS && item->result_code != 0) {
+        *deny_code = item->result_code; /* a handler's answer: rules refuse no handle operation */
+        return CBP_OUTCOME_DENY;
+    }
+    if (item->type & HANDLE_OPERATIONS && (asked_access & ~item->desired_access) != 0) {
+        *lost_access = asked_access & ~item->desired_access;
+        return CBP_OUTCOME_STRIP;
+    }
+    return CBP_OUTCOME_ALLOW;
+}
+
+static int is_wanted(const struct cbp_event_item *item, const struct cbpi_session_settings *settings)
+{
+    return (settings->events & item->type) != 0 &&
+           (!(item->flags & CBP_EVENT_FLAG_FORK) || settings->fork_is_creation);
+}
+
+static void note_refusal(struct cbpi_operation *operation, enum cbp_outcome outcome, uint32_t deny_code)
+{
+    operation->refused_count++;
+    if (outcome == CBP_OUTCOME_STRIP)
+        operation->is_stripped = 1;
+    else if (operation->refusal == 0)
+        operation->refusal = deny_code;
+}
+
+/* Rules are in force whether the event is wanted or not; a fork that is no creation is nothing at all. */
+static void select_item(const struct cbpi_population *population,
+                        const struct cbpi_session_settings *settings, uint32_t position, uint32_t can_ask,
+                        struct cbpi_operation *operation)
+{
+    const struct cbp_event_item *item = &cbp_event_items_const(operation->message)[position];
+    uint32_t deny_code, lost_access;
+    enum cbp_outcome outcome = decide_item(population, operation, item, &deny_code, &lost_access);
+    int is_refused = outcome == CBP_OUTCOME_DENY || outcome == CBP_OUTCOME_STRIP;
+    int wanted = is_wanted(item, settings);
+    if (outcome == CBP_OUTCOME_SILENT || (!wanted && (!is_refused || item->flags & CBP_EVENT_FLAG_FORK)))
+        return;
+    if (is_refused)
+        note_refusal(operation, outcome, deny_code);
+    operation->is_decided |= outcome != CBP_OUTCOME_ASK;
+    operation->is_wanted |= (uint32_t) wanted;
+    if (!wanted || !can_ask)
+        return;
+    uint32_t at = operation->item_count++;
+    operation->positions[at] = position;
+    operation->types[at] = item->type;
+    operation->flags[at] = item->flags & FACTS;
+    operation->result_codes[at] = deny_code;
+    operation->desired_access[at] = operation->message->original_desired_access & ~lost_access;
+    if (outcome == CBP_OUTCOME_ASK)
+        operation->is_asked |= item->flags & (CBP_EVENT_FLAG_HELD | CBP_EVENT_FLAG_TIMED_OUT);
+    else
+        operation->flags[at] |= CBP_EVENT_FLAG_DECIDED_BY_RULE;
+}
+
+void cbpi_operation_decide(const struct cbpi_population *population,
+                           const struct cbpi_session_settings *settings, uint32_t can_ask,
+                           struct cbpi_operation *operation)
+{
+    for (uint32_t i = 0; i < operation->message->item_count; i++)
+        select_item(population, settings, i, can_ask, operation);
+}
+
+uint32_t cbpi_operation_can_wait(const struct cbpi_operation *operation)
+{
+    return operation->is_asked && operation->refusal == 0 && !operation->is_stripped;
+}
+
+/* ---- Answers and what follows ---- */
+
+static int is_refusable(const struct cbpi_operation *operation, uint32_t item)
+{
+    return !(operation->flags[item] & CBP_EVENT_FLAG_DECIDED_BY_RULE) &&
+           operation->types[item] & (HANDLE_OPERATIONS | CBP_PROC_EVT_PROCESS_CREATION);
+}
+
+void cbpi_operation_apply_answer(struct cbpi_operation *operation, const struct cbpi_delivery *answer)
+{
+    uint32_t asked_access = operation->message->original_desired_access;
+    for (uint32_t i = 0; i < operation->item_count; i++) {
+        if (!is_refusable(operation, i))
+            continue;
+        operation->result_codes[i] = answer->result_codes[i];
+        operation->desired_access[i] = answer->desired_access[i] & asked_access;
+        if (operation->result_codes[i] != 0)
+            note_refusal(operation, CBP_OUTCOME_DENY, operation->result_codes[i]);
+        else if (operation->types[i] & HANDLE_OPERATIONS && operation->desired_access[i] != asked_access)
+            note_refusal(operation, CBP_OUTCOME_STRIP, 0);
+    }
+}
+
+void cbpi_operation_apply_timeout(struct cbpi_operation *operation,
+                                  const struct cbpi_session_settings *settings)
+{
+    if (settings->timeout_action != CBP_TIMEOUT_ACTION_DENY)
+        return;
+    for (uint32_t i = 0; i < operation->item_count; i++)
+        if (operation->types[i] == CBP_PROC_EVT_PROCESS_CREATION && is_refusable(operation, i)) {
+            operation->result_codes[i] = CBP_ERROR_TIMEOUT;
+            note_refusal(operation, CBP_OUTCOME_DENY, CBP_ERROR_TIMEOUT);
+        }
+}
+
+void cbpi_operation_take_effect(struct cbpi_population *population, struct cbpi_operation *operation)
+{
+    const struct cbp_event_message *message = operation->message;
+    struct cbpi_image image = image_in(message);
+    if (operation->refusal == 0 && image.path_size > 0 && item_of(message, CBP_PROC_EVT_PROCESS_CREATION))
+        cbpi_member_execute(operation->subject, &image);
+    if (item_of(message, CBP_PROC_EVT_PROCESS_TERMINATION))
+        cbpi_population_end(population, operation->subject);
+}
+
+void cbpi_operation_tell(const struct cbpi_operation *operation, struct cbpi_delivery *delivery)
+{
+    struct cbp_event *event = delivery->event;
+    cbpi_event_decode(operation->message, delivery);
+    delivery->count = operation->item_count;
+    delivery->slot = operation->slot;
+    delivery->nobody_waits = !operation->was_held;
+    for (uint32_t i = 0; i < operation->item_count; i++) {
+        uint32_t flags = operation->flags[i];
+        if (operation->was_held && !(flags & CBP_EVENT_FLAG_DECIDED_BY_RULE))
+            flags |= CBP_EVENT_FLAG_HELD | (is_refusable(operation, i) ? CBP_EVENT_FLAG_REFUSABLE : 0);
+        if (operation->is_late && !(flags & CBP_EVENT_FLAG_DECIDED_BY_RULE))
+            flags |= CBP_EVENT_FLAG_TIMED_OUT;
+        delivery->items[i][0] = operation->types[i];
+        delivery->items[i][1] = flags;
+        /* A handler is told what rules have decided, never what another copy was answered. */
+        int is_decided = (flags & CBP_EVENT_FLAG_DECIDED_BY_RULE) != 0;
+        delivery->result_codes[i] = is_decided ? operation->result_codes[i] : 0;
+        delivery->desired_access[i] =
+            is_decided ? operation->desired_access[i] : operation->message->original_desired_access;
+    }
+    event->type = delivery->items[0][0];
+    event->flags = delivery->items[0][1];
+    event->result_code = delivery->result_codes[0];
+    event->desired_access = delivery->desired_access[0];
+    event->sequence = operation->sequence;
+    if (event->time_ns == 0)
+        event->time_ns = cbpi_wall_ns();
+}
+
+void cbpi_operation_verdict(const struct cbpi_operation *operation, uint32_t state,
+                            struct cbp_verdict *verdict)
+{
+    memset(verdict, 0, sizeof *verdict);
+    uint32_t *result_codes = &verdict->result_code0, *desired_access = &verdict->desired_access0;
+    verdict->header.size = (uint32_t) sizeof *verdict;
+    verdict->header.type = CBP_MESSAGE_VERDICT;
+    verdict->header.id = operation->message->header.id;
+    verdict->sequence = operation->sequence;
+    verdict->time_ns = cbpi_wall_ns();
+    verdict->state = state;
+    verdict->item_count = operation->message->item_count;
+    for (uint32_t i = 0; i < verdict->item_count; i++)
+        desired_access[i] = operation->message->original_desired_access;
+    if (operation->item_count == 0 && operation->is_decided) {
+        /* Decided by rules, and nobody wanted to know. */
+        result_codes[0] = operation->refusal;
+        verdict->decided_items = (1u << verdict->item_count) - 1;
+    }
+    for (uint32_t i = 0; i < operation->item_count; i++) {
+        uint32_t at = operation->positions[i];
+        result_codes[at] = operation->result_codes[i];
+        desired_access[at] = operation->desired_access[i];
+        if (operation->deferred_items & 1u << i)
+            verdict->deferred_items |= 1u << at;
+        if (operation->flags[i] & CBP_EVENT_FLAG_DECIDED_BY_RULE)
+            verdict->decided_items |= 1u << at;
+    }
+}
+
+void cbpi_operation_release(struct cbpi_population *population, struct cbpi_operation *operation)
+{
+    cbpi_member_release(population, operation->subject);
+    cbpi_member_release(population, operation->originator);
+    cbpi_source_release_block(operation->block);
+}

@@ -1,0 +1,85 @@
+/* One operation of a script: what a session's rules make of it, what a handler is told, and what became of
+ * it. Knows the population; nothing of time, threads and locks: the transport's mutex is held. */
+#ifndef CBPI_OPERATION_H
+#define CBPI_OPERATION_H
+
+#include "cbp_message_check.h"
+#include "population.h"
+#include "source.h"
+
+/* What the steps in front of an event message say about it. */
+struct cbpi_modifiers {
+    uint64_t delay_ns;    /* how much later its answers come than they are given */
+    uint32_t is_expired;  /* its deadline passes before a handler sees it */
+    uint32_t copy_count;  /* how often its message arrives again */
+    uint32_t fails_after; /* if it is allowed, it fails */
+};
+
+struct cbpi_operation {
+    struct cbpi_operation *next, *previous; /* those that wait for an answer */
+    const struct cbp_event_message *message;
+    struct cbpi_source_block *block; /* the message's memory */
+    struct cbpi_modifiers modifiers;
+    struct cbpi_member *subject;
+    struct cbpi_member *originator; /* NULL where the message names none */
+    struct cbpi_member *actor;      /* which of them waits for the answer */
+
+    /* What a handler is told; result_codes and desired_access then become the answer. */
+    uint32_t item_count;
+    uint32_t positions[CBP_BATCH_MAX]; /* of the items in the message */
+    uint32_t types[CBP_BATCH_MAX];
+    uint32_t flags[CBP_BATCH_MAX];
+    uint32_t result_codes[CBP_BATCH_MAX];
+    uint32_t desired_access[CBP_BATCH_MAX];
+    uint64_t sequence; /* of the first; 0: nobody is told */
+
+    uint32_t is_wanted;  /* a rule and a setting ask for the event */
+    uint32_t is_asked;   /* a handler is to decide about an item */
+    uint32_t is_decided; /* a rule has decided about an item */
+    uint32_t refusal;    /* the first code with which it is refused */
+    uint32_t is_stripped;
+    uint32_t refused_count; /* how many items are, or have lost rights */
+
+    uint32_t slot;
+    uint32_t was_held;
+    uint32_t is_late;        /* its deadline had passed before it was told */
+    uint32_t is_open;        /* it waits for an answer */
+    uint32_t handed_count;   /* deliveries that are out */
+    uint32_t is_logged;      /* a verdict is there */
+    uint32_t deferred_items; /* bits */
+    uint64_t deadline_ns;    /* of the transport's clock; 0: none */
+};
+
+/* Finds the processes that a message is about, adding those that the script has not spoken of before. 0, or
+ * CBP_ERROR_NOT_ENOUGH_MEMORY. Nothing needs to be released unless it succeeds. */
+uint32_t cbpi_operation_begin(struct cbpi_population *population, const struct cbp_event_message *message,
+                              struct cbpi_operation *operation);
+
+/* Decides by the rules what is told and what is asked. can_ask 0: nobody is there to be asked or told. */
+void cbpi_operation_decide(const struct cbpi_population *population,
+                           const struct cbpi_session_settings *settings, uint32_t can_ask,
+                           struct cbpi_operation *operation);
+
+/* Whether it waits, once it is decided: a handler is asked, and no rule refuses it. */
+uint32_t cbpi_operation_can_wait(const struct cbpi_operation *operation);
+
+/* Takes a handler's answer. */
+void cbpi_operation_apply_answer(struct cbpi_operation *operation, const struct cbpi_delivery *answer);
+
+/* Refuses what a deadline refuses if the session wants that (TimeoutAction). */
+void cbpi_operation_apply_timeout(struct cbpi_operation *operation,
+                                  const struct cbpi_session_settings *settings);
+
+/* It happens, or has been refused: what that changes in the population. */
+void cbpi_operation_take_effect(struct cbpi_population *population, struct cbpi_operation *operation);
+
+/* Writes what a handler is told; delivery->capacity is at least cbpi_event_decoded_size(message). */
+void cbpi_operation_tell(const struct cbpi_operation *operation, struct cbpi_delivery *delivery);
+
+/* The verdict, item by item as in the message. */
+void cbpi_operation_verdict(const struct cbpi_operation *operation, uint32_t state,
+                            struct cbp_verdict *verdict);
+
+void cbpi_operation_release(struct cbpi_population *population, struct cbpi_operation *operation);
+
+#endif

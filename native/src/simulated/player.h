@@ -1,0 +1,64 @@
+/* Plays a script: takes what comes next from the source, decides when it is due, keeps the operations that
+ * wait for an answer and their deadlines. One mutex for all of it, held by the transport. What is
+ * deterministic, and why, is in docs/recording.md. */
+#ifndef CBPI_PLAYER_H
+#define CBPI_PLAYER_H
+
+#include "operation.h"
+#include "script.h"
+
+struct cbpi_player {
+    struct cbpi_session_settings settings;
+    struct cbpi_source source;
+    struct cbpi_population population;
+    struct cbpi_operation **slots; /* by number; NULL: free */
+    uint32_t slot_count;
+    uint32_t free_slot;          /* no lower one is free */
+    uint32_t live_count;         /* operations in slots */
+    struct cbpi_operation *open; /* those that wait for an answer, in the order in which they came */
+    struct cbpi_operation *last_open;
+    struct cbpi_operation *again;    /* its message is to arrive once more, next */
+    struct cbpi_modifiers modifiers; /* for the next event message */
+    struct cbpi_transport_counts counts;
+    uint64_t sequence;         /* of the last event */
+    uint64_t skipped_ns;       /* what SCRIPT_TIME has added to the clock */
+    uint64_t next_deadline_ns; /* none lies before it; 0: there is none */
+    uint64_t begun_ns;         /* when the playing began; 0: not yet */
+    uint64_t first_time_ns;    /* of the file's first event */
+    uint32_t is_closed;
+    uint32_t has_no_controller; /* SCRIPT_CONTROLLER_DEATH */
+    uint32_t is_dead;           /* SCRIPT_DRIVER_DEATH */
+};
+
+/* The clock of deadlines: the machine's, and what the script has added to it. */
+uint64_t cbpi_player_now_ns(const struct cbpi_player *player);
+
+/* Lets go what waits longer than its deadline allows. */
+void cbpi_player_expire(struct cbpi_player *player);
+
+/* Takes the operation that is to be told next: 0; it counts as handed out then. CBP_ERROR_TIMEOUT if nothing
+ * can be played now: *until_ns (of the machine's clock) is when to look again, UINT64_MAX if only an answer
+ * or more messages change that. CBP_ERROR_INVALID_DATA for a malformed message, CBP_ERROR_BROKEN_PIPE once
+ * the driver has died. */
+uint32_t cbpi_player_next(struct cbpi_player *player, struct cbpi_operation **operation, uint64_t *until_ns);
+
+/* Whether the next message could be played now. */
+uint32_t cbpi_player_is_ready(const struct cbpi_player *player);
+
+/* One delivery of the operation is answered. CBP_ERROR_TIMEOUT if that came too late. */
+uint32_t cbpi_player_answer(struct cbpi_player *player, struct cbpi_operation *operation,
+                            const struct cbpi_delivery *delivery);
+
+/* Starts the deadline of an operation that waits: timeout_ms from now, none for 0. */
+void cbpi_player_set_deadline(struct cbpi_player *player, struct cbpi_operation *operation,
+                              uint32_t timeout_ms);
+
+/* A delivery could not be made; the operation goes on as if no handler had changed anything. */
+void cbpi_player_skip(struct cbpi_player *player, struct cbpi_operation *operation);
+
+/* Lets everything go that waits. */
+void cbpi_player_let_go(struct cbpi_player *player);
+
+void cbpi_player_free(struct cbpi_player *player);
+
+#endif

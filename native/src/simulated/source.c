@@ -1,0 +1,237 @@
+/* See source.h. */
+#include "source.h"
+
+#include "errors.h"
+#include "platform.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static uint32_t no_memory(void)
+{
+    return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a script");
+}
+
+static struct cbpi_source_block *make_block(void *bytes)
+{
+    struct cbpi_source_block *block = malloc(sizeof *block);
+    if (block)
+        *block = (struct cbpi_source_block){.reference_count = 1, .bytes = bytes};
+    return block;
+}
+
+void cbpi_source_release_block(struct cbpi_source_block *block)
+{
+    if (--block->reference_count > 0)
+        return;
+    free(block->bytes);
+    free(block);
+}
+
+static uint32_t push(struct cbpi_source *source, const struct cbp_message_header *message,
+                     struct cbpi_source_block *block, uint32_t is_paced)
+{
+    if (source->first > source->count) { /* more than half has been played: the rest moves down */
+        memmove(source->items, source->items + source->first, (size_t) source->count * sizeof *source->items);
+        source->first = 0;
+    }
+    uint64_t end = source->first + source->count;
+    if (end == source->capacity) {
+        uint64_t capacity = source->capacity ? 2 * source->capacity : 64;
+        struct cbpi_source_item *items = realloc(source->items, (size_t) capacity * sizeof *items);
+        if (!items)
+            return no_memory();
+        source->items = items;
+        source->capacity = capacity;
+    }
+    block->reference_count++;
+    source->paced_count += is_paced;
+    source->items[end] =
+        (struct cbpi_source_item){.message = message, .block = block, .position = end, .is_paced = is_paced};
+    source->count++;
+    return 0;
+}
+
+void cbpi_source_take_back(struct cbpi_source *source, uint64_t count)
+{
+    for (; count > 0; count--) {
+        struct cbpi_source_item *last = &source->items[source->first + --source->count];
+        source->paced_count -= last->is_paced;
+        cbpi_source_release_block(last->block);
+    }
+}
+
+const struct cbpi_source_item *cbpi_source_peek(const struct cbpi_source *source)
+{
+    return source->count > 0 ? &source->items[source->first] : NULL;
+}
+
+struct cbpi_source_item cbpi_source_take(struct cbpi_source *source)
+{
+    struct cbpi_source_item item = source->items[source->first++];
+    source->count--;
+    source->paced_count -= item.is_paced;
+    return item;
+}
+
+void cbpi_source_free(struct cbpi_source *source)
+{
+    cbpi_source_take_back(source, source->count);
+    free(source->items);
+    memset(source, 0, sizeof *source);
+}
+
+/* ---- Files ---- */
+
+static uint64_t sequence_of(const struct cbpi_source_item *item)
+{
+    return ((const struct cbp_event_message *) (const void *) item->message)->sequence;
+}
+
+static int compare_items(const void *left, const void *right)
+{
+    const struct cbpi_source_item *a = left, *b = right;
+    uint64_t first = sequence_of(a), second = sequence_of(b);
+    if (first == second) {
+        first = a->position;
+        second = b->position;
+    }
+    return first < second ? -1 : first > second;
+}
+
+/* Workers write a recording side by side, so that it is not quite in order. A script's steps have no
+ * sequence: it means what it says. */
+static void sort_events(struct cbpi_source *source)
+{
+    for (uint64_t i = 0; i < source->count; i++)
+        if (source->items[i].message->type != CBP_MESSAGE_EVENT)
+            return;
+    if (source->count > 1)
+        qsort(source->items, (size_t) source->count, sizeof *source->items, compare_items);
+}
+
+/* Makes what was answered a decision that stands in the event's message. A recorder numbers the messages from
+ * 1 on; a verdict on another message has nobody to go to. */
+static void apply_verdict(struct cbpi_source *source, const struct cbp_verdict *verdict)
+{
+    uint64_t number = verdict->header.id - 1;
+    if (number >= source->count || source->items[number].message->type != CBP_MESSAGE_EVENT ||
+        source->items[number].message->id != verdict->header.id)
+        return;
+    struct cbpi_source_item *item = &source->items[number];
+    struct cbp_event_message *message = (struct cbp_event_message *) (uintptr_t) item->message;
+    struct cbp_event_item *items = cbp_event_items(message);
+    const uint32_t *result_codes = &verdict->result_code0, *desired_access = &verdict->desired_access0;
+    item->is_expired = verdict->state == CBP_VERDICT_TIMED_OUT;
+    for (uint32_t i = 0; verdict->state == CBP_VERDICT_ANSWERED && i < message->item_count; i++) {
+        if (result_codes[i] == 0 && desired_access[i] == message->original_desired_access)
+            continue;
+        items[i].flags |= CBP_EVENT_FLAG_DECIDED_BY_RULE;
+        items[i].result_code = result_codes[i];
+        items[i].desired_access = desired_access[i];
+    }
+}
+
+static uint32_t read_items(struct cbpi_source *source, struct cbp_recording_file *file,
+                           struct cbpi_source_block *block, uint32_t keeps_verdicts)
+{
+    const struct cbp_message_header *message;
+    uint32_t error;
+    while ((error = cbpi_recording_next(file, &message)) == 0) {
+        if (message->type == CBP_MESSAGE_VERDICT) {
+            if (keeps_verdicts)
+                apply_verdict(source, (const void *) message);
+        } else if (push(source, message, block, 1) != 0) {
+            return CBP_ERROR_NOT_ENOUGH_MEMORY;
+        }
+    }
+    return error;
+}
+
+uint32_t cbpi_source_load(struct cbpi_source *source, const char *path, uint32_t keeps_verdicts)
+{
+    struct cbp_recording_file file;
+    const struct cbp_recording *head;
+    void *bytes;
+    size_t size;
+    uint32_t error = cbpi_file_read(path, &bytes, &size);
+    if (error != 0)
+        return error;
+    struct cbpi_source_block *block = make_block(bytes);
+    if (!block) {
+        free(bytes);
+        return no_memory();
+    }
+    error = cbpi_recording_begin(&file, bytes, size, &head);
+    if (error == 0) {
+        error = read_items(source, &file, block, keeps_verdicts);
+        sort_events(source);
+        if (error == CBP_ERROR_INVALID_DATA) {
+            source->trouble_code = error;
+            snprintf(source->trouble, sizeof source->trouble, "%.200s: %s", path, file.trouble);
+        }
+        if (error == CBP_ERROR_NOT_FOUND || error == CBP_ERROR_INVALID_DATA)
+            error = 0;
+    }
+    cbpi_source_release_block(block);
+    if (error != 0)
+        cbpi_source_free(source);
+    if (file.error != 0 && error == file.error)
+        cbpi_fail(error, "%.300s: %s", path, file.trouble);
+    return error;
+}
+
+/* ---- Messages handed over ---- */
+
+/* The message at an offset, or NULL if there is no well-formed one that can be played. */
+static const struct cbp_message_header *message_at(const unsigned char *bytes, uint64_t size, uint64_t offset)
+{
+    const struct cbp_message_header *header = (const void *) (bytes + offset);
+    if (size - offset < sizeof *header || header->size > size - offset)
+        return NULL;
+    if (header->type != CBP_MESSAGE_EVENT && header->type != CBP_MESSAGE_SCRIPT_STEP)
+        return NULL;
+    return cbp_message_check(header, header->size, header->type) == 0 ? header : NULL;
+}
+
+static uint32_t push_all(struct cbpi_source *source, struct cbpi_source_block *block, uint64_t size,
+                         uint64_t *count, uint64_t *verdict_count)
+{
+    uint64_t pushed_count = 0, asked_count = 0;
+    uint32_t error = 0;
+    for (uint64_t offset = 0; offset < size && error == 0;) {
+        const struct cbp_message_header *message = message_at(block->bytes, size, offset);
+        error = message ? push(source, message, block, 0)
+                        : cbpi_fail(CBP_ERROR_INVALID_DATA, "offset %llu: no well-formed event or step",
+                                    (unsigned long long) offset);
+        if (error != 0)
+            break;
+        pushed_count++;
+        asked_count += message->type == CBP_MESSAGE_EVENT && message->id != 0;
+        offset += ((uint64_t) message->size + 7u) & ~(uint64_t) 7u;
+    }
+    if (error != 0) {
+        cbpi_source_take_back(source, pushed_count);
+        return error;
+    }
+    *count = pushed_count;
+    *verdict_count = asked_count;
+    return 0;
+}
+
+uint32_t cbpi_source_append(struct cbpi_source *source, const void *messages, uint64_t size, uint64_t *count,
+                            uint64_t *verdict_count)
+{
+    void *copy = malloc((size_t) size + 1);
+    struct cbpi_source_block *block = copy ? make_block(copy) : NULL;
+    if (!block) {
+        free(copy);
+        return no_memory();
+    }
+    if (size > 0)
+        memcpy(copy, messages, (size_t) size);
+    uint32_t error = push_all(source, block, size, count, verdict_count);
+    cbpi_source_release_block(block);
+    return error;
+}

@@ -1,0 +1,53 @@
+/* What a script has still to play, in order: messages from a file and such that were handed over later. Knows
+ * the format of both; nothing of what the messages do. The transport's mutex is held. */
+#ifndef CBPI_SOURCE_H
+#define CBPI_SOURCE_H
+
+#include "recording.h"
+
+/* Memory that messages stand in, kept as long as one of them is needed. */
+struct cbpi_source_block {
+    uint64_t reference_count;
+    void *bytes;
+};
+
+struct cbpi_source_item {
+    const struct cbp_message_header *message; /* an event or a step, checked */
+    struct cbpi_source_block *block;
+    uint64_t position;   /* in the file */
+    uint32_t is_paced;   /* it comes from the file, so its time says something */
+    uint32_t is_expired; /* its deadline has passed, by a recorded verdict */
+};
+
+struct cbpi_source {
+    struct cbpi_source_item *items; /* from first on */
+    uint64_t first;
+    uint64_t count;
+    uint64_t capacity;
+    uint64_t paced_count;  /* those of the file that are left */
+    uint32_t trouble_code; /* what was wrong with the file; 0: nothing */
+    char trouble[400];
+};
+
+/* Takes what a file has; with keeps_verdicts as its verdicts have decided. A file that is damaged further on
+ * gives what came before that; source->trouble says what it was. Codes of cbp_recording_open(). */
+uint32_t cbpi_source_load(struct cbpi_source *source, const char *path, uint32_t keeps_verdicts);
+
+/* Appends messages, as in cbp_script_play(). CBP_ERROR_INVALID_DATA, CBP_ERROR_NOT_ENOUGH_MEMORY: nothing has
+ * been appended. The counts are of all of them, and of those that ask for a verdict. */
+uint32_t cbpi_source_append(struct cbpi_source *source, const void *messages, uint64_t size, uint64_t *count,
+                            uint64_t *verdict_count);
+
+/* Takes the last count items back, which have just been appended. */
+void cbpi_source_take_back(struct cbpi_source *source, uint64_t count);
+
+/* The next item, or NULL; it stays there. */
+const struct cbpi_source_item *cbpi_source_peek(const struct cbpi_source *source);
+
+/* Takes the next item; the caller releases its block. */
+struct cbpi_source_item cbpi_source_take(struct cbpi_source *source);
+
+void cbpi_source_release_block(struct cbpi_source_block *block);
+void cbpi_source_free(struct cbpi_source *source);
+
+#endif

@@ -1,0 +1,396 @@
+/* transport.h for the simulated driver: a script that is played inside the core, with the session's rules. No
+ * thread of its own: whoever is inside - a worker, the dispatcher - moves it on. */
+#include "errors.h"
+#include "event_decode.h"
+#include "platform.h"
+#include "player.h"
+#include "simulated.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NS_PER_MS UINT64_C(1000000)
+#define CAPABILITIES                                                                                         \
+    (uint32_t)(CBP_CAP_SEE_PROCESS_CREATION | CBP_CAP_HOLD_PROCESS_CREATION |                                \
+               CBP_CAP_REFUSE_PROCESS_CREATION | CBP_CAP_SEE_PROCESS_TERMINATION |                           \
+               CBP_CAP_HOLD_PROCESS_TERMINATION | CBP_CAP_SEE_THREAD_CREATION |                              \
+               CBP_CAP_HOLD_THREAD_CREATION | CBP_CAP_SEE_THREAD_TERMINATION |                               \
+               CBP_CAP_HOLD_THREAD_TERMINATION | CBP_CAP_SEE_PROCESS_HANDLE | CBP_CAP_HOLD_PROCESS_HANDLE |  \
+               CBP_CAP_STRIP_PROCESS_HANDLE | CBP_CAP_SEE_THREAD_HANDLE | CBP_CAP_HOLD_THREAD_HANDLE |       \
+               CBP_CAP_STRIP_THREAD_HANDLE | CBP_CAP_DECIDE_BY_RULE)
+
+struct cbpi_transport {
+    struct cbpi_mutex mutex;         /* guards the rest */
+    struct cbpi_condition condition; /* something may be played, or nothing will be any more */
+    struct cbpi_player player;
+    uint32_t waiting_count;   /* workers that wait on it */
+    uint32_t is_trouble_told; /* what was wrong with the file */
+};
+
+static void load(void)
+{
+}
+
+static uint32_t probe(char *reason, uint64_t size)
+{
+    (void) reason;
+    (void) size;
+    return CAPABILITIES;
+}
+
+/* ---- Life ---- */
+
+static uint64_t time_of_first_event(const struct cbpi_source *source)
+{
+    for (uint64_t i = 0; i < source->count; i++)
+        if (source->items[source->first + i].message->type == CBP_MESSAGE_EVENT)
+            return ((const struct cbp_event_message *) (const void *) source->items[source->first + i]
+                        .message)
+                ->time_ns;
+    return 0;
+}
+
+static uint32_t open_script(const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
+{
+    struct cbpi_transport *made = calloc(1, sizeof *made);
+    if (!made)
+        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a session");
+    struct cbpi_player *player = &made->player;
+    player->settings = *settings;
+    uint32_t error = 0;
+    if (settings->script_path[0])
+        error = cbpi_source_load(&player->source, settings->script_path, settings->keeps_verdicts);
+    if (error != 0) {
+        free(made);
+        return error;
+    }
+    player->first_time_ns = time_of_first_event(&player->source);
+    cbpi_mutex_init(&made->mutex);
+    cbpi_condition_init(&made->condition);
+    cbpi_script_log_open(settings->script);
+    cbpi_script_log_expect(settings->script, player->source.count, 0);
+    *transport = made;
+    return 0;
+}
+
+static void close_script(struct cbpi_transport *transport)
+{
+    cbpi_mutex_lock(&transport->mutex);
+    transport->player.is_closed = 1;
+    transport->player.again = NULL;
+    cbpi_player_let_go(&transport->player);
+    cbpi_script_log_close(transport->player.settings.script);
+    cbpi_condition_broadcast(&transport->condition);
+    cbpi_mutex_unlock(&transport->mutex);
+}
+
+static void release(struct cbpi_transport *transport)
+{
+    cbpi_player_free(&transport->player);
+    cbpi_condition_destroy(&transport->condition);
+    cbpi_mutex_destroy(&transport->mutex);
+    free(transport);
+}
+
+static void begin(struct cbpi_transport *transport)
+{
+    cbpi_mutex_lock(&transport->mutex);
+    transport->player.begun_ns = cbpi_player_now_ns(&transport->player);
+    cbpi_condition_broadcast(&transport->condition);
+    cbpi_mutex_unlock(&transport->mutex);
+}
+
+/* ---- Requests ---- */
+
+static uint32_t update(struct cbpi_transport *transport, const struct cbpi_session_settings *settings)
+{
+    cbpi_mutex_lock(&transport->mutex);
+    transport->player.settings = *settings;
+    cbpi_mutex_unlock(&transport->mutex);
+    return 0;
+}
+
+static uint32_t add_rule(struct cbpi_transport *transport, const struct cbpi_rule *rule)
+{
+    cbpi_mutex_lock(&transport->mutex);
+    uint32_t error = cbpi_population_add_rule(&transport->player.population, rule);
+    cbpi_mutex_unlock(&transport->mutex);
+    return error;
+}
+
+static uint32_t remove_rule(struct cbpi_transport *transport, uint32_t rule_id)
+{
+    cbpi_mutex_lock(&transport->mutex);
+    uint32_t error = cbpi_population_remove_rule(&transport->player.population, rule_id);
+    cbpi_mutex_unlock(&transport->mutex);
+    return error;
+}
+
+static uint32_t process_capabilities(struct cbpi_transport *transport, uint32_t process_id,
+                                     uint32_t *capabilities)
+{
+    cbpi_mutex_lock(&transport->mutex);
+    int lives = cbpi_population_find(&transport->player.population, process_id) != NULL;
+    cbpi_mutex_unlock(&transport->mutex);
+    if (!lives)
+        return cbpi_fail(CBP_ERROR_NOT_FOUND, "the script has no living process %u", process_id);
+    *capabilities = CAPABILITIES;
+    return 0;
+}
+
+/* Any id may come in a script: see cbpi_population_add_rule(). */
+static uint32_t process_start_time(uint32_t process_id, uint64_t *start_time)
+{
+    if (process_id == 0)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "no process has the id 0");
+    *start_time = 0;
+    return 0;
+}
+
+static uint32_t process_name(struct cbpi_transport *transport, uint32_t process_id, char *buffer,
+                             uint64_t size, uint64_t *needed)
+{
+    cbpi_mutex_lock(&transport->mutex);
+    const struct cbpi_member *member = cbpi_population_find(&transport->player.population, process_id);
+    uint32_t error = cbpi_copy_text(member ? member->image.path : "", member ? member->image.path_size : 0,
+                                    buffer, size, needed);
+    cbpi_mutex_unlock(&transport->mutex);
+    return error;
+}
+
+static uint32_t play(struct cbpi_transport *transport, const void *messages, uint64_t size)
+{
+    struct cbpi_source *source = &transport->player.source;
+    uint64_t count, verdict_count;
+    cbpi_mutex_lock(&transport->mutex);
+    uint32_t error = transport->player.is_dead
+                         ? cbpi_fail(CBP_ERROR_BROKEN_PIPE, "the driver has died, as the script wanted")
+                         : cbpi_source_append(source, messages, size, &count, &verdict_count);
+    if (error == 0) {
+        error = cbpi_script_log_expect(transport->player.settings.script, count, verdict_count);
+        if (error != 0)
+            cbpi_source_take_back(source, count);
+    }
+    cbpi_condition_signal(&transport->condition);
+    cbpi_mutex_unlock(&transport->mutex);
+    return error;
+}
+
+static uint32_t trouble(struct cbpi_transport *transport, char *text, uint64_t size)
+{
+    uint32_t code = 0;
+    cbpi_mutex_lock(&transport->mutex);
+    const struct cbpi_player *player = &transport->player;
+    /* What came before is played first. */
+    if (!transport->is_trouble_told && (player->source.paced_count == 0 || player->is_closed)) {
+        transport->is_trouble_told = 1;
+        code = player->source.trouble_code;
+        snprintf(text, (size_t) size, "%s", player->source.trouble);
+    }
+    cbpi_mutex_unlock(&transport->mutex);
+    return code;
+}
+
+/* ---- Deliveries ---- */
+
+/* Waits for something to be played, or until the time of the machine's clock. The mutex is held. */
+static void wait_until(struct cbpi_transport *transport, uint64_t until_ns)
+{
+    const struct cbpi_player *player = &transport->player;
+    if (player->next_deadline_ns != 0 && player->next_deadline_ns - player->skipped_ns < until_ns)
+        until_ns = player->next_deadline_ns - player->skipped_ns;
+    uint64_t longest_ns = cbpi_now_ns() + 3600 * 1000 * NS_PER_MS;
+    transport->waiting_count++;
+    cbpi_condition_wait_until(&transport->condition, &transport->mutex,
+                              until_ns < longest_ns ? until_ns : longest_ns);
+    transport->waiting_count--;
+}
+
+/* The next worker, if there is something for it too. */
+static void wake_another(struct cbpi_transport *transport)
+{
+    if (transport->waiting_count > 0 && cbpi_player_is_ready(&transport->player))
+        cbpi_condition_signal(&transport->condition);
+}
+
+static uint32_t next_operation(struct cbpi_transport *transport, uint32_t timeout_ms,
+                               struct cbpi_operation **operation)
+{
+    struct cbpi_player *player = &transport->player;
+    uint64_t limit_ns = timeout_ms == CBPI_WAIT_FOREVER ? UINT64_MAX : cbpi_now_ns() + timeout_ms * NS_PER_MS;
+    for (;;) {
+        uint64_t until_ns;
+        if (player->is_closed)
+            return CBP_ERROR_OPERATION_ABORTED;
+        cbpi_player_expire(player);
+        uint32_t error = cbpi_player_next(player, operation, &until_ns);
+        if (error == CBP_ERROR_BROKEN_PIPE)
+            cbpi_condition_broadcast(&transport->condition);
+        if (error != CBP_ERROR_TIMEOUT || timeout_ms == 0 || cbpi_now_ns() >= limit_ns)
+            return error;
+        wait_until(transport, until_ns < limit_ns ? until_ns : limit_ns);
+    }
+}
+
+static uint32_t hand_over(const struct cbpi_operation *operation, struct cbpi_delivery *delivery)
+{
+    uint32_t needed = (cbpi_event_decoded_size(operation->message) + 7u) & ~7u;
+    if (delivery->capacity < needed) {
+        delivery->capacity = needed;
+        return CBP_ERROR_INSUFFICIENT_BUFFER;
+    }
+    cbpi_operation_tell(operation, delivery);
+    return 0;
+}
+
+static uint32_t receive(struct cbpi_transport *transport, struct cbpi_delivery *delivery, uint32_t timeout_ms,
+                        uint32_t *pending)
+{
+    struct cbpi_operation *operation;
+    uint32_t error = 0;
+    cbpi_mutex_lock(&transport->mutex);
+    if (*pending)
+        operation = transport->player.slots[*pending - 1];
+    else
+        error = next_operation(transport, timeout_ms, &operation);
+    if (error == 0) {
+        error = hand_over(operation, delivery);
+        *pending = error == CBP_ERROR_INSUFFICIENT_BUFFER ? operation->slot + 1 : 0;
+    }
+    if (error == 0 || error == CBP_ERROR_INVALID_DATA)
+        wake_another(transport);
+    cbpi_mutex_unlock(&transport->mutex);
+    return error;
+}
+
+static void skip(struct cbpi_transport *transport, uint32_t *pending)
+{
+    cbpi_mutex_lock(&transport->mutex);
+    cbpi_player_skip(&transport->player, transport->player.slots[*pending - 1]);
+    *pending = 0;
+    wake_another(transport);
+    cbpi_mutex_unlock(&transport->mutex);
+}
+
+static uint32_t backlog(struct cbpi_transport *transport)
+{
+    cbpi_mutex_lock(&transport->mutex);
+    const struct cbpi_player *player = &transport->player;
+    uint64_t count = !player->is_closed && cbpi_player_is_ready(player)
+                         ? player->source.count + (player->again != NULL)
+                         : 0;
+    cbpi_mutex_unlock(&transport->mutex);
+    return count < UINT32_MAX ? (uint32_t) count : UINT32_MAX;
+}
+
+static void nudge(struct cbpi_transport *transport)
+{
+    cbpi_mutex_lock(&transport->mutex);
+    cbpi_condition_signal(&transport->condition);
+    cbpi_mutex_unlock(&transport->mutex);
+}
+
+static uint32_t answer(struct cbpi_transport *transport, const struct cbpi_delivery *delivery)
+{
+    cbpi_mutex_lock(&transport->mutex);
+    struct cbpi_player *player = &transport->player;
+    cbpi_player_expire(player);
+    uint32_t error = cbpi_player_answer(player, player->slots[delivery->slot], delivery);
+    wake_another(transport);
+    cbpi_mutex_unlock(&transport->mutex);
+    return error;
+}
+
+static uint32_t check(struct cbpi_transport *transport, const struct cbpi_delivery *delivery)
+{
+    cbpi_mutex_lock(&transport->mutex);
+    cbpi_player_expire(&transport->player);
+    const struct cbpi_operation *operation = transport->player.slots[delivery->slot];
+    uint32_t error = operation->was_held && !operation->is_open ? CBP_ERROR_TIMEOUT : 0;
+    cbpi_mutex_unlock(&transport->mutex);
+    return error;
+}
+
+static uint32_t extend(struct cbpi_transport *transport, const struct cbpi_delivery *delivery,
+                       uint32_t timeout_ms)
+{
+    uint32_t error = 0;
+    cbpi_mutex_lock(&transport->mutex);
+    struct cbpi_player *player = &transport->player;
+    cbpi_player_expire(player);
+    struct cbpi_operation *operation = player->slots[delivery->slot];
+    if (operation->was_held && !operation->is_open)
+        error = CBP_ERROR_TIMEOUT;
+    else if (operation->was_held)
+        cbpi_player_set_deadline(player, operation, timeout_ms);
+    cbpi_mutex_unlock(&transport->mutex);
+    return error;
+}
+
+static void note_deferred(struct cbpi_transport *transport, const struct cbpi_delivery *delivery,
+                          uint32_t item)
+{
+    cbpi_mutex_lock(&transport->mutex);
+    transport->player.slots[delivery->slot]->deferred_items |= 1u << item;
+    cbpi_mutex_unlock(&transport->mutex);
+}
+
+static uint32_t beat(struct cbpi_transport *transport)
+{
+    cbpi_mutex_lock(&transport->mutex);
+    cbpi_player_expire(&transport->player);
+    wake_another(transport);
+    uint32_t is_dead = transport->player.is_dead;
+    cbpi_mutex_unlock(&transport->mutex);
+    return is_dead ? CBP_ERROR_BROKEN_PIPE : 0;
+}
+
+static void counts(struct cbpi_transport *transport, struct cbpi_transport_counts *counts)
+{
+    cbpi_mutex_lock(&transport->mutex);
+    cbpi_player_expire(&transport->player);
+    *counts = transport->player.counts;
+    counts->supervised = transport->player.population.alive_count;
+    cbpi_mutex_unlock(&transport->mutex);
+}
+
+static uint32_t helper_process_id(struct cbpi_transport *transport)
+{
+    (void) transport;
+    return 0;
+}
+
+static void forget_after_fork(void)
+{
+}
+
+const struct cbpi_transport_ops cbpi_simulated_transport = {
+    .name = "simulated",
+    .load = load,
+    .probe = probe,
+    .open = open_script,
+    .close = close_script,
+    .release = release,
+    .update = update,
+    .add_rule = add_rule,
+    .remove_rule = remove_rule,
+    .process_capabilities = process_capabilities,
+    .receive = receive,
+    .skip = skip,
+    .backlog = backlog,
+    .nudge = nudge,
+    .answer = answer,
+    .check = check,
+    .extend = extend,
+    .beat = beat,
+    .counts = counts,
+    .helper_process_id = helper_process_id,
+    .forget_after_fork = forget_after_fork,
+    .begin = begin,
+    .trouble = trouble,
+    .process_start_time = process_start_time,
+    .process_name = process_name,
+    .deferred = note_deferred,
+    .play = play,
+};

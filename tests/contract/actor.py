@@ -1,0 +1,76 @@
+"""The process whose operations the contract suite watches under a tree driver. It has one thread, obeys one
+command a line, and tells what came of it:
+
+    run NUMBER PROGRAM [ARGUMENT...]    -> "started NUMBER PID", later "ended NUMBER STATUS"
+    signal NUMBER PID                   -> "signalled NUMBER ERRNO"
+
+A program that could not be executed ends with status 100. Ends with its input, and its children then too."""
+
+import os
+import select
+import signal
+import sys
+
+REFUSED = 100
+
+
+def start(number, arguments):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            signal.set_wakeup_fd(-1)
+            os.execv(arguments[0], arguments)
+        except OSError:
+            os._exit(REFUSED)
+    children[pid] = number
+    print("started", number, pid, flush=True)
+
+
+def send_signal(number, pid):
+    error = 0
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except OSError as failure:
+        error = failure.errno
+    print("signalled", number, error, flush=True)
+
+
+def obey(line):
+    command, number, *arguments = line.split()
+    if command == "run":
+        start(number, arguments)
+    else:
+        send_signal(number, int(arguments[0]))
+
+
+def reap():
+    while children:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        print("ended", children.pop(pid), os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1, flush=True)
+
+
+children = {}
+woken, waker = os.pipe()
+os.set_blocking(woken, False)
+os.set_blocking(waker, False)
+signal.set_wakeup_fd(waker)
+signal.signal(signal.SIGCHLD, lambda number, frame: None)
+print("ready", flush=True)
+pending = b""
+while True:
+    readable = select.select([0, woken], [], [])[0]
+    if woken in readable:
+        os.read(woken, 4096)
+        reap()
+    if 0 in readable:
+        data = os.read(0, 4096)
+        if not data:
+            break
+        *lines, pending = (pending + data).split(b"\n")
+        for line in lines:
+            obey(line.decode())
+for pid in children:
+    os.kill(pid, signal.SIGKILL)
+sys.stdout.close()

@@ -1,0 +1,252 @@
+"""Where the contract suite plays: for each driver, something that performs operations which the driver sees, and
+tells whether they were let through.
+
+A stage has an actor, a process that lives as long as it does and whose operations are watched: it runs programs
+and signals processes. Everything else is done through the public class."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+from cbprocess import CBProcess, CBProcessError, constants, script
+from cbprocess.testing import Simulator
+
+GUID = "{8A2C35C1-52BE-43C5-8C9B-2A4C60D3D9E7}"
+LIMIT_S = 30.0
+ACTOR = Path(__file__).with_name("actor.py")
+
+
+def wait_for(condition: Callable[[], object], limit_s: float = LIMIT_S) -> None:
+    limit = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < limit, "not within its time"
+        time.sleep(0.002)
+
+
+class Run:
+    """A program that the actor runs, or tries to."""
+
+    def __init__(self, process_id: int) -> None:
+        self.process_id = process_id
+        self._ended = threading.Event()
+        self._refused = False
+
+    def end(self, refused: bool) -> None:
+        self._refused = refused
+        self._ended.set()
+
+    @property
+    def has_ended(self) -> bool:
+        return self._ended.is_set()
+
+    def refused(self) -> bool:
+        """Whether it was refused; waits until it has ended."""
+        assert self._ended.wait(LIMIT_S), "the program does not end"
+        return self._refused
+
+
+class Stage:
+    """A filter that is active, with one driver, and an actor under it. No rule is in force at first."""
+
+    driver: str
+
+    def __init__(self, folder: Path, program: Optional[Path]) -> None:
+        self.folder = folder
+        self.program = program
+        self.process = CBProcess()
+        self.process.initialize(GUID)
+        self.process.config(f"Driver={self.driver}")
+        self.process.config("EventsToFire=-1")
+
+    def path(self, name: str) -> str:
+        """A program of that name: it ends at once with status 0 (a name with "lasting": after a signal)."""
+        path = self.folder / name
+        if self.program is not None and not path.exists():
+            shutil.copy(self.program, path)
+        return str(path)
+
+    def start(self, timeout: int = 0) -> None:
+        raise NotImplementedError
+
+    def restart(self, timeout: int = 0) -> None:
+        """Stops the filter and starts it again."""
+        self.process.stop_filter()
+        self.start(timeout)
+
+    @property
+    def actor_id(self) -> int:
+        raise NotImplementedError
+
+    def begin(self, name: str) -> Run:
+        """Lets the actor run a program, and does not wait for it."""
+        raise NotImplementedError
+
+    def run(self, name: str) -> Run:
+        """Lets the actor run a program, and waits until it has ended or was refused."""
+        run = self.begin(name)
+        run.refused()
+        return run
+
+    def signal(self, process_id: int) -> bool:
+        """Lets the actor end that process; whether it may."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self.process.stop_filter()
+
+
+class SimulatedStage(Stage):
+    """The actor and its programs are a script that is made up as it is played."""
+
+    driver = "simulated"
+
+    def __init__(self, folder: Path, program: Optional[Path]) -> None:
+        super().__init__(folder, None)
+        self._simulator = Simulator(self.process)
+        self._actor_id = self._simulator.new_id()
+        self._threads: list[threading.Thread] = []
+
+    def start(self, timeout: int = 0) -> None:
+        self.process.start_filter(timeout)
+        name = script.process_creation(process_id=self._actor_id, process_name="/usr/bin/actor", held=False)
+        self._simulator.fire(name)
+
+    @property
+    def actor_id(self) -> int:
+        return self._actor_id
+
+    def begin(self, name: str) -> Run:
+        run = Run(self._simulator.new_id())
+        thread = threading.Thread(target=self._live, args=(run, self.path(name), name))
+        self._threads.append(thread)
+        thread.start()
+        return run
+
+    def _live(self, run: Run, path: str, name: str) -> None:
+        """What the processes of a tree driver do too: fork, execute, end."""
+        own = {"process_id": run.process_id, "start_time": run.process_id}
+        thread = dict(own, thread_id=run.process_id)
+        creator = {"creating_process_id": self._actor_id}
+        # Once the filter is stopped a script's process goes on unseen, as others do.
+        refused = False
+        with contextlib.suppress(CBProcessError):
+            self._simulator.fire(script.thread_creation(**thread, **creator))
+            creation = script.process_creation(process_name=path, **own, **creator)
+            refused = self._simulator.fire(creation)[0].refused
+            if not refused and "lasting" in name:
+                return
+            status = 100 if refused else 0
+            end = script.thread_termination(exit_status=status, **thread) + script.process_termination(
+                process_name="/usr/bin/actor" if refused else path, exit_status=status, **own
+            )
+            self._simulator.fire(end)
+        run.end(refused)
+
+    def signal(self, process_id: int) -> bool:
+        wanted = constants.PROCESS_TERMINATE
+        verdict = self._simulator.process_handle_operation(
+            process_id=process_id,
+            start_time=process_id,
+            originator_process_id=self._actor_id,
+            desired_access=wanted,
+        )
+        return not verdict.refused and verdict.desired_access == wanted
+
+    def close(self) -> None:
+        super().close()
+        for thread in self._threads:
+            thread.join(LIMIT_S)
+            assert not thread.is_alive()
+        self._simulator.close(check=False)
+
+
+class PtraceStage(Stage):
+    """The actor is a real process, and so are its programs."""
+
+    driver = "ptrace"
+
+    def __init__(self, folder: Path, program: Optional[Path]) -> None:
+        super().__init__(folder, program)
+        self._child: Optional[subprocess.Popen[str]] = None
+        self._reader: Optional[threading.Thread] = None
+        self._numbers = itertools.count(1)
+        self._changed = threading.Condition()
+        self._started: dict[int, Run] = {}
+        self._signalled: dict[int, int] = {}
+
+    def start(self, timeout: int = 0) -> None:
+        self._end_actor()
+        self.process.start_filter(timeout)
+        command = [sys.executable, "-S", str(ACTOR)]
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        # Without the rule that popen() would add.
+        self._child = self.process._popen(False, command, **pipes)
+        assert self._child.stdout is not None
+        assert self._child.stdout.readline() == "ready\n"
+        self._reader = threading.Thread(target=self._read, args=(self._child,))
+        self._reader.start()
+
+    @property
+    def actor_id(self) -> int:
+        assert self._child is not None
+        return self._child.pid
+
+    def begin(self, name: str) -> Run:
+        number = self._command("run", self.path(name), "lasting" if "lasting" in name else "0")
+        with self._changed:
+            assert self._changed.wait_for(lambda: number in self._started, LIMIT_S)
+            return self._started[number]
+
+    def signal(self, process_id: int) -> bool:
+        number = self._command("signal", str(process_id))
+        with self._changed:
+            assert self._changed.wait_for(lambda: number in self._signalled, LIMIT_S)
+            return self._signalled[number] == 0
+
+    def close(self) -> None:
+        super().close()
+        self._end_actor()
+
+    def _command(self, command: str, *arguments: str) -> int:
+        number = next(self._numbers)
+        assert self._child is not None
+        assert self._child.stdin is not None
+        self._child.stdin.write(" ".join([command, str(number), *arguments]) + "\n")
+        self._child.stdin.flush()
+        return number
+
+    def _read(self, child: subprocess.Popen[str]) -> None:
+        assert child.stdout is not None
+        for line in child.stdout:
+            what, number, value = line.split()[0], int(line.split()[1]), int(line.split()[2])
+            with self._changed:
+                if what == "started":
+                    self._started[number] = Run(value)
+                elif what == "ended":
+                    self._started[number].end(value == 100)
+                else:
+                    self._signalled[number] = value
+                self._changed.notify_all()
+
+    def _end_actor(self) -> None:
+        child, self._child = self._child, None
+        if child is None:
+            return
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.close()
+        child.wait(LIMIT_S)
+        if self._reader is not None:
+            self._reader.join(LIMIT_S)
+        child.stdout.close()
+
+
+STAGES: dict[str, type[Stage]] = {"simulated": SimulatedStage, "ptrace": PtraceStage}
