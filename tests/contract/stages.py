@@ -1,8 +1,8 @@
-"""Where the contract suite plays: for each driver, something that performs operations which the driver sees, and
-tells whether they were let through.
+"""Where the contract suite plays: for each driver, something that performs operations which the driver sees,
+and tells whether they were let through.
 
-A stage has an actor, a process that lives as long as it does and whose operations are watched: it runs programs
-and signals processes. Everything else is done through the public class."""
+A stage has an actor, a process that lives as long as it does and whose operations are watched: it runs
+programs and signals processes. Everything else is done through the public class."""
 
 from __future__ import annotations
 

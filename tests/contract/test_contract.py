@@ -1,7 +1,7 @@
 """What every driver owes, whoever does the operations: one suite, run against each driver that can run here.
 
-A program that is run is: a thread creation (the fork), a process creation (the execution), a thread and a process
-termination. That is the same for all; what a test compares are the events of its own programs."""
+A program that is run is: a thread creation (the fork), a process creation (the execution), a thread and a
+process termination. That is the same for all; what a test compares are the events of its own programs."""
 
 from __future__ import annotations
 

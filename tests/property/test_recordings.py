@@ -1,5 +1,5 @@
-"""Recordings: whatever is written is read again; and whatever is damaged or cut off, wherever, gives an error that
-names an offset, everything before it being there and right."""
+"""Recordings: whatever is written is read again; and whatever is damaged or cut off, wherever, gives an error
+that names an offset, everything before it being there and right."""
 
 from __future__ import annotations
 
@@ -233,6 +233,14 @@ def test_a_record_that_is_no_sound_message(message: bytes) -> None:
 
 # ---- Replayed ----
 
+KINDS = (
+    "process_creation",
+    "process_termination",
+    "thread_creation",
+    "thread_termination",
+    "process_handle_operation",
+)
+
 
 def replay(path: Path, **settings: str) -> tuple[list[tuple[Any, ...]], list[tuple[int, str]]]:
     """What a handler gets from a file, and what on_error gets."""
@@ -240,9 +248,12 @@ def replay(path: Path, **settings: str) -> tuple[list[tuple[Any, ...]], list[tup
     process.initialize(PRODUCT_GUID)
     seen: list[tuple[Any, ...]] = []
     errors: list[tuple[int, str]] = []
-    for name in ("process_creation", "process_termination", "thread_creation", "thread_termination"):
-        handler = lambda event: seen.append((event.sequence, event.process_id, type(event).__name__))  # noqa: E731
-        setattr(process, f"on_{name}", handler)
+
+    def note(event: Any) -> None:
+        seen.append((event.sequence, event.process_id, type(event).__name__))
+
+    for name in KINDS:
+        setattr(process, f"on_{name}", note)
     process.on_error = lambda params: errors.append((params.error_code, params.description))
     process.serialize_events = 1
     process.add_filtered_process_by_id(-1, True)
