@@ -1,16 +1,10 @@
-/* What rules mean, for whoever runs them: the matching of names, and the decision that the rules matching an
- * originator and a subject add up to. No libc, no allocation, no lock; knows nothing of processes. */
+/* What rules mean, for whoever runs them: the decision that the rules matching an originator and a subject add
+ * up to. What matches is cbp_pattern.h. No libc, no allocation, no lock; knows nothing of processes. */
 #ifndef CBP_RULES_H
 #define CBP_RULES_H
 
 #include "cbp_constants.h"
-
-/* Whether name matches pattern: '*' stands for any run of bytes (separators too), '?' for exactly one
- * character, every other byte for itself. A pattern without '/' is held against the part of name behind the
- * last '/', one with '/' against the whole. Bytes are compared as they are (Linux); a character is a UTF-8
- * sequence where name has a valid one and a single byte elsewhere. Time is at most
- * pattern_size * name_size steps. Never matches an empty pattern. Any thread. */
-int cbp_name_matches(const char *pattern, size_t pattern_size, const char *name, size_t name_size);
+#include "cbp_pattern.h"
 
 /* What the rules that match one process add up to. */
 struct cbp_stance {

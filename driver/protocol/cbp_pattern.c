@@ -1,0 +1,180 @@
+/* See cbp_pattern.h. */
+#include "cbp_pattern.h"
+
+#define CONTINUATION_MAX 3u /* bytes of a UTF-8 sequence behind its first */
+
+static uint32_t byte_at(const struct cbp_text *text, size_t index)
+{
+    return ((const unsigned char *) text->units)[index];
+}
+
+static int is_high_surrogate(uint32_t unit)
+{
+    return (unit & 0xfc00u) == 0xd800u;
+}
+
+static int is_low_surrogate(uint32_t unit)
+{
+    return (unit & 0xfc00u) == 0xdc00u;
+}
+
+static int is_continuation(uint32_t byte)
+{
+    return (byte & 0xc0u) == 0x80u;
+}
+
+/* Bytes of the character that starts at `at`: a whole UTF-8 sequence, or 1 for anything malformed. The second
+ * byte's range excludes overlong forms, surrogates and what lies beyond U+10FFFF. Source: Unicode, table 3-7.
+ */
+static size_t sequence_size(const struct cbp_text *text, size_t at)
+{
+    uint32_t first = byte_at(text, at);
+    if (first < 0xc2 || first > 0xf4)
+        return 1;
+    size_t size = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+    if (size > text->size - at)
+        return 1;
+    uint32_t low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
+    uint32_t high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+    if (byte_at(text, at + 1) < low || byte_at(text, at + 1) > high)
+        return 1;
+    for (size_t i = 2; i < size; i++)
+        if (!is_continuation(byte_at(text, at + i)))
+            return 1;
+    return size;
+}
+
+/* Units of the character that starts at `at`. */
+static size_t character_size(const struct cbp_text *text, size_t at)
+{
+    if (text->comparison == CBP_COMPARE_BYTES)
+        return sequence_size(text, at);
+    return at + 1 < text->size && is_high_surrogate(cbp_text_unit(text, at)) &&
+                   is_low_surrogate(cbp_text_unit(text, at + 1))
+               ? 2
+               : 1;
+}
+
+/* Whether no character lies across the place before unit `at`. A first byte or unit of a character is never a
+ * later one of another, so that looking back as far as a character reaches is enough. */
+static int is_boundary(const struct cbp_text *text, size_t at)
+{
+    if (at == 0 || at == text->size)
+        return 1;
+    if (text->comparison == CBP_COMPARE_UTF16)
+        return !is_low_surrogate(cbp_text_unit(text, at)) || !is_high_surrogate(cbp_text_unit(text, at - 1));
+    if (!is_continuation(byte_at(text, at)))
+        return 1;
+    for (size_t back = 1; back <= CONTINUATION_MAX && back <= at; back++)
+        if (!is_continuation(byte_at(text, at - back)))
+            return sequence_size(text, at - back) <= back;
+    return 1;
+}
+
+/* The first place behind `at` where a character begins that first, a unit of a pattern, can stand for; the
+ * end of the name if there is none. */
+static size_t next_start(const struct cbp_text *name, size_t at, uint32_t first)
+{
+    const struct cbp_text text = *name;
+    if (first == '?')
+        return at + character_size(name, at);
+    for (at++; at < text.size; at++)
+        if (cbp_text_unit(&text, at) == first && is_boundary(name, at))
+            break;
+    return at;
+}
+
+/* For patterns that begin and end with a wildcard. Greedy, with one point of return, the last '*': going back
+ * further can never help, because both texts are taken character by character. */
+static int matches_between(const struct cbp_text *pattern, const struct cbp_text *name)
+{
+    size_t p = 0, n = 0, behind_star = 0, resume = 0;
+    while (p < pattern->size || n < name->size) {
+        uint32_t wanted = p < pattern->size ? cbp_text_unit(pattern, p) : 0;
+        if (wanted == '*' && is_boundary(name, n)) {
+            behind_star = ++p;
+            resume = n;
+            if (p == pattern->size)
+                return 1;
+        } else if (n == name->size) {
+            return 0; /* nor from a later place: fewer characters are left there */
+        } else if (wanted == '?' && is_boundary(name, n)) {
+            p++;
+            n += character_size(name, n);
+        } else if (p < pattern->size && wanted == cbp_text_unit(name, n)) {
+            p++;
+            n++;
+        } else if (behind_star == 0) {
+            return 0;
+        } else {
+            resume = next_start(name, resume, cbp_text_unit(pattern, behind_star));
+            n = resume;
+            p = behind_star;
+        }
+    }
+    return 1;
+}
+
+struct cbp_text cbp_text_file_name(const struct cbp_text *path)
+{
+    size_t start = path->size;
+    while (start > 0 && !cbp_is_separator(path, cbp_text_unit(path, start - 1)))
+        start--;
+    struct cbp_text name = *path;
+    size_t skipped_size = start * (path->comparison == CBP_COMPARE_UTF16 ? 2u : 1u);
+    name.units = (const unsigned char *) path->units + skipped_size;
+    name.size = path->size - start;
+    return name;
+}
+
+/* Takes off both texts what stands before the pattern's first wildcard; 0 if it differs. */
+static int take_head(struct cbp_text *pattern, struct cbp_text *name)
+{
+    size_t size = 0, unit_size = pattern->comparison == CBP_COMPARE_UTF16 ? 2 : 1;
+    for (; size < pattern->size && !cbp_is_wildcard(cbp_text_unit(pattern, size)); size++)
+        if (size == name->size || cbp_text_unit(name, size) != cbp_text_unit(pattern, size))
+            return 0;
+    if (!is_boundary(name, size))
+        return 0;
+    pattern->units = (const unsigned char *) pattern->units + size * unit_size;
+    pattern->size -= size;
+    name->units = (const unsigned char *) name->units + size * unit_size;
+    name->size -= size;
+    return 1;
+}
+
+/* The same behind its last wildcard; it has one. */
+static int take_tail(struct cbp_text *pattern, struct cbp_text *name)
+{
+    size_t size = 0;
+    for (; !cbp_is_wildcard(cbp_text_unit(pattern, pattern->size - 1 - size)); size++)
+        if (size == name->size ||
+            cbp_text_unit(name, name->size - 1 - size) != cbp_text_unit(pattern, pattern->size - 1 - size))
+            return 0;
+    if (!is_boundary(name, name->size - size))
+        return 0;
+    pattern->size -= size;
+    name->size -= size;
+    return 1;
+}
+
+int cbp_pattern_matches(const struct cbp_text *pattern, const struct cbp_text *name)
+{
+    struct cbp_text pattern_rest = *pattern, name_rest = *name;
+    if (!take_head(&pattern_rest, &name_rest))
+        return 0;
+    if (pattern_rest.size == 0)
+        return name_rest.size == 0;
+    return take_tail(&pattern_rest, &name_rest) && matches_between(&pattern_rest, &name_rest);
+}
+
+int cbp_name_matches(const char *pattern, size_t pattern_size, const char *name, size_t name_size)
+{
+    struct cbp_text wanted = {pattern, pattern_size, CBP_COMPARE_BYTES};
+    struct cbp_text path = {name, name_size, CBP_COMPARE_BYTES};
+    for (size_t i = 0; i < pattern_size; i++)
+        if (cbp_is_separator(&wanted, cbp_text_unit(&wanted, i)))
+            return cbp_pattern_matches(&wanted, &path);
+    struct cbp_text file_name = cbp_text_file_name(&path);
+    return pattern_size != 0 && cbp_pattern_matches(&wanted, &file_name);
+}

@@ -1,0 +1,65 @@
+/* The compiled rule set: a session's rules in one flat block, which is validated once and then only read by
+ * whoever runs it. No libc, no allocation, no lock; knows nothing of processes but their ids. What the block
+ * looks like is cbp_ruleset_layout.h; the core builds it (ruleset_build.c).
+ *
+ * A match marks rules in a bitmap of the caller: bit i is the rule with index i, in the order of rule ids, so
+ * that several matches (a process has two names on Linux, its id, rules that it inherited) add up. A block
+ * that nobody changes may be used by any number of threads, with a bitmap for each.
+ *
+ * Bound of cbp_ruleset_match_name(): 4 * CBP_RULESET_KEY_MAX steps to find candidates, one for each pattern
+ * without a literal at either end, and for each candidate that of cbp_pattern_matches(). So a block of any
+ * content and a name of n units take at most n * (units of all its different patterns) steps; patterns of
+ * which no '*'-free part is longer than k units take at most n * k for each. */
+#ifndef CBP_RULESET_H
+#define CBP_RULESET_H
+
+#include "cbp_message.h"
+#include "cbp_pattern.h"
+#include "cbp_rules.h"
+
+struct cbp_ruleset;
+
+/* A rule in a block. */
+struct cbp_ruleset_rule {
+    uint32_t rule_id;
+    uint32_t match; /* CBP_RULE_MATCH_ */
+    uint32_t flags; /* CBP_RULE_FLAG_ bits */
+    uint32_t action;
+    uint32_t action_value;
+    uint32_t owner; /* index of its pattern or process, 0 if it is for all */
+    uint32_t next;  /* index + 1 of the next rule of that owner; 0: none */
+    uint32_t reserved;
+};
+CBP_ASSERT_SIZE(struct cbp_ruleset_rule, 32);
+
+/* Whether size bytes at block, aligned to 8, are a rule set: 0 or CBP_ERROR_INVALID_DATA, for any bytes
+ * whatever. Reads nothing outside of them. Everything is checked, up to the hash of each pattern: a block
+ * that passes matches what its patterns and rules say. Time grows with size. */
+uint32_t cbp_ruleset_validate(const void *block, size_t size);
+
+/* Below, set is a block that has passed, and matches has cbp_ruleset_word_count(set) words, all 0 before the
+ * first match. */
+uint32_t cbp_ruleset_rule_count(const struct cbp_ruleset *set);
+uint32_t cbp_ruleset_word_count(const struct cbp_ruleset *set);
+const struct cbp_ruleset_rule *cbp_ruleset_rule_at(const struct cbp_ruleset *set, uint32_t index);
+
+/* The index of the rule with this id, or the number of rules. Time: log of that number. */
+uint32_t cbp_ruleset_find(const struct cbp_ruleset *set, uint32_t rule_id);
+
+/* Marks the rules whose pattern matches this name: size units of the block's comparison. Returns how many
+ * were not marked before. */
+uint32_t cbp_ruleset_match_name(const struct cbp_ruleset *set, const void *name, size_t size,
+                                uint64_t *matches);
+
+/* Marks the rules for this process, and those for all. Returns how many were not marked before. */
+uint32_t cbp_ruleset_match_process(const struct cbp_ruleset *set, uint32_t process_id, uint64_t start_time,
+                                   uint64_t *matches);
+
+/* The first marked index not below from, or the number of rules if there is none. */
+uint32_t cbp_ruleset_next(const struct cbp_ruleset *set, const uint64_t *matches, uint32_t from);
+
+/* Adds the marked rules to a stance, in the order of their ids. */
+void cbp_ruleset_add_stance(const struct cbp_ruleset *set, const uint64_t *matches,
+                            struct cbp_stance *stance);
+
+#endif

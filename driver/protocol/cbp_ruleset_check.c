@@ -1,0 +1,187 @@
+/* See cbp_ruleset.h: validation. Each step may rely on what those before it have found. */
+#include "cbp_ruleset_layout.h"
+
+static int is_within(uint32_t value, uint32_t least, uint32_t most)
+{
+    return value >= least && value <= most;
+}
+
+int cbp_ruleset_lay_out(const struct cbp_ruleset *set, uint32_t *offsets, uint32_t *size)
+{
+    const uint64_t sizes[CBP_RULESET_SECTION_COUNT] = {
+        (uint64_t) set->rule_count * sizeof(struct cbp_ruleset_rule),
+        (uint64_t) set->process_count * sizeof(struct cbp_ruleset_process),
+        (uint64_t) set->pattern_count * sizeof(struct cbp_ruleset_pattern),
+        ((uint64_t) 1 << set->filter_bits) / 8,
+        (((uint64_t) 1 << set->bucket_bits) + 1) * sizeof(uint32_t),
+        (uint64_t) set->text_size * (set->comparison == CBP_COMPARE_UTF16 ? 2u : 1u),
+    };
+    uint64_t end = sizeof *set;
+    for (uint32_t i = 0; i < CBP_RULESET_SECTION_COUNT; i++) {
+        offsets[i] = (uint32_t) end;
+        end += sizes[i];
+    }
+    *size = (uint32_t) end;
+    return end <= UINT32_MAX;
+}
+
+static int header_is_sound(const struct cbp_ruleset *set, size_t size)
+{
+    uint32_t offsets[CBP_RULESET_SECTION_COUNT], whole_size;
+    if (set->magic != CBP_RULESET_MAGIC || set->version != CBP_RULESET_VERSION || set->size != size ||
+        set->reserved != 0 || !is_within(set->comparison, CBP_COMPARE_BYTES, CBP_COMPARE_UTF16) ||
+        set->rule_count > CBP_RULESET_RULE_MAX || set->process_count > set->rule_count ||
+        set->pattern_count > set->rule_count || set->text_size > CBP_RULESET_TEXT_MAX ||
+        set->first_rule > set->rule_count ||
+        !is_within(set->filter_bits, CBP_RULESET_FILTER_BITS_MIN, CBP_RULESET_FILTER_BITS_MAX) ||
+        !is_within(set->bucket_bits, CBP_RULESET_BUCKET_BITS_MIN, CBP_RULESET_BUCKET_BITS_MAX))
+        return 0;
+    if (!cbp_ruleset_lay_out(set, offsets, &whole_size) || whole_size != size)
+        return 0;
+    for (uint32_t i = 0; i < CBP_RULESET_SECTION_COUNT; i++)
+        if (set->offsets[i] != offsets[i])
+            return 0;
+    return 1;
+}
+
+static int action_is_sound(const struct cbp_ruleset_rule *rule)
+{
+    int takes_value = rule->action == CBP_ACTION_DENY || rule->action == CBP_ACTION_STRIP;
+    return rule->action <= CBP_ACTION_STRIP && takes_value == (rule->action_value != 0) &&
+           (rule->flags & ~(uint32_t) (CBP_RULE_FLAG_CHILDREN | CBP_RULE_FLAG_ATTACH)) == 0;
+}
+
+/* Rule ids rise, and every chain leads forwards: so none is without an end. */
+static int rules_are_sound(const struct cbp_ruleset *set)
+{
+    const struct cbp_ruleset_rule *rules = cbp_ruleset_section(set, CBP_RULESET_RULES);
+    uint32_t last_id = 0;
+    for (uint32_t i = 0; i < set->rule_count; i++) {
+        if (rules[i].rule_id <= last_id || rules[i].match > CBP_RULE_MATCH_NAME ||
+            !action_is_sound(&rules[i]) || rules[i].reserved != 0)
+            return 0;
+        if (rules[i].next != 0 && !is_within(rules[i].next, i + 2, set->rule_count))
+            return 0;
+        last_id = rules[i].rule_id;
+    }
+    return 1;
+}
+
+/* How many rules a chain has, 0 if one of them is not this owner's. */
+static uint32_t chain_size(const struct cbp_ruleset *set, uint32_t first, uint32_t match, uint32_t owner)
+{
+    const struct cbp_ruleset_rule *rules = cbp_ruleset_section(set, CBP_RULESET_RULES);
+    uint32_t count = 0;
+    if (first > set->rule_count)
+        return 0;
+    for (uint32_t next = first; next != 0; next = rules[next - 1].next) {
+        if (rules[next - 1].match != match || rules[next - 1].owner != owner)
+            return 0;
+        count++;
+    }
+    return count;
+}
+
+/* Chains of different owners cannot meet, so if they have as many rules as there are, each is in one. */
+static int chains_are_sound(const struct cbp_ruleset *set)
+{
+    const struct cbp_ruleset_process *processes = cbp_ruleset_section(set, CBP_RULESET_PROCESSES);
+    const struct cbp_ruleset_pattern *patterns = cbp_ruleset_section(set, CBP_RULESET_PATTERNS);
+    uint32_t total = chain_size(set, set->first_rule, CBP_RULE_MATCH_ALL, 0);
+    for (uint32_t i = 0; i < set->process_count; i++) {
+        uint32_t count = chain_size(set, processes[i].first_rule, CBP_RULE_MATCH_PROCESS, i);
+        if (count == 0)
+            return 0;
+        total += count;
+    }
+    for (uint32_t i = 0; i < set->pattern_count; i++) {
+        uint32_t count = chain_size(set, patterns[i].first_rule, CBP_RULE_MATCH_NAME, i);
+        if (count == 0)
+            return 0;
+        total += count;
+    }
+    return total == set->rule_count;
+}
+
+static int processes_are_sorted(const struct cbp_ruleset *set)
+{
+    const struct cbp_ruleset_process *processes = cbp_ruleset_section(set, CBP_RULESET_PROCESSES);
+    for (uint32_t i = 1; i < set->process_count; i++) {
+        const struct cbp_ruleset_process *left = &processes[i - 1], *right = &processes[i];
+        if (left->process_id > right->process_id ||
+            (left->process_id == right->process_id && left->start_time >= right->start_time))
+            return 0;
+    }
+    return 1;
+}
+
+static int units_are_sound(const struct cbp_text *text)
+{
+    for (size_t i = 0; i < text->size; i++) {
+        uint32_t unit = cbp_text_unit(text, i);
+        if (unit == 0)
+            return 0;
+        if (text->comparison == CBP_COMPARE_UTF16 && ((const uint16_t *) text->units)[i] != unit)
+            return 0;
+    }
+    return 1;
+}
+
+/* Whether the search finds a pattern with this key in this bucket; the last one is for those without a key.
+ */
+static int is_reachable(const struct cbp_ruleset *set, const struct cbp_ruleset_pattern *pattern,
+                        uint32_t bucket)
+{
+    const uint64_t *filter = cbp_ruleset_section(set, CBP_RULESET_FILTER);
+    uint32_t bit = pattern->hash >> (32 - set->filter_bits);
+    if (pattern->key == CBP_RULESET_NO_KEY)
+        return bucket == (uint32_t) 1 << set->bucket_bits;
+    return bucket == pattern->hash >> (32 - set->bucket_bits) && (filter[bit / 64] >> (bit % 64) & 1) != 0 &&
+           (set->key_sizes[pattern->key] >> (pattern->key_size - 1u) & 1) != 0;
+}
+
+/* The texts of the patterns lie one behind the other; text_end is where the one before ends. */
+static int pattern_is_sound(const struct cbp_ruleset *set, const struct cbp_ruleset_pattern *pattern,
+                            uint32_t bucket, uint32_t text_end)
+{
+    struct cbp_ruleset_pattern wanted;
+    uint32_t most = set->comparison == CBP_COMPARE_UTF16 ? CBP_RULESET_UTF16_MAX : CBP_PATTERN_SIZE_MAX;
+    if (pattern->text != text_end || !is_within(pattern->size, 1, most) ||
+        pattern->size > set->text_size - text_end)
+        return 0;
+    struct cbp_text text = cbp_ruleset_text(set, pattern);
+    return units_are_sound(&text) && cbp_ruleset_describe(&text, pattern->key, &wanted) &&
+           wanted.key_size == pattern->key_size && wanted.is_path == pattern->is_path &&
+           wanted.hash == pattern->hash && wanted.pairs == pattern->pairs &&
+           is_reachable(set, pattern, bucket);
+}
+
+static int patterns_are_sound(const struct cbp_ruleset *set)
+{
+    const struct cbp_ruleset_pattern *patterns = cbp_ruleset_section(set, CBP_RULESET_PATTERNS);
+    const uint32_t *buckets = cbp_ruleset_section(set, CBP_RULESET_BUCKETS);
+    uint32_t bucket_count = (uint32_t) 1 << set->bucket_bits, pattern = 0, text_end = 0;
+    if (buckets[0] != 0)
+        return 0;
+    for (uint32_t bucket = 0; bucket <= bucket_count; bucket++) {
+        uint32_t end = bucket < bucket_count ? buckets[bucket + 1] : set->pattern_count;
+        if (!is_within(end, pattern, set->pattern_count))
+            return 0;
+        for (; pattern < end; pattern++) {
+            if (!pattern_is_sound(set, &patterns[pattern], bucket, text_end))
+                return 0;
+            text_end += patterns[pattern].size;
+        }
+    }
+    return text_end == set->text_size;
+}
+
+uint32_t cbp_ruleset_validate(const void *block, size_t size)
+{
+    const struct cbp_ruleset *set = block;
+    if (((uintptr_t) block & 7u) != 0 || size < sizeof *set || !header_is_sound(set, size) ||
+        !rules_are_sound(set) || !chains_are_sound(set) || !processes_are_sorted(set) ||
+        !patterns_are_sound(set))
+        return CBP_ERROR_INVALID_DATA;
+    return 0;
+}

@@ -1,0 +1,130 @@
+/* The inside of a compiled rule set, for those who build, validate and run it. Offsets instead of pointers;
+ * the byte order is the machine's.
+ *
+ * Each different pattern is stored once, with a chain of its rules, and can be found by one key: the whole of
+ * it if it has no wildcard, else the literal at its start or the one at its end, cut to CBP_RULESET_KEY_MAX
+ * units at most. Patterns are sorted by the hash of their key: a bucket is a range of them. Patterns that
+ * begin and end with a wildcard have no key and stand behind the last bucket; they are tried one after the
+ * other. */
+#ifndef CBP_RULESET_LAYOUT_H
+#define CBP_RULESET_LAYOUT_H
+
+#include "cbp_ruleset.h"
+
+#define CBP_RULESET_MAGIC 0x52504243u /* "CBPR" in memory */
+#define CBP_RULESET_VERSION 1u
+#define CBP_RULESET_KEY_MAX 64u
+/* The sizes of prefixes and suffixes as keys: 1 2 3 4 6 8 12 16 24 32 48 64, bit n - 1 for n. Longer literals
+ * are cut, so that a lookup needs few probes. */
+#define CBP_RULESET_KEY_SIZES 0x80008000808088afull
+#define CBP_RULESET_RULE_MAX (1u << 20)
+#define CBP_RULESET_TEXT_MAX (1u << 30) /* units, of all patterns together */
+#define CBP_RULESET_UTF16_MAX 32767u    /* units of a pattern for UTF-16; of bytes: CBP_PATTERN_SIZE_MAX */
+#define CBP_RULESET_FILTER_BITS_MIN 6u  /* one word */
+#define CBP_RULESET_FILTER_BITS_MAX 26u
+#define CBP_RULESET_BUCKET_BITS_MIN 1u
+#define CBP_RULESET_BUCKET_BITS_MAX 22u
+
+/* What the key of a pattern is. A literal at the end of a file name is one at the end of the path as well. */
+enum cbp_ruleset_key {
+    CBP_RULESET_EXACT = 0,
+    CBP_RULESET_FILE_PREFIX = 1,
+    CBP_RULESET_PATH_PREFIX = 2,
+    CBP_RULESET_SUFFIX = 3,
+    CBP_RULESET_NO_KEY = 4,
+};
+
+/* A pattern; its text, folded, is at units text .. text + size of the section. */
+struct cbp_ruleset_pattern {
+    uint64_t pairs; /* a bit for each pair of neighbouring literal units outside of the key */
+    uint32_t hash;  /* of the key, 0 without one */
+    uint32_t text;
+    uint32_t size;
+    uint32_t first_rule; /* index + 1 */
+    uint16_t key;        /* CBP_RULESET_ what */
+    uint16_t key_size;
+    uint32_t is_path; /* 1: held against the whole path */
+};
+CBP_ASSERT_SIZE(struct cbp_ruleset_pattern, 32);
+
+/* A process that rules are for, sorted by id and start time. */
+struct cbp_ruleset_process {
+    uint64_t start_time;
+    uint32_t process_id;
+    uint32_t first_rule; /* index + 1 */
+};
+CBP_ASSERT_SIZE(struct cbp_ruleset_process, 16);
+
+/* The sections follow the header in this order, without a gap. */
+enum cbp_ruleset_section {
+    CBP_RULESET_RULES,
+    CBP_RULESET_PROCESSES,
+    CBP_RULESET_PATTERNS,
+    CBP_RULESET_FILTER,  /* a bit for each key: words of 64 */
+    CBP_RULESET_BUCKETS, /* the index of each one's first pattern, and the end of the last */
+    CBP_RULESET_TEXTS,
+    CBP_RULESET_SECTION_COUNT,
+};
+
+struct cbp_ruleset {
+    uint32_t magic;
+    uint32_t version;
+    uint32_t size; /* of the whole block */
+    uint32_t comparison;
+    uint32_t rule_count;
+    uint32_t process_count;
+    uint32_t pattern_count;
+    uint32_t text_size;   /* units */
+    uint32_t filter_bits; /* the filter has 1 << filter_bits bits: a key's is the top of its hash */
+    uint32_t bucket_bits; /* so many top bits of the hash are the bucket's number */
+    uint32_t first_rule;  /* of those for all processes: index + 1 */
+    uint32_t reserved;
+    uint32_t offsets[CBP_RULESET_SECTION_COUNT];
+    uint64_t key_sizes[CBP_RULESET_NO_KEY]; /* for each kind of key, bit n - 1: there are some of n units */
+};
+CBP_ASSERT_SIZE(struct cbp_ruleset, 104);
+
+static inline const void *cbp_ruleset_section(const struct cbp_ruleset *set, enum cbp_ruleset_section section)
+{
+    return (const unsigned char *) set + set->offsets[section];
+}
+
+/* The text of a pattern of the block. */
+static inline struct cbp_text cbp_ruleset_text(const struct cbp_ruleset *set,
+                                               const struct cbp_ruleset_pattern *pattern)
+{
+    uint32_t unit_size = set->comparison == CBP_COMPARE_UTF16 ? 2u : 1u;
+    const unsigned char *texts = (const unsigned char *) cbp_ruleset_section(set, CBP_RULESET_TEXTS);
+    struct cbp_text text = {texts + (size_t) pattern->text * unit_size, pattern->size, set->comparison};
+    return text;
+}
+
+/* One step over a key, from CBP_RULESET_HASH_START: prefixes forwards, everything else backwards. */
+#define CBP_RULESET_HASH_START 0x811c9dc5u
+static inline uint32_t cbp_ruleset_hash_unit(uint32_t hash, uint32_t unit)
+{
+    return (hash ^ unit) * 0x01000193u;
+}
+
+/* The hash of such a key; its top bits are good ones. */
+static inline uint32_t cbp_ruleset_hash_end(uint32_t hash, uint32_t key)
+{
+    hash = (hash ^ key) * 0x85ebca6bu;
+    return (hash ^ (hash >> 15)) * 0x2c1b3c6du;
+}
+
+/* Writes where the sections begin, and the size of the whole, from the counts in the header, which must be
+ * within the limits above. 0 if it would be 4 GiB or more. */
+int cbp_ruleset_lay_out(const struct cbp_ruleset *set, uint32_t *offsets, uint32_t *size);
+
+/* A bit for two neighbouring units. */
+static inline uint64_t cbp_ruleset_pair(uint32_t left, uint32_t right)
+{
+    return (uint64_t) 1 << ((left * 11u + right) % 64u);
+}
+
+/* Fills key, key_size, is_path, hash and pairs for a pattern with this text. 0, nothing written, if it cannot
+ * have such a key: each can have exactly one, or with literals at both ends a prefix and a suffix. */
+int cbp_ruleset_describe(const struct cbp_text *text, uint32_t key, struct cbp_ruleset_pattern *pattern);
+
+#endif
