@@ -147,6 +147,15 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "cbp_abi_rows": (POINTER(AbiRow), (POINTER(c_uint32),)),
     "cbp_message_validate": (c_uint32, (c_void_p, c_uint64, c_uint32)),
     "cbp_pattern_match": (_Status, (c_char_p, c_uint64, c_char_p, c_uint64, POINTER(c_uint32))),
+    "cbp_pattern_set_create": (
+        _Status,
+        (POINTER(c_char_p), POINTER(c_uint64), c_uint32, c_uint32, POINTER(c_void_p)),
+    ),
+    "cbp_pattern_set_match": (
+        _Status,
+        (c_void_p, c_char_p, c_uint64, POINTER(c_uint32), c_uint32, POINTER(c_uint32)),
+    ),
+    "cbp_pattern_set_destroy": (None, (c_void_p,)),
     "cbp_session_create": (_Status, (c_char_p, POINTER(c_void_p))),
     "cbp_session_destroy": (_Status, (c_void_p,)),
     "cbp_session_set_callbacks": (_Status, (c_void_p, POINTER(Callbacks))),

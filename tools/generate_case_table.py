@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes driver/protocol/cbp_case.c, the simple upper-case mapping of UTF-16 units, from Python's Unicode data.
+"""Writes driver/protocol/cbp_case.c, the simple upper-case mapping of UTF-16 units, from Python's own data.
 
 With --check it writes nothing and ends with status 1 when the file is not what it would write. A mapping of
 Unicode never changes, later versions only add some: where Python's Unicode is another than the table's, the

@@ -1,5 +1,5 @@
-/* What rules mean, for whoever runs them: the decision that the rules matching an originator and a subject add
- * up to. What matches is cbp_pattern.h. No libc, no allocation, no lock; knows nothing of processes. */
+/* What rules mean, for whoever runs them: the decision that the rules matching an originator and a subject
+ * add up to. What matches is cbp_pattern.h. No libc, no allocation, no lock; knows nothing of processes. */
 #ifndef CBP_RULES_H
 #define CBP_RULES_H
 

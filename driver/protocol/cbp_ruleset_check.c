@@ -6,7 +6,7 @@ static int is_within(uint32_t value, uint32_t least, uint32_t most)
     return value >= least && value <= most;
 }
 
-int cbp_ruleset_lay_out(const struct cbp_ruleset *set, uint32_t *offsets, uint32_t *size)
+uint32_t cbp_ruleset_lay_out(const struct cbp_ruleset *set, uint32_t *offsets)
 {
     const uint64_t sizes[CBP_RULESET_SECTION_COUNT] = {
         (uint64_t) set->rule_count * sizeof(struct cbp_ruleset_rule),
@@ -21,13 +21,12 @@ int cbp_ruleset_lay_out(const struct cbp_ruleset *set, uint32_t *offsets, uint32
         offsets[i] = (uint32_t) end;
         end += sizes[i];
     }
-    *size = (uint32_t) end;
-    return end <= UINT32_MAX;
+    return (uint32_t) end;
 }
 
 static int header_is_sound(const struct cbp_ruleset *set, size_t size)
 {
-    uint32_t offsets[CBP_RULESET_SECTION_COUNT], whole_size;
+    uint32_t offsets[CBP_RULESET_SECTION_COUNT];
     if (set->magic != CBP_RULESET_MAGIC || set->version != CBP_RULESET_VERSION || set->size != size ||
         set->reserved != 0 || !is_within(set->comparison, CBP_COMPARE_BYTES, CBP_COMPARE_UTF16) ||
         set->rule_count > CBP_RULESET_RULE_MAX || set->process_count > set->rule_count ||
@@ -36,7 +35,7 @@ static int header_is_sound(const struct cbp_ruleset *set, size_t size)
         !is_within(set->filter_bits, CBP_RULESET_FILTER_BITS_MIN, CBP_RULESET_FILTER_BITS_MAX) ||
         !is_within(set->bucket_bits, CBP_RULESET_BUCKET_BITS_MIN, CBP_RULESET_BUCKET_BITS_MAX))
         return 0;
-    if (!cbp_ruleset_lay_out(set, offsets, &whole_size) || whole_size != size)
+    if (cbp_ruleset_lay_out(set, offsets) != size)
         return 0;
     for (uint32_t i = 0; i < CBP_RULESET_SECTION_COUNT; i++)
         if (set->offsets[i] != offsets[i])
@@ -88,6 +87,8 @@ static int chains_are_sound(const struct cbp_ruleset *set)
     const struct cbp_ruleset_process *processes = cbp_ruleset_section(set, CBP_RULESET_PROCESSES);
     const struct cbp_ruleset_pattern *patterns = cbp_ruleset_section(set, CBP_RULESET_PATTERNS);
     uint32_t total = chain_size(set, set->first_rule, CBP_RULE_MATCH_ALL, 0);
+    if (total == 0 && set->first_rule != 0)
+        return 0;
     for (uint32_t i = 0; i < set->process_count; i++) {
         uint32_t count = chain_size(set, processes[i].first_rule, CBP_RULE_MATCH_PROCESS, i);
         if (count == 0)

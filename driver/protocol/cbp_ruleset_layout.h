@@ -113,9 +113,9 @@ static inline uint32_t cbp_ruleset_hash_end(uint32_t hash, uint32_t key)
     return (hash ^ (hash >> 15)) * 0x2c1b3c6du;
 }
 
-/* Writes where the sections begin, and the size of the whole, from the counts in the header, which must be
- * within the limits above. 0 if it would be 4 GiB or more. */
-int cbp_ruleset_lay_out(const struct cbp_ruleset *set, uint32_t *offsets, uint32_t *size);
+/* Writes where the sections begin, from the counts in the header, which must be within the limits above, and
+ * returns the size of the whole, which they keep below 4 GiB. */
+uint32_t cbp_ruleset_lay_out(const struct cbp_ruleset *set, uint32_t *offsets);
 
 /* A bit for two neighbouring units. */
 static inline uint64_t cbp_ruleset_pair(uint32_t left, uint32_t right)

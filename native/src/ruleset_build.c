@@ -292,8 +292,7 @@ static uint32_t write_block(struct build *build, struct cbp_ruleset **set, size_
 {
     struct cbp_ruleset *header = &build->header, *block;
     header->text_size = build->unit_count;
-    if (!cbp_ruleset_lay_out(header, header->offsets, &header->size))
-        return CBP_ERROR_INVALID_PARAMETER;
+    header->size = cbp_ruleset_lay_out(header, header->offsets);
     block = calloc(1, header->size);
     if (!block)
         return CBP_ERROR_NOT_ENOUGH_MEMORY;

@@ -1,0 +1,255 @@
+"""The compiled rule set in ctypes: the block's layout written by hand from its description, and the engine in
+each of its builds."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from ctypes import c_char_p, c_size_t, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+
+MATCH_ALL, MATCH_PROCESS, MATCH_NAME = 0, 1, 2
+EXACT, FILE_PREFIX, PATH_PREFIX, SUFFIX, NO_KEY = range(5)
+SECTIONS = ("rules", "processes", "patterns", "filter", "buckets", "texts")
+
+PROTOCOL_SOURCES = ("cbp_case.c", "cbp_pattern.c", "cbp_ruleset.c", "cbp_ruleset_check.c", "cbp_rules.c")
+CORE_SOURCES = ("ruleset_build.c", "wtf8.c")
+FREESTANDING = ("-ffreestanding", "-nostdlib", "-Wl,-z,defs")
+
+
+class Header(ctypes.Structure):
+    _fields_ = [
+        ("magic", c_uint32),
+        ("version", c_uint32),
+        ("size", c_uint32),
+        ("comparison", c_uint32),
+        ("rule_count", c_uint32),
+        ("process_count", c_uint32),
+        ("pattern_count", c_uint32),
+        ("text_size", c_uint32),
+        ("filter_bits", c_uint32),
+        ("bucket_bits", c_uint32),
+        ("first_rule", c_uint32),
+        ("reserved", c_uint32),
+        ("offsets", c_uint32 * 6),
+        ("key_sizes", c_uint64 * 4),
+    ]
+
+
+class Rule(ctypes.Structure):
+    _fields_ = [
+        ("rule_id", c_uint32),
+        ("match", c_uint32),
+        ("flags", c_uint32),
+        ("action", c_uint32),
+        ("action_value", c_uint32),
+        ("owner", c_uint32),
+        ("next", c_uint32),
+        ("reserved", c_uint32),
+    ]
+
+
+class Process(ctypes.Structure):
+    _fields_ = [("start_time", c_uint64), ("process_id", c_uint32), ("first_rule", c_uint32)]
+
+
+class Pattern(ctypes.Structure):
+    _fields_ = [
+        ("pairs", c_uint64),
+        ("hash", c_uint32),
+        ("text", c_uint32),
+        ("size", c_uint32),
+        ("first_rule", c_uint32),
+        ("key", c_uint16),
+        ("key_size", c_uint16),
+        ("is_path", c_uint32),
+    ]
+
+
+class Stance(ctypes.Structure):
+    _fields_ = [
+        ("ignored", c_uint8),
+        ("asked", c_uint8),
+        ("allowed", c_uint8),
+        ("reserved", c_uint8),
+        ("deny_code", c_uint32),
+        ("strip_mask", c_uint32),
+    ]
+
+
+class SourceRule(NamedTuple):
+    """A rule as the core's builder takes it; the pattern as the public functions do."""
+
+    rule_id: int
+    match: int = MATCH_NAME
+    flags: int = 0
+    action: int = 0
+    action_value: int = 0
+    process_id: int = 0
+    start_time: int = 0
+    pattern: bytes = b""
+
+
+class CoreRule(ctypes.Structure):
+    """struct cbpi_rule of the core."""
+
+    _fields_ = [
+        ("rule_id", c_uint32),
+        ("match", c_uint32),
+        ("flags", c_uint32),
+        ("action", c_uint32),
+        ("action_value", c_uint32),
+        ("process_id", c_uint32),
+        ("start_time", c_uint64),
+        ("pattern", c_char_p),
+        ("pattern_size", c_uint32),
+    ]
+
+
+class Block:
+    """A block in memory of exactly its size, aligned as it has to be; bytes may be changed."""
+
+    def __init__(self, content: bytes) -> None:
+        self.size = len(content)
+        self._memory = (c_uint64 * (self.size // 8 + 1))()
+        self.address = ctypes.addressof(self._memory)
+        ctypes.memmove(self.address, content, self.size)
+
+    def content(self) -> bytes:
+        return ctypes.string_at(self.address, self.size)
+
+    def header(self) -> Header:
+        return Header.from_address(self.address)
+
+    def _section(self, name: str, kind: Any, count: int) -> Any:
+        offset = self.header().offsets[SECTIONS.index(name)]
+        return (kind * count).from_address(self.address + offset)
+
+    def rules(self) -> Any:
+        return self._section("rules", Rule, self.header().rule_count)
+
+    def processes(self) -> Any:
+        return self._section("processes", Process, self.header().process_count)
+
+    def patterns(self) -> Any:
+        return self._section("patterns", Pattern, self.header().pattern_count)
+
+    def filter_words(self) -> Any:
+        return self._section("filter", c_uint64, (1 << self.header().filter_bits) // 64)
+
+    def buckets(self) -> Any:
+        return self._section("buckets", c_uint32, (1 << self.header().bucket_bits) + 1)
+
+    def texts(self) -> Any:
+        kind = c_uint16 if self.header().comparison == 2 else c_uint8
+        return self._section("texts", kind, self.header().text_size)
+
+    def text_of(self, pattern: Pattern) -> str:
+        """The pattern's text, in the form that the oracles take."""
+        units = bytes(self.texts())
+        if self.header().comparison == 2:
+            part = units[2 * pattern.text : 2 * (pattern.text + pattern.size)]
+            return part.decode("utf-16-le", "surrogatepass")
+        return units[pattern.text : pattern.text + pattern.size].decode("utf-8", "surrogateescape")
+
+
+class Engine:
+    """The functions of cbp_ruleset.h in one build of them."""
+
+    def __init__(self, path: Path) -> None:
+        self.library = ctypes.CDLL(str(path))
+        for name, result, arguments in (
+            ("validate", c_uint32, (c_void_p, c_size_t)),
+            ("rule_count", c_uint32, (c_void_p,)),
+            ("word_count", c_uint32, (c_void_p,)),
+            ("rule_at", ctypes.POINTER(Rule), (c_void_p, c_uint32)),
+            ("find", c_uint32, (c_void_p, c_uint32)),
+            ("match_name", c_uint32, (c_void_p, c_char_p, c_size_t, c_void_p)),
+            ("match_process", c_uint32, (c_void_p, c_uint32, c_uint64, c_void_p)),
+            ("next", c_uint32, (c_void_p, c_void_p, c_uint32)),
+            ("add_stance", None, (c_void_p, c_void_p, ctypes.POINTER(Stance))),
+        ):
+            function = getattr(self.library, f"cbp_ruleset_{name}")
+            function.restype, function.argtypes = result, arguments
+            setattr(self, name, function)
+        self.name_matches = self.library.cbp_name_matches
+        self.name_matches.argtypes = (c_char_p, c_size_t, c_char_p, c_size_t)
+
+    def is_valid(self, block: Block) -> bool:
+        return bool(self.validate(block.address, block.size) == 0)
+
+    def matches(self, block: Block) -> Matches:
+        return Matches(self, block)
+
+
+class Matches:
+    """A bitmap of rules, with a guard word behind it that must stay as it is."""
+
+    GUARD = 0x5AFE5AFE5AFE5AFE
+
+    def __init__(self, engine: Engine, block: Block) -> None:
+        self._engine, self._block = engine, block
+        self._count = engine.word_count(block.address)
+        self.words = (c_uint64 * (self._count + 1))()
+        self.words[self._count] = self.GUARD
+
+    def add_name(self, units: bytes, unit_size: int) -> int:
+        # Memory of exactly this size: a reader beyond its end is seen under a sanitizer.
+        memory = ctypes.create_string_buffer(units, len(units)) if units else ctypes.create_string_buffer(1)
+        added = self._engine.match_name(
+            self._block.address, ctypes.cast(memory, c_char_p), len(units) // unit_size, self.words
+        )
+        assert self.words[self._count] == self.GUARD
+        return int(added)
+
+    def add_process(self, process_id: int, start_time: int) -> int:
+        added = self._engine.match_process(self._block.address, process_id, start_time, self.words)
+        assert self.words[self._count] == self.GUARD
+        return int(added)
+
+    def indices(self) -> list[int]:
+        found, index, count = [], 0, self._engine.rule_count(self._block.address)
+        while (index := self._engine.next(self._block.address, self.words, index)) < count:
+            found.append(index)
+            index += 1
+        return found
+
+    def rule_ids(self) -> list[int]:
+        return [self._engine.rule_at(self._block.address, index)[0].rule_id for index in self.indices()]
+
+    def stance(self) -> tuple[int, int, int, int, int]:
+        total = Stance()
+        self._engine.add_stance(self._block.address, self.words, ctypes.byref(total))
+        return (total.ignored, total.asked, total.allowed, total.deny_code, total.strip_mask)
+
+
+class Builder(Engine):
+    """A build that has the core's builder too."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._build = self.library.cbpi_ruleset_build
+        self._build.argtypes = (
+            c_uint32,
+            ctypes.POINTER(CoreRule),
+            c_uint32,
+            ctypes.POINTER(c_void_p),
+            ctypes.POINTER(c_size_t),
+        )
+        self._build.restype = c_uint32
+        self._free = ctypes.CDLL(None).free
+        self._free.argtypes = (c_void_p,)
+
+    def build(self, comparison: int, rules: Sequence[SourceRule]) -> tuple[int, Optional[Block]]:
+        """The error code, and the block if that is 0."""
+        made, size = c_void_p(), c_size_t()
+        source = (CoreRule * (len(rules) + 1))(*(CoreRule(*rule, len(rule.pattern)) for rule in rules))
+        error = self._build(comparison, source, len(rules), ctypes.byref(made), ctypes.byref(size))
+        if error:
+            assert made.value is None and size.value == 0
+            return error, None
+        try:
+            return 0, Block(ctypes.string_at(made.value or 0, size.value))
+        finally:
+            self._free(made)

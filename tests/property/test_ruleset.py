@@ -1,0 +1,482 @@
+"""The compiled rule set against two oracles: the library's own sets of patterns, the engine as programs have
+it, and the engine without libc as a kernel driver has it give the same answer."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import unicodedata
+from collections.abc import Sequence
+from ctypes import byref, c_char_p, c_uint32, c_uint64, c_void_p
+from itertools import product
+from pathlib import Path
+from typing import Optional
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from property import rule_engines, rule_oracles
+from property.rule_engines import (
+    MATCH_ALL,
+    MATCH_NAME,
+    MATCH_PROCESS,
+    Block,
+    Builder,
+    Engine,
+    SourceRule,
+)
+from property.rule_oracles import LINUX, MEANINGS, UTF16, WINDOWS, Meaning
+from property.rule_strategies import pattern_sets
+
+from cbprocess import CBProcessError, constants, library
+
+ASK, IGNORE, ALLOW, DENY, STRIP = range(5)
+both_meanings = pytest.mark.parametrize("meaning", MEANINGS, ids=["linux", "windows"])
+
+
+class Builds:
+    """The engine with the core's builder, and the one that stands alone."""
+
+    def __init__(self, hosted: Path, freestanding: Path) -> None:
+        self.core = Builder(hosted)
+        self.engines: list[Engine] = [self.core, Engine(freestanding)]
+
+    def block(self, meaning: Meaning, rules: Sequence[SourceRule]) -> Block:
+        error, block = self.core.build(meaning.comparison, rules)
+        assert error == 0 and block is not None
+        assert all(engine.is_valid(block) for engine in self.engines)
+        return block
+
+
+@pytest.fixture(scope="module")
+def builds(checkout: Path, compile_c: object) -> Builds:
+    protocol, core = checkout / "driver/protocol", checkout / "native/src"
+    sources = [str(protocol / name) for name in rule_engines.PROTOCOL_SOURCES]
+    shared = ["-shared", "-fPIC", f"-I{protocol}", f"-I{core}", f"-I{checkout / 'native/include'}"]
+    hosted = os.environ.get("CBPROCESS_RULESET_BUILD")  # how the coverage of these tests is measured
+    if hosted is None:
+        others = [str(core / name) for name in rule_engines.CORE_SOURCES[1:]]
+        hosted = compile_c(core / rule_engines.CORE_SOURCES[0], *others, *sources, *shared)  # type: ignore
+    alone = compile_c(Path(sources[0]), *sources[1:], *shared, *rule_engines.FREESTANDING)  # type: ignore
+    return Builds(Path(hosted), alone)
+
+
+def unit_size(meaning: Meaning) -> int:
+    return 2 if meaning.comparison == UTF16 else 1
+
+
+def name_rules(meaning: Meaning, patterns: Sequence[str]) -> list[SourceRule]:
+    return [SourceRule(i + 1, pattern=meaning.encode(pattern)) for i, pattern in enumerate(patterns)]
+
+
+class LibrarySet:
+    """cbp_pattern_set_...() of the installed library."""
+
+    def __init__(self, meaning: Meaning, patterns: Sequence[str]) -> None:
+        self._library, self._set, self._meaning = library.load(), c_void_p(), meaning
+        texts = [meaning.encode(pattern) for pattern in patterns]
+        self._library.cbp_pattern_set_create(
+            (c_char_p * (len(texts) + 1))(*texts),
+            (c_uint64 * (len(texts) + 1))(*map(len, texts)),
+            len(texts),
+            meaning is WINDOWS,
+            byref(self._set),
+        )
+
+    def __enter__(self) -> LibrarySet:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._library.cbp_pattern_set_destroy(self._set)
+
+    def matches(self, name: str, capacity: int) -> tuple[int, list[int]]:
+        """How many patterns match, and the numbers of as many as there is room for."""
+        indices, count = (c_uint32 * (capacity + 1))(*[7777] * (capacity + 1)), c_uint32()
+        text = self._meaning.encode(name)
+        self._library.cbp_pattern_set_match(self._set, text, len(text), indices, capacity, byref(count))
+        assert indices[capacity] == 7777
+        return count.value, indices[: min(count.value, capacity)]
+
+
+@both_meanings
+@settings(max_examples=400, deadline=None)
+@given(data=st.data())
+def test_every_route_says_what_the_oracles_say(builds: Builds, meaning: Meaning, data: st.DataObject) -> None:
+    patterns, names = data.draw(pattern_sets(meaning))
+    block = builds.block(meaning, name_rules(meaning, patterns))
+    with LibrarySet(meaning, patterns) as in_library:
+        for name in names:
+            wanted = [i for i, pattern in enumerate(patterns) if rule_oracles.matches(meaning, pattern, name)]
+            by_re = [
+                i for i, pattern in enumerate(patterns) if rule_oracles.matches_by_re(meaning, pattern, name)
+            ]
+            assert by_re == wanted
+            assert in_library.matches(name, len(patterns)) == (len(wanted), wanted)
+            assert in_library.matches(name, 1) == (len(wanted), wanted[:1])
+            for engine in builds.engines:
+                matches = engine.matches(block)
+                assert matches.add_name(meaning.units(name), unit_size(meaning)) == len(wanted)
+                assert matches.indices() == wanted
+                assert matches.add_name(meaning.units(name), unit_size(meaning)) == 0
+
+
+@pytest.mark.parametrize(
+    ("meaning", "symbols"),
+    [(LINUX, "a/\udcc3\udca9"), (WINDOWS, "A\\\ud83d\ude00")],
+    ids=["linux", "windows"],
+)
+def test_everything_that_is_short(builds: Builds, meaning: Meaning, symbols: str) -> None:
+    """Every pattern of up to three symbols, wildcards and parts of one character among them, against every
+    name of up to four."""
+    patterns = ["".join(some) for size in (1, 2, 3) for some in product("*?" + symbols, repeat=size)]
+    block = builds.block(meaning, name_rules(meaning, patterns))
+    for name in ("".join(some) for size in range(5) for some in product(symbols, repeat=size)):
+        wanted = [i for i, pattern in enumerate(patterns) if rule_oracles.matches(meaning, pattern, name)]
+        for engine in builds.engines:
+            matches = engine.matches(block)
+            matches.add_name(meaning.units(name), unit_size(meaning))
+            assert matches.indices() == wanted, name
+
+
+def test_what_bytes_are_one_character(builds: Builds) -> None:
+    """Each first byte with seconds from both sides of every limit."""
+    patterns = ["?", "??", "???", "????"]
+    block = builds.block(LINUX, name_rules(LINUX, patterns))
+    seconds = (0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0)
+    rests = (b"", b"\x80", b"\x80\xbf", b"\x80a", b"a")
+    for first, second, rest in product(range(0x80, 0x100), seconds, rests):
+        text = bytes((first, second)) + rest
+        name = LINUX.decode(text)
+        wanted = [i for i, pattern in enumerate(patterns) if rule_oracles.matches(LINUX, pattern, name)]
+        for engine in builds.engines:
+            matches = engine.matches(block)
+            matches.add_name(text, 1)
+            assert matches.indices() == wanted, text
+
+
+@settings(max_examples=400, deadline=None)
+@given(data=st.data())
+def test_one_pattern_against_one_name(builds: Builds, data: st.DataObject) -> None:
+    patterns, names = data.draw(pattern_sets(LINUX, 4))
+    for pattern in [*map(LINUX.encode, patterns), b""]:
+        for name in names:
+            text, matches = LINUX.encode(name), rule_oracles.matches(LINUX, LINUX.decode(pattern), name)
+            for engine in builds.engines:
+                found = engine.name_matches(pattern, len(pattern), text, len(text))
+                assert found == (matches and pattern != b"")
+
+
+@both_meanings
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_names_add_up(builds: Builds, meaning: Meaning, data: st.DataObject) -> None:
+    """A process goes by two names; both mark the same bitmap."""
+    patterns, names = data.draw(pattern_sets(meaning))
+    block = builds.block(meaning, name_rules(meaning, patterns))
+    matches = builds.core.matches(block)
+    expected: set[int] = set()
+    for name in names:
+        found = {i for i, pattern in enumerate(patterns) if rule_oracles.matches(meaning, pattern, name)}
+        assert matches.add_name(meaning.units(name), unit_size(meaning)) == len(found - expected)
+        expected |= found
+        assert matches.indices() == sorted(expected)
+
+
+# ---- Rules of every kind ----
+
+ACTIONS = st.one_of(
+    st.tuples(st.sampled_from([ASK, IGNORE, ALLOW]), st.just(0)),
+    st.tuples(st.just(DENY), st.sampled_from([2, 5, 8])),
+    st.tuples(st.just(STRIP), st.sampled_from([1, 2, 3])),
+)
+PROCESSES = st.tuples(st.sampled_from([1, 2, 3, 2**32 - 1]), st.sampled_from([0, 1, 2, 2**64 - 1]))
+
+
+@st.composite
+def rule_lists(draw: st.DrawFn, meaning: Meaning, most: int = 16) -> tuple[list[SourceRule], list[str]]:
+    patterns, names = draw(pattern_sets(meaning, most))
+    subjects: list[tuple[int, object]] = [(MATCH_NAME, pattern) for pattern in patterns]
+    subjects += [(MATCH_PROCESS, process) for process in draw(st.lists(PROCESSES, max_size=5))]
+    subjects += [(MATCH_ALL, None)] * draw(st.integers(0, 2))
+    some_id, count = st.integers(1, 2**32 - 1), len(subjects)
+    ids = draw(st.lists(some_id, min_size=count, max_size=count, unique=True))
+    rules = []
+    for rule_id, (match, subject) in zip(ids, draw(st.permutations(subjects))):
+        action, value = draw(ACTIONS)
+        process = subject if isinstance(subject, tuple) else (0, 0)
+        pattern = meaning.encode(subject) if isinstance(subject, str) else b""
+        flags = draw(st.integers(0, 3))
+        rules.append(SourceRule(rule_id, match, flags, action, value, *process, pattern))
+    return rules, names
+
+
+def stance_of(rules: Sequence[SourceRule]) -> tuple[int, int, int, int, int]:
+    """What rules, in the order of their ids, add up to: the first refusal's code, all rights together."""
+    actions = {rule.action for rule in rules}
+    codes = [rule.action_value for rule in rules if rule.action == DENY]
+    mask = 0
+    for rule in rules:
+        mask |= rule.action_value if rule.action == STRIP else 0
+    return IGNORE in actions, ASK in actions, ALLOW in actions, codes[0] if codes else 0, mask
+
+
+@both_meanings
+@settings(max_examples=250, deadline=None)
+@given(data=st.data())
+def test_rules_of_every_kind(builds: Builds, meaning: Meaning, data: st.DataObject) -> None:
+    rules, names = data.draw(rule_lists(meaning))
+    process = data.draw(PROCESSES)
+    block = builds.block(meaning, rules)
+    wanted = [
+        rule
+        for rule in sorted(rules)
+        if rule.match == MATCH_ALL
+        or (rule.match == MATCH_PROCESS and (rule.process_id, rule.start_time) == process)
+        or (
+            rule.match == MATCH_NAME and rule_oracles.matches(meaning, meaning.decode(rule.pattern), names[0])
+        )
+    ]
+    for engine in builds.engines:
+        matches = engine.matches(block)
+        added = matches.add_process(*process) + matches.add_name(meaning.units(names[0]), unit_size(meaning))
+        assert added == len(wanted) and matches.add_process(*process) == 0
+        assert matches.rule_ids() == [rule.rule_id for rule in wanted]
+        assert matches.stance() == stance_of(wanted)
+        for index, rule in enumerate(sorted(rules)):
+            assert engine.find(block.address, rule.rule_id) == index
+            record = engine.rule_at(block.address, index)[0]
+            assert (record.rule_id, record.match, record.flags) == (rule.rule_id, rule.match, rule.flags)
+            assert (record.action, record.action_value) == (rule.action, rule.action_value)
+        ids = {rule.rule_id for rule in rules}
+        for other in (0, 1, 77, 2**32 - 1):
+            if other not in ids:
+                assert engine.find(block.address, other) == len(rules)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sets(st.integers(0, 9000), max_size=40), st.integers(8900, 9300))
+def test_marks_in_large_sets(builds: Builds, chosen: set[int], count: int) -> None:
+    """Bitmaps of more than one word, and more than one word of their summary."""
+    patterns = [f"tool{i if i in chosen else 'x'}-{i % 7}*" for i in range(count)]
+    block = builds.block(LINUX, name_rules(LINUX, patterns))
+    for engine in builds.engines:
+        matches = engine.matches(block)
+        expected = {i for i in chosen if i < count}
+        for i in chosen:
+            matches.add_name(f"/bin/tool{i}-{i % 7}".encode(), 1)
+        assert matches.indices() == sorted(expected)
+
+
+def test_every_unit_folds_to_its_simple_upper_case(builds: Builds) -> None:
+    units = [unit for unit in range(1, 0x10000) if chr(unit) not in "*?/\\"]
+    folded = sorted({rule_oracles.upper(chr(unit)) for unit in units})
+    with LibrarySet(WINDOWS, folded) as in_library:
+        for unit in units:
+            count, indices = in_library.matches(chr(unit), 4)
+            found = [folded[index] for index in indices]
+            wanted = rule_oracles.upper(chr(unit))
+            if unicodedata.unidata_version == "14.0.0" or wanted != chr(unit) != found[0]:
+                assert (count, found) == (1, [wanted]), hex(unit)
+
+
+# ---- What is no set of rules ----
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [SourceRule(0, MATCH_ALL)],
+        [SourceRule(1, MATCH_ALL), SourceRule(1, MATCH_ALL)],
+        [SourceRule(1, 3)],
+        [SourceRule(1, MATCH_ALL, flags=4)],
+        [SourceRule(1, MATCH_ALL, action=5)],
+        [SourceRule(1, MATCH_ALL, action=DENY)],
+        [SourceRule(1, MATCH_ALL, action=ASK, action_value=1)],
+        [SourceRule(1, pattern=b"")],
+        [SourceRule(1, pattern=b"a\0b")],
+        [SourceRule(1, pattern=b"x" * 4097)],
+    ],
+)
+def test_what_no_rule_can_be(builds: Builds, rules: list[SourceRule]) -> None:
+    error, _ = builds.core.build(LINUX.comparison, rules)
+    assert error == constants.ERROR_INVALID_PARAMETER
+
+
+@pytest.mark.parametrize("pattern", [b"\x80", b"\xc3", b"\xc0\xaf", b"\xe0\x80\x80", b"\xf5\x80\x80\x80"])
+def test_patterns_that_are_no_text(builds: Builds, pattern: bytes) -> None:
+    error, _ = builds.core.build(WINDOWS.comparison, [SourceRule(1, pattern=pattern)])
+    assert error == constants.ERROR_INVALID_PARAMETER
+
+
+@pytest.mark.parametrize(("meaning", "size"), [(LINUX, 4096), (WINDOWS, 32767)])
+def test_the_longest_pattern(builds: Builds, meaning: Meaning, size: int) -> None:
+    text = "/" + "a" * (size - 1)
+    block = builds.block(meaning, name_rules(meaning, [text, "*b" + text[2:], text[:-1] + "*"]))
+    for engine in builds.engines:
+        matches = engine.matches(block)
+        matches.add_name(meaning.units(text), unit_size(meaning))
+        assert matches.indices() == [0, 2]
+    error, _ = builds.core.build(meaning.comparison, [SourceRule(1, pattern=b"a" * (size + 1))])
+    assert error == constants.ERROR_INVALID_PARAMETER
+
+
+def test_the_library_refuses_what_no_pattern_can_be() -> None:
+    for texts in ([""], ["a\0"], ["ok", "x" * 4097]):
+        with pytest.raises(CBProcessError) as raised:
+            LibrarySet(LINUX, texts)
+        assert raised.value.code == constants.ERROR_INVALID_PARAMETER
+
+
+# ---- Changed blocks: rejected, or right all the same ----
+
+
+def check_against_its_own_texts(builds: Builds, block: Block, names: Sequence[str]) -> None:
+    """An accepted block means what its rules and texts say, however it came about."""
+    meaning = MEANINGS[block.header().comparison - 1]
+    rules, patterns = block.rules(), block.patterns()
+    texts = [block.text_of(pattern) for pattern in patterns]
+    processes = [(process.process_id, process.start_time) for process in block.processes()]
+    for name in names:
+        by_name = [rule_oracles.matches(meaning, text, name) for text in texts]
+        for process in [*processes, (0, 0)]:
+            wanted = [
+                rule.rule_id
+                for rule in rules
+                if rule.match == MATCH_ALL
+                or (rule.match == MATCH_PROCESS and processes[rule.owner] == process)
+                or (rule.match == MATCH_NAME and by_name[rule.owner])
+            ]
+            for engine in builds.engines:
+                matches = engine.matches(block)
+                matches.add_process(*process)
+                matches.add_name(meaning.units(name), unit_size(meaning))
+                assert matches.rule_ids() == wanted
+
+
+@st.composite
+def changed_numbers(draw: st.DrawFn, value: int, bits: int) -> int:
+    """Another number: near, far, or with one bit flipped."""
+    near = st.sampled_from([value - 1, value + 1, value - 2, value + 2, 0, 1, 2, 3, 4, 5, 64, 2**bits - 1])
+    flipped = st.integers(0, bits - 1).map(lambda bit: value ^ (1 << bit))
+    return draw(st.one_of(near, flipped, st.integers(0, 2**bits - 1))) % 2**bits
+
+
+def change_field(draw: st.DrawFn, record: ctypes.Structure) -> None:
+    name, kind = draw(st.sampled_from([field[:2] for field in record._fields_]))  # type: ignore
+    holder: object = record
+    position: Optional[int] = None
+    if issubclass(kind, ctypes.Array):
+        holder, position = getattr(record, name), draw(st.integers(0, kind._length_ - 1))
+        kind = kind._type_
+    bits = 8 * ctypes.sizeof(kind)
+    if position is None:
+        setattr(record, name, draw(changed_numbers(getattr(record, name), bits)))
+    else:
+        holder[position] = draw(changed_numbers(holder[position], bits))  # type: ignore
+
+
+def change(draw: st.DrawFn, block: Block, count: int) -> None:
+    """Changes some fields of some records, where they are in the unchanged block."""
+    sections = [
+        [block.header()],
+        block.rules(),
+        block.processes(),
+        block.patterns(),
+        block.filter_words(),
+        block.buckets(),
+        block.texts(),
+    ]
+    for _ in range(count):
+        records = draw(st.sampled_from([section for section in sections if len(section)]))
+        at = draw(st.integers(0, len(records) - 1))
+        if isinstance(records[at], ctypes.Structure):
+            change_field(draw, records[at])
+        else:
+            records[at] = draw(changed_numbers(records[at], 8 * ctypes.sizeof(records._type_)))
+
+
+@both_meanings
+@settings(max_examples=500, deadline=None)
+@given(data=st.data())
+def test_a_changed_block_is_rejected_or_right(builds: Builds, meaning: Meaning, data: st.DataObject) -> None:
+    rules, names = data.draw(rule_lists(meaning, 3))
+    original = builds.block(meaning, rules)
+    block = Block(original.content())
+    change(data.draw, block, data.draw(st.integers(1, 2)))
+    answers = {engine.is_valid(block) for engine in builds.engines}
+    assert len(answers) == 1
+    if answers == {True}:
+        check_against_its_own_texts(builds, block, names[:2])
+
+
+@both_meanings
+def test_every_flipped_bit_is_rejected_or_right(builds: Builds, meaning: Meaning) -> None:
+    patterns = ["ls", "/bin/*-x?y", "*/b", "t@*", "*a?c*", "ls"]
+    rules = [rule._replace(action=DENY, action_value=5) for rule in name_rules(meaning, patterns)]
+    rules += [SourceRule(i, MATCH_PROCESS, process_id=i // 2) for i in (20, 21, 22)]
+    rules += [SourceRule(30, MATCH_ALL), SourceRule(31, MATCH_ALL)]
+    content = builds.block(meaning, rules).content()
+    accepted_count = 0
+    for bit in range(8 * len(content)):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        block = Block(bytes(changed))
+        answers = {engine.is_valid(block) for engine in builds.engines}
+        assert len(answers) == 1
+        if answers == {True}:
+            accepted_count += 1
+            check_against_its_own_texts(builds, block, ["/usr/bin/ls", "/bin/abc-xzy"])
+    assert 0 < accepted_count < 4 * len(content)
+
+
+# Two patterns of which the keys have the same hash: both whole names, a name and an end, a name and a start.
+SAME_HASHES = [
+    (["l1eo0m", "53mua5"], "/bin/l1eo0m"),
+    (["hk0gja", "*zri2ox"], "hk0gja"),
+    (["c9dlw1", "w1asjm*"], "c9dlw1"),
+]
+
+
+def test_different_keys_with_the_same_hash(builds: Builds) -> None:
+    """The hash of a key is one of 32 bits that anybody can compute."""
+    for patterns, name in SAME_HASHES:
+        block = builds.block(LINUX, name_rules(LINUX, patterns))
+        first, second = block.patterns()
+        assert first.hash == second.hash and first.key_size == second.key_size
+        for engine in builds.engines:
+            matches = engine.matches(block)
+            assert matches.add_name(name.encode(), 1) == 1
+            assert matches.indices() == [0]
+
+
+@both_meanings
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_a_block_of_another_size_is_rejected(builds: Builds, meaning: Meaning, data: st.DataObject) -> None:
+    rules, _ = data.draw(rule_lists(meaning, 3))
+    content = builds.block(meaning, rules).content()
+    size = data.draw(st.integers(0, len(content) + 9))
+    assume(size != len(content))
+    block = Block(content.ljust(size, b"\0")[:size])
+    assert not any(engine.is_valid(block) for engine in builds.engines)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.binary(max_size=300))
+@example(b"")
+def test_arbitrary_bytes_are_rejected(builds: Builds, content: bytes) -> None:
+    assert not any(engine.is_valid(Block(content)) for engine in builds.engines)
+
+
+def test_a_chain_for_all_has_rules_for_all(builds: Builds) -> None:
+    block = builds.block(LINUX, name_rules(LINUX, ["/ls"]))
+    block.header().first_rule = 1
+    assert not any(engine.is_valid(block) for engine in builds.engines)
+
+
+def test_a_block_has_to_be_aligned(builds: Builds) -> None:
+    content = builds.block(LINUX, name_rules(LINUX, ["a"])).content()
+    block = Block(b"\0\0\0\0" + content)
+    for engine in builds.engines:
+        assert engine.validate(block.address, len(content)) != 0
+        assert engine.validate(block.address + 4, len(content)) == constants.ERROR_INVALID_DATA
