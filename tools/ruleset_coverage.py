@@ -37,12 +37,10 @@ def build(folder: Path) -> Path:
 
 def run_tests(library: Path, arguments: list[str]) -> None:
     environment = {**os.environ, "CBPROCESS_RULESET_BUILD": str(library)}
-    options = ["-q", "-p", "no:cacheprovider", "--hypothesis-seed=1", *arguments]
+    pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=1"]
     tests = str(ROOT / "tests/property/test_ruleset.py")
     # Not in the checkout, whose own package folder would hide the installed one.
-    subprocess.run(
-        [sys.executable, "-m", "pytest", *options, tests], check=True, cwd=library.parent, env=environment
-    )
+    subprocess.run([*pytest, *arguments, tests], check=True, cwd=library.parent, env=environment)
 
 
 def read_coverage(folder: Path) -> list[dict[str, Any]]:
