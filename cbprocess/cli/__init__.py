@@ -95,9 +95,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add_run(commands.add_parser("run", help="run a command and print what its processes and threads do"))
     add_attach(commands.add_parser("attach", help="the same for processes that run already"))
-    add_replay(
-        commands.add_parser("replay", help="print a recording, or what rules would have done to it")
-    )
+    add_replay(commands.add_parser("replay", help="print a recording, or what rules would have done to it"))
     snapshot = commands.add_parser("snapshot", help="list the processes that run now")
     snapshot.add_argument("--json", action="store_true", help="print JSON Lines")
     doctor = commands.add_parser("doctor", help="tell what the drivers can do on this machine")

@@ -48,7 +48,7 @@ def check_nothing_left(process: cbprocess.CBProcess) -> None:
     assert (statistics.deferred, statistics.workers, statistics.queued) == (0, 0, 0)
 
 
-def check_goes_on(child: "subprocess.Popen[Any] | None", status: int) -> None:
+def check_goes_on(child: subprocess.Popen[Any] | None, status: int) -> None:
     """The program ends by itself, as it would have."""
     assert child is not None
     assert child.wait(20) == status

@@ -314,7 +314,7 @@ class TestCancellation:
         check_goes_on(source.process, 5)
 
     def test_by_break_and_by_exception(self, victim: str) -> None:
-        async def main(error: "type[BaseException] | None") -> None:
+        async def main(error: type[BaseException] | None) -> None:
             source = monitor(["sh", "-c", f"{victim} 1 & {victim} 2 & wait; exit 5"], timeout=0)
             try:
                 async for event in source:
