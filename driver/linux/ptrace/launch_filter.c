@@ -70,6 +70,12 @@ static void append_condition(struct program *program, enum syscall_kind kind, ui
         append(program, (struct sock_filter) PASS);
         append(program, (struct sock_filter) STOP);
         return;
+    case SYSCALL_SECCOMP: /* a listener's answer would come before our stop, and could do without it */
+        append(program, (struct sock_filter) LOAD_ARGUMENT(1));
+        append(program, skip_if(BPF_JSET, SECCOMP_FILTER_FLAG_NEW_LISTENER, 1));
+        append(program, (struct sock_filter) PASS);
+        append(program, (struct sock_filter) BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EBUSY));
+        return;
     case SYSCALL_PTRACE: /* the other requests need one of these first */
         append(program, (struct sock_filter) LOAD_ARGUMENT(0));
         append(program, skip_if(BPF_JEQ, PTRACE_ATTACH, 2));

@@ -16,6 +16,7 @@ enum { FILTER_MARK = 0xcb9f };
 #define WATCHED_SYSCALL_LIST(X)                                                                              \
     X(EXECVE, EXECUTIONS, 59, 520, 11, 221, 11)                                                              \
     X(EXECVEAT, EXECUTIONS, 322, 545, 358, 281, 387)                                                         \
+    X(SECCOMP, ALL, 317, 317, 354, 277, 383)                                                                 \
     X(CLONE, ALL, 56, 56, 120, 220, 120)                                                                     \
     X(KILL, HANDLES, 62, 62, 37, 129, 37)                                                                    \
     X(TKILL, HANDLES, 200, 200, 238, 130, 238)                                                               \
