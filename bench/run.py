@@ -1,6 +1,6 @@
 """Measures cbprocess and its peers, and prints one table with the targets.
 
-    python bench/run.py [--quick] [--only H2,H3,H5,H6,H8,H10,H11]
+    python bench/run.py [--quick] [--only H2,H3,H5,H6,H8,H10,H11,H12]
 
 Run it with the Python that cbprocess is installed in; it needs a C compiler, and uses strace, python-ptrace
 and psutil where they are installed. Everything runs pinned to one CPU; what is quoted are medians of the
@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+import awaited
 import binding
 import snapshot
 import startup
@@ -24,7 +25,7 @@ import tree
 from harness import BenchmarkError, pin_to_one_cpu, progress
 from table import Row, format_table
 
-MEASUREMENTS = ("H2", "H3", "H5", "H6", "H8", "H10", "H11")
+MEASUREMENTS = ("H2", "H3", "H5", "H6", "H8", "H10", "H11", "H12")
 
 
 class Effort(NamedTuple):
@@ -79,6 +80,8 @@ def measure(selected: set[str], effort: Effort, folder: Path) -> list[Row]:
         rows += binding.binding_rows(folder, effort.event_count, effort.repetitions)
     if "H6" in selected:
         rows += snapshot.snapshot_rows(effort.repetitions)
+    if "H12" in selected:
+        rows += awaited.awaited_rows(folder, effort.spawn_count, effort.repetitions)
     if "H8" in selected:
         rows += startup.startup_rows(effort.startup_repetitions)
     return sorted(rows, key=lambda row: MEASUREMENTS.index(row.identifier))

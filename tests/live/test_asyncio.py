@@ -590,6 +590,8 @@ class TestHandlers:
         running: list[Any] = []
 
         async def created(event: Any) -> None:
+            if event.process_name != victim:
+                return
             running.append(event)
             try:
                 await asyncio.sleep(30)
@@ -602,9 +604,9 @@ class TestHandlers:
             async with handlers() as process:
                 process.on_process_creation = created
                 process.start_filter(0)
-                popen = asyncio.ensure_future(process.apopen([victim, "3"]))
+                child = await process.apopen(["sh", "-c", f"{victim} 3; exit $?"])
                 await until(lambda: running, "the coroutine runs")
-            check_goes_on(await popen, 3)
+            check_goes_on(child, 3)
             assert time.monotonic() - begin < 10
             check_nothing_left(process)
 
