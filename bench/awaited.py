@@ -29,7 +29,9 @@ def controller(way: str) -> Monitor:
     def check(output: str, kind: str, count: int) -> None:
         seen = json.loads(output)
         if seen["process_creation"] < count or seen["lost"]:
-            raise BenchmarkError(f"{way}: {seen['process_creation']} of {count} creations; lost {seen['lost']}")
+            raise BenchmarkError(
+                f"{way}: {seen['process_creation']} of {count} creations; lost {seen['lost']}"
+            )
 
     return Monitor(way, command, check)
 
@@ -38,7 +40,9 @@ def awaited_rows(folder: Path, count: int, repetitions: int) -> list[Row]:
     series = interleave(Workload(folder, "spawn", count), [controller(way) for way in WAYS], repetitions)
     plain_ns = statistics.median(series["handler"].operation_ns)
     ratio = series["coroutine"].ratio / series["handler"].ratio
-    others = [f"plain handler {series['handler'].ratio:.2f}x bare, {plain_ns / 1000:.0f} us for each creation"]
+    others = [
+        f"plain handler {series['handler'].ratio:.2f}x bare, {plain_ns / 1000:.0f} us for each creation"
+    ]
     for way, name in WAYS.items():
         if way != "handler":
             more_us = (statistics.median(series[way].operation_ns) - plain_ns) / 1000

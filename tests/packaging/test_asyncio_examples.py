@@ -29,5 +29,5 @@ def test_program_prints_what_stands_below_it(number: int, tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == expected.replace("dash", shell)
-    # Nothing of Python's complains: no coroutine is left, no thread raised, no process was forgotten.
+    # Python has nothing to complain of: no coroutine left, no thread that raised, no process forgotten.
     assert "Warning" not in done.stderr and "Traceback" not in done.stderr, done.stderr

@@ -60,3 +60,16 @@ def test_handle_handler_protects() -> None:
     assert "not permitted" in done.stderr  # what the shell says of a kill() with EPERM
     lines = [line.split() for line in done.stdout.splitlines()]
     assert len(lines) == 1 and lines[0][1:4] == ["wants", "0x1", "to"], done.stdout
+
+
+def test_loop_refuses_one_program(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", python_block(3)],
+        env={**os.environ, "PATH": f"{folder}:/usr/bin:/bin"},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout) == (0, "curl\n"), done.stderr
+    assert "ermission denied" in done.stderr and "Warning" not in done.stderr
