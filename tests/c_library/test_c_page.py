@@ -1,0 +1,82 @@
+"""The programs in docs/c-api.md compile as they stand there, in C99 and without a warning, and do what the page
+says. A block belongs to the file that its first line names."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Callable
+
+import pytest
+from c_library.programs import need, run_tool
+
+Run = Callable[[str], "subprocess.CompletedProcess[str]"]
+
+STRICT = [
+    "-std=c99",
+    "-D_GNU_SOURCE=",
+    "-Wall",
+    "-Wextra",
+    "-Wconversion",
+    "-pedantic",
+    "-Werror",
+    "-pthread",
+]
+
+
+@pytest.fixture(scope="module")
+def folder(
+    checkout: Path, installed_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The page's files, its programs compiled beside them."""
+    need("cc", "pkg-config")
+    folder = tmp_path_factory.mktemp("c-page")
+    page = (checkout / "docs" / "c-api.md").read_text(encoding="utf-8")
+    for block in re.findall(r"^```c\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        named = re.match(r"/\* ([\w.-]+) \*/\n", block)
+        assert named is not None, block[:60]
+        (folder / named[1]).write_text(block, encoding="utf-8")
+    flags = run_tool("pkg-config", "--cflags", "--libs", "cbprocess", **installed_environment).split()
+    sources = sorted(folder.glob("*.c"))
+    assert len(sources) == 4
+    for source in sources:
+        run_tool("cc", *STRICT, source, "-o", source.with_suffix(""), *flags)
+    return folder
+
+
+@pytest.fixture
+def run(folder: Path, installed_environment: dict[str, str]) -> Run:
+    def run_program(name: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, **installed_environment}
+        return subprocess.run([folder / name], env=environment, capture_output=True, text=True, timeout=60)
+
+    return run_program
+
+
+def test_watch(run: Run) -> None:
+    done = run("watch")
+    assert done.returncode == 3, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines if line != "hello"][0] == "created"
+    assert any(re.fullmatch(r"refused /\S*/touch", line) for line in lines)
+    assert "hello" in lines and lines[-1].startswith("ended /")
+    assert "ermission denied" in done.stderr  # the shell's word about touch
+
+
+def test_config(run: Run) -> None:
+    done = run("config")
+    assert done.returncode == 0 and re.search(r"\d+\.\d+\.\d+", done.stdout)
+
+
+def test_deferral(run: Run) -> None:
+    done = run("deferral")
+    assert (done.returncode, sorted(done.stdout.splitlines())) == (0, ["1 operation held", "went on"])
+
+
+def test_processes(run: Run) -> None:
+    done = run("processes")
+    assert done.returncode == 0
+    listed = {int(line.split()[0]) for line in done.stdout.splitlines()}
+    assert {1, os.getpid()} <= listed
