@@ -50,7 +50,9 @@ def folder(
 def run(folder: Path, installed_environment: dict[str, str]) -> Run:
     def run_program(name: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, **installed_environment}
-        return subprocess.run([folder / name], env=environment, capture_output=True, text=True, timeout=60)
+        return subprocess.run(
+            [folder / name], env=environment, cwd=folder, capture_output=True, text=True, timeout=60
+        )
 
     return run_program
 

@@ -1,0 +1,81 @@
+"""The Python programs in docs/ run as they stand there, and the links in the documentation lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")])
+
+
+class Program(NamedTuple):
+    page: Path
+    line: int
+    text: str
+
+
+def programs() -> list[Program]:
+    """Each ```python block of the pages under docs/; the README has a test of its own."""
+    found = []
+    for page in sorted(ROOT.glob("docs/**/*.md")):
+        text = page.read_text(encoding="utf-8")
+        for block in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            line = text.count("\n", 0, block.start()) + 1
+            found.append(Program(page, line, block[1]))
+    return found
+
+
+def name_of(program: Program) -> str:
+    return f"{program.page.name}:{program.line}"
+
+
+PROGRAMS = programs()
+
+
+def run(program: Program, folder: Path) -> subprocess.CompletedProcess[str]:
+    (folder / "program.py").write_text(program.text, encoding="utf-8")
+    line = [sys.executable, "program.py"]
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=name_of)
+def test_a_program_runs(program: Program, tmp_path: Path) -> None:
+    done = run(program, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_program_written_for_the_reference(tmp_path: Path) -> None:
+    """What the page on migrating claims of its first program: it sees, refuses and reports."""
+    program = next(item for item in PROGRAMS if item.page.name == "migrating.md")
+    done = run(program, tmp_path)
+    created = re.findall(r"^created (\d+) by \d+ (.*)$", done.stdout, re.MULTILINE)
+    assert "sh -c 'true; touch file; true'" in [command for _, command in created], done.stdout
+    assert "touch file" in [command for _, command in created]
+    assert "ermission denied" in done.stderr
+    ended = re.findall(r"^ended (\d+) /", done.stdout, re.MULTILINE)
+    assert created[0][0] in ended
+
+
+def anchors(text: str) -> set[str]:
+    """As GitHub makes them of headings."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?:|mailto:", link):
+            continue
+        target, _, anchor = link.partition("#")
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), link
+        if anchor:
+            assert anchor in anchors(path.read_text(encoding="utf-8")), link
