@@ -33,6 +33,14 @@ struct verdict {
     bool is_stripped;
 };
 
+static bool is_ancestor(const struct process *process, const struct process *descendant)
+{
+    do
+        descendant = descendant->parent;
+    while (descendant != NULL && descendant != process);
+    return descendant != NULL;
+}
+
 /* Tells about one target. Nothing fires for an operation on oneself. */
 static void tell_target(struct task *task, const struct handle_call *call, uint32_t tid,
                         const struct status_facts *facts, struct verdict *verdict)
@@ -60,6 +68,7 @@ static void tell_target(struct task *task, const struct handle_call *call, uint3
     report.access = is_thread ? call->thread_access : call->process_access;
     report.originator = task->process->stances;
     report.subject = target == &outsider ? NULL : target->stances;
+    report.is_by_ancestor = is_ancestor(task->process, target);
     if (call->is_duplication) {
         report.source_pid = target->pid;
         report.target_pid = task->process->pid;

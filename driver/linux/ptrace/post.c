@@ -79,11 +79,13 @@ static enum cbp_outcome outcome_of(const struct report *report, uint32_t session
     const struct cbp_stance *subject = report->subject != NULL ? &report->subject[session_id] : &nobody;
     const struct cbp_stance *originator =
         report->originator != NULL ? &report->originator[session_id] : &nobody;
-    uint32_t lost = 0;
+    /* What is protected keeps its rights to what it has created, its forks above all, which have its name. */
+    uint32_t lost = 0,
+             stripped = subject->strip_mask & ~(report->is_by_ancestor ? originator->strip_mask : 0);
     if (type == CBP_PROC_EVT_PROCESS_HANDLE_OPERATION)
-        lost = report->access & subject->strip_mask;
+        lost = report->access & stripped;
     else if (type == CBP_PROC_EVT_THREAD_HANDLE_OPERATION)
-        lost = report->access & cbp_thread_rights_of(subject->strip_mask);
+        lost = report->access & cbp_thread_rights_of(stripped);
     uint32_t operation = type == CBP_PROC_EVT_PROCESS_CREATION ? CBP_OPERATION_REFUSABLE : 0;
     if (lost != 0)
         operation |= CBP_OPERATION_HAS_ACCESS;

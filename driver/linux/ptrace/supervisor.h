@@ -177,6 +177,7 @@ struct report {
     uint32_t access;                 /* of a handle operation: what it asks for */
     uint32_t source_pid, target_pid; /* of a duplication */
     bool is_past;                    /* it has happened already: nothing is held */
+    bool is_by_ancestor;             /* the originator has created the subject, or who did */
     uint32_t types[CBP_BATCH_MAX];
     uint32_t flags[CBP_BATCH_MAX];
     const struct cbp_stance *originator; /* stances by session; NULL: nobody's */
