@@ -154,6 +154,8 @@ def add_common(parser: argparse.ArgumentParser, subject: str, timeout_ms: int) -
     timeout_help = TIMEOUT_HELP.format(timeout_ms)
     add("--timeout", metavar="MS", type=milliseconds, default=timeout_ms, help=timeout_help)
     add("--record", metavar="FILE", help="write what happens to FILE, for replay")
+    add("--timeline", metavar="FILE", help="draw the processes over time in FILE, a web page")
+    add("--trace", metavar="FILE", help="write FILE for Perfetto and chrome://tracing")
     add("--summary", action="store_true", help="print counts, times and the process tree at the end")
     add("--color", choices=("auto", "always", "never"), default="auto", help="colours (default: auto)")
 

@@ -7,7 +7,6 @@ import contextlib
 import os
 import select
 import signal
-import time
 import warnings
 
 from ..errors import CBProcessWarning
@@ -45,13 +44,14 @@ def attach(options: argparse.Namespace) -> int:
         options.events = tuple(name for name in options.events if name not in HANDLE_NAMES)
         if not options.events:
             return OWN_FAILURE
+    process = CBProcess()
     try:
         output = Output(options.output)
+        printer = Printer(options, output, process)
         ends = Ends(process_ids)
     except (OSError, LookupError) as error:
         return complain(str(error))
-    process, keeper = CBProcess(), CBProcess()
-    printer = Printer(options, output, process)
+    keeper = CBProcess()
     # Nothing can be put into a running program that would refuse its executions with an error.
     configure(process, options, printer, "kill")
     with contextlib.ExitStack() as stack:
@@ -60,9 +60,9 @@ def attach(options: argparse.Namespace) -> int:
         warnings.simplefilter("ignore", CBProcessWarning)
         stack.enter_context(ends)
         interrupt = stack.enter_context(Interrupt())
-        if printer.summary is not None:
+        if printer.summary is not None or printer.pictures.needed:
             for row in running_tree(process_ids, not options.no_children):
-                printer.summary.found_running(*row, time.time_ns())
+                printer.found_running(*row)
         stack.enter_context(process)
         process.start_filter(options.timeout)
         holder = process

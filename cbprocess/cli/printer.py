@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
+import sys
 import threading
 import time
 
@@ -12,6 +14,7 @@ from .. import constants, events
 from ..process import CBProcess
 from . import EVENT_NAMES, OWN_FAILURE
 from .output import Output, describe, event_record, format_line, printable, property_names
+from .pictures import Pictures
 from .summary import Summary
 
 TYPE_CHECKING = False
@@ -84,6 +87,7 @@ class Printer:
         self._process = process
         self._color = output.wants_color(options.color, os.environ)
         self.summary = Summary() if options.summary else None
+        self.pictures = Pictures(options.timeline, options.trace)
         self.started_ns = time.time_ns()
         # The command, if that is all that is asked for: the process of the first event.
         self._only_main = options.command_name != "attach" and options.no_children and not options.name
@@ -95,6 +99,7 @@ class Printer:
         self.needed = {*options.events, "process_creation", "process_termination"}
         if self.summary is not None:
             self.needed.add("thread_creation")
+        self.needed |= self.pictures.needed
 
     def handler(self, name: str) -> Any:
         printed = name in self._options.events
@@ -108,6 +113,7 @@ class Printer:
                     names.extend(property_names(event))
                 if self.summary is not None:
                     self.summary.add(name, event)
+                self.pictures.add(event)
                 if printed:
                     self._print(name, event, names)
             if name == "process_termination":
@@ -130,6 +136,13 @@ class Printer:
             text = f"{printable(params.description)} (error {params.error_code})"
             self._output.line(format_line(offset, "error", os.getpid(), text, self._color))
 
+    def found_running(self, process_id: int, parent_id: int, program: str, arguments: list[str]) -> None:
+        """A process that runs already, for the summary and the pictures. Parents come before children."""
+        now_ns = time.time_ns()
+        for found in (self.summary, self.pictures.chronicle):
+            if found is not None:
+                found.found_running(process_id, parent_id, program, arguments, now_ns)
+
     def wait_for_end(self, process_ids: Collection[int]) -> None:
         """Waits until what happened before the end of these processes has been printed."""
         sure = not self._options.name and not self._options.ignore
@@ -145,6 +158,7 @@ class Printer:
     def finish(self) -> None:
         """The summary, and a word if not everything could be written."""
         self._summarize()
+        self._draw()
         failure = self._output.failure
         if failure is not None and not isinstance(failure, BrokenPipeError):
             complain(f"events could not be written: {failure.strerror}")
@@ -158,6 +172,14 @@ class Printer:
             return
         for line in self.summary.lines(now_ns):
             self._output.line(line)
+
+    def _draw(self) -> None:
+        command = shlex.join(getattr(self._options, "command", None) or sys.argv)
+        lost = self._process.statistics().lost
+        try:
+            self.pictures.write(command, self.started_ns, self.now_ns(), lost)
+        except OSError as error:
+            complain(f"{error.filename}: {error.strerror}")
 
     def _concerns(self, event: events.EventParams) -> bool:
         """Whether the event is of the command itself, where only that is asked for."""

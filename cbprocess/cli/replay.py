@@ -26,12 +26,12 @@ SLICE_MS = 100
 def replay(options: argparse.Namespace) -> int:
     """The exit status for the options of `cbprocess replay`: 0, or 125 if the recording is damaged."""
     head = read_head(options.path)
+    process = CBProcess()
     try:
         output = Output(options.output)
+        printer = ReplayPrinter(options, output, process, head.time_ns)
     except OSError as error:
         return complain(str(error))
-    process = CBProcess()
-    printer = ReplayPrinter(options, output, process, head.time_ns)
     configure(process, options, printer, "errno")
     process.config("Driver=simulated")
     process.config(f"ReplaySpeed={options.speed}")

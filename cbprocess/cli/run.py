@@ -22,13 +22,13 @@ SIGNAL_BASE = 128
 
 def run(options: argparse.Namespace) -> int:
     """The exit status for the options of `cbprocess run`."""
+    process = CBProcess()
     try:
         output = Output(options.output)
         user = user_keywords(options.user)
+        printer = Printer(options, output, process)
     except (OSError, LookupError) as error:
         return complain(str(error))
-    process = CBProcess()
-    printer = Printer(options, output, process)
     # Only a refusal by errno needs a filter in the tree, which would not survive a killed supervisor.
     configure(process, options, printer, "errno" if options.deny else "kill")
     with process, Signals() as signals:

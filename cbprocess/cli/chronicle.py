@@ -1,0 +1,139 @@
+"""The lives of processes, gathered from their events for --timeline and --trace: who made whom, what each
+executed and when, how it ended, what was refused. Knows neither of the two pictures."""
+
+from __future__ import annotations
+
+import shlex
+
+from .. import events
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Stage:
+    """A program of a process, from time_ns until the next one. `executed` is False if it was there before:
+    from the creator, or from before the filter."""
+
+    __slots__ = ("command", "executed", "program", "time_ns")
+
+    def __init__(self, time_ns: int, program: str, command: str, executed: bool) -> None:
+        self.time_ns = time_ns
+        self.program = program
+        self.command = command
+        self.executed = executed
+
+
+class Refusal:
+    """An execution that was refused with this code."""
+
+    __slots__ = ("code", "command", "time_ns")
+
+    def __init__(self, time_ns: int, code: int, command: str) -> None:
+        self.time_ns = time_ns
+        self.code = code
+        self.command = command
+
+
+class Life:
+    """One process. A later one with the same id is another."""
+
+    __slots__ = (
+        "children",
+        "creator",
+        "ended_ns",
+        "process_id",
+        "refusals",
+        "stages",
+        "started_ns",
+        "status",
+        "threads",
+        "timed_out_ns",
+    )
+
+    def __init__(self, process_id: int, started_ns: int, creator: Life | None) -> None:
+        self.process_id = process_id
+        self.started_ns = started_ns
+        self.ended_ns: int | None = None
+        self.status: int | None = None
+        self.creator = creator
+        self.children: list[Life] = []
+        self.stages: list[Stage] = []
+        self.refusals: list[Refusal] = []
+        self.timed_out_ns: list[int] = []
+        # Of its threads but the first: when each began and ended (0: not yet), by its id.
+        self.threads: dict[int, tuple[int, int]] = {}
+
+
+class Chronicle:
+    """Takes events in the order of their sequence, one at a time."""
+
+    def __init__(self) -> None:
+        self.roots: list[Life] = []
+        self._living: dict[int, Life] = {}
+
+    def add(self, event: events.EventParams) -> None:
+        if isinstance(event, events.CBProcessProcessCreationEventParams):
+            self._created(event)
+        elif isinstance(event, events.CBProcessThreadCreationEventParams):
+            self._thread_created(event)
+        elif isinstance(event, events.CBProcessThreadTerminationEventParams):
+            self._thread_ended(event)
+        life = self._living.get(event.process_id)
+        if life is None:
+            return
+        if event.timed_out:
+            life.timed_out_ns.append(event.time_ns)
+        if isinstance(event, events.CBProcessProcessTerminationEventParams):
+            life.ended_ns = event.time_ns
+            life.status = event.exit_status
+            del self._living[event.process_id]
+
+    def found_running(
+        self, process_id: int, parent_id: int, program: str, arguments: list[str], now_ns: int
+    ) -> None:
+        """A process that runs already; its life begins now. Parents come before their children."""
+        life = self._begin(process_id, parent_id, now_ns)
+        life.stages.append(Stage(now_ns, program, shlex.join(arguments), False))
+
+    def lives(self) -> Iterator[tuple[int, Life]]:
+        """All processes with their depth, each before its children, which come as they began."""
+        pending = [(0, root) for root in reversed(self.roots)]
+        while pending:
+            depth, life = pending.pop()
+            yield depth, life
+            pending += [(depth + 1, child) for child in reversed(life.children)]
+
+    def _begin(self, process_id: int, creator_id: int, now_ns: int) -> Life:
+        creator = self._living.get(creator_id)
+        life = Life(process_id, now_ns, creator)
+        (self.roots if creator is None else creator.children).append(life)
+        self._living[process_id] = life
+        return life
+
+    def _created(self, event: events.CBProcessProcessCreationEventParams) -> None:
+        life = self._living.get(event.process_id)
+        if life is None:
+            life = self._begin(event.process_id, event.creating_process_id, event.time_ns)
+        command = event.command_line
+        if event.result_code:
+            life.refusals.append(Refusal(event.time_ns, event.result_code, command))
+        else:
+            life.stages.append(Stage(event.time_ns, event.process_name, command, True))
+
+    def _thread_created(self, event: events.CBProcessThreadCreationEventParams) -> None:
+        life = self._living.get(event.process_id)
+        if event.thread_id != event.process_id:
+            if life is not None:
+                life.threads[event.thread_id] = (event.time_ns, 0)
+        elif life is None:
+            life = self._begin(event.process_id, event.creating_process_id, event.time_ns)
+            if life.creator is not None and life.creator.stages:
+                origin = life.creator.stages[-1]
+                life.stages.append(Stage(event.time_ns, origin.program, origin.command, False))
+
+    def _thread_ended(self, event: events.CBProcessThreadTerminationEventParams) -> None:
+        life = self._living.get(event.process_id)
+        if life is not None and event.thread_id in life.threads:
+            life.threads[event.thread_id] = (life.threads[event.thread_id][0], event.time_ns)

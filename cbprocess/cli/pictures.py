@@ -1,0 +1,62 @@
+"""The pictures that --timeline and --trace ask for: their files are opened at once, so that a long build does
+not end in vain, and written at the end."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from .. import events
+    from .chronicle import Chronicle
+
+
+class Pictures:
+    """None, one or both of them. OSError if a file cannot be written."""
+
+    def __init__(self, timeline: str | None, trace: str | None) -> None:
+        self.chronicle: Chronicle | None = None
+        self.needed: set[str] = set()  # events
+        self._timeline = _open(timeline)
+        self._trace = _open(trace)
+        if timeline is None and trace is None:
+            return
+        from .chronicle import Chronicle
+
+        self.chronicle = Chronicle()
+        self.needed = {"process_creation", "process_termination", "thread_creation"}
+        if trace is not None:
+            self.needed.add("thread_termination")
+
+    def add(self, event: events.EventParams) -> None:
+        if self.chronicle is not None:
+            self.chronicle.add(event)
+
+    def write(self, command: str, started_ns: int, ended_ns: int, lost: int) -> None:
+        """Writes what was asked for; see timeline_page() for the arguments."""
+        if self.chronicle is None:
+            return
+        if self._timeline is not None:
+            from .timeline import timeline_page
+
+            page = timeline_page(self.chronicle, command, started_ns, ended_ns, lost)
+            _write(self._timeline, page)
+        if self._trace is not None:
+            import json
+
+            from .trace import trace_object
+
+            text = json.dumps(trace_object(self.chronicle, command, started_ns, ended_ns, lost))
+            _write(self._trace, text + "\n")
+
+
+def _open(path: str | None) -> TextIO | None:
+    return None if path is None else open(path, "w", encoding="utf-8")
+
+
+def _write(file: TextIO, text: str) -> None:
+    try:
+        with file:
+            file.write(text)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, file.name) from None
