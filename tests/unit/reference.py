@@ -41,17 +41,21 @@ _NO_RULE = {"include_children": NO_BOOLEANS}
 _INSTALL = {"cab_file_name": "driver.cab", "product_guid": GUID, "path_to_install": "", "flags": 0}
 _UNINSTALL = {"cab_file_name": "driver.cab", "product_guid": GUID, "installed_path": "", "flags": 3}
 _SHUTDOWN = {"shutdown_prompt": "bye", "timeout": 60, "force_close_apps": False, "reboot": True}
+_INDEX = {"running_process_index": 0}
+_NO_INDEX = {"running_process_index": ("0", None, True, -1, 10**9)}
 
 METHODS = {
     "add_filtered_process_by_id": Method(_BY_ID, wrong={"process_id": (*_NO_ID[:-3], -2, 2**32), **_NO_RULE}),
     "add_filtered_process_by_name": Method(_BY_NAME, wrong={"process_name": NO_NAMES, **_NO_RULE}),
     "add_ignored_process_by_id": Method(_BY_ID, wrong={"process_id": _NO_ID, **_NO_RULE}),
     "add_ignored_process_by_name": Method(_BY_NAME, wrong={"process_name": NO_NAMES, **_NO_RULE}),
+    "close_running_processes_snapshot": Method(inside=IN_HANDLER),
     "config": Method(
         {"configuration_string": "EventsToFire"},
         wrong={"configuration_string": (*NO_TEXTS, None, "", "=", "NoSuchSetting", "EventsToFire=x")},
         result="0",
     ),
+    "create_running_processes_snapshot": Method(inside=IN_HANDLER),
     "get_driver_status": Method(
         {"product_guid": GUID}, before=0, inside=IN_HANDLER, wrong={"product_guid": NO_GUIDS}, result=4
     ),
@@ -116,6 +120,10 @@ METHODS = {
         },
         result=False,
     ),
+    # Of the arrays only the methods stand in the reference.
+    "get_running_process_command_line": Method(_INDEX, wrong=_NO_INDEX, outside=WRONG),
+    "get_running_process_process_id": Method(_INDEX, wrong=_NO_INDEX, outside=WRONG),
+    "get_running_process_process_name": Method(_INDEX, wrong=_NO_INDEX, outside=WRONG),
 }
 
 
@@ -135,9 +143,13 @@ PROPERTIES = {
         "385201.5",
         wrong=(400055, None, "", "x", "-1", "0", "1.", "4294967296", "1\0", "\ud800", b"1"),
     ),
+    "running_process_count": Property(0),
     "serialize_events": Property(0, 1, inside=IN_HANDLER, active=ACTIVE, wrong=(2, -1, "1", None, True, 1.0)),
     "strict_altitude": Property(False, True, wrong=NO_BOOLEANS),
     "tag": Property(0, -(2**40), before=0, wrong=("1", None, 1.0, True)),
+    "track_command_line": Property(
+        False, True, before=0, inside=IN_HANDLER, active=ACTIVE, wrong=NO_BOOLEANS
+    ),
 }
 
 
