@@ -105,6 +105,15 @@ class Chronicle:
             yield depth, life
             pending += [(depth + 1, child) for child in reversed(life.children)]
 
+    def title(self) -> str:
+        """What it is all about: the command that everything comes from."""
+        if not self.roots:
+            return "nothing"
+        first = self.roots[0]
+        commands = [step.command for step in (*first.stages, *first.refusals)]
+        more = f" and {len(self.roots) - 1} more" if len(self.roots) > 1 else ""
+        return (commands[0] if commands else f"process {first.process_id}") + more
+
     def _begin(self, process_id: int, creator_id: int, now_ns: int) -> Life:
         creator = self._living.get(creator_id)
         life = Life(process_id, now_ns, creator)

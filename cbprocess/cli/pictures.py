@@ -32,21 +32,21 @@ class Pictures:
         if self.chronicle is not None:
             self.chronicle.add(event)
 
-    def write(self, command: str, started_ns: int, ended_ns: int, lost: int) -> None:
+    def write(self, started_ns: int, ended_ns: int, lost: int) -> None:
         """Writes what was asked for; see timeline_page() for the arguments."""
         if self.chronicle is None:
             return
         if self._timeline is not None:
             from .timeline import timeline_page
 
-            page = timeline_page(self.chronicle, command, started_ns, ended_ns, lost)
+            page = timeline_page(self.chronicle, started_ns, ended_ns, lost)
             _write(self._timeline, page)
         if self._trace is not None:
             import json
 
             from .trace import trace_object
 
-            text = json.dumps(trace_object(self.chronicle, command, started_ns, ended_ns, lost))
+            text = json.dumps(trace_object(self.chronicle, started_ns, ended_ns, lost))
             _write(self._trace, text + "\n")
 
 

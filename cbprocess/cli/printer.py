@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
-import sys
 import threading
 import time
 
@@ -174,10 +172,9 @@ class Printer:
             self._output.line(line)
 
     def _draw(self) -> None:
-        command = shlex.join(getattr(self._options, "command", None) or sys.argv)
         lost = self._process.statistics().lost
         try:
-            self.pictures.write(command, self.started_ns, self.now_ns(), lost)
+            self.pictures.write(self.started_ns, self.now_ns(), lost)
         except OSError as error:
             complain(f"{error.filename}: {error.strerror}")
 

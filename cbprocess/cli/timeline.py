@@ -19,7 +19,7 @@ PLACE = "/*the data*/null"
 COMMAND_SIZE_MAX = 4000
 
 
-def timeline_page(chronicle: Chronicle, command: str, started_ns: int, ended_ns: int, lost: int) -> str:
+def timeline_page(chronicle: Chronicle, started_ns: int, ended_ns: int, lost: int) -> str:
     """The page. Times count from started_ns; processes that have not ended reach to ended_ns. lost is how
     many events are missing."""
     rows: list[dict[str, object]] = []
@@ -29,7 +29,7 @@ def timeline_page(chronicle: Chronicle, command: str, started_ns: int, ended_ns:
         parent = -1 if life.creator is None else numbers[id(life.creator)]
         rows.append(_row(life, depth, parent, started_ns))
     data = {
-        "command": printable(_cut(command)),
+        "command": printable(_cut(chronicle.title())),
         "started": started_ns // 1000000,
         "length": max(ended_ns - started_ns, 1000) / 1000,
         "lost": lost,

@@ -14,15 +14,13 @@ if TYPE_CHECKING:
     Record = dict[str, object]
 
 
-def trace_object(
-    chronicle: Chronicle, command: str, started_ns: int, ended_ns: int, lost: int
-) -> dict[str, object]:
+def trace_object(chronicle: Chronicle, started_ns: int, ended_ns: int, lost: int) -> dict[str, object]:
     """The trace as what json.dump() takes; the arguments are those of timeline_page()."""
     maker = _Maker(started_ns, ended_ns)
     for number, (_, life) in enumerate(chronicle.lives()):
         maker.add_process(number, life)
     other = {
-        "command": printable(command),
+        "command": printable(chronicle.title()),
         "started": f"{started_ns // 1000000000}.{started_ns % 1000000000:09d}",
         "lost events": str(lost),
     }

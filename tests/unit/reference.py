@@ -147,9 +147,7 @@ PROPERTIES = {
     "serialize_events": Property(0, 1, inside=IN_HANDLER, active=ACTIVE, wrong=(2, -1, "1", None, True, 1.0)),
     "strict_altitude": Property(False, True, wrong=NO_BOOLEANS),
     "tag": Property(0, -(2**40), before=0, wrong=("1", None, 1.0, True)),
-    "track_command_line": Property(
-        False, True, before=0, inside=IN_HANDLER, active=ACTIVE, wrong=NO_BOOLEANS
-    ),
+    "track_command_line": Property(False, True, inside=IN_HANDLER, active=ACTIVE, wrong=NO_BOOLEANS),
 }
 
 
