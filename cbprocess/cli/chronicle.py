@@ -110,7 +110,7 @@ class Chronicle:
         if not self.roots:
             return "nothing"
         first = self.roots[0]
-        commands = [step.command for step in (*first.stages, *first.refusals)]
+        commands = [stage.command for stage in first.stages] + [refusal.command for refusal in first.refusals]
         more = f" and {len(self.roots) - 1} more" if len(self.roots) > 1 else ""
         return (commands[0] if commands else f"process {first.process_id}") + more
 

@@ -24,9 +24,8 @@ ANSWER_LIMIT_S = 60.0
 
 # The browser's ends of the two pipes have to be its descriptors 3 and 4.
 LAUNCHER = """
-import os, sys
-reading, writing = map(int, sys.argv[1:3])
-reading, writing = os.dup(reading), os.dup(writing)
+import fcntl, os, sys
+reading, writing = (fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3])
 os.dup2(reading, 3)
 os.dup2(writing, 4)
 os.execvp(sys.argv[3], sys.argv[3:])
@@ -165,9 +164,12 @@ class Browser:
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key)
 
-    def picture(self) -> Picture:
-        # The page may owe a frame.
+    def settle(self) -> None:
+        """Waits until the page has drawn what it owes."""
         self.ask("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def picture(self) -> Picture:
+        self.settle()
         return decode_png(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
 
     def requested(self) -> list[str]:
