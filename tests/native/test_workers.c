@@ -2,6 +2,7 @@
  * caller's own making, and every call that can be made in a handler. */
 #include "recorder.h"
 
+#include <pthread.h>
 #include <sys/wait.h>
 
 /* ---- The pool ---- */
@@ -27,6 +28,37 @@ static void test_pool_grows_and_is_bounded(void)
     post(session, 50, 1, 0, 0);
     WAIT_FOR(test_statistics(session).delivered == 70);
     CHECK_OK(cbp_session_destroy(session));
+}
+
+static uint64_t stack_size;
+
+static void look_at_stack(struct cbp_event *event)
+{
+    (void) event;
+    pthread_attr_t attributes;
+    size_t size;
+    CHECK(pthread_getattr_np(pthread_self(), &attributes) == 0);
+    CHECK(pthread_attr_getstacksize(&attributes, &size) == 0);
+    pthread_attr_destroy(&attributes);
+    cbp_store_u64(&stack_size, size);
+}
+
+static void expect_stack(const char *setting, uint64_t least, uint64_t most)
+{
+    struct cbp_session *session = test_session(look_at_stack, NULL, NULL);
+    CHECK_OK(cbp_session_set_config(session, "WorkerInitialStackSize", setting));
+    CHECK_OK(cbp_session_start(session, 0));
+    cbp_store_u64(&stack_size, 0);
+    post(session, 1, 1, 0, 0);
+    WAIT_FOR(cbp_load_u64(&stack_size) != 0);
+    CHECK(cbp_load_u64(&stack_size) >= least && cbp_load_u64(&stack_size) <= most);
+    CHECK_OK(cbp_session_destroy(session));
+}
+
+static void test_stack_size(void)
+{
+    expect_stack("0", 1u << 20, (1u << 20) + 65536);
+    expect_stack("5000000", 5000000, 5000000 + 65536);
 }
 
 static uint32_t workers_begun, workers_that_serve;
@@ -234,6 +266,7 @@ int main(void)
     alarm(110);
     test_use_fake_supervisor();
     test_pool_grows_and_is_bounded();
+    test_stack_size();
     test_workers_that_do_not_serve();
     test_no_message_is_left_behind_a_dozer();
     test_bound_worker();

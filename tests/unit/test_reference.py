@@ -18,6 +18,7 @@ from unit.reference import CONSTANTS, EVENTS, METHODS, PROPERTIES, SETTINGS, WRI
 import cbprocess
 from cbprocess import CBProcess, CBProcessError, installation
 
+INITIATE = installation.initiate_shutdown
 MEMBERS = [*METHODS, *PROPERTIES, *EVENTS]
 CHANGEABLE = [name for name, entry in PROPERTIES.items() if entry.value is not None]
 SETTABLE = [name for name, entry in SETTINGS.items() if entry.value is not None]
@@ -198,6 +199,21 @@ def test_shutdown(
     assert CBProcess().shutdown_system(*arguments) is answer
     assert seen == [asked]
     assert list(map(type, seen[0])) == [bytes, int, bool, bool]
+
+
+def test_the_call_that_shuts_down_passes_everything_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a library put in its place: the real one would do it."""
+
+    class Library:
+        seen: tuple[Any, ...] = ()
+
+        def cbp_system_shutdown(self, *arguments: Any) -> None:
+            Library.seen = arguments[:4]
+            arguments[4]._obj.value = 1
+
+    monkeypatch.setattr(cbprocess.library, "load", Library)
+    assert INITIATE(b"bye", 60, True, False) is True
+    assert Library.seen == (b"bye", 60, True, False)
 
 
 # ---- Properties ----
