@@ -88,7 +88,8 @@ class RawController:
     ) -> int:
         return self.request(
             message(
-                SESSION, struct.pack("=6I", session, events, timeout_ms, timeout_action, refuse_with, flags)
+                SESSION,
+                struct.pack("=6IQ", session, events, timeout_ms, timeout_action, refuse_with, flags, 0),
             )
         )
 

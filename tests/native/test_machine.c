@@ -140,7 +140,7 @@ static void test_what_a_handler_must_not_do(void)
     struct cbp_session *session = test_session(on_event_calls, NULL, &idle);
     uint32_t count = run_count;
     CHECK_OK(cbp_session_start(session, 0));
-    event_count = 0;
+    cbp_store_u64(&event_count, 0);
     test_command(session, "!post 1 1 0 0");
     WAIT_FOR(cbp_load_u64(&event_count) == 1);
     for (int i = 0; i < 8; i++)
