@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from handle_cases import PROCESS, Case
-from live_tools import HANDLE_EVENTS, Recorder, recording, run_checked
+from live_tools import HANDLE_EVENTS, Recorder, recording, run_checked, tasks
 
 import cbprocess
 
@@ -71,6 +71,35 @@ def supervised(recorder: Recorder, line: Sequence[str], **options: Any) -> Outco
     status, output, errors = run_checked(recorder, list(line), **options)
     assert errors == "", errors
     return outcome_of(output, status)
+
+
+def targets_of(process_id: int) -> list[int]:
+    """The targets of a run of `handles`: the youngest generation under this process."""
+    parents = {task.process_id: task.parent for task in tasks()}
+    generation = [process_id]
+    while True:
+        younger = [child for child, parent in parents.items() if parent in generation]
+        if not younger:
+            return generation
+        generation = younger
+
+
+def supervised_with_rules(recorder: Recorder, line: Sequence[str], rights: int) -> Outcome:
+    """How it goes under strip rules for all but the caller, added while the caller waits. A rule for the name
+    would be the caller's as well, which keeps its rights to what it has created."""
+    del recorder.events[:]
+    process = recorder.filter.popen(
+        [line[0], "-w", *line[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    parents = {task.process_id: task.parent for task in tasks()}
+    targets = targets_of(process.pid)
+    caller = parents[targets[0]]
+    between = parents[caller]
+    for protected in [*targets, *([between] if caller != process.pid else [])]:
+        recorder.filter.add_rule(process_id=protected, action="strip", access=rights)
+    output, _ = process.communicate("\n", timeout=30)
+    return outcome_of(output, process.returncode)
 
 
 def without_ids(outcome: Outcome) -> Outcome:

@@ -24,6 +24,7 @@ from handle_tools import (
     outcome_of,
     refused_with,
     supervised,
+    targets_of,
     watching,
     without_ids,
 )
@@ -131,7 +132,8 @@ def test_a_pidfd_taken_before_the_rule(flags: str, programs: Programs, tmp_path:
     with watching() as recorder:
         process = recorder.filter.popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
-        recorder.filter.add_rule(name="handles", action="strip", access=cbprocess.PROCESS_TERMINATE)
+        (target,) = targets_of(process.pid)
+        recorder.filter.add_rule(process_id=target, action="strip", access=cbprocess.PROCESS_TERMINATE)
         output, _ = process.communicate("\n", timeout=30)
     outcome = outcome_of(output, process.returncode)
     assert without_ids(outcome) == refused_with(errno.EPERM, CASES["pidfd_send_signal-TERM"])

@@ -21,6 +21,7 @@ from handle_tools import (
     outcome_of,
     refused_with,
     supervised,
+    supervised_with_rules,
     watching,
     without_ids,
 )
@@ -116,8 +117,7 @@ def check_refused(case: Case, judged: Judged, line: list[str]) -> None:
 def check_rule(case: Case, judged: Judged, line: list[str]) -> None:
     recorder, verdicts = judged
     verdicts.append(Verdict(code=cbprocess.ERROR_NOT_ENOUGH_MEMORY))  # nobody is asked, so nobody says so
-    recorder.filter.add_rule(name="handles", action="strip", access=case.process_rights)
-    outcome = supervised(recorder, line)
+    outcome = supervised_with_rules(recorder, line, case.process_rights)
     assert without_ids(outcome) == refused_with(errno.EPERM, case)
     wait_until(lambda: len(recorder.handle_operations()) >= case.target_count, 10, "the events")
     assert_fired(recorder, case, outcome, 0, held=False, decided_by_rule=True, timed_out=False)
@@ -139,14 +139,14 @@ def test_verdicts(name: str, caller: str, line_of: Lines, bare_outcome: Any) -> 
 
 @pytest.mark.parametrize("name", CASES)
 def test_strip_rule_without_handlers(name: str, line_of: Lines, bare_outcome: Any) -> None:
-    """The rule is in force where no handle event is asked for; nothing is told, and after it has been taken
-    back the call goes as without a filter."""
+    """The rule is in force where no handle event is asked for; nothing is told, and where nobody is
+    protected the call goes as without a filter."""
     case = CASES[name]
     with recording(events=cbprocess.PROC_EVT_PROCESS_CREATION) as recorder:
-        recorder.filter.add_rule(name="handles", action="strip", access=case.process_rights)
-        outcome = supervised(recorder, line_of(name, "main"))
+        # There has to be a strip rule when the program starts, or it gets no filter.
+        recorder.filter.add_rule(name="nobody", action="strip", access=case.process_rights)
+        outcome = supervised_with_rules(recorder, line_of(name, "main"), case.process_rights)
         assert without_ids(outcome) == refused_with(errno.EPERM, case)
-        recorder.filter.remove_rule(name="handles", action="strip")
         outcome = supervised(recorder, line_of(name, "main"))
         assert without_ids(outcome) == when_allowed(case, bare_outcome(name, "main"))
         assert recorder.handle_operations() == []

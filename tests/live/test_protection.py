@@ -129,7 +129,8 @@ def test_rights_that_are_left(server: str) -> None:
 @pytest.mark.parametrize("children", [True, False])
 def test_protection_by_process_id(children: bool) -> None:
     """A rule for one process protects that one, and if it says so whoever it has started as well."""
-    text = "sleep 88 & echo $!; read line; kill -9 $!; echo $?; read line; wait $!; echo $?"
+    # A sibling of the sleeper's asks for its end: who has created it could.
+    text = 'sleep 88 & echo $!; read line; sh -c "kill -9 $!"; echo $?; read line; wait $!; echo $?'
     with recording(events=cbprocess.PROC_EVT_ALL) as recorder:
         process = recorder.filter.popen(["sh", "-c", text], stdin=-1, stdout=-1, stderr=-3, text=True)
         sleeper = int(process.stdout.readline())

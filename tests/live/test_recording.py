@@ -40,7 +40,7 @@ def events_in(path: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def build(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
-    """A recording of a parallel build, and the events that were printed of it. One of its steps is refused."""
+    """A recording of a parallel build, and the events that were printed of it. One step of it is refused."""
     if shutil.which("make") is None or c_compiler() is None:
         pytest.skip("this machine has no make and C compiler for a build")
     folder = tmp_path_factory.mktemp("build")

@@ -1,5 +1,5 @@
-/* What the actor of the contract suite executes under many names: ends at once with status 0, or, with the argument
- * "lasting", when a signal ends it or its parent has gone. */
+/* What the actor of the contract suite executes under many names: ends at once with status 0, or, with the
+ * argument "lasting", when a signal ends it or its parent has gone. */
 #define _GNU_SOURCE
 #include <string.h>
 #include <time.h>
