@@ -39,11 +39,21 @@ def _hear_the_terminal() -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     _hear_the_terminal()
+    config.addinivalue_line("markers", "slow: takes minutes; runs only when -m asks for it")
     config.addinivalue_line("markers", f"limit(seconds): time for the test; {DEFAULT_LIMIT_S} s otherwise")
     # Stack dumps go to the terminal, also while the test's own output is captured.
     capture = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
         config.stash[_error_output] = os.dup(2)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("markexpr"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("slow")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
