@@ -45,6 +45,8 @@ CONCURRENCY = 1024
 EVENTS_IN_A_ROW = 16
 LOOK_S = 0.1
 EXIT_LOOKS_S = (0.001, 0.05)
+# How long a stop waits for programs that are being started.
+LAUNCH_LIMIT_S = 5.0
 
 
 class Waiters:
@@ -287,8 +289,11 @@ class Runner:
             event._let_go()
             raise
         except BaseException as error:
-            event._let_go()
-            self._hooks.handler_raised(error)
+            # As with a plain handler: it is reported before the operation goes on.
+            try:
+                self._hooks.handler_raised(error, event.sequence)
+            finally:
+                event._let_go()
         else:
             if not event._is_taken:
                 event._finish()
@@ -339,7 +344,7 @@ class AsyncCBProcess(CBProcess):
     coroutines run at once. The filter stops at the end of the block; coroutines that still run are cancelled.
     """
 
-    __slots__ = ("_concurrency", "_loop", "_loop_thread", "_overflow", "_queue_size", "_runner")
+    __slots__ = ("_concurrency", "_launches", "_loop", "_loop_thread", "_overflow", "_queue_size", "_runner")
 
     def __init__(
         self,
@@ -355,6 +360,7 @@ class AsyncCBProcess(CBProcess):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread = 0
         self._runner: Runner | None = None
+        self._launches: set[asyncio.Future[None]] = set()
         Feed(queue_size, overflow)  # refuses wrong values here rather than at the start
 
     async def __aenter__(self) -> Self:
@@ -406,6 +412,9 @@ class AsyncCBProcess(CBProcess):
         runner = self._runner
         if runner is not None:
             runner.close()
+        if self._launches:
+            # What is let go now must not be ended because the filter stops under it.
+            await asyncio.wait(set(self._launches), timeout=LAUNCH_LIMIT_S)
         await call_in_thread(super().stop_filter)
         if runner is not None:
             await runner.join()
@@ -418,7 +427,13 @@ class AsyncCBProcess(CBProcess):
             child.kill()
             child.wait()
 
-        return await call_in_thread(lambda: self.popen(args, *positional, **keywords), end)
+        launch = asyncio.get_running_loop().create_future()
+        self._launches.add(launch)
+        try:
+            return await call_in_thread(lambda: self.popen(args, *positional, **keywords), end)
+        finally:
+            self._launches.discard(launch)
+            launch.set_result(None)
 
     async def await_exit(self, child: subprocess.Popen[Any]) -> int:
         """Waits in the event loop for a program's end; its return code, as child.wait() gives it."""

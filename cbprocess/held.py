@@ -155,13 +155,13 @@ class HeldEvent(events.EventParams):
 
     def allow(self) -> bool:
         """Lets the operation go on as it was asked for. True if that is what this answer did; False if the
-        operation had gone on before (`outcome` says why). Error 1168 after another verdict."""
+        operation had gone on before (`outcome` says why). Error 1168 after a verdict that counted."""
         return self._answer(0, UINT32_MAX)
 
     def deny(self, result_code: int = ERROR_ACCESS_DENIED) -> bool:
         """Refuses the operation with this Win32 code, from 1 to 0xffffffff (else error 87); of a handle
         operation it takes all rights. True if the operation is refused; False if it had gone on before
-        (`outcome` says why) or cannot be refused (`refusable`). Error 1168 after another verdict."""
+        (`outcome` says why) or cannot be refused (`refusable`). Error 1168 as of allow()."""
         code = checked_int(result_code, "result_code", 1, UINT32_MAX)
         return self._answer(code, UINT32_MAX) and self.refusable
 

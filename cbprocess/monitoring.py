@@ -48,6 +48,8 @@ LOOK_S = 0.1
 LOOK_AT_PROGRAM_S = 0.02
 # Descendants that go on after the program must not keep the iteration going.
 LAST_EVENTS_LIMIT_S = 2.0
+# How long the stop waits for programs that are being started.
+LAUNCH_LIMIT_S = 5.0
 
 
 class Keeper:
@@ -60,6 +62,7 @@ class Keeper:
         self.error: BaseException | None = None
         self.is_gone: Callable[[], bool] = lambda: False  # whether the consumer can never take another event
         self.is_done = threading.Event()
+        self.launches: set[Future[subprocess.Popen[Any]]] = set()
         self._on_done: list[Callable[[], None]] = []
         self._command = command
         self._restore: list[tuple[str, Any]] = []
@@ -131,6 +134,7 @@ class Keeper:
 
     def _end(self) -> None:
         try:
+            self._wait_for_launches()
             self.process.stop_filter()
         except BaseException as error:
             self.error = self.error or error
@@ -141,6 +145,13 @@ class Keeper:
             self.feed.finish()
             self.is_done.set()
             self._tell_done()
+
+    def _wait_for_launches(self) -> None:
+        """A program that is let go now must not be ended because the filter stops under its start."""
+        if self.launches and self.feed.is_closed:
+            from concurrent.futures import wait
+
+            wait(list(self.launches), LAUNCH_LIMIT_S)
 
     def _tell_done(self) -> None:
         while True:
@@ -209,12 +220,17 @@ class Monitor:
             raise CBProcessError(constants.ERROR_NOT_READY, "the monitor is not running")
         future: Future[subprocess.Popen[Any]] = Future()
         future.set_running_or_notify_cancel()
+        keeper = self._keeper
+        keeper.launches.add(future)
+        future.add_done_callback(keeper.launches.discard)
 
         def run() -> None:
             try:
-                future.set_result(self._keeper.process.popen(args, **keywords))
+                child = keeper.process.popen(args, **keywords)
             except BaseException as error:
                 future.set_exception(error)
+            else:
+                future.set_result(child)
 
         threading.Thread(target=run, name="cbprocess-launch", daemon=True).start()
         return future

@@ -613,6 +613,25 @@ class TestHandlers:
         run(main())
         assert outcomes == [False]
 
+    def test_a_program_that_is_being_started_goes_on(self, victim: str) -> None:
+        """The block ends while apopen() waits for the verdict on its own program."""
+        waiting: list[Any] = []
+
+        async def created(event: Any) -> None:
+            waiting.append(event)
+            await asyncio.sleep(30)
+
+        async def main() -> None:
+            async with handlers() as process:
+                process.on_process_creation = created
+                process.start_filter(0)
+                popen = asyncio.ensure_future(process.apopen([victim, "3"]))
+                await until(lambda: waiting, "the coroutine waits")
+            check_goes_on(await popen, 3)
+            check_nothing_left(process)
+
+        run(main())
+
     def test_may_stop_the_filter(self, victim: str) -> None:
         stopped: list[bool] = []
 

@@ -204,6 +204,15 @@ class TestLeaving:
         check_nothing_left(source.filter)
         check_goes_on(source.process, 5)
 
+    def test_with_a_program_that_is_being_started(self, victim: str) -> None:
+        with monitor(timeout=0, events=CREATION) as source:
+            future = source.launch([victim, "3"])
+            for event in source:
+                event.hold()
+                break
+        check_nothing_left(source.filter)
+        check_goes_on(future.result(10), 3)
+
     def test_never_started(self) -> None:
         source = monitor(["true"])
         source.close()

@@ -68,6 +68,14 @@ def test_importing_loads_nothing_expensive() -> None:
     assert set(loaded) - {"__future__"} == {"cbprocess", *own}
 
 
+def test_asyncio_is_loaded_by_its_front_end_only() -> None:
+    program = (
+        "import json, sys\nfrom cbprocess import *\nmonitor(['true'])\nbefore = 'asyncio' in sys.modules\n"
+    )
+    program += "import cbprocess.aio\nprint(json.dumps([before, 'asyncio' in sys.modules]))"
+    assert python(program) == [False, True]
+
+
 def test_generated_modules_are_up_to_date(checkout: Path) -> None:
     tool = checkout / "tools" / "generate_constants.py"
     done = subprocess.run([sys.executable, str(tool), "--check"], capture_output=True, text=True, timeout=60)
