@@ -1,14 +1,19 @@
-"""What the tests of plain and asynchronous iterators share: programs to watch, and that nothing is left."""
+"""What the tests of iterators, of monitors in event loops and of coroutine handlers share: programs to watch,
+waiting in a loop, and that nothing is left."""
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import threading
-from typing import Any
+import time
+from collections.abc import Coroutine
+from typing import Any, Callable
 
-from live_tools import wait_until
+from live_tools import GUID, wait_until
 
 import cbprocess
+from cbprocess.aio import AsyncCBProcess
 
 CREATION = cbprocess.PROC_EVT_PROCESS_CREATION
 HANDFUL = ("MinWorkerThreadCount=2", "MaxWorkerThreadCount=3")
@@ -52,3 +57,23 @@ def check_goes_on(child: subprocess.Popen[Any] | None, status: int) -> None:
     """The program ends by itself, as it would have."""
     assert child is not None
     assert child.wait(20) == status
+
+
+def run(main: Coroutine[Any, Any, Any], limit_s: float = 60) -> Any:
+    """Runs it with asyncio's own checks switched on: calls from a wrong thread raise."""
+    return asyncio.run(asyncio.wait_for(main, limit_s), debug=True)
+
+
+def handlers(*settings: str, events: int = CREATION, **options: Any) -> AsyncCBProcess:
+    process = AsyncCBProcess(**options)
+    process.initialize(GUID)
+    for setting in (f"EventsToFire={events}", *settings):
+        process.config(setting)
+    return process
+
+
+async def until(condition: Callable[[], Any], what: str, limit_s: float = 20) -> None:
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end, f"after {limit_s} s still not: {what}"
+        await asyncio.sleep(0.005)
