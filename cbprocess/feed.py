@@ -175,6 +175,12 @@ class Feed:
         if is_armed and self._wake is not None:
             self._wake()
 
+    def lift_bound(self) -> None:
+        """No worker waits for room any more: the filter is about to stop, so that few more can come."""
+        with self._lock:
+            self._size = QUEUE_SIZE_MAX
+            self._room.notify_all()
+
     def close(self) -> None:
         """Lets everything go, now and later. Any thread, any number of times; never waits for a handler."""
         if self.ledger.is_foreign:

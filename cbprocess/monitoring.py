@@ -133,18 +133,21 @@ class Keeper:
                 return
 
     def _end(self) -> None:
-        try:
-            self._wait_for_launches()
-            self.process.stop_filter()
-        except BaseException as error:
-            self.error = self.error or error
-        finally:
-            for name, handler in self._restore:
-                setattr(self.process, name, handler)
-            self.process.config(f"EventsToFire={self._events_before}")
-            self.feed.finish()
-            self.is_done.set()
-            self._tell_done()
+        # A worker that waits for room would keep the stop waiting, and what is still to come is not held.
+        self.feed.lift_bound()
+        for step in (self._wait_for_launches, self.process.stop_filter, self._restore_settings):
+            try:
+                step()
+            except BaseException as error:
+                self.error = self.error or error
+        self.feed.finish()
+        self.is_done.set()
+        self._tell_done()
+
+    def _restore_settings(self) -> None:
+        for name, handler in self._restore:
+            setattr(self.process, name, handler)
+        self.process.config(f"EventsToFire={self._events_before}")
 
     def _wait_for_launches(self) -> None:
         """A program that is let go now must not be ended because the filter stops under its start."""

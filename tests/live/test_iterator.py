@@ -169,6 +169,15 @@ class TestLeaving:
         check_nothing_left(source.filter)
         check_goes_on(source.process, 5)
 
+    def test_by_stop_filter_while_workers_wait_for_room(self, programs: Programs) -> None:
+        source = monitor(crowd(programs["status"], 20), process=instance(*HANDFUL), timeout=0, queue_size=1)
+        for event in source:
+            if is_program(event, programs["status"]) and source.filter.active:
+                time.sleep(0.3)  # now every worker has met the full queue
+                source.filter.stop_filter()
+        check_nothing_left(source.filter)
+        check_goes_on(source.process, 5)
+
     def test_with_a_worker_that_waits_for_room(self, programs: Programs) -> None:
         source = monitor(crowd(programs["status"], 20), process=instance(*HANDFUL), timeout=0, queue_size=1)
         with source:
