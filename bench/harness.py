@@ -73,7 +73,12 @@ def run(command: Sequence[str]) -> str:
     return done.stdout
 
 
-def compiler() -> str:
+def compiler(source: str) -> str:
+    if source.endswith(".cc"):
+        found = next((name for name in ("c++", "g++", "clang++") if shutil.which(name)), None)
+        if found is None:
+            raise Missing("no C++ compiler here")
+        return found
     for name in ("cc", "gcc", "clang"):
         if shutil.which(name):
             return name
@@ -84,7 +89,7 @@ def compile_program(folder: Path, source: str, output: str, *options: str) -> Pa
     """Compiles programs/SOURCE into folder/OUTPUT; options come after the source, libraries included."""
     target = folder / output
     headers = [f"-I{REPOSITORY / 'native/include'}", f"-I{REPOSITORY / 'driver/protocol'}"]
-    run([compiler(), "-O2", *headers, "-o", str(target), str(PROGRAMS / source), *options])
+    run([compiler(source), "-O2", *headers, "-o", str(target), str(PROGRAMS / source), *options])
     return target
 
 

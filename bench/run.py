@@ -1,6 +1,6 @@
 """Measures cbprocess and its peers, and prints one table with the targets.
 
-    python bench/run.py [--quick] [--only H2,H3,H5,H6,H8,H10,H11,H12]
+    python bench/run.py [--quick] [--only H2,H3,H5,H6,H7,H8,H10,H11,H12]
 
 Run it with the Python that cbprocess is installed in; it needs a C compiler, and uses strace, python-ptrace
 and psutil where they are installed. Everything runs pinned to one CPU; what is quoted are medians of the
@@ -19,13 +19,14 @@ from typing import NamedTuple
 
 import awaited
 import binding
+import rules
 import snapshot
 import startup
 import tree
 from harness import BenchmarkError, pin_to_one_cpu, progress
 from table import Row, format_table
 
-MEASUREMENTS = ("H2", "H3", "H5", "H6", "H8", "H10", "H11", "H12")
+MEASUREMENTS = ("H2", "H3", "H5", "H6", "H7", "H8", "H10", "H11", "H12")
 
 
 class Effort(NamedTuple):
@@ -80,6 +81,8 @@ def measure(selected: set[str], effort: Effort, folder: Path) -> list[Row]:
         rows += binding.binding_rows(folder, effort.event_count, effort.repetitions)
     if "H6" in selected:
         rows += snapshot.snapshot_rows(effort.repetitions)
+    if "H7" in selected:
+        rows += rules.rule_rows(folder, effort.repetitions)
     if "H12" in selected:
         rows += awaited.awaited_rows(folder, effort.spawn_count, effort.repetitions)
     if "H8" in selected:
@@ -112,11 +115,15 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="cbprocess-bench-") as folder:
             rows = measure(options.only, effort, Path(folder))
+            rule_counts = rules.rule_count_table(Path(folder), 3) if "H7" in options.only else ""
     except BenchmarkError as error:
         progress(f"bench: {error}")
         return 1
     print(f"{describe_machine(cpu, effort)}\n")
     print(format_table(rows))
+    if rule_counts:
+        print("\nThe number of rules, for names of which each second one was made to be met:\n")
+        print(rule_counts)
     return 0
 
 

@@ -1,7 +1,8 @@
-"""The one table that the benchmark prints."""
+"""The tables that the benchmark prints."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -17,10 +18,15 @@ class Row(NamedTuple):
 HEAD = ("", "what", "target", "measured", "verdict", "in the same run")
 
 
-def format_table(rows: list[Row]) -> str:
-    lines = [f"| {' | '.join(HEAD)} |", f"|{' --- |' * len(HEAD)}"]
-    for row in rows:
-        verdict = "reached" if row.reached else "missed"
-        cells = (row.identifier, row.what, row.target, row.measured, verdict, row.peers)
-        lines.append(f"| {' | '.join(cells)} |")
+def format_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    lines += [f"| {' | '.join(cells)} |" for cells in rows]
     return "\n".join(lines)
+
+
+def format_table(rows: list[Row]) -> str:
+    verdicts = {True: "reached", False: "missed"}
+    cells = [
+        (row.identifier, row.what, row.target, row.measured, verdicts[row.reached], row.peers) for row in rows
+    ]
+    return format_columns(HEAD, cells)

@@ -19,6 +19,14 @@ struct lines {
     uint32_t count;
 };
 
+/* This thread's own time; it costs a system call. */
+static uint64_t spent_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (uint64_t) now.tv_sec * 1000000000u + (uint64_t) now.tv_nsec;
+}
+
 static uint64_t now_ns(void)
 {
     struct timespec now;
@@ -64,10 +72,10 @@ static struct cbp_ruleset *build(const struct lines *patterns, size_t *size)
                                       .match = CBP_RULE_MATCH_NAME,
                                       .pattern = patterns->at[i],
                                       .pattern_size = (uint32_t) strlen(patterns->at[i])};
-    uint64_t start = now_ns();
+    uint64_t start = spent_ns();
     if (cbpi_ruleset_build(CBP_COMPARE_BYTES, rules, patterns->count, &set, size) != 0)
         die("build");
-    report("build_ns", (double) (now_ns() - start));
+    report("build_ns", (double) (spent_ns() - start));
     free(rules);
     return set;
 }
@@ -106,10 +114,10 @@ static void measure_cold(const struct cbp_ruleset *set, const struct lines *name
 
 static void measure_engine(const struct cbp_ruleset *set, const struct lines *names, uint64_t *matches)
 {
-    uint64_t match_count = 0, start = now_ns();
+    uint64_t match_count = 0, start = spent_ns();
     for (uint32_t i = 0; i < names->count; i++)
         match_count += look_up(set, names->at[i], matches);
-    report("lookup_ns", (double) (now_ns() - start) / names->count);
+    report("lookup_ns", (double) (spent_ns() - start) / names->count);
     report("matches", (double) match_count);
 }
 
@@ -119,14 +127,14 @@ static void measure_fnmatch(const struct lines *patterns, const struct lines *na
     char *is_path = calloc(patterns->count + 1, 1);
     for (uint32_t i = 0; i < patterns->count; i++)
         is_path[i] = strchr(patterns->at[i], '/') != NULL;
-    uint64_t start = now_ns();
+    uint64_t start = spent_ns();
     for (uint32_t i = 0; i < names->count; i++) {
         const char *path = names->at[i], *slash = strrchr(path, '/');
         const char *file_name = slash ? slash + 1 : path;
         for (uint32_t k = 0; k < patterns->count; k++)
             match_count += fnmatch(patterns->at[k], is_path[k] ? path : file_name, FNM_NOESCAPE) == 0;
     }
-    report("lookup_ns", (double) (now_ns() - start) / names->count);
+    report("lookup_ns", (double) (spent_ns() - start) / names->count);
     report("matches", (double) match_count);
 }
 
@@ -141,10 +149,10 @@ int main(int argc, char **argv)
     }
     size_t size;
     struct cbp_ruleset *set = build(&patterns, &size);
-    uint64_t start = now_ns();
+    uint64_t start = spent_ns();
     if (cbp_ruleset_validate(set, size) != 0)
         die("validate");
-    report("validate_ns", (double) (now_ns() - start));
+    report("validate_ns", (double) (spent_ns() - start));
     report("size", (double) size);
     uint64_t *matches = calloc(cbp_ruleset_word_count(set) + 1u, sizeof *matches);
     if (strcmp(argv[3], "cold") == 0)

@@ -82,13 +82,15 @@ static size_t cut_key(uint32_t key, size_t size)
 int cbp_ruleset_describe(const struct cbp_text *text, uint32_t key, struct cbp_ruleset_pattern *pattern)
 {
     uint32_t is_path = 0;
-    size_t head = 0, tail = 0;
-    for (size_t i = 0; i < text->size && !is_path; i++)
-        is_path = (uint32_t) cbp_is_separator(text, cbp_text_unit(text, i));
-    while (head < text->size && !cbp_is_wildcard(cbp_text_unit(text, head)))
-        head++;
-    while (tail < text->size && !cbp_is_wildcard(cbp_text_unit(text, text->size - 1 - tail)))
-        tail++;
+    size_t head = text->size, tail = text->size;
+    for (size_t i = 0; i < text->size; i++) {
+        uint32_t unit = cbp_text_unit(text, i);
+        is_path |= (uint32_t) cbp_is_separator(text, unit);
+        if (cbp_is_wildcard(unit)) {
+            head = head < i ? head : i;
+            tail = text->size - 1 - i;
+        }
+    }
     if (!can_have(key, text, head, tail, is_path))
         return 0;
     size_t key_size = cut_key(key, is_prefix(key) ? head : tail);

@@ -202,12 +202,10 @@ static void choose_keys(struct build *build)
     for (uint32_t i = 0; i < build->header.pattern_count; i++) {
         struct draft *draft = &build->drafts[i];
         struct cbp_text text = text_of(build, &draft->pattern);
-        draft->other = draft->pattern;
         if (cbp_ruleset_describe(&text, CBP_RULESET_EXACT, &draft->pattern) ||
-            cbp_ruleset_describe(&text, CBP_RULESET_NO_KEY, &draft->pattern)) {
-            draft->other.size = 0;
+            cbp_ruleset_describe(&text, CBP_RULESET_NO_KEY, &draft->pattern))
             continue;
-        }
+        draft->other = draft->pattern;
         if (!cbp_ruleset_describe(&text, CBP_RULESET_FILE_PREFIX, &draft->other) &&
             !cbp_ruleset_describe(&text, CBP_RULESET_PATH_PREFIX, &draft->other))
             draft->other.size = 0;
