@@ -148,8 +148,9 @@ static void try_bucket(struct search *search, uint32_t key, uint32_t hash)
 
 static inline void probe(struct search *search, uint32_t key, uint32_t hash_so_far)
 {
-    uint32_t hash = cbp_ruleset_hash_end(hash_so_far, key), bit = hash >> search->filter_shift;
-    if (search->filter[bit / 64] >> (bit % 64) & 1)
+    uint32_t hash = cbp_ruleset_hash_end(hash_so_far, key);
+    uint64_t bits = cbp_ruleset_filter_bits(hash);
+    if ((search->filter[hash >> search->filter_shift] & bits) == bits)
         try_bucket(search, key, hash);
 }
 

@@ -22,15 +22,15 @@ struct cbp_ruleset;
 /* A rule in a block. */
 struct cbp_ruleset_rule {
     uint32_t rule_id;
-    uint32_t match; /* CBP_RULE_MATCH_ */
-    uint32_t flags; /* CBP_RULE_FLAG_ bits */
-    uint32_t action;
     uint32_t action_value;
     uint32_t owner; /* index of its pattern or process, 0 if it is for all */
     uint32_t next;  /* index + 1 of the next rule of that owner; 0: none */
-    uint32_t reserved;
+    uint8_t match;  /* CBP_RULE_MATCH_ */
+    uint8_t flags;  /* CBP_RULE_FLAG_ bits */
+    uint8_t action;
+    uint8_t reserved;
 };
-CBP_ASSERT_SIZE(struct cbp_ruleset_rule, 32);
+CBP_ASSERT_SIZE(struct cbp_ruleset_rule, 20);
 
 /* Whether size bytes at block, aligned to 8, are a rule set: 0 or CBP_ERROR_INVALID_DATA, for any bytes
  * whatever. Reads nothing outside of them. Everything is checked, up to the hash of each pattern: a block

@@ -9,11 +9,11 @@ static int is_within(uint32_t value, uint32_t least, uint32_t most)
 uint32_t cbp_ruleset_lay_out(const struct cbp_ruleset *set, uint32_t *offsets)
 {
     const uint64_t sizes[CBP_RULESET_SECTION_COUNT] = {
-        (uint64_t) set->rule_count * sizeof(struct cbp_ruleset_rule),
-        (uint64_t) set->process_count * sizeof(struct cbp_ruleset_process),
         (uint64_t) set->pattern_count * sizeof(struct cbp_ruleset_pattern),
-        ((uint64_t) 1 << set->filter_bits) / 8,
+        (uint64_t) set->process_count * sizeof(struct cbp_ruleset_process),
+        ((uint64_t) 1 << set->filter_bits) * sizeof(uint64_t),
         (((uint64_t) 1 << set->bucket_bits) + 1) * sizeof(uint32_t),
+        (uint64_t) set->rule_count * sizeof(struct cbp_ruleset_rule),
         (uint64_t) set->text_size * (set->comparison == CBP_COMPARE_UTF16 ? 2u : 1u),
     };
     uint64_t end = sizeof *set;
@@ -28,7 +28,7 @@ static int header_is_sound(const struct cbp_ruleset *set, size_t size)
 {
     uint32_t offsets[CBP_RULESET_SECTION_COUNT];
     if (set->magic != CBP_RULESET_MAGIC || set->version != CBP_RULESET_VERSION || set->size != size ||
-        set->reserved != 0 || !is_within(set->comparison, CBP_COMPARE_BYTES, CBP_COMPARE_UTF16) ||
+        !is_within(set->comparison, CBP_COMPARE_BYTES, CBP_COMPARE_UTF16) ||
         set->rule_count > CBP_RULESET_RULE_MAX || set->process_count > set->rule_count ||
         set->pattern_count > set->rule_count || set->text_size > CBP_RULESET_TEXT_MAX ||
         set->first_rule > set->rule_count ||
@@ -39,6 +39,9 @@ static int header_is_sound(const struct cbp_ruleset *set, size_t size)
         return 0;
     for (uint32_t i = 0; i < CBP_RULESET_SECTION_COUNT; i++)
         if (set->offsets[i] != offsets[i])
+            return 0;
+    for (uint32_t i = 0; i < sizeof set->reserved / sizeof set->reserved[0]; i++)
+        if (set->reserved[i] != 0)
             return 0;
     return 1;
 }
@@ -134,10 +137,11 @@ static int is_reachable(const struct cbp_ruleset *set, const struct cbp_ruleset_
                         uint32_t bucket)
 {
     const uint64_t *filter = cbp_ruleset_section(set, CBP_RULESET_FILTER);
-    uint32_t bit = pattern->hash >> (32 - set->filter_bits);
+    uint64_t bits = cbp_ruleset_filter_bits(pattern->hash);
     if (pattern->key == CBP_RULESET_NO_KEY)
         return bucket == (uint32_t) 1 << set->bucket_bits;
-    return bucket == pattern->hash >> (32 - set->bucket_bits) && (filter[bit / 64] >> (bit % 64) & 1) != 0 &&
+    return bucket == pattern->hash >> (32 - set->bucket_bits) &&
+           (filter[pattern->hash >> (32 - set->filter_bits)] & bits) == bits &&
            (set->key_sizes[pattern->key] >> (pattern->key_size - 1u) & 1) != 0;
 }
 

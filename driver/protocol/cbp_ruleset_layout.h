@@ -20,8 +20,8 @@
 #define CBP_RULESET_RULE_MAX (1u << 20)
 #define CBP_RULESET_TEXT_MAX (1u << 30) /* units, of all patterns together */
 #define CBP_RULESET_UTF16_MAX 32767u    /* units of a pattern for UTF-16; of bytes: CBP_PATTERN_SIZE_MAX */
-#define CBP_RULESET_FILTER_BITS_MIN 6u  /* one word */
-#define CBP_RULESET_FILTER_BITS_MAX 26u
+#define CBP_RULESET_FILTER_BITS_MIN 1u
+#define CBP_RULESET_FILTER_BITS_MAX 20u
 #define CBP_RULESET_BUCKET_BITS_MIN 1u
 #define CBP_RULESET_BUCKET_BITS_MAX 22u
 
@@ -57,11 +57,11 @@ CBP_ASSERT_SIZE(struct cbp_ruleset_process, 16);
 
 /* The sections follow the header in this order, without a gap. */
 enum cbp_ruleset_section {
-    CBP_RULESET_RULES,
-    CBP_RULESET_PROCESSES,
     CBP_RULESET_PATTERNS,
-    CBP_RULESET_FILTER,  /* a bit for each key: words of 64 */
+    CBP_RULESET_PROCESSES,
+    CBP_RULESET_FILTER,  /* words of 64 bits, of which each key sets two */
     CBP_RULESET_BUCKETS, /* the index of each one's first pattern, and the end of the last */
+    CBP_RULESET_RULES,
     CBP_RULESET_TEXTS,
     CBP_RULESET_SECTION_COUNT,
 };
@@ -75,14 +75,14 @@ struct cbp_ruleset {
     uint32_t process_count;
     uint32_t pattern_count;
     uint32_t text_size;   /* units */
-    uint32_t filter_bits; /* the filter has 1 << filter_bits bits: a key's is the top of its hash */
-    uint32_t bucket_bits; /* so many top bits of the hash are the bucket's number */
+    uint32_t filter_bits; /* so many top bits of a key's hash are the number of its word in the filter */
+    uint32_t bucket_bits; /* so many are the number of its bucket */
     uint32_t first_rule;  /* of those for all processes: index + 1 */
-    uint32_t reserved;
+    uint32_t reserved[7]; /* 0. A pattern in a block that begins a page lies in one cache line */
     uint32_t offsets[CBP_RULESET_SECTION_COUNT];
     uint64_t key_sizes[CBP_RULESET_NO_KEY]; /* for each kind of key, bit n - 1: there are some of n units */
 };
-CBP_ASSERT_SIZE(struct cbp_ruleset, 104);
+CBP_ASSERT_SIZE(struct cbp_ruleset, 128);
 
 static inline const void *cbp_ruleset_section(const struct cbp_ruleset *set, enum cbp_ruleset_section section)
 {
@@ -111,6 +111,12 @@ static inline uint32_t cbp_ruleset_hash_end(uint32_t hash, uint32_t key)
 {
     hash = (hash ^ key) * 0x85ebca6bu;
     return (hash ^ (hash >> 15)) * 0x2c1b3c6du;
+}
+
+/* The bits that a key with this hash sets in its word of the filter. */
+static inline uint64_t cbp_ruleset_filter_bits(uint32_t hash)
+{
+    return (uint64_t) 1 << (hash & 63u) | (uint64_t) 1 << (hash >> 6 & 63u);
 }
 
 /* Writes where the sections begin, from the counts in the header, which must be within the limits above, and

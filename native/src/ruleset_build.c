@@ -71,9 +71,9 @@ static uint32_t take_rules(struct build *build, const struct cbpi_rule *rules)
             return CBP_ERROR_INVALID_PARAMETER;
         last_id = rule->rule_id;
         build->rules[i] = (struct cbp_ruleset_rule){.rule_id = rule->rule_id,
-                                                    .match = rule->match,
-                                                    .flags = rule->flags,
-                                                    .action = rule->action,
+                                                    .match = (uint8_t) rule->match,
+                                                    .flags = (uint8_t) rule->flags,
+                                                    .action = (uint8_t) rule->action,
                                                     .action_value = rule->action_value};
     }
     return 0;
@@ -257,10 +257,9 @@ static void *section(struct cbp_ruleset *set, enum cbp_ruleset_section number)
 static void note_key(struct cbp_ruleset *set, const struct cbp_ruleset_pattern *pattern)
 {
     uint64_t *filter = section(set, CBP_RULESET_FILTER);
-    uint32_t bit = pattern->hash >> (32 - set->filter_bits);
     if (pattern->key == CBP_RULESET_NO_KEY)
         return;
-    filter[bit / 64] |= (uint64_t) 1 << (bit % 64);
+    filter[pattern->hash >> (32 - set->filter_bits)] |= cbp_ruleset_filter_bits(pattern->hash);
     set->key_sizes[pattern->key] |= (uint64_t) 1 << (pattern->key_size - 1u);
 }
 
@@ -310,7 +309,7 @@ static uint32_t write_block(struct build *build, struct cbp_ruleset **set, size_
 static uint32_t prepare(struct build *build, uint32_t count, uint32_t name_count, size_t units_size)
 {
     uint32_t slot_count = (uint32_t) 1 << bits_for(2 * (uint64_t) name_count, 1);
-    build->header.filter_bits = bits_for(16 * (uint64_t) name_count, CBP_RULESET_FILTER_BITS_MIN);
+    build->header.filter_bits = bits_for(name_count / 4, CBP_RULESET_FILTER_BITS_MIN);
     build->header.bucket_bits = bits_for(name_count, CBP_RULESET_BUCKET_BITS_MIN);
     build->slot_mask = slot_count - 1;
     build->sorted = calloc((size_t) count + 1, sizeof *build->sorted);

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Optional
 
 MATCH_ALL, MATCH_PROCESS, MATCH_NAME = 0, 1, 2
 EXACT, FILE_PREFIX, PATH_PREFIX, SUFFIX, NO_KEY = range(5)
-SECTIONS = ("rules", "processes", "patterns", "filter", "buckets", "texts")
+SECTIONS = ("patterns", "processes", "filter", "buckets", "rules", "texts")
 
 PROTOCOL_SOURCES = ("cbp_case.c", "cbp_pattern.c", "cbp_ruleset.c", "cbp_ruleset_check.c", "cbp_rules.c")
 CORE_SOURCES = ("ruleset_build.c", "wtf8.c")
@@ -31,7 +31,7 @@ class Header(ctypes.Structure):
         ("filter_bits", c_uint32),
         ("bucket_bits", c_uint32),
         ("first_rule", c_uint32),
-        ("reserved", c_uint32),
+        ("reserved", c_uint32 * 7),
         ("offsets", c_uint32 * 6),
         ("key_sizes", c_uint64 * 4),
     ]
@@ -40,13 +40,13 @@ class Header(ctypes.Structure):
 class Rule(ctypes.Structure):
     _fields_ = [
         ("rule_id", c_uint32),
-        ("match", c_uint32),
-        ("flags", c_uint32),
-        ("action", c_uint32),
         ("action_value", c_uint32),
         ("owner", c_uint32),
         ("next", c_uint32),
-        ("reserved", c_uint32),
+        ("match", c_uint8),
+        ("flags", c_uint8),
+        ("action", c_uint8),
+        ("reserved", c_uint8),
     ]
 
 
@@ -136,7 +136,7 @@ class Block:
         return self._section("patterns", Pattern, self.header().pattern_count)
 
     def filter_words(self) -> Any:
-        return self._section("filter", c_uint64, (1 << self.header().filter_bits) // 64)
+        return self._section("filter", c_uint64, 1 << self.header().filter_bits)
 
     def buckets(self) -> Any:
         return self._section("buckets", c_uint32, (1 << self.header().bucket_bits) + 1)

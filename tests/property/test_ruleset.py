@@ -99,7 +99,7 @@ class LibrarySet:
 
 
 @both_meanings
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(data=st.data())
 def test_every_route_says_what_the_oracles_say(builds: Builds, meaning: Meaning, data: st.DataObject) -> None:
     patterns, names = data.draw(pattern_sets(meaning))
@@ -154,7 +154,7 @@ def test_what_bytes_are_one_character(builds: Builds) -> None:
             assert matches.indices() == wanted, text
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_one_pattern_against_one_name(builds: Builds, data: st.DataObject) -> None:
     patterns, names = data.draw(pattern_sets(LINUX, 4))
@@ -221,7 +221,7 @@ def stance_of(rules: Sequence[SourceRule]) -> tuple[int, int, int, int, int]:
 
 
 @both_meanings
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_rules_of_every_kind(builds: Builds, meaning: Meaning, data: st.DataObject) -> None:
     rules, names = data.draw(rule_lists(meaning))
@@ -396,7 +396,7 @@ def change(draw: st.DrawFn, block: Block, count: int) -> None:
 
 
 @both_meanings
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=350, deadline=None)
 @given(data=st.data())
 def test_a_changed_block_is_rejected_or_right(builds: Builds, meaning: Meaning, data: st.DataObject) -> None:
     rules, names = data.draw(rule_lists(meaning, 3))
