@@ -224,29 +224,6 @@ size_t read_memory(uint32_t tid, uint64_t address, void *buffer, size_t size)
     return total;
 }
 
-bool text_reserve(struct text *text, size_t size)
-{
-    if (size <= text->capacity)
-        return true;
-    size_t capacity = size + size / 2 + 256;
-    char *bytes = realloc(text->bytes, capacity);
-    if (bytes == NULL)
-        return false;
-    text->bytes = bytes;
-    text->capacity = capacity;
-    return true;
-}
-
-bool text_append(struct text *text, const char *bytes, size_t size)
-{
-    if (!text_reserve(text, text->size + size))
-        return false;
-    if (size > 0)
-        memcpy(text->bytes + text->size, bytes, size);
-    text->size += size;
-    return true;
-}
-
 /* A window on a task's memory: strings of an argument list mostly lie side by side. */
 struct window {
     uint32_t tid;

@@ -157,6 +157,16 @@ static void wait_for_answers(void)
         resolve_unowned_tasks();
 }
 
+void wake_worker(uint32_t session_id)
+{
+    syscall(SYS_futex, &channel_of(session_id)->bell, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+
+void discard_slot(void *slot, size_t size)
+{
+    (void) madvise((char *) slot + 4096, size - 4096, MADV_REMOVE);
+}
+
 int main(void)
 {
     become_independent();

@@ -11,45 +11,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "cbp_channel.h"
-#include "cbp_message.h"
-#include "cbp_rules.h"
+#include "tree_driver.h"
 
 /* The descriptors that the core hands over. */
 enum { CHANNEL_FD = 3, CONTROL_FD = 4, CONTROLLER_FD = 5 };
-
-struct rule {
-    struct rule *next;
-    uint32_t session_id;
-    uint32_t rule_id;
-    uint32_t match;
-    uint32_t children;
-    uint32_t action;
-    uint32_t action_value;
-    uint32_t process_id;
-    uint64_t start_time;
-    uint32_t pattern_size;
-    char pattern[];
-};
-
-/* An immutable, shared list of rules that a process has from its ancestors. */
-struct rule_list {
-    uint32_t reference_count;
-    uint32_t count;
-    struct rule *rules[];
-};
-
-/* What a process executes. Immutable but for the cache of matching rules; shared by forks. */
-struct image {
-    uint32_t reference_count;
-    uint32_t rules_generation; /* for which matches was computed; 0: never */
-    char *path;                /* of the executable */
-    uint32_t path_size;
-    char *given; /* the path that execve was given: a script, a link, maybe relative */
-    uint32_t given_size;
-    struct rule **matches; /* the name rules that match */
-    uint32_t match_count;
-};
 
 /* A thread group; kept after its end while descendants live, because rules cover descendants however deep. */
 struct process {
@@ -143,47 +108,6 @@ struct operation {
     struct replacement replacement;
 };
 
-/* What an answer to a message can do. */
-struct answerable {
-    uint32_t refusable_items; /* bits: items whose result code refuses */
-    uint32_t access;          /* of a handle operation: rights whose loss refuses */
-    bool is_creation;         /* the session's timeout action applies */
-};
-
-struct session {
-    bool open;
-    uint32_t events;
-    uint32_t timeout_ms;
-    uint32_t timeout_action;
-    uint32_t refuse_with;
-    uint32_t flags;
-    uint64_t sequence; /* of the last event */
-    uint64_t altitude;
-    uint64_t opened; /* counts up with each session that is opened */
-};
-
-/* Events of one task that belong together, before they are told to sessions. */
-struct report {
-    struct task *task;
-    struct process *process;
-    struct image *image; /* under which name the process is told */
-    const char *arguments;
-    uint32_t arguments_size;
-    uint32_t originator_pid, originator_tid;
-    uint32_t user_id;
-    uint32_t exit_status;
-    uint32_t item_count;
-    uint32_t thread_id;
-    uint32_t access;                 /* of a handle operation: what it asks for */
-    uint32_t source_pid, target_pid; /* of a duplication */
-    bool is_past;                    /* it has happened already: nothing is held */
-    bool is_by_ancestor;             /* the originator has created the subject, or who did */
-    uint32_t types[CBP_BATCH_MAX];
-    uint32_t flags[CBP_BATCH_MAX];
-    const struct cbp_stance *originator; /* stances by session; NULL: nobody's */
-    const struct cbp_stance *subject;
-};
-
 /* Everything the supervisor has. */
 struct supervisor {
     struct cbp_channel *channel;
@@ -225,64 +149,8 @@ struct process *add_process(uint32_t pid, struct process *parent);
 void end_process(struct process *process);
 void release_process(struct process *process);
 void forget_empty_process(struct process *process); /* one that no task has joined */
-struct image *make_image(const char *path, uint32_t path_size, const char *given, uint32_t given_size);
-struct image *share_image(struct image *image);
-void release_image(struct image *image);
-
-/* ---- rules.c: which rules match whom ---- */
-void evaluate_process(struct process *process);
-void evaluate_all(void);
-void stances_under_image(const struct process *process, struct image *image, struct cbp_stance *stances);
-void inherit_rules(struct process *child, const struct process *parent);
-void release_rule_list(struct rule_list *list);
-uint32_t add_rule(const struct cbp_rule *message);
-uint32_t add_launch_rule(uint32_t session_id, uint32_t rule_id, const struct process *process);
-uint32_t remove_rule(uint32_t session_id, uint32_t rule_id);
-void forget_launch_rule(const struct process *process);
-void remove_session_rules(uint32_t session_id);
-
-/* ---- post.c: who is told what ---- */
-/* Tells every session that wants it. Who is asked is waited for by *operation, which is made if it is NULL
- * (not yet complete); still NULL afterwards: nothing is asked. *refusal keeps the code of an earlier refusal,
- * or gets that of a rule that denies; *is_stripped (may be NULL) becomes true if a rule takes a right away
- * that is asked for. sequences (may be NULL) gets each session's first sequence number or 0. */
-void post_report(const struct report *report, struct operation **operation, uint32_t *refusal,
-                 bool *is_stripped, uint64_t *sequences);
-
-/* The same for what has happened already: nobody is asked. */
-void tell_past(struct report *report);
-
-/* The CAP_ bits that hold for one process. */
-uint32_t capabilities_of(const struct process *process);
-
-/* ---- slots.c: messages into the channel, answers out of it ---- */
-void slots_init(void);
-struct cbp_channel_session *channel_of(uint32_t session_id);
-/* Room for a message of size bytes; NULL without memory. To be followed by commit_message with the same slot.
- */
-struct cbp_event_message *begin_message(uint32_t size, uint32_t *slot);
-/* Sends it; operation (may be NULL) waits for its answer. False: it is lost, and nobody waits. */
-bool commit_message(struct cbp_event_message *message, uint32_t slot, struct operation *operation,
-                    const struct answerable *answerable);
-bool session_is_stale(uint32_t session_id, uint64_t now);
-/* Whether the session is told before the other one, and its refusal goes before the other's. */
-bool session_is_above(uint32_t session_id, uint32_t other_id);
-/* Counts an operation that was let go at its deadline; *result_code gets a refusal if the session wants one.
- */
-void count_timeout(uint32_t session_id, bool is_creation, uint32_t *result_code);
-bool answers_are_there(void);
-bool answers_settle_everything(void);               /* whether nothing will be held once they are collected */
-bool collect_answers(void);                         /* whether there was one */
-void expire_operations(void);                       /* those whose deadline has passed */
-void cancel_operation(struct operation *operation); /* its task is gone */
-void release_session_slots(uint32_t session_id);
-void release_every_slot(void);
-bool anything_held(void);
-uint64_t next_deadline_ns(void); /* 0: none */
-
 /* ---- trace.c: what tasks do ---- */
 void handle_wait_status(uint32_t tid, int status);
-void apply_operation(struct operation *operation); /* all answers are in */
 void resume_task(struct task *task, int signal);
 void resume_kept_creator(struct task *task);
 void start_report(struct report *report, struct task *task); /* about its process, made by its creator */
@@ -290,20 +158,12 @@ void add_item(struct report *report, uint32_t type, uint32_t flags);
 /* Posts a report on a task; it stays stopped if somebody is asked, else what follows is done at once. */
 void post_and_hold(const struct report *report, enum operation_kind kind);
 void let_everything_go(void);
-/* Detaches the attached processes that no rule concerns any more: those that run, at a stop made for it. */
-void let_released_go(void);
 /* Begins to trace a launcher that will install a filter with these parts (0: none). */
 uint32_t seize_root(uint32_t tid, uint32_t filter_parts, struct task **task);
 /* Begins to trace a running thread of a process. Error codes of attach_process(). */
 uint32_t seize_thread(uint32_t tid, struct process *process);
 
-/* ---- attach.c: processes that run already ---- */
-/* Takes a running process with all its threads under the filter, with its descendants if children. 0;
- * CBP_ERROR_INVALID_PARAMETER: there is no such process; CBP_ERROR_BUSY: another tracer has it;
- * CBP_ERROR_ACCESS_DENIED: it must not be traced. On an error it goes on as if nothing had been tried. */
-uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children);
-/* The same for every process of our user whose name matches; those that cannot be had are left alone. */
-void attach_matching(const char *pattern, uint32_t pattern_size, bool children);
+/* ---- attach.c: processes that run already; see tree_driver.h ---- */
 
 /* ---- handles.c: operations on other processes and threads ---- */
 void handle_handle_call(struct task *task, const struct syscall_entry *entry);
@@ -325,13 +185,6 @@ bool replace_syscall(const struct task *task, const struct replacement *replacem
 bool read_stack_pointer(const struct task *task, uint64_t *stack_pointer, bool *is_32bit);
 size_t read_memory(uint32_t tid, uint64_t address, void *buffer, size_t size);
 
-struct text { /* a growing buffer, kept for the next use */
-    char *bytes;
-    size_t size;
-    size_t capacity;
-};
-bool text_reserve(struct text *text, size_t size);
-bool text_append(struct text *text, const char *bytes, size_t size);
 bool read_string(uint32_t tid, uint64_t address, struct text *text);
 
 /* The stack of a program that has just been executed. */
@@ -400,8 +253,6 @@ struct descriptor_facts {
 };
 bool read_descriptor(uint32_t tid, int fd, struct descriptor_facts *facts); /* false: no such descriptor */
 uint32_t read_executable(uint32_t tid, char *path, uint32_t size);
-uint64_t now_ns(void);
-uint64_t wall_ns(void);
 
 /* ---- ids.c: ids of other namespaces ---- */
 /* How a task sees ids: a namespace and how deep it lies below ours. */

@@ -1,4 +1,4 @@
-/* Tasks and processes by id, and the images that processes share. Knows nothing of stops or sessions. */
+/* Tasks and processes by id, and what can be done to them. Knows nothing of stops or sessions. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -151,33 +151,12 @@ void forget_empty_process(struct process *process)
     release_process(process);
 }
 
-struct image *make_image(const char *path, uint32_t path_size, const char *given, uint32_t given_size)
+uint32_t capabilities_of(const struct process *process)
 {
-    struct image *image = calloc(1, sizeof *image + path_size + given_size + 2);
-    if (image == NULL)
-        return NULL;
-    image->reference_count = 1;
-    image->path = (char *) (image + 1);
-    image->path_size = path_size;
-    image->given = image->path + path_size + 1;
-    image->given_size = given_size;
-    memcpy(image->path, path, path_size);
-    if (given_size > 0)
-        memcpy(image->given, given, given_size);
-    return image;
-}
-
-struct image *share_image(struct image *image)
-{
-    if (image != NULL)
-        image->reference_count++;
-    return image;
-}
-
-void release_image(struct image *image)
-{
-    if (image == NULL || --image->reference_count > 0)
-        return;
-    free(image->matches);
-    free(image);
+    const uint32_t everybody = CBP_PTRACE_CAPABILITIES &
+                               ~(uint32_t) (CBP_PTRACE_FILTER_CAPABILITIES | CBP_CAP_KILL_PROCESS_CREATION);
+    uint32_t parts = process->filter_parts;
+    return everybody | (parts & CBP_LAUNCH_FLAG_HANDLES ? (uint32_t) CBP_PTRACE_HANDLE_CAPABILITIES : 0) |
+           (parts & CBP_LAUNCH_FLAG_EXECUTIONS ? (uint32_t) CBP_CAP_REFUSE_PROCESS_CREATION
+                                               : (uint32_t) CBP_CAP_KILL_PROCESS_CREATION);
 }

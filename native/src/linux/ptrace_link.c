@@ -133,8 +133,8 @@ static uint32_t receive_reply(struct cbpi_link *link, uint64_t id, struct cbp_re
     }
 }
 
-uint32_t cbpi_link_request(struct cbpi_link *link, struct cbp_message_header *request, const int *fds,
-                           uint32_t fd_count, struct cbp_reply *reply)
+uint32_t cbpi_link_request_with(struct cbpi_link *link, struct cbp_message_header *request, const int *fds,
+                                uint32_t fd_count, struct cbp_reply *reply)
 {
     cbpi_mutex_lock(&link->request_mutex);
     request->id = ++link->last_request_id;
@@ -146,6 +146,22 @@ uint32_t cbpi_link_request(struct cbpi_link *link, struct cbp_message_header *re
     if (error == 0 && reply->status != 0)
         error = cbpi_fail(reply->status, "the supervisor refused: %s", cbp_error_message(reply->status));
     return error;
+}
+
+uint32_t cbpi_link_request(struct cbpi_link *link, struct cbp_message_header *request,
+                           struct cbp_reply *reply)
+{
+    return cbpi_link_request_with(link, request, NULL, 0, reply);
+}
+
+const uint32_t *cbpi_link_death(const struct cbpi_link *link)
+{
+    return &link->is_dead;
+}
+
+struct cbp_channel *cbpi_link_channel(const struct cbpi_link *link)
+{
+    return link->channel;
 }
 
 /* Makes the shared memory; the descriptor goes to the supervisor and is closed here afterwards. */
@@ -200,7 +216,7 @@ static uint32_t shake_hands(struct cbpi_link *link)
                               .clock_ns = cbpi_now_ns(),
                               .process_id = (uint32_t) getpid()};
     struct cbp_reply reply;
-    uint32_t error = cbpi_link_request(link, &hello.header, NULL, 0, &reply);
+    uint32_t error = cbpi_link_request(link, &hello.header, &reply);
     if (error == CBP_ERROR_INVALID_KERNEL_INFO_VERSION)
         return error;
     if (error == CBP_ERROR_NO_SYSTEM_RESOURCES) /* its process is there, but it needs more */

@@ -6,6 +6,7 @@
 #include "cbp_channel.h"
 #include "platform.h"
 #include "transport.h"
+#include "tree_session.h"
 
 struct cbpi_link {
     struct cbpi_link *next;   /* in the list of links, which guards the next two as well */
@@ -26,22 +27,9 @@ extern const struct cbpi_transport_ops cbpi_ptrace_transport;
 void cbpi_link_load(void);
 void cbpi_link_forget_after_fork(void);
 
-/* Gives the running supervisor, or a new one, and a session id on it. CBP_ERROR_FS_DRIVER_REQUIRED,
- * CBP_ERROR_APP_INIT_FAILURE, CBP_ERROR_INVALID_KERNEL_INFO_VERSION, CBP_ERROR_NO_SYSTEM_RESOURCES,
- * CBP_ERROR_TOO_MANY_OPEN_FILES. */
-uint32_t cbpi_link_acquire(struct cbpi_link **link, uint32_t *session_id);
-
-/* Gives the session id back, unless keeps_id (the supervisor may still use it); the last one ends the
- * conversation, upon which the supervisor leaves by itself. */
-void cbpi_link_release(struct cbpi_link *link, uint32_t session_id, uint32_t keeps_id);
-
-/* Sends a request, whose header gets its id here, with up to two descriptors, and waits for the reply; gives
- * the reply's status. CBP_ERROR_BROKEN_PIPE, CBP_ERROR_TIMEOUT after 10 s. */
-uint32_t cbpi_link_request(struct cbpi_link *link, struct cbp_message_header *request, const int *fds,
-                           uint32_t fd_count, struct cbp_reply *reply);
-
-/* Whether the supervisor has gone; remembers it. */
-uint32_t cbpi_link_is_dead(struct cbpi_link *link);
+/* cbpi_link_request() with up to two descriptors. */
+uint32_t cbpi_link_request_with(struct cbpi_link *link, struct cbp_message_header *request, const int *fds,
+                                uint32_t fd_count, struct cbp_reply *reply);
 
 #define CBPI_SUPERVISOR_NAME "cbprocess-supervisor"
 

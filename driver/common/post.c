@@ -7,16 +7,6 @@
 #include "cbp_message_check.h"
 #include "supervisor.h"
 
-uint32_t capabilities_of(const struct process *process)
-{
-    const uint32_t everybody = CBP_PTRACE_CAPABILITIES &
-                               ~(uint32_t) (CBP_PTRACE_FILTER_CAPABILITIES | CBP_CAP_KILL_PROCESS_CREATION);
-    uint32_t parts = process->filter_parts;
-    return everybody | (parts & CBP_LAUNCH_FLAG_HANDLES ? (uint32_t) CBP_PTRACE_HANDLE_CAPABILITIES : 0) |
-           (parts & CBP_LAUNCH_FLAG_EXECUTIONS ? (uint32_t) CBP_CAP_REFUSE_PROCESS_CREATION
-                                               : (uint32_t) CBP_CAP_KILL_PROCESS_CREATION);
-}
-
 /* ---- Messages ---- */
 
 static uint32_t put_text(struct cbp_event_message *message, uint32_t *offset, const char *text, uint32_t size)

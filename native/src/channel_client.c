@@ -1,6 +1,5 @@
 /* See channel_client.h. The other side is a process of its own, which may be damaged or taken over: nothing
  * in the shared memory is believed unchecked, and nothing is read from it twice. */
-#define _GNU_SOURCE
 #include "channel_client.h"
 
 #include "cbp_atomic.h"
@@ -8,29 +7,10 @@
 #include "event_decode.h"
 #include "platform.h"
 
-#include <limits.h>
-#include <linux/futex.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 #define RING_SIZE (uint32_t)(sizeof((struct cbp_channel_session *) 0)->ring / sizeof(uint32_t))
 #define NS_PER_MS 1000000u
-
-/* Gives 1 if somebody has woken it. Not private: the word is in memory that two processes share. */
-static int futex_wait(const uint32_t *word, uint32_t value, uint64_t timeout_ns)
-{
-    struct timespec timeout = {.tv_sec = (time_t) (timeout_ns / 1000000000u),
-                               .tv_nsec = (long) (timeout_ns % 1000000000u)};
-    return syscall(SYS_futex, word, FUTEX_WAIT, value, timeout_ns == UINT64_MAX ? NULL : &timeout, NULL, 0) ==
-           0;
-}
-
-static void futex_wake(const uint32_t *word, int count)
-{
-    syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
-}
 
 static struct cbp_channel_session *session_of(const struct cbpi_channel_client *client)
 {
@@ -63,7 +43,7 @@ void cbpi_channel_wake_one(struct cbpi_channel_client *client)
 {
     struct cbp_channel_session *session = session_of(client);
     if (cbp_load_u32(&session->sleepers) > 0)
-        futex_wake(&session->bell, 1);
+        cbpi_bell_wake(client->link, client->session_id, 1);
 }
 
 /* Sleeps until the bell rings; gives 1 if that was for this sleeper. Either the driver sees the sleeper and
@@ -74,7 +54,7 @@ static int sleep_on_bell(struct cbpi_channel_client *client, uint32_t bell, uint
     int woken = 0;
     cbp_add_u32(&session->sleepers, 1);
     if (cbpi_channel_backlog(client) == 0 && !cbp_load_u32(&client->is_closed))
-        woken = futex_wait(&session->bell, bell, timeout_ns);
+        woken = cbpi_bell_wait(client->link, client->session_id, bell, timeout_ns);
     cbp_subtract_u32(&session->sleepers, 1);
     return woken;
 }
@@ -183,21 +163,22 @@ uint32_t cbpi_channel_read(struct cbpi_channel_client *client, uint32_t number,
 }
 
 /* Lets the driver look at what was answered. */
-static void ring_answer_bell(struct cbp_channel *channel)
+static void ring_answer_bell(struct cbpi_channel_client *client)
 {
-    cbp_add_u32(&channel->answer_bell, 1);
-    if (cbp_load_u32(&channel->driver_sleeping))
-        futex_wake(&channel->answer_bell, 1);
+    cbp_add_u32(&client->channel->answer_bell, 1);
+    if (cbp_load_u32(&client->channel->driver_sleeping))
+        cbpi_bell_wake_driver(client->link);
 }
 
-static void push_answer(struct cbp_channel *channel, uint32_t number)
+static void push_answer(struct cbpi_channel_client *client, uint32_t number)
 {
+    struct cbp_channel *channel = client->channel;
     struct cbp_slot *slot = cbp_channel_slot(channel, number);
     uint32_t first = cbp_load_relaxed_u32(&channel->answers);
     do {
         cbp_store_relaxed_u32(&slot->next, first);
     } while (!cbp_compare_swap_u32(&channel->answers, &first, number + 1));
-    ring_answer_bell(channel);
+    ring_answer_bell(client);
 }
 
 static uint32_t decide(struct cbp_slot *slot)
@@ -216,14 +197,14 @@ uint32_t cbpi_channel_answer(struct cbpi_channel_client *client, const struct cb
         cbp_store_relaxed_u32(&items[i].desired_access, delivery->desired_access[i]);
     }
     uint32_t error = decide(slot);
-    push_answer(client->channel, delivery->slot);
+    push_answer(client, delivery->slot);
     return delivery->nobody_waits ? 0 : error;
 }
 
 void cbpi_channel_return(struct cbpi_channel_client *client, uint32_t number)
 {
     decide(cbp_channel_slot(client->channel, number));
-    push_answer(client->channel, number);
+    push_answer(client, number);
 }
 
 uint32_t cbpi_channel_check(const struct cbpi_channel_client *client, const struct cbpi_delivery *delivery)
@@ -244,7 +225,7 @@ uint32_t cbpi_channel_extend(struct cbpi_channel_client *client, const struct cb
         return CBP_ERROR_TIMEOUT;
     cbp_store_u64(&slot->deadline_ns, timeout_ms ? cbpi_now_ns() + (uint64_t) timeout_ms * NS_PER_MS : 0);
     cbp_store_u32(&slot->decision, CBP_DECISION_OPEN);
-    ring_answer_bell(client->channel); /* the driver may be asleep until the old deadline, or for ever */
+    ring_answer_bell(client); /* the driver may be asleep until the old deadline, or for ever */
     return 0;
 }
 
@@ -252,7 +233,7 @@ void cbpi_channel_wake(struct cbpi_channel_client *client)
 {
     struct cbp_channel_session *session = session_of(client);
     cbp_add_u32(&session->bell, 1);
-    futex_wake(&session->bell, INT_MAX);
+    cbpi_bell_wake(client->link, client->session_id, UINT32_MAX);
 }
 
 void cbpi_channel_drain(struct cbpi_channel_client *client)

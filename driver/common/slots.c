@@ -4,12 +4,8 @@
  *
  * A slot that has been pushed on a request ring belongs to the core until it comes back on the answer list.
  * What the supervisor needs to remember about it stands in its own record, out of the core's reach. */
-#include <linux/futex.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "cbp_atomic.h"
 #include "cbp_message_check.h"
@@ -78,8 +74,7 @@ static void free_slot(uint32_t number)
         return;
     }
     /* A large message is rare: its memory goes back to the system. */
-    char *slot = (char *) cbp_channel_slot(self.channel, number);
-    (void) madvise(slot + 4096, CBP_LARGE_SLOT_SIZE - 4096, MADV_REMOVE);
+    discard_slot(cbp_channel_slot(self.channel, number), CBP_LARGE_SLOT_SIZE);
     free_large[free_large_count++] = (uint16_t) number;
 }
 
@@ -114,7 +109,7 @@ static void ring_bell(uint32_t session_id, bool somebody_waits)
     if (!somebody_waits && can_wait_for_dozer(ring))
         return;
     if (cbp_load_u32(&ring->sleepers) != 0)
-        syscall(SYS_futex, &ring->bell, FUTEX_WAKE, 1, NULL, NULL, 0);
+        wake_worker(session_id);
 }
 
 /* Hands a filled slot to the core. */

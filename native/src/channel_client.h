@@ -6,8 +6,21 @@
 #include "cbp_channel.h"
 #include "transport.h"
 
+struct cbpi_link; /* to the driver's process: each platform's own */
+
+/* The bells of cbp_channel.h, each platform's own. */
+
+/* Sleeps until a session's bell is rung, or does not begin to if its word is not value any more; gives 1 if
+ * it was rung for this sleeper. UINT64_MAX: no limit. May end early. */
+int cbpi_bell_wait(struct cbpi_link *link, uint32_t session_id, uint32_t value, uint64_t timeout_ns);
+
+/* Wakes up to count of the session's sleepers; the driver, if it sleeps. */
+void cbpi_bell_wake(struct cbpi_link *link, uint32_t session_id, uint32_t count);
+void cbpi_bell_wake_driver(struct cbpi_link *link);
+
 /* One session's view of the channel. */
 struct cbpi_channel_client {
+    struct cbpi_link *link;
     struct cbp_channel *channel;
     uint32_t session_id;
     uint32_t is_closed;      /* atomic: nothing is taken any more */

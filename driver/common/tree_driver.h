@@ -1,0 +1,168 @@
+/* What every tree driver's helper has alike: rules and stances of processes, who is told what, slots and
+ * answers. The functions of driver/common/ work on the driver's own data, which its supervisor.h declares:
+ * struct process, struct task, struct operation and self, with the members that are named at the end.
+ *
+ * One thread, the tracer, owns all of it. Knows the protocol; no operating system, no core, no Python. */
+#ifndef CBP_TREE_DRIVER_H
+#define CBP_TREE_DRIVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cbp_channel.h"
+#include "cbp_message.h"
+#include "cbp_rules.h"
+#include "text.h"
+
+struct operation;
+struct process;
+struct task;
+
+struct rule {
+    struct rule *next;
+    uint32_t session_id;
+    uint32_t rule_id;
+    uint32_t match;
+    uint32_t children;
+    uint32_t action;
+    uint32_t action_value;
+    uint32_t process_id;
+    uint64_t start_time;
+    uint32_t pattern_size;
+    char pattern[];
+};
+
+/* An immutable, shared list of rules that a process has from its ancestors. */
+struct rule_list {
+    uint32_t reference_count;
+    uint32_t count;
+    struct rule *rules[];
+};
+
+/* What a process executes. Immutable but for the cache of matching rules; shared by forks. */
+struct image {
+    uint32_t reference_count;
+    uint32_t rules_generation; /* for which matches was computed; 0: never */
+    char *path;                /* of the executable */
+    uint32_t path_size;
+    char *given; /* the path that execve was given: a script, a link, maybe relative */
+    uint32_t given_size;
+    struct rule **matches; /* the name rules that match */
+    uint32_t match_count;
+};
+
+/* What an answer to a message can do. */
+struct answerable {
+    uint32_t refusable_items; /* bits: items whose result code refuses */
+    uint32_t access;          /* of a handle operation: rights whose loss refuses */
+    bool is_creation;         /* the session's timeout action applies */
+};
+
+struct session {
+    bool open;
+    uint32_t events;
+    uint32_t timeout_ms;
+    uint32_t timeout_action;
+    uint32_t refuse_with;
+    uint32_t flags;
+    uint64_t sequence; /* of the last event */
+    uint64_t altitude;
+    uint64_t opened; /* counts up with each session that is opened */
+};
+
+/* Events of one task that belong together, before they are told to sessions. */
+struct report {
+    struct task *task;
+    struct process *process;
+    struct image *image; /* under which name the process is told */
+    const char *arguments;
+    uint32_t arguments_size;
+    uint32_t originator_pid, originator_tid;
+    uint32_t user_id;
+    uint32_t exit_status;
+    uint32_t item_count;
+    uint32_t thread_id;
+    uint32_t access;                 /* of a handle operation: what it asks for */
+    uint32_t source_pid, target_pid; /* of a duplication */
+    bool is_past;                    /* it has happened already: nothing is held */
+    bool is_by_ancestor;             /* the originator has created the subject, or who did */
+    uint32_t types[CBP_BATCH_MAX];
+    uint32_t flags[CBP_BATCH_MAX];
+    const struct cbp_stance *originator; /* stances by session; NULL: nobody's */
+    const struct cbp_stance *subject;
+};
+
+/* ---- rules.c: which rules match whom ---- */
+void evaluate_process(struct process *process);
+void evaluate_all(void);
+void stances_under_image(const struct process *process, struct image *image, struct cbp_stance *stances);
+void inherit_rules(struct process *child, const struct process *parent);
+void release_rule_list(struct rule_list *list);
+uint32_t add_rule(const struct cbp_rule *message);
+uint32_t add_launch_rule(uint32_t session_id, uint32_t rule_id, const struct process *process);
+uint32_t remove_rule(uint32_t session_id, uint32_t rule_id);
+void forget_launch_rule(const struct process *process);
+void remove_session_rules(uint32_t session_id);
+
+/* ---- post.c: who is told what ---- */
+/* Tells every session that wants it. Who is asked is waited for by *operation, which is made if it is NULL
+ * (not yet complete); still NULL afterwards: nothing is asked. *refusal keeps the code of an earlier refusal,
+ * or gets that of a rule that denies; *is_stripped (may be NULL) becomes true if a rule takes a right away
+ * that is asked for. sequences (may be NULL) gets each session's first sequence number or 0. */
+void post_report(const struct report *report, struct operation **operation, uint32_t *refusal,
+                 bool *is_stripped, uint64_t *sequences);
+
+/* The same for what has happened already: nobody is asked. */
+void tell_past(struct report *report);
+
+/* ---- slots.c: messages into the channel, answers out of it ---- */
+void slots_init(void);
+struct cbp_channel_session *channel_of(uint32_t session_id);
+/* Room for a message of size bytes; NULL without memory. To be followed by commit_message with the same slot.
+ */
+struct cbp_event_message *begin_message(uint32_t size, uint32_t *slot);
+/* Sends it; operation (may be NULL) waits for its answer. False: it is lost, and nobody waits. */
+bool commit_message(struct cbp_event_message *message, uint32_t slot, struct operation *operation,
+                    const struct answerable *answerable);
+bool session_is_stale(uint32_t session_id, uint64_t now);
+/* Whether the session is told before the other one, and its refusal goes before the other's. */
+bool session_is_above(uint32_t session_id, uint32_t other_id);
+/* Counts an operation that was let go at its deadline; *result_code gets a refusal if the session wants one.
+ */
+void count_timeout(uint32_t session_id, bool is_creation, uint32_t *result_code);
+bool answers_are_there(void);
+bool answers_settle_everything(void);               /* whether nothing will be held once they are collected */
+bool collect_answers(void);                         /* whether there was one */
+void expire_operations(void);                       /* those whose deadline has passed */
+void cancel_operation(struct operation *operation); /* its task is gone */
+void release_session_slots(uint32_t session_id);
+void release_every_slot(void);
+bool anything_held(void);
+uint64_t next_deadline_ns(void); /* 0: none */
+
+/* ---- image.c ---- */
+struct image *make_image(const char *path, uint32_t path_size, const char *given, uint32_t given_size);
+struct image *share_image(struct image *image);
+void release_image(struct image *image);
+
+/* ---- What the driver provides ---- */
+uint64_t now_ns(void);                             /* the clock of deadlines */
+uint64_t wall_ns(void);                            /* since 1970 */
+void apply_operation(struct operation *operation); /* all answers are in */
+/* The CAP_ bits that hold for one process. */
+uint32_t capabilities_of(const struct process *process);
+/* Wakes one of the session's workers that sleep on its bell. */
+void wake_worker(uint32_t session_id);
+/* Gives the memory of a large slot back to the system, but for its first page. */
+void discard_slot(void *slot, size_t size);
+/* Detaches the attached processes that no rule concerns any more: those that run, at a stop made for it. */
+void let_released_go(void);
+/* Takes a running process with all its threads under the filter, with its descendants if children. 0;
+ * CBP_ERROR_INVALID_PARAMETER: there is no such process; CBP_ERROR_BUSY: another tracer has it;
+ * CBP_ERROR_ACCESS_DENIED: it must not be traced. On an error it goes on as if nothing had been tried. */
+uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children);
+/* The same for every process of our user whose name matches; those that cannot be had are left alone. */
+void attach_matching(const char *pattern, uint32_t pattern_size, bool children);
+
+#endif

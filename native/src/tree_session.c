@@ -1,0 +1,201 @@
+/* See tree_session.h. */
+#include "tree_session.h"
+
+#include "cbp_atomic.h"
+#include "cbp_message_check.h"
+#include "errors.h"
+#include "platform.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct cbp_channel_session *channel_session(const struct cbpi_transport *transport)
+{
+    return &cbpi_link_channel(transport->link)->sessions[transport->client.session_id];
+}
+
+/* ---- Requests ---- */
+
+uint32_t cbpi_tree_update(struct cbpi_transport *transport, const struct cbpi_session_settings *settings)
+{
+    struct cbp_reply reply;
+    struct cbp_session_settings message = {.header = {.size = sizeof message, .type = CBP_MESSAGE_SESSION},
+                                           .session_id = transport->client.session_id,
+                                           .events = settings->events,
+                                           .timeout_ms = settings->timeout_ms,
+                                           .timeout_action = settings->timeout_action,
+                                           .refuse_with = settings->refuse_with,
+                                           .altitude = settings->altitude};
+    if (settings->fork_is_creation)
+        message.flags |= CBP_SESSION_FLAG_FORK_IS_CREATION;
+    if (settings->own_requests)
+        message.flags |= CBP_SESSION_FLAG_OWN_REQUESTS;
+    return cbpi_link_request(transport->link, &message.header, &reply);
+}
+
+uint32_t cbpi_tree_beat(struct cbpi_transport *transport)
+{
+    cbp_store_u64(&channel_session(transport)->heartbeat_ns, cbpi_now_ns());
+    return cbpi_link_is_dead(transport->link) ? CBP_ERROR_BROKEN_PIPE : 0;
+}
+
+/* The counts of a session begin at 0; the id may have been another's. */
+static void reset_counts(struct cbp_channel_session *session)
+{
+    cbp_store_u64(&session->lost, 0);
+    cbp_store_u64(&session->timed_out, 0);
+    cbp_store_u64(&session->refused, 0);
+    cbp_store_u64(&session->decided, 0);
+    cbp_store_u64(&session->failed_after, 0);
+}
+
+uint32_t cbpi_tree_open(const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
+{
+    struct cbpi_transport *made = calloc(1, sizeof *made);
+    if (!made)
+        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a session");
+    uint32_t error = cbpi_link_acquire(&made->link, &made->client.session_id);
+    if (error != 0)
+        goto cleanup;
+    made->client.link = made->link;
+    made->client.channel = cbpi_link_channel(made->link);
+    made->client.is_dead = cbpi_link_death(made->link);
+    reset_counts(channel_session(made));
+    cbpi_tree_beat(made);
+    error = cbpi_tree_update(made, settings);
+    if (error != 0)
+        cbpi_link_release(made->link, made->client.session_id, error == CBP_ERROR_TIMEOUT);
+cleanup:
+    if (error == 0)
+        *transport = made;
+    else
+        free(made);
+    return error;
+}
+
+void cbpi_tree_close(struct cbpi_transport *transport)
+{
+    struct cbp_reply reply;
+    struct cbp_session_close message = {.header = {.size = sizeof message, .type = CBP_MESSAGE_SESSION_CLOSE},
+                                        .session_id = transport->client.session_id};
+    cbp_store_u32(&transport->client.is_closed, 1);
+    cbpi_channel_wake(&transport->client);
+    transport->keeps_id = cbpi_link_request(transport->link, &message.header, &reply) != 0;
+}
+
+void cbpi_tree_release(struct cbpi_transport *transport)
+{
+    cbpi_channel_drain(&transport->client);
+    cbpi_link_release(transport->link, transport->client.session_id, transport->keeps_id);
+    free(transport);
+}
+
+uint32_t cbpi_tree_add_rule(struct cbpi_transport *transport, const struct cbpi_rule *rule)
+{
+    struct cbp_reply reply;
+    union {
+        struct cbp_rule rule;
+        unsigned char bytes[sizeof(struct cbp_rule) + CBP_PATTERN_SIZE_MAX];
+    } message;
+    memset(&message.rule, 0, sizeof message.rule);
+    message.rule.header.size = (uint32_t) sizeof message.rule + rule->pattern_size;
+    message.rule.header.type = CBP_MESSAGE_RULE_ADD;
+    message.rule.session_id = transport->client.session_id;
+    message.rule.rule_id = rule->rule_id;
+    message.rule.match = rule->match;
+    message.rule.flags = rule->flags;
+    message.rule.action = rule->action;
+    message.rule.action_value = rule->action_value;
+    message.rule.process_id = rule->process_id;
+    message.rule.start_time = rule->start_time;
+    if (rule->pattern_size > 0) {
+        message.rule.pattern_offset = sizeof message.rule;
+        message.rule.pattern_size = rule->pattern_size;
+        memcpy(message.bytes + sizeof message.rule, rule->pattern, rule->pattern_size);
+    }
+    return cbpi_link_request(transport->link, &message.rule.header, &reply);
+}
+
+uint32_t cbpi_tree_remove_rule(struct cbpi_transport *transport, uint32_t rule_id)
+{
+    struct cbp_reply reply;
+    struct cbp_rule_remove message = {.header = {.size = sizeof message, .type = CBP_MESSAGE_RULE_REMOVE},
+                                      .session_id = transport->client.session_id,
+                                      .rule_id = rule_id};
+    return cbpi_link_request(transport->link, &message.header, &reply);
+}
+
+uint32_t cbpi_tree_process_capabilities(struct cbpi_transport *transport, uint32_t process_id,
+                                        uint32_t *capabilities)
+{
+    struct cbp_reply reply;
+    struct cbp_process_query message = {.header = {.size = sizeof message, .type = CBP_MESSAGE_PROCESS_QUERY},
+                                        .process_id = process_id};
+    uint32_t error = cbpi_link_request(transport->link, &message.header, &reply);
+    if (error == CBP_ERROR_NOT_FOUND)
+        return cbpi_fail(error, "process %u is not supervised", process_id);
+    if (error == 0)
+        *capabilities = (uint32_t) reply.value;
+    return error;
+}
+
+/* ---- Deliveries ---- */
+
+uint32_t cbpi_tree_receive(struct cbpi_transport *transport, struct cbpi_delivery *delivery,
+                           uint32_t timeout_ms, uint32_t *pending)
+{
+    uint32_t slot = *pending - 1;
+    uint32_t error =
+        *pending ? 0 : cbpi_channel_take(&transport->client, timeout_ms, delivery->nobody_waits, &slot);
+    if (error != 0)
+        return error;
+    error = cbpi_channel_read(&transport->client, slot, delivery);
+    *pending = error == CBP_ERROR_INSUFFICIENT_BUFFER ? slot + 1 : 0;
+    if (error == CBP_ERROR_INVALID_DATA)
+        cbpi_channel_return(&transport->client, slot);
+    return error;
+}
+
+void cbpi_tree_skip(struct cbpi_transport *transport, uint32_t *pending)
+{
+    cbpi_channel_return(&transport->client, *pending - 1);
+    *pending = 0;
+}
+
+uint32_t cbpi_tree_backlog(struct cbpi_transport *transport)
+{
+    return cbpi_channel_backlog(&transport->client);
+}
+
+void cbpi_tree_nudge(struct cbpi_transport *transport)
+{
+    cbpi_channel_wake_one(&transport->client);
+}
+
+uint32_t cbpi_tree_answer(struct cbpi_transport *transport, const struct cbpi_delivery *delivery)
+{
+    return cbpi_channel_answer(&transport->client, delivery);
+}
+
+uint32_t cbpi_tree_check(struct cbpi_transport *transport, const struct cbpi_delivery *delivery)
+{
+    return cbpi_channel_check(&transport->client, delivery);
+}
+
+uint32_t cbpi_tree_extend(struct cbpi_transport *transport, const struct cbpi_delivery *delivery,
+                          uint32_t timeout_ms)
+{
+    return cbpi_channel_extend(&transport->client, delivery, timeout_ms);
+}
+
+void cbpi_tree_counts(struct cbpi_transport *transport, struct cbpi_transport_counts *counts)
+{
+    const struct cbp_channel_session *session = channel_session(transport);
+    const struct cbp_channel *channel = cbpi_link_channel(transport->link);
+    counts->lost = cbp_load_u64(&session->lost);
+    counts->timed_out = cbp_load_u64(&session->timed_out);
+    counts->refused = cbp_load_u64(&session->refused);
+    counts->decided_by_rule = cbp_load_u64(&session->decided);
+    counts->failed_after = cbp_load_u64(&session->failed_after);
+    counts->supervised = cbp_load_u32(&channel->supervised_count);
+}
