@@ -2,7 +2,8 @@
 
 The child of the ordinary Popen machinery is the launcher, which inherits everything that the target is to
 have. It waits until the driver has it and then executes the target in its own place: same process id, same
-pipes. Knows how subprocess prepares an execution; not how the launcher works. POSIX only."""
+pipes. Knows how subprocess prepares an execution; not how the launcher works. How Windows
+does it is in launch_windows.py."""
 
 from __future__ import annotations
 
@@ -85,10 +86,11 @@ class Popen(subprocess.Popen["Any"]):
         arguments = _argument_list(args, shell, executable)
         target = arguments[0] if executable is None else executable
         argument0 = os.fsencode(arguments[0]) if arguments else b""
-        with _Launch(self._session, argument0, _candidate_paths(target, env), self._ask) as launch:
+        with Launch(self._session) as launch:
+            fd = launch.begin(argument0, _candidate_paths(target, env), self._ask)
             program = library.launcher_path()
-            argv = [f"{library.LAUNCHER_NAME} {launch.fd}", *arguments[1:]]
-            fds = (*pass_fds, launch.fd)
+            argv = [f"{library.LAUNCHER_NAME} {fd}", *arguments[1:]]
+            fds = (*pass_fds, fd)
             common = (preexec_fn, close_fds, fds, cwd, env, startupinfo, creationflags, False)
             try:
                 super()._execute_child(argv, program, *common, *rest)  # type: ignore[misc]
@@ -106,22 +108,34 @@ class Popen(subprocess.Popen["Any"]):
                 raise OSError(os_error, os.strerror(os_error), target)
 
 
-class _Launch:
+class Launch:
     """One launch of the library; leaving the block frees it whatever happened."""
 
-    def __init__(self, session: Session, argument0: bytes, paths: list[bytes], ask: bool) -> None:
-        if any(b"\0" in text for text in (argument0, *paths)):
-            raise ValueError("embedded null byte")
+    def __init__(self, session: Session) -> None:
+        self._session = session
         self._library = session.library
         self._handle = c_void_p()
+
+    def begin(self, argument0: bytes, paths: list[bytes], ask: bool) -> int:
+        """The descriptor that the launcher has to inherit."""
+        if any(b"\0" in text for text in (argument0, *paths)):
+            raise ValueError("embedded null byte")
         fd = c_int32()
         data = b"".join(path + b"\0" for path in paths)
         self._library.cbp_launch_begin(
-            session.pointer, argument0, data, len(data), ask, byref(fd), byref(self._handle)
+            self._session.pointer, argument0, data, len(data), ask, byref(fd), byref(self._handle)
         )
-        self.fd = fd.value
+        return fd.value
 
-    def __enter__(self) -> _Launch:
+    def enter(self, ask: bool) -> None:
+        """Windows: from here to leave() this thread creates processes for the filter."""
+        self._library.cbp_launch_enter(self._session.pointer, ask, byref(self._handle))
+
+    def leave(self, process_id: int) -> None:
+        """Says which process it was; 0: none."""
+        self._library.cbp_launch_leave(self._handle, process_id)
+
+    def __enter__(self) -> Launch:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -130,7 +144,8 @@ class _Launch:
                 self._library.cbp_launch_finish(self._handle, 0, 0, byref(c_uint32()))
 
     def wait(self) -> int:
-        """Waits, interruptibly, until the target runs (0) or cannot (the errno of its execve)."""
+        """Waits, interruptibly, until the target runs (0) or cannot (the errno of its execve; on Windows the
+        code of the refusal)."""
         os_error = c_uint32()
         while True:
             try:

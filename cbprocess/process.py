@@ -11,7 +11,7 @@ import os
 import sys
 
 from .checks import TEXT_ERRORS, UINT32_MAX, checked_int, checked_text, wrong
-from .constants import ERROR_IMPLEMENTATION_LIMIT, ERROR_NOT_READY, ERROR_NOT_SUPPORTED
+from .constants import ERROR_IMPLEMENTATION_LIMIT, ERROR_NOT_READY
 from .errors import CBProcessError
 from .hooks import HandlerProperties
 from .installation import Installation
@@ -245,8 +245,9 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         """popen(), where ask says whether the program gets a rule of its own."""
         session = self._ready()
         if sys.platform == "win32":
-            raise CBProcessError(ERROR_NOT_SUPPORTED, "popen() is not possible on this platform")
-        from .launch import Popen
+            from .launch_windows import Popen
+        else:
+            from .launch import Popen
 
         if self._idle_warning is not None:
             self._idle_warning.launched()

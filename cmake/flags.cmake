@@ -1,11 +1,22 @@
 # cbp_flags: how everything of this project is compiled and linked. Warnings here, so that no target forgets one.
 add_library(cbp_flags INTERFACE)
+if(MSVC)
+  # C4324: a structure was padded because of its alignment, as it was told to be.
+  target_compile_options(cbp_flags INTERFACE /W4 /wd4324 /utf-8 $<$<BOOL:${CBP_WERROR}>:/WX>)
+  target_compile_definitions(cbp_flags INTERFACE _CRT_SECURE_NO_WARNINGS)
+  return()
+endif()
 target_compile_options(cbp_flags INTERFACE -Wall -Wextra -Wconversion $<$<BOOL:${CBP_WERROR}>:-Werror>)
 # Empty, so that a file that says `#define _GNU_SOURCE` itself defines the same.
 target_compile_options(cbp_flags INTERFACE -D_GNU_SOURCE=)
 # Not `cmake --install --strip`: a machine without binutils has no strip.
 target_link_options(cbp_flags INTERFACE $<$<CONFIG:Release>:-s>)
 
+if(WIN32)
+  # printf as C11 has it, whatever C library there is; and nothing of the compiler beside the DLL.
+  target_compile_definitions(cbp_flags INTERFACE __USE_MINGW_ANSI_STDIO=1)
+  target_link_options(cbp_flags INTERFACE -static-libgcc)
+endif()
 if(CBP_SANITIZE)
   set(_sanitize -fsanitize=${CBP_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_compile_options(cbp_flags INTERFACE ${_sanitize})
@@ -15,7 +26,7 @@ if(CBP_SANITIZE)
     # under this name glibc's own is called.
     target_compile_definitions(cbp_flags INTERFACE clone=__clone)
   endif()
-elseif(NOT CBP_FUZZ)
+elseif(NOT CBP_FUZZ AND NOT WIN32)
   target_link_options(cbp_flags INTERFACE LINKER:--no-undefined)
 endif()
 if(CBP_FUZZ)

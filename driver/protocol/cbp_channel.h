@@ -12,7 +12,9 @@
  * holds the decision word at RESETTING while it writes the deadline; the driver never waits for it: it skips
  * such a slot and looks again.
  *
- * The channel is created by the core as a memfd, sealed against shrinking; the driver checks the seal. */
+ * Linux: the core creates the channel as a memfd, sealed against shrinking; the driver checks the seal. The
+ * bells are futexes. Windows: a section without a name, whose size never changes; each bell has a kernel
+ * object to sleep on (see driver/windows/debug/debug_control.h). */
 #ifndef CBP_CHANNEL_H
 #define CBP_CHANNEL_H
 
@@ -21,7 +23,12 @@
 #define CBP_SMALL_SLOT_COUNT 2048u
 #define CBP_SMALL_SLOT_SIZE 8192u
 #define CBP_LARGE_SLOT_COUNT 8u
+#if defined(_WIN32)
+#define CBP_LARGE_SLOT_SIZE                                                                                  \
+    (512u * 1024u) /* holds a command line and two paths, 32,767 units of UTF-16 each */
+#else
 #define CBP_LARGE_SLOT_SIZE (6u * 1024u * 1024u + 65536u) /* holds an argument list of any legal size */
+#endif
 #define CBP_SLOT_COUNT (CBP_SMALL_SLOT_COUNT + CBP_LARGE_SLOT_COUNT)
 
 enum cbp_decision_state {

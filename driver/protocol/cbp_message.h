@@ -29,6 +29,7 @@
     X(MESSAGE_LAUNCH_TARGET, 11u, "Core to launcher: what to execute.")                                      \
     X(MESSAGE_EVENT, 12u, "Driver to core: up to BATCH_MAX events of one task.")                             \
     X(MESSAGE_PROCESS_QUERY, 13u, "Core to driver: what holds for one process.")                             \
+    X(MESSAGE_LAUNCH_PROCESS, 20u, "Core to debug helper: a program has been started for it to debug.")                    \
     X(MESSAGE_RECORDING, 32u, "First in a recording: by whom, where and when it was made.")                  \
     X(MESSAGE_RECORDING_END, 33u, "Last in a recording: it is complete.")                                    \
     X(MESSAGE_VERDICT, 34u, "What became of the event message with the same id.")                            \
@@ -186,6 +187,18 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
     X(S, uint32_t, process_id)                                                                               \
     X(S, uint32_t, reserved)
 
+/* Core to debug helper: a process that was created with the helper's debug object waits at its first event.
+ * The handles are the helper's: a section for a launch_result, and an event that says that it stands there.
+ */
+#define CBP_FIELDS_launch_process(X, S)                                                                      \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint32_t, session_id)                                                                               \
+    X(S, uint32_t, rule_id) /* 0: no rule */                                                                 \
+    X(S, uint32_t, thread_id)                                                                                \
+    X(S, uint32_t, process_id)                                                                               \
+    X(S, uint64_t, section_handle)                                                                           \
+    X(S, uint64_t, event_handle)
+
 /* ---- Recordings and scripts: never between a driver and the core -------------------------------------- */
 
 #define CBP_RECORDING_VERSION 1u
@@ -275,6 +288,7 @@ enum cbp_script_step_kind { CBP_SCRIPT_LIST(CBP_ENUMERATOR_) };
     X(event_item, 16)                                                                                        \
     X(event_message, 192)                                                                                    \
     X(process_query, 32)                                                                                     \
+    X(launch_process, 56)                                                                                    \
     X(recording, 64)                                                                                         \
     X(recording_end, 56)                                                                                     \
     X(verdict, 88)                                                                                           \

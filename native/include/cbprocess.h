@@ -431,12 +431,23 @@ CBP_API uint32_t CBP_CALL cbp_launch_begin(struct cbp_session *session, const ch
                                            const char *paths, uint64_t paths_size, uint32_t ask,
                                            int32_t *launcher_fd, struct cbp_launch_handle **launch);
 
+/* The same on Windows, where the caller's own CreateProcess does everything but one thing: what this thread
+ * creates with the flag DEBUG_PROCESS between enter and leave is debugged by the filter's helper, and waits
+ * at its first event. leave is to be called in the same thread, with the id of the process that was created,
+ * or 0 if none was; after it come cbp_launch_finish() (started 0 after a leave with process id 0, or that
+ * failed). Between the two this thread must not debug anything itself. Adds the rule (process, children, ask)
+ * when ask is 1. A process for which leave is not called goes on unfiltered after a few seconds. Errors as
+ * for cbp_launch_begin(); each of the two ways gives CBP_ERROR_NOT_SUPPORTED on the other system. */
+CBP_API uint32_t CBP_CALL cbp_launch_enter(struct cbp_session *session, uint32_t ask,
+                                           struct cbp_launch_handle **launch);
+CBP_API uint32_t CBP_CALL cbp_launch_leave(struct cbp_launch_handle *launch, uint32_t process_id);
+
 /* Waits until the target's image runs, was refused or could not be executed; frees the launch. To be called
  * exactly once, before the session is destroyed, after the launcher was started (or could not be: with
  * started 0 it only frees). Closes *launcher_fd in this process. Interruptible: with slice_ms not 0 it gives
  * CBP_ERROR_TIMEOUT and stays valid. On success *os_error is 0, or the errno of the execve that failed or was
- * refused. CBP_ERROR_BUSY: the program is traced by somebody else; CBP_ERROR_BROKEN_PIPE: the launcher or the
- * supervisor died. */
+ * refused (Windows: the Win32 code of the refusal). CBP_ERROR_BUSY: the program is traced by somebody else;
+ * CBP_ERROR_BROKEN_PIPE: the launcher or the supervisor died. */
 CBP_API uint32_t CBP_CALL cbp_launch_finish(struct cbp_launch_handle *launch, uint32_t started,
                                             uint32_t slice_ms, uint32_t *os_error);
 

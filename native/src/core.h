@@ -11,6 +11,7 @@
 #define CBPI_CORE_H
 
 #include "cbp_atomic.h"
+#include "cbp_compiler.h"
 #include "cbp_message_check.h"
 #include "cbprocess.h"
 #include "errors.h"
@@ -131,7 +132,7 @@ struct cbp_worker {
     struct cbpi_deferral *deferral;
     void *grown; /* memory for a delivery that does not fit into block, or NULL */
     struct cbpi_delivery delivery;
-    _Alignas(16) unsigned char block[CBPI_BLOCK_SIZE];
+    CBP_ALIGNAS(16) unsigned char block[CBPI_BLOCK_SIZE];
 };
 
 /* handler.c: which session's and worker's thread this is. */
@@ -157,11 +158,8 @@ void cbpi_session_begin_stop(struct cbp_session *session);
 void cbpi_session_end_recording(struct cbp_session *session);
 
 /* Calls the error callback, if there is one, with a sentence made from format. */
-#if defined(__GNUC__)
-__attribute__((format(printf, 3, 4)))
-#endif
-void
-cbpi_session_report(const struct cbp_session *session, uint32_t code, const char *format, ...);
+CBP_PRINTF(3, 4)
+void cbpi_session_report(const struct cbp_session *session, uint32_t code, const char *format, ...);
 
 /* config.c */
 void cbpi_config_init(struct cbpi_config *config);

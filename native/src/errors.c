@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static _Thread_local char detail[512];
+static CBP_THREAD_LOCAL char detail[512];
 
 const char *cbp_error_message(uint32_t code)
 {

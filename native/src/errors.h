@@ -2,14 +2,12 @@
 #ifndef CBPI_ERRORS_H
 #define CBPI_ERRORS_H
 
+#include "cbp_compiler.h"
 #include "cbprocess.h"
 
 /* Makes the sentence of cbp_error_detail() for this thread and returns code. */
-#if defined(__GNUC__)
-__attribute__((format(printf, 2, 3)))
-#endif
-uint32_t
-cbpi_fail(uint32_t code, const char *format, ...);
+CBP_PRINTF(2, 3)
+uint32_t cbpi_fail(uint32_t code, const char *format, ...);
 
 /* Gives out size bytes of text by the buffer rules of cbp_session_get_config(). */
 uint32_t cbpi_copy_text(const char *text, size_t text_size, char *buffer, uint64_t size, uint64_t *needed);

@@ -1,7 +1,7 @@
 /* What a thread of the library is doing: the basis of "in a handler", and the calls that work only there. */
 #include "core.h"
 
-static _Thread_local struct {
+static CBP_THREAD_LOCAL struct {
     uint64_t generation; /* a fork's child runs no handler, even if the fork happened in one */
     struct cbp_session *session;
     struct cbp_worker *worker;

@@ -53,6 +53,17 @@ static uint32_t begin(struct cbp_launch_handle *launch, struct cbpi_launch_targe
     return error;
 }
 
+static uint32_t make_launch(struct cbp_session *session, struct cbp_launch_handle **launch)
+{
+    struct cbp_launch_handle *made = calloc(1, sizeof *made);
+    if (!made)
+        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a launch");
+    made->session = session;
+    made->generation = cbpi_process_generation();
+    *launch = made;
+    return 0;
+}
+
 uint32_t cbp_launch_begin(struct cbp_session *session, const char *argument0, const char *paths,
                           uint64_t paths_size, uint32_t ask, int32_t *launcher_fd,
                           struct cbp_launch_handle **launch)
@@ -63,11 +74,10 @@ uint32_t cbp_launch_begin(struct cbp_session *session, const char *argument0, co
         return error;
     if (!launcher_fd || !launch)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "launcher_fd and launch must not be NULL");
-    struct cbp_launch_handle *made = calloc(1, sizeof *made);
-    if (!made)
-        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a launch");
-    made->session = session;
-    made->generation = cbpi_process_generation();
+    struct cbp_launch_handle *made = NULL;
+    error = make_launch(session, &made);
+    if (error != 0)
+        return error;
     cbpi_mutex_lock(&session->control);
     error = begin(made, &target, ask);
     cbpi_mutex_unlock(&session->control);
@@ -78,6 +88,64 @@ uint32_t cbp_launch_begin(struct cbp_session *session, const char *argument0, co
     *launcher_fd = made->channel.launcher_fd;
     *launch = made;
     return 0;
+}
+
+/* control is held. */
+static uint32_t enter(struct cbp_launch_handle *launch, uint32_t ask)
+{
+    struct cbp_session *session = launch->session;
+    if (cbp_load_u32(&session->state) != CBPI_STATE_ACTIVE)
+        return cbpi_fail(CBP_ERROR_NOT_READY, "the filter is not active");
+    if (!session->ops->launch_enter)
+        return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "with the %s driver the caller cannot create the process",
+                         session->ops->name);
+    launch->epoch = session->epoch;
+    launch->rule_id = ask ? cbpi_rules_next_id(session) : 0;
+    return session->ops->launch_enter(session->transport, &launch->channel);
+}
+
+uint32_t cbp_launch_enter(struct cbp_session *session, uint32_t ask, struct cbp_launch_handle **launch)
+{
+    struct cbp_launch_handle *made = NULL;
+    uint32_t error = cbpi_session_check(session);
+    if (error != 0)
+        return error;
+    if (cbp_in_handler())
+        return cbpi_fail(CBP_ERROR_POSSIBLE_DEADLOCK,
+                         "a program cannot be started under the filter in a handler");
+    if (!launch || ask > 1)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "launch must not be NULL; ask is 0 or 1");
+    error = make_launch(session, &made);
+    if (error != 0)
+        return error;
+    cbpi_mutex_lock(&session->control);
+    error = enter(made, ask);
+    cbpi_mutex_unlock(&session->control);
+    if (error == 0)
+        *launch = made;
+    else
+        free(made);
+    return error;
+}
+
+uint32_t cbp_launch_leave(struct cbp_launch_handle *launch, uint32_t process_id)
+{
+    if (!launch)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "launch must not be NULL");
+    struct cbp_session *session = launch->session;
+    cbpi_launch_channel_leave(&launch->channel);
+    if (process_id == 0)
+        return 0;
+    uint32_t error = 0;
+    cbpi_mutex_lock(&session->control);
+    if (cbp_load_u32(&session->state) != CBPI_STATE_ACTIVE || session->epoch != launch->epoch)
+        error = cbpi_fail(CBP_ERROR_NOT_READY, "the filter has been stopped");
+    else if (!session->ops->launch_claim)
+        error = cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "this launch was not begun with cbp_launch_enter()");
+    else
+        error = session->ops->launch_claim(session->transport, &launch->channel, process_id, launch->rule_id);
+    cbpi_mutex_unlock(&session->control);
+    return error;
 }
 
 uint32_t cbp_launch_finish(struct cbp_launch_handle *launch, uint32_t started, uint32_t slice_ms,

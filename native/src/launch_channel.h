@@ -5,13 +5,11 @@
 
 #include "cbprocess.h"
 
-/* Descriptors, -1 where closed or given away. */
-struct cbpi_launch_channel {
-    int launcher_fd;      /* inherited by the launcher */
-    int driver_fd;        /* the driver's end of the launcher's pair */
-    int result_fd;        /* the core's end of the result pair */
-    int driver_result_fd; /* the driver's end of it */
-};
+#if defined(_WIN32)
+#include "windows/launch_types.h"
+#else
+#include "linux/launch_types.h"
+#endif
 
 struct cbpi_launch_target {
     const char *argument0;
@@ -35,6 +33,9 @@ uint32_t cbpi_launch_channel_open(const struct cbpi_launch_target *target,
  * when a signal came; CBP_ERROR_BROKEN_PIPE if nobody is left to say it, or the code that it said. */
 uint32_t cbpi_launch_channel_wait(struct cbpi_launch_channel *channel, uint32_t slice_ms,
                                   struct cbpi_launch_outcome *outcome);
+
+/* Ends what the driver's launch_enter began in the calling thread. */
+void cbpi_launch_channel_leave(struct cbpi_launch_channel *channel);
 
 void cbpi_launch_channel_close_launcher(struct cbpi_launch_channel *channel);
 

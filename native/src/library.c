@@ -13,7 +13,7 @@ static void after_fork(void)
         (*ops)->forget_after_fork();
 }
 
-__attribute__((constructor)) static void load(void)
+CBP_ON_LOAD(load)
 {
     cbpi_deferrals_init();
     for (const struct cbpi_transport_ops *const *ops = cbpi_transports; *ops; ops++)

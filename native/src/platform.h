@@ -45,10 +45,14 @@ void cbpi_thread_join(struct cbpi_thread *thread);
 
 uint32_t cbpi_processor_count(void);
 
-uint32_t cbpi_process_id(void);
-
 /* The id of the calling thread, as the system's tools show it. */
 uint32_t cbpi_thread_id(void);
+
+uint32_t cbpi_process_id(void);
+
+/* Fails with code, CBP_ERROR_NO_SYSTEM_RESOURCES or CBP_ERROR_TOO_MANY_OPEN_FILES, and a sentence that begins
+ * with what could not be done and names the limit that is in the way. */
+uint32_t cbpi_fail_limit(uint32_t code, const char *what);
 
 /* Changes when the process is a fork of the one that asked before: compares equal only in the same process.
  */

@@ -13,6 +13,7 @@
 #include "cbprocess.h"
 
 struct cbpi_transport; /* each driver's own */
+struct cbpi_launch_channel;
 
 struct cbpi_session_settings {
     uint32_t events;
@@ -133,6 +134,12 @@ struct cbpi_transport_ops {
      * result_fd that of the pair on which it tells the core how the launch ended; the callee closes both in
      * every case. rule_id 0: no rule. NULL where the driver cannot launch. */
     uint32_t (*launch)(struct cbpi_transport *transport, int launcher_fd, int result_fd, uint32_t rule_id);
+
+    /* Where the caller creates the process itself (Windows), NULL elsewhere: lets the calling thread create
+     * processes for the driver; then tells the driver which one it was. */
+    uint32_t (*launch_enter)(struct cbpi_transport *transport, struct cbpi_launch_channel *channel);
+    uint32_t (*launch_claim)(struct cbpi_transport *transport, struct cbpi_launch_channel *channel,
+                             uint32_t process_id, uint32_t rule_id);
 
     /* The process id of the helper that traces, 0 where there is none. */
     uint32_t (*helper_process_id)(struct cbpi_transport *transport);

@@ -11,7 +11,7 @@
 
 static struct cbp_channel_session *channel_session(const struct cbpi_transport *transport)
 {
-    return &cbpi_link_channel(transport->link)->sessions[transport->client.session_id];
+    return &transport->link->channel->sessions[transport->client.session_id];
 }
 
 /* ---- Requests ---- */
@@ -58,8 +58,8 @@ uint32_t cbpi_tree_open(const struct cbpi_session_settings *settings, struct cbp
     if (error != 0)
         goto cleanup;
     made->client.link = made->link;
-    made->client.channel = cbpi_link_channel(made->link);
-    made->client.is_dead = cbpi_link_death(made->link);
+    made->client.channel = made->link->channel;
+    made->client.is_dead = &made->link->is_dead;
     reset_counts(channel_session(made));
     cbpi_tree_beat(made);
     error = cbpi_tree_update(made, settings);
@@ -191,7 +191,7 @@ uint32_t cbpi_tree_extend(struct cbpi_transport *transport, const struct cbpi_de
 void cbpi_tree_counts(struct cbpi_transport *transport, struct cbpi_transport_counts *counts)
 {
     const struct cbp_channel_session *session = channel_session(transport);
-    const struct cbp_channel *channel = cbpi_link_channel(transport->link);
+    const struct cbp_channel *channel = transport->link->channel;
     counts->lost = cbp_load_u64(&session->lost);
     counts->timed_out = cbp_load_u64(&session->timed_out);
     counts->refused = cbp_load_u64(&session->refused);

@@ -5,33 +5,13 @@
 #define CBPI_TREE_SESSION_H
 
 #include "channel_client.h"
+#include "tree_link.h"
 
 struct cbpi_transport {
     struct cbpi_link *link;
     struct cbpi_channel_client client;
     uint32_t keeps_id; /* the helper did not confirm the session's end */
 };
-
-/* ---- The link: the one helper process of this controller process, shared by its sessions ---- */
-
-/* Gives the running helper, or a new one, and a session id on it. CBP_ERROR_FS_DRIVER_REQUIRED,
- * CBP_ERROR_APP_INIT_FAILURE, CBP_ERROR_INVALID_KERNEL_INFO_VERSION, CBP_ERROR_NO_SYSTEM_RESOURCES,
- * CBP_ERROR_TOO_MANY_OPEN_FILES. */
-uint32_t cbpi_link_acquire(struct cbpi_link **link, uint32_t *session_id);
-
-/* Gives the session id back, unless keeps_id (the helper may still use it); the last one ends the
- * conversation, upon which the helper leaves by itself. */
-void cbpi_link_release(struct cbpi_link *link, uint32_t session_id, uint32_t keeps_id);
-
-/* Sends a request, whose header gets its id here, and waits for the reply; gives the reply's status.
- * CBP_ERROR_BROKEN_PIPE, CBP_ERROR_TIMEOUT after 10 s. */
-uint32_t cbpi_link_request(struct cbpi_link *link, struct cbp_message_header *request,
-                           struct cbp_reply *reply);
-
-/* Whether the helper has gone; remembers it in the word that the next gives, which is atomic. */
-uint32_t cbpi_link_is_dead(struct cbpi_link *link);
-const uint32_t *cbpi_link_death(const struct cbpi_link *link);
-struct cbp_channel *cbpi_link_channel(const struct cbpi_link *link);
 
 /* ---- The functions of transport.h ---- */
 

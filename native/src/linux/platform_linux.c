@@ -7,6 +7,7 @@
 #include "os_error.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -146,6 +147,16 @@ uint32_t cbpi_process_id(void)
 uint32_t cbpi_thread_id(void)
 {
     return (uint32_t) syscall(SYS_gettid);
+}
+
+uint32_t cbpi_process_id(void)
+{
+    return (uint32_t) getpid();
+}
+
+uint32_t cbpi_fail_limit(uint32_t code, const char *what)
+{
+    return cbpi_fail_os(code == CBP_ERROR_TOO_MANY_OPEN_FILES ? EMFILE : EAGAIN, what);
 }
 
 uint64_t cbpi_process_generation(void)

@@ -1,0 +1,64 @@
+"""popen() on Windows: a subprocess.Popen whose process belongs to the debug helper from its creation on.
+
+The ordinary Popen machinery creates the process in this thread; between Launch.enter() and Launch.leave() the
+system debugs what the thread creates for the helper, which holds it at its first event."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+
+from . import launch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+DEBUG_PROCESS = 0x1
+DEBUG_ONLY_THIS_PROCESS = 0x2
+CREATE_SUSPENDED = 0x4
+# They make the creating thread the debugger, or the process one whose first event does not come.
+IMPOSSIBLE_FLAGS = DEBUG_PROCESS | DEBUG_ONLY_THIS_PROCESS | CREATE_SUSPENDED
+
+
+class Popen(launch.Popen):
+    """As on other systems, for the same callers."""
+
+    def _execute_child(
+        self,
+        args: Any,
+        executable: Any,
+        preexec_fn: Any,
+        close_fds: bool,
+        pass_fds: Any,
+        cwd: Any,
+        env: Any,
+        startupinfo: Any,
+        creationflags: int,
+        shell: bool,
+        *rest: Any,
+    ) -> None:
+        """Called by Popen once pipes and options are in order; the parameters are those of every Python since
+        3.9, `rest` what differs between them and only passes through."""
+        if creationflags & IMPOSSIBLE_FLAGS:
+            raise ValueError("popen() cannot create a process suspended, or for another debugger")
+        options = (preexec_fn, close_fds, pass_fds, cwd, env, startupinfo, creationflags | DEBUG_PROCESS, shell)
+        with launch.Launch(self._session) as begun:
+            begun.enter(self._ask)
+            process_id = 0
+            try:
+                # The method that the class above overrides is the system's.
+                subprocess.Popen._execute_child(self, args, executable, *options, *rest)  # type: ignore[attr-defined]
+                process_id = self.pid
+            finally:
+                begun.leave(process_id)
+            try:
+                code = begun.wait()
+            except BaseException:
+                # Also an interrupt: nobody will ever hold an object for this child.
+                self.kill()
+                self.wait()
+                raise
+            if code:
+                self.wait()
+                raise OSError(None, ctypes.FormatError(code), args, code)  # type: ignore[attr-defined]

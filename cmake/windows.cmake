@@ -1,0 +1,23 @@
+# The Windows build: the DLL and the debug helper that it starts. With mingw-w64, clang (zig) or MSVC.
+file(GLOB _core CONFIGURE_DEPENDS native/src/*.c native/src/simulated/*.c native/src/windows/*.c
+     driver/windows/*.c)
+file(GLOB _helper CONFIGURE_DEPENDS driver/common/*.c driver/windows/*.c driver/windows/debug/*.c)
+
+target_compile_definitions(cbp_flags INTERFACE _WIN32_WINNT=0x0A00 UNICODE _UNICODE)
+
+# Objects, so that the C tests reach what the library does not export; what it does, the header says.
+add_library(core OBJECT ${_core})
+target_compile_definitions(core PRIVATE CBP_BUILDING)
+target_include_directories(core PUBLIC native/include driver/protocol driver/windows driver/windows/debug native/src
+  native/src/windows)
+target_link_libraries(core PRIVATE cbp_flags)
+
+add_library(cbprocess SHARED $<TARGET_OBJECTS:core> $<TARGET_OBJECTS:protocol>)
+set_target_properties(cbprocess PROPERTIES PREFIX "")
+target_link_libraries(cbprocess PRIVATE cbp_flags ntdll)
+
+add_executable(cbprocess-debug ${_helper} $<TARGET_OBJECTS:protocol>)
+target_include_directories(cbprocess-debug PRIVATE driver/protocol driver/common driver/windows driver/windows/debug)
+target_link_libraries(cbprocess-debug PRIVATE cbp_flags ntdll)
+
+install(TARGETS cbprocess cbprocess-debug RUNTIME DESTINATION .)

@@ -1,0 +1,234 @@
+/* Requests of the core, and the launches that they announce. A request is copied before it is looked at,
+ * because the core can still write to it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cbp_atomic.h"
+#include "cbp_message_check.h"
+#include "supervisor.h"
+
+#define CLAIM_MAX_NS UINT64_C(10000000000)
+
+/* A process that the controller has created for us: from its claim until it runs or is refused. */
+struct launch {
+    struct launch *next;
+    struct process *process; /* NULL until its first event has come */
+    struct cbp_launch_result *result;
+    HANDLE event;
+    uint32_t session_id, rule_id, thread_id, process_id;
+    uint64_t claimed_ns;
+};
+
+static struct launch *launches;
+static union {
+    uint64_t alignment;
+    unsigned char bytes[CBP_DEBUG_REQUEST_SIZE_MAX];
+} buffer;
+
+/* ---- Launches ---- */
+
+void end_launch(struct launch *launch, uint32_t status, uint32_t os_error)
+{
+    struct launch **link = &launches;
+    while (*link != launch)
+        link = &(*link)->next;
+    *link = launch->next;
+    struct cbp_launch_result result = {
+        .header = {.size = sizeof result, .type = CBP_MESSAGE_LAUNCH_RESULT},
+        .status = status,
+        .os_error = os_error,
+        .process_id = launch->process_id,
+        .start_time = launch->process != NULL ? launch->process->start_time : 0,
+    };
+    if (launch->process != NULL)
+        launch->process->launch = NULL;
+    if (launch->result != NULL) {
+        *launch->result = result;
+        (void) UnmapViewOfFile(launch->result);
+    }
+    if (launch->event != NULL) {
+        (void) SetEvent(launch->event);
+        CloseHandle(launch->event);
+    }
+    free(launch);
+}
+
+/* Process and claim have found each other. */
+static void begin_launch(struct launch *launch, struct process *process)
+{
+    uint32_t error = 0;
+    launch->process = process;
+    process->launch = launch;
+    process->seen_ns = 0;
+    process->creator_tid = launch->thread_id;
+    process->launch_session_id = launch->session_id;
+    process->launch_rule_id = launch->rule_id;
+    if (launch->rule_id != 0 && self.sessions[launch->session_id].open)
+        error = add_launch_rule(launch->session_id, launch->rule_id, process);
+    if (error != 0)
+        end_launch(launch, error, 0);
+    report_creation(process);
+}
+
+void find_claim(struct process *root)
+{
+    for (struct launch *launch = launches; launch != NULL; launch = launch->next)
+        if (launch->process == NULL && launch->process_id == root->pid) {
+            begin_launch(launch, root);
+            return;
+        }
+}
+
+static uint32_t claim_process(const struct cbp_launch_process *request)
+{
+    HANDLE section = (HANDLE) (uintptr_t) request->section_handle;
+    struct launch *launch = calloc(1, sizeof *launch);
+    if (launch == NULL)
+        return CBP_ERROR_NOT_ENOUGH_MEMORY;
+    launch->result = MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, 0);
+    launch->event = (HANDLE) (uintptr_t) request->event_handle;
+    CloseHandle(section);
+    launch->session_id = request->session_id;
+    launch->rule_id = request->rule_id;
+    launch->thread_id = request->thread_id;
+    launch->process_id = request->process_id;
+    launch->claimed_ns = now_ns();
+    launch->next = launches;
+    launches = launch;
+    struct process *process = find_process(request->process_id);
+    if (process != NULL && process->is_root && process->launch == NULL && process->seen_ns != 0)
+        begin_launch(launch, process);
+    return 0;
+}
+
+bool has_open_claims(void)
+{
+    struct launch *launch = launches;
+    while (launch != NULL && launch->process != NULL)
+        launch = launch->next;
+    return launch != NULL;
+}
+
+/* Claims of processes that are not coming: they were not created for us. */
+void expire_claims(void)
+{
+    uint64_t now = now_ns();
+    for (struct launch *launch = launches, *next; launch != NULL; launch = next) {
+        next = launch->next;
+        if (launch->process == NULL && now - launch->claimed_ns > CLAIM_MAX_NS)
+            end_launch(launch, CBP_ERROR_BROKEN_PIPE, 0);
+    }
+}
+
+/* ---- Requests ---- */
+
+static uint32_t accept_hello(const struct cbp_hello *hello)
+{
+    if (hello->magic != CBP_PROTOCOL_MAGIC || hello->version != CBP_PROTOCOL_VERSION)
+        return CBP_ERROR_INVALID_KERNEL_INFO_VERSION;
+    self.controller_pid = hello->process_id;
+    /* Deadlines are told in the controller's clock: it must be ours. */
+    return hello->clock_ns > now_ns() ? CBP_ERROR_APP_INIT_FAILURE : 0;
+}
+
+static uint32_t set_session(const struct cbp_session_settings *settings)
+{
+    struct session *session = &self.sessions[settings->session_id];
+    if (!session->open) {
+        memset(session, 0, sizeof *session);
+        session->open = true;
+        self.session_count++;
+        cbp_store_u64(&self.channel->sessions[settings->session_id].heartbeat_ns, now_ns());
+    }
+    session->events = settings->events;
+    session->timeout_ms = settings->timeout_ms;
+    session->timeout_action = settings->timeout_action;
+    session->refuse_with = settings->refuse_with;
+    session->flags = settings->flags;
+    return 0;
+}
+
+static uint32_t close_session(uint32_t session_id)
+{
+    if (!self.sessions[session_id].open)
+        return CBP_ERROR_NOT_FOUND;
+    release_session_slots(session_id);
+    self.sessions[session_id].open = false;
+    self.session_count--;
+    remove_session_rules(session_id);
+    return 0;
+}
+
+static uint32_t query_process(const struct cbp_process_query *query, uint64_t *value)
+{
+    const struct process *process = find_process(query->process_id);
+    if (process == NULL)
+        return CBP_ERROR_NOT_FOUND;
+    *value = capabilities_of(process);
+    return 0;
+}
+
+static uint32_t serve(uint32_t type, uint64_t *value)
+{
+    const void *request = buffer.bytes;
+    switch (type) {
+    case CBP_MESSAGE_HELLO:
+        return accept_hello(request);
+    case CBP_MESSAGE_SESSION:
+        return set_session(request);
+    case CBP_MESSAGE_SESSION_CLOSE:
+        return close_session(((const struct cbp_session_close *) request)->session_id);
+    case CBP_MESSAGE_RULE_ADD:
+        return add_rule(request);
+    case CBP_MESSAGE_RULE_REMOVE:
+        return remove_rule(((const struct cbp_rule_remove *) request)->session_id,
+                           ((const struct cbp_rule_remove *) request)->rule_id);
+    case CBP_MESSAGE_LAUNCH_PROCESS:
+        return claim_process(request);
+    case CBP_MESSAGE_PROCESS_QUERY:
+        return query_process(request, value);
+    default:
+        return CBP_ERROR_INVALID_DATA;
+    }
+}
+
+static void serve_request(void)
+{
+    uint32_t size = cbp_load_relaxed_u32(&self.control->request_size);
+    const struct cbp_message_header *header = (const void *) buffer.bytes;
+    uint64_t value = CBP_DEBUG_CAPABILITIES;
+    uint32_t status = CBP_ERROR_INVALID_DATA;
+    if (size < sizeof *header || size > sizeof buffer.bytes)
+        return;
+    memcpy(buffer.bytes, self.control->request, size);
+    if (header->type != CBP_MESSAGE_EVENT && cbp_message_check(buffer.bytes, size, header->type) == 0)
+        status = serve(header->type, &value);
+    self.control->reply = (struct cbp_reply){
+        .header = {.size = sizeof self.control->reply, .type = CBP_MESSAGE_REPLY, .id = header->id},
+        .status = status,
+        .version = CBP_PROTOCOL_VERSION,
+        .value = value,
+        .clock_ns = now_ns(),
+    };
+    (void) SetEvent(self.reply_event);
+}
+
+static void leave(void)
+{
+    self.controller_gone = true;
+    release_every_slot();
+    self.leaving = true;
+    let_everything_go();
+    while (launches != NULL)
+        end_launch(launches, CBP_ERROR_BROKEN_PIPE, 0);
+}
+
+void serve_control(void)
+{
+    bool is_over = cbp_load_u32(&self.control->is_closing) != 0 ||
+                   WaitForSingleObject(self.controller, 0) != WAIT_TIMEOUT;
+    if (is_over)
+        leave();
+    else if (WaitForSingleObject(self.request_event, 0) == WAIT_OBJECT_0)
+        serve_request();
+}

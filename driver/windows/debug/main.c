@@ -1,0 +1,130 @@
+/* cbprocess-debug: debugs the trees that a controller starts or attaches to, holds their operations while the
+ * controller's handlers decide, and lets everything go when the controller is gone. Started by the core with
+ * the handle of the section of debug_control.h as its only argument; it has no other interface.
+ *
+ * It waits for all that can happen at once: the debug object, the answer bell, a request, the controller's
+ * end. */
+#include <stdlib.h>
+
+#include "cbp_atomic.h"
+#include "supervisor.h"
+
+__declspec(dllimport) LONG NTAPI DbgUiConnectToDbg(void);
+__declspec(dllimport) HANDLE NTAPI DbgUiGetThreadDebugObject(void);
+
+#define LOOK_AGAIN_NS UINT64_C(100000000)
+#define NS_PER_MS 1000000u
+
+struct supervisor self;
+
+static HANDLE handle_of(uint64_t value)
+{
+    return (HANDLE) (uintptr_t) value;
+}
+
+/* The number behind the last space of the command line. */
+static HANDLE section_argument(void)
+{
+    const WCHAR *at = GetCommandLineW();
+    uint64_t value = 0;
+    for (; *at != 0; at++)
+        value = *at >= '0' && *at <= '9' ? value * 10 + (uint64_t) (*at - '0') : 0;
+    return handle_of(value);
+}
+
+static bool map_channel(void)
+{
+    HANDLE section = section_argument();
+    unsigned char *memory = MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, CBP_DEBUG_SECTION_SIZE);
+    if (memory == NULL)
+        return false;
+    self.channel = (struct cbp_channel *) (void *) memory;
+    self.control = (struct cbp_debug_control *) (void *) (memory + CBP_DEBUG_CONTROL_OFFSET);
+    self.controller = handle_of(self.control->controller_handle);
+    self.answer_event = handle_of(self.control->answer_event);
+    self.request_event = handle_of(self.control->request_event);
+    self.reply_event = handle_of(self.control->reply_event);
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
+        self.bells[id] = handle_of(self.control->bells[id]);
+    return self.channel->magic == CBP_PROTOCOL_MAGIC && self.channel->version == CBP_PROTOCOL_VERSION &&
+           self.channel->size == CBP_CHANNEL_SIZE;
+}
+
+/* What is debugged must outlive this process, however it ends. */
+static bool make_debug_object(void)
+{
+    if (DbgUiConnectToDbg() < 0 || !DebugSetProcessKillOnExit(FALSE))
+        return false;
+    self.debug_object = DbgUiGetThreadDebugObject();
+    self.control->debug_object = (uint64_t) (uintptr_t) self.debug_object;
+    return true;
+}
+
+void wake_worker(uint32_t session_id)
+{
+    (void) ReleaseSemaphore(self.bells[session_id], 1, NULL);
+}
+
+void discard_slot(void *slot, size_t size)
+{
+    (void) slot; /* a section's memory stays the section's */
+    (void) size;
+}
+
+static void handle_debug_events(void)
+{
+    DEBUG_EVENT event;
+    while (WaitForDebugEvent(&event, 0))
+        handle_debug_event(&event);
+}
+
+static DWORD wait_ms(void)
+{
+    uint64_t now = now_ns(), until = next_deadline_ns();
+    if (has_unclaimed() || has_open_claims())
+        until = until == 0 || now + LOOK_AGAIN_NS < until ? now + LOOK_AGAIN_NS : until;
+    if (until == 0)
+        return INFINITE;
+    uint64_t left = until > now ? (until - now + NS_PER_MS - 1) / NS_PER_MS : 0;
+    return left < INFINITE - 1 ? (DWORD) left : INFINITE - 1;
+}
+
+static void wait_for_something(void)
+{
+    const HANDLE handles[] = {self.debug_object, self.answer_event, self.request_event, self.controller};
+    cbp_store_u32(&self.channel->driver_sleeping, 1);
+    if (!answers_are_there()) {
+        DWORD found = WaitForMultipleObjects(4, handles, FALSE, wait_ms());
+        if (found == WAIT_OBJECT_0 + 2) /* taken by the wait: serve_control looks for it */
+            (void) SetEvent(self.request_event);
+    }
+    cbp_store_u32(&self.channel->driver_sleeping, 0);
+}
+
+static void publish_counts(void)
+{
+    cbp_store_relaxed_u32(&self.channel->supervised_count, self.task_count);
+    if (self.task_count > 0)
+        cbp_store_relaxed_u32(&self.channel->supervised_ever, 1);
+}
+
+int main(void)
+{
+    (void) SetDefaultDllDirectories(LOAD_LIBRARY_SEARCH_SYSTEM32);
+    if (!map_channel() || !make_debug_object())
+        return EXIT_FAILURE;
+    slots_init();
+    cbp_store_u32(&self.channel->driver_process_id, GetCurrentProcessId());
+    while (!self.leaving) {
+        handle_debug_events();
+        serve_control();
+        (void) collect_answers();
+        expire_operations();
+        let_unclaimed_go();
+        expire_claims();
+        publish_counts();
+        if (!self.leaving)
+            wait_for_something();
+    }
+    return EXIT_SUCCESS;
+}

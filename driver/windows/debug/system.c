@@ -1,0 +1,149 @@
+/* Facts about processes, and the clocks. Windows is 64-bit wherever this runs; a 32-bit program has a 64-bit
+ * process environment block as well, with the same texts in it. */
+#include <string.h>
+
+#include "supervisor.h"
+#include "wide.h"
+
+typedef LONG status;
+
+/* Of ntdll. Source: Microsoft's phnt-like documentation of NtQueryInformationProcess, and winternl.h. */
+__declspec(dllimport) status NTAPI
+    NtQueryInformationProcess(HANDLE process, int kind, void *data, ULONG size, ULONG *written);
+
+enum { BASIC_INFORMATION = 0, WOW64_INFORMATION = 26 };
+enum { BEING_DEBUGGED_OFFSET = 2, PARAMETERS_OFFSET = 0x20 };
+enum { IMAGE_PATH_OFFSET = 0x60, COMMAND_LINE_OFFSET = 0x70 };
+enum { PATH_UNITS_MAX = 32768 };
+
+struct basic_information {
+    uintptr_t exit_status;
+    uintptr_t environment_block;
+    uintptr_t affinity;
+    uintptr_t priority;
+    uintptr_t pid;
+    uintptr_t parent_pid;
+};
+
+struct counted_string { /* UNICODE_STRING */
+    uint16_t size;      /* in bytes */
+    uint16_t capacity;
+    uint32_t padding;
+    uint64_t address;
+};
+
+static bool read(HANDLE process, uint64_t address, void *data, size_t size)
+{
+    SIZE_T got = 0;
+    return ReadProcessMemory(process, (const void *) (uintptr_t) address, data, size, &got) && got == size;
+}
+
+static bool put_units(struct text *text, const uint16_t *units, size_t count)
+{
+    text->size = 0;
+    if (!text_reserve(text, 3 * count + 1))
+        return false;
+    text->size = cbp_wide_encode(units, count, text->bytes);
+    return true;
+}
+
+static uint16_t units[PATH_UNITS_MAX];
+
+static bool read_text(HANDLE process, uint64_t address, struct text *text)
+{
+    struct counted_string string;
+    text->size = 0;
+    return read(process, address, &string, sizeof string) && string.size / 2 <= PATH_UNITS_MAX &&
+           read(process, string.address, units, string.size & ~1u) && put_units(text, units, string.size / 2);
+}
+
+bool read_facts(HANDLE process, struct facts *facts)
+{
+    struct basic_information basic;
+    uint64_t parameters;
+    DWORD count = PATH_UNITS_MAX;
+    facts->path.size = facts->given.size = facts->command_line.size = 0;
+    if (NtQueryInformationProcess(process, BASIC_INFORMATION, &basic, sizeof basic, NULL) < 0)
+        return false;
+    facts->parent_pid = (uint32_t) basic.parent_pid;
+    if (!QueryFullProcessImageNameW(process, 0, (WCHAR *) units, &count) ||
+        !put_units(&facts->path, units, count))
+        return false;
+    if (read(process, basic.environment_block + PARAMETERS_OFFSET, &parameters, sizeof parameters)) {
+        (void) read_text(process, parameters + IMAGE_PATH_OFFSET, &facts->given);
+        (void) read_text(process, parameters + COMMAND_LINE_OFFSET, &facts->command_line);
+    }
+    return true;
+}
+
+/* The loader looks at this byte for whether to check the heap and to stop at a breakpoint,
+ * IsDebuggerPresent() for its answer. */
+void hide_debugger(HANDLE process)
+{
+    struct basic_information basic;
+    uintptr_t block32 = 0;
+    const unsigned char no = 0;
+    if (NtQueryInformationProcess(process, BASIC_INFORMATION, &basic, sizeof basic, NULL) >= 0)
+        (void) WriteProcessMemory(process, (void *) (basic.environment_block + BEING_DEBUGGED_OFFSET), &no, 1,
+                                  NULL);
+    if (NtQueryInformationProcess(process, WOW64_INFORMATION, &block32, sizeof block32, NULL) >= 0 &&
+        block32 != 0)
+        (void) WriteProcessMemory(process, (void *) (block32 + BEING_DEBUGGED_OFFSET), &no, 1, NULL);
+}
+
+static uint64_t number_of(FILETIME time)
+{
+    return (uint64_t) time.dwHighDateTime << 32 | time.dwLowDateTime;
+}
+
+uint64_t read_start_time(HANDLE process)
+{
+    FILETIME created, ended, kernel, user;
+    return GetProcessTimes(process, &created, &ended, &kernel, &user) ? number_of(created) : 0;
+}
+
+uint64_t read_thread_start_time(HANDLE thread)
+{
+    FILETIME created, ended, kernel, user;
+    return GetThreadTimes(thread, &created, &ended, &kernel, &user) ? number_of(created) : 0;
+}
+
+/* The user of a process, in memory that the caller aligns. */
+static bool read_user(HANDLE process, TOKEN_USER *user, DWORD size)
+{
+    HANDLE token;
+    if (!OpenProcessToken(process, TOKEN_QUERY, &token))
+        return false;
+    BOOL done = GetTokenInformation(token, TokenUser, user, size, &size);
+    CloseHandle(token);
+    return done != 0;
+}
+
+bool is_own_user(HANDLE process)
+{
+    union {
+        TOKEN_USER user;
+        unsigned char space[sizeof(TOKEN_USER) + SECURITY_MAX_SID_SIZE];
+    } own, other;
+    return read_user(GetCurrentProcess(), &own.user, sizeof own) &&
+           read_user(process, &other.user, sizeof other) && EqualSid(own.user.User.Sid, other.user.User.Sid);
+}
+
+uint64_t now_ns(void)
+{
+    static LARGE_INTEGER frequency;
+    LARGE_INTEGER value;
+    if (frequency.QuadPart == 0)
+        QueryPerformanceFrequency(&frequency);
+    QueryPerformanceCounter(&value);
+    uint64_t per_second = (uint64_t) frequency.QuadPart, ticks = (uint64_t) value.QuadPart;
+    return ticks / per_second * 1000000000u + ticks % per_second * 1000000000u / per_second;
+}
+
+uint64_t wall_ns(void)
+{
+    const uint64_t from_1601_to_1970 = UINT64_C(116444736000000000); /* in units of 100 ns */
+    FILETIME now;
+    GetSystemTimePreciseAsFileTime(&now);
+    return (number_of(now) - from_1601_to_1970) * 100;
+}

@@ -1,0 +1,5 @@
+/* The drivers of a Windows build, the default one first. */
+#include "debug_link.h"
+#include "transport.h"
+
+const struct cbpi_transport_ops *const cbpi_transports[] = {&cbpi_debug_transport, NULL};

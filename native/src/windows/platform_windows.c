@@ -1,0 +1,184 @@
+/* platform.h on Windows: clock, locks, threads, the library's own folder. Processes: process_windows.c. */
+#include "platform.h"
+
+#include "errors.h"
+#include "os_error.h"
+#include "windows_api.h"
+
+#include <stdlib.h>
+
+#define NS_PER_SECOND 1000000000u
+#define NS_PER_MS 1000000u
+#define PATH_UNITS_MAX 32768u
+
+_Static_assert(sizeof(struct cbpi_mutex) == sizeof(SRWLOCK), "a mutex holds an SRWLOCK");
+_Static_assert(sizeof(struct cbpi_condition) == sizeof(CONDITION_VARIABLE),
+               "a condition holds a CONDITION_VARIABLE");
+
+uint64_t cbpi_now_ns(void)
+{
+    static LONGLONG frequency; /* the same from boot to shutdown: to ask twice at once does no harm */
+    LARGE_INTEGER value;
+    LONGLONG per_second = frequency;
+    if (per_second == 0) {
+        QueryPerformanceFrequency(&value);
+        frequency = per_second = value.QuadPart;
+    }
+    QueryPerformanceCounter(&value);
+    uint64_t seconds = (uint64_t) (value.QuadPart / per_second);
+    uint64_t rest = (uint64_t) (value.QuadPart % per_second);
+    return seconds * NS_PER_SECOND + rest * NS_PER_SECOND / (uint64_t) per_second;
+}
+
+static SRWLOCK *lock_of(struct cbpi_mutex *mutex)
+{
+    return (SRWLOCK *) (void *) &mutex->lock;
+}
+
+static CONDITION_VARIABLE *variable_of(struct cbpi_condition *condition)
+{
+    return (CONDITION_VARIABLE *) (void *) &condition->variable;
+}
+
+void cbpi_mutex_init(struct cbpi_mutex *mutex)
+{
+    InitializeSRWLock(lock_of(mutex));
+}
+
+void cbpi_mutex_destroy(struct cbpi_mutex *mutex)
+{
+    (void) mutex; /* nothing is kept anywhere else */
+}
+
+void cbpi_mutex_lock(struct cbpi_mutex *mutex)
+{
+    AcquireSRWLockExclusive(lock_of(mutex));
+}
+
+void cbpi_mutex_unlock(struct cbpi_mutex *mutex)
+{
+    ReleaseSRWLockExclusive(lock_of(mutex));
+}
+
+uint32_t cbpi_mutex_try_lock(struct cbpi_mutex *mutex)
+{
+    return TryAcquireSRWLockExclusive(lock_of(mutex)) != 0;
+}
+
+void cbpi_condition_init(struct cbpi_condition *condition)
+{
+    InitializeConditionVariable(variable_of(condition));
+}
+
+void cbpi_condition_destroy(struct cbpi_condition *condition)
+{
+    (void) condition;
+}
+
+void cbpi_condition_broadcast(struct cbpi_condition *condition)
+{
+    WakeAllConditionVariable(variable_of(condition));
+}
+
+void cbpi_condition_wait_until(struct cbpi_condition *condition, struct cbpi_mutex *mutex,
+                               uint64_t deadline_ns)
+{
+    uint64_t now_ns = cbpi_now_ns();
+    uint64_t left_ms = deadline_ns > now_ns ? (deadline_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS : 0;
+    DWORD wait_ms = left_ms < INFINITE ? (DWORD) left_ms : INFINITE - 1;
+    SleepConditionVariableSRW(variable_of(condition), lock_of(mutex), wait_ms, 0);
+}
+
+static DWORD WINAPI thread_entry(void *argument)
+{
+    struct cbpi_thread *thread = argument;
+    thread->body(thread->argument);
+    return 0;
+}
+
+uint32_t cbpi_thread_start(struct cbpi_thread *thread, void (*body)(void *), void *argument,
+                           uint64_t stack_size)
+{
+    thread->body = body;
+    thread->argument = argument;
+    thread->handle = CreateThread(NULL, (SIZE_T) stack_size, thread_entry, thread,
+                                  STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
+    return thread->handle ? 0 : cbpi_fail_os(GetLastError(), "cannot start a thread");
+}
+
+void cbpi_thread_join(struct cbpi_thread *thread)
+{
+    WaitForSingleObject(thread->handle, INFINITE);
+    CloseHandle(thread->handle);
+    thread->handle = NULL;
+}
+
+uint32_t cbpi_processor_count(void)
+{
+    DWORD count = GetActiveProcessorCount(ALL_PROCESSOR_GROUPS);
+    return count > 0 ? count : 1;
+}
+
+uint32_t cbpi_thread_id(void)
+{
+    return GetCurrentThreadId();
+}
+
+uint32_t cbpi_process_id(void)
+{
+    return GetCurrentProcessId();
+}
+
+uint32_t cbpi_fail_limit(uint32_t code, const char *what)
+{
+    return cbpi_fail(code, "%s: %s", what, cbp_error_message(code));
+}
+
+uint64_t cbpi_process_generation(void)
+{
+    return 1; /* no process of this system is a fork */
+}
+
+void cbpi_on_fork_child(void (*hook)(void))
+{
+    (void) hook;
+}
+
+/* The module that this very function lies in: the DLL, or a program that the core is linked into. */
+static HMODULE own_module(void)
+{
+    HMODULE module = NULL;
+    GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT,
+                       (LPCWSTR) (uintptr_t) &own_module, &module);
+    return module;
+}
+
+uint32_t cbpi_library_folder(char *buffer, uint64_t size)
+{
+    uint32_t error = CBP_ERROR_NOT_ENOUGH_MEMORY;
+    WCHAR *path = malloc(PATH_UNITS_MAX * sizeof *path);
+    char *text = malloc(3 * (size_t) PATH_UNITS_MAX);
+    if (!path || !text)
+        goto cleanup;
+    DWORD count = GetModuleFileNameW(own_module(), path, PATH_UNITS_MAX);
+    while (count > 0 && path[count - 1] != '\\')
+        count--;
+    error = CBP_ERROR_FILE_NOT_FOUND;
+    if (count < 2)
+        goto cleanup;
+    size_t text_size = cbp_wide_encode((const uint16_t *) path, count - 1, text);
+    error = cbpi_copy_text(text, text_size, buffer, size, NULL);
+cleanup:
+    free(text);
+    free(path);
+    return error ? cbpi_fail(error, "cannot find the folder of the library") : 0;
+}
+
+const char *cbpi_platform_name(void)
+{
+#if defined(_M_ARM64) || defined(__aarch64__)
+    return "Windows ARM64";
+#else
+    return "Windows AMD64";
+#endif
+}

@@ -1,0 +1,76 @@
+/* transport.h for the debug driver: what this machine lets it do, and launches. The rest is every tree
+ * driver's (tree_session.c). */
+#include "debug_link.h"
+#include "errors.h"
+
+#include <stdio.h>
+
+static uint32_t probe(char *reason, uint64_t size)
+{
+    if (!cbpi_debug_helper_is_there()) {
+        snprintf(reason, (size_t) size, "the program cbprocess-debug.exe is missing from the package");
+        return 0;
+    }
+    snprintf(reason, (size_t) size,
+             "a creation is refused by ending the new process before its first instruction; handle "
+             "operations need the kernel driver");
+    return CBP_DEBUG_CAPABILITIES;
+}
+
+static uint32_t add_rule(struct cbpi_transport *transport, const struct cbpi_rule *rule)
+{
+    uint32_t error = cbpi_tree_add_rule(transport, rule);
+    if ((rule->flags & CBP_RULE_FLAG_ATTACH) == 0)
+        return error;
+    if (error == CBP_ERROR_BUSY)
+        return cbpi_fail(
+            error,
+            "process %u cannot be attached to: a debugger, or another controller, has it and has "
+            "to let go of it first",
+            rule->process_id);
+    if (error == CBP_ERROR_ACCESS_DENIED)
+        return cbpi_fail(
+            error,
+            "process %u cannot be attached to: it belongs to another user, is protected, or runs "
+            "with more privileges; run as its user, or as an administrator",
+            rule->process_id);
+    if (error == CBP_ERROR_INVALID_PARAMETER)
+        return cbpi_fail(error, "no process with the id %u lives any more", rule->process_id);
+    return error;
+}
+
+static uint32_t launch_enter(struct cbpi_transport *transport, struct cbpi_launch_channel *channel)
+{
+    return cbpi_debug_launch_enter(transport->link, channel);
+}
+
+static uint32_t helper_process_id(struct cbpi_transport *transport)
+{
+    return transport->link->process_id;
+}
+
+const struct cbpi_transport_ops cbpi_debug_transport = {
+    .name = "debug",
+    .load = cbpi_link_load,
+    .probe = probe,
+    .open = cbpi_tree_open,
+    .close = cbpi_tree_close,
+    .release = cbpi_tree_release,
+    .update = cbpi_tree_update,
+    .add_rule = add_rule,
+    .remove_rule = cbpi_tree_remove_rule,
+    .process_capabilities = cbpi_tree_process_capabilities,
+    .receive = cbpi_tree_receive,
+    .skip = cbpi_tree_skip,
+    .backlog = cbpi_tree_backlog,
+    .nudge = cbpi_tree_nudge,
+    .answer = cbpi_tree_answer,
+    .check = cbpi_tree_check,
+    .extend = cbpi_tree_extend,
+    .beat = cbpi_tree_beat,
+    .counts = cbpi_tree_counts,
+    .launch_enter = launch_enter,
+    .launch_claim = cbpi_debug_launch_claim,
+    .helper_process_id = helper_process_id,
+    .forget_after_fork = cbpi_link_forget_after_fork,
+};
