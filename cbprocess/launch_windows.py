@@ -42,7 +42,16 @@ class Popen(launch.Popen):
         3.9, `rest` what differs between them and only passes through."""
         if creationflags & IMPOSSIBLE_FLAGS:
             raise ValueError("popen() cannot create a process suspended, or for another debugger")
-        options = (preexec_fn, close_fds, pass_fds, cwd, env, startupinfo, creationflags | DEBUG_PROCESS, shell)
+        options = (
+            preexec_fn,
+            close_fds,
+            pass_fds,
+            cwd,
+            env,
+            startupinfo,
+            creationflags | DEBUG_PROCESS,
+            shell,
+        )
         with launch.Launch(self._session) as begun:
             begun.enter(self._ask)
             process_id = 0

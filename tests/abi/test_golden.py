@@ -61,6 +61,18 @@ GOLDEN: dict[str, tuple[dict[str, bytes], dict[str, Any], str]] = {
         "09000000 00000000 30000000 02000000 32000000 08000000 6c73 2f62696e2f6c7300",
     ),
     "process_query": ({}, {"process_id": 5}, "05000000 00000000"),
+    "launch_process": (
+        {},
+        {
+            "session_id": 1,
+            "rule_id": 2,
+            "thread_id": 3,
+            "process_id": 4,
+            "section_handle": 0x0505,
+            "event_handle": 6,
+        },
+        "01000000 02000000 03000000 04000000 0505000000000000 0600000000000000",
+    ),
     "recording": (
         {"platform": b"Linux", "driver": b"bpf"},
         {"version": 1, "process_id": 2, "clock_ns": 3, "time_ns": 4},

@@ -21,6 +21,7 @@ MESSAGE_TYPES = {
     "launch_target": 11,
     "event_message": 12,
     "process_query": 13,
+    "launch_process": 20,
     "recording": 32,
     "recording_end": 33,
     "verdict": 34,
@@ -180,6 +181,18 @@ class ProcessQuery(ctypes.Structure):
     _fields_ = [("header", MessageHeader), ("process_id", c_uint32), ("reserved", c_uint32)]
 
 
+class LaunchProcess(ctypes.Structure):
+    _fields_ = [
+        ("header", MessageHeader),
+        ("session_id", c_uint32),
+        ("rule_id", c_uint32),
+        ("thread_id", c_uint32),
+        ("process_id", c_uint32),
+        ("section_handle", c_uint64),
+        ("event_handle", c_uint64),
+    ]
+
+
 class Recording(ctypes.Structure):
     _fields_ = [
         ("header", MessageHeader),
@@ -238,6 +251,7 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "event_item": EventItem,
     "event_message": EventMessage,
     "process_query": ProcessQuery,
+    "launch_process": LaunchProcess,
     "recording": Recording,
     "recording_end": RecordingEnd,
     "verdict": Verdict,

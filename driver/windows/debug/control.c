@@ -210,6 +210,7 @@ static void serve_request(void)
         .value = value,
         .clock_ns = now_ns(),
     };
+    publish_counts();
     (void) SetEvent(self.reply_event);
 }
 

@@ -101,10 +101,12 @@ static void wait_for_something(void)
     cbp_store_u32(&self.channel->driver_sleeping, 0);
 }
 
-static void publish_counts(void)
+/* A process that has just been attached to has not told of its threads yet. */
+void publish_counts(void)
 {
-    cbp_store_relaxed_u32(&self.channel->supervised_count, self.task_count);
-    if (self.task_count > 0)
+    uint32_t count = self.task_count > self.process_count ? self.task_count : self.process_count;
+    cbp_store_relaxed_u32(&self.channel->supervised_count, count);
+    if (count > 0)
         cbp_store_relaxed_u32(&self.channel->supervised_ever, 1);
 }
 

@@ -77,11 +77,14 @@ struct supervisor {
     uint32_t controller_pid;
     struct task *tasks;
     struct process *processes;
-    uint32_t task_count;
+    uint32_t task_count, process_count;
     bool leaving;         /* the controller is gone or done: let everything go */
     bool controller_gone; /* nobody answers any more */
 };
 extern struct supervisor self;
+
+/* ---- main.c ---- */
+void publish_counts(void);
 
 /* ---- table.c: tasks and processes by id ---- */
 struct task *find_task(uint32_t tid);

@@ -101,6 +101,7 @@ struct process *add_process(uint32_t pid, struct process *parent)
     if (self.processes != NULL)
         self.processes->previous = process;
     self.processes = process;
+    self.process_count++;
     return process;
 }
 
@@ -109,6 +110,7 @@ void end_process(struct process *process)
     if (process->ended)
         return;
     process->ended = true;
+    self.process_count--;
     struct process **link = &process_buckets[bucket_of(process->pid)];
     while (*link != process)
         link = &(*link)->hash_next;
