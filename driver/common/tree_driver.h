@@ -105,6 +105,13 @@ uint32_t remove_rule(uint32_t session_id, uint32_t rule_id);
 void forget_launch_rule(const struct process *process);
 void remove_session_rules(uint32_t session_id);
 
+/* ---- sessions.c ---- */
+/* Whether the session is told before the other one, and its refusal goes before the other's. */
+bool session_is_above(uint32_t session_id, uint32_t other_id);
+/* Error codes for the reply to the request. */
+uint32_t set_session(const struct cbp_session_settings *settings);
+uint32_t close_session(uint32_t session_id);
+
 /* ---- post.c: who is told what ---- */
 /* Tells every session that wants it. Who is asked is waited for by *operation, which is made if it is NULL
  * (not yet complete); still NULL afterwards: nothing is asked. *refusal keeps the code of an earlier refusal,
@@ -126,8 +133,6 @@ struct cbp_event_message *begin_message(uint32_t size, uint32_t *slot);
 bool commit_message(struct cbp_event_message *message, uint32_t slot, struct operation *operation,
                     const struct answerable *answerable);
 bool session_is_stale(uint32_t session_id, uint64_t now);
-/* Whether the session is told before the other one, and its refusal goes before the other's. */
-bool session_is_above(uint32_t session_id, uint32_t other_id);
 /* Counts an operation that was let go at its deadline; *result_code gets a refusal if the session wants one.
  */
 void count_timeout(uint32_t session_id, bool is_creation, uint32_t *result_code);

@@ -29,7 +29,7 @@
     X(MESSAGE_LAUNCH_TARGET, 11u, "Core to launcher: what to execute.")                                      \
     X(MESSAGE_EVENT, 12u, "Driver to core: up to BATCH_MAX events of one task.")                             \
     X(MESSAGE_PROCESS_QUERY, 13u, "Core to driver: what holds for one process.")                             \
-    X(MESSAGE_LAUNCH_PROCESS, 20u, "Core to debug helper: a program has been started for it to debug.")                    \
+    X(MESSAGE_LAUNCH_PROCESS, 20u, "Core to debug helper: a program has been started for it to debug.")      \
     X(MESSAGE_RECORDING, 32u, "First in a recording: by whom, where and when it was made.")                  \
     X(MESSAGE_RECORDING_END, 33u, "Last in a recording: it is complete.")                                    \
     X(MESSAGE_VERDICT, 34u, "What became of the event message with the same id.")                            \

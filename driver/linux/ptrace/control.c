@@ -164,60 +164,6 @@ static uint32_t accept_hello(const struct cbp_hello *hello)
     return hello->clock_ns > now_ns() ? CBP_ERROR_APP_INIT_FAILURE : 0;
 }
 
-static uint64_t opened_count;
-
-bool session_is_above(uint32_t session_id, uint32_t other_id)
-{
-    const struct session *session = &self.sessions[session_id], *other = &self.sessions[other_id];
-    return session->altitude != other->altitude ? session->altitude > other->altitude
-                                                : session->opened < other->opened;
-}
-
-static void order_sessions(void)
-{
-    uint32_t count = 0;
-    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
-        if (!self.sessions[id].open)
-            continue;
-        uint32_t at = count++;
-        for (; at > 0 && session_is_above(id, self.order[at - 1]); at--)
-            self.order[at] = self.order[at - 1];
-        self.order[at] = id;
-    }
-}
-
-static uint32_t set_session(const struct cbp_session_settings *settings)
-{
-    struct session *session = &self.sessions[settings->session_id];
-    if (!session->open) {
-        memset(session, 0, sizeof *session);
-        session->open = true;
-        session->opened = ++opened_count;
-        self.session_count++;
-        cbp_store_u64(&self.channel->sessions[settings->session_id].heartbeat_ns, now_ns());
-    }
-    session->events = settings->events;
-    session->timeout_ms = settings->timeout_ms;
-    session->timeout_action = settings->timeout_action;
-    session->refuse_with = settings->refuse_with;
-    session->flags = settings->flags;
-    session->altitude = settings->altitude;
-    order_sessions();
-    return 0;
-}
-
-static uint32_t close_session(uint32_t session_id)
-{
-    if (!self.sessions[session_id].open)
-        return CBP_ERROR_NOT_FOUND;
-    release_session_slots(session_id);
-    self.sessions[session_id].open = false;
-    self.session_count--;
-    order_sessions();
-    remove_session_rules(session_id);
-    return 0;
-}
-
 static uint32_t begin_launch(const struct cbp_launch *request, int launcher_fd, int result_fd)
 {
     int on = 1;

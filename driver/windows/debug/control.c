@@ -131,34 +131,6 @@ static uint32_t accept_hello(const struct cbp_hello *hello)
     return hello->clock_ns > now_ns() ? CBP_ERROR_APP_INIT_FAILURE : 0;
 }
 
-static uint32_t set_session(const struct cbp_session_settings *settings)
-{
-    struct session *session = &self.sessions[settings->session_id];
-    if (!session->open) {
-        memset(session, 0, sizeof *session);
-        session->open = true;
-        self.session_count++;
-        cbp_store_u64(&self.channel->sessions[settings->session_id].heartbeat_ns, now_ns());
-    }
-    session->events = settings->events;
-    session->timeout_ms = settings->timeout_ms;
-    session->timeout_action = settings->timeout_action;
-    session->refuse_with = settings->refuse_with;
-    session->flags = settings->flags;
-    return 0;
-}
-
-static uint32_t close_session(uint32_t session_id)
-{
-    if (!self.sessions[session_id].open)
-        return CBP_ERROR_NOT_FOUND;
-    release_session_slots(session_id);
-    self.sessions[session_id].open = false;
-    self.session_count--;
-    remove_session_rules(session_id);
-    return 0;
-}
-
 static uint32_t query_process(const struct cbp_process_query *query, uint64_t *value)
 {
     const struct process *process = find_process(query->process_id);

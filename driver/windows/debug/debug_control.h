@@ -11,7 +11,6 @@
 
 #define CBP_DEBUG_REQUEST_SIZE_MAX 65536u
 #define CBP_DEBUG_HELPER_NAME "cbprocess-debug.exe"
-#define CBP_DEBUG_HELPER_NAME_WIDE L"cbprocess-debug.exe"
 
 struct cbp_debug_control {
     uint64_t controller_handle;      /* the core's process, to wait for */

@@ -57,7 +57,8 @@ struct operation {
     struct task *task;
     enum operation_kind kind;
     uint32_t unanswered_count;
-    uint32_t result_code; /* the first refusal */
+    uint32_t result_code; /* the refusal of the session with the highest altitude */
+    uint32_t refuser_id;  /* that session; of a rule's refusal, the highest of all */
     bool is_stripped;     /* never here: no handle operation is seen */
 };
 
@@ -69,6 +70,7 @@ struct supervisor {
     HANDLE bells[CBP_SESSION_MAX];
     struct session sessions[CBP_SESSION_MAX];
     uint32_t session_count;
+    uint32_t order[CBP_SESSION_MAX]; /* the open sessions, highest altitude first */
     struct rule *rules;
     uint32_t rules_generation;
     uint32_t rule_counts[CBP_ACTION_STRIP + 1]; /* by action */

@@ -139,11 +139,6 @@ uint32_t cbpi_processor_count(void)
     return count > 0 ? (uint32_t) count : 1;
 }
 
-uint32_t cbpi_process_id(void)
-{
-    return (uint32_t) getpid();
-}
-
 uint32_t cbpi_thread_id(void)
 {
     return (uint32_t) syscall(SYS_gettid);

@@ -134,36 +134,34 @@ static void set_inheritable(const HANDLE *handles, uint32_t count, int inheritab
         SetHandleInformation(handles[i], HANDLE_FLAG_INHERIT, inheritable ? HANDLE_FLAG_INHERIT : 0);
 }
 
-/* The path of the helper's program, in path's PATH_UNITS_MAX units. */
-static uint32_t helper_path(WCHAR *path)
-{
-    uint32_t error = CBP_ERROR_NOT_ENOUGH_MEMORY;
-    char *folder = malloc(3 * (size_t) PATH_UNITS_MAX);
-    uint16_t *units = malloc(3 * (size_t) PATH_UNITS_MAX * sizeof *units);
-    if (!folder || !units)
-        goto cleanup;
-    error = cbpi_library_folder(folder, 3 * (uint64_t) PATH_UNITS_MAX);
-    if (error != 0)
-        goto cleanup;
-    size_t count = cbp_wide_decode(folder, strlen(folder), units);
-    error = CBP_ERROR_FILE_NOT_FOUND;
-    if (count > PATH_UNITS_MAX - 64u)
-        goto cleanup;
-    memcpy(path, units, count * sizeof *path);
-    wcscpy(path + count, L"\\" CBP_DEBUG_HELPER_NAME_WIDE);
-    error = 0;
-cleanup:
-    free(units);
-    free(folder);
-    return error;
-}
+#define PATH_SIZE (3u * PATH_UNITS_MAX)
 
 uint32_t cbpi_debug_helper_is_there(void)
 {
-    WCHAR *path = malloc(PATH_UNITS_MAX * sizeof *path);
-    uint32_t found = path && helper_path(path) == 0 && GetFileAttributesW(path) != INVALID_FILE_ATTRIBUTES;
+    char *path = malloc(PATH_SIZE);
+    uint32_t found = path && cbpi_helper_path(CBP_DEBUG_HELPER_NAME, path, PATH_SIZE) == 0;
     free(path);
     return found;
+}
+
+/* The path of the helper's program, in memory that the caller frees. */
+static uint32_t helper_path(WCHAR **path)
+{
+    uint32_t error = CBP_ERROR_NOT_ENOUGH_MEMORY;
+    char *text = malloc(PATH_SIZE);
+    uint16_t *units = malloc(PATH_SIZE * sizeof *units);
+    if (!text || !units)
+        goto cleanup;
+    error = cbpi_helper_path(CBP_DEBUG_HELPER_NAME, text, PATH_SIZE);
+    if (error != 0)
+        goto cleanup;
+    units[cbp_wide_decode(text, strlen(text), units)] = 0;
+    *path = (WCHAR *) units;
+    units = NULL;
+cleanup:
+    free(units);
+    free(text);
+    return error;
 }
 
 /* Apart from this console and its Ctrl-C; nothing of this process but the listed handles. */
@@ -193,12 +191,12 @@ static uint32_t start_process(struct cbpi_link *link)
     SIZE_T size = 0;
     InitializeProcThreadAttributeList(NULL, 1, 0, &size);
     startup.lpAttributeList = malloc(size);
-    WCHAR *path = malloc(PATH_UNITS_MAX * sizeof *path);
+    WCHAR *path = NULL;
     uint32_t error = CBP_ERROR_NOT_ENOUGH_MEMORY;
     int is_listed = 0;
-    if (!path || !startup.lpAttributeList)
+    if (!startup.lpAttributeList)
         goto cleanup;
-    error = helper_path(path);
+    error = helper_path(&path);
     if (error != 0)
         goto cleanup;
     list_handles(link, handles);

@@ -11,6 +11,10 @@ struct cbpi_condition {
     void *variable;
 };
 
+struct cbpi_file {
+    void *handle;
+};
+
 struct cbpi_thread {
     void *handle;
     void (*body)(void *);

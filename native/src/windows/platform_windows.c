@@ -6,6 +6,7 @@
 #include "windows_api.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define NS_PER_SECOND 1000000000u
 #define NS_PER_MS 1000000u
@@ -28,6 +29,14 @@ uint64_t cbpi_now_ns(void)
     uint64_t seconds = (uint64_t) (value.QuadPart / per_second);
     uint64_t rest = (uint64_t) (value.QuadPart % per_second);
     return seconds * NS_PER_SECOND + rest * NS_PER_SECOND / (uint64_t) per_second;
+}
+
+uint64_t cbpi_wall_ns(void)
+{
+    const uint64_t from_1601_to_1970 = UINT64_C(116444736000000000); /* in units of 100 ns */
+    FILETIME now;
+    GetSystemTimePreciseAsFileTime(&now);
+    return (((uint64_t) now.dwHighDateTime << 32 | now.dwLowDateTime) - from_1601_to_1970) * 100;
 }
 
 static SRWLOCK *lock_of(struct cbpi_mutex *mutex)
@@ -78,6 +87,11 @@ void cbpi_condition_destroy(struct cbpi_condition *condition)
 void cbpi_condition_broadcast(struct cbpi_condition *condition)
 {
     WakeAllConditionVariable(variable_of(condition));
+}
+
+void cbpi_condition_signal(struct cbpi_condition *condition)
+{
+    WakeConditionVariable(variable_of(condition));
 }
 
 void cbpi_condition_wait_until(struct cbpi_condition *condition, struct cbpi_mutex *mutex,
@@ -172,6 +186,34 @@ cleanup:
     free(text);
     free(path);
     return error ? cbpi_fail(error, "cannot find the folder of the library") : 0;
+}
+
+static int is_file(const char *path, size_t size)
+{
+    uint16_t *units = malloc((size + 1) * sizeof *units);
+    DWORD attributes = INVALID_FILE_ATTRIBUTES;
+    size_t count = units ? cbp_wide_decode(path, size, units) : SIZE_MAX;
+    if (count != SIZE_MAX) {
+        units[count] = 0;
+        attributes = GetFileAttributesW((const WCHAR *) units);
+    }
+    free(units);
+    return attributes != INVALID_FILE_ATTRIBUTES && !(attributes & FILE_ATTRIBUTE_DIRECTORY);
+}
+
+uint32_t cbpi_helper_path(const char *program, char *buffer, uint64_t size)
+{
+    uint32_t error = cbpi_library_folder(buffer, size);
+    if (error != 0)
+        return error;
+    size_t used = strlen(buffer), program_size = strlen(program);
+    if (used + program_size + 2 > size)
+        return cbpi_fail(CBP_ERROR_FILE_NOT_FOUND, "the path of the library's folder is too long");
+    buffer[used] = '\\';
+    memcpy(buffer + used + 1, program, program_size + 1);
+    if (!is_file(buffer, used + 1 + program_size))
+        return cbpi_fail(CBP_ERROR_FS_DRIVER_REQUIRED, "the program %s is missing from the package", program);
+    return 0;
 }
 
 const char *cbpi_platform_name(void)

@@ -1,0 +1,52 @@
+/* Windows: the machine-wide logging setting as a value in the registry, and lines to the event log. */
+#include "errors.h"
+#include "platform.h"
+#include "windows_api.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SETTINGS_KEY L"SOFTWARE\\cbprocess"
+#define LOGGING_VALUE L"LoggingEnabled"
+#define EVENT_ID 1u
+#define LINE_SIZE_MAX 1024u
+
+const char *cbpi_log_address = "cbprocess"; /* the event source */
+
+uint32_t cbpi_logging_read(void)
+{
+    DWORD value = 0, size = sizeof value;
+    LSTATUS status =
+        RegGetValueW(HKEY_LOCAL_MACHINE, SETTINGS_KEY, LOGGING_VALUE, RRF_RT_REG_DWORD, NULL, &value, &size);
+    return status == ERROR_SUCCESS && value == 1;
+}
+
+uint32_t cbpi_logging_write(uint32_t is_enabled)
+{
+    DWORD value = is_enabled != 0;
+    LSTATUS status =
+        RegSetKeyValueW(HKEY_LOCAL_MACHINE, SETTINGS_KEY, LOGGING_VALUE, REG_DWORD, &value, sizeof value);
+    if (status == ERROR_SUCCESS)
+        return 0;
+    return cbpi_fail(status == ERROR_ACCESS_DENIED ? CBP_ERROR_PRIVILEGE_NOT_HELD : CBP_ERROR_GEN_FAILURE,
+                     "HKEY_LOCAL_MACHINE\\SOFTWARE\\cbprocess cannot be written (%u)", (unsigned) status);
+}
+
+void cbpi_log_line(const char *text)
+{
+    uint16_t units[LINE_SIZE_MAX + 1];
+    uint16_t source[64];
+    size_t size = strnlen(text, LINE_SIZE_MAX);
+    size_t count = cbp_wide_decode(text, size, units);
+    size_t source_count = cbp_wide_decode(cbpi_log_address, strnlen(cbpi_log_address, 63), source);
+    if (count == SIZE_MAX || source_count == SIZE_MAX)
+        return;
+    units[count] = 0;
+    source[source_count] = 0;
+    HANDLE log = RegisterEventSourceW(NULL, (const WCHAR *) source);
+    if (!log)
+        return;
+    const WCHAR *lines[] = {(const WCHAR *) units};
+    (void) ReportEventW(log, EVENTLOG_INFORMATION_TYPE, 0, EVENT_ID, NULL, 1, 0, lines, NULL);
+    (void) DeregisterEventSource(log);
+}

@@ -1,0 +1,132 @@
+/* The part of platform.h that walks over all processes. What another user's process does not show stays
+ * empty, as the system's own tools show it. */
+#include "platform.h"
+
+#include "errors.h"
+#include "os_error.h"
+#include "windows_api.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <tlhelp32.h>
+
+#define UNITS_MAX 32768u
+
+enum { COMMAND_LINE_INFORMATION = 60 };
+
+__declspec(dllimport) LONG NTAPI
+    NtQueryInformationProcess(HANDLE process, int kind, void *data, ULONG size, ULONG *written);
+
+struct unicode_string {
+    USHORT size; /* in bytes */
+    USHORT capacity;
+    WCHAR *units;
+};
+
+/* Memory for one process at a time. */
+struct scratch {
+    uint16_t units[UNITS_MAX + 32];
+    char name[3 * UNITS_MAX];
+    char arguments[3 * UNITS_MAX + 1];
+};
+
+static size_t name_of(HANDLE process, const PROCESSENTRY32W *entry, struct scratch *scratch)
+{
+    DWORD count = UNITS_MAX;
+    if (process && QueryFullProcessImageNameW(process, 0, (WCHAR *) scratch->units, &count))
+        return cbp_wide_encode(scratch->units, count, scratch->name);
+    count = (DWORD) wcsnlen(entry->szExeFile, MAX_PATH);
+    memcpy(scratch->units, entry->szExeFile, count * sizeof scratch->units[0]);
+    return cbp_wide_encode(scratch->units, count, scratch->name);
+}
+
+/* The command line, with its NUL. */
+static size_t arguments_of(HANDLE process, struct scratch *scratch)
+{
+    ULONG written = 0;
+    if (!process || NtQueryInformationProcess(process, COMMAND_LINE_INFORMATION, scratch->units,
+                                              sizeof scratch->units, &written) < 0)
+        return 0;
+    const struct unicode_string *found = (const void *) scratch->units;
+    size_t size = cbp_wide_encode((const uint16_t *) found->units, found->size / 2u, scratch->arguments);
+    scratch->arguments[size] = '\0';
+    return size + 1;
+}
+
+static uint64_t start_time_of(HANDLE process)
+{
+    FILETIME created, ended, kernel, user;
+    if (!process || !GetProcessTimes(process, &created, &ended, &kernel, &user))
+        return 0;
+    return (uint64_t) created.dwHighDateTime << 32 | created.dwLowDateTime;
+}
+
+typedef uint32_t (*visitor)(void *context, const struct cbpi_process_facts *facts);
+
+static uint32_t visit_one(const PROCESSENTRY32W *entry, uint32_t with_arguments, struct scratch *scratch,
+                          visitor visit, void *context)
+{
+    HANDLE process = OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, FALSE, entry->th32ProcessID);
+    struct cbpi_process_facts facts = {.process_id = entry->th32ProcessID,
+                                       .parent_process_id = entry->th32ParentProcessID,
+                                       .thread_count = entry->cntThreads,
+                                       .start_time = start_time_of(process),
+                                       .name = scratch->name,
+                                       .arguments = scratch->arguments};
+    facts.name_size = name_of(process, entry, scratch);
+    facts.arguments_size = with_arguments ? arguments_of(process, scratch) : 0;
+    if (process)
+        CloseHandle(process);
+    return visit(context, &facts);
+}
+
+static int by_id(const void *left, const void *right)
+{
+    DWORD one = ((const PROCESSENTRY32W *) left)->th32ProcessID;
+    DWORD other = ((const PROCESSENTRY32W *) right)->th32ProcessID;
+    return one < other ? -1 : one > other;
+}
+
+static uint32_t list_processes(PROCESSENTRY32W **entries, size_t *count)
+{
+    PROCESSENTRY32W *list = NULL, entry = {.dwSize = sizeof entry};
+    size_t used = 0, capacity = 0;
+    HANDLE snapshot = CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0);
+    if (snapshot == INVALID_HANDLE_VALUE)
+        return cbpi_fail_os(GetLastError(), "the processes cannot be listed");
+    for (BOOL more = Process32FirstW(snapshot, &entry); more; more = Process32NextW(snapshot, &entry)) {
+        if (used == capacity) {
+            capacity = capacity ? 2 * capacity : 256;
+            PROCESSENTRY32W *grown = realloc(list, capacity * sizeof *grown);
+            if (!grown) {
+                free(list);
+                CloseHandle(snapshot);
+                return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a list of the processes");
+            }
+            list = grown;
+        }
+        list[used++] = entry;
+    }
+    CloseHandle(snapshot);
+    *entries = list;
+    *count = used;
+    return 0;
+}
+
+uint32_t cbpi_processes_visit(uint32_t with_arguments, visitor visit, void *context)
+{
+    PROCESSENTRY32W *entries = NULL;
+    size_t count = 0;
+    uint32_t error = list_processes(&entries, &count);
+    struct scratch *scratch = malloc(sizeof *scratch);
+    if (error == 0 && !scratch)
+        error = cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a list of the processes");
+    if (count > 0)
+        qsort(entries, count, sizeof *entries, by_id);
+    for (size_t i = 0; error == 0 && i < count; i++)
+        if (entries[i].th32ProcessID != 0) /* the idle time of the processors */
+            error = visit_one(&entries[i], with_arguments, scratch, visit, context);
+    free(scratch);
+    free(entries);
+    return error;
+}
