@@ -3,4 +3,5 @@
 #include "simulated/simulated.h"
 #include "transport.h"
 
-const struct cbpi_transport_ops *const cbpi_transports[] = {&cbpi_debug_transport, &cbpi_simulated_transport, NULL};
+const struct cbpi_transport_ops *const cbpi_transports[] = {&cbpi_debug_transport, &cbpi_simulated_transport,
+                                                            NULL};
