@@ -84,22 +84,9 @@ def targets_of(process_id: int) -> list[int]:
         generation = younger
 
 
-def supervised_with_rules(recorder: Recorder, line: Sequence[str], rights: int) -> Outcome:
-    """How it goes under strip rules for all but the caller, added while the caller waits. A rule for the name
-    would be the caller's as well, which keeps its rights to what it has created."""
-    del recorder.events[:]
-    process = recorder.filter.popen(
-        [line[0], "-w", *line[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    parents = {task.process_id: task.parent for task in tasks()}
-    targets = targets_of(process.pid)
-    caller = parents[targets[0]]
-    between = parents[caller]
-    for protected in [*targets, *([between] if caller != process.pid else [])]:
-        recorder.filter.add_rule(process_id=protected, action="strip", access=rights)
-    output, _ = process.communicate("\n", timeout=30)
-    return outcome_of(output, process.returncode)
+def by_brother(line: list[str]) -> list[str]:
+    """The same call by a process that is no ancestor of the target, which a rule protects from it."""
+    return [line[0], "-o", *line[1:]]
 
 
 def without_ids(outcome: Outcome) -> Outcome:
@@ -114,8 +101,11 @@ def refused_with(number: int, case: Case) -> Outcome:
 def expected_rows(case: Case, outcome: Outcome, desired_access: int) -> list[dict[str, Any]]:
     """The events of one call, in the order of their targets' ids."""
     processes = [shown[0] for shown in outcome["targets"]]
+    # Calls for many may reach the targets' creator, too, and the first process of their namespace.
+    if case.call == "kill-all" or case.command[-1] == "user":
+        processes += [outcome["creator"]] if outcome["creator"] else []
     if case.command[-1] == "user":
-        processes.append(outcome["first"])  # it is one of the user's processes, too
+        processes.append(outcome["first"])
     rows = []
     for process_id in sorted(processes):
         row = {

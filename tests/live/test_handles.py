@@ -17,11 +17,11 @@ from handle_tools import (
     Verdict,
     assert_fired,
     bare,
+    by_brother,
     judging,
     outcome_of,
     refused_with,
     supervised,
-    supervised_with_rules,
     watching,
     without_ids,
 )
@@ -117,7 +117,8 @@ def check_refused(case: Case, judged: Judged, line: list[str]) -> None:
 def check_rule(case: Case, judged: Judged, line: list[str]) -> None:
     recorder, verdicts = judged
     verdicts.append(Verdict(code=cbprocess.ERROR_NOT_ENOUGH_MEMORY))  # nobody is asked, so nobody says so
-    outcome = supervised_with_rules(recorder, line, case.process_rights)
+    recorder.filter.add_rule(name="handles", action="strip", access=case.process_rights)
+    outcome = supervised(recorder, by_brother(line))
     assert without_ids(outcome) == refused_with(errno.EPERM, case)
     wait_until(lambda: len(recorder.handle_operations()) >= case.target_count, 10, "the events")
     assert_fired(recorder, case, outcome, 0, held=False, decided_by_rule=True, timed_out=False)
@@ -143,13 +144,31 @@ def test_strip_rule_without_handlers(name: str, line_of: Lines, bare_outcome: An
     protected the call goes as without a filter."""
     case = CASES[name]
     with recording(events=cbprocess.PROC_EVT_PROCESS_CREATION) as recorder:
-        # There has to be a strip rule when the program starts, or it gets no filter.
+        # With this one every program that is started gets a filter.
         recorder.filter.add_rule(name="nobody", action="strip", access=case.process_rights)
-        outcome = supervised_with_rules(recorder, line_of(name, "main"), case.process_rights)
+        recorder.filter.add_rule(name="handles", action="strip", access=case.process_rights)
+        outcome = supervised(recorder, by_brother(line_of(name, "main")))
         assert without_ids(outcome) == refused_with(errno.EPERM, case)
-        outcome = supervised(recorder, line_of(name, "main"))
+        recorder.filter.remove_rule(name="handles", action="strip")
+        outcome = supervised(recorder, by_brother(line_of(name, "main")))
         assert without_ids(outcome) == when_allowed(case, bare_outcome(name, "main"))
         assert recorder.handle_operations() == []
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_protected_process_and_its_children(name: str, line_of: Lines, bare_outcome: Any) -> None:
+    """A protected process keeps its rights to those whom it has created, protected or not; handlers are asked
+    as ever."""
+    case = CASES[name]
+    if case.command[-1] == "user":
+        pytest.skip("it reaches the namespace's first process as well, who is no child of the caller's")
+    with judging() as (recorder, verdicts):
+        recorder.filter.add_rule(name="handles", action="strip", access=case.process_rights)
+        outcome = supervised(recorder, line_of(name, "main"))
+        assert without_ids(outcome) == when_allowed(case, bare_outcome(name, "main"))
+        assert_fired(recorder, case, outcome, **ASKED)
+        verdicts.append(Verdict(code=cbprocess.ERROR_NOT_ENOUGH_MEMORY))
+        assert without_ids(supervised(recorder, line_of(name, "main"))) == refused_with(errno.ENOMEM, case)
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)

@@ -20,6 +20,7 @@ static struct {
     bool aim_at_thread;   /* -a: at the target's second thread rather than at its first */
     bool at_oneself;      /* -s: the target is the calling process */
     bool gone;            /* -g: the target has ended and been reaped before the call */
+    bool by_brother;      /* -o: another child makes the call, not the target's creator */
     bool waits;           /* -w: prints "ready" and waits for a line before the call */
     bool bad_descriptor;  /* -b: pidfds are no descriptors */
     const char *external; /* -e FILE: the target runs already, and this is its memory */
@@ -35,6 +36,7 @@ static const char *argument;
 
 static struct {
     int32_t first_process_id;      /* the first process of the namespace, 0 without one of its own */
+    int32_t creator_process_id;    /* of the targets, where that is not the caller */
     int32_t process_id, thread_id; /* of the caller, as /proc shows them */
     long result, got;
     int error;

@@ -107,6 +107,7 @@ static inline void target_begin(struct target *target)
     core.rlim_cur = core.rlim_max < 65536 ? core.rlim_max : 65536;
     CHECK(setrlimit(RLIMIT_CORE, &core) == 0);
     shown_ids(&target->shown_process_id, &thread_id);
+    prctl(PR_SET_PTRACER, -1); /* so that who is no ancestor may trace it under Yama */
     target->process_id = getpid();
     target->word_address = (uint64_t) (uintptr_t) &target_word;
     target->descriptor = ends[0];
@@ -160,8 +161,8 @@ static inline void target_receive_pidfds(int socket, int pidfds[2])
     memcpy(pidfds, CMSG_DATA(header), header->cmsg_len - CMSG_LEN(0));
 }
 
-/* Makes a child that is a target; group 0: in the caller's process group, else in one of its own. */
-static inline void target_fork(struct target *target, int own_group, int pidfds[2])
+/* Makes a child that is a target, in a process group of its own. */
+static inline void target_fork(struct target *target, int pidfds[2])
 {
     int sockets[2];
     CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) == 0);
@@ -171,7 +172,7 @@ static inline void target_fork(struct target *target, int own_group, int pidfds[
     if (process == 0) {
         if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
             _exit(FAILED);
-        CHECK(!own_group || setpgid(0, 0) == 0);
+        CHECK(setpgid(0, 0) == 0);
         target_begin(target);
         target_send_pidfds(target, sockets[1]);
         target_live(target);

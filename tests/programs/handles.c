@@ -9,8 +9,6 @@
 #define _GNU_SOURCE
 #include "handle_calls.h"
 
-#include <ctype.h>
-
 /* ---- What has become of the target ---- */
 
 static void print_changes_of(const struct seen *before, const struct seen *after, const char *who)
@@ -43,10 +41,11 @@ static void print_fate(const struct target *before, const struct target *target)
 
 static void print_outcome(const struct target *before)
 {
-    printf("{\"first\": %d, \"process\": %d, \"thread\": %d, \"result\": %ld, \"errno\": %d, \"got\": %ld, "
+    printf("{\"first\": %d, \"creator\": %d, \"process\": %d, \"thread\": %d, \"result\": %ld, \"errno\": "
+           "%d, \"got\": %ld, "
            "\"targets\": [",
-           outcome.first_process_id, outcome.process_id, outcome.thread_id, outcome.result, outcome.error,
-           outcome.got);
+           outcome.first_process_id, outcome.creator_process_id, outcome.process_id, outcome.thread_id,
+           outcome.result, outcome.error, outcome.got);
     for (int i = 0; i < options.count; i++)
         printf("%s[%d, %d]", i ? ", " : "", targets[i].shown_process_id, targets[i].shown_thread_id);
     printf("], \"fates\": [");
@@ -85,7 +84,6 @@ static void *be_own_target(void *unused)
 
 static void make_targets(void)
 {
-    bool in_own_group = chosen->make == call_kill_own_group;
     targets = map_targets(options.external, false);
     if (options.external) {
         pidfds[0][0] = options.external_pidfd;
@@ -98,10 +96,9 @@ static void make_targets(void)
         pidfds[0][0] = (int) syscall(SYS_pidfd_open, getpid(), 0);
         pidfds[0][1] = (int) syscall(SYS_pidfd_open, targets->thread_id, PIDFD_THREAD_FLAG);
     } else {
-        CHECK(!in_own_group || setpgid(0, 0) == 0);
         for (int i = 0; i < options.count; i++) {
-            target_fork(&targets[i], !in_own_group && i == 0, pidfds[i]);
-            CHECK(in_own_group || i == 0 || setpgid(targets[i].process_id, targets[0].process_id) == 0);
+            target_fork(&targets[i], pidfds[i]);
+            CHECK(i == 0 || setpgid(targets[i].process_id, targets[0].process_id) == 0);
         }
     }
     if (options.gone) {
@@ -128,12 +125,11 @@ static void *make_call(void *unused)
     return unused;
 }
 
-static int act(void)
+static void act(void)
 {
     pthread_t thread;
-    make_targets();
-    if (isdigit((unsigned char) (argument ? *argument : 0)) && strncmp(chosen->name, "kill-", 5) == 0)
-        signal(number(), SIG_IGN); /* it is meant for the others */
+    if (chosen->make == call_kill_own_group)
+        CHECK(setpgid(0, targets->process_id) == 0);
     if (options.secondary) {
         CHECK(pthread_create(&thread, NULL, make_call, NULL) == 0);
         pthread_join(thread, NULL);
@@ -142,7 +138,29 @@ static int act(void)
     }
     for (int i = 0; i < options.count && !options.external; i++)
         targets[i].leave = 1;
-    return 0;
+}
+
+static int play(void)
+{
+    int status;
+    int32_t thread_id;
+    make_targets();
+    if (strncmp(chosen->name, "kill-", 5) == 0)
+        signal(number(), SIG_IGN); /* it is meant for the others */
+    if (!options.by_brother) {
+        act();
+        return 0;
+    }
+    shown_ids(&outcome.creator_process_id, &thread_id);
+    fflush(stdout);
+    pid_t brother = fork();
+    CHECK(brother >= 0);
+    if (brother == 0) {
+        act();
+        exit(0);
+    }
+    CHECK(waitpid(brother, &status, 0) == brother);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : FAILED;
 }
 
 /* The first process of a new namespace: reaps, and ends as the one does that acts. */
@@ -154,7 +172,7 @@ static int be_first(void)
     pid_t process, actor = fork();
     CHECK(actor >= 0);
     if (actor == 0)
-        exit(act());
+        exit(play());
     while ((process = wait(&status)) > 0)
         if (process == actor) {
             code = WIFEXITED(status) ? WEXITSTATUS(status) : FAILED;
@@ -172,7 +190,7 @@ static void map_user(uid_t user)
     CHECK(map >= 0 && write(map, text, (size_t) size) == size && close(map) == 0);
 }
 
-static int act_in_namespace(void)
+static int play_in_namespace(void)
 {
     int status;
     uid_t user = geteuid();
@@ -203,7 +221,7 @@ static int be_target(const char *file)
 static bool parse(int count, char **arguments)
 {
     int letter;
-    while ((letter = getopt(count, arguments, "+tnasgwbe:p:c:")) != -1)
+    while ((letter = getopt(count, arguments, "+tnasgowbe:p:c:")) != -1)
         switch (letter) {
         case 't':
             options.secondary = true;
@@ -219,6 +237,9 @@ static bool parse(int count, char **arguments)
             break;
         case 'g':
             options.gone = true;
+            break;
+        case 'o':
+            options.by_brother = true;
             break;
         case 'w':
             options.waits = true;
@@ -256,5 +277,5 @@ int main(int count, char **arguments)
         fprintf(stderr, "handles: unknown call or wrong arguments\n");
         return FAILED;
     }
-    return options.in_namespace ? act_in_namespace() : act();
+    return options.in_namespace ? play_in_namespace() : play();
 }
