@@ -105,7 +105,7 @@ class Build(build):
 class Wheel(bdist_wheel):
     def get_tag(self) -> tuple[str, str, str]:
         # ctypes binds the library: any Python 3 of this platform will do.
-        return "py3", "none", super().get_tag()[2]
+        return "py3", "none", toolchain.cross_target() or super().get_tag()[2]
 
 
 class BinaryDistribution(Distribution):

@@ -6,6 +6,7 @@ shim that runs nothing, is on PATH as well. Knows nothing of setuptools nor of w
 Environment:
   CC                     a C compiler to try first, arguments allowed
   CBPROCESS_BUILD_ZIG    not empty: build with the compiler of the ziglang package although there is another
+  CBPROCESS_TARGET       win_amd64: build for Windows with mingw-w64 (Debian: gcc-mingw-w64-x86-64)
   CBPROCESS_CMAKE_ARGS   further arguments for CMake, as a shell would split them
 """
 
@@ -26,6 +27,7 @@ CMAKE_MINIMUM = (3, 20)
 CMAKE_REQUIREMENT = "cmake>=3.20"
 NINJA_REQUIREMENT = "ninja>=1.10"
 ZIG_REQUIREMENT = "ziglang>=0.13,<0.18"
+CROSS_TOOLCHAINS = {"win_amd64": "mingw-x86_64.cmake"}
 ZIG_NOTICE = (
     "No C compiler works on this machine: taking the one in the ziglang package from PyPI "
     "(for this build only; it unpacks to some 400 MB in the temporary folder)."
@@ -102,6 +104,14 @@ def c_compiler() -> str | None:
     return None
 
 
+def cross_target() -> str | None:
+    """The wheel's platform tag, where it is not this machine's; ends the build for one that is unknown."""
+    target = os.environ.get("CBPROCESS_TARGET")
+    if target and target not in CROSS_TOOLCHAINS:
+        sys.exit(f"CBPROCESS_TARGET is {target}; possible: {', '.join(CROSS_TOOLCHAINS)}")
+    return target or None
+
+
 def missing_tools() -> list[str]:
     """Requirements, for pip, of the tools that this machine lacks."""
     missing = []
@@ -109,7 +119,7 @@ def missing_tools() -> list[str]:
         missing.append(CMAKE_REQUIREMENT)
     if _system_program("ninja") is None:
         missing.append(NINJA_REQUIREMENT)
-    if c_compiler() is None:
+    if cross_target() is None and c_compiler() is None:
         print(ZIG_NOTICE, file=sys.stderr)
         missing.append(ZIG_REQUIREMENT)
     return missing
@@ -126,8 +136,11 @@ def _zig_program() -> str:
 def cmake_arguments(source: Path) -> list[str]:
     """The arguments of a CMake configuration of the source folder that choose generator and compiler."""
     arguments = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={program('ninja')}"]
-    compiler = c_compiler()
-    if compiler is None:
+    target = cross_target()
+    compiler = None if target else c_compiler()
+    if target:
+        arguments.append(f"-DCMAKE_TOOLCHAIN_FILE={source / 'cmake' / CROSS_TOOLCHAINS[target]}")
+    elif compiler is None:
         arguments.append(f"-DCMAKE_TOOLCHAIN_FILE={source / 'cmake' / 'zig.cmake'}")
         arguments.append(f"-DZIG={_zig_program()}")
     else:

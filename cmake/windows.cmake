@@ -20,4 +20,11 @@ add_executable(cbprocess-debug ${_helper} $<TARGET_OBJECTS:protocol>)
 target_include_directories(cbprocess-debug PRIVATE driver/protocol driver/common driver/windows driver/windows/debug)
 target_link_libraries(cbprocess-debug PRIVATE cbp_flags ntdll)
 
-install(TARGETS cbprocess cbprocess-debug RUNTIME DESTINATION .)
+# The Python package's one folder; or the usual layout of a C library, with the helper beside the DLL.
+if(CBP_PACKAGE_LAYOUT)
+  install(TARGETS cbprocess cbprocess-debug RUNTIME DESTINATION .)
+else()
+  install(TARGETS cbprocess cbprocess-debug RUNTIME DESTINATION bin ARCHIVE DESTINATION lib)
+  install(FILES native/include/cbprocess.h driver/protocol/cbp_constants.h driver/protocol/cbp_types.h
+                driver/protocol/cbp_message.h DESTINATION include/cbprocess)
+endif()

@@ -13,6 +13,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Callable, NoReturn
@@ -24,6 +25,7 @@ DEFAULT_LIMIT_S = 120
 # After its limit a test fails where it stands; one that does not even get there, because it holds the
 # interpreter in C code, ends the whole run this much later.
 GRACE_S = 30
+ON_WINDOWS = sys.platform == "win32"
 
 _error_output = pytest.StashKey[int]()
 
@@ -32,6 +34,8 @@ def _hear_the_terminal() -> None:
     """A shell starts its background jobs deaf to the terminal, and nohup deaf to its end. So would be every
     program that a test starts, and the interrupts and stops that tests send would be lost."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if ON_WINDOWS:
+        return
     for number in (signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
@@ -63,7 +67,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_report_header() -> str:
     import cbprocess
 
-    return f"cbprocess {cbprocess.__version__} in {Path(cbprocess.__file__).parent}, user id {os.getuid()}"
+    user = f"user {os.environ.get('USERNAME')}" if ON_WINDOWS else f"user id {os.getuid()}"
+    return f"cbprocess {cbprocess.__version__} in {Path(cbprocess.__file__).parent}, {user}"
 
 
 @contextlib.contextmanager
@@ -77,6 +82,12 @@ def _limited(item: pytest.Item) -> Iterator[None]:
         faulthandler.dump_traceback(output, all_threads=True)
         pytest.fail(f"not done after {limit} s", pytrace=True)
 
+    if ON_WINDOWS:
+        # No timer interrupts a test here: after its limit the whole run ends.
+        faulthandler.dump_traceback_later(limit, exit=True, file=output)
+        yield
+        faulthandler.cancel_dump_traceback_later()
+        return
     previous = signal.signal(signal.SIGALRM, expire)
     signal.setitimer(signal.ITIMER_REAL, limit)
     faulthandler.dump_traceback_later(limit + GRACE_S, exit=True, file=output)

@@ -168,6 +168,7 @@ int cbp_pattern_matches(const struct cbp_text *pattern, const struct cbp_text *n
     return take_tail(&pattern_rest, &name_rest) && matches_between(&pattern_rest, &name_rest);
 }
 
+#if !defined(_WIN32) /* there it takes memory: driver/windows/name_match.c */
 int cbp_name_matches(const char *pattern, size_t pattern_size, const char *name, size_t name_size)
 {
     struct cbp_text wanted = {pattern, pattern_size, CBP_COMPARE_BYTES};
@@ -178,3 +179,4 @@ int cbp_name_matches(const char *pattern, size_t pattern_size, const char *name,
     struct cbp_text file_name = cbp_text_file_name(&path);
     return pattern_size != 0 && cbp_pattern_matches(&wanted, &file_name);
 }
+#endif

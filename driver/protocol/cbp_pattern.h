@@ -60,8 +60,9 @@ struct cbp_text cbp_text_file_name(const struct cbp_text *path);
  * of the pattern between two '*' has units. */
 int cbp_pattern_matches(const struct cbp_text *pattern, const struct cbp_text *name);
 
-/* What a rule with this pattern means, for byte strings: without '/' it is held against the part of name
- * behind the last '/', with one against the whole. Never matches an empty pattern. Any thread. */
+/* What a rule with this pattern means, for byte strings (Linux) or WTF-8 (Windows): without '/' it is held
+ * against the part of name behind the last '/', with one against the whole. Never matches an empty pattern.
+ * Any thread. */
 int cbp_name_matches(const char *pattern, size_t pattern_size, const char *name, size_t name_size);
 
 #endif

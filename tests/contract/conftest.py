@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,17 @@ from contract.stages import STAGES, Stage
 import cbprocess
 
 
+def contract_program(request: pytest.FixtureRequest) -> Path:
+    """Compiled here, or where these tests were prepared for a machine without a compiler."""
+    made = os.environ.get("CBPROCESS_TEST_PROGRAM")
+    if made:
+        return Path(made)
+    compile_c: Any = request.getfixturevalue("compile_c")
+    checkout: Path = request.getfixturevalue("checkout")
+    program: Path = compile_c(checkout / "tests" / "programs" / "contract_program.c")
+    return program
+
+
 @pytest.fixture(params=sorted(STAGES, reverse=True))
 def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     report = cbprocess.probe_driver(request.param)
@@ -19,9 +31,7 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
         pytest.skip(f"the {request.param} driver cannot run here: {report.reason}")
     program = None
     if request.param != "simulated":
-        compile_c: Any = request.getfixturevalue("compile_c")
-        checkout: Path = request.getfixturevalue("checkout")
-        program = compile_c(checkout / "tests" / "programs" / "contract_program.c")
+        program = contract_program(request)
     made = STAGES[request.param](tmp_path, program)
     yield made
     made.close()

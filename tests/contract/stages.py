@@ -57,6 +57,7 @@ class Stage:
     """A filter that is active, with one driver, and an actor under it. No rule is in force at first."""
 
     driver: str
+    forks = True  # a process has a life before its program
 
     def __init__(self, folder: Path, program: Optional[Path]) -> None:
         self.folder = folder
@@ -168,10 +169,10 @@ class SimulatedStage(Stage):
         self._simulator.close(check=False)
 
 
-class PtraceStage(Stage):
+class TreeStage(Stage):
     """The actor is a real process, and so are its programs."""
 
-    driver = "ptrace"
+    actor = ACTOR
 
     def __init__(self, folder: Path, program: Optional[Path]) -> None:
         super().__init__(folder, program)
@@ -185,7 +186,7 @@ class PtraceStage(Stage):
     def start(self, timeout: int = 0) -> None:
         self._end_actor()
         self.process.start_filter(timeout)
-        command = [sys.executable, "-S", str(ACTOR)]
+        command = [sys.executable, "-S", str(self.actor)]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         # Without the rule that popen() would add.
         self._child = self.process._popen(False, command, **pipes)
@@ -249,4 +250,14 @@ class PtraceStage(Stage):
         child.stdout.close()
 
 
-STAGES: dict[str, type[Stage]] = {"simulated": SimulatedStage, "ptrace": PtraceStage}
+class PtraceStage(TreeStage):
+    driver = "ptrace"
+
+
+class DebugStage(TreeStage):
+    driver = "debug"
+    forks = False
+    actor = ACTOR.with_name("actor_windows.py")
+
+
+STAGES: dict[str, type[Stage]] = {"simulated": SimulatedStage, "ptrace": PtraceStage, "debug": DebugStage}

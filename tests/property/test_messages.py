@@ -25,6 +25,7 @@ LARGEST = {
     "rule": {"session_id": 15, "match": 2, "action": 4, "pattern_size": 4096},
     "rule_remove": {"session_id": 15},
     "launch": {"session_id": 15},
+    "launch_process": {"session_id": 15},
     "event_message": {"session_id": 15, "item_count": 4},
     "verdict": {"state": 4, "item_count": 4},
     "script_step": {"kind": 10},
