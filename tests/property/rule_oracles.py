@@ -18,6 +18,13 @@ class Meaning(NamedTuple):
     separators: str
     encoding_errors: str
 
+    def can_encode(self, text: str) -> bool:
+        """Not if the text was made for the other comparison: each has surrogates of its own."""
+        try:
+            return self.units(text) is not None
+        except UnicodeEncodeError:
+            return False
+
     def encode(self, text: str) -> bytes:
         """A text as the public functions take it."""
         return text.encode("utf-8", self.encoding_errors)

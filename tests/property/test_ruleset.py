@@ -336,7 +336,7 @@ def check_against_its_own_texts(builds: Builds, block: Block, names: Sequence[st
     rules, patterns = block.rules(), block.patterns()
     texts = [block.text_of(pattern) for pattern in patterns]
     processes = [(process.process_id, process.start_time) for process in block.processes()]
-    for name in names:
+    for name in filter(meaning.can_encode, names):
         by_name = [rule_oracles.matches(meaning, text, name) for text in texts]
         for process in [*processes, (0, 0)]:
             wanted = [
