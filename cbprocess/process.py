@@ -166,11 +166,14 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         - TimeoutAction (allow): allow or deny, what happens to a creation at its deadline.
         - RefuseWith (errno): errno or kill, how an execution is refused.
         - ForkIsCreation (False): whether on_process_creation fires for forks, too.
+        - RecordTo: a file that every event and verdict is recorded in while the filter is active.
+        - Script, ReplaySpeed (max), ReplayVerdicts (asked): what the simulated driver plays, max or recorded
+          speed, and whether handlers are asked or the recorded verdicts stand; docs/recording.md.
         - BuildInfo, LicenseInfo: to read only.
 
-        Errors: 87 for an unknown name or value; 1230 for WorkerInitialStackSize, SerializeEvents and Driver
-        while active, 1131 in a handler; 50 for a driver that is not part of this build; 1314 for
-        LoggingEnabled without the right to change it."""
+        Errors: 87 for an unknown name or value; 1230 for WorkerInitialStackSize, SerializeEvents, Driver,
+        RecordTo and those for scripts while active, 1131 in a handler; 50 for a driver that is not part of
+        this build; 1314 for LoggingEnabled without the right to change it."""
         session = self._ready()
         name, assigned, value = (
             part.strip()

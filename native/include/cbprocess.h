@@ -467,10 +467,11 @@ CBP_API uint32_t CBP_CALL cbp_launcher_path(char *buffer, uint64_t size, uint64_
  * fewer rights is a decision of whoever recorded it, which stands unless a rule decides. sequence, session_id
  * and deadline_ns are ignored. A message whose id is not 0 gets a verdict.
  *
- * No message is played before the messages in front of it, nor while the process that acts in it still waits
- * for an answer: what a script does, and in which order, does not depend on time. In handlers too.
- * CBP_ERROR_NOT_READY if the session is not active; CBP_ERROR_NOT_SUPPORTED with another driver;
- * CBP_ERROR_INVALID_DATA if anything is malformed (nothing is played then; the detail names the offset). */
+ * No message is played before the messages in front of it, nor before the handlers have answered what the
+ * process that acts in it did before (or its deadline has passed): what a script does, and in which order,
+ * does not depend on time. In handlers too. CBP_ERROR_NOT_READY if the session is not active;
+ * CBP_ERROR_NOT_SUPPORTED with another driver; CBP_ERROR_INVALID_DATA if anything is malformed (nothing is
+ * played then; the detail names the offset). */
 CBP_API uint32_t CBP_CALL cbp_script_play(struct cbp_session *session, const void *messages, uint64_t size);
 
 /* Waits until everything that was to be played has been, and has been answered, and its handlers have

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,7 @@ class Run:
 
     def __init__(self, process_id: int) -> None:
         self.process_id = process_id
+        self.executes = threading.Event()
         self._ended = threading.Event()
         self._refused = False
 
@@ -96,6 +98,10 @@ class Stage:
         run.refused()
         return run
 
+    def begin_lasting(self, name: str) -> Run:
+        """Lets the actor run a program that lasts, and waits until it has been executed."""
+        raise NotImplementedError
+
     def signal(self, process_id: int) -> bool:
         """Lets the actor end that process; whether it may."""
         raise NotImplementedError
@@ -142,6 +148,7 @@ class SimulatedStage(Stage):
             self._simulator.fire(script.thread_creation(**thread, **creator))
             creation = script.process_creation(process_name=path, **own, **creator)
             refused = self._simulator.fire(creation)[0].refused
+            run.executes.set()
             if not refused and "lasting" in name:
                 return
             status = 100 if refused else 0
@@ -150,6 +157,11 @@ class SimulatedStage(Stage):
             )
             self._simulator.fire(end)
         run.end(refused)
+
+    def begin_lasting(self, name: str) -> Run:
+        run = self.begin(name)
+        assert run.executes.wait(LIMIT_S)
+        return run
 
     def signal(self, process_id: int) -> bool:
         wanted = constants.PROCESS_TERMINATE
@@ -205,6 +217,11 @@ class TreeStage(Stage):
         with self._changed:
             assert self._changed.wait_for(lambda: number in self._started, LIMIT_S)
             return self._started[number]
+
+    def begin_lasting(self, name: str) -> Run:
+        run = self.begin(name)
+        wait_for(lambda: os.readlink(f"/proc/{run.process_id}/exe") == self.path(name))
+        return run
 
     def signal(self, process_id: int) -> bool:
         number = self._command("signal", str(process_id))

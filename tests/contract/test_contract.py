@@ -331,9 +331,8 @@ def test_rules_outlive_a_stop(stage: Stage) -> None:
 
 def test_a_handler_takes_rights_away(stage: Stage) -> None:
     needs(stage, constants.CAP_STRIP_PROCESS_HANDLE)
-    log = watch_all(stage)
-    target = stage.begin("lasting")
-    wait_for(lambda: "process_creation" in log.names(target))
+    watch_all(stage)
+    target = stage.begin_lasting("lasting")
     original: list[tuple[int, int]] = []
 
     def strip(event: Any) -> None:
@@ -352,8 +351,7 @@ def test_a_strip_rule_protects(stage: Stage) -> None:
     needs(stage, constants.CAP_STRIP_PROCESS_HANDLE)
     log = watch_all(stage)
     stage.process.add_rule(name="lasting", action="strip", access=constants.PROCESS_TERMINATE)
-    target = stage.begin("lasting")
-    wait_for(lambda: "process_creation" in log.names(target))
+    target = stage.begin_lasting("lasting")
     assert not stage.signal(target.process_id)
     event = log.of(target, "process_handle_operation")
     assert event.decided_by_rule

@@ -180,6 +180,9 @@ static void select_item(const struct cbpi_population *population,
     if (is_refused)
         note_refusal(operation, outcome, deny_code);
     operation->is_decided |= outcome != CBP_OUTCOME_ASK;
+    operation->decided_items |= (uint32_t) (outcome != CBP_OUTCOME_ASK) << position;
+    operation->rule_codes[position] = deny_code;
+    operation->rule_access[position] = operation->message->original_desired_access & ~lost_access;
     operation->is_wanted |= (uint32_t) wanted;
     if (!wanted || !can_ask)
         return;
@@ -199,8 +202,10 @@ void cbpi_operation_decide(const struct cbpi_population *population,
                            const struct cbpi_session_settings *settings, uint32_t can_ask,
                            struct cbpi_operation *operation)
 {
-    for (uint32_t i = 0; i < operation->message->item_count; i++)
+    for (uint32_t i = 0; i < operation->message->item_count; i++) {
+        operation->rule_access[i] = operation->message->original_desired_access;
         select_item(population, settings, i, can_ask, operation);
+    }
 }
 
 uint32_t cbpi_operation_can_wait(const struct cbpi_operation *operation)
@@ -295,12 +300,10 @@ void cbpi_operation_verdict(const struct cbpi_operation *operation, uint32_t sta
     verdict->time_ns = cbpi_wall_ns();
     verdict->state = state;
     verdict->item_count = operation->message->item_count;
-    for (uint32_t i = 0; i < verdict->item_count; i++)
-        desired_access[i] = operation->message->original_desired_access;
-    if (operation->item_count == 0 && operation->is_decided) {
-        /* Decided by rules, and nobody wanted to know. */
-        result_codes[0] = operation->refusal;
-        verdict->decided_items = (1u << verdict->item_count) - 1;
+    verdict->decided_items = operation->decided_items;
+    for (uint32_t i = 0; i < verdict->item_count; i++) {
+        result_codes[i] = operation->rule_codes[i];
+        desired_access[i] = operation->rule_access[i];
     }
     for (uint32_t i = 0; i < operation->item_count; i++) {
         uint32_t at = operation->positions[i];
@@ -308,8 +311,6 @@ void cbpi_operation_verdict(const struct cbpi_operation *operation, uint32_t sta
         desired_access[at] = operation->desired_access[i];
         if (operation->deferred_items & 1u << i)
             verdict->deferred_items |= 1u << at;
-        if (operation->flags[i] & CBP_EVENT_FLAG_DECIDED_BY_RULE)
-            verdict->decided_items |= 1u << at;
     }
 }
 

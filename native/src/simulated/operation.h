@@ -22,7 +22,7 @@ struct cbpi_operation {
     struct cbpi_modifiers modifiers;
     struct cbpi_member *subject;
     struct cbpi_member *originator; /* NULL where the message names none */
-    struct cbpi_member *actor;      /* which of them waits for the answer */
+    struct cbpi_member *actor; /* which of them waits for the answer; its next operation has its turn then */
 
     /* What a handler is told; result_codes and desired_access then become the answer. */
     uint32_t item_count;
@@ -32,6 +32,11 @@ struct cbpi_operation {
     uint32_t result_codes[CBP_BATCH_MAX];
     uint32_t desired_access[CBP_BATCH_MAX];
     uint64_t sequence; /* of the first; 0: nobody is told */
+
+    /* What rules decide about the message's items, told or not. */
+    uint32_t decided_items; /* bits */
+    uint32_t rule_codes[CBP_BATCH_MAX];
+    uint32_t rule_access[CBP_BATCH_MAX];
 
     uint32_t is_wanted;  /* a rule and a setting ask for the event */
     uint32_t is_asked;   /* a handler is to decide about an item */

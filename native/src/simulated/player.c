@@ -62,6 +62,13 @@ static void settle(struct cbpi_player *player, struct cbpi_operation *operation,
     log_verdict(player, operation, state);
 }
 
+/* A handler has returned from what it was only told. */
+static void finish_unasked(struct cbpi_player *player, struct cbpi_operation *operation)
+{
+    operation->actor->waiting_count--;
+    log_verdict(player, operation, operation->is_late ? CBP_VERDICT_TIMED_OUT : CBP_VERDICT_UNASKED);
+}
+
 void cbpi_player_expire(struct cbpi_player *player)
 {
     uint64_t now_ns = cbpi_player_now_ns(player), next_ns = 0;
@@ -103,7 +110,7 @@ uint32_t cbpi_player_answer(struct cbpi_player *player, struct cbpi_operation *o
     } else if (operation->was_held) {
         error = CBP_ERROR_TIMEOUT;
     } else if (!operation->is_logged) {
-        log_verdict(player, operation, operation->is_late ? CBP_VERDICT_TIMED_OUT : CBP_VERDICT_UNASKED);
+        finish_unasked(player, operation);
     }
     free_if_done(player, operation);
     return error;
@@ -115,7 +122,7 @@ void cbpi_player_skip(struct cbpi_player *player, struct cbpi_operation *operati
     if (operation->is_open)
         settle(player, operation, CBP_VERDICT_LET_GO);
     else if (!operation->is_logged)
-        log_verdict(player, operation, CBP_VERDICT_UNASKED);
+        finish_unasked(player, operation);
     free_if_done(player, operation);
 }
 
@@ -177,7 +184,10 @@ static int classify(struct cbpi_player *player, struct cbpi_operation *operation
         cbpi_operation_apply_timeout(operation, &player->settings);
     }
     conclude(player, operation);
-    return operation->item_count > 0;
+    if (operation->item_count == 0)
+        return 0;
+    operation->actor->waiting_count++; /* so that handlers are told of a process in its order */
+    return 1;
 }
 
 /* An event message whose turn it is. Gives the operation if a handler is to be told. */
