@@ -186,54 +186,6 @@ def test_stopped_and_continued(programs: Programs, start_storm: Any, orphans: Or
     nothing_left(storm, orphans)
 
 
-@pytest.mark.parametrize(
-    ("how", "status", "what"),
-    [
-        ("return", 0, "short"),
-        ("exit", 3, "short"),
-        ("raise", 1, "short"),
-        ("stop", 0, "short"),
-        ("os-exit", 3, "short"),
-        ("return", 0, "sleep"),
-        ("os-exit", 3, "sleep"),
-        ("return", 0, "compute"),
-        ("stop", 0, "compute"),
-    ],
-)
-def test_interpreter_ends_with_handlers_running(
-    how: str, status: int, what: str, orphans: Orphans, tmp_path: Path
-) -> None:
-    # Not a pipe: its end would have to wait for the supervised program.
-    with (tmp_path / "errors").open("w") as stream:
-        controller = start_controller("controller_exit.py", how, what, stderr=stream)
-    assert controller.stdout is not None
-    supervised = int(controller.stdout.readline())
-    supervisor = tracer_of(supervised)
-    try:
-        begin = time.monotonic()
-        controller.wait(40)
-        took = time.monotonic() - begin
-        errors = (tmp_path / "errors").read_text()
-        assert controller.returncode == status, errors
-        assert "Fatal Python error" not in errors
-        if how == "raise":
-            assert errors.endswith("ValueError: the end of this controller\n")
-        elif what == "short" or how == "os-exit":
-            assert errors == ""
-        else:
-            assert "CBProcessWarning: an event handler was still running at exit" in errors
-            assert len(errors.splitlines()) == 2
-        assert took < 12, f"the interpreter took {took:.1f} s to end"
-        # The program lives on, and no supervisor stops it any more: it keeps starting others.
-        assert is_alive(supervised)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(controller.pid, signal.SIGKILL)
-        controller.communicate(timeout=20)
-    wait_until(lambda: not is_alive(supervisor), 20, "the end of the supervisor")
-    wait_until(lambda: orphans.left() == [], 20, "the end of everything")
-
-
 def test_a_forked_child_that_ends_does_nothing_to_the_filter(programs: Programs) -> None:
     """multiprocessing children come and go; their exit handlers leave the parent's filter alone."""
     text = (

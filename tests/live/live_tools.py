@@ -214,9 +214,11 @@ def run_checked(
     return process.returncode, output, errors
 
 
-def start_controller(script: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+def start_controller(
+    script: str, *arguments: str, python: str = sys.executable, **options: Any
+) -> subprocess.Popen[str]:
     """Starts one of the controllers of tests/programs as a process of its own, leader of a new session."""
-    line = [sys.executable, "-X", "faulthandler", str(PROGRAMS / script), *arguments]
+    line = [python, "-X", "faulthandler", str(PROGRAMS / script), *arguments]
     options.setdefault("stdout", subprocess.PIPE)
     options.setdefault("stderr", subprocess.PIPE)
     return subprocess.Popen(line, text=True, start_new_session=True, **options)
