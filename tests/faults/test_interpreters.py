@@ -89,6 +89,8 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (folder / "cbprocess").symlink_to(Path(cbprocess.__file__).parent)
     monkeypatch.setenv("PYTHONPATH", str(folder))
     monkeypatch.setenv("PYTHONNOUSERSITE", "1")
+    # A debug build shows them unasked: of the program that the controller leaves behind.
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore::ResourceWarning")
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.setenv(cbprocess.library.FOLDER_VARIABLE, cbprocess.library.native_folder())
 
