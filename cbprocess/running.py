@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import ctypes
 import struct
+import sys
 from ctypes import POINTER, byref
 
 from . import abi, library
 from .checks import TEXT_ERRORS, checked_bool
 
+ON_WINDOWS = sys.platform == "win32"
 RECORD = "=IIQIIQQII"  # abi.ProcessRecord
 
 
@@ -45,13 +47,15 @@ class RunningProcess:
 
     @property
     def arguments(self) -> list[str]:
-        """The arguments that the process was started with, or what it has made of them since; empty if they
-        were not asked for, and for a process that has none."""
+        """The arguments that the process was started with, or what it has made of them since (on Windows the
+        command line as one); empty if they were not asked for, and for a process that has none."""
         return self._arguments.decode("utf-8", TEXT_ERRORS).split("\0")[:-1]
 
     @property
     def command_line(self) -> str:
-        """The arguments as one line that a shell would split into them again."""
+        """The arguments as one line that a shell would split into them again; on Windows the command line."""
+        if ON_WINDOWS:
+            return "".join(self.arguments)
         import shlex
 
         return shlex.join(self.arguments)

@@ -20,7 +20,10 @@ COLORS = {
     "thread_handle_operation": "35",
     "error": "1;31",
 }
+NOT_INHERITED: int = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0)
 DIM = "2"
+# From here on a status of Windows is one of its own codes of failure, which are known in hexadecimal.
+FAILURE_STATUS = 0x80000000
 EVENT_WIDTH = max(map(len, COLORS))
 
 
@@ -31,7 +34,7 @@ class Output:
     def __init__(self, path: str | None) -> None:
         self._fd = 2
         if path is not None:
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOT_INHERITED, 0o666)
         self.failure: OSError | None = None
 
     def line(self, text: str) -> None:
@@ -69,6 +72,8 @@ def _escaped(character: str) -> str:
 
 def status_text(status: int) -> str:
     """An exit status as people say it."""
+    if status >= FAILURE_STATUS:
+        return f"exit {status:#x}"
     if status >= 0:
         return f"exit {status}"
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 from ..process import CBProcess
 from .output import Output, printable
@@ -41,16 +42,26 @@ def run(options: argparse.Namespace) -> int:
         else:
             signals.forward_to(child)
             returncode = child.wait()
-            status = returncode if returncode >= 0 else SIGNAL_BASE - returncode
+            status = exit_status_of(returncode)
             printer.wait_for_end([child.pid])
     printer.finish()
     return status
+
+
+def exit_status_of(returncode: int) -> int:
+    """What this process ends with so that it ends as the command did."""
+    if sys.platform == "win32":
+        # sys.exit() takes a C int.
+        return returncode if returncode < 2**31 else returncode - 2**32
+    return returncode if returncode >= 0 else SIGNAL_BASE - returncode
 
 
 def user_keywords(name: str | None) -> dict[str, Any]:
     """What Popen needs to run a program as this user. LookupError if that cannot be."""
     if name is None:
         return {}
+    if sys.platform == "win32":
+        raise LookupError("--user is not possible on Windows: use runas")
     if os.geteuid() != 0:
         raise LookupError("--user is possible only as root")
     import pwd
@@ -68,8 +79,13 @@ class Signals:
     """While a command runs, signals are its business: those of the terminal reach it anyway, so they are only
     outlived; those sent to this process alone are passed on."""
 
-    OUTLIVED = (signal.SIGINT, signal.SIGQUIT)
-    PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
+    if sys.platform == "win32":
+        # Nobody sends one to a single process there.
+        OUTLIVED = (signal.SIGINT, signal.SIGBREAK)
+        PASSED_ON: tuple[signal.Signals, ...] = ()
+    else:
+        OUTLIVED = (signal.SIGINT, signal.SIGQUIT)
+        PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[Any] | None = None

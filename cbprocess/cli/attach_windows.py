@@ -1,0 +1,110 @@
+"""What `cbprocess attach` waits for on Windows: the ends of processes, and Ctrl-C. And what runs before it
+attaches."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+
+from ..running import running_processes
+from .printer import complain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from typing import Any
+
+    from typing_extensions import Self
+
+    from ..process import CBProcess
+
+SIGNAL_BASE = 128
+SYNCHRONIZE = 0x00100000
+WAIT_TIMEOUT = 0x102
+# Between two looks Python handles Ctrl-C.
+LOOK_MS = 100
+
+
+def wait(process: CBProcess, ends: Ends, interrupt: Interrupt) -> int:
+    """Waits until all processes have ended or Ctrl-C comes; the exit status that this makes."""
+    while interrupt.number is None and ends.wait(LOOK_MS):
+        if not process.active:
+            return complain("the filter has stopped")
+    return 0 if interrupt.number is None else SIGNAL_BASE + interrupt.number
+
+
+class Ends:
+    """Handles of the processes, to wait for their ends. A LookupError says which there is not."""
+
+    def __init__(self, process_ids: Collection[int]) -> None:
+        self._kernel: Any = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined]
+        self._kernel.OpenProcess.restype = ctypes.c_void_p
+        self._kernel.WaitForSingleObject.argtypes = ctypes.c_void_p, ctypes.c_uint32
+        self._kernel.CloseHandle.argtypes = (ctypes.c_void_p,)
+        self._handles: list[int] = []
+        for process_id in process_ids:
+            handle = self._kernel.OpenProcess(SYNCHRONIZE, False, process_id)
+            if not handle:
+                self.__exit__()
+                error = ctypes.WinError(ctypes.get_last_error())  # type: ignore[attr-defined]
+                raise LookupError(f"process {process_id}: {error.strerror}")
+            self._handles.append(handle)
+
+    def wait(self, limit_ms: int) -> bool:
+        """Whether one of them still lives; waits a while for the first of those."""
+        while self._handles:
+            if self._kernel.WaitForSingleObject(self._handles[0], limit_ms) == WAIT_TIMEOUT:
+                return True
+            self._kernel.CloseHandle(self._handles.pop(0))
+        return False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        while self._handles:
+            self._kernel.CloseHandle(self._handles.pop())
+
+
+class Interrupt:
+    """The first Ctrl-C or Ctrl-Break. The next one ends this process at once."""
+
+    NAMES = ("SIGINT", "SIGBREAK")
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for name in self.NAMES:
+            number = getattr(signal, name)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: object) -> None:
+        self.number = number
+        for other in self._previous:
+            signal.signal(other, signal.SIG_DFL)
+
+
+def running_tree(process_ids: Collection[int], children: bool) -> Iterator[tuple[int, int, str, list[str]]]:
+    """The processes and their descendants as they run now, parents first: id, parent's id, program,
+    arguments."""
+    found = {process.process_id: process for process in running_processes()}
+    pending = list(process_ids)
+    seen = {os.getpid()}
+    while pending:
+        process_id = pending.pop(0)
+        process = found.get(process_id)
+        if process is None or process_id in seen:
+            continue
+        seen.add(process_id)
+        yield process_id, process.parent_process_id, process.process_name, process.arguments
+        if children:
+            pending += [other.process_id for other in found.values() if other.parent_process_id == process_id]
