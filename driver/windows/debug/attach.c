@@ -49,6 +49,15 @@ static uint32_t enter_process(uint32_t pid, HANDLE handle, uint64_t now)
     return 0;
 }
 
+/* Why the system does not let us debug a process. */
+static uint32_t refusal_of(HANDLE process, LONG status)
+{
+    BOOL is_debugged = FALSE;
+    if (status == STATUS_PORT_IS_TAKEN || (CheckRemoteDebuggerPresent(process, &is_debugged) && is_debugged))
+        return CBP_ERROR_BUSY;
+    return CBP_ERROR_ACCESS_DENIED;
+}
+
 /* Children of theirs are debugged as well; where the system cannot be told so, they are not seen. */
 static uint32_t attach_one(uint32_t pid)
 {
@@ -61,7 +70,7 @@ static uint32_t attach_one(uint32_t pid)
     if (!read_facts(handle, &facts))
         goto cleanup;
     LONG status = NtDebugActiveProcess(handle, self.debug_object);
-    error = status == STATUS_PORT_IS_TAKEN ? CBP_ERROR_BUSY : status < 0 ? CBP_ERROR_ACCESS_DENIED : 0;
+    error = status < 0 ? refusal_of(handle, status) : 0;
     if (error != 0)
         goto cleanup;
     (void) NtSetInformationProcess(handle, DEBUG_FLAGS, &inherit, sizeof inherit);

@@ -12,7 +12,11 @@
 
 #define UNITS_MAX 32768u
 
-enum { COMMAND_LINE_INFORMATION = 60 };
+enum { BASIC_INFORMATION = 0, COMMAND_LINE_INFORMATION = 60 };
+enum {
+    PARAMETERS_OFFSET = 0x20,
+    COMMAND_LINE_OFFSET = 0x70
+}; /* of 64-bit processes, which 32-bit ones are too */
 
 __declspec(dllimport) LONG NTAPI
     NtQueryInformationProcess(HANDLE process, int kind, void *data, ULONG size, ULONG *written);
@@ -40,15 +44,52 @@ static size_t name_of(HANDLE process, const PROCESSENTRY32W *entry, struct scrat
     return cbp_wide_encode(scratch->units, count, scratch->name);
 }
 
+static int read_memory(HANDLE process, const void *address, void *data, size_t size)
+{
+    SIZE_T got = 0;
+    return ReadProcessMemory(process, address, data, size, &got) && got == size;
+}
+
+/* From the process's own memory, where the system does not give it out (before Windows 8.1, Wine). */
+static size_t read_command_line(uint32_t process_id, uint16_t *units)
+{
+    struct {
+        void *exit_status;
+        unsigned char *environment_block;
+        void *others[4];
+    } basic;
+    unsigned char *parameters;
+    struct unicode_string found;
+    size_t count = 0;
+    HANDLE process = OpenProcess(PROCESS_QUERY_INFORMATION | PROCESS_VM_READ, FALSE, process_id);
+    if (!process)
+        return 0;
+    if (NtQueryInformationProcess(process, BASIC_INFORMATION, &basic, sizeof basic, NULL) >= 0 &&
+        read_memory(process, basic.environment_block + PARAMETERS_OFFSET, &parameters, sizeof parameters) &&
+        read_memory(process, parameters + COMMAND_LINE_OFFSET, &found, sizeof found) &&
+        found.size / 2u <= UNITS_MAX && read_memory(process, found.units, units, found.size))
+        count = found.size / 2u;
+    CloseHandle(process);
+    return count;
+}
+
 /* The command line, with its NUL. */
-static size_t arguments_of(HANDLE process, struct scratch *scratch)
+static size_t arguments_of(HANDLE process, uint32_t process_id, struct scratch *scratch)
 {
     ULONG written = 0;
-    if (!process || NtQueryInformationProcess(process, COMMAND_LINE_INFORMATION, scratch->units,
-                                              sizeof scratch->units, &written) < 0)
-        return 0;
     const struct unicode_string *found = (const void *) scratch->units;
-    size_t size = cbp_wide_encode((const uint16_t *) found->units, found->size / 2u, scratch->arguments);
+    const uint16_t *units = scratch->units;
+    size_t count;
+    if (process && NtQueryInformationProcess(process, COMMAND_LINE_INFORMATION, scratch->units,
+                                             sizeof scratch->units, &written) >= 0) {
+        units = (const uint16_t *) found->units;
+        count = found->size / 2u;
+    } else {
+        count = read_command_line(process_id, scratch->units);
+    }
+    if (count == 0)
+        return 0;
+    size_t size = cbp_wide_encode(units, count, scratch->arguments);
     scratch->arguments[size] = '\0';
     return size + 1;
 }
@@ -74,7 +115,7 @@ static uint32_t visit_one(const PROCESSENTRY32W *entry, uint32_t with_arguments,
                                        .name = scratch->name,
                                        .arguments = scratch->arguments};
     facts.name_size = name_of(process, entry, scratch);
-    facts.arguments_size = with_arguments ? arguments_of(process, scratch) : 0;
+    facts.arguments_size = with_arguments ? arguments_of(process, facts.process_id, scratch) : 0;
     if (process)
         CloseHandle(process);
     return visit(context, &facts);
