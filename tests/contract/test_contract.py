@@ -353,6 +353,7 @@ def test_a_strip_rule_protects(stage: Stage) -> None:
     stage.process.add_rule(name="lasting", action="strip", access=constants.PROCESS_TERMINATE)
     target = stage.begin_lasting("lasting")
     assert not stage.signal(target.process_id)
+    wait_for(lambda: "process_handle_operation" in log.names(target))  # nothing waits for it to be told
     event = log.of(target, "process_handle_operation")
     assert event.decided_by_rule
     assert event.desired_access == 0
