@@ -48,7 +48,7 @@ def python_with_tests() -> str:
             continue
         if done.returncode == 0:
             return done.stdout.strip()
-    pytest.skip("no Python here has its own tests (on Debian: libpython3-testsuite)")
+    pytest.skip("no Python here has its own tests (on Debian: libpython3.N-testsuite)")
 
 
 @pytest.fixture(scope="module")
