@@ -103,11 +103,16 @@ class TestHandlers:
     def test_no_more_at_once_than_allowed(self, programs: Programs) -> None:
         async def main() -> None:
             running = most = total = 0
+            all_run = asyncio.Event()
 
             async def created(event: Any) -> None:
                 nonlocal running, most, total
                 running += 1
                 most, total = max(most, running), total + 1
+                if running == 5:
+                    all_run.set()
+                if total > 1:  # the first one creates the others
+                    await all_run.wait()
                 await asyncio.sleep(0.002)
                 running -= 1
 
