@@ -123,7 +123,8 @@ class Model:
         self.meet(kind, creator, subject)
         subject_name = name if kind == CREATION else self.names.get(subject)
         of_subject = self.stance(subject, subject_name)
-        of_creator = of_subject if creator == subject else self.stance(creator, self.names.get(creator))
+        # Who executes a program in its own place asks for it as what it still is.
+        of_creator = of_subject if kind == TERMINATION else self.stance(creator, self.names.get(creator))
         if "ignore" in of_creator or (kind == HANDLE and creator == subject):
             return "silent", 0, access
         if "ignore" in of_subject:

@@ -109,11 +109,12 @@ static enum cbp_outcome ask_rules(const struct cbpi_population *population,
             : operation->subject->image;
     struct cbp_stance subject = cbpi_population_stance(population, operation->subject, &image);
     struct cbp_stance asker = subject;
-    if (!(type & TERMINATIONS) && operation->originator != operation->subject)
+    if (type & HANDLE_OPERATIONS && operation->originator == operation->subject)
+        return CBP_OUTCOME_SILENT; /* on oneself */
+    /* Who executes a program in its own place asks for it as what it still is. */
+    if (!(type & TERMINATIONS))
         asker = cbpi_population_stance(population, operation->originator,
                                        operation->originator ? &operation->originator->image : NULL);
-    else if (type & HANDLE_OPERATIONS)
-        return CBP_OUTCOME_SILENT; /* on oneself */
     uint32_t bits = type == CBP_PROC_EVT_PROCESS_CREATION ? CBP_OPERATION_REFUSABLE : 0, mask;
     if (type == CBP_PROC_EVT_PROCESS_HANDLE_OPERATION)
         *lost_access = message->original_desired_access & subject.strip_mask;

@@ -1,0 +1,254 @@
+"""Rules that come and go while processes fork, execute and end: a real tree against the model."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from live_tools import Programs, Recorder, is_alive, recording, wait_until
+from property.rule_model import DENY, SILENT, Image, Model, Outcome, Process
+
+import cbprocess
+
+FILES = ["alpha", "alps", "beta"]
+LINK = "link"  # to beta
+PATTERNS = ["alpha", "al*", "*a", "*/b*", LINK, "*/li?k", "b?ta", "nothing"]
+ACTIONS = st.sampled_from(["ask", "ask", "ignore", "allow", "deny"])
+PROCESS_MAX = 6
+EVENTS = cbprocess.PROC_EVT_PROCESS_CREATION | cbprocess.PROC_EVT_PROCESS_TERMINATION
+
+
+class Puppets:
+    """A tree of puppets below one that a filter of its own has started."""
+
+    def __init__(self, programs: Programs, starter: Recorder) -> None:
+        self.folder = tempfile.mkdtemp(prefix="cbprocess-puppets-")
+        for name in FILES:
+            programs.copy("puppet", Path(self.folder, name))
+        os.symlink("beta", self.path(LINK))
+        self.count = 0
+        self._numbers: dict[int, int] = {}  # by process id
+        self._starter = starter
+        self._buffer = b""
+
+    def path(self, name: str) -> str:
+        return os.path.join(self.folder, name)
+
+    def image(self, name: str) -> Image:
+        return Image(self.path("beta" if name == LINK else name), self.path(name))
+
+    def _new_number(self) -> int:
+        self.count += 1
+        os.mkfifo(self.path(str(self.count)))
+        return self.count
+
+    def start(self, name: str) -> int:
+        number = self._new_number()
+        command = [self.path(name), self.folder, str(number)]
+        self._process = self._starter.filter.popen(command, stdout=subprocess.PIPE, bufsize=0)
+        self._numbers[self._process.pid] = number
+        assert self._report(number) == ("executed", self._process.pid)
+        return self._process.pid
+
+    def _tell(self, process_id: int, command: str) -> int:
+        number = self._numbers[process_id]
+        with open(self.path(str(number)), "w") as commands:
+            commands.write(command + "\n")
+        return number
+
+    def _report(self, number: int) -> tuple[str, int]:
+        """The next report, which has to be of that puppet."""
+        assert self._process.stdout is not None
+        while b"\n" not in self._buffer:
+            assert select.select([self._process.stdout], [], [], 30)[0], "a puppet is silent"
+            self._buffer += os.read(self._process.stdout.fileno(), 4096)
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        sender, what, value = line.decode().split()
+        assert int(sender) == number, line
+        return what, int(value)
+
+    def fork(self, process_id: int) -> int:
+        number = self._new_number()
+        self._tell(process_id, f"fork {number}")
+        what, child = self._report(number)
+        assert what == "forked"
+        self._numbers[child] = number
+        return child
+
+    def execute(self, process_id: int, name: str) -> int:
+        """0, or the errno with which the execution failed."""
+        number = self._tell(process_id, f"exec {self.path(name)}")
+        what, value = self._report(number)
+        assert what in ("executed", "failed")
+        return value if what == "failed" else 0
+
+    def end(self, process_id: int) -> None:
+        self._tell(process_id, "exit")
+        if process_id == self._process.pid:
+            assert self._process.wait(timeout=30) == 0
+        else:
+            wait_until(lambda: not is_alive(process_id), 30, "a puppet has ended")
+        del self._numbers[process_id]
+
+    def close(self) -> None:
+        for process_id in sorted(self._numbers, reverse=True):
+            with contextlib.suppress(OSError):
+                self.end(process_id)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Machine(RuleBasedStateMachine):
+    """What the filter under test is told is compared after each operation."""
+
+    def __init__(self, programs: Programs, starter: Recorder) -> None:
+        super().__init__()
+        self.model = Model()
+        self.expected: list[tuple[str, int, bool, int]] = []
+        self.watched = Recorder()
+        self.watched.filter.config(f"EventsToFire={EVENTS}")
+        self.watched.filter.start_filter(0)
+        self.puppets = Puppets(programs, starter)
+
+    @initialize(data=st.data(), rule_count=st.integers(0, 4), fork_count=st.integers(0, 3))
+    def start(self, data: st.DataObject, rule_count: int, fork_count: int) -> None:
+        root = self.model.add_process(self.puppets.start("alpha"), self.puppets.image("alpha"))
+        root.executed = True
+        for _ in range(rule_count):
+            self.make_rule(data)
+        for _ in range(fork_count):
+            self.make_child(data)
+
+    def teardown(self) -> None:
+        try:
+            self.watched.filter.stop_filter()
+        finally:
+            self.puppets.close()
+        assert self.seen() == self.expected
+
+    # ---- What is seen ----
+
+    def seen(self) -> list[tuple[str, int, bool, int]]:
+        events = sorted(self.watched.events, key=lambda event: event["sequence"])
+        return [
+            (event["event"], event["process_id"], event["decided_by_rule"], event["result_code"])
+            for event in events
+        ]
+
+    def expect(self, kind: str, process: Process, outcome: Outcome) -> None:
+        if outcome.kind != SILENT:
+            self.expected.append((kind, process.process_id, outcome.kind != "ask", outcome.code))
+        wait_until(
+            lambda: len(self.watched.events) >= len(self.expected), 30, f"an event more than {self.seen()}"
+        )
+        assert self.seen() == self.expected, self.model.rules
+
+    # ---- Operations ----
+
+    def some(self, data: st.DataObject) -> Process:
+        living = self.model.living()
+        return living[data.draw(st.integers(0, len(living) - 1), "which living process")]
+
+    def make_child(self, data: st.DataObject) -> None:
+        parent = self.some(data)
+        self.model.fork(parent, self.puppets.fork(parent.process_id))
+
+    @precondition(lambda self: len(self.model.living()) < PROCESS_MAX)
+    @rule(data=st.data())
+    def fork(self, data: st.DataObject) -> None:
+        self.make_child(data)
+
+    @rule(data=st.data(), name=st.sampled_from([*FILES, LINK]))
+    def execute(self, data: st.DataObject, name: str) -> None:
+        process, image = self.some(data), self.puppets.image(name)
+        outcome = self.model.execution(process, image)
+        error = self.puppets.execute(process.process_id, name)
+        assert (error != 0) == (outcome.kind == DENY)
+        self.expect("process_creation", process, outcome)
+        if error == 0:
+            self.model.execute(process, image)
+
+    @precondition(lambda self: len(self.model.living()) > 1)
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        process = self.model.living()[1:][
+            data.draw(st.integers(0, len(self.model.living()) - 2), "which child")
+        ]
+        outcome = self.model.termination(process)
+        self.puppets.end(process.process_id)
+        self.expect("process_termination", process, outcome)
+        self.model.end(process)
+
+    # ---- Rules ----
+
+    def make_rule(self, data: st.DataObject) -> None:
+        whom = data.draw(st.sampled_from(["name", "name", "process", "process", "all"]), "whom")
+        action, children = data.draw(ACTIONS, "action"), data.draw(st.booleans(), "include_children")
+        subject: Process | str | None = None
+        keywords: dict[str, Any] = {"process_id": -1}
+        if whom == "name":
+            subject = data.draw(st.sampled_from(PATTERNS), "pattern")
+            keywords = {"name": subject}
+        elif whom == "process":
+            subject = self.some(data)
+            keywords = {"process_id": subject.process_id}
+        elif action == "ignore":
+            action = "ask"  # no rule ignores all
+        self.watched.filter.add_rule(action=action, include_children=children, **keywords)
+        code = cbprocess.ERROR_ACCESS_DENIED if action == "deny" else 0
+        self.model.add_rule(subject, action, code, children)
+
+    @rule(data=st.data())
+    def add_rule(self, data: st.DataObject) -> None:
+        self.make_rule(data)
+
+    @precondition(lambda self: self.model.rules)
+    @rule(data=st.data())
+    def remove_rule(self, data: st.DataObject) -> None:
+        chosen = self.model.rules[data.draw(st.integers(0, len(self.model.rules) - 1), "which rule")]
+        if isinstance(chosen.subject, str):
+            self.watched.filter.remove_rule(action=chosen.action, name=chosen.subject)
+        else:
+            number = -1 if chosen.subject is None else chosen.subject.process_id
+            self.watched.filter.remove_rule(action=chosen.action, process_id=number)
+        self.model.drop_rule(chosen)
+
+
+@pytest.fixture
+def starter(programs: Programs) -> Iterator[Recorder]:
+    with recording(events=0) as recorder:
+        yield recorder
+
+
+@pytest.mark.limit(300)
+def test_rules_come_and_go(programs: Programs, starter: Recorder) -> None:
+    def machine() -> Machine:
+        return Machine(programs, starter)
+
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=25,
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )

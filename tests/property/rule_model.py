@@ -1,0 +1,158 @@
+"""A slow model of what rules mean for a tree of processes: nothing is remembered that can be worked out anew.
+
+Processes fork, execute, end; rules come and go; the model says what each rule set makes of an execution or an
+end. Knows neither the package nor a driver: tests hold both against it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Optional
+
+from property import rule_oracles
+
+SILENT, ASK, ALLOW, DENY = "silent", "ask", "allow", "deny"
+
+
+class Image(NamedTuple):
+    """What a process executes: the path of the file, and the path by which it was started."""
+
+    path: str
+    given: str
+
+
+class Process:
+    """One life of an id. It stays known after its end as long as somebody descends from it."""
+
+    def __init__(self, process_id: int, image: Image, parent: Optional[Process]) -> None:
+        self.process_id = process_id
+        self.image = image
+        self.parent = parent
+        self.alive = True
+        self.executed = False
+        self.inherited: set[Rule] = set()
+
+    def ancestors(self) -> list[Process]:
+        found, at = [], self.parent
+        while at is not None:
+            found.append(at)
+            at = at.parent
+        return found
+
+    def __repr__(self) -> str:
+        return f"<{self.process_id} {self.image.path}{'' if self.alive else ', ended'}>"
+
+
+class Rule:
+    """Two rules are the same if they are one; whom it is for: a process, a pattern, or all (None)."""
+
+    def __init__(self, subject: Process | str | None, action: str, value: int, children: bool) -> None:
+        self.subject = subject
+        self.action = action
+        self.value = value
+        self.children = children
+
+    def names(self, process: Process, image: Image) -> bool:
+        """Whether it is for this process itself, when it executes this image."""
+        if self.subject is None or isinstance(self.subject, Process):
+            return self.subject is None or self.subject is process
+        return any(rule_oracles.matches(rule_oracles.LINUX, self.subject, name) for name in image)
+
+    def __repr__(self) -> str:
+        return f"<{self.action} {self.subject!r}{' and children' if self.children else ''}>"
+
+
+class Outcome(NamedTuple):
+    """What becomes of an operation: told to nobody, asked, allowed, or refused with a code."""
+
+    kind: str
+    code: int = 0
+
+
+class Model:
+    def __init__(self) -> None:
+        self.rules: list[Rule] = []  # in the order in which they came into force
+        self.processes: list[Process] = []
+
+    def living(self) -> list[Process]:
+        return [process for process in self.processes if process.alive]
+
+    # ---- Rules ----
+
+    def find_rule(self, subject: Process | int | str | None, action: str) -> Optional[Rule]:
+        """The rule that this call added; an id stands for whichever process a rule with it was given for."""
+        for rule in self.rules:
+            own = rule.subject.process_id if isinstance(rule.subject, Process) else rule.subject
+            if own == subject and type(own) is type(subject) and rule.action == action:
+                return rule
+        return None
+
+    def add_rule(self, subject: Process | str | None, action: str, value: int, children: bool) -> None:
+        """Adding the same again replaces it. Descendants that live now are covered from the start."""
+        key = subject.process_id if isinstance(subject, Process) else subject
+        old = self.find_rule(key, action)
+        rule = Rule(subject, action, value, children)
+        if old is not None:
+            self.drop_rule(old)
+        self.rules.append(rule)
+        for process in self.living() if children else []:
+            if any(rule.names(ancestor, ancestor.image) for ancestor in process.ancestors()):
+                process.inherited.add(rule)
+
+    def drop_rule(self, rule: Rule) -> None:
+        self.rules.remove(rule)
+
+    def rules_for(self, process: Process, image: Image) -> list[Rule]:
+        return [rule for rule in self.rules if rule in process.inherited or rule.names(process, image)]
+
+    # ---- Processes ----
+
+    def add_process(self, process_id: int, image: Image) -> Process:
+        process = Process(process_id, image, None)
+        self.processes.append(process)
+        return process
+
+    def fork(self, parent: Process, process_id: int) -> Process:
+        """The child has its parent's image, and the rules that reach beyond its parent."""
+        child = Process(process_id, parent.image, parent)
+        covering = self.rules_for(parent, parent.image)
+        child.inherited = {rule for rule in covering if rule.children or rule in parent.inherited}
+        self.processes.append(child)
+        return child
+
+    def execution(self, process: Process, image: Image) -> Outcome:
+        """The first execution is its creator's operation, a later one its own. Whoever executes still is what
+        it was; what comes of it counts under the new image."""
+        creator = process if process.executed or process.parent is None else process.parent
+        originator = self.rules_for(creator, creator.image)
+        return self.outcome(originator, self.rules_for(process, image), can_refuse=True)
+
+    def execute(self, process: Process, image: Image) -> None:
+        process.image = image
+        process.executed = True
+
+    def termination(self, process: Process) -> Outcome:
+        own = self.rules_for(process, process.image)
+        return self.outcome(own, own, can_refuse=False)
+
+    def end(self, process: Process) -> None:
+        process.alive = False
+
+    # ---- What rules add up to ----
+
+    @staticmethod
+    def outcome(originator: list[Rule], subject: list[Rule], can_refuse: bool) -> Outcome:
+        """For an operation of the one on the other. An ignored originator silences it, an ignored subject
+        only does not count; deny beats allow beats ask, the originator's code the subject's. What cannot be
+        refused is allowed by a rule that would."""
+        if any(rule.action == "ignore" for rule in originator):
+            return Outcome(SILENT)
+        if any(rule.action == "ignore" for rule in subject):
+            subject = []
+        both = [*originator, *subject]
+        codes = [rule.value for rule in both if rule.action == "deny"]
+        if codes and can_refuse:
+            return Outcome(DENY, codes[0])
+        if any(rule.action == "allow" for rule in both):
+            return Outcome(ALLOW)
+        if any(rule.action == "ask" for rule in both):
+            return Outcome(ASK)
+        return Outcome(ALLOW if any(rule.action in ("deny", "strip") for rule in both) else SILENT)

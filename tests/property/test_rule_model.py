@@ -1,0 +1,204 @@
+"""Rules that come and go while processes fork, execute and end: the simulated driver against the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from property.rule_model import ALLOW, ASK, DENY, SILENT, Image, Model, Outcome, Process
+
+from cbprocess import CBProcess, constants, script
+from cbprocess.testing import Simulator
+
+IMAGES = st.sampled_from(
+    [
+        Image("/bin/alpha", "/bin/alpha"),
+        Image("/bin/alps", "alps"),
+        Image("/usr/bin/beta", "./link"),
+        Image("/opt/é*[x]", "/opt/é*[x]"),
+    ]
+)
+PATTERNS = ["alpha", "al*", "*a", "/bin/*", "link", "./*", "b?ta", "?*x?", "/opt/?*", "nothing"]
+ACTIONS = st.sampled_from(["ask", "ask", "ignore", "allow", "deny", "strip"])
+IDS = range(2, 8)
+
+
+class Machine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Model()
+        self.process = CBProcess()
+        self.simulator: Any = None
+
+    @initialize(data=st.data(), image=IMAGES, rule_count=st.integers(0, 5), fork_count=st.integers(0, 5))
+    def start(self, data: st.DataObject, image: Image, rule_count: int, fork_count: int) -> None:
+        self.prepare(image)
+        for _ in range(rule_count):
+            self.make_rule(data)
+        for _ in range(fork_count):
+            self.make_child(data)
+
+    def prepare(self, image: Image) -> None:
+        """Starts the filter, and a first process."""
+        self.process.initialize("{0E6F2E4A-5E0B-4E67-8E60-6F4C5B0D6A31}")
+        self.simulator = Simulator(self.process)
+        events = constants.PROC_EVT_PROCESS_CREATION | constants.PROC_EVT_PROCESS_TERMINATION
+        self.process.config(f"EventsToFire={events}")
+        self.process.on_process_creation = self.process.on_process_termination = lambda event: None
+        self.simulator.start()
+        root = self.model.add_process(1, image)
+        self.fire(self.creation(root, root, image), Outcome(SILENT))
+        self.model.execute(root, image)
+
+    def teardown(self) -> None:
+        if self.simulator is not None:
+            self.simulator.close()
+
+    # ---- Operations ----
+
+    @staticmethod
+    def creation(process: Process, creator: Process, image: Image) -> script.Operation:
+        return script.process_creation(
+            process_id=process.process_id,
+            creating_process_id=creator.process_id,
+            process_name=image.path,
+            image_file_name=image.given,
+        )
+
+    def fire(self, operation: script.Operation, wanted: Outcome) -> None:
+        verdict = self.simulator.fire(operation)[0]
+        assert verdict.fired == (wanted.kind != SILENT), (wanted, self.model.rules)
+        assert verdict.decided_by_rule == (wanted.kind in (ALLOW, DENY))
+        assert verdict.answered == (wanted.kind == ASK)
+        assert verdict.result_code == wanted.code
+
+    def some(self, data: st.DataObject) -> Process:
+        living = self.model.living()
+        return living[data.draw(st.integers(0, len(living) - 1), "which living process")]
+
+    def free_ids(self) -> list[int]:
+        return [number for number in IDS if all(p.process_id != number for p in self.model.living())]
+
+    def do_fork(self, parent: Process, number: int) -> Process:
+        operation = script.thread_creation(
+            process_id=number, thread_id=number, creating_process_id=parent.process_id
+        )
+        self.fire(operation, Outcome(SILENT))  # thread events are not asked for
+        return self.model.fork(parent, number)
+
+    def do_execute(self, process: Process, image: Image) -> None:
+        creator = process if process.executed or process.parent is None else process.parent
+        outcome = self.model.execution(process, image)
+        self.fire(self.creation(process, creator, image), outcome)
+        if outcome.kind != DENY:
+            self.model.execute(process, image)
+
+    def do_end(self, process: Process) -> None:
+        outcome = self.model.termination(process)
+        self.fire(script.process_termination(process_id=process.process_id), outcome)
+        self.model.end(process)
+
+    def make_child(self, data: st.DataObject) -> None:
+        parent = self.some(data)
+        self.do_fork(parent, data.draw(st.sampled_from(self.free_ids()), "id"))
+
+    @precondition(lambda self: self.free_ids())
+    @rule(data=st.data())
+    def fork(self, data: st.DataObject) -> None:
+        self.make_child(data)
+
+    @rule(data=st.data(), image=IMAGES)
+    def execute(self, data: st.DataObject, image: Image) -> None:
+        process = self.some(data)
+        # A script names processes by their ids, which may be another's once the creator has ended.
+        if process.executed or process.parent is None or process.parent.alive:
+            self.do_execute(process, image)
+
+    @precondition(lambda self: len(self.model.living()) > 1)
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        self.do_end(self.some(data))
+
+    # ---- Rules ----
+
+    def make_rule(self, data: st.DataObject) -> None:
+        whom = data.draw(st.sampled_from(["name", "name", "process", "process", "all"]), "whom")
+        action, children = data.draw(ACTIONS, "action"), data.draw(st.booleans(), "include_children")
+        subject: Process | str | None = None
+        keywords: dict[str, Any] = {"process_id": -1}
+        if whom == "name":
+            subject = data.draw(st.sampled_from(PATTERNS), "pattern")
+            keywords = {"name": subject}
+        elif whom == "process":
+            subject = self.some(data)
+            keywords = {"process_id": subject.process_id}
+        elif action == "ignore":
+            action = "ask"  # no rule ignores all
+        value = data.draw(st.integers(2, 9), "value") if action in ("deny", "strip") else 0
+        if value:
+            keywords["code" if action == "deny" else "access"] = value
+        self.process.add_rule(action=action, include_children=children, **keywords)
+        self.model.add_rule(subject, action, value, children)
+
+    @rule(data=st.data())
+    def add_rule(self, data: st.DataObject) -> None:
+        self.make_rule(data)
+
+    @precondition(lambda self: self.model.rules)
+    @rule(data=st.data())
+    def remove_rule(self, data: st.DataObject) -> None:
+        chosen = self.model.rules[data.draw(st.integers(0, len(self.model.rules) - 1), "which rule")]
+        if isinstance(chosen.subject, str):
+            self.process.remove_rule(action=chosen.action, name=chosen.subject)
+        else:
+            number = -1 if chosen.subject is None else chosen.subject.process_id
+            self.process.remove_rule(action=chosen.action, process_id=number)
+        self.model.drop_rule(chosen)
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    made = Machine()
+    made.prepare(Image("/bin/alpha", "/bin/alpha"))
+    yield made
+    made.teardown()
+
+
+def test_who_executes_in_its_own_place_is_asked_as_what_it_still_is(machine: Machine) -> None:
+    """A rule for the old program covers the execution that ends it, and nothing after."""
+    machine.process.add_rule(name="alpha")
+    machine.model.add_rule("alpha", "ask", 0, False)
+    root, image = machine.model.living()[0], Image("/bin/beta", "/bin/beta")
+    assert machine.model.execution(root, image) == Outcome(ASK)
+    machine.do_execute(root, image)
+    assert machine.model.termination(root) == Outcome(SILENT)
+    machine.do_end(root)
+
+
+def test_descendants_of_what_has_ended(machine: Machine) -> None:
+    """A rule with children reaches who lives now, also by an ancestor that has ended."""
+    root, image = machine.model.living()[0], Image("/bin/beta", "/bin/beta")
+    child = machine.do_fork(root, 2)
+    machine.do_execute(child, image)
+    machine.do_end(root)
+    machine.process.add_rule(name="alpha", include_children=True)
+    machine.model.add_rule("alpha", "ask", 0, True)
+    assert machine.model.termination(child) == Outcome(ASK)
+    machine.do_end(child)
+
+
+@pytest.mark.limit(300)
+def test_rules_come_and_go() -> None:
+    run_state_machine_as_test(
+        Machine, settings=settings(max_examples=250, stateful_step_count=50, deadline=None)
+    )
