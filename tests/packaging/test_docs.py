@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -44,8 +45,27 @@ def run(program: Program, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=60)
 
 
+def record(path: Path) -> None:
+    """The recording that a page makes by its command lines and then has a program read."""
+    line = [
+        sys.executable,
+        "-m",
+        "cbprocess",
+        "run",
+        "--output",
+        os.devnull,
+        "--record",
+        path.name,
+        "--",
+        "ls",
+    ]
+    subprocess.run(line, cwd=path.parent, stdout=subprocess.DEVNULL, check=True, timeout=60)
+
+
 @pytest.mark.parametrize("program", PROGRAMS, ids=name_of)
 def test_a_program_runs(program: Program, tmp_path: Path) -> None:
+    if "build.cbpr" in program.text:
+        record(tmp_path / "build.cbpr")
     done = run(program, tmp_path)
     assert done.returncode == 0, done.stderr
 
