@@ -3,7 +3,13 @@ file(GLOB _core CONFIGURE_DEPENDS native/src/*.c native/src/simulated/*.c native
      driver/windows/*.c)
 file(GLOB _helper CONFIGURE_DEPENDS driver/common/*.c driver/windows/*.c driver/windows/debug/*.c)
 
-target_compile_definitions(cbp_flags INTERFACE _WIN32_WINNT=0x0A00 UNICODE _UNICODE)
+target_compile_definitions(cbp_flags INTERFACE UNICODE _UNICODE)
+if(MSVC)
+  target_compile_definitions(cbp_flags INTERFACE _WIN32_WINNT=0x0A00)
+else()
+  # zig defines it too.
+  target_compile_options(cbp_flags INTERFACE -U_WIN32_WINNT -D_WIN32_WINNT=0x0A00)
+endif()
 
 # Objects, so that the C tests reach what the library does not export; what it does, the header says.
 add_library(core OBJECT ${_core})

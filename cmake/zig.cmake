@@ -1,9 +1,15 @@
 # A toolchain for CMake: the C compiler, linker and libc of the ziglang package. -DZIG=<path of the program>.
 # For machines without a compiler of their own; knows nothing of what is built.
 set(ZIG "" CACHE FILEPATH "The zig program")
-list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES ZIG)
+set(ZIG_TARGET "" CACHE STRING "Another system than this: x86_64-windows-gnu or aarch64-windows-gnu")
+list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES ZIG ZIG_TARGET)
 
 set(CMAKE_C_COMPILER "${ZIG}" cc)
+if(ZIG_TARGET)
+  set(CMAKE_SYSTEM_NAME Windows)
+  string(REGEX MATCH "^[^-]+" CMAKE_SYSTEM_PROCESSOR "${ZIG_TARGET}")
+  list(APPEND CMAKE_C_COMPILER -target ${ZIG_TARGET})
+endif()
 
 # CMake calls the archiver by one path without arguments, so each gets a script.
 foreach(_tool ar ranlib)

@@ -4,7 +4,8 @@
 
 The interpreter is python3XX.dll and its extension modules as python.org built them, which the panda3d wheels
 on PyPI carry; the standard library is that of a Python of the same minor version on this machine; python.exe
-is made here, with mingw-w64. What else is named is installed with pip (a file of a wheel, a pure package).
+is made here, with mingw-w64. What else is named is installed with pip,
+without what it needs (a file of a wheel, a package, -r and a file of requirements).
 Prints the path of python.exe; says which standard library is missing otherwise and ends with status 3.
 """
 
@@ -85,7 +86,14 @@ def main() -> int:
     target = folder / "Lib" / "site-packages"
     target.mkdir()
     if packages:
-        platform = ["--platform", "win_amd64", "--python-version", version, "--only-binary=:all:"]
+        platform = [
+            "--platform",
+            "win_amd64",
+            "--python-version",
+            version,
+            "--only-binary=:all:",
+            "--no-deps",
+        ]
         pip("install", *platform, "--target", str(target), *packages)
     print(folder / "python.exe")
     return 0

@@ -91,11 +91,11 @@ def test_a_refused_child_ends_with_access_denied() -> None:
         if event.process_name.lower().endswith("cmd.exe"):
             event.result_code = 5
 
-    program = CHILD.replace(" & 0xff", "")
+    program = "import subprocess; print(subprocess.call(['cmd.exe', '/c', 'exit 3']))"
     with make(on_process_creation=refuse) as process:
         process.start_filter(0)
-        child = process.popen([sys.executable, "-c", program])
-        assert child.wait() & 0xFFFFFFFF == STATUS_ACCESS_DENIED
+        child = process.popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+        assert int(child.communicate()[0]) == STATUS_ACCESS_DENIED
 
 
 def test_surrogates_reach_the_handler(tmp_path: Path) -> None:
