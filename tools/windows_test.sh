@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Runs the Windows suite under Wine with a real CPython for Windows:
 #
-#     tools/windows_test.sh WHEEL [VERSION]...        versions: 3.9 and 3.13, or those whose standard library is here
+#     [PYTHON=python3] tools/windows_test.sh WHEEL [VERSION]...
+#
+# The versions are 3.9 and 3.13, or those whose standard library is here; PYTHON has pip.
 #
 # Everything is made in a temporary folder, Wine's own included, and removed afterwards.
 set -euo pipefail
@@ -9,8 +11,9 @@ set -euo pipefail
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 wheel=$(realpath "$1")
 shift
+python=${PYTHON:-python3}
 versions=("$@")
-((${#versions[@]})) || versions=(3.9 3.13 "$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')")
+((${#versions[@]})) || versions=(3.9 3.13 "$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')")
 work=$(mktemp -d)
 export WINEPREFIX=$work/prefix WINEDEBUG=-all PYTHONDONTWRITEBYTECODE=1
 tested=()
@@ -35,7 +38,7 @@ cp -r "$checkout/tests" "$checkout/pyproject.toml" "$work"
 cd "$work"
 for version in "${versions[@]:0:3}"; do
     ((${#tested[@]} < 2)) || break
-    python3 "$checkout/tools/windows_python.py" "$version" "$work/$version" \
+    "$python" "$checkout/tools/windows_python.py" "$version" "$work/$version" \
         -r "$checkout/.ci/requirements-windows.txt" "$wheel" || continue
     windows "$work/$version/python.exe" -m pytest -q -p no:cacheprovider tests/windows tests/contract \
         -k 'not ptrace' -o addopts=--import-mode=importlib
