@@ -89,7 +89,7 @@ def test_the_wheel_has_the_package_and_nothing_else(
     wanted = {
         str(path.relative_to(checkout))
         for path in package.rglob("*")
-        if path.suffix in {".py", ".typed"} and "_native" not in path.parts
+        if path.suffix in {".py", ".typed", ".html"} and "_native" not in path.parts
     }
     wanted |= {f"cbprocess/_native/{name}" for name in NATIVE_FILES}
     assert {name for name in installed if name.startswith("cbprocess/")} == wanted
