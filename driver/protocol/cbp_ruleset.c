@@ -37,29 +37,29 @@ static uint64_t pairs_of_path(struct search *search)
     return pairs;
 }
 
-static int is_prefix(uint32_t key)
+static int is_prefix(uint32_t kind)
 {
-    return key == CBP_RULESET_FILE_PREFIX || key == CBP_RULESET_PATH_PREFIX;
+    return kind == CBP_RULESET_FILE_PREFIX || kind == CBP_RULESET_PATH_PREFIX;
 }
 
-static uint32_t hash_key(const struct cbp_text *text, uint32_t key, size_t size)
+static uint32_t hash_key(const struct cbp_text *text, uint32_t kind, size_t size)
 {
     uint32_t hash = CBP_RULESET_HASH_START;
     for (size_t i = 0; i < size; i++)
-        hash = cbp_ruleset_hash_unit(hash, cbp_text_unit(text, is_prefix(key) ? i : text->size - 1 - i));
-    return size == 0 ? 0 : cbp_ruleset_hash_end(hash, key);
+        hash = cbp_ruleset_hash_unit(hash, cbp_text_unit(text, is_prefix(kind) ? i : text->size - 1 - i));
+    return size == 0 ? 0 : cbp_ruleset_hash_end(hash, kind);
 }
 
 /* Whether a pattern with head literal units before its first wildcard and tail ones behind its last can have
- * such a key. */
-static int can_have(uint32_t key, const struct cbp_text *text, size_t head, size_t tail, uint32_t is_path)
+ * a key of this kind. */
+static int can_have(uint32_t kind, const struct cbp_text *text, size_t head, size_t tail, uint32_t is_path)
 {
-    switch (key) {
+    switch (kind) {
     case CBP_RULESET_EXACT:
         return head == text->size;
     case CBP_RULESET_FILE_PREFIX:
     case CBP_RULESET_PATH_PREFIX:
-        return head > 0 && head < text->size && is_path == (key == CBP_RULESET_PATH_PREFIX);
+        return head > 0 && head < text->size && is_path == (kind == CBP_RULESET_PATH_PREFIX);
     case CBP_RULESET_SUFFIX:
         return tail > 0 && tail < text->size;
     case CBP_RULESET_NO_KEY:
@@ -70,16 +70,16 @@ static int can_have(uint32_t key, const struct cbp_text *text, size_t head, size
 }
 
 /* How much of a literal of this size is its key. */
-static size_t cut_key(uint32_t key, size_t size)
+static size_t cut_key(uint32_t kind, size_t size)
 {
     if (size > CBP_RULESET_KEY_MAX)
         size = CBP_RULESET_KEY_MAX;
-    while (key != CBP_RULESET_EXACT && size > 0 && (CBP_RULESET_KEY_SIZES >> (size - 1) & 1) == 0)
+    while (kind != CBP_RULESET_EXACT && size > 0 && (CBP_RULESET_KEY_SIZES >> (size - 1) & 1) == 0)
         size--;
     return size;
 }
 
-int cbp_ruleset_describe(const struct cbp_text *text, uint32_t key, struct cbp_ruleset_pattern *pattern)
+int cbp_ruleset_describe(const struct cbp_text *text, uint32_t kind, struct cbp_ruleset_key *key)
 {
     uint32_t is_path = 0;
     size_t head = text->size, tail = text->size;
@@ -91,15 +91,15 @@ int cbp_ruleset_describe(const struct cbp_text *text, uint32_t key, struct cbp_r
             tail = text->size - 1 - i;
         }
     }
-    if (!can_have(key, text, head, tail, is_path))
+    if (!can_have(kind, text, head, tail, is_path))
         return 0;
-    size_t key_size = cut_key(key, is_prefix(key) ? head : tail);
-    pattern->key = (uint16_t) key;
-    pattern->key_size = (uint16_t) key_size;
-    pattern->is_path = is_path;
-    pattern->hash = hash_key(text, key, key_size);
-    pattern->pairs = is_prefix(key) ? pairs_of_pattern(text, key_size, text->size)
-                                    : pairs_of_pattern(text, 0, text->size - key_size);
+    size_t key_size = cut_key(kind, is_prefix(kind) ? head : tail);
+    key->kind = kind;
+    key->size = (uint32_t) key_size;
+    key->is_path = is_path;
+    key->hash = hash_key(text, kind, key_size);
+    key->pairs = is_prefix(kind) ? pairs_of_pattern(text, key_size, text->size)
+                                 : pairs_of_pattern(text, 0, text->size - key_size);
     return 1;
 }
 
@@ -133,42 +133,43 @@ static void try_pattern(struct search *search, const struct cbp_ruleset_pattern 
         search->added_count += mark_chain(search->set, pattern->first_rule, search->matches);
 }
 
-/* Tries the patterns that have such a key with this hash. */
-static void try_bucket(struct search *search, uint32_t key, uint32_t hash)
+/* Tries the patterns with a key of this kind and this hash, if the name has all of their pairs. */
+static void try_bucket(struct search *search, uint32_t kind, uint32_t hash)
 {
     const struct cbp_ruleset *set = search->set;
-    const struct cbp_ruleset_pattern *patterns = cbp_ruleset_section(set, CBP_RULESET_PATTERNS);
     const uint32_t *bucket = cbp_ruleset_section(set, CBP_RULESET_BUCKETS);
     bucket += hash >> (32 - set->bucket_bits);
-    for (uint32_t i = bucket[0]; i < bucket[1]; i++)
-        if (patterns[i].hash == hash && patterns[i].key == key &&
-            (patterns[i].pairs == 0 || (patterns[i].pairs & ~pairs_of_path(search)) == 0))
+    const struct cbp_ruleset_pattern *patterns = cbp_ruleset_section(set, CBP_RULESET_PATTERNS);
+    const uint64_t *pairs = cbp_ruleset_section(set, CBP_RULESET_PAIRS);
+    uint64_t missing = kind == CBP_RULESET_EXACT ? 0 : ~pairs_of_path(search);
+    for (uint32_t i = bucket[0], end = bucket[1]; i < end; i++)
+        if (patterns[i].hash == hash && patterns[i].kind == kind && (pairs[i] & missing) == 0)
             try_pattern(search, &patterns[i]);
 }
 
-static inline void probe(struct search *search, uint32_t key, uint32_t hash_so_far)
+static inline void probe(struct search *search, uint32_t kind, uint32_t hash_so_far)
 {
-    uint32_t hash = cbp_ruleset_hash_end(hash_so_far, key);
+    uint32_t hash = cbp_ruleset_hash_end(hash_so_far, kind);
     uint64_t bits = cbp_ruleset_filter_bits(hash);
     if ((search->filter[hash >> search->filter_shift] & bits) == bits)
-        try_bucket(search, key, hash);
+        try_bucket(search, kind, hash);
 }
 
-/* The sizes of such keys that a text of this size can have, bit n - 1 for n. */
-static uint64_t key_sizes(const struct search *search, uint32_t key, size_t size)
+/* The sizes of keys of this kind that a text of this size can have, bit n - 1 for n. */
+static uint64_t key_sizes(const struct search *search, uint32_t kind, size_t size)
 {
-    uint64_t sizes = search->set->key_sizes[key];
+    uint64_t sizes = search->set->key_sizes[kind];
     return size < CBP_RULESET_KEY_MAX ? sizes & (((uint64_t) 1 << size) - 1) : sizes;
 }
 
-static void probe_start(struct search *search, uint32_t key, struct cbp_text text)
+static void probe_start(struct search *search, uint32_t kind, struct cbp_text text)
 {
     uint32_t hash = CBP_RULESET_HASH_START;
-    uint64_t sizes = key_sizes(search, key, text.size);
+    uint64_t sizes = key_sizes(search, kind, text.size);
     for (size_t i = 0; sizes != 0; i++, sizes >>= 1) {
         hash = cbp_ruleset_hash_unit(hash, cbp_text_unit(&text, i));
         if (sizes & 1)
-            probe(search, key, hash);
+            probe(search, kind, hash);
     }
 }
 
@@ -197,18 +198,18 @@ static void probe_end(struct search *search)
     }
 }
 
-/* Tries the patterns that no key leads to, if the name has all of their pairs. */
+/* Tries the patterns that no key leads to. */
 static void try_keyless(struct search *search)
 {
     const struct cbp_ruleset *set = search->set;
     const struct cbp_ruleset_pattern *patterns = cbp_ruleset_section(set, CBP_RULESET_PATTERNS);
+    const uint64_t *pairs = cbp_ruleset_section(set, CBP_RULESET_PAIRS);
     const uint32_t *buckets = cbp_ruleset_section(set, CBP_RULESET_BUCKETS);
-    const struct cbp_ruleset_pattern *pattern = patterns + buckets[(size_t) 1 << set->bucket_bits];
-    const struct cbp_ruleset_pattern *end = patterns + set->pattern_count;
-    uint64_t missing = pattern < end ? ~pairs_of_path(search) : 0;
-    for (; pattern < end; pattern++)
-        if ((pattern->pairs & missing) == 0)
-            try_pattern(search, pattern);
+    uint32_t i = buckets[(size_t) 1 << set->bucket_bits], end = set->pattern_count;
+    uint64_t missing = i < end ? ~pairs_of_path(search) : 0;
+    for (; i < end; i++)
+        if ((pairs[i] & missing) == 0)
+            try_pattern(search, &patterns[i]);
 }
 
 uint32_t cbp_ruleset_match_name(const struct cbp_ruleset *set, const void *name, size_t size,

@@ -6,10 +6,10 @@
  * that several matches (a process has two names on Linux, its id, rules that it inherited) add up. A block
  * that nobody changes may be used by any number of threads, with a bitmap for each.
  *
- * Bound of cbp_ruleset_match_name(): 4 * CBP_RULESET_KEY_MAX steps to find candidates, one for each pattern
- * without a literal at either end, and for each candidate that of cbp_pattern_matches(). So a block of any
- * content and a name of n units take at most n * (units of all its different patterns) steps; patterns of
- * which no '*'-free part is longer than k units take at most n * k for each. */
+ * Bound of cbp_ruleset_match_name() for a name of n units: 2 * n steps for the name, 3 * 64 for its ends, one
+ * for each different pattern and for each rule that is marked, and for a pattern of which the name has the
+ * key and all pairs of neighbours at most n * k, where k is the size of its longest part without '*'. So a
+ * block of any content takes at most n * (units of all its different patterns) steps. */
 #ifndef CBP_RULESET_H
 #define CBP_RULESET_H
 

@@ -10,6 +10,7 @@ uint32_t cbp_ruleset_lay_out(const struct cbp_ruleset *set, uint32_t *offsets)
 {
     const uint64_t sizes[CBP_RULESET_SECTION_COUNT] = {
         (uint64_t) set->pattern_count * sizeof(struct cbp_ruleset_pattern),
+        (uint64_t) set->pattern_count * sizeof(uint64_t),
         (uint64_t) set->process_count * sizeof(struct cbp_ruleset_process),
         ((uint64_t) 1 << set->filter_bits) * sizeof(uint64_t),
         (((uint64_t) 1 << set->bucket_bits) + 1) * sizeof(uint32_t),
@@ -133,32 +134,32 @@ static int units_are_sound(const struct cbp_text *text)
 
 /* Whether the search finds a pattern with this key in this bucket; the last one is for those without a key.
  */
-static int is_reachable(const struct cbp_ruleset *set, const struct cbp_ruleset_pattern *pattern,
-                        uint32_t bucket)
+static int is_reachable(const struct cbp_ruleset *set, const struct cbp_ruleset_key *key, uint32_t bucket)
 {
     const uint64_t *filter = cbp_ruleset_section(set, CBP_RULESET_FILTER);
-    uint64_t bits = cbp_ruleset_filter_bits(pattern->hash);
-    if (pattern->key == CBP_RULESET_NO_KEY)
+    uint64_t bits = cbp_ruleset_filter_bits(key->hash);
+    if (key->kind == CBP_RULESET_NO_KEY)
         return bucket == (uint32_t) 1 << set->bucket_bits;
-    return bucket == pattern->hash >> (32 - set->bucket_bits) &&
-           (filter[pattern->hash >> (32 - set->filter_bits)] & bits) == bits &&
-           (set->key_sizes[pattern->key] >> (pattern->key_size - 1u) & 1) != 0;
+    return bucket == key->hash >> (32 - set->bucket_bits) &&
+           (filter[key->hash >> (32 - set->filter_bits)] & bits) == bits &&
+           (set->key_sizes[key->kind] >> (key->size - 1u) & 1) != 0;
 }
 
 /* The texts of the patterns lie one behind the other; text_end is where the one before ends. */
-static int pattern_is_sound(const struct cbp_ruleset *set, const struct cbp_ruleset_pattern *pattern,
-                            uint32_t bucket, uint32_t text_end)
+static int pattern_is_sound(const struct cbp_ruleset *set, uint32_t index, uint32_t bucket, uint32_t text_end)
 {
-    struct cbp_ruleset_pattern wanted;
+    const struct cbp_ruleset_pattern *patterns = cbp_ruleset_section(set, CBP_RULESET_PATTERNS);
+    const struct cbp_ruleset_pattern *pattern = &patterns[index];
+    const uint64_t *pairs = cbp_ruleset_section(set, CBP_RULESET_PAIRS);
+    struct cbp_ruleset_key key;
     uint32_t most = set->comparison == CBP_COMPARE_UTF16 ? CBP_RULESET_UTF16_MAX : CBP_PATTERN_SIZE_MAX;
     if (pattern->text != text_end || !is_within(pattern->size, 1, most) ||
         pattern->size > set->text_size - text_end)
         return 0;
     struct cbp_text text = cbp_ruleset_text(set, pattern);
-    return units_are_sound(&text) && cbp_ruleset_describe(&text, pattern->key, &wanted) &&
-           wanted.key_size == pattern->key_size && wanted.is_path == pattern->is_path &&
-           wanted.hash == pattern->hash && wanted.pairs == pattern->pairs &&
-           is_reachable(set, pattern, bucket);
+    return units_are_sound(&text) && cbp_ruleset_describe(&text, pattern->kind, &key) &&
+           key.is_path == pattern->is_path && key.hash == pattern->hash && key.pairs == pairs[index] &&
+           is_reachable(set, &key, bucket);
 }
 
 static int patterns_are_sound(const struct cbp_ruleset *set)
@@ -173,7 +174,7 @@ static int patterns_are_sound(const struct cbp_ruleset *set)
         if (!is_within(end, pattern, set->pattern_count))
             return 0;
         for (; pattern < end; pattern++) {
-            if (!pattern_is_sound(set, &patterns[pattern], bucket, text_end))
+            if (!pattern_is_sound(set, pattern, bucket, text_end))
                 return 0;
             text_end += patterns[pattern].size;
         }

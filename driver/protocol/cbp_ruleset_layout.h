@@ -26,7 +26,7 @@
 #define CBP_RULESET_BUCKET_BITS_MAX 22u
 
 /* What the key of a pattern is. A literal at the end of a file name is one at the end of the path as well. */
-enum cbp_ruleset_key {
+enum cbp_ruleset_kind {
     CBP_RULESET_EXACT = 0,
     CBP_RULESET_FILE_PREFIX = 1,
     CBP_RULESET_PATH_PREFIX = 2,
@@ -36,16 +36,14 @@ enum cbp_ruleset_key {
 
 /* A pattern; its text, folded, is at units text .. text + size of the section. */
 struct cbp_ruleset_pattern {
-    uint64_t pairs; /* a bit for each pair of neighbouring literal units outside of the key */
-    uint32_t hash;  /* of the key, 0 without one */
+    uint32_t hash; /* of the key, 0 without one */
     uint32_t text;
-    uint32_t size;
     uint32_t first_rule; /* index + 1 */
-    uint16_t key;        /* CBP_RULESET_ what */
-    uint16_t key_size;
-    uint32_t is_path; /* 1: held against the whole path */
+    uint16_t size;
+    uint8_t kind;    /* of its key */
+    uint8_t is_path; /* 1: held against the whole path */
 };
-CBP_ASSERT_SIZE(struct cbp_ruleset_pattern, 32);
+CBP_ASSERT_SIZE(struct cbp_ruleset_pattern, 16);
 
 /* A process that rules are for, sorted by id and start time. */
 struct cbp_ruleset_process {
@@ -58,6 +56,7 @@ CBP_ASSERT_SIZE(struct cbp_ruleset_process, 16);
 /* The sections follow the header in this order, without a gap. */
 enum cbp_ruleset_section {
     CBP_RULESET_PATTERNS,
+    CBP_RULESET_PAIRS, /* of each pattern, 64 bits: see cbp_ruleset_pair() */
     CBP_RULESET_PROCESSES,
     CBP_RULESET_FILTER,  /* words of 64 bits, of which each key sets two */
     CBP_RULESET_BUCKETS, /* the index of each one's first pattern, and the end of the last */
@@ -78,7 +77,7 @@ struct cbp_ruleset {
     uint32_t filter_bits; /* so many top bits of a key's hash are the number of its word in the filter */
     uint32_t bucket_bits; /* so many are the number of its bucket */
     uint32_t first_rule;  /* of those for all processes: index + 1 */
-    uint32_t reserved[7]; /* 0. A pattern in a block that begins a page lies in one cache line */
+    uint32_t reserved[6]; /* 0. A pattern in a block that begins a page lies in one cache line */
     uint32_t offsets[CBP_RULESET_SECTION_COUNT];
     uint64_t key_sizes[CBP_RULESET_NO_KEY]; /* for each kind of key, bit n - 1: there are some of n units */
 };
@@ -106,10 +105,10 @@ static inline uint32_t cbp_ruleset_hash_unit(uint32_t hash, uint32_t unit)
     return (hash ^ unit) * 0x01000193u;
 }
 
-/* The hash of such a key; its top bits are good ones. */
-static inline uint32_t cbp_ruleset_hash_end(uint32_t hash, uint32_t key)
+/* The hash of a key of this kind; its top bits are good ones. */
+static inline uint32_t cbp_ruleset_hash_end(uint32_t hash, uint32_t kind)
 {
-    hash = (hash ^ key) * 0x85ebca6bu;
+    hash = (hash ^ kind) * 0x85ebca6bu;
     return (hash ^ (hash >> 15)) * 0x2c1b3c6du;
 }
 
@@ -129,8 +128,18 @@ static inline uint64_t cbp_ruleset_pair(uint32_t left, uint32_t right)
     return (uint64_t) 1 << ((left * 11u + right) % 64u);
 }
 
-/* Fills key, key_size, is_path, hash and pairs for a pattern with this text. 0, nothing written, if it cannot
- * have such a key: each can have exactly one, or with literals at both ends a prefix and a suffix. */
-int cbp_ruleset_describe(const struct cbp_text *text, uint32_t key, struct cbp_ruleset_pattern *pattern);
+/* How a pattern is found. pairs: a bit for each pair of neighbouring literal units outside of the key; a name
+ * that lacks one of them cannot match. */
+struct cbp_ruleset_key {
+    uint64_t pairs;
+    uint32_t hash;
+    uint32_t size;
+    uint32_t kind;
+    uint32_t is_path;
+};
+
+/* The key of this kind of a pattern with this text. 0, nothing written, if it cannot have one: it has exactly
+ * one, or with literals at both ends a prefix and a suffix. */
+int cbp_ruleset_describe(const struct cbp_text *text, uint32_t kind, struct cbp_ruleset_key *key);
 
 #endif

@@ -10,7 +10,8 @@
 
 struct draft {
     struct cbp_ruleset_pattern pattern; /* its text is where it stands in the build's units */
-    struct cbp_ruleset_pattern other;   /* the same by its other key, if it has two; else other.size is 0 */
+    struct cbp_ruleset_key key;
+    struct cbp_ruleset_key other; /* its other key, if it has two; else the size is 0 */
     uint32_t text_hash;
     uint32_t last_rule; /* index + 1 */
     uint32_t place;     /* in the block */
@@ -108,7 +109,7 @@ static uint32_t take_text(struct build *build, const struct cbpi_rule *rule,
     }
     if (count > most)
         return CBP_ERROR_INVALID_PARAMETER;
-    *pattern = (struct cbp_ruleset_pattern){.text = build->unit_count, .size = (uint32_t) count};
+    *pattern = (struct cbp_ruleset_pattern){.text = build->unit_count, .size = (uint16_t) count};
     return 0;
 }
 
@@ -191,44 +192,49 @@ static void merge_processes(struct build *build)
     build->header.process_count = count;
 }
 
-static uint32_t *crowd(struct build *build, const struct cbp_ruleset_pattern *pattern)
+static uint32_t *crowd(struct build *build, const struct cbp_ruleset_key *key)
 {
-    return &build->buckets[pattern->hash >> (32 - build->header.bucket_bits)];
+    return &build->buckets[key->hash >> (32 - build->header.bucket_bits)];
 }
 
-/* Finds the keys; where a pattern has two, the one that fewer patterns share is kept. */
+/* Finds the keys of a pattern. */
+static void find_keys(struct build *build, struct draft *draft)
+{
+    struct cbp_text text = text_of(build, &draft->pattern);
+    if (cbp_ruleset_describe(&text, CBP_RULESET_EXACT, &draft->key) ||
+        cbp_ruleset_describe(&text, CBP_RULESET_NO_KEY, &draft->key))
+        return;
+    if (!cbp_ruleset_describe(&text, CBP_RULESET_FILE_PREFIX, &draft->other))
+        cbp_ruleset_describe(&text, CBP_RULESET_PATH_PREFIX, &draft->other);
+    if (!cbp_ruleset_describe(&text, CBP_RULESET_SUFFIX, &draft->key)) {
+        draft->key = draft->other;
+        draft->other.size = 0;
+    }
+    ++*crowd(build, &draft->key);
+    if (draft->other.size != 0)
+        ++*crowd(build, &draft->other);
+}
+
+/* Where a pattern has two keys, the one that fewer patterns share is kept. */
 static void choose_keys(struct build *build)
 {
+    for (uint32_t i = 0; i < build->header.pattern_count; i++)
+        find_keys(build, &build->drafts[i]);
     for (uint32_t i = 0; i < build->header.pattern_count; i++) {
         struct draft *draft = &build->drafts[i];
-        struct cbp_text text = text_of(build, &draft->pattern);
-        if (cbp_ruleset_describe(&text, CBP_RULESET_EXACT, &draft->pattern) ||
-            cbp_ruleset_describe(&text, CBP_RULESET_NO_KEY, &draft->pattern))
-            continue;
-        draft->other = draft->pattern;
-        if (!cbp_ruleset_describe(&text, CBP_RULESET_FILE_PREFIX, &draft->other) &&
-            !cbp_ruleset_describe(&text, CBP_RULESET_PATH_PREFIX, &draft->other))
-            draft->other.size = 0;
-        if (!cbp_ruleset_describe(&text, CBP_RULESET_SUFFIX, &draft->pattern)) {
-            draft->pattern = draft->other;
-            draft->other.size = 0;
-        }
-        ++*crowd(build, &draft->pattern);
-        if (draft->other.size != 0)
-            ++*crowd(build, &draft->other);
-    }
-    for (uint32_t i = 0; i < build->header.pattern_count; i++) {
-        struct draft *draft = &build->drafts[i];
-        if (draft->other.size != 0 && *crowd(build, &draft->other) < *crowd(build, &draft->pattern))
-            draft->pattern = draft->other;
+        if (draft->other.size != 0 && *crowd(build, &draft->other) < *crowd(build, &draft->key))
+            draft->key = draft->other;
+        draft->pattern.hash = draft->key.hash;
+        draft->pattern.kind = (uint8_t) draft->key.kind;
+        draft->pattern.is_path = (uint8_t) draft->key.is_path;
     }
 }
 
 static uint32_t bucket_of(const struct build *build, const struct draft *draft)
 {
-    if (draft->pattern.key == CBP_RULESET_NO_KEY)
+    if (draft->key.kind == CBP_RULESET_NO_KEY)
         return (uint32_t) 1 << build->header.bucket_bits;
-    return draft->pattern.hash >> (32 - build->header.bucket_bits);
+    return draft->key.hash >> (32 - build->header.bucket_bits);
 }
 
 /* Counting sort of the drafts by bucket; afterwards buckets is what the block has. */
@@ -254,13 +260,13 @@ static void *section(struct cbp_ruleset *set, enum cbp_ruleset_section number)
     return (char *) set + set->offsets[number];
 }
 
-static void note_key(struct cbp_ruleset *set, const struct cbp_ruleset_pattern *pattern)
+static void note_key(struct cbp_ruleset *set, const struct cbp_ruleset_key *key)
 {
     uint64_t *filter = section(set, CBP_RULESET_FILTER);
-    if (pattern->key == CBP_RULESET_NO_KEY)
+    if (key->kind == CBP_RULESET_NO_KEY)
         return;
-    filter[pattern->hash >> (32 - set->filter_bits)] |= cbp_ruleset_filter_bits(pattern->hash);
-    set->key_sizes[pattern->key] |= (uint64_t) 1 << (pattern->key_size - 1u);
+    filter[key->hash >> (32 - set->filter_bits)] |= cbp_ruleset_filter_bits(key->hash);
+    set->key_sizes[key->kind] |= (uint64_t) 1 << (key->size - 1u);
 }
 
 /* The patterns and their texts, in the order of their places, and who owns which rule. */
@@ -268,17 +274,21 @@ static void write_patterns(const struct build *build, struct cbp_ruleset *set)
 {
     struct cbp_ruleset_pattern *patterns = section(set, CBP_RULESET_PATTERNS);
     struct cbp_ruleset_rule *rules = section(set, CBP_RULESET_RULES);
+    uint64_t *pairs = section(set, CBP_RULESET_PAIRS);
     size_t unit_size = set->comparison == CBP_COMPARE_UTF16 ? 2 : 1;
     char *texts = section(set, CBP_RULESET_TEXTS);
     uint32_t text_end = 0;
-    for (uint32_t i = 0; i < set->pattern_count; i++)
-        patterns[build->drafts[i].place] = build->drafts[i].pattern;
+    for (uint32_t i = 0; i < set->pattern_count; i++) {
+        const struct draft *draft = &build->drafts[i];
+        patterns[draft->place] = draft->pattern;
+        pairs[draft->place] = draft->key.pairs;
+        note_key(set, &draft->key);
+    }
     for (uint32_t i = 0; i < set->pattern_count; i++) {
         struct cbp_text text = text_of(build, &patterns[i]);
         memcpy(texts + text_end * unit_size, text.units, text.size * unit_size);
         patterns[i].text = text_end;
         text_end += patterns[i].size;
-        note_key(set, &patterns[i]);
     }
     for (uint32_t i = 0; i < set->rule_count; i++)
         if (rules[i].match == CBP_RULE_MATCH_NAME)

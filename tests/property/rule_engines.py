@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Optional
 
 MATCH_ALL, MATCH_PROCESS, MATCH_NAME = 0, 1, 2
 EXACT, FILE_PREFIX, PATH_PREFIX, SUFFIX, NO_KEY = range(5)
-SECTIONS = ("patterns", "processes", "filter", "buckets", "rules", "texts")
+SECTIONS = ("patterns", "pairs", "processes", "filter", "buckets", "rules", "texts")
 
 PROTOCOL_SOURCES = ("cbp_case.c", "cbp_pattern.c", "cbp_ruleset.c", "cbp_ruleset_check.c", "cbp_rules.c")
 CORE_SOURCES = ("ruleset_build.c", "wtf8.c")
@@ -31,8 +31,8 @@ class Header(ctypes.Structure):
         ("filter_bits", c_uint32),
         ("bucket_bits", c_uint32),
         ("first_rule", c_uint32),
-        ("reserved", c_uint32 * 7),
-        ("offsets", c_uint32 * 6),
+        ("reserved", c_uint32 * 6),
+        ("offsets", c_uint32 * 7),
         ("key_sizes", c_uint64 * 4),
     ]
 
@@ -56,14 +56,12 @@ class Process(ctypes.Structure):
 
 class Pattern(ctypes.Structure):
     _fields_ = [
-        ("pairs", c_uint64),
         ("hash", c_uint32),
         ("text", c_uint32),
-        ("size", c_uint32),
         ("first_rule", c_uint32),
-        ("key", c_uint16),
-        ("key_size", c_uint16),
-        ("is_path", c_uint32),
+        ("size", c_uint16),
+        ("kind", c_uint8),
+        ("is_path", c_uint8),
     ]
 
 
@@ -128,6 +126,9 @@ class Block:
 
     def rules(self) -> Any:
         return self._section("rules", Rule, self.header().rule_count)
+
+    def pairs(self) -> Any:
+        return self._section("pairs", c_uint64, self.header().pattern_count)
 
     def processes(self) -> Any:
         return self._section("processes", Process, self.header().process_count)
