@@ -4,6 +4,12 @@
 
 #include "supervisor.h"
 
+bool image_goes_by(const struct image *image, const char *pattern, uint32_t pattern_size)
+{
+    return cbp_name_matches(pattern, pattern_size, image->path, image->path_size) ||
+           cbp_name_matches(pattern, pattern_size, image->given, image->given_size);
+}
+
 struct image *make_image(const char *path, uint32_t path_size, const char *given, uint32_t given_size)
 {
     struct image *image = calloc(1, sizeof *image + path_size + given_size + 2);

@@ -60,8 +60,6 @@ static void fill_message(struct cbp_event_message *message, const struct report 
 
 /* ---- Telling the sessions ---- */
 
-enum { HANDLE_OPERATIONS = CBP_PROC_EVT_PROCESS_HANDLE_OPERATION | CBP_PROC_EVT_THREAD_HANDLE_OPERATION };
-
 static enum cbp_outcome outcome_of(const struct report *report, uint32_t session_id, uint32_t type,
                                    uint32_t *deny_code, uint32_t *strip_mask)
 {

@@ -60,8 +60,7 @@ static struct rule_list *list_without(struct rule_list *list, const struct rule 
 static bool matches_image(const struct rule *rule, const struct image *image)
 {
     return rule->match == CBP_RULE_MATCH_NAME && image != NULL &&
-           (cbp_name_matches(rule->pattern, rule->pattern_size, image->path, image->path_size) ||
-            cbp_name_matches(rule->pattern, rule->pattern_size, image->given, image->given_size));
+           image_goes_by(image, rule->pattern, rule->pattern_size);
 }
 
 static bool matches_directly(const struct rule *rule, const struct process *process,

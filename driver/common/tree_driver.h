@@ -15,6 +15,8 @@
 #include "cbp_rules.h"
 #include "text.h"
 
+enum { HANDLE_OPERATIONS = CBP_PROC_EVT_PROCESS_HANDLE_OPERATION | CBP_PROC_EVT_THREAD_HANDLE_OPERATION };
+
 struct operation;
 struct process;
 struct task;
@@ -147,6 +149,8 @@ bool anything_held(void);
 uint64_t next_deadline_ns(void); /* 0: none */
 
 /* ---- image.c ---- */
+/* Whether a pattern matches one of the two names that an image goes by. */
+bool image_goes_by(const struct image *image, const char *pattern, uint32_t pattern_size);
 struct image *make_image(const char *path, uint32_t path_size, const char *given, uint32_t given_size);
 struct image *share_image(struct image *image);
 void release_image(struct image *image);

@@ -200,9 +200,7 @@ uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children)
 static bool goes_by(uint32_t pid, const char *pattern, uint32_t pattern_size)
 {
     struct image *image = image_of_running(pid);
-    bool matches =
-        image != NULL && (cbp_name_matches(pattern, pattern_size, image->path, image->path_size) ||
-                          cbp_name_matches(pattern, pattern_size, image->given, image->given_size));
+    bool matches = image != NULL && image_goes_by(image, pattern, pattern_size);
     release_image(image);
     return matches;
 }

@@ -273,8 +273,6 @@ static void end_launch(struct launch *launch, uint32_t status, int os_error)
  * somebody wants to know them or a rule takes rights out. */
 static uint32_t wanted_filter_parts(void)
 {
-    const uint32_t handle_events =
-        CBP_PROC_EVT_PROCESS_HANDLE_OPERATION | CBP_PROC_EVT_THREAD_HANDLE_OPERATION;
     uint32_t parts = self.rule_counts[CBP_ACTION_STRIP] > 0 ? CBP_LAUNCH_FLAG_HANDLES : 0;
     if (self.strip_mask & CBP_PROCESS_QUERY_LIMITED_INFORMATION)
         parts |= CBP_LAUNCH_FLAG_HARMLESS_SIGNALS;
@@ -285,7 +283,7 @@ static uint32_t wanted_filter_parts(void)
         if (session->refuse_with == CBP_REFUSE_WITH_ERRNO &&
             ((session->events & CBP_PROC_EVT_PROCESS_CREATION) != 0 || self.rule_counts[CBP_ACTION_DENY] > 0))
             parts |= CBP_LAUNCH_FLAG_EXECUTIONS;
-        if (session->events & handle_events)
+        if (session->events & HANDLE_OPERATIONS)
             parts |= CBP_LAUNCH_FLAG_HANDLES | CBP_LAUNCH_FLAG_HARMLESS_SIGNALS;
     }
     return parts;

@@ -16,12 +16,10 @@
 
 static bool handles_are_of_interest(void)
 {
-    const uint32_t handle_events =
-        CBP_PROC_EVT_PROCESS_HANDLE_OPERATION | CBP_PROC_EVT_THREAD_HANDLE_OPERATION;
     if (self.leaving)
         return false;
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
-        if (self.sessions[id].open && (self.sessions[id].events & handle_events) != 0)
+        if (self.sessions[id].open && (self.sessions[id].events & HANDLE_OPERATIONS) != 0)
             return true;
     return self.rule_counts[CBP_ACTION_STRIP] > 0;
 }
