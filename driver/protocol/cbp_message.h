@@ -12,7 +12,7 @@
 #include "cbp_constants.h"
 
 #define CBP_PROTOCOL_MAGIC 0x50424331u /* "1CBP" in memory */
-#define CBP_PROTOCOL_VERSION 1u
+#define CBP_PROTOCOL_VERSION 2u
 
 /* Message types. The comment on each structure says who sends it and what answers it. */
 #define CBP_MESSAGE_LIST(X)                                                                                  \
@@ -20,8 +20,8 @@
     X(MESSAGE_REPLY, 2u, "Driver to core: the result of the request with the same id.")                      \
     X(MESSAGE_SESSION, 3u, "Core to driver: opens a session or changes its settings.")                       \
     X(MESSAGE_SESSION_CLOSE, 4u, "Core to driver: ends a session.")                                          \
-    X(MESSAGE_RULE_ADD, 5u, "Core to driver: adds a rule to a session.")                                     \
-    X(MESSAGE_RULE_REMOVE, 6u, "Core to driver: takes a rule out of a session.")                             \
+    X(MESSAGE_RULES, 5u, "Core to driver: a session's rules, in place of those before.")                     \
+    X(MESSAGE_LAUNCH_FORGET, 6u, "Core to driver: takes back the rule that a launch made.")                  \
     X(MESSAGE_LAUNCH, 7u, "Core to driver: a launcher will report on the descriptor passed along.")          \
     X(MESSAGE_LAUNCH_READY, 8u, "Launcher to supervisor: may be traced now.")                                \
     X(MESSAGE_LAUNCH_GO, 9u, "Supervisor to launcher: execute the target.")                                  \
@@ -82,24 +82,35 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
 #define CBP_RULE_MATCH_PROCESS 1u /* process_id with start_time */
 #define CBP_RULE_MATCH_NAME 2u    /* the pattern */
 
-#define CBP_FIELDS_rule(X, S)                                                                                \
-    X(S, struct cbp_message_header, header)                                                                  \
-    X(S, uint32_t, session_id)                                                                               \
-    X(S, uint32_t, rule_id) /* chosen by the core, unique in the session */                                  \
-    X(S, uint32_t, match)                                                                                    \
-    X(S, uint32_t, flags) /* RULE_FLAG_ bits */                                                              \
-    X(S, uint32_t, action)                                                                                   \
-    X(S, uint32_t, action_value) /* deny: the code; strip: the rights, as PROCESS_ bits */                   \
-    X(S, uint64_t, start_time)                                                                               \
-    X(S, uint32_t, process_id)                                                                               \
-    X(S, uint32_t, reserved)                                                                                 \
-    X(S, uint32_t, pattern_offset)                                                                           \
-    X(S, uint32_t, pattern_size)
+/* A session's rules are one block or two. A change of the main part replaces both by one; the rest is for
+ * rules that are newer than all of the main part, so that one more rule among thousands costs little. */
+#define CBP_RULES_PART_MAIN 0u
+#define CBP_RULES_PART_REST 1u
+#define CBP_RULES_PART_COUNT 2u
 
-#define CBP_FIELDS_rule_remove(X, S)                                                                         \
+#define CBP_ATTACH_NONE 0u
+#define CBP_ATTACH_ALL 0xffffffffu
+
+/* Core to driver: a compiled rule set (cbp_ruleset.h) of block_size bytes, which the driver copies and
+ * validates before it takes effect, wholly or not at all. It travels beside the message: on Linux as the
+ * descriptor of a memory file, on Windows as a section, by a handle of the helper's. Before it takes effect
+ * the running processes of the rule attach_rule_id are attached to, if it has RULE_FLAG_ATTACH; with
+ * ATTACH_ALL those of every rule that has it, whereby processes that have ended are left out. The reply's
+ * value names the rule for which that failed. */
+#define CBP_FIELDS_rules(X, S)                                                                               \
     X(S, struct cbp_message_header, header)                                                                  \
     X(S, uint32_t, session_id)                                                                               \
-    X(S, uint32_t, rule_id)
+    X(S, uint32_t, part) /* RULES_PART_ */                                                                   \
+    X(S, uint32_t, attach_rule_id)                                                                           \
+    X(S, uint32_t, reserved)                                                                                 \
+    X(S, uint64_t, block_size)                                                                               \
+    X(S, uint64_t, section_handle)
+
+/* Core to driver. Answered with CBP_ERROR_NOT_FOUND where no process has that rule any more. */
+#define CBP_FIELDS_launch_forget(X, S)                                                                       \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint32_t, session_id)                                                                               \
+    X(S, uint32_t, rule_id) /* as it stood in the launch */
 
 /* Core to supervisor; one descriptor travels with it: the supervisor's end of the launch channel. */
 #define CBP_FIELDS_launch(X, S)                                                                              \
@@ -278,8 +289,8 @@ enum cbp_script_step_kind { CBP_SCRIPT_LIST(CBP_ENUMERATOR_) };
     X(reply, 48)                                                                                             \
     X(session_settings, 56)                                                                                  \
     X(session_close, 32)                                                                                     \
-    X(rule, 72)                                                                                              \
-    X(rule_remove, 32)                                                                                       \
+    X(rules, 56)                                                                                             \
+    X(launch_forget, 32)                                                                                     \
     X(launch, 40)                                                                                            \
     X(launch_ready, 24)                                                                                      \
     X(launch_go, 32)                                                                                         \

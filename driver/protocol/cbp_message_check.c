@@ -32,18 +32,15 @@ static const struct message_row rows[] = {
                                    FIELD(session_close, reserved),
                                    {NONE},
                                    {{FIELD(session_close, session_id), 0, CBP_SESSION_MAX - 1}}},
-    [CBP_MESSAGE_RULE_ADD] = {sizeof(struct cbp_rule),
-                              FIELD(rule, reserved),
-                              {FIELD(rule, pattern_offset)},
-                              {{FIELD(rule, session_id), 0, CBP_SESSION_MAX - 1},
-                               {FIELD(rule, match), 0, CBP_RULE_MATCH_NAME},
-                               {FIELD(rule, flags), 1, CBP_RULE_FLAG_CHILDREN | CBP_RULE_FLAG_ATTACH},
-                               {FIELD(rule, action), 0, CBP_ACTION_STRIP},
-                               {FIELD(rule, pattern_size), 0, CBP_PATTERN_SIZE_MAX}}},
-    [CBP_MESSAGE_RULE_REMOVE] = {sizeof(struct cbp_rule_remove),
-                                 NONE,
-                                 {NONE},
-                                 {{FIELD(rule_remove, session_id), 0, CBP_SESSION_MAX - 1}}},
+    [CBP_MESSAGE_RULES] = {sizeof(struct cbp_rules),
+                           FIELD(rules, reserved),
+                           {NONE},
+                           {{FIELD(rules, session_id), 0, CBP_SESSION_MAX - 1},
+                            {FIELD(rules, part), 0, CBP_RULES_PART_COUNT - 1}}},
+    [CBP_MESSAGE_LAUNCH_FORGET] = {sizeof(struct cbp_launch_forget),
+                                   NONE,
+                                   {NONE},
+                                   {{FIELD(launch_forget, session_id), 0, CBP_SESSION_MAX - 1}}},
     [CBP_MESSAGE_LAUNCH] = {sizeof(struct cbp_launch),
                             FIELD(launch, reserved),
                             {NONE},
@@ -140,14 +137,6 @@ static int event_is_sound(const struct cbp_event_message *message)
            !has_nul(bytes + message->image_file_name_offset, message->image_file_name_size);
 }
 
-static int rule_is_sound(const struct cbp_rule *rule)
-{
-    const unsigned char *pattern = (const unsigned char *) rule + rule->pattern_offset;
-    if (rule->match == CBP_RULE_MATCH_NAME)
-        return rule->pattern_size > 0 && !has_nul(pattern, rule->pattern_size);
-    return rule->pattern_size == 0;
-}
-
 uint32_t cbp_message_check(const void *message, size_t size, uint32_t type)
 {
     if (type >= sizeof rows / sizeof rows[0] || rows[type].size == 0 || size < rows[type].size)
@@ -165,8 +154,6 @@ uint32_t cbp_message_check(const void *message, size_t size, uint32_t type)
         if (!value_is_known(message, &row->values[i]))
             return CBP_ERROR_INVALID_DATA;
     if (type == CBP_MESSAGE_EVENT && !event_is_sound(message))
-        return CBP_ERROR_INVALID_DATA;
-    if (type == CBP_MESSAGE_RULE_ADD && !rule_is_sound(message))
         return CBP_ERROR_INVALID_DATA;
     if (type == CBP_MESSAGE_SCRIPT_STEP && ((const struct cbp_script_step *) message)->kind == 0)
         return CBP_ERROR_INVALID_DATA;

@@ -3,7 +3,7 @@
  * descriptors.
  *
  * A transport belongs to one active session. Several threads use it at once: workers call receive, answer,
- * check and extend; the dispatcher calls beat, backlog and nudge; update, add_rule, remove_rule, launch and
+ * check and extend; the dispatcher calls beat, backlog and nudge; update, set_rules, forget_launch, launch and
  * close are called by one thread at a time, beside all of these. release is called last, with nobody else
  * inside.
  */
@@ -42,6 +42,16 @@ struct cbpi_rule {
     uint64_t start_time;
     const char *pattern;
     uint32_t pattern_size;
+};
+
+struct cbp_ruleset;
+
+/* Rules for a driver, compiled. The block is the caller's, and need not outlive the call. */
+struct cbpi_rules_change {
+    const struct cbp_ruleset *set;
+    size_t size;
+    uint32_t part;           /* CBP_RULES_PART_ */
+    uint32_t attach_rule_id; /* as in the message of rules: CBP_ATTACH_ or a rule */
 };
 
 /* One delivery: up to BATCH_MAX events of one task, decoded. The transport fills everything but what is
@@ -88,8 +98,16 @@ struct cbpi_transport_ops {
     void (*release)(struct cbpi_transport *transport);
 
     uint32_t (*update)(struct cbpi_transport *transport, const struct cbpi_session_settings *settings);
-    uint32_t (*add_rule)(struct cbpi_transport *transport, const struct cbpi_rule *rule);
-    uint32_t (*remove_rule)(struct cbpi_transport *transport, uint32_t rule_id);
+
+    /* Puts rules in the place of those before, for all operations from some moment on; after an error those
+     * before are in force. CBP_ERROR_INVALID_PARAMETER, CBP_ERROR_BUSY, CBP_ERROR_ACCESS_DENIED: running
+     * processes of the rule *failed_rule_id cannot be attached to (only then is it written). */
+    uint32_t (*set_rules)(struct cbpi_transport *transport, const struct cbpi_rules_change *change,
+                          uint32_t *failed_rule_id);
+
+    /* Takes back the rule of a launch. CBP_ERROR_NOT_FOUND if all of its tree has ended. NULL where the driver
+     * cannot launch. */
+    uint32_t (*forget_launch)(struct cbpi_transport *transport, uint32_t rule_id);
 
     /* The CAP_ bits that hold for one process. CBP_ERROR_NOT_FOUND if the driver does not supervise it. */
     uint32_t (*process_capabilities)(struct cbpi_transport *transport, uint32_t process_id,

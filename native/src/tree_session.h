@@ -20,8 +20,9 @@ uint32_t cbpi_tree_beat(struct cbpi_transport *transport);
 uint32_t cbpi_tree_open(const struct cbpi_session_settings *settings, struct cbpi_transport **transport);
 void cbpi_tree_close(struct cbpi_transport *transport);
 void cbpi_tree_release(struct cbpi_transport *transport);
-uint32_t cbpi_tree_add_rule(struct cbpi_transport *transport, const struct cbpi_rule *rule);
-uint32_t cbpi_tree_remove_rule(struct cbpi_transport *transport, uint32_t rule_id);
+uint32_t cbpi_tree_set_rules(struct cbpi_transport *transport, const struct cbpi_rules_change *change,
+                             uint32_t *failed_rule_id);
+uint32_t cbpi_tree_forget_launch(struct cbpi_transport *transport, uint32_t rule_id);
 uint32_t cbpi_tree_process_capabilities(struct cbpi_transport *transport, uint32_t process_id,
                                         uint32_t *capabilities);
 uint32_t cbpi_tree_receive(struct cbpi_transport *transport, struct cbpi_delivery *delivery,
