@@ -114,22 +114,32 @@ static void set_bit(uint64_t *words, uint32_t index)
     words[index / 64] |= (uint64_t) 1 << (index % 64);
 }
 
+void cbp_ruleset_mark(const struct cbp_ruleset *set, uint32_t index, uint64_t *matches)
+{
+    set_bit(matches, index);
+    set_bit(matches + rule_word_count(set), index / 64);
+}
+
 static uint32_t mark_chain(const struct cbp_ruleset *set, uint32_t next, uint64_t *matches)
 {
     const struct cbp_ruleset_rule *rules = cbp_ruleset_section(set, CBP_RULESET_RULES);
     uint32_t added_count = 0;
     for (; next != 0; next = rules[next - 1].next) {
         added_count += (matches[(next - 1) / 64] >> ((next - 1) % 64) & 1) == 0;
-        set_bit(matches, next - 1);
-        set_bit(matches + rule_word_count(set), (next - 1) / 64);
+        cbp_ruleset_mark(set, next - 1, matches);
     }
     return added_count;
 }
 
-static void try_pattern(struct search *search, const struct cbp_ruleset_pattern *pattern)
+static int pattern_matches(const struct search *search, const struct cbp_ruleset_pattern *pattern)
 {
     struct cbp_text text = cbp_ruleset_text(search->set, pattern);
-    if (cbp_pattern_matches(&text, pattern->is_path ? &search->path : &search->file_name))
+    return cbp_pattern_matches(&text, pattern->is_path ? &search->path : &search->file_name);
+}
+
+static void try_pattern(struct search *search, const struct cbp_ruleset_pattern *pattern)
+{
+    if (pattern_matches(search, pattern))
         search->added_count += mark_chain(search->set, pattern->first_rule, search->matches);
 }
 
@@ -226,6 +236,20 @@ uint32_t cbp_ruleset_match_name(const struct cbp_ruleset *set, const void *name,
     probe_end(&search);
     try_keyless(&search);
     return search.added_count;
+}
+
+int cbp_ruleset_rule_matches(const struct cbp_ruleset *set, uint32_t index, const void *name, size_t size)
+{
+    const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set, index);
+    const struct cbp_ruleset_pattern *patterns = cbp_ruleset_section(set, CBP_RULESET_PATTERNS);
+    struct search search = {.set = set, .path = {name, size, set->comparison}};
+    search.file_name = cbp_text_file_name(&search.path);
+    return rule->match == CBP_RULE_MATCH_NAME && pattern_matches(&search, &patterns[rule->owner]);
+}
+
+uint32_t cbp_ruleset_comparison(const struct cbp_ruleset *set)
+{
+    return set->comparison;
 }
 
 /* -1, 0 or 1: where a process stands to the wanted one in the section's order. */

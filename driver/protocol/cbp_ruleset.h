@@ -55,6 +55,15 @@ uint32_t cbp_ruleset_match_name(const struct cbp_ruleset *set, const void *name,
 uint32_t cbp_ruleset_match_process(const struct cbp_ruleset *set, uint32_t process_id, uint64_t start_time,
                                    uint64_t *matches);
 
+/* Marks the rule with this index, which must be below the number of rules. */
+void cbp_ruleset_mark(const struct cbp_ruleset *set, uint32_t index, uint64_t *matches);
+
+/* Whether the pattern of the rule with this index, if it has one, matches this name. */
+int cbp_ruleset_rule_matches(const struct cbp_ruleset *set, uint32_t index, const void *name, size_t size);
+
+/* How names are compared, CBP_COMPARE_. */
+uint32_t cbp_ruleset_comparison(const struct cbp_ruleset *set);
+
 /* The first marked index not below from, or the number of rules if there is none. */
 uint32_t cbp_ruleset_next(const struct cbp_ruleset *set, const uint64_t *matches, uint32_t from);
 
