@@ -4,10 +4,31 @@
 
 #include "supervisor.h"
 
-bool image_goes_by(const struct image *image, const char *pattern, uint32_t pattern_size)
+static bool goes_by(const char *name, uint32_t name_size, const struct rule_set *set, uint32_t index)
 {
-    return cbp_name_matches(pattern, pattern_size, image->path, image->path_size) ||
-           cbp_name_matches(pattern, pattern_size, image->given, image->given_size);
+    size_t count;
+    const void *units = name_size > 0 ? name_units(name, name_size, &count) : NULL;
+    return units != NULL && cbp_ruleset_rule_matches(set->block, index, units, count);
+}
+
+bool image_goes_by(const struct image *image, const struct rule_set *set, uint32_t index)
+{
+    return goes_by(image->path, image->path_size, set, index) ||
+           goes_by(image->given, image->given_size, set, index);
+}
+
+static uint32_t match_name(const char *name, uint32_t name_size, struct rule_set *set)
+{
+    size_t count;
+    const void *units = name_size > 0 ? name_units(name, name_size, &count) : NULL;
+    return units != NULL ? cbp_ruleset_match_name(set->block, units, count, set->matches) : 0;
+}
+
+uint32_t match_image_names(const struct image *image, struct rule_set *set)
+{
+    if (set->match_counts[CBP_RULE_MATCH_NAME] == 0)
+        return 0;
+    return match_name(image->path, image->path_size, set) + match_name(image->given, image->given_size, set);
 }
 
 struct image *make_image(const char *path, uint32_t path_size, const char *given, uint32_t given_size)
@@ -37,6 +58,6 @@ void release_image(struct image *image)
 {
     if (image == NULL || --image->reference_count > 0)
         return;
-    free(image->matches);
+    release_rule_list(image->matches);
     free(image);
 }

@@ -1,12 +1,15 @@
-/* The sessions' rules and what they add up to for each process. Knows no stops and no messages but a rule's.
+/* What the rules make of each process. Knows no stops and no requests.
  *
- * A process's stance in a session sums up the rules that match it: those it inherited, those that match its
- * image, those for its id and those for all. Names are matched once for each image and change of the rules.
- */
+ * A process's stance in a session sums up the session's rules that match it: those it inherited, those that
+ * match its image, those for its id and those for all, in the order of their ids. Names are matched once for
+ * each image; both that and the sum are made when they are first asked for after a change of the rules, so
+ * that a change costs nothing for processes that do nothing. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "supervisor.h"
+
+/* ---- Lists of rules ---- */
 
 void release_rule_list(struct rule_list *list)
 {
@@ -21,288 +24,323 @@ static struct rule_list *share_rule_list(struct rule_list *list)
     return list;
 }
 
-static bool list_has(const struct rule_list *list, const struct rule *rule)
-{
-    for (uint32_t i = 0; list != NULL && i < list->count; i++)
-        if (list->rules[i] == rule)
-            return true;
-    return false;
-}
+/* Where the next list is gathered. Without memory a rule is left out. */
+static struct {
+    struct rule_ref *refs;
+    uint32_t count, capacity;
+} gathered;
 
-/* The list with one more rule: a new list, because lists are shared. Without memory the rule is left out. */
-static struct rule_list *list_with(struct rule_list *list, struct rule *rule)
+static void gather(struct rule_ref ref)
 {
-    uint32_t count = list != NULL ? list->count : 0;
-    struct rule_list *longer = malloc(sizeof *longer + (count + 1) * sizeof longer->rules[0]);
-    if (longer == NULL)
-        return list;
-    longer->reference_count = 1;
-    longer->count = count + 1;
-    if (list != NULL)
-        memcpy(longer->rules, list->rules, count * sizeof list->rules[0]);
-    longer->rules[count] = rule;
-    release_rule_list(list);
-    return longer;
-}
-
-static struct rule_list *list_without(struct rule_list *list, const struct rule *rule)
-{
-    if (!list_has(list, rule))
-        return list;
-    struct rule_list *shorter = NULL;
-    for (uint32_t i = 0; i < list->count; i++)
-        if (list->rules[i] != rule)
-            shorter = list_with(shorter, list->rules[i]);
-    release_rule_list(list);
-    return shorter;
-}
-
-static bool matches_image(const struct rule *rule, const struct image *image)
-{
-    return rule->match == CBP_RULE_MATCH_NAME && image != NULL &&
-           image_goes_by(image, rule->pattern, rule->pattern_size);
-}
-
-static bool matches_directly(const struct rule *rule, const struct process *process,
-                             const struct image *image)
-{
-    switch (rule->match) {
-    case CBP_RULE_MATCH_ALL:
-        return true;
-    case CBP_RULE_MATCH_PROCESS:
-        return rule->process_id == process->pid && rule->start_time == process->start_time;
-    default:
-        return matches_image(rule, image);
+    if (gathered.count == gathered.capacity) {
+        uint32_t capacity = gathered.capacity * 2 + 16;
+        struct rule_ref *refs = realloc(gathered.refs, capacity * sizeof *refs);
+        if (refs == NULL)
+            return;
+        gathered.refs = refs;
+        gathered.capacity = capacity;
     }
+    gathered.refs[gathered.count++] = ref;
 }
 
+static bool is_same_ref(const struct rule_ref *a, const struct rule_ref *b)
+{
+    return a->session_id == b->session_id && a->session_serial == b->session_serial &&
+           a->rule_id == b->rule_id && a->is_launch == b->is_launch;
+}
+
+static bool is_what_was_gathered(const struct rule_list *list)
+{
+    if (list == NULL || list->count != gathered.count)
+        return false;
+    for (uint32_t i = 0; i < list->count; i++)
+        if (!is_same_ref(&list->refs[i], &gathered.refs[i]))
+            return false;
+    return true;
+}
+
+/* The gathered list: the one at hand, if it says the same. NULL if it is empty, or without memory. */
+static struct rule_list *take_gathered(struct rule_list *at_hand)
+{
+    if (is_what_was_gathered(at_hand))
+        return share_rule_list(at_hand);
+    struct rule_list *list = NULL;
+    if (gathered.count > 0)
+        list = malloc(sizeof *list + gathered.count * sizeof list->refs[0]);
+    if (list == NULL)
+        return NULL;
+    list->reference_count = 1;
+    list->count = gathered.count;
+    memcpy(list->refs, gathered.refs, gathered.count * sizeof list->refs[0]);
+    return list;
+}
+
+static struct rule_ref make_ref(uint32_t session_id, uint32_t rule_id, bool is_launch)
+{
+    return (struct rule_ref){.session_id = session_id,
+                             .session_serial = (uint32_t) self.sessions[session_id].opened,
+                             .rule_id = rule_id,
+                             .is_launch = is_launch};
+}
+
+/* Whether a rule that is remembered is one that this session may still have. */
+static bool is_of_session(const struct rule_ref *ref, uint32_t session_id)
+{
+    return ref->rule_id != 0 && ref->session_id == session_id &&
+           ref->session_serial == (uint32_t) self.sessions[session_id].opened;
+}
+
+/* ---- One set and one process ---- */
+
+static void clear_matches(struct rule_set *set)
+{
+    memset(set->matches, 0, cbp_ruleset_word_count(set->block) * sizeof *set->matches);
+}
+
+static const struct cbp_ruleset_rule *rule_at(const struct rule_set *set, uint32_t index)
+{
+    return cbp_ruleset_rule_at(set->block, index);
+}
+
+/* The index of the first marked rule not below this one, or UINT32_MAX. */
+static uint32_t next_match(const struct rule_set *set, uint32_t index)
+{
+    index = cbp_ruleset_next(set->block, set->matches, index);
+    return index < cbp_ruleset_rule_count(set->block) ? index : UINT32_MAX;
+}
+
+/* Matches every session's rules with an image's names, once for each generation of the rules. Uses the sets'
+ * matches and gathers. */
 static void match_image(struct image *image)
 {
-    if (image->rules_generation == self.rules_generation)
+    if (image == NULL || image->rules_generation == self.rules.generation)
         return;
-    image->rules_generation = self.rules_generation;
-    image->match_count = 0;
-    for (struct rule *rule = self.rules; rule != NULL; rule = rule->next) {
-        if (!matches_image(rule, image))
+    image->rules_generation = self.rules.generation;
+    gathered.count = 0;
+    for (uint32_t i = 0; i < CBP_SESSION_MAX * CBP_RULES_PART_COUNT; i++) {
+        uint32_t session_id = i / CBP_RULES_PART_COUNT;
+        struct rule_set *set = self.rules.of[session_id][i % CBP_RULES_PART_COUNT];
+        if (set == NULL || match_image_names(image, set) == 0)
             continue;
-        struct rule **longer = realloc(image->matches, (image->match_count + 1) * sizeof *longer);
-        if (longer == NULL)
-            return;
-        image->matches = longer;
-        image->matches[image->match_count++] = rule;
+        for (uint32_t at = 0; (at = next_match(set, at)) != UINT32_MAX; at++)
+            gather(make_ref(session_id, rule_at(set, at)->rule_id, false));
+        clear_matches(set);
+    }
+    release_rule_list(image->matches);
+    image->matches = take_gathered(NULL);
+}
+
+/* Marks those rules of the set that a list remembers, if they have all of these flags. */
+static void mark_list(struct rule_set *set, uint32_t session_id, const struct rule_list *list, uint32_t flags)
+{
+    uint32_t count = cbp_ruleset_rule_count(set->block);
+    for (uint32_t i = 0; list != NULL && i < list->count; i++) {
+        if (list->refs[i].is_launch || !is_of_session(&list->refs[i], session_id))
+            continue;
+        uint32_t index = cbp_ruleset_find(set->block, list->refs[i].rule_id);
+        if (index < count && (rule_at(set, index)->flags & flags) == flags)
+            cbp_ruleset_mark(set->block, index, set->matches);
     }
 }
 
-static void add_stance(struct cbp_stance *stances, const struct rule *rule)
+/* Marks the rules that match the process itself under this image (NULL: none), which has been matched. */
+static void mark_own(struct rule_set *set, uint32_t session_id, const struct process *process,
+                     const struct image *image)
 {
-    cbp_stance_add(&stances[rule->session_id], rule->action, rule->action_value);
+    if (image != NULL)
+        mark_list(set, session_id, image->matches, 0);
+    (void) cbp_ruleset_match_process(set->block, process->pid, process->start_time, set->matches);
+}
+
+/* ---- The sum ---- */
+
+/* Gathers the rules that go on to children. */
+static void sum_up_set(struct rule_set *set, uint32_t session_id, const struct process *process,
+                       const struct image *image, struct cbp_stance *stance)
+{
+    mark_own(set, session_id, process, image);
+    mark_list(set, session_id, process->standing.inherited, CBP_RULE_FLAG_CHILDREN);
+    cbp_ruleset_add_stance(set->block, set->matches, stance);
+    for (uint32_t i = 0; (i = next_match(set, i)) != UINT32_MAX; i++)
+        if (rule_at(set, i)->flags & CBP_RULE_FLAG_CHILDREN)
+            gather(make_ref(session_id, rule_at(set, i)->rule_id, false));
+    clear_matches(set);
+}
+
+static void sum_up_launch(const struct rule_ref *ref, uint32_t session_id, struct cbp_stance *stance)
+{
+    if (!ref->is_launch || !is_of_session(ref, session_id))
+        return;
+    cbp_stance_add(stance, CBP_ACTION_ASK, 0);
+    gather(*ref);
 }
 
 void stances_under_image(const struct process *process, struct image *image, struct cbp_stance *stances)
 {
+    const struct rule_list *inherited = process->standing.inherited;
     memset(stances, 0, CBP_SESSION_MAX * sizeof *stances);
-    for (uint32_t i = 0; process->inherited != NULL && i < process->inherited->count; i++)
-        add_stance(stances, process->inherited->rules[i]);
-    if (image != NULL) {
-        match_image(image);
-        for (uint32_t i = 0; i < image->match_count; i++)
-            add_stance(stances, image->matches[i]);
+    match_image(image);
+    gathered.count = 0;
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
+        if (!self.sessions[id].open)
+            continue;
+        for (uint32_t part = 0; part < CBP_RULES_PART_COUNT; part++)
+            if (self.rules.of[id][part] != NULL)
+                sum_up_set(self.rules.of[id][part], id, process, image, &stances[id]);
+        sum_up_launch(&process->standing.launch, id, &stances[id]);
+        for (uint32_t i = 0; inherited != NULL && i < inherited->count; i++)
+            sum_up_launch(&inherited->refs[i], id, &stances[id]);
     }
-    for (struct rule *rule = self.rules; rule != NULL; rule = rule->next)
-        if (rule->match != CBP_RULE_MATCH_NAME && matches_directly(rule, process, image))
-            add_stance(stances, rule);
 }
 
-static struct rule_list *bequeath(struct rule_list *bequest, struct rule *rule)
+static bool has_concern(const struct standing *standing)
 {
-    return rule->children && !list_has(bequest, rule) ? list_with(bequest, rule) : bequest;
-}
-
-/* Whether a rule concerns an attached process, or may when it executes another program. */
-static bool is_of_concern(const struct process *process)
-{
-    for (uint32_t id = 0; id < CBP_SESSION_MAX && self.broad_rule_count == 0; id++) {
-        const struct cbp_stance *stance = &process->stances[id];
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
+        const struct cbp_stance *stance = &standing->stances[id];
         if (stance->asked || stance->allowed || stance->deny_code != 0 || stance->strip_mask != 0)
             return true;
     }
-    return self.broad_rule_count > 0;
+    return false;
 }
 
-/* A child's first execution is an operation of its creator's. */
-static bool is_creation_of_concern(const struct process *process)
+static struct standing *standing_of(struct process *process)
 {
-    return !process->executed && process->parent != NULL && is_of_concern(process->parent);
+    struct standing *standing = &process->standing;
+    if (standing->rules_generation == self.rules.generation)
+        return standing;
+    standing->rules_generation = self.rules.generation;
+    stances_under_image(process, process->image, standing->stances);
+    struct rule_list *bequest = take_gathered(standing->inherited);
+    release_rule_list(standing->bequest);
+    standing->bequest = bequest;
+    standing->is_of_concern = has_concern(standing);
+    return standing;
 }
 
-void evaluate_process(struct process *process)
+const struct cbp_stance *stances_of(struct process *process)
 {
-    stances_under_image(process, process->image, process->stances);
-    process->released = process->attached && !is_of_concern(process) && !is_creation_of_concern(process);
-    struct rule_list *bequest = share_rule_list(process->inherited);
-    for (uint32_t i = 0; process->image != NULL && i < process->image->match_count; i++)
-        bequest = bequeath(bequest, process->image->matches[i]);
-    for (struct rule *rule = self.rules; rule != NULL; rule = rule->next)
-        if (rule->match != CBP_RULE_MATCH_NAME && matches_directly(rule, process, NULL))
-            bequest = bequeath(bequest, rule);
-    release_rule_list(process->bequest);
-    process->bequest = bequest;
+    return standing_of(process)->stances;
 }
 
-void evaluate_all(void)
+void rename_standing(struct process *process)
 {
-    for (struct process *process = self.processes; process != NULL; process = process->next)
-        evaluate_process(process);
+    process->standing.rules_generation = 0;
 }
 
-void inherit_rules(struct process *child, const struct process *parent)
+void inherit_rules(struct process *child, struct process *parent)
 {
-    child->inherited = share_rule_list(parent->bequest);
-    evaluate_process(child);
+    child->standing.inherited = share_rule_list(standing_of(parent)->bequest);
+    child->standing.rules_generation = 0;
 }
 
-/* Descendants that live when a rule is added inherit it from whichever ancestor it matches, dead ones too. */
-static void bequeath_to_living(struct rule *rule)
+void release_standing(struct process *process)
 {
-    for (struct process *process = self.processes; process != NULL; process = process->next)
-        for (struct process *ancestor = process->parent; ancestor != NULL; ancestor = ancestor->parent)
-            if (matches_directly(rule, ancestor, ancestor->image)) {
-                process->inherited = list_with(process->inherited, rule);
-                break;
-            }
+    release_rule_list(process->standing.inherited);
+    release_rule_list(process->standing.bequest);
 }
 
-static void count_rule(const struct rule *rule, uint32_t step)
+bool is_released(struct process *process)
 {
-    self.rule_counts[rule->action] += step;
-    if (rule->match != CBP_RULE_MATCH_PROCESS)
-        self.broad_rule_count += step;
-    if (rule->action == CBP_ACTION_STRIP)
-        self.strip_mask |= rule->action_value;
+    if (!process->attached || self.rules.broad_count > 0 || standing_of(process)->is_of_concern)
+        return process->released;
+    /* A child's first execution is an operation of its creator's. */
+    bool is_creation =
+        !process->executed && process->parent != NULL && standing_of(process->parent)->is_of_concern;
+    return process->released || !is_creation;
 }
 
-static void install_rule(struct rule *rule)
+/* ---- Changes, and those who live ---- */
+
+static bool is_in(const struct rule_set *set, uint32_t rule_id)
 {
-    rule->next = self.rules;
-    self.rules = rule;
-    self.rules_generation++;
-    count_rule(rule, 1);
-    if (rule->children)
-        bequeath_to_living(rule);
-    evaluate_all();
+    return set != NULL && cbp_ruleset_find(set->block, rule_id) < cbp_ruleset_rule_count(set->block);
 }
 
-/* Running processes come first: if they cannot be had, there is no rule. */
-static uint32_t attach_for(const struct cbp_rule *message)
+/* A bit for each rule of the set that children inherit and that neither old part had; NULL if there is none,
+ * or without memory. */
+static uint64_t *find_fresh(const struct rule_set *set, struct rule_set *const *old)
 {
-    bool children = (message->flags & CBP_RULE_FLAG_CHILDREN) != 0;
-    if ((message->flags & CBP_RULE_FLAG_ATTACH) == 0)
-        return 0;
-    if (message->match == CBP_RULE_MATCH_PROCESS)
-        return attach_process(message->process_id, message->start_time, children);
-    if (message->match == CBP_RULE_MATCH_NAME)
-        attach_matching((const char *) message + message->pattern_offset, message->pattern_size, children);
-    return 0;
-}
-
-uint32_t add_rule(const struct cbp_rule *message)
-{
-    uint32_t error = attach_for(message);
-    if (error != 0)
-        return error;
-    struct rule *rule = calloc(1, sizeof *rule + message->pattern_size);
-    if (rule == NULL)
-        return CBP_ERROR_NOT_ENOUGH_MEMORY;
-    rule->session_id = message->session_id;
-    rule->rule_id = message->rule_id;
-    rule->match = message->match;
-    rule->children = message->flags & CBP_RULE_FLAG_CHILDREN;
-    rule->action = message->action;
-    rule->action_value = message->action_value;
-    rule->process_id = message->process_id;
-    rule->start_time = message->start_time;
-    rule->pattern_size = message->pattern_size;
-    memcpy(rule->pattern, (const char *) message + message->pattern_offset, message->pattern_size);
-    install_rule(rule);
-    return 0;
-}
-
-uint32_t add_launch_rule(uint32_t session_id, uint32_t rule_id, const struct process *process)
-{
-    struct rule *rule = calloc(1, sizeof *rule);
-    if (rule == NULL)
-        return CBP_ERROR_NOT_ENOUGH_MEMORY;
-    rule->session_id = session_id;
-    rule->rule_id = rule_id;
-    rule->match = CBP_RULE_MATCH_PROCESS;
-    rule->children = CBP_RULE_FLAG_CHILDREN;
-    rule->action = CBP_ACTION_ASK;
-    rule->process_id = process->pid;
-    rule->start_time = process->start_time;
-    install_rule(rule);
-    return 0;
-}
-
-/* A list keeps plain pointers to rules: the dead processes that descendants keep must forget the rule too. */
-static void forget_rule(struct process *process, const struct rule *rule)
-{
-    for (; process != NULL; process = process->parent) {
-        process->inherited = list_without(process->inherited, rule);
-        process->bequest = list_without(process->bequest, rule);
+    uint32_t count = cbp_ruleset_rule_count(set->block);
+    uint64_t *fresh = NULL;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct cbp_ruleset_rule *rule = rule_at(set, i);
+        if ((rule->flags & CBP_RULE_FLAG_CHILDREN) == 0 || is_in(old[CBP_RULES_PART_MAIN], rule->rule_id) ||
+            is_in(old[CBP_RULES_PART_REST], rule->rule_id))
+            continue;
+        if (fresh == NULL)
+            fresh = calloc(count / 64 + 1, sizeof *fresh);
+        if (fresh == NULL)
+            return NULL;
+        fresh[i / 64] |= (uint64_t) 1 << (i % 64);
     }
+    return fresh;
 }
 
-static void drop_rule(struct rule **link)
+/* Ancestors count that have ended, too. */
+static void bequeath_fresh(struct rule_set *set, uint32_t session_id, const uint64_t *fresh,
+                           struct process *process)
 {
-    struct rule *rule = *link;
-    *link = rule->next;
-    count_rule(rule, UINT32_MAX);
+    struct rule_list *inherited = process->standing.inherited;
+    for (const struct process *ancestor = process->parent; ancestor != NULL; ancestor = ancestor->parent)
+        match_image(ancestor->image);
+    for (const struct process *ancestor = process->parent; ancestor != NULL; ancestor = ancestor->parent)
+        mark_own(set, session_id, ancestor, ancestor->image);
+    gathered.count = 0;
+    for (uint32_t i = 0; inherited != NULL && i < inherited->count; i++)
+        gather(inherited->refs[i]);
+    for (uint32_t i = 0; (i = next_match(set, i)) != UINT32_MAX; i++)
+        if (fresh[i / 64] >> (i % 64) & 1)
+            gather(make_ref(session_id, rule_at(set, i)->rule_id, false));
+    clear_matches(set);
+    process->standing.inherited = take_gathered(inherited);
+    release_rule_list(inherited);
+}
+
+void bequeath_to_living(uint32_t session_id, uint32_t part, struct rule_set *const *old)
+{
+    struct rule_set *set = self.rules.of[session_id][part];
+    uint64_t *fresh = find_fresh(set, old);
+    for (struct process *process = self.processes; process != NULL && fresh != NULL; process = process->next)
+        if (process->parent != NULL)
+            bequeath_fresh(set, session_id, fresh, process);
+    free(fresh);
+}
+
+/* ---- Launches ---- */
+
+void add_launch_rule(uint32_t session_id, uint32_t rule_id, struct process *process)
+{
+    process->standing.launch = make_ref(session_id, rule_id, true);
+    process->standing.rules_generation = 0;
+}
+
+static bool forget_ref(struct process *process, const struct rule_ref *gone)
+{
+    struct standing *standing = &process->standing;
+    struct rule_list *inherited = standing->inherited;
+    bool had_it = is_same_ref(&standing->launch, gone);
+    if (had_it)
+        standing->launch.rule_id = 0;
+    gathered.count = 0;
+    for (uint32_t i = 0; inherited != NULL && i < inherited->count; i++)
+        if (!is_same_ref(&inherited->refs[i], gone))
+            gather(inherited->refs[i]);
+    had_it |= inherited != NULL && gathered.count < inherited->count;
+    if (had_it) {
+        standing->inherited = take_gathered(inherited);
+        release_rule_list(inherited);
+        standing->rules_generation = 0;
+    }
+    return had_it;
+}
+
+uint32_t forget_launch(uint32_t session_id, uint32_t rule_id)
+{
+    const struct rule_ref gone = make_ref(session_id, rule_id, true);
+    bool had_it = false;
     for (struct process *process = self.processes; process != NULL; process = process->next)
-        forget_rule(process, rule);
-    for (struct task *task = self.tasks; task != NULL; task = task->next)
-        forget_rule(task->process, rule);
-    self.rules_generation++;
-    free(rule);
-}
-
-static struct rule **find_rule(uint32_t session_id, uint32_t rule_id)
-{
-    struct rule **link = &self.rules;
-    while (*link != NULL && ((*link)->session_id != session_id || (*link)->rule_id != rule_id))
-        link = &(*link)->next;
-    return link;
-}
-
-uint32_t remove_rule(uint32_t session_id, uint32_t rule_id)
-{
-    struct rule **link = find_rule(session_id, rule_id);
-    if (*link == NULL)
-        return CBP_ERROR_NOT_FOUND;
-    drop_rule(link);
-    evaluate_all();
+        for (struct process *at = process; at != NULL; at = at->parent)
+            had_it |= forget_ref(at, &gone);
     let_released_go();
-    return 0;
-}
-
-/* The tree of a launch is gone, all of it: nobody has its rule any more. */
-void forget_launch_rule(const struct process *process)
-{
-    struct rule **link = find_rule(process->launch_session_id, process->launch_rule_id);
-    if (process->launch_rule_id == 0 || *link == NULL)
-        return;
-    struct rule *rule = *link;
-    *link = rule->next;
-    count_rule(rule, UINT32_MAX);
-    free(rule);
-}
-
-void remove_session_rules(uint32_t session_id)
-{
-    for (struct rule **link = &self.rules; *link != NULL;)
-        if ((*link)->session_id == session_id)
-            drop_rule(link);
-        else
-            link = &(*link)->next;
-    evaluate_all();
-    let_released_go();
+    return had_it ? 0 : CBP_ERROR_NOT_FOUND;
 }

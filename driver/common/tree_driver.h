@@ -12,7 +12,7 @@
 
 #include "cbp_channel.h"
 #include "cbp_message.h"
-#include "cbp_rules.h"
+#include "cbp_ruleset.h"
 #include "text.h"
 
 enum { HANDLE_OPERATIONS = CBP_PROC_EVT_PROCESS_HANDLE_OPERATION | CBP_PROC_EVT_THREAD_HANDLE_OPERATION };
@@ -21,25 +21,20 @@ struct operation;
 struct process;
 struct task;
 
-struct rule {
-    struct rule *next;
+/* A rule that a process is remembered to have. Sets of rules come and go under it: what counts is whether the
+ * session that it was of still has one with that id. */
+struct rule_ref {
     uint32_t session_id;
+    uint32_t session_serial; /* ids of sessions are used again, these are not */
     uint32_t rule_id;
-    uint32_t match;
-    uint32_t children;
-    uint32_t action;
-    uint32_t action_value;
-    uint32_t process_id;
-    uint64_t start_time;
-    uint32_t pattern_size;
-    char pattern[];
+    bool is_launch; /* made by a launch (this process, its descendants, ask): in no set */
 };
 
-/* An immutable, shared list of rules that a process has from its ancestors. */
+/* Immutable and shared. */
 struct rule_list {
     uint32_t reference_count;
     uint32_t count;
-    struct rule *rules[];
+    struct rule_ref refs[];
 };
 
 /* What a process executes. Immutable but for the cache of matching rules; shared by forks. */
@@ -50,8 +45,35 @@ struct image {
     uint32_t path_size;
     char *given; /* the path that execve was given: a script, a link, maybe relative */
     uint32_t given_size;
-    struct rule **matches; /* the name rules that match */
-    uint32_t match_count;
+    struct rule_list *matches; /* the name rules that match; NULL: none */
+};
+
+/* What the rules make of a process: computed when it is asked for, once for each generation of the rules. */
+struct standing {
+    uint32_t rules_generation; /* for which stances and bequest were computed; 0: never */
+    bool is_of_concern;        /* some rule concerns it */
+    struct rule_ref launch;    /* the rule of the launch that it is the root of; rule id 0: none */
+    struct rule_list *inherited;
+    struct rule_list *bequest; /* what its children inherit */
+    struct cbp_stance stances[CBP_SESSION_MAX];
+};
+
+/* A part of a session's rules that has been validated, with what is asked about it as a whole. */
+struct rule_set {
+    const struct cbp_ruleset *block;
+    uint64_t *matches;                              /* for one match at a time: all 0 between */
+    uint32_t counts[CBP_ACTION_STRIP + 1];          /* by action */
+    uint32_t match_counts[CBP_RULE_MATCH_NAME + 1]; /* by what they match */
+    uint32_t strip_mask;                            /* of all strip rules together */
+};
+
+/* All sessions' rules. */
+struct rule_sets {
+    struct rule_set *of[CBP_SESSION_MAX][CBP_RULES_PART_COUNT]; /* NULL: none */
+    uint32_t generation;                                        /* of them all; never 0 */
+    uint32_t counts[CBP_ACTION_STRIP + 1];
+    uint32_t broad_count; /* for names and for all: they may concern anybody later */
+    uint32_t strip_mask;  /* of those that have gone, too */
 };
 
 /* What an answer to a message can do. */
@@ -95,17 +117,34 @@ struct report {
     const struct cbp_stance *subject;
 };
 
-/* ---- rules.c: which rules match whom ---- */
-void evaluate_process(struct process *process);
-void evaluate_all(void);
-void stances_under_image(const struct process *process, struct image *image, struct cbp_stance *stances);
-void inherit_rules(struct process *child, const struct process *parent);
-void release_rule_list(struct rule_list *list);
-uint32_t add_rule(const struct cbp_rule *message);
-uint32_t add_launch_rule(uint32_t session_id, uint32_t rule_id, const struct process *process);
-uint32_t remove_rule(uint32_t session_id, uint32_t rule_id);
-void forget_launch_rule(const struct process *process);
+/* ---- rule_sets.c: the rules of the sessions ---- */
+/* Makes a set of a copy of a block, which becomes the set's, aligned to 8, to be freed with free(); freed at
+ * once if it is malformed or not for this system. Any thread. CBP_ERROR_INVALID_DATA,
+ * CBP_ERROR_NOT_ENOUGH_MEMORY. */
+uint32_t make_rule_set(void *block, size_t size, struct rule_set **set);
+void free_rule_set(struct rule_set *set);
+/* Puts the set in the place of what the request says; it is freed where that fails. Error codes and
+ * *failed_rule_id for the reply. */
+uint32_t install_rules(const struct cbp_rules *request, struct rule_set *set, uint64_t *failed_rule_id);
 void remove_session_rules(uint32_t session_id);
+
+/* ---- rules.c: what the rules make of whom ---- */
+/* By session, until the rules or the process's name change. */
+const struct cbp_stance *stances_of(struct process *process);
+void stances_under_image(const struct process *process, struct image *image, struct cbp_stance *stances);
+void rename_standing(struct process *process); /* it goes by another image */
+void inherit_rules(struct process *child, struct process *parent);
+void release_standing(struct process *process);
+void release_rule_list(struct rule_list *list);
+/* Whether an attached process is to be let go: no rule concerns it, nor may one when it executes another
+ * program. */
+bool is_released(struct process *process);
+/* A set has taken effect, and those in old have gone (parts may be NULL): descendants that live now inherit
+ * what it has that is new. */
+void bequeath_to_living(uint32_t session_id, uint32_t part, struct rule_set *const *old);
+/* The rule (its descendants too, ask) of a launch whose root is the process. */
+void add_launch_rule(uint32_t session_id, uint32_t rule_id, struct process *process);
+uint32_t forget_launch(uint32_t session_id, uint32_t rule_id);
 
 /* ---- sessions.c ---- */
 /* Whether the session is told before the other one, and its refusal goes before the other's. */
@@ -149,8 +188,10 @@ bool anything_held(void);
 uint64_t next_deadline_ns(void); /* 0: none */
 
 /* ---- image.c ---- */
-/* Whether a pattern matches one of the two names that an image goes by. */
-bool image_goes_by(const struct image *image, const char *pattern, uint32_t pattern_size);
+/* Whether the name rule with this index matches one of the two names that an image goes by. */
+bool image_goes_by(const struct image *image, const struct rule_set *set, uint32_t index);
+/* Marks the rules of the set that match one of its names. Gives how many. */
+uint32_t match_image_names(const struct image *image, struct rule_set *set);
 struct image *make_image(const char *path, uint32_t path_size, const char *given, uint32_t given_size);
 struct image *share_image(struct image *image);
 void release_image(struct image *image);
@@ -171,7 +212,12 @@ void let_released_go(void);
  * CBP_ERROR_INVALID_PARAMETER: there is no such process; CBP_ERROR_BUSY: another tracer has it;
  * CBP_ERROR_ACCESS_DENIED: it must not be traced. On an error it goes on as if nothing had been tried. */
 uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children);
-/* The same for every process of our user whose name matches; those that cannot be had are left alone. */
-void attach_matching(const char *pattern, uint32_t pattern_size, bool children);
+/* The same for every process of our user whose name matches the rule with this index; those that cannot be
+ * had are left alone. */
+void attach_matching(const struct rule_set *set, uint32_t index, bool children);
+/* How this system's names are compared, CBP_COMPARE_; and a name in the units of that, valid until the next
+ * call. NULL: no rule matches it. */
+extern const uint32_t name_comparison;
+const void *name_units(const char *name, uint32_t size, size_t *count);
 
 #endif

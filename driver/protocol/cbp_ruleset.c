@@ -247,6 +247,16 @@ int cbp_ruleset_rule_matches(const struct cbp_ruleset *set, uint32_t index, cons
     return rule->match == CBP_RULE_MATCH_NAME && pattern_matches(&search, &patterns[rule->owner]);
 }
 
+void cbp_ruleset_process_of(const struct cbp_ruleset *set, uint32_t index, uint32_t *process_id,
+                            uint64_t *start_time)
+{
+    const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set, index);
+    const struct cbp_ruleset_process *processes = cbp_ruleset_section(set, CBP_RULESET_PROCESSES);
+    int is_for_one = rule->match == CBP_RULE_MATCH_PROCESS;
+    *process_id = is_for_one ? processes[rule->owner].process_id : 0;
+    *start_time = is_for_one ? processes[rule->owner].start_time : 0;
+}
+
 uint32_t cbp_ruleset_comparison(const struct cbp_ruleset *set)
 {
     return set->comparison;

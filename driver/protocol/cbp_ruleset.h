@@ -61,6 +61,10 @@ void cbp_ruleset_mark(const struct cbp_ruleset *set, uint32_t index, uint64_t *m
 /* Whether the pattern of the rule with this index, if it has one, matches this name. */
 int cbp_ruleset_rule_matches(const struct cbp_ruleset *set, uint32_t index, const void *name, size_t size);
 
+/* The process that the rule with this index is for; id and time 0 if it is not for one. */
+void cbp_ruleset_process_of(const struct cbp_ruleset *set, uint32_t index, uint32_t *process_id,
+                            uint64_t *start_time);
+
 /* How names are compared, CBP_COMPARE_. */
 uint32_t cbp_ruleset_comparison(const struct cbp_ruleset *set);
 

@@ -16,9 +16,11 @@ import time
 from pathlib import Path
 from typing import Any, Optional
 
-MAGIC, VERSION = 0x50424331, 1
-HELLO, REPLY, SESSION, SESSION_CLOSE, RULE_ADD, RULE_REMOVE, LAUNCH = 1, 2, 3, 4, 5, 6, 7
-LAUNCH_RESULT, LAUNCH_TARGET, EVENT = 10, 11, 12
+MAGIC, VERSION = 0x50424331, 2
+HELLO, REPLY, SESSION, SESSION_CLOSE, RULES, LAUNCH_FORGET, LAUNCH = 1, 2, 3, 4, 5, 6, 7
+MAIN, REST = 0, 1
+ASK, IGNORE, ALLOW, DENY, STRIP = range(5)
+LAUNCH_RESULT, LAUNCH_TARGET, EVENT, PROCESS_QUERY = 10, 11, 12, 13
 SESSION_MAX, RING = 16, 4096
 SMALL_COUNT, SMALL_SIZE, LARGE_COUNT, LARGE_SIZE = 2048, 8192, 8, 6 * 1024 * 1024 + 65536
 SESSION_SIZE = 192 + 4 * RING
@@ -35,6 +37,19 @@ def header(size: int, kind: int, ident: int = 1) -> bytes:
 
 def message(kind: int, body: bytes, ident: int = 1) -> bytes:
     return header(24 + len(body), kind, ident) + body
+
+
+def rules_for_all(*rules: tuple[int, int, int], flags: int = 0) -> bytes:
+    """A compiled set of rules (id, action, value) that match every process; ids rise."""
+    size = 128 + 2 * 8 + 3 * 4 + 20 * len(rules)
+    offsets = (128, 128, 128, 128, 144, 156, size)
+    counts = (size, 1, len(rules), 0, 0, 0, 1, 1, 1 if rules else 0)
+    header = struct.pack("=II9I6I7I4Q", 0x52504243, 1, *counts, *[0] * 6, *offsets, *[0] * 4)
+    body = bytearray(2 * 8 + 3 * 4)
+    for position, (ident, action, value) in enumerate(rules, 1):
+        following = position + 1 if position < len(rules) else 0
+        body += struct.pack("=4I4B", ident, value, 0, following, 0, flags, action, 0)
+    return header + bytes(body)
 
 
 class RawController:
@@ -93,28 +108,35 @@ class RawController:
             )
         )
 
-    def add_rule(
+    def set_rules(
         self,
-        rule: int,
+        block: bytes,
         session: int = 0,
-        match: int = 0,
-        flags: int = 0,
-        action: int = 0,
-        value: int = 0,
-        pid: int = 0,
-        start: int = 0,
-        pattern: bytes = b"",
+        part: int = MAIN,
+        attach: int = 0,
+        reserved: int = 0,
+        size: Optional[int] = None,
     ) -> int:
-        offset = 72 if pattern else 0
-        return self.request(
-            message(
-                RULE_ADD,
-                struct.pack(
-                    "=6IQ4I", session, rule, match, flags, action, value, start, pid, 0, offset, len(pattern)
-                )
-                + pattern,
-            )
-        )
+        """Sends rules in a memory file of their own; size: what the message says of the block."""
+        memory = os.memfd_create("rules", os.MFD_CLOEXEC)
+        try:
+            os.write(memory, block)
+            return self.request(self.rules_message(block, session, part, attach, reserved, size), (memory,))
+        finally:
+            os.close(memory)
+
+    @staticmethod
+    def rules_message(
+        block: bytes,
+        session: int = 0,
+        part: int = MAIN,
+        attach: int = 0,
+        reserved: int = 0,
+        size: Optional[int] = None,
+        ident: int = 1,
+    ) -> bytes:
+        told = len(block) if size is None else size
+        return message(RULES, struct.pack("=4IQQ", session, part, attach, reserved, told, 0), ident)
 
     def launch(
         self, argv: list[str], path: Optional[str] = None, rule: int = 1000, **options: Any

@@ -50,14 +50,15 @@ def test_hello_of_another_protocol_is_340(controller: raw.RawController) -> None
     [
         raw.header(24, 99),
         raw.header(0, raw.SESSION),
-        raw.header(2**32 - 1, raw.RULE_ADD),
+        raw.header(2**32 - 1, raw.RULES),
         raw.message(raw.SESSION, struct.pack("=6IQ", 16, 0, 0, 0, 0, 0, 0)),
         raw.message(raw.SESSION, struct.pack("=6IQ", 0, 0, 0, 9, 0, 0, 0)),
         raw.message(raw.SESSION, struct.pack("=6IQ", 0, 0, 0, 0, 0, 0, 0) + bytes(8))[:-4],
-        raw.message(raw.RULE_ADD, struct.pack("=6IQ4I", 0, 1, 2, 0, 0, 0, 0, 0, 0, 72, 4096)),
-        raw.message(raw.RULE_ADD, struct.pack("=6IQ4I", 0, 1, 2, 0, 0, 0, 0, 0, 0, 72, 3) + b"a\0b"),
-        raw.message(raw.RULE_ADD, struct.pack("=6IQ4I", 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0)),
-        raw.message(raw.RULE_ADD, struct.pack("=6IQ4I", 0, 1, 0, 0, 9, 0, 0, 0, 0, 0, 0)),
+        raw.RawController.rules_message(bytes(8), session=16),
+        raw.RawController.rules_message(bytes(8), part=2),
+        raw.RawController.rules_message(bytes(8), reserved=1),
+        raw.RawController.rules_message(bytes(8)),
+        raw.message(raw.LAUNCH_FORGET, struct.pack("=2I", 16, 1)),
         raw.message(raw.EVENT, bytes(168)),
     ],
 )
@@ -79,7 +80,7 @@ def test_launch_without_descriptors_is_refused(opened: raw.RawController) -> Non
 
 def test_closing_an_unknown_session_is_1168(opened: raw.RawController) -> None:
     assert opened.request(raw.message(raw.SESSION_CLOSE, struct.pack("=2I", 5, 0))) == 1168
-    assert opened.request(raw.message(raw.RULE_REMOVE, struct.pack("=2I", 0, 77))) == 1168
+    assert opened.request(raw.message(raw.LAUNCH_FORGET, struct.pack("=2I", 0, 77))) == 1168
 
 
 def test_message_says_what_was_executed(opened: raw.RawController) -> None:

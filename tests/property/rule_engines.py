@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import c_char_p, c_size_t, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
+from ctypes import c_char_p, c_int, c_size_t, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
@@ -155,6 +155,12 @@ class Block:
         return units[pattern.text : pattern.text + pattern.size].decode("utf-8", "surrogateescape")
 
 
+def exact_memory(units: bytes) -> Any:
+    """The bytes in memory of exactly their size: a reader beyond its end is seen under a sanitizer."""
+    memory = ctypes.create_string_buffer(units, len(units)) if units else ctypes.create_string_buffer(1)
+    return ctypes.cast(memory, c_char_p)
+
+
 class Engine:
     """The functions of cbp_ruleset.h in one build of them."""
 
@@ -168,6 +174,10 @@ class Engine:
             ("find", c_uint32, (c_void_p, c_uint32)),
             ("match_name", c_uint32, (c_void_p, c_char_p, c_size_t, c_void_p)),
             ("match_process", c_uint32, (c_void_p, c_uint32, c_uint64, c_void_p)),
+            ("mark", None, (c_void_p, c_uint32, c_void_p)),
+            ("rule_matches", c_int, (c_void_p, c_uint32, c_char_p, c_size_t)),
+            ("process_of", None, (c_void_p, c_uint32, ctypes.POINTER(c_uint32), ctypes.POINTER(c_uint64))),
+            ("comparison", c_uint32, (c_void_p,)),
             ("next", c_uint32, (c_void_p, c_void_p, c_uint32)),
             ("add_stance", None, (c_void_p, c_void_p, ctypes.POINTER(Stance))),
         ):
@@ -179,6 +189,15 @@ class Engine:
 
     def is_valid(self, block: Block) -> bool:
         return bool(self.validate(block.address, block.size) == 0)
+
+    def rule_matches_name(self, block: Block, index: int, units: bytes, unit_size: int) -> bool:
+        count = len(units) // unit_size
+        return bool(self.rule_matches(block.address, index, exact_memory(units), count))
+
+    def process_of_rule(self, block: Block, index: int) -> tuple[int, int]:
+        process_id, start_time = c_uint32(7), c_uint64(7)
+        self.process_of(block.address, index, ctypes.byref(process_id), ctypes.byref(start_time))
+        return process_id.value, start_time.value
 
     def matches(self, block: Block) -> Matches:
         return Matches(self, block)
@@ -196,10 +215,8 @@ class Matches:
         self.words[self._count] = self.GUARD
 
     def add_name(self, units: bytes, unit_size: int) -> int:
-        # Memory of exactly this size: a reader beyond its end is seen under a sanitizer.
-        memory = ctypes.create_string_buffer(units, len(units)) if units else ctypes.create_string_buffer(1)
         added = self._engine.match_name(
-            self._block.address, ctypes.cast(memory, c_char_p), len(units) // unit_size, self.words
+            self._block.address, exact_memory(units), len(units) // unit_size, self.words
         )
         assert self.words[self._count] == self.GUARD
         return int(added)
@@ -208,6 +225,10 @@ class Matches:
         added = self._engine.match_process(self._block.address, process_id, start_time, self.words)
         assert self.words[self._count] == self.GUARD
         return int(added)
+
+    def mark(self, index: int) -> None:
+        self._engine.mark(self._block.address, index, self.words)
+        assert self.words[self._count] == self.GUARD
 
     def indices(self) -> list[int]:
         found, index, count = [], 0, self._engine.rule_count(self._block.address)

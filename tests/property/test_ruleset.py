@@ -247,6 +247,12 @@ def test_rules_of_every_kind(builds: Builds, meaning: Meaning, data: st.DataObje
             record = engine.rule_at(block.address, index)[0]
             assert (record.rule_id, record.match, record.flags) == (rule.rule_id, rule.match, rule.flags)
             assert (record.action, record.action_value) == (rule.action, rule.action_value)
+            assert engine.process_of_rule(block, index) == (rule.process_id, rule.start_time)
+            units, size = meaning.units(names[0]), unit_size(meaning)
+            assert engine.rule_matches_name(block, index, units, size) == (
+                rule.match == MATCH_NAME and rule in wanted
+            )
+        assert engine.comparison(block.address) == meaning.comparison
         ids = {rule.rule_id for rule in rules}
         for other in (0, 1, 77, 2**32 - 1):
             if other not in ids:
@@ -265,6 +271,11 @@ def test_marks_in_large_sets(builds: Builds, chosen: set[int], count: int) -> No
         for i in chosen:
             matches.add_name(f"/bin/tool{i}-{i % 7}".encode(), 1)
         assert matches.indices() == sorted(expected)
+        marked = engine.matches(block)
+        for i in expected:
+            marked.mark(i)
+            marked.mark(i)
+        assert marked.indices() == sorted(expected)
 
 
 def test_every_unit_folds_to_its_simple_upper_case(builds: Builds) -> None:

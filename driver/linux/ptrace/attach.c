@@ -148,8 +148,6 @@ static uint32_t attach_one(uint32_t pid)
         process->image = image_of_running(pid);
         if (process->parent != NULL)
             inherit_rules(process, process->parent);
-        else
-            evaluate_process(process);
     }
     return 0;
 }
@@ -197,22 +195,22 @@ uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children)
     return attach_tree(pid, children);
 }
 
-static bool goes_by(uint32_t pid, const char *pattern, uint32_t pattern_size)
+static bool goes_by(uint32_t pid, const struct rule_set *set, uint32_t index)
 {
     struct image *image = image_of_running(pid);
-    bool matches = image != NULL && image_goes_by(image, pattern, pattern_size);
+    bool matches = image != NULL && image_goes_by(image, set, index);
     release_image(image);
     return matches;
 }
 
-void attach_matching(const char *pattern, uint32_t pattern_size, bool children)
+void attach_matching(const struct rule_set *set, uint32_t index, bool children)
 {
     uint32_t pid;
     DIR *folder = opendir("/proc");
     while (folder != NULL && (pid = next_number(folder)) != 0) {
         struct status_facts facts;
         if (find_process(pid) == NULL && read_status(pid, &facts) && facts.user_id == getuid() &&
-            goes_by(pid, pattern, pattern_size))
+            goes_by(pid, set, index))
             (void) attach_tree(pid, children);
     }
     if (folder != NULL)

@@ -1,6 +1,6 @@
-/* Requests of the core and reports of launchers. A thread of its own watches their descriptors and does
- * nothing but wake the tracer, which reads and answers everything itself; so no data is shared but two words.
- */
+/* Requests of the core and reports of launchers. A thread of its own watches their descriptors and wakes the
+ * tracer, which reads and answers everything itself. Only rules are read and validated by the watching thread
+ * (rule_loading.c), because thousands of them take longer than a stopped task should wait. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -48,7 +48,19 @@ static void futex_wait(uint32_t *word, uint32_t value, long timeout_ns)
     syscall(SYS_futex, word, FUTEX_WAIT, value, &timeout, NULL, 0);
 }
 
-/* A signal that arrives just before the tracer enters wait4 is lost on it: so again, until it has noticed. */
+/* Until the tracer has served control. A signal that arrives just before it enters wait4 is lost on it: so
+ * again, until it has noticed. */
+static void call_tracer(void)
+{
+    cbp_store_u32(&attention, 1);
+    while (cbp_load_u32(&attention) != 0) {
+        cbp_add_u32(&self.channel->answer_bell, 1);
+        syscall(SYS_futex, &self.channel->answer_bell, FUTEX_WAKE, 1, NULL, NULL, 0);
+        syscall(SYS_tgkill, getpid(), tracer_tid, SIGUSR1);
+        futex_wait(&attention, 1, WAKE_AGAIN_NS);
+    }
+}
+
 static void *watch(void *unused)
 {
     (void) unused;
@@ -56,13 +68,9 @@ static void *watch(void *unused)
         struct epoll_event event;
         if (epoll_wait(epoll_fd, &event, 1, -1) <= 0)
             continue;
-        cbp_store_u32(&attention, 1);
-        while (cbp_load_u32(&attention) != 0) {
-            cbp_add_u32(&self.channel->answer_bell, 1);
-            syscall(SYS_futex, &self.channel->answer_bell, FUTEX_WAKE, 1, NULL, NULL, 0);
-            syscall(SYS_tgkill, getpid(), tracer_tid, SIGUSR1);
-            futex_wait(&attention, 1, WAKE_AGAIN_NS);
-        }
+        call_tracer();
+        while (load_wanted_rules())
+            call_tracer(); /* which may take over the next request */
     }
     return NULL;
 }
@@ -220,12 +228,13 @@ static bool serve_request(void)
     case CBP_MESSAGE_SESSION_CLOSE:
         status = close_session(((const struct cbp_session_close *) (const void *) buffer.bytes)->session_id);
         break;
-    case CBP_MESSAGE_RULE_ADD:
-        status = add_rule((const void *) buffer.bytes);
-        break;
-    case CBP_MESSAGE_RULE_REMOVE: {
-        const struct cbp_rule_remove *request = (const void *) buffer.bytes;
-        status = remove_rule(request->session_id, request->rule_id);
+    case CBP_MESSAGE_RULES:
+        begin_loading_rules((const void *) buffer.bytes, descriptors[0]);
+        close_descriptor(descriptors[1]);
+        return true;
+    case CBP_MESSAGE_LAUNCH_FORGET: {
+        const struct cbp_launch_forget *request = (const void *) buffer.bytes;
+        status = forget_launch(request->session_id, request->rule_id);
         break;
     }
     case CBP_MESSAGE_LAUNCH:
@@ -273,15 +282,16 @@ static void end_launch(struct launch *launch, uint32_t status, int os_error)
  * somebody wants to know them or a rule takes rights out. */
 static uint32_t wanted_filter_parts(void)
 {
-    uint32_t parts = self.rule_counts[CBP_ACTION_STRIP] > 0 ? CBP_LAUNCH_FLAG_HANDLES : 0;
-    if (self.strip_mask & CBP_PROCESS_QUERY_LIMITED_INFORMATION)
+    uint32_t parts = self.rules.counts[CBP_ACTION_STRIP] > 0 ? CBP_LAUNCH_FLAG_HANDLES : 0;
+    if (self.rules.strip_mask & CBP_PROCESS_QUERY_LIMITED_INFORMATION)
         parts |= CBP_LAUNCH_FLAG_HARMLESS_SIGNALS;
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
         const struct session *session = &self.sessions[id];
         if (!session->open)
             continue;
         if (session->refuse_with == CBP_REFUSE_WITH_ERRNO &&
-            ((session->events & CBP_PROC_EVT_PROCESS_CREATION) != 0 || self.rule_counts[CBP_ACTION_DENY] > 0))
+            ((session->events & CBP_PROC_EVT_PROCESS_CREATION) != 0 ||
+             self.rules.counts[CBP_ACTION_DENY] > 0))
             parts |= CBP_LAUNCH_FLAG_EXECUTIONS;
         if (session->events & HANDLE_OPERATIONS)
             parts |= CBP_LAUNCH_FLAG_HANDLES | CBP_LAUNCH_FLAG_HARMLESS_SIGNALS;
@@ -308,12 +318,9 @@ static void seize_launcher(struct launch *launch, const struct ucred *sender)
         task->creator_pid = process->creator_pid;
         task->creator_tid = process->creator_tid;
         process->user_id = sender->uid;
-        evaluate_process(process);
         process->is_launcher = true;
-        process->launch_session_id = launch->session_id;
-        process->launch_rule_id = launch->rule_id;
         if (launch->rule_id != 0)
-            status = add_launch_rule(launch->session_id, launch->rule_id, process);
+            add_launch_rule(launch->session_id, launch->rule_id, process);
     }
     go.status = status;
     send_message(launch->launcher_fd, &go, sizeof go);
@@ -388,13 +395,24 @@ static void let_go_of_stderr(void)
     }
 }
 
+/* What follows rules waits until they are in force. */
+static void serve_requests(void)
+{
+    struct cbp_rules request;
+    uint64_t value = 0;
+    uint32_t status;
+    if (finish_loading_rules(&request, &status, &value))
+        reply(&request.header, status, value);
+    while (control_is_open && !is_loading_rules() && serve_request()) {
+    }
+}
+
 void serve_control(void)
 {
     if (!control_wants_attention())
         return;
     serve_launchers();
-    while (control_is_open && serve_request()) {
-    }
+    serve_requests();
     self.controller_gone |= controller_has_ended();
     if ((self.controller_gone || !control_is_open) && !self.leaving) {
         release_every_slot();

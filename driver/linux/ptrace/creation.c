@@ -132,7 +132,6 @@ bool find_owner(struct task *task)
         return false;
     process->start_time = read_start_time(task->tid);
     process->parent_pid = parent_pid;
-    evaluate_process(process);
     task_joins(task, process);
     return true;
 }

@@ -52,7 +52,7 @@ static uint64_t hash_of(const char *bytes, size_t size)
 
 static bool creations_are_wanted(void)
 {
-    if (self.rule_counts[CBP_ACTION_DENY] > 0 && !self.leaving)
+    if (self.rules.counts[CBP_ACTION_DENY] > 0 && !self.leaving)
         return true;
     for (uint32_t id = 0; id < CBP_SESSION_MAX && !self.leaving; id++)
         if (self.sessions[id].open &&
@@ -75,7 +75,7 @@ static void report_creation(struct report *report, struct task *task, const stru
         struct process *creator = find_process(process->creator_pid);
         report->originator_pid = process->creator_pid;
         report->originator_tid = process->creator_tid;
-        report->originator = creator != NULL ? creator->stances : NULL;
+        report->originator = creator != NULL ? stances_of(creator) : NULL;
     }
 }
 
@@ -140,7 +140,7 @@ static void ask_at_entry(struct task *task, struct image *image, const struct ta
     approval.arguments_hash = hash_of(entry_arguments.bytes, entry_arguments.size);
     stances_under_image(task->process, image, stances);
     struct report report;
-    report_creation(&report, task, task->process->stances);
+    report_creation(&report, task, stances_of(task->process));
     report.image = image;
     report.subject = stances;
     report.arguments = list_text.size > 0 ? list_text.bytes : "";
@@ -240,7 +240,7 @@ static void change_image(struct process *process, uint32_t tid, const struct new
     process->user_id = stack->user_id;
     process->executed = true;
     process->is_launcher = false;
-    evaluate_process(process);
+    rename_standing(process);
 }
 
 void handle_execution_stop(struct task *task)
@@ -253,7 +253,7 @@ void handle_execution_stop(struct task *task)
     bool approved = is_what_was_approved(task, &stack);
     bool changed = task->approval.valid && !approved;
     task->approval.valid = false;
-    memcpy(old_stances, process->stances, sizeof old_stances);
+    memcpy(old_stances, stances_of(process), sizeof old_stances);
     report_creation(&report, task, old_stances);
     task->execution_tid = 0;
     change_image(process, task->tid, &stack);

@@ -21,7 +21,7 @@ static bool handles_are_of_interest(void)
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
         if (self.sessions[id].open && (self.sessions[id].events & HANDLE_OPERATIONS) != 0)
             return true;
-    return self.rule_counts[CBP_ACTION_STRIP] > 0;
+    return self.rules.counts[CBP_ACTION_STRIP] > 0;
 }
 
 /* What a call does as a whole, while its targets are told one after the other. */
@@ -64,8 +64,8 @@ static void tell_target(struct task *task, const struct handle_call *call, uint3
     report.originator_tid = task->tid;
     report.user_id = target->user_id;
     report.access = is_thread ? call->thread_access : call->process_access;
-    report.originator = task->process->stances;
-    report.subject = target == &outsider ? NULL : target->stances;
+    report.originator = stances_of(task->process);
+    report.subject = target == &outsider ? NULL : stances_of(target);
     report.is_by_ancestor = is_ancestor(task->process, target);
     if (call->is_duplication) {
         report.source_pid = target->pid;

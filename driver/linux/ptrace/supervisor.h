@@ -33,16 +33,13 @@ struct process {
                               these calls work */
     bool executed;         /* since it was forked */
     bool attached;         /* it ran before it was traced, or an ancestor did */
-    bool released;         /* attached, and of no concern any more: detached at the next stop */
+    bool released;         /* it could not be had as a whole: detached at the next stop */
     bool ended;
     bool is_launcher; /* a root that has not executed its target yet: nobody's business */
-    uint32_t launch_session_id, launch_rule_id; /* the rule that a launch made; 0: none */
     uint64_t start_time;
     struct image *image;
-    struct rule_list *inherited;
-    struct rule_list *bequest; /* what its children inherit */
-    uint64_t pid_namespace;    /* inode; 0: not asked yet */
-    struct cbp_stance stances[CBP_SESSION_MAX];
+    uint64_t pid_namespace; /* inode; 0: not asked yet */
+    struct standing standing;
 };
 
 /* What was decided about an execution at the entry of execve, to be compared with what is executed. */
@@ -114,11 +111,7 @@ struct supervisor {
     struct session sessions[CBP_SESSION_MAX];
     uint32_t session_count;
     uint32_t order[CBP_SESSION_MAX]; /* the open sessions, highest altitude first */
-    struct rule *rules;
-    uint32_t rules_generation;
-    uint32_t rule_counts[CBP_ACTION_STRIP + 1]; /* by action */
-    uint32_t broad_rule_count;                  /* for names and for all: they may concern anybody later */
-    uint32_t strip_mask;                        /* of all strip rules together, and of removed ones */
+    struct rule_sets rules;
     uint32_t controller_pid;
     struct task *tasks;
     struct process *processes;
@@ -215,6 +208,15 @@ void control_refuse(int os_error);
 void serve_control(void);
 void finish_launch(struct task *task, uint32_t status, int os_error);
 bool control_wants_attention(void);
+
+/* ---- rule_loading.c: rules on their way ---- */
+/* The tracer's: takes over a request and its descriptor (-1: none came with it). */
+void begin_loading_rules(const struct cbp_rules *request, int fd);
+bool is_loading_rules(void);
+/* If they have been loaded: puts them in force, and gives what to reply to which request. */
+bool finish_loading_rules(struct cbp_rules *request, uint32_t *status, uint64_t *value);
+/* The watching thread's: reads and validates what is wanted; false: nothing is. */
+bool load_wanted_rules(void);
 
 /* ---- resolve.c: what an execve would execute ---- */
 enum resolution { RESOLVED, BOUND_TO_FAIL, UNKNOWN };

@@ -29,10 +29,10 @@ static const unsigned long base_options = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFO
 
 static bool lets_go(const struct task *task)
 {
-    const struct process *process = task->process;
+    struct process *process = task->process;
     /* With our filter, only a tracer keeps the filtered calls working. */
     return (self.leaving && (process == NULL || process->filter_parts == 0)) ||
-           (process != NULL && process->released);
+           (process != NULL && is_released(process));
 }
 
 /* Lets the creator go on that was kept stopped for this task, if it is still there. */
@@ -92,9 +92,9 @@ void start_report(struct report *report, struct task *task)
     report->originator_pid = task->creator_pid;
     report->originator_tid = task->creator_tid;
     report->user_id = task->process->user_id;
-    report->subject = task->process->stances;
+    report->subject = stances_of(task->process);
     struct process *creator = find_process(task->creator_pid);
-    report->originator = creator != NULL ? creator->stances : NULL;
+    report->originator = creator != NULL ? stances_of(creator) : NULL;
 }
 
 void add_item(struct report *report, uint32_t type, uint32_t flags)
@@ -127,7 +127,7 @@ static void report_end(struct task *task, uint32_t exit_status, struct report *r
 {
     struct process *process = task->process;
     start_report(report, task);
-    report->originator = process->stances;
+    report->originator = stances_of(process);
     bool last = --process->thread_count == 0;
     if (!process->is_launcher) {
         if (task->first_unreported)
@@ -328,7 +328,7 @@ static void tell_change_of_leader(struct task *task, bool leader_lives, uint32_t
     struct report report;
     uint32_t former_tid = task->tid;
     start_report(&report, task);
-    report.originator = task->process->stances;
+    report.originator = stances_of(task->process);
     if (task->first_unreported)
         add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
     add_item(&report, CBP_PROC_EVT_THREAD_TERMINATION, 0);
@@ -441,6 +441,6 @@ void let_everything_go(void)
 void let_released_go(void)
 {
     for (struct task *task = self.tasks; task != NULL; task = task->next)
-        if (task->process != NULL && task->process->released)
+        if (task->process != NULL && is_released(task->process))
             interrupt_to_let_go(task);
 }

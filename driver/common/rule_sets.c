@@ -1,0 +1,156 @@
+/* The rules of all sessions, as compiled sets, and how one set takes another's place: the new one is made
+ * beside what is in force (make_rule_set, in any thread), and takes effect by the exchange of a pointer
+ * between two stops. Knows no stops, and of processes only that they can be attached to. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "supervisor.h"
+
+static void count_rules(struct rule_set *set)
+{
+    uint32_t count = cbp_ruleset_rule_count(set->block);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set->block, i);
+        set->counts[rule->action]++;
+        set->match_counts[rule->match]++;
+        if (rule->action == CBP_ACTION_STRIP)
+            set->strip_mask |= rule->action_value;
+    }
+}
+
+uint32_t make_rule_set(void *block, size_t size, struct rule_set **set)
+{
+    uint32_t error = cbp_ruleset_validate(block, size);
+    struct rule_set *made = NULL;
+    if (error == 0 && cbp_ruleset_comparison(block) != name_comparison)
+        error = CBP_ERROR_INVALID_DATA;
+    if (error != 0)
+        goto cleanup;
+    error = CBP_ERROR_NOT_ENOUGH_MEMORY;
+    made = calloc(1, sizeof *made);
+    if (made == NULL)
+        goto cleanup;
+    made->matches = calloc((size_t) cbp_ruleset_word_count(block) + 1, sizeof *made->matches);
+    if (made->matches == NULL)
+        goto cleanup;
+    made->block = block;
+    count_rules(made);
+    *set = made;
+    return 0;
+cleanup:
+    free(made);
+    free(block);
+    return error;
+}
+
+void free_rule_set(struct rule_set *set)
+{
+    if (set == NULL)
+        return;
+    free((void *) (uintptr_t) set->block);
+    free(set->matches);
+    free(set);
+}
+
+/* What is asked about all sets together; and whatever was computed from them is out of date. */
+static void rules_have_changed(void)
+{
+    struct rule_sets *sets = &self.rules;
+    memset(sets->counts, 0, sizeof sets->counts);
+    sets->broad_count = 0;
+    sets->generation += sets->generation == UINT32_MAX ? 2 : 1;
+    for (uint32_t i = 0; i < CBP_SESSION_MAX * CBP_RULES_PART_COUNT; i++) {
+        const struct rule_set *set = sets->of[i / CBP_RULES_PART_COUNT][i % CBP_RULES_PART_COUNT];
+        if (set == NULL)
+            continue;
+        for (uint32_t action = 0; action <= CBP_ACTION_STRIP; action++)
+            sets->counts[action] += set->counts[action];
+        sets->broad_count += set->match_counts[CBP_RULE_MATCH_ALL] + set->match_counts[CBP_RULE_MATCH_NAME];
+        sets->strip_mask |= set->strip_mask;
+    }
+}
+
+/* ---- Running processes ---- */
+
+static uint32_t attach_for(const struct rule_set *set, uint32_t index)
+{
+    const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set->block, index);
+    bool children = (rule->flags & CBP_RULE_FLAG_CHILDREN) != 0;
+    uint32_t process_id;
+    uint64_t start_time;
+    if (rule->match == CBP_RULE_MATCH_NAME)
+        attach_matching(set, index, children);
+    if (rule->match != CBP_RULE_MATCH_PROCESS)
+        return 0;
+    cbp_ruleset_process_of(set->block, index, &process_id, &start_time);
+    return attach_process(process_id, start_time, children);
+}
+
+/* They come first: if they cannot be had, there is no rule. */
+static uint32_t attach_for_set(const struct rule_set *set, uint32_t wanted_id, uint64_t *failed_rule_id)
+{
+    uint32_t count = wanted_id != CBP_ATTACH_NONE ? cbp_ruleset_rule_count(set->block) : 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set->block, i);
+        bool is_wanted = wanted_id == CBP_ATTACH_ALL || rule->rule_id == wanted_id;
+        if (!is_wanted || (rule->flags & CBP_RULE_FLAG_ATTACH) == 0)
+            continue;
+        uint32_t error = attach_for(set, i);
+        if (error == CBP_ERROR_INVALID_PARAMETER && wanted_id == CBP_ATTACH_ALL)
+            continue; /* it has ended since the filter was started */
+        if (error != 0) {
+            *failed_rule_id = rule->rule_id;
+            return error;
+        }
+    }
+    return 0;
+}
+
+/* ---- Taking effect ---- */
+
+/* The rest is newer than the main part: so the first rule that denies is the oldest one. */
+static bool is_newer(const struct rule_set *rest, const struct rule_set *main_part)
+{
+    uint32_t count = main_part != NULL ? cbp_ruleset_rule_count(main_part->block) : 0;
+    return count == 0 || cbp_ruleset_rule_count(rest->block) == 0 ||
+           cbp_ruleset_rule_at(main_part->block, count - 1)->rule_id <
+               cbp_ruleset_rule_at(rest->block, 0)->rule_id;
+}
+
+uint32_t install_rules(const struct cbp_rules *request, struct rule_set *set, uint64_t *failed_rule_id)
+{
+    uint32_t session_id = request->session_id, error = 0;
+    struct rule_set **parts = self.rules.of[session_id];
+    struct rule_set *old[CBP_RULES_PART_COUNT];
+    if (!self.sessions[session_id].open)
+        error = CBP_ERROR_NOT_FOUND;
+    else if (request->part == CBP_RULES_PART_REST && !is_newer(set, parts[CBP_RULES_PART_MAIN]))
+        error = CBP_ERROR_INVALID_DATA;
+    else
+        error = attach_for_set(set, request->attach_rule_id, failed_rule_id);
+    if (error != 0) {
+        free_rule_set(set);
+        return error;
+    }
+    memcpy(old, parts, sizeof old);
+    if (request->part == CBP_RULES_PART_MAIN)
+        parts[CBP_RULES_PART_REST] = NULL;
+    parts[request->part] = set;
+    rules_have_changed();
+    bequeath_to_living(session_id, request->part, old);
+    for (uint32_t part = 0; part < CBP_RULES_PART_COUNT; part++)
+        if (old[part] != parts[part])
+            free_rule_set(old[part]);
+    let_released_go();
+    return 0;
+}
+
+void remove_session_rules(uint32_t session_id)
+{
+    for (uint32_t part = 0; part < CBP_RULES_PART_COUNT; part++) {
+        free_rule_set(self.rules.of[session_id][part]);
+        self.rules.of[session_id][part] = NULL;
+    }
+    rules_have_changed();
+    let_released_go();
+}

@@ -1,0 +1,190 @@
+"""Rules on their way to the supervisor: what is no rule set is refused and changes nothing, what is one is in
+force for all that happens after the reply, whatever becomes of the file it came in. Source: cbp_message.h."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parent))
+import raw_controller as raw
+
+from cbprocess.library import find_folder
+
+DENY_ALL = raw.rules_for_all((1, raw.DENY, 5))
+ALLOW_ALL = raw.rules_for_all((1, raw.ALLOW, 0))
+
+
+@pytest.fixture
+def opened() -> Iterator[raw.RawController]:
+    made = raw.RawController(Path(find_folder()))
+    assert made.hello() == 0 and made.open_session(events=0) == 0
+    yield made
+    assert made.close() == 0, "the supervisor did not leave by itself"
+
+
+def launch_error(opened: raw.RawController) -> int:
+    """The errno with which a program of ours does not start, 0 if it does."""
+    child, result = opened.launch(["true"], "/bin/true", rule=0)
+    opened.answer_all(child, quiet=0.05)
+    _size, _kind, _id, _deadline, _status, os_error = struct.unpack_from("=IIQQII", result.recv(100))
+    child.wait(10)
+    result.close()
+    return int(os_error)
+
+
+def test_rules_are_in_force_when_the_reply_is_there(opened: raw.RawController) -> None:
+    assert launch_error(opened) == 0
+    assert opened.set_rules(DENY_ALL) == 0
+    assert launch_error(opened) == 13
+    assert opened.set_rules(ALLOW_ALL) == 0
+    assert launch_error(opened) == 0
+
+
+def damaged(block: bytes, at: int, value: int) -> bytes:
+    return block[:at] + bytes([value]) + block[at + 1 :]
+
+
+BAD_BLOCKS = {
+    "empty": (b"", None),
+    "shorter than told": (DENY_ALL[:-1], len(DENY_ALL)),
+    "longer than its header says": (DENY_ALL + bytes(8), None),
+    "cut": (DENY_ALL[:100], None),
+    "of no possible size": (DENY_ALL, 2**63),
+    "of a size beyond memory": (DENY_ALL, 2**40),
+    "of another kind": (bytes(4096), None),
+    "for Windows": (damaged(DENY_ALL, 12, 2), None),
+    "of a later version": (damaged(DENY_ALL, 4, 2), None),
+    "with an unknown action": (damaged(DENY_ALL, len(DENY_ALL) - 2, 9), None),
+}
+
+
+@pytest.mark.parametrize("name", BAD_BLOCKS)
+def test_a_bad_block_is_13_and_the_old_rules_stay(opened: raw.RawController, name: str) -> None:
+    block, size = BAD_BLOCKS[name]
+    assert opened.set_rules(DENY_ALL) == 0
+    assert opened.set_rules(block, size=size) == 13
+    assert launch_error(opened) == 13
+
+
+def test_a_descriptor_that_is_no_file_is_13(opened: raw.RawController) -> None:
+    reading, writing = os.pipe()
+    ours, theirs = socket.socketpair()
+    try:
+        os.write(writing, DENY_ALL)
+        for fd in (reading, ours.fileno(), os.open("/", os.O_RDONLY)):
+            assert opened.request(opened.rules_message(DENY_ALL), (fd,)) == 13
+    finally:
+        os.close(fd)
+        os.close(reading)
+        os.close(writing)
+        ours.close()
+        theirs.close()
+
+
+def test_the_session_has_to_be_open(opened: raw.RawController) -> None:
+    assert opened.set_rules(DENY_ALL, session=7) == 1168
+
+
+def test_what_becomes_of_the_file_does_not_matter(opened: raw.RawController) -> None:
+    memory = os.memfd_create("rules", os.MFD_CLOEXEC)
+    os.write(memory, DENY_ALL)
+    assert opened.request(opened.rules_message(DENY_ALL), (memory,)) == 0
+    os.pwrite(memory, bytes(len(DENY_ALL)), 0)
+    os.ftruncate(memory, 0)
+    os.close(memory)
+    assert launch_error(opened) == 13
+
+
+def test_the_rest_adds_to_the_main_part_and_goes_with_it(opened: raw.RawController) -> None:
+    assert opened.set_rules(ALLOW_ALL) == 0
+    assert opened.set_rules(raw.rules_for_all((2, raw.DENY, 2)), part=raw.REST) == 0
+    assert launch_error(opened) == 2
+    assert opened.set_rules(raw.rules_for_all(), part=raw.REST) == 0
+    assert launch_error(opened) == 0
+    assert opened.set_rules(raw.rules_for_all((2, raw.DENY, 2)), part=raw.REST) == 0
+    assert opened.set_rules(raw.rules_for_all((3, raw.ALLOW, 0))) == 0
+    assert launch_error(opened) == 0
+
+
+def test_the_oldest_rule_that_denies_gives_the_code(opened: raw.RawController) -> None:
+    """Two deny rules gave the code of the newest on ptrace, and of the oldest elsewhere."""
+    assert opened.set_rules(raw.rules_for_all((3, raw.DENY, 2), (4, raw.DENY, 5))) == 0
+    assert launch_error(opened) == 2
+    assert opened.set_rules(raw.rules_for_all((5, raw.DENY, 8)), part=raw.REST) == 0
+    assert launch_error(opened) == 2
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_a_rest_that_is_older_than_the_main_part_is_13(opened: raw.RawController, first: int) -> None:
+    assert opened.set_rules(raw.rules_for_all((2, raw.ALLOW, 0))) == 0
+    assert opened.set_rules(raw.rules_for_all((first, raw.DENY, 5)), part=raw.REST) == 13
+    assert launch_error(opened) == 0
+
+
+def test_a_request_behind_rules_is_answered_after_them(opened: raw.RawController) -> None:
+    many = raw.rules_for_all(*[(ident, raw.ALLOW, 0) for ident in range(1, 200_001)])
+    memory = os.memfd_create("rules", os.MFD_CLOEXEC)
+    os.write(memory, many)
+    socket.send_fds(opened.control, [opened.rules_message(many, ident=7)], [memory])
+    opened.control.send(raw.message(raw.PROCESS_QUERY, struct.pack("=2I", os.getpid(), 0), ident=8))
+    replies = [struct.unpack_from("=IIQQI", opened.control.recv(4096)) for _ in range(2)]
+    os.close(memory)
+    assert [(ident, status) for _size, _kind, ident, _deadline, status in replies] == [(7, 0), (8, 1168)]
+
+
+def test_events_flow_while_a_large_set_is_read(opened: raw.RawController) -> None:
+    """The supervisor validates a million rules beside the tracer: what a tree does meanwhile goes on."""
+    many = raw.rules_for_all(*[(ident, raw.ALLOW, 0) for ident in range(1, 1_000_001)])
+    memory = os.memfd_create("rules", os.MFD_CLOEXEC)
+    os.write(memory, many)
+    child, result = opened.launch(["sh", "-c", "while read -r line; do (echo $line); done"], "/bin/sh", rule=0,
+                                  stdin=-1, stdout=-1, bufsize=0)  # fmt: skip
+    assert child.stdin is not None and child.stdout is not None
+    socket.send_fds(opened.control, [opened.rules_message(many)], [memory])
+    forks = 0
+    opened.control.settimeout(0)
+    started = time.monotonic()
+    while True:
+        try:
+            status = struct.unpack_from("=IIQQI", opened.control.recv(4096))[4]
+            break
+        except BlockingIOError:
+            child.stdin.write(b"x\n")
+            assert child.stdout.read(2) == b"x\n"
+            forks += 1
+    elapsed = time.monotonic() - started
+    opened.control.settimeout(10)
+    child.stdin.close()
+    child.stdout.close()
+    child.wait(10)
+    result.close()
+    os.close(memory)
+    assert status == 0
+    assert forks >= 3 or elapsed < 0.02, f"{forks} forks in {elapsed * 1000:.0f} ms"
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(at=st.integers(0, len(DENY_ALL) - 1), value=st.integers(0, 255), part=st.integers(0, 1))
+def test_a_damaged_block_is_refused_or_is_another_set(
+    opened: raw.RawController, at: int, value: int, part: int
+) -> None:
+    assert opened.set_rules(damaged(DENY_ALL, at, value), part=part) in (0, 13)
+
+
+def test_a_controller_that_leaves_while_rules_are_read(opened: raw.RawController) -> None:
+    """close() of the fixture: the supervisor leaves all the same."""
+    many = raw.rules_for_all(*[(ident, raw.ALLOW, 0) for ident in range(1, 500_001)])
+    memory = os.memfd_create("rules", os.MFD_CLOEXEC)
+    os.write(memory, many)
+    socket.send_fds(opened.control, [opened.rules_message(many)], [memory])
+    os.close(memory)
