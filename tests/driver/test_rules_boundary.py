@@ -147,8 +147,8 @@ def test_events_flow_while_a_large_set_is_read(opened: raw.RawController) -> Non
     many = raw.rules_for_all(*[(ident, raw.ALLOW, 0) for ident in range(1, 1_000_001)])
     memory = os.memfd_create("rules", os.MFD_CLOEXEC)
     os.write(memory, many)
-    child, result = opened.launch(["sh", "-c", "while read -r line; do (echo $line); done"], "/bin/sh", rule=0,
-                                  stdin=-1, stdout=-1, bufsize=0)  # fmt: skip
+    loop = ["sh", "-c", "while read -r line; do (echo $line); done"]
+    child, result = opened.launch(loop, "/bin/sh", rule=0, stdin=-1, stdout=-1, bufsize=0)
     assert child.stdin is not None and child.stdout is not None
     socket.send_fds(opened.control, [opened.rules_message(many)], [memory])
     forks = 0
