@@ -168,15 +168,11 @@ int cbp_pattern_matches(const struct cbp_text *pattern, const struct cbp_text *n
     return take_tail(&pattern_rest, &name_rest) && matches_between(&pattern_rest, &name_rest);
 }
 
-#if !defined(_WIN32) /* there it takes memory: driver/windows/name_match.c */
-int cbp_name_matches(const char *pattern, size_t pattern_size, const char *name, size_t name_size)
+int cbp_pattern_matches_path(const struct cbp_text *pattern, const struct cbp_text *path)
 {
-    struct cbp_text wanted = {pattern, pattern_size, CBP_COMPARE_BYTES};
-    struct cbp_text path = {name, name_size, CBP_COMPARE_BYTES};
-    for (size_t i = 0; i < pattern_size; i++)
-        if (cbp_is_separator(&wanted, cbp_text_unit(&wanted, i)))
-            return cbp_pattern_matches(&wanted, &path);
-    struct cbp_text file_name = cbp_text_file_name(&path);
-    return pattern_size != 0 && cbp_pattern_matches(&wanted, &file_name);
+    for (size_t i = 0; i < pattern->size; i++)
+        if (cbp_is_separator(pattern, cbp_text_unit(pattern, i)))
+            return cbp_pattern_matches(pattern, path);
+    struct cbp_text file_name = cbp_text_file_name(path);
+    return pattern->size != 0 && cbp_pattern_matches(pattern, &file_name);
 }
-#endif

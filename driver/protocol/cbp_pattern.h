@@ -5,11 +5,15 @@
 
 #include "cbp_types.h"
 
-/* How texts are compared. */
-#define CBP_COMPARE_BYTES 1u /* Linux: bytes as they are; a character is a UTF-8 sequence or a stray byte */
-#define CBP_COMPARE_UTF16                                                                                    \
-    2u /* Windows: UTF-16 units without case, '/' is '\'; a pair of surrogates is one                        \
-        */
+/* How texts are compared: on Linux bytes as they are, a character being a UTF-8 sequence or a stray byte; on
+ * Windows UTF-16 units without case, '/' being '\', a character being a unit or a pair of surrogates. */
+#define CBP_COMPARE_BYTES 1u
+#define CBP_COMPARE_UTF16 2u
+#if defined(_WIN32)
+#define CBP_COMPARE_SYSTEM CBP_COMPARE_UTF16
+#else
+#define CBP_COMPARE_SYSTEM CBP_COMPARE_BYTES
+#endif
 
 /* A pattern or a name: size units, bytes or aligned uint16_t as comparison says; no NUL needed behind it. */
 struct cbp_text {
@@ -60,9 +64,8 @@ struct cbp_text cbp_text_file_name(const struct cbp_text *path);
  * of the pattern between two '*' has units. */
 int cbp_pattern_matches(const struct cbp_text *pattern, const struct cbp_text *name);
 
-/* What a rule with this pattern means, for byte strings (Linux) or WTF-8 (Windows): without '/' it is held
- * against the part of name behind the last '/', with one against the whole. Never matches an empty pattern.
- * Any thread. */
-int cbp_name_matches(const char *pattern, size_t pattern_size, const char *name, size_t name_size);
+/* What a rule with this pattern means: without a separator it is held against the part of path behind the
+ * last one, with one against the whole. Never matches an empty pattern. */
+int cbp_pattern_matches_path(const struct cbp_text *pattern, const struct cbp_text *path);
 
 #endif

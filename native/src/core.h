@@ -16,6 +16,7 @@
 #include "cbprocess.h"
 #include "errors.h"
 #include "platform.h"
+#include "rule_list.h"
 #include "script.h"
 #include "transport.h"
 
@@ -52,13 +53,6 @@ struct cbpi_text_config {
 
 struct cbpi_recorder;
 
-struct cbpi_rule_list {
-    struct cbpi_rule *items; /* each pattern is a block of its own */
-    uint32_t count;
-    uint32_t capacity;
-    uint32_t last_id;
-};
-
 struct cbp_session {
     uint64_t generation; /* of the process that made it */
     char product_guid[sizeof "{xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}"];
@@ -78,6 +72,7 @@ struct cbp_session {
     struct cbpi_config config;      /* mutex */
     struct cbpi_text_config texts;  /* mutex; changes only while inactive */
     struct cbpi_rule_list rules;    /* control */
+    uint32_t main_last_id;          /* control: see rule_parts.c */
 
     const struct cbpi_transport_ops *ops;
     struct cbpi_transport *transport; /* there from STARTING until the dispatcher releases it (mutex) */
@@ -182,17 +177,30 @@ uint32_t cbpi_config_stack_size(struct cbp_session *session); /* of a worker, in
 /* Writes least_workers and most_workers from the configuration; takes the session's mutex. */
 void cbpi_config_apply_worker_limit(struct cbp_session *session);
 
-/* rules.c; control is held. */
-uint32_t cbpi_rules_push(struct cbp_session *session);
-void cbpi_rules_free(struct cbpi_rule_list *rules);
+/* rules.c */
 
-/* An id for a rule that a launch adds on the driver's side. */
+/* An id for a rule that a launch adds on the driver's side. control is held. */
 uint32_t cbpi_rules_next_id(struct cbp_session *session);
 
 /* Enters the rule (process, children, ask) of a launched process. The driver has it already under rule_id if
  * epoch is the running one. Takes control. */
 uint32_t cbpi_rules_adopt(struct cbp_session *session, uint32_t rule_id, uint64_t epoch, uint32_t process_id,
                           uint64_t start_time);
+
+/* rule_parts.c; control is held. */
+
+/* Gives the driver all rules, but those of processes that have ended: when the filter starts. */
+uint32_t cbpi_rules_push(struct cbp_session *session);
+
+/* While active: tells the driver of the list with one rule more, one less, or both; each may be NULL. The
+ * list itself is not changed. */
+uint32_t cbpi_rules_change(struct cbp_session *session, const struct cbpi_rule *added,
+                           const struct cbpi_rule_item *removed);
+
+/* Whether a launch made the rule since the session was started last: the driver has it by itself then, until
+ * it is told to forget it. */
+int cbpi_rule_is_kept_by_driver(const struct cbp_session *session, const struct cbpi_rule_item *item);
+uint32_t cbpi_rules_forget_launch(struct cbp_session *session, const struct cbpi_rule_item *item);
 
 /* installation.c */
 int cbpi_is_guid(const char *text); /* in braces */

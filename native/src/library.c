@@ -1,6 +1,7 @@
 /* The library as a whole: what happens when it is loaded and when its process forks, and the calls that need
  * no session. */
-#include "cbp_rules.h"
+#include "cbp_pattern.h"
+#include "cbp_wtf8.h"
 #include "core.h"
 
 #include <stdlib.h>
@@ -41,6 +42,27 @@ uint32_t cbp_message_validate(const void *message, uint64_t size, uint32_t type)
     return error ? cbpi_fail(error, "not a well-formed message of type %u", type) : 0;
 }
 
+/* On Windows a text that is not WTF-8 is in no name and matches none. */
+static uint32_t match_pattern(const char *pattern, size_t pattern_size, const char *name, size_t name_size,
+                              uint32_t *matches)
+{
+    struct cbp_text wanted = {pattern, pattern_size, CBP_COMPARE_SYSTEM};
+    struct cbp_text path = {name, name_size, CBP_COMPARE_SYSTEM};
+    uint16_t *units = NULL;
+    if (CBP_COMPARE_SYSTEM == CBP_COMPARE_UTF16) {
+        units = malloc((pattern_size + name_size) * sizeof *units);
+        if (!units)
+            return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a name");
+        wanted.units = units;
+        wanted.size = cbp_wtf8_decode(pattern, pattern_size, units);
+        path.units = units + pattern_size;
+        path.size = cbp_wtf8_decode(name, name_size, units + pattern_size);
+    }
+    *matches = wanted.size != SIZE_MAX && path.size != SIZE_MAX && cbp_pattern_matches_path(&wanted, &path);
+    free(units);
+    return 0;
+}
+
 uint32_t cbp_pattern_match(const char *pattern, uint64_t pattern_size, const char *name, uint64_t name_size,
                            uint32_t *matches)
 {
@@ -51,6 +73,5 @@ uint32_t cbp_pattern_match(const char *pattern, uint64_t pattern_size, const cha
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "a pattern has no NUL");
     if (!matches || (!name && name_size != 0))
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "name and matches must not be NULL");
-    *matches = cbp_name_matches(pattern, (size_t) pattern_size, name, (size_t) name_size) != 0;
-    return 0;
+    return match_pattern(pattern, (size_t) pattern_size, name, (size_t) name_size, matches);
 }

@@ -1,8 +1,8 @@
 /* Many patterns against one name, for programs that decide by names themselves. */
 #include "core.h"
 
+#include "cbp_wtf8.h"
 #include "ruleset_build.h"
-#include "wtf8.h"
 
 #include <stdlib.h>
 
@@ -70,7 +70,8 @@ uint32_t cbp_pattern_set_match(const struct cbp_pattern_set *set, const char *na
         if (!decoded)
             goto cleanup;
         error = CBP_ERROR_INVALID_PARAMETER;
-        if (!cbpi_wtf8_decode(name, (size_t) name_size, decoded, &unit_count))
+        unit_count = cbp_wtf8_decode(name, (size_t) name_size, decoded);
+        if (unit_count == SIZE_MAX)
             goto cleanup;
         units = decoded;
     }

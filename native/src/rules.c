@@ -1,75 +1,47 @@
-/* A session's rules: the list that outlives a stop, and its copy on the driver's side while active. What
- * rules mean is cbp_rules.h; who matches them is the driver's business. */
+/* A session's rules: the list that outlives a stop, and the calls that change it. What rules mean is
+ * cbp_rules.h; who matches them is the driver's business; what it has of them is rule_parts.c. */
 #include "core.h"
+
+#include "cbp_pattern.h"
+#include "cbp_wtf8.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define EVERY_PROCESS UINT32_MAX
 
-static uint32_t reserve(struct cbpi_rule_list *rules)
-{
-    if (rules->count < rules->capacity)
-        return 0;
-    uint32_t capacity = rules->capacity ? 2 * rules->capacity : 8;
-    struct cbpi_rule *items = realloc(rules->items, capacity * sizeof *items);
-    if (!items)
-        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for another rule");
-    rules->items = items;
-    rules->capacity = capacity;
-    return 0;
-}
-
-/* Whether two rules are about the same process or pattern, with the same action. A process's old rule gives
- * way to a new one even when the number has passed to another process: the old one can never match again. */
-static int is_same(const struct cbpi_rule *a, const struct cbpi_rule *b)
-{
-    return a->match == b->match && a->action == b->action && a->process_id == b->process_id &&
-           a->pattern_size == b->pattern_size &&
-           (a->pattern_size == 0 || memcmp(a->pattern, b->pattern, a->pattern_size) == 0);
-}
-
-static struct cbpi_rule *find(const struct cbpi_rule_list *rules, const struct cbpi_rule *wanted)
-{
-    for (uint32_t i = 0; i < rules->count; i++)
-        if (is_same(&rules->items[i], wanted))
-            return &rules->items[i];
-    return NULL;
-}
-
 uint32_t cbpi_rules_next_id(struct cbp_session *session)
 {
     return ++session->rules.last_id;
 }
 
-/* Puts rule into the list in place of the same older one; the older one also leaves the driver. */
-static void enter(struct cbp_session *session, const struct cbpi_rule *rule)
+static int is_active(const struct cbp_session *session)
 {
-    struct cbpi_rule_list *rules = &session->rules;
-    struct cbpi_rule *old = find(rules, rule);
-    if (!old) {
-        rules->items[rules->count++] = *rule;
-        return;
-    }
-    if (cbp_load_u32(&session->state) == CBPI_STATE_ACTIVE)
-        session->ops->remove_rule(session->transport, old->rule_id);
-    free((void *) (uintptr_t) old->pattern);
-    *old = *rule;
+    return cbp_load_u32(&session->state) == CBPI_STATE_ACTIVE;
 }
 
-/* The driver gets the new rule before it loses the old one, so that nothing slips through in between. The
- * pattern becomes the list's. */
+/* A launch's rule gives way only after the driver has what stands for it. If the driver keeps it none the
+ * less, it ends with the launch's processes. */
+static void enter(struct cbp_session *session, const struct cbpi_rule *rule, uint64_t launch_epoch)
+{
+    const struct cbpi_rule_item *old = cbpi_rule_list_find(&session->rules, rule);
+    if (old && is_active(session) && cbpi_rule_is_kept_by_driver(session, old))
+        cbpi_rules_forget_launch(session, old);
+    cbpi_rule_list_enter(&session->rules, rule, launch_epoch);
+}
+
+/* The pattern becomes the list's. */
 static uint32_t add(struct cbp_session *session, struct cbpi_rule *rule)
 {
     cbpi_mutex_lock(&session->control);
-    uint32_t error = reserve(&session->rules);
+    uint32_t error = cbpi_rule_list_reserve(&session->rules, rule->pattern_size);
     if (error != 0)
         goto cleanup;
     rule->rule_id = cbpi_rules_next_id(session);
-    if (cbp_load_u32(&session->state) == CBPI_STATE_ACTIVE)
-        error = session->ops->add_rule(session->transport, rule);
+    if (is_active(session))
+        error = cbpi_rules_change(session, rule, cbpi_rule_list_find(&session->rules, rule));
     if (error == 0)
-        enter(session, rule);
+        enter(session, rule, 0);
 cleanup:
     cbpi_mutex_unlock(&session->control);
     return error;
@@ -79,19 +51,16 @@ static uint32_t take_out(struct cbp_session *session, const struct cbpi_rule *wa
 {
     uint32_t error = 0;
     cbpi_mutex_lock(&session->control);
-    struct cbpi_rule_list *rules = &session->rules;
-    struct cbpi_rule *rule = find(rules, wanted);
-    if (!rule)
+    struct cbpi_rule_item *item = cbpi_rule_list_find(&session->rules, wanted);
+    if (!item)
         error = cbpi_fail(CBP_ERROR_NOT_FOUND, "there is no such rule");
-    else if (cbp_load_u32(&session->state) == CBPI_STATE_ACTIVE)
-        error = session->ops->remove_rule(session->transport, rule->rule_id);
+    else if (is_active(session))
+        error = cbpi_rule_is_kept_by_driver(session, item) ? cbpi_rules_forget_launch(session, item)
+                                                           : cbpi_rules_change(session, NULL, item);
     if (error == CBP_ERROR_BROKEN_PIPE)
         error = 0; /* the driver has gone, and the rule with it */
-    if (error == 0) {
-        free((void *) (uintptr_t) rule->pattern);
-        memmove(rule, rule + 1, (size_t) (&rules->items[rules->count] - (rule + 1)) * sizeof *rule);
-        rules->count--;
-    }
+    if (error == 0)
+        cbpi_rule_list_remove(&session->rules, item);
     cbpi_mutex_unlock(&session->control);
     return error;
 }
@@ -112,33 +81,6 @@ static uint32_t find_start_time(struct cbp_session *session, uint32_t process_id
                                    : cbpi_process_start_time(process_id, start_time);
 }
 
-static int lives(const struct cbp_session *session, const struct cbpi_rule *rule)
-{
-    uint64_t start_time;
-    return rule->match != CBP_RULE_MATCH_PROCESS || session->ops->process_start_time ||
-           (cbpi_process_start_time(rule->process_id, &start_time) == 0 && start_time == rule->start_time);
-}
-
-uint32_t cbpi_rules_push(struct cbp_session *session)
-{
-    for (uint32_t i = 0; i < session->rules.count; i++) {
-        const struct cbpi_rule *rule = &session->rules.items[i];
-        uint32_t error = lives(session, rule) ? session->ops->add_rule(session->transport, rule) : 0;
-        if (error == CBP_ERROR_INVALID_PARAMETER && !lives(session, rule))
-            error = 0; /* it ended while it was told to the driver */
-        if (error != 0)
-            return error;
-    }
-    return 0;
-}
-
-void cbpi_rules_free(struct cbpi_rule_list *rules)
-{
-    for (uint32_t i = 0; i < rules->count; i++)
-        free((void *) (uintptr_t) rules->items[i].pattern);
-    free(rules->items);
-}
-
 uint32_t cbpi_rules_adopt(struct cbp_session *session, uint32_t rule_id, uint64_t epoch, uint32_t process_id,
                           uint64_t start_time)
 {
@@ -149,11 +91,19 @@ uint32_t cbpi_rules_adopt(struct cbp_session *session, uint32_t rule_id, uint64_
                              .process_id = process_id,
                              .start_time = start_time};
     cbpi_mutex_lock(&session->control);
-    uint32_t error = reserve(&session->rules);
-    if (error == 0 && epoch != session->epoch && cbp_load_u32(&session->state) == CBPI_STATE_ACTIVE)
-        error = session->ops->add_rule(session->transport, &rule);
+    int is_running = epoch == session->epoch;
+    uint32_t error = cbpi_rule_list_reserve(&session->rules, 0);
+    const struct cbpi_rule_item *old = cbpi_rule_list_find(&session->rules, &rule);
+    if (!is_running)
+        rule.rule_id = cbpi_rules_next_id(session);
+    if (error == 0 && is_active(session)) {
+        if (!is_running)
+            error = cbpi_rules_change(session, &rule, old);
+        else if (old && !cbpi_rule_is_kept_by_driver(session, old))
+            error = cbpi_rules_change(session, NULL, old);
+    }
     if (error == 0)
-        enter(session, &rule);
+        enter(session, &rule, is_running ? epoch : 0);
     cbpi_mutex_unlock(&session->control);
     return error;
 }
@@ -170,6 +120,15 @@ static uint32_t check_action(uint32_t flags, uint32_t action, uint32_t action_va
     return 0;
 }
 
+/* A text that is not WTF-8 could not be compared with anything. */
+static uint32_t check_units(const char *pattern, size_t pattern_size)
+{
+    uint16_t units[CBP_PATTERN_SIZE_MAX];
+    if (cbp_wtf8_decode(pattern, pattern_size, units) == SIZE_MAX)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "the pattern is not UTF-8");
+    return 0;
+}
+
 static uint32_t check_pattern(const char *pattern, uint64_t pattern_size)
 {
     if (!pattern || pattern_size == 0 || pattern_size > CBP_PATTERN_SIZE_MAX)
@@ -177,7 +136,7 @@ static uint32_t check_pattern(const char *pattern, uint64_t pattern_size)
                          (unsigned) CBP_PATTERN_SIZE_MAX);
     if (memchr(pattern, 0, (size_t) pattern_size))
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "a pattern has no NUL");
-    return 0;
+    return CBP_COMPARE_SYSTEM == CBP_COMPARE_UTF16 ? check_units(pattern, (size_t) pattern_size) : 0;
 }
 
 static struct cbpi_rule process_rule(uint32_t process_id, uint32_t action)

@@ -3,7 +3,7 @@
 #include "ruleset_build.h"
 
 #include "cbp_ruleset_layout.h"
-#include "wtf8.h"
+#include "cbp_wtf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -100,9 +100,8 @@ static uint32_t take_text(struct build *build, const struct cbpi_rule *rule,
     if (build->header.comparison == CBP_COMPARE_UTF16) {
         uint16_t *units = (uint16_t *) build->units + build->unit_count;
         most = CBP_RULESET_UTF16_MAX;
-        if (!cbpi_wtf8_decode(rule->pattern, rule->pattern_size, units, &count))
-            return CBP_ERROR_INVALID_PARAMETER;
-        for (size_t i = 0; i < count; i++)
+        count = cbp_wtf8_decode(rule->pattern, rule->pattern_size, units);
+        for (size_t i = 0; count != SIZE_MAX && i < count; i++)
             units[i] = (uint16_t) cbp_fold_unit(units[i]);
     } else {
         memcpy((char *) build->units + build->unit_count, rule->pattern, count);

@@ -106,7 +106,7 @@ uint32_t cbp_session_stop(struct cbp_session *session, uint32_t slice_ms)
 
 static void free_session(struct cbp_session *session)
 {
-    cbpi_rules_free(&session->rules);
+    cbpi_rule_list_free(&session->rules);
     cbpi_text_config_free(&session->texts);
     cbpi_script_log_destroy(&session->script);
     cbpi_condition_destroy(&session->condition);
@@ -123,7 +123,7 @@ uint32_t cbp_session_destroy(struct cbp_session *session)
         /* Another thread of the parent may have been changing the rules; the workers' memory stays, since
          * this very thread may be inside one's handler. */
         if (cbpi_mutex_try_lock(&session->control))
-            cbpi_rules_free(&session->rules);
+            cbpi_rule_list_free(&session->rules);
         free(session);
         return 0;
     }

@@ -3,8 +3,8 @@
  * descriptors.
  *
  * A transport belongs to one active session. Several threads use it at once: workers call receive, answer,
- * check and extend; the dispatcher calls beat, backlog and nudge; update, set_rules, forget_launch, launch and
- * close are called by one thread at a time, beside all of these. release is called last, with nobody else
+ * check and extend; the dispatcher calls beat, backlog and nudge; update, set_rules, forget_launch, launch
+ * and close are called by one thread at a time, beside all of these. release is called last, with nobody else
  * inside.
  */
 #ifndef CBPI_TRANSPORT_H
@@ -100,13 +100,13 @@ struct cbpi_transport_ops {
     uint32_t (*update)(struct cbpi_transport *transport, const struct cbpi_session_settings *settings);
 
     /* Puts rules in the place of those before, for all operations from some moment on; after an error those
-     * before are in force. CBP_ERROR_INVALID_PARAMETER, CBP_ERROR_BUSY, CBP_ERROR_ACCESS_DENIED: running
-     * processes of the rule *failed_rule_id cannot be attached to (only then is it written). */
-    uint32_t (*set_rules)(struct cbpi_transport *transport, const struct cbpi_rules_change *change,
-                          uint32_t *failed_rule_id);
+     * before are in force, except that after CBP_ERROR_TIMEOUT either may be. CBP_ERROR_INVALID_PARAMETER,
+     * CBP_ERROR_BUSY, CBP_ERROR_ACCESS_DENIED: running processes of a rule cannot be attached to; the error's
+     * sentence says which. */
+    uint32_t (*set_rules)(struct cbpi_transport *transport, const struct cbpi_rules_change *change);
 
-    /* Takes back the rule of a launch. CBP_ERROR_NOT_FOUND if all of its tree has ended. NULL where the driver
-     * cannot launch. */
+    /* Takes back the rule of a launch. CBP_ERROR_NOT_FOUND if all of its tree has ended. NULL where the
+     * driver cannot launch. */
     uint32_t (*forget_launch)(struct cbpi_transport *transport, uint32_t rule_id);
 
     /* The CAP_ bits that hold for one process. CBP_ERROR_NOT_FOUND if the driver does not supervise it. */

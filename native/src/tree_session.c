@@ -2,12 +2,11 @@
 #include "tree_session.h"
 
 #include "cbp_atomic.h"
-#include "cbp_message_check.h"
+#include "cbp_ruleset_layout.h"
 #include "errors.h"
 #include "platform.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 static struct cbp_channel_session *channel_session(const struct cbpi_transport *transport)
 {
@@ -90,38 +89,36 @@ void cbpi_tree_release(struct cbpi_transport *transport)
     free(transport);
 }
 
-uint32_t cbpi_tree_add_rule(struct cbpi_transport *transport, const struct cbpi_rule *rule)
+/* The process that a rule of the set is for, 0 if it is for none. */
+static uint32_t process_of_rule(const struct cbp_ruleset *set, uint64_t rule_id)
 {
-    struct cbp_reply reply;
-    union {
-        struct cbp_rule rule;
-        unsigned char bytes[sizeof(struct cbp_rule) + CBP_PATTERN_SIZE_MAX];
-    } message;
-    memset(&message.rule, 0, sizeof message.rule);
-    message.rule.header.size = (uint32_t) sizeof message.rule + rule->pattern_size;
-    message.rule.header.type = CBP_MESSAGE_RULE_ADD;
-    message.rule.session_id = transport->client.session_id;
-    message.rule.rule_id = rule->rule_id;
-    message.rule.match = rule->match;
-    message.rule.flags = rule->flags;
-    message.rule.action = rule->action;
-    message.rule.action_value = rule->action_value;
-    message.rule.process_id = rule->process_id;
-    message.rule.start_time = rule->start_time;
-    if (rule->pattern_size > 0) {
-        message.rule.pattern_offset = sizeof message.rule;
-        message.rule.pattern_size = rule->pattern_size;
-        memcpy(message.bytes + sizeof message.rule, rule->pattern, rule->pattern_size);
-    }
-    return cbpi_link_request(transport->link, &message.rule.header, &reply);
+    const struct cbp_ruleset_process *processes = cbp_ruleset_section(set, CBP_RULESET_PROCESSES);
+    uint32_t index = rule_id <= UINT32_MAX ? cbp_ruleset_find(set, (uint32_t) rule_id) : set->rule_count;
+    if (index == set->rule_count || cbp_ruleset_rule_at(set, index)->match != CBP_RULE_MATCH_PROCESS)
+        return 0;
+    return processes[cbp_ruleset_rule_at(set, index)->owner].process_id;
 }
 
-uint32_t cbpi_tree_remove_rule(struct cbpi_transport *transport, uint32_t rule_id)
+uint32_t cbpi_tree_set_rules(struct cbpi_transport *transport, const struct cbpi_rules_change *change,
+                             uint32_t *failed_process_id)
+{
+    struct cbp_reply reply = {.value = 0};
+    struct cbp_rules message = {.header = {.size = sizeof message, .type = CBP_MESSAGE_RULES},
+                                .session_id = transport->client.session_id,
+                                .part = change->part,
+                                .attach_rule_id = change->attach_rule_id,
+                                .block_size = change->size};
+    uint32_t error = cbpi_link_request_rules(transport->link, &message, change->set, &reply);
+    *failed_process_id = error != 0 ? process_of_rule(change->set, reply.value) : 0;
+    return error;
+}
+
+uint32_t cbpi_tree_forget_launch(struct cbpi_transport *transport, uint32_t rule_id)
 {
     struct cbp_reply reply;
-    struct cbp_rule_remove message = {.header = {.size = sizeof message, .type = CBP_MESSAGE_RULE_REMOVE},
-                                      .session_id = transport->client.session_id,
-                                      .rule_id = rule_id};
+    struct cbp_launch_forget message = {.header = {.size = sizeof message, .type = CBP_MESSAGE_LAUNCH_FORGET},
+                                        .session_id = transport->client.session_id,
+                                        .rule_id = rule_id};
     return cbpi_link_request(transport->link, &message.header, &reply);
 }
 

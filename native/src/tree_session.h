@@ -20,8 +20,6 @@ uint32_t cbpi_tree_beat(struct cbpi_transport *transport);
 uint32_t cbpi_tree_open(const struct cbpi_session_settings *settings, struct cbpi_transport **transport);
 void cbpi_tree_close(struct cbpi_transport *transport);
 void cbpi_tree_release(struct cbpi_transport *transport);
-uint32_t cbpi_tree_set_rules(struct cbpi_transport *transport, const struct cbpi_rules_change *change,
-                             uint32_t *failed_rule_id);
 uint32_t cbpi_tree_forget_launch(struct cbpi_transport *transport, uint32_t rule_id);
 uint32_t cbpi_tree_process_capabilities(struct cbpi_transport *transport, uint32_t process_id,
                                         uint32_t *capabilities);
@@ -35,5 +33,11 @@ uint32_t cbpi_tree_check(struct cbpi_transport *transport, const struct cbpi_del
 uint32_t cbpi_tree_extend(struct cbpi_transport *transport, const struct cbpi_delivery *delivery,
                           uint32_t timeout_ms);
 void cbpi_tree_counts(struct cbpi_transport *transport, struct cbpi_transport_counts *counts);
+
+/* ---- For the platform's set_rules ---- */
+
+/* *failed_process_id is the process that could not be attached to, 0 if the error is about none. */
+uint32_t cbpi_tree_set_rules(struct cbpi_transport *transport, const struct cbpi_rules_change *change,
+                             uint32_t *failed_process_id);
 
 #endif

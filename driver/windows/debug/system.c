@@ -2,8 +2,8 @@
  * process environment block as well, with the same texts in it. */
 #include <string.h>
 
+#include "cbp_wtf8.h"
 #include "supervisor.h"
-#include "wide.h"
 
 typedef LONG status;
 
@@ -43,7 +43,7 @@ static bool put_units(struct text *text, const uint16_t *units, size_t count)
     text->size = 0;
     if (!text_reserve(text, 3 * count + 1))
         return false;
-    text->size = cbp_wide_encode(units, count, text->bytes);
+    text->size = cbp_wtf8_encode(units, count, text->bytes);
     return true;
 }
 

@@ -63,6 +63,38 @@ uint32_t cbpi_link_send(struct cbpi_link *link, const struct cbp_message_header 
     return cbpi_fail(CBP_ERROR_GEN_FAILURE, "cannot send a request to the supervisor: %s", strerror(errno));
 }
 
+/* A memory file with these bytes. The supervisor reads it from its start, so the offset does not matter. */
+static uint32_t make_memory_file(const void *bytes, size_t size, int *fd)
+{
+    const char *at = bytes, *end = at + size;
+    int made = memfd_create("cbprocess-rules", MFD_CLOEXEC);
+    while (made >= 0 && at < end) {
+        ssize_t written = write(made, at, (size_t) (end - at));
+        if (written < 0 && errno != EINTR)
+            break;
+        at += written > 0 ? written : 0;
+    }
+    if (made < 0 || at < end) {
+        uint32_t error = cbpi_fail_os(errno, "cannot make the rules' memory");
+        close_if_open(made);
+        return error;
+    }
+    *fd = made;
+    return 0;
+}
+
+uint32_t cbpi_link_request_rules(struct cbpi_link *link, struct cbp_rules *request, const void *block,
+                                 struct cbp_reply *reply)
+{
+    int fd;
+    uint32_t error = make_memory_file(block, (size_t) request->block_size, &fd);
+    if (error != 0)
+        return error;
+    error = cbpi_link_request_with(link, &request->header, &fd, 1, reply);
+    close(fd);
+    return error;
+}
+
 /* Waits until the control socket has something to read. */
 static uint32_t wait_for_reply(struct cbpi_link *link, uint64_t deadline_ns)
 {

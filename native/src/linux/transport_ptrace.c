@@ -156,10 +156,11 @@ static uint32_t explain_attach(uint32_t error, uint32_t process_id)
     return error;
 }
 
-static uint32_t add_rule(struct cbpi_transport *transport, const struct cbpi_rule *rule)
+static uint32_t set_rules(struct cbpi_transport *transport, const struct cbpi_rules_change *change)
 {
-    uint32_t error = cbpi_tree_add_rule(transport, rule);
-    return rule->flags & CBP_RULE_FLAG_ATTACH ? explain_attach(error, rule->process_id) : error;
+    uint32_t process_id;
+    uint32_t error = cbpi_tree_set_rules(transport, change, &process_id);
+    return process_id != 0 ? explain_attach(error, process_id) : error;
 }
 
 static uint32_t launch(struct cbpi_transport *transport, int launcher_fd, int result_fd, uint32_t rule_id)
@@ -189,8 +190,8 @@ const struct cbpi_transport_ops cbpi_ptrace_transport = {
     .close = cbpi_tree_close,
     .release = cbpi_tree_release,
     .update = cbpi_tree_update,
-    .add_rule = add_rule,
-    .remove_rule = cbpi_tree_remove_rule,
+    .set_rules = set_rules,
+    .forget_launch = cbpi_tree_forget_launch,
     .process_capabilities = cbpi_tree_process_capabilities,
     .receive = cbpi_tree_receive,
     .skip = cbpi_tree_skip,

@@ -67,8 +67,8 @@ static struct cbpi_member *find_subject(struct cbpi_population *population,
             parent = NULL;
         member = cbpi_population_add(population, message->process_id, start_time, parent);
     }
-    if (member && member->start_time == 0)
-        member->start_time = start_time;
+    if (member && member->start_time == 0 && start_time != 0)
+        cbpi_member_set_start_time(member, start_time);
     struct cbpi_image image = image_in(message);
     if (member && member->image.path_size == 0 && image.path_size > 0 &&
         !item_of(message, CBP_PROC_EVT_PROCESS_CREATION))
@@ -103,11 +103,10 @@ static enum cbp_outcome ask_rules(const struct cbpi_population *population,
                                   uint32_t *lost_access)
 {
     const struct cbp_event_message *message = operation->message;
-    struct cbpi_image image =
-        item_of(message, CBP_PROC_EVT_PROCESS_CREATION) && message->process_name_size > 0
-            ? image_in(message)
-            : operation->subject->image;
-    struct cbp_stance subject = cbpi_population_stance(population, operation->subject, &image);
+    struct cbpi_image new_image = image_in(message);
+    int is_creation = item_of(message, CBP_PROC_EVT_PROCESS_CREATION) && message->process_name_size > 0;
+    struct cbp_stance subject = cbpi_population_stance(
+        population, operation->subject, is_creation ? &new_image : &operation->subject->image);
     struct cbp_stance asker = subject;
     if (type & HANDLE_OPERATIONS && operation->originator == operation->subject)
         return CBP_OUTCOME_SILENT; /* on oneself */

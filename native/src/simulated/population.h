@@ -3,15 +3,19 @@
 #ifndef CBPI_POPULATION_H
 #define CBPI_POPULATION_H
 
-#include "cbp_message.h"
-#include "cbp_rules.h"
+#include "cbp_ruleset.h"
 #include "transport.h"
 
-struct cbpi_population_rule;
-
-struct cbpi_rule_set {
-    struct cbpi_population_rule **rules;
+/* Ids of rules, rising. */
+struct cbpi_rule_ids {
+    uint32_t *ids;
     uint32_t count;
+    uint32_t capacity;
+};
+
+struct cbpi_population_part {
+    struct cbp_ruleset *set; /* NULL: no rules */
+    uint64_t *matches;       /* a bitmap to work with */
 };
 
 /* What a process executes; texts that need not end with a NUL. */
@@ -23,9 +27,10 @@ struct cbpi_image {
 };
 
 struct cbpi_member {
-    struct cbpi_member *next;   /* in its bucket */
-    struct cbpi_member *parent; /* holds a reference */
-    uint32_t reference_count;   /* its life, its children, and operations that are about it */
+    struct cbpi_member *next;            /* in its bucket */
+    struct cbpi_member *older, *younger; /* in the order of their serials */
+    struct cbpi_member *parent;          /* holds a reference */
+    uint32_t reference_count;            /* its life, its children, and operations that are about it */
     uint32_t process_id;
     uint64_t start_time;
     uint64_t serial; /* no other member ever had it */
@@ -33,14 +38,21 @@ struct cbpi_member {
     uint32_t waiting_count; /* operations of it that wait for an answer */
     struct cbpi_image image;
     char *texts; /* the memory of image */
-    struct cbpi_rule_set inherited;
+    struct cbpi_rule_ids inherited;
+    struct cbpi_rule_ids own; /* rules for its id without a start time that are about it and no other */
+    struct cbp_stance stance; /* under its image, since that generation of the rules + 1; 0: not known */
+    uint64_t stance_generation;
 };
 
 #define CBPI_POPULATION_BUCKETS 1024u
 
 struct cbpi_population {
     struct cbpi_member *buckets[CBPI_POPULATION_BUCKETS]; /* living and remembered members */
-    struct cbpi_population_rule *rules;                   /* in the order in which they were added */
+    struct cbpi_member *oldest, *youngest;
+    struct cbpi_population_part parts[CBP_RULES_PART_COUNT];
+    struct cbpi_rule_ids bound; /* rules that are among some member's own, or have been */
+    uint32_t last_rule_id;      /* no rule has had a higher one */
+    uint64_t rules_generation;  /* counts the changes */
     uint64_t last_serial;
     uint64_t alive_count;
 };
@@ -64,12 +76,26 @@ void cbpi_member_release(struct cbpi_population *population, struct cbpi_member 
 /* The process executes an image, whose texts are copied. Without memory it keeps the one it has. */
 void cbpi_member_execute(struct cbpi_member *member, const struct cbpi_image *image);
 
-/* What the rules add up to for a process under that image; all zero for NULL. */
-struct cbp_stance cbpi_population_stance(const struct cbpi_population *population,
-                                         const struct cbpi_member *member, const struct cbpi_image *image);
+/* The process has got its start time. */
+void cbpi_member_set_start_time(struct cbpi_member *member, uint64_t start_time);
 
-/* A rule without a start time belongs to the living process with its id, or to the first that comes. */
-uint32_t cbpi_population_add_rule(struct cbpi_population *population, const struct cbpi_rule *rule);
-uint32_t cbpi_population_remove_rule(struct cbpi_population *population, uint32_t rule_id);
+/* ---- population_rules.c ---- */
+
+/* What the rules add up to for a process under that image, its own or another; all zero for no process. */
+struct cbp_stance cbpi_population_stance(const struct cbpi_population *population, struct cbpi_member *member,
+                                         const struct cbpi_image *image);
+
+/* Puts rules in the place of those before, which are in force still after CBP_ERROR_NOT_ENOUGH_MEMORY; rules
+ * that are new have higher ids than all before. A rule without a start time belongs to the living process
+ * with its id, or to the first that comes. */
+uint32_t cbpi_population_set_rules(struct cbpi_population *population,
+                                   const struct cbpi_rules_change *change);
+
+/* For a member that is new: the rules without a start time that have waited for its id, and what it inherits.
+ * Without memory rules are left out. */
+void cbpi_population_bind(struct cbpi_population *population, struct cbpi_member *member);
+void cbpi_population_inherit(const struct cbpi_population *population, struct cbpi_member *member);
+
+void cbpi_population_free_rules(struct cbpi_population *population);
 
 #endif

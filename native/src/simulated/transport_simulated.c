@@ -111,18 +111,10 @@ static uint32_t update(struct cbpi_transport *transport, const struct cbpi_sessi
     return 0;
 }
 
-static uint32_t add_rule(struct cbpi_transport *transport, const struct cbpi_rule *rule)
+static uint32_t set_rules(struct cbpi_transport *transport, const struct cbpi_rules_change *change)
 {
     cbpi_mutex_lock(&transport->mutex);
-    uint32_t error = cbpi_population_add_rule(&transport->player.population, rule);
-    cbpi_mutex_unlock(&transport->mutex);
-    return error;
-}
-
-static uint32_t remove_rule(struct cbpi_transport *transport, uint32_t rule_id)
-{
-    cbpi_mutex_lock(&transport->mutex);
-    uint32_t error = cbpi_population_remove_rule(&transport->player.population, rule_id);
+    uint32_t error = cbpi_population_set_rules(&transport->player.population, change);
     cbpi_mutex_unlock(&transport->mutex);
     return error;
 }
@@ -139,7 +131,7 @@ static uint32_t process_capabilities(struct cbpi_transport *transport, uint32_t 
     return 0;
 }
 
-/* Any id may come in a script: see cbpi_population_add_rule(). */
+/* Any id may come in a script: see cbpi_population_set_rules(). */
 static uint32_t process_start_time(uint32_t process_id, uint64_t *start_time)
 {
     if (process_id == 0)
@@ -373,8 +365,7 @@ const struct cbpi_transport_ops cbpi_simulated_transport = {
     .close = close_script,
     .release = release,
     .update = update,
-    .add_rule = add_rule,
-    .remove_rule = remove_rule,
+    .set_rules = set_rules,
     .process_capabilities = process_capabilities,
     .receive = receive,
     .skip = skip,

@@ -67,6 +67,47 @@ uint32_t cbpi_link_receive(struct cbpi_link *link, uint64_t deadline_ns, struct 
     }
 }
 
+/* A section with these bytes, or NULL; GetLastError() says why. */
+static HANDLE make_rules_section(const void *bytes, uint64_t size)
+{
+    HANDLE section = CreateFileMappingW(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE, (DWORD) (size >> 32),
+                                        (DWORD) size, NULL);
+    void *memory = section ? MapViewOfFile(section, FILE_MAP_WRITE, 0, 0, (SIZE_T) size) : NULL;
+    if (memory) {
+        memcpy(memory, bytes, (size_t) size);
+        UnmapViewOfFile(memory);
+        return section;
+    }
+    DWORD os_error = GetLastError();
+    if (section)
+        CloseHandle(section);
+    SetLastError(os_error);
+    return NULL;
+}
+
+/* The helper closes its handle, whatever it replies; one of a request that never reached it is closed here.
+ */
+uint32_t cbpi_link_request_rules(struct cbpi_link *link, struct cbp_rules *request, const void *block,
+                                 struct cbp_reply *reply)
+{
+    HANDLE theirs = NULL;
+    HANDLE section = make_rules_section(block, request->block_size);
+    int is_there = section && DuplicateHandle(GetCurrentProcess(), section, link->ends.process, &theirs,
+                                              FILE_MAP_READ, FALSE, 0);
+    uint32_t error = is_there ? 0 : cbpi_fail_os(GetLastError(), "cannot make the rules' memory");
+    if (section)
+        CloseHandle(section);
+    if (error != 0)
+        return error;
+    request->section_handle = value_of(theirs);
+    reply->header.id = 0;
+    error = cbpi_link_request(link, &request->header, reply);
+    int was_answered = reply->header.id != 0;
+    if (error != 0 && error != CBP_ERROR_TIMEOUT && !was_answered)
+        DuplicateHandle(link->ends.process, theirs, NULL, NULL, 0, FALSE, DUPLICATE_CLOSE_SOURCE);
+    return error;
+}
+
 /* ---- Starting the helper ---- */
 
 static uint32_t make_section(struct cbpi_link *link)
@@ -155,7 +196,7 @@ static uint32_t helper_path(WCHAR **path)
     error = cbpi_helper_path(CBP_DEBUG_HELPER_NAME, text, PATH_SIZE);
     if (error != 0)
         goto cleanup;
-    units[cbp_wide_decode(text, strlen(text), units)] = 0;
+    units[cbp_wtf8_decode(text, strlen(text), units)] = 0;
     *path = (WCHAR *) units;
     units = NULL;
 cleanup:

@@ -34,7 +34,7 @@ static uint32_t open_file(const char *path, DWORD access, DWORD disposition, HAN
     uint16_t *units = malloc((size + 1) * sizeof *units);
     if (!units)
         return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for %.300s", path);
-    size_t count = cbp_wide_decode(path, size, units);
+    size_t count = cbp_wtf8_decode(path, size, units);
     uint32_t error = 0;
     if (count == SIZE_MAX) {
         error = cbpi_fail(CBP_ERROR_PATH_NOT_FOUND, "the path is not UTF-8");

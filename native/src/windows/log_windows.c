@@ -37,8 +37,8 @@ void cbpi_log_line(const char *text)
     uint16_t units[LINE_SIZE_MAX + 1];
     uint16_t source[64];
     size_t size = strnlen(text, LINE_SIZE_MAX);
-    size_t count = cbp_wide_decode(text, size, units);
-    size_t source_count = cbp_wide_decode(cbpi_log_address, strnlen(cbpi_log_address, 63), source);
+    size_t count = cbp_wtf8_decode(text, size, units);
+    size_t source_count = cbp_wtf8_decode(cbpi_log_address, strnlen(cbpi_log_address, 63), source);
     if (count == SIZE_MAX || source_count == SIZE_MAX)
         return;
     units[count] = 0;

@@ -180,7 +180,7 @@ uint32_t cbpi_library_folder(char *buffer, uint64_t size)
     error = CBP_ERROR_FILE_NOT_FOUND;
     if (count < 2)
         goto cleanup;
-    size_t text_size = cbp_wide_encode((const uint16_t *) path, count - 1, text);
+    size_t text_size = cbp_wtf8_encode((const uint16_t *) path, count - 1, text);
     error = cbpi_copy_text(text, text_size, buffer, size, NULL);
 cleanup:
     free(text);
@@ -192,7 +192,7 @@ static int is_file(const char *path, size_t size)
 {
     uint16_t *units = malloc((size + 1) * sizeof *units);
     DWORD attributes = INVALID_FILE_ATTRIBUTES;
-    size_t count = units ? cbp_wide_decode(path, size, units) : SIZE_MAX;
+    size_t count = units ? cbp_wtf8_decode(path, size, units) : SIZE_MAX;
     if (count != SIZE_MAX) {
         units[count] = 0;
         attributes = GetFileAttributesW((const WCHAR *) units);

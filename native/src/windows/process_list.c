@@ -38,10 +38,10 @@ static size_t name_of(HANDLE process, const PROCESSENTRY32W *entry, struct scrat
 {
     DWORD count = UNITS_MAX;
     if (process && QueryFullProcessImageNameW(process, 0, (WCHAR *) scratch->units, &count))
-        return cbp_wide_encode(scratch->units, count, scratch->name);
+        return cbp_wtf8_encode(scratch->units, count, scratch->name);
     count = (DWORD) wcsnlen(entry->szExeFile, MAX_PATH);
     memcpy(scratch->units, entry->szExeFile, count * sizeof scratch->units[0]);
-    return cbp_wide_encode(scratch->units, count, scratch->name);
+    return cbp_wtf8_encode(scratch->units, count, scratch->name);
 }
 
 static int read_memory(HANDLE process, const void *address, void *data, size_t size)
@@ -89,7 +89,7 @@ static size_t arguments_of(HANDLE process, uint32_t process_id, struct scratch *
     }
     if (count == 0)
         return 0;
-    size_t size = cbp_wide_encode(units, count, scratch->arguments);
+    size_t size = cbp_wtf8_encode(units, count, scratch->arguments);
     scratch->arguments[size] = '\0';
     return size + 1;
 }

@@ -40,7 +40,7 @@ uint32_t cbpi_process_path(uint32_t process_id, char *buffer, uint64_t size, uin
     WCHAR *path = malloc(PATH_UNITS_MAX * sizeof *path);
     char *text = malloc(3 * (size_t) PATH_UNITS_MAX);
     if (path && text && process && QueryFullProcessImageNameW(process, 0, path, &count))
-        text_size = cbp_wide_encode((const uint16_t *) path, count, text);
+        text_size = cbp_wtf8_encode((const uint16_t *) path, count, text);
     uint32_t error = path && text ? cbpi_copy_text(text, text_size, buffer, size, needed)
                                   : cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a path");
     free(text);

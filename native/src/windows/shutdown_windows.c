@@ -24,7 +24,7 @@ uint32_t cbpi_shutdown_ask(const struct cbpi_shutdown *request)
     uint16_t *prompt = malloc((size + 1) * sizeof *prompt);
     if (!prompt)
         goto cleanup;
-    size_t count = cbp_wide_decode(request->prompt, size, prompt);
+    size_t count = cbp_wtf8_decode(request->prompt, size, prompt);
     error = CBP_ERROR_INVALID_PARAMETER;
     if (count == SIZE_MAX)
         goto cleanup;

@@ -17,26 +17,31 @@ static uint32_t probe(char *reason, uint64_t size)
     return CBP_DEBUG_CAPABILITIES;
 }
 
-static uint32_t add_rule(struct cbpi_transport *transport, const struct cbpi_rule *rule)
+/* Says what can be done about a process that the helper could not attach to. */
+static uint32_t explain_attach(uint32_t error, uint32_t process_id)
 {
-    uint32_t error = cbpi_tree_add_rule(transport, rule);
-    if ((rule->flags & CBP_RULE_FLAG_ATTACH) == 0)
-        return error;
     if (error == CBP_ERROR_BUSY)
         return cbpi_fail(
             error,
             "process %u cannot be attached to: a debugger, or another controller, has it and has "
             "to let go of it first",
-            rule->process_id);
+            process_id);
     if (error == CBP_ERROR_ACCESS_DENIED)
         return cbpi_fail(
             error,
             "process %u cannot be attached to: it belongs to another user, is protected, or runs "
             "with more privileges; run as its user, or as an administrator",
-            rule->process_id);
+            process_id);
     if (error == CBP_ERROR_INVALID_PARAMETER)
-        return cbpi_fail(error, "no process with the id %u lives any more", rule->process_id);
+        return cbpi_fail(error, "no process with the id %u lives any more", process_id);
     return error;
+}
+
+static uint32_t set_rules(struct cbpi_transport *transport, const struct cbpi_rules_change *change)
+{
+    uint32_t process_id;
+    uint32_t error = cbpi_tree_set_rules(transport, change, &process_id);
+    return process_id != 0 ? explain_attach(error, process_id) : error;
 }
 
 static uint32_t launch_enter(struct cbpi_transport *transport, struct cbpi_launch_channel *channel)
@@ -57,8 +62,8 @@ const struct cbpi_transport_ops cbpi_debug_transport = {
     .close = cbpi_tree_close,
     .release = cbpi_tree_release,
     .update = cbpi_tree_update,
-    .add_rule = add_rule,
-    .remove_rule = cbpi_tree_remove_rule,
+    .set_rules = set_rules,
+    .forget_launch = cbpi_tree_forget_launch,
     .process_capabilities = cbpi_tree_process_capabilities,
     .receive = cbpi_tree_receive,
     .skip = cbpi_tree_skip,

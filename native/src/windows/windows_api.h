@@ -6,6 +6,6 @@
 #define NOMINMAX
 #include <windows.h>
 
-#include "wide.h"
+#include "cbp_wtf8.h"
 
 #endif

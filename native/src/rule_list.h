@@ -1,0 +1,41 @@
+/* A session's rules in memory: each is found, added and taken out in a few steps, however many there are.
+ * Knows no session and no driver. */
+#ifndef CBPI_RULE_LIST_H
+#define CBPI_RULE_LIST_H
+
+#include "transport.h"
+
+struct cbpi_rule_item {
+    struct cbpi_rule rule; /* its pattern is the list's, to be freed with free() */
+    uint64_t launch_epoch; /* which start of the session a launch made it in; 0: no launch did */
+    uint32_t hash;
+    uint32_t next; /* in its bucket: index + 1; 0: none */
+};
+
+struct cbpi_rule_list {
+    struct cbpi_rule_item *items; /* in no order */
+    uint32_t *buckets;            /* capacity of them: index + 1 of the first item */
+    uint32_t count;
+    uint32_t capacity; /* 0 or a power of 2 */
+    uint32_t last_id;
+    uint64_t pattern_bytes; /* of all patterns together */
+};
+
+/* Makes room for one more rule with a pattern of that size. CBP_ERROR_NOT_ENOUGH_MEMORY, or
+ * CBP_ERROR_NO_SYSTEM_RESOURCES if there are as many as a compiled set can have. */
+uint32_t cbpi_rule_list_reserve(struct cbpi_rule_list *list, uint32_t pattern_size);
+
+/* The rule that is about the same process or pattern, with the same action, or NULL. A process's old rule
+ * gives way to a new one even when the number has passed to another process: the old one can never match
+ * again. */
+struct cbpi_rule_item *cbpi_rule_list_find(const struct cbpi_rule_list *list, const struct cbpi_rule *wanted);
+
+/* Puts rule into the list, in place of the same one if there is such; there is room. */
+void cbpi_rule_list_enter(struct cbpi_rule_list *list, const struct cbpi_rule *rule, uint64_t launch_epoch);
+
+/* Takes an item out; pointers to others are invalid afterwards. */
+void cbpi_rule_list_remove(struct cbpi_rule_list *list, struct cbpi_rule_item *item);
+
+void cbpi_rule_list_free(struct cbpi_rule_list *list);
+
+#endif

@@ -1,0 +1,119 @@
+/* What the driver has of a session's rules while the filter is active: compiled sets, in two parts, so that
+ * one more rule among thousands costs little. Rules with an id up to main_last_id are in the main part, newer
+ * ones in the rest. A launch's rule is in neither: the driver keeps it itself as long as that start of the
+ * session lasts. */
+#include "core.h"
+#include "ruleset_build.h"
+
+#include <stdlib.h>
+
+#define REST_MAX 128u        /* rules in the rest, which each change of it compiles again */
+#define MAIN_MIN 1024u       /* up to so many rules are not worth two parts */
+#define NOT_KNOWN UINT32_MAX /* for main_last_id: the next change is of the main part */
+
+int cbpi_rule_is_kept_by_driver(const struct cbp_session *session, const struct cbpi_rule_item *item)
+{
+    return item->launch_epoch != 0 && item->launch_epoch == session->epoch;
+}
+
+/* Compiles the rules and hands them over. */
+static uint32_t hand_over(struct cbp_session *session, const struct cbpi_rule *rules, uint32_t count,
+                          uint32_t part, uint32_t attach_rule_id)
+{
+    struct cbpi_rules_change change = {.part = part, .attach_rule_id = attach_rule_id};
+    struct cbp_ruleset *set;
+    uint32_t error = cbpi_ruleset_build(CBP_COMPARE_SYSTEM, rules, count, &set, &change.size);
+    if (error != 0)
+        return cbpi_fail(error, "cannot compile the rules: %s", cbp_error_message(error));
+    change.set = set;
+    error = session->ops->set_rules(session->transport, &change);
+    free(set);
+    if (error == 0 && part == CBP_RULES_PART_MAIN)
+        session->main_last_id = session->rules.last_id;
+    else if (error == CBP_ERROR_TIMEOUT)
+        session->main_last_id = NOT_KNOWN; /* it may still take effect */
+    return error;
+}
+
+static struct cbpi_rule *make_room(uint32_t count)
+{
+    struct cbpi_rule *rules = malloc((size_t) count * sizeof *rules + 1);
+    if (!rules)
+        cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory to compile the rules");
+    return rules;
+}
+
+static int lives(const struct cbp_session *session, const struct cbpi_rule *rule)
+{
+    uint64_t start_time;
+    return rule->match != CBP_RULE_MATCH_PROCESS || session->ops->process_start_time ||
+           (cbpi_process_start_time(rule->process_id, &start_time) == 0 && start_time == rule->start_time);
+}
+
+uint32_t cbpi_rules_push(struct cbp_session *session)
+{
+    const struct cbpi_rule_list *list = &session->rules;
+    uint32_t count = 0, flags = 0, error = 0;
+    session->main_last_id = NOT_KNOWN;
+    struct cbpi_rule *rules = make_room(list->count);
+    if (!rules)
+        return CBP_ERROR_NOT_ENOUGH_MEMORY;
+    for (uint32_t i = 0; i < list->count; i++) {
+        if (!lives(session, &list->items[i].rule))
+            continue;
+        rules[count] = list->items[i].rule;
+        flags |= rules[count++].flags;
+    }
+    if (count > 0)
+        error = hand_over(session, rules, count, CBP_RULES_PART_MAIN,
+                          flags & CBP_RULE_FLAG_ATTACH ? CBP_ATTACH_ALL : CBP_ATTACH_NONE);
+    free(rules);
+    return error;
+}
+
+/* Copies the rules of the sets that are newer than that id, all but one; gives their number, and that of the
+ * older ones. */
+static uint32_t gather(const struct cbp_session *session, const struct cbpi_rule_item *left_out,
+                       uint32_t newer_than, struct cbpi_rule *rules, uint32_t *older_count)
+{
+    const struct cbpi_rule_list *list = &session->rules;
+    uint32_t count = 0;
+    *older_count = 0;
+    for (const struct cbpi_rule_item *at = list->items, *end = at + list->count; at < end; at++) {
+        if (at == left_out || cbpi_rule_is_kept_by_driver(session, at))
+            continue;
+        if (at->rule.rule_id > newer_than)
+            rules[count++] = at->rule;
+        else
+            ++*older_count;
+    }
+    return count;
+}
+
+uint32_t cbpi_rules_change(struct cbp_session *session, const struct cbpi_rule *added,
+                           const struct cbpi_rule_item *removed)
+{
+    uint32_t main_last_id = session->main_last_id, main_count = 0, part = CBP_RULES_PART_REST;
+    uint32_t attach_rule_id = added && added->flags & CBP_RULE_FLAG_ATTACH ? added->rule_id : CBP_ATTACH_NONE;
+    struct cbpi_rule *rules = make_room(session->rules.count + 1);
+    if (!rules)
+        return CBP_ERROR_NOT_ENOUGH_MEMORY;
+    uint32_t count = gather(session, removed, main_last_id, rules, &main_count);
+    int touches_main = main_last_id == NOT_KNOWN || (removed && removed->rule.rule_id <= main_last_id &&
+                                                     !cbpi_rule_is_kept_by_driver(session, removed));
+    if (touches_main || main_count <= MAIN_MIN || count + (added != NULL) > REST_MAX) {
+        count = gather(session, removed, 0, rules, &main_count);
+        part = CBP_RULES_PART_MAIN;
+    }
+    if (added)
+        rules[count++] = *added;
+    uint32_t error = hand_over(session, rules, count, part, attach_rule_id);
+    free(rules);
+    return error;
+}
+
+uint32_t cbpi_rules_forget_launch(struct cbp_session *session, const struct cbpi_rule_item *item)
+{
+    uint32_t error = session->ops->forget_launch(session->transport, item->rule.rule_id);
+    return error == CBP_ERROR_NOT_FOUND ? 0 : error; /* its tree has ended */
+}
