@@ -72,10 +72,9 @@ static void report_creation(struct report *report, struct task *task, const stru
         report->originator_tid = task->execution_tid != 0 ? task->execution_tid : task->tid;
         report->originator = old_stances;
     } else {
-        struct process *creator = find_process(process->creator_pid);
         report->originator_pid = process->creator_pid;
         report->originator_tid = process->creator_tid;
-        report->originator = creator != NULL ? stances_of(creator) : NULL;
+        report->originator = process->parent != NULL ? stances_of(process->parent) : NULL;
     }
 }
 
@@ -257,6 +256,7 @@ void handle_execution_stop(struct task *task)
     report_creation(&report, task, old_stances);
     task->execution_tid = 0;
     change_image(process, task->tid, &stack);
+    report.subject = stances_of(process);
     uint32_t refusal = 0;
     struct operation *operation = NULL;
     if (!approved) {

@@ -93,7 +93,9 @@ void start_report(struct report *report, struct task *task)
     report->originator_tid = task->creator_tid;
     report->user_id = task->process->user_id;
     report->subject = stances_of(task->process);
-    struct process *creator = find_process(task->creator_pid);
+    /* Whoever created a process counts after its end, too. */
+    struct process *process = task->process;
+    struct process *creator = task->creator_pid == process->pid ? process : process->parent;
     report->originator = creator != NULL ? stances_of(creator) : NULL;
 }
 
