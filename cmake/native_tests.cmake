@@ -2,7 +2,7 @@
 # The core in it starts the driver's program from its own folder; the tests put the fake supervisor there.
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/native_tests")
 
-add_executable(fake_supervisor tests/native/fake_supervisor.c $<TARGET_OBJECTS:protocol>)
+add_executable(fake_supervisor tests/native/fake_supervisor.c tests/native/fake_rules.c $<TARGET_OBJECTS:protocol>)
 target_include_directories(fake_supervisor PRIVATE driver/protocol)
 target_link_libraries(fake_supervisor PRIVATE cbp_flags)
 

@@ -14,16 +14,18 @@
  *     !lose COUNT                    counts events as lost
  *     !mute                          answers no request from now on
  *     !die                           ends at once, like a crash
+ * and those of fake_rules.h.
  *
  * What it saw is told through the channel's counters: decided = events answered, refused = those with a
  * result code, failed_after = those whose access was changed, timed_out = messages let go at their deadline,
- * supervised_count = rules that it has. A process has the capabilities 16 * its id, from 1000 on it is not
- * supervised. A broken contract ends it with a line on stderr; the tests see that
- * as the driver's death. */
+ * supervised_count = rules that it has, commands not counted. A process has the capabilities 16 * its id,
+ * from 1000 on it is not supervised. A broken contract ends it with a line on stderr; the tests see that as
+ * the driver's death. */
 #define _GNU_SOURCE
 #include "cbp_atomic.h"
 #include "cbp_channel.h"
 #include "cbp_message_check.h"
+#include "fake_rules.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -60,10 +62,9 @@ static uint64_t sequence[CBP_SESSION_MAX];
 static struct cbp_session_settings settings[CBP_SESSION_MAX];
 static uint64_t deadline_ms;
 static uint32_t launch_status, launch_errno;
-static unsigned char is_command[65536]; /* by rule id: not a rule, so that it is not counted as one */
 static int is_mute;
 
-static void broken(const char *what)
+void broken(const char *what)
 {
     dprintf(2, "fake supervisor: %s\n", what);
     _exit(1);
@@ -329,25 +330,22 @@ static void reply_to(const struct cbp_message_header *request, uint32_t status, 
         _exit(0);
 }
 
-static void add_rule(const struct cbp_rule *rule)
+static void take_rules(const struct cbp_rules *request, int fd)
 {
-    char pattern[CBP_PATTERN_SIZE_MAX + 1];
-    if ((rule->flags & CBP_RULE_FLAG_ATTACH) && attach_code != 0) {
-        reply_to(&rule->header, attach_code, 0);
-        return;
-    }
-    memcpy(pattern, (const char *) rule + rule->pattern_offset, rule->pattern_size);
-    pattern[rule->pattern_size] = '\0';
-    if (pattern[0] != '!' || rule->match != CBP_RULE_MATCH_NAME) {
-        cbp_add_u32(&channel->supervised_count, 1);
-        reply_to(&rule->header, 0, 0);
-        return;
-    }
-    is_command[rule->rule_id % sizeof is_command] = 1;
-    if (strcmp(pattern, "!mute") == 0)
-        is_mute = 1;
-    reply_to(&rule->header, 0, 0);
-    obey(rule->session_id, pattern);
+    uint32_t rule_id = 0;
+    uint32_t status = fake_rules_take(request, fd, attach_code, &rule_id);
+    cbp_store_u32(&channel->supervised_count, fake_rules_count());
+    is_mute = is_mute || fake_rules_has_heard("!mute");
+    reply_to(&request->header, status, rule_id);
+    for (const char *command; (command = fake_rules_next_command()) != NULL;)
+        obey(request->session_id, command);
+}
+
+static void forget_launch(const struct cbp_launch_forget *request)
+{
+    uint32_t status = fake_rules_forget_launch(request->session_id, request->rule_id);
+    cbp_store_u32(&channel->supervised_count, fake_rules_count());
+    reply_to(&request->header, status, 0);
 }
 
 /* The conversation with a launcher: it says that it is ready, is told to go, and the core how it ended. */
@@ -366,6 +364,9 @@ static void serve_launch(const struct cbp_launch *launch, const int *fds)
         result.status = CBP_ERROR_BROKEN_PIPE;
     else if (send(fds[0], &go, sizeof go, MSG_NOSIGNAL) != sizeof go)
         broken("the launcher left before it was told to go");
+    if (result.status == 0 && result.os_error == 0 && launch->rule_id != 0)
+        fake_rules_launch(launch->session_id, launch->rule_id);
+    cbp_store_u32(&channel->supervised_count, fake_rules_count());
     if (result.status != CBP_ERROR_NOT_READY) /* this one stands for saying nothing at all */
         send(fds[1], &result, sizeof result, MSG_NOSIGNAL);
     close(fds[0]);
@@ -375,6 +376,14 @@ static void serve_launch(const struct cbp_launch *launch, const int *fds)
 static void serve_session(const struct cbp_session_settings *message)
 {
     settings[message->session_id] = *message;
+    reply_to(&message->header, 0, 0);
+}
+
+static void close_session(const struct cbp_session_close *message)
+{
+    expire(message->session_id, 1);
+    fake_rules_close(message->session_id);
+    cbp_store_u32(&channel->supervised_count, fake_rules_count());
     reply_to(&message->header, 0, 0);
 }
 
@@ -399,16 +408,13 @@ static void serve_request(void *bytes, size_t size, const int *fds)
         serve_session(bytes);
         break;
     case CBP_MESSAGE_SESSION_CLOSE:
-        expire(((const struct cbp_session_close *) bytes)->session_id, 1);
-        reply_to(header, 0, 0);
+        close_session(bytes);
         break;
-    case CBP_MESSAGE_RULE_ADD:
-        add_rule(bytes);
+    case CBP_MESSAGE_RULES:
+        take_rules(bytes, fds[0]);
         break;
-    case CBP_MESSAGE_RULE_REMOVE:
-        if (!is_command[((const struct cbp_rule_remove *) bytes)->rule_id % sizeof is_command])
-            cbp_subtract_u32(&channel->supervised_count, 1);
-        reply_to(header, 0, 0);
+    case CBP_MESSAGE_LAUNCH_FORGET:
+        forget_launch(bytes);
         break;
     case CBP_MESSAGE_LAUNCH:
         serve_launch(bytes, fds);
@@ -462,7 +468,7 @@ static void check_descriptors(void)
 
 int main(void)
 {
-    static _Alignas(8) unsigned char request[sizeof(struct cbp_rule) + CBP_PATTERN_SIZE_MAX + 64];
+    static _Alignas(8) unsigned char request[1024];
     check_descriptors();
     void *memory = mmap(NULL, CBP_CHANNEL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, CHANNEL_FD, 0);
     if (memory == MAP_FAILED)
