@@ -19,7 +19,7 @@ GOLDEN: dict[str, tuple[dict[str, bytes], dict[str, Any], str]] = {
     "hello": (
         {},
         {"magic": MAGIC, "version": VERSION, "clock_ns": 0xA1A2A3A4A5A6A7A8, "process_id": 0xB1B2B3B4},
-        "31434250 01000000 a8a7a6a5a4a3a2a1 b4b3b2b1 00000000",
+        "31434250 02000000 a8a7a6a5a4a3a2a1 b4b3b2b1 00000000",
     ),
     "reply": (
         {},
@@ -40,13 +40,18 @@ GOLDEN: dict[str, tuple[dict[str, bytes], dict[str, Any], str]] = {
         "0f000000 1b000000 b80b0000 01000000 01000000 03000000 c8c7c6c5c4c3c2c1",
     ),
     "session_close": ({}, {"session_id": 3}, "03000000 00000000"),
-    "rule": (
-        {"pattern": b"*.sh"},
-        {"session_id": 1, "rule_id": 2, "match": 2, "flags": 1, "action": 3, "action_value": 5},
-        "01000000 02000000 02000000 01000000 03000000 05000000 0000000000000000 00000000 00000000"
-        " 48000000 04000000 2a2e7368",
+    "rules": (
+        {},
+        {
+            "session_id": 1,
+            "part": 1,
+            "attach_rule_id": 0xFFFFFFFF,
+            "block_size": 0xD1D2D3D4D5D6D7D8,
+            "section_handle": 0xE1E2E3E4,
+        },
+        "01000000 01000000 ffffffff 00000000 d8d7d6d5d4d3d2d1 e4e3e2e100000000",
     ),
-    "rule_remove": ({}, {"session_id": 1, "rule_id": 2}, "01000000 02000000"),
+    "launch_forget": ({}, {"session_id": 1, "rule_id": 2}, "01000000 02000000"),
     "launch": ({}, {"session_id": 1, "rule_id": 2, "thread_id": 3}, "01000000 02000000 03000000 00000000"),
     "launch_ready": ({}, {}, ""),
     "launch_go": ({}, {"status": 170, "flags": 7}, "aa000000 07000000"),

@@ -12,8 +12,8 @@ MESSAGE_TYPES = {
     "reply": 2,
     "session_settings": 3,
     "session_close": 4,
-    "rule": 5,
-    "rule_remove": 6,
+    "rules": 5,
+    "launch_forget": 6,
     "launch": 7,
     "launch_ready": 8,
     "launch_go": 9,
@@ -28,7 +28,7 @@ MESSAGE_TYPES = {
     "script_step": 35,
 }
 MAGIC = 0x50424331
-VERSION = 1
+VERSION = 2
 
 
 class MessageHeader(ctypes.Structure):
@@ -73,24 +73,19 @@ class SessionClose(ctypes.Structure):
     _fields_ = [("header", MessageHeader), ("session_id", c_uint32), ("reserved", c_uint32)]
 
 
-class Rule(ctypes.Structure):
+class Rules(ctypes.Structure):
     _fields_ = [
         ("header", MessageHeader),
         ("session_id", c_uint32),
-        ("rule_id", c_uint32),
-        ("match", c_uint32),
-        ("flags", c_uint32),
-        ("action", c_uint32),
-        ("action_value", c_uint32),
-        ("start_time", c_uint64),
-        ("process_id", c_uint32),
+        ("part", c_uint32),
+        ("attach_rule_id", c_uint32),
         ("reserved", c_uint32),
-        ("pattern_offset", c_uint32),
-        ("pattern_size", c_uint32),
+        ("block_size", c_uint64),
+        ("section_handle", c_uint64),
     ]
 
 
-class RuleRemove(ctypes.Structure):
+class LaunchForget(ctypes.Structure):
     _fields_ = [("header", MessageHeader), ("session_id", c_uint32), ("rule_id", c_uint32)]
 
 
@@ -241,8 +236,8 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "reply": Reply,
     "session_settings": SessionSettings,
     "session_close": SessionClose,
-    "rule": Rule,
-    "rule_remove": RuleRemove,
+    "rules": Rules,
+    "launch_forget": LaunchForget,
     "launch": Launch,
     "launch_ready": LaunchReady,
     "launch_go": LaunchGo,
@@ -260,7 +255,6 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
 
 # The variable parts of each message: the text's name, in the order in which make_message puts them.
 TEXTS = {
-    "rule": ("pattern",),
     "launch_target": ("argument", "paths"),
     "event_message": ("process_name", "image_file_name", "arguments"),
     "recording": ("platform", "driver"),

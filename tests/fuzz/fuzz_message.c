@@ -33,14 +33,10 @@ static void read_event(const struct cbp_event_message *event)
     read_text(bytes, event->arguments_offset, event->arguments_size, 1);
 }
 
-static void read_rule(const struct cbp_rule *rule)
+static void read_rules(const struct cbp_rules *rules)
 {
-    if (rule->session_id >= CBP_SESSION_MAX || rule->match > CBP_RULE_MATCH_NAME ||
-        rule->action > CBP_ACTION_STRIP || rule->pattern_size > CBP_PATTERN_SIZE_MAX)
+    if (rules->session_id >= CBP_SESSION_MAX || rules->part >= CBP_RULES_PART_COUNT)
         abort();
-    if ((rule->match == CBP_RULE_MATCH_NAME) != (rule->pattern_size != 0))
-        abort();
-    read_text((const unsigned char *) rule, rule->pattern_offset, rule->pattern_size, 0);
 }
 
 static void read_target(const struct cbp_launch_target *target)
@@ -69,8 +65,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             abort();
         if (type == CBP_MESSAGE_EVENT)
             read_event((const struct cbp_event_message *) (const void *) message);
-        else if (type == CBP_MESSAGE_RULE_ADD)
-            read_rule((const struct cbp_rule *) (const void *) message);
+        else if (type == CBP_MESSAGE_RULES)
+            read_rules((const struct cbp_rules *) (const void *) message);
         else if (type == CBP_MESSAGE_LAUNCH_TARGET)
             read_target((const struct cbp_launch_target *) (const void *) message);
     }

@@ -1,7 +1,8 @@
-/* Fuzzes cbp_name_matches() against a second definition of the same thing: a table of which beginnings of the
- * pattern match which beginnings of the name. The pattern and the name are separated by the first NUL. */
+/* Fuzzes cbp_pattern_matches_path() against a second definition of the same thing: a table of which
+ * beginnings of the pattern match which beginnings of the name. The pattern and the name are separated by the
+ * first NUL. */
 #define _GNU_SOURCE
-#include "cbp_rules.h"
+#include "cbp_pattern.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,7 +92,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (pattern != NULL && name != NULL) {
         memcpy(pattern, data, pattern_size);
         memcpy(name, separator + 1, name_size);
-        int matches = cbp_name_matches(pattern, pattern_size, name, name_size);
+        struct cbp_text pattern_text = {pattern, pattern_size, CBP_COMPARE_BYTES};
+        struct cbp_text name_text = {name, name_size, CBP_COMPARE_BYTES};
+        int matches = cbp_pattern_matches_path(&pattern_text, &name_text);
         int wanted =
             expected((const unsigned char *) pattern, pattern_size, (const unsigned char *) name, name_size);
         if (wanted >= 0 && !matches != !wanted)

@@ -13,8 +13,15 @@ MATCH_ALL, MATCH_PROCESS, MATCH_NAME = 0, 1, 2
 EXACT, FILE_PREFIX, PATH_PREFIX, SUFFIX, NO_KEY = range(5)
 SECTIONS = ("patterns", "pairs", "processes", "filter", "buckets", "rules", "texts")
 
-PROTOCOL_SOURCES = ("cbp_case.c", "cbp_pattern.c", "cbp_ruleset.c", "cbp_ruleset_check.c", "cbp_rules.c")
-CORE_SOURCES = ("ruleset_build.c", "wtf8.c")
+PROTOCOL_SOURCES = (
+    "cbp_wtf8.c",
+    "cbp_case.c",
+    "cbp_pattern.c",
+    "cbp_ruleset.c",
+    "cbp_ruleset_check.c",
+    "cbp_rules.c",
+)
+CORE_SOURCES = ("ruleset_build.c",)
 FREESTANDING = ("-ffreestanding", "-nostdlib", "-Wl,-z,defs")
 
 
@@ -63,6 +70,10 @@ class Pattern(ctypes.Structure):
         ("kind", c_uint8),
         ("is_path", c_uint8),
     ]
+
+
+class Text(ctypes.Structure):
+    _fields_ = [("units", c_char_p), ("size", c_size_t), ("comparison", c_uint32)]
 
 
 class Stance(ctypes.Structure):
@@ -172,6 +183,9 @@ class Engine:
             ("word_count", c_uint32, (c_void_p,)),
             ("rule_at", ctypes.POINTER(Rule), (c_void_p, c_uint32)),
             ("find", c_uint32, (c_void_p, c_uint32)),
+            ("comparison", c_uint32, (c_void_p,)),
+            ("mark", None, (c_void_p, c_uint32, c_void_p)),
+            ("rule_matches", c_int, (c_void_p, c_uint32, c_char_p, c_size_t)),
             ("match_name", c_uint32, (c_void_p, c_char_p, c_size_t, c_void_p)),
             ("match_process", c_uint32, (c_void_p, c_uint32, c_uint64, c_void_p)),
             ("mark", None, (c_void_p, c_uint32, c_void_p)),
@@ -184,8 +198,8 @@ class Engine:
             function = getattr(self.library, f"cbp_ruleset_{name}")
             function.restype, function.argtypes = result, arguments
             setattr(self, name, function)
-        self.name_matches = self.library.cbp_name_matches
-        self.name_matches.argtypes = (c_char_p, c_size_t, c_char_p, c_size_t)
+        self.matches_path = self.library.cbp_pattern_matches_path
+        self.matches_path.argtypes = (ctypes.POINTER(Text), ctypes.POINTER(Text))
 
     def is_valid(self, block: Block) -> bool:
         return bool(self.validate(block.address, block.size) == 0)

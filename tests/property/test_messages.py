@@ -22,8 +22,8 @@ VALID, INVALID = 0, constants.ERROR_INVALID_DATA
 LARGEST = {
     "session_settings": {"session_id": 15, "timeout_action": 1, "refuse_with": 1},
     "session_close": {"session_id": 15},
-    "rule": {"session_id": 15, "match": 2, "action": 4, "pattern_size": 4096},
-    "rule_remove": {"session_id": 15},
+    "rules": {"session_id": 15, "part": 1},
+    "launch_forget": {"session_id": 15},
     "launch": {"session_id": 15},
     "launch_process": {"session_id": 15},
     "event_message": {"session_id": 15, "item_count": 4},
@@ -33,7 +33,6 @@ LARGEST = {
 LEAST = {"script_step": {"kind": 1}}
 BITS = {
     "session_settings": {"flags": 3},
-    "rule": {"flags": 3},
     "launch_go": {"flags": 7},
     "verdict": {"deferred_items": 15, "decided_items": 15},
 }
@@ -91,9 +90,6 @@ def expected(data: bytes, kind: int) -> int:
     sound = sound and all(getattr(message, key) & ~mask == 0 for key, mask in BITS.get(name, {}).items())
     texts = {key: text_of(message, key, data, fixed_size) for key in TEXTS.get(name, ())}
     sound = sound and None not in texts.values()
-    if sound and name == "rule":
-        pattern = texts["pattern"] or b""
-        sound = (len(pattern) > 0 and b"\0" not in pattern) if message.match == 2 else pattern == b""
     if sound and name == "event_message":
         sound = items_are_sound(message)
         sound = sound and not any(b"\0" in (texts[key] or b"") for key in ("process_name", "image_file_name"))
@@ -118,12 +114,9 @@ def valid_messages(draw: st.DrawFn) -> tuple[str, bytes]:
     texts = {key: draw(st.one_of(st.just(b""), TEXT_BYTES)) for key in TEXTS.get(name, ())}
     fields: dict[str, Any] = {}
     for key, most in LARGEST.get(name, {}).items():
-        if not key.endswith("_size"):
-            fields[key] = draw(st.integers(LEAST.get(name, {}).get(key, 0), most))
+        fields[key] = draw(st.integers(LEAST.get(name, {}).get(key, 0), most))
     for key, mask in BITS.get(name, {}).items():
         fields[key] = draw(st.integers(0, mask))
-    if name == "rule":
-        fields["match"] = 2 if texts["pattern"] else draw(st.integers(0, 1))
     if name == "event_message":
         fields["item_count"] = draw(st.integers(1, 4))
         for number in range(fields["item_count"]):

@@ -24,6 +24,7 @@ from property.rule_engines import (
     Builder,
     Engine,
     SourceRule,
+    Text,
 )
 from property.rule_oracles import LINUX, MEANINGS, UTF16, WINDOWS, Meaning
 from property.rule_strategies import pattern_sets
@@ -154,16 +155,40 @@ def test_what_bytes_are_one_character(builds: Builds) -> None:
             assert matches.indices() == wanted, text
 
 
-@settings(max_examples=200, deadline=None)
+@both_meanings
+@settings(max_examples=150, deadline=None)
 @given(data=st.data())
-def test_one_pattern_against_one_name(builds: Builds, data: st.DataObject) -> None:
-    patterns, names = data.draw(pattern_sets(LINUX, 4))
-    for pattern in [*map(LINUX.encode, patterns), b""]:
-        for name in names:
-            text, matches = LINUX.encode(name), rule_oracles.matches(LINUX, LINUX.decode(pattern), name)
+def test_one_pattern_against_one_name(builds: Builds, meaning: Meaning, data: st.DataObject) -> None:
+    """A pattern alone, and a rule of a block alone, say what the whole block says."""
+    patterns, names = data.draw(pattern_sets(meaning, 4))
+    block = builds.block(meaning, name_rules(meaning, patterns))
+    size, comparison = unit_size(meaning), block.header().comparison
+    for name in names:
+        units = meaning.units(name)
+        name_text = Text(units, len(units) // size, comparison)
+        for index, pattern in enumerate(patterns):
+            wanted = rule_oracles.matches(meaning, pattern, name)
+            text = meaning.units(pattern)
             for engine in builds.engines:
-                found = engine.name_matches(pattern, len(pattern), text, len(text))
-                assert found == (matches and pattern != b"")
+                assert engine.comparison(block.address) == comparison
+                assert engine.rule_matches(block.address, index, units, len(units) // size) == wanted
+                assert engine.matches_path(Text(text, len(text) // size, comparison), name_text) == wanted
+        for engine in builds.engines:
+            assert not engine.matches_path(Text(b"", 0, comparison), name_text)
+
+
+@settings(max_examples=50, deadline=None)
+@given(count=st.integers(1, 300), chosen=st.sets(st.integers(0, 299), max_size=20))
+def test_rules_are_marked_by_index(builds: Builds, count: int, chosen: set[int]) -> None:
+    rules = [SourceRule(i + 1, MATCH_PROCESS, process_id=7, action=ASK) for i in range(count)]
+    block = builds.block(LINUX, rules)
+    for engine in builds.engines:
+        matches = engine.matches(block)
+        for index in chosen:
+            if index < count:
+                engine.mark(block.address, index, matches.words)
+        assert matches.indices() == sorted(index for index in chosen if index < count)
+        assert not any(engine.rule_matches(block.address, index, b"a", 1) for index in range(count))
 
 
 @both_meanings
