@@ -6,15 +6,13 @@
  *     !post COUNT ITEMS FLAGS TEXT   COUNT messages of ITEMS events with these flags, TEXT bytes of arguments
  *     !deadline MS                   the deadline of later posts; a post that passes it is let go
  *     !take ITEM RIGHTS              later posts: what rules have taken out of the access of this item
- *     !about PROCESS START CALLER    later posts: the process, its start time, and the originator
- *     !refuse CODE                   answers later rules that attach with this code
- *     !settings                      one event that carries the session's settings in its fields
- *     !malformed KIND                one message that is wrong in a certain way
- *     !launch STATUS ERRNO           how later launches end
- *     !lose COUNT                    counts events as lost
- *     !mute                          answers no request from now on
- *     !die                           ends at once, like a crash
- * and those of fake_rules.h.
+ *     !about PROCESS START CALLER    later posts, and launches: the process, its start time, and the
+ * originator !refuse CODE                   answers later rules that attach with this code !settings one
+ * event that carries the session's settings in its fields !malformed KIND                one message that is
+ * wrong in a certain way !launch STATUS ERRNO           how later launches end !lose COUNT counts events as
+ * lost !mute                          answers no request from now on !unanswered                    takes
+ * these rules and does not answer !die                           ends at once, like a crash and those of
+ * fake_rules.h.
  *
  * What it saw is told through the channel's counters: decided = events answered, refused = those with a
  * result code, failed_after = those whose access was changed, timed_out = messages let go at their deadline,
@@ -311,6 +309,8 @@ static void obey(uint32_t session_id, const char *command)
         launch_errno = two;
     } else if (strcmp(command, "!mute") == 0)
         is_mute = 1;
+    else if (strcmp(command, "!unanswered") == 0)
+        return;
     else if (strcmp(command, "!die") == 0)
         _exit(9);
     else
@@ -336,7 +336,8 @@ static void take_rules(const struct cbp_rules *request, int fd)
     uint32_t status = fake_rules_take(request, fd, attach_code, &rule_id);
     cbp_store_u32(&channel->supervised_count, fake_rules_count());
     is_mute = is_mute || fake_rules_has_heard("!mute");
-    reply_to(&request->header, status, rule_id);
+    if (!fake_rules_has_heard("!unanswered"))
+        reply_to(&request->header, status, rule_id);
     for (const char *command; (command = fake_rules_next_command()) != NULL;)
         obey(request->session_id, command);
 }
@@ -358,6 +359,10 @@ static void serve_launch(const struct cbp_launch *launch, const int *fds)
                                        .os_error = launch_errno,
                                        .process_id = 4242 + launch->rule_id,
                                        .start_time = 77};
+    if (about.process_id != 0) {
+        result.process_id = about.process_id;
+        result.start_time = about.start_time;
+    }
     reply_to(&launch->header, 0, 0);
     if (recv(fds[0], &ready, sizeof ready, 0) != sizeof ready ||
         cbp_message_check(&ready, sizeof ready, CBP_MESSAGE_LAUNCH_READY) != 0)
