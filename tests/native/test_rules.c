@@ -370,6 +370,7 @@ static void test_launch_rules_after_a_restart(void)
     CHECK_OK(cbp_session_stop(session, 0));
     model_add(launch_line(first));
     model.launch_count = 0;
+    add_name(session, "newer than the launch", 0);
     CHECK_OK(cbp_session_start(session, 0));
     all_in_main();
     CHECK_DRIVER();
