@@ -71,7 +71,7 @@ def test_a_creator_counts_that_has_ended_before_its_child_executes() -> None:
         wait_until(lambda: len(ends(starter)) == 2, 10, "both have ended")
     watched.filter.stop_filter()
     (creation,) = watched.of("process_creation")
-    assert creation["arguments"] == ["/bin/true"] and creation["originator_process_id"] == shell.pid
+    assert creation["arguments"] == ["/bin/true"] and creation["creating_process_id"] == shell.pid
     assert creation["decided_by_rule"] and creation["result_code"] == 5
 
 
