@@ -166,6 +166,32 @@ class Machine(RuleBasedStateMachine):
         self.model.drop_rule(chosen)
 
 
+class CrowdedMachine(Machine):
+    """Among so many other rules that the driver has them in two parts; the others match nothing."""
+
+    OTHERS = 1030
+
+    def prepare(self, image: Image) -> None:
+        self.count = self.changed = 0
+        self.add_others(self.OTHERS)
+        super().prepare(image)
+
+    def add_others(self, count: int) -> None:
+        for number in range(self.count, self.count + count):
+            self.process.add_rule(name=f"no-program-{number}", action="deny")
+        self.count += count
+
+    @rule()
+    def change_the_main_part(self) -> None:
+        self.process.remove_rule(name=f"no-program-{self.changed}", action="deny")
+        self.process.add_rule(name=f"no-program-{self.changed}", action="deny")
+        self.changed += 1
+
+    @rule()
+    def overflow_the_rest(self) -> None:
+        self.add_others(129)
+
+
 @pytest.fixture
 def machine() -> Iterator[Machine]:
     made = Machine()
@@ -201,4 +227,11 @@ def test_descendants_of_what_has_ended(machine: Machine) -> None:
 def test_rules_come_and_go() -> None:
     run_state_machine_as_test(
         Machine, settings=settings(max_examples=250, stateful_step_count=50, deadline=None)
+    )
+
+
+@pytest.mark.limit(300)
+def test_rules_come_and_go_in_two_parts() -> None:
+    run_state_machine_as_test(
+        CrowdedMachine, settings=settings(max_examples=40, stateful_step_count=50, deadline=None)
     )
