@@ -295,7 +295,9 @@ CBP_API uint32_t CBP_CALL cbp_session_process_capabilities(struct cbp_session *s
 /* ---- Rules -------------------------------------------------------------------------------------------- */
 
 /* Any time between create and destroy, in handlers too; rules outlive a stop. Adding the same rule (process
- * or pattern, and action) again replaces it, so that one removal takes it out. */
+ * or pattern, and action) again replaces it, so that one removal takes it out; it is the newest then. Of
+ * rules that refuse the code of the oldest counts. A session has at most 1,048,576 rules, with patterns of 1
+ * GiB. */
 
 /* Adds a rule for one process, or with process_id 0xffffffff (-1) for all (not with ACTION_IGNORE).
  * flags are RULE_FLAG_ bits: CHILDREN extends it to descendants alive now and all later ones; with ATTACH a
@@ -306,7 +308,7 @@ CBP_API uint32_t CBP_CALL cbp_session_process_capabilities(struct cbp_session *s
  * CBP_ERROR_INVALID_PARAMETER if no such process lives (under the simulated driver any id but 0 will do: if
  * no process of the script has it now, the rule belongs to the next one that gets it). With ATTACH, where
  * nothing is added on an error: CBP_ERROR_BUSY if another tracer has the process, CBP_ERROR_ACCESS_DENIED if
- * it must not be traced. */
+ * it must not be traced. CBP_ERROR_NO_SYSTEM_RESOURCES if there are as many rules as there can be. */
 CBP_API uint32_t CBP_CALL cbp_rule_add_process(struct cbp_session *session, uint32_t process_id,
                                                uint32_t flags, uint32_t action, uint32_t action_value);
 
@@ -314,7 +316,9 @@ CBP_API uint32_t CBP_CALL cbp_rule_add_process(struct cbp_session *session, uint
  * pattern has pattern_size bytes, no NUL among them. A process goes by two names: its executable's path, and
  * the path by which it was started (a script, a symbolic link); the rule matches either. With ATTACH a tree
  * driver takes running processes of the same user that match under the filter, the controller excepted; those
- * that it cannot take are left alone. */
+ * that it cannot take are left alone. CBP_ERROR_INVALID_PARAMETER for a pattern that is empty, longer than
+ * PATTERN_SIZE_MAX, has a NUL, or on Windows is not UTF-8 (surrogates let through);
+ * CBP_ERROR_NO_SYSTEM_RESOURCES if there are as many rules as there can be. */
 CBP_API uint32_t CBP_CALL cbp_rule_add_name(struct cbp_session *session, const char *pattern,
                                             uint64_t pattern_size, uint32_t flags, uint32_t action,
                                             uint32_t action_value);

@@ -70,15 +70,6 @@ static uint32_t grow(struct cbpi_rule_list *list)
     return 0;
 }
 
-uint32_t cbpi_rule_list_reserve(struct cbpi_rule_list *list, uint32_t pattern_size)
-{
-    if (list->count == CBP_RULESET_RULE_MAX || list->pattern_bytes + pattern_size > CBP_RULESET_TEXT_MAX)
-        return cbpi_fail(CBP_ERROR_NO_SYSTEM_RESOURCES,
-                         "a session has at most %u rules, with patterns of %u bytes in all",
-                         CBP_RULESET_RULE_MAX, CBP_RULESET_TEXT_MAX);
-    return list->count < list->capacity ? 0 : grow(list);
-}
-
 struct cbpi_rule_item *cbpi_rule_list_find(const struct cbpi_rule_list *list, const struct cbpi_rule *wanted)
 {
     if (list->capacity == 0)
@@ -88,6 +79,18 @@ struct cbpi_rule_item *cbpi_rule_list_find(const struct cbpi_rule_list *list, co
         if (list->items[at - 1].hash == hash && is_same(&list->items[at - 1].rule, wanted))
             return &list->items[at - 1];
     return NULL;
+}
+
+uint32_t cbpi_rule_list_reserve(struct cbpi_rule_list *list, const struct cbpi_rule *rule)
+{
+    if (cbpi_rule_list_find(list, rule))
+        return 0;
+    if (list->count == CBP_RULESET_RULE_MAX ||
+        list->pattern_bytes + rule->pattern_size > CBP_RULESET_TEXT_MAX)
+        return cbpi_fail(CBP_ERROR_NO_SYSTEM_RESOURCES,
+                         "a session has at most %u rules, with patterns of %u bytes in all",
+                         CBP_RULESET_RULE_MAX, CBP_RULESET_TEXT_MAX);
+    return list->count < list->capacity ? 0 : grow(list);
 }
 
 static void free_pattern(const struct cbpi_rule *rule)

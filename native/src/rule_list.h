@@ -21,14 +21,14 @@ struct cbpi_rule_list {
     uint64_t pattern_bytes; /* of all patterns together */
 };
 
-/* Makes room for one more rule with a pattern of that size. CBP_ERROR_NOT_ENOUGH_MEMORY, or
- * CBP_ERROR_NO_SYSTEM_RESOURCES if there are as many as a compiled set can have. */
-uint32_t cbpi_rule_list_reserve(struct cbpi_rule_list *list, uint32_t pattern_size);
-
 /* The rule that is about the same process or pattern, with the same action, or NULL. A process's old rule
  * gives way to a new one even when the number has passed to another process: the old one can never match
  * again. */
 struct cbpi_rule_item *cbpi_rule_list_find(const struct cbpi_rule_list *list, const struct cbpi_rule *wanted);
+
+/* Makes room for rule. CBP_ERROR_NOT_ENOUGH_MEMORY, or CBP_ERROR_NO_SYSTEM_RESOURCES if there are as many as
+ * a compiled set can have. */
+uint32_t cbpi_rule_list_reserve(struct cbpi_rule_list *list, const struct cbpi_rule *rule);
 
 /* Puts rule into the list, in place of the same one if there is such; there is room. */
 void cbpi_rule_list_enter(struct cbpi_rule_list *list, const struct cbpi_rule *rule, uint64_t launch_epoch);

@@ -34,7 +34,7 @@ static void enter(struct cbp_session *session, const struct cbpi_rule *rule, uin
 static uint32_t add(struct cbp_session *session, struct cbpi_rule *rule)
 {
     cbpi_mutex_lock(&session->control);
-    uint32_t error = cbpi_rule_list_reserve(&session->rules, rule->pattern_size);
+    uint32_t error = cbpi_rule_list_reserve(&session->rules, rule);
     if (error != 0)
         goto cleanup;
     rule->rule_id = cbpi_rules_next_id(session);
@@ -92,7 +92,7 @@ uint32_t cbpi_rules_adopt(struct cbp_session *session, uint32_t rule_id, uint64_
                              .start_time = start_time};
     cbpi_mutex_lock(&session->control);
     int is_running = epoch == session->epoch;
-    uint32_t error = cbpi_rule_list_reserve(&session->rules, 0);
+    uint32_t error = cbpi_rule_list_reserve(&session->rules, &rule);
     const struct cbpi_rule_item *old = cbpi_rule_list_find(&session->rules, &rule);
     if (!is_running)
         rule.rule_id = cbpi_rules_next_id(session);

@@ -414,6 +414,21 @@ static void test_many_rules(void)
     CHECK_OK(cbp_session_destroy(session));
 }
 
+/* As many as a compiled set can have. */
+static void test_most_rules(void)
+{
+    struct cbp_session *session = test_session(on_event, on_error, NULL);
+    for (uint32_t i = 0; i < 1u << 20; i++)
+        CHECK_OK(cbp_rule_add_name(session, numbered(i), strlen(numbered(i)), 0, CBP_ACTION_ASK, 0));
+    CHECK_CODE(CBP_ERROR_NO_SYSTEM_RESOURCES, cbp_rule_add_name(session, "a", 1, 0, CBP_ACTION_ASK, 0));
+    CHECK_OK(cbp_rule_add_name(session, "program-7", 9, 1, CBP_ACTION_ASK, 0)); /* replaces one */
+    CHECK_OK(cbp_rule_remove_name(session, "program-8", 9, CBP_ACTION_ASK));
+    CHECK_OK(cbp_rule_add_name(session, "a", 1, 0, CBP_ACTION_ASK, 0));
+    CHECK_OK(cbp_session_start(session, 0));
+    CHECK(test_statistics(session).supervised == 1u << 20);
+    CHECK_OK(cbp_session_destroy(session));
+}
+
 int main(void)
 {
     alarm(110);
@@ -429,6 +444,7 @@ int main(void)
     test_launch_rules();
     test_launch_rules_after_a_restart();
     test_many_rules();
+    test_most_rules();
     test_unanswered_change();
     CHECK(remove(dump_path) == 0);
     return 0;
