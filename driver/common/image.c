@@ -4,19 +4,6 @@
 
 #include "supervisor.h"
 
-static bool goes_by(const char *name, uint32_t name_size, const struct rule_set *set, uint32_t index)
-{
-    size_t count;
-    const void *units = name_size > 0 ? name_units(name, name_size, &count) : NULL;
-    return units != NULL && cbp_ruleset_rule_matches(set->block, index, units, count);
-}
-
-bool image_goes_by(const struct image *image, const struct rule_set *set, uint32_t index)
-{
-    return goes_by(image->path, image->path_size, set, index) ||
-           goes_by(image->given, image->given_size, set, index);
-}
-
 static uint32_t match_name(const char *name, uint32_t name_size, struct rule_set *set)
 {
     size_t count;

@@ -52,6 +52,11 @@ void free_rule_set(struct rule_set *set)
     free(set);
 }
 
+void clear_matches(struct rule_set *set)
+{
+    memset(set->matches, 0, cbp_ruleset_word_count(set->block) * sizeof *set->matches);
+}
+
 /* What is asked about all sets together; and whatever was computed from them is out of date. */
 static void rules_have_changed(void)
 {
@@ -72,30 +77,52 @@ static void rules_have_changed(void)
 
 /* ---- Running processes ---- */
 
-static uint32_t attach_for(const struct rule_set *set, uint32_t index)
+/* Whether the rule is one whose running processes are to be attached to. */
+static bool attaches(const struct cbp_ruleset_rule *rule, uint32_t wanted_id)
 {
-    const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set->block, index);
-    bool children = (rule->flags & CBP_RULE_FLAG_CHILDREN) != 0;
-    uint32_t process_id;
-    uint64_t start_time;
-    if (rule->match == CBP_RULE_MATCH_NAME)
-        attach_matching(set, index, children);
-    if (rule->match != CBP_RULE_MATCH_PROCESS)
-        return 0;
-    cbp_ruleset_process_of(set->block, index, &process_id, &start_time);
-    return attach_process(process_id, start_time, children);
+    return (rule->flags & CBP_RULE_FLAG_ATTACH) != 0 &&
+           (wanted_id == CBP_ATTACH_ALL || rule->rule_id == wanted_id);
 }
 
-/* They come first: if they cannot be had, there is no rule. */
-static uint32_t attach_for_set(const struct rule_set *set, uint32_t wanted_id, uint64_t *failed_rule_id)
+enum attachment attachment_for(const struct image *image, struct rule_set *set, uint32_t wanted_id)
+{
+    enum attachment attachment = ATTACH_NOTHING;
+    uint32_t count = cbp_ruleset_rule_count(set->block);
+    if (match_image_names(image, set) == 0)
+        return ATTACH_NOTHING;
+    for (uint32_t i = 0; (i = cbp_ruleset_next(set->block, set->matches, i)) < count; i++) {
+        const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set->block, i);
+        if (!attaches(rule, wanted_id))
+            continue;
+        if (rule->flags & CBP_RULE_FLAG_CHILDREN)
+            attachment = ATTACH_TREE;
+        else if (attachment == ATTACH_NOTHING)
+            attachment = ATTACH_PROCESS;
+    }
+    clear_matches(set);
+    return attachment;
+}
+
+static uint32_t attach_for_process_rule(const struct rule_set *set, uint32_t index)
+{
+    uint32_t process_id;
+    uint64_t start_time;
+    cbp_ruleset_process_of(set->block, index, &process_id, &start_time);
+    return attach_process(process_id, start_time,
+                          (cbp_ruleset_rule_at(set->block, index)->flags & CBP_RULE_FLAG_CHILDREN) != 0);
+}
+
+/* They come first: if they cannot be had, there is no rule. One look at all processes serves all names. */
+static uint32_t attach_for_set(struct rule_set *set, uint32_t wanted_id, uint64_t *failed_rule_id)
 {
     uint32_t count = wanted_id != CBP_ATTACH_NONE ? cbp_ruleset_rule_count(set->block) : 0;
+    bool has_names = false;
     for (uint32_t i = 0; i < count; i++) {
         const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set->block, i);
-        bool is_wanted = wanted_id == CBP_ATTACH_ALL || rule->rule_id == wanted_id;
-        if (!is_wanted || (rule->flags & CBP_RULE_FLAG_ATTACH) == 0)
+        if (!attaches(rule, wanted_id))
             continue;
-        uint32_t error = attach_for(set, i);
+        has_names |= rule->match == CBP_RULE_MATCH_NAME;
+        uint32_t error = rule->match == CBP_RULE_MATCH_PROCESS ? attach_for_process_rule(set, i) : 0;
         if (error == CBP_ERROR_INVALID_PARAMETER && wanted_id == CBP_ATTACH_ALL)
             continue; /* it has ended since the filter was started */
         if (error != 0) {
@@ -103,6 +130,8 @@ static uint32_t attach_for_set(const struct rule_set *set, uint32_t wanted_id, u
             return error;
         }
     }
+    if (has_names)
+        attach_matching(set, wanted_id);
     return 0;
 }
 

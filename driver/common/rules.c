@@ -92,11 +92,6 @@ static bool is_of_session(const struct rule_ref *ref, uint32_t session_id)
 
 /* ---- One set and one process ---- */
 
-static void clear_matches(struct rule_set *set)
-{
-    memset(set->matches, 0, cbp_ruleset_word_count(set->block) * sizeof *set->matches);
-}
-
 static const struct cbp_ruleset_rule *rule_at(const struct rule_set *set, uint32_t index)
 {
     return cbp_ruleset_rule_at(set->block, index);

@@ -123,10 +123,15 @@ struct report {
  * CBP_ERROR_NOT_ENOUGH_MEMORY. */
 uint32_t make_rule_set(void *block, size_t size, struct rule_set **set);
 void free_rule_set(struct rule_set *set);
+void clear_matches(struct rule_set *set);
 /* Puts the set in the place of what the request says; it is freed where that fails. Error codes and
  * *failed_rule_id for the reply. */
 uint32_t install_rules(const struct cbp_rules *request, struct rule_set *set, uint64_t *failed_rule_id);
 void remove_session_rules(uint32_t session_id);
+/* Whether the name rules of a set, which is not in force yet, want a running process with this image: those
+ * that have RULE_FLAG_ATTACH, and if wanted_rule_id is not ATTACH_ALL, that id. */
+enum attachment { ATTACH_NOTHING, ATTACH_PROCESS, ATTACH_TREE /* its descendants as well */ };
+enum attachment attachment_for(const struct image *image, struct rule_set *set, uint32_t wanted_rule_id);
 
 /* ---- rules.c: what the rules make of whom ---- */
 /* By session, until the rules or the process's name change. */
@@ -188,8 +193,6 @@ bool anything_held(void);
 uint64_t next_deadline_ns(void); /* 0: none */
 
 /* ---- image.c ---- */
-/* Whether the name rule with this index matches one of the two names that an image goes by. */
-bool image_goes_by(const struct image *image, const struct rule_set *set, uint32_t index);
 /* Marks the rules of the set that match one of its names. Gives how many. */
 uint32_t match_image_names(const struct image *image, struct rule_set *set);
 struct image *make_image(const char *path, uint32_t path_size, const char *given, uint32_t given_size);
@@ -212,9 +215,9 @@ void let_released_go(void);
  * CBP_ERROR_INVALID_PARAMETER: there is no such process; CBP_ERROR_BUSY: another tracer has it;
  * CBP_ERROR_ACCESS_DENIED: it must not be traced. On an error it goes on as if nothing had been tried. */
 uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children);
-/* The same for every process of our user whose name matches the rule with this index; those that cannot be
- * had are left alone. */
-void attach_matching(const struct rule_set *set, uint32_t index, bool children);
+/* The same for every process of our user for whose image attachment_for() says so; those that cannot be had
+ * are left alone. */
+void attach_matching(struct rule_set *set, uint32_t wanted_rule_id);
 /* How this system's names are compared, CBP_COMPARE_; and a name in the units of that, valid until the next
  * call. NULL: no rule matches it. */
 extern const uint32_t name_comparison;

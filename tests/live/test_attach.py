@@ -25,7 +25,7 @@ from attach_tools import (
     task_status,
     tracers_of,
 )
-from live_tools import Programs, Recorder, Task, recording, tracer_of, wait_until
+from live_tools import GUID, Programs, Recorder, Task, recording, tracer_of, wait_until
 
 import cbprocess
 
@@ -261,6 +261,26 @@ def test_by_name(programs: Programs, tmp_path: Path) -> None:
         for process in found:
             process.process.kill()
             process.process.communicate(timeout=20)
+
+
+def test_thousands_of_names_are_looked_for_at_once(programs: Programs, tmp_path: Path) -> None:
+    """One look at the machine's processes for all names: one for each would not end before the request does."""
+    unique = programs.copy("churn", tmp_path / f"churn-{os.getpid()}")
+    process = Running(unique, tmp_path, "threads", "1", "5000")
+    instance = cbprocess.CBProcess()
+    instance.initialize(GUID)
+    try:
+        for i in range(20_000):
+            instance.add_filtered_process_by_name(f"cbprocess-nobody-{i}-{os.getpid()}", False)
+        instance.add_filtered_process_by_name(unique, False)
+        instance.start_filter(0)
+        assert tracer_of(process.pid) != 0
+        instance.stop_filter()
+        assert process.end() == END_STATUS
+    finally:
+        instance.stop_filter()
+        process.process.kill()
+        process.process.communicate(timeout=20)
 
 
 def test_twice(churning: Running) -> None:

@@ -195,23 +195,25 @@ uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children)
     return attach_tree(pid, children);
 }
 
-static bool goes_by(uint32_t pid, const struct rule_set *set, uint32_t index)
+static enum attachment wish_for(uint32_t pid, struct rule_set *set, uint32_t wanted_rule_id)
 {
     struct image *image = image_of_running(pid);
-    bool matches = image != NULL && image_goes_by(image, set, index);
+    enum attachment wish = image != NULL ? attachment_for(image, set, wanted_rule_id) : ATTACH_NOTHING;
     release_image(image);
-    return matches;
+    return wish;
 }
 
-void attach_matching(const struct rule_set *set, uint32_t index, bool children)
+void attach_matching(struct rule_set *set, uint32_t wanted_rule_id)
 {
     uint32_t pid;
     DIR *folder = opendir("/proc");
     while (folder != NULL && (pid = next_number(folder)) != 0) {
         struct status_facts facts;
-        if (find_process(pid) == NULL && read_status(pid, &facts) && facts.user_id == getuid() &&
-            goes_by(pid, set, index))
-            (void) attach_tree(pid, children);
+        if (find_process(pid) != NULL || !read_status(pid, &facts) || facts.user_id != getuid())
+            continue;
+        enum attachment wish = wish_for(pid, set, wanted_rule_id);
+        if (wish != ATTACH_NOTHING)
+            (void) attach_tree(pid, wish == ATTACH_TREE);
     }
     if (folder != NULL)
         closedir(folder);
