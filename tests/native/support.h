@@ -59,14 +59,16 @@ static inline uint64_t test_now_ms(void)
     return (uint64_t) now.tv_sec * 1000u + (uint64_t) now.tv_nsec / 1000000u;
 }
 
-/* Whether a fork of a process with threads can have threads itself: not under the thread sanitizer. */
 #if defined(__SANITIZE_THREAD__)
-#define TEST_FORKS_HAVE_THREADS 0
+#define TEST_THREAD_SANITIZER 1
 #elif defined(__has_feature)
-#define TEST_FORKS_HAVE_THREADS !__has_feature(thread_sanitizer)
+#define TEST_THREAD_SANITIZER __has_feature(thread_sanitizer)
 #else
-#define TEST_FORKS_HAVE_THREADS 1
+#define TEST_THREAD_SANITIZER 0
 #endif
+
+/* Whether a fork of a process with threads can have threads itself. */
+#define TEST_FORKS_HAVE_THREADS !TEST_THREAD_SANITIZER
 
 /* Forks when nobody else is at work: a sanitizer's own locks do not survive a fork in other hands. The child
  * does not outlive a test that hangs. */

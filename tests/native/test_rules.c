@@ -405,10 +405,10 @@ static void test_many_rules(void)
         CHECK_OK(cbp_rule_remove_name(session, numbered(i), strlen(numbered(i)), CBP_ACTION_ASK));
     CHECK_OK(cbp_session_start(session, 0));
     uint64_t empty_ms = test_now_ms();
-    for (uint32_t i = 0; i < 10000; i++)
+    for (uint32_t i = 0; i < 3000; i++)
         CHECK_OK(cbp_rule_add_name(session, numbered(i), strlen(numbered(i)), 0, CBP_ACTION_ASK, 0));
-    CHECK(test_statistics(session).supervised == 10000);
-    printf("100,000 rules added in %u ms and pushed in %u ms; 10,000 added while active in %u ms\n",
+    CHECK(test_statistics(session).supervised == 3000);
+    printf("100,000 rules added in %u ms and pushed in %u ms; 3,000 added while active in %u ms\n",
            (unsigned) (added_ms - begin_ms), (unsigned) (started_ms - added_ms),
            (unsigned) (test_now_ms() - empty_ms));
     CHECK_OK(cbp_session_destroy(session));
@@ -444,7 +444,8 @@ int main(void)
     test_launch_rules();
     test_launch_rules_after_a_restart();
     test_many_rules();
-    test_most_rules();
+    if (!TEST_THREAD_SANITIZER) /* a minute, and one thread */
+        test_most_rules();
     test_unanswered_change();
     CHECK(remove(dump_path) == 0);
     return 0;
