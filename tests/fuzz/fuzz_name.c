@@ -24,6 +24,11 @@ static size_t split(const unsigned char *text, size_t size, size_t *starts, int 
         size_t good = length > 0 && i + length <= size;
         for (size_t k = 1; good && k < length; k++)
             good = text[i + k] >= 0x80 && text[i + k] < 0xc0;
+        if (good && length > 2) { /* nothing overlong, no surrogate, nothing beyond U+10FFFF */
+            uint32_t start = (uint32_t) text[i] << 8 | text[i + 1];
+            good = !(start >= 0xe000 && start < 0xe0a0) && !(start >= 0xeda0 && start < 0xee00) &&
+                   !(start >= 0xf000 && start < 0xf090) && start < 0xf490;
+        }
         if (!good) {
             *is_valid = 0;
             length = 1;

@@ -5,9 +5,13 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import c_char_p, c_int, c_size_t, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
+from ctypes import byref, c_char_p, c_int, c_size_t, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
+
+from property.rule_oracles import WINDOWS, Meaning
+
+from cbprocess import library
 
 MATCH_ALL, MATCH_PROCESS, MATCH_NAME = 0, 1, 2
 EXACT, FILE_PREFIX, PATH_PREFIX, SUFFIX, NO_KEY = range(5)
@@ -289,3 +293,32 @@ class Builder(Engine):
             return 0, Block(ctypes.string_at(made.value or 0, size.value))
         finally:
             self._free(made)
+
+
+class LibrarySet:
+    """cbp_pattern_set_...() of the installed library."""
+
+    def __init__(self, meaning: Meaning, patterns: Sequence[str]) -> None:
+        self._library, self._set, self._meaning = library.load(), c_void_p(), meaning
+        texts = [meaning.encode(pattern) for pattern in patterns]
+        self._library.cbp_pattern_set_create(
+            (c_char_p * (len(texts) + 1))(*texts),
+            (c_uint64 * (len(texts) + 1))(*map(len, texts)),
+            len(texts),
+            meaning is WINDOWS,
+            byref(self._set),
+        )
+
+    def __enter__(self) -> LibrarySet:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._library.cbp_pattern_set_destroy(self._set)
+
+    def matches(self, name: str, capacity: int) -> tuple[int, list[int]]:
+        """How many patterns match, and the numbers of as many as there is room for."""
+        indices, count = (c_uint32 * (capacity + 1))(*[7777] * (capacity + 1)), c_uint32()
+        text = self._meaning.encode(name)
+        self._library.cbp_pattern_set_match(self._set, text, len(text), indices, capacity, byref(count))
+        assert indices[capacity] == 7777
+        return count.value, indices[: min(count.value, capacity)]

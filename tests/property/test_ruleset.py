@@ -7,7 +7,6 @@ import ctypes
 import os
 import unicodedata
 from collections.abc import Sequence
-from ctypes import byref, c_char_p, c_uint32, c_uint64, c_void_p
 from itertools import product
 from pathlib import Path
 from typing import Optional
@@ -23,13 +22,14 @@ from property.rule_engines import (
     Block,
     Builder,
     Engine,
+    LibrarySet,
     SourceRule,
     Text,
 )
 from property.rule_oracles import LINUX, MEANINGS, UTF16, WINDOWS, Meaning
 from property.rule_strategies import pattern_sets
 
-from cbprocess import CBProcessError, constants, library
+from cbprocess import CBProcessError, constants
 
 ASK, IGNORE, ALLOW, DENY, STRIP = range(5)
 both_meanings = pytest.mark.parametrize("meaning", MEANINGS, ids=["linux", "windows"])
@@ -68,35 +68,6 @@ def unit_size(meaning: Meaning) -> int:
 
 def name_rules(meaning: Meaning, patterns: Sequence[str]) -> list[SourceRule]:
     return [SourceRule(i + 1, pattern=meaning.encode(pattern)) for i, pattern in enumerate(patterns)]
-
-
-class LibrarySet:
-    """cbp_pattern_set_...() of the installed library."""
-
-    def __init__(self, meaning: Meaning, patterns: Sequence[str]) -> None:
-        self._library, self._set, self._meaning = library.load(), c_void_p(), meaning
-        texts = [meaning.encode(pattern) for pattern in patterns]
-        self._library.cbp_pattern_set_create(
-            (c_char_p * (len(texts) + 1))(*texts),
-            (c_uint64 * (len(texts) + 1))(*map(len, texts)),
-            len(texts),
-            meaning is WINDOWS,
-            byref(self._set),
-        )
-
-    def __enter__(self) -> LibrarySet:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._library.cbp_pattern_set_destroy(self._set)
-
-    def matches(self, name: str, capacity: int) -> tuple[int, list[int]]:
-        """How many patterns match, and the numbers of as many as there is room for."""
-        indices, count = (c_uint32 * (capacity + 1))(*[7777] * (capacity + 1)), c_uint32()
-        text = self._meaning.encode(name)
-        self._library.cbp_pattern_set_match(self._set, text, len(text), indices, capacity, byref(count))
-        assert indices[capacity] == 7777
-        return count.value, indices[: min(count.value, capacity)]
 
 
 @both_meanings

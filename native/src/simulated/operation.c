@@ -105,8 +105,8 @@ static enum cbp_outcome ask_rules(const struct cbpi_population *population,
     const struct cbp_event_message *message = operation->message;
     struct cbpi_image new_image = image_in(message);
     int is_creation = item_of(message, CBP_PROC_EVT_PROCESS_CREATION) && message->process_name_size > 0;
-    struct cbp_stance subject = cbpi_population_stance(
-        population, operation->subject, is_creation ? &new_image : &operation->subject->image);
+    struct cbp_stance subject = cbpi_population_stance(population, operation->subject,
+                                                       is_creation ? &new_image : &operation->subject->image);
     struct cbp_stance asker = subject;
     if (type & HANDLE_OPERATIONS && operation->originator == operation->subject)
         return CBP_OUTCOME_SILENT; /* on oneself */
