@@ -42,10 +42,8 @@ void end_launch(struct launch *launch, uint32_t status, uint32_t os_error)
     };
     if (launch->process != NULL)
         launch->process->launch = NULL;
-    if (launch->result != NULL) {
-        *launch->result = result;
-        (void) UnmapViewOfFile(launch->result);
-    }
+    *launch->result = result;
+    (void) UnmapViewOfFile(launch->result);
     if (launch->event != NULL) {
         (void) SetEvent(launch->event);
         CloseHandle(launch->event);
@@ -82,12 +80,17 @@ void find_claim(struct process *root)
 static uint32_t claim_process(const struct cbp_launch_process *request)
 {
     HANDLE section = (HANDLE) (uintptr_t) request->section_handle;
+    struct cbp_launch_result *result = MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, 0);
+    if (result == NULL)
+        return CBP_ERROR_INVALID_DATA; /* what is no section is not ours to close */
     struct launch *launch = calloc(1, sizeof *launch);
-    if (launch == NULL)
-        return CBP_ERROR_NOT_ENOUGH_MEMORY;
-    launch->result = MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, 0);
-    launch->event = (HANDLE) (uintptr_t) request->event_handle;
     CloseHandle(section);
+    if (launch == NULL) {
+        (void) UnmapViewOfFile(result);
+        return CBP_ERROR_NOT_ENOUGH_MEMORY;
+    }
+    launch->result = result;
+    launch->event = (HANDLE) (uintptr_t) request->event_handle;
     launch->session_id = request->session_id;
     launch->rule_id = request->rule_id;
     launch->thread_id = request->thread_id;
@@ -170,8 +173,9 @@ static void serve_request(void)
     const struct cbp_message_header *header = (const void *) buffer.bytes;
     uint64_t value = CBP_DEBUG_CAPABILITIES;
     uint32_t status = CBP_ERROR_INVALID_DATA;
-    if (size < sizeof *header || size > sizeof buffer.bytes)
-        return;
+    if (size > sizeof buffer.bytes)
+        size = 0;
+    memset(buffer.bytes, 0, sizeof *header);
     memcpy(buffer.bytes, self.control->request, size);
     if (header->type != CBP_MESSAGE_EVENT && cbp_message_check(buffer.bytes, size, header->type) == 0)
         status = serve(header->type, &value);
@@ -186,7 +190,7 @@ static void serve_request(void)
     (void) SetEvent(self.reply_event);
 }
 
-static void leave(void)
+void leave(void)
 {
     self.controller_gone = true;
     release_every_slot();

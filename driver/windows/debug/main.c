@@ -32,6 +32,12 @@ static HANDLE section_argument(void)
     return handle_of(value);
 }
 
+static bool is_open(HANDLE handle)
+{
+    DWORD flags;
+    return GetHandleInformation(handle, &flags) != 0;
+}
+
 static bool map_channel(void)
 {
     HANDLE section = section_argument();
@@ -44,10 +50,14 @@ static bool map_channel(void)
     self.answer_event = handle_of(self.control->answer_event);
     self.request_event = handle_of(self.control->request_event);
     self.reply_event = handle_of(self.control->reply_event);
-    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
+    bool all = is_open(self.controller) && is_open(self.answer_event) && is_open(self.request_event) &&
+               is_open(self.reply_event);
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
         self.bells[id] = handle_of(self.control->bells[id]);
-    return self.channel->magic == CBP_PROTOCOL_MAGIC && self.channel->version == CBP_PROTOCOL_VERSION &&
-           self.channel->size == CBP_CHANNEL_SIZE;
+        all = all && is_open(self.bells[id]);
+    }
+    return all && self.channel->magic == CBP_PROTOCOL_MAGIC &&
+           self.channel->version == CBP_PROTOCOL_VERSION && self.channel->size == CBP_CHANNEL_SIZE;
 }
 
 /* What is debugged must outlive this process, however it ends. */
@@ -97,6 +107,8 @@ static void wait_for_something(void)
         DWORD found = WaitForMultipleObjects(4, handles, FALSE, wait_ms());
         if (found == WAIT_OBJECT_0 + 2) /* taken by the wait: serve_control looks for it */
             (void) SetEvent(self.request_event);
+        else if (found == WAIT_FAILED) /* one of them is closed or no such object: it would fail for ever */
+            leave();
     }
     cbp_store_u32(&self.channel->driver_sleeping, 0);
 }

@@ -107,6 +107,7 @@ void let_everything_go(void);
 
 /* ---- control.c: requests and launches ---- */
 void serve_control(void);
+void leave(void);                      /* nobody is there to serve: let everything go, and end */
 void find_claim(struct process *root); /* it has just been created */
 void end_launch(struct launch *launch, uint32_t status, uint32_t os_error);
 bool has_open_claims(void);
