@@ -3,10 +3,11 @@
     python3 tools/windows_python.py 3.13 FOLDER [PACKAGE...]
 
 The interpreter is python3XX.dll and its extension modules as python.org built them, which the panda3d wheels
-on PyPI carry; the standard library is that of a Python of the same minor version on this machine; python.exe
-is made here, with mingw-w64. What else is named is installed with pip,
-without what it needs (a file of a wheel, a package, -r and a file of requirements).
-Prints the path of python.exe; says which standard library is missing otherwise and ends with status 3.
+on PyPI carry; the standard library is that of a Python of the same minor version on this machine, or out of
+the packages of another Debian release, which are unpacked and not installed; python.exe is made here, with
+mingw-w64. What else is named is installed with pip, without what it needs (a file of a wheel, a package, -r
+and a file of requirements).
+Prints the path of python.exe; ends with a sentence and status 3 where no standard library can be had.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from pathlib import Path
 
 CARRIER = "panda3d==1.10.16"
 NO_LIBRARY = 3
+# Where Debian has the versions that the machine's own release may lack.
+RELEASES = {"3.9": "bullseye", "3.11": "bookworm", "3.13": "trixie"}
 # Wine has these itself; _wmi is what platform.uname() asks, in a way that ends the process under Wine 8.
 LEFT_OUT = ("api-ms-win-", "ucrtbase.dll", "_wmi.pyd")
 NOT_COPIED = shutil.ignore_patterns(
@@ -38,13 +41,52 @@ int wmain(int count, wchar_t **arguments)
 """
 
 
-def standard_library(version: str) -> Path | None:
+def local_library(version: str) -> Path | None:
     """That of this Python, the distribution's or a version manager's."""
     if version == f"{sys.version_info.major}.{sys.version_info.minor}":
         return Path(os.__file__).parent
     patterns = (f"/usr/lib/python{version}", f"{Path.home()}/.pyenv/versions/{version}.*/lib/python{version}")
     found = [path for pattern in patterns for path in glob.glob(pattern) if Path(path, "os.py").is_file()]
     return Path(found[-1]) if found else None
+
+
+def debian_mirrors() -> list[str]:
+    """The addresses that this machine has its own Debian packages from."""
+    command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian"]
+    found = subprocess.run(command, capture_output=True, text=True).stdout.split()
+    return [address for address in dict.fromkeys(found) if "security" not in address]
+
+
+def apt_get(folder: Path, *arguments: str) -> bool:
+    """With lists and sources of its own, below the folder: the machine's stay as they are."""
+    options = {
+        "Dir::State": folder / "state",
+        "Dir::Cache": folder / "cache",
+        "Dir::Etc::SourceList": folder / "sources.list",
+        "Dir::Etc::SourceParts": os.devnull,
+        "Acquire::Languages": "none",
+        "Acquire::Check-Valid-Until": "false",  # that of a release that is not maintained any more has passed
+        "APT::Sandbox::User": "root",
+    }
+    given = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    return (
+        subprocess.run(["apt-get", "-q", *given, *arguments], cwd=folder, stdout=sys.stderr).returncode == 0
+    )
+
+
+def debian_library(version: str, folder: Path) -> Path | None:
+    """Out of Debian's packages, unpacked into the folder."""
+    packages = [f"libpython{version}-{part}" for part in ("minimal", "stdlib")]
+    for mirror in debian_mirrors() if version in RELEASES and shutil.which("apt-get") else ():
+        for part in ("state/lists/partial", "cache/archives/partial"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        source = f"deb {mirror} {RELEASES[version]} main\n"
+        (folder / "sources.list").write_text(source, encoding="ascii")
+        if apt_get(folder, "update") and apt_get(folder, "download", *packages):
+            for package in folder.glob("*.deb"):
+                subprocess.run(["dpkg", "-x", str(package), str(folder / "root")], check=True)
+            return folder / "root" / "usr" / "lib" / f"python{version}"
+    return None
 
 
 def pip(*arguments: str) -> None:
@@ -76,12 +118,13 @@ def make_launcher(version: str, folder: Path) -> None:
 
 def main() -> int:
     version, folder, packages = sys.argv[1], Path(sys.argv[2]).resolve(), sys.argv[3:]
-    library = standard_library(version)
-    if library is None:
-        print(f"no standard library of Python {version} on this machine", file=sys.stderr)
-        return NO_LIBRARY
+    with tempfile.TemporaryDirectory() as unpacked:
+        library = local_library(version) or debian_library(version, Path(unpacked))
+        if library is None:
+            print(f"no standard library of Python {version}: neither here nor from Debian", file=sys.stderr)
+            return NO_LIBRARY
+        shutil.copytree(library, folder / "Lib", ignore=NOT_COPIED, ignore_dangling_symlinks=True)
     unpack_binaries(version, folder)
-    shutil.copytree(library, folder / "Lib", ignore=NOT_COPIED)
     make_launcher(version, folder)
     target = folder / "Lib" / "site-packages"
     target.mkdir()

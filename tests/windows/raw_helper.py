@@ -1,4 +1,4 @@
-"""A controller that speaks to the debug helper without the core: bytes by hand, from the text of the protocol.
+"""A controller that speaks to the debug helper without the core: bytes by hand, from the protocol's text.
 
 For tests of the boundary itself: malformed requests, handles that are none."""
 
