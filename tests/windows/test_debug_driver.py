@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +11,6 @@ import pytest
 from windows.windows_tools import COMMAND, GUID, STATUS_ACCESS_DENIED, make, wait_for
 
 from cbprocess import CBProcessError, constants, probe_driver
-from cbprocess.running import running_processes
 
 
 def test_capabilities_say_what_is_missing() -> None:
@@ -124,24 +121,3 @@ def test_a_second_controller_is_refused() -> None:
         assert subprocess.call([sys.executable, "-c", program]) == constants.ERROR_BUSY
     child.communicate(b"\n")
     assert child.returncode == 0
-
-
-def ids_that_the_system_enumerates() -> set[int]:
-    ids, size = (ctypes.c_uint32 * 4096)(), ctypes.c_uint32()
-    kernel: Any = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined]
-    assert kernel.K32EnumProcesses(ids, ctypes.sizeof(ids), ctypes.byref(size))
-    return set(ids[: size.value // 4]) - {0}
-
-
-def test_snapshot_is_what_the_system_enumerates() -> None:
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    before = ids_that_the_system_enumerates()
-    found = {process.process_id: process for process in running_processes()}
-    after = ids_that_the_system_enumerates()
-    assert before & after <= set(found) <= before | after
-    assert child.pid in found
-    own = found[child.pid]
-    assert own.command_line.endswith("-c input()")
-    assert own.process_name.lower().endswith("python.exe")
-    assert own.parent_process_id == os.getpid()
-    child.communicate(b"\n")
