@@ -7,6 +7,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from windows.windows_tools import COMMAND, GUID, make, sleeper
+from windows.windows_tools import COMMAND, GUID, make, sleeper, wait_for
 
 from cbprocess import CBProcess, CBProcessError, constants, library
 from cbprocess.running import running_processes
@@ -41,16 +42,10 @@ def wmic_listing() -> dict[int, dict[str, str]]:
     command = ["wmic", "process", "get", columns]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True)
     heading, *lines = [line for line in done.stdout.decode("utf-16").splitlines() if line.strip()]
-    names = heading.split()
-    starts = [heading.index(name) for name in names]
-    rows = [
-        {
-            name: line[start:end].strip()
-            for name, start, end in zip(names, starts, [*starts[1:], len(heading) + 99])
-        }
-        for line in lines
-    ]
-    return {int(row["ProcessId"]): row for row in rows if int(row["ProcessId"])}
+    starts = {match[0]: match.start() for match in re.finditer(r"\w+", heading.lower())}
+    ends = [*list(starts.values())[1:], None]
+    rows = [{name: line[starts[name] : end].strip() for name, end in zip(starts, ends)} for line in lines]
+    return {int(row["processid"]): row for row in rows if int(row["processid"])}
 
 
 def test_snapshot_is_what_the_system_enumerates() -> None:
@@ -75,9 +70,9 @@ def test_snapshot_is_what_wmic_lists() -> None:
     assert {os.getpid(), child.pid} <= stayed <= set(listed)
     for process_id in stayed:
         row, process = listed[process_id], before[process_id]
-        assert process.process_name.rpartition("\\")[2].lower() == row["Name"].lower()
-        assert process.parent_process_id == int(row["ParentProcessId"])
-    assert before[child.pid].thread_count == int(listed[child.pid]["ThreadCount"])
+        assert process.process_name.rpartition("\\")[2].lower() == row["name"].lower()
+        assert process.parent_process_id == int(row["parentprocessid"])
+    assert before[child.pid].thread_count == int(listed[child.pid]["threadcount"])
     child.communicate("\n")
 
 
@@ -111,6 +106,7 @@ def test_snapshot_through_the_class() -> None:
     child = sleeper()
     process = CBProcess()
     process.initialize(GUID)
+    process.track_command_line = True
     process.create_running_processes_snapshot()
     index = process.running_process_process_id.index(child.pid)
     assert process.get_running_process_process_name(index).lower().endswith("python.exe")
@@ -162,6 +158,7 @@ def test_originator_tokens() -> None:
     with make(on_process_creation=look, on_process_termination=look) as process:
         process.start_filter(0)
         assert process.popen(COMMAND).wait(20) == 3
+        wait_for(lambda: len(users) == 2)
         with pytest.raises(CBProcessError) as raised:
             process.get_originator_token()
         assert raised.value.code == constants.ERROR_NO_CALLBACK_ACTIVE
@@ -253,11 +250,9 @@ def test_lines_go_to_the_event_log(logging: CBProcess) -> None:
         sources.append(source)
         return 4711
 
-    def report(
-        log: int, kind: int, category: int, event: int, user: int, count: int, size: int, *rest: Any
-    ) -> int:
-        assert (log, kind, category, event, user, count, size) == (4711, 4, 0, 1, None, 1, 0)
-        lines.extend(rest[0][:count])
+    def report(*given: Any) -> int:
+        assert given[:7] == (4711, 4, 0, 1, None, 1, 0)  # to that log, for information, one line
+        lines.extend(given[7][:1])
         return 1
 
     pointer, word, half = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint16
@@ -288,11 +283,8 @@ def test_the_driver_needs_no_installation() -> None:
     version = process.get_driver_version(GUID)
     words = [version >> shift & 0xFFFF for shift in (48, 32, 16)]
     assert ".".join(map(str, words)) == library.load().cbp_version().decode()
-    process.config("Driver=kernel")
-    assert process.get_driver_status(GUID) == constants.MODULE_STATUS_NOT_PRESENT
-    assert process.get_driver_version(GUID) == 0
     with pytest.raises(CBProcessError) as raised:
-        process.install("none.cab", GUID, None, 0)
+        process.config("Driver=kernel")
     assert raised.value.code == constants.ERROR_NOT_SUPPORTED
 
 
