@@ -7,6 +7,7 @@ import ctypes
 import os
 import signal
 
+from ..constants import ERROR_INVALID_PARAMETER
 from ..running import running_processes
 from .printer import complain
 
@@ -46,9 +47,11 @@ class Ends:
         for process_id in process_ids:
             handle = self._kernel.OpenProcess(SYNCHRONIZE, False, process_id)
             if not handle:
+                code = ctypes.get_last_error()  # type: ignore[attr-defined]
                 self.__exit__()
-                error = ctypes.WinError(ctypes.get_last_error())  # type: ignore[attr-defined]
-                raise LookupError(f"process {process_id}: {error.strerror}")
+                if code == ERROR_INVALID_PARAMETER:
+                    raise LookupError(f"there is no process {process_id}")
+                raise LookupError(f"process {process_id}: {ctypes.FormatError(code)}")  # type: ignore[attr-defined]
             self._handles.append(handle)
 
     def wait(self, limit_ms: int) -> bool:
