@@ -209,11 +209,7 @@ int cbpi_is_guid(const char *text); /* in braces */
 void cbpi_log_refresh(void); /* looks whether it is on */
 uint32_t cbpi_log_is_enabled(void);
 uint32_t cbpi_log_enable(uint32_t is_enabled); /* for good; cbpi_logging_write()'s codes */
-#if defined(__GNUC__)
-__attribute__((format(printf, 1, 2)))
-#endif
-void
-cbpi_log(const char *format, ...);
+CBP_PRINTF(1, 2) void cbpi_log(const char *format, ...);
 
 /* dispatcher.c */
 void cbpi_dispatcher_body(void *session);
