@@ -5,8 +5,7 @@
  *     monitor [--deny PATTERN]... [--] PROGRAM [ARGUMENT]...
  *     monitor [--deny PATTERN]... --replay FILE
  *
- *     gcc -municode monitor_windows.c -o monitor.exe -I include cbprocess.dll     (mingw-w64)
- *     cl /I include monitor_windows.c cbprocess.lib                                (MSVC)
+ *     gcc -municode monitor_windows.c -o monitor.exe -I include/cbprocess cbprocess.dll     (mingw-w64)
  *
  * The status is the program's own; 126 or 127 if it was refused or could not be started, 125 if the monitor
  * itself failed. */
