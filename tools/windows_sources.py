@@ -23,7 +23,6 @@ CANNOT_CHECK = 3
 FOLDERS = (
     "driver/protocol",
     "driver/common",
-    "driver/windows",
     "driver/windows/debug",
     "native/src",
     "native/src/simulated",

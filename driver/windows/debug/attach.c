@@ -30,6 +30,11 @@ static HANDLE open_process(uint32_t pid)
                                                                       : NULL;
 }
 
+static struct image *image_of(const struct facts *of)
+{
+    return make_image(of->path.bytes, (uint32_t) of->path.size, of->given.bytes, (uint32_t) of->given.size);
+}
+
 static uint32_t enter_process(uint32_t pid, HANDLE handle, uint64_t now)
 {
     struct process *process = add_process(pid, find_process(facts.parent_pid));
@@ -40,12 +45,9 @@ static uint32_t enter_process(uint32_t pid, HANDLE handle, uint64_t now)
     process->start_time = read_start_time(handle);
     process->attached = true;
     process->attached_time = now;
-    process->image = make_image(facts.path.bytes, (uint32_t) facts.path.size, facts.given.bytes,
-                                (uint32_t) facts.given.size);
+    process->image = image_of(&facts);
     if (process->parent != NULL)
         inherit_rules(process, process->parent);
-    else
-        evaluate_process(process);
     return 0;
 }
 
@@ -134,23 +136,25 @@ uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children)
     return found != start_time ? CBP_ERROR_INVALID_PARAMETER : attach_tree(pid, children);
 }
 
-static bool goes_by(uint32_t pid, const char *pattern, uint32_t pattern_size)
+static bool goes_by(uint32_t pid, const struct rule_set *set, uint32_t index)
 {
     HANDLE handle = open_process(pid);
-    bool matches = handle != NULL && is_own_user(handle) && read_facts(handle, &facts) &&
-                   (cbp_name_matches(pattern, pattern_size, facts.path.bytes, facts.path.size) ||
-                    cbp_name_matches(pattern, pattern_size, facts.given.bytes, facts.given.size));
+    struct image *image = NULL;
+    if (handle != NULL && is_own_user(handle) && read_facts(handle, &facts))
+        image = image_of(&facts);
+    bool matches = image != NULL && image_goes_by(image, set, index);
+    release_image(image);
     if (handle != NULL)
         CloseHandle(handle);
     return matches;
 }
 
-void attach_matching(const char *pattern, uint32_t pattern_size, bool children)
+void attach_matching(const struct rule_set *set, uint32_t index, bool children)
 {
     PROCESSENTRY32W entry = {.dwSize = sizeof entry};
     HANDLE snapshot = CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0);
     for (BOOL more = Process32FirstW(snapshot, &entry); more; more = Process32NextW(snapshot, &entry))
-        if (find_process(entry.th32ProcessID) == NULL && goes_by(entry.th32ProcessID, pattern, pattern_size))
+        if (find_process(entry.th32ProcessID) == NULL && goes_by(entry.th32ProcessID, set, index))
             (void) attach_tree(entry.th32ProcessID, children);
     CloseHandle(snapshot);
 }

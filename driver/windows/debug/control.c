@@ -54,17 +54,12 @@ void end_launch(struct launch *launch, uint32_t status, uint32_t os_error)
 /* Process and claim have found each other. */
 static void begin_launch(struct launch *launch, struct process *process)
 {
-    uint32_t error = 0;
     launch->process = process;
     process->launch = launch;
     process->seen_ns = 0;
     process->creator_tid = launch->thread_id;
-    process->launch_session_id = launch->session_id;
-    process->launch_rule_id = launch->rule_id;
     if (launch->rule_id != 0 && self.sessions[launch->session_id].open)
-        error = add_launch_rule(launch->session_id, launch->rule_id, process);
-    if (error != 0)
-        end_launch(launch, error, 0);
+        add_launch_rule(launch->session_id, launch->rule_id, process);
     report_creation(process);
 }
 
@@ -153,11 +148,9 @@ static uint32_t serve(uint32_t type, uint64_t *value)
         return set_session(request);
     case CBP_MESSAGE_SESSION_CLOSE:
         return close_session(((const struct cbp_session_close *) request)->session_id);
-    case CBP_MESSAGE_RULE_ADD:
-        return add_rule(request);
-    case CBP_MESSAGE_RULE_REMOVE:
-        return remove_rule(((const struct cbp_rule_remove *) request)->session_id,
-                           ((const struct cbp_rule_remove *) request)->rule_id);
+    case CBP_MESSAGE_LAUNCH_FORGET:
+        return forget_launch(((const struct cbp_launch_forget *) request)->session_id,
+                             ((const struct cbp_launch_forget *) request)->rule_id);
     case CBP_MESSAGE_LAUNCH_PROCESS:
         return claim_process(request);
     case CBP_MESSAGE_PROCESS_QUERY:
@@ -165,6 +158,19 @@ static uint32_t serve(uint32_t type, uint64_t *value)
     default:
         return CBP_ERROR_INVALID_DATA;
     }
+}
+
+static void reply(uint64_t id, uint32_t status, uint64_t value)
+{
+    self.control->reply = (struct cbp_reply){
+        .header = {.size = sizeof self.control->reply, .type = CBP_MESSAGE_REPLY, .id = id},
+        .status = status,
+        .version = CBP_PROTOCOL_VERSION,
+        .value = value,
+        .clock_ns = now_ns(),
+    };
+    publish_counts();
+    (void) SetEvent(self.reply_event);
 }
 
 static void serve_request(void)
@@ -177,17 +183,23 @@ static void serve_request(void)
         size = 0;
     memset(buffer.bytes, 0, sizeof *header);
     memcpy(buffer.bytes, self.control->request, size);
-    if (header->type != CBP_MESSAGE_EVENT && cbp_message_check(buffer.bytes, size, header->type) == 0)
+    if (header->type != CBP_MESSAGE_EVENT && cbp_message_check(buffer.bytes, size, header->type) == 0) {
+        if (header->type == CBP_MESSAGE_RULES) {
+            begin_loading_rules((const void *) buffer.bytes);
+            return;
+        }
         status = serve(header->type, &value);
-    self.control->reply = (struct cbp_reply){
-        .header = {.size = sizeof self.control->reply, .type = CBP_MESSAGE_REPLY, .id = header->id},
-        .status = status,
-        .version = CBP_PROTOCOL_VERSION,
-        .value = value,
-        .clock_ns = now_ns(),
-    };
-    publish_counts();
-    (void) SetEvent(self.reply_event);
+    }
+    reply(header->id, status, value);
+}
+
+static void finish_rules(void)
+{
+    struct cbp_rules request;
+    uint32_t status;
+    uint64_t value = 0;
+    if (finish_loading_rules(&request, &status, &value))
+        reply(request.header.id, status, value);
 }
 
 void leave(void)
@@ -206,6 +218,8 @@ void serve_control(void)
                    WaitForSingleObject(self.controller, 0) != WAIT_TIMEOUT;
     if (is_over)
         leave();
+    else if (is_loading_rules()) /* what follows rules waits until they are in force */
+        finish_rules();
     else if (WaitForSingleObject(self.request_event, 0) == WAIT_OBJECT_0)
         serve_request();
 }

@@ -57,7 +57,7 @@ static void finish(struct task *task, enum operation_kind kind, uint32_t result_
         forget_process(process);
     else if (kind == OPERATION_THREAD_EXIT)
         remove_task(task);
-    if (kind != OPERATION_EXIT && process->released && !self.leaving)
+    if (kind != OPERATION_EXIT && !self.leaving && is_released(process))
         detach(process);
 }
 
@@ -84,8 +84,8 @@ static void start_report(struct report *report, struct task *task)
                               .thread_id = task->tid,
                               .originator_pid = process->pid,
                               .originator_tid = task->tid,
-                              .originator = process->stances,
-                              .subject = process->stances};
+                              .originator = stances_of(process),
+                              .subject = stances_of(process)};
 }
 
 static void add_item(struct report *report, uint32_t type)
@@ -127,7 +127,7 @@ void report_creation(struct process *process)
     report.arguments_size = (uint32_t) facts.command_line.size;
     report.originator_pid = process->parent_pid;
     report.originator_tid = process->creator_tid;
-    report.originator = process->parent != NULL ? process->parent->stances : NULL;
+    report.originator = process->parent != NULL ? stances_of(process->parent) : NULL;
     add_item(&report, CBP_PROC_EVT_PROCESS_CREATION);
     add_item(&report, CBP_PROC_EVT_THREAD_CREATION);
     post_and_hold(&report, OPERATION_CREATION);
@@ -161,8 +161,6 @@ static struct process *make_process(uint32_t pid, HANDLE handle)
                                 (uint32_t) facts.given.size);
     if (process->parent != NULL)
         inherit_rules(process, process->parent);
-    else
-        evaluate_process(process);
     return process;
 }
 
@@ -308,7 +306,7 @@ void let_released_go(void)
 {
     for (struct process *process = self.processes, *next; process != NULL; process = next) {
         next = process->next;
-        if (process->released && !process->is_held)
+        if (!process->is_held && is_released(process))
             detach(process);
     }
 }

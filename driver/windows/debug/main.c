@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "cbp_atomic.h"
+#include "cbp_wtf8.h"
 #include "supervisor.h"
 
 __declspec(dllimport) LONG NTAPI DbgUiConnectToDbg(void);
@@ -15,7 +16,9 @@ __declspec(dllimport) HANDLE NTAPI DbgUiGetThreadDebugObject(void);
 #define LOOK_AGAIN_NS UINT64_C(100000000)
 #define NS_PER_MS 1000000u
 
-struct supervisor self;
+struct supervisor self = {.rules = {.generation = 1}};
+
+const uint32_t name_comparison = CBP_COMPARE_UTF16;
 
 static HANDLE handle_of(uint64_t value)
 {
@@ -75,6 +78,21 @@ void wake_worker(uint32_t session_id)
     (void) ReleaseSemaphore(self.bells[session_id], 1, NULL);
 }
 
+const void *name_units(const char *name, uint32_t size, size_t *count)
+{
+    static uint16_t *units;
+    static uint32_t capacity;
+    if (size > capacity) {
+        uint16_t *grown = realloc(units, size * sizeof *units);
+        if (grown == NULL)
+            return NULL;
+        units = grown;
+        capacity = size;
+    }
+    *count = cbp_wtf8_decode(name, size, units);
+    return *count != SIZE_MAX ? units : NULL;
+}
+
 void discard_slot(void *slot, size_t size)
 {
     (void) slot; /* a section's memory stays the section's */
@@ -101,12 +119,13 @@ static DWORD wait_ms(void)
 
 static void wait_for_something(void)
 {
-    const HANDLE handles[] = {self.debug_object, self.answer_event, self.request_event, self.controller};
+    const HANDLE control = is_loading_rules() ? rules_loaded_event() : self.request_event;
+    const HANDLE handles[] = {self.debug_object, self.answer_event, control, self.controller};
     cbp_store_u32(&self.channel->driver_sleeping, 1);
     if (!answers_are_there()) {
         DWORD found = WaitForMultipleObjects(4, handles, FALSE, wait_ms());
         if (found == WAIT_OBJECT_0 + 2) /* taken by the wait: serve_control looks for it */
-            (void) SetEvent(self.request_event);
+            (void) SetEvent(control);
         else if (found == WAIT_FAILED) /* one of them is closed or no such object: it would fail for ever */
             leave();
     }
@@ -125,7 +144,7 @@ void publish_counts(void)
 int main(void)
 {
     (void) SetDefaultDllDirectories(LOAD_LIBRARY_SEARCH_SYSTEM32);
-    if (!map_channel() || !make_debug_object())
+    if (!map_channel() || !make_debug_object() || !prepare_rule_loading())
         return EXIT_FAILURE;
     slots_init();
     cbp_store_u32(&self.channel->driver_process_id, GetCurrentProcessId());

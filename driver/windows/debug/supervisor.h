@@ -27,19 +27,16 @@ struct process {
     bool is_held;  /* an event of it waits for ContinueDebugEvent */
     bool is_root;  /* the controller created it, and has to say for whom */
     bool attached; /* it ran before it was debugged */
-    bool released; /* attached, and of no concern any more */
+    bool released; /* never here: what cannot be had as a whole is not attached to */
     bool executed; /* always: a process of Windows begins with its program */
     bool refused;  /* its creation was, so that its end is nobody's business */
     bool ended;
     uint64_t seen_ns; /* of a root: when its first event came */
     struct launch *launch;
-    uint32_t launch_session_id, launch_rule_id; /* the rule that a launch made; 0: none */
-    uint64_t start_time;                        /* a FILETIME */
-    uint64_t attached_time;                     /* the same clock: threads older than this are not new */
+    uint64_t start_time;    /* a FILETIME */
+    uint64_t attached_time; /* the same clock: threads older than this are not new */
     struct image *image;
-    struct rule_list *inherited;
-    struct rule_list *bequest; /* what its children inherit */
-    struct cbp_stance stances[CBP_SESSION_MAX];
+    struct standing standing;
 };
 
 struct task {
@@ -71,11 +68,7 @@ struct supervisor {
     struct session sessions[CBP_SESSION_MAX];
     uint32_t session_count;
     uint32_t order[CBP_SESSION_MAX]; /* the open sessions, highest altitude first */
-    struct rule *rules;
-    uint32_t rules_generation;
-    uint32_t rule_counts[CBP_ACTION_STRIP + 1]; /* by action */
-    uint32_t broad_rule_count;                  /* for names and for all: they may concern anybody later */
-    uint32_t strip_mask;
+    struct rule_sets rules;
     uint32_t controller_pid;
     struct task *tasks;
     struct process *processes;
@@ -112,6 +105,14 @@ void find_claim(struct process *root); /* it has just been created */
 void end_launch(struct launch *launch, uint32_t status, uint32_t os_error);
 bool has_open_claims(void);
 void expire_claims(void);
+
+/* ---- rule_loading.c: rules on their way into force ---- */
+bool prepare_rule_loading(void);
+void begin_loading_rules(const struct cbp_rules *request);
+bool is_loading_rules(void);
+HANDLE rules_loaded_event(void); /* set when there is something to finish */
+/* Puts in force what has been loaded: the request with status and value of its reply. False: not yet. */
+bool finish_loading_rules(struct cbp_rules *request, uint32_t *status, uint64_t *value);
 
 /* ---- system.c: facts ---- */
 struct facts {

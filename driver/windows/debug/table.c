@@ -46,10 +46,8 @@ static void release_process(struct process *process)
     while (process != NULL && --process->reference_count == 0) {
         struct process *parent = process->parent;
         end_process(process);
-        forget_launch_rule(process);
         release_image(process->image);
-        release_rule_list(process->inherited);
-        release_rule_list(process->bequest);
+        release_standing(process);
         free(process);
         process = parent;
     }
