@@ -10,7 +10,7 @@
 set -euo pipefail
 
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-limit_s=280                     # for each Windows program
+limit_s=500                     # for each Windows program
 work=
 prefixes=()
 

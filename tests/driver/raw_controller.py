@@ -16,10 +16,13 @@ import time
 from pathlib import Path
 from typing import Any, Optional
 
+from driver.rule_blocks import ALLOW, ASK, DENY, IGNORE, STRIP, rules_for_all
+
+__all__ = ["ALLOW", "ASK", "DENY", "IGNORE", "STRIP", "RawController", "rules_for_all"]
+
 MAGIC, VERSION = 0x50424331, 2
 HELLO, REPLY, SESSION, SESSION_CLOSE, RULES, LAUNCH_FORGET, LAUNCH = 1, 2, 3, 4, 5, 6, 7
 MAIN, REST = 0, 1
-ASK, IGNORE, ALLOW, DENY, STRIP = range(5)
 LAUNCH_RESULT, LAUNCH_TARGET, EVENT, PROCESS_QUERY = 10, 11, 12, 13
 SESSION_MAX, RING = 16, 4096
 SMALL_COUNT, SMALL_SIZE, LARGE_COUNT, LARGE_SIZE = 2048, 8192, 8, 6 * 1024 * 1024 + 65536
@@ -37,19 +40,6 @@ def header(size: int, kind: int, ident: int = 1) -> bytes:
 
 def message(kind: int, body: bytes, ident: int = 1) -> bytes:
     return header(24 + len(body), kind, ident) + body
-
-
-def rules_for_all(*rules: tuple[int, int, int], flags: int = 0) -> bytes:
-    """A compiled set of rules (id, action, value) that match every process; ids rise."""
-    size = 128 + 2 * 8 + 3 * 4 + 20 * len(rules)
-    offsets = (128, 128, 128, 128, 144, 156, size)
-    counts = (size, 1, len(rules), 0, 0, 0, 1, 1, 1 if rules else 0)
-    header = struct.pack("=II9I6I7I4Q", 0x52504243, 1, *counts, *[0] * 6, *offsets, *[0] * 4)
-    body = bytearray(2 * 8 + 3 * 4)
-    for position, (ident, action, value) in enumerate(rules, 1):
-        following = position + 1 if position < len(rules) else 0
-        body += struct.pack("=4I4B", ident, value, 0, following, 0, flags, action, 0)
-    return header + bytes(body)
 
 
 class RawController:

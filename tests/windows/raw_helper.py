@@ -29,6 +29,7 @@ REQUEST_SIZE_MAX = 65536
 SIZE = REQUEST_AT + REQUEST_SIZE_MAX
 LIMIT_S = 20.0
 FILE_MAP_ALL_ACCESS, PAGE_READWRITE, SYNCHRONIZE, DETACHED_PROCESS = 0xF001F, 4, 0x100000, 8
+DUPLICATE_SAME_ACCESS, SEC_RESERVE, OWN_PROCESS = 2, 0x4000000, 2**64 - 1
 
 
 def header(size: int, kind: int, ident: int = 1) -> bytes:
@@ -37,6 +38,10 @@ def header(size: int, kind: int, ident: int = 1) -> bytes:
 
 def message(kind: int, body: bytes, ident: int = 1) -> bytes:
     return header(24 + len(body), kind, ident) + body
+
+
+def rules_message(size: int, handle: int, session: int = 0, part: int = 0, reserved: int = 0) -> bytes:
+    return message(RULES, struct.pack("=4IQQ", session, part, 0, reserved, size, handle))
 
 
 class Kernel:
@@ -55,6 +60,7 @@ class Kernel:
             "WaitForSingleObject": (word, handle, word),
             "SetEvent": (word, handle),
             "CloseHandle": (word, handle),
+            "DuplicateHandle": (word, handle, handle, handle, ctypes.c_void_p, word, word, word),
         }
         for name, (result, *arguments) in signatures.items():
             function = getattr(self.library, name)
@@ -125,6 +131,40 @@ class RawHelper:
         reply_size, kind, _ident, _deadline, status = struct.unpack("=IIQQI", self.read(REPLY_AT, 28))
         assert (reply_size, kind) == (48, REPLY)
         return int(status)
+
+    def give(self, handle: int) -> int:
+        """A copy of a handle in the helper, by its value there."""
+        assert self.process is not None
+        helper, copy = int(self.process._handle), ctypes.c_size_t()  # type: ignore[attr-defined]
+        place = ctypes.byref(copy)
+        assert kernel.DuplicateHandle(OWN_PROCESS, handle, helper, place, 0, False, DUPLICATE_SAME_ACCESS)
+        return copy.value
+
+    def has(self, handle: int) -> bool:
+        """Whether the helper has a handle of this value."""
+        assert self.process is not None
+        helper, copy = int(self.process._handle), ctypes.c_size_t()  # type: ignore[attr-defined]
+        place = ctypes.byref(copy)
+        found = kernel.DuplicateHandle(helper, handle, OWN_PROCESS, place, 0, False, DUPLICATE_SAME_ACCESS)
+        if found:
+            kernel.CloseHandle(copy.value)
+        return bool(found)
+
+    def set_rules(self, block: bytes, size: Optional[int] = None, handle: Optional[int] = None) -> int:
+        """The status for this block in a section, or for what the handle is, told as size bytes."""
+        given = self.give_section(block) if handle is None else handle
+        return self.request(rules_message(len(block) if size is None else size, given))
+
+    def give_section(self, block: bytes, kind: int = 0) -> int:
+        size = max(len(block), 1)
+        section = kernel.CreateFileMappingW(2**64 - 1, None, PAGE_READWRITE | kind, 0, size, None)
+        if kind == 0:
+            view = kernel.MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, 0)
+            ctypes.memmove(view, block, len(block))
+            kernel.UnmapViewOfFile(view)
+        given = self.give(section)
+        kernel.CloseHandle(section)
+        return given
 
     def close(self) -> int:
         """Tells the helper to end; its exit status."""

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from driver.rule_blocks import DENY, UTF16, rules_for_all
 from windows import raw_helper as raw
 
 INVALID_DATA, NOT_FOUND, INVALID_PARAMETER, OTHER_VERSION = 13, 1168, 87, 340
@@ -38,13 +39,19 @@ def launch_process(number: int = 0, section: int = 0, event: int = 0) -> bytes:
     )
 
 
-# One well-formed request of each type that the helper serves, rules and their sets excepted.
+def launch_forget(number: int, rule_id: int) -> bytes:
+    return raw.message(raw.LAUNCH_FORGET, struct.pack("=2I", number, rule_id))
+
+
+# One well-formed request of each type that the helper serves.
 REQUESTS = {
     "hello": hello(),
     "session": session(),
     "session_close": session_close(5),
     "process_query": process_query(NO_SUCH_PROCESS),
     "launch_process": launch_process(),
+    "launch_forget": launch_forget(0, 1),
+    "rules": raw.rules_message(0, 0),
 }
 
 
@@ -92,7 +99,6 @@ def test_a_size_that_no_request_has_is_13(opened: raw.RawHelper, size: int) -> N
 def test_unknown_types_are_13(opened: raw.RawHelper) -> None:
     """So are those that go in the other direction, or are for another driver, whatever they hold."""
     served = {struct.unpack_from("=I", request, 4)[0] for request in REQUESTS.values()}
-    served |= set(range(raw.RULE_ADD, raw.RULE_REMOVE + 1)) | set(range(14, 20))  # rules
     for kind in [*range(64), 2**16, 2**31, U32]:
         if kind not in served:
             for size in (24, 48, 72, 192, 4096):
@@ -116,6 +122,15 @@ def test_unknown_types_are_13(opened: raw.RawHelper) -> None:
         (process_query(NO_SUCH_PROCESS), NOT_FOUND),
         (process_query(U32), NOT_FOUND),
         (process_query(0, reserved=1), INVALID_DATA),
+        (launch_forget(16, 1), INVALID_DATA),
+        (launch_forget(0, 77), NOT_FOUND),
+        (raw.rules_message(8, 0, session=16), INVALID_DATA),
+        (raw.rules_message(8, 0, part=2), INVALID_DATA),
+        (raw.rules_message(8, 0, reserved=1), INVALID_DATA),
+        (raw.rules_message(0, 0), INVALID_DATA),
+        (raw.rules_message(4096, 0), INVALID_DATA),
+        (raw.rules_message(4096, 2**64 - 1), INVALID_DATA),
+        (raw.rules_message(4096, 0x7FFFFFF0), INVALID_DATA),
         (launch_process(16), INVALID_DATA),
         (launch_process(0, 0, 0), INVALID_DATA),
         (launch_process(0, 2**64 - 1, 2**64 - 1), INVALID_DATA),
@@ -132,6 +147,61 @@ def test_a_claim_of_handles_of_another_kind(opened: raw.RawHelper) -> None:
     for handle in opened.handles:
         assert opened.request(launch_process(0, handle, handle)) == INVALID_DATA
     assert opened.request(session()) == 0
+
+
+DENY_ALL = rules_for_all((1, DENY, 5), comparison=UTF16)
+BAD_BLOCKS = {
+    "nothing": (b"", None),
+    "shorter than told": (DENY_ALL, 1 << 20),
+    "of a size beyond memory": (DENY_ALL, 1 << 40),
+    "of no possible size": (DENY_ALL, 2**64 - 1),
+    "longer than its header says": (DENY_ALL + bytes(8), None),
+    "cut": (DENY_ALL[:100], None),
+    "of another kind": (bytes(4096), None),
+    "for Linux": (rules_for_all((1, DENY, 5)), None),
+    "with an unknown action": (DENY_ALL[:-2] + b"\x09" + DENY_ALL[-1:], None),
+}
+
+
+@pytest.mark.parametrize("name", BAD_BLOCKS)
+def test_bad_rules_are_13(opened: raw.RawHelper, name: str) -> None:
+    """And their section's handle is closed as that of good ones."""
+    block, size = BAD_BLOCKS[name]
+    section = opened.give_section(block)
+    assert opened.set_rules(block, size, section) == INVALID_DATA
+    assert not opened.has(section)
+    assert opened.set_rules(DENY_ALL) == 0
+
+
+def test_rules_of_a_section_without_memory_are_13(opened: raw.RawHelper) -> None:
+    """Its pages are only reserved: to read them would be a fault."""
+    section = opened.give_section(bytes(1 << 16), raw.SEC_RESERVE)
+    assert opened.set_rules(DENY_ALL, len(DENY_ALL), section) == INVALID_DATA
+    assert not opened.has(section)
+    assert opened.set_rules(DENY_ALL) == 0
+
+
+def test_rules_of_what_is_no_section_are_13(opened: raw.RawHelper) -> None:
+    """The helper's own handles among it, which it keeps."""
+    for handle in opened.handles:
+        assert opened.set_rules(DENY_ALL, None, handle) == INVALID_DATA
+        assert opened.has(handle)
+    event = opened.give(opened.request_event)
+    assert opened.set_rules(DENY_ALL, None, event) == INVALID_DATA
+    assert opened.set_rules(DENY_ALL) == 0
+
+
+def test_good_rules_are_taken(opened: raw.RawHelper) -> None:
+    section = opened.give_section(DENY_ALL)
+    assert opened.set_rules(DENY_ALL, None, section) == 0
+    assert not opened.has(section)
+    assert opened.set_rules(rules_for_all(comparison=UTF16)) == 0
+    many = rules_for_all(*[(number, DENY, 5) for number in range(1, 100_001)], comparison=UTF16)
+    assert opened.set_rules(many) == 0
+    assert (
+        opened.request(raw.rules_message(len(DENY_ALL), opened.give_section(DENY_ALL), session=3))
+        == NOT_FOUND
+    )
 
 
 def test_arbitrary_requests_are_answered(opened: raw.RawHelper) -> None:
