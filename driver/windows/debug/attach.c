@@ -136,25 +136,29 @@ uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children)
     return found != start_time ? CBP_ERROR_INVALID_PARAMETER : attach_tree(pid, children);
 }
 
-static bool goes_by(uint32_t pid, const struct rule_set *set, uint32_t index)
+static enum attachment wish_for(uint32_t pid, struct rule_set *set, uint32_t wanted_rule_id)
 {
     HANDLE handle = open_process(pid);
     struct image *image = NULL;
     if (handle != NULL && is_own_user(handle) && read_facts(handle, &facts))
         image = image_of(&facts);
-    bool matches = image != NULL && image_goes_by(image, set, index);
+    enum attachment wish = image != NULL ? attachment_for(image, set, wanted_rule_id) : ATTACH_NOTHING;
     release_image(image);
     if (handle != NULL)
         CloseHandle(handle);
-    return matches;
+    return wish;
 }
 
-void attach_matching(const struct rule_set *set, uint32_t index, bool children)
+void attach_matching(struct rule_set *set, uint32_t wanted_rule_id)
 {
     PROCESSENTRY32W entry = {.dwSize = sizeof entry};
     HANDLE snapshot = CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0);
-    for (BOOL more = Process32FirstW(snapshot, &entry); more; more = Process32NextW(snapshot, &entry))
-        if (find_process(entry.th32ProcessID) == NULL && goes_by(entry.th32ProcessID, set, index))
-            (void) attach_tree(entry.th32ProcessID, children);
+    for (BOOL more = Process32FirstW(snapshot, &entry); more; more = Process32NextW(snapshot, &entry)) {
+        uint32_t pid = entry.th32ProcessID;
+        enum attachment wish =
+            find_process(pid) == NULL ? wish_for(pid, set, wanted_rule_id) : ATTACH_NOTHING;
+        if (wish != ATTACH_NOTHING)
+            (void) attach_tree(pid, wish == ATTACH_TREE);
+    }
     CloseHandle(snapshot);
 }

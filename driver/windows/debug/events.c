@@ -182,7 +182,7 @@ static void handle_process_creation(const DEBUG_EVENT *event)
         give_up(event->dwProcessId, event->dwThreadId);
         return;
     }
-    hide_debugger(info->hProcess);
+    hide_debugger(info->hProcess, info->lpThreadLocalBase);
     process->is_held = true;
     if (process->parent != NULL) {
         report_creation(process);

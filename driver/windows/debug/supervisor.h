@@ -122,7 +122,8 @@ struct facts {
 bool read_facts(HANDLE process, struct facts *facts);
 uint64_t read_start_time(HANDLE process); /* 0: not known */
 uint64_t read_thread_start_time(HANDLE thread);
-void hide_debugger(HANDLE process); /* from IsDebuggerPresent and the heap; before its first instruction */
+/* From IsDebuggerPresent and the heap, before its first instruction; its first thread's environment block. */
+void hide_debugger(HANDLE process, const void *thread_block);
 bool is_own_user(HANDLE process);
 
 #endif

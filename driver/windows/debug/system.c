@@ -14,7 +14,8 @@ __declspec(dllimport) status NTAPI
 enum { BASIC_INFORMATION = 0, WOW64_INFORMATION = 26 };
 enum { BEING_DEBUGGED_OFFSET = 2, PARAMETERS_OFFSET = 0x20 };
 enum { IMAGE_PATH_OFFSET = 0x60, COMMAND_LINE_OFFSET = 0x70 };
-enum { PATH_UNITS_MAX = 32768 };
+enum { THREAD_32_OFFSET_OFFSET = 0x180c, ENVIRONMENT_32_OFFSET = 0x30 }; /* of thread blocks */
+enum { PATH_UNITS_MAX = 32768, LOWEST_ADDRESS = 0x10000 };
 
 struct basic_information {
     uintptr_t exit_status;
@@ -76,19 +77,36 @@ bool read_facts(HANDLE process, struct facts *facts)
     return true;
 }
 
+/* Of a 32-bit program the second environment block, which it looks at itself; 0: it is none. Wine only says
+ * that there is one; then the thread's own block leads to it. */
+static uint64_t environment_block_32(HANDLE process, const void *thread_block)
+{
+    uintptr_t found = 0;
+    int32_t offset = 0;
+    uint32_t block = 0;
+    uint64_t thread = (uint64_t) (uintptr_t) thread_block;
+    if (NtQueryInformationProcess(process, WOW64_INFORMATION, &found, sizeof found, NULL) < 0 ||
+        found >= LOWEST_ADDRESS || found == 0)
+        return found;
+    if (!read(process, thread + THREAD_32_OFFSET_OFFSET, &offset, sizeof offset) ||
+        !read(process, thread + (uint64_t) (int64_t) offset + ENVIRONMENT_32_OFFSET, &block, sizeof block))
+        return 0;
+    return block;
+}
+
 /* The loader looks at this byte for whether to check the heap and to stop at a breakpoint,
  * IsDebuggerPresent() for its answer. */
-void hide_debugger(HANDLE process)
+void hide_debugger(HANDLE process, const void *thread_block)
 {
     struct basic_information basic;
-    uintptr_t block32 = 0;
+    uint64_t block32 = environment_block_32(process, thread_block);
     const unsigned char no = 0;
     if (NtQueryInformationProcess(process, BASIC_INFORMATION, &basic, sizeof basic, NULL) >= 0)
         (void) WriteProcessMemory(process, (void *) (basic.environment_block + BEING_DEBUGGED_OFFSET), &no, 1,
                                   NULL);
-    if (NtQueryInformationProcess(process, WOW64_INFORMATION, &block32, sizeof block32, NULL) >= 0 &&
-        block32 != 0)
-        (void) WriteProcessMemory(process, (void *) (block32 + BEING_DEBUGGED_OFFSET), &no, 1, NULL);
+    if (block32 != 0)
+        (void) WriteProcessMemory(process, (void *) (uintptr_t) (block32 + BEING_DEBUGGED_OFFSET), &no, 1,
+                                  NULL);
 }
 
 static uint64_t number_of(FILETIME time)
