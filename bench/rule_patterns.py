@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import random
 
+NAME_SIZE = 512  # of a name's record, as in programs/crowd.c
+
 WORD_LIST = """
 apt auth backup bench cache cargo cert check clean cloud conf cron data debug deploy desk disk
 docker edit event fetch file find font git graph grep helm host image index init java kernel kube

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import awaited
 import binding
+import rule_changes
 import rules
 import snapshot
 import startup
@@ -38,10 +39,12 @@ class Effort(NamedTuple):
     event_count: int
     repetitions: int
     startup_repetitions: int
+    crowd_count: int
+    change_count: int
 
 
-FULL = Effort(1000, 2000, 100, 100_000, 9, 21)
-QUICK = Effort(200, 400, 30, 20_000, 3, 5)
+FULL = Effort(1000, 2000, 100, 100_000, 9, 21, 5000, 21)
+QUICK = Effort(200, 400, 30, 20_000, 3, 5, 300, 5)
 
 
 def parse_selection(text: str) -> set[str]:
@@ -83,6 +86,7 @@ def measure(selected: set[str], effort: Effort, folder: Path) -> list[Row]:
         rows += snapshot.snapshot_rows(effort.repetitions)
     if "H7" in selected:
         rows += rules.rule_rows(folder, effort.repetitions)
+        rows += rule_changes.change_rows(folder, effort.crowd_count, effort.change_count)
     if "H12" in selected:
         rows += awaited.awaited_rows(folder, effort.spawn_count, effort.repetitions)
     if "H8" in selected:
