@@ -36,6 +36,7 @@ EVENTS = (
     | PROC_EVT_THREAD_CREATION
     | PROC_EVT_THREAD_TERMINATION
 )
+SETTLE_S = 1.0  # events that rules have decided are told after the operations
 QUIET_S = 2.0
 ACTIONS = ("ask", "allow")
 
@@ -145,6 +146,7 @@ def measure(changer: Changer, options: argparse.Namespace) -> dict[str, Any]:
     crowd = Crowd(changer.process, [*options.command, options.names])
     try:
         crowd.wait_until_ready()
+        time.sleep(SETTLE_S)
         supervised = changer.process.statistics().supervised
         crowd.pace()
         time.sleep(QUIET_S)

@@ -5,8 +5,8 @@
  * Says "ready" when all live. From then on it forks a process and waits for it, again and again; for each
  * byte that it reads it says how often it did so since the last one, and how many nanoseconds of it took: the
  * median and the longest. Ends, with all the others, when its standard input ends; they end with it whatever
- * it dies of, because they wait for the end of a pipe that it alone can write to. Knows nothing of who watches
- * it. */
+ * it dies of, because they wait for the end of a pipe that it alone can write to. Knows nothing of who
+ * watches it. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <inttypes.h>
@@ -60,7 +60,8 @@ static int live(const char *names, unsigned number)
 {
     unsigned count = name_count(names);
     char byte = '.';
-    for (unsigned child = number * CHILDREN + 1; child <= number * CHILDREN + CHILDREN && child < count; child++)
+    for (unsigned child = number * CHILDREN + 1; child <= number * CHILDREN + CHILDREN && child < count;
+         child++)
         if (start(names, child) != 0)
             byte = '!';
     if (write(LIVING_FD, &byte, 1) != 1)
@@ -120,7 +121,8 @@ static int compare(const void *a, const void *b)
 static void report(uint64_t *pauses, size_t count)
 {
     qsort(pauses, count, sizeof *pauses, compare);
-    printf("%zu %" PRIu64 " %" PRIu64 "\n", count, count ? pauses[count / 2] : 0, count ? pauses[count - 1] : 0);
+    printf("%zu %" PRIu64 " %" PRIu64 "\n", count, count ? pauses[count / 2] : 0,
+           count ? pauses[count - 1] : 0);
 }
 
 /* Until standard input ends: 0. */

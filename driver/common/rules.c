@@ -125,12 +125,15 @@ static void match_image(struct image *image)
     image->matches = take_gathered(NULL);
 }
 
-/* Marks those rules of the set that a list remembers, if they have all of these flags. */
-static void mark_list(struct rule_set *set, uint32_t session_id, const struct rule_list *list, uint32_t flags)
+/* Marks those rules of the set that a list remembers, if their ids are not below first_id and they have all
+ * of these flags. */
+static void mark_list(struct rule_set *set, uint32_t session_id, const struct rule_list *list,
+                      uint32_t first_id, uint32_t flags)
 {
     uint32_t count = cbp_ruleset_rule_count(set->block);
     for (uint32_t i = 0; list != NULL && i < list->count; i++) {
-        if (list->refs[i].is_launch || !is_of_session(&list->refs[i], session_id))
+        if (list->refs[i].rule_id < first_id || list->refs[i].is_launch ||
+            !is_of_session(&list->refs[i], session_id))
             continue;
         uint32_t index = cbp_ruleset_find(set->block, list->refs[i].rule_id);
         if (index < count && (rule_at(set, index)->flags & flags) == flags)
@@ -138,12 +141,13 @@ static void mark_list(struct rule_set *set, uint32_t session_id, const struct ru
     }
 }
 
-/* Marks the rules that match the process itself under this image (NULL: none), which has been matched. */
+/* Marks the rules that match the process itself under this image (NULL: none), which has been matched; of
+ * those that go by names only the ones with ids not below first_id. */
 static void mark_own(struct rule_set *set, uint32_t session_id, const struct process *process,
-                     const struct image *image)
+                     const struct image *image, uint32_t first_id)
 {
     if (image != NULL)
-        mark_list(set, session_id, image->matches, 0);
+        mark_list(set, session_id, image->matches, first_id, 0);
     (void) cbp_ruleset_match_process(set->block, process->pid, process->start_time, set->matches);
 }
 
@@ -153,8 +157,8 @@ static void mark_own(struct rule_set *set, uint32_t session_id, const struct pro
 static void sum_up_set(struct rule_set *set, uint32_t session_id, const struct process *process,
                        const struct image *image, struct cbp_stance *stance)
 {
-    mark_own(set, session_id, process, image);
-    mark_list(set, session_id, process->standing.inherited, CBP_RULE_FLAG_CHILDREN);
+    mark_own(set, session_id, process, image, 0);
+    mark_list(set, session_id, process->standing.inherited, 0, CBP_RULE_FLAG_CHILDREN);
     cbp_ruleset_add_stance(set->block, set->matches, stance);
     for (uint32_t i = 0; (i = next_match(set, i)) != UINT32_MAX; i++)
         if (rule_at(set, i)->flags & CBP_RULE_FLAG_CHILDREN)
@@ -251,40 +255,47 @@ static bool is_in(const struct rule_set *set, uint32_t rule_id)
     return set != NULL && cbp_ruleset_find(set->block, rule_id) < cbp_ruleset_rule_count(set->block);
 }
 
-/* A bit for each rule of the set that children inherit and that neither old part had; NULL if there is none,
- * or without memory. */
-static uint64_t *find_fresh(const struct rule_set *set, struct rule_set *const *old)
+/* The rules of a set that children inherit and that neither old part had. */
+struct fresh_rules {
+    uint64_t *bits; /* one for each rule of the set; NULL if there is no such rule, or without memory */
+    uint32_t
+        first_id; /* the lowest id among them: what a process was matched with before need not be looked up */
+};
+
+static struct fresh_rules find_fresh(const struct rule_set *set, struct rule_set *const *old)
 {
     uint32_t count = cbp_ruleset_rule_count(set->block);
-    uint64_t *fresh = NULL;
+    struct fresh_rules fresh = {NULL, 0};
     for (uint32_t i = 0; i < count; i++) {
         const struct cbp_ruleset_rule *rule = rule_at(set, i);
         if ((rule->flags & CBP_RULE_FLAG_CHILDREN) == 0 || is_in(old[CBP_RULES_PART_MAIN], rule->rule_id) ||
             is_in(old[CBP_RULES_PART_REST], rule->rule_id))
             continue;
-        if (fresh == NULL)
-            fresh = calloc(count / 64 + 1, sizeof *fresh);
-        if (fresh == NULL)
-            return NULL;
-        fresh[i / 64] |= (uint64_t) 1 << (i % 64);
+        if (fresh.bits == NULL) {
+            fresh.bits = calloc(count / 64 + 1, sizeof *fresh.bits);
+            fresh.first_id = rule->rule_id;
+        }
+        if (fresh.bits == NULL)
+            break;
+        fresh.bits[i / 64] |= (uint64_t) 1 << (i % 64);
     }
     return fresh;
 }
 
 /* Ancestors count that have ended, too. */
-static void bequeath_fresh(struct rule_set *set, uint32_t session_id, const uint64_t *fresh,
+static void bequeath_fresh(struct rule_set *set, uint32_t session_id, const struct fresh_rules *fresh,
                            struct process *process)
 {
     struct rule_list *inherited = process->standing.inherited;
     for (const struct process *ancestor = process->parent; ancestor != NULL; ancestor = ancestor->parent)
         match_image(ancestor->image);
     for (const struct process *ancestor = process->parent; ancestor != NULL; ancestor = ancestor->parent)
-        mark_own(set, session_id, ancestor, ancestor->image);
+        mark_own(set, session_id, ancestor, ancestor->image, fresh->first_id);
     gathered.count = 0;
     for (uint32_t i = 0; inherited != NULL && i < inherited->count; i++)
         gather(inherited->refs[i]);
     for (uint32_t i = 0; (i = next_match(set, i)) != UINT32_MAX; i++)
-        if (fresh[i / 64] >> (i % 64) & 1)
+        if (fresh->bits[i / 64] >> (i % 64) & 1)
             gather(make_ref(session_id, rule_at(set, i)->rule_id, false));
     clear_matches(set);
     process->standing.inherited = take_gathered(inherited);
@@ -294,11 +305,13 @@ static void bequeath_fresh(struct rule_set *set, uint32_t session_id, const uint
 void bequeath_to_living(uint32_t session_id, uint32_t part, struct rule_set *const *old)
 {
     struct rule_set *set = self.rules.of[session_id][part];
-    uint64_t *fresh = find_fresh(set, old);
-    for (struct process *process = self.processes; process != NULL && fresh != NULL; process = process->next)
+    struct fresh_rules fresh = find_fresh(set, old);
+    if (fresh.bits == NULL)
+        return;
+    for (struct process *process = self.processes; process != NULL; process = process->next)
         if (process->parent != NULL)
-            bequeath_fresh(set, session_id, fresh, process);
-    free(fresh);
+            bequeath_fresh(set, session_id, &fresh, process);
+    free(fresh.bits);
 }
 
 /* ---- Launches ---- */
