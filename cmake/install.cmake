@@ -18,9 +18,7 @@ target_include_directories(
 add_library(cbprocess::cbprocess ALIAS cbprocess)
 install(TARGETS cbprocess EXPORT cbprocess LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 install(TARGETS cbprocess-supervisor cbprocess-launch RUNTIME DESTINATION "${CBP_PROGRAM_FOLDER}")
-install(FILES native/include/cbprocess.h driver/protocol/cbp_constants.h driver/protocol/cbp_types.h
-              driver/protocol/cbp_message.h
-        DESTINATION "${_headers}")
+install(FILES ${CBP_PUBLIC_HEADERS} DESTINATION "${_headers}")
 
 install(EXPORT cbprocess NAMESPACE cbprocess:: FILE cbprocessTargets.cmake DESTINATION "${_package}")
 configure_package_config_file(cmake/cbprocessConfig.cmake.in "${CMAKE_BINARY_DIR}/cbprocessConfig.cmake"

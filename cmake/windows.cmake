@@ -29,6 +29,5 @@ if(CBP_PACKAGE_LAYOUT)
   install(TARGETS cbprocess cbprocess-debug RUNTIME DESTINATION .)
 else()
   install(TARGETS cbprocess cbprocess-debug RUNTIME DESTINATION bin ARCHIVE DESTINATION lib)
-  install(FILES native/include/cbprocess.h driver/protocol/cbp_constants.h driver/protocol/cbp_types.h
-                driver/protocol/cbp_message.h DESTINATION include/cbprocess)
+  install(FILES ${CBP_PUBLIC_HEADERS} DESTINATION include/cbprocess)
 endif()

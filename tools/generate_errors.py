@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes docs/errors.md from the list of error codes in driver/protocol/cbp_constants.h and the contracts in
-native/include/cbprocess.h, which name the codes that each function gives.
+native/include, which name the codes that each function gives.
 
-Reads both as text. With --check it writes nothing and ends with status 1 when the page is not what it would
+Reads all of them as text. With --check it writes nothing and ends with status 1 when the page is not what it would
 write."""
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from generate_constants import HEADER, ROOT, read_groups
 
-FUNCTIONS = ROOT / "native" / "include" / "cbprocess.h"
+FUNCTIONS = ROOT / "native" / "include"
 PAGE = ROOT / "docs" / "errors.md"
 
 INTRODUCTION = """\
 # Error codes
 
-Made by `tools/generate_errors.py` from `driver/protocol/cbp_constants.h` and the comments of
-`native/include/cbprocess.h`; not to be edited.
+Made by `tools/generate_errors.py` from `driver/protocol/cbp_constants.h` and the comments of the
+headers in `native/include`; not to be edited.
 
 Every function of the C library returns 0 or one of these codes. They are Windows' own numbers, on every
 system. `cbp_error_message()` gives the sentence, `cbp_error_detail()` one about the call that failed. In
@@ -62,8 +62,8 @@ def functions_by_code(header: str) -> dict[str, list[str]]:
 
 
 def page() -> str:
-    header = FUNCTIONS.read_text(encoding="utf-8")
-    naming = functions_by_code(header)
+    headers = sorted(FUNCTIONS.glob("*.h"), key=lambda header: (header.name != "cbprocess.h", header.name))
+    naming = functions_by_code("\n".join(header.read_text(encoding="utf-8") for header in headers))
     errors = read_groups(HEADER.read_text(encoding="utf-8"))["error"]
     unknown = set(naming) - {error.name for error in errors}
     if unknown:

@@ -1,5 +1,5 @@
-/* cbprocess: watch and control what processes and threads do. The one public C header; each function's
- * contract is its comment.
+/* cbprocess: watch and control what processes and threads do. The one header to include: the others beside it
+ * are its parts. Each function's contract is its comment.
  *
  * Conventions
  *   Return values are 0 or a Win32 error code (CBP_ERROR_...); after a failure cbp_error_detail() has a
@@ -13,22 +13,10 @@
 #ifndef CBPROCESS_H
 #define CBPROCESS_H
 
-#include "cbp_constants.h"
+#include "cbp_api.h"
 
 /* The one place where the version stands; setup.py and CMakeLists.txt read this line. */
 #define CBP_VERSION "0.1.0"
-
-#if defined(_WIN32)
-#if defined(CBP_BUILDING)
-#define CBP_API __declspec(dllexport)
-#else
-#define CBP_API __declspec(dllimport)
-#endif
-#define CBP_CALL __cdecl
-#else
-#define CBP_API __attribute__((visibility("default")))
-#define CBP_CALL
-#endif
 
 #ifdef __cplusplus
 extern "C" {
@@ -73,7 +61,6 @@ struct cbp_worker;
     X(S, uint32_t, arguments_offset) /* each argument with its NUL, counted (Windows: the command line) */   \
     X(S, uint32_t, arguments_size)
 
-#define CBP_EVENT_MEMBER_(S, type, name) type name;
 struct cbp_event {
     CBP_FIELDS_event(CBP_EVENT_MEMBER_, event)
 };
@@ -176,25 +163,6 @@ CBP_API uint32_t CBP_CALL cbp_message_validate(const void *message, uint64_t siz
  */
 CBP_API uint32_t CBP_CALL cbp_pattern_match(const char *pattern, uint64_t pattern_size, const char *name,
                                             uint64_t name_size, uint32_t *matches);
-
-/* Many patterns against one name, in a time that hardly depends on how many they are: for a program that
- * decides by names itself. as_on_windows 1 compares as rules do on Windows (case ignored, '/' is '\', a pair
- * of surrogates is one character; texts are WTF-8), 0 as on Linux. CBP_ERROR_INVALID_PARAMETER for a pattern
- * that a rule could not have. *set is the caller's until cbp_pattern_set_destroy(). */
-struct cbp_pattern_set;
-CBP_API uint32_t CBP_CALL cbp_pattern_set_create(const char *const *patterns, const uint64_t *pattern_sizes,
-                                                 uint32_t count, uint32_t as_on_windows,
-                                                 struct cbp_pattern_set **set);
-
-/* Which patterns match this name: *count is how many, and the numbers of the first capacity of them go to
- * indices, in rising order. Several threads may use a set at once. CBP_ERROR_INVALID_PARAMETER for a name
- * that is not WTF-8 where that is needed; CBP_ERROR_NOT_ENOUGH_MEMORY. */
-CBP_API uint32_t CBP_CALL cbp_pattern_set_match(const struct cbp_pattern_set *set, const char *name,
-                                                uint64_t name_size, uint32_t *indices, uint32_t capacity,
-                                                uint32_t *count);
-
-/* NULL does nothing. */
-CBP_API void CBP_CALL cbp_pattern_set_destroy(struct cbp_pattern_set *set);
 
 /* ---- Sessions ----------------------------------------------------------------------------------------- */
 
@@ -382,44 +350,6 @@ CBP_API uint32_t CBP_CALL cbp_handler_leave(void);
 CBP_API uint32_t CBP_CALL cbp_process_name(uint32_t process_id, char *buffer, uint64_t size,
                                            uint64_t *needed);
 
-/* One process of a snapshot. Its texts stand in the snapshot's texts, each with a NUL behind it that its size
- * does not count. */
-#define CBP_FIELDS_process_record(X, S)                                                                      \
-    X(S, uint32_t, process_id)                                                                               \
-    X(S, uint32_t, parent_process_id)                                                                        \
-    X(S, uint64_t, start_time)   /* as cbp_event.start_time; 0: the system does not tell this caller */      \
-    X(S, uint32_t, thread_count) /* 0: as above */                                                           \
-    X(S, uint32_t, process_name_size)                                                                        \
-    X(S, uint64_t, process_name_offset) /* the executable's path; where the system does not tell it (a       \
-                                         * kernel thread, another user's process) the short name */          \
-    X(S, uint64_t, arguments_offset)    /* each argument with its NUL, counted; none if not asked for */     \
-    X(S, uint32_t, arguments_size)                                                                           \
-    X(S, uint32_t, reserved)
-
-struct cbp_process_record {
-    CBP_FIELDS_process_record(CBP_EVENT_MEMBER_, process_record)
-};
-CBP_ASSERT_SIZE(struct cbp_process_record, 48);
-
-/* The processes that ran at one moment, by rising id. Later versions may append fields, here and to a record:
- * go from one record to the next by record_size. */
-struct cbp_snapshot {
-    uint32_t count;
-    uint32_t record_size;
-    const struct cbp_process_record *records;
-    const char *texts;
-    uint64_t texts_size;
-};
-
-/* Lists the processes that the caller can see, without any driver; their arguments too when with_arguments is
- * 1. A process that starts or ends meanwhile may be missing. *snapshot is the caller's until
- * cbp_snapshot_destroy(). CBP_ERROR_TOO_MANY_OPEN_FILES, CBP_ERROR_NOT_ENOUGH_MEMORY, CBP_ERROR_GEN_FAILURE
- * if the system's list cannot be read (Linux: no /proc). */
-CBP_API uint32_t CBP_CALL cbp_snapshot_create(uint32_t with_arguments, const struct cbp_snapshot **snapshot);
-
-/* Frees it; NULL does nothing. */
-CBP_API void CBP_CALL cbp_snapshot_destroy(const struct cbp_snapshot *snapshot);
-
 /* ---- Launching (tree drivers) ------------------------------------------------------------------------- */
 
 /* Makes a launch: one descriptor that the launcher program (cbprocess-launch) inherits, and one that tells
@@ -458,55 +388,6 @@ CBP_API uint32_t CBP_CALL cbp_launch_finish(struct cbp_launch_handle *launch, ui
 /* The path of the launcher program that belongs to this library. Buffer rules as in cbp_session_get_config();
  * CBP_ERROR_FS_DRIVER_REQUIRED if it is missing or may not be executed. */
 CBP_API uint32_t CBP_CALL cbp_launcher_path(char *buffer, uint64_t size, uint64_t *needed);
-
-/* ---- Scripts (driver simulated) ----------------------------------------------------------------------- */
-
-/* Plays messages: event messages (CBP_MESSAGE_EVENT) and steps (CBP_MESSAGE_SCRIPT_STEP) of cbp_message.h,
- * each at a multiple of 8 bytes from the first, zero bytes between. They are played in order, after the
- * Script file and after what earlier calls gave.
- *
- * An event message is an operation that is about to happen; the session's rules and EventsToFire decide
- * whether it is held, decided or silent. Of its item flags HELD (or TIMED_OUT) says that it can wait, and
- * DUPLICATION, FORK, CHANGED and ARGUMENTS_TRUNCATED are passed on; DECIDED_BY_RULE with a result code or
- * fewer rights is a decision of whoever recorded it, which stands unless a rule decides. sequence, session_id
- * and deadline_ns are ignored. A message whose id is not 0 gets a verdict.
- *
- * No message is played before the messages in front of it, nor before the handlers have answered what the
- * process that acts in it did before (or its deadline has passed): what a script does, and in which order,
- * does not depend on time. In handlers too. CBP_ERROR_NOT_READY if the session is not active;
- * CBP_ERROR_NOT_SUPPORTED with another driver; CBP_ERROR_INVALID_DATA if anything is malformed (nothing is
- * played then; the detail names the offset). */
-CBP_API uint32_t CBP_CALL cbp_script_play(struct cbp_session *session, const void *messages, uint64_t size);
-
-/* Waits until everything that was to be played has been, and has been answered, and its handlers have
- * returned: at most slice_ms milliseconds (0: as long as it takes), CBP_ERROR_TIMEOUT. CBP_ERROR_NOT_READY if
- * the session is not active or stops; CBP_ERROR_POSSIBLE_DEADLOCK in a handler of this session. */
-CBP_API uint32_t CBP_CALL cbp_script_wait(struct cbp_session *session, uint32_t slice_ms);
-
-/* Gives the oldest verdict (struct cbp_verdict, whose size is given) on a message with an id that
- * cbp_script_play() was given, in the order in which they were settled; each once. Waits as
- * cbp_script_wait(); CBP_ERROR_NOT_READY once the session has stopped and none is left. */
-CBP_API uint32_t CBP_CALL cbp_script_next_verdict(struct cbp_session *session, uint32_t slice_ms,
-                                                  void *verdict, uint64_t size);
-
-/* ---- Recordings --------------------------------------------------------------------------------------- */
-
-/* Opens a recording or script to look into it. *first is its first message (struct cbp_recording), in memory
- * that lives until the close. CBP_ERROR_FILE_NOT_FOUND, CBP_ERROR_PATH_NOT_FOUND, CBP_ERROR_ACCESS_DENIED;
- * CBP_ERROR_BAD_FORMAT for what is no recording, or one of a later version; CBP_ERROR_INVALID_DATA if it is
- * damaged at its beginning. The detail names the offset. */
-struct cbp_recording_file;
-CBP_API uint32_t CBP_CALL cbp_recording_open(const char *path, struct cbp_recording_file **file,
-                                             const void **first, uint64_t *first_size);
-
-/* Gives the next message (an event, a verdict or a step), in memory that lives until the close.
- * CBP_ERROR_NOT_FOUND at the end of a complete recording; CBP_ERROR_INVALID_DATA where it is damaged or was
- * cut off, the offset being named by the detail: what was given before is sound. One thread at a time. */
-CBP_API uint32_t CBP_CALL cbp_recording_next(struct cbp_recording_file *file, const void **message,
-                                             uint64_t *size);
-
-/* Frees it; NULL does nothing. */
-CBP_API void CBP_CALL cbp_recording_close(struct cbp_recording_file *file);
 
 /* ---- Drivers ------------------------------------------------------------------------------------------ */
 
@@ -554,5 +435,10 @@ CBP_API uint32_t CBP_CALL cbp_system_shutdown(const char *prompt, uint32_t timeo
 #ifdef __cplusplus
 }
 #endif
+
+/* The rest of the interface, by subject. */
+#include "cbp_pattern_set.h"
+#include "cbp_script.h"
+#include "cbp_snapshot.h"
 
 #endif

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from abi.headers import header_text
 from abi.wire import STRUCTURES
 
 from cbprocess import abi, constants, events, library, statistics
@@ -123,10 +124,6 @@ def test_statistics_objects_have_every_native_count() -> None:
     native = {field[0] for field in abi.Statistics._fields_}
     assert set(statistics.Statistics.__slots__) == native | {"failed_in_handler"}
     assert set(statistics.Statistics.__annotations__) == set(statistics.Statistics.__slots__)
-
-
-def header_text(checkout: Path) -> str:
-    return (checkout / "native" / "include" / "cbprocess.h").read_text(encoding="utf-8")
 
 
 def test_every_exported_function_is_declared_with_its_parameters(checkout: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from abi.headers import header_text
 
 from cbprocess import library
 
@@ -49,8 +50,7 @@ def test_only_our_own_names_are_exported(built: list[str]) -> None:
 
 
 def test_the_exported_names_are_those_of_the_header(built: list[str], checkout: Path) -> None:
-    text = (checkout / "native" / "include" / "cbprocess.h").read_text(encoding="utf-8")
-    text = re.sub(r"/\*.*?\*/", " ", text, flags=re.DOTALL)
+    text = re.sub(r"/\*.*?\*/", " ", header_text(checkout), flags=re.DOTALL)
     declared = re.findall(r"CBP_API[^;(]*?\bCBP_CALL (cbp_\w+)\(", text)
     assert sorted(declared) == [line.split()[1] for line in built if line.startswith("symbol ")]
 

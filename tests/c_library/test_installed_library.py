@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 from c_library.programs import need, run_tool
 
-HEADERS = {"cbprocess.h", "cbp_constants.h", "cbp_message.h", "cbp_types.h"}
+HEADERS = {
+    "cbprocess.h",
+    "cbp_api.h",
+    "cbp_pattern_set.h",
+    "cbp_script.h",
+    "cbp_snapshot.h",
+    "cbp_constants.h",
+    "cbp_message.h",
+    "cbp_types.h",
+}
 STRICT = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-pedantic", "-Werror"]
 DIALECTS = [
     *(("gcc", "c", name) for name in ("c99", "c11", "c17")),

@@ -1,0 +1,53 @@
+/* Part of cbprocess.h, whose conventions hold: the processes that run at one moment. Needs no session. */
+#ifndef CBP_SNAPSHOT_H
+#define CBP_SNAPSHOT_H
+
+#include "cbp_api.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* One process of a snapshot. Its texts stand in the snapshot's texts, each with a NUL behind it that its size
+ * does not count. */
+#define CBP_FIELDS_process_record(X, S)                                                                      \
+    X(S, uint32_t, process_id)                                                                               \
+    X(S, uint32_t, parent_process_id)                                                                        \
+    X(S, uint64_t, start_time)   /* as cbp_event.start_time; 0: the system does not tell this caller */      \
+    X(S, uint32_t, thread_count) /* 0: as above */                                                           \
+    X(S, uint32_t, process_name_size)                                                                        \
+    X(S, uint64_t, process_name_offset) /* the executable's path; where the system does not tell it (a       \
+                                         * kernel thread, another user's process) the short name */          \
+    X(S, uint64_t, arguments_offset)    /* each argument with its NUL, counted; none if not asked for */     \
+    X(S, uint32_t, arguments_size)                                                                           \
+    X(S, uint32_t, reserved)
+
+struct cbp_process_record {
+    CBP_FIELDS_process_record(CBP_EVENT_MEMBER_, process_record)
+};
+CBP_ASSERT_SIZE(struct cbp_process_record, 48);
+
+/* The processes that ran at one moment, by rising id. Later versions may append fields, here and to a record:
+ * go from one record to the next by record_size. */
+struct cbp_snapshot {
+    uint32_t count;
+    uint32_t record_size;
+    const struct cbp_process_record *records;
+    const char *texts;
+    uint64_t texts_size;
+};
+
+/* Lists the processes that the caller can see, without any driver; their arguments too when with_arguments is
+ * 1. A process that starts or ends meanwhile may be missing. *snapshot is the caller's until
+ * cbp_snapshot_destroy(). CBP_ERROR_TOO_MANY_OPEN_FILES, CBP_ERROR_NOT_ENOUGH_MEMORY, CBP_ERROR_GEN_FAILURE
+ * if the system's list cannot be read (Linux: no /proc). */
+CBP_API uint32_t CBP_CALL cbp_snapshot_create(uint32_t with_arguments, const struct cbp_snapshot **snapshot);
+
+/* Frees it; NULL does nothing. */
+CBP_API void CBP_CALL cbp_snapshot_destroy(const struct cbp_snapshot *snapshot);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
