@@ -214,10 +214,15 @@ def process_handle_operation(
     """originator_process_id asks for rights (desired_access) to process_id, or with duplication for a copy of
     a handle of it."""
     fields = _fields(process_id, originator_process_id, originator_thread_id, start_time, time_ns)
-    fields.update(original_desired_access=desired_access)
-    fields.update(source_process_id=source_process_id, target_process_id=target_process_id)
-    flags = EVENT_FLAG_DUPLICATION if duplication else 0
-    return Operation(PROC_EVT_PROCESS_HANDLE_OPERATION, _held(held) | flags, fields)
+    return _handle_operation(
+        PROC_EVT_PROCESS_HANDLE_OPERATION,
+        fields,
+        desired_access,
+        duplication,
+        source_process_id,
+        target_process_id,
+        held,
+    )
 
 
 def thread_handle_operation(
@@ -236,10 +241,16 @@ def thread_handle_operation(
 ) -> Operation:
     """The same, aimed at one thread of process_id; desired_access are THREAD_ rights."""
     fields = _fields(process_id, originator_process_id, originator_thread_id, start_time, time_ns)
-    fields.update(original_desired_access=desired_access, thread_id=thread_id)
-    fields.update(source_process_id=source_process_id, target_process_id=target_process_id)
-    flags = EVENT_FLAG_DUPLICATION if duplication else 0
-    return Operation(PROC_EVT_THREAD_HANDLE_OPERATION, _held(held) | flags, fields)
+    fields["thread_id"] = thread_id
+    return _handle_operation(
+        PROC_EVT_THREAD_HANDLE_OPERATION,
+        fields,
+        desired_access,
+        duplication,
+        source_process_id,
+        target_process_id,
+        held,
+    )
 
 
 # ---- Steps ----
@@ -341,6 +352,21 @@ def _fields(
         "start_time": start_time,
         "time_ns": time_ns,
     }
+
+
+def _handle_operation(
+    kind: int,
+    fields: dict[str, int],
+    desired_access: int,
+    duplication: bool,
+    source_process_id: int,
+    target_process_id: int,
+    held: bool,
+) -> Operation:
+    fields.update(original_desired_access=desired_access)
+    fields.update(source_process_id=source_process_id, target_process_id=target_process_id)
+    flags = EVENT_FLAG_DUPLICATION if duplication else 0
+    return Operation(kind, _held(held) | flags, fields)
 
 
 def _held(held: bool) -> int:

@@ -2,8 +2,8 @@
 """Writes docs/errors.md from the list of error codes in driver/protocol/cbp_constants.h and the contracts in
 native/include, which name the codes that each function gives.
 
-Reads all of them as text. With --check it writes nothing and ends with status 1 when the page is not what it would
-write."""
+Reads all of them as text. With --check it writes nothing and ends with status 1 when the page is not what it
+would write."""
 
 from __future__ import annotations
 

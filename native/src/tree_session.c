@@ -196,3 +196,8 @@ void cbpi_tree_counts(struct cbpi_transport *transport, struct cbpi_transport_co
     counts->failed_after = cbp_load_u64(&session->failed_after);
     counts->supervised = cbp_load_u32(&channel->supervised_count);
 }
+
+uint32_t cbpi_tree_helper_process_id(struct cbpi_transport *transport)
+{
+    return transport->link->process_id;
+}

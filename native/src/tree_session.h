@@ -33,6 +33,17 @@ uint32_t cbpi_tree_check(struct cbpi_transport *transport, const struct cbpi_del
 uint32_t cbpi_tree_extend(struct cbpi_transport *transport, const struct cbpi_delivery *delivery,
                           uint32_t timeout_ms);
 void cbpi_tree_counts(struct cbpi_transport *transport, struct cbpi_transport_counts *counts);
+uint32_t cbpi_tree_helper_process_id(struct cbpi_transport *transport);
+
+/* The rows of a driver's cbpi_transport_ops that every tree driver has alike. */
+#define CBPI_TREE_TRANSPORT_OPS                                                                              \
+    .load = cbpi_link_load, .close = cbpi_tree_close, .release = cbpi_tree_release,                          \
+    .update = cbpi_tree_update, .forget_launch = cbpi_tree_forget_launch,                                    \
+    .process_capabilities = cbpi_tree_process_capabilities, .receive = cbpi_tree_receive,                    \
+    .skip = cbpi_tree_skip, .backlog = cbpi_tree_backlog, .nudge = cbpi_tree_nudge,                          \
+    .answer = cbpi_tree_answer, .check = cbpi_tree_check, .extend = cbpi_tree_extend,                        \
+    .beat = cbpi_tree_beat, .counts = cbpi_tree_counts, .helper_process_id = cbpi_tree_helper_process_id,    \
+    .forget_after_fork = cbpi_link_forget_after_fork
 
 /* ---- For the platform's set_rules ---- */
 

@@ -264,7 +264,7 @@ def test_by_name(programs: Programs, tmp_path: Path) -> None:
 
 
 def test_thousands_of_names_are_looked_for_at_once(programs: Programs, tmp_path: Path) -> None:
-    """One look at the machine's processes for all names: one for each would not end before the request does."""
+    """One look at the machine's processes for all names: one for each would outlast the request."""
     unique = programs.copy("churn", tmp_path / f"churn-{os.getpid()}")
     process = Running(unique, tmp_path, "threads", "1", "5000")
     instance = cbprocess.CBProcess()

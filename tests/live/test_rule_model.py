@@ -10,27 +10,24 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     precondition,
     rule,
     run_state_machine_as_test,
 )
 from live_tools import Programs, Recorder, is_alive, recording, wait_until
-from property.rule_model import DENY, SILENT, Image, Model, Outcome, Process
+from property.rule_machine import RuleMachine
+from property.rule_model import DENY, SILENT, Image, Outcome, Process
 
 import cbprocess
 
 FILES = ["alpha", "alps", "beta"]
 LINK = "link"  # to beta
-PATTERNS = ["alpha", "al*", "*a", "*/b*", LINK, "*/li?k", "b?ta", "nothing"]
-ACTIONS = st.sampled_from(["ask", "ask", "ignore", "allow", "deny"])
 PROCESS_MAX = 6
 EVENTS = cbprocess.PROC_EVT_PROCESS_CREATION | cbprocess.PROC_EVT_PROCESS_TERMINATION
 
@@ -116,16 +113,19 @@ class Puppets:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(RuleMachine):
     """What the filter under test is told is compared after each operation."""
 
+    PATTERNS = ["alpha", "al*", "*a", "*/b*", LINK, "*/li?k", "b?ta", "nothing"]
+    ACTIONS = st.sampled_from(["ask", "ask", "ignore", "allow", "deny"])
+    VALUES = st.just(cbprocess.ERROR_ACCESS_DENIED)
+
     def __init__(self, programs: Programs, starter: Recorder) -> None:
-        super().__init__()
-        self.model = Model()
-        self.expected: list[tuple[str, int, bool, int]] = []
         self.watched = Recorder()
-        self.watched.filter.config(f"EventsToFire={EVENTS}")
-        self.watched.filter.start_filter(0)
+        super().__init__(self.watched.filter)
+        self.expected: list[tuple[str, int, bool, int]] = []
+        self.filter.config(f"EventsToFire={EVENTS}")
+        self.filter.start_filter(0)
         self.puppets = Puppets(programs, starter)
 
     @initialize(data=st.data(), rule_count=st.integers(0, 4), fork_count=st.integers(0, 3))
@@ -139,7 +139,7 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            self.watched.filter.stop_filter()
+            self.filter.stop_filter()
         finally:
             self.puppets.close()
         assert self.seen() == self.expected
@@ -162,10 +162,6 @@ class Machine(RuleBasedStateMachine):
         assert self.seen() == self.expected, self.model.rules
 
     # ---- Operations ----
-
-    def some(self, data: st.DataObject) -> Process:
-        living = self.model.living()
-        return living[data.draw(st.integers(0, len(living) - 1), "which living process")]
 
     def make_child(self, data: st.DataObject) -> None:
         parent = self.some(data)
@@ -196,40 +192,6 @@ class Machine(RuleBasedStateMachine):
         self.puppets.end(process.process_id)
         self.expect("process_termination", process, outcome)
         self.model.end(process)
-
-    # ---- Rules ----
-
-    def make_rule(self, data: st.DataObject) -> None:
-        whom = data.draw(st.sampled_from(["name", "name", "process", "process", "all"]), "whom")
-        action, children = data.draw(ACTIONS, "action"), data.draw(st.booleans(), "include_children")
-        subject: Process | str | None = None
-        keywords: dict[str, Any] = {"process_id": -1}
-        if whom == "name":
-            subject = data.draw(st.sampled_from(PATTERNS), "pattern")
-            keywords = {"name": subject}
-        elif whom == "process":
-            subject = self.some(data)
-            keywords = {"process_id": subject.process_id}
-        elif action == "ignore":
-            action = "ask"  # no rule ignores all
-        self.watched.filter.add_rule(action=action, include_children=children, **keywords)
-        code = cbprocess.ERROR_ACCESS_DENIED if action == "deny" else 0
-        self.model.add_rule(subject, action, code, children)
-
-    @rule(data=st.data())
-    def add_rule(self, data: st.DataObject) -> None:
-        self.make_rule(data)
-
-    @precondition(lambda self: self.model.rules)
-    @rule(data=st.data())
-    def remove_rule(self, data: st.DataObject) -> None:
-        chosen = self.model.rules[data.draw(st.integers(0, len(self.model.rules) - 1), "which rule")]
-        if isinstance(chosen.subject, str):
-            self.watched.filter.remove_rule(action=chosen.action, name=chosen.subject)
-        else:
-            number = -1 if chosen.subject is None else chosen.subject.process_id
-            self.watched.filter.remove_rule(action=chosen.action, process_id=number)
-        self.model.drop_rule(chosen)
 
 
 @pytest.fixture

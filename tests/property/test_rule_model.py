@@ -9,13 +9,13 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     precondition,
     rule,
     run_state_machine_as_test,
 )
-from property.rule_model import ALLOW, ASK, DENY, SILENT, Image, Model, Outcome, Process
+from property.rule_machine import RuleMachine
+from property.rule_model import ALLOW, ASK, DENY, SILENT, Image, Outcome, Process
 
 from cbprocess import CBProcess, constants, script
 from cbprocess.testing import Simulator
@@ -28,16 +28,16 @@ IMAGES = st.sampled_from(
         Image("/opt/é*[x]", "/opt/é*[x]"),
     ]
 )
-PATTERNS = ["alpha", "al*", "*a", "/bin/*", "link", "./*", "b?ta", "?*x?", "/opt/?*", "nothing"]
-ACTIONS = st.sampled_from(["ask", "ask", "ignore", "allow", "deny", "strip"])
 IDS = range(2, 8)
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(RuleMachine):
+    PATTERNS = ["alpha", "al*", "*a", "/bin/*", "link", "./*", "b?ta", "?*x?", "/opt/?*", "nothing"]
+    ACTIONS = st.sampled_from(["ask", "ask", "ignore", "allow", "deny", "strip"])
+    VALUES = st.integers(2, 9)
+
     def __init__(self) -> None:
-        super().__init__()
-        self.model = Model()
-        self.process = CBProcess()
+        super().__init__(CBProcess())
         self.simulator: Any = None
 
     @initialize(data=st.data(), image=IMAGES, rule_count=st.integers(0, 5), fork_count=st.integers(0, 5))
@@ -50,11 +50,11 @@ class Machine(RuleBasedStateMachine):
 
     def prepare(self, image: Image) -> None:
         """Starts the filter, and a first process."""
-        self.process.initialize("{0E6F2E4A-5E0B-4E67-8E60-6F4C5B0D6A31}")
-        self.simulator = Simulator(self.process)
+        self.filter.initialize("{0E6F2E4A-5E0B-4E67-8E60-6F4C5B0D6A31}")
+        self.simulator = Simulator(self.filter)
         events = constants.PROC_EVT_PROCESS_CREATION | constants.PROC_EVT_PROCESS_TERMINATION
-        self.process.config(f"EventsToFire={events}")
-        self.process.on_process_creation = self.process.on_process_termination = lambda event: None
+        self.filter.config(f"EventsToFire={events}")
+        self.filter.on_process_creation = self.filter.on_process_termination = lambda event: None
         self.simulator.start()
         root = self.model.add_process(1, image)
         self.fire(self.creation(root, root, image), Outcome(SILENT))
@@ -81,10 +81,6 @@ class Machine(RuleBasedStateMachine):
         assert verdict.decided_by_rule == (wanted.kind in (ALLOW, DENY))
         assert verdict.answered == (wanted.kind == ASK)
         assert verdict.result_code == wanted.code
-
-    def some(self, data: st.DataObject) -> Process:
-        living = self.model.living()
-        return living[data.draw(st.integers(0, len(living) - 1), "which living process")]
 
     def free_ids(self) -> list[int]:
         return [number for number in IDS if all(p.process_id != number for p in self.model.living())]
@@ -129,42 +125,6 @@ class Machine(RuleBasedStateMachine):
     def end(self, data: st.DataObject) -> None:
         self.do_end(self.some(data))
 
-    # ---- Rules ----
-
-    def make_rule(self, data: st.DataObject) -> None:
-        whom = data.draw(st.sampled_from(["name", "name", "process", "process", "all"]), "whom")
-        action, children = data.draw(ACTIONS, "action"), data.draw(st.booleans(), "include_children")
-        subject: Process | str | None = None
-        keywords: dict[str, Any] = {"process_id": -1}
-        if whom == "name":
-            subject = data.draw(st.sampled_from(PATTERNS), "pattern")
-            keywords = {"name": subject}
-        elif whom == "process":
-            subject = self.some(data)
-            keywords = {"process_id": subject.process_id}
-        elif action == "ignore":
-            action = "ask"  # no rule ignores all
-        value = data.draw(st.integers(2, 9), "value") if action in ("deny", "strip") else 0
-        if value:
-            keywords["code" if action == "deny" else "access"] = value
-        self.process.add_rule(action=action, include_children=children, **keywords)
-        self.model.add_rule(subject, action, value, children)
-
-    @rule(data=st.data())
-    def add_rule(self, data: st.DataObject) -> None:
-        self.make_rule(data)
-
-    @precondition(lambda self: self.model.rules)
-    @rule(data=st.data())
-    def remove_rule(self, data: st.DataObject) -> None:
-        chosen = self.model.rules[data.draw(st.integers(0, len(self.model.rules) - 1), "which rule")]
-        if isinstance(chosen.subject, str):
-            self.process.remove_rule(action=chosen.action, name=chosen.subject)
-        else:
-            number = -1 if chosen.subject is None else chosen.subject.process_id
-            self.process.remove_rule(action=chosen.action, process_id=number)
-        self.model.drop_rule(chosen)
-
 
 class CrowdedMachine(Machine):
     """Among so many other rules that the driver has them in two parts; the others match nothing."""
@@ -178,13 +138,13 @@ class CrowdedMachine(Machine):
 
     def add_others(self, count: int) -> None:
         for number in range(self.count, self.count + count):
-            self.process.add_rule(name=f"no-program-{number}", action="deny")
+            self.filter.add_rule(name=f"no-program-{number}", action="deny")
         self.count += count
 
     @rule()
     def change_the_main_part(self) -> None:
-        self.process.remove_rule(name=f"no-program-{self.changed}", action="deny")
-        self.process.add_rule(name=f"no-program-{self.changed}", action="deny")
+        self.filter.remove_rule(name=f"no-program-{self.changed}", action="deny")
+        self.filter.add_rule(name=f"no-program-{self.changed}", action="deny")
         self.changed += 1
 
     @rule()
@@ -202,7 +162,7 @@ def machine() -> Iterator[Machine]:
 
 def test_who_executes_in_its_own_place_is_asked_as_what_it_still_is(machine: Machine) -> None:
     """A rule for the old program covers the execution that ends it, and nothing after."""
-    machine.process.add_rule(name="alpha")
+    machine.filter.add_rule(name="alpha")
     machine.model.add_rule("alpha", "ask", 0, False)
     root, image = machine.model.living()[0], Image("/bin/beta", "/bin/beta")
     assert machine.model.execution(root, image) == Outcome(ASK)
@@ -217,7 +177,7 @@ def test_descendants_of_what_has_ended(machine: Machine) -> None:
     child = machine.do_fork(root, 2)
     machine.do_execute(child, image)
     machine.do_end(root)
-    machine.process.add_rule(name="alpha", include_children=True)
+    machine.filter.add_rule(name="alpha", include_children=True)
     machine.model.add_rule("alpha", "ask", 0, True)
     assert machine.model.termination(child) == Outcome(ASK)
     machine.do_end(child)

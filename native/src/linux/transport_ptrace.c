@@ -177,32 +177,7 @@ static uint32_t launch(struct cbpi_transport *transport, int launcher_fd, int re
     return error;
 }
 
-static uint32_t helper_process_id(struct cbpi_transport *transport)
-{
-    return transport->link->process_id;
-}
-
 const struct cbpi_transport_ops cbpi_ptrace_transport = {
-    .name = "ptrace",
-    .load = cbpi_link_load,
-    .probe = probe,
-    .open = open_session,
-    .close = cbpi_tree_close,
-    .release = cbpi_tree_release,
-    .update = cbpi_tree_update,
-    .set_rules = set_rules,
-    .forget_launch = cbpi_tree_forget_launch,
-    .process_capabilities = cbpi_tree_process_capabilities,
-    .receive = cbpi_tree_receive,
-    .skip = cbpi_tree_skip,
-    .backlog = cbpi_tree_backlog,
-    .nudge = cbpi_tree_nudge,
-    .answer = cbpi_tree_answer,
-    .check = cbpi_tree_check,
-    .extend = cbpi_tree_extend,
-    .beat = cbpi_tree_beat,
-    .counts = cbpi_tree_counts,
-    .launch = launch,
-    .helper_process_id = helper_process_id,
-    .forget_after_fork = cbpi_link_forget_after_fork,
+    CBPI_TREE_TRANSPORT_OPS, .name = "ptrace",       .probe = probe,
+    .open = open_session,    .set_rules = set_rules, .launch = launch,
 };

@@ -49,33 +49,12 @@ static uint32_t launch_enter(struct cbpi_transport *transport, struct cbpi_launc
     return cbpi_debug_launch_enter(transport->link, channel);
 }
 
-static uint32_t helper_process_id(struct cbpi_transport *transport)
-{
-    return transport->link->process_id;
-}
-
 const struct cbpi_transport_ops cbpi_debug_transport = {
+    CBPI_TREE_TRANSPORT_OPS,
     .name = "debug",
-    .load = cbpi_link_load,
     .probe = probe,
     .open = cbpi_tree_open,
-    .close = cbpi_tree_close,
-    .release = cbpi_tree_release,
-    .update = cbpi_tree_update,
     .set_rules = set_rules,
-    .forget_launch = cbpi_tree_forget_launch,
-    .process_capabilities = cbpi_tree_process_capabilities,
-    .receive = cbpi_tree_receive,
-    .skip = cbpi_tree_skip,
-    .backlog = cbpi_tree_backlog,
-    .nudge = cbpi_tree_nudge,
-    .answer = cbpi_tree_answer,
-    .check = cbpi_tree_check,
-    .extend = cbpi_tree_extend,
-    .beat = cbpi_tree_beat,
-    .counts = cbpi_tree_counts,
     .launch_enter = launch_enter,
     .launch_claim = cbpi_debug_launch_claim,
-    .helper_process_id = helper_process_id,
-    .forget_after_fork = cbpi_link_forget_after_fork,
 };
