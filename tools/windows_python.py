@@ -76,11 +76,14 @@ def apt_get(folder: Path, *arguments: str) -> bool:
 
 def debian_library(version: str, folder: Path) -> Path | None:
     """Out of Debian's packages, unpacked into the folder."""
+    if version not in RELEASES or shutil.which("apt-get") is None:
+        return None
     packages = [f"libpython{version}-{part}" for part in ("minimal", "stdlib")]
-    for mirror in debian_mirrors() if version in RELEASES and shutil.which("apt-get") else ():
+    machine = subprocess.check_output(["dpkg", "--print-architecture"], text=True).strip()
+    for mirror in debian_mirrors():
         for part in ("state/lists/partial", "cache/archives/partial"):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        source = f"deb {mirror} {RELEASES[version]} main\n"
+        source = f"deb [arch={machine}] {mirror} {RELEASES[version]} main\n"
         (folder / "sources.list").write_text(source, encoding="ascii")
         if apt_get(folder, "update") and apt_get(folder, "download", *packages):
             for package in folder.glob("*.deb"):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from windows.windows_tools import COMMAND, GUID, STATUS_ACCESS_DENIED, make, wait_for
+from windows.windows_tools import COMMAND, GUID, PIPES, STATUS_ACCESS_DENIED, make, wait_for
 
 from cbprocess import CBProcessError, constants, probe_driver
 
@@ -105,6 +108,43 @@ def test_attaching_and_letting_go() -> None:
     assert child.poll() is None
     child.communicate("\n")
     assert child.returncode == 0
+
+
+@pytest.fixture
+def own_python() -> Iterator[Path]:
+    """A Python of a name of its own, in the folder where it finds its library."""
+    program = Path(sys.executable).with_name("cbprocess-attached.exe")
+    shutil.copy(sys.executable, program)
+    yield program
+    wait_for(lambda: removed(program))
+
+
+def removed(program: Path) -> bool:
+    """A program that has just ended may be open still."""
+    with contextlib.suppress(PermissionError):
+        program.unlink()
+    return not program.exists()
+
+
+def test_attaching_by_name_and_letting_go(own_python: Path) -> None:
+    """Whatever case the pattern has; once no rule names it, the process is nobody's business."""
+    seen: list[int] = []
+    program = "print('ready', flush=True); input()"
+    child = subprocess.Popen([own_python, "-c", program], **PIPES)
+    assert child.stdout is not None and child.stdout.readline() == "ready\n"
+    with make(on_process_termination=lambda event: seen.append(event.process_id)) as process:
+        process.start_filter(0)
+        process.add_filtered_process_by_name("CBProcess-Att*.EXE", True)
+        assert process.get_process_capabilities(child.pid)
+        process.remove_filtered_process_by_name("CBProcess-Att*.EXE")
+        with pytest.raises(CBProcessError) as raised:
+            process.get_process_capabilities(child.pid)
+        assert raised.value.code == constants.ERROR_NOT_FOUND
+        process.add_filtered_process_by_name("*\\cbprocess-attached.exe", True)
+        child.communicate("\n")
+        assert child.returncode == 0
+        wait_for(lambda: seen)
+    assert seen == [child.pid]
 
 
 def test_a_second_controller_is_refused() -> None:
