@@ -117,6 +117,18 @@ struct report {
     const struct cbp_stance *subject;
 };
 
+/* ---- table.c: tasks and processes by id ---- */
+struct task *find_task(uint32_t tid);
+struct task *make_task(uint32_t tid); /* NULL without memory */
+void rename_task(struct task *task, uint32_t tid);
+void free_task(struct task *task);
+struct process *find_process(uint32_t pid); /* that has not ended */
+/* Without a reference, which the caller takes; it holds its parent. NULL without memory. */
+struct process *add_process(uint32_t pid, struct process *parent);
+void end_process(struct process *process); /* the id may be another's from now on */
+/* Gives a reference back; with the last one the process is forgotten, and its reference to its parent. */
+void release_process(struct process *process);
+
 /* ---- rule_sets.c: the rules of the sessions ---- */
 /* Makes a set of a copy of a block, which becomes the set's, aligned to 8, to be freed with free(); freed at
  * once if it is malformed or not for this system. Any thread. CBP_ERROR_INVALID_DATA,

@@ -115,7 +115,7 @@ struct supervisor {
     uint32_t controller_pid;
     struct task *tasks;
     struct process *processes;
-    uint32_t task_count;
+    uint32_t task_count, process_count;
     uint32_t unowned_count; /* tasks whose creator is not known yet */
     bool leaving;           /* the controller is gone or done: let everything go */
     bool controller_gone;
@@ -131,16 +131,10 @@ struct syscall_entry {
     bool is_32bit;         /* pointers in the task's memory have 4 bytes */
 };
 
-/* ---- table.c: tasks and processes by id ---- */
-struct task *find_task(uint32_t tid);
-struct task *add_task(uint32_t tid); /* NULL without memory */
+/* ---- tasks.c: tasks that come and go ---- */
+struct task *add_task(uint32_t tid); /* nobody's so far; NULL without memory */
 void remove_task(struct task *task);
-void rename_task(struct task *task, uint32_t tid);
 void task_joins(struct task *task, struct process *process);
-struct process *find_process(uint32_t pid);
-struct process *add_process(uint32_t pid, struct process *parent);
-void end_process(struct process *process);
-void release_process(struct process *process);
 void forget_empty_process(struct process *process); /* one that no task has joined */
 /* ---- trace.c: what tasks do ---- */
 void handle_wait_status(uint32_t tid, int status);

@@ -37,7 +37,7 @@ static struct image *image_of(const struct facts *of)
 
 static uint32_t enter_process(uint32_t pid, HANDLE handle, uint64_t now)
 {
-    struct process *process = add_process(pid, find_process(facts.parent_pid));
+    struct process *process = begin_process(pid, find_process(facts.parent_pid));
     if (process == NULL)
         return CBP_ERROR_NOT_ENOUGH_MEMORY;
     process->handle = handle;

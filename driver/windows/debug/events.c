@@ -149,7 +149,7 @@ static struct process *make_process(uint32_t pid, HANDLE handle)
     HANDLE own = NULL;
     if (!read_facts(handle, &facts))
         return NULL;
-    struct process *process = add_process(pid, find_process(facts.parent_pid));
+    struct process *process = begin_process(pid, find_process(facts.parent_pid));
     if (process == NULL)
         return NULL;
     (void) DuplicateHandle(GetCurrentProcess(), handle, GetCurrentProcess(), &own, 0, FALSE,

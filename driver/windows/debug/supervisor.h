@@ -81,13 +81,11 @@ extern struct supervisor self;
 /* ---- main.c ---- */
 void publish_counts(void);
 
-/* ---- table.c: tasks and processes by id ---- */
-struct task *find_task(uint32_t tid);
+/* ---- tasks.c: tasks and processes that come and go ---- */
 struct task *add_task(uint32_t tid, struct process *process); /* NULL without memory */
 void remove_task(struct task *task);
-struct process *find_process(uint32_t pid);
-struct process *add_process(uint32_t pid, struct process *parent); /* NULL without memory */
-void end_process(struct process *process);                         /* the id may be another's from now on */
+/* It holds itself until forget_process(): it may be known before its first task is. NULL without memory. */
+struct process *begin_process(uint32_t pid, struct process *parent);
 void forget_process(
     struct process *process); /* it has ended, or is not debugged any more: all of its tasks go */
 

@@ -1,18 +1,20 @@
-/* Tasks and processes by id, and what can be done to them. Knows nothing of stops or sessions. */
+/* Tasks and processes by id, and how long they are remembered. Knows nothing of stops, events or sessions. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "supervisor.h"
 
-enum { BUCKET_COUNT = 4096 };
+enum { BUCKET_BITS = 12 };
 
-static struct task *task_buckets[BUCKET_COUNT];
-static struct process *process_buckets[BUCKET_COUNT];
+static struct task *task_buckets[1 << BUCKET_BITS];
+static struct process *process_buckets[1 << BUCKET_BITS];
 
+/* Ids follow one another, on Windows in steps of 4. */
 static uint32_t bucket_of(uint32_t id)
 {
-    return id % BUCKET_COUNT;
+    return id * UINT32_C(0x9e3779b1) >> (32 - BUCKET_BITS);
 }
+
+/* ---- Tasks ---- */
 
 struct task *find_task(uint32_t tid)
 {
@@ -37,7 +39,7 @@ static void unhash_task(struct task *task)
     *link = task->hash_next;
 }
 
-struct task *add_task(uint32_t tid)
+struct task *make_task(uint32_t tid)
 {
     struct task *task = calloc(1, sizeof *task);
     if (task == NULL)
@@ -49,7 +51,6 @@ struct task *add_task(uint32_t tid)
         self.tasks->previous = task;
     self.tasks = task;
     self.task_count++;
-    self.unowned_count++;
     return task;
 }
 
@@ -60,16 +61,7 @@ void rename_task(struct task *task, uint32_t tid)
     hash_task(task);
 }
 
-/* Makes a task the process's; until now it was nobody's. */
-void task_joins(struct task *task, struct process *process)
-{
-    task->process = process;
-    process->reference_count++;
-    process->thread_count++;
-    self.unowned_count--;
-}
-
-void remove_task(struct task *task)
+void free_task(struct task *task)
 {
     unhash_task(task);
     if (task->previous != NULL)
@@ -79,12 +71,10 @@ void remove_task(struct task *task)
     if (task->next != NULL)
         task->next->previous = task->previous;
     self.task_count--;
-    if (task->process != NULL)
-        release_process(task->process);
-    else
-        self.unowned_count--;
     free(task);
 }
+
+/* ---- Processes ---- */
 
 struct process *find_process(uint32_t pid)
 {
@@ -110,15 +100,16 @@ struct process *add_process(uint32_t pid, struct process *parent)
     if (self.processes != NULL)
         self.processes->previous = process;
     self.processes = process;
+    self.process_count++;
     return process;
 }
 
-/* Its last thread has ended: the id may belong to another process from now on. */
 void end_process(struct process *process)
 {
     if (process->ended)
         return;
     process->ended = true;
+    self.process_count--;
     struct process **link = &process_buckets[bucket_of(process->pid)];
     while (*link != process)
         link = &(*link)->hash_next;
@@ -141,20 +132,4 @@ void release_process(struct process *process)
         free(process);
         process = parent;
     }
-}
-
-void forget_empty_process(struct process *process)
-{
-    process->reference_count = 1;
-    release_process(process);
-}
-
-uint32_t capabilities_of(const struct process *process)
-{
-    const uint32_t everybody = CBP_PTRACE_CAPABILITIES &
-                               ~(uint32_t) (CBP_PTRACE_FILTER_CAPABILITIES | CBP_CAP_KILL_PROCESS_CREATION);
-    uint32_t parts = process->filter_parts;
-    return everybody | (parts & CBP_LAUNCH_FLAG_HANDLES ? (uint32_t) CBP_PTRACE_HANDLE_CAPABILITIES : 0) |
-           (parts & CBP_LAUNCH_FLAG_EXECUTIONS ? (uint32_t) CBP_CAP_REFUSE_PROCESS_CREATION
-                                               : (uint32_t) CBP_CAP_KILL_PROCESS_CREATION);
 }

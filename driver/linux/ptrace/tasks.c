@@ -1,0 +1,45 @@
+/* Tasks that come and go, and whose they are; what can be done to a process. Knows nothing of stops or
+ * sessions. */
+#include "supervisor.h"
+
+struct task *add_task(uint32_t tid)
+{
+    struct task *task = make_task(tid);
+    if (task != NULL)
+        self.unowned_count++;
+    return task;
+}
+
+/* Makes a task the process's; until now it was nobody's. */
+void task_joins(struct task *task, struct process *process)
+{
+    task->process = process;
+    process->reference_count++;
+    process->thread_count++;
+    self.unowned_count--;
+}
+
+void remove_task(struct task *task)
+{
+    if (task->process != NULL)
+        release_process(task->process);
+    else
+        self.unowned_count--;
+    free_task(task);
+}
+
+void forget_empty_process(struct process *process)
+{
+    process->reference_count = 1;
+    release_process(process);
+}
+
+uint32_t capabilities_of(const struct process *process)
+{
+    const uint32_t everybody = CBP_PTRACE_CAPABILITIES &
+                               ~(uint32_t) (CBP_PTRACE_FILTER_CAPABILITIES | CBP_CAP_KILL_PROCESS_CREATION);
+    uint32_t parts = process->filter_parts;
+    return everybody | (parts & CBP_LAUNCH_FLAG_HANDLES ? (uint32_t) CBP_PTRACE_HANDLE_CAPABILITIES : 0) |
+           (parts & CBP_LAUNCH_FLAG_EXECUTIONS ? (uint32_t) CBP_CAP_REFUSE_PROCESS_CREATION
+                                               : (uint32_t) CBP_CAP_KILL_PROCESS_CREATION);
+}
