@@ -31,7 +31,7 @@ FOLDERS = (
 )
 ALONE = ("examples/c/monitor_windows.c",)
 # The one place for such words; and the public header, which is installed without it, in a branch for others.
-EXEMPT = ("driver/protocol/cbp_compiler.h", "native/include/cbprocess.h")
+EXEMPT = ("driver/protocol/cbp_compiler.h", "native/include/cbp_api.h")
 GNU_WORDS = {
     r"__attribute__|__attribute\b": "an attribute",
     r"\(\s*\{": "a statement as an expression",
