@@ -22,7 +22,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 ENGINE = ("cbp_wtf8.c", "cbp_case.c", "cbp_pattern.c", "cbp_ruleset.c", "cbp_ruleset_check.c", "cbp_rules.c")
 BUILDER = ("ruleset_build.c",)
-MEASURED = {"cbp_pattern.c", "cbp_pattern.h", "cbp_ruleset.c", "cbp_ruleset_check.c", "cbp_ruleset_layout.h"}
+MEASURED = {
+    "cbp_case.c",
+    "cbp_pattern.c",
+    "cbp_pattern.h",
+    "cbp_ruleset.c",
+    "cbp_ruleset_check.c",
+    "cbp_ruleset_layout.h",
+}
 
 
 def build(folder: Path) -> Path:

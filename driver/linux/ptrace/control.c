@@ -310,9 +310,11 @@ static void seize_launcher(struct launch *launch, const struct ucred *sender)
     uint32_t status = seize_root((uint32_t) sender->pid, filter_parts, &task);
     if (status == 0) {
         struct process *process = task->process;
+        struct status_facts facts;
         task->launch = launch;
         launch->task = task;
-        (void) read_thread_group(task->tid, &process->parent_pid);
+        if (read_status(task->tid, &facts))
+            process->parent_pid = facts.parent_pid;
         process->creator_pid = process->parent_pid;
         process->creator_tid = launch->thread_id;
         task->creator_pid = process->creator_pid;

@@ -117,12 +117,12 @@ void handle_creation(struct task *creator, int event)
 /* Asks /proc whose task this is. Gives false for one that is nobody's; it is let go. */
 bool find_owner(struct task *task)
 {
-    uint32_t parent_pid = 0;
-    uint32_t group = read_thread_group(task->tid, &parent_pid);
-    struct process *owner = find_process(group != task->tid ? group : parent_pid);
-    int event = group != task->tid ? PTRACE_EVENT_CLONE : PTRACE_EVENT_FORK;
-    if (group == 0)
+    struct status_facts facts;
+    if (!read_status(task->tid, &facts))
         return false;
+    bool is_thread = facts.group != task->tid;
+    struct process *owner = find_process(is_thread ? facts.group : facts.parent_pid);
+    int event = is_thread ? PTRACE_EVENT_CLONE : PTRACE_EVENT_FORK;
     if (owner != NULL)
         return adopt_task(task, owner, owner->pid, event);
     /* Its creator has ended and is forgotten: a root of its own, under no rule but those for names and all.
@@ -131,7 +131,7 @@ bool find_owner(struct task *task)
     if (process == NULL)
         return false;
     process->start_time = read_start_time(task->tid);
-    process->parent_pid = parent_pid;
+    process->parent_pid = facts.parent_pid;
     task_joins(task, process);
     return true;
 }

@@ -109,15 +109,6 @@ bool read_status(uint32_t tid, struct status_facts *facts)
     return true;
 }
 
-uint32_t read_thread_group(uint32_t tid, uint32_t *parent_pid)
-{
-    struct status_facts facts;
-    if (!read_status(tid, &facts))
-        return 0;
-    *parent_pid = facts.parent_pid;
-    return facts.group;
-}
-
 uint32_t read_executable(uint32_t tid, char *path, uint32_t size)
 {
     char link[64];

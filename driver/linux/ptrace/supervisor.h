@@ -230,8 +230,7 @@ enum resolution resolve_target(const struct task *task, int folder_fd, const cha
 uint64_t read_start_time(uint32_t pid);
 uint64_t start_time_since(uint32_t pid, uint64_t earliest_ns); /* the same, of a process that is not older */
 uint64_t boot_ns(void);
-uint32_t read_thread_group(uint32_t tid, uint32_t *parent_pid); /* 0: gone */
-enum { NAMESPACE_DEPTH_MAX = 33 };                              /* the kernel allows 32 nested ones */
+enum { NAMESPACE_DEPTH_MAX = 33 }; /* the kernel allows 32 nested ones */
 struct status_facts {
     char state;
     uint32_t group, parent_pid, tracer_pid;
@@ -240,8 +239,8 @@ struct status_facts {
     uint32_t ids[NAMESPACE_DEPTH_MAX];       /* its id in each of them */
     uint32_t group_ids[NAMESPACE_DEPTH_MAX]; /* its process group's */
 };
-bool read_status(uint32_t tid, struct status_facts *facts);
-uint64_t read_pid_namespace(uint32_t tid); /* inode; 0: gone */
+bool read_status(uint32_t tid, struct status_facts *facts); /* false: gone */
+uint64_t read_pid_namespace(uint32_t tid);                  /* inode; 0: gone */
 struct descriptor_facts {
     bool is_pidfd;
     uint32_t pid;   /* of a pidfd; UINT32_MAX: it has ended */
