@@ -3,11 +3,12 @@ force for all that happens after the reply, whatever becomes of the file it came
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
+import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,35 +143,44 @@ def test_a_request_behind_rules_is_answered_after_them(opened: raw.RawController
     assert [(ident, status) for _size, _kind, ident, _deadline, status in replies] == [(7, 0), (8, 1168)]
 
 
-def test_events_flow_while_a_large_set_is_read(opened: raw.RawController) -> None:
-    """The supervisor validates a million rules beside the tracer: what a tree does meanwhile goes on."""
-    many = raw.rules_for_all(*[(ident, raw.ALLOW, 0) for ident in range(1, 1_000_001)])
+def forks_until_the_reply(opened: raw.RawController, block: bytes, shell: subprocess.Popen[bytes]) -> int:
+    """How often a shell that is supervised has forked, one after the other, before rules were in force."""
+    assert shell.stdin is not None and shell.stdout is not None
     memory = os.memfd_create("rules", os.MFD_CLOEXEC)
-    os.write(memory, many)
-    loop = ["sh", "-c", "while read -r line; do (echo $line); done"]
-    child, result = opened.launch(loop, "/bin/sh", rule=0, stdin=-1, stdout=-1, bufsize=0)
-    assert child.stdin is not None and child.stdout is not None
-    socket.send_fds(opened.control, [opened.rules_message(many)], [memory])
-    forks = 0
-    opened.control.settimeout(0)
-    started = time.monotonic()
-    while True:
-        try:
-            status = struct.unpack_from("=IIQQI", opened.control.recv(4096))[4]
-            break
-        except BlockingIOError:
-            child.stdin.write(b"x\n")
-            assert child.stdout.read(2) == b"x\n"
-            forks += 1
-    elapsed = time.monotonic() - started
-    opened.control.settimeout(10)
-    child.stdin.close()
-    child.stdout.close()
-    child.wait(10)
-    result.close()
+    os.write(memory, block)
+    socket.send_fds(opened.control, [opened.rules_message(block)], [memory])
     os.close(memory)
-    assert status == 0
-    assert forks >= 3 or elapsed < 0.02, f"{forks} forks in {elapsed * 1000:.0f} ms"
+    opened.control.settimeout(0)
+    forks = 0
+    try:
+        while True:
+            shell.stdin.write(b"x\n")
+            assert shell.stdout.read(2) == b"x\n"
+            forks += 1
+            with contextlib.suppress(BlockingIOError):
+                assert struct.unpack_from("=IIQQI", opened.control.recv(4096))[4] == 0
+                return forks
+    finally:
+        opened.control.settimeout(10)
+
+
+def test_events_flow_while_a_large_set_is_read(opened: raw.RawController) -> None:
+    """A million rules are validated beside the tracer: if it waited for that, the first fork would, too, and
+    only the one behind it could still come before the reply. A busy machine may have it so now and then."""
+    many = raw.rules_for_all(*[(ident, raw.ALLOW, 0) for ident in range(1, 1_000_001)])
+    loop = ["sh", "-c", "while read -r line; do (echo $line); done"]
+    shell, result = opened.launch(loop, "/bin/sh", rule=0, stdin=-1, stdout=-1, bufsize=0)
+    assert shell.stdin is not None and shell.stdout is not None
+    try:
+        counts: list[int] = []
+        while not counts or (counts[-1] < 4 and len(counts) < 20):
+            counts.append(forks_until_the_reply(opened, many, shell))
+        assert counts[-1] >= 4, counts
+    finally:
+        shell.stdin.close()
+        shell.stdout.close()
+        shell.wait(10)
+        result.close()
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

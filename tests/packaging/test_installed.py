@@ -120,9 +120,10 @@ def test_the_console_script_runs(tmp_path: Path) -> None:
 
 
 def test_exported_symbols_are_the_public_headers_functions(checkout: Path) -> None:
-    """Nothing internal leaks out of the library, and nothing that the header declares is missing."""
-    header = (checkout / "native" / "include" / "cbprocess.h").read_text(encoding="utf-8")
-    declared = set(re.findall(r"^CBP_API [^;(]*?\bCBP_CALL\s+(cbp_\w+)\(", header, re.MULTILINE))
+    """Nothing internal leaks out of the library, and nothing that the headers declare is missing."""
+    headers = [path.read_text(encoding="utf-8") for path in (checkout / "native" / "include").glob("*.h")]
+    declarations = re.compile(r"^CBP_API [^;(]*?\bCBP_CALL\s+(cbp_\w+)\(", re.MULTILINE)
+    declared = {name for header in headers for name in declarations.findall(header)}
     library = Path(cbprocess.library.native_folder()) / "libcbprocess.so"
     assert len(declared) > 20
     assert dynamic_symbols(library.read_bytes()) == declared
