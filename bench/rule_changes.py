@@ -31,7 +31,7 @@ class Slowest(NamedTuple):
 def make_links(folder: Path, count: int) -> list[bytes]:
     """Links to the program, named so that some of the rules meet some of them."""
     program = compile_program(folder, "crowd.c", "crowd")
-    links = folder / "names"
+    links = folder / "crowd-links"
     links.mkdir()
     patterns = Maker(1).patterns(RULE_COUNT)
     made: dict[bytes, None] = {}
