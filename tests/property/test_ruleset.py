@@ -32,7 +32,13 @@ from property.rule_strategies import pattern_sets
 from cbprocess import CBProcessError, constants
 
 ASK, IGNORE, ALLOW, DENY, STRIP = range(5)
+# The library that tools/ruleset_coverage.py has built: it looks for each kind of case, not for many of each.
+COVERED_BUILD = os.environ.get("CBPROCESS_RULESET_BUILD")
 both_meanings = pytest.mark.parametrize("meaning", MEANINGS, ids=["linux", "windows"])
+
+
+def examples(count: int) -> settings:
+    return settings(max_examples=count // 4 if COVERED_BUILD else count, deadline=None)
 
 
 class Builds:
@@ -54,7 +60,7 @@ def builds(checkout: Path, compile_c: object) -> Builds:
     protocol, core = checkout / "driver/protocol", checkout / "native/src"
     sources = [str(protocol / name) for name in rule_engines.PROTOCOL_SOURCES]
     shared = ["-shared", "-fPIC", f"-I{protocol}", f"-I{core}", f"-I{checkout / 'native/include'}"]
-    hosted = os.environ.get("CBPROCESS_RULESET_BUILD")  # how the coverage of these tests is measured
+    hosted = COVERED_BUILD
     if hosted is None:
         others = [str(core / name) for name in rule_engines.CORE_SOURCES[1:]]
         hosted = compile_c(core / rule_engines.CORE_SOURCES[0], *others, *sources, *shared)  # type: ignore
@@ -71,7 +77,7 @@ def name_rules(meaning: Meaning, patterns: Sequence[str]) -> list[SourceRule]:
 
 
 @both_meanings
-@settings(max_examples=250, deadline=None)
+@examples(250)
 @given(data=st.data())
 def test_every_route_says_what_the_oracles_say(builds: Builds, meaning: Meaning, data: st.DataObject) -> None:
     patterns, names = data.draw(pattern_sets(meaning))
@@ -127,7 +133,7 @@ def test_what_bytes_are_one_character(builds: Builds) -> None:
 
 
 @both_meanings
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(data=st.data())
 def test_one_pattern_against_one_name(builds: Builds, meaning: Meaning, data: st.DataObject) -> None:
     """A pattern alone, and a rule of a block alone, say what the whole block says."""
@@ -148,7 +154,7 @@ def test_one_pattern_against_one_name(builds: Builds, meaning: Meaning, data: st
             assert not engine.matches_path(Text(b"", 0, comparison), name_text)
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(count=st.integers(1, 300), chosen=st.sets(st.integers(0, 299), max_size=20))
 def test_rules_are_marked_by_index(builds: Builds, count: int, chosen: set[int]) -> None:
     rules = [SourceRule(i + 1, MATCH_PROCESS, process_id=7, action=ASK) for i in range(count)]
@@ -163,7 +169,7 @@ def test_rules_are_marked_by_index(builds: Builds, count: int, chosen: set[int])
 
 
 @both_meanings
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(data=st.data())
 def test_names_add_up(builds: Builds, meaning: Meaning, data: st.DataObject) -> None:
     """A process goes by two names; both mark the same bitmap."""
@@ -217,7 +223,7 @@ def stance_of(rules: Sequence[SourceRule]) -> tuple[int, int, int, int, int]:
 
 
 @both_meanings
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(data=st.data())
 def test_rules_of_every_kind(builds: Builds, meaning: Meaning, data: st.DataObject) -> None:
     rules, names = data.draw(rule_lists(meaning))
@@ -255,7 +261,7 @@ def test_rules_of_every_kind(builds: Builds, meaning: Meaning, data: st.DataObje
                 assert engine.find(block.address, other) == len(rules)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.sets(st.integers(0, 9000), max_size=40), st.integers(8900, 9300))
 def test_marks_in_large_sets(builds: Builds, chosen: set[int], count: int) -> None:
     """Bitmaps of more than one word, and more than one word of their summary."""
@@ -404,7 +410,7 @@ def change(draw: st.DrawFn, block: Block, count: int) -> None:
 
 
 @both_meanings
-@settings(max_examples=350, deadline=None)
+@examples(350)
 @given(data=st.data())
 def test_a_changed_block_is_rejected_or_right(builds: Builds, meaning: Meaning, data: st.DataObject) -> None:
     rules, names = data.draw(rule_lists(meaning, 3))
@@ -458,7 +464,7 @@ def test_different_keys_with_the_same_hash(builds: Builds) -> None:
 
 
 @both_meanings
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(data=st.data())
 def test_a_block_of_another_size_is_rejected(builds: Builds, meaning: Meaning, data: st.DataObject) -> None:
     rules, _ = data.draw(rule_lists(meaning, 3))
@@ -469,7 +475,7 @@ def test_a_block_of_another_size_is_rejected(builds: Builds, meaning: Meaning, d
     assert not any(engine.is_valid(block) for engine in builds.engines)
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(st.binary(max_size=300))
 @example(b"")
 def test_arbitrary_bytes_are_rejected(builds: Builds, content: bytes) -> None:
