@@ -161,12 +161,16 @@ uint32_t install_rules(const struct cbp_rules *request, struct rule_set *set, ui
         free_rule_set(set);
         return error;
     }
+    struct session *session = &self.sessions[session_id];
+    uint32_t count = cbp_ruleset_rule_count(set->block), newer_than = session->last_rule_id;
+    if (count > 0 && cbp_ruleset_rule_at(set->block, count - 1)->rule_id > newer_than)
+        session->last_rule_id = cbp_ruleset_rule_at(set->block, count - 1)->rule_id;
     memcpy(old, parts, sizeof old);
     if (request->part == CBP_RULES_PART_MAIN)
         parts[CBP_RULES_PART_REST] = NULL;
     parts[request->part] = set;
     rules_have_changed();
-    bequeath_to_living(session_id, request->part, old);
+    bequeath_to_living(session_id, set, newer_than);
     for (uint32_t part = 0; part < CBP_RULES_PART_COUNT; part++)
         if (old[part] != parts[part])
             free_rule_set(old[part]);

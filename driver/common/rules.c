@@ -151,6 +151,14 @@ static void mark_own(struct rule_set *set, uint32_t session_id, const struct pro
     (void) cbp_ruleset_match_process(set->block, process->pid, process->start_time, set->matches);
 }
 
+/* Gathers the marked rules from that index on that go on to children. */
+static void gather_for_children(const struct rule_set *set, uint32_t session_id, uint32_t first)
+{
+    for (uint32_t i = first; (i = next_match(set, i)) != UINT32_MAX; i++)
+        if (rule_at(set, i)->flags & CBP_RULE_FLAG_CHILDREN)
+            gather(make_ref(session_id, rule_at(set, i)->rule_id, false));
+}
+
 /* ---- The sum ---- */
 
 /* Gathers the rules that go on to children. */
@@ -160,9 +168,7 @@ static void sum_up_set(struct rule_set *set, uint32_t session_id, const struct p
     mark_own(set, session_id, process, image, 0);
     mark_list(set, session_id, process->standing.inherited, 0, CBP_RULE_FLAG_CHILDREN);
     cbp_ruleset_add_stance(set->block, set->matches, stance);
-    for (uint32_t i = 0; (i = next_match(set, i)) != UINT32_MAX; i++)
-        if (rule_at(set, i)->flags & CBP_RULE_FLAG_CHILDREN)
-            gather(make_ref(session_id, rule_at(set, i)->rule_id, false));
+    gather_for_children(set, session_id, 0);
     clear_matches(set);
 }
 
@@ -241,77 +247,40 @@ void release_standing(struct process *process)
 bool is_released(struct process *process)
 {
     if (!process->attached || self.rules.broad_count > 0 || standing_of(process)->is_of_concern)
-        return process->released;
+        return false;
     /* A child's first execution is an operation of its creator's. */
-    bool is_creation =
-        !process->executed && process->parent != NULL && standing_of(process->parent)->is_of_concern;
-    return process->released || !is_creation;
+    return process->executed || process->parent == NULL || !standing_of(process->parent)->is_of_concern;
 }
 
 /* ---- Changes, and those who live ---- */
 
-static bool is_in(const struct rule_set *set, uint32_t rule_id)
-{
-    return set != NULL && cbp_ruleset_find(set->block, rule_id) < cbp_ruleset_rule_count(set->block);
-}
-
-/* The rules of a set that children inherit and that neither old part had. */
-struct fresh_rules {
-    uint64_t *bits; /* one for each rule of the set; NULL if there is no such rule, or without memory */
-    uint32_t
-        first_id; /* the lowest id among them: what a process was matched with before need not be looked up */
-};
-
-static struct fresh_rules find_fresh(const struct rule_set *set, struct rule_set *const *old)
-{
-    uint32_t count = cbp_ruleset_rule_count(set->block);
-    struct fresh_rules fresh = {NULL, 0};
-    for (uint32_t i = 0; i < count; i++) {
-        const struct cbp_ruleset_rule *rule = rule_at(set, i);
-        if ((rule->flags & CBP_RULE_FLAG_CHILDREN) == 0 || is_in(old[CBP_RULES_PART_MAIN], rule->rule_id) ||
-            is_in(old[CBP_RULES_PART_REST], rule->rule_id))
-            continue;
-        if (fresh.bits == NULL) {
-            fresh.bits = calloc(count / 64 + 1, sizeof *fresh.bits);
-            fresh.first_id = rule->rule_id;
-        }
-        if (fresh.bits == NULL)
-            break;
-        fresh.bits[i / 64] |= (uint64_t) 1 << (i % 64);
-    }
-    return fresh;
-}
-
 /* Ancestors count that have ended, too. */
-static void bequeath_fresh(struct rule_set *set, uint32_t session_id, const struct fresh_rules *fresh,
-                           struct process *process)
+static void bequeath_fresh(struct rule_set *set, uint32_t session_id, uint32_t first, struct process *process)
 {
     struct rule_list *inherited = process->standing.inherited;
+    uint32_t first_id = rule_at(set, first)->rule_id;
     for (const struct process *ancestor = process->parent; ancestor != NULL; ancestor = ancestor->parent)
         match_image(ancestor->image);
     for (const struct process *ancestor = process->parent; ancestor != NULL; ancestor = ancestor->parent)
-        mark_own(set, session_id, ancestor, ancestor->image, fresh->first_id);
+        mark_own(set, session_id, ancestor, ancestor->image, first_id);
     gathered.count = 0;
     for (uint32_t i = 0; inherited != NULL && i < inherited->count; i++)
         gather(inherited->refs[i]);
-    for (uint32_t i = 0; (i = next_match(set, i)) != UINT32_MAX; i++)
-        if (fresh->bits[i / 64] >> (i % 64) & 1)
-            gather(make_ref(session_id, rule_at(set, i)->rule_id, false));
+    gather_for_children(set, session_id, first);
     clear_matches(set);
     process->standing.inherited = take_gathered(inherited);
     release_rule_list(inherited);
 }
 
-void bequeath_to_living(uint32_t session_id, uint32_t part, struct rule_set *const *old)
+void bequeath_to_living(uint32_t session_id, struct rule_set *set, uint32_t newer_than)
 {
-    struct rule_set *set = self.rules.of[session_id][part];
-    struct fresh_rules fresh = find_fresh(set, old);
-    if (fresh.bits == NULL)
-        return;
-    for (struct process *process = self.processes; process != NULL; process = process->next)
+    uint32_t count = cbp_ruleset_rule_count(set->block), first = count;
+    bool any = false;
+    for (; first > 0 && rule_at(set, first - 1)->rule_id > newer_than; first--)
+        any |= (rule_at(set, first - 1)->flags & CBP_RULE_FLAG_CHILDREN) != 0;
+    for (struct process *process = self.processes; process != NULL && any; process = process->next)
         if (process->parent != NULL)
-            bequeath_fresh(set, session_id, &fresh, process);
-    free(fresh.bits);
+            bequeath_fresh(set, session_id, first, process);
 }
 
 /* ---- Launches ---- */

@@ -92,7 +92,8 @@ struct session {
     uint32_t flags;
     uint64_t sequence; /* of the last event */
     uint64_t altitude;
-    uint64_t opened; /* counts up with each session that is opened */
+    uint64_t opened;       /* counts up with each session that is opened */
+    uint32_t last_rule_id; /* the highest that was ever in force: ids only rise */
 };
 
 /* Events of one task that belong together, before they are told to sessions. */
@@ -156,9 +157,8 @@ void release_rule_list(struct rule_list *list);
 /* Whether an attached process is to be let go: no rule concerns it, nor may one when it executes another
  * program. */
 bool is_released(struct process *process);
-/* A set has taken effect, and those in old have gone (parts may be NULL): descendants that live now inherit
- * what it has that is new. */
-void bequeath_to_living(uint32_t session_id, uint32_t part, struct rule_set *const *old);
+/* A set has taken effect: descendants that live now inherit those of its rules with ids above newer_than. */
+void bequeath_to_living(uint32_t session_id, struct rule_set *set, uint32_t newer_than);
 /* The rule (its descendants too, ask) of a launch whose root is the process. */
 void add_launch_rule(uint32_t session_id, uint32_t rule_id, struct process *process);
 uint32_t forget_launch(uint32_t session_id, uint32_t rule_id);

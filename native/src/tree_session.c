@@ -2,7 +2,7 @@
 #include "tree_session.h"
 
 #include "cbp_atomic.h"
-#include "cbp_ruleset_layout.h"
+#include "cbp_ruleset.h"
 #include "errors.h"
 #include "platform.h"
 
@@ -92,11 +92,12 @@ void cbpi_tree_release(struct cbpi_transport *transport)
 /* The process that a rule of the set is for, 0 if it is for none. */
 static uint32_t process_of_rule(const struct cbp_ruleset *set, uint64_t rule_id)
 {
-    const struct cbp_ruleset_process *processes = cbp_ruleset_section(set, CBP_RULESET_PROCESSES);
-    uint32_t index = rule_id <= UINT32_MAX ? cbp_ruleset_find(set, (uint32_t) rule_id) : set->rule_count;
-    if (index == set->rule_count || cbp_ruleset_rule_at(set, index)->match != CBP_RULE_MATCH_PROCESS)
-        return 0;
-    return processes[cbp_ruleset_rule_at(set, index)->owner].process_id;
+    uint32_t count = cbp_ruleset_rule_count(set), process_id = 0;
+    uint64_t start_time;
+    uint32_t index = rule_id <= UINT32_MAX ? cbp_ruleset_find(set, (uint32_t) rule_id) : count;
+    if (index < count)
+        cbp_ruleset_process_of(set, index, &process_id, &start_time);
+    return process_id;
 }
 
 uint32_t cbpi_tree_set_rules(struct cbpi_transport *transport, const struct cbpi_rules_change *change,

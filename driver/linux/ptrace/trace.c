@@ -27,12 +27,17 @@ static const unsigned long base_options = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFO
 
 /* ---- Letting a stopped task go on ---- */
 
+static bool is_not_ours(struct process *process)
+{
+    return process->released || is_released(process);
+}
+
 static bool lets_go(const struct task *task)
 {
     struct process *process = task->process;
     /* With our filter, only a tracer keeps the filtered calls working. */
     return (self.leaving && (process == NULL || process->filter_parts == 0)) ||
-           (process != NULL && is_released(process));
+           (process != NULL && is_not_ours(process));
 }
 
 /* Lets the creator go on that was kept stopped for this task, if it is still there. */
@@ -443,6 +448,6 @@ void let_everything_go(void)
 void let_released_go(void)
 {
     for (struct task *task = self.tasks; task != NULL; task = task->next)
-        if (task->process != NULL && is_released(task->process))
+        if (task->process != NULL && is_not_ours(task->process))
             interrupt_to_let_go(task);
 }

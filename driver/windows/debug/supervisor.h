@@ -27,7 +27,6 @@ struct process {
     bool is_held;  /* an event of it waits for ContinueDebugEvent */
     bool is_root;  /* the controller created it, and has to say for whom */
     bool attached; /* it ran before it was debugged */
-    bool released; /* never here: what cannot be had as a whole is not attached to */
     bool executed; /* always: a process of Windows begins with its program */
     bool refused;  /* its creation was, so that its end is nobody's business */
     bool ended;

@@ -191,13 +191,6 @@ void cbpi_population_inherit(const struct cbpi_population *population, struct cb
 
 /* ---- Changes ---- */
 
-static const struct cbp_ruleset_process *process_of(const struct cbp_ruleset *set,
-                                                    const struct cbp_ruleset_rule *rule)
-{
-    const struct cbp_ruleset_process *processes = cbp_ruleset_section(set, CBP_RULESET_PROCESSES);
-    return &processes[rule->owner];
-}
-
 static int rule_matches(const struct cbp_ruleset *set, uint32_t index, const struct cbpi_member *member)
 {
     const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set, index);
@@ -206,19 +199,23 @@ static int rule_matches(const struct cbp_ruleset *set, uint32_t index, const str
     if (rule->match == CBP_RULE_MATCH_NAME)
         return rule_matches_name(set, index, member->image.path, member->image.path_size) ||
                rule_matches_name(set, index, member->image.given, member->image.given_size);
-    const struct cbp_ruleset_process *process = process_of(set, rule);
-    return process->start_time
-               ? process->process_id == member->process_id && process->start_time == member->start_time
-               : ids_have(&member->own, rule->rule_id);
+    uint32_t process_id;
+    uint64_t start_time;
+    cbp_ruleset_process_of(set, index, &process_id, &start_time);
+    return start_time ? process_id == member->process_id && start_time == member->start_time
+                      : ids_have(&member->own, rule->rule_id);
 }
 
 /* Gives a new rule to the process that it waits for, if that lives, */
-static void bind_rule(struct cbpi_population *population, const struct cbp_ruleset *set,
-                      const struct cbp_ruleset_rule *rule)
+static void bind_rule(struct cbpi_population *population, const struct cbp_ruleset *set, uint32_t index)
 {
-    if (rule->match != CBP_RULE_MATCH_PROCESS || process_of(set, rule)->start_time != 0)
+    const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set, index);
+    uint32_t process_id;
+    uint64_t start_time;
+    cbp_ruleset_process_of(set, index, &process_id, &start_time);
+    if (rule->match != CBP_RULE_MATCH_PROCESS || start_time != 0)
         return;
-    struct cbpi_member *member = cbpi_population_find(population, process_of(set, rule)->process_id);
+    struct cbpi_member *member = cbpi_population_find(population, process_id);
     if (!member)
         return;
     ids_add(&population->bound, rule->rule_id);
@@ -283,7 +280,7 @@ uint32_t cbpi_population_set_rules(struct cbpi_population *population, const str
     for (; index < count; index++) {
         const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(part.set, index);
         population->last_rule_id = rule->rule_id;
-        bind_rule(population, part.set, rule);
+        bind_rule(population, part.set, index);
         bequeath(population, part.set, index);
     }
     return 0;
