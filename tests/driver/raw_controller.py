@@ -98,20 +98,12 @@ class RawController:
             )
         )
 
-    def set_rules(
-        self,
-        block: bytes,
-        session: int = 0,
-        part: int = MAIN,
-        attach: int = 0,
-        reserved: int = 0,
-        size: Optional[int] = None,
-    ) -> int:
-        """Sends rules in a memory file of their own; size: what the message says of the block."""
+    def set_rules(self, block: bytes, **fields: Any) -> int:
+        """Sends rules in a memory file of their own; the fields are those of rules_message()."""
         memory = os.memfd_create("rules", os.MFD_CLOEXEC)
         try:
             os.write(memory, block)
-            return self.request(self.rules_message(block, session, part, attach, reserved, size), (memory,))
+            return self.request(self.rules_message(block, **fields), (memory,))
         finally:
             os.close(memory)
 
