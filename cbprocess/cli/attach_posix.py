@@ -9,17 +9,16 @@ import select
 import signal
 
 from .printer import complain
+from .signals import FirstSignal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-    from typing import Any
 
     from typing_extensions import Self
 
     from ..process import CBProcess
 
-SIGNAL_BASE = 128
 # How often it is looked whether the filter still runs.
 LOOK_MS = 500
 
@@ -38,7 +37,7 @@ def wait(process: CBProcess, ends: Ends, interrupt: Interrupt) -> int:
                 poller.unregister(descriptor)
         if not process.active:
             return complain("the filter has stopped")
-    return 0 if interrupt.number is None else SIGNAL_BASE + interrupt.number
+    return interrupt.status
 
 
 class Ends:
@@ -61,38 +60,25 @@ class Ends:
             os.close(self.descriptors.pop())
 
 
-class Interrupt:
-    """The first of the signals that ask for the end, as a descriptor that becomes readable. The next one ends
-    this process at once. What was ignored stays ignored."""
-
-    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+class Interrupt(FirstSignal):
+    """The first of the signals that ask for the end, as a descriptor that becomes readable."""
 
     def __init__(self) -> None:
-        self.number: int | None = None
+        super().__init__((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
         self.descriptor = -1
         self._wake_up = -1
-        self._previous: dict[signal.Signals, Any] = {}
         self._previous_wake_up = -1
 
     def __enter__(self) -> Self:
         self.descriptor, self._wake_up = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._previous_wake_up = signal.set_wakeup_fd(self._wake_up, warn_on_full_buffer=False)
-        for number in self.SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._previous[number] = signal.signal(number, self._handle)
-        return self
+        return super().__enter__()
 
     def __exit__(self, *exception: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        super().__exit__(*exception)
         signal.set_wakeup_fd(self._previous_wake_up)
         os.close(self.descriptor)
         os.close(self._wake_up)
-
-    def _handle(self, number: int, frame: object) -> None:
-        self.number = number
-        for other in self._previous:
-            signal.signal(other, signal.SIG_DFL)
 
 
 def running_tree(process_ids: Collection[int], children: bool) -> Iterator[tuple[int, int, str, list[str]]]:

@@ -10,6 +10,7 @@ import signal
 from ..constants import ERROR_INVALID_PARAMETER
 from ..running import running_processes
 from .printer import complain
+from .signals import FirstSignal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from ..process import CBProcess
 
-SIGNAL_BASE = 128
 SYNCHRONIZE = 0x00100000
 WAIT_TIMEOUT = 0x102
 # Between two looks Python handles Ctrl-C.
@@ -32,7 +32,7 @@ def wait(process: CBProcess, ends: Ends, interrupt: Interrupt) -> int:
     while interrupt.number is None and ends.wait(LOOK_MS):
         if not process.active:
             return complain("the filter has stopped")
-    return 0 if interrupt.number is None else SIGNAL_BASE + interrupt.number
+    return interrupt.status
 
 
 class Ends:
@@ -70,30 +70,11 @@ class Ends:
             self._kernel.CloseHandle(self._handles.pop())
 
 
-class Interrupt:
-    """The first Ctrl-C or Ctrl-Break. The next one ends this process at once."""
-
-    NAMES = ("SIGINT", "SIGBREAK")
+class Interrupt(FirstSignal):
+    """The first Ctrl-C or Ctrl-Break."""
 
     def __init__(self) -> None:
-        self.number: int | None = None
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        for name in self.NAMES:
-            number = getattr(signal, name)
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._previous[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: object) -> None:
-        self.number = number
-        for other in self._previous:
-            signal.signal(other, signal.SIG_DFL)
+        super().__init__((signal.SIGINT, signal.SIGBREAK))  # type: ignore[attr-defined]
 
 
 def running_tree(process_ids: Collection[int], children: bool) -> Iterator[tuple[int, int, str, list[str]]]:

@@ -11,6 +11,7 @@ from ..process import CBProcess
 from ..recording import read_head
 from .output import Output
 from .printer import Printer, complain, configure
+from .signals import SIGNAL_BASE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from .. import events
 
-SIGNAL_BASE = 128
 SLICE_MS = 100
 
 

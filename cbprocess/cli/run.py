@@ -9,6 +9,7 @@ import sys
 from ..process import CBProcess
 from .output import Output, printable
 from .printer import Printer, complain, configure
+from .signals import SIGNAL_BASE, Caught
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
-SIGNAL_BASE = 128
 
 
 def run(options: argparse.Namespace) -> int:
@@ -75,7 +75,7 @@ def user_keywords(name: str | None) -> dict[str, Any]:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups, "env": environment}
 
 
-class Signals:
+class Signals(Caught):
     """While a command runs, signals are its business: those of the terminal reach it anyway, so they are only
     outlived; those sent to this process alone are passed on."""
 
@@ -88,20 +88,9 @@ class Signals:
         PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self) -> None:
+        super().__init__((*self.OUTLIVED, *self.PASSED_ON))
         self._child: subprocess.Popen[Any] | None = None
         self._early: list[int] = []
-        self._previous: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> Signals:
-        for number in (*self.OUTLIVED, *self.PASSED_ON):
-            # An ignored signal stays ignored, for the command too.
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._previous[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
 
     def forward_to(self, child: subprocess.Popen[Any]) -> None:
         self._child = child

@@ -1,0 +1,54 @@
+"""Signals that a command handles for a while. Knows nothing of what they are for."""
+
+from __future__ import annotations
+
+import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from typing_extensions import Self
+
+SIGNAL_BASE = 128
+"""The exit status for an end by a signal is that and its number, as shells have it."""
+
+
+class Caught:
+    """Handles the signals with these numbers while it is entered. What was ignored stays ignored, for
+    programs that are started as well."""
+
+    def __init__(self, numbers: tuple[signal.Signals, ...]) -> None:
+        self._numbers = numbers
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in self._numbers:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: object) -> None:
+        raise NotImplementedError
+
+
+class FirstSignal(Caught):
+    """Remembers the first of the signals as its number; the next one ends this process at once."""
+
+    def __init__(self, numbers: tuple[signal.Signals, ...]) -> None:
+        super().__init__(numbers)
+        self.number: int | None = None
+
+    @property
+    def status(self) -> int:
+        """The exit status that it makes; 0 without a signal."""
+        return 0 if self.number is None else SIGNAL_BASE + self.number
+
+    def _handle(self, number: int, frame: object) -> None:
+        self.number = number
+        for other in self._previous:
+            signal.signal(other, signal.SIG_DFL)
