@@ -12,15 +12,15 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cbp_atomic.h"
 #include "cbp_message_check.h"
+#include "messages.h"
 #include "supervisor.h"
 
-enum { MESSAGE_SIZE_MAX = 65536, WAKE_AGAIN_NS = 1000000, REFUSAL_LIMIT_MS = 5000 };
+enum { WAKE_AGAIN_NS = 1000000, REFUSAL_LIMIT_MS = 5000 };
 
 /* A program on its way: from the core's request until its image runs or it is known to have failed. */
 struct launch {
@@ -35,10 +35,6 @@ static int epoll_fd = -1;
 static pid_t tracer_tid;
 static uint32_t attention; /* atomic: something is readable */
 static bool control_is_open = true;
-static union {
-    uint64_t alignment;
-    unsigned char bytes[MESSAGE_SIZE_MAX];
-} buffer;
 
 /* ---- The watching thread ---- */
 
@@ -104,42 +100,6 @@ bool control_wants_attention(void)
 
 /* ---- Requests ---- */
 
-/* Receives one message with up to two descriptors. Gives its size, 0 at the end of the stream, -1 when there
- * is nothing (errno EAGAIN) or no sense in it. */
-static ssize_t receive(int socket, int descriptors[2], struct ucred *sender)
-{
-    union {
-        struct cmsghdr header;
-        char space[CMSG_SPACE(2 * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
-    } ancillary;
-    struct iovec vector = {buffer.bytes, sizeof buffer.bytes};
-    struct msghdr message = {
-        .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &ancillary, .msg_controllen = sizeof ancillary};
-    descriptors[0] = descriptors[1] = -1;
-    memset(sender, 0, sizeof *sender);
-    ssize_t size = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (size < 0)
-        return -1;
-    for (struct cmsghdr *part = CMSG_FIRSTHDR(&message); part != NULL; part = CMSG_NXTHDR(&message, part)) {
-        if (part->cmsg_level == SOL_SOCKET && part->cmsg_type == SCM_RIGHTS)
-            memcpy(descriptors, CMSG_DATA(part), part->cmsg_len - CMSG_LEN(0));
-        if (part->cmsg_level == SOL_SOCKET && part->cmsg_type == SCM_CREDENTIALS)
-            memcpy(sender, CMSG_DATA(part), sizeof *sender);
-    }
-    return size;
-}
-
-static void close_descriptor(int fd)
-{
-    if (fd >= 0)
-        close(fd);
-}
-
-static void send_message(int fd, const void *message, size_t size)
-{
-    (void) !send(fd, message, size, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
 static void reply(const struct cbp_message_header *request, uint32_t status, uint64_t value)
 {
     struct cbp_reply reply = {
@@ -156,12 +116,13 @@ void control_refuse(int os_error)
 {
     bool out_of_descriptors = os_error == EMFILE || os_error == ENFILE;
     uint32_t status = out_of_descriptors ? CBP_ERROR_TOO_MANY_OPEN_FILES : CBP_ERROR_NO_SYSTEM_RESOURCES;
-    int descriptors[2];
-    struct ucred sender;
+    struct received received;
     struct pollfd control = {.fd = CONTROL_FD, .events = POLLIN};
     (void) poll(&control, 1, REFUSAL_LIMIT_MS);
-    if (receive(CONTROL_FD, descriptors, &sender) >= (ssize_t) sizeof(struct cbp_message_header))
-        reply((const void *) buffer.bytes, status, 0);
+    if (receive_message(CONTROL_FD, &received) == RECEIVED_MESSAGE &&
+        received.size >= sizeof(struct cbp_message_header))
+        reply((const void *) message_buffer.bytes, status, 0);
+    close_descriptors(&received);
 }
 
 static uint32_t accept_hello(const struct cbp_hello *hello)
@@ -179,8 +140,6 @@ static uint32_t begin_launch(const struct cbp_launch *request, int launcher_fd, 
     if (launch == NULL || launcher_fd < 0 || result_fd < 0 ||
         setsockopt(launcher_fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0 ||
         !watch_descriptor(launcher_fd)) {
-        close_descriptor(launcher_fd);
-        close_descriptor(result_fd);
         free(launch);
         return CBP_ERROR_NO_SYSTEM_RESOURCES;
     }
@@ -205,51 +164,53 @@ static uint32_t query_process(const struct cbp_process_query *query, uint64_t *c
 
 static bool serve_request(void)
 {
-    int descriptors[2];
-    struct ucred sender;
-    ssize_t size = receive(CONTROL_FD, descriptors, &sender);
-    if (size <= 0) {
-        if (size == 0 || (errno != EAGAIN && errno != EINTR))
-            control_is_open = false;
+    struct received received;
+    enum reception reception = receive_message(CONTROL_FD, &received);
+    if (reception != RECEIVED_MESSAGE) {
+        control_is_open = reception != RECEIVED_END;
         return false;
     }
-    const struct cbp_message_header *header = (const void *) buffer.bytes;
+    int *descriptors = received.descriptors;
+    const struct cbp_message_header *header = (const void *) message_buffer.bytes;
     uint32_t status = CBP_ERROR_INVALID_DATA;
     uint64_t value = CBP_PTRACE_CAPABILITIES;
-    bool is_sound = (size_t) size >= sizeof *header && header->type != CBP_MESSAGE_EVENT &&
-                    cbp_message_check(buffer.bytes, (size_t) size, header->type) == 0;
+    bool is_sound = received.is_whole && received.size >= sizeof *header &&
+                    header->type != CBP_MESSAGE_EVENT &&
+                    cbp_message_check(message_buffer.bytes, received.size, header->type) == 0;
     switch (is_sound ? header->type : 0) {
     case CBP_MESSAGE_HELLO:
-        status = accept_hello((const void *) buffer.bytes);
+        status = accept_hello((const void *) message_buffer.bytes);
         break;
     case CBP_MESSAGE_SESSION:
-        status = set_session((const void *) buffer.bytes);
+        status = set_session((const void *) message_buffer.bytes);
         break;
     case CBP_MESSAGE_SESSION_CLOSE:
-        status = close_session(((const struct cbp_session_close *) (const void *) buffer.bytes)->session_id);
+        status = close_session(
+            ((const struct cbp_session_close *) (const void *) message_buffer.bytes)->session_id);
         break;
     case CBP_MESSAGE_RULES:
-        begin_loading_rules((const void *) buffer.bytes, descriptors[0]);
-        close_descriptor(descriptors[1]);
+        begin_loading_rules((const void *) message_buffer.bytes, descriptors[0]);
+        descriptors[0] = -1;
+        close_descriptors(&received);
         return true;
     case CBP_MESSAGE_LAUNCH_FORGET: {
-        const struct cbp_launch_forget *request = (const void *) buffer.bytes;
+        const struct cbp_launch_forget *request = (const void *) message_buffer.bytes;
         status = forget_launch(request->session_id, request->rule_id);
         break;
     }
     case CBP_MESSAGE_LAUNCH:
-        status = begin_launch((const void *) buffer.bytes, descriptors[0], descriptors[1]);
-        descriptors[0] = descriptors[1] = -1;
+        status = begin_launch((const void *) message_buffer.bytes, descriptors[0], descriptors[1]);
+        if (status == 0) /* they are the launch's now */
+            descriptors[0] = descriptors[1] = -1;
         break;
     case CBP_MESSAGE_PROCESS_QUERY:
-        status = query_process((const void *) buffer.bytes, &value);
+        status = query_process((const void *) message_buffer.bytes, &value);
         break;
     default:
         break;
     }
-    close_descriptor(descriptors[0]);
-    close_descriptor(descriptors[1]);
-    if ((size_t) size >= sizeof *header)
+    close_descriptors(&received);
+    if (received.size >= sizeof *header)
         reply(header, status, value);
     return true;
 }
@@ -273,6 +234,8 @@ static void end_launch(struct launch *launch, uint32_t status, int os_error)
         launch->task->launch = NULL;
     }
     send_message(launch->result_fd, &result, sizeof result);
+    /* Somebody may hold a copy, and then closing alone would not end the watch. */
+    (void) epoll_ctl(epoll_fd, EPOLL_CTL_DEL, launch->launcher_fd, NULL);
     close(launch->launcher_fd);
     close(launch->result_fd);
     free(launch);
@@ -332,21 +295,19 @@ static void seize_launcher(struct launch *launch, const struct ucred *sender)
 
 static void serve_launcher(struct launch *launch)
 {
-    int descriptors[2];
-    struct ucred sender;
-    ssize_t size = receive(launch->launcher_fd, descriptors, &sender);
-    close_descriptor(descriptors[0]);
-    close_descriptor(descriptors[1]);
-    if (size < 0 && (errno == EAGAIN || errno == EINTR))
+    struct received received;
+    enum reception reception = receive_message(launch->launcher_fd, &received);
+    close_descriptors(&received);
+    if (reception == RECEIVED_NOTHING)
         return;
-    const struct cbp_message_header *header = (const void *) buffer.bytes;
-    uint32_t type = size >= (ssize_t) sizeof *header ? header->type : 0;
-    if (size > 0 && cbp_message_check(buffer.bytes, (size_t) size, type) != 0)
+    const struct cbp_message_header *header = (const void *) message_buffer.bytes;
+    uint32_t type = received.is_whole && received.size >= sizeof *header ? header->type : 0;
+    if (cbp_message_check(message_buffer.bytes, received.size, type) != 0)
         type = 0;
     if (type == CBP_MESSAGE_LAUNCH_READY && launch->task == NULL && !self.leaving) {
-        seize_launcher(launch, &sender);
+        seize_launcher(launch, &received.sender);
     } else if (type == CBP_MESSAGE_LAUNCH_RESULT) {
-        const struct cbp_launch_result *result = (const void *) buffer.bytes;
+        const struct cbp_launch_result *result = (const void *) message_buffer.bytes;
         end_launch(launch, 0, (int) result->os_error);
     } else if (launch->task == NULL) {
         end_launch(launch, CBP_ERROR_BROKEN_PIPE, 0);

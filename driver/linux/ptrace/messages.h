@@ -1,0 +1,32 @@
+/* Messages of the control socket and of the launchers' sockets. */
+#ifndef CBP_MESSAGES_H
+#define CBP_MESSAGES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+enum { MESSAGE_SIZE_MAX = 65536, RECEIVED_DESCRIPTORS_MAX = 2 };
+
+/* What was received last stands here; the tracer's alone. */
+extern union message_buffer {
+    uint64_t alignment;
+    unsigned char bytes[MESSAGE_SIZE_MAX];
+} message_buffer;
+
+struct received {
+    size_t size;
+    int descriptors[RECEIVED_DESCRIPTORS_MAX]; /* -1: none; the receiver's to close */
+    uint32_t descriptor_count;                 /* that came; those beyond the array are closed already */
+    bool is_whole;                             /* nothing was cut off, and nothing too many came with it */
+    struct ucred sender;                       /* all 0: it did not say */
+};
+
+enum reception { RECEIVED_MESSAGE, RECEIVED_NOTHING, RECEIVED_END };
+
+enum reception receive_message(int socket, struct received *received);
+void close_descriptors(struct received *received);
+void send_message(int socket, const void *message, size_t size); /* or drops it, where there is no room */
+
+#endif
