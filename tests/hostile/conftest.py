@@ -9,37 +9,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import Callable
 
 import pytest
 
-FOLDER = Path(__file__).resolve().parent
-sys.path[:0] = [str(FOLDER), str(FOLDER.parent / "live")]
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "live"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import live_tools
-
-import cbprocess
-
-HANDLES = cbprocess.PROC_EVT_PROCESS_HANDLE_OPERATION | cbprocess.PROC_EVT_THREAD_HANDLE_OPERATION
-
-
-class Setting(NamedTuple):
-    """What a tree is supervised with: arguments of live_tools.recording()."""
-
-    name: str
-    config: tuple[str, ...]
-    events: int
-
-    @property
-    def has_filter(self) -> bool:
-        return self.name != "no filter"
-
-
-SETTINGS = [
-    Setting("no filter", ("RefuseWith=kill",), live_tools.LIFETIMES),
-    Setting("errno filter", (), live_tools.LIFETIMES),
-    Setting("handle filter", (), live_tools.LIFETIMES | HANDLES),
-]
+from hostile_tools import FOLDER, SETTINGS, Setting
 
 
 @pytest.fixture(params=SETTINGS, ids=lambda setting: setting.name.replace(" ", "-"))
