@@ -41,15 +41,6 @@ int errno_of_code(uint32_t code)
     }
 }
 
-/* FNV-1a, 64 bits. */
-static uint64_t hash_of(const char *bytes, size_t size)
-{
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (size_t i = 0; i < size; i++)
-        hash = (hash ^ (unsigned char) bytes[i]) * UINT64_C(0x100000001b3);
-    return hash;
-}
-
 static bool creations_are_wanted(void)
 {
     if (self.rules.counts[CBP_ACTION_DENY] > 0 && !self.leaving)
@@ -136,7 +127,7 @@ static void ask_at_entry(struct task *task, struct image *image, const struct ta
 {
     struct cbp_stance stances[CBP_SESSION_MAX];
     struct approval approval = {.valid = true, .device = target->device, .inode = target->inode};
-    approval.arguments_hash = hash_of(entry_arguments.bytes, entry_arguments.size);
+    approval.arguments = digest_of(entry_arguments.bytes, entry_arguments.size);
     stances_under_image(task->process, image, stances);
     struct report report;
     report_creation(&report, task, stances_of(task->process));
@@ -204,7 +195,7 @@ static bool is_what_was_approved(const struct task *task, const struct new_stack
     snprintf(link, sizeof link, "/proc/%u/exe", task->tid);
     return task->approval.valid && stack->complete && stat(link, &status) == 0 &&
            status.st_dev == task->approval.device && status.st_ino == task->approval.inode &&
-           hash_of(stack->arguments, stack->arguments_size) == task->approval.arguments_hash;
+           digest_equals(digest_of(stack->arguments, stack->arguments_size), task->approval.arguments);
 }
 
 /* The list that the caller gave, where the kernel has put a script's interpreters before it: the given path

@@ -181,7 +181,7 @@ int main(void)
     if (!map_channel() || !peer_is_same_user())
         return EXIT_FAILURE;
     slots_init();
-    if (!control_init()) {
+    if (!digest_init() || !control_init()) {
         control_refuse(errno);
         return EXIT_FAILURE;
     }

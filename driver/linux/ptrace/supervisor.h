@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "digest.h"
 #include "tree_driver.h"
 
 /* The descriptors that the core hands over. */
@@ -46,7 +47,7 @@ struct process {
 struct approval {
     bool valid;
     uint64_t device, inode;
-    uint64_t arguments_hash;
+    struct digest arguments;
     uint64_t sequences[CBP_SESSION_MAX]; /* of the creation event, 0: none was made */
 };
 
