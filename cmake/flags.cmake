@@ -1,16 +1,19 @@
-# cbp_flags: how everything of this project is compiled and linked. Warnings here, so that no target forgets one.
+# cbp_flags: how everything of this project is compiled and linked; cbp_warnings: the part of it that does not
+# need a C library. Warnings here, so that no target forgets one.
+add_library(cbp_warnings INTERFACE)
 add_library(cbp_flags INTERFACE)
+target_link_libraries(cbp_flags INTERFACE cbp_warnings)
 if(MSVC)
   # C4324: a structure was padded because of its alignment, as it was told to be.
-  target_compile_options(cbp_flags INTERFACE /W4 /wd4324 /utf-8 $<$<BOOL:${CBP_WERROR}>:/WX>)
-  target_compile_definitions(cbp_flags INTERFACE _CRT_SECURE_NO_WARNINGS)
+  target_compile_options(cbp_warnings INTERFACE /W4 /wd4324 /utf-8 $<$<BOOL:${CBP_WERROR}>:/WX>)
+  target_compile_definitions(cbp_warnings INTERFACE _CRT_SECURE_NO_WARNINGS)
   return()
 endif()
-target_compile_options(cbp_flags INTERFACE -Wall -Wextra -Wconversion $<$<BOOL:${CBP_WERROR}>:-Werror>)
+target_compile_options(cbp_warnings INTERFACE -Wall -Wextra -Wconversion $<$<BOOL:${CBP_WERROR}>:-Werror>)
 # Empty, so that a file that says `#define _GNU_SOURCE` itself defines the same.
-target_compile_options(cbp_flags INTERFACE -D_GNU_SOURCE=)
+target_compile_options(cbp_warnings INTERFACE -D_GNU_SOURCE=)
 # Not `cmake --install --strip`: a machine without binutils has no strip.
-target_link_options(cbp_flags INTERFACE $<$<CONFIG:Release>:-s>)
+target_link_options(cbp_warnings INTERFACE $<$<CONFIG:Release>:-s>)
 
 if(WIN32)
   # printf as C11 has it, whatever C library there is; and nothing of the compiler beside the DLL.

@@ -22,8 +22,14 @@ add_executable(cbprocess-supervisor ${_supervisor} $<TARGET_OBJECTS:protocol>)
 target_include_directories(cbprocess-supervisor PRIVATE driver/protocol driver/common driver/linux/ptrace)
 target_link_libraries(cbprocess-supervisor PRIVATE cbp_flags Threads::Threads)
 
-add_executable(cbprocess-launch ${_launcher} $<TARGET_OBJECTS:protocol>)
+# A static program without a C library: nothing that the target's environment names is loaded into it. What
+# compilers add by themselves (sanitizers, stack protectors, fortified calls) would need one.
+add_executable(cbprocess-launch ${_launcher} driver/protocol/cbp_message_check.c)
 target_include_directories(cbprocess-launch PRIVATE driver/protocol)
-target_link_libraries(cbprocess-launch PRIVATE cbp_flags)
+target_compile_options(cbprocess-launch PRIVATE -ffreestanding -fno-stack-protector -fno-sanitize=all -fno-lto
+  -fno-asynchronous-unwind-tables -U_FORTIFY_SOURCE)
+target_link_options(cbprocess-launch PRIVATE -nostdlib -static)
+set_target_properties(cbprocess-launch PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+target_link_libraries(cbprocess-launch PRIVATE cbp_warnings)
 
 include(cmake/install.cmake)

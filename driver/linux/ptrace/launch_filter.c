@@ -8,13 +8,13 @@
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "cbp_message.h"
+#include "launch_system.h"
 #include "syscalls.h"
 
 enum { ROW_LENGTH_MAX = 10, PROGRAM_LENGTH_MAX = ROW_LENGTH_MAX * WATCHED_SYSCALL_COUNT + 1 };
@@ -124,15 +124,21 @@ static void append_row(struct program *program, const struct watched_syscall *wa
         program->instructions[at].jf = (unsigned char) (program->length - at - 1);
 }
 
-static bool install(const struct sock_fprog *program)
+static long install(const struct sock_fprog *program, unsigned flags)
 {
-    /* Without this flag older kernels slow the whole tree down against speculation; EINVAL: they lack it. */
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, program) == 0)
-        return true;
-    return errno == EINVAL && syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, program) == 0;
+    return call_system(SYS_seccomp, SECCOMP_SET_MODE_FILTER, (long) flags, address_of(program), 0, 0, 0);
 }
 
-bool install_launch_filter(uint32_t parts)
+/* Without the flag older kernels slow the whole tree down against speculation; EINVAL: they lack it. */
+static int install_somehow(const struct sock_fprog *program)
+{
+    long result = install(program, SECCOMP_FILTER_FLAG_SPEC_ALLOW);
+    if (result == -EINVAL)
+        result = install(program, 0);
+    return (int) -result;
+}
+
+int install_launch_filter(uint32_t parts)
 {
     struct program program = {.length = 0};
     for (size_t i = 0; i < WATCHED_SYSCALL_COUNT; i++)
@@ -140,7 +146,8 @@ bool install_launch_filter(uint32_t parts)
             append_row(&program, &watched_syscalls[i], parts);
     append(&program, (struct sock_filter) PASS);
     struct sock_fprog description = {program.length, program.instructions};
-    if (install(&description))
-        return true;
-    return errno == EACCES && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && install(&description);
+    int error = install_somehow(&description);
+    if (error == EACCES && call_system(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0) == 0)
+        error = install_somehow(&description);
+    return error;
 }
