@@ -69,6 +69,7 @@ class Statistics(ctypes.Structure):
         ("supervised", c_uint64),
         ("deferred", c_uint64),
         ("queued", c_uint64),
+        ("guessed", c_uint64),
     ]
 
 

@@ -11,8 +11,9 @@ class Statistics:
     decided_by_rule: operations that a rule decided. late: answers that came too late. failed_after:
     executions that were allowed and then failed in the system. malformed: messages of the driver that were
     dropped. workers: worker threads now. supervised: tasks under a tree driver now. deferred: operations
-    deferred and not yet completed. queued: messages that wait for a worker now. failed_in_handler: handlers
-    that raised, since the instance was made.
+    deferred and not yet completed. queued: messages that wait for a worker now. guessed: processes whose
+    creator ended while it created them; they have the rules of all that it may have been. failed_in_handler:
+    handlers that raised, since the instance was made.
     """
 
     __slots__ = (
@@ -21,6 +22,7 @@ class Statistics:
         "delivered",
         "failed_after",
         "failed_in_handler",
+        "guessed",
         "late",
         "lost",
         "malformed",
@@ -43,6 +45,7 @@ class Statistics:
     supervised: int
     deferred: int
     queued: int
+    guessed: int
     failed_in_handler: int
 
     def __init__(self, native: object, failed_in_handler: int) -> None:

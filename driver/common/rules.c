@@ -17,26 +17,52 @@ void release_rule_list(struct rule_list *list)
         free(list);
 }
 
-static struct rule_list *share_rule_list(struct rule_list *list)
+struct rule_list *share_rule_list(struct rule_list *list)
 {
     if (list != NULL)
         list->reference_count++;
     return list;
 }
 
-/* Where the next list is gathered. Without memory a rule is left out. */
+/* Whoever has it is refused everything: there was no memory to remember its rules. */
+struct rule_list unknown_rules = {.reference_count = 1};
+
+struct rule_list *make_rule_list(const struct rule_ref *refs, uint32_t count)
+{
+    if (count == 0)
+        return NULL;
+    struct rule_list *list = malloc(sizeof *list + count * sizeof list->refs[0]);
+    if (list == NULL)
+        return share_rule_list(&unknown_rules);
+    list->reference_count = 1;
+    list->stamp = 0;
+    list->count = count;
+    memcpy(list->refs, refs, count * sizeof list->refs[0]);
+    return list;
+}
+
+/* Where the next list is gathered. */
 static struct {
     struct rule_ref *refs;
     uint32_t count, capacity;
+    bool is_incomplete; /* something is missing, for want of memory */
 } gathered;
+
+static void begin_gathering(void)
+{
+    gathered.count = 0;
+    gathered.is_incomplete = false;
+}
 
 static void gather(struct rule_ref ref)
 {
     if (gathered.count == gathered.capacity) {
         uint32_t capacity = gathered.capacity * 2 + 16;
         struct rule_ref *refs = realloc(gathered.refs, capacity * sizeof *refs);
-        if (refs == NULL)
+        if (refs == NULL) {
+            gathered.is_incomplete = true;
             return;
+        }
         gathered.refs = refs;
         gathered.capacity = capacity;
     }
@@ -59,20 +85,14 @@ static bool is_what_was_gathered(const struct rule_list *list)
     return true;
 }
 
-/* The gathered list: the one at hand, if it says the same. NULL if it is empty, or without memory. */
+/* The gathered list: the one at hand, if it says the same. NULL if it is empty. */
 static struct rule_list *take_gathered(struct rule_list *at_hand)
 {
+    if (gathered.is_incomplete)
+        return share_rule_list(&unknown_rules);
     if (is_what_was_gathered(at_hand))
         return share_rule_list(at_hand);
-    struct rule_list *list = NULL;
-    if (gathered.count > 0)
-        list = malloc(sizeof *list + gathered.count * sizeof list->refs[0]);
-    if (list == NULL)
-        return NULL;
-    list->reference_count = 1;
-    list->count = gathered.count;
-    memcpy(list->refs, gathered.refs, gathered.count * sizeof list->refs[0]);
-    return list;
+    return make_rule_list(gathered.refs, gathered.count);
 }
 
 static struct rule_ref make_ref(uint32_t session_id, uint32_t rule_id, bool is_launch)
@@ -104,14 +124,19 @@ static uint32_t next_match(const struct rule_set *set, uint32_t index)
     return index < cbp_ruleset_rule_count(set->block) ? index : UINT32_MAX;
 }
 
+/* For which generation of the rules a list is good: one that could not be made is tried again. */
+static uint32_t generation_of(const struct rule_list *list)
+{
+    return list != &unknown_rules ? self.rules.generation : 0;
+}
+
 /* Matches every session's rules with an image's names, once for each generation of the rules. Uses the sets'
  * matches and gathers. */
 static void match_image(struct image *image)
 {
     if (image == NULL || image->rules_generation == self.rules.generation)
         return;
-    image->rules_generation = self.rules.generation;
-    gathered.count = 0;
+    begin_gathering();
     for (uint32_t i = 0; i < CBP_SESSION_MAX * CBP_RULES_PART_COUNT; i++) {
         uint32_t session_id = i / CBP_RULES_PART_COUNT;
         struct rule_set *set = self.rules.of[session_id][i % CBP_RULES_PART_COUNT];
@@ -123,6 +148,7 @@ static void match_image(struct image *image)
     }
     release_rule_list(image->matches);
     image->matches = take_gathered(NULL);
+    image->rules_generation = generation_of(image->matches);
 }
 
 /* Marks those rules of the set that a list remembers, if their ids are not below first_id and they have all
@@ -180,12 +206,24 @@ static void sum_up_launch(const struct rule_ref *ref, uint32_t session_id, struc
     gather(*ref);
 }
 
+/* For want of memory it is not known what the rules say: they say no. */
+static void refuse_everything(struct cbp_stance *stances)
+{
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
+        if (self.sessions[id].open) {
+            cbp_stance_add(&stances[id], CBP_ACTION_DENY, CBP_ERROR_NOT_ENOUGH_MEMORY);
+            cbp_stance_add(&stances[id], CBP_ACTION_STRIP, UINT32_MAX);
+        }
+}
+
 void stances_under_image(const struct process *process, struct image *image, struct cbp_stance *stances)
 {
     const struct rule_list *inherited = process->standing.inherited;
     memset(stances, 0, CBP_SESSION_MAX * sizeof *stances);
     match_image(image);
-    gathered.count = 0;
+    begin_gathering();
+    gathered.is_incomplete =
+        inherited == &unknown_rules || (image != NULL && image->matches == &unknown_rules);
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
         if (!self.sessions[id].open)
             continue;
@@ -196,6 +234,8 @@ void stances_under_image(const struct process *process, struct image *image, str
         for (uint32_t i = 0; inherited != NULL && i < inherited->count; i++)
             sum_up_launch(&inherited->refs[i], id, &stances[id]);
     }
+    if (gathered.is_incomplete)
+        refuse_everything(stances);
 }
 
 static bool has_concern(const struct standing *standing)
@@ -213,11 +253,11 @@ static struct standing *standing_of(struct process *process)
     struct standing *standing = &process->standing;
     if (standing->rules_generation == self.rules.generation)
         return standing;
-    standing->rules_generation = self.rules.generation;
     stances_under_image(process, process->image, standing->stances);
     struct rule_list *bequest = take_gathered(standing->inherited);
     release_rule_list(standing->bequest);
     standing->bequest = bequest;
+    standing->rules_generation = generation_of(bequest);
     standing->is_of_concern = has_concern(standing);
     return standing;
 }
@@ -225,6 +265,26 @@ static struct standing *standing_of(struct process *process)
 const struct cbp_stance *stances_of(struct process *process)
 {
     return standing_of(process)->stances;
+}
+
+struct rule_list *bequest_of(struct process *process)
+{
+    return standing_of(process)->bequest;
+}
+
+void oblige(struct process *process, const struct cbp_stance *stances)
+{
+    struct standing *standing = standing_of(process);
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
+        struct cbp_stance *stance = &standing->stances[id];
+        stance->ignored = stances[id].ignored;
+        stance->allowed = stances[id].allowed;
+        stance->asked |= stances[id].asked;
+        stance->strip_mask |= stances[id].strip_mask;
+        if (stance->deny_code == 0)
+            stance->deny_code = stances[id].deny_code;
+    }
+    standing->is_of_concern = has_concern(standing);
 }
 
 void rename_standing(struct process *process)
@@ -259,11 +319,13 @@ static void bequeath_fresh(struct rule_set *set, uint32_t session_id, uint32_t f
 {
     struct rule_list *inherited = process->standing.inherited;
     uint32_t first_id = rule_at(set, first)->rule_id;
+    if (inherited == &unknown_rules)
+        return;
     for (const struct process *ancestor = process->parent; ancestor != NULL; ancestor = ancestor->parent)
         match_image(ancestor->image);
     for (const struct process *ancestor = process->parent; ancestor != NULL; ancestor = ancestor->parent)
         mark_own(set, session_id, ancestor, ancestor->image, first_id);
-    gathered.count = 0;
+    begin_gathering();
     for (uint32_t i = 0; inherited != NULL && i < inherited->count; i++)
         gather(inherited->refs[i]);
     gather_for_children(set, session_id, first);
@@ -298,7 +360,7 @@ static bool forget_ref(struct process *process, const struct rule_ref *gone)
     bool had_it = is_same_ref(&standing->launch, gone);
     if (had_it)
         standing->launch.rule_id = 0;
-    gathered.count = 0;
+    begin_gathering();
     for (uint32_t i = 0; inherited != NULL && i < inherited->count; i++)
         if (!is_same_ref(&inherited->refs[i], gone))
             gather(inherited->refs[i]);

@@ -30,10 +30,11 @@ struct rule_ref {
     bool is_launch; /* made by a launch (this process, its descendants, ask): in no set */
 };
 
-/* Immutable and shared. */
+/* Shared, and immutable but for the stamp. */
 struct rule_list {
     uint32_t reference_count;
     uint32_t count;
+    uint32_t stamp; /* of whoever goes through many lists and wants to see each once */
     struct rule_ref refs[];
 };
 
@@ -150,9 +151,15 @@ enum attachment attachment_for(const struct image *image, struct rule_set *set, 
 /* By session, until the rules or the process's name change. */
 const struct cbp_stance *stances_of(struct process *process);
 void stances_under_image(const struct process *process, struct image *image, struct cbp_stance *stances);
-void rename_standing(struct process *process); /* it goes by another image */
+void rename_standing(struct process *process);         /* it goes by another image */
+struct rule_list *bequest_of(struct process *process); /* what its children inherit; NULL: nothing */
+/* Adds what these stances oblige to, until the rules change; exemptions it has only where they have them. */
+void oblige(struct process *process, const struct cbp_stance *stances);
 void inherit_rules(struct process *child, struct process *parent);
 void release_standing(struct process *process);
+extern struct rule_list unknown_rules; /* of whom there was no memory to remember the rules of: refuse all */
+struct rule_list *make_rule_list(const struct rule_ref *refs, uint32_t count); /* NULL: of none */
+struct rule_list *share_rule_list(struct rule_list *list);
 void release_rule_list(struct rule_list *list);
 /* Whether an attached process is to be let go: no rule concerns it, nor may one when it executes another
  * program. */

@@ -69,8 +69,8 @@ struct cbp_channel_session {
     uint64_t decided;         /* atomic, operations that a rule decided */
     uint64_t failed_after;    /* atomic, executions that were allowed and then failed in the system */
     uint64_t failed_sequence; /* atomic, the event of the last such execution */
-    uint64_t reserved2;
-    uint32_t ring[4096]; /* slot numbers; a power of two above CBP_SLOT_COUNT, so it never overflows */
+    uint64_t guessed;         /* atomic, processes whose creator is not known */
+    uint32_t ring[4096];      /* slot numbers; a power of two above CBP_SLOT_COUNT, so it never overflows */
 };
 CBP_ASSERT_SIZE(struct cbp_channel_session, 192 + 4096 * 4);
 

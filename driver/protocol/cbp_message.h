@@ -12,7 +12,7 @@
 #include "cbp_constants.h"
 
 #define CBP_PROTOCOL_MAGIC 0x50424331u /* "1CBP" in memory */
-#define CBP_PROTOCOL_VERSION 2u
+#define CBP_PROTOCOL_VERSION 3u
 
 /* Message types. The comment on each structure says who sends it and what answers it. */
 #define CBP_MESSAGE_LIST(X)                                                                                  \

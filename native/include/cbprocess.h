@@ -120,12 +120,13 @@ struct cbp_callbacks {
     X(S, uint64_t, workers)         /* worker threads now */                                                 \
     X(S, uint64_t, supervised)      /* tasks under a tree driver now */                                      \
     X(S, uint64_t, deferred)        /* operations deferred and not yet completed */                          \
-    X(S, uint64_t, queued)          /* messages that wait for a worker now */
+    X(S, uint64_t, queued)          /* messages that wait for a worker now */                                \
+    X(S, uint64_t, guessed)         /* processes whose creator is not known: they have the rules of all */
 
 struct cbp_statistics {
     CBP_FIELDS_statistics(CBP_EVENT_MEMBER_, statistics)
 };
-CBP_ASSERT_SIZE(struct cbp_statistics, 96);
+CBP_ASSERT_SIZE(struct cbp_statistics, 104);
 
 /* ---- The library ------------------------------------------------------------------------------------- */
 

@@ -27,6 +27,7 @@ struct round {
     uint64_t next_growth_ns; /* not before this time */
     struct burst lost;
     struct burst malformed;
+    struct burst guessed;
     uint32_t is_short_reported; /* the error callback knows that workers cannot start */
 };
 
@@ -128,6 +129,9 @@ static void report_losses(struct cbp_session *session, struct round *round)
                  "events were lost for want of room");
     report_burst(session, &round->malformed, cbp_load_u64(&session->malformed), CBP_ERROR_INVALID_DATA,
                  "malformed messages of the driver were dropped");
+    report_burst(
+        session, &round->guessed, counts.guessed, CBP_ERROR_NOT_FOUND,
+        "processes whose creator ended while it created them have the rules of all that it may have been");
 }
 
 static void report_troubles(struct cbp_session *session)

@@ -360,6 +360,7 @@ uint32_t cbp_session_get_statistics(struct cbp_session *session, struct cbp_stat
     all.malformed = cbp_load_u64(&session->malformed);
     all.supervised = counts.supervised;
     all.deferred = cbp_load_u64(&session->deferred);
+    all.guessed = counts.guessed;
     memcpy(statistics, &all, size < sizeof all ? (size_t) size : sizeof all);
     return 0;
 }

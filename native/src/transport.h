@@ -76,7 +76,7 @@ struct cbpi_delivery {
 
 /* Since open. */
 struct cbpi_transport_counts {
-    uint64_t lost, timed_out, refused, decided_by_rule, failed_after, supervised;
+    uint64_t lost, timed_out, refused, decided_by_rule, failed_after, guessed, supervised;
 };
 
 struct cbpi_transport_ops {

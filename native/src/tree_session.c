@@ -46,6 +46,7 @@ static void reset_counts(struct cbp_channel_session *session)
     cbp_store_u64(&session->refused, 0);
     cbp_store_u64(&session->decided, 0);
     cbp_store_u64(&session->failed_after, 0);
+    cbp_store_u64(&session->guessed, 0);
 }
 
 uint32_t cbpi_tree_open(const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
@@ -195,6 +196,7 @@ void cbpi_tree_counts(struct cbpi_transport *transport, struct cbpi_transport_co
     counts->refused = cbp_load_u64(&session->refused);
     counts->decided_by_rule = cbp_load_u64(&session->decided);
     counts->failed_after = cbp_load_u64(&session->failed_after);
+    counts->guessed = cbp_load_u64(&session->guessed);
     counts->supervised = cbp_load_u32(&channel->supervised_count);
 }
 

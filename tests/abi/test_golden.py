@@ -19,7 +19,7 @@ GOLDEN: dict[str, tuple[dict[str, bytes], dict[str, Any], str]] = {
     "hello": (
         {},
         {"magic": MAGIC, "version": VERSION, "clock_ns": 0xA1A2A3A4A5A6A7A8, "process_id": 0xB1B2B3B4},
-        "31434250 02000000 a8a7a6a5a4a3a2a1 b4b3b2b1 00000000",
+        "31434250 03000000 a8a7a6a5a4a3a2a1 b4b3b2b1 00000000",
     ),
     "reply": (
         {},

@@ -28,7 +28,7 @@ MESSAGE_TYPES = {
     "script_step": 35,
 }
 MAGIC = 0x50424331
-VERSION = 2
+VERSION = 3
 
 
 class MessageHeader(ctypes.Structure):

@@ -27,6 +27,13 @@ def setting(request: pytest.FixtureRequest) -> Setting:
     return chosen
 
 
+@pytest.fixture(autouse=True)
+def no_helper_stays() -> Iterator[None]:
+    """After every test no helper that it started is alive."""
+    with live_tools.no_helper_stays():
+        yield
+
+
 @pytest.fixture(scope="session", autouse=True)
 def system_path() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:

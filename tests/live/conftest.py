@@ -13,6 +13,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import live_tools
 
 
+@pytest.fixture(autouse=True)
+def no_helper_stays() -> Iterator[None]:
+    """After every test no helper that it started is alive."""
+    with live_tools.no_helper_stays():
+        yield
+
+
 @pytest.fixture(scope="session", autouse=True)
 def system_path() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import cbprocess
+from cbprocess.library import native_folder
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "programs"
 # All but handle operations, which need a filter in the tree whatever RefuseWith says.
@@ -267,6 +269,30 @@ def is_alive(process_id: int) -> bool:
         return Task(process_id).state not in "ZX"
     except OSError:
         return False
+
+
+def helpers() -> set[int]:
+    """The helpers that run, of the installation that is tested."""
+    program = os.path.join(native_folder(), "cbprocess-supervisor").encode()
+    found = set()
+    for task in tasks():
+        with contextlib.suppress(OSError):
+            command = Path(f"/proc/{task.process_id}/cmdline").read_bytes()
+            if task.state not in "ZX" and command == program + b"\0":
+                found.add(task.process_id)
+    return found
+
+
+@contextlib.contextmanager
+def no_helper_stays() -> Iterator[None]:
+    """What was started meanwhile has ended soon after; whatever has not is killed."""
+    before = helpers()
+    yield
+    try:
+        wait_until(lambda: not helpers() - before, 15, "every helper has ended")
+    finally:
+        for left in helpers() - before:
+            os.kill(left, signal.SIGKILL)
 
 
 class Orphans:

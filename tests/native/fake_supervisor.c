@@ -10,9 +10,9 @@
  * originator !refuse CODE                   answers later rules that attach with this code !settings one
  * event that carries the session's settings in its fields !malformed KIND                one message that is
  * wrong in a certain way !launch STATUS ERRNO           how later launches end !lose COUNT counts events as
- * lost !mute                          answers no request from now on !unanswered                    takes
- * these rules and does not answer !die                           ends at once, like a crash and those of
- * fake_rules.h.
+ * lost !guess COUNT                   counts guesses !mute                          answers no request from
+ * now on !unanswered                    takes these rules and does not answer !die ends at once, like a crash
+ * and those of fake_rules.h.
  *
  * What it saw is told through the channel's counters: decided = events answered, refused = those with a
  * result code, failed_after = those whose access was changed, timed_out = messages let go at their deadline,
@@ -300,6 +300,8 @@ static void obey(uint32_t session_id, const char *command)
         deadline_ms = number;
     else if (sscanf(command, "!lose %llu", &number) == 1)
         cbp_add_u64(&channel->sessions[session_id].lost, number);
+    else if (sscanf(command, "!guess %llu", &number) == 1)
+        cbp_add_u64(&channel->sessions[session_id].guessed, number);
     else if (sscanf(command, "!take %u %u", &one, &two) == 2)
         taken[one % CBP_BATCH_MAX] = two;
     else if (sscanf(command, "!refuse %u", &one) == 1)

@@ -236,6 +236,21 @@ static void test_losses_are_told_once_a_burst(void)
     CHECK_OK(cbp_session_destroy(session));
 }
 
+static void test_guesses_are_counted_and_told(void)
+{
+    struct cbp_session *session = test_session(on_event, on_error, NULL);
+    CHECK_OK(cbp_session_start(session, 0));
+    uint32_t before = errors_with(CBP_ERROR_NOT_FOUND);
+    CHECK(test_statistics(session).guessed == 0);
+    test_command(session, "!guess 3");
+    WAIT_FOR(errors_with(CBP_ERROR_NOT_FOUND) == before + 1);
+    CHECK(test_statistics(session).guessed == 3 && test_statistics(session).lost == 0);
+    CHECK_OK(cbp_session_stop(session, 0));
+    CHECK_OK(cbp_session_start(session, 0));
+    CHECK(test_statistics(session).guessed == 0);
+    CHECK_OK(cbp_session_destroy(session));
+}
+
 static void test_sessions_share_a_supervisor(void)
 {
     struct cbp_session *sessions[CBP_SESSION_MAX + 1];
@@ -389,6 +404,7 @@ int main(void)
     test_rule_parameters();
     test_driver_that_dies();
     test_losses_are_told_once_a_burst();
+    test_guesses_are_counted_and_told();
     test_sessions_share_a_supervisor();
     test_session_in_a_fork();
     test_many_cycles();

@@ -14,7 +14,7 @@ from typing import Any, Optional
 
 from cbprocess.library import native_folder
 
-MAGIC, VERSION = 0x50424331, 2
+MAGIC, VERSION = 0x50424331, 3
 HELLO, REPLY, SESSION, SESSION_CLOSE, RULES, LAUNCH_FORGET = 1, 2, 3, 4, 5, 6
 EVENT, PROCESS_QUERY, LAUNCH_PROCESS = 12, 13, 20
 SESSION_MAX = 16

@@ -97,7 +97,7 @@ static bool read_given_path(uint32_t pid, struct text *given)
     return false;
 }
 
-static struct image *image_of_running(uint32_t pid)
+struct image *image_of_running(uint32_t pid)
 {
     static struct text given;
     char path[PATH_MAX];

@@ -1,14 +1,17 @@
 /* New tasks: whose they are, and telling about them. A task's creator stops with an event and the task stops
- * for the first time, in either order; a creator that is killed in between never tells, and /proc has to.
- * Runs in the tracer thread only. */
+ * for the first time, in either order. A creator that ends in between never tells. Of a thread /proc says
+ * whose it is; of a process only who is its parent now, which is no proof: its creator is guessed
+ * (legacies.c). Runs in the tracer thread only. */
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "cbp_atomic.h"
 #include "supervisor.h"
 
-enum { UNOWNED_LIMIT_NS = 20 * 1000 * 1000 };
+/* How long a creator may take to tell; it takes longer where the parent, most often the creator, lives. */
+enum { TELLING_LIMIT_NS = 20 * 1000 * 1000, LIVING_TELLING_LIMIT_NS = 250 * 1000 * 1000 };
 
 static bool fork_is_a_creation(void)
 {
@@ -62,7 +65,7 @@ static struct process *make_child_process(struct task *task, struct process *par
     return process;
 }
 
-/* The creator of a task is known. Without memory the task is let go unseen: it must not stay stopped. */
+/* The creator of a task is known. False: there is no memory for it. */
 static bool adopt_task(struct task *task, struct process *creator, uint32_t creator_tid, int event)
 {
     bool is_thread =
@@ -71,11 +74,8 @@ static bool adopt_task(struct task *task, struct process *creator, uint32_t crea
     task->creator_pid = creator->pid;
     task->creator_tid = creator_tid;
     struct process *process = is_thread ? creator : make_child_process(task, creator);
-    if (process == NULL) {
-        (void) ptrace(PTRACE_DETACH, (pid_t) task->tid, 0, 0);
-        remove_task(task);
+    if (process == NULL)
         return false;
-    }
     task->first_unreported = true;
     task_joins(task, process);
     return true;
@@ -95,14 +95,14 @@ void introduce(struct task *task)
 void handle_creation(struct task *creator, int event)
 {
     introduce(creator);
-    unsigned long tid = 0;
-    if (ptrace(PTRACE_GETEVENTMSG, (pid_t) creator->tid, 0, &tid) != 0)
+    uint32_t tid;
+    if (!read_event_message(creator->tid, event, &tid))
         return;
-    struct task *task = find_task((uint32_t) tid);
+    struct task *task = find_task(tid);
     if (task == NULL)
-        task = add_task((uint32_t) tid);
+        task = add_task(tid);
     if (task == NULL || task->process != NULL || !adopt_task(task, creator->process, creator->tid, event)) {
-        resume_task(creator, 0);
+        resume_task(creator, 0); /* without memory now, its owner will be looked for */
         return;
     }
     task->announced = true;
@@ -112,28 +112,61 @@ void handle_creation(struct task *creator, int event)
         task_is_ready(task);
 }
 
-/* ---- Tasks whose creator died before it could tell ---- */
+/* ---- Tasks whose creator has not told of them ---- */
 
-/* Asks /proc whose task this is. Gives false for one that is nobody's; it is let go. */
+static void count_guess(void)
+{
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
+        if (self.sessions[id].open)
+            cbp_add_u64(&channel_of(id)->guessed, 1);
+}
+
+/* A process that anybody may have created. */
+static struct process *make_orphan(uint32_t pid, const struct status_facts *facts)
+{
+    uint64_t start_time = read_start_time(pid);
+    struct process *creator = guess_creator(facts, start_time);
+    struct process *process = creator != NULL ? add_process(pid, creator) : NULL;
+    if (process == NULL) {
+        if (creator != NULL)
+            forget_empty_process(creator);
+        return NULL;
+    }
+    count_guess();
+    process->start_time = start_time;
+    process->parent_pid = facts->parent_pid;
+    process->user_id = facts->user_id;
+    process->filter_parts = creator->filter_parts;
+    process->attached = creator->attached;
+    process->image = image_of_running(pid);
+    inherit_rules(process, creator);
+    return process;
+}
+
+/* Finds out whose task this is without its creator. False: that cannot be known. */
 bool find_owner(struct task *task)
 {
     struct status_facts facts;
     if (!read_status(task->tid, &facts))
         return false;
+    struct process *process = find_process(facts.group);
     bool is_thread = facts.group != task->tid;
-    struct process *owner = find_process(is_thread ? facts.group : facts.parent_pid);
-    int event = is_thread ? PTRACE_EVENT_CLONE : PTRACE_EVENT_FORK;
-    if (owner != NULL)
-        return adopt_task(task, owner, owner->pid, event);
-    /* Its creator has ended and is forgotten: a root of its own, under no rule but those for names and all.
-     */
-    struct process *process = add_process(task->tid, NULL);
+    if (process == NULL)
+        process = make_orphan(facts.group, &facts);
     if (process == NULL)
         return false;
-    process->start_time = read_start_time(task->tid);
-    process->parent_pid = facts.parent_pid;
+    task->event = is_thread ? PTRACE_EVENT_CLONE : PTRACE_EVENT_FORK;
+    task->creator_pid = task->creator_tid = is_thread ? process->pid : 0;
+    task->first_unreported = true;
     task_joins(task, process);
     return true;
+}
+
+static bool has_living_parent(const struct task *task)
+{
+    struct status_facts facts;
+    return read_status(task->tid, &facts) && facts.group == task->tid &&
+           find_process(facts.parent_pid) != NULL;
 }
 
 void resolve_unowned_tasks(void)
@@ -141,9 +174,14 @@ void resolve_unowned_tasks(void)
     uint64_t now = now_ns();
     for (struct task *task = self.tasks, *next; task != NULL; task = next) {
         next = task->next;
-        if (task->process != NULL || !task->stopped || now - task->seen_ns < UNOWNED_LIMIT_NS)
+        if (task->process != NULL || !task->stopped || now - task->seen_ns < TELLING_LIMIT_NS ||
+            (now - task->seen_ns < LIVING_TELLING_LIMIT_NS && has_living_parent(task)))
             continue;
-        if (find_owner(task))
+        if (find_owner(task)) {
             task_is_ready(task);
+        } else {
+            end_unknown_task(task->tid);
+            remove_task(task);
+        }
     }
 }

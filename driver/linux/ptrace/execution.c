@@ -223,6 +223,7 @@ static void change_image(struct process *process, uint32_t tid, const struct new
     char path[PATH_MAX];
     uint32_t path_size = read_executable(tid, path, sizeof path);
     struct image *image = make_image(path, path_size, stack->given, stack->given_size);
+    leave_legacy(process); /* a thread that the execution has ended may have been creating */
     if (image != NULL) {
         release_image(process->image);
         process->image = image;

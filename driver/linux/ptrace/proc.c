@@ -57,15 +57,26 @@ uint64_t boot_ns(void)
     return read_clock(CLOCK_BOOTTIME);
 }
 
-/* Without a look into /proc where the process can only have started in the tick that still lasts: the kernel
- * takes the time from the same clock and rounds it down. */
-uint64_t start_time_since(uint32_t pid, uint64_t earliest_ns)
+/* The unit of start times. */
+static uint64_t ticks_of(uint64_t time_ns)
 {
     static uint64_t tick_ns;
     if (tick_ns == 0)
         tick_ns = 1000000000u / (uint64_t) sysconf(_SC_CLK_TCK);
-    uint64_t tick = boot_ns() / tick_ns;
-    return earliest_ns != 0 && earliest_ns / tick_ns == tick ? tick : read_start_time(pid);
+    return time_ns / tick_ns;
+}
+
+uint64_t boot_ticks(void)
+{
+    return ticks_of(boot_ns());
+}
+
+/* Without a look into /proc where the process can only have started in the tick that still lasts: the kernel
+ * takes the time from the same clock and rounds it down. */
+uint64_t start_time_since(uint32_t pid, uint64_t earliest_ns)
+{
+    uint64_t tick = boot_ticks();
+    return earliest_ns != 0 && ticks_of(earliest_ns) == tick ? tick : read_start_time(pid);
 }
 
 /* The first number on the line with this label. */
@@ -104,6 +115,7 @@ bool read_status(uint32_t tid, struct status_facts *facts)
     if (user_ids != NULL)
         (void) sscanf(user_ids, " Uid: %" SCNu32 " %" SCNu32 " %" SCNu32, &facts->user_id,
                       &facts->effective_user_id, &facts->saved_user_id);
+    facts->has_filter = strstr(status, "\nSeccomp:\t0\n") == NULL;
     facts->depth = status_ids(status, "\nNSpid:", facts->ids);
     (void) status_ids(status, "\nNSpgid:", facts->group_ids);
     return true;

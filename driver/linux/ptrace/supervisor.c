@@ -100,6 +100,8 @@ static bool handle_one(int options)
     pid_t tid = waitpid(-1, &status, __WALL | options);
     if (tid > 0)
         handle_wait_status((uint32_t) tid, status);
+    else if (errno == ECHILD && self.tasks != NULL)
+        forget_everybody();
     return tid > 0;
 }
 
@@ -193,6 +195,7 @@ int main(void)
         if (answers_settle_everything())
             listen_for_children(false);
         collect_answers();
+        publish_counts(); /* before a sleep that may be long */
         if (self.leaving && self.task_count == 0)
             break;
         if (anything_held() || self.unowned_count > 0 || self.task_count == 0) {
@@ -202,7 +205,6 @@ int main(void)
             listen_for_children(false);
             (void) handle_one(0);
         }
-        publish_counts();
     }
     return EXIT_SUCCESS;
 }

@@ -137,6 +137,16 @@ struct task *add_task(uint32_t tid); /* nobody's so far; NULL without memory */
 void remove_task(struct task *task);
 void task_joins(struct task *task, struct process *process);
 void forget_empty_process(struct process *process); /* one that no task has joined */
+void process_ends(struct process *process);         /* its last task has gone */
+struct process *make_nobody(void);                  /* a parent that is no process; NULL without memory */
+
+/* ---- legacies.c: what those that are gone have left behind ---- */
+/* From now on the process has another standing, or none. */
+void leave_legacy(struct process *process);
+/* A parent for a child that began at this time, with the rules of all that may be its creator. NULL without
+ * memory. */
+struct status_facts;
+struct process *guess_creator(const struct status_facts *child, uint64_t start_time);
 /* ---- trace.c: what tasks do ---- */
 void handle_wait_status(uint32_t tid, int status);
 void resume_task(struct task *task, int signal);
@@ -145,13 +155,26 @@ void start_report(struct report *report, struct task *task); /* about its proces
 void add_item(struct report *report, uint32_t type, uint32_t flags);
 /* Posts a report on a task; it stays stopped if somebody is asked, else what follows is done at once. */
 void post_and_hold(const struct report *report, enum operation_kind kind);
+/* It has ended without a stop at its exit, or is nowhere any more. */
+void handle_gone(struct task *task, int status);
+bool is_not_ours(struct process *process); /* it is to be let go */
+/* What an event's stop says: a task's id. False: the task has been killed and has left that stop, or gone. */
+bool read_event_message(uint32_t tid, int event, uint32_t *message);
+
+/* ---- tracees.c: tasks that begin and cease to be traced ---- */
 void let_everything_go(void);
+/* A stopped task of which nothing can be known, mostly for want of memory. No rule would hold for it, so it
+ * has to end; that is counted as a loss. */
+void end_unknown_task(uint32_t tid);
+/* The kernel says that there is no tracee. */
+void forget_everybody(void);
 /* Begins to trace a launcher that will install a filter with these parts (0: none). */
 uint32_t seize_root(uint32_t tid, uint32_t filter_parts, struct task **task);
 /* Begins to trace a running thread of a process. Error codes of attach_process(). */
 uint32_t seize_thread(uint32_t tid, struct process *process);
 
 /* ---- attach.c: processes that run already; see tree_driver.h ---- */
+struct image *image_of_running(uint32_t pid); /* NULL without memory */
 
 /* ---- handles.c: operations on other processes and threads ---- */
 void handle_handle_call(struct task *task, const struct syscall_entry *entry);
@@ -162,7 +185,7 @@ void finish_handle_call(struct task *task, const struct operation *operation);
 void introduce(struct task *task);
 void handle_creation(struct task *creator, int event);
 void task_is_ready(struct task *task); /* known and stopped */
-bool find_owner(struct task *task);    /* from /proc; false: it is nobody's */
+bool find_owner(struct task *task);    /* from /proc; false: it cannot be known */
 void resolve_unowned_tasks(void);
 
 /* ---- memory.c: a stopped task's memory and registers ---- */
@@ -231,11 +254,13 @@ enum resolution resolve_target(const struct task *task, int folder_fd, const cha
 uint64_t read_start_time(uint32_t pid);
 uint64_t start_time_since(uint32_t pid, uint64_t earliest_ns); /* the same, of a process that is not older */
 uint64_t boot_ns(void);
+uint64_t boot_ticks(void);         /* in the unit of start times */
 enum { NAMESPACE_DEPTH_MAX = 33 }; /* the kernel allows 32 nested ones */
 struct status_facts {
     char state;
     uint32_t group, parent_pid, tracer_pid;
     uint32_t user_id, effective_user_id, saved_user_id;
+    bool has_filter;                         /* of system calls, anybody's; or it is not known */
     uint32_t depth;                          /* PID namespaces that it is in, from ours on */
     uint32_t ids[NAMESPACE_DEPTH_MAX];       /* its id in each of them */
     uint32_t group_ids[NAMESPACE_DEPTH_MAX]; /* its process group's */

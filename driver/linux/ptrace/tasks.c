@@ -1,5 +1,7 @@
 /* Tasks that come and go, and whose they are; what can be done to a process. Knows nothing of stops or
  * sessions. */
+#include <stdlib.h>
+
 #include "supervisor.h"
 
 struct task *add_task(uint32_t tid)
@@ -32,6 +34,21 @@ void forget_empty_process(struct process *process)
 {
     process->reference_count = 1;
     release_process(process);
+}
+
+void process_ends(struct process *process)
+{
+    if (!process->ended)
+        leave_legacy(process);
+    end_process(process);
+}
+
+struct process *make_nobody(void)
+{
+    struct process *process = calloc(1, sizeof *process);
+    if (process != NULL)
+        process->ended = true; /* no id leads to it */
+    return process;
 }
 
 uint32_t capabilities_of(const struct process *process)

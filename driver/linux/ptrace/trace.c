@@ -22,12 +22,9 @@
 #include "supervisor.h"
 #include "syscalls.h"
 
-static const unsigned long base_options = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE |
-                                          PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT | PTRACE_O_TRACESECCOMP;
-
 /* ---- Letting a stopped task go on ---- */
 
-static bool is_not_ours(struct process *process)
+bool is_not_ours(struct process *process)
 {
     return process->released || is_released(process);
 }
@@ -56,7 +53,7 @@ static void forget_detached(struct task *task)
 {
     struct process *process = task->process;
     if (process != NULL && --process->thread_count == 0)
-        end_process(process);
+        process_ends(process);
     remove_task(task);
 }
 
@@ -81,7 +78,7 @@ static void detach_task(struct task *task)
         return; /* killed meanwhile: wait4 will tell */
     bool last = process->thread_count == 0;
     if (last)
-        end_process(process);
+        process_ends(process);
     remove_task(task);
 }
 
@@ -170,7 +167,7 @@ static void handle_exit_stop(struct task *task)
 }
 
 /* A task has ended without a stop at its exit that we could hold. */
-static void handle_gone(struct task *task, int status)
+void handle_gone(struct task *task, int status)
 {
     drop_operation(task);
     resume_kept_creator(task);
@@ -186,7 +183,7 @@ static void handle_gone(struct task *task, int status)
         tell_past(&report);
     }
     if (task->process->thread_count == 0)
-        end_process(task->process);
+        process_ends(task->process);
     remove_task(task);
 }
 
@@ -300,7 +297,7 @@ static void handle_stop(struct task *task, int status)
     int event = status >> 16;
     bool is_first = event == PTRACE_EVENT_STOP && (task->process == NULL || task->announced);
     if (task->process == NULL && !is_first && !find_owner(task)) {
-        (void) ptrace(PTRACE_DETACH, (pid_t) task->tid, 0, 0);
+        end_unknown_task(task->tid);
         remove_task(task);
         return;
     }
@@ -351,16 +348,31 @@ static void tell_change_of_leader(struct task *task, bool leader_lives, uint32_t
     tell_past(&report);
 }
 
+bool read_event_message(uint32_t tid, int event, uint32_t *message)
+{
+    unsigned long value = 0;
+    siginfo_t stop;
+    if (ptrace(PTRACE_GETEVENTMSG, (pid_t) tid, 0, &value) != 0)
+        return false;
+    /* An exit status has 16 bits. Stops are left forwards only: if it is still in this one, then so it was.
+     */
+    if (value <= UINT16_MAX &&
+        (ptrace(PTRACE_GETSIGINFO, (pid_t) tid, 0, &stop) != 0 || stop.si_code >> 8 != event))
+        return false;
+    *message = (uint32_t) value;
+    return true;
+}
+
 /* execve by a thread that is not the leader: the others are gone, and it goes on under the leader's id. */
 static struct task *take_over_leader(uint32_t tid)
 {
-    unsigned long former = 0;
+    uint32_t former = 0;
     struct task *leader = find_task(tid);
     bool is_alone = leader != NULL && leader->process != NULL && leader->process->thread_count == 1;
-    if (is_alone || ptrace(PTRACE_GETEVENTMSG, (pid_t) tid, 0, &former) != 0 || former == tid)
+    if (is_alone || !read_event_message(tid, PTRACE_EVENT_EXEC, &former) || former == tid)
         return leader;
-    struct task *task = find_task((uint32_t) former);
-    if (task == NULL || task->process == NULL)
+    struct task *task = find_task(former);
+    if (task == NULL || task->process == NULL || task->process->pid != tid)
         return leader;
     bool leader_lives = leader != NULL && !leader->exit_reported;
     tell_change_of_leader(task, leader_lives, tid);
@@ -369,7 +381,7 @@ static struct task *take_over_leader(uint32_t tid)
         remove_task(leader);
     }
     rename_task(task, tid);
-    task->execution_tid = (uint32_t) former;
+    task->execution_tid = former;
     task->process->thread_count = 1;
     return task;
 }
@@ -387,67 +399,8 @@ void handle_wait_status(uint32_t tid, int status)
     if (task == NULL)
         task = add_task(tid);
     if (task == NULL) {
-        (void) ptrace(PTRACE_DETACH, (pid_t) tid, 0, 0);
+        end_unknown_task(tid);
         return;
     }
     handle_stop(task, status);
-}
-
-/* ---- Roots and the end ---- */
-
-uint32_t seize_root(uint32_t tid, uint32_t filter_parts, struct task **seized)
-{
-    unsigned long options = base_options | (filter_parts != 0 ? (unsigned long) PTRACE_O_EXITKILL : 0);
-    if (ptrace(PTRACE_SEIZE, (pid_t) tid, 0, options) != 0)
-        return errno == EPERM ? CBP_ERROR_BUSY : CBP_ERROR_BROKEN_PIPE;
-    struct task *task = add_task(tid);
-    struct process *process = task != NULL ? add_process(tid, NULL) : NULL;
-    if (process == NULL) {
-        if (task != NULL)
-            remove_task(task);
-        return CBP_ERROR_NOT_ENOUGH_MEMORY; /* the launcher ends when it is told so */
-    }
-    process->start_time = read_start_time(tid);
-    process->filter_parts = filter_parts;
-    task_joins(task, process);
-    task->first_unreported = true;
-    *seized = task;
-    return 0;
-}
-
-uint32_t seize_thread(uint32_t tid, struct process *process)
-{
-    if (ptrace(PTRACE_SEIZE, (pid_t) tid, 0, base_options) != 0)
-        return errno == ESRCH ? CBP_ERROR_INVALID_PARAMETER : CBP_ERROR_ACCESS_DENIED;
-    struct task *task = add_task(tid);
-    if (task == NULL) {
-        /* Traced without being known: its first stop makes it so, or lets it go. */
-        (void) ptrace(PTRACE_INTERRUPT, (pid_t) tid, 0, 0);
-        return CBP_ERROR_NOT_ENOUGH_MEMORY;
-    }
-    task_joins(task, process);
-    return 0;
-}
-
-/* Makes a running task stop, so that it can be detached; one in a group stop stays stopped. A task that waits
- * for an answer is let go with it. */
-static void interrupt_to_let_go(const struct task *task)
-{
-    if (task->operation == NULL)
-        (void) ptrace(PTRACE_INTERRUPT, (pid_t) task->tid, 0, 0);
-}
-
-/* The controller has gone or has stopped its last session. Held tasks were released before. */
-void let_everything_go(void)
-{
-    for (struct task *task = self.tasks; task != NULL; task = task->next)
-        if (task->process != NULL && task->process->filter_parts == 0)
-            interrupt_to_let_go(task);
-}
-
-void let_released_go(void)
-{
-    for (struct task *task = self.tasks; task != NULL; task = task->next)
-        if (task->process != NULL && is_not_ours(task->process))
-            interrupt_to_let_go(task);
 }

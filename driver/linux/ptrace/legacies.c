@@ -1,0 +1,239 @@
+/* What processes have left behind: the rules that go on to their children, and their stances, of those that
+ * ended or execute something else by now. A child that appears without a known creator gets what all of those
+ * would have left it that may have been its creator. Knows no stops.
+ *
+ * Of several legacies every obligation counts (ask, deny, strip), and of the exemptions (ignore, allow) only
+ * those that all of them have: a guess must never free anybody. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "supervisor.h"
+
+enum { LEGACY_COUNT_MAX = 64 };
+
+struct legacy {
+    struct rule_list *bequest;
+    struct cbp_stance stances[CBP_SESSION_MAX];
+    uint32_t rules_generation; /* for which the stances are */
+    uint32_t filter_parts;
+    bool attached;
+    uint64_t last_tick; /* until when somebody had it; 0: nobody ever had */
+};
+
+/* Legacies of those that are gone. Equal ones share a row, so that a tree has one or two. The first row is
+ * that of all that found no room. */
+static struct legacy rows[LEGACY_COUNT_MAX];
+static uint32_t row_count = 1;
+
+static struct legacy legacy_of(struct process *process)
+{
+    struct legacy legacy = {.filter_parts = process->filter_parts, .attached = process->attached};
+    memcpy(legacy.stances, stances_of(process), sizeof legacy.stances);
+    legacy.rules_generation = self.rules.generation;
+    legacy.bequest = bequest_of(process);
+    return legacy;
+}
+
+/* ---- The sum of several ---- */
+
+static struct {
+    struct legacy legacy;
+    struct text refs; /* of all lists, one behind the other */
+    uint32_t list_count;
+    uint32_t stamp; /* of lists that are in it */
+    bool is_empty, has_empty_list, is_incomplete;
+} sum;
+
+static void begin_sum(void)
+{
+    memset(&sum.legacy, 0, sizeof sum.legacy);
+    sum.legacy.rules_generation = self.rules.generation;
+    sum.refs.size = 0;
+    sum.list_count = 0;
+    sum.stamp++;
+    sum.is_empty = true;
+    sum.has_empty_list = sum.is_incomplete = false;
+}
+
+static void add_list(struct rule_list *list)
+{
+    sum.has_empty_list |= list == NULL;
+    sum.is_incomplete |= list == &unknown_rules;
+    if (list == NULL || list == &unknown_rules || list->stamp == sum.stamp)
+        return;
+    list->stamp = sum.stamp;
+    sum.list_count++;
+    sum.is_incomplete |=
+        !text_append(&sum.refs, (const char *) list->refs, list->count * sizeof list->refs[0]);
+}
+
+static void add_stance(struct cbp_stance *stance, const struct cbp_stance *other)
+{
+    stance->asked |= other->asked;
+    stance->ignored &= other->ignored;
+    stance->allowed &= other->allowed;
+    stance->strip_mask |= other->strip_mask;
+    if (stance->deny_code == 0)
+        stance->deny_code = other->deny_code;
+}
+
+static void add_to_sum(const struct legacy *legacy)
+{
+    static const struct cbp_stance nothing[CBP_SESSION_MAX];
+    /* After a change of the rules the list says what is still in force. */
+    bool is_current = legacy->rules_generation == self.rules.generation;
+    const struct cbp_stance *stances = is_current ? legacy->stances : nothing;
+    if (sum.is_empty) {
+        memcpy(sum.legacy.stances, stances, sizeof sum.legacy.stances);
+        sum.legacy.attached = true;
+    }
+    sum.is_empty = false;
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
+        add_stance(&sum.legacy.stances[id], &stances[id]);
+    sum.legacy.filter_parts |= legacy->filter_parts;
+    sum.legacy.attached &= legacy->attached;
+    if (sum.legacy.last_tick < legacy->last_tick)
+        sum.legacy.last_tick = legacy->last_tick;
+    add_list(legacy->bequest);
+}
+
+static int compare_refs(const void *left, const void *right)
+{
+    const struct rule_ref *one = left, *other = right;
+    if (one->session_id != other->session_id)
+        return one->session_id < other->session_id ? -1 : 1;
+    if (one->session_serial != other->session_serial)
+        return one->session_serial < other->session_serial ? -1 : 1;
+    if (one->rule_id != other->rule_id)
+        return one->rule_id < other->rule_id ? -1 : 1;
+    return (int) one->is_launch - (int) other->is_launch;
+}
+
+static bool is_exemption(const struct rule_ref *ref)
+{
+    for (uint32_t part = 0; part < CBP_RULES_PART_COUNT && !ref->is_launch; part++) {
+        const struct rule_set *set = self.rules.of[ref->session_id][part];
+        uint32_t count = set != NULL ? cbp_ruleset_rule_count(set->block) : 0;
+        uint32_t index = count > 0 ? cbp_ruleset_find(set->block, ref->rule_id) : 0;
+        if (index >= count)
+            continue;
+        uint32_t action = cbp_ruleset_rule_at(set->block, index)->action;
+        return action == CBP_ACTION_IGNORE || action == CBP_ACTION_ALLOW;
+    }
+    return !ref->is_launch; /* without a rule any more it obliges nobody */
+}
+
+/* Gives the sum, whose list is the caller's to release. */
+static struct legacy take_sum(void)
+{
+    struct legacy legacy = sum.legacy;
+    struct rule_ref *refs = (struct rule_ref *) (void *) sum.refs.bytes;
+    uint32_t count = (uint32_t) (sum.refs.size / sizeof *refs), kept = 0;
+    if (count > 0)
+        qsort(refs, count, sizeof *refs, compare_refs);
+    for (uint32_t i = 0, same; i < count; i += same) {
+        for (same = 1; i + same < count && compare_refs(&refs[i], &refs[i + same]) == 0;)
+            same++;
+        bool all_have_it = same == sum.list_count && !sum.has_empty_list;
+        if (all_have_it || !is_exemption(&refs[i]))
+            refs[kept++] = refs[i];
+    }
+    legacy.bequest = sum.is_incomplete ? share_rule_list(&unknown_rules) : make_rule_list(refs, kept);
+    return legacy;
+}
+
+/* ---- Those that are gone ---- */
+
+static bool is_same(const struct legacy *one, const struct legacy *other)
+{
+    return one->bequest == other->bequest && one->rules_generation == other->rules_generation &&
+           one->filter_parts == other->filter_parts && one->attached == other->attached &&
+           memcmp(one->stances, other->stances, sizeof one->stances) == 0;
+}
+
+/* A row of its own for one more legacy: that which ended first moves to the first row. */
+static struct legacy *make_room(void)
+{
+    if (row_count < LEGACY_COUNT_MAX)
+        return &rows[row_count++];
+    struct legacy *oldest = &rows[1];
+    for (uint32_t i = 2; i < row_count; i++)
+        if (rows[i].last_tick < oldest->last_tick)
+            oldest = &rows[i];
+    begin_sum();
+    add_to_sum(oldest);
+    if (rows[0].last_tick != 0)
+        add_to_sum(&rows[0]);
+    struct legacy both = take_sum();
+    release_rule_list(rows[0].bequest);
+    release_rule_list(oldest->bequest);
+    rows[0] = both;
+    return oldest;
+}
+
+void leave_legacy(struct process *process)
+{
+    struct legacy legacy = legacy_of(process);
+    uint64_t tick = boot_ticks();
+    for (uint32_t i = 1; i < row_count; i++)
+        if (is_same(&rows[i], &legacy)) {
+            rows[i].last_tick = tick;
+            return;
+        }
+    struct legacy *row = make_room();
+    *row = legacy;
+    row->last_tick = tick;
+    (void) share_rule_list(row->bequest);
+}
+
+/* ---- Guessing ---- */
+
+static bool may_be_of(uint32_t filter_parts, const struct status_facts *facts)
+{
+    return filter_parts == 0 || facts->has_filter;
+}
+
+static void sum_up_candidates(const struct status_facts *facts, uint64_t start_time)
+{
+    begin_sum();
+    for (struct process *process = self.processes; process != NULL; process = process->next)
+        if (process->start_time <= start_time && may_be_of(process->filter_parts, facts)) {
+            struct legacy legacy = legacy_of(process);
+            add_to_sum(&legacy);
+        }
+    for (uint32_t i = 0; i < row_count; i++)
+        if (rows[i].last_tick != 0 && rows[i].last_tick >= start_time &&
+            may_be_of(rows[i].filter_parts, facts))
+            add_to_sum(&rows[i]);
+}
+
+/* All that is known, where nothing fits. */
+static void sum_up_everything(void)
+{
+    begin_sum();
+    for (struct process *process = self.processes; process != NULL; process = process->next) {
+        struct legacy legacy = legacy_of(process);
+        add_to_sum(&legacy);
+    }
+    for (uint32_t i = 0; i < row_count; i++)
+        if (rows[i].last_tick != 0)
+            add_to_sum(&rows[i]);
+}
+
+struct process *guess_creator(const struct status_facts *facts, uint64_t start_time)
+{
+    sum_up_candidates(facts, start_time);
+    if (sum.is_empty)
+        sum_up_everything();
+    struct legacy legacy = take_sum();
+    struct process *creator = make_nobody();
+    if (creator == NULL) {
+        release_rule_list(legacy.bequest);
+        return NULL;
+    }
+    creator->filter_parts = legacy.filter_parts;
+    creator->attached = legacy.attached;
+    creator->standing.inherited = legacy.bequest;
+    oblige(creator, legacy.stances);
+    return creator;
+}

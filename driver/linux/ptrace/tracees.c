@@ -1,0 +1,103 @@
+/* Tasks that begin to be traced, and those that are let go, ended or given up: all but what they do in
+ * between, which is trace.c's. Runs in the tracer thread only. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/ptrace.h>
+
+#include "cbp_atomic.h"
+#include "supervisor.h"
+
+static const unsigned long base_options = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE |
+                                          PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT | PTRACE_O_TRACESECCOMP;
+
+/* ---- Beginning ---- */
+
+/* The books come first: nobody must be traced without being known. */
+uint32_t seize_root(uint32_t tid, uint32_t filter_parts, struct task **seized)
+{
+    unsigned long options = base_options | (filter_parts != 0 ? (unsigned long) PTRACE_O_EXITKILL : 0);
+    struct task *task = add_task(tid);
+    struct process *process = task != NULL ? add_process(tid, NULL) : NULL;
+    uint32_t error = process == NULL ? CBP_ERROR_NOT_ENOUGH_MEMORY : 0;
+    if (error == 0 && ptrace(PTRACE_SEIZE, (pid_t) tid, 0, options) != 0)
+        error = errno == EPERM ? CBP_ERROR_BUSY : CBP_ERROR_BROKEN_PIPE;
+    if (error != 0) {
+        if (process != NULL)
+            forget_empty_process(process);
+        if (task != NULL)
+            remove_task(task);
+        return error;
+    }
+    process->start_time = read_start_time(tid);
+    process->filter_parts = filter_parts;
+    task_joins(task, process);
+    task->first_unreported = true;
+    *seized = task;
+    return 0;
+}
+
+uint32_t seize_thread(uint32_t tid, struct process *process)
+{
+    struct task *task = add_task(tid);
+    if (task == NULL)
+        return CBP_ERROR_NOT_ENOUGH_MEMORY;
+    if (ptrace(PTRACE_SEIZE, (pid_t) tid, 0, base_options) != 0) {
+        uint32_t error = errno == ESRCH ? CBP_ERROR_INVALID_PARAMETER : CBP_ERROR_ACCESS_DENIED;
+        remove_task(task);
+        return error;
+    }
+    task_joins(task, process);
+    return 0;
+}
+
+/* ---- Ending ---- */
+
+void end_unknown_task(uint32_t tid)
+{
+    if (self.leaving) { /* no rule is in force any more */
+        (void) ptrace(PTRACE_DETACH, (pid_t) tid, 0, 0);
+        return;
+    }
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
+        if (self.sessions[id].open)
+            cbp_add_u64(&channel_of(id)->lost, 1);
+    (void) kill((pid_t) tid, SIGKILL);
+    (void) ptrace(PTRACE_CONT, (pid_t) tid, 0, 0);
+}
+
+void forget_everybody(void)
+{
+    fprintf(stderr,
+            "cbprocess-supervisor: of %u tasks in its books the kernel knows none; they are forgotten\n",
+            self.task_count);
+    for (struct task *task = self.tasks, *next; task != NULL; task = next) {
+        next = task->next;
+        fprintf(stderr, "  task %u of process %u%s\n", task->tid,
+                task->process != NULL ? task->process->pid : 0, task->announced ? ", announced" : "");
+        handle_gone(task, 0);
+    }
+}
+
+/* Makes a running task stop, so that it can be detached; one in a group stop stays stopped. A task that waits
+ * for an answer is let go with it. */
+static void interrupt_to_let_go(const struct task *task)
+{
+    if (task->operation == NULL)
+        (void) ptrace(PTRACE_INTERRUPT, (pid_t) task->tid, 0, 0);
+}
+
+/* The controller has gone or has stopped its last session. Held tasks were released before. */
+void let_everything_go(void)
+{
+    for (struct task *task = self.tasks; task != NULL; task = task->next)
+        if (task->process != NULL && task->process->filter_parts == 0)
+            interrupt_to_let_go(task);
+}
+
+void let_released_go(void)
+{
+    for (struct task *task = self.tasks; task != NULL; task = task->next)
+        if (task->process != NULL && is_not_ours(task->process))
+            interrupt_to_let_go(task);
+}

@@ -1,0 +1,58 @@
+"""Processes whose creator is not known, because it ended while it created them: they have the rules of all
+that may have created them, what they execute is asked about and told, and they are counted."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Callable
+
+import pytest
+from hostile_tools import Setting
+from live_tools import name_of, recording, refuse, run_checked, wait_until
+
+import cbprocess
+
+ROUNDS = {"exit": 150, "kill": 100, "exec": 60}
+TIME_S = 8
+
+
+def marks(file: Path) -> list[int]:
+    return [int(line) for line in file.read_text().split()] if file.exists() else []
+
+
+@pytest.mark.parametrize("how", ROUNDS)
+def test_nothing_runs_unasked(how: str, setting: Setting, attack: Callable[..., str], tmp_path: Path) -> None:
+    """A handler refuses every execution of one program, and none gets by, until enough were guessed at."""
+    file, end, guessed = tmp_path / "marks", time.monotonic() + TIME_S, 0
+    program = attack("leave_mark")
+    command = [attack("orphan_forks"), how, str(ROUNDS[how]), program, str(file)]
+    with recording(*setting.config, events=setting.events, decide=refuse(name_of(program))) as recorder:
+        while guessed < 3 and time.monotonic() < end:
+            assert run_checked(recorder, command) == (0, "", "")
+            guessed = recorder.filter.statistics().guessed
+        assert recorder.filter.statistics().lost == 0
+        assert recorder.filter.statistics().refused > ROUNDS[how] / 2
+        if guessed:
+            wait_until(lambda: recorder.errors, 5, "the guess is told")
+    assert marks(file) == [], f"{len(marks(file))} of them ran"
+    codes = {code for code, _ in recorder.errors}
+    assert codes == ({cbprocess.ERROR_NOT_FOUND} if guessed else set()), recorder.errors
+
+
+def test_all_that_run_are_told(setting: Setting, attack: Callable[..., str], tmp_path: Path) -> None:
+    file, program = tmp_path / "marks", attack("leave_mark")
+    command = [attack("orphan_forks"), "exit", str(ROUNDS["exit"]), program, str(file)]
+    with recording(*setting.config, events=setting.events) as recorder:
+        assert run_checked(recorder, command, timeout=60) == (0, "", "")
+        wait_until(lambda: recorder.filter.statistics().supervised == 0, 10, "all have ended")
+    told = {
+        event["process_id"]
+        for event in recorder.of("process_creation")
+        if name_of(event["process_name"]) == name_of(program)
+    }
+    assert set(marks(file)) - told == set()
+    ended = {event["process_id"] for event in recorder.of("process_termination")}
+    assert told - ended == set()
+    for event in recorder.of("thread_creation"):
+        assert event["creating_process_id"] != 0 or event["thread_id"] == event["process_id"]
