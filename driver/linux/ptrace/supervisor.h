@@ -173,6 +173,10 @@ uint32_t seize_root(uint32_t tid, uint32_t filter_parts, struct task **task);
 /* Begins to trace a running thread of a process. Error codes of attach_process(). */
 uint32_t seize_thread(uint32_t tid, struct process *process);
 
+/* ---- seize.c ---- */
+/* PTRACE_SEIZE of a thread that may be busy with an execve. False: errno, ETIMEDOUT if it stayed busy. */
+bool seize_within_limit(uint32_t tid, unsigned long options);
+
 /* ---- attach.c: processes that run already; see tree_driver.h ---- */
 struct image *image_of_running(uint32_t pid); /* NULL without memory */
 

@@ -42,8 +42,10 @@ uint32_t seize_thread(uint32_t tid, struct process *process)
     struct task *task = add_task(tid);
     if (task == NULL)
         return CBP_ERROR_NOT_ENOUGH_MEMORY;
-    if (ptrace(PTRACE_SEIZE, (pid_t) tid, 0, base_options) != 0) {
-        uint32_t error = errno == ESRCH ? CBP_ERROR_INVALID_PARAMETER : CBP_ERROR_ACCESS_DENIED;
+    if (!seize_within_limit(tid, base_options)) {
+        uint32_t error = errno == ESRCH       ? CBP_ERROR_INVALID_PARAMETER
+                         : errno == ETIMEDOUT ? CBP_ERROR_BUSY
+                                              : CBP_ERROR_ACCESS_DENIED;
         remove_task(task);
         return error;
     }

@@ -1,0 +1,54 @@
+/* Begins to trace a running thread, without waiting for it for ever. The kernel's call waits while the
+ * process executes a program; that can last as long as the file takes to answer, and until the threads have
+ * ended that wait for us in their last stop. A signal does not end that wait - the call is begun again - but
+ * a handler can leave it. Runs in the tracer thread only. */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/ptrace.h>
+#include <sys/time.h>
+
+#include "supervisor.h"
+
+enum { SEIZE_LIMIT_US = 200 * 1000 };
+
+static sigjmp_buf before_the_call;
+static volatile sig_atomic_t is_in_the_call;
+
+static void leave_the_call(int signal)
+{
+    (void) signal;
+    if (is_in_the_call) {
+        is_in_the_call = 0;
+        siglongjmp(before_the_call, 1);
+    }
+}
+
+/* The timer goes off again and again, should a first signal come too early. */
+static void set_timer(long interval_us)
+{
+    const struct itimerval timer = {{0, interval_us}, {0, interval_us}};
+    (void) setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+bool seize_within_limit(uint32_t tid, unsigned long options)
+{
+    const struct sigaction action = {.sa_handler = leave_the_call};
+    volatile bool done = false;
+    volatile int error = ETIMEDOUT;
+    sigaction(SIGALRM, &action, NULL);
+    if (sigsetjmp(before_the_call, 1) == 0) {
+        set_timer(SEIZE_LIMIT_US);
+        is_in_the_call = 1;
+        done = ptrace(PTRACE_SEIZE, (pid_t) tid, 0, options) == 0;
+        error = errno;
+        is_in_the_call = 0;
+    } else {
+        /* It may have succeeded just then; the stop that this makes is like any other. */
+        done = ptrace(PTRACE_INTERRUPT, (pid_t) tid, 0, 0) == 0;
+    }
+    set_timer(0);
+    errno = error;
+    return done;
+}
