@@ -17,11 +17,12 @@
 #include "launch_system.h"
 #include "syscalls.h"
 
-enum { ROW_LENGTH_MAX = 10, PROGRAM_LENGTH_MAX = ROW_LENGTH_MAX * WATCHED_SYSCALL_COUNT + 1 };
+enum { ROW_LENGTH_MAX = 11, PROGRAM_LENGTH_MAX = ROW_LENGTH_MAX * WATCHED_SYSCALL_COUNT + 1 };
 
 #define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t) offsetof(struct seccomp_data, field))
 #define STOP BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRACE | FILTER_MARK)
 #define PASS BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+#define FAIL(error) BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (error))
 
 /* The low half of an argument: all that is looked at has 32 bits. */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -74,13 +75,19 @@ static void append_condition(struct program *program, enum syscall_kind kind, ui
         append(program, (struct sock_filter) LOAD_ARGUMENT(1));
         append(program, skip_if(BPF_JSET, SECCOMP_FILTER_FLAG_NEW_LISTENER, 1));
         append(program, (struct sock_filter) PASS);
-        append(program, (struct sock_filter) BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EBUSY));
+        append(program, (struct sock_filter) FAIL(EBUSY));
         return;
-    case SYSCALL_PTRACE: /* the other requests need one of these first */
+    case SYSCALL_CLONE3: /* its flags lie in memory: it could hide a child (decision 7) */
+        append(program, (struct sock_filter) FAIL(ENOSYS));
+        return;
+    case SYSCALL_PTRACE: /* the other requests need one of these first; who is traced cannot ask for it anyway
+                          */
         append(program, (struct sock_filter) LOAD_ARGUMENT(0));
-        append(program, skip_if(BPF_JEQ, PTRACE_ATTACH, 2));
-        append(program, skip_if(BPF_JEQ, PTRACE_SEIZE, 1));
+        append(program, skip_if(BPF_JEQ, PTRACE_TRACEME, 3));
+        append(program, skip_if(BPF_JEQ, PTRACE_ATTACH, 3));
+        append(program, skip_if(BPF_JEQ, PTRACE_SEIZE, 2));
         append(program, (struct sock_filter) PASS);
+        append(program, (struct sock_filter) FAIL(EPERM));
         append(program, (struct sock_filter) STOP);
         return;
     case SYSCALL_PRLIMIT64:

@@ -116,6 +116,9 @@ bool read_status(uint32_t tid, struct status_facts *facts)
         (void) sscanf(user_ids, " Uid: %" SCNu32 " %" SCNu32 " %" SCNu32, &facts->user_id,
                       &facts->effective_user_id, &facts->saved_user_id);
     facts->has_filter = strstr(status, "\nSeccomp:\t0\n") == NULL;
+    facts->filter_count = strstr(status, "\nSeccomp_filters:\t") == NULL
+                              ? UINT32_MAX
+                              : status_number(status, "\nSeccomp_filters:\t", 10);
     facts->depth = status_ids(status, "\nNSpid:", facts->ids);
     (void) status_ids(status, "\nNSpgid:", facts->group_ids);
     return true;

@@ -184,6 +184,10 @@ struct image *image_of_running(uint32_t pid); /* NULL without memory */
 void handle_handle_call(struct task *task, const struct syscall_entry *entry);
 void finish_handle_call(struct task *task, const struct operation *operation);
 
+/* ---- foreign_tracers.c: tasks that want to trace others ---- */
+/* The errno with which an attach has to fail; 0: it may go on. */
+int refusal_of_attach(struct task *task, const struct syscall_entry *entry);
+
 /* ---- creation.c: new tasks ---- */
 /* After a vfork a first thread is told with what the process executes; but before it is named in an event. */
 void introduce(struct task *task);
@@ -265,6 +269,7 @@ struct status_facts {
     uint32_t group, parent_pid, tracer_pid;
     uint32_t user_id, effective_user_id, saved_user_id;
     bool has_filter;                         /* of system calls, anybody's; or it is not known */
+    uint32_t filter_count;                   /* UINT32_MAX: the kernel does not say (before 5.9) */
     uint32_t depth;                          /* PID namespaces that it is in, from ours on */
     uint32_t ids[NAMESPACE_DEPTH_MAX];       /* its id in each of them */
     uint32_t group_ids[NAMESPACE_DEPTH_MAX]; /* its process group's */

@@ -18,6 +18,8 @@ enum { FILTER_MARK = 0xcb9f };
     X(EXECVEAT, EXECUTIONS, 322, 545, 358, 281, 387)                                                         \
     X(SECCOMP, ALL, 317, 317, 354, 277, 383)                                                                 \
     X(CLONE, ALL, 56, 56, 120, 220, 120)                                                                     \
+    X(CLONE3, ALL, 435, 435, 435, 435, 435)                                                                  \
+    X(PTRACE, ALL, 101, 521, 26, 117, 26)                                                                    \
     X(KILL, HANDLES, 62, 62, 37, 129, 37)                                                                    \
     X(TKILL, HANDLES, 200, 200, 238, 130, 238)                                                               \
     X(TGKILL, HANDLES, 234, 234, 270, 131, 268)                                                              \
@@ -26,7 +28,6 @@ enum { FILTER_MARK = 0xcb9f };
     X(PIDFD_SEND_SIGNAL, HANDLES, 424, 424, 424, 424, 424)                                                   \
     X(PIDFD_OPEN, HANDLES, 434, 434, 434, 434, 434)                                                          \
     X(PIDFD_GETFD, HANDLES, 438, 438, 438, 438, 438)                                                         \
-    X(PTRACE, HANDLES, 101, 521, 26, 117, 26)                                                                \
     X(PROCESS_VM_READV, HANDLES, 310, 539, 347, 270, 376)                                                    \
     X(PROCESS_VM_WRITEV, HANDLES, 311, 540, 348, 271, 377)                                                   \
     X(PROCESS_MADVISE, HANDLES, 440, 440, 440, 440, 440)                                                     \

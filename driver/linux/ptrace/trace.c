@@ -260,6 +260,19 @@ static void handle_event_stop(struct task *task, int signal)
     resume_task(task, 0);
 }
 
+/* Whoever traces a task gets the stops of its filter. */
+static void handle_attach_call(struct task *task, const struct syscall_entry *entry)
+{
+    int os_error = refusal_of_attach(task, entry);
+    if (os_error == 0 && (task->process->filter_parts & CBP_LAUNCH_FLAG_HANDLES) != 0) {
+        handle_handle_call(task, entry);
+        return;
+    }
+    if (os_error != 0)
+        (void) fail_syscall(task, os_error);
+    resume_task(task, 0);
+}
+
 /* A seccomp stop. A program's own filter may want a tracer, too: we are not the one that it means, and
  * without one the call does not exist. Source: seccomp(2), SECCOMP_RET_TRACE. */
 static void handle_syscall(struct task *task)
@@ -282,6 +295,9 @@ static void handle_syscall(struct task *task)
     case SYSCALL_CLONE: /* the filter stops it only with this flag, which would hide the child */
         (void) set_first_argument(task, &entry, entry.arguments[0] & ~(uint64_t) CLONE_UNTRACED);
         break;
+    case SYSCALL_PTRACE:
+        handle_attach_call(task, &entry);
+        return;
     case SYSCALL_OTHER:
         break;
     default:

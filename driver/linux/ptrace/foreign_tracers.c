@@ -1,0 +1,33 @@
+/* Tasks of our trees that want to trace others. A task with our filter must have no tracer but us: another
+ * one would get the filter's stops, and let everything go on. All of ours are traced, so the kernel refuses
+ * by itself; this is for a task that should not exist, one with our filter and without us. Knows no rules.
+ *
+ * That a task may be such a one is seen by the number of its filters: it has inherited those of the
+ * controller, as we have, and ours on top. */
+#include <errno.h>
+#include <unistd.h>
+
+#include "supervisor.h"
+
+static bool may_have_our_filter(const struct status_facts *facts)
+{
+    struct status_facts own;
+    if (!facts->has_filter)
+        return false;
+    return !read_status((uint32_t) getpid(), &own) || own.filter_count == UINT32_MAX ||
+           facts->filter_count > own.filter_count;
+}
+
+int refusal_of_attach(struct task *task, const struct syscall_entry *entry)
+{
+    struct id_view view;
+    struct status_facts facts;
+    if (!open_view(task, &view))
+        return EPERM;
+    uint32_t tid = known_as(&view, (uint32_t) entry->arguments[1]);
+    if (tid != 0 && find_task(tid) != NULL)
+        return 0;
+    if (tid == 0 || !read_status(tid, &facts))
+        return ESRCH; /* and nobody may come to have that id between now and the call */
+    return may_have_our_filter(&facts) ? EPERM : 0;
+}
