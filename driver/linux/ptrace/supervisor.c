@@ -100,7 +100,7 @@ static bool handle_one(int options)
     pid_t tid = waitpid(-1, &status, __WALL | options);
     if (tid > 0)
         handle_wait_status((uint32_t) tid, status);
-    else if (errno == ECHILD && self.tasks != NULL)
+    else if (tid < 0 && errno == ECHILD && self.tasks != NULL)
         forget_everybody();
     return tid > 0;
 }
