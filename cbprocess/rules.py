@@ -112,7 +112,12 @@ class Rules:
         protects: nobody gets the rights in `access` (PROCESS_ bits, 1 .. 0xffffffff) to the process, or the
         corresponding ones to its threads; what it does itself is not restricted. Those three need no handler
         and are in force whatever EventsToFire says: an event that it asks for is delivered afterwards with
-        decided_by_rule. A rule that was there already is replaced.
+        decided_by_rule. They hold for ignored processes too, of which nothing is delivered. A rule that was
+        there already is replaced.
+
+        "deny" and "strip" beat "allow", which beats "ask". One exception makes lists of what may run: what is
+        denied to every process (-1) may still be executed if an "allow" for the path of its file, or for the
+        process, matches.
 
         With a process_id a running process is taken under a tree driver's filter, as by
         add_filtered_process_by_id() and with its errors, unless the action is "ignore"; a name takes none."""

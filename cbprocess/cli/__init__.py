@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+PATH_SEPARATORS = "/\\" if sys.platform == "win32" else "/"
+
 # What env, timeout and their like end with when they themselves fail.
 OWN_FAILURE = 125
 
@@ -78,11 +80,22 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             options.parser.error("a command to run is missing")
     elif command:
         parser.error("unexpected arguments behind --")
+    if options.command_name in ("run", "attach", "replay"):
+        check_list(options, parser)
     if options.command_name in ("run", "attach", "replay") and options.events is None:
         # Who protects a program wants to see what it is protected from; a recording has what was asked for.
         shows_all = options.protect or options.command_name == "replay"
         options.events = EVENT_NAMES if shows_all else LIFETIME_NAMES
     return options
+
+
+def check_list(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """What may run is a list only where everything else is denied, and only of paths."""
+    if options.allow and "*" not in options.deny:
+        parser.error("--allow permits what --deny '*' denies: give both")
+    for pattern in options.allow:
+        if not any(separator in pattern for separator in PATH_SEPARATORS):
+            parser.error(f"--allow {pattern}: give a path, since any file can be called {pattern}")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -149,7 +162,8 @@ def add_common(parser: argparse.ArgumentParser, subject: str, timeout_ms: int) -
     add("--name", help="only programs whose name matches P (* and ?)", **names)
     add("--ignore", help="nothing of programs whose name matches P", **names)
     add("--no-children", action="store_true", help=f"only {subject}, or the programs named")
-    add("--deny", help="refuse to execute what matches P", **names)
+    add("--deny", help="refuse to execute what matches P; '*': everything", **names)
+    add("--allow", help=ALLOW_HELP, **names)
     add("--protect", help=PROTECT_HELP, **names)
     timeout_help = TIMEOUT_HELP.format(timeout_ms)
     add("--timeout", metavar="MS", type=milliseconds, default=timeout_ms, help=timeout_help)
@@ -168,6 +182,10 @@ EVENTS_HELP = (
 PROTECT_HELP = (
     "nobody in the tree may end, stop, trace, read or change programs whose name matches P; the default of "
     "--events is then all"
+)
+ALLOW_HELP = (
+    "with --deny '*', execute nothing but what matches P: the path of the file itself, not of a link to it; "
+    "a P without wildcards that is a link stands for its file, too"
 )
 TIMEOUT_HELP = "how long an operation may wait to be printed: 0 (no limit) or at least 3000 (default: {})"
 

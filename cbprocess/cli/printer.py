@@ -71,7 +71,13 @@ def configure(process: CBProcess, options: argparse.Namespace, printer: Printer,
     for pattern in options.ignore:
         process.add_rule(name=pattern, action="ignore", include_children=not options.no_children)
     for pattern in options.deny:
-        process.add_rule(name=pattern, action="deny")
+        # For all, so that --allow can make exceptions.
+        whom: dict[str, Any] = {"process_id": -1} if pattern == "*" else {"name": pattern}
+        process.add_rule(action="deny", **whom)
+    for pattern in options.allow:
+        process.add_rule(name=pattern, action="allow")
+        if os.path.exists(pattern):
+            process.add_rule(name=os.path.realpath(pattern), action="allow")
     for pattern in options.protect:
         process.add_rule(name=pattern, action="strip", access=PROTECTED_ACCESS)
 

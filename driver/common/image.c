@@ -11,11 +11,28 @@ static uint32_t match_name(const char *name, uint32_t name_size, struct rule_set
     return units != NULL ? cbp_ruleset_match_name(set->block, units, count, set->matches) : 0;
 }
 
+static bool is_allowed(const struct rule_set *set)
+{
+    uint32_t count = set->counts[CBP_ACTION_ALLOW] > 0 ? cbp_ruleset_rule_count(set->block) : 0;
+    for (uint32_t i = 0; i < count && (i = cbp_ruleset_next(set->block, set->matches, i)) < count; i++)
+        if (cbp_ruleset_rule_at(set->block, i)->action == CBP_ACTION_ALLOW)
+            return true;
+    return false;
+}
+
+/* What is refused is refused by either name. What is allowed is allowed by the path of the file alone, and
+ * only if that path leads to the file in our eyes, too: the process chooses every other name itself. */
 uint32_t match_image_names(const struct image *image, struct rule_set *set)
 {
     if (set->match_counts[CBP_RULE_MATCH_NAME] == 0)
         return 0;
-    return match_name(image->path, image->path_size, set) + match_name(image->given, image->given_size, set);
+    uint32_t count = match_name(image->given, image->given_size, set);
+    if (set->counts[CBP_ACTION_ALLOW] > 0)
+        count -= cbp_ruleset_unmark_allowing(set->block, set->matches);
+    count += match_name(image->path, image->path_size, set);
+    if (is_allowed(set) && !path_leads_to_file(image))
+        count -= cbp_ruleset_unmark_allowing(set->block, set->matches);
+    return count;
 }
 
 struct image *make_image(const char *path, uint32_t path_size, const char *given, uint32_t given_size)

@@ -60,8 +60,8 @@ static void fill_message(struct cbp_event_message *message, const struct report 
 
 /* ---- Telling the sessions ---- */
 
-static enum cbp_outcome outcome_of(const struct report *report, uint32_t session_id, uint32_t type,
-                                   uint32_t *deny_code, uint32_t *strip_mask)
+/* strip_mask is what is lost of the access that is asked for. */
+static struct cbp_decision decide(const struct report *report, uint32_t session_id, uint32_t type)
 {
     static const struct cbp_stance nobody;
     const struct cbp_stance *subject = report->subject != NULL ? &report->subject[session_id] : &nobody;
@@ -77,9 +77,9 @@ static enum cbp_outcome outcome_of(const struct report *report, uint32_t session
     uint32_t operation = type == CBP_PROC_EVT_PROCESS_CREATION ? CBP_OPERATION_REFUSABLE : 0;
     if (lost != 0)
         operation |= CBP_OPERATION_HAS_ACCESS;
-    enum cbp_outcome outcome = cbp_outcome_of(operation, originator, subject, deny_code, strip_mask);
-    *strip_mask = lost;
-    return outcome;
+    struct cbp_decision decision = cbp_decide(operation, originator, subject);
+    decision.strip_mask = lost;
+    return decision;
 }
 
 static uint64_t deadline_of(uint32_t session_id, uint64_t now)
@@ -101,9 +101,9 @@ struct selection {
     bool decided;
 };
 
-/* What a rule refuses or takes away, for the operation as a whole. */
-struct decision {
-    uint32_t refusal;
+/* What rules refuse or take away, for the operation as a whole. */
+struct refusal {
+    uint32_t code;
     bool is_stripped;
 };
 
@@ -116,10 +116,11 @@ static bool is_wanted(const struct report *report, const struct session *session
 }
 
 static void select_item(const struct report *report, uint32_t item, struct selection *selection,
-                        struct decision *decision)
+                        struct refusal *refusal)
 {
-    uint32_t deny_code, strip_mask, type = report->types[item];
-    enum cbp_outcome outcome = outcome_of(report, selection->session_id, type, &deny_code, &strip_mask);
+    uint32_t type = report->types[item];
+    struct cbp_decision decision = decide(report, selection->session_id, type);
+    enum cbp_outcome outcome = decision.outcome;
     bool refused = outcome == CBP_OUTCOME_DENY || outcome == CBP_OUTCOME_STRIP;
     bool wanted = is_wanted(report, &self.sessions[selection->session_id], item);
     if (outcome == CBP_OUTCOME_SILENT || (!wanted && !refused) ||
@@ -127,18 +128,18 @@ static void select_item(const struct report *report, uint32_t item, struct selec
         return;
     if (refused) {
         cbp_add_u64(&channel_of(selection->session_id)->refused, 1);
-        decision->is_stripped |= outcome == CBP_OUTCOME_STRIP;
-        if (outcome == CBP_OUTCOME_DENY && decision->refusal == 0)
-            decision->refusal = deny_code;
+        refusal->is_stripped |= outcome == CBP_OUTCOME_STRIP;
+        if (outcome == CBP_OUTCOME_DENY && refusal->code == 0)
+            refusal->code = decision.deny_code;
     }
     selection->decided |= outcome != CBP_OUTCOME_ASK;
-    if (!wanted)
+    if (!wanted || decision.is_silent)
         return;
     uint32_t at = selection->item_count++;
     selection->items[at] = item;
     selection->flags[at] = report->flags[item];
-    selection->strip_masks[at] = outcome == CBP_OUTCOME_STRIP ? strip_mask : 0;
-    selection->result_codes[at] = outcome == CBP_OUTCOME_DENY ? deny_code : 0;
+    selection->strip_masks[at] = outcome == CBP_OUTCOME_STRIP ? decision.strip_mask : 0;
+    selection->result_codes[at] = outcome == CBP_OUTCOME_DENY ? decision.deny_code : 0;
     if (outcome != CBP_OUTCOME_ASK) {
         selection->flags[at] |= CBP_EVENT_FLAG_DECIDED_BY_RULE;
         return;
@@ -152,12 +153,12 @@ static void select_item(const struct report *report, uint32_t item, struct selec
 }
 
 static void select_items(const struct report *report, uint32_t session_id, struct selection *selection,
-                         struct decision *decision)
+                         struct refusal *refusal)
 {
     memset(selection, 0, sizeof *selection);
     selection->session_id = session_id;
     for (uint32_t i = 0; i < report->item_count; i++)
-        select_item(report, i, selection, decision);
+        select_item(report, i, selection, refusal);
     if (selection->decided)
         cbp_add_u64(&channel_of(session_id)->decided, 1);
 }
@@ -208,26 +209,26 @@ void post_report(const struct report *report, struct operation **operation, uint
                  bool *is_stripped, uint64_t *sequences)
 {
     struct selection selections[CBP_SESSION_MAX];
-    struct decision decision = {.refusal = *refusal};
+    struct refusal by_rule = {.code = *refusal};
     uint32_t count = 0;
     bool asked = false;
     uint64_t now = now_ns();
     if (sequences != NULL)
         memset(sequences, 0, CBP_SESSION_MAX * sizeof *sequences);
     for (uint32_t i = 0; i < self.session_count && !self.leaving; i++) {
-        select_items(report, self.order[i], &selections[count], &decision);
+        select_items(report, self.order[i], &selections[count], &by_rule);
         asked |= selections[count].asked;
         count += selections[count].item_count > 0;
     }
     bool is_new = *operation == NULL;
-    if (is_new && asked && decision.refusal == 0 && !decision.is_stripped && !report->is_past)
+    if (is_new && asked && by_rule.code == 0 && !by_rule.is_stripped && !report->is_past)
         *operation = calloc(1, sizeof **operation);
     for (uint32_t i = 0; i < count; i++) {
         struct selection *selection = &selections[i];
         struct operation *waits = selection->asked && !report->is_past ? *operation : NULL;
         uint32_t added_flags = waits != NULL ? CBP_EVENT_FLAG_HELD : 0;
         if (waits != NULL && session_is_stale(selection->session_id, now)) {
-            count_timeout(selection->session_id, selection->answerable.is_creation, &decision.refusal);
+            count_timeout(selection->session_id, selection->answerable.is_creation, &by_rule.code);
             waits = NULL;
             added_flags = CBP_EVENT_FLAG_TIMED_OUT;
         }
@@ -239,16 +240,16 @@ void post_report(const struct report *report, struct operation **operation, uint
         free(*operation);
         *operation = NULL;
     }
-    *refusal = decision.refusal;
+    *refusal = by_rule.code;
     if (is_stripped != NULL)
-        *is_stripped |= decision.is_stripped;
+        *is_stripped |= by_rule.is_stripped;
     if (*operation != NULL) {
         if ((*operation)->result_code == 0) {
             /* Nobody's answer goes before what is refused already. */
             (*operation)->result_code = *refusal;
             (*operation)->refuser_id = self.order[0];
         }
-        (*operation)->is_stripped |= decision.is_stripped;
+        (*operation)->is_stripped |= by_rule.is_stripped;
     }
 }
 

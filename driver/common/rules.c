@@ -202,7 +202,7 @@ static void sum_up_launch(const struct rule_ref *ref, uint32_t session_id, struc
 {
     if (!ref->is_launch || !is_of_session(ref, session_id))
         return;
-    cbp_stance_add(stance, CBP_ACTION_ASK, 0);
+    cbp_stance_add(stance, CBP_RULE_MATCH_PROCESS, CBP_ACTION_ASK, 0);
     gather(*ref);
 }
 
@@ -211,8 +211,9 @@ static void refuse_everything(struct cbp_stance *stances)
 {
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
         if (self.sessions[id].open) {
-            cbp_stance_add(&stances[id], CBP_ACTION_DENY, CBP_ERROR_NOT_ENOUGH_MEMORY);
-            cbp_stance_add(&stances[id], CBP_ACTION_STRIP, UINT32_MAX);
+            cbp_stance_add(&stances[id], CBP_RULE_MATCH_PROCESS, CBP_ACTION_DENY,
+                           CBP_ERROR_NOT_ENOUGH_MEMORY);
+            cbp_stance_add(&stances[id], CBP_RULE_MATCH_PROCESS, CBP_ACTION_STRIP, UINT32_MAX);
         }
 }
 
@@ -242,7 +243,8 @@ static bool has_concern(const struct standing *standing)
 {
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
         const struct cbp_stance *stance = &standing->stances[id];
-        if (stance->asked || stance->allowed || stance->deny_code != 0 || stance->strip_mask != 0)
+        if (stance->asked || stance->allowed || stance->deny_code != 0 || stance->deny_all_code != 0 ||
+            stance->strip_mask != 0)
             return true;
     }
     return false;

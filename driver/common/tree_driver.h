@@ -47,6 +47,7 @@ struct image {
     char *given; /* the path that execve was given: a script, a link, maybe relative */
     uint32_t given_size;
     struct rule_list *matches; /* the name rules that match; NULL: none */
+    uint64_t device, inode;    /* of the executable, where the driver knows them; else 0 */
 };
 
 /* What the rules make of a process: computed when it is asked for, once for each generation of the rules. */
@@ -237,6 +238,9 @@ uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children);
 /* The same for every process of our user for whose image attachment_for() says so; those that cannot be had
  * are left alone. */
 void attach_matching(struct rule_set *set, uint32_t wanted_rule_id);
+/* Whether the image's path leads us to the file that was executed: in a root or a mount namespace of its own
+ * a process can give any path to any file. */
+bool path_leads_to_file(const struct image *image);
 /* How this system's names are compared, CBP_COMPARE_; and a name in the units of that, valid until the next
  * call. NULL: no rule matches it. */
 extern const uint32_t name_comparison;

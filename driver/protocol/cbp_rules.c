@@ -1,6 +1,8 @@
 /* See cbp_rules.h. */
 #include "cbp_rules.h"
 
+#include "cbp_message.h"
+
 uint32_t cbp_thread_rights_of(uint32_t process_rights)
 {
     static const uint32_t pairs[][2] = {
@@ -20,8 +22,9 @@ uint32_t cbp_thread_rights_of(uint32_t process_rights)
     return rights;
 }
 
-void cbp_stance_add(struct cbp_stance *stance, uint32_t action, uint32_t action_value)
+void cbp_stance_add(struct cbp_stance *stance, uint32_t match, uint32_t action, uint32_t action_value)
 {
+    uint32_t *deny_code = match == CBP_RULE_MATCH_ALL ? &stance->deny_all_code : &stance->deny_code;
     switch (action) {
     case CBP_ACTION_ASK:
         stance->asked = 1;
@@ -31,10 +34,11 @@ void cbp_stance_add(struct cbp_stance *stance, uint32_t action, uint32_t action_
         break;
     case CBP_ACTION_ALLOW:
         stance->allowed = 1;
+        stance->is_on_list |= match != CBP_RULE_MATCH_ALL;
         break;
     case CBP_ACTION_DENY:
-        if (stance->deny_code == 0)
-            stance->deny_code = action_value;
+        if (*deny_code == 0)
+            *deny_code = action_value;
         break;
     case CBP_ACTION_STRIP:
         stance->strip_mask |= action_value;
@@ -46,30 +50,38 @@ void cbp_stance_add(struct cbp_stance *stance, uint32_t action, uint32_t action_
 
 static int is_filtered(const struct cbp_stance *stance)
 {
-    return stance->asked || stance->allowed || stance->deny_code != 0 || stance->strip_mask != 0;
+    return stance->asked || stance->allowed || stance->deny_code != 0 || stance->deny_all_code != 0 ||
+           stance->strip_mask != 0;
 }
 
-enum cbp_outcome cbp_outcome_of(uint32_t operation, const struct cbp_stance *originator,
-                                const struct cbp_stance *subject, uint32_t *deny_code, uint32_t *strip_mask)
+static uint32_t deny_code_of(const struct cbp_stance *originator, const struct cbp_stance *subject)
+{
+    if (originator->deny_code != 0)
+        return originator->deny_code;
+    if (subject->deny_code != 0)
+        return subject->deny_code;
+    return subject->is_on_list ? 0 : subject->deny_all_code;
+}
+
+struct cbp_decision cbp_decide(uint32_t operation, const struct cbp_stance *originator,
+                               const struct cbp_stance *subject)
 {
     static const struct cbp_stance nobody = {0};
-    *deny_code = 0;
-    *strip_mask = 0;
-    if (originator->ignored)
-        return CBP_OUTCOME_SILENT;
+    struct cbp_decision decision = {.outcome = CBP_OUTCOME_ALLOW};
+    if (operation & CBP_OPERATION_REFUSABLE)
+        decision.deny_code = deny_code_of(originator, subject);
+    if (operation & CBP_OPERATION_HAS_ACCESS)
+        decision.strip_mask = subject->strip_mask;
     if (subject->ignored)
         subject = &nobody;
-    if (!is_filtered(originator) && !is_filtered(subject))
-        return CBP_OUTCOME_SILENT;
-    if (operation & CBP_OPERATION_REFUSABLE)
-        *deny_code = originator->deny_code != 0 ? originator->deny_code : subject->deny_code;
-    if (operation & CBP_OPERATION_HAS_ACCESS)
-        *strip_mask = subject->strip_mask;
-    if (*deny_code != 0)
-        return CBP_OUTCOME_DENY;
-    if (*strip_mask != 0)
-        return CBP_OUTCOME_STRIP;
-    if (originator->allowed || subject->allowed)
-        return CBP_OUTCOME_ALLOW;
-    return originator->asked || subject->asked ? CBP_OUTCOME_ASK : CBP_OUTCOME_ALLOW;
+    decision.is_silent = originator->ignored || (!is_filtered(originator) && !is_filtered(subject));
+    if (decision.deny_code != 0)
+        decision.outcome = CBP_OUTCOME_DENY;
+    else if (decision.strip_mask != 0)
+        decision.outcome = CBP_OUTCOME_STRIP;
+    else if (decision.is_silent)
+        decision.outcome = CBP_OUTCOME_SILENT;
+    else if (!originator->allowed && !subject->allowed && (originator->asked || subject->asked))
+        decision.outcome = CBP_OUTCOME_ASK;
+    return decision;
 }

@@ -8,16 +8,17 @@
 
 /* What the rules that match one process add up to. */
 struct cbp_stance {
-    uint8_t ignored; /* some rule ignores it */
-    uint8_t asked;   /* some rule asks for it */
-    uint8_t allowed; /* some rule allows its operations */
-    uint8_t reserved;
-    uint32_t deny_code;  /* not 0: some rule denies, with this code (the first such rule's) */
-    uint32_t strip_mask; /* rights to it that rules take away, PROCESS_ bits, all rules together */
+    uint8_t ignored;        /* some rule ignores it */
+    uint8_t asked;          /* some rule asks for it */
+    uint8_t allowed;        /* some rule allows its operations */
+    uint8_t is_on_list;     /* a rule that is not for all allows them */
+    uint32_t deny_code;     /* not 0: a rule that is not for all denies, with this code (the first one's) */
+    uint32_t deny_all_code; /* not 0: a rule for all denies, with this code (the first one's) */
+    uint32_t strip_mask;    /* rights to it that rules take away, PROCESS_ bits, all rules together */
 };
 
-/* Adds one matching rule to a stance. */
-void cbp_stance_add(struct cbp_stance *stance, uint32_t action, uint32_t action_value);
+/* Adds one matching rule to a stance; match is its CBP_RULE_MATCH_. */
+void cbp_stance_add(struct cbp_stance *stance, uint32_t match, uint32_t action, uint32_t action_value);
 
 enum cbp_outcome {
     CBP_OUTCOME_SILENT, /* no event */
@@ -35,13 +36,26 @@ enum cbp_outcome {
  * no counterpart is dropped. Rules name process rights only; this is what they take out of thread handles. */
 uint32_t cbp_thread_rights_of(uint32_t process_rights);
 
-/* The outcome for an operation of originator on subject (the same pointer when they are one process):
- * silent when the originator is ignored, or when neither counts as filtered, an ignored subject not counting.
- * Deny and strip beat allow, and allow beats ask; deny beats strip. Strip protects: only the subject's
+/* What becomes of an operation. */
+struct cbp_decision {
+    enum cbp_outcome outcome;
+    uint32_t is_silent;  /* nobody is told, also where it is refused */
+    uint32_t deny_code;  /* what it is refused with; 0 where no rule denies */
+    uint32_t strip_mask; /* what is taken out, also beside a refusal; 0 where no rule strips */
+};
+
+/* Decides an operation of originator on subject (the same pointer when they are one process).
+ *
+ * Nobody is told, and nobody asked, when the originator is ignored, or when neither counts as filtered, an
+ * ignored subject not counting. Deny and strip hold all the same: ignoring silences, and permits nothing.
+ *
+ * Deny and strip beat allow, and allow beats ask; deny beats strip. One allow beats one deny: a subject that
+ * is on the list (a rule that is not for all allows it) may be created although a rule for all denies. The
+ * originator's place on the list says nothing about what it creates. Strip protects: only the subject's
  * counts, so a protected process may itself do what others may not do to it. A rule that cannot apply to the
  * operation (see the bits of operation above) asks nobody: alone it gives ALLOW, and it does not beat another
- * rule. deny_code and strip_mask are written always, 0 where they say nothing. */
-enum cbp_outcome cbp_outcome_of(uint32_t operation, const struct cbp_stance *originator,
-                                const struct cbp_stance *subject, uint32_t *deny_code, uint32_t *strip_mask);
+ * rule. */
+struct cbp_decision cbp_decide(uint32_t operation, const struct cbp_stance *originator,
+                               const struct cbp_stance *subject);
 
 #endif

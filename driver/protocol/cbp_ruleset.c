@@ -352,10 +352,22 @@ uint32_t cbp_ruleset_next(const struct cbp_ruleset *set, const uint64_t *matches
     return word < word_count ? next_bit(matches, from, set->rule_count) : set->rule_count;
 }
 
+uint32_t cbp_ruleset_unmark_allowing(const struct cbp_ruleset *set, uint64_t *matches)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; (i = cbp_ruleset_next(set, matches, i)) < set->rule_count; i++) {
+        if (cbp_ruleset_rule_at(set, i)->action != CBP_ACTION_ALLOW)
+            continue;
+        matches[i / 64] &= ~((uint64_t) 1 << (i % 64));
+        count++;
+    }
+    return count;
+}
+
 void cbp_ruleset_add_stance(const struct cbp_ruleset *set, const uint64_t *matches, struct cbp_stance *stance)
 {
     for (uint32_t i = 0; (i = cbp_ruleset_next(set, matches, i)) < set->rule_count; i++) {
         const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set, i);
-        cbp_stance_add(stance, rule->action, rule->action_value);
+        cbp_stance_add(stance, rule->match, rule->action, rule->action_value);
     }
 }

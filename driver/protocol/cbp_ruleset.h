@@ -58,6 +58,10 @@ uint32_t cbp_ruleset_match_process(const struct cbp_ruleset *set, uint32_t proce
 /* Marks the rule with this index, which must be below the number of rules. */
 void cbp_ruleset_mark(const struct cbp_ruleset *set, uint32_t index, uint64_t *matches);
 
+/* Takes the mark from all marked rules that allow. Returns how many they were. A name that a process can
+ * choose freely, such as the path that it gave to execve, may lead to a refusal and never to a permission. */
+uint32_t cbp_ruleset_unmark_allowing(const struct cbp_ruleset *set, uint64_t *matches);
+
 /* Whether the pattern of the rule with this index, if it has one, matches this name. */
 int cbp_ruleset_rule_matches(const struct cbp_ruleset *set, uint32_t index, const void *name, size_t size);
 

@@ -154,7 +154,7 @@ class Machine(RuleMachine):
         ]
 
     def expect(self, kind: str, process: Process, outcome: Outcome) -> None:
-        if outcome.kind != SILENT:
+        if outcome.kind != SILENT and outcome.told:
             self.expected.append((kind, process.process_id, outcome.kind != "ask", outcome.code))
         wait_until(
             lambda: len(self.watched.events) >= len(self.expected), 30, f"an event more than {self.seen()}"

@@ -85,8 +85,9 @@ class Stance(ctypes.Structure):
         ("ignored", c_uint8),
         ("asked", c_uint8),
         ("allowed", c_uint8),
-        ("reserved", c_uint8),
+        ("is_on_list", c_uint8),
         ("deny_code", c_uint32),
+        ("deny_all_code", c_uint32),
         ("strip_mask", c_uint32),
     ]
 
@@ -197,6 +198,7 @@ class Engine:
             ("process_of", None, (c_void_p, c_uint32, ctypes.POINTER(c_uint32), ctypes.POINTER(c_uint64))),
             ("comparison", c_uint32, (c_void_p,)),
             ("next", c_uint32, (c_void_p, c_void_p, c_uint32)),
+            ("unmark_allowing", c_uint32, (c_void_p, c_void_p)),
             ("add_stance", None, (c_void_p, c_void_p, ctypes.POINTER(Stance))),
         ):
             function = getattr(self.library, f"cbp_ruleset_{name}")
@@ -258,10 +260,15 @@ class Matches:
     def rule_ids(self) -> list[int]:
         return [self._engine.rule_at(self._block.address, index)[0].rule_id for index in self.indices()]
 
-    def stance(self) -> tuple[int, int, int, int, int]:
+    def drop_allowing(self) -> int:
+        dropped = self._engine.unmark_allowing(self._block.address, self.words)
+        assert self.words[self._count] == self.GUARD
+        return int(dropped)
+
+    def stance(self) -> tuple[int, ...]:
         total = Stance()
         self._engine.add_stance(self._block.address, self.words, ctypes.byref(total))
-        return (total.ignored, total.asked, total.allowed, total.deny_code, total.strip_mask)
+        return tuple(getattr(total, name) for name, _ in Stance._fields_)
 
 
 class Builder(Engine):

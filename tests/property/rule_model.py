@@ -54,17 +54,21 @@ class Rule:
         """Whether it is for this process itself, when it executes this image."""
         if self.subject is None or isinstance(self.subject, Process):
             return self.subject is None or self.subject is process
-        return any(rule_oracles.matches(rule_oracles.LINUX, self.subject, name) for name in image)
+        # Nobody is permitted anything for the name by which he calls a file.
+        names = [image.path] if self.action == "allow" else image
+        return any(rule_oracles.matches(rule_oracles.LINUX, self.subject, name) for name in names)
 
     def __repr__(self) -> str:
         return f"<{self.action} {self.subject!r}{' and children' if self.children else ''}>"
 
 
 class Outcome(NamedTuple):
-    """What becomes of an operation: told to nobody, asked, allowed, or refused with a code."""
+    """What becomes of an operation: told to nobody, asked, allowed, or refused with a code; and whether a
+    refusal is told."""
 
     kind: str
     code: int = 0
+    told: bool = True
 
 
 class Model:
@@ -141,16 +145,20 @@ class Model:
     @staticmethod
     def outcome(originator: list[Rule], subject: list[Rule], can_refuse: bool) -> Outcome:
         """For an operation of the one on the other. An ignored originator silences it, an ignored subject
-        only does not count; deny beats allow beats ask, the originator's code the subject's. What cannot be
-        refused is allowed by a rule that would."""
-        if any(rule.action == "ignore" for rule in originator):
-            return Outcome(SILENT)
+        only does not count; what is refused is refused all the same. Deny beats allow beats ask, the
+        originator's code the subject's; but who is allowed himself passes by what is denied to all. What
+        cannot be refused is allowed by a rule that would."""
+        codes = [rule.value for rule in [*originator, *subject] if rule.action == "deny" and rule.subject]
+        if not any(rule.action == "allow" and rule.subject for rule in subject):
+            codes += [rule.value for rule in subject if rule.action == "deny" and not rule.subject]
+        silenced = any(rule.action == "ignore" for rule in originator)
         if any(rule.action == "ignore" for rule in subject):
             subject = []
         both = [*originator, *subject]
-        codes = [rule.value for rule in both if rule.action == "deny"]
         if codes and can_refuse:
-            return Outcome(DENY, codes[0])
+            return Outcome(DENY, codes[0], told=bool(both) and not silenced)
+        if silenced:
+            return Outcome(SILENT)
         if any(rule.action == "allow" for rule in both):
             return Outcome(ALLOW)
         if any(rule.action == "ask" for rule in both):

@@ -77,7 +77,7 @@ class Machine(RuleMachine):
 
     def fire(self, operation: script.Operation, wanted: Outcome) -> None:
         verdict = self.simulator.fire(operation)[0]
-        assert verdict.fired == (wanted.kind != SILENT), (wanted, self.model.rules)
+        assert verdict.fired == (wanted.kind != SILENT and wanted.told), (wanted, self.model.rules)
         assert verdict.decided_by_rule == (wanted.kind in (ALLOW, DENY))
         assert verdict.answered == (wanted.kind == ASK)
         assert verdict.result_code == wanted.code

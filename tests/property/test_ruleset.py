@@ -212,14 +212,22 @@ def rule_lists(draw: st.DrawFn, meaning: Meaning, most: int = 16) -> tuple[list[
     return rules, names
 
 
-def stance_of(rules: Sequence[SourceRule]) -> tuple[int, int, int, int, int]:
-    """What rules, in the order of their ids, add up to: the first refusal's code, all rights together."""
+def stance_of(rules: Sequence[SourceRule]) -> tuple[int, ...]:
+    """What rules, in the order of their ids, add up to: the first refusal's code, all rights together. Those
+    for all stand apart."""
     actions = {rule.action for rule in rules}
-    codes = [rule.action_value for rule in rules if rule.action == DENY]
+    is_on_list = any(rule.action == ALLOW and rule.match != MATCH_ALL for rule in rules)
+    denying = [rule for rule in rules if rule.action == DENY]
+    codes = [rule.action_value for rule in denying if rule.match != MATCH_ALL]
+    codes_for_all = [rule.action_value for rule in denying if rule.match == MATCH_ALL]
     mask = 0
     for rule in rules:
         mask |= rule.action_value if rule.action == STRIP else 0
-    return IGNORE in actions, ASK in actions, ALLOW in actions, codes[0] if codes else 0, mask
+    return (
+        *(IGNORE in actions, ASK in actions, ALLOW in actions, is_on_list),
+        *(codes[0] if codes else 0, codes_for_all[0] if codes_for_all else 0),
+        mask,
+    )
 
 
 @both_meanings
@@ -244,6 +252,9 @@ def test_rules_of_every_kind(builds: Builds, meaning: Meaning, data: st.DataObje
         assert added == len(wanted) and matches.add_process(*process) == 0
         assert matches.rule_ids() == [rule.rule_id for rule in wanted]
         assert matches.stance() == stance_of(wanted)
+        others = [rule for rule in wanted if rule.action != ALLOW]
+        assert matches.drop_allowing() == len(wanted) - len(others)
+        assert matches.rule_ids() == [rule.rule_id for rule in others]
         for index, rule in enumerate(sorted(rules)):
             assert engine.find(block.address, rule.rule_id) == index
             record = engine.rule_at(block.address, index)[0]

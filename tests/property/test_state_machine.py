@@ -91,7 +91,8 @@ class Model:
         self.sequence = self.delivered = self.refused = self.decided = self.timed_out = self.late = 0
 
     def stance(self, process_id: int, name: Optional[str]) -> dict[str, int]:
-        """The actions of the rules that match a process, with their values."""
+        """The actions of the rules that match a process, with their values; "deny all" is what a rule for all
+        denies, "list" stands for an allow that is not for all."""
         found: dict[str, int] = {}
         for (target, action), value in self.rules.items():
             if (target, action) in self.dead_rules:
@@ -102,7 +103,9 @@ class Model:
                 if action == "strip":
                     found["strip"] = found.get("strip", 0) | value
                 else:
-                    found.setdefault(action, value)
+                    found.setdefault("deny all" if (target, action) == (-1, "deny") else action, value)
+                if action == "allow" and target != -1:
+                    found["list"] = 0
         return found
 
     def meet(self, kind: int, creator: int, subject: int) -> None:
@@ -118,27 +121,34 @@ class Model:
         self.names.pop(process_id, None)
         self.dead_rules.update(rule for rule in self.rules if rule[0] == process_id)
 
-    def decide(self, kind: int, creator: int, subject: int, name: str, access: int) -> tuple[str, int, int]:
-        """The outcome of an operation by rules: what, the code with which it is refused, the rights left."""
+    def decide(
+        self, kind: int, creator: int, subject: int, name: str, access: int
+    ) -> tuple[str, int, int, bool]:
+        """The outcome of an operation by rules: what, the code with which it is refused, the rights left, and
+        whether it is told."""
         self.meet(kind, creator, subject)
         subject_name = name if kind == CREATION else self.names.get(subject)
         of_subject = self.stance(subject, subject_name)
         # Who executes a program in its own place asks for it as what it still is.
         of_creator = of_subject if kind == TERMINATION else self.stance(creator, self.names.get(creator))
-        if "ignore" in of_creator or (kind == HANDLE and creator == subject):
-            return "silent", 0, access
+        if kind == HANDLE and creator == subject:
+            return "silent", 0, access, False
+        code = of_creator.get("deny") or of_subject.get("deny")
+        if not code and "list" not in of_subject:
+            code = of_subject.get("deny all")
+        lost = of_subject.get("strip", 0) & access if kind == HANDLE else 0
         if "ignore" in of_subject:
             of_subject = {}
-        if not of_creator and not of_subject:
-            return "silent", 0, access
-        if kind == CREATION and ("deny" in of_creator or "deny" in of_subject):
-            return "deny", of_creator.get("deny") or of_subject["deny"], access
-        lost = of_subject.get("strip", 0) & access if kind == HANDLE else 0
+        told = "ignore" not in of_creator and bool(of_creator or of_subject)
+        if kind == CREATION and code:
+            return "deny", code, access, told
         if lost:
-            return "strip", 0, access & ~lost
+            return "strip", 0, access & ~lost, told
+        if not told:
+            return "silent", 0, access, False
         if "allow" in of_creator or "allow" in of_subject:
-            return "allow", 0, access
-        return ("ask" if "ask" in of_creator or "ask" in of_subject else "allow"), 0, access
+            return "allow", 0, access, True
+        return ("ask" if "ask" in of_creator or "ask" in of_subject else "allow"), 0, access, True
 
 
 class Machine(RuleBasedStateMachine):
@@ -296,9 +306,9 @@ class Machine(RuleBasedStateMachine):
     def fire(self, kind: int, operation: script.Operation, creator: int, name: str, access: int = 0) -> None:
         model = self.model
         subject = operation.process_id
-        outcome, code, left = model.decide(kind, creator, subject, name, access)
+        outcome, code, left, told = model.decide(kind, creator, subject, name, access)
         wanted = bool(model.events & kind)
-        told = wanted and outcome != "silent"
+        told &= wanted
         asked = told and outcome == "ask"
         pending = self.simulator.fire_and_go_on(operation)[0]
         if asked and "defer" in model.behaviour:

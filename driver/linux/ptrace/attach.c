@@ -103,8 +103,11 @@ struct image *image_of_running(uint32_t pid)
     char path[PATH_MAX];
     uint32_t path_size = read_executable(pid, path, sizeof path);
     bool has_given = read_given_path(pid, &given);
-    return make_image(path, path_size, has_given ? given.bytes : NULL,
-                      has_given ? (uint32_t) given.size - 1 : 0);
+    struct image *image = make_image(path, path_size, has_given ? given.bytes : NULL,
+                                     has_given ? (uint32_t) given.size - 1 : 0);
+    if (image != NULL)
+        identify_image(image, pid);
+    return image;
 }
 
 /* A process that cannot be had, or not whole, goes on as it was. */

@@ -169,6 +169,8 @@ void handle_execution_entry(struct task *task, const struct syscall_entry *entry
         resume_task(task, 0);
         return;
     }
+    image->device = target.device;
+    image->inode = target.inode;
     ask_at_entry(task, image, &target);
     release_image(image);
 }
@@ -225,6 +227,7 @@ static void change_image(struct process *process, uint32_t tid, const struct new
     struct image *image = make_image(path, path_size, stack->given, stack->given_size);
     leave_legacy(process); /* a thread that the execution has ended may have been creating */
     if (image != NULL) {
+        identify_image(image, tid);
         release_image(process->image);
         process->image = image;
     }

@@ -1,10 +1,14 @@
 /* Facts that only /proc tells, and the clocks. Every function answers for a task that is gone. */
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -130,6 +134,40 @@ uint32_t read_executable(uint32_t tid, char *path, uint32_t size)
     snprintf(link, sizeof link, "/proc/%u/exe", tid);
     ssize_t length = readlink(link, path, size);
     return length > 0 ? (uint32_t) length : 0;
+}
+
+void identify_image(struct image *image, uint32_t tid)
+{
+    char link[64];
+    struct stat status;
+    snprintf(link, sizeof link, "/proc/%u/exe", tid);
+    if (stat(link, &status) != 0)
+        return;
+    image->device = status.st_dev;
+    image->inode = status.st_ino;
+}
+
+/* Nothing is waited for: the file has just been executed, so that a path which leads to it is in the kernel's
+ * memory, and what answers for another file may be the tree's own, a FUSE server that keeps us waiting. */
+static int open_known_path(const char *path)
+{
+    struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_CACHED};
+    int fd = (int) syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+    if (fd < 0 && (errno == ENOSYS || errno == EINVAL)) /* before Linux 5.12 */
+        fd = open(path, O_PATH | O_CLOEXEC);
+    return fd;
+}
+
+bool path_leads_to_file(const struct image *image)
+{
+    struct statx status;
+    int fd = image->inode != 0 ? open_known_path(image->path) : -1;
+    if (fd < 0)
+        return false;
+    bool known = statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &status) == 0;
+    close(fd);
+    return known && makedev(status.stx_dev_major, status.stx_dev_minor) == image->device &&
+           status.stx_ino == image->inode;
 }
 
 uint64_t read_pid_namespace(uint32_t tid)

@@ -283,6 +283,7 @@ struct descriptor_facts {
 };
 bool read_descriptor(uint32_t tid, int fd, struct descriptor_facts *facts); /* false: no such descriptor */
 uint32_t read_executable(uint32_t tid, char *path, uint32_t size);
+void identify_image(struct image *image, uint32_t tid); /* by the file that the task executes */
 
 /* ---- ids.c: ids of other namespaces ---- */
 /* How a task sees ids: a namespace and how deep it lies below ours. */

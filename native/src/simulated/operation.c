@@ -97,10 +97,9 @@ uint32_t cbpi_operation_begin(struct cbpi_population *population, const struct c
 
 /* ---- What rules make of it ---- */
 
-/* What the rules say about an item. *lost_access is the rights that they take away. */
-static enum cbp_outcome ask_rules(const struct cbpi_population *population,
-                                  const struct cbpi_operation *operation, uint32_t type, uint32_t *deny_code,
-                                  uint32_t *lost_access)
+/* What the rules say about an item; strip_mask is what is lost of the access that is asked for. */
+static struct cbp_decision ask_rules(const struct cbpi_population *population,
+                                     const struct cbpi_operation *operation, uint32_t type)
 {
     const struct cbp_event_message *message = operation->message;
     struct cbpi_image new_image = image_in(message);
@@ -109,45 +108,43 @@ static enum cbp_outcome ask_rules(const struct cbpi_population *population,
                                                        is_creation ? &new_image : &operation->subject->image);
     struct cbp_stance asker = subject;
     if (type & HANDLE_OPERATIONS && operation->originator == operation->subject)
-        return CBP_OUTCOME_SILENT; /* on oneself */
+        return (struct cbp_decision){.outcome = CBP_OUTCOME_SILENT, .is_silent = 1}; /* on oneself */
     /* Who executes a program in its own place asks for it as what it still is. */
     if (!(type & TERMINATIONS))
         asker = cbpi_population_stance(population, operation->originator,
                                        operation->originator ? &operation->originator->image : NULL);
-    uint32_t bits = type == CBP_PROC_EVT_PROCESS_CREATION ? CBP_OPERATION_REFUSABLE : 0, mask;
+    uint32_t bits = type == CBP_PROC_EVT_PROCESS_CREATION ? CBP_OPERATION_REFUSABLE : 0, lost_access = 0;
     if (type == CBP_PROC_EVT_PROCESS_HANDLE_OPERATION)
-        *lost_access = message->original_desired_access & subject.strip_mask;
+        lost_access = message->original_desired_access & subject.strip_mask;
     else if (type == CBP_PROC_EVT_THREAD_HANDLE_OPERATION)
-        *lost_access = message->original_desired_access & cbp_thread_rights_of(subject.strip_mask);
-    if (*lost_access != 0)
+        lost_access = message->original_desired_access & cbp_thread_rights_of(subject.strip_mask);
+    if (lost_access != 0)
         bits |= CBP_OPERATION_HAS_ACCESS;
-    return cbp_outcome_of(bits, &asker, &subject, deny_code, &mask);
+    struct cbp_decision decision = cbp_decide(bits, &asker, &subject);
+    decision.strip_mask = lost_access;
+    return decision;
 }
 
 /* A decision that was recorded stands, unless the rules of today decide too. */
-static enum cbp_outcome decide_item(const struct cbpi_population *population,
-                                    const struct cbpi_operation *operation, const struct cbp_event_item *item,
-                                    uint32_t *deny_code, uint32_t *lost_access)
+static struct cbp_decision decide_item(const struct cbpi_population *population,
+                                       const struct cbpi_operation *operation,
+                                       const struct cbp_event_item *item)
 {
-    uint32_t asked_access = operation->message->original_desired_access;
-    *deny_code = *lost_access = 0;
-    enum cbp_outcome outcome = ask_rules(population, operation, item->type, deny_code, lost_access);
-    if (!(item->flags & CBP_EVENT_FLAG_DECIDED_BY_RULE) || outcome == CBP_OUTCOME_SILENT ||
-        outcome == CBP_OUTCOME_DENY || outcome == CBP_OUTCOME_STRIP)
-        return outcome;
-    if (item->type == CBP_PROC_EVT_PROCESS_CREATION && item->result_code != 0) {
-        *deny_code = item->result_code;
-        return CBP_OUTCOME_DENY;
+    uint32_t lost_access = operation->message->original_desired_access & ~item->desired_access;
+    struct cbp_decision decision = ask_rules(population, operation, item->type);
+    if (!(item->flags & CBP_EVENT_FLAG_DECIDED_BY_RULE) ||
+        (decision.outcome != CBP_OUTCOME_ASK && decision.outcome != CBP_OUTCOME_ALLOW))
+        return decision;
+    decision.outcome = CBP_OUTCOME_ALLOW;
+    /* Rules refuse no handle operation: the code of one is a handler's answer. */
+    if (item->type & (CBP_PROC_EVT_PROCESS_CREATION | HANDLE_OPERATIONS) && item->result_code != 0) {
+        decision.outcome = CBP_OUTCOME_DENY;
+        decision.deny_code = item->result_code;
+    } else if (item->type & HANDLE_OPERATIONS && lost_access != 0) {
+        decision.outcome = CBP_OUTCOME_STRIP;
+        decision.strip_mask = lost_access;
     }
-    if (item->type & HANDLE_OPERATIONS && item->result_code != 0) {
-        *deny_code = item->result_code; /* a handler's answer: rules refuse no handle operation */
-        return CBP_OUTCOME_DENY;
-    }
-    if (item->type & HANDLE_OPERATIONS && (asked_access & ~item->desired_access) != 0) {
-        *lost_access = asked_access & ~item->desired_access;
-        return CBP_OUTCOME_STRIP;
-    }
-    return CBP_OUTCOME_ALLOW;
+    return decision;
 }
 
 static int is_wanted(const struct cbp_event_item *item, const struct cbpi_session_settings *settings)
@@ -171,27 +168,30 @@ static void select_item(const struct cbpi_population *population,
                         struct cbpi_operation *operation)
 {
     const struct cbp_event_item *item = &cbp_event_items_const(operation->message)[position];
-    uint32_t deny_code, lost_access;
-    enum cbp_outcome outcome = decide_item(population, operation, item, &deny_code, &lost_access);
+    const struct cbp_decision decision = decide_item(population, operation, item);
+    const uint32_t access = operation->message->original_desired_access & ~decision.strip_mask;
+    enum cbp_outcome outcome = decision.outcome;
     int is_refused = outcome == CBP_OUTCOME_DENY || outcome == CBP_OUTCOME_STRIP;
     int wanted = is_wanted(item, settings);
     if (outcome == CBP_OUTCOME_SILENT || (!wanted && (!is_refused || item->flags & CBP_EVENT_FLAG_FORK)))
         return;
     if (is_refused)
-        note_refusal(operation, outcome, deny_code);
+        note_refusal(operation, outcome, decision.deny_code);
     operation->is_decided |= outcome != CBP_OUTCOME_ASK;
     operation->decided_items |= (uint32_t) (outcome != CBP_OUTCOME_ASK) << position;
-    operation->rule_codes[position] = deny_code;
-    operation->rule_access[position] = operation->message->original_desired_access & ~lost_access;
-    operation->is_wanted |= (uint32_t) wanted;
-    if (!wanted || !can_ask)
+    operation->rule_codes[position] = decision.deny_code;
+    operation->rule_access[position] = access;
+    if (!wanted || decision.is_silent)
+        return;
+    operation->is_wanted = 1;
+    if (!can_ask)
         return;
     uint32_t at = operation->item_count++;
     operation->positions[at] = position;
     operation->types[at] = item->type;
     operation->flags[at] = item->flags & FACTS;
-    operation->result_codes[at] = deny_code;
-    operation->desired_access[at] = operation->message->original_desired_access & ~lost_access;
+    operation->result_codes[at] = decision.deny_code;
+    operation->desired_access[at] = access;
     if (outcome == CBP_OUTCOME_ASK)
         operation->is_asked |= item->flags & (CBP_EVENT_FLAG_HELD | CBP_EVENT_FLAG_TIMED_OUT);
     else

@@ -120,8 +120,10 @@ static void mark(const struct cbpi_population_part *part, const struct cbpi_memb
                  const struct cbpi_image *image)
 {
     clear(part);
-    mark_name(part, image->path, image->path_size);
+    /* A process chooses the path that it gives to execve: no permission follows from that. */
     mark_name(part, image->given, image->given_size);
+    cbp_ruleset_unmark_allowing(part->set, part->matches);
+    mark_name(part, image->path, image->path_size);
     /* Rules without a start time are among its own; as process 0 it has only those for all. */
     cbp_ruleset_match_process(part->set, member->start_time ? member->process_id : 0, member->start_time,
                               part->matches);
@@ -198,7 +200,8 @@ static int rule_matches(const struct cbp_ruleset *set, uint32_t index, const str
         return 1;
     if (rule->match == CBP_RULE_MATCH_NAME)
         return rule_matches_name(set, index, member->image.path, member->image.path_size) ||
-               rule_matches_name(set, index, member->image.given, member->image.given_size);
+               (rule->action != CBP_ACTION_ALLOW &&
+                rule_matches_name(set, index, member->image.given, member->image.given_size));
     uint32_t process_id;
     uint64_t start_time;
     cbp_ruleset_process_of(set, index, &process_id, &start_time);

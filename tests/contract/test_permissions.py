@@ -1,0 +1,79 @@
+"""What permits something, on each driver: ignoring does not, an allow rule does where all is denied."""
+
+from __future__ import annotations
+
+import pytest
+from contract.stages import Stage, wait_for
+from contract.test_contract import settle, watch_all
+
+from cbprocess import constants
+
+
+def test_ignoring_permits_nothing(stage: Stage) -> None:
+    """Neither to whom it silences, nor what is done to it: the refusal is counted, and told to nobody."""
+    log = watch_all(stage)
+    stage.process.add_rule(name="beta", action="deny")
+    stage.process.add_rule(name="gamma", action="deny")
+    stage.process.add_ignored_process_by_name("gamma", False)
+    gamma = stage.run("gamma")
+    assert gamma.refused()
+    # Whoever asks for it is not ignored yet. What was forked for it ends as what it was.
+    last = "process_termination" if stage.forks else "process_creation"
+    wait_for(lambda: last in log.names(gamma))
+    assert log.names(gamma).count("process_creation") == 1
+    before = settle(stage)
+    stage.process.add_ignored_process_by_id(stage.actor_id, True)
+    seen = len(log.seen)
+    assert stage.run("beta").refused()
+    assert stage.run("gamma").refused()
+    assert not stage.run("alpha").refused()
+    after = settle(stage)
+    assert log.seen[seen:] == []
+    assert after.refused - before.refused == 2
+    assert after.decided_by_rule - before.decided_by_rule == 2
+
+
+def test_an_ignored_process_is_protected_and_so_is_what_it_aims_at(stage: Stage) -> None:
+    if not stage.process.driver_capabilities() & constants.CAP_STRIP_PROCESS_HANDLE:
+        pytest.skip(f"the {stage.driver} driver takes no rights away")
+    log = watch_all(stage)
+    stage.process.add_rule(name="lasting-*", action="strip", access=constants.PROCESS_TERMINATE)
+    stage.process.add_ignored_process_by_name("lasting-ignored", False)
+    stage.process.add_ignored_process_by_id(stage.actor_id, False)
+    ignored, other = stage.begin_lasting("lasting-ignored"), stage.begin_lasting("lasting-other")
+    assert not stage.signal(ignored.process_id)
+    assert not stage.signal(other.process_id)
+    assert settle(stage).refused == 2
+    assert not [name for name, _ in log.seen if "handle" in name]
+    stage.process.remove_rule(name="lasting-*", action="strip")
+    for run in (ignored, other):
+        assert stage.signal(run.process_id)
+
+
+def test_a_list_of_what_may_run(stage: Stage) -> None:
+    """What is denied to all may be allowed by name or by id; what is denied otherwise may not."""
+    log = watch_all(stage)
+    stage.process.add_rule(process_id=-1, action="deny", code=constants.ERROR_FILE_NOT_FOUND)
+    stage.process.add_rule(process_id=-1, action="allow")
+    assert stage.run("alpha").refused()
+    stage.process.add_rule(name="beta*", action="allow")
+    run = stage.run("beta")
+    assert not run.refused()
+    wait_for(lambda: "process_creation" in log.names(run))
+    assert log.of(run).decided_by_rule
+    assert log.of(run).result_code == 0
+    assert stage.run("alpha").refused()
+    stage.process.add_rule(name="beta-not", action="deny")
+    assert stage.run("beta-not").refused()
+    assert not stage.run("beta-2").refused()
+    # Whoever may run may not let others run.
+    stage.process.add_rule(process_id=stage.actor_id, action="allow")
+    assert stage.run("alpha").refused()
+    stage.process.add_rule(process_id=stage.actor_id, action="allow", include_children=True)
+    assert not stage.run("alpha").refused()
+    stage.process.remove_rule(process_id=stage.actor_id, action="allow")
+    assert stage.run("alpha").refused()
+    assert not stage.run("beta").refused()
+    stage.process.remove_rule(process_id=-1, action="deny")
+    assert not stage.run("alpha").refused()
+    assert stage.run("beta-not").refused()
