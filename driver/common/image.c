@@ -11,44 +11,85 @@ static uint32_t match_name(const char *name, uint32_t name_size, struct rule_set
     return units != NULL ? cbp_ruleset_match_name(set->block, units, count, set->matches) : 0;
 }
 
-static bool is_allowed(const struct rule_set *set)
-{
-    uint32_t count = set->counts[CBP_ACTION_ALLOW] > 0 ? cbp_ruleset_rule_count(set->block) : 0;
-    for (uint32_t i = 0; i < count && (i = cbp_ruleset_next(set->block, set->matches, i)) < count; i++)
-        if (cbp_ruleset_rule_at(set->block, i)->action == CBP_ACTION_ALLOW)
-            return true;
-    return false;
-}
-
-/* What is refused is refused by either name. What is allowed is allowed by the path of the file alone, and
- * only if that path leads to the file in our eyes, too: the process chooses every other name itself. */
 uint32_t match_image_names(const struct image *image, struct rule_set *set)
 {
+    uint32_t count = 0;
     if (set->match_counts[CBP_RULE_MATCH_NAME] == 0)
         return 0;
-    uint32_t count = match_name(image->given, image->given_size, set);
+    for (uint32_t i = 0; i < image->file_count; i++) {
+        const struct image_file *file = &image->files[i];
+        count += match_name(file->path, file->path_size, set);
+        if (file->given_size != file->path_size || memcmp(file->given, file->path, file->path_size) != 0)
+            count += match_name(file->given, file->given_size, set);
+    }
     if (set->counts[CBP_ACTION_ALLOW] > 0)
-        count -= cbp_ruleset_unmark_allowing(set->block, set->matches);
-    count += match_name(image->path, image->path_size, set);
-    if (is_allowed(set) && !path_leads_to_file(image))
         count -= cbp_ruleset_unmark_allowing(set->block, set->matches);
     return count;
 }
 
-struct image *make_image(const char *path, uint32_t path_size, const char *given, uint32_t given_size)
+/* Takes the marks from the marked rules that do not allow. Gives how many are left. */
+static uint32_t keep_allowing(struct rule_set *set)
 {
-    struct image *image = calloc(1, sizeof *image + path_size + given_size + 2);
+    uint32_t count = 0, rule_count = cbp_ruleset_rule_count(set->block);
+    for (uint32_t i = 0; (i = cbp_ruleset_next(set->block, set->matches, i)) < rule_count; i++) {
+        if (cbp_ruleset_rule_at(set->block, i)->action == CBP_ACTION_ALLOW)
+            count++;
+        else
+            set->matches[i / 64] &= ~((uint64_t) 1 << (i % 64));
+    }
+    return count;
+}
+
+uint32_t match_allowing(const struct image_file *file, struct rule_set *set)
+{
+    if (set->counts[CBP_ACTION_ALLOW] == 0 || set->match_counts[CBP_RULE_MATCH_NAME] == 0)
+        return 0;
+    (void) match_name(file->path, file->path_size, set);
+    uint32_t count = keep_allowing(set);
+    if (count > 0 && !path_leads_to_file(file)) {
+        clear_matches(set);
+        return 0;
+    }
+    return count;
+}
+
+static const char *put_name(char **room, const char *name, uint32_t size)
+{
+    char *start = *room;
+    if (size > 0)
+        memcpy(start, name, size);
+    *room += size + 1; /* with its NUL */
+    return start;
+}
+
+struct image *make_chain_image(const struct image_file *files, uint32_t count, bool is_vague)
+{
+    size_t size = sizeof(struct image) + count * sizeof *files;
+    for (uint32_t i = 0; i < count; i++)
+        size += files[i].path_size + files[i].given_size + 2u;
+    struct image *image = calloc(1, size);
     if (image == NULL)
         return NULL;
+    char *room = (char *) (image->files + count);
     image->reference_count = 1;
-    image->path = (char *) (image + 1);
-    image->path_size = path_size;
-    image->given = image->path + path_size + 1;
-    image->given_size = given_size;
-    memcpy(image->path, path, path_size);
-    if (given_size > 0)
-        memcpy(image->given, given, given_size);
+    image->is_vague = is_vague;
+    image->file_count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        image->files[i] = files[i];
+        image->files[i].path = put_name(&room, files[i].path, files[i].path_size);
+        image->files[i].given = put_name(&room, files[i].given, files[i].given_size);
+    }
+    image->path = image->files[count - 1].path;
+    image->path_size = image->files[count - 1].path_size;
+    image->given = image->files[0].given;
+    image->given_size = image->files[0].given_size;
     return image;
+}
+
+struct image *make_image(const char *path, uint32_t path_size, const char *given, uint32_t given_size)
+{
+    const struct image_file file = {path, path_size, given, given_size, 0, 0};
+    return make_chain_image(&file, 1, false);
 }
 
 struct image *share_image(struct image *image)

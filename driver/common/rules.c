@@ -130,6 +130,55 @@ static uint32_t generation_of(const struct rule_list *list)
     return list != &unknown_rules ? self.rules.generation : 0;
 }
 
+/* What is not known counts as a match where that is the stricter. */
+static void mark_strict_rules(struct rule_set *set)
+{
+    for (uint32_t i = 0; i < cbp_ruleset_rule_count(set->block); i++) {
+        const struct cbp_ruleset_rule *rule = rule_at(set, i);
+        if (rule->match == CBP_RULE_MATCH_NAME && rule->action != CBP_ACTION_ALLOW &&
+            rule->action != CBP_ACTION_IGNORE)
+            cbp_ruleset_mark(set->block, i, set->matches);
+    }
+}
+
+static void gather_matches(uint32_t session_id, struct rule_set *set)
+{
+    for (uint32_t at = 0; (at = next_match(set, at)) != UINT32_MAX; at++)
+        gather(make_ref(session_id, rule_at(set, at)->rule_id, false));
+    clear_matches(set);
+}
+
+/* Gathers a session's rules that match any of the names, but for those that allow. */
+static void gather_named(const struct image *image, uint32_t session_id, struct rule_set *set)
+{
+    uint32_t count = match_image_names(image, set);
+    if (image->is_vague)
+        mark_strict_rules(set);
+    if (count > 0 || image->is_vague)
+        gather_matches(session_id, set);
+}
+
+/* Gathers a session's rules that allow, if every file is allowed by one: a script brings its interpreter with
+ * it. */
+static void gather_allowing(const struct image *image, uint32_t session_id)
+{
+    uint32_t gathered_before = gathered.count;
+    for (uint32_t i = 0; i < image->file_count && !image->is_vague; i++) {
+        bool is_allowed = false;
+        for (uint32_t part = 0; part < CBP_RULES_PART_COUNT; part++) {
+            struct rule_set *set = self.rules.of[session_id][part];
+            if (set == NULL || match_allowing(&image->files[i], set) == 0)
+                continue;
+            gather_matches(session_id, set);
+            is_allowed = true;
+        }
+        if (!is_allowed) {
+            gathered.count = gathered_before;
+            return;
+        }
+    }
+}
+
 /* Matches every session's rules with an image's names, once for each generation of the rules. Uses the sets'
  * matches and gathers. */
 static void match_image(struct image *image)
@@ -137,14 +186,12 @@ static void match_image(struct image *image)
     if (image == NULL || image->rules_generation == self.rules.generation)
         return;
     begin_gathering();
-    for (uint32_t i = 0; i < CBP_SESSION_MAX * CBP_RULES_PART_COUNT; i++) {
-        uint32_t session_id = i / CBP_RULES_PART_COUNT;
-        struct rule_set *set = self.rules.of[session_id][i % CBP_RULES_PART_COUNT];
-        if (set == NULL || match_image_names(image, set) == 0)
-            continue;
-        for (uint32_t at = 0; (at = next_match(set, at)) != UINT32_MAX; at++)
-            gather(make_ref(session_id, rule_at(set, at)->rule_id, false));
-        clear_matches(set);
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
+        for (uint32_t part = 0; part < CBP_RULES_PART_COUNT; part++)
+            if (self.rules.of[id][part] != NULL)
+                gather_named(image, id, self.rules.of[id][part]);
+        if (self.rules.counts[CBP_ACTION_ALLOW] > 0)
+            gather_allowing(image, id);
     }
     release_rule_list(image->matches);
     image->matches = take_gathered(NULL);

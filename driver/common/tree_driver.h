@@ -38,16 +38,29 @@ struct rule_list {
     struct rule_ref refs[];
 };
 
+/* A file that an execution goes through, by its names. */
+struct image_file {
+    const char *path; /* where it lies */
+    uint32_t path_size;
+    const char *given; /* by which name it was meant: a link, maybe relative */
+    uint32_t given_size;
+    uint64_t device, inode; /* where the driver knows them; else 0 */
+};
+
+enum { IMAGE_FILE_MAX = 8 };
+
 /* What a process executes. Immutable but for the cache of matching rules; shared by forks. */
 struct image {
     uint32_t reference_count;
     uint32_t rules_generation; /* for which matches was computed; 0: never */
-    char *path;                /* of the executable */
+    const char *path;          /* of the executable: the last file's */
     uint32_t path_size;
-    char *given; /* the path that execve was given: a script, a link, maybe relative */
+    const char *given; /* the path that execve was given: the first file's */
     uint32_t given_size;
     struct rule_list *matches; /* the name rules that match; NULL: none */
-    uint64_t device, inode;    /* of the executable, where the driver knows them; else 0 */
+    bool is_vague;             /* it has names that are not known */
+    uint32_t file_count;
+    struct image_file files[]; /* their texts follow */
 };
 
 /* What the rules make of a process: computed when it is asked for, once for each generation of the rules. */
@@ -213,9 +226,14 @@ bool anything_held(void);
 uint64_t next_deadline_ns(void); /* 0: none */
 
 /* ---- image.c ---- */
-/* Marks the rules of the set that match one of its names. Gives how many. */
+/* Marks the rules of the set that match one of its names. Gives how many. Those that allow are left out by
+ * the first; the second marks them and no others, of one file: it goes by the path alone, and only where that
+ * leads to the file in our eyes, too, since the process chooses every other name itself. */
 uint32_t match_image_names(const struct image *image, struct rule_set *set);
+uint32_t match_allowing(const struct image_file *file, struct rule_set *set);
 struct image *make_image(const char *path, uint32_t path_size, const char *given, uint32_t given_size);
+/* Of a chain of 1 .. IMAGE_FILE_MAX files: scripts, and the executable last. */
+struct image *make_chain_image(const struct image_file *files, uint32_t count, bool is_vague);
 struct image *share_image(struct image *image);
 void release_image(struct image *image);
 
@@ -238,9 +256,9 @@ uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children);
 /* The same for every process of our user for whose image attachment_for() says so; those that cannot be had
  * are left alone. */
 void attach_matching(struct rule_set *set, uint32_t wanted_rule_id);
-/* Whether the image's path leads us to the file that was executed: in a root or a mount namespace of its own
- * a process can give any path to any file. */
-bool path_leads_to_file(const struct image *image);
+/* Whether the file's path leads us to it: in a root or a mount namespace of its own a process can give any
+ * path to any file. */
+bool path_leads_to_file(const struct image_file *file);
 /* How this system's names are compared, CBP_COMPARE_; and a name in the units of that, valid until the next
  * call. NULL: no rule matches it. */
 extern const uint32_t name_comparison;

@@ -73,7 +73,7 @@ static uint32_t seize_threads(struct process *process)
 }
 
 /* The path that the running program was started by, from the vector that the kernel has left it. */
-static bool read_given_path(uint32_t pid, struct text *given)
+static bool read_given_path(uint32_t pid, struct reading *reading)
 {
     char path[64];
     union {
@@ -92,22 +92,18 @@ static bool read_given_path(uint32_t pid, struct text *given)
         uint64_t key = is_32bit ? vector.narrow[at] : vector.wide[at];
         uint64_t value = is_32bit ? vector.narrow[at + 1] : vector.wide[at + 1];
         if (key == AT_EXECFN)
-            return read_string(pid, value, given) && given->size > 1;
+            return read_string(&reading->window, pid, value, &reading->path) && reading->path.size > 1;
     }
     return false;
 }
 
 struct image *image_of_running(uint32_t pid)
 {
-    static struct text given;
-    char path[PATH_MAX];
-    uint32_t path_size = read_executable(pid, path, sizeof path);
-    bool has_given = read_given_path(pid, &given);
-    struct image *image = make_image(path, path_size, has_given ? given.bytes : NULL,
-                                     has_given ? (uint32_t) given.size - 1 : 0);
-    if (image != NULL)
-        identify_image(image, pid);
-    return image;
+    static struct reading reading;
+    struct place place = {.pid = pid, .tid = pid};
+    bool has_given = read_given_path(pid, &reading);
+    read_running(&place, has_given ? reading.path.bytes : "", &reading);
+    return image_of_chain(&reading);
 }
 
 /* A process that cannot be had, or not whole, goes on as it was. */

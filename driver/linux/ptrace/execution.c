@@ -2,14 +2,12 @@
  * then an errno of that call), and else at the stop after it, before the new program's first instruction (a
  * refusal then ends the process). Runs in the tracer thread only.
  *
- * What was decided at the entry is compared with what is executed: another thread may change the path or the
- * arguments in between. If they differ, the execution is asked about again at the stop after it. */
+ * What was decided at the entry is compared with what is executed: another thread may change the path, the
+ * arguments or the files in between. If they differ, the execution is asked about again at the stop after it.
+ * What an execution is about is read by reading.c; here is what is done with it. */
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "cbp_atomic.h"
 #include "supervisor.h"
@@ -69,73 +67,50 @@ static void report_creation(struct report *report, struct task *task, const stru
     }
 }
 
+struct image *image_of_chain(const struct reading *reading)
+{
+    const struct chain *chain = &reading->chain;
+    struct image_file files[CHAIN_FILE_MAX];
+    for (uint32_t i = 0; i < chain->file_count; i++) {
+        const struct chain_file *file = &chain->files[i];
+        files[i] = (struct image_file){.path = chain->names.bytes + file->path_at,
+                                       .path_size = file->path_size,
+                                       .given = chain->names.bytes + file->given_at,
+                                       .given_size = file->given_size,
+                                       .device = file->device,
+                                       .inode = file->inode};
+    }
+    return chain->file_count > 0 ? make_chain_image(files, chain->file_count, reading->is_vague) : NULL;
+}
+
+void release_approval(struct approval *approval)
+{
+    release_image(approval->image);
+    approval->image = NULL;
+    approval->valid = false;
+}
+
+static struct place place_of(const struct task *task)
+{
+    return (struct place){.pid = task->process->pid, .tid = task->tid};
+}
+
+static struct reading current; /* the tracer's */
+
 /* ---- At the entry of execve ---- */
 
-static struct text path_text, entry_arguments, list_text;
-
-/* The argument list that the program will get, to be compared with what it got: a script's header stands
- * before it and replaces its first. */
-static bool compose_arguments(const struct target *target)
-{
-    entry_arguments.size = 0;
-    size_t skip = 0;
-    for (uint32_t i = 0; i < target->dropped && skip < list_text.size; i++)
-        skip += strlen(list_text.bytes + skip) + 1;
-    if (!text_append(&entry_arguments, target->prefix.bytes, target->prefix.size) ||
-        !text_append(&entry_arguments, list_text.bytes + skip, list_text.size - skip))
-        return false;
-    return entry_arguments.size > 0 || text_append(&entry_arguments, "", 1); /* as the kernel adds one */
-}
-
-/* The name by which the kernel will call the program: as given, or by the descriptor it was opened as. */
-static bool compose_given(const struct task *task, const struct syscall_entry *entry, bool is_at,
-                          struct text *given)
-{
-    int fd = is_at ? (int) (int32_t) entry->arguments[0] : AT_FDCWD;
-    (void) task;
-    given->size = 0;
-    if (path_text.bytes[0] != '/' && fd != AT_FDCWD) {
-        char prefix[32];
-        int size = snprintf(prefix, sizeof prefix, "/dev/fd/%d%s", fd, path_text.size > 1 ? "/" : "");
-        if (!text_append(given, prefix, (size_t) size))
-            return false;
-    }
-    return text_append(given, path_text.bytes, path_text.size - 1);
-}
-
-/* Reads what the task wants to execute. Anything but RESOLVED is left to the kernel and to the stop after it.
- */
-static enum resolution read_entry(const struct task *task, const struct syscall_entry *entry,
-                                  struct target *target, struct text *given)
-{
-    bool is_at = syscall_kind(entry->architecture, entry->number) == SYSCALL_EXECVEAT;
-    const uint64_t *arguments = entry->arguments + (is_at ? 1 : 0);
-    int folder_fd = is_at ? (int) (int32_t) entry->arguments[0] : AT_FDCWD;
-    int flags = is_at ? (int) entry->arguments[4] : 0;
-    if (!read_string(task->tid, arguments[0], &path_text))
-        return BOUND_TO_FAIL;
-    enum resolution resolution = resolve_target(task, folder_fd, path_text.bytes, flags, target);
-    if (resolution != RESOLVED)
-        return resolution;
-    if (!read_argument_list(task, arguments[1], entry->is_32bit, &list_text))
-        return UNKNOWN;
-    return compose_arguments(target) && compose_given(task, entry, is_at, given) ? RESOLVED : UNKNOWN;
-}
-
 /* Asks about a program that is about to be executed. */
-static void ask_at_entry(struct task *task, struct image *image, const struct target *target)
+static void ask_at_entry(struct task *task, struct image *image, const struct reading *reading)
 {
     struct cbp_stance stances[CBP_SESSION_MAX];
-    struct approval approval = {.valid = true, .device = target->device, .inode = target->inode};
-    approval.arguments = digest_of(entry_arguments.bytes, entry_arguments.size);
+    struct approval approval = {.valid = true, .image = image, .facts = reading->facts};
     stances_under_image(task->process, image, stances);
     struct report report;
     report_creation(&report, task, stances_of(task->process));
     report.image = image;
     report.subject = stances;
-    report.arguments = list_text.size > 0 ? list_text.bytes : "";
-    report.arguments_size =
-        list_text.size > 0 ? (uint32_t) list_text.size : 1; /* the kernel adds an empty one */
+    report.arguments = reading->arguments;
+    report.arguments_size = reading->arguments_size;
     add_item(&report, CBP_PROC_EVT_PROCESS_CREATION, 0);
     if (task->first_unreported)
         add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
@@ -152,26 +127,24 @@ static void ask_at_entry(struct task *task, struct image *image, const struct ta
     operation->task = task;
     operation->kind = OPERATION_ENTRY;
     operation->approval = approval;
+    (void) share_image(image);
     task->operation = operation;
 }
 
 void handle_execution_entry(struct task *task, const struct syscall_entry *entry)
 {
-    static struct target target;
-    static struct text given;
+    struct place place = place_of(task);
     note_failed_execution(task);
-    if (!creations_are_wanted() || read_entry(task, entry, &target, &given) != RESOLVED) {
+    if (!creations_are_wanted() || read_entry(&place, entry, &current) != RESOLVED) {
         resume_task(task, 0);
         return;
     }
-    struct image *image = make_image(target.path, target.path_size, given.bytes, (uint32_t) given.size);
+    struct image *image = image_of_chain(&current);
     if (image == NULL) {
         resume_task(task, 0);
         return;
     }
-    image->device = target.device;
-    image->inode = target.inode;
-    ask_at_entry(task, image, &target);
+    ask_at_entry(task, image, &current);
     release_image(image);
 }
 
@@ -180,7 +153,7 @@ void note_failed_execution(struct task *task)
 {
     if (!task->approval.valid)
         return;
-    task->approval.valid = false;
+    release_approval(&task->approval);
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
         if (self.sessions[id].open && task->approval.sequences[id] != 0) {
             cbp_store_u64(&self.channel->sessions[id].failed_sequence, task->approval.sequences[id]);
@@ -190,79 +163,53 @@ void note_failed_execution(struct task *task)
 
 /* ---- After execve ---- */
 
-static bool is_what_was_approved(const struct task *task, const struct new_stack *stack)
+/* The process goes by this image from now on. Without memory (NULL) it keeps the name of the old one. */
+static void change_image(struct process *process, struct image *image)
 {
-    char link[64];
-    struct stat status;
-    snprintf(link, sizeof link, "/proc/%u/exe", task->tid);
-    return task->approval.valid && stack->complete && stat(link, &status) == 0 &&
-           status.st_dev == task->approval.device && status.st_ino == task->approval.inode &&
-           digest_equals(digest_of(stack->arguments, stack->arguments_size), task->approval.arguments);
-}
-
-/* The list that the caller gave, where the kernel has put a script's interpreters before it: the given path
- * and what follows it. The caller's own first argument is lost; the path stands for it. Source: execve(2). */
-static void take_off_interpreters(const struct task *task, struct new_stack *stack)
-{
-    enum { PLACES_MAX = 12 }; /* two for each interpreter, at most five deep, and one */
-    const char *argument = stack->arguments, *end = stack->arguments + stack->arguments_size;
-    if (!stack->complete || stack->given == NULL || argument == NULL)
-        return;
-    for (int place = 0; place < PLACES_MAX && argument < end; place++, argument += strlen(argument) + 1) {
-        bool is_given = place > 0 && strlen(argument) == stack->given_size &&
-                        memcmp(argument, stack->given, stack->given_size) == 0;
-        if (is_given && is_script(task, argument)) {
-            stack->arguments = argument;
-            stack->arguments_size = (uint32_t) (end - argument);
-            return;
-        }
-    }
-}
-
-/* The process goes by its new image from now on. Without memory it keeps the name of the old one. */
-static void change_image(struct process *process, uint32_t tid, const struct new_stack *stack)
-{
-    char path[PATH_MAX];
-    uint32_t path_size = read_executable(tid, path, sizeof path);
-    struct image *image = make_image(path, path_size, stack->given, stack->given_size);
     leave_legacy(process); /* a thread that the execution has ended may have been creating */
     if (image != NULL) {
-        identify_image(image, tid);
         release_image(process->image);
         process->image = image;
     }
-    process->user_id = stack->user_id;
+    process->user_id = current.user_id;
     process->executed = true;
     process->is_launcher = false;
     rename_standing(process);
+}
+
+static bool read_stop_of(const struct task *task)
+{
+    struct stop_registers registers;
+    struct place place = place_of(task);
+    bool has_registers = read_stop_registers(task, &registers);
+    return read_stop(&place, has_registers ? &registers : NULL, task->process->user_id,
+                     task->approval.valid ? &task->approval.facts : NULL, &current);
 }
 
 void handle_execution_stop(struct task *task)
 {
     struct process *process = task->process;
     struct cbp_stance old_stances[CBP_SESSION_MAX];
-    struct new_stack stack;
     struct report report;
-    read_new_stack(task, &stack);
-    bool approved = is_what_was_approved(task, &stack);
+    bool approved = read_stop_of(task);
     bool changed = task->approval.valid && !approved;
-    task->approval.valid = false;
+    struct image *image = approved ? share_image(task->approval.image) : image_of_chain(&current);
+    release_approval(&task->approval);
     memcpy(old_stances, stances_of(process), sizeof old_stances);
     report_creation(&report, task, old_stances);
     task->execution_tid = 0;
-    change_image(process, task->tid, &stack);
+    change_image(process, image);
     report.subject = stances_of(process);
     uint32_t refusal = 0;
     struct operation *operation = NULL;
     if (!approved) {
-        take_off_interpreters(task, &stack);
         report.image = process->image;
         report.user_id = process->user_id;
-        report.arguments = stack.arguments;
-        report.arguments_size = stack.arguments_size;
+        report.arguments = current.arguments;
+        report.arguments_size = current.arguments_size;
         add_item(&report, CBP_PROC_EVT_PROCESS_CREATION,
                  (changed ? (uint32_t) CBP_EVENT_FLAG_CHANGED : 0) |
-                     (stack.complete ? 0 : (uint32_t) CBP_EVENT_FLAG_ARGUMENTS_TRUNCATED));
+                     (current.is_complete ? 0 : (uint32_t) CBP_EVENT_FLAG_ARGUMENTS_TRUNCATED));
         if (task->first_unreported)
             add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
         task->first_unreported = false;
@@ -283,10 +230,12 @@ void finish_execution(struct task *task, enum operation_kind kind, const struct 
                       uint32_t result_code)
 {
     if (kind == OPERATION_ENTRY) {
-        if (result_code != 0)
+        if (result_code != 0) {
             (void) fail_syscall(task, errno_of_code(result_code));
-        else
+        } else {
             task->approval = operation->approval;
+            (void) share_image(task->approval.image);
+        }
         resume_task(task, 0);
         return;
     }

@@ -1,5 +1,5 @@
-/* Reads what a stopped task has in memory and registers, and fails its system call. The only file that knows
- * processor architectures. Knows nothing of rules or events. */
+/* Reads a stopped task's registers and memory, and fails its system call. The only file that knows processor
+ * architectures. Knows nothing of rules or events. */
 #include <elf.h>
 #include <errno.h>
 #include <linux/audit.h>
@@ -12,7 +12,7 @@
 #include "supervisor.h"
 #include "syscalls.h"
 
-enum { TASK_PAGE_SIZE = 4096, PAGES_AT_ONCE = 16, NEW_STACK_FIRST_READ = 8192 };
+enum { PAGES_AT_ONCE = WINDOW_SIZE / TASK_PAGE_SIZE };
 
 /* ---- Registers: one block for each architecture ---- */
 
@@ -23,7 +23,7 @@ struct registers_32bit { /* what NT_PRSTATUS gives for an i386 task */
 };
 enum { REGISTER_32BIT_STACK_POINTER = 15 };
 
-bool read_stack_pointer(const struct task *task, uint64_t *stack_pointer, bool *is_32bit)
+bool read_stop_registers(const struct task *task, struct stop_registers *stop)
 {
     union {
         struct user_regs_struct full;
@@ -32,9 +32,9 @@ bool read_stack_pointer(const struct task *task, uint64_t *stack_pointer, bool *
     struct iovec vector = {&registers, sizeof registers};
     if (ptrace(PTRACE_GETREGSET, (pid_t) task->tid, NT_PRSTATUS, &vector) < 0)
         return false;
-    *is_32bit = vector.iov_len == sizeof registers.compatible;
-    *stack_pointer =
-        *is_32bit ? registers.compatible.values[REGISTER_32BIT_STACK_POINTER] : registers.full.rsp;
+    stop->is_32bit = vector.iov_len == sizeof registers.compatible;
+    stop->stack_pointer =
+        stop->is_32bit ? registers.compatible.values[REGISTER_32BIT_STACK_POINTER] : registers.full.rsp;
     return true;
 }
 
@@ -94,14 +94,14 @@ static bool get_registers(const struct task *task, union arm_registers *register
     return true;
 }
 
-bool read_stack_pointer(const struct task *task, uint64_t *stack_pointer, bool *is_32bit)
+bool read_stop_registers(const struct task *task, struct stop_registers *stop)
 {
     union arm_registers registers;
     size_t size;
     if (!get_registers(task, &registers, &size))
         return false;
-    *is_32bit = size == sizeof registers.compatible;
-    *stack_pointer = *is_32bit ? registers.compatible[ARM_STACK_POINTER] : registers.full.sp;
+    stop->is_32bit = size == sizeof registers.compatible;
+    stop->stack_pointer = stop->is_32bit ? registers.compatible[ARM_STACK_POINTER] : registers.full.sp;
     return true;
 }
 
@@ -222,202 +222,4 @@ size_t read_memory(uint32_t tid, uint64_t address, void *buffer, size_t size)
             return total;
     }
     return total;
-}
-
-/* A window on a task's memory: strings of an argument list mostly lie side by side. */
-struct window {
-    uint32_t tid;
-    uint64_t address;
-    size_t size;
-    size_t next_read; /* grows while reading goes on in order */
-    char bytes[PAGES_AT_ONCE * TASK_PAGE_SIZE];
-};
-
-static bool window_covers(struct window *window, uint64_t address)
-{
-    if (address >= window->address && address - window->address < window->size)
-        return true;
-    size_t size = window->next_read - (size_t) (address % TASK_PAGE_SIZE);
-    window->address = address;
-    window->size = read_memory(window->tid, address, window->bytes, size);
-    if (window->next_read < sizeof window->bytes)
-        window->next_read *= 4;
-    return window->size > 0;
-}
-
-/* Appends the string at address and its NUL. */
-static bool append_string(struct window *window, uint64_t address, struct text *text)
-{
-    for (;;) {
-        if (text->size > CBP_ARGUMENTS_SIZE_MAX || !window_covers(window, address))
-            return false;
-        const char *start = window->bytes + (address - window->address);
-        size_t available = window->size - (size_t) (address - window->address);
-        const char *end = memchr(start, 0, available);
-        size_t size = end != NULL ? (size_t) (end - start) + 1 : available;
-        if (!text_append(text, start, size))
-            return false;
-        if (end != NULL)
-            return true;
-        address += size;
-    }
-}
-
-static void open_window(struct window *window, uint32_t tid)
-{
-    window->tid = tid;
-    window->address = 0;
-    window->size = 0;
-    window->next_read = TASK_PAGE_SIZE;
-}
-
-static struct window shared_window; /* 64 KiB: too much for the stack, used by one thread only */
-
-bool read_string(uint32_t tid, uint64_t address, struct text *text)
-{
-    open_window(&shared_window, tid);
-    text->size = 0;
-    return append_string(&shared_window, address, text);
-}
-
-bool read_argument_list(const struct task *task, uint64_t address, bool is_32bit, struct text *text)
-{
-    size_t width = is_32bit ? 4 : 8;
-    text->size = 0;
-    if (address == 0)
-        return true;
-    open_window(&shared_window, task->tid);
-    uint64_t pointers[512];
-    for (;;) {
-        size_t wanted = TASK_PAGE_SIZE - (size_t) (address % TASK_PAGE_SIZE);
-        size_t got = read_memory(task->tid, address, pointers, wanted);
-        for (size_t i = 0; i + width <= got; i += width) {
-            uint64_t pointer = is_32bit ? ((uint32_t *) pointers)[i / 4] : pointers[i / 8];
-            if (pointer == 0)
-                return true;
-            if (!append_string(&shared_window, pointer, text))
-                return false;
-        }
-        if (got < wanted)
-            return false;
-        address += got;
-    }
-}
-
-/* ---- The stack of a new program ---- */
-
-static struct text stack_text;
-static struct text argument_text;
-
-static uint64_t stack_word(size_t index, bool is_32bit)
-{
-    if (is_32bit) {
-        uint32_t word;
-        memcpy(&word, stack_text.bytes + index * 4, 4);
-        return word;
-    }
-    uint64_t word;
-    memcpy(&word, stack_text.bytes + index * 8, 8);
-    return word;
-}
-
-/* The vectors on a new stack: argument count, arguments, NULL, environment, NULL, auxiliary pairs. */
-struct vectors {
-    uint64_t first_argument, after_arguments, given;
-    uint32_t user_id;
-};
-
-/* Whether the words read so far hold all vectors; else more must be read. */
-static bool parse_vectors(size_t word_count, bool is_32bit, struct vectors *vectors)
-{
-    uint64_t argument_count = word_count > 0 ? stack_word(0, is_32bit) : 0;
-    size_t at = 1 + (size_t) argument_count;
-    if (argument_count >= word_count || at + 1 >= word_count)
-        return false;
-    vectors->first_argument = argument_count > 0 ? stack_word(1, is_32bit) : 0;
-    vectors->after_arguments = stack_word(++at, is_32bit);
-    while (at < word_count && stack_word(at, is_32bit) != 0)
-        at++;
-    for (at++; at + 1 < word_count && stack_word(at, is_32bit) != AT_NULL; at += 2) {
-        if (stack_word(at, is_32bit) == AT_UID)
-            vectors->user_id = (uint32_t) stack_word(at + 1, is_32bit);
-        if (stack_word(at, is_32bit) == AT_EXECFN)
-            vectors->given = stack_word(at + 1, is_32bit);
-    }
-    if (at + 1 >= word_count)
-        return false;
-    if (vectors->after_arguments == 0) /* no environment: the arguments end where the given name starts */
-        vectors->after_arguments = vectors->given;
-    return true;
-}
-
-static bool read_vectors(uint32_t tid, uint64_t stack_pointer, bool is_32bit, struct vectors *vectors)
-{
-    for (size_t size = NEW_STACK_FIRST_READ; size <= 4u * CBP_ARGUMENTS_SIZE_MAX; size *= 4) {
-        if (!text_reserve(&stack_text, size))
-            return false;
-        stack_text.size = read_memory(tid, stack_pointer, stack_text.bytes, size);
-        if (parse_vectors(stack_text.size / (is_32bit ? 4 : 8), is_32bit, vectors))
-            return true;
-        if (stack_text.size < size)
-            return false;
-    }
-    return false;
-}
-
-/* The bytes from address to end, from what was read with the vectors or else from the task. */
-static bool read_range(uint32_t tid, uint64_t stack_pointer, uint64_t address, uint64_t end,
-                       struct text *text)
-{
-    size_t size = (size_t) (end - address);
-    text->size = 0;
-    if (end <= address || size > CBP_ARGUMENTS_SIZE_MAX || !text_reserve(text, size))
-        return false;
-    if (address >= stack_pointer && end - stack_pointer <= stack_text.size)
-        memcpy(text->bytes, stack_text.bytes + (address - stack_pointer), size);
-    else if (read_memory(tid, address, text->bytes, size) < size)
-        return false;
-    text->size = size;
-    return true;
-}
-
-/* The string at address, mostly among what was read with the vectors: at the top of the stack. */
-static const char *stack_string(uint32_t tid, uint64_t stack_pointer, uint64_t address, uint32_t *size)
-{
-    static struct text text;
-    if (address >= stack_pointer && address - stack_pointer < stack_text.size) {
-        const char *start = stack_text.bytes + (address - stack_pointer);
-        const char *end = memchr(start, 0, stack_text.size - (size_t) (address - stack_pointer));
-        if (end != NULL) {
-            *size = (uint32_t) (end - start);
-            return start;
-        }
-    }
-    if (!read_string(tid, address, &text))
-        return NULL;
-    *size = (uint32_t) text.size - 1;
-    return text.bytes;
-}
-
-void read_new_stack(const struct task *task, struct new_stack *stack)
-{
-    struct vectors vectors = {0, 0, 0, task->process->user_id};
-    uint64_t stack_pointer;
-    bool is_32bit;
-    memset(stack, 0, sizeof *stack);
-    stack->user_id = task->process->user_id;
-    if (!read_stack_pointer(task, &stack_pointer, &is_32bit) ||
-        !read_vectors(task->tid, stack_pointer, is_32bit, &vectors))
-        return;
-    stack->user_id = vectors.user_id;
-    if (vectors.given != 0)
-        stack->given = stack_string(task->tid, stack_pointer, vectors.given, &stack->given_size);
-    if (vectors.first_argument == 0) {
-        stack->complete = true;
-    } else if (read_range(task->tid, stack_pointer, vectors.first_argument, vectors.after_arguments,
-                          &argument_text)) {
-        stack->arguments = argument_text.bytes;
-        stack->arguments_size = (uint32_t) argument_text.size;
-        stack->complete = argument_text.size > 0 && argument_text.bytes[argument_text.size - 1] == 0;
-    }
 }

@@ -136,17 +136,6 @@ uint32_t read_executable(uint32_t tid, char *path, uint32_t size)
     return length > 0 ? (uint32_t) length : 0;
 }
 
-void identify_image(struct image *image, uint32_t tid)
-{
-    char link[64];
-    struct stat status;
-    snprintf(link, sizeof link, "/proc/%u/exe", tid);
-    if (stat(link, &status) != 0)
-        return;
-    image->device = status.st_dev;
-    image->inode = status.st_ino;
-}
-
 /* Nothing is waited for: the file has just been executed, so that a path which leads to it is in the kernel's
  * memory, and what answers for another file may be the tree's own, a FUSE server that keeps us waiting. */
 static int open_known_path(const char *path)
@@ -158,16 +147,16 @@ static int open_known_path(const char *path)
     return fd;
 }
 
-bool path_leads_to_file(const struct image *image)
+bool path_leads_to_file(const struct image_file *file)
 {
     struct statx status;
-    int fd = image->inode != 0 ? open_known_path(image->path) : -1;
+    int fd = file->inode != 0 ? open_known_path(file->path) : -1;
     if (fd < 0)
         return false;
     bool known = statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &status) == 0;
     close(fd);
-    return known && makedev(status.stx_dev_major, status.stx_dev_minor) == image->device &&
-           status.stx_ino == image->inode;
+    return known && makedev(status.stx_dev_major, status.stx_dev_minor) == file->device &&
+           status.stx_ino == file->inode;
 }
 
 uint64_t read_pid_namespace(uint32_t tid)

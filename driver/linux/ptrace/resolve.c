@@ -1,23 +1,22 @@
 /* What an execve would execute, and whether it is bound to fail: path, permission and header are looked at as
- * the kernel will, in the caller's root and working directory. Knows nothing of rules or events.
+ * the kernel will, in the caller's root and working directory; and every file that it goes through, by all of
+ * its names. Any thread, with a chain of its own. Knows nothing of rules or events.
  *
  * A wrong guess is harmless: what is called UNKNOWN or BOUND_TO_FAIL and executes all the same is asked about
  * at the stop after execve, and what is RESOLVED wrongly is found to differ there. */
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#include "supervisor.h"
+#include "reading.h"
 
-enum { HEADER_SIZE = 4096, SCRIPT_HEADER_SIZE = 256, SCRIPT_DEPTH_MAX = 5 };
+enum { SCRIPT_HEADER_SIZE = 256, SCRIPT_DEPTH_MAX = 5 };
 
 #if defined(__x86_64__)
 enum { NATIVE_MACHINE = EM_X86_64, COMPATIBLE_MACHINE = EM_386 };
@@ -25,72 +24,14 @@ enum { NATIVE_MACHINE = EM_X86_64, COMPATIBLE_MACHINE = EM_386 };
 enum { NATIVE_MACHINE = EM_AARCH64, COMPATIBLE_MACHINE = EM_ARM };
 #endif
 
-static int open_folder(uint32_t tid, const char *name)
-{
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%u/%s", tid, name);
-    return open(path, O_PATH | O_CLOEXEC);
-}
-
-/* An absolute path, with its links, as seen from the task's root. */
-static int open_in_root(uint32_t tid, const char *path, uint64_t flags)
-{
-    int root = open_folder(tid, "root");
-    if (root < 0)
-        return -1;
-    struct open_how how = {.flags = O_PATH | O_CLOEXEC | flags, .resolve = RESOLVE_IN_ROOT};
-    int fd = (int) syscall(SYS_openat2, root, path, &how, sizeof how);
-    int error = errno;
-    if (fd < 0 && error == ENOSYS) {
-        fd = open(path, O_PATH | O_CLOEXEC | (int) flags);
-        error = errno;
-    }
-    close(root);
-    errno = error;
-    return fd;
-}
-
-/* /proc/self means the task, not the supervisor; such links lead where no root-bound look-up may follow. */
-static int open_proc_path(uint32_t tid, const char *path, uint64_t flags)
-{
-    static const char *const prefixes[] = {"/proc/self/", "/proc/thread-self/"};
-    char own[PATH_MAX];
-    for (size_t i = 0; i < 2; i++)
-        if (strncmp(path, prefixes[i], strlen(prefixes[i])) == 0) {
-            snprintf(own, sizeof own, "/proc/%u/%s", tid, path + strlen(prefixes[i]));
-            return open(own, O_PATH | O_CLOEXEC | (int) flags);
-        }
-    return open(path, O_PATH | O_CLOEXEC | (int) flags);
-}
-
-static int open_path(uint32_t tid, int folder_fd, const char *path, int at_flags)
-{
-    uint64_t flags = at_flags & AT_SYMLINK_NOFOLLOW ? O_NOFOLLOW : 0;
-    char name[32] = "cwd";
-    if (strncmp(path, "/proc/", 6) == 0)
-        return open_proc_path(tid, path, flags);
-    if (path[0] == '/')
-        return open_in_root(tid, path, flags);
-    if (folder_fd != AT_FDCWD)
-        snprintf(name, sizeof name, "fd/%d", folder_fd);
-    if (path[0] == 0 && (at_flags & AT_EMPTY_PATH))
-        return open_folder(tid, name);
-    int folder = open_folder(tid, name);
-    if (folder < 0)
-        return -1;
-    int fd = openat(folder, path, O_PATH | O_CLOEXEC | (int) flags);
-    int error = errno;
-    close(folder);
-    errno = error;
-    return fd;
-}
-
 static enum resolution judge_open_error(void)
 {
     switch (errno) {
     case ENOENT:
     case ENOTDIR:
     case EACCES:
+    case EBADF:
+    case ELOOP:
     case ENAMETOOLONG:
         return BOUND_TO_FAIL;
     default:
@@ -120,6 +61,13 @@ static bool other_formats_are_registered(void)
     return size > 0 && strncmp(state, "enabled", 7) == 0;
 }
 
+/* Neither a script nor a program of this machine: perhaps a format with an interpreter of its own. */
+static enum resolution judge_other_format(struct chain *chain)
+{
+    chain->is_foreign = other_formats_are_registered();
+    return chain->is_foreign ? UNKNOWN : BOUND_TO_FAIL;
+}
+
 /* The offset and size of PT_INTERP's text; the phdr layouts of the two classes differ. */
 static bool find_loader(const unsigned char *header, size_t size, size_t *offset, size_t *length)
 {
@@ -145,16 +93,17 @@ static bool find_loader(const unsigned char *header, size_t size, size_t *offset
     return false;
 }
 
-static enum resolution judge_elf(const struct task *task, const unsigned char *header, size_t size)
+static enum resolution judge_elf(const struct place *place, struct chain *chain, size_t size)
 {
     size_t offset, length;
     Elf64_Half machine;
+    const unsigned char *header = chain->header;
     memcpy(&machine, header + offsetof(Elf64_Ehdr, e_machine), sizeof machine);
     if (machine != NATIVE_MACHINE && machine != COMPATIBLE_MACHINE)
-        return other_formats_are_registered() ? UNKNOWN : BOUND_TO_FAIL;
+        return judge_other_format(chain);
     if (!find_loader(header, size, &offset, &length))
         return RESOLVED;
-    int loader = open_path(task->tid, AT_FDCWD, (const char *) header + offset, 0);
+    int loader = look_up(place, AT_FDCWD, (const char *) header + offset, 0);
     if (loader < 0)
         return judge_open_error();
     close(loader);
@@ -211,98 +160,105 @@ static void drop_first(struct text *texts)
 }
 
 /* Reads the head of a file. Gives 0 for a file that may be executed but not read. */
-static size_t read_header(const char *link, unsigned char *header)
+static size_t read_header(const char *link, unsigned char header[CHAIN_HEADER_SIZE])
 {
     int fd = open(link, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    ssize_t size = fd >= 0 ? read(fd, header, HEADER_SIZE) : 0;
+    ssize_t size = fd >= 0 ? read(fd, header, CHAIN_HEADER_SIZE) : 0;
     if (fd >= 0)
         close(fd);
     return size > 0 ? (size_t) size : 0;
 }
 
-static void name_target(struct target *target, const struct stat *status, const char *link)
+static bool add_name(struct chain *chain, const char *name, size_t size, uint32_t *at, uint32_t *name_size)
 {
-    ssize_t size = readlink(link, target->path, sizeof target->path);
-    target->path_size = size > 0 ? (uint32_t) size : 0;
-    target->device = status->st_dev;
-    target->inode = status->st_ino;
+    *at = (uint32_t) chain->names.size;
+    *name_size = (uint32_t) size;
+    return text_append(&chain->names, name, size) && text_append(&chain->names, "", 1);
 }
 
-/* One file of the chain script -> interpreter -> ...; its header is the caller's to read on. */
-static enum resolution judge_file(const struct task *task, int fd, struct target *target,
-                                  unsigned char *header, size_t *header_size)
+bool chain_add(struct chain *chain, const struct stat *status, const char *path, size_t path_size,
+               const char *given, size_t given_size)
 {
-    char link[64];
+    if (chain->file_count == CHAIN_FILE_MAX)
+        return false;
+    struct chain_file *file = &chain->files[chain->file_count];
+    if (!add_name(chain, path, path_size, &file->path_at, &file->path_size) ||
+        !add_name(chain, given, given_size, &file->given_at, &file->given_size))
+        return false;
+    file->device = status->st_dev;
+    file->inode = status->st_ino;
+    chain->file_count++;
+    return true;
+}
+
+/* One file of the chain script -> interpreter -> ..., named as given; its header is the caller's to read on.
+ */
+static enum resolution judge_file(const struct place *place, int fd, const char *given, struct chain *chain,
+                                  size_t *header_size)
+{
+    char link[64], path[PATH_MAX];
     struct stat status;
+    unsigned char *header = chain->header;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     if (fstat(fd, &status) != 0)
         return UNKNOWN;
     if (!may_execute(fd, &status, link))
         return BOUND_TO_FAIL;
-    name_target(target, &status, link);
-    memset(header, 0, HEADER_SIZE + 1);
+    ssize_t path_size = readlink(link, path, sizeof path);
+    if (path_size <= 0 || path_size == (ssize_t) sizeof path ||
+        !chain_add(chain, &status, path, (size_t) path_size, given, strlen(given)))
+        return UNKNOWN;
+    memset(header, 0, sizeof chain->header);
     *header_size = read_header(link, header);
-    if (*header_size == 0)
+    if (*header_size == 0) {
+        chain->is_unreadable = true;
         return status.st_size == 0 ? BOUND_TO_FAIL : RESOLVED;
+    }
     if (header[0] == '#' && header[1] == '!')
         return RESOLVED;
     if (*header_size >= sizeof(Elf64_Ehdr) && memcmp(header, ELFMAG, SELFMAG) == 0)
-        return judge_elf(task, header, *header_size);
-    return other_formats_are_registered() ? UNKNOWN : BOUND_TO_FAIL;
+        return judge_elf(place, chain, *header_size);
+    return judge_other_format(chain);
 }
 
-bool is_script(const struct task *task, const char *path)
+void chain_clear(struct chain *chain)
 {
-    char link[64], start[2] = "";
-    int fd = open_path(task->tid, AT_FDCWD, path, 0);
-    if (fd < 0)
-        return false;
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    int readable = open(link, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    ssize_t size = readable >= 0 ? read(readable, start, sizeof start) : 0;
-    if (readable >= 0)
-        close(readable);
-    close(fd);
-    return size == 2 && memcmp(start, "#!", 2) == 0;
+    chain->file_count = 0;
+    chain->names.size = 0;
+    chain->prefix.size = 0;
+    chain->dropped = 0;
+    chain->is_foreign = chain->is_unreadable = false;
 }
 
-enum resolution resolve_target(const struct task *task, int folder_fd, const char *path, int flags,
-                               struct target *target)
+enum resolution read_chain(const struct place *place, int folder_fd, const char *path, int flags,
+                           const char *name, struct chain *chain)
 {
-    static unsigned char header[HEADER_SIZE + 1];
-    static char current[PATH_MAX];
-    target->prefix.size = 0;
-    target->dropped = 0;
-    if (strlen(path) >= sizeof current || (path[0] == 0 && !(flags & AT_EMPTY_PATH)))
+    char given[PATH_MAX];
+    chain_clear(chain);
+    if (strlen(path) >= sizeof given || strlen(name) >= sizeof given)
         return BOUND_TO_FAIL;
-    snprintf(current, sizeof current, "%s", path);
+    snprintf(given, sizeof given, "%s", name);
     for (int depth = 0; depth <= SCRIPT_DEPTH_MAX; depth++) {
-        size_t header_size;
-        int fd = open_path(task->tid, folder_fd, current, flags);
+        size_t header_size = 0;
+        int fd = depth == 0 ? look_up(place, folder_fd, path, flags) : look_up(place, AT_FDCWD, given, 0);
         if (fd < 0)
             return judge_open_error();
-        enum resolution resolution = judge_file(task, fd, target, header, &header_size);
+        enum resolution resolution = judge_file(place, fd, given, chain, &header_size);
         close(fd);
-        if (resolution != RESOLVED || header_size < 2 || header[0] != '#' || header[1] != '!')
+        if (resolution != RESOLVED || header_size < 2 || chain->header[0] != '#' || chain->header[1] != '!')
             return resolution;
-        if (current[0] != '/' && folder_fd != AT_FDCWD)
-            return UNKNOWN; /* a script by descriptor: the kernel makes up its name */
         char *interpreter, *argument;
-        header[SCRIPT_HEADER_SIZE - 1] = 0;
-        if (parse_script((char *) header, &interpreter, &argument) != RESOLVED)
+        chain->header[SCRIPT_HEADER_SIZE - 1] = 0;
+        if (parse_script((char *) chain->header, &interpreter, &argument) != RESOLVED)
             return BOUND_TO_FAIL;
         /* What the list starts with so far is this file's own name: it comes again, behind its interpreter.
          */
-        if (target->dropped != 0)
-            drop_first(&target->prefix);
-        if (!prepend(&target->prefix, interpreter, argument, current))
+        if (chain->dropped != 0)
+            drop_first(&chain->prefix);
+        if (!prepend(&chain->prefix, interpreter, argument, given))
             return UNKNOWN;
-        target->dropped = 1;
-        if (strlen(interpreter) >= sizeof current)
-            return BOUND_TO_FAIL;
-        memmove(current, interpreter, strlen(interpreter) + 1);
-        folder_fd = AT_FDCWD;
-        flags = 0;
+        chain->dropped = 1;
+        snprintf(given, sizeof given, "%s", interpreter);
     }
     return BOUND_TO_FAIL;
 }

@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "digest.h"
+#include "reading.h"
 #include "tree_driver.h"
 
 /* The descriptors that the core hands over. */
@@ -46,8 +46,8 @@ struct process {
 /* What was decided about an execution at the entry of execve, to be compared with what is executed. */
 struct approval {
     bool valid;
-    uint64_t device, inode;
-    struct digest arguments;
+    struct image *image; /* a reference; by which it was decided */
+    struct execution_facts facts;
     uint64_t sequences[CBP_SESSION_MAX]; /* of the creation event, 0: none was made */
 };
 
@@ -123,15 +123,6 @@ struct supervisor {
 };
 extern struct supervisor self;
 
-/* A system call that has stopped before it happens. */
-struct syscall_entry {
-    uint64_t number;
-    uint64_t arguments[6];
-    uint32_t architecture; /* AUDIT_ARCH_ */
-    uint32_t filter_data;  /* of the filter that stopped it */
-    bool is_32bit;         /* pointers in the task's memory have 4 bytes */
-};
-
 /* ---- tasks.c: tasks that come and go ---- */
 struct task *add_task(uint32_t tid); /* nobody's so far; NULL without memory */
 void remove_task(struct task *task);
@@ -201,22 +192,7 @@ bool read_syscall_entry(const struct task *task, struct syscall_entry *entry);
 bool fail_syscall(const struct task *task, int os_error);
 bool set_first_argument(const struct task *task, const struct syscall_entry *entry, uint64_t value);
 bool replace_syscall(const struct task *task, const struct replacement *replacement);
-bool read_stack_pointer(const struct task *task, uint64_t *stack_pointer, bool *is_32bit);
-size_t read_memory(uint32_t tid, uint64_t address, void *buffer, size_t size);
-
-bool read_string(uint32_t tid, uint64_t address, struct text *text);
-
-/* The stack of a program that has just been executed. */
-struct new_stack {
-    const char *arguments; /* each with its NUL; valid until the next call */
-    uint32_t arguments_size;
-    const char *given; /* AT_EXECFN */
-    uint32_t given_size;
-    uint32_t user_id;
-    bool complete;
-};
-void read_new_stack(const struct task *task, struct new_stack *stack);
-bool read_argument_list(const struct task *task, uint64_t address, bool is_32bit, struct text *text);
+bool read_stop_registers(const struct task *task, struct stop_registers *registers);
 
 /* ---- execution.c: programs being executed ---- */
 void handle_execution_entry(struct task *task, const struct syscall_entry *entry);
@@ -224,6 +200,9 @@ void handle_execution_stop(struct task *task);
 void finish_execution(struct task *task, enum operation_kind kind, const struct operation *operation,
                       uint32_t result_code);
 void note_failed_execution(struct task *task);
+void release_approval(struct approval *approval);
+/* The image of a reading's chain; NULL without memory. */
+struct image *image_of_chain(const struct reading *reading);
 int errno_of_code(uint32_t code);
 
 /* ---- control.c: requests and launches ---- */
@@ -243,20 +222,6 @@ bool is_loading_rules(void);
 bool finish_loading_rules(struct cbp_rules *request, uint32_t *status, uint64_t *value);
 /* The watching thread's: reads and validates what is wanted; false: nothing is. */
 bool load_wanted_rules(void);
-
-/* ---- resolve.c: what an execve would execute ---- */
-enum resolution { RESOLVED, BOUND_TO_FAIL, UNKNOWN };
-struct target {
-    char path[PATH_MAX]; /* of the program that will run: for a script, its interpreter */
-    uint32_t path_size;
-    uint64_t device, inode;
-    struct text prefix; /* what a script's header puts before the arguments, each with its NUL */
-    uint32_t dropped;   /* arguments that it replaces: 1 for a script, else 0 */
-};
-/* Whether the file that a path given to execve names begins as a script does. */
-bool is_script(const struct task *task, const char *path);
-enum resolution resolve_target(const struct task *task, int folder_fd, const char *path, int flags,
-                               struct target *target);
 
 /* ---- proc.c: facts from /proc ---- */
 uint64_t read_start_time(uint32_t pid);
@@ -283,7 +248,6 @@ struct descriptor_facts {
 };
 bool read_descriptor(uint32_t tid, int fd, struct descriptor_facts *facts); /* false: no such descriptor */
 uint32_t read_executable(uint32_t tid, char *path, uint32_t size);
-void identify_image(struct image *image, uint32_t tid); /* by the file that the task executes */
 
 /* ---- ids.c: ids of other namespaces ---- */
 /* How a task sees ids: a namespace and how deep it lies below ours. */

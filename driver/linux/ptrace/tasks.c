@@ -23,6 +23,7 @@ void task_joins(struct task *task, struct process *process)
 
 void remove_task(struct task *task)
 {
+    release_approval(&task->approval);
     if (task->process != NULL)
         release_process(task->process);
     else

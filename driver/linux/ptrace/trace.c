@@ -228,8 +228,10 @@ void apply_operation(struct operation *operation)
         task->operation = NULL;
         apply_to_task(task, operation);
     }
-    if (is_owned)
+    if (is_owned) {
+        release_approval(&operation->approval);
         free(operation);
+    }
 }
 
 /* ---- Stops ---- */

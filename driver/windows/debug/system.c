@@ -138,9 +138,9 @@ static bool read_user(HANDLE process, TOKEN_USER *user, DWORD size)
 }
 
 /* Every process sees the files of a volume by the same paths. */
-bool path_leads_to_file(const struct image *image)
+bool path_leads_to_file(const struct image_file *file)
 {
-    (void) image;
+    (void) file;
     return true;
 }
 

@@ -1,0 +1,197 @@
+/* Opens what a task means by a path: in its root, from its working directory or a descriptor of its, and with
+ * its own /proc/self. Any thread; knows nothing of rules or events.
+ *
+ * Most paths are one call. The kernel's own look-up is bound to the task's root, and it is told to fail where
+ * it would follow a link of /proc to an open file, which would be one of ours instead of the task's: then the
+ * path is walked here, name by name. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "look_up.h"
+
+enum { LINKS_MAX = 40, PROC_ROOT_INODE = 1 };
+
+/* The errno for what is not ours to look at: nothing can be said about it. */
+enum { NOT_TO_BE_HAD = EPERM };
+
+static int open_own(uint32_t tid, const char *name)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%u/%s", tid, name);
+    int fd = open(path, O_PATH | O_CLOEXEC);
+    if (fd < 0)
+        errno = errno == ENOENT ? EBADF : NOT_TO_BE_HAD;
+    return fd;
+}
+
+static int open_folder(uint32_t tid, int folder_fd)
+{
+    char name[32] = "cwd";
+    if (folder_fd != AT_FDCWD)
+        snprintf(name, sizeof name, "fd/%d", folder_fd);
+    return open_own(tid, name);
+}
+
+/* ---- Name by name ---- */
+
+struct walk {
+    const struct place *place;
+    int root, at; /* descriptors: the task's root, where the walk has come to */
+    bool no_follow;
+    uint32_t link_count;
+    char rest[2 * PATH_MAX]; /* what is left of the path */
+};
+
+static bool go_to(struct walk *walk, int fd)
+{
+    if (fd < 0)
+        return false;
+    close(walk->at);
+    walk->at = fd;
+    return true;
+}
+
+static bool is_at_root(const struct walk *walk)
+{
+    struct stat here, root;
+    return fstat(walk->at, &here) == 0 && fstat(walk->root, &root) == 0 && here.st_dev == root.st_dev &&
+           here.st_ino == root.st_ino;
+}
+
+static bool is_in_proc(int fd, bool *is_its_root)
+{
+    struct statfs system;
+    struct stat status;
+    if (fstatfs(fd, &system) != 0 || system.f_type != PROC_SUPER_MAGIC || fstat(fd, &status) != 0)
+        return false;
+    *is_its_root = status.st_ino == PROC_ROOT_INODE;
+    return true;
+}
+
+/* Follows the link that the name in the present folder is, opened as link. */
+static bool follow(struct walk *walk, int link, const char *name)
+{
+    char text[2 * PATH_MAX];
+    bool is_proc_root = false;
+    if (++walk->link_count > LINKS_MAX) {
+        errno = ELOOP;
+        return false;
+    }
+    if (is_in_proc(walk->at, &is_proc_root) && !is_proc_root) {
+        if (go_to(walk, openat(walk->at, name, O_PATH | O_CLOEXEC)))
+            return true;
+        errno = errno == ENOENT ? ENOENT : NOT_TO_BE_HAD;
+        return false;
+    }
+    if (is_proc_root && strcmp(name, "self") == 0) {
+        snprintf(text, sizeof text, "/proc/%u", walk->place->pid);
+        return go_to(walk, open(text, O_PATH | O_CLOEXEC));
+    }
+    if (is_proc_root && strcmp(name, "thread-self") == 0) {
+        snprintf(text, sizeof text, "/proc/%u/task/%u", walk->place->pid, walk->place->tid);
+        return go_to(walk, open(text, O_PATH | O_CLOEXEC));
+    }
+    ssize_t size = readlinkat(link, "", text, PATH_MAX);
+    if (size <= 0 || size == PATH_MAX || (size_t) size + strlen(walk->rest) + 2 > sizeof text) {
+        errno = ENAMETOOLONG;
+        return false;
+    }
+    snprintf(text + size, sizeof text - (size_t) size, "/%s", walk->rest);
+    memcpy(walk->rest, text, strlen(text) + 1);
+    return text[0] != '/' || go_to(walk, fcntl(walk->root, F_DUPFD_CLOEXEC, 0));
+}
+
+/* Cuts the next name off; false: there is none left. */
+static bool next_name(struct walk *walk, char *name, size_t size, bool *is_last)
+{
+    const char *start = walk->rest + strspn(walk->rest, "/");
+    size_t length = strcspn(start, "/");
+    const char *behind = start + length + strspn(start + length, "/");
+    if (length == 0)
+        return false;
+    snprintf(name, size, "%.*s", (int) length, start);
+    *is_last = *behind == 0;
+    memmove(walk->rest, behind, strlen(behind) + 1);
+    return true;
+}
+
+static bool step(struct walk *walk, const char *name, bool is_last)
+{
+    struct stat status;
+    if (strcmp(name, ".") == 0)
+        return true;
+    if (strcmp(name, "..") == 0)
+        return is_at_root(walk) || go_to(walk, openat(walk->at, "..", O_PATH | O_CLOEXEC));
+    int fd = openat(walk->at, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    if (fstat(fd, &status) != 0 || !S_ISLNK(status.st_mode) || (is_last && walk->no_follow))
+        return go_to(walk, fd);
+    bool done = follow(walk, fd, name);
+    int error = errno;
+    close(fd);
+    errno = error;
+    return done;
+}
+
+/* Takes over the descriptor at which the walk starts. */
+static int walk_path(const struct place *place, int root, int start, const char *path, bool no_follow)
+{
+    struct walk walk = {.place = place, .root = root, .at = start, .no_follow = no_follow};
+    char name[PATH_MAX];
+    bool is_last = false, done = true;
+    snprintf(walk.rest, sizeof walk.rest, "%s", path);
+    while (done && next_name(&walk, name, sizeof name, &is_last))
+        done = step(&walk, name, is_last);
+    if (done)
+        return walk.at;
+    int error = errno;
+    close(walk.at);
+    errno = error;
+    return -1;
+}
+
+/* ---- In one call, if that is enough ---- */
+
+static int look_up_from(const struct place *place, int folder, const char *path, bool no_follow)
+{
+    struct open_how how = {.flags = (uint64_t) (O_PATH | O_CLOEXEC | (no_follow ? O_NOFOLLOW : 0)),
+                           .resolve =
+                               RESOLVE_NO_MAGICLINKS | (path[0] == '/' ? RESOLVE_IN_ROOT : RESOLVE_BENEATH)};
+    int fd = (int) syscall(SYS_openat2, folder, path, &how, sizeof how);
+    if (fd >= 0 || (errno != ELOOP && errno != EXDEV && errno != EAGAIN && errno != ENOSYS))
+        return fd;
+    int root = path[0] == '/' ? fcntl(folder, F_DUPFD_CLOEXEC, 0) : open_own(place->tid, "root");
+    if (root < 0)
+        return -1;
+    int start = fcntl(folder, F_DUPFD_CLOEXEC, 0);
+    fd = start >= 0 ? walk_path(place, root, start, path, no_follow) : -1;
+    int error = errno;
+    close(root);
+    errno = error;
+    return fd;
+}
+
+int look_up(const struct place *place, int folder_fd, const char *path, int at_flags)
+{
+    if (path[0] == 0 && !(at_flags & AT_EMPTY_PATH)) {
+        errno = ENOENT;
+        return -1;
+    }
+    int folder = path[0] == '/' ? open_own(place->tid, "root") : open_folder(place->tid, folder_fd);
+    if (folder < 0 || path[0] == 0)
+        return folder;
+    int fd = look_up_from(place, folder, path, (at_flags & AT_SYMLINK_NOFOLLOW) != 0);
+    int error = errno;
+    close(folder);
+    errno = error;
+    return fd;
+}

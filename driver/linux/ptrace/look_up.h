@@ -1,0 +1,19 @@
+/* Paths as a task means them; see look_up.c. */
+#ifndef CBP_LOOK_UP_H
+#define CBP_LOOK_UP_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Whose paths: the thread that uses them, and its process, which /proc/self is. */
+struct place {
+    uint32_t pid, tid;
+};
+
+/* Opens (O_PATH) what the task means by a path, from a descriptor of its or AT_FDCWD. Of the flags
+ * AT_EMPTY_PATH and AT_SYMLINK_NOFOLLOW count. -1 with errno: what the task would get, or EPERM where that
+ * cannot be told. */
+int look_up(const struct place *place, int folder_fd, const char *path, int at_flags);
+
+#endif

@@ -1,0 +1,253 @@
+/* Reads what an execution is about: the files that it goes through, by all of their names, and the arguments.
+ * See reading.h; what is done with it is execution.c's business. */
+#include "reading.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cbp_message.h"
+#include "syscalls.h"
+
+enum { PLACES_MAX = 13 }; /* where the given path can stand in the list: two for each interpreter, and one */
+
+/* ---- Comparing ---- */
+
+/* False without memory. */
+static bool digest_chain(const struct chain *chain, struct text *scratch, struct digest *digest)
+{
+    bool done = true;
+    scratch->size = 0;
+    for (uint32_t i = 0; i < chain->file_count; i++) {
+        const struct chain_file *file = &chain->files[i];
+        uint64_t words[] = {file->device, file->inode, file->path_size, file->given_size};
+        done = done && text_append(scratch, (const char *) words, sizeof words);
+    }
+    done = done && text_append(scratch, chain->names.bytes, chain->names.size) &&
+           text_append(scratch, chain->prefix.size > 0 ? chain->prefix.bytes : "", chain->prefix.size);
+    if (done)
+        *digest = digest_of(scratch->bytes, scratch->size);
+    return done;
+}
+
+/* ---- At the entry of execve ---- */
+
+/* The argument list that the program will get, to be compared with what it got: a script's header stands
+ * before it and replaces its first. */
+static bool compose_arguments(struct reading *reading)
+{
+    const struct text *list = &reading->list;
+    const struct chain *chain = &reading->chain;
+    size_t skip = 0;
+    reading->composed.size = 0;
+    for (uint32_t i = 0; i < chain->dropped && skip < list->size; i++)
+        skip += strlen(list->bytes + skip) + 1;
+    if (!text_append(&reading->composed, chain->prefix.size > 0 ? chain->prefix.bytes : "",
+                     chain->prefix.size) ||
+        !text_append(&reading->composed, list->size > 0 ? list->bytes + skip : "", list->size - skip))
+        return false;
+    return reading->composed.size > 0 || text_append(&reading->composed, "", 1); /* as the kernel adds one */
+}
+
+/* The name by which the kernel will call the program: as given, or by the descriptor it was opened as. */
+static bool compose_name(struct reading *reading, int fd, bool *is_by_descriptor)
+{
+    const struct text *path = &reading->path;
+    *is_by_descriptor = path->bytes[0] != '/' && fd != AT_FDCWD;
+    reading->name.size = 0;
+    if (*is_by_descriptor) {
+        char prefix[32];
+        int size = snprintf(prefix, sizeof prefix, "/dev/fd/%d%s", fd, path->size > 1 ? "/" : "");
+        if (!text_append(&reading->name, prefix, (size_t) size))
+            return false;
+    }
+    return text_append(&reading->name, path->bytes, path->size);
+}
+
+/* A script by a descriptor that its interpreter will not have. */
+static bool closes_on_execution(uint32_t tid, int fd)
+{
+    char path[64], text[512] = "";
+    snprintf(path, sizeof path, "/proc/%u/fdinfo/%d", tid, fd);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t size = file >= 0 ? read(file, text, sizeof text - 1) : 0;
+    if (file >= 0)
+        close(file);
+    const char *flags = size > 0 ? strstr(text, "flags:\t") : NULL;
+    return flags != NULL && (strtoul(flags + strlen("flags:\t"), NULL, 8) & O_CLOEXEC) != 0;
+}
+
+enum resolution read_entry(const struct place *place, const struct syscall_entry *entry,
+                           struct reading *reading)
+{
+    bool is_at = syscall_kind(entry->architecture, entry->number) == SYSCALL_EXECVEAT, is_by_descriptor;
+    const uint64_t *arguments = entry->arguments + (is_at ? 1 : 0);
+    int fd = is_at ? (int) (int32_t) entry->arguments[0] : AT_FDCWD;
+    int flags = is_at ? (int) entry->arguments[4] : 0;
+    /* AT_EXECVE_CHECK executes nothing; the kernel refuses what it does not know. */
+    if (flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
+        return BOUND_TO_FAIL;
+    if (!read_string(&reading->window, place->tid, arguments[0], &reading->path))
+        return BOUND_TO_FAIL;
+    if (!compose_name(reading, fd, &is_by_descriptor))
+        return UNKNOWN;
+    enum resolution resolution =
+        read_chain(place, fd, reading->path.bytes, flags, reading->name.bytes, &reading->chain);
+    if (resolution != RESOLVED)
+        return resolution;
+    if (is_by_descriptor && reading->chain.dropped > 0 && closes_on_execution(place->tid, fd))
+        return BOUND_TO_FAIL;
+    if (!read_argument_list(&reading->window, place->tid, arguments[1], entry->is_32bit, &reading->list) ||
+        !compose_arguments(reading))
+        return UNKNOWN;
+    reading->is_vague = reading->chain.is_unreadable;
+    reading->is_complete = true;
+    /* The kernel adds an empty argument where there is none. */
+    reading->arguments = reading->list.size > 0 ? reading->list.bytes : "";
+    reading->arguments_size = reading->list.size > 0 ? (uint32_t) reading->list.size : 1;
+    reading->facts.arguments = digest_of(reading->composed.bytes, reading->composed.size);
+    reading->facts.is_direct = reading->chain.file_count == 1;
+    return digest_chain(&reading->chain, &reading->composed, &reading->facts.chain) ? RESOLVED : UNKNOWN;
+}
+
+/* ---- After execve ---- */
+
+/* The program that runs, as /proc has it. */
+struct executable {
+    char path[PATH_MAX];
+    size_t path_size;
+    struct stat status;
+    bool is_known;
+};
+
+static void find_executable(uint32_t pid, struct executable *executable)
+{
+    char link[64];
+    snprintf(link, sizeof link, "/proc/%u/exe", pid);
+    ssize_t size = readlink(link, executable->path, sizeof executable->path);
+    executable->path_size = size > 0 ? (size_t) size : 0;
+    memset(&executable->status, 0, sizeof executable->status);
+    executable->is_known =
+        size > 0 && size < (ssize_t) sizeof executable->path && stat(link, &executable->status) == 0;
+}
+
+static bool ends_with(const struct chain *chain, const struct executable *executable)
+{
+    const struct chain_file *last = &chain->files[chain->file_count - 1];
+    return chain->file_count > 0 && executable->is_known && last->device == executable->status.st_dev &&
+           last->inode == executable->status.st_ino;
+}
+
+static bool add_executable(struct chain *chain, const struct executable *executable, const char *given,
+                           size_t given_size)
+{
+    return chain_add(chain, &executable->status, executable->path, executable->path_size, given, given_size);
+}
+
+/* Whether a script can have led to the program: the kernel puts the given path among its arguments. */
+static bool may_have_come_by_script(const struct new_stack *stack)
+{
+    const char *argument = stack->arguments, *end = stack->arguments + stack->arguments_size;
+    if (!stack->complete || stack->given == NULL)
+        return true;
+    for (int place = 0; argument != NULL && place < PLACES_MAX && argument < end;
+         place++, argument += strlen(argument) + 1)
+        if (place > 0 && strlen(argument) == stack->given_size &&
+            memcmp(argument, stack->given, stack->given_size) == 0)
+            return true;
+    return false;
+}
+
+/* Whether the arguments begin as this chain makes them begin; takes off what the caller did not give: all but
+ * the script's own path, which stands for the first that he gave. */
+static bool take_off_interpreters(const struct chain *chain, struct new_stack *stack)
+{
+    size_t skipped = 0;
+    if (!stack->complete || stack->arguments == NULL)
+        return false;
+    if (chain->is_foreign) /* before it comes the interpreter's name, which only the kernel knew */
+        skipped = strlen(stack->arguments) + 1;
+    const struct text *prefix = &chain->prefix;
+    const char *given = chain->names.bytes + chain->files[0].given_at;
+    const char *start = prefix->size > 0 ? prefix->bytes : given;
+    size_t size = prefix->size > 0 ? prefix->size : strlen(given) + 1;
+    if (skipped + size > stack->arguments_size || memcmp(stack->arguments + skipped, start, size) != 0)
+        return false;
+    skipped += size - (strlen(given) + 1);
+    stack->arguments += skipped;
+    stack->arguments_size -= (uint32_t) skipped;
+    return true;
+}
+
+/* The chain that has led to the program, if it can still be told. Otherwise it holds what is known of it, the
+ * program last. */
+static bool find_chain(const struct place *place, struct new_stack *stack,
+                       const struct executable *executable, struct chain *chain)
+{
+    const char *given = stack->given != NULL ? stack->given : "";
+    size_t given_size = stack->given != NULL ? stack->given_size : 0;
+    chain_clear(chain);
+    if (!executable->is_known || stack->given == NULL || !may_have_come_by_script(stack)) {
+        bool added = add_executable(chain, executable, given, given_size);
+        return added && executable->is_known && stack->given != NULL;
+    }
+    enum resolution resolution = read_chain(place, AT_FDCWD, given, 0, given, chain);
+    if (resolution == RESOLVED && ends_with(chain, executable))
+        return chain->dropped == 0 || take_off_interpreters(chain, stack);
+    const char *first = stack->arguments != NULL && stack->arguments_size > 0 ? stack->arguments : "";
+    bool is_consistent = resolution == UNKNOWN && chain->is_foreign && take_off_interpreters(chain, stack);
+    if (chain->file_count == 0)
+        first = given;
+    return add_executable(chain, executable, first, strlen(first)) && is_consistent;
+}
+
+static bool is_as_approved(const struct place *place, const struct new_stack *stack,
+                           const struct executable *executable, const struct execution_facts *approved,
+                           struct reading *reading)
+{
+    struct chain *chain = &reading->chain;
+    if (!executable->is_known || !stack->complete || stack->given == NULL ||
+        !digest_equals(digest_of(stack->arguments, stack->arguments_size), approved->arguments))
+        return false;
+    chain_clear(chain);
+    bool is_known = approved->is_direct
+                        ? add_executable(chain, executable, stack->given, stack->given_size)
+                        : read_chain(place, AT_FDCWD, stack->given, 0, stack->given, chain) == RESOLVED &&
+                              ends_with(chain, executable);
+    struct digest digest;
+    return is_known && digest_chain(chain, &reading->composed, &digest) &&
+           digest_equals(digest, approved->chain);
+}
+
+bool read_stop(const struct place *place, const struct stop_registers *registers, uint32_t user_id,
+               const struct execution_facts *approved, struct reading *reading)
+{
+    struct new_stack stack = {0};
+    struct executable executable;
+    reading->user_id = user_id;
+    if (registers != NULL)
+        read_new_stack(place->tid, registers, reading, &stack);
+    find_executable(place->tid, &executable);
+    if (approved != NULL && is_as_approved(place, &stack, &executable, approved, reading))
+        return true;
+    reading->is_vague = !find_chain(place, &stack, &executable, &reading->chain);
+    reading->arguments = stack.arguments;
+    reading->arguments_size = stack.arguments_size;
+    reading->is_complete = stack.complete;
+    return false;
+}
+
+void read_running(const struct place *place, const char *given, struct reading *reading)
+{
+    struct executable executable;
+    struct chain *chain = &reading->chain;
+    find_executable(place->pid, &executable);
+    /* A relative path was meant from a working directory that may be another one by now. */
+    if (given[0] != '/' || read_chain(place, AT_FDCWD, given, 0, given, chain) != RESOLVED ||
+        !ends_with(chain, &executable)) {
+        chain_clear(chain);
+        (void) add_executable(chain, &executable, given, strlen(given));
+    }
+    reading->is_vague = false;
+}

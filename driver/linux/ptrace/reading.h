@@ -1,0 +1,124 @@
+/* What is read about an execution, before anything is done with it: from the task's memory, from /proc, from
+ * the files that it goes through. Nothing here calls ptrace, knows rules or touches the supervisor's data, so
+ * any thread can do it with a structure of its own. */
+#ifndef CBP_READING_H
+#define CBP_READING_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "digest.h"
+#include "look_up.h"
+#include "text.h"
+
+/* A system call that has stopped before it happens. */
+struct syscall_entry {
+    uint64_t number;
+    uint64_t arguments[6];
+    uint32_t architecture; /* AUDIT_ARCH_ */
+    uint32_t filter_data;  /* of the filter that stopped it */
+    bool is_32bit;         /* pointers in the task's memory have 4 bytes */
+};
+
+/* ---- memory.c, arguments.c: strings and lists in a task's memory ---- */
+enum { TASK_PAGE_SIZE = 4096, WINDOW_SIZE = 16 * TASK_PAGE_SIZE };
+
+/* A window on a task's memory: strings of an argument list mostly lie side by side. */
+struct window {
+    uint32_t tid;
+    uint64_t address;
+    size_t size;
+    size_t next_read; /* grows while reading goes on in order */
+    char bytes[WINDOW_SIZE];
+};
+
+size_t read_memory(uint32_t tid, uint64_t address, void *buffer, size_t size);
+bool read_string(struct window *window, uint32_t tid, uint64_t address, struct text *text);
+bool read_argument_list(struct window *window, uint32_t tid, uint64_t address, bool is_32bit,
+                        struct text *text);
+
+/* ---- resolve.c: what an execve would execute ---- */
+enum resolution { RESOLVED, BOUND_TO_FAIL, UNKNOWN };
+
+enum { CHAIN_FILE_MAX = 8, CHAIN_HEADER_SIZE = 4096 };
+
+/* One of the files that an execution goes through; its names stand in the chain's. */
+struct chain_file {
+    uint32_t path_at, path_size;   /* where it lies */
+    uint32_t given_at, given_size; /* by which name the task, or a script's header, means it */
+    uint64_t device, inode;
+};
+
+/* The files from the one that execve is given to the program that runs: mostly one. */
+struct chain {
+    uint32_t file_count;
+    struct chain_file files[CHAIN_FILE_MAX];
+    struct text names;  /* each with a NUL */
+    struct text prefix; /* what scripts' headers put before the arguments, each with its NUL */
+    uint32_t dropped;   /* arguments that it replaces: 1 for a script, else 0 */
+    bool is_foreign;    /* the last file is for an interpreter that only the kernel knows */
+    bool is_unreadable; /* the last file may be executed, but not read */
+    unsigned char header[CHAIN_HEADER_SIZE + 1];
+};
+
+void chain_clear(struct chain *chain);
+bool chain_add(struct chain *chain, const struct stat *status, const char *path, size_t path_size,
+               const char *given, size_t given_size);
+/* The chain of a path given to execve in this way; name is what the kernel will call it. */
+enum resolution read_chain(const struct place *place, int folder_fd, const char *path, int flags,
+                           const char *name, struct chain *chain);
+
+/* ---- reading.c: an execution as a whole ---- */
+
+/* What is decided about at the entry of execve, to be compared with what is executed. */
+struct execution_facts {
+    struct digest arguments; /* the list that the program gets */
+    struct digest chain;     /* every file that it goes through, and their names */
+    bool is_direct;          /* no script leads to it */
+};
+
+struct reading {
+    struct chain chain;
+    bool is_vague;         /* some file of the chain, or a name, is not known */
+    const char *arguments; /* as the caller gave them, each with its NUL */
+    uint32_t arguments_size;
+    bool is_complete; /* the arguments are */
+    uint32_t user_id; /* after execve */
+    struct execution_facts facts;
+    /* Memory, kept for the next execution. */
+    struct text path, name, list, composed, words;
+    struct window window;
+};
+
+/* At the entry of execve. Anything but RESOLVED is left to the kernel and to the stop after it. */
+enum resolution read_entry(const struct place *place, const struct syscall_entry *entry,
+                           struct reading *reading);
+
+struct stop_registers {
+    uint64_t stack_pointer;
+    bool is_32bit;
+};
+/* At the stop after execve, of a process that had this user id: gives whether it is what was approved at the
+ * entry (NULL: nothing was). Only if it is not are chain and arguments to be used. Without registers (NULL)
+ * little can be told. */
+bool read_stop(const struct place *place, const struct stop_registers *registers, uint32_t user_id,
+               const struct execution_facts *approved, struct reading *reading);
+/* The chain of a program that runs, as far as it can still be told; given (may be empty) is the path that it
+ * was started by. */
+void read_running(const struct place *place, const char *given, struct reading *reading);
+
+/* ---- arguments.c: the stack of a program that has just been executed ---- */
+struct new_stack {
+    const char *arguments; /* each with its NUL; the reading's, as is the next */
+    uint32_t arguments_size;
+    const char *given; /* AT_EXECFN; NULL: not known */
+    uint32_t given_size;
+    bool complete;
+};
+void read_new_stack(uint32_t tid, const struct stop_registers *registers, struct reading *reading,
+                    struct new_stack *stack);
+
+#endif
