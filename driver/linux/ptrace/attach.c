@@ -1,5 +1,6 @@
 /* Takes running processes under the filter: all their threads, and their descendants, however fast they
- * create new ones meanwhile. Nothing is stopped for it. Runs in the tracer thread only.
+ * create new ones meanwhile. Nothing is stopped for it. Runs in the tracer thread only, which serves
+ * everybody else between two processes; and every walk has an end, whatever is born and dies in it.
  *
  * Whatever a traced thread creates is traced from its first instruction on. So threads that are not traced
  * yet can only come from threads that are not either, and looking again until there is nothing new ends with
@@ -14,7 +15,51 @@
 
 #include "supervisor.h"
 
+/* Most walks are over within the first slice: then nobody gets on before the rule is in force. */
+enum { WALK_LIMIT_MS = 5000, FIRST_SLICE_MS = 250, SLICE_MS = 5 };
+enum { THREAD_PASSES_MAX = 100, NS_PER_MS = 1000000 };
+
+static struct {
+    uint64_t end_ns, slice_end_ns;
+    uint32_t number; /* of this walk: what it goes on from carries it */
+    bool is_on, is_given_up;
+} walk;
+
 /* ---- Walking through /proc ---- */
+
+void begin_attaching(void)
+{
+    uint64_t now = now_ns();
+    walk.number++;
+    walk.end_ns = now + (uint64_t) WALK_LIMIT_MS * NS_PER_MS;
+    walk.slice_end_ns = now + (uint64_t) FIRST_SLICE_MS * NS_PER_MS;
+    walk.is_given_up = false;
+}
+
+void end_attaching(void)
+{
+    bool was_on = walk.is_on;
+    walk.is_on = false;
+    if (was_on)
+        let_released_go();
+}
+
+bool is_attaching(void)
+{
+    return walk.is_on;
+}
+
+/* To be asked between two processes, when nothing points to a task or a process: any may go meanwhile. False:
+ * there is no time left, or nobody to walk for. */
+static bool walk_goes_on(void)
+{
+    uint64_t now = now_ns();
+    if (now < walk.slice_end_ns || walk.is_given_up)
+        return !walk.is_given_up;
+    walk.is_given_up = !serve_in_between() || now >= walk.end_ns;
+    walk.slice_end_ns = now_ns() + (uint64_t) SLICE_MS * NS_PER_MS;
+    return !walk.is_given_up;
+}
 
 /* The next entry whose name is a number, or 0. */
 static uint32_t next_number(DIR *folder)
@@ -60,16 +105,18 @@ static uint32_t seize_new_threads(struct process *process, uint32_t *found)
     return error;
 }
 
+/* A thread that is made with CLONE_UNTRACED by one that is traced is new as well, so there is an end to it.
+ */
 static uint32_t seize_threads(struct process *process)
 {
-    for (;;) {
-        uint32_t found = 0;
+    uint32_t found = 1;
+    for (int pass = 0; pass < THREAD_PASSES_MAX && found > 0; pass++) {
+        found = 0;
         uint32_t error = seize_new_threads(process, &found);
         if (error != 0)
             return error;
-        if (found == 0)
-            return process->thread_count > 0 ? 0 : CBP_ERROR_INVALID_PARAMETER;
     }
+    return process->thread_count > 0 ? 0 : CBP_ERROR_INVALID_PARAMETER;
 }
 
 /* The path that the running program was started by, from the vector that the kernel has left it. */
@@ -119,10 +166,15 @@ static uint32_t give_up(struct process *process, bool is_new, uint32_t error)
     return error;
 }
 
+static bool is_never_attached(uint32_t pid)
+{
+    return pid == self.controller_pid || pid == (uint32_t) getpid();
+}
+
 static uint32_t attach_one(uint32_t pid)
 {
     struct status_facts facts;
-    if (pid == self.controller_pid || pid == (uint32_t) getpid())
+    if (is_never_attached(pid))
         return 0;
     struct process *process = find_process(pid);
     bool is_new = process == NULL;
@@ -153,45 +205,59 @@ static uint32_t attach_one(uint32_t pid)
 
 /* ---- Trees and names ---- */
 
-static bool descends_from(const struct process *process, uint32_t pid)
+/* Whether the process or who created it, and so on, is one whose descendants this walk is for. */
+static bool is_of_walk(const struct process *process)
 {
-    while (process != NULL && process->pid != pid)
+    while (process != NULL && process->walk_number != walk.number)
         process = process->parent;
     return process != NULL;
 }
 
-/* One look at all processes: attaches children of the root's tree that are not traced yet. Gives how many. A
+/* One look at all processes: attaches children of the walk's trees that are not traced yet. Gives how many. A
  * child that cannot be had is left alone: it may be a set-user-ID program's, or another tracer's. */
-static uint32_t attach_new_children(uint32_t root_pid)
+static uint32_t attach_new_children(void)
 {
     uint32_t pid, count = 0;
     DIR *folder = opendir("/proc");
-    while (folder != NULL && (pid = next_number(folder)) != 0) {
+    while (folder != NULL && walk_goes_on() && (pid = next_number(folder)) != 0) {
         struct status_facts facts;
-        if (find_process(pid) != NULL || !read_status(pid, &facts) || facts.tracer_pid != 0)
+        if (is_never_attached(pid) || find_process(pid) != NULL || !read_status(pid, &facts) ||
+            facts.tracer_pid != 0 || !is_of_walk(find_process(facts.parent_pid)))
             continue;
-        const struct process *parent = find_process(facts.parent_pid);
-        if (parent != NULL && descends_from(parent, root_pid))
-            count += attach_one(pid) == 0;
+        count += attach_one(pid) == 0;
     }
     if (folder != NULL)
         closedir(folder);
     return count;
 }
 
-static uint32_t attach_tree(uint32_t pid, bool children)
+static void attach_descendants(void)
 {
-    uint32_t error = attach_one(pid);
-    while (error == 0 && children && find_process(pid) != NULL && attach_new_children(pid) > 0) {
+    while (attach_new_children() > 0) {
     }
-    return error;
+}
+
+/* The process is one whose descendants the walk is for. */
+static void walk_from(uint32_t pid)
+{
+    struct process *process = find_process(pid);
+    if (process != NULL)
+        process->walk_number = walk.number;
 }
 
 uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children)
 {
+    walk.is_on = true;
+    if (!walk_goes_on())
+        return CBP_ERROR_TIMEOUT;
     if (read_start_time(pid) != start_time)
         return CBP_ERROR_INVALID_PARAMETER;
-    return attach_tree(pid, children);
+    uint32_t error = attach_one(pid);
+    if (error == 0 && children) {
+        walk_from(pid);
+        attach_descendants();
+    }
+    return error;
 }
 
 static enum attachment wish_for(uint32_t pid, struct rule_set *set, uint32_t wanted_rule_id)
@@ -202,18 +268,25 @@ static enum attachment wish_for(uint32_t pid, struct rule_set *set, uint32_t wan
     return wish;
 }
 
+/* Those that match first, then the descendants of all of them together. */
 void attach_matching(struct rule_set *set, uint32_t wanted_rule_id)
 {
     uint32_t pid;
+    bool has_trees = false;
+    walk.is_on = true;
     DIR *folder = opendir("/proc");
-    while (folder != NULL && (pid = next_number(folder)) != 0) {
+    while (folder != NULL && walk_goes_on() && (pid = next_number(folder)) != 0) {
         struct status_facts facts;
         if (find_process(pid) != NULL || !read_status(pid, &facts) || facts.user_id != getuid())
             continue;
         enum attachment wish = wish_for(pid, set, wanted_rule_id);
-        if (wish != ATTACH_NOTHING)
-            (void) attach_tree(pid, wish == ATTACH_TREE);
+        if (wish == ATTACH_NOTHING || attach_one(pid) != 0 || wish != ATTACH_TREE)
+            continue;
+        walk_from(pid);
+        has_trees = true;
     }
     if (folder != NULL)
         closedir(folder);
+    if (has_trees)
+        attach_descendants();
 }

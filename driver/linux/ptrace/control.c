@@ -337,7 +337,7 @@ static void serve_launchers(void)
 
 /* ---- All of it ---- */
 
-static bool controller_has_ended(void)
+bool controller_has_ended(void)
 {
     struct epoll_event events[16];
     int count = epoll_wait(epoll_fd, events, 16, 0);

@@ -85,8 +85,11 @@ bool finish_loading_rules(struct cbp_rules *request, uint32_t *status, uint64_t 
         return false;
     *request = loading.request;
     *status = loading.status;
-    if (*status == 0)
+    if (*status == 0) {
+        begin_attaching();
         *status = install_rules(request, loading.set, value);
+        end_attaching();
+    }
     cbp_store_u32(&loading.state, LOADING_IDLE);
     return true;
 }

@@ -114,6 +114,26 @@ static bool drain_waits(void)
     return any;
 }
 
+static void publish_counts(void)
+{
+    cbp_store_relaxed_u32(&self.channel->supervised_count, self.task_count);
+    if (self.task_count > 0)
+        cbp_store_relaxed_u32(&self.channel->supervised_ever, 1);
+}
+
+bool serve_in_between(void)
+{
+    enum { STOPS_MAX = 200 };
+    for (int i = 0; i < STOPS_MAX && handle_one(WNOHANG);)
+        i++;
+    collect_answers();
+    expire_operations();
+    if (self.unowned_count > 0)
+        resolve_unowned_tasks();
+    publish_counts();
+    return !controller_has_ended();
+}
+
 static void sleep_on_bell(uint32_t value, uint64_t until_ns)
 {
     struct timespec timeout = {0, 0};
@@ -139,13 +159,6 @@ static uint64_t wake_up_time(void)
         until_ns = until_ns == 0 || soon < until_ns ? soon : until_ns;
     }
     return until_ns;
-}
-
-static void publish_counts(void)
-{
-    cbp_store_relaxed_u32(&self.channel->supervised_count, self.task_count);
-    if (self.task_count > 0)
-        cbp_store_relaxed_u32(&self.channel->supervised_ever, 1);
 }
 
 /* One turn while something is held, a task's owner is unknown, or nobody is traced at all. */

@@ -36,7 +36,8 @@ struct process {
     bool attached;         /* it ran before it was traced, or an ancestor did */
     bool released;         /* it could not be had as a whole: detached at the next stop */
     bool ended;
-    bool is_launcher; /* a root that has not executed its target yet: nobody's business */
+    uint32_t walk_number; /* of the last walk that was for its descendants */
+    bool is_launcher;     /* a root that has not executed its target yet: nobody's business */
     uint64_t start_time;
     struct image *image;
     uint64_t pid_namespace; /* inode; 0: not asked yet */
@@ -170,6 +171,14 @@ bool seize_within_limit(uint32_t tid, unsigned long options);
 
 /* ---- attach.c: processes that run already; see tree_driver.h ---- */
 struct image *image_of_running(uint32_t pid); /* NULL without memory */
+/* Around all that a request attaches to: it has one limit. Meanwhile nobody is let go for want of a rule. */
+void begin_attaching(void);
+void end_attaching(void);
+bool is_attaching(void);
+
+/* ---- supervisor.c ---- */
+/* Stops, answers and deadlines, in the middle of something long. False: the controller has ended. */
+bool serve_in_between(void);
 
 /* ---- handles.c: operations on other processes and threads ---- */
 void handle_handle_call(struct task *task, const struct syscall_entry *entry);
@@ -213,6 +222,7 @@ void control_refuse(int os_error);
 void serve_control(void);
 void finish_launch(struct task *task, uint32_t status, int os_error);
 bool control_wants_attention(void);
+bool controller_has_ended(void);
 
 /* ---- rule_loading.c: rules on their way ---- */
 /* The tracer's: takes over a request and its descriptor (-1: none came with it). */

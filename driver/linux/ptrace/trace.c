@@ -26,7 +26,7 @@
 
 bool is_not_ours(struct process *process)
 {
-    return process->released || is_released(process);
+    return process->released || (!is_attaching() && is_released(process));
 }
 
 static bool lets_go(const struct task *task)

@@ -1,0 +1,105 @@
+"""Walks over processes, for attaching: each has an end, and nobody waits for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+from attach_tools import assert_let_go
+from live_tools import Task, recording, start_controller, tasks, tracer_of, wait_until
+
+LIMIT_S = 5  # of one walk: WALK_LIMIT_MS of attach.c
+COMMAND_LINE = [sys.executable, "-m", "cbprocess"]
+
+
+@contextlib.contextmanager
+def running(*command: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A program that runs outside of any filter; its whole session is ended afterwards."""
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True, **options
+    )
+    try:
+        yield process
+    finally:
+        for signal_number in (signal.SIGSTOP, signal.SIGKILL):
+            for task in tasks():
+                if task.session == process.pid:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(task.process_id, signal_number)
+        process.communicate(timeout=30)
+
+
+def children_of(process_id: int, name: str) -> list[int]:
+    return [task.process_id for task in tasks() if task.parent == process_id and task.name.startswith(name)]
+
+
+def test_attaching_to_ones_own_ancestor(tmp_path: Path) -> None:
+    """`cbprocess attach $$`: shell and children are attached, the controller is not, and Ctrl-C lets go."""
+    attach = shlex.join([*COMMAND_LINE, "attach"])
+    text = f"sleep 1000 & exec 2> {tmp_path / 'errors'}; {attach} $$; echo attached $?; read x; echo done"
+    with running("bash", "-c", text) as shell:
+        (controller,) = wait_until(lambda: children_of(shell.pid, "python"), 10, "the controller")
+        (sleeper,) = children_of(shell.pid, "sleep")
+        wait_until(lambda: tracer_of(shell.pid) and tracer_of(sleeper), 10, "the shell is attached")
+        helper = tracer_of(shell.pid)
+        assert tracer_of(controller) == 0 and tracer_of(sleeper) == helper != 0
+        assert Task(shell.pid).state not in "tT"
+        os.kill(controller, signal.SIGINT)
+        begin = time.monotonic()
+        assert shell.stdout is not None and shell.stdout.readline().startswith("attached ")
+        assert time.monotonic() - begin < LIMIT_S
+        assert_let_go(shell.pid, sleeper)
+        assert shell.stdin is not None
+        shell.stdin.write("\n")
+        shell.stdin.flush()
+        assert shell.stdout.readline() == "done\n"
+
+
+def test_a_walk_without_an_end(attack: Callable[..., str]) -> None:
+    """The walk is given up after its limit, and meanwhile the operations of others are held and go on."""
+    took: list[float] = []
+    with running(attack("endless_children")) as hostile, recording(timeout_ms=3000) as recorder:
+        assert hostile.stdout is not None and hostile.stdout.readline() == "ready\n"
+        bystander = recorder.filter.popen(["sh", "-c", "while :; do /bin/true; sleep 0.02; done"])
+
+        def attach() -> None:
+            begin = time.monotonic()
+            recorder.filter.add_filtered_process_by_id(hostile.pid, True)
+            took.append(time.monotonic() - begin)
+
+        attaching = threading.Thread(target=attach)
+        attaching.start()
+        wait_until(lambda: tracer_of(hostile.pid), 5, "the walk has begun")
+        seen = len(recorder.executed())
+        wait_until(lambda: len(recorder.executed()) > seen + 20, 4, "the bystander goes on")
+        assert attaching.is_alive()
+        attaching.join(LIMIT_S * 3)
+        assert not attaching.is_alive() and took[0] < LIMIT_S + 4
+        assert recorder.filter.statistics().timed_out == 0
+        bystander.kill()
+        bystander.wait()
+    assert_let_go(hostile.pid)
+
+
+def test_the_controller_dies_during_a_walk(attack: Callable[..., str]) -> None:
+    with running(attack("endless_children")) as hostile:
+        assert hostile.stdout is not None and hostile.stdout.readline() == "ready\n"
+        controller = start_controller("controller_attach.py", str(hostile.pid), "children")
+        try:
+            wait_until(lambda: tracer_of(hostile.pid), 10, "the walk has begun")
+            controller.kill()
+            begin = time.monotonic()
+            assert_let_go(hostile.pid)
+            assert time.monotonic() - begin < LIMIT_S / 2
+        finally:
+            controller.kill()
+            controller.communicate(timeout=10)
