@@ -62,6 +62,8 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
 
 #define CBP_SESSION_FLAG_FORK_IS_CREATION 1u
 #define CBP_SESSION_FLAG_OWN_REQUESTS 2u
+#define CBP_SESSION_FLAG_SCOPE_SIGNALS 4u
+#define CBP_SESSION_FLAG_ALL 7u
 
 #define CBP_FIELDS_session_settings(X, S)                                                                    \
     X(S, struct cbp_message_header, header)                                                                  \
@@ -123,16 +125,21 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
 /* Launcher to supervisor (with its credentials): it has named the supervisor as its tracer and waits. */
 #define CBP_FIELDS_launch_ready(X, S) X(S, struct cbp_message_header, header)
 
-/* What the seccomp filter stops that the launcher installs before executing; none: it installs none. */
+/* What the seccomp filter stops that the launcher installs before executing; none: it installs none. Every
+ * filter stops handle operations that may concern the supervisor or the controller. */
 #define CBP_LAUNCH_FLAG_EXECUTIONS 1u
-#define CBP_LAUNCH_FLAG_HANDLES 2u          /* handle operations */
+#define CBP_LAUNCH_FLAG_HANDLES 2u          /* handle operations on everybody */
 #define CBP_LAUNCH_FLAG_HARMLESS_SIGNALS 4u /* with HANDLES: also signals that are ignored by default */
-#define CBP_LAUNCH_FLAG_ALL 7u
+#define CBP_LAUNCH_FLAG_FILTER 7u           /* all of the filter's */
+#define CBP_LAUNCH_FLAG_SCOPE_SIGNALS 8u    /* no part of it: no signals to processes outside of the tree */
+#define CBP_LAUNCH_FLAG_ALL 15u
 
 #define CBP_FIELDS_launch_go(X, S)                                                                           \
     X(S, struct cbp_message_header, header)                                                                  \
     X(S, uint32_t, status) /* a Win32 error code: 0, or why the launcher must not go on */                   \
-    X(S, uint32_t, flags)
+    X(S, uint32_t, flags)                                                                                    \
+    X(S, uint32_t, supervisor_process_id) /* these two are out of the tree's reach */                        \
+    X(S, uint32_t, controller_process_id)
 
 /* How it ended: status 0 once the target's image runs; else os_error is the errno of the failed execve. */
 #define CBP_FIELDS_launch_result(X, S)                                                                       \
@@ -293,7 +300,7 @@ enum cbp_script_step_kind { CBP_SCRIPT_LIST(CBP_ENUMERATOR_) };
     X(launch_forget, 32)                                                                                     \
     X(launch, 40)                                                                                            \
     X(launch_ready, 24)                                                                                      \
-    X(launch_go, 32)                                                                                         \
+    X(launch_go, 40)                                                                                         \
     X(launch_result, 48)                                                                                     \
     X(launch_target, 48)                                                                                     \
     X(event_item, 16)                                                                                        \

@@ -27,7 +27,7 @@ static const struct message_row rows[] = {
                              {{FIELD(session_settings, session_id), 0, CBP_SESSION_MAX - 1},
                               {FIELD(session_settings, timeout_action), 0, CBP_TIMEOUT_ACTION_DENY},
                               {FIELD(session_settings, refuse_with), 0, CBP_REFUSE_WITH_KILL},
-                              {FIELD(session_settings, flags), 1, 3}}},
+                              {FIELD(session_settings, flags), 1, CBP_SESSION_FLAG_ALL}}},
     [CBP_MESSAGE_SESSION_CLOSE] = {sizeof(struct cbp_session_close),
                                    FIELD(session_close, reserved),
                                    {NONE},

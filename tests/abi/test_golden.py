@@ -34,10 +34,10 @@ GOLDEN: dict[str, tuple[dict[str, bytes], dict[str, Any], str]] = {
             "timeout_ms": 3000,
             "timeout_action": 1,
             "refuse_with": 1,
-            "flags": 3,
+            "flags": 7,
             "altitude": 0xC1C2C3C4C5C6C7C8,
         },
-        "0f000000 1b000000 b80b0000 01000000 01000000 03000000 c8c7c6c5c4c3c2c1",
+        "0f000000 1b000000 b80b0000 01000000 01000000 07000000 c8c7c6c5c4c3c2c1",
     ),
     "session_close": ({}, {"session_id": 3}, "03000000 00000000"),
     "rules": (
@@ -54,7 +54,11 @@ GOLDEN: dict[str, tuple[dict[str, bytes], dict[str, Any], str]] = {
     "launch_forget": ({}, {"session_id": 1, "rule_id": 2}, "01000000 02000000"),
     "launch": ({}, {"session_id": 1, "rule_id": 2, "thread_id": 3}, "01000000 02000000 03000000 00000000"),
     "launch_ready": ({}, {}, ""),
-    "launch_go": ({}, {"status": 170, "flags": 7}, "aa000000 07000000"),
+    "launch_go": (
+        {},
+        {"status": 170, "flags": 15, "supervisor_process_id": 9, "controller_process_id": 8},
+        "aa000000 0f000000 09000000 08000000",
+    ),
     "launch_result": (
         {},
         {"os_error": 13, "process_id": 4, "start_time": 0x0505},

@@ -104,7 +104,13 @@ class LaunchReady(ctypes.Structure):
 
 
 class LaunchGo(ctypes.Structure):
-    _fields_ = [("header", MessageHeader), ("status", c_uint32), ("flags", c_uint32)]
+    _fields_ = [
+        ("header", MessageHeader),
+        ("status", c_uint32),
+        ("flags", c_uint32),
+        ("supervisor_process_id", c_uint32),
+        ("controller_process_id", c_uint32),
+    ]
 
 
 class LaunchResult(ctypes.Structure):

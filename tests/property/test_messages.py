@@ -32,8 +32,8 @@ LARGEST = {
 }
 LEAST = {"script_step": {"kind": 1}}
 BITS = {
-    "session_settings": {"flags": 3},
-    "launch_go": {"flags": 7},
+    "session_settings": {"flags": 7},
+    "launch_go": {"flags": 15},
     "verdict": {"deferred_items": 15, "decided_items": 15},
 }
 

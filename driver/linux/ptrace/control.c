@@ -262,12 +262,22 @@ static uint32_t wanted_filter_parts(void)
     return parts;
 }
 
+static uint32_t wanted_scope(void)
+{
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
+        if (self.sessions[id].open && (self.sessions[id].flags & CBP_SESSION_FLAG_SCOPE_SIGNALS) != 0)
+            return CBP_LAUNCH_FLAG_SCOPE_SIGNALS;
+    return 0;
+}
+
 static void seize_launcher(struct launch *launch, const struct ucred *sender)
 {
     uint32_t filter_parts = wanted_filter_parts();
     struct cbp_launch_go go = {
         .header = {.size = sizeof go, .type = CBP_MESSAGE_LAUNCH_GO},
-        .flags = filter_parts,
+        .flags = filter_parts | wanted_scope(),
+        .supervisor_process_id = (uint32_t) getpid(),
+        .controller_process_id = self.controller_pid,
     };
     struct task *task = NULL;
     uint32_t status = seize_root((uint32_t) sender->pid, filter_parts, &task);

@@ -34,4 +34,12 @@ bool read_handle_call(struct task *task, const struct syscall_entry *entry, cons
 bool is_aimed_at(const struct handle_call *call, const struct id_view *view, const struct task *task,
                  uint32_t pid, const struct status_facts *facts);
 
+/* ---- guard.c: who is out of the tree's reach ---- */
+bool is_guarded(uint32_t pid);
+/* Whether a call must fail. If not, it may have got a replacement that spares the guarded. */
+bool guard_refuses(const struct task *task, const struct syscall_entry *entry, const struct id_view *view,
+                   struct handle_call *call);
+/* Sends the replacement's signal for many; the task's call ends as if it had. */
+void signal_the_others(struct task *task, const struct replacement *instead);
+
 #endif

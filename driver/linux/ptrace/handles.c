@@ -14,9 +14,10 @@
 #include "handle_calls.h"
 #include "supervisor.h"
 
-static bool handles_are_of_interest(void)
+/* What a filter stops for the guard alone is no more than a part of what concerns others. */
+static bool handles_are_of_interest(const struct process *process)
 {
-    if (self.leaving)
+    if (self.leaving || (process->filter_parts & CBP_LAUNCH_FLAG_HANDLES) == 0)
         return false;
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
         if (self.sessions[id].open && (self.sessions[id].events & HANDLE_OPERATIONS) != 0)
@@ -87,6 +88,7 @@ static void tell_many(struct task *task, const struct handle_call *call, const s
         struct status_facts facts;
         uint32_t pid = (uint32_t) strtoul(entry->d_name, NULL, 10);
         if (isdigit((unsigned char) entry->d_name[0]) && read_status(pid, &facts) && facts.group == pid &&
+            !(call->replacement.signal_for_many != 0 && is_guarded(pid)) &&
             is_aimed_at(call, view, task, pid, &facts))
             tell_target(task, call, pid, &facts, verdict);
     }
@@ -121,14 +123,19 @@ void handle_handle_call(struct task *task, const struct syscall_entry *entry)
     struct handle_call call;
     struct id_view view;
     struct verdict verdict = {.operation = NULL};
-    if (!handles_are_of_interest() || !open_view(task, &view) ||
-        !read_handle_call(task, entry, &view, &call)) {
+    if (!open_view(task, &view) || !read_handle_call(task, entry, &view, &call)) {
         resume_task(task, 0);
         return;
     }
+    if (call.os_error == 0 && guard_refuses(task, entry, &view, &call))
+        call.os_error = EPERM;
     if (call.os_error != 0) {
         (void) fail_syscall(task, call.os_error);
         resume_task(task, 0);
+        return;
+    }
+    if (!handles_are_of_interest(task->process)) {
+        settle_at_once(task, &verdict, &call);
         return;
     }
     introduce(task);
@@ -155,6 +162,8 @@ void finish_handle_call(struct task *task, const struct operation *operation)
         (void) fail_syscall(task, errno_of_code(operation->result_code));
     else if (operation->is_stripped)
         (void) fail_syscall(task, EPERM);
+    else if (operation->replacement.signal_for_many != 0)
+        signal_the_others(task, &operation->replacement);
     else if (operation->replacement.argument_count > 0)
         (void) replace_syscall(task, &operation->replacement);
     resume_task(task, 0);

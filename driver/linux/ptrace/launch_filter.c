@@ -1,6 +1,9 @@
 /* See launch_filter.h. A watched system call stops for the tracer; all others are left alone, and the kernel
  * remembers that by number, so they cost nothing. Where the arguments in registers show that a call concerns
- * nobody else, it does not stop either. */
+ * nobody else, it does not stop either.
+ *
+ * Handle operations are stopped in every filter, because the supervisor and the controller are out of the
+ * tree's reach (guard.c). Where nobody has asked for them, those pass that cannot concern these two. */
 #include "launch_filter.h"
 
 #include <errno.h>
@@ -12,12 +15,16 @@
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 
-#include "cbp_message.h"
 #include "launch_system.h"
 #include "syscalls.h"
 
-enum { ROW_LENGTH_MAX = 11, PROGRAM_LENGTH_MAX = ROW_LENGTH_MAX * WATCHED_SYSCALL_COUNT + 1 };
+/* One instruction for a call's number, and what decides about the call. */
+enum { ROW_LENGTH_MAX = 16, ARCHITECTURE_LENGTH = 5 };
+enum {
+    PROGRAM_LENGTH_MAX = ROW_LENGTH_MAX * WATCHED_SYSCALL_COUNT + ARCHITECTURE_LENGTH * ARCHITECTURE_COUNT + 1
+};
 
 #define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t) offsetof(struct seccomp_data, field))
 #define STOP BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRACE | FILTER_MARK)
@@ -48,33 +55,89 @@ static struct sock_filter skip_if(unsigned short comparison, uint32_t value, uns
     return (struct sock_filter) BPF_JUMP((unsigned short) (BPF_JMP | BPF_K | comparison), value, skip, 0);
 }
 
+/* ---- What decides about one call: each ends with an answer ---- */
+
+static void pass(struct program *program)
+{
+    append(program, (struct sock_filter) PASS);
+}
+
+static void stop(struct program *program)
+{
+    append(program, (struct sock_filter) STOP);
+}
+
+/* Stops if the argument has (or bits: has some of) one of two values. */
+static void stop_if(struct program *program, unsigned argument, unsigned short comparison, uint32_t value,
+                    uint32_t other)
+{
+    append(program, (struct sock_filter) LOAD_ARGUMENT(argument));
+    append(program, skip_if(comparison, value, 2));
+    append(program, skip_if(comparison, other, 1));
+    pass(program);
+    stop(program);
+}
+
+static void stop_unless(struct program *program, unsigned argument, uint32_t value)
+{
+    append(program, (struct sock_filter) LOAD_ARGUMENT(argument));
+    append(program, skip_if(BPF_JEQ, value, 1));
+    stop(program);
+    pass(program);
+}
+
+/* For a call about itself: its first argument says what its second one is, of which 0 is the caller. */
+static void stop_unless_self(struct program *program, uint32_t kind)
+{
+    append(program, (struct sock_filter) LOAD_ARGUMENT(0));
+    append(program, skip_if(BPF_JEQ, kind, 1));
+    stop(program);
+    stop_unless(program, 1, 0);
+}
+
 /* Signals that do nothing to a process that has not asked for them, and 0, which is none. */
-static void pass_harmless_signals(struct program *program, unsigned argument)
+static void stop_unless_harmless(struct program *program, unsigned argument)
 {
     const uint32_t harmless[] = {0, SIGCHLD, SIGURG, SIGWINCH};
     enum { COUNT = sizeof harmless / sizeof harmless[0] };
     append(program, (struct sock_filter) LOAD_ARGUMENT(argument));
     for (unsigned char i = 0; i < COUNT; i++)
         append(program, skip_if(BPF_JEQ, harmless[i], (unsigned char) (COUNT - i)));
-    append(program, (struct sock_filter) STOP);
+    stop(program);
+    pass(program);
 }
 
-/* Appends what decides about one call; whatever it does not stop runs off its end. */
-static void append_condition(struct program *program, enum syscall_kind kind, uint32_t parts)
+/* Goes on with the next condition only if the argument is the id of one of the two. */
+static void pass_unless_guarded(struct program *program, unsigned argument, const struct cbp_launch_go *go)
 {
-    bool is_signal = true;
-    unsigned signal_argument = 1;
+    append(program, (struct sock_filter) LOAD_ARGUMENT(argument));
+    append(program, skip_if(BPF_JEQ, go->supervisor_process_id, 2));
+    append(program, skip_if(BPF_JEQ, go->controller_process_id, 1));
+    pass(program);
+}
+
+static void append_signal(struct program *program, enum syscall_kind kind, const struct cbp_launch_go *go)
+{
+    bool names_process = kind == SYSCALL_TGKILL || kind == SYSCALL_RT_TGSIGQUEUEINFO;
+    /* The others reach a process by the id of any of its threads, by a descriptor or as one of a group. */
+    if (names_process && (go->flags & CBP_LAUNCH_FLAG_HANDLES) == 0)
+        pass_unless_guarded(program, 0, go);
+    if ((go->flags & CBP_LAUNCH_FLAG_HARMLESS_SIGNALS) == 0)
+        stop_unless_harmless(program, names_process ? 2 : 1);
+    else
+        stop(program);
+}
+
+static void append_condition(struct program *program, enum syscall_kind kind, const struct cbp_launch_go *go)
+{
     switch (kind) {
     case SYSCALL_CLONE: /* only where the flag would hide the child from a tracer */
-        append(program, (struct sock_filter) LOAD_ARGUMENT(0));
-        append(program, skip_if(BPF_JSET, CLONE_UNTRACED, 1));
-        append(program, (struct sock_filter) PASS);
-        append(program, (struct sock_filter) STOP);
+        stop_if(program, 0, BPF_JSET, CLONE_UNTRACED, CLONE_UNTRACED);
         return;
     case SYSCALL_SECCOMP: /* a listener's answer would come before our stop, and could do without it */
         append(program, (struct sock_filter) LOAD_ARGUMENT(1));
         append(program, skip_if(BPF_JSET, SECCOMP_FILTER_FLAG_NEW_LISTENER, 1));
-        append(program, (struct sock_filter) PASS);
+        pass(program);
         append(program, (struct sock_filter) FAIL(EBUSY));
         return;
     case SYSCALL_CLONE3: /* its flags lie in memory: it could hide a child (decision 7) */
@@ -86,49 +149,70 @@ static void append_condition(struct program *program, enum syscall_kind kind, ui
         append(program, skip_if(BPF_JEQ, PTRACE_TRACEME, 3));
         append(program, skip_if(BPF_JEQ, PTRACE_ATTACH, 3));
         append(program, skip_if(BPF_JEQ, PTRACE_SEIZE, 2));
-        append(program, (struct sock_filter) PASS);
+        pass(program);
         append(program, (struct sock_filter) FAIL(EPERM));
-        append(program, (struct sock_filter) STOP);
+        stop(program);
         return;
     case SYSCALL_PRLIMIT64:
     case SYSCALL_SCHED_SETAFFINITY:
     case SYSCALL_SCHED_SETPARAM:
     case SYSCALL_SCHED_SETSCHEDULER:
     case SYSCALL_SCHED_SETATTR: /* 0 is the caller itself */
-        append(program, (struct sock_filter) LOAD_ARGUMENT(0));
-        append(program, skip_if(BPF_JEQ, 0, 1));
-        append(program, (struct sock_filter) STOP);
+        stop_unless(program, 0, 0);
         return;
-    case SYSCALL_TGKILL:
-    case SYSCALL_RT_TGSIGQUEUEINFO:
-        signal_argument = 2;
-        break;
+    case SYSCALL_SETPRIORITY:
+        stop_unless_self(program, PRIO_PROCESS);
+        return;
+    case SYSCALL_IOPRIO_SET:
+        stop_unless_self(program, IOPRIO_PROCESS);
+        return;
     case SYSCALL_KILL:
     case SYSCALL_TKILL:
+    case SYSCALL_TGKILL:
     case SYSCALL_RT_SIGQUEUEINFO:
+    case SYSCALL_RT_TGSIGQUEUEINFO:
     case SYSCALL_PIDFD_SEND_SIGNAL:
-        break;
+        append_signal(program, kind, go);
+        return;
     default:
-        is_signal = false;
-        break;
+        stop(program);
+        return;
     }
-    if (is_signal && (parts & CBP_LAUNCH_FLAG_HARMLESS_SIGNALS) == 0)
-        pass_harmless_signals(program, signal_argument);
-    else
-        append(program, (struct sock_filter) STOP);
 }
 
-static void append_row(struct program *program, const struct watched_syscall *watched, uint32_t parts)
+/* ---- The program ---- */
+
+static bool is_wanted(const struct watched_syscall *watched, uint32_t flags)
 {
-    unsigned short start = program->length;
-    append(program, (struct sock_filter) LOAD(arch));
-    append(program, skip_if(BPF_JEQ, watched->architecture, 0));
-    append(program, (struct sock_filter) LOAD(nr));
+    /* A pidfd tells about a process and waits for it; what is done with it is another call. */
+    bool may_concern_guarded =
+        watched->parts == CBP_LAUNCH_FLAG_HANDLES && watched->kind != SYSCALL_PIDFD_OPEN;
+    return (watched->parts & flags) != 0 || may_concern_guarded;
+}
+
+/* What is not this call jumps behind its row, with the number still loaded. */
+static void append_row(struct program *program, const struct watched_syscall *watched,
+                       const struct cbp_launch_go *go)
+{
+    unsigned short at = program->length;
     append(program, skip_if(BPF_JEQ, watched->number, 0));
-    append_condition(program, watched->kind, parts);
-    /* What is not this call jumps behind its row. */
-    for (unsigned short at = (unsigned short) (start + 1); at <= start + 3; at = (unsigned short) (at + 2))
-        program->instructions[at].jf = (unsigned char) (program->length - at - 1);
+    append_condition(program, watched->kind, go);
+    program->instructions[at].jf = (unsigned char) (program->length - at - 1);
+}
+
+static void append_architecture(struct program *program, uint32_t architecture,
+                                const struct cbp_launch_go *go)
+{
+    append(program, (struct sock_filter) LOAD(arch));
+    append(program, skip_if(BPF_JEQ, architecture, 1));
+    unsigned short at = program->length;
+    append(program, (struct sock_filter) BPF_STMT(BPF_JMP | BPF_JA, 0)); /* jumps farther than the others */
+    append(program, (struct sock_filter) LOAD(nr));
+    for (size_t i = 0; i < WATCHED_SYSCALL_COUNT; i++)
+        if (watched_syscalls[i].architecture == architecture && is_wanted(&watched_syscalls[i], go->flags))
+            append_row(program, &watched_syscalls[i], go);
+    pass(program);
+    program->instructions[at].k = (uint32_t) (program->length - at - 1);
 }
 
 static long install(const struct sock_fprog *program, unsigned flags)
@@ -145,13 +229,13 @@ static int install_somehow(const struct sock_fprog *program)
     return (int) -result;
 }
 
-int install_launch_filter(uint32_t parts)
+int install_launch_filter(const struct cbp_launch_go *go)
 {
+    static const uint32_t architectures[ARCHITECTURE_COUNT] = {ARCHITECTURES};
     struct program program = {.length = 0};
-    for (size_t i = 0; i < WATCHED_SYSCALL_COUNT; i++)
-        if (watched_syscalls[i].parts & parts)
-            append_row(&program, &watched_syscalls[i], parts);
-    append(&program, (struct sock_filter) PASS);
+    for (size_t i = 0; i < ARCHITECTURE_COUNT; i++)
+        append_architecture(&program, architectures[i], go);
+    pass(&program);
     struct sock_fprog description = {program.length, program.instructions};
     int error = install_somehow(&description);
     if (error == EACCES && call_system(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0) == 0)

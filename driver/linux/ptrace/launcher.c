@@ -109,7 +109,7 @@ int launch(int argument_count, char **arguments, char **environment)
     (void) call_system(SYS_prctl, PR_SET_PTRACER, (long) target.message.supervisor_process_id, 0, 0, 0, 0);
     if (!report_ready(channel) || !await_go(channel, &go))
         return EXIT_NOT_LAUNCHED;
-    int error = go.flags != 0 ? install_launch_filter(go.flags) : 0;
+    int error = (go.flags & CBP_LAUNCH_FLAG_FILTER) != 0 ? install_launch_filter(&go) : 0;
     report_failure(channel, error != 0 ? error : execute(arguments, environment));
     return EXIT_NOT_LAUNCHED;
 }

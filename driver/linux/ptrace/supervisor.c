@@ -192,6 +192,7 @@ void discard_slot(void *slot, size_t size)
 
 int main(void)
 {
+    harden();
     become_independent();
     if (!map_channel() || !peer_is_same_user())
         return EXIT_FAILURE;

@@ -93,6 +93,9 @@ struct replacement {
     uint32_t architecture;   /* AUDIT_ARCH_ */
     uint64_t number;
     uint64_t arguments[4];
+    uint32_t signal_for_many; /* not 0: this signal goes to all of a group but the guarded; see guard.c */
+    uint32_t group;           /* by our ids; 0: everybody */
+    bool reaches_caller;
 };
 
 /* One operation that is held: one message for each session that was asked. */
@@ -213,6 +216,9 @@ void release_approval(struct approval *approval);
 /* The image of a reading's chain; NULL without memory. */
 struct image *image_of_chain(const struct reading *reading);
 int errno_of_code(uint32_t code);
+
+/* ---- hardening.c: the supervisor's own protection ---- */
+void harden(void); /* first of all */
 
 /* ---- control.c: requests and launches ---- */
 bool control_init(void); /* errno says why not */

@@ -6,7 +6,10 @@
 #include <linux/audit.h>
 #include <stdint.h>
 
-enum { X32_SYSCALL_BIT = 0x40000000 };
+enum { X32_SYSCALL_BIT = 0x40000000, ARCHITECTURE_COUNT = 2 };
+
+/* Of ioprio_set's first argument; in the kernel's headers, but not in all. */
+enum { IOPRIO_PROCESS = 1, IOPRIO_GROUP = 2, IOPRIO_USER = 3 };
 
 /* By this data of its SECCOMP_RET_TRACE a stop of our filter is told from one of a program's own. */
 enum { FILTER_MARK = 0xcb9f };
@@ -16,10 +19,10 @@ enum { FILTER_MARK = 0xcb9f };
 #define WATCHED_SYSCALL_LIST(X)                                                                              \
     X(EXECVE, EXECUTIONS, 59, 520, 11, 221, 11)                                                              \
     X(EXECVEAT, EXECUTIONS, 322, 545, 358, 281, 387)                                                         \
-    X(SECCOMP, ALL, 317, 317, 354, 277, 383)                                                                 \
-    X(CLONE, ALL, 56, 56, 120, 220, 120)                                                                     \
-    X(CLONE3, ALL, 435, 435, 435, 435, 435)                                                                  \
-    X(PTRACE, ALL, 101, 521, 26, 117, 26)                                                                    \
+    X(SECCOMP, FILTER, 317, 317, 354, 277, 383)                                                              \
+    X(CLONE, FILTER, 56, 56, 120, 220, 120)                                                                  \
+    X(CLONE3, FILTER, 435, 435, 435, 435, 435)                                                               \
+    X(PTRACE, FILTER, 101, 521, 26, 117, 26)                                                                 \
     X(KILL, HANDLES, 62, 62, 37, 129, 37)                                                                    \
     X(TKILL, HANDLES, 200, 200, 238, 130, 238)                                                               \
     X(TGKILL, HANDLES, 234, 234, 270, 131, 268)                                                              \
@@ -54,11 +57,13 @@ struct watched_syscall {
     {architecture, number, SYSCALL_##kind, CBP_LAUNCH_FLAG_##part},
 
 #if defined(__x86_64__)
+#define ARCHITECTURES AUDIT_ARCH_X86_64, AUDIT_ARCH_I386
 #define SYSCALL_ROWS_(kind, part, x86_64, x32, i386, aarch64, arm)                                           \
     SYSCALL_ROW_(AUDIT_ARCH_X86_64, x86_64, kind, part)                                                      \
     SYSCALL_ROW_(AUDIT_ARCH_X86_64, X32_SYSCALL_BIT + (x32), kind, part)                                     \
     SYSCALL_ROW_(AUDIT_ARCH_I386, i386, kind, part)
 #elif defined(__aarch64__)
+#define ARCHITECTURES AUDIT_ARCH_AARCH64, AUDIT_ARCH_ARM
 #define SYSCALL_ROWS_(kind, part, x86_64, x32, i386, aarch64, arm)                                           \
     SYSCALL_ROW_(AUDIT_ARCH_AARCH64, aarch64, kind, part) SYSCALL_ROW_(AUDIT_ARCH_ARM, arm, kind, part)
 #else

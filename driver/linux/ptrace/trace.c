@@ -266,12 +266,11 @@ static void handle_event_stop(struct task *task, int signal)
 static void handle_attach_call(struct task *task, const struct syscall_entry *entry)
 {
     int os_error = refusal_of_attach(task, entry);
-    if (os_error == 0 && (task->process->filter_parts & CBP_LAUNCH_FLAG_HANDLES) != 0) {
+    if (os_error == 0) {
         handle_handle_call(task, entry);
         return;
     }
-    if (os_error != 0)
-        (void) fail_syscall(task, os_error);
+    (void) fail_syscall(task, os_error);
     resume_task(task, 0);
 }
 

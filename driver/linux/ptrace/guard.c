@@ -1,0 +1,227 @@
+/* The supervisor and the controller are out of the reach of what they supervise: whoever has a filter of ours
+ * cannot signal, stop, trace, read or change them, whatever the rules are and whether anybody has asked for
+ * handle operations. Nothing is told about it. Queries pass, and signals that do nothing.
+ *
+ * A signal for many that would reach one of the two goes to the others: "kill 0" in a script that shares its
+ * process group with the controller is no attack. The supervisor sends it, as far as the caller may.
+ * Decision 11. Runs in the tracer thread only. */
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "handle_calls.h"
+#include "supervisor.h"
+#include "syscalls.h"
+
+enum { PASSES_MAX = 8 };
+
+static bool controller_lives(void)
+{
+    struct pollfd controller = {.fd = CONTROLLER_FD, .events = POLLIN};
+    return poll(&controller, 1, 0) == 0;
+}
+
+bool is_guarded(uint32_t pid)
+{
+    return pid == (uint32_t) getpid() || (pid == self.controller_pid && controller_lives());
+}
+
+/* Of a process or one of its threads; without a look into /proc. */
+static bool is_thread_of(uint32_t pid, uint32_t tid)
+{
+    return syscall(SYS_tgkill, (pid_t) pid, (pid_t) tid, 0) == 0 || errno == EPERM;
+}
+
+static bool is_in_group(uint32_t pid, uint32_t group)
+{
+    return getpgid((pid_t) pid) == (pid_t) group;
+}
+
+static bool asks_for_more_than_facts(const struct handle_call *call)
+{
+    const uint32_t process_facts =
+        CBP_PROCESS_QUERY_INFORMATION | CBP_PROCESS_QUERY_LIMITED_INFORMATION | CBP_PROCESS_SYNCHRONIZE;
+    const uint32_t thread_facts =
+        CBP_THREAD_QUERY_INFORMATION | CBP_THREAD_QUERY_LIMITED_INFORMATION | CBP_THREAD_SYNCHRONIZE;
+    return (call->process_access & ~process_facts) != 0 || (call->thread_access & ~thread_facts) != 0;
+}
+
+/* The process group that a call aims at, by our ids; 0: it is none that one of the two can be in. */
+static uint32_t group_of(const struct id_view *view, const struct handle_call *call)
+{
+    return call->process_group_ours || view->inode == 0 ? call->process_group : 0;
+}
+
+static bool reaches(uint32_t pid, const struct id_view *view, const struct handle_call *call)
+{
+    switch (call->aim) {
+    case AIM_ONE:
+        return call->tid != 0 && call->tid <= INT_MAX && is_thread_of(pid, call->tid);
+    case AIM_GROUP: {
+        uint32_t group = group_of(view, call);
+        return group != 0 && is_in_group(pid, group);
+    }
+    default: /* of another namespace's processes, ours are no part */
+        return view->inode == 0 &&
+               (call->aim == AIM_EVERYBODY || call->user_id == getuid() || call->user_id == geteuid());
+    }
+}
+
+static bool reaches_guarded(const struct id_view *view, const struct handle_call *call)
+{
+    return reaches((uint32_t) getpid(), view, call) ||
+           (reaches(self.controller_pid, view, call) && controller_lives());
+}
+
+/* The caller's own group, which another of its threads could change after this look, by its id, which means
+ * that group for good. False: it has none in the caller's namespace. */
+static bool name_own_group(const struct task *task, const struct syscall_entry *entry,
+                           const struct id_view *view, struct handle_call *call)
+{
+    struct status_facts facts;
+    struct replacement *by_id = &call->replacement;
+    bool is_signal = syscall_kind(entry->architecture, entry->number) == SYSCALL_KILL;
+    uint32_t group = call->process_group;
+    if (view->inode != 0 && read_status(task->tid, &facts) && facts.group_ids[0] == group)
+        group = facts.group_ids[view->level];
+    else if (view->inode != 0)
+        group = 0;
+    if (group == 0)
+        return false;
+    by_id->architecture = entry->architecture;
+    by_id->number = entry->number;
+    by_id->argument_count = is_signal ? 2 : 3;
+    by_id->arguments[0] = is_signal ? (uint64_t) - (int64_t) group : entry->arguments[0];
+    by_id->arguments[1] = is_signal ? entry->arguments[1] : group;
+    by_id->arguments[2] = entry->arguments[2];
+    return true;
+}
+
+/* The signal goes to all but those that are guarded. */
+static void spare(const struct task *task, const struct syscall_entry *entry, const struct id_view *view,
+                  struct handle_call *call)
+{
+    struct replacement *instead = &call->replacement;
+    instead->argument_count = 0;
+    instead->architecture = entry->architecture;
+    instead->number = syscall_number_like(entry->architecture, entry->number, SYSCALL_KILL);
+    instead->signal_for_many = (uint32_t) entry->arguments[1];
+    instead->group = call->aim == AIM_GROUP ? group_of(view, call) : 0;
+    instead->reaches_caller =
+        instead->group != 0 && (call->process_group_ours || is_in_group(task->process->pid, instead->group));
+}
+
+bool guard_refuses(const struct task *task, const struct syscall_entry *entry, const struct id_view *view,
+                   struct handle_call *call)
+{
+    enum syscall_kind kind = syscall_kind(entry->architecture, entry->number);
+    bool is_signal = kind == SYSCALL_KILL || kind == SYSCALL_PIDFD_SEND_SIGNAL;
+    if (!asks_for_more_than_facts(call))
+        return false;
+    if (call->process_group_ours) { /* looked up once: it can be another at each look */
+        pid_t group = getpgid((pid_t) task->process->pid);
+        call->process_group = group > 0 ? (uint32_t) group : 0;
+    }
+    bool is_safe = !reaches_guarded(view, call);
+    if (is_safe && call->aim == AIM_GROUP && call->process_group_ours)
+        is_safe = name_own_group(task, entry, view, call);
+    if (is_safe)
+        return false;
+    if (call->aim == AIM_ONE || call->aim == AIM_USER || !is_signal)
+        return true;
+    spare(task, entry, view, call);
+    return false;
+}
+
+/* ---- A signal for many, sent here ---- */
+
+/* Whom it has been sent to, so that a second look finds who has been created during the first. */
+struct reached {
+    uint32_t *pids;
+    size_t count, capacity;
+};
+
+static bool has_reached(const struct reached *reached, uint32_t pid)
+{
+    for (size_t i = 0; i < reached->count; i++)
+        if (reached->pids[i] == pid)
+            return true;
+    return false;
+}
+
+static bool remember(struct reached *reached, uint32_t pid)
+{
+    if (reached->count == reached->capacity) {
+        size_t capacity = reached->capacity == 0 ? 64 : 2 * reached->capacity;
+        uint32_t *pids = realloc(reached->pids, capacity * sizeof *pids);
+        if (pids == NULL)
+            return false;
+        reached->pids = pids;
+        reached->capacity = capacity;
+    }
+    reached->pids[reached->count++] = pid;
+    return true;
+}
+
+/* As kill(2) has it; ours may be more than the caller's. */
+static bool may_signal(const struct task *task, const struct status_facts *caller, uint32_t pid,
+                       uint32_t number)
+{
+    struct status_facts target;
+    if (caller->effective_user_id == 0)
+        return true;
+    if (number == SIGCONT && getsid((pid_t) pid) == getsid((pid_t) task->process->pid))
+        return true;
+    return read_status(pid, &target) &&
+           (caller->effective_user_id == target.user_id ||
+            caller->effective_user_id == target.saved_user_id || caller->user_id == target.user_id ||
+            caller->user_id == target.saved_user_id);
+}
+
+/* One look at all processes. Gives whether there was anybody new. */
+static bool signal_new_ones(const struct task *task, const struct status_facts *caller,
+                            const struct replacement *instead, struct reached *reached)
+{
+    struct dirent *entry;
+    bool any = false;
+    DIR *folder = opendir("/proc");
+    while (folder != NULL && (entry = readdir(folder)) != NULL) {
+        uint32_t pid = (uint32_t) strtoul(entry->d_name, NULL, 10);
+        if (!isdigit((unsigned char) entry->d_name[0]) || pid <= 1 || pid == task->process->pid ||
+            (instead->group != 0 && !is_in_group(pid, instead->group)) || is_guarded(pid) ||
+            has_reached(reached, pid) || !may_signal(task, caller, pid, instead->signal_for_many))
+            continue;
+        if (kill((pid_t) pid, (int) instead->signal_for_many) == 0)
+            any |= remember(reached, pid);
+    }
+    if (folder != NULL)
+        closedir(folder);
+    return any;
+}
+
+void signal_the_others(struct task *task, const struct replacement *instead)
+{
+    struct reached reached = {NULL, 0, 0};
+    struct status_facts caller;
+    struct id_view view;
+    if (read_status(task->tid, &caller))
+        for (int i = 0; i < PASSES_MAX && signal_new_ones(task, &caller, instead, &reached); i++) {
+        }
+    free(reached.pids);
+    /* Its own share arrives before its call returns. */
+    struct replacement own = {.argument_count = 2,
+                              .architecture = instead->architecture,
+                              .number = instead->number,
+                              .arguments = {0, instead->signal_for_many}};
+    if (instead->reaches_caller && open_view(task, &view))
+        own.arguments[0] = seen_as(&view, task->process->pid);
+    if (own.arguments[0] != 0)
+        (void) replace_syscall(task, &own);
+    else
+        (void) fail_syscall(task, reached.count > 0 ? 0 : EPERM);
+}
