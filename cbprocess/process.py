@@ -95,7 +95,8 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         575 if the driver or the first worker thread does not start, 1314 if this machine forbids what the
         driver does (probe_driver tells why), 1131 in a handler; 1450, 4 or 8 where a limit of processes,
         descriptors or memory is reached; 170 or 5 where a running process that a rule is for cannot be
-        attached to (see add_filtered_process_by_id). Nothing stays attached then."""
+        attached to (see add_filtered_process_by_id); 50 if a setting or a rule asks for what the driver
+        cannot do, as driver_capabilities() tells. Nothing stays attached then."""
         session = self._ready()
         if isinstance(timeout, int) and not isinstance(timeout, bool) and timeout < 0:
             raise CBProcessError(
@@ -149,8 +150,8 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
 
         Settings, with their defaults:
 
-        - EventsToFire (0): which operations fire, PROC_EVT_ bits, -1 for all.
-        - FilterOwnRequests (False): whether those of this process itself do.
+        - EventsToFire (0): which operations fire, PROC_EVT_ bits, -1 for all that the driver sees.
+        - FilterOwnRequests (False): whether those of this process itself do. No driver sees them so far.
         - MinWorkerThreadCount (0: the number of processors, at least 4), MaxWorkerThreadCount (0: four times
           the number of processors), up to 1024: how many worker threads there are when there is nothing to
           do, and at most. A minimum above the maximum is the maximum. One that is above the minimum and has
@@ -173,7 +174,8 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
 
         Errors: 87 for an unknown name or value; 1230 for WorkerInitialStackSize, SerializeEvents, Driver,
         RecordTo and those for scripts while active, 1131 in a handler; 50 for a driver that is not part of
-        this build; 1314 for LoggingEnabled without the right to change it."""
+        this build, and while active for what the driver cannot do; 1314 for LoggingEnabled without the right
+        to change it."""
         session = self._ready()
         name, assigned, value = (
             part.strip()

@@ -43,7 +43,8 @@ class Rules:
     that popen() started: get_process_capabilities().
 
     Errors: 21 before initialize(), 87 for an argument of the wrong type or value and for an id that no
-    process has, 1168 for removing what was never added."""
+    process has, 1168 for removing what was never added; while active 50 for an action that the driver cannot
+    carry out."""
 
     __slots__ = ()
 

@@ -64,7 +64,8 @@ def configure(process: CBProcess, options: argparse.Namespace, printer: Printer,
     for name in printer.needed:
         mask |= EVENT_BITS[name]
         setattr(process, f"on_{name}", printer.handler(name))
-    process.config(f"EventsToFire={mask}")
+    # All of them are those that there are; whoever names one that the driver cannot see is told so.
+    process.config(f"EventsToFire={-1 if set(printer.needed) == set(EVENT_NAMES) else mask}")
     process.on_error = printer.error
     for pattern in options.name:
         process.add_rule(name=pattern, include_children=not options.no_children)

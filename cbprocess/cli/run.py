@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 
+from ..constants import CAP_REFUSE_PROCESS_CREATION
+from ..drivers import probe_driver
 from ..process import CBProcess
 from .output import Output, printable
 from .printer import Printer, complain, configure
@@ -31,7 +33,8 @@ def run(options: argparse.Namespace) -> int:
     except (OSError, LookupError) as error:
         return complain(str(error))
     # Only a refusal by errno needs a filter in the tree, which would not survive a killed supervisor.
-    configure(process, options, printer, "errno" if options.deny else "kill")
+    with_errno = options.deny and probe_driver("auto").capabilities & CAP_REFUSE_PROCESS_CREATION
+    configure(process, options, printer, "errno" if with_errno else "kill")
     with process, Signals() as signals:
         process.start_filter(options.timeout)
         try:

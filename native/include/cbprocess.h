@@ -216,7 +216,7 @@ CBP_API uint32_t CBP_CALL cbp_session_set_callbacks(struct cbp_session *session,
  *
  * CBP_ERROR_INVALID_PARAMETER for an unknown name or value; where the setting is fixed while active,
  * CBP_ERROR_CONNECTION_ACTIVE then and CBP_ERROR_POSSIBLE_DEADLOCK in a handler; CBP_ERROR_NOT_SUPPORTED for
- * a driver that is not part of this build. */
+ * a driver that is not part of this build, and while active for what the driver cannot do. */
 CBP_API uint32_t CBP_CALL cbp_session_set_config(struct cbp_session *session, const char *name,
                                                  const char *value);
 
@@ -231,7 +231,8 @@ CBP_API uint32_t CBP_CALL cbp_session_get_config(struct cbp_session *session, co
  * CBP_ERROR_CONNECTION_ACTIVE if it is active; CBP_ERROR_APP_INIT_FAILURE if the driver's handshake or the
  * first worker failed; CBP_ERROR_FS_DRIVER_REQUIRED if the driver's program is missing or damaged;
  * CBP_ERROR_PRIVILEGE_NOT_HELD if nobody may be traced here (cbp_driver_probe() tells);
- * CBP_ERROR_POSSIBLE_DEADLOCK in a handler; CBP_ERROR_INVALID_PARAMETER without callbacks. Where a limit is
+ * CBP_ERROR_POSSIBLE_DEADLOCK in a handler; CBP_ERROR_INVALID_PARAMETER without callbacks;
+ * CBP_ERROR_NOT_SUPPORTED if a setting or a rule asks for what the driver cannot do here. Where a limit is
  * reached CBP_ERROR_NO_SYSTEM_RESOURCES (processes, threads, sessions), CBP_ERROR_TOO_MANY_OPEN_FILES or
  * CBP_ERROR_NOT_ENOUGH_MEMORY; where a rule with RULE_FLAG_ATTACH cannot be fulfilled the codes of
  * cbp_rule_add_process(). With
@@ -277,7 +278,8 @@ CBP_API uint32_t CBP_CALL cbp_session_process_capabilities(struct cbp_session *s
  * CBP_ERROR_INVALID_PARAMETER if no such process lives (under the simulated driver any id but 0 will do: if
  * no process of the script has it now, the rule belongs to the next one that gets it). With ATTACH, where
  * nothing is added on an error: CBP_ERROR_BUSY if another tracer has the process, CBP_ERROR_ACCESS_DENIED if
- * it must not be traced. CBP_ERROR_NO_SYSTEM_RESOURCES if there are as many rules as there can be. */
+ * it must not be traced. CBP_ERROR_NO_SYSTEM_RESOURCES if there are as many rules as there can be. While
+ * active CBP_ERROR_NOT_SUPPORTED for an action that the driver cannot carry out. */
 CBP_API uint32_t CBP_CALL cbp_rule_add_process(struct cbp_session *session, uint32_t process_id,
                                                uint32_t flags, uint32_t action, uint32_t action_value);
 

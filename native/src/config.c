@@ -8,7 +8,6 @@
 #define WORKER_COUNT_MAX 1024u
 #define LEAST_WORKERS 4u
 #define WORKERS_PER_PROCESSOR 4u
-#define ALL_EVENTS UINT32_MAX /* how PROC_EVT_ALL is kept, and shown as -1 */
 #define KNOWN_EVENTS (2u * CBP_PROC_EVT_THREAD_HANDLE_OPERATION - 1u)
 
 #define DEFAULT_ALTITUDE 400055u
@@ -166,10 +165,10 @@ static int parse_value32(const struct setting *setting, const char *text, uint32
         return parse_number(text, value) && *value <= setting->limit;
     case EVENTS:
         if (strcmp(text, "-1") == 0) {
-            *value = ALL_EVENTS;
+            *value = CBPI_ALL_EVENTS;
             return 1;
         }
-        return parse_number(text, value) && ((*value & ~KNOWN_EVENTS) == 0 || *value == ALL_EVENTS);
+        return parse_number(text, value) && ((*value & ~KNOWN_EVENTS) == 0 || *value == CBPI_ALL_EVENTS);
     case CHOICE:
         *value = index_of(text, setting->choices, setting->limit);
         return *value < setting->limit;
@@ -239,12 +238,23 @@ uint32_t cbpi_config_stack_size(struct cbp_session *session)
     return size ? size : DEFAULT_STACK_SIZE;
 }
 
-static uint64_t exchange(struct cbp_session *session, const struct setting *setting, uint64_t value)
+/* Takes the settings with that value in the place of the old ones, which *before gets. While active the
+ * driver has to be able to do what they say. control is held. */
+static uint32_t exchange(struct cbp_session *session, const struct setting *setting, uint64_t value,
+                         struct cbpi_config *before)
 {
+    struct cbpi_config changed;
+    uint32_t error = 0;
     cbpi_mutex_lock(&session->mutex);
-    uint64_t before = access_field(&session->config, setting, 1, value);
+    *before = changed = session->config;
+    access_field(&changed, setting, 1, value);
+    changed.is_refusal_chosen |= setting->choices == refusals;
+    if (cbpi_demands_are_due(session))
+        error = cbpi_demands_check_config(session->ops, session->capabilities, &changed);
+    if (error == 0)
+        session->config = changed;
     cbpi_mutex_unlock(&session->mutex);
-    return before;
+    return error;
 }
 
 /* Sets the value and tells the driver; takes it back if the driver cannot be told. control is held. */
@@ -256,15 +266,21 @@ static uint32_t apply(struct cbp_session *session, const struct setting *setting
                          setting->name);
     if (setting->is_fixed && cbp_in_handler())
         return cbpi_fail(CBP_ERROR_POSSIBLE_DEADLOCK, "%s is fixed in a handler", setting->name);
-    uint64_t before = exchange(session, setting, value);
+    struct cbpi_config before;
+    uint32_t error = exchange(session, setting, value, &before);
+    if (error != 0)
+        return error;
     cbpi_config_apply_worker_limit(session);
     if (state != CBPI_STATE_ACTIVE)
         return 0;
     struct cbpi_session_settings settings;
     cbpi_config_settings(session, &settings);
-    uint32_t error = session->ops->update(session->transport, &settings);
-    if (error != 0)
-        exchange(session, setting, before);
+    error = session->ops->update(session->transport, &settings);
+    if (error != 0) {
+        cbpi_mutex_lock(&session->mutex);
+        session->config = before;
+        cbpi_mutex_unlock(&session->mutex);
+    }
     return error;
 }
 
@@ -324,7 +340,7 @@ static const char *setting_text(struct cbp_session *session, const struct settin
         return boolean_texts[value];
     if (setting->kind == CHOICE)
         return setting->choices[value];
-    if (setting->kind == EVENTS && value == ALL_EVENTS)
+    if (setting->kind == EVENTS && value == CBPI_ALL_EVENTS)
         return "-1";
     if (setting->kind == ALTITUDE)
         format_altitude(value, number, size);

@@ -38,12 +38,15 @@ struct cbpi_config {
     uint32_t driver; /* index in cbpi_driver_names */
     uint32_t timeout_action;
     uint32_t refuse_with;
+    uint32_t is_refusal_chosen; /* refuse_with was set, by whomever */
     uint32_t fork_is_creation;
     uint32_t strict_altitude;
     uint64_t altitude; /* in billionths */
     uint32_t replay_speed;
     uint32_t replay_verdicts;
 };
+
+#define CBPI_ALL_EVENTS UINT32_MAX /* how PROC_EVT_ALL is kept in events_to_fire, and shown as -1 */
 
 /* The settings that are texts; NULL stands for "". */
 struct cbpi_text_config {
@@ -75,6 +78,7 @@ struct cbp_session {
     uint32_t main_last_id;          /* control: see rule_parts.c */
 
     const struct cbpi_transport_ops *ops;
+    uint32_t capabilities;            /* control: CAP_ bits of ops, when the session was started last */
     struct cbpi_transport *transport; /* there from STARTING until the dispatcher releases it (mutex) */
     struct cbpi_recorder *recorder;   /* NULL: nothing is recorded; there as long as the transport */
     struct cbpi_script_log script;
@@ -171,6 +175,17 @@ void cbpi_text_config_free(struct cbpi_text_config *texts);
 
 /* What the driver is told; takes the session's mutex. */
 void cbpi_config_settings(struct cbp_session *session, struct cbpi_session_settings *settings);
+
+/* demands.c: CBP_ERROR_NOT_SUPPORTED, with a sentence, for what a driver with these capabilities cannot do.
+ */
+uint32_t cbpi_demands_check_config(const struct cbpi_transport_ops *ops, uint32_t capabilities,
+                                   const struct cbpi_config *config);
+uint32_t cbpi_demands_check_action(const struct cbpi_transport_ops *ops, uint32_t capabilities,
+                                   uint32_t action);
+/* Checks everything that the session has, with the driver that it is about to open. control is held. */
+uint32_t cbpi_demands_check_session(struct cbp_session *session);
+/* Whether the driver of this start is there and has to be able to do what is asked of it. control is held. */
+int cbpi_demands_are_due(const struct cbp_session *session);
 
 uint32_t cbpi_config_stack_size(struct cbp_session *session); /* of a worker, in bytes */
 

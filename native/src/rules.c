@@ -38,7 +38,9 @@ static uint32_t add(struct cbp_session *session, struct cbpi_rule *rule)
     if (error != 0)
         goto cleanup;
     rule->rule_id = cbpi_rules_next_id(session);
-    if (is_active(session))
+    if (cbpi_demands_are_due(session))
+        error = cbpi_demands_check_action(session->ops, session->capabilities, rule->action);
+    if (error == 0 && is_active(session))
         error = cbpi_rules_change(session, rule, cbpi_rule_list_find(&session->rules, rule));
     if (error == 0)
         enter(session, rule, 0);

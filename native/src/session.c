@@ -168,7 +168,9 @@ static uint32_t open_transport(struct cbp_session *session, const struct cbpi_se
 {
     session->recorder = NULL;
     session->ops = cbpi_transport_find(cbpi_driver_names[session->config.driver]);
-    uint32_t error = session->ops->open(settings, transport);
+    uint32_t error = cbpi_demands_check_session(session);
+    if (error == 0)
+        error = session->ops->open(settings, transport);
     if (error != 0 || !session->texts.record_to)
         return error;
     error = cbpi_recorder_create(session->texts.record_to, session->ops->name, &session->recorder);

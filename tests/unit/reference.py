@@ -161,7 +161,8 @@ class Setting(NamedTuple):
 
 SETTINGS = {
     "EventsToFire": Setting("0", "63", wrong=("64", "x", "", "-2")),
-    "FilterOwnRequests": Setting("False", "True", wrong=("2", "maybe", "")),
+    # No driver of today sees them: an error once it is known which one it is.
+    "FilterOwnRequests": Setting("False", "True", active=50, wrong=("2", "maybe", "")),
     "LoggingEnabled": Setting("False", "True", wrong=("2", "maybe", "")),
     "MaxWorkerThreadCount": Setting("0", "8", wrong=("1025", "-1", "x", "")),
     "MinWorkerThreadCount": Setting("0", "2", wrong=("1025", "-1", "x", "")),

@@ -13,9 +13,9 @@
 #define NS_PER_MS UINT64_C(1000000)
 #define CAPABILITIES                                                                                         \
     (uint32_t)(CBP_CAP_SEE_PROCESS_CREATION | CBP_CAP_HOLD_PROCESS_CREATION |                                \
-               CBP_CAP_REFUSE_PROCESS_CREATION | CBP_CAP_SEE_PROCESS_TERMINATION |                           \
-               CBP_CAP_HOLD_PROCESS_TERMINATION | CBP_CAP_SEE_THREAD_CREATION |                              \
-               CBP_CAP_HOLD_THREAD_CREATION | CBP_CAP_SEE_THREAD_TERMINATION |                               \
+               CBP_CAP_REFUSE_PROCESS_CREATION | CBP_CAP_KILL_PROCESS_CREATION |                             \
+               CBP_CAP_SEE_PROCESS_TERMINATION | CBP_CAP_HOLD_PROCESS_TERMINATION |                          \
+               CBP_CAP_SEE_THREAD_CREATION | CBP_CAP_HOLD_THREAD_CREATION | CBP_CAP_SEE_THREAD_TERMINATION | \
                CBP_CAP_HOLD_THREAD_TERMINATION | CBP_CAP_SEE_PROCESS_HANDLE | CBP_CAP_HOLD_PROCESS_HANDLE |  \
                CBP_CAP_STRIP_PROCESS_HANDLE | CBP_CAP_SEE_THREAD_HANDLE | CBP_CAP_HOLD_THREAD_HANDLE |       \
                CBP_CAP_STRIP_THREAD_HANDLE | CBP_CAP_DECIDE_BY_RULE)

@@ -1,0 +1,111 @@
+/* What settings and rules ask of a driver, and whether it can do it: the one table that says so. Nothing is
+ * taken by a driver that cannot carry it out. Knows drivers by their capability bits alone. */
+#include "core.h"
+
+#define REFUSES_CREATION (uint32_t)(CBP_CAP_REFUSE_PROCESS_CREATION | CBP_CAP_KILL_PROCESS_CREATION)
+#define STRIPS (uint32_t)(CBP_CAP_STRIP_PROCESS_HANDLE | CBP_CAP_STRIP_THREAD_HANDLE)
+
+struct demand {
+    uint32_t value;  /* of a setting or an action; of EventsToFire a bit */
+    uint32_t any_of; /* CAP_ bits, one of which it takes */
+    const char *name;
+};
+
+/* Fired because they were named. -1 asks for all that there is, and 0 for nothing. */
+static const struct demand events[] = {
+    {CBP_PROC_EVT_PROCESS_CREATION, CBP_CAP_SEE_PROCESS_CREATION, "process creations in EventsToFire"},
+    {CBP_PROC_EVT_PROCESS_TERMINATION, CBP_CAP_SEE_PROCESS_TERMINATION,
+     "process terminations in EventsToFire"},
+    {CBP_PROC_EVT_THREAD_CREATION, CBP_CAP_SEE_THREAD_CREATION, "thread creations in EventsToFire"},
+    {CBP_PROC_EVT_THREAD_TERMINATION, CBP_CAP_SEE_THREAD_TERMINATION, "thread terminations in EventsToFire"},
+    {CBP_PROC_EVT_PROCESS_HANDLE_OPERATION, CBP_CAP_SEE_PROCESS_HANDLE,
+     "process handle operations in EventsToFire"},
+    {CBP_PROC_EVT_THREAD_HANDLE_OPERATION, CBP_CAP_SEE_THREAD_HANDLE,
+     "thread handle operations in EventsToFire"},
+};
+
+static const struct demand actions[] = {
+    {CBP_ACTION_DENY, REFUSES_CREATION, "a rule that denies"},
+    {CBP_ACTION_STRIP, STRIPS, "a rule that strips"},
+};
+
+/* The defaults ask for nothing: TimeoutAction=allow, RefuseWith=errno as long as nobody has set it. */
+static const struct demand timeout_actions[] = {
+    {CBP_TIMEOUT_ACTION_DENY, REFUSES_CREATION, "TimeoutAction=deny"},
+};
+static const struct demand refusals[] = {
+    {CBP_REFUSE_WITH_ERRNO, CBP_CAP_REFUSE_PROCESS_CREATION, "RefuseWith=errno"},
+    {CBP_REFUSE_WITH_KILL, CBP_CAP_KILL_PROCESS_CREATION, "RefuseWith=kill"},
+};
+static const struct demand own_requests[] = {{1, CBP_CAP_OWN_REQUESTS, "FilterOwnRequests=True"}};
+
+/* Those that a driver which plays no script has no use for. */
+static const char *replaying(const struct cbp_session *session)
+{
+    if (session->texts.script)
+        return "Script";
+    if (session->config.replay_speed != CBPI_REPLAY_MAX)
+        return "ReplaySpeed=recorded";
+    return session->config.replay_verdicts ? "ReplayVerdicts=recorded" : NULL;
+}
+
+static uint32_t refuse(const struct cbpi_transport_ops *ops, const char *what)
+{
+    return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "the %s driver cannot do this here: %s", ops->name, what);
+}
+
+static uint32_t check(const struct cbpi_transport_ops *ops, uint32_t capabilities,
+                      const struct demand *demands, size_t count, uint32_t value)
+{
+    for (size_t i = 0; i < count; i++)
+        if (demands[i].value == value && (demands[i].any_of & capabilities) == 0)
+            return refuse(ops, demands[i].name);
+    return 0;
+}
+
+#define CHECK_VALUE(table, value) check(ops, capabilities, table, sizeof table / sizeof table[0], value)
+
+uint32_t cbpi_demands_check_config(const struct cbpi_transport_ops *ops, uint32_t capabilities,
+                                   const struct cbpi_config *config)
+{
+    uint32_t error = CHECK_VALUE(timeout_actions, config->timeout_action);
+    if (error == 0 && config->is_refusal_chosen)
+        error = CHECK_VALUE(refusals, config->refuse_with);
+    if (error == 0)
+        error = CHECK_VALUE(own_requests, config->filter_own_requests);
+    for (uint32_t bit = 1; error == 0 && bit != 0 && config->events_to_fire != CBPI_ALL_EVENTS; bit <<= 1)
+        if (config->events_to_fire & bit)
+            error = CHECK_VALUE(events, bit);
+    return error;
+}
+
+uint32_t cbpi_demands_check_action(const struct cbpi_transport_ops *ops, uint32_t capabilities,
+                                   uint32_t action)
+{
+    return CHECK_VALUE(actions, action);
+}
+
+int cbpi_demands_are_due(const struct cbp_session *session)
+{
+    uint32_t state = cbp_load_u32(&session->state);
+    return state == CBPI_STATE_STARTING || state == CBPI_STATE_ACTIVE;
+}
+
+uint32_t cbpi_demands_check_session(struct cbp_session *session)
+{
+    char reason[8];
+    const struct cbpi_transport_ops *ops = session->ops;
+    session->capabilities = ops->probe(reason, sizeof reason);
+    if (session->capabilities == 0)
+        return 0; /* it cannot run at all: what is in the way it says itself */
+    cbpi_mutex_lock(&session->mutex);
+    const char *useless = ops->play ? NULL : replaying(session);
+    struct cbpi_config config = session->config;
+    cbpi_mutex_unlock(&session->mutex);
+    if (useless)
+        return refuse(ops, useless);
+    uint32_t error = cbpi_demands_check_config(ops, session->capabilities, &config);
+    for (uint32_t i = 0; error == 0 && i < session->rules.count; i++)
+        error = cbpi_demands_check_action(ops, session->capabilities, session->rules.items[i].rule.action);
+    return error;
+}
