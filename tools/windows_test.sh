@@ -53,6 +53,9 @@ make_programs() {
     cp "$work"/wheel/cbprocess/_native/* "$work/programs"
     "$compiler" "${flags[@]}" "$sources/windows_program.c" -o "$work/programs/program.exe"
     "$compiler" "${flags[@]}" "$sources/windows_debugged.c" -o "$work/programs/debugged.exe" -lntdll
+    "$compiler" "${flags[@]}" "$sources/windows_hostile.c" -o "$work/programs/hostile.exe"
+    "$compiler" "${flags[@]}" "$sources/windows_sleeper.c" -o "$work/programs/sleeper.exe"
+    "$checkout/tests/windows/scripted/build.sh" "$compiler" "$work/programs/scripted.exe"
     "$compiler" "${flags[@]}" -Wconversion -municode -I "$checkout/native/include" -I "$checkout/driver/protocol" \
         "$checkout/examples/c/monitor_windows.c" -o "$work/programs/monitor.exe" "$work/programs/cbprocess.dll"
     compiler=i686-w64-mingw32-gcc

@@ -139,7 +139,7 @@ static void select_item(const struct report *report, uint32_t item, struct selec
     selection->items[at] = item;
     selection->flags[at] = report->flags[item];
     selection->strip_masks[at] = outcome == CBP_OUTCOME_STRIP ? decision.strip_mask : 0;
-    selection->result_codes[at] = outcome == CBP_OUTCOME_DENY ? decision.deny_code : 0;
+    selection->result_codes[at] = outcome == CBP_OUTCOME_DENY ? decision.deny_code : report->result_code;
     if (outcome != CBP_OUTCOME_ASK) {
         selection->flags[at] |= CBP_EVENT_FLAG_DECIDED_BY_RULE;
         return;

@@ -347,6 +347,46 @@ void inherit_rules(struct process *child, struct process *parent)
     child->standing.rules_generation = 0;
 }
 
+bool is_exemption(const struct rule_ref *ref)
+{
+    for (uint32_t part = 0; part < CBP_RULES_PART_COUNT && !ref->is_launch; part++) {
+        const struct rule_set *set = self.rules.of[ref->session_id][part];
+        uint32_t count = set != NULL ? cbp_ruleset_rule_count(set->block) : 0;
+        uint32_t index = count > 0 ? cbp_ruleset_find(set->block, ref->rule_id) : 0;
+        if (index >= count)
+            continue;
+        uint32_t action = cbp_ruleset_rule_at(set->block, index)->action;
+        return action == CBP_ACTION_IGNORE || action == CBP_ACTION_ALLOW;
+    }
+    return !ref->is_launch; /* without a rule any more it obliges nobody */
+}
+
+static bool is_gathered(const struct rule_ref *ref)
+{
+    uint32_t i = 0;
+    while (i < gathered.count && !is_same_ref(&gathered.refs[i], ref))
+        i++;
+    return i < gathered.count;
+}
+
+void inherit_obligations(struct process *child, struct process *candidate)
+{
+    const struct rule_list *bequest = standing_of(candidate)->bequest;
+    struct rule_list *inherited = child->standing.inherited;
+    if (bequest == inherited)
+        return;
+    begin_gathering();
+    gathered.is_incomplete = inherited == &unknown_rules || bequest == &unknown_rules;
+    for (uint32_t i = 0; inherited != NULL && i < inherited->count; i++)
+        gather(inherited->refs[i]);
+    for (uint32_t i = 0; bequest != NULL && i < bequest->count; i++)
+        if (!is_exemption(&bequest->refs[i]) && !is_gathered(&bequest->refs[i]))
+            gather(bequest->refs[i]);
+    child->standing.inherited = take_gathered(inherited);
+    child->standing.rules_generation = 0;
+    release_rule_list(inherited);
+}
+
 void release_standing(struct process *process)
 {
     release_rule_list(process->standing.inherited);

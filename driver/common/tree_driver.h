@@ -125,6 +125,7 @@ struct report {
     uint32_t thread_id;
     uint32_t access;                 /* of a handle operation: what it asks for */
     uint32_t source_pid, target_pid; /* of a duplication */
+    uint32_t result_code;            /* not 0: it is refused already, whatever rules say */
     bool is_past;                    /* it has happened already: nothing is held */
     bool is_by_ancestor;             /* the originator has created the subject, or who did */
     uint32_t types[CBP_BATCH_MAX];
@@ -170,6 +171,10 @@ struct rule_list *bequest_of(struct process *process); /* what its children inhe
 /* Adds what these stances oblige to, until the rules change; exemptions it has only where they have them. */
 void oblige(struct process *process, const struct cbp_stance *stances);
 void inherit_rules(struct process *child, struct process *parent);
+/* Nobody knows whose child it is: besides what it has it gets what this one would have left it, but for what
+ * exempts from anything: a guess must never free anybody. */
+void inherit_obligations(struct process *child, struct process *candidate);
+bool is_exemption(const struct rule_ref *ref); /* the rule ignores or allows, or is none any more */
 void release_standing(struct process *process);
 extern struct rule_list unknown_rules; /* of whom there was no memory to remember the rules of: refuse all */
 struct rule_list *make_rule_list(const struct rule_ref *refs, uint32_t count); /* NULL: of none */

@@ -134,11 +134,12 @@ uint32_t cbp_launch_leave(struct cbp_launch_handle *launch, uint32_t process_id)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "launch must not be NULL");
     struct cbp_session *session = launch->session;
     cbpi_launch_channel_leave(&launch->channel);
-    if (process_id == 0)
-        return 0;
     uint32_t error = 0;
     cbpi_mutex_lock(&session->control);
-    if (cbp_load_u32(&session->state) != CBPI_STATE_ACTIVE || session->epoch != launch->epoch)
+    int is_over = cbp_load_u32(&session->state) != CBPI_STATE_ACTIVE || session->epoch != launch->epoch;
+    if (process_id == 0 && (is_over || !session->ops->launch_claim))
+        error = 0; /* there is nobody to be told that there was no process */
+    else if (is_over)
         error = cbpi_fail(CBP_ERROR_NOT_READY, "the filter has been stopped");
     else if (!session->ops->launch_claim)
         error = cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "this launch was not begun with cbp_launch_enter()");

@@ -149,6 +149,20 @@ def test_a_claim_of_handles_of_another_kind(opened: raw.RawHelper) -> None:
     assert opened.request(session()) == 0
 
 
+def test_a_claim_that_is_refused_leaves_no_handle(opened: raw.RawHelper) -> None:
+    """Whichever of the two is the wrong one; the helper's own stay open."""
+    event, section = opened.give(opened.request_event), opened.give_section(bytes(64))
+    reserved = opened.give_section(bytes(1 << 16), raw.SEC_RESERVE)
+    for pair in ((0, event), (section, 0), (reserved, opened.give(opened.request_event)), (event, event)):
+        assert opened.request(launch_process(0, *pair)) == INVALID_DATA
+        assert not any(opened.has(handle) for handle in pair if handle)
+    for own in (*opened.handles, opened.section):
+        given = opened.give_section(bytes(64))
+        assert opened.request(launch_process(0, given, own)) == INVALID_DATA
+        assert opened.has(own) and not opened.has(given)
+    assert opened.request(session()) == 0
+
+
 DENY_ALL = rules_for_all((1, DENY, 5), comparison=UTF16)
 BAD_BLOCKS = {
     "nothing": (b"", None),

@@ -109,20 +109,6 @@ static int compare_refs(const void *left, const void *right)
     return (int) one->is_launch - (int) other->is_launch;
 }
 
-static bool is_exemption(const struct rule_ref *ref)
-{
-    for (uint32_t part = 0; part < CBP_RULES_PART_COUNT && !ref->is_launch; part++) {
-        const struct rule_set *set = self.rules.of[ref->session_id][part];
-        uint32_t count = set != NULL ? cbp_ruleset_rule_count(set->block) : 0;
-        uint32_t index = count > 0 ? cbp_ruleset_find(set->block, ref->rule_id) : 0;
-        if (index >= count)
-            continue;
-        uint32_t action = cbp_ruleset_rule_at(set->block, index)->action;
-        return action == CBP_ACTION_IGNORE || action == CBP_ACTION_ALLOW;
-    }
-    return !ref->is_launch; /* without a rule any more it obliges nobody */
-}
-
 /* Gives the sum, whose list is the caller's to release. */
 static struct legacy take_sum(void)
 {

@@ -44,10 +44,8 @@ void end_launch(struct launch *launch, uint32_t status, uint32_t os_error)
         launch->process->launch = NULL;
     *launch->result = result;
     (void) UnmapViewOfFile(launch->result);
-    if (launch->event != NULL) {
-        (void) SetEvent(launch->event);
-        CloseHandle(launch->event);
-    }
+    (void) SetEvent(launch->event);
+    CloseHandle(launch->event);
     free(launch);
 }
 
@@ -63,29 +61,62 @@ static void begin_launch(struct launch *launch, struct process *process)
     report_creation(process);
 }
 
-void find_claim(struct process *root)
+bool find_claim(struct process *process)
 {
-    for (struct launch *launch = launches; launch != NULL; launch = launch->next)
-        if (launch->process == NULL && launch->process_id == root->pid) {
-            begin_launch(launch, root);
-            return;
-        }
+    struct launch *launch = launches;
+    while (launch != NULL && (launch->process != NULL || launch->process_id != process->pid))
+        launch = launch->next;
+    if (launch == NULL)
+        return false;
+    process->is_root = true;
+    begin_launch(launch, process);
+    return true;
+}
+
+/* A handle that a request names, and that is none of those that the helper lives by. */
+static HANDLE foreign_handle(uint64_t value)
+{
+    HANDLE handle = (HANDLE) (uintptr_t) value;
+    bool is_own = handle == self.section || handle == self.controller || handle == self.answer_event ||
+                  handle == self.request_event || handle == self.reply_event || handle == self.debug_object ||
+                  handle == rules_loaded_event();
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
+        is_own = is_own || handle == self.bells[id];
+    return is_own ? NULL : handle;
+}
+
+static void close_foreign(HANDLE handle)
+{
+    if (handle != NULL)
+        CloseHandle(handle);
+}
+
+/* The place for the result, behind a section that is closed in any case; NULL: there is none. */
+static struct cbp_launch_result *map_result(HANDLE section)
+{
+    struct cbp_launch_result *result =
+        section != NULL ? MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, 0) : NULL;
+    close_foreign(section);
+    if (result == NULL || view_holds(result, sizeof *result))
+        return result;
+    (void) UnmapViewOfFile(result);
+    return NULL;
 }
 
 static uint32_t claim_process(const struct cbp_launch_process *request)
 {
-    HANDLE section = (HANDLE) (uintptr_t) request->section_handle;
-    struct cbp_launch_result *result = MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, 0);
-    if (result == NULL)
-        return CBP_ERROR_INVALID_DATA; /* what is no section is not ours to close */
-    struct launch *launch = calloc(1, sizeof *launch);
-    CloseHandle(section);
+    HANDLE event = foreign_handle(request->event_handle);
+    struct cbp_launch_result *result = map_result(foreign_handle(request->section_handle));
+    bool is_whole = result != NULL && event != NULL && ResetEvent(event); /* which only an event can be */
+    struct launch *launch = is_whole ? calloc(1, sizeof *launch) : NULL;
     if (launch == NULL) {
-        (void) UnmapViewOfFile(result);
-        return CBP_ERROR_NOT_ENOUGH_MEMORY;
+        close_foreign(event);
+        if (result != NULL)
+            (void) UnmapViewOfFile(result);
+        return is_whole ? CBP_ERROR_NOT_ENOUGH_MEMORY : CBP_ERROR_INVALID_DATA;
     }
     launch->result = result;
-    launch->event = (HANDLE) (uintptr_t) request->event_handle;
+    launch->event = event;
     launch->session_id = request->session_id;
     launch->rule_id = request->rule_id;
     launch->thread_id = request->thread_id;
@@ -114,7 +145,7 @@ void expire_claims(void)
     for (struct launch *launch = launches, *next; launch != NULL; launch = next) {
         next = launch->next;
         if (launch->process == NULL && now - launch->claimed_ns > CLAIM_MAX_NS)
-            end_launch(launch, CBP_ERROR_BROKEN_PIPE, 0);
+            end_launch(launch, CBP_ERROR_NOT_FOUND, 0);
     }
 }
 

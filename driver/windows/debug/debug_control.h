@@ -1,6 +1,7 @@
 /* How the core and the debug helper speak besides the channel: one section without a name that holds the
- * channel and behind it this. The core creates it with everything in it, and the helper inherits it and the
- * objects named here under the same handle values; the section's own handle is the helper's only argument.
+ * channel and behind it this. The core creates it with everything in it, and copies it and the objects named
+ * here into the helper, which has not run yet; the values are the helper's. The section's own is the helper's
+ * only argument.
  * Knows no OS call.
  *
  * One request at a time: the core writes it, sets the request event and waits for the reply event. */
@@ -21,6 +22,8 @@ struct cbp_debug_control {
     uint64_t debug_object;           /* the helper's, a handle of its own; written before its first reply */
     uint32_t is_closing;             /* atomic: the core has done with this helper */
     uint32_t request_size;
+    uint32_t launch_count; /* atomic: launches that have been begun and not claimed yet */
+    uint32_t reserved;
     struct cbp_reply reply;
     unsigned char request[CBP_DEBUG_REQUEST_SIZE_MAX];
 };

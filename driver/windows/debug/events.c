@@ -5,7 +5,8 @@
 #include "cbp_atomic.h"
 #include "supervisor.h"
 
-#define UNCLAIMED_MAX_NS UINT64_C(3000000000)
+/* So many events are served before requests, answers and deadlines are looked at again. */
+enum { EVENTS_AT_ONCE = 64 };
 
 static struct facts facts; /* of the process whose creation is being told */
 
@@ -18,11 +19,11 @@ uint32_t capabilities_of(const struct process *process)
 static void continue_event(struct process *process, uint32_t tid, DWORD how)
 {
     process->is_held = false;
-    (void) ContinueDebugEvent(process->pid, tid, how);
+    resume_event(process->pid, tid, how);
 }
 
 /* The exit status of a process whose creation is refused: always one of failure. */
-static UINT refusal_status(uint32_t code)
+UINT refusal_status(uint32_t code)
 {
     if (code == CBP_ERROR_ACCESS_DENIED)
         return 0xc0000022u; /* STATUS_ACCESS_DENIED */
@@ -31,8 +32,38 @@ static UINT refusal_status(uint32_t code)
 
 static void detach(struct process *process)
 {
-    (void) DebugActiveProcessStop(process->pid);
+    stop_debugging(process->pid);
     forget_process(process);
+}
+
+/* It has ended by itself. */
+static void end_of(struct process *process)
+{
+    remember_ended(process);
+    forget_process(process);
+}
+
+/* Counts one more for every session. */
+static void count_for_all(size_t offset)
+{
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
+        if (self.sessions[id].open)
+            cbp_add_u64((uint64_t *) (void *) ((unsigned char *) channel_of(id) + offset), 1);
+}
+
+void count_lost(void)
+{
+    count_for_all(offsetof(struct cbp_channel_session, lost));
+}
+
+void count_refused(void)
+{
+    count_for_all(offsetof(struct cbp_channel_session, refused));
+}
+
+void count_guess(void)
+{
+    count_for_all(offsetof(struct cbp_channel_session, guessed));
 }
 
 /* ---- What follows an operation ---- */
@@ -41,7 +72,7 @@ static void finish_creation(struct process *process, uint32_t result_code)
 {
     if (result_code != 0) {
         process->refused = true;
-        (void) TerminateProcess(process->handle, refusal_status(result_code));
+        end_by_force(process->handle, refusal_status(result_code));
     }
     if (process->launch != NULL)
         end_launch(process->launch, 0, result_code);
@@ -54,7 +85,7 @@ static void finish(struct task *task, enum operation_kind kind, uint32_t result_
         finish_creation(process, result_code);
     continue_event(process, task->tid, DBG_CONTINUE);
     if (kind == OPERATION_EXIT)
-        forget_process(process);
+        end_of(process);
     else if (kind == OPERATION_THREAD_EXIT)
         remove_task(task);
     if (kind != OPERATION_EXIT && !self.leaving && is_released(process))
@@ -97,7 +128,7 @@ static void add_item(struct report *report, uint32_t type)
 static void post_and_hold(const struct report *report, enum operation_kind kind)
 {
     struct operation *operation = NULL;
-    uint32_t refusal = 0;
+    uint32_t refusal = report->result_code;
     post_report(report, &operation, &refusal, NULL, NULL);
     if (operation == NULL) {
         finish(report->task, kind, refusal);
@@ -116,49 +147,86 @@ static struct task *first_task(const struct process *process)
     return task;
 }
 
+static bool is_anything_forbidden(void)
+{
+    return self.rules.counts[CBP_ACTION_DENY] > 0;
+}
+
+/* What rules say of a name that nobody knows is not known either. */
+static void refuse_nameless(struct report *report)
+{
+    if ((report->image != NULL && report->image->path_size > 0) || !is_anything_forbidden())
+        return;
+    report->result_code = CBP_ERROR_ACCESS_DENIED;
+    report->flags[0] |= CBP_EVENT_FLAG_DECIDED_BY_RULE;
+    count_refused();
+}
+
+static void start_creation(struct report *report, struct process *process, const struct facts *of)
+{
+    report->arguments = of->command_line.bytes;
+    report->arguments_size = (uint32_t) of->command_line.size;
+    /* Of whom nobody knows who created it the parent is nobody, with the id 0. */
+    report->originator_pid = process->parent != NULL ? process->parent->pid : process->parent_pid;
+    report->originator_tid = process->creator_tid;
+    report->originator = process->parent != NULL ? stances_of(process->parent) : NULL;
+    add_item(report, CBP_PROC_EVT_PROCESS_CREATION);
+}
+
 void report_creation(struct process *process)
 {
-    struct task *task = first_task(process);
     struct report report;
-    if (!read_facts(process->handle, &facts))
+    if (!read_facts(process->handle, NULL, &facts))
         facts.command_line.size = 0;
-    start_report(&report, task);
-    report.arguments = facts.command_line.bytes;
-    report.arguments_size = (uint32_t) facts.command_line.size;
-    report.originator_pid = process->parent_pid;
-    report.originator_tid = process->creator_tid;
-    report.originator = process->parent != NULL ? stances_of(process->parent) : NULL;
-    add_item(&report, CBP_PROC_EVT_PROCESS_CREATION);
+    start_report(&report, first_task(process));
+    start_creation(&report, process, &facts);
     add_item(&report, CBP_PROC_EVT_THREAD_CREATION);
+    refuse_nameless(&report);
     post_and_hold(&report, OPERATION_CREATION);
+}
+
+void tell_refused(struct process *process, const struct facts *of)
+{
+    struct task nobody = {.process = process};
+    struct report report;
+    start_report(&report, &nobody);
+    start_creation(&report, process, of);
+    report.result_code = CBP_ERROR_BUSY;
+    report.flags[0] |= CBP_EVENT_FLAG_DECIDED_BY_RULE;
+    tell_past(&report);
 }
 
 /* ---- The events ---- */
 
-/* Without memory for it the process goes on, unseen; what it does is lost and counted. */
+/* Without memory for a thread it goes on, unseen; what it does is lost and counted. */
 static void give_up(uint32_t pid, uint32_t tid)
 {
-    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
-        if (self.sessions[id].open)
-            cbp_add_u64(&channel_of(id)->lost, 1);
-    (void) ContinueDebugEvent(pid, tid, DBG_CONTINUE);
+    count_lost();
+    resume_event(pid, tid, DBG_CONTINUE);
 }
 
-static struct process *make_process(uint32_t pid, HANDLE handle)
+/* So is a process that nothing can be said of, unless a rule forbids something: it might forbid this. */
+static void give_up_process(const DEBUG_EVENT *event)
 {
-    HANDLE own = NULL;
-    if (!read_facts(handle, &facts))
+    if (is_anything_forbidden()) {
+        end_by_force(event->u.CreateProcessInfo.hProcess, refusal_status(CBP_ERROR_ACCESS_DENIED));
+        count_refused();
+    }
+    give_up(event->dwProcessId, event->dwThreadId);
+}
+
+static struct process *make_process(uint32_t pid, const CREATE_PROCESS_DEBUG_INFO *info)
+{
+    if (!read_facts(info->hProcess, info->hFile, &facts))
         return NULL;
-    struct process *process = begin_process(pid, find_process(facts.parent_pid));
+    uint64_t start_time = read_start_time(info->hProcess);
+    struct process *process = begin_process(pid, find_creator(facts.parent_pid, start_time));
     if (process == NULL)
         return NULL;
-    (void) DuplicateHandle(GetCurrentProcess(), handle, GetCurrentProcess(), &own, 0, FALSE,
-                           DUPLICATE_SAME_ACCESS);
-    process->handle = own;
+    process->handle = keep_handle(info->hProcess);
     process->parent_pid = facts.parent_pid;
-    process->start_time = read_start_time(handle);
-    process->image = make_image(facts.path.bytes, (uint32_t) facts.path.size, facts.given.bytes,
-                                (uint32_t) facts.given.size);
+    process->start_time = start_time;
+    process->image = image_of(&facts);
     if (process->parent != NULL)
         inherit_rules(process, process->parent);
     return process;
@@ -168,29 +236,26 @@ static void handle_process_creation(const DEBUG_EVENT *event)
 {
     const CREATE_PROCESS_DEBUG_INFO *info = &event->u.CreateProcessInfo;
     struct process *process = find_process(event->dwProcessId);
-    if (info->hFile != NULL)
-        CloseHandle(info->hFile);
+    hide_debugger(info->hProcess, info->lpThreadLocalBase);
     if (process != NULL) { /* attached: this is only how the system begins to tell of it */
         (void) add_task(event->dwThreadId, process);
         continue_event(process, event->dwThreadId, DBG_CONTINUE);
         return;
     }
-    process = make_process(event->dwProcessId, info->hProcess);
+    process = make_process(event->dwProcessId, info);
     if (process == NULL || add_task(event->dwThreadId, process) == NULL) {
         if (process != NULL)
             forget_process(process);
-        give_up(event->dwProcessId, event->dwThreadId);
+        give_up_process(event);
         return;
     }
-    hide_debugger(info->hProcess, info->lpThreadLocalBase);
     process->is_held = true;
-    if (process->parent != NULL) {
-        report_creation(process);
+    if (find_claim(process))
         return;
-    }
-    process->is_root = true;
-    process->seen_ns = now_ns();
-    find_claim(process);
+    if (process->parent != NULL)
+        report_creation(process);
+    else
+        await_claim(process);
 }
 
 static void handle_thread_creation(const DEBUG_EVENT *event, struct process *process)
@@ -220,7 +285,7 @@ static void handle_end(struct process *process, uint32_t tid, uint32_t exit_stat
     if (task == NULL || task->process != process || process->refused) {
         continue_event(process, tid, DBG_CONTINUE);
         if (kind == OPERATION_EXIT)
-            forget_process(process);
+            end_of(process);
         else if (task != NULL && task->process == process)
             remove_task(task);
         return;
@@ -235,54 +300,53 @@ static void handle_end(struct process *process, uint32_t tid, uint32_t exit_stat
     post_and_hold(&report, kind);
 }
 
-/* Exceptions, and what OutputDebugString sends (which is one), are the program's own affair. */
-void handle_debug_event(const DEBUG_EVENT *event)
+/* To a program that sends something to a debugger it is to look as if there were none. */
+static DWORD answer_to(const DEBUG_EVENT *event, const struct process *process)
+{
+    if (event->dwDebugEventCode == EXCEPTION_DEBUG_EVENT)
+        return answer_exception(process != NULL ? process->handle : NULL, &event->u.Exception);
+    return event->dwDebugEventCode == OUTPUT_DEBUG_STRING_EVENT ? DBG_EXCEPTION_NOT_HANDLED : DBG_CONTINUE;
+}
+
+static void close_file(const DEBUG_EVENT *event)
+{
+    HANDLE file = NULL;
+    if (event->dwDebugEventCode == CREATE_PROCESS_DEBUG_EVENT)
+        file = event->u.CreateProcessInfo.hFile;
+    else if (event->dwDebugEventCode == LOAD_DLL_DEBUG_EVENT)
+        file = event->u.LoadDll.hFile;
+    if (file != NULL)
+        CloseHandle(file);
+}
+
+static void handle_debug_event(const DEBUG_EVENT *event)
 {
     uint32_t tid = event->dwThreadId;
-    if (event->dwDebugEventCode == CREATE_PROCESS_DEBUG_EVENT) {
-        handle_process_creation(event);
-        return;
-    }
-    if (event->dwDebugEventCode == LOAD_DLL_DEBUG_EVENT && event->u.LoadDll.hFile != NULL)
-        CloseHandle(event->u.LoadDll.hFile);
     struct process *process = find_process(event->dwProcessId);
-    bool is_exception = event->dwDebugEventCode == EXCEPTION_DEBUG_EVENT ||
-                        event->dwDebugEventCode == OUTPUT_DEBUG_STRING_EVENT;
-    if (process == NULL || is_exception) {
-        (void) ContinueDebugEvent(event->dwProcessId, tid,
-                                  is_exception ? DBG_EXCEPTION_NOT_HANDLED : DBG_CONTINUE);
-        return;
-    }
-    switch (event->dwDebugEventCode) {
-    case CREATE_THREAD_DEBUG_EVENT:
+    DWORD code = event->dwDebugEventCode;
+    if (code == CREATE_PROCESS_DEBUG_EVENT)
+        handle_process_creation(event);
+    else if (process == NULL)
+        resume_event(event->dwProcessId, tid, answer_to(event, NULL));
+    else if (code == CREATE_THREAD_DEBUG_EVENT)
         handle_thread_creation(event, process);
-        break;
-    case EXIT_THREAD_DEBUG_EVENT:
+    else if (code == EXIT_THREAD_DEBUG_EVENT)
         handle_end(process, tid, event->u.ExitThread.dwExitCode, OPERATION_THREAD_EXIT);
-        break;
-    case EXIT_PROCESS_DEBUG_EVENT:
+    else if (code == EXIT_PROCESS_DEBUG_EVENT)
         handle_end(process, tid, event->u.ExitProcess.dwExitCode, OPERATION_EXIT);
-        break;
-    default:
-        continue_event(process, tid, DBG_CONTINUE);
-        break;
-    }
+    else
+        continue_event(process, tid, answer_to(event, process));
+    close_file(event);
+}
+
+void handle_debug_events(void)
+{
+    DEBUG_EVENT event;
+    for (uint32_t i = 0; i < EVENTS_AT_ONCE && next_debug_event(&event); i++)
+        handle_debug_event(&event);
 }
 
 /* ---- Letting go ---- */
-
-static bool is_unclaimed(const struct process *process)
-{
-    return process->is_root && process->is_held && process->launch == NULL && process->seen_ns != 0;
-}
-
-bool has_unclaimed(void)
-{
-    struct process *process = self.processes;
-    while (process != NULL && !is_unclaimed(process))
-        process = process->next;
-    return process != NULL;
-}
 
 static void let_go(struct process *process)
 {
@@ -290,16 +354,6 @@ static void let_go(struct process *process)
     if (process->is_held && task != NULL)
         continue_event(process, task->tid, DBG_CONTINUE);
     detach(process);
-}
-
-void let_unclaimed_go(void)
-{
-    uint64_t now = now_ns();
-    for (struct process *process = self.processes, *next; process != NULL; process = next) {
-        next = process->next;
-        if (is_unclaimed(process) && now - process->seen_ns > UNCLAIMED_MAX_NS)
-            let_go(process);
-    }
 }
 
 void let_released_go(void)

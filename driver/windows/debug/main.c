@@ -47,6 +47,7 @@ static bool map_channel(void)
     unsigned char *memory = MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, CBP_DEBUG_SECTION_SIZE);
     if (memory == NULL)
         return false;
+    self.section = section;
     self.channel = (struct cbp_channel *) (void *) memory;
     self.control = (struct cbp_debug_control *) (void *) (memory + CBP_DEBUG_CONTROL_OFFSET);
     self.controller = handle_of(self.control->controller_handle);
@@ -99,18 +100,16 @@ void discard_slot(void *slot, size_t size)
     (void) size;
 }
 
-static void handle_debug_events(void)
+static uint64_t earlier(uint64_t a, uint64_t b)
 {
-    DEBUG_EVENT event;
-    while (WaitForDebugEvent(&event, 0))
-        handle_debug_event(&event);
+    return a != 0 && (a < b || b == 0) ? a : b;
 }
 
 static DWORD wait_ms(void)
 {
-    uint64_t now = now_ns(), until = next_deadline_ns();
+    uint64_t now = now_ns(), until = earlier(next_deadline_ns(), next_stray_look_ns());
     if (has_unclaimed() || has_open_claims())
-        until = until == 0 || now + LOOK_AGAIN_NS < until ? now + LOOK_AGAIN_NS : until;
+        until = earlier(now + LOOK_AGAIN_NS, until);
     if (until == 0)
         return INFINITE;
     uint64_t left = until > now ? (until - now + NS_PER_MS - 1) / NS_PER_MS : 0;
@@ -153,7 +152,9 @@ int main(void)
         serve_control();
         (void) collect_answers();
         expire_operations();
-        let_unclaimed_go();
+        settle_unclaimed();
+        look_for_strays();
+        forget_ended();
         expire_claims();
         publish_counts();
         if (!self.leaving)

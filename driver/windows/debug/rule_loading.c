@@ -22,7 +22,7 @@ bool prepare_rule_loading(void)
 }
 
 /* What a section does not have, or only reserves, is not in the first region of its view. */
-static bool holds(const void *view, uint64_t size)
+bool view_holds(const void *view, uint64_t size)
 {
     MEMORY_BASIC_INFORMATION region;
     return VirtualQuery(view, &region, sizeof region) == sizeof region && region.State == MEM_COMMIT &&
@@ -32,7 +32,7 @@ static bool holds(const void *view, uint64_t size)
 /* A copy, because the core could still write to the section. */
 static uint32_t copy_view(const void *view, uint64_t size, void **block)
 {
-    if (size == 0 || !holds(view, size))
+    if (size == 0 || !view_holds(view, size))
         return CBP_ERROR_INVALID_DATA;
     void *copy = malloc((size_t) size);
     if (copy == NULL)

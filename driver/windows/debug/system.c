@@ -58,18 +58,51 @@ static bool read_text(HANDLE process, uint64_t address, struct text *text)
            read(process, string.address, units, string.size & ~1u) && put_units(text, units, string.size / 2);
 }
 
-bool read_facts(HANDLE process, struct facts *facts)
+/* What the file is called on its volume, without abbreviations: with a drive letter, else by the volume's own
+ * name, else by the device's. */
+static bool read_file_name(HANDLE file, struct text *path)
+{
+    static const DWORD kinds[] = {VOLUME_NAME_DOS, VOLUME_NAME_GUID, VOLUME_NAME_NT};
+    static const WCHAR prefix[] = {'\\', '\\', '?', '\\'}, share[] = {'U', 'N', 'C', '\\'};
+    for (uint32_t i = 0; i < 3; i++) {
+        DWORD count = GetFinalPathNameByHandleW(file, (WCHAR *) units, PATH_UNITS_MAX, kinds[i]), skipped = 0;
+        if (count == 0 || count >= PATH_UNITS_MAX)
+            continue;
+        bool is_prefixed = kinds[i] == VOLUME_NAME_DOS && memcmp(units, prefix, sizeof prefix) == 0;
+        if (is_prefixed && memcmp(units + 4, share, sizeof share) == 0)
+            units[skipped = 6] = '\\'; /* \\?\UNC\host becomes \\host */
+        else if (is_prefixed)
+            skipped = 4;
+        return put_units(path, units + skipped, count - skipped);
+    }
+    return false;
+}
+
+/* What the process says of itself; its file may have been opened by an abbreviated name. */
+static bool read_image_name(HANDLE process, struct text *path)
+{
+    DWORD count = PATH_UNITS_MAX;
+    if (QueryFullProcessImageNameW(process, 0, (WCHAR *) units, &count)) {
+        static WCHAR full[PATH_UNITS_MAX];
+        DWORD longer = GetLongPathNameW((const WCHAR *) units, full, PATH_UNITS_MAX);
+        return longer > 0 && longer < PATH_UNITS_MAX ? put_units(path, (const uint16_t *) full, longer)
+                                                     : put_units(path, units, count);
+    }
+    count = PATH_UNITS_MAX;
+    return QueryFullProcessImageNameW(process, PROCESS_NAME_NATIVE, (WCHAR *) units, &count) &&
+           put_units(path, units, count);
+}
+
+bool read_facts(HANDLE process, HANDLE file, struct facts *facts)
 {
     struct basic_information basic;
     uint64_t parameters;
-    DWORD count = PATH_UNITS_MAX;
     facts->path.size = facts->given.size = facts->command_line.size = 0;
     if (NtQueryInformationProcess(process, BASIC_INFORMATION, &basic, sizeof basic, NULL) < 0)
         return false;
     facts->parent_pid = (uint32_t) basic.parent_pid;
-    if (!QueryFullProcessImageNameW(process, 0, (WCHAR *) units, &count) ||
-        !put_units(&facts->path, units, count))
-        return false;
+    if ((file == NULL || !read_file_name(file, &facts->path)) && !read_image_name(process, &facts->path))
+        facts->path.size = 0;
     if (read(process, basic.environment_block + PARAMETERS_OFFSET, &parameters, sizeof parameters)) {
         (void) read_text(process, parameters + IMAGE_PATH_OFFSET, &facts->given);
         (void) read_text(process, parameters + COMMAND_LINE_OFFSET, &facts->command_line);
@@ -126,6 +159,43 @@ uint64_t read_thread_start_time(HANDLE thread)
     return GetThreadTimes(thread, &created, &ended, &kernel, &user) ? number_of(created) : 0;
 }
 
+HANDLE open_process(uint32_t pid)
+{
+    const DWORD access = PROCESS_TERMINATE | PROCESS_SUSPEND_RESUME | PROCESS_CREATE_THREAD |
+                         PROCESS_VM_OPERATION | PROCESS_VM_READ | PROCESS_VM_WRITE | PROCESS_SET_INFORMATION |
+                         PROCESS_QUERY_INFORMATION | SYNCHRONIZE;
+    return pid != self.controller_pid && pid != GetCurrentProcessId() ? OpenProcess(access, FALSE, pid)
+                                                                      : NULL;
+}
+
+HANDLE open_process_to_look(uint32_t pid)
+{
+    return OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, FALSE, pid);
+}
+
+HANDLE keep_handle(HANDLE handle)
+{
+    HANDLE copy = NULL;
+    (void) DuplicateHandle(GetCurrentProcess(), handle, GetCurrentProcess(), &copy, 0, FALSE,
+                           DUPLICATE_SAME_ACCESS);
+    return copy;
+}
+
+uint64_t raising_function(void)
+{
+    /* ntdll is at the same place in all processes. */
+    FARPROC function = GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "KiRaiseUserExceptionDispatcher");
+    return (uint64_t) (uintptr_t) function;
+}
+
+bool checks_handles_strictly(HANDLE process)
+{
+    PROCESS_MITIGATION_STRICT_HANDLE_CHECK_POLICY policy = {0};
+    return process != NULL &&
+           GetProcessMitigationPolicy(process, ProcessStrictHandleCheckPolicy, &policy, sizeof policy) &&
+           policy.RaiseExceptionOnInvalidHandleReference != 0;
+}
+
 /* The user of a process, in memory that the caller aligns. */
 static bool read_user(HANDLE process, TOKEN_USER *user, DWORD size)
 {
@@ -165,10 +235,15 @@ uint64_t now_ns(void)
     return ticks / per_second * 1000000000u + ticks % per_second * 1000000000u / per_second;
 }
 
+uint64_t file_time_now(void)
+{
+    FILETIME now;
+    GetSystemTimePreciseAsFileTime(&now);
+    return number_of(now);
+}
+
 uint64_t wall_ns(void)
 {
     const uint64_t from_1601_to_1970 = UINT64_C(116444736000000000); /* in units of 100 ns */
-    FILETIME now;
-    GetSystemTimePreciseAsFileTime(&now);
-    return (number_of(now) - from_1601_to_1970) * 100;
+    return (file_time_now() - from_1601_to_1970) * 100;
 }

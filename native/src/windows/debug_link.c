@@ -14,13 +14,11 @@
 
 #define NS_PER_MS 1000000u
 #define PATH_UNITS_MAX 32768u
-#define HANDLE_COUNT (5u + CBP_SESSION_MAX)
-#define SLEEPERS_MAX 0x7fffffff
 
-static HANDLE handle_of(uint64_t value)
-{
-    return (HANDLE) (uintptr_t) value;
-}
+/* What of link_types.h stands where. */
+enum { SECTION, CONTROLLER, ANSWER_EVENT, REQUEST_EVENT, REPLY_EVENT, FIRST_BELL };
+#define HANDLE_COUNT ((uint32_t) FIRST_BELL + CBP_SESSION_MAX)
+#define SLEEPERS_MAX 0x7fffffff
 
 static uint64_t value_of(HANDLE handle)
 {
@@ -43,15 +41,15 @@ uint32_t cbpi_link_send(struct cbpi_link *link, const struct cbp_message_header 
         return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "the request cannot be sent to the debug helper");
     memcpy(control->request, request, request->size);
     control->request_size = request->size;
-    ResetEvent(handle_of(control->reply_event)); /* a reply that nobody waited for any more */
-    SetEvent(handle_of(control->request_event));
+    ResetEvent(link->ends.handles[REPLY_EVENT]); /* a reply that nobody waited for any more */
+    SetEvent(link->ends.handles[REQUEST_EVENT]);
     return 0;
 }
 
 uint32_t cbpi_link_receive(struct cbpi_link *link, uint64_t deadline_ns, struct cbp_reply *reply)
 {
-    struct cbp_debug_control *control = link->ends.control;
-    HANDLE handles[] = {handle_of(control->reply_event), link->ends.process};
+    const struct cbp_debug_control *control = link->ends.control;
+    HANDLE handles[] = {link->ends.handles[REPLY_EVENT], link->ends.process};
     uint64_t now_ns = cbpi_now_ns();
     if (now_ns >= deadline_ns)
         return CBP_ERROR_TIMEOUT;
@@ -112,10 +110,11 @@ uint32_t cbpi_link_request_rules(struct cbpi_link *link, struct cbp_rules *reque
 
 static uint32_t make_section(struct cbpi_link *link)
 {
-    link->ends.section =
+    HANDLE section =
         CreateFileMappingW(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE, 0, CBP_DEBUG_SECTION_SIZE, NULL);
-    if (link->ends.section)
-        link->channel = MapViewOfFile(link->ends.section, FILE_MAP_ALL_ACCESS, 0, 0, CBP_DEBUG_SECTION_SIZE);
+    if (section)
+        link->channel = MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, CBP_DEBUG_SECTION_SIZE);
+    link->ends.handles[SECTION] = section;
     if (!link->channel)
         return cbpi_fail_os(GetLastError(), "cannot make the channel's memory");
     link->channel->magic = CBP_PROTOCOL_MAGIC;
@@ -126,53 +125,26 @@ static uint32_t make_section(struct cbpi_link *link)
     return 0;
 }
 
-static uint64_t make_event(void)
-{
-    return value_of(CreateEventW(NULL, FALSE, FALSE, NULL));
-}
-
 /* A handle of this process that tells the helper when it ends, and allows nothing else. */
-static uint64_t make_controller_handle(void)
+static HANDLE make_controller_handle(void)
 {
     HANDLE made = NULL;
     DuplicateHandle(GetCurrentProcess(), GetCurrentProcess(), GetCurrentProcess(), &made, SYNCHRONIZE, FALSE,
                     0);
-    return value_of(made);
+    return made;
 }
 
-static uint32_t make_objects(struct cbp_debug_control *control)
+static uint32_t make_objects(HANDLE *handles)
 {
-    control->answer_event = make_event();
-    control->request_event = make_event();
-    control->reply_event = make_event();
-    control->controller_handle = make_controller_handle();
-    int all =
-        control->answer_event && control->request_event && control->reply_event && control->controller_handle;
-    for (uint32_t i = 0; i < CBP_SESSION_MAX && all; i++) {
-        control->bells[i] = value_of(CreateSemaphoreW(NULL, 0, SLEEPERS_MAX, NULL));
-        all = control->bells[i] != 0;
-    }
-    return all ? 0 : cbpi_fail_os(GetLastError(), "cannot make the debug helper's events");
-}
-
-/* The handles that the helper inherits, and no others. */
-static void list_handles(const struct cbpi_link *link, HANDLE *handles)
-{
-    const struct cbp_debug_control *control = link->ends.control;
-    *handles++ = link->ends.section;
-    *handles++ = handle_of(control->controller_handle);
-    *handles++ = handle_of(control->answer_event);
-    *handles++ = handle_of(control->request_event);
-    *handles++ = handle_of(control->reply_event);
-    for (uint32_t i = 0; i < CBP_SESSION_MAX; i++)
-        *handles++ = handle_of(control->bells[i]);
-}
-
-/* Inheritable only while the helper is being created: other threads may create processes too. */
-static void set_inheritable(const HANDLE *handles, uint32_t count, int inheritable)
-{
-    for (uint32_t i = 0; i < count; i++)
-        SetHandleInformation(handles[i], HANDLE_FLAG_INHERIT, inheritable ? HANDLE_FLAG_INHERIT : 0);
+    handles[CONTROLLER] = make_controller_handle();
+    for (uint32_t i = ANSWER_EVENT; i <= REPLY_EVENT; i++)
+        handles[i] = CreateEventW(NULL, FALSE, FALSE, NULL);
+    for (uint32_t i = FIRST_BELL; i < HANDLE_COUNT; i++)
+        handles[i] = CreateSemaphoreW(NULL, 0, SLEEPERS_MAX, NULL);
+    for (uint32_t i = 0; i < HANDLE_COUNT; i++)
+        if (!handles[i])
+            return cbpi_fail_os(GetLastError(), "cannot make the debug helper's events");
+    return 0;
 }
 
 #define PATH_SIZE (3u * PATH_UNITS_MAX)
@@ -205,21 +177,98 @@ cleanup:
     return error;
 }
 
-/* Apart from this console and its Ctrl-C; nothing of this process but the listed handles. */
-static uint32_t create_process(struct cbpi_link *link, const WCHAR *path, STARTUPINFOEXW *startup)
+/* ---- Handing the handles over ----
+ *
+ * Nothing is inherited: a handle that is inheritable for a moment is inherited by whatever other threads
+ * create in that moment. So the helper is created without running, is given copies, and finds the section's
+ * number in its command line, where room was left for it. */
+
+#define COMMAND_LINE L"cbprocess-debug 00000000000000000000"
+#define DIGIT_COUNT 20u
+
+__declspec(dllimport) LONG NTAPI
+    NtQueryInformationProcess(HANDLE process, int kind, void *data, ULONG size, ULONG *written);
+
+enum { BASIC_INFORMATION = 0, PARAMETERS_OFFSET = 0x20, COMMAND_LINE_OFFSET = 0x70, TEXT_OFFSET = 8 };
+
+static int read_address(HANDLE process, uint64_t at, uint64_t *address)
+{
+    SIZE_T got = 0;
+    return ReadProcessMemory(process, (const void *) (uintptr_t) at, address, sizeof *address, &got) &&
+           got == sizeof *address;
+}
+
+/* Where the text of the command line of a process that has not run yet stands; 0 if that cannot be found. */
+static uint64_t command_line_of(HANDLE process)
+{
+    uintptr_t basic[6]; /* the second is the address of the environment block */
+    uint64_t parameters, text;
+    if (NtQueryInformationProcess(process, BASIC_INFORMATION, basic, sizeof basic, NULL) < 0 ||
+        !read_address(process, basic[1] + PARAMETERS_OFFSET, &parameters) ||
+        !read_address(process, parameters + COMMAND_LINE_OFFSET + TEXT_OFFSET, &text))
+        return 0;
+    return text;
+}
+
+static int tell_section(HANDLE process, HANDLE section)
+{
+    WCHAR expected[] = COMMAND_LINE, found[sizeof expected / sizeof *expected];
+    const SIZE_T size = sizeof expected;
+    SIZE_T count = 0;
+    uint64_t text = command_line_of(process);
+    if (text == 0 || !ReadProcessMemory(process, (const void *) (uintptr_t) text, found, size, &count) ||
+        memcmp(found, expected, size) != 0)
+        return 0;
+    swprintf(found + wcslen(found) - DIGIT_COUNT, DIGIT_COUNT + 1, L"%020llu",
+             (unsigned long long) value_of(section));
+    return WriteProcessMemory(process, (void *) (uintptr_t) text, found, size, &count);
+}
+
+static uint32_t hand_over(struct cbpi_link *link, HANDLE process)
+{
+    struct cbp_debug_control *control = link->ends.control;
+    HANDLE theirs[HANDLE_COUNT];
+    for (uint32_t i = 0; i < HANDLE_COUNT; i++)
+        if (!DuplicateHandle(GetCurrentProcess(), link->ends.handles[i], process, &theirs[i], 0, FALSE,
+                             DUPLICATE_SAME_ACCESS))
+            return cbpi_fail_os(GetLastError(), "cannot give the debug helper its handles");
+    control->controller_handle = value_of(theirs[CONTROLLER]);
+    control->answer_event = value_of(theirs[ANSWER_EVENT]);
+    control->request_event = value_of(theirs[REQUEST_EVENT]);
+    control->reply_event = value_of(theirs[REPLY_EVENT]);
+    for (uint32_t i = 0; i < CBP_SESSION_MAX; i++)
+        control->bells[i] = value_of(theirs[FIRST_BELL + i]);
+    if (!tell_section(process, theirs[SECTION]))
+        return cbpi_fail(CBP_ERROR_APP_INIT_FAILURE, "cannot tell the debug helper where its channel is");
+    return 0;
+}
+
+static uint32_t explain_start(DWORD os_error)
+{
+    uint32_t error = cbpi_fail_os(os_error, "cannot execute " CBP_DEBUG_HELPER_NAME);
+    int is_damaged = os_error == ERROR_FILE_NOT_FOUND || os_error == ERROR_PATH_NOT_FOUND ||
+                     os_error == ERROR_BAD_EXE_FORMAT || os_error == ERROR_ACCESS_DENIED;
+    return is_damaged ? CBP_ERROR_FS_DRIVER_REQUIRED : error;
+}
+
+/* Apart from this console and its Ctrl-C. */
+static uint32_t create_process(struct cbpi_link *link, const WCHAR *path)
 {
     PROCESS_INFORMATION made;
-    WCHAR arguments[64];
-    const DWORD flags = DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP | EXTENDED_STARTUPINFO_PRESENT;
-    swprintf(arguments, 64, L"cbprocess-debug %llu", (unsigned long long) value_of(link->ends.section));
-    if (!CreateProcessW(path, arguments, NULL, NULL, TRUE, flags, NULL, NULL, &startup->StartupInfo, &made)) {
-        DWORD os_error = GetLastError();
-        uint32_t error = cbpi_fail_os(os_error, "cannot execute " CBP_DEBUG_HELPER_NAME);
-        int is_damaged = os_error == ERROR_FILE_NOT_FOUND || os_error == ERROR_PATH_NOT_FOUND ||
-                         os_error == ERROR_BAD_EXE_FORMAT || os_error == ERROR_ACCESS_DENIED;
-        return is_damaged ? CBP_ERROR_FS_DRIVER_REQUIRED : error;
-    }
+    STARTUPINFOW startup = {.cb = sizeof startup};
+    WCHAR arguments[] = COMMAND_LINE;
+    const DWORD flags = DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP | CREATE_SUSPENDED;
+    if (!CreateProcessW(path, arguments, NULL, NULL, FALSE, flags, NULL, NULL, &startup, &made))
+        return explain_start(GetLastError());
+    uint32_t error = hand_over(link, made.hProcess);
+    if (error == 0 && ResumeThread(made.hThread) == (DWORD) -1)
+        error = cbpi_fail_os(GetLastError(), "cannot start " CBP_DEBUG_HELPER_NAME);
     CloseHandle(made.hThread);
+    if (error != 0) {
+        TerminateProcess(made.hProcess, 1);
+        CloseHandle(made.hProcess);
+        return error;
+    }
     link->ends.process = made.hProcess;
     link->process_id = made.dwProcessId;
     return 0;
@@ -227,34 +276,11 @@ static uint32_t create_process(struct cbpi_link *link, const WCHAR *path, STARTU
 
 static uint32_t start_process(struct cbpi_link *link)
 {
-    HANDLE handles[HANDLE_COUNT];
-    STARTUPINFOEXW startup = {.StartupInfo = {.cb = sizeof startup}};
-    SIZE_T size = 0;
-    InitializeProcThreadAttributeList(NULL, 1, 0, &size);
-    startup.lpAttributeList = malloc(size);
     WCHAR *path = NULL;
-    uint32_t error = CBP_ERROR_NOT_ENOUGH_MEMORY;
-    int is_listed = 0;
-    if (!startup.lpAttributeList)
-        goto cleanup;
-    error = helper_path(&path);
-    if (error != 0)
-        goto cleanup;
-    list_handles(link, handles);
-    is_listed = InitializeProcThreadAttributeList(startup.lpAttributeList, 1, 0, &size) != 0;
-    if (is_listed && UpdateProcThreadAttribute(startup.lpAttributeList, 0, PROC_THREAD_ATTRIBUTE_HANDLE_LIST,
-                                               handles, sizeof handles, NULL, NULL)) {
-        set_inheritable(handles, HANDLE_COUNT, 1);
-        error = create_process(link, path, &startup);
-        set_inheritable(handles, HANDLE_COUNT, 0);
-    } else {
-        error = cbpi_fail_os(GetLastError(), "cannot prepare the debug helper's start");
-    }
-cleanup:
-    if (is_listed)
-        DeleteProcThreadAttributeList(startup.lpAttributeList);
+    uint32_t error = helper_path(&path);
+    if (error == 0)
+        error = create_process(link, path);
     free(path);
-    free(startup.lpAttributeList);
     return error;
 }
 
@@ -262,7 +288,7 @@ uint32_t cbpi_link_open(struct cbpi_link *link)
 {
     uint32_t error = make_section(link);
     if (error == 0)
-        error = make_objects(link->ends.control);
+        error = make_objects(link->ends.handles);
     if (error == 0)
         error = start_process(link);
     return error;
@@ -273,30 +299,17 @@ void cbpi_link_abandon(struct cbpi_link *link)
     (void) link; /* no process of this system is a fork */
 }
 
-static void close_value(uint64_t value)
-{
-    if (value != 0)
-        CloseHandle(handle_of(value));
-}
-
 void cbpi_link_shut(struct cbpi_link *link)
 {
-    struct cbp_debug_control *control = link->ends.control;
-    if (control) {
-        cbp_store_u32(&control->is_closing, 1);
-        if (control->request_event)
-            SetEvent(handle_of(control->request_event));
-        close_value(control->controller_handle);
-        close_value(control->answer_event);
-        close_value(control->request_event);
-        close_value(control->reply_event);
-        for (uint32_t i = 0; i < CBP_SESSION_MAX; i++)
-            close_value(control->bells[i]);
-    }
+    if (link->ends.control)
+        cbp_store_u32(&link->ends.control->is_closing, 1);
+    if (link->ends.handles[REQUEST_EVENT])
+        SetEvent(link->ends.handles[REQUEST_EVENT]);
     if (link->channel)
         UnmapViewOfFile(link->channel);
-    if (link->ends.section)
-        CloseHandle(link->ends.section);
+    for (uint32_t i = 0; i < HANDLE_COUNT; i++)
+        if (link->ends.handles[i])
+            CloseHandle(link->ends.handles[i]);
     if (link->ends.process)
         CloseHandle(link->ends.process);
 }
@@ -313,7 +326,7 @@ int cbpi_bell_wait(struct cbpi_link *link, uint32_t session_id, uint32_t value, 
         return 0;
     if (timeout_ns / NS_PER_MS < INFINITE - 1)
         wait_ms = (DWORD) ((timeout_ns + NS_PER_MS - 1) / NS_PER_MS);
-    return WaitForSingleObject(handle_of(link->ends.control->bells[session_id]), wait_ms) == WAIT_OBJECT_0;
+    return WaitForSingleObject(link->ends.handles[FIRST_BELL + session_id], wait_ms) == WAIT_OBJECT_0;
 }
 
 void cbpi_bell_wake(struct cbpi_link *link, uint32_t session_id, uint32_t count)
@@ -321,10 +334,10 @@ void cbpi_bell_wake(struct cbpi_link *link, uint32_t session_id, uint32_t count)
     uint32_t sleepers = cbp_load_u32(&link->channel->sessions[session_id].sleepers);
     LONG releases = (LONG) (count < sleepers ? count : sleepers);
     if (releases > 0)
-        ReleaseSemaphore(handle_of(link->ends.control->bells[session_id]), releases, NULL);
+        ReleaseSemaphore(link->ends.handles[FIRST_BELL + session_id], releases, NULL);
 }
 
 void cbpi_bell_wake_driver(struct cbpi_link *link)
 {
-    SetEvent(handle_of(link->ends.control->answer_event));
+    SetEvent(link->ends.handles[ANSWER_EVENT]);
 }

@@ -46,6 +46,8 @@ uint32_t cbpi_debug_launch_enter(struct cbpi_link *link, struct cbpi_launch_chan
     if (!DuplicateHandle(link->ends.process, theirs, GetCurrentProcess(), &mine, 0, FALSE,
                          DUPLICATE_SAME_ACCESS))
         return cbpi_fail_os(GetLastError(), "cannot get at the debug helper's debug object");
+    (void) cbp_add_u32(&link->ends.control->launch_count, 1);
+    channel->is_counted = 1;
     channel->debug_object = mine;
     channel->own_debug_object = thread_debug_object();
     set_thread_debug_object(mine);
@@ -68,8 +70,8 @@ static uint64_t copy_to(HANDLE process, HANDLE handle)
     return (uint64_t) (uintptr_t) copy;
 }
 
-uint32_t cbpi_debug_launch_claim(struct cbpi_transport *transport, struct cbpi_launch_channel *channel,
-                                 uint32_t process_id, uint32_t rule_id)
+static uint32_t claim(struct cbpi_transport *transport, struct cbpi_launch_channel *channel,
+                      uint32_t process_id, uint32_t rule_id)
 {
     struct cbp_reply reply;
     struct cbpi_link *link = transport->link;
@@ -100,6 +102,17 @@ cleanup:
     return error;
 }
 
+/* Until the launch is off the count the helper keeps waiting what may be its process. */
+uint32_t cbpi_debug_launch_claim(struct cbpi_transport *transport, struct cbpi_launch_channel *channel,
+                                 uint32_t process_id, uint32_t rule_id)
+{
+    uint32_t error = process_id != 0 ? claim(transport, channel, process_id, rule_id) : 0;
+    if (channel->is_counted)
+        (void) cbp_subtract_u32(&transport->link->ends.control->launch_count, 1);
+    channel->is_counted = 0;
+    return error;
+}
+
 uint32_t cbpi_launch_channel_open(const struct cbpi_launch_target *target,
                                   struct cbpi_launch_channel *channel)
 {
@@ -126,6 +139,9 @@ uint32_t cbpi_launch_channel_wait(struct cbpi_launch_channel *channel, uint32_t 
     const struct cbp_launch_result result = *channel->result;
     if (cbp_message_check(&result, sizeof result, CBP_MESSAGE_LAUNCH_RESULT) != 0)
         return cbpi_fail(CBP_ERROR_INVALID_DATA, "the launch's result is malformed");
+    if (result.status == CBP_ERROR_NOT_FOUND)
+        return cbpi_fail(result.status, "the process that cbp_launch_leave() was told of was not created for "
+                                        "this launch, or has ended");
     if (result.status != 0)
         return cbpi_fail(result.status, "the launch failed: %s", cbp_error_message(result.status));
     outcome->os_error = result.os_error;

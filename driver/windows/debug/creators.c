@@ -1,0 +1,172 @@
+/* Who created a process. A debug event does not say so; the system names a parent, which the creator may have
+ * chosen freely, and whose end may be told before its child's creation.
+ *
+ * What is debugged for us without our doing was created by a process that we debug, or by the controller
+ * while it launches. So whoever has no known creator and is not claimed is a child of one of ours: it gets
+ * whatever any of them would have obliged it to, and none of their exemptions. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cbp_atomic.h"
+#include "supervisor.h"
+
+#define RECENT_NS UINT64_C(5000000000)
+#define UNCLAIMED_MAX_NS UINT64_C(10000000000)
+
+enum { RECENT_MAX = 1024 };
+
+/* Those that have ended a moment ago, the oldest first, in a ring. */
+static struct recent {
+    struct process *process;
+    uint64_t until_ns;
+} recent[RECENT_MAX];
+static uint32_t recent_first, recent_count;
+
+static struct recent *recent_at(uint32_t index)
+{
+    return &recent[(recent_first + index) % RECENT_MAX];
+}
+
+static void forget_oldest(void)
+{
+    struct process *process = recent_at(0)->process;
+    recent_first = (recent_first + 1) % RECENT_MAX;
+    recent_count--;
+    release_process(process);
+}
+
+void remember_ended(struct process *process)
+{
+    if (process->refused)
+        return; /* it has executed nothing */
+    if (recent_count == RECENT_MAX)
+        forget_oldest();
+    process->reference_count++;
+    process->ended_time = file_time_now();
+    *recent_at(recent_count++) = (struct recent){process, now_ns() + RECENT_NS};
+}
+
+void forget_ended(void)
+{
+    while (recent_count > 0 && now_ns() > recent_at(0)->until_ns)
+        forget_oldest();
+}
+
+/* An id is used again: what is older than its parent is the child of an earlier one with that id. */
+struct process *find_creator(uint32_t parent_pid, uint64_t start_time)
+{
+    struct process *process = find_process(parent_pid);
+    if (process != NULL && process->start_time <= start_time)
+        return process;
+    for (uint32_t i = recent_count; i-- > 0;) {
+        process = recent_at(i)->process;
+        if (process->pid == parent_pid && process->start_time <= start_time &&
+            start_time <= process->ended_time)
+            return process;
+    }
+    return NULL;
+}
+
+bool anybody_was_ours(void)
+{
+    return recent_count > 0 || self.process_count > 0;
+}
+
+bool was_ours(uint32_t pid)
+{
+    uint32_t i = 0;
+    while (i < recent_count && recent_at(i)->process->pid != pid)
+        i++;
+    return i < recent_count || find_process(pid) != NULL;
+}
+
+/* ---- Processes that may be the controller's ---- */
+
+static bool is_unclaimed(const struct process *process)
+{
+    return process->is_root && process->is_held && process->launch == NULL && process->seen_ns != 0;
+}
+
+bool has_unclaimed(void)
+{
+    struct process *process = self.processes;
+    while (process != NULL && !is_unclaimed(process))
+        process = process->next;
+    return process != NULL;
+}
+
+static bool is_launching(void)
+{
+    return cbp_load_u32(&self.control->launch_count) != 0;
+}
+
+static void add_candidate(struct process *nobody, struct process *candidate, struct cbp_stance *sum)
+{
+    const struct cbp_stance *stances = stances_of(candidate);
+    inherit_obligations(nobody, candidate);
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
+        sum[id].asked |= stances[id].asked;
+        sum[id].strip_mask |= stances[id].strip_mask;
+        if (sum[id].deny_code == 0)
+            sum[id].deny_code = stances[id].deny_code;
+        if (sum[id].deny_all_code == 0)
+            sum[id].deny_all_code = stances[id].deny_all_code;
+    }
+}
+
+/* The creator of whom only is known that it is one of ours; NULL without memory. */
+static struct process *make_nobody(const struct process *orphan)
+{
+    struct cbp_stance sum[CBP_SESSION_MAX];
+    struct process *nobody = calloc(1, sizeof *nobody);
+    if (nobody == NULL)
+        return NULL;
+    memset(sum, 0, sizeof sum);
+    nobody->ended = true;
+    for (struct process *process = self.processes; process != NULL; process = process->next)
+        if (process != orphan && !is_unclaimed(process))
+            add_candidate(nobody, process, sum);
+    for (uint32_t i = 0; i < recent_count; i++)
+        add_candidate(nobody, recent_at(i)->process, sum);
+    oblige(nobody, sum);
+    return nobody;
+}
+
+static void adopt(struct process *orphan)
+{
+    struct process *nobody = make_nobody(orphan);
+    orphan->is_root = false;
+    if (nobody != NULL) {
+        nobody->reference_count++;
+        orphan->parent = nobody;
+        inherit_rules(orphan, nobody);
+    } else {
+        orphan->standing.inherited = share_rule_list(&unknown_rules);
+    }
+    count_guess();
+    report_creation(orphan);
+}
+
+void await_claim(struct process *process)
+{
+    process->is_root = true;
+    process->seen_ns = now_ns();
+    if (!is_launching())
+        adopt(process);
+}
+
+/* A launch ends with the claim, however long the controller stands still before it: what it may have created
+ * waits so long. Another's child waits for a launch that has nothing to do with it, but not for ever. */
+void settle_unclaimed(void)
+{
+    uint64_t now = now_ns();
+    bool launching = is_launching();
+    for (struct process *process = self.processes, *next; process != NULL; process = next) {
+        next = process->next;
+        if (!is_unclaimed(process))
+            continue;
+        bool is_anothers = process->parent_pid != self.controller_pid;
+        if (!launching || (is_anothers && now - process->seen_ns > UNCLAIMED_MAX_NS))
+            adopt(process);
+    }
+}

@@ -1,0 +1,30 @@
+/* What is answered to an exception of a debugged program, so that it goes on as if nobody listened, as far as
+ * a debugger's answer can do that.
+ *
+ * Closing a handle that is none, or that must not be closed, raises an exception only under a debugger. The
+ * system raises it in a function of ntdll that returns to the closing function once somebody has handled the
+ * exception, and closing fails then as without a debugger. What a program raises itself comes from elsewhere.
+ */
+#include "supervisor.h"
+
+#define INVALID_HANDLE_EXCEPTION 0xc0000008u /* STATUS_INVALID_HANDLE */
+#define NOT_CLOSABLE_EXCEPTION 0xc0000235u   /* STATUS_HANDLE_NOT_CLOSABLE */
+
+enum { RAISING_FUNCTION_SIZE = 0x100 };
+
+static bool is_of_closing(const EXCEPTION_DEBUG_INFO *info)
+{
+    const EXCEPTION_RECORD *record = &info->ExceptionRecord;
+    uint64_t address = (uint64_t) (uintptr_t) record->ExceptionAddress, function = raising_function();
+    return info->dwFirstChance != 0 && function != 0 && address >= function &&
+           address - function < RAISING_FUNCTION_SIZE &&
+           (record->ExceptionCode == INVALID_HANDLE_EXCEPTION ||
+            record->ExceptionCode == NOT_CLOSABLE_EXCEPTION);
+}
+
+DWORD answer_exception(HANDLE process, const EXCEPTION_DEBUG_INFO *info)
+{
+    /* A process that has asked for exceptions on wrong handles gets them without a debugger, too. */
+    return is_of_closing(info) && !checks_handles_strictly(process) ? DBG_CONTINUE
+                                                                    : DBG_EXCEPTION_NOT_HANDLED;
+}
