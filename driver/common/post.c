@@ -67,9 +67,9 @@ static struct cbp_decision decide(const struct report *report, uint32_t session_
     const struct cbp_stance *subject = report->subject != NULL ? &report->subject[session_id] : &nobody;
     const struct cbp_stance *originator =
         report->originator != NULL ? &report->originator[session_id] : &nobody;
-    /* What is protected keeps its rights to what it has created, its forks above all, which have its name. */
-    uint32_t lost = 0,
-             stripped = subject->strip_mask & ~(report->is_by_ancestor ? originator->strip_mask : 0);
+    /* What is protected keeps its rights to what it has created while it was: its forks above all, which have
+     * its name. */
+    uint32_t lost = 0, stripped = subject->strip_mask & ~(report->is_by_creator ? originator->strip_mask : 0);
     if (type == CBP_PROC_EVT_PROCESS_HANDLE_OPERATION)
         lost = report->access & stripped;
     else if (type == CBP_PROC_EVT_THREAD_HANDLE_OPERATION)

@@ -127,7 +127,7 @@ struct report {
     uint32_t source_pid, target_pid; /* of a duplication */
     uint32_t result_code;            /* not 0: it is refused already, whatever rules say */
     bool is_past;                    /* it has happened already: nothing is held */
-    bool is_by_ancestor;             /* the originator has created the subject, or who did */
+    bool is_by_creator; /* the originator has created the subject, or who did, and has stayed what it was */
     uint32_t types[CBP_BATCH_MAX];
     uint32_t flags[CBP_BATCH_MAX];
     const struct cbp_stance *originator; /* stances by session; NULL: nobody's */

@@ -68,7 +68,9 @@ def test_nothing_fires(
     line = [programs["handles"], *options, *command]
     outcome = bare(line)
     verdicts.append(Verdict(code=cbprocess.ERROR_NOT_ENOUGH_MEMORY))
-    recorder.filter.add_rule(name="handles", action="strip", access=0x101FFF)
+    # With threads, what a descriptor stands for is not sure where a rule takes the right: see tests/hostile.
+    unsure = cbprocess.PROCESS_DUP_HANDLE | cbprocess.PROCESS_VM_OPERATION
+    recorder.filter.add_rule(name="handles", action="strip", access=0x101FFF & ~unsure)
     assert without_ids(supervised(recorder, line)) == without_ids(outcome)
     assert recorder.handle_operations() == []
 

@@ -61,16 +61,6 @@ static bool walk_goes_on(void)
     return !walk.is_given_up;
 }
 
-/* The next entry whose name is a number, or 0. */
-static uint32_t next_number(DIR *folder)
-{
-    struct dirent *entry;
-    while ((entry = readdir(folder)) != NULL)
-        if (isdigit((unsigned char) entry->d_name[0]))
-            return (uint32_t) strtoul(entry->d_name, NULL, 10);
-    return 0;
-}
-
 /* ---- One process ---- */
 
 /* Why a thread could not be had. One that we trace already, or that has ended, is no reason. */
@@ -94,7 +84,7 @@ static uint32_t seize_new_threads(struct process *process, uint32_t *found)
     if (folder == NULL)
         return CBP_ERROR_INVALID_PARAMETER;
     uint32_t tid, error = 0;
-    while (error == 0 && (tid = next_number(folder)) != 0) {
+    while (error == 0 && (tid = next_id(folder)) != 0) {
         if (find_task(tid) != NULL)
             continue;
         uint32_t failure = seize_thread(tid, process);
@@ -185,6 +175,7 @@ static uint32_t attach_one(uint32_t pid)
         if (process == NULL)
             return CBP_ERROR_NOT_ENOUGH_MEMORY;
         process->attached = process->executed = true;
+        process->creator_tenure = UINT32_MAX; /* who has created it, and as what, nobody has seen */
         process->start_time = read_start_time(pid);
         process->parent_pid = facts.parent_pid;
         process->creator_pid = process->creator_tid = facts.parent_pid;
@@ -219,7 +210,7 @@ static uint32_t attach_new_children(void)
 {
     uint32_t pid, count = 0;
     DIR *folder = opendir("/proc");
-    while (folder != NULL && walk_goes_on() && (pid = next_number(folder)) != 0) {
+    while (folder != NULL && walk_goes_on() && (pid = next_id(folder)) != 0) {
         struct status_facts facts;
         if (is_never_attached(pid) || find_process(pid) != NULL || !read_status(pid, &facts) ||
             facts.tracer_pid != 0 || !is_of_walk(find_process(facts.parent_pid)))
@@ -275,7 +266,7 @@ void attach_matching(struct rule_set *set, uint32_t wanted_rule_id)
     bool has_trees = false;
     walk.is_on = true;
     DIR *folder = opendir("/proc");
-    while (folder != NULL && walk_goes_on() && (pid = next_number(folder)) != 0) {
+    while (folder != NULL && walk_goes_on() && (pid = next_id(folder)) != 0) {
         struct status_facts facts;
         if (find_process(pid) != NULL || !read_status(pid, &facts) || facts.user_id != getuid())
             continue;

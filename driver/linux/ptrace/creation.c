@@ -57,6 +57,7 @@ static struct process *make_child_process(struct task *task, struct process *par
     process->parent_pid = parent->pid;
     process->creator_pid = task->creator_pid;
     process->creator_tid = task->creator_tid;
+    process->creator_tenure = parent->tenure;
     process->user_id = parent->user_id;
     process->filter_parts = parent->filter_parts;
     process->attached = parent->attached;

@@ -177,6 +177,19 @@ static void change_image(struct process *process, struct image *image)
     rename_standing(process);
 }
 
+/* Whether a program takes over the place of one that is protected in the same way: it is then the creator of
+ * what that one has created. Nobody else becomes one by a name that it takes. */
+static bool stays_protected(const struct cbp_stance *before, const struct cbp_stance *after)
+{
+    uint32_t rights = 0;
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
+        if (before[id].strip_mask != after[id].strip_mask)
+            return false;
+        rights |= before[id].strip_mask;
+    }
+    return rights != 0;
+}
+
 static bool read_stop_of(const struct task *task)
 {
     struct stop_registers registers;
@@ -200,6 +213,7 @@ void handle_execution_stop(struct task *task)
     task->execution_tid = 0;
     change_image(process, image);
     report.subject = stances_of(process);
+    process->tenure += !stays_protected(old_stances, report.subject);
     uint32_t refusal = 0;
     struct operation *operation = NULL;
     if (!approved) {

@@ -24,10 +24,13 @@ int refusal_of_attach(struct task *task, const struct syscall_entry *entry)
     struct status_facts facts;
     if (!open_view(task, &view))
         return EPERM;
-    uint32_t tid = known_as(&view, (uint32_t) entry->arguments[1]);
-    if (tid != 0 && find_task(tid) != NULL)
+    uint32_t tid;
+    enum knowledge known = known_as(&view, (uint32_t) entry->arguments[1], &tid);
+    if (known == KNOWN && find_task(tid) != NULL)
         return 0;
-    if (tid == 0 || !read_status(tid, &facts))
-        return ESRCH; /* and nobody may come to have that id between now and the call */
+    if (known == NOT_KNOWN)
+        return EPERM;
+    if (known == ABSENT || !read_status(tid, &facts)) /* and nobody may come to have that id meanwhile */
+        return known == KNOWN && is_there(tid) ? EPERM : ESRCH;
     return may_have_our_filter(&facts) ? EPERM : 0;
 }

@@ -5,7 +5,6 @@
  * A signal for many that would reach one of the two goes to the others: "kill 0" in a script that shares its
  * process group with the controller is no attack. The supervisor sends it, as far as the caller may.
  * Decision 11. Runs in the tracer thread only. */
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <poll.h>
@@ -54,7 +53,7 @@ static bool asks_for_more_than_facts(const struct handle_call *call)
 /* The process group that a call aims at, by our ids; 0: it is none that one of the two can be in. */
 static uint32_t group_of(const struct id_view *view, const struct handle_call *call)
 {
-    return call->process_group_ours || view->inode == 0 ? call->process_group : 0;
+    return call->process_group_ours || !view->is_foreign ? call->process_group : 0;
 }
 
 static bool reaches(uint32_t pid, const struct id_view *view, const struct handle_call *call)
@@ -67,7 +66,7 @@ static bool reaches(uint32_t pid, const struct id_view *view, const struct handl
         return group != 0 && is_in_group(pid, group);
     }
     default: /* of another namespace's processes, ours are no part */
-        return view->inode == 0 &&
+        return !view->is_foreign &&
                (call->aim == AIM_EVERYBODY || call->user_id == getuid() || call->user_id == geteuid());
     }
 }
@@ -87,9 +86,9 @@ static bool name_own_group(const struct task *task, const struct syscall_entry *
     struct replacement *by_id = &call->replacement;
     bool is_signal = syscall_kind(entry->architecture, entry->number) == SYSCALL_KILL;
     uint32_t group = call->process_group;
-    if (view->inode != 0 && read_status(task->tid, &facts) && facts.group_ids[0] == group)
+    if (view->is_foreign && read_status(task->tid, &facts) && facts.group_ids[0] == group)
         group = facts.group_ids[view->level];
-    else if (view->inode != 0)
+    else if (view->is_foreign)
         group = 0;
     if (group == 0)
         return false;
@@ -123,9 +122,14 @@ bool guard_refuses(const struct task *task, const struct syscall_entry *entry, c
     bool is_signal = kind == SYSCALL_KILL || kind == SYSCALL_PIDFD_SEND_SIGNAL;
     if (!asks_for_more_than_facts(call))
         return false;
+    /* An id of the caller's own namespace is nobody's outside of it; a descriptor may be anybody's. */
+    if (call->is_unknown && (!view->is_foreign || call->by_descriptor))
+        return true;
     if (call->process_group_ours) { /* looked up once: it can be another at each look */
         pid_t group = getpgid((pid_t) task->process->pid);
         call->process_group = group > 0 ? (uint32_t) group : 0;
+        if (group <= 0) /* it is led from outside of our namespace, and the two may be in it */
+            return true;
     }
     bool is_safe = !reaches_guarded(view, call);
     if (is_safe && call->aim == AIM_GROUP && call->process_group_ours)
@@ -187,12 +191,10 @@ static bool may_signal(const struct task *task, const struct status_facts *calle
 static bool signal_new_ones(const struct task *task, const struct status_facts *caller,
                             const struct replacement *instead, struct reached *reached)
 {
-    struct dirent *entry;
     bool any = false;
     DIR *folder = opendir("/proc");
-    while (folder != NULL && (entry = readdir(folder)) != NULL) {
-        uint32_t pid = (uint32_t) strtoul(entry->d_name, NULL, 10);
-        if (!isdigit((unsigned char) entry->d_name[0]) || pid <= 1 || pid == task->process->pid ||
+    for (uint32_t pid; folder != NULL && (pid = next_id(folder)) != 0;) {
+        if (pid == 1 || pid == task->process->pid ||
             (instead->group != 0 && !is_in_group(pid, instead->group)) || is_guarded(pid) ||
             has_reached(reached, pid) || !may_signal(task, caller, pid, instead->signal_for_many))
             continue;
@@ -218,8 +220,10 @@ void signal_the_others(struct task *task, const struct replacement *instead)
                               .architecture = instead->architecture,
                               .number = instead->number,
                               .arguments = {0, instead->signal_for_many}};
-    if (instead->reaches_caller && open_view(task, &view))
-        own.arguments[0] = seen_as(&view, task->process->pid);
+    uint32_t own_id = 0;
+    if (instead->reaches_caller && open_view(task, &view) &&
+        seen_as(&view, task->process->pid, &own_id) == KNOWN)
+        own.arguments[0] = own_id;
     if (own.arguments[0] != 0)
         (void) replace_syscall(task, &own);
     else

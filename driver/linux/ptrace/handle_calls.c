@@ -8,15 +8,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/magic.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
-#include <unistd.h>
 
 #include "syscalls.h"
 
@@ -35,28 +29,50 @@ static void ask(struct handle_call *call, uint32_t process_access, uint32_t thre
     call->thread_access = thread_access;
 }
 
-static void aim_at_id(struct handle_call *call, const struct id_view *view, uint64_t id)
+static void note(struct handle_call *call, enum knowledge knowledge, int os_error)
 {
-    call->aim = AIM_ONE;
-    call->tid = known_as(view, (uint32_t) id);
+    if (knowledge == NOT_KNOWN)
+        call->is_unknown = true;
+    else if (knowledge == ABSENT && call->os_error == 0)
+        call->os_error = os_error;
 }
 
-static void aim_at_own_group(struct handle_call *call, const struct task *task)
+/* False for a number that is nobody's, and never will be. */
+static bool aim_at_id(struct handle_call *call, const struct id_view *view, uint64_t id)
 {
-    struct status_facts facts;
-    call->aim = AIM_GROUP;
-    call->process_group_ours = true;
-    call->process_group = read_status(task->tid, &facts) ? facts.group_ids[0] : 0;
+    call->aim = AIM_ONE;
+    if ((int) id <= 0)
+        return false;
+    note(call, known_as(view, (uint32_t) id, &call->tid), ESRCH);
+    return true;
 }
 
 static void aim_at_group(struct handle_call *call, const struct task *task, uint32_t id)
 {
-    if (id == 0) {
-        aim_at_own_group(call, task);
-        return;
-    }
     call->aim = AIM_GROUP;
-    call->process_group = id;
+    call->process_group_ours = id == 0;
+    call->process_group = id == 0 ? process_group_of(task->tid) : id;
+}
+
+static void aim_at_user(struct handle_call *call, const struct task *task, uint32_t id)
+{
+    struct status_facts caller;
+    call->aim = AIM_USER;
+    if (id != 0)
+        note(call, user_known_as(task->tid, id, &call->user_id), ESRCH);
+    else if (read_status(task->tid, &caller))
+        call->user_id = caller.user_id;
+    else
+        call->is_unknown = true;
+}
+
+static void aim_at_everybody(struct handle_call *call, const struct task *task)
+{
+    struct status_facts caller;
+    call->aim = AIM_EVERYBODY;
+    call->is_unknown = !read_status(task->tid, &caller);
+    call->user_id = caller.user_id;
+    call->effective_user_id = caller.effective_user_id;
 }
 
 /* ---- Signals ---- */
@@ -89,9 +105,9 @@ static bool read_kill(const struct task *task, const struct id_view *view, const
 {
     int id = (int) arguments[0];
     if (id > 0)
-        aim_at_id(call, view, (uint32_t) id);
+        (void) aim_at_id(call, view, (uint32_t) id);
     else if (id == -1)
-        call->aim = AIM_EVERYBODY;
+        aim_at_everybody(call, task);
     else if (id != INT_MIN)
         aim_at_group(call, task, (uint32_t) -id);
     return id != INT_MIN && ask_for_signal(call, arguments[1]);
@@ -101,54 +117,44 @@ static bool read_thread_signal(const struct id_view *view, uint64_t group, uint6
                                struct handle_call *call)
 {
     call->is_thread = true;
-    aim_at_id(call, view, id);
     if (group != 0)
-        call->group = known_as(view, (uint32_t) group);
-    return (int) id > 0 && (group == 0 || call->group != 0) && ask_for_signal(call, number);
+        note(call, known_as(view, (uint32_t) group, &call->group), ESRCH);
+    return aim_at_id(call, view, id) && ask_for_signal(call, number);
 }
 
 /* ---- Descriptors ---- */
 
-/* The process that a folder of /proc stands for, as a signal may be sent through one; 0: it is none. Its name
- * is an id of the namespace that this /proc was mounted for: ours if it is the one that we have, else the
- * caller's. */
-static uint32_t process_of_folder(uint32_t tid, int fd, const struct id_view *view)
+/* A folder of /proc, which a signal may be sent through as well. Its id is one of the namespace that this
+ * /proc was mounted for: ours if it is the one that we have, else the caller's. */
+static enum knowledge process_of_folder(const struct task *task, const struct id_view *view, int fd,
+                                        const struct descriptor_facts *facts, uint32_t *tid)
 {
-    char link[64], path[64], *end = NULL;
-    struct stat folder, ours;
-    struct statfs system;
-    snprintf(link, sizeof link, "/proc/%u/fd/%d", tid, fd);
-    ssize_t size = readlink(link, path, sizeof path - 1);
-    path[size > 0 ? size : 0] = 0;
-    const char *name = strrchr(path, '/');
-    unsigned long id = name != NULL ? strtoul(name + 1, &end, 10) : 0;
-    if (id == 0 || *end != 0 || statfs(link, &system) != 0 || system.f_type != PROC_SUPER_MAGIC ||
-        stat(link, &folder) != 0 || stat("/proc", &ours) != 0)
-        return 0;
-    return folder.st_dev == ours.st_dev ? (uint32_t) id : known_as(view, (uint32_t) id);
+    uint32_t id;
+    bool is_ours;
+    enum knowledge knowledge = read_process_folder(task->tid, fd, facts, &id, &is_ours);
+    *tid = id;
+    return knowledge != KNOWN || is_ours ? knowledge : known_as(view, id, tid);
 }
 
-/* Aims at what a pidfd names. False: it names nothing that lives (the call will fail), or the caller itself.
- */
-static bool aim_at_descriptor(const struct task *task, const struct id_view *view, uint64_t argument,
-                              struct handle_call *call, bool *names_thread)
+/* Aims at what a descriptor names. False: it is no descriptor, but one of the numbers that stand for the
+ * caller. Where it names nothing, the call must not go on: it could name something by then. */
+static bool aim_at_descriptor(const struct task *task, uint64_t argument, struct handle_call *call,
+                              struct descriptor_facts *facts)
 {
-    struct descriptor_facts facts;
     int fd = (int) argument;
-    *names_thread = false;
-    if (fd < 0) /* no descriptor, or one of the numbers that stand for the caller */
+    if (fd < 0)
         return false;
     call->aim = AIM_ONE;
-    if (!read_descriptor(task->tid, fd, &facts)) {
-        call->os_error = EBADF;
+    call->by_descriptor = true;
+    enum knowledge knowledge = read_descriptor(task->tid, fd, facts);
+    note(call, knowledge, EBADF);
+    if (knowledge != KNOWN || !facts->is_pidfd)
         return true;
-    }
-    call->tid = facts.is_pidfd ? facts.pid : process_of_folder(task->tid, fd, view);
-    *names_thread = facts.is_pidfd && (facts.flags & PIDFD_THREAD_FLAG) != 0;
-    if (call->tid == UINT32_MAX)
+    if (facts->pid == UINT32_MAX)
         call->os_error = ESRCH;
-    else if (call->tid == 0)
-        call->os_error = EBADF;
+    else if (facts->pid == 0) /* it lies outside of our namespace */
+        call->is_unknown = true;
+    call->tid = facts->pid;
     return true;
 }
 
@@ -163,7 +169,10 @@ static void replace_by_id(struct handle_call *call, const struct syscall_entry *
     enum syscall_kind kind = has_info ? SYSCALL_RT_SIGQUEUEINFO : SYSCALL_KILL;
     if (call->is_thread) {
         kind = has_info ? SYSCALL_RT_TGSIGQUEUEINFO : SYSCALL_TGKILL;
-        by_id->arguments[count++] = read_status(call->tid, &facts) ? seen_as(view, facts.group) : 0;
+        uint32_t group = 0;
+        if (!read_status(call->tid, &facts) || seen_as(view, facts.group, &group) != KNOWN)
+            call->is_unknown = true;
+        by_id->arguments[count++] = group;
     }
     by_id->arguments[count++] = (uint64_t) (int64_t) target;
     by_id->arguments[count++] = entry->arguments[1];
@@ -177,37 +186,40 @@ static void replace_by_id(struct handle_call *call, const struct syscall_entry *
 static bool read_pidfd_signal(const struct task *task, const struct syscall_entry *entry,
                               const struct id_view *view, struct handle_call *call)
 {
-    uint32_t flags = (uint32_t) entry->arguments[3];
-    bool names_thread;
-    if (!ask_for_signal(call, entry->arguments[1]) ||
-        !aim_at_descriptor(task, view, entry->arguments[0], call, &names_thread))
+    uint32_t flags = (uint32_t) entry->arguments[3], id = 0;
+    struct descriptor_facts facts = {.is_pidfd = false};
+    int fd = (int) entry->arguments[0];
+    if (!ask_for_signal(call, entry->arguments[1]) || (flags & (flags - 1)) != 0 ||
+        flags > PIDFD_SIGNAL_PROCESS_GROUP_FLAG ||
+        !aim_at_descriptor(task, entry->arguments[0], call, &facts))
         return false;
-    if (call->os_error != 0)
+    if (call->os_error == 0 && !call->is_unknown && !facts.is_pidfd)
+        note(call, process_of_folder(task, view, fd, &facts, &call->tid), EBADF);
+    if (call->os_error != 0 || call->is_unknown)
         return true;
-    int target = (int) seen_as(view, call->tid);
-    if (target == 0) {
-        call->os_error = EINVAL; /* it lies outside of the caller's namespace */
-        return true;
-    }
+    note(call, seen_as(view, call->tid, &id), EINVAL); /* it lies outside of the caller's namespace */
+    bool names_thread = facts.is_pidfd && (facts.flags & PIDFD_THREAD_FLAG) != 0;
     call->is_thread = flags == PIDFD_SIGNAL_THREAD_FLAG || (flags == 0 && names_thread);
+    int target = (int) id;
     if (flags == PIDFD_SIGNAL_PROCESS_GROUP_FLAG) {
-        aim_at_group(call, task, (uint32_t) target);
+        aim_at_group(call, task, id);
         target = -target;
-    } else if (flags != 0 && flags != PIDFD_SIGNAL_THREAD_FLAG && flags != PIDFD_SIGNAL_THREAD_GROUP_FLAG) {
-        return false;
     }
     replace_by_id(call, entry, view, target);
     return true;
 }
 
 static bool read_pidfd_operation(const struct task *task, const struct syscall_entry *entry,
-                                 const struct id_view *view, uint32_t process_access,
-                                 struct handle_call *call)
+                                 uint32_t process_access, struct handle_call *call)
 {
-    bool names_thread;
+    struct descriptor_facts facts = {.is_pidfd = false};
     ask(call, process_access, 0);
-    /* A number that names nothing is left to the call itself. */
-    return aim_at_descriptor(task, view, entry->arguments[0], call, &names_thread) && call->os_error == 0;
+    call->keeps_descriptor = true;
+    if (!aim_at_descriptor(task, entry->arguments[0], call, &facts))
+        return false;
+    if (call->os_error == 0 && !call->is_unknown && !facts.is_pidfd)
+        call->os_error = EBADF;
+    return true;
 }
 
 /* ---- Priorities ---- */
@@ -215,29 +227,22 @@ static bool read_pidfd_operation(const struct task *task, const struct syscall_e
 static bool read_priority(const struct task *task, const struct id_view *view, int which, int group_value,
                           int user_value, uint64_t who, struct handle_call *call)
 {
-    struct status_facts facts;
     ask(call, CBP_PROCESS_SET_INFORMATION, CBP_THREAD_SET_INFORMATION);
     call->becomes_thread = true;
-    if (which == group_value) {
+    if (which != group_value && which != user_value)
+        return aim_at_id(call, view, who);
+    if (which == group_value)
         aim_at_group(call, task, (uint32_t) who);
-        return true;
-    }
-    if (which == user_value) {
-        call->aim = AIM_USER;
-        call->user_id = who == 0 && read_status(task->tid, &facts) ? facts.user_id
-                                                                   : user_known_as(task->tid, (uint32_t) who);
-        return true;
-    }
-    aim_at_id(call, view, who);
-    return who != 0;
+    else
+        aim_at_user(call, task, (uint32_t) who);
+    return true;
 }
 
 static bool read_sched(const struct id_view *view, uint64_t id, struct handle_call *call)
 {
     ask(call, 0, CBP_THREAD_SET_INFORMATION);
     call->is_thread = true;
-    aim_at_id(call, view, id);
-    return true;
+    return aim_at_id(call, view, id);
 }
 
 /* ---- All of them ---- */
@@ -247,7 +252,8 @@ static bool read_by_id(enum syscall_kind kind, const struct id_view *view, const
 {
     const uint32_t attach =
         CBP_PROCESS_VM_READ | CBP_PROCESS_VM_WRITE | CBP_PROCESS_VM_OPERATION | CBP_PROCESS_SUSPEND_RESUME;
-    aim_at_id(call, view, arguments[kind == SYSCALL_PTRACE ? 1 : 0]);
+    if (!aim_at_id(call, view, arguments[kind == SYSCALL_PTRACE ? 1 : 0]))
+        return false;
     switch (kind) {
     case SYSCALL_PTRACE:
         call->becomes_thread = true;
@@ -265,13 +271,13 @@ static bool read_by_id(enum syscall_kind kind, const struct id_view *view, const
                 (arguments[3] != 0 ? (uint32_t) CBP_PROCESS_QUERY_INFORMATION : 0),
             0);
         return call->process_access != 0;
-    case SYSCALL_PIDFD_OPEN: {
+    case SYSCALL_PIDFD_OPEN:
         call->is_thread = ((uint32_t) arguments[1] & PIDFD_THREAD_FLAG) != 0;
         ask(call, CBP_PROCESS_QUERY_LIMITED_INFORMATION | CBP_PROCESS_SYNCHRONIZE,
             CBP_THREAD_QUERY_LIMITED_INFORMATION | CBP_THREAD_SYNCHRONIZE);
-        call->group = call->is_thread ? 0 : call->tid; /* only a first thread stands for its process */
-        return true;
-    }
+        call->wants_first_thread = !call->is_thread;
+        call->group = call->is_thread ? 0 : call->tid;
+        return ((uint32_t) arguments[1] & ~(uint32_t) (O_NONBLOCK | PIDFD_THREAD_FLAG)) == 0;
     default:
         return false;
     }
@@ -298,10 +304,10 @@ bool read_handle_call(struct task *task, const struct syscall_entry *entry, cons
         return read_pidfd_signal(task, entry, view, call);
     case SYSCALL_PIDFD_GETFD:
         call->is_duplication = true;
-        return read_pidfd_operation(task, entry, view, CBP_PROCESS_DUP_HANDLE, call);
+        return read_pidfd_operation(task, entry, CBP_PROCESS_DUP_HANDLE, call);
     case SYSCALL_PROCESS_MADVISE:
     case SYSCALL_PROCESS_MRELEASE:
-        return read_pidfd_operation(task, entry, view, CBP_PROCESS_VM_OPERATION, call);
+        return read_pidfd_operation(task, entry, CBP_PROCESS_VM_OPERATION, call);
     case SYSCALL_SETPRIORITY:
         return read_priority(task, view, (int) arguments[0], PRIO_PGRP, PRIO_USER, arguments[1], call);
     case SYSCALL_IOPRIO_SET:
@@ -316,25 +322,30 @@ bool read_handle_call(struct task *task, const struct syscall_entry *entry, cons
     }
 }
 
-bool is_aimed_at(const struct handle_call *call, const struct id_view *view, const struct task *task,
-                 uint32_t pid, const struct status_facts *facts)
+enum knowledge is_aimed_at(const struct handle_call *call, const struct id_view *view, uint32_t pid,
+                           const struct status_facts *facts)
 {
-    struct status_facts caller;
+    if (call->aim == AIM_GROUP && call->process_group_ours)
+        return facts->group_ids[0] == call->process_group ? KNOWN : ABSENT;
+    enum knowledge visible = is_visible(view, pid, facts);
+    bool is_aimed;
+    if (visible == ABSENT)
+        return ABSENT;
     switch (call->aim) {
     case AIM_GROUP:
-        return call->process_group != 0 &&
-               (call->process_group_ours
-                    ? facts->group_ids[0] == call->process_group
-                    : is_visible(view, pid, facts) && facts->group_ids[view->level] == call->process_group);
+        is_aimed = facts->group_ids[view->level] == call->process_group;
+        break;
     case AIM_USER:
-        return facts->user_id == call->user_id && is_visible(view, pid, facts);
+        is_aimed = facts->user_id == call->user_id;
+        break;
     case AIM_EVERYBODY:
-        return is_visible(view, pid, facts) && facts->ids[view->level] > 1 &&
-               read_status(task->tid, &caller) &&
-               (caller.effective_user_id == 0 || caller.user_id == facts->user_id ||
-                caller.user_id == facts->saved_user_id || caller.effective_user_id == facts->user_id ||
-                caller.effective_user_id == facts->saved_user_id);
+        is_aimed = facts->ids[view->level] > 1 &&
+                   (call->effective_user_id == 0 || call->user_id == facts->user_id ||
+                    call->user_id == facts->saved_user_id || call->effective_user_id == facts->user_id ||
+                    call->effective_user_id == facts->saved_user_id);
+        break;
     default:
-        return false;
+        return ABSENT;
     }
+    return is_aimed ? visible : ABSENT;
 }

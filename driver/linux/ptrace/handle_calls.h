@@ -13,26 +13,31 @@ enum handle_aim {
 
 struct handle_call {
     enum handle_aim aim;
-    uint32_t tid;            /* ONE: of the target, a process's being its first thread's; 0: it has none */
+    uint32_t tid;            /* ONE: of the target, a process's being its first thread's */
     uint32_t group;          /* ONE: the thread group that it must be in; 0: whichever */
     uint32_t process_group;  /* GROUP: its id in the view */
     bool process_group_ours; /* GROUP: its id in our namespace instead */
-    uint32_t user_id;        /* USER */
-    bool is_thread;          /* it is about one thread */
-    bool becomes_thread;     /* it is if its target is no first thread */
+    uint32_t user_id;        /* USER; EVERYBODY: the caller's */
+    uint32_t effective_user_id;
+    bool is_thread;      /* it is about one thread */
+    bool becomes_thread; /* it is if its target is no first thread */
     bool is_duplication;
+    bool by_descriptor;      /* its target was named by one */
+    bool wants_first_thread; /* ONE: another thread is none that the kernel takes */
+    bool keeps_descriptor;   /* its target is named by a descriptor, and by nothing else when it goes on */
     uint32_t process_access, thread_access; /* for an operation on a process, on a thread */
-    int os_error;                           /* not 0: it cannot be let through */
+    int os_error;                           /* not 0: it is bound to fail, and must not be let through */
+    bool is_unknown;                        /* whom it aims at cannot be known */
     struct replacement replacement;
 };
 
-/* False: it concerns nobody else, or is bound to fail. */
+/* False: it concerns nobody else, whatever else may change before it happens. */
 bool read_handle_call(struct task *task, const struct syscall_entry *entry, const struct id_view *view,
                       struct handle_call *call);
 
 /* Whether a task's call for many aims at this process. */
-bool is_aimed_at(const struct handle_call *call, const struct id_view *view, const struct task *task,
-                 uint32_t pid, const struct status_facts *facts);
+enum knowledge is_aimed_at(const struct handle_call *call, const struct id_view *view, uint32_t pid,
+                           const struct status_facts *facts);
 
 /* ---- guard.c: who is out of the tree's reach ---- */
 bool is_guarded(uint32_t pid);

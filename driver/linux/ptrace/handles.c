@@ -5,25 +5,149 @@
  * Linux grants all or nothing: a call that has lost a right it needs fails with EPERM, one that was refused
  * with the errno of the code. One that aims at several processes is one operation: it goes on if every one of
  * its events says so. */
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <linux/kcmp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include "cbp_atomic.h"
 #include "handle_calls.h"
 #include "supervisor.h"
+
+/* ---- Whether it matters ---- */
+
+static bool somebody_wants_handles(void)
+{
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
+        if (self.sessions[id].open && (self.sessions[id].events & HANDLE_OPERATIONS) != 0)
+            return true;
+    return false;
+}
+
+/* The process rights that a session's rules take from somebody. */
+static uint32_t rights_taken_in(uint32_t session_id)
+{
+    uint32_t rights = 0;
+    for (uint32_t part = 0; part < CBP_RULES_PART_COUNT; part++) {
+        const struct rule_set *set = self.rules.of[session_id][part];
+        if (set != NULL && set->counts[CBP_ACTION_STRIP] > 0)
+            rights |= set->strip_mask;
+    }
+    return rights;
+}
 
 /* What a filter stops for the guard alone is no more than a part of what concerns others. */
 static bool handles_are_of_interest(const struct process *process)
 {
-    if (self.leaving || (process->filter_parts & CBP_LAUNCH_FLAG_HANDLES) == 0)
-        return false;
-    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
-        if (self.sessions[id].open && (self.sessions[id].events & HANDLE_OPERATIONS) != 0)
-            return true;
-    return self.rules.counts[CBP_ACTION_STRIP] > 0;
+    return !self.leaving && (process->filter_parts & CBP_LAUNCH_FLAG_HANDLES) != 0 &&
+           (self.rules.counts[CBP_ACTION_STRIP] > 0 || somebody_wants_handles());
 }
+
+/* Whether the rules or handlers of a session could refuse this, whomever it aims at. */
+static bool could_refuse(uint32_t session_id, const struct handle_call *call)
+{
+    const struct session *session = &self.sessions[session_id];
+    uint32_t rights = session->open ? rights_taken_in(session_id) : 0;
+    return session->open &&
+           ((session->events & HANDLE_OPERATIONS) != 0 || (call->process_access & rights) != 0 ||
+            (call->thread_access & cbp_thread_rights_of(rights)) != 0);
+}
+
+/* ---- Whom it reaches ---- */
+
+struct reached_task {
+    uint32_t tid;
+    struct status_facts facts;
+};
+
+/* All that one call reaches; used by one thread, for one call at a time. */
+static struct {
+    struct reached_task *targets;
+    uint32_t count, capacity;
+    bool reaches_caller;
+    bool is_unknown; /* not all of them can be known */
+} reached;
+
+static void reach(const struct task *task, uint32_t tid, const struct status_facts *facts)
+{
+    if (facts->group == task->process->pid) { /* nothing fires for an operation on oneself */
+        reached.reaches_caller = true;
+        return;
+    }
+    if (reached.count == reached.capacity) {
+        uint32_t capacity = 2 * reached.capacity + 16;
+        struct reached_task *targets = realloc(reached.targets, capacity * sizeof *targets);
+        if (targets == NULL) {
+            reached.is_unknown = true;
+            return;
+        }
+        reached.targets = targets;
+        reached.capacity = capacity;
+    }
+    reached.targets[reached.count++] = (struct reached_task){tid, *facts};
+}
+
+/* One process that a call for many may reach. What is hidden of one that we do not trace concerns no rule. */
+static void reach_one_of_many(const struct task *task, const struct handle_call *call,
+                              const struct id_view *view, uint32_t pid, bool is_ours)
+{
+    struct status_facts facts;
+    enum knowledge aimed = NOT_KNOWN;
+    if (!read_status(pid, &facts))
+        aimed = is_there(pid) ? NOT_KNOWN : ABSENT;
+    else
+        aimed = facts.group == pid ? is_aimed_at(call, view, pid, &facts) : ABSENT;
+    if (aimed == KNOWN)
+        reach(task, pid, &facts);
+    else if (aimed == NOT_KNOWN && is_ours)
+        reached.is_unknown = true;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    uint32_t first = ((const struct reached_task *) a)->tid, second = ((const struct reached_task *) b)->tid;
+    return (first > second) - (first < second);
+}
+
+/* Our own are known without a list of the system's, which may hide some. */
+static void reach_many(const struct task *task, const struct handle_call *call, const struct id_view *view)
+{
+    DIR *folder = opendir("/proc");
+    for (const struct process *process = self.processes; process != NULL; process = process->next)
+        reach_one_of_many(task, call, view, process->pid, true);
+    for (uint32_t pid; folder != NULL && (pid = next_id(folder)) != 0;)
+        if (find_process(pid) == NULL && !(call->replacement.signal_for_many != 0 && is_guarded(pid)))
+            reach_one_of_many(task, call, view, pid, false);
+    if (folder != NULL)
+        closedir(folder);
+    else
+        reached.is_unknown = true;
+    if (reached.count > 1)
+        qsort(reached.targets, reached.count, sizeof reached.targets[0], by_id);
+}
+
+/* False: it must not be let through, because there is no such target; or it has to be, because the kernel
+ * wants a first thread and this is another. */
+static bool reach_one(const struct task *task, struct handle_call *call)
+{
+    struct status_facts facts;
+    if (!read_status(call->tid, &facts)) {
+        reached.is_unknown = is_there(call->tid);
+        call->os_error = reached.is_unknown ? 0 : ESRCH;
+        return reached.is_unknown;
+    }
+    if (call->group != 0 && call->group != facts.group) {
+        call->os_error = call->wants_first_thread ? 0 : ESRCH;
+        return false;
+    }
+    reach(task, call->tid, &facts);
+    return true;
+}
+
+/* ---- Telling ---- */
 
 /* What a call does as a whole, while its targets are told one after the other. */
 struct verdict {
@@ -32,42 +156,51 @@ struct verdict {
     bool is_stripped;
 };
 
-static bool is_ancestor(const struct process *process, const struct process *descendant)
+/* Whether the one has created the other, or who did, and has been protected for as long: a rule that names it
+ * later, or a name that it takes later, gives it nothing. */
+static bool is_protected_creator(const struct process *process, const struct process *descendant)
 {
-    do
+    while (descendant != NULL && descendant->parent != process)
         descendant = descendant->parent;
-    while (descendant != NULL && descendant != process);
-    return descendant != NULL;
+    return descendant != NULL && descendant->creator_tenure == process->tenure;
 }
 
-/* Tells about one target. Nothing fires for an operation on oneself. */
-static void tell_target(struct task *task, const struct handle_call *call, uint32_t tid,
-                        const struct status_facts *facts, struct verdict *verdict)
+/* A new child, of whose creation we have not been told yet, is what its creator is. */
+static struct process *creator_of_new(const struct status_facts *facts)
 {
+    return facts->tracer_pid == (uint32_t) getpid() ? find_process(facts->parent_pid) : NULL;
+}
+
+static void tell_target(struct task *task, const struct handle_call *call, const struct reached_task *aim,
+                        struct verdict *verdict)
+{
+    const struct status_facts *facts = &aim->facts;
     struct process outsider = {.pid = facts->group};
     struct process *target = find_process(facts->group);
+    struct process *judged = target;
     struct report report;
-    if (facts->group == task->process->pid)
-        return;
     if (target == NULL) {
+        judged = creator_of_new(facts);
         outsider.start_time = read_start_time(facts->group);
         outsider.parent_pid = facts->parent_pid;
         outsider.user_id = facts->user_id;
+        outsider.parent = judged;
+        outsider.creator_tenure = judged != NULL ? judged->tenure : 0;
         target = &outsider;
     }
-    bool is_thread = call->is_thread || (call->becomes_thread && tid != facts->group);
+    bool is_thread = call->is_thread || (call->becomes_thread && aim->tid != facts->group);
     memset(&report, 0, sizeof report);
     report.task = task;
     report.process = target;
-    report.image = target->image;
-    report.thread_id = is_thread ? tid : 0;
+    report.image = judged != NULL ? judged->image : NULL;
+    report.thread_id = is_thread ? aim->tid : 0;
     report.originator_pid = task->process->pid;
     report.originator_tid = task->tid;
     report.user_id = target->user_id;
     report.access = is_thread ? call->thread_access : call->process_access;
     report.originator = stances_of(task->process);
-    report.subject = target == &outsider ? NULL : stances_of(target);
-    report.is_by_ancestor = is_ancestor(task->process, target);
+    report.subject = judged != NULL ? stances_of(judged) : NULL;
+    report.is_by_creator = is_protected_creator(task->process, target);
     if (call->is_duplication) {
         report.source_pid = target->pid;
         report.target_pid = task->process->pid;
@@ -78,34 +211,42 @@ static void tell_target(struct task *task, const struct handle_call *call, uint3
     post_report(&report, &verdict->operation, &verdict->refusal, &verdict->is_stripped, NULL);
 }
 
-/* Tells about every process that a call for many aims at. */
-static void tell_many(struct task *task, const struct handle_call *call, const struct id_view *view,
-                      struct verdict *verdict)
+/* ---- Descriptors that others can exchange ---- */
+
+static uint32_t descriptor_access_of(const struct handle_call *call)
 {
-    DIR *folder = opendir("/proc");
-    struct dirent *entry;
-    while (folder != NULL && (entry = readdir(folder)) != NULL) {
-        struct status_facts facts;
-        uint32_t pid = (uint32_t) strtoul(entry->d_name, NULL, 10);
-        if (isdigit((unsigned char) entry->d_name[0]) && read_status(pid, &facts) && facts.group == pid &&
-            !(call->replacement.signal_for_many != 0 && is_guarded(pid)) &&
-            is_aimed_at(call, view, task, pid, &facts))
-            tell_target(task, call, pid, &facts, verdict);
-    }
-    if (folder != NULL)
-        closedir(folder);
+    return call->keeps_descriptor ? call->process_access : 0;
 }
 
-/* Gives false if there is no such target: the call will say so itself. */
-static bool tell_one(struct task *task, const struct handle_call *call, struct verdict *verdict)
+/* Whether a task's descriptors may be another's as well: a thread's (the kernel's for it, too), or another
+ * process's. Whoever cannot be compared may share them. */
+static bool descriptors_are_shared(const struct task *task)
 {
-    struct status_facts facts;
-    if (call->tid == 0 || !read_status(call->tid, &facts))
-        return false;
-    if (call->group != 0 && call->group != facts.group)
-        return false;
-    tell_target(task, call, call->tid, &facts, verdict);
-    return true;
+    if (count_threads(task->process->pid) != 1)
+        return true;
+    for (const struct task *other = self.tasks; other != NULL; other = other->next) {
+        if (other == task)
+            continue;
+        long order = syscall(SYS_kcmp, (pid_t) task->tid, (pid_t) other->tid, KCMP_FILES, 0, 0);
+        if (order == 0 || (order < 0 && errno != ESRCH))
+            return true;
+    }
+    return false;
+}
+
+/* Between the decision about a descriptor and the call it may come to mean somebody whom a rule protects. */
+static bool descriptor_may_be_exchanged(const struct task *task, const struct operation *operation)
+{
+    bool is_refused = false;
+    for (uint32_t id = 0; id < CBP_SESSION_MAX && !self.leaving; id++) {
+        if (!self.sessions[id].open || (rights_taken_in(id) & operation->descriptor_access) == 0)
+            continue;
+        if (!is_refused && !descriptors_are_shared(task))
+            return false;
+        cbp_add_u64(&channel_of(id)->refused, 1);
+        is_refused = true;
+    }
+    return is_refused;
 }
 
 static void settle_at_once(struct task *task, const struct verdict *verdict, const struct handle_call *call)
@@ -114,8 +255,53 @@ static void settle_at_once(struct task *task, const struct verdict *verdict, con
                                            .kind = OPERATION_HANDLE,
                                            .result_code = verdict->refusal,
                                            .is_stripped = verdict->is_stripped,
+                                           .descriptor_access = descriptor_access_of(call),
                                            .replacement = call->replacement};
     finish_handle_call(task, &nobody_asked);
+}
+
+/* ---- What cannot be known ---- */
+
+/* Nobody is told, because nobody knows what; it is counted as refused. */
+static void refuse_unknown(struct task *task, const struct handle_call *call)
+{
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
+        if (could_refuse(id, call))
+            cbp_add_u64(&channel_of(id)->refused, 1);
+    (void) fail_syscall(task, EPERM);
+    resume_task(task, 0);
+}
+
+static bool could_be_refused(const struct handle_call *call)
+{
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
+        if (could_refuse(id, call))
+            return true;
+    return false;
+}
+
+/* True: it has been settled, or concerns nobody else. */
+static bool is_settled(struct task *task, const struct id_view *view, struct handle_call *call)
+{
+    reached.count = 0;
+    reached.reaches_caller = reached.is_unknown = false;
+    bool goes_on = true;
+    if (call->os_error == 0 && call->aim == AIM_ONE)
+        goes_on = reach_one(task, call);
+    else if (call->os_error == 0)
+        reach_many(task, call, view);
+    if (call->os_error == 0 && reached.is_unknown) {
+        refuse_unknown(task, call);
+        return true;
+    }
+    if (goes_on && call->os_error == 0 && reached.count == 0 && !reached.reaches_caller &&
+        call->replacement.signal_for_many == 0)
+        call->os_error = ESRCH;
+    if (call->os_error != 0)
+        (void) fail_syscall(task, call->os_error);
+    if (call->os_error != 0 || !goes_on)
+        resume_task(task, 0);
+    return call->os_error != 0 || !goes_on;
 }
 
 void handle_handle_call(struct task *task, const struct syscall_entry *entry)
@@ -123,26 +309,32 @@ void handle_handle_call(struct task *task, const struct syscall_entry *entry)
     struct handle_call call;
     struct id_view view;
     struct verdict verdict = {.operation = NULL};
-    if (!open_view(task, &view) || !read_handle_call(task, entry, &view, &call)) {
+    bool is_view_known = open_view(task, &view);
+    if (!read_handle_call(task, entry, &view, &call)) {
         resume_task(task, 0);
         return;
     }
-    if (call.os_error == 0 && guard_refuses(task, entry, &view, &call))
-        call.os_error = EPERM;
-    if (call.os_error != 0) {
-        (void) fail_syscall(task, call.os_error);
+    call.is_unknown |= !is_view_known;
+    bool matters = handles_are_of_interest(task->process) && could_be_refused(&call);
+    if (call.os_error == 0 && call.is_unknown && matters) {
+        refuse_unknown(task, &call);
+        return;
+    }
+    if (call.os_error == 0 && guard_refuses(task, entry, &view, &call)) {
+        (void) fail_syscall(task, EPERM);
         resume_task(task, 0);
         return;
     }
-    if (!handles_are_of_interest(task->process)) {
+    if (call.os_error == 0 && !matters) {
+        call.keeps_descriptor = false;
         settle_at_once(task, &verdict, &call);
         return;
     }
+    if (is_settled(task, &view, &call))
+        return;
     introduce(task);
-    if (call.aim == AIM_ONE)
-        (void) tell_one(task, &call, &verdict);
-    else
-        tell_many(task, &call, &view, &verdict);
+    for (uint32_t i = 0; i < reached.count; i++)
+        tell_target(task, &call, &reached.targets[i], &verdict);
     if (verdict.operation == NULL) {
         settle_at_once(task, &verdict, &call);
         return;
@@ -152,6 +344,7 @@ void handle_handle_call(struct task *task, const struct syscall_entry *entry)
     verdict.operation->is_stripped |= verdict.is_stripped;
     verdict.operation->task = task;
     verdict.operation->kind = OPERATION_HANDLE;
+    verdict.operation->descriptor_access = descriptor_access_of(&call);
     verdict.operation->replacement = call.replacement;
     task->operation = verdict.operation;
 }
@@ -161,6 +354,8 @@ void finish_handle_call(struct task *task, const struct operation *operation)
     if (operation->result_code != 0)
         (void) fail_syscall(task, errno_of_code(operation->result_code));
     else if (operation->is_stripped)
+        (void) fail_syscall(task, EPERM);
+    else if (descriptor_may_be_exchanged(task, operation))
         (void) fail_syscall(task, EPERM);
     else if (operation->replacement.signal_for_many != 0)
         signal_the_others(task, &operation->replacement);

@@ -1,5 +1,9 @@
 /* The ids that a task uses are those of its own namespaces; everybody else's here are those of ours, which
- * are the controller's. This file translates. Knows /proc, nothing of stops or rules. */
+ * are the controller's. This file translates. Knows /proc, nothing of stops or rules.
+ *
+ * How deep a task's namespace lies below ours everybody may read; which one it is /proc hides for a task that
+ * is not dumpable. Two such tasks of the same depth may then be in one namespace or in two. */
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/nsfs.h>
@@ -25,86 +29,129 @@ static uint64_t own_namespace(void)
     return inode;
 }
 
-/* A namespace that is not known (its process has gone, or /proc is not to be had) counts as ours. */
-bool is_in_foreign_namespace(struct process *process)
+static bool is_surely_in_ours(struct process *process)
 {
     uint64_t inode = namespace_of(process);
-    return inode != 0 && own_namespace() != 0 && inode != own_namespace();
-}
-
-/* Whether a task, that many levels below a namespace, is inside of it. */
-static bool is_inside(uint32_t tid, uint32_t levels, uint64_t inode)
-{
-    char path[64];
-    struct stat status;
-    snprintf(path, sizeof path, "/proc/%u/ns/pid", tid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    for (; fd >= 0 && levels > 0; levels--) {
-        int parent = ioctl(fd, NS_GET_PARENT);
-        close(fd);
-        fd = parent;
-    }
-    bool inside = fd >= 0 && fstat(fd, &status) == 0 && status.st_ino == inode;
-    if (fd >= 0)
-        close(fd);
-    return inside;
+    return inode != 0 && inode == own_namespace();
 }
 
 bool open_view(struct task *task, struct id_view *view)
 {
     struct status_facts facts;
-    view->inode = 0;
-    view->level = 0;
-    if (!is_in_foreign_namespace(task->process))
+    *view = (struct id_view){.process = task->process};
+    if (is_surely_in_ours(task->process))
         return true;
-    if (!read_status(task->tid, &facts) || facts.depth == 0)
+    if (!read_status(task->tid, &facts))
         return false;
+    view->is_foreign = facts.depth > 1;
     view->inode = namespace_of(task->process);
     view->level = facts.depth - 1;
     return true;
 }
 
-bool is_visible(const struct id_view *view, uint32_t tid, const struct status_facts *facts)
+/* Whether a task, that many levels below a namespace, is inside of it. */
+static enum knowledge is_inside(uint32_t tid, uint32_t levels, uint64_t inode)
 {
-    return view->inode == 0 ||
-           (facts->depth > view->level && is_inside(tid, facts->depth - 1 - view->level, view->inode));
+    char path[64];
+    struct stat status;
+    snprintf(path, sizeof path, "/proc/%u/ns/pid", tid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return is_there(tid) ? NOT_KNOWN : ABSENT;
+    for (; fd >= 0 && levels > 0; levels--) {
+        int parent = ioctl(fd, NS_GET_PARENT);
+        close(fd);
+        fd = parent;
+    }
+    if (fd < 0)
+        return NOT_KNOWN;
+    bool is_read = fstat(fd, &status) == 0;
+    close(fd);
+    return !is_read ? NOT_KNOWN : status.st_ino == inode ? KNOWN : ABSENT;
 }
 
-uint32_t seen_as(const struct id_view *view, uint32_t tid)
+enum knowledge is_visible(const struct id_view *view, uint32_t tid, const struct status_facts *facts)
+{
+    if (!view->is_foreign || facts->group == view->process->pid)
+        return KNOWN;
+    if (facts->depth <= view->level)
+        return ABSENT;
+    return view->inode != 0 ? is_inside(tid, facts->depth - 1 - view->level, view->inode) : NOT_KNOWN;
+}
+
+enum knowledge seen_as(const struct id_view *view, uint32_t tid, uint32_t *id)
 {
     struct status_facts facts;
-    if (view->inode == 0)
-        return tid;
-    return read_status(tid, &facts) && is_visible(view, tid, &facts) ? facts.ids[view->level] : 0;
+    *id = tid;
+    if (!view->is_foreign)
+        return KNOWN;
+    if (!read_status(tid, &facts))
+        return is_there(tid) ? NOT_KNOWN : ABSENT;
+    enum knowledge visible = is_visible(view, tid, &facts);
+    *id = visible == KNOWN ? facts.ids[view->level] : 0;
+    return visible;
 }
 
-/* In a namespace of its own a tree has only tasks that we trace: whoever is in it descends from a task in it.
- */
-uint32_t known_as(const struct id_view *view, uint32_t id)
+/* Whether a task is what has that id there. */
+static enum knowledge is_known_as(const struct id_view *view, uint32_t tid, uint32_t id)
 {
-    if (view->inode == 0)
-        return id;
-    for (const struct task *task = self.tasks; task != NULL; task = task->next) {
-        struct status_facts facts;
-        if (task->process != NULL && is_in_foreign_namespace(task->process) &&
-            read_status(task->tid, &facts) && facts.depth > view->level && facts.ids[view->level] == id &&
-            is_visible(view, task->tid, &facts))
-            return task->tid;
+    struct status_facts facts;
+    if (!read_status(tid, &facts))
+        return is_there(tid) ? NOT_KNOWN : ABSENT;
+    if (facts.depth <= view->level || facts.ids[view->level] != id)
+        return ABSENT;
+    return is_visible(view, tid, &facts);
+}
+
+/* Among processes that we do not trace: a namespace that was there before the tree can be entered. */
+static enum knowledge find_outside(const struct id_view *view, uint32_t id, uint32_t *tid)
+{
+    enum knowledge found = ABSENT;
+    DIR *folder = opendir("/proc");
+    if (folder == NULL)
+        return NOT_KNOWN;
+    for (uint32_t pid; found != KNOWN && (pid = next_id(folder)) != 0;)
+        if (find_process(pid) == NULL && is_known_as(view, pid, id) == KNOWN) {
+            *tid = pid;
+            found = KNOWN;
+        }
+    closedir(folder);
+    return found;
+}
+
+enum knowledge known_as(const struct id_view *view, uint32_t id, uint32_t *tid)
+{
+    enum knowledge found = ABSENT;
+    *tid = id;
+    if (!view->is_foreign)
+        return KNOWN;
+    for (const struct task *task = self.tasks; task != NULL && found != KNOWN; task = task->next) {
+        if (task->process != NULL && is_surely_in_ours(task->process))
+            continue;
+        enum knowledge is_it = is_known_as(view, task->tid, id);
+        if (is_it == ABSENT)
+            continue;
+        found = is_it;
+        *tid = task->tid;
     }
-    return 0;
+    return found != ABSENT ? found : find_outside(view, id, tid);
 }
 
 /* Each line of the map is a range: its first id there, its first id here, its length. */
-uint32_t user_known_as(uint32_t tid, uint32_t user_id)
+enum knowledge user_known_as(uint32_t tid, uint32_t user_id, uint32_t *our_id)
 {
     char path[64];
-    uint32_t there, here, count, found = UINT32_MAX;
+    uint32_t there, here, count;
+    enum knowledge found = ABSENT;
     snprintf(path, sizeof path, "/proc/%u/uid_map", tid);
     FILE *map = fopen(path, "re");
-    while (map != NULL && fscanf(map, "%" SCNu32 " %" SCNu32 " %" SCNu32, &there, &here, &count) == 3)
-        if (user_id >= there && user_id - there < count)
-            found = here + (user_id - there);
-    if (map != NULL)
-        fclose(map);
+    if (map == NULL)
+        return NOT_KNOWN;
+    while (fscanf(map, "%" SCNu32 " %" SCNu32 " %" SCNu32, &there, &here, &count) == 3)
+        if (user_id >= there && user_id - there < count) {
+            *our_id = here + (user_id - there);
+            found = KNOWN;
+        }
+    fclose(map);
     return found;
 }

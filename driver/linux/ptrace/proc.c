@@ -1,8 +1,10 @@
 /* Facts that only /proc tells, and the clocks. Every function answers for a task that is gone. */
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/openat2.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,8 @@
 #include <unistd.h>
 
 #include "supervisor.h"
+
+enum { STAT_THREAD_COUNT = 20, STAT_START_TIME = 22 };
 
 static uint64_t read_clock(clockid_t clock)
 {
@@ -44,16 +48,21 @@ static size_t read_proc_file(uint32_t id, const char *name, char *buffer, size_t
     return length > 0 ? (size_t) length : 0;
 }
 
-/* Field 22 of /proc/PID/stat, counted behind the name, which may hold anything, parentheses too. */
-uint64_t read_start_time(uint32_t pid)
+/* A field of /proc/PID/stat, counted behind the name, which may hold anything, parentheses too. 0: gone. */
+static uint64_t stat_number(uint32_t pid, int wanted)
 {
-    char stat[1024];
+    char stat[2048]; /* 52 numbers of up to 20 digits and a name of up to 64 bytes */
     if (read_proc_file(pid, "stat", stat, sizeof stat) == 0)
         return 0;
     char *field = strrchr(stat, ')');
-    for (int number = 2; field != NULL && number < 22; number++)
+    for (int number = 2; field != NULL && number < wanted; number++)
         field = strchr(field + 1, ' ');
     return field != NULL ? strtoull(field + 1, NULL, 10) : 0;
+}
+
+uint64_t read_start_time(uint32_t pid)
+{
+    return stat_number(pid, STAT_START_TIME);
 }
 
 uint64_t boot_ns(void)
@@ -83,20 +92,83 @@ uint64_t start_time_since(uint32_t pid, uint64_t earliest_ns)
     return earliest_ns != 0 && ticks_of(earliest_ns) == tick ? tick : read_start_time(pid);
 }
 
-/* The first number on the line with this label. */
-static uint32_t status_number(const char *status, const char *label, int base)
+/* ---- Files of labelled lines ---- */
+
+/* Reads a file line by line, however long a line or the file is: the groups of a user and the locks of a
+ * descriptor can fill pages, and what is asked for may stand behind them. */
+struct line_reader {
+    int fd;
+    size_t start, size; /* of what has been read and not given yet */
+    size_t budget;      /* bytes that may still be read */
+    bool is_cut;        /* its end was not reached */
+    char bytes[4096];
+};
+
+enum { STATUS_SIZE_MAX = 1 << 20, DESCRIPTOR_SIZE_MAX = 1 << 16, MOUNTS_SIZE_MAX = 1 << 20 };
+
+static bool open_lines(struct line_reader *reader, uint32_t id, const char *name, size_t size_max)
 {
-    const char *line = strstr(status, label);
-    return line != NULL ? (uint32_t) strtoul(line + strlen(label), NULL, base) : 0;
+    char path[96];
+    snprintf(path, sizeof path, "/proc/%u/%s", id, name);
+    reader->fd = open(path, O_RDONLY | O_CLOEXEC);
+    reader->start = reader->size = 0;
+    reader->budget = size_max;
+    reader->is_cut = false;
+    return reader->fd >= 0;
 }
 
-/* The line's numbers: a task's id in each PID namespace, from the one of /proc to its own. */
-static uint32_t status_ids(const char *status, const char *label, uint32_t ids[NAMESPACE_DEPTH_MAX])
+static bool read_more(struct line_reader *reader)
 {
-    const char *at = strstr(status, label);
+    memmove(reader->bytes, reader->bytes + reader->start, reader->size);
+    reader->start = 0;
+    size_t room = sizeof reader->bytes - reader->size;
+    ssize_t got = room < reader->budget ? read(reader->fd, reader->bytes + reader->size, room) : -1;
+    reader->is_cut = got < 0;
+    if (got <= 0)
+        return false;
+    reader->size += (size_t) got;
+    reader->budget -= (size_t) got;
+    return true;
+}
+
+/* The next line, without its end; valid until the next call. Of one that is longer than the buffer only the
+ * last part is given, which begins with no label. NULL: there is none, or the file is too long. */
+static char *next_line(struct line_reader *reader)
+{
+    for (;;) {
+        char *line = reader->bytes + reader->start;
+        char *end = memchr(line, '\n', reader->size);
+        if (end != NULL) {
+            size_t length = (size_t) (end - line) + 1;
+            *end = 0;
+            reader->start += length;
+            reader->size -= length;
+            return line;
+        }
+        if (reader->size == sizeof reader->bytes) {
+            reader->bytes[sizeof reader->bytes - 1] = ' ';
+            reader->start = sizeof reader->bytes - 1;
+            reader->size = 1;
+        }
+        if (!read_more(reader))
+            return NULL;
+    }
+}
+
+/* The text behind a label, or NULL if the line has another one. */
+static const char *labelled(const char *line, const char *label)
+{
+    size_t size = strlen(label);
+    return strncmp(line, label, size) == 0 ? line + size : NULL;
+}
+
+/* ---- Tasks ---- */
+
+/* Numbers with tabs before them: a task's id in each PID namespace, from the one of /proc to its own. */
+static uint32_t take_ids(const char *at, uint32_t ids[NAMESPACE_DEPTH_MAX])
+{
     uint32_t count = 0;
-    at = at != NULL ? at + strlen(label) : "";
-    while (count < NAMESPACE_DEPTH_MAX && (*at == '\t' || (*at >= '0' && *at <= '9'))) {
+    while (count < NAMESPACE_DEPTH_MAX && *at == '\t') {
         char *end;
         ids[count++] = (uint32_t) strtoul(at, &end, 10);
         at = end;
@@ -104,28 +176,87 @@ static uint32_t status_ids(const char *status, const char *label, uint32_t ids[N
     return count;
 }
 
+static void take_user_ids(const char *text, struct status_facts *facts)
+{
+    if (sscanf(text, "%" SCNu32 " %" SCNu32 " %" SCNu32, &facts->user_id, &facts->effective_user_id,
+               &facts->saved_user_id) != 3)
+        facts->user_id = UINT32_MAX;
+}
+
+/* Source: proc_pid_status(5); the number of filters is the last line that is needed. */
+static void take_status_line(const char *line, struct status_facts *facts)
+{
+    const char *text;
+    if ((text = labelled(line, "State:\t")) != NULL)
+        facts->state = *text;
+    else if ((text = labelled(line, "Tgid:\t")) != NULL)
+        facts->group = (uint32_t) strtoul(text, NULL, 10);
+    else if ((text = labelled(line, "PPid:\t")) != NULL)
+        facts->parent_pid = (uint32_t) strtoul(text, NULL, 10);
+    else if ((text = labelled(line, "TracerPid:\t")) != NULL)
+        facts->tracer_pid = (uint32_t) strtoul(text, NULL, 10);
+    else if ((text = labelled(line, "Uid:\t")) != NULL)
+        take_user_ids(text, facts);
+    else if ((text = labelled(line, "NSpid:")) != NULL)
+        facts->depth = take_ids(text, facts->ids);
+    else if ((text = labelled(line, "NSpgid:")) != NULL)
+        facts->group_depth = take_ids(text, facts->group_ids);
+    else if ((text = labelled(line, "Seccomp:\t")) != NULL)
+        facts->has_filter = *text != '0';
+    else if ((text = labelled(line, "Seccomp_filters:\t")) != NULL)
+        facts->filter_count = (uint32_t) strtoul(text, NULL, 10);
+}
+
+/* A kernel without PID namespaces does not tell of them. */
+static void assume_one_namespace(uint32_t tid, struct status_facts *facts)
+{
+    facts->depth = facts->group_depth = 1;
+    facts->ids[0] = tid;
+    facts->group_ids[0] = process_group_of(tid);
+}
+
 bool read_status(uint32_t tid, struct status_facts *facts)
 {
-    char status[4096];
-    if (read_proc_file(tid, "status", status, sizeof status) == 0)
-        return false;
-    const char *state = strstr(status, "\nState:\t");
-    facts->state = state != NULL ? state[strlen("\nState:\t")] : '?';
-    facts->group = status_number(status, "\nTgid:\t", 10);
-    facts->parent_pid = status_number(status, "\nPPid:\t", 10);
-    facts->tracer_pid = status_number(status, "\nTracerPid:\t", 10);
-    const char *user_ids = strstr(status, "\nUid:\t");
+    struct line_reader reader;
+    const char *line;
+    memset(facts, 0, sizeof *facts);
+    facts->state = '?';
+    facts->has_filter = true;
+    facts->filter_count = UINT32_MAX;
     facts->user_id = facts->effective_user_id = facts->saved_user_id = UINT32_MAX;
-    if (user_ids != NULL)
-        (void) sscanf(user_ids, " Uid: %" SCNu32 " %" SCNu32 " %" SCNu32, &facts->user_id,
-                      &facts->effective_user_id, &facts->saved_user_id);
-    facts->has_filter = strstr(status, "\nSeccomp:\t0\n") == NULL;
-    facts->filter_count = strstr(status, "\nSeccomp_filters:\t") == NULL
-                              ? UINT32_MAX
-                              : status_number(status, "\nSeccomp_filters:\t", 10);
-    facts->depth = status_ids(status, "\nNSpid:", facts->ids);
-    (void) status_ids(status, "\nNSpgid:", facts->group_ids);
-    return true;
+    if (!open_lines(&reader, tid, "status", STATUS_SIZE_MAX))
+        return false;
+    while (facts->filter_count == UINT32_MAX && (line = next_line(&reader)) != NULL)
+        take_status_line(line, facts);
+    close(reader.fd);
+    if (!reader.is_cut && facts->group != 0 && facts->depth == 0)
+        assume_one_namespace(tid, facts);
+    return facts->group != 0 && facts->user_id != UINT32_MAX && facts->group_depth != 0;
+}
+
+bool is_there(uint32_t tid)
+{
+    return tid != 0 && (kill((pid_t) tid, 0) == 0 || errno != ESRCH);
+}
+
+uint32_t process_group_of(uint32_t tid)
+{
+    pid_t group = getpgid((pid_t) tid);
+    return group > 0 ? (uint32_t) group : 0;
+}
+
+uint32_t count_threads(uint32_t pid)
+{
+    return (uint32_t) stat_number(pid, STAT_THREAD_COUNT);
+}
+
+uint32_t next_id(DIR *folder)
+{
+    struct dirent *entry;
+    while ((entry = readdir(folder)) != NULL)
+        if (isdigit((unsigned char) entry->d_name[0]))
+            return (uint32_t) strtoul(entry->d_name, NULL, 10);
+    return 0;
 }
 
 uint32_t read_executable(uint32_t tid, char *path, uint32_t size)
@@ -167,15 +298,90 @@ uint64_t read_pid_namespace(uint32_t tid)
     return stat(path, &status) == 0 ? status.st_ino : 0;
 }
 
-bool read_descriptor(uint32_t tid, int fd, struct descriptor_facts *facts)
+/* ---- Descriptors ---- */
+
+/* Whether a task's descriptors can be looked at at all; then one that is not found is not there. */
+static bool descriptors_are_shown(uint32_t tid)
 {
-    char name[64], text[1024];
-    snprintf(name, sizeof name, "fdinfo/%d", fd);
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%u/fdinfo", tid);
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool is_shown = fd >= 0 && faccessat(fd, ".", R_OK | X_OK, AT_EACCESS) == 0;
+    if (fd >= 0)
+        close(fd);
+    return is_shown;
+}
+
+enum knowledge read_descriptor(uint32_t tid, int fd, struct descriptor_facts *facts)
+{
+    char name[64];
+    const char *line, *text;
+    struct line_reader reader;
     memset(facts, 0, sizeof *facts);
-    if (read_proc_file(tid, name, text, sizeof text) == 0)
-        return false;
-    facts->is_pidfd = strstr(text, "\nPid:\t") != NULL;
-    facts->pid = status_number(text, "\nPid:\t", 10);
-    facts->flags = status_number(text, "\nflags:\t", 8);
-    return true;
+    snprintf(name, sizeof name, "fdinfo/%d", fd);
+    if (!open_lines(&reader, tid, name, DESCRIPTOR_SIZE_MAX))
+        return errno == ENOENT && descriptors_are_shown(tid) ? ABSENT : NOT_KNOWN;
+    bool has_flags = false;
+    while (!facts->is_pidfd && (line = next_line(&reader)) != NULL) {
+        if ((text = labelled(line, "flags:\t")) != NULL) {
+            facts->flags = (uint32_t) strtoul(text, NULL, 8);
+            has_flags = true;
+        } else if ((text = labelled(line, "mnt_id:\t")) != NULL) {
+            facts->mount_id = (uint32_t) strtoul(text, NULL, 10);
+        } else if ((text = labelled(line, "Pid:\t")) != NULL) {
+            facts->pid = (uint32_t) strtol(text, NULL, 10);
+            facts->is_pidfd = true;
+        }
+    }
+    close(reader.fd);
+    return has_flags && !reader.is_cut ? KNOWN : NOT_KNOWN;
+}
+
+/* Whether a mount that a task sees is one of procfs. By the list of mounts: to ask the file system itself
+ * could take for ever, if the task has made it. Source: proc_pid_mountinfo(5). */
+static enum knowledge is_proc_mount(uint32_t tid, uint32_t mount_id)
+{
+    struct line_reader reader;
+    const char *line;
+    enum knowledge found = NOT_KNOWN;
+    if (!open_lines(&reader, tid, "mountinfo", MOUNTS_SIZE_MAX))
+        return NOT_KNOWN;
+    while (found == NOT_KNOWN && (line = next_line(&reader)) != NULL)
+        if (strtoul(line, NULL, 10) == mount_id)
+            found = strstr(line, " - proc ") != NULL ? KNOWN : ABSENT;
+    close(reader.fd);
+    return found;
+}
+
+/* The folder's own entries tell whose it is; what its path says anybody can make up with a mount. Only the
+ * folder of a process has one for its threads. */
+enum knowledge read_process_folder(uint32_t tid, int fd, const struct descriptor_facts *facts, uint32_t *id,
+                                   bool *is_ours)
+{
+    char folder[64], name[80];
+    struct stat status, ours;
+    struct line_reader reader;
+    const char *line, *text;
+    snprintf(folder, sizeof folder, "/proc/%u/fd/%d", tid, fd);
+    ssize_t size = readlink(folder, name, sizeof name);
+    if (size > 0 && name[0] != '/')
+        return ABSENT; /* a pipe, a socket */
+    enum knowledge is_proc = is_proc_mount(tid, facts->mount_id);
+    if (is_proc != KNOWN)
+        return is_proc;
+    snprintf(name, sizeof name, "%s/task", folder);
+    if (access(name, F_OK) != 0)
+        return errno == ENOENT || errno == ENOTDIR ? ABSENT : NOT_KNOWN;
+    if (stat(folder, &status) != 0 || stat("/proc", &ours) != 0)
+        return NOT_KNOWN;
+    *is_ours = status.st_dev == ours.st_dev;
+    snprintf(name, sizeof name, "fd/%d/status", fd);
+    if (!open_lines(&reader, tid, name, STATUS_SIZE_MAX))
+        return NOT_KNOWN;
+    *id = 0;
+    while (*id == 0 && (line = next_line(&reader)) != NULL)
+        if ((text = labelled(line, "Pid:\t")) != NULL)
+            *id = (uint32_t) strtoul(text, NULL, 10);
+    close(reader.fd);
+    return *id != 0 ? KNOWN : NOT_KNOWN;
 }

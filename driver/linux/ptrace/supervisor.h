@@ -5,6 +5,7 @@
 #ifndef CBP_SUPERVISOR_H
 #define CBP_SUPERVISOR_H
 
+#include <dirent.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,6 +31,8 @@ struct process {
     uint32_t creator_tid;
     uint32_t user_id;
     uint32_t exit_status;
+    uint32_t tenure;         /* counts up with each execution that does not leave it as protected as it was */
+    uint32_t creator_tenure; /* its creator's when it was created */
     uint32_t filter_parts; /* CBP_LAUNCH_FLAG_ bits: what our seccomp filter in it stops; only while traced do
                               these calls work */
     bool executed;         /* since it was forked */
@@ -40,7 +43,7 @@ struct process {
     bool is_launcher;     /* a root that has not executed its target yet: nobody's business */
     uint64_t start_time;
     struct image *image;
-    uint64_t pid_namespace; /* inode; 0: not asked yet */
+    uint64_t pid_namespace; /* inode; 0: not asked yet, or hidden */
     struct standing standing;
 };
 
@@ -103,9 +106,10 @@ struct operation {
     struct task *task; /* NULL once it is gone */
     enum operation_kind kind;
     uint32_t unanswered_count;
-    uint32_t result_code; /* the refusal of the highest session that refused */
-    uint32_t refuser_id;  /* that session; of a rule's refusal, the highest of all */
-    bool is_stripped;     /* a right that it needs was taken away */
+    uint32_t result_code;       /* the refusal of the highest session that refused */
+    uint32_t refuser_id;        /* that session; of a rule's refusal, the highest of all */
+    bool is_stripped;           /* a right that it needs was taken away */
+    uint32_t descriptor_access; /* rights of a handle operation that names its target by a descriptor alone */
     struct approval approval;
     struct replacement replacement;
 };
@@ -243,39 +247,57 @@ bool load_wanted_rules(void);
 uint64_t read_start_time(uint32_t pid);
 uint64_t start_time_since(uint32_t pid, uint64_t earliest_ns); /* the same, of a process that is not older */
 uint64_t boot_ns(void);
-uint64_t boot_ticks(void);         /* in the unit of start times */
+uint64_t boot_ticks(void); /* in the unit of start times */
+/* What is asked of /proc may be hidden there: descriptors of a task that is not dumpable, a namespace, a
+ * whole process (hidepid). */
+enum knowledge { KNOWN, ABSENT /* surely */, NOT_KNOWN };
 enum { NAMESPACE_DEPTH_MAX = 33 }; /* the kernel allows 32 nested ones */
 struct status_facts {
     char state;
     uint32_t group, parent_pid, tracer_pid;
     uint32_t user_id, effective_user_id, saved_user_id;
-    bool has_filter;                         /* of system calls, anybody's; or it is not known */
-    uint32_t filter_count;                   /* UINT32_MAX: the kernel does not say (before 5.9) */
-    uint32_t depth;                          /* PID namespaces that it is in, from ours on */
-    uint32_t ids[NAMESPACE_DEPTH_MAX];       /* its id in each of them */
+    bool has_filter;                   /* of system calls, anybody's; or it is not known */
+    uint32_t filter_count;             /* UINT32_MAX: the kernel does not say (before 5.9) */
+    uint32_t depth;                    /* PID namespaces that it is in, from ours on */
+    uint32_t ids[NAMESPACE_DEPTH_MAX]; /* its id in each of them */
+    uint32_t group_depth;
     uint32_t group_ids[NAMESPACE_DEPTH_MAX]; /* its process group's */
 };
-bool read_status(uint32_t tid, struct status_facts *facts); /* false: gone */
-uint64_t read_pid_namespace(uint32_t tid);                  /* inode; 0: gone */
+bool read_status(uint32_t tid, struct status_facts *facts); /* false: gone, or hidden: see is_there() */
+bool is_there(uint32_t tid);                                /* a task with that id exists, maybe hidden */
+uint32_t
+process_group_of(uint32_t tid);       /* its process group; 0: gone, or led from outside of our namespace */
+uint32_t count_threads(uint32_t pid); /* with the kernel's for it; 0: gone */
+uint32_t next_id(DIR *folder);        /* the next entry whose name is a number, or 0 */
+uint64_t read_pid_namespace(uint32_t tid); /* inode; 0: gone, or hidden */
 struct descriptor_facts {
     bool is_pidfd;
     uint32_t pid;   /* of a pidfd; UINT32_MAX: it has ended */
     uint32_t flags; /* as of open(2) */
+    uint32_t mount_id;
 };
-bool read_descriptor(uint32_t tid, int fd, struct descriptor_facts *facts); /* false: no such descriptor */
+enum knowledge read_descriptor(uint32_t tid, int fd, struct descriptor_facts *facts);
+/* The process whose folder of a /proc a descriptor stands for: its id there, and whether that /proc is ours.
+ */
+enum knowledge read_process_folder(uint32_t tid, int fd, const struct descriptor_facts *facts, uint32_t *id,
+                                   bool *is_ours);
 uint32_t read_executable(uint32_t tid, char *path, uint32_t size);
 
 /* ---- ids.c: ids of other namespaces ---- */
-/* How a task sees ids: a namespace and how deep it lies below ours. */
+/* How a process sees ids: a namespace and how deep it lies below ours. */
 struct id_view {
-    uint64_t inode; /* 0: as we do */
+    const struct process *process;
+    bool is_foreign; /* false: as we do */
+    uint64_t inode;  /* 0: it is hidden */
     uint32_t level;
 };
-bool is_in_foreign_namespace(struct process *process);
-bool open_view(struct task *task, struct id_view *view);    /* false: the task is gone */
-uint32_t known_as(const struct id_view *view, uint32_t id); /* our id of what has that id there, or 0 */
-uint32_t seen_as(const struct id_view *view, uint32_t tid); /* the id there of what has this one here, or 0 */
-uint32_t user_known_as(uint32_t tid, uint32_t user_id);     /* our id of a user, or UINT32_MAX */
-bool is_visible(const struct id_view *view, uint32_t tid, const struct status_facts *facts);
+bool open_view(struct task *task, struct id_view *view); /* false: it cannot be known */
+/* Our id of what has that id there. */
+enum knowledge known_as(const struct id_view *view, uint32_t id, uint32_t *tid);
+/* The id there of what has this one here. */
+enum knowledge seen_as(const struct id_view *view, uint32_t tid, uint32_t *id);
+enum knowledge is_visible(const struct id_view *view, uint32_t tid, const struct status_facts *facts);
+/* Our id of a user. */
+enum knowledge user_known_as(uint32_t tid, uint32_t user_id, uint32_t *our_id);
 
 #endif

@@ -97,6 +97,16 @@ uint32_t cbpi_operation_begin(struct cbpi_population *population, const struct c
 
 /* ---- What rules make of it ---- */
 
+/* Whether the originator of an operation has created its subject, or who did, and has been protected as it is
+ * for as long (decision 5). */
+static int is_by_protected_creator(const struct cbpi_operation *operation)
+{
+    const struct cbpi_member *descendant = operation->subject;
+    while (descendant && descendant->parent != operation->originator)
+        descendant = descendant->parent;
+    return descendant && operation->originator && descendant->creator_tenure == operation->originator->tenure;
+}
+
 /* What the rules say about an item; strip_mask is what is lost of the access that is asked for. */
 static struct cbp_decision ask_rules(const struct cbpi_population *population,
                                      const struct cbpi_operation *operation, uint32_t type)
@@ -113,6 +123,8 @@ static struct cbp_decision ask_rules(const struct cbpi_population *population,
     if (!(type & TERMINATIONS))
         asker = cbpi_population_stance(population, operation->originator,
                                        operation->originator ? &operation->originator->image : NULL);
+    if (type & HANDLE_OPERATIONS && is_by_protected_creator(operation))
+        subject.strip_mask &= ~asker.strip_mask;
     uint32_t bits = type == CBP_PROC_EVT_PROCESS_CREATION ? CBP_OPERATION_REFUSABLE : 0, lost_access = 0;
     if (type == CBP_PROC_EVT_PROCESS_HANDLE_OPERATION)
         lost_access = message->original_desired_access & subject.strip_mask;
@@ -248,12 +260,21 @@ void cbpi_operation_apply_timeout(struct cbpi_operation *operation,
         }
 }
 
+static void execute(const struct cbpi_population *population, struct cbpi_member *member,
+                    const struct cbpi_image *image)
+{
+    uint32_t before = cbpi_population_stance(population, member, &member->image).strip_mask;
+    cbpi_member_execute(member, image);
+    uint32_t after = cbpi_population_stance(population, member, &member->image).strip_mask;
+    member->tenure += before == 0 || before != after;
+}
+
 void cbpi_operation_take_effect(struct cbpi_population *population, struct cbpi_operation *operation)
 {
     const struct cbp_event_message *message = operation->message;
     struct cbpi_image image = image_in(message);
     if (operation->refusal == 0 && image.path_size > 0 && item_of(message, CBP_PROC_EVT_PROCESS_CREATION))
-        cbpi_member_execute(operation->subject, &image);
+        execute(population, operation->subject, &image);
     if (item_of(message, CBP_PROC_EVT_PROCESS_TERMINATION))
         cbpi_population_end(population, operation->subject);
 }

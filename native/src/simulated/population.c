@@ -42,6 +42,7 @@ struct cbpi_member *cbpi_population_add(struct cbpi_population *population, uint
     cbpi_population_bind(population, member);
     if (parent) {
         member->parent = cbpi_member_hold(parent);
+        member->creator_tenure = parent->tenure;
         cbpi_population_inherit(population, member);
         cbpi_member_execute(member, &parent->image);
     }

@@ -35,7 +35,9 @@ struct cbpi_member {
     uint64_t start_time;
     uint64_t serial; /* no other member ever had it */
     uint32_t is_alive;
-    uint32_t waiting_count; /* operations of it that wait for an answer */
+    uint32_t waiting_count;  /* operations of it that wait for an answer */
+    uint32_t tenure;         /* counts up with each execution that does not leave it as protected as it was */
+    uint32_t creator_tenure; /* its parent's when it was created */
     struct cbpi_image image;
     char *texts; /* the memory of image */
     struct cbpi_rule_ids inherited;
