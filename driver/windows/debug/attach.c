@@ -4,9 +4,14 @@
 
 static struct facts facts;
 
+/* What rules say of a name that nobody knows is not known either: those that forbid hold. */
 struct image *image_of(const struct facts *of)
 {
-    return make_image(of->path.bytes, (uint32_t) of->path.size, of->given.bytes, (uint32_t) of->given.size);
+    const struct image_file file = {.path = of->path.bytes,
+                                    .path_size = (uint32_t) of->path.size,
+                                    .given = of->given.bytes,
+                                    .given_size = (uint32_t) of->given.size};
+    return make_chain_image(&file, 1, of->path.size == 0);
 }
 
 static uint32_t enter_process(uint32_t pid, HANDLE handle, uint64_t now)

@@ -152,16 +152,6 @@ static bool is_anything_forbidden(void)
     return self.rules.counts[CBP_ACTION_DENY] > 0;
 }
 
-/* What rules say of a name that nobody knows is not known either. */
-static void refuse_nameless(struct report *report)
-{
-    if ((report->image != NULL && report->image->path_size > 0) || !is_anything_forbidden())
-        return;
-    report->result_code = CBP_ERROR_ACCESS_DENIED;
-    report->flags[0] |= CBP_EVENT_FLAG_DECIDED_BY_RULE;
-    count_refused();
-}
-
 static void start_creation(struct report *report, struct process *process, const struct facts *of)
 {
     report->arguments = of->command_line.bytes;
@@ -181,7 +171,6 @@ void report_creation(struct process *process)
     start_report(&report, first_task(process));
     start_creation(&report, process, &facts);
     add_item(&report, CBP_PROC_EVT_THREAD_CREATION);
-    refuse_nameless(&report);
     post_and_hold(&report, OPERATION_CREATION);
 }
 
@@ -243,7 +232,7 @@ static void handle_process_creation(const DEBUG_EVENT *event)
         return;
     }
     process = make_process(event->dwProcessId, info);
-    if (process == NULL || add_task(event->dwThreadId, process) == NULL) {
+    if (process == NULL || process->image == NULL || add_task(event->dwThreadId, process) == NULL) {
         if (process != NULL)
             forget_process(process);
         give_up_process(event);
