@@ -76,6 +76,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         if options.command and "--" in arguments:
             command = [*options.command, "--", *command]
         options.command = command or options.command
+        if options.preserve_env and options.user is None:
+            options.parser.error("--preserve-env is for --user: without it the environment stays as it is")
         if not options.command:
             options.parser.error("a command to run is missing")
     elif command:
@@ -121,7 +123,14 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.usage = "cbprocess run [options] -- COMMAND..."
     parser.set_defaults(parser=parser)
     add_common(parser, "the command itself", 0)
-    parser.add_argument("--user", metavar="NAME", help="run the command as this user (root only)")
+    parser.add_argument("--user", metavar="NAME", help=USER_HELP)
+    parser.add_argument(
+        "--preserve-env",
+        metavar="LIST",
+        type=name_list,
+        default=(),
+        help="variables that a command with --user keeps, separated by commas",
+    )
     parser.add_argument(
         "command", metavar="COMMAND", nargs=argparse.REMAINDER, help="the command and its arguments"
     )
@@ -183,6 +192,10 @@ PROTECT_HELP = (
     "nobody in the tree may end, stop, trace, read or change programs whose name matches P; the default of "
     "--events is then all"
 )
+USER_HELP = (
+    "run the command as this user (root only): with its groups, an environment of its own (HOME, SHELL, "
+    "USER, LOGNAME, PATH), and on a terminal with a terminal of its own"
+)
 ALLOW_HELP = (
     "with --deny '*', execute nothing but what matches P: the path of the file itself, not of a link to it; "
     "a P without wildcards that is a link stands for its file, too"
@@ -219,6 +232,10 @@ def event_list(text: str) -> tuple[str, ...]:
         else:
             raise argparse.ArgumentTypeError(f"{part!r} is no event; possible: {', '.join(EVENT_NAMES)}")
     return tuple(dict.fromkeys(names))
+
+
+def name_list(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))
 
 
 def milliseconds(text: str) -> int:

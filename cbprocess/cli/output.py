@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 
@@ -9,7 +10,7 @@ from .. import events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 COLORS = {
     "process_creation": "32",
@@ -36,11 +37,21 @@ class Output:
         if path is not None:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOT_INHERITED, 0o666)
         self.failure: OSError | None = None
+        self._end = "\n"
+
+    @contextlib.contextmanager
+    def raw(self) -> Iterator[None]:
+        """While a terminal passes everything through as it is, a line ends with a return as well."""
+        self._end = "\r\n" if os.isatty(self._fd) else "\n"
+        try:
+            yield
+        finally:
+            self._end = "\n"
 
     def line(self, text: str) -> None:
         if self.failure is not None:
             return
-        data = (text + "\n").encode("utf-8", "backslashreplace")
+        data = (text + self._end).encode("utf-8", "backslashreplace")
         try:
             while data:
                 data = data[os.write(self._fd, data) :]

@@ -9,6 +9,7 @@ import sys
 from ..constants import CAP_REFUSE_PROCESS_CREATION
 from ..drivers import probe_driver
 from ..process import CBProcess
+from .as_user import user_keywords
 from .output import Output, printable
 from .printer import Printer, complain, configure
 from .signals import SIGNAL_BASE, Caught
@@ -28,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     process = CBProcess()
     try:
         output = Output(options.output)
-        user = user_keywords(options.user)
+        user = user_keywords(options.user, options.preserve_env)
         printer = Printer(options, output, process)
     except (OSError, LookupError) as error:
         return complain(str(error))
@@ -38,17 +39,33 @@ def run(options: argparse.Namespace) -> int:
     with process, Signals() as signals:
         process.start_filter(options.timeout)
         try:
-            child = process._popen(not options.name, options.command, **user)
+            returncode, process_id = execute(process, options, user, output, signals)
         except OSError as error:
             status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
             complain(f"{printable(str(error.filename or options.command[0]))}: {error.strerror}")
         else:
-            signals.forward_to(child)
-            returncode = child.wait()
             status = exit_status_of(returncode)
-            printer.wait_for_end([child.pid])
+            printer.wait_for_end([process_id])
     printer.finish()
     return status
+
+
+def execute(
+    process: CBProcess, options: argparse.Namespace, user: dict[str, Any], output: Output, signals: Signals
+) -> tuple[int, int]:
+    """Runs the command to its end: its return code and its process id."""
+    if user and any(os.isatty(fd) for fd in range(3)):
+        from .terminal import Terminal
+
+        # Another user's program gets no hold of our terminal.
+        with Terminal(user["user"]) as terminal, output.raw():
+            child = process._popen(not options.name, options.command, **user, **terminal.keywords())
+            signals.forward_to(child)
+            terminal.relay(child)
+            return child.wait(), child.pid
+    child = process._popen(not options.name, options.command, **user)
+    signals.forward_to(child)
+    return child.wait(), child.pid
 
 
 def exit_status_of(returncode: int) -> int:
@@ -57,25 +74,6 @@ def exit_status_of(returncode: int) -> int:
         # sys.exit() takes a C int.
         return returncode if returncode < 2**31 else returncode - 2**32
     return returncode if returncode >= 0 else SIGNAL_BASE - returncode
-
-
-def user_keywords(name: str | None) -> dict[str, Any]:
-    """What Popen needs to run a program as this user. LookupError if that cannot be."""
-    if name is None:
-        return {}
-    if sys.platform == "win32":
-        raise LookupError("--user is not possible on Windows: use runas")
-    if os.geteuid() != 0:
-        raise LookupError("--user is possible only as root")
-    import pwd
-
-    try:
-        entry = pwd.getpwnam(name)
-    except KeyError:
-        raise LookupError(f"there is no user {name!r}") from None
-    environment = dict(os.environ, HOME=entry.pw_dir, USER=entry.pw_name, LOGNAME=entry.pw_name)
-    groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
-    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups, "env": environment}
 
 
 class Signals(Caught):

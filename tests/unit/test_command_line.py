@@ -439,7 +439,7 @@ def test_summary_of_a_tree_deeper_than_recursion_allows() -> None:
 
 
 def test_user_only_as_root(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    from cbprocess.cli import run
+    from cbprocess.cli import as_user
 
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert cli.main(["run", "--user", "nobody", "--", "true"]) == cli.OWN_FAILURE
@@ -447,7 +447,7 @@ def test_user_only_as_root(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert cli.main(["run", "--user", "no such user", "--", "true"]) == cli.OWN_FAILURE
     assert "no user" in capfd.readouterr().err
-    keywords = run.user_keywords("root")
+    keywords = as_user.user_keywords("root", ())
     assert (keywords["user"], keywords["group"]) == (0, 0)
     assert keywords["env"]["LOGNAME"] == keywords["env"]["USER"] == "root"
 
