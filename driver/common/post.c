@@ -82,10 +82,18 @@ static struct cbp_decision decide(const struct report *report, uint32_t session_
     return decision;
 }
 
-static uint64_t deadline_of(uint32_t session_id, uint64_t now)
+static uint64_t deadline_of(const struct report *report, uint32_t session_id, uint64_t now)
 {
     uint32_t timeout_ms = self.sessions[session_id].timeout_ms;
-    return timeout_ms != 0 ? now + timeout_ms * UINT64_C(1000000) : 0;
+    uint64_t since_ns = report->since_ns != 0 ? report->since_ns : now;
+    return timeout_ms != 0 ? since_ns + timeout_ms * UINT64_C(1000000) : 0;
+}
+
+/* An operation that has waited for memory until its deadline. */
+static bool is_overdue(const struct report *report, uint32_t session_id, uint64_t now)
+{
+    uint64_t deadline_ns = deadline_of(report, session_id, now);
+    return deadline_ns != 0 && now >= deadline_ns;
 }
 
 /* What one session is told of a report. */
@@ -194,7 +202,8 @@ static uint64_t send_selection(const struct report *report, const struct selecti
     struct cbp_event_message *message = begin_message(message_size_of(report), &slot);
     bool sent = false;
     if (message != NULL) {
-        fill_message(message, report, session_id, operation != NULL ? deadline_of(session_id, now) : 0);
+        fill_message(message, report, session_id,
+                     operation != NULL ? deadline_of(report, session_id, now) : 0);
         put_items(message, report, selection, added_flags);
         sent = commit_message(message, slot, operation, &selection->answerable);
     } else {
@@ -227,7 +236,8 @@ void post_report(const struct report *report, struct operation **operation, uint
         struct selection *selection = &selections[i];
         struct operation *waits = selection->asked && !report->is_past ? *operation : NULL;
         uint32_t added_flags = waits != NULL ? CBP_EVENT_FLAG_HELD : 0;
-        if (waits != NULL && session_is_stale(selection->session_id, now)) {
+        if (waits != NULL && (session_is_stale(selection->session_id, now) ||
+                              is_overdue(report, selection->session_id, now))) {
             count_timeout(selection->session_id, selection->answerable.is_creation, &by_rule.code);
             waits = NULL;
             added_flags = CBP_EVENT_FLAG_TIMED_OUT;

@@ -12,7 +12,7 @@
 #include "supervisor.h"
 
 enum { QUEUE_COUNT_MAX = 65536, RING_MASK = 4095 };
-enum { QUEUE_SIZE_MAX = 256 * 1024 * 1024 };
+enum { QUEUE_SIZE_MAX = 256 * 1024 * 1024, QUEUE_HELD_SIZE_MAX = 32 * 1024 * 1024 };
 
 struct slot_record {
     struct operation *operation; /* NULL: nobody waits for the answer (any more) */
@@ -40,6 +40,7 @@ static uint32_t free_small_count, free_large_count;
 static struct queued *queue_head, **queue_tail = &queue_head;
 static uint32_t queue_count;
 static size_t queue_size;
+static size_t queue_held_size;  /* of those whose operation waits */
 static uint32_t waiting_count;  /* slots and queued messages whose operation waits */
 static uint64_t next_expiry_ns; /* no deadline lies before it; 0: there is none */
 
@@ -156,9 +157,27 @@ static bool queue_message(const struct cbp_event_message *message, struct operat
     queue_tail = &queued->next;
     queue_count++;
     queue_size += size;
-    if (operation != NULL)
+    if (operation != NULL) {
+        queue_held_size += size;
         waiting_count++;
+    }
     return true;
+}
+
+/* Nobody waits for its answer from the queue any more. */
+static void stop_waiting_for(struct queued *queued)
+{
+    if (queued->operation == NULL)
+        return;
+    queued->operation = NULL;
+    queue_held_size -= queued->size;
+    waiting_count--;
+}
+
+bool has_room_to_hold(size_t size)
+{
+    return queue_head == NULL ||
+           (queue_held_size + size <= QUEUE_HELD_SIZE_MAX && queue_size + size <= QUEUE_SIZE_MAX);
 }
 
 static void unqueue_head(void)
@@ -169,8 +188,7 @@ static void unqueue_head(void)
         queue_tail = &queue_head;
     queue_count--;
     queue_size -= queued->size;
-    if (queued->operation != NULL)
-        waiting_count--;
+    stop_waiting_for(queued);
     free(queued);
 }
 
@@ -371,8 +389,7 @@ static void expire_queued(uint64_t now)
         for (uint32_t i = 0; i < queued->message.item_count; i++)
             items[i].flags = (items[i].flags & ~(uint32_t) (CBP_EVENT_FLAG_HELD | CBP_EVENT_FLAG_REFUSABLE)) |
                              CBP_EVENT_FLAG_TIMED_OUT;
-        queued->operation = NULL;
-        waiting_count--;
+        stop_waiting_for(queued);
         uint32_t result_code = 0;
         count_timeout(queued->session_id, queued->answerable.is_creation, &result_code);
         refuse(operation, queued->session_id, result_code);
@@ -423,8 +440,7 @@ void release_session_slots(uint32_t session_id)
     for (struct queued *queued = queue_head; queued != NULL; queued = queued->next)
         if (queued->session_id == session_id && queued->operation != NULL) {
             struct operation *operation = queued->operation;
-            queued->operation = NULL;
-            waiting_count--;
+            stop_waiting_for(queued);
             settle(operation);
         }
     drain_queue();

@@ -126,6 +126,7 @@ struct report {
     uint32_t access;                 /* of a handle operation: what it asks for */
     uint32_t source_pid, target_pid; /* of a duplication */
     uint32_t result_code;            /* not 0: it is refused already, whatever rules say */
+    uint64_t since_ns;               /* from when on deadlines count; 0: from now on */
     bool is_past;                    /* it has happened already: nothing is held */
     bool is_by_creator; /* the originator has created the subject, or who did, and has stayed what it was */
     uint32_t types[CBP_BATCH_MAX];
@@ -228,6 +229,8 @@ void cancel_operation(struct operation *operation); /* its task is gone */
 void release_session_slots(uint32_t session_id);
 void release_every_slot(void);
 bool anything_held(void);
+/* Whether an operation with so much to tell can be held as well. */
+bool has_room_to_hold(size_t size);
 uint64_t next_deadline_ns(void); /* 0: none */
 
 /* ---- image.c ---- */

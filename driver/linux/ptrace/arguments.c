@@ -2,16 +2,30 @@
  * window and texts of its own. Knows nothing of rules or events. */
 #include <elf.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/uio.h>
 
 #include "cbp_constants.h"
 #include "reading.h"
 
-enum { NEW_STACK_FIRST_READ = 8192 };
+/* Source: the kernel's fs/exec.c and linux/binfmts.h: the longest string, and the least that strings and
+ * pointers of any execve may take together. */
+enum { STRING_SIZE_MAX = 32 * TASK_PAGE_SIZE, ALWAYS_ENOUGH = 32 * TASK_PAGE_SIZE, POINTER_SIZE = 8 };
+
+enum {
+    NEW_STACK_FIRST_READ = 8192,
+    POINTERS_AT_ONCE = 512,
+    JUMPS_MAX = 16, /* among these, which a window follows; beyond, all strings are read in one call */
+    SCATTERED_SIZE = WINDOW_SIZE / POINTERS_AT_ONCE,
+    LOOK_AT_ENVIRONMENT = 8192 /* where the arguments are longer */
+};
 
 static bool window_covers(struct window *window, uint64_t address)
 {
     if (address >= window->address && address - window->address < window->size)
         return true;
+    if (address != window->address + window->size)
+        window->next_read = TASK_PAGE_SIZE;
     size_t size = window->next_read - (size_t) (address % TASK_PAGE_SIZE);
     window->address = address;
     window->size = read_memory(window->tid, address, window->bytes, size);
@@ -20,11 +34,12 @@ static bool window_covers(struct window *window, uint64_t address)
     return window->size > 0;
 }
 
-/* Appends the string at address and its NUL. */
+/* Appends the string at address and its NUL; false if it cannot be read, or the kernel takes none so long. */
 static bool append_string(struct window *window, uint64_t address, struct text *text)
 {
+    size_t size_before = text->size;
     for (;;) {
-        if (text->size > CBP_ARGUMENTS_SIZE_MAX || !window_covers(window, address))
+        if (text->size - size_before > STRING_SIZE_MAX || !window_covers(window, address))
             return false;
         const char *start = window->bytes + (address - window->address);
         size_t available = window->size - (size_t) (address - window->address);
@@ -53,29 +68,149 @@ bool read_string(struct window *window, uint32_t tid, uint64_t address, struct t
     return append_string(window, address, text);
 }
 
-bool read_argument_list(struct window *window, uint32_t tid, uint64_t address, bool is_32bit,
-                        struct text *text)
+/* ---- Lists ---- */
+
+struct list {
+    uint32_t tid;
+    size_t width; /* of a pointer */
+    uint64_t count;
+    size_t limit; /* for strings and pointers together */
+    struct window *window;
+    struct text *text;
+};
+
+static uint64_t pointer_at(const struct list *list, const void *pointers, size_t index)
 {
-    size_t width = is_32bit ? 4 : 8;
-    text->size = 0;
-    if (address == 0)
-        return true;
-    open_window(window, tid);
-    uint64_t pointers[512];
+    return list->width == 4 ? ((const uint32_t *) pointers)[index] : ((const uint64_t *) pointers)[index];
+}
+
+static bool is_within_limit(const struct list *list)
+{
+    return list->text->size + list->count * POINTER_SIZE <= list->limit;
+}
+
+/* Strings that lie side by side, or nearly so. */
+static bool append_in_order(struct list *list, const void *pointers, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        list->count++;
+        if (!append_string(list->window, pointer_at(list, pointers, i), list->text) || !is_within_limit(list))
+            return false;
+    }
+    return true;
+}
+
+/* Appends what is left of a string, page by page. */
+static bool append_rest(struct list *list, uint64_t address, size_t size_before)
+{
+    struct text *text = list->text;
     for (;;) {
-        size_t wanted = TASK_PAGE_SIZE - (size_t) (address % TASK_PAGE_SIZE);
-        size_t got = read_memory(tid, address, pointers, wanted);
-        for (size_t i = 0; i + width <= got; i += width) {
-            uint64_t pointer = is_32bit ? ((uint32_t *) pointers)[i / 4] : pointers[i / 8];
-            if (pointer == 0)
-                return true;
-            if (!append_string(window, pointer, text))
+        size_t step = TASK_PAGE_SIZE - (size_t) (address % TASK_PAGE_SIZE);
+        if (text->size - size_before > STRING_SIZE_MAX || !text_reserve(text, text->size + step) ||
+            read_memory(list->tid, address, text->bytes + text->size, step) < step)
+            return false;
+        const char *end = memchr(text->bytes + text->size, 0, step);
+        if (end != NULL) {
+            text->size = (size_t) (end - text->bytes) + 1;
+            return true;
+        }
+        text->size += step;
+        address += step;
+    }
+}
+
+/* Strings that lie anywhere: the beginnings of all of them in one call. */
+static bool append_scattered(struct list *list, const void *pointers, size_t count)
+{
+    struct iovec remote[POINTERS_AT_ONCE];
+    struct iovec local = {list->window->bytes, 0};
+    for (size_t i = 0; i < count; i++) {
+        uint64_t address = pointer_at(list, pointers, i);
+        size_t size = TASK_PAGE_SIZE - (size_t) (address % TASK_PAGE_SIZE);
+        size = size < SCATTERED_SIZE ? size : SCATTERED_SIZE;
+        remote[i] = (struct iovec){(void *) (uintptr_t) address, size}; // NOLINT: another process's address
+        local.iov_len += size;
+    }
+    list->window->size = 0; /* it holds something else now */
+    ssize_t got = process_vm_readv((pid_t) list->tid, &local, 1, remote, count, 0);
+    if (got != (ssize_t) local.iov_len)
+        return false;
+    const char *start = list->window->bytes;
+    for (size_t i = 0; i < count; start += remote[i].iov_len, i++) {
+        size_t size_before = list->text->size;
+        const char *end = memchr(start, 0, remote[i].iov_len);
+        size_t size = end != NULL ? (size_t) (end - start) + 1 : remote[i].iov_len;
+        list->count++;
+        if (!text_append(list->text, start, size) ||
+            (end == NULL && !append_rest(list, pointer_at(list, pointers, i) + size, size_before)) ||
+            !is_within_limit(list))
+            return false;
+    }
+    return true;
+}
+
+static bool is_scattered(const struct list *list, const void *pointers, size_t count)
+{
+    uint32_t jumps = 0;
+    for (size_t i = 1; i < count; i++)
+        jumps += pointer_at(list, pointers, i) - pointer_at(list, pointers, i - 1) >= TASK_PAGE_SIZE;
+    return jumps > JUMPS_MAX;
+}
+
+static bool read_list(struct list *list, uint64_t address)
+{
+    uint64_t pointers[POINTERS_AT_ONCE];
+    open_window(list->window, list->tid);
+    for (;;) {
+        size_t wanted = sizeof pointers - (size_t) (address % sizeof pointers);
+        size_t got = read_memory(list->tid, address, pointers, wanted);
+        for (size_t at = 0, all = got / list->width; at < all; at += POINTERS_AT_ONCE) {
+            const char *from = (const char *) pointers + at * list->width;
+            size_t count = 0;
+            while (count < POINTERS_AT_ONCE && at + count < all && pointer_at(list, from, count) != 0)
+                count++;
+            if (!(is_scattered(list, from, count) ? append_scattered(list, from, count)
+                                                  : append_in_order(list, from, count)))
                 return false;
+            if (count < POINTERS_AT_ONCE && at + count < all)
+                return true;
         }
         if (got < wanted)
             return false;
         address += got;
     }
+}
+
+/* What the kernel lets strings and pointers of an execve take: a quarter of the stack, within bounds. */
+static size_t limit_of(uint32_t tid)
+{
+    struct rlimit stack;
+    size_t limit = CBP_ARGUMENTS_SIZE_MAX;
+    if (prlimit((pid_t) tid, RLIMIT_STACK, NULL, &stack) == 0 && stack.rlim_cur / 4 < limit)
+        limit = (size_t) (stack.rlim_cur / 4);
+    return limit > ALWAYS_ENOUGH ? limit : ALWAYS_ENOUGH;
+}
+
+bool read_argument_list(struct window *window, uint32_t tid, const struct argument_places *places,
+                        struct text *text, struct text *scratch)
+{
+    struct list arguments = {.tid = tid,
+                             .width = places->is_32bit ? 4 : 8,
+                             .limit = CBP_ARGUMENTS_SIZE_MAX,
+                             .window = window,
+                             .text = text};
+    text->size = scratch->size = 0;
+    if (places->arguments != 0 && !read_list(&arguments, places->arguments))
+        return false;
+    size_t size = text->size + arguments.count * POINTER_SIZE;
+    if (size <= LOOK_AT_ENVIRONMENT)
+        return true;
+    size_t limit = limit_of(tid);
+    struct list environment = arguments;
+    environment.count = 0;
+    environment.text = scratch;
+    environment.limit = limit > size ? limit - size : 0;
+    return size <= limit && (places->environment == 0 || read_list(&environment, places->environment));
 }
 
 /* ---- The stack of a new program ---- */

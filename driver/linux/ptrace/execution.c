@@ -97,6 +97,13 @@ static struct place place_of(const struct task *task)
 
 static struct reading current; /* the tracer's */
 
+/* What it takes to hold it. */
+static size_t size_of(const struct reading *reading)
+{
+    return (reading->arguments_size + reading->chain.names.size) *
+           (self.session_count > 0 ? self.session_count : 1);
+}
+
 /* ---- At the entry of execve ---- */
 
 /* Asks about a program that is about to be executed. */
@@ -109,6 +116,7 @@ static void ask_at_entry(struct task *task, struct image *image, const struct re
     report_creation(&report, task, stances_of(task->process));
     report.image = image;
     report.subject = stances;
+    report.since_ns = task->parked.since_ns;
     report.arguments = reading->arguments;
     report.arguments_size = reading->arguments_size;
     add_item(&report, CBP_PROC_EVT_PROCESS_CREATION, 0);
@@ -139,6 +147,8 @@ void handle_execution_entry(struct task *task, const struct syscall_entry *entry
         resume_task(task, 0);
         return;
     }
+    if (park_if_full(task, OPERATION_ENTRY, size_of(&current)))
+        return;
     struct image *image = image_of_chain(&current);
     if (image == NULL) {
         resume_task(task, 0);
@@ -206,6 +216,9 @@ void handle_execution_stop(struct task *task)
     struct report report;
     bool approved = read_stop_of(task);
     bool changed = task->approval.valid && !approved;
+    if (!approved && !self.leaving && creations_are_wanted() &&
+        park_if_full(task, OPERATION_EXECUTION, size_of(&current)))
+        return;
     struct image *image = approved ? share_image(task->approval.image) : image_of_chain(&current);
     release_approval(&task->approval);
     memcpy(old_stances, stances_of(process), sizeof old_stances);
@@ -219,6 +232,7 @@ void handle_execution_stop(struct task *task)
     if (!approved) {
         report.image = process->image;
         report.user_id = process->user_id;
+        report.since_ns = task->parked.since_ns;
         report.arguments = current.arguments;
         report.arguments_size = current.arguments_size;
         add_item(&report, CBP_PROC_EVT_PROCESS_CREATION,

@@ -98,8 +98,10 @@ enum resolution read_entry(const struct place *place, const struct syscall_entry
         return resolution;
     if (is_by_descriptor && reading->chain.dropped > 0 && closes_on_execution(place->tid, fd))
         return BOUND_TO_FAIL;
-    if (!read_argument_list(&reading->window, place->tid, arguments[1], entry->is_32bit, &reading->list) ||
-        !compose_arguments(reading))
+    struct argument_places places = {arguments[1], arguments[2], entry->is_32bit};
+    if (!read_argument_list(&reading->window, place->tid, &places, &reading->list, &reading->composed))
+        return BOUND_TO_FAIL;
+    if (!compose_arguments(reading))
         return UNKNOWN;
     reading->is_vague = reading->chain.is_unreadable;
     reading->is_complete = true;

@@ -37,8 +37,15 @@ struct window {
 
 size_t read_memory(uint32_t tid, uint64_t address, void *buffer, size_t size);
 bool read_string(struct window *window, uint32_t tid, uint64_t address, struct text *text);
-bool read_argument_list(struct window *window, uint32_t tid, uint64_t address, bool is_32bit,
-                        struct text *text);
+/* Where execve finds its lists; 0: there is none. */
+struct argument_places {
+    uint64_t arguments, environment;
+    bool is_32bit;
+};
+/* Gives the arguments, each with its NUL. False if they cannot be read, or if the kernel will refuse them
+ * with their environment as too long. */
+bool read_argument_list(struct window *window, uint32_t tid, const struct argument_places *places,
+                        struct text *text, struct text *scratch);
 
 /* ---- resolve.c: what an execve would execute ---- */
 enum resolution { RESOLVED, BOUND_TO_FAIL, UNKNOWN };

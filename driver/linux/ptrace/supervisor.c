@@ -209,10 +209,11 @@ int main(void)
         if (answers_settle_everything())
             listen_for_children(false);
         collect_answers();
+        serve_parked();
         publish_counts(); /* before a sleep that may be long */
         if (self.leaving && self.task_count == 0)
             break;
-        if (anything_held() || self.unowned_count > 0 || self.task_count == 0) {
+        if (anything_held() || anything_parked() || self.unowned_count > 0 || self.task_count == 0) {
             wait_for_answers();
         } else if (!control_wants_attention()) {
             /* One at a time: to look for more would mean one more walk over all tracees in the kernel. */

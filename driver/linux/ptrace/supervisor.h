@@ -58,6 +58,24 @@ struct approval {
 struct operation;
 struct launch;
 
+enum operation_kind {
+    OPERATION_THREAD,
+    OPERATION_FORK,
+    OPERATION_ENTRY,
+    OPERATION_EXECUTION,
+    OPERATION_HANDLE,
+    OPERATION_EXIT
+};
+
+/* An execution that waits unread; see parked.c. */
+struct parked {
+    bool is_waiting;
+    enum operation_kind kind;
+    uint64_t since_ns; /* when it began to wait, until it is resumed; 0: it did not */
+    size_t size;       /* what it would take */
+    struct task *next;
+};
+
 struct task {
     struct task *hash_next;
     struct task *next, *previous; /* all tasks */
@@ -79,15 +97,7 @@ struct task {
     bool exit_reported;
     bool listening; /* in a group stop */
     struct approval approval;
-};
-
-enum operation_kind {
-    OPERATION_THREAD,
-    OPERATION_FORK,
-    OPERATION_ENTRY,
-    OPERATION_EXECUTION,
-    OPERATION_HANDLE,
-    OPERATION_EXIT
+    struct parked parked;
 };
 
 /* What a held handle operation is replaced with when it goes on; see handles.c. */
@@ -223,6 +233,13 @@ int errno_of_code(uint32_t code);
 
 /* ---- hardening.c: the supervisor's own protection ---- */
 void harden(void); /* first of all */
+
+/* ---- parked.c: executions that wait unread ---- */
+/* Lets the task wait at its stop if so much cannot be held as well; false: it is to be served now. */
+bool park_if_full(struct task *task, enum operation_kind kind, size_t size);
+void unpark(struct task *task); /* if it waits */
+void serve_parked(void);
+bool anything_parked(void);
 
 /* ---- control.c: requests and launches ---- */
 bool control_init(void); /* errno says why not */

@@ -24,6 +24,7 @@ void task_joins(struct task *task, struct process *process)
 void remove_task(struct task *task)
 {
     release_approval(&task->approval);
+    unpark(task);
     if (task->process != NULL)
         release_process(task->process);
     else

@@ -68,6 +68,7 @@ void resume_task(struct task *task, int signal)
         return;
     }
     task->resumed_ns = boot_ns();
+    task->parked.since_ns = 0;
     (void) ptrace(PTRACE_CONT, (pid_t) task->tid, 0, signal);
 }
 
@@ -147,6 +148,7 @@ static void report_end(struct task *task, uint32_t exit_status, struct report *r
 
 static void drop_operation(struct task *task)
 {
+    unpark(task);
     if (task->operation != NULL)
         cancel_operation(task->operation);
     task->operation = NULL;

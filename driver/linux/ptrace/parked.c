@@ -1,0 +1,79 @@
+/* Executions that wait at their stop without being kept in mind: what is held already takes all the memory
+ * that it may. When some of it is free again, or when the first deadline has come, they are read anew. Runs
+ * in the tracer thread only; what an execution is about is not its business. */
+#include "supervisor.h"
+
+static struct task *first_parked, **last_link = &first_parked;
+static uint32_t parked_count;
+
+static uint64_t first_deadline_of(uint64_t since_ns)
+{
+    uint64_t first = UINT64_MAX;
+    for (uint32_t i = 0; i < self.session_count; i++) {
+        uint64_t timeout_ns = self.sessions[self.order[i]].timeout_ms * UINT64_C(1000000);
+        if (timeout_ns != 0 && since_ns + timeout_ns < first)
+            first = since_ns + timeout_ns;
+    }
+    return first;
+}
+
+static bool is_due(const struct task *task, uint64_t now)
+{
+    bool is_stale = false;
+    for (uint32_t i = 0; i < self.session_count; i++)
+        is_stale |= session_is_stale(self.order[i], now);
+    return self.leaving || is_stale || now >= first_deadline_of(task->parked.since_ns);
+}
+
+bool park_if_full(struct task *task, enum operation_kind kind, size_t size)
+{
+    uint64_t now = now_ns();
+    if (has_room_to_hold(size) || (task->parked.since_ns != 0 && is_due(task, now)))
+        return false;
+    if (task->parked.since_ns == 0)
+        task->parked.since_ns = now;
+    task->parked.is_waiting = true;
+    task->parked.kind = kind;
+    task->parked.size = size;
+    task->parked.next = NULL;
+    *last_link = task;
+    last_link = &task->parked.next;
+    parked_count++;
+    return true;
+}
+
+void unpark(struct task *task)
+{
+    if (!task->parked.is_waiting)
+        return;
+    struct task **link = &first_parked;
+    while (*link != task)
+        link = &(*link)->parked.next;
+    *link = task->parked.next;
+    if (last_link == &task->parked.next)
+        last_link = link;
+    task->parked.is_waiting = false;
+    parked_count--;
+}
+
+bool anything_parked(void)
+{
+    return parked_count > 0;
+}
+
+void serve_parked(void)
+{
+    uint64_t now = parked_count > 0 ? now_ns() : 0;
+    for (uint32_t left = parked_count; left > 0 && first_parked != NULL; left--) {
+        struct task *task = first_parked;
+        struct syscall_entry entry;
+        if (!has_room_to_hold(task->parked.size) && !is_due(task, now))
+            return;
+        unpark(task);
+        if (task->parked.kind == OPERATION_EXECUTION)
+            handle_execution_stop(task);
+        else if (read_syscall_entry(task, &entry))
+            handle_execution_entry(task, &entry);
+        /* Else it has been killed: wait4 will tell. */
+    }
+}
