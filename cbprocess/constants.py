@@ -33,6 +33,7 @@ ERROR_APP_INIT_FAILURE = 575  # The driver's handshake or the first worker threa
 ERROR_FS_DRIVER_REQUIRED = 588  # The product is registered but its driver is missing or damaged.
 ERROR_NO_CALLBACK_ACTIVE = 614  # The call is possible only inside an event handler.
 ERROR_OPERATION_ABORTED = 995  # The operation ended because the filter stopped.
+ERROR_SERVICE_REQUEST_TIMEOUT = 1053  # The driver's process does not answer: it is stopped, or busy.
 ERROR_POSSIBLE_DEADLOCK = 1131  # The call is not possible inside an event handler.
 ERROR_NOT_FOUND = 1168  # There is no such rule, event or setting.
 ERROR_CONNECTION_ACTIVE = 1230  # The call is not possible while the filter is active.
@@ -194,6 +195,7 @@ __all__ = [
     "ERROR_PATH_NOT_FOUND",
     "ERROR_POSSIBLE_DEADLOCK",
     "ERROR_PRIVILEGE_NOT_HELD",
+    "ERROR_SERVICE_REQUEST_TIMEOUT",
     "ERROR_SUCCESS",
     "ERROR_TIMEOUT",
     "ERROR_TOO_MANY_OPEN_FILES",

@@ -43,6 +43,7 @@ class ErrorCode(IntEnum):
     FS_DRIVER_REQUIRED = 588  # The product is registered but its driver is missing or damaged.
     NO_CALLBACK_ACTIVE = 614  # The call is possible only inside an event handler.
     OPERATION_ABORTED = 995  # The operation ended because the filter stopped.
+    SERVICE_REQUEST_TIMEOUT = 1053  # The driver's process does not answer: it is stopped, or busy.
     POSSIBLE_DEADLOCK = 1131  # The call is not possible inside an event handler.
     NOT_FOUND = 1168  # There is no such rule, event or setting.
     CONNECTION_ACTIVE = 1230  # The call is not possible while the filter is active.

@@ -108,6 +108,7 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
 
     def stop_filter(self) -> None:
         """Stops filtering and waits until all handlers have returned; operations that wait go on. Rules stay.
+        Error 1053: it has stopped here, but the helper does not answer, so that what it holds stays held.
         Does nothing if not active. In a handler it only ends delivery: the stop completes when the handlers
         have returned. Can be interrupted by a signal, and called again then."""
         session = self._ready()
@@ -167,6 +168,10 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         - TimeoutAction (allow): allow or deny, what happens to a creation at its deadline.
         - RefuseWith (errno): errno or kill, how an execution is refused.
         - ForkIsCreation (False): whether on_process_creation fires for forks, too.
+        - HideController (False): whether start_filter() makes this process one whose memory, descriptors and
+          files in /proc its own user cannot open any more, nor trace it, until it ends; Linux.
+        - ScopeSignals (False): whether programs that are started from then on can signal nobody outside of
+          their tree; start_filter() fails with 50 where the kernel cannot do that.
         - RecordTo: a file that every event and verdict is recorded in while the filter is active.
         - Script, ReplaySpeed (max), ReplayVerdicts (asked): what the simulated driver plays, max or recorded
           speed, and whether handlers are asked or the recorded verdicts stand; docs/recording.md.

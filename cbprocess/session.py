@@ -6,6 +6,7 @@ Owns the library's handle: knows how to start, stop and free it, not what its se
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import os
 from ctypes import byref, c_int64, c_uint32, c_void_p
@@ -57,10 +58,12 @@ class Session:
 
     def stop(self) -> None:
         """Ends delivery and waits for the handlers; in a handler only ends delivery."""
-        while not self.stop_slice(SLICE_MS):
-            pass
-        if not self.library.cbp_in_handler():
-            _active.discard(self)
+        try:
+            while not self.stop_slice(SLICE_MS):
+                pass
+        finally:
+            if not self.library.cbp_in_handler() and not self.is_active():
+                _active.discard(self)
 
     def stop_slice(self, slice_ms: int) -> bool:
         """Ends delivery and waits for a while. Whether the stop is complete."""
@@ -73,6 +76,16 @@ class Session:
                 raise
             # Abandoned at exit while this thread was waiting.
         return True
+
+    def stop_slice_at_exit(self) -> bool:
+        """As stop_slice(); a driver that does not answer is waited for no longer than that."""
+        try:
+            return self.stop_slice(SLICE_MS // 10)
+        except CBProcessError as error:
+            import warnings
+
+            warnings.warn(str(error), CBProcessWarning, stacklevel=1)
+            return True
 
     def abandon(self) -> None:
         """Leaves the library's memory as it is: its threads may still use it while the process ends."""
@@ -122,7 +135,10 @@ class Session:
 def _finish_stopped() -> None:
     """Lets go of sessions that were stopped inside a handler and whose handlers have returned since."""
     for session in list(_active):
-        if session.process_id == os.getpid() and not session.is_active() and session.stop_slice(1):
+        if session.process_id == os.getpid() and not session.is_active():
+            with contextlib.suppress(CBProcessError):  # not this start's business
+                if not session.stop_slice(1):
+                    continue
             _active.discard(session)
 
 
@@ -138,7 +154,7 @@ def _stop_at_exit() -> None:
     own = [session for session in _active if session.process_id == os.getpid()]
     limit = monotonic() + EXIT_LIMIT_S
     while own:
-        own = [session for session in own if not session.stop_slice(SLICE_MS // 10)]
+        own = [session for session in own if not session.stop_slice_at_exit()]
         if own and monotonic() > limit:
             import warnings
 

@@ -132,6 +132,11 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         help="variables that a command with --user keeps, separated by commas",
     )
     parser.add_argument(
+        "--scope-signals",
+        action="store_true",
+        help="let the command signal nobody outside of its own tree (needs Landlock, Linux 6.12)",
+    )
+    parser.add_argument(
         "command", metavar="COMMAND", nargs=argparse.REMAINDER, help="the command and its arguments"
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import threading
 import time
 
@@ -57,6 +58,8 @@ def configure(process: CBProcess, options: argparse.Namespace, printer: Printer,
     process.initialize(PRODUCT_GUID)
     process.serialize_events = constants.SERIALIZE_ON_ONE_WORKER_THREAD
     process.config(f"RefuseWith={refuse_with}")
+    if sys.platform != "win32":
+        process.config("HideController=True")
     if options.record:
         # Not through config(), which takes blanks off the ends of a value.
         process._ready().set_config(b"RecordTo", os.fsencode(options.record))

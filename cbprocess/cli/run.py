@@ -36,6 +36,8 @@ def run(options: argparse.Namespace) -> int:
     # Only a refusal by errno needs a filter in the tree, which would not survive a killed supervisor.
     with_errno = options.deny and probe_driver("auto").capabilities & CAP_REFUSE_PROCESS_CREATION
     configure(process, options, printer, "errno" if with_errno else "kill")
+    if options.scope_signals:
+        process.config("ScopeSignals=True")
     with process, Signals() as signals:
         process.start_filter(options.timeout)
         try:

@@ -42,6 +42,7 @@
     X(ERROR_FS_DRIVER_REQUIRED, 588u, "The product is registered but its driver is missing or damaged.")     \
     X(ERROR_NO_CALLBACK_ACTIVE, 614u, "The call is possible only inside an event handler.")                  \
     X(ERROR_OPERATION_ABORTED, 995u, "The operation ended because the filter stopped.")                      \
+    X(ERROR_SERVICE_REQUEST_TIMEOUT, 1053u, "The driver's process does not answer: it is stopped, or busy.") \
     X(ERROR_POSSIBLE_DEADLOCK, 1131u, "The call is not possible inside an event handler.")                   \
     X(ERROR_NOT_FOUND, 1168u, "There is no such rule, event or setting.")                                    \
     X(ERROR_CONNECTION_ACTIVE, 1230u, "The call is not possible while the filter is active.")                \

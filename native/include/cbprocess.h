@@ -193,6 +193,12 @@ CBP_API uint32_t CBP_CALL cbp_session_set_callbacks(struct cbp_session *session,
  * - RefuseWith: errno (default) or kill: how a tree driver refuses an execution; applies to trees that are
  *   started afterwards.
  * - ForkIsCreation: boolean, default False; takes effect at once.
+ * - HideController: boolean, default False; fixed while active. With cbp_session_start() this process becomes
+ *   one that nobody of its user can read, open the descriptors of or trace, until it ends: no core dumps, no
+ *   debuggers, no /proc/self/mem. CBP_ERROR_NOT_SUPPORTED on Windows.
+ * - ScopeSignals: boolean, default False; applies to trees that are started afterwards. Their processes can
+ *   signal nobody outside of the tree of their launch. Takes a Landlock that can do that (Linux 6.12):
+ *   CBP_ERROR_NOT_SUPPORTED elsewhere, when the filter starts.
  * - Altitude: a decimal number from 1 to 4294967295 with at most 9 decimal places, default 400055; takes
  *   effect at once. The sessions that an operation is told to are told in order of altitude, the highest
  *   first, and where several refuse, the refusal of the highest counts.
@@ -244,7 +250,9 @@ CBP_API uint32_t CBP_CALL cbp_session_start(struct cbp_session *session, uint32_
  * slice_ms milliseconds (0: as long as it takes); CBP_ERROR_TIMEOUT when handlers are still running then:
  * call it again to go on waiting. In a handler it ends delivery and returns 0 without waiting; the stop
  * completes when the handlers have returned. On an inactive session it does nothing. Deferred operations are
- * let go. */
+ * let go. CBP_ERROR_SERVICE_REQUEST_TIMEOUT, within seconds: the filter has stopped here, but the driver's
+ * process does not answer (it may have been stopped by a signal), so that what it holds stays held until it
+ * does. */
 CBP_API uint32_t CBP_CALL cbp_session_stop(struct cbp_session *session, uint32_t slice_ms);
 
 /* *active is 1 from a successful start until the stop begins, else 0. A session whose driver dies, or whose

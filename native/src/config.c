@@ -44,6 +44,8 @@ static const struct setting settings_table[] = {
     {"TimeoutAction", CHOICE, AT(timeout_action), 2, timeout_actions, 0},
     {"RefuseWith", CHOICE, AT(refuse_with), 2, refusals, 0},
     {"ForkIsCreation", BOOLEAN, AT(fork_is_creation), 0, NULL, 0},
+    {"HideController", BOOLEAN, AT(hide_controller), 0, NULL, 1},
+    {"ScopeSignals", BOOLEAN, AT(scope_signals), 0, NULL, 0},
     {"Altitude", ALTITUDE, AT(altitude), 0, NULL, 0},
     {"StrictAltitude", BOOLEAN, AT(strict_altitude), 0, NULL, 0},
     {"ReplaySpeed", CHOICE, AT(replay_speed), 2, replay_speeds, 1},
@@ -204,6 +206,7 @@ void cbpi_config_settings(struct cbp_session *session, struct cbpi_session_setti
     settings->refuse_with = session->config.refuse_with;
     settings->fork_is_creation = session->config.fork_is_creation;
     settings->own_requests = session->config.filter_own_requests;
+    settings->scope_signals = session->config.scope_signals;
     settings->altitude = session->config.altitude;
     settings->replay_speed = session->config.replay_speed;
     settings->keeps_verdicts = session->config.replay_verdicts;

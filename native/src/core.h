@@ -40,6 +40,8 @@ struct cbpi_config {
     uint32_t refuse_with;
     uint32_t is_refusal_chosen; /* refuse_with was set, by whomever */
     uint32_t fork_is_creation;
+    uint32_t hide_controller;
+    uint32_t scope_signals;
     uint32_t strict_altitude;
     uint64_t altitude; /* in billionths */
     uint32_t replay_speed;
@@ -67,6 +69,8 @@ struct cbp_session {
     uint32_t is_started;   /* mutex: the dispatcher has said how the startup went, */
     uint32_t startup_code; /* mutex: and this is how, with a sentence */
     char startup_detail[256];
+    uint32_t stop_code; /* why the driver did not confirm the stop, until it has been told */
+    char stop_detail[256];
     uint32_t is_closed;  /* mutex: the transport is closed, whoever asked for the stop is done with it */
     uint64_t epoch;      /* control: counts the starts */
     uint32_t timeout_ms; /* control */

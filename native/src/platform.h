@@ -50,6 +50,10 @@ uint32_t cbpi_thread_id(void);
 
 uint32_t cbpi_process_id(void);
 
+/* From now on, nobody of this process's user can read its memory, open its descriptors or trace it, for as
+ * long as it runs. CBP_ERROR_NOT_SUPPORTED where the system does not offer that. */
+uint32_t cbpi_process_hide(void);
+
 /* Fails with code, CBP_ERROR_NO_SYSTEM_RESOURCES or CBP_ERROR_TOO_MANY_OPEN_FILES, and a sentence that begins
  * with what could not be done and names the limit that is in the way. */
 uint32_t cbpi_fail_limit(uint32_t code, const char *what);

@@ -30,7 +30,7 @@ static uint32_t hand_over(struct cbp_session *session, const struct cbpi_rule *r
     free(set);
     if (error == 0 && part == CBP_RULES_PART_MAIN)
         session->main_last_id = session->rules.last_id;
-    else if (error == CBP_ERROR_TIMEOUT)
+    else if (error == CBP_ERROR_SERVICE_REQUEST_TIMEOUT)
         session->main_last_id = NOT_KNOWN; /* it may still take effect */
     return error;
 }

@@ -64,9 +64,12 @@ void cbpi_session_begin_stop(struct cbp_session *session)
     if (begins) {
         /* The dispatcher releases the transport only after it has seen the workers end, and they may end as
          * soon as it is closed: the last use of it here comes before the dispatcher is told. */
-        session->ops->close(session->transport);
+        uint32_t error = session->ops->close(session->transport);
         cbpi_mutex_lock(&session->mutex);
         session->is_closed = 1;
+        /* A driver that has gone has let go of everything; one that does not answer has not. */
+        session->stop_code = error == CBP_ERROR_SERVICE_REQUEST_TIMEOUT ? error : 0;
+        snprintf(session->stop_detail, sizeof session->stop_detail, "%s", cbp_error_detail());
         cbpi_condition_broadcast(&session->condition);
         cbpi_mutex_unlock(&session->mutex);
     }
@@ -95,13 +98,27 @@ static uint32_t wait_until_inactive(struct cbp_session *session, uint32_t slice_
     return 0;
 }
 
+/* How the stop went with the driver: told once. */
+static uint32_t tell_stop(struct cbp_session *session)
+{
+    cbpi_mutex_lock(&session->mutex);
+    uint32_t code = session->stop_code;
+    session->stop_code = 0;
+    cbpi_mutex_unlock(&session->mutex);
+    return code ? cbpi_fail(code,
+                            "the filter has stopped here, but %s; what it holds goes on when it runs again",
+                            session->stop_detail)
+                : 0;
+}
+
 uint32_t cbp_session_stop(struct cbp_session *session, uint32_t slice_ms)
 {
     uint32_t error = cbpi_session_check(session);
     if (error != 0)
         return error;
     cbpi_session_begin_stop(session);
-    return cbp_in_handler() ? 0 : wait_until_inactive(session, slice_ms);
+    error = cbp_in_handler() ? 0 : wait_until_inactive(session, slice_ms);
+    return error != 0 ? error : tell_stop(session);
 }
 
 static void free_session(struct cbp_session *session)
@@ -169,6 +186,8 @@ static uint32_t open_transport(struct cbp_session *session, const struct cbpi_se
     session->recorder = NULL;
     session->ops = cbpi_transport_find(cbpi_driver_names[session->config.driver]);
     uint32_t error = cbpi_demands_check_session(session);
+    if (error == 0 && session->config.hide_controller)
+        error = cbpi_process_hide();
     if (error == 0)
         error = session->ops->open(settings, transport);
     if (error != 0 || !session->texts.record_to)

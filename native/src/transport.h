@@ -22,6 +22,7 @@ struct cbpi_session_settings {
     uint32_t refuse_with;
     uint32_t fork_is_creation;
     uint32_t own_requests;
+    uint32_t scope_signals;
     uint64_t altitude;              /* in billionths; sessions are told in its order, the highest first */
     uint32_t replay_speed;          /* CBPI_REPLAY_; this and the rest for the simulated driver only */
     uint32_t keeps_verdicts;        /* a recording's verdicts stand */
@@ -93,16 +94,17 @@ struct cbpi_transport_ops {
     uint32_t (*open)(const struct cbpi_session_settings *settings, struct cbpi_transport **transport);
 
     /* Detaches: everything held goes on unrefused, waiting receives return CBP_ERROR_OPERATION_ABORTED. Frees
-     * nothing that a worker may still use; release does, once no worker is left. */
-    void (*close)(struct cbpi_transport *transport);
+     * nothing that a worker may still use; release does, once no worker is left. CBP_ERROR_SERVICE_REQUEST_
+     * TIMEOUT, CBP_ERROR_BROKEN_PIPE: it is closed here, but the driver has not confirmed it. */
+    uint32_t (*close)(struct cbpi_transport *transport);
     void (*release)(struct cbpi_transport *transport);
 
     uint32_t (*update)(struct cbpi_transport *transport, const struct cbpi_session_settings *settings);
 
     /* Puts rules in the place of those before, for all operations from some moment on; after an error those
-     * before are in force, except that after CBP_ERROR_TIMEOUT either may be. CBP_ERROR_INVALID_PARAMETER,
-     * CBP_ERROR_BUSY, CBP_ERROR_ACCESS_DENIED: running processes of a rule cannot be attached to; the error's
-     * sentence says which. */
+     * before are in force, except that after CBP_ERROR_SERVICE_REQUEST_TIMEOUT either may be.
+     * CBP_ERROR_INVALID_PARAMETER, CBP_ERROR_BUSY, CBP_ERROR_ACCESS_DENIED: running processes of a rule
+     * cannot be attached to; the error's sentence says which. */
     uint32_t (*set_rules)(struct cbpi_transport *transport, const struct cbpi_rules_change *change);
 
     /* Takes back the rule of a launch. CBP_ERROR_NOT_FOUND if all of its tree has ended. NULL where the

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #define REQUEST_LIMIT_MS 10000u
+#define CLOSE_LIMIT_MS 3000u /* whoever stops a filter, or ends, waits for it */
 #define NS_PER_MS 1000000u
 
 /* Every link; new sessions join the one whose supervisor lives. Those whose supervisor has died stay until
@@ -43,18 +44,23 @@ uint32_t cbpi_link_fail_dead(struct cbpi_link *link)
 }
 
 /* Receives the reply with the request's id; older ones are to requests that were given up. */
-static uint32_t receive_reply(struct cbpi_link *link, uint64_t id, struct cbp_reply *reply)
+static uint32_t receive_reply(struct cbpi_link *link, const struct cbp_message_header *request,
+                              struct cbp_reply *reply)
 {
-    uint64_t deadline_ns = cbpi_now_ns() + (uint64_t) REQUEST_LIMIT_MS * NS_PER_MS;
+    uint32_t limit_ms = request->type == CBP_MESSAGE_SESSION_CLOSE ? CLOSE_LIMIT_MS : REQUEST_LIMIT_MS;
+    uint64_t deadline_ns = cbpi_now_ns() + (uint64_t) limit_ms * NS_PER_MS;
     for (;;) {
         uint32_t error = cbpi_link_receive(link, deadline_ns, reply);
         if (error == CBP_ERROR_TIMEOUT)
-            return cbpi_fail(error, "the supervisor did not answer in %u s", REQUEST_LIMIT_MS / 1000);
+            return cbpi_fail(CBP_ERROR_SERVICE_REQUEST_TIMEOUT, "the supervisor (process %u) %s",
+                             (unsigned) link->process_id,
+                             cbpi_link_is_stopped(link) ? "has been stopped by a signal"
+                                                        : "does not answer: it is busy");
         if (error != 0)
             return error;
         if (cbp_message_check(reply, sizeof *reply, CBP_MESSAGE_REPLY) != 0)
             return cbpi_fail(CBP_ERROR_INVALID_DATA, "the supervisor's reply is malformed");
-        if (reply->header.id == id)
+        if (reply->header.id == request->id)
             return 0;
     }
 }
@@ -67,7 +73,7 @@ uint32_t cbpi_link_request_with(struct cbpi_link *link, struct cbp_message_heade
     uint32_t error = cbp_load_u32(&link->is_dead) ? cbpi_link_fail_dead(link)
                                                   : cbpi_link_send(link, request, fds, fd_count);
     if (error == 0)
-        error = receive_reply(link, request->id, reply);
+        error = receive_reply(link, request, reply);
     cbpi_mutex_unlock(&link->request_mutex);
     if (error == 0 && reply->status != 0)
         error = cbpi_fail(reply->status, "the supervisor refused: %s", cbp_error_message(reply->status));

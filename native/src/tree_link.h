@@ -39,7 +39,8 @@ uint32_t cbpi_link_acquire(struct cbpi_link **link, uint32_t *session_id);
 void cbpi_link_release(struct cbpi_link *link, uint32_t session_id, uint32_t keeps_id);
 
 /* Sends a request, whose header gets its id here, and waits for the reply; gives the reply's status.
- * CBP_ERROR_BROKEN_PIPE, CBP_ERROR_TIMEOUT after 10 s. The second hands over up to two descriptors with it,
+ * CBP_ERROR_BROKEN_PIPE, CBP_ERROR_SERVICE_REQUEST_TIMEOUT after some
+ * seconds, sooner if the supervisor is stopped. The second hands over up to two descriptors with it,
  * where the system can do that. */
 uint32_t cbpi_link_request(struct cbpi_link *link, struct cbp_message_header *request,
                            struct cbp_reply *reply);
@@ -72,8 +73,12 @@ void cbpi_link_abandon(struct cbpi_link *link);
 /* Whether the supervisor has gone. */
 uint32_t cbpi_link_look(struct cbpi_link *link);
 
+/* Whether it is there, but a signal or a debugger has stopped it. Any thread. */
+uint32_t cbpi_link_is_stopped(const struct cbpi_link *link);
+
 /* request_mutex is held by the caller of these two. The second waits for one message of the size of a reply
- * until the time of the monotonic clock: CBP_ERROR_TIMEOUT. Both: CBP_ERROR_BROKEN_PIPE if the supervisor has
+ * until the time of the monotonic clock, or until it sees that the supervisor is stopped: CBP_ERROR_TIMEOUT.
+ * Both: CBP_ERROR_BROKEN_PIPE if the supervisor has
  * gone. */
 uint32_t cbpi_link_send(struct cbpi_link *link, const struct cbp_message_header *request, const int *fds,
                         uint32_t fd_count);

@@ -6,7 +6,10 @@
 #include "errors.h"
 #include "platform.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+
+#define LOOK_NS 400000000u /* between two looks at whether the helper is stopped: every second beat */
 
 static struct cbp_channel_session *channel_session(const struct cbpi_transport *transport)
 {
@@ -29,6 +32,8 @@ uint32_t cbpi_tree_update(struct cbpi_transport *transport, const struct cbpi_se
         message.flags |= CBP_SESSION_FLAG_FORK_IS_CREATION;
     if (settings->own_requests)
         message.flags |= CBP_SESSION_FLAG_OWN_REQUESTS;
+    if (settings->scope_signals)
+        message.flags |= CBP_SESSION_FLAG_SCOPE_SIGNALS;
     return cbpi_link_request(transport->link, &message.header, &reply);
 }
 
@@ -36,6 +41,23 @@ uint32_t cbpi_tree_beat(struct cbpi_transport *transport)
 {
     cbp_store_u64(&channel_session(transport)->heartbeat_ns, cbpi_now_ns());
     return cbpi_link_is_dead(transport->link) ? CBP_ERROR_BROKEN_PIPE : 0;
+}
+
+uint32_t cbpi_tree_trouble(struct cbpi_transport *transport, char *text, uint64_t size)
+{
+    uint64_t now_ns = cbpi_now_ns();
+    if (now_ns < transport->next_look_ns || cbpi_link_is_dead(transport->link))
+        return 0;
+    transport->next_look_ns = now_ns + LOOK_NS;
+    uint32_t is_stopped = cbpi_link_is_stopped(transport->link);
+    if (is_stopped == transport->is_stopped)
+        return 0;
+    transport->is_stopped = is_stopped;
+    snprintf(text, (size_t) size, "the supervisor (process %u) %s", (unsigned) transport->link->process_id,
+             is_stopped ? "has been stopped by a signal: what it supervises stands, and no deadline comes, "
+                          "until it is continued (SIGCONT)"
+                        : "runs again after it had been stopped by a signal");
+    return CBP_ERROR_SERVICE_REQUEST_TIMEOUT;
 }
 
 /* The counts of a session begin at 0; the id may have been another's. */
@@ -64,7 +86,7 @@ uint32_t cbpi_tree_open(const struct cbpi_session_settings *settings, struct cbp
     cbpi_tree_beat(made);
     error = cbpi_tree_update(made, settings);
     if (error != 0)
-        cbpi_link_release(made->link, made->client.session_id, error == CBP_ERROR_TIMEOUT);
+        cbpi_link_release(made->link, made->client.session_id, error == CBP_ERROR_SERVICE_REQUEST_TIMEOUT);
 cleanup:
     if (error == 0)
         *transport = made;
@@ -73,14 +95,16 @@ cleanup:
     return error;
 }
 
-void cbpi_tree_close(struct cbpi_transport *transport)
+uint32_t cbpi_tree_close(struct cbpi_transport *transport)
 {
     struct cbp_reply reply;
     struct cbp_session_close message = {.header = {.size = sizeof message, .type = CBP_MESSAGE_SESSION_CLOSE},
                                         .session_id = transport->client.session_id};
     cbp_store_u32(&transport->client.is_closed, 1);
     cbpi_channel_wake(&transport->client);
-    transport->keeps_id = cbpi_link_request(transport->link, &message.header, &reply) != 0;
+    uint32_t error = cbpi_link_request(transport->link, &message.header, &reply);
+    transport->keeps_id = error != 0;
+    return error;
 }
 
 void cbpi_tree_release(struct cbpi_transport *transport)

@@ -10,7 +10,9 @@
 struct cbpi_transport {
     struct cbpi_link *link;
     struct cbpi_channel_client client;
-    uint32_t keeps_id; /* the helper did not confirm the session's end */
+    uint32_t keeps_id;     /* the helper did not confirm the session's end */
+    uint64_t next_look_ns; /* the dispatcher's: when to look again at whether the helper is stopped */
+    uint32_t is_stopped;   /* it was, when it was looked at last */
 };
 
 /* ---- The functions of transport.h ---- */
@@ -18,7 +20,7 @@ struct cbpi_transport {
 uint32_t cbpi_tree_update(struct cbpi_transport *transport, const struct cbpi_session_settings *settings);
 uint32_t cbpi_tree_beat(struct cbpi_transport *transport);
 uint32_t cbpi_tree_open(const struct cbpi_session_settings *settings, struct cbpi_transport **transport);
-void cbpi_tree_close(struct cbpi_transport *transport);
+uint32_t cbpi_tree_close(struct cbpi_transport *transport);
 void cbpi_tree_release(struct cbpi_transport *transport);
 uint32_t cbpi_tree_forget_launch(struct cbpi_transport *transport, uint32_t rule_id);
 uint32_t cbpi_tree_process_capabilities(struct cbpi_transport *transport, uint32_t process_id,
@@ -32,17 +34,18 @@ uint32_t cbpi_tree_answer(struct cbpi_transport *transport, const struct cbpi_de
 uint32_t cbpi_tree_check(struct cbpi_transport *transport, const struct cbpi_delivery *delivery);
 uint32_t cbpi_tree_extend(struct cbpi_transport *transport, const struct cbpi_delivery *delivery,
                           uint32_t timeout_ms);
+uint32_t cbpi_tree_trouble(struct cbpi_transport *transport, char *text, uint64_t size);
 void cbpi_tree_counts(struct cbpi_transport *transport, struct cbpi_transport_counts *counts);
 uint32_t cbpi_tree_helper_process_id(struct cbpi_transport *transport);
 
 /* The rows of a driver's cbpi_transport_ops that every tree driver has alike. */
 #define CBPI_TREE_TRANSPORT_OPS                                                                              \
     .load = cbpi_link_load, .close = cbpi_tree_close, .release = cbpi_tree_release,                          \
-    .update = cbpi_tree_update, .forget_launch = cbpi_tree_forget_launch,                                    \
-    .process_capabilities = cbpi_tree_process_capabilities, .receive = cbpi_tree_receive,                    \
-    .skip = cbpi_tree_skip, .backlog = cbpi_tree_backlog, .nudge = cbpi_tree_nudge,                          \
-    .answer = cbpi_tree_answer, .check = cbpi_tree_check, .extend = cbpi_tree_extend,                        \
-    .beat = cbpi_tree_beat, .counts = cbpi_tree_counts, .helper_process_id = cbpi_tree_helper_process_id,    \
+    .forget_launch = cbpi_tree_forget_launch, .process_capabilities = cbpi_tree_process_capabilities,        \
+    .receive = cbpi_tree_receive, .skip = cbpi_tree_skip, .backlog = cbpi_tree_backlog,                      \
+    .nudge = cbpi_tree_nudge, .answer = cbpi_tree_answer, .check = cbpi_tree_check,                          \
+    .extend = cbpi_tree_extend, .beat = cbpi_tree_beat, .trouble = cbpi_tree_trouble,                        \
+    .counts = cbpi_tree_counts, .helper_process_id = cbpi_tree_helper_process_id,                            \
     .forget_after_fork = cbpi_link_forget_after_fork
 
 /* ---- For the platform's set_rules ---- */

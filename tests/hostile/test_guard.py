@@ -4,6 +4,7 @@ their process group are served."""
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import random
@@ -19,7 +20,12 @@ from hostile_tools import FOLDER, SETTINGS, Setting
 PROGRAMS = FOLDER / "programs"
 FILTERS = [setting for setting in SETTINGS if setting.has_filter]
 each_filter = pytest.mark.parametrize("setting", FILTERS, ids=lambda setting: setting.name.replace(" ", "-"))
+LANDLOCK_CREATE_RULESET = 444
 AS_ROOT = "root opens and traces whatever it likes"
+
+
+def landlock_version() -> int:
+    return int(ctypes.CDLL(None).syscall(LANDLOCK_CREATE_RULESET, None, 0, 1))
 
 
 def under_controller(setting: Setting, *command: str, more: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -106,3 +112,44 @@ def test_a_signal_for_everybody_spares_the_controller() -> None:
         pytest.skip("another user cannot reach the folder of the package that is tested")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["status"] == 6
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason=AS_ROOT)
+def test_a_hidden_controller_cannot_be_opened_or_traced(setting: Setting) -> None:
+    found = reach(setting, "CONTROLLER", more=("HideController=True",))
+    (files,) = [row for name, row in found.items() if name.endswith("/files")]
+    assert set(files.values()) <= {"EACCES", "EPERM"}, files
+    for name, row in found.items():
+        if not name.endswith("/files"):
+            ways = ["PTRACE_SEIZE", "PTRACE_ATTACH", "process_vm_readv", "process_vm_writev", "pidfd_getfd"]
+            assert {row[way] for way in ways} == {"EPERM"}, row
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason=AS_ROOT)
+def test_the_command_line_hides_itself() -> None:
+    script = "cat /proc/$PPID/environ >/dev/null || exit 5"
+    line = [sys.executable, "-m", "cbprocess", "run", "--", "sh", "-c", script]
+    assert subprocess.run(line, capture_output=True, timeout=60, cwd="/").returncode == 5
+
+
+scoped = pytest.mark.skipif(landlock_version() < 6, reason="this kernel's Landlock cannot scope signals")
+
+
+@scoped
+def test_scoped_signals_stay_in_the_tree(setting: Setting) -> None:
+    found = reach(setting, "end", "HELPER", "CONTROLLER", more=("ScopeSignals=True",))
+    assert {r for row in found.values() for r in row.values()} == {"EPERM"}
+
+
+@scoped
+def test_scoped_signals_reach_the_tree(setting: Setting) -> None:
+    script = "sleep 60 & kill $!; wait $!; echo $?; kill 0; sleep 60"
+    told = under_controller(setting, "sh", "-c", script, more=("ScopeSignals=True",))
+    assert (told["status"], told["out"], told["errors"]) == (-signal.SIGTERM, "143\n", []), told
+
+
+@scoped
+def test_the_command_line_scopes_signals() -> None:
+    script = "kill -CONT $PPID 2>/dev/null && exit 5; exit 6"
+    line = [sys.executable, "-m", "cbprocess", "run", "--scope-signals", "--", "sh", "-c", script]
+    assert subprocess.run(line, capture_output=True, timeout=60, cwd="/").returncode == 6

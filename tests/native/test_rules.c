@@ -224,7 +224,8 @@ static void test_unanswered_change(void)
     add_numbered(session, 0, MAIN_MIN + 10);
     CHECK_OK(cbp_session_start(session, 0));
     all_in_main();
-    CHECK_CODE(CBP_ERROR_TIMEOUT, cbp_rule_add_name(session, "!unanswered", 11, 0, CBP_ACTION_ASK, 0));
+    CHECK_CODE(CBP_ERROR_SERVICE_REQUEST_TIMEOUT,
+               cbp_rule_add_name(session, "!unanswered", 11, 0, CBP_ACTION_ASK, 0));
     add_name(session, "after it", 0);
     all_in_main();
     CHECK_DRIVER();

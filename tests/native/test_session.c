@@ -367,7 +367,8 @@ static void test_silent_driver(void)
     struct cbp_session *session = test_session(on_event, on_error, NULL);
     CHECK_OK(cbp_session_start(session, 0));
     uint64_t begin_ms = test_now_ms();
-    CHECK_CODE(CBP_ERROR_TIMEOUT, cbp_rule_add_name(session, "!mute", 5, 0, CBP_ACTION_ASK, 0));
+    CHECK_CODE(CBP_ERROR_SERVICE_REQUEST_TIMEOUT,
+               cbp_rule_add_name(session, "!mute", 5, 0, CBP_ACTION_ASK, 0));
     CHECK(test_now_ms() - begin_ms >= 9000);
     CHECK(is_active(session) == 1);
     CHECK_OK(cbp_session_destroy(session));

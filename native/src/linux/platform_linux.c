@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -147,6 +148,11 @@ uint32_t cbpi_thread_id(void)
 uint32_t cbpi_process_id(void)
 {
     return (uint32_t) getpid();
+}
+
+uint32_t cbpi_process_hide(void)
+{
+    return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 ? 0 : cbpi_fail_os(errno, "cannot hide the controller");
 }
 
 uint32_t cbpi_fail_limit(uint32_t code, const char *what)

@@ -21,6 +21,8 @@
 
 #define NS_PER_MS 1000000u
 #define DESCRIPTORS_MAX 2u
+#define LOOK_MS 250
+#define STOPPED_LOOKS 3u
 
 static void close_if_open(int fd)
 {
@@ -95,16 +97,32 @@ uint32_t cbpi_link_request_rules(struct cbpi_link *link, struct cbp_rules *reque
     return error;
 }
 
-/* Waits until the control socket has something to read. */
+uint32_t cbpi_link_is_stopped(const struct cbpi_link *link)
+{
+    char path[64], text[512];
+    snprintf(path, sizeof path, "/proc/%u/stat", (unsigned) link->process_id);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t size = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+    close_if_open(fd);
+    text[size > 0 ? size : 0] = 0;
+    const char *state = strrchr(text, ')'); /* the name before it may hold anything */
+    return state && state[1] == ' ' && (state[2] == 'T' || state[2] == 't');
+}
+
+/* Waits until the control socket has something to read. A supervisor that stands for STOPPED_LOOKS looks in a
+ * row is not waited for. */
 static uint32_t wait_for_reply(struct cbpi_link *link, uint64_t deadline_ns)
 {
+    uint32_t stopped_looks = 0;
     for (;;) {
         uint64_t now_ns = cbpi_now_ns();
-        if (now_ns >= deadline_ns)
+        if (now_ns >= deadline_ns || stopped_looks >= STOPPED_LOOKS)
             return CBP_ERROR_TIMEOUT;
         struct pollfd fds[] = {{.fd = link->ends.control_fd, .events = POLLIN},
                                {.fd = link->ends.process_fd, .events = POLLIN}};
-        int ready = poll(fds, 2, (int) ((deadline_ns - now_ns) / NS_PER_MS) + 1);
+        uint64_t wait_ms = (deadline_ns - now_ns) / NS_PER_MS + 1;
+        int ready = poll(fds, 2, wait_ms < LOOK_MS ? (int) wait_ms : LOOK_MS);
+        stopped_looks = ready == 0 && cbpi_link_is_stopped(link) ? stopped_looks + 1 : 0;
         if (ready > 0 && fds[0].revents)
             return 0;
         if (ready > 0)

@@ -17,6 +17,9 @@
 #include <sys/ptrace.h>
 #include <unistd.h>
 
+/* Of the kernel's interface; younger than the headers that this is built with. */
+enum { LANDLOCK_CREATE_RULESET_VERSION = 1, LANDLOCK_VERSION_OF_SCOPES = 6 };
+
 /* ---- What could be done here ---- */
 
 /* The number in a file of /proc/sys, or 0 where there is none. */
@@ -119,14 +122,37 @@ static uint32_t probe(char *reason, uint64_t size)
     return capabilities;
 }
 
+/* The version of Landlock's interface, below 1 where there is none. */
+static long landlock_version(void)
+{
+    return syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+}
+
 /* ---- Sessions ---- */
+
+static uint32_t check_settings(const struct cbpi_session_settings *settings)
+{
+    if (settings->scope_signals && landlock_version() < LANDLOCK_VERSION_OF_SCOPES)
+        return cbpi_fail(
+            CBP_ERROR_NOT_SUPPORTED,
+            "ScopeSignals needs Landlock that can scope signals (Linux 6.12, and \"landlock\" among "
+            "the security modules that the kernel starts with); this kernel cannot");
+    return 0;
+}
 
 static uint32_t open_session(const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
 {
     const char *why = tracing_obstacle();
     if (why)
         return cbpi_fail(CBP_ERROR_PRIVILEGE_NOT_HELD, "%s", why);
-    return cbpi_tree_open(settings, transport);
+    uint32_t error = check_settings(settings);
+    return error != 0 ? error : cbpi_tree_open(settings, transport);
+}
+
+static uint32_t update(struct cbpi_transport *transport, const struct cbpi_session_settings *settings)
+{
+    uint32_t error = check_settings(settings);
+    return error != 0 ? error : cbpi_tree_update(transport, settings);
 }
 
 /* Says what can be done about processes that the supervisor could not attach to. */
@@ -178,6 +204,6 @@ static uint32_t launch(struct cbpi_transport *transport, int launcher_fd, int re
 }
 
 const struct cbpi_transport_ops cbpi_ptrace_transport = {
-    CBPI_TREE_TRANSPORT_OPS, .name = "ptrace",       .probe = probe,
-    .open = open_session,    .set_rules = set_rules, .launch = launch,
+    CBPI_TREE_TRANSPORT_OPS, .name = "ptrace", .probe = probe,   .open = open_session,
+    .set_rules = set_rules,  .launch = launch, .update = update,
 };

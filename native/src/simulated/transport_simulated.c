@@ -74,7 +74,7 @@ static uint32_t open_script(const struct cbpi_session_settings *settings, struct
     return 0;
 }
 
-static void close_script(struct cbpi_transport *transport)
+static uint32_t close_script(struct cbpi_transport *transport)
 {
     cbpi_mutex_lock(&transport->mutex);
     transport->player.is_closed = 1;
@@ -83,6 +83,7 @@ static void close_script(struct cbpi_transport *transport)
     cbpi_script_log_close(transport->player.settings.script);
     cbpi_condition_broadcast(&transport->condition);
     cbpi_mutex_unlock(&transport->mutex);
+    return 0;
 }
 
 static void release(struct cbpi_transport *transport)

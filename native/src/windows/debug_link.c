@@ -32,6 +32,13 @@ uint32_t cbpi_link_look(struct cbpi_link *link)
     return WaitForSingleObject(link->ends.process, 0) != WAIT_TIMEOUT;
 }
 
+/* A process of Windows has no such state: its threads have, and the system counts them as running. */
+uint32_t cbpi_link_is_stopped(const struct cbpi_link *link)
+{
+    (void) link;
+    return 0;
+}
+
 uint32_t cbpi_link_send(struct cbpi_link *link, const struct cbp_message_header *request, const int *fds,
                         uint32_t fd_count)
 {
@@ -101,7 +108,7 @@ uint32_t cbpi_link_request_rules(struct cbpi_link *link, struct cbp_rules *reque
     reply->header.id = 0;
     error = cbpi_link_request(link, &request->header, reply);
     int was_answered = reply->header.id != 0;
-    if (error != 0 && error != CBP_ERROR_TIMEOUT && !was_answered)
+    if (error != 0 && error != CBP_ERROR_SERVICE_REQUEST_TIMEOUT && !was_answered)
         DuplicateHandle(link->ends.process, theirs, NULL, NULL, 0, FALSE, DUPLICATE_CLOSE_SOURCE);
     return error;
 }

@@ -138,6 +138,11 @@ uint32_t cbpi_thread_id(void)
     return GetCurrentThreadId();
 }
 
+uint32_t cbpi_process_hide(void)
+{
+    return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "HideController is not possible on Windows");
+}
+
 uint32_t cbpi_process_id(void)
 {
     return GetCurrentProcessId();

@@ -49,11 +49,31 @@ static uint32_t launch_enter(struct cbpi_transport *transport, struct cbpi_launc
     return cbpi_debug_launch_enter(transport->link, channel);
 }
 
+static uint32_t check_settings(const struct cbpi_session_settings *settings)
+{
+    return settings->scope_signals
+               ? cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "ScopeSignals is not possible on Windows")
+               : 0;
+}
+
+static uint32_t open_session(const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
+{
+    uint32_t error = check_settings(settings);
+    return error != 0 ? error : cbpi_tree_open(settings, transport);
+}
+
+static uint32_t update(struct cbpi_transport *transport, const struct cbpi_session_settings *settings)
+{
+    uint32_t error = check_settings(settings);
+    return error != 0 ? error : cbpi_tree_update(transport, settings);
+}
+
 const struct cbpi_transport_ops cbpi_debug_transport = {
     CBPI_TREE_TRANSPORT_OPS,
     .name = "debug",
     .probe = probe,
-    .open = cbpi_tree_open,
+    .open = open_session,
+    .update = update,
     .set_rules = set_rules,
     .launch_enter = launch_enter,
     .launch_claim = cbpi_debug_launch_claim,
