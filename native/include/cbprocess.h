@@ -381,8 +381,9 @@ CBP_API uint32_t CBP_CALL cbp_launch_begin(struct cbp_session *session, const ch
  * at its first event. leave is to be called in the same thread, with the id of the process that was created,
  * or 0 if none was; after it come cbp_launch_finish() (started 0 after a leave with process id 0, or that
  * failed). Between the two this thread must not debug anything itself. Adds the rule (process, children, ask)
- * when ask is 1. A process for which leave is not called waits until it is. Errors as for cbp_launch_begin();
- * each of the two ways gives CBP_ERROR_NOT_SUPPORTED on the other system. */
+ * when ask is 1. A process for which leave is not called waits until the launch is finished, and belongs to
+ * no launch then. Errors as for cbp_launch_begin(); each of the two ways gives CBP_ERROR_NOT_SUPPORTED on the
+ * other system. */
 CBP_API uint32_t CBP_CALL cbp_launch_enter(struct cbp_session *session, uint32_t ask,
                                            struct cbp_launch_handle **launch);
 CBP_API uint32_t CBP_CALL cbp_launch_leave(struct cbp_launch_handle *launch, uint32_t process_id);

@@ -11,6 +11,7 @@ struct cbp_launch_handle {
     uint64_t generation; /* of the process that began it */
     uint64_t epoch;      /* the session's start that it was begun in */
     uint32_t rule_id;    /* 0: no rule */
+    uint32_t is_entered; /* cbp_launch_leave() is still to come */
     struct cbpi_launch_channel channel;
 };
 
@@ -121,10 +122,12 @@ uint32_t cbp_launch_enter(struct cbp_session *session, uint32_t ask, struct cbp_
     cbpi_mutex_lock(&session->control);
     error = enter(made, ask);
     cbpi_mutex_unlock(&session->control);
-    if (error == 0)
+    if (error == 0) {
+        made->is_entered = 1;
         *launch = made;
-    else
+    } else {
         free(made);
+    }
     return error;
 }
 
@@ -134,6 +137,7 @@ uint32_t cbp_launch_leave(struct cbp_launch_handle *launch, uint32_t process_id)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "launch must not be NULL");
     struct cbp_session *session = launch->session;
     cbpi_launch_channel_leave(&launch->channel);
+    launch->is_entered = 0;
     uint32_t error = 0;
     cbpi_mutex_lock(&session->control);
     int is_over = cbp_load_u32(&session->state) != CBPI_STATE_ACTIVE || session->epoch != launch->epoch;
@@ -159,6 +163,8 @@ uint32_t cbp_launch_finish(struct cbp_launch_handle *launch, uint32_t started, u
     /* The driver learns that a launcher has died from the end of its conversation, which this copy of the
      * launcher's end would keep open. */
     cbpi_launch_channel_close_launcher(&launch->channel);
+    if (launch->is_entered)
+        (void) cbp_launch_leave(launch, 0); /* the driver waits for it */
     if (launch->generation != cbpi_process_generation())
         error =
             cbpi_fail(CBP_ERROR_NOT_READY, "the launch belongs to the process that this one was forked from");

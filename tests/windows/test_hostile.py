@@ -18,6 +18,7 @@ from cbprocess import CBProcess, constants, launch
 
 STATUS_BUSY = 0xC0070000 | constants.ERROR_BUSY
 HANDLE_FLAG_INHERIT = 1
+DEBUG_PROCESS = 1
 
 
 def attack(process: CBProcess, *arguments: str) -> str:
@@ -82,6 +83,19 @@ class TestGettingBy:
             with pytest.raises(PermissionError):
                 process.popen(["cmd.exe", "/c", f"echo > {mark}"])
         assert not mark.exists()
+
+    def test_a_launch_that_is_given_up_leaves_its_process_to_the_rules(self) -> None:
+        """Nobody says any more whose it is: a child of some process of the trees, and this is told."""
+        errors: list[int] = []
+        with make(on_error=lambda event: errors.append(event.error_code)) as process:
+            process.start_filter(0)
+            process.add_rule(name="program.exe", action="deny", code=5)
+            with launch.Launch(process._session) as begun:
+                begun.enter(True)
+                child = subprocess.Popen([compiled("program.exe")], creationflags=DEBUG_PROCESS)
+            assert child.wait(20) & 0xFFFFFFFF == STATUS_ACCESS_DENIED
+            assert process.statistics().guessed == 1
+            wait_for(lambda: errors == [constants.ERROR_NOT_FOUND])
 
     def test_children_of_what_was_attached_are_found(self) -> None:
         """Wine does not debug them by itself; the look at all processes finds them, and rules hold."""
