@@ -92,6 +92,27 @@ struct image *make_image(const char *path, uint32_t path_size, const char *given
     return make_chain_image(&file, 1, false);
 }
 
+static bool is_same_name(const char *a, uint32_t a_size, const char *b, uint32_t b_size)
+{
+    return a_size == b_size && memcmp(a, b, a_size) == 0;
+}
+
+bool has_same_names(const struct image *a, const struct image *b)
+{
+    if (a == b)
+        return true;
+    if (a == NULL || b == NULL || a->file_count != b->file_count || a->is_vague != b->is_vague)
+        return false;
+    for (uint32_t i = 0; i < a->file_count; i++) {
+        const struct image_file *one = &a->files[i], *other = &b->files[i];
+        if (one->device != other->device || one->inode != other->inode ||
+            !is_same_name(one->path, one->path_size, other->path, other->path_size) ||
+            !is_same_name(one->given, one->given_size, other->given, other->given_size))
+            return false;
+    }
+    return true;
+}
+
 struct image *share_image(struct image *image)
 {
     if (image != NULL)

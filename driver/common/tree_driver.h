@@ -242,6 +242,7 @@ uint32_t match_allowing(const struct image_file *file, struct rule_set *set);
 struct image *make_image(const char *path, uint32_t path_size, const char *given, uint32_t given_size);
 /* Of a chain of 1 .. IMAGE_FILE_MAX files: scripts, and the executable last. */
 struct image *make_chain_image(const struct image_file *files, uint32_t count, bool is_vague);
+bool has_same_names(const struct image *a, const struct image *b);
 struct image *share_image(struct image *image);
 void release_image(struct image *image);
 

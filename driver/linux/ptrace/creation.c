@@ -63,6 +63,7 @@ static struct process *make_child_process(struct task *task, struct process *par
     process->attached = parent->attached;
     process->image = share_image(parent->image);
     inherit_rules(process, parent);
+    forget_old_ancestors(parent);
     return process;
 }
 

@@ -145,6 +145,9 @@ extern struct supervisor self;
 struct task *add_task(uint32_t tid); /* nobody's so far; NULL without memory */
 void remove_task(struct task *task);
 void task_joins(struct task *task, struct process *process);
+/* Whoever creates and ends, over and over, leaves a line of dead ancestors: those that go by the names of
+ * their children say nothing more, and of the others only so many generations are kept. */
+void forget_old_ancestors(struct process *creator);
 void forget_empty_process(struct process *process); /* one that no task has joined */
 void process_ends(struct process *process);         /* its last task has gone */
 struct process *make_nobody(void);                  /* a parent that is no process; NULL without memory */

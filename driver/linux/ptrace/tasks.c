@@ -4,6 +4,9 @@
 
 #include "supervisor.h"
 
+/* What a rule that comes later can still match of ancestors that have ended. */
+enum { DEAD_GENERATIONS_MAX = 64 };
+
 struct task *add_task(uint32_t tid)
 {
     struct task *task = make_task(tid);
@@ -30,6 +33,31 @@ void remove_task(struct task *task)
     else
         self.unowned_count--;
     free_task(task);
+}
+
+/* Takes a dead process out of the line between its child and its creator. */
+static void skip_parent(struct process *process)
+{
+    struct process *dead = process->parent;
+    process->parent = dead->parent;
+    process->parent->reference_count++;
+    process->creator_tenure = dead->creator_tenure; /* it stands for the dead one before that creator */
+    release_process(dead);
+}
+
+void forget_old_ancestors(struct process *creator)
+{
+    uint32_t count = 0;
+    struct process *process = creator->parent;
+    if (process == NULL || !process->ended)
+        return;
+    for (struct process *at; (at = process->parent) != NULL && at->ended && at->parent != NULL;)
+        if (count == DEAD_GENERATIONS_MAX || has_same_names(at->image, process->image)) {
+            skip_parent(process);
+        } else {
+            process = at;
+            count++;
+        }
 }
 
 void forget_empty_process(struct process *process)
