@@ -1,4 +1,6 @@
-"""Trees that try to make the helper wait for ever, by a file system that does not answer.
+"""Trees that try to make the helper wait for ever, by a file system that does not answer it. Whatever the
+helper looks at there - a path, a script's header, a working folder, an argument that is a mapped file - it
+does without after a while, and everybody else goes on meanwhile.
 
 Needs /dev/fuse: as root, or where an ordinary user may mount in a namespace of its own."""
 
@@ -8,35 +10,50 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from live_tools import is_alive, recording, run_checked
+from hostile_tools import FOLDER, Setting
+from live_tools import Task, is_alive, recording, run_checked, tracer_of, wait_until
 
 import cbprocess
 
 Attack = Callable[..., str]
-# More than a look may last, a few times over: what a test may take until everybody has come out.
+Start = Callable[..., Any]
+CASES = ["program", "script", "interpreter", "folder", "argument", "descriptor", "locked"]
+# A look may last a second, and an execution takes up to three. More than that, a few times over:
 PATIENCE_S = 20
-# What everybody else may take meanwhile. On a busy machine, too, far less than a look may last.
-SOON_S = 1.5
+# What everybody else may take meanwhile: on a busy machine, too, less than a look may last.
+SOON_S = 0.9
+
+
+def end_server(process_id: int) -> None:
+    """The file system goes with its server, and then nobody waits for it any more. A server that stands at
+    its exit, for a tracer that waits for it, needs a second signal."""
+    end = time.monotonic() + 5
+    while process_id != 0 and is_alive(process_id) and time.monotonic() < end:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process_id, signal.SIGKILL)
+        time.sleep(0.02)
 
 
 class Attacker:
     """One program that serves a file system and executes something from it."""
 
-    def __init__(self, start: Callable[..., Any], line: list[str], folder: Path, case: str) -> None:
-        (folder / case).mkdir()
-        (folder / case / "mount").mkdir()
+    def __init__(self, start: Start, program: str, folder: Path, case: str) -> None:
+        mount = folder / case / "mount"
+        mount.mkdir(parents=True)
         self.case = case
-        command = [*line, str(folder / case / "mount"), case, str(folder / case)]
-        self.process = start(command, stdout=subprocess.PIPE, text=True)
         self.server = 0
+        self.process = start(
+            [program, str(mount), case, str(mount.parent)], stdout=subprocess.PIPE, text=True
+        )
 
-    def wait_until_mounted(self) -> None:
+    def wait_until_it_executes(self) -> None:
         first = self.process.stdout.readline().split()
         if first[:1] != ["server"]:
             self.process.wait(timeout=PATIENCE_S)
@@ -48,27 +65,27 @@ class Attacker:
         output = self.process.communicate(timeout=PATIENCE_S)[0]
         return self.process.returncode, output
 
+    def runs(self) -> bool:
+        """Whether its program has been executed. The one whose argument is a page that the helper has asked
+        for waits for that page itself, until its server ends."""
+        if self.case == "argument":
+            end_server(self.server)
+        return self.outcome() in ((0, "ran\n"), (0, "an argument\n")) or self.case == "argument"
+
     def end(self) -> None:
-        """The file system goes with its server, and then nobody waits for it any more. A server that stands
-        at its exit, for a tracer that waits for it, needs a second signal."""
-        deadline = time.monotonic() + 5
-        while self.server != 0 and is_alive(self.server) and time.monotonic() < deadline:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.server, signal.SIGKILL)
-            time.sleep(0.02)
+        end_server(self.server)
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
 
 
 @contextlib.contextmanager
-def attackers(
-    start: Callable[..., Any], program: str, folder: Path, cases: list[str]
-) -> Iterator[list[Attacker]]:
+def attackers(start: Start, program: str, folder: Path, cases: list[str]) -> Iterator[list[Attacker]]:
+    """One for each case, all about to execute what they want to."""
     started: list[Attacker] = []
     try:
-        started.extend(Attacker(start, [program], folder, case) for case in cases)
-        for attacker in started:
-            attacker.wait_until_mounted()
+        for case in cases:
+            started.append(Attacker(start, program, folder, case))
+            started[-1].wait_until_it_executes()
         yield started
     finally:
         for attacker in started:
@@ -77,15 +94,147 @@ def attackers(
             attacker.process.communicate(timeout=PATIENCE_S)
 
 
+def seconds(action: Callable[[], Any]) -> float:
+    start = time.monotonic()
+    action()
+    return time.monotonic() - start
+
+
+def test_everybody_else_goes_on(setting: Setting, attack: Attack, tmp_path: Path) -> None:
+    program = attack("silent_files")
+    with recording(*setting.config, events=setting.events) as recorder:
+        victim = recorder.filter.popen(["sleep", "60"])
+        with attackers(recorder.filter.popen, program, tmp_path, CASES) as attacking:
+            for _ in range(4):
+                assert seconds(lambda: run_checked(recorder, ["/bin/sh", "-c", "/bin/true; :"])) < SOON_S
+            victim.kill()
+            assert victim.wait(timeout=SOON_S) == -signal.SIGKILL
+            wait_until(
+                lambda: victim.pid in [event["process_id"] for event in recorder.of("process_termination")],
+                SOON_S,
+                "the end of a killed process is told",
+            )
+            for attacker in attacking:
+                assert attacker.runs(), attacker.case
+        assert not recorder.errors
+
+
+def test_those_that_wait_can_be_killed_and_their_neighbours_go_on(
+    setting: Setting, attack: Attack, tmp_path: Path
+) -> None:
+    line = '"$0" mount script . & for i in 1 2 3; do read x; /bin/true; echo done; done; wait'
+    (tmp_path / "mount").mkdir()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with recording(*setting.config, events=setting.events) as recorder:
+        tree = recorder.filter.popen(
+            ["sh", "-c", line, attack("silent_files")], cwd=tmp_path, text=True, bufsize=1, **pipes
+        )
+        first = tree.stdout.readline().split()
+        try:
+            if first[:1] != ["server"]:
+                pytest.skip("no such file system can be mounted here: " + " ".join(first))
+            assert tree.stdout.readline() == "now\n"
+            for _ in range(3):
+                tree.stdin.write("go on\n")
+                start = time.monotonic()
+                assert tree.stdout.readline() == "done\n"
+                assert time.monotonic() - start < SOON_S
+            attacker = Task(int(first[1])).parent
+            os.kill(attacker, signal.SIGKILL)
+            wait_until(lambda: not is_alive(attacker), SOON_S, "the attacker ends")
+        finally:
+            end_server(int(first[1]) if first[:1] == ["server"] else 0)
+            tree.kill()
+            tree.communicate(timeout=PATIENCE_S)
+
+
+def test_what_is_not_known_is_refused(setting: Setting, attack: Attack, tmp_path: Path) -> None:
+    """With a deny rule that the program matches: it runs neither because its names could not be read in time,
+    nor because they were read and did not match."""
+    program = attack("silent_files")
+    with recording(*setting.config, events=setting.events) as recorder:
+        recorder.filter.add_rule(name="*/mount/*", action="deny", code=5)
+        with attackers(recorder.filter.popen, program, tmp_path, [*CASES[:4], "descriptor"]) as attacking:
+            for attacker in attacking:
+                status, output = attacker.outcome()
+                assert status in (3, -signal.SIGKILL) and output == "", attacker.case
+        assert not recorder.errors
+
+
+def test_a_deadline_passes(attack: Attack, tmp_path: Path) -> None:
+    def decide(kind: str, event: Any) -> None:
+        if kind == "process_creation" and event.process_name.endswith("/true"):
+            time.sleep(3.5)
+
+    with (
+        recording(timeout_ms=3000, decide=decide) as recorder,
+        attackers(recorder.filter.popen, attack("silent_files"), tmp_path, ["argument"]),
+    ):
+        assert seconds(lambda: run_checked(recorder, ["/bin/true"])) < 3 + SOON_S
+        assert recorder.filter.statistics().timed_out == 1
+
+
+def test_stopping_waits_for_nobody(setting: Setting, attack: Attack, tmp_path: Path) -> None:
+    with (
+        recording(*setting.config, events=setting.events) as recorder,
+        attackers(recorder.filter.popen, attack("silent_files"), tmp_path, CASES) as attacking,
+    ):
+        assert seconds(recorder.filter.stop_filter) < SOON_S
+        for attacker in attacking:
+            assert attacker.runs(), attacker.case
+
+
+def test_the_death_of_the_controller_lets_everybody_go(
+    setting: Setting, attack: Attack, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mount"
+    folder.mkdir()
+    script = str(FOLDER / "programs" / "silent_controller.py")
+    attacker = [attack("silent_files"), str(folder), "script", str(tmp_path)]
+    controller = subprocess.Popen(
+        [sys.executable, script, str(setting.events), *setting.config, "--", *attacker],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    server = bystander = 0
+    try:
+        assert controller.stdout is not None
+        bystander = int(controller.stdout.readline())
+        first = controller.stdout.readline().split()
+        if first[:1] != ["server"]:
+            pytest.skip("no such file system can be mounted here: " + " ".join(first))
+        server = int(first[1])
+        assert controller.stdout.readline() == "now\n"
+        helper = tracer_of(bystander)
+        time.sleep(0.2)
+        controller.kill()
+        # With its filter a tree keeps its tracer, as a pass-through.
+        if not setting.has_filter:
+            wait_until(lambda: tracer_of(bystander) == 0, SOON_S, "the bystander is let go")
+        assert controller.stdout.readline() == "ran\n"
+        os.kill(bystander, signal.SIGKILL)
+        wait_until(lambda: not is_alive(bystander), SOON_S, "the bystander ends")
+        wait_until(lambda: not is_alive(helper), PATIENCE_S, "the helper ends")
+    finally:
+        controller.kill()
+        end_server(server)
+        with contextlib.suppress(ProcessLookupError):
+            if bystander != 0:
+                os.kill(bystander, signal.SIGKILL)
+        controller.communicate(timeout=PATIENCE_S)
+
+
 def test_attaching_to_a_process_that_cannot_execute_its_program_ends(attack: Attack, tmp_path: Path) -> None:
     """The kernel lets a tracer wait until an execve is over: here for ever."""
     with (
         recording() as recorder,
         attackers(subprocess.Popen, attack("silent_files"), tmp_path, ["stuck"]) as attacking,
     ):
+        process_id = attacking[0].process.pid
+        wait_until(lambda: Task(process_id).state in "SD", PATIENCE_S, "it waits for its file system")
         start = time.monotonic()
         with pytest.raises(cbprocess.CBProcessError) as caught:
-            recorder.filter.add_filtered_process_by_id(attacking[0].process.pid, False)
+            recorder.filter.add_filtered_process_by_id(process_id, False)
         assert caught.value.code == 170
         assert time.monotonic() - start < 1 + SOON_S
         assert run_checked(recorder, ["/bin/echo", "here"])[1] == "here\n"

@@ -17,6 +17,7 @@
 
 #include "cbp_atomic.h"
 #include "cbp_message_check.h"
+#include "look.h"
 #include "messages.h"
 #include "supervisor.h"
 
@@ -390,6 +391,7 @@ void serve_control(void)
     if ((self.controller_gone || !control_is_open) && !self.leaving) {
         release_every_slot();
         self.leaving = true;
+        end_every_look();
         epoll_ctl(epoll_fd, EPOLL_CTL_DEL, CONTROL_FD, NULL);
         epoll_ctl(epoll_fd, EPOLL_CTL_DEL, CONTROLLER_FD, NULL);
         while (launches != NULL)

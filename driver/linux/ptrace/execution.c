@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "cbp_atomic.h"
+#include "look.h"
 #include "supervisor.h"
 #include "syscalls.h"
 
@@ -90,13 +91,6 @@ void release_approval(struct approval *approval)
     approval->valid = false;
 }
 
-static struct place place_of(const struct task *task)
-{
-    return (struct place){.pid = task->process->pid, .tid = task->tid};
-}
-
-static struct reading current; /* the tracer's */
-
 /* What it takes to hold it. */
 static size_t size_of(const struct reading *reading)
 {
@@ -141,20 +135,25 @@ static void ask_at_entry(struct task *task, struct image *image, const struct re
 
 void handle_execution_entry(struct task *task, const struct syscall_entry *entry)
 {
-    struct place place = place_of(task);
     note_failed_execution(task);
-    if (!creations_are_wanted() || read_entry(&place, entry, &current) != RESOLVED) {
+    if (creations_are_wanted())
+        look_at_execution(task, entry);
+    else
         resume_task(task, 0);
+}
+
+/* What is not known is left to the kernel and to the stop after execve. */
+static void go_on_at_entry(struct task *task, const struct reading *reading)
+{
+    bool is_known = reading != NULL && creations_are_wanted();
+    if (is_known && park_if_full(task, OPERATION_ENTRY, size_of(reading)))
         return;
-    }
-    if (park_if_full(task, OPERATION_ENTRY, size_of(&current)))
-        return;
-    struct image *image = image_of_chain(&current);
+    struct image *image = is_known ? image_of_chain(reading) : NULL;
     if (image == NULL) {
         resume_task(task, 0);
         return;
     }
-    ask_at_entry(task, image, &current);
+    ask_at_entry(task, image, reading);
     release_image(image);
 }
 
@@ -174,14 +173,14 @@ void note_failed_execution(struct task *task)
 /* ---- After execve ---- */
 
 /* The process goes by this image from now on. Without memory (NULL) it keeps the name of the old one. */
-static void change_image(struct process *process, struct image *image)
+static void change_image(struct process *process, struct image *image, uint32_t user_id)
 {
     leave_legacy(process); /* a thread that the execution has ended may have been creating */
     if (image != NULL) {
         release_image(process->image);
         process->image = image;
     }
-    process->user_id = current.user_id;
+    process->user_id = user_id;
     process->executed = true;
     process->is_launcher = false;
     rename_standing(process);
@@ -200,31 +199,33 @@ static bool stays_protected(const struct cbp_stance *before, const struct cbp_st
     return rights != 0;
 }
 
-static bool read_stop_of(const struct task *task)
+void handle_execution_stop(struct task *task)
 {
-    struct stop_registers registers;
-    struct place place = place_of(task);
-    bool has_registers = read_stop_registers(task, &registers);
-    return read_stop(&place, has_registers ? &registers : NULL, task->process->user_id,
-                     task->approval.valid ? &task->approval.facts : NULL, &current);
+    look_at_execution(task, NULL);
 }
 
-void handle_execution_stop(struct task *task)
+/* Without a reading there is nothing but the fact that something is executed. */
+static struct image *image_of_reading(const struct reading *reading)
+{
+    static const struct image_file unknown = {.path = "", .given = ""};
+    return reading != NULL ? image_of_chain(reading) : make_chain_image(&unknown, 1, true);
+}
+
+static void go_on_at_stop(struct task *task, const struct reading *reading, bool approved)
 {
     struct process *process = task->process;
     struct cbp_stance old_stances[CBP_SESSION_MAX];
     struct report report;
-    bool approved = read_stop_of(task);
     bool changed = task->approval.valid && !approved;
-    if (!approved && !self.leaving && creations_are_wanted() &&
-        park_if_full(task, OPERATION_EXECUTION, size_of(&current)))
+    if (!approved && reading != NULL && !self.leaving && creations_are_wanted() &&
+        park_if_full(task, OPERATION_EXECUTION, size_of(reading)))
         return;
-    struct image *image = approved ? share_image(task->approval.image) : image_of_chain(&current);
+    struct image *image = approved ? share_image(task->approval.image) : image_of_reading(reading);
     release_approval(&task->approval);
     memcpy(old_stances, stances_of(process), sizeof old_stances);
     report_creation(&report, task, old_stances);
     task->execution_tid = 0;
-    change_image(process, image);
+    change_image(process, image, reading != NULL ? reading->user_id : process->user_id);
     report.subject = stances_of(process);
     process->tenure += !stays_protected(old_stances, report.subject);
     uint32_t refusal = 0;
@@ -233,11 +234,12 @@ void handle_execution_stop(struct task *task)
         report.image = process->image;
         report.user_id = process->user_id;
         report.since_ns = task->parked.since_ns;
-        report.arguments = current.arguments;
-        report.arguments_size = current.arguments_size;
+        report.arguments = reading != NULL ? reading->arguments : NULL;
+        report.arguments_size = reading != NULL ? reading->arguments_size : 0;
+        bool is_complete = reading != NULL && reading->is_complete;
         add_item(&report, CBP_PROC_EVT_PROCESS_CREATION,
                  (changed ? (uint32_t) CBP_EVENT_FLAG_CHANGED : 0) |
-                     (current.is_complete ? 0 : (uint32_t) CBP_EVENT_FLAG_ARGUMENTS_TRUNCATED));
+                     (is_complete ? 0 : (uint32_t) CBP_EVENT_FLAG_ARGUMENTS_TRUNCATED));
         if (task->first_unreported)
             add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
         task->first_unreported = false;
@@ -250,6 +252,14 @@ void handle_execution_stop(struct task *task)
     operation->task = task;
     operation->kind = OPERATION_EXECUTION;
     task->operation = operation;
+}
+
+void go_on_after_look(struct task *task, enum operation_kind kind, const struct look *look)
+{
+    if (kind == OPERATION_EXECUTION)
+        go_on_at_stop(task, look != NULL ? &look->reading : NULL, look != NULL && look->is_as_approved);
+    else
+        go_on_at_entry(task, look != NULL && look->resolution == RESOLVED ? &look->reading : NULL);
 }
 
 /* ---- Carrying out what was decided ---- */

@@ -19,6 +19,8 @@
 
 enum { LINKS_MAX = 40, PROC_ROOT_INODE = 1 };
 
+_Thread_local const char *own_descriptors = "/proc/self/fd";
+
 /* The errno for what is not ours to look at: nothing can be said about it. */
 enum { NOT_TO_BE_HAD = EPERM };
 
@@ -167,6 +169,11 @@ static int look_up_from(const struct place *place, int folder, const char *path,
                            .resolve =
                                RESOLVE_NO_MAGICLINKS | (path[0] == '/' ? RESOLVE_IN_ROOT : RESOLVE_BENEATH)};
     int fd = (int) syscall(SYS_openat2, folder, path, &how, sizeof how);
+    if (fd < 0 && errno == ENOENT) {
+        /* By a link like /proc/self it may have been our descriptor that is not there. */
+        how.resolve |= RESOLVE_NO_SYMLINKS;
+        fd = (int) syscall(SYS_openat2, folder, path, &how, sizeof how);
+    }
     if (fd >= 0 || (errno != ELOOP && errno != EXDEV && errno != EAGAIN && errno != ENOSYS))
         return fd;
     int root = path[0] == '/' ? fcntl(folder, F_DUPFD_CLOEXEC, 0) : open_own(place->tid, "root");

@@ -11,6 +11,9 @@ struct place {
     uint32_t pid, tid;
 };
 
+/* The folder of this thread's own descriptors: a thread beside the tracer has a table of its own. */
+extern _Thread_local const char *own_descriptors;
+
 /* Opens (O_PATH) what the task means by a path, from a descriptor of its or AT_FDCWD. Of the flags
  * AT_EMPTY_PATH and AT_SYMLINK_NOFOLLOW count. -1 with errno: what the task would get, or EPERM where that
  * cannot be told. */

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "beside.h"
 #include "supervisor.h"
 
 enum { STAT_THREAD_COUNT = 20, STAT_START_TIME = 22 };
@@ -273,7 +274,7 @@ static int open_known_path(const char *path)
 {
     struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_CACHED};
     int fd = (int) syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
-    if (fd < 0 && (errno == ENOSYS || errno == EINVAL)) /* before Linux 5.12 */
+    if (fd < 0 && (errno == ENOSYS || errno == EINVAL) && !anything_may_block()) /* before Linux 5.12 */
         fd = open(path, O_PATH | O_CLOEXEC);
     return fd;
 }

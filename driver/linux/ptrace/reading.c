@@ -4,7 +4,9 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "cbp_message.h"
@@ -123,6 +125,20 @@ struct executable {
     bool is_known;
 };
 
+/* As the kernel has it at hand: the file system of the program is not asked. */
+static bool get_status(const char *link, struct stat *status)
+{
+    struct statx facts;
+    if (statx(AT_FDCWD, link, AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &facts) != 0)
+        return false;
+    memset(status, 0, sizeof *status);
+    status->st_dev = makedev(facts.stx_dev_major, facts.stx_dev_minor);
+    status->st_ino = facts.stx_ino;
+    status->st_mode = facts.stx_mode;
+    status->st_size = (off_t) facts.stx_size;
+    return true;
+}
+
 static void find_executable(uint32_t pid, struct executable *executable)
 {
     char link[64];
@@ -131,7 +147,7 @@ static void find_executable(uint32_t pid, struct executable *executable)
     executable->path_size = size > 0 ? (size_t) size : 0;
     memset(&executable->status, 0, sizeof executable->status);
     executable->is_known =
-        size > 0 && size < (ssize_t) sizeof executable->path && stat(link, &executable->status) == 0;
+        size > 0 && size < (ssize_t) sizeof executable->path && get_status(link, &executable->status);
 }
 
 static bool ends_with(const struct chain *chain, const struct executable *executable)
@@ -204,6 +220,15 @@ static bool find_chain(const struct place *place, struct new_stack *stack,
     return add_executable(chain, executable, first, strlen(first)) && is_consistent;
 }
 
+/* The chain is the program alone, without a look at what may have led to it. */
+static void name_program(const struct new_stack *stack, const struct executable *executable,
+                         struct chain *chain)
+{
+    const char *given = stack->given != NULL ? stack->given : "";
+    chain_clear(chain);
+    (void) add_executable(chain, executable, given, strlen(given));
+}
+
 static bool is_as_approved(const struct place *place, const struct new_stack *stack,
                            const struct executable *executable, const struct execution_facts *approved,
                            struct reading *reading)
@@ -231,13 +256,26 @@ bool read_stop(const struct place *place, const struct stop_registers *registers
     if (registers != NULL)
         read_new_stack(place->tid, registers, reading, &stack);
     find_executable(place->tid, &executable);
-    if (approved != NULL && is_as_approved(place, &stack, &executable, approved, reading))
+    if (reading->is_short) {
+        name_program(&stack, &executable, &reading->chain);
+        reading->is_vague = true;
+    } else if (approved != NULL && is_as_approved(place, &stack, &executable, approved, reading)) {
         return true;
-    reading->is_vague = !find_chain(place, &stack, &executable, &reading->chain);
+    } else {
+        reading->is_vague = !find_chain(place, &stack, &executable, &reading->chain);
+    }
     reading->arguments = stack.arguments;
     reading->arguments_size = stack.arguments_size;
     reading->is_complete = stack.complete;
     return false;
+}
+
+void free_reading(struct reading *reading)
+{
+    struct text *texts[] = {&reading->chain.names, &reading->chain.prefix, &reading->path, &reading->name,
+                            &reading->list,        &reading->composed,     &reading->words};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        free(texts[i]->bytes);
 }
 
 void read_running(const struct place *place, const char *given, struct reading *reading)

@@ -94,6 +94,7 @@ struct reading {
     uint32_t arguments_size;
     bool is_complete; /* the arguments are */
     uint32_t user_id; /* after execve */
+    bool is_short;    /* a wish: nothing but the program itself is to be looked at after execve */
     struct execution_facts facts;
     /* Memory, kept for the next execution. */
     struct text path, name, list, composed, words;
@@ -116,6 +117,8 @@ bool read_stop(const struct place *place, const struct stop_registers *registers
 /* The chain of a program that runs, as far as it can still be told; given (may be empty) is the path that it
  * was started by. */
 void read_running(const struct place *place, const char *given, struct reading *reading);
+/* Frees what it keeps. */
+void free_reading(struct reading *reading);
 
 /* ---- arguments.c: the stack of a program that has just been executed ---- */
 struct new_stack {

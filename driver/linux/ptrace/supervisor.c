@@ -3,7 +3,8 @@
  * the descriptors named in supervisor.h; it has no other interface.
  *
  * It waits in one of two ways. While nothing is held it blocks in wait4: one system call for each stop. While
- * something is held it sleeps on the channel's answer bell, which both an answer and SIGCHLD's handler move.
+ * something is held it sleeps on the channel's answer bell, which an answer, SIGCHLD's handler and a reader
+ * that has done its job (beside.h) move.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +23,7 @@
 #include <unistd.h>
 
 #include "cbp_atomic.h"
+#include "look.h"
 #include "supervisor.h"
 
 enum { UNOWNED_CHECK_NS = 5 * 1000 * 1000, SLEEP_MAX_NS = 100 * 1000 * 1000 };
@@ -34,6 +36,13 @@ static void move_bell(int signal)
 {
     (void) signal;
     cbp_add_u32(&self.channel->answer_bell, 1);
+}
+
+void wake_tracer(void)
+{
+    cbp_add_u32(&self.channel->answer_bell, 1);
+    if (cbp_load_u32(&self.channel->driver_sleeping) != 0)
+        syscall(SYS_futex, &self.channel->answer_bell, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
 static void interrupt_wait(int signal)
@@ -121,12 +130,21 @@ static void publish_counts(void)
         cbp_store_relaxed_u32(&self.channel->supervised_ever, 1);
 }
 
+/* What was looked at beside us, or could not be in time. */
+static void serve_jobs(void)
+{
+    struct job *job;
+    for (struct task *task; (task = next_finished_job(&job)) != NULL;)
+        finish_look(task, job);
+}
+
 bool serve_in_between(void)
 {
     enum { STOPS_MAX = 200 };
     for (int i = 0; i < STOPS_MAX && handle_one(WNOHANG);)
         i++;
     collect_answers();
+    serve_jobs();
     expire_operations();
     if (self.unowned_count > 0)
         resolve_unowned_tasks();
@@ -167,7 +185,7 @@ static void wait_for_answers(void)
     listen_for_children(true);
     uint32_t bell = cbp_load_u32(&self.channel->answer_bell);
     bool stopped = drain_waits();
-    if (!answers_are_there() && !stopped && !control_wants_attention())
+    if (!answers_are_there() && !stopped && !any_job_is_done() && !control_wants_attention())
         sleep_on_bell(bell, wake_up_time());
     expire_operations();
     if (self.unowned_count > 0)
@@ -201,6 +219,8 @@ int main(void)
         control_refuse(errno);
         return EXIT_FAILURE;
     }
+    prepare_readers();
+    watch_for_risk();
     cbp_store_u32(&self.channel->driver_process_id, (uint32_t) getpid());
     for (;;) {
         serve_control();
@@ -209,11 +229,13 @@ int main(void)
         if (answers_settle_everything())
             listen_for_children(false);
         collect_answers();
+        serve_jobs();
         serve_parked();
         publish_counts(); /* before a sleep that may be long */
         if (self.leaving && self.task_count == 0)
             break;
-        if (anything_held() || anything_parked() || self.unowned_count > 0 || self.task_count == 0) {
+        if (anything_held() || anything_parked() || any_job_waits() || self.unowned_count > 0 ||
+            self.task_count == 0) {
             wait_for_answers();
         } else if (!control_wants_attention()) {
             /* One at a time: to look for more would mean one more walk over all tracees in the kernel. */

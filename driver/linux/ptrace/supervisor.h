@@ -57,6 +57,9 @@ struct approval {
 
 struct operation;
 struct launch;
+struct look;
+
+enum look_stage { LOOK_AT_ENTRY, LOOK_AT_STOP, LOOK_BRIEFLY /* at the stop, after that was in vain */ };
 
 enum operation_kind {
     OPERATION_THREAD,
@@ -81,6 +84,8 @@ struct task {
     struct task *next, *previous; /* all tasks */
     struct process *process;      /* NULL until its creator's event or /proc tells whose it is */
     struct operation *operation;  /* what it waits for, if anything */
+    struct look *look;            /* what is looked at for it beside us, likewise */
+    enum look_stage look_stage;   /* of that */
     struct launch *launch;        /* of a root whose target does not run yet */
     uint64_t seen_ns;             /* when an unowned task was first seen */
     uint64_t resumed_ns; /* when it last went on, since boot; what it creates is younger. 0: not known */
@@ -140,6 +145,9 @@ struct supervisor {
     bool controller_gone;
 };
 extern struct supervisor self;
+
+/* ---- supervisor.c ---- */
+void wake_tracer(void); /* any thread: wakes the tracer from its sleep */
 
 /* ---- tasks.c: tasks that come and go ---- */
 struct task *add_task(uint32_t tid); /* nobody's so far; NULL without memory */

@@ -2,6 +2,7 @@
  * sessions. */
 #include <stdlib.h>
 
+#include "look.h"
 #include "supervisor.h"
 
 /* What a rule that comes later can still match of ancestors that have ended. */
@@ -26,6 +27,7 @@ void task_joins(struct task *task, struct process *process)
 
 void remove_task(struct task *task)
 {
+    drop_look(task);
     release_approval(&task->approval);
     unpark(task);
     if (task->process != NULL)

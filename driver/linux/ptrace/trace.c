@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "look.h"
 #include "supervisor.h"
 #include "syscalls.h"
 
@@ -149,6 +150,7 @@ static void report_end(struct task *task, uint32_t exit_status, struct report *r
 static void drop_operation(struct task *task)
 {
     unpark(task);
+    drop_look(task);
     if (task->operation != NULL)
         cancel_operation(task->operation);
     task->operation = NULL;

@@ -85,7 +85,7 @@ void forget_everybody(void)
  * for an answer is let go with it. */
 static void interrupt_to_let_go(const struct task *task)
 {
-    if (task->operation == NULL)
+    if (task->operation == NULL && task->look == NULL)
         (void) ptrace(PTRACE_INTERRUPT, (pid_t) task->tid, 0, 0);
 }
 

@@ -19,11 +19,19 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { STATUS_REFUSED = 3, STATUS_CANNOT = 77, REQUEST_SIZE = 256 * 1024, SERVING_LIMIT_S = 12 };
+enum {
+    STATUS_REFUSED = 3,
+    STATUS_CANNOT = 77,
+    REQUEST_SIZE = 256 * 1024,
+    SERVING_LIMIT_S = 12,
+    NAMES_VALID_S = 3600
+};
 enum { NODE_SCRIPT = 2, NODE_DATA, NODE_PROGRAM };
 
 static const char *const names[] = {"script", "data", "program"};
@@ -80,7 +88,7 @@ static void answer_read(int device, const struct fuse_in_header *request)
 
 static void answer_one(int device, const struct fuse_in_header *request)
 {
-    struct fuse_entry_out entry = {.nodeid = 0};
+    struct fuse_entry_out entry = {.nodeid = 0, .entry_valid = NAMES_VALID_S};
     struct fuse_attr_out attributes = {.attr_valid = 0};
     struct fuse_open_out opened = {.fh = 0};
     struct fuse_statfs_out system = {.st = {.bsize = 4096, .namelen = 255}};
@@ -110,7 +118,6 @@ static void answer_one(int device, const struct fuse_in_header *request)
         break;
     case FUSE_RELEASE:
     case FUSE_RELEASEDIR:
-    case FUSE_FLUSH:
         answer(device, request, 0, NULL, 0);
         break;
     case FUSE_FORGET:
@@ -214,15 +221,53 @@ static const char *make_script(const char *home, const char *interpreter)
     return path;
 }
 
+/* Executes in a child, while every look-up of a new name in the child's folder of /proc has to wait: one
+ * process lists the folder into memory that is a silent file and holds its lock meanwhile, another one waits
+ * for that lock to write there. */
+static void execute_behind_lock(const char *folder, char **arguments)
+{
+    char own[64];
+    int fd = open(path_of(folder, "data"), O_RDONLY | O_CLOEXEC), status = 0;
+    char *silent = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    if (fd < 0 || silent == MAP_FAILED)
+        give_up("data");
+    pid_t child = fork();
+    if (child == 0) {
+        usleep(300 * 1000);
+        execve("/bin/echo", arguments, (char *[]){NULL});
+        _exit(STATUS_REFUSED);
+    }
+    snprintf(own, sizeof own, "/proc/%d", (int) child);
+    int listed = open(own, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fork() == 0)
+        _exit(syscall(SYS_getdents64, listed, silent, 4096L) > 0);
+    usleep(100 * 1000);
+    snprintf(own, sizeof own, "/proc/%d/new", (int) child);
+    if (fork() == 0)
+        _exit(mkdir(own, 0700) == 0);
+    waitpid(child, &status, 0);
+    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : STATUS_REFUSED);
+}
+
 static void attack(const char *folder, const char *name, const char *home)
 {
     char *script = path_of(folder, "script"), *program = path_of(folder, "program");
+    struct stat known; /* the kernel remembers the names, so that nobody who asks for one keeps us from it */
+    int opened = open(script, O_RDONLY);
+    /* ... and after the first one that nobody needs to be asked when a file is closed. */
+    if (stat(program, &known) != 0 || opened < 0 || close(opened) != 0)
+        give_up(folder);
     const char *path = program;
     char *arguments[] = {(char *) "program", (char *) "say", NULL};
     if (strcmp(name, "script") == 0) {
         path = script;
     } else if (strcmp(name, "interpreter") == 0) {
         path = make_script(home, program);
+    } else if (strcmp(name, "locked") == 0) {
+        arguments[1] = (char *) "ran";
+        printf("now\n");
+        fflush(stdout);
+        execute_behind_lock(folder, arguments);
     } else if (strcmp(name, "stuck") == 0) {
         path = make_script(home, path_of(folder, "silent"));
     } else if (strcmp(name, "folder") == 0) {

@@ -1,0 +1,410 @@
+/* See beside.h. Readers take jobs from one queue. One whose job has been given up is not waited for: it is
+ * "stuck" until it comes back, and frees the job then. Neither the end of the helper nor anything else waits
+ * for one; it has a table of descriptors of its own, so that it keeps nothing open for others either.
+ *
+ * The number of readers is bounded, and how many of them one tree can occupy: the others keep theirs. Some of
+ * a tree's are kept for its urgent jobs. */
+#include "beside.h"
+
+#include <linux/close_range.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cbp_atomic.h"
+#include "look_up.h"
+#include "supervisor.h"
+
+enum {
+    JOB_LIMIT_MS = 1000,
+    READER_MAX = 128,
+    FIRST_READER_COUNT = 4,
+    TREE_MAX = 12,            /* readers that one tree's jobs can have */
+    TREE_URGENT_MAX = 16,     /* its urgent ones, counted with the others */
+    WANTED_OF_TREE_MAX = 256, /* jobs of one tree that are waited for; twice as many with urgent ones */
+    READER_STACK_SIZE = 512 * 1024,
+    LOOK_LIMIT_MS = 500,
+    LOOK_LIMIT_MIN_MS = 20,
+    LOOK_FORGET_MS = 30 * 1000
+};
+
+enum { JOB_QUEUED, JOB_WORKING, JOB_DONE, JOB_GIVEN_UP };
+
+struct reader {
+    uint32_t tree;
+    bool is_busy;
+    bool is_stuck; /* busy, and nobody waits for it */
+};
+
+/* Everything below is under this lock, which is never held while anything could last. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t is_queued = PTHREAD_COND_INITIALIZER;
+static pthread_cond_t is_put_back; /* a job that the tracer waits for; by the clock of now_ns() */
+static struct reader readers[READER_MAX];
+static uint32_t reader_count, busy_count, stuck_count;
+static struct job *queue, **queue_end = &queue;
+static uint32_t queued_count;
+static struct job *done;
+static uint32_t done_count;                    /* read without the lock, too */
+static struct job *first_wanted, *last_wanted; /* by their limits */
+static uint32_t wanted_count;
+
+/* ---- Lists ---- */
+
+static void want(struct job *job)
+{
+    job->next = NULL;
+    job->previous = last_wanted;
+    if (last_wanted != NULL)
+        last_wanted->next = job;
+    else
+        first_wanted = job;
+    last_wanted = job;
+    wanted_count++;
+}
+
+static void unwant(struct job *job)
+{
+    wanted_count--;
+    if (job->previous != NULL)
+        job->previous->next = job->next;
+    else
+        first_wanted = job->next;
+    if (job->next != NULL)
+        job->next->previous = job->previous;
+    else
+        last_wanted = job->previous;
+}
+
+static void enqueue(struct job *job)
+{
+    job->state = JOB_QUEUED;
+    job->queue_next = NULL;
+    *queue_end = job;
+    queue_end = &job->queue_next;
+    queued_count++;
+}
+
+static void dequeue(struct job **link)
+{
+    struct job *job = *link;
+    *link = job->queue_next;
+    if (queue_end == &job->queue_next)
+        queue_end = link;
+    queued_count--;
+}
+
+static void unlink_job(struct job *job, struct job **link)
+{
+    while (*link != job)
+        link = &(*link)->queue_next;
+    if (job->state == JOB_QUEUED) {
+        dequeue(link);
+    } else {
+        *link = job->queue_next;
+        cbp_store_u32(&done_count, done_count - 1);
+    }
+}
+
+/* ---- Readers ---- */
+
+static uint32_t count_of_tree(uint32_t tree, bool stuck_only)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < reader_count; i++)
+        count += readers[i].is_busy && readers[i].tree == tree && (!stuck_only || readers[i].is_stuck);
+    return count;
+}
+
+static bool has_room(const struct job *job, bool stuck_only)
+{
+    return count_of_tree(job->tree, stuck_only) < (uint32_t) (job->is_urgent ? TREE_URGENT_MAX : TREE_MAX);
+}
+
+/* The first job whose tree may have another reader. */
+static struct job *take_queued(uint32_t reader)
+{
+    for (struct job **link = &queue, *job; (job = *link) != NULL; link = &job->queue_next)
+        if (has_room(job, false)) {
+            dequeue(link);
+            job->state = JOB_WORKING;
+            job->reader = reader;
+            readers[reader] = (struct reader){.tree = job->tree, .is_busy = true};
+            busy_count++;
+            return job;
+        }
+    return NULL;
+}
+
+/* Its reader is free again. Gives whether the job is to be freed. */
+static bool put_back(struct job *job)
+{
+    struct reader *reader = &readers[job->reader];
+    bool is_unwanted = job->state == JOB_GIVEN_UP;
+    stuck_count -= reader->is_stuck;
+    busy_count--;
+    *reader = (struct reader){.is_busy = false};
+    if (is_unwanted)
+        return true;
+    job->state = JOB_DONE;
+    if (job->owner == NULL) {
+        pthread_cond_signal(&is_put_back);
+        return false;
+    }
+    job->queue_next = done;
+    done = job;
+    cbp_store_u32(&done_count, done_count + 1);
+    return false;
+}
+
+/* A stuck reader outlives everybody else here: nobody shall see a socket, a file or a pipe that it keeps
+ * open.
+ */
+static void leave_descriptors(void)
+{
+    own_descriptors = "/proc/thread-self/fd";
+    if (syscall(SYS_close_range, 0u, ~0u, CLOSE_RANGE_UNSHARE) != 0 && unshare(CLONE_FILES) == 0)
+        (void) syscall(SYS_close_range, 0u, ~0u, 0);
+}
+
+static void *read_for_others(void *argument)
+{
+    uint32_t reader = (uint32_t) (uintptr_t) argument;
+    leave_descriptors();
+    pthread_mutex_lock(&lock);
+    for (;;) {
+        struct job *job = take_queued(reader);
+        if (job == NULL) {
+            pthread_cond_wait(&is_queued, &lock);
+            continue;
+        }
+        pthread_mutex_unlock(&lock);
+        job->work(job);
+        pthread_mutex_lock(&lock);
+        bool is_waited_for = job->owner == NULL;
+        bool is_unwanted = put_back(job);
+        pthread_mutex_unlock(&lock);
+        if (is_unwanted)
+            job->discard(job);
+        else if (!is_waited_for)
+            wake_tracer();
+        pthread_mutex_lock(&lock);
+    }
+    return NULL;
+}
+
+static void add_reader(void)
+{
+    pthread_t thread;
+    pthread_attr_t attributes;
+    sigset_t all, before;
+    if (reader_count == READER_MAX || pthread_attr_init(&attributes) != 0)
+        return;
+    (void) pthread_attr_setstacksize(&attributes, READER_STACK_SIZE);
+    (void) pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    uintptr_t number = reader_count;
+    if (pthread_create(&thread, &attributes, read_for_others, (void *) number) == 0) // NOLINT: a number
+        reader_count++;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+}
+
+void prepare_readers(void)
+{
+    static bool is_ready;
+    pthread_condattr_t monotonic;
+    if (!is_ready && pthread_condattr_init(&monotonic) == 0) {
+        (void) pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+        (void) pthread_cond_init(&is_put_back, &monotonic);
+        pthread_condattr_destroy(&monotonic);
+        is_ready = true;
+    }
+    pthread_mutex_lock(&lock);
+    while (reader_count < FIRST_READER_COUNT) {
+        uint32_t before = reader_count;
+        add_reader();
+        if (reader_count == before)
+            break;
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+/* ---- The tracer's side ---- */
+
+/* Under the lock. */
+static bool give_away(struct job *job)
+{
+    if (reader_count - busy_count <= queued_count)
+        add_reader();
+    if (reader_count == stuck_count || !has_room(job, true))
+        return false;
+    enqueue(job);
+    pthread_cond_signal(&is_queued);
+    return true;
+}
+
+/* Each costs memory until it is done. */
+static bool are_too_many_wanted(const struct job *job)
+{
+    uint32_t count = 0, limit = job->is_urgent ? 2 * WANTED_OF_TREE_MAX : WANTED_OF_TREE_MAX;
+    if (wanted_count < limit)
+        return false;
+    for (const struct job *other = first_wanted; other != NULL; other = other->next)
+        count += other->tree == job->tree;
+    return count >= limit;
+}
+
+bool do_beside(struct job *job)
+{
+    pthread_mutex_lock(&lock);
+    bool can = !are_too_many_wanted(job) && give_away(job);
+    if (can) {
+        job->limit_ns = now_ns() + JOB_LIMIT_MS * UINT64_C(1000000);
+        want(job);
+    }
+    pthread_mutex_unlock(&lock);
+    return can;
+}
+
+bool any_job_waits(void)
+{
+    return first_wanted != NULL; /* only this thread changes it */
+}
+
+bool any_job_is_done(void)
+{
+    return cbp_load_u32(&done_count) != 0;
+}
+
+/* Under the lock. False: the reader that works on it will free it. */
+static bool take_back(struct job *job)
+{
+    if (job->state == JOB_WORKING) {
+        job->state = JOB_GIVEN_UP;
+        readers[job->reader].is_stuck = true;
+        stuck_count++;
+        return false;
+    }
+    unlink_job(job, job->state == JOB_QUEUED ? &queue : &done);
+    return true;
+}
+
+static struct job *give_up(struct job *job)
+{
+    unwant(job);
+    return take_back(job) ? job : NULL;
+}
+
+void give_up_job(struct job *job)
+{
+    pthread_mutex_lock(&lock);
+    struct job *ours = give_up(job);
+    pthread_mutex_unlock(&lock);
+    if (ours != NULL)
+        ours->discard(ours);
+}
+
+void *next_finished_job(struct job **job)
+{
+    struct job *finished = NULL, *ours = NULL;
+    void *owner = NULL;
+    *job = NULL;
+    if (!any_job_waits() || (!any_job_is_done() && now_ns() < first_wanted->limit_ns))
+        return NULL;
+    pthread_mutex_lock(&lock);
+    if (done != NULL) {
+        finished = done;
+        unlink_job(finished, &done);
+        unwant(finished);
+        owner = finished->owner;
+    } else if (now_ns() >= first_wanted->limit_ns) {
+        owner = first_wanted->owner;
+        ours = give_up(first_wanted);
+    }
+    pthread_mutex_unlock(&lock);
+    if (ours != NULL)
+        ours->discard(ours);
+    *job = finished;
+    return owner;
+}
+
+/* ---- What is waited for ---- */
+
+struct errand {
+    struct job job;
+    void (*work)(void *block);
+    uint64_t block[];
+};
+
+static void run_errand(struct job *job)
+{
+    struct errand *errand = (struct errand *) job;
+    errand->work(errand->block);
+}
+
+static void discard_errand(struct job *job)
+{
+    free(job);
+}
+
+/* How long the tracer waits: each time in vain makes the next one shorter, and is forgotten after a while. So
+ * a tree that is out to make it wait takes a small part of its time. */
+static struct {
+    uint32_t count;
+    uint64_t last_ns;
+} in_vain;
+
+static uint64_t limit_of_look(uint64_t now)
+{
+    while (in_vain.count > 0 && now - in_vain.last_ns > LOOK_FORGET_MS * UINT64_C(1000000)) {
+        in_vain.count--;
+        in_vain.last_ns += LOOK_FORGET_MS * UINT64_C(1000000);
+    }
+    uint64_t limit_ms = LOOK_LIMIT_MS >> 2 * (in_vain.count < 8 ? in_vain.count : 8);
+    return now + (limit_ms > LOOK_LIMIT_MIN_MS ? limit_ms : LOOK_LIMIT_MIN_MS) * UINT64_C(1000000);
+}
+
+/* Under the lock. Gives whether it was done. */
+static bool wait_for_look(struct job *job)
+{
+    uint64_t limit_ns = limit_of_look(now_ns());
+    const struct timespec limit = {(time_t) (limit_ns / 1000000000u), (long) (limit_ns % 1000000000u)};
+    while (job->state != JOB_DONE && pthread_cond_timedwait(&is_put_back, &lock, &limit) == 0)
+        continue;
+    if (job->state == JOB_DONE)
+        return true;
+    in_vain.count++;
+    in_vain.last_ns = limit_ns;
+    return false;
+}
+
+bool look_now(void (*work)(void *block), void *block, size_t size)
+{
+    if (!anything_may_block()) {
+        work(block);
+        return true;
+    }
+    struct errand *errand = calloc(1, sizeof *errand + size);
+    if (errand == NULL)
+        return false;
+    errand->job = (struct job){.work = run_errand, .discard = discard_errand, .is_urgent = true};
+    errand->work = work;
+    memcpy(errand->block, block, size);
+    pthread_mutex_lock(&lock);
+    bool is_given = give_away(&errand->job), is_done = is_given && wait_for_look(&errand->job);
+    if (is_done)
+        memcpy(block, errand->block, size);
+    bool is_ours = is_done || !is_given || take_back(&errand->job);
+    pthread_mutex_unlock(&lock);
+    if (is_ours)
+        free(errand);
+    return is_done;
+}
