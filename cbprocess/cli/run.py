@@ -67,7 +67,11 @@ def execute(
             return child.wait(), child.pid
     child = process._popen(not options.name, options.command, **user)
     signals.forward_to(child)
-    return child.wait(), child.pid
+    if sys.platform == "win32":
+        return child.wait(), child.pid
+    from . import jobs
+
+    return jobs.wait(child), child.pid
 
 
 def exit_status_of(returncode: int) -> int:

@@ -4,9 +4,11 @@ their process group are served."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
+import pty
 import random
 import signal
 import subprocess
@@ -112,6 +114,36 @@ def test_a_signal_for_everybody_spares_the_controller() -> None:
         pytest.skip("another user cannot reach the folder of the package that is tested")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["status"] == 6
+
+
+def test_a_command_that_stops_its_group_gives_the_terminal_back() -> None:
+    """As an editor does on Ctrl-Z: the shell, here the test, must see its job stop."""
+    pid, terminal = pty.fork()
+    if pid == 0:  # the shell
+        ready, go = os.pipe()
+        job = os.fork()
+        if job == 0:
+            os.read(ready, 1)
+            script = "kill -TSTP 0; exit 7"
+            line = [sys.executable, "-m", "cbprocess", "run", "--deny", "nothing", "--", "sh", "-c", script]
+            os.chdir("/")
+            os.execv(line[0], line)
+        os.setpgid(job, job)
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        os.tcsetpgrp(0, job)
+        os.write(go, b"!")
+        signal.alarm(60)
+        _, status = os.waitpid(job, os.WUNTRACED)
+        if not os.WIFSTOPPED(status):
+            os._exit(3)
+        os.killpg(job, signal.SIGCONT)
+        _, status = os.waitpid(job, 0)
+        os._exit(os.waitstatus_to_exitcode(status))
+    with contextlib.suppress(OSError):
+        while os.read(terminal, 1024):
+            pass
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason=AS_ROOT)

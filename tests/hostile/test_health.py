@@ -117,3 +117,38 @@ def test_scoped_signals_where_the_kernel_cannot() -> None:
     done = subprocess.run(line, capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith(f"{cbprocess.ERROR_NOT_SUPPORTED} "), done
     assert "Landlock" in done.stdout
+
+
+LIMITED = """
+import os, resource, cbprocess
+for name, soft in [("NOFILE", 64), ("FSIZE", 1 << 30), ("CPU", 3000), ("AS", 2 << 30), ("STACK", 4 << 20)]:
+    kind = getattr(resource, "RLIMIT_" + name)
+    resource.setrlimit(kind, (soft, resource.getrlimit(kind)[1]))
+filter = cbprocess.CBProcess()
+filter.initialize("{5ABD3A8B-6A3F-4C52-9F0C-5E1F0A1C7D13}")
+with filter:
+    filter.start_filter(0)
+    program = filter.popen(["sleep", "60"])
+    with open(f"/proc/{program.pid}/status") as status:
+        helper = int(next(line for line in status if line.startswith("TracerPid:")).split()[1])
+    with open(f"/proc/{helper}/limits") as limits, open(f"/proc/{program.pid}/limits") as own:
+        print(limits.read(), own.read(), sep="END")
+    program.kill()
+    program.wait()
+"""
+LIMITS = ["Max open files", "Max file size", "Max cpu time", "Max address space", "Max stack size"]
+
+
+def soft_and_hard(text: str, name: str) -> list[str]:
+    line = next(line for line in text.splitlines() if line.startswith(name))
+    return line[len(name) :].split()[:2]
+
+
+def test_soft_limits_of_the_controller_are_not_the_helpers() -> None:
+    done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, timeout=60)
+    helper, program = done.stdout.split("END")
+    for name in LIMITS:
+        soft, hard = soft_and_hard(helper, name)
+        assert soft == hard, name
+        soft, hard = soft_and_hard(program, name)
+        assert soft != hard, f"{name}: the program has those of the controller"

@@ -5,21 +5,29 @@
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "supervisor.h"
 
 enum { DESCRIPTORS_MAX = 1 << 20 }; /* what the kernel allows unless told otherwise */
+
+/* By a call of its own: in the C library's, a resource's type is the library's. */
+static bool set_limit(int resource, const struct rlimit *limit, struct rlimit *before)
+{
+    return syscall(SYS_prlimit64, 0, resource, limit, before) == 0;
+}
 
 /* Up to the hard limit; above it if we may (CAP_SYS_RESOURCE). */
 static void raise_limit(int resource)
 {
     const rlim_t most = resource == RLIMIT_NOFILE ? DESCRIPTORS_MAX : RLIM_INFINITY;
     struct rlimit limit;
-    if (getrlimit(resource, &limit) != 0)
+    if (!set_limit(resource, NULL, &limit))
         return;
     struct rlimit higher = {most, most}, allowed = {limit.rlim_max, limit.rlim_max};
-    if (limit.rlim_max >= most || setrlimit(resource, &higher) != 0)
-        (void) setrlimit(resource, &allowed);
+    if (limit.rlim_max >= most || !set_limit(resource, &higher, NULL))
+        (void) set_limit(resource, &allowed, NULL);
 }
 
 void harden(void)

@@ -1,0 +1,37 @@
+"""Stopping together with the command. What the terminal stops, it stops with us; but a command that stops its
+process group by itself (an editor on Ctrl-Z) does not reach the controller (decision 11), and the shell would
+wait on for a job that stands. Linux only."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+SETTLE_S = 0.05  # when the whole job is continued, we may be the first to be
+STOPS = (signal.SIGTSTP, signal.SIGSTOP, signal.SIGTTIN, signal.SIGTTOU)
+
+
+def wait(child: subprocess.Popen[bytes]) -> int:
+    """The return code of the child, as its own wait() gives it."""
+    while True:
+        state = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+        if state is None or state.si_code != os.CLD_STOPPED:
+            return child.wait()
+        time.sleep(SETTLE_S)
+        taken = os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOHANG)
+        if taken is not None and taken.si_status in STOPS and _is_foreground_job(child.pid):
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def _is_foreground_job(process_id: int) -> bool:
+    """Whether it is in our process group, and that has the terminal."""
+    try:
+        fd = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            return os.getpgid(process_id) == os.getpgrp() == os.tcgetpgrp(fd)
+        finally:
+            os.close(fd)
+    except OSError:
+        return False
