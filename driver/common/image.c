@@ -1,5 +1,4 @@
 /* What processes execute: names, shared by all that execute the same since a common execution. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "supervisor.h"
@@ -67,7 +66,7 @@ struct image *make_chain_image(const struct image_file *files, uint32_t count, b
     size_t size = sizeof(struct image) + count * sizeof *files;
     for (uint32_t i = 0; i < count; i++)
         size += files[i].path_size + files[i].given_size + 2u;
-    struct image *image = calloc(1, size);
+    struct image *image = allocate_surely(size);
     if (image == NULL)
         return NULL;
     char *room = (char *) (image->files + count);
@@ -125,5 +124,5 @@ void release_image(struct image *image)
     if (image == NULL || --image->reference_count > 0)
         return;
     release_rule_list(image->matches);
-    free(image);
+    free_surely(image);
 }

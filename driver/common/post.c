@@ -1,6 +1,5 @@
 /* Who is told what: from a report on a task to one message for each session that wants it. Knows sessions and
  * stances; how a message travels and how long it may take is slots.c's business. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "cbp_atomic.h"
@@ -193,6 +192,15 @@ static void put_items(struct cbp_event_message *message, const struct report *re
     }
 }
 
+/* There is no memory to ask a session: its events are lost, and what it could have refused is refused. */
+static void lose_selection(const struct selection *selection, struct refusal *refusal)
+{
+    self.sessions[selection->session_id].sequence += selection->item_count;
+    cbp_add_u64(&channel_of(selection->session_id)->lost, selection->item_count);
+    if (selection->answerable.refusable_items != 0 && refusal->code == 0)
+        refusal->code = CBP_ERROR_NOT_ENOUGH_MEMORY;
+}
+
 /* Sends one session's message. Gives its first sequence number. */
 static uint64_t send_selection(const struct report *report, const struct selection *selection,
                                struct operation *operation, uint32_t added_flags, uint64_t now)
@@ -230,10 +238,15 @@ void post_report(const struct report *report, struct operation **operation, uint
         count += selections[count].item_count > 0;
     }
     bool is_new = *operation == NULL;
-    if (is_new && asked && by_rule.code == 0 && !by_rule.is_stripped && !report->is_past)
-        *operation = calloc(1, sizeof **operation);
+    bool is_needed = is_new && asked && by_rule.code == 0 && !by_rule.is_stripped && !report->is_past;
+    if (is_needed)
+        *operation = allocate_surely(sizeof **operation);
     for (uint32_t i = 0; i < count; i++) {
         struct selection *selection = &selections[i];
+        if (is_needed && *operation == NULL && selection->asked) {
+            lose_selection(selection, &by_rule);
+            continue;
+        }
         struct operation *waits = selection->asked && !report->is_past ? *operation : NULL;
         uint32_t added_flags = waits != NULL ? CBP_EVENT_FLAG_HELD : 0;
         if (waits != NULL && (session_is_stale(selection->session_id, now) ||
@@ -242,12 +255,16 @@ void post_report(const struct report *report, struct operation **operation, uint
             waits = NULL;
             added_flags = CBP_EVENT_FLAG_TIMED_OUT;
         }
+        uint32_t asked_count = waits != NULL ? waits->unanswered_count : 0;
         uint64_t sequence = send_selection(report, selection, waits, added_flags, now);
+        if (waits != NULL && waits->unanswered_count == asked_count &&
+            selection->answerable.refusable_items != 0 && by_rule.code == 0)
+            by_rule.code = CBP_ERROR_NOT_ENOUGH_MEMORY; /* lost */
         if (sequences != NULL)
             sequences[selection->session_id] = sequence;
     }
     if (is_new && *operation != NULL && (*operation)->unanswered_count == 0) {
-        free(*operation);
+        free_surely(*operation);
         *operation = NULL;
     }
     *refusal = by_rule.code;

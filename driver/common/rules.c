@@ -4,7 +4,6 @@
  * match its image, those for its id and those for all, in the order of their ids. Names are matched once for
  * each image; both that and the sum are made when they are first asked for after a change of the rules, so
  * that a change costs nothing for processes that do nothing. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "supervisor.h"
@@ -14,7 +13,7 @@
 void release_rule_list(struct rule_list *list)
 {
     if (list != NULL && --list->reference_count == 0)
-        free(list);
+        free_surely(list);
 }
 
 struct rule_list *share_rule_list(struct rule_list *list)
@@ -31,11 +30,10 @@ struct rule_list *make_rule_list(const struct rule_ref *refs, uint32_t count)
 {
     if (count == 0)
         return NULL;
-    struct rule_list *list = malloc(sizeof *list + count * sizeof list->refs[0]);
+    struct rule_list *list = allocate_surely(sizeof *list + count * sizeof list->refs[0]);
     if (list == NULL)
         return share_rule_list(&unknown_rules);
     list->reference_count = 1;
-    list->stamp = 0;
     list->count = count;
     memcpy(list->refs, refs, count * sizeof list->refs[0]);
     return list;
@@ -58,11 +56,14 @@ static void gather(struct rule_ref ref)
 {
     if (gathered.count == gathered.capacity) {
         uint32_t capacity = gathered.capacity * 2 + 16;
-        struct rule_ref *refs = realloc(gathered.refs, capacity * sizeof *refs);
+        struct rule_ref *refs = allocate_surely(capacity * sizeof *refs);
         if (refs == NULL) {
             gathered.is_incomplete = true;
             return;
         }
+        if (gathered.count > 0)
+            memcpy(refs, gathered.refs, gathered.count * sizeof *refs);
+        free_surely(gathered.refs);
         gathered.refs = refs;
         gathered.capacity = capacity;
     }

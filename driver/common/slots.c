@@ -4,7 +4,6 @@
  *
  * A slot that has been pushed on a request ring belongs to the core until it comes back on the answer list.
  * What the supervisor needs to remember about it stands in its own record, out of the core's reach. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "cbp_atomic.h"
@@ -143,7 +142,7 @@ static bool queue_message(const struct cbp_event_message *message, struct operat
     bool full = queue_count >= QUEUE_COUNT_MAX || queue_size + size > QUEUE_SIZE_MAX;
     /* Held tasks bound themselves; what nobody waits for needs a bound of ours. */
     struct queued *queued =
-        full && operation == NULL ? NULL : malloc(offsetof(struct queued, message) + size);
+        full && operation == NULL ? NULL : allocate_surely(offsetof(struct queued, message) + size);
     if (queued == NULL)
         return false;
     queued->next = NULL;
@@ -189,7 +188,7 @@ static void unqueue_head(void)
     queue_count--;
     queue_size -= queued->size;
     stop_waiting_for(queued);
-    free(queued);
+    free_surely(queued);
 }
 
 /* Moves queued messages into slots, in order, as long as there are any. */

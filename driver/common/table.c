@@ -1,6 +1,4 @@
 /* Tasks and processes by id, and how long they are remembered. Knows nothing of stops, events or sessions. */
-#include <stdlib.h>
-
 #include "supervisor.h"
 
 enum { BUCKET_BITS = 12 };
@@ -41,7 +39,7 @@ static void unhash_task(struct task *task)
 
 struct task *make_task(uint32_t tid)
 {
-    struct task *task = calloc(1, sizeof *task);
+    struct task *task = allocate_surely(sizeof *task);
     if (task == NULL)
         return NULL;
     task->tid = tid;
@@ -71,7 +69,7 @@ void free_task(struct task *task)
     if (task->next != NULL)
         task->next->previous = task->previous;
     self.task_count--;
-    free(task);
+    free_surely(task);
 }
 
 /* ---- Processes ---- */
@@ -86,7 +84,7 @@ struct process *find_process(uint32_t pid)
 
 struct process *add_process(uint32_t pid, struct process *parent)
 {
-    struct process *process = calloc(1, sizeof *process);
+    struct process *process = allocate_surely(sizeof *process);
     if (process == NULL)
         return NULL;
     process->pid = pid;
@@ -129,7 +127,7 @@ void release_process(struct process *process)
         end_process(process);
         release_image(process->image);
         release_standing(process);
-        free(process);
+        free_surely(process);
         process = parent;
     }
 }

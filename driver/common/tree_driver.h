@@ -135,6 +135,11 @@ struct report {
     const struct cbp_stance *subject;
 };
 
+/* ---- reserve.c: memory for what has to be done ---- */
+/* All 0; from a reserve where the system has none. NULL: that is used up, too. */
+void *allocate_surely(size_t size);
+void free_surely(void *memory);
+
 /* ---- table.c: tasks and processes by id ---- */
 struct task *find_task(uint32_t tid);
 struct task *make_task(uint32_t tid); /* NULL without memory */

@@ -1,7 +1,5 @@
 /* Tasks that come and go, and whose they are; what can be done to a process. Knows nothing of stops or
  * sessions. */
-#include <stdlib.h>
-
 #include "look.h"
 #include "supervisor.h"
 
@@ -77,7 +75,7 @@ void process_ends(struct process *process)
 
 struct process *make_nobody(void)
 {
-    struct process *process = calloc(1, sizeof *process);
+    struct process *process = allocate_surely(sizeof *process);
     if (process != NULL)
         process->ended = true; /* no id leads to it */
     return process;

@@ -234,7 +234,7 @@ void apply_operation(struct operation *operation)
     }
     if (is_owned) {
         release_approval(&operation->approval);
-        free(operation);
+        free_surely(operation);
     }
 }
 

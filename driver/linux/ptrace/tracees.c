@@ -55,15 +55,20 @@ uint32_t seize_thread(uint32_t tid, struct process *process)
 
 /* ---- Ending ---- */
 
+void count_loss(void)
+{
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
+        if (self.sessions[id].open)
+            cbp_add_u64(&channel_of(id)->lost, 1);
+}
+
 void end_unknown_task(uint32_t tid)
 {
     if (self.leaving) { /* no rule is in force any more */
         (void) ptrace(PTRACE_DETACH, (pid_t) tid, 0, 0);
         return;
     }
-    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
-        if (self.sessions[id].open)
-            cbp_add_u64(&channel_of(id)->lost, 1);
+    count_loss();
     (void) kill((pid_t) tid, SIGKILL);
     (void) ptrace(PTRACE_CONT, (pid_t) tid, 0, 0);
 }

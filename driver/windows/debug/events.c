@@ -97,7 +97,7 @@ void apply_operation(struct operation *operation)
     struct task *task = operation->task;
     enum operation_kind kind = operation->kind;
     uint32_t result_code = operation->result_code;
-    free(operation);
+    free_surely(operation);
     if (task == NULL)
         return;
     task->operation = NULL;
