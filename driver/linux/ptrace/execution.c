@@ -150,8 +150,10 @@ static void go_on_at_entry(struct task *task, const struct reading *reading)
         return;
     struct image *image = is_known ? image_of_chain(reading) : NULL;
     if (image == NULL) {
-        count_loss();
-        (void) fail_syscall(task, ENOMEM);
+        if (is_known) { /* but for the memory to ask */
+            count_loss();
+            (void) fail_syscall(task, ENOMEM);
+        }
         resume_task(task, 0);
         return;
     }
@@ -232,7 +234,7 @@ static void go_on_at_stop(struct task *task, const struct reading *reading, bool
     process->tenure += !stays_protected(old_stances, report.subject);
     uint32_t refusal = 0;
     struct operation *operation = NULL;
-    if (image == NULL && current.chain.file_count > 0 && creations_are_wanted()) {
+    if (image == NULL && (reading == NULL || reading->chain.file_count > 0) && creations_are_wanted()) {
         count_loss(); /* without memory for its names no rule could be held against them */
         refusal = CBP_ERROR_NOT_ENOUGH_MEMORY;
     } else if (!approved) {
