@@ -78,7 +78,7 @@ class TestHelper:
         (helper,) = helpers()
         end(helper)
         wait_for(lambda: not process.active)
-        wait_for(lambda: errors == [constants.ERROR_BROKEN_PIPE])
+        assert errors == [constants.ERROR_BROKEN_PIPE]
         assert child.poll() is None
         child.communicate("\n")
         assert child.returncode == 0
@@ -100,7 +100,7 @@ class TestHelper:
         child = process.popen([sys.executable, "-c", CHILD])
         assert child.wait(20) == 3
         wait_for(lambda: not process.active)
-        wait_for(lambda: errors == [constants.ERROR_BROKEN_PIPE])
+        assert errors == [constants.ERROR_BROKEN_PIPE]
         with pytest.raises(CBProcessError) as raised:
             process.popen(COMMAND)
         assert raised.value.code == constants.ERROR_NOT_READY

@@ -6,7 +6,6 @@
 #include "supervisor.h"
 
 #define LOOK_NS UINT64_C(250000000)
-#define GONE_MAX_NS UINT64_C(5000000000)
 
 enum { TOLD_MAX = 64 };
 
@@ -83,22 +82,6 @@ static void consider(uint32_t pid, uint32_t parent_pid)
         CloseHandle(weak);
 }
 
-/* A process whose last thread hides from debuggers ends without an event. */
-static void forget_gone(uint64_t now)
-{
-    for (struct process *process = self.processes, *next; process != NULL; process = next) {
-        next = process->next;
-        if (process->is_held || !has_ended(process->handle)) {
-            process->gone_ns = 0;
-        } else if (process->gone_ns == 0) {
-            process->gone_ns = now;
-        } else if (now - process->gone_ns > GONE_MAX_NS) {
-            count_lost();
-            forget_process(process);
-        }
-    }
-}
-
 void look_for_strays(void)
 {
     struct listing listing = {0};
@@ -110,7 +93,6 @@ void look_for_strays(void)
         if (pid != self.controller_pid && pid != GetCurrentProcessId() && find_process(pid) == NULL &&
             was_ours(parent_pid))
             consider(pid, parent_pid);
-    forget_gone(now);
     next_look_ns = now_ns() + LOOK_NS;
 }
 

@@ -31,7 +31,6 @@ struct process {
     bool refused;  /* its creation was, so that its end is nobody's business */
     bool ended;
     uint64_t seen_ns; /* of a root: when its first event came */
-    uint64_t gone_ns; /* when it was seen to have ended without an event; 0: it was not */
     struct launch *launch;
     uint64_t start_time;    /* a FILETIME */
     uint64_t ended_time;    /* this and the next are told by that clock too */
@@ -165,7 +164,6 @@ bool read_facts(HANDLE process, HANDLE file, struct facts *facts);
 HANDLE open_process(uint32_t pid);         /* for debugging; NULL with GetLastError(), always for our own */
 HANDLE open_process_to_look(uint32_t pid); /* any process, for its times */
 HANDLE keep_handle(HANDLE handle);         /* a copy that lives on */
-bool has_ended(HANDLE process);
 uint64_t file_time_now(void);
 uint64_t raising_function(void); /* in every process: what raises exceptions of wrong handles; 0: not known */
 bool checks_handles_strictly(HANDLE process);

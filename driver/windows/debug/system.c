@@ -181,11 +181,6 @@ HANDLE keep_handle(HANDLE handle)
     return copy;
 }
 
-bool has_ended(HANDLE process)
-{
-    return WaitForSingleObject(process, 0) == WAIT_OBJECT_0;
-}
-
 uint64_t raising_function(void)
 {
     /* ntdll is at the same place in all processes. */

@@ -386,17 +386,6 @@ static void what_cannot_be_known_is_counted_once(void)
     CHECK(channel_of(0)->lost == 1);
 }
 
-/* Its last thread hides from debuggers. */
-static void an_end_without_an_event(void)
-{
-    struct scripted *root = launch();
-    root->is_listed = false;
-    pass(3000);
-    CHECK(self.process_count == 1 && channel_of(0)->lost == 0);
-    pass(3000);
-    CHECK(self.process_count == 0 && self.task_count == 0 && channel_of(0)->lost == 1);
-}
-
 /* Also: the debugger's mark is taken off. */
 static void attaching_leaves_older_children_alone(void)
 {
@@ -522,7 +511,6 @@ static void a_storm_of_events_is_served_in_parts(void)
     X(a_suspended_child_is_left_alone)                                                                       \
     X(what_cannot_be_known_is_counted_once)                                                                  \
     X(attaching_leaves_older_children_alone)                                                                 \
-    X(an_end_without_an_event)                                                                               \
     X(without_a_name)                                                                                        \
     X(without_a_name_against_a_rule)                                                                         \
     X(without_facts_against_a_rule)                                                                          \

@@ -215,11 +215,6 @@ HANDLE keep_handle(HANDLE handle)
     return handle;
 }
 
-bool has_ended(HANDLE process)
-{
-    return !process_of(process)->is_listed;
-}
-
 uint64_t raising_function(void)
 {
     return SCRIPTED_RAISING_FUNCTION;
