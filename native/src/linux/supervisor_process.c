@@ -59,6 +59,19 @@ static void close_others(void)
             close((int) fd);
 }
 
+/* What it takes to be loaded at all; the rest the supervisor does by itself. */
+static void raise_memory_limits(void)
+{
+    static const int limits[] = {RLIMIT_AS, RLIMIT_DATA, RLIMIT_STACK};
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+        struct rlimit limit;
+        if (syscall(SYS_prlimit64, 0, limits[i], NULL, &limit) != 0)
+            continue;
+        limit.rlim_cur = limit.rlim_max;
+        syscall(SYS_prlimit64, 0, limits[i], &limit, NULL);
+    }
+}
+
 /* In the supervisor-to-be, which has descriptors and signal dispositions of its own. */
 __attribute__((no_sanitize("thread"))) static int become_supervisor(void *argument)
 {
@@ -74,6 +87,7 @@ __attribute__((no_sanitize("thread"))) static int become_supervisor(void *argume
         }
     close_others();
     reset_signals();
+    raise_memory_limits();
     execve(start->path, arguments, environ);
     start->error = errno;
     return 127;
