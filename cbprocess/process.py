@@ -92,7 +92,8 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         on without: 0 (no limit) or at least 3000.
 
         Errors: 1292 for another timeout, 1230 if active, 588 if the driver's program is missing or damaged,
-        575 if the driver or the first worker thread does not start, 1314 if this machine forbids what the
+        575 if the driver or the first worker thread does not start, 31 if /proc is not there or belongs to
+        another PID namespace, 1314 if this machine forbids what the
         driver does (probe_driver tells why), 1131 in a handler; 1450, 4 or 8 where a limit of processes,
         descriptors or memory is reached; 170 or 5 where a running process that a rule is for cannot be
         attached to (see add_filtered_process_by_id); 50 if a setting or a rule asks for what the driver

@@ -24,6 +24,8 @@ def conditions() -> list[str]:
     """The sentences; none where nothing is remarkable."""
     if sys.platform != "linux":
         return []
+    if not os.path.exists("/proc/self/status"):
+        return ["/proc does not show this process, so its limits cannot be told"]
     found = [
         task_limit_note(*user_tasks()),
         group_limit_note(*group_tasks()),

@@ -3,6 +3,7 @@
 #include "platform.h"
 
 #include "errors.h"
+#include "proc_state.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -213,6 +214,9 @@ uint32_t cbpi_processes_visit(uint32_t with_arguments,
                               void *context)
 {
     uint32_t error = 0;
+    const char *obstacle = cbpi_proc_obstacle();
+    if (obstacle)
+        return cbpi_fail(CBP_ERROR_GEN_FAILURE, "cannot list the processes: %s", obstacle);
     struct walk *walk = calloc(1, sizeof *walk);
     DIR *proc = walk ? opendir("/proc") : NULL;
     if (!proc) {

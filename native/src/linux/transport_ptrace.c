@@ -4,6 +4,7 @@
 #include "errors.h"
 #include "new_syscalls.h"
 #include "platform.h"
+#include "proc_state.h"
 #include "ptrace_link.h"
 
 #include <errno.h>
@@ -94,6 +95,8 @@ static const char *obstacle(void)
         return "the program cbprocess-supervisor is missing from the package";
     if (!has_pidfd())
         return "the kernel has no pidfd_open (Linux 5.3), or a sandbox forbids it";
+    if (cbpi_proc_obstacle())
+        return cbpi_proc_obstacle();
     return tracing_obstacle();
 }
 
@@ -142,7 +145,10 @@ static uint32_t check_settings(const struct cbpi_session_settings *settings)
 
 static uint32_t open_session(const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
 {
-    const char *why = tracing_obstacle();
+    const char *why = cbpi_proc_obstacle();
+    if (why)
+        return cbpi_fail(CBP_ERROR_GEN_FAILURE, "%s", why);
+    why = tracing_obstacle();
     if (why)
         return cbpi_fail(CBP_ERROR_PRIVILEGE_NOT_HELD, "%s", why);
     uint32_t error = check_settings(settings);
