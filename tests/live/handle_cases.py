@@ -134,6 +134,7 @@ _ATTACH = PROCESS_VM_READ | PROCESS_VM_WRITE | PROCESS_SUSPEND_RESUME
 _OPEN = PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_SYNCHRONIZE
 _WRITE = PROCESS_VM_WRITE | PROCESS_VM_OPERATION
 _SET = PROCESS_SET_INFORMATION
+_OWN = PROCESS_TERMINATE | PROCESS_SUSPEND_RESUME
 
 CASES: dict[str, Case] = {
     **_signal_cases(),
@@ -165,6 +166,19 @@ CASES: dict[str, Case] = {
     "sched_setparam": Case(("-a", "sched_setparam"), THREAD, _SET),
     "sched_setscheduler": Case(("-a", "sched_setscheduler"), THREAD, _SET),
     "sched_setattr": Case(("-a", "sched_setattr"), THREAD, _SET),
+    "move_pages-set": Case(("move_pages", "set"), PROCESS, PROCESS_VM_OPERATION),
+    "move_pages-get": Case(("move_pages", "get"), PROCESS, PROCESS_QUERY_INFORMATION),
+    "migrate_pages": Case(("migrate_pages",), PROCESS, PROCESS_VM_OPERATION),
+    "perf_event_open": Case(("perf_event_open",), PROCESS, PROCESS_VM_READ | PROCESS_TERMINATE),
+    "perf_event_open-of-a-thread": Case(
+        ("-a", "perf_event_open"), THREAD, PROCESS_VM_READ | PROCESS_TERMINATE
+    ),
+    "kcmp": Case(("kcmp",), PROCESS, PROCESS_QUERY_INFORMATION),
+    "get_robust_list": Case(("get_robust_list",), PROCESS, PROCESS_QUERY_INFORMATION),
+    "setown": Case(("setown", "process"), PROCESS, _OWN),
+    "setown-of-a-group": Case(("-c", "2", "setown", "group"), PROCESS, _OWN),
+    "setown-typed": Case(("setown", "typed"), PROCESS, _OWN),
+    "setown-by-ioctl": Case(("setown", "ioctl"), PROCESS, _OWN),
 }
 
 # One of each system call, for what need not be tried with every variant.
@@ -189,4 +203,12 @@ ONE_OF_EACH = [
     "sched_setparam",
     "sched_setscheduler",
     "sched_setattr",
+    "move_pages-set",
+    "migrate_pages",
+    "perf_event_open",
+    "kcmp",
+    "get_robust_list",
+    "setown",
+    "setown-typed",
+    "setown-by-ioctl",
 ]

@@ -6,7 +6,10 @@
 
 #include "handle_target.h"
 
+#include <linux/kcmp.h>
+#include <linux/perf_event.h>
 #include <stdbool.h>
+#include <sys/ioctl.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -261,6 +264,63 @@ static void call_sched_setattr(void)
     set(syscall(SYS_sched_setattr, aim(), &attributes, 0));
 }
 
+/* set or get: where a page is, or that it is to go there */
+static void call_move_pages(void)
+{
+    int status = 0, node = 0;
+    void *page = (void *) (uintptr_t) targets->word_address;
+    bool sets = strcmp(argument, "set") == 0;
+    set(syscall(SYS_move_pages, aim(), 1UL, &page, sets ? &node : NULL, &status, 0));
+}
+
+static void call_migrate_pages(void)
+{
+    set(syscall(SYS_migrate_pages, aim(), 0UL, NULL, NULL));
+}
+
+static void call_perf_event_open(void)
+{
+    struct perf_event_attr event = {.type = PERF_TYPE_SOFTWARE,
+                                    .size = sizeof event,
+                                    .config = PERF_COUNT_SW_TASK_CLOCK,
+                                    .exclude_kernel = 1};
+    set(syscall(SYS_perf_event_open, &event, aim(), -1, -1, 0UL));
+    if (outcome.result >= 0)
+        outcome.result = 0;
+}
+
+static void call_kcmp(void)
+{
+    set(syscall(SYS_kcmp, getpid(), aim(), KCMP_VM, 0UL, 0UL));
+    if (outcome.result >= 0)
+        outcome.result = 0;
+}
+
+static void call_get_robust_list(void)
+{
+    void *head = NULL;
+    size_t size = 0;
+    set(syscall(SYS_get_robust_list, aim(), &head, &size));
+}
+
+/* process, group or typed: whom a socket that can be read sends SIGURG or SIGIO to. */
+static void call_setown(void)
+{
+    struct {
+        int type, id;
+    } owner = {1, aim()}, found = {0, 0};
+    int sockets[2];
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) == 0);
+    if (strcmp(argument, "typed") == 0)
+        set(syscall(SYS_fcntl, sockets[0], F_SETOWN_EX, &owner));
+    else if (strcmp(argument, "ioctl") == 0)
+        set(ioctl(sockets[0], FIOSETOWN, &owner.id));
+    else
+        set(syscall(SYS_fcntl, sockets[0], F_SETOWN, argument[0] == 'g' ? -aim() : aim()));
+    CHECK(fcntl(sockets[0], F_GETOWN_EX, &found) == 0);
+    outcome.got = found.id == aim();
+}
+
 struct call {
     const char *name;
     bool takes_argument;
@@ -292,6 +352,12 @@ static const struct call calls[] = {
     {"sched_setparam", false, call_sched_setparam},
     {"sched_setscheduler", false, call_sched_setscheduler},
     {"sched_setattr", false, call_sched_setattr},
+    {"move_pages", true, call_move_pages},
+    {"migrate_pages", false, call_migrate_pages},
+    {"perf_event_open", false, call_perf_event_open},
+    {"kcmp", false, call_kcmp},
+    {"get_robust_list", false, call_get_robust_list},
+    {"setown", true, call_setown},
 };
 
 #endif

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "reading.h"
 #include "syscalls.h"
 
 /* Of the kernel's interface; younger than the headers that this is built with. */
@@ -245,6 +246,56 @@ static bool read_sched(const struct id_view *view, uint64_t id, struct handle_ca
     return aim_at_id(call, view, id);
 }
 
+/* ---- Who gets signals about a descriptor ---- */
+
+enum { OWNER_IS_PROCESS = 1, OWNER_IS_GROUP = 2 };
+
+/* Source: fcntl(2), F_SETOWN_EX. */
+struct owner {
+    int32_t type, id;
+};
+
+/* Which signal it will be is said by another call, or later: it may be any. */
+static bool aim_at_owner(struct handle_call *call, const struct task *task, const struct id_view *view,
+                         int owner)
+{
+    ask(call, CBP_PROCESS_TERMINATE | CBP_PROCESS_SUSPEND_RESUME, 0);
+    if (owner > 0)
+        return aim_at_id(call, view, (uint32_t) owner);
+    if (owner == 0 || owner == INT_MIN)
+        return false;
+    aim_at_group(call, task, (uint32_t) -owner);
+    return true;
+}
+
+/* An owner that is told in memory, where it could be another by the time of the call, is set by a call that
+ * takes it as an argument. For a single thread there is none. */
+static bool read_owner_in_memory(const struct task *task, const struct syscall_entry *entry,
+                                 const struct id_view *view, bool is_typed, struct handle_call *call)
+{
+    struct owner owner = {.type = OWNER_IS_PROCESS};
+    void *place = is_typed ? (void *) &owner : (void *) &owner.id;
+    size_t size = is_typed ? sizeof owner : sizeof owner.id;
+    bool is_read = read_memory(task->tid, entry->arguments[2], place, size) == size;
+    bool is_group = is_typed && owner.type == OWNER_IS_GROUP;
+    call->by_descriptor = true;
+    if (is_read && is_typed && (owner.type < 0 || owner.type > OWNER_IS_GROUP || owner.id < 0)) {
+        call->os_error = EINVAL;
+        return true;
+    }
+    if (!aim_at_owner(call, task, view, is_group ? -owner.id : owner.id)) {
+        call->aim = AIM_ONE; /* nobody from now on: no more than a setting of its own */
+        call->tid = task->tid;
+    }
+    call->is_unknown |= !is_read || (owner.type != OWNER_IS_PROCESS && !is_group);
+    call->replacement = (struct replacement){
+        .argument_count = 3,
+        .architecture = entry->architecture,
+        .number = syscall_number_like(entry->architecture, entry->number, SYSCALL_FCNTL),
+        .arguments = {entry->arguments[0], F_SETOWN, (uint64_t) (int64_t) (is_group ? -owner.id : owner.id)}};
+    return true;
+}
+
 /* ---- All of them ---- */
 
 static bool read_by_id(enum syscall_kind kind, const struct id_view *view, const uint64_t *arguments,
@@ -252,12 +303,28 @@ static bool read_by_id(enum syscall_kind kind, const struct id_view *view, const
 {
     const uint32_t attach =
         CBP_PROCESS_VM_READ | CBP_PROCESS_VM_WRITE | CBP_PROCESS_VM_OPERATION | CBP_PROCESS_SUSPEND_RESUME;
-    if (!aim_at_id(call, view, arguments[kind == SYSCALL_PTRACE ? 1 : 0]))
+    if (!aim_at_id(call, view, arguments[kind == SYSCALL_PTRACE || kind == SYSCALL_PERF_EVENT_OPEN]))
         return false;
     switch (kind) {
     case SYSCALL_PTRACE:
         call->becomes_thread = true;
         ask(call, attach, CBP_THREAD_GET_CONTEXT | CBP_THREAD_SET_CONTEXT | CBP_THREAD_SUSPEND_RESUME);
+        return true;
+    case SYSCALL_PERF_EVENT_OPEN: /* it samples registers and stack, and can send a signal at an event */
+        call->becomes_thread = true;
+        ask(call, CBP_PROCESS_VM_READ | CBP_PROCESS_TERMINATE, CBP_THREAD_GET_CONTEXT | CBP_THREAD_TERMINATE);
+        return true;
+    case SYSCALL_MOVE_PAGES: /* without nodes to go to it asks where they are */
+        ask(call,
+            arguments[3] != 0 ? (uint32_t) CBP_PROCESS_VM_OPERATION
+                              : (uint32_t) CBP_PROCESS_QUERY_INFORMATION,
+            0);
+        return true;
+    case SYSCALL_MIGRATE_PAGES:
+        ask(call, CBP_PROCESS_VM_OPERATION, 0);
+        return true;
+    case SYSCALL_GET_ROBUST_LIST:
+        ask(call, CBP_PROCESS_QUERY_INFORMATION, 0);
         return true;
     case SYSCALL_PROCESS_VM_READV:
         ask(call, CBP_PROCESS_VM_READ, 0);
@@ -317,6 +384,18 @@ bool read_handle_call(struct task *task, const struct syscall_entry *entry, cons
     case SYSCALL_SCHED_SETSCHEDULER:
     case SYSCALL_SCHED_SETATTR:
         return read_sched(view, arguments[0], call);
+    case SYSCALL_FCNTL:
+    case SYSCALL_FCNTL64:
+        return (uint32_t) arguments[1] == F_SETOWN ? aim_at_owner(call, task, view, (int) arguments[2])
+                                                   : read_owner_in_memory(task, entry, view, true, call);
+    case SYSCALL_IOCTL:
+        return read_owner_in_memory(task, entry, view, false, call);
+    case SYSCALL_KCMP:
+        ask(call, CBP_PROCESS_QUERY_INFORMATION, 0);
+        if (!aim_at_id(call, view, arguments[0]) || (int) arguments[1] <= 0)
+            return false;
+        note(call, known_as(view, (uint32_t) arguments[1], &call->other_tid), ESRCH);
+        return true;
     default:
         return read_by_id(kind, view, arguments, call);
     }

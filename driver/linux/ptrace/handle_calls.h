@@ -14,6 +14,7 @@ enum handle_aim {
 struct handle_call {
     enum handle_aim aim;
     uint32_t tid;            /* ONE: of the target, a process's being its first thread's */
+    uint32_t other_tid;      /* ONE: of a second target; 0: it has none */
     uint32_t group;          /* ONE: the thread group that it must be in; 0: whichever */
     uint32_t process_group;  /* GROUP: its id in the view */
     bool process_group_ours; /* GROUP: its id in our namespace instead */
@@ -22,7 +23,7 @@ struct handle_call {
     bool is_thread;      /* it is about one thread */
     bool becomes_thread; /* it is if its target is no first thread */
     bool is_duplication;
-    bool by_descriptor;      /* its target was named by one */
+    bool by_descriptor;      /* its target was named by one, or in memory that others can write */
     bool wants_first_thread; /* ONE: another thread is none that the kernel takes */
     bool keeps_descriptor;   /* its target is named by a descriptor, and by nothing else when it goes on */
     uint32_t process_access, thread_access; /* for an operation on a process, on a thread */

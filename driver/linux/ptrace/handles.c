@@ -131,11 +131,11 @@ static void reach_many(const struct task *task, const struct handle_call *call, 
 
 /* False: it must not be let through, because there is no such target; or it has to be, because the kernel
  * wants a first thread and this is another. */
-static bool reach_one(const struct task *task, struct handle_call *call)
+static bool reach_one(const struct task *task, struct handle_call *call, uint32_t tid)
 {
     struct status_facts facts;
-    if (!read_status(call->tid, &facts)) {
-        reached.is_unknown = is_there(call->tid);
+    if (!read_status(tid, &facts)) {
+        reached.is_unknown = is_there(tid);
         call->os_error = reached.is_unknown ? 0 : ESRCH;
         return reached.is_unknown;
     }
@@ -143,7 +143,7 @@ static bool reach_one(const struct task *task, struct handle_call *call)
         call->os_error = call->wants_first_thread ? 0 : ESRCH;
         return false;
     }
-    reach(task, call->tid, &facts);
+    reach(task, tid, &facts);
     return true;
 }
 
@@ -287,7 +287,8 @@ static bool is_settled(struct task *task, const struct id_view *view, struct han
     reached.reaches_caller = reached.is_unknown = false;
     bool goes_on = true;
     if (call->os_error == 0 && call->aim == AIM_ONE)
-        goes_on = reach_one(task, call);
+        goes_on = reach_one(task, call, call->tid) &&
+                  (call->other_tid == 0 || reach_one(task, call, call->other_tid));
     else if (call->os_error == 0)
         reach_many(task, call, view);
     if (call->os_error == 0 && reached.is_unknown) {

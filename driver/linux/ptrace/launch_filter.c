@@ -6,7 +6,9 @@
  * tree's reach (guard.c). Where nobody has asked for them, those pass that cannot concern these two. */
 #include "launch_filter.h"
 
+#include <asm/sockios.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -157,8 +159,25 @@ static void append_condition(struct program *program, enum syscall_kind kind, co
     case SYSCALL_SCHED_SETAFFINITY:
     case SYSCALL_SCHED_SETPARAM:
     case SYSCALL_SCHED_SETSCHEDULER:
-    case SYSCALL_SCHED_SETATTR: /* 0 is the caller itself */
+    case SYSCALL_SCHED_SETATTR:
+    case SYSCALL_MOVE_PAGES:
+    case SYSCALL_MIGRATE_PAGES:
+    case SYSCALL_GET_ROBUST_LIST: /* 0 is the caller itself */
         stop_unless(program, 0, 0);
+        return;
+    case SYSCALL_PERF_EVENT_OPEN: /* -1: nobody in particular, for which one needs a privilege */
+        append(program, (struct sock_filter) LOAD_ARGUMENT(1));
+        append(program, skip_if(BPF_JEQ, 0, 2));
+        append(program, skip_if(BPF_JEQ, (uint32_t) -1, 1));
+        stop(program);
+        pass(program);
+        return;
+    case SYSCALL_FCNTL: /* who gets signals about a descriptor; all other commands go on */
+    case SYSCALL_FCNTL64:
+        stop_if(program, 1, BPF_JEQ, F_SETOWN, F_SETOWN_EX);
+        return;
+    case SYSCALL_IOCTL:
+        stop_if(program, 1, BPF_JEQ, FIOSETOWN, SIOCSPGRP);
         return;
     case SYSCALL_SETPRIORITY:
         stop_unless_self(program, PRIO_PROCESS);
@@ -185,8 +204,9 @@ static void append_condition(struct program *program, enum syscall_kind kind, co
 static bool is_wanted(const struct watched_syscall *watched, uint32_t flags)
 {
     /* A pidfd tells about a process and waits for it; what is done with it is another call. */
-    bool may_concern_guarded =
-        watched->parts == CBP_LAUNCH_FLAG_HANDLES && watched->kind != SYSCALL_PIDFD_OPEN;
+    bool only_asks = watched->kind == SYSCALL_PIDFD_OPEN || watched->kind == SYSCALL_KCMP ||
+                     watched->kind == SYSCALL_GET_ROBUST_LIST;
+    bool may_concern_guarded = watched->parts == CBP_LAUNCH_FLAG_HANDLES && !only_asks;
     return (watched->parts & flags) != 0 || may_concern_guarded;
 }
 

@@ -41,7 +41,15 @@ enum { FILTER_MARK = 0xcb9f };
     X(SCHED_SETAFFINITY, HANDLES, 203, 203, 241, 122, 241)                                                   \
     X(SCHED_SETPARAM, HANDLES, 142, 142, 154, 118, 154)                                                      \
     X(SCHED_SETSCHEDULER, HANDLES, 144, 144, 156, 119, 156)                                                  \
-    X(SCHED_SETATTR, HANDLES, 314, 314, 351, 274, 380)
+    X(SCHED_SETATTR, HANDLES, 314, 314, 351, 274, 380)                                                       \
+    X(FCNTL, HANDLES, 72, 72, 55, 25, 55)                                                                    \
+    X(FCNTL64, HANDLES, 72, 72, 221, 25, 221)                                                                \
+    X(IOCTL, HANDLES, 16, 514, 54, 29, 54)                                                                   \
+    X(PERF_EVENT_OPEN, HANDLES, 298, 298, 336, 241, 364)                                                     \
+    X(MOVE_PAGES, HANDLES, 279, 533, 317, 239, 344)                                                          \
+    X(MIGRATE_PAGES, HANDLES, 256, 256, 294, 238, 400)                                                       \
+    X(KCMP, HANDLES, 312, 312, 349, 272, 378)                                                                \
+    X(GET_ROBUST_LIST, HANDLES, 274, 531, 312, 100, 339)
 
 #define SYSCALL_KIND_(kind, part, ...) SYSCALL_##kind,
 enum syscall_kind { WATCHED_SYSCALL_LIST(SYSCALL_KIND_) SYSCALL_OTHER };

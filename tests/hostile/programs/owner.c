@@ -1,0 +1,77 @@
+/* Tries to end a protected server, or the helper, by a signal that a descriptor sends: to its owner, which is
+ * set, when it can be read, with a number of the setter's choice.
+ *
+ *     owner WAY SERVER     WAY: setown, typed, ioctl, swapped (another thread changes what "typed" reads),
+ *                          thread (the first thread alone is named), helper (the victim is our tracer) */
+#include <pthread.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "guarded.h"
+
+struct owner {
+    volatile int type, id;
+};
+
+static struct owner owner;
+static pid_t victim;
+
+static void *swap(void *unused)
+{
+    for (;;) {
+        owner.id = victim;
+        owner.id = getpid();
+    }
+    return unused;
+}
+
+static pid_t tracer(void)
+{
+    char line[256];
+    int found = 0;
+    FILE *file = fopen("/proc/self/status", "re");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
+        sscanf(line, "TracerPid: %d", &found);
+    CHECK(file != NULL && fclose(file) == 0);
+    return found;
+}
+
+static int set_owner(const char *way, int fd)
+{
+    owner.type = strcmp(way, "thread") == 0 ? 0 : 1;
+    owner.id = victim;
+    if (strcmp(way, "ioctl") == 0)
+        return ioctl(fd, FIOSETOWN, &owner.id);
+    if (strcmp(way, "setown") == 0 || strcmp(way, "helper") == 0)
+        return fcntl(fd, F_SETOWN, victim);
+    return fcntl(fd, F_SETOWN_EX, &owner);
+}
+
+int main(int count, char **arguments)
+{
+    int ends[2], error = 0;
+    pthread_t thread;
+    CHECK(count == 3);
+    if (strcmp(arguments[1], "serve") == 0)
+        serve(arguments[2]);
+    start_server(arguments[2], "");
+    bool is_swapped = strcmp(arguments[1], "swapped") == 0;
+    victim = strcmp(arguments[1], "helper") == 0 ? tracer() : server.process;
+    if (victim == 0)
+        return UNSUPPORTED;
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+    CHECK(fcntl(ends[0], F_SETSIG, is_swapped ? SIGWINCH : SIGKILL) == 0);
+    if (is_swapped)
+        CHECK(pthread_create(&thread, NULL, swap, NULL) == 0);
+    bool got = false;
+    for (int i = 0; i < (is_swapped ? 20000 : 1) && !got; i++) {
+        error = set_owner(arguments[1], ends[0]) != 0 ? errno : error;
+        got = fcntl(ends[0], F_GETOWN) == victim;
+    }
+    if (got)
+        CHECK(fcntl(ends[0], F_SETSIG, SIGKILL) == 0);
+    if (!is_swapped || got)
+        CHECK(fcntl(ends[0], F_SETFL, O_ASYNC) == 0 && write(ends[1], "x", 1) == 1);
+    tell(error, got);
+    exit(0);
+}
