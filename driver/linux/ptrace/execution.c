@@ -234,7 +234,7 @@ static void go_on_at_stop(struct task *task, const struct reading *reading, bool
     process->tenure += !stays_protected(old_stances, report.subject);
     uint32_t refusal = 0;
     struct operation *operation = NULL;
-    if (image == NULL && (reading == NULL || reading->chain.file_count > 0) && creations_are_wanted()) {
+    if (image == NULL && creations_are_wanted()) {
         count_loss(); /* without memory for its names no rule could be held against them */
         refusal = CBP_ERROR_NOT_ENOUGH_MEMORY;
     } else if (!approved) {
