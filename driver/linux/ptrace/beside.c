@@ -29,7 +29,7 @@ enum {
     TREE_URGENT_MAX = 16,     /* its urgent ones, counted with the others */
     WANTED_OF_TREE_MAX = 256, /* jobs of one tree that are waited for; twice as many with urgent ones */
     READER_STACK_SIZE = 512 * 1024,
-    LOOK_LIMIT_MS = 500,
+    LOOK_LIMIT_MS = 250,
     LOOK_LIMIT_MIN_MS = 20,
     LOOK_FORGET_MS = 30 * 1000
 };

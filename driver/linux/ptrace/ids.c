@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "beside.h"
 #include "supervisor.h"
 
 static uint64_t namespace_of(struct process *process)
@@ -50,7 +51,7 @@ bool open_view(struct task *task, struct id_view *view)
 }
 
 /* Whether a task, that many levels below a namespace, is inside of it. */
-static enum knowledge is_inside(uint32_t tid, uint32_t levels, uint64_t inode)
+static enum knowledge look_inside(uint32_t tid, uint32_t levels, uint64_t inode)
 {
     char path[64];
     struct stat status;
@@ -68,6 +69,24 @@ static enum knowledge is_inside(uint32_t tid, uint32_t levels, uint64_t inode)
     bool is_read = fstat(fd, &status) == 0;
     close(fd);
     return !is_read ? NOT_KNOWN : status.st_ino == inode ? KNOWN : ABSENT;
+}
+
+struct inside_look {
+    uint32_t tid, levels;
+    uint64_t inode;
+    enum knowledge knowledge;
+};
+
+static void look_for_inside(void *block)
+{
+    struct inside_look *look = block;
+    look->knowledge = look_inside(look->tid, look->levels, look->inode);
+}
+
+static enum knowledge is_inside(uint32_t tid, uint32_t levels, uint64_t inode)
+{
+    struct inside_look look = {.tid = tid, .levels = levels, .inode = inode};
+    return look_now(look_for_inside, &look, sizeof look) ? look.knowledge : NOT_KNOWN;
 }
 
 enum knowledge is_visible(const struct id_view *view, uint32_t tid, const struct status_facts *facts)
@@ -138,7 +157,7 @@ enum knowledge known_as(const struct id_view *view, uint32_t id, uint32_t *tid)
 }
 
 /* Each line of the map is a range: its first id there, its first id here, its length. */
-enum knowledge user_known_as(uint32_t tid, uint32_t user_id, uint32_t *our_id)
+static enum knowledge read_user_map(uint32_t tid, uint32_t user_id, uint32_t *our_id)
 {
     char path[64];
     uint32_t there, here, count;
@@ -154,4 +173,25 @@ enum knowledge user_known_as(uint32_t tid, uint32_t user_id, uint32_t *our_id)
         }
     fclose(map);
     return found;
+}
+
+struct user_look {
+    uint32_t tid, user_id, our_id;
+    enum knowledge knowledge;
+};
+
+static void look_for_user(void *block)
+{
+    struct user_look *look = block;
+    look->knowledge = read_user_map(look->tid, look->user_id, &look->our_id);
+}
+
+enum knowledge user_known_as(uint32_t tid, uint32_t user_id, uint32_t *our_id)
+{
+    struct user_look look = {.tid = tid, .user_id = user_id};
+    if (!look_now(look_for_user, &look, sizeof look))
+        return NOT_KNOWN;
+    if (look.knowledge == KNOWN)
+        *our_id = look.our_id;
+    return look.knowledge;
 }

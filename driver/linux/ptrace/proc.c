@@ -49,16 +49,30 @@ static size_t read_proc_file(uint32_t id, const char *name, char *buffer, size_t
     return length > 0 ? (size_t) length : 0;
 }
 
+/* What is looked up in the folder of a task by look_now(): the task can make that last. */
+struct stat_look {
+    uint32_t pid;
+    int wanted;
+    uint64_t value;
+};
+
+static void look_for_stat_number(void *block)
+{
+    struct stat_look *look = block;
+    char stat[2048]; /* 52 numbers of up to 20 digits and a name of up to 64 bytes */
+    if (read_proc_file(look->pid, "stat", stat, sizeof stat) == 0)
+        return;
+    char *field = strrchr(stat, ')');
+    for (int number = 2; field != NULL && number < look->wanted; number++)
+        field = strchr(field + 1, ' ');
+    look->value = field != NULL ? strtoull(field + 1, NULL, 10) : 0;
+}
+
 /* A field of /proc/PID/stat, counted behind the name, which may hold anything, parentheses too. 0: gone. */
 static uint64_t stat_number(uint32_t pid, int wanted)
 {
-    char stat[2048]; /* 52 numbers of up to 20 digits and a name of up to 64 bytes */
-    if (read_proc_file(pid, "stat", stat, sizeof stat) == 0)
-        return 0;
-    char *field = strrchr(stat, ')');
-    for (int number = 2; field != NULL && number < wanted; number++)
-        field = strchr(field + 1, ' ');
-    return field != NULL ? strtoull(field + 1, NULL, 10) : 0;
+    struct stat_look look = {.pid = pid, .wanted = wanted};
+    return look_now(look_for_stat_number, &look, sizeof look) ? look.value : 0;
 }
 
 uint64_t read_start_time(uint32_t pid)
@@ -216,15 +230,10 @@ static void assume_one_namespace(uint32_t tid, struct status_facts *facts)
     facts->group_ids[0] = process_group_of(tid);
 }
 
-bool read_status(uint32_t tid, struct status_facts *facts)
+static bool read_status_file(uint32_t tid, struct status_facts *facts)
 {
     struct line_reader reader;
     const char *line;
-    memset(facts, 0, sizeof *facts);
-    facts->state = '?';
-    facts->has_filter = true;
-    facts->filter_count = UINT32_MAX;
-    facts->user_id = facts->effective_user_id = facts->saved_user_id = UINT32_MAX;
     if (!open_lines(&reader, tid, "status", STATUS_SIZE_MAX))
         return false;
     while (facts->filter_count == UINT32_MAX && (line = next_line(&reader)) != NULL)
@@ -233,6 +242,30 @@ bool read_status(uint32_t tid, struct status_facts *facts)
     if (!reader.is_cut && facts->group != 0 && facts->depth == 0)
         assume_one_namespace(tid, facts);
     return facts->group != 0 && facts->user_id != UINT32_MAX && facts->group_depth != 0;
+}
+
+struct status_look {
+    uint32_t tid;
+    bool is_known;
+    struct status_facts facts;
+};
+
+static void look_for_status(void *block)
+{
+    struct status_look *look = block;
+    look->is_known = read_status_file(look->tid, &look->facts);
+}
+
+bool read_status(uint32_t tid, struct status_facts *facts)
+{
+    struct status_look look = {.tid = tid};
+    look.facts.state = '?';
+    look.facts.has_filter = true;
+    look.facts.filter_count = UINT32_MAX;
+    look.facts.user_id = look.facts.effective_user_id = look.facts.saved_user_id = UINT32_MAX;
+    bool is_done = look_now(look_for_status, &look, sizeof look);
+    *facts = look.facts;
+    return is_done && look.is_known;
 }
 
 bool is_there(uint32_t tid)
@@ -291,12 +324,24 @@ bool path_leads_to_file(const struct image_file *file)
            status.stx_ino == file->inode;
 }
 
-uint64_t read_pid_namespace(uint32_t tid)
+struct namespace_look {
+    uint32_t tid;
+    uint64_t inode;
+};
+
+static void look_for_namespace(void *block)
 {
+    struct namespace_look *look = block;
     char path[64];
     struct stat status;
-    snprintf(path, sizeof path, "/proc/%u/ns/pid", tid);
-    return stat(path, &status) == 0 ? status.st_ino : 0;
+    snprintf(path, sizeof path, "/proc/%u/ns/pid", look->tid);
+    look->inode = stat(path, &status) == 0 ? status.st_ino : 0;
+}
+
+uint64_t read_pid_namespace(uint32_t tid)
+{
+    struct namespace_look look = {.tid = tid};
+    return look_now(look_for_namespace, &look, sizeof look) ? look.inode : 0;
 }
 
 /* ---- Descriptors ---- */
@@ -313,7 +358,7 @@ static bool descriptors_are_shown(uint32_t tid)
     return is_shown;
 }
 
-enum knowledge read_descriptor(uint32_t tid, int fd, struct descriptor_facts *facts)
+static enum knowledge read_descriptor_file(uint32_t tid, int fd, struct descriptor_facts *facts)
 {
     char name[64];
     const char *line, *text;
@@ -338,6 +383,27 @@ enum knowledge read_descriptor(uint32_t tid, int fd, struct descriptor_facts *fa
     return has_flags && !reader.is_cut ? KNOWN : NOT_KNOWN;
 }
 
+struct descriptor_look {
+    uint32_t tid;
+    int fd;
+    enum knowledge knowledge;
+    struct descriptor_facts facts;
+};
+
+static void look_for_descriptor(void *block)
+{
+    struct descriptor_look *look = block;
+    look->knowledge = read_descriptor_file(look->tid, look->fd, &look->facts);
+}
+
+enum knowledge read_descriptor(uint32_t tid, int fd, struct descriptor_facts *facts)
+{
+    struct descriptor_look look = {.tid = tid, .fd = fd};
+    bool is_done = look_now(look_for_descriptor, &look, sizeof look);
+    *facts = look.facts;
+    return is_done ? look.knowledge : NOT_KNOWN;
+}
+
 /* Whether a mount that a task sees is one of procfs. By the list of mounts: to ask the file system itself
  * could take for ever, if the task has made it. Source: proc_pid_mountinfo(5). */
 static enum knowledge is_proc_mount(uint32_t tid, uint32_t mount_id)
@@ -356,8 +422,8 @@ static enum knowledge is_proc_mount(uint32_t tid, uint32_t mount_id)
 
 /* The folder's own entries tell whose it is; what its path says anybody can make up with a mount. Only the
  * folder of a process has one for its threads. */
-enum knowledge read_process_folder(uint32_t tid, int fd, const struct descriptor_facts *facts, uint32_t *id,
-                                   bool *is_ours)
+static enum knowledge read_folder(uint32_t tid, int fd, const struct descriptor_facts *facts, uint32_t *id,
+                                  bool *is_ours)
 {
     char folder[64], name[80];
     struct stat status, ours;
@@ -385,4 +451,29 @@ enum knowledge read_process_folder(uint32_t tid, int fd, const struct descriptor
             *id = (uint32_t) strtoul(text, NULL, 10);
     close(reader.fd);
     return *id != 0 ? KNOWN : NOT_KNOWN;
+}
+
+struct folder_look {
+    uint32_t tid;
+    int fd;
+    struct descriptor_facts facts;
+    uint32_t id;
+    bool is_ours;
+    enum knowledge knowledge;
+};
+
+static void look_for_folder(void *block)
+{
+    struct folder_look *look = block;
+    look->knowledge = read_folder(look->tid, look->fd, &look->facts, &look->id, &look->is_ours);
+}
+
+enum knowledge read_process_folder(uint32_t tid, int fd, const struct descriptor_facts *facts, uint32_t *id,
+                                   bool *is_ours)
+{
+    struct folder_look look = {.tid = tid, .fd = fd, .facts = *facts};
+    bool is_done = look_now(look_for_folder, &look, sizeof look);
+    *id = look.id;
+    *is_ours = look.is_ours;
+    return is_done ? look.knowledge : NOT_KNOWN;
 }
