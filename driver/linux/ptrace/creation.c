@@ -101,7 +101,7 @@ void handle_creation(struct task *creator, int event)
     if (!read_event_message(creator->tid, event, &tid))
         return;
     struct task *task = find_task(tid);
-    if (task == NULL)
+    if (task == NULL && !was_ended_unknown(tid))
         task = add_task(tid);
     if (task == NULL || task->process != NULL || !adopt_task(task, creator->process, creator->tid, event)) {
         resume_task(creator, 0); /* without memory now, its owner will be looked for */

@@ -186,6 +186,8 @@ void let_everything_go(void);
 /* A stopped task of which nothing can be known, mostly for want of memory. No rule would hold for it, so it
  * has to end; that is counted as a loss. */
 void end_unknown_task(uint32_t tid);
+/* Whether that has been done to this task, so that it comes to no stop any more. */
+bool was_ended_unknown(uint32_t tid);
 void count_loss(void); /* an event that no session can be told of */
 /* The kernel says that there is no tracee. */
 void forget_everybody(void);

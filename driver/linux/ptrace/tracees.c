@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/ptrace.h>
+#include <unistd.h>
 
 #include "cbp_atomic.h"
 #include "supervisor.h"
@@ -62,8 +63,17 @@ void count_loss(void)
             cbp_add_u64(&channel_of(id)->lost, 1);
 }
 
+static bool any_ended_unknown;
+
+bool was_ended_unknown(uint32_t tid)
+{
+    struct status_facts facts;
+    return any_ended_unknown && (!read_status(tid, &facts) || facts.tracer_pid != (uint32_t) getpid());
+}
+
 void end_unknown_task(uint32_t tid)
 {
+    any_ended_unknown = true;
     if (self.leaving) { /* no rule is in force any more */
         (void) ptrace(PTRACE_DETACH, (pid_t) tid, 0, 0);
         return;
