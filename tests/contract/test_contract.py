@@ -364,18 +364,6 @@ def test_a_strip_rule_protects(stage: Stage) -> None:
     assert stage.signal(target.process_id)
 
 
-def test_a_protected_creator_keeps_its_rights(stage: Stage) -> None:
-    """What is protected has its rights to what it has created, which is protected, too."""
-    needs(stage, constants.CAP_STRIP_PROCESS_HANDLE)
-    watch_all(stage)
-    rights = constants.PROCESS_TERMINATE
-    stage.process.add_rule(name="lasting", action="strip", access=rights)
-    stage.process.add_rule(process_id=stage.actor_id, action="strip", access=rights)
-    target = stage.begin_lasting("lasting")
-    assert stage.signal(target.process_id)
-    assert settle(stage).refused == 0
-
-
 # ---- Time ----
 
 

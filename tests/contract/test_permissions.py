@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
 from contract.stages import Stage, wait_for
-from contract.test_contract import settle, watch_all
+from contract.test_contract import needs, settle, watch_all
 
 from cbprocess import constants
 
@@ -34,8 +33,7 @@ def test_ignoring_permits_nothing(stage: Stage) -> None:
 
 
 def test_an_ignored_process_is_protected_and_so_is_what_it_aims_at(stage: Stage) -> None:
-    if not stage.process.driver_capabilities() & constants.CAP_STRIP_PROCESS_HANDLE:
-        pytest.skip(f"the {stage.driver} driver takes no rights away")
+    needs(stage, constants.CAP_STRIP_PROCESS_HANDLE)
     log = watch_all(stage)
     stage.process.add_rule(name="lasting-*", action="strip", access=constants.PROCESS_TERMINATE)
     stage.process.add_ignored_process_by_name("lasting-ignored", False)
@@ -77,3 +75,15 @@ def test_a_list_of_what_may_run(stage: Stage) -> None:
     stage.process.remove_rule(process_id=-1, action="deny")
     assert not stage.run("alpha").refused()
     assert stage.run("beta-not").refused()
+
+
+def test_a_protected_creator_keeps_its_rights(stage: Stage) -> None:
+    """What is protected has its rights to what it has created, which is protected, too."""
+    needs(stage, constants.CAP_STRIP_PROCESS_HANDLE)
+    watch_all(stage)
+    rights = constants.PROCESS_TERMINATE
+    stage.process.add_rule(name="lasting", action="strip", access=rights)
+    stage.process.add_rule(process_id=stage.actor_id, action="strip", access=rights)
+    target = stage.begin_lasting("lasting")
+    assert stage.signal(target.process_id)
+    assert settle(stage).refused == 0

@@ -5,6 +5,7 @@
 struct cbpi_link_ends {
     int control_fd;
     int process_fd; /* a pidfd of the supervisor, -1 where there is none */
+    int state_fd;   /* its /proc/PID/stat, kept open for repeated looks; -1 where there is none */
 };
 
 #endif

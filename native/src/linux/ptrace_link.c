@@ -99,11 +99,8 @@ uint32_t cbpi_link_request_rules(struct cbpi_link *link, struct cbp_rules *reque
 
 uint32_t cbpi_link_is_stopped(const struct cbpi_link *link)
 {
-    char path[64], text[512];
-    snprintf(path, sizeof path, "/proc/%u/stat", (unsigned) link->process_id);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t size = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
-    close_if_open(fd);
+    char text[512];
+    ssize_t size = pread(link->ends.state_fd, text, sizeof text - 1, 0);
     text[size > 0 ? size : 0] = 0;
     const char *state = strrchr(text, ')'); /* the name before it may hold anything */
     return state && state[1] == ' ' && (state[2] == 'T' || state[2] == 't');
@@ -169,6 +166,14 @@ static uint32_t make_channel(struct cbp_channel **channel, int *fd)
     return 0;
 }
 
+static void open_process(struct cbpi_link *link)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%u/stat", (unsigned) link->process_id);
+    link->ends.process_fd = (int) syscall(SYS_pidfd_open, link->process_id, 0);
+    link->ends.state_fd = open(path, O_RDONLY | O_CLOEXEC);
+}
+
 static uint32_t start_process(struct cbpi_link *link, int channel_fd)
 {
     int pair[2] = {-1, -1};
@@ -182,7 +187,7 @@ static uint32_t start_process(struct cbpi_link *link, int channel_fd)
     if (error != 0)
         goto cleanup;
     link->ends.control_fd = pair[0];
-    link->ends.process_fd = (int) syscall(SYS_pidfd_open, link->process_id, 0);
+    open_process(link);
     pair[0] = -1;
 cleanup:
     close_if_open(controller_fd);
@@ -196,6 +201,7 @@ uint32_t cbpi_link_open(struct cbpi_link *link)
     int channel_fd = -1;
     link->ends.control_fd = -1;
     link->ends.process_fd = -1;
+    link->ends.state_fd = -1;
     uint32_t error = make_channel(&link->channel, &channel_fd);
     if (error == 0)
         error = start_process(link, channel_fd);
@@ -208,6 +214,7 @@ void cbpi_link_abandon(struct cbpi_link *link)
     /* The channel was never mapped here (MADV_DONTFORK). */
     close_if_open(link->ends.control_fd);
     close_if_open(link->ends.process_fd);
+    close_if_open(link->ends.state_fd);
 }
 
 void cbpi_link_shut(struct cbpi_link *link)
@@ -216,6 +223,7 @@ void cbpi_link_shut(struct cbpi_link *link)
         shutdown(link->ends.control_fd, SHUT_RDWR); /* a child between fork and exec may hold a copy */
     close_if_open(link->ends.control_fd);
     close_if_open(link->ends.process_fd);
+    close_if_open(link->ends.state_fd);
     if (link->channel)
         munmap(link->channel, CBP_CHANNEL_SIZE);
 }

@@ -1,5 +1,5 @@
-/* Tries to keep a walk over its descendants going for ever: makes children that its tracer is not told of, so that
- * each look at all processes finds new ones. */
+/* Tries to keep a walk over its descendants going for ever: makes children that its tracer is not told of, so
+ * that each look at all processes finds new ones. */
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
