@@ -1,10 +1,8 @@
 /* Fuzzes what the supervisor reads from files that programs execute: a script's first line, and the loader
  * that an ELF file names. The first byte chooses which; the header stands in a block of exactly the size that
  * is claimed. */
-#include "../../driver/linux/ptrace/memory.c"
+#include "../../driver/linux/ptrace/look_up.c"
 #include "../../driver/linux/ptrace/resolve.c"
-
-struct supervisor self;
 
 static void fuzz_script(const uint8_t *data, size_t size)
 {
