@@ -94,6 +94,15 @@ def attackers(start: Start, program: str, folder: Path, cases: list[str]) -> Ite
             attacker.process.communicate(timeout=PATIENCE_S)
 
 
+@contextlib.contextmanager
+def ended(process: subprocess.Popen[Any]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait(timeout=PATIENCE_S)
+
+
 def seconds(action: Callable[[], Any]) -> float:
     start = time.monotonic()
     action()
@@ -104,7 +113,7 @@ def test_everybody_else_goes_on(setting: Setting, attack: Attack, tmp_path: Path
     program = attack("silent_files")
     with recording(*setting.config, events=setting.events) as recorder:
         victim = recorder.filter.popen(["sleep", "60"])
-        with attackers(recorder.filter.popen, program, tmp_path, CASES) as attacking:
+        with ended(victim), attackers(recorder.filter.popen, program, tmp_path, CASES) as attacking:
             for _ in range(4):
                 assert seconds(lambda: run_checked(recorder, ["/bin/sh", "-c", "/bin/true; :"])) < SOON_S
             victim.kill()

@@ -11,11 +11,10 @@ from typing import Any, Callable
 
 import pytest
 from attach_tools import assert_let_go
-from hostile_tools import SETTINGS
+from hostile_tools import SETTINGS, helper_is_sanitized
 from live_tools import name_of, recording, refuse, wait_until
 
 import cbprocess
-from cbprocess.library import native_folder
 
 EVERYTHING = SETTINGS[-1].events  # with the filter for handles
 FOREVER = 10**9
@@ -25,7 +24,7 @@ WIDTH = 150  # more children at once than the reserve has room for
 
 @pytest.fixture(scope="module")
 def preloaded(compile_c: Callable[..., Path]) -> str:
-    if b"__asan_init" in (Path(native_folder()) / "cbprocess-supervisor").read_bytes():
+    if helper_is_sanitized():
         pytest.skip("the supervisor's allocations are a sanitizer's")
     source = Path(__file__).resolve().parent / "programs" / "failing_memory.c"
     return str(compile_c(source, "-D_GNU_SOURCE", "-shared", "-fPIC"))
