@@ -93,7 +93,9 @@ class Session:
 
     def is_active(self) -> bool:
         active = c_uint32()
-        self.library.cbp_session_is_active(self._pointer, byref(active))
+        pointer = self._pointer
+        if pointer:  # else abandoned at exit, perhaps this moment, while another thread stops it
+            self.library.cbp_session_is_active(pointer, byref(active))
         return active.value != 0
 
     def statistics(self) -> abi.Statistics:

@@ -222,11 +222,14 @@ def test_what_it_starts_can_be_refused(programs: Programs, tmp_path: Path) -> No
         with attached(process.pid, decide=decide) as (recorder, _):
             process.account.mark()
             wait_until(lambda: len(process.account.listed()) > 10, 10, "programs")
-            listed = process.account.listed()
-            wait_until(
-                lambda: len(recorder.of("process_termination")) >= len(listed), 10, "the ends of the programs"
+            listed = set(process.account.listed())
+
+            def statuses() -> dict[int, int]:
+                return {row["process_id"]: row["exit_status"] for row in recorder.of("process_termination")}
+
+            ends = wait_until(
+                lambda: listed <= statuses().keys() and statuses(), 10, "the ends of the programs"
             )
-            ends = {row["process_id"]: row["exit_status"] for row in recorder.of("process_termination")}
             assert {ends[number] for number in listed} == {-signal.SIGKILL}
         assert process.end() == END_STATUS
 
