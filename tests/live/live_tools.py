@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -285,14 +284,12 @@ def helpers() -> set[int]:
 
 @contextlib.contextmanager
 def no_helper_stays() -> Iterator[None]:
-    """What was started meanwhile has ended soon after; whatever has not is killed."""
+    """What was started meanwhile has ended soon after. Nothing tells whose a helper is: beside another run of
+    tests of the same installation (CBPROCESS_TEST_BESIDE=1) nobody looks, and none is ever killed for it."""
     before = helpers()
     yield
-    try:
+    if os.environ.get("CBPROCESS_TEST_BESIDE") != "1":
         wait_until(lambda: not helpers() - before, 15, "every helper has ended")
-    finally:
-        for left in helpers() - before:
-            os.kill(left, signal.SIGKILL)
 
 
 class Orphans:
