@@ -174,6 +174,18 @@ def test_scoped_signals_stay_in_the_tree(setting: Setting) -> None:
 
 
 @scoped
+@pytest.mark.skipif(os.getuid() == 0, reason=AS_ROOT)
+def test_a_scope_keeps_the_memory_of_a_controller_that_does_not_hide(setting: Setting) -> None:
+    found = reach(setting, "CONTROLLER", more=("ScopeSignals=True",))
+    (files,) = [row for name, row in found.items() if name.endswith("/files")]
+    assert {files[name] for name in ("mem", "environ", "fd/0", "auxv")} == {"EACCES"}, files
+    for name, row in found.items():
+        if not name.endswith("/files"):
+            ways = ["PTRACE_SEIZE", "PTRACE_ATTACH", "process_vm_readv", "process_vm_writev", "pidfd_getfd"]
+            assert {row[way] for way in ways} == {"EPERM"}, row
+
+
+@scoped
 def test_scoped_signals_reach_the_tree(setting: Setting) -> None:
     script = "sleep 60 & kill $!; wait $!; echo $?; kill 0; sleep 60"
     told = under_controller(setting, "sh", "-c", script, more=("ScopeSignals=True",))

@@ -114,10 +114,12 @@ def tracing(tid: int) -> dict[str, object]:
 
 def files(pid: int) -> dict[str, object]:
     made: dict[str, object] = {}
-    for name in ("mem", "environ", "fd/3", "fd/4", "auxv", "clear_refs", "coredump_filter", "oom_score_adj"):
-        writes = name in ("mem", "clear_refs", "coredump_filter", "oom_score_adj")
+    ways = dict.fromkeys(("environ", "fd/0", "fd/3", "fd/4", "auxv"), os.O_RDONLY)
+    ways.update(dict.fromkeys(("mem", "coredump_filter", "oom_score_adj"), os.O_RDWR))
+    ways["clear_refs"] = os.O_WRONLY
+    for name, way in ways.items():
         try:
-            os.close(os.open(f"/proc/{pid}/{name}", os.O_RDWR if writes else os.O_RDONLY))
+            os.close(os.open(f"/proc/{pid}/{name}", way))
             made[name] = 0
         except OSError as error:
             made[name] = errno.errorcode[error.errno or 0]
