@@ -246,6 +246,20 @@ static bool read_sched(const struct id_view *view, uint64_t id, struct handle_ca
     return aim_at_id(call, view, id);
 }
 
+/* A thread, or a process, is to share a processor's core with nobody, or with the caller. A group is named by
+ * one of its members, which could be in another by the time of the call: no other call can take its place. */
+static bool read_core(const struct id_view *view, const uint64_t *arguments, struct handle_call *call)
+{
+    enum { OF_THREAD, OF_PROCESS, OF_GROUP };
+    int type = (int) arguments[3];
+    ask(call, CBP_PROCESS_SET_INFORMATION, CBP_THREAD_SET_INFORMATION);
+    call->is_thread = type == OF_THREAD;
+    if (type == OF_GROUP)
+        call->os_error = EPERM;
+    return type == OF_GROUP || ((type == OF_THREAD || type == OF_PROCESS) && arguments[4] == 0 &&
+                                aim_at_id(call, view, arguments[2]));
+}
+
 /* ---- Who gets signals about a descriptor ---- */
 
 enum { OWNER_IS_PROCESS = 1, OWNER_IS_GROUP = 2 };
@@ -390,6 +404,8 @@ bool read_handle_call(struct task *task, const struct syscall_entry *entry, cons
                                                    : read_owner_in_memory(task, entry, view, true, call);
     case SYSCALL_IOCTL:
         return read_owner_in_memory(task, entry, view, false, call);
+    case SYSCALL_PRCTL:
+        return read_core(view, arguments, call);
     case SYSCALL_KCMP:
         ask(call, CBP_PROCESS_QUERY_INFORMATION, 0);
         if (!aim_at_id(call, view, arguments[0]) || (int) arguments[1] <= 0)

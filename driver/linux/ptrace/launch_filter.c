@@ -10,11 +10,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/keyctl.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -78,6 +80,15 @@ static void stop_if(struct program *program, unsigned argument, unsigned short c
     append(program, skip_if(comparison, other, 1));
     pass(program);
     stop(program);
+}
+
+/* Fails if the argument has a value; otherwise the next condition decides. */
+static void fail_if(struct program *program, unsigned argument, uint32_t value, uint32_t error)
+{
+    append(program, (struct sock_filter) LOAD_ARGUMENT(argument));
+    append(program, skip_if(BPF_JEQ, value, 1));
+    append(program, (struct sock_filter) BPF_STMT(BPF_JMP | BPF_JA, 1));
+    append(program, (struct sock_filter) FAIL(error));
 }
 
 static void stop_unless(struct program *program, unsigned argument, uint32_t value)
@@ -176,8 +187,19 @@ static void append_condition(struct program *program, enum syscall_kind kind, co
     case SYSCALL_FCNTL64:
         stop_if(program, 1, BPF_JEQ, F_SETOWN, F_SETOWN_EX);
         return;
-    case SYSCALL_IOCTL:
+    case SYSCALL_IOCTL: /* typing for whoever reads there ends as where the kernel is told to forbid it */
+        fail_if(program, 1, TIOCSTI, EIO);
         stop_if(program, 1, BPF_JEQ, FIOSETOWN, SIOCSPGRP);
+        return;
+    case SYSCALL_KEYCTL: /* it exchanges the keys of whoever created the caller */
+        fail_if(program, 0, KEYCTL_SESSION_TO_PARENT, EPERM);
+        pass(program);
+        return;
+    case SYSCALL_PRCTL: /* who shares a processor's core with whom */
+        append(program, (struct sock_filter) LOAD_ARGUMENT(0));
+        append(program, skip_if(BPF_JEQ, SCHED_CORE, 1));
+        pass(program);
+        stop_if(program, 1, BPF_JEQ, SCHED_CORE_CREATE, SCHED_CORE_SHARE_TO);
         return;
     case SYSCALL_SETPRIORITY:
         stop_unless_self(program, PRIO_PROCESS);

@@ -11,6 +11,9 @@ enum { X32_SYSCALL_BIT = 0x40000000, ARCHITECTURE_COUNT = 2 };
 /* Of ioprio_set's first argument; in the kernel's headers, but not in all. */
 enum { IOPRIO_PROCESS = 1, IOPRIO_GROUP = 2, IOPRIO_USER = 3 };
 
+/* Of prctl; in the kernel's headers since 5.14. */
+enum { SCHED_CORE = 62, SCHED_CORE_CREATE = 1, SCHED_CORE_SHARE_TO = 2 };
+
 /* By this data of its SECCOMP_RET_TRACE a stop of our filter is told from one of a program's own. */
 enum { FILTER_MARK = 0xcb9f };
 
@@ -49,7 +52,9 @@ enum { FILTER_MARK = 0xcb9f };
     X(MOVE_PAGES, HANDLES, 279, 533, 317, 239, 344)                                                          \
     X(MIGRATE_PAGES, HANDLES, 256, 256, 294, 238, 400)                                                       \
     X(KCMP, HANDLES, 312, 312, 349, 272, 378)                                                                \
-    X(GET_ROBUST_LIST, HANDLES, 274, 531, 312, 100, 339)
+    X(GET_ROBUST_LIST, HANDLES, 274, 531, 312, 100, 339)                                                     \
+    X(PRCTL, HANDLES, 157, 157, 172, 167, 172)                                                               \
+    X(KEYCTL, FILTER, 250, 250, 288, 219, 311)
 
 #define SYSCALL_KIND_(kind, part, ...) SYSCALL_##kind,
 enum syscall_kind { WATCHED_SYSCALL_LIST(SYSCALL_KIND_) SYSCALL_OTHER };

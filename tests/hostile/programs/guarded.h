@@ -45,7 +45,8 @@ static inline int pidfd_open_of(pid_t process)
 static inline _Noreturn void serve(const char *how)
 {
     char byte;
-    CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);
+    if (strcmp(how, "as it is") != 0)
+        CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);
     prctl(PR_SET_PTRACER, -1);
     if (strcmp(how, "hidden") == 0)
         CHECK(prctl(PR_SET_DUMPABLE, 0) == 0);
@@ -55,8 +56,9 @@ static inline _Noreturn void serve(const char *how)
     _exit(END_OF_SERVER);
 }
 
-/* Starts the program as the server, in a process group of its own. */
-static inline void start_server(const char *program, const char *how)
+/* Starts the program as the server, in a process group of its own. What is to be done in its process before
+ * it executes the program, while no rule knows it, is a function. */
+static inline void start_prepared_server(const char *program, const char *how, void (*prepare)(void))
 {
     int input[2], output[2];
     char byte;
@@ -69,6 +71,8 @@ static inline void start_server(const char *program, const char *how)
         int secret = memfd_create("secret", 0);
         CHECK(secret >= 0 && write(secret, "secret", 6) == 6);
         CHECK(dup2(secret, SERVER_DESCRIPTOR) == SERVER_DESCRIPTOR);
+        if (prepare != NULL)
+            prepare();
         execl(program, program, "serve", how, NULL);
         _exit(FAILED);
     }
@@ -77,6 +81,11 @@ static inline void start_server(const char *program, const char *how)
     server.input = input[1];
     CHECK(read(output[0], &byte, 1) == 1);
     close(output[0]);
+}
+
+static inline void start_server(const char *program, const char *how)
+{
+    start_prepared_server(program, how, NULL);
 }
 
 /* Whether a descriptor is the server's secret. */
@@ -97,6 +106,18 @@ static inline void tell(int error, bool got)
     printf("{\"errno\": %d, \"got\": %s, \"lived\": %s}\n", error, got ? "true" : "false",
            lived ? "true" : "false");
     fflush(stdout);
+}
+
+/* Who traces us; 0: nobody does. */
+static inline pid_t tracer(void)
+{
+    char line[256];
+    int found = 0;
+    FILE *file = fopen("/proc/self/status", "re");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
+        sscanf(line, "TracerPid: %d", &found);
+    CHECK(file != NULL && fclose(file) == 0);
+    return found;
 }
 
 /* The one user that an ordinary user may map. */
