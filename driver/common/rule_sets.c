@@ -116,12 +116,13 @@ static uint32_t attach_for_process_rule(const struct rule_set *set, uint32_t ind
 static uint32_t attach_for_set(struct rule_set *set, uint32_t wanted_id, uint64_t *failed_rule_id)
 {
     uint32_t count = wanted_id != CBP_ATTACH_NONE ? cbp_ruleset_rule_count(set->block) : 0;
-    bool has_names = false;
+    uint32_t named_rule_id = 0;
     for (uint32_t i = 0; i < count; i++) {
         const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set->block, i);
         if (!attaches(rule, wanted_id))
             continue;
-        has_names |= rule->match == CBP_RULE_MATCH_NAME;
+        if (rule->match == CBP_RULE_MATCH_NAME)
+            named_rule_id = rule->rule_id;
         uint32_t error = rule->match == CBP_RULE_MATCH_PROCESS ? attach_for_process_rule(set, i) : 0;
         if (error == CBP_ERROR_INVALID_PARAMETER && wanted_id == CBP_ATTACH_ALL)
             continue; /* it has ended since the filter was started */
@@ -130,9 +131,10 @@ static uint32_t attach_for_set(struct rule_set *set, uint32_t wanted_id, uint64_
             return error;
         }
     }
-    if (has_names)
-        attach_matching(set, wanted_id);
-    return 0;
+    uint32_t error = named_rule_id != 0 ? attach_matching(set, wanted_id) : 0;
+    if (error != 0)
+        *failed_rule_id = named_rule_id;
+    return error;
 }
 
 /* ---- Taking effect ---- */

@@ -264,12 +264,13 @@ void discard_slot(void *slot, size_t size);
 /* Detaches the attached processes that no rule concerns any more: those that run, at a stop made for it. */
 void let_released_go(void);
 /* Takes a running process with all its threads under the filter, with its descendants if children. 0;
- * CBP_ERROR_INVALID_PARAMETER: there is no such process; CBP_ERROR_BUSY: another tracer has it;
- * CBP_ERROR_ACCESS_DENIED: it must not be traced. On an error it goes on as if nothing had been tried. */
+ * CBP_ERROR_INVALID_PARAMETER: there is no such process; CBP_ERROR_BUSY: another tracer has it, or nobody can
+ * list processes now; CBP_ERROR_ACCESS_DENIED: it must not be traced. On an error it goes on as if nothing
+ * had been tried. */
 uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children);
 /* The same for every process of our user for whose image attachment_for() says so; those that cannot be had
- * are left alone. */
-void attach_matching(struct rule_set *set, uint32_t wanted_rule_id);
+ * are left alone. An error if processes cannot be listed. */
+uint32_t attach_matching(struct rule_set *set, uint32_t wanted_rule_id);
 /* Whether the file's path leads us to it: in a root or a mount namespace of its own a process can give any
  * path to any file. */
 bool path_leads_to_file(const struct image_file *file);

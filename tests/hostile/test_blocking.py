@@ -247,3 +247,43 @@ def test_attaching_to_a_process_that_cannot_execute_its_program_ends(attack: Att
         assert caught.value.code == 170
         assert time.monotonic() - start < 1 + SOON_S
         assert run_checked(recorder, ["/bin/echo", "here"])[1] == "here\n"
+
+
+def test_attaching_to_a_process_that_keeps_its_name_silent(
+    setting: Setting, attack: Attack, tmp_path: Path
+) -> None:
+    """The path by which it was started stands in its memory: it is attached to without, under the name of its
+    program, by its id and by that name."""
+    program = attack("silent_files")
+    with recording(*setting.config, events=setting.events) as recorder:
+        victim = recorder.filter.popen(["sleep", "60"])
+        with ended(victim), attackers(subprocess.Popen, program, tmp_path, ["nameless"]) as attacking:
+            process_id = attacking[0].process.pid
+            assert seconds(lambda: recorder.filter.add_filtered_process_by_id(process_id, False)) < SOON_S
+            assert tracer_of(process_id) == tracer_of(victim.pid) != 0
+            server = attacking[0].server
+            by_name = lambda: recorder.filter.add_filtered_process_by_name(program, False)  # noqa: E731
+            assert seconds(by_name) < SOON_S
+            assert tracer_of(server) == tracer_of(victim.pid)
+            assert run_checked(recorder, ["/bin/echo", "here"])[1] == "here\n"
+        assert not recorder.errors
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs namespaces and /dev/fuse at once, which root has")
+def test_nobody_can_list_processes(attack: Attack, tmp_path: Path) -> None:
+    """What needs such a list fails, and says so; nobody waits. In a /proc that nobody else uses."""
+    script = str(FOLDER / "programs" / "unlisted_controller.py")
+    apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    done = subprocess.run(
+        [*apart, sys.executable, script, attack("silent_files"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if done.stdout.startswith("cannot") or done.stderr.startswith("unshare"):
+        pytest.skip("no such file system, or no namespaces here: " + done.stdout + done.stderr)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    outcomes = {what: outcome for what, _, outcome in lines}
+    assert outcomes == {"signal": "1", "tree": "170", "name": "170", "victim": "-9", "later": "None"}
+    assert all(float(took) < SOON_S for _, took, _ in lines), lines

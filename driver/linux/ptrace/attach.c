@@ -5,14 +5,14 @@
  * Whatever a traced thread creates is traced from its first instruction on. So threads that are not traced
  * yet can only come from threads that are not either, and looking again until there is nothing new ends with
  * all of them; for descendants likewise. */
-#include <ctype.h>
-#include <dirent.h>
 #include <elf.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "beside.h"
+#include "reading.h"
 #include "supervisor.h"
 
 /* Most walks are over within the first slice: then nobody gets on before the rule is in force. */
@@ -78,20 +78,19 @@ static uint32_t reason_of_failure(uint32_t tid, uint32_t error)
 /* One look at the threads of a process: traces those that are not. *found counts them. */
 static uint32_t seize_new_threads(struct process *process, uint32_t *found)
 {
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%u/task", process->pid);
-    DIR *folder = opendir(path);
-    if (folder == NULL)
-        return CBP_ERROR_INVALID_PARAMETER;
-    uint32_t tid, error = 0;
-    while (error == 0 && (tid = next_id(folder)) != 0) {
-        if (find_task(tid) != NULL)
+    struct id_list list;
+    enum knowledge knowledge = list_threads(process->pid, &list);
+    if (knowledge != KNOWN)
+        return knowledge == ABSENT ? CBP_ERROR_INVALID_PARAMETER : CBP_ERROR_BUSY;
+    uint32_t error = 0;
+    for (uint32_t i = 0; i < list.count && error == 0; i++) {
+        if (find_task(list.ids[i]) != NULL)
             continue;
-        uint32_t failure = seize_thread(tid, process);
+        uint32_t failure = seize_thread(list.ids[i], process);
         *found += failure == 0;
-        error = failure != 0 ? reason_of_failure(tid, failure) : 0;
+        error = failure != 0 ? reason_of_failure(list.ids[i], failure) : 0;
     }
-    closedir(folder);
+    free_id_list(&list);
     return error;
 }
 
@@ -134,13 +133,39 @@ static bool read_given_path(uint32_t pid, struct reading *reading)
     return false;
 }
 
+struct running_look {
+    uint32_t pid;
+    struct reading reading;
+};
+
+static void look_at_running(void *block)
+{
+    struct running_look *look = block;
+    struct reading *reading = &look->reading;
+    struct place place = {.pid = look->pid, .tid = look->pid};
+    bool has_given = !reading->is_short && read_given_path(look->pid, reading);
+    read_running(&place, has_given ? reading->path.bytes : "", reading);
+}
+
+static void release_running(void *block)
+{
+    free_reading(&((struct running_look *) block)->reading);
+}
+
+/* What runs is told at least, where its memory or the files that have led to it keep silent. */
 struct image *image_of_running(uint32_t pid)
 {
-    static struct reading reading;
-    struct place place = {.pid = pid, .tid = pid};
-    bool has_given = read_given_path(pid, &reading);
-    read_running(&place, has_given ? reading.path.bytes : "", &reading);
-    return image_of_chain(&reading);
+    static struct running_look look;
+    bool is_done = false;
+    for (int is_short = 0; is_short <= 1 && !is_done; is_short++) {
+        memset(&look, 0, sizeof look);
+        look.pid = pid;
+        look.reading.is_short = is_short != 0;
+        is_done = look_now_and_release(look_at_running, release_running, &look, sizeof look);
+    }
+    struct image *image = image_of_reading(is_done ? &look.reading : NULL);
+    release_running(&look);
+    return image;
 }
 
 /* A process that cannot be had, or not whole, goes on as it was. */
@@ -204,28 +229,34 @@ static bool is_of_walk(const struct process *process)
     return process != NULL;
 }
 
-/* One look at all processes: attaches children of the walk's trees that are not traced yet. Gives how many. A
- * child that cannot be had is left alone: it may be a set-user-ID program's, or another tracer's. */
-static uint32_t attach_new_children(void)
+/* One look at all processes: attaches children of the walk's trees that are not traced yet. *count counts
+ * them. A child that cannot be had is left alone: it may be a set-user-ID program's, or another tracer's. */
+static uint32_t attach_new_children(uint32_t *count)
 {
-    uint32_t pid, count = 0;
-    DIR *folder = opendir("/proc");
-    while (folder != NULL && walk_goes_on() && (pid = next_id(folder)) != 0) {
+    struct id_list list;
+    if (!list_processes(&list))
+        return CBP_ERROR_BUSY;
+    for (uint32_t i = 0; i < list.count && walk_goes_on(); i++) {
         struct status_facts facts;
+        uint32_t pid = list.ids[i];
         if (is_never_attached(pid) || find_process(pid) != NULL || !read_status(pid, &facts) ||
             facts.tracer_pid != 0 || !is_of_walk(find_process(facts.parent_pid)))
             continue;
-        count += attach_one(pid) == 0;
+        *count += attach_one(pid) == 0;
     }
-    if (folder != NULL)
-        closedir(folder);
-    return count;
+    free_id_list(&list);
+    return 0;
 }
 
-static void attach_descendants(void)
+/* Those of the walk's trees. CBP_ERROR_BUSY: it cannot be known who they are. */
+static uint32_t attach_descendants(void)
 {
-    while (attach_new_children() > 0) {
+    uint32_t error = 0;
+    for (uint32_t count = 1; error == 0 && count > 0;) {
+        count = 0;
+        error = attach_new_children(&count);
     }
+    return error;
 }
 
 /* The process is one whose descendants the walk is for. */
@@ -246,7 +277,7 @@ uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children)
     uint32_t error = attach_one(pid);
     if (error == 0 && children) {
         walk_from(pid);
-        attach_descendants();
+        error = attach_descendants();
     }
     return error;
 }
@@ -260,14 +291,16 @@ static enum attachment wish_for(uint32_t pid, struct rule_set *set, uint32_t wan
 }
 
 /* Those that match first, then the descendants of all of them together. */
-void attach_matching(struct rule_set *set, uint32_t wanted_rule_id)
+uint32_t attach_matching(struct rule_set *set, uint32_t wanted_rule_id)
 {
-    uint32_t pid;
+    struct id_list list;
     bool has_trees = false;
     walk.is_on = true;
-    DIR *folder = opendir("/proc");
-    while (folder != NULL && walk_goes_on() && (pid = next_id(folder)) != 0) {
+    if (!list_processes(&list))
+        return CBP_ERROR_BUSY;
+    for (uint32_t i = 0; i < list.count && walk_goes_on(); i++) {
         struct status_facts facts;
+        uint32_t pid = list.ids[i];
         if (find_process(pid) != NULL || !read_status(pid, &facts) || facts.user_id != getuid())
             continue;
         enum attachment wish = wish_for(pid, set, wanted_rule_id);
@@ -276,8 +309,6 @@ void attach_matching(struct rule_set *set, uint32_t wanted_rule_id)
         walk_from(pid);
         has_trees = true;
     }
-    if (folder != NULL)
-        closedir(folder);
-    if (has_trees)
-        attach_descendants();
+    free_id_list(&list);
+    return has_trees ? attach_descendants() : 0;
 }

@@ -341,6 +341,7 @@ void *next_finished_job(struct job **job)
 struct errand {
     struct job job;
     void (*work)(void *block);
+    void (*release)(void *block); /* or NULL */
     uint64_t block[];
 };
 
@@ -350,9 +351,13 @@ static void run_errand(struct job *job)
     errand->work(errand->block);
 }
 
+/* Its work is done, and nobody waits for it. */
 static void discard_errand(struct job *job)
 {
-    free(job);
+    struct errand *errand = (struct errand *) job;
+    if (errand->release != NULL)
+        errand->release(errand->block);
+    free(errand);
 }
 
 /* How long the tracer waits: each time in vain makes the next one shorter, and is forgotten after a while. So
@@ -386,7 +391,7 @@ static bool wait_for_look(struct job *job)
     return false;
 }
 
-bool look_now(void (*work)(void *block), void *block, size_t size)
+bool look_now_and_release(void (*work)(void *block), void (*release)(void *block), void *block, size_t size)
 {
     if (!anything_may_block()) {
         work(block);
@@ -397,6 +402,7 @@ bool look_now(void (*work)(void *block), void *block, size_t size)
         return false;
     errand->job = (struct job){.work = run_errand, .discard = discard_errand, .is_urgent = true};
     errand->work = work;
+    errand->release = release;
     memcpy(errand->block, block, size);
     pthread_mutex_lock(&lock);
     bool is_given = give_away(&errand->job), is_done = is_given && wait_for_look(&errand->job);
@@ -407,4 +413,9 @@ bool look_now(void (*work)(void *block), void *block, size_t size)
     if (is_ours)
         free(errand);
     return is_done;
+}
+
+bool look_now(void (*work)(void *block), void *block, size_t size)
+{
+    return look_now_and_release(work, NULL, block, size);
 }

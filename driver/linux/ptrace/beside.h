@@ -44,6 +44,9 @@ void give_up_job(struct job *job);
  * else beside, for a small limit that shrinks when it has been reached. The work may touch nothing but its
  * block, in which no pointers lead out. False: it was not done, and the block is as it was. */
 bool look_now(void (*work)(void *block), void *block, size_t size);
+/* Such work may leave memory in its block, which begins without; release frees that of a block that nobody
+ * waits for any more. */
+bool look_now_and_release(void (*work)(void *block), void (*release)(void *block), void *block, size_t size);
 /* ---- risk.c: whether there is anything that could last ---- */
 
 /* Begins to watch, in a thread of its own; whatever there may be counts as risk until it has found nothing.

@@ -208,8 +208,7 @@ void handle_execution_stop(struct task *task)
     look_at_execution(task, NULL);
 }
 
-/* Without a reading there is nothing but the fact that something is executed. */
-static struct image *image_of_reading(const struct reading *reading)
+struct image *image_of_reading(const struct reading *reading)
 {
     static const struct image_file unknown = {.path = "", .given = ""};
     return reading != NULL ? image_of_chain(reading) : make_chain_image(&unknown, 1, true);

@@ -5,7 +5,6 @@
  * A signal for many that would reach one of the two goes to the others: "kill 0" in a script that shares its
  * process group with the controller is no attack. The supervisor sends it, as far as the caller may.
  * Decision 11. Runs in the tracer thread only. */
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -193,8 +192,10 @@ static bool signal_new_ones(const struct task *task, const struct status_facts *
                             const struct replacement *instead, struct reached *reached)
 {
     bool any = false;
-    DIR *folder = opendir("/proc");
-    for (uint32_t pid; folder != NULL && (pid = next_id(folder)) != 0;) {
+    struct id_list list;
+    (void) list_processes(&list);
+    for (uint32_t i = 0; i < list.count; i++) {
+        uint32_t pid = list.ids[i];
         if (pid == 1 || pid == task->process->pid ||
             (instead->group != 0 && !is_in_group(pid, instead->group)) || is_guarded(pid) ||
             has_reached(reached, pid) || !may_signal(task, caller, pid, instead->signal_for_many))
@@ -202,8 +203,7 @@ static bool signal_new_ones(const struct task *task, const struct status_facts *
         if (kill((pid_t) pid, (int) instead->signal_for_many) == 0)
             any |= remember(reached, pid);
     }
-    if (folder != NULL)
-        closedir(folder);
+    free_id_list(&list);
     return any;
 }
 

@@ -5,7 +5,6 @@
  * Linux grants all or nothing: a call that has lost a right it needs fails with EPERM, one that was refused
  * with the errno of the code. One that aims at several processes is one operation: it goes on if every one of
  * its events says so. */
-#include <dirent.h>
 #include <errno.h>
 #include <linux/kcmp.h>
 #include <stdlib.h>
@@ -115,16 +114,17 @@ static int by_id(const void *a, const void *b)
 /* Our own are known without a list of the system's, which may hide some. */
 static void reach_many(const struct task *task, const struct handle_call *call, const struct id_view *view)
 {
-    DIR *folder = opendir("/proc");
+    struct id_list list;
+    if (!list_processes(&list))
+        reached.is_unknown = true;
     for (const struct process *process = self.processes; process != NULL; process = process->next)
         reach_one_of_many(task, call, view, process->pid, true);
-    for (uint32_t pid; folder != NULL && (pid = next_id(folder)) != 0;)
+    for (uint32_t i = 0; i < list.count; i++) {
+        uint32_t pid = list.ids[i];
         if (find_process(pid) == NULL && !(call->replacement.signal_for_many != 0 && is_guarded(pid)))
             reach_one_of_many(task, call, view, pid, false);
-    if (folder != NULL)
-        closedir(folder);
-    else
-        reached.is_unknown = true;
+    }
+    free_id_list(&list);
     if (reached.count > 1)
         qsort(reached.targets, reached.count, sizeof reached.targets[0], by_id);
 }

@@ -126,15 +126,15 @@ static enum knowledge is_known_as(const struct id_view *view, uint32_t tid, uint
 static enum knowledge find_outside(const struct id_view *view, uint32_t id, uint32_t *tid)
 {
     enum knowledge found = ABSENT;
-    DIR *folder = opendir("/proc");
-    if (folder == NULL)
+    struct id_list list;
+    if (!list_processes(&list))
         return NOT_KNOWN;
-    for (uint32_t pid; found != KNOWN && (pid = next_id(folder)) != 0;)
-        if (find_process(pid) == NULL && is_known_as(view, pid, id) == KNOWN) {
-            *tid = pid;
+    for (uint32_t i = 0; i < list.count && found != KNOWN; i++)
+        if (find_process(list.ids[i]) == NULL && is_known_as(view, list.ids[i], id) == KNOWN) {
+            *tid = list.ids[i];
             found = KNOWN;
         }
-    closedir(folder);
+    free_id_list(&list);
     return found;
 }
 

@@ -1,5 +1,4 @@
 /* Facts that only /proc tells, and the clocks. Every function answers for a task that is gone. */
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -282,15 +281,6 @@ uint32_t process_group_of(uint32_t tid)
 uint32_t count_threads(uint32_t pid)
 {
     return (uint32_t) stat_number(pid, STAT_THREAD_COUNT);
-}
-
-uint32_t next_id(DIR *folder)
-{
-    struct dirent *entry;
-    while ((entry = readdir(folder)) != NULL)
-        if (isdigit((unsigned char) entry->d_name[0]))
-            return (uint32_t) strtoul(entry->d_name, NULL, 10);
-    return 0;
 }
 
 uint32_t read_executable(uint32_t tid, char *path, uint32_t size)

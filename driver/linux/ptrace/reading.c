@@ -283,11 +283,15 @@ void read_running(const struct place *place, const char *given, struct reading *
     struct executable executable;
     struct chain *chain = &reading->chain;
     find_executable(place->pid, &executable);
+    reading->is_vague = reading->is_short;
+    if (reading->is_short) {
+        name_program(&(struct new_stack){0}, &executable, chain);
+        return;
+    }
     /* A relative path was meant from a working directory that may be another one by now. */
     if (given[0] != '/' || read_chain(place, AT_FDCWD, given, 0, given, chain) != RESOLVED ||
         !ends_with(chain, &executable)) {
         chain_clear(chain);
         (void) add_executable(chain, &executable, given, strlen(given));
     }
-    reading->is_vague = false;
 }

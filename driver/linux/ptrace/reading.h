@@ -115,7 +115,7 @@ struct stop_registers {
 bool read_stop(const struct place *place, const struct stop_registers *registers, uint32_t user_id,
                const struct execution_facts *approved, struct reading *reading);
 /* The chain of a program that runs, as far as it can still be told; given (may be empty) is the path that it
- * was started by. */
+ * was started by, which is not looked at if the reading is to be short. */
 void read_running(const struct place *place, const char *given, struct reading *reading);
 /* Frees what it keeps. */
 void free_reading(struct reading *reading);

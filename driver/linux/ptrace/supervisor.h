@@ -5,7 +5,6 @@
 #ifndef CBP_SUPERVISOR_H
 #define CBP_SUPERVISOR_H
 
-#include <dirent.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -201,7 +200,8 @@ uint32_t seize_thread(uint32_t tid, struct process *process);
 bool seize_within_limit(uint32_t tid, unsigned long options);
 
 /* ---- attach.c: processes that run already; see tree_driver.h ---- */
-struct image *image_of_running(uint32_t pid); /* NULL without memory */
+/* As far as it can be told within a limit, otherwise a vague one. NULL without memory. */
+struct image *image_of_running(uint32_t pid);
 /* Around all that a request attaches to: it has one limit. Meanwhile nobody is let go for want of a rule. */
 void begin_attaching(void);
 void end_attaching(void);
@@ -243,6 +243,8 @@ void note_failed_execution(struct task *task);
 void release_approval(struct approval *approval);
 /* The image of a reading's chain; NULL without memory. */
 struct image *image_of_chain(const struct reading *reading);
+/* Likewise; NULL: there is nothing but the fact that something is executed. */
+struct image *image_of_reading(const struct reading *reading);
 int errno_of_code(uint32_t code);
 
 /* ---- hardening.c: the supervisor's own protection ---- */
@@ -299,7 +301,6 @@ bool is_there(uint32_t tid);                                /* a task with that 
 uint32_t
 process_group_of(uint32_t tid);       /* its process group; 0: gone, or led from outside of our namespace */
 uint32_t count_threads(uint32_t pid); /* with the kernel's for it; 0: gone */
-uint32_t next_id(DIR *folder);        /* the next entry whose name is a number, or 0 */
 uint64_t read_pid_namespace(uint32_t tid); /* inode; 0: gone, or hidden */
 struct descriptor_facts {
     bool is_pidfd;
@@ -313,6 +314,17 @@ enum knowledge read_descriptor(uint32_t tid, int fd, struct descriptor_facts *fa
 enum knowledge read_process_folder(uint32_t tid, int fd, const struct descriptor_facts *facts, uint32_t *id,
                                    bool *is_ours);
 uint32_t read_executable(uint32_t tid, char *path, uint32_t size);
+
+/* ---- listing.c ---- */
+struct id_list { /* from malloc */
+    uint32_t *ids;
+    uint32_t count;
+};
+/* All processes that /proc shows. False, and an empty list: not all of them can be known. */
+bool list_processes(struct id_list *list);
+/* The threads of one. Unless they are KNOWN the list is empty. */
+enum knowledge list_threads(uint32_t pid, struct id_list *list);
+void free_id_list(struct id_list *list);
 
 /* ---- ids.c: ids of other namespaces ---- */
 /* How a process sees ids: a namespace and how deep it lies below ours. */

@@ -117,7 +117,7 @@ static enum attachment wish_for(uint32_t pid, struct rule_set *set, uint32_t wan
     return wish;
 }
 
-void attach_matching(struct rule_set *set, uint32_t wanted_rule_id)
+uint32_t attach_matching(struct rule_set *set, uint32_t wanted_rule_id)
 {
     struct listing listing = {0};
     uint32_t pid, parent_pid;
@@ -127,4 +127,5 @@ void attach_matching(struct rule_set *set, uint32_t wanted_rule_id)
         if (wish != ATTACH_NOTHING)
             (void) attach_tree(pid, wish == ATTACH_TREE);
     }
+    return 0;
 }

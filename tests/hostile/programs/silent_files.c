@@ -2,8 +2,8 @@
  * answers nobody but the program that executes something from it.
  *
  * silent_files FOLDER CASE [HOME]   mounts onto FOLDER in a mount namespace of its own, says "server PID",
- * then "now", and executes: see attack(). Statuses: 77 such a file system cannot be mounted here (says why),
- * 3 the execution was refused. */
+ * then "now", and executes, or waits to be looked at: see attack(). Statuses: 77 such a file system cannot be
+ * mounted here (says why), 3 the execution was refused. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -221,16 +222,37 @@ static const char *make_script(const char *home, const char *interpreter)
     return path;
 }
 
-/* Executes in a child, while every look-up of a new name in the child's folder of /proc has to wait: one
- * process lists the folder into memory that is a silent file and holds its lock meanwhile, another one waits
- * for that lock to write there. */
-static void execute_behind_lock(const char *folder, char **arguments)
+/* Memory that is a silent file: anywhere, or in the place of what is there. */
+static char *map_silent(const char *folder, uintptr_t there)
 {
-    char own[64];
-    int fd = open(path_of(folder, "data"), O_RDONLY | O_CLOEXEC), status = 0;
-    char *silent = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    int fd = open(path_of(folder, "data"), O_RDONLY | O_CLOEXEC);
+    char *silent = mmap((void *) there, 4096, PROT_READ | PROT_WRITE,
+                        there != 0 ? MAP_PRIVATE | MAP_FIXED : MAP_PRIVATE, fd, 0);
     if (fd < 0 || silent == MAP_FAILED)
         give_up("data");
+    return silent;
+}
+
+/* Makes every look-up of a new name in a folder of /proc wait: one process lists it into memory that is a
+ * silent file and holds its lock meanwhile, another one waits for that lock to write there. */
+static void lock_folder(const char *listed, char *silent)
+{
+    char new[64];
+    int fd = open(listed, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fork() == 0)
+        _exit(syscall(SYS_getdents64, fd, silent, 4096L) > 0);
+    usleep(100 * 1000);
+    snprintf(new, sizeof new, "%s/new", listed);
+    if (fork() == 0)
+        _exit(mkdir(new, 0700) == 0);
+    usleep(50 * 1000);
+}
+
+/* Executes in a child whose folder is locked. */
+static void execute_behind_lock(const char *folder, char **arguments)
+{
+    char own[64], *silent = map_silent(folder, 0);
+    int status = 0;
     pid_t child = fork();
     if (child == 0) {
         usleep(300 * 1000);
@@ -238,17 +260,30 @@ static void execute_behind_lock(const char *folder, char **arguments)
         _exit(STATUS_REFUSED);
     }
     snprintf(own, sizeof own, "/proc/%d", (int) child);
-    int listed = open(own, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fork() == 0)
-        _exit(syscall(SYS_getdents64, listed, silent, 4096L) > 0);
-    usleep(100 * 1000);
-    snprintf(own, sizeof own, "/proc/%d/new", (int) child);
-    if (fork() == 0)
-        _exit(mkdir(own, 0700) == 0);
-    usleep(50 * 1000);
+    lock_folder(own, silent);
     kill(child, SIGCONT); /* whoever wants to know whom this concerns looks into the folder, too */
     waitpid(child, &status, 0);
     _exit(WIFEXITED(status) ? WEXITSTATUS(status) : STATUS_REFUSED);
+}
+
+static void wait_to_be_looked_at(void)
+{
+    printf("now\n");
+    fflush(stdout);
+    for (;;)
+        pause();
+}
+
+/* The path that this program was started by is no longer to be read. It stands at the top of the stack, whose
+ * first frames may lie in that page: the ones that go on lie far below. */
+static void wait_without_name(const char *folder)
+{
+    volatile char room[16 * 4096];
+    room[0] = *folder;
+    if (room[0] != '/')
+        give_up(folder);
+    (void) map_silent(folder, getauxval(AT_EXECFN) & ~(uintptr_t) 4095);
+    wait_to_be_looked_at();
 }
 
 static void attack(const char *folder, const char *name, const char *home)
@@ -270,6 +305,11 @@ static void attack(const char *folder, const char *name, const char *home)
         printf("now\n");
         fflush(stdout);
         execute_behind_lock(folder, arguments);
+    } else if (strcmp(name, "listed") == 0) { /* nobody can list processes any more */
+        lock_folder("/proc", map_silent(folder, 0));
+        wait_to_be_looked_at();
+    } else if (strcmp(name, "nameless") == 0) {
+        wait_without_name(folder);
     } else if (strcmp(name, "stuck") == 0) {
         path = make_script(home, path_of(folder, "silent"));
     } else if (strcmp(name, "folder") == 0) {
