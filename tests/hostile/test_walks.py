@@ -77,16 +77,18 @@ def test_a_walk_without_an_end(attack: Callable[..., str]) -> None:
             took.append(time.monotonic() - begin)
 
         attaching = threading.Thread(target=attach)
-        attaching.start()
-        wait_until(lambda: tracer_of(hostile.pid), 5, "the walk has begun")
-        seen = len(recorder.executed())
-        wait_until(lambda: len(recorder.executed()) > seen + 20, 4, "the bystander goes on")
-        assert attaching.is_alive()
-        attaching.join(LIMIT_S * 3)
-        assert not attaching.is_alive() and took[0] < LIMIT_S + 4
-        assert recorder.filter.statistics().timed_out == 0
-        bystander.kill()
-        bystander.wait()
+        try:
+            attaching.start()
+            wait_until(lambda: tracer_of(hostile.pid), 5, "the walk has begun")
+            seen = len(recorder.executed())
+            wait_until(lambda: len(recorder.executed()) > seen + 20, 4, "the bystander goes on")
+            assert attaching.is_alive()
+            attaching.join(LIMIT_S * 3)
+            assert not attaching.is_alive() and took[0] < LIMIT_S + 4
+            assert recorder.filter.statistics().timed_out == 0
+        finally:
+            bystander.kill()
+            bystander.wait()
     assert_let_go(hostile.pid)
 
 
