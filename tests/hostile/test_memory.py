@@ -58,7 +58,7 @@ class Session:
             with contextlib.ExitStack() as stack:
                 with supervisor_gets(LD_PRELOAD=self.preloaded, **variables):
                     try:
-                        started = recording(events=EVERYTHING, decide=decide, timeout_ms=5000)
+                        started = recording(events=EVERYTHING, decide=decide, timeout_ms=20_000)
                         recorder = stack.enter_context(started)
                     except cbprocess.CBProcessError:
                         return  # it says that it cannot start
