@@ -73,7 +73,8 @@ class Session:
             assert codes or counts.lost > 0 or recorder.errors or counts.refused > 0, (fail_at, fail_count)
         if fail_count == 0:
             assert (status, counts.lost, recorder.errors, codes) == (0, 0, [], [])
-            assert counts.refused == WIDTH + 6
+            # two of those that are refused may be killed before they execute anything
+            assert WIDTH + 4 <= counts.refused <= WIDTH + 6
 
     def use(self, instance: Any, outsider: int, codes: list[int]) -> int:
         """Gives the program's status; errors of calls go into codes."""
