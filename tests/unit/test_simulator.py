@@ -304,6 +304,7 @@ def test_duplicates_are_answered_once(simulator: Simulator) -> None:
     verdict = simulator.process_creation(copies=2)
     simulator.wait()
     assert verdict.result_code == 5
+    wait_for(lambda: simulator.process.statistics().late == 2)  # counted when their handlers have returned
     counts = simulator.process.statistics()
     assert (counts.delivered, counts.refused, counts.late) == (3, 1, 2)
 
