@@ -43,8 +43,6 @@ def states_of(process_id: int) -> list[str]:
 
 
 def memory_of(process_id: int, what: str) -> int:
-    if helper_is_sanitized():
-        pytest.skip("the supervisor's memory is a sanitizer's, which keeps what is freed")
     for line in Path(f"/proc/{process_id}/status").read_text().splitlines():
         if line.startswith(what):
             return int(line.split()[1]) * 1024
@@ -84,6 +82,13 @@ def run(watched: cbprocess.CBProcess, *line: str) -> tuple[int, str]:
 COUNT = 60
 
 
+@pytest.fixture
+def honest_memory() -> None:
+    if helper_is_sanitized():
+        pytest.skip("the supervisor's memory is a sanitizer's, which keeps what is freed")
+
+
+@pytest.mark.usefixtures("honest_memory")
 def test_held_arguments_take_no_more_memory_than_their_bound(attack: Callable[[str], str]) -> None:
     """300 MB of arguments are held at a time; 8 of 5 MB fit into the channel."""
     program = attack("costly")
@@ -141,6 +146,7 @@ def memory_after_hops(watched: cbprocess.CBProcess, helper: int, hop: str, count
     return memory
 
 
+@pytest.mark.usefixtures("honest_memory")
 @pytest.mark.parametrize("count", [6000, -1500], ids=["forks", "executions"])
 def test_a_line_of_dead_ancestors_is_forgotten(count: int, attack: Callable[[str], str]) -> None:
     """One that forks and ends, again and again, also under other names each time; they are not kept."""
