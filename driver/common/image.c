@@ -85,12 +85,6 @@ struct image *make_chain_image(const struct image_file *files, uint32_t count, b
     return image;
 }
 
-struct image *make_image(const char *path, uint32_t path_size, const char *given, uint32_t given_size)
-{
-    const struct image_file file = {path, path_size, given, given_size, 0, 0};
-    return make_chain_image(&file, 1, false);
-}
-
 static bool is_same_name(const char *a, uint32_t a_size, const char *b, uint32_t b_size)
 {
     return a_size == b_size && memcmp(a, b, a_size) == 0;

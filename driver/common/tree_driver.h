@@ -244,7 +244,6 @@ uint64_t next_deadline_ns(void); /* 0: none */
  * leads to the file in our eyes, too, since the process chooses every other name itself. */
 uint32_t match_image_names(const struct image *image, struct rule_set *set);
 uint32_t match_allowing(const struct image_file *file, struct rule_set *set);
-struct image *make_image(const char *path, uint32_t path_size, const char *given, uint32_t given_size);
 /* Of a chain of 1 .. IMAGE_FILE_MAX files: scripts, and the executable last. */
 struct image *make_chain_image(const struct image_file *files, uint32_t count, bool is_vague);
 bool has_same_names(const struct image *a, const struct image *b);

@@ -38,7 +38,7 @@ static bool is_thread_of(uint32_t pid, uint32_t tid)
 
 static bool is_in_group(uint32_t pid, uint32_t group)
 {
-    return getpgid((pid_t) pid) == (pid_t) group;
+    return process_group_of(pid) == group;
 }
 
 static bool asks_for_more_than_facts(const struct handle_call *call)
@@ -126,9 +126,8 @@ bool guard_refuses(const struct task *task, const struct syscall_entry *entry, c
     if (call->is_unknown && (!view->is_foreign || call->by_descriptor))
         return true;
     if (call->process_group_ours) { /* looked up once: it can be another at each look */
-        pid_t group = getpgid((pid_t) task->process->pid);
-        call->process_group = group > 0 ? (uint32_t) group : 0;
-        if (group <= 0) /* it is led from outside of our namespace, and the two may be in it */
+        call->process_group = process_group_of(task->process->pid);
+        if (call->process_group == 0) /* it is led from outside of our namespace, and the two may be in it */
             return true;
     }
     bool is_safe = !reaches_guarded(view, call);

@@ -283,14 +283,6 @@ uint32_t count_threads(uint32_t pid)
     return (uint32_t) stat_number(pid, STAT_THREAD_COUNT);
 }
 
-uint32_t read_executable(uint32_t tid, char *path, uint32_t size)
-{
-    char link[64];
-    snprintf(link, sizeof link, "/proc/%u/exe", tid);
-    ssize_t length = readlink(link, path, size);
-    return length > 0 ? (uint32_t) length : 0;
-}
-
 /* Nothing is waited for: the file has just been executed, so that a path which leads to it is in the kernel's
  * memory, and what answers for another file may be the tree's own, a FUSE server that keeps us waiting. */
 static int open_known_path(const char *path)

@@ -313,7 +313,6 @@ enum knowledge read_descriptor(uint32_t tid, int fd, struct descriptor_facts *fa
  */
 enum knowledge read_process_folder(uint32_t tid, int fd, const struct descriptor_facts *facts, uint32_t *id,
                                    bool *is_ours);
-uint32_t read_executable(uint32_t tid, char *path, uint32_t size);
 
 /* ---- listing.c ---- */
 struct id_list { /* from malloc */
