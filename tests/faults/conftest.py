@@ -12,29 +12,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "live"))
 
 import live_tools
+from live_fixtures import no_helper_stays as no_helper_stays
+from live_fixtures import programs as programs
+from live_fixtures import system_path as system_path
 
 _PR_SET_CHILD_SUBREAPER = 36
-
-
-@pytest.fixture(autouse=True)
-def no_helper_stays() -> Iterator[None]:
-    """After every test no helper that it started is alive."""
-    with live_tools.no_helper_stays():
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def system_path() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", live_tools.SYSTEM_PATH)
-        yield
-
-
-@pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> live_tools.Programs:
-    if live_tools.c_compiler() is None:
-        pytest.skip("this machine has no C compiler for the helper programs")
-    return live_tools.Programs(tmp_path_factory.mktemp("programs"))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ of tests/live are imported by their plain names."""
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
@@ -16,8 +17,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "live"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import live_tools
 from hostile_tools import FOLDER, SETTINGS, Setting
+from live_fixtures import no_helper_stays as no_helper_stays
+from live_fixtures import system_path as system_path
 
 
 @pytest.fixture(params=SETTINGS, ids=lambda setting: setting.name.replace(" ", "-"))
@@ -27,18 +29,13 @@ def setting(request: pytest.FixtureRequest) -> Setting:
     return chosen
 
 
-@pytest.fixture(autouse=True)
-def no_helper_stays() -> Iterator[None]:
-    """After every test no helper that it started is alive."""
-    with live_tools.no_helper_stays():
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def system_path() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", live_tools.SYSTEM_PATH)
-        yield
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can enter; pytest's own is its user's."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
@@ -78,15 +77,6 @@ HELD = {
 BY_TERMINAL = ("typed", "tiocsti", "tiocsig", "hang-up", "hang-up-on-leader", "give-up", "vhangup")
 AS_ROOT = "root may do it"
 Line = Callable[..., list[str]]
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that every user can enter; pytest's own is its user's."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        yield folder
 
 
 @pytest.fixture

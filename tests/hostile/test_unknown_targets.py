@@ -10,8 +10,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
@@ -120,15 +118,6 @@ with recording(events=0) as recorder:
     sys.stderr.write(errors)
     sys.exit(status)
 """
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that every user can enter; pytest's own is its user's."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        yield folder
 
 
 @pytest.mark.parametrize("way", ["hidden-signal", "namespace-of-server", "signal-of-a-group"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,27 +10,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import live_tools
-
-
-@pytest.fixture(autouse=True)
-def no_helper_stays() -> Iterator[None]:
-    """After every test no helper that it started is alive."""
-    with live_tools.no_helper_stays():
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def system_path() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", live_tools.SYSTEM_PATH)
-        yield
-
-
-@pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> live_tools.Programs:
-    if live_tools.c_compiler() is None:
-        pytest.skip("this machine has no C compiler for the helper programs")
-    return live_tools.Programs(tmp_path_factory.mktemp("programs"))
+from live_fixtures import no_helper_stays as no_helper_stays
+from live_fixtures import programs as programs
+from live_fixtures import system_path as system_path
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,30 @@
+"""Fixtures that the live, the fault and the hostile tests have in common; their conftest.py files take them
+from here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import live_tools
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def no_helper_stays() -> Iterator[None]:
+    """After every test no helper that it started is alive."""
+    with live_tools.no_helper_stays():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def system_path() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", live_tools.SYSTEM_PATH)
+        yield
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> live_tools.Programs:
+    if live_tools.c_compiler() is None:
+        pytest.skip("this machine has no C compiler for the helper programs")
+    return live_tools.Programs(tmp_path_factory.mktemp("programs"))
