@@ -45,9 +45,9 @@ def build(folder: Path) -> Path:
 def run_tests(library: Path, arguments: list[str]) -> None:
     environment = {**os.environ, "CBPROCESS_RULESET_BUILD": str(library)}
     pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=1"]
-    tests = str(ROOT / "tests/property/test_ruleset.py")
+    tests = [str(ROOT / "tests/property" / name) for name in ("test_ruleset.py", "test_ruleset_blocks.py")]
     # Not in the checkout, whose own package folder would hide the installed one.
-    subprocess.run([*pytest, *arguments, tests], check=True, cwd=library.parent, env=environment)
+    subprocess.run([*pytest, *arguments, *tests], check=True, cwd=library.parent, env=environment)
 
 
 def read_coverage(folder: Path) -> list[dict[str, Any]]:
