@@ -127,7 +127,7 @@ def test_answer_after_the_deadline_changes_nothing(controller: raw.RawController
         controller.beat()
         time.sleep(0.05)
     assert controller.word(controller.slot(taken[0])) == raw.EXPIRED
-    assert 2.5 < time.monotonic() - started < 5
+    assert 2.5 < time.monotonic() - started < 9
     controller.answer(taken[0], (5,))
     controller.answer_all(child)
     assert child.wait(10) == 0
@@ -167,8 +167,8 @@ def test_silent_controller_is_asked_nothing_more(controller: raw.RawController) 
     assert controller.hello() == 0 and controller.open_session(timeout_ms=3000) == 0
     started = time.monotonic()
     child, _ = controller.launch(["sh", "-c", "for i in 1 2 3 4 5 6 7 8 9; do /bin/true; done"], "/bin/sh")
-    assert child.wait(20) == 0
-    assert time.monotonic() - started < 9
+    assert child.wait(40) == 0
+    assert time.monotonic() - started < 25  # each at its deadline would be a minute
     timed_out = struct.unpack_from("=Q", controller.memory, raw.CHANNEL_HEADER + 128 + 16)[0]
     assert timed_out >= 20
 

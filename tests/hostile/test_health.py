@@ -41,7 +41,7 @@ def test_a_stopped_helper_is_told_and_so_is_its_going_on() -> None:
         with stopped(recorder) as helper:
             begin = time.monotonic()
             wait_until(lambda: recorder.errors, 5, "on_error")
-            assert time.monotonic() - begin < 1.5  # a second, and what a busy machine takes
+            assert time.monotonic() - begin < 4  # a second, and what a busy machine takes
             os.kill(helper, signal.SIGCONT)
             wait_until(lambda: len(recorder.errors) == 2, 5, "on_error, again")
         assert [code for code, _ in recorder.errors] == [NOT_ANSWERING] * 2
@@ -55,7 +55,7 @@ def test_an_ended_helper_is_told() -> None:
         begin = time.monotonic()
         os.kill(tracer_of(program.pid), signal.SIGKILL)
         wait_until(lambda: recorder.errors, 5, "on_error")
-        assert time.monotonic() - begin < 1.5
+        assert time.monotonic() - begin < 4
         assert [code for code, _ in recorder.errors] == [cbprocess.ERROR_BROKEN_PIPE]
         program.kill()
         program.wait(20)

@@ -11,8 +11,6 @@ import pytest
 from hostile_tools import Setting
 from live_tools import name_of, recording, refuse, run_checked, wait_until
 
-import cbprocess
-
 ROUNDS = {"exit": 150, "kill": 100, "exec": 60}
 TIME_S = 8
 
@@ -36,8 +34,10 @@ def test_nothing_runs_unasked(how: str, setting: Setting, attack: Callable[..., 
         if guessed:
             wait_until(lambda: recorder.errors, 5, "the guess is told")
     assert marks(file) == [], f"{len(marks(file))} of them ran"
-    codes = {code for code, _ in recorder.errors}
-    assert codes == ({cbprocess.ERROR_NOT_FOUND} if guessed else set()), recorder.errors
+    # Some may still have been on their way when the last run was over.
+    assert recorder.filter.statistics().guessed >= guessed
+    assert recorder.errors_but_guesses() == []
+    assert bool(recorder.errors) == (recorder.filter.statistics().guessed > 0)
 
 
 def test_all_that_run_are_told(setting: Setting, attack: Callable[..., str], tmp_path: Path) -> None:

@@ -117,6 +117,10 @@ def environment(programs: Programs) -> dict[str, str]:
     return {**keep, "PATH": path, "LC_ALL": "C"}
 
 
+# What on_error is told where a creator has been ended while it forked.
+GUESS = "processes whose creator ended while it created them "
+
+
 class Recorder:
     """A filter, recording every event as a dict of its properties and every error as (code, description)."""
 
@@ -143,6 +147,15 @@ class Recorder:
 
     def of(self, name: str) -> list[dict[str, Any]]:
         return [event for event in self.events if event["event"] == name]
+
+    def errors_but_guesses(self) -> list[tuple[int, str]]:
+        """The errors of a run in which a program may have been ended while it forked: without that report,
+        which is the truth then."""
+        return [
+            (code, text)
+            for code, text in self.errors
+            if code != cbprocess.ERROR_NOT_FOUND or not text.startswith(GUESS)
+        ]
 
     def handle_operations(self) -> list[dict[str, Any]]:
         return [event for event in self.events if event["event"] in HANDLE_EVENTS]

@@ -287,14 +287,14 @@ def test_after_the_deadline(victim: str) -> None:
 
 def test_two_at_once(victim: str, programs: Programs) -> None:
     """Each sees its own program only, and ends with it."""
-    long = monitor(["sh", "-c", f"{victim} 1; sleep 2; exit 5"])
+    long = monitor(["sh", "-c", f"{victim} 1; sleep 5; exit 5"])
     short = monitor(["sh", "-c", f"{programs['status']} 2; exit 6"])
     with long, short:
         stream = iter(long)
         first = next(stream)
         begin = time.monotonic()
         names = [event.process_name for event in short]
-        assert time.monotonic() - begin < 1.5
+        assert time.monotonic() - begin < 4.5
         rest = [first.process_name, *(event.process_name for event in stream)]
     assert programs["status"] in names and victim not in names
     assert victim in rest and programs["status"] not in rest
@@ -419,7 +419,7 @@ def test_interpreter_exit_with_events_held(victim: str, way: str) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-c", program, victim], capture_output=True, text=True, timeout=30
     )
-    assert time.monotonic() - begin < 4
+    assert time.monotonic() - begin < 15
     assert done.stdout == "went on\n", done.stderr
     assert "handler was still running" not in done.stderr
     assert done.returncode == {"s": 3, "r": -signal.SIGINT, "i": 0}[way[0]]

@@ -34,10 +34,14 @@ sleep 73 & child=$!
 sh -c 'kill -USR1 $PPID'
 wait $child; wait $child; echo $?
 """
+# What bg does depends on whether bash knows yet that the job has stopped: it waits until it does, by nothing
+# that forks.
 JOBS = """
-set -m
+set -m; list=$(mktemp)
 sleep 74 & sleep 75 | sleep 75 &
 kill -STOP %1; kill -STOP %2; kill -0 %1
+until jobs -s >"$list"; mapfile -t lines <"$list"; [[ ${#lines[@]} = 2 ]]; do :; done
+rm "$list"
 bg %1 >/dev/null; kill -CONT %2
 kill %1; wait %1; kill -KILL %2; wait
 echo done
@@ -47,8 +51,8 @@ CASES: dict[str, list[str]] = {
     "script": ["sh", "-c", SCRIPT],
     "timeout": ["timeout", "0.3", "sleep", "76"],
     "timeout-kill": ["timeout", "-s", "KILL", "0.3", "sleep", "77"],
-    "timeout-of-a-tree": ["timeout", "0.3", "sh", "-c", "sleep 78 & sleep 79; exit 5"],
-    "timeout-in-the-foreground": ["timeout", "--foreground", "-k", "0.3", "0.3", "sleep", "80"],
+    "timeout-of-a-tree": ["timeout", "1", "sh", "-c", "sleep 78 & sleep 79; exit 5"],
+    "timeout-in-the-foreground": ["timeout", "--foreground", "-k", "20", "0.3", "sleep", "80"],
     "timeout-in-time": ["timeout", "20", "true"],
     "job-control": ["bash", "-c", JOBS],
     "python-processes": [sys.executable, str(PROGRAMS / "workers.py"), "processes"],

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define FAILED 99
@@ -45,6 +47,7 @@ struct target {
     uint64_t word_address;                     /* of a word in memory of its own */
     int32_t descriptor;                        /* of a pipe with a known text in it */
     volatile uint32_t ready, leave;
+    volatile uint32_t stopped; /* by a signal, as its creator knows who watches it for somebody else */
     volatile uint64_t word, core_limit;
     volatile uint32_t signals[SIGNAL_COUNT]; /* how often each arrived that is counted */
     struct seen leader, thread;
@@ -198,20 +201,28 @@ static inline char target_state(int32_t shown_process_id, int *tracer)
     return state;
 }
 
-/* Waits until it is sure what the target does: "running", "stopped" or "ended". */
+/* Whether a child of the caller's has been stopped by a signal. Its creator is told so, tracer or not, and of
+ * the stops that it owes to a tracer it is never told. */
+static inline bool target_is_stopped(const struct target *target)
+{
+    siginfo_t found = {0};
+    return waitid(P_PID, (id_t) target->process_id, &found, WSTOPPED | WNOHANG | WNOWAIT) == 0 &&
+           found.si_pid != 0;
+}
+
+/* Waits until it is sure what the target does: "running", "stopped" or "ended". A traced one that stands may
+ * be about to be let go by a busy tracer: its state says nothing. */
 static inline const char *target_fate(const struct target *target)
 {
     uint32_t leader = target->leader.turn, thread = target->thread.turn;
-    unsigned still = 0;
     int tracer;
-    for (int i = 0; i < 2000; i++) {
+    for (int i = 0; i < 4000; i++) {
         char state = target_state(target->shown_process_id, &tracer);
         if (state == 0 || state == 'Z' || state == 'X')
             return "ended";
         if (target->leader.turn >= leader + 3 && target->thread.turn >= thread + 3)
             return "running";
-        still = state == 'T' || state == 't' ? still + 1 : 0;
-        if (still == 30 && target->leader.turn < leader + 3)
+        if ((state == 'T' && tracer == 0) || target->stopped || target_is_stopped(target))
             return "stopped";
         usleep(5000);
     }

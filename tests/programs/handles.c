@@ -159,7 +159,13 @@ static int play(void)
         act();
         exit(0);
     }
-    CHECK(waitpid(brother, &status, 0) == brother);
+    pid_t ended;
+    while ((ended = waitpid(brother, &status, WNOHANG)) == 0) {
+        for (int i = 0; i < options.count; i++)
+            targets[i].stopped = target_is_stopped(&targets[i]);
+        usleep(2000);
+    }
+    CHECK(ended == brother);
     return WIFEXITED(status) ? WEXITSTATUS(status) : FAILED;
 }
 

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 SIGNAL_COUNT = 65
 C = ctypes.CDLL(None, use_errno=True)
@@ -44,6 +43,7 @@ class Target(ctypes.Structure):
         ("descriptor", ctypes.c_int32),
         ("ready", ctypes.c_uint32),
         ("leave", ctypes.c_uint32),
+        ("stopped", ctypes.c_uint32),
         ("word", ctypes.c_uint64),
         ("core_limit", ctypes.c_uint64),
         ("signals", ctypes.c_uint32 * SIGNAL_COUNT),
@@ -125,16 +125,15 @@ def picture(target: Target) -> "dict[str, int]":
 
 
 def fate(target: Target, child: "subprocess.Popen[bytes]") -> str:
-    """Waits until it is sure what the target does."""
-    turn, thread_turn, still = target.leader.turn, target.thread.turn, 0
+    """Waits until it is sure what the target does. That a signal has stopped it its parent is told, tracer or
+    not; of the stops that it owes to a tracer never."""
+    turn, thread_turn = target.leader.turn, target.thread.turn
     while True:
         if child.poll() is not None:
             return "ended"
         if target.leader.turn >= turn + 3 and target.thread.turn >= thread_turn + 3:
             return "running"
-        stat = Path(f"/proc/{child.pid}/stat").read_text()
-        still = still + 1 if stat[stat.rindex(")") + 2] in "Tt" else 0
-        if still == 30:
+        if os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None:
             return "stopped"
         time.sleep(0.005)
 

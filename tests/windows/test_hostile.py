@@ -38,7 +38,7 @@ class TestGettingBy:
             started = time.monotonic()
             found = attack(process, "debug", compiled("sleeper.exe")).strip()
             assert found in (str(STATUS_BUSY), "not created")
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 15
             assert process.statistics().refused == 1
         (child,) = [event for event in created if event.result_code == constants.ERROR_BUSY]
         assert child.creating_process_id == created[0].process_id and not child.held
@@ -152,7 +152,7 @@ def test_a_storm_of_debug_events_starves_nobody() -> None:
         started = time.monotonic()
         assert process.get_process_capabilities(storms[0].pid)
         assert process.popen(COMMAND).wait(20) == 3
-        assert time.monotonic() - started < 8
+        assert time.monotonic() - started < 15
         for storm in storms:
             storm.communicate()
 
