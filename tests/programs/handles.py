@@ -5,6 +5,7 @@ handles.py TARGET-PROGRAM MEMORY-FILE [-t] CALL [ARGUMENT]; with -t a secondary 
 The target is a child of this process that runs TARGET-PROGRAM with a memory in MEMORY-FILE.
 """
 
+import contextlib
 import ctypes
 import errno
 import json
@@ -133,8 +134,9 @@ def fate(target: Target, child: "subprocess.Popen[bytes]") -> str:
             return "ended"
         if target.leader.turn >= turn + 3 and target.thread.turn >= thread_turn + 3:
             return "running"
-        if os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None:
-            return "stopped"
+        with contextlib.suppress(ChildProcessError):  # it has just ended
+            if os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None:
+                return "stopped"
         time.sleep(0.005)
 
 
