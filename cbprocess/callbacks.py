@@ -16,7 +16,7 @@ from _thread import get_ident
 
 from . import abi, events
 from .checks import TEXT_ERRORS
-from .constants import EVENT_FLAG_DECIDED_BY_RULE
+from .constants import ERROR_NOT_FOUND, EVENT_FLAG_DECIDED_BY_RULE
 from .hooks import HANDLER_COUNT, Hooks
 
 TYPE_CHECKING = False
@@ -112,9 +112,11 @@ class NativeCallbacks:
         make_dispatch(self._hooks, make_block(address, size), self._unkept, detach_kept)()
 
     def _error(self, context: int, code: int, text: bytes | None) -> None:
-        """In a thread of the library."""
+        """In a thread of the library. A guessed creator is nobody's failure: where nobody listens it is only
+        counted."""
         try:
-            self._hooks.report(code, (text or b"").decode("utf-8", TEXT_ERRORS))
+            if code != ERROR_NOT_FOUND or self._hooks.error is not None:
+                self._hooks.report(code, (text or b"").decode("utf-8", TEXT_ERRORS))
         finally:
             _forget_foreign_thread()
 

@@ -185,8 +185,8 @@ class HandlerProperties:
     @property
     def on_error(self) -> Optional[Callable[[events.CBProcessErrorEventParams], object]]:
         """Something failed outside any call: a handler raised (error_code 574), events were lost, the
-        driver's process died. Without it such things go to sys.unraisablehook. Runs in the thread that met
-        the failure."""
+        driver's process died. Without it such things go to sys.unraisablehook, but for a creator that had to
+        be guessed (1168), which statistics().guessed counts. Runs in the thread that met the failure."""
         return self._hooks.error
 
     @on_error.setter

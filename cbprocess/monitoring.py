@@ -97,7 +97,9 @@ class Keeper:
 
     def _hear(self, error: Any) -> None:
         """Errors outside any call, where the user does not hear them: one that ended the filter ends the
-        iteration."""
+        iteration. A guessed creator is no failure, and only counted."""
+        if error.error_code == constants.ERROR_NOT_FOUND:
+            return
         failure = CBProcessError(error.error_code, error.description)
         if self.process.active:
             tell_unraisablehook(failure)

@@ -3,13 +3,16 @@ that may have created them, what they execute is asked about and told, and they 
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Callable
 
 import pytest
 from hostile_tools import Setting
-from live_tools import name_of, recording, refuse, run_checked, wait_until
+from live_tools import GUID, name_of, recording, refuse, run_checked, wait_until
+
+import cbprocess
 
 ROUNDS = {"exit": 150, "kill": 100, "exec": 60}
 TIME_S = 8
@@ -38,6 +41,30 @@ def test_nothing_runs_unasked(how: str, setting: Setting, attack: Callable[..., 
     assert recorder.filter.statistics().guessed >= guessed
     assert recorder.errors_but_guesses() == []
     assert bool(recorder.errors) == (recorder.filter.statistics().guessed > 0)
+
+
+@pytest.mark.parametrize("how", ["process", "monitor"])
+def test_a_guess_is_no_traceback(
+    how: str, attack: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no handler of errors is set, it is counted and nothing else."""
+    told: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda arguments: told.append(arguments.exc_value))
+    process = cbprocess.CBProcess()
+    process.initialize(GUID)
+    command = [attack("orphan_forks"), "exit", str(ROUNDS["exit"]), "/bin/true", "-"]
+    guessed, end = 0, time.monotonic() + TIME_S
+    while guessed == 0 and time.monotonic() < end:
+        if how == "monitor":
+            with cbprocess.monitor(command, process=process, timeout=0) as source:
+                for _ in source:
+                    pass
+        else:
+            process.start_filter(0)
+            assert process.popen(command).wait(60) == 0
+            process.stop_filter()
+        guessed = process.statistics().guessed
+    assert told == []
 
 
 def test_all_that_run_are_told(setting: Setting, attack: Callable[..., str], tmp_path: Path) -> None:

@@ -329,3 +329,15 @@ def test_errors_of_the_library_reach_on_error(unraisable: Unraisable) -> None:
     hooks.error = errors.append
     native.structure.error(0, 109, b"gone \xff")
     assert [(params.error_code, params.description) for params in errors] == [(109, "gone \udcff")]
+
+
+def test_a_guessed_creator_is_no_failure_where_nobody_listens(unraisable: Unraisable) -> None:
+    """statistics().guessed counts it; a program that lost a race is no reason for a traceback."""
+    hooks = Hooks()
+    native = NativeCallbacks(FakeLibrary(), hooks)  # type: ignore[arg-type]
+    native.structure.error(0, constants.ERROR_NOT_FOUND, b"guessed")
+    assert unraisable.values == []
+    errors: list[Any] = []
+    hooks.error = errors.append
+    native.structure.error(0, constants.ERROR_NOT_FOUND, b"guessed")
+    assert [(params.error_code, params.description) for params in errors] == [(1168, "guessed")]
