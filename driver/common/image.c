@@ -106,6 +106,12 @@ bool has_same_names(const struct image *a, const struct image *b)
     return true;
 }
 
+struct image *nameless_image(void)
+{
+    static struct image nameless = {.reference_count = 1, .path = "", .given = "", .is_vague = true};
+    return share_image(&nameless);
+}
+
 struct image *share_image(struct image *image)
 {
     if (image != NULL)

@@ -416,6 +416,8 @@ static void bequeath_fresh(struct rule_set *set, uint32_t session_id, uint32_t f
     for (const struct process *ancestor = process->parent; ancestor != NULL; ancestor = ancestor->parent)
         mark_own(set, session_id, ancestor, ancestor->image, first_id);
     begin_gathering();
+    for (const struct process *ancestor = process->parent; ancestor != NULL; ancestor = ancestor->parent)
+        gathered.is_incomplete |= ancestor->image != NULL && ancestor->image->matches == &unknown_rules;
     for (uint32_t i = 0; inherited != NULL && i < inherited->count; i++)
         gather(inherited->refs[i]);
     gather_for_children(set, session_id, first);

@@ -11,6 +11,7 @@ struct text { /* kept for the next use */
     char *bytes;
     size_t size;
     size_t capacity;
+    bool is_lacking; /* it did not get the memory that it wanted: stays until the owner takes it back */
 };
 
 static inline bool text_reserve(struct text *text, size_t size)
@@ -19,8 +20,10 @@ static inline bool text_reserve(struct text *text, size_t size)
         return true;
     size_t capacity = size + size / 2 + 256;
     char *bytes = realloc(text->bytes, capacity);
-    if (bytes == NULL)
+    if (bytes == NULL) {
+        text->is_lacking = true;
         return false;
+    }
     text->bytes = bytes;
     text->capacity = capacity;
     return true;

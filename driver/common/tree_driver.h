@@ -136,7 +136,8 @@ struct report {
 };
 
 /* ---- reserve.c: memory for what has to be done ---- */
-/* All 0; from a reserve where the system has none. NULL: that is used up, too. */
+/* All 0; from a reserve where the system has none. NULL: that is used up, too, or has no block so large. Any
+ * thread. */
 void *allocate_surely(size_t size);
 void free_surely(void *memory);
 
@@ -247,6 +248,8 @@ uint32_t match_allowing(const struct image_file *file, struct rule_set *set);
 /* Of a chain of 1 .. IMAGE_FILE_MAX files: scripts, and the executable last. */
 struct image *make_chain_image(const struct image_file *files, uint32_t count, bool is_vague);
 bool has_same_names(const struct image *a, const struct image *b);
+/* Of what there was no memory to name: it has no name, and is vague. Not to be asked about. */
+struct image *nameless_image(void);
 struct image *share_image(struct image *image);
 void release_image(struct image *image);
 

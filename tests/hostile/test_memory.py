@@ -1,118 +1,143 @@
-"""Allocations fail in the supervisor: each one alone, and all from one on. A session with every kind of
-operation ends, nothing is left stopped, nothing runs that is refused, and what could not be done is told."""
+"""Allocations fail in the supervisor: each one alone, a span of them, and all from one on, while nothing may
+keep it waiting and while everything might. A session with every kind of operation ends, nothing is left
+stopped, nothing runs that is refused, and what could not be done is told."""
 
 from __future__ import annotations
 
-import contextlib
+import json
+import os
+import queue
+import random
+import shutil
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 import pytest
-from attach_tools import assert_let_go
-from hostile_tools import SETTINGS, helper_is_sanitized
-from live_tools import name_of, recording, refuse, wait_until
+from hostile_tools import FOLDER, helper_is_sanitized
 
-import cbprocess
+from cbprocess.library import native_folder
 
-EVERYTHING = SETTINGS[-1].events  # with the filter for handles
-FOREVER = 10**9
-QUICK_RUNS = 10
+SEED = int(os.environ.get("CBPROCESS_MEMORY_SEED", "0")) or time.time_ns() % 1_000_000
+WORKER_COUNT = 4  # a session waits most of its time
 WIDTH = 150  # more children at once than the reserve has room for
+SAMPLE_SIZE = 8
+PART_COUNT = 5  # of the whole range; odd, because every other session has rules
+SPAN, FOREVER = 20, 10**9
+COUNTS = {"one": 1, "span": SPAN, "all": FOREVER}
+RISKS = {"no risk": 0, "at risk": 1}
+INTERPOSED = {"malloc", "calloc", "realloc", "aligned_alloc"}
+ALLOCATING = INTERPOSED | {"memalign", "posix_memalign", "valloc", "pvalloc", "brk", "sbrk"}
+
+
+class Point(NamedTuple):
+    fail_at: int
+    fail_count: int
+    at_risk: int
+
+
+class Sessions:
+    """A few processes that run sessions, one after the other each."""
+
+    def __init__(self, command: list[str], folder: Path) -> None:
+        self._command, self._folder, self._started = command, folder, 0
+        self._free: queue.SimpleQueue[subprocess.Popen[str]] = queue.SimpleQueue()
+        for _ in range(WORKER_COUNT):
+            self._free.put(self._start())
+
+    def _start(self) -> subprocess.Popen[str]:
+        self._started += 1
+        folder = self._folder / str(self._started)
+        folder.mkdir()
+        return subprocess.Popen(
+            [*self._command, str(folder), str(WIDTH)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, point: Point) -> dict[str, Any]:
+        worker = self._free.get()
+        assert worker.stdin is not None and worker.stdout is not None
+        worker.stdin.write(f"{point.fail_at} {point.fail_count} {point.at_risk}\n")
+        worker.stdin.flush()
+        line = worker.stdout.readline()
+        if line:
+            self._free.put(worker)
+            found: dict[str, Any] = json.loads(line)
+            return found
+        status = worker.wait(10)
+        self._free.put(self._start())
+        return {"fault": f"the controller ended with {status}", "called": 0, "failed": 0}
+
+    def check(self, points: list[Point]) -> None:
+        with ThreadPoolExecutor(WORKER_COUNT) as pool:
+            results = list(pool.map(self.run, points))
+        faults = [f"{point}: {result['fault']}" for point, result in zip(points, results) if result["fault"]]
+        assert faults == [], f"seed {SEED}: {faults}"
+        assert any(result["failed"] > 0 for result in results)
+
+    def allocation_count(self, at_risk: int) -> int:
+        found = self.run(Point(0, 0, at_risk))
+        assert found["fault"] is None, found
+        count: int = found["called"]
+        return count
+
+    def end(self) -> None:
+        while not self._free.empty():
+            self._free.get().communicate(timeout=60)
 
 
 @pytest.fixture(scope="module")
 def preloaded(compile_c: Callable[..., Path]) -> str:
     if helper_is_sanitized():
         pytest.skip("the supervisor's allocations are a sanitizer's")
-    source = Path(__file__).resolve().parent / "programs" / "failing_memory.c"
-    return str(compile_c(source, "-D_GNU_SOURCE", "-shared", "-fPIC"))
-
-
-@contextlib.contextmanager
-def supervisor_gets(**variables: str) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in variables.items():
-            patch.setenv(name, value)
-        yield
-
-
-class Session:
-    """One session of everything, with failing allocations in its supervisor."""
-
-    def __init__(self, preloaded: str, attack: Callable[..., str], folder: Path) -> None:
-        self.preloaded, self.mark, self.log = preloaded, folder / "mark", folder / "log"
-        self.command = [attack("every_operation"), attack("leave_mark"), str(self.mark), str(WIDTH)]
-
-    def allocation_count(self) -> int:
-        self.run(0, 0)
-        wait_until(lambda: self.log.exists() and self.log.read_text(), 10, "the supervisor's count")
-        return int(self.log.read_text())
-
-    def run(self, fail_at: int, fail_count: int) -> None:
-        decide, codes = refuse(name_of(self.command[1])), []
-        variables = {"FAIL_AT": str(fail_at), "FAIL_COUNT": str(fail_count), "FAIL_LOG": str(self.log)}
-        outsider = subprocess.Popen(["sleep", "1000"])
-        try:
-            with contextlib.ExitStack() as stack:
-                with supervisor_gets(LD_PRELOAD=self.preloaded, **variables):
-                    try:
-                        started = recording(events=EVERYTHING, decide=decide, timeout_ms=20_000)
-                        recorder = stack.enter_context(started)
-                    except cbprocess.CBProcessError:
-                        return  # it says that it cannot start
-                status = self.use(recorder.filter, outsider.pid, codes)
-                counts = recorder.filter.statistics()
-            assert_let_go(outsider.pid)
-        finally:
-            outsider.kill()
-            outsider.wait()
-        assert not self.mark.exists(), (fail_at, fail_count)
-        if status != 0:
-            assert codes or counts.lost > 0 or recorder.errors or counts.refused > 0, (fail_at, fail_count)
-        if fail_count == 0:
-            assert (status, counts.lost, recorder.errors, codes) == (0, 0, [], [])
-            # two of those that are refused may be killed before they execute anything
-            assert WIDTH + 4 <= counts.refused <= WIDTH + 6
-
-    def use(self, instance: Any, outsider: int, codes: list[int]) -> int:
-        """Gives the program's status; errors of calls go into codes."""
-
-        def attempt(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-            try:
-                return call(*arguments, **named)
-            except cbprocess.CBProcessError as error:
-                codes.append(error.code)
-            except OSError as error:
-                codes.append(error.errno or 0)
-            return None
-
-        attempt(instance.add_rule, name="no such program", action="deny", include_children=True)
-        process = attempt(instance.popen, self.command, stdout=subprocess.DEVNULL)
-        attempt(instance.add_filtered_process_by_id, outsider, True)
-        attempt(instance.add_filtered_process_by_name, "every_*", True)
-        status = 0 if process is None else process.wait(40)
-        attempt(instance.remove_filtered_process_by_id, outsider)
-        return int(status)
+    return str(compile_c(FOLDER / "programs" / "failing_memory.c", "-D_GNU_SOURCE", "-shared", "-fPIC"))
 
 
 @pytest.fixture
-def session(preloaded: str, attack: Callable[..., str], tmp_path: Path) -> Session:
-    return Session(preloaded, attack, tmp_path)
+def sessions(preloaded: str, attack: Callable[..., str], tmp_path: Path) -> Iterator[Sessions]:
+    program = str(FOLDER / "programs" / "memory_sessions.py")
+    made = Sessions(
+        [sys.executable, program, preloaded, attack("every_operation"), attack("leave_mark")], tmp_path
+    )
+    yield made
+    made.end()
 
 
-@pytest.mark.parametrize("fail_count", [1, FOREVER], ids=["one", "all"])
-def test_some_allocations_fail(fail_count: int, session: Session) -> None:
-    total = session.allocation_count()
-    assert total > 100
-    for step in range(QUICK_RUNS):
-        session.run(1 + step * (total - 1) // QUICK_RUNS, fail_count)
+@pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm")
+def test_the_supervisor_allocates_by_nothing_else(preloaded: str) -> None:
+    """What it calls itself; its C library calls those, too."""
+    program = str(Path(native_folder()) / "cbprocess-supervisor")
+    symbols = subprocess.check_output(["nm", "-D", "--undefined-only", program], text=True)
+    used = {line.split()[-1].partition("@")[0] for line in symbols.splitlines()}
+    assert used & ALLOCATING - INTERPOSED == set()
+    assert {"calloc", "realloc", "aligned_alloc"} <= used
+
+
+@pytest.mark.parametrize("at_risk", RISKS.values(), ids=RISKS)
+@pytest.mark.parametrize("fail_count", COUNTS.values(), ids=COUNTS)
+def test_some_allocations_fail(fail_count: int, at_risk: int, sessions: Sessions) -> None:
+    """Spread over the whole range, each at a random place of its part."""
+    total = sessions.allocation_count(at_risk)
+    assert total > 500
+    numbers = random.Random(SEED)
+    part = total // SAMPLE_SIZE
+    sessions.check(
+        [Point(i * part + numbers.randint(1, part), fail_count, at_risk) for i in range(SAMPLE_SIZE)]
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.limit(3600)
-@pytest.mark.parametrize("fail_count", [1, FOREVER], ids=["one", "all"])
-def test_every_allocation_fails(fail_count: int, session: Session) -> None:
-    for fail_at in range(1, session.allocation_count() + 1):
-        session.run(fail_at, fail_count)
+@pytest.mark.parametrize("at_risk", RISKS.values(), ids=RISKS)
+@pytest.mark.parametrize("fail_count", COUNTS.values(), ids=COUNTS)
+@pytest.mark.parametrize("part", range(PART_COUNT))
+def test_every_allocation_fails(part: int, fail_count: int, at_risk: int, sessions: Sessions) -> None:
+    total = sessions.allocation_count(at_risk)
+    sessions.check([Point(number, fail_count, at_risk) for number in range(1 + part, total + 1, PART_COUNT)])

@@ -6,6 +6,8 @@
  * yet can only come from threads that are not either, and looking again until there is nothing new ends with
  * all of them; for descendants likewise. */
 #include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,10 +119,11 @@ static bool read_given_path(uint32_t pid, struct reading *reading)
         uint32_t narrow[4 * 64];
     } vector;
     snprintf(path, sizeof path, "/proc/%u/auxv", pid);
-    FILE *file = fopen(path, "re");
-    size_t size = file != NULL ? fread(&vector, 1, sizeof vector, file) : 0;
-    if (file != NULL)
-        fclose(file);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = file >= 0 ? read(file, &vector, sizeof vector) : 0;
+    size_t size = got > 0 ? (size_t) got : 0;
+    if (file >= 0)
+        close(file);
     /* The first key of a 32-bit program, read as 64 bits, has its value in the upper half. */
     bool is_32bit = size >= sizeof vector.wide[0] && vector.wide[0] >> 32 != 0;
     size_t width = is_32bit ? sizeof vector.narrow[0] : sizeof vector.wide[0];
@@ -156,14 +159,15 @@ static void release_running(void *block)
 struct image *image_of_running(uint32_t pid)
 {
     static struct running_look look;
-    bool is_done = false;
-    for (int is_short = 0; is_short <= 1 && !is_done; is_short++) {
+    bool is_done = false, is_lacking = false;
+    for (int is_short = 0; is_short <= 1 && !is_done && !is_lacking; is_short++) {
         memset(&look, 0, sizeof look);
         look.pid = pid;
         look.reading.is_short = is_short != 0;
         is_done = look_now_and_release(look_at_running, release_running, &look, sizeof look);
+        is_lacking = !is_done && errno == ENOMEM;
     }
-    struct image *image = image_of_reading(is_done ? &look.reading : NULL);
+    struct image *image = is_lacking ? NULL : image_of_reading(is_done ? &look.reading : NULL);
     release_running(&look);
     return image;
 }
@@ -213,6 +217,8 @@ static uint32_t attach_one(uint32_t pid)
         return give_up(process, is_new, error);
     if (is_new) {
         process->image = image_of_running(pid);
+        if (process->image == NULL)
+            return give_up(process, true, CBP_ERROR_NOT_ENOUGH_MEMORY);
         if (process->parent != NULL)
             inherit_rules(process, process->parent);
     }
@@ -230,22 +236,26 @@ static bool is_of_walk(const struct process *process)
 }
 
 /* One look at all processes: attaches children of the walk's trees that are not traced yet. *count counts
- * them. A child that cannot be had is left alone: it may be a set-user-ID program's, or another tracer's. */
+ * them. A child that cannot be had is left alone, but for want of memory: it may be a set-user-ID program's,
+ * or another tracer's. */
 static uint32_t attach_new_children(uint32_t *count)
 {
     struct id_list list;
+    uint32_t error = 0;
     if (!list_processes(&list))
         return CBP_ERROR_BUSY;
-    for (uint32_t i = 0; i < list.count && walk_goes_on(); i++) {
+    for (uint32_t i = 0; i < list.count && error == 0 && walk_goes_on(); i++) {
         struct status_facts facts;
         uint32_t pid = list.ids[i];
         if (is_never_attached(pid) || find_process(pid) != NULL || !read_status(pid, &facts) ||
             facts.tracer_pid != 0 || !is_of_walk(find_process(facts.parent_pid)))
             continue;
-        *count += attach_one(pid) == 0;
+        uint32_t failure = attach_one(pid);
+        *count += failure == 0;
+        error = failure == CBP_ERROR_NOT_ENOUGH_MEMORY ? failure : 0;
     }
     free_id_list(&list);
-    return 0;
+    return error;
 }
 
 /* Those of the walk's trees. CBP_ERROR_BUSY: it cannot be known who they are. */
@@ -282,12 +292,13 @@ uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children)
     return error;
 }
 
-static enum attachment wish_for(uint32_t pid, struct rule_set *set, uint32_t wanted_rule_id)
+/* False without memory. */
+static bool wish_for(uint32_t pid, struct rule_set *set, uint32_t wanted_rule_id, enum attachment *wish)
 {
     struct image *image = image_of_running(pid);
-    enum attachment wish = image != NULL ? attachment_for(image, set, wanted_rule_id) : ATTACH_NOTHING;
+    *wish = image != NULL ? attachment_for(image, set, wanted_rule_id) : ATTACH_NOTHING;
     release_image(image);
-    return wish;
+    return image != NULL;
 }
 
 /* Those that match first, then the descendants of all of them together. */
@@ -295,20 +306,26 @@ uint32_t attach_matching(struct rule_set *set, uint32_t wanted_rule_id)
 {
     struct id_list list;
     bool has_trees = false;
+    uint32_t error = 0;
     walk.is_on = true;
     if (!list_processes(&list))
         return CBP_ERROR_BUSY;
-    for (uint32_t i = 0; i < list.count && walk_goes_on(); i++) {
+    for (uint32_t i = 0; i < list.count && error == 0 && walk_goes_on(); i++) {
         struct status_facts facts;
+        enum attachment wish;
         uint32_t pid = list.ids[i];
         if (find_process(pid) != NULL || !read_status(pid, &facts) || facts.user_id != getuid())
             continue;
-        enum attachment wish = wish_for(pid, set, wanted_rule_id);
-        if (wish == ATTACH_NOTHING || attach_one(pid) != 0 || wish != ATTACH_TREE)
+        uint32_t failure =
+            wish_for(pid, set, wanted_rule_id, &wish) ? 0 : (uint32_t) CBP_ERROR_NOT_ENOUGH_MEMORY;
+        if (failure == 0 && wish != ATTACH_NOTHING)
+            failure = attach_one(pid);
+        error = failure == CBP_ERROR_NOT_ENOUGH_MEMORY ? failure : 0;
+        if (failure != 0 || wish != ATTACH_TREE)
             continue;
         walk_from(pid);
         has_trees = true;
     }
     free_id_list(&list);
-    return has_trees ? attach_descendants() : 0;
+    return error == 0 && has_trees ? attach_descendants() : error;
 }

@@ -6,6 +6,7 @@
  * a tree's are kept for its urgent jobs. */
 #include "beside.h"
 
+#include <errno.h>
 #include <linux/close_range.h>
 #include <pthread.h>
 #include <sched.h>
@@ -357,7 +358,7 @@ static void discard_errand(struct job *job)
     struct errand *errand = (struct errand *) job;
     if (errand->release != NULL)
         errand->release(errand->block);
-    free(errand);
+    free_surely(errand);
 }
 
 /* How long the tracer waits: each time in vain makes the next one shorter, and is forgotten after a while. So
@@ -397,9 +398,11 @@ bool look_now_and_release(void (*work)(void *block), void (*release)(void *block
         work(block);
         return true;
     }
-    struct errand *errand = calloc(1, sizeof *errand + size);
-    if (errand == NULL)
+    struct errand *errand = allocate_surely(sizeof *errand + size);
+    if (errand == NULL) {
+        errno = ENOMEM;
         return false;
+    }
     errand->job = (struct job){.work = run_errand, .discard = discard_errand, .is_urgent = true};
     errand->work = work;
     errand->release = release;
@@ -411,7 +414,8 @@ bool look_now_and_release(void (*work)(void *block), void (*release)(void *block
     bool is_ours = is_done || !is_given || take_back(&errand->job);
     pthread_mutex_unlock(&lock);
     if (is_ours)
-        free(errand);
+        free_surely(errand);
+    errno = is_done ? 0 : ETIMEDOUT;
     return is_done;
 }
 

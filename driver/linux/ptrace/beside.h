@@ -42,7 +42,8 @@ void give_up_job(struct job *job);
 
 /* Does short work on a block of this size, with which the caller has to wait: at once if nothing can last, or
  * else beside, for a small limit that shrinks when it has been reached. The work may touch nothing but its
- * block, in which no pointers lead out. False: it was not done, and the block is as it was. */
+ * block, in which no pointers lead out. False: it was not done, and the block is as it was; errno is ENOMEM
+ * if there was no memory for it. */
 bool look_now(void (*work)(void *block), void *block, size_t size);
 /* Such work may leave memory in its block, which begins without; release frees that of a block that nobody
  * waits for any more. */

@@ -128,8 +128,10 @@ static struct process *make_orphan(uint32_t pid, const struct status_facts *fact
 {
     uint64_t start_time = read_start_time(pid);
     struct process *creator = guess_creator(facts, start_time);
-    struct process *process = creator != NULL ? add_process(pid, creator) : NULL;
-    if (process == NULL) {
+    struct image *image = creator != NULL ? image_of_running(pid) : NULL;
+    struct process *process = image != NULL ? add_process(pid, creator) : NULL;
+    if (process == NULL) { /* without a name no rule by name would hold for it */
+        release_image(image);
         if (creator != NULL)
             forget_empty_process(creator);
         return NULL;
@@ -140,7 +142,7 @@ static struct process *make_orphan(uint32_t pid, const struct status_facts *fact
     process->user_id = facts->user_id;
     process->filter_parts = creator->filter_parts;
     process->attached = creator->attached;
-    process->image = image_of_running(pid);
+    process->image = image;
     inherit_rules(process, creator);
     return process;
 }

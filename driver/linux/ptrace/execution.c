@@ -176,14 +176,13 @@ void note_failed_execution(struct task *task)
 
 /* ---- After execve ---- */
 
-/* The process goes by this image from now on. Without memory (NULL) it keeps the name of the old one. */
+/* The process goes by this image from now on. Without memory for one (NULL) it has no name, which counts as
+ * any that a rule forbids or protects; the name of the old one could exempt it. */
 static void change_image(struct process *process, struct image *image, uint32_t user_id)
 {
     leave_legacy(process); /* a thread that the execution has ended may have been creating */
-    if (image != NULL) {
-        release_image(process->image);
-        process->image = image;
-    }
+    release_image(process->image);
+    process->image = image != NULL ? image : nameless_image();
     process->user_id = user_id;
     process->executed = true;
     process->is_launcher = false;

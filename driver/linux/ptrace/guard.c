@@ -147,6 +147,7 @@ bool guard_refuses(const struct task *task, const struct syscall_entry *entry, c
 struct reached {
     uint32_t *pids;
     size_t count, capacity;
+    bool is_unknown; /* for want of memory, or of a list of processes */
 };
 
 static bool has_reached(const struct reached *reached, uint32_t pid)
@@ -162,8 +163,10 @@ static bool remember(struct reached *reached, uint32_t pid)
     if (reached->count == reached->capacity) {
         size_t capacity = reached->capacity == 0 ? 64 : 2 * reached->capacity;
         uint32_t *pids = realloc(reached->pids, capacity * sizeof *pids);
-        if (pids == NULL)
+        if (pids == NULL) {
+            reached->is_unknown = true; /* no further look, which would reach it again */
             return false;
+        }
         reached->pids = pids;
         reached->capacity = capacity;
     }
@@ -192,7 +195,7 @@ static bool signal_new_ones(const struct task *task, const struct status_facts *
 {
     bool any = false;
     struct id_list list;
-    (void) list_processes(&list);
+    reached->is_unknown |= !list_processes(&list);
     for (uint32_t i = 0; i < list.count; i++) {
         uint32_t pid = list.ids[i];
         if (pid == 1 || pid == task->process->pid ||
@@ -203,18 +206,23 @@ static bool signal_new_ones(const struct task *task, const struct status_facts *
             any |= remember(reached, pid);
     }
     free_id_list(&list);
-    return any;
+    return any && !reached->is_unknown;
 }
 
 void signal_the_others(struct task *task, const struct replacement *instead)
 {
-    struct reached reached = {NULL, 0, 0};
+    struct reached reached = {NULL, 0, 0, false};
     struct status_facts caller;
     struct id_view view;
     if (read_status(task->tid, &caller))
         for (int i = 0; i < PASSES_MAX && signal_new_ones(task, &caller, instead, &reached); i++) {
         }
     free(reached.pids);
+    if (reached.is_unknown) { /* somebody may have been left out: that is no success */
+        count_loss();
+        (void) fail_syscall(task, EAGAIN);
+        return;
+    }
     /* Its own share arrives before its call returns. */
     struct replacement own = {.argument_count = 2,
                               .architecture = instead->architecture,

@@ -46,9 +46,18 @@ static uint32_t tree_of(const struct process *process)
     return process->pid;
 }
 
-static bool give_away(struct task *task, const struct syscall_entry *entry, bool is_short)
+/* What is found without the memory to look: nothing, which is refused. */
+static const struct look *look_in_vain(const struct task *task)
+{
+    static struct look nothing; /* RESOLVED, to a chain without files */
+    nothing.reading.user_id = task->process->user_id;
+    return &nothing;
+}
+
+static bool give_away(struct task *task, const struct syscall_entry *entry, bool is_short, bool *is_lacking)
 {
     struct look *look = calloc(1, sizeof *look);
+    *is_lacking = look == NULL;
     if (look == NULL)
         return false;
     look->job = (struct job){.work = work, .discard = discard, .owner = task, .tree = tree_of(task->process)};
@@ -70,8 +79,10 @@ void look_at_execution(struct task *task, const struct syscall_entry *entry)
 {
     static struct look own;
     if (anything_may_block()) {
-        if (!give_away(task, entry, false))
-            go_on_after_look(task, entry != NULL ? OPERATION_ENTRY : OPERATION_EXECUTION, NULL);
+        bool is_lacking;
+        if (!give_away(task, entry, false, &is_lacking))
+            go_on_after_look(task, entry != NULL ? OPERATION_ENTRY : OPERATION_EXECUTION,
+                             is_lacking ? look_in_vain(task) : NULL);
         return;
     }
     prepare(&own, task, entry);
@@ -84,10 +95,12 @@ void finish_look(struct task *task, struct job *job)
 {
     struct look *look = (struct look *) job;
     enum look_stage stage = task->look_stage;
+    bool is_lacking = false;
     task->look = NULL;
-    if (look == NULL && stage == LOOK_AT_STOP && !self.leaving && give_away(task, NULL, true))
+    if (look == NULL && stage == LOOK_AT_STOP && !self.leaving && give_away(task, NULL, true, &is_lacking))
         return;
-    go_on_after_look(task, stage == LOOK_AT_ENTRY ? OPERATION_ENTRY : OPERATION_EXECUTION, look);
+    go_on_after_look(task, stage == LOOK_AT_ENTRY ? OPERATION_ENTRY : OPERATION_EXECUTION,
+                     is_lacking ? look_in_vain(task) : look);
     if (look != NULL)
         discard(job);
 }

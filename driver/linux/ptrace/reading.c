@@ -14,6 +14,39 @@
 
 enum { PLACES_MAX = 13 }; /* where the given path can stand in the list: two for each interpreter, and one */
 
+/* ---- Memory ---- */
+
+enum { TEXTS_OF_READING = 7 };
+
+static void texts_of(struct reading *reading, struct text *texts[TEXTS_OF_READING])
+{
+    struct text *all[TEXTS_OF_READING] = {&reading->chain.names, &reading->chain.prefix, &reading->path,
+                                          &reading->name,        &reading->list,         &reading->composed,
+                                          &reading->words};
+    memcpy(texts, all, sizeof all);
+}
+
+static void begin_reading(struct reading *reading)
+{
+    struct text *texts[TEXTS_OF_READING];
+    texts_of(reading, texts);
+    for (size_t i = 0; i < TEXTS_OF_READING; i++)
+        texts[i]->is_lacking = false;
+}
+
+/* What was read without the memory for it is not known: it has no chain then. */
+static bool forget_if_lacking(struct reading *reading)
+{
+    struct text *texts[TEXTS_OF_READING];
+    bool is_lacking = false;
+    texts_of(reading, texts);
+    for (size_t i = 0; i < TEXTS_OF_READING; i++)
+        is_lacking |= texts[i]->is_lacking;
+    if (is_lacking)
+        chain_clear(&reading->chain);
+    return is_lacking;
+}
+
 /* ---- Comparing ---- */
 
 /* False without memory. */
@@ -80,8 +113,8 @@ static bool closes_on_execution(uint32_t tid, int fd)
     return flags != NULL && (strtoul(flags + strlen("flags:\t"), NULL, 8) & O_CLOEXEC) != 0;
 }
 
-enum resolution read_entry(const struct place *place, const struct syscall_entry *entry,
-                           struct reading *reading)
+static enum resolution read_call(const struct place *place, const struct syscall_entry *entry,
+                                 struct reading *reading)
 {
     bool is_at = syscall_kind(entry->architecture, entry->number) == SYSCALL_EXECVEAT, is_by_descriptor;
     const uint64_t *arguments = entry->arguments + (is_at ? 1 : 0);
@@ -113,6 +146,14 @@ enum resolution read_entry(const struct place *place, const struct syscall_entry
     reading->facts.arguments = digest_of(reading->composed.bytes, reading->composed.size);
     reading->facts.is_direct = reading->chain.file_count == 1;
     return digest_chain(&reading->chain, &reading->composed, &reading->facts.chain) ? RESOLVED : UNKNOWN;
+}
+
+enum resolution read_entry(const struct place *place, const struct syscall_entry *entry,
+                           struct reading *reading)
+{
+    begin_reading(reading);
+    enum resolution resolution = read_call(place, entry, reading);
+    return forget_if_lacking(reading) ? RESOLVED : resolution;
 }
 
 /* ---- After execve ---- */
@@ -252,6 +293,7 @@ bool read_stop(const struct place *place, const struct stop_registers *registers
 {
     struct new_stack stack = {0};
     struct executable executable;
+    begin_reading(reading);
     reading->user_id = user_id;
     if (registers != NULL)
         read_new_stack(place->tid, registers, reading, &stack);
@@ -267,18 +309,19 @@ bool read_stop(const struct place *place, const struct stop_registers *registers
     reading->arguments = stack.arguments;
     reading->arguments_size = stack.arguments_size;
     reading->is_complete = stack.complete;
+    (void) forget_if_lacking(reading);
     return false;
 }
 
 void free_reading(struct reading *reading)
 {
-    struct text *texts[] = {&reading->chain.names, &reading->chain.prefix, &reading->path, &reading->name,
-                            &reading->list,        &reading->composed,     &reading->words};
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+    struct text *texts[TEXTS_OF_READING];
+    texts_of(reading, texts);
+    for (size_t i = 0; i < TEXTS_OF_READING; i++)
         free(texts[i]->bytes);
 }
 
-void read_running(const struct place *place, const char *given, struct reading *reading)
+static void find_running_chain(const struct place *place, const char *given, struct reading *reading)
 {
     struct executable executable;
     struct chain *chain = &reading->chain;
@@ -294,4 +337,10 @@ void read_running(const struct place *place, const char *given, struct reading *
         chain_clear(chain);
         (void) add_executable(chain, &executable, given, strlen(given));
     }
+}
+
+void read_running(const struct place *place, const char *given, struct reading *reading)
+{
+    find_running_chain(place, given, reading);
+    (void) forget_if_lacking(reading);
 }

@@ -1,6 +1,7 @@
 /* What is read about an execution, before anything is done with it: from the task's memory, from /proc, from
  * the files that it goes through. Nothing here calls ptrace, knows rules or touches the supervisor's data, so
- * any thread can do it with a structure of its own. */
+ * any thread can do it with a structure of its own. A reading for which memory was lacking has a chain
+ * without files. */
 #ifndef CBP_READING_H
 #define CBP_READING_H
 
@@ -101,7 +102,8 @@ struct reading {
     struct window window;
 };
 
-/* At the entry of execve. Anything but RESOLVED is left to the kernel and to the stop after it. */
+/* At the entry of execve. Anything but RESOLVED is left to the kernel and to the stop after it; without
+ * memory it is RESOLVED, to nothing. */
 enum resolution read_entry(const struct place *place, const struct syscall_entry *entry,
                            struct reading *reading);
 

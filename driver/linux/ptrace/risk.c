@@ -71,6 +71,7 @@ static bool has_local_mounts_only(const char *path)
         return false;
     while (all && getline(&line, &capacity, list) > 0)
         all = is_local_line(line);
+    all = all && feof(list) != 0; /* else memory was lacking, or it could not be read to its end */
     free(line);
     fclose(list);
     return all;
@@ -111,8 +112,9 @@ static bool has_mounts_elsewhere(void)
     DIR *folder = opendir("/proc");
     if (folder == NULL || readlink("/proc/self/ns/mnt", own_namespace, sizeof own_namespace - 1) <= 0)
         found = true;
-    while (!found && (entry = readdir(folder)) != NULL)
+    while (!found && (errno = 0, entry = readdir(folder)) != NULL)
         found = isdigit((unsigned char) entry->d_name[0]) && has_far_mounts(entry->d_name, own_namespace);
+    found |= errno != 0;
     if (folder != NULL)
         closedir(folder);
     return found;

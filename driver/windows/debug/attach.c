@@ -25,6 +25,11 @@ static uint32_t enter_process(uint32_t pid, HANDLE handle, uint64_t now)
     process->attached = true;
     process->attached_time = now;
     process->image = image_of(&facts);
+    if (process->image == NULL) { /* without a name no rule by name would hold for it */
+        process->handle = NULL;
+        forget_process(process);
+        return CBP_ERROR_NOT_ENOUGH_MEMORY;
+    }
     if (process->parent != NULL)
         inherit_rules(process, process->parent);
     return 0;
@@ -72,25 +77,31 @@ static bool is_parent(const struct process *parent, uint32_t pid)
     return start_time >= parent->start_time;
 }
 
-/* One look at all processes: attaches children of the root's tree that are not debugged yet. Gives how many.
- * One that cannot be had is left alone. */
-static uint32_t attach_new_children(uint32_t root_pid)
+/* One look at all processes: attaches children of the root's tree that are not debugged yet. *count counts
+ * them. One that cannot be had is left alone, but for want of memory. */
+static uint32_t attach_new_children(uint32_t root_pid, uint32_t *count)
 {
     struct listing listing = {0};
-    uint32_t count = 0, pid, parent_pid;
+    uint32_t error = 0, pid, parent_pid;
     while (next_process(&listing, &pid, &parent_pid)) {
         const struct process *parent = find_process(parent_pid);
         if (find_process(pid) == NULL && parent != NULL && descends_from(parent, root_pid) &&
-            is_parent(parent, pid))
-            count += attach_one(pid) == 0;
+            is_parent(parent, pid)) {
+            uint32_t failure = attach_one(pid);
+            *count += failure == 0;
+            if (failure == CBP_ERROR_NOT_ENOUGH_MEMORY)
+                error = failure;
+        }
     }
-    return count;
+    return error;
 }
 
 static uint32_t attach_tree(uint32_t pid, bool children)
 {
     uint32_t error = find_process(pid) == NULL ? attach_one(pid) : 0;
-    while (error == 0 && children && attach_new_children(pid) > 0) {
+    for (uint32_t count = 1; error == 0 && children && count > 0;) {
+        count = 0;
+        error = attach_new_children(pid, &count);
     }
     return error;
 }
@@ -104,28 +115,35 @@ uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children)
     return found != start_time ? CBP_ERROR_INVALID_PARAMETER : attach_tree(pid, children);
 }
 
-static enum attachment wish_for(uint32_t pid, struct rule_set *set, uint32_t wanted_rule_id)
+/* False without memory. */
+static bool wish_for(uint32_t pid, struct rule_set *set, uint32_t wanted_rule_id, enum attachment *wish)
 {
     HANDLE handle = open_process(pid);
-    struct image *image = NULL;
-    if (handle != NULL && is_own_user(handle) && read_facts(handle, NULL, &facts))
-        image = image_of(&facts);
-    enum attachment wish = image != NULL ? attachment_for(image, set, wanted_rule_id) : ATTACH_NOTHING;
+    bool is_ours = handle != NULL && is_own_user(handle);
+    bool is_known = is_ours && read_facts(handle, NULL, &facts);
+    struct image *image = is_known ? image_of(&facts) : NULL;
+    *wish = image != NULL ? attachment_for(image, set, wanted_rule_id) : ATTACH_NOTHING;
     release_image(image);
     if (handle != NULL)
         CloseHandle(handle);
-    return wish;
+    return image != NULL || !is_ours || (!is_known && !facts.is_lacking);
 }
 
 uint32_t attach_matching(struct rule_set *set, uint32_t wanted_rule_id)
 {
     struct listing listing = {0};
-    uint32_t pid, parent_pid;
+    uint32_t error = 0, pid, parent_pid;
     while (next_process(&listing, &pid, &parent_pid)) {
-        enum attachment wish =
-            find_process(pid) == NULL ? wish_for(pid, set, wanted_rule_id) : ATTACH_NOTHING;
-        if (wish != ATTACH_NOTHING)
-            (void) attach_tree(pid, wish == ATTACH_TREE);
+        enum attachment wish;
+        uint32_t failure = 0;
+        if (find_process(pid) != NULL)
+            continue;
+        if (!wish_for(pid, set, wanted_rule_id, &wish))
+            failure = CBP_ERROR_NOT_ENOUGH_MEMORY;
+        else if (wish != ATTACH_NOTHING)
+            failure = attach_tree(pid, wish == ATTACH_TREE);
+        if (failure == CBP_ERROR_NOT_ENOUGH_MEMORY)
+            error = failure;
     }
-    return 0;
+    return error;
 }

@@ -4,7 +4,6 @@
  * What is debugged for us without our doing was created by a process that we debug, or by the controller
  * while it launches. So whoever has no known creator and is not claimed is a child of one of ours: it gets
  * whatever any of them would have obliged it to, and none of their exemptions. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "cbp_atomic.h"
@@ -118,7 +117,7 @@ static void add_candidate(struct process *nobody, struct process *candidate, str
 static struct process *make_nobody(const struct process *orphan)
 {
     struct cbp_stance sum[CBP_SESSION_MAX];
-    struct process *nobody = calloc(1, sizeof *nobody);
+    struct process *nobody = allocate_surely(sizeof *nobody);
     if (nobody == NULL)
         return NULL;
     memset(sum, 0, sizeof sum);

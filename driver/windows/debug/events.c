@@ -152,6 +152,14 @@ static bool is_anything_forbidden(void)
     return self.rules.counts[CBP_ACTION_DENY] > 0;
 }
 
+static bool is_anybody_asked(void)
+{
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
+        if (self.sessions[id].open && (self.sessions[id].events & CBP_PROC_EVT_PROCESS_CREATION) != 0)
+            return true;
+    return false;
+}
+
 static void start_creation(struct report *report, struct process *process, const struct facts *of)
 {
     report->arguments = of->command_line.bytes;
@@ -194,20 +202,21 @@ static void give_up(uint32_t pid, uint32_t tid)
     resume_event(pid, tid, DBG_CONTINUE);
 }
 
-/* So is a process that nothing can be said of, unless a rule forbids something: it might forbid this. */
-static void give_up_process(const DEBUG_EVENT *event)
+/* So is a process that nothing can be said of, unless a rule forbids something: it might forbid this. For
+ * want of memory to ask about it somebody's handler might as well. */
+static void give_up_process(const DEBUG_EVENT *event, bool is_lacking)
 {
-    if (is_anything_forbidden()) {
-        end_by_force(event->u.CreateProcessInfo.hProcess, refusal_status(CBP_ERROR_ACCESS_DENIED));
+    if (is_anything_forbidden() || (is_lacking && is_anybody_asked())) {
+        uint32_t code = is_lacking ? CBP_ERROR_NOT_ENOUGH_MEMORY : CBP_ERROR_ACCESS_DENIED;
+        end_by_force(event->u.CreateProcessInfo.hProcess, refusal_status(code));
         count_refused();
     }
     give_up(event->dwProcessId, event->dwThreadId);
 }
 
+/* NULL without memory. */
 static struct process *make_process(uint32_t pid, const CREATE_PROCESS_DEBUG_INFO *info)
 {
-    if (!read_facts(info->hProcess, info->hFile, &facts))
-        return NULL;
     uint64_t start_time = read_start_time(info->hProcess);
     struct process *process = begin_process(pid, find_creator(facts.parent_pid, start_time));
     if (process == NULL)
@@ -227,15 +236,17 @@ static void handle_process_creation(const DEBUG_EVENT *event)
     struct process *process = find_process(event->dwProcessId);
     hide_debugger(info->hProcess, info->lpThreadLocalBase);
     if (process != NULL) { /* attached: this is only how the system begins to tell of it */
-        (void) add_task(event->dwThreadId, process);
+        if (add_task(event->dwThreadId, process) == NULL)
+            count_lost();
         continue_event(process, event->dwThreadId, DBG_CONTINUE);
         return;
     }
-    process = make_process(event->dwProcessId, info);
+    bool is_known = read_facts(info->hProcess, info->hFile, &facts);
+    process = is_known ? make_process(event->dwProcessId, info) : NULL;
     if (process == NULL || process->image == NULL || add_task(event->dwThreadId, process) == NULL) {
         if (process != NULL)
             forget_process(process);
-        give_up_process(event);
+        give_up_process(event, is_known || facts.is_lacking);
         return;
     }
     process->is_held = true;

@@ -81,15 +81,10 @@ void wake_worker(uint32_t session_id)
 
 const void *name_units(const char *name, uint32_t size, size_t *count)
 {
-    static uint16_t *units;
-    static uint32_t capacity;
-    if (size > capacity) {
-        uint16_t *grown = realloc(units, size * sizeof *units);
-        if (grown == NULL)
-            return NULL;
-        units = grown;
-        capacity = size;
-    }
+    /* A name that found no memory would match no rule; none is longer than what read_facts() reads. */
+    static uint16_t units[NAME_SIZE_MAX];
+    if (size > sizeof units / sizeof units[0])
+        return NULL;
     *count = cbp_wtf8_decode(name, size, units);
     return *count != SIZE_MAX ? units : NULL;
 }

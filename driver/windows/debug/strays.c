@@ -34,8 +34,10 @@ static void refuse_stray(uint32_t pid, HANDLE handle, struct process *parent)
     bool is_known = read_facts(handle, NULL, &facts);
     end_by_force(handle, refusal_status(CBP_ERROR_BUSY));
     count_refused();
-    if (process == NULL)
+    if (process == NULL) {
+        count_lost();
         return;
+    }
     process->refused = true;
     process->parent_pid = parent->pid;
     process->start_time = read_start_time(handle);

@@ -154,9 +154,11 @@ struct listing { /* to begin with all 0 */
 bool next_process(struct listing *listing, uint32_t *pid, uint32_t *parent_pid); /* to be called to the end */
 
 /* ---- system.c: facts ---- */
+enum { PATH_UNITS_MAX = 32768, NAME_SIZE_MAX = 3 * PATH_UNITS_MAX + 1 };
 struct facts {
     uint32_t parent_pid;
     struct text path, given, command_line; /* WTF-8; kept for the next use */
+    bool is_lacking;                       /* memory: then nothing is known */
 };
 /* file is the image's, which has a name where the process has none that can be said; or NULL. False: nothing
  * is known of it. A path that cannot be found out is empty. */

@@ -15,7 +15,7 @@ enum { BASIC_INFORMATION = 0, WOW64_INFORMATION = 26 };
 enum { BEING_DEBUGGED_OFFSET = 2, PARAMETERS_OFFSET = 0x20 };
 enum { IMAGE_PATH_OFFSET = 0x60, COMMAND_LINE_OFFSET = 0x70 };
 enum { THREAD_32_OFFSET_OFFSET = 0x180c, ENVIRONMENT_32_OFFSET = 0x30 }; /* of thread blocks */
-enum { PATH_UNITS_MAX = 32768, LOWEST_ADDRESS = 0x10000 };
+enum { LOWEST_ADDRESS = 0x10000 };
 
 struct basic_information {
     uintptr_t exit_status;
@@ -98,6 +98,12 @@ bool read_facts(HANDLE process, HANDLE file, struct facts *facts)
     struct basic_information basic;
     uint64_t parameters;
     facts->path.size = facts->given.size = facts->command_line.size = 0;
+    /* All that it can ever need, the first time: a name that found no memory would match no rule. */
+    facts->is_lacking = !text_reserve(&facts->path, NAME_SIZE_MAX) ||
+                        !text_reserve(&facts->given, NAME_SIZE_MAX) ||
+                        !text_reserve(&facts->command_line, NAME_SIZE_MAX);
+    if (facts->is_lacking)
+        return false;
     if (NtQueryInformationProcess(process, BASIC_INFORMATION, &basic, sizeof basic, NULL) < 0)
         return false;
     facts->parent_pid = (uint32_t) basic.parent_pid;

@@ -1,8 +1,10 @@
-/* Does whatever a supervisor is told of: every_operation PROGRAM ARGUMENT WIDTH. Says nothing of what fails.
- * PROGRAM, which a handler refuses, is tried each time that something is executed; WIDTH children live at the
- * same time. They end when their pipe does: a signal may be refused. */
+/* Does whatever a supervisor is told of: every_operation PROGRAM ARGUMENT WIDTH DENIED ARGUMENT SCRIPT. Says
+ * nothing of what fails. PROGRAM, which a handler refuses, is tried each time that something is executed;
+ * WIDTH children live at the same time. They end when their pipe does: a signal may be refused. DENIED and
+ * SCRIPT are what rules deny. */
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -11,6 +13,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+enum { ORPHAN_ROUNDS = 10 };
 
 static char **refused;
 
@@ -79,11 +83,57 @@ static void use_handles(void)
     close(handle);
 }
 
+static void *create_one(void *unused)
+{
+    if (fork() == 0) {
+        execv(refused[0], refused);
+        _exit(1);
+    }
+    return unused;
+}
+
+/* Creators that end while they create. */
+static void leave_orphans(void)
+{
+    pthread_t thread;
+    for (int round = 0; round < ORPHAN_ROUNDS; round++) {
+        pid_t child = fork();
+        if (child == 0) {
+            (void) pthread_create(&thread, NULL, create_one, NULL);
+            usleep((useconds_t) (100 + 40 * round));
+            _exit(0);
+        }
+        if (child > 0)
+            waitpid(child, NULL, 0);
+    }
+}
+
+/* By the ids of a namespace of its own, where it may make one. */
+static void use_other_ids(void)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        if (unshare(CLONE_NEWUSER | CLONE_NEWPID) == 0 && fork() == 0 && getpid() == 1) {
+            if (fork() == 0)
+                _exit(0);
+            (void) setpriority(PRIO_PROCESS, 2, 5);
+            (void) setpriority(PRIO_PROCESS, 3, 5); /* nobody */
+            (void) getpriority(PRIO_USER, getuid());
+        }
+        while (wait(NULL) > 0) {
+        }
+        _exit(0);
+    }
+    if (child > 0)
+        waitpid(child, NULL, 0);
+}
+
 int main(int count, char **arguments)
 {
     char *nothing[] = {"/bin/true", NULL};
-    if (count != 4)
+    if (count != 7)
         return 2;
+    char *denied[] = {arguments[4], arguments[5], NULL}, *script[] = {arguments[6], NULL};
     int width = atoi(arguments[3]);
     arguments[3] = NULL;
     refused = arguments + 1;
@@ -93,8 +143,13 @@ int main(int count, char **arguments)
         execute(refused, 0);
         execute(nothing, 1);
         execute(refused, 1);
+        execute(denied, round);
+        execute(script, round);
         use_handles();
+        (void) kill(0, SIGURG);
+        use_other_ids();
     }
+    leave_orphans();
     live_together(width);
     execv(nothing[0], nothing);
     return 1;

@@ -15,4 +15,4 @@ done
     -D__USE_MINGW_ANSI_STDIO=1 -I "$here" -I "$root/driver/windows/debug" -I "$root/driver/common" \
     -I "$root/driver/protocol" -I "$root/native/src" -I "$root/native/src/windows" -I "$root/native/include" \
     "$here"/*.c "${sources[@]}" "$root"/driver/common/*.c "$root"/driver/protocol/*.c "$root/native/src/ruleset_build.c" \
-    -o "$2" -lntdll
+    -Wl,--wrap=calloc -o "$2" -lntdll

@@ -51,6 +51,26 @@ static void another_parent(void)
     CHECK(child->is_killed);
 }
 
+/* No rule denies anything: a handler might. */
+static void no_memory_to_ask(void)
+{
+    struct scripted *child;
+    (void) launch();
+    uint64_t lost = channel_of(0)->lost;
+    child = script_process(101, 100, CHILD);
+    script_creation(child);
+    script_memory(false);
+    turn();
+    CHECK(next_message() == NULL && child->is_killed && channel_of(0)->lost == lost + 1);
+    script_memory(true);
+    child = script_process(102, 100, CHILD);
+    script_creation(child);
+    turn();
+    (void) asked(102);
+    answer(0);
+    CHECK(!child->is_killed && child->continued_with == DBG_CONTINUE);
+}
+
 static void another_parent_against_a_rule(void)
 {
     struct scripted *child;
@@ -310,6 +330,7 @@ static void a_storm_of_events_is_served_in_parts(void)
     X(creator_was_forgotten)                                                                                 \
     X(another_parent)                                                                                        \
     X(another_parent_against_a_rule)                                                                         \
+    X(no_memory_to_ask)                                                                                      \
     X(another_parent_inherits_no_exemption)                                                                  \
     X(the_controller_as_parent_while_it_launches)                                                            \
     X(another_parent_during_a_launch_without_end)                                                            \

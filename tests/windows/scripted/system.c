@@ -94,6 +94,25 @@ void script_time(uint64_t ms)
     clock_ns += ms * NS_PER_MS;
 }
 
+/* ---- Memory ---- */
+
+static bool has_no_memory;
+
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return has_no_memory ? NULL : __real_calloc(count, size);
+}
+
+void script_memory(bool is_there)
+{
+    has_no_memory = !is_there;
+    while (has_no_memory && allocate_surely(1) != NULL) {
+    }
+}
+
 /* ---- debugging.c ---- */
 
 bool next_debug_event(DEBUG_EVENT *event)

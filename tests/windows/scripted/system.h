@@ -34,6 +34,7 @@ void script_exception(struct scripted *process, DWORD code, uint64_t address, bo
 void script_other(struct scripted *process, DWORD event_code);
 uint32_t scripted_events_left(void);
 void script_time(uint64_t ms); /* passes */
+void script_memory(bool is_there);
 
 #define SCRIPTED_RAISING_FUNCTION UINT64_C(0x7fff00001000)
 
