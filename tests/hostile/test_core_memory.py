@@ -19,6 +19,7 @@ LIMIT_S = 40
 ALL_RIGHT = 7  # the job's status
 JOB = """\
 /bin/true
+( exit 3 )
 ./refused
 ./denied
 sleep 60 & pid=$!

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <link.h>
 #include <pthread.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -131,6 +132,22 @@ static void change_rules(struct cbp_session *session)
     note(cbp_rule_remove_name(session, "no-program-3", 12, CBP_ACTION_DENY));
 }
 
+/* A process that runs already is taken under the filter, by its id and by its name, and let go again. */
+static void attach(struct cbp_session *session)
+{
+    char *line[] = {"sleep", "1000", NULL};
+    pid_t child = -1;
+    if (posix_spawn(&child, "/bin/sleep", NULL, NULL, line, environ) != 0)
+        return;
+    const uint32_t flags = CBP_RULE_FLAG_ATTACH | CBP_RULE_FLAG_CHILDREN;
+    note(cbp_rule_add_process(session, (uint32_t) child, flags, CBP_ACTION_ASK, 0));
+    note(cbp_rule_remove_process(session, (uint32_t) child, CBP_ACTION_ASK));
+    note(cbp_rule_add_name(session, "*/no-such-program", 17, flags, CBP_ACTION_ASK, 0));
+    kill(child, SIGKILL);
+    while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+        continue;
+}
+
 static int execute(struct cbp_session *session, char **arguments)
 {
     struct cbp_launch_handle *launch = NULL;
@@ -170,6 +187,7 @@ static int run(struct cbp_session *session, char **arguments)
         return -1;
     change_rules(session);
     int status = execute(session, arguments);
+    attach(session);
     note(cbp_session_process_capabilities(session, (uint32_t) getpid(), &capabilities));
     if (note(cbp_snapshot_create(1, &snapshot)) == 0)
         cbp_snapshot_destroy(snapshot);
