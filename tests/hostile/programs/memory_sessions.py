@@ -23,7 +23,7 @@ from typing import Any, Callable
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "live"))
 
 from attach_tools import assert_let_go
-from live_tools import LIFETIMES, is_alive, name_of, of_session, recording, refuse, wait_until
+from live_tools import LIFETIMES, is_alive, name_of, of_session, recording, refuse, tracer_of, wait_until
 
 import cbprocess
 
@@ -55,6 +55,8 @@ class Session:
         denied, interpreter = folder / "denied_program", folder / "interpreter"
         shutil.copy(leave_mark, denied)
         shutil.copy(leave_mark, interpreter)
+        self.outsider = folder / f"outsider_{os.getpid()}"
+        shutil.copy("/bin/sleep", self.outsider)
         self.text = f"#!{interpreter}\n"  # which leaves its mark in the script itself
         self.script.write_text(self.text)
         self.script.chmod(0o755)
@@ -64,7 +66,7 @@ class Session:
     def run(self, fail_at: int, fail_count: int, at_risk: int) -> dict[str, Any]:
         variables = {"FAIL_AT": fail_at, "FAIL_COUNT": fail_count, "AT_RISK": at_risk, "FAIL_LOG": self.log}
         self.log.unlink(missing_ok=True)
-        outsider = subprocess.Popen(["sleep", "1000"])
+        outsider = subprocess.Popen([self.outsider, "1000"])
         fault = None
         try:
             with environment(LD_PRELOAD=self.preloaded, **{name: str(at) for name, at in variables.items()}):
@@ -114,13 +116,16 @@ class Session:
                 is_denied = attempt(filter_.add_rule, name="*/denied_program", action="deny", code=DENIED)
                 is_script_denied = attempt(filter_.add_rule, name="*.denied", action="deny", code=DENIED)
             process = attempt(filter_.popen, self.command, stdout=subprocess.DEVNULL)
+            is_named = attempt(filter_.add_filtered_process_by_name, self.outsider.name, True)
+            if is_named and tracer_of(outsider) == 0:
+                return "a process whose name matches was left out when that name was attached to"
             attempt(filter_.add_filtered_process_by_id, outsider, True)
-            attempt(filter_.add_filtered_process_by_name, "every_*", True)
             try:
                 status = 0 if process is None else process.wait(PROGRAM_LIMIT_S)
             except subprocess.TimeoutExpired:
                 return f"after {PROGRAM_LIMIT_S} s it still runs: {of_session(os.getsid(0))}"
             attempt(filter_.remove_filtered_process_by_id, outsider)
+            attempt(filter_.remove_filtered_process_by_name, self.outsider.name)
             counts = filter_.statistics()
         if self.mark.exists():
             return "a program ran that the handler refuses"
