@@ -173,6 +173,9 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
           files in /proc its own user cannot open any more, nor trace it, until it ends; Linux.
         - ScopeSignals (False): whether programs that are started from then on can signal nobody outside of
           their tree; start_filter() fails with 50 where the kernel cannot do that.
+        - ScopeProcFiles (False): whether programs that are started from then on can write no file below
+          /proc, not even their own, and read the memory, environment and descriptors of nobody outside of
+          their tree (inside of it they can); 50 where the kernel cannot do that.
         - RecordTo: a file that every event and verdict is recorded in while the filter is active.
         - Script, ReplaySpeed (max), ReplayVerdicts (asked): what the simulated driver plays, max or recorded
           speed, and whether handlers are asked or the recorded verdicts stand; docs/recording.md.

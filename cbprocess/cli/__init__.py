@@ -137,6 +137,12 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         help="let the command signal nobody outside of its own tree (needs Landlock, Linux 6.12)",
     )
     parser.add_argument(
+        "--scope-proc-files",
+        action="store_true",
+        help="let the command write no file below /proc, its own included, and read the memory, environment "
+        "and descriptors of nobody outside of its own tree (needs Landlock, Linux 5.19)",
+    )
+    parser.add_argument(
         "command", metavar="COMMAND", nargs=argparse.REMAINDER, help="the command and its arguments"
     )
 

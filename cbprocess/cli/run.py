@@ -38,6 +38,8 @@ def run(options: argparse.Namespace) -> int:
     configure(process, options, printer, "errno" if with_errno else "kill")
     if options.scope_signals:
         process.config("ScopeSignals=True")
+    if options.scope_proc_files:
+        process.config("ScopeProcFiles=True")
     with process, Signals() as signals:
         process.start_filter(options.timeout)
         try:

@@ -63,7 +63,8 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
 #define CBP_SESSION_FLAG_FORK_IS_CREATION 1u
 #define CBP_SESSION_FLAG_OWN_REQUESTS 2u
 #define CBP_SESSION_FLAG_SCOPE_SIGNALS 4u
-#define CBP_SESSION_FLAG_ALL 7u
+#define CBP_SESSION_FLAG_SCOPE_PROC_FILES 8u
+#define CBP_SESSION_FLAG_ALL 15u
 
 #define CBP_FIELDS_session_settings(X, S)                                                                    \
     X(S, struct cbp_message_header, header)                                                                  \
@@ -128,11 +129,13 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
 /* What the seccomp filter stops that the launcher installs before executing; none: it installs none. Every
  * filter stops handle operations that may concern the supervisor or the controller. */
 #define CBP_LAUNCH_FLAG_EXECUTIONS 1u
-#define CBP_LAUNCH_FLAG_HANDLES 2u          /* handle operations on everybody */
-#define CBP_LAUNCH_FLAG_HARMLESS_SIGNALS 4u /* with HANDLES: also signals that are ignored by default */
-#define CBP_LAUNCH_FLAG_FILTER 7u           /* all of the filter's */
-#define CBP_LAUNCH_FLAG_SCOPE_SIGNALS 8u    /* no part of it: no signals to processes outside of the tree */
-#define CBP_LAUNCH_FLAG_ALL 15u
+#define CBP_LAUNCH_FLAG_HANDLES 2u           /* handle operations on everybody */
+#define CBP_LAUNCH_FLAG_HARMLESS_SIGNALS 4u  /* with HANDLES: also signals that are ignored by default */
+#define CBP_LAUNCH_FLAG_FILTER 7u            /* all of the filter's */
+#define CBP_LAUNCH_FLAG_SCOPE_SIGNALS 8u     /* no part of it: no signals to processes outside of the tree */
+#define CBP_LAUNCH_FLAG_SCOPE_PROC_FILES 16u /* likewise: files of /proc; see launch_scope.h */
+#define CBP_LAUNCH_FLAG_SCOPES 24u           /* both of these */
+#define CBP_LAUNCH_FLAG_ALL 31u
 
 #define CBP_FIELDS_launch_go(X, S)                                                                           \
     X(S, struct cbp_message_header, header)                                                                  \

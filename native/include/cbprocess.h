@@ -199,6 +199,10 @@ CBP_API uint32_t CBP_CALL cbp_session_set_callbacks(struct cbp_session *session,
  * - ScopeSignals: boolean, default False; applies to trees that are started afterwards. Their processes can
  *   signal nobody outside of the tree of their launch. Takes a Landlock that can do that (Linux 6.12):
  *   CBP_ERROR_NOT_SUPPORTED elsewhere, when the filter starts.
+ * - ScopeProcFiles: boolean, default False; applies to trees that are started afterwards. Their processes can
+ *   write no file below /proc, not even their own, and can read memory, environment and descriptors of nobody
+ *   outside of the tree of their launch; inside of it they can read each other's. They cannot mount. Takes
+ *   Landlock (Linux 5.19): CBP_ERROR_NOT_SUPPORTED elsewhere, when the filter starts.
  * - Altitude: a decimal number from 1 to 4294967295 with at most 9 decimal places, default 400055; takes
  *   effect at once. The sessions that an operation is told to are told in order of altitude, the highest
  *   first, and where several refuse, the refusal of the highest counts.

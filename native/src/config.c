@@ -46,6 +46,7 @@ static const struct setting settings_table[] = {
     {"ForkIsCreation", BOOLEAN, AT(fork_is_creation), 0, NULL, 0},
     {"HideController", BOOLEAN, AT(hide_controller), 0, NULL, 1},
     {"ScopeSignals", BOOLEAN, AT(scope_signals), 0, NULL, 0},
+    {"ScopeProcFiles", BOOLEAN, AT(scope_proc_files), 0, NULL, 0},
     {"Altitude", ALTITUDE, AT(altitude), 0, NULL, 0},
     {"StrictAltitude", BOOLEAN, AT(strict_altitude), 0, NULL, 0},
     {"ReplaySpeed", CHOICE, AT(replay_speed), 2, replay_speeds, 1},
@@ -207,6 +208,7 @@ void cbpi_config_settings(struct cbp_session *session, struct cbpi_session_setti
     settings->fork_is_creation = session->config.fork_is_creation;
     settings->own_requests = session->config.filter_own_requests;
     settings->scope_signals = session->config.scope_signals;
+    settings->scope_proc_files = session->config.scope_proc_files;
     settings->altitude = session->config.altitude;
     settings->replay_speed = session->config.replay_speed;
     settings->keeps_verdicts = session->config.replay_verdicts;

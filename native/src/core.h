@@ -42,6 +42,7 @@ struct cbpi_config {
     uint32_t fork_is_creation;
     uint32_t hide_controller;
     uint32_t scope_signals;
+    uint32_t scope_proc_files;
     uint32_t strict_altitude;
     uint64_t altitude; /* in billionths */
     uint32_t replay_speed;

@@ -23,6 +23,7 @@ struct cbpi_session_settings {
     uint32_t fork_is_creation;
     uint32_t own_requests;
     uint32_t scope_signals;
+    uint32_t scope_proc_files;
     uint64_t altitude;              /* in billionths; sessions are told in its order, the highest first */
     uint32_t replay_speed;          /* CBPI_REPLAY_; this and the rest for the simulated driver only */
     uint32_t keeps_verdicts;        /* a recording's verdicts stand */

@@ -34,6 +34,8 @@ uint32_t cbpi_tree_update(struct cbpi_transport *transport, const struct cbpi_se
         message.flags |= CBP_SESSION_FLAG_OWN_REQUESTS;
     if (settings->scope_signals)
         message.flags |= CBP_SESSION_FLAG_SCOPE_SIGNALS;
+    if (settings->scope_proc_files)
+        message.flags |= CBP_SESSION_FLAG_SCOPE_PROC_FILES;
     return cbpi_link_request(transport->link, &message.header, &reply);
 }
 

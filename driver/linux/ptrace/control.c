@@ -265,10 +265,15 @@ static uint32_t wanted_filter_parts(void)
 
 static uint32_t wanted_scope(void)
 {
-    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
-        if (self.sessions[id].open && (self.sessions[id].flags & CBP_SESSION_FLAG_SCOPE_SIGNALS) != 0)
-            return CBP_LAUNCH_FLAG_SCOPE_SIGNALS;
-    return 0;
+    uint32_t scope = 0;
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
+        uint32_t flags = self.sessions[id].open ? self.sessions[id].flags : 0;
+        if (flags & CBP_SESSION_FLAG_SCOPE_SIGNALS)
+            scope |= CBP_LAUNCH_FLAG_SCOPE_SIGNALS;
+        if (flags & CBP_SESSION_FLAG_SCOPE_PROC_FILES)
+            scope |= CBP_LAUNCH_FLAG_SCOPE_PROC_FILES;
+    }
+    return scope;
 }
 
 static void seize_launcher(struct launch *launch, const struct ucred *sender)

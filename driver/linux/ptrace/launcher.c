@@ -110,7 +110,7 @@ int launch(int argument_count, char **arguments, char **environment)
     (void) call_system(SYS_prctl, PR_SET_PTRACER, (long) target.message.supervisor_process_id, 0, 0, 0, 0);
     if (!report_ready(channel) || !await_go(channel, &go))
         return EXIT_NOT_LAUNCHED;
-    int error = (go.flags & CBP_LAUNCH_FLAG_SCOPE_SIGNALS) != 0 ? scope_signals() : 0;
+    int error = (go.flags & CBP_LAUNCH_FLAG_SCOPES) != 0 ? enter_scope(go.flags) : 0;
     if (error == 0 && (go.flags & CBP_LAUNCH_FLAG_FILTER) != 0)
         error = install_launch_filter(&go);
     report_failure(channel, error != 0 ? error : execute(arguments, environment));

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 /* Of the kernel's interface; younger than the headers that this is built with. */
-enum { LANDLOCK_CREATE_RULESET_VERSION = 1, LANDLOCK_VERSION_OF_SCOPES = 6 };
+enum { LANDLOCK_CREATE_RULESET_VERSION = 1, LANDLOCK_VERSION_OF_LINKS = 2, LANDLOCK_VERSION_OF_SCOPES = 6 };
 
 /* ---- What could be done here ---- */
 
@@ -140,6 +140,11 @@ static uint32_t check_settings(const struct cbpi_session_settings *settings)
             CBP_ERROR_NOT_SUPPORTED,
             "ScopeSignals needs Landlock that can scope signals (Linux 6.12, and \"landlock\" among "
             "the security modules that the kernel starts with); this kernel cannot");
+    if (settings->scope_proc_files && landlock_version() < LANDLOCK_VERSION_OF_LINKS)
+        return cbpi_fail(
+            CBP_ERROR_NOT_SUPPORTED,
+            "ScopeProcFiles needs Landlock that lets files leave their folders (Linux 5.19, and "
+            "\"landlock\" among the security modules that the kernel starts with); this kernel cannot");
     return 0;
 }
 

@@ -51,9 +51,11 @@ static uint32_t launch_enter(struct cbpi_transport *transport, struct cbpi_launc
 
 static uint32_t check_settings(const struct cbpi_session_settings *settings)
 {
-    return settings->scope_signals
-               ? cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "ScopeSignals is not possible on Windows")
-               : 0;
+    if (settings->scope_signals)
+        return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "ScopeSignals is not possible on Windows");
+    if (settings->scope_proc_files)
+        return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "ScopeProcFiles is not possible on Windows");
+    return 0;
 }
 
 static uint32_t open_session(const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
