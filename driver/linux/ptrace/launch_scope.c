@@ -49,7 +49,7 @@ static void close_file(long fd)
 
 static bool is_proc(long fd)
 {
-    struct statfs system;
+    struct statfs system = {0};
     return call_system(SYS_fstatfs, fd, address_of(&system), 0, 0, 0, 0) == 0 &&
            system.f_type == PROC_SUPER_MAGIC;
 }
@@ -58,7 +58,7 @@ static bool is_proc(long fd)
  * of its own. */
 static int allow(long ruleset, long root, const char *name)
 {
-    struct stat status;
+    struct stat status = {0};
     if (name[0] == '.' && (name[1] == 0 || (name[1] == '.' && name[2] == 0)))
         return 0;
     long fd = call_system(SYS_openat, root, address_of(name), O_PATH | O_NOFOLLOW | O_CLOEXEC, 0, 0, 0);

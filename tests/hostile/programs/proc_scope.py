@@ -2,7 +2,7 @@
 
 proc_scope.py files PID      each file of the table of decision 12, by each path that leads to it
 proc_scope.py own COMMAND    starts COMMAND, and opens the files of that and its own
-proc_scope.py race PID FILE  a second thread makes a link mean FILE and a file of PID in turn, while it is opened
+proc_scope.py race PID FILE  a second thread makes a link mean FILE and a file of PID in turn
 proc_scope.py mount PID      a /proc of its own, or bound elsewhere, in namespaces of its own
 
 Prints what came of it as JSON: errnos by name, or 0."""
