@@ -178,3 +178,12 @@ def test_where_the_kernel_cannot() -> None:
     done = subprocess.run(line, capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith(f"{cbprocess.ERROR_NOT_SUPPORTED} "), done
     assert "Landlock" in done.stdout
+
+
+def test_doctor_says_where_the_kernel_cannot() -> None:
+    start = "import sys\nsys.argv = ['cbprocess', 'doctor']\nfrom cbprocess.cli import main\nmain()"
+    line = [sys.executable, str(PROGRAMS / "without_call.py"), "444", start]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    assert "ScopeProcFiles" in done.stdout, done
+    bare = subprocess.run([sys.executable, "-m", "cbprocess", "doctor"], capture_output=True, text=True)
+    assert ("ScopeProcFiles" in bare.stdout) == (landlock_version() < 2)

@@ -100,6 +100,22 @@ static const char *obstacle(void)
     return tracing_obstacle();
 }
 
+/* The version of Landlock's interface, below 1 where there is none. */
+static long landlock_version(void)
+{
+    return syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+}
+
+/* What settings cannot do here; "": nothing. */
+static const char *scopes_obstacle(void)
+{
+    if (landlock_version() < LANDLOCK_VERSION_OF_LINKS)
+        return "no Landlock of Linux 5.19 or later: ScopeSignals and ScopeProcFiles are not possible";
+    if (landlock_version() < LANDLOCK_VERSION_OF_SCOPES)
+        return "no Landlock of Linux 6.12 or later: ScopeSignals is not possible";
+    return "";
+}
+
 static uint32_t probe(char *reason, uint64_t size)
 {
     const char *why = obstacle();
@@ -121,14 +137,10 @@ static uint32_t probe(char *reason, uint64_t size)
             "run); running processes cannot be attached to without CAP_SYS_PTRACE, unless they allow it";
         capabilities &= ~(uint32_t) CBP_CAP_ATTACH;
     }
-    snprintf(reason, (size_t) size, "%s%s%s", no_filter, *no_filter && *no_attach ? "; " : "", no_attach);
+    const char *no_scope = scopes_obstacle();
+    snprintf(reason, (size_t) size, "%s%s%s%s%s", no_filter, *no_filter && *no_attach ? "; " : "", no_attach,
+             *no_scope && (*no_filter || *no_attach) ? "; " : "", no_scope);
     return capabilities;
-}
-
-/* The version of Landlock's interface, below 1 where there is none. */
-static long landlock_version(void)
-{
-    return syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 }
 
 /* ---- Sessions ---- */
