@@ -2,7 +2,8 @@
 helper looks at there - a path, a script's header, a working folder, an argument that is a mapped file - it
 does without after a while, and everybody else goes on meanwhile.
 
-Needs /dev/fuse: as root, or where an ordinary user may mount in a namespace of its own."""
+Needs /dev/fuse: as root, or where an ordinary user may mount in a namespace of its own. Memory whose faults
+nobody serves is the other kind, and needs /dev/userfaultfd."""
 
 from __future__ import annotations
 
@@ -57,7 +58,7 @@ class Attacker:
         first = self.process.stdout.readline().split()
         if first[:1] != ["server"]:
             self.process.wait(timeout=PATIENCE_S)
-            pytest.skip("no such file system can be mounted here: " + " ".join(first))
+            pytest.skip("no such file system or memory can be had here: " + " ".join(first))
         self.server = int(first[1])
         assert self.process.stdout.readline() == "now\n"
 
@@ -68,7 +69,7 @@ class Attacker:
     def runs(self) -> bool:
         """Whether its program has been executed. The one whose argument is a page that the helper has asked
         for waits for that page itself, until its server ends."""
-        if self.case == "argument":
+        if self.case in ("argument", "memory"):
             end_server(self.server)
         return self.outcome() in ((0, "ran\n"), (0, "an argument\n")) or self.case == "argument"
 
@@ -125,6 +126,18 @@ def test_everybody_else_goes_on(setting: Setting, attack: Attack, tmp_path: Path
             )
             for attacker in attacking:
                 assert attacker.runs(), attacker.case
+        assert not recorder.errors
+
+
+def test_memory_whose_faults_nobody_serves(setting: Setting, attack: Attack, tmp_path: Path) -> None:
+    """Whoever reads the argument that lies there waits, and so does the execution itself, until the process
+    ends that the faults belong to."""
+    with recording(*setting.config, events=setting.events) as recorder:
+        with attackers(recorder.filter.popen, attack("silent_memory"), tmp_path, ["memory"]) as attacking:
+            for _ in range(4):
+                assert seconds(lambda: run_checked(recorder, ["/bin/sh", "-c", "/bin/true; :"])) < SOON_S
+            assert is_alive(attacking[0].server)
+            assert attacking[0].runs()
         assert not recorder.errors
 
 
