@@ -3,8 +3,8 @@
  * the descriptors named in supervisor.h; it has no other interface.
  *
  * It waits in one of two ways. While nothing is held it blocks in wait4: one system call for each stop. While
- * something is held it sleeps on the channel's answer bell, which an answer, SIGCHLD's handler and a reader
- * that has done its job (beside.h) move.
+ * something is held, or a new task's creator has not told of it yet, it sleeps on the channel's answer bell,
+ * which an answer, SIGCHLD's handler and a reader that has done its job (beside.h) move.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -179,6 +179,18 @@ static uint64_t wake_up_time(void)
     return until_ns;
 }
 
+static bool waits_for_answers(void)
+{
+    return anything_held() || anything_parked() || any_job_waits() || self.task_count == 0;
+}
+
+/* Whether the next stop, if there is one, tells whose all new tasks are. A creator stops when its child does:
+ * most often its event is there by now, and to be woken by a signal would cost five system calls more. */
+static bool creator_tells(void)
+{
+    return handle_one(WNOHANG) && self.unowned_count == 0;
+}
+
 /* One turn while something is held, a task's owner is unknown, or nobody is traced at all. */
 static void wait_for_answers(void)
 {
@@ -234,9 +246,11 @@ int main(void)
         publish_counts(); /* before a sleep that may be long */
         if (self.leaving && self.task_count == 0)
             break;
-        if (anything_held() || anything_parked() || any_job_waits() || self.unowned_count > 0 ||
-            self.task_count == 0) {
+        if (waits_for_answers()) {
             wait_for_answers();
+        } else if (self.unowned_count > 0) {
+            if (!creator_tells())
+                wait_for_answers();
         } else if (!control_wants_attention()) {
             /* One at a time: to look for more would mean one more walk over all tracees in the kernel. */
             listen_for_children(false);

@@ -156,11 +156,20 @@ static void drop_operation(struct task *task)
     task->operation = NULL;
 }
 
+static bool ends_are_wanted(void)
+{
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
+        if (self.sessions[id].open &&
+            (self.sessions[id].events & (CBP_PROC_EVT_PROCESS_TERMINATION | CBP_PROC_EVT_THREAD_TERMINATION)))
+            return true;
+    return false;
+}
+
 static void handle_exit_stop(struct task *task)
 {
     unsigned long status = 0;
-    if (ptrace(PTRACE_GETEVENTMSG, (pid_t) task->tid, 0, &status) != 0)
-        return;
+    if (ends_are_wanted() && ptrace(PTRACE_GETEVENTMSG, (pid_t) task->tid, 0, &status) != 0)
+        return; /* killed meanwhile: wait4 will tell */
     drop_operation(task);
     note_failed_execution(task);
     task->waits_for = 0;
@@ -369,15 +378,22 @@ static void tell_change_of_leader(struct task *task, bool leader_lives, uint32_t
     tell_past(&report);
 }
 
+/* An exit status is what the program gave, in the second byte, or a signal and the bit of a core dump, in the
+ * first. Source: wait(2), and the kernel's do_exit and do_group_exit. */
+static bool may_be_exit_status(unsigned long value)
+{
+    return value <= UINT16_MAX && ((value & 0xff) == 0 || value <= 0xff);
+}
+
 bool read_event_message(uint32_t tid, int event, uint32_t *message)
 {
     unsigned long value = 0;
     siginfo_t stop;
     if (ptrace(PTRACE_GETEVENTMSG, (pid_t) tid, 0, &value) != 0)
         return false;
-    /* An exit status has 16 bits. Stops are left forwards only: if it is still in this one, then so it was.
-     */
-    if (value <= UINT16_MAX &&
+    /* A task that has been killed in this stop is in the one at its exit by now. Stops are left forwards
+     * only: if it is still in this one, then so it was. */
+    if (may_be_exit_status(value) &&
         (ptrace(PTRACE_GETSIGINFO, (pid_t) tid, 0, &stop) != 0 || stop.si_code >> 8 != event))
         return false;
     *message = (uint32_t) value;
