@@ -58,14 +58,17 @@ def test_by_name(programs: Programs, tree: list[str]) -> None:
 
 def test_a_creator_counts_that_has_ended_before_its_child_executes() -> None:
     """Rules for a creator were forgotten with its end, so that an orphan's first program was nobody's."""
-    orphan = ["sh", "-c", "exec 3<&0; (read line <&3; exec /bin/true) & exit 0"]
+    orphan = ["sh", "-c", "exec 3<&0; read first; (read line <&3; exec /bin/true) & exit 0"]
     watched = Recorder()
     watched.filter.config("EventsToFire=-1")
     watched.filter.start_filter(0)
     with recording() as starter:
         shell = starter.filter.popen(orphan, stdin=subprocess.PIPE)
         watched.filter.add_rule(process_id=shell.pid, action="deny", code=5)
-        assert shell.wait(10) == 0 and shell.stdin is not None
+        assert shell.stdin is not None
+        shell.stdin.write(b"the rule is in force\n")
+        shell.stdin.flush()
+        assert shell.wait(10) == 0
         shell.stdin.write(b"go\n")
         shell.stdin.close()
         wait_until(lambda: len(ends(starter)) == 2, 10, "both have ended")
