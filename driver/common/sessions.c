@@ -13,6 +13,14 @@ bool session_is_above(uint32_t session_id, uint32_t other_id)
                                                 : session->opened < other->opened;
 }
 
+bool any_session_wants(uint32_t events)
+{
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
+        if (self.sessions[id].open && (self.sessions[id].events & events) != 0)
+            return true;
+    return false;
+}
+
 static void order_sessions(void)
 {
     uint32_t count = 0;

@@ -199,6 +199,8 @@ uint32_t forget_launch(uint32_t session_id, uint32_t rule_id);
 /* ---- sessions.c ---- */
 /* Whether the session is told before the other one, and its refusal goes before the other's. */
 bool session_is_above(uint32_t session_id, uint32_t other_id);
+/* Whether some open session has asked for any of these events. */
+bool any_session_wants(uint32_t events);
 /* Error codes for the reply to the request. */
 uint32_t set_session(const struct cbp_session_settings *settings);
 uint32_t close_session(uint32_t session_id);

@@ -44,11 +44,7 @@ static bool creations_are_wanted(void)
 {
     if (self.rules.counts[CBP_ACTION_DENY] > 0 && !self.leaving)
         return true;
-    for (uint32_t id = 0; id < CBP_SESSION_MAX && !self.leaving; id++)
-        if (self.sessions[id].open &&
-            (self.sessions[id].events & (CBP_PROC_EVT_PROCESS_CREATION | CBP_PROC_EVT_THREAD_CREATION)))
-            return true;
-    return false;
+    return !self.leaving && any_session_wants(CBP_PROC_EVT_PROCESS_CREATION | CBP_PROC_EVT_THREAD_CREATION);
 }
 
 /* Who creates: whoever forked the process, for the first execution after the fork; later the process itself.

@@ -18,14 +18,6 @@
 
 /* ---- Whether it matters ---- */
 
-static bool somebody_wants_handles(void)
-{
-    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
-        if (self.sessions[id].open && (self.sessions[id].events & HANDLE_OPERATIONS) != 0)
-            return true;
-    return false;
-}
-
 /* The process rights that a session's rules take from somebody. */
 static uint32_t rights_taken_in(uint32_t session_id)
 {
@@ -42,7 +34,7 @@ static uint32_t rights_taken_in(uint32_t session_id)
 static bool handles_are_of_interest(const struct process *process)
 {
     return !self.leaving && (process->filter_parts & CBP_LAUNCH_FLAG_HANDLES) != 0 &&
-           (self.rules.counts[CBP_ACTION_STRIP] > 0 || somebody_wants_handles());
+           (self.rules.counts[CBP_ACTION_STRIP] > 0 || any_session_wants(HANDLE_OPERATIONS));
 }
 
 /* Whether the rules or handlers of a session could refuse this, whomever it aims at. */

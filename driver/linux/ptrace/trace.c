@@ -156,19 +156,11 @@ static void drop_operation(struct task *task)
     task->operation = NULL;
 }
 
-static bool ends_are_wanted(void)
-{
-    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
-        if (self.sessions[id].open &&
-            (self.sessions[id].events & (CBP_PROC_EVT_PROCESS_TERMINATION | CBP_PROC_EVT_THREAD_TERMINATION)))
-            return true;
-    return false;
-}
-
 static void handle_exit_stop(struct task *task)
 {
     unsigned long status = 0;
-    if (ends_are_wanted() && ptrace(PTRACE_GETEVENTMSG, (pid_t) task->tid, 0, &status) != 0)
+    if (any_session_wants(CBP_PROC_EVT_PROCESS_TERMINATION | CBP_PROC_EVT_THREAD_TERMINATION) &&
+        ptrace(PTRACE_GETEVENTMSG, (pid_t) task->tid, 0, &status) != 0)
         return; /* killed meanwhile: wait4 will tell */
     drop_operation(task);
     note_failed_execution(task);

@@ -152,14 +152,6 @@ static bool is_anything_forbidden(void)
     return self.rules.counts[CBP_ACTION_DENY] > 0;
 }
 
-static bool is_anybody_asked(void)
-{
-    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
-        if (self.sessions[id].open && (self.sessions[id].events & CBP_PROC_EVT_PROCESS_CREATION) != 0)
-            return true;
-    return false;
-}
-
 static void start_creation(struct report *report, struct process *process, const struct facts *of)
 {
     report->arguments = of->command_line.bytes;
@@ -206,7 +198,7 @@ static void give_up(uint32_t pid, uint32_t tid)
  * want of memory to ask about it somebody's handler might as well. */
 static void give_up_process(const DEBUG_EVENT *event, bool is_lacking)
 {
-    if (is_anything_forbidden() || (is_lacking && is_anybody_asked())) {
+    if (is_anything_forbidden() || (is_lacking && any_session_wants(CBP_PROC_EVT_PROCESS_CREATION))) {
         uint32_t code = is_lacking ? CBP_ERROR_NOT_ENOUGH_MEMORY : CBP_ERROR_ACCESS_DENIED;
         end_by_force(event->u.CreateProcessInfo.hProcess, refusal_status(code));
         count_refused();
