@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live_tools import PROGRAMS, Recorder, recording, tracer_of, wait_until
+from hostile_tools import assert_impossible_without_landlock
+from live_tools import Recorder, recording, tracer_of, wait_until
 
 import cbprocess
 
@@ -106,17 +107,7 @@ def test_the_interpreter_ends_beside_a_stopped_helper(tmp_path: Path) -> None:
 
 
 def test_scoped_signals_where_the_kernel_cannot() -> None:
-    start = (
-        "import cbprocess\nfilter = cbprocess.CBProcess()\n"
-        "filter.initialize('{5ABD3A8B-6A3F-4C52-9F0C-5E1F0A1C7D13}')\n"
-        "filter.config('ScopeSignals=True')\n"
-        "try:\n    filter.start_filter(0)\nexcept cbprocess.CBProcessError as error:\n"
-        "    print(error.code, error.message)\n"
-    )
-    line = [sys.executable, str(PROGRAMS / "without_call.py"), "444", start]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
-    assert done.stdout.startswith(f"{cbprocess.ERROR_NOT_SUPPORTED} "), done
-    assert "Landlock" in done.stdout
+    assert_impossible_without_landlock("ScopeSignals=True")
 
 
 LIMITED = """

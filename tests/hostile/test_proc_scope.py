@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile_tools import FOLDER, Setting
-from live_tools import PROGRAMS, recording, run_checked
+from hostile_tools import FOLDER, Setting, assert_impossible_without_landlock, without_landlock
+from live_tools import recording, run_checked
 from test_guard import landlock_version, reach
-
-import cbprocess
 
 ATTACK = [sys.executable, str(FOLDER / "programs/proc_scope.py")]
 scoped = pytest.mark.skipif(
@@ -167,23 +165,12 @@ def test_honest_programs(name: str) -> None:
 
 
 def test_where_the_kernel_cannot() -> None:
-    start = (
-        "import cbprocess\nfilter = cbprocess.CBProcess()\n"
-        "filter.initialize('{5ABD3A8B-6A3F-4C52-9F0C-5E1F0A1C7D13}')\n"
-        "filter.config('ScopeProcFiles=True')\n"
-        "try:\n    filter.start_filter(0)\nexcept cbprocess.CBProcessError as error:\n"
-        "    print(error.code, error.message)\n"
-    )
-    line = [sys.executable, str(PROGRAMS / "without_call.py"), "444", start]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
-    assert done.stdout.startswith(f"{cbprocess.ERROR_NOT_SUPPORTED} "), done
-    assert "Landlock" in done.stdout
+    assert_impossible_without_landlock("ScopeProcFiles=True")
 
 
 def test_doctor_says_where_the_kernel_cannot() -> None:
     start = "import sys\nsys.argv = ['cbprocess', 'doctor']\nfrom cbprocess.cli import main\nmain()"
-    line = [sys.executable, str(PROGRAMS / "without_call.py"), "444", start]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    done = without_landlock(start)
     assert "ScopeProcFiles" in done.stdout, done
     bare = subprocess.run([sys.executable, "-m", "cbprocess", "doctor"], capture_output=True, text=True)
     assert ("ScopeProcFiles" in bare.stdout) == (landlock_version() < 2)

@@ -12,7 +12,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum { SIZE = 4096 };
@@ -37,7 +36,6 @@ int main(void)
                                     .mode = UFFDIO_REGISTER_MODE_MISSING};
     if (ioctl(faults, UFFDIO_REGISTER, &range) != 0)
         return explain("UFFDIO_REGISTER");
-    fflush(stdout);
     pid_t server = fork();
     if (server < 0)
         return explain("fork");
