@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import struct
 import subprocess
@@ -143,48 +144,42 @@ def test_a_request_behind_rules_is_answered_after_them(opened: raw.RawController
     assert [(ident, status) for _size, _kind, ident, _deadline, status in replies] == [(7, 0), (8, 1168)]
 
 
-def forks_until_the_reply(opened: raw.RawController, block: bytes, shell: subprocess.Popen[bytes]) -> int:
-    """How often a shell that is supervised has forked, one after the other, before rules were in force."""
-    assert shell.stdin is not None and shell.stdout is not None
-    memory = os.memfd_create("rules", os.MFD_CLOEXEC)
-    os.write(memory, block)
-    socket.send_fds(opened.control, [opened.rules_message(block)], [memory])
-    os.close(memory)
-    opened.control.settimeout(0)
-    forks = 0
+@contextlib.contextmanager
+def others_than_the_tracer_starved(supervisor: int) -> Iterator[None]:
+    """The supervisor's other threads share one processor with a busy program that comes before them."""
+    processor = min(os.sched_getaffinity(0))
+    loop = subprocess.Popen(["sh", "-c", "while :; do :; done"])
     try:
-        while True:
-            shell.stdin.write(b"x\n")
-            assert shell.stdout.read(2) == b"x\n"
-            forks += 1
-            with contextlib.suppress(BlockingIOError):
-                assert struct.unpack_from("=IIQQI", opened.control.recv(4096))[4] == 0
-                return forks
+        os.sched_setaffinity(loop.pid, {processor})
+        for thread in map(int, os.listdir(f"/proc/{supervisor}/task")):
+            if thread != supervisor:
+                os.sched_setaffinity(thread, {processor})
+                os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+        yield
     finally:
-        opened.control.settimeout(10)
-
-
-def let_all_but_the_tracer_step_back(supervisor: int) -> None:
-    """On a busy machine, too, its other threads then get the processors last."""
-    for thread in map(int, os.listdir(f"/proc/{supervisor}/task")):
-        if thread != supervisor:
-            os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+        loop.kill()
+        loop.wait()
 
 
 def test_events_flow_while_a_large_set_is_read(opened: raw.RawController) -> None:
     """Half a million rules are validated beside the tracer: if it waited for that, the first fork would, too,
     and only the one behind it could still come before the reply."""
-    let_all_but_the_tracer_step_back(opened.pid)
     many = raw.rules_for_all(*[(ident, raw.ALLOW, 0) for ident in range(1, 500_001)])
     loop = ["sh", "-c", "while read -r line; do (echo $line); done"]
     shell, result = opened.launch(loop, "/bin/sh", rule=0, stdin=-1, stdout=-1, bufsize=0)
     assert shell.stdin is not None and shell.stdout is not None
+    memory = os.memfd_create("rules", os.MFD_CLOEXEC)
     try:
-        counts: list[int] = []
-        while not counts or (counts[-1] < 4 and len(counts) < 40):
-            counts.append(forks_until_the_reply(opened, many, shell))
-        assert counts[-1] >= 4, counts
+        os.write(memory, many)
+        with others_than_the_tracer_starved(opened.pid):
+            socket.send_fds(opened.control, [opened.rules_message(many)], [memory])
+            for _ in range(4):
+                assert select.select([opened.control], [], [], 0)[0] == [], "the reply came before the forks"
+                shell.stdin.write(b"x\n")
+                assert shell.stdout.read(2) == b"x\n"
+        assert struct.unpack_from("=IIQQI", opened.control.recv(4096))[4] == 0
     finally:
+        os.close(memory)
         shell.stdin.close()
         shell.stdout.close()
         shell.wait(10)

@@ -179,10 +179,23 @@ def parse(output: str, scripts_by_path: bool = False) -> Process:
     return processes[id(reader.tasks[0])]
 
 
+def run(
+    line: Sequence[str | bytes], output: Path, timeout: float = 120, **options: Any
+) -> tuple[str, subprocess.CompletedProcess[bytes]]:
+    """Runs a line of strace that writes to output. Gives what it wrote, and how it ended.
+
+    A run in which strace itself fails is made again: strace takes EIO for an answer to PTRACE_LISTEN, which a
+    task gives that is killed just after it was stopped, for an error of its own and ends with 1.
+    """
+    for _ in range(5):
+        done = subprocess.run(line, capture_output=True, timeout=timeout, **options)
+        if not done.stderr.startswith(b"strace: ptrace("):
+            break
+    return output.read_text(encoding="ascii", errors="replace"), done
+
+
 def trace(
     command: Sequence[str | bytes], output: Path, timeout: float = 120, **options: Any
 ) -> tuple[str, subprocess.CompletedProcess[bytes]]:
     """Runs command under strace. Gives what parse() takes, and how it ended: with the command's status."""
-    arguments = ["strace", *_OPTIONS, "-o", str(output), "--", *command]
-    done = subprocess.run(arguments, capture_output=True, timeout=timeout, **options)
-    return output.read_text(encoding="ascii", errors="replace"), done
+    return run(["strace", *_OPTIONS, "-o", str(output), "--", *command], output, timeout, **options)

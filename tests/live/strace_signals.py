@@ -180,5 +180,4 @@ def trace(
     """Runs command under strace. Gives what parse() takes, and how it ended: with the command's status."""
     assert _OPTIONS[-2:] == ["-e", "trace=" + strace_oracle._CALLS]
     line = ["strace", *_OPTIONS[:-2], *_MORE, "-o", str(output), "--", *command]
-    done = subprocess.run(line, capture_output=True, timeout=timeout, **options)
-    return output.read_text(encoding="ascii", errors="replace"), done
+    return strace_oracle.run(line, output, timeout, **options)
