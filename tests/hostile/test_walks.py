@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
+import pytest
 from attach_tools import assert_let_go
+from hostile_tools import helper_is_sanitized
 from live_tools import Task, recording, start_controller, tasks, tracer_of, wait_until
+
+import cbprocess
 
 LIMIT_S = 5  # of one walk: WALK_LIMIT_MS of attach.c
 COMMAND_LINE = [sys.executable, "-m", "cbprocess"]
@@ -105,3 +110,25 @@ def test_the_controller_dies_during_a_walk(attack: Callable[..., str]) -> None:
         finally:
             controller.kill()
             controller.communicate(timeout=10)
+
+
+def test_a_walk_by_name_that_is_given_up_says_so(
+    attack: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It succeeded with one that matches left out, on a machine that was too busy for the walk's limit."""
+    if helper_is_sanitized():
+        pytest.skip("a sanitizer's library has to be the first that is loaded")
+    is_slow = tmp_path / "slow"
+    program = tmp_path / f"outsider_{os.getpid()}"
+    shutil.copy("/bin/sleep", program)
+    monkeypatch.setenv("LD_PRELOAD", attack("long_steps", "-shared", "-fPIC"))
+    monkeypatch.setenv("SLOW_WHILE", str(is_slow))
+    with running(str(program), "1000") as outsider, recording() as recorder:
+        add = recorder.filter.add_filtered_process_by_name
+        is_slow.touch()
+        with pytest.raises(cbprocess.CBProcessError) as caught:
+            add(program.name, True)
+        assert (caught.value.code, tracer_of(outsider.pid)) == (cbprocess.ERROR_TIMEOUT, 0)
+        is_slow.unlink()
+        add(program.name, True)
+        assert tracer_of(outsider.pid) != 0

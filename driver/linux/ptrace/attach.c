@@ -301,7 +301,8 @@ static bool wish_for(uint32_t pid, struct rule_set *set, uint32_t wanted_rule_id
     return image != NULL;
 }
 
-/* Those that match first, then the descendants of all of them together. */
+/* Those that match first, then the descendants of all of them together. CBP_ERROR_TIMEOUT: not all could be
+ * looked at in time, so that one that matches may be left out. */
 uint32_t attach_matching(struct rule_set *set, uint32_t wanted_rule_id)
 {
     struct id_list list;
@@ -327,5 +328,7 @@ uint32_t attach_matching(struct rule_set *set, uint32_t wanted_rule_id)
         has_trees = true;
     }
     free_id_list(&list);
+    if (error == 0 && walk.is_given_up)
+        return CBP_ERROR_TIMEOUT;
     return error == 0 && has_trees ? attach_descendants() : error;
 }

@@ -135,7 +135,8 @@ class Session:
             return "a script ran that a rule denies"
         if status != 0 and not (codes or self.recorder.errors or counts.lost):
             return f"it ended with {status}, and nothing was told"
-        if is_whole and (status, codes, counts.lost) != (0, [], 0):
+        busy = [cbprocess.ERROR_TIMEOUT]  # the walk for a name was given up
+        if is_whole and (status != 0 or codes not in ([], busy) or counts.lost != 0):
             return f"without a failure: status {status}, codes {codes}, {counts.lost} lost"
         if is_whole and counts.refused < self.width + 8:
             return f"without a failure: {counts.refused} refused"
