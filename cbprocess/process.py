@@ -133,6 +133,7 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         return self._tag
 
     def set_tag(self, value: int) -> None:
+        """Sets the property tag."""
         if not isinstance(value, int) or isinstance(value, bool):
             raise wrong(f"tag must be an int, not {type(value).__name__}")
         self._tag = value
