@@ -16,7 +16,7 @@ from . import constants
 from .checks import UINT32_MAX, checked_int, wrong
 from .errors import CBProcessError
 from .feed import QUEUE_SIZE, Feed, Overflow, close_feeds_at_exit
-from .hooks import tell_unraisablehook
+from .hooks import HANDLERS, tell_unraisablehook
 from .process import CBProcess
 
 TYPE_CHECKING = False
@@ -48,14 +48,6 @@ EventT = TypeVar("EventT", bound="HeldEvent", covariant=True)
 PRODUCT_GUID = "{c1b5f2a4-3d0e-4f43-8b1c-7a9d5e6f0213}"
 DEFAULT_EVENTS = constants.PROC_EVT_PROCESS_CREATION | constants.PROC_EVT_PROCESS_TERMINATION
 DEFAULT_TIMEOUT_MS = 30000
-HANDLERS = {
-    constants.PROC_EVT_PROCESS_CREATION: "on_process_creation",
-    constants.PROC_EVT_PROCESS_TERMINATION: "on_process_termination",
-    constants.PROC_EVT_PROCESS_HANDLE_OPERATION: "on_process_handle_operation",
-    constants.PROC_EVT_THREAD_CREATION: "on_thread_creation",
-    constants.PROC_EVT_THREAD_TERMINATION: "on_thread_termination",
-    constants.PROC_EVT_THREAD_HANDLE_OPERATION: "on_thread_handle_operation",
-}
 # How often the keeper looks, without a program and with one.
 LOOK_S = 0.1
 LOOK_AT_PROGRAM_S = 0.02
