@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from terminals import open_terminal
 from unit.event_blocks import dispatch_once, make_event
 
 import cbprocess
@@ -202,7 +203,7 @@ def test_color_choice(tmp_path: Path) -> None:
     assert file_output.wants_color("always", {})
     assert not file_output.wants_color("never", {})
     assert not file_output.wants_color("auto", {})
-    leader, follower = os.openpty()
+    leader, follower = open_terminal()
     terminal = output.Output(f"/dev/fd/{follower}")
     assert terminal.wants_color("auto", {"NO_COLOR": ""})
     assert not terminal.wants_color("auto", {"NO_COLOR": "1"})
