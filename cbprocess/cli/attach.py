@@ -69,6 +69,7 @@ def attach(options: argparse.Namespace) -> int:
             holder = keeper
         for process_id in process_ids:
             holder.add_rule(process_id=process_id, include_children=not options.no_children)
+        printer.tell_attached(process_ids, list(running_tree(process_ids, not options.no_children)))
         status = wait(process, ends, interrupt)
         if status == 0:
             printer.wait_for_end(process_ids)

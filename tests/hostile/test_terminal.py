@@ -237,6 +237,6 @@ def test_control_z_stops_both(screen: Screen) -> None:
 def test_lines_of_events_end_where_they_should(screen: Screen) -> None:
     line = [sys.executable, "-m", "cbprocess", "run", "--user", USER]
     child = screen.start(*line, "--", "/bin/true")
-    screen.read(b"process_termination")
+    screen.read(b"exit 0, ")
     assert child.wait(30) == 0
     screen.read(b"true\r\n")

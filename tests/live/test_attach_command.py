@@ -83,7 +83,7 @@ def test_it_ends_when_all_have_ended() -> None:
 def test_a_signal_ends_it_and_nothing_else(number: signal.Signals) -> None:
     with running("sh", "-c", BUSY) as program, attached(program.pid, to=[program.pid]) as process:
         assert (
-            process.stderr is not None and "process_" in process.stderr.readline() + process.stderr.readline()
+            process.stderr is not None and "exit 0" in process.stderr.readline() + process.stderr.readline()
         )
         process.send_signal(number)
         errors = process.communicate(timeout=30)[1]
@@ -161,7 +161,7 @@ def test_refused_executions_end_their_process() -> None:
         program.communicate(b"\n", timeout=30)
         assert program.returncode == 128 + signal.SIGKILL
         errors = process.communicate(timeout=30)[1]
-        assert process.returncode == 0 and "refused (5)  /bin/echo never" in errors
+        assert process.returncode == 0 and "refused EACCES" in errors and "/bin/echo never" in errors
 
 
 def test_summary_of_what_ran_already() -> None:
@@ -270,4 +270,4 @@ def test_protection_in_json(server: str) -> None:
 def test_protection_without_handle_events(server: str) -> None:
     said, errors = protected_run(server, "--events", "process")
     assert said == ["9 1", "19 1", "0 done"]
-    assert "handle_operation" not in errors and "process_creation" in errors
+    assert "handle_operation" not in errors and "exit 0, " in errors
