@@ -69,7 +69,8 @@ def execute(
             return child.wait(), child.pid
     child = process._popen(not options.name, options.command, **user)
     signals.forward_to(child)
-    if sys.platform == "win32":
+    # PyPy's os module has no waitid().
+    if sys.platform == "win32" or not hasattr(os, "waitid"):
         return child.wait(), child.pid
     from . import jobs
 
