@@ -172,6 +172,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.usage = "cbprocess run [options] -- COMMAND..."
     parser.set_defaults(parser=parser)
     add_common(parser, "the command itself", 0)
+    parser.add_argument("--wait-all", action="store_true", help=WAIT_ALL_HELP)
     parser.add_argument("--user", metavar="NAME", help=USER_HELP)
     parser.add_argument(
         "--preserve-env",
@@ -198,12 +199,14 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 
 def add_attach(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Print what running processes and their descendants do, one line an event, until they have all ended "
-        "(status 0) or until SIGINT, SIGTERM or SIGHUP (128 plus its number); then they go on as before."
+        "Print what running processes and their descendants do, one line an event, until the processes have "
+        "ended (status 0) or until SIGINT, SIGTERM or SIGHUP (128 plus its number); who is left goes on as "
+        "before."
     )
     parser.usage = "cbprocess attach PID... [options]"
     # The reader of the output may be one of the processes: nothing may wait for it for ever.
     add_common(parser, "the processes themselves", ATTACH_TIMEOUT_MS)
+    parser.add_argument("--wait-all", action="store_true", help=WAIT_ALL_HELP)
     parser.set_defaults(parser=parser)
     pid: dict[str, Any] = {"metavar": "PID", "type": process_id}
     parser.add_argument("process_ids", nargs="*", help="the processes, by their ids", **pid)
@@ -261,6 +264,10 @@ SUMMARY_HELP = (
 PROTECT_HELP = (
     "nobody in the tree may end, stop, trace, read or change programs whose name matches P; the default of "
     "--events is then process,handle"
+)
+WAIT_ALL_HELP = (
+    "stay until all descendants have ended, too, as always with --deny and --protect; the second signal "
+    "leaves them"
 )
 USER_HELP = (
     "run the command as this user (root only): with its groups, an environment of its own (HOME, SHELL, "

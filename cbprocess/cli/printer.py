@@ -182,10 +182,26 @@ class Printer:
         with self._end:
             if self._end.wait_for(lambda: self._ended.issuperset(process_ids), limit_s):
                 return
+        self.wait_for_quiet()
+
+    def wait_for_quiet(self) -> None:
+        """Waits until no more events come, where nobody is left who could make one."""
         delivered = -1
         while self._process.statistics().delivered != delivered:
             delivered = self._process.statistics().delivered
             time.sleep(QUIET_S)
+
+    def tell_left(self, process_ids: list[int]) -> None:
+        """Says who goes on when nobody watches any more."""
+        if not process_ids:
+            return
+        if self._options.json:
+            self._output.line(json.dumps({"event": "unsupervised", "process_ids": process_ids}))
+            return
+        count = len(process_ids)
+        goes = "1 process goes" if count == 1 else f"{count} processes go"
+        hint = "" if self._options.wait_all else " (--wait-all stays until they have ended)"
+        complain(f"{goes} on unsupervised{hint}")
 
     def finish(self) -> None:
         """What still runs, the summary, and a word if not everything could be written."""

@@ -12,6 +12,7 @@ from ..process import CBProcess
 from .as_user import user_keywords
 from .output import Output, printable
 from .printer import Printer, complain, configure
+from .rest import processes_left, stay
 from .signals import SIGNAL_BASE, Caught
 
 TYPE_CHECKING = False
@@ -49,9 +50,19 @@ def run(options: argparse.Namespace) -> int:
             complain(f"{printable(str(error.filename or options.command[0]))}: {error.strerror}")
         else:
             status = exit_status_of(returncode)
+            signals.command_has_ended()
+            if options.wait_all or is_protection(options):
+                status = stay(process, signals.late, complain) or status
+                printer.wait_for_quiet()
             printer.wait_for_end([process_id])
+            printer.tell_left(processes_left(process))
     printer.finish()
     return status
+
+
+def is_protection(options: argparse.Namespace) -> bool:
+    """Whether something is forbidden to the tree: as long as it lives."""
+    return bool(options.deny or options.protect)
 
 
 def execute(
@@ -87,7 +98,7 @@ def exit_status_of(returncode: int) -> int:
 
 class Signals(Caught):
     """While a command runs, signals are its business: those of the terminal reach it anyway, so they are only
-    outlived; those sent to this process alone are passed on."""
+    outlived; those sent to this process alone are passed on. When it has ended they are kept in `late`."""
 
     if sys.platform == "win32":
         # Nobody sends one to a single process there.
@@ -101,13 +112,21 @@ class Signals(Caught):
         super().__init__((*self.OUTLIVED, *self.PASSED_ON))
         self._child: subprocess.Popen[Any] | None = None
         self._early: list[int] = []
+        self._has_ended = False
+        self.late: list[int] = []
 
     def forward_to(self, child: subprocess.Popen[Any]) -> None:
         self._child = child
         for number in self._early:
             child.send_signal(number)
 
+    def command_has_ended(self) -> None:
+        self._has_ended = True
+
     def _handle(self, number: int, frame: object) -> None:
+        if self._has_ended:
+            self.late.append(number)
+            return
         if number not in self.PASSED_ON:
             return
         if self._child is None:

@@ -236,14 +236,17 @@ print(server.pid)
 
 
 def protected_run(program: str, *options: str) -> tuple[list[str], str]:
-    """What the attacker said, and what cbprocess printed. The program ends with the attacker's session."""
+    """What the attacker said, and what cbprocess printed. It stays until the program has been ended, which
+    only somebody outside of the tree can do."""
     line = [*RUN, "--protect", name_of(program), *options, "--", sys.executable, "-c", ATTACKER, program]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
-    said = done.stdout.split("\n")
-    with contextlib.suppress(ProcessLookupError):
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    said = [process.stdout.readline().strip() for _ in range(4)]
+    if said[3]:
         os.kill(int(said[3]), signal.SIGKILL)
-    assert done.returncode == 0, done.stderr
-    return said[:3], done.stderr
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 0, errors
+    return said[:3], errors
 
 
 @pytest.fixture
