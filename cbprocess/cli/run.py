@@ -131,5 +131,19 @@ class Signals(Caught):
             return
         if self._child is None:
             self._early.append(number)
-        else:
+        elif takes_signals(self._child):
             self._child.send_signal(number)
+        else:
+            self.late.append(number)
+
+
+def takes_signals(child: subprocess.Popen[Any]) -> bool:
+    """Whether it has not ended yet, which is asked without reaping it: wait() may be about to."""
+    if child.returncode is not None:
+        return False
+    if sys.platform == "win32" or not hasattr(os, "waitid"):
+        return True
+    try:
+        return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False

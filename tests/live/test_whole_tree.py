@@ -17,6 +17,8 @@ import pytest
 import supervised
 from live_tools import is_alive, tasks, tracer_of, wait_until
 
+from cbprocess.cli.run import Signals
+
 RUN = [*supervised.COMMAND_LINE, "run", "--json"]
 ATTACH = [*supervised.COMMAND_LINE, "attach", "--json"]
 # The command ends at once; its child waits until somebody opens the other end of the pipe.
@@ -139,6 +141,9 @@ def test_the_second_signal_leaves_the_tree(folder: Path) -> None:
     text = "mkfifo go; (trap '' TERM; read x <go) & exit 3"
     with begin(folder, "--deny", "cat", text=text) as process:
         wait_for_end_of_command(folder)
+        # It is told of a moment before it takes no signals any more.
+        command = records(folder)[0]["process_id"]
+        wait_until(lambda: not is_alive(command), 20, "it is gone")
         assert process.stderr is not None
         process.send_signal(signal.SIGTERM)
         assert b"next signal" in process.stderr.readline()
@@ -148,6 +153,16 @@ def test_the_second_signal_leaves_the_tree(folder: Path) -> None:
     told = records(folder)[-1]
     assert told["event"] == "unsupervised"
     let_go_on(folder)
+
+
+def test_a_signal_at_the_command_s_end_is_one_for_the_tree() -> None:
+    """The command has ended, and nobody has reaped it yet: it would take the signal and nothing would come of
+    it."""
+    with Signals() as signals, subprocess.Popen(["true"]) as child:
+        signals.forward_to(child)
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        wait_until(lambda: signals.late == [signal.SIGTERM], 20, "it is kept for the tree")
 
 
 @pytest.mark.parametrize("options", [["--deny", "cat"], ["--wait-all"]])
