@@ -32,12 +32,9 @@ def checked_int(value: object, name: str, low: int, high: int) -> int:
 
 
 def checked_bool(value: object, name: str) -> bool:
-    """A bool, or the int 1 or 0 that programs written for the reference have in its place."""
-    if not isinstance(value, int):
+    if not isinstance(value, bool):
         raise wrong(f"{name} must be True or False, not {type(value).__name__}")
-    if value not in (0, 1):
-        raise wrong(f"{name} must be True or False, not {value}")
-    return bool(value)
+    return value
 
 
 def checked_text(value: object, name: str) -> bytes:

@@ -8,7 +8,6 @@ import os
 import select
 import signal
 
-from .pidfd import open_process
 from .printer import complain
 from .signals import FirstSignal
 
@@ -48,7 +47,7 @@ class Ends:
         self.descriptors: list[int] = []
         for process_id in process_ids:
             try:
-                self.descriptors.append(open_process(process_id))
+                self.descriptors.append(os.pidfd_open(process_id))
             except OSError as error:
                 self.__exit__()
                 raise LookupError(f"process {process_id}: {error.strerror}") from None

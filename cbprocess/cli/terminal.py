@@ -14,8 +14,6 @@ import struct
 import termios
 import tty
 
-from .pidfd import open_process
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
@@ -92,7 +90,7 @@ class Terminal:
     def relay(self, child: subprocess.Popen[Any]) -> None:
         """Passes on what is typed and what is printed, until the program has ended and all of that is out."""
         os.set_blocking(self._master, False)
-        end = open_process(child.pid)
+        end = os.pidfd_open(child.pid)
         try:
             while not self._pass_on(child, end):
                 pass

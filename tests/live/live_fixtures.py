@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import compilers
 import live_tools
 import pytest
 
@@ -26,5 +25,6 @@ def system_path() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> live_tools.Programs:
-    compilers.c_compiler()
+    if live_tools.c_compiler() is None:
+        pytest.skip("this machine has no C compiler for the helper programs")
     return live_tools.Programs(tmp_path_factory.mktemp("programs"))

@@ -14,9 +14,10 @@
 #include <unistd.h>
 
 #include "beside.h"
+#include "proc_name.h"
 #include "supervisor.h"
 
-enum { STAT_THREAD_COUNT = 20, STAT_START_TIME = 22 };
+enum { STAT_THREAD_COUNT = 20, STAT_START_TIME = 22, DIGITS_MAX = 10 };
 
 static uint64_t read_clock(clockid_t clock)
 {
@@ -33,6 +34,19 @@ uint64_t now_ns(void)
 uint64_t wall_ns(void)
 {
     return read_clock(CLOCK_REALTIME);
+}
+
+const char *proc_name(char room[PROC_NAME_SIZE], uint32_t id, const char *rest)
+{
+    static const char folder[] = "/proc/";
+    char *start = room + sizeof folder - 1 + DIGITS_MAX;
+    memcpy(start, rest, strlen(rest) + 1);
+    do
+        *--start = (char) ('0' + id % 10);
+    while ((id /= 10) != 0);
+    start -= sizeof folder - 1;
+    memcpy(start, folder, sizeof folder - 1);
+    return start;
 }
 
 static size_t read_proc_file(uint32_t id, const char *name, char *buffer, size_t size)

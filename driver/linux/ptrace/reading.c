@@ -1,6 +1,7 @@
 /* Reads what an execution is about: the files that it goes through, by all of their names, and the arguments.
  * See reading.h; what is done with it is execution.c's business. */
 #include "reading.h"
+#include "proc_name.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -182,8 +183,8 @@ static bool get_status(const char *link, struct stat *status)
 
 static void find_executable(uint32_t pid, struct executable *executable)
 {
-    char link[64];
-    snprintf(link, sizeof link, "/proc/%u/exe", pid);
+    char room[PROC_NAME_SIZE];
+    const char *link = proc_name(room, pid, "/exe");
     ssize_t size = readlink(link, executable->path, sizeof executable->path);
     executable->path_size = size > 0 ? (size_t) size : 0;
     memset(&executable->status, 0, sizeof executable->status);

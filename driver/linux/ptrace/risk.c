@@ -3,7 +3,8 @@
  * a file or a task's memory ends by itself, and is done at once; see beside.h for what is done otherwise.
  *
  * A program without privileges can make such a file system only by opening /dev/fuse. The kernel puts a note
- * of that into our queue before it returns to the program, so that a look into the queue misses nothing.
+ * of that into our queue, and sends the tracer a signal (SIGIO), before it returns to the program: so the
+ * tracer has taken the signal when it learns from the kernel of anything that the program did afterwards.
  * Everything else - mounts of the administrator's, what was there before us - a thread of its
  * own looks for. Knows Linux; nothing of tasks, rules or jobs. */
 #include <ctype.h>
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "beside.h"
@@ -24,6 +26,7 @@
 #include "supervisor.h"
 
 static uint32_t is_at_risk = 1; /* atomic: until the first look */
+static uint32_t is_noted;       /* atomic: a device has been opened since; never taken back */
 static int notes = -1;          /* an inotify descriptor */
 
 /* Those whose files the kernel has, or reads from a disk of this machine. */
@@ -163,12 +166,28 @@ static void *watch(void *unused)
     return NULL;
 }
 
+static void take_note(int number)
+{
+    (void) number;
+    cbp_store_u32(&is_noted, 1);
+}
+
+/* Notes come to the calling thread, the tracer, as a signal. */
+static bool listen_for_notes(void)
+{
+    struct sigaction action = {.sa_handler = take_note, .sa_flags = SA_RESTART};
+    struct f_owner_ex owner = {.type = F_OWNER_TID, .pid = (pid_t) syscall(SYS_gettid)};
+    notes = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    return notes >= 0 && sigaction(SIGIO, &action, NULL) == 0 && fcntl(notes, F_SETOWN_EX, &owner) == 0 &&
+           fcntl(notes, F_SETFL, O_NONBLOCK | O_ASYNC) == 0 && watch_device("/dev/fuse") &&
+           watch_device("/dev/userfaultfd");
+}
+
 void watch_for_risk(void)
 {
     pthread_t thread;
     sigset_t all, before;
-    notes = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    if (notes < 0 || !watch_device("/dev/fuse") || !watch_device("/dev/userfaultfd"))
+    if (!listen_for_notes())
         return;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -179,14 +198,5 @@ void watch_for_risk(void)
 
 bool anything_may_block(void)
 {
-    union {
-        struct inotify_event note;
-        char bytes[512];
-    } note;
-    if (cbp_load_u32(&is_at_risk) != 0)
-        return true;
-    if (read(notes, &note, sizeof note) < 0 && errno == EAGAIN)
-        return false;
-    cbp_store_u32(&is_at_risk, 1);
-    return true;
+    return cbp_load_u32(&is_at_risk) != 0 || cbp_load_u32(&is_noted) != 0;
 }
