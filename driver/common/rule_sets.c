@@ -61,6 +61,7 @@ void clear_matches(struct rule_set *set)
 static void rules_have_changed(void)
 {
     struct rule_sets *sets = &self.rules;
+    bool allowed_before = sets->counts[CBP_ACTION_ALLOW] > 0;
     memset(sets->counts, 0, sizeof sets->counts);
     sets->broad_count = 0;
     sets->generation += sets->generation == UINT32_MAX ? 2 : 1;
@@ -73,6 +74,8 @@ static void rules_have_changed(void)
         sets->broad_count += set->match_counts[CBP_RULE_MATCH_ALL] + set->match_counts[CBP_RULE_MATCH_NAME];
         sets->strip_mask |= set->strip_mask;
     }
+    if (!allowed_before && sets->counts[CBP_ACTION_ALLOW] > 0)
+        identify_programs();
 }
 
 /* ---- Running processes ---- */

@@ -278,6 +278,9 @@ uint32_t attach_matching(struct rule_set *set, uint32_t wanted_rule_id);
 /* Whether the file's path leads us to it: in a root or a mount namespace of its own a process can give any
  * path to any file. */
 bool path_leads_to_file(const struct image_file *file);
+/* Sees to it that this can be answered for every process's program. Until there is a rule that allows, it
+ * need not be. */
+void identify_programs(void);
 /* How this system's names are compared, CBP_COMPARE_; and a name in the units of that, valid until the next
  * call. NULL: no rule matches it. */
 extern const uint32_t name_comparison;

@@ -113,6 +113,24 @@ def test_a_list_that_comes_later(cast: Cast) -> None:
 
 
 @pytest.mark.parametrize("config", [(), ("RefuseWith=kill",)], ids=["errno", "kill"])
+def test_who_runs_already_when_a_list_comes_is_known_by_its_file(
+    config: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Which file a program is was not looked up while no rule asked: it is when the first one does."""
+    kept, exchanged = (str(shutil.copy("/bin/cat", tmp_path / name)) for name in ("kept", "exchanged"))
+    with recording(*config) as recorder:
+        children = [recorder.filter.popen([name], stdin=subprocess.PIPE) for name in (kept, exchanged)]
+        shutil.copy("/bin/true", tmp_path / "another")
+        os.replace(tmp_path / "another", exchanged)
+        for name in (kept, exchanged):
+            recorder.filter.add_rule(name=name, action="allow")
+        for child in children:
+            child.communicate(timeout=60)
+        ends = {row["process_id"]: row["decided_by_rule"] for row in recorder.of("process_termination")}
+    assert [ends[child.pid] for child in children] == [True, False]
+
+
+@pytest.mark.parametrize("config", [(), ("RefuseWith=kill",)], ids=["errno", "kill"])
 def test_an_allow_rule_spares_a_handler_nothing_for_a_name_that_was_made_up(
     config: tuple[str, ...], cast: Cast
 ) -> None:

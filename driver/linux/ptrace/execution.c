@@ -219,6 +219,7 @@ static void go_on_at_stop(struct task *task, const struct reading *reading, bool
         park_if_full(task, OPERATION_EXECUTION, size_of(reading)))
         return;
     struct image *image = approved ? share_image(task->approval.image) : image_of_reading(reading);
+    identify_program(image, process->pid);
     release_approval(&task->approval);
     memcpy(old_stances, stances_of(process), sizeof old_stances);
     report_creation(&report, task, old_stances);

@@ -33,6 +33,7 @@ static void prepare(struct look *look, struct task *task, const struct syscall_e
         look->entry = *entry;
         return;
     }
+    look->reading.needs_path_only = !files_matter();
     look->has_registers = read_stop_registers(task, &look->registers);
     look->has_approved = task->approval.valid;
     look->approved = task->approval.facts;

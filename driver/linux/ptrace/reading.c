@@ -161,40 +161,43 @@ enum resolution read_entry(const struct place *place, const struct syscall_entry
 
 /* The program that runs, as /proc has it. */
 struct executable {
+    uint32_t pid;
     char path[PATH_MAX];
     size_t path_size;
-    struct stat status;
+    struct stat status; /* all 0 until it is asked for */
     bool is_known;
 };
 
 /* As the kernel has it at hand: the file system of the program is not asked. */
-static bool get_status(const char *link, struct stat *status)
+static void get_status(struct executable *executable)
 {
     struct statx facts;
-    if (statx(AT_FDCWD, link, AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &facts) != 0)
-        return false;
-    memset(status, 0, sizeof *status);
-    status->st_dev = makedev(facts.stx_dev_major, facts.stx_dev_minor);
-    status->st_ino = facts.stx_ino;
-    status->st_mode = facts.stx_mode;
-    status->st_size = (off_t) facts.stx_size;
-    return true;
+    char room[PROC_NAME_SIZE];
+    executable->is_known = executable->is_known && statx(AT_FDCWD, proc_name(room, executable->pid, "/exe"),
+                                                         AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &facts) == 0;
+    if (!executable->is_known)
+        return;
+    executable->status.st_dev = makedev(facts.stx_dev_major, facts.stx_dev_minor);
+    executable->status.st_ino = facts.stx_ino;
 }
 
-static void find_executable(uint32_t pid, struct executable *executable)
+static void find_executable(uint32_t pid, bool needs_path_only, struct executable *executable)
 {
     char room[PROC_NAME_SIZE];
-    const char *link = proc_name(room, pid, "/exe");
-    ssize_t size = readlink(link, executable->path, sizeof executable->path);
+    ssize_t size = readlink(proc_name(room, pid, "/exe"), executable->path, sizeof executable->path);
+    executable->pid = pid;
     executable->path_size = size > 0 ? (size_t) size : 0;
+    executable->is_known = size > 0 && size < (ssize_t) sizeof executable->path;
     memset(&executable->status, 0, sizeof executable->status);
-    executable->is_known =
-        size > 0 && size < (ssize_t) sizeof executable->path && get_status(link, &executable->status);
+    if (!needs_path_only)
+        get_status(executable);
 }
 
-static bool ends_with(const struct chain *chain, const struct executable *executable)
+static bool ends_with(const struct chain *chain, struct executable *executable)
 {
     const struct chain_file *last = &chain->files[chain->file_count - 1];
+    if (executable->status.st_ino == 0)
+        get_status(executable);
     return chain->file_count > 0 && executable->is_known && last->device == executable->status.st_dev &&
            last->inode == executable->status.st_ino;
 }
@@ -242,8 +245,8 @@ static bool take_off_interpreters(const struct chain *chain, struct new_stack *s
 
 /* The chain that has led to the program, if it can still be told. Otherwise it holds what is known of it, the
  * program last. */
-static bool find_chain(const struct place *place, struct new_stack *stack,
-                       const struct executable *executable, struct chain *chain)
+static bool find_chain(const struct place *place, struct new_stack *stack, struct executable *executable,
+                       struct chain *chain)
 {
     const char *given = stack->given != NULL ? stack->given : "";
     size_t given_size = stack->given != NULL ? stack->given_size : 0;
@@ -272,7 +275,7 @@ static void name_program(const struct new_stack *stack, const struct executable 
 }
 
 static bool is_as_approved(const struct place *place, const struct new_stack *stack,
-                           const struct executable *executable, const struct execution_facts *approved,
+                           struct executable *executable, const struct execution_facts *approved,
                            struct reading *reading)
 {
     struct chain *chain = &reading->chain;
@@ -298,7 +301,7 @@ bool read_stop(const struct place *place, const struct stop_registers *registers
     reading->user_id = user_id;
     if (registers != NULL)
         read_new_stack(place->tid, registers, reading, &stack);
-    find_executable(place->tid, &executable);
+    find_executable(place->tid, reading->needs_path_only && approved == NULL, &executable);
     if (reading->is_short) {
         name_program(&stack, &executable, &reading->chain);
         reading->is_vague = true;
@@ -326,7 +329,7 @@ static void find_running_chain(const struct place *place, const char *given, str
 {
     struct executable executable;
     struct chain *chain = &reading->chain;
-    find_executable(place->pid, &executable);
+    find_executable(place->pid, false, &executable);
     reading->is_vague = reading->is_short;
     if (reading->is_short) {
         name_program(&(struct new_stack){0}, &executable, chain);

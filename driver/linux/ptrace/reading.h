@@ -93,9 +93,10 @@ struct reading {
     bool is_vague;         /* some file of the chain, or a name, is not known */
     const char *arguments; /* as the caller gave them, each with its NUL */
     uint32_t arguments_size;
-    bool is_complete; /* the arguments are */
-    uint32_t user_id; /* after execve */
-    bool is_short;    /* a wish: nothing but the program itself is to be looked at after execve */
+    bool is_complete;     /* the arguments are */
+    uint32_t user_id;     /* after execve */
+    bool is_short;        /* a wish: nothing but the program itself is to be looked at after execve */
+    bool needs_path_only; /* a wish: after execve, which file the program is need not be known */
     struct execution_facts facts;
     /* Memory, kept for the next execution. */
     struct text path, name, list, composed, words;

@@ -247,6 +247,11 @@ struct image *image_of_chain(const struct reading *reading);
 struct image *image_of_reading(const struct reading *reading);
 int errno_of_code(uint32_t code);
 
+/* ---- identity.c: which file a program is ---- */
+bool files_matter(void); /* whether any rule asks */
+/* Finds it out, if it matters and is not known, for the image that the process executes now. */
+void identify_program(struct image *image, uint32_t pid);
+
 /* ---- hardening.c: the supervisor's own protection ---- */
 void harden(void); /* first of all */
 

@@ -220,6 +220,10 @@ bool path_leads_to_file(const struct image_file *file)
     return true;
 }
 
+void identify_programs(void)
+{
+}
+
 bool is_own_user(HANDLE process)
 {
     union {
