@@ -271,6 +271,8 @@ void stances_under_image(const struct process *process, struct image *image, str
     memset(stances, 0, CBP_SESSION_MAX * sizeof *stances);
     match_image(image);
     begin_gathering();
+    if (process->standing.is_let_go)
+        return;
     gathered.is_incomplete =
         inherited == &unknown_rules || (image != NULL && image->matches == &unknown_rules);
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {

@@ -67,6 +67,7 @@ struct image {
 struct standing {
     uint32_t rules_generation; /* for which stances and bequest were computed; 0: never */
     bool is_of_concern;        /* some rule concerns it */
+    bool is_let_go;            /* it has been taken out: whatever rules say, it is nobody's business */
     struct rule_ref launch;    /* the rule of the launch that it is the root of; rule id 0: none */
     struct rule_list *inherited;
     struct rule_list *bequest; /* what its children inherit */
@@ -265,7 +266,7 @@ uint32_t capabilities_of(const struct process *process);
 void wake_worker(uint32_t session_id);
 /* Gives the memory of a large slot back to the system, but for its first page. */
 void discard_slot(void *slot, size_t size);
-/* Detaches the attached processes that no rule concerns any more: those that run, at a stop made for it. */
+/* Lets the attached processes go that no rule concerns any more: nothing is told of them from now on. */
 void let_released_go(void);
 /* Takes a running process with all its threads under the filter, with its descendants if children. 0;
  * CBP_ERROR_INVALID_PARAMETER: there is no such process; CBP_ERROR_BUSY: another tracer has it, or nobody can

@@ -164,3 +164,14 @@ def assert_let_go(*process_ids: int) -> None:
         return all(tracer == 0 and state not in "tT" for state, tracer in states)
 
     wait_until(free, 10, f"{process_ids} are let go")
+
+
+def makers_are_free(process_id: int) -> bool:
+    """Whether nobody traces the threads of a process but its first one, which sleeps."""
+    return all(tracer == 0 for number, (_, tracer) in task_status(process_id).items() if number != process_id)
+
+
+def assert_makers_let_go(*process_ids: int) -> None:
+    """The threads of `churn` that make threads stop by themselves for that, and are let go then. Its first
+    one waits for them, and is let go with the filter."""
+    wait_until(lambda: all(map(makers_are_free, process_ids)), 10, f"those of {process_ids} are let go")

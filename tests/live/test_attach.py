@@ -19,6 +19,7 @@ from attach_tools import (
     END_STATUS,
     Running,
     assert_let_go,
+    assert_makers_let_go,
     attached,
     descendants,
     running,
@@ -86,7 +87,7 @@ def test_attached_and_let_go_again_and_again(repetition: int, churning: Running)
         with attached(churning.pid) as (recorder, instance):
             wait_until(lambda: recorder.of("thread_creation"), 10, "a thread")
             instance.remove_filtered_process_by_id(churning.pid)
-            assert_let_go(churning.pid)
+            assert_makers_let_go(churning.pid)
     count = churning.account.created
     wait_until(lambda: churning.account.created > count + 100, 10, "the program goes on")
     assert churning.end() == END_STATUS
@@ -102,7 +103,7 @@ def test_as_fast_after_as_before(how: str, churning: Running) -> None:
         time.sleep(0.7)
         if how == "remove":
             instance.remove_filtered_process_by_id(churning.pid)
-            assert_let_go(churning.pid)
+            assert_makers_let_go(churning.pid)
             account.assert_as_fast_as_in(0)
     assert_let_go(churning.pid)
     account.assert_as_fast_as_in(0)
@@ -258,7 +259,7 @@ def test_by_name(programs: Programs, tmp_path: Path) -> None:
                 "threads of both",
             )
             recorder.filter.remove_filtered_process_by_name(unique)
-            assert_let_go(*(process.pid for process in found))
+            assert_makers_let_go(*(process.pid for process in found))
         assert [process.end() for process in found] == [END_STATUS] * 3
     finally:
         for process in found:
@@ -293,7 +294,7 @@ def test_twice(churning: Running) -> None:
         instance.add_filtered_process_by_id(churning.pid, False)
         wait_until(lambda: recorder.of("thread_creation"), 10, "a thread")
         instance.remove_filtered_process_by_id(churning.pid)
-        assert_let_go(churning.pid)
+        assert_makers_let_go(churning.pid)
         with pytest.raises(cbprocess.CBProcessError) as raised:
             instance.remove_filtered_process_by_id(churning.pid)
         assert raised.value.code == cbprocess.ERROR_NOT_FOUND
@@ -311,7 +312,7 @@ def test_two_instances_of_one_controller(churning: Running) -> None:
         time.sleep(0.1)
         assert len(first.events) <= seen + MAKERS and tracers_of(churning.pid) != {0}
         other.remove_filtered_process_by_id(churning.pid)
-        assert_let_go(churning.pid)
+        assert_makers_let_go(churning.pid)
     assert churning.end() == END_STATUS
 
 

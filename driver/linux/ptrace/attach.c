@@ -20,10 +20,12 @@
 /* Most walks are over within the first slice: then nobody gets on before the rule is in force. */
 enum { WALK_LIMIT_MS = 5000, FIRST_SLICE_MS = 250, SLICE_MS = 5 };
 enum { THREAD_PASSES_MAX = 100, NS_PER_MS = 1000000 };
+enum { WISHING_LIMIT_MS = 1000 /* of a whole walk */, WISHING_PAUSE_US = 2000 };
 
 static struct {
     uint64_t end_ns, slice_end_ns;
-    uint32_t number; /* of this walk: what it goes on from carries it */
+    uint64_t wishing_end_ns; /* 0: no other supervisor was asked yet */
+    uint32_t number;         /* of this walk: what it goes on from carries it */
     bool is_on, is_given_up;
 } walk;
 
@@ -35,6 +37,7 @@ void begin_attaching(void)
     walk.number++;
     walk.end_ns = now + (uint64_t) WALK_LIMIT_MS * NS_PER_MS;
     walk.slice_end_ns = now + (uint64_t) FIRST_SLICE_MS * NS_PER_MS;
+    walk.wishing_end_ns = 0;
     walk.is_given_up = false;
 }
 
@@ -175,13 +178,10 @@ struct image *image_of_running(uint32_t pid)
 /* A process that cannot be had, or not whole, goes on as it was. */
 static uint32_t give_up(struct process *process, bool is_new, uint32_t error)
 {
-    if (!is_new)
-        return error;
-    process->released = true;
-    if (process->thread_count > 0)
-        let_released_go();
-    else
+    if (is_new && process->reference_count == 0)
         forget_empty_process(process);
+    else if (is_new)
+        set_let_go(process, true);
     return error;
 }
 
@@ -195,8 +195,8 @@ static uint32_t attach_one(uint32_t pid)
     struct status_facts facts;
     if (is_never_attached(pid))
         return 0;
-    struct process *process = find_process(pid);
-    bool is_new = process == NULL;
+    struct process *process = find_whole_process(pid);
+    bool is_new = process == NULL, was_let_go = !is_new && process->standing.is_let_go;
     if (is_new) {
         if (!read_status(pid, &facts) || facts.group != pid)
             return CBP_ERROR_INVALID_PARAMETER;
@@ -212,9 +212,10 @@ static uint32_t attach_one(uint32_t pid)
     } else if (!process->attached) {
         return 0; /* started under the filter */
     }
+    set_let_go(process, false);
     uint32_t error = seize_threads(process);
     if (error != 0)
-        return give_up(process, is_new, error);
+        return give_up(process, is_new || was_let_go, error);
     if (is_new) {
         process->image = image_of_running(pid);
         if (process->image == NULL)
@@ -223,6 +224,42 @@ static uint32_t attach_one(uint32_t pid)
             inherit_rules(process, process->parent);
     }
     return 0;
+}
+
+/* Another controller's supervisor may have it only because it sleeps, and lets go of it if it is asked. To be
+ * called when nothing points to a task or a process. False: there is nobody to ask, or no use in it. */
+static bool wish_for(uint32_t pid)
+{
+    uint32_t supervisor = other_supervisor_of(pid);
+    if (supervisor != 0 && walk.wishing_end_ns == 0)
+        walk.wishing_end_ns = now_ns() + (uint64_t) WISHING_LIMIT_MS * NS_PER_MS;
+    bool is_had = supervisor != 0;
+    while (is_had && now_ns() < walk.wishing_end_ns && walk_goes_on()) {
+        wish_for_tasks_of(supervisor);
+        usleep(WISHING_PAUSE_US);
+        is_had = other_supervisor_of(pid) == supervisor;
+    }
+    return supervisor != 0 && !is_had;
+}
+
+static uint32_t attach_if_let(uint32_t pid)
+{
+    uint32_t error = attach_one(pid);
+    while (error == CBP_ERROR_BUSY && wish_for(pid))
+        error = attach_one(pid);
+    return error;
+}
+
+static bool is_of_another_tracer(const struct status_facts *facts)
+{
+    return facts->tracer_pid != 0 && facts->tracer_pid != (uint32_t) getpid() &&
+           !is_other_supervisor(facts->tracer_pid);
+}
+
+static bool is_attached(uint32_t pid)
+{
+    const struct process *process = find_process(pid);
+    return process != NULL && !process->standing.is_let_go;
 }
 
 /* ---- Trees and names ---- */
@@ -247,10 +284,10 @@ static uint32_t attach_new_children(uint32_t *count)
     for (uint32_t i = 0; i < list.count && error == 0 && walk_goes_on(); i++) {
         struct status_facts facts;
         uint32_t pid = list.ids[i];
-        if (is_never_attached(pid) || find_process(pid) != NULL || !read_status(pid, &facts) ||
-            facts.tracer_pid != 0 || !is_of_walk(find_process(facts.parent_pid)))
+        if (is_never_attached(pid) || is_attached(pid) || !read_status(pid, &facts) ||
+            !is_of_walk(find_process(facts.parent_pid)) || is_of_another_tracer(&facts))
             continue;
-        uint32_t failure = attach_one(pid);
+        uint32_t failure = attach_if_let(pid);
         *count += failure == 0;
         error = failure == CBP_ERROR_NOT_ENOUGH_MEMORY ? failure : 0;
     }
@@ -284,7 +321,7 @@ uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children)
         return CBP_ERROR_TIMEOUT;
     if (read_start_time(pid) != start_time)
         return CBP_ERROR_INVALID_PARAMETER;
-    uint32_t error = attach_one(pid);
+    uint32_t error = attach_if_let(pid);
     if (error == 0 && children) {
         walk_from(pid);
         error = attach_descendants();
@@ -293,7 +330,7 @@ uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children)
 }
 
 /* False without memory. */
-static bool wish_for(uint32_t pid, struct rule_set *set, uint32_t wanted_rule_id, enum attachment *wish)
+static bool read_wish(uint32_t pid, struct rule_set *set, uint32_t wanted_rule_id, enum attachment *wish)
 {
     struct image *image = image_of_running(pid);
     *wish = image != NULL ? attachment_for(image, set, wanted_rule_id) : ATTACH_NOTHING;
@@ -315,12 +352,12 @@ uint32_t attach_matching(struct rule_set *set, uint32_t wanted_rule_id)
         struct status_facts facts;
         enum attachment wish;
         uint32_t pid = list.ids[i];
-        if (find_process(pid) != NULL || !read_status(pid, &facts) || facts.user_id != getuid())
+        if (is_attached(pid) || !read_status(pid, &facts) || facts.user_id != getuid())
             continue;
         uint32_t failure =
-            wish_for(pid, set, wanted_rule_id, &wish) ? 0 : (uint32_t) CBP_ERROR_NOT_ENOUGH_MEMORY;
+            read_wish(pid, set, wanted_rule_id, &wish) ? 0 : (uint32_t) CBP_ERROR_NOT_ENOUGH_MEMORY;
         if (failure == 0 && wish != ATTACH_NOTHING)
-            failure = attach_one(pid);
+            failure = attach_if_let(pid);
         error = failure == CBP_ERROR_NOT_ENOUGH_MEMORY ? failure : 0;
         if (failure != 0 || wish != ATTACH_TREE)
             continue;

@@ -157,7 +157,7 @@ static uint32_t begin_launch(const struct cbp_launch *request, int launcher_fd, 
 static uint32_t query_process(const struct cbp_process_query *query, uint64_t *capabilities)
 {
     const struct process *process = find_process(query->process_id);
-    if (process == NULL)
+    if (process == NULL || process->standing.is_let_go)
         return CBP_ERROR_NOT_FOUND;
     *capabilities = capabilities_of(process);
     return 0;

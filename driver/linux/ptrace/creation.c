@@ -62,6 +62,7 @@ static struct process *make_child_process(struct task *task, struct process *par
     process->filter_parts = parent->filter_parts;
     process->attached = parent->attached;
     process->image = share_image(parent->image);
+    process->standing.is_let_go = parent->standing.is_let_go;
     inherit_rules(process, parent);
     forget_old_ancestors(parent);
     return process;

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <sys/ptrace.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 #include "supervisor.h"
 
@@ -45,8 +46,9 @@ bool seize_within_limit(uint32_t tid, unsigned long options)
         error = errno;
         is_in_the_call = 0;
     } else {
-        /* It may have succeeded just then; the stop that this makes is like any other. */
-        done = ptrace(PTRACE_INTERRUPT, (pid_t) tid, 0, 0) == 0;
+        /* It may have succeeded just then. To make it stop would tell, and could fail its system call. */
+        struct status_facts facts;
+        done = read_status(tid, &facts) && facts.tracer_pid == (uint32_t) getpid();
     }
     set_timer(0);
     errno = error;

@@ -97,9 +97,10 @@ static void become_independent(void)
     sigaction(SIGUSR1, &wake, NULL);
     struct sigaction child = {.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDSTOP};
     sigaction(SIGCHLD, &child, NULL);
+    listen_for_wishes();
     (void) setsid();
     (void) !chdir("/");
-    (void) prctl(PR_SET_NAME, "cbp-supervisor", 0, 0, 0);
+    (void) prctl(PR_SET_NAME, SUPERVISOR_NAME, 0, 0, 0);
     (void) syscall(SYS_close_range, CONTROLLER_FD + 1, ~0u, 0);
 }
 
@@ -125,8 +126,9 @@ static bool drain_waits(void)
 
 static void publish_counts(void)
 {
-    cbp_store_relaxed_u32(&self.channel->supervised_count, self.task_count);
-    if (self.task_count > 0)
+    uint32_t count = self.task_count - self.let_go_count;
+    cbp_store_relaxed_u32(&self.channel->supervised_count, count);
+    if (count > 0)
         cbp_store_relaxed_u32(&self.channel->supervised_ever, 1);
 }
 
@@ -243,9 +245,14 @@ int main(void)
         collect_answers();
         serve_jobs();
         serve_parked();
+        serve_wishes();
         publish_counts(); /* before a sleep that may be long */
-        if (self.leaving && self.task_count == 0)
-            break;
+        /* At our end the kernel detaches all others where they are, and wakes nobody. */
+        if (!anybody_needs_us()) {
+            if (!drain_waits())
+                break;
+            continue;
+        }
         if (waits_for_answers()) {
             wait_for_answers();
         } else if (self.unowned_count > 0) {

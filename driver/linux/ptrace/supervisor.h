@@ -36,7 +36,6 @@ struct process {
                               these calls work */
     bool executed;         /* since it was forked */
     bool attached;         /* it ran before it was traced, or an ancestor did */
-    bool released;         /* it could not be had as a whole: detached at the next stop */
     bool ended;
     uint32_t walk_number; /* of the last walk that was for its descendants */
     bool is_launcher;     /* a root that has not executed its target yet: nobody's business */
@@ -139,8 +138,10 @@ struct supervisor {
     struct task *tasks;
     struct process *processes;
     uint32_t task_count, process_count;
-    uint32_t unowned_count; /* tasks whose creator is not known yet */
-    bool leaving;           /* the controller is gone or done: let everything go */
+    uint32_t unowned_count;  /* tasks whose creator is not known yet */
+    uint32_t let_go_count;   /* tasks of processes that have been let go: detached at their next stop */
+    uint32_t filtered_count; /* tasks that have our filter: without a tracer they cannot go on */
+    bool leaving;            /* the controller is gone or done: let everything go */
     bool controller_gone;
 };
 extern struct supervisor self;
@@ -176,12 +177,13 @@ void add_item(struct report *report, uint32_t type, uint32_t flags);
 void post_and_hold(const struct report *report, enum operation_kind kind);
 /* It has ended without a stop at its exit, or is nowhere any more. */
 void handle_gone(struct task *task, int status);
-bool is_not_ours(struct process *process); /* it is to be let go */
+bool lets_go(const struct task *task); /* whether it is detached when it goes on */
+/* Its process goes on without us; with its last task we know nothing of it any more. */
+void forget_detached(struct task *task);
 /* What an event's stop says: a task's id. False: the task has been killed and has left that stop, or gone. */
 bool read_event_message(uint32_t tid, int event, uint32_t *message);
 
 /* ---- tracees.c: tasks that begin and cease to be traced ---- */
-void let_everything_go(void);
 /* A stopped task of which nothing can be known, mostly for want of memory. No rule would hold for it, so it
  * has to end; that is counted as a loss. */
 void end_unknown_task(uint32_t tid);
@@ -194,6 +196,22 @@ void forget_everybody(void);
 uint32_t seize_root(uint32_t tid, uint32_t filter_parts, struct task **task);
 /* Begins to trace a running thread of a process. Error codes of attach_process(). */
 uint32_t seize_thread(uint32_t tid, struct process *process);
+
+/* ---- letting_go.c: tasks that go on without us ---- */
+#define SUPERVISOR_NAME "cbp-supervisor" /* as others see it in /proc */
+void listen_for_wishes(void);            /* of another supervisor that wants what we let go */
+void serve_wishes(void);
+void let_everything_go(void); /* nobody waits for anything any more */
+/* The process is let go, or taken back. */
+void set_let_go(struct process *process, bool on);
+/* A process that is known, and has not ended since some of its threads were let go. */
+struct process *find_whole_process(uint32_t pid);
+/* Whether somebody could not go on as he should without us. */
+bool anybody_needs_us(void);
+bool is_other_supervisor(uint32_t tracer_pid);
+/* The supervisor of another controller that has a thread of the process; 0: none. */
+uint32_t other_supervisor_of(uint32_t pid);
+void wish_for_tasks_of(uint32_t supervisor_pid); /* that it has let go and still traces */
 
 /* ---- seize.c ---- */
 /* PTRACE_SEIZE of a thread that may be busy with an execve. False: errno, ETIMEDOUT if it stayed busy. */

@@ -21,6 +21,8 @@ void task_joins(struct task *task, struct process *process)
     process->reference_count++;
     process->thread_count++;
     self.unowned_count--;
+    self.let_go_count += process->standing.is_let_go;
+    self.filtered_count += process->filter_parts != 0;
 }
 
 void remove_task(struct task *task)
@@ -28,10 +30,14 @@ void remove_task(struct task *task)
     drop_look(task);
     release_approval(&task->approval);
     unpark(task);
-    if (task->process != NULL)
-        release_process(task->process);
-    else
+    struct process *process = task->process;
+    if (process != NULL) {
+        self.let_go_count -= process->standing.is_let_go;
+        self.filtered_count -= process->filter_parts != 0;
+        release_process(process);
+    } else {
         self.unowned_count--;
+    }
     free_task(task);
 }
 

@@ -25,17 +25,13 @@
 
 /* ---- Letting a stopped task go on ---- */
 
-bool is_not_ours(struct process *process)
-{
-    return process->released || (!is_attaching() && is_released(process));
-}
-
-static bool lets_go(const struct task *task)
+bool lets_go(const struct task *task)
 {
     struct process *process = task->process;
     /* With our filter, only a tracer keeps the filtered calls working. */
-    return (self.leaving && (process == NULL || process->filter_parts == 0)) ||
-           (process != NULL && is_not_ours(process));
+    if (self.leaving && (process == NULL || process->filter_parts == 0))
+        return true;
+    return process != NULL && (process->standing.is_let_go || (!is_attaching() && is_released(process)));
 }
 
 /* Lets the creator go on that was kept stopped for this task, if it is still there. */
@@ -49,11 +45,10 @@ void resume_kept_creator(struct task *task)
     resume_task(creator, 0);
 }
 
-/* Its process goes on without us; with its last task we know nothing of it any more. */
-static void forget_detached(struct task *task)
+void forget_detached(struct task *task)
 {
     struct process *process = task->process;
-    if (process != NULL && --process->thread_count == 0)
+    if (process != NULL && !task->exit_reported && --process->thread_count == 0)
         process_ends(process);
     remove_task(task);
 }
@@ -258,7 +253,7 @@ static void handle_event_stop(struct task *task, int signal)
             task_is_ready(task);
         return;
     }
-    if (is_stop_signal(signal) && !lets_go(task)) {
+    if (is_stop_signal(signal)) {
         task->listening = true;
         (void) ptrace(PTRACE_LISTEN, (pid_t) task->tid, 0, 0);
         return;
@@ -321,6 +316,14 @@ static void handle_stop(struct task *task, int status)
     if (task->process == NULL && !is_first && !find_owner(task)) {
         end_unknown_task(task->tid);
         remove_task(task);
+        return;
+    }
+    bool is_creation =
+        event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK || event == PTRACE_EVENT_CLONE;
+    /* What it has created is to be let go, too; and a call that its own filter stops must not get by. */
+    if (!is_first && !is_creation && event != PTRACE_EVENT_SECCOMP && lets_go(task)) {
+        drop_operation(task);
+        resume_task(task, event == 0 ? signal : 0);
         return;
     }
     switch (event) {

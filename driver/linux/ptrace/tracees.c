@@ -1,5 +1,5 @@
-/* Tasks that begin to be traced, and those that are let go, ended or given up: all but what they do in
- * between, which is trace.c's. Runs in the tracer thread only. */
+/* Tasks that begin to be traced, and those that are ended or given up: what they do in between is trace.c's,
+ * and letting_go.c lets them go. Runs in the tracer thread only. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -94,27 +94,4 @@ void forget_everybody(void)
                 task->process != NULL ? task->process->pid : 0, task->announced ? ", announced" : "");
         handle_gone(task, 0);
     }
-}
-
-/* Makes a running task stop, so that it can be detached; one in a group stop stays stopped. A task that waits
- * for an answer is let go with it. */
-static void interrupt_to_let_go(const struct task *task)
-{
-    if (task->operation == NULL && task->look == NULL)
-        (void) ptrace(PTRACE_INTERRUPT, (pid_t) task->tid, 0, 0);
-}
-
-/* The controller has gone or has stopped its last session. Held tasks were released before. */
-void let_everything_go(void)
-{
-    for (struct task *task = self.tasks; task != NULL; task = task->next)
-        if (task->process != NULL && task->process->filter_parts == 0)
-            interrupt_to_let_go(task);
-}
-
-void let_released_go(void)
-{
-    for (struct task *task = self.tasks; task != NULL; task = task->next)
-        if (task->process != NULL && is_not_ours(task->process))
-            interrupt_to_let_go(task);
 }

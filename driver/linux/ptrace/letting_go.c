@@ -1,0 +1,154 @@
+/* Tasks that go on without us. Nobody is interrupted for it: a system call that sleeps could fail with EINTR
+ * where it never does without a tracer (signal(7) lists them). So a task is detached at its next stop,
+ * whichever that is; until then nothing is told of it and no rule means it. Once nobody is left who needs us,
+ * the supervisor ends: the kernel then detaches its tracees where they are and wakes none.
+ *
+ * A task can sleep for ever, and meanwhile nobody else can trace it. Another controller's supervisor, whose
+ * attach fails for that, says so with a signal that does nothing to anybody else: for it tasks are
+ * interrupted after all. Runs in the tracer thread only. */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <unistd.h>
+
+#include "beside.h"
+#include "supervisor.h"
+
+enum { WISH_SIGNAL = SIGURG /* ignored by whoever has no handler for it */ };
+
+/* A task that waits for an answer is let go with it. */
+static void interrupt(const struct task *task)
+{
+    if (task->operation == NULL && task->look == NULL)
+        (void) ptrace(PTRACE_INTERRUPT, (pid_t) task->tid, 0, 0);
+}
+
+/* One in a group stop does not sleep in a system call: it stops again, and stays stopped. */
+static void interrupt_stopped_ones(void)
+{
+    for (struct task *task = self.tasks; task != NULL; task = task->next)
+        if (task->listening && lets_go(task))
+            interrupt(task);
+}
+
+static void change_standing(struct process *process, bool is_let_go)
+{
+    process->standing.is_let_go = is_let_go;
+    process->standing.rules_generation = 0;
+}
+
+void set_let_go(struct process *process, bool on)
+{
+    if (process->standing.is_let_go == on)
+        return;
+    change_standing(process, on);
+    for (struct task *task = self.tasks; task != NULL; task = task->next)
+        if (task->process == process)
+            self.let_go_count += on ? 1 : -1u;
+}
+
+void let_everything_go(void)
+{
+    interrupt_stopped_ones();
+}
+
+void let_released_go(void)
+{
+    uint32_t count = 0;
+    for (struct task *task = self.tasks; task != NULL; task = task->next) {
+        struct process *process = task->process;
+        if (process == NULL)
+            continue;
+        if (!process->standing.is_let_go && lets_go(task) && !self.leaving)
+            change_standing(process, true);
+        count += process->standing.is_let_go;
+    }
+    self.let_go_count = count;
+    interrupt_stopped_ones();
+}
+
+bool anybody_needs_us(void)
+{
+    return !self.leaving || self.filtered_count > 0 || self.unowned_count > 0 || anything_held() ||
+           anything_parked() || any_job_waits();
+}
+
+/* A thread that was let go may have ended all others by executing something, and one of these may have been
+ * taken from us with its id, without an end that we are told of. */
+struct process *find_whole_process(uint32_t pid)
+{
+    struct process *process = find_process(pid);
+    if (process == NULL || !process->standing.is_let_go)
+        return process;
+    for (struct task *task = self.tasks, *next; task != NULL; task = next) {
+        struct status_facts facts;
+        next = task->next;
+        if (task->process == process &&
+            (!read_status(task->tid, &facts) || facts.tracer_pid != (uint32_t) getpid()))
+            forget_detached(task);
+    }
+    return find_process(pid);
+}
+
+/* ---- Between supervisors ---- */
+
+static volatile sig_atomic_t is_wished;
+
+static void note_wish(int signal)
+{
+    (void) signal; /* it also ends a wait; whoever wishes says so again and again */
+    is_wished = 1;
+}
+
+void listen_for_wishes(void)
+{
+    const struct sigaction action = {.sa_handler = note_wish};
+    sigaction(WISH_SIGNAL, &action, NULL);
+}
+
+void serve_wishes(void)
+{
+    if (!is_wished)
+        return;
+    is_wished = 0;
+    for (struct task *task = self.tasks; task != NULL; task = task->next)
+        if (lets_go(task))
+            interrupt(task);
+}
+
+bool is_other_supervisor(uint32_t tracer_pid)
+{
+    static const char expected[] = SUPERVISOR_NAME "\n";
+    char path[64], name[sizeof expected] = "";
+    if (tracer_pid == 0 || tracer_pid == (uint32_t) getpid())
+        return false;
+    snprintf(path, sizeof path, "/proc/%u/comm", tracer_pid);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return false;
+    ssize_t got = read(file, name, sizeof name - 1);
+    close(file);
+    return got > 0 && strcmp(name, expected) == 0;
+}
+
+uint32_t other_supervisor_of(uint32_t pid)
+{
+    struct id_list list;
+    uint32_t found = 0;
+    if (list_threads(pid, &list) != KNOWN)
+        return 0;
+    for (uint32_t i = 0; i < list.count && found == 0; i++) {
+        struct status_facts facts;
+        if (read_status(list.ids[i], &facts) && is_other_supervisor(facts.tracer_pid))
+            found = facts.tracer_pid;
+    }
+    free_id_list(&list);
+    return found;
+}
+
+void wish_for_tasks_of(uint32_t supervisor_pid)
+{
+    (void) kill((pid_t) supervisor_pid, WISH_SIGNAL);
+}
