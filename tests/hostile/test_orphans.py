@@ -3,13 +3,15 @@ that may have created them, what they execute is asked about and told, and they 
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from pathlib import Path
 from typing import Callable
 
 import pytest
-from hostile_tools import Setting
+from hostile_tools import Setting, helper_is_sanitized
 from live_tools import GUID, name_of, recording, refuse, run_checked, wait_until
 
 import cbprocess
@@ -83,3 +85,38 @@ def test_all_that_run_are_told(setting: Setting, attack: Callable[..., str], tmp
     assert told - ended == set()
     for event in recorder.of("thread_creation"):
         assert event["creating_process_id"] != 0 or event["thread_id"] == event["process_id"]
+
+
+@pytest.mark.parametrize("status", [0, 3, -signal.SIGKILL], ids=["exit-0", "exit-3", "SIGKILL"])
+@pytest.mark.parametrize("how", ["fork", "vfork", "thread"])
+def test_an_exit_status_is_no_id(
+    how: str,
+    status: int,
+    attack: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A creator ends before the supervisor has asked which task its event is about: it is answered with a
+    status, and believes in no such task. It can only be seen while somebody else of the tree lives."""
+    if helper_is_sanitized():
+        pytest.skip("a sanitizer wants to be the first library of the supervisor")
+    file, program = tmp_path / "file", attack("overtaken")
+    monkeypatch.setenv("LD_PRELOAD", attack("late_question", "-shared", "-fPIC"))
+    monkeypatch.setenv("QUESTION_FILE", str(file))
+    with recording() as recorder:
+        monkeypatch.delenv("LD_PRELOAD")
+        bystander = recorder.filter.popen(["sleep", "60"])
+        try:
+            creator = recorder.filter.popen([program, how, str(max(status, -1)), file])
+            wait_until(file.exists, 30, "the supervisor asks")
+            if status < 0:
+                os.kill(creator.pid, signal.SIGKILL)
+            assert creator.wait(30) == status
+            wait_until(lambda: recorder.filter.statistics().supervised == 1, 10, "only the bystander is left")
+        finally:
+            bystander.kill()
+            bystander.wait(30)
+        wait_until(lambda: recorder.filter.statistics().supervised == 0, 10, "nobody is left")
+    told = {event["process_id"] for event in recorder.of("process_termination")}
+    assert {bystander.pid, creator.pid} <= told <= {e["process_id"] for e in recorder.of("thread_creation")}
+    assert recorder.errors_but_guesses() == []
