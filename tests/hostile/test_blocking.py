@@ -246,6 +246,52 @@ def test_the_death_of_the_controller_lets_everybody_go(
         controller.communicate(timeout=PATIENCE_S)
 
 
+def thread_states(process_id: int) -> list[str]:
+    """The states of a process's threads. It may have ended, and they not."""
+    states = []
+    with contextlib.suppress(OSError):
+        for entry in Path(f"/proc/{process_id}/task").iterdir():
+            with contextlib.suppress(OSError):
+                stat = (entry / "stat").read_text()
+                states.append(stat[stat.rindex(")") + 2])
+    return states
+
+
+@pytest.mark.parametrize("who", ["a reader", "the look for risks"], ids=["reader", "risks"])
+def test_the_helper_is_ended_while_it_waits_somewhere(
+    who: str, setting: Setting, attack: Attack, tmp_path: Path
+) -> None:
+    """One of its threads waits for what never comes, for a process whose folder nobody can look into, and
+    cannot even be ended. The controller is told nevertheless, the tree goes on, or ends where it has a
+    filter, and another helper can be had at once."""
+    with contextlib.ExitStack() as stack:
+        attacking = attackers(subprocess.Popen, attack("silent_files"), tmp_path, ["own"])
+        if who != "a reader":
+            stack.enter_context(attacking)
+        recorder = stack.enter_context(recording(*setting.config, events=setting.events))
+        victim = recorder.filter.popen(["sleep", "60"])
+        stack.enter_context(ended(victim))
+        helper = tracer_of(victim.pid)
+        if who == "a reader":
+            stack.enter_context(attacking)
+            with contextlib.suppress(cbprocess.CBProcessError):  # every process is looked at
+                recorder.filter.add_filtered_process_by_name("/nowhere", False)
+        wait_until(lambda: "D" in thread_states(helper), PATIENCE_S, who + " waits")
+        os.kill(helper, signal.SIGKILL)
+        wait_until(lambda: recorder.errors, PATIENCE_S, "the end of the helper is told")
+        assert [code for code, _ in recorder.errors] == [cbprocess.ERROR_BROKEN_PIPE]
+        if setting.has_filter:
+            assert victim.wait(PATIENCE_S) == -signal.SIGKILL
+        else:
+            wait_until(lambda: tracer_of(victim.pid) == 0, PATIENCE_S, "the tree is let go")
+            assert victim.poll() is None
+        recorder.filter.stop_filter()
+        recorder.filter.start_filter(0)
+        assert run_checked(recorder, ["/bin/echo", "here"]) == (0, "here\n", "")
+        assert set(thread_states(helper)) == {"D", "Z"}
+    wait_until(lambda: not Path(f"/proc/{helper}").exists(), PATIENCE_S, "nothing is left of it")
+
+
 def test_attaching_to_a_process_that_cannot_execute_its_program_ends(attack: Attack, tmp_path: Path) -> None:
     """The kernel lets a tracer wait until an execve is over: here for ever."""
     with (

@@ -164,10 +164,7 @@ static bool put_back(struct job *job)
     return false;
 }
 
-/* A stuck reader outlives everybody else here: nobody shall see a socket, a file or a pipe that it keeps
- * open.
- */
-static void leave_descriptors(void)
+void leave_descriptors(void)
 {
     own_descriptors = "/proc/thread-self/fd";
     if (syscall(SYS_close_range, 0u, ~0u, CLOSE_RANGE_UNSHARE) != 0 && unshare(CLONE_FILES) == 0)

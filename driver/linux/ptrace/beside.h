@@ -25,6 +25,9 @@ struct job {
     struct job *queue_next;
 };
 
+/* This thread keeps nothing open from now on: one that is stuck outlives everybody else here, and nobody
+ * shall see a socket, a file or a pipe of ours that it keeps open. */
+void leave_descriptors(void);
 /* Starts the first readers, before a tree can use up the number of threads that its user may have. */
 void prepare_readers(void);
 

@@ -158,6 +158,7 @@ static void look_for_risk(bool is_first)
 static void *watch(void *unused)
 {
     (void) unused;
+    leave_descriptors(); /* a process's folder may keep it waiting, too */
     struct pollfd mounts = {.fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC), .events = POLLPRI};
     look_for_risk(mounts.fd >= 0);
     while (mounts.fd >= 0)

@@ -233,34 +233,78 @@ static char *map_silent(const char *folder, uintptr_t there)
     return silent;
 }
 
+/* A child that waits until the gate is closed. What /proc says of its state is opened before: later nobody
+ * may be able to. */
+static pid_t fork_at_gate(int *gate, int *stat_fd)
+{
+    int ends[2];
+    char byte, path[64];
+    pid_t child = pipe(ends) == 0 ? fork() : -1;
+    if (child < 0)
+        give_up("fork");
+    close(ends[child == 0 ? 1 : 0]);
+    if (child == 0) {
+        (void) !read(ends[0], &byte, 1);
+        return 0;
+    }
+    snprintf(path, sizeof path, "/proc/%d/stat", (int) child);
+    *gate = ends[1];
+    *stat_fd = open(path, O_RDONLY | O_CLOEXEC);
+    return child;
+}
+
+/* Lets it through, and waits until it ends, or waits itself for what nobody can interrupt. */
+static bool gets_stuck(int gate, int stat_fd)
+{
+    char text[512], *state;
+    int stuck_looks = 0;
+    close(gate);
+    while (stuck_looks < 3) {
+        ssize_t size = pread(stat_fd, text, sizeof text - 1, 0);
+        text[size > 0 ? size : 0] = 0;
+        state = strrchr(text, ')');
+        if (state == NULL || state[2] == 'Z')
+            break;
+        stuck_looks = state[2] == 'D' ? stuck_looks + 1 : 0;
+        usleep(5 * 1000);
+    }
+    close(stat_fd);
+    return stuck_looks == 3;
+}
+
 /* Makes every look-up of a new name in a folder of /proc wait: one process lists it into memory that is a
  * silent file and holds its lock meanwhile, another one waits for that lock to write there. */
 static void lock_folder(const char *listed, char *silent)
 {
+    enum { TRIES_MAX = 500 };
     char new[64];
-    int fd = open(listed, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fork() == 0)
-        _exit(syscall(SYS_getdents64, fd, silent, 4096L) > 0);
-    usleep(100 * 1000);
+    int gate, stat_fd, fd = open(listed, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     snprintf(new, sizeof new, "%s/new", listed);
     if (fork() == 0)
-        _exit(mkdir(new, 0700) == 0);
-    usleep(50 * 1000);
+        _exit(syscall(SYS_getdents64, fd, silent, 4096L) > 0);
+    for (int i = 0; i < TRIES_MAX; i++) { /* at once, and in vain, until there is a lock to wait for */
+        if (fork_at_gate(&gate, &stat_fd) == 0)
+            _exit(mkdir(new, 0700) == 0);
+        if (gets_stuck(gate, stat_fd))
+            return;
+        usleep(10 * 1000);
+    }
+    give_up(new);
 }
 
 /* Executes in a child whose folder is locked. */
 static void execute_behind_lock(const char *folder, char **arguments)
 {
     char own[64], *silent = map_silent(folder, 0);
-    int status = 0;
-    pid_t child = fork();
+    int status = 0, gate, stat_fd;
+    pid_t child = fork_at_gate(&gate, &stat_fd);
     if (child == 0) {
-        usleep(300 * 1000);
         execve("/bin/echo", arguments, (char *[]){NULL});
         _exit(STATUS_REFUSED);
     }
     snprintf(own, sizeof own, "/proc/%d", (int) child);
     lock_folder(own, silent);
+    close(gate);
     kill(child, SIGCONT); /* whoever wants to know whom this concerns looks into the folder, too */
     waitpid(child, &status, 0);
     _exit(WIFEXITED(status) ? WEXITSTATUS(status) : STATUS_REFUSED);
@@ -272,6 +316,15 @@ static void wait_to_be_looked_at(void)
     fflush(stdout);
     for (;;)
         pause();
+}
+
+/* Nobody can look into this process's own folder any more. */
+static void wait_behind_lock(const char *folder)
+{
+    char own[64];
+    snprintf(own, sizeof own, "/proc/%d", (int) getpid());
+    lock_folder(own, map_silent(folder, 0));
+    wait_to_be_looked_at();
 }
 
 /* The path that this program was started by is no longer to be read. It stands at the top of the stack, whose
@@ -308,6 +361,8 @@ static void attack(const char *folder, const char *name, const char *home)
     } else if (strcmp(name, "listed") == 0) { /* nobody can list processes any more */
         lock_folder("/proc", map_silent(folder, 0));
         wait_to_be_looked_at();
+    } else if (strcmp(name, "own") == 0) {
+        wait_behind_lock(folder);
     } else if (strcmp(name, "nameless") == 0) {
         wait_without_name(folder);
     } else if (strcmp(name, "stuck") == 0) {
