@@ -149,6 +149,17 @@ def test_who_shares_a_core_with_it(line_of: Line) -> None:
     assert told == [("thread_handle_operation", cbprocess.THREAD_SET_INFORMATION), process]
 
 
+@pytest.mark.parametrize("way", ["own-core", "sched-core"])
+def test_who_shares_a_core_where_nobody_refuses(way: str, setting: Setting, line_of: Line) -> None:
+    """Its own and, where no rule takes the right, another's: it comes to the same without us. A kernel with
+    core scheduling would refuse no thread and no process, so that none is tried for the group."""
+    line = line_of(way)
+    without = bare(line)
+    assert without in (GETS, fails(errno.EINVAL), fails(errno.ENODEV))
+    with recording(*setting.config, events=setting.events) as recorder:
+        assert outcome_of(*run_checked(recorder, line)) == without
+
+
 def test_who_shares_a_core_with_the_helper(setting: Setting, line_of: Line) -> None:
     """Without a filter it is the kernel that keeps the helper from others; where it can do so at all."""
     if os.getuid() == 0 and not setting.has_filter:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from hostile_tools import Setting
 from live_tools import recording, run_checked, tracer_of
 
 import cbprocess
@@ -39,6 +40,17 @@ def test_a_protected_server(way: str, line_of: Callable[[str], list[str]]) -> No
         status, output, errors = run_checked(recorder, line_of(way))
     assert (status, errors) == (0, "")
     assert json.loads(output) == REFUSED
+
+
+def test_ones_own_thread(setting: Setting, line_of: Callable[[str], list[str]]) -> None:
+    """An honest program that wants a descriptor's signals in one thread (F_OWNER_TID) gets an error wherever
+    there is a filter, whatever the rules are."""
+    works = {"errno": 0, "got": True, "lived": True}
+    fails = {"errno": errno.EPERM, "got": False, "lived": True}
+    with recording(*setting.config, events=setting.events) as recorder:
+        status, output, errors = run_checked(recorder, line_of("own-thread"))
+    assert (status, errors) == (0, "")
+    assert json.loads(output) == (fails if setting.has_filter else works)
 
 
 def test_the_helper(line_of: Callable[[str], list[str]]) -> None:

@@ -25,7 +25,13 @@
 
 #include "ways.h"
 
-enum { SCHED_CORE = 62, SCHED_CORE_SHARE_TO = 2, SCHED_CORE_GROUP = 2, USER_FAULTS_ONLY = 1 };
+enum {
+    SCHED_CORE = 62,
+    SCHED_CORE_CREATE = 1,
+    SCHED_CORE_SHARE_TO = 2,
+    SCHED_CORE_GROUP = 2,
+    USER_FAULTS_ONLY = 1
+};
 enum { MAPPED_DESCRIPTOR = 10, PAGE = 4096, CLOCK_MS = 300, OTHER_USER = 65534 };
 
 /* ---- What is set in its process before it is protected ---- */
@@ -209,6 +215,14 @@ static void share_core(void)
         got |= try(prctl(SCHED_CORE, SCHED_CORE_SHARE_TO, victim, of, 0));
 }
 
+/* What it may do: have a core for itself, for this thread and for the whole process. */
+static void have_core(void)
+{
+    start("", NULL);
+    for (int of = 0; of < SCHED_CORE_GROUP && error == 0; of++)
+        got = try(prctl(SCHED_CORE, SCHED_CORE_CREATE, 0, of, 0));
+}
+
 static void time_thread(void)
 {
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGKILL};
@@ -380,6 +394,7 @@ static const struct way ways[] = {
     {"objects", remove_objects, false},
     {"truncate", truncate_mapped, true},
     {"sched-core", share_core, false},
+    {"own-core", have_core, false},
     {"timer", time_thread, false},
     {"setns", enter, false},
     {"futex", lend_priority, false},

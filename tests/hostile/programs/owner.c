@@ -2,7 +2,9 @@
  * set, when it can be read, with a number of the setter's choice.
  *
  *     owner WAY SERVER     WAY: setown, typed, ioctl, swapped (another thread changes what "typed" reads),
- *                          thread (the first thread alone is named), helper (the victim is our tracer) */
+ *                          thread (the first thread alone is named), helper (the victim is our tracer);
+ *                          own-thread is no attack: its own thread shall get signals, and there will be none
+ */
 #include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -27,7 +29,7 @@ static void *swap(void *unused)
 
 static int set_owner(const char *way, int fd)
 {
-    owner.type = strcmp(way, "thread") == 0 ? 0 : 1;
+    owner.type = strcmp(way, "thread") == 0 || strcmp(way, "own-thread") == 0 ? 0 : 1;
     owner.id = victim;
     if (strcmp(way, "ioctl") == 0)
         return ioctl(fd, FIOSETOWN, &owner.id);
@@ -48,8 +50,10 @@ int main(int count, char **arguments)
     victim = strcmp(arguments[1], "helper") == 0 ? tracer() : server.process;
     if (victim == 0)
         return UNSUPPORTED;
+    if (strcmp(arguments[1], "own-thread") == 0)
+        victim = gettid();
     CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
-    CHECK(fcntl(ends[0], F_SETSIG, is_swapped ? SIGWINCH : SIGKILL) == 0);
+    CHECK(fcntl(ends[0], F_SETSIG, is_swapped || victim == gettid() ? SIGWINCH : SIGKILL) == 0);
     if (is_swapped)
         CHECK(pthread_create(&thread, NULL, swap, NULL) == 0);
     bool got = false;
@@ -57,7 +61,7 @@ int main(int count, char **arguments)
         error = set_owner(arguments[1], ends[0]) != 0 ? errno : error;
         got = fcntl(ends[0], F_GETOWN) == victim;
     }
-    if (got)
+    if (got && victim != gettid())
         CHECK(fcntl(ends[0], F_SETSIG, SIGKILL) == 0);
     if (!is_swapped || got)
         CHECK(fcntl(ends[0], F_SETFL, O_ASYNC) == 0 && write(ends[1], "x", 1) == 1);
