@@ -16,8 +16,8 @@ from _thread import get_ident
 
 from . import abi, events
 from .checks import TEXT_ERRORS
-from .constants import ERROR_NOT_FOUND, EVENT_FLAG_DECIDED_BY_RULE
-from .hooks import HANDLER_COUNT, Hooks
+from .constants import EVENT_FLAG_DECIDED_BY_RULE
+from .hooks import HANDLER_COUNT, Hooks, is_only_counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,10 +112,9 @@ class NativeCallbacks:
         make_dispatch(self._hooks, make_block(address, size), self._unkept, detach_kept)()
 
     def _error(self, context: int, code: int, text: bytes | None) -> None:
-        """In a thread of the library. A guessed creator is nobody's failure: where nobody listens it is only
-        counted."""
+        """In a thread of the library."""
         try:
-            if code != ERROR_NOT_FOUND or self._hooks.error is not None:
+            if self._hooks.error is not None or not is_only_counted(code):
                 self._hooks.report(code, (text or b"").decode("utf-8", TEXT_ERRORS))
         finally:
             _forget_foreign_thread()

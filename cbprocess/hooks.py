@@ -8,6 +8,7 @@ from _thread import allocate_lock
 from . import events
 from .checks import checked_handler
 from .constants import (
+    ERROR_NOT_FOUND,
     ERROR_UNHANDLED_EXCEPTION,
     PROC_EVT_PROCESS_CREATION,
     PROC_EVT_PROCESS_HANDLE_OPERATION,
@@ -75,6 +76,12 @@ class Hooks:
                 return
         text = "".join(format_exception(type(error), error, error.__traceback__))
         self.report(ERROR_UNHANDLED_EXCEPTION, text, error)
+
+
+def is_only_counted(code: int) -> bool:
+    """Whether an error outside any call is nobody's failure: a creator that had to be guessed. It is told to
+    those alone who listen; statistics().guessed has it for the others."""
+    return code == ERROR_NOT_FOUND
 
 
 def tell_unraisablehook(error: BaseException) -> None:
@@ -185,8 +192,9 @@ class HandlerProperties:
     @property
     def on_error(self) -> Optional[Callable[[events.CBProcessErrorEventParams], object]]:
         """Something failed outside any call: a handler raised (error_code 574), events were lost, the
-        driver's process died. Without it such things go to sys.unraisablehook, but for a creator that had to
-        be guessed (1168), which statistics().guessed counts. Runs in the thread that met the failure."""
+        driver's process died, or was stopped (1053; and again when it runs). Without it such things go to
+        sys.unraisablehook, but for a creator that had to be guessed (1168), which statistics().guessed
+        counts. Runs in the thread that met the failure."""
         return self._hooks.error
 
     @on_error.setter

@@ -15,7 +15,7 @@ from . import constants
 from .checks import UINT32_MAX, checked_int, wrong
 from .errors import CBProcessError
 from .feed import QUEUE_SIZE, Feed, Overflow, close_feeds_at_exit
-from .hooks import tell_unraisablehook
+from .hooks import is_only_counted, tell_unraisablehook
 from .process import CBProcess
 
 TYPE_CHECKING = False
@@ -97,8 +97,8 @@ class Keeper:
 
     def _hear(self, error: Any) -> None:
         """Errors outside any call, where the user does not hear them: one that ended the filter ends the
-        iteration. A guessed creator is no failure, and only counted."""
-        if error.error_code == constants.ERROR_NOT_FOUND:
+        iteration."""
+        if is_only_counted(error.error_code):
             return
         failure = CBProcessError(error.error_code, error.description)
         if self.process.active:

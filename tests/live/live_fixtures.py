@@ -14,6 +14,7 @@ def no_helper_stays() -> Iterator[None]:
     """After every test no helper that it started is alive."""
     with live_tools.no_helper_stays():
         yield
+        live_tools.Recorder.stop_all()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, ClassVar
 
 import cbprocess
 from cbprocess.library import native_folder
@@ -124,7 +124,10 @@ GUESS = "processes whose creator ended while it created them "
 class Recorder:
     """A filter, recording every event as a dict of its properties and every error as (code, description)."""
 
+    made: ClassVar[list[Recorder]] = []
+
     def __init__(self) -> None:
+        Recorder.made.append(self)
         self.filter = cbprocess.CBProcess()
         self.events: list[dict[str, Any]] = []
         self.errors: list[tuple[int, str]] = []
@@ -144,6 +147,14 @@ class Recorder:
             self.decide(name, event)
 
         return handler
+
+    @classmethod
+    def stop_all(cls) -> None:
+        """After a test: one that has failed may not have stopped its filter, and what is left running would
+        make others fail."""
+        while cls.made:
+            with contextlib.suppress(cbprocess.CBProcessError):
+                cls.made.pop().filter.stop_filter()
 
     def of(self, name: str) -> list[dict[str, Any]]:
         return [event for event in self.events if event["event"] == name]

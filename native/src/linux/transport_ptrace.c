@@ -106,14 +106,34 @@ static long landlock_version(void)
     return syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 }
 
-/* What settings cannot do here; "": nothing. */
-static const char *scopes_obstacle(void)
+#define IS_STARTED                                                                                           \
+    "and \"landlock\" among the security modules that the kernel starts with); this kernel cannot"
+
+/* Why a setting is not possible here; "": it is. */
+static const char *signals_obstacle(void)
 {
-    if (landlock_version() < LANDLOCK_VERSION_OF_LINKS)
-        return "no Landlock of Linux 5.19 or later: ScopeSignals and ScopeProcFiles are not possible";
-    if (landlock_version() < LANDLOCK_VERSION_OF_SCOPES)
-        return "no Landlock of Linux 6.12 or later: ScopeSignals is not possible";
-    return "";
+    return landlock_version() >= LANDLOCK_VERSION_OF_SCOPES
+               ? ""
+               : "ScopeSignals needs Landlock that can scope signals (Linux 6.12, " IS_STARTED;
+}
+
+static const char *proc_files_obstacle(void)
+{
+    return landlock_version() >= LANDLOCK_VERSION_OF_LINKS
+               ? ""
+               : "ScopeProcFiles needs Landlock that lets files leave their folders (Linux 5.19, " IS_STARTED;
+}
+
+/* Those that there are, as one sentence; the buffer may be too small, or none. */
+static void join_reasons(const char *const *reasons, size_t count, char *text, size_t size)
+{
+    size_t length = 0;
+    for (size_t i = 0; i < count; i++)
+        if (*reasons[i] && length < size)
+            length +=
+                (size_t) snprintf(text + length, size - length, "%s%s", length > 0 ? "; " : "", reasons[i]);
+    if (length == 0 && size > 0)
+        text[0] = 0;
 }
 
 static uint32_t probe(char *reason, uint64_t size)
@@ -137,9 +157,8 @@ static uint32_t probe(char *reason, uint64_t size)
             "run); running processes cannot be attached to without CAP_SYS_PTRACE, unless they allow it";
         capabilities &= ~(uint32_t) CBP_CAP_ATTACH;
     }
-    const char *no_scope = scopes_obstacle();
-    snprintf(reason, (size_t) size, "%s%s%s%s%s", no_filter, *no_filter && *no_attach ? "; " : "", no_attach,
-             *no_scope && (*no_filter || *no_attach) ? "; " : "", no_scope);
+    const char *const all[] = {no_filter, no_attach, signals_obstacle(), proc_files_obstacle()};
+    join_reasons(all, sizeof all / sizeof all[0], reason, (size_t) size);
     return capabilities;
 }
 
@@ -147,17 +166,10 @@ static uint32_t probe(char *reason, uint64_t size)
 
 static uint32_t check_settings(const struct cbpi_session_settings *settings)
 {
-    if (settings->scope_signals && landlock_version() < LANDLOCK_VERSION_OF_SCOPES)
-        return cbpi_fail(
-            CBP_ERROR_NOT_SUPPORTED,
-            "ScopeSignals needs Landlock that can scope signals (Linux 6.12, and \"landlock\" among "
-            "the security modules that the kernel starts with); this kernel cannot");
-    if (settings->scope_proc_files && landlock_version() < LANDLOCK_VERSION_OF_LINKS)
-        return cbpi_fail(
-            CBP_ERROR_NOT_SUPPORTED,
-            "ScopeProcFiles needs Landlock that lets files leave their folders (Linux 5.19, and "
-            "\"landlock\" among the security modules that the kernel starts with); this kernel cannot");
-    return 0;
+    const char *why = settings->scope_signals ? signals_obstacle() : "";
+    if (!*why && settings->scope_proc_files)
+        why = proc_files_obstacle();
+    return *why ? cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "%s", why) : 0;
 }
 
 static uint32_t open_session(const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
