@@ -30,7 +30,7 @@ ZIG_REQUIREMENT = "ziglang>=0.13,<0.18"
 CROSS_TOOLCHAINS = {"win_amd64": "mingw-x86_64.cmake"}
 ZIG_NOTICE = (
     "No C compiler works on this machine: taking the one in the ziglang package from PyPI "
-    "(for this build only; it unpacks to some 400 MB in the temporary folder)."
+    "(for this build only; a download of 100 MB, which unpacks to some 400 MB in the temporary folder)."
 )
 
 _PROBE_SOURCE = """\

@@ -49,7 +49,15 @@ if TYPE_CHECKING:
         CBProcessWorkerThreadTerminationEventParams as CBProcessWorkerThreadTerminationEventParams,
     )
     from .feed import Overflow as Overflow
+    from .held import AnyHeldEvent as AnyHeldEvent
     from .held import HeldEvent as HeldEvent
+    from .held import HeldHandleEvent as HeldHandleEvent
+    from .held import HeldProcessCreation as HeldProcessCreation
+    from .held import HeldProcessHandleOperation as HeldProcessHandleOperation
+    from .held import HeldProcessTermination as HeldProcessTermination
+    from .held import HeldThreadCreation as HeldThreadCreation
+    from .held import HeldThreadHandleOperation as HeldThreadHandleOperation
+    from .held import HeldThreadTermination as HeldThreadTermination
     from .held import Outcome as Outcome
     from .monitoring import Monitor as Monitor
     from .monitoring import monitor as monitor
@@ -86,7 +94,15 @@ _LAZY = {
     "CBProcessThreadTerminationEventParams": "events",
     "CBProcessWorkerThreadCreationEventParams": "events",
     "CBProcessWorkerThreadTerminationEventParams": "events",
+    "AnyHeldEvent": "held",
     "HeldEvent": "held",
+    "HeldHandleEvent": "held",
+    "HeldProcessCreation": "held",
+    "HeldProcessHandleOperation": "held",
+    "HeldProcessTermination": "held",
+    "HeldThreadCreation": "held",
+    "HeldThreadHandleOperation": "held",
+    "HeldThreadTermination": "held",
     "Monitor": "monitoring",
     "Outcome": "held",
     "Overflow": "feed",
@@ -108,6 +124,10 @@ if not TYPE_CHECKING:
         *constants.__all__,
         *_LAZY,
     ]
+
+    def __dir__() -> list[str]:
+        """What is imported when it is first asked for can be found before."""
+        return sorted({*globals(), *__all__, "__version__"})
 
 
 def __getattr__(name: str) -> object:

@@ -14,13 +14,14 @@ import contextlib
 import inspect
 import threading
 from collections import deque
+from typing import cast
 
 from .checks import checked_handler, checked_int
 from .constants import ERROR_NOT_READY, ERROR_POSSIBLE_DEADLOCK
 from .errors import CBProcessError
 from .feed import QUEUE_SIZE, QUEUE_SIZE_MAX, Feed, Overflow, close_feeds_at_exit
 from .hooks import tell_unraisablehook
-from .monitoring import Monitor, Turn, monitor
+from .monitoring import EventT, Monitor, Turn, monitor
 from .process import CBProcess
 
 TYPE_CHECKING = False
@@ -89,10 +90,10 @@ class Waiters:
                 future.set_result(None)
 
 
-class AsyncEvents(Turn):
+class AsyncEvents(Turn[EventT]):
     """The asynchronous iterator over a monitor."""
 
-    def __init__(self, monitor: Monitor, owns_monitor: bool) -> None:
+    def __init__(self, monitor: Monitor[EventT], owns_monitor: bool) -> None:
         super().__init__(monitor, owns_monitor)
         feed = monitor._feed
         waiters = monitor._waiters
@@ -108,7 +109,7 @@ class AsyncEvents(Turn):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> HeldEvent:
+    async def __anext__(self) -> EventT:
         self._settle()
         try:
             event = await self._next()
@@ -124,7 +125,7 @@ class AsyncEvents(Turn):
         self._current = event
         return event
 
-    async def _next(self) -> HeldEvent | None:
+    async def _next(self) -> EventT | None:
         self._in_a_row += 1
         if self._in_a_row > EVENTS_IN_A_ROW:
             self._in_a_row = 0
@@ -133,7 +134,7 @@ class AsyncEvents(Turn):
             self._feed.check_process()
             item = self._feed.take()
             if item is not None:
-                return item[0]
+                return cast("EventT", item[0])
             if self._feed.is_ended:
                 return None
             self._in_a_row = 0

@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     Block = tuple[memoryview, list[events.EventParams]]
 
 
+NO_COUNT = 0
+
+
+def _no_count(event: object) -> int:
+    return NO_COUNT
+
+
 def make_block(address: int, size: int) -> Block:
     """The fields of the event at this address, and a list with an event object for each event type.
 
@@ -50,7 +57,7 @@ def make_dispatch(
     `unkept` means that the handler kept it: `kept` is told then, with the event's type and the count."""
     words, pool = block
     handlers = hooks.handlers
-    getrefcount = sys.getrefcount
+    getrefcount = getattr(sys, "getrefcount", _no_count)
 
     def dispatch() -> None:
         kind = words[1]
@@ -81,7 +88,9 @@ def detach_kept(pool: list[events.EventParams], kind: int, count: int) -> None:
 
 def unkept_count() -> int:
     """The reference count of an event object that no handler kept. It differs between Python versions, so it
-    is found by handling an event made up for it."""
+    is found by handling an event made up for it. A Python without such counts never uses an object again."""
+    if not hasattr(sys, "getrefcount"):
+        return NO_COUNT - 1
     counts: list[int] = []
     hooks = Hooks()
     sample = ctypes.create_string_buffer(events.FIXED_SIZE)

@@ -32,9 +32,12 @@ def checked_int(value: object, name: str, low: int, high: int) -> int:
 
 
 def checked_bool(value: object, name: str) -> bool:
-    if not isinstance(value, bool):
+    """A bool, or the int 1 or 0 that programs written for the reference have in its place."""
+    if not isinstance(value, int):
         raise wrong(f"{name} must be True or False, not {type(value).__name__}")
-    return value
+    if value not in (0, 1):
+        raise wrong(f"{name} must be True or False, not {value}")
+    return bool(value)
 
 
 def checked_text(value: object, name: str) -> bytes:

@@ -3,14 +3,20 @@
 Made by tools/generate_constants.py from driver/protocol/cbp_constants.h; not to be edited.
 """
 
-PROC_EVT_NONE = 0x00  # No operation fires.
-PROC_EVT_PROCESS_CREATION = 0x01  # A process is being created.
-PROC_EVT_PROCESS_TERMINATION = 0x02  # A process is terminating.
-PROC_EVT_PROCESS_HANDLE_OPERATION = 0x04  # A process handle is being opened or duplicated.
-PROC_EVT_THREAD_CREATION = 0x08  # A thread is being created.
-PROC_EVT_THREAD_TERMINATION = 0x10  # A thread is terminating.
-PROC_EVT_THREAD_HANDLE_OPERATION = 0x20  # A thread handle is being opened or duplicated.
-PROC_EVT_ALL = -1  # Every operation fires.
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+PROC_EVT_NONE: Final = 0x00  # No operation fires.
+PROC_EVT_PROCESS_CREATION: Final = 0x01  # A process is being created.
+PROC_EVT_PROCESS_TERMINATION: Final = 0x02  # A process is terminating.
+PROC_EVT_PROCESS_HANDLE_OPERATION: Final = 0x04  # A process handle is being opened or duplicated.
+PROC_EVT_THREAD_CREATION: Final = 0x08  # A thread is being created.
+PROC_EVT_THREAD_TERMINATION: Final = 0x10  # A thread is terminating.
+PROC_EVT_THREAD_HANDLE_OPERATION: Final = 0x20  # A thread handle is being opened or duplicated.
+PROC_EVT_ALL: Final = -1  # Every operation fires.
 
 ERROR_SUCCESS = 0  # No error.
 ERROR_FILE_NOT_FOUND = 2  # The driver, file or program was not found.

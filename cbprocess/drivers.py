@@ -26,6 +26,7 @@ class DriverReport:
 
     @property
     def runs(self) -> bool:
+        """Whether the driver can run here."""
         return self.capabilities != 0
 
     def __repr__(self) -> str:

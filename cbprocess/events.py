@@ -109,6 +109,9 @@ class EventParams:
 
     @result_code.setter
     def result_code(self, value: int) -> None:
+        # A view of memory would take a bool for the number that it is.
+        if value is True or value is False:
+            raise _unwritable(self._words, value, "result_code")
         try:
             self._words[RESULT_CODE] = value
         except (TypeError, ValueError):

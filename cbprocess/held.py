@@ -11,6 +11,7 @@ import os
 from ctypes import byref, c_uint64, create_string_buffer
 from enum import Enum
 from time import monotonic_ns
+from typing import Union
 
 from . import events, library
 from .checks import UINT32_MAX, checked_int, wrong
@@ -287,6 +288,16 @@ class HeldThreadHandleOperation(HeldHandleEvent, events.CBProcessThreadHandleOpe
 
     __slots__ = ()
 
+
+# What a loop gets. A type checker knows the class where isinstance() has told it.
+AnyHeldEvent = Union[
+    HeldProcessCreation,
+    HeldProcessTermination,
+    HeldProcessHandleOperation,
+    HeldThreadCreation,
+    HeldThreadTermination,
+    HeldThreadHandleOperation,
+]
 
 _HELD_CLASSES: dict[type[events.EventParams], type[HeldEvent]] = {
     held.__bases__[1]: held

@@ -26,6 +26,15 @@ if TYPE_CHECKING:
 
     Handler = Callable[[Any], object]
 
+# The property that is each operation's.
+HANDLERS = {
+    PROC_EVT_PROCESS_CREATION: "on_process_creation",
+    PROC_EVT_PROCESS_TERMINATION: "on_process_termination",
+    PROC_EVT_PROCESS_HANDLE_OPERATION: "on_process_handle_operation",
+    PROC_EVT_THREAD_CREATION: "on_thread_creation",
+    PROC_EVT_THREAD_TERMINATION: "on_thread_termination",
+    PROC_EVT_THREAD_HANDLE_OPERATION: "on_thread_handle_operation",
+}
 # One place for each event type's bit.
 HANDLER_COUNT = max(events.EVENT_CLASSES) + 1
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import threading
 import weakref
 from time import monotonic
+from typing import Generic, TypeVar, cast, overload
 
 from . import constants
 from .checks import UINT32_MAX, checked_int, wrong
 from .errors import CBProcessError
 from .feed import QUEUE_SIZE, Feed, Overflow, close_feeds_at_exit
-from .hooks import is_only_counted, tell_unraisablehook
+from .hooks import HANDLERS, is_only_counted, tell_unraisablehook
 from .process import CBProcess
 
 TYPE_CHECKING = False
@@ -24,25 +25,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
     from types import TracebackType
-    from typing import Any
+    from typing import Any, Literal
 
     from typing_extensions import Self
 
     from .aio import AsyncEvents, Waiters
-    from .held import HeldEvent
+    from .held import (
+        AnyHeldEvent,
+        HeldEvent,
+        HeldProcessCreation,
+        HeldProcessHandleOperation,
+        HeldProcessTermination,
+        HeldThreadCreation,
+        HeldThreadHandleOperation,
+        HeldThreadTermination,
+    )
+
+# What a monitor's events can be, as far as a type checker can tell from the `events` of monitor().
+EventT = TypeVar("EventT", bound="HeldEvent", covariant=True)
 
 # Of monitors that are not given an instance, when nobody called initialize().
 PRODUCT_GUID = "{c1b5f2a4-3d0e-4f43-8b1c-7a9d5e6f0213}"
 DEFAULT_EVENTS = constants.PROC_EVT_PROCESS_CREATION | constants.PROC_EVT_PROCESS_TERMINATION
 DEFAULT_TIMEOUT_MS = 30000
-HANDLERS = {
-    constants.PROC_EVT_PROCESS_CREATION: "on_process_creation",
-    constants.PROC_EVT_PROCESS_TERMINATION: "on_process_termination",
-    constants.PROC_EVT_PROCESS_HANDLE_OPERATION: "on_process_handle_operation",
-    constants.PROC_EVT_THREAD_CREATION: "on_thread_creation",
-    constants.PROC_EVT_THREAD_TERMINATION: "on_thread_termination",
-    constants.PROC_EVT_THREAD_HANDLE_OPERATION: "on_thread_handle_operation",
-}
 # How often the keeper looks, without a program and with one.
 LOOK_S = 0.1
 LOOK_AT_PROGRAM_S = 0.02
@@ -167,7 +172,7 @@ class Keeper:
             call()
 
 
-class Monitor:
+class Monitor(Generic[EventT]):
     """What monitor() gives: iterate it with `for` or `async for`, best in a `with` or `async with` block."""
 
     def __init__(
@@ -286,7 +291,7 @@ class Monitor:
         self._is_in_block = False
         self.close()
 
-    def __iter__(self) -> Events:
+    def __iter__(self) -> Events[EventT]:
         self._start()
         return Events(self, not self._is_in_block)
 
@@ -299,21 +304,21 @@ class Monitor:
         self._is_in_block = False
         await self.aclose()
 
-    def __aiter__(self) -> AsyncEvents:
+    def __aiter__(self) -> AsyncEvents[EventT]:
         from .aio import AsyncEvents
 
         self._start()
         return AsyncEvents(self, not self._is_in_block)
 
 
-class Turn:
+class Turn(Generic[EventT]):
     """One loop over a monitor. Outside of a `with` block the monitor is the loop's: it is closed when the
     loop is left, in whatever way, because the loop's iterator is gone then."""
 
-    def __init__(self, monitor: Monitor, owns_monitor: bool) -> None:
+    def __init__(self, monitor: Monitor[EventT], owns_monitor: bool) -> None:
         self._monitor = monitor
         self._owns_monitor = owns_monitor
-        self._current: HeldEvent | None = None
+        self._current: EventT | None = None
 
     def __del__(self) -> None:
         self._settle()
@@ -327,13 +332,13 @@ class Turn:
             event._finish()
 
 
-class Events(Turn):
+class Events(Turn[EventT]):
     """The plain iterator."""
 
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> HeldEvent:
+    def __next__(self) -> EventT:
         self._settle()
         try:
             item = self._monitor._feed.wait()
@@ -346,10 +351,100 @@ class Events(Turn):
                 self._monitor.close()
             self._monitor._raise_failure()
             raise StopIteration
-        self._current = item[0]
-        return item[0]
+        # The filter fires nothing but what it was asked for.
+        self._current = event = cast("EventT", item[0])
+        return event
 
 
+# What is looped over with which events, for type checkers.
+@overload
+def monitor(
+    command: Any = None,
+    *,
+    events: None = None,
+    process: CBProcess | None = None,
+    timeout: int = DEFAULT_TIMEOUT_MS,
+    queue_size: int = QUEUE_SIZE,
+    overflow: Overflow | str = Overflow.HOLD,
+    **keywords: Any,
+) -> Monitor[HeldProcessCreation | HeldProcessTermination]: ...
+@overload
+def monitor(
+    command: Any = None,
+    *,
+    events: Literal[1],
+    process: CBProcess | None = None,
+    timeout: int = DEFAULT_TIMEOUT_MS,
+    queue_size: int = QUEUE_SIZE,
+    overflow: Overflow | str = Overflow.HOLD,
+    **keywords: Any,
+) -> Monitor[HeldProcessCreation]: ...
+@overload
+def monitor(
+    command: Any = None,
+    *,
+    events: Literal[2],
+    process: CBProcess | None = None,
+    timeout: int = DEFAULT_TIMEOUT_MS,
+    queue_size: int = QUEUE_SIZE,
+    overflow: Overflow | str = Overflow.HOLD,
+    **keywords: Any,
+) -> Monitor[HeldProcessTermination]: ...
+@overload
+def monitor(
+    command: Any = None,
+    *,
+    events: Literal[4],
+    process: CBProcess | None = None,
+    timeout: int = DEFAULT_TIMEOUT_MS,
+    queue_size: int = QUEUE_SIZE,
+    overflow: Overflow | str = Overflow.HOLD,
+    **keywords: Any,
+) -> Monitor[HeldProcessHandleOperation]: ...
+@overload
+def monitor(
+    command: Any = None,
+    *,
+    events: Literal[8],
+    process: CBProcess | None = None,
+    timeout: int = DEFAULT_TIMEOUT_MS,
+    queue_size: int = QUEUE_SIZE,
+    overflow: Overflow | str = Overflow.HOLD,
+    **keywords: Any,
+) -> Monitor[HeldThreadCreation]: ...
+@overload
+def monitor(
+    command: Any = None,
+    *,
+    events: Literal[16],
+    process: CBProcess | None = None,
+    timeout: int = DEFAULT_TIMEOUT_MS,
+    queue_size: int = QUEUE_SIZE,
+    overflow: Overflow | str = Overflow.HOLD,
+    **keywords: Any,
+) -> Monitor[HeldThreadTermination]: ...
+@overload
+def monitor(
+    command: Any = None,
+    *,
+    events: Literal[32],
+    process: CBProcess | None = None,
+    timeout: int = DEFAULT_TIMEOUT_MS,
+    queue_size: int = QUEUE_SIZE,
+    overflow: Overflow | str = Overflow.HOLD,
+    **keywords: Any,
+) -> Monitor[HeldThreadHandleOperation]: ...
+@overload
+def monitor(
+    command: Any = None,
+    *,
+    events: int,
+    process: CBProcess | None = None,
+    timeout: int = DEFAULT_TIMEOUT_MS,
+    queue_size: int = QUEUE_SIZE,
+    overflow: Overflow | str = Overflow.HOLD,
+    **keywords: Any,
+) -> Monitor[AnyHeldEvent]: ...
 def monitor(
     command: Any = None,
     *,
@@ -359,7 +454,7 @@ def monitor(
     queue_size: int = QUEUE_SIZE,
     overflow: Overflow | str = Overflow.HOLD,
     **keywords: Any,
-) -> Monitor:
+) -> Monitor[Any]:
     """The events of a filter, to be iterated with `for` or `async for`; each waits for its verdict.
 
     With a command (and keywords, as of subprocess.Popen) that program is started in the filter, and the
@@ -375,8 +470,10 @@ def monitor(
     whatever is unanswered and stops the filter; the program goes on without it.
 
     The filter is started by the `with` block or by the loop: errors there are those of start_filter(), and
-    1230 for an instance that is active. What popen() raises for the command is raised at the end of the
-    iteration. Error 87 for an argument of the wrong type or value.
+    1230 for an instance that is active. To a type checker the events are of the class that the one bit in
+    `events` names, without `events` HeldProcessCreation or HeldProcessTermination, and else AnyHeldEvent:
+    the union of all six, which isinstance() tells apart. What popen() raises for the command is raised at the
+    end of the iteration. Error 87 for an argument of the wrong type or value.
     """
     return Monitor(
         command,

@@ -133,6 +133,7 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         return self._tag
 
     def set_tag(self, value: int) -> None:
+        """Sets the property tag."""
         if not isinstance(value, int) or isinstance(value, bool):
             raise wrong(f"tag must be an int, not {type(value).__name__}")
         self._tag = value
@@ -158,7 +159,8 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
           the number of processors), up to 1024: how many worker threads there are when there is nothing to
           do, and at most. A minimum above the maximum is the maximum. One that is above the minimum and has
           had nothing to do for ten seconds ends.
-        - WorkerInitialStackSize (0: 1 MiB): bytes of stack of a worker thread, at most 1 GiB.
+        - WorkerInitialStackSize (0): bytes of stack of a worker thread, at most 1 GiB; what is less than
+          1 MiB means 1 MiB.
         - SerializeEvents, Altitude, StrictAltitude: as the properties serialize_events, altitude and
           strict_altitude.
         - LoggingEnabled (False): whether filters on this machine write to the system's log when they start

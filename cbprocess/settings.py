@@ -21,6 +21,7 @@ class Settings:
         return self.config("Altitude")
 
     def set_altitude(self, value: str) -> None:
+        """Sets the property altitude."""
         checked_text(value, "altitude")
         self.config(f"Altitude={value}")
 
@@ -42,6 +43,7 @@ class Settings:
         return self.config("StrictAltitude") == "True"
 
     def set_strict_altitude(self, value: bool) -> None:
+        """Sets the property strict_altitude."""
         self.config(f"StrictAltitude={checked_bool(value, 'strict_altitude')}")
 
     @property
@@ -60,6 +62,7 @@ class Settings:
         return int(self.config("SerializeEvents"))
 
     def set_serialize_events(self, value: int) -> None:
+        """Sets the property serialize_events."""
         self.config(f"SerializeEvents={checked_int(value, 'serialize_events', 0, 1)}")
 
     @property

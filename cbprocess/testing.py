@@ -77,14 +77,17 @@ class Verdict:
 
     @property
     def answered(self) -> bool:
+        """Whether a handler, or what it deferred to, answered in time."""
         return self.state == ANSWERED
 
     @property
     def timed_out(self) -> bool:
+        """Whether the deadline passed first."""
         return self.state == TIMED_OUT
 
     @property
     def raised(self) -> BaseException | None:
+        """What the handler raised, or None."""
         return self._raised.take(range(self.sequence, self.sequence + self._count)) if self.fired else None
 
     def __repr__(self) -> str:

@@ -10,7 +10,6 @@ import contextlib
 import faulthandler
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Callable, NoReturn
 
+import compilers
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,6 +49,16 @@ def pytest_configure(config: pytest.Config) -> None:
     capture = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
         config.stash[_error_output] = os.dup(2)
+
+
+NEEDS_COMPILER = {"compile_c", "programs"}
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Where a compiler has to be fetched, that counts to no test's time."""
+    fixtures = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    if not session.config.option.collectonly and fixtures & NEEDS_COMPILER:
+        compilers.find()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -138,9 +148,7 @@ CompileC = Callable[..., Path]
 @pytest.fixture(scope="session")
 def compile_c(tmp_path_factory: pytest.TempPathFactory) -> CompileC:
     """compile_c(source, *arguments) -> the program, compiled once a session with warnings as errors."""
-    command = shlex.split(os.environ.get("CC", "cc"))
-    if shutil.which(command[0]) is None:
-        pytest.skip("this machine has no C compiler")
+    compilers.c_compiler()
     folder = tmp_path_factory.mktemp("compiled")
     made: dict[tuple[Path, tuple[str, ...]], Path] = {}
 
@@ -149,7 +157,7 @@ def compile_c(tmp_path_factory: pytest.TempPathFactory) -> CompileC:
         if key not in made:
             target = folder / f"{source.stem}-{len(made)}"
             options = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-pthread"]
-            line = [*command, *options, str(source), "-o", str(target), *arguments]
+            line = [*compilers.c_compiler(*arguments), *options, str(source), "-o", str(target), *arguments]
             done = subprocess.run(line, capture_output=True, text=True, timeout=100)
             assert done.returncode == 0, f"{shlex.join(line)}\n{done.stderr}"
             made[key] = target

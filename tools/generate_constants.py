@@ -88,9 +88,17 @@ def constants_module(groups: dict[str, list[Constant]]) -> str:
         "Made by tools/generate_constants.py from driver/protocol/cbp_constants.h; not to be edited.",
         '"""',
         "",
+        "from __future__ import annotations",
+        "",
+        "TYPE_CHECKING = False",
+        "if TYPE_CHECKING:",
+        "    from typing import Final",
+        "",
     ]
-    for constants in groups.values():
-        lines += [f"{item.name} = {item.literal}  # {item.text}" for item in constants] + [""]
+    for group, constants in groups.items():
+        # A type checker tells by these which events a monitor() gives.
+        kind = ": Final" if group == "event" else ""
+        lines += [f"{item.name}{kind} = {item.literal}  # {item.text}" for item in constants] + [""]
     names = sorted(item.name for constants in groups.values() for item in constants)
     lines += ["__all__ = [", *(f'    "{name}",' for name in names), "]"]
     return "\n".join(lines) + "\n"

@@ -16,6 +16,18 @@ PATH_SEPARATORS = "/\\" if sys.platform == "win32" else "/"
 
 # What env, timeout and their like end with when they themselves fail.
 OWN_FAILURE = 125
+WRONG_USAGE = 2
+
+EXAMPLES = """\
+examples:
+  cbprocess run -- make -j4                        one line for each program
+  cbprocess run --summary -q -- make -j4           what failed and what took how long
+  cbprocess run --deny '*/cat' -- sh job.sh        executing cat fails with EACCES
+  cbprocess run --protect server -- ./start        nobody in the tree ends or reads it
+  cbprocess run -e all --json -o events -- make    everything, for other programs
+  cbprocess attach -p 1234                         processes that run already
+  cbprocess help run                               all options of a command
+"""
 
 EVENT_NAMES = (
     "process_creation",
@@ -26,11 +38,13 @@ EVENT_NAMES = (
     "thread_handle_operation",
 )
 LIFETIME_NAMES = EVENT_NAMES[:4]
+PROCESS_NAMES = EVENT_NAMES[:2]
+THREAD_NAMES = EVENT_NAMES[2:4]
 HANDLE_NAMES = EVENT_NAMES[4:]
 EVENT_GROUPS = {
     "all": EVENT_NAMES,
-    "process": EVENT_NAMES[:2],
-    "thread": EVENT_NAMES[2:4],
+    "process": PROCESS_NAMES,
+    "thread": THREAD_NAMES,
     "handle": HANDLE_NAMES,
 }
 
@@ -38,20 +52,30 @@ EVENT_GROUPS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments:
+        make_parser().print_help(sys.stderr)
+        return WRONG_USAGE
+    if arguments[0] == "help":
+        # "help run" is "run --help".
+        make_parser().parse_args([*arguments[1:2], "--help"])
     options = parse(arguments)
     try:
         if options.command_name == "doctor":
             from .doctor import doctor
+            from .output import standard_output_to
 
-            return doctor(options)
+            with standard_output_to(options.output):
+                return doctor(options)
         if options.command_name == "attach":
             from .attach import attach
 
             return attach(options)
         if options.command_name == "snapshot":
+            from .output import standard_output_to
             from .snapshot import snapshot
 
-            return snapshot(options)
+            with standard_output_to(options.output):
+                return snapshot(options)
         if options.command_name == "replay":
             from .replay import replay
 
@@ -61,6 +85,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(options)
     except CBProcessError as error:
         print(f"cbprocess: {error}", file=sys.stderr)
+        return OWN_FAILURE
+    except OSError as error:
+        # Of --output: the commands themselves say what they could not do.
+        if not error.filename or error.filename != getattr(options, "output", None):
+            raise
+        print(f"cbprocess: {error.filename}: {error.strerror}", file=sys.stderr)
         return OWN_FAILURE
 
 
@@ -82,13 +112,24 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             options.parser.error("a command to run is missing")
     elif command:
         parser.error("unexpected arguments behind --")
+    if options.command_name == "attach":
+        options.process_ids += options.more_ids
+        if not options.process_ids:
+            options.parser.error("the processes are missing")
     if options.command_name in ("run", "attach", "replay"):
         check_list(options, parser)
+        options.summary = options.summary or options.tree
     if options.command_name in ("run", "attach", "replay") and options.events is None:
-        # Who protects a program wants to see what it is protected from; a recording has what was asked for.
-        shows_all = options.protect or options.command_name == "replay"
-        options.events = EVENT_NAMES if shows_all else LIFETIME_NAMES
+        options.events = default_events(options)
     return options
+
+
+def default_events(options: argparse.Namespace) -> tuple[str, ...]:
+    """Programs, and for programs that read JSON their threads. Who protects a program wants to see what it is
+    protected from; a recording has what was asked for."""
+    with_handles = options.protect or options.command_name == "replay"
+    names = LIFETIME_NAMES if options.json else PROCESS_NAMES
+    return (*names, *HANDLE_NAMES) if with_handles else names
 
 
 def check_list(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
@@ -102,11 +143,14 @@ def check_list(options: argparse.Namespace, parser: argparse.ArgumentParser) -> 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="cbprocess", description="Watch and control what processes and threads do."
+        prog="cbprocess",
+        description="Watch and control what processes and threads do.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action=VersionAction, help="print the version and exit")
+    parser.add_argument("-V", "--version", action=VersionAction, help="print the version and exit")
     commands = parser.add_subparsers(
-        dest="command_name", required=True, metavar="run | attach | replay | snapshot | doctor"
+        dest="command_name", required=True, metavar="run | attach | replay | snapshot | doctor | help"
     )
     add_run(commands.add_parser("run", help="run a command and print what its processes and threads do"))
     add_attach(commands.add_parser("attach", help="the same for processes that run already"))
@@ -115,14 +159,20 @@ def make_parser() -> argparse.ArgumentParser:
     snapshot.add_argument("--json", action="store_true", help="print JSON Lines")
     doctor = commands.add_parser("doctor", help="tell what the drivers can do on this machine")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
+    for command in (snapshot, doctor):
+        command.add_argument(
+            "-o", "--output", metavar="FILE", help="print to FILE instead of standard output"
+        )
+    commands.add_parser("help", help="print this")
     return parser
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Run a command under the filter and print one line an event. Ends with its status."
+    parser.description = "Run a command under the filter and print one line a program. Ends with its status."
     parser.usage = "cbprocess run [options] -- COMMAND..."
     parser.set_defaults(parser=parser)
     add_common(parser, "the command itself", 0)
+    parser.add_argument("--wait-all", action="store_true", help=WAIT_ALL_HELP)
     parser.add_argument("--user", metavar="NAME", help=USER_HELP)
     parser.add_argument(
         "--preserve-env",
@@ -149,20 +199,25 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 
 def add_attach(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Print what running processes and their descendants do, one line an event, until they have all ended "
-        "(status 0) or until SIGINT, SIGTERM or SIGHUP (128 plus its number); then they go on as before."
+        "Print what running processes and their descendants do, one line an event, until the processes have "
+        "ended (status 0) or until SIGINT, SIGTERM or SIGHUP (128 plus its number); who is left goes on as "
+        "before."
     )
     parser.usage = "cbprocess attach PID... [options]"
     # The reader of the output may be one of the processes: nothing may wait for it for ever.
     add_common(parser, "the processes themselves", ATTACH_TIMEOUT_MS)
+    parser.add_argument("--wait-all", action="store_true", help=WAIT_ALL_HELP)
+    parser.set_defaults(parser=parser)
+    pid: dict[str, Any] = {"metavar": "PID", "type": process_id}
+    parser.add_argument("process_ids", nargs="*", help="the processes, by their ids", **pid)
     parser.add_argument(
-        "process_ids", metavar="PID", nargs="+", type=process_id, help="the processes, by their ids"
+        "-p", dest="more_ids", action="append", default=[], help="the same, as other tools have it", **pid
     )
 
 
 def add_replay(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Print the events of a recording (--record), one line an event, as far as it is sound. The answers "
+        "Print the events of a recording (--record), one line a program, as far as it is sound. The answers "
         "that were recorded stand, and the rules given here decide too."
     )
     parser.usage = "cbprocess replay FILE [options]"
@@ -176,8 +231,9 @@ def add_common(parser: argparse.ArgumentParser, subject: str, timeout_ms: int) -
     """The options of run that attach and replay have too."""
     add = parser.add_argument
     add("--json", action="store_true", help="print JSON Lines")
-    add("--output", metavar="FILE", help="print to FILE instead of standard error")
-    add("--events", metavar="LIST", type=event_list, help=EVENTS_HELP)
+    add("-o", "--output", metavar="FILE", help="print to FILE instead of standard error")
+    add("-q", "--quiet", action="store_true", help="print no events, only errors and the summary")
+    add("-e", "--events", metavar="LIST", type=event_list, help=EVENTS_HELP)
     names: dict[str, Any] = {"metavar": "P", "action": "append", "default": []}
     add("--name", help="only programs whose name matches P (* and ?)", **names)
     add("--ignore", help="nothing of programs whose name matches P", **names)
@@ -190,18 +246,28 @@ def add_common(parser: argparse.ArgumentParser, subject: str, timeout_ms: int) -
     add("--record", metavar="FILE", help="write what happens to FILE, for replay")
     add("--timeline", metavar="FILE", help="draw the processes over time in FILE, a web page")
     add("--trace", metavar="FILE", help="write FILE for Perfetto and chrome://tracing")
-    add("--summary", action="store_true", help="print counts, times and the process tree at the end")
+    add("--summary", action="store_true", help=SUMMARY_HELP)
+    add("--tree", action="store_true", help="the summary with the whole process tree, however long")
     add("--color", choices=("auto", "always", "never"), default="auto", help="colours (default: auto)")
 
 
 ATTACH_TIMEOUT_MS = 5000
+TREE_LINES = 40
 EVENTS_HELP = (
     f"which events, separated by commas: {', '.join(EVENT_NAMES)}; or process, thread, handle, all; the "
-    "default is process,thread"
+    "default is process, one line a program; with thread each event has a line"
+)
+SUMMARY_HELP = (
+    "print at the end what failed, counts, times, the process tree (of a long one its first "
+    f"{TREE_LINES} lines) and totals"
 )
 PROTECT_HELP = (
     "nobody in the tree may end, stop, trace, read or change programs whose name matches P; the default of "
-    "--events is then all"
+    "--events is then process,handle"
+)
+WAIT_ALL_HELP = (
+    "stay until all descendants have ended, too, as always with --deny and --protect; the second signal "
+    "leaves them"
 )
 USER_HELP = (
     "run the command as this user (root only): with its groups, an environment of its own (HOME, SHELL, "

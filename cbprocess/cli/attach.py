@@ -1,5 +1,5 @@
 """`cbprocess attach`: prints what running processes do until they have ended or a signal comes; then lets
-them go as they were."""
+them go as they were. Where something is denied to them, it is so until their descendants have ended, too."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ..process import CBProcess
 from . import HANDLE_NAMES, OWN_FAILURE
 from .output import Output
 from .printer import PRODUCT_GUID, Printer, complain, configure
+from .rest import processes_left, wait_for_all
 
 if sys.platform == "win32":
     from .attach_windows import Ends, Interrupt, running_tree, wait
@@ -69,8 +70,15 @@ def attach(options: argparse.Namespace) -> int:
             holder = keeper
         for process_id in process_ids:
             holder.add_rule(process_id=process_id, include_children=not options.no_children)
+        printer.tell_attached(process_ids, list(running_tree(process_ids, not options.no_children)))
         status = wait(process, ends, interrupt)
         if status == 0:
+            if options.wait_all or options.deny:
+                wait_for_all(process, lambda: interrupt.number is not None)
+                printer.wait_for_quiet()
+                status = interrupt.status
             printer.wait_for_end(process_ids)
+            if status == 0:
+                printer.tell_left(processes_left(process))
     printer.finish()
     return status

@@ -8,6 +8,7 @@ import os
 import select
 import signal
 
+from .pidfd import open_process
 from .printer import complain
 from .signals import FirstSignal
 
@@ -47,7 +48,7 @@ class Ends:
         self.descriptors: list[int] = []
         for process_id in process_ids:
             try:
-                self.descriptors.append(os.pidfd_open(process_id))
+                self.descriptors.append(open_process(process_id))
             except OSError as error:
                 self.__exit__()
                 raise LookupError(f"process {process_id}: {error.strerror}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 
 from .. import events
 
@@ -12,20 +13,37 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    ProgramOf = Callable[[int], str]
+
 COLORS = {
-    "process_creation": "32",
-    "process_termination": "31",
+    "process_creation": "36",
+    "process_termination": "32",
     "thread_creation": "36",
     "thread_termination": "34",
     "process_handle_operation": "35",
     "thread_handle_operation": "35",
     "error": "1;31",
+    "success": "32",
+    "failure": "31",
+    "running": "36",
 }
 NOT_INHERITED: int = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0)
 DIM = "2"
 # From here on a status of Windows is one of its own codes of failure, which are known in hexadecimal.
 FAILURE_STATUS = 0x80000000
 EVENT_WIDTH = max(map(len, COLORS))
+# What a refused system call fails with on Linux, by code (docs/linux.md); EPERM for any other.
+ERRNO_NAMES = {
+    2: "ENOENT",
+    3: "ENOENT",
+    4: "EMFILE",
+    5: "EACCES",
+    8: "ENOMEM",
+    11: "ENOEXEC",
+    87: "EINVAL",
+    170: "EBUSY",
+    1450: "EAGAIN",
+}
 
 
 class Output:
@@ -64,6 +82,16 @@ class Output:
         if environment.get("NO_COLOR") or environment.get("TERM") == "dumb":
             return False
         return os.isatty(self._fd)
+
+
+@contextlib.contextmanager
+def standard_output_to(path: str | None) -> Iterator[None]:
+    """What is printed meanwhile goes to this file, if there is one."""
+    if path is None:
+        yield
+        return
+    with open(path, "w", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+        yield
 
 
 def printable(text: str) -> str:
@@ -109,7 +137,7 @@ def event_record(name: str, event: object, names: list[str]) -> dict[str, object
     return record
 
 
-def describe(event: events.EventParams, program_of: Callable[[int], str]) -> str:
+def describe(event: events.EventParams, program_of: ProgramOf) -> str:
     """What a line says about an event. program_of gives the name of a living process's program, or ""."""
     if isinstance(event, events.CBProcessProcessCreationEventParams):
         return _refusal(event) + printable(event.command_line)
@@ -124,8 +152,20 @@ def describe(event: events.EventParams, program_of: Callable[[int], str]) -> str
     return ""
 
 
+def refusal_name(code: int) -> str:
+    """What whoever was refused gets to see."""
+    return f"(error {code})" if sys.platform == "win32" else ERRNO_NAMES.get(code, "EPERM")
+
+
+def has_failed(event: events.EventParams) -> bool:
+    """Whether the event is a refusal, or the end of a program that failed."""
+    if isinstance(event, events.CBProcessProcessTerminationEventParams):
+        return event.exit_status != 0
+    return event.result_code != 0
+
+
 def _refusal(event: events.EventParams) -> str:
-    return f"refused ({event.result_code})  " if event.result_code else ""
+    return f"refused {refusal_name(event.result_code)}  " if event.result_code else ""
 
 
 def _describe_handle(
@@ -162,10 +202,11 @@ def right_names(rights: int, is_thread: bool) -> str:
     return "|".join(names)
 
 
-def format_line(offset: float, name: str, process_id: int, text: str, color: bool) -> str:
+def format_line(offset: float, name: str, process_id: int, text: str, color: bool, kind: str = "") -> str:
+    """kind chooses the colour, otherwise the name."""
     label = f"{name:<{EVENT_WIDTH}}"
     stamp = f"{offset:10.6f}"
     if color:
         stamp = f"\x1b[{DIM}m{stamp}\x1b[0m"
-        label = f"\x1b[{COLORS.get(name, '0')}m{label}\x1b[0m"
+        label = f"\x1b[{COLORS.get(kind or name, '0')}m{label}\x1b[0m"
     return f"{stamp}  {label} {process_id:>8}  {text}"

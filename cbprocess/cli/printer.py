@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import sys
 import threading
 import time
 
 from .. import constants, events
 from ..process import CBProcess
-from . import EVENT_NAMES, OWN_FAILURE
-from .output import Output, describe, event_record, format_line, printable, property_names
+from . import EVENT_NAMES, LIFETIME_NAMES, OWN_FAILURE, PROCESS_NAMES, THREAD_NAMES, TREE_LINES
+from .lines import ProgramLines
+from .output import Output, describe, event_record, format_line, has_failed, printable, property_names
 from .pictures import Pictures
 from .summary import Summary
 
@@ -89,6 +91,8 @@ def configure(process: CBProcess, options: argparse.Namespace, printer: Printer,
 class Printer:
     """The handlers: they run in one worker thread, one after the other."""
 
+    counts_real_time = True
+
     def __init__(self, options: argparse.Namespace, output: Output, process: CBProcess) -> None:
         self._options = options
         self._output = output
@@ -107,10 +111,18 @@ class Printer:
         self.needed = {*options.events, "process_creation", "process_termination"}
         if self.summary is not None:
             self.needed.add("thread_creation")
+        if options.record:
+            # What is not printed today may be asked for of the recording.
+            self.needed.update(LIFETIME_NAMES)
         self.needed |= self.pictures.needed
+        # Beside the events of threads each event has a line, in the order in which they happen.
+        self._has_line_per_program = set(PROCESS_NAMES) <= set(options.events) and not (
+            options.json or set(THREAD_NAMES) & set(options.events)
+        )
+        self._lines: ProgramLines | None = None
 
     def handler(self, name: str) -> Any:
-        printed = name in self._options.events
+        printed = name in self._options.events and not self._options.quiet
         names: list[str] = []
 
         def handle(event: events.EventParams) -> None:
@@ -151,6 +163,18 @@ class Printer:
             if found is not None:
                 found.found_running(process_id, parent_id, program, arguments, now_ns)
 
+    def tell_attached(self, process_ids: list[int], found: list[tuple[int, int, str, list[str]]]) -> None:
+        """Says what is under the filter now: the processes, and how many descendants run already."""
+        if self._options.json or self._options.quiet:
+            return
+        names = [
+            f"{row[0]} ({printable(shlex.join(row[3]) or row[2])})" for row in found if row[0] in process_ids
+        ]
+        if names:
+            others = len(found) - len(names)
+            more = "" if not others else f" and {others} descendant{'s' if others > 1 else ''}"
+            self._output.line(f"attached to {', '.join(names)}{more}")
+
     def wait_for_end(self, process_ids: Collection[int]) -> None:
         """Waits until what happened before the end of these processes has been printed."""
         sure = not self._options.name and not self._options.ignore
@@ -158,13 +182,31 @@ class Printer:
         with self._end:
             if self._end.wait_for(lambda: self._ended.issuperset(process_ids), limit_s):
                 return
+        self.wait_for_quiet()
+
+    def wait_for_quiet(self) -> None:
+        """Waits until no more events come, where nobody is left who could make one."""
         delivered = -1
         while self._process.statistics().delivered != delivered:
             delivered = self._process.statistics().delivered
             time.sleep(QUIET_S)
 
+    def tell_left(self, process_ids: list[int]) -> None:
+        """Says who goes on when nobody watches any more."""
+        if not process_ids:
+            return
+        if self._options.json:
+            self._output.line(json.dumps({"event": "unsupervised", "process_ids": process_ids}))
+            return
+        count = len(process_ids)
+        goes = "1 process goes" if count == 1 else f"{count} processes go"
+        hint = "" if self._options.wait_all else " (--wait-all stays until they have ended)"
+        complain(f"{goes} on unsupervised{hint}")
+
     def finish(self) -> None:
-        """The summary, and a word if not everything could be written."""
+        """What still runs, the summary, and a word if not everything could be written."""
+        if self._lines is not None:
+            self._lines.finish()
         self._summarize()
         self._draw()
         failure = self._output.failure
@@ -178,7 +220,7 @@ class Printer:
         if self._options.json:
             self._output.line(json.dumps(self.summary.record(now_ns)))
             return
-        for line in self.summary.lines(now_ns):
+        for line in self.summary.lines(now_ns, None if self._options.tree else TREE_LINES):
             self._output.line(line)
 
     def _draw(self) -> None:
@@ -199,9 +241,20 @@ class Printer:
         if self._options.json:
             self._output.line(json.dumps(event_record(name, event, names)))
             return
+        if self._has_line_per_program:
+            self._program_lines().add(name, event)
+            return
         offset = (event.time_ns - self.started_ns) / 1e9
         text = describe(event, self._program_of)
-        self._output.line(format_line(offset, name, event.process_id, text, self._color))
+        kind = "failure" if has_failed(event) else name
+        self._output.line(format_line(offset, name, event.process_id, text, self._color, kind))
+
+    def _program_lines(self) -> ProgramLines:
+        if self._lines is None:
+            self._lines = ProgramLines(self._output.line, self.started_ns, self._program_of, self._color)
+            if self.counts_real_time:
+                self._lines.watch(self.now_ns)
+        return self._lines
 
     def _program_of(self, process_id: int) -> str:
         return os.path.basename(self._process.get_process_name(process_id))

@@ -66,6 +66,8 @@ def wait_until_played(process: CBProcess) -> None:
 class ReplayPrinter(Printer):
     """Counts time as the recording does: from its beginning, to its last event."""
 
+    counts_real_time = False
+
     def __init__(
         self, options: argparse.Namespace, output: Output, process: CBProcess, started_ns: int
     ) -> None:

@@ -12,6 +12,7 @@ from ..process import CBProcess
 from .as_user import user_keywords
 from .output import Output, printable
 from .printer import Printer, complain, configure
+from .rest import processes_left, stay
 from .signals import SIGNAL_BASE, Caught
 
 TYPE_CHECKING = False
@@ -49,9 +50,19 @@ def run(options: argparse.Namespace) -> int:
             complain(f"{printable(str(error.filename or options.command[0]))}: {error.strerror}")
         else:
             status = exit_status_of(returncode)
+            signals.command_has_ended()
+            if options.wait_all or is_protection(options):
+                status = stay(process, signals.late, complain) or status
+                printer.wait_for_quiet()
             printer.wait_for_end([process_id])
+            printer.tell_left(processes_left(process))
     printer.finish()
     return status
+
+
+def is_protection(options: argparse.Namespace) -> bool:
+    """Whether something is forbidden to the tree: as long as it lives."""
+    return bool(options.deny or options.protect)
 
 
 def execute(
@@ -69,7 +80,8 @@ def execute(
             return child.wait(), child.pid
     child = process._popen(not options.name, options.command, **user)
     signals.forward_to(child)
-    if sys.platform == "win32":
+    # PyPy's os module has no waitid().
+    if sys.platform == "win32" or not hasattr(os, "waitid"):
         return child.wait(), child.pid
     from . import jobs
 
@@ -86,7 +98,7 @@ def exit_status_of(returncode: int) -> int:
 
 class Signals(Caught):
     """While a command runs, signals are its business: those of the terminal reach it anyway, so they are only
-    outlived; those sent to this process alone are passed on."""
+    outlived; those sent to this process alone are passed on. When it has ended they are kept in `late`."""
 
     if sys.platform == "win32":
         # Nobody sends one to a single process there.
@@ -100,16 +112,38 @@ class Signals(Caught):
         super().__init__((*self.OUTLIVED, *self.PASSED_ON))
         self._child: subprocess.Popen[Any] | None = None
         self._early: list[int] = []
+        self._has_ended = False
+        self.late: list[int] = []
 
     def forward_to(self, child: subprocess.Popen[Any]) -> None:
         self._child = child
         for number in self._early:
             child.send_signal(number)
 
+    def command_has_ended(self) -> None:
+        self._has_ended = True
+
     def _handle(self, number: int, frame: object) -> None:
+        if self._has_ended:
+            self.late.append(number)
+            return
         if number not in self.PASSED_ON:
             return
         if self._child is None:
             self._early.append(number)
-        else:
+        elif takes_signals(self._child):
             self._child.send_signal(number)
+        else:
+            self.late.append(number)
+
+
+def takes_signals(child: subprocess.Popen[Any]) -> bool:
+    """Whether it has not ended yet, which is asked without reaping it: wait() may be about to."""
+    if child.returncode is not None:
+        return False
+    if sys.platform == "win32" or not hasattr(os, "waitid"):
+        return True
+    try:
+        return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False

@@ -6,7 +6,11 @@ import os
 import shlex
 
 from .. import events
-from .output import printable, status_text
+from .output import printable, refusal_name, status_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Node:
@@ -35,13 +39,17 @@ class Summary:
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
+        self.refusals: list[str] = []
         self.roots: list[Node] = []
         self._living: dict[int, Node] = {}
 
     def add(self, name: str, event: events.EventParams) -> None:
         self.counts[name] = self.counts.get(name, 0) + 1
         if isinstance(event, events.CBProcessProcessCreationEventParams):
-            if not event.result_code:
+            if event.result_code:
+                text = f"refused {refusal_name(event.result_code)}, {printable(event.image_file_name)}"
+                self.refusals.append(f"{event.process_id} {printable(event.command_line)}  [{text}]")
+            else:
                 self._executed(event)
         elif isinstance(event, events.CBProcessThreadCreationEventParams):
             if event.thread_id == event.process_id:
@@ -60,20 +68,40 @@ class Summary:
         node.command = shlex.join(arguments)
         node.programs.append((program, now_ns, False))
 
-    def lines(self, now_ns: int) -> list[str]:
-        """The summary as text."""
-        result = ["", "events"]
+    def lines(self, now_ns: int, tree_lines: int | None = None) -> list[str]:
+        """The summary as text, its lists cut to so many lines: what failed comes first, totals last."""
+        nodes = [node for node, _ in self._nodes()]
+        failures = [_node_text(node, now_ns) for node in nodes if node.status]
+        result = []
+        if failures or self.refusals:
+            result += [
+                "",
+                "failed or refused",
+                *_cut([f"  {text}" for text in failures + self.refusals], tree_lines),
+            ]
+        result += ["", "events"]
         result += [f"  {count:>8}  {name}" for name, count in sorted(self.counts.items())]
         result += ["", "   seconds      runs  program"]
         for program, (seconds, runs) in self._times(now_ns):
             result.append(f"  {seconds:8.3f}  {runs:>8}  {printable(program)}")
-        result += ["", "processes"]
+        tree = ["  " * depth + _node_text(node, now_ns) for node, depth in self._nodes()]
+        result += ["", "processes", *_cut(tree, tree_lines)]
+        last_ns = max([now_ns if node.ended_ns is None else node.ended_ns for node in nodes], default=now_ns)
+        seconds = (last_ns - min([node.started_ns for node in nodes], default=last_ns)) / 1e9
+        return [
+            *result,
+            "",
+            f"total: {_count(len(nodes), 'process', 'processes')}, {len(failures)} failed, "
+            f"{_count(len(self.refusals), 'execution', 'executions')} refused, {seconds:.3f} s",
+        ]
+
+    def _nodes(self) -> Iterator[tuple[Node, int]]:
+        """The tree, parents first, with how deep each is."""
         pending = [(root, 1) for root in reversed(self.roots)]
         while pending:
             node, depth = pending.pop()
-            result.append("  " * depth + _node_text(node, now_ns))
+            yield node, depth
             pending += [(child, depth + 1) for child in reversed(node.children)]
-        return result
 
     def record(self, now_ns: int) -> dict[str, object]:
         """The summary for --json. The tree is a flat list with parents, so that depth is no limit."""
@@ -136,6 +164,16 @@ class Summary:
                 totals[program] = (seconds + (end - started_ns) / 1e9, runs + executed)
                 end = started_ns
         return sorted(totals.items(), key=lambda item: (-item[1][0], item[0]))
+
+
+def _cut(lines: list[str], most: int | None) -> list[str]:
+    if most is None or len(lines) <= most:
+        return lines
+    return [*lines[:most], f"  ... and {len(lines) - most} more (--tree shows all)"]
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def _node_text(node: Node, now_ns: int) -> str:

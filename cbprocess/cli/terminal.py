@@ -14,6 +14,8 @@ import struct
 import termios
 import tty
 
+from .pidfd import open_process
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
@@ -90,7 +92,7 @@ class Terminal:
     def relay(self, child: subprocess.Popen[Any]) -> None:
         """Passes on what is typed and what is printed, until the program has ended and all of that is out."""
         os.set_blocking(self._master, False)
-        end = os.pidfd_open(child.pid)
+        end = open_process(child.pid)
         try:
             while not self._pass_on(child, end):
                 pass

@@ -186,7 +186,7 @@ CBP_API uint32_t CBP_CALL cbp_session_set_callbacks(struct cbp_session *session,
  * - FilterOwnRequests: boolean, default False; takes effect at once.
  * - MinWorkerThreadCount: 0 .. 1024; 0 (default): max(processors, 4). The maximum is used if it is less.
  * - MaxWorkerThreadCount: 0 .. 1024; 0 (default): 4 * processors.
- * - WorkerInitialStackSize: bytes, 0 (default): 1 MiB; at most 1 GiB; fixed while active.
+ * - WorkerInitialStackSize: bytes, 0 (default) and less than 1 MiB: 1 MiB; at most 1 GiB; fixed while active.
  * - SerializeEvents: 0 or 1 (SERIALIZE_...); fixed while active.
  * - Driver: auto (default), ptrace, bpf, simulated, debug, kernel; fixed while active.
  * - TimeoutAction: allow (default) or deny; takes effect at once.

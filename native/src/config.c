@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DEFAULT_STACK_SIZE (1024u * 1024u)
+#define LEAST_STACK_SIZE (1024u * 1024u)
 #define WORKER_COUNT_MAX 1024u
 #define LEAST_WORKERS 4u
 #define WORKERS_PER_PROCESSOR 4u
@@ -240,7 +240,8 @@ uint32_t cbpi_config_stack_size(struct cbp_session *session)
     cbpi_mutex_lock(&session->mutex);
     uint32_t size = session->config.worker_stack_size;
     cbpi_mutex_unlock(&session->mutex);
-    return size ? size : DEFAULT_STACK_SIZE;
+    /* It is the initial size, which grows elsewhere: a small one must not make handlers overflow it. */
+    return size > LEAST_STACK_SIZE ? size : LEAST_STACK_SIZE;
 }
 
 /* Takes the settings with that value in the place of the old ones, which *before gets. While active the

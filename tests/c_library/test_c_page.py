@@ -57,6 +57,26 @@ def run(folder: Path, installed_environment: dict[str, str]) -> Run:
     return run_program
 
 
+def test_it_installs_as_an_ordinary_user(checkout: Path, folder: Path, tmp_path: Path) -> None:
+    """The page's own lines, in a home that is this user's: nothing outside of it is written to."""
+    page = (checkout / "docs" / "c-api.md").read_text(encoding="utf-8")
+    lines = page.split("```sh\n")[1].split("```")[0]
+    for name in ("CMakeLists.txt", "cmake", "driver", "native", "tests"):
+        (tmp_path / name).symlink_to(checkout / name)
+    (tmp_path / "program.c").write_bytes((folder / "watch.c").read_bytes())
+    (tmp_path / "launch.h").write_bytes((folder / "launch.h").read_bytes())
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {**os.environ, "HOME": str(home), "DESTDIR": "", "CMAKE_BUILD_PARALLEL_LEVEL": "2"}
+    script = f"set -e\n{lines}./program"
+    done = subprocess.run(
+        ["sh", "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=110
+    )
+    assert done.returncode == 3, done.stderr
+    assert "created sh" in done.stdout.replace("/usr/bin/", "").replace("dash", "sh"), done.stdout
+    assert (home / ".local" / "libexec" / "cbprocess" / "cbprocess-supervisor").is_file()
+
+
 def test_watch(run: Run) -> None:
     done = run("watch")
     assert done.returncode == 3, done.stderr

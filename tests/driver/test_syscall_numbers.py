@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 
+import compilers
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,10 +32,7 @@ def table() -> dict[str, list[int]]:
 
 def kernel_numbers(header: str, options: tuple[str, ...]) -> dict[str, int]:
     """What a header of the kernel defines; nothing if there is none of that name here."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        pytest.skip("this machine has no C compiler")
-    line = [compiler, "-E", "-dM", *options, "-include", header, "-x", "c", "/dev/null"]
+    line = [*compilers.c_compiler(), "-E", "-dM", *options, "-include", header, "-x", "c", "/dev/null"]
     done = subprocess.run(line, capture_output=True, text=True, timeout=60)
     if done.returncode != 0:
         assert "No such file" in done.stderr or "not found" in done.stderr, shlex.join(line) + done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -20,6 +21,15 @@ import cbprocess
 WIDTH, COUNT = 12, 15
 CREATION = str(cbprocess.PROC_EVT_PROCESS_CREATION)
 SETTINGS = pytest.mark.parametrize("setting", ["RefuseWith=errno", "RefuseWith=kill"])
+
+
+@pytest.fixture
+def semaphores() -> None:
+    """Skips the test where multiprocessing has none, for want of a /dev/shm that may be written to."""
+    try:
+        multiprocessing.get_context("fork").Lock()
+    except OSError as error:
+        pytest.skip(f"multiprocessing cannot work here, /dev/shm: {error.strerror}")
 
 
 class Storm:
@@ -112,6 +122,7 @@ def test_killed(setting: str, timeout: int, start_storm: Any, orphans: Orphans) 
 
 
 @SETTINGS
+@pytest.mark.usefixtures("semaphores")
 def test_killed_with_a_forked_child_alive(setting: str, start_storm: Any, orphans: Orphans) -> None:
     """The child has copies of all descriptors: that must not look like a living controller."""
     storm = start_storm(setting, 0, fork=True)
@@ -186,6 +197,7 @@ def test_stopped_and_continued(programs: Programs, start_storm: Any, orphans: Or
     nothing_left(storm, orphans)
 
 
+@pytest.mark.usefixtures("semaphores")
 def test_a_forked_child_that_ends_does_nothing_to_the_filter(programs: Programs) -> None:
     """multiprocessing children come and go; their exit handlers leave the parent's filter alone."""
     text = (

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,6 +165,26 @@ def test_ends_with_handlers_running(
     wait_until(lambda: not is_alive(supervisor), 20, "the end of the supervisor")
     wait_until(lambda: orphans.left() == [], 20, "the end of everything")
     assert of_session(controller.pid) == []
+
+
+def test_pypy(environment: None, orphans: Orphans) -> None:
+    """Which counts no references: there each event has an object of its own."""
+    python = shutil.which("pypy3")
+    if python is None:
+        pytest.skip("this machine has no PyPy")
+    for line, output in (
+        ([str(PROGRAMS / "smoke.py")], "good\n"),
+        (["-m", "cbprocess", "run", "-q", "--", "sh", "-c", "echo output; exit 3"], "output\n"),
+        (["-m", "cbprocess", "doctor"], None),
+    ):
+        done = subprocess.run([python, *line], capture_output=True, text=True, timeout=60, cwd="/")
+        assert (done.returncode, done.stderr) == (3 if output == "output\n" else 0, "")
+        assert output in (None, done.stdout)
+    with subprocess.Popen(["sleep", "0.5"]) as running:
+        line = [python, "-m", "cbprocess", "attach", str(running.pid)]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=60, cwd="/")
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+    wait_until(lambda: orphans.left() == [], 20, "the end of everything")
 
 
 @every_interpreter

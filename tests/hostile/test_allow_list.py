@@ -85,12 +85,13 @@ def test_what_is_not_on_the_list_does_not_run(setting: Setting, cast: Cast) -> N
         rules_of_a_list(recorder.filter, cast)
         status, output, errors = run_checked(recorder, cast.command)
         refused = recorder.filter.statistics().refused
-    assert (status, set(outcomes(output))) == (0, set(ATTEMPTS)), errors
+    found = outcomes(output)
+    assert (status, set(found)) == (0, set(ATTEMPTS)), errors
     if not has_namespaces():
         for name in IN_NAMESPACES:
-            assert outcomes(output).pop(name) in ("impossible", "refused")
-    assert set(outcomes(output).values()) == {"refused" if setting.has_filter else "killed"}
-    assert refused >= len(outcomes(output))
+            assert found.pop(name) in ("impossible", "refused")
+    assert set(found.values()) == {"refused" if setting.has_filter else "killed"}
+    assert refused >= len(found)
 
 
 def test_a_list_that_comes_later(cast: Cast) -> None:
@@ -182,7 +183,7 @@ def test_the_command_of_the_page(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "sorted.txt").read_text() == "a\nb\n"
     assert (tmp_path / "outcomes.txt").read_text().split() == ["126"] * 4
-    assert len(re.findall(r"refused \(5\)", done.stderr)) >= 4
+    assert len(re.findall(r"refused EACCES", done.stderr)) >= 4
 
 
 def test_the_command_line_takes_a_list_of_paths() -> None:

@@ -18,6 +18,7 @@ from typing import Any, Callable
 
 import pytest
 from hostile_tools import FOLDER, SETTINGS, Setting
+from terminals import need_terminal
 
 PROGRAMS = FOLDER / "programs"
 FILTERS = [setting for setting in SETTINGS if setting.has_filter]
@@ -122,6 +123,7 @@ def test_a_signal_for_everybody_spares_the_controller() -> None:
 
 def test_a_command_that_stops_its_group_gives_the_terminal_back() -> None:
     """As an editor does on Ctrl-Z: the shell, here the test, must see its job stop."""
+    need_terminal()
     pid, terminal = pty.fork()
     if pid == 0:  # the shell
         ready, go = os.pipe()

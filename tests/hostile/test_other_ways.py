@@ -17,6 +17,7 @@ from typing import Any, Callable, NamedTuple
 import pytest
 from hostile_tools import HANDLES, Setting
 from live_tools import recording, run_checked, wait_until
+from terminals import need_terminal
 
 import cbprocess
 
@@ -84,6 +85,8 @@ def line_of(attack: Callable[..., str], open_folder: Path) -> Line:
     """The command line of one way, with a server of its own."""
 
     def line(way: str, *more: str) -> list[str]:
+        if way in BY_TERMINAL:
+            need_terminal()
         program, server = open_folder / "attack", open_folder / "guarded-server"
         for copy in (program, server):
             shutil.copy2(attack("by_terminal" if way in BY_TERMINAL else "other_ways", "-pthread"), copy)

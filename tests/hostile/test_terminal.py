@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import json
 import os
-import pty
 import pwd
 import select
 import signal
@@ -23,6 +22,7 @@ from typing import Any
 import pytest
 from hostile_tools import FOLDER
 from live_tools import PROGRAMS, wait_until
+from terminals import open_terminal
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="--user is root's")
 
@@ -36,7 +36,7 @@ class Screen:
     """Root's terminal, with a program that has it as its controlling one."""
 
     def __init__(self) -> None:
-        self.master, self.slave = pty.openpty()
+        self.master, self.slave = open_terminal()
         self.name = os.ttyname(self.slave)
         self.modes = termios.tcgetattr(self.slave)
         self.text = b""
@@ -237,6 +237,6 @@ def test_control_z_stops_both(screen: Screen) -> None:
 def test_lines_of_events_end_where_they_should(screen: Screen) -> None:
     line = [sys.executable, "-m", "cbprocess", "run", "--user", USER]
     child = screen.start(*line, "--", "/bin/true")
-    screen.read(b"process_termination")
+    screen.read(b"exit 0, ")
     assert child.wait(30) == 0
     screen.read(b"true\r\n")

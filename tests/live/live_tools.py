@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable, ClassVar
 
+import compilers
+
 import cbprocess
 from cbprocess.library import native_folder
 
@@ -67,16 +69,19 @@ COMMON_FIELDS = [
 ]
 
 
-def c_compiler() -> str | None:
-    return shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang")
-
-
 def compile_program(source: str, target: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Compiles one program of tests/programs; the caller looks at the result."""
-    compiler = c_compiler()
-    assert compiler is not None
-    line = [compiler, "-std=gnu11", "-O1", "-pthread", *options, "-o", str(target), str(PROGRAMS / source)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=60)
+    line = [
+        *compilers.c_compiler(),
+        "-std=gnu11",
+        "-O1",
+        "-pthread",
+        *options,
+        "-o",
+        str(target),
+        str(PROGRAMS / source),
+    ]
+    return subprocess.run(line, capture_output=True, text=True, timeout=100)
 
 
 class Programs:

@@ -47,6 +47,7 @@ def test_exit_status(command: list[str], status: int) -> None:
         assert command[0] in done.stderr
 
 
+EACH_EVENT = ("--events", "process,thread")
 LINE = re.compile(r" *(\d+\.\d+) +(\w+) +(\d+) +(.*)")
 
 
@@ -61,7 +62,8 @@ def lines_of(text: str) -> list[tuple[float, str, int, str]]:
 
 
 def test_lines_of_text(programs: Programs) -> None:
-    done = cbprocess_run("--", "sh", "-c", f"{programs['status']} 3 'an argument'; echo output; kill -9 $$")
+    line = ["sh", "-c", f"{programs['status']} 3 'an argument'; echo output; kill -9 $$"]
+    done = cbprocess_run(*EACH_EVENT, "--", *line)
     assert done.stdout == "output\n"
     lines = [line[1:] for line in lines_of(done.stderr) if line[1].startswith("process")]
     command, program = (line[1] for line in lines[:2])
@@ -78,9 +80,25 @@ def test_lines_of_text(programs: Programs) -> None:
     ]
 
 
+def test_a_line_for_each_program(programs: Programs) -> None:
+    """With nothing asked for; and nothing but the output of the command where nothing is wanted."""
+    script = f"{programs['status']} 3; sleep 1.5; exec {programs['status']} 4"
+    done = cbprocess_run("--", "sh", "-c", script)
+    told = [re.sub(r"^ *\S+ +|\d+\.\d+ s|  +\d+", "", line) for line in done.stderr.splitlines()]
+    assert [" ".join(line.split()) for line in told] == [
+        f"exit 3, {programs['status']} 3",
+        f"running sh -c '{script}'",
+        "running sleep 1.5",
+        "exit 0, sleep 1.5",
+        f"exit 4, {programs['status']} 4",
+    ]
+    done = cbprocess_run("-q", "--", "sh", "-c", "echo output; exit 3")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "output\n", "")
+
+
 def test_no_argument_can_break_a_line(programs: Programs) -> None:
     """Line feeds, escape sequences and bytes that are no text come out visibly, not as themselves."""
-    done = cbprocess_run("--", programs["status"], "0", "a\nb\x1b[2J\r", os.fsdecode(b"\xff"))
+    done = cbprocess_run(*EACH_EVENT, "--", programs["status"], "0", "a\nb\x1b[2J\r", os.fsdecode(b"\xff"))
     creations = [line[3] for line in lines_of(done.stderr) if line[1] == "process_creation"]
     assert len(creations) == 1
     assert all(text in creations[0] for text in (r"a\nb\x1b[2J\r", r"\xff"))
@@ -88,7 +106,7 @@ def test_no_argument_can_break_a_line(programs: Programs) -> None:
 
 
 def test_lines_are_whole_with_many_processes_at_once(programs: Programs) -> None:
-    done = cbprocess_run("--", programs["processes"], "storm", "8", "25", programs["status"])
+    done = cbprocess_run(*EACH_EVENT, "--", programs["processes"], "storm", "8", "25", programs["status"])
     assert done.returncode == 0
     lines = lines_of(done.stderr)
     assert [line[3] for line in lines if line[1] == "process_creation"].count("storm 0") == 200
@@ -190,7 +208,11 @@ def test_without_children(tmp_path: Path) -> None:
 def test_summary() -> None:
     done = cbprocess_run("--summary", "--", "sh", "-c", "/bin/true; /bin/true; exit 3")
     assert done.returncode == 3
-    _, counts, seconds, tree = done.stderr.split("\n\n")
+    _, failed, counts, seconds, tree, total = done.stderr.split("\n\n")
+    assert (
+        len(failed.splitlines()) == 2 and failed.startswith("failed or refused\n") and "[exit 3, " in failed
+    )
+    assert re.fullmatch(r"total: 3 processes, 1 failed, 0 executions refused, \d+\.\d+ s\n", total)
     assert re.search(r"^ +3  process_creation$", counts, re.MULTILINE)
     assert re.search(r"^ +\d+\.\d+ +2  /(usr/)?bin/true$", seconds, re.MULTILINE)
     rows = [re.sub(r"\d+\.\d+|(?<= )\d+(?= )", "N", line) for line in tree.splitlines()[1:]]
@@ -222,13 +244,18 @@ def test_sigterm_is_passed_on(tmp_path: Path) -> None:
 
 @MODES
 def test_what_outlives_the_command_goes_on(options: tuple[str, ...], tmp_path: Path) -> None:
-    """cbprocess ends with the command, and who reads its output does not have to wait for the rest."""
+    """cbprocess ends with the command, and who reads its output does not have to wait for the rest; unless
+    something is denied, which it is until the rest has ended, too."""
     mark = tmp_path / "mark"
     text = f"(sleep 5; /bin/echo done > {mark}) > /dev/null 2>&1 & exit 0"
     begin = time.monotonic()
     _, done = supervised.run(["sh", "-c", text], tmp_path / "events", *options)
-    assert time.monotonic() - begin < 4.5
-    assert done.returncode == 0 and not mark.exists()
+    assert done.returncode == 0
+    if "--deny" in options:
+        assert mark.read_text() == "done\n"
+    else:
+        assert time.monotonic() - begin < 4.5
+        assert not mark.exists()
     wait_until(lambda: mark.exists() and mark.read_text() == "done\n", 20, "what outlived the command")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import pty
 import re
 import shutil
 import signal
@@ -34,6 +33,7 @@ from live_tools import (
     tracer_of,
     wait_until,
 )
+from terminals import open_terminal
 from test_equality import ERRNO_MODE, MODES
 
 import cbprocess
@@ -131,7 +131,7 @@ class Terminal:
     """A program at a terminal of its own."""
 
     def __init__(self, line: list[str], environment: dict[str, str]) -> None:
-        self.master, other = pty.openpty()
+        self.master, other = open_terminal()
         starter = [sys.executable, str(PROGRAMS / "at_terminal.py")]
         self.process = subprocess.Popen(
             [*starter, *line], stdin=other, stdout=other, stderr=other, env=environment

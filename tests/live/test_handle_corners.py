@@ -114,7 +114,10 @@ def with_rule_for_one(recorder: Any, line: list[str], position: int, case: Case)
     process = recorder.filter.popen(
         [line[0], "-w", *line[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    assert process.stdout is not None
+    if process.stdout.readline() != "ready\n":
+        output, _ = process.communicate(timeout=30)
+        pytest.fail(str(outcome_of(output, process.returncode)))  # unless it skips for want of namespaces
     created = [event["process_id"] for event in recorder.of("thread_creation")]
     targets = [
         process_id

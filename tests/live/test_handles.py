@@ -187,6 +187,7 @@ def test_a_rule_about_other_rights(name: str, line_of: Lines, bare_outcome: Any)
 @pytest.mark.parametrize("caller", ["main", "thread-in-namespace"])
 def test_deadline(caller: str, line_of: Lines, bare_outcome: Any) -> None:
     """An operation whose handler does not answer in time goes on as without a filter."""
+    bare_outcome(next(iter(CASES)), caller)  # skips where there are no namespaces
     answers: list[Any] = []
 
     def decide(kind: str, event: Any) -> None:

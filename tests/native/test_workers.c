@@ -58,6 +58,8 @@ static void expect_stack(const char *setting, uint64_t least, uint64_t most)
 static void test_stack_size(void)
 {
     expect_stack("0", 1u << 20, (1u << 20) + 65536);
+    expect_stack("1", 1u << 20, (1u << 20) + 65536);
+    expect_stack("4096", 1u << 20, (1u << 20) + 65536);
     expect_stack("5000000", 5000000, 5000000 + 65536);
 }
 

@@ -82,6 +82,18 @@ def test_a_program_written_for_the_reference(tmp_path: Path) -> None:
     assert created[0][0] in ended
 
 
+def test_the_file_for_who_relies_on_names_that_leaked(tmp_path: Path) -> None:
+    shim = next(item for item in PROGRAMS if item.text.startswith("# cbfsfilter.py"))
+    (tmp_path / "cbfsfilter.py").write_text(shim.text, encoding="utf-8")
+    text = (
+        "from cbfsfilter import *\n"
+        "print(os.getpid() > 0, sys.version_info >= (3,), datetime.datetime.now().year > 2000)\n"
+        "print(cbfsfilter.CBProcess is CBProcess, ERROR_ACCESS_DENIED, CBFSFilterError.__name__)\n"
+    )
+    done = run(Program(shim.page, 0, text), tmp_path)
+    assert (done.returncode, done.stdout) == (0, "True True True\nTrue 5 CBProcessError\n"), done.stderr
+
+
 def anchors(text: str) -> set[str]:
     """As GitHub makes them of headings."""
     titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)

@@ -32,20 +32,27 @@ def named_tests() -> list[tuple[str, str, str]]:
     return found
 
 
-def collected(file: str) -> set[str]:
-    """The tests of a file, as pytest names them; of one that is for Windows, the functions."""
-    if file.startswith("tests/windows/"):
-        return set(re.findall(r"^ *def (test_\w+)", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE))
-    line = [sys.executable, "-m", "pytest", "--collect-only", "-q", file]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=100)
+def collected(files: set[str]) -> dict[str, set[str]]:
+    """The tests of each file, as pytest names them; of one that is for Windows, the functions."""
+    elsewhere = {file for file in files if file.startswith("tests/windows/")}
+    tests = {
+        file: set(re.findall(r"^ *def (test_\w+)", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE))
+        for file in elsewhere
+    }
+    line = [sys.executable, "-m", "pytest", "--collect-only", "-q", *sorted(files - elsewhere)]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    return {row.split("::", 1)[1] for row in done.stdout.splitlines() if "::" in row}
+    for row in done.stdout.splitlines():
+        file, separator, test = row.partition("::")
+        if separator:
+            tests.setdefault(file, set()).add(test)
+    return tests
 
 
 def test_named_tests_exist() -> None:
     named = named_tests()
     assert named, "the documentation names no tests: is this expression still right?"
-    tests = {file: collected(file) for file in {file for _, file, _ in named}}
+    tests = collected({file for _, file, _ in named})
     for document, file, test in named:
         pattern = re.compile(re.escape(test).replace(r"\*", ".*"))
         whole = [name for name in tests[file] if pattern.fullmatch(name) or name.startswith(test + "[")]
@@ -71,4 +78,4 @@ def test_a_wrong_name_would_be_noticed() -> None:
     line = "| `call` | process | `test_verdicts[kill-*]`, `tests/live/test_x.py::test_y` |"
     assert NAMED.findall(line) == [("", "test_verdicts[kill-*]"), ("tests/live/test_x.py", "test_y")]
     with pytest.raises(AssertionError):
-        collected("tests/no_such_file.py")
+        collected({"tests/no_such_file.py"})

@@ -73,7 +73,7 @@ ATTACKS = {
     "limit": lambda facts: errno_of(
         lambda: resource.prlimit(facts["process"], resource.RLIMIT_CORE, (0, resource.RLIM_INFINITY))
     ),
-    "priority": lambda facts: errno_of(lambda: os.setpriority(os.PRIO_PROCESS, facts["process"], 9)),
+    "priority": lambda facts: errno_of(lambda: os.setpriority(os.PRIO_PROCESS, facts["process"], 19)),
     "descriptor": lambda facts: by_number(PIDFD_GETFD, facts["pidfd"], facts["descriptor"], 0),
     "none": lambda facts: 0,
 }

@@ -16,7 +16,7 @@ OWN = os.getpid()
 NOT_READY, WRONG, NO_HANDLER, IN_HANDLER, ACTIVE, TOO_SHORT = 21, 87, 614, 1131, 1230, 1292
 
 NO_TEXTS: tuple[Any, ...] = (5, b"text", "a\0b", "\ud800")
-NO_BOOLEANS: tuple[Any, ...] = (0, 1, None, "True")
+NO_BOOLEANS: tuple[Any, ...] = (2, -1, None, "True")
 NO_NUMBERS: tuple[Any, ...] = ("1", None, 1.0, True, -1, 2**32)
 NO_GUIDS: tuple[Any, ...] = (*NO_TEXTS, None, "", "{}", GUID[1:-1], GUID + " ")
 NO_NAMES: tuple[Any, ...] = (*NO_TEXTS, None, "", "x" * 4097)

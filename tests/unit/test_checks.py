@@ -27,7 +27,13 @@ def test_wrong_ints(value: Any) -> None:
     assert_wrong(lambda: checks.checked_int(value, "the_number", 0, 10), "the_number")
 
 
-@pytest.mark.parametrize("value", [0, 1, "True", None, [], 1.0])
+@pytest.mark.parametrize("value", [True, False, 1, 0])
+def test_bools_and_the_ints_that_stand_for_them(value: Any) -> None:
+    found = checks.checked_bool(value, "the_flag")
+    assert type(found) is bool and found == value
+
+
+@pytest.mark.parametrize("value", [2, -1, 2**80, "True", "1", None, [], 1.0])
 def test_wrong_bools(value: Any) -> None:
     assert_wrong(lambda: checks.checked_bool(value, "the_flag"), "the_flag")
 

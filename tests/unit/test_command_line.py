@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from terminals import open_terminal
 from unit.event_blocks import dispatch_once, make_event
 
 import cbprocess
@@ -27,14 +28,15 @@ def wrong_usage(*arguments: str) -> None:
 def test_defaults() -> None:
     options = cli.parse(["run", "--", "ls", "-l"])
     assert options.command == ["ls", "-l"]
-    assert options.events == cli.LIFETIME_NAMES == cli.EVENT_NAMES[:4]
+    assert options.events == cli.PROCESS_NAMES == cli.EVENT_NAMES[:2]
+    assert cli.parse(["run", "--json", "--", "ls"]).events == cli.LIFETIME_NAMES == cli.EVENT_NAMES[:4]
     assert (options.json, options.output, options.timeout, options.color) == (False, None, 0, "auto")
     assert (options.name, options.ignore, options.deny, options.protect) == ([], [], [], [])
 
 
 def test_attach() -> None:
     options = cli.parse(["attach", "12", "34"])
-    assert options.process_ids == [12, 34] and options.events == cli.LIFETIME_NAMES
+    assert options.process_ids == [12, 34] and options.events == cli.PROCESS_NAMES
     assert options.timeout == cli.ATTACH_TIMEOUT_MS >= constants.TIMEOUT_MIN_MS
     line = "attach 7 --json --output f --events all --name a --ignore b --no-children --deny c --protect d"
     options = cli.parse([*line.split(), "--timeout", "0", "--summary", "--color", "always"])
@@ -43,7 +45,8 @@ def test_attach() -> None:
 
 
 def test_protection_asks_for_handle_operations() -> None:
-    assert cli.parse(["run", "--protect", "p", "--", "x"]).events == cli.EVENT_NAMES
+    assert cli.parse(["run", "--protect", "p", "--", "x"]).events == (*cli.PROCESS_NAMES, *cli.HANDLE_NAMES)
+    assert cli.parse(["run", "--protect", "p", "--json", "--", "x"]).events == cli.EVENT_NAMES
     chosen = cli.parse(["run", "--protect", "p", "--protect", "q", "--events", "process", "--", "x"])
     assert chosen.events == cli.EVENT_NAMES[:2] and chosen.protect == ["p", "q"]
 
@@ -105,6 +108,24 @@ def test_where_the_command_begins(arguments: list[str], command: list[str]) -> N
 )
 def test_wrong_usage(arguments: list[str]) -> None:
     wrong_usage(*arguments)
+
+
+def test_short_options() -> None:
+    options = cli.parse(["run", "-q", "-o", "f", "-e", "thread", "x"])
+    assert (options.quiet, options.output, options.events) == (True, "f", cli.THREAD_NAMES)
+    assert cli.parse(["attach", "-p", "12", "34", "-p", "56"]).process_ids == [34, 12, 56]
+    assert cli.parse(["run", "--tree", "x"]).summary
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of it all without a command, too, which is no success; both with examples."""
+    assert cli.main([]) == 2
+    without = capsys.readouterr()
+    assert without.out == "" and "examples:\n  cbprocess run -- make" in without.err
+    for words, text in ((["help"], "examples:\n"), (["help", "attach"], "-p PID")):
+        with pytest.raises(SystemExit) as raised:
+            cli.main(words)
+        assert raised.value.code == 0 and text in capsys.readouterr().out
 
 
 def test_event_lists() -> None:
@@ -202,7 +223,7 @@ def test_color_choice(tmp_path: Path) -> None:
     assert file_output.wants_color("always", {})
     assert not file_output.wants_color("never", {})
     assert not file_output.wants_color("auto", {})
-    leader, follower = os.openpty()
+    leader, follower = open_terminal()
     terminal = output.Output(f"/dev/fd/{follower}")
     assert terminal.wants_color("auto", {"NO_COLOR": ""})
     assert not terminal.wants_color("auto", {"NO_COLOR": "1"})
@@ -251,7 +272,7 @@ def described(kind: str, **fields: Any) -> str:
 def test_descriptions() -> None:
     assert described("process_creation", arguments=[b"a", b"b c\n"]) == "a 'b c\\n'"
     refused = described("process_creation", arguments=[b"a"], result_code=5)
-    assert refused == "refused (5)  a"
+    assert refused == "refused EACCES  a"
     ended = described("process_termination", process_name=b"/bin/ls", exit_status=9)
     assert ended == "killed by SIGKILL  ls"
     assert described("thread_creation", thread_id=5, originator_process_id=6) == "thread 5 made by 6"
@@ -278,7 +299,7 @@ TERMINATE_AND_READ = constants.PROCESS_TERMINATE | constants.PROCESS_VM_READ
         (
             "process",
             {"original_desired_access": 0x1, "desired_access": 1, "result_code": 5, "process_id": 77},
-            "refused (5)  by 5 pkill: TERMINATE",
+            "refused EACCES  by 5 pkill: TERMINATE",
         ),
         (
             "process",
@@ -354,7 +375,9 @@ class Story:
         """At the time of what was told last."""
         self.now_ns -= 1_000_000
         fields = {"process_id": process, "originator_process_id": creator, "process_name": name.encode()}
-        self.tell("process_creation", result_code=5, **fields)
+        arguments = [name.encode(), b"-l"]
+        path = f"/bin/{name}".encode()
+        self.tell("process_creation", result_code=5, arguments=arguments, image_file_name=path, **fields)
 
     def fork(self, process: int, creator: int) -> None:
         self.tell("thread_creation", process_id=process, thread_id=process, originator_process_id=creator)
@@ -397,6 +420,13 @@ def test_summary_of_a_small_tree() -> None:
     lines = story.summary.lines(10_000_000)
     assert "    11 ls  [exit 2, 0.003 s]" in lines
     assert "  10 cat  [still running, 0.009 s]" in lines
+    assert lines[:4] == [
+        "",
+        "failed or refused",
+        "  11 ls  [exit 2, 0.003 s]",
+        "  11 wc -l  [refused EACCES, /bin/wc]",
+    ]
+    assert lines[-2:] == ["", "total: 4 processes, 1 failed, 1 execution refused, 0.009 s"]
 
 
 def test_summary_counts_handle_operations_and_makes_no_process_of_them() -> None:
@@ -434,6 +464,7 @@ def test_summary_of_a_tree_deeper_than_recursion_allows() -> None:
     for number in range(2000):
         story.fork(10 + number, 9 + number)
     assert len(story.summary.lines(story.now_ns)) > 2000
+    assert len(story.summary.lines(story.now_ns, 40)) < 60
     processes = story.summary.record(story.now_ns)["processes"]
     assert isinstance(processes, list) and len(processes) == 2000
 

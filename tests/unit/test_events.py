@@ -223,7 +223,7 @@ def test_access_can_only_be_lost() -> None:
 
 
 @pytest.mark.parametrize("name", ["result_code", "desired_access"])
-@pytest.mark.parametrize("value", [-1, 2**32, 2**70, 1.0, "1", None, b"1", [1]])
+@pytest.mark.parametrize("value", [True, False, -1, 2**32, 2**70, 1.0, "1", None, b"1", [1]])
 def test_wrong_answers_are_refused(name: str, value: object) -> None:
     memory = make_event(
         constants.PROC_EVT_PROCESS_HANDLE_OPERATION, original_desired_access=7, desired_access=7

@@ -6,14 +6,14 @@ import gc
 import os
 import threading
 from time import monotonic_ns
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from unit.held_events import Tickets, hold
 from unit.instances import assert_code
 
 from cbprocess import Outcome, constants, events
-from cbprocess.held import _HELD_CLASSES, HeldEvent, HeldHandleEvent, Ledger
+from cbprocess.held import _HELD_CLASSES, AnyHeldEvent, HeldEvent, HeldHandleEvent, Ledger
 
 HANDLE = constants.PROC_EVT_PROCESS_HANDLE_OPERATION
 EVERYTHING = 0xFFFFFFFF
@@ -34,6 +34,7 @@ def test_each_event_class_has_its_held_class() -> None:
     for plain, held in _HELD_CLASSES.items():
         assert issubclass(held, plain) and issubclass(held, HeldEvent)
         assert hasattr(held, "strip") == hasattr(plain, "desired_access") == issubclass(held, HeldHandleEvent)
+    assert set(get_args(AnyHeldEvent)) == set(_HELD_CLASSES.values())
 
 
 def test_it_is_a_copy_with_all_properties(ledger: Ledger, tickets: Tickets) -> None:

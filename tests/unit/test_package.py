@@ -47,6 +47,20 @@ def test_every_public_name_is_there_once() -> None:
         cbprocess.no_such_name  # noqa: B018
 
 
+def test_dir_lists_what_is_imported_later() -> None:
+    program = "import json, cbprocess; print(json.dumps(dir(cbprocess)))"
+    listed = python(program)
+    assert isinstance(listed, list)
+    assert {*vars(cbprocess)["__all__"], "__version__"} <= set(listed)
+
+
+def test_the_reference_has_every_class_and_function(checkout: Path) -> None:
+    page = (checkout / "docs" / "api.md").read_text(encoding="utf-8")
+    headings = {line[4:] for line in page.splitlines() if line.startswith("### ")}
+    names = {"CBProcess", "CBProcessError", "CBProcessWarning", *vars(cbprocess)["_LAZY"]} - {"AnyHeldEvent"}
+    assert names - headings == set()
+
+
 def test_importing_loads_nothing_expensive() -> None:
     loaded = python(IMPORT_PROGRAM)
     assert isinstance(loaded, list)

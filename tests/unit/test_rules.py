@@ -49,7 +49,7 @@ def test_wrong_ids(process: CBProcess, value: Any) -> None:
         assert_code(constants.ERROR_INVALID_PARAMETER, remove, value)
 
 
-@pytest.mark.parametrize("value", [0, 1, None, "True"])
+@pytest.mark.parametrize("value", [2, -1, None, "True"])
 def test_wrong_include_children(process: CBProcess, value: Any) -> None:
     for call in (
         lambda: process.add_filtered_process_by_id(os.getpid(), value),

@@ -57,7 +57,7 @@ def test_without_command_lines(child: subprocess.Popen[bytes]) -> None:
     found = find(child.pid, running_processes(False))
     assert (found.arguments, found.command_line) == ([], "")
     assert found.process_name == os.path.realpath(sys.executable)
-    assert_code(constants.ERROR_INVALID_PARAMETER, running_processes, 1)
+    assert_code(constants.ERROR_INVALID_PARAMETER, running_processes, 2)
 
 
 def test_a_process_that_has_ended_and_is_still_there() -> None:
@@ -196,7 +196,16 @@ def test_read_only(process: CBProcess) -> None:
             setattr(process, f"running_process_{name}", 1)
 
 
-@pytest.mark.parametrize("value", [0, 1, None, "True"])
+def test_a_boolean_as_the_references_users_write_it(process: CBProcess) -> None:
+    process.track_command_line = 1  # type: ignore[assignment]
+    assert process.track_command_line is True
+    process.strict_altitude = 1  # type: ignore[assignment]
+    assert process.strict_altitude is True
+    process.add_filtered_process_by_name("a", 1)  # type: ignore[arg-type]
+    process.remove_filtered_process_by_name("a")
+
+
+@pytest.mark.parametrize("value", [2, -1, None, "True"])
 def test_what_is_no_boolean(process: CBProcess, value: Any) -> None:
     assert_code(constants.ERROR_INVALID_PARAMETER, process.set_track_command_line, value)
 

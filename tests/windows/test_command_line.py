@@ -24,6 +24,10 @@ ENDS = ("thread_termination", "process_termination")
 BEGINS = ("process_creation", "thread_creation")
 
 
+# One line for each event; otherwise there is one for each program.
+EACH_EVENT = ("--events", "process,thread")
+
+
 def cbprocess(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "cbprocess", *arguments]
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=100, **options)
@@ -53,7 +57,7 @@ def check_tree(printed: list[tuple[str, int, str]]) -> None:
 
 class TestRun:
     def test_prints_the_tree(self) -> None:
-        done = cbprocess("run", "--", "cmd", "/c", PROGRAM)
+        done = cbprocess("run", *EACH_EVENT, "--", "cmd", "/c", PROGRAM)
         assert done.returncode == 9
         assert len(done.stdout.split()) == 1  # what hostname says
         check_tree(rows(done.stderr))
@@ -70,18 +74,20 @@ class TestRun:
         assert len({event["start_time"] for event in events}) == 1
 
     def test_denies_and_sums_up(self) -> None:
-        done = cbprocess("run", "--deny", "*\\HOSTNAME.EXE", "--summary", "--", "cmd", "/c", PROGRAM)
+        done = cbprocess(
+            "run", *EACH_EVENT, "--deny", "*\\HOSTNAME.EXE", "--summary", "--", "cmd", "/c", PROGRAM
+        )
         assert (done.returncode, done.stdout) == (9, "")
         lines, _empty, summary = done.stderr.partition("\n\n")
         refused = [rest for event, _id, rest in rows(lines) if event == "process_creation"][1]
-        assert refused.strip() == "refused (5)  hostname"
+        assert refused.strip() == "refused (error 5)  hostname"
         assert re.search(r" 3  process_creation\n +2  process_termination\n", summary)
         assert f'cmd /c "{PROGRAM}"  [exit 9, ' in summary
         assert re.search(r"\n    \d+ cmd /c exit 4 +\[exit 4, ", summary)
 
     def test_of_what_is_refused_or_not_there(self) -> None:
         done = cbprocess("run", "--deny", "*\\hostname.exe", "--", "hostname")
-        assert done.returncode == 126 and "refused (5)" in done.stderr
+        assert done.returncode == 126 and "refused (error 5)" in done.stderr
         done = cbprocess("run", "--", "no-such-program")
         assert (done.returncode, done.stdout) == (127, "") and "no-such-program: " in done.stderr
         done = cbprocess("run", "--user", "somebody", "--", "hostname")
@@ -91,10 +97,11 @@ class TestRun:
         ) and "--user is not possible on Windows" in done.stderr
 
     def test_only_what_is_named(self) -> None:
-        done = cbprocess("run", "--name", "hostname.exe", "--events", "process", "--", "cmd", "/c", PROGRAM)
+        done = cbprocess("run", "--name", "hostname.exe", *EACH_EVENT, "--", "cmd", "/c", PROGRAM)
         assert done.returncode == 9
-        assert [event for event, _id, _rest in rows(done.stderr)] == [BEGINS[0], ENDS[1]]
-        done = cbprocess("run", "--ignore", "hostname.exe", "--events", "process", "--", "cmd", "/c", PROGRAM)
+        seen = [event for event, _id, _rest in rows(done.stderr)]
+        assert [event for event in seen if event in (BEGINS[0], ENDS[1])] == [BEGINS[0], ENDS[1]]
+        done = cbprocess("run", "--ignore", "hostname.exe", *EACH_EVENT, "--", "cmd", "/c", PROGRAM)
         ends = [rest for event, _id, rest in rows(done.stderr) if event == ENDS[1]]
         assert ends == ["exit 4  cmd.exe", "exit 9  cmd.exe"]
 
@@ -103,22 +110,31 @@ class TestReplay:
     @pytest.fixture(scope="class")
     def recorded(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = tmp_path_factory.mktemp("recorded \u00e9")
-        files = ["--record", "r.rec", "--timeline", "t.html", "--trace", "t.json", "--output", "lines"]
+        files = [
+            "--record",
+            "r.rec",
+            "--timeline",
+            "t.html",
+            "--trace",
+            "t.json",
+            "--output",
+            "lines",
+            *EACH_EVENT,
+        ]
         assert cbprocess("run", *files, "--", "cmd", "/c", PROGRAM, cwd=folder).returncode == 9
         return folder
 
     def test_prints_what_was_recorded(self, recorded: Path) -> None:
-        done = cbprocess("replay", str(recorded / "r.rec"))
+        done = cbprocess("replay", *EACH_EVENT, str(recorded / "r.rec"))
         assert done.returncode == 0
         check_tree(rows(done.stderr))
         lived = (recorded / "lines").read_text(encoding="utf-8")
         assert rows(done.stderr) == rows(lived)
 
     def test_asks_what_rules_would_have_done(self, recorded: Path) -> None:
-        done = cbprocess(
-            "replay", "--deny", "*\\hostname.exe", "--events", "process", str(recorded / "r.rec")
-        )
-        assert rows(done.stderr)[1][2].strip() == "refused (5)  hostname"
+        done = cbprocess("replay", "--deny", "*\\hostname.exe", *EACH_EVENT, str(recorded / "r.rec"))
+        created = [rest for event, _id, rest in rows(done.stderr) if event == BEGINS[0]]
+        assert created[1].strip() == "refused (error 5)  hostname"
 
     def test_of_a_damaged_recording(self, recorded: Path) -> None:
         damaged = recorded / "damaged.rec"
