@@ -6,110 +6,8 @@
  * that a change costs nothing for processes that do nothing. */
 #include <string.h>
 
+#include "rule_lists.h"
 #include "supervisor.h"
-
-/* ---- Lists of rules ---- */
-
-void release_rule_list(struct rule_list *list)
-{
-    if (list != NULL && --list->reference_count == 0)
-        free_surely(list);
-}
-
-struct rule_list *share_rule_list(struct rule_list *list)
-{
-    if (list != NULL)
-        list->reference_count++;
-    return list;
-}
-
-/* Whoever has it is refused everything: there was no memory to remember its rules. */
-struct rule_list unknown_rules = {.reference_count = 1};
-
-struct rule_list *make_rule_list(const struct rule_ref *refs, uint32_t count)
-{
-    if (count == 0)
-        return NULL;
-    struct rule_list *list = allocate_surely(sizeof *list + count * sizeof list->refs[0]);
-    if (list == NULL)
-        return share_rule_list(&unknown_rules);
-    list->reference_count = 1;
-    list->count = count;
-    memcpy(list->refs, refs, count * sizeof list->refs[0]);
-    return list;
-}
-
-/* Where the next list is gathered. */
-static struct {
-    struct rule_ref *refs;
-    uint32_t count, capacity;
-    bool is_incomplete; /* something is missing, for want of memory */
-} gathered;
-
-static void begin_gathering(void)
-{
-    gathered.count = 0;
-    gathered.is_incomplete = false;
-}
-
-static void gather(struct rule_ref ref)
-{
-    if (gathered.count == gathered.capacity) {
-        uint32_t capacity = gathered.capacity * 2 + 16;
-        struct rule_ref *refs = allocate_surely(capacity * sizeof *refs);
-        if (refs == NULL) {
-            gathered.is_incomplete = true;
-            return;
-        }
-        if (gathered.count > 0)
-            memcpy(refs, gathered.refs, gathered.count * sizeof *refs);
-        free_surely(gathered.refs);
-        gathered.refs = refs;
-        gathered.capacity = capacity;
-    }
-    gathered.refs[gathered.count++] = ref;
-}
-
-static bool is_same_ref(const struct rule_ref *a, const struct rule_ref *b)
-{
-    return a->session_id == b->session_id && a->session_serial == b->session_serial &&
-           a->rule_id == b->rule_id && a->is_launch == b->is_launch;
-}
-
-static bool is_what_was_gathered(const struct rule_list *list)
-{
-    if (list == NULL || list->count != gathered.count)
-        return false;
-    for (uint32_t i = 0; i < list->count; i++)
-        if (!is_same_ref(&list->refs[i], &gathered.refs[i]))
-            return false;
-    return true;
-}
-
-/* The gathered list: the one at hand, if it says the same. NULL if it is empty. */
-static struct rule_list *take_gathered(struct rule_list *at_hand)
-{
-    if (gathered.is_incomplete)
-        return share_rule_list(&unknown_rules);
-    if (is_what_was_gathered(at_hand))
-        return share_rule_list(at_hand);
-    return make_rule_list(gathered.refs, gathered.count);
-}
-
-static struct rule_ref make_ref(uint32_t session_id, uint32_t rule_id, bool is_launch)
-{
-    return (struct rule_ref){.session_id = session_id,
-                             .session_serial = (uint32_t) self.sessions[session_id].opened,
-                             .rule_id = rule_id,
-                             .is_launch = is_launch};
-}
-
-/* Whether a rule that is remembered is one that this session may still have. */
-static bool is_of_session(const struct rule_ref *ref, uint32_t session_id)
-{
-    return ref->rule_id != 0 && ref->session_id == session_id &&
-           ref->session_serial == (uint32_t) self.sessions[session_id].opened;
-}
 
 /* ---- One set and one process ---- */
 
@@ -180,9 +78,7 @@ static void gather_allowing(const struct image *image, uint32_t session_id)
     }
 }
 
-/* Matches every session's rules with an image's names, once for each generation of the rules. Uses the sets'
- * matches and gathers. */
-static void match_image(struct image *image)
+void match_image(struct image *image)
 {
     if (image == NULL || image->rules_generation == self.rules.generation)
         return;
@@ -199,10 +95,8 @@ static void match_image(struct image *image)
     image->rules_generation = generation_of(image->matches);
 }
 
-/* Marks those rules of the set that a list remembers, if their ids are not below first_id and they have all
- * of these flags. */
-static void mark_list(struct rule_set *set, uint32_t session_id, const struct rule_list *list,
-                      uint32_t first_id, uint32_t flags)
+void mark_list(struct rule_set *set, uint32_t session_id, const struct rule_list *list, uint32_t first_id,
+               uint32_t flags)
 {
     uint32_t count = cbp_ruleset_rule_count(set->block);
     for (uint32_t i = 0; list != NULL && i < list->count; i++) {
@@ -215,18 +109,15 @@ static void mark_list(struct rule_set *set, uint32_t session_id, const struct ru
     }
 }
 
-/* Marks the rules that match the process itself under this image (NULL: none), which has been matched; of
- * those that go by names only the ones with ids not below first_id. */
-static void mark_own(struct rule_set *set, uint32_t session_id, const struct process *process,
-                     const struct image *image, uint32_t first_id)
+void mark_own(struct rule_set *set, uint32_t session_id, const struct process *process,
+              const struct image *image, uint32_t first_id)
 {
     if (image != NULL)
         mark_list(set, session_id, image->matches, first_id, 0);
     (void) cbp_ruleset_match_process(set->block, process->pid, process->start_time, set->matches);
 }
 
-/* Gathers the marked rules from that index on that go on to children. */
-static void gather_for_children(const struct rule_set *set, uint32_t session_id, uint32_t first)
+void gather_for_children(const struct rule_set *set, uint32_t session_id, uint32_t first)
 {
     for (uint32_t i = first; (i = next_match(set, i)) != UINT32_MAX; i++)
         if (rule_at(set, i)->flags & CBP_RULE_FLAG_CHILDREN)
@@ -364,14 +255,6 @@ bool is_exemption(const struct rule_ref *ref)
     return !ref->is_launch; /* without a rule any more it obliges nobody */
 }
 
-static bool is_gathered(const struct rule_ref *ref)
-{
-    uint32_t i = 0;
-    while (i < gathered.count && !is_same_ref(&gathered.refs[i], ref))
-        i++;
-    return i < gathered.count;
-}
-
 void inherit_obligations(struct process *child, struct process *candidate)
 {
     const struct rule_list *bequest = standing_of(candidate)->bequest;
@@ -379,9 +262,8 @@ void inherit_obligations(struct process *child, struct process *candidate)
     if (bequest == inherited)
         return;
     begin_gathering();
-    gathered.is_incomplete = inherited == &unknown_rules || bequest == &unknown_rules;
-    for (uint32_t i = 0; inherited != NULL && i < inherited->count; i++)
-        gather(inherited->refs[i]);
+    gather_list(inherited);
+    gathered.is_incomplete |= bequest == &unknown_rules;
     for (uint32_t i = 0; bequest != NULL && i < bequest->count; i++)
         if (!is_exemption(&bequest->refs[i]) && !is_gathered(&bequest->refs[i]))
             gather(bequest->refs[i]);
@@ -402,78 +284,4 @@ bool is_released(struct process *process)
         return false;
     /* A child's first execution is an operation of its creator's. */
     return process->executed || process->parent == NULL || !standing_of(process->parent)->is_of_concern;
-}
-
-/* ---- Changes, and those who live ---- */
-
-/* Ancestors count that have ended, too. */
-static void bequeath_fresh(struct rule_set *set, uint32_t session_id, uint32_t first, struct process *process)
-{
-    struct rule_list *inherited = process->standing.inherited;
-    uint32_t first_id = rule_at(set, first)->rule_id;
-    if (inherited == &unknown_rules)
-        return;
-    for (const struct process *ancestor = process->parent; ancestor != NULL; ancestor = ancestor->parent)
-        match_image(ancestor->image);
-    for (const struct process *ancestor = process->parent; ancestor != NULL; ancestor = ancestor->parent)
-        mark_own(set, session_id, ancestor, ancestor->image, first_id);
-    begin_gathering();
-    for (const struct process *ancestor = process->parent; ancestor != NULL; ancestor = ancestor->parent)
-        gathered.is_incomplete |= ancestor->image != NULL && ancestor->image->matches == &unknown_rules;
-    for (uint32_t i = 0; inherited != NULL && i < inherited->count; i++)
-        gather(inherited->refs[i]);
-    gather_for_children(set, session_id, first);
-    clear_matches(set);
-    process->standing.inherited = take_gathered(inherited);
-    release_rule_list(inherited);
-}
-
-void bequeath_to_living(uint32_t session_id, struct rule_set *set, uint32_t newer_than)
-{
-    uint32_t count = cbp_ruleset_rule_count(set->block), first = count;
-    bool any = false;
-    for (; first > 0 && rule_at(set, first - 1)->rule_id > newer_than; first--)
-        any |= (rule_at(set, first - 1)->flags & CBP_RULE_FLAG_CHILDREN) != 0;
-    for (struct process *process = self.processes; process != NULL && any; process = process->next)
-        if (process->parent != NULL)
-            bequeath_fresh(set, session_id, first, process);
-}
-
-/* ---- Launches ---- */
-
-void add_launch_rule(uint32_t session_id, uint32_t rule_id, struct process *process)
-{
-    process->standing.launch = make_ref(session_id, rule_id, true);
-    process->standing.rules_generation = 0;
-}
-
-static bool forget_ref(struct process *process, const struct rule_ref *gone)
-{
-    struct standing *standing = &process->standing;
-    struct rule_list *inherited = standing->inherited;
-    bool had_it = is_same_ref(&standing->launch, gone);
-    if (had_it)
-        standing->launch.rule_id = 0;
-    begin_gathering();
-    for (uint32_t i = 0; inherited != NULL && i < inherited->count; i++)
-        if (!is_same_ref(&inherited->refs[i], gone))
-            gather(inherited->refs[i]);
-    had_it |= inherited != NULL && gathered.count < inherited->count;
-    if (had_it) {
-        standing->inherited = take_gathered(inherited);
-        release_rule_list(inherited);
-        standing->rules_generation = 0;
-    }
-    return had_it;
-}
-
-uint32_t forget_launch(uint32_t session_id, uint32_t rule_id)
-{
-    const struct rule_ref gone = make_ref(session_id, rule_id, true);
-    bool had_it = false;
-    for (struct process *process = self.processes; process != NULL; process = process->next)
-        for (struct process *at = process; at != NULL; at = at->parent)
-            had_it |= forget_ref(at, &gone);
-    let_released_go();
-    return had_it ? 0 : CBP_ERROR_NOT_FOUND;
 }

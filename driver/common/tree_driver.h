@@ -72,6 +72,12 @@ struct standing {
     struct rule_list *inherited;
     struct rule_list *bequest; /* what its children inherit */
     struct cbp_stance stances[CBP_SESSION_MAX];
+    /* Of lines.c. */
+    uint64_t walk;           /* the last one that came by */
+    struct process *below;   /* in that walk: the next one down the line */
+    struct rule_list *fresh; /* while there are new rules: what of them its children inherit; else NULL */
+    uint64_t search;         /* the last one that came by */
+    const struct process *branch; /* what it has found */
 };
 
 /* A part of a session's rules that has been validated, with what is asked about it as a whole. */
@@ -184,18 +190,26 @@ void inherit_rules(struct process *child, struct process *parent);
 void inherit_obligations(struct process *child, struct process *candidate);
 bool is_exemption(const struct rule_ref *ref); /* the rule ignores or allows, or is none any more */
 void release_standing(struct process *process);
+/* Whether an attached process is to be let go: no rule concerns it, nor may one when it executes another
+ * program. */
+bool is_released(struct process *process);
+
+/* ---- rule_lists.c ---- */
 extern struct rule_list unknown_rules; /* of whom there was no memory to remember the rules of: refuse all */
 struct rule_list *make_rule_list(const struct rule_ref *refs, uint32_t count); /* NULL: of none */
 struct rule_list *share_rule_list(struct rule_list *list);
 void release_rule_list(struct rule_list *list);
-/* Whether an attached process is to be let go: no rule concerns it, nor may one when it executes another
- * program. */
-bool is_released(struct process *process);
+
+/* ---- lines.c: who descends from whom, and what changes for those who live ---- */
 /* A set has taken effect: descendants that live now inherit those of its rules with ids above newer_than. */
 void bequeath_to_living(uint32_t session_id, struct rule_set *set, uint32_t newer_than);
 /* The rule (its descendants too, ask) of a launch whose root is the process. */
 void add_launch_rule(uint32_t session_id, uint32_t rule_id, struct process *process);
 uint32_t forget_launch(uint32_t session_id, uint32_t rule_id);
+/* Of many processes, who descends from one: until the next search begins each step up is taken once. */
+void begin_search(const struct process *ancestor);
+/* The child of that ancestor from which the process descends, or which it is; NULL: it is no descendant. */
+const struct process *branch_of(struct process *process);
 
 /* ---- sessions.c ---- */
 /* Whether the session is told before the other one, and its refusal goes before the other's. */

@@ -207,6 +207,7 @@ static uint32_t attach_one(uint32_t pid)
         process->creator_tenure = UINT32_MAX; /* who has created it, and as what, nobody has seen */
         process->start_time = read_start_time(pid);
         process->parent_pid = facts.parent_pid;
+        process->tree = process->parent != NULL ? process->parent->tree : pid;
         process->creator_pid = process->creator_tid = facts.parent_pid;
         process->user_id = facts.user_id;
     } else if (!process->attached) {

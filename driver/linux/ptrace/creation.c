@@ -55,6 +55,7 @@ static struct process *make_child_process(struct task *task, struct process *par
     struct task *creator = find_task(task->creator_tid);
     process->start_time = start_time_since(task->tid, creator != NULL ? creator->resumed_ns : 0);
     process->parent_pid = parent->pid;
+    process->tree = parent->tree;
     process->creator_pid = task->creator_pid;
     process->creator_tid = task->creator_tid;
     process->creator_tenure = parent->tenure;

@@ -148,13 +148,12 @@ struct verdict {
     bool is_stripped;
 };
 
-/* Whether the one has created the other, or who did, and has been protected for as long: a rule that names it
- * later, or a name that it takes later, gives it nothing. */
-static bool is_protected_creator(const struct process *process, const struct process *descendant)
+/* Whether the caller, for whose descendants a search has begun, has created the process, or who did, and has
+ * been protected for as long: a rule that names it later, or a name that it takes later, gives it nothing. */
+static bool is_protected_creator(const struct process *caller, struct process *process)
 {
-    while (descendant != NULL && descendant->parent != process)
-        descendant = descendant->parent;
-    return descendant != NULL && descendant->creator_tenure == process->tenure;
+    const struct process *branch = branch_of(process);
+    return branch != NULL && branch->creator_tenure == caller->tenure;
 }
 
 /* A new child, of whose creation we have not been told yet, is what its creator is. */
@@ -326,6 +325,7 @@ void handle_handle_call(struct task *task, const struct syscall_entry *entry)
     if (is_settled(task, &view, &call))
         return;
     introduce(task);
+    begin_search(task->process);
     for (uint32_t i = 0; i < reached.count; i++)
         tell_target(task, &call, &reached.targets[i], &verdict);
     if (verdict.operation == NULL) {

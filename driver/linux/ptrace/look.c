@@ -39,14 +39,6 @@ static void prepare(struct look *look, struct task *task, const struct syscall_e
     look->approved = task->approval.facts;
 }
 
-/* A number for the tree that a process belongs to: who shares it shares the readers, too. */
-static uint32_t tree_of(const struct process *process)
-{
-    while (process->parent != NULL)
-        process = process->parent;
-    return process->pid;
-}
-
 /* What is found without the memory to look: nothing, which is refused. */
 static const struct look *look_in_vain(const struct task *task)
 {
@@ -61,7 +53,7 @@ static bool give_away(struct task *task, const struct syscall_entry *entry, bool
     *is_lacking = look == NULL;
     if (look == NULL)
         return false;
-    look->job = (struct job){.work = work, .discard = discard, .owner = task, .tree = tree_of(task->process)};
+    look->job = (struct job){.work = work, .discard = discard, .owner = task, .tree = task->process->tree};
     /* What is not known at the entry the kernel decides, and the stop after it; what is not known there
      * nobody finds out any more. */
     look->job.is_urgent = entry == NULL;

@@ -26,6 +26,7 @@ struct process {
     uint32_t thread_count;           /* living tasks whose exit has not been reported */
     uint32_t pid;
     uint32_t parent_pid;
+    uint32_t tree; /* its root's id; 0: nobody knows */
     uint32_t creator_pid;
     uint32_t creator_tid;
     uint32_t user_id;

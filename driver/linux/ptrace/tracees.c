@@ -31,6 +31,7 @@ uint32_t seize_root(uint32_t tid, uint32_t filter_parts, struct task **seized)
         return error;
     }
     process->start_time = read_start_time(tid);
+    process->tree = tid;
     process->filter_parts = filter_parts;
     task_joins(task, process);
     task->first_unreported = true;

@@ -60,13 +60,6 @@ static uint32_t attach_one(uint32_t pid)
     return error;
 }
 
-static bool descends_from(const struct process *process, uint32_t pid)
-{
-    while (process != NULL && process->pid != pid)
-        process = process->parent;
-    return process != NULL;
-}
-
 /* A parent's id may belong to a younger process by now. */
 static bool is_parent(const struct process *parent, uint32_t pid)
 {
@@ -81,11 +74,13 @@ static bool is_parent(const struct process *parent, uint32_t pid)
  * them. One that cannot be had is left alone, but for want of memory. */
 static uint32_t attach_new_children(uint32_t root_pid, uint32_t *count)
 {
+    const struct process *root = find_process(root_pid);
     struct listing listing = {0};
     uint32_t error = 0, pid, parent_pid;
+    begin_search(root);
     while (next_process(&listing, &pid, &parent_pid)) {
-        const struct process *parent = find_process(parent_pid);
-        if (find_process(pid) == NULL && parent != NULL && descends_from(parent, root_pid) &&
+        struct process *parent = find_process(parent_pid);
+        if (find_process(pid) == NULL && parent != NULL && (parent == root || branch_of(parent) != NULL) &&
             is_parent(parent, pid)) {
             uint32_t failure = attach_one(pid);
             *count += failure == 0;
