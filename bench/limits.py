@@ -22,6 +22,7 @@ import cbprocess
 
 GUID = "{0D7A6C44-97C5-4B1B-8F52-3C1B7F8B7A10}"
 COSTLY = REPOSITORY / "tests/hostile/programs/costly.c"
+RULE = "*/limits"  # the program of all that live
 HEAD = ("what", "without", "supervised", "the supervisor's time", "its memory", "a new rule")
 
 
@@ -76,7 +77,7 @@ def worst_execution(watched: Watched, program: str) -> tuple[str, ...]:
 
 
 def many(watched: Watched, program: str, kind: str, count: int, what: str) -> tuple[str, ...]:
-    """The time of a fork and wait, among so many living processes."""
+    """The time of a fork and wait, among so many living processes, and of a rule that matches them all."""
     line = [program, kind, str(count)]
     medians, spent, memory, change_ms = [], 0.0, 0, 0.0
     for start in (subprocess.Popen, watched.filter.popen):
@@ -90,9 +91,9 @@ def many(watched: Watched, program: str, kind: str, count: int, what: str) -> tu
         if start is not subprocess.Popen:
             spent, memory = watched.seconds() - before, watched.memory()
             begun = time.monotonic()
-            watched.filter.add_rule(name="*/no-such-program", action="allow", include_children=True)
+            watched.filter.add_rule(name=RULE, action="allow", include_children=True)
             change_ms = (time.monotonic() - begun) * 1000
-            watched.filter.remove_rule(name="*/no-such-program", action="allow")
+            watched.filter.remove_rule(name=RULE, action="allow")
         finish(process)
     bare, supervised = medians
     cells = (f"{bare:.0f} us", f"{supervised:.0f} us", f"{spent:.1f} s in all", f"{memory} MiB")

@@ -146,8 +146,9 @@ def memory_after_hops(watched: cbprocess.CBProcess, helper: int, hop: str, count
     return memory
 
 
+@pytest.mark.limit(300)
 @pytest.mark.usefixtures("honest_memory")
-@pytest.mark.parametrize("count", [6000, -1500], ids=["forks", "executions"])
+@pytest.mark.parametrize("count", [20000, -1500], ids=["forks", "executions"])
 def test_a_line_of_dead_ancestors_is_forgotten(count: int, attack: Callable[[str], str]) -> None:
     """One that forks and ends, again and again, also under other names each time; they are not kept."""
     hop = attack("hop")
