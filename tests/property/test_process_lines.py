@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from property import rule_engines
 from property.rule_engines import MATCH_ALL, MATCH_NAME, MATCH_PROCESS, Builder, SourceRule
@@ -242,6 +242,10 @@ def choose(some: list[Any], number: int) -> Any:
     return some[number % len(some)]
 
 
+def examples(count: int) -> settings:
+    return settings(max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
 def do(tree: Tree, operation: str, one: int, other: int, flag: bool) -> None:
     living, rules = tree.model.living(), tree.model.rules
     launched = sorted(rule_id for some in tree.launches.values() for rule_id in some)
@@ -266,7 +270,7 @@ def do(tree: Tree, operation: str, one: int, other: int, flag: bool) -> None:
         tree.forget_launch(choose(launched, one))
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(steps=STEPS)
 def test_lines_of_any_shape(helper: Helper, steps: list[tuple[str, int, int, bool]]) -> None:
     """Whoever lives has the rules of all ancestors, also of those that have ended; nothing is left behind."""
@@ -280,7 +284,7 @@ def test_lines_of_any_shape(helper: Helper, steps: list[tuple[str, int, int, boo
     assert helper.variable("blocks").value <= 1  # the place where lists are gathered
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(steps=STEPS)
 def test_who_descends_from_whom(helper: Helper, steps: list[tuple[str, int, int, bool]]) -> None:
     tree = Tree(helper)
