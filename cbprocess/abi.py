@@ -159,6 +159,8 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "cbp_pattern_set_destroy": (None, (c_void_p,)),
     "cbp_session_create": (_Status, (c_char_p, POINTER(c_void_p))),
     "cbp_session_destroy": (_Status, (c_void_p,)),
+    "cbp_session_set_product_guid": (_Status, (c_void_p, c_char_p)),
+    "cbp_session_copy_config": (_Status, (c_void_p, c_void_p)),
     "cbp_session_set_callbacks": (_Status, (c_void_p, POINTER(Callbacks))),
     "cbp_session_set_config": (_Status, (c_void_p, c_char_p, c_char_p)),
     "cbp_session_get_config": (_Status, (c_void_p, c_char_p, c_void_p, c_uint64, POINTER(c_uint64))),

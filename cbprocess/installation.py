@@ -9,8 +9,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .session import Session
-
 
 def initiate_shutdown(prompt: bytes, timeout: int, force_close_apps: bool, reboot: bool) -> bool:
     """The one call that shuts the machine down; programs that test themselves put another function in its
@@ -35,14 +33,8 @@ class Installation:
 
     __slots__ = ()
 
-    _session: Session | None
-
     def config(self, configuration_string: str) -> str:
         """CBProcess.config()."""
-        raise NotImplementedError
-
-    def _owns_session(self) -> bool:
-        """Whether there is a session of this process."""
         raise NotImplementedError
 
     def get_driver_status(self, product_guid: str) -> int:
@@ -105,7 +97,7 @@ class Installation:
         return initiate_shutdown(prompt, seconds, force, restart)
 
     def _driver(self) -> bytes:
-        return self.config("Driver").encode("ascii") if self._owns_session() else b"auto"
+        return self.config("Driver").encode("ascii")
 
     def _ask_driver(self, function: str, product_guid: str, result: Any) -> int:
         from ctypes import byref

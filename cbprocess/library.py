@@ -38,6 +38,11 @@ def load() -> ctypes.CDLL:
     return _library
 
 
+def in_handler() -> bool:
+    """Whether this thread is in a handler. Before load() there is none."""
+    return _library is not None and bool(_library.cbp_in_handler())
+
+
 def launcher_path() -> str:
     """The program that popen() starts in front of the target. CBProcessError 588 if it is missing."""
     global _launcher

@@ -489,8 +489,7 @@ def monitor(
 def _own_instance() -> CBProcess:
     instance = CBProcess()
     try:
-        instance.get_active()
-        instance.config("EventsToFire")
+        instance.statistics()  # as any method would: error 21 before initialize()
     except CBProcessError as error:
         if error.code != constants.ERROR_NOT_READY:
             raise

@@ -35,8 +35,9 @@ Product Key: none needed
 License Source: the package itself
 License Type: MIT"""
 
-# Set by initialize(), which counts for the whole process.
+# Set by initialize(), which counts for the whole process, and by which process that was.
 _product_guid: bytes | None = None
+_initialized_by = 0
 
 
 class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
@@ -47,9 +48,11 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
     filter at the end of the block. Several instances may be active. An active instance stays alive without a
     reference to it and is stopped at interpreter exit.
 
-    Every method may be called from any thread, in handlers too unless it says otherwise. Failures are
-    CBProcessError with a Win32 code: 21 before initialize() (and in a fork of the process, whose parent keeps
-    the filter), 87 for an argument of the wrong type or value.
+    Properties, handlers and config() can be read and set at any time, before initialize() too, and keep what
+    they were set to in a fork of the process. Methods may be called from any thread, in handlers too unless
+    they say otherwise. Failures are CBProcessError with a Win32 code: 21 from a method before initialize()
+    (and in a fork of the process, whose parent keeps the filter), 87 for an argument of the wrong type or
+    value.
     """
 
     __slots__ = ("__weakref__", "_idle_warning", "_session", "_snapshot", "_tag")
@@ -80,12 +83,10 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
 
         Error 87 for anything else, 588 if the native library is missing or damaged.
         """
-        global _product_guid
+        global _product_guid, _initialized_by
         guid = checked_text(product_guid, "product_guid")
-        session = self._open(guid)
-        if not self._owns_session():
-            self._session = session
-        _product_guid = guid
+        self._configured().initialize(guid)
+        _product_guid, _initialized_by = guid, os.getpid()
 
     def start_filter(self, timeout: int) -> None:
         """Starts filtering. timeout is how many milliseconds an operation waits for a handler before it goes
@@ -149,7 +150,7 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
 
     def config(self, configuration_string: str) -> str:
         """Reads a setting ("NAME") or sets it ("NAME=VALUE"); returns its value. Names ignore case; booleans
-        are True, False, 1, 0, Yes, No.
+        are True, False, 1, 0, Yes, No. Works before initialize(), too.
 
         Settings, with their defaults:
 
@@ -187,15 +188,13 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         RecordTo and those for scripts while active, 1131 in a handler; 50 for a driver that is not part of
         this build, and while active for what the driver cannot do; 1314 for LoggingEnabled without the right
         to change it."""
-        session = self._ready()
-        name, assigned, value = (
-            part.strip()
-            for part in _as_str(checked_text(configuration_string, "configuration_string")).partition("=")
-        )
+        text = _as_str(checked_text(configuration_string, "configuration_string"))
+        name, assigned, value = (part.strip() for part in text.partition("="))
         if name.lower() == "licenseinfo":
             if assigned:
                 raise wrong("LicenseInfo can only be read")
             return LICENSE_INFO
+        session = self._configured()
         key = name.encode("utf-8", TEXT_ERRORS)
         if assigned:
             session.set_config(key, value.encode("utf-8", TEXT_ERRORS))
@@ -243,7 +242,7 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         """The CAP_ bits of what this instance's driver can see, hold and refuse here; 0 if it cannot run."""
         from .drivers import probe_driver
 
-        return probe_driver(self.config("Driver")).capabilities
+        return probe_driver(_as_str(self._ready().get_config(b"Driver"))).capabilities
 
     def popen(self, args: Any, *positional: Any, **keywords: Any) -> subprocess.Popen[Any]:
         """Starts a program as subprocess.Popen does, with the same arguments, and filters it and all of its
@@ -270,23 +269,29 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         return Popen(session, ask, args, *positional, **keywords)
 
     def _owns_session(self) -> bool:
-        """Whether there is a session, and of this process rather than of one that it was forked from."""
-        return self._session is not None and self._session.process_id == os.getpid()
+        """Whether there is a session that was initialized, in this process rather than in one that it was
+        forked from."""
+        session = self._session
+        return session is not None and session.process_id == os.getpid() and session.is_initialized
 
     def _ready(self) -> Session:
-        session = self._session
-        if session is None:
+        session = self._configured()
+        if not session.is_initialized:
             if _product_guid is None:
                 raise CBProcessError(ERROR_NOT_READY, "initialize() has not been called")
-            session = self._session = self._open(_product_guid)
+            if session.is_copy and _initialized_by != os.getpid():
+                raise CBProcessError(ERROR_NOT_READY, "this process was forked from the one that initialized")
+            session.initialize(_product_guid)
         return session
 
-    def _open(self, guid: bytes) -> Session:
-        from .session import Session
-        from .supervision import IdleWarning
+    def _configured(self) -> Session:
+        """The session of this process that keeps the settings, initialized or not."""
+        session = self._session
+        if session is None or session.process_id != os.getpid():
+            from .session import Session
+            from .supervision import IdleWarning
 
-        session = Session(guid, self._hooks)
-        if self._idle_warning is None:
+            session = self._session = Session(self._hooks, session)
             self._idle_warning = IdleWarning()
         return session
 

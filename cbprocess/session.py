@@ -14,7 +14,7 @@ from time import monotonic
 
 from . import abi, library
 from .callbacks import NativeCallbacks
-from .constants import ERROR_TIMEOUT
+from .constants import ERROR_CONNECTION_ACTIVE, ERROR_TIMEOUT
 from .errors import CBProcessError, CBProcessWarning
 
 TYPE_CHECKING = False
@@ -33,11 +33,16 @@ _exit_hook_set = False
 class Session:
     """A session of the native library. All methods may raise CBProcessError with the library's code."""
 
-    def __init__(self, product_guid: bytes, hooks: Hooks) -> None:
+    def __init__(self, hooks: Hooks, original: Session | None = None) -> None:
+        """original: a session of the process that this one was forked from, whose settings are taken over."""
         self._pointer = c_void_p()
         self.library = library.load()
         self.process_id = os.getpid()
-        self.library.cbp_session_create(product_guid, byref(self._pointer))
+        self.is_initialized = False
+        self.is_copy = original is not None
+        self.library.cbp_session_create(None, byref(self._pointer))
+        if original is not None:
+            self.library.cbp_session_copy_config(self._pointer, original.pointer)
         self.callbacks = NativeCallbacks(self.library, hooks)
         self.library.cbp_session_set_callbacks(self._pointer, byref(self.callbacks.structure))
 
@@ -49,6 +54,15 @@ class Session:
     @property
     def pointer(self) -> c_void_p:
         return self._pointer
+
+    def initialize(self, product_guid: bytes) -> None:
+        """A filter that is active goes on under the GUID that it was started with."""
+        try:
+            self.library.cbp_session_set_product_guid(self._pointer, product_guid)
+        except CBProcessError as error:
+            if error.code != ERROR_CONNECTION_ACTIVE:
+                raise
+        self.is_initialized = True
 
     def start(self, timeout_ms: int) -> None:
         _finish_stopped()

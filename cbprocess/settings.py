@@ -7,8 +7,8 @@ from .checks import checked_bool, checked_int, checked_text
 
 
 class Settings:
-    """The properties, but for what the filter itself tells. They need initialize() (error 21); a value of the
-    wrong type, or one that the property cannot have, is error 87 and changes nothing."""
+    """The properties, but for what the filter itself tells. They can be read and set before initialize();
+    a value of the wrong type, or one that the property cannot have, is error 87 and changes nothing."""
 
     __slots__ = ()
 

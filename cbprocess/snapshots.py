@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .checks import checked_bool, checked_int, wrong
-from .constants import ERROR_CONNECTION_ACTIVE, ERROR_NOT_READY, ERROR_POSSIBLE_DEADLOCK
+from .constants import ERROR_CONNECTION_ACTIVE, ERROR_POSSIBLE_DEADLOCK
 from .errors import CBProcessError
+from .library import in_handler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Snapshots:
     close_running_processes_snapshot() empties them. Each array is a tuple, and has a method that gives one
     item; an index from 0 to running_process_count - 1, else error 87.
 
-    All of it needs initialize() (error 21)."""
+    Before initialize() those two are error 21, and there is no snapshot to read."""
 
     __slots__ = ()
 
@@ -36,9 +37,6 @@ class Snapshots:
 
     def _ready(self) -> Session:
         """The native session; error 21 if there is none."""
-        raise NotImplementedError
-
-    def _owns_session(self) -> bool:
         raise NotImplementedError
 
     def get_active(self) -> bool:
@@ -102,14 +100,12 @@ class Snapshots:
 
     def get_track_command_line(self) -> bool:
         """Whether the next snapshot has command lines; default False. Events carry theirs in any case."""
-        self._ready()
         return self._snapshot.track_command_line
 
     def set_track_command_line(self, value: bool) -> None:
         """Errors: 87 for what is no bool, 1131 in a handler, 1230 while the filter is active."""
-        self._ready()
         checked = checked_bool(value, "track_command_line")
-        if _in_handler():
+        if in_handler():
             raise CBProcessError(ERROR_POSSIBLE_DEADLOCK, "track_command_line cannot be changed in a handler")
         if self.get_active():
             raise CBProcessError(
@@ -127,7 +123,6 @@ class Snapshots:
         self.set_track_command_line(value)
 
     def _running_processes(self) -> list[RunningProcess]:
-        self._ready()
         return self._snapshot.processes
 
     def _running_process(self, index: int) -> RunningProcess:
@@ -138,13 +133,5 @@ class Snapshots:
 
     def _check_outside_handlers(self) -> None:
         self._ready()
-        if not self._owns_session():
-            raise CBProcessError(ERROR_NOT_READY, "this process was forked from the one that initialized")
-        if _in_handler():
+        if in_handler():
             raise CBProcessError(ERROR_POSSIBLE_DEADLOCK, "the call is not possible in a handler")
-
-
-def _in_handler() -> bool:
-    from .library import load
-
-    return bool(load().cbp_in_handler())

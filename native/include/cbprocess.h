@@ -168,8 +168,19 @@ CBP_API uint32_t CBP_CALL cbp_pattern_match(const char *pattern, uint64_t patter
 /* ---- Sessions ----------------------------------------------------------------------------------------- */
 
 /* Makes an inactive session. product_guid is a GUID in braces, case ignored; anything else is
- * CBP_ERROR_INVALID_PARAMETER. *session is the caller's until cbp_session_destroy(). */
+ * CBP_ERROR_INVALID_PARAMETER. With NULL the session has none yet: it keeps what it is given, and starts
+ * (CBP_ERROR_NOT_READY) only after cbp_session_set_product_guid(). *session is the caller's until
+ * cbp_session_destroy(). */
 CBP_API uint32_t CBP_CALL cbp_session_create(const char *product_guid, struct cbp_session **session);
+
+/* Gives the session a product GUID, in the place of another if it has one. CBP_ERROR_INVALID_PARAMETER for
+ * what is none, CBP_ERROR_CONNECTION_ACTIVE while the session is active. */
+CBP_API uint32_t CBP_CALL cbp_session_set_product_guid(struct cbp_session *session, const char *product_guid);
+
+/* Gives the session the settings of another one, which may belong to the process that this one was forked
+ * from: all but RecordTo, since a file has one writer. CBP_ERROR_CONNECTION_ACTIVE while the session is
+ * active. */
+CBP_API uint32_t CBP_CALL cbp_session_copy_config(struct cbp_session *session, struct cbp_session *other);
 
 /* Stops the session if it is active and frees it; NULL does nothing. Not in a handler of this session
  * (CBP_ERROR_POSSIBLE_DEADLOCK, nothing freed). No other call on the session may run or follow. */
@@ -238,7 +249,8 @@ CBP_API uint32_t CBP_CALL cbp_session_get_config(struct cbp_session *session, co
 
 /* Starts the driver if need be, attaches the filter and starts the workers. timeout_ms is 0 (no deadline as
  * long as the dispatcher lives) or at least TIMEOUT_MIN_MS, else CBP_ERROR_IMPLEMENTATION_LIMIT.
- * CBP_ERROR_CONNECTION_ACTIVE if it is active; CBP_ERROR_APP_INIT_FAILURE if the driver's handshake or the
+ * CBP_ERROR_NOT_READY without a product GUID; CBP_ERROR_CONNECTION_ACTIVE if it is active;
+ * CBP_ERROR_APP_INIT_FAILURE if the driver's handshake or the
  * first worker failed; CBP_ERROR_FS_DRIVER_REQUIRED if the driver's program is missing or damaged;
  * CBP_ERROR_PRIVILEGE_NOT_HELD if nobody may be traced here (cbp_driver_probe() tells);
  * CBP_ERROR_POSSIBLE_DEADLOCK in a handler; CBP_ERROR_INVALID_PARAMETER without callbacks;

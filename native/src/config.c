@@ -2,6 +2,7 @@
 #include "core.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define LEAST_STACK_SIZE (1024u * 1024u)
@@ -322,6 +323,56 @@ uint32_t cbp_session_set_config(struct cbp_session *session, const char *name, c
     cbpi_mutex_lock(&session->control);
     error = apply(session, setting, number);
     cbpi_mutex_unlock(&session->control);
+    return error;
+}
+
+/* The settings of other, which may be those of the process that this one was forked from: nobody changes them
+ * here then, and nobody would let go of their lock. *script is the caller's. */
+static uint32_t read_other(struct cbp_session *other, struct cbpi_config *config, char **script)
+{
+    int is_own = other->generation == cbpi_process_generation();
+    uint32_t error = 0;
+    *script = NULL;
+    if (is_own)
+        cbpi_mutex_lock(&other->mutex);
+    *config = other->config;
+    size_t size = other->texts.script ? strlen(other->texts.script) + 1 : 0;
+    if (size != 0)
+        *script = malloc(size);
+    if (*script)
+        memcpy(*script, other->texts.script, size);
+    else if (size != 0)
+        error = cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a setting");
+    if (is_own)
+        cbpi_mutex_unlock(&other->mutex);
+    return error;
+}
+
+uint32_t cbp_session_copy_config(struct cbp_session *session, struct cbp_session *other)
+{
+    struct cbpi_config config;
+    char *script;
+    uint32_t error = cbpi_session_check(session);
+    if (error != 0)
+        return error;
+    if (!other)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "other must not be NULL");
+    error = read_other(other, &config, &script);
+    if (error != 0)
+        return error;
+    cbpi_mutex_lock(&session->control);
+    cbpi_mutex_lock(&session->mutex);
+    if (cbp_load_u32(&session->state) == CBPI_STATE_INACTIVE) {
+        char *before = session->texts.script;
+        session->config = config;
+        session->texts.script = script;
+        script = before;
+    } else {
+        error = cbpi_fail(CBP_ERROR_CONNECTION_ACTIVE, "settings are not copied while the filter is active");
+    }
+    cbpi_mutex_unlock(&session->mutex);
+    cbpi_mutex_unlock(&session->control);
+    free(script);
     return error;
 }
 

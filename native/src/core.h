@@ -60,8 +60,8 @@ struct cbpi_text_config {
 struct cbpi_recorder;
 
 struct cbp_session {
-    uint64_t generation; /* of the process that made it */
-    char product_guid[sizeof "{xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}"];
+    uint64_t generation;                                                /* of the process that made it */
+    char product_guid[sizeof "{xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}"]; /* control; "": not yet */
     struct cbpi_mutex control;
     struct cbpi_mutex mutex;
     struct cbpi_condition condition; /* of mutex: state, startup and workers change, the dispatcher is due */

@@ -24,7 +24,7 @@ uint32_t cbpi_session_check(const struct cbp_session *session)
 
 uint32_t cbp_session_create(const char *product_guid, struct cbp_session **session)
 {
-    if (!product_guid || !session || !cbpi_is_guid(product_guid))
+    if (!session || (product_guid && !cbpi_is_guid(product_guid)))
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "the product GUID is not a GUID in braces");
     struct cbp_session *made = calloc(1, sizeof *made);
     if (!made)
@@ -34,10 +34,28 @@ uint32_t cbp_session_create(const char *product_guid, struct cbp_session **sessi
     cbpi_mutex_init(&made->mutex);
     cbpi_condition_init(&made->condition);
     cbpi_config_init(&made->config);
-    memcpy(made->product_guid, product_guid, sizeof made->product_guid);
+    if (product_guid)
+        memcpy(made->product_guid, product_guid, sizeof made->product_guid);
     cbpi_script_log_init(&made->script);
     *session = made;
     return 0;
+}
+
+uint32_t cbp_session_set_product_guid(struct cbp_session *session, const char *product_guid)
+{
+    uint32_t error = cbpi_session_check(session);
+    if (error != 0)
+        return error;
+    if (!product_guid || !cbpi_is_guid(product_guid))
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "the product GUID is not a GUID in braces");
+    cbpi_mutex_lock(&session->control);
+    if (cbp_load_u32(&session->state) == CBPI_STATE_INACTIVE)
+        memcpy(session->product_guid, product_guid, sizeof session->product_guid);
+    else
+        error =
+            cbpi_fail(CBP_ERROR_CONNECTION_ACTIVE, "the product GUID is fixed while the filter is active");
+    cbpi_mutex_unlock(&session->control);
+    return error;
 }
 
 void cbpi_session_report(const struct cbp_session *session, uint32_t code, const char *format, ...)
@@ -290,6 +308,8 @@ static uint32_t check_start(const struct cbp_session *session, uint32_t timeout_
     uint32_t error = cbpi_session_check(session);
     if (error != 0)
         return error;
+    if (!session->product_guid[0])
+        return cbpi_fail(CBP_ERROR_NOT_READY, "the session has no product GUID");
     if (cbp_in_handler())
         return cbpi_fail(CBP_ERROR_POSSIBLE_DEADLOCK, "a filter cannot be started in a handler");
     if (timeout_ms != 0 && timeout_ms < CBP_TIMEOUT_MIN_MS)

@@ -52,8 +52,8 @@ static void test_create(void)
     struct cbp_session *session = NULL;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_session_create(bad[i], &session));
-    CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_session_create(NULL, &session));
     CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_session_create(GUID, NULL));
+    CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_session_create(NULL, NULL));
     CHECK(session == NULL);
     CHECK_OK(cbp_session_destroy(NULL));
     CHECK_OK(cbp_session_create("{713cc6ce-b3e2-4FD9-838d-e28f558f6866}", &session));
@@ -66,6 +66,61 @@ static void test_create(void)
     CHECK_OK(cbp_session_stop(session, 0));
     CHECK(is_active(session) == 0);
     CHECK_OK(cbp_session_destroy(session));
+}
+
+static const char *config_of(struct cbp_session *session, const char *name)
+{
+    static char text[64];
+    CHECK_OK(cbp_session_get_config(session, name, text, sizeof text, NULL));
+    return text;
+}
+
+/* What a session is given before its product GUID, it has afterwards. */
+static void test_product_guid_given_later(void)
+{
+    struct cbp_session *session = NULL;
+    struct cbp_callbacks callbacks = {.size = sizeof callbacks, .event = on_event};
+    CHECK_OK(cbp_session_create(NULL, &session));
+    CHECK_OK(cbp_session_set_callbacks(session, &callbacks));
+    CHECK_OK(cbp_session_set_config(session, "SerializeEvents", "1"));
+    CHECK_CODE(CBP_ERROR_NOT_READY, cbp_session_start(session, 0));
+    CHECK(is_active(session) == 0);
+    CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_session_set_product_guid(session, NULL));
+    CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_session_set_product_guid(session, "{}"));
+    CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_session_set_product_guid(NULL, GUID));
+    CHECK_CODE(CBP_ERROR_NOT_READY, cbp_session_start(session, 0));
+    CHECK_OK(cbp_session_set_product_guid(session, GUID));
+    CHECK_OK(cbp_session_set_product_guid(session, "{713cc6ce-b3e2-4FD9-838d-e28f558f6866}"));
+    CHECK_OK(cbp_session_start(session, 0));
+    CHECK(test_statistics(session).workers == 1);
+    CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_session_set_product_guid(session, "{}"));
+    CHECK_CODE(CBP_ERROR_CONNECTION_ACTIVE, cbp_session_set_product_guid(session, GUID));
+    CHECK_OK(cbp_session_destroy(session));
+}
+
+static void test_copied_settings(void)
+{
+    struct cbp_session *other = NULL, *session = test_session(on_event, NULL, NULL);
+    CHECK_OK(cbp_session_create(NULL, &other));
+    CHECK_OK(cbp_session_set_config(session, "Script", "/no/such/script"));
+    CHECK_OK(cbp_session_set_config(session, "RecordTo", "/no/such/folder/file"));
+    CHECK_OK(cbp_session_set_config(session, "Altitude", "7.5"));
+    CHECK_OK(cbp_session_copy_config(other, session));
+    CHECK_OK(cbp_session_set_config(session, "Altitude", "8"));
+    CHECK_OK(cbp_session_set_config(session, "Script", ""));
+    CHECK_OK(cbp_session_set_config(session, "RecordTo", ""));
+    CHECK(strcmp(config_of(other, "Altitude"), "7.5") == 0);
+    CHECK(strcmp(config_of(other, "EventsToFire"), "-1") == 0);
+    CHECK(strcmp(config_of(other, "Script"), "/no/such/script") == 0);
+    CHECK(strcmp(config_of(other, "RecordTo"), "") == 0);
+    CHECK_OK(cbp_session_copy_config(other, other));
+    CHECK(strcmp(config_of(other, "Script"), "/no/such/script") == 0);
+    CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_session_copy_config(other, NULL));
+    CHECK_OK(cbp_session_start(session, 0));
+    CHECK_CODE(CBP_ERROR_CONNECTION_ACTIVE, cbp_session_copy_config(session, other));
+    CHECK(strcmp(config_of(session, "Altitude"), "8") == 0);
+    CHECK_OK(cbp_session_destroy(session));
+    CHECK_OK(cbp_session_destroy(other));
 }
 
 static void test_states(void)
@@ -330,6 +385,11 @@ static void test_session_in_a_fork(void)
         CHECK_CODE(CBP_ERROR_NOT_READY, cbp_session_set_config(session, "EventsToFire", "0"));
         CHECK_CODE(CBP_ERROR_NOT_READY, cbp_rule_remove_name(session, "kept", 4, CBP_ACTION_ASK));
         CHECK_CODE(CBP_ERROR_NOT_FOUND, cbp_event_complete(1ull << 32, 0, 0));
+        struct cbp_session *own = NULL;
+        CHECK_OK(cbp_session_create(NULL, &own));
+        CHECK_OK(cbp_session_copy_config(own, session));
+        CHECK(strcmp(config_of(own, "SerializeEvents"), "1") == 0);
+        CHECK_OK(cbp_session_destroy(own));
         CHECK_OK(cbp_session_destroy(session));
         if (TEST_FORKS_HAVE_THREADS)
             use_own_session();
@@ -398,6 +458,8 @@ int main(void)
     alarm(110);
     test_use_fake_supervisor();
     test_create();
+    test_product_guid_given_later();
+    test_copied_settings();
     test_supervisor_is_nobodys_child();
     test_states();
     test_settings_reach_the_driver();

@@ -52,6 +52,7 @@ METHODS = {
     "close_running_processes_snapshot": Method(inside=IN_HANDLER),
     "config": Method(
         {"configuration_string": "EventsToFire"},
+        before=0,
         wrong={"configuration_string": (*NO_TEXTS, None, "", "=", "NoSuchSetting", "EventsToFire=x")},
         result="0",
     ),
@@ -120,24 +121,23 @@ METHODS = {
         },
         result=False,
     ),
-    # Of the arrays only the methods stand in the reference.
-    "get_running_process_command_line": Method(_INDEX, wrong=_NO_INDEX, outside=WRONG),
-    "get_running_process_process_id": Method(_INDEX, wrong=_NO_INDEX, outside=WRONG),
-    "get_running_process_process_name": Method(_INDEX, wrong=_NO_INDEX, outside=WRONG),
+    # Of the arrays only the methods stand in the reference. They are properties: there is no snapshot yet.
+    "get_running_process_command_line": Method(_INDEX, before=WRONG, wrong=_NO_INDEX, outside=WRONG),
+    "get_running_process_process_id": Method(_INDEX, before=WRONG, wrong=_NO_INDEX, outside=WRONG),
+    "get_running_process_process_name": Method(_INDEX, before=WRONG, wrong=_NO_INDEX, outside=WRONG),
 }
 
 
 class Property(NamedTuple):
     default: Any
     value: Any = None  # another one that it can have; None: it is read-only
-    before: int = NOT_READY  # reading and setting it before initialize()
     inside: int = 0  # setting it in a handler, on an instance that is not active
     active: int = 0  # setting it while active
     wrong: tuple[Any, ...] = ()
 
 
 PROPERTIES = {
-    "active": Property(False, before=0),
+    "active": Property(False),
     "altitude": Property(
         "400055",
         "385201.5",
@@ -146,7 +146,7 @@ PROPERTIES = {
     "running_process_count": Property(0),
     "serialize_events": Property(0, 1, inside=IN_HANDLER, active=ACTIVE, wrong=(2, -1, "1", None, True, 1.0)),
     "strict_altitude": Property(False, True, wrong=NO_BOOLEANS),
-    "tag": Property(0, -(2**40), before=0, wrong=("1", None, 1.0, True)),
+    "tag": Property(0, -(2**40), wrong=("1", None, 1.0, True)),
     "track_command_line": Property(False, True, inside=IN_HANDLER, active=ACTIVE, wrong=NO_BOOLEANS),
 }
 

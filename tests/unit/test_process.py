@@ -21,7 +21,6 @@ BEFORE_INITIALIZE = """
 import cbprocess
 process = cbprocess.CBProcess()
 calls = {
-    "config": lambda: process.config("EventsToFire"),
     "start_filter": lambda: process.start_filter(0),
     "stop_filter": lambda: process.stop_filter(),
     "add": lambda: process.add_filtered_process_by_id(1, False),
@@ -33,7 +32,6 @@ calls = {
     "token": lambda: process.get_originator_token(),
     "process capabilities": lambda: process.get_process_capabilities(1),
     "statistics": lambda: process.statistics(),
-    "serialize": lambda: process.serialize_events,
     "capabilities": lambda: process.driver_capabilities(),
     "popen": lambda: process.popen(["true"]),
 }
@@ -49,12 +47,12 @@ with process:
     pass
 other = cbprocess.CBProcess()
 process.initialize("%s")
-assert other.config("EventsToFire") == "0"
+other.start_filter(0)
 print("done")
 """
 
 
-def test_before_initialize_everything_is_error_21_and_initialize_is_process_wide() -> None:
+def test_before_initialize_every_method_is_error_21_and_initialize_is_process_wide() -> None:
     program = BEFORE_INITIALIZE % GUID
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.stdout == "done\n", done.stderr
@@ -365,13 +363,17 @@ import os, sys
 import cbprocess
 process = cbprocess.CBProcess()
 process.initialize("%s")
+process.altitude = "7.5"
+process.config("RecordTo=/dev/null")
 process.start_filter(0)
 child = os.fork()
 if child == 0:
     codes = [process.active]
     with process:
         pass
-    for call in (lambda: process.config("EventsToFire"), lambda: process.start_filter(0),
+    kept = [process.altitude, process.config("RecordTo")]
+    process.serialize_events = 1
+    for call in (lambda: process.start_filter(0), lambda: process.get_process_name(1),
                  lambda: process.stop_filter(), lambda: process.add_filtered_process_by_id(-1, True),
                  lambda: process.popen(["true"]), lambda: process.statistics(),
                  lambda: process.get_process_capabilities(1)):
@@ -383,18 +385,21 @@ if child == 0:
     process.initialize("%s")
     process.start_filter(0)
     works = process.popen(["true"]).wait() == 0
-    print(codes, works, flush=True)
+    kept += [process.altitude, process.serialize_events]
+    print(codes, kept, works, flush=True)
     sys.exit(0)
 assert os.waitpid(child, 0)[1] == 0
-print(process.active, process.popen(["true"]).wait(), flush=True)
+print(process.active, process.serialize_events, process.popen(["true"]).wait(), flush=True)
 """
 
 
-def test_a_fork_of_the_controller_has_a_dead_session_and_can_make_its_own() -> None:
+def test_a_fork_of_the_controller_keeps_settings_and_needs_to_initialize() -> None:
     command = [sys.executable, "-c", FORKED % (GUID, GUID)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "[False, 21, 21, 21, 21, 21, 21, 21] True\nTrue 0\n", done.stderr
+    assert done.stdout == "[False, 21, 21, 21, 21, 21, 21, 21] ['7.5', '', '7.5', 1] True\nTrue 0 0\n", (
+        done.stderr
+    )
 
 
 def test_argument_lists_of_every_size_arrive_whole() -> None:

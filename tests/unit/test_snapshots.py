@@ -247,18 +247,13 @@ def test_not_in_a_handler_and_the_events_process_is_the_snapshots(process: CBPro
     assert start_times[0] == start_times[1] > 0
 
 
-BEFORE_INITIALIZE = """
-import cbprocess
+BEFORE_INITIALIZE = f"""
+import os, cbprocess
 process = cbprocess.CBProcess()
-calls = {
+calls = {{
     "create": process.create_running_processes_snapshot,
     "close": process.close_running_processes_snapshot,
-    "count": lambda: process.running_process_count,
-    "id": lambda: process.get_running_process_process_id(0),
-    "names": lambda: process.running_process_process_name,
-    "tracking": lambda: process.track_command_line,
-    "track": lambda: process.set_track_command_line(True),
-}
+}}
 for name, call in calls.items():
     try:
         call()
@@ -266,6 +261,12 @@ for name, call in calls.items():
         assert error.code == cbprocess.ERROR_NOT_READY, (name, error)
     else:
         raise AssertionError(name)
+assert process.running_process_count == 0 and process.running_process_process_name == ()
+assert process.track_command_line is False
+process.track_command_line = True
+process.initialize("{GUID}")
+process.create_running_processes_snapshot()
+assert process.get_running_process_command_line(process.running_process_process_id.index(os.getpid()))
 print(len(cbprocess.running_processes()) > 1)
 """
 
