@@ -93,7 +93,9 @@ class Installation:
         seconds = checked_int(timeout, "timeout", 0, UINT32_MAX)
         force = checked_bool(force_close_apps, "force_close_apps")
         restart = checked_bool(reboot, "reboot")
-        check_outside_handler()
+        from .library import check_outside_handler
+
+        check_outside_handler("shutting down")
         return initiate_shutdown(prompt, seconds, force, restart)
 
     def _driver(self) -> bytes:
@@ -122,13 +124,3 @@ class Installation:
         must_reboot = c_uint32()
         getattr(library.load(), function)(guid, self._driver(), path, target, bits, byref(must_reboot))
         return must_reboot.value != 0
-
-
-def check_outside_handler() -> None:
-    """Error 1131 in a handler."""
-    from . import library
-    from .constants import ERROR_POSSIBLE_DEADLOCK
-    from .errors import CBProcessError
-
-    if library.load().cbp_in_handler():
-        raise CBProcessError(ERROR_POSSIBLE_DEADLOCK, "that is not possible in a handler")

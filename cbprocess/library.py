@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .constants import ERROR_FS_DRIVER_REQUIRED
+from .constants import ERROR_FS_DRIVER_REQUIRED, ERROR_POSSIBLE_DEADLOCK
 from .errors import CBProcessError
 
 TYPE_CHECKING = False
@@ -41,6 +41,12 @@ def load() -> ctypes.CDLL:
 def in_handler() -> bool:
     """Whether this thread is in a handler. Before load() there is none."""
     return _library is not None and bool(_library.cbp_in_handler())
+
+
+def check_outside_handler(what: str) -> None:
+    """Error 1131 in a handler."""
+    if in_handler():
+        raise CBProcessError(ERROR_POSSIBLE_DEADLOCK, f"{what}: not in a handler")
 
 
 def launcher_path() -> str:

@@ -17,6 +17,7 @@ from .checks import UINT32_MAX, checked_int, wrong
 from .errors import CBProcessError
 from .feed import QUEUE_SIZE, Feed, Overflow, close_feeds_at_exit
 from .hooks import HANDLERS, is_only_counted, tell_unraisablehook
+from .library import check_outside_handler
 from .process import CBProcess
 
 TYPE_CHECKING = False
@@ -76,6 +77,7 @@ class Keeper:
     def start(self, mask: int, timeout_ms: int) -> None:
         """Sets the handlers and starts the filter and the thread. On failure everything is as before."""
         process = self.process
+        check_outside_handler("starting a monitor")
         if process.active:
             raise CBProcessError(constants.ERROR_CONNECTION_ACTIVE, "the instance's filter is active already")
         self._events_before = process.config("EventsToFire")

@@ -52,7 +52,8 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
     they were set to in a fork of the process. Methods may be called from any thread, in handlers too unless
     they say otherwise. Failures are CBProcessError with a Win32 code: 21 from a method before initialize()
     (and in a fork of the process, whose parent keeps the filter), 87 for an argument of the wrong type or
-    value.
+    value, 1131 in a handler and 614 outside of one, 1230 while the filter is active; where several hold, the
+    first of them in this order.
     """
 
     __slots__ = ("__weakref__", "_idle_warning", "_session", "_snapshot", "_tag")

@@ -62,6 +62,7 @@ class Rules:
         Takes a running process under a tree driver's filter. While active: error 170 if another tracer or
         controller has it, 5 if it must not be traced (another user's, more privileges, Yama); nothing is
         added then."""
+        self._ready()
         self._add_process(checked_process_id(process_id, True), include_children, ACTION_ASK, 0)
 
     def add_filtered_process_by_name(self, process_name: str, include_children: bool) -> None:
@@ -69,31 +70,38 @@ class Rules:
 
         Takes those that run already, as the same user, under a tree driver's filter; what cannot be had (see
         add_filtered_process_by_id) is left alone."""
+        self._ready()
         pattern = checked_pattern(process_name, "process_name")
         self._add_name(pattern, include_children, ACTION_ASK, 0, RULE_FLAG_ATTACH)
 
     def add_ignored_process_by_id(self, process_id: int, include_children: bool) -> None:
         """Excludes a process that a filter rule would match."""
+        self._ready()
         self._add_process(checked_process_id(process_id, False), include_children, ACTION_IGNORE, 0)
 
     def add_ignored_process_by_name(self, process_name: str, include_children: bool) -> None:
         """Excludes all processes whose program matches."""
+        self._ready()
         self._add_name(checked_pattern(process_name, "process_name"), include_children, ACTION_IGNORE, 0)
 
     def remove_filtered_process_by_id(self, process_id: int) -> None:
         """Takes back add_filtered_process_by_id(); also when the process has ended."""
+        self._ready()
         self._remove_process(checked_process_id(process_id, True), ACTION_ASK)
 
     def remove_filtered_process_by_name(self, process_name: str) -> None:
         """Takes back add_filtered_process_by_name()."""
+        self._ready()
         self._remove_name(checked_pattern(process_name, "process_name"), ACTION_ASK)
 
     def remove_ignored_process_by_id(self, process_id: int) -> None:
         """Takes back add_ignored_process_by_id(); also when the process has ended."""
+        self._ready()
         self._remove_process(checked_process_id(process_id, False), ACTION_IGNORE)
 
     def remove_ignored_process_by_name(self, process_name: str) -> None:
         """Takes back add_ignored_process_by_name()."""
+        self._ready()
         self._remove_name(checked_pattern(process_name, "process_name"), ACTION_IGNORE)
 
     def add_rule(
@@ -122,6 +130,7 @@ class Rules:
 
         With a process_id a running process is taken under a tree driver's filter, as by
         add_filtered_process_by_id() and with its errors, unless the action is "ignore"; a name takes none."""
+        self._ready()
         number = _checked_action(action)
         value = 0
         if number == ACTION_DENY:
@@ -140,6 +149,7 @@ class Rules:
         self, *, name: str | None = None, process_id: int | None = None, action: str = "ask"
     ) -> None:
         """Takes back the rule that add_rule() added for this name or process with this action."""
+        self._ready()
         number = _checked_action(action)
         if name is not None and process_id is None:
             self._remove_name(checked_pattern(name, "name"), number)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .checks import checked_bool, checked_int, wrong
-from .constants import ERROR_CONNECTION_ACTIVE, ERROR_POSSIBLE_DEADLOCK
+from .constants import ERROR_CONNECTION_ACTIVE
 from .errors import CBProcessError
-from .library import in_handler
+from .library import check_outside_handler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ class Snapshots:
 
         Errors: 21 before initialize(), 1131 in a handler, 4 without a free file descriptor, 8 without memory,
         31 if the system's list cannot be read; the earlier snapshot stays then."""
-        self._check_outside_handlers()
+        self._ready()
+        check_outside_handler("a snapshot")
         from .running import running_processes
 
         self._snapshot.processes = running_processes(self._snapshot.track_command_line)
@@ -57,7 +58,8 @@ class Snapshots:
         """Lets go of the snapshot: running_process_count is 0 again. Does nothing if there is none.
 
         Errors: 21 before initialize(), 1131 in a handler."""
-        self._check_outside_handlers()
+        self._ready()
+        check_outside_handler("a snapshot")
         self._snapshot.processes = []
 
     def get_running_process_count(self) -> int:
@@ -105,11 +107,10 @@ class Snapshots:
     def set_track_command_line(self, value: bool) -> None:
         """Errors: 87 for what is no bool, 1131 in a handler, 1230 while the filter is active."""
         checked = checked_bool(value, "track_command_line")
-        if in_handler():
-            raise CBProcessError(ERROR_POSSIBLE_DEADLOCK, "track_command_line cannot be changed in a handler")
+        check_outside_handler("track_command_line")
         if self.get_active():
             raise CBProcessError(
-                ERROR_CONNECTION_ACTIVE, "track_command_line cannot be changed while the filter is active"
+                ERROR_CONNECTION_ACTIVE, "track_command_line: not while the filter is active"
             )
         self._snapshot.track_command_line = checked
 
@@ -130,8 +131,3 @@ class Snapshots:
         if not processes:
             raise wrong("there is no snapshot: create_running_processes_snapshot() takes one")
         return processes[checked_int(index, "running_process_index", 0, len(processes) - 1)]
-
-    def _check_outside_handlers(self) -> None:
-        self._ready()
-        if in_handler():
-            raise CBProcessError(ERROR_POSSIBLE_DEADLOCK, "the call is not possible in a handler")

@@ -9,7 +9,11 @@
  * Windows: WTF-8). Every function may be called from any thread unless its comment says otherwise. "In a
  * handler" means: in a thread that is inside an event, error or worker callback of any session. After a fork
  * of the controller process the child's sessions are dead: every call on one gives CBP_ERROR_NOT_READY,
- * cbp_session_destroy() frees its memory, and the parent's filter is untouched. */
+ * cbp_session_destroy() frees its memory, and the parent's filter is untouched.
+ *   Where several reasons to refuse a call are there at once, its result is the first of: the session cannot
+ * be used (CBP_ERROR_NOT_READY), an argument is wrong (CBP_ERROR_INVALID_PARAMETER and
+ * CBP_ERROR_IMPLEMENTATION_LIMIT), a handler may not do that (CBP_ERROR_POSSIBLE_DEADLOCK), or only a handler
+ * may (CBP_ERROR_NO_CALLBACK_ACTIVE), the filter is active (CBP_ERROR_CONNECTION_ACTIVE); then the rest. */
 #ifndef CBPROCESS_H
 #define CBPROCESS_H
 

@@ -267,18 +267,18 @@ static uint32_t exchange(struct cbp_session *session, const struct setting *sett
 /* Sets the value and tells the driver; takes it back if the driver cannot be told. control is held. */
 static uint32_t apply(struct cbp_session *session, const struct setting *setting, uint64_t value)
 {
-    uint32_t state = cbp_load_u32(&session->state);
-    if (setting->is_fixed && state != CBPI_STATE_INACTIVE)
-        return cbpi_fail(CBP_ERROR_CONNECTION_ACTIVE, "%s is fixed while the filter is active",
-                         setting->name);
-    if (setting->is_fixed && cbp_in_handler())
-        return cbpi_fail(CBP_ERROR_POSSIBLE_DEADLOCK, "%s is fixed in a handler", setting->name);
     struct cbpi_config before;
-    uint32_t error = exchange(session, setting, value, &before);
+    uint32_t error = setting->is_fixed ? cbpi_check_changeable(session, setting->name) : 0;
+    if (error != 0)
+        return error;
+    if (setting->choices == cbpi_driver_names && !cbpi_transport_find(cbpi_driver_names[value]))
+        return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "the %s driver is not part of this build",
+                         cbpi_driver_names[value]);
+    error = exchange(session, setting, value, &before);
     if (error != 0)
         return error;
     cbpi_config_apply_worker_limit(session);
-    if (state != CBPI_STATE_ACTIVE)
+    if (cbp_load_u32(&session->state) != CBPI_STATE_ACTIVE)
         return 0;
     struct cbpi_session_settings settings;
     cbpi_config_settings(session, &settings);
@@ -317,9 +317,6 @@ uint32_t cbp_session_set_config(struct cbp_session *session, const char *name, c
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "there is no setting %.100s", name);
     if (!parse_value(setting, value, &number))
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "%.100s is not a value of %s", value, setting->name);
-    if (setting->choices == cbpi_driver_names && !cbpi_transport_find(cbpi_driver_names[number]))
-        return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "the %s driver is not part of this build",
-                         cbpi_driver_names[number]);
     cbpi_mutex_lock(&session->control);
     error = apply(session, setting, number);
     cbpi_mutex_unlock(&session->control);

@@ -150,6 +150,12 @@ struct cbp_worker *cbpi_thread_worker(void);
 /* The worker that is handling an event in this thread, or NULL. */
 struct cbp_worker *cbpi_thread_serving(void);
 
+/* CBP_ERROR_POSSIBLE_DEADLOCK, with what in the sentence, in a handler of any session. */
+uint32_t cbpi_check_outside_handler(const char *what);
+
+/* Whether what is fixed in handlers and while active can be changed now. control is held. */
+uint32_t cbpi_check_changeable(const struct cbp_session *session, const char *what);
+
 /* session.c */
 
 /* 0, or why the session cannot be used: no session, another process's. */

@@ -42,6 +42,19 @@ uint32_t cbp_in_handler(void)
     return cbpi_thread_session() != NULL;
 }
 
+uint32_t cbpi_check_outside_handler(const char *what)
+{
+    return cbp_in_handler() ? cbpi_fail(CBP_ERROR_POSSIBLE_DEADLOCK, "%s: not in a handler", what) : 0;
+}
+
+uint32_t cbpi_check_changeable(const struct cbp_session *session, const char *what)
+{
+    uint32_t error = cbpi_check_outside_handler(what);
+    if (error == 0 && cbp_load_u32(&session->state) != CBPI_STATE_INACTIVE)
+        error = cbpi_fail(CBP_ERROR_CONNECTION_ACTIVE, "%s: not while the filter is active", what);
+    return error;
+}
+
 uint32_t cbp_handler_enter(struct cbp_session *session, const struct cbp_event *event)
 {
     uint32_t error = cbpi_session_check(session);

@@ -22,18 +22,8 @@ int cbpi_is_guid(const char *text)
     return 1;
 }
 
-static uint32_t check_outside_handler(void)
-{
-    if (cbp_in_handler())
-        return cbpi_fail(CBP_ERROR_POSSIBLE_DEADLOCK, "that is not possible in a handler");
-    return 0;
-}
-
 static uint32_t check_driver(const char *product_guid, const char *driver, const void *result)
 {
-    uint32_t error = check_outside_handler();
-    if (error != 0)
-        return error;
     if (!product_guid || !cbpi_is_guid(product_guid))
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "the product GUID is not a GUID in braces");
     if (!cbpi_is_driver_name(driver))
@@ -43,9 +33,16 @@ static uint32_t check_driver(const char *product_guid, const char *driver, const
     return 0;
 }
 
+/* As check_driver(); then that this is no handler. */
+static uint32_t check_question(const char *product_guid, const char *driver, const void *result)
+{
+    uint32_t error = check_driver(product_guid, driver, result);
+    return error ? error : cbpi_check_outside_handler("asking for a driver");
+}
+
 uint32_t cbp_driver_status(const char *product_guid, const char *driver, uint32_t *status)
 {
-    uint32_t error = check_driver(product_guid, driver, status);
+    uint32_t error = check_question(product_guid, driver, status);
     if (error == 0)
         *status = cbpi_transport_find(driver) ? CBP_MODULE_STATUS_RUNNING : CBP_MODULE_STATUS_NOT_PRESENT;
     return error;
@@ -53,7 +50,7 @@ uint32_t cbp_driver_status(const char *product_guid, const char *driver, uint32_
 
 uint32_t cbp_driver_version(const char *product_guid, const char *driver, uint64_t *version)
 {
-    uint32_t error = check_driver(product_guid, driver, version);
+    uint32_t error = check_question(product_guid, driver, version);
     if (error != 0)
         return error;
     uint64_t words = 0;
@@ -74,6 +71,9 @@ static uint32_t change_installation(const char *product_guid, const char *driver
         return error;
     if ((flags & ~known_flags) != 0)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "0x%x has bits that are no flags", (unsigned) flags);
+    error = cbpi_check_outside_handler("installing a driver");
+    if (error != 0)
+        return error;
     if (!cbpi_transport_find(driver))
         return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "the %s driver is not part of this build", driver);
     *must_reboot = 0;
@@ -99,11 +99,11 @@ uint32_t cbp_driver_uninstall(const char *product_guid, const char *driver, cons
 uint32_t cbp_system_shutdown(const char *prompt, uint32_t timeout_s, uint32_t force, uint32_t reboot,
                              uint32_t *initiated)
 {
-    uint32_t error = check_outside_handler();
-    if (error != 0)
-        return error;
     if (force > 1 || reboot > 1 || !initiated)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "force and reboot are 0 or 1");
+    uint32_t error = cbpi_check_outside_handler("shutting down");
+    if (error != 0)
+        return error;
     struct cbpi_shutdown request = {.prompt = prompt ? prompt : "", .force = force, .reboot = reboot};
     if (*request.prompt)
         request.timeout_s = timeout_s;

@@ -21,14 +21,11 @@ static uint32_t check_begin(struct cbp_session *session, const struct cbpi_launc
     uint32_t error = cbpi_session_check(session);
     if (error != 0)
         return error;
-    if (cbp_in_handler())
-        return cbpi_fail(CBP_ERROR_POSSIBLE_DEADLOCK,
-                         "a program cannot be started under the filter in a handler");
     if (!target->argument0 || !target->paths || target->paths_size == 0 || ask > 1)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "a launch needs argument 0 and paths; ask is 0 or 1");
     if (target->paths[target->paths_size - 1] != '\0')
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "each of the paths ends with a NUL");
-    return 0;
+    return cbpi_check_outside_handler("starting a program under the filter");
 }
 
 /* Opens the channel and gives the driver its ends. control is held. */
@@ -111,11 +108,11 @@ uint32_t cbp_launch_enter(struct cbp_session *session, uint32_t ask, struct cbp_
     uint32_t error = cbpi_session_check(session);
     if (error != 0)
         return error;
-    if (cbp_in_handler())
-        return cbpi_fail(CBP_ERROR_POSSIBLE_DEADLOCK,
-                         "a program cannot be started under the filter in a handler");
     if (!launch || ask > 1)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "launch must not be NULL; ask is 0 or 1");
+    error = cbpi_check_outside_handler("starting a program under the filter");
+    if (error != 0)
+        return error;
     error = make_launch(session, &made);
     if (error != 0)
         return error;

@@ -310,14 +310,12 @@ static uint32_t check_start(const struct cbp_session *session, uint32_t timeout_
         return error;
     if (!session->product_guid[0])
         return cbpi_fail(CBP_ERROR_NOT_READY, "the session has no product GUID");
-    if (cbp_in_handler())
-        return cbpi_fail(CBP_ERROR_POSSIBLE_DEADLOCK, "a filter cannot be started in a handler");
     if (timeout_ms != 0 && timeout_ms < CBP_TIMEOUT_MIN_MS)
         return cbpi_fail(CBP_ERROR_IMPLEMENTATION_LIMIT, "the timeout is neither 0 nor at least %u ms",
                          (unsigned) CBP_TIMEOUT_MIN_MS);
     if (!session->callbacks.event)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "the session has no event callback");
-    return 0;
+    return cbpi_check_outside_handler("starting a filter");
 }
 
 static uint32_t start(struct cbp_session *session, uint32_t timeout_ms)

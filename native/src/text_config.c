@@ -30,7 +30,7 @@ uint32_t cbpi_text_config_find(const char *name)
 uint32_t cbpi_text_config_set(struct cbp_session *session, uint32_t setting, const char *value)
 {
     size_t size = strlen(value);
-    uint32_t error = 0;
+    uint32_t error;
     if (size > PATH_SIZE_MAX)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "%s is longer than a path can be",
                          settings[setting - 1].name);
@@ -45,17 +45,11 @@ uint32_t cbpi_text_config_set(struct cbp_session *session, uint32_t setting, con
     cbpi_mutex_lock(&session->control);
     cbpi_mutex_lock(&session->mutex);
     char **place = place_of(&session->texts, setting);
-    uint32_t state = cbp_load_u32(&session->state);
-    if (state == CBPI_STATE_INACTIVE && cbp_in_handler()) {
-        error =
-            cbpi_fail(CBP_ERROR_POSSIBLE_DEADLOCK, "%s is fixed in a handler", settings[setting - 1].name);
-    } else if (state == CBPI_STATE_INACTIVE) {
+    error = cbpi_check_changeable(session, settings[setting - 1].name);
+    if (error == 0) {
         char *before = *place;
         *place = copy;
         copy = before;
-    } else {
-        error = cbpi_fail(CBP_ERROR_CONNECTION_ACTIVE, "%s is fixed while the filter is active",
-                          settings[setting - 1].name);
     }
     cbpi_mutex_unlock(&session->mutex);
     cbpi_mutex_unlock(&session->control);
