@@ -16,7 +16,7 @@ from .errors import CBProcessError
 from .hooks import HandlerProperties
 from .installation import Installation
 from .rules import Rules
-from .settings import Settings
+from .settings import Settings, setting_value
 from .snapshots import Snapshot, Snapshots
 
 TYPE_CHECKING = False
@@ -151,7 +151,9 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
 
     def config(self, configuration_string: str) -> str:
         """Reads a setting ("NAME") or sets it ("NAME=VALUE"); returns its value. Names ignore case; booleans
-        are True, False, 1, 0, Yes, No. Works before initialize(), too.
+        are True, False, 1, 0, Yes, No, and an enumeration's members can stand for what they name, as in
+        f"RefuseWith={RefuseWith.KILL}". Blanks around a value do not count, but in paths. Works before
+        initialize(), too.
 
         Settings, with their defaults:
 
@@ -190,7 +192,8 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         this build, and while active for what the driver cannot do; 1314 for LoggingEnabled without the right
         to change it."""
         text = _as_str(checked_text(configuration_string, "configuration_string"))
-        name, assigned, value = (part.strip() for part in text.partition("="))
+        name, assigned, value = text.partition("=")
+        name = name.strip()
         if name.lower() == "licenseinfo":
             if assigned:
                 raise wrong("LicenseInfo can only be read")
@@ -198,7 +201,7 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         session = self._configured()
         key = name.encode("utf-8", TEXT_ERRORS)
         if assigned:
-            session.set_config(key, value.encode("utf-8", TEXT_ERRORS))
+            session.set_config(key, setting_value(name.lower(), value).encode("utf-8", TEXT_ERRORS))
         text = _as_str(session.get_config(key))
         if assigned and name.lower() == "filterownrequests":
             from .own_requests import set_own_requests

@@ -109,20 +109,21 @@ class Rules:
         *,
         name: str | None = None,
         process_id: int | None = None,
-        action: str = "ask",
-        code: int = ERROR_ACCESS_DENIED,
-        access: int = 0,
+        action: str | int = "ask",
+        code: int | None = None,
+        access: int | None = None,
         include_children: bool = False,
     ) -> None:
         """Adds a rule for a pattern of program names or for one process (-1: every process), with an action:
 
         "ask" and "ignore" are what the add_filtered_ and add_ignored_ methods add. "allow" lets operations go
-        on at once, "deny" refuses process creations with `code` (a Win32 code, 1 .. 0xffffffff), "strip"
+        on at once, "deny" refuses process creations with `code` (a Win32 code, 1 .. 0xffffffff; 5), "strip"
         protects: nobody gets the rights in `access` (PROCESS_ bits, 1 .. 0xffffffff) to the process, or the
         corresponding ones to its threads; what it does itself is not restricted. Those three need no handler
         and are in force whatever EventsToFire says: an event that it asks for is delivered afterwards with
         decided_by_rule. They hold for ignored processes too, of which nothing is delivered. A rule that was
-        there already is replaced.
+        there already is replaced. Action.DENY and ACTION_DENY stand for "deny" as well, and so on. `code`
+        with another action than "deny", or `access` with another than "strip", is error 87.
 
         "deny" and "strip" beat "allow", which beats "ask". One exception makes lists of what may run: what is
         denied to every process (-1) may still be executed if an "allow" for the path of its file, or for the
@@ -132,11 +133,7 @@ class Rules:
         add_filtered_process_by_id() and with its errors, unless the action is "ignore"; a name takes none."""
         self._ready()
         number = _checked_action(action)
-        value = 0
-        if number == ACTION_DENY:
-            value = checked_int(code, "code", 1, UINT32_MAX)
-        elif number == ACTION_STRIP:
-            value = checked_int(access, "access", 1, UINT32_MAX)
+        value = _checked_value(number, code, access)
         if name is not None and process_id is None:
             self._add_name(checked_pattern(name, "name"), include_children, number, value)
         elif process_id is not None and name is None:
@@ -146,7 +143,7 @@ class Rules:
             raise wrong("a rule is for a name or for a process_id: give one of them")
 
     def remove_rule(
-        self, *, name: str | None = None, process_id: int | None = None, action: str = "ask"
+        self, *, name: str | None = None, process_id: int | None = None, action: str | int = "ask"
     ) -> None:
         """Takes back the rule that add_rule() added for this name or process with this action."""
         self._ready()
@@ -190,6 +187,21 @@ def _flags(include_children: object) -> int:
 
 
 def _checked_action(action: object) -> int:
-    if not isinstance(action, str) or action not in ACTIONS:
-        raise wrong(f"action must be one of {', '.join(ACTIONS)}, not {action!r:.100}")
-    return ACTIONS[action]
+    """The number of an action that is given by name, as a member of Action or as an ACTION_ constant."""
+    if isinstance(action, str) and action in ACTIONS:
+        return ACTIONS[action]
+    if isinstance(action, int) and not isinstance(action, bool) and action in ACTIONS.values():
+        return int(action)
+    raise wrong(f"action must be one of {', '.join(ACTIONS)}, not {action!r:.100}")
+
+
+def _checked_value(action: int, code: object, access: object) -> int:
+    """The number that belongs to an action; 0 for one that has none."""
+    for name, value, owner in (("code", code, "deny"), ("access", access, "strip")):
+        if value is not None and action != ACTIONS[owner]:
+            raise wrong(f"{name} means nothing with this action: it belongs to {owner!r}")
+    if action == ACTION_DENY:
+        return checked_int(ERROR_ACCESS_DENIED if code is None else code, "code", 1, UINT32_MAX)
+    if action == ACTION_STRIP:
+        return checked_int(0 if access is None else access, "access", 1, UINT32_MAX)
+    return 0

@@ -5,6 +5,36 @@ from __future__ import annotations
 
 from .checks import checked_bool, checked_int, checked_text
 
+# Settings whose value a path is, which may begin and end with blanks.
+PATHS = ("script", "recordto")
+# Settings whose values are an enumeration's, and its name in enums.py.
+ENUMERATIONS = {
+    "eventstofire": "EventType",
+    "refusewith": "RefuseWith",
+    "serializeevents": "Serialize",
+    "timeoutaction": "TimeoutAction",
+}
+
+
+def setting_value(name: str, value: str) -> str:
+    """What the library is given for a value in config(). name is in lower case."""
+    if name in PATHS:
+        return value
+    value = value.strip()
+    prefix = ENUMERATIONS.get(name, "") + "."
+    if prefix == "." or not value.startswith(prefix):
+        return value
+    # Python before 3.11 writes str() of members, and of members of a flag with a bar between.
+    from . import enums
+
+    members = getattr(enums, prefix[:-1]).__members__
+    number = 0
+    for member in value[len(prefix) :].split("|"):
+        if member not in members:
+            return value
+        number |= members[member]
+    return str(int(number))
+
 
 class Settings:
     """The properties, but for what the filter itself tells. They can be read and set before initialize();

@@ -204,9 +204,10 @@ CBP_API uint32_t CBP_CALL cbp_session_set_callbacks(struct cbp_session *session,
  * - WorkerInitialStackSize: bytes, 0 (default) and less than 1 MiB: 1 MiB; at most 1 GiB; fixed while active.
  * - SerializeEvents: 0 or 1 (SERIALIZE_...); fixed while active.
  * - Driver: auto (default), ptrace, bpf, simulated, debug, kernel; fixed while active.
- * - TimeoutAction: allow (default) or deny; takes effect at once.
- * - RefuseWith: errno (default) or kill: how a tree driver refuses an execution; applies to trees that are
- *   started afterwards.
+ * - TimeoutAction: allow (default) or deny, or TIMEOUT_ACTION_ALLOW, TIMEOUT_ACTION_DENY as a number; takes
+ * effect at once.
+ * - RefuseWith: errno (default) or kill, or REFUSE_WITH_ERRNO, REFUSE_WITH_KILL as a number: how a tree
+ * driver refuses an execution; applies to trees that are started afterwards.
  * - ForkIsCreation: boolean, default False; takes effect at once.
  * - HideController: boolean, default False; fixed while active. With cbp_session_start() this process becomes
  *   one that nobody of its user can read, open the descriptors of or trace, until it ends: no core dumps, no

@@ -24,6 +24,7 @@ struct setting {
     uint32_t limit;             /* the greatest number, or how many choices */
     const char *const *choices; /* CHOICE */
     uint32_t is_fixed;          /* while active */
+    uint32_t is_numbered;       /* the indexes of the choices are public constants, which stand for them */
 };
 
 static const char logging_name[] = "LoggingEnabled"; /* the machine's: in no session's struct cbpi_config */
@@ -35,23 +36,23 @@ static const char *const replay_verdicts[] = {"asked", "recorded"};
 
 #define AT(field) (uint32_t) offsetof(struct cbpi_config, field)
 static const struct setting settings_table[] = {
-    {"EventsToFire", EVENTS, AT(events_to_fire), 0, NULL, 0},
-    {"FilterOwnRequests", BOOLEAN, AT(filter_own_requests), 0, NULL, 0},
-    {"MinWorkerThreadCount", NUMBER, AT(min_worker_count), WORKER_COUNT_MAX, NULL, 0},
-    {"MaxWorkerThreadCount", NUMBER, AT(max_worker_count), WORKER_COUNT_MAX, NULL, 0},
-    {"WorkerInitialStackSize", NUMBER, AT(worker_stack_size), 1u << 30, NULL, 1},
-    {"SerializeEvents", NUMBER, AT(serialize_events), CBP_SERIALIZE_ON_ONE_WORKER_THREAD, NULL, 1},
-    {"Driver", CHOICE, AT(driver), CBPI_DRIVER_NAME_COUNT, cbpi_driver_names, 1},
-    {"TimeoutAction", CHOICE, AT(timeout_action), 2, timeout_actions, 0},
-    {"RefuseWith", CHOICE, AT(refuse_with), 2, refusals, 0},
-    {"ForkIsCreation", BOOLEAN, AT(fork_is_creation), 0, NULL, 0},
-    {"HideController", BOOLEAN, AT(hide_controller), 0, NULL, 1},
-    {"ScopeSignals", BOOLEAN, AT(scope_signals), 0, NULL, 0},
-    {"ScopeProcFiles", BOOLEAN, AT(scope_proc_files), 0, NULL, 0},
-    {"Altitude", ALTITUDE, AT(altitude), 0, NULL, 0},
-    {"StrictAltitude", BOOLEAN, AT(strict_altitude), 0, NULL, 0},
-    {"ReplaySpeed", CHOICE, AT(replay_speed), 2, replay_speeds, 1},
-    {"ReplayVerdicts", CHOICE, AT(replay_verdicts), 2, replay_verdicts, 1},
+    {"EventsToFire", EVENTS, AT(events_to_fire), 0, NULL, 0, 0},
+    {"FilterOwnRequests", BOOLEAN, AT(filter_own_requests), 0, NULL, 0, 0},
+    {"MinWorkerThreadCount", NUMBER, AT(min_worker_count), WORKER_COUNT_MAX, NULL, 0, 0},
+    {"MaxWorkerThreadCount", NUMBER, AT(max_worker_count), WORKER_COUNT_MAX, NULL, 0, 0},
+    {"WorkerInitialStackSize", NUMBER, AT(worker_stack_size), 1u << 30, NULL, 1, 0},
+    {"SerializeEvents", NUMBER, AT(serialize_events), CBP_SERIALIZE_ON_ONE_WORKER_THREAD, NULL, 1, 0},
+    {"Driver", CHOICE, AT(driver), CBPI_DRIVER_NAME_COUNT, cbpi_driver_names, 1, 0},
+    {"TimeoutAction", CHOICE, AT(timeout_action), 2, timeout_actions, 0, 1},
+    {"RefuseWith", CHOICE, AT(refuse_with), 2, refusals, 0, 1},
+    {"ForkIsCreation", BOOLEAN, AT(fork_is_creation), 0, NULL, 0, 0},
+    {"HideController", BOOLEAN, AT(hide_controller), 0, NULL, 1, 0},
+    {"ScopeSignals", BOOLEAN, AT(scope_signals), 0, NULL, 0, 0},
+    {"ScopeProcFiles", BOOLEAN, AT(scope_proc_files), 0, NULL, 0, 0},
+    {"Altitude", ALTITUDE, AT(altitude), 0, NULL, 0, 0},
+    {"StrictAltitude", BOOLEAN, AT(strict_altitude), 0, NULL, 0, 0},
+    {"ReplaySpeed", CHOICE, AT(replay_speed), 2, replay_speeds, 1, 0},
+    {"ReplayVerdicts", CHOICE, AT(replay_verdicts), 2, replay_verdicts, 1, 0},
 };
 
 static char lower(char c)
@@ -175,6 +176,8 @@ static int parse_value32(const struct setting *setting, const char *text, uint32
         return parse_number(text, value) && ((*value & ~KNOWN_EVENTS) == 0 || *value == CBPI_ALL_EVENTS);
     case CHOICE:
         *value = index_of(text, setting->choices, setting->limit);
+        if (*value == setting->limit && setting->is_numbered && !parse_number(text, value))
+            return 0;
         return *value < setting->limit;
     case ALTITUDE:
         break;

@@ -66,7 +66,9 @@ static void test_config_values(void)
         {"WorkerInitialStackSize", "1073741825"},
         {"SerializeEvents", "2"},
         {"Driver", "quick"},
-        {"TimeoutAction", "1"},
+        {"TimeoutAction", "2"},
+        {"ReplaySpeed", "1"},
+        {"Driver", "1"},
         {"RefuseWith", "signal"},
         {"MinWorkerThreadCount", "99999999999999999999999999999999"},
     };

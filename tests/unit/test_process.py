@@ -15,7 +15,7 @@ import pytest
 from unit.instances import GUID, assert_code, dead_process_id
 
 import cbprocess
-from cbprocess import CBProcess, constants, own_requests
+from cbprocess import CBProcess, EventType, RefuseWith, Serialize, TimeoutAction, constants, own_requests
 
 BEFORE_INITIALIZE = """
 import cbprocess
@@ -165,7 +165,19 @@ def test_serialize_events(process: CBProcess) -> None:
         ("SerializeEvents", "0", "1", "1"),
         ("Driver", "auto", "PTRACE", "ptrace"),
         ("TimeoutAction", "allow", "deny", "deny"),
+        ("TimeoutAction", "allow", "1", "deny"),
+        ("TimeoutAction", "allow", f"{TimeoutAction.DENY}", "deny"),
+        ("TimeoutAction", "allow", "TimeoutAction.DENY", "deny"),
         ("RefuseWith", "errno", "Kill", "kill"),
+        ("RefuseWith", "errno", f"{RefuseWith.KILL}", "kill"),
+        ("RefuseWith", "errno", str(RefuseWith.KILL), "kill"),
+        ("RefuseWith", "errno", "RefuseWith.KILL", "kill"),
+        ("SerializeEvents", "0", f"{Serialize.ON_ONE_WORKER_THREAD}", "1"),
+        ("SerializeEvents", "0", "Serialize.ON_ONE_WORKER_THREAD", "1"),
+        ("EventsToFire", "0", f"{EventType.THREAD_CREATION | EventType.PROCESS_CREATION}", "9"),
+        ("EventsToFire", "0", str(EventType.THREAD_CREATION | EventType.PROCESS_CREATION), "9"),
+        ("EventsToFire", "0", "EventType.THREAD_CREATION|PROCESS_CREATION", "9"),
+        ("EventsToFire", "0", f"{EventType.ALL}", "63"),
         ("ForkIsCreation", "False", "TRUE", "True"),
     ],
 )
@@ -174,6 +186,20 @@ def test_settings(process: CBProcess, setting: str, default: str, given: str, re
     assert process.config(f"{setting.upper()}={given}") == read
     assert process.config(setting.lower()) == read
     assert process.config(f" {setting} = {default} ") == default
+
+
+@pytest.mark.parametrize("name", ["Script", "RecordTo"])
+def test_a_path_keeps_its_blanks(process: CBProcess, name: str) -> None:
+    for path in (" /a b = c ", "\t", "/a\n"):
+        assert process.config(f" {name} ={path}") == path == process.config(f" {name} ")
+    assert process.config(f"{name}=") == ""
+
+
+def test_a_recording_in_a_file_whose_name_has_blanks(process: CBProcess, tmp_path: Any) -> None:
+    process.config(f"RecordTo={tmp_path}/ a ")
+    process.start_filter(0)
+    process.stop_filter()
+    assert os.listdir(tmp_path) == [" a "]
 
 
 WRONG_SETTINGS = [
@@ -189,6 +215,8 @@ WRONG_SETTINGS = [
     ),
     *("EventsToFire=99999999999999999999", "MaxWorkerThreadCount=1025", "MinWorkerThreadCount=-1"),
     *("FilterOwnRequests=maybe", "SerializeEvents=2", "Driver=nosuch", "TimeoutAction=", "RefuseWith=no"),
+    *("TimeoutAction=2", "RefuseWith=-1", "RefuseWith=True", "RefuseWith=RefuseWith.NO", "Driver=1"),
+    *("RefuseWith=TimeoutAction.DENY", "EventsToFire=EventType.ALL|", "EventsToFire=EventType."),
     *("WorkerInitialStackSize=1073741825", "BuildInfo=x", "LicenseInfo=x", "EventsToFire\0=1", "\ud800"),
     *("EventsToFire=" + "1" * 100_000, "x" * 100_000, None, 5, b"EventsToFire"),
 ]

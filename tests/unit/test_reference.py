@@ -46,12 +46,6 @@ def settings_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path
 
 
 @pytest.fixture
-def uninitialized(monkeypatch: pytest.MonkeyPatch) -> CBProcess:
-    monkeypatch.setattr(cbprocess.process, "_product_guid", None)
-    return CBProcess()
-
-
-@pytest.fixture
 def active(process: CBProcess) -> CBProcess:
     process.start_filter(0)
     return process
@@ -97,12 +91,6 @@ def test_parameters_of_methods(name: str) -> None:
     wanted = list(METHODS[name].parameters)
     assert [parameter.name for parameter in parameters][: len(wanted)] == wanted
     assert all(parameter.default is not inspect.Parameter.empty for parameter in parameters[len(wanted) :])
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_methods_before_initialize(uninitialized: CBProcess, name: str) -> None:
-    entry = METHODS[name]
-    assert code_of(getattr(uninitialized, name), **entry.parameters) == entry.before
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -246,33 +234,6 @@ def test_properties_can_be_set_or_cannot(process: CBProcess, name: str) -> None:
     assert getattr(CBProcess(), name) == entry.default
 
 
-@pytest.mark.parametrize("name", PROPERTIES)
-def test_properties_before_initialize(uninitialized: CBProcess, name: str) -> None:
-    """They are what a constructor sets, and stay so."""
-    entry = PROPERTIES[name]
-    assert getattr(uninitialized, name) == getattr(uninitialized, f"get_{name}")() == entry.default
-    if entry.value is None:
-        return
-    for value in entry.wrong:
-        assert_code(87, setattr, uninitialized, name, value)
-    setattr(uninitialized, name, entry.value)
-    assert getattr(uninitialized, name) == getattr(uninitialized, f"get_{name}")() == entry.value
-    assert_code(21, uninitialized.start_filter, 0)
-    uninitialized.initialize(GUID)
-    assert getattr(uninitialized, name) == entry.value
-    with uninitialized:
-        uninitialized.start_filter(0)
-        assert getattr(uninitialized, name) == entry.value
-
-
-@pytest.mark.parametrize("name", EVENTS)
-def test_event_hooks_before_initialize(uninitialized: CBProcess, name: str) -> None:
-    assert getattr(uninitialized, name) is None
-    setattr(uninitialized, name, print)
-    uninitialized.initialize(GUID)
-    assert getattr(uninitialized, name) is print
-
-
 @pytest.mark.parametrize("name", CHANGEABLE)
 def test_properties_while_active(active: CBProcess, name: str) -> None:
     entry = PROPERTIES[name]
@@ -309,37 +270,6 @@ def test_settings(process: CBProcess, name: str) -> None:
         for wrong in entry.wrong:
             assert_code(87, process.config, f"{name}={wrong}")
         assert process.config(name) == entry.value
-
-
-@pytest.mark.parametrize("name", SETTINGS)
-def test_settings_before_initialize(uninitialized: CBProcess, name: str) -> None:
-    entry = SETTINGS[name]
-    text = uninitialized.config(name)
-    assert text and (entry.default is None or text == entry.default)
-    if entry.value is None:
-        return
-    assert_code(87, uninitialized.config, f"{name}={entry.wrong[0]}")
-    assert uninitialized.config(f"{name}={entry.value}") == entry.value
-    uninitialized.initialize(GUID)
-    assert uninitialized.config(name) == entry.value
-
-
-def test_what_was_set_before_initialize_is_in_force_after_it(uninitialized: CBProcess) -> None:
-    """Another instance's initialize() counts, too."""
-    seen: list[tuple[str, str]] = []
-    uninitialized.on_process_creation = lambda event: seen.append(
-        (event.command_line, threading.current_thread().name)
-    )
-    uninitialized.serialize_events = cbprocess.seOnOneWorkerThread
-    uninitialized.config("EventsToFire=1")
-    with uninitialized:  # nothing to stop
-        pass
-    CBProcess().initialize(GUID)
-    with uninitialized:
-        uninitialized.start_filter(0)
-        assert uninitialized.statistics().workers == 1
-        uninitialized.popen(["true", "once"]).wait()
-    assert [line for line, _ in seen] == ["true once"]
 
 
 @pytest.mark.parametrize("name", SETTABLE)

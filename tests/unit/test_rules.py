@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+from functools import partial
 from typing import Any, Callable
 
 import pytest
 from unit.instances import assert_code, dead_process_id
 
+import cbprocess
 from cbprocess import CBProcess, constants
 
 CHILDREN, ATTACH = constants.RULE_FLAG_CHILDREN, constants.RULE_FLAG_ATTACH
@@ -81,18 +83,48 @@ def test_wrong_names(process: CBProcess, value: Any) -> None:
 
 @pytest.mark.parametrize("action", ["ask", "ignore", "allow", "deny", "strip"])
 def test_rules_with_actions(process: CBProcess, action: str) -> None:
-    process.add_rule(name="a*", action=action, access=1)
-    process.add_rule(process_id=os.getpid(), action=action, code=2, access=1)
+    keywords: dict[str, Any] = {"strip": {"access": 1}, "deny": {"code": 2}}.get(action, {})
+    process.add_rule(name="a*", action=action, **keywords)
+    process.add_rule(process_id=os.getpid(), action=action, **keywords)
     process.remove_rule(name="a*", action=action)
     process.remove_rule(process_id=os.getpid(), action=action)
     assert_code(constants.ERROR_NOT_FOUND, process.remove_rule, name="a*", action=action)
     assert_code(constants.ERROR_NOT_FOUND, process.remove_rule, process_id=os.getpid(), action=action)
 
 
+@pytest.mark.parametrize("member", list(cbprocess.Action))
+def test_actions_as_members_and_as_constants(process: CBProcess, member: cbprocess.Action) -> None:
+    """Whichever way a rule was added, it is the rule of that name."""
+    keywords: dict[str, Any] = {"STRIP": {"access": 1}}.get(member.name, {})
+    name, constant = member.name.lower(), getattr(cbprocess, f"ACTION_{member.name}")
+    assert type(constant) is int
+    for action in (member, constant, name):
+        process.add_rule(name="a*", action=action, **keywords)
+        process.remove_rule(name="a*", action=name)
+        process.add_rule(name="a*", action=name, **keywords)
+        process.remove_rule(name="a*", action=action)
+    assert_code(constants.ERROR_NOT_FOUND, process.remove_rule, name="a*", action=member)
+
+
+@pytest.mark.parametrize("action", ["ask", "ignore", "allow", "deny", "strip"])
+def test_a_keyword_that_means_nothing_for_an_action(process: CBProcess, action: str) -> None:
+    own: dict[str, Any] = {"strip": {"access": 1}, "deny": {"code": 7}}.get(action, {})
+    for keyword, value in {"access": 1, "code": 7}.items():
+        if keyword not in own:
+            keywords = {"name": "a", "action": action, keyword: value, **own}
+            assert_code(constants.ERROR_INVALID_PARAMETER, partial(process.add_rule, **keywords))
+    assert_code(constants.ERROR_NOT_FOUND, process.remove_rule, name="a", action=action)
+
+
 @pytest.mark.parametrize(
     "keywords",
     [
         {},
+        {"name": "a", "action": 5},
+        {"name": "a", "action": -1},
+        {"name": "a", "action": True},
+        {"name": "a", "action": 3.0},
+        {"name": "a", "action": "DENY"},
         {"name": "a", "process_id": 1},
         {"name": "a", "action": "refuse"},
         {"name": "a", "action": None},
