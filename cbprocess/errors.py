@@ -1,5 +1,7 @@
 """The exception and the warning of this package. Knows nothing of the native library."""
 
+import sys
+
 
 class CBProcessError(Exception):
     """A call failed.
@@ -22,3 +24,19 @@ CBFSFilterError = CBProcessError
 
 class CBProcessWarning(RuntimeWarning):
     """Something works as asked but hardly as meant, such as a filter with nothing to supervise."""
+
+
+def warn(message: str) -> None:
+    """Warns the code outside of this package that called it, however deep inside the call has come to."""
+    import warnings
+
+    level = 2
+    frame = sys._getframe(1)
+    while frame.f_back is not None and _is_own(frame.f_globals.get("__package__") or ""):
+        level += 1
+        frame = frame.f_back
+    warnings.warn(message, CBProcessWarning, stacklevel=level)
+
+
+def _is_own(package: str) -> bool:
+    return package.partition(".")[0] == __package__

@@ -12,7 +12,7 @@ import sys
 
 from .checks import TEXT_ERRORS, UINT32_MAX, checked_int, checked_text, wrong
 from .constants import ERROR_IMPLEMENTATION_LIMIT, ERROR_NOT_READY
-from .errors import CBProcessError
+from .errors import CBProcessError, warn
 from .hooks import HandlerProperties
 from .installation import Installation
 from .rules import Rules
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from .hooks import Handler
     from .session import Session
     from .statistics import Statistics
     from .supervision import IdleWarning
@@ -34,6 +35,11 @@ LICENSE_INFO = """Product: cbprocess
 Product Key: none needed
 License Source: the package itself
 License Type: MIT"""
+
+SILENCE = (
+    "a handler is set, but EventsToFire is 0: nothing fires; "
+    'config("EventsToFire=-1") or the PROC_EVT_ bits of some operations change that'
+)
 
 # Set by initialize(), which counts for the whole process, and by which process that was.
 _product_guid: bytes | None = None
@@ -56,12 +62,13 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
     first of them in this order.
     """
 
-    __slots__ = ("__weakref__", "_idle_warning", "_session", "_snapshot", "_tag")
+    __slots__ = ("__weakref__", "_idle_warning", "_session", "_silence_told", "_snapshot", "_tag")
 
     def __init__(self) -> None:
         super().__init__()
         self._session: Session | None = None
         self._idle_warning: IdleWarning | None = None
+        self._silence_told = False
         self._tag = 0
         self._snapshot = Snapshot()
 
@@ -91,7 +98,8 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
 
     def start_filter(self, timeout: int) -> None:
         """Starts filtering. timeout is how many milliseconds an operation waits for a handler before it goes
-        on without: 0 (no limit) or at least 3000.
+        on without: 0 (no limit) or at least 3000. A CBProcessWarning, once for an instance, tells of handlers
+        that are set while EventsToFire is 0.
 
         Errors: 1292 for another timeout, 1230 if active, 588 if the driver's program is missing or damaged,
         575 if the driver or the first worker thread does not start, 31 if /proc is not there or belongs to
@@ -105,7 +113,10 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
             raise CBProcessError(
                 ERROR_IMPLEMENTATION_LIMIT, f"timeout must be 0 or at least 3000, not {timeout}"
             )
-        session.start(checked_int(timeout, "timeout", 0, UINT32_MAX))
+        timeout = checked_int(timeout, "timeout", 0, UINT32_MAX)
+        if any(self._hooks.handlers) and not session.is_active():
+            self._tell_silence(session)
+        session.start(timeout)
         if self._idle_warning is not None:
             self._idle_warning.watch(session)
 
@@ -271,6 +282,18 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         if self._idle_warning is not None:
             self._idle_warning.launched()
         return Popen(session, ask, args, *positional, **keywords)
+
+    def _set_handler(self, kind: int, name: str, handler: Handler | None) -> None:
+        super()._set_handler(kind, name, handler)
+        if handler is not None and self.get_active():
+            self._tell_silence(self._ready())
+
+    def _tell_silence(self, session: Session) -> None:
+        """Warns, once, if no operation is to fire. Not before the start: whoever
+        sets handlers first may well set EventsToFire next."""
+        if not self._silence_told and session.get_config(b"EventsToFire") == b"0":
+            self._silence_told = True
+            warn(SILENCE)
 
     def _owns_session(self) -> bool:
         """Whether there is a session that was initialized, in this process rather than in one that it was

@@ -5,7 +5,6 @@ from __future__ import annotations
 from .checks import checked_bool, checked_int, wrong
 from .constants import ERROR_CONNECTION_ACTIVE
 from .errors import CBProcessError
-from .library import check_outside_handler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,8 +47,7 @@ class Snapshots:
 
         Errors: 21 before initialize(), 1131 in a handler, 4 without a free file descriptor, 8 without memory,
         31 if the system's list cannot be read; the earlier snapshot stays then."""
-        self._ready()
-        check_outside_handler("a snapshot")
+        self._check_outside_handler()
         from .running import running_processes
 
         self._snapshot.processes = running_processes(self._snapshot.track_command_line)
@@ -58,8 +56,7 @@ class Snapshots:
         """Lets go of the snapshot: running_process_count is 0 again. Does nothing if there is none.
 
         Errors: 21 before initialize(), 1131 in a handler."""
-        self._ready()
-        check_outside_handler("a snapshot")
+        self._check_outside_handler()
         self._snapshot.processes = []
 
     def get_running_process_count(self) -> int:
@@ -106,6 +103,8 @@ class Snapshots:
 
     def set_track_command_line(self, value: bool) -> None:
         """Errors: 87 for what is no bool, 1131 in a handler, 1230 while the filter is active."""
+        from .library import check_outside_handler
+
         checked = checked_bool(value, "track_command_line")
         check_outside_handler("track_command_line")
         if self.get_active():
@@ -131,3 +130,9 @@ class Snapshots:
         if not processes:
             raise wrong("there is no snapshot: create_running_processes_snapshot() takes one")
         return processes[checked_int(index, "running_process_index", 0, len(processes) - 1)]
+
+    def _check_outside_handler(self) -> None:
+        from .library import check_outside_handler
+
+        self._ready()
+        check_outside_handler("a snapshot")
