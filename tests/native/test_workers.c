@@ -181,13 +181,12 @@ static void call_everything(struct cbp_event *event)
 {
     char name[64];
     uint64_t needed;
-    uint32_t active, code;
+    uint32_t active;
     int32_t fd;
     struct cbp_launch_handle *launch;
-    struct cbp_session *other;
+    struct cbp_session *other = test_session(call_everything, NULL, NULL);
     CHECK_OK(cbp_session_is_active(handled, &active));
     CHECK_CODE(CBP_ERROR_POSSIBLE_DEADLOCK, cbp_session_destroy(handled));
-    CHECK_OK(cbp_session_create(GUID, &other));
     CHECK_CODE(CBP_ERROR_POSSIBLE_DEADLOCK, cbp_session_start(other, 0));
     CHECK_OK(cbp_session_destroy(other));
     CHECK_CODE(CBP_ERROR_POSSIBLE_DEADLOCK, cbp_launch_begin(handled, "x", "x", 2, 1, &fd, &launch));
@@ -197,8 +196,11 @@ static void call_everything(struct cbp_event *event)
     CHECK(strcmp(name, "/usr/bin/program") == 0);
     CHECK_OK(cbp_rule_add_name(handled, "x", 1, 0, CBP_ACTION_ASK, 0));
     CHECK_OK(cbp_session_set_config(handled, "EventsToFire", "1"));
-    code = cbp_session_set_config(handled, "SerializeEvents", "1");
-    CHECK(code == CBP_ERROR_CONNECTION_ACTIVE);
+    /* A handler comes before an active filter, whatever is asked. */
+    CHECK_CODE(CBP_ERROR_POSSIBLE_DEADLOCK, cbp_session_set_config(handled, "SerializeEvents", "1"));
+    CHECK_CODE(CBP_ERROR_POSSIBLE_DEADLOCK, cbp_session_set_config(handled, "Script", "a"));
+    CHECK_CODE(CBP_ERROR_POSSIBLE_DEADLOCK, cbp_session_start(handled, 0));
+    CHECK_CODE(CBP_ERROR_IMPLEMENTATION_LIMIT, cbp_session_start(handled, 1)); /* and behind arguments */
     CHECK_OK(cbp_session_stop(handled, 0)); /* does not wait for this very handler */
     CHECK_OK(cbp_session_is_active(handled, &active));
     CHECK(active == 0);
