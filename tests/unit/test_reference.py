@@ -46,6 +46,12 @@ def settings_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path
 
 
 @pytest.fixture
+def uninitialized(monkeypatch: pytest.MonkeyPatch) -> CBProcess:
+    monkeypatch.setattr(cbprocess.process, "_product_guid", None)
+    return CBProcess()
+
+
+@pytest.fixture
 def active(process: CBProcess) -> CBProcess:
     process.start_filter(0)
     return process
@@ -94,6 +100,12 @@ def test_parameters_of_methods(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_methods_before_initialize(uninitialized: CBProcess, name: str) -> None:
+    entry = METHODS[name]
+    assert code_of(getattr(uninitialized, name), **entry.parameters) == entry.before
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_methods_in_no_handler(process: CBProcess, name: str) -> None:
     entry = METHODS[name]
     prepare(process, name, entry)
@@ -110,11 +122,14 @@ def test_methods_in_no_handler(process: CBProcess, name: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:the filter is active:cbprocess.CBProcessWarning")
 @pytest.mark.parametrize("name", [name for name in METHODS if not name.startswith("get_running")])
-def test_methods_while_active(active: CBProcess, name: str) -> None:
+def test_methods_while_active(process: CBProcess, name: str) -> None:
+    """With the driver that does not look for a name among all processes of the machine: it can be busy."""
     entry = METHODS[name]
-    prepare(active, name, entry)
-    assert code_of(getattr(active, name), **entry.parameters) == entry.active
-    assert active.active is (name != "stop_filter")
+    process.config("Driver=simulated")
+    process.start_filter(0)
+    prepare(process, name, entry)
+    assert code_of(getattr(process, name), **entry.parameters) == entry.active
+    assert process.active is (name != "stop_filter")
 
 
 def test_methods_in_a_handler(process: CBProcess) -> None:
@@ -232,6 +247,15 @@ def test_properties_can_be_set_or_cannot(process: CBProcess, name: str) -> None:
     getattr(process, f"set_{name}")(entry.default)
     assert getattr(process, name) == entry.default
     assert getattr(CBProcess(), name) == entry.default
+
+
+@pytest.mark.parametrize("name", PROPERTIES)
+def test_properties_before_initialize(uninitialized: CBProcess, name: str) -> None:
+    entry = PROPERTIES[name]
+    assert code_of(getattr, uninitialized, name) == entry.before
+    assert code_of(getattr(uninitialized, f"get_{name}")) == entry.before
+    if entry.value is not None:
+        assert code_of(setattr, uninitialized, name, entry.value) == entry.before
 
 
 @pytest.mark.parametrize("name", CHANGEABLE)
