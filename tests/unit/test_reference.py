@@ -46,12 +46,6 @@ def settings_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path
 
 
 @pytest.fixture
-def uninitialized(monkeypatch: pytest.MonkeyPatch) -> CBProcess:
-    monkeypatch.setattr(cbprocess.process, "_product_guid", None)
-    return CBProcess()
-
-
-@pytest.fixture
 def active(process: CBProcess) -> CBProcess:
     process.start_filter(0)
     return process
@@ -97,12 +91,6 @@ def test_parameters_of_methods(name: str) -> None:
     wanted = list(METHODS[name].parameters)
     assert [parameter.name for parameter in parameters][: len(wanted)] == wanted
     assert all(parameter.default is not inspect.Parameter.empty for parameter in parameters[len(wanted) :])
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_methods_before_initialize(uninitialized: CBProcess, name: str) -> None:
-    entry = METHODS[name]
-    assert code_of(getattr(uninitialized, name), **entry.parameters) == entry.before
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -247,15 +235,6 @@ def test_properties_can_be_set_or_cannot(process: CBProcess, name: str) -> None:
     getattr(process, f"set_{name}")(entry.default)
     assert getattr(process, name) == entry.default
     assert getattr(CBProcess(), name) == entry.default
-
-
-@pytest.mark.parametrize("name", PROPERTIES)
-def test_properties_before_initialize(uninitialized: CBProcess, name: str) -> None:
-    entry = PROPERTIES[name]
-    assert code_of(getattr, uninitialized, name) == entry.before
-    assert code_of(getattr(uninitialized, f"get_{name}")) == entry.before
-    if entry.value is not None:
-        assert code_of(setattr, uninitialized, name, entry.value) == entry.before
 
 
 @pytest.mark.parametrize("name", CHANGEABLE)
