@@ -48,7 +48,7 @@ def test_a_row_is_held_by_tests_or_says_why_not(row: Row) -> None:
         assert len(row.here) >= REASON_LENGTH_MIN, row
         return
     for part in row.proof.split(", "):
-        match = re.fullmatch(r"`(tests/[\w/]+\.(?:py|c))::(\w+)`", part)
+        match = re.fullmatch(r"`(tests/[\w/]+\.(?:py|c))::(?:Test\w+::)?(\w+)`", part)
         assert match, part
         assert is_test(match.group(1), match.group(2)), part
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-# A test in backticks; * stands for any text. In a table the column's head names the file.
-NAMED = re.compile(r"`(?:(tests/[\w/]+\.py)::)?(test_\w+(?:\[[^`\]]+\])?)`")
+# A test in backticks, maybe of a class; * stands for any text. In a table the column's head names the file.
+NAMED = re.compile(r"`(?:(tests/[\w/]+\.py)::)?((?:Test\w+::)?test_\w+(?:\[[^`\]]+\])?)`")
 FILE = re.compile(r"`(tests/[\w/]+\.py)`")
 
 
