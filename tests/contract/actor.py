@@ -3,15 +3,18 @@ command a line, and tells what came of it:
 
     run NUMBER PROGRAM [ARGUMENT...]    -> "started NUMBER PID", later "ended NUMBER STATUS"
     signal NUMBER PID                   -> "signalled NUMBER ERRNO"
+    become NUMBER LINK                  -> "became NUMBER 0": it has executed its own interpreter by that name
 
 A program that could not be executed ends with status 100. Ends with its input, and its children then too."""
 
+import json
 import os
 import select
 import signal
 import sys
 
 REFUSED = 100
+CHILDREN = "CONTRACT_ACTOR_CHILDREN"
 
 
 def start(number, arguments):
@@ -35,10 +38,18 @@ def send_signal(number, pid):
     print("signalled", number, error, flush=True)
 
 
+def become(number, path):
+    """The next command is sent after this one has been answered, so nothing that was read is lost."""
+    children_too = {**os.environ, CHILDREN: json.dumps([number, children])}
+    os.execve(path, [path, "-S", os.path.abspath(__file__)], children_too)
+
+
 def obey(line):
     command, number, *arguments = line.split()
     if command == "run":
         start(number, arguments)
+    elif command == "become":
+        become(number, arguments[0])
     else:
         send_signal(number, int(arguments[0]))
 
@@ -57,7 +68,13 @@ os.set_blocking(woken, False)
 os.set_blocking(waker, False)
 signal.set_wakeup_fd(waker)
 signal.signal(signal.SIGCHLD, lambda number, frame: None)
-print("ready", flush=True)
+if CHILDREN in os.environ:
+    number, older = json.loads(os.environ.pop(CHILDREN))
+    children = {int(pid): its_number for pid, its_number in older.items()}
+    print("became", number, 0, flush=True)
+    reap()
+else:
+    print("ready", flush=True)
 pending = b""
 while True:
     readable = select.select([0, woken], [], [])[0]

@@ -106,6 +106,10 @@ class Stage:
         """Lets the actor end that process; whether it may."""
         raise NotImplementedError
 
+    def become(self, name: str) -> None:
+        """Lets the actor execute, in its own place, what goes by that name; it obeys afterwards as before."""
+        raise NotImplementedError
+
     def close(self) -> None:
         self.process.stop_filter()
 
@@ -173,6 +177,10 @@ class SimulatedStage(Stage):
         )
         return not verdict.refused and verdict.desired_access == wanted
 
+    def become(self, name: str) -> None:
+        own = {"process_id": self._actor_id, "creating_process_id": self._actor_id}
+        self._simulator.process_creation(process_name=self.path(name), **own)
+
     def close(self) -> None:
         super().close()
         for thread in self._threads:
@@ -194,6 +202,7 @@ class TreeStage(Stage):
         self._changed = threading.Condition()
         self._started: dict[int, Run] = {}
         self._signalled: dict[int, int] = {}
+        self._became: set[int] = set()
 
     def start(self, timeout: int = 0) -> None:
         self._end_actor()
@@ -229,6 +238,14 @@ class TreeStage(Stage):
             assert self._changed.wait_for(lambda: number in self._signalled, LIMIT_S)
             return self._signalled[number] == 0
 
+    def become(self, name: str) -> None:
+        link = self.folder / name
+        if not link.exists():
+            link.symlink_to(os.path.realpath(sys.executable))
+        number = self._command("become", str(link))
+        with self._changed:
+            assert self._changed.wait_for(lambda: number in self._became, LIMIT_S)
+
     def close(self) -> None:
         super().close()
         self._end_actor()
@@ -250,6 +267,8 @@ class TreeStage(Stage):
                     self._started[number] = Run(value)
                 elif what == "ended":
                     self._started[number].end(value == 100)
+                elif what == "became":
+                    self._became.add(number)
                 else:
                     self._signalled[number] = value
                 self._changed.notify_all()

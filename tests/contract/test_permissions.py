@@ -77,13 +77,97 @@ def test_a_list_of_what_may_run(stage: Stage) -> None:
     assert stage.run("beta-not").refused()
 
 
+def test_an_allowed_originator_loses_rights_to_an_ignored_process(stage: Stage) -> None:
+    """It is told of that: who asks is not ignored, and allowing gives no rights."""
+    needs(stage, constants.CAP_STRIP_PROCESS_HANDLE)
+    log = watch_all(stage)
+    stage.process.add_rule(name="lasting", action="strip", access=constants.PROCESS_TERMINATE)
+    stage.process.add_ignored_process_by_name("lasting", False)
+    stage.process.add_rule(process_id=stage.actor_id, action="allow")
+    target = stage.begin_lasting("lasting")
+    assert not stage.signal(target.process_id)
+    wait_for(lambda: "process_handle_operation" in log.names(target))
+    event = log.of(target, "process_handle_operation")
+    assert event.decided_by_rule
+    assert event.desired_access == 0
+    stage.process.remove_rule(name="lasting", action="strip")
+    assert stage.signal(target.process_id)
+
+
+# ---- Rights of creators (decision 5) ----
+
+
+def protect(stage: Stage, whom: str | int, access: int = constants.PROCESS_TERMINATE) -> None:
+    if isinstance(whom, str):
+        stage.process.add_rule(name=whom, action="strip", access=access)
+    else:
+        stage.process.add_rule(process_id=whom, action="strip", access=access)
+
+
 def test_a_protected_creator_keeps_its_rights(stage: Stage) -> None:
     """What is protected has its rights to what it has created, which is protected, too."""
     needs(stage, constants.CAP_STRIP_PROCESS_HANDLE)
     watch_all(stage)
-    rights = constants.PROCESS_TERMINATE
-    stage.process.add_rule(name="lasting", action="strip", access=rights)
-    stage.process.add_rule(process_id=stage.actor_id, action="strip", access=rights)
+    protect(stage, "lasting")
+    protect(stage, stage.actor_id)
     target = stage.begin_lasting("lasting")
     assert stage.signal(target.process_id)
     assert settle(stage).refused == 0
+
+
+def test_rules_of_today_count_for_a_creator(stage: Stage) -> None:
+    """A rule that came after the creation is as good, while the creator has not executed anything since; and
+    without one it has no rights any more."""
+    needs(stage, constants.CAP_STRIP_PROCESS_HANDLE)
+    watch_all(stage)
+    target = stage.begin_lasting("lasting")
+    protect(stage, "lasting")
+    assert not stage.signal(target.process_id)
+    protect(stage, stage.actor_id)
+    stage.process.remove_rule(process_id=stage.actor_id, action="strip")
+    assert not stage.signal(target.process_id)
+    protect(stage, stage.actor_id)
+    assert stage.signal(target.process_id)
+
+
+def test_a_creator_has_no_more_rights_than_it_is_protected_with(stage: Stage) -> None:
+    needs(stage, constants.CAP_STRIP_PROCESS_HANDLE)
+    watch_all(stage)
+    protect(stage, "lasting", constants.PROCESS_TERMINATE | constants.PROCESS_VM_READ)
+    protect(stage, stage.actor_id, constants.PROCESS_VM_READ)
+    target = stage.begin_lasting("lasting")
+    assert not stage.signal(target.process_id)
+    protect(stage, stage.actor_id, constants.PROCESS_TERMINATE)
+    assert stage.signal(target.process_id)
+
+
+def test_a_creator_that_executes_itself_anew_keeps_its_rights(stage: Stage) -> None:
+    """As long as it is as protected as before: any other execution ends them for good."""
+    needs(stage, constants.CAP_STRIP_PROCESS_HANDLE)
+    watch_all(stage)
+    protect(stage, "lasting*")
+    protect(stage, "server")
+    stage.become("server")
+    first, second = stage.begin_lasting("lasting-1"), stage.begin_lasting("lasting-2")
+    stage.become("server")
+    assert stage.signal(first.process_id)
+    stage.become("shell")
+    assert not stage.signal(second.process_id)
+    stage.become("server")
+    assert not stage.signal(second.process_id)
+    stage.process.remove_rule(name="lasting*", action="strip")
+    assert stage.signal(second.process_id)
+
+
+def test_nobody_becomes_a_creator_by_a_name_that_it_takes(stage: Stage) -> None:
+    needs(stage, constants.CAP_STRIP_PROCESS_HANDLE)
+    watch_all(stage)
+    protect(stage, "lasting*")
+    protect(stage, "server")
+    before = stage.begin_lasting("lasting-before")
+    stage.become("server")
+    after = stage.begin_lasting("lasting-after")
+    assert not stage.signal(before.process_id)
+    assert stage.signal(after.process_id)
+    stage.process.remove_rule(name="lasting*", action="strip")
+    assert stage.signal(before.process_id)

@@ -1,4 +1,5 @@
-"""Rules that come and go while processes fork, execute and end: a real tree against the model."""
+"""Rules that come and go while processes fork, execute, end and signal one another: a real tree against the
+model."""
 
 from __future__ import annotations
 
@@ -22,14 +23,20 @@ from hypothesis.stateful import (
 )
 from live_tools import Programs, Recorder, is_alive, recording, wait_until
 from property.rule_machine import RuleMachine
-from property.rule_model import DENY, SILENT, Image, Outcome, Process
+from property.rule_model import DENY, SILENT, STRIP, Image, Outcome, Process
 
 import cbprocess
 
 FILES = ["alpha", "alps", "beta"]
 LINK = "link"  # to beta
 PROCESS_MAX = 6
-EVENTS = cbprocess.PROC_EVT_PROCESS_CREATION | cbprocess.PROC_EVT_PROCESS_TERMINATION
+EVENTS = (
+    cbprocess.PROC_EVT_PROCESS_CREATION
+    | cbprocess.PROC_EVT_PROCESS_TERMINATION
+    | cbprocess.PROC_EVT_PROCESS_HANDLE_OPERATION
+)
+RESUME = cbprocess.PROCESS_SUSPEND_RESUME
+Told = tuple[str, int, bool, int, int]  # the event, of whom, decided by a rule, its code, the rights lost
 
 
 class Puppets:
@@ -96,6 +103,13 @@ class Puppets:
         assert what in ("executed", "failed")
         return value if what == "failed" else 0
 
+    def resume(self, process_id: int, other_id: int) -> int:
+        """0, or the errno with which the one was not permitted to send SIGCONT to the other."""
+        number = self._tell(process_id, f"resume {other_id}")
+        what, value = self._report(number)
+        assert what == "resumed"
+        return value
+
     def end(self, process_id: int) -> None:
         self._tell(process_id, "exit")
         if process_id == self._process.pid:
@@ -117,13 +131,14 @@ class Machine(RuleMachine):
     """What the filter under test is told is compared after each operation."""
 
     PATTERNS = ["alpha", "al*", "*a", "*/b*", LINK, "*/li?k", "b?ta", "nothing"]
-    ACTIONS = st.sampled_from(["ask", "ask", "ignore", "allow", "deny"])
-    VALUES = st.just(cbprocess.ERROR_ACCESS_DENIED)
+    ACTIONS = st.sampled_from(["ask", "ask", "ignore", "allow", "deny", "strip", "strip"])
+    CODES = st.just(cbprocess.ERROR_ACCESS_DENIED)
+    RIGHTS = st.sampled_from([RESUME, RESUME | cbprocess.PROCESS_VM_READ, cbprocess.PROCESS_VM_READ])
 
     def __init__(self, programs: Programs, starter: Recorder) -> None:
         self.watched = Recorder()
         super().__init__(self.watched.filter)
-        self.expected: list[tuple[str, int, bool, int]] = []
+        self.expected: list[Told] = []
         self.filter.config(f"EventsToFire={EVENTS}")
         self.filter.start_filter(0)
         self.puppets = Puppets(programs, starter)
@@ -132,10 +147,14 @@ class Machine(RuleMachine):
     def start(self, data: st.DataObject, rule_count: int, fork_count: int) -> None:
         root = self.model.add_process(self.puppets.start("alpha"), self.puppets.image("alpha"))
         root.executed = True
+        self.prepare()
         for _ in range(rule_count):
             self.make_rule(data)
         for _ in range(fork_count):
             self.make_child(data)
+
+    def prepare(self) -> None:
+        """Rules that are there from the beginning."""
 
     def teardown(self) -> None:
         try:
@@ -146,16 +165,23 @@ class Machine(RuleMachine):
 
     # ---- What is seen ----
 
-    def seen(self) -> list[tuple[str, int, bool, int]]:
+    def seen(self) -> list[Told]:
         events = sorted(self.watched.events, key=lambda event: event["sequence"])
         return [
-            (event["event"], event["process_id"], event["decided_by_rule"], event["result_code"])
+            (
+                event["event"],
+                event["process_id"],
+                event["decided_by_rule"],
+                event["result_code"],
+                event.get("original_desired_access", 0) & ~event.get("desired_access", 0),
+            )
             for event in events
         ]
 
     def expect(self, kind: str, process: Process, outcome: Outcome) -> None:
         if outcome.kind != SILENT and outcome.told:
-            self.expected.append((kind, process.process_id, outcome.kind != "ask", outcome.code))
+            decided = outcome.kind != "ask"
+            self.expected.append((kind, process.process_id, decided, outcome.code, outcome.lost))
         wait_until(
             lambda: len(self.watched.events) >= len(self.expected), 30, f"an event more than {self.seen()}"
         )
@@ -164,8 +190,10 @@ class Machine(RuleMachine):
     # ---- Operations ----
 
     def make_child(self, data: st.DataObject) -> None:
-        parent = self.some(data)
-        self.model.fork(parent, self.puppets.fork(parent.process_id))
+        self.do_fork(self.some(data))
+
+    def do_fork(self, parent: Process) -> Process:
+        return self.model.fork(parent, self.puppets.fork(parent.process_id))
 
     @precondition(lambda self: len(self.model.living()) < PROCESS_MAX)
     @rule(data=st.data())
@@ -174,13 +202,36 @@ class Machine(RuleMachine):
 
     @rule(data=st.data(), name=st.sampled_from([*FILES, LINK]))
     def execute(self, data: st.DataObject, name: str) -> None:
-        process, image = self.some(data), self.puppets.image(name)
+        self.do_execute(self.some(data), name)
+
+    def do_execute(self, process: Process, name: str) -> None:
+        image = self.puppets.image(name)
         outcome = self.model.execution(process, image)
         error = self.puppets.execute(process.process_id, name)
         assert (error != 0) == (outcome.kind == DENY)
         self.expect("process_creation", process, outcome)
         if error == 0:
             self.model.execute(process, image)
+
+    @rule(data=st.data())
+    def resume(self, data: st.DataObject) -> None:
+        self.do_resume(*self.some_pair(data))
+
+    @precondition(lambda self: len(self.model.living()) < PROCESS_MAX)
+    @rule(data=st.data(), names=st.lists(st.sampled_from([*FILES, LINK]), max_size=2))
+    def create_and_execute(self, data: st.DataObject, names: list[str]) -> None:
+        """Then asks for rights to what it has created as something else."""
+        process = self.some(data)
+        child = self.do_fork(process)
+        for name in names:
+            self.do_execute(process, name)
+        self.do_resume(process, child)
+
+    def do_resume(self, process: Process, other: Process) -> None:
+        outcome = self.model.request(process, other, RESUME, aims_at_thread=False)
+        error = self.puppets.resume(process.process_id, other.process_id)
+        assert (error != 0) == (outcome.kind == STRIP), self.model.rules
+        self.expect("process_handle_operation", other, outcome)
 
     @precondition(lambda self: len(self.model.living()) > 1)
     @rule(data=st.data())
@@ -194,6 +245,18 @@ class Machine(RuleMachine):
         self.model.end(process)
 
 
+class ProtectingMachine(Machine):
+    """Few rules, most of which protect."""
+
+    PATTERNS = ["alpha", "*a"]
+    ACTIONS = st.sampled_from(["strip", "strip", "strip", "strip", "ask", "ignore", "allow"])
+    RIGHTS = st.just(RESUME)
+
+    def prepare(self) -> None:
+        self.filter.add_rule(name="alpha", action="strip", access=RESUME)
+        self.model.add_rule("alpha", "strip", RESUME, False)
+
+
 @pytest.fixture
 def starter(programs: Programs) -> Iterator[Recorder]:
     with recording(events=0) as recorder:
@@ -201,12 +264,10 @@ def starter(programs: Programs) -> Iterator[Recorder]:
 
 
 @pytest.mark.limit(300)
-def test_rules_come_and_go(programs: Programs, starter: Recorder) -> None:
-    def machine() -> Machine:
-        return Machine(programs, starter)
-
+@pytest.mark.parametrize("kind", [Machine, ProtectingMachine])
+def test_rules_come_and_go(programs: Programs, starter: Recorder, kind: type[Machine]) -> None:
     run_state_machine_as_test(
-        machine,
+        lambda: kind(programs, starter),
         settings=settings(
             max_examples=25,
             stateful_step_count=25,

@@ -4,6 +4,7 @@
  *
  *     fork N     makes a child with the number N; the child reports "N forked PID"
  *     exec PATH  executes PATH as a puppet; reports "executed" under the new image, else "failed ERRNO"
+ *     resume PID sends SIGCONT to another puppet, which runs; reports "resumed ERRNO", 0 if it was sent
  *     exit       ends; reports nothing
  */
 #define _GNU_SOURCE
@@ -76,6 +77,9 @@ int main(int argc, char **argv)
                 fd = open_commands(number);
                 report(number, "forked", getpid());
             }
+        } else if (strncmp(line, "resume ", 7) == 0) {
+            pid_t other = atoi(line + 7);
+            report(number, "resumed", other > 0 && kill(other, SIGCONT) == 0 ? 0 : errno);
         } else if (strncmp(line, "exec ", 5) == 0) {
             execute(line + 5, number, fd);
         } else {

@@ -11,13 +11,12 @@ from property.rule_model import Model, Process
 
 from cbprocess import CBProcess
 
-VALUE_KEYWORDS = {"deny": "code", "strip": "access"}
-
 
 class RuleMachine(RuleBasedStateMachine):
     PATTERNS: ClassVar[list[str]]
     ACTIONS: ClassVar[st.SearchStrategy[str]]
-    VALUES: ClassVar[st.SearchStrategy[int]]  # codes of rules that refuse, rights of those that protect
+    CODES: ClassVar[st.SearchStrategy[int]]  # of rules that refuse
+    RIGHTS: ClassVar[st.SearchStrategy[int]]  # of those that protect
 
     def __init__(self, own: CBProcess) -> None:
         super().__init__()
@@ -27,6 +26,14 @@ class RuleMachine(RuleBasedStateMachine):
     def some(self, data: st.DataObject) -> Process:
         living = self.model.living()
         return living[data.draw(st.integers(0, len(living) - 1), "which living process")]
+
+    def some_pair(self, data: st.DataObject) -> tuple[Process, Process]:
+        """Who asks for rights, and to whom: often to what it, or one that it has created, has created."""
+        subject = self.some(data)
+        creators = [process for process in subject.ancestors() if process.alive]
+        if creators and data.draw(st.booleans(), "by a creator"):
+            return creators[data.draw(st.integers(0, len(creators) - 1), "which creator")], subject
+        return self.some(data), subject
 
     def make_rule(self, data: st.DataObject) -> None:
         whom = data.draw(st.sampled_from(["name", "name", "process", "process", "all"]), "whom")
@@ -42,8 +49,10 @@ class RuleMachine(RuleBasedStateMachine):
         elif action == "ignore":
             action = "ask"  # no rule ignores all
         value = 0
-        if action in VALUE_KEYWORDS:
-            value = keywords[VALUE_KEYWORDS[action]] = data.draw(self.VALUES, "value")
+        if action == "deny":
+            value = keywords["code"] = data.draw(self.CODES, "code")
+        elif action == "strip":
+            value = keywords["access"] = data.draw(self.RIGHTS, "access")
         self.filter.add_rule(action=action, include_children=children, **keywords)
         self.model.add_rule(subject, action, value, children)
 

@@ -1,7 +1,8 @@
 """A slow model of what rules mean for a tree of processes: nothing is remembered that can be worked out anew.
 
-Processes fork, execute, end; rules come and go; the model says what each rule set makes of an execution or an
-end. Knows neither the package nor a driver: tests hold both against it."""
+Processes fork, execute, end, and ask for rights to one another; rules come and go; the model says what each
+rule set makes of an execution, an end or such a request. Knows neither the package nor a driver: tests hold
+both against it."""
 
 from __future__ import annotations
 
@@ -9,7 +10,20 @@ from typing import NamedTuple, Optional
 
 from property import rule_oracles
 
-SILENT, ASK, ALLOW, DENY = "silent", "ask", "allow", "deny"
+SILENT, ASK, ALLOW, DENY, STRIP = "silent", "ask", "allow", "deny", "strip"
+
+# Which rights to a thread go with a right to its process, by the numbers of the Windows headers. What is not
+# here (VM_OPERATION, CREATE_THREAD, ...) has no counterpart.
+THREAD_RIGHTS = {
+    0x0001: 0x0001,  # ending
+    0x0800: 0x0002 | 0x1000,  # suspending, resuming
+    0x0010: 0x0008,  # reading
+    0x0020: 0x0010,  # writing
+    0x0200: 0x0020 | 0x0400,  # setting
+    0x0400: 0x0040,  # querying
+    0x1000: 0x0800,
+    0x100000: 0x100000,  # waiting
+}
 
 
 class Image(NamedTuple):
@@ -29,6 +43,9 @@ class Process:
         self.alive = True
         self.executed = False
         self.inherited: set[Rule] = set()
+        # While this object stays, it is whoever it was to what it has created.
+        self.life = object()
+        self.creator_life = parent.life if parent is not None else None
 
     def ancestors(self) -> list[Process]:
         found, at = [], self.parent
@@ -63,12 +80,13 @@ class Rule:
 
 
 class Outcome(NamedTuple):
-    """What becomes of an operation: told to nobody, asked, allowed, or refused with a code; and whether a
-    refusal is told."""
+    """What becomes of an operation: told to nobody, asked, allowed, refused with a code, or robbed of rights;
+    and whether a refusal or a loss is told."""
 
     kind: str
     code: int = 0
     told: bool = True
+    lost: int = 0
 
 
 class Model:
@@ -130,8 +148,12 @@ class Model:
         return self.outcome(originator, self.rules_for(process, image), can_refuse=True)
 
     def execute(self, process: Process, image: Image) -> None:
+        """Only who is as protected afterwards as before stays the creator of what it has created."""
+        before = self.protection(self.rules_for(process, process.image))
         process.image = image
         process.executed = True
+        if before == 0 or self.protection(self.rules_for(process, image)) != before:
+            process.life = object()
 
     def termination(self, process: Process) -> Outcome:
         own = self.rules_for(process, process.image)
@@ -140,12 +162,39 @@ class Model:
     def end(self, process: Process) -> None:
         process.alive = False
 
+    def request(self, originator: Process, subject: Process, access: int, aims_at_thread: bool) -> Outcome:
+        """One process asks for rights to another, or to a thread of it. Nothing fires on oneself."""
+        if originator is subject:
+            return Outcome(SILENT)
+        own, others = (self.rules_for(process, process.image) for process in (originator, subject))
+        protected = self.protection(others)
+        if self.is_creator(originator, subject):
+            protected &= ~self.protection(own)
+        if aims_at_thread:
+            protected = sum(rights for right, rights in THREAD_RIGHTS.items() if right & protected)
+        return self.outcome(own, others, can_refuse=False, lost=access & protected)
+
+    @staticmethod
+    def protection(rules: list[Rule]) -> int:
+        rights = 0
+        for rule in rules:
+            rights |= rule.value if rule.action == "strip" else 0
+        return rights
+
+    @staticmethod
+    def is_creator(originator: Process, subject: Process) -> bool:
+        """Whether it has created the other, or who did, and is still who it was then."""
+        for descendant in [subject, *subject.ancestors()]:
+            if descendant.parent is originator:
+                return descendant.creator_life is originator.life
+        return False
+
     # ---- What rules add up to ----
 
     @staticmethod
-    def outcome(originator: list[Rule], subject: list[Rule], can_refuse: bool) -> Outcome:
+    def outcome(originator: list[Rule], subject: list[Rule], can_refuse: bool, lost: int = 0) -> Outcome:
         """For an operation of the one on the other. An ignored originator silences it, an ignored subject
-        only does not count; what is refused is refused all the same. Deny beats allow beats ask, the
+        only does not count; what is refused or lost is so all the same. Deny beats allow beats ask, the
         originator's code the subject's; but who is allowed himself passes by what is denied to all. What
         cannot be refused is allowed by a rule that would."""
         codes = [rule.value for rule in [*originator, *subject] if rule.action == "deny" and rule.subject]
@@ -157,6 +206,8 @@ class Model:
         both = [*originator, *subject]
         if codes and can_refuse:
             return Outcome(DENY, codes[0], told=bool(both) and not silenced)
+        if lost:
+            return Outcome(STRIP, told=bool(both) and not silenced, lost=lost)
         if silenced:
             return Outcome(SILENT)
         if any(rule.action == "allow" for rule in both):

@@ -1,4 +1,5 @@
-"""Rules that come and go while processes fork, execute and end: the simulated driver against the model."""
+"""Rules that come and go while processes fork, execute, end and ask for rights to one another: the simulated
+driver against the model."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from property.rule_machine import RuleMachine
-from property.rule_model import ALLOW, ASK, DENY, SILENT, Image, Outcome, Process
+from property.rule_model import ALLOW, ASK, DENY, SILENT, STRIP, Image, Outcome, Process
 
 from cbprocess import CBProcess, constants, script
 from cbprocess.testing import Simulator
@@ -29,12 +30,29 @@ IMAGES = st.sampled_from(
     ]
 )
 IDS = range(2, 8)
+EVENTS = (
+    constants.PROC_EVT_PROCESS_CREATION
+    | constants.PROC_EVT_PROCESS_TERMINATION
+    | constants.PROC_EVT_PROCESS_HANDLE_OPERATION
+    | constants.PROC_EVT_THREAD_HANDLE_OPERATION
+)
+
+
+ACCESS = st.integers(0, 0x1FFF).map(lambda bits: bits | constants.PROCESS_SYNCHRONIZE * (bits & 1))
 
 
 class Machine(RuleMachine):
     PATTERNS = ["alpha", "al*", "*a", "/bin/*", "link", "./*", "b?ta", "?*x?", "/opt/?*", "nothing"]
     ACTIONS = st.sampled_from(["ask", "ask", "ignore", "allow", "deny", "strip"])
-    VALUES = st.integers(2, 9)
+    CODES = st.integers(2, 9)
+    RIGHTS = st.sampled_from(
+        [
+            constants.PROCESS_TERMINATE,
+            constants.PROCESS_TERMINATE | constants.PROCESS_SUSPEND_RESUME,
+            constants.PROCESS_VM_READ | constants.PROCESS_VM_OPERATION,
+            0xFFFFFFFF,
+        ]
+    )
 
     def __init__(self) -> None:
         super().__init__(CBProcess())
@@ -52,9 +70,10 @@ class Machine(RuleMachine):
         """Starts the filter, and a first process."""
         self.filter.initialize("{0E6F2E4A-5E0B-4E67-8E60-6F4C5B0D6A31}")
         self.simulator = Simulator(self.filter)
-        events = constants.PROC_EVT_PROCESS_CREATION | constants.PROC_EVT_PROCESS_TERMINATION
-        self.filter.config(f"EventsToFire={events}")
-        self.filter.on_process_creation = self.filter.on_process_termination = lambda event: None
+        self.filter.config(f"EventsToFire={EVENTS}")
+        for name in ("creation", "termination", "handle_operation"):
+            setattr(self.filter, f"on_process_{name}", lambda event: None)
+        self.filter.on_thread_handle_operation = lambda event: None
         self.simulator.start()
         root = self.model.add_process(1, image)
         self.fire(self.creation(root, root, image), Outcome(SILENT))
@@ -75,12 +94,13 @@ class Machine(RuleMachine):
             image_file_name=image.given,
         )
 
-    def fire(self, operation: script.Operation, wanted: Outcome) -> None:
+    def fire(self, operation: script.Operation, wanted: Outcome, access: int = 0) -> None:
         verdict = self.simulator.fire(operation)[0]
         assert verdict.fired == (wanted.kind != SILENT and wanted.told), (wanted, self.model.rules)
-        assert verdict.decided_by_rule == (wanted.kind in (ALLOW, DENY))
+        assert verdict.decided_by_rule == (wanted.kind in (ALLOW, DENY, STRIP))
         assert verdict.answered == (wanted.kind == ASK)
         assert verdict.result_code == wanted.code
+        assert verdict.desired_access == access & ~wanted.lost, (wanted, self.model.rules)
 
     def free_ids(self) -> list[int]:
         return [number for number in IDS if all(p.process_id != number for p in self.model.living())]
@@ -92,12 +112,23 @@ class Machine(RuleMachine):
         self.fire(operation, Outcome(SILENT))  # thread events are not asked for
         return self.model.fork(parent, number)
 
-    def do_execute(self, process: Process, image: Image) -> None:
+    def do_execute(self, process: Process, image: Image, fails: bool = False) -> None:
         creator = process if process.executed or process.parent is None else process.parent
         outcome = self.model.execution(process, image)
-        self.fire(self.creation(process, creator, image), outcome)
-        if outcome.kind != DENY:
+        self.fire(self.creation(process, creator, image).with_steps(fails_after=fails), outcome)
+        if outcome.kind != DENY and not fails:
             self.model.execute(process, image)
+
+    def do_request(self, originator: Process, subject: Process, access: int, aims_at_thread: bool) -> None:
+        outcome = self.model.request(originator, subject, access, aims_at_thread)
+        whom = {"process_id": subject.process_id, "originator_process_id": originator.process_id}
+        if aims_at_thread:
+            operation = script.thread_handle_operation(
+                thread_id=subject.process_id, desired_access=access, **whom
+            )
+        else:
+            operation = script.process_handle_operation(desired_access=access, **whom)
+        self.fire(operation, outcome, access)
 
     def do_end(self, process: Process) -> None:
         outcome = self.model.termination(process)
@@ -113,17 +144,45 @@ class Machine(RuleMachine):
     def fork(self, data: st.DataObject) -> None:
         self.make_child(data)
 
-    @rule(data=st.data(), image=IMAGES)
-    def execute(self, data: st.DataObject, image: Image) -> None:
+    @rule(data=st.data(), image=IMAGES, fails=st.sampled_from([False, False, False, True]))
+    def execute(self, data: st.DataObject, image: Image, fails: bool) -> None:
         process = self.some(data)
         # A script names processes by their ids, which may be another's once the creator has ended.
         if process.executed or process.parent is None or process.parent.alive:
-            self.do_execute(process, image)
+            self.do_execute(process, image, fails)
+
+    @precondition(lambda self: self.free_ids())
+    @rule(data=st.data(), images=st.lists(IMAGES, max_size=2), access=ACCESS)
+    def create_and_execute(self, data: st.DataObject, images: list[Image], access: int) -> None:
+        """Then asks for rights to what it has created as something else."""
+        process = self.some(data)
+        child = self.do_fork(process, data.draw(st.sampled_from(self.free_ids()), "id"))
+        for image in images:
+            if process.executed or process.parent is None or process.parent.alive:
+                self.do_execute(process, image)
+        self.do_request(process, child, access, False)
+
+    @rule(data=st.data(), access=ACCESS, aims_at_thread=st.booleans())
+    def request(self, data: st.DataObject, access: int, aims_at_thread: bool) -> None:
+        self.do_request(*self.some_pair(data), access, aims_at_thread)
 
     @precondition(lambda self: len(self.model.living()) > 1)
     @rule(data=st.data())
     def end(self, data: st.DataObject) -> None:
         self.do_end(self.some(data))
+
+
+class ProtectingMachine(Machine):
+    """Few rules, most of which protect, and against the same."""
+
+    PATTERNS = ["alpha", "*a"]
+    ACTIONS = st.sampled_from(["strip", "strip", "strip", "strip", "ask", "ignore", "allow"])
+    RIGHTS = st.sampled_from([constants.PROCESS_TERMINATE, 0xFFFFFFFF])
+
+    def prepare(self, image: Image) -> None:
+        super().prepare(image)
+        self.filter.add_rule(name="alpha", action="strip", access=constants.PROCESS_TERMINATE)
+        self.model.add_rule("alpha", "strip", constants.PROCESS_TERMINATE, False)
 
 
 class CrowdedMachine(Machine):
@@ -183,10 +242,29 @@ def test_descendants_of_what_has_ended(machine: Machine) -> None:
     machine.do_end(child)
 
 
+def test_who_fails_to_execute_is_what_it_was(machine: Machine) -> None:
+    """It keeps its name, and as a protected creator its rights."""
+    machine.filter.add_rule(name="alpha", action="strip", access=constants.PROCESS_TERMINATE)
+    machine.model.add_rule("alpha", "strip", constants.PROCESS_TERMINATE, False)
+    root = machine.model.living()[0]
+    child = machine.do_fork(root, 2)
+    machine.do_execute(root, Image("/bin/beta", "/bin/beta"), fails=True)
+    assert machine.model.request(root, child, constants.PROCESS_TERMINATE, False).lost == 0
+    machine.do_request(root, child, constants.PROCESS_TERMINATE, False)
+    machine.do_request(child, root, constants.PROCESS_TERMINATE, False)
+
+
 @pytest.mark.limit(300)
 def test_rules_come_and_go() -> None:
     run_state_machine_as_test(
         Machine, settings=settings(max_examples=250, stateful_step_count=50, deadline=None)
+    )
+
+
+@pytest.mark.limit(300)
+def test_rules_that_protect_come_and_go() -> None:
+    run_state_machine_as_test(
+        ProtectingMachine, settings=settings(max_examples=150, stateful_step_count=50, deadline=None)
     )
 
 

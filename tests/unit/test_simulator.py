@@ -326,6 +326,18 @@ def test_loss_and_damage_are_told(simulator: Simulator) -> None:
     assert (counts.lost, counts.malformed) == (3, 1)
 
 
+def test_a_process_that_is_first_heard_of_when_it_is_aimed_at(simulator: Simulator) -> None:
+    """As in a recording of handle operations only: its parent has created it, so far as is known."""
+    simulator.process.add_rule(name="server", action="strip", access=constants.PROCESS_TERMINATE)
+    for number, name in (10, "/bin/server"), (11, "/bin/shell"):
+        simulator.process_creation(process_id=number, process_name=name)
+    for originator, target, name, wanted in (10, 20, b"server", 1), (11, 20, b"server", 0), (11, 21, b"", 0):
+        operation = script.process_handle_operation(process_id=target, originator_process_id=originator)
+        operation.fields["parent_process_id"] = 10
+        operation.texts = [name, name, b""]
+        assert simulator.fire(operation)[0].desired_access == wanted
+
+
 def test_an_execution_that_fails_afterwards(simulator: Simulator) -> None:
     simulator.process_creation(fails_after=True)
     assert simulator.process.statistics().failed_after == 1

@@ -56,21 +56,24 @@ static struct cbpi_member *find_subject(struct cbpi_population *population,
 {
     struct cbpi_member *member = cbpi_population_find(population, message->process_id);
     uint64_t start_time = message->start_time;
+    int is_new = 0;
     int is_another = member && member->start_time != 0 && start_time != 0 && member->start_time != start_time;
     if (!member || (is_another && begins_process(message))) {
         struct cbpi_member *parent = NULL;
-        if (begins_process(message))
-            parent = originator && originator->process_id != message->process_id
-                         ? originator
-                         : cbpi_population_find(population, message->parent_process_id);
+        /* Of one that nobody was told of before, its parent is the best guess at who has created it. */
+        if (begins_process(message) && originator && originator->process_id != message->process_id)
+            parent = originator;
+        else
+            parent = cbpi_population_find(population, message->parent_process_id);
         if (parent == member)
             parent = NULL;
         member = cbpi_population_add(population, message->process_id, start_time, parent);
+        is_new = 1;
     }
     if (member && member->start_time == 0 && start_time != 0)
         cbpi_member_set_start_time(member, start_time);
     struct cbpi_image image = image_in(message);
-    if (member && member->image.path_size == 0 && image.path_size > 0 &&
+    if (member && (is_new || member->image.path_size == 0) && image.path_size > 0 &&
         !item_of(message, CBP_PROC_EVT_PROCESS_CREATION))
         cbpi_member_execute(member, &image);
     return member;
@@ -273,7 +276,8 @@ void cbpi_operation_take_effect(struct cbpi_population *population, struct cbpi_
 {
     const struct cbp_event_message *message = operation->message;
     struct cbpi_image image = image_in(message);
-    if (operation->refusal == 0 && image.path_size > 0 && item_of(message, CBP_PROC_EVT_PROCESS_CREATION))
+    int happens = operation->refusal == 0 && !operation->modifiers.fails_after;
+    if (happens && image.path_size > 0 && item_of(message, CBP_PROC_EVT_PROCESS_CREATION))
         execute(population, operation->subject, &image);
     if (item_of(message, CBP_PROC_EVT_PROCESS_TERMINATION))
         cbpi_population_end(population, operation->subject);
