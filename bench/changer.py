@@ -3,9 +3,9 @@
     changer.py --rules N --changes N --names FILE -- CROWD
 
 CROWD is programs/crowd.c, and FILE has the names that its processes go by. Prints one line of JSON: the
-milliseconds of each change, of adding all rules one by one and of starting with them, and what the crowd says
-about its own pace with and without changes. A process of its own, so that one measurement leaves nothing
-behind."""
+milliseconds of each change, of adding all rules one by one, removing them so and at once, and of starting
+with them, and what the crowd says about its own pace with and without changes. A process of its own, so that
+one measurement leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -86,6 +86,14 @@ class Changer:
         for number in range(len(self.patterns)):
             self.add(number)
 
+    def remove_one_by_one(self) -> None:
+        for number in range(len(self.patterns)):
+            self.remove(number)
+
+    def remove_at_once(self) -> None:
+        for first, action in enumerate(ACTIONS):
+            self.process.remove_rules(names=self.patterns[first :: len(ACTIONS)], action=action)
+
     def start(self) -> None:
         self.process.start_filter(DEADLINE_MS)
 
@@ -141,6 +149,10 @@ def measure(changer: Changer, options: argparse.Namespace) -> dict[str, Any]:
     names = [path.decode().rpartition("/")[2] for path in paths]
     changer.start()
     add_all_ms = milliseconds(changer.add_all)
+    remove_each_ms = milliseconds(changer.remove_one_by_one)
+    changer.add_all()
+    remove_all_ms = milliseconds(changer.remove_at_once)
+    changer.add_all()
     changer.process.stop_filter()
     start_ms = milliseconds(changer.start)
     crowd = Crowd(changer.process, [*options.command, options.names])
@@ -159,6 +171,8 @@ def measure(changer: Changer, options: argparse.Namespace) -> dict[str, Any]:
         status = crowd.end()
     return {
         "add_all_ms": add_all_ms,
+        "remove_each_ms": remove_each_ms,
+        "remove_all_ms": remove_all_ms,
         "start_ms": start_ms,
         "supervised": supervised,
         "changes_ms": changes_ms,

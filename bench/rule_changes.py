@@ -82,6 +82,8 @@ def change_rows(folder: Path, process_count: int, change_count: int) -> list[Row
             f"{others}; meanwhile forks of one of them paused for at most {busy['longest_ms']:.0f} ms "
             f"(median {busy['median_us']:.0f} us), without changes {quiet['longest_ms']:.0f} ms "
             f"({quiet['median_us']:.0f} us); all rules added one by one in {measured['add_all_ms']:.0f} ms, "
+            f"removed one by one in {measured['remove_each_ms']:.0f} ms and at once in "
+            f"{measured['remove_all_ms']:.0f} ms, "
             f"filter started with them in {measured['start_ms']:.0f} ms",
         ),
     ]

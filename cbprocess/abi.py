@@ -173,6 +173,10 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "cbp_rule_add_name": (_Status, (c_void_p, c_char_p, c_uint64, c_uint32, c_uint32, c_uint32)),
     "cbp_rule_remove_process": (_Status, (c_void_p, c_uint32, c_uint32)),
     "cbp_rule_remove_name": (_Status, (c_void_p, c_char_p, c_uint64, c_uint32)),
+    "cbp_rules_remove": (
+        _Status,
+        (c_void_p, c_uint32, POINTER(c_char_p), POINTER(c_uint64), c_uint32, POINTER(c_uint32), c_uint32),
+    ),
     "cbp_worker_bind": (_Status, (c_void_p, c_void_p, POINTER(c_void_p))),
     "cbp_worker_run": (None, (c_void_p,)),
     "cbp_event_reset_timeout": (_Status, (c_uint32, POINTER(c_uint32))),

@@ -16,6 +16,8 @@ from .constants import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .session import Session
 
 ACTIONS = {
@@ -31,9 +33,10 @@ class Rules:
     """The rule methods of CBProcess.
 
     They can be called at any time after initialize(), in handlers too, and rules outlive a stop. A rule for
-    an id belongs to the process that has the id now. A name is a pattern: `*` stands for any run of
-    characters, `?` for one; without a separator it is held against the file name, with one against the whole
-    path; on Linux case counts. include_children extends a rule to the descendants, alive and to come.
+    an id belongs to the process that has the id now, whoever gets it later. A name is a pattern: `*` stands
+    for any run of characters, `?` for one; without a separator it is held against the file name, with one
+    against the whole path; on Linux case counts. include_children extends a rule to the descendants, alive
+    and to come.
 
     Under a tree driver a rule means supervised processes: those that popen() started, and those that run
     outside of it and that add_filtered_process_by_id(), add_filtered_process_by_name() or an add_rule() with
@@ -85,7 +88,8 @@ class Rules:
         self._add_name(checked_pattern(process_name, "process_name"), include_children, ACTION_IGNORE, 0)
 
     def remove_filtered_process_by_id(self, process_id: int) -> None:
-        """Takes back add_filtered_process_by_id(); also when the process has ended."""
+        """Takes back add_filtered_process_by_id(); also when the process has ended. Of two that had the id
+        the later one's rule goes first."""
         self._ready()
         self._remove_process(checked_process_id(process_id, True), ACTION_ASK)
 
@@ -154,6 +158,31 @@ class Rules:
             self._remove_process(checked_process_id(process_id, number != ACTION_IGNORE), number)
         else:
             raise wrong("a rule is for a name or for a process_id: give one of them")
+
+    def remove_rules(
+        self, *, names: Iterable[str] = (), process_ids: Iterable[int] = (), action: str = "ask"
+    ) -> None:
+        """Takes back many rules with this action at once, of names and of processes: for the price of one.
+
+        All of them or, if one was never added (error 1168), none."""
+        from ctypes import c_char_p, c_uint32, c_uint64
+
+        number = _checked_action(action)
+        patterns = [checked_pattern(name, "names") for name in names]
+        every_process = number != ACTION_IGNORE
+        targets = [checked_process_id(process_id, every_process) for process_id in process_ids]
+        session = self._ready()
+        session.library.cbp_rules_remove(
+            session.pointer,
+            number,
+            (c_char_p * len(patterns))(*patterns),
+            (c_uint64 * len(patterns))(*map(len, patterns)),
+            len(patterns),
+            (c_uint32 * len(targets))(*targets),
+            len(targets),
+        )
+        for whom in (*patterns, *targets):
+            self._rules_changed(session, (whom, number), False)
 
     def _add_process(self, process_id: int, include_children: object, action: int, value: int) -> None:
         flags = _flags(include_children)

@@ -11,6 +11,8 @@ static void count_rules(struct rule_set *set)
     uint32_t count = cbp_ruleset_rule_count(set->block);
     for (uint32_t i = 0; i < count; i++) {
         const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set->block, i);
+        if (rule->action > CBP_ACTION_STRIP)
+            continue; /* it has been taken out */
         set->counts[rule->action]++;
         set->match_counts[rule->match]++;
         if (rule->action == CBP_ACTION_STRIP)
@@ -47,7 +49,7 @@ void free_rule_set(struct rule_set *set)
 {
     if (set == NULL)
         return;
-    free((void *) (uintptr_t) set->block);
+    free(set->block);
     free(set->matches);
     free(set);
 }
@@ -151,6 +153,23 @@ static bool is_newer(const struct rule_set *rest, const struct rule_set *main_pa
                cbp_ruleset_rule_at(rest->block, 0)->rule_id;
 }
 
+/* Whether the rule that goes is there to go: one of the main part, while that stays. */
+static bool can_go(const struct cbp_rules *request, const struct rule_set *main_part)
+{
+    return request->gone_rule_id == 0 || (request->part == CBP_RULES_PART_REST && main_part != NULL &&
+                                          cbp_ruleset_find(main_part->block, request->gone_rule_id) <
+                                              cbp_ruleset_rule_count(main_part->block));
+}
+
+static void retire_rule(struct rule_set *set, uint32_t rule_id)
+{
+    cbp_ruleset_retire(set->block, cbp_ruleset_find(set->block, rule_id));
+    memset(set->counts, 0, sizeof set->counts);
+    memset(set->match_counts, 0, sizeof set->match_counts);
+    set->strip_mask = 0;
+    count_rules(set);
+}
+
 uint32_t install_rules(const struct cbp_rules *request, struct rule_set *set, uint64_t *failed_rule_id)
 {
     uint32_t session_id = request->session_id, error = 0;
@@ -158,7 +177,8 @@ uint32_t install_rules(const struct cbp_rules *request, struct rule_set *set, ui
     struct rule_set *old[CBP_RULES_PART_COUNT];
     if (!self.sessions[session_id].open)
         error = CBP_ERROR_NOT_FOUND;
-    else if (request->part == CBP_RULES_PART_REST && !is_newer(set, parts[CBP_RULES_PART_MAIN]))
+    else if ((request->part == CBP_RULES_PART_REST && !is_newer(set, parts[CBP_RULES_PART_MAIN])) ||
+             !can_go(request, parts[CBP_RULES_PART_MAIN]))
         error = CBP_ERROR_INVALID_DATA;
     else
         error = attach_for_set(set, request->attach_rule_id, failed_rule_id);
@@ -174,6 +194,8 @@ uint32_t install_rules(const struct cbp_rules *request, struct rule_set *set, ui
     if (request->part == CBP_RULES_PART_MAIN)
         parts[CBP_RULES_PART_REST] = NULL;
     parts[request->part] = set;
+    if (request->gone_rule_id != 0)
+        retire_rule(parts[CBP_RULES_PART_MAIN], request->gone_rule_id);
     rules_have_changed();
     bequeath_to_living(session_id, set, newer_than);
     for (uint32_t part = 0; part < CBP_RULES_PART_COUNT; part++)

@@ -141,18 +141,18 @@ static void sum_up_launch(const struct rule_ref *ref, uint32_t session_id, struc
 {
     if (!ref->is_launch || !is_of_session(ref, session_id))
         return;
-    cbp_stance_add(stance, CBP_RULE_MATCH_PROCESS, CBP_ACTION_ASK, 0);
+    cbp_stance_add(stance, ref->rule_id, CBP_RULE_MATCH_PROCESS, CBP_ACTION_ASK, 0);
     gather(*ref);
 }
 
-/* For want of memory it is not known what the rules say: they say no. */
+/* For want of memory it is not known what the rules say: they say no. What is known goes before that. */
 static void refuse_everything(struct cbp_stance *stances)
 {
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
         if (self.sessions[id].open) {
-            cbp_stance_add(&stances[id], CBP_RULE_MATCH_PROCESS, CBP_ACTION_DENY,
+            cbp_stance_add(&stances[id], UINT32_MAX, CBP_RULE_MATCH_PROCESS, CBP_ACTION_DENY,
                            CBP_ERROR_NOT_ENOUGH_MEMORY);
-            cbp_stance_add(&stances[id], CBP_RULE_MATCH_PROCESS, CBP_ACTION_STRIP, UINT32_MAX);
+            cbp_stance_add(&stances[id], UINT32_MAX, CBP_RULE_MATCH_PROCESS, CBP_ACTION_STRIP, UINT32_MAX);
         }
 }
 
@@ -184,7 +184,7 @@ static bool has_concern(const struct standing *standing)
 {
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
         const struct cbp_stance *stance = &standing->stances[id];
-        if (stance->asked || stance->allowed || stance->deny_code != 0 || stance->deny_all_code != 0 ||
+        if (stance->asked || stance->allowed || stance->deny.code != 0 || stance->deny_all.code != 0 ||
             stance->strip_mask != 0)
             return true;
     }
@@ -224,8 +224,7 @@ void oblige(struct process *process, const struct cbp_stance *stances)
         stance->allowed = stances[id].allowed;
         stance->asked |= stances[id].asked;
         stance->strip_mask |= stances[id].strip_mask;
-        if (stance->deny_code == 0)
-            stance->deny_code = stances[id].deny_code;
+        cbp_denial_add(&stance->deny, &stances[id].deny);
     }
     standing->is_of_concern = has_concern(standing);
 }

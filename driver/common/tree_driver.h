@@ -82,7 +82,7 @@ struct standing {
 
 /* A part of a session's rules that has been validated, with what is asked about it as a whole. */
 struct rule_set {
-    const struct cbp_ruleset *block;
+    struct cbp_ruleset *block;                      /* a copy of its own */
     uint64_t *matches;                              /* for one match at a time: all 0 between */
     uint32_t counts[CBP_ACTION_STRIP + 1];          /* by action */
     uint32_t match_counts[CBP_RULE_MATCH_NAME + 1]; /* by what they match */

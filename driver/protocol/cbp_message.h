@@ -99,13 +99,14 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
  * descriptor of a memory file, on Windows as a section, by a handle of the helper's. Before it takes effect
  * the running processes of the rule attach_rule_id are attached to, if it has RULE_FLAG_ATTACH; with
  * ATTACH_ALL those of every rule that has it, whereby processes that have ended are left out. The reply's
- * value names the rule for which that failed. */
+ * value names the rule for which that failed. With a rest may go one rule of the main part, which stays
+ * otherwise as it is. */
 #define CBP_FIELDS_rules(X, S)                                                                               \
     X(S, struct cbp_message_header, header)                                                                  \
     X(S, uint32_t, session_id)                                                                               \
     X(S, uint32_t, part) /* RULES_PART_ */                                                                   \
     X(S, uint32_t, attach_rule_id)                                                                           \
-    X(S, uint32_t, reserved)                                                                                 \
+    X(S, uint32_t, gone_rule_id) /* of the main part; 0: none */                                             \
     X(S, uint64_t, block_size)                                                                               \
     X(S, uint64_t, section_handle)
 

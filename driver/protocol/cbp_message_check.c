@@ -33,7 +33,7 @@ static const struct message_row rows[] = {
                                    {NONE},
                                    {{FIELD(session_close, session_id), 0, CBP_SESSION_MAX - 1}}},
     [CBP_MESSAGE_RULES] = {sizeof(struct cbp_rules),
-                           FIELD(rules, reserved),
+                           NONE,
                            {NONE},
                            {{FIELD(rules, session_id), 0, CBP_SESSION_MAX - 1},
                             {FIELD(rules, part), 0, CBP_RULES_PART_COUNT - 1}}},

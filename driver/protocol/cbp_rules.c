@@ -22,9 +22,16 @@ uint32_t cbp_thread_rights_of(uint32_t process_rights)
     return rights;
 }
 
-void cbp_stance_add(struct cbp_stance *stance, uint32_t match, uint32_t action, uint32_t action_value)
+void cbp_denial_add(struct cbp_denial *denial, const struct cbp_denial *other)
 {
-    uint32_t *deny_code = match == CBP_RULE_MATCH_ALL ? &stance->deny_all_code : &stance->deny_code;
+    if (other->code != 0 && (denial->code == 0 || other->rule_id < denial->rule_id))
+        *denial = *other;
+}
+
+void cbp_stance_add(struct cbp_stance *stance, uint32_t rule_id, uint32_t match, uint32_t action,
+                    uint32_t action_value)
+{
+    const struct cbp_denial denial = {action_value, rule_id};
     switch (action) {
     case CBP_ACTION_ASK:
         stance->asked = 1;
@@ -37,8 +44,7 @@ void cbp_stance_add(struct cbp_stance *stance, uint32_t match, uint32_t action, 
         stance->is_on_list |= match != CBP_RULE_MATCH_ALL;
         break;
     case CBP_ACTION_DENY:
-        if (*deny_code == 0)
-            *deny_code = action_value;
+        cbp_denial_add(match == CBP_RULE_MATCH_ALL ? &stance->deny_all : &stance->deny, &denial);
         break;
     case CBP_ACTION_STRIP:
         stance->strip_mask |= action_value;
@@ -50,17 +56,17 @@ void cbp_stance_add(struct cbp_stance *stance, uint32_t match, uint32_t action, 
 
 static int is_filtered(const struct cbp_stance *stance)
 {
-    return stance->asked || stance->allowed || stance->deny_code != 0 || stance->deny_all_code != 0 ||
+    return stance->asked || stance->allowed || stance->deny.code != 0 || stance->deny_all.code != 0 ||
            stance->strip_mask != 0;
 }
 
 static uint32_t deny_code_of(const struct cbp_stance *originator, const struct cbp_stance *subject)
 {
-    if (originator->deny_code != 0)
-        return originator->deny_code;
-    if (subject->deny_code != 0)
-        return subject->deny_code;
-    return subject->is_on_list ? 0 : subject->deny_all_code;
+    struct cbp_denial denial = originator->deny;
+    cbp_denial_add(&denial, &subject->deny);
+    if (!subject->is_on_list)
+        cbp_denial_add(&denial, &subject->deny_all);
+    return denial.code;
 }
 
 struct cbp_decision cbp_decide(uint32_t operation, const struct cbp_stance *originator,

@@ -6,19 +6,29 @@
 #include "cbp_constants.h"
 #include "cbp_pattern.h"
 
-/* What the rules that match one process add up to. */
-struct cbp_stance {
-    uint8_t ignored;        /* some rule ignores it */
-    uint8_t asked;          /* some rule asks for it */
-    uint8_t allowed;        /* some rule allows its operations */
-    uint8_t is_on_list;     /* a rule that is not for all allows them */
-    uint32_t deny_code;     /* not 0: a rule that is not for all denies, with this code (the first one's) */
-    uint32_t deny_all_code; /* not 0: a rule for all denies, with this code (the first one's) */
-    uint32_t strip_mask;    /* rights to it that rules take away, PROCESS_ bits, all rules together */
+/* The oldest of some rules that deny: ids rise with age. */
+struct cbp_denial {
+    uint32_t code; /* 0: there is none */
+    uint32_t rule_id;
 };
 
+/* What the rules that match one process add up to. */
+struct cbp_stance {
+    uint8_t ignored;            /* some rule ignores it */
+    uint8_t asked;              /* some rule asks for it */
+    uint8_t allowed;            /* some rule allows its operations */
+    uint8_t is_on_list;         /* a rule that is not for all allows them */
+    struct cbp_denial deny;     /* of the rules that are not for all */
+    struct cbp_denial deny_all; /* of those for all */
+    uint32_t strip_mask;        /* rights to it that rules take away, PROCESS_ bits, all rules together */
+};
+
+/* Puts other in the place of denial if it is the older one. */
+void cbp_denial_add(struct cbp_denial *denial, const struct cbp_denial *other);
+
 /* Adds one matching rule to a stance; match is its CBP_RULE_MATCH_. */
-void cbp_stance_add(struct cbp_stance *stance, uint32_t match, uint32_t action, uint32_t action_value);
+void cbp_stance_add(struct cbp_stance *stance, uint32_t rule_id, uint32_t match, uint32_t action,
+                    uint32_t action_value);
 
 enum cbp_outcome {
     CBP_OUTCOME_SILENT, /* no event */
@@ -49,7 +59,8 @@ struct cbp_decision {
  * Nobody is told, and nobody asked, when the originator is ignored, or when neither counts as filtered, an
  * ignored subject not counting. Deny and strip hold all the same: ignoring silences, and permits nothing.
  *
- * Deny and strip beat allow, and allow beats ask; deny beats strip. One allow beats one deny: a subject that
+ * Deny and strip beat allow, and allow beats ask; deny beats strip. Of the rules that deny, the originator's
+ * and the subject's alike, the oldest one's code counts. One allow beats one deny: a subject that
  * is on the list (a rule that is not for all allows it) may be created although a rule for all denies. The
  * originator's place on the list says nothing about what it creates. Strip protects: only the subject's
  * counts, so a protected process may itself do what others may not do to it. A rule that cannot apply to the

@@ -364,10 +364,20 @@ uint32_t cbp_ruleset_unmark_allowing(const struct cbp_ruleset *set, uint64_t *ma
     return count;
 }
 
+void cbp_ruleset_retire(struct cbp_ruleset *set, uint32_t index)
+{
+    struct cbp_ruleset_rule *rule =
+        (struct cbp_ruleset_rule *) (void *) ((unsigned char *) set + set->offsets[CBP_RULESET_RULES]) +
+        index;
+    rule->action = CBP_RULESET_NO_ACTION;
+    rule->action_value = 0;
+    rule->flags = 0;
+}
+
 void cbp_ruleset_add_stance(const struct cbp_ruleset *set, const uint64_t *matches, struct cbp_stance *stance)
 {
     for (uint32_t i = 0; (i = cbp_ruleset_next(set, matches, i)) < set->rule_count; i++) {
         const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set, i);
-        cbp_stance_add(stance, rule->match, rule->action, rule->action_value);
+        cbp_stance_add(stance, rule->rule_id, rule->match, rule->action, rule->action_value);
     }
 }

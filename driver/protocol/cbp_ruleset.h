@@ -69,13 +69,17 @@ int cbp_ruleset_rule_matches(const struct cbp_ruleset *set, uint32_t index, cons
 void cbp_ruleset_process_of(const struct cbp_ruleset *set, uint32_t index, uint32_t *process_id,
                             uint64_t *start_time);
 
+/* Takes the rule with this index out of force: whoever it matches, it does nothing any more and goes on to
+ * nobody. The block, which nobody else may use meanwhile, passes no validation after that. */
+void cbp_ruleset_retire(struct cbp_ruleset *set, uint32_t index);
+
 /* How names are compared, CBP_COMPARE_. */
 uint32_t cbp_ruleset_comparison(const struct cbp_ruleset *set);
 
 /* The first marked index not below from, or the number of rules if there is none. */
 uint32_t cbp_ruleset_next(const struct cbp_ruleset *set, const uint64_t *matches, uint32_t from);
 
-/* Adds the marked rules to a stance, in the order of their ids. */
+/* Adds the marked rules to a stance. */
 void cbp_ruleset_add_stance(const struct cbp_ruleset *set, const uint64_t *matches,
                             struct cbp_stance *stance);
 

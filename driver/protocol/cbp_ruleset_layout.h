@@ -20,6 +20,7 @@
 #define CBP_RULESET_RULE_MAX (1u << 20)
 #define CBP_RULESET_TEXT_MAX (1u << 30) /* units, of all patterns together */
 #define CBP_RULESET_UTF16_MAX 32767u    /* units of a pattern for UTF-16; of bytes: CBP_PATTERN_SIZE_MAX */
+#define CBP_RULESET_NO_ACTION 0xffu     /* of a rule that has been taken out of force */
 #define CBP_RULESET_FILTER_BITS_MIN 1u
 #define CBP_RULESET_FILTER_BITS_MAX 20u
 #define CBP_RULESET_BUCKET_BITS_MIN 1u

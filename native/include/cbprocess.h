@@ -303,7 +303,8 @@ CBP_API uint32_t CBP_CALL cbp_session_process_capabilities(struct cbp_session *s
  * tree driver takes the process (and with CHILDREN its descendants) under the filter if it runs outside of
  * it, but never the controller itself. action is ACTION_...; action_value is the refusal's Win32 code for
  * ACTION_DENY (not 0), for ACTION_STRIP the rights (PROCESS_ bits, not 0; out of thread handles it takes the
- * corresponding ones), else 0. The rule belongs to the process, not to the number.
+ * corresponding ones), else 0. The rule belongs to the process, not to the number: that
+ * of a process which had the id before stays for its descendants, if it extends to them, until it is removed.
  * CBP_ERROR_INVALID_PARAMETER if no such process lives (under the simulated driver any id but 0 will do: if
  * no process of the script has it now, the rule belongs to the next one that gets it). With ATTACH, where
  * nothing is added on an error: CBP_ERROR_BUSY if another tracer has the process, CBP_ERROR_ACCESS_DENIED if
@@ -323,12 +324,22 @@ CBP_API uint32_t CBP_CALL cbp_rule_add_name(struct cbp_session *session, const c
                                             uint64_t pattern_size, uint32_t flags, uint32_t action,
                                             uint32_t action_value);
 
-/* Takes rules out again: those of this process or pattern with this action. CBP_ERROR_NOT_FOUND if there is
- * none. A process that has ended can still be removed by its id. */
+/* Takes a rule out again: that of this process or pattern with this action. CBP_ERROR_NOT_FOUND if there is
+ * none. A process that has ended can still be removed by its id; if its id has passed to another that has
+ * such a rule, too, that goes first. */
 CBP_API uint32_t CBP_CALL cbp_rule_remove_process(struct cbp_session *session, uint32_t process_id,
                                                   uint32_t action);
 CBP_API uint32_t CBP_CALL cbp_rule_remove_name(struct cbp_session *session, const char *pattern,
                                                uint64_t pattern_size, uint32_t action);
+
+/* Takes many rules with that action out at once, for the price of one change: those of pattern_count patterns
+ * of pattern_sizes bytes, and of process_count processes. All are in force until none is.
+ * CBP_ERROR_NOT_FOUND, and nothing is taken out, if one of them is not there; one that is named twice counts
+ * once. */
+CBP_API uint32_t CBP_CALL cbp_rules_remove(struct cbp_session *session, uint32_t action,
+                                           const char *const *patterns, const uint64_t *pattern_sizes,
+                                           uint32_t pattern_count, const uint32_t *process_ids,
+                                           uint32_t process_count);
 
 /* ---- In a handler ------------------------------------------------------------------------------------- */
 

@@ -213,15 +213,19 @@ uint32_t cbpi_rules_next_id(struct cbp_session *session);
 uint32_t cbpi_rules_adopt(struct cbp_session *session, uint32_t rule_id, uint64_t epoch, uint32_t process_id,
                           uint64_t start_time);
 
+uint32_t cbpi_rules_check_pattern(const char *pattern, uint64_t pattern_size);
+
+/* A rule about this process, or about all, as a call names it. */
+struct cbpi_rule cbpi_rule_for_process(uint32_t process_id, uint32_t action);
+
 /* rule_parts.c; control is held. */
 
 /* Gives the driver all rules, but those of processes that have ended: when the filter starts. */
 uint32_t cbpi_rules_push(struct cbp_session *session);
 
-/* While active: tells the driver of the list with one rule more, one less, or both; each may be NULL. The
- * list itself is not changed. */
-uint32_t cbpi_rules_change(struct cbp_session *session, const struct cbpi_rule *added,
-                           const struct cbpi_rule_item *removed);
+/* While active: tells the driver of the list with one rule more (may be NULL) and without those that leave.
+ * The list itself is not changed. */
+uint32_t cbpi_rules_change(struct cbp_session *session, const struct cbpi_rule *added);
 
 /* Whether a launch made the rule since the session was started last: the driver has it by itself then, until
  * it is told to forget it. */

@@ -24,7 +24,8 @@ static uint32_t hash_of(const struct cbpi_rule *rule)
     return cbp_ruleset_hash_end(hash_bytes(hash, rule->pattern, rule->pattern_size), 0);
 }
 
-static int is_same(const struct cbpi_rule *a, const struct cbpi_rule *b)
+/* Whether they are alike but for the time at which a process has started. */
+static int is_alike(const struct cbpi_rule *a, const struct cbpi_rule *b)
 {
     return a->match == b->match && a->action == b->action && a->process_id == b->process_id &&
            a->pattern_size == b->pattern_size &&
@@ -70,23 +71,45 @@ static uint32_t grow(struct cbpi_rule_list *list)
     return 0;
 }
 
-struct cbpi_rule_item *cbpi_rule_list_find(const struct cbpi_rule_list *list, const struct cbpi_rule *wanted)
+/* The next item from this place of a bucket on that is like wanted, or NULL. */
+static struct cbpi_rule_item *next_alike(const struct cbpi_rule_list *list, uint32_t at, uint32_t hash,
+                                         const struct cbpi_rule *wanted)
 {
-    if (list->capacity == 0)
-        return NULL;
-    uint32_t hash = hash_of(wanted);
-    for (uint32_t at = *bucket_of(list, hash); at != 0; at = list->items[at - 1].next)
-        if (list->items[at - 1].hash == hash && is_same(&list->items[at - 1].rule, wanted))
+    for (; at != 0; at = list->items[at - 1].next)
+        if (list->items[at - 1].hash == hash && is_alike(&list->items[at - 1].rule, wanted))
             return &list->items[at - 1];
     return NULL;
 }
 
-uint32_t cbpi_rule_list_reserve(struct cbpi_rule_list *list, const struct cbpi_rule *rule)
+static struct cbpi_rule_item *first_alike(const struct cbpi_rule_list *list, const struct cbpi_rule *wanted)
 {
-    if (cbpi_rule_list_find(list, rule))
-        return 0;
-    if (list->count == CBP_RULESET_RULE_MAX ||
-        list->pattern_bytes + rule->pattern_size > CBP_RULESET_TEXT_MAX)
+    uint32_t hash = hash_of(wanted);
+    return list->capacity > 0 ? next_alike(list, *bucket_of(list, hash), hash, wanted) : NULL;
+}
+
+struct cbpi_rule_item *cbpi_rule_list_find(const struct cbpi_rule_list *list, const struct cbpi_rule *wanted)
+{
+    struct cbpi_rule_item *last = NULL;
+    for (struct cbpi_rule_item *at = first_alike(list, wanted); at;
+         at = next_alike(list, at->next, at->hash, wanted))
+        if (!last || at->rule.rule_id > last->rule.rule_id)
+            last = at;
+    return last;
+}
+
+struct cbpi_rule_item *cbpi_rule_list_find_replaced(const struct cbpi_rule_list *list,
+                                                    const struct cbpi_rule *added, uint64_t epoch)
+{
+    struct cbpi_rule_item *at = first_alike(list, added);
+    while (at && at->rule.start_time != added->start_time && at->rule.flags & CBP_RULE_FLAG_CHILDREN &&
+           at->launch_epoch != epoch)
+        at = next_alike(list, at->next, at->hash, added);
+    return at;
+}
+
+uint32_t cbpi_rule_list_reserve(struct cbpi_rule_list *list, uint32_t pattern_size)
+{
+    if (list->count == CBP_RULESET_RULE_MAX || list->pattern_bytes + pattern_size > CBP_RULESET_TEXT_MAX)
         return cbpi_fail(CBP_ERROR_NO_SYSTEM_RESOURCES,
                          "a session has at most %u rules, with patterns of %u bytes in all",
                          CBP_RULESET_RULE_MAX, CBP_RULESET_TEXT_MAX);
@@ -98,9 +121,10 @@ static void free_pattern(const struct cbpi_rule *rule)
     free((void *) (uintptr_t) rule->pattern);
 }
 
-void cbpi_rule_list_enter(struct cbpi_rule_list *list, const struct cbpi_rule *rule, uint64_t launch_epoch)
+void cbpi_rule_list_enter(struct cbpi_rule_list *list, const struct cbpi_rule *rule,
+                          struct cbpi_rule_item *replaced, uint64_t launch_epoch)
 {
-    struct cbpi_rule_item *item = cbpi_rule_list_find(list, rule);
+    struct cbpi_rule_item *item = replaced;
     if (item) {
         free_pattern(&item->rule);
     } else {
@@ -111,6 +135,7 @@ void cbpi_rule_list_enter(struct cbpi_rule_list *list, const struct cbpi_rule *r
     }
     item->rule = *rule;
     item->launch_epoch = launch_epoch;
+    item->is_leaving = 0;
 }
 
 void cbpi_rule_list_remove(struct cbpi_rule_list *list, struct cbpi_rule_item *item)

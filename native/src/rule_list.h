@@ -8,6 +8,7 @@
 struct cbpi_rule_item {
     struct cbpi_rule rule; /* its pattern is the list's, to be freed with free() */
     uint64_t launch_epoch; /* which start of the session a launch made it in; 0: no launch did */
+    uint32_t is_leaving;   /* it is being taken out, so far as that succeeds */
     uint32_t hash;
     uint32_t next; /* in its bucket: index + 1; 0: none */
 };
@@ -21,17 +22,23 @@ struct cbpi_rule_list {
     uint64_t pattern_bytes; /* of all patterns together */
 };
 
-/* The rule that is about the same process or pattern, with the same action, or NULL. A process's old rule
- * gives way to a new one even when the number has passed to another process: the old one can never match
- * again. */
+/* The rule about this pattern, or about whichever process had this number, with that action: the one that was
+ * added last, or NULL. */
 struct cbpi_rule_item *cbpi_rule_list_find(const struct cbpi_rule_list *list, const struct cbpi_rule *wanted);
 
-/* Makes room for rule. CBP_ERROR_NOT_ENOUGH_MEMORY, or CBP_ERROR_NO_SYSTEM_RESOURCES if there are as many as
- * a compiled set can have. */
-uint32_t cbpi_rule_list_reserve(struct cbpi_rule_list *list, const struct cbpi_rule *rule);
+/* The rule in whose place this one comes: the same one, or that of a process which had the number before. The
+ * latter stays where its descendants have it from the list: where it goes on to them, and no launch of this
+ * epoch has made it, whose rule the driver keeps for them. There is one at most. */
+struct cbpi_rule_item *cbpi_rule_list_find_replaced(const struct cbpi_rule_list *list,
+                                                    const struct cbpi_rule *added, uint64_t epoch);
 
-/* Puts rule into the list, in place of the same one if there is such; there is room. */
-void cbpi_rule_list_enter(struct cbpi_rule_list *list, const struct cbpi_rule *rule, uint64_t launch_epoch);
+/* Makes room for one more rule with a pattern of that size. CBP_ERROR_NOT_ENOUGH_MEMORY, or
+ * CBP_ERROR_NO_SYSTEM_RESOURCES if there are as many as a compiled set can have. */
+uint32_t cbpi_rule_list_reserve(struct cbpi_rule_list *list, uint32_t pattern_size);
+
+/* Puts rule into the list, in place of replaced, or if that is NULL where there is room. */
+void cbpi_rule_list_enter(struct cbpi_rule_list *list, const struct cbpi_rule *rule,
+                          struct cbpi_rule_item *replaced, uint64_t launch_epoch);
 
 /* Takes an item out; pointers to others are invalid afterwards. */
 void cbpi_rule_list_remove(struct cbpi_rule_list *list, struct cbpi_rule_item *item);

@@ -1,7 +1,8 @@
 /* What the driver has of a session's rules while the filter is active: compiled sets, in two parts, so that
- * one more rule among thousands costs little. Rules with an id up to main_last_id are in the main part, newer
- * ones in the rest. A launch's rule is in neither: the driver keeps it itself as long as that start of the
- * session lasts. */
+ * one rule more or less among thousands costs little. Rules with an id up to main_last_id are in the main
+ * part, newer ones in the rest. A rule that goes is taken out of force in the driver's main part, and is gone
+ * from there when that is next compiled. A launch's rule is in neither: the driver keeps it itself as long as
+ * that start of the session lasts. */
 #include "core.h"
 #include "ruleset_build.h"
 
@@ -16,11 +17,10 @@ int cbpi_rule_is_kept_by_driver(const struct cbp_session *session, const struct 
     return item->launch_epoch != 0 && item->launch_epoch == session->epoch;
 }
 
-/* Compiles the rules and hands them over. */
+/* Compiles the rules for that change and hands them over. */
 static uint32_t hand_over(struct cbp_session *session, const struct cbpi_rule *rules, uint32_t count,
-                          uint32_t part, uint32_t attach_rule_id)
+                          struct cbpi_rules_change change)
 {
-    struct cbpi_rules_change change = {.part = part, .attach_rule_id = attach_rule_id};
     struct cbp_ruleset *set;
     uint32_t error = cbpi_ruleset_build(CBP_COMPARE_SYSTEM, rules, count, &set, &change.size);
     if (error != 0)
@@ -28,7 +28,7 @@ static uint32_t hand_over(struct cbp_session *session, const struct cbpi_rule *r
     change.set = set;
     error = session->ops->set_rules(session->transport, &change);
     free(set);
-    if (error == 0 && part == CBP_RULES_PART_MAIN)
+    if (error == 0 && change.part == CBP_RULES_PART_MAIN)
         session->main_last_id = session->rules.last_id;
     else if (error == CBP_ERROR_SERVICE_REQUEST_TIMEOUT)
         session->main_last_id = NOT_KNOWN; /* it may still take effect */
@@ -64,23 +64,25 @@ uint32_t cbpi_rules_push(struct cbp_session *session)
         rules[count] = list->items[i].rule;
         flags |= rules[count++].flags;
     }
+    const struct cbpi_rules_change change = {
+        .part = CBP_RULES_PART_MAIN,
+        .attach_rule_id = flags & CBP_RULE_FLAG_ATTACH ? CBP_ATTACH_ALL : CBP_ATTACH_NONE};
     if (count > 0)
-        error = hand_over(session, rules, count, CBP_RULES_PART_MAIN,
-                          flags & CBP_RULE_FLAG_ATTACH ? CBP_ATTACH_ALL : CBP_ATTACH_NONE);
+        error = hand_over(session, rules, count, change);
     free(rules);
     return error;
 }
 
-/* Copies the rules of the sets that are newer than that id, all but one; gives their number, and that of the
+/* Copies the rules of the sets that are newer than that id and stay; gives their number, and that of the
  * older ones. */
-static uint32_t gather(const struct cbp_session *session, const struct cbpi_rule_item *left_out,
-                       uint32_t newer_than, struct cbpi_rule *rules, uint32_t *older_count)
+static uint32_t gather(const struct cbp_session *session, uint32_t newer_than, struct cbpi_rule *rules,
+                       uint32_t *older_count)
 {
     const struct cbpi_rule_list *list = &session->rules;
     uint32_t count = 0;
     *older_count = 0;
     for (const struct cbpi_rule_item *at = list->items, *end = at + list->count; at < end; at++) {
-        if (at == left_out || cbpi_rule_is_kept_by_driver(session, at))
+        if (at->is_leaving || cbpi_rule_is_kept_by_driver(session, at))
             continue;
         if (at->rule.rule_id > newer_than)
             rules[count++] = at->rule;
@@ -90,24 +92,42 @@ static uint32_t gather(const struct cbp_session *session, const struct cbpi_rule
     return count;
 }
 
-uint32_t cbpi_rules_change(struct cbp_session *session, const struct cbpi_rule *added,
-                           const struct cbpi_rule_item *removed)
+/* How many rules of the driver's main part leave, and the id of one of them. */
+static uint32_t count_gone(const struct cbp_session *session, uint32_t *rule_id)
 {
-    uint32_t main_last_id = session->main_last_id, main_count = 0, part = CBP_RULES_PART_REST;
-    uint32_t attach_rule_id = added && added->flags & CBP_RULE_FLAG_ATTACH ? added->rule_id : CBP_ATTACH_NONE;
+    const struct cbpi_rule_list *list = &session->rules;
+    uint32_t count = 0;
+    *rule_id = 0;
+    for (const struct cbpi_rule_item *at = list->items, *end = at + list->count; at < end; at++) {
+        if (!at->is_leaving || cbpi_rule_is_kept_by_driver(session, at) ||
+            at->rule.rule_id > session->main_last_id)
+            continue;
+        *rule_id = at->rule.rule_id;
+        count++;
+    }
+    return count;
+}
+
+uint32_t cbpi_rules_change(struct cbp_session *session, const struct cbpi_rule *added)
+{
+    uint32_t main_last_id = session->main_last_id, main_count = 0;
+    struct cbpi_rules_change change = {.part = CBP_RULES_PART_REST, .attach_rule_id = CBP_ATTACH_NONE};
+    if (added && added->flags & CBP_RULE_FLAG_ATTACH)
+        change.attach_rule_id = added->rule_id;
     struct cbpi_rule *rules = make_room(session->rules.count + 1);
     if (!rules)
         return CBP_ERROR_NOT_ENOUGH_MEMORY;
-    uint32_t count = gather(session, removed, main_last_id, rules, &main_count);
-    int touches_main = main_last_id == NOT_KNOWN || (removed && removed->rule.rule_id <= main_last_id &&
-                                                     !cbpi_rule_is_kept_by_driver(session, removed));
-    if (touches_main || main_count <= MAIN_MIN || count + (added != NULL) > REST_MAX) {
-        count = gather(session, removed, 0, rules, &main_count);
-        part = CBP_RULES_PART_MAIN;
+    uint32_t gone_count = count_gone(session, &change.gone_rule_id);
+    uint32_t count = gather(session, main_last_id, rules, &main_count);
+    if (main_last_id == NOT_KNOWN || gone_count > 1 || main_count <= MAIN_MIN ||
+        count + (added != NULL) > REST_MAX) {
+        count = gather(session, 0, rules, &main_count);
+        change.part = CBP_RULES_PART_MAIN;
+        change.gone_rule_id = 0;
     }
     if (added)
         rules[count++] = *added;
-    uint32_t error = hand_over(session, rules, count, part, attach_rule_id);
+    uint32_t error = hand_over(session, rules, count, change);
     free(rules);
     return error;
 }

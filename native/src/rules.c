@@ -1,5 +1,6 @@
-/* A session's rules: the list that outlives a stop, and the calls that change it. What rules mean is
- * cbp_rules.h; who matches them is the driver's business; what it has of them is rule_parts.c. */
+/* A session's rules: the list that outlives a stop, and the calls that add to it (rule_removal.c has those
+ * that take out). What rules mean is cbp_rules.h; who matches them is the driver's business; what it has of
+ * them is rule_parts.c. */
 #include "core.h"
 
 #include "cbp_pattern.h"
@@ -20,49 +21,54 @@ static int is_active(const struct cbp_session *session)
     return cbp_load_u32(&session->state) == CBPI_STATE_ACTIVE;
 }
 
+static struct cbpi_rule_item *find_replaced(const struct cbp_session *session, const struct cbpi_rule *rule)
+{
+    return cbpi_rule_list_find_replaced(&session->rules, rule, session->epoch);
+}
+
+/* While active: tells the driver of one rule more (may be NULL) and one less (may be NULL). */
+static uint32_t change(struct cbp_session *session, const struct cbpi_rule *added,
+                       struct cbpi_rule_item *leaving)
+{
+    if (leaving)
+        leaving->is_leaving = 1;
+    uint32_t error = cbpi_rules_change(session, added);
+    if (leaving)
+        leaving->is_leaving = 0;
+    return error;
+}
+
 /* A launch's rule gives way only after the driver has what stands for it. If the driver keeps it none the
- * less, it ends with the launch's processes. */
+ * less, it ends with the launch's processes; an earlier process's it keeps for that one's descendants. */
 static void enter(struct cbp_session *session, const struct cbpi_rule *rule, uint64_t launch_epoch)
 {
-    const struct cbpi_rule_item *old = cbpi_rule_list_find(&session->rules, rule);
-    if (old && is_active(session) && cbpi_rule_is_kept_by_driver(session, old))
+    struct cbpi_rule_item *old = find_replaced(session, rule);
+    if (old && is_active(session) && cbpi_rule_is_kept_by_driver(session, old) &&
+        old->rule.start_time == rule->start_time)
         cbpi_rules_forget_launch(session, old);
-    cbpi_rule_list_enter(&session->rules, rule, launch_epoch);
+    cbpi_rule_list_enter(&session->rules, rule, old, launch_epoch);
+}
+
+static uint32_t reserve(struct cbp_session *session, const struct cbpi_rule *rule)
+{
+    return find_replaced(session, rule) ? 0 : cbpi_rule_list_reserve(&session->rules, rule->pattern_size);
 }
 
 /* The pattern becomes the list's. */
 static uint32_t add(struct cbp_session *session, struct cbpi_rule *rule)
 {
     cbpi_mutex_lock(&session->control);
-    uint32_t error = cbpi_rule_list_reserve(&session->rules, rule);
+    uint32_t error = reserve(session, rule);
     if (error != 0)
         goto cleanup;
     rule->rule_id = cbpi_rules_next_id(session);
     if (cbpi_demands_are_due(session))
         error = cbpi_demands_check_action(session->ops, session->capabilities, rule->action);
     if (error == 0 && is_active(session))
-        error = cbpi_rules_change(session, rule, cbpi_rule_list_find(&session->rules, rule));
+        error = change(session, rule, find_replaced(session, rule));
     if (error == 0)
         enter(session, rule, 0);
 cleanup:
-    cbpi_mutex_unlock(&session->control);
-    return error;
-}
-
-static uint32_t take_out(struct cbp_session *session, const struct cbpi_rule *wanted)
-{
-    uint32_t error = 0;
-    cbpi_mutex_lock(&session->control);
-    struct cbpi_rule_item *item = cbpi_rule_list_find(&session->rules, wanted);
-    if (!item)
-        error = cbpi_fail(CBP_ERROR_NOT_FOUND, "there is no such rule");
-    else if (is_active(session))
-        error = cbpi_rule_is_kept_by_driver(session, item) ? cbpi_rules_forget_launch(session, item)
-                                                           : cbpi_rules_change(session, NULL, item);
-    if (error == CBP_ERROR_BROKEN_PIPE)
-        error = 0; /* the driver has gone, and the rule with it */
-    if (error == 0)
-        cbpi_rule_list_remove(&session->rules, item);
     cbpi_mutex_unlock(&session->control);
     return error;
 }
@@ -94,15 +100,15 @@ uint32_t cbpi_rules_adopt(struct cbp_session *session, uint32_t rule_id, uint64_
                              .start_time = start_time};
     cbpi_mutex_lock(&session->control);
     int is_running = epoch == session->epoch;
-    uint32_t error = cbpi_rule_list_reserve(&session->rules, &rule);
-    const struct cbpi_rule_item *old = cbpi_rule_list_find(&session->rules, &rule);
+    uint32_t error = reserve(session, &rule);
+    struct cbpi_rule_item *old = find_replaced(session, &rule);
     if (!is_running)
         rule.rule_id = cbpi_rules_next_id(session);
     if (error == 0 && is_active(session)) {
         if (!is_running)
-            error = cbpi_rules_change(session, &rule, old);
+            error = change(session, &rule, old);
         else if (old && !cbpi_rule_is_kept_by_driver(session, old))
-            error = cbpi_rules_change(session, NULL, old);
+            error = change(session, NULL, old);
     }
     if (error == 0)
         enter(session, &rule, is_running ? epoch : 0);
@@ -131,7 +137,7 @@ static uint32_t check_units(const char *pattern, size_t pattern_size)
     return 0;
 }
 
-static uint32_t check_pattern(const char *pattern, uint64_t pattern_size)
+uint32_t cbpi_rules_check_pattern(const char *pattern, uint64_t pattern_size)
 {
     if (!pattern || pattern_size == 0 || pattern_size > CBP_PATTERN_SIZE_MAX)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "a pattern has 1 to %u bytes",
@@ -141,7 +147,7 @@ static uint32_t check_pattern(const char *pattern, uint64_t pattern_size)
     return CBP_COMPARE_SYSTEM == CBP_COMPARE_UTF16 ? check_units(pattern, (size_t) pattern_size) : 0;
 }
 
-static struct cbpi_rule process_rule(uint32_t process_id, uint32_t action)
+struct cbpi_rule cbpi_rule_for_process(uint32_t process_id, uint32_t action)
 {
     return (struct cbpi_rule){.match =
                                   process_id == EVERY_PROCESS ? CBP_RULE_MATCH_ALL : CBP_RULE_MATCH_PROCESS,
@@ -152,7 +158,7 @@ static struct cbpi_rule process_rule(uint32_t process_id, uint32_t action)
 uint32_t cbp_rule_add_process(struct cbp_session *session, uint32_t process_id, uint32_t flags,
                               uint32_t action, uint32_t action_value)
 {
-    struct cbpi_rule rule = process_rule(process_id, action);
+    struct cbpi_rule rule = cbpi_rule_for_process(process_id, action);
     uint32_t error = cbpi_session_check(session);
     if (error == 0)
         error = check_action(flags, action, action_value);
@@ -179,7 +185,7 @@ uint32_t cbp_rule_add_name(struct cbp_session *session, const char *pattern, uin
     if (error == 0)
         error = check_action(flags, action, action_value);
     if (error == 0)
-        error = check_pattern(pattern, pattern_size);
+        error = cbpi_rules_check_pattern(pattern, pattern_size);
     if (error != 0)
         return error;
     char *copy = malloc((size_t) pattern_size);
@@ -190,24 +196,4 @@ uint32_t cbp_rule_add_name(struct cbp_session *session, const char *pattern, uin
     if (error != 0)
         free(copy);
     return error;
-}
-
-uint32_t cbp_rule_remove_process(struct cbp_session *session, uint32_t process_id, uint32_t action)
-{
-    struct cbpi_rule wanted = process_rule(process_id, action);
-    uint32_t error = cbpi_session_check(session);
-    return error ? error : take_out(session, &wanted);
-}
-
-uint32_t cbp_rule_remove_name(struct cbp_session *session, const char *pattern, uint64_t pattern_size,
-                              uint32_t action)
-{
-    struct cbpi_rule wanted = {.match = CBP_RULE_MATCH_NAME,
-                               .action = action,
-                               .pattern = pattern,
-                               .pattern_size = (uint32_t) pattern_size};
-    uint32_t error = cbpi_session_check(session);
-    if (error == 0)
-        error = check_pattern(pattern, pattern_size);
-    return error ? error : take_out(session, &wanted);
 }

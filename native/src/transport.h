@@ -54,6 +54,7 @@ struct cbpi_rules_change {
     size_t size;
     uint32_t part;           /* CBP_RULES_PART_ */
     uint32_t attach_rule_id; /* as in the message of rules: CBP_ATTACH_ or a rule */
+    uint32_t gone_rule_id;   /* likewise: one of the main part that goes with a new rest; 0: none */
 };
 
 /* One delivery: up to BATCH_MAX events of one task, decoded. The transport fills everything but what is

@@ -135,6 +135,7 @@ uint32_t cbpi_tree_set_rules(struct cbpi_transport *transport, const struct cbpi
                                 .session_id = transport->client.session_id,
                                 .part = change->part,
                                 .attach_rule_id = change->attach_rule_id,
+                                .gone_rule_id = change->gone_rule_id,
                                 .block_size = change->size};
     uint32_t error = cbpi_link_request_rules(transport->link, &message, change->set, &reply);
     *failed_process_id = error != 0 ? process_of_rule(change->set, reply.value) : 0;

@@ -79,7 +79,7 @@ class Rules(ctypes.Structure):
         ("session_id", c_uint32),
         ("part", c_uint32),
         ("attach_rule_id", c_uint32),
-        ("reserved", c_uint32),
+        ("gone_rule_id", c_uint32),
         ("block_size", c_uint64),
         ("section_handle", c_uint64),
     ]

@@ -113,12 +113,12 @@ class RawController:
         session: int = 0,
         part: int = MAIN,
         attach: int = 0,
-        reserved: int = 0,
+        gone: int = 0,
         size: Optional[int] = None,
         ident: int = 1,
     ) -> bytes:
         told = len(block) if size is None else size
-        return message(RULES, struct.pack("=4IQQ", session, part, attach, reserved, told, 0), ident)
+        return message(RULES, struct.pack("=4IQQ", session, part, attach, gone, told, 0), ident)
 
     def launch(
         self, argv: list[str], path: Optional[str] = None, rule: int = 1000, **options: Any

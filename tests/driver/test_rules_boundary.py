@@ -118,6 +118,25 @@ def test_the_rest_adds_to_the_main_part_and_goes_with_it(opened: raw.RawControll
     assert launch_error(opened) == 0
 
 
+def test_a_rule_of_the_main_part_goes_with_a_rest(opened: raw.RawController) -> None:
+    empty = raw.rules_for_all()
+    assert opened.set_rules(raw.rules_for_all((3, raw.DENY, 2), (4, raw.DENY, 5))) == 0
+    assert opened.set_rules(empty, part=raw.REST, gone=3) == 0
+    assert launch_error(opened) == 13
+    assert opened.set_rules(empty, part=raw.REST, gone=3) == 0  # it stays out
+    assert opened.set_rules(empty, part=raw.REST, gone=4) == 0
+    assert launch_error(opened) == 0
+
+
+@pytest.mark.parametrize("part", [raw.MAIN, raw.REST])
+@pytest.mark.parametrize("gone", [2, 5, 0xFFFFFFFF])
+def test_a_rule_that_cannot_go_is_13(opened: raw.RawController, part: int, gone: int) -> None:
+    """It is not in the main part, or that is replaced as a whole. Nothing has changed then."""
+    assert opened.set_rules(raw.rules_for_all((3, raw.DENY, 2))) == 0
+    assert opened.set_rules(raw.rules_for_all((5, raw.ALLOW, 0)), part=part, gone=gone) == 13
+    assert launch_error(opened) == 2
+
+
 def test_the_oldest_rule_that_denies_gives_the_code(opened: raw.RawController) -> None:
     """Two deny rules gave the code of the newest on ptrace, and of the oldest elsewhere."""
     assert opened.set_rules(raw.rules_for_all((3, raw.DENY, 2), (4, raw.DENY, 5))) == 0

@@ -56,7 +56,7 @@ def test_hello_of_another_protocol_is_340(controller: raw.RawController) -> None
         raw.message(raw.SESSION, struct.pack("=6IQ", 0, 0, 0, 0, 0, 0, 0) + bytes(8))[:-4],
         raw.RawController.rules_message(bytes(8), session=16),
         raw.RawController.rules_message(bytes(8), part=2),
-        raw.RawController.rules_message(bytes(8), reserved=1),
+        raw.RawController.rules_message(bytes(8), gone=1),
         raw.RawController.rules_message(bytes(8)),
         raw.message(raw.LAUNCH_FORGET, struct.pack("=2I", 16, 1)),
         raw.message(raw.EVENT, bytes(168)),

@@ -16,6 +16,8 @@ struct given {
     struct cbp_ruleset *parts[CBP_RULES_PART_COUNT];
     uint32_t last_command_id;
     uint32_t launches[LAUNCH_MAX]; /* ids of rules; 0: free */
+    uint64_t block_bytes;          /* of all sets that have been taken */
+    uint32_t set_count;
     char dump_path[PATH_MAX];
 };
 
@@ -91,6 +93,8 @@ static void dump_rule(FILE *file, uint32_t part, const struct cbp_ruleset *set,
     const struct cbp_ruleset_process *processes = cbp_ruleset_section(set, CBP_RULESET_PROCESSES);
     struct cbp_ruleset_process process = {0};
     struct cbp_text pattern = pattern_of(set, rule);
+    if (rule->action == CBP_RULESET_NO_ACTION)
+        return;
     if (rule->match == CBP_RULE_MATCH_PROCESS)
         process = processes[rule->owner];
     fprintf(file, "%u %u %u %u %u %u %u %llu %.*s\n", part, rule->rule_id, rule->match, rule->flags,
@@ -108,6 +112,7 @@ static void dump(const struct given *given)
     for (uint32_t i = 0; i < LAUNCH_MAX; i++)
         if (given->launches[i] != 0)
             fprintf(file, "launch %u\n", given->launches[i]);
+    fprintf(file, "taken %u %llu\n", given->set_count, (unsigned long long) given->block_bytes);
     for (uint32_t i = 0; i < CBP_RULES_PART_COUNT; i++)
         for (uint32_t k = 0; k < rule_count(given->parts[i]); k++)
             dump_rule(file, i, given->parts[i], cbp_ruleset_rule_at(given->parts[i], k));
@@ -160,6 +165,16 @@ int fake_rules_has_heard(const char *command)
     return 0;
 }
 
+static void retire(struct cbp_ruleset *main_part, const struct cbp_rules *request)
+{
+    uint32_t index = main_part ? cbp_ruleset_find(main_part, request->gone_rule_id) : 0;
+    if (request->part != CBP_RULES_PART_REST || index >= rule_count(main_part))
+        broken("a rule goes that the main part does not have, or that goes with a new one");
+    if (cbp_ruleset_rule_at(main_part, index)->action == CBP_RULESET_NO_ACTION)
+        broken("a rule goes that has gone before");
+    cbp_ruleset_retire(main_part, index);
+}
+
 uint32_t fake_rules_take(const struct cbp_rules *request, int fd, uint32_t refusal, uint32_t *rule_id)
 {
     struct given *given = &sessions[request->session_id];
@@ -180,9 +195,18 @@ uint32_t fake_rules_take(const struct cbp_rules *request, int fd, uint32_t refus
         given->parts[i] = NULL;
     }
     given->parts[request->part] = set;
+    given->block_bytes += request->block_size;
+    given->set_count++;
+    if (request->gone_rule_id != 0)
+        retire(given->parts[CBP_RULES_PART_MAIN], request);
     hear_all(given, set);
     dump(given);
     return 0;
+}
+
+static uint32_t counts(const struct cbp_ruleset *set, const struct cbp_ruleset_rule *rule)
+{
+    return rule->action != CBP_RULESET_NO_ACTION && !is_command(set, rule);
 }
 
 static uint32_t count_of(const struct given *given)
@@ -190,7 +214,7 @@ static uint32_t count_of(const struct given *given)
     uint32_t count = 0;
     for (uint32_t i = 0; i < CBP_RULES_PART_COUNT; i++)
         for (uint32_t k = 0; k < rule_count(given->parts[i]); k++)
-            count += !is_command(given->parts[i], cbp_ruleset_rule_at(given->parts[i], k));
+            count += counts(given->parts[i], cbp_ruleset_rule_at(given->parts[i], k));
     for (uint32_t i = 0; i < LAUNCH_MAX; i++)
         count += given->launches[i] != 0;
     return count;

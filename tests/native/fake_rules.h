@@ -2,8 +2,8 @@
  * commands (see fake_supervisor.c) it obeys itself
  *     !ended         the processes of all launches of the session have ended
  *     !dump PATH     what the session has stands in this file from now on, after every change: a line for
- * each launch's rule, "launch ID", and for each rule of the sets, by its id, "PART ID MATCH FLAGS ACTION
- * VALUE PROCESS START PATTERN" */
+ * each launch's rule, "launch ID", one of what was taken so far, "taken SETS BYTES", and for each rule of the
+ * sets, by its id, "PART ID MATCH FLAGS ACTION VALUE PROCESS START PATTERN" */
 #ifndef FAKE_RULES_H
 #define FAKE_RULES_H
 

@@ -18,6 +18,12 @@ static struct {
     uint32_t launch_count;
 } model;
 
+/* What the driver has been sent so far, as of the last check. */
+static struct {
+    unsigned set_count;
+    unsigned long long bytes;
+} sent;
+
 static char dump_path[PATH_MAX + 64];
 
 static inline uint64_t start_time_of(uint32_t process_id)
@@ -69,6 +75,8 @@ static inline void check_dump(int line_number)
             launch_count++;
             continue;
         }
+        if (sscanf(line, "taken %u %llu", &sent.set_count, &sent.bytes) == 2)
+            continue;
         CHECK(sscanf(line, "%u %u %n", &part, &id, &at) == 2 && id > last_id);
         if (count >= model.count || strcmp(line + at, model.lines[count]) != 0 ||
             part != (count >= model.main_count)) {

@@ -87,7 +87,9 @@ class Stance(ctypes.Structure):
         ("allowed", c_uint8),
         ("is_on_list", c_uint8),
         ("deny_code", c_uint32),
+        ("deny_rule_id", c_uint32),
         ("deny_all_code", c_uint32),
+        ("deny_all_rule_id", c_uint32),
         ("strip_mask", c_uint32),
     ]
 
@@ -197,6 +199,7 @@ class Engine:
             ("rule_matches", c_int, (c_void_p, c_uint32, c_char_p, c_size_t)),
             ("process_of", None, (c_void_p, c_uint32, ctypes.POINTER(c_uint32), ctypes.POINTER(c_uint64))),
             ("comparison", c_uint32, (c_void_p,)),
+            ("retire", None, (c_void_p, c_uint32)),
             ("next", c_uint32, (c_void_p, c_void_p, c_uint32)),
             ("unmark_allowing", c_uint32, (c_void_p, c_void_p)),
             ("add_stance", None, (c_void_p, c_void_p, ctypes.POINTER(Stance))),

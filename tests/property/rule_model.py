@@ -61,7 +61,11 @@ class Process:
 class Rule:
     """Two rules are the same if they are one; whom it is for: a process, a pattern, or all (None)."""
 
+    count = 0
+
     def __init__(self, subject: Process | str | None, action: str, value: int, children: bool) -> None:
+        Rule.count += 1
+        self.number = Rule.count  # rises with age
         self.subject = subject
         self.action = action
         self.value = value
@@ -194,18 +198,19 @@ class Model:
     @staticmethod
     def outcome(originator: list[Rule], subject: list[Rule], can_refuse: bool, lost: int = 0) -> Outcome:
         """For an operation of the one on the other. An ignored originator silences it, an ignored subject
-        only does not count; what is refused or lost is so all the same. Deny beats allow beats ask, the
-        originator's code the subject's; but who is allowed himself passes by what is denied to all. What
-        cannot be refused is allowed by a rule that would."""
-        codes = [rule.value for rule in [*originator, *subject] if rule.action == "deny" and rule.subject]
+        only does not count; what is refused or lost is so all the same. Deny beats allow beats ask, of
+        several refusals the oldest rule's code counts; but who is allowed himself passes by what is denied to
+        all. What cannot be refused is allowed by a rule that would."""
+        denying = [rule for rule in [*originator, *subject] if rule.action == "deny" and rule.subject]
         if not any(rule.action == "allow" and rule.subject for rule in subject):
-            codes += [rule.value for rule in subject if rule.action == "deny" and not rule.subject]
+            denying += [rule for rule in subject if rule.action == "deny" and not rule.subject]
         silenced = any(rule.action == "ignore" for rule in originator)
         if any(rule.action == "ignore" for rule in subject):
             subject = []
         both = [*originator, *subject]
-        if codes and can_refuse:
-            return Outcome(DENY, codes[0], told=bool(both) and not silenced)
+        if denying and can_refuse:
+            code = min(denying, key=lambda rule: rule.number).value
+            return Outcome(DENY, code, told=bool(both) and not silenced)
         if lost:
             return Outcome(STRIP, told=bool(both) and not silenced, lost=lost)
         if silenced:

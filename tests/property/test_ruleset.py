@@ -21,6 +21,7 @@ from property.rule_engines import (
     Builder,
     Engine,
     LibrarySet,
+    Matches,
     SourceRule,
     Text,
 )
@@ -216,16 +217,36 @@ def stance_of(rules: Sequence[SourceRule]) -> tuple[int, ...]:
     actions = {rule.action for rule in rules}
     is_on_list = any(rule.action == ALLOW and rule.match != MATCH_ALL for rule in rules)
     denying = [rule for rule in rules if rule.action == DENY]
-    codes = [rule.action_value for rule in denying if rule.match != MATCH_ALL]
-    codes_for_all = [rule.action_value for rule in denying if rule.match == MATCH_ALL]
+    denials = [(rule.action_value, rule.rule_id) for rule in denying if rule.match != MATCH_ALL]
+    denials_for_all = [(rule.action_value, rule.rule_id) for rule in denying if rule.match == MATCH_ALL]
     mask = 0
     for rule in rules:
         mask |= rule.action_value if rule.action == STRIP else 0
     return (
         *(IGNORE in actions, ASK in actions, ALLOW in actions, is_on_list),
-        *(codes[0] if codes else 0, codes_for_all[0] if codes_for_all else 0),
+        *(denials[0] if denials else (0, 0)),
+        *(denials_for_all[0] if denials_for_all else (0, 0)),
         mask,
     )
+
+
+def check_retired(
+    engine: Engine,
+    block: Block,
+    matches: Matches,
+    rules: Sequence[SourceRule],
+    wanted: Sequence[SourceRule],
+    gone: SourceRule,
+) -> None:
+    """A rule that has been taken out of force is matched and found as before, and adds up to nothing."""
+    rest = Block(block.content())
+    engine.retire(rest.address, sorted(rules).index(gone))
+    assert engine.find(rest.address, gone.rule_id) == sorted(rules).index(gone)
+    assert engine.rule_at(rest.address, sorted(rules).index(gone))[0].flags == 0
+    there = engine.matches(rest)
+    for index in matches.indices():
+        there.mark(index)
+    assert there.stance() == stance_of([rule for rule in wanted if rule is not gone])
 
 
 @both_meanings
@@ -250,6 +271,9 @@ def test_rules_of_every_kind(builds: Builds, meaning: Meaning, data: st.DataObje
         assert added == len(wanted) and matches.add_process(*process) == 0
         assert matches.rule_ids() == [rule.rule_id for rule in wanted]
         assert matches.stance() == stance_of(wanted)
+        if rules:
+            gone = data.draw(st.sampled_from(sorted(rules)), "gone")
+            check_retired(engine, block, matches, rules, wanted, gone)
         others = [rule for rule in wanted if rule.action != ALLOW]
         assert matches.drop_allowing() == len(wanted) - len(others)
         assert matches.rule_ids() == [rule.rule_id for rule in others]

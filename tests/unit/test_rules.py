@@ -143,6 +143,8 @@ def test_wrong_rules(process: CBProcess, keywords: dict[str, Any]) -> None:
     assert_code(constants.ERROR_INVALID_PARAMETER, lambda: process.add_rule(**keywords))
     if "code" not in keywords and "access" not in keywords and keywords.get("action") != "strip":
         assert_code(constants.ERROR_INVALID_PARAMETER, process.remove_rule, **keywords)
+    for wrong in {"names": [1]}, {"names": ["a", ""]}, {"process_ids": ["a"]}, {"action": "nothing"}:
+        assert_code(constants.ERROR_INVALID_PARAMETER, process.remove_rules, **wrong)
 
 
 class FlagRecorder:

@@ -40,8 +40,8 @@ def message(kind: int, body: bytes, ident: int = 1) -> bytes:
     return header(24 + len(body), kind, ident) + body
 
 
-def rules_message(size: int, handle: int, session: int = 0, part: int = 0, reserved: int = 0) -> bytes:
-    return message(RULES, struct.pack("=4IQQ", session, part, 0, reserved, size, handle))
+def rules_message(size: int, handle: int, session: int = 0, part: int = 0, gone: int = 0) -> bytes:
+    return message(RULES, struct.pack("=4IQQ", session, part, 0, gone, size, handle))
 
 
 class Kernel:

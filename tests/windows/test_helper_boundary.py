@@ -126,7 +126,7 @@ def test_unknown_types_are_13(opened: raw.RawHelper) -> None:
         (launch_forget(0, 77), NOT_FOUND),
         (raw.rules_message(8, 0, session=16), INVALID_DATA),
         (raw.rules_message(8, 0, part=2), INVALID_DATA),
-        (raw.rules_message(8, 0, reserved=1), INVALID_DATA),
+        (raw.rules_message(8, 0, gone=1), INVALID_DATA),
         (raw.rules_message(0, 0), INVALID_DATA),
         (raw.rules_message(4096, 0), INVALID_DATA),
         (raw.rules_message(4096, 2**64 - 1), INVALID_DATA),

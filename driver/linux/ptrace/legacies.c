@@ -73,8 +73,7 @@ static void add_stance(struct cbp_stance *stance, const struct cbp_stance *other
     stance->ignored &= other->ignored;
     stance->allowed &= other->allowed;
     stance->strip_mask |= other->strip_mask;
-    if (stance->deny_code == 0)
-        stance->deny_code = other->deny_code;
+    cbp_denial_add(&stance->deny, &other->deny);
 }
 
 static void add_to_sum(const struct legacy *legacy)

@@ -106,10 +106,8 @@ static void add_candidate(struct process *nobody, struct process *candidate, str
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
         sum[id].asked |= stances[id].asked;
         sum[id].strip_mask |= stances[id].strip_mask;
-        if (sum[id].deny_code == 0)
-            sum[id].deny_code = stances[id].deny_code;
-        if (sum[id].deny_all_code == 0)
-            sum[id].deny_all_code = stances[id].deny_all_code;
+        cbp_denial_add(&sum[id].deny, &stances[id].deny);
+        cbp_denial_add(&sum[id].deny_all, &stances[id].deny_all);
     }
 }
 

@@ -275,6 +275,10 @@ uint32_t cbpi_population_set_rules(struct cbpi_population *population, const str
     for (uint32_t i = change->part; i < CBP_RULES_PART_COUNT; i++)
         free_part(&population->parts[i]);
     population->parts[change->part] = part;
+    if (change->gone_rule_id != 0) {
+        struct cbp_ruleset *main_part = population->parts[CBP_RULES_PART_MAIN].set;
+        cbp_ruleset_retire(main_part, cbp_ruleset_find(main_part, change->gone_rule_id));
+    }
     population->rules_generation++;
     forget_gone(population);
     uint32_t count = cbp_ruleset_rule_count(part.set), index = count;
