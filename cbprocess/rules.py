@@ -160,18 +160,18 @@ class Rules:
             raise wrong("a rule is for a name or for a process_id: give one of them")
 
     def remove_rules(
-        self, *, names: Iterable[str] = (), process_ids: Iterable[int] = (), action: str = "ask"
+        self, *, names: Iterable[str] = (), process_ids: Iterable[int] = (), action: str | int = "ask"
     ) -> None:
         """Takes back many rules with this action at once, of names and of processes: for the price of one.
 
         All of them or, if one was never added (error 1168), none."""
         from ctypes import c_char_p, c_uint32, c_uint64
 
+        session = self._ready()
         number = _checked_action(action)
         patterns = [checked_pattern(name, "names") for name in names]
         every_process = number != ACTION_IGNORE
         targets = [checked_process_id(process_id, every_process) for process_id in process_ids]
-        session = self._ready()
         session.library.cbp_rules_remove(
             session.pointer,
             number,

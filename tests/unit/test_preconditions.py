@@ -23,6 +23,7 @@ MORE_METHODS = {
     "add_rule": Method({"name": "no-such-program"}, wrong={"action": ("no",)}),
     "driver_capabilities": Method(),
     "remove_rule": Method({"name": "no-such-program"}, wrong={"action": ("no",)}),
+    "remove_rules": Method({"names": ["no-such-program"]}, wrong={"action": ("no",)}),
     "statistics": Method(),
 }
 MORE_SETTINGS = {
