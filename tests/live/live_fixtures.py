@@ -13,9 +13,10 @@ import pytest
 @pytest.fixture(autouse=True)
 def no_helper_stays() -> Iterator[None]:
     """After every test no helper that it started is alive."""
+    count = len(live_tools.Recorder.made)
     with live_tools.no_helper_stays():
         yield
-        live_tools.Recorder.stop_all()
+        live_tools.Recorder.stop_those_after(count)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -154,10 +154,10 @@ class Recorder:
         return handler
 
     @classmethod
-    def stop_all(cls) -> None:
-        """After a test: one that has failed may not have stopped its filter, and what is left running would
-        make others fail."""
-        while cls.made:
+    def stop_those_after(cls, count: int) -> None:
+        """After a test, which began when there were so many: one that has failed may not have stopped its
+        filter, and what is left running would make others fail."""
+        while len(cls.made) > count:
             with contextlib.suppress(cbprocess.CBProcessError):
                 cls.made.pop().filter.stop_filter()
 
