@@ -1,6 +1,6 @@
 """python -m cbprocess: the command line."""
 
-from .cli import main
+from .cli.entry import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import subprocess
 from ctypes import byref, c_int32, c_uint32, c_void_p
 
@@ -54,7 +55,9 @@ TARGETS_OWN_ERRORS = (errno.E2BIG, errno.ENOMEM, errno.EAGAIN)
 
 
 class Popen(subprocess.Popen["Any"]):
-    """A subprocess.Popen (of the same name, which it shows) whose child is started through the launcher."""
+    """A subprocess.Popen (of the same name, which it shows) whose child is started through the launcher.
+
+    The keyword _words is the command line's own: what it tells the launcher (launch_caller.h)."""
 
     def __init__(self, session: Session, ask: bool, args: Any, *positional: Any, **keywords: Any) -> None:
         if len(positional) > len(POSITIONAL):
@@ -65,6 +68,7 @@ class Popen(subprocess.Popen["Any"]):
             keywords[name] = value
         self._session = session
         self._ask = ask
+        self._words = keywords.pop("_words", "")
         super().__init__(args, **keywords)
 
     def _execute_child(
@@ -89,7 +93,7 @@ class Popen(subprocess.Popen["Any"]):
         with Launch(self._session) as launch:
             fd = launch.begin(argument0, _candidate_paths(target, env), self._ask)
             program = library.launcher_path()
-            argv = [f"{library.LAUNCHER_NAME} {fd}", *arguments[1:]]
+            argv = [f"{library.LAUNCHER_NAME} {fd}{self._words}", *arguments[1:]]
             fds = (*pass_fds, fd)
             common = (preexec_fn, close_fds, fds, cwd, env, startupinfo, creationflags, False)
             try:
@@ -98,10 +102,13 @@ class Popen(subprocess.Popen["Any"]):
                 raise _launch_error(error, program, target) from None
             try:
                 os_error = launch.wait()
-            except BaseException:
+            except BaseException as error:
                 # Also an interrupt: nobody will ever hold an object for this child.
                 self.kill()
                 self.wait()
+                if isinstance(error, CBProcessError) and _ended_by_others(self.returncode):
+                    # As if it had come a moment later, when the target ran.
+                    return
                 raise
             if os_error:
                 self.wait()
@@ -157,6 +164,11 @@ class Launch:
                 raise
             self._handle = c_void_p()
             return os_error.value
+
+
+def _ended_by_others(returncode: int) -> bool:
+    """Whether a signal has ended the launcher that is not ours."""
+    return returncode < 0 and returncode != -signal.SIGKILL
 
 
 def _argument_list(args: Any, shell: bool, executable: Any) -> list[Any]:

@@ -261,8 +261,8 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
 
     def popen(self, args: Any, *positional: Any, **keywords: Any) -> subprocess.Popen[Any]:
         """Starts a program as subprocess.Popen does, with the same arguments, and filters it and all of its
-        descendants: a rule for it is in force before its first instruction. Returns once the program runs; an
-        interrupt before that ends the program.
+        descendants: a rule for it is in force before its first instruction. Returns once the program runs, or
+        has been ended by a signal before that; an interrupt until then ends the program.
 
         Raises what Popen would raise, and the OSError of a refusal (PermissionError for code 5). Errors: 21
         if the filter is not active, 1131 in a handler, 50 if the driver cannot start programs, 170 if the

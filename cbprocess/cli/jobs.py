@@ -1,6 +1,6 @@
-"""Stopping together with the command. What the terminal stops, it stops with us; but a command that stops its
-process group by itself (an editor on Ctrl-Z) does not reach the controller (decision 11), and the shell would
-wait on for a job that stands. Linux only."""
+"""Waiting for the command, and stopping together with it. What the terminal stops, it stops with us; but a
+command that stops its process group by itself (an editor on Ctrl-Z) does not reach the controller
+(decision 11), and the shell would wait on for a job that stands. Linux only."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ SETTLE_S = 0.05  # when the whole job is continued, we may be the first to be
 STOPS = (signal.SIGTSTP, signal.SIGSTOP, signal.SIGTTIN, signal.SIGTTOU)
 
 
-def wait(child: subprocess.Popen[bytes]) -> int:
-    """The return code of the child, as its own wait() gives it."""
+def wait_for_end(child: subprocess.Popen[bytes], is_alone: bool) -> None:
+    """Waits until the child has ended, and leaves it to be waited for. Where all children of this process are
+    the child's descendants, which is so in process 1 of a container, those that come to us are buried."""
     while True:
-        state = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+        which = (os.P_ALL, 0) if is_alone else (os.P_PID, child.pid)
+        state = os.waitid(*which, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+        if state is not None and state.si_pid != child.pid:
+            os.waitid(os.P_PID, state.si_pid, os.WEXITED | os.WSTOPPED | os.WNOHANG)
+            continue
         if state is None or state.si_code != os.CLD_STOPPED:
-            return child.wait()
+            return
         time.sleep(SETTLE_S)
         taken = os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOHANG)
         if taken is not None and taken.si_status in STOPS and _is_foreground_job(child.pid):

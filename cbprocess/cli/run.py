@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 
 from ..constants import CAP_REFUSE_PROCESS_CREATION
@@ -13,12 +12,16 @@ from .as_user import user_keywords
 from .output import Output, printable
 from .printer import Printer, complain, configure
 from .rest import processes_left, stay
-from .signals import SIGNAL_BASE, Caught
+from .signals import SIGNAL_BASE
+
+if sys.platform == "win32":
+    from .outliving import Signals
+else:
+    from .forwarding import Signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    import subprocess
     from typing import Any
 
 NOT_EXECUTABLE = 126
@@ -27,6 +30,11 @@ NOT_FOUND = 127
 
 def run(options: argparse.Namespace) -> int:
     """The exit status for the options of `cbprocess run`."""
+    with Signals() as signals:
+        return run_between(options, signals)
+
+
+def run_between(options: argparse.Namespace, signals: Signals) -> int:
     process = CBProcess()
     try:
         output = Output(options.output)
@@ -41,8 +49,10 @@ def run(options: argparse.Namespace) -> int:
         process.config("ScopeSignals=True")
     if options.scope_proc_files:
         process.config("ScopeProcFiles=True")
-    with process, Signals() as signals:
+    with process:
         process.start_filter(options.timeout)
+        if signals.early():
+            return SIGNAL_BASE + signals.early()
         try:
             returncode, process_id = execute(process, options, user, output, signals)
         except OSError as error:
@@ -69,23 +79,26 @@ def execute(
     process: CBProcess, options: argparse.Namespace, user: dict[str, Any], output: Output, signals: Signals
 ) -> tuple[int, int]:
     """Runs the command to its end: its return code and its process id."""
+    keywords = {**user, **signals.keywords()}
     if user and any(os.isatty(fd) for fd in range(3)):
         from .terminal import Terminal
 
         # Another user's program gets no hold of our terminal.
         with Terminal(user["user"]) as terminal, output.raw():
-            child = process._popen(not options.name, options.command, **user, **terminal.keywords())
+            child = process._popen(not options.name, options.command, **keywords, **terminal.keywords())
             signals.forward_to(child)
             terminal.relay(child)
+            signals.command_has_ended()
             return child.wait(), child.pid
-    child = process._popen(not options.name, options.command, **user)
+    child = process._popen(not options.name, options.command, **keywords)
     signals.forward_to(child)
     # PyPy's os module has no waitid().
-    if sys.platform == "win32" or not hasattr(os, "waitid"):
-        return child.wait(), child.pid
-    from . import jobs
+    if sys.platform != "win32" and hasattr(os, "waitid"):
+        from . import jobs
 
-    return jobs.wait(child), child.pid
+        jobs.wait_for_end(child, signals.is_alone)
+        signals.command_has_ended()
+    return child.wait(), child.pid
 
 
 def exit_status_of(returncode: int) -> int:
@@ -94,56 +107,3 @@ def exit_status_of(returncode: int) -> int:
         # sys.exit() takes a C int.
         return returncode if returncode < 2**31 else returncode - 2**32
     return returncode if returncode >= 0 else SIGNAL_BASE - returncode
-
-
-class Signals(Caught):
-    """While a command runs, signals are its business: those of the terminal reach it anyway, so they are only
-    outlived; those sent to this process alone are passed on. When it has ended they are kept in `late`."""
-
-    if sys.platform == "win32":
-        # Nobody sends one to a single process there.
-        OUTLIVED = (signal.SIGINT, signal.SIGBREAK)
-        PASSED_ON: tuple[signal.Signals, ...] = ()
-    else:
-        OUTLIVED = (signal.SIGINT, signal.SIGQUIT)
-        PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
-
-    def __init__(self) -> None:
-        super().__init__((*self.OUTLIVED, *self.PASSED_ON))
-        self._child: subprocess.Popen[Any] | None = None
-        self._early: list[int] = []
-        self._has_ended = False
-        self.late: list[int] = []
-
-    def forward_to(self, child: subprocess.Popen[Any]) -> None:
-        self._child = child
-        for number in self._early:
-            child.send_signal(number)
-
-    def command_has_ended(self) -> None:
-        self._has_ended = True
-
-    def _handle(self, number: int, frame: object) -> None:
-        if self._has_ended:
-            self.late.append(number)
-            return
-        if number not in self.PASSED_ON:
-            return
-        if self._child is None:
-            self._early.append(number)
-        elif takes_signals(self._child):
-            self._child.send_signal(number)
-        else:
-            self.late.append(number)
-
-
-def takes_signals(child: subprocess.Popen[Any]) -> bool:
-    """Whether it has not ended yet, which is asked without reaping it: wait() may be about to."""
-    if child.returncode is not None:
-        return False
-    if sys.platform == "win32" or not hasattr(os, "waitid"):
-        return True
-    try:
-        return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-    except ChildProcessError:
-        return False

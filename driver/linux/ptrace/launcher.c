@@ -2,9 +2,10 @@
  * whatever descriptors, folder, environment and signals the target shall have; it changes none of them, and
  * the environment has no effect on it: it is a static program without a C library (launch_system.h).
  *
- * argv[0] is "cbprocess-launch N", N being the descriptor of the launch channel; the other arguments are the
- * target's own. What to execute comes through the channel. If nothing can be executed, the errno goes back
- * that CPython's subprocess would report: the first that is neither ENOENT nor ENOTDIR, else the last. */
+ * argv[0] is "cbprocess-launch N", N being the descriptor of the launch channel, with words of
+ * launch_caller.h behind it if there are any; the other arguments are the target's own. What to execute comes
+ * through the channel. If nothing can be executed, the errno goes back that CPython's subprocess would
+ * report: the first that is neither ENOENT nor ENOTDIR, else the last. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -13,6 +14,7 @@
 #include <sys/socket.h>
 
 #include "cbp_message_check.h"
+#include "launch_caller.h"
 #include "launch_filter.h"
 #include "launch_scope.h"
 #include "launch_system.h"
@@ -79,8 +81,8 @@ static void report_failure(int channel, int os_error)
     (void) send_to(channel, &result, sizeof result, MSG_NOSIGNAL);
 }
 
-/* The number behind the first space, or -1. */
-static int channel_number(const char *argument0)
+/* The number behind the first space, or -1. *words becomes what follows it. */
+static int channel_number(const char *argument0, const char **words)
 {
     while (*argument0 != 0 && *argument0 != ' ')
         argument0++;
@@ -88,6 +90,7 @@ static int channel_number(const char *argument0)
     if (*argument0 == ' ')
         for (argument0++; *argument0 >= '0' && *argument0 <= '9' && number < INT_MAX / 10 - 1; argument0++)
             number = (number < 0 ? 0 : number) * 10 + (*argument0 - '0');
+    *words = argument0;
     return number;
 }
 
@@ -101,7 +104,8 @@ static int refuse_to_run(void)
 int launch(int argument_count, char **arguments, char **environment)
 {
     struct cbp_launch_go go;
-    int channel = argument_count > 0 ? channel_number(arguments[0]) : -1;
+    const char *words = "";
+    int channel = argument_count > 0 ? channel_number(arguments[0], &words) : -1;
     if (channel < 0 || call_system(SYS_fcntl, channel, F_SETFD, FD_CLOEXEC, 0, 0, 0) < 0)
         return refuse_to_run();
     if (!receive_target(channel))
@@ -113,6 +117,10 @@ int launch(int argument_count, char **arguments, char **environment)
     int error = (go.flags & CBP_LAUNCH_FLAG_SCOPES) != 0 ? enter_scope(go.flags) : 0;
     if (error == 0 && (go.flags & CBP_LAUNCH_FLAG_FILTER) != 0)
         error = install_launch_filter(&go);
-    report_failure(channel, error != 0 ? error : execute(arguments, environment));
+    if (error == 0) {
+        take_callers_place(words, environment);
+        error = execute(arguments, environment);
+    }
+    report_failure(channel, error);
     return EXIT_NOT_LAUNCHED;
 }

@@ -1,0 +1,83 @@
+"""What our caller has given to us and a command shall have as it was: signals, environment, descriptors.
+CPython has changed some of that before any code of ours runs, and we change some for ourselves. Not on
+Windows.
+
+Knows neither filters nor commands."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+from typing import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PR_GET_PDEATHSIG = 2
+PR_GET_CHILD_SUBREAPER = 37
+
+# CPython ignores them from its start on.
+IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+
+
+class Caller(NamedTuple):
+    mask: int
+    """The signals that it has blocked; signal 1 is the lowest bit."""
+    ignored: int
+    """Those that it ignores."""
+    death_signal: int
+    """What it gets when its parent dies; 0: nothing."""
+    is_reaper: bool
+    """Whether orphans among its descendants come to it."""
+    listens: bool
+    """Whether sockets were handed to this process, by its id."""
+    is_alone: bool
+    """Whether this process is the command line's own, from its start to its end."""
+
+    def words(self) -> str:
+        """For the launcher: see launch_caller.h."""
+        numbers = (self.mask, self.ignored, self.death_signal, self.is_reaper, self.listens)
+        return "".join(f" {number:x}" for number in numbers)
+
+
+_taken_over: Caller | None = None
+
+
+def take_over() -> None:
+    """At the start of a process that is the command line's own: looks at what it has been given, and puts
+    right what would stand in our way."""
+    global _taken_over
+    # Nobody wants to know where in our code an interrupt has come.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _taken_over = _look(True)
+    # Whose children's ends are ignored never learns how they ended.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def caller() -> Caller:
+    """As take_over() has found it; else as it is now."""
+    return _taken_over or _look(False)
+
+
+def bits(numbers: Iterable[int]) -> int:
+    """The set of these signals."""
+    return sum(1 << (number - 1) for number in set(numbers))
+
+
+def _look(is_alone: bool) -> Caller:
+    ignored = [
+        number
+        for number in signal.valid_signals()
+        if number not in IGNORED_BY_PYTHON and signal.getsignal(number) is signal.SIG_IGN
+    ]
+    mask = bits(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+    death_signal, is_reaper = _process_control(PR_GET_PDEATHSIG), _process_control(PR_GET_CHILD_SUBREAPER)
+    return Caller(mask, bits(ignored), death_signal, is_reaper != 0, False, is_alone)
+
+
+def _process_control(what: int) -> int:
+    """What prctl(2) tells."""
+    value = ctypes.c_int()
+    return value.value if ctypes.CDLL(None).prctl(what, ctypes.byref(value), 0, 0, 0) == 0 else 0

@@ -1,0 +1,133 @@
+"""Signals while a command runs: they are the command's business. They are blocked here, and a thread takes
+them and passes on those that the command has not got itself. Not on Windows.
+
+Being blocked they interrupt nothing: what comes before the command runs waits, and is found there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+from .caller import bits, caller
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import subprocess
+    from typing import Any
+
+    from typing_extensions import Self
+
+TAKEN = (
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGALRM,
+)
+# What a terminal sends, it sends to the whole group of its foreground.
+OF_THE_TERMINAL = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+SI_KERNEL = 0x80
+
+
+class Signals:
+    """To be entered before anything begins; then forward_to() the command, command_has_ended() before it is
+    waited for for good."""
+
+    def __init__(self) -> None:
+        self._caller = caller()
+        self.is_alone = self._caller.is_alone
+        """Whether all children of this process are the command's and its descendants."""
+        # One that is ignored and blocked would come, too.
+        self._numbers: set[int] = {n for n in TAKEN if signal.getsignal(n) is not signal.SIG_IGN}
+        self._before: set[int] = set()
+        self._thread: threading.Thread | None = None
+        self._child: subprocess.Popen[Any] | None = None
+        self._lock = threading.Lock()
+        self._is_left = False
+        self.late: list[int] = []
+        """What has come after the command's end."""
+
+    def __enter__(self) -> Self:
+        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, self._numbers)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._thread is not None and self._thread.ident is not None:
+            self._is_left = True
+            signal.pthread_kill(self._thread.ident, min(self._numbers))
+            self._thread.join()
+        # A process of our own ends now, and with the command's status, whatever comes.
+        if not self.is_alone:
+            self._take_pending()
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+
+    def early(self) -> int:
+        """A signal that has come before there is a command, and would have ended it; 0: none."""
+        pending = signal.sigpending() & self._numbers
+        return min((number for number in pending if not self._caller.mask & bits([number])), default=0)
+
+    def keywords(self) -> dict[str, Any]:
+        """What Popen needs so that the command finds signals as our caller had them."""
+        return {"_words": self._caller.words()}
+
+    def forward_to(self, child: subprocess.Popen[Any]) -> None:
+        self._child = child
+        # Those came before it ran, or while it was made.
+        for number in self._take_pending():
+            self._send(number)
+        if self._numbers:
+            self._thread = threading.Thread(target=self._take, name="cbprocess-signals", daemon=True)
+            self._thread.start()
+
+    def command_has_ended(self) -> None:
+        with self._lock:
+            self._child = None
+
+    def _take(self) -> None:
+        while True:
+            number, is_of_the_terminal = _wait_for(self._numbers)
+            if self._is_left:
+                return
+            if not (is_of_the_terminal and self._has_come_to_the_command(number)):
+                self._send(number)
+
+    def _take_pending(self) -> list[int]:
+        return [signal.sigwait({number}) for number in sorted(signal.sigpending() & self._numbers)]
+
+    def _send(self, number: int) -> None:
+        # Its id is its own until it is waited for.
+        with self._lock:
+            if self._child is not None and not _has_ended(self._child):
+                os.kill(self._child.pid, number)
+            else:
+                self.late.append(number)
+
+    def _has_come_to_the_command(self, number: int) -> bool:
+        """Whether the terminal has sent it to the command as well. At its own end it tells a session's leader
+        alone."""
+        with self._lock:
+            if self._child is None or _has_ended(self._child):
+                return False
+            if number == signal.SIGHUP and os.getsid(0) == os.getpid():
+                return False
+            return os.getpgid(self._child.pid) == os.getpgrp()
+
+
+def _wait_for(numbers: set[int]) -> tuple[int, bool]:
+    """The next of these signals, and whether the terminal has sent it."""
+    if not hasattr(signal, "sigwaitinfo"):
+        # PyPy's tells nothing about it: most often they are the terminal's.
+        number = signal.sigwait(numbers)
+        return number, number in OF_THE_TERMINAL
+    info = signal.sigwaitinfo(numbers)
+    return info.si_signo, info.si_code == SI_KERNEL and info.si_signo in OF_THE_TERMINAL
+
+
+def _has_ended(child: subprocess.Popen[Any]) -> bool:
+    """Is asked without reaping it: wait() may be about to."""
+    if not hasattr(os, "waitid"):
+        return child.returncode is not None
+    return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

@@ -1,0 +1,82 @@
+/* See launch_caller.h. */
+#include "launch_caller.h"
+
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/prctl.h>
+
+#include "launch_system.h"
+
+enum { SIGNAL_MAX = 64, SET_SIZE = SIGNAL_MAX / 8, DIGITS_MAX = 12 };
+
+/* As the system call takes it on both architectures: the library's structure is another one. */
+struct kernel_action {
+    uint64_t handler;
+    uint64_t flags;
+    uint64_t restorer;
+    uint64_t mask;
+};
+
+static const char listen_name[] = "LISTEN_PID=";
+
+/* The number behind the blank at *text, which moves behind the number. Whether there is one. */
+static bool next_number(const char **text, uint64_t *number)
+{
+    if (**text != ' ')
+        return false;
+    *number = 0;
+    for (++*text; **text != 0 && **text != ' '; ++*text)
+        *number = *number * 16 + (uint64_t) (**text <= '9' ? **text - '0' : **text - 'a' + 10);
+    return true;
+}
+
+static void ignore_signals(uint64_t ignored)
+{
+    const struct kernel_action action = {.handler = (uint64_t) (uintptr_t) SIG_IGN};
+    for (long number = 1; number <= SIGNAL_MAX; number++)
+        if ((ignored >> (number - 1) & 1) != 0)
+            (void) call_system(SYS_rt_sigaction, number, address_of(&action), 0, SET_SIZE, 0, 0);
+}
+
+static bool is_listen_entry(const char *entry)
+{
+    for (size_t i = 0; listen_name[i] != 0; i++)
+        if (entry[i] != listen_name[i])
+            return false;
+    return true;
+}
+
+/* Puts our id where the caller's stood. */
+static void rename_listener(char **environment)
+{
+    static char entry[sizeof listen_name + DIGITS_MAX];
+    char digits[DIGITS_MAX];
+    size_t count = 0, at = 0;
+    for (long id = call_system(SYS_getpid, 0, 0, 0, 0, 0, 0); id > 0 && count < DIGITS_MAX; id /= 10)
+        digits[count++] = (char) ('0' + id % 10);
+    for (; listen_name[at] != 0; at++)
+        entry[at] = listen_name[at];
+    while (count > 0)
+        entry[at++] = digits[--count];
+    for (; *environment != NULL; environment++)
+        if (is_listen_entry(*environment))
+            *environment = entry;
+}
+
+void take_callers_place(const char *words, char **environment)
+{
+    enum { MASK, IGNORED, DEATH, REAPER, LISTEN, WORD_COUNT };
+    uint64_t values[WORD_COUNT];
+    for (size_t i = 0; i < WORD_COUNT; i++)
+        if (!next_number(&words, &values[i]))
+            return;
+    if (values[LISTEN] != 0)
+        rename_listener(environment);
+    if (values[DEATH] != 0)
+        (void) call_system(SYS_prctl, PR_SET_PDEATHSIG, (long) values[DEATH], 0, 0, 0, 0);
+    if (values[REAPER] != 0)
+        (void) call_system(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0, 0);
+    ignore_signals(values[IGNORED]);
+    /* Last: what has come meanwhile is delivered here, and ends us where it would have ended the target. */
+    (void) call_system(SYS_rt_sigprocmask, SIG_SETMASK, address_of(&values[MASK]), 0, SET_SIZE, 0, 0);
+}

@@ -1,0 +1,233 @@
+"""`cbprocess run` changes nothing for the command but what was asked: bare and under it a command finds,
+writes and ends alike, whatever its caller is like."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sameness
+from live_tools import PROGRAMS, Programs, recording, wait_until
+from sameness import SetUp, both, states
+
+PR_SET_PDEATHSIG = 1
+PR_SET_TIMERSLACK = 29
+PR_SET_CHILD_SUBREAPER = 36
+ADDR_NO_RANDOMIZE = 0x0040000
+
+C = ctypes.CDLL(None)
+
+
+@pytest.fixture(params=sorted(sameness.WAYS))
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def ignoring(*numbers: int) -> SetUp:
+    return lambda: [signal.signal(number, signal.SIG_IGN) for number in numbers]
+
+
+def blocking(*numbers: int) -> SetUp:
+    return lambda: signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+
+
+def limited(which: int, soft: int) -> SetUp:
+    return lambda: resource.setrlimit(which, (soft, resource.getrlimit(which)[1]))
+
+
+def pending() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def with_oom_score() -> None:
+    Path("/proc/self/oom_score_adj").write_text("500")
+
+
+SIGNALS: dict[str, SetUp] = {
+    "children ignored": ignoring(signal.SIGCHLD),
+    "ends ignored": ignoring(signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP),
+    "others ignored": ignoring(signal.SIGUSR1, signal.SIGTSTP, signal.SIGALRM, signal.SIGRTMIN + 3),
+    "ends blocked": blocking(signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGRTMAX),
+    "all blocked": blocking(*signal.valid_signals()),
+}
+SETTINGS: dict[str, SetUp] = {
+    "nothing": lambda: None,
+    "umask": lambda: os.umask(0o027),
+    "nice": lambda: os.nice(5),
+    "descriptors limited": limited(resource.RLIMIT_NOFILE, 300),
+    "core files limited": limited(resource.RLIMIT_CORE, 4096),
+    "stack limited": limited(resource.RLIMIT_STACK, 1 << 20),
+    "memory limited": limited(resource.RLIMIT_AS, 2 << 30),
+    "personality": lambda: C.personality(ADDR_NO_RANDOMIZE),
+    "oom score": with_oom_score,
+    "folder": lambda: os.chdir("/"),
+    "death signal": lambda: C.prctl(PR_SET_PDEATHSIG, signal.SIGUSR2, 0, 0, 0),
+    "reaper": lambda: C.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0),
+    "timer slack": lambda: C.prctl(PR_SET_TIMERSLACK, 70000, 0, 0, 0),
+    "session": os.setsid,
+    "group": lambda: os.setpgid(0, 0),
+}
+
+
+def of_one_group(lines: list[str], set_up: SetUp) -> list[str]:
+    """Without the numbers of a session or a group that the caller has made for itself."""
+    own = set_up in (SETTINGS["session"], SETTINGS["group"])
+    return [line for line in lines if not (own and line.startswith("session "))]
+
+
+@pytest.mark.parametrize("name", sorted(SIGNALS))
+def test_signals(way: str, name: str, programs: Programs, tmp_path: Path) -> None:
+    bare, supervised = states(way, programs["state"], tmp_path, SIGNALS[name])
+    assert supervised == bare
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_settings(way: str, name: str, programs: Programs, tmp_path: Path) -> None:
+    bare, supervised = (
+        of_one_group(lines, SETTINGS[name])
+        for lines in states(way, programs["state"], tmp_path, SETTINGS[name])
+    )
+    assert supervised == bare
+
+
+@pytest.mark.parametrize(
+    "script", ["exit 3", "kill -9 $$", "kill -TERM $$", "exit 255", "sleep 0 & wait $!; exit 7"]
+)
+@pytest.mark.parametrize("name", ["nothing", "children ignored"])
+def test_status(way: str, name: str, script: str, tmp_path: Path) -> None:
+    set_up = {**SIGNALS, **SETTINGS}[name]
+    bare, supervised = both(way, ["sh", "-c", script], tmp_path, set_up)
+    assert supervised == bare
+
+
+def prepared_to_wait(folder: Path) -> tuple[list[str], Path]:
+    """Options with which `cbprocess run` waits for the reader of a pipe before it starts the command."""
+    pipe = folder / "pipe"
+    os.mkfifo(pipe)
+    return ["--output", str(pipe)], pipe
+
+
+def started(way: str, options: list[str], command: list[str]) -> subprocess.Popen[str]:
+    line = [*sameness.WAYS[way], "run", *options, "--", *command]
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def is_blocked(process_id: int, number: int) -> bool:
+    status = Path(f"/proc/{process_id}/status").read_text()
+    mask = next(line.split()[1] for line in status.splitlines() if line.startswith("SigBlk:"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+ENDS = [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGALRM]
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_a_signal_before_the_command_runs(way: str, number: int, tmp_path: Path) -> None:
+    """It is never started then, and nobody reads about our code."""
+    options, pipe = prepared_to_wait(tmp_path)
+    wrapper = started(way, options, ["touch", str(tmp_path / "has run")])
+    wait_until(lambda: is_blocked(wrapper.pid, number), 100, "the signal is blocked")
+    wrapper.send_signal(number)
+    with open(pipe):
+        output, errors = wrapper.communicate(timeout=100)
+    assert (sameness.shell_status(wrapper.returncode), output, errors) == (128 + number, "", "")
+    assert not (tmp_path / "has run").exists()
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_a_signal_to_us_alone_goes_to_the_command(way: str, number: int) -> None:
+    script = (
+        f"import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [{int(number)}]); "
+        f"print('ready', flush=True); print(signal.sigwaitinfo([{int(number)}]).si_signo)"
+    )
+    wrapper = started(way, ["--output", os.devnull], [sys.executable, "-c", script])
+    assert wrapper.stdout is not None and wrapper.stdout.readline() == "ready\n"
+    wrapper.send_signal(number)
+    output, errors = wrapper.communicate(timeout=100)
+    assert (wrapper.returncode, output, errors) == (0, f"{int(number)}\n", "")
+
+
+COUNTING = """
+import os, signal, sys
+counts = dict.fromkeys([signal.SIGINT, signal.SIGQUIT], 0)
+def count(number, frame):
+    counts[number] += 1
+    os.write(1, b"got it\\n")
+for number in counts:
+    signal.signal(number, count)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+os.write(1, b"ready\\n")
+signal.sigwaitinfo([signal.SIGUSR1])
+os.write(1, b"%d %d\\n" % tuple(counts.values()))
+"""
+
+
+def test_what_the_terminal_sends_comes_once(way: str) -> None:
+    """The command has it from the terminal: from us it would come again."""
+    master, slave = os.openpty()
+    line = [*sameness.WAYS[way], "run", "--output", os.devnull, "--", sys.executable, "-c", COUNTING]
+    at_terminal = [sys.executable, str(PROGRAMS / "at_terminal.py")]
+    wrapper = subprocess.Popen([*at_terminal, *line], stdin=slave, stdout=subprocess.PIPE, text=True)
+    try:
+        assert wrapper.stdout is not None and wrapper.stdout.readline() == "ready\n"
+        for key in (b"\x03", b"\x1c"):
+            os.write(master, key)
+            assert wrapper.stdout.readline() == "got it\n"
+        # Sent on behind those before it.
+        wrapper.send_signal(signal.SIGUSR1)
+        assert wrapper.communicate(timeout=100)[0] == "1 1\n"
+    finally:
+        wrapper.kill()
+        wrapper.wait()
+        os.close(master)
+        os.close(slave)
+
+
+def test_what_a_signal_ends_before_it_runs_has_ended_by_it() -> None:
+    """The launcher is the program that is not there yet."""
+    with recording() as recorder:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        try:
+            child = recorder.filter._popen(
+                True,
+                ["sh", "-c", "exit 4"],
+                preexec_fn=lambda: os.kill(os.getpid(), signal.SIGTERM),
+                _words=" 0 0 0 0 0",
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        assert child.wait() == -signal.SIGTERM
+
+
+BURYING = """
+import ctypes, subprocess, sys
+from cbprocess.cli.jobs import wait_for_end
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # orphans come to us, as to process 1
+child = subprocess.Popen([sys.executable, "-c", sys.argv[1]])
+wait_for_end(child, True)
+sys.exit(child.wait())
+"""
+LEAVING_ORPHANS = """
+import os, subprocess, sys, time
+for _ in range(3):
+    subprocess.run(["sh", "-c", "sleep 0 &"])
+limit = time.monotonic() + 100
+parent = os.getppid()
+while open(f"/proc/{parent}/task/{parent}/children").read().split() != [str(os.getpid())]:
+    if time.monotonic() > limit:
+        sys.exit(1)
+    time.sleep(0.01)
+sys.exit(7)
+"""
+
+
+def test_orphans_that_come_to_us_are_buried() -> None:
+    done = subprocess.run([sys.executable, "-c", BURYING, LEAVING_ORPHANS], timeout=110)
+    assert done.returncode == 7
