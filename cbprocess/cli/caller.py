@@ -7,6 +7,7 @@ Knows neither filters nor commands."""
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 from typing import NamedTuple
 
@@ -48,6 +49,8 @@ def take_over() -> None:
     """At the start of a process that is the command line's own: looks at what it has been given, and puts
     right what would stand in our way."""
     global _taken_over
+    _fill_standard_descriptors()
+    _restore_environment()
     # Nobody wants to know where in our code an interrupt has come.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -74,7 +77,41 @@ def _look(is_alone: bool) -> Caller:
     ]
     mask = bits(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
     death_signal, is_reaper = _process_control(PR_GET_PDEATHSIG), _process_control(PR_GET_CHILD_SUBREAPER)
-    return Caller(mask, bits(ignored), death_signal, is_reaper != 0, False, is_alone)
+    return Caller(mask, bits(ignored), death_signal, is_reaper != 0, _sockets_are_ours(), is_alone)
+
+
+def _fill_standard_descriptors() -> None:
+    """Nothing of ours may take the place of one that is closed. The command finds it closed."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # Not inheritable, and the lowest that is free.
+            os.open(os.devnull if os.path.exists(os.devnull) else "/", os.O_RDONLY)
+
+
+def _restore_environment() -> None:
+    """CPython has put LC_CTYPE there where the locale is C (PEP 538). Whatever else is in the environment it
+    leaves alone, also what is no NAME=VALUE and what is there twice."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            entries = file.read().split(b"\0")
+    except OSError:
+        return
+    for entry in entries:
+        if entry.startswith(b"LC_CTYPE="):
+            os.environ["LC_CTYPE"] = os.fsdecode(entry.partition(b"=")[2])
+            return
+    os.environ.pop("LC_CTYPE", None)
+
+
+def _sockets_are_ours() -> bool:
+    """Whether sd_listen_fds() would find sockets in this process; the command is another."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return False
+    # The number of a descriptor of this very process: without it LISTEN_PID alone counts.
+    os.environ.pop("LISTEN_PIDFDID", None)
+    return True
 
 
 def _process_control(what: int) -> int:

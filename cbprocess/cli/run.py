@@ -79,7 +79,9 @@ def execute(
     process: CBProcess, options: argparse.Namespace, user: dict[str, Any], output: Output, signals: Signals
 ) -> tuple[int, int]:
     """Runs the command to its end: its return code and its process id."""
-    keywords = {**user, **signals.keywords()}
+    # Another user's program gets none of our descriptors, and on Windows nobody expects them.
+    is_closed = bool(user) or sys.platform == "win32"
+    keywords = {"close_fds": is_closed, **user, **signals.keywords()}
     if user and any(os.isatty(fd) for fd in range(3)):
         from .terminal import Terminal
 

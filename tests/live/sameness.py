@@ -46,6 +46,7 @@ def called(
             stdout=file,
             stderr=error_file,
             env=env,
+            close_fds=False,
             preexec_fn=set_up,
             timeout=100,
         )

@@ -6,6 +6,8 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,6 +97,120 @@ def test_settings(way: str, name: str, programs: Programs, tmp_path: Path) -> No
         for lines in states(way, programs["state"], tmp_path, SETTINGS[name])
     )
     assert supervised == bare
+
+
+def with_descriptors(closed: tuple[int, ...] = (), more: tuple[int, ...] = ()) -> SetUp:
+    """Some of the standard descriptors closed, and pipes and files under other numbers."""
+
+    def set_up() -> None:
+        for number in more:
+            source = os.open("/etc/passwd", os.O_RDONLY) if number % 2 else os.eventfd(0)
+            os.dup2(source, number)
+            if source != number:
+                os.close(source)
+        for number in closed:
+            os.close(number)
+
+    return set_up
+
+
+DESCRIPTORS: dict[str, SetUp] = {
+    "none more": with_descriptors(),
+    "more": with_descriptors(more=(3, 4, 5, 9, 200)),
+    "no input": with_descriptors(closed=(0,)),
+    "no output": with_descriptors(closed=(1,)),
+    "no errors": with_descriptors(closed=(2,)),
+    "only errors": with_descriptors(closed=(0, 1), more=(3, 8)),
+    "none at all": with_descriptors(closed=(0, 1, 2)),
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "eventfd"), reason="a Python before 3.10 makes no eventfd")
+@pytest.mark.parametrize("name", sorted(DESCRIPTORS))
+def test_descriptors(way: str, name: str, programs: Programs, tmp_path: Path) -> None:
+    bare, supervised = states(way, programs["state"], tmp_path, DESCRIPTORS[name])
+    assert supervised == bare
+
+
+def test_what_bash_makes_of_a_file_is_one(way: str, tmp_path: Path) -> None:
+    if shutil.which("bash") is None:
+        pytest.skip("there is no bash here")
+    line = shlex.join([*sameness.WAYS[way], "run", "--output", os.devnull, "--"])
+    done = sameness.called(["bash", "-c", f"{line} cat <(echo one) <(echo two)"], tmp_path / "output")
+    assert done == (0, "one\ntwo\n", "")
+
+
+PATH = f"PATH={os.defpath}".encode()
+ENVIRONMENTS: dict[str, list[bytes]] = {
+    "empty": [],
+    "nothing said": [PATH],
+    "the C locale": [PATH, b"LANG=C"],
+    "the C locale for all": [PATH, b"LC_ALL=C"],
+    "the C locale for characters": [b"LC_CTYPE=C", PATH],
+    "another locale for characters": [b"LC_CTYPE=POSIX", b"LANG=C.UTF-8", PATH],
+    "a locale": [b"LANG=C.UTF-8", PATH],
+    "Python's": [PATH, b"PYTHONSAFEPATH=1", b"PYTHONUTF8=0", b"PYTHONCOERCECLOCALE=0"],
+    "Python's, warned": [PATH, b"PYTHONDONTWRITEBYTECODE=1", b"PYTHONHASHSEED=7"],
+    "no text": [PATH, b"A=\xff\xfe", b"\xff=1", b"LANG=\xc3"],
+    "twice": [b"A=1", PATH, b"A=2", b"LC_CTYPE=C", b"LC_CTYPE=POSIX"],
+    "no variables": [b"nothing", PATH, b"", b"=", b"=C:=x"],
+    "another's sockets": [PATH, b"LISTEN_PID=1", b"LISTEN_FDS=1", b"LISTEN_PIDFDID=17"],
+    "the locale of programs": [PATH, b"LOCPATH=/nowhere", b"LANGUAGE=de", b"LC_MESSAGES=C"],
+}
+
+
+@pytest.mark.parametrize("name", sorted(ENVIRONMENTS))
+def test_environment(way: str, name: str, programs: Programs, tmp_path: Path) -> None:
+    file = tmp_path / "state"
+    command = [programs["state"], str(file)]
+    found = []
+    for front in ([], [*sameness.WAYS[way], "run", "--output", os.devnull, "--"]):
+        line = [*front, *command]
+        file.write_text("")
+        sameness.called(
+            line, tmp_path / "output", lambda line=line: sameness.execute_with(ENVIRONMENTS[name], line)
+        )
+        found.append(file.read_text("latin-1").splitlines())
+    assert [line for line in found[0] if line.startswith("environment ")] or name == "empty"
+    assert found[1] == found[0]
+
+
+def test_sockets_that_are_handed_over(way: str, tmp_path: Path) -> None:
+    """They are for the process whose id LISTEN_PID says: the command."""
+    script = (
+        'test "$LISTEN_PID" = "$$" && echo "$LISTEN_FDS ${LISTEN_PIDFDID-none} $(readlink /proc/$$/fd/3)"'
+    )
+
+    def run_by_a_manager(line: list[str]) -> sameness.Result:
+        def set_up() -> None:
+            os.dup2(os.open("/dev/null", os.O_RDONLY), 3)
+            entries = [PATH, f"LISTEN_PID={os.getpid()}".encode(), b"LISTEN_FDS=1", b"LISTEN_PIDFDID=99"]
+            sameness.execute_with(entries, line)
+
+        return sameness.called(line, tmp_path / "output", set_up)
+
+    command = ["/bin/sh", "-c", script]
+    assert run_by_a_manager(command).output == "1 99 /dev/null\n"
+    supervised = run_by_a_manager([*sameness.WAYS[way], "run", "--output", os.devnull, "--", *command])
+    assert supervised == (0, "1 none /dev/null\n", "")
+
+
+def test_make_has_its_job_server(way: str, tmp_path: Path) -> None:
+    """Two recipes that wait for one another end only if both run at once."""
+    if shutil.which("make") is None:
+        pytest.skip("there is no make here")
+    wrapped = shlex.join([*sameness.WAYS[way], "run", "--output", os.devnull, "--"])
+    (tmp_path / "outer").write_text(f"all:\n\t+@{wrapped} $(MAKE) -s -f inner both\n")
+    wait = "i=0; while [ ! -e {} ] && [ $$i -lt 3000 ]; do i=$$((i+1)); sleep 0.01; done"
+    meet = f"\t@touch $@; {wait}; test -e {{}}\n"
+    (tmp_path / "inner").write_text(
+        "both: one two\n.PHONY: both one two\n"
+        f"one:\n{meet.format('two', 'two')}two:\n{meet.format('one', 'one')}"
+    )
+    done = subprocess.run(
+        ["make", "-s", "-j2", "-f", "outer"], cwd=tmp_path, capture_output=True, text=True, timeout=110
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize(

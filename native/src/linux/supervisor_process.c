@@ -77,7 +77,7 @@ __attribute__((no_sanitize("thread"))) static int become_supervisor(void *argume
 {
     struct start *start = argument;
     char *const arguments[] = {(char *) (uintptr_t) start->path, NULL};
-    int has_stderr = fcntl(STDERR_FILENO, F_GETFD) >= 0;
+    int has_stderr = fcntl(STDERR_FILENO, F_GETFD) == 0; /* and passes it on */
     for (int fd = STDIN_FILENO; fd < (has_stderr ? STDERR_FILENO : FIRST_FD); fd++)
         dup2(start->null_fd, fd);
     for (int i = 0; i < FD_COUNT; i++)
