@@ -9,6 +9,8 @@ import os
 import signal
 import threading
 
+from ..constants import ERROR_NO_SYSTEM_RESOURCES
+from ..errors import CBProcessError
 from .caller import bits, caller
 
 TYPE_CHECKING = False
@@ -30,6 +32,10 @@ TAKEN = (
 # What a terminal sends, it sends to the whole group of its foreground.
 OF_THE_TERMINAL = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 SI_KERNEL = 0x80
+STACK_SIZE = 256 * 1024
+THREAD_LIMITS = (
+    "a limit of processes and threads (RLIMIT_NPROC, pids.max) or of memory (RLIMIT_AS) is reached"
+)
 
 
 class Signals:
@@ -47,16 +53,20 @@ class Signals:
         self._child: subprocess.Popen[Any] | None = None
         self._lock = threading.Lock()
         self._is_left = False
+        self._has_begun = threading.Event()
         self.late: list[int] = []
         """What has come after the command's end."""
 
     def __enter__(self) -> Self:
         self._before = signal.pthread_sigmask(signal.SIG_BLOCK, self._numbers)
+        if self._numbers:
+            self._start_thread()
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self._thread is not None and self._thread.ident is not None:
             self._is_left = True
+            self._has_begun.set()
             signal.pthread_kill(self._thread.ident, min(self._numbers))
             self._thread.join()
         # A process of our own ends now, and with the command's status, whatever comes.
@@ -78,15 +88,27 @@ class Signals:
         # Those came before it ran, or while it was made.
         for number in self._take_pending():
             self._send(number)
-        if self._numbers:
-            self._thread = threading.Thread(target=self._take, name="cbprocess-signals", daemon=True)
-            self._thread.start()
+        self._has_begun.set()
 
     def command_has_ended(self) -> None:
         with self._lock:
             self._child = None
 
+    def _start_thread(self) -> None:
+        """Before there is a command: where that cannot be, none is started."""
+        usual = threading.stack_size(STACK_SIZE)
+        try:
+            self._thread = threading.Thread(target=self._take, name="cbprocess-signals", daemon=True)
+            self._thread.start()
+        except RuntimeError as error:
+            self._thread = None
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+            raise CBProcessError(ERROR_NO_SYSTEM_RESOURCES, f"{error}: {THREAD_LIMITS}") from None
+        finally:
+            threading.stack_size(usual)
+
     def _take(self) -> None:
+        self._has_begun.wait()
         while True:
             number, is_of_the_terminal = _wait_for(self._numbers)
             if self._is_left:

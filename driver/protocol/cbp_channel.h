@@ -12,9 +12,11 @@
  * holds the decision word at RESETTING while it writes the deadline; the driver never waits for it: it skips
  * such a slot and looks again.
  *
- * Linux: the core creates the channel as a memfd, sealed against shrinking; the driver checks the seal. The
- * bells are futexes. Windows: a section without a name, whose size never changes; each bell has a kernel
- * object to sleep on (see driver/windows/debug/debug_control.h). */
+ * Linux: the core creates the channel as a memfd, sealed against shrinking; the driver checks the seal. Where
+ * RLIMIT_FSIZE is below CBP_CHANNEL_SIZE it is several of one size, the last one smaller: all but the first
+ * wait in the control socket, in one message of one byte. The bells are futexes. Windows: a section without a
+ * name, whose size never changes; each bell has a kernel object to sleep on (see
+ * driver/windows/debug/debug_control.h). */
 #ifndef CBP_CHANNEL_H
 #define CBP_CHANNEL_H
 
@@ -94,6 +96,8 @@ CBP_ASSERT_SIZE(struct cbp_channel, 128 + CBP_SESSION_MAX * (192 + 4096 * 4));
 #define CBP_CHANNEL_SIZE                                                                                     \
     (CBP_CHANNEL_SLOTS_OFFSET + (uint64_t) CBP_SMALL_SLOT_COUNT * CBP_SMALL_SLOT_SIZE +                      \
      (uint64_t) CBP_LARGE_SLOT_COUNT * CBP_LARGE_SLOT_SIZE)
+
+#define CBP_CHANNEL_PARTS_MAX 253u /* descriptors in one message, as the kernel limits it */
 
 static inline struct cbp_slot *cbp_channel_slot(struct cbp_channel *channel, uint32_t number)
 {

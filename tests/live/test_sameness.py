@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import compilers
 import pytest
 import sameness
 from live_tools import PROGRAMS, Programs, recording, wait_until
@@ -67,6 +68,7 @@ SETTINGS: dict[str, SetUp] = {
     "core files limited": limited(resource.RLIMIT_CORE, 4096),
     "stack limited": limited(resource.RLIMIT_STACK, 1 << 20),
     "memory limited": limited(resource.RLIMIT_AS, 2 << 30),
+    "files limited": limited(resource.RLIMIT_FSIZE, 1000 << 10),
     "personality": lambda: C.personality(ADDR_NO_RANDOMIZE),
     "oom score": with_oom_score,
     "folder": lambda: os.chdir("/"),
@@ -347,3 +349,76 @@ sys.exit(7)
 def test_orphans_that_come_to_us_are_buried() -> None:
     done = subprocess.run([sys.executable, "-c", BURYING, LEAVING_ORPHANS], timeout=110)
     assert done.returncode == 7
+
+
+@pytest.mark.parametrize(
+    ("which", "soft", "name"),
+    [
+        (resource.RLIMIT_FSIZE, 0, "RLIMIT_FSIZE (0 bytes)"),
+        (resource.RLIMIT_FSIZE, 65536, "RLIMIT_FSIZE (65536 bytes)"),
+        (resource.RLIMIT_NOFILE, 10, "RLIMIT_NOFILE (10 for this process)"),
+    ],
+)
+def test_a_limit_that_leaves_no_room_is_named(
+    way: str, which: int, soft: int, name: str, tmp_path: Path
+) -> None:
+    line = [*sameness.WAYS[way], "run", "--output", os.devnull, "--", "touch", str(tmp_path / "has run")]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=100, preexec_fn=limited(which, soft))
+    assert done.returncode == 125
+    assert name in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "has run").exists()
+
+
+AT_THE_LIMIT = """
+import resource, signal, sys
+import cbprocess
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # as a program in C has it
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+errors = []
+instance = cbprocess.CBProcess()
+instance.initialize("{5ABD3A8B-6A3F-4C52-9F0C-5E1F0A1C7D11}")
+instance.on_error = lambda error: errors.append(error.error_code)
+instance.config("EventsToFire=-1")
+instance.config(f"RecordTo={sys.argv[1]}")
+instance.start_filter(0)
+assert instance.popen(["true"]).wait() == 0
+resource.setrlimit(resource.RLIMIT_FSIZE, (64, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+assert instance.popen(["true"]).wait() == 0
+try:
+    for number in range(2000):
+        instance.add_rule(name=f"/nowhere/{number}", action="deny")
+except cbprocess.CBProcessError as error:
+    print(error.code)
+instance.stop_filter()
+print("stopped", cbprocess.ERROR_NO_SYSTEM_RESOURCES)
+"""
+
+
+def test_a_controller_outlives_its_limit_on_files(tmp_path: Path) -> None:
+    """Shared memory, rules and a recording are files: at the limit there are errors, and no SIGXFSZ."""
+    line = [sys.executable, "-c", AT_THE_LIMIT, str(tmp_path / "recording")]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout) == (0, "1450\nstopped 1450\n"), done.stderr
+
+
+LIAR = """
+#include <unistd.h>
+uid_t getuid(void) { return 4321; }
+uid_t geteuid(void) { return 4321; }
+"""
+
+
+def test_a_library_that_lies_about_the_user(tmp_path: Path) -> None:
+    """As fakeroot's does: who somebody is the kernel says."""
+    (tmp_path / "liar.c").write_text(LIAR)
+    library = tmp_path / "liar.so"
+    line = [*compilers.c_compiler(), "-shared", "-fPIC", "-o", str(library), str(tmp_path / "liar.c")]
+    subprocess.run(line, check=True, timeout=100)
+    done = subprocess.run(
+        [*sameness.WAYS["module"], "run", "--output", os.devnull, "--", "sh", "-c", "id -u; exit 4"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**os.environ, "LD_PRELOAD": str(library)},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (4, "4321\n", "")

@@ -353,7 +353,7 @@ uint32_t attach_matching(struct rule_set *set, uint32_t wanted_rule_id)
         struct status_facts facts;
         enum attachment wish;
         uint32_t pid = list.ids[i];
-        if (is_attached(pid) || !read_status(pid, &facts) || facts.user_id != getuid())
+        if (is_attached(pid) || !read_status(pid, &facts) || facts.user_id != own_user(false))
             continue;
         uint32_t failure =
             read_wish(pid, set, wanted_rule_id, &wish) ? 0 : (uint32_t) CBP_ERROR_NOT_ENOUGH_MEMORY;

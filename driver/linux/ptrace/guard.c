@@ -66,8 +66,8 @@ static bool reaches(uint32_t pid, const struct id_view *view, const struct handl
         return group != 0 && is_in_group(pid, group);
     }
     default: /* of another namespace's processes, ours are no part */
-        return !view->is_foreign &&
-               (call->aim == AIM_EVERYBODY || call->user_id == getuid() || call->user_id == geteuid());
+        return !view->is_foreign && (call->aim == AIM_EVERYBODY || call->user_id == own_user(false) ||
+                                     call->user_id == own_user(true));
     }
 }
 

@@ -7,7 +7,6 @@
  * which an answer, SIGCHLD's handler and a reader that has done its job (beside.h) move.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/close_range.h>
 #include <linux/futex.h>
 #include <signal.h>
@@ -15,8 +14,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -59,31 +56,6 @@ static void listen_for_children(bool on)
     listening = on;
     struct sigaction action = {.sa_handler = on ? move_bell : SIG_DFL, .sa_flags = on ? 0 : SA_NOCLDSTOP};
     sigaction(SIGCHLD, &action, NULL);
-}
-
-static bool map_channel(void)
-{
-    struct stat status;
-    int seals = fcntl(CHANNEL_FD, F_GET_SEALS);
-    if (fstat(CHANNEL_FD, &status) != 0 || status.st_size < (off_t) CBP_CHANNEL_SIZE || seals < 0 ||
-        !(seals & F_SEAL_SHRINK))
-        return false;
-    void *memory = mmap(NULL, CBP_CHANNEL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, CHANNEL_FD, 0);
-    if (memory == MAP_FAILED)
-        return false;
-    self.channel = memory;
-    return self.channel->magic == CBP_PROTOCOL_MAGIC && self.channel->version == CBP_PROTOCOL_VERSION &&
-           self.channel->size == CBP_CHANNEL_SIZE;
-}
-
-static bool peer_is_same_user(void)
-{
-    struct ucred peer;
-    socklen_t size = sizeof peer;
-    if (getsockopt(CONTROL_FD, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.uid != geteuid())
-        return false;
-    self.controller_pid = (uint32_t) peer.pid;
-    return true;
 }
 
 /* Its own session, deaf to the terminal: Ctrl-C is for the programs it traces. */

@@ -366,4 +366,12 @@ enum knowledge is_visible(const struct id_view *view, uint32_t tid, const struct
 /* Our id of a user. */
 enum knowledge user_known_as(uint32_t tid, uint32_t user_id, uint32_t *our_id);
 
+/* ---- channel_memory.c: what the core has made, and who it is ---- */
+bool map_channel(void);
+bool peer_is_same_user(void);
+
+/* Our user's id as the kernel has it. A library that is loaded into us (fakeroot's) may
+ * have getuid() say something else. */
+uint32_t own_user(bool effective);
+
 #endif

@@ -7,9 +7,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define READ_SIZE (64u * 1024u) /* what is read at a time of a file that does not tell its size */
@@ -41,11 +43,28 @@ uint32_t cbpi_file_create(const char *path, struct cbpi_file *file)
     return 0;
 }
 
+/* A file that has reached RLIMIT_FSIZE is an error here, not the end of the program by SIGXFSZ. */
+static ssize_t write_some(int fd, const void *bytes, size_t size)
+{
+    static const struct timespec at_once = {0, 0};
+    sigset_t limit, before;
+    sigemptyset(&limit);
+    sigaddset(&limit, SIGXFSZ);
+    pthread_sigmask(SIG_BLOCK, &limit, &before);
+    ssize_t written = write(fd, bytes, size);
+    int os_error = errno;
+    if (written < 0 && os_error == EFBIG && !sigismember(&before, SIGXFSZ))
+        (void) sigtimedwait(&limit, NULL, &at_once);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = os_error;
+    return written;
+}
+
 uint32_t cbpi_file_write(struct cbpi_file *file, const void *bytes, size_t size)
 {
     const char *at = bytes;
     while (size > 0) {
-        ssize_t written = write(file->fd, at, size);
+        ssize_t written = write_some(file->fd, at, size);
         if (written < 0 && errno == EINTR)
             continue;
         if (written <= 0)

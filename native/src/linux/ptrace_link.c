@@ -1,9 +1,11 @@
-/* The link of tree_link.h to the ptrace driver's supervisor: a socket pair, a pidfd and a sealed memfd. */
+/* The link of tree_link.h to the ptrace driver's supervisor: a socket pair, a pidfd and the channel's memory.
+ */
 #define _GNU_SOURCE
 #include "ptrace_link.h"
 
 #include "cbp_atomic.h"
 #include "cbp_message_check.h"
+#include "channel_memory.h"
 #include "errors.h"
 #include "new_syscalls.h"
 #include "os_error.h"
@@ -68,7 +70,11 @@ uint32_t cbpi_link_send(struct cbpi_link *link, const struct cbp_message_header 
 /* A memory file with these bytes. The supervisor reads it from its start, so the offset does not matter. */
 static uint32_t make_memory_file(const void *bytes, size_t size, int *fd)
 {
+    static const char what[] = "cannot make the rules' memory";
     const char *at = bytes, *end = at + size;
+    uint32_t error = cbpi_check_file_limit(size, what);
+    if (error != 0)
+        return error;
     int made = memfd_create("cbprocess-rules", MFD_CLOEXEC);
     while (made >= 0 && at < end) {
         ssize_t written = write(made, at, (size_t) (end - at));
@@ -77,7 +83,7 @@ static uint32_t make_memory_file(const void *bytes, size_t size, int *fd)
         at += written > 0 ? written : 0;
     }
     if (made < 0 || at < end) {
-        uint32_t error = cbpi_fail_os(errno, "cannot make the rules' memory");
+        error = cbpi_fail_os(errno, what);
         close_if_open(made);
         return error;
     }
@@ -144,28 +150,6 @@ uint32_t cbpi_link_receive(struct cbpi_link *link, uint64_t deadline_ns, struct 
     }
 }
 
-/* Makes the shared memory; the descriptor goes to the supervisor and is closed here afterwards. */
-static uint32_t make_channel(struct cbp_channel **channel, int *fd)
-{
-    int made = memfd_create("cbprocess", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    void *memory = MAP_FAILED;
-    if (made >= 0 && ftruncate(made, CBP_CHANNEL_SIZE) == 0 &&
-        fcntl(made, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
-        memory = mmap(NULL, CBP_CHANNEL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, made, 0);
-    if (memory == MAP_FAILED) {
-        uint32_t error = cbpi_fail_os(errno, "cannot make the channel's memory");
-        close_if_open(made);
-        return error;
-    }
-    madvise(memory, CBP_CHANNEL_SIZE, MADV_DONTFORK); /* a fork's child has no business in it */
-    *channel = memory;
-    (*channel)->magic = CBP_PROTOCOL_MAGIC;
-    (*channel)->version = CBP_PROTOCOL_VERSION;
-    (*channel)->size = CBP_CHANNEL_SIZE;
-    *fd = made;
-    return 0;
-}
-
 static void open_process(struct cbpi_link *link)
 {
     char path[64];
@@ -174,7 +158,7 @@ static void open_process(struct cbpi_link *link)
     link->ends.state_fd = open(path, O_RDONLY | O_CLOEXEC);
 }
 
-static uint32_t start_process(struct cbpi_link *link, int channel_fd)
+static uint32_t start_process(struct cbpi_link *link, const struct cbpi_channel_memory *memory)
 {
     int pair[2] = {-1, -1};
     uint32_t error;
@@ -183,7 +167,9 @@ static uint32_t start_process(struct cbpi_link *link, int channel_fd)
         error = cbpi_fail_os(errno, "cannot make the supervisor's descriptors");
         goto cleanup;
     }
-    error = cbpi_supervisor_start(channel_fd, pair[1], controller_fd, &link->process_id);
+    error = cbpi_channel_memory_send(memory, pair[0]);
+    if (error == 0)
+        error = cbpi_supervisor_start(memory->fds[0], pair[1], controller_fd, &link->process_id);
     if (error != 0)
         goto cleanup;
     link->ends.control_fd = pair[0];
@@ -198,14 +184,19 @@ cleanup:
 
 uint32_t cbpi_link_open(struct cbpi_link *link)
 {
-    int channel_fd = -1;
+    struct cbpi_channel_memory memory;
     link->ends.control_fd = -1;
     link->ends.process_fd = -1;
     link->ends.state_fd = -1;
-    uint32_t error = make_channel(&link->channel, &channel_fd);
-    if (error == 0)
-        error = start_process(link, channel_fd);
-    close_if_open(channel_fd);
+    uint32_t error = cbpi_channel_memory_make(&memory);
+    if (error != 0)
+        return error;
+    link->channel = memory.address;
+    link->channel->magic = CBP_PROTOCOL_MAGIC;
+    link->channel->version = CBP_PROTOCOL_VERSION;
+    link->channel->size = CBP_CHANNEL_SIZE;
+    error = start_process(link, &memory);
+    cbpi_channel_memory_close(&memory);
     return error;
 }
 

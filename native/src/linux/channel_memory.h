@@ -1,0 +1,26 @@
+/* The shared memory of a channel: a sealed memory file, or as many as RLIMIT_FSIZE, which counts for them
+ * like for any file, makes necessary. Knows nothing of what is in it, nor who else maps it. */
+#ifndef CBPI_CHANNEL_MEMORY_H
+#define CBPI_CHANNEL_MEMORY_H
+
+#include "cbp_channel.h"
+
+struct cbpi_channel_memory {
+    void *address;
+    int fds[CBP_CHANNEL_PARTS_MAX]; /* in the order of their parts, all of one size but the last */
+    uint32_t part_count;
+};
+
+/* Makes and maps it. CBP_ERROR_NO_SYSTEM_RESOURCES where the limit leaves no room. */
+uint32_t cbpi_channel_memory_make(struct cbpi_channel_memory *memory);
+
+/* The mapping stays. */
+void cbpi_channel_memory_close(struct cbpi_channel_memory *memory);
+
+/* Puts all parts but the first into the socket, for whoever has the other end. */
+uint32_t cbpi_channel_memory_send(const struct cbpi_channel_memory *memory, int socket);
+
+/* Fails if the limit on files leaves no room for so many bytes: to write them would be a signal's end. */
+uint32_t cbpi_check_file_limit(uint64_t size, const char *what);
+
+#endif
