@@ -12,6 +12,7 @@ import threading
 from ..constants import ERROR_NO_SYSTEM_RESOURCES
 from ..errors import CBProcessError
 from .caller import bits, caller
+from .signals import SIGNAL_BASE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ class Signals:
         self._child: subprocess.Popen[Any] | None = None
         self._lock = threading.Lock()
         self._is_left = False
-        self._has_begun = threading.Event()
+        self._is_launching = False
+        self._has_ended = False
+        self._early: list[int] = []
         self.late: list[int] = []
         """What has come after the command's end."""
 
@@ -66,33 +69,39 @@ class Signals:
     def __exit__(self, *exception: object) -> None:
         if self._thread is not None and self._thread.ident is not None:
             self._is_left = True
-            self._has_begun.set()
             signal.pthread_kill(self._thread.ident, min(self._numbers))
             self._thread.join()
         # A process of our own ends now, and with the command's status, whatever comes.
         if not self.is_alone:
-            self._take_pending()
+            for number in signal.sigpending() & self._numbers:
+                signal.sigwait({number})
             signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
 
     def early(self) -> int:
-        """A signal that has come before there is a command, and would have ended it; 0: none."""
-        pending = signal.sigpending() & self._numbers
-        return min((number for number in pending if not self._caller.mask & bits([number])), default=0)
+        """A signal that has come before there is a command, and would have ended it. 0: none, and those that
+        come from now on are the command's."""
+        with self._lock:
+            # Those that the thread has not taken yet it will.
+            for number in (*self._early, *sorted(signal.sigpending() & self._numbers)):
+                if self._ends_us(number):
+                    return int(number)
+            self._is_launching = True
+            return 0
 
     def keywords(self) -> dict[str, Any]:
         """What Popen needs so that the command finds signals as our caller had them."""
         return {"_words": self._caller.words()}
 
     def forward_to(self, child: subprocess.Popen[Any]) -> None:
-        self._child = child
-        # Those came before it ran, or while it was made.
-        for number in self._take_pending():
-            self._send(number)
-        self._has_begun.set()
+        with self._lock:
+            self._child = child
+            # Those came while it was made.
+            for number in self._early:
+                self._send(number)
 
     def command_has_ended(self) -> None:
         with self._lock:
-            self._child = None
+            self._has_ended = True
 
     def _start_thread(self) -> None:
         """Before there is a command: where that cannot be, none is started."""
@@ -108,34 +117,38 @@ class Signals:
             threading.stack_size(usual)
 
     def _take(self) -> None:
-        self._has_begun.wait()
         while True:
             number, is_of_the_terminal = _wait_for(self._numbers)
-            if self._is_left:
-                return
-            if not (is_of_the_terminal and self._has_come_to_the_command(number)):
-                self._send(number)
+            with self._lock:
+                if self._is_left:
+                    return
+                if self._child is not None:
+                    if not (is_of_the_terminal and self._has_come_to_the_command(number)):
+                        self._send(number)
+                elif self.is_alone and not self._is_launching and self._ends_us(number):
+                    # Nothing has begun, and what we wait for (the reader of the output) may never come.
+                    os._exit(SIGNAL_BASE + number)
+                else:
+                    self._early.append(number)
 
-    def _take_pending(self) -> list[int]:
-        return [signal.sigwait({number}) for number in sorted(signal.sigpending() & self._numbers)]
+    def _ends_us(self, number: int) -> bool:
+        return not self._caller.mask & bits([number])
 
     def _send(self, number: int) -> None:
-        # Its id is its own until it is waited for.
-        with self._lock:
-            if self._child is not None and not _has_ended(self._child):
-                os.kill(self._child.pid, number)
-            else:
-                self.late.append(number)
+        """The lock is held: the command's id is its own until it is waited for."""
+        if self._child is not None and not self._has_ended and not _has_ended(self._child):
+            os.kill(self._child.pid, number)
+        else:
+            self.late.append(number)
 
     def _has_come_to_the_command(self, number: int) -> bool:
         """Whether the terminal has sent it to the command as well. At its own end it tells a session's leader
-        alone."""
-        with self._lock:
-            if self._child is None or _has_ended(self._child):
-                return False
-            if number == signal.SIGHUP and os.getsid(0) == os.getpid():
-                return False
-            return os.getpgid(self._child.pid) == os.getpgrp()
+        alone. The lock is held."""
+        if self._child is None or self._has_ended or _has_ended(self._child):
+            return False
+        if number == signal.SIGHUP and os.getsid(0) == os.getpid():
+            return False
+        return os.getpgid(self._child.pid) == os.getpgrp()
 
 
 def _wait_for(numbers: set[int]) -> tuple[int, bool]:

@@ -51,8 +51,9 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
         process.config("ScopeProcFiles=True")
     with process:
         process.start_filter(options.timeout)
-        if signals.early():
-            return SIGNAL_BASE + signals.early()
+        early = signals.early()
+        if early:
+            return SIGNAL_BASE + early
         try:
             returncode, process_id = execute(process, options, user, output, signals)
         except OSError as error:
