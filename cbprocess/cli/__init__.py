@@ -235,9 +235,9 @@ def add_common(parser: argparse.ArgumentParser, subject: str, timeout_ms: int) -
     add("-q", "--quiet", action="store_true", help="print no events, only errors and the summary")
     add("-e", "--events", metavar="LIST", type=event_list, help=EVENTS_HELP)
     names: dict[str, Any] = {"metavar": "P", "action": "append", "default": []}
-    add("--name", help="only programs whose name matches P (* and ?)", **names)
-    add("--ignore", help="nothing of programs whose name matches P", **names)
-    add("--no-children", action="store_true", help=f"only {subject}, or the programs named")
+    add("--name", help="show only programs whose name matches P (* and ?), and what they start", **names)
+    add("--ignore", help="show nothing of programs whose name matches P, nor of what they start", **names)
+    add("--no-children", action="store_true", help=f"show only {subject}, or the programs named")
     add("--deny", help="refuse to execute what matches P; '*': everything", **names)
     add("--allow", help=ALLOW_HELP, **names)
     add("--protect", help=PROTECT_HELP, **names)

@@ -12,7 +12,7 @@ from ..errors import CBProcessWarning
 from ..process import CBProcess
 from . import HANDLE_NAMES, OWN_FAILURE
 from .output import Output
-from .printer import PRODUCT_GUID, Printer, complain, configure
+from .printer import Printer, complain, configure
 from .rest import processes_left, wait_for_all
 
 if sys.platform == "win32":
@@ -48,7 +48,6 @@ def attach(options: argparse.Namespace) -> int:
         ends = Ends(process_ids)
     except (OSError, LookupError) as error:
         return complain(str(error))
-    keeper = CBProcess()
     # Nothing can be put into a running program that would refuse its executions with an error.
     configure(process, options, printer, "kill")
     with contextlib.ExitStack() as stack:
@@ -57,19 +56,13 @@ def attach(options: argparse.Namespace) -> int:
         warnings.simplefilter("ignore", CBProcessWarning)
         stack.enter_context(ends)
         interrupt = stack.enter_context(Interrupt())
-        if printer.summary is not None or printer.pictures.needed:
+        if printer.needs_running:
             for row in running_tree(process_ids, not options.no_children):
                 printer.found_running(*row)
         stack.enter_context(process)
         process.start_filter(options.timeout)
-        holder = process
-        if options.name:
-            # Names choose what is printed; what is attached is held by an instance for which nothing fires.
-            keeper.initialize(PRODUCT_GUID)
-            stack.enter_context(keeper).start_filter(0)
-            holder = keeper
         for process_id in process_ids:
-            holder.add_rule(process_id=process_id, include_children=not options.no_children)
+            process.add_rule(process_id=process_id, include_children=not options.no_children)
         printer.tell_attached(process_ids, list(running_tree(process_ids, not options.no_children)))
         status = wait(process, ends, interrupt)
         if status == 0:

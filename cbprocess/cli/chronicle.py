@@ -90,6 +90,12 @@ class Chronicle:
             life.status = event.exit_status
             del self._living[event.process_id]
 
+    def left(self, process_id: int, now_ns: int) -> None:
+        """The process goes on as a program that is not shown."""
+        life = self._living.pop(process_id, None)
+        if life is not None:
+            life.ended_ns = now_ns
+
     def found_running(
         self, process_id: int, parent_id: int, program: str, arguments: list[str], now_ns: int
     ) -> None:

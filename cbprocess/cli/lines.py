@@ -56,6 +56,13 @@ class ProgramLines:
             else:
                 self._line(event.time_ns, name, event.process_id, describe(event, self._program_of), name)
 
+    def left(self, process_id: int, time_ns: int) -> None:
+        """The process goes on as a program that is not shown."""
+        with self._lock:
+            program = self._programs.pop(process_id, None)
+            if program is not None:
+                self._done(time_ns, process_id, program, "executed another", "")
+
     def watch(self, now_ns: Callable[[], int]) -> None:
         """Tells of what runs for long also while nothing happens, in a thread, until finish()."""
 

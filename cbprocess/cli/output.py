@@ -121,6 +121,13 @@ def status_text(status: int) -> str:
         return f"killed by signal {-status}"
 
 
+def end_text(status: int | None, has_ended: bool) -> str:
+    """How a process ended, as far as it was shown."""
+    if status is not None:
+        return status_text(status)
+    return "executed another" if has_ended else "still running"
+
+
 def property_names(event: object) -> list[str]:
     """The names of an event object's properties, in the order in which they were declared, bases first."""
     names: list[str] = []

@@ -11,8 +11,10 @@ import threading
 import time
 
 from .. import constants, events
+from ..checks import checked_pattern, checked_text
 from ..process import CBProcess
 from . import EVENT_NAMES, LIFETIME_NAMES, OWN_FAILURE, PROCESS_NAMES, THREAD_NAMES, TREE_LINES
+from .choice import LEFT, Choice, is_choice
 from .lines import ProgramLines
 from .output import Output, describe, event_record, format_line, has_failed, printable, property_names
 from .pictures import Pictures
@@ -26,9 +28,9 @@ if TYPE_CHECKING:
 
 PRODUCT_GUID = "{5e0f3c2b-8f0a-4a57-9d86-6c1b9c1f7e42}"
 
-# How long the end of a process may lie before its last event, where that event is sure to come.
+# How long the end of a process may lie before its last event.
 LAST_EVENT_LIMIT_S = 2.0
-# Where it is not: events are awaited until none came for this long.
+# Where events may be left, they are awaited until none came for this long.
 QUIET_S = 0.05
 
 EVENT_BITS = {name: getattr(constants, f"PROC_EVT_{name.upper()}") for name in EVENT_NAMES}
@@ -72,10 +74,8 @@ def configure(process: CBProcess, options: argparse.Namespace, printer: Printer,
     # All of them are those that there are; whoever names one that the driver cannot see is told so.
     process.config(f"EventsToFire={-1 if set(printer.needed) == set(EVENT_NAMES) else mask}")
     process.on_error = printer.error
-    for pattern in options.name:
-        process.add_rule(name=pattern, include_children=not options.no_children)
-    for pattern in options.ignore:
-        process.add_rule(name=pattern, action="ignore", include_children=not options.no_children)
+    for pattern in (*options.name, *options.ignore):
+        checked_pattern(pattern, "a name")
     for pattern in options.deny:
         # For all, so that --allow can make exceptions.
         whom: dict[str, Any] = {"process_id": -1} if pattern == "*" else {"name": pattern}
@@ -101,15 +101,16 @@ class Printer:
         self.summary = Summary() if options.summary else None
         self.pictures = Pictures(options.timeline, options.trace)
         self.started_ns = time.time_ns()
-        # The command, if that is all that is asked for: the process of the first event.
-        self._only_main = options.command_name != "attach" and options.no_children and not options.name
-        self._main_id = 0
+        self._choice: Choice | None = None
+        if is_choice(options):
+            self._choice = Choice(options, self._matches, getattr(options, "process_ids", ()))
+        self._property_names: dict[str, list[str]] = {}
         self._ended: set[int] = set()
         self._end = threading.Condition()
         # More is asked for than is printed: ends say when the command's last event is through, beginnings who
         # the command is.
         self.needed = {*options.events, "process_creation", "process_termination"}
-        if self.summary is not None:
+        if self.summary is not None or self._choice is not None:
             self.needed.add("thread_creation")
         if options.record:
             # What is not printed today may be asked for of the recording.
@@ -121,27 +122,41 @@ class Printer:
         )
         self._lines: ProgramLines | None = None
 
+    @property
+    def needs_running(self) -> bool:
+        """Whether found_running() wants to know who runs already."""
+        return self.summary is not None or self._choice is not None or self.pictures.chronicle is not None
+
     def handler(self, name: str) -> Any:
-        printed = name in self._options.events and not self._options.quiet
-        names: list[str] = []
+        choice = self._choice
 
         def handle(event: events.EventParams) -> None:
-            if not self._main_id:
-                self._main_id = event.process_id
-            if self._concerns(event):
-                if not names:
-                    names.extend(property_names(event))
-                if self.summary is not None:
-                    self.summary.add(name, event)
-                self.pictures.add(event)
-                if printed:
-                    self._print(name, event, names)
+            for told in [(name, event)] if choice is None else choice.add(name, event):
+                self._tell(*told)
             if name == "process_termination":
                 with self._end:
                     self._ended.add(event.process_id)
                     self._end.notify_all()
 
         return handle
+
+    def _tell(self, name: str, event: events.EventParams) -> None:
+        if name == LEFT:
+            self._leave(event.process_id, event.time_ns)
+            return
+        if self.summary is not None:
+            self.summary.add(name, event)
+        self.pictures.add(event)
+        if name in self._options.events and not self._options.quiet:
+            self._print(name, event)
+
+    def _leave(self, process_id: int, time_ns: int) -> None:
+        """The process goes on as a program that is not shown."""
+        if self.summary is not None:
+            self.summary.left(process_id, time_ns)
+        self.pictures.left(process_id, time_ns)
+        if self._lines is not None:
+            self._lines.left(process_id, time_ns)
 
     def now_ns(self) -> int:
         """The time that lines and the summary count to."""
@@ -157,7 +172,9 @@ class Printer:
             self._output.line(format_line(offset, "error", os.getpid(), text, self._color))
 
     def found_running(self, process_id: int, parent_id: int, program: str, arguments: list[str]) -> None:
-        """A process that runs already, for the summary and the pictures. Parents come before children."""
+        """A process that runs already. Parents come before their children."""
+        if self._choice is not None and not self._choice.found_running(process_id, parent_id, program):
+            return
         now_ns = time.time_ns()
         for found in (self.summary, self.pictures.chronicle):
             if found is not None:
@@ -177,10 +194,8 @@ class Printer:
 
     def wait_for_end(self, process_ids: Collection[int]) -> None:
         """Waits until what happened before the end of these processes has been printed."""
-        sure = not self._options.name and not self._options.ignore
-        limit_s = LAST_EVENT_LIMIT_S if sure else QUIET_S
         with self._end:
-            if self._end.wait_for(lambda: self._ended.issuperset(process_ids), limit_s):
+            if self._end.wait_for(lambda: self._ended.issuperset(process_ids), LAST_EVENT_LIMIT_S):
                 return
         self.wait_for_quiet()
 
@@ -230,15 +245,11 @@ class Printer:
         except OSError as error:
             complain(f"{error.filename}: {error.strerror}")
 
-    def _concerns(self, event: events.EventParams) -> bool:
-        """Whether the event is of the command itself, where only that is asked for."""
-        if not self._only_main:
-            return True
-        creator = getattr(event, "creating_process_id", getattr(event, "originator_process_id", 0))
-        return self._main_id in (event.process_id, creator)
-
-    def _print(self, name: str, event: events.EventParams, names: list[str]) -> None:
+    def _print(self, name: str, event: events.EventParams) -> None:
         if self._options.json:
+            names = self._property_names.get(name)
+            if names is None:
+                names = self._property_names[name] = property_names(event)
             self._output.line(json.dumps(event_record(name, event, names)))
             return
         if self._has_line_per_program:
@@ -255,6 +266,16 @@ class Printer:
             if self.counts_real_time:
                 self._lines.watch(self.now_ns)
         return self._lines
+
+    def _matches(self, pattern: str, program: str) -> bool:
+        """Whether a rule with this pattern would match the program."""
+        from ctypes import byref, c_uint32
+
+        result = c_uint32()
+        wanted, name = checked_pattern(pattern, "a pattern"), checked_text(program, "a program")
+        library = self._process._ready().library
+        library.cbp_pattern_match(wanted, len(wanted), name, len(name), byref(result))
+        return bool(result.value)
 
     def _program_of(self, process_id: int) -> str:
         return os.path.basename(self._process.get_process_name(process_id))

@@ -37,8 +37,7 @@ def replay(options: argparse.Namespace) -> int:
     process.config(f"ReplaySpeed={options.speed}")
     process.config("ReplayVerdicts=recorded")
     process._ready().set_config(b"Script", os.fsencode(options.path))
-    if not options.name:
-        process.add_filtered_process_by_id(-1, True)
+    process.add_filtered_process_by_id(-1, True)
     status = 0
     with process:
         process.start_filter(options.timeout)

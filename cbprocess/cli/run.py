@@ -88,12 +88,12 @@ def execute(
 
         # Another user's program gets no hold of our terminal.
         with Terminal(user["user"]) as terminal, output.raw():
-            child = process._popen(not options.name, options.command, **keywords, **terminal.keywords())
+            child = process.popen(options.command, **keywords, **terminal.keywords())
             signals.forward_to(child)
             terminal.relay(child)
             signals.command_has_ended()
             return child.wait(), child.pid
-    child = process._popen(not options.name, options.command, **keywords)
+    child = process.popen(options.command, **keywords)
     signals.forward_to(child)
     # PyPy's os module has no waitid().
     if sys.platform != "win32" and hasattr(os, "waitid"):

@@ -6,7 +6,7 @@ import os
 import shlex
 
 from .. import events
-from .output import printable, refusal_name, status_text
+from .output import end_text, printable, refusal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +59,12 @@ class Summary:
             if node is not None:
                 node.ended_ns = event.time_ns
                 node.status = event.exit_status
+
+    def left(self, process_id: int, now_ns: int) -> None:
+        """The process goes on as a program that is not shown."""
+        node = self._living.pop(process_id, None)
+        if node is not None:
+            node.ended_ns = now_ns
 
     def found_running(
         self, process_id: int, parent_id: int, program: str, arguments: list[str], now_ns: int
@@ -177,6 +183,6 @@ def _count(number: int, one: str, many: str) -> str:
 
 
 def _node_text(node: Node, now_ns: int) -> str:
-    end = "still running" if node.status is None else status_text(node.status)
+    end = end_text(node.status, node.ended_ns is not None)
     command = node.command or os.path.basename(node.program()) or "?"
     return f"{node.process_id} {printable(command)}  [{end}, {node.seconds(now_ns):.3f} s]"

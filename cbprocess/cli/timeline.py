@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 
-from .output import printable, status_text
+from .output import end_text, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _row(life: Life, depth: int, parent: int, started_ns: int) -> dict[str, obje
         "pid": life.process_id,
         "start": offset(life.started_ns),
         "end": None if life.ended_ns is None else offset(life.ended_ns),
-        "status": "still running" if life.status is None else status_text(life.status),
+        "status": end_text(life.status, life.ended_ns is not None),
         "failed": bool(life.status),
         "stages": [
             [offset(stage.time_ns), printable(stage.program), printable(_cut(stage.command)), stage.executed]

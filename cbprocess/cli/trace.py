@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from .output import printable, status_text
+from .output import end_text, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,6 +97,6 @@ def _base(program: str) -> str:
 
 
 def _details(life: Life, stage: Stage | None) -> Record:
-    status = "still running" if life.status is None else status_text(life.status)
+    status = end_text(life.status, life.ended_ns is not None)
     command = "" if stage is None else printable(stage.command)
     return {"command line": command, "end of the process": status}

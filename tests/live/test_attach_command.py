@@ -134,9 +134,7 @@ def test_without_children() -> None:
         time.sleep(1)
         process.send_signal(signal.SIGINT)
         events = records(process.communicate(timeout=30)[1])
-    # What the shell itself starts, and nothing of what that does or how it ends.
-    assert events and {event["event"] for event in events} == {"process_creation"}
-    assert {event["creating_process_id"] for event in events} == {program.pid}
+    assert events == [], "the shell itself executes nothing and goes on"
 
 
 def test_choice_of_names() -> None:

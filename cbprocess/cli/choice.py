@@ -1,0 +1,122 @@
+"""Which processes are shown: --name, --ignore and --no-children, once for lines, summary and pictures.
+
+Decides about a process when it executes a program, and keeps to that until its next one. Knows events, not
+what becomes of them."""
+
+from __future__ import annotations
+
+from .. import events
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Collection, Iterable
+
+    # Whether a pattern matches a name of a program.
+    Matches = Callable[[str, str], bool]
+    Told = tuple[str, events.EventParams]
+
+# Ignored goes on to descendants whatever they are called; hidden is who has not been named.
+SHOWN, HIDDEN, IGNORED = "shown", "hidden", "ignored"
+LEFT = "left"
+
+
+def is_choice(options: argparse.Namespace) -> bool:
+    return bool(options.name or options.ignore or options.no_children)
+
+
+class Choice:
+    """roots are the processes that --no-children alone is about; none: the first that is met."""
+
+    def __init__(self, options: argparse.Namespace, matches: Matches, roots: Collection[int] = ()) -> None:
+        self._names: list[str] = options.name
+        self._ignored: list[str] = options.ignore
+        self._with_children: bool = not options.no_children
+        self._matches = matches
+        self._roots = set(roots)
+        self._states: dict[int, str] = {}
+        # Beginnings of processes that may execute something ignored next: who made them, and the event.
+        self._forked: dict[int, tuple[int, Told]] = {}
+
+    def found_running(self, process_id: int, parent_id: int, program: str) -> bool:
+        """Whether a process that runs already is shown. Parents come before their children."""
+        state = self._decided(process_id, self._begun(process_id, parent_id), (program,))
+        self._states[process_id] = state
+        return state == SHOWN
+
+    def add(self, name: str, event: events.EventParams) -> list[Told]:
+        """What is to be told because of this event, which comes in the order of its sequence: events, each
+        with its name; LEFT stands for the name where a process goes on as what is not shown."""
+        process_id = event.process_id
+        if isinstance(event, events.CBProcessProcessCreationEventParams):
+            return self._executed(name, event)
+        if isinstance(event, events.CBProcessThreadCreationEventParams) and process_id not in self._states:
+            self._states[process_id] = self._begun(process_id, event.creating_process_id)
+            if self._ignored and event.thread_id == process_id and self._is_shown(process_id):
+                self._forked[process_id] = (event.creating_process_id, (name, event))
+                return []
+        told = [*self._begin(process_id), (name, event)] if self._concerns(event) else []
+        if isinstance(event, events.CBProcessProcessTerminationEventParams):
+            self._states.pop(process_id, None)
+        return told
+
+    def _concerns(self, event: events.EventParams) -> bool:
+        if not isinstance(event, events.CBProcessProcessHandleOperationEventParams):
+            return self._is_shown(event.process_id)
+        both = {self._state(event.process_id), self._state(event.originator_process_id)}
+        return SHOWN in both and IGNORED not in both
+
+    def _executed(self, name: str, event: events.CBProcessProcessCreationEventParams) -> list[Told]:
+        process_id = event.process_id
+        before = self._states.get(process_id) or self._begun(process_id, event.creating_process_id)
+        state = self._decided(process_id, before, (event.process_name, event.image_file_name))
+        if event.result_code:
+            self._states[process_id] = before
+            if state != SHOWN:
+                return []
+            # Whoever was refused a program that is shown need not be shown otherwise.
+            rest = [] if before == SHOWN else [(LEFT, event)]
+            return [*self._begin(process_id), (name, event), *rest]
+        self._states[process_id] = state
+        if state == SHOWN:
+            return [*self._begin(process_id), (name, event)]
+        was_told = self._forked.pop(process_id, None) is None and before == SHOWN
+        return [(LEFT, event)] if was_told else []
+
+    def _begin(self, process_id: int) -> Iterable[Told]:
+        """The beginnings that were kept back, of the process and of those that it comes from."""
+        told: list[Told] = []
+        while process_id in self._forked:
+            process_id, event = self._forked.pop(process_id)
+            told.append(event)
+        return reversed(told)
+
+    def _state(self, process_id: int) -> str:
+        return self._states.get(process_id) or self._begun(process_id, 0)
+
+    def _is_shown(self, process_id: int) -> bool:
+        return self._state(process_id) == SHOWN
+
+    def _begun(self, process_id: int, creator_id: int) -> str:
+        """The state of a process that has executed nothing yet."""
+        if self._names or not self._with_children:
+            if not self._names and not self._roots:
+                self._roots.add(process_id)
+            if not self._names and process_id in self._roots:
+                return SHOWN
+            unknown = HIDDEN
+        else:
+            unknown = SHOWN
+        return self._states.get(creator_id, unknown) if self._with_children else unknown
+
+    def _decided(self, process_id: int, before: str, programs: tuple[str, ...]) -> str:
+        """The state of a process that executes a program, which has these names."""
+        if (self._with_children and before == IGNORED) or self._is_one_of(self._ignored, programs):
+            return IGNORED
+        if self._names:
+            is_child = self._with_children and before == SHOWN
+            return SHOWN if is_child or self._is_one_of(self._names, programs) else HIDDEN
+        return SHOWN if self._with_children or process_id in self._roots else HIDDEN
+
+    def _is_one_of(self, patterns: list[str], programs: tuple[str, ...]) -> bool:
+        return any(self._matches(pattern, program) for pattern in patterns for program in programs)
