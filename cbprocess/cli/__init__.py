@@ -10,7 +10,7 @@ from ..errors import CBProcessError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+    from typing import Any, NoReturn
 
 PATH_SEPARATORS = "/\\" if sys.platform == "win32" else "/"
 
@@ -84,14 +84,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return run(options)
     except CBProcessError as error:
-        print(f"cbprocess: {error}", file=sys.stderr)
-        return OWN_FAILURE
+        from .output import complain
+
+        return complain(str(error))
     except OSError as error:
         # Of --output: the commands themselves say what they could not do.
         if not error.filename or error.filename != getattr(options, "output", None):
             raise
-        print(f"cbprocess: {error.filename}: {error.strerror}", file=sys.stderr)
-        return OWN_FAILURE
+        from .output import complain
+
+        return complain(f"{error.filename}: {error.strerror}")
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -118,6 +120,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             options.parser.error("the processes are missing")
     if options.command_name in ("run", "attach", "replay"):
         check_list(options, parser)
+        check_outputs(options, parser)
         options.summary = options.summary or options.tree
     if options.command_name in ("run", "attach", "replay") and options.events is None:
         options.events = default_events(options)
@@ -141,8 +144,28 @@ def check_list(options: argparse.Namespace, parser: argparse.ArgumentParser) -> 
             parser.error(f"--allow {pattern}: give a path, since any file can be called {pattern}")
 
 
+def check_outputs(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Two outputs in one file would overwrite each other, and a replay the recording that it reads."""
+    from .destinations import STANDARD_OUTPUT, clash
+
+    names = ("output", "timeline", "trace", "record")
+    files = [(f"--{name}", getattr(options, name)) for name in names]
+    if options.command_name == "replay" and options.path != STANDARD_OUTPUT:
+        files.append(("the recording", options.path))
+    trouble = clash(files)
+    if trouble:
+        parser.error(trouble)
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        from .output import printable
+
+        super().error(printable(message))
+
+
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="cbprocess",
         description="Watch and control what processes and threads do.",
         epilog=EXAMPLES,
@@ -231,7 +254,12 @@ def add_common(parser: argparse.ArgumentParser, subject: str, timeout_ms: int) -
     """The options of run that attach and replay have too."""
     add = parser.add_argument
     add("--json", action="store_true", help="print JSON Lines")
-    add("-o", "--output", metavar="FILE", help="print to FILE instead of standard error")
+    add(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="print to FILE instead of standard error; in place of any FILE - is standard output",
+    )
     add("-q", "--quiet", action="store_true", help="print no events, only errors and the summary")
     add("-e", "--events", metavar="LIST", type=event_list, help=EVENTS_HELP)
     names: dict[str, Any] = {"metavar": "P", "action": "append", "default": []}

@@ -11,8 +11,8 @@ import warnings
 from ..errors import CBProcessWarning
 from ..process import CBProcess
 from . import HANDLE_NAMES, OWN_FAILURE
-from .output import Output
-from .printer import Printer, complain, configure
+from .output import Output, complain
+from .printer import Printer, configure
 from .rest import processes_left, wait_for_all
 
 if sys.platform == "win32":

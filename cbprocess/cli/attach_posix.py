@@ -8,8 +8,8 @@ import os
 import select
 import signal
 
+from .output import complain
 from .pidfd import open_process
-from .printer import complain
 from .signals import FirstSignal
 
 TYPE_CHECKING = False

@@ -9,7 +9,7 @@ import signal
 
 from ..constants import ERROR_INVALID_PARAMETER
 from ..running import running_processes
-from .printer import complain
+from .output import complain
 from .signals import FirstSignal
 
 TYPE_CHECKING = False

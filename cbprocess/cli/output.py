@@ -8,6 +8,8 @@ import signal
 import sys
 
 from .. import events
+from . import OWN_FAILURE
+from .destinations import STANDARD_OUTPUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +54,9 @@ class Output:
 
     def __init__(self, path: str | None) -> None:
         self._fd = 2
-        if path is not None:
+        if path == STANDARD_OUTPUT:
+            self._fd = 1
+        elif path is not None:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOT_INHERITED, 0o666)
         self.failure: OSError | None = None
         self._end = "\n"
@@ -84,10 +88,18 @@ class Output:
         return os.isatty(self._fd)
 
 
+def complain(text: str) -> int:
+    """Says on standard error what is wrong, if anybody listens: in one line, whatever names are in it."""
+    # Where standard error is closed, the exit status has to say it alone.
+    with contextlib.suppress(OSError):
+        os.write(2, f"cbprocess: {printable(text)}\n".encode("utf-8", "backslashreplace"))
+    return OWN_FAILURE
+
+
 @contextlib.contextmanager
 def standard_output_to(path: str | None) -> Iterator[None]:
     """What is printed meanwhile goes to this file, if there is one."""
-    if path is None:
+    if path is None or path == STANDARD_OUTPUT:
         yield
         return
     with open(path, "w", encoding="utf-8") as file, contextlib.redirect_stdout(file):

@@ -3,6 +3,8 @@ not end in vain, and written at the end."""
 
 from __future__ import annotations
 
+from .destinations import name_of, open_text
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
@@ -17,8 +19,8 @@ class Pictures:
     def __init__(self, timeline: str | None, trace: str | None) -> None:
         self.chronicle: Chronicle | None = None
         self.needed: set[str] = set()  # events
-        self._timeline = _open(timeline)
-        self._trace = _open(trace)
+        self._timeline = None if timeline is None else (open_text(timeline), timeline)
+        self._trace = None if trace is None else (open_text(trace), trace)
         if timeline is None and trace is None:
             return
         from .chronicle import Chronicle
@@ -44,23 +46,19 @@ class Pictures:
             from .timeline import timeline_page
 
             page = timeline_page(self.chronicle, started_ns, ended_ns, lost)
-            _write(self._timeline, page)
+            _write(*self._timeline, page)
         if self._trace is not None:
             import json
 
             from .trace import trace_object
 
             text = json.dumps(trace_object(self.chronicle, started_ns, ended_ns, lost))
-            _write(self._trace, text + "\n")
+            _write(*self._trace, text + "\n")
 
 
-def _open(path: str | None) -> TextIO | None:
-    return None if path is None else open(path, "w", encoding="utf-8")
-
-
-def _write(file: TextIO, text: str) -> None:
+def _write(file: TextIO, path: str, text: str) -> None:
     try:
         with file:
             file.write(text)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, file.name) from None
+        raise OSError(error.errno, error.strerror, name_of(path)) from None

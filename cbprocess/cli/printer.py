@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shlex
@@ -13,10 +12,20 @@ import time
 from .. import constants, events
 from ..checks import checked_pattern, checked_text
 from ..process import CBProcess
-from . import EVENT_NAMES, LIFETIME_NAMES, OWN_FAILURE, PROCESS_NAMES, THREAD_NAMES, TREE_LINES
+from . import EVENT_NAMES, LIFETIME_NAMES, PROCESS_NAMES, THREAD_NAMES, TREE_LINES
 from .choice import LEFT, Choice, is_choice
+from .destinations import STANDARD_OUTPUT, Pump
 from .lines import ProgramLines
-from .output import Output, describe, event_record, format_line, has_failed, printable, property_names
+from .output import (
+    Output,
+    complain,
+    describe,
+    event_record,
+    format_line,
+    has_failed,
+    printable,
+    property_names,
+)
 from .pictures import Pictures
 from .summary import Summary
 
@@ -49,14 +58,6 @@ PROTECTED_ACCESS = (
 )
 
 
-def complain(text: str) -> int:
-    """Says on standard error what is wrong, if anybody listens."""
-    # Where standard error is closed, the exit status has to say it alone.
-    with contextlib.suppress(OSError):
-        os.write(2, f"cbprocess: {text}\n".encode("utf-8", "backslashreplace"))
-    return OWN_FAILURE
-
-
 def configure(process: CBProcess, options: argparse.Namespace, printer: Printer, refuse_with: str) -> None:
     """Settings, handlers and rules, but for the rule of what is to be watched."""
     process.initialize(PRODUCT_GUID)
@@ -66,7 +67,7 @@ def configure(process: CBProcess, options: argparse.Namespace, printer: Printer,
         process.config("HideController=True")
     if options.record:
         # Not through config(), which takes blanks off the ends of a value.
-        process._ready().set_config(b"RecordTo", os.fsencode(options.record))
+        process._ready().set_config(b"RecordTo", os.fsencode(printer.record_path))
     mask = 0
     for name in printer.needed:
         mask |= EVENT_BITS[name]
@@ -100,6 +101,8 @@ class Printer:
         self._color = output.wants_color(options.color, os.environ)
         self.summary = Summary() if options.summary else None
         self.pictures = Pictures(options.timeline, options.trace)
+        self._pump = Pump() if options.record == STANDARD_OUTPUT else None
+        self.record_path: str = options.record if self._pump is None else self._pump.path
         self.started_ns = time.time_ns()
         self._choice: Choice | None = None
         if is_choice(options):
@@ -224,6 +227,8 @@ class Printer:
             self._lines.finish()
         self._summarize()
         self._draw()
+        if self._pump is not None:
+            self._pump.finish()
         failure = self._output.failure
         if failure is not None and not isinstance(failure, BrokenPipeError):
             complain(f"events could not be written: {failure.strerror}")

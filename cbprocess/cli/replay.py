@@ -9,8 +9,8 @@ from ..constants import ERROR_INVALID_DATA, ERROR_TIMEOUT
 from ..errors import CBProcessError
 from ..process import CBProcess
 from ..recording import read_head
-from .output import Output
-from .printer import Printer, complain, configure
+from .output import Output, complain
+from .printer import Printer, configure
 from .signals import SIGNAL_BASE
 
 TYPE_CHECKING = False

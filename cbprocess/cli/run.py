@@ -9,8 +9,8 @@ from ..constants import CAP_REFUSE_PROCESS_CREATION
 from ..drivers import probe_driver
 from ..process import CBProcess
 from .as_user import user_keywords
-from .output import Output, printable
-from .printer import Printer, complain, configure
+from .output import Output, complain
+from .printer import Printer, configure
 from .rest import processes_left, stay
 from .signals import SIGNAL_BASE
 
@@ -58,7 +58,7 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
             returncode, process_id = execute(process, options, user, output, signals)
         except OSError as error:
             status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
-            complain(f"{printable(str(error.filename or options.command[0]))}: {error.strerror}")
+            complain(f"{error.filename or options.command[0]}: {error.strerror}")
         else:
             status = exit_status_of(returncode)
             signals.command_has_ended()

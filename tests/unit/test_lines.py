@@ -100,12 +100,12 @@ def test_red_is_for_failures_and_refusals() -> None:
 
 
 @pytest.mark.parametrize("command", ["snapshot", "doctor"])
-def test_json_goes_where_it_is_to(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_goes_where_it_is_to(command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "file"
     assert cli.main([command, "--json", "-o", str(path)]) == 0
     assert [json.loads(line) for line in path.read_text().splitlines()]
     assert cli.main([command, "--json", "-o", str(tmp_path / "no" / "file")]) == cli.OWN_FAILURE
-    said = capsys.readouterr()
+    said = capfd.readouterr()
     assert said.out == "" and "no/file: No such file" in said.err
 
 

@@ -1,0 +1,85 @@
+"""Where outputs go: `-` is standard output, and no two of them go to one file.
+
+Knows nothing of what is written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+import threading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+    from typing import TextIO
+
+STANDARD_OUTPUT = "-"
+CHUNK = 65536
+
+
+def open_text(path: str) -> TextIO:
+    """A file to be written, or standard output, which closing it leaves open."""
+    if path == STANDARD_OUTPUT:
+        return open(1, "w", encoding="utf-8", closefd=False)
+    return open(path, "w", encoding="utf-8")
+
+
+def name_of(path: str) -> str:
+    return "standard output" if path == STANDARD_OUTPUT else path
+
+
+def clash(files: list[tuple[str, str | None]]) -> str | None:
+    """What is wrong where two of these files, each with its option, are one: by whatever names."""
+    seen: dict[Hashable, tuple[str, str]] = {}
+    for option, path in files:
+        for key in [] if path is None else _identities(path):
+            other = seen.setdefault(key, (option, str(path)))
+            if other[0] != option:
+                return f"{other[0]} and {option} would both go to {name_of(str(path))}"
+    return None
+
+
+def _identities(path: str) -> Iterator[Hashable]:
+    found = None
+    # Where nothing is yet, or nobody may look, the path has to do.
+    with contextlib.suppress(OSError, ValueError):
+        found = os.fstat(1) if path == STANDARD_OUTPUT else os.stat(path)
+    if path == STANDARD_OUTPUT:
+        yield STANDARD_OUTPUT
+    elif found is None or not stat.S_ISCHR(found.st_mode):
+        yield os.path.normcase(os.path.realpath(path))
+    # Devices are no files: /dev/null takes everything.
+    if found is not None and not stat.S_ISCHR(found.st_mode):
+        yield found.st_dev, found.st_ino
+
+
+class Pump:
+    """Passes on to standard output what is written to `path`, for a writer that opens its file by a name."""
+
+    def __init__(self) -> None:
+        if sys.platform == "win32":
+            raise OSError(0, "a recording cannot go to standard output on Windows")
+        self._source, self._sink = os.pipe()
+        self.path = f"/proc/self/fd/{self._sink}"
+        self._thread = threading.Thread(target=self._pass_on, name="cbprocess-recording", daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """To be called when the writer has closed its file."""
+        os.close(self._sink)
+        self._thread.join()
+        os.close(self._source)
+
+    def _pass_on(self) -> None:
+        is_read = True
+        data = os.read(self._source, CHUNK)
+        while data:
+            # When nobody reads any more the writer goes on all the same.
+            while data and is_read:
+                try:
+                    data = data[os.write(1, data) :]
+                except OSError:
+                    is_read = False
+            data = os.read(self._source, CHUNK)
