@@ -339,6 +339,18 @@ static bool read_wish(uint32_t pid, struct rule_set *set, uint32_t wanted_rule_i
     return image != NULL;
 }
 
+/* Whether the controller descends from it, as everybody does from process 1: a name, which may match anybody,
+ * never means one of those. To be stopped with the terminal, the login or the machine takes an id. */
+static bool carries_us(uint32_t pid)
+{
+    enum { GENERATIONS_MAX = 4096 }; /* ids are used again: what is read one by one may have no end */
+    struct status_facts facts;
+    uint32_t above = self.controller_pid;
+    for (int i = 0; i < GENERATIONS_MAX && above > 1 && above != pid; i++)
+        above = read_status(above, &facts) ? facts.parent_pid : 0;
+    return pid == 1 || above == pid;
+}
+
 /* Those that match first, then the descendants of all of them together. CBP_ERROR_TIMEOUT: not all could be
  * looked at in time, so that one that matches may be left out. */
 uint32_t attach_matching(struct rule_set *set, uint32_t wanted_rule_id)
@@ -357,6 +369,8 @@ uint32_t attach_matching(struct rule_set *set, uint32_t wanted_rule_id)
             continue;
         uint32_t failure =
             read_wish(pid, set, wanted_rule_id, &wish) ? 0 : (uint32_t) CBP_ERROR_NOT_ENOUGH_MEMORY;
+        if (wish != ATTACH_NOTHING && carries_us(pid))
+            continue;
         if (failure == 0 && wish != ATTACH_NOTHING)
             failure = attach_if_let(pid);
         error = failure == CBP_ERROR_NOT_ENOUGH_MEMORY ? failure : 0;
