@@ -10,7 +10,6 @@ from typing import NamedTuple
 import live_tools
 
 import cbprocess
-from cbprocess.library import native_folder
 
 FOLDER = Path(__file__).resolve().parent
 HANDLES = cbprocess.PROC_EVT_PROCESS_HANDLE_OPERATION | cbprocess.PROC_EVT_THREAD_HANDLE_OPERATION
@@ -33,11 +32,6 @@ SETTINGS = [
     Setting("errno filter", (), live_tools.LIFETIMES),
     Setting("handle filter", (), live_tools.LIFETIMES | HANDLES),
 ]
-
-
-def helper_is_sanitized() -> bool:
-    """Whether the helper's memory is AddressSanitizer's, which keeps what is freed."""
-    return b"__asan_init" in (Path(native_folder()) / "cbprocess-supervisor").read_bytes()
 
 
 def without_landlock(text: str) -> subprocess.CompletedProcess[str]:

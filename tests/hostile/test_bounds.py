@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from hostile_tools import helper_is_sanitized
-from live_tools import GUID, is_alive, recording, run_checked, tasks, wait_until
+from live_tools import GUID, helper_is_sanitized, is_alive, recording, run_checked, tasks, wait_until
 
 import cbprocess
 

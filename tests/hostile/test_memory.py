@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
 import pytest
-from hostile_tools import FOLDER, helper_is_sanitized
+from hostile_tools import FOLDER
+from live_tools import helper_is_sanitized
 
 from cbprocess.library import native_folder
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from hostile_tools import Setting, helper_is_sanitized
-from live_tools import GUID, name_of, recording, refuse, run_checked, wait_until
+from hostile_tools import Setting
+from live_tools import GUID, helper_is_sanitized, name_of, recording, refuse, run_checked, wait_until
 
 import cbprocess
 

@@ -17,8 +17,7 @@ from typing import Any, Callable
 
 import pytest
 from attach_tools import assert_let_go
-from hostile_tools import helper_is_sanitized
-from live_tools import Task, recording, start_controller, tasks, tracer_of, wait_until
+from live_tools import Task, helper_is_sanitized, recording, start_controller, tasks, tracer_of, wait_until
 
 import cbprocess
 

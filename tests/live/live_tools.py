@@ -299,6 +299,12 @@ def is_alive(process_id: int) -> bool:
         return False
 
 
+def helper_is_sanitized() -> bool:
+    """Whether the helper's memory is AddressSanitizer's, which keeps what is freed, and
+    has to be the first library that is loaded."""
+    return b"__asan_init" in (Path(native_folder()) / "cbprocess-supervisor").read_bytes()
+
+
 def helpers() -> set[int]:
     """The helpers that run, of the installation that is tested."""
     program = os.path.join(native_folder(), "cbprocess-supervisor").encode()
