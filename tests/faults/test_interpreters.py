@@ -180,10 +180,17 @@ def test_pypy(environment: None, orphans: Orphans) -> None:
         done = subprocess.run([python, *line], capture_output=True, text=True, timeout=60, cwd="/")
         assert (done.returncode, done.stderr) == (3 if output == "output\n" else 0, "")
         assert output in (None, done.stdout)
-    with subprocess.Popen(["sleep", "0.5"]) as running:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as running:
         line = [python, "-m", "cbprocess", "attach", str(running.pid)]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=60, cwd="/")
-    assert done.returncode == 0 and "Traceback" not in done.stderr
+        with subprocess.Popen(
+            line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd="/"
+        ) as attach:
+            try:
+                wait_until(lambda: tracer_of(running.pid) or attach.poll() is not None, 60, "it is attached")
+            finally:
+                running.communicate(b"", timeout=60)
+            errors = attach.communicate(timeout=60)[1]
+    assert attach.returncode == 0 and "Traceback" not in errors, errors
     wait_until(lambda: orphans.left() == [], 20, "the end of everything")
 
 
