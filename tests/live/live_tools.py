@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable, ClassVar
@@ -194,7 +195,10 @@ def recording(
         recorder.filter.config(setting)
     if decide is not None:
         recorder.decide = decide
-    recorder.filter.start_filter(timeout_ms)
+    with warnings.catch_warnings():
+        if events == 0:  # then it has handlers that nothing reaches
+            warnings.simplefilter("ignore", cbprocess.CBProcessWarning)
+        recorder.filter.start_filter(timeout_ms)
     try:
         yield recorder
     finally:
