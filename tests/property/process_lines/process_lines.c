@@ -155,7 +155,7 @@ uint32_t lines_bequest(struct process *process, struct rule_ref *refs, uint32_t 
 bool lines_is_refused(struct process *process)
 {
     const struct cbp_stance *stance = stances_of(process);
-    return stance->deny_code != 0 && stance->strip_mask == UINT32_MAX;
+    return stance->deny.code != 0 && stance->strip_mask == UINT32_MAX;
 }
 
 void lines_end(struct process *process)
