@@ -22,6 +22,10 @@ RUN = [*supervised.COMMAND_LINE, "run"]
 BUSY = "while :; do /bin/true; sleep 0.05; done"
 
 
+# The rule is in force a moment after the processes are traced, and with --json nothing says so.
+IN_FORCE_S = 0.5
+
+
 @contextlib.contextmanager
 def running(*command: str) -> Iterator[subprocess.Popen[bytes]]:
     """A program that runs outside of any filter; it and what it started are ended afterwards."""
@@ -40,6 +44,7 @@ def attached(*line: Any, to: list[int]) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen([*ATTACH, *map(str, line)], stderr=subprocess.PIPE, text=True)
     try:
         wait_until(lambda: all(map(tracer_of, to)) or process.poll() is not None, 20, "attached")
+        time.sleep(IN_FORCE_S)
         yield process
     finally:
         process.kill()
