@@ -1,28 +1,19 @@
 /* Which file a running program is: what a rule that allows by path asks, and nothing else does. So it is
  * looked up only while there are such rules, and for the programs that run already when the first one comes.
  * Knows /proc and images; nothing of what rules say. */
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
-
 #include "beside.h"
 #include "proc_name.h"
 #include "supervisor.h"
 
 struct identity_look {
     uint32_t pid;
-    uint64_t device, inode; /* 0: not known */
+    struct file_identity found;
 };
 
 static void look_for_identity(void *block)
 {
     struct identity_look *look = block;
-    struct statx facts;
-    char room[PROC_NAME_SIZE];
-    if (statx(AT_FDCWD, proc_name(room, look->pid, "/exe"), AT_STATX_DONT_SYNC, STATX_INO, &facts) != 0)
-        return;
-    look->device = makedev(facts.stx_dev_major, facts.stx_dev_minor);
-    look->inode = facts.stx_ino;
+    (void) read_program_identity(look->pid, &look->found);
 }
 
 bool files_matter(void)
@@ -38,8 +29,8 @@ void identify_program(struct image *image, uint32_t pid)
     struct identity_look look = {.pid = pid};
     if (program->inode != 0 || !look_now(look_for_identity, &look, sizeof look))
         return;
-    program->device = look.device;
-    program->inode = look.inode;
+    program->device = look.found.device;
+    program->inode = look.found.inode;
 }
 
 void identify_programs(void)

@@ -6,9 +6,7 @@
  * A task can sleep for ever, and meanwhile nobody else can trace it. Another controller's supervisor, whose
  * attach fails for that, says so with a signal that does nothing to anybody else: for it tasks are
  * interrupted after all. Runs in the tracer thread only. */
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <unistd.h>
@@ -25,11 +23,12 @@ static void interrupt(const struct task *task)
         (void) ptrace(PTRACE_INTERRUPT, (pid_t) task->tid, 0, 0);
 }
 
-/* One in a group stop does not sleep in a system call: it stops again, and stays stopped. */
-static void interrupt_stopped_ones(void)
+/* Those that are to be let go: all, or only those in a group stop. These do not sleep in a system call; they
+ * stop again, and stay stopped. */
+static void interrupt_those_let_go(bool only_stopped)
 {
     for (struct task *task = self.tasks; task != NULL; task = task->next)
-        if (task->listening && lets_go(task))
+        if ((task->listening || !only_stopped) && lets_go(task))
             interrupt(task);
 }
 
@@ -51,7 +50,7 @@ void set_let_go(struct process *process, bool on)
 
 void let_everything_go(void)
 {
-    interrupt_stopped_ones();
+    interrupt_those_let_go(true);
 }
 
 void let_released_go(void)
@@ -66,7 +65,7 @@ void let_released_go(void)
         count += process->standing.is_let_go;
     }
     self.let_go_count = count;
-    interrupt_stopped_ones();
+    interrupt_those_let_go(true);
 }
 
 bool anybody_needs_us(void)
@@ -113,24 +112,15 @@ void serve_wishes(void)
     if (!is_wished)
         return;
     is_wished = 0;
-    for (struct task *task = self.tasks; task != NULL; task = task->next)
-        if (lets_go(task))
-            interrupt(task);
+    interrupt_those_let_go(false);
 }
 
 bool is_other_supervisor(uint32_t tracer_pid)
 {
     static const char expected[] = SUPERVISOR_NAME "\n";
-    char path[64], name[sizeof expected] = "";
-    if (tracer_pid == 0 || tracer_pid == (uint32_t) getpid())
-        return false;
-    snprintf(path, sizeof path, "/proc/%u/comm", tracer_pid);
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0)
-        return false;
-    ssize_t got = read(file, name, sizeof name - 1);
-    close(file);
-    return got > 0 && strcmp(name, expected) == 0;
+    char name[sizeof expected];
+    return tracer_pid != 0 && tracer_pid != (uint32_t) getpid() &&
+           read_proc_file(tracer_pid, "comm", name, sizeof name) > 0 && strcmp(name, expected) == 0;
 }
 
 uint32_t other_supervisor_of(uint32_t pid)

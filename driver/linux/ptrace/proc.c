@@ -49,7 +49,18 @@ const char *proc_name(char room[PROC_NAME_SIZE], uint32_t id, const char *rest)
     return start;
 }
 
-static size_t read_proc_file(uint32_t id, const char *name, char *buffer, size_t size)
+bool read_program_identity(uint32_t tid, struct file_identity *identity)
+{
+    struct statx facts;
+    char room[PROC_NAME_SIZE];
+    if (statx(AT_FDCWD, proc_name(room, tid, "/exe"), AT_STATX_DONT_SYNC, STATX_INO, &facts) != 0)
+        return false;
+    identity->device = makedev(facts.stx_dev_major, facts.stx_dev_minor);
+    identity->inode = facts.stx_ino;
+    return true;
+}
+
+size_t read_proc_file(uint32_t id, const char *name, char *buffer, size_t size)
 {
     char path[64];
     snprintf(path, sizeof path, "/proc/%u/%s", id, name);

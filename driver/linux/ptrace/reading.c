@@ -1,13 +1,11 @@
 /* Reads what an execution is about: the files that it goes through, by all of their names, and the arguments.
  * See reading.h; what is done with it is execution.c's business. */
 #include "reading.h"
-#include "proc_name.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "cbp_message.h"
@@ -164,21 +162,14 @@ struct executable {
     uint32_t pid;
     char path[PATH_MAX];
     size_t path_size;
-    struct stat status; /* all 0 until it is asked for */
+    struct file_identity identity; /* not known until it is asked for */
     bool is_known;
 };
 
-/* As the kernel has it at hand: the file system of the program is not asked. */
-static void get_status(struct executable *executable)
+static void identify(struct executable *executable)
 {
-    struct statx facts;
-    char room[PROC_NAME_SIZE];
-    executable->is_known = executable->is_known && statx(AT_FDCWD, proc_name(room, executable->pid, "/exe"),
-                                                         AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &facts) == 0;
-    if (!executable->is_known)
-        return;
-    executable->status.st_dev = makedev(facts.stx_dev_major, facts.stx_dev_minor);
-    executable->status.st_ino = facts.stx_ino;
+    executable->is_known =
+        executable->is_known && read_program_identity(executable->pid, &executable->identity);
 }
 
 static void find_executable(uint32_t pid, bool needs_path_only, struct executable *executable)
@@ -188,24 +179,25 @@ static void find_executable(uint32_t pid, bool needs_path_only, struct executabl
     executable->pid = pid;
     executable->path_size = size > 0 ? (size_t) size : 0;
     executable->is_known = size > 0 && size < (ssize_t) sizeof executable->path;
-    memset(&executable->status, 0, sizeof executable->status);
+    executable->identity = (struct file_identity){0, 0};
     if (!needs_path_only)
-        get_status(executable);
+        identify(executable);
 }
 
 static bool ends_with(const struct chain *chain, struct executable *executable)
 {
     const struct chain_file *last = &chain->files[chain->file_count - 1];
-    if (executable->status.st_ino == 0)
-        get_status(executable);
-    return chain->file_count > 0 && executable->is_known && last->device == executable->status.st_dev &&
-           last->inode == executable->status.st_ino;
+    if (executable->identity.inode == 0)
+        identify(executable);
+    return chain->file_count > 0 && executable->is_known && last->device == executable->identity.device &&
+           last->inode == executable->identity.inode;
 }
 
 static bool add_executable(struct chain *chain, const struct executable *executable, const char *given,
                            size_t given_size)
 {
-    return chain_add(chain, &executable->status, executable->path, executable->path_size, given, given_size);
+    return chain_add(chain, &executable->identity, executable->path, executable->path_size, given,
+                     given_size);
 }
 
 /* Whether a script can have led to the program: the kernel puts the given path among its arguments. */

@@ -9,10 +9,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/stat.h>
 
 #include "digest.h"
 #include "look_up.h"
+#include "proc_name.h"
 #include "text.h"
 
 /* A system call that has stopped before it happens. */
@@ -73,7 +73,7 @@ struct chain {
 };
 
 void chain_clear(struct chain *chain);
-bool chain_add(struct chain *chain, const struct stat *status, const char *path, size_t path_size,
+bool chain_add(struct chain *chain, const struct file_identity *identity, const char *path, size_t path_size,
                const char *given, size_t given_size);
 /* The chain of a path given to execve in this way; name is what the kernel will call it. */
 enum resolution read_chain(const struct place *place, int folder_fd, const char *path, int flags,

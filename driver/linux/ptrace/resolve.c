@@ -176,7 +176,7 @@ static bool add_name(struct chain *chain, const char *name, size_t size, uint32_
     return text_append(&chain->names, name, size) && text_append(&chain->names, "", 1);
 }
 
-bool chain_add(struct chain *chain, const struct stat *status, const char *path, size_t path_size,
+bool chain_add(struct chain *chain, const struct file_identity *identity, const char *path, size_t path_size,
                const char *given, size_t given_size)
 {
     if (chain->file_count == CHAIN_FILE_MAX)
@@ -185,8 +185,8 @@ bool chain_add(struct chain *chain, const struct stat *status, const char *path,
     if (!add_name(chain, path, path_size, &file->path_at, &file->path_size) ||
         !add_name(chain, given, given_size, &file->given_at, &file->given_size))
         return false;
-    file->device = status->st_dev;
-    file->inode = status->st_ino;
+    file->device = identity->device;
+    file->inode = identity->inode;
     chain->file_count++;
     return true;
 }
@@ -204,9 +204,10 @@ static enum resolution judge_file(const struct place *place, int fd, const char 
         return UNKNOWN;
     if (!may_execute(fd, &status, link))
         return BOUND_TO_FAIL;
+    const struct file_identity identity = {status.st_dev, status.st_ino};
     ssize_t path_size = readlink(link, path, sizeof path);
     if (path_size <= 0 || path_size == (ssize_t) sizeof path ||
-        !chain_add(chain, &status, path, (size_t) path_size, given, strlen(given)))
+        !chain_add(chain, &identity, path, (size_t) path_size, given, strlen(given)))
         return UNKNOWN;
     memset(header, 0, sizeof chain->header);
     *header_size = read_header(link, header);

@@ -301,6 +301,8 @@ bool finish_loading_rules(struct cbp_rules *request, uint32_t *status, uint64_t 
 bool load_wanted_rules(void);
 
 /* ---- proc.c: facts from /proc ---- */
+/* As much of a file in a task's folder as one read gives, with a NUL behind it: how much; 0: nothing. */
+size_t read_proc_file(uint32_t id, const char *name, char *buffer, size_t size);
 uint64_t read_start_time(uint32_t pid);
 uint64_t start_time_since(uint32_t pid, uint64_t earliest_ns); /* the same, of a process that is not older */
 uint64_t boot_ns(void);
