@@ -6,7 +6,7 @@
 #include "cbp_constants.h"
 #include "cbp_pattern.h"
 
-/* The oldest of some rules that deny: ids rise with age. */
+/* The oldest of some rules that deny: it has the lowest id. */
 struct cbp_denial {
     uint32_t code; /* 0: there is none */
     uint32_t rule_id;
