@@ -56,13 +56,15 @@ def stay(process: CBProcess, signals: list[int], tell: Callable[[str], object]) 
 def _pass_on(process: CBProcess, number: int) -> None:
     if sys.platform == "win32" or signal.Signals(number).name in OF_THE_TERMINAL:
         return
+    from .pidfd import open_process, send_signal
+
     for process_id in processes_left(process):
         with contextlib.suppress(OSError):
-            fd = os.pidfd_open(process_id)
+            fd = open_process(process_id)
             try:
                 # The id may have become another's before the descriptor was there.
                 if _is_supervised(process, process_id):
-                    signal.pidfd_send_signal(fd, number)
+                    send_signal(fd, number)
             finally:
                 os.close(fd)
 
