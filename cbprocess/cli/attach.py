@@ -24,6 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
+    from .printer import Running
+
 FILTER_NEEDED = "that takes a filter in the programs that act, which only `cbprocess run` can put there"
 NO_HANDLES = f"handle operations of processes that run already are not seen: {FILTER_NEEDED}"
 NO_PROTECTION = f"--protect cannot be kept among processes that run already: {FILTER_NEEDED}"
@@ -56,14 +58,18 @@ def attach(options: argparse.Namespace) -> int:
         warnings.simplefilter("ignore", CBProcessWarning)
         stack.enter_context(ends)
         interrupt = stack.enter_context(Interrupt())
+
+        def look() -> list[Running]:
+            return list(running_tree(process_ids, not options.no_children))
+
         if printer.needs_running:
-            for row in running_tree(process_ids, not options.no_children):
+            for row in look():
                 printer.found_running(*row)
         stack.enter_context(process)
         process.start_filter(options.timeout)
         for process_id in process_ids:
             process.add_rule(process_id=process_id, include_children=not options.no_children)
-        printer.tell_attached(process_ids, list(running_tree(process_ids, not options.no_children)))
+        printer.tell_attached(process_ids, look)
         status = wait(process, ends, interrupt)
         if status == 0:
             if options.wait_all or options.deny:

@@ -32,8 +32,11 @@ from .summary import Summary
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from typing import Any
+
+    # Its id, its parent's, its program and its arguments.
+    Running = tuple[int, int, str, list[str]]
 
 PRODUCT_GUID = "{5e0f3c2b-8f0a-4a57-9d86-6c1b9c1f7e42}"
 
@@ -66,7 +69,7 @@ def configure(process: CBProcess, options: argparse.Namespace, printer: Printer,
     if sys.platform != "win32":
         process.config("HideController=True")
     if options.record:
-        # Not through config(), which takes blanks off the ends of a value.
+        # Not through config(), which takes text: these are the bytes that the shell has given.
         process._ready().set_config(b"RecordTo", os.fsencode(printer.record_path))
     mask = 0
     for name in printer.needed:
@@ -183,10 +186,12 @@ class Printer:
             if found is not None:
                 found.found_running(process_id, parent_id, program, arguments, now_ns)
 
-    def tell_attached(self, process_ids: list[int], found: list[tuple[int, int, str, list[str]]]) -> None:
-        """Says what is under the filter now: the processes, and how many descendants run already."""
+    def tell_attached(self, process_ids: list[int], look: Callable[[], list[Running]]) -> None:
+        """Says what is under the filter now: the processes, and how many descendants run already. look finds
+        all of them, where that is to be said."""
         if self._options.json or self._options.quiet:
             return
+        found = look()
         names = [
             f"{row[0]} ({printable(shlex.join(row[3]) or row[2])})" for row in found if row[0] in process_ids
         ]
