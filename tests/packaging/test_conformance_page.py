@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from page_tables import table_rows
 from unit.reference import EVENTS, METHODS, PROPERTIES, SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,17 +23,7 @@ class Row(NamedTuple):
     proof: str
 
 
-def rows() -> list[Row]:
-    found = []
-    for number, line in enumerate(PAGE.read_text(encoding="utf-8").splitlines(), 1):
-        if line.startswith("| ") and not line.startswith(("| member", "| ---")):
-            cells = [cell.strip() for cell in line[1:-1].split(" | ")]
-            assert len(cells) == 4, f"line {number}: {line}"
-            found.append(Row(number, *cells))
-    return found
-
-
-ROWS = rows()
+ROWS = [Row(number, *cells) for number, cells in table_rows(PAGE, 4)]
 
 
 def is_test(path: str, name: str) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from page_tables import table_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "limits.md"
@@ -20,21 +21,7 @@ class Row(NamedTuple):
     proof: str
 
 
-def rows() -> list[Row]:
-    """The rows of all tables behind the heading of the first one."""
-    found = []
-    in_tables = False
-    for number, line in enumerate(PAGE.read_text(encoding="utf-8").splitlines(), 1):
-        in_tables |= line.startswith("## The table")
-        if not in_tables or not line.startswith("| ") or line.startswith(("| what the", "| ---")):
-            continue
-        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        assert len(cells) == 3, f"line {number}: {line}"
-        found.append(Row(number, *cells))
-    return found
-
-
-ROWS = rows()
+ROWS = [Row(number, *cells) for number, cells in table_rows(PAGE, 3, behind="## The table")]
 
 
 def test_there_are_rows_for_both_drivers() -> None:
