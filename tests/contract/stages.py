@@ -21,7 +21,7 @@ from cbprocess import CBProcess, CBProcessError, constants, script
 from cbprocess.testing import Simulator
 
 GUID = "{8A2C35C1-52BE-43C5-8C9B-2A4C60D3D9E7}"
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 ACTOR = Path(__file__).with_name("actor.py")
 
 

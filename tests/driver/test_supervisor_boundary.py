@@ -119,15 +119,16 @@ def test_held_task_waits_for_its_answer(opened: raw.RawController) -> None:
 
 def test_answer_after_the_deadline_changes_nothing(controller: raw.RawController) -> None:
     assert controller.hello() == 0 and controller.open_session(timeout_ms=3000) == 0
+    # From before the event: this process may get no processor until its deadline has passed.
+    started = time.monotonic()
     child, _ = controller.launch(["true"], "/bin/true")
     taken = controller.take()
     assert taken is not None
-    started = time.monotonic()
-    while controller.word(controller.slot(taken[0])) == raw.OPEN and time.monotonic() < started + 10:
+    while controller.word(controller.slot(taken[0])) == raw.OPEN and time.monotonic() < started + 60:
         controller.beat()
         time.sleep(0.05)
     assert controller.word(controller.slot(taken[0])) == raw.EXPIRED
-    assert 2.5 < time.monotonic() - started < 9
+    assert time.monotonic() - started > 2.5
     controller.answer(taken[0], (5,))
     controller.answer_all(child)
     assert child.wait(10) == 0

@@ -72,7 +72,7 @@ def handlers(*settings: str, events: int = CREATION, **options: Any) -> AsyncCBP
     return process
 
 
-async def until(condition: Callable[[], Any], what: str, limit_s: float = 20) -> None:
+async def until(condition: Callable[[], Any], what: str, limit_s: float = 60) -> None:
     end = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < end, f"after {limit_s} s still not: {what}"

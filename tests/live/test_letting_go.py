@@ -276,7 +276,8 @@ def test_some_of_its_threads_were_let_go(programs: Programs, tmp_path: Path) -> 
         instance = recorder.filter
         for _ in range(3):
             instance.add_filtered_process_by_id(churning.pid, True)
-            assert 0 not in tracers_of(churning.pid)
+            # A thread that is ending is let go at its last stop, and is still listed for a moment.
+            wait_until(lambda: 0 not in tracers_of(churning.pid), 60, "all are traced")
             wait_until(lambda: recorder.of("thread_creation"), 60, "a thread")
             instance.remove_filtered_process_by_id(churning.pid)
             assert tracer_of(churning.pid) != 0, "the first thread sleeps and has not stopped"

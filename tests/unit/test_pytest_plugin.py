@@ -41,6 +41,12 @@ def test_wrong_expectation(cbprocess_simulator):
 """
 
 
+@pytest.fixture(autouse=True)
+def without_options_for_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's tests are run once, whatever is asked of the run that this test belongs to."""
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+
+
 def test_a_users_tests(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(USERS_TESTS)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")

@@ -27,7 +27,7 @@ def make_process(**settings: object) -> CBProcess:
 
 
 def wait_for(condition: Any) -> None:
-    limit = time.monotonic() + 20
+    limit = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < limit
         time.sleep(0.001)
