@@ -219,8 +219,8 @@ def refuse(name: str, code: int = cbprocess.ERROR_ACCESS_DENIED) -> Callable[[st
 
 
 def wait_until(condition: Callable[[], Any], timeout: float, what: str) -> Any:
-    """Waits until condition() is true and returns its value. No limit is less than a minute, as a shared machine
-    may stand still for many seconds."""
+    """Waits until condition() is true and returns its value. No limit is less than a minute: a shared
+    machine may stand still for many seconds."""
     timeout = max(timeout, 60)
     end = time.monotonic() + timeout
     while True:
