@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from hostile_tools import FOLDER, Setting
-from live_tools import Task, is_alive, recording, run_checked, tracer_of, wait_until
+from hostile_tools import FOLDER, HANDLES, Setting
+from live_tools import LIFETIMES, Task, is_alive, recording, run_checked, tracer_of, wait_until
 
 import cbprocess
 
@@ -127,6 +127,17 @@ def test_everybody_else_goes_on(setting: Setting, attack: Attack, tmp_path: Path
             for attacker in attacking:
                 assert attacker.runs(), attacker.case
         assert not recorder.errors
+
+
+def test_a_tree_uses_up_its_own_readers_only(attack: Attack, tmp_path: Path) -> None:
+    """One tree has the helper look again and again into a folder that is locked. Another tree's operation is
+    known as before, and goes on; what is not known would be refused, for a rule takes that right."""
+    line = "sleep 20 > /dev/null 2>&1 & for i in 1 2 3 4 5; do kill $! && exec echo killed; done"
+    with recording(events=LIFETIMES | HANDLES) as recorder:
+        recorder.filter.add_rule(name="*/guarded", action="strip", access=cbprocess.PROCESS_TERMINATE)
+        with attackers(recorder.filter.popen, attack("silent_files"), tmp_path, ["many"]) as attacking:
+            assert run_checked(recorder, ["/bin/sh", "-c", line]) == (0, "killed\n", "")
+            assert is_alive(attacking[0].server)
 
 
 def test_memory_whose_faults_nobody_serves(setting: Setting, attack: Attack, tmp_path: Path) -> None:

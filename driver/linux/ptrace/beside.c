@@ -32,7 +32,8 @@ enum {
     READER_STACK_SIZE = 512 * 1024,
     LOOK_LIMIT_MS = 250,
     LOOK_LIMIT_MIN_MS = 20,
-    LOOK_FORGET_MS = 30 * 1000
+    LOOK_FORGET_MS = 30 * 1000,
+    TREES_IN_VAIN_MAX = 16
 };
 
 enum { JOB_QUEUED, JOB_WORKING, JOB_DONE, JOB_GIVEN_UP };
@@ -358,34 +359,55 @@ static void discard_errand(struct job *job)
     free_surely(errand);
 }
 
-/* How long the tracer waits: each time in vain makes the next one shorter, and is forgotten after a while. So
- * a tree that is out to make it wait takes a small part of its time. */
-static struct {
-    uint32_t count;
+/* How long the tracer waits: each time in vain makes the next one for that tree shorter, and is forgotten
+ * after a while. So a tree that is out to make it wait takes a small part of its time, and the others' looks
+ * have theirs. Trees for which it happened longest ago make room. */
+struct vain_looks {
+    uint32_t tree, count;
     uint64_t last_ns;
-} in_vain;
+};
+static struct vain_looks in_vain[TREES_IN_VAIN_MAX];
 
-static uint64_t limit_of_look(uint64_t now)
+static struct vain_looks *in_vain_for(uint32_t tree)
 {
-    while (in_vain.count > 0 && now - in_vain.last_ns > LOOK_FORGET_MS * UINT64_C(1000000)) {
-        in_vain.count--;
-        in_vain.last_ns += LOOK_FORGET_MS * UINT64_C(1000000);
+    struct vain_looks *oldest = in_vain;
+    for (struct vain_looks *of = in_vain; of < in_vain + TREES_IN_VAIN_MAX; of++) {
+        if (of->tree == tree)
+            return of;
+        if (of->last_ns < oldest->last_ns)
+            oldest = of;
     }
-    uint64_t limit_ms = LOOK_LIMIT_MS >> 2 * (in_vain.count < 8 ? in_vain.count : 8);
+    return oldest;
+}
+
+static uint64_t limit_of_look(uint32_t tree, uint64_t now)
+{
+    struct vain_looks *vain = in_vain_for(tree);
+    uint32_t count = vain->tree == tree ? vain->count : 0;
+    while (count > 0 && now - vain->last_ns > LOOK_FORGET_MS * UINT64_C(1000000)) {
+        vain->count = --count;
+        vain->last_ns += LOOK_FORGET_MS * UINT64_C(1000000);
+    }
+    uint64_t limit_ms = LOOK_LIMIT_MS >> 2 * (count < 8 ? count : 8);
     return now + (limit_ms > LOOK_LIMIT_MIN_MS ? limit_ms : LOOK_LIMIT_MIN_MS) * UINT64_C(1000000);
+}
+
+static void count_in_vain(uint32_t tree, uint64_t at_ns)
+{
+    struct vain_looks *vain = in_vain_for(tree);
+    *vain = (struct vain_looks){tree, vain->tree == tree ? vain->count + 1 : 1, at_ns};
 }
 
 /* Under the lock. Gives whether it was done. */
 static bool wait_for_look(struct job *job)
 {
-    uint64_t limit_ns = limit_of_look(now_ns());
+    uint64_t limit_ns = limit_of_look(job->tree, now_ns());
     const struct timespec limit = {(time_t) (limit_ns / 1000000000u), (long) (limit_ns % 1000000000u)};
     while (job->state != JOB_DONE && pthread_cond_timedwait(&is_put_back, &lock, &limit) == 0)
         continue;
     if (job->state == JOB_DONE)
         return true;
-    in_vain.count++;
-    in_vain.last_ns = limit_ns;
+    count_in_vain(job->tree, limit_ns);
     return false;
 }
 
@@ -401,6 +423,7 @@ bool look_now_and_release(void (*work)(void *block), void (*release)(void *block
         return false;
     }
     errand->job = (struct job){.work = run_errand, .discard = discard_errand, .is_urgent = true};
+    errand->job.tree = served_tree();
     errand->work = work;
     errand->release = release;
     memcpy(errand->block, block, size);

@@ -43,10 +43,12 @@ void *next_finished_job(struct job **job);
 /* Nobody wants it any more. */
 void give_up_job(struct job *job);
 
+/* The tracer's: on behalf of which tree it works just now; 0: of none. */
+uint32_t served_tree(void);
 /* Does short work on a block of this size, with which the caller has to wait: at once if nothing can last, or
- * else beside, for a small limit that shrinks when it has been reached. The work may touch nothing but its
- * block, in which no pointers lead out. False: it was not done, and the block is as it was; errno is ENOMEM
- * if there was no memory for it. */
+ * else beside, for a small limit that shrinks when that tree has let it be reached. The work may touch
+ * nothing but its block, in which no pointers lead out. False: it was not done, and the block is as it was;
+ * errno is ENOMEM if there was no memory for it. */
 bool look_now(void (*work)(void *block), void *block, size_t size);
 /* Such work may leave memory in its block, which begins without; release frees that of a block that nobody
  * waits for any more. */

@@ -183,6 +183,7 @@ void resolve_unowned_tasks(void)
         if (task->process != NULL || !task->stopped || now - task->seen_ns < TELLING_LIMIT_NS ||
             (now - task->seen_ns < LIVING_TELLING_LIMIT_NS && has_living_parent(task)))
             continue;
+        self.served_tid = task->tid;
         if (find_owner(task)) {
             task_is_ready(task);
         } else {

@@ -39,6 +39,16 @@ static void prepare(struct look *look, struct task *task, const struct syscall_e
     look->approved = task->approval.facts;
 }
 
+enum { UNOWNED_TREE = 1 }; /* of all whose creator is not known yet: an id that no tree's root has */
+
+uint32_t served_tree(void)
+{
+    const struct task *task = self.served_tid != 0 ? find_task(self.served_tid) : NULL;
+    if (task == NULL || task->process == NULL)
+        return self.served_tid != 0 ? UNOWNED_TREE : 0;
+    return task->process->tree;
+}
+
 /* What is found without the memory to look: nothing, which is refused. */
 static const struct look *look_in_vain(const struct task *task)
 {
@@ -90,6 +100,7 @@ void finish_look(struct task *task, struct job *job)
     enum look_stage stage = task->look_stage;
     bool is_lacking = false;
     task->look = NULL;
+    self.served_tid = task->tid;
     if (look == NULL && stage == LOOK_AT_STOP && !self.leaving && give_away(task, NULL, true, &is_lacking))
         return;
     go_on_after_look(task, stage == LOOK_AT_ENTRY ? OPERATION_ENTRY : OPERATION_EXECUTION,

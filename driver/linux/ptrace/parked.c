@@ -70,6 +70,7 @@ void serve_parked(void)
         if (!has_room_to_hold(task->parked.size) && !is_due(task, now))
             return;
         unpark(task);
+        self.served_tid = task->tid;
         if (task->parked.kind == OPERATION_EXECUTION)
             handle_execution_stop(task);
         else if (read_syscall_entry(task, &entry))

@@ -123,6 +123,7 @@ bool serve_in_between(void)
     if (self.unowned_count > 0)
         resolve_unowned_tasks();
     publish_counts();
+    self.served_tid = 0;
     return !controller_has_ended();
 }
 
@@ -209,6 +210,7 @@ int main(void)
     watch_for_risk();
     cbp_store_u32(&self.channel->driver_process_id, (uint32_t) getpid());
     for (;;) {
+        self.served_tid = 0;
         serve_control();
         /* The task that is let go may stop again before we wait for it: not a reason to run a signal handler.
          */
@@ -217,6 +219,7 @@ int main(void)
         collect_answers();
         serve_jobs();
         serve_parked();
+        self.served_tid = 0;
         serve_wishes();
         publish_counts(); /* before a sleep that may be long */
         /* At our end the kernel detaches all others where they are, and wakes nobody. */

@@ -141,6 +141,7 @@ struct supervisor {
     uint32_t task_count, process_count;
     uint32_t unowned_count;  /* tasks whose creator is not known yet */
     uint32_t let_go_count;   /* tasks of processes that have been let go: detached at their next stop */
+    uint32_t served_tid;     /* whose stop, answer or look is dealt with; 0: what the controller wants */
     uint32_t filtered_count; /* tasks that have our filter: without a tracer they cannot go on */
     bool leaving;            /* the controller is gone or done: let everything go */
     bool controller_gone;

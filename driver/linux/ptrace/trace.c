@@ -226,6 +226,7 @@ void apply_operation(struct operation *operation)
     bool is_owned = task == NULL || task->operation == operation;
     if (task != NULL) {
         task->operation = NULL;
+        self.served_tid = task->tid;
         apply_to_task(task, operation);
     }
     if (is_owned) {
@@ -421,6 +422,7 @@ static struct task *take_over_leader(uint32_t tid)
 void handle_wait_status(uint32_t tid, int status)
 {
     struct task *task = find_task(tid);
+    self.served_tid = tid;
     if (WIFEXITED(status) || WIFSIGNALED(status)) {
         if (task != NULL)
             handle_gone(task, status);

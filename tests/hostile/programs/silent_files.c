@@ -233,7 +233,7 @@ static char *map_silent(const char *folder, uintptr_t there)
     return silent;
 }
 
-/* A child that waits until the gate is closed. What /proc says of its state is opened before: later nobody
+/* A child that waits until its gate is opened. What /proc says of its state is opened before: later nobody
  * may be able to. */
 static pid_t fork_at_gate(int *gate, int *stat_fd)
 {
@@ -253,12 +253,20 @@ static pid_t fork_at_gate(int *gate, int *stat_fd)
     return child;
 }
 
+/* Others may have inherited the gate: that it is closed here would tell nobody. */
+static void open_gate(int gate)
+{
+    if (write(gate, "", 1) != 1)
+        give_up("gate");
+    close(gate);
+}
+
 /* Lets it through, and waits until it ends, or waits itself for what nobody can interrupt. */
 static bool gets_stuck(int gate, int stat_fd)
 {
     char text[512], *state;
     int stuck_looks = 0;
-    close(gate);
+    open_gate(gate);
     while (stuck_looks < 3) {
         ssize_t size = pread(stat_fd, text, sizeof text - 1, 0);
         text[size > 0 ? size : 0] = 0;
@@ -304,7 +312,7 @@ static void execute_behind_lock(const char *folder, char **arguments)
     }
     snprintf(own, sizeof own, "/proc/%d", (int) child);
     lock_folder(own, silent);
-    close(gate);
+    open_gate(gate);
     kill(child, SIGCONT); /* whoever wants to know whom this concerns looks into the folder, too */
     waitpid(child, &status, 0);
     _exit(WIFEXITED(status) ? WEXITSTATUS(status) : STATUS_REFUSED);
@@ -339,6 +347,22 @@ static void wait_without_name(const char *folder)
     wait_to_be_looked_at();
 }
 
+/* Has the helper look into the locked folder of a child until it has no readers left for that. */
+static void use_up_readers(const char *folder)
+{
+    enum { LOOK_COUNT = 40 };
+    char own[64], *silent = map_silent(folder, 0);
+    int gate, stat_fd;
+    pid_t child = fork_at_gate(&gate, &stat_fd);
+    if (child == 0)
+        _exit(0);
+    snprintf(own, sizeof own, "/proc/%d", (int) child);
+    lock_folder(own, silent);
+    for (int i = 0; i < LOOK_COUNT; i++)
+        kill(child, SIGCONT);
+    wait_to_be_looked_at();
+}
+
 static void attack(const char *folder, const char *name, const char *home)
 {
     char *script = path_of(folder, "script"), *program = path_of(folder, "program");
@@ -361,6 +385,8 @@ static void attack(const char *folder, const char *name, const char *home)
     } else if (strcmp(name, "listed") == 0) { /* nobody can list processes any more */
         lock_folder("/proc", map_silent(folder, 0));
         wait_to_be_looked_at();
+    } else if (strcmp(name, "many") == 0) {
+        use_up_readers(folder);
     } else if (strcmp(name, "own") == 0) {
         wait_behind_lock(folder);
     } else if (strcmp(name, "nameless") == 0) {
