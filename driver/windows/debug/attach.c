@@ -88,7 +88,7 @@ static uint32_t attach_new_children(uint32_t root_pid, uint32_t *count)
                 error = failure;
         }
     }
-    return error;
+    return listing.has_failed ? CBP_ERROR_NOT_ENOUGH_MEMORY : error;
 }
 
 static uint32_t attach_tree(uint32_t pid, bool children)
@@ -140,5 +140,5 @@ uint32_t attach_matching(struct rule_set *set, uint32_t wanted_rule_id)
         if (failure == CBP_ERROR_NOT_ENOUGH_MEMORY)
             error = failure;
     }
-    return error;
+    return listing.has_failed ? CBP_ERROR_NOT_ENOUGH_MEMORY : error;
 }

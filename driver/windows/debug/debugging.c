@@ -67,7 +67,8 @@ bool next_process(struct listing *listing, uint32_t *pid, uint32_t *parent_pid)
     bool is_first = listing->snapshot == NULL;
     if (is_first)
         listing->snapshot = CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0);
-    if (listing->snapshot == INVALID_HANDLE_VALUE)
+    listing->has_failed = listing->snapshot == INVALID_HANDLE_VALUE;
+    if (listing->has_failed)
         return false;
     BOOL more =
         is_first ? Process32FirstW(listing->snapshot, &entry) : Process32NextW(listing->snapshot, &entry);

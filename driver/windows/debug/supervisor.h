@@ -150,6 +150,7 @@ enum debugger { DEBUGGER_NOBODY, DEBUGGER_OURSELVES, DEBUGGER_ANOTHER, DEBUGGER_
 enum debugger debugger_of(HANDLE process);
 struct listing { /* to begin with all 0 */
     HANDLE snapshot;
+    bool has_failed; /* for want of memory: which processes there are is not known */
 };
 bool next_process(struct listing *listing, uint32_t *pid, uint32_t *parent_pid); /* to be called to the end */
 

@@ -240,6 +240,31 @@ static void attaching_leaves_older_children_alone(void)
     CHECK(younger->is_taken && !older->is_taken);
 }
 
+/* To have found nobody is no success where nobody could be found. */
+static void attaching_without_a_list_of_processes(void)
+{
+    struct scripted *running = script_process(200, 1, ROOT);
+    const struct cbpi_rule by_name = {.rule_id = 1,
+                                      .match = CBP_RULE_MATCH_NAME,
+                                      .flags = CBP_RULE_FLAG_ATTACH,
+                                      .action = CBP_ACTION_ASK,
+                                      .pattern = ROOT,
+                                      .pattern_size = sizeof ROOT - 1};
+    const struct cbpi_rule by_id = {.rule_id = 1,
+                                    .match = CBP_RULE_MATCH_PROCESS,
+                                    .flags = CBP_RULE_FLAG_ATTACH | CBP_RULE_FLAG_CHILDREN,
+                                    .action = CBP_ACTION_ASK,
+                                    .process_id = 200,
+                                    .start_time = running->start_time};
+    script_exists(running, DEBUGGER_NOBODY);
+    script_listing(false);
+    CHECK(install(&by_name, 1) == CBP_ERROR_NOT_ENOUGH_MEMORY && !running->is_taken);
+    CHECK(install(&by_id, 1) == CBP_ERROR_NOT_ENOUGH_MEMORY);
+    script_listing(true);
+    set_rules(&by_name, 1);
+    CHECK(running->is_taken);
+}
+
 /* ---- Names and facts that nobody knows ---- */
 
 static void without_a_name(void)
@@ -342,6 +367,7 @@ static void a_storm_of_events_is_served_in_parts(void)
     X(a_suspended_child_is_left_alone)                                                                       \
     X(what_cannot_be_known_is_counted_once)                                                                  \
     X(attaching_leaves_older_children_alone)                                                                 \
+    X(attaching_without_a_list_of_processes)                                                                 \
     X(without_a_name)                                                                                        \
     X(without_a_name_against_a_rule)                                                                         \
     X(without_facts_against_a_rule)                                                                          \

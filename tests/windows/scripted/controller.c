@@ -106,8 +106,7 @@ void set_launch_count(uint32_t count)
     cbp_store_u32(&self.control->launch_count, count);
 }
 
-/* The session's only rules from now on. */
-void set_rules(const struct cbpi_rule *rules, uint32_t count)
+uint32_t install(const struct cbpi_rule *rules, uint32_t count)
 {
     struct cbp_ruleset *block;
     struct rule_set *set;
@@ -116,7 +115,12 @@ void set_rules(const struct cbpi_rule *rules, uint32_t count)
     size_t size;
     CHECK(cbpi_ruleset_build(CBP_COMPARE_UTF16, rules, count, &block, &size) == 0);
     CHECK(make_rule_set(block, size, &set) == 0);
-    CHECK(install_rules(&message, set, &failed) == 0);
+    return install_rules(&message, set, &failed);
+}
+
+void set_rules(const struct cbpi_rule *rules, uint32_t count)
+{
+    CHECK(install(rules, count) == 0);
 }
 
 void deny(const char *pattern)

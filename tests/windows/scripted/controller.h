@@ -31,10 +31,11 @@ void pass(uint64_t ms); /* as if nothing else happened for so long; workers are 
 uint32_t request(const void *message, uint32_t size); /* the status of the reply */
 uint32_t claim(uint32_t pid);
 void set_launch_count(uint32_t count);
-void set_rules(const struct cbpi_rule *rules, uint32_t count); /* the session's only ones from now on */
-void deny(const char *pattern);                                /* the only rule */
-const struct cbp_event_message *next_message(void);            /* which stays unanswered; NULL: none */
-void answer(uint32_t result_code);                             /* to the last message */
+uint32_t install(const struct cbpi_rule *rules, uint32_t count); /* the session's only ones from now on */
+void set_rules(const struct cbpi_rule *rules, uint32_t count);   /* which succeeds */
+void deny(const char *pattern);                                  /* the only rule */
+const struct cbp_event_message *next_message(void);              /* which stays unanswered; NULL: none */
+void answer(uint32_t result_code);                               /* to the last message */
 /* The next message, of that process, asks for its creation. */
 const struct cbp_event_message *asked(uint32_t pid);
 struct scripted *launch(void); /* a launched program that runs, with the id 100 */

@@ -160,9 +160,19 @@ enum debugger debugger_of(HANDLE handle)
     return process_of(handle)->debugger;
 }
 
+static bool has_no_listing;
+
+void script_listing(bool can_be_had)
+{
+    has_no_listing = !can_be_had;
+}
+
 bool next_process(struct listing *listing, uint32_t *pid, uint32_t *parent_pid)
 {
     uintptr_t at = (uintptr_t) listing->snapshot;
+    listing->has_failed = has_no_listing;
+    if (has_no_listing)
+        return false;
     while (at < process_count && !processes[at].is_listed)
         at++;
     listing->snapshot = (HANDLE) (at + 1);

@@ -35,6 +35,7 @@ void script_other(struct scripted *process, DWORD event_code);
 uint32_t scripted_events_left(void);
 void script_time(uint64_t ms); /* passes */
 void script_memory(bool is_there);
+void script_listing(bool can_be_had); /* of processes */
 
 #define SCRIPTED_RAISING_FUNCTION UINT64_C(0x7fff00001000)
 
