@@ -210,7 +210,8 @@ class CBProcessProcessCreationEventParams(NamedEventParams):
 
     @property
     def parent_process_id(self) -> int:
-        """The parent of the new process."""
+        """The parent of the new process, by what the system says: not its creator after a clone with
+        CLONE_PARENT, and a reaper where the parent has ended."""
         return self._words[PARENT_PROCESS_ID]
 
     @property

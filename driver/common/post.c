@@ -27,7 +27,7 @@ static uint32_t message_size_of(const struct report *report)
 static void fill_message(struct cbp_event_message *message, const struct report *report, uint32_t session_id,
                          uint64_t deadline_ns)
 {
-    const struct process *process = report->process;
+    struct process *process = report->process;
     const struct image *image = report->image;
     memset(message, 0, sizeof *message);
     message->header.size = sizeof *message;
@@ -38,7 +38,7 @@ static void fill_message(struct cbp_event_message *message, const struct report 
     message->session_id = session_id;
     message->process_id = process->pid;
     message->thread_id = report->thread_id;
-    message->parent_process_id = process->parent_pid;
+    message->parent_process_id = parent_of(process);
     message->originator_process_id = report->originator_pid;
     message->originator_thread_id = report->originator_tid;
     message->source_process_id = report->source_pid;

@@ -276,6 +276,8 @@ uint64_t wall_ns(void);                            /* since 1970 */
 void apply_operation(struct operation *operation); /* all answers are in */
 /* The CAP_ bits that hold for one process. */
 uint32_t capabilities_of(const struct process *process);
+/* The parent, as the system would say now. */
+uint32_t parent_of(struct process *process);
 /* Wakes one of the session's workers that sleep on its bell. */
 void wake_worker(uint32_t session_id);
 /* Gives the memory of a large slot back to the system, but for its first page. */

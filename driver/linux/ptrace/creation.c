@@ -66,6 +66,8 @@ static struct process *make_child_process(struct task *task, struct process *par
     process->standing.is_let_go = parent->standing.is_let_go;
     inherit_rules(process, parent);
     forget_old_ancestors(parent);
+    if (creator != NULL && creates_for_parent(creator))
+        look_at_parent(process);
     return process;
 }
 

@@ -144,8 +144,8 @@ static void append_signal(struct program *program, enum syscall_kind kind, const
 static void append_condition(struct program *program, enum syscall_kind kind, const struct cbp_launch_go *go)
 {
     switch (kind) {
-    case SYSCALL_CLONE: /* only where the flag would hide the child from a tracer */
-        stop_if(program, 0, BPF_JSET, CLONE_UNTRACED, CLONE_UNTRACED);
+    case SYSCALL_CLONE: /* where a flag would hide the child from a tracer, or makes it another's child */
+        stop_if(program, 0, BPF_JSET, CLONE_UNTRACED, CLONE_PARENT);
         return;
     case SYSCALL_SECCOMP: /* a listener's answer would come before our stop, and could do without it */
         append(program, (struct sock_filter) LOAD_ARGUMENT(1));

@@ -38,6 +38,23 @@ bool read_stop_registers(const struct task *task, struct stop_registers *stop)
     return true;
 }
 
+bool read_call_registers(const struct task *task, struct syscall_entry *entry)
+{
+    enum { NUMBER_32BIT = 11, FIRST_ARGUMENT_32BIT = 0 };
+    union {
+        struct user_regs_struct full;
+        struct registers_32bit compatible;
+    } registers;
+    struct iovec vector = {&registers, sizeof registers};
+    if (ptrace(PTRACE_GETREGSET, (pid_t) task->tid, NT_PRSTATUS, &vector) < 0)
+        return false;
+    bool is_i386 = vector.iov_len == sizeof registers.compatible;
+    entry->architecture = is_i386 ? AUDIT_ARCH_I386 : AUDIT_ARCH_X86_64;
+    entry->number = is_i386 ? registers.compatible.values[NUMBER_32BIT] : registers.full.orig_rax;
+    entry->arguments[0] = is_i386 ? registers.compatible.values[FIRST_ARGUMENT_32BIT] : registers.full.rdi;
+    return true;
+}
+
 static bool poke_register(const struct task *task, size_t offset, uint64_t value)
 {
     return ptrace(PTRACE_POKEUSER, (pid_t) task->tid, offset, value) == 0;
@@ -102,6 +119,20 @@ bool read_stop_registers(const struct task *task, struct stop_registers *stop)
         return false;
     stop->is_32bit = size == sizeof registers.compatible;
     stop->stack_pointer = stop->is_32bit ? registers.compatible[ARM_STACK_POINTER] : registers.full.sp;
+    return true;
+}
+
+bool read_call_registers(const struct task *task, struct syscall_entry *entry)
+{
+    enum { NUMBER_REGISTER = 8 };
+    union arm_registers registers;
+    size_t size;
+    if (!get_registers(task, &registers, &size))
+        return false;
+    bool is_arm = size == sizeof registers.compatible;
+    entry->architecture = is_arm ? AUDIT_ARCH_ARM : AUDIT_ARCH_AARCH64;
+    entry->number = is_arm ? registers.compatible[ARM_NUMBER_REGISTER] : registers.full.regs[NUMBER_REGISTER];
+    entry->arguments[0] = is_arm ? registers.compatible[0] : registers.full.regs[0];
     return true;
 }
 

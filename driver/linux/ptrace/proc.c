@@ -17,7 +17,7 @@
 #include "proc_name.h"
 #include "supervisor.h"
 
-enum { STAT_THREAD_COUNT = 20, STAT_START_TIME = 22, DIGITS_MAX = 10 };
+enum { STAT_PARENT = 4, STAT_THREAD_COUNT = 20, STAT_START_TIME = 22, DIGITS_MAX = 10 };
 
 static uint64_t read_clock(clockid_t clock)
 {
@@ -77,6 +77,8 @@ size_t read_proc_file(uint32_t id, const char *name, char *buffer, size_t size)
 struct stat_look {
     uint32_t pid;
     int wanted;
+    bool is_of_thread; /* the first thread's own file, which does not add up the times of all threads */
+    bool is_known;
     uint64_t value;
 };
 
@@ -84,11 +86,15 @@ static void look_for_stat_number(void *block)
 {
     struct stat_look *look = block;
     char stat[2048]; /* 52 numbers of up to 20 digits and a name of up to 64 bytes */
-    if (read_proc_file(look->pid, "stat", stat, sizeof stat) == 0)
+    char name[32] = "stat";
+    if (look->is_of_thread)
+        snprintf(name, sizeof name, "task/%u/stat", look->pid);
+    if (read_proc_file(look->pid, name, stat, sizeof stat) == 0)
         return;
     char *field = strrchr(stat, ')');
     for (int number = 2; field != NULL && number < look->wanted; number++)
         field = strchr(field + 1, ' ');
+    look->is_known = field != NULL;
     look->value = field != NULL ? strtoull(field + 1, NULL, 10) : 0;
 }
 
@@ -102,6 +108,14 @@ static uint64_t stat_number(uint32_t pid, int wanted)
 uint64_t read_start_time(uint32_t pid)
 {
     return stat_number(pid, STAT_START_TIME);
+}
+
+bool read_parent(uint32_t pid, uint32_t *parent_pid)
+{
+    struct stat_look look = {.pid = pid, .wanted = STAT_PARENT, .is_of_thread = true};
+    bool is_done = look_now(look_for_stat_number, &look, sizeof look);
+    *parent_pid = (uint32_t) look.value;
+    return is_done && look.is_known;
 }
 
 uint64_t boot_ns(void)

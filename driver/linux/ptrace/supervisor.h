@@ -25,8 +25,8 @@ struct process {
     uint32_t reference_count;        /* living tasks and child processes */
     uint32_t thread_count;           /* living tasks whose exit has not been reported */
     uint32_t pid;
-    uint32_t parent_pid;
-    uint32_t tree; /* its root's id; 0: nobody knows */
+    uint32_t parent_pid; /* as last known; see parents.c */
+    uint32_t tree;       /* its root's id; 0: nobody knows */
     uint32_t creator_pid;
     uint32_t creator_tid;
     uint32_t user_id;
@@ -99,7 +99,8 @@ struct task {
     bool group_stopped;     /* its process was in a group stop at its first stop */
     bool first_unreported;  /* its creation: after a vfork it is told with the execution or the end */
     bool exit_reported;
-    bool listening; /* in a group stop */
+    bool listening;        /* in a group stop */
+    bool asked_for_parent; /* its last clone that our filter has stopped had CLONE_PARENT */
     struct approval approval;
     struct parked parked;
 };
@@ -247,7 +248,16 @@ void task_is_ready(struct task *task); /* known and stopped */
 bool find_owner(struct task *task);    /* from /proc; false: it cannot be known */
 void resolve_unowned_tasks(void);
 
+/* ---- parents.c: who is whose parent, which need not be the creator ---- */
+/* Asks /proc who it is, of a process that has not ended. */
+void look_at_parent(struct process *process);
+/* At the stop of a creation: whether the new process is to be its creator's parent's. What is true by chance
+ * costs a look. */
+bool creates_for_parent(struct task *creator);
+
 /* ---- memory.c: a stopped task's memory and registers ---- */
+/* At a stop in the middle of a call: its number, and its first argument. */
+bool read_call_registers(const struct task *task, struct syscall_entry *entry);
 bool read_syscall_entry(const struct task *task, struct syscall_entry *entry);
 bool fail_syscall(const struct task *task, int os_error);
 bool set_first_argument(const struct task *task, const struct syscall_entry *entry, uint64_t value);
@@ -305,6 +315,7 @@ bool load_wanted_rules(void);
 /* As much of a file in a task's folder as one read gives, with a NUL behind it: how much; 0: nothing. */
 size_t read_proc_file(uint32_t id, const char *name, char *buffer, size_t size);
 uint64_t read_start_time(uint32_t pid);
+bool read_parent(uint32_t pid, uint32_t *parent_pid);          /* false: gone, or hidden */
 uint64_t start_time_since(uint32_t pid, uint64_t earliest_ns); /* the same, of a process that is not older */
 uint64_t boot_ns(void);
 uint64_t boot_ticks(void); /* in the unit of start times */

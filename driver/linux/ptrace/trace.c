@@ -294,7 +294,8 @@ static void handle_syscall(struct task *task)
     case SYSCALL_EXECVEAT:
         handle_execution_entry(task, &entry);
         return;
-    case SYSCALL_CLONE: /* the filter stops it only with this flag, which would hide the child */
+    case SYSCALL_CLONE: /* the filter stops it only with CLONE_PARENT, and with what would hide the child */
+        task->asked_for_parent = (entry.arguments[0] & CLONE_PARENT) != 0;
         (void) set_first_argument(task, &entry, entry.arguments[0] & ~(uint64_t) CLONE_UNTRACED);
         break;
     case SYSCALL_PTRACE:

@@ -66,6 +66,11 @@ struct process *find_creator(uint32_t parent_pid, uint64_t start_time)
     return NULL;
 }
 
+uint32_t parent_of(struct process *process)
+{
+    return process->parent_pid; /* for ever: the system gives nobody another one */
+}
+
 bool anybody_was_ours(void)
 {
     return recent_count > 0 || self.process_count > 0;
