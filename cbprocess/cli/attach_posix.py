@@ -110,10 +110,23 @@ def _parent_of(process_id: int) -> int | None:
     return None
 
 
+def _executable_of(process_id: int) -> tuple[str, str]:
+    """A process's program, and the folder of /proc that tells of it: where the first thread has ended, that
+    of one that lives."""
+    folder = f"/proc/{process_id}"
+    try:
+        return os.readlink(f"{folder}/exe"), folder
+    except FileNotFoundError:
+        for thread in os.listdir(f"{folder}/task"):
+            with contextlib.suppress(OSError):
+                return os.readlink(f"{folder}/task/{thread}/exe"), f"{folder}/task/{thread}"
+        raise
+
+
 def _program_of(process_id: int) -> tuple[str, list[str]]:
     program, arguments = "", b""
     with contextlib.suppress(OSError):
-        program = os.readlink(f"/proc/{process_id}/exe")
-        with open(f"/proc/{process_id}/cmdline", "rb") as file:
+        program, folder = _executable_of(process_id)
+        with open(f"{folder}/cmdline", "rb") as file:
             arguments = file.read()
     return program, [os.fsdecode(word) for word in arguments.split(b"\0")[:-1]]

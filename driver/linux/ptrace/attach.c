@@ -5,6 +5,7 @@
  * Whatever a traced thread creates is traced from its first instruction on. So threads that are not traced
  * yet can only come from threads that are not either, and looking again until there is nothing new ends with
  * all of them; for descendants likewise. */
+#include <dirent.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -113,15 +114,38 @@ static uint32_t seize_threads(struct process *process)
     return process->thread_count > 0 ? 0 : CBP_ERROR_INVALID_PARAMETER;
 }
 
+/* The thread of a process by which the others are known: the first one, or where that has ended another one
+ * that lives. Any thread. */
+static uint32_t living_thread(uint32_t pid)
+{
+    char path[64], target[1];
+    uint32_t found = pid;
+    snprintf(path, sizeof path, "/proc/%u/exe", pid);
+    if (readlink(path, target, sizeof target) >= 0 || errno != ENOENT)
+        return pid;
+    snprintf(path, sizeof path, "/proc/%u/task", pid);
+    DIR *folder = opendir(path);
+    const struct dirent *entry;
+    while (found == pid && folder != NULL && (entry = readdir(folder)) != NULL) {
+        uint32_t tid = (uint32_t) strtoul(entry->d_name, NULL, 10);
+        snprintf(path, sizeof path, "/proc/%u/task/%u/exe", pid, tid);
+        if (tid != 0 && readlink(path, target, sizeof target) > 0)
+            found = tid;
+    }
+    if (folder != NULL)
+        closedir(folder);
+    return found;
+}
+
 /* The path that the running program was started by, from the vector that the kernel has left it. */
-static bool read_given_path(uint32_t pid, struct reading *reading)
+static bool read_given_path(uint32_t tid, struct reading *reading)
 {
     char path[64];
     union {
         uint64_t wide[2 * 64];
         uint32_t narrow[4 * 64];
     } vector;
-    snprintf(path, sizeof path, "/proc/%u/auxv", pid);
+    snprintf(path, sizeof path, "/proc/%u/auxv", tid);
     int file = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t got = file >= 0 ? read(file, &vector, sizeof vector) : 0;
     size_t size = got > 0 ? (size_t) got : 0;
@@ -134,7 +158,7 @@ static bool read_given_path(uint32_t pid, struct reading *reading)
         uint64_t key = is_32bit ? vector.narrow[at] : vector.wide[at];
         uint64_t value = is_32bit ? vector.narrow[at + 1] : vector.wide[at + 1];
         if (key == AT_EXECFN)
-            return read_string(&reading->window, pid, value, &reading->path) && reading->path.size > 1;
+            return read_string(&reading->window, tid, value, &reading->path) && reading->path.size > 1;
     }
     return false;
 }
@@ -148,8 +172,8 @@ static void look_at_running(void *block)
 {
     struct running_look *look = block;
     struct reading *reading = &look->reading;
-    struct place place = {.pid = look->pid, .tid = look->pid};
-    bool has_given = !reading->is_short && read_given_path(look->pid, reading);
+    struct place place = {.pid = look->pid, .tid = living_thread(look->pid)};
+    bool has_given = !reading->is_short && read_given_path(place.tid, reading);
     read_running(&place, has_given ? reading->path.bytes : "", reading);
 }
 

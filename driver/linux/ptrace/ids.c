@@ -15,10 +15,12 @@
 #include "beside.h"
 #include "supervisor.h"
 
-static uint64_t namespace_of(struct process *process)
+/* By a task of it that lives: the first thread may have ended. */
+static uint64_t namespace_of(const struct task *task)
 {
+    struct process *process = task->process;
     if (process->pid_namespace == 0)
-        process->pid_namespace = read_pid_namespace(process->pid);
+        process->pid_namespace = read_pid_namespace(task->tid);
     return process->pid_namespace;
 }
 
@@ -30,9 +32,9 @@ static uint64_t own_namespace(void)
     return inode;
 }
 
-static bool is_surely_in_ours(struct process *process)
+static bool is_surely_in_ours(const struct task *task)
 {
-    uint64_t inode = namespace_of(process);
+    uint64_t inode = namespace_of(task);
     return inode != 0 && inode == own_namespace();
 }
 
@@ -40,12 +42,12 @@ bool open_view(struct task *task, struct id_view *view)
 {
     struct status_facts facts;
     *view = (struct id_view){.process = task->process};
-    if (is_surely_in_ours(task->process))
+    if (is_surely_in_ours(task))
         return true;
     if (!read_status(task->tid, &facts))
         return false;
     view->is_foreign = facts.depth > 1;
-    view->inode = namespace_of(task->process);
+    view->inode = namespace_of(task);
     view->level = facts.depth - 1;
     return true;
 }
@@ -145,7 +147,7 @@ enum knowledge known_as(const struct id_view *view, uint32_t id, uint32_t *tid)
     if (!view->is_foreign)
         return KNOWN;
     for (const struct task *task = self.tasks; task != NULL && found != KNOWN; task = task->next) {
-        if (task->process != NULL && is_surely_in_ours(task->process))
+        if (task->process != NULL && is_surely_in_ours(task))
             continue;
         enum knowledge is_it = is_known_as(view, task->tid, id);
         if (is_it == ABSENT)

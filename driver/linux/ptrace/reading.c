@@ -159,7 +159,7 @@ enum resolution read_entry(const struct place *place, const struct syscall_entry
 
 /* The program that runs, as /proc has it. */
 struct executable {
-    uint32_t pid;
+    uint32_t tid;
     char path[PATH_MAX];
     size_t path_size;
     struct file_identity identity; /* not known until it is asked for */
@@ -169,14 +169,14 @@ struct executable {
 static void identify(struct executable *executable)
 {
     executable->is_known =
-        executable->is_known && read_program_identity(executable->pid, &executable->identity);
+        executable->is_known && read_program_identity(executable->tid, &executable->identity);
 }
 
-static void find_executable(uint32_t pid, bool needs_path_only, struct executable *executable)
+static void find_executable(uint32_t tid, bool needs_path_only, struct executable *executable)
 {
     char room[PROC_NAME_SIZE];
-    ssize_t size = readlink(proc_name(room, pid, "/exe"), executable->path, sizeof executable->path);
-    executable->pid = pid;
+    ssize_t size = readlink(proc_name(room, tid, "/exe"), executable->path, sizeof executable->path);
+    executable->tid = tid;
     executable->path_size = size > 0 ? (size_t) size : 0;
     executable->is_known = size > 0 && size < (ssize_t) sizeof executable->path;
     executable->identity = (struct file_identity){0, 0};
@@ -321,7 +321,7 @@ static void find_running_chain(const struct place *place, const char *given, str
 {
     struct executable executable;
     struct chain *chain = &reading->chain;
-    find_executable(place->pid, false, &executable);
+    find_executable(place->tid, false, &executable);
     reading->is_vague = reading->is_short;
     if (reading->is_short) {
         name_program(&(struct new_stack){0}, &executable, chain);

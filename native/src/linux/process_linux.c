@@ -4,7 +4,9 @@
 
 #include "errors.h"
 #include "new_syscalls.h"
+#include "proc_state.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -68,6 +70,11 @@ uint32_t cbpi_process_path(uint32_t process_id, char *buffer, uint64_t size, uin
     char path[64], target[PATH_MAX];
     snprintf(path, sizeof path, "/proc/%u/exe", process_id);
     ssize_t got = readlink(path, target, sizeof target);
+    uint32_t thread_id = got < 0 && errno == ENOENT ? cbpi_proc_living_thread(process_id) : 0;
+    if (thread_id != 0) {
+        snprintf(path, sizeof path, "/proc/%u/task/%u/exe", (unsigned) process_id, (unsigned) thread_id);
+        got = readlink(path, target, sizeof target);
+    }
     return cbpi_copy_text(target, got > 0 ? (size_t) got : 0, buffer, size, needed);
 }
 

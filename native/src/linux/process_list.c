@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -28,8 +29,9 @@
 
 struct walk {
     uint32_t with_arguments;
-    int proc;                     /* the folder /proc */
-    char file[ID_SIZE_MAX + 16u]; /* "PID/" and then what is read; file_size is without that */
+    int proc; /* the folder /proc */
+    /* "PID/", or for a moment "PID/task/TID/", and then what is read; file_size is without that. */
+    char file[2u * ID_SIZE_MAX + 16u];
     size_t file_size;
     char path[PATH_MAX];
     char stat[STAT_SIZE];
@@ -159,18 +161,45 @@ static uint32_t read_stat(struct walk *walk, char *line, struct cbpi_process_fac
     return 0;
 }
 
-static uint32_t read_files(struct walk *walk, struct cbpi_process_facts *facts)
+static ssize_t read_executable(struct walk *walk)
 {
-    uint32_t flags = 0;
-    uint32_t error = read_stat(walk, walk->stat, facts, &flags);
-    if (error != 0 || (flags & FLAG_KERNEL_THREAD) != 0)
-        return error; /* a kernel thread has neither executable nor arguments */
-    ssize_t size = readlinkat(walk->proc, file_of_process(walk, "exe"), walk->path, sizeof walk->path);
+    return readlinkat(walk->proc, file_of_process(walk, "exe"), walk->path, sizeof walk->path);
+}
+
+/* Where the first thread has ended another one's files are read. */
+static void go_to_living_thread(struct walk *walk, uint32_t process_id)
+{
+    uint32_t thread_id = cbpi_proc_living_thread(process_id);
+    if (thread_id != 0)
+        walk->file_size +=
+            (size_t) snprintf(walk->file + walk->file_size, sizeof walk->file - walk->file_size, "task/%u/",
+                              (unsigned) thread_id);
+}
+
+static uint32_t read_program(struct walk *walk, struct cbpi_process_facts *facts)
+{
+    ssize_t size = read_executable(walk);
+    if (size < 0 && errno == ENOENT && facts->thread_count > 1) {
+        go_to_living_thread(walk, facts->process_id);
+        size = read_executable(walk);
+    }
     if (size > 0) { /* else the name in stat stands for it */
         facts->name = walk->path;
         facts->name_size = (size_t) size;
     }
     return walk->with_arguments ? read_arguments(walk, facts) : 0;
+}
+
+static uint32_t read_files(struct walk *walk, struct cbpi_process_facts *facts)
+{
+    uint32_t flags = 0;
+    size_t file_size = walk->file_size;
+    uint32_t error = read_stat(walk, walk->stat, facts, &flags);
+    if (error != 0 || (flags & FLAG_KERNEL_THREAD) != 0)
+        return error; /* a kernel thread has neither executable nor arguments */
+    error = read_program(walk, facts);
+    walk->file_size = file_size;
+    return error;
 }
 
 /* Reads a process as one: should the id be another's by the end, it is read again. */
