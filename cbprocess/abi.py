@@ -184,6 +184,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "cbp_event_complete": (_Status, (c_uint64, c_uint32, c_uint32)),
     "cbp_event_originator_token": (_Status, (POINTER(c_int64),)),
     "cbp_in_handler": (c_uint32, ()),
+    "cbp_failed_execution": (c_uint64, (POINTER(c_uint32),)),
     "cbp_handler_enter": (_Status, (c_void_p, c_void_p)),
     "cbp_handler_leave": (_Status, ()),
     "cbp_process_name": (_Status, (c_uint32, c_void_p, c_uint64, POINTER(c_uint64))),

@@ -16,7 +16,7 @@ from _thread import get_ident
 
 from . import abi, events
 from .checks import TEXT_ERRORS
-from .constants import EVENT_FLAG_DECIDED_BY_RULE
+from .constants import ERROR_GEN_FAILURE, EVENT_FLAG_DECIDED_BY_RULE
 from .hooks import HANDLER_COUNT, Hooks, is_only_counted
 
 TYPE_CHECKING = False
@@ -123,8 +123,12 @@ class NativeCallbacks:
     def _error(self, context: int, code: int, text: bytes | None) -> None:
         """In a thread of the library."""
         try:
-            if self._hooks.error is not None or not is_only_counted(code):
-                self._hooks.report(code, (text or b"").decode("utf-8", TEXT_ERRORS))
+            os_error = ctypes.c_uint32()
+            is_failure = code == ERROR_GEN_FAILURE
+            sequence = self._library.cbp_failed_execution(ctypes.byref(os_error)) if is_failure else 0
+            if self._hooks.error is not None or not is_only_counted(code, sequence):
+                description = (text or b"").decode("utf-8", TEXT_ERRORS)
+                self._hooks.report(code, description, failed=(sequence, os_error.value))
         finally:
             _forget_foreign_thread()
 

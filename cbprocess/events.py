@@ -379,11 +379,13 @@ class CBProcessThreadHandleOperationEventParams(CBProcessProcessHandleOperationE
 class CBProcessErrorEventParams:
     """Something failed outside any call: a handler raised, events were lost, the driver's process died."""
 
-    __slots__ = ("_description", "_error_code")
+    __slots__ = ("_description", "_error_code", "_os_error", "_sequence")
 
-    def __init__(self, error_code: int, description: str) -> None:
+    def __init__(self, error_code: int, description: str, sequence: int = 0, os_error: int = 0) -> None:
         self._error_code = error_code
         self._description = description
+        self._sequence = sequence
+        self._os_error = os_error
 
     @property
     def error_code(self) -> int:
@@ -394,6 +396,17 @@ class CBProcessErrorEventParams:
     def description(self) -> str:
         """A sentence, or the traceback of a handler that raised."""
         return self._description
+
+    @property
+    def sequence(self) -> int:
+        """Where an execution was allowed and failed in the system afterwards (error_code 31): the sequence of
+        the creation event that told of it, which is taken back with this. 0 for everything else."""
+        return self._sequence
+
+    @property
+    def os_error(self) -> int:
+        """The errno with which that execution failed; 0 if its process has ended in it."""
+        return self._os_error
 
 
 class CBProcessWorkerThreadCreationEventParams:

@@ -62,14 +62,21 @@ class Hooks:
         self.failed_in_handler = 0
         self._lock = allocate_lock()
 
-    def report(self, code: int, description: str, cause: BaseException | None = None) -> None:
-        """Fires on_error, or where there is none tells sys.unraisablehook. Never raises."""
+    def report(
+        self,
+        code: int,
+        description: str,
+        cause: BaseException | None = None,
+        failed: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Fires on_error, or where there is none tells sys.unraisablehook. Never raises. failed is an
+        execution that is taken back: its event's sequence, its errno."""
         handler = self.error
         if handler is None:
             tell_unraisablehook(cause or CBProcessError(code, description))
             return
         try:
-            handler(events.CBProcessErrorEventParams(code, description))
+            handler(events.CBProcessErrorEventParams(code, description, *failed))
         except BaseException as error:
             tell_unraisablehook(error)
 
@@ -87,10 +94,11 @@ class Hooks:
         self.report(ERROR_UNHANDLED_EXCEPTION, text, error)
 
 
-def is_only_counted(code: int) -> bool:
-    """Whether an error outside any call is nobody's failure: a creator that had to be guessed. It is told to
-    those alone who listen; statistics().guessed has it for the others."""
-    return code == ERROR_NOT_FOUND
+def is_only_counted(code: int, failed_sequence: int) -> bool:
+    """Whether an error outside any call is nobody's failure: a creator that had to be guessed, or an
+    execution that the system has refused. It is told to those alone who listen; statistics() has it for the
+    others."""
+    return code == ERROR_NOT_FOUND or failed_sequence != 0
 
 
 def tell_unraisablehook(error: BaseException) -> None:
@@ -203,7 +211,8 @@ class HandlerProperties:
         """Something failed outside any call: a handler raised (error_code 574), events were lost, the
         driver's process died, or was stopped (1053; and again when it runs). Without it such things go to
         sys.unraisablehook, but for a creator that had to be guessed (1168), which statistics().guessed
-        counts. Runs in the thread that met the failure."""
+        counts, and an execution that has failed after it was allowed (31, with the event's `sequence`), which
+        failed_after counts. Runs in the thread that met the failure."""
         return self._hooks.error
 
     @on_error.setter

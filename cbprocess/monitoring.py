@@ -105,7 +105,7 @@ class Keeper:
     def _hear(self, error: Any) -> None:
         """Errors outside any call, where the user does not hear them: one that ended the filter ends the
         iteration."""
-        if is_only_counted(error.error_code):
+        if is_only_counted(error.error_code, error.sequence):
             return
         failure = CBProcessError(error.error_code, error.description)
         if self.process.active:

@@ -5,6 +5,8 @@ what becomes of them."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from .. import events
 
 TYPE_CHECKING = False
@@ -18,7 +20,15 @@ if TYPE_CHECKING:
 
 # Ignored goes on to descendants whatever they are called; hidden is who has not been named.
 SHOWN, HIDDEN, IGNORED = "shown", "hidden", "ignored"
-LEFT = "left"
+LEFT, STAYED = "left", "stayed"
+
+
+class Execution(NamedTuple):
+    """The last one of a process: what was decided before it, and which beginning was kept back until it."""
+
+    process_id: int
+    before: str
+    forked: tuple[int, Told] | None
 
 
 def is_choice(options: argparse.Namespace) -> bool:
@@ -37,6 +47,9 @@ class Choice:
         self._states: dict[int, str] = {}
         # Beginnings of processes that may execute something ignored next: who made them, and the event.
         self._forked: dict[int, tuple[int, Told]] = {}
+        # By their sequence; and which is the last one of a process.
+        self._executions: dict[int, Execution] = {}
+        self._last: dict[int, int] = {}
 
     def found_running(self, process_id: int, parent_id: int, program: str) -> bool:
         """Whether a process that runs already is shown. Parents come before their children."""
@@ -58,7 +71,24 @@ class Choice:
         told = [*self._begin(process_id), (name, event)] if self._concerns(event) else []
         if isinstance(event, events.CBProcessProcessTerminationEventParams):
             self._states.pop(process_id, None)
+            self._settled(process_id)
         return told
+
+    def take_back(self, sequence: int) -> str | None:
+        """The execution that this event tells of has not happened. Gives what becomes of its process: SHOWN
+        with the event and without it, LEFT since it was not shown before, STAYED where it was LEFT with the
+        event; None where nothing of that was told."""
+        execution = self._executions.pop(sequence, None)
+        if execution is None:
+            return None
+        process_id, before, forked = execution
+        state, self._states[process_id] = self._states[process_id], before
+        if forked is not None:
+            self._forked[process_id] = forked
+            return None
+        if state == SHOWN:
+            return SHOWN if before == SHOWN else LEFT
+        return STAYED if before == SHOWN else None
 
     def _concerns(self, event: events.EventParams) -> bool:
         if not isinstance(event, events.CBProcessProcessHandleOperationEventParams):
@@ -78,10 +108,17 @@ class Choice:
             rest = [] if before == SHOWN else [(LEFT, event)]
             return [*self._begin(process_id), (name, event), *rest]
         self._states[process_id] = state
+        forked = None if state == SHOWN else self._forked.pop(process_id, None)
+        self._settled(process_id)
+        self._last[process_id] = event.sequence
+        self._executions[event.sequence] = Execution(process_id, before, forked)
         if state == SHOWN:
             return [*self._begin(process_id), (name, event)]
-        was_told = self._forked.pop(process_id, None) is None and before == SHOWN
-        return [(LEFT, event)] if was_told else []
+        return [(LEFT, event)] if forked is None and before == SHOWN else []
+
+    def _settled(self, process_id: int) -> None:
+        """The last execution of the process has surely happened."""
+        self._executions.pop(self._last.pop(process_id, 0), None)
 
     def _begin(self, process_id: int) -> Iterable[Told]:
         """The beginnings that were kept back, of the process and of those that it comes from."""

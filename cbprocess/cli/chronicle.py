@@ -16,9 +16,10 @@ class Stage:
     """A program of a process, from time_ns until the next one. `executed` is False if it was there before:
     from the creator, or from before the filter."""
 
-    __slots__ = ("command", "executed", "program", "time_ns")
+    __slots__ = ("command", "executed", "program", "sequence", "time_ns")
 
-    def __init__(self, time_ns: int, program: str, command: str, executed: bool) -> None:
+    def __init__(self, time_ns: int, program: str, command: str, executed: bool, sequence: int = 0) -> None:
+        self.sequence = sequence
         self.time_ns = time_ns
         self.program = program
         self.command = command
@@ -72,6 +73,24 @@ class Chronicle:
     def __init__(self) -> None:
         self.roots: list[Life] = []
         self._living: dict[int, Life] = {}
+        self._executions: dict[int, Life] = {}  # by the sequence of their events
+        self._left: dict[int, Life] = {}  # likewise
+
+    def take_back(self, sequence: int, why: str, is_left: bool) -> None:
+        """The execution that this event tells of has not happened; is_left: without it the process would not
+        be shown. A picture has no place for why."""
+        del why
+        life = self._left.pop(sequence, None)
+        if life is not None:
+            life.ended_ns = None
+            self._living[life.process_id] = life
+        life = self._executions.pop(sequence, None)
+        if life is None:
+            return
+        life.stages = [stage for stage in life.stages if stage.sequence != sequence]
+        if is_left and not life.children and not life.refusals:
+            self._living.pop(life.process_id, None)
+            (self.roots if life.creator is None else life.creator.children).remove(life)
 
     def add(self, event: events.EventParams) -> None:
         if isinstance(event, events.CBProcessProcessCreationEventParams):
@@ -90,11 +109,12 @@ class Chronicle:
             life.status = event.exit_status
             del self._living[event.process_id]
 
-    def left(self, process_id: int, now_ns: int) -> None:
-        """The process goes on as a program that is not shown."""
+    def left(self, process_id: int, now_ns: int, sequence: int) -> None:
+        """The process goes on as a program that is not shown, which this event tells of."""
         life = self._living.pop(process_id, None)
         if life is not None:
             life.ended_ns = now_ns
+            self._left[sequence] = life
 
     def found_running(
         self, process_id: int, parent_id: int, program: str, arguments: list[str], now_ns: int
@@ -130,12 +150,13 @@ class Chronicle:
     def _created(self, event: events.CBProcessProcessCreationEventParams) -> None:
         life = self._living.get(event.process_id)
         if life is None:
-            life = self._begin(event.process_id, event.creating_process_id, event.time_ns)
+            life = self._begin_as_creator(event.process_id, event.creating_process_id, event.time_ns)
         command = event.command_line
         if event.result_code:
             life.refusals.append(Refusal(event.time_ns, event.result_code, command))
-        else:
-            life.stages.append(Stage(event.time_ns, event.process_name, command, True))
+            return
+        life.stages.append(Stage(event.time_ns, event.process_name, command, True, event.sequence))
+        self._executions[event.sequence] = life
 
     def _thread_created(self, event: events.CBProcessThreadCreationEventParams) -> None:
         life = self._living.get(event.process_id)
@@ -143,10 +164,15 @@ class Chronicle:
             if life is not None:
                 life.threads[event.thread_id] = (event.time_ns, 0)
         elif life is None:
-            life = self._begin(event.process_id, event.creating_process_id, event.time_ns)
-            if life.creator is not None and life.creator.stages:
-                origin = life.creator.stages[-1]
-                life.stages.append(Stage(event.time_ns, origin.program, origin.command, False))
+            self._begin_as_creator(event.process_id, event.creating_process_id, event.time_ns)
+
+    def _begin_as_creator(self, process_id: int, creator_id: int, now_ns: int) -> Life:
+        """A new process, which is what its creator is until it executes something."""
+        life = self._begin(process_id, creator_id, now_ns)
+        if life.creator is not None and life.creator.stages:
+            origin = life.creator.stages[-1]
+            life.stages.append(Stage(now_ns, origin.program, origin.command, False))
+        return life
 
     def _thread_ended(self, event: events.CBProcessThreadTerminationEventParams) -> None:
         life = self._living.get(event.process_id)

@@ -9,7 +9,7 @@ import threading
 from typing import NamedTuple
 
 from .. import events
-from .output import describe, format_line, printable, refusal_name, status_text
+from .output import describe, format_line, printable, program_names, refusal_name, status_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,9 +22,15 @@ LOOK_S = 0.2
 
 
 class Program(NamedTuple):
+    """What a process executes. Until its next event that may be taken back: it goes on as `before` then. What
+    is not shown is kept only for that."""
+
     started_ns: int
     text: str
-    is_told: bool
+    sequence: int
+    before: Program | None
+    is_told: bool = False
+    is_shown: bool = True
 
 
 class ProgramLines:
@@ -56,12 +62,12 @@ class ProgramLines:
             else:
                 self._line(event.time_ns, name, event.process_id, describe(event, self._program_of), name)
 
-    def left(self, process_id: int, time_ns: int) -> None:
-        """The process goes on as a program that is not shown."""
+    def left(self, process_id: int, time_ns: int, sequence: int) -> None:
+        """The process goes on as a program that is not shown, which this event tells of."""
         with self._lock:
-            program = self._programs.pop(process_id, None)
-            if program is not None:
-                self._done(time_ns, process_id, program, "executed another", "")
+            before = self._settled(process_id)
+            if before is not None:
+                self._programs[process_id] = Program(time_ns, "", sequence, before, is_shown=False)
 
     def watch(self, now_ns: Callable[[], int]) -> None:
         """Tells of what runs for long also while nothing happens, in a thread, until finish()."""
@@ -80,19 +86,45 @@ class ProgramLines:
             self._tell_long(None)
 
     def _began(self, event: events.CBProcessProcessCreationEventParams) -> None:
-        before = self._programs.get(event.process_id)
-        if before is not None and not before.is_told:
-            self._done(event.time_ns, event.process_id, before, "executed another", "")
-        text = printable(event.command_line)
-        self._programs[event.process_id] = Program(event.time_ns, text, False)
+        before = self._settled(event.process_id)
+        program = Program(event.time_ns, printable(event.command_line), event.sequence, before)
+        self._programs[event.process_id] = program
+
+    def take_back(self, sequence: int, why: str) -> None:
+        """The execution that this event tells of has not happened."""
+        with self._lock:
+            for process_id, program in self._programs.items():
+                if program.sequence == sequence:
+                    if program.is_shown:
+                        self._line(program.started_ns, why, process_id, program.text, "failure")
+                    self._goes_on(process_id, program.before)
+                    return
+
+    def _goes_on(self, process_id: int, program: Program | None) -> None:
+        if program is None:
+            self._programs.pop(process_id, None)
+        else:
+            self._programs[process_id] = program
+
+    def _settled(self, process_id: int) -> Program | None:
+        """The program of a process, which has surely been executed: tells that the one before is over."""
+        program = self._programs.get(process_id)
+        if program is None or program.before is None:
+            return program
+        if not program.before.is_told or not program.is_shown:
+            self._done(program.started_ns, process_id, program.before, "executed another", "")
+        settled = program._replace(before=None) if program.is_shown else None
+        self._goes_on(process_id, settled)
+        return settled
 
     def _ended(self, event: events.CBProcessProcessTerminationEventParams) -> None:
         status = event.exit_status
         color = "failure" if status else "success"
-        program = self._programs.pop(event.process_id, None)
+        program = self._settled(event.process_id)
+        self._programs.pop(event.process_id, None)
         if program is None:
             # It was forked and executed nothing, or ran before.
-            text = printable(event.process_name.rpartition("/")[2])
+            text = program_names(event)
             self._line(event.time_ns, status_text(status), event.process_id, text, color)
         else:
             self._done(event.time_ns, event.process_id, program, status_text(status), color)
@@ -114,10 +146,13 @@ class ProgramLines:
         self._line(event.time_ns, label, event.process_id, text, "failure")
 
     def _tell_long(self, now_ns: int | None) -> None:
-        for process_id, program in self._programs.items():
+        for process_id in list(self._programs):
+            program = self._programs[process_id]
             if not program.is_told and (now_ns is None or now_ns - program.started_ns > LONG_NS):
-                self._programs[process_id] = program._replace(is_told=True)
-                self._line(program.started_ns, "running", process_id, program.text, "running")
+                settled = self._settled(process_id)
+                if settled is not None:
+                    self._programs[process_id] = settled._replace(is_told=True)
+                    self._line(settled.started_ns, "running", process_id, settled.text, "running")
 
     def _line(self, time_ns: int, label: str, process_id: int, text: str, color: str) -> None:
         offset = (time_ns - self._started_ns) / 1e9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -161,7 +162,7 @@ def describe(event: events.EventParams, program_of: ProgramOf) -> str:
     if isinstance(event, events.CBProcessProcessCreationEventParams):
         return _refusal(event) + printable(event.command_line)
     if isinstance(event, events.CBProcessProcessTerminationEventParams):
-        return f"{status_text(event.exit_status)}  {printable(os.path.basename(event.process_name))}"
+        return f"{status_text(event.exit_status)}  {program_names(event)}"
     if isinstance(event, events.CBProcessThreadCreationEventParams):
         return f"thread {event.thread_id} made by {event.creating_process_id}"
     if isinstance(event, events.CBProcessThreadTerminationEventParams):
@@ -171,9 +172,19 @@ def describe(event: events.EventParams, program_of: ProgramOf) -> str:
     return ""
 
 
+def program_names(event: events.CBProcessProcessTerminationEventParams) -> str:
+    """By which name a program was executed, and what it is where that is another: `sh (dash)`."""
+    return printable(os.path.basename(event.process_name))
+
+
 def refusal_name(code: int) -> str:
     """What whoever was refused gets to see."""
     return f"(error {code})" if sys.platform == "win32" else ERRNO_NAMES.get(code, "EPERM")
+
+
+def failure_name(os_error: int) -> str:
+    """With what an execution has failed after it was allowed."""
+    return f"failed {errno.errorcode.get(os_error, os_error)}" if os_error else "failed with its process"
 
 
 def has_failed(event: events.EventParams) -> bool:

@@ -34,10 +34,6 @@ class Pictures:
         if self.chronicle is not None:
             self.chronicle.add(event)
 
-    def left(self, process_id: int, now_ns: int) -> None:
-        if self.chronicle is not None:
-            self.chronicle.left(process_id, now_ns)
-
     def write(self, started_ns: int, ended_ns: int, lost: int) -> None:
         """Writes what was asked for; see timeline_page() for the arguments."""
         if self.chronicle is None:

@@ -13,7 +13,7 @@ from .. import constants, events
 from ..checks import checked_pattern, checked_text
 from ..process import CBProcess
 from . import EVENT_NAMES, LIFETIME_NAMES, PROCESS_NAMES, THREAD_NAMES, TREE_LINES
-from .choice import LEFT, Choice, is_choice
+from .choice import LEFT, SHOWN, STAYED, Choice, is_choice
 from .destinations import STANDARD_OUTPUT, Pump
 from .lines import ProgramLines
 from .output import (
@@ -21,6 +21,7 @@ from .output import (
     complain,
     describe,
     event_record,
+    failure_name,
     format_line,
     has_failed,
     printable,
@@ -127,6 +128,10 @@ class Printer:
             options.json or set(THREAD_NAMES) & set(options.events)
         )
         self._lines: ProgramLines | None = None
+        # What is taken back may be told in another thread than the handlers', and before its event.
+        self._lock = threading.Lock()
+        self._last_sequence = 0
+        self._failed: list[events.CBProcessErrorEventParams] = []
 
     @property
     def needs_running(self) -> bool:
@@ -137,8 +142,12 @@ class Printer:
         choice = self._choice
 
         def handle(event: events.EventParams) -> None:
-            for told in [(name, event)] if choice is None else choice.add(name, event):
-                self._tell(*told)
+            with self._lock:
+                for told in [(name, event)] if choice is None else choice.add(name, event):
+                    self._tell(*told)
+                self._last_sequence = event.sequence
+                if self._failed:
+                    self._take_back_known()
             if name == "process_termination":
                 with self._end:
                     self._ended.add(event.process_id)
@@ -148,27 +157,62 @@ class Printer:
 
     def _tell(self, name: str, event: events.EventParams) -> None:
         if name == LEFT:
-            self._leave(event.process_id, event.time_ns)
+            self._leave(event)
             return
         if self.summary is not None:
             self.summary.add(name, event)
         self.pictures.add(event)
-        if name in self._options.events and not self._options.quiet:
+        if self._is_printed(name):
             self._print(name, event)
 
-    def _leave(self, process_id: int, time_ns: int) -> None:
+    def _is_printed(self, name: str) -> bool:
+        return name in self._options.events and not self._options.quiet
+
+    def _leave(self, event: events.EventParams) -> None:
         """The process goes on as a program that is not shown."""
+        where = event.process_id, event.time_ns, event.sequence
         if self.summary is not None:
-            self.summary.left(process_id, time_ns)
-        self.pictures.left(process_id, time_ns)
+            self.summary.left(*where)
+        if self.pictures.chronicle is not None:
+            self.pictures.chronicle.left(*where)
         if self._lines is not None:
-            self._lines.left(process_id, time_ns)
+            self._lines.left(*where)
 
     def now_ns(self) -> int:
         """The time that lines and the summary count to."""
         return time.time_ns()
 
+    def _take_back_known(self) -> None:
+        """Takes back those executions of which events have told by now."""
+        known = [failed for failed in self._failed if failed.sequence <= self._last_sequence]
+        self._failed = [failed for failed in self._failed if failed.sequence > self._last_sequence]
+        for failed in known:
+            self._take_back(failed)
+
+    def _take_back(self, failed: events.CBProcessErrorEventParams) -> None:
+        """An execution that an event has told of did not happen: undoes what was told because of it. What was
+        not shown is not taken back for anybody to see."""
+        outcome = SHOWN if self._choice is None else self._choice.take_back(failed.sequence)
+        if outcome is None:
+            return
+        why = failure_name(failed.os_error)
+        for found in (self.summary, self.pictures.chronicle):
+            if found is not None:
+                found.take_back(failed.sequence, why, outcome == LEFT)
+        if self._lines is not None:
+            self._lines.take_back(failed.sequence, why)
+        elif outcome != STAYED and self._is_printed("process_creation"):
+            self._print_error(failed)
+
     def error(self, params: events.CBProcessErrorEventParams) -> None:
+        if not params.sequence:
+            self._print_error(params)
+            return
+        with self._lock:
+            self._failed.append(params)
+            self._take_back_known()
+
+    def _print_error(self, params: events.CBProcessErrorEventParams) -> None:
         if self._options.json:
             record = event_record("error", params, property_names(params))
             self._output.line(json.dumps(record))

@@ -259,8 +259,8 @@ void post_report(const struct report *report, struct operation **operation, uint
         uint64_t sequence = send_selection(report, selection, waits, added_flags, now);
         if (waits != NULL && waits->unanswered_count == asked_count &&
             selection->answerable.refusable_items != 0 && by_rule.code == 0)
-            by_rule.code = CBP_ERROR_NOT_ENOUGH_MEMORY; /* lost */
-        if (sequences != NULL)
+            by_rule.code = CBP_ERROR_NOT_ENOUGH_MEMORY;    /* lost */
+        if (sequences != NULL && selection->items[0] == 0) /* else not of the first item */
             sequences[selection->session_id] = sequence;
     }
     if (is_new && *operation != NULL && (*operation)->unanswered_count == 0) {

@@ -55,6 +55,16 @@ CBP_ASSERT_SIZE(struct cbp_slot, 64 + 192);
 #define CBP_DOZE_MS 2u
 #define CBP_DOZE_BACKLOG_MAX 128u
 
+#define CBP_FAILED_EXECUTION_MAX 1024u
+
+/* An execution that a session was told of, and that the system has refused since. */
+struct cbp_failed_execution {
+    uint64_t sequence; /* atomic, of its event */
+    uint32_t os_error; /* atomic, the errno of the call; 0: the process has ended in it */
+    uint32_t reserved;
+};
+CBP_ASSERT_SIZE(struct cbp_failed_execution, 16);
+
 /* One session's stream of slots, single producer (the driver), many consumers (its workers). */
 struct cbp_channel_session {
     uint32_t tail; /* atomic, written by the driver: entries ever pushed */
@@ -64,17 +74,20 @@ struct cbp_channel_session {
     uint32_t sleepers; /* atomic, workers asleep on the bell */
     uint32_t dozers;   /* atomic, those of them that look again within DOZE_MS by themselves */
     uint32_t reserved1[13];
-    uint64_t heartbeat_ns;    /* atomic, CLOCK_MONOTONIC of the dispatcher's last beat */
-    uint64_t lost;            /* atomic, events that were dropped for want of room, written by the driver */
-    uint64_t timed_out;       /* atomic, operations let go at their deadline */
-    uint64_t refused;         /* atomic, operations refused, by a handler or a rule */
-    uint64_t decided;         /* atomic, operations that a rule decided */
-    uint64_t failed_after;    /* atomic, executions that were allowed and then failed in the system */
-    uint64_t failed_sequence; /* atomic, the event of the last such execution */
-    uint64_t guessed;         /* atomic, processes whose creator is not known */
-    uint32_t ring[4096];      /* slot numbers; a power of two above CBP_SLOT_COUNT, so it never overflows */
+    uint64_t heartbeat_ns; /* atomic, CLOCK_MONOTONIC of the dispatcher's last beat */
+    uint64_t lost;         /* atomic, events that were dropped for want of room, written by the driver */
+    uint64_t timed_out;    /* atomic, operations let go at their deadline */
+    uint64_t refused;      /* atomic, operations refused, by a handler or a rule */
+    uint64_t decided;      /* atomic, operations that a rule decided */
+    uint64_t failed_after; /* atomic, executions that were allowed and then failed in the system */
+    uint64_t reserved2;
+    uint64_t guessed;    /* atomic, processes whose creator is not known */
+    uint32_t ring[4096]; /* slot numbers; a power of two above CBP_SLOT_COUNT, so it never overflows */
+    /* The last executions that failed_after counts: the one that made it N stands at (N - 1) modulo MAX, and
+     * was written before the count. */
+    struct cbp_failed_execution failed[CBP_FAILED_EXECUTION_MAX];
 };
-CBP_ASSERT_SIZE(struct cbp_channel_session, 192 + 4096 * 4);
+CBP_ASSERT_SIZE(struct cbp_channel_session, 192 + 4096 * 4 + CBP_FAILED_EXECUTION_MAX * 16);
 
 struct cbp_channel {
     uint32_t magic;
@@ -90,7 +103,7 @@ struct cbp_channel {
     uint32_t reserved1[11];
     struct cbp_channel_session sessions[CBP_SESSION_MAX];
 };
-CBP_ASSERT_SIZE(struct cbp_channel, 128 + CBP_SESSION_MAX * (192 + 4096 * 4));
+CBP_ASSERT_SIZE(struct cbp_channel, 128 + CBP_SESSION_MAX * (192 + 4096 * 4 + CBP_FAILED_EXECUTION_MAX * 16));
 
 #define CBP_CHANNEL_SLOTS_OFFSET ((sizeof(struct cbp_channel) + 4095u) & ~(uint64_t) 4095u)
 #define CBP_CHANNEL_SIZE                                                                                     \

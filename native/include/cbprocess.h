@@ -140,6 +140,11 @@ CBP_API const char *CBP_CALL cbp_version(void);
 /* The text of a CBP_ERROR_ code; "unknown error" for any other. Never NULL. */
 CBP_API const char *CBP_CALL cbp_error_message(uint32_t code);
 
+/* In an error callback with CBP_ERROR_GEN_FAILURE: the sequence number of the creation event that told of an
+ * execution which was allowed and then failed in the system, so that it did not happen, and its errno (0: the
+ * process has ended in it; os_error may be NULL). Gives 0 for every other error, and elsewhere. */
+CBP_API uint64_t CBP_CALL cbp_failed_execution(uint32_t *os_error);
+
 /* A sentence about the last call that failed in this thread; "" before the first. Valid until the next
  * failure. */
 CBP_API const char *CBP_CALL cbp_error_detail(void);

@@ -103,7 +103,8 @@ struct cbp_session {
     uint64_t late;            /* atomic, as are the next three */
     uint64_t malformed;
     uint64_t deferred;
-    uint64_t skipped;                          /* events that no memory was left for */
+    uint64_t skipped;     /* events that no memory was left for */
+    uint64_t failed_seen; /* atomic: so many of those that failed_after counts have been reported */
     struct cbpi_transport_counts final_counts; /* mutex: of the last transport */
 };
 
@@ -170,6 +171,11 @@ void cbpi_session_end_recording(struct cbp_session *session);
 /* Calls the error callback, if there is one, with a sentence made from format. */
 CBP_PRINTF(3, 4)
 void cbpi_session_report(const struct cbp_session *session, uint32_t code, const char *format, ...);
+
+/* ---- failed_executions.c ---- */
+/* Tells the error callback of those that nobody has reported, of the first so many since the start. */
+void cbpi_failed_executions_report(struct cbp_session *session, uint64_t limit);
+uint64_t cbpi_failed_executions_count(struct cbp_session *session);
 
 /* config.c */
 void cbpi_config_init(struct cbpi_config *config);

@@ -28,6 +28,7 @@ struct round {
     struct burst lost;
     struct burst malformed;
     struct burst guessed;
+    uint64_t failed_count;      /* executions that had failed after they were told, a beat ago */
     uint32_t is_short_reported; /* the error callback knows that workers cannot start */
 };
 
@@ -157,6 +158,9 @@ static void give_up(struct cbp_session *session, uint32_t code, const char *text
 static void beat(struct cbp_session *session, struct round *round)
 {
     report_losses(session, round);
+    /* Mostly a worker has told of them, before what came after them. */
+    cbpi_failed_executions_report(session, round->failed_count);
+    round->failed_count = cbpi_failed_executions_count(session);
     report_troubles(session);
     /* Deliveries that nobody waits for may have been left to a worker that is now busy with another. */
     if (session->ops->backlog(session->transport) > 0)
@@ -194,6 +198,7 @@ static void run_rounds(struct cbp_session *session)
             sleep_until_due(session, &round);
     }
     report_losses(session, &round);
+    cbpi_failed_executions_report(session, UINT64_MAX);
     report_troubles(session);
 }
 

@@ -6,6 +6,8 @@
 #include <string.h>
 
 static CBP_THREAD_LOCAL char detail[512];
+static CBP_THREAD_LOCAL uint64_t failed_sequence;
+static CBP_THREAD_LOCAL uint32_t failed_os_error;
 
 const char *cbp_error_message(uint32_t code)
 {
@@ -23,6 +25,19 @@ const char *cbp_error_message(uint32_t code)
 const char *cbp_error_detail(void)
 {
     return detail;
+}
+
+uint64_t cbp_failed_execution(uint32_t *os_error)
+{
+    if (os_error)
+        *os_error = failed_os_error;
+    return failed_sequence;
+}
+
+void cbpi_set_failed_execution(uint64_t sequence, uint32_t os_error)
+{
+    failed_sequence = sequence;
+    failed_os_error = os_error;
 }
 
 uint32_t cbpi_fail(uint32_t code, const char *format, ...)

@@ -9,6 +9,9 @@
 CBP_PRINTF(2, 3)
 uint32_t cbpi_fail(uint32_t code, const char *format, ...);
 
+/* What cbp_failed_execution() gives in this thread. */
+void cbpi_set_failed_execution(uint64_t sequence, uint32_t os_error);
+
 /* Gives out size bytes of text by the buffer rules of cbp_session_get_config(). */
 uint32_t cbpi_copy_text(const char *text, size_t text_size, char *buffer, uint64_t size, uint64_t *needed);
 

@@ -191,6 +191,7 @@ static void reset_counts(struct cbp_session *session)
     cbpi_mutex_lock(&session->mutex);
     session->ended_delivered = 0;
     cbp_store_u64(&session->late, 0);
+    cbp_store_u64(&session->failed_seen, 0);
     cbp_store_u64(&session->malformed, 0);
     cbp_store_u64(&session->skipped, 0);
     memset(&session->final_counts, 0, sizeof session->final_counts);

@@ -75,6 +75,12 @@ struct cbpi_delivery {
     uint64_t record_id;      /* in the session's recording; 0: not recorded */
 };
 
+/* An execution that an event has told of, and that did not happen. */
+struct cbpi_failed_execution {
+    uint64_t sequence; /* 0: which one it was is not known any more */
+    uint32_t os_error; /* 0: the process has ended in it */
+};
+
 #define CBPI_WAIT_FOREVER UINT32_MAX
 
 /* Since open. */
@@ -151,6 +157,11 @@ struct cbpi_transport_ops {
     uint32_t (*beat)(struct cbpi_transport *transport);
 
     void (*counts)(struct cbpi_transport *transport, struct cbpi_transport_counts *counts);
+
+    /* Gives the next of those that counts.failed_after counts: 1; or 0 if *seen_count is all of them. The
+     * dispatcher's. */
+    uint32_t (*next_failed)(struct cbpi_transport *transport, uint64_t *seen_count,
+                            struct cbpi_failed_execution *failed);
 
     /* Tells the driver to expect a launcher: launcher_fd is the driver's end of the conversation with it,
      * result_fd that of the pair on which it tells the core how the launch ended; the callee closes both in

@@ -227,6 +227,23 @@ void cbpi_tree_counts(struct cbpi_transport *transport, struct cbpi_transport_co
     counts->supervised = cbp_load_u32(&channel->supervised_count);
 }
 
+uint32_t cbpi_tree_next_failed(struct cbpi_transport *transport, uint64_t *seen_count,
+                               struct cbpi_failed_execution *failed)
+{
+    struct cbp_channel_session *session = channel_session(transport);
+    uint64_t at = *seen_count;
+    if (at >= cbp_load_u64(&session->failed_after))
+        return 0;
+    const struct cbp_failed_execution *entry = &session->failed[at % CBP_FAILED_EXECUTION_MAX];
+    failed->sequence = cbp_load_u64(&entry->sequence);
+    failed->os_error = cbp_load_u32(&entry->os_error);
+    /* The one that comes next is being written already, over the oldest. */
+    if (cbp_load_u64(&session->failed_after) - at >= CBP_FAILED_EXECUTION_MAX)
+        *failed = (struct cbpi_failed_execution){0};
+    *seen_count = at + 1;
+    return 1;
+}
+
 uint32_t cbpi_tree_helper_process_id(struct cbpi_transport *transport)
 {
     return transport->link->process_id;

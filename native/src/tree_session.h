@@ -36,6 +36,8 @@ uint32_t cbpi_tree_extend(struct cbpi_transport *transport, const struct cbpi_de
                           uint32_t timeout_ms);
 uint32_t cbpi_tree_trouble(struct cbpi_transport *transport, char *text, uint64_t size);
 void cbpi_tree_counts(struct cbpi_transport *transport, struct cbpi_transport_counts *counts);
+uint32_t cbpi_tree_next_failed(struct cbpi_transport *transport, uint64_t *seen_count,
+                               struct cbpi_failed_execution *failed);
 uint32_t cbpi_tree_helper_process_id(struct cbpi_transport *transport);
 
 /* The rows of a driver's cbpi_transport_ops that every tree driver has alike. */
@@ -45,8 +47,8 @@ uint32_t cbpi_tree_helper_process_id(struct cbpi_transport *transport);
     .receive = cbpi_tree_receive, .skip = cbpi_tree_skip, .backlog = cbpi_tree_backlog,                      \
     .nudge = cbpi_tree_nudge, .answer = cbpi_tree_answer, .check = cbpi_tree_check,                          \
     .extend = cbpi_tree_extend, .beat = cbpi_tree_beat, .trouble = cbpi_tree_trouble,                        \
-    .counts = cbpi_tree_counts, .helper_process_id = cbpi_tree_helper_process_id,                            \
-    .forget_after_fork = cbpi_link_forget_after_fork
+    .counts = cbpi_tree_counts, .next_failed = cbpi_tree_next_failed,                                        \
+    .helper_process_id = cbpi_tree_helper_process_id, .forget_after_fork = cbpi_link_forget_after_fork
 
 /* ---- For the platform's set_rules ---- */
 

@@ -165,6 +165,8 @@ static uint32_t next_delivery(struct cbp_worker *worker)
             use_own_block(worker);
             break;
         default:
+            if (error == 0)
+                cbpi_failed_executions_report(session, UINT64_MAX);
             return error;
         }
     }

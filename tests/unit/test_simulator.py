@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -344,6 +345,30 @@ def test_an_execution_that_fails_afterwards(simulator: Simulator) -> None:
     simulator.process.on_process_creation = lambda event: setattr(event, "result_code", 5)
     simulator.process_creation(fails_after=True)
     assert simulator.process.statistics().failed_after == 1
+
+
+def test_a_failed_execution_is_taken_back(simulator: Simulator) -> None:
+    errors: list[tuple[int, int]] = []
+    created: list[int] = []
+    simulator.process.on_error = lambda params: errors.append((params.error_code, params.sequence))
+    simulator.process.on_process_creation = lambda event: created.append(event.sequence)
+    simulator.process_creation()
+    simulator.process_creation(fails_after=True)
+    simulator.process_creation()
+    simulator.process_creation(fails_after=True)
+    simulator.wait()
+    wait_for(lambda: len(errors) == 2)
+    assert errors == [(constants.ERROR_GEN_FAILURE, created[1]), (constants.ERROR_GEN_FAILURE, created[3])]
+
+
+def test_a_failed_execution_is_nobodys_failure(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody listens it is only counted."""
+    raised: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", raised.append)
+    simulator.process_creation(fails_after=True)
+    simulator.wait()
+    simulator.process.stop_filter()
+    assert raised == []
 
 
 def test_the_drivers_death(simulator: Simulator) -> None:

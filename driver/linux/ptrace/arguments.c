@@ -48,7 +48,7 @@ static bool append_string(struct window *window, uint64_t address, struct text *
         if (!text_append(text, start, size))
             return false;
         if (end != NULL)
-            return true;
+            return text->size - size_before <= STRING_SIZE_MAX;
         address += size;
     }
 }
@@ -112,7 +112,7 @@ static bool append_rest(struct list *list, uint64_t address, size_t size_before)
         const char *end = memchr(text->bytes + text->size, 0, step);
         if (end != NULL) {
             text->size = (size_t) (end - text->bytes) + 1;
-            return true;
+            return text->size - size_before <= STRING_SIZE_MAX;
         }
         text->size += step;
         address += step;
@@ -191,6 +191,13 @@ static size_t limit_of(uint32_t tid)
     return limit > ALWAYS_ENOUGH ? limit : ALWAYS_ENOUGH;
 }
 
+/* What else goes onto the new stack: the name, and what scripts put in place of the first argument. */
+static size_t beside_arguments(const struct argument_places *places, const struct text *arguments)
+{
+    size_t replaced = arguments->size > 0 ? strlen(arguments->bytes) + 1 : 0;
+    return places->name_size + (places->prefix_size > replaced ? places->prefix_size - replaced : 0);
+}
+
 bool read_argument_list(struct window *window, uint32_t tid, const struct argument_places *places,
                         struct text *text, struct text *scratch)
 {
@@ -202,10 +209,11 @@ bool read_argument_list(struct window *window, uint32_t tid, const struct argume
     text->size = scratch->size = 0;
     if (places->arguments != 0 && !read_list(&arguments, places->arguments))
         return false;
-    size_t size = text->size + arguments.count * POINTER_SIZE;
+    size_t size = text->size + (arguments.count > 0 ? arguments.count : 1) * POINTER_SIZE;
     if (size <= LOOK_AT_ENVIRONMENT)
         return true;
     size_t limit = limit_of(tid);
+    size += beside_arguments(places, text);
     struct list environment = arguments;
     environment.count = 0;
     environment.text = scratch;

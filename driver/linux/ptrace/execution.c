@@ -131,7 +131,7 @@ static void ask_at_entry(struct task *task, struct image *image, const struct re
 
 void handle_execution_entry(struct task *task, const struct syscall_entry *entry)
 {
-    note_failed_execution(task);
+    note_failed_execution(task, 0);
     if (creations_are_wanted())
         look_at_execution(task, entry);
     else
@@ -157,17 +157,42 @@ static void go_on_at_entry(struct task *task, const struct reading *reading)
     release_image(image);
 }
 
-/* An execution that was allowed at its entry has not happened: the system refused it itself. */
-void note_failed_execution(struct task *task)
+/* Tells a session that what an event says has not happened. */
+static void take_back(struct cbp_channel_session *session, uint64_t sequence, int os_error)
+{
+    uint64_t count = cbp_load_u64(&session->failed_after);
+    struct cbp_failed_execution *failed = &session->failed[count % CBP_FAILED_EXECUTION_MAX];
+    cbp_store_u64(&failed->sequence, sequence);
+    cbp_store_u32(&failed->os_error, (uint32_t) os_error);
+    cbp_add_u64(&session->failed_after, 1);
+}
+
+void note_failed_execution(struct task *task, int os_error)
 {
     if (!task->approval.valid)
         return;
     release_approval(&task->approval);
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
-        if (self.sessions[id].open && task->approval.sequences[id] != 0) {
-            cbp_store_u64(&self.channel->sessions[id].failed_sequence, task->approval.sequences[id]);
-            cbp_add_u64(&self.channel->sessions[id].failed_after, 1);
-        }
+        if (self.sessions[id].open && task->approval.sequences[id] != 0)
+            take_back(&self.channel->sessions[id], task->approval.sequences[id], os_error);
+}
+
+void handle_execution_return(struct task *task)
+{
+    int os_error = 0;
+    if (task->approval.valid)
+        (void) read_syscall_error(task, &os_error);
+    note_failed_execution(task, os_error);
+    resume_task(task, 0);
+}
+
+/* Whether somebody has to be told if it fails. */
+static bool was_told(const struct approval *approval)
+{
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
+        if (approval->sequences[id] != 0)
+            return true;
+    return false;
 }
 
 /* ---- After execve ---- */
@@ -272,11 +297,16 @@ void finish_execution(struct task *task, enum operation_kind kind, const struct 
     if (kind == OPERATION_ENTRY) {
         if (result_code != 0) {
             (void) fail_syscall(task, errno_of_code(result_code));
-        } else {
-            task->approval = operation->approval;
-            (void) share_image(task->approval.image);
+            resume_task(task, 0);
+            return;
         }
-        resume_task(task, 0);
+        task->approval = operation->approval;
+        (void) share_image(task->approval.image);
+        /* What succeeds stops before it returns, and then goes on without this stop. */
+        if (was_told(&task->approval))
+            resume_until_return(task);
+        else
+            resume_task(task, 0);
         return;
     }
     if (task->launch != NULL)

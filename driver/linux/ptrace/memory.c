@@ -14,6 +14,8 @@
 
 enum { PAGES_AT_ONCE = WINDOW_SIZE / TASK_PAGE_SIZE };
 
+enum { OS_ERROR_MAX = 511 }; /* beyond are those that no program sees: the call is begun again */
+
 /* ---- Registers: one block for each architecture ---- */
 
 #if defined(__x86_64__)
@@ -222,6 +224,18 @@ bool read_syscall_entry(const struct task *task, struct syscall_entry *entry)
     for (size_t i = 0; i < 6; i++)
         entry->arguments[i] = info.arguments[i];
     entry->is_32bit = has_32bit_pointers(info.architecture, info.number);
+    return true;
+}
+
+bool read_syscall_error(const struct task *task, int *os_error)
+{
+    struct seccomp_stop info; /* the result stands where a call's number does */
+    memset(&info, 0, sizeof info);
+    if (ptrace(PTRACE_GET_SYSCALL_INFO, (pid_t) task->tid, sizeof info, &info) <= 0 ||
+        info.operation != PTRACE_SYSCALL_INFO_EXIT)
+        return false;
+    int64_t result = (int64_t) info.number;
+    *os_error = result < 0 && result >= -OS_ERROR_MAX ? (int) -result : 0;
     return true;
 }
 

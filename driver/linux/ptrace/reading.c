@@ -132,7 +132,11 @@ static enum resolution read_call(const struct place *place, const struct syscall
         return resolution;
     if (is_by_descriptor && reading->chain.dropped > 0 && closes_on_execution(place->tid, fd))
         return BOUND_TO_FAIL;
-    struct argument_places places = {arguments[1], arguments[2], entry->is_32bit};
+    struct argument_places places = {.arguments = arguments[1],
+                                     .environment = arguments[2],
+                                     .is_32bit = entry->is_32bit,
+                                     .name_size = reading->name.size,
+                                     .prefix_size = reading->chain.prefix.size};
     if (!read_argument_list(&reading->window, place->tid, &places, &reading->list, &reading->composed))
         return BOUND_TO_FAIL;
     if (!compose_arguments(reading))

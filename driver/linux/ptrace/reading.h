@@ -42,6 +42,8 @@ bool read_string(struct window *window, uint32_t tid, uint64_t address, struct t
 struct argument_places {
     uint64_t arguments, environment;
     bool is_32bit;
+    size_t name_size;   /* by which the kernel will call the program, with its NUL */
+    size_t prefix_size; /* what scripts' headers put in place of the first argument */
 };
 /* Gives the arguments, each with its NUL. False if they cannot be read, or if the kernel will refuse them
  * with their environment as too long. */

@@ -173,6 +173,7 @@ struct process *guess_creator(const struct status_facts *child, uint64_t start_t
 /* ---- trace.c: what tasks do ---- */
 void handle_wait_status(uint32_t tid, int status);
 void resume_task(struct task *task, int signal);
+void resume_until_return(struct task *task); /* likewise, to stop again when its system call returns */
 void resume_kept_creator(struct task *task);
 void start_report(struct report *report, struct task *task); /* about its process, made by its creator */
 void add_item(struct report *report, uint32_t type, uint32_t flags);
@@ -259,6 +260,7 @@ bool creates_for_parent(struct task *creator);
 /* At a stop in the middle of a call: its number, and its first argument. */
 bool read_call_registers(const struct task *task, struct syscall_entry *entry);
 bool read_syscall_entry(const struct task *task, struct syscall_entry *entry);
+bool read_syscall_error(const struct task *task, int *os_error); /* where a call returns; 0: there is none */
 bool fail_syscall(const struct task *task, int os_error);
 bool set_first_argument(const struct task *task, const struct syscall_entry *entry, uint64_t value);
 bool replace_syscall(const struct task *task, const struct replacement *replacement);
@@ -269,7 +271,9 @@ void handle_execution_entry(struct task *task, const struct syscall_entry *entry
 void handle_execution_stop(struct task *task);
 void finish_execution(struct task *task, enum operation_kind kind, const struct operation *operation,
                       uint32_t result_code);
-void note_failed_execution(struct task *task);
+/* If it was allowed at its entry: it has not happened, the system refused it itself. 0: with the process. */
+void note_failed_execution(struct task *task, int os_error);
+void handle_execution_return(struct task *task); /* at the stop that resume_until_return() makes */
 void release_approval(struct approval *approval);
 /* The image of a reading's chain; NULL without memory. */
 struct image *image_of_chain(const struct reading *reading);

@@ -55,7 +55,7 @@ void forget_detached(struct task *task)
 
 /* Continues a task from any stop, or detaches it when everything is being let go. A task that is gone or
  * dying is left to wait4. */
-void resume_task(struct task *task, int signal)
+static void resume(struct task *task, int how, int signal)
 {
     if (lets_go(task)) {
         resume_kept_creator(task);
@@ -65,7 +65,17 @@ void resume_task(struct task *task, int signal)
     }
     task->resumed_ns = boot_ns();
     task->parked.since_ns = 0;
-    (void) ptrace(PTRACE_CONT, (pid_t) task->tid, 0, signal);
+    (void) ptrace(how, (pid_t) task->tid, 0, signal);
+}
+
+void resume_task(struct task *task, int signal)
+{
+    resume(task, PTRACE_CONT, signal);
+}
+
+void resume_until_return(struct task *task)
+{
+    resume(task, PTRACE_SYSCALL, 0);
 }
 
 static void detach_task(struct task *task)
@@ -158,7 +168,7 @@ static void handle_exit_stop(struct task *task)
         ptrace(PTRACE_GETEVENTMSG, (pid_t) task->tid, 0, &status) != 0)
         return; /* killed meanwhile: wait4 will tell */
     drop_operation(task);
-    note_failed_execution(task);
+    note_failed_execution(task, 0);
     task->waits_for = 0;
     task->announced = false;
     struct report report;
@@ -170,6 +180,7 @@ static void handle_exit_stop(struct task *task)
 void handle_gone(struct task *task, int status)
 {
     drop_operation(task);
+    note_failed_execution(task, 0);
     resume_kept_creator(task);
     if (task->launch != NULL)
         finish_launch(task, CBP_ERROR_BROKEN_PIPE, 0);
@@ -236,6 +247,9 @@ void apply_operation(struct operation *operation)
 }
 
 /* ---- Stops ---- */
+
+/* How PTRACE_O_TRACESYSGOOD marks the stop at a call's return. */
+enum { RETURN_STOP = SIGTRAP | 0x80 };
 
 static bool is_stop_signal(int signal)
 {
@@ -318,6 +332,10 @@ static void handle_stop(struct task *task, int status)
     if (task->process == NULL && !is_first && !find_owner(task)) {
         end_unknown_task(task->tid);
         remove_task(task);
+        return;
+    }
+    if (event == 0 && signal == RETURN_STOP) {
+        handle_execution_return(task);
         return;
     }
     bool is_creation =
@@ -412,6 +430,7 @@ static struct task *take_over_leader(uint32_t tid)
     tell_change_of_leader(task, leader_lives, tid);
     if (leader != NULL) {
         drop_operation(leader);
+        note_failed_execution(leader, 0);
         remove_task(leader);
     }
     rename_task(task, tid);

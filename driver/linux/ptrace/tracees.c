@@ -10,7 +10,8 @@
 #include "supervisor.h"
 
 static const unsigned long base_options = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE |
-                                          PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT | PTRACE_O_TRACESECCOMP;
+                                          PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT | PTRACE_O_TRACESECCOMP |
+                                          PTRACE_O_TRACESYSGOOD;
 
 /* ---- Beginning ---- */
 

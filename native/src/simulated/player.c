@@ -34,7 +34,7 @@ static void conclude(struct cbpi_player *player, struct cbpi_operation *operatio
 {
     player->counts.refused += operation->refused_count;
     if (operation->modifiers.fails_after && operation->refusal == 0)
-        player->counts.failed_after++;
+        player->failed[player->counts.failed_after++ % CBPI_FAILED_MAX] = operation->sequence;
     cbpi_operation_take_effect(&player->population, operation);
 }
 

@@ -348,6 +348,20 @@ static void counts(struct cbpi_transport *transport, struct cbpi_transport_count
     cbpi_mutex_unlock(&transport->mutex);
 }
 
+static uint32_t next_failed(struct cbpi_transport *transport, uint64_t *seen_count,
+                            struct cbpi_failed_execution *failed)
+{
+    cbpi_mutex_lock(&transport->mutex);
+    const struct cbpi_player *player = &transport->player;
+    uint64_t at = *seen_count, count = player->counts.failed_after;
+    *failed = (struct cbpi_failed_execution){0};
+    if (at < count && count - at <= CBPI_FAILED_MAX)
+        failed->sequence = player->failed[at % CBPI_FAILED_MAX];
+    *seen_count += at < count;
+    cbpi_mutex_unlock(&transport->mutex);
+    return at < count;
+}
+
 static uint32_t helper_process_id(struct cbpi_transport *transport)
 {
     (void) transport;
@@ -377,6 +391,7 @@ const struct cbpi_transport_ops cbpi_simulated_transport = {
     .extend = extend,
     .beat = beat,
     .counts = counts,
+    .next_failed = next_failed,
     .helper_process_id = helper_process_id,
     .forget_after_fork = forget_after_fork,
     .begin = begin,

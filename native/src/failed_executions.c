@@ -1,0 +1,51 @@
+/* Executions that were told of and then failed in the system: each is taken back by the error callback,
+ * before the next event that a worker takes, so before whatever its task does next. Where no event comes the
+ * dispatcher tells of them. */
+#include "core.h"
+#include "errors.h"
+
+#include <stdio.h>
+
+/* Takes the next one that nobody reports yet, of the first so many. */
+static uint32_t take(struct cbp_session *session, uint64_t limit, struct cbpi_failed_execution *failed)
+{
+    for (;;) {
+        uint64_t seen_count = cbp_load_u64(&session->failed_seen), next_count = seen_count;
+        if (seen_count >= limit || !session->ops->next_failed ||
+            !session->ops->next_failed(session->transport, &next_count, failed))
+            return 0;
+        if (cbp_compare_swap_u64(&session->failed_seen, &seen_count, next_count))
+            return 1;
+    }
+}
+
+static void report(const struct cbp_session *session, const struct cbpi_failed_execution *failed)
+{
+    char why[64] = "its process has ended in it";
+    if (failed->os_error != 0)
+        snprintf(why, sizeof why, "errno %u", (unsigned) failed->os_error);
+    cbpi_set_failed_execution(failed->sequence, failed->os_error);
+    if (failed->sequence != 0)
+        cbpi_session_report(session, CBP_ERROR_GEN_FAILURE,
+                            "the execution that event %llu has told of did not happen: %s",
+                            (unsigned long long) failed->sequence, why);
+    else
+        cbpi_session_report(session, CBP_ERROR_GEN_FAILURE,
+                            "an execution that was told of did not happen; too many have failed to say which "
+                            "event that was");
+    cbpi_set_failed_execution(0, 0);
+}
+
+void cbpi_failed_executions_report(struct cbp_session *session, uint64_t limit)
+{
+    struct cbpi_failed_execution failed;
+    while (take(session, limit, &failed))
+        report(session, &failed);
+}
+
+uint64_t cbpi_failed_executions_count(struct cbp_session *session)
+{
+    struct cbpi_transport_counts counts;
+    session->ops->counts(session->transport, &counts);
+    return counts.failed_after;
+}

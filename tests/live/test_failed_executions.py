@@ -1,0 +1,178 @@
+"""An execution that the system refuses although it was allowed is taken back; one that is bound to fail fires
+nothing. The program itself says which of its calls failed (tests/programs/failing.py)."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live_tools import PROGRAMS, Recorder, recording, wait_until
+
+import cbprocess
+
+
+@pytest.fixture(params=["program", "script"])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    path = tmp_path / "target"
+    if request.param == "program":
+        shutil.copy2(os.path.realpath("/bin/true"), path)
+    else:
+        path.write_text("#!/bin/sh -e\nexit 0\n")
+        path.chmod(0o755)
+    return str(path)
+
+
+class TakenBack(Recorder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.sequences: list[int] = []
+        self.codes: list[int] = []
+        self.filter.on_error = self._heard
+
+    def _heard(self, error: Any) -> None:
+        if error.sequence:
+            self.sequences.append(error.sequence)
+            assert error.error_code == cbprocess.ERROR_GEN_FAILURE
+            assert f"event {error.sequence} " in error.description
+            self.codes.append(error.os_error)
+        self.errors.append((error.error_code, error.description))
+
+
+def run(recorder: Recorder, way: str, target: str) -> tuple[list[int], subprocess.Popen[str]]:
+    """What the calls gave. The program goes on until its input ends."""
+    line = [sys.executable, str(PROGRAMS / "failing.py"), way, target]
+    child = recorder.filter.popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    try:
+        found = [json.loads(text) for text in iter(child.stdout.readline, '"done"\n') if text]
+    except BaseException:
+        child.kill()
+        child.wait(60)
+        raise
+    return found, child
+
+
+def finish(child: subprocess.Popen[str]) -> None:
+    with child:
+        assert child.stdin is not None
+        child.stdin.close()
+        assert child.wait(60) == 0
+
+
+@pytest.mark.parametrize(("way", "code"), [("busy", errno.ETXTBSY), ("environment", errno.E2BIG)])
+def test_it_is_taken_back(way: str, code: int, target: str, recorder_of_failures: TakenBack) -> None:
+    recorder = recorder_of_failures
+    found, child = run(recorder, way, target)
+    try:
+        failed = found.count(code)
+        assert failed > 0 and set(found) <= {0, code}
+        # While the program that has failed goes on.
+        wait_until(lambda: len(recorder.sequences) == failed, 60, "all failures are told")
+        assert child.poll() is None
+    finally:
+        finish(child)
+    wait_until(lambda: not recorder.filter.statistics().queued, 60, "all is told")
+    told = [event for event in recorder.of("process_creation") if event["image_file_name"] == target]
+    assert recorder.filter.statistics().failed_after == failed == len(set(recorder.sequences))
+    assert set(recorder.sequences) <= {event["sequence"] for event in told}
+    assert len(told) - failed == found.count(0)
+    assert set(recorder.codes) == {code}
+
+
+@pytest.mark.parametrize("way", ["argument", "sum"])
+def test_what_is_bound_to_fail_fires_nothing(way: str, target: str, recorder_of_failures: TakenBack) -> None:
+    recorder = recorder_of_failures
+    found, child = run(recorder, way, target)
+    finish(child)
+    wait_until(lambda: not recorder.filter.statistics().queued, 60, "all is told")
+    told = [event for event in recorder.of("process_creation") if event["image_file_name"] == target]
+    assert found.count(errno.E2BIG) > 0 and set(found) == {0, errno.E2BIG}
+    assert (len(told), recorder.sequences) == (found.count(0), [])
+
+
+@pytest.fixture
+def recorder_of_failures(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr("live_tools.Recorder", TakenBack)
+    with recording("RefuseWith=errno", events=cbprocess.PROC_EVT_PROCESS_CREATION) as recorder:
+        yield recorder
+
+
+def test_it_is_told_before_what_comes_next(tmp_path: Path) -> None:
+    """So that whoever follows the events knows at each of them what runs."""
+    target = tmp_path / "target"
+    shutil.copy2(os.path.realpath("/bin/true"), target)
+    rows: list[tuple[str, int]] = []
+    with recording("RefuseWith=errno", "SerializeEvents=1") as recorder:
+        recorder.decide = lambda name, event: rows.append((name, event.process_id))
+        recorder.filter.on_error = lambda error: rows.append(("failed", error.sequence))
+        _, child = run(recorder, "busy", str(target))
+        finish(child)
+        wait_until(lambda: ("process_termination", child.pid) in rows, 60, "the end is told")
+    failed = [at for at, row in enumerate(rows) if row[0] == "failed"]
+    assert len(failed) == 2
+    for at in failed:
+        # The event that is taken back stands right before it, but for those of the same execution.
+        before = [name for name, _ in rows[:at] if name != "thread_creation"]
+        assert before[-1] == "process_creation", rows
+
+
+@pytest.fixture
+def command_output(tmp_path: Path) -> dict[str, Any]:
+    """What the command prints of a program that cannot execute a busy file, in each of its ways."""
+    target = tmp_path / "busy-target"
+    shutil.copy2(os.path.realpath("/bin/true"), target)
+    program = [sys.executable, str(PROGRAMS / "failing.py"), "busy", str(target)]
+    found: dict[str, Any] = {"target": str(target)}
+    for way, options in {"text": ["--summary", "--tree"], "json": ["--json", "--summary"]}.items():
+        line = [sys.executable, "-m", "cbprocess", "run", "-o", str(tmp_path / way), *options]
+        line += ["--deny", "*/never-executed"]  # else a program is seen only once it has been executed
+        pictures = ["--trace", str(tmp_path / "trace"), "--timeline", str(tmp_path / "timeline")]
+        done = subprocess.run(
+            [*line, *pictures, "--", *program], stdin=subprocess.DEVNULL, capture_output=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        found[way] = (tmp_path / way).read_text()
+    found["trace"] = json.loads((tmp_path / "trace").read_text())
+    found["timeline"] = (tmp_path / "timeline").read_text()
+    return found
+
+
+def test_the_command_counts_no_such_run(command_output: dict[str, Any]) -> None:
+    target = command_output["target"]
+    lines = command_output["text"].splitlines()
+    told = [line for line in lines if target in line and "failing.py" not in line]
+    assert told and all("failed ETXTBSY" in line for line in told), told
+    rows = [json.loads(line) for line in command_output["json"].splitlines()]
+    (summary,) = [row for row in rows if row["event"] == "summary"]
+    events = [row for row in rows if row["event"] == "process_creation"]
+    taken_back = {row["sequence"] for row in rows if row["event"] == "error" and row["os_error"]}
+    assert len(taken_back) == 2
+    happened = [row for row in events if row["sequence"] not in taken_back]
+    assert summary["counts"]["process_creation"] == len(happened)
+    assert sum(program["runs"] for program in summary["programs"]) == len(happened)
+    assert target not in {program["program"] for program in summary["programs"]}
+    assert not any(target in process["programs"] for process in summary["processes"])
+    assert not any("busy-target" in record["name"] for record in command_output["trace"]["traceEvents"])
+    assert json.dumps(target)[:-1] + '",' not in command_output["timeline"].replace("failing.py", "")
+
+
+def test_a_thread_that_is_told_with_it_is_not_taken_back(tmp_path: Path) -> None:
+    """Without creations wanted nothing has told of the execution."""
+    target = tmp_path / "target"
+    shutil.copy2(os.path.realpath("/bin/true"), target)
+    heard: list[int] = []
+    with recording("RefuseWith=errno", events=cbprocess.PROC_EVT_THREAD_CREATION) as recorder:
+        recorder.filter.on_error = lambda error: heard.append(error.sequence)
+        recorder.filter.add_rule(name="*/never-executed", action="deny")
+        found, child = run(recorder, "spawned", str(target))
+        finish(child)
+        assert recorder.filter.statistics().failed_after == 0
+        wait_until(lambda: recorder.of("thread_creation")[1:], 60, "the child's thread is told")
+    assert (found, heard) == ([errno.ETXTBSY], [])
