@@ -270,6 +270,11 @@ class CBProcessProcessTerminationEventParams(NamedEventParams):
     __slots__ = ()
 
     @property
+    def image_file_name(self) -> str:
+        """The file by which the program was started: a script, a symbolic link, a path as it was given."""
+        return self._text(self._words[IMAGE_FILE_NAME_OFFSET], self._words[IMAGE_FILE_NAME_SIZE])
+
+    @property
     def exit_status(self) -> int:
         """The exit code, or -N when signal N ended the process (Linux)."""
         return _exit_status(self._words[EXIT_STATUS])

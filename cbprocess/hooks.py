@@ -95,9 +95,8 @@ class Hooks:
 
 
 def is_only_counted(code: int, failed_sequence: int) -> bool:
-    """Whether an error outside any call is nobody's failure: a creator that had to be guessed, or an
-    execution that the system has refused. It is told to those alone who listen; statistics() has it for the
-    others."""
+    """Whether an error outside any call is nobody's failure: a guessed creator, or an execution
+    that the system has refused. It is told to those alone who listen; statistics() has it for the others."""
     return code == ERROR_NOT_FOUND or failed_sequence != 0
 
 

@@ -174,7 +174,10 @@ def describe(event: events.EventParams, program_of: ProgramOf) -> str:
 
 def program_names(event: events.CBProcessProcessTerminationEventParams) -> str:
     """By which name a program was executed, and what it is where that is another: `sh (dash)`."""
-    return printable(os.path.basename(event.process_name))
+    program = os.path.basename(event.process_name)
+    name = os.path.basename(event.image_file_name) or program
+    is_same = os.path.normcase(name) == os.path.normcase(program)
+    return printable(program if is_same else f"{name} ({program})")
 
 
 def refusal_name(code: int) -> str:

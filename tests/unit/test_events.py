@@ -52,7 +52,7 @@ SURFACE = {
         },
         ANSWER,
     ),
-    "ProcessTermination": ({"process_name", "exit_status"}, ANSWER),
+    "ProcessTermination": ({"process_name", "image_file_name", "exit_status"}, ANSWER),
     "ThreadCreation": ({"thread_id", "creating_process_id", "creating_thread_id"}, ANSWER),
     "ThreadTermination": ({"thread_id", "exit_status"}, ANSWER),
     "ProcessHandleOperation": (HANDLE, ANSWER | {"desired_access"}),

@@ -110,27 +110,50 @@ static enum resolution judge_elf(const struct place *place, struct chain *chain,
     return RESOLVED;
 }
 
-/* A script's first line: "#!", interpreter, optionally one argument. Source: execve(2), "Interpreter
- * scripts". */
-static enum resolution parse_script(char *line, char **interpreter, char **argument)
+static bool is_blank(char character)
 {
-    char *end = strchr(line, '\n');
-    char *text = line + 2 + strspn(line + 2, " \t");
-    if (end == NULL && text[strcspn(text, " \t")] == 0 && strlen(line) >= SCRIPT_HEADER_SIZE - 1)
-        return BOUND_TO_FAIL; /* the interpreter's name is cut off */
-    if (end != NULL)
-        *end = 0;
-    for (end = line + strlen(line); end > text && (end[-1] == ' ' || end[-1] == '\t'); end--)
-        end[-1] = 0;
-    if (*text == 0)
-        return BOUND_TO_FAIL;
-    *interpreter = text;
-    text += strcspn(text, " \t");
-    if (*text != 0) {
-        *text++ = 0;
-        text += strspn(text, " \t");
+    return character == ' ' || character == '\t';
+}
+
+/* The first that is no blank, up to last; NULL: none. */
+static char *skip_blanks(char *at, const char *last)
+{
+    while (at <= last && is_blank(*at))
+        at++;
+    return at <= last ? at : NULL;
+}
+
+/* The first that is a blank or NUL, up to last; NULL: none. */
+static char *find_separator(char *at, const char *last)
+{
+    while (at <= last && *at != 0 && !is_blank(*at))
+        at++;
+    return at <= last ? at : NULL;
+}
+
+/* A script's first line: "#!", interpreter, optionally one argument, which is empty where a NUL or the end of
+ * the file follows a blank. Source: execve(2), "Interpreter scripts", and the kernel's load_script(). */
+static enum resolution parse_script(char line[SCRIPT_HEADER_SIZE], char **interpreter, char **argument)
+{
+    char *last = line + SCRIPT_HEADER_SIZE - 1;
+    char *end = memchr(line, '\n', strnlen(line, SCRIPT_HEADER_SIZE));
+    if (end == NULL) {
+        char *name = skip_blanks(line + 2, last);
+        if (name == NULL || find_separator(name, last) == NULL)
+            return BOUND_TO_FAIL; /* the interpreter's name is cut off */
+        end = last;
     }
-    *argument = *text != 0 ? text : NULL;
+    while (is_blank(end[-1]))
+        end--;
+    char *name = skip_blanks(line + 2, end);
+    if (name == NULL || name == end || *name == 0)
+        return BOUND_TO_FAIL;
+    char *separator = find_separator(name, end);
+    *argument = separator != NULL && *separator != 0 ? skip_blanks(separator, end) : NULL;
+    *interpreter = name;
+    *end = 0;
+    if (*argument != NULL)
+        *separator = 0;
     return RESOLVED;
 }
 
@@ -249,7 +272,6 @@ enum resolution read_chain(const struct place *place, int folder_fd, const char 
         if (resolution != RESOLVED || header_size < 2 || chain->header[0] != '#' || chain->header[1] != '!')
             return resolution;
         char *interpreter, *argument;
-        chain->header[SCRIPT_HEADER_SIZE - 1] = 0;
         if (parse_script((char *) chain->header, &interpreter, &argument) != RESOLVED)
             return BOUND_TO_FAIL;
         /* What the list starts with so far is this file's own name: it comes again, behind its interpreter.
