@@ -176,3 +176,62 @@ def test_a_thread_that_is_told_with_it_is_not_taken_back(tmp_path: Path) -> None
         assert recorder.filter.statistics().failed_after == 0
         wait_until(lambda: recorder.of("thread_creation")[1:], 60, "the child's thread is told")
     assert (found, heard) == ([errno.ETXTBSY], [])
+
+
+def records_of_command(output: Path, target: Path, *options: str) -> list[dict[str, Any]]:
+    """What the command tells in JSON of a program that tries to execute a busy file, and goes on."""
+    program = [sys.executable, str(PROGRAMS / "failing.py"), "busy", str(target)]
+    line = [sys.executable, "-m", "cbprocess", "run", "--json", "--summary", "-o", str(output), *options]
+    line += ["--deny", "*/never-executed", "--", *program]
+    subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=True)
+    return [json.loads(text) for text in output.read_text().splitlines()]
+
+
+def test_what_is_ignored_is_not_taken_back_for_anybody_to_see(tmp_path: Path) -> None:
+    """The program is shown again, since it has not become what is ignored."""
+    target = tmp_path / "busy-target"
+    shutil.copy2(os.path.realpath("/bin/true"), target)
+    *told, summary = records_of_command(tmp_path / "output", target, "--ignore", str(target))
+    assert not [record for record in told if record["event"] == "error"]
+    assert not [record for record in told if record.get("image_file_name") == str(target)]
+    (creation,) = [record for record in told if record["event"] == "process_creation"]
+    ends = {record["process_id"]: record for record in told if record["event"] == "process_termination"}
+    # The child that has failed ends as what it was, and so does the program itself.
+    assert len(ends) == 2 and ends[creation["process_id"]]["exit_status"] == 0
+    processes = {process["process_id"]: process for process in summary["processes"]}
+    assert set(processes) == set(ends)
+    assert all(process["exit_status"] == 0 for process in processes.values())
+
+
+def test_what_is_shown_for_its_name_is_taken_back(tmp_path: Path) -> None:
+    """Nobody else is shown, and nobody has run it."""
+    target = tmp_path / "busy-target"
+    shutil.copy2(os.path.realpath("/bin/true"), target)
+    *told, summary = records_of_command(tmp_path / "output", target, "--name", str(target))
+    created = [record["sequence"] for record in told if record["event"] == "process_creation"]
+    taken_back = [record["sequence"] for record in told if record["event"] == "error"]
+    assert len(created) == 2 and created == taken_back
+    assert len(told) == 4, told
+    assert (summary["processes"], summary["programs"]) == ([], [])
+
+
+def test_lines_and_pictures_of_a_choice(tmp_path: Path) -> None:
+    """Lines wait until it is sure that a process goes on as what is ignored."""
+    target = tmp_path / "busy-target"
+    shutil.copy2(os.path.realpath("/bin/true"), target)
+    program = [sys.executable, str(PROGRAMS / "failing.py"), "busy", str(target)]
+    for options, is_shown in ((["--ignore", str(target)], True), (["--name", str(target)], False)):
+        line = [sys.executable, "-m", "cbprocess", "run", "-o", str(tmp_path / "output"), *options]
+        line += ["--timeline", str(tmp_path / "page"), "--trace", str(tmp_path / "trace")]
+        line += ["--deny", "*/never-executed", "--", *program]
+        subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=True)
+        text = (tmp_path / "output").read_text()
+        assert "executed another" not in text and "error" not in text
+        assert text.count("failed ETXTBSY") == (0 if is_shown else 2)
+        page = (tmp_path / "page").read_text()
+        rows = json.JSONDecoder().raw_decode(page, page.index("const data = ") + len("const data = "))[0]
+        ids = {row["pid"] for row in rows["rows"]}
+        records = json.loads((tmp_path / "trace").read_text())["traceEvents"]
+        assert len(ids) == (2 if is_shown else 0)
+        assert ids == {record["pid"] for record in records}
+        assert all(row["status"] != "still running" for row in rows["rows"])
