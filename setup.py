@@ -19,6 +19,7 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build import build
 
 ROOT = Path(__file__).resolve().parent
+COMMAND_LINE = "cbprocess.cli.entry:main"
 sys.path.insert(0, str(ROOT / "build_backend"))
 import toolchain  # noqa: E402
 
@@ -57,25 +58,37 @@ class BuildNative(Command):
     description = "build the native library and programs"
     user_options: list[tuple[str, str | None, str]] = []
     build_lib: str | None
+    build_scripts: str | None
     editable_mode: bool
 
     def initialize_options(self) -> None:
         self.build_lib = None
+        self.build_scripts = None
         self.editable_mode = False
 
     def finalize_options(self) -> None:
         self.set_undefined_options("build_py", ("build_lib", "build_lib"))
+        self.set_undefined_options("build", ("build_scripts", "build_scripts"))
 
     def run(self) -> None:
         if self.editable_mode:
             folder = ROOT / "build" / "editable"
             run_cmake(folder, "RelWithDebInfo", None)
+            self._copy_front(folder)
             link = ROOT / "cbprocess" / "_native"
             link.unlink(missing_ok=True)
             link.symlink_to(os.path.relpath(folder / "_native", link.parent))
             return
         with tempfile.TemporaryDirectory(prefix="cbprocess-build-") as name:
             run_cmake(Path(name), "Release", self._native_folder())
+            self._copy_front(Path(name))
+
+    def _copy_front(self, folder: Path) -> None:
+        assert self.build_scripts is not None
+        if not is_for_windows():
+            target = Path(self.build_scripts)
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(folder / "_front" / "cbprocess", target)
 
     def _native_folder(self) -> Path:
         assert self.build_lib is not None
@@ -90,6 +103,28 @@ class BuildNative(Command):
 
     def get_output_mapping(self) -> dict[str, str]:
         return {}
+
+
+class BuildScripts(Command):
+    """In the place of setuptools' own, which only knows scripts that are text."""
+
+    description = "build the program cbprocess"
+    user_options: list[tuple[str, str | None, str]] = []
+    # Are set by others, for the #! lines of text.
+    executable: str | None = None
+    force: bool | None = None
+
+    def initialize_options(self) -> None:
+        pass
+
+    def finalize_options(self) -> None:
+        pass
+
+    def run(self) -> None:
+        self.run_command("build_native")
+
+    def get_source_files(self) -> list[str]:
+        return []
 
 
 class Build(build):
@@ -113,8 +148,24 @@ class BinaryDistribution(Distribution):
         return True
 
 
+def is_for_windows() -> bool:
+    return sys.platform == "win32" or bool(toolchain.cross_target())
+
+
+# The command `cbprocess` is a program on Linux, the front of the one in Python (native/front/front.c).
+command_in_python = "cbprocess" if is_for_windows() else "cbprocess-python"
 setup(
     version=read_version(),
     distclass=BinaryDistribution,
-    cmdclass={"build": Build, "build_native": BuildNative, "bdist_wheel": Wheel},
+    cmdclass={
+        "build": Build,
+        "build_native": BuildNative,
+        "build_scripts": BuildScripts,
+        "bdist_wheel": Wheel,
+    },
+    scripts=[] if is_for_windows() else ["cbprocess"],
+    entry_points={
+        "console_scripts": [f"{command_in_python} = {COMMAND_LINE}"],
+        "pytest11": ["cbprocess = cbprocess.pytest_plugin"],
+    },
 )

@@ -22,14 +22,23 @@ add_executable(cbprocess-supervisor ${_supervisor} $<TARGET_OBJECTS:protocol>)
 target_include_directories(cbprocess-supervisor PRIVATE driver/protocol driver/common driver/linux/ptrace)
 target_link_libraries(cbprocess-supervisor PRIVATE cbp_flags Threads::Threads)
 
-# A static program without a C library: nothing that the target's environment names is loaded into it. What
-# compilers add by themselves (sanitizers, stack protectors, fortified calls) would need one.
-add_executable(cbprocess-launch ${_launcher} driver/protocol/cbp_message_check.c)
-target_include_directories(cbprocess-launch PRIVATE driver/protocol)
-target_compile_options(cbprocess-launch PRIVATE -ffreestanding -fno-stack-protector -fno-sanitize=all -fno-lto
-  -fno-asynchronous-unwind-tables -U_FORTIFY_SOURCE)
-target_link_options(cbprocess-launch PRIVATE -nostdlib -static)
-set_target_properties(cbprocess-launch PROPERTIES POSITION_INDEPENDENT_CODE OFF)
-target_link_libraries(cbprocess-launch PRIVATE cbp_warnings)
+# A static program without a C library: nothing that the environment names is loaded into it. What compilers
+# add by themselves (sanitizers, stack protectors, fortified calls) would need one.
+function(add_bare_program name)
+  add_executable(${name} ${ARGN} driver/linux/bare/bare_start.c)
+  target_include_directories(${name} PRIVATE driver/linux/bare driver/protocol)
+  target_compile_options(${name} PRIVATE -ffreestanding -fno-stack-protector -fno-sanitize=all -fno-lto
+    -fno-asynchronous-unwind-tables -U_FORTIFY_SOURCE)
+  target_link_options(${name} PRIVATE -nostdlib -static)
+  set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+  target_link_libraries(${name} PRIVATE cbp_warnings)
+endfunction()
+
+add_bare_program(cbprocess-launch ${_launcher} driver/protocol/cbp_message_check.c)
+
+# The command of the Python package; setup.py puts it among the scripts.
+add_bare_program(cbprocess-front native/front/front.c)
+set_target_properties(cbprocess-front PROPERTIES OUTPUT_NAME cbprocess
+  RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/_front")
 
 include(cmake/install.cmake)

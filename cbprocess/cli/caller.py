@@ -1,11 +1,12 @@
 """What our caller has given to us and a command shall have as it was: signals, environment, descriptors.
-CPython has changed some of that before any code of ours runs, and we change some for ourselves. Not on
-Windows.
+CPython has changed some of that before any code of ours runs, and we change some for ourselves. Where the
+program `cbprocess` was called it has left a note of it (native/front/front.c). Not on Windows.
 
 Knows neither filters nor commands."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 PR_GET_PDEATHSIG = 2
+PR_SET_NAME = 15
 PR_GET_CHILD_SUBREAPER = 37
 
+# What the program `cbprocess` has noted: "PROCESS MASK IGNORED", hexadecimal numbers.
+NOTE_VARIABLE = "CBPROCESS_CALLER"
 # CPython ignores them from its start on.
 IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -50,11 +54,19 @@ def take_over() -> None:
     right what would stand in our way."""
     global _taken_over
     _fill_standard_descriptors()
+    note = _take_note()
     _restore_environment()
     # Nobody wants to know where in our code an interrupt has come.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     _taken_over = _look(True)
+    if note is not None:
+        _taken_over = _taken_over._replace(mask=note[0], ignored=note[1])
+        # Not that of the script that Python executes.
+        ctypes.CDLL(None).prctl(PR_SET_NAME, b"cbprocess", 0, 0, 0)
+        # It was blocked until now. One that has come meanwhile ends us here.
+        if not note[0] & bits([signal.SIGINT]):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     # Whose children's ends are ignored never learns how they ended.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
@@ -78,6 +90,16 @@ def _look(is_alone: bool) -> Caller:
     mask = bits(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
     death_signal, is_reaper = _process_control(PR_GET_PDEATHSIG), _process_control(PR_GET_CHILD_SUBREAPER)
     return Caller(mask, bits(ignored), death_signal, is_reaper != 0, _sockets_are_ours(), is_alone)
+
+
+def _take_note() -> tuple[int, int] | None:
+    """The caller's mask and what it ignores. The variable is gone then. It means nothing where it was
+    inherited."""
+    with contextlib.suppress(ValueError):
+        process_id, mask, ignored = (int(word, 16) for word in os.environ.pop(NOTE_VARIABLE, "").split(" "))
+        if process_id == os.getpid():
+            return mask, ignored
+    return None
 
 
 def _fill_standard_descriptors() -> None:

@@ -94,7 +94,7 @@ def test_the_wheel_has_the_package_and_nothing_else(
     wanted |= {f"cbprocess/_native/{name}" for name in NATIVE_FILES}
     assert {name for name in installed if name.startswith("cbprocess/")} == wanted
     others = {name for name in installed if not re.match(r"cbprocess(-[^/]*\.dist-info)?/", name)}
-    assert {Path(name).name for name in others} == {"cbprocess"}  # the console script alone
+    assert {Path(name).name for name in others} == {"cbprocess", "cbprocess-python"}
 
 
 def test_no_runtime_dependency(distribution: metadata.Distribution) -> None:
@@ -112,11 +112,24 @@ def test_the_command_runs_from_any_folder(folder: str, checkout: Path, tmp_path:
     assert cbprocess.__version__ in done.stdout
 
 
-def test_the_console_script_runs(tmp_path: Path) -> None:
-    script = Path(sysconfig.get_path("scripts")) / "cbprocess"
+@pytest.mark.parametrize("name", ["cbprocess", "cbprocess-python"])
+def test_the_command_is_installed(name: str, tmp_path: Path) -> None:
+    script = Path(sysconfig.get_path("scripts")) / name
     done = subprocess.run([script, "--version"], cwd=tmp_path, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
     assert cbprocess.__version__ in done.stdout
+
+
+def test_the_command_is_a_program_that_needs_nothing(distribution: metadata.Distribution) -> None:
+    """It is executed by itself: no interpreter, no loader of libraries, no library. And no installer takes
+    it for a console script of its own making."""
+    image = (Path(sysconfig.get_path("scripts")) / "cbprocess").read_bytes()
+    assert image[:4] == b"\x7fELF"
+    offset, count = int.from_bytes(image[0x20:0x28], "little"), int.from_bytes(image[0x38:0x3A], "little")
+    kinds = {int.from_bytes(image[offset + 56 * i :][:4], "little") for i in range(count)}
+    assert 1 in kinds and not kinds & {2, 3}  # PT_LOAD; PT_DYNAMIC, PT_INTERP
+    console = {point.name for point in distribution.entry_points if point.group == "console_scripts"}
+    assert console == {"cbprocess-python"}
 
 
 def test_exported_symbols_are_the_public_headers_functions(checkout: Path) -> None:

@@ -5,17 +5,9 @@
 #include <stdbool.h>
 #include <sys/prctl.h>
 
-#include "launch_system.h"
+#include "bare_system.h"
 
-enum { SIGNAL_MAX = 64, SET_SIZE = SIGNAL_MAX / 8, DIGITS_MAX = 12 };
-
-/* As the system call takes it on both architectures: the library's structure is another one. */
-struct kernel_action {
-    uint64_t handler;
-    uint64_t flags;
-    uint64_t restorer;
-    uint64_t mask;
-};
+enum { DIGITS_MAX = 12 };
 
 static const char listen_name[] = "LISTEN_PID=";
 
@@ -35,7 +27,7 @@ static void ignore_signals(uint64_t ignored)
     const struct kernel_action action = {.handler = (uint64_t) (uintptr_t) SIG_IGN};
     for (long number = 1; number <= SIGNAL_MAX; number++)
         if ((ignored >> (number - 1) & 1) != 0)
-            (void) call_system(SYS_rt_sigaction, number, address_of(&action), 0, SET_SIZE, 0, 0);
+            (void) call_system(SYS_rt_sigaction, number, address_of(&action), 0, SIGNAL_SET_SIZE, 0, 0);
 }
 
 static bool is_listen_entry(const char *entry)
@@ -78,5 +70,5 @@ void take_callers_place(const char *words, char **environment)
         (void) call_system(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0, 0);
     ignore_signals(values[IGNORED]);
     /* Last: what has come meanwhile is delivered here, and ends us where it would have ended the target. */
-    (void) call_system(SYS_rt_sigprocmask, SIG_SETMASK, address_of(&values[MASK]), 0, SET_SIZE, 0, 0);
+    (void) call_system(SYS_rt_sigprocmask, SIG_SETMASK, address_of(&values[MASK]), 0, SIGNAL_SET_SIZE, 0, 0);
 }

@@ -21,7 +21,7 @@
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 
-#include "launch_system.h"
+#include "bare_system.h"
 #include "syscalls.h"
 
 /* One instruction for a call's number, and what decides about the call. */

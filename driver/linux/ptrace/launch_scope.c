@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include "bare_system.h"
 #include "cbp_message.h"
-#include "launch_system.h"
 
 /* Of the kernel's interface; younger than the headers that this is built with. */
 enum { CREATE_RULESET = 444, ADD_RULE = 445, RESTRICT_SELF = 446, RULE_PATH_BENEATH = 1, SCOPE_SIGNAL = 2 };

@@ -1,6 +1,6 @@
 /* cbprocess-launch: becomes the target of a launch once the supervisor traces it. The caller starts it with
  * whatever descriptors, folder, environment and signals the target shall have; it changes none of them, and
- * the environment has no effect on it: it is a static program without a C library (launch_system.h).
+ * the environment has no effect on it: it is a static program without a C library (bare_system.h).
  *
  * argv[0] is "cbprocess-launch N", N being the descriptor of the launch channel, with words of
  * launch_caller.h behind it if there are any; the other arguments are the target's own. What to execute comes
@@ -13,15 +13,13 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 
+#include "bare_system.h"
 #include "cbp_message_check.h"
 #include "launch_caller.h"
 #include "launch_filter.h"
 #include "launch_scope.h"
-#include "launch_system.h"
 
 enum { EXIT_NOT_LAUNCHED = 127, TARGET_SIZE_MAX = 1024 * 1024, STANDARD_ERROR = 2 };
-
-int launch(int argument_count, char **arguments, char **environment);
 
 /* What to execute; the caller has nothing else to keep. */
 static union {
@@ -101,7 +99,7 @@ static int refuse_to_run(void)
     return EXIT_NOT_LAUNCHED;
 }
 
-int launch(int argument_count, char **arguments, char **environment)
+int bare_main(int argument_count, char **arguments, char **environment)
 {
     struct cbp_launch_go go;
     const char *words = "";

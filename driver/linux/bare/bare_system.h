@@ -1,12 +1,26 @@
-/* What the launcher has in place of a C library: its system calls, and the few texts and numbers that it
- * handles. A library would be loaded with what the target's environment says (LD_PRELOAD, LD_AUDIT,
- * GLIBC_TUNABLES), and run it before anybody traces this process. Knows nothing of launches. */
-#ifndef CBP_LAUNCH_SYSTEM_H
-#define CBP_LAUNCH_SYSTEM_H
+/* What a program has in place of a C library: where it begins, its system calls, and the few texts and
+ * numbers that it handles. A library would be loaded with what the environment says (LD_PRELOAD, LD_AUDIT,
+ * GLIBC_TUNABLES), and would change signals and memory before main() runs. Knows nothing of what the programs
+ * are for: the launcher, and the front of the command `cbprocess`. */
+#ifndef CBP_BARE_SYSTEM_H
+#define CBP_BARE_SYSTEM_H
 
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/syscall.h>
+
+enum { SIGNAL_MAX = 64, SIGNAL_SET_SIZE = SIGNAL_MAX / 8 };
+
+/* As the system call takes it on both architectures: the library's structure is another one. */
+struct kernel_action {
+    uint64_t handler;
+    uint64_t flags;
+    uint64_t restorer;
+    uint64_t mask;
+};
+
+/* The program's own part: the status that it ends with. */
+int bare_main(int argument_count, char **arguments, char **environment);
 
 /* Gives what the kernel gives: a result, or an errno made negative. */
 static inline long call_system(long number, long a, long b, long c, long d, long e, long f)
@@ -32,7 +46,7 @@ static inline long call_system(long number, long a, long b, long c, long d, long
     __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
     return x0;
 #else
-#error "the launcher knows x86_64 and aarch64"
+#error "known are x86_64 and aarch64"
 #endif
 }
 
