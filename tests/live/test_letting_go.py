@@ -27,68 +27,9 @@ from live_tools import (
     tracer_of,
     wait_until,
 )
+from sleepers import Sleeper, assert_undisturbed, sleeper
 
 import cbprocess
-
-
-class Sleeper:
-    """A run of `asleep`: many threads, each in a system call that waits for something."""
-
-    def __init__(self, program: str, folder: Path, start: Callable[[list[str]], Any]) -> None:
-        folder.mkdir(exist_ok=True)
-        self.wake, self.report = folder / "wake", folder / "report"
-        self.report.touch()
-        self.process = start([program, str(self.wake), str(self.report)])
-        wait_until(lambda: "asleep" in self.lines(), 60, "all its threads sleep")
-
-    def lines(self) -> list[str]:
-        return self.report.read_text().splitlines()
-
-    def bring_about(self) -> None:
-        """What the calls wait for happens."""
-        self.wake.touch()
-
-    def results(self) -> dict[str, int]:
-        """Each call's errno, or 0, once all of them are over."""
-        wait_until(lambda: "end" in self.lines(), 60, "all its calls are over")
-        return {name: int(error) for name, error in map(str.split, self.lines()[1:-1])}
-
-    @property
-    def pid(self) -> int:
-        return int(self.process.pid)
-
-
-@contextlib.contextmanager
-def sleeper(programs: Programs, folder: Path) -> Iterator[Sleeper]:
-    """One outside of any filter."""
-    found = Sleeper(programs["asleep"], folder, subprocess.Popen)
-    try:
-        yield found
-    finally:
-        found.bring_about()
-        found.process.send_signal(signal.SIGCONT)
-        try:
-            found.process.wait(30)
-        finally:
-            found.process.kill()
-            found.process.wait(30)
-
-
-@pytest.fixture(scope="session")
-def undisturbed(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
-    """How the calls end without anybody who supervises."""
-    with sleeper(programs, tmp_path_factory.mktemp("undisturbed") / "sleeper") as alone:
-        alone.bring_about()
-        found = alone.results()
-    assert found["epoll_wait"] == found["recv"] == found["sigtimedwait"] == 0 and len(found) == 12
-    return found
-
-
-def assert_undisturbed(found: Sleeper, undisturbed: dict[str, int]) -> None:
-    """They sleep still, and end as they would have."""
-    assert found.lines() == ["asleep"]
-    found.bring_about()
-    assert found.results() == undisturbed
 
 
 @contextlib.contextmanager
