@@ -8,6 +8,7 @@ import os
 import select
 import signal
 
+from .orphans import LOOK_S, bury_orphans
 from .output import complain
 from .pidfd import open_process
 from .signals import FirstSignal
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
     from ..process import CBProcess
 
-# How often it is looked whether the filter still runs.
-LOOK_MS = 500
-
 
 def wait(process: CBProcess, ends: Ends, interrupt: Interrupt) -> int:
     """Waits until all processes have ended or a signal comes; the exit status that this makes."""
@@ -32,10 +30,12 @@ def wait(process: CBProcess, ends: Ends, interrupt: Interrupt) -> int:
     for descriptor in pending:
         poller.register(descriptor, select.POLLIN)
     while pending and interrupt.number is None:
-        for descriptor, _ in poller.poll(LOOK_MS):
+        for descriptor, _ in poller.poll(LOOK_S * 1000):
             if descriptor in pending:
                 pending.discard(descriptor)
                 poller.unregister(descriptor)
+        bury_orphans()
+        # It is looked as well whether the filter still runs.
         if not process.active:
             return complain("the filter has stopped")
     return interrupt.status

@@ -15,6 +15,9 @@ from ..errors import CBProcessError
 from ..running import running_processes
 from .signals import SIGNAL_BASE
 
+if sys.platform != "win32":
+    from .orphans import bury_orphans
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,11 +73,14 @@ def _pass_on(process: CBProcess, number: int) -> None:
 
 
 def wait_for_all(process: CBProcess, is_enough: Callable[[], bool]) -> bool:
-    """Waits until nobody is supervised (True), or it is enough or the filter has stopped (False)."""
+    """Waits until nobody is supervised (True), or it is enough or the filter has stopped (False). No child is
+    waited for by anybody else."""
     soon_s = time.monotonic() + SOON_S
     while process.statistics().supervised:
         if is_enough() or not process.active:
             return False
+        if sys.platform != "win32":
+            bury_orphans()
         time.sleep(LOOK_S if time.monotonic() < soon_s else LATER_LOOK_S)
     return True
 

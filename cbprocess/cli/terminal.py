@@ -14,6 +14,7 @@ import struct
 import termios
 import tty
 
+from .orphans import LOOK_S, bury_orphans
 from .pidfd import open_process
 
 TYPE_CHECKING = False
@@ -103,11 +104,12 @@ class Terminal:
             self._print()
 
     def _pass_on(self, child: subprocess.Popen[Any], end: int) -> bool:
-        """Waits for something and passes it on. Whether the program has ended."""
+        """Waits a while for something and passes it on. Whether the program has ended."""
         sources = [end, self._master]
         if self._is_typed and not self._typed:
             sources.append(0)
-        readable, writable, _ = select.select(sources, [self._master] if self._typed else [], [])
+        readable, writable, _ = select.select(sources, [self._master] if self._typed else [], [], LOOK_S)
+        bury_orphans(child.pid)
         if 0 in readable:
             self._read_typed(child)
         if writable:
