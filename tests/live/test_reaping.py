@@ -1,5 +1,6 @@
 """Orphans of the tree that come to `cbprocess`, because it is process 1 of a container or a reaper, are
-waited for at once, whatever it is waiting for itself."""
+waited for at once, whatever it is waiting for itself. A program that uses the library gets none of the
+library's own making."""
 
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ import sameness
 import supervised
 from live_tools import PROGRAMS, wait_until
 from terminals import open_terminal
+
+from cbprocess.library import FOLDER_VARIABLE, native_folder
 
 PR_SET_CHILD_SUBREAPER = 36
 AS_PROCESS_1 = ["unshare", "-pf", "--kill-child", "--mount-proc"]
@@ -124,3 +127,106 @@ def test_while_a_terminal_is_passed_on(user: tuple[str, ...]) -> None:
         process.wait()
         os.close(master)
         os.close(slave)
+
+
+# ---- The library ----
+
+APPLICATION = """
+import ctypes, os, signal, sys, time
+import cbprocess
+
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # orphans come to us, as to process 1
+
+
+def children():
+    found = []
+    for thread in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{thread}/children") as file:
+            found += map(int, file.read().split())
+    return found
+
+
+def session(act):
+    instance = cbprocess.CBProcess()
+    instance.initialize("{5ABD3A8B-6A3F-4C52-9F0C-5E1F0A1C7D11}")
+    instance.config("RefuseWith=errno")
+    instance.add_rule(name="nothing", action="deny")
+    instance.on_error = lambda error: None
+    instance.start_filter(0)
+    assert instance.popen(["true"]).wait() == 0
+    try:
+        return act(instance)
+    finally:
+        instance.stop_filter()
+
+
+def wait_for_the_end_of(supervisor):
+    while open(f"/proc/{supervisor}/stat").read().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+
+
+def nothing(instance):
+    return None
+
+
+def killed(instance):
+    (supervisor,) = children()
+    os.kill(supervisor, signal.SIGKILL)
+    wait_for_the_end_of(supervisor)
+
+
+def needed(instance):
+    (supervisor,) = children()
+    return supervisor, instance.popen(["sleep", "600"])
+
+
+made = session(globals()[sys.argv[1]])
+if made:
+    supervisor, program = made
+    left = children()
+    program.kill()
+    program.wait()
+    assert sorted(left) == sorted([supervisor, program.pid])
+    wait_for_the_end_of(supervisor)
+# On a slow machine one may take its time to end. It is waited for by the next one then.
+for _ in range(20):
+    if not made and not children():
+        sys.exit(7)
+    made = session(nothing)
+print(children())
+"""
+
+
+@pytest.mark.parametrize("what", ["nothing", "killed", "needed"])
+def test_no_supervisor_is_left_to_an_application(what: str) -> None:
+    line = [sys.executable, "-c", APPLICATION, what]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=110)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "", "")
+
+
+FAILING = """
+import ctypes, os
+import cbprocess
+
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+instance = cbprocess.CBProcess()
+instance.initialize("{5ABD3A8B-6A3F-4C52-9F0C-5E1F0A1C7D11}")
+try:
+    instance.start_filter(0)
+except cbprocess.CBProcessError as error:
+    print(error.code, open(f"/proc/self/task/{os.getpid()}/children").read().split())
+"""
+
+
+def test_nor_one_that_could_not_be_executed(tmp_path: Path) -> None:
+    folder = tmp_path / "native"
+    shutil.copytree(native_folder(), folder)
+    (folder / "cbprocess-supervisor").write_text("no program")
+    done = subprocess.run(
+        [sys.executable, "-c", FAILING],
+        env={**os.environ, FOLDER_VARIABLE: str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "588 []\n", "")

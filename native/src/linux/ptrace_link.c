@@ -213,8 +213,8 @@ void cbpi_link_shut(struct cbpi_link *link)
     if (link->ends.control_fd >= 0)
         shutdown(link->ends.control_fd, SHUT_RDWR); /* a child between fork and exec may hold a copy */
     close_if_open(link->ends.control_fd);
-    close_if_open(link->ends.process_fd);
     close_if_open(link->ends.state_fd);
     if (link->channel)
         munmap(link->channel, CBP_CHANNEL_SIZE);
+    cbpi_supervisor_leave(link->ends.process_fd);
 }

@@ -1,14 +1,15 @@
 /* Starting the supervisor so that the controller does not notice a child.
  *
  * A helper task without an exit signal is cloned, which neither SIGCHLD nor wait() tells of; it clones the
- * supervisor and ends, so that the supervisor passes to the system's reaper. (Where the controller is that
- * reaper itself - process 1 of a container, or a subreaper - it gets the supervisor's status in the end, as
- * it does for every orphan.) Both tasks share the controller's memory, as after vfork, and each parent waits
- * until its child has ended or executed: so nothing here may allocate, lock or run the caller's signal
- * handlers. */
+ * supervisor and ends, so that the supervisor passes to the system's reaper. Where the controller is that
+ * reaper itself - process 1 of a container, or a subreaper - the supervisor is waited for here: an
+ * application that waits for nobody would keep a zombie of each. Both tasks share the controller's memory, as
+ * after vfork, and each parent waits until its child has ended or executed: so nothing here may allocate,
+ * lock or run the caller's signal handlers. */
 #define _GNU_SOURCE
 #include "ptrace_link.h"
 
+#include "cbp_atomic.h"
 #include "errors.h"
 #include "new_syscalls.h"
 #include "os_error.h"
@@ -16,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -28,6 +30,10 @@
 #define STACK_SIZE (64u * 1024u) /* of each of the two tasks */
 #define FIRST_FD 3               /* where the supervisor finds its descriptors */
 #define FD_COUNT 3
+#define END_LIMIT_MS 500 /* until a supervisor that nobody needs has ended */
+#define LEFT_MAX 16
+#define NS_PER_MS 1000000u
+#define ID_IS_PIDFD ((idtype_t) 3) /* P_PIDFD of Linux 5.4 */
 
 extern char **environ;
 
@@ -149,6 +155,55 @@ static int run_helper(struct start *start)
     return error;
 }
 
+/* Whether the process is a child of ours that runs. One that has ended is waited for. */
+static int is_running_child(int process_fd)
+{
+    siginfo_t end;
+    int result;
+    do {
+        end.si_pid = 0;
+        result = waitid(ID_IS_PIDFD, (id_t) process_fd, &end, WEXITED | WNOHANG | __WALL);
+    } while (result != 0 && errno == EINTR);
+    return result == 0 && end.si_pid == 0;
+}
+
+/* Supervisors that ran on when they were left, because a tree needs them: descriptors plus 1; 0: none. */
+static uint32_t left_fds[LEFT_MAX];
+
+static void look_at_left(void)
+{
+    for (size_t i = 0; i < LEFT_MAX; i++) {
+        uint32_t none = 0, taken = cbp_swap_u32(&left_fds[i], 0);
+        if (taken == 0)
+            continue;
+        if (!is_running_child((int) (taken - 1)) || !cbp_compare_swap_u32(&left_fds[i], &none, taken))
+            close((int) (taken - 1));
+    }
+}
+
+void cbpi_supervisor_leave(int process_fd)
+{
+    look_at_left();
+    if (process_fd < 0)
+        return;
+    uint64_t limit_ns = cbpi_now_ns() + END_LIMIT_MS * NS_PER_MS;
+    while (is_running_child(process_fd)) {
+        uint64_t now_ns = cbpi_now_ns();
+        struct pollfd end = {.fd = process_fd, .events = POLLIN};
+        if (now_ns < limit_ns) {
+            (void) poll(&end, 1, (int) ((limit_ns - now_ns) / NS_PER_MS + 1));
+            continue;
+        }
+        for (size_t i = 0; i < LEFT_MAX; i++) {
+            uint32_t none = 0;
+            if (cbp_compare_swap_u32(&left_fds[i], &none, (uint32_t) process_fd + 1))
+                return;
+        }
+        break;
+    }
+    close(process_fd);
+}
+
 static int is_a_limit(int error)
 {
     return error == EAGAIN || error == ENOMEM || error == EMFILE || error == ENFILE;
@@ -168,6 +223,8 @@ uint32_t cbpi_supervisor_start(int channel_fd, int control_fd, int controller_fd
     close_fds(&start);
     if (error == 0)
         error = start.error;
+    if (error != 0 && start.supervisor > 0)
+        (void) waitpid(start.supervisor, NULL, __WALL); /* it has ended; mostly it is nobody's child */
     if (error != 0 && (start.supervisor <= 0 || is_a_limit(error)))
         return cbpi_fail_os(error, "cannot start the supervisor");
     if (error != 0)
