@@ -147,6 +147,14 @@ def test_descriptors(way: str, name: str, programs: Programs, tmp_path: Path) ->
     assert supervised == bare
 
 
+def test_nothing_takes_the_place_of_closed_errors(way: str, tmp_path: Path) -> None:
+    """What is to be said there is said nowhere: not in the file that has been opened first."""
+    events = tmp_path / "events"
+    line = [*sameness.WAYS[way], "run", "--output", str(events), "--", "/nowhere/program"]
+    done = sameness.called(line, tmp_path / "output", with_descriptors(closed=(2,)))
+    assert (done, events.read_text()) == ((127, "", ""), "")
+
+
 def test_what_bash_makes_of_a_file_is_one(way: str, tmp_path: Path) -> None:
     if shutil.which("bash") is None:
         pytest.skip("there is no bash here")
@@ -301,6 +309,13 @@ counts = dict.fromkeys([signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1], 0)
 while not counts[signal.SIGUSR1]:
     counts[os.read(noted, 1)[0]] += 1
     os.write(1, b"got it\\n")
+# Of several that come at once the last one is noted first.
+os.set_blocking(noted, False)
+try:
+    while True:
+        counts[os.read(noted, 1)[0]] += 1
+except BlockingIOError:
+    pass
 os.write(1, b"%d %d\\n" % (counts[signal.SIGINT], counts[signal.SIGQUIT]))
 """
 
@@ -313,9 +328,12 @@ def test_what_the_terminal_sends_comes_once(way: str) -> None:
     wrapper = subprocess.Popen([*at_terminal, *line], stdin=slave, stdout=subprocess.PIPE, text=True)
     try:
         assert wrapper.stdout is not None and wrapper.stdout.readline() == "ready\n"
+        # What it sent on at once would be one with what the terminal has sent, as long as that is pending.
+        wrapper.send_signal(signal.SIGSTOP)
         for key in (b"\x03", b"\x1c"):
             os.write(master, key)
             assert wrapper.stdout.readline() == "got it\n"
+        wrapper.send_signal(signal.SIGCONT)
         # Sent on behind those before it.
         wrapper.send_signal(signal.SIGUSR1)
         assert wrapper.communicate(timeout=100)[0] == "got it\n1 1\n"
