@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 import sameness
 from attach_tools import assert_let_go
+from early_signals import AT_THE_START, ENDS, MOMENTS_MS, without_core_file
 from live_tools import PROGRAMS, Programs, tracer_of, wait_until
 from sleepers import assert_undisturbed, sleeper
 from terminals import open_terminal
-from test_front import AT_THE_START, ENDS, MOMENTS_MS, without_core_file
 
 ATTACH = [sameness.PROGRAM, "attach", "-q"]
 

@@ -4,7 +4,6 @@ it on, and becomes the Python that it was installed for. A signal while that beg
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -15,10 +14,10 @@ from pathlib import Path
 import pytest
 import sameness
 import supervised
+from early_signals import AT_THE_START, ENDS, MOMENTS_MS, without_core_file
 from live_tools import Programs
 
 NOTE = "CBPROCESS_CALLER"
-ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
 
 
 def front_in(folder: Path, script: str) -> str:
@@ -30,10 +29,6 @@ def front_in(folder: Path, script: str) -> str:
     path.write_text(script)
     path.chmod(0o755)
     return str(front)
-
-
-def without_core_file() -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 # ---- Who is executed, and with what ----
@@ -129,9 +124,6 @@ def test_it_is_called_as_it_was_called(tmp_path: Path) -> None:
 
 # ---- Signals while it begins ----
 
-# Is imported by the interpreter before anything of ours.
-AT_THE_START = "import os\nos.kill(os.getpid(), int(os.environ['NUMBER']))\n"
-
 
 @pytest.mark.parametrize("number", ENDS)
 def test_a_signal_while_the_interpreter_begins(number: int, tmp_path: Path) -> None:
@@ -161,10 +153,6 @@ def test_an_interrupt_that_the_caller_ignores_or_blocks(tmp_path: Path) -> None:
         line = [sameness.PROGRAM, "run", "-q", "--", "sh", "-c", "exit 3"]
         done = sameness.called(line, tmp_path / "output", set_up, environment)
         assert done == (3, "", "")
-
-
-# Close to one another at first: where the interpreter begins.
-MOMENTS_MS = (0, 4, 8, 12, 16, 20, 30, 40, 60, 100, 180, 300)
 
 
 @pytest.mark.parametrize("number", ENDS)
