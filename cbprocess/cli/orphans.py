@@ -1,6 +1,6 @@
-"""Orphans that come to us, as they do to process 1 of a container or to a reaper (prctl(2)): nobody else would
-wait for them. Only in a process that is the command line's own, whose children are nobody else's business.
-Not on Windows.
+"""Orphans that come to us, as they do to process 1 of a container or to a reaper (prctl(2)): nobody else
+would wait for them. Only in a process that is the command line's own, whose children are nobody else's
+business. Not on Windows.
 
 Knows neither filters nor commands."""
 
