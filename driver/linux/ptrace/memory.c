@@ -3,9 +3,11 @@
 #include <elf.h>
 #include <errno.h>
 #include <linux/audit.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/user.h>
 
@@ -55,6 +57,14 @@ bool read_call_registers(const struct task *task, struct syscall_entry *entry)
     entry->number = is_i386 ? registers.compatible.values[NUMBER_32BIT] : registers.full.orig_rax;
     entry->arguments[0] = is_i386 ? registers.compatible.values[FIRST_ARGUMENT_32BIT] : registers.full.rdi;
     return true;
+}
+
+/* In a call that has created a task each of these numbers means one call alone, of either width. */
+bool calls_plain_fork(const struct task *task)
+{
+    enum { FORK_32BIT = 2, VFORK_32BIT = 190 };
+    long number = ptrace(PTRACE_PEEKUSER, (pid_t) task->tid, offsetof(struct user_regs_struct, orig_rax), 0);
+    return number == SYS_fork || number == SYS_vfork || number == FORK_32BIT || number == VFORK_32BIT;
 }
 
 static bool poke_register(const struct task *task, size_t offset, uint64_t value)
@@ -136,6 +146,13 @@ bool read_call_registers(const struct task *task, struct syscall_entry *entry)
     entry->number = is_arm ? registers.compatible[ARM_NUMBER_REGISTER] : registers.full.regs[NUMBER_REGISTER];
     entry->arguments[0] = is_arm ? registers.compatible[0] : registers.full.regs[0];
     return true;
+}
+
+/* There is none: C libraries use clone. */
+bool calls_plain_fork(const struct task *task)
+{
+    (void) task;
+    return false;
 }
 
 /* Register 0 is both the first argument and the result. */

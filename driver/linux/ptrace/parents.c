@@ -39,7 +39,8 @@ void look_at_parent(struct process *process)
         process->parent_pid = pid;
 }
 
-/* With our filter such a call has stopped at its entry; else the registers of the stop after it tell. */
+/* With our filter such a call has stopped at its entry; else the registers of the stop after it tell. Of
+ * these one is read first, which mostly does: to read all of them would be felt in each creation. */
 bool creates_for_parent(struct task *creator)
 {
     struct syscall_entry entry;
@@ -47,7 +48,7 @@ bool creates_for_parent(struct task *creator)
     creator->asked_for_parent = false;
     if (creator->process->filter_parts != 0)
         return has_asked;
-    if (!read_call_registers(creator, &entry))
+    if (calls_plain_fork(creator) || !read_call_registers(creator, &entry))
         return false;
     uint64_t flags = 0;
     switch (syscall_kind(entry.architecture, entry.number)) {

@@ -257,6 +257,8 @@ void look_at_parent(struct process *process);
 bool creates_for_parent(struct task *creator);
 
 /* ---- memory.c: a stopped task's memory and registers ---- */
+/* At the stop of a creation: whether the call is fork or vfork, which take no flags. */
+bool calls_plain_fork(const struct task *task);
 /* At a stop in the middle of a call: its number, and its first argument. */
 bool read_call_registers(const struct task *task, struct syscall_entry *entry);
 bool read_syscall_entry(const struct task *task, struct syscall_entry *entry);
