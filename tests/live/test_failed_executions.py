@@ -86,6 +86,24 @@ def test_it_is_taken_back(way: str, code: int, target: str, recorder_of_failures
     assert set(recorder.codes) == {code}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user, who has too many processes")
+def test_too_many_processes(recorder_of_failures: TakenBack) -> None:
+    recorder = recorder_of_failures
+    target = os.path.realpath("/bin/true")
+    line = [sys.executable, str(PROGRAMS / "failing.py"), "processes", target]
+    bare = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    if bare.stdout.splitlines()[:1] != [str(errno.EAGAIN)]:
+        pytest.skip("the system lets nobody become another user here, or does not count the processes of one")
+    found, child = run(recorder, "processes", target)
+    try:
+        assert found == [errno.EAGAIN]
+        wait_until(lambda: recorder.codes == [errno.EAGAIN], 60, "the failure is told")
+    finally:
+        finish(child)
+    (told,) = [event for event in recorder.of("process_creation") if event["image_file_name"] == target]
+    assert recorder.sequences == [told["sequence"]]
+
+
 @pytest.mark.parametrize("way", ["argument", "sum"])
 def test_what_is_bound_to_fail_fires_nothing(way: str, target: str, recorder_of_failures: TakenBack) -> None:
     recorder = recorder_of_failures

@@ -13,12 +13,23 @@ PAGE = 4096
 LONGEST = 32 * PAGE  # of a string with its NUL
 
 
-def try_in_child(path, arguments, environment):
+NOBODY = 65534
+
+
+def become_one_too_many():
+    """Another user, who has a process and may have none: the kernel tells at the next execution."""
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+    os.setuid(NOBODY)
+
+
+def try_in_child(path, arguments, environment, prepare=None):
     """What execve says in a child: an errno, or 0 if the program ran."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         try:
+            if prepare is not None:
+                prepare()
             os.execve(path, arguments, environment)
         except OSError as error:
             os.write(writing, bytes([error.errno]))
@@ -45,6 +56,21 @@ def tries(way, program):
                 yield 0
             except OSError as error:
                 yield error.errno
+    elif way == "processes":  # as root only: who may not become another user has no such failure
+        reading, writing = os.pipe()
+        ready, tell_ready = os.pipe()
+        other = os.fork()
+        if other == 0:
+            os.close(writing)
+            os.setuid(NOBODY)
+            os.write(tell_ready, b".")
+            os.read(reading, 1)
+            os._exit(0)
+        os.close(tell_ready)
+        os.read(ready, 1)
+        yield try_in_child(program, [program], {}, become_one_too_many)
+        os.close(writing)
+        os.waitpid(other, 0)
     elif way == "environment":
         for size in (LONGEST - 3, LONGEST - 2):
             yield try_in_child(program, [program], {"A": "x" * size})
@@ -65,6 +91,6 @@ def tries(way, program):
 
 for found in tries(sys.argv[1], sys.argv[2]):
     print(json.dumps(found), flush=True)
-    assert found in (0, errno.E2BIG, errno.ETXTBSY), found
+    assert found in (0, errno.E2BIG, errno.ETXTBSY, errno.EAGAIN), found
 print(json.dumps("done"), flush=True)
 sys.stdin.read()
