@@ -392,6 +392,7 @@ class AsyncCBProcess(CBProcess):
         runner = self._runner = Runner(
             loop, Feed(self._queue_size, self._overflow), self._hooks, self._concurrency
         )
+        self._hooks.take_back = runner.feed.take_back
         try:
             runner.start()
             super().start_filter(timeout)

@@ -126,6 +126,8 @@ class NativeCallbacks:
             os_error = ctypes.c_uint32()
             is_failure = code == ERROR_GEN_FAILURE
             sequence = self._library.cbp_failed_execution(ctypes.byref(os_error)) if is_failure else 0
+            if sequence and self._hooks.take_back is not None:
+                self._hooks.take_back(sequence, os_error.value)
             if self._hooks.error is not None or not is_only_counted(code, sequence):
                 description = (text or b"").decode("utf-8", TEXT_ERRORS)
                 self._hooks.report(code, description, failed=(sequence, os_error.value))

@@ -20,7 +20,7 @@ from time import monotonic
 from .checks import checked_int, wrong
 from .constants import ERROR_NOT_READY
 from .errors import CBProcessError
-from .held import Ledger
+from .held import HeldProcessCreation, Ledger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,9 +31,12 @@ if TYPE_CHECKING:
     from .held import HeldEvent
 
     Item = tuple[HeldEvent, Any]
+    Executions = weakref.WeakValueDictionary[int, HeldProcessCreation]
 
 QUEUE_SIZE = 1024
 QUEUE_SIZE_MAX = 1_000_000
+# Failed executions whose event has not come. Most are of events that nobody has any more.
+EARLY_MAX = 1024
 # A wait is cut into slices, between which Python handles signals.
 SLICE_S = 0.1
 
@@ -65,6 +68,10 @@ class Feed:
         self.is_closed = False
         self._is_finished = False
         self._items: deque[Item] = deque()
+        # By sequence: those that may still be taken back, as long as somebody has them; and errnos of what
+        # was taken back before its event came, where another worker was faster.
+        self._executions: Executions = weakref.WeakValueDictionary()
+        self._early: dict[int, int] = {}
         self._count = 0  # of the items, and of those that a worker is making now
         self._lock = threading.RLock()
         self._room = threading.Condition(self._lock)
@@ -87,6 +94,9 @@ class Feed:
                 self._count -= 1
             raise
         with self._lock:
+            if isinstance(held, HeldProcessCreation) and not self._note_execution(held):
+                self._count -= 1
+                return
             self._items.append((held, purpose))
             is_armed, self._is_armed = self._is_armed, False
             self._ready.notify()
@@ -116,6 +126,31 @@ class Feed:
         if victim is not None:
             victim._let_go()
         return True
+
+    def take_back(self, sequence: int, os_error: int) -> None:
+        """The execution that this event tells of was allowed and has failed. An event that nobody has taken
+        is not queued any more."""
+        with self._lock:
+            held = self._executions.pop(sequence, None)
+            if held is None:
+                self._early[sequence] = os_error
+                if len(self._early) > EARLY_MAX:
+                    del self._early[next(iter(self._early))]
+                return
+            held._take_back(os_error)
+            waiting = [item for item in self._items if item[0] is not held]
+            self._count -= len(self._items) - len(waiting)
+            self._items = deque(waiting)
+            self._room.notify()
+
+    def _note_execution(self, held: HeldProcessCreation) -> bool:
+        """Under the lock. False: it has been taken back already."""
+        os_error = self._early.pop(held.sequence, None)
+        if os_error is None:
+            self._executions[held.sequence] = held
+        else:
+            held._take_back(os_error)
+        return os_error is None
 
     # ---- The consumer ----
 

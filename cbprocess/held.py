@@ -40,6 +40,7 @@ class Outcome(Enum):
     PENDING = "pending"  # The operation waits.
     ANSWERED = "answered"  # The operation went on, or was refused, as it was answered.
     TIMED_OUT = "timed out"  # The deadline had passed before the answer.
+    FAILED = "failed"  # It was allowed, and then failed in the system: nothing has been executed.
     LET_GO = "let go"  # It went on unanswered: monitor closed, filter stopped, handler failed, event dropped.
     NOT_HELD = "not held"  # It never waited: a rule had decided it, or it cannot be held.
 
@@ -256,7 +257,18 @@ class HeldHandleEvent(HeldEvent):
 class HeldProcessCreation(HeldEvent, events.CBProcessProcessCreationEventParams):
     """A process is being created and waits for its verdict."""
 
-    __slots__ = ()
+    __slots__ = ("_os_error",)
+
+    @property
+    def os_error(self) -> int | None:
+        """The errno with which the execution failed although it was allowed (`outcome` is FAILED then); 0 if
+        the process has ended in it. None otherwise, and until it is known: before the next event of its
+        process."""
+        return getattr(self, "_os_error", None)
+
+    def _take_back(self, os_error: int) -> None:
+        self._os_error = os_error
+        self._outcome = Outcome.FAILED
 
 
 class HeldProcessTermination(HeldEvent, events.CBProcessProcessTerminationEventParams):

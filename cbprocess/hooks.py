@@ -48,6 +48,7 @@ class Hooks:
         "failed_in_handler",
         "handlers",
         "raised",
+        "take_back",
         "worker_creation",
         "worker_termination",
     )
@@ -59,6 +60,8 @@ class Hooks:
         self.worker_termination: Handler | None = None
         # Told the number of the event (0: none) whose handler has raised, and what.
         self.raised: Callable[[int, BaseException], object] | None = None
+        # Told the number of the event whose execution has failed after it was allowed, and the errno.
+        self.take_back: Callable[[int, int], object] | None = None
         self.failed_in_handler = 0
         self._lock = allocate_lock()
 

@@ -88,6 +88,7 @@ class Keeper:
             for name, _ in self._restore:
                 setattr(process, name, self.feed.offer)
             process.on_error = self._restore[-1][1] or self._hear
+            process._hooks.take_back = self.feed.take_back
             process.start_filter(timeout_ms)
             close_feeds_at_exit()
             threading.Thread(target=self._run, name="cbprocess-monitor", daemon=True).start()
@@ -156,6 +157,7 @@ class Keeper:
     def _restore_settings(self) -> None:
         for name, handler in self._restore:
             setattr(self.process, name, handler)
+        self.process._hooks.take_back = None
         self.process.config(f"EventsToFire={self._events_before}")
 
     def _wait_for_launches(self) -> None:

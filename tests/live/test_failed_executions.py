@@ -3,6 +3,7 @@ nothing. The program itself says which of its calls failed (tests/programs/faili
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live_tools import PROGRAMS, Recorder, recording, wait_until
+from live_tools import GUID, PROGRAMS, Recorder, recording, wait_until
 
 import cbprocess
+from cbprocess import aio
 
 
 @pytest.fixture(params=["program", "script"])
@@ -253,3 +255,56 @@ def test_lines_and_pictures_of_a_choice(tmp_path: Path) -> None:
         assert len(ids) == (2 if is_shown else 0)
         assert ids == {record["pid"] for record in records}
         assert all(row["status"] != "still running" for row in rows["rows"])
+
+
+# ---- Iterators ----
+
+
+def test_an_iterator_counts_no_such_run(target: str, tmp_path: Path) -> None:
+    """The event that the loop has had says so afterwards; the program that has failed goes on."""
+    line = [sys.executable, str(PROGRAMS / "failing.py"), "busy", target]
+    creation = cbprocess.PROC_EVT_PROCESS_CREATION
+    with cbprocess.monitor(line, events=creation, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as source:
+        seen = list(source)
+        assert source.process is not None and source.process.stdout is not None
+        source.process.stdout.close()
+    failed = [event for event in seen if event.outcome is cbprocess.Outcome.FAILED]
+    ran = [event for event in seen if event.outcome is not cbprocess.Outcome.FAILED]
+    assert {event.os_error for event in failed} == {errno.ETXTBSY}
+    assert source.filter.statistics().failed_after == len(failed) == 2
+    assert {event.image_file_name for event in failed} == {target}
+    assert ran and {event.os_error for event in ran} == {None}
+    assert all(event.image_file_name != target for event in ran)
+
+
+def test_a_loop_of_coroutines_counts_no_such_run(target: str) -> None:
+    async def main() -> list[tuple[cbprocess.Outcome, int | None]]:
+        line = [sys.executable, str(PROGRAMS / "failing.py"), "busy", target]
+        creation = cbprocess.PROC_EVT_PROCESS_CREATION
+        source = aio.monitor(line, events=creation, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        seen = [event async for event in source]
+        return [(event.outcome, event.os_error) for event in seen]
+
+    assert asyncio.run(main()).count((cbprocess.Outcome.FAILED, errno.ETXTBSY)) == 2
+
+
+def test_what_nobody_has_taken_yet_is_not_queued_any_more(target: str) -> None:
+    """A rule that allows decides at once: the run has failed before the loop comes to its event."""
+    told: list[int] = []
+    instance = cbprocess.CBProcess()
+    instance.initialize(GUID)
+    instance.on_error = lambda error: told.append(error.sequence)
+    line = [sys.executable, str(PROGRAMS / "failing.py"), "busy", target]
+    creation = cbprocess.PROC_EVT_PROCESS_CREATION
+    for name in ("*", "/*"):
+        instance.add_rule(name=name, action="allow")
+    source = cbprocess.monitor(
+        line, process=instance, events=creation, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    with source:
+        stream = iter(source)
+        first = next(stream)
+        wait_until(lambda: len(told) == 2, 60, "both are taken back")
+        rest = list(stream)
+    assert first.outcome is not cbprocess.Outcome.FAILED
+    assert [event.image_file_name for event in rest if event.image_file_name == target] == []
