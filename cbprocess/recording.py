@@ -44,14 +44,18 @@ class RecordedVerdict:
 
 
 class RecordedEvent:
-    """One event of a recording: `event`, an object as its handler got it (it can only be read), and
-    `verdict`, None if there is none: the recording ends before it."""
+    """One event of a recording: `event`, an object as its handler got it (it can only be read);
+    `verdict`, None if there is none: the recording ends before it; and `os_error`, the errno with which an
+    execution has failed although it was allowed (0 if its process has ended in it), None for all others."""
 
-    __slots__ = ("event", "verdict")
+    __slots__ = ("event", "os_error", "verdict")
 
-    def __init__(self, event: EventParams, verdict: RecordedVerdict | None) -> None:
+    def __init__(
+        self, event: EventParams, verdict: RecordedVerdict | None, os_error: int | None = None
+    ) -> None:
         self.event = event
         self.verdict = verdict
+        self.os_error = os_error
 
     def __repr__(self) -> str:
         return f"<recorded {self.event!r}: {self.verdict!r}>"
@@ -118,6 +122,7 @@ class Recording:
         self.trouble: CBProcessError | None = None
         self._messages: list[wire.EventMessage] = []
         self._verdicts: dict[int, wire.VerdictMessage] = {}
+        self._failures: dict[int, int] = {}
         with contextlib.closing(_File(path)) as file:
             head = RecordingHead(file.first)
             try:
@@ -135,7 +140,8 @@ class Recording:
             verdict = self._verdicts.get(message.number) if message.number else None
             for index in range(len(message.items)):
                 item = None if verdict is None else RecordedVerdict(verdict, index)
-                yield RecordedEvent(message.event(index), item)
+                event = message.event(index)
+                yield RecordedEvent(event, item, self._failures.get(event.sequence))
 
     def __len__(self) -> int:
         return sum(len(message.items) for message in self._messages)
@@ -146,4 +152,7 @@ class Recording:
             self._messages.append(wire.EventMessage(message))
         elif kind == wire.MESSAGE_VERDICT:
             verdict = wire.VerdictMessage(message)
-            self._verdicts[verdict.number] = verdict
+            if verdict.state == wire.VERDICT_FAILED:
+                self._failures[verdict.sequence] = verdict.result_codes[0]
+            else:
+                self._verdicts[verdict.number] = verdict

@@ -251,11 +251,14 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
     X(VERDICT_TIMED_OUT, 1u, "The deadline passed first; the answer changed nothing.")                       \
     X(VERDICT_LET_GO, 2u, "The filter stopped, or a side of it died, first.")                                \
     X(VERDICT_UNASKED, 3u, "It did not wait; a rule may have decided it.")                                   \
-    X(VERDICT_SILENT, 4u, "No event fired: no rule or setting asked for one.")
+    X(VERDICT_SILENT, 4u, "No event fired: no rule or setting asked for one.")                               \
+    X(VERDICT_FAILED, 5u, "In a recording: an execution that was allowed has failed in the system.")
 
 enum cbp_verdict_state { CBP_VERDICT_LIST(CBP_ENUMERATOR_) };
 
-/* The codes and rights are in the order of the message's items; those behind item_count are 0. */
+/* The codes and rights are in the order of the message's items; those behind item_count are 0. One that says
+ * VERDICT_FAILED comes later than the message's own and has no id: its sequence says which event is taken
+ * back, its first code is the errno (0: the process has ended in the call). */
 #define CBP_FIELDS_verdict(X, S)                                                                             \
     X(S, struct cbp_message_header, header)                                                                  \
     X(S, uint64_t, sequence) /* of the first item; 0: no event fired */                                      \

@@ -82,7 +82,7 @@ static const struct message_row rows[] = {
     [CBP_MESSAGE_VERDICT] = {sizeof(struct cbp_verdict),
                              NONE,
                              {NONE},
-                             {{FIELD(verdict, state), 0, CBP_VERDICT_SILENT},
+                             {{FIELD(verdict, state), 0, CBP_VERDICT_FAILED},
                               {FIELD(verdict, item_count), 0, CBP_BATCH_MAX},
                               {FIELD(verdict, deferred_items), 1, (1u << CBP_BATCH_MAX) - 1},
                               {FIELD(verdict, decided_items), 1, (1u << CBP_BATCH_MAX) - 1}}},

@@ -3,6 +3,7 @@
  * dispatcher tells of them. */
 #include "core.h"
 #include "errors.h"
+#include "recorder.h"
 
 #include <stdio.h>
 
@@ -24,6 +25,8 @@ static void report(const struct cbp_session *session, const struct cbpi_failed_e
     char why[64] = "its process has ended in it";
     if (failed->os_error != 0)
         snprintf(why, sizeof why, "errno %u", (unsigned) failed->os_error);
+    if (session->recorder && failed->sequence != 0)
+        cbpi_recorder_write_failure(session->recorder, failed->sequence, failed->os_error);
     cbpi_set_failed_execution(failed->sequence, failed->os_error);
     if (failed->sequence != 0)
         cbpi_session_report(session, CBP_ERROR_GEN_FAILURE,

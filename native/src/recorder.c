@@ -153,6 +153,24 @@ void cbpi_recorder_write_verdict(struct cbpi_recorder *recorder, const struct cb
     cbpi_mutex_unlock(&recorder->mutex);
 }
 
+void cbpi_recorder_write_failure(struct cbpi_recorder *recorder, uint64_t sequence, uint32_t os_error)
+{
+    cbpi_mutex_lock(&recorder->mutex);
+    struct cbp_verdict *verdict = recorder->error ? NULL : reserve(recorder, sizeof *verdict);
+    if (verdict) {
+        verdict->header.size = (uint32_t) sizeof *verdict;
+        verdict->header.type = CBP_MESSAGE_VERDICT;
+        verdict->sequence = sequence;
+        verdict->time_ns = cbpi_wall_ns();
+        verdict->state = CBP_VERDICT_FAILED;
+        verdict->item_count = 1;
+        verdict->result_code0 = os_error;
+        commit(recorder, &verdict->header);
+        recorder->verdict_count++;
+    }
+    cbpi_mutex_unlock(&recorder->mutex);
+}
+
 /* The mutex is held. */
 static uint32_t tell_trouble(struct cbpi_recorder *recorder, char *text, uint64_t size)
 {

@@ -23,6 +23,10 @@ void cbpi_recorder_write_verdict(struct cbpi_recorder *recorder, const struct cb
  * code and a sentence in text. */
 uint32_t cbpi_recorder_flush(struct cbpi_recorder *recorder, char *text, uint64_t size);
 
+/* The execution that this event has told of was allowed and has failed: errno, or 0 if its process has ended
+ * in it. Any thread. */
+void cbpi_recorder_write_failure(struct cbpi_recorder *recorder, uint64_t sequence, uint32_t os_error);
+
 /* Ends the recording; lost is for its last record. The result as from flush. Frees the recorder. */
 uint32_t cbpi_recorder_close(struct cbpi_recorder *recorder, uint64_t lost, char *text, uint64_t size);
 

@@ -18,6 +18,7 @@ from live_tools import GUID, PROGRAMS, Recorder, recording, wait_until
 
 import cbprocess
 from cbprocess import aio
+from cbprocess.recording import Recording
 
 
 @pytest.fixture(params=["program", "script"])
@@ -308,3 +309,22 @@ def test_what_nobody_has_taken_yet_is_not_queued_any_more(target: str) -> None:
         rest = list(stream)
     assert first.outcome is not cbprocess.Outcome.FAILED
     assert [event.image_file_name for event in rest if event.image_file_name == target] == []
+
+
+# ---- Recordings ----
+
+
+def test_a_recording_has_it_and_a_replay_takes_it_back(target: str, tmp_path: Path) -> None:
+    path, lines, again = (tmp_path / name for name in ("recording", "lines", "again"))
+    command = [sys.executable, "-m", "cbprocess"]
+    program = [sys.executable, str(PROGRAMS / "failing.py"), "busy", target]
+    line = [*command, "run", "--record", str(path), "-o", str(lines), "--deny", "*/never-executed"]
+    done = subprocess.run([*line, "--", *program], stdin=subprocess.DEVNULL, capture_output=True, timeout=100)
+    assert done.returncode == 0 and lines.read_text().count("failed ETXTBSY") == 2
+    failed = [recorded for recorded in Recording(path) if recorded.os_error is not None]
+    assert [recorded.os_error for recorded in failed] == [errno.ETXTBSY] * 2
+    assert {recorded.event.image_file_name for recorded in failed} == {target}
+    line = [*command, "replay", str(path), "-o", str(again)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert again.read_text().count("failed ETXTBSY") == 2

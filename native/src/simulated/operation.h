@@ -13,6 +13,7 @@ struct cbpi_modifiers {
     uint32_t is_expired;  /* its deadline passes before a handler sees it */
     uint32_t copy_count;  /* how often its message arrives again */
     uint32_t fails_after; /* if it is allowed, it fails */
+    uint32_t os_error;    /* with that errno; 0: its process ends in it */
 };
 
 struct cbpi_operation {

@@ -34,7 +34,8 @@ static void conclude(struct cbpi_player *player, struct cbpi_operation *operatio
 {
     player->counts.refused += operation->refused_count;
     if (operation->modifiers.fails_after && operation->refusal == 0)
-        player->failed[player->counts.failed_after++ % CBPI_FAILED_MAX] = operation->sequence;
+        player->failed[player->counts.failed_after++ % CBPI_FAILED_MAX] =
+            (struct cbpi_failed_execution){operation->sequence, operation->modifiers.os_error};
     cbpi_operation_take_effect(&player->population, operation);
 }
 
@@ -210,6 +211,8 @@ static struct cbpi_operation *start_operation(struct cbpi_player *player, struct
     operation->slot = slot;
     operation->modifiers = player->modifiers;
     operation->modifiers.is_expired |= item.is_expired;
+    operation->modifiers.fails_after |= item.has_failed;
+    operation->modifiers.os_error |= item.os_error;
     memset(&player->modifiers, 0, sizeof player->modifiers);
     player->slots[slot] = operation;
     player->live_count++;

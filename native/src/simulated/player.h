@@ -22,12 +22,13 @@ struct cbpi_player {
     struct cbpi_operation *again;    /* its message is to arrive once more, next */
     struct cbpi_modifiers modifiers; /* for the next event message */
     struct cbpi_transport_counts counts;
-    uint64_t failed[CBPI_FAILED_MAX]; /* the last sequences that counts.failed_after counts, in turn */
-    uint64_t sequence;                /* of the last event */
-    uint64_t skipped_ns;              /* what SCRIPT_TIME has added to the clock */
-    uint64_t next_deadline_ns;        /* none lies before it; 0: there is none */
-    uint64_t begun_ns;                /* when the playing began; 0: not yet */
-    uint64_t first_time_ns;           /* of the file's first event */
+    /* The last ones that counts.failed_after counts, in turn. */
+    struct cbpi_failed_execution failed[CBPI_FAILED_MAX];
+    uint64_t sequence;         /* of the last event */
+    uint64_t skipped_ns;       /* what SCRIPT_TIME has added to the clock */
+    uint64_t next_deadline_ns; /* none lies before it; 0: there is none */
+    uint64_t begun_ns;         /* when the playing began; 0: not yet */
+    uint64_t first_time_ns;    /* of the file's first event */
     uint32_t is_closed;
     uint32_t has_no_controller; /* SCRIPT_CONTROLLER_DEATH */
     uint32_t is_dead;           /* SCRIPT_DRIVER_DEATH */

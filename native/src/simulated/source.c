@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LOOK_BACK_MAX = 65536 }; /* for the event of an execution that has failed */
+
 static uint32_t no_memory(void)
 {
     return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a script");
@@ -133,6 +135,21 @@ static void apply_verdict(struct cbpi_source *source, const struct cbp_verdict *
     }
 }
 
+/* An execution has failed, as the system decided: that stands whatever rules and handlers say. Its event was
+ * written a little before. */
+static void apply_failure(struct cbpi_source *source, const struct cbp_verdict *verdict)
+{
+    uint64_t end = source->count > LOOK_BACK_MAX ? source->count - LOOK_BACK_MAX : 0;
+    for (uint64_t i = source->count; i-- > end;) {
+        struct cbpi_source_item *item = &source->items[i];
+        if (item->message->type != CBP_MESSAGE_EVENT || sequence_of(item) != verdict->sequence)
+            continue;
+        item->has_failed = 1;
+        item->os_error = verdict->result_code0;
+        return;
+    }
+}
+
 static uint32_t read_items(struct cbpi_source *source, struct cbp_recording_file *file,
                            struct cbpi_source_block *block, uint32_t keeps_verdicts)
 {
@@ -140,7 +157,9 @@ static uint32_t read_items(struct cbpi_source *source, struct cbp_recording_file
     uint32_t error;
     while ((error = cbpi_recording_next(file, &message)) == 0) {
         if (message->type == CBP_MESSAGE_VERDICT) {
-            if (keeps_verdicts)
+            if (((const struct cbp_verdict *) (const void *) message)->state == CBP_VERDICT_FAILED)
+                apply_failure(source, (const void *) message);
+            else if (keeps_verdicts)
                 apply_verdict(source, (const void *) message);
         } else if (push(source, message, block, 1) != 0) {
             return CBP_ERROR_NOT_ENOUGH_MEMORY;

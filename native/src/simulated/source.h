@@ -17,6 +17,8 @@ struct cbpi_source_item {
     uint64_t position;   /* in the file */
     uint32_t is_paced;   /* it comes from the file, so its time says something */
     uint32_t is_expired; /* its deadline has passed, by a recorded verdict */
+    uint32_t has_failed; /* its execution, likewise, if it was allowed */
+    uint32_t os_error;   /* with that errno */
 };
 
 struct cbpi_source {

@@ -356,7 +356,7 @@ static uint32_t next_failed(struct cbpi_transport *transport, uint64_t *seen_cou
     uint64_t at = *seen_count, count = player->counts.failed_after;
     *failed = (struct cbpi_failed_execution){0};
     if (at < count && count - at <= CBPI_FAILED_MAX)
-        failed->sequence = player->failed[at % CBPI_FAILED_MAX];
+        *failed = player->failed[at % CBPI_FAILED_MAX];
     *seen_count += at < count;
     cbpi_mutex_unlock(&transport->mutex);
     return at < count;
