@@ -9,7 +9,15 @@ import threading
 from typing import NamedTuple
 
 from .. import events
-from .output import describe, format_line, printable, program_names, refusal_name, status_text
+from .output import (
+    command_text,
+    describe,
+    format_line,
+    printable,
+    program_names,
+    refusal_name,
+    status_text,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +66,9 @@ class ProgramLines:
                 else:
                     self._began(event)
             elif isinstance(event, events.CBProcessProcessTerminationEventParams):
-                self._ended(event)
+                # Who has no name, and whose execution was refused, was to become run's command and did not.
+                if event.process_name or event.process_id != self._last_refusal[1]:
+                    self._ended(event)
             else:
                 self._line(event.time_ns, name, event.process_id, describe(event, self._program_of), name)
 
@@ -134,11 +144,7 @@ class ProgramLines:
         self._line(time_ns, f"{how}, {seconds:.3f} s", process_id, program.text, color)
 
     def _refused(self, event: events.CBProcessProcessCreationEventParams) -> None:
-        path = event.image_file_name
-        text = printable(event.command_line)
-        if event.arguments[:1] != [path]:
-            # A search in PATH tries several, of which the command line tells none.
-            text = f"{printable(path)}: {text}"
+        text = command_text(event)
         if self._last_refusal == (text, event.process_id):
             return
         self._last_refusal = text, event.process_id

@@ -160,7 +160,7 @@ def event_record(name: str, event: object, names: list[str]) -> dict[str, object
 def describe(event: events.EventParams, program_of: ProgramOf) -> str:
     """What a line says about an event. program_of gives the name of a living process's program, or ""."""
     if isinstance(event, events.CBProcessProcessCreationEventParams):
-        return _refusal(event) + printable(event.command_line)
+        return _refusal(event) + command_text(event)
     if isinstance(event, events.CBProcessProcessTerminationEventParams):
         return f"{status_text(event.exit_status)}  {program_names(event)}"
     if isinstance(event, events.CBProcessThreadCreationEventParams):
@@ -178,6 +178,16 @@ def program_names(event: events.CBProcessProcessTerminationEventParams) -> str:
     name = os.path.basename(event.image_file_name) or program
     is_same = os.path.normcase(name) == os.path.normcase(program)
     return printable(program if is_same else f"{name} ({program})")
+
+
+def command_text(event: events.CBProcessProcessCreationEventParams) -> str:
+    """The command line, and what was tried where that was refused."""
+    text = printable(event.command_line)
+    path = event.image_file_name
+    if event.result_code and path and event.arguments[:1] != [path]:
+        # A search in PATH tries several, of which the command line tells none.
+        return f"{printable(path)}: {text}"
+    return text
 
 
 def refusal_name(code: int) -> str:

@@ -77,6 +77,9 @@ class Summary:
             if node is not None:
                 node.ended_ns = event.time_ns
                 node.status = event.exit_status
+                if not (node.programs or event.process_name) and node in self.roots:
+                    # It was to become run's command: the refusals tell what came of that.
+                    self.roots.remove(node)
 
     def left(self, process_id: int, now_ns: int, sequence: int) -> None:
         """The process goes on as a program that is not shown, which this event tells of."""

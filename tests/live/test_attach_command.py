@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -111,6 +112,29 @@ def test_what_was_ignored_stays_ignored() -> None:
 def offspring(process_id: int) -> list[int]:
     children = [task.process_id for task in tasks() if task.parent == process_id]
     return children + [other for child in children for other in offspring(child)]
+
+
+def test_what_is_attached_is_said() -> None:
+    """Each process that was named with its command, and how many descendants run already; once for one that
+    was named twice. Nothing with -q, and of no process that is not there."""
+    text = "read x; exit 0"
+    with (
+        running("sh", "-c", f"exec 3<&0; (sh -c '{text}' <&3; exit 0) & wait; exit 0") as program,
+        running("sh", "-c", text) as other,
+    ):
+        wait_until(lambda: len(offspring(program.pid)) == 2, 20, "the tree is there")
+        ids = [program.pid, other.pid]
+        named = (program.pid, "-p", other.pid, "-p", program.pid)
+        for options, more in (((), " and 2 descendants"), (("--no-children",), "")):
+            with attached(*options, *named, to=ids) as process:
+                process.send_signal(signal.SIGTERM)
+                said = process.communicate(timeout=30)[1].splitlines()[0]
+            assert re.fullmatch(
+                rf"attached to {ids[0]} \(sh -c .*\), {ids[1]} \(sh -c '{text}'\){more}", said
+            ), said
+        with attached("-q", *named, to=ids) as process:
+            process.send_signal(signal.SIGTERM)
+            assert process.communicate(timeout=30)[1] == ""
 
 
 def test_descendants_that_run_already_and_later_ones() -> None:

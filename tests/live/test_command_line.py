@@ -97,6 +97,23 @@ def test_a_line_for_each_program(programs: Programs) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (3, "output\n", "")
 
 
+@pytest.mark.parametrize("options", [(), EACH_EVENT], ids=["lines", "events"])
+def test_a_search_in_path_that_is_refused(options: tuple[str, ...], tmp_path: Path) -> None:
+    """Each path that was tried has a line, and whatever was to execute the command is no program of it."""
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "prog").symlink_to("/bin/true")
+    search = f"{tmp_path}/one:{tmp_path}/two"
+    line = (*options, "--summary", "--deny", "*/prog", "--", "prog")
+    done = cbprocess_run(*line, env={**os.environ, "PATH": search})
+    assert (done.returncode, done.stdout) == (126, "")
+    lines, *rest = done.stderr.split("\n\n")
+    refused = [" ".join(line.split()[-2:]) for line in lines.splitlines() if "refused EACCES" in line]
+    assert refused == [f"{tmp_path}/{folder}/prog: prog" for folder in ("one", "two")]
+    assert options or "exit" not in lines, lines
+    assert rest[-1].startswith("total: 0 processes, 0 failed, 2 executions refused")
+
+
 def test_no_argument_can_break_a_line(programs: Programs) -> None:
     """Line feeds, escape sequences and bytes that are no text come out visibly, not as themselves."""
     done = cbprocess_run(*EACH_EVENT, "--", programs["status"], "0", "a\nb\x1b[2J\r", os.fsdecode(b"\xff"))

@@ -134,9 +134,10 @@ def test_event_lists() -> None:
     assert cli.event_list("handle,thread_creation") == (*cli.EVENT_NAMES[4:], "thread_creation")
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_version(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
-        cli.main(["--version"])
+        cli.main([option])
     assert raised.value.code == 0
     assert capsys.readouterr().out == f"cbprocess {cbprocess.__version__}\n"
 
@@ -273,6 +274,9 @@ def test_descriptions() -> None:
     assert described("process_creation", arguments=[b"a", b"b c\n"]) == "a 'b c\\n'"
     refused = described("process_creation", arguments=[b"a"], result_code=5)
     assert refused == "refused EACCES  a"
+    fields = {"arguments": [b"a", b"b"], "image_file_name": b"/bin/a"}
+    assert described("process_creation", result_code=5, **fields) == "refused EACCES  /bin/a: a b"
+    assert described("process_creation", **fields) == "a b"
     ended = described("process_termination", process_name=b"/bin/ls", exit_status=9)
     assert ended == "killed by SIGKILL  ls"
     assert described("thread_creation", thread_id=5, originator_process_id=6) == "thread 5 made by 6"

@@ -89,6 +89,22 @@ def test_refusals_say_what_was_tried_and_no_line_comes_twice() -> None:
     ]
 
 
+def test_a_command_that_was_refused_has_no_end() -> None:
+    """Whatever was to execute it is no program of anybody's; one that tried another has a name."""
+    story = Story()
+    story.run(0.1, 10, b"cat", image_file_name=b"/bin/cat", result_code=5)
+    story.tell("process_termination", 0.2, 10, exit_status=0x7F00, process_name=b"")
+    story.run(0.3, 11, b"cat", image_file_name=b"/bin/cat", result_code=5)
+    story.end(0.4, 11, 0x7E00)
+    story.tell("process_termination", 0.5, 12, exit_status=0x100, process_name=b"")
+    assert story.told() == [
+        "refused EACCES 10 /bin/cat: cat",
+        "refused EACCES 11 /bin/cat: cat",
+        "exit 126 11 sh",
+        "exit 1 12 ",
+    ]
+
+
 def test_red_is_for_failures_and_refusals() -> None:
     story = Story(color=True)
     story.run(0.1, 10, b"a")
