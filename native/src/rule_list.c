@@ -81,17 +81,19 @@ static struct cbpi_rule_item *next_alike(const struct cbpi_rule_list *list, uint
     return NULL;
 }
 
-static struct cbpi_rule_item *first_alike(const struct cbpi_rule_list *list, const struct cbpi_rule *wanted)
+struct cbpi_rule_item *cbpi_rule_list_next(const struct cbpi_rule_list *list, const struct cbpi_rule *wanted,
+                                           const struct cbpi_rule_item *after)
 {
+    if (after)
+        return next_alike(list, after->next, after->hash, wanted);
     uint32_t hash = hash_of(wanted);
     return list->capacity > 0 ? next_alike(list, *bucket_of(list, hash), hash, wanted) : NULL;
 }
 
 struct cbpi_rule_item *cbpi_rule_list_find(const struct cbpi_rule_list *list, const struct cbpi_rule *wanted)
 {
-    struct cbpi_rule_item *last = NULL;
-    for (struct cbpi_rule_item *at = first_alike(list, wanted); at;
-         at = next_alike(list, at->next, at->hash, wanted))
+    struct cbpi_rule_item *last = NULL, *at = NULL;
+    while ((at = cbpi_rule_list_next(list, wanted, at)) != NULL)
         if (!last || at->rule.rule_id > last->rule.rule_id)
             last = at;
     return last;
@@ -100,10 +102,10 @@ struct cbpi_rule_item *cbpi_rule_list_find(const struct cbpi_rule_list *list, co
 struct cbpi_rule_item *cbpi_rule_list_find_replaced(const struct cbpi_rule_list *list,
                                                     const struct cbpi_rule *added, uint64_t epoch)
 {
-    struct cbpi_rule_item *at = first_alike(list, added);
-    while (at && at->rule.start_time != added->start_time && at->rule.flags & CBP_RULE_FLAG_CHILDREN &&
-           at->launch_epoch != epoch)
-        at = next_alike(list, at->next, at->hash, added);
+    struct cbpi_rule_item *at = cbpi_rule_list_next(list, added, NULL);
+    while (at && (at->is_earlier || at->rule.start_time != added->start_time) &&
+           at->rule.flags & CBP_RULE_FLAG_CHILDREN && at->launch_epoch != epoch)
+        at = cbpi_rule_list_next(list, added, at);
     return at;
 }
 
@@ -136,6 +138,7 @@ void cbpi_rule_list_enter(struct cbpi_rule_list *list, const struct cbpi_rule *r
     item->rule = *rule;
     item->launch_epoch = launch_epoch;
     item->is_leaving = 0;
+    item->is_earlier = 0;
 }
 
 void cbpi_rule_list_remove(struct cbpi_rule_list *list, struct cbpi_rule_item *item)

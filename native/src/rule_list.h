@@ -9,6 +9,7 @@ struct cbpi_rule_item {
     struct cbpi_rule rule; /* its pattern is the list's, to be freed with free() */
     uint64_t launch_epoch; /* which start of the session a launch made it in; 0: no launch did */
     uint32_t is_leaving;   /* it is being taken out, so far as that succeeds */
+    uint32_t is_earlier;   /* its process, which no start time tells apart, is not who has the number now */
     uint32_t hash;
     uint32_t next; /* in its bucket: index + 1; 0: none */
 };
@@ -25,6 +26,11 @@ struct cbpi_rule_list {
 /* The rule about this pattern, or about whichever process had this number, with that action: the one that was
  * added last, or NULL. */
 struct cbpi_rule_item *cbpi_rule_list_find(const struct cbpi_rule_list *list, const struct cbpi_rule *wanted);
+
+/* The first of the rules about this pattern, or about whichever process had this number, with that action, or
+ * the one that follows after; NULL at the end. */
+struct cbpi_rule_item *cbpi_rule_list_next(const struct cbpi_rule_list *list, const struct cbpi_rule *wanted,
+                                           const struct cbpi_rule_item *after);
 
 /* The rule in whose place this one comes: the same one, or that of a process which had the number before. The
  * latter stays where its descendants have it from the list: where it goes on to them, and no launch of this

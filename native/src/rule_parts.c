@@ -43,9 +43,12 @@ static struct cbpi_rule *make_room(uint32_t count)
     return rules;
 }
 
-static int lives(const struct cbp_session *session, const struct cbpi_rule *rule)
+static int lives(const struct cbp_session *session, const struct cbpi_rule_item *item)
 {
+    const struct cbpi_rule *rule = &item->rule;
     uint64_t start_time;
+    if (item->is_earlier)
+        return 0;
     return rule->match != CBP_RULE_MATCH_PROCESS || session->ops->process_start_time ||
            (cbpi_process_start_time(rule->process_id, &start_time) == 0 && start_time == rule->start_time);
 }
@@ -59,7 +62,7 @@ uint32_t cbpi_rules_push(struct cbp_session *session)
     if (!rules)
         return CBP_ERROR_NOT_ENOUGH_MEMORY;
     for (uint32_t i = 0; i < list->count; i++) {
-        if (!lives(session, &list->items[i].rule))
+        if (!lives(session, &list->items[i]))
             continue;
         rules[count] = list->items[i].rule;
         flags |= rules[count++].flags;

@@ -49,6 +49,18 @@ static void enter(struct cbp_session *session, const struct cbpi_rule *rule, uin
     cbpi_rule_list_enter(&session->rules, rule, old, launch_epoch);
 }
 
+/* Notes which rules for the number of that one are of processes that had it before, where only the driver
+ * knows. */
+static void find_earlier(struct cbp_session *session, const struct cbpi_rule *rule)
+{
+    if (rule->match != CBP_RULE_MATCH_PROCESS || !is_active(session) || !session->ops->is_of_earlier)
+        return;
+    struct cbpi_rule_item *at = NULL;
+    while ((at = cbpi_rule_list_next(&session->rules, rule, at)) != NULL)
+        at->is_earlier |=
+            (uint32_t) session->ops->is_of_earlier(session->transport, at->rule.rule_id, rule->process_id);
+}
+
 static uint32_t reserve(struct cbp_session *session, const struct cbpi_rule *rule)
 {
     return find_replaced(session, rule) ? 0 : cbpi_rule_list_reserve(&session->rules, rule->pattern_size);
@@ -58,6 +70,7 @@ static uint32_t reserve(struct cbp_session *session, const struct cbpi_rule *rul
 static uint32_t add(struct cbp_session *session, struct cbpi_rule *rule)
 {
     cbpi_mutex_lock(&session->control);
+    find_earlier(session, rule);
     uint32_t error = reserve(session, rule);
     if (error != 0)
         goto cleanup;

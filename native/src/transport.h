@@ -189,9 +189,11 @@ struct cbpi_transport_ops {
      * callback; else 0. By the dispatcher. */
     uint32_t (*trouble)(struct cbpi_transport *transport, char *text, uint64_t size);
 
-    /* For a driver whose processes are not the machine's: the start time for a rule about a process id, and a
-     * process's name by the buffer rules of cbpi_copy_text(). */
+    /* For a driver whose processes are not the machine's: the start time for a rule about a process id (0:
+     * the driver itself keeps whose the rule is), whether such a rule is of a process that had the id before,
+     * and a process's name by the buffer rules of cbpi_copy_text(). */
     uint32_t (*process_start_time)(uint32_t process_id, uint64_t *start_time);
+    int (*is_of_earlier)(struct cbpi_transport *transport, uint32_t rule_id, uint32_t process_id);
     uint32_t (*process_name)(struct cbpi_transport *transport, uint32_t process_id, char *buffer,
                              uint64_t size, uint64_t *needed);
 

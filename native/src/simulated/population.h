@@ -93,6 +93,11 @@ struct cbp_stance cbpi_population_stance(const struct cbpi_population *populatio
 uint32_t cbpi_population_set_rules(struct cbpi_population *population,
                                    const struct cbpi_rules_change *change);
 
+/* Whether a rule without a start time for that id belongs to a process that had it before whoever has it now.
+ */
+int cbpi_population_is_of_earlier(const struct cbpi_population *population, uint32_t rule_id,
+                                  uint32_t process_id);
+
 /* For a member that is new: the rules without a start time that have waited for its id, and what it inherits.
  * Without memory rules are left out. */
 void cbpi_population_bind(struct cbpi_population *population, struct cbpi_member *member);

@@ -154,6 +154,13 @@ struct cbp_stance cbpi_population_stance(const struct cbpi_population *populatio
     return stance;
 }
 
+int cbpi_population_is_of_earlier(const struct cbpi_population *population, uint32_t rule_id,
+                                  uint32_t process_id)
+{
+    const struct cbpi_member *member = cbpi_population_find(population, process_id);
+    return ids_have(&population->bound, rule_id) && !(member && ids_have(&member->own, rule_id));
+}
+
 /* ---- New members ---- */
 
 void cbpi_population_bind(struct cbpi_population *population, struct cbpi_member *member)

@@ -141,6 +141,14 @@ static uint32_t process_start_time(uint32_t process_id, uint64_t *start_time)
     return 0;
 }
 
+static int is_of_earlier(struct cbpi_transport *transport, uint32_t rule_id, uint32_t process_id)
+{
+    cbpi_mutex_lock(&transport->mutex);
+    int is = cbpi_population_is_of_earlier(&transport->player.population, rule_id, process_id);
+    cbpi_mutex_unlock(&transport->mutex);
+    return is;
+}
+
 static uint32_t process_name(struct cbpi_transport *transport, uint32_t process_id, char *buffer,
                              uint64_t size, uint64_t *needed)
 {
@@ -397,6 +405,7 @@ const struct cbpi_transport_ops cbpi_simulated_transport = {
     .begin = begin,
     .trouble = trouble,
     .process_start_time = process_start_time,
+    .is_of_earlier = is_of_earlier,
     .process_name = process_name,
     .deferred = note_deferred,
     .play = play,
