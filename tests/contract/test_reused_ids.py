@@ -46,7 +46,8 @@ def namespace_or_skip() -> list[str]:
     except FileNotFoundError:
         pytest.skip("this machine has no unshare")
     if done.returncode != 0:
-        pytest.skip(f"no PID namespace whose ids can be chosen: {done.stderr.strip().splitlines()[-1:]}")
+        said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+        pytest.skip(f"no PID namespace whose ids can be chosen: {said[-1]}")
     return line
 
 
