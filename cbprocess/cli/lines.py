@@ -53,6 +53,7 @@ class ProgramLines:
         self._color = color
         self._programs: dict[int, Program] = {}
         self._last_refusal = ("", 0)
+        self._not_executing = 0  # whose execution was the last one that was refused, or has failed
         self._lock = threading.Lock()
         self._is_finished = threading.Event()
 
@@ -66,8 +67,8 @@ class ProgramLines:
                 else:
                     self._began(event)
             elif isinstance(event, events.CBProcessProcessTerminationEventParams):
-                # Who has no name, and whose execution was refused, was to become run's command and did not.
-                if event.process_name or event.process_id != self._last_refusal[1]:
+                # Who has no name, and has executed nothing, was to become run's command and did not.
+                if event.process_name or event.process_id != self._not_executing:
                     self._ended(event)
             else:
                 self._line(event.time_ns, name, event.process_id, describe(event, self._program_of), name)
@@ -108,6 +109,7 @@ class ProgramLines:
                     if program.is_shown:
                         self._line(program.started_ns, why, process_id, program.text, "failure")
                     self._goes_on(process_id, program.before)
+                    self._not_executing = process_id
                     return
 
     def _goes_on(self, process_id: int, program: Program | None) -> None:
@@ -145,6 +147,7 @@ class ProgramLines:
 
     def _refused(self, event: events.CBProcessProcessCreationEventParams) -> None:
         text = command_text(event)
+        self._not_executing = event.process_id
         if self._last_refusal == (text, event.process_id):
             return
         self._last_refusal = text, event.process_id

@@ -97,11 +97,15 @@ def test_a_command_that_was_refused_has_no_end() -> None:
     story.run(0.3, 11, b"cat", image_file_name=b"/bin/cat", result_code=5)
     story.end(0.4, 11, 0x7E00)
     story.tell("process_termination", 0.5, 12, exit_status=0x100, process_name=b"")
+    story.run(0.6, 13, b"cat", sequence=77)
+    story.lines.take_back(77, "failed E2BIG")
+    story.tell("process_termination", 0.7, 13, exit_status=0x7F00, process_name=b"")
     assert story.told() == [
         "refused EACCES 10 /bin/cat: cat",
         "refused EACCES 11 /bin/cat: cat",
         "exit 126 11 sh",
         "exit 1 12 ",
+        "failed E2BIG 13 cat",
     ]
 
 
