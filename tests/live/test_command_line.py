@@ -240,6 +240,22 @@ def test_summary() -> None:
     ]
 
 
+def test_a_long_summary_is_cut_unless_asked(programs: Programs) -> None:
+    """Its lists have 40 lines each and say what is left out; the totals count everybody."""
+    script = f"for i in $(seq 44); do {programs['status']} 1; done; exit 0"
+    for option, shown in (("--summary", 40), ("--tree", None)):
+        done = cbprocess_run("-q", option, "--", "sh", "-c", script)
+        assert done.returncode == 0
+        failed, _, _, tree, total = (part.splitlines() for part in done.stderr.strip().split("\n\n"))
+        for rows, count in ((failed[1:], 44), (tree[1:], 46)):
+            if shown is None:
+                assert len(rows) == count
+            else:
+                assert len(rows) == shown + 1
+                assert rows[-1] == f"  ... and {count - shown} more (--tree shows all)"
+        assert total[0].startswith("total: 46 processes, 44 failed, 0 executions refused")
+
+
 def test_a_closed_pipe_is_no_traceback(programs: Programs) -> None:
     """When nobody reads the events any more the command still runs to its end."""
     line = [*RUN, "--", "sh", "-c", f"{programs['processes']} vfork 200 {programs['status']}; exit 9"]
