@@ -74,8 +74,13 @@ HELD = {
     "keyring": (GETS, fails(errno.EPERM)),
     "traced-before": (GETS, fails(errno.EPERM)),
     "group": (ENDS, fails(errno.EPERM)),
+    "own-group": (ENDS, fails(errno.EPERM)),
+    "async": (ENDS, fails(errno.EPERM)),
+    "async-ioctl": (ENDS, fails(errno.EPERM)),
+    "async-exchanged": (GETS, fails(errno.EPERM)),
 }
-BY_TERMINAL = ("typed", "tiocsti", "tiocsig", "hang-up", "hang-up-on-leader", "give-up", "vhangup")
+ASYNC = ("async", "async-ioctl", "async-exchanged")
+BY_TERMINAL = ("typed", "tiocsti", *ASYNC, "tiocsig", "hang-up", "hang-up-on-leader", "give-up", "vhangup")
 AS_ROOT = "root may do it"
 Line = Callable[..., list[str]]
 
@@ -173,7 +178,7 @@ def test_who_shares_a_core_with_the_helper(setting: Setting, line_of: Line) -> N
     assert found in [fails(errno.EPERM), *unable]
 
 
-@pytest.mark.parametrize("way", ["tiocsti", "keyring"])
+@pytest.mark.parametrize("way", ["tiocsti", "keyring", *ASYNC])
 def test_in_every_tree_with_a_filter(way: str, setting: Setting, line_of: Line) -> None:
     """Whatever the rules are: the terminal's shell and the creator may be outside of the tree."""
     line = line_of(way)

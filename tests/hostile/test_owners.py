@@ -53,6 +53,14 @@ def test_ones_own_thread(setting: Setting, line_of: Callable[[str], list[str]]) 
     assert json.loads(output) == (fails if setting.has_filter else works)
 
 
+def test_signals_from_ones_own_socket(setting: Setting, line_of: Callable[[str], list[str]]) -> None:
+    """O_ASYNC, by both calls, of an honest program with one thread."""
+    with recording(*setting.config, events=setting.events) as recorder:
+        status, output, errors = run_checked(recorder, line_of("own-socket"))
+    assert (status, errors) == (0, "")
+    assert json.loads(output) == {"errno": 0, "got": True, "lived": True}
+
+
 def test_the_helper(line_of: Callable[[str], list[str]]) -> None:
     """Under any filter, whatever the rules are."""
     with recording() as recorder:

@@ -21,6 +21,7 @@ enum {
     PIDFD_SIGNAL_THREAD_GROUP_FLAG = 2,
     PIDFD_SIGNAL_PROCESS_GROUP_FLAG = 4,
     PIDFD_THREAD_FLAG = O_EXCL,
+    PIDFD_SELF_FIRST = -10000, /* it and those below stand for the caller */
     SIGNAL_MAX = 64
 };
 
@@ -184,6 +185,20 @@ static void replace_by_id(struct handle_call *call, const struct syscall_entry *
     by_id->number = syscall_number_like(entry->architecture, entry->number, kind);
 }
 
+/* A number that stands for the caller may name the group that the caller leads, which is that one for good.
+ */
+static bool read_signal_to_own_group(const struct task *task, const struct id_view *view, int number,
+                                     struct handle_call *call)
+{
+    uint32_t id = 0;
+    if (number > PIDFD_SELF_FIRST)
+        return false;
+    note(call, seen_as(view, task->process->pid, &id), ESRCH);
+    aim_at_group(call, task, id);
+    call->process_group_ours = false;
+    return true;
+}
+
 static bool read_pidfd_signal(const struct task *task, const struct syscall_entry *entry,
                               const struct id_view *view, struct handle_call *call)
 {
@@ -191,8 +206,11 @@ static bool read_pidfd_signal(const struct task *task, const struct syscall_entr
     struct descriptor_facts facts = {.is_pidfd = false};
     int fd = (int) entry->arguments[0];
     if (!ask_for_signal(call, entry->arguments[1]) || (flags & (flags - 1)) != 0 ||
-        flags > PIDFD_SIGNAL_PROCESS_GROUP_FLAG ||
-        !aim_at_descriptor(task, entry->arguments[0], call, &facts))
+        flags > PIDFD_SIGNAL_PROCESS_GROUP_FLAG)
+        return false;
+    if (fd < 0 && flags == PIDFD_SIGNAL_PROCESS_GROUP_FLAG)
+        return read_signal_to_own_group(task, view, fd, call);
+    if (!aim_at_descriptor(task, entry->arguments[0], call, &facts))
         return false;
     if (call->os_error == 0 && !call->is_unknown && !facts.is_pidfd)
         note(call, process_of_folder(task, view, fd, &facts, &call->tid), EBADF);

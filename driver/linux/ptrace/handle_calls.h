@@ -40,6 +40,14 @@ bool read_handle_call(struct task *task, const struct syscall_entry *entry, cons
 enum knowledge is_aimed_at(const struct handle_call *call, const struct id_view *view, uint32_t pid,
                            const struct status_facts *facts);
 
+/* Whether a task's descriptors may be another's as well, which could exchange them. */
+bool descriptors_are_shared(const struct task *task);
+
+/* ---- asynchronous.c: descriptors that shall send signals ---- */
+bool asks_for_signals(const struct syscall_entry *entry);
+/* Whether others than the caller may get them, without having been named. */
+bool signals_may_reach_others(const struct task *task, const struct syscall_entry *entry);
+
 /* ---- guard.c: who is out of the tree's reach ---- */
 bool is_guarded(uint32_t pid);
 /* Whether a call must fail. If not, it may have got a replacement that spares the guarded. */

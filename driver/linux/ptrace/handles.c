@@ -211,7 +211,7 @@ static uint32_t descriptor_access_of(const struct handle_call *call)
 
 /* Whether a task's descriptors may be another's as well: a thread's (the kernel's for it, too), or another
  * process's. Whoever cannot be compared may share them. */
-static bool descriptors_are_shared(const struct task *task)
+bool descriptors_are_shared(const struct task *task)
 {
     if (count_threads(task->process->pid) != 1)
         return true;
@@ -301,6 +301,12 @@ void handle_handle_call(struct task *task, const struct syscall_entry *entry)
     struct handle_call call;
     struct id_view view;
     struct verdict verdict = {.operation = NULL};
+    if (asks_for_signals(entry)) {
+        if (signals_may_reach_others(task, entry))
+            (void) fail_syscall(task, EPERM);
+        resume_task(task, 0);
+        return;
+    }
     bool is_view_known = open_view(task, &view);
     if (!read_handle_call(task, entry, &view, &call)) {
         resume_task(task, 0);

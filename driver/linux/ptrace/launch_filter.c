@@ -91,6 +91,27 @@ static void fail_if(struct program *program, unsigned argument, uint32_t value, 
     append(program, (struct sock_filter) FAIL(error));
 }
 
+/* Stops if the argument has a value; otherwise the next condition decides. */
+static void stop_at(struct program *program, unsigned argument, uint32_t value)
+{
+    append(program, (struct sock_filter) LOAD_ARGUMENT(argument));
+    append(program, skip_if(BPF_JEQ, value, 1));
+    append(program, (struct sock_filter) BPF_STMT(BPF_JMP | BPF_JA, 1));
+    stop(program);
+}
+
+/* Stops if a descriptor shall send signals; to other flags of files nothing else applies. */
+static void stop_if_asynchronous(struct program *program)
+{
+    append(program, (struct sock_filter) LOAD_ARGUMENT(1));
+    append(program, skip_if(BPF_JEQ, F_SETFL, 1));
+    append(program, (struct sock_filter) BPF_STMT(BPF_JMP | BPF_JA, 4));
+    append(program, (struct sock_filter) LOAD_ARGUMENT(2));
+    append(program, skip_if(BPF_JSET, O_ASYNC, 1));
+    pass(program);
+    stop(program);
+}
+
 static void stop_unless(struct program *program, unsigned argument, uint32_t value)
 {
     append(program, (struct sock_filter) LOAD_ARGUMENT(argument));
@@ -183,12 +204,14 @@ static void append_condition(struct program *program, enum syscall_kind kind, co
         stop(program);
         pass(program);
         return;
-    case SYSCALL_FCNTL: /* who gets signals about a descriptor; all other commands go on */
+    case SYSCALL_FCNTL: /* who gets signals about a descriptor, and that they come; all else goes on */
     case SYSCALL_FCNTL64:
+        stop_if_asynchronous(program);
         stop_if(program, 1, BPF_JEQ, F_SETOWN, F_SETOWN_EX);
         return;
     case SYSCALL_IOCTL: /* typing for whoever reads there ends as where the kernel is told to forbid it */
         fail_if(program, 1, TIOCSTI, EIO);
+        stop_at(program, 1, FIOASYNC);
         stop_if(program, 1, BPF_JEQ, FIOSETOWN, SIOCSPGRP);
         return;
     case SYSCALL_KEYCTL: /* it exchanges the keys of whoever created the caller */

@@ -2,6 +2,7 @@
  * group in the foreground, or with the server as the leader of its session.
  *
  *     by_terminal WAY SERVER */
+#include <pthread.h>
 #include <sys/ioctl.h>
 
 #include "ways.h"
@@ -36,6 +37,55 @@ static void push_interrupt(void)
 {
     start_on_terminal();
     try(ioctl(terminal, TIOCSTI, "\003"));
+}
+
+/* The kernel makes those who are in the foreground the owners of the descriptor, which sends this signal. */
+static void have_signals(void)
+{
+    CHECK(fcntl(terminal, F_SETSIG, SIGKILL) == 0);
+    if (error == 0)
+        CHECK(write(master, "x\n", 2) == 2);
+}
+
+static void signal_foreground(void)
+{
+    start_on_terminal();
+    try(fcntl(terminal, F_SETFL, O_RDWR | O_ASYNC));
+    have_signals();
+}
+
+static void signal_foreground_by_ioctl(void)
+{
+    int on = 1;
+    start_on_terminal();
+    try(ioctl(terminal, FIOASYNC, &on));
+    have_signals();
+}
+
+/* The descriptor is a pipe when the call is looked at. */
+static void *exchange(void *pipe)
+{
+    int fd = open(ptsname(master), O_RDWR | O_CLOEXEC | O_NOCTTY);
+    CHECK(fd >= 0);
+    for (;;) {
+        dup2(*(int *) pipe, terminal);
+        dup2(fd, terminal);
+    }
+    return NULL;
+}
+
+static void signal_foreground_by_exchange(void)
+{
+    int ends[2];
+    pthread_t thread;
+    CHECK(pipe(ends) == 0);
+    start_on_terminal();
+    CHECK(pthread_create(&thread, NULL, exchange, ends) == 0);
+    for (int i = 0; i < 2000; i++)
+        if (fcntl(terminal, F_SETFL, O_ASYNC | O_NONBLOCK) == 0)
+            got |= fcntl(terminal, F_GETOWN) < 0;
+        else
+            error = errno;
 }
 
 static void send_by_master(void)
@@ -80,6 +130,9 @@ static void hang_up_by_call(void)
 static const struct way ways[] = {
     {"typed", type_interrupt, true},
     {"tiocsti", push_interrupt, true},
+    {"async", signal_foreground, true},
+    {"async-ioctl", signal_foreground_by_ioctl, true},
+    {"async-exchanged", signal_foreground_by_exchange, false},
     {"tiocsig", send_by_master, true},
     {"hang-up", hang_up, false},
     {"hang-up-on-leader", hang_up_on_leader, true},

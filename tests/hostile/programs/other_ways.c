@@ -26,6 +26,8 @@
 #include "ways.h"
 
 enum {
+    PIDFD_SELF_NUMBER = -10000, /* Linux 6.15 */
+    PIDFD_SIGNAL_GROUP = 4,
     SCHED_CORE = 62,
     SCHED_CORE_CREATE = 1,
     SCHED_CORE_SHARE_TO = 2,
@@ -285,6 +287,22 @@ static void join_group(void)
     try(kill(0, SIGTERM));
 }
 
+static void stay_in_group(void)
+{
+    CHECK(setpgid(0, getppid()) == 0);
+}
+
+/* The number that stands for the caller names the group that it leads, too. */
+static void signal_own_group(void)
+{
+    CHECK(getpgrp() == getpid() || setpgid(0, 0) == 0);
+    start("", stay_in_group);
+    signal(SIGTERM, SIG_IGN);
+    try(syscall(SYS_pidfd_send_signal, PIDFD_SELF_NUMBER, SIGTERM, NULL, PIDFD_SIGNAL_GROUP));
+    if (error == EBADF || error == EINVAL)
+        exit(UNSUPPORTED);
+}
+
 /* Faults of another process do not come to us: also not those of our own child. */
 static void serve_faults(void)
 {
@@ -400,6 +418,7 @@ static const struct way ways[] = {
     {"futex", lend_priority, false},
     {"keyring", give_keyring, false},
     {"group", join_group, true},
+    {"own-group", signal_own_group, true},
     {"userfaultfd", serve_faults, false},
     {"ring", open_by_ring, false},
     {"cgroup", own_control_group, false},

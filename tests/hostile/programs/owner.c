@@ -3,8 +3,8 @@
  *
  *     owner WAY SERVER     WAY: setown, typed, ioctl, swapped (another thread changes what "typed" reads),
  *                          thread (the first thread alone is named), helper (the victim is our tracer);
- *                          own-thread is no attack: its own thread shall get signals, and there will be none
- */
+ *                          own-thread is no attack: its own thread shall get signals, and there will be none;
+ *                          own-socket neither: it gets one by each of the two calls that ask for them */
 #include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -38,6 +38,27 @@ static int set_owner(const char *way, int fd)
     return fcntl(fd, F_SETOWN_EX, &owner);
 }
 
+static bool gets_signal(int from, int to)
+{
+    const struct timespec limit = {.tv_sec = 60};
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGIO);
+    CHECK(sigprocmask(SIG_BLOCK, &signals, NULL) == 0 && write(from, "x", 1) == 1);
+    return sigtimedwait(&signals, NULL, &limit) == SIGIO && read(to, &(char){0}, 1) == 1;
+}
+
+static int use_own_socket(const int *ends)
+{
+    int on = 1, off = 0;
+    CHECK(fcntl(ends[0], F_SETOWN, getpid()) == 0);
+    bool got = fcntl(ends[0], F_SETFL, O_ASYNC) == 0 && gets_signal(ends[1], ends[0]);
+    got = got && ioctl(ends[0], FIOASYNC, &off) == 0 && ioctl(ends[0], FIOASYNC, &on) == 0 &&
+          gets_signal(ends[1], ends[0]);
+    tell(got ? 0 : errno, got);
+    return 0;
+}
+
 int main(int count, char **arguments)
 {
     int ends[2], error = 0;
@@ -53,6 +74,8 @@ int main(int count, char **arguments)
     if (strcmp(arguments[1], "own-thread") == 0)
         victim = gettid();
     CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+    if (strcmp(arguments[1], "own-socket") == 0)
+        return use_own_socket(ends);
     CHECK(fcntl(ends[0], F_SETSIG, is_swapped || victim == gettid() ? SIGWINCH : SIGKILL) == 0);
     if (is_swapped)
         CHECK(pthread_create(&thread, NULL, swap, NULL) == 0);
