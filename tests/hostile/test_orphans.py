@@ -120,3 +120,22 @@ def test_an_exit_status_is_no_id(
     told = {event["process_id"] for event in recorder.of("process_termination")}
     assert {bystander.pid, creator.pid} <= told <= {e["process_id"] for e in recorder.of("thread_creation")}
     assert recorder.errors_but_guesses() == []
+
+
+def test_who_is_killed_while_it_executes_a_program(setting: Setting, attack: Callable[..., str]) -> None:
+    """A thread that has taken its leader's id, and dies before it can stop for that, stays in no books. It
+    can only be seen while somebody else of the tree lives."""
+    command = [attack("killed_execution", "-pthread"), "900"]
+    with recording(*setting.config, events=setting.events) as recorder:
+        bystander = recorder.filter.popen(["sleep", "60"])
+        try:
+            assert run_checked(recorder, command, timeout=60) == (0, "900\n", "")
+            wait_until(lambda: recorder.filter.statistics().supervised == 1, 10, "only the bystander is left")
+        finally:
+            bystander.kill()
+            bystander.wait(30)
+        wait_until(lambda: recorder.filter.statistics().supervised == 0, 10, "nobody is left")
+    created = {event["process_id"] for event in recorder.of("process_creation")}
+    ended = [event["process_id"] for event in recorder.of("process_termination")]
+    assert created <= set(ended)
+    assert recorder.errors_but_guesses() == []

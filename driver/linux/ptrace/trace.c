@@ -161,6 +161,23 @@ static void drop_operation(struct task *task)
     task->operation = NULL;
 }
 
+/* A thread that executes a program takes its leader's id. If it is killed before it can stop for that, it ends
+ * under that id, and nobody tells of its own any more. */
+static struct task *find_vanished_thread(uint32_t pid)
+{
+    for (struct task *task = self.tasks; task != NULL; task = task->next)
+        if (task->process != NULL && task->process->pid == pid && !task->process->ended && task->tid != pid &&
+            syscall(SYS_tgkill, (pid_t) pid, (pid_t) task->tid, 0) != 0 && errno == ESRCH)
+            return task;
+    return NULL;
+}
+
+static void end_vanished_threads(uint32_t pid)
+{
+    for (struct task *task; (task = find_vanished_thread(pid)) != NULL;)
+        handle_gone(task, SIGKILL);
+}
+
 static void handle_exit_stop(struct task *task)
 {
     unsigned long status = 0;
@@ -171,6 +188,8 @@ static void handle_exit_stop(struct task *task)
     note_failed_execution(task, 0);
     task->waits_for = 0;
     task->announced = false;
+    if (task->tid == task->process->pid && task->process->thread_count > 1)
+        end_vanished_threads(task->tid);
     struct report report;
     report_end(task, (uint32_t) status, &report);
     post_and_hold(&report, OPERATION_EXIT);
@@ -444,6 +463,8 @@ void handle_wait_status(uint32_t tid, int status)
     struct task *task = find_task(tid);
     self.served_tid = tid;
     if (WIFEXITED(status) || WIFSIGNALED(status)) {
+        if (find_process(tid) != NULL)
+            end_vanished_threads(tid);
         if (task != NULL)
             handle_gone(task, status);
         return;
