@@ -161,8 +161,8 @@ static void drop_operation(struct task *task)
     task->operation = NULL;
 }
 
-/* A thread that executes a program takes its leader's id. If it is killed before it can stop for that, it ends
- * under that id, and nobody tells of its own any more. */
+/* A thread that executes a program takes its leader's id. If it is killed before it can stop for that, it
+ * ends under that id, and nobody tells of its own any more. */
 static struct task *find_vanished_thread(uint32_t pid)
 {
     for (struct task *task = self.tasks; task != NULL; task = task->next)
