@@ -85,7 +85,7 @@ class ProcessRecord(ctypes.Structure):
         ("process_name_offset", c_uint64),
         ("arguments_offset", c_uint64),
         ("arguments_size", c_uint32),
-        ("reserved", c_uint32),
+        ("flags", c_uint32),
     ]
 
 

@@ -100,6 +100,9 @@ EVENT_FLAG_DUPLICATION = 0x10  # A handle is being duplicated, not opened.
 EVENT_FLAG_CHANGED = 0x20  # The image changed after an earlier decision; this is what runs.
 EVENT_FLAG_ARGUMENTS_TRUNCATED = 0x40  # The argument list could not be read whole.
 EVENT_FLAG_FORK = 0x80  # A fork without an execution (config ForkIsCreation).
+EVENT_FLAG_IMAGE_DELETED = 0x100  # The program's file was gone when the driver looked at it.
+
+SNAPSHOT_FLAG_IMAGE_DELETED = 0x01  # The program's file has been deleted, or replaced by another.
 
 CAP_SEE_PROCESS_CREATION = 0x00000001  # sees process creations
 CAP_HOLD_PROCESS_CREATION = 0x00000002  # holds process creations
@@ -212,6 +215,7 @@ __all__ = [
     "EVENT_FLAG_DUPLICATION",
     "EVENT_FLAG_FORK",
     "EVENT_FLAG_HELD",
+    "EVENT_FLAG_IMAGE_DELETED",
     "EVENT_FLAG_REFUSABLE",
     "EVENT_FLAG_TIMED_OUT",
     "HEARTBEAT_LIMIT_MS",
@@ -254,6 +258,7 @@ __all__ = [
     "SERIALIZE_ON_MULTIPLE_THREADS",
     "SERIALIZE_ON_ONE_WORKER_THREAD",
     "SESSION_MAX",
+    "SNAPSHOT_FLAG_IMAGE_DELETED",
     "THREAD_DIRECT_IMPERSONATION",
     "THREAD_GET_CONTEXT",
     "THREAD_IMPERSONATE",

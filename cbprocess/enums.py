@@ -125,6 +125,7 @@ class EventFlag(IntFlag):
     CHANGED = 0x20  # The image changed after an earlier decision; this is what runs.
     ARGUMENTS_TRUNCATED = 0x40  # The argument list could not be read whole.
     FORK = 0x80  # A fork without an execution (config ForkIsCreation).
+    IMAGE_DELETED = 0x100  # The program's file was gone when the driver looked at it.
 
 
 class Capability(IntFlag):

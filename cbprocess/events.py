@@ -17,6 +17,7 @@ from .constants import (
     EVENT_FLAG_DECIDED_BY_RULE,
     EVENT_FLAG_DUPLICATION,
     EVENT_FLAG_HELD,
+    EVENT_FLAG_IMAGE_DELETED,
     EVENT_FLAG_REFUSABLE,
     EVENT_FLAG_TIMED_OUT,
     PROC_EVT_PROCESS_CREATION,
@@ -201,6 +202,12 @@ class NamedEventParams(EventParams):
         except UnicodeDecodeError:
             # Asking for this error handling at once would make every name dearer.
             return name.decode("utf-8", TEXT_ERRORS)
+
+    @property
+    def image_deleted(self) -> bool:
+        """Linux: whether the program's file had been deleted, or replaced by another, when it was executed or
+        the process was attached to. process_name is the path that it had."""
+        return self._words[FLAGS] & EVENT_FLAG_IMAGE_DELETED != 0
 
 
 class CBProcessProcessCreationEventParams(NamedEventParams):

@@ -11,6 +11,7 @@ from ctypes import POINTER, byref
 
 from . import abi, library
 from .checks import TEXT_ERRORS, checked_bool
+from .constants import SNAPSHOT_FLAG_IMAGE_DELETED
 
 ON_WINDOWS = sys.platform == "win32"
 RECORD = "=IIQIIQQII"  # abi.ProcessRecord
@@ -21,10 +22,12 @@ class RunningProcess:
 
     process_id, parent_process_id, thread_count; start_time in clock ticks since boot, as an event's, which
     with the id names a process for ever; process_name, the executable's path, or where the system does not
-    tell it (a kernel thread, another user's process) the short name that it shows."""
+    tell it (a kernel thread, another user's process) the short name that it shows; image_deleted, whether the
+    executable's file has been deleted since, or replaced by another (Linux)."""
 
     __slots__ = (
         "_arguments",
+        "image_deleted",
         "parent_process_id",
         "process_id",
         "process_name",
@@ -33,7 +36,14 @@ class RunningProcess:
     )
 
     def __init__(
-        self, process_id: int, parent: int, start_time: int, thread_count: int, name: str, arguments: bytes
+        self,
+        process_id: int,
+        parent: int,
+        start_time: int,
+        thread_count: int,
+        name: str,
+        arguments: bytes,
+        image_deleted: bool = False,
     ) -> None:
         self.process_id = process_id
         self.parent_process_id = parent
@@ -41,6 +51,7 @@ class RunningProcess:
         self.thread_count = thread_count
         self.process_name = name
         self._arguments = arguments
+        self.image_deleted = image_deleted
 
     def __repr__(self) -> str:
         return f"<RunningProcess {self.process_id} {self.process_name!r}>"
@@ -90,6 +101,7 @@ def _processes(records: bytes, record_size: int, texts: bytes) -> list[RunningPr
             thread_count,
             texts[name_at : name_at + name_size].decode("utf-8", TEXT_ERRORS),
             texts[arguments_at : arguments_at + arguments_size],
+            flags & SNAPSHOT_FLAG_IMAGE_DELETED != 0,
         )
         for (
             process_id,
@@ -100,6 +112,6 @@ def _processes(records: bytes, record_size: int, texts: bytes) -> list[RunningPr
             name_at,
             arguments_at,
             arguments_size,
-            _,
+            flags,
         ) in layout.iter_unpack(records)
     ]

@@ -1,7 +1,8 @@
 # The Linux build: the library, the supervisor and the launcher that it starts.
 file(GLOB _core CONFIGURE_DEPENDS native/src/*.c native/src/linux/*.c
-     native/src/simulated/*.c)
-file(GLOB _supervisor CONFIGURE_DEPENDS driver/common/*.c driver/linux/ptrace/*.c)
+     native/src/simulated/*.c driver/linux/shared/*.c)
+file(GLOB _supervisor CONFIGURE_DEPENDS driver/common/*.c driver/linux/ptrace/*.c
+     driver/linux/shared/*.c)
 file(GLOB _launcher CONFIGURE_DEPENDS driver/linux/ptrace/launch*.c)
 list(REMOVE_ITEM _supervisor ${_launcher})
 
@@ -9,7 +10,7 @@ list(REMOVE_ITEM _supervisor ${_launcher})
 add_library(core OBJECT ${_core})
 target_compile_definitions(core PRIVATE CBP_BUILDING)
 target_compile_definitions(core PRIVATE "CBPI_HELPER_FOLDER=\"${CBP_HELPER_FOLDER}\"")
-target_include_directories(core PUBLIC native/include driver/protocol native/src)
+target_include_directories(core PUBLIC native/include driver/protocol native/src driver/linux/shared)
 target_link_libraries(core PRIVATE cbp_flags Threads::Threads)
 
 set(_exports "${CMAKE_CURRENT_SOURCE_DIR}/native/src/linux/exports.map")
@@ -19,7 +20,8 @@ target_link_options(cbprocess PRIVATE "LINKER:--version-script=${_exports}")
 set_target_properties(cbprocess PROPERTIES LINK_DEPENDS "${_exports}")
 
 add_executable(cbprocess-supervisor ${_supervisor} $<TARGET_OBJECTS:protocol>)
-target_include_directories(cbprocess-supervisor PRIVATE driver/protocol driver/common driver/linux/ptrace)
+target_include_directories(cbprocess-supervisor PRIVATE driver/protocol driver/common driver/linux/ptrace
+  driver/linux/shared)
 target_link_libraries(cbprocess-supervisor PRIVATE cbp_flags Threads::Threads)
 
 # A static program without a C library: nothing that the environment names is loaded into it. What compilers

@@ -170,6 +170,12 @@ static void select_items(const struct report *report, uint32_t session_id, struc
         cbp_add_u64(&channel_of(session_id)->decided, 1);
 }
 
+/* Whether the file of the program was gone when it was executed, or attached to. */
+static bool is_deleted(const struct image *image)
+{
+    return image != NULL && image->file_count > 0 && image->files[image->file_count - 1].is_deleted;
+}
+
 static void put_items(struct cbp_event_message *message, const struct report *report,
                       const struct selection *selection, uint32_t added_flags)
 {
@@ -180,6 +186,8 @@ static void put_items(struct cbp_event_message *message, const struct report *re
     session->sequence += selection->item_count;
     for (uint32_t i = 0; i < selection->item_count; i++) {
         uint32_t flags = selection->flags[i];
+        if (is_deleted(report->image))
+            flags |= CBP_EVENT_FLAG_IMAGE_DELETED;
         if ((flags & CBP_EVENT_FLAG_DECIDED_BY_RULE) == 0)
             flags |= added_flags;
         if ((added_flags & CBP_EVENT_FLAG_HELD) != 0 &&

@@ -45,6 +45,7 @@ struct image_file {
     const char *given; /* by which name it was meant: a link, maybe relative */
     uint32_t given_size;
     uint64_t device, inode; /* where the driver knows them; else 0 */
+    bool is_deleted;        /* the path leads to it no more */
 };
 
 enum { IMAGE_FILE_MAX = 8 };

@@ -116,7 +116,12 @@
     X(EVENT_FLAG_DUPLICATION, 0x10u, "A handle is being duplicated, not opened.")                            \
     X(EVENT_FLAG_CHANGED, 0x20u, "The image changed after an earlier decision; this is what runs.")          \
     X(EVENT_FLAG_ARGUMENTS_TRUNCATED, 0x40u, "The argument list could not be read whole.")                   \
-    X(EVENT_FLAG_FORK, 0x80u, "A fork without an execution (config ForkIsCreation).")
+    X(EVENT_FLAG_FORK, 0x80u, "A fork without an execution (config ForkIsCreation).")                        \
+    X(EVENT_FLAG_IMAGE_DELETED, 0x100u, "The program's file was gone when the driver looked at it.")
+
+/* Marks of one process of a snapshot. */
+#define CBP_SNAPSHOT_FLAG_LIST(X)                                                                            \
+    X(SNAPSHOT_FLAG_IMAGE_DELETED, 0x01u, "The program's file has been deleted, or replaced by another.")
 
 /* What a driver can see, hold and refuse. */
 #define CBP_CAPABILITY_LIST(X)                                                                               \
@@ -211,6 +216,7 @@
     G(timeout_action, CBP_TIMEOUT_ACTION_LIST)                                                               \
     G(refuse, CBP_REFUSE_LIST)                                                                               \
     G(event_flag, CBP_EVENT_FLAG_LIST)                                                                       \
+    G(snapshot_flag, CBP_SNAPSHOT_FLAG_LIST)                                                                 \
     G(capability, CBP_CAPABILITY_LIST)                                                                       \
     G(module_status, CBP_MODULE_STATUS_LIST)                                                                 \
     G(install, CBP_INSTALL_LIST)                                                                             \

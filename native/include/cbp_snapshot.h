@@ -20,7 +20,7 @@ extern "C" {
                                          * kernel thread, another user's process) the short name */          \
     X(S, uint64_t, arguments_offset)    /* each argument with its NUL, counted; none if not asked for */     \
     X(S, uint32_t, arguments_size)                                                                           \
-    X(S, uint32_t, reserved)
+    X(S, uint32_t, flags) /* SNAPSHOT_FLAG_ bits */
 
 struct cbp_process_record {
     CBP_FIELDS_process_record(CBP_EVENT_MEMBER_, process_record)

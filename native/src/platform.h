@@ -82,6 +82,7 @@ struct cbpi_process_facts {
     uint64_t start_time;
     const char *name; /* as in cbp_process_record */
     size_t name_size;
+    uint32_t flags;        /* likewise */
     const char *arguments; /* each with its NUL */
     size_t arguments_size;
 };

@@ -75,6 +75,7 @@ static uint32_t add_process(void *context, const struct cbpi_process_facts *fact
         .process_name_offset = put_text(building, facts->name, facts->name_size),
         .arguments_offset = put_text(building, facts->arguments, facts->arguments_size),
         .arguments_size = (uint32_t) facts->arguments_size,
+        .flags = facts->flags,
     };
     return 0;
 }

@@ -35,7 +35,7 @@ static void check_whole(const struct cbp_snapshot *snapshot)
         const char *arguments = snapshot->texts + record->arguments_offset;
         CHECK(arguments[record->arguments_size] == '\0');
         CHECK(record->arguments_size == 0 || arguments[record->arguments_size - 1] == '\0');
-        CHECK(record->reserved == 0);
+        CHECK((record->flags & ~(uint32_t) CBP_SNAPSHOT_FLAG_IMAGE_DELETED) == 0);
     }
 }
 

@@ -45,6 +45,7 @@ SURFACE = {
             "creating_process_id",
             "creating_thread_id",
             "process_name",
+            "image_deleted",
             "image_file_name",
             "file_open_name_available",
             "command_line",
@@ -52,7 +53,7 @@ SURFACE = {
         },
         ANSWER,
     ),
-    "ProcessTermination": ({"process_name", "image_file_name", "exit_status"}, ANSWER),
+    "ProcessTermination": ({"process_name", "image_file_name", "image_deleted", "exit_status"}, ANSWER),
     "ThreadCreation": ({"thread_id", "creating_process_id", "creating_thread_id"}, ANSWER),
     "ThreadTermination": ({"thread_id", "exit_status"}, ANSWER),
     "ProcessHandleOperation": (HANDLE, ANSWER | {"desired_access"}),
@@ -139,6 +140,7 @@ def test_fields_of_a_creation() -> None:
         "time": 1_500_000_000.25,
         "start_time": 2**40,
         "process_name": "/usr/bin/grün",
+        "image_deleted": False,
         "image_file_name": "./script\udcff",
         "file_open_name_available": False,
         "arguments": ["a", "", "with space", "\udcfe"],
@@ -177,6 +179,7 @@ def test_whether_the_image_name_is_a_full_path(name: bytes, full: bool) -> None:
     [
         (constants.EVENT_FLAG_HELD, "held"),
         (constants.EVENT_FLAG_REFUSABLE, "refusable"),
+        (constants.EVENT_FLAG_IMAGE_DELETED, "image_deleted"),
         (constants.EVENT_FLAG_DECIDED_BY_RULE, "decided_by_rule"),
         (constants.EVENT_FLAG_TIMED_OUT, "timed_out"),
         (constants.EVENT_FLAG_DUPLICATION, "duplication"),
@@ -184,6 +187,8 @@ def test_whether_the_image_name_is_a_full_path(name: bytes, full: bool) -> None:
 )
 def test_each_flag_has_its_property(flag: int, name: str) -> None:
     kind = constants.PROC_EVT_PROCESS_HANDLE_OPERATION
+    if name == "image_deleted":
+        kind = constants.PROC_EVT_PROCESS_CREATION
     for flags in (flag, 0xFFFFFFFF & ~flag):
         values = in_handler(make_event(kind, flags=flags), read_all)
         assert values["flags"] == flags

@@ -75,7 +75,8 @@ struct image *image_of_chain(const struct reading *reading)
                                        .given = chain->names.bytes + file->given_at,
                                        .given_size = file->given_size,
                                        .device = file->device,
-                                       .inode = file->inode};
+                                       .inode = file->inode,
+                                       .is_deleted = file->is_deleted};
     }
     return chain->file_count > 0 ? make_chain_image(files, chain->file_count, reading->is_vague) : NULL;
 }

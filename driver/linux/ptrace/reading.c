@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cbp_message.h"
+#include "deleted.h"
 #include "syscalls.h"
 
 enum { PLACES_MAX = 13 }; /* where the given path can stand in the list: two for each interpreter, and one */
@@ -167,7 +168,7 @@ struct executable {
     char path[PATH_MAX];
     size_t path_size;
     struct file_identity identity; /* not known until it is asked for */
-    bool is_known;
+    bool is_known, is_deleted;
 };
 
 static void identify(struct executable *executable)
@@ -179,10 +180,13 @@ static void identify(struct executable *executable)
 static void find_executable(uint32_t tid, bool needs_path_only, struct executable *executable)
 {
     char room[PROC_NAME_SIZE];
-    ssize_t size = readlink(proc_name(room, tid, "/exe"), executable->path, sizeof executable->path);
+    const char *link = proc_name(room, tid, "/exe");
+    ssize_t size = readlink(link, executable->path, sizeof executable->path);
     executable->tid = tid;
     executable->path_size = size > 0 ? (size_t) size : 0;
     executable->is_known = size > 0 && size < (ssize_t) sizeof executable->path;
+    executable->is_deleted =
+        executable->is_known && cbp_take_off_deleted(link, tid, executable->path, &executable->path_size);
     executable->identity = (struct file_identity){0, 0};
     if (!needs_path_only)
         identify(executable);
@@ -200,8 +204,10 @@ static bool ends_with(const struct chain *chain, struct executable *executable)
 static bool add_executable(struct chain *chain, const struct executable *executable, const char *given,
                            size_t given_size)
 {
-    return chain_add(chain, &executable->identity, executable->path, executable->path_size, given,
-                     given_size);
+    if (!chain_add(chain, &executable->identity, executable->path, executable->path_size, given, given_size))
+        return false;
+    chain->files[chain->file_count - 1].is_deleted = executable->is_deleted;
+    return true;
 }
 
 /* Whether a script can have led to the program: the kernel puts the given path among its arguments. */

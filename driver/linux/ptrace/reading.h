@@ -60,6 +60,7 @@ struct chain_file {
     uint32_t path_at, path_size;   /* where it lies */
     uint32_t given_at, given_size; /* by which name the task, or a script's header, means it */
     uint64_t device, inode;
+    bool is_deleted; /* its path led to it before, and does not any more */
 };
 
 /* The files from the one that execve is given to the program that runs: mostly one. */

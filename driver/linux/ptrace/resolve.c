@@ -14,6 +14,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "deleted.h"
 #include "reading.h"
 
 enum { SCRIPT_HEADER_SIZE = 256, SCRIPT_DEPTH_MAX = 5 };
@@ -210,6 +211,7 @@ bool chain_add(struct chain *chain, const struct file_identity *identity, const 
         return false;
     file->device = identity->device;
     file->inode = identity->inode;
+    file->is_deleted = false;
     chain->file_count++;
     return true;
 }
@@ -229,9 +231,13 @@ static enum resolution judge_file(const struct place *place, int fd, const char 
         return BOUND_TO_FAIL;
     const struct file_identity identity = {status.st_dev, status.st_ino};
     ssize_t path_size = readlink(link, path, sizeof path);
-    if (path_size <= 0 || path_size == (ssize_t) sizeof path ||
-        !chain_add(chain, &identity, path, (size_t) path_size, given, strlen(given)))
+    if (path_size <= 0 || path_size == (ssize_t) sizeof path)
         return UNKNOWN;
+    size_t size = (size_t) path_size;
+    bool is_deleted = cbp_take_off_deleted(link, place->tid, path, &size);
+    if (!chain_add(chain, &identity, path, size, given, strlen(given)))
+        return UNKNOWN;
+    chain->files[chain->file_count - 1].is_deleted = is_deleted;
     memset(header, 0, sizeof chain->header);
     *header_size = read_header(link, header);
     if (*header_size == 0) {

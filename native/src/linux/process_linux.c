@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "platform.h"
 
+#include "deleted.h"
 #include "errors.h"
 #include "new_syscalls.h"
 #include "proc_state.h"
@@ -75,7 +76,10 @@ uint32_t cbpi_process_path(uint32_t process_id, char *buffer, uint64_t size, uin
         snprintf(path, sizeof path, "/proc/%u/task/%u/exe", (unsigned) process_id, (unsigned) thread_id);
         got = readlink(path, target, sizeof target);
     }
-    return cbpi_copy_text(target, got > 0 ? (size_t) got : 0, buffer, size, needed);
+    size_t target_size = got > 0 ? (size_t) got : 0;
+    if (target_size < sizeof target)
+        cbp_take_off_deleted(path, thread_id != 0 ? thread_id : process_id, target, &target_size);
+    return cbpi_copy_text(target, target_size, buffer, size, needed);
 }
 
 int64_t cbpi_process_token(uint32_t process_id, uint64_t start_time)

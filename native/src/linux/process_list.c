@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "platform.h"
 
+#include "deleted.h"
 #include "errors.h"
 #include "proc_state.h"
 
@@ -161,6 +162,17 @@ static uint32_t read_stat(struct walk *walk, char *line, struct cbpi_process_fac
     return 0;
 }
 
+/* Whether the program's file is there still. */
+static void look_at_file(struct walk *walk, struct cbpi_process_facts *facts)
+{
+    char link[64];
+    if (facts->name_size == sizeof walk->path || walk->path[facts->name_size - 1] != ')')
+        return; /* nearly always */
+    snprintf(link, sizeof link, "/proc/%s", file_of_process(walk, "exe"));
+    if (cbp_take_off_deleted(link, facts->process_id, walk->path, &facts->name_size))
+        facts->flags |= CBP_SNAPSHOT_FLAG_IMAGE_DELETED;
+}
+
 static ssize_t read_executable(struct walk *walk)
 {
     return readlinkat(walk->proc, file_of_process(walk, "exe"), walk->path, sizeof walk->path);
@@ -186,6 +198,7 @@ static uint32_t read_program(struct walk *walk, struct cbpi_process_facts *facts
     if (size > 0) { /* else the name in stat stands for it */
         facts->name = walk->path;
         facts->name_size = (size_t) size;
+        look_at_file(walk, facts);
     }
     return walk->with_arguments ? read_arguments(walk, facts) : 0;
 }

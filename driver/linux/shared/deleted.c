@@ -1,0 +1,78 @@
+/* See deleted.h. Every call answers for a process that is gone. */
+#define _GNU_SOURCE
+#include "deleted.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* What a look at a path says of a file: that it is the one, that there is another one or none, or nothing. */
+enum finding { IS_THERE, IS_NOT_THERE, CANNOT_SAY };
+
+static enum finding compare(int fd, const struct statx *file)
+{
+    struct statx found;
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &found) != 0)
+        return CANNOT_SAY;
+    return found.stx_ino == file->stx_ino && found.stx_dev_major == file->stx_dev_major &&
+                   found.stx_dev_minor == file->stx_dev_minor
+               ? IS_THERE
+               : IS_NOT_THERE;
+}
+
+/* The kernel has the path of a file that is executed at hand, link by link: nobody is waited for, and what
+ * would have to be looked up is not there. (Where a file system has every look-up checked, a name with that
+ * ending is taken for the kernel's.) Before Linux 5.12 it cannot say. */
+static enum finding look_from(int folder, const char *path, const struct statx *file)
+{
+    struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_CACHED};
+    int fd = (int) syscall(SYS_openat2, folder, path, &how, sizeof how);
+    if (fd < 0)
+        return errno == ENOENT || errno == ENOTDIR || errno == EAGAIN ? IS_NOT_THERE : CANNOT_SAY;
+    enum finding finding = compare(fd, file);
+    close(fd);
+    return finding;
+}
+
+/* It may have another root, or another namespace of mounts. */
+static enum finding look_from_root_of(uint32_t id, const char *path, const struct statx *file)
+{
+    char root[64];
+    snprintf(root, sizeof root, "/proc/%u/root", (unsigned) id);
+    int folder = open(root, O_PATH | O_CLOEXEC);
+    if (folder < 0)
+        return CANNOT_SAY;
+    enum finding finding = look_from(folder, path + strspn(path, "/"), file);
+    close(folder);
+    return finding;
+}
+
+static int is_gone(const char *link, uint32_t id, const char *path)
+{
+    struct statx file;
+    if (statx(AT_FDCWD, link, AT_STATX_DONT_SYNC, STATX_INO | STATX_NLINK, &file) != 0 || file.stx_nlink == 0)
+        return 1;
+    /* It has a name: this one, or another one that it was linked to before. */
+    enum finding here = look_from(AT_FDCWD, path, &file);
+    enum finding there = here == IS_THERE ? IS_THERE : look_from_root_of(id, path, &file);
+    return there == IS_NOT_THERE || (there == CANNOT_SAY && here == IS_NOT_THERE);
+}
+
+int cbp_take_off_deleted(const char *link, uint32_t id, char *path, size_t *size)
+{
+    static const char ending[] = " (deleted)";
+    const size_t ending_size = sizeof ending - 1;
+    if (*size <= ending_size || memcmp(path + *size - ending_size, ending, ending_size) != 0)
+        return 0;
+    path[*size] = 0;
+    if (!is_gone(link, id, path))
+        return 0;
+    *size -= ending_size;
+    path[*size] = 0;
+    return 1;
+}
