@@ -43,9 +43,16 @@ class IdleWarning:
             self._rules.discard(rule)
 
     def watch(self, session: Session) -> None:
-        """The filter or a rule is new."""
-        if self._settled or self._timer is not None or not self._rules or not session.is_active():
+        """The filter or a rule is new. Who is supervised now may have ended when it is looked at again."""
+        if self._settled or not self._rules or not session.is_active():
             return
+        self._settled = session.statistics().supervised > 0
+        if self._settled:
+            self._cancel()
+        elif self._timer is None:
+            self._start_timer(session)
+
+    def _start_timer(self, session: Session) -> None:
         timer = threading.Timer(DELAY_S, self._look, (session,))
         timer.daemon = True
         # Where no thread can be had, the look at the end has to do.

@@ -110,6 +110,7 @@ static void reply(const struct cbp_message_header *request, uint32_t status, uin
         .value = value,
         .clock_ns = now_ns(),
     };
+    publish_counts(NULL);
     send_message(CONTROL_FD, &reply, sizeof reply);
 }
 
@@ -234,6 +235,7 @@ static void end_launch(struct launch *launch, uint32_t status, int os_error)
         result.start_time = launch->task->process->start_time;
         launch->task->launch = NULL;
     }
+    publish_counts(NULL);
     send_message(launch->result_fd, &result, sizeof result);
     /* Somebody may hold a copy, and then closing alone would not end the watch. */
     (void) epoll_ctl(epoll_fd, EPOLL_CTL_DEL, launch->launcher_fd, NULL);

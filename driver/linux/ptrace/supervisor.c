@@ -96,9 +96,11 @@ static bool drain_waits(void)
     return any;
 }
 
-static void publish_counts(void)
+void publish_counts(const struct task *leaving)
 {
     uint32_t count = self.task_count - self.let_go_count;
+    if (leaving != NULL && (leaving->process == NULL || !leaving->process->standing.is_let_go))
+        count--;
     cbp_store_relaxed_u32(&self.channel->supervised_count, count);
     if (count > 0)
         cbp_store_relaxed_u32(&self.channel->supervised_ever, 1);
@@ -122,7 +124,7 @@ bool serve_in_between(void)
     expire_operations();
     if (self.unowned_count > 0)
         resolve_unowned_tasks();
-    publish_counts();
+    publish_counts(NULL);
     self.served_tid = 0;
     return !controller_has_ended();
 }
@@ -221,7 +223,7 @@ int main(void)
         serve_parked();
         self.served_tid = 0;
         serve_wishes();
-        publish_counts(); /* before a sleep that may be long */
+        publish_counts(NULL); /* before a sleep that may be long */
         /* At our end the kernel detaches all others where they are, and wakes nobody. */
         if (!anybody_needs_us()) {
             if (!drain_waits())

@@ -151,6 +151,9 @@ extern struct supervisor self;
 
 /* ---- supervisor.c ---- */
 void wake_tracer(void); /* any thread: wakes the tracer from its sleep */
+/* Lets the controller see how many there are. To be called before anybody can know that one has come; and
+ * before anybody can know that one has gone, with that task, which is still counted here. */
+void publish_counts(const struct task *leaving);
 
 /* ---- tasks.c: tasks that come and go ---- */
 struct task *add_task(uint32_t tid); /* nobody's so far; NULL without memory */

@@ -81,6 +81,7 @@ void resume_until_return(struct task *task)
 static void detach_task(struct task *task)
 {
     struct process *process = task->process;
+    publish_counts(task);
     if (ptrace(PTRACE_DETACH, (pid_t) task->tid, 0, 0) != 0)
         return; /* killed meanwhile: wait4 will tell */
     bool last = process->thread_count == 0;
@@ -198,6 +199,7 @@ static void handle_exit_stop(struct task *task)
 /* A task has ended without a stop at its exit that we could hold. */
 void handle_gone(struct task *task, int status)
 {
+    publish_counts(task);
     drop_operation(task);
     note_failed_execution(task, 0);
     resume_kept_creator(task);
