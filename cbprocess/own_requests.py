@@ -11,15 +11,24 @@ from _thread import RLock
 
 FLAGS = ("_USE_VFORK", "_USE_POSIX_SPAWN")
 
-# Reentrant: an instance may be collected, and leave, while this thread is inside.
+# Reentrant: a session may be collected, and leave, while this thread is inside.
 _lock = RLock()
 _owners: set[int] = set()
 _original: dict[str, object] = {}
 
 
-def set_own_requests(owner: int, on: bool) -> None:
-    """The instance with this id has the setting on or off; subprocess gets its own ways back after the
-    last."""
+class OwnRequests:
+    """The setting is on for as long as this object lives, which is its session's: an active one may have lost
+    its instance. subprocess gets its own ways back after the last."""
+
+    def __init__(self) -> None:
+        _change(id(self), True)
+
+    def __del__(self) -> None:
+        _change(id(self), False)
+
+
+def _change(owner: int, on: bool) -> None:
     with _lock:
         if on:
             _owners.add(owner)

@@ -72,12 +72,6 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         self._tag = 0
         self._snapshot = Snapshot()
 
-    def __del__(self) -> None:
-        # May run in the middle of that module's import.
-        forget = getattr(sys.modules.get("cbprocess.own_requests"), "set_own_requests", None)
-        if forget is not None:
-            forget(id(self), False)
-
     def __enter__(self) -> Self:
         return self
 
@@ -215,9 +209,7 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
             session.set_config(key, setting_value(name.lower(), value).encode("utf-8", TEXT_ERRORS))
         text = _as_str(session.get_config(key))
         if assigned and name.lower() == "filterownrequests":
-            from .own_requests import set_own_requests
-
-            set_own_requests(id(self), text == "True")
+            session.set_own_requests(text == "True")
         return text
 
     def get_process_name(self, process_id: int) -> str:

@@ -20,6 +20,7 @@ from .errors import CBProcessError, CBProcessWarning
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .hooks import Hooks
+    from .own_requests import OwnRequests
 
 # A wait in the library is cut into slices, between which Python handles signals.
 SLICE_MS = 100
@@ -40,6 +41,7 @@ class Session:
         self.process_id = os.getpid()
         self.is_initialized = False
         self.is_copy = original is not None
+        self._own_requests: OwnRequests | None = original._own_requests if original else None
         self.library.cbp_session_create(None, byref(self._pointer))
         if original is not None:
             self.library.cbp_session_copy_config(self._pointer, original.pointer)
@@ -119,6 +121,15 @@ class Session:
 
     def set_config(self, name: bytes, value: bytes) -> None:
         self.library.cbp_session_set_config(self._pointer, name, value)
+
+    def set_own_requests(self, on: bool) -> None:
+        """FilterOwnRequests is on or off: what this process creates may be held, or not."""
+        if not on:
+            self._own_requests = None
+        elif self._own_requests is None:
+            from .own_requests import OwnRequests
+
+            self._own_requests = OwnRequests()
 
     def get_config(self, name: bytes) -> bytes:
         return abi.read_text(

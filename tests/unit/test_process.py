@@ -16,6 +16,7 @@ from unit.instances import GUID, assert_code, dead_process_id
 
 import cbprocess
 from cbprocess import CBProcess, EventType, RefuseWith, Serialize, TimeoutAction, constants, own_requests
+from cbprocess.session import Session
 
 BEFORE_INITIALIZE = """
 import cbprocess
@@ -260,6 +261,44 @@ def test_own_requests_keep_subprocess_from_blocking_the_handlers(process: CBProc
     del other
     gc.collect()
     assert {name: getattr(subprocess, name) for name in names} == before
+
+
+def test_an_active_instance_without_a_reference_keeps_own_requests_safe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Until its session, which goes on, has stopped: else what this process creates, and a handler of that
+    session is asked about, would keep that handler from running. The driver is said to be one that can."""
+    monkeypatch.setattr(Session, "set_config", lambda session, name, value: None)
+    monkeypatch.setattr(Session, "get_config", lambda session, name: b"True")
+    names = [name for name in own_requests.FLAGS if hasattr(subprocess, name)]
+    before = {name: getattr(subprocess, name) for name in names}
+    instance = CBProcess()
+    instance.initialize(GUID)
+    instance.config("FilterOwnRequests=True")
+    instance.start_filter(0)
+    session = instance._session
+    del instance
+    gc.collect()
+    assert session is not None and session.is_active()
+    assert {name: getattr(subprocess, name) for name in names} == dict.fromkeys(names, False)
+    session.stop()
+    del session
+    gc.collect()
+    assert {name: getattr(subprocess, name) for name in names} == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_fork_has_own_requests_too(process: CBProcess) -> None:
+    """It takes the setting over; and loses it when it is switched off."""
+    process.config("FilterOwnRequests=True")
+    child = os.fork()
+    if child == 0:
+        kept = process.config("FilterOwnRequests") == "True"
+        gc.collect()
+        kept = kept and not any(getattr(subprocess, name, False) for name in own_requests.FLAGS)
+        process.config("FilterOwnRequests=False")
+        os._exit(0 if kept and any(getattr(subprocess, name, False) for name in own_requests.FLAGS) else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 HANDLER_NAMES = [name for name in vars(cbprocess.hooks.HandlerProperties) if name.startswith("on_")]
