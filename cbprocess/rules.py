@@ -72,8 +72,9 @@ class Rules:
         """Lets the operations of all processes whose program matches fire.
 
         Takes those that run already, as the same user, under a tree driver's filter; what cannot be had (see
-        add_filtered_process_by_id) is left alone, and so are process 1 and those that this process descends
-        from: whoever wants one of them gives its id."""
+        add_filtered_process_by_id) is left alone, and so are process 1, those that this process descends
+        from, the system's manager and bus (systemd, dbus) and other controllers' helpers: whoever wants one of
+        them gives its id."""
         self._ready()
         pattern = checked_pattern(process_name, "process_name")
         self._add_name(pattern, include_children, ACTION_ASK, 0, RULE_FLAG_ATTACH)

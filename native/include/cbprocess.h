@@ -321,8 +321,9 @@ CBP_API uint32_t CBP_CALL cbp_rule_add_process(struct cbp_session *session, uint
 /* Adds a rule for every process whose executable matches pattern (see cbp_pattern_match), now or later;
  * pattern has pattern_size bytes, no NUL among them. A process goes by two names: its executable's path, and
  * the path by which it was started (a script, a symbolic link); the rule matches either. With ATTACH a tree
- * driver takes running processes of the same user that match under the filter, the controller excepted; those
- * that it cannot take are left alone. CBP_ERROR_INVALID_PARAMETER for a pattern that is empty, longer than
+ * driver takes running processes of the same user that match under the filter, but for the controller, those
+ * that it descends from, and what the system stands on (docs/linux.md); those that it cannot take are left
+ * alone. CBP_ERROR_INVALID_PARAMETER for a pattern that is empty, longer than
  * PATTERN_SIZE_MAX, has a NUL, or on Windows is not UTF-8 (surrogates let through);
  * CBP_ERROR_NO_SYSTEM_RESOURCES if there are as many rules as there can be. */
 CBP_API uint32_t CBP_CALL cbp_rule_add_name(struct cbp_session *session, const char *pattern,

@@ -354,17 +354,31 @@ uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children)
     return error;
 }
 
+/* The system's manager with what belongs to it, and the bus between its services: whoever holds one of them
+ * holds the machine, and most likely himself. */
+static bool is_of_system(const struct image *image)
+{
+    static const char *const beginnings[] = {"/usr/lib/systemd/", "/lib/systemd/", "/usr/lib/elogind/",
+                                             "/usr/bin/dbus-daemon", "/usr/bin/dbus-broker"};
+    for (size_t i = 0; i < sizeof beginnings / sizeof beginnings[0]; i++)
+        if (strncmp(image->path, beginnings[i], strlen(beginnings[i])) == 0)
+            return true;
+    return false;
+}
+
 /* False without memory. */
 static bool read_wish(uint32_t pid, struct rule_set *set, uint32_t wanted_rule_id, enum attachment *wish)
 {
     struct image *image = image_of_running(pid);
-    *wish = image != NULL ? attachment_for(image, set, wanted_rule_id) : ATTACH_NOTHING;
+    *wish =
+        image != NULL && !is_of_system(image) ? attachment_for(image, set, wanted_rule_id) : ATTACH_NOTHING;
     release_image(image);
     return image != NULL;
 }
 
 /* Whether the controller descends from it, as everybody does from process 1: a name, which may match anybody,
- * never means one of those. To be stopped with the terminal, the login or the machine takes an id. */
+ * never means one of those, nor a helper, which may wait for us. To be stopped with the terminal, the login
+ * or the machine takes an id. */
 static bool carries_us(uint32_t pid)
 {
     enum { GENERATIONS_MAX = 4096 }; /* ids are used again: what is read one by one may have no end */
@@ -393,7 +407,7 @@ uint32_t attach_matching(struct rule_set *set, uint32_t wanted_rule_id)
             continue;
         uint32_t failure =
             read_wish(pid, set, wanted_rule_id, &wish) ? 0 : (uint32_t) CBP_ERROR_NOT_ENOUGH_MEMORY;
-        if (wish != ATTACH_NOTHING && carries_us(pid))
+        if (failure == 0 && wish != ATTACH_NOTHING && (carries_us(pid) || is_other_supervisor(pid)))
             continue;
         if (failure == 0 && wish != ATTACH_NOTHING)
             failure = attach_if_let(pid);
