@@ -57,7 +57,7 @@ class Settings:
 
     @property
     def altitude(self) -> str:
-        """Where this instance stands among several: a decimal number as a str, above 0, at most 4294967295,
+        """Where this instance stands among several: a decimal number as a str, above 0, below 4294967296,
         with up to nine decimal places; "400055" at first. Can be set at any time and takes effect with the
         next operation. Instances are told of an operation in its order, the highest first; their handlers
         then run side by side. Whichever refuses, the operation is refused, with the code of the highest that

@@ -224,9 +224,9 @@ CBP_API uint32_t CBP_CALL cbp_session_set_callbacks(struct cbp_session *session,
  *   write no file below /proc, not even their own, and can read memory, environment and descriptors of nobody
  *   outside of the tree of their launch; inside of it they can read each other's. They cannot mount. Takes
  *   Landlock (Linux 5.19): CBP_ERROR_NOT_SUPPORTED elsewhere, when the filter starts.
- * - Altitude: a decimal number from 1 to 4294967295 with at most 9 decimal places, default 400055; takes
- *   effect at once. The sessions that an operation is told to are told in order of altitude, the highest
- *   first, and where several refuse, the refusal of the highest counts.
+ * - Altitude: a decimal number above 0 and below 4294967296, with at most 9 decimal places; default 400055;
+ *   takes effect at once. The sessions that an operation is told to are told in order of altitude, the
+ * highest first, and where several refuse, the refusal of the highest counts.
  * - StrictAltitude: boolean, default False. Tree drivers let sessions share an altitude (the one that was
  *   started first comes first), so that it changes nothing for them.
  * - LoggingEnabled: boolean, default False; the machine's rather than the session's, and kept. While it is

@@ -1,10 +1,13 @@
-"""Every setting that is a number, at its bounds and beyond: the filter runs with what is accepted, and Python
-code has room in the worker threads."""
+"""Every setting that is a number, at 0, at 1, at its least and its largest, and beyond: the filter runs with
+what is accepted, and Python code has room in the worker threads. Which there are, the library's own table
+says; how far they go, the header's text."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -12,9 +15,11 @@ from unit.instances import GUID, assert_code
 
 from cbprocess import CBProcess, constants
 
+NATIVE = Path(__file__).resolve().parents[2] / "native"
+
 # In a process of its own, which a stack that is too small ends.
 PROGRAM = """
-import json, sys
+import json, sys, warnings
 from cbprocess.testing import Simulator
 
 def deep(depth):
@@ -28,47 +33,110 @@ seen = []
 simulator = Simulator()
 simulator.process.config(sys.argv[1])
 simulator.process.on_process_creation = lambda event: seen.append((deep(300), event.command_line))
+fires = simulator.process.config("EventsToFire") != "0"
+if not fires:  # of which the handler's user is warned
+    warnings.simplefilter("ignore")
 with simulator:
     verdicts = [simulator.process_creation(process_name="/bin/ls", arguments=["ls"]) for _ in range(3)]
-assert [(item.answered, item.raised) for item in verdicts] == 3 * [(True, None)], verdicts
-assert seen == 3 * [(601, "ls")], seen
+assert [(item.answered, item.raised) for item in verdicts] == 3 * [(fires, None)], verdicts
+assert seen == 3 * fires * [(601, "ls")], seen
 print(simulator.process.config(sys.argv[1].partition("=")[0]))
 """
 
 
-class Bounds(NamedTuple):
+class Setting(NamedTuple):
+    """A row of the library's table: what it takes as a number, and how that reads back."""
+
     name: str
-    accepted: tuple[str, ...]
+    kind: str
+    accepted: dict[str, str]
     refused: tuple[str, ...]
 
 
-BEYOND = ("-2", str(2**31), str(2**32), str(2**64), "9" * 40, "1e3", "0x", "1_0", "")
-SETTINGS = (
-    Bounds("EventsToFire", ("1", "63", "-1"), ("-2", str(2**64), "9" * 40, "1e3", "0x", "1_0", "")),
-    Bounds("MinWorkerThreadCount", ("0", "1", "1024"), ("-1", "1025", *BEYOND)),
-    Bounds("MaxWorkerThreadCount", ("0", "1", "1024"), ("-1", "1025", *BEYOND)),
-    Bounds(
-        "WorkerInitialStackSize", ("0", "1", "4096", "65536", str(2**30)), ("-1", str(2**30 + 1), *BEYOND)
-    ),
-    Bounds("SerializeEvents", ("0", "1"), ("-1", "2", *BEYOND)),
-    Bounds(
-        "Altitude",
-        ("0.000000001", "1", str(2**32 - 1)),
-        ("0", "-1", str(2**32), str(2**64), "9" * 40, "1e3", ""),
-    ),
-)
-ACCEPTED = [(setting.name, value) for setting in SETTINGS for value in setting.accepted]
+NEVER = ("-2", str(2**64), "9" * 40, "1e3", "0x", "1_0", "")
+BEYOND = (str(2**31), str(2**32), *NEVER)
+ROW = re.compile(r'^    \{"(\w+)", ([A-Z]+), AT\(\w+\), ([^,]+), (\w+), [01], ([01])\},$', re.MULTILINE)
 
 
-@pytest.mark.parametrize(("name", "value"), ACCEPTED)
-def test_the_filter_runs_with_what_is_accepted(name: str, value: str) -> None:
+def documented_limit(name: str) -> int:
+    """The largest number, as the public header has it."""
+    header = (NATIVE / "include" / "cbprocess.h").read_text(encoding="utf-8")
+    text = re.search(rf"^ \* - {name}: (.*?)^ \* - ", header, re.MULTILINE | re.DOTALL)
+    assert text is not None, f"the header says nothing of {name}"
+    found = re.search(r"\b0 (?:\.\.|or) (\d+)|at most (\d+) (GiB)", text[1])
+    assert found is not None, f"the header does not say how far {name} goes: {text[1]}"
+    return int(found[1]) if found[1] else int(found[2]) * 2**30
+
+
+def choices_of(source: str, name: str) -> list[str]:
+    found = re.search(rf"\*const {name}\[\] = \{{(.*?)\}};", source)
+    assert found is not None, name
+    return re.findall(r'"(\w+)"', found[1])
+
+
+def setting_of(source: str, name: str, kind: str, choices: str) -> Setting:
+    if kind == "NUMBER":
+        limit = documented_limit(name)
+        numbers = dict.fromkeys((0, 1, limit))
+        accepted = {str(number): str(number) for number in numbers}
+        accepted[hex(limit)] = str(limit)
+        return Setting(name, kind, accepted, ("-1", str(limit + 1), *BEYOND))
+    if kind == "EVENTS":
+        return Setting(name, kind, {word: word for word in ("0", "1", "63", "-1")}, ("64", *BEYOND))
+    if kind == "ALTITUDE":
+        words = ("0.000000001", "1", str(2**32 - 1), f"{2**32 - 1}.999999999")
+        refused = ("0", "0.0", "-1", "0.0000000001", *BEYOND[1:])
+        return Setting(name, kind, {word: word for word in words}, refused)
+    if kind == "CHOICE":
+        words = choices_of(source, choices)
+        numbered = {str(number): word for number, word in enumerate(words)}
+        return Setting(name, kind, numbered, ("-1", str(len(words)), *BEYOND))
+    assert kind == "BOOLEAN", f"{name} is of a new kind: what numbers does it take?"
+    return Setting(name, kind, {"0": "False", "1": "True"}, ("-1", "2", *BEYOND))
+
+
+def settings() -> list[Setting]:
+    """Of what is no number and has none, no row is given."""
+    source = (NATIVE / "src" / "config.c").read_text(encoding="utf-8")
+    table = source[source.index("settings_table[] = {") :]
+    table = table[: table.index("};")]
+    rows = ROW.findall(table)
+    assert len(rows) == table.count('    {"') > 10, "a row of the table could not be read"
+    return [
+        setting_of(source, name, kind, choices)
+        for name, kind, _, choices, is_numbered in rows
+        if kind != "CHOICE" or is_numbered == "1"
+    ]
+
+
+SETTINGS = settings()
+# What is switched on concerns drivers that can do it.
+RUNNING = [
+    (setting.name, value, read)
+    for setting in SETTINGS
+    for value, read in setting.accepted.items()
+    if setting.kind != "BOOLEAN"
+]
+
+
+@pytest.mark.parametrize(("name", "value", "read"), RUNNING)
+def test_the_filter_runs_with_what_is_accepted(name: str, value: str, read: str) -> None:
     line = [sys.executable, "-c", PROGRAM, f"{name}={value}"]
     done = subprocess.run(line, capture_output=True, text=True, timeout=60, cwd="/")
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"{value}\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{read}\n", "")
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_what_is_beyond_is_refused(setting: Bounds) -> None:
+def test_what_is_accepted_reads_back(setting: Setting) -> None:
+    process = CBProcess()
+    process.initialize(GUID)
+    for value, read in setting.accepted.items():
+        assert process.config(f"{setting.name}={value}") == read
+        assert process.config(setting.name) == read
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_what_is_beyond_is_refused(setting: Setting) -> None:
     process = CBProcess()
     process.initialize(GUID)
     before = process.config(setting.name)
