@@ -21,7 +21,7 @@ uint32_t cbpi_channel_backlog(const struct cbpi_channel_client *client)
 {
     struct cbp_channel_session *session = session_of(client);
     uint32_t head = cbp_load_u32(&session->head);
-    return cbp_load_u32(&session->tail) - head;
+    return cbp_load_u32(&session->tail) - head + cbp_load_u32(&client->turns.ready_count);
 }
 
 /* Takes the oldest entry, if there is one. The entry is read before it is taken: until head moves on the
@@ -37,6 +37,54 @@ static int try_take(struct cbp_channel_session *session, uint32_t *slot)
         }
     }
     return 0;
+}
+
+/* Of the ring's entries the next one whose turn it is; those before it wait with the workers that they
+ * follow. The order is locked. */
+static int take_from_ring(struct cbpi_channel_client *client, struct cbpi_turn *turn, uint32_t *slot)
+{
+    while (try_take(session_of(client), slot)) {
+        if (*slot >= CBP_SLOT_COUNT || cbpi_turns_have(&client->turns, *slot)) {
+            *slot = CBP_SLOT_COUNT; /* there is none such */
+            return 1;
+        }
+        if (cbpi_turns_begin(&client->turns, turn, *slot))
+            return 1;
+    }
+    return 0;
+}
+
+static int take_turn(struct cbpi_channel_client *client, struct cbpi_turn *turn, uint32_t *slot)
+{
+    if (!turn->is_on && cbpi_channel_backlog(client) == 0)
+        return 0;
+    cbpi_mutex_lock(&client->order);
+    int is_taken = (int) cbpi_turns_end(&client->turns, turn, slot);
+    while (!is_taken && cbpi_turns_take_ready(&client->turns, slot))
+        is_taken = (int) cbpi_turns_begin(&client->turns, turn, *slot);
+    if (!is_taken)
+        is_taken = take_from_ring(client, turn, slot);
+    cbpi_mutex_unlock(&client->order);
+    return is_taken;
+}
+
+static uint32_t leave_turns(struct cbpi_channel_client *client, struct cbpi_turn *turn)
+{
+    cbpi_mutex_lock(&client->order);
+    cbpi_turns_leave(&client->turns, turn);
+    cbpi_mutex_unlock(&client->order);
+    return CBP_ERROR_OPERATION_ABORTED;
+}
+
+void cbpi_channel_expire_turns(struct cbpi_channel_client *client)
+{
+    if (cbp_load_u32(&client->turns.waiting_count) == 0)
+        return;
+    cbpi_mutex_lock(&client->order);
+    uint32_t has_ready = cbpi_turns_expire(&client->turns, cbpi_now_ns());
+    cbpi_mutex_unlock(&client->order);
+    if (has_ready)
+        cbpi_channel_wake_one(client);
 }
 
 void cbpi_channel_wake_one(struct cbpi_channel_client *client)
@@ -78,8 +126,8 @@ static void pass_wake_up_on(struct cbpi_channel_client *client)
         cbpi_channel_wake_one(client);
 }
 
-static uint32_t wait_for_slot(struct cbpi_channel_client *client, uint32_t timeout_ms, uint32_t doze,
-                              uint32_t *slot)
+static uint32_t wait_for_slot(struct cbpi_channel_client *client, struct cbpi_turn *turn, uint32_t timeout_ms,
+                              uint32_t doze, uint32_t *slot)
 {
     struct cbp_channel_session *session = session_of(client);
     uint64_t deadline_ns = 0;
@@ -87,8 +135,8 @@ static uint32_t wait_for_slot(struct cbpi_channel_client *client, uint32_t timeo
     for (;;) {
         uint32_t bell = cbp_load_u32(&session->bell);
         if (cbp_load_u32(&client->is_closed))
-            return CBP_ERROR_OPERATION_ABORTED;
-        if (try_take(session, slot)) {
+            return leave_turns(client, turn);
+        if (take_turn(client, turn, slot)) {
             if (woken)
                 pass_wake_up_on(client);
             return 0;
@@ -115,11 +163,11 @@ static uint32_t wait_for_slot(struct cbpi_channel_client *client, uint32_t timeo
     }
 }
 
-uint32_t cbpi_channel_take(struct cbpi_channel_client *client, uint32_t timeout_ms, uint32_t doze,
-                           uint32_t *slot)
+uint32_t cbpi_channel_take(struct cbpi_channel_client *client, struct cbpi_turn *turn, uint32_t timeout_ms,
+                           uint32_t doze, uint32_t *slot)
 {
     uint32_t number;
-    uint32_t error = wait_for_slot(client, timeout_ms, doze, &number);
+    uint32_t error = wait_for_slot(client, turn, timeout_ms, doze, &number);
     if (error != 0)
         return error;
     if (number >= CBP_SLOT_COUNT)
@@ -239,6 +287,8 @@ void cbpi_channel_wake(struct cbpi_channel_client *client)
 void cbpi_channel_drain(struct cbpi_channel_client *client)
 {
     uint32_t number;
+    while (cbpi_turns_take_ready(&client->turns, &number))
+        cbpi_channel_return(client, number);
     for (uint32_t i = 0; i < CBP_SLOT_COUNT && try_take(session_of(client), &number); i++)
         if (number < CBP_SLOT_COUNT)
             cbpi_channel_return(client, number);

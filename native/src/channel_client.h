@@ -4,6 +4,7 @@
 #define CBPI_CHANNEL_CLIENT_H
 
 #include "cbp_channel.h"
+#include "platform.h"
 #include "transport.h"
 
 struct cbpi_link; /* to the driver's process: each platform's own */
@@ -26,13 +27,19 @@ struct cbpi_channel_client {
     uint32_t is_closed;      /* atomic: nothing is taken any more */
     const uint32_t *is_dead; /* atomic: the driver has gone */
     uint32_t has_dozed;      /* atomic: messages may wait for which nobody was woken */
+    struct cbpi_mutex order; /* of the next, and of taking: what is taken later follows */
+    struct cbpi_turns turns;
 };
 
-/* Waits for a slot and takes it. With doze set the wait begins with a short sleep, from which messages that
- * nobody waits for need not wake. CBP_ERROR_TIMEOUT, CBP_ERROR_OPERATION_ABORTED once closed,
- * CBP_ERROR_BROKEN_PIPE once the driver is dead, CBP_ERROR_INVALID_DATA for a slot that there is not. */
-uint32_t cbpi_channel_take(struct cbpi_channel_client *client, uint32_t timeout_ms, uint32_t doze,
-                           uint32_t *slot);
+/* Ends the turn of a worker, waits for a slot whose turn it is, and takes it. With doze set the wait begins
+ * with a short sleep, from which messages that nobody waits for need not wake. CBP_ERROR_TIMEOUT,
+ * CBP_ERROR_OPERATION_ABORTED once closed, CBP_ERROR_BROKEN_PIPE once the driver is dead,
+ * CBP_ERROR_INVALID_DATA for a slot that there is not. */
+uint32_t cbpi_channel_take(struct cbpi_channel_client *client, struct cbpi_turn *turn, uint32_t timeout_ms,
+                           uint32_t doze, uint32_t *slot);
+
+/* From time to time: what waits for a handler whose deadline has passed waits no longer. */
+void cbpi_channel_expire_turns(struct cbpi_channel_client *client);
 
 /* Copies the message of a taken slot out of the shared memory, checks the copy and decodes it.
  * CBP_ERROR_INSUFFICIENT_BUFFER with the capacity it takes; CBP_ERROR_INVALID_DATA. Keeps the slot. */

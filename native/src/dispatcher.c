@@ -228,7 +228,7 @@ static void take_down(struct cbp_session *session)
     cbpi_mutex_lock(&session->mutex);
     struct cbpi_transport *transport = session->transport;
     session->ops->counts(transport, &session->final_counts);
-    session->final_counts.supervised = 0; /* by us, from now on */
+    session->final_counts.supervised = session->final_counts.waiting = 0; /* from now on */
     session->transport = NULL;
     cbpi_mutex_unlock(&session->mutex);
     session->ops->release(transport);

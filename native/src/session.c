@@ -388,6 +388,7 @@ uint32_t cbp_session_get_statistics(struct cbp_session *session, struct cbp_stat
     all.delivered = session->ended_delivered;
     for (const struct cbp_worker *worker = session->workers; worker; worker = worker->next)
         all.delivered += cbp_load_relaxed_u64(&worker->delivered);
+    all.queued += counts.waiting;
     all.workers = cbp_load_u32(&session->worker_count);
     cbpi_mutex_unlock(&session->mutex);
 

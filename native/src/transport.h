@@ -11,6 +11,7 @@
 #define CBPI_TRANSPORT_H
 
 #include "cbprocess.h"
+#include "turns.h"
 
 struct cbpi_transport; /* each driver's own */
 struct cbpi_launch_channel;
@@ -62,6 +63,7 @@ struct cbpi_rules_change {
 struct cbpi_delivery {
     uint32_t count;
     uint32_t slot;           /* the transport's own: which operation this is */
+    struct cbpi_turn turn;   /* likewise: what the delivery is about, and what has to wait for its handlers */
     uint32_t nobody_waits;   /* the transport's own: the operation went on before; more such may follow */
     struct cbp_event *event; /* event 0; the caller sets it to memory of capacity bytes before receive */
     uint32_t capacity;       /* of event, a multiple of 8; the memory is aligned to 8 */
@@ -86,6 +88,7 @@ struct cbpi_failed_execution {
 /* Since open. */
 struct cbpi_transport_counts {
     uint64_t lost, timed_out, refused, decided_by_rule, failed_after, guessed, supervised;
+    uint64_t waiting; /* deliveries that wait for a handler of an earlier one of their process */
 };
 
 struct cbpi_transport_ops {

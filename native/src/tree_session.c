@@ -42,6 +42,7 @@ uint32_t cbpi_tree_update(struct cbpi_transport *transport, const struct cbpi_se
 uint32_t cbpi_tree_beat(struct cbpi_transport *transport)
 {
     cbp_store_u64(&channel_session(transport)->heartbeat_ns, cbpi_now_ns());
+    cbpi_channel_expire_turns(&transport->client);
     return cbpi_link_is_dead(transport->link) ? CBP_ERROR_BROKEN_PIPE : 0;
 }
 
@@ -73,17 +74,25 @@ static void reset_counts(struct cbp_channel_session *session)
     cbp_store_u64(&session->guessed, 0);
 }
 
+static void discard(struct cbpi_transport *transport)
+{
+    cbpi_mutex_destroy(&transport->client.order);
+    free(transport);
+}
+
 uint32_t cbpi_tree_open(const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
 {
     struct cbpi_transport *made = calloc(1, sizeof *made);
     if (!made)
         return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a session");
+    cbpi_mutex_init(&made->client.order);
     uint32_t error = cbpi_link_acquire(&made->link, &made->client.session_id);
     if (error != 0)
         goto cleanup;
     made->client.link = made->link;
     made->client.channel = made->link->channel;
     made->client.is_dead = &made->link->is_dead;
+    made->client.turns.channel = made->link->channel;
     reset_counts(channel_session(made));
     cbpi_tree_beat(made);
     error = cbpi_tree_update(made, settings);
@@ -93,7 +102,7 @@ cleanup:
     if (error == 0)
         *transport = made;
     else
-        free(made);
+        discard(made);
     return error;
 }
 
@@ -113,7 +122,7 @@ void cbpi_tree_release(struct cbpi_transport *transport)
 {
     cbpi_channel_drain(&transport->client);
     cbpi_link_release(transport->link, transport->client.session_id, transport->keeps_id);
-    free(transport);
+    discard(transport);
 }
 
 /* The process that a rule of the set is for, 0 if it is for none. */
@@ -171,8 +180,9 @@ uint32_t cbpi_tree_receive(struct cbpi_transport *transport, struct cbpi_deliver
                            uint32_t timeout_ms, uint32_t *pending)
 {
     uint32_t slot = *pending - 1;
-    uint32_t error =
-        *pending ? 0 : cbpi_channel_take(&transport->client, timeout_ms, delivery->nobody_waits, &slot);
+    uint32_t error = *pending ? 0
+                              : cbpi_channel_take(&transport->client, &delivery->turn, timeout_ms,
+                                                  delivery->nobody_waits, &slot);
     if (error != 0)
         return error;
     error = cbpi_channel_read(&transport->client, slot, delivery);
@@ -225,6 +235,8 @@ void cbpi_tree_counts(struct cbpi_transport *transport, struct cbpi_transport_co
     counts->failed_after = cbp_load_u64(&session->failed_after);
     counts->guessed = cbp_load_u64(&session->guessed);
     counts->supervised = cbp_load_u32(&channel->supervised_count);
+    counts->waiting = cbp_load_u32(&transport->client.turns.waiting_count) -
+                      cbp_load_u32(&transport->client.turns.ready_count);
 }
 
 uint32_t cbpi_tree_next_failed(struct cbpi_transport *transport, uint64_t *seen_count,

@@ -207,6 +207,7 @@ static void change_image(struct process *process, struct image *image, uint32_t 
     process->image = image != NULL ? image : nameless_image();
     process->user_id = user_id;
     process->executed = true;
+    process->has_dropped = false; /* the threads that it has ended have ended */
     process->is_launcher = false;
     rename_standing(process);
 }

@@ -38,6 +38,7 @@ struct process {
     bool executed;         /* since it was forked */
     bool attached;         /* it ran before it was traced, or an ancestor did */
     bool ended;
+    bool has_dropped;     /* one of its tasks was killed in an operation that somebody was asked about */
     uint32_t walk_number; /* of the last walk that was for its descendants */
     bool is_launcher;     /* a root that has not executed its target yet: nobody's business */
     uint64_t start_time;

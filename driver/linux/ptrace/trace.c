@@ -157,9 +157,12 @@ static void drop_operation(struct task *task)
 {
     unpark(task);
     drop_look(task);
-    if (task->operation != NULL)
-        cancel_operation(task->operation);
+    if (task->operation == NULL)
+        return;
+    cancel_operation(task->operation);
     task->operation = NULL;
+    if (task->process != NULL)
+        task->process->has_dropped = true;
 }
 
 /* A thread that executes a program takes its leader's id. If it is killed before it can stop for that, it
@@ -193,6 +196,9 @@ static void handle_exit_stop(struct task *task)
         end_vanished_threads(task->tid);
     struct report report;
     report_end(task, (uint32_t) status, &report);
+    /* It was killed while somebody decided about it, and its end is told after that. Until then nobody is to
+     * be kept from dying. */
+    report.is_past = task->process->has_dropped;
     post_and_hold(&report, OPERATION_EXIT);
 }
 

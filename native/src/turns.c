@@ -1,0 +1,187 @@
+/* See turns.h. */
+#include "turns.h"
+
+#include "cbp_atomic.h"
+#include "cbp_message_check.h"
+
+#define WHOLE (CBP_PROC_EVT_PROCESS_CREATION | CBP_PROC_EVT_PROCESS_TERMINATION)
+#define LIFETIMES (WHOLE | CBP_PROC_EVT_THREAD_CREATION | CBP_PROC_EVT_THREAD_TERMINATION)
+
+static struct cbp_slot *slot_at(const struct cbpi_turns *turns, uint32_t slot)
+{
+    return cbp_channel_slot((struct cbp_channel *) (uintptr_t) turns->channel, slot);
+}
+
+/* ---- Queues ---- */
+
+static void append(struct cbpi_turns *turns, struct cbpi_turn_queue *queue, uint32_t slot)
+{
+    turns->next[slot] = 0;
+    turns->is_queued[slot] = 1;
+    if (queue->last)
+        turns->next[queue->last - 1] = (uint16_t) (slot + 1);
+    else
+        queue->first = slot + 1;
+    queue->last = slot + 1;
+    cbp_add_u32(&turns->waiting_count, 1);
+}
+
+static uint32_t take_first(struct cbpi_turns *turns, struct cbpi_turn_queue *queue)
+{
+    uint32_t slot = queue->first - 1;
+    queue->first = turns->next[slot];
+    if (!queue->first)
+        queue->last = 0;
+    turns->is_queued[slot] = 0;
+    cbp_subtract_u32(&turns->waiting_count, 1);
+    return slot;
+}
+
+/* Puts all of one queue behind the other. */
+static void splice(struct cbpi_turns *turns, struct cbpi_turn_queue *to, struct cbpi_turn_queue *from)
+{
+    if (!from->first)
+        return;
+    if (to->last)
+        turns->next[to->last - 1] = (uint16_t) from->first;
+    else
+        to->first = from->first;
+    to->last = from->last;
+    *from = (struct cbpi_turn_queue){0, 0};
+}
+
+static void make_ready(struct cbpi_turns *turns, struct cbpi_turn *turn)
+{
+    uint32_t count = 0;
+    for (uint32_t at = turn->waiting.first; at; at = turns->next[at - 1])
+        count++;
+    splice(turns, &turns->ready, &turn->waiting);
+    turn->has_whole = 0;
+    cbp_add_u32(&turns->ready_count, count);
+}
+
+/* ---- What a slot is about ---- */
+
+static void look_at(const struct cbpi_turns *turns, uint32_t number, struct cbpi_turn *turn)
+{
+    struct cbp_slot *slot = slot_at(turns, number);
+    const struct cbp_event_item *items = cbp_event_items(&slot->message);
+    uint32_t types = 0, flags = 0; /* both are 0 behind the last one */
+    for (uint32_t i = 0; i < CBP_BATCH_MAX; i++) {
+        types |= cbp_load_relaxed_u32(&items[i].type);
+        flags |= cbp_load_relaxed_u32(&items[i].flags);
+    }
+    turn->slot = number;
+    turn->process_id = cbp_load_relaxed_u32(&slot->message.process_id);
+    turn->thread_id = cbp_load_relaxed_u32(&slot->message.thread_id);
+    turn->is_held = (flags & CBP_EVENT_FLAG_HELD) != 0;
+    turn->is_whole = (types & WHOLE) != 0;
+    turn->is_of_none = (types & LIFETIMES) == 0;
+}
+
+/* Its deadline has passed: whoever waited for it does not any more. */
+static uint32_t is_past(const struct cbpi_turns *turns, const struct cbpi_turn *turn, uint64_t now_ns)
+{
+    struct cbp_slot *slot = slot_at(turns, turn->slot);
+    uint64_t deadline_ns = cbp_load_u64(&slot->deadline_ns);
+    return turn->is_held && deadline_ns != 0 && now_ns >= deadline_ns &&
+           cbp_load_u32(&slot->decision) == CBP_DECISION_EXPIRED;
+}
+
+/* What the slot follows, of what is being handled. */
+static struct cbpi_turn *leader_of(const struct cbpi_turns *turns, const struct cbpi_turn *about)
+{
+    struct cbpi_turn *turn = about->is_of_none ? NULL : turns->on;
+    for (; turn; turn = turn->next)
+        if (turn->process_id == about->process_id && !turn->is_of_none &&
+            (turn->is_whole || turn->has_whole || about->is_whole || turn->thread_id == about->thread_id))
+            return turn;
+    return NULL;
+}
+
+/* ---- Turns ---- */
+
+static void switch_off(struct cbpi_turns *turns, struct cbpi_turn *turn)
+{
+    struct cbpi_turn **at = &turns->on;
+    while (turn->is_on && *at != turn)
+        at = &(*at)->next;
+    if (turn->is_on)
+        *at = turn->next;
+    turn->is_on = 0;
+}
+
+static void switch_on(struct cbpi_turns *turns, struct cbpi_turn *turn, const struct cbpi_turn *about)
+{
+    struct cbpi_turn_queue waiting = turn->waiting;
+    uint32_t has_whole = waiting.first ? turn->has_whole : 0;
+    *turn = *about;
+    turn->waiting = waiting;
+    turn->has_whole = has_whole;
+    turn->is_on = 1;
+    turn->next = turns->on;
+    turns->on = turn;
+}
+
+uint32_t cbpi_turns_begin(struct cbpi_turns *turns, struct cbpi_turn *turn, uint32_t slot)
+{
+    struct cbpi_turn about = {.slot = slot};
+    look_at(turns, slot, &about);
+    struct cbpi_turn *leader = leader_of(turns, &about);
+    if (!leader) {
+        switch_on(turns, turn, &about);
+        return 1;
+    }
+    append(turns, &leader->waiting, slot);
+    leader->has_whole |= about.is_whole;
+    return 0;
+}
+
+uint32_t cbpi_turns_end(struct cbpi_turns *turns, struct cbpi_turn *turn, uint32_t *slot)
+{
+    struct cbpi_turn about = {.slot = 0};
+    switch_off(turns, turn);
+    if (!turn->waiting.first)
+        return 0;
+    look_at(turns, turn->waiting.first - 1, &about);
+    struct cbpi_turn *leader = leader_of(turns, &about);
+    if (leader) { /* it followed several */
+        leader->has_whole |= turn->has_whole;
+        splice(turns, &leader->waiting, &turn->waiting);
+        return 0;
+    }
+    *slot = take_first(turns, &turn->waiting);
+    switch_on(turns, turn, &about);
+    return 1;
+}
+
+uint32_t cbpi_turns_have(const struct cbpi_turns *turns, uint32_t slot)
+{
+    return turns->is_queued[slot];
+}
+
+void cbpi_turns_leave(struct cbpi_turns *turns, struct cbpi_turn *turn)
+{
+    switch_off(turns, turn);
+    make_ready(turns, turn);
+}
+
+uint32_t cbpi_turns_expire(struct cbpi_turns *turns, uint64_t now_ns)
+{
+    for (struct cbpi_turn *turn = turns->on; turn; turn = turn->next) {
+        if (!is_past(turns, turn, now_ns))
+            continue;
+        turn->is_of_none = 1;
+        make_ready(turns, turn);
+    }
+    return cbp_load_u32(&turns->ready_count) > 0;
+}
+
+uint32_t cbpi_turns_take_ready(struct cbpi_turns *turns, uint32_t *slot)
+{
+    if (!turns->ready.first)
+        return 0;
+    *slot = take_first(turns, &turns->ready);
+    cbp_subtract_u32(&turns->ready_count, 1);
+    return 1;
+}

@@ -1,0 +1,61 @@
+/* In which order the deliveries of one process go to handlers. Workers take them in the order in which they
+ * happened, but several are at work at once: what follows a delivery that is being handled waits for its
+ * turn, with the worker that handles it. So a process's end is told after its creation, also where it was
+ * killed while that was being decided about.
+ *
+ * A delivery follows another one of the same process if either is about the process as a whole, or both about
+ * the same thread. Operations on handles follow nobody. Knows the slots of the channel, no ring and no
+ * worker; what slots say only decides about the order. The caller holds one lock around all of it. */
+#ifndef CBPI_TURNS_H
+#define CBPI_TURNS_H
+
+#include "cbp_channel.h"
+
+/* Slots one behind the other: numbers plus 1, 0 for none. */
+struct cbpi_turn_queue {
+    uint32_t first, last;
+};
+
+/* What a worker handles. Its own, and zero at first. */
+struct cbpi_turn {
+    struct cbpi_turn *next;
+    struct cbpi_turn_queue waiting; /* what follows */
+    uint32_t is_on;
+    uint32_t slot;
+    uint32_t is_held;    /* somebody waits for its answer, or did */
+    uint32_t is_whole;   /* it is about the process as a whole */
+    uint32_t has_whole;  /* so is something that waits */
+    uint32_t is_of_none; /* nothing follows it */
+    uint32_t process_id, thread_id;
+};
+
+struct cbpi_turns {
+    const struct cbp_channel *channel;
+    struct cbpi_turn *on;
+    struct cbpi_turn_queue ready; /* whose turn it is, and that no worker has */
+    uint32_t waiting_count;       /* atomic: both */
+    uint32_t ready_count;         /* atomic */
+    uint16_t next[CBP_SLOT_COUNT];
+    uint8_t is_queued[CBP_SLOT_COUNT];
+};
+
+/* Whether it is the slot's turn: then it is the worker's, whose turn has ended. Otherwise it waits. */
+uint32_t cbpi_turns_begin(struct cbpi_turns *turns, struct cbpi_turn *turn, uint32_t slot);
+
+/* Ends a worker's turn. Gives 1 and a slot if there is one whose turn it is now, which is the worker's then.
+ */
+uint32_t cbpi_turns_end(struct cbpi_turns *turns, struct cbpi_turn *turn, uint32_t *slot);
+
+/* Whether a slot waits in some queue: one that is there twice is none of the driver's that is sound. */
+uint32_t cbpi_turns_have(const struct cbpi_turns *turns, uint32_t slot);
+
+/* A worker that ends leaves what waits for it to the others. */
+void cbpi_turns_leave(struct cbpi_turns *turns, struct cbpi_turn *turn);
+
+/* What follows something whose deadline has passed waits no longer. Whether there is such. */
+uint32_t cbpi_turns_expire(struct cbpi_turns *turns, uint64_t now_ns);
+
+/* Takes the next one that no worker has, whoever's turn it is. 0: there is none. */
+uint32_t cbpi_turns_take_ready(struct cbpi_turns *turns, uint32_t *slot);
+
+#endif
