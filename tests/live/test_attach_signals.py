@@ -126,10 +126,11 @@ def test_a_key_at_the_terminal(
         assert_undisturbed(target, undisturbed)
 
 
-# It starts a shell, which its own terminal can interrupt, and becomes the program that attaches to it.
+# It starts a shell, which its own terminal can interrupt, and becomes the program that attaches to it. That
+# leads the session: at its end all others in it get SIGHUP.
 OF_ONE_JOB = """
 import os, sys
-counter = "trap 'echo got it' INT; echo ready; read x; exit 7"
+counter = "trap '' HUP; trap 'echo got it' INT; echo ready; read x; exit 7"
 pipe, end = os.pipe()
 process_id = os.fork()
 if process_id == 0:
