@@ -1,15 +1,21 @@
 """Whether a command notices that it runs under `cbprocess run`: it is run bare and so, by callers that are
-alike, and what it finds (tests/programs/state.c), its output and its status are compared."""
+alike, and what it finds (tests/programs/state.c), its output, its status and the files that it leaves are
+compared. Knows nothing of what the commands are for."""
 
 from __future__ import annotations
 
 import ctypes
+import difflib
+import hashlib
 import os
+import re
+import shutil
+import stat
 import subprocess
 import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import supervised
 
@@ -35,20 +41,27 @@ def shell_status(returncode: int) -> int:
 
 
 def called(
-    line: Sequence[str], output: Path, set_up: SetUp | None = None, env: dict[str, str] | None = None
+    line: Sequence[str],
+    output: Path,
+    set_up: SetUp | None = None,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: int | None = None,
+    timeout: float = 100,
 ) -> Result:
     """Runs the line in a process that set_up has prepared; its standard output and errors are files."""
     errors = output.with_name("errors")
     with open(os.devnull, "rb") as nothing, open(output, "wb") as file, open(errors, "wb") as error_file:
         done = subprocess.run(
             line,
-            stdin=nothing,
+            stdin=nothing if stdin is None else stdin,
             stdout=file,
             stderr=error_file,
             env=env,
+            cwd=cwd,
             close_fds=False,
             preexec_fn=set_up,
-            timeout=100,
+            timeout=timeout,
         )
     return Result(shell_status(done.returncode), output.read_text("latin-1"), errors.read_text("latin-1"))
 
@@ -84,6 +97,81 @@ def states(
         assert (done.status, done.output, done.errors) == (3, "", "")
         found.append(file.read_text("latin-1").splitlines())
     return found[0], found[1]
+
+
+class Deed(NamedTuple):
+    """What a command has done in a folder: what it found is in the files that it had state.c write."""
+
+    result: Result
+    files: dict[str, str]
+
+
+# What the kernel numbers anew for every run.
+NUMBERED = re.compile(r"\b(pipe|socket):\[\d+\]|/dev/pts/\d+")
+# Session, group and foreground group.
+GROUPS = re.compile(r"(?<=^session )\d+|(?<= group )\d+(?=$)|(?<= foreground )\d+", re.MULTILINE)
+
+
+def without_numbers(text: str, varying: str = "") -> str:
+    """Sessions and groups in the order in which they are named; what else has a number, or varies, as `~`."""
+    named: dict[str, str] = {}
+    text = GROUPS.sub(lambda found: named.setdefault(found[0], f"#{len(named)}"), text)
+    text = NUMBERED.sub("~", text)
+    return re.sub(varying, "~", text) if varying else text
+
+
+def described(path: Path, varying: str) -> str:
+    """Kind, rights and content of a file."""
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        return f"link to {os.readlink(path)}"
+    if not stat.S_ISREG(status.st_mode):
+        return stat.filemode(status.st_mode)
+    content = path.read_bytes()
+    try:
+        told = without_numbers(content.decode(), varying)
+    except UnicodeDecodeError:
+        told = hashlib.sha256(content).hexdigest()
+    return f"{stat.filemode(status.st_mode)} {told}"
+
+
+def deed(
+    line: Sequence[str],
+    folder: Path,
+    place: Callable[[Path], object],
+    varying: str = "",
+    *,
+    ignored: Sequence[str] = (),
+    sort_lines: bool = False,
+    **caller: Any,
+) -> Deed:
+    """What the line does in a new folder that place has filled: `folder`/work for every run."""
+    work = folder / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    place(work)
+    status, output, errors = called(line, folder / "output", cwd=work, **caller)
+    files = {
+        str(path.relative_to(work)): described(path, varying)
+        for path in sorted(work.rglob("*"))
+        if path.relative_to(work).parts[0] not in ignored
+    }
+
+    def told(text: str) -> str:
+        text = without_numbers(text, varying)
+        return "".join(sorted(text.splitlines(True))) if sort_lines else text
+
+    return Deed(Result(status, told(output), told(errors)), files)
+
+
+def differences(bare: Deed, supervised: Deed) -> str:
+    """Lines that one has and the other has not, with the name of what they are in."""
+    sides = []
+    for result, files in (bare, supervised):
+        texts = {"status": str(result.status), "output": result.output, "errors": result.errors}
+        texts.update({f"file {name}": text for name, text in files.items()})
+        sides.append([f"{name}: {line}" for name, text in texts.items() for line in text.split("\n")])
+    return "\n".join(line for line in difflib.ndiff(*sides) if line[0] in "-+")
 
 
 def execute_with(entries: Sequence[bytes], line: Sequence[str]) -> None:
