@@ -108,6 +108,9 @@ class Deed(NamedTuple):
 
 # What the kernel numbers anew for every run.
 NUMBERED = re.compile(r"\b(pipe|socket):\[\d+\]|/dev/pts/\d+")
+# With a rule there is a filter in the tree, which no program can be kept from seeing.
+RULE = ("--deny", "no program has this name")
+OF_THE_FILTER = r"NoNewPrivs:\t\d|Seccomp\w*:\t\d+|no new rights \d"
 # Session, group and foreground group.
 GROUPS = re.compile(r"(?<=^session )\d+|(?<= group )\d+(?=$)|(?<= foreground )\d+", re.MULTILINE)
 
