@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import compilers
@@ -22,6 +23,8 @@ from sameness import SetUp, both, states
 PR_SET_PDEATHSIG = 1
 PR_SET_TIMERSLACK = 29
 PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+SYS_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
 ADDR_NO_RANDOMIZE = 0x0040000
 
 C = ctypes.CDLL(None)
@@ -48,6 +51,14 @@ def with_oom_score() -> None:
     Path("/proc/self/oom_score_adj").write_text("500")
 
 
+def in_a_folder_that_is_gone() -> None:
+    # One name for all children of this process, bare or not.
+    folder = os.path.join(tempfile.gettempdir(), f"cbprocess-gone-{os.getppid()}")
+    os.mkdir(folder)
+    os.chdir(folder)
+    os.rmdir(folder)
+
+
 SIGNALS: dict[str, SetUp] = {
     "children ignored": ignoring(signal.SIGCHLD),
     "ends ignored": ignoring(signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP),
@@ -67,6 +78,17 @@ SETTINGS: dict[str, SetUp] = {
     "personality": lambda: C.personality(ADDR_NO_RANDOMIZE),
     "oom score": with_oom_score,
     "folder": lambda: os.chdir("/"),
+    "folder that is gone": in_a_folder_that_is_gone,
+    "one processor": lambda: os.sched_setaffinity(0, [max(os.sched_getaffinity(0))]),
+    "batch": lambda: os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0)),
+    "idle input": lambda: C.syscall(SYS_IOPRIO_SET[os.uname().machine], 1, 0, 3 << 13),
+    "no new rights": lambda: C.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
+    "no core files": limited(resource.RLIMIT_CORE, 0),
+    "what core files hold": lambda: Path("/proc/self/coredump_filter").write_text("0x7f"),
+    "processor time limited": limited(resource.RLIMIT_CPU, 1000),
+    "signals limited": limited(resource.RLIMIT_SIGPENDING, 64),
+    "locked memory limited": limited(resource.RLIMIT_MEMLOCK, 0),
+    "message queues limited": limited(resource.RLIMIT_MSGQUEUE, 0),
     "death signal": lambda: C.prctl(PR_SET_PDEATHSIG, signal.SIGUSR2, 0, 0, 0),
     "reaper": lambda: C.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0),
     "timer slack": lambda: C.prctl(PR_SET_TIMERSLACK, 70000, 0, 0, 0),
