@@ -53,9 +53,9 @@ void forget_detached(struct task *task)
     remove_task(task);
 }
 
-/* Continues a task from any stop, or detaches it when everything is being let go. A task that is gone or
- * dying is left to wait4. */
-static void resume(struct task *task, int how, int signal)
+/* Continues a task from any stop, up to the return of its call if to_return, or detaches it when everything
+ * is being let go. A task that is gone or dying is left to wait4. */
+static void resume(struct task *task, bool to_return, int signal)
 {
     if (lets_go(task)) {
         resume_kept_creator(task);
@@ -65,17 +65,17 @@ static void resume(struct task *task, int how, int signal)
     }
     task->resumed_ns = boot_ns();
     task->parked.since_ns = 0;
-    (void) ptrace(how, (pid_t) task->tid, 0, signal);
+    (void) ptrace(to_return ? PTRACE_SYSCALL : PTRACE_CONT, (pid_t) task->tid, 0, signal);
 }
 
 void resume_task(struct task *task, int signal)
 {
-    resume(task, PTRACE_CONT, signal);
+    resume(task, false, signal);
 }
 
 void resume_until_return(struct task *task)
 {
-    resume(task, PTRACE_SYSCALL, 0);
+    resume(task, true, 0);
 }
 
 static void detach_task(struct task *task)
