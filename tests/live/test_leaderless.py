@@ -97,6 +97,21 @@ def test_a_rule_by_name(running: subprocess.Popen[str], program: str) -> None:
     assert recorder.events == []
 
 
+def test_a_rule_that_allows_its_file(link: str, program: str) -> None:
+    """The rule comes when the first thread has ended already: which file it is a living one knows."""
+    with recording("RefuseWith=kill") as recorder:
+        child = recorder.filter.popen(
+            ARGUMENTS, executable=link, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        with child:
+            assert child.stdout is not None and child.stdout.readline() == "alone\n"
+            recorder.filter.add_rule(name=program, action="allow")
+            end(child)
+        assert_told(recorder, child, program)
+    (event,) = recorder.of("process_termination")
+    assert event["decided_by_rule"] and not event["held"]
+
+
 def test_the_attach_command(running: subprocess.Popen[str], program: str, tmp_path: Path) -> None:
     output = tmp_path / "events"
     line = [sys.executable, "-m", "cbprocess", "attach", "--json", "--output", str(output), str(running.pid)]

@@ -114,29 +114,6 @@ static uint32_t seize_threads(struct process *process)
     return process->thread_count > 0 ? 0 : CBP_ERROR_INVALID_PARAMETER;
 }
 
-/* The thread of a process by which the others are known: the first one, or where that has ended another one
- * that lives. Any thread. */
-static uint32_t living_thread(uint32_t pid)
-{
-    char path[64], target[1];
-    uint32_t found = pid;
-    snprintf(path, sizeof path, "/proc/%u/exe", pid);
-    if (readlink(path, target, sizeof target) >= 0 || errno != ENOENT)
-        return pid;
-    snprintf(path, sizeof path, "/proc/%u/task", pid);
-    DIR *folder = opendir(path);
-    const struct dirent *entry;
-    while (found == pid && folder != NULL && (entry = readdir(folder)) != NULL) {
-        uint32_t tid = (uint32_t) strtoul(entry->d_name, NULL, 10);
-        snprintf(path, sizeof path, "/proc/%u/task/%u/exe", pid, tid);
-        if (tid != 0 && readlink(path, target, sizeof target) > 0)
-            found = tid;
-    }
-    if (folder != NULL)
-        closedir(folder);
-    return found;
-}
-
 /* The path that the running program was started by, from the vector that the kernel has left it. */
 static bool read_given_path(uint32_t tid, struct reading *reading)
 {

@@ -13,7 +13,7 @@ struct identity_look {
 static void look_for_identity(void *block)
 {
     struct identity_look *look = block;
-    (void) read_program_identity(look->pid, &look->found);
+    (void) read_program_identity(living_thread(look->pid), &look->found);
 }
 
 bool files_matter(void)

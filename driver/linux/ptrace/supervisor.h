@@ -372,6 +372,9 @@ bool list_processes(struct id_list *list);
 /* The threads of one. Unless they are KNOWN the list is empty. */
 enum knowledge list_threads(uint32_t pid, struct id_list *list);
 void free_id_list(struct id_list *list);
+/* The thread of a process by which the others are known: the first one, or where that has ended another one
+ * that lives. Goes through folders of /proc: to be called in a look. Any thread. */
+uint32_t living_thread(uint32_t pid);
 
 /* ---- ids.c: ids of other namespaces ---- */
 /* How a process sees ids: a namespace and how deep it lies below ours. */
