@@ -14,11 +14,12 @@ from . import HANDLE_NAMES, OWN_FAILURE
 from .output import Output, complain
 from .printer import Printer, configure
 from .rest import processes_left, wait_for_all
+from .running_tree import running_tree
 
 if sys.platform == "win32":
-    from .attach_windows import Ends, Interrupt, running_tree, wait
+    from .attach_windows import Ends, Interrupt, wait
 else:
-    from .attach_posix import Ends, Interrupt, running_tree, wait
+    from .attach_posix import Ends, Interrupt, wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

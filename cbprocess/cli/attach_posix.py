@@ -1,9 +1,8 @@
 """What `cbprocess attach` waits for, by descriptors: the ends of processes and the signals that ask for the
-end. And what runs before it attaches."""
+end."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
@@ -15,7 +14,7 @@ from .signals import FirstSignal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
     from typing_extensions import Self
 
@@ -80,53 +79,3 @@ class Interrupt(FirstSignal):
         signal.set_wakeup_fd(self._previous_wake_up)
         os.close(self.descriptor)
         os.close(self._wake_up)
-
-
-def running_tree(process_ids: Collection[int], children: bool) -> Iterator[tuple[int, int, str, list[str]]]:
-    """The processes and their descendants as they run now, parents first: id, parent's id, program,
-    arguments."""
-    offspring: dict[int, list[int]] = {}
-    parents: dict[int, int] = {}
-    for entry in os.listdir("/proc"):
-        parent = _parent_of(int(entry)) if entry.isdigit() else None
-        if parent is not None:
-            parents[int(entry)] = parent
-            offspring.setdefault(parent, []).append(int(entry))
-    pending = list(process_ids)
-    seen: set[int] = set()
-    while pending:
-        process_id = pending.pop(0)
-        if process_id in seen or process_id == os.getpid() or process_id not in parents:
-            continue
-        seen.add(process_id)
-        yield process_id, parents[process_id], *_program_of(process_id)
-        if children:
-            pending += sorted(offspring.get(process_id, ()))
-
-
-def _parent_of(process_id: int) -> int | None:
-    with contextlib.suppress(OSError), open(f"/proc/{process_id}/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[1])
-    return None
-
-
-def _executable_of(process_id: int) -> tuple[str, str]:
-    """A process's program, and the folder of /proc that tells of it: where the first thread has ended, that
-    of one that lives."""
-    folder = f"/proc/{process_id}"
-    try:
-        return os.readlink(f"{folder}/exe"), folder
-    except FileNotFoundError:
-        for thread in os.listdir(f"{folder}/task"):
-            with contextlib.suppress(OSError):
-                return os.readlink(f"{folder}/task/{thread}/exe"), f"{folder}/task/{thread}"
-        raise
-
-
-def _program_of(process_id: int) -> tuple[str, list[str]]:
-    program, arguments = "", b""
-    with contextlib.suppress(OSError):
-        program, folder = _executable_of(process_id)
-        with open(f"{folder}/cmdline", "rb") as file:
-            arguments = file.read()
-    return program, [os.fsdecode(word) for word in arguments.split(b"\0")[:-1]]

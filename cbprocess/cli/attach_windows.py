@@ -1,20 +1,17 @@
-"""What `cbprocess attach` waits for on Windows: the ends of processes, and Ctrl-C. And what runs before it
-attaches."""
+"""What `cbprocess attach` waits for on Windows: the ends of processes, and Ctrl-C."""
 
 from __future__ import annotations
 
 import ctypes
-import os
 import signal
 
 from ..constants import ERROR_INVALID_PARAMETER
-from ..running import running_processes
 from .output import complain
 from .signals import FirstSignal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
     from typing import Any
 
     from typing_extensions import Self
@@ -75,20 +72,3 @@ class Interrupt(FirstSignal):
 
     def __init__(self) -> None:
         super().__init__((signal.SIGINT, signal.SIGBREAK))  # type: ignore[attr-defined]
-
-
-def running_tree(process_ids: Collection[int], children: bool) -> Iterator[tuple[int, int, str, list[str]]]:
-    """The processes and their descendants as they run now, parents first: id, parent's id, program,
-    arguments."""
-    found = {process.process_id: process for process in running_processes()}
-    pending = list(process_ids)
-    seen = {os.getpid()}
-    while pending:
-        process_id = pending.pop(0)
-        process = found.get(process_id)
-        if process is None or process_id in seen:
-            continue
-        seen.add(process_id)
-        yield process_id, process.parent_process_id, process.process_name, process.arguments
-        if children:
-            pending += [other.process_id for other in found.values() if other.parent_process_id == process_id]

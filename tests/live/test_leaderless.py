@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from live_tools import Programs, Recorder, recording, tracer_of, wait_until
 
+from cbprocess.cli.running_tree import running_tree
 from cbprocess.running import running_processes
 
 END_STATUS = 7
@@ -130,6 +131,5 @@ def test_the_attach_command(running: subprocess.Popen[str], program: str, tmp_pa
 
 def test_a_running_tree(running: subprocess.Popen[str], program: str) -> None:
     """What the summary, the timeline and the trace begin with."""
-    attach_posix = pytest.importorskip("cbprocess.cli.attach_posix")
-    (found,) = attach_posix.running_tree([running.pid], False)
+    (found,) = running_tree([running.pid], False)
     assert found == (running.pid, os.getpid(), program, ARGUMENTS)
