@@ -1,8 +1,9 @@
 """A slow model of what rules mean for a tree of processes: nothing is remembered that can be worked out anew.
 
 Processes fork, execute, end, and ask for rights to one another; rules come and go; the model says what each
-rule set makes of an execution, an end or such a request. Knows neither the package nor a driver: tests hold
-both against it."""
+rule set makes of an execution, an end or such a request, what a handler's answer or a deadline makes of those
+that are asked about, and what is counted. Knows neither the package nor a driver: tests hold both against it.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +12,11 @@ from typing import NamedTuple, Optional
 from property import rule_oracles
 
 SILENT, ASK, ALLOW, DENY, STRIP = "silent", "ask", "allow", "deny", "strip"
+CREATION, TERMINATION = "process_creation", "process_termination"
+THREAD_CREATION, THREAD_TERMINATION = "thread_creation", "thread_termination"
+HANDLE, THREAD_HANDLE = "process_handle_operation", "thread_handle_operation"
+KINDS = [CREATION, TERMINATION, THREAD_CREATION, THREAD_TERMINATION, HANDLE, THREAD_HANDLE]
+ERROR_TIMEOUT = 1460  # with which a deadline refuses
 
 # Which rights to a thread go with a right to its process, by the numbers of the Windows headers. What is not
 # here (VM_OPERATION, CREATE_THREAD, ...) has no counterpart.
@@ -93,10 +99,32 @@ class Outcome(NamedTuple):
     lost: int = 0
 
 
+class Answer(NamedTuple):
+    """What a handler says where it is asked: the code with which it refuses, the rights that it takes, and
+    whether it says so only after the deadline."""
+
+    code: int = 0
+    taken: int = 0
+    is_late: bool = False
+
+
+class Verdict(NamedTuple):
+    """What has become of an operation: the code that refuses it, the rights that are lost, and whether that
+    was a handler's answer, or the deadline's doing."""
+
+    code: int
+    lost: int
+    answered: bool = False
+    timed_out: bool = False
+
+
 class Model:
     def __init__(self) -> None:
         self.rules: list[Rule] = []  # in the order in which they came into force
         self.processes: list[Process] = []
+        self.wanted = set(KINDS)  # the kinds of events that handlers are to be told
+        self.deadlines_refuse = False
+        self.counts = {"refused": 0, "decided_by_rule": 0, "timed_out": 0, "late": 0, "delivered": 0}
 
     def living(self) -> list[Process]:
         return [process for process in self.processes if process.alive]
@@ -149,7 +177,15 @@ class Model:
         it was; what comes of it counts under the new image."""
         creator = process if process.executed or process.parent is None else process.parent
         originator = self.rules_for(creator, creator.image)
-        return self.outcome(originator, self.rules_for(process, image), can_refuse=True)
+        outcome = self.outcome(originator, self.rules_for(process, image), can_refuse=True)
+        return self.in_view(CREATION, outcome)
+
+    def first_thread(self, process: Process) -> Outcome:
+        """A fork, which is the creator's operation: the child has inherited already."""
+        assert process.parent is not None
+        originator = self.rules_for(process.parent, process.parent.image)
+        own = self.rules_for(process, process.image)
+        return self.in_view(THREAD_CREATION, self.outcome(originator, own, can_refuse=False))
 
     def execute(self, process: Process, image: Image) -> None:
         """Only who is as protected afterwards as before stays the creator of what it has created."""
@@ -159,9 +195,10 @@ class Model:
         if before == 0 or self.protection(self.rules_for(process, image)) != before:
             process.life = object()
 
-    def termination(self, process: Process) -> Outcome:
+    def termination(self, process: Process, kind: str = TERMINATION) -> Outcome:
+        """The end of a process, or of its last thread."""
         own = self.rules_for(process, process.image)
-        return self.outcome(own, own, can_refuse=False)
+        return self.in_view(kind, self.outcome(own, own, can_refuse=False))
 
     def end(self, process: Process) -> None:
         process.alive = False
@@ -176,7 +213,8 @@ class Model:
             protected &= ~self.protection(own)
         if aims_at_thread:
             protected = sum(rights for right, rights in THREAD_RIGHTS.items() if right & protected)
-        return self.outcome(own, others, can_refuse=False, lost=access & protected)
+        outcome = self.outcome(own, others, can_refuse=False, lost=access & protected)
+        return self.in_view(THREAD_HANDLE if aims_at_thread else HANDLE, outcome)
 
     @staticmethod
     def protection(rules: list[Rule]) -> int:
@@ -220,3 +258,29 @@ class Model:
         if any(rule.action == "ask" for rule in both):
             return Outcome(ASK)
         return Outcome(ALLOW if any(rule.action in ("deny", "strip") for rule in both) else SILENT)
+
+    def in_view(self, kind: str, outcome: Outcome) -> Outcome:
+        """Rules refuse and take also what handlers are not to be told."""
+        if kind in self.wanted:
+            return outcome
+        return outcome._replace(told=False) if outcome.kind in (DENY, STRIP) else Outcome(SILENT)
+
+    # ---- Answers and deadlines ----
+
+    def settle(self, kind: str, outcome: Outcome, answer: Answer, access: int = 0) -> Verdict:
+        """Nobody can answer what rules have decided, and an end or a thread's beginning cannot be refused. A
+        deadline lets go, or refuses a creation if that is asked for; the answer after it is late and nothing
+        else. Each operation that is refused or robbed of rights is counted as refused, whoever did it."""
+        verdict = Verdict(outcome.code, outcome.lost)
+        if outcome.kind == ASK and answer.is_late:
+            refuses = kind == CREATION and self.deadlines_refuse
+            verdict = Verdict(ERROR_TIMEOUT if refuses else 0, 0, timed_out=True)
+        elif outcome.kind == ASK:
+            code = answer.code if kind in (CREATION, HANDLE, THREAD_HANDLE) else 0
+            verdict = Verdict(code, access & answer.taken, answered=True)
+        self.counts["timed_out"] += verdict.timed_out
+        self.counts["late"] += verdict.timed_out
+        self.counts["refused"] += verdict.code != 0 or verdict.lost != 0
+        self.counts["decided_by_rule"] += outcome.kind in (ALLOW, DENY, STRIP)
+        self.counts["delivered"] += outcome.kind != SILENT and outcome.told
+        return verdict

@@ -1,9 +1,9 @@
-"""Rules that come and go while processes fork, execute, end and ask for rights to one another: the simulated
-driver against the model."""
+"""Rules that come and go while processes fork, execute, end and ask for rights to one another, and handlers
+that refuse, take rights or are late: the simulated driver against the model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,12 +11,30 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     initialize,
+    invariant,
     precondition,
     rule,
     run_state_machine_as_test,
 )
 from property.rule_machine import RuleMachine
-from property.rule_model import ALLOW, ASK, DENY, SILENT, STRIP, Image, Outcome, Process
+from property.rule_model import (
+    ALLOW,
+    ASK,
+    CREATION,
+    DENY,
+    HANDLE,
+    KINDS,
+    SILENT,
+    STRIP,
+    TERMINATION,
+    THREAD_CREATION,
+    THREAD_HANDLE,
+    THREAD_TERMINATION,
+    Answer,
+    Image,
+    Outcome,
+    Process,
+)
 
 from cbprocess import CBProcess, constants, script
 from cbprocess.testing import Simulator
@@ -30,13 +48,11 @@ IMAGES = st.sampled_from(
     ]
 )
 IDS = range(2, 8)
-EVENTS = (
-    constants.PROC_EVT_PROCESS_CREATION
-    | constants.PROC_EVT_PROCESS_TERMINATION
-    | constants.PROC_EVT_PROCESS_HANDLE_OPERATION
-    | constants.PROC_EVT_THREAD_HANDLE_OPERATION
-)
-
+EVENTS = {kind: int(getattr(constants, f"PROC_EVT_{kind.upper()}")) for kind in KINDS}
+ANSWERABLE = (CREATION, HANDLE, THREAD_HANDLE)
+# By the script's clock. What is real goes on with it: far from the deadline on either side.
+TIMEOUT_MS = 60000
+IN_TIME_S, LATE_S = 1, 200
 
 ACCESS = st.integers(0, 0x1FFF).map(lambda bits: bits | constants.PROCESS_SYNCHRONIZE * (bits & 1))
 
@@ -57,6 +73,8 @@ class Machine(RuleMachine):
     def __init__(self) -> None:
         super().__init__(CBProcess())
         self.simulator: Any = None
+        self.answer = Answer()  # of the next handler
+        self.moves_deadline = False
 
     @initialize(data=st.data(), image=IMAGES, rule_count=st.integers(0, 5), fork_count=st.integers(0, 5))
     def start(self, data: st.DataObject, image: Image, rule_count: int, fork_count: int) -> None:
@@ -69,15 +87,26 @@ class Machine(RuleMachine):
     def prepare(self, image: Image) -> None:
         """Starts the filter, and a first process."""
         self.filter.initialize("{0E6F2E4A-5E0B-4E67-8E60-6F4C5B0D6A31}")
-        self.simulator = Simulator(self.filter)
-        self.filter.config(f"EventsToFire={EVENTS}")
-        for name in ("creation", "termination", "handle_operation"):
-            setattr(self.filter, f"on_process_{name}", lambda event: None)
-        self.filter.on_thread_handle_operation = lambda event: None
+        self.simulator = Simulator(self.filter, TIMEOUT_MS)
+        for kind in KINDS:
+            setattr(self.filter, f"on_{kind}", self.make_handler(kind))
+        self.filter.config("EventsToFire=-1")
         self.simulator.start()
         root = self.model.add_process(1, image)
-        self.fire(self.creation(root, root, image), Outcome(SILENT))
+        self.fire(CREATION, self.creation(root, root, image), Outcome(SILENT))
         self.model.execute(root, image)
+
+    def make_handler(self, kind: str) -> Callable[[Any], None]:
+        def handle(event: Any) -> None:
+            """Answers also where nobody has asked: that changes nothing."""
+            if self.moves_deadline:
+                self.filter.reset_timeout(0)
+            if kind in ANSWERABLE:
+                event.result_code = self.answer.code
+            if kind in (HANDLE, THREAD_HANDLE):
+                event.desired_access &= ~self.answer.taken
+
+        return handle
 
     def teardown(self) -> None:
         if self.simulator is not None:
@@ -94,13 +123,43 @@ class Machine(RuleMachine):
             image_file_name=image.given,
         )
 
-    def fire(self, operation: script.Operation, wanted: Outcome, access: int = 0) -> None:
-        verdict = self.simulator.fire(operation)[0]
-        assert verdict.fired == (wanted.kind != SILENT and wanted.told), (wanted, self.model.rules)
-        assert verdict.decided_by_rule == (wanted.kind in (ALLOW, DENY, STRIP))
-        assert verdict.answered == (wanted.kind == ASK)
+    def fire(self, kind: str, operation: script.Operation, outcome: Outcome, access: int = 0) -> int:
+        """The code with which it is refused."""
+        wanted = self.model.settle(kind, outcome, self.answer, access)
+        delay_s = LATE_S if self.answer.is_late or self.moves_deadline else IN_TIME_S
+        verdict = self.simulator.fire(operation.with_steps(answer_after=delay_s))[0]
+        assert verdict.fired == (outcome.kind != SILENT and outcome.told), (outcome, self.model.rules)
+        assert verdict.decided_by_rule == (outcome.kind in (ALLOW, DENY, STRIP))
+        assert (verdict.answered, verdict.timed_out) == (wanted.answered, wanted.timed_out)
         assert verdict.result_code == wanted.code
-        assert verdict.desired_access == access & ~wanted.lost, (wanted, self.model.rules)
+        assert verdict.desired_access == access & ~wanted.lost, (outcome, self.model.rules)
+        self.answer, self.moves_deadline = Answer(), False
+        return wanted.code
+
+    @invariant()
+    def everything_is_counted(self) -> None:
+        self.simulator.wait()  # an answer is known to be late a moment after its operation has gone on
+        counts = self.filter.statistics()
+        assert {name: getattr(counts, name) for name in self.model.counts} == self.model.counts
+
+    @rule(
+        code=st.sampled_from([0, 0, 5, 1000]),
+        taken=ACCESS,
+        when=st.sampled_from(["in time", "in time", "late", "moved"]),
+    )
+    def answer_next(self, code: int, taken: int, when: str) -> None:
+        """What the handler says of the next operation, if it is asked."""
+        self.answer, self.moves_deadline = Answer(code, taken, when == "late"), when == "moved"
+
+    @rule(kinds=st.sets(st.sampled_from(KINDS)), every=st.booleans())
+    def choose_events(self, kinds: set[str], every: bool) -> None:
+        self.model.wanted = set(KINDS) if every else kinds
+        self.filter.config(f"EventsToFire={sum(EVENTS[kind] for kind in self.model.wanted)}")
+
+    @rule(refuse=st.booleans())
+    def choose_what_deadlines_do(self, refuse: bool) -> None:
+        self.model.deadlines_refuse = refuse
+        self.filter.config(f"TimeoutAction={'deny' if refuse else 'allow'}")
 
     def free_ids(self) -> list[int]:
         return [number for number in IDS if all(p.process_id != number for p in self.model.living())]
@@ -109,30 +168,32 @@ class Machine(RuleMachine):
         operation = script.thread_creation(
             process_id=number, thread_id=number, creating_process_id=parent.process_id
         )
-        self.fire(operation, Outcome(SILENT))  # thread events are not asked for
-        return self.model.fork(parent, number)
+        child = self.model.fork(parent, number)
+        self.fire(THREAD_CREATION, operation, self.model.first_thread(child))
+        return child
 
     def do_execute(self, process: Process, image: Image, fails: bool = False) -> None:
         creator = process if process.executed or process.parent is None else process.parent
         outcome = self.model.execution(process, image)
-        self.fire(self.creation(process, creator, image).with_steps(fails_after=fails), outcome)
-        if outcome.kind != DENY and not fails:
+        operation = self.creation(process, creator, image).with_steps(fails_after=fails)
+        if not self.fire(CREATION, operation, outcome) and not fails:
             self.model.execute(process, image)
 
     def do_request(self, originator: Process, subject: Process, access: int, aims_at_thread: bool) -> None:
         outcome = self.model.request(originator, subject, access, aims_at_thread)
         whom = {"process_id": subject.process_id, "originator_process_id": originator.process_id}
         if aims_at_thread:
-            operation = script.thread_handle_operation(
-                thread_id=subject.process_id, desired_access=access, **whom
-            )
+            thread = {"thread_id": subject.process_id, **whom}
+            operation = script.thread_handle_operation(desired_access=access, **thread)
         else:
             operation = script.process_handle_operation(desired_access=access, **whom)
-        self.fire(operation, outcome, access)
+        self.fire(THREAD_HANDLE if aims_at_thread else HANDLE, operation, outcome, access)
 
     def do_end(self, process: Process) -> None:
-        outcome = self.model.termination(process)
-        self.fire(script.process_termination(process_id=process.process_id), outcome)
+        own, thread = {"process_id": process.process_id}, {"thread_id": process.process_id}
+        last = self.model.termination(process, THREAD_TERMINATION)
+        self.fire(THREAD_TERMINATION, script.thread_termination(**own, **thread), last)
+        self.fire(TERMINATION, script.process_termination(**own), self.model.termination(process))
         self.model.end(process)
 
     def make_child(self, data: st.DataObject) -> None:
