@@ -1,5 +1,5 @@
-"""Rules that come and go while processes fork, execute, end and signal one another: a real tree against the
-model."""
+"""Rules that come and go while processes fork, execute, end and signal one another, and handlers that refuse
+or take rights: a real tree against the model."""
 
 from __future__ import annotations
 
@@ -11,30 +11,42 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     initialize,
+    invariant,
     precondition,
     rule,
     run_state_machine_as_test,
 )
 from live_tools import Programs, Recorder, is_alive, recording, wait_until
 from property.rule_machine import RuleMachine
-from property.rule_model import DENY, SILENT, STRIP, Image, Outcome, Process
+from property.rule_model import (
+    CREATION,
+    HANDLE,
+    KINDS,
+    SILENT,
+    TERMINATION,
+    THREAD_CREATION,
+    THREAD_HANDLE,
+    THREAD_TERMINATION,
+    Answer,
+    Image,
+    Outcome,
+    Process,
+    Verdict,
+)
 
 import cbprocess
 
 FILES = ["alpha", "alps", "beta"]
 LINK = "link"  # to beta
 PROCESS_MAX = 6
-EVENTS = (
-    cbprocess.PROC_EVT_PROCESS_CREATION
-    | cbprocess.PROC_EVT_PROCESS_TERMINATION
-    | cbprocess.PROC_EVT_PROCESS_HANDLE_OPERATION
-)
+EVENTS = {kind: int(getattr(cbprocess, f"PROC_EVT_{kind.upper()}")) for kind in KINDS}
 RESUME = cbprocess.PROCESS_SUSPEND_RESUME
 Told = tuple[str, int, bool, int, int]  # the event, of whom, decided by a rule, its code, the rights lost
 
@@ -138,8 +150,10 @@ class Machine(RuleMachine):
     def __init__(self, programs: Programs, starter: Recorder) -> None:
         self.watched = Recorder()
         super().__init__(self.watched.filter)
+        self.watched.decide = self.decide
+        self.answer = Answer()  # of the next handler that is asked
         self.expected: list[Told] = []
-        self.filter.config(f"EventsToFire={EVENTS}")
+        self.filter.config("EventsToFire=-1")
         self.filter.start_filter(0)
         self.puppets = Puppets(programs, starter)
 
@@ -162,6 +176,13 @@ class Machine(RuleMachine):
         finally:
             self.puppets.close()
         assert self.seen() == self.expected
+
+    def decide(self, kind: str, event: Any) -> None:
+        """Answers also where nobody has asked: that changes nothing."""
+        if kind in (CREATION, HANDLE, THREAD_HANDLE):
+            event.result_code = self.answer.code
+        if kind in (HANDLE, THREAD_HANDLE):
+            event.desired_access &= ~self.answer.taken
 
     # ---- What is seen ----
 
@@ -187,13 +208,36 @@ class Machine(RuleMachine):
         )
         assert self.seen() == self.expected, self.model.rules
 
+    def settle(self, kind: str, outcome: Outcome, access: int = 0) -> Verdict:
+        return self.model.settle(kind, outcome, self.answer, access)
+
+    @invariant()
+    def every_refusal_is_counted(self) -> None:
+        counts = self.filter.statistics()
+        assert counts.refused == self.model.counts["refused"]
+        assert counts.timed_out == counts.late == counts.lost == 0
+
+    @rule(refuses=st.booleans(), takes=st.booleans())
+    def answer_next(self, refuses: bool, takes: bool) -> None:
+        """What handlers say of the next operation, if they are asked."""
+        self.answer = Answer(cbprocess.ERROR_ACCESS_DENIED * refuses, RESUME * takes)
+
+    @rule(kinds=st.sets(st.sampled_from(KINDS)), every=st.booleans())
+    def choose_events(self, kinds: set[str], every: bool) -> None:
+        self.model.wanted = set(KINDS) if every else kinds
+        self.filter.config(f"EventsToFire={sum(EVENTS[kind] for kind in self.model.wanted)}")
+
     # ---- Operations ----
 
     def make_child(self, data: st.DataObject) -> None:
         self.do_fork(self.some(data))
 
     def do_fork(self, parent: Process) -> Process:
-        return self.model.fork(parent, self.puppets.fork(parent.process_id))
+        child = self.model.fork(parent, self.puppets.fork(parent.process_id))
+        outcome = self.model.first_thread(child)
+        self.settle(THREAD_CREATION, outcome)
+        self.expect(THREAD_CREATION, child, outcome)
+        return child
 
     @precondition(lambda self: len(self.model.living()) < PROCESS_MAX)
     @rule(data=st.data())
@@ -207,9 +251,11 @@ class Machine(RuleMachine):
     def do_execute(self, process: Process, name: str) -> None:
         image = self.puppets.image(name)
         outcome = self.model.execution(process, image)
+        verdict = self.settle(CREATION, outcome)
         error = self.puppets.execute(process.process_id, name)
-        assert (error != 0) == (outcome.kind == DENY)
-        self.expect("process_creation", process, outcome)
+        assert (error != 0) == (verdict.code != 0)
+        self.expect(CREATION, process, outcome)
+        self.answer = Answer()
         if error == 0:
             self.model.execute(process, image)
 
@@ -229,9 +275,11 @@ class Machine(RuleMachine):
 
     def do_resume(self, process: Process, other: Process) -> None:
         outcome = self.model.request(process, other, RESUME, aims_at_thread=False)
+        verdict = self.settle(HANDLE, outcome, RESUME)
         error = self.puppets.resume(process.process_id, other.process_id)
-        assert (error != 0) == (outcome.kind == STRIP), self.model.rules
-        self.expect("process_handle_operation", other, outcome)
+        assert (error != 0) == (verdict.code != 0 or verdict.lost != 0), self.model.rules
+        self.expect(HANDLE, other, outcome)
+        self.answer = Answer()
 
     @precondition(lambda self: len(self.model.living()) > 1)
     @rule(data=st.data())
@@ -239,9 +287,15 @@ class Machine(RuleMachine):
         process = self.model.living()[1:][
             data.draw(st.integers(0, len(self.model.living()) - 2), "which child")
         ]
-        outcome = self.model.termination(process)
+        last, outcome = self.model.termination(process, THREAD_TERMINATION), self.model.termination(process)
+        self.settle(THREAD_TERMINATION, last)
+        self.settle(TERMINATION, outcome)
+        if last.kind != SILENT:
+            self.expected.append(
+                (THREAD_TERMINATION, process.process_id, last.kind != "ask", last.code, last.lost)
+            )
         self.puppets.end(process.process_id)
-        self.expect("process_termination", process, outcome)
+        self.expect(TERMINATION, process, outcome)
         self.model.end(process)
 
 
@@ -269,7 +323,7 @@ def test_rules_come_and_go(programs: Programs, starter: Recorder, kind: type[Mac
     run_state_machine_as_test(
         lambda: kind(programs, starter),
         settings=settings(
-            max_examples=25,
+            max_examples=40,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
