@@ -2,7 +2,8 @@
 command a line, and tells what came of it:
 
     run NUMBER PROGRAM [ARGUMENT...]    -> "started NUMBER PID", later "ended NUMBER STATUS"
-    signal NUMBER PID                   -> "signalled NUMBER ERRNO"
+    signal NUMBER PID                   -> "done NUMBER ERRNO"
+    bind NUMBER PID                     -> "done NUMBER ERRNO": its main thread, to our own processors
     become NUMBER LINK                  -> "became NUMBER 0": it has executed its own interpreter by that name
 
 A program that could not be executed ends with status 100. Ends with its input, and its children then too."""
@@ -29,13 +30,13 @@ def start(number, arguments):
     print("started", number, pid, flush=True)
 
 
-def send_signal(number, pid):
+def attempt(number, call, *arguments):
     error = 0
     try:
-        os.kill(pid, signal.SIGTERM)
+        call(*arguments)
     except OSError as failure:
         error = failure.errno
-    print("signalled", number, error, flush=True)
+    print("done", number, error, flush=True)
 
 
 def become(number, path):
@@ -50,8 +51,10 @@ def obey(line):
         start(number, arguments)
     elif command == "become":
         become(number, arguments[0])
+    elif command == "bind":
+        attempt(number, os.sched_setaffinity, int(arguments[0]), os.sched_getaffinity(0))
     else:
-        send_signal(number, int(arguments[0]))
+        attempt(number, os.kill, int(arguments[0]), signal.SIGTERM)
 
 
 def reap():

@@ -106,6 +106,10 @@ class Stage:
         """Lets the actor end that process; whether it may."""
         raise NotImplementedError
 
+    def bind_thread(self, process_id: int) -> bool:
+        """Lets the actor say on which processors that process's main thread runs; whether it may."""
+        raise NotImplementedError
+
     def become(self, name: str) -> None:
         """Lets the actor execute, in its own place, what goes by that name; it obeys afterwards as before."""
         raise NotImplementedError
@@ -177,6 +181,17 @@ class SimulatedStage(Stage):
         )
         return not verdict.refused and verdict.desired_access == wanted
 
+    def bind_thread(self, process_id: int) -> bool:
+        wanted = constants.THREAD_SET_INFORMATION
+        verdict = self._simulator.thread_handle_operation(
+            process_id=process_id,
+            thread_id=process_id,
+            start_time=process_id,
+            originator_process_id=self._actor_id,
+            desired_access=wanted,
+        )
+        return not verdict.refused and verdict.desired_access == wanted
+
     def become(self, name: str) -> None:
         own = {"process_id": self._actor_id, "creating_process_id": self._actor_id}
         self._simulator.process_creation(process_name=self.path(name), **own)
@@ -201,7 +216,7 @@ class TreeStage(Stage):
         self._numbers = itertools.count(1)
         self._changed = threading.Condition()
         self._started: dict[int, Run] = {}
-        self._signalled: dict[int, int] = {}
+        self._done: dict[int, int] = {}
         self._became: set[int] = set()
 
     def start(self, timeout: int = 0) -> None:
@@ -233,10 +248,16 @@ class TreeStage(Stage):
         return run
 
     def signal(self, process_id: int) -> bool:
-        number = self._command("signal", str(process_id))
+        return self._may("signal", process_id)
+
+    def bind_thread(self, process_id: int) -> bool:
+        return self._may("bind", process_id)
+
+    def _may(self, command: str, process_id: int) -> bool:
+        number = self._command(command, str(process_id))
         with self._changed:
-            assert self._changed.wait_for(lambda: number in self._signalled, LIMIT_S)
-            return self._signalled[number] == 0
+            assert self._changed.wait_for(lambda: number in self._done, LIMIT_S)
+            return self._done[number] == 0
 
     def become(self, name: str) -> None:
         link = self.folder / name
@@ -270,7 +291,7 @@ class TreeStage(Stage):
                 elif what == "became":
                     self._became.add(number)
                 else:
-                    self._signalled[number] = value
+                    self._done[number] = value
                 self._changed.notify_all()
 
     def _end_actor(self) -> None:
