@@ -315,6 +315,30 @@ def test_who_fails_to_execute_is_what_it_was(machine: Machine) -> None:
     machine.do_request(child, root, constants.PROCESS_TERMINATE, False)
 
 
+def test_a_name_of_the_own_choice_permits_no_descendants(machine: Machine) -> None:
+    """A rule that allows is for the file's own path, also where it comes later and reaches down."""
+    root, image = machine.model.living()[0], Image("/usr/bin/beta", "./alpha")
+    machine.do_execute(root, image)
+    machine.do_fork(root, 2)
+    for action in ("ask", "allow"):
+        subject = "*" if action == "ask" else "alpha"
+        machine.filter.add_rule(name=subject, action=action, include_children=True)
+        machine.model.add_rule(subject, action, 0, True)
+    child = machine.model.living()[1]
+    assert machine.model.termination(child) == Outcome(ASK)
+    machine.do_end(child)
+
+
+def test_a_rule_waits_for_its_process(machine: Machine) -> None:
+    """And is for no other that has the id later."""
+    machine.filter.add_rule(process_id=2, action="deny", code=5)
+    root, image = machine.model.living()[0], Image("/usr/bin/beta", "./link")
+    for code in (5, 0):
+        child = Process(2, image, root)
+        assert machine.simulator.fire(machine.creation(child, root, image))[0].result_code == code
+        machine.simulator.fire(script.process_termination(process_id=2))
+
+
 @pytest.mark.limit(300)
 def test_rules_come_and_go() -> None:
     run_state_machine_as_test(
