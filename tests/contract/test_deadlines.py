@@ -15,6 +15,7 @@ def test_a_deadline_refuses_no_request(stage: Stage) -> None:
     """TimeoutAction is about creations: anything else goes on."""
     needs(stage, constants.CAP_STRIP_PROCESS_HANDLE)
     stage.process.config("TimeoutAction=deny")
+    stage.process.config(f"EventsToFire={constants.PROC_EVT_PROCESS_HANDLE_OPERATION}")
     watch_all(stage, timeout=3000)
     target = stage.begin_lasting("lasting")
     gate = threading.Event()
@@ -33,7 +34,7 @@ def test_a_deadline_refuses_no_request(stage: Stage) -> None:
 
 def test_each_operation_has_a_deadline_of_its_own(stage: Stage) -> None:
     """One that has been taken away keeps nobody else waiting; and its answer counts."""
-    watch_all(stage, timeout=3000)
+    watch_all(stage, timeout=5000)
     gate, entered = threading.Event(), threading.Event()
 
     def handle(event: Any) -> None:
