@@ -142,6 +142,16 @@ def test_threads_have_their_own_rights(stage: Stage, rights: int, keeps: bool) -
     assert stage.signal(target.process_id)
 
 
+def test_requests_to_oneself_are_not_told(stage: Stage) -> None:
+    """Nor does a protection take from its own process."""
+    needs(stage, constants.CAP_STRIP_THREAD_HANDLE)
+    log = watch_all(stage)
+    protect(stage, stage.actor_id, constants.PROCESS_SET_INFORMATION)
+    assert stage.bind_thread(stage.actor_id)
+    assert settle(stage).refused == 0
+    assert not [name for name, _ in log.seen if "handle" in name]
+
+
 def test_an_answer_takes_no_right_that_was_not_asked_for(stage: Stage) -> None:
     needs(stage, constants.CAP_STRIP_PROCESS_HANDLE)
     watch_all(stage)
