@@ -171,3 +171,31 @@ def test_nobody_becomes_a_creator_by_a_name_that_it_takes(stage: Stage) -> None:
     assert stage.signal(after.process_id)
     stage.process.remove_rule(name="lasting*", action="strip")
     assert stage.signal(before.process_id)
+
+
+def test_an_execution_as_unprotected_as_before_ends_them(stage: Stage) -> None:
+    """Rules of today count only for whoever is what it was: who was never protected has stayed nothing."""
+    needs(stage, constants.CAP_STRIP_PROCESS_HANDLE)
+    watch_all(stage)
+    target = stage.begin_lasting("lasting")
+    stage.become("server")
+    protect(stage, "lasting")
+    protect(stage, "server")
+    assert not stage.signal(target.process_id)
+    stage.process.remove_rule(name="lasting", action="strip")
+    assert stage.signal(target.process_id)
+
+
+def test_an_execution_that_is_protected_otherwise_ends_them(stage: Stage) -> None:
+    """Also where what is left of the protection would be enough."""
+    needs(stage, constants.CAP_STRIP_PROCESS_HANDLE)
+    watch_all(stage)
+    protect(stage, "lasting")
+    protect(stage, "server", constants.PROCESS_TERMINATE | constants.PROCESS_VM_READ)
+    protect(stage, "other")
+    stage.become("server")
+    target = stage.begin_lasting("lasting")
+    stage.become("other")
+    assert not stage.signal(target.process_id)
+    stage.process.remove_rule(name="lasting", action="strip")
+    assert stage.signal(target.process_id)
