@@ -137,6 +137,7 @@ struct cbp_worker {
     struct cbpi_deferral *deferral;
     void *grown; /* memory for a delivery that does not fit into block, or NULL */
     struct cbpi_delivery delivery;
+    struct cbpi_turn turn; /* the transport's; not in the delivery, which may be copied */
     CBP_ALIGNAS(16) unsigned char block[CBPI_BLOCK_SIZE];
 };
 

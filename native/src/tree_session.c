@@ -181,7 +181,7 @@ uint32_t cbpi_tree_receive(struct cbpi_transport *transport, struct cbpi_deliver
 {
     uint32_t slot = *pending - 1;
     uint32_t error = *pending ? 0
-                              : cbpi_channel_take(&transport->client, &delivery->turn, timeout_ms,
+                              : cbpi_channel_take(&transport->client, delivery->turn, timeout_ms,
                                                   delivery->nobody_waits, &slot);
     if (error != 0)
         return error;

@@ -42,6 +42,7 @@ uint32_t cbpi_worker_start(struct cbp_session *session)
     if (!worker)
         return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a worker");
     worker->session = session;
+    worker->delivery.turn = &worker->turn;
     cbpi_mutex_lock(&session->mutex);
     worker->next = session->workers;
     session->workers = worker;

@@ -33,7 +33,8 @@ static void free_if_done(struct cbpi_player *player, struct cbpi_operation *oper
 static void conclude(struct cbpi_player *player, struct cbpi_operation *operation)
 {
     player->counts.refused += operation->refused_count;
-    if (operation->modifiers.fails_after && operation->refusal == 0)
+    /* One that nobody was told of needs not be taken back. */
+    if (operation->modifiers.fails_after && operation->refusal == 0 && operation->sequence != 0)
         player->failed[player->counts.failed_after++ % CBPI_FAILED_MAX] =
             (struct cbpi_failed_execution){operation->sequence, operation->modifiers.os_error};
     cbpi_operation_take_effect(&player->population, operation);
