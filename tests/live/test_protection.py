@@ -93,7 +93,9 @@ def test_attack(attack: str, server: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert_unharmed(json.loads(done.stdout))
     events = read(output)
-    servers = [event["process_id"] for event in events if event.get("image_file_name") == server]
+    # Not its children, which go by its name as well.
+    started = [event for event in events if event["event"] == "process_creation"]
+    servers = [event["process_id"] for event in started if event["image_file_name"] == server]
     stripped = [event for event in events if "desired_access" in event]
     refused = [row for row in stripped if row["desired_access"] != row["original_desired_access"]]
     assert refused and {event["decided_by_rule"] for event in refused} == {True}
