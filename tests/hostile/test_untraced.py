@@ -120,7 +120,8 @@ def filtered_task(compile_c: Callable[..., Path], tmp_path_factory: pytest.TempP
     driver = Path(__file__).resolve().parents[2] / "driver"
     source = tmp_path_factory.mktemp("filter") / "filter_probe.c"
     source.write_text(PROBE)
-    options = ["-D_GNU_SOURCE", f"-I{driver}/protocol", f"-I{driver}/linux/ptrace"]
+    folders = ("protocol", "linux/bare", "linux/ptrace")
+    options = ["-D_GNU_SOURCE", *(f"-I{driver}/{folder}" for folder in folders)]
     return str(compile_c(source, *options, str(driver / "linux" / "ptrace" / "launch_filter.c")))
 
 
