@@ -134,8 +134,8 @@ CASES: dict[str, Case] = {
             f"{STATE} found; ssh-add -l; kill $SSH_AGENT_PID; "
             "while kill -0 $SSH_AGENT_PID 2>/dev/null; do sleep 0.05; done; exit 6",
         ],
-        # It is set-group-id, of which the kernel takes `setarch -R`; with the filter it gets no new rights, and
-        # loses nothing.
+        # It is set-group-id, of which the kernel takes `setarch -R`; with the filter it gets no new
+        # rights, and loses nothing.
         r"SSH_AGENT_PID=\d+|personality \w+",
     ),
     "script": Case(
