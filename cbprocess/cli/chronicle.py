@@ -88,6 +88,8 @@ class Chronicle:
         if life is None:
             return
         life.stages = [stage for stage in life.stages if stage.sequence != sequence]
+        if not life.stages:
+            self._be_as_creator(life)
         if is_left and not life.children and not life.refusals:
             self._living.pop(life.process_id, None)
             (self.roots if life.creator is None else life.creator.children).remove(life)
@@ -150,7 +152,7 @@ class Chronicle:
     def _created(self, event: events.CBProcessProcessCreationEventParams) -> None:
         life = self._living.get(event.process_id)
         if life is None:
-            life = self._begin_as_creator(event.process_id, event.creating_process_id, event.time_ns)
+            life = self._begin(event.process_id, event.creating_process_id, event.time_ns)
         command = event.command_line
         if event.result_code:
             life.refusals.append(Refusal(event.time_ns, event.result_code, command))
@@ -164,15 +166,14 @@ class Chronicle:
             if life is not None:
                 life.threads[event.thread_id] = (event.time_ns, 0)
         elif life is None:
-            self._begin_as_creator(event.process_id, event.creating_process_id, event.time_ns)
+            self._be_as_creator(self._begin(event.process_id, event.creating_process_id, event.time_ns))
 
-    def _begin_as_creator(self, process_id: int, creator_id: int, now_ns: int) -> Life:
-        """A new process, which is what its creator is until it executes something."""
-        life = self._begin(process_id, creator_id, now_ns)
-        if life.creator is not None and life.creator.stages:
-            origin = life.creator.stages[-1]
-            life.stages.append(Stage(now_ns, origin.program, origin.command, False))
-        return life
+    def _be_as_creator(self, life: Life) -> None:
+        """A new process is what its creator was then until it executes something."""
+        made_by = life.creator.stages if life.creator is not None else []
+        origin = next((stage for stage in reversed(made_by) if stage.time_ns <= life.started_ns), None)
+        if origin is not None:
+            life.stages.insert(0, Stage(life.started_ns, origin.program, origin.command, False))
 
     def _thread_ended(self, event: events.CBProcessThreadTerminationEventParams) -> None:
         life = self._living.get(event.process_id)
