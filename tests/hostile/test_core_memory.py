@@ -17,15 +17,13 @@ from cbprocess import library
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 40
 ALL_RIGHT = 7  # the job's status
+# The program that is killed says first that it runs. Killed in its execution, it would rightly be an error.
 JOB = """\
 /bin/true
 ( exit 3 )
 ./refused
 ./denied
-sleep 60 & pid=$!
-kill -URG $pid
-kill -KILL $pid
-wait $pid
+/bin/sh -c 'echo $$; while :; do :; done' | { read pid; kill -URG $pid; kill -KILL $pid; }
 /bin/true "$1"
 exit 7
 """

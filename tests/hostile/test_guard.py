@@ -93,11 +93,13 @@ SCRIPTS = {
 def test_a_script_that_signals_its_group_reaches_all_but_the_controller(
     setting: Setting, script: str
 ) -> None:
-    """The output ends when the script's children have ended, who hold it open, too."""
+    """The output ends when the script's children have ended, who hold it open, too. A child that the signal
+    meets in its execution is told of as taken back; nothing else is an error."""
     text, status = SCRIPTS[script]
     started = time.monotonic()
     told = under_controller(setting, "sh", "-c", text, "GROUP")
-    assert told["status"] == status and told["errors"] == [], told
+    errors = [said for _, said in told["errors"] if not said.endswith("its process has ended in it")]
+    assert told["status"] == status and errors == [], told
     assert time.monotonic() - started < 30, "its children were reached as well"
 
 

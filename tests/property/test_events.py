@@ -65,6 +65,7 @@ def expected_values(
         "refusable": bool(flags & 4),
         "timed_out": bool(flags & 8),
         "duplication": bool(flags & 16),
+        "image_deleted": bool(flags & 256),
         "process_id": process,
         "thread_id": thread,
         "parent_process_id": parent,
