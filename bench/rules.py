@@ -46,9 +46,9 @@ class Programs:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        protocol, core = REPOSITORY / "driver/protocol", REPOSITORY / "native/src"
-        sources = [*sorted(protocol.glob("*.c")), core / "ruleset_build.c"]
-        options = ["-DNDEBUG", "-D_GNU_SOURCE", f"-I{core}", *map(str, sources)]
+        rules, core = REPOSITORY / "driver/rules", REPOSITORY / "native/src"
+        sources = [*sorted(rules.glob("*.c")), core / "ruleset_build.c"]
+        options = ["-DNDEBUG", "-D_GNU_SOURCE", f"-I{rules}", f"-I{core}", *map(str, sources)]
         self._ruleset = compile_program(folder, "ruleset.c", "ruleset", *options)
         self._re2: Optional[Path] = None
         try:

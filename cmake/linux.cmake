@@ -1,42 +1,52 @@
 # The Linux build: the library, the supervisor and the launcher that it starts.
 file(GLOB _core CONFIGURE_DEPENDS native/src/*.c native/src/linux/*.c
-     native/src/simulated/*.c driver/linux/shared/*.c)
-file(GLOB _supervisor CONFIGURE_DEPENDS driver/common/*.c driver/linux/ptrace/*.c
-     driver/linux/shared/*.c)
-file(GLOB _launcher CONFIGURE_DEPENDS driver/linux/ptrace/launch*.c)
-list(REMOVE_ITEM _supervisor ${_launcher})
+     native/src/simulated/*.c)
+file(GLOB _supervisor CONFIGURE_DEPENDS driver/linux/ptrace/*.c)
+file(GLOB _launcher CONFIGURE_DEPENDS driver/linux/launch/*.c)
+
+# Questions to the system, for the core and for the drivers.
+cbp_driver_library(facts linux/facts)
 
 # Objects, so that the C tests reach what the library does not export.
 add_library(core OBJECT ${_core})
 target_compile_definitions(core PRIVATE CBP_BUILDING)
 target_compile_definitions(core PRIVATE "CBPI_HELPER_FOLDER=\"${CBP_HELPER_FOLDER}\"")
-target_include_directories(core PUBLIC native/include driver/protocol native/src driver/linux/shared)
-target_link_libraries(core PRIVATE cbp_flags Threads::Threads)
+target_include_directories(core PUBLIC native/include native/src)
+target_link_libraries(core PRIVATE cbp_flags Threads::Threads PUBLIC policy facts)
 
 set(_exports "${CMAKE_CURRENT_SOURCE_DIR}/native/src/linux/exports.map")
-add_library(cbprocess SHARED $<TARGET_OBJECTS:core> $<TARGET_OBJECTS:protocol>)
-target_link_libraries(cbprocess PRIVATE cbp_flags Threads::Threads ${CMAKE_DL_LIBS})
+add_library(cbprocess SHARED $<TARGET_OBJECTS:core>)
+target_link_libraries(cbprocess PRIVATE cbp_flags policy facts Threads::Threads ${CMAKE_DL_LIBS})
 target_link_options(cbprocess PRIVATE "LINKER:--version-script=${_exports}")
 set_target_properties(cbprocess PROPERTIES LINK_DEPENDS "${_exports}")
 
-add_executable(cbprocess-supervisor ${_supervisor} $<TARGET_OBJECTS:protocol>)
-target_include_directories(cbprocess-supervisor PRIVATE driver/protocol driver/common driver/linux/ptrace
-  driver/linux/shared)
-target_link_libraries(cbprocess-supervisor PRIVATE cbp_flags Threads::Threads)
+add_executable(cbprocess-supervisor ${_supervisor})
+target_include_directories(cbprocess-supervisor PRIVATE driver/linux/ptrace)
+target_link_libraries(cbprocess-supervisor PRIVATE cbp_flags helper facts Threads::Threads)
 
 # A static program without a C library: nothing that the environment names is loaded into it. What compilers
-# add by themselves (sanitizers, stack protectors, fortified calls) would need one.
-function(add_bare_program name)
-  add_executable(${name} ${ARGN} driver/linux/bare/bare_start.c)
-  target_include_directories(${name} PRIVATE driver/linux/bare driver/protocol)
-  target_compile_options(${name} PRIVATE -ffreestanding -fno-stack-protector -fno-sanitize=all -fno-lto
-    -fno-asynchronous-unwind-tables -U_FORTIFY_SOURCE)
-  target_link_options(${name} PRIVATE -nostdlib -static)
-  set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
-  target_link_libraries(${name} PRIVATE cbp_warnings)
-endfunction()
+# add by themselves (sanitizers, stack protectors, fortified calls) would need one, so that such programs have a
+# protocol library of their own.
+add_library(freestanding INTERFACE)
+target_compile_options(freestanding INTERFACE -ffreestanding -fno-stack-protector -fno-sanitize=all -fno-lto
+  -fno-asynchronous-unwind-tables -U_FORTIFY_SOURCE)
+target_link_options(freestanding INTERFACE -nostdlib -static)
+target_link_libraries(freestanding INTERFACE cbp_warnings)
 
-add_bare_program(cbprocess-launch ${_launcher} driver/protocol/cbp_message_check.c)
+add_library(bare STATIC driver/linux/bare/bare_start.c driver/protocol/cbp_message_check.c)
+target_include_directories(bare PUBLIC driver/linux/bare driver/protocol)
+target_link_libraries(bare PRIVATE freestanding)
+
+function(add_bare_program name)
+  add_executable(${name} ${ARGN})
+  target_link_libraries(${name} PRIVATE freestanding bare)
+  target_link_options(${name} PRIVATE LINKER:--entry=_start)
+  set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+endfunction()
+set_target_properties(bare PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+
+add_bare_program(cbprocess-launch ${_launcher})
+target_include_directories(cbprocess-launch PRIVATE driver/linux/facts driver/linux/launch)
 
 # The command of the Python package; setup.py puts it among the scripts.
 add_bare_program(cbprocess-front native/front/front.c)

@@ -2,16 +2,15 @@
 # The core in it starts the driver's program from its own folder; the tests put the fake supervisor there.
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/native_tests")
 
-add_executable(fake_supervisor tests/native/fake_supervisor.c tests/native/fake_rules.c $<TARGET_OBJECTS:protocol>)
-target_include_directories(fake_supervisor PRIVATE driver/protocol)
-target_link_libraries(fake_supervisor PRIVATE cbp_flags)
+add_executable(fake_supervisor tests/native/fake_supervisor.c tests/native/fake_rules.c)
+target_link_libraries(fake_supervisor PRIVATE cbp_flags rules)
 
 file(GLOB _sources CONFIGURE_DEPENDS tests/native/test_*.c)
 foreach(_source IN LISTS _sources)
   get_filename_component(_name "${_source}" NAME_WE)
-  add_executable(${_name} "${_source}" $<TARGET_OBJECTS:core> $<TARGET_OBJECTS:protocol>)
-  target_include_directories(${_name} PRIVATE native/include native/src driver/protocol)
-  target_link_libraries(${_name} PRIVATE cbp_flags Threads::Threads ${CMAKE_DL_LIBS})
+  add_executable(${_name} "${_source}" $<TARGET_OBJECTS:core>)
+  target_include_directories(${_name} PRIVATE native/include native/src)
+  target_link_libraries(${_name} PRIVATE cbp_flags policy facts Threads::Threads ${CMAKE_DL_LIBS})
   add_dependencies(${_name} fake_supervisor)
   add_test(NAME ${_name} COMMAND ${_name})
   set_tests_properties(${_name} PROPERTIES TIMEOUT 120)

@@ -1,6 +1,6 @@
 # The Windows build: the DLL and the debug helper that it starts. With mingw-w64, clang (zig) or MSVC.
 file(GLOB _core CONFIGURE_DEPENDS native/src/*.c native/src/simulated/*.c native/src/windows/*.c)
-file(GLOB _helper CONFIGURE_DEPENDS driver/common/*.c driver/windows/debug/*.c)
+file(GLOB _helper CONFIGURE_DEPENDS driver/windows/debug/*.c)
 
 target_compile_definitions(cbp_flags INTERFACE UNICODE _UNICODE)
 if(MSVC)
@@ -13,16 +13,16 @@ endif()
 # Objects, so that the C tests reach what the library does not export; what it does, the header says.
 add_library(core OBJECT ${_core})
 target_compile_definitions(core PRIVATE CBP_BUILDING)
-target_include_directories(core PUBLIC native/include driver/protocol driver/windows/debug native/src native/src/windows)
-target_link_libraries(core PRIVATE cbp_flags)
+target_include_directories(core PUBLIC native/include driver/windows/debug native/src native/src/windows)
+target_link_libraries(core PRIVATE cbp_flags PUBLIC policy)
 
-add_library(cbprocess SHARED $<TARGET_OBJECTS:core> $<TARGET_OBJECTS:protocol>)
+add_library(cbprocess SHARED $<TARGET_OBJECTS:core>)
 set_target_properties(cbprocess PROPERTIES PREFIX "")
-target_link_libraries(cbprocess PRIVATE cbp_flags ntdll)
+target_link_libraries(cbprocess PRIVATE cbp_flags policy ntdll)
 
-add_executable(cbprocess-debug ${_helper} $<TARGET_OBJECTS:protocol>)
-target_include_directories(cbprocess-debug PRIVATE driver/protocol driver/common driver/windows/debug)
-target_link_libraries(cbprocess-debug PRIVATE cbp_flags ntdll)
+add_executable(cbprocess-debug ${_helper})
+target_include_directories(cbprocess-debug PRIVATE driver/windows/debug)
+target_link_libraries(cbprocess-debug PRIVATE cbp_flags helper ntdll)
 
 # The Python package's one folder; or the usual layout of a C library, with the helper beside the DLL.
 if(CBP_PACKAGE_LAYOUT)

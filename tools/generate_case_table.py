@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes driver/protocol/cbp_case.c, the simple upper-case mapping of UTF-16 units, from Python's own data.
+"""Writes driver/rules/cbp_case.c, the simple upper-case mapping of UTF-16 units, from Python's own data.
 
 With --check it writes nothing and ends with status 1 when the file is not what it would write. A mapping of
 Unicode never changes, later versions only add some: where Python's Unicode is another than the table's, the
@@ -15,7 +15,7 @@ import unicodedata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TABLE = ROOT / "driver" / "protocol" / "cbp_case.c"
+TABLE = ROOT / "driver" / "rules" / "cbp_case.c"
 UNIT_COUNT = 0x10000
 SURROGATES = range(0xD800, 0xE000)
 PAGE_BITS = 5

@@ -34,9 +34,9 @@ MEASURED = {
 
 def build(folder: Path) -> Path:
     target = folder / "ruleset.so"
-    sources = [ROOT / "driver/protocol" / name for name in ENGINE]
+    sources = [ROOT / "driver/rules" / name for name in ENGINE]
     sources += [ROOT / "native/src" / name for name in BUILDER]
-    includes = [f"-I{ROOT / part}" for part in ("driver/protocol", "native/src", "native/include")]
+    includes = [f"-I{ROOT / part}" for part in ("driver/protocol", "driver/rules", "native/src", "native/include")]
     options = ["-std=c11", "-O0", "--coverage", "-shared", "-fPIC", "-o", str(target)]
     subprocess.run(["gcc", *options, *includes, *map(str, sources)], check=True, cwd=folder)
     return target
@@ -90,7 +90,7 @@ def main() -> int:
     line_count = sum(len(file["lines"]) for file in files if Path(file["file"]).name in MEASURED)
     places = missed(files)
     for file_name, number, what in places:
-        text = (ROOT / "driver/protocol" / file_name).read_text(encoding="utf-8").splitlines()[number - 1]
+        text = (ROOT / "driver/rules" / file_name).read_text(encoding="utf-8").splitlines()[number - 1]
         print(f"{file_name}:{number}: {what}: {text.strip()}")
     print(f"{line_count} lines measured, {len(places)} places missed")
     return 1 if places or not line_count else 0

@@ -22,7 +22,9 @@ ROOT = Path(__file__).resolve().parent.parent
 CANNOT_CHECK = 3
 FOLDERS = (
     "driver/protocol",
-    "driver/common",
+    "driver/rules",
+    "driver/policy",
+    "driver/helper",
     "driver/windows/debug",
     "native/src",
     "native/src/simulated",

@@ -120,9 +120,9 @@ def filtered_task(compile_c: Callable[..., Path], tmp_path_factory: pytest.TempP
     driver = Path(__file__).resolve().parents[2] / "driver"
     source = tmp_path_factory.mktemp("filter") / "filter_probe.c"
     source.write_text(PROBE)
-    folders = ("protocol", "linux/bare", "linux/ptrace")
+    folders = ("protocol", "linux/bare", "linux/facts", "linux/launch")
     options = ["-D_GNU_SOURCE", *(f"-I{driver}/{folder}" for folder in folders)]
-    return str(compile_c(source, *options, str(driver / "linux" / "ptrace" / "launch_filter.c")))
+    return str(compile_c(source, *options, str(driver / "linux" / "launch" / "launch_filter.c")))
 
 
 @pytest.mark.parametrize("parts", [EXECUTIONS, FOR_HANDLES, EXECUTIONS | FOR_HANDLES])

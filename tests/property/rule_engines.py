@@ -17,7 +17,7 @@ MATCH_ALL, MATCH_PROCESS, MATCH_NAME = 0, 1, 2
 EXACT, FILE_PREFIX, PATH_PREFIX, SUFFIX, NO_KEY = range(5)
 SECTIONS = ("patterns", "pairs", "processes", "filter", "buckets", "rules", "texts")
 
-PROTOCOL_SOURCES = (
+RULES_SOURCES = (
     "cbp_wtf8.c",
     "cbp_case.c",
     "cbp_pattern.c",

@@ -56,9 +56,10 @@ class Builds:
 
 @pytest.fixture(scope="module")
 def builds(checkout: Path, compile_c: object) -> Builds:
-    protocol, core = checkout / "driver/protocol", checkout / "native/src"
-    sources = [str(protocol / name) for name in rule_engines.PROTOCOL_SOURCES]
-    shared = ["-shared", "-fPIC", f"-I{protocol}", f"-I{core}", f"-I{checkout / 'native/include'}"]
+    rules, core = checkout / "driver/rules", checkout / "native/src"
+    sources = [str(rules / name) for name in rule_engines.RULES_SOURCES]
+    folders = (rules, checkout / "driver/protocol", core, checkout / "native/include")
+    shared = ["-shared", "-fPIC", *(f"-I{folder}" for folder in folders)]
     hosted = COVERED_BUILD
     if hosted is None:
         others = [str(core / name) for name in rule_engines.CORE_SOURCES[1:]]

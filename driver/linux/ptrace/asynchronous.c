@@ -43,6 +43,6 @@ static void look_for_device(void *block)
 
 bool signals_may_reach_others(const struct task *task, const struct syscall_entry *entry)
 {
-    struct device_look look = {.tid = task->tid, .fd = (int) entry->arguments[0]};
+    struct device_look look = {.tid = task->base.tid, .fd = (int) entry->arguments[0]};
     return !look_now(look_for_device, &look, sizeof look) || !look.is_other || descriptors_are_shared(task);
 }

@@ -85,7 +85,7 @@ static uint32_t reason_of_failure(uint32_t tid, uint32_t error)
 static uint32_t seize_new_threads(struct process *process, uint32_t *found)
 {
     struct id_list list;
-    enum knowledge knowledge = list_threads(process->pid, &list);
+    enum knowledge knowledge = list_threads(process->base.pid, &list);
     if (knowledge != KNOWN)
         return knowledge == ABSENT ? CBP_ERROR_INVALID_PARAMETER : CBP_ERROR_BUSY;
     uint32_t error = 0;
@@ -160,7 +160,7 @@ static void release_running(void *block)
 }
 
 /* What runs is told at least, where its memory or the files that have led to it keep silent. */
-struct image *image_of_running(uint32_t pid)
+struct cbpd_image *image_of_running(uint32_t pid)
 {
     static struct running_look look;
     bool is_done = false, is_lacking = false;
@@ -171,7 +171,7 @@ struct image *image_of_running(uint32_t pid)
         is_done = look_now_and_release(look_at_running, release_running, &look, sizeof look);
         is_lacking = !is_done && errno == ENOMEM;
     }
-    struct image *image = is_lacking ? NULL : image_of_reading(is_done ? &look.reading : NULL);
+    struct cbpd_image *image = is_lacking ? NULL : image_of_reading(is_done ? &look.reading : NULL);
     release_running(&look);
     return image;
 }
@@ -179,7 +179,7 @@ struct image *image_of_running(uint32_t pid)
 /* A process that cannot be had, or not whole, goes on as it was. */
 static uint32_t give_up(struct process *process, bool is_new, uint32_t error)
 {
-    if (is_new && process->reference_count == 0)
+    if (is_new && process->base.reference_count == 0)
         forget_empty_process(process);
     else if (is_new)
         set_let_go(process, true);
@@ -197,21 +197,23 @@ static uint32_t attach_one(uint32_t pid)
     if (is_never_attached(pid))
         return 0;
     struct process *process = find_whole_process(pid);
-    bool is_new = process == NULL, was_let_go = !is_new && process->standing.is_let_go;
+    bool is_new = process == NULL, was_let_go = !is_new && process->base.standing.is_let_go;
     if (is_new) {
         if (!read_status(pid, &facts) || facts.group != pid)
             return CBP_ERROR_INVALID_PARAMETER;
-        process = add_process(pid, find_process(facts.parent_pid));
+        struct process *parent = find_process(facts.parent_pid);
+        process =
+            process_of(cbpd_add_process(&self.helper.policy, pid, parent != NULL ? &parent->base : NULL));
         if (process == NULL)
             return CBP_ERROR_NOT_ENOUGH_MEMORY;
-        process->attached = process->executed = true;
-        process->creator_tenure = UINT32_MAX; /* who has created it, and as what, nobody has seen */
-        process->start_time = read_start_time(pid);
+        process->base.attached = process->base.executed = true;
+        process->base.creator_tenure = UINT32_MAX; /* who has created it, and as what, nobody has seen */
+        process->base.start_time = read_start_time(pid);
         process->parent_pid = facts.parent_pid;
-        process->tree = process->parent != NULL ? process->parent->tree : pid;
+        process->tree = creator_of(process) != NULL ? creator_of(process)->tree : pid;
         process->creator_pid = process->creator_tid = facts.parent_pid;
         process->user_id = facts.user_id;
-    } else if (!process->attached) {
+    } else if (!process->base.attached) {
         return 0; /* started under the filter */
     }
     set_let_go(process, false);
@@ -219,11 +221,11 @@ static uint32_t attach_one(uint32_t pid)
     if (error != 0)
         return give_up(process, is_new || was_let_go, error);
     if (is_new) {
-        process->image = image_of_running(pid);
-        if (process->image == NULL)
+        process->base.image = image_of_running(pid);
+        if (process->base.image == NULL)
             return give_up(process, true, CBP_ERROR_NOT_ENOUGH_MEMORY);
-        if (process->parent != NULL)
-            inherit_rules(process, process->parent);
+        if (creator_of(process) != NULL)
+            cbpd_inherit_rules(&self.helper.policy, &process->base, process->base.parent);
     }
     return 0;
 }
@@ -261,7 +263,7 @@ static bool is_of_another_tracer(const struct status_facts *facts)
 static bool is_attached(uint32_t pid)
 {
     const struct process *process = find_process(pid);
-    return process != NULL && !process->standing.is_let_go;
+    return process != NULL && !process->base.standing.is_let_go;
 }
 
 /* ---- Trees and names ---- */
@@ -270,7 +272,7 @@ static bool is_attached(uint32_t pid)
 static bool is_of_walk(const struct process *process)
 {
     while (process != NULL && process->walk_number != walk.number)
-        process = process->parent;
+        process = creator_of(process);
     return process != NULL;
 }
 
@@ -333,7 +335,7 @@ uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children)
 
 /* The system's manager with what belongs to it, and the bus between its services: whoever holds one of them
  * holds the machine, and most likely himself. */
-static bool is_of_system(const struct image *image)
+static bool is_of_system(const struct cbpd_image *image)
 {
     static const char *const beginnings[] = {"/usr/lib/systemd/", "/lib/systemd/", "/usr/lib/elogind/",
                                              "/usr/bin/dbus-daemon", "/usr/bin/dbus-broker"};
@@ -344,12 +346,13 @@ static bool is_of_system(const struct image *image)
 }
 
 /* False without memory. */
-static bool read_wish(uint32_t pid, struct rule_set *set, uint32_t wanted_rule_id, enum attachment *wish)
+static bool read_wish(uint32_t pid, struct cbpd_rule_set *set, uint32_t wanted_rule_id,
+                      enum cbpd_attachment *wish)
 {
-    struct image *image = image_of_running(pid);
-    *wish =
-        image != NULL && !is_of_system(image) ? attachment_for(image, set, wanted_rule_id) : ATTACH_NOTHING;
-    release_image(image);
+    struct cbpd_image *image = image_of_running(pid);
+    *wish = image != NULL && !is_of_system(image) ? cbpd_attachment_for(image, set, wanted_rule_id)
+                                                  : CBPD_ATTACH_NOTHING;
+    cbpd_release_image(&self.helper.policy, image);
     return image != NULL;
 }
 
@@ -368,7 +371,7 @@ static bool carries_us(uint32_t pid)
 
 /* Those that match first, then the descendants of all of them together. CBP_ERROR_TIMEOUT: not all could be
  * looked at in time, so that one that matches may be left out. */
-uint32_t attach_matching(struct rule_set *set, uint32_t wanted_rule_id)
+uint32_t attach_matching(struct cbpd_rule_set *set, uint32_t wanted_rule_id)
 {
     struct id_list list;
     bool has_trees = false;
@@ -378,18 +381,18 @@ uint32_t attach_matching(struct rule_set *set, uint32_t wanted_rule_id)
         return CBP_ERROR_BUSY;
     for (uint32_t i = 0; i < list.count && error == 0 && walk_goes_on(); i++) {
         struct status_facts facts;
-        enum attachment wish;
+        enum cbpd_attachment wish;
         uint32_t pid = list.ids[i];
         if (is_attached(pid) || !read_status(pid, &facts) || facts.user_id != own_user(false))
             continue;
         uint32_t failure =
             read_wish(pid, set, wanted_rule_id, &wish) ? 0 : (uint32_t) CBP_ERROR_NOT_ENOUGH_MEMORY;
-        if (failure == 0 && wish != ATTACH_NOTHING && (carries_us(pid) || is_other_supervisor(pid)))
+        if (failure == 0 && wish != CBPD_ATTACH_NOTHING && (carries_us(pid) || is_other_supervisor(pid)))
             continue;
-        if (failure == 0 && wish != ATTACH_NOTHING)
+        if (failure == 0 && wish != CBPD_ATTACH_NOTHING)
             failure = attach_if_let(pid);
         error = failure == CBP_ERROR_NOT_ENOUGH_MEMORY ? failure : 0;
-        if (failure != 0 || wish != ATTACH_TREE)
+        if (failure != 0 || wish != CBPD_ATTACH_TREE)
             continue;
         walk_from(pid);
         has_trees = true;

@@ -356,7 +356,7 @@ static void discard_errand(struct job *job)
     struct errand *errand = (struct errand *) job;
     if (errand->release != NULL)
         errand->release(errand->block);
-    free_surely(errand);
+    cbpd_free_surely(errand);
 }
 
 /* How long the tracer waits: each time in vain makes the next one for that tree shorter, and is forgotten
@@ -417,7 +417,7 @@ bool look_now_and_release(void (*work)(void *block), void (*release)(void *block
         work(block);
         return true;
     }
-    struct errand *errand = allocate_surely(sizeof *errand + size);
+    struct errand *errand = cbpd_allocate_surely(sizeof *errand + size);
     if (errand == NULL) {
         errno = ENOMEM;
         return false;
@@ -434,7 +434,7 @@ bool look_now_and_release(void (*work)(void *block), void (*release)(void *block
     bool is_ours = is_done || !is_given || take_back(&errand->job);
     pthread_mutex_unlock(&lock);
     if (is_ours)
-        free_surely(errand);
+        cbpd_free_surely(errand);
     errno = is_done ? 0 : ETIMEDOUT;
     return is_done;
 }

@@ -70,9 +70,10 @@ bool map_channel(void)
     uint64_t size = (uint64_t) status.st_size;
     if (!map_parts(memory, size < CBP_CHANNEL_SIZE ? size : CBP_CHANNEL_SIZE))
         return false;
-    self.channel = memory;
-    return self.channel->magic == CBP_PROTOCOL_MAGIC && self.channel->version == CBP_PROTOCOL_VERSION &&
-           self.channel->size == CBP_CHANNEL_SIZE;
+    self.helper.channel = memory;
+    return self.helper.channel->magic == CBP_PROTOCOL_MAGIC &&
+           self.helper.channel->version == CBP_PROTOCOL_VERSION &&
+           self.helper.channel->size == CBP_CHANNEL_SIZE;
 }
 
 uint32_t own_user(bool effective)

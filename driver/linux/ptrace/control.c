@@ -51,8 +51,8 @@ static void call_tracer(void)
 {
     cbp_store_u32(&attention, 1);
     while (cbp_load_u32(&attention) != 0) {
-        cbp_add_u32(&self.channel->answer_bell, 1);
-        syscall(SYS_futex, &self.channel->answer_bell, FUTEX_WAKE, 1, NULL, NULL, 0);
+        cbp_add_u32(&self.helper.channel->answer_bell, 1);
+        syscall(SYS_futex, &self.helper.channel->answer_bell, FUTEX_WAKE, 1, NULL, NULL, 0);
         syscall(SYS_tgkill, getpid(), tracer_tid, SIGUSR1);
         futex_wait(&attention, 1, WAKE_AGAIN_NS);
     }
@@ -158,7 +158,7 @@ static uint32_t begin_launch(const struct cbp_launch *request, int launcher_fd, 
 static uint32_t query_process(const struct cbp_process_query *query, uint64_t *capabilities)
 {
     const struct process *process = find_process(query->process_id);
-    if (process == NULL || process->standing.is_let_go)
+    if (process == NULL || process->base.standing.is_let_go)
         return CBP_ERROR_NOT_FOUND;
     *capabilities = capabilities_of(process);
     return 0;
@@ -184,11 +184,13 @@ static bool serve_request(void)
         status = accept_hello((const void *) message_buffer.bytes);
         break;
     case CBP_MESSAGE_SESSION:
-        status = set_session((const void *) message_buffer.bytes);
+        status = cbpd_serve_session(&self.helper, (const void *) message_buffer.bytes);
         break;
     case CBP_MESSAGE_SESSION_CLOSE:
-        status = close_session(
+        status = cbpd_serve_session_close(
+            &self.helper,
             ((const struct cbp_session_close *) (const void *) message_buffer.bytes)->session_id);
+        apply_settled();
         break;
     case CBP_MESSAGE_RULES:
         begin_loading_rules((const void *) message_buffer.bytes, descriptors[0]);
@@ -197,7 +199,7 @@ static bool serve_request(void)
         return true;
     case CBP_MESSAGE_LAUNCH_FORGET: {
         const struct cbp_launch_forget *request = (const void *) message_buffer.bytes;
-        status = forget_launch(request->session_id, request->rule_id);
+        status = cbpd_serve_launch_forget(&self.helper, request);
         break;
     }
     case CBP_MESSAGE_LAUNCH:
@@ -231,8 +233,8 @@ static void end_launch(struct launch *launch, uint32_t status, int os_error)
         .os_error = (uint32_t) os_error,
     };
     if (launch->task != NULL) {
-        result.process_id = launch->task->process->pid;
-        result.start_time = launch->task->process->start_time;
+        result.process_id = launch->task->process->base.pid;
+        result.start_time = launch->task->process->base.start_time;
         launch->task->launch = NULL;
     }
     publish_counts(NULL);
@@ -248,18 +250,18 @@ static void end_launch(struct launch *launch, uint32_t status, int os_error)
  * somebody wants to know them or a rule takes rights out. */
 static uint32_t wanted_filter_parts(void)
 {
-    uint32_t parts = self.rules.counts[CBP_ACTION_STRIP] > 0 ? CBP_LAUNCH_FLAG_HANDLES : 0;
-    if (self.rules.strip_mask & CBP_PROCESS_QUERY_LIMITED_INFORMATION)
+    uint32_t parts = self.helper.policy.rule_counts[CBP_ACTION_STRIP] > 0 ? CBP_LAUNCH_FLAG_HANDLES : 0;
+    if (self.helper.policy.strip_mask & CBP_PROCESS_QUERY_LIMITED_INFORMATION)
         parts |= CBP_LAUNCH_FLAG_HARMLESS_SIGNALS;
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
-        const struct session *session = &self.sessions[id];
+        const struct cbpd_session *session = &self.helper.policy.sessions[id];
         if (!session->open)
             continue;
         if (session->refuse_with == CBP_REFUSE_WITH_ERRNO &&
             ((session->events & CBP_PROC_EVT_PROCESS_CREATION) != 0 ||
-             self.rules.counts[CBP_ACTION_DENY] > 0))
+             self.helper.policy.rule_counts[CBP_ACTION_DENY] > 0))
             parts |= CBP_LAUNCH_FLAG_EXECUTIONS;
-        if (session->events & HANDLE_OPERATIONS)
+        if (session->events & CBPD_HANDLE_OPERATIONS)
             parts |= CBP_LAUNCH_FLAG_HANDLES | CBP_LAUNCH_FLAG_HARMLESS_SIGNALS;
     }
     return parts;
@@ -269,7 +271,7 @@ static uint32_t wanted_scope(void)
 {
     uint32_t scope = 0;
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
-        uint32_t flags = self.sessions[id].open ? self.sessions[id].flags : 0;
+        uint32_t flags = self.helper.policy.sessions[id].open ? self.helper.policy.sessions[id].flags : 0;
         if (flags & CBP_SESSION_FLAG_SCOPE_SIGNALS)
             scope |= CBP_LAUNCH_FLAG_SCOPE_SIGNALS;
         if (flags & CBP_SESSION_FLAG_SCOPE_PROC_FILES)
@@ -294,7 +296,7 @@ static void seize_launcher(struct launch *launch, const struct ucred *sender)
         struct status_facts facts;
         task->launch = launch;
         launch->task = task;
-        if (read_status(task->tid, &facts))
+        if (read_status(task->base.tid, &facts))
             process->parent_pid = facts.parent_pid;
         process->creator_pid = process->parent_pid;
         process->creator_tid = launch->thread_id;
@@ -303,7 +305,7 @@ static void seize_launcher(struct launch *launch, const struct ucred *sender)
         process->user_id = sender->uid;
         process->is_launcher = true;
         if (launch->rule_id != 0)
-            add_launch_rule(launch->session_id, launch->rule_id, process);
+            cbpd_add_launch_rule(&self.helper.policy, launch->session_id, launch->rule_id, &process->base);
     }
     go.status = status;
     send_message(launch->launcher_fd, &go, sizeof go);
@@ -322,7 +324,7 @@ static void serve_launcher(struct launch *launch)
     uint32_t type = received.is_whole && received.size >= sizeof *header ? header->type : 0;
     if (cbp_message_check(message_buffer.bytes, received.size, type) != 0)
         type = 0;
-    if (type == CBP_MESSAGE_LAUNCH_READY && launch->task == NULL && !self.leaving) {
+    if (type == CBP_MESSAGE_LAUNCH_READY && launch->task == NULL && !self.helper.leaving) {
         seize_launcher(launch, &received.sender);
     } else if (type == CBP_MESSAGE_LAUNCH_RESULT) {
         const struct cbp_launch_result *result = (const void *) message_buffer.bytes;
@@ -394,17 +396,18 @@ void serve_control(void)
         return;
     serve_launchers();
     serve_requests();
-    self.controller_gone |= controller_has_ended();
-    if ((self.controller_gone || !control_is_open) && !self.leaving) {
-        release_every_slot();
-        self.leaving = true;
+    self.helper.controller_gone |= controller_has_ended();
+    if ((self.helper.controller_gone || !control_is_open) && !self.helper.leaving) {
+        cbpd_release_every_slot(&self.helper);
+        apply_settled();
+        self.helper.leaving = true;
         end_every_look();
         epoll_ctl(epoll_fd, EPOLL_CTL_DEL, CONTROL_FD, NULL);
         epoll_ctl(epoll_fd, EPOLL_CTL_DEL, CONTROLLER_FD, NULL);
         while (launches != NULL)
             end_launch(launches, CBP_ERROR_BROKEN_PIPE, 0);
         let_everything_go();
-        if (self.task_count > 0)
+        if (self.helper.task_count > 0)
             let_go_of_stderr();
     }
     cbp_store_u32(&attention, 0);

@@ -16,7 +16,8 @@ enum { TELLING_LIMIT_NS = 20 * 1000 * 1000, LIVING_TELLING_LIMIT_NS = 250 * 1000
 static bool fork_is_a_creation(void)
 {
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
-        if (self.sessions[id].open && (self.sessions[id].flags & CBP_SESSION_FLAG_FORK_IS_CREATION))
+        if (self.helper.policy.sessions[id].open &&
+            (self.helper.policy.sessions[id].flags & CBP_SESSION_FLAG_FORK_IS_CREATION))
             return true;
     return false;
 }
@@ -24,7 +25,7 @@ static bool fork_is_a_creation(void)
 /* A new task is known and stopped: tell about it. */
 void task_is_ready(struct task *task)
 {
-    bool is_process = task->process->pid == task->tid;
+    bool is_process = task->process->base.pid == task->base.tid;
     task->stopped = task->announced = false;
     if (is_process && task->event == PTRACE_EVENT_VFORK && !fork_is_a_creation()) {
         resume_task(task, 0);
@@ -32,15 +33,15 @@ void task_is_ready(struct task *task)
     }
     /* The creator goes on at once, after the event has its place in the order. */
     struct task *creator = task->kept_creator != 0 ? find_task(task->kept_creator) : NULL;
-    uint32_t tid = task->tid;
+    uint32_t tid = task->base.tid;
     task->kept_creator = 0;
     task->first_unreported = false;
-    struct report report;
+    struct cbpd_report report;
     start_report(&report, task);
     if (is_process)
         add_item(&report, CBP_PROC_EVT_PROCESS_CREATION, CBP_EVENT_FLAG_FORK);
     add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
-    post_and_hold(&report, is_process ? OPERATION_FORK : OPERATION_THREAD);
+    post_and_hold(task, &report, is_process ? OPERATION_FORK : OPERATION_THREAD);
     if (creator != NULL && creator->waits_for == tid) {
         creator->waits_for = 0;
         resume_task(creator, 0);
@@ -49,23 +50,24 @@ void task_is_ready(struct task *task)
 
 static struct process *make_child_process(struct task *task, struct process *parent)
 {
-    struct process *process = add_process(task->tid, parent);
+    struct process *process =
+        process_of(cbpd_add_process(&self.helper.policy, task->base.tid, &parent->base));
     if (process == NULL)
         return NULL;
     struct task *creator = find_task(task->creator_tid);
-    process->start_time = start_time_since(task->tid, creator != NULL ? creator->resumed_ns : 0);
-    process->parent_pid = parent->pid;
+    process->base.start_time = start_time_since(task->base.tid, creator != NULL ? creator->resumed_ns : 0);
+    process->parent_pid = parent->base.pid;
     process->tree = parent->tree;
     process->creator_pid = task->creator_pid;
     process->creator_tid = task->creator_tid;
-    process->creator_tenure = parent->tenure;
+    process->base.creator_tenure = parent->base.tenure;
     process->user_id = parent->user_id;
     process->filter_parts = parent->filter_parts;
-    process->attached = parent->attached;
-    process->image = share_image(parent->image);
-    process->standing.is_let_go = parent->standing.is_let_go;
-    inherit_rules(process, parent);
-    forget_old_ancestors(parent);
+    process->base.attached = parent->base.attached;
+    process->base.image = cbpd_share_image(parent->base.image);
+    process->base.standing.is_let_go = parent->base.standing.is_let_go;
+    cbpd_inherit_rules(&self.helper.policy, &process->base, &parent->base);
+    cbpd_forget_old_ancestors(&self.helper.policy, &parent->base);
     if (creator != NULL && creates_for_parent(creator))
         look_at_parent(process);
     return process;
@@ -74,10 +76,10 @@ static struct process *make_child_process(struct task *task, struct process *par
 /* The creator of a task is known. False: there is no memory for it. */
 static bool adopt_task(struct task *task, struct process *creator, uint32_t creator_tid, int event)
 {
-    bool is_thread =
-        event == PTRACE_EVENT_CLONE && syscall(SYS_tgkill, (pid_t) creator->pid, (pid_t) task->tid, 0) == 0;
+    bool is_thread = event == PTRACE_EVENT_CLONE &&
+                     syscall(SYS_tgkill, (pid_t) creator->base.pid, (pid_t) task->base.tid, 0) == 0;
     task->event = event;
-    task->creator_pid = creator->pid;
+    task->creator_pid = creator->base.pid;
     task->creator_tid = creator_tid;
     struct process *process = is_thread ? creator : make_child_process(task, creator);
     if (process == NULL)
@@ -89,12 +91,12 @@ static bool adopt_task(struct task *task, struct process *creator, uint32_t crea
 
 void introduce(struct task *task)
 {
-    struct report report;
+    struct cbpd_report report;
     if (!task->first_unreported || task->process->is_launcher)
         return;
     start_report(&report, task);
     add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
-    tell_past(&report);
+    cbpd_tell_past(&self.helper, &report);
     task->first_unreported = false;
 }
 
@@ -102,52 +104,47 @@ void handle_creation(struct task *creator, int event)
 {
     introduce(creator);
     uint32_t tid;
-    if (!read_event_message(creator->tid, event, &tid))
+    if (!read_event_message(creator->base.tid, event, &tid))
         return;
     struct task *task = find_task(tid);
     if (task == NULL && !was_ended_unknown(tid))
         task = add_task(tid);
-    if (task == NULL || task->process != NULL || !adopt_task(task, creator->process, creator->tid, event)) {
+    if (task == NULL || task->process != NULL ||
+        !adopt_task(task, creator->process, creator->base.tid, event)) {
         resume_task(creator, 0); /* without memory now, its owner will be looked for */
         return;
     }
     task->announced = true;
-    task->kept_creator = creator->tid;
-    creator->waits_for = task->tid;
+    task->kept_creator = creator->base.tid;
+    creator->waits_for = task->base.tid;
     if (task->stopped)
         task_is_ready(task);
 }
 
 /* ---- Tasks whose creator has not told of them ---- */
 
-static void count_guess(void)
-{
-    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
-        if (self.sessions[id].open)
-            cbp_add_u64(&channel_of(id)->guessed, 1);
-}
-
 /* A process that anybody may have created. */
 static struct process *make_orphan(uint32_t pid, const struct status_facts *facts)
 {
     uint64_t start_time = read_start_time(pid);
     struct process *creator = guess_creator(facts, start_time);
-    struct image *image = creator != NULL ? image_of_running(pid) : NULL;
-    struct process *process = image != NULL ? add_process(pid, creator) : NULL;
+    struct cbpd_image *image = creator != NULL ? image_of_running(pid) : NULL;
+    struct process *process =
+        image != NULL ? process_of(cbpd_add_process(&self.helper.policy, pid, &creator->base)) : NULL;
     if (process == NULL) { /* without a name no rule by name would hold for it */
-        release_image(image);
+        cbpd_release_image(&self.helper.policy, image);
         if (creator != NULL)
             forget_empty_process(creator);
         return NULL;
     }
-    count_guess();
-    process->start_time = start_time;
+    cbpd_count_for_all(&self.helper, offsetof(struct cbp_channel_session, guessed));
+    process->base.start_time = start_time;
     process->parent_pid = facts->parent_pid;
     process->user_id = facts->user_id;
     process->filter_parts = creator->filter_parts;
-    process->attached = creator->attached;
-    process->image = image;
-    inherit_rules(process, creator);
+    process->base.attached = creator->base.attached;
+    process->base.image = image;
+    cbpd_inherit_rules(&self.helper.policy, &process->base, &creator->base);
     return process;
 }
 
@@ -155,16 +152,16 @@ static struct process *make_orphan(uint32_t pid, const struct status_facts *fact
 bool find_owner(struct task *task)
 {
     struct status_facts facts;
-    if (!read_status(task->tid, &facts))
+    if (!read_status(task->base.tid, &facts))
         return false;
     struct process *process = find_process(facts.group);
-    bool is_thread = facts.group != task->tid;
+    bool is_thread = facts.group != task->base.tid;
     if (process == NULL)
         process = make_orphan(facts.group, &facts);
     if (process == NULL)
         return false;
     task->event = is_thread ? PTRACE_EVENT_CLONE : PTRACE_EVENT_FORK;
-    task->creator_pid = task->creator_tid = is_thread ? process->pid : 0;
+    task->creator_pid = task->creator_tid = is_thread ? process->base.pid : 0;
     task->first_unreported = true;
     task_joins(task, process);
     return true;
@@ -173,23 +170,23 @@ bool find_owner(struct task *task)
 static bool has_living_parent(const struct task *task)
 {
     struct status_facts facts;
-    return read_status(task->tid, &facts) && facts.group == task->tid &&
+    return read_status(task->base.tid, &facts) && facts.group == task->base.tid &&
            find_process(facts.parent_pid) != NULL;
 }
 
 void resolve_unowned_tasks(void)
 {
     uint64_t now = now_ns();
-    for (struct task *task = self.tasks, *next; task != NULL; task = next) {
-        next = task->next;
+    for (struct task *task = first_task(), *next; task != NULL; task = next) {
+        next = next_task(task);
         if (task->process != NULL || !task->stopped || now - task->seen_ns < TELLING_LIMIT_NS ||
             (now - task->seen_ns < LIVING_TELLING_LIMIT_NS && has_living_parent(task)))
             continue;
-        self.served_tid = task->tid;
+        self.served_tid = task->base.tid;
         if (find_owner(task)) {
             task_is_ready(task);
         } else {
-            end_unknown_task(task->tid);
+            end_unknown_task(task->base.tid);
             remove_task(task);
         }
     }

@@ -42,48 +42,53 @@ int errno_of_code(uint32_t code)
 
 static bool creations_are_wanted(void)
 {
-    if (self.rules.counts[CBP_ACTION_DENY] > 0 && !self.leaving)
+    if (self.helper.policy.rule_counts[CBP_ACTION_DENY] > 0 && !self.helper.leaving)
         return true;
-    return !self.leaving && any_session_wants(CBP_PROC_EVT_PROCESS_CREATION | CBP_PROC_EVT_THREAD_CREATION);
+    return !self.helper.leaving &&
+           cbpd_any_session_wants(&self.helper.policy,
+                                  CBP_PROC_EVT_PROCESS_CREATION | CBP_PROC_EVT_THREAD_CREATION);
 }
 
 /* Who creates: whoever forked the process, for the first execution after the fork; later the process itself.
  */
-static void report_creation(struct report *report, struct task *task, const struct cbp_stance *old_stances)
+static void report_creation(struct cbpd_report *report, struct task *task,
+                            const struct cbp_stance *old_stances)
 {
     struct process *process = task->process;
     start_report(report, task);
-    if (process->executed) {
-        report->originator_pid = process->pid;
-        report->originator_tid = task->execution_tid != 0 ? task->execution_tid : task->tid;
-        report->originator = old_stances;
+    if (process->base.executed) {
+        report->originator_pid = process->base.pid;
+        report->originator_tid = task->execution_tid != 0 ? task->execution_tid : task->base.tid;
+        report->request.originator = old_stances;
     } else {
         report->originator_pid = process->creator_pid;
         report->originator_tid = process->creator_tid;
-        report->originator = process->parent != NULL ? stances_of(process->parent) : NULL;
+        report->request.originator = creator_of(process) != NULL ? stances_of(creator_of(process)) : NULL;
     }
 }
 
-struct image *image_of_chain(const struct reading *reading)
+struct cbpd_image *image_of_chain(const struct reading *reading)
 {
     const struct chain *chain = &reading->chain;
-    struct image_file files[CHAIN_FILE_MAX];
+    struct cbpd_image_file files[CHAIN_FILE_MAX];
     for (uint32_t i = 0; i < chain->file_count; i++) {
         const struct chain_file *file = &chain->files[i];
-        files[i] = (struct image_file){.path = chain->names.bytes + file->path_at,
-                                       .path_size = file->path_size,
-                                       .given = chain->names.bytes + file->given_at,
-                                       .given_size = file->given_size,
-                                       .device = file->device,
-                                       .inode = file->inode,
-                                       .is_deleted = file->is_deleted};
+        files[i] = (struct cbpd_image_file){.path = chain->names.bytes + file->path_at,
+                                            .path_size = file->path_size,
+                                            .given = chain->names.bytes + file->given_at,
+                                            .given_size = file->given_size,
+                                            .device = file->device,
+                                            .inode = file->inode,
+                                            .is_deleted = file->is_deleted};
     }
-    return chain->file_count > 0 ? make_chain_image(files, chain->file_count, reading->is_vague) : NULL;
+    return chain->file_count > 0
+               ? cbpd_make_image(&self.helper.policy, files, chain->file_count, reading->is_vague)
+               : NULL;
 }
 
 void release_approval(struct approval *approval)
 {
-    release_image(approval->image);
+    cbpd_release_image(&self.helper.policy, approval->image);
     approval->image = NULL;
     approval->valid = false;
 }
@@ -92,21 +97,21 @@ void release_approval(struct approval *approval)
 static size_t size_of(const struct reading *reading)
 {
     return (reading->arguments_size + reading->chain.names.size) *
-           (self.session_count > 0 ? self.session_count : 1);
+           (self.helper.policy.session_count > 0 ? self.helper.policy.session_count : 1);
 }
 
 /* ---- At the entry of execve ---- */
 
 /* Asks about a program that is about to be executed. */
-static void ask_at_entry(struct task *task, struct image *image, const struct reading *reading)
+static void ask_at_entry(struct task *task, struct cbpd_image *image, const struct reading *reading)
 {
     struct cbp_stance stances[CBP_SESSION_MAX];
     struct approval approval = {.valid = true, .image = image, .facts = reading->facts};
-    stances_under_image(task->process, image, stances);
-    struct report report;
+    cbpd_stances_under_image(&self.helper.policy, &task->process->base, image, stances);
+    struct cbpd_report report;
     report_creation(&report, task, stances_of(task->process));
     report.image = image;
-    report.subject = stances;
+    report.request.subject = stances;
     report.since_ns = task->parked.since_ns;
     report.arguments = reading->arguments;
     report.arguments_size = reading->arguments_size;
@@ -115,18 +120,18 @@ static void ask_at_entry(struct task *task, struct image *image, const struct re
         add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
     task->first_unreported = false;
     task->process->is_launcher = false;
-    uint32_t refusal = 0;
+    struct cbpd_refusal refusal = {0};
     struct operation *operation = NULL;
-    post_report(&report, &operation, &refusal, NULL, approval.sequences);
+    post(&self.helper, &report, &operation, &refusal, approval.sequences);
     if (operation == NULL) {
         struct operation nobody_asked = {.approval = approval};
-        finish_execution(task, OPERATION_ENTRY, &nobody_asked, refusal);
+        finish_execution(task, OPERATION_ENTRY, &nobody_asked, refusal.code);
         return;
     }
-    operation->task = task;
+    operation->held.task = task;
     operation->kind = OPERATION_ENTRY;
     operation->approval = approval;
-    (void) share_image(image);
+    (void) cbpd_share_image(image);
     task->operation = operation;
 }
 
@@ -145,7 +150,7 @@ static void go_on_at_entry(struct task *task, const struct reading *reading)
     bool is_known = reading != NULL && creations_are_wanted();
     if (is_known && park_if_full(task, OPERATION_ENTRY, size_of(reading)))
         return;
-    struct image *image = is_known ? image_of_chain(reading) : NULL;
+    struct cbpd_image *image = is_known ? image_of_chain(reading) : NULL;
     if (image == NULL) {
         if (is_known) { /* but for the memory to ask */
             count_loss();
@@ -155,7 +160,7 @@ static void go_on_at_entry(struct task *task, const struct reading *reading)
         return;
     }
     ask_at_entry(task, image, reading);
-    release_image(image);
+    cbpd_release_image(&self.helper.policy, image);
 }
 
 /* Tells a session that what an event says has not happened. */
@@ -174,8 +179,8 @@ void note_failed_execution(struct task *task, int os_error)
         return;
     release_approval(&task->approval);
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
-        if (self.sessions[id].open && task->approval.sequences[id] != 0)
-            take_back(&self.channel->sessions[id], task->approval.sequences[id], os_error);
+        if (self.helper.policy.sessions[id].open && task->approval.sequences[id] != 0)
+            take_back(&self.helper.channel->sessions[id], task->approval.sequences[id], os_error);
 }
 
 void handle_execution_return(struct task *task)
@@ -200,29 +205,16 @@ static bool was_told(const struct approval *approval)
 
 /* The process goes by this image from now on. Without memory for one (NULL) it has no name, which counts as
  * any that a rule forbids or protects; the name of the old one could exempt it. */
-static void change_image(struct process *process, struct image *image, uint32_t user_id)
+static void change_image(struct process *process, struct cbpd_image *image, uint32_t user_id,
+                         struct cbp_stance *old_stances)
 {
+    struct cbpd_policy *policy = &self.helper.policy;
     leave_legacy(process); /* a thread that the execution has ended may have been creating */
-    release_image(process->image);
-    process->image = image != NULL ? image : nameless_image();
+    cbpd_execute(policy, &process->base, image != NULL ? image : cbpd_share_image(policy->nameless),
+                 old_stances);
     process->user_id = user_id;
-    process->executed = true;
     process->has_dropped = false; /* the threads that it has ended have ended */
     process->is_launcher = false;
-    rename_standing(process);
-}
-
-/* Whether a program takes over the place of one that is protected in the same way: it is then the creator of
- * what that one has created. Nobody else becomes one by a name that it takes. */
-static bool stays_protected(const struct cbp_stance *before, const struct cbp_stance *after)
-{
-    uint32_t rights = 0;
-    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
-        if (before[id].strip_mask != after[id].strip_mask)
-            return false;
-        rights |= before[id].strip_mask;
-    }
-    return rights != 0;
 }
 
 void handle_execution_stop(struct task *task)
@@ -230,37 +222,36 @@ void handle_execution_stop(struct task *task)
     look_at_execution(task, NULL);
 }
 
-struct image *image_of_reading(const struct reading *reading)
+struct cbpd_image *image_of_reading(const struct reading *reading)
 {
-    static const struct image_file unknown = {.path = "", .given = ""};
-    return reading != NULL ? image_of_chain(reading) : make_chain_image(&unknown, 1, true);
+    static const struct cbpd_image_file unknown = {.path = "", .given = ""};
+    return reading != NULL ? image_of_chain(reading)
+                           : cbpd_make_image(&self.helper.policy, &unknown, 1, true);
 }
 
 static void go_on_at_stop(struct task *task, const struct reading *reading, bool approved)
 {
     struct process *process = task->process;
     struct cbp_stance old_stances[CBP_SESSION_MAX];
-    struct report report;
+    struct cbpd_report report;
     bool changed = task->approval.valid && !approved;
-    if (!approved && reading != NULL && !self.leaving && creations_are_wanted() &&
+    if (!approved && reading != NULL && !self.helper.leaving && creations_are_wanted() &&
         park_if_full(task, OPERATION_EXECUTION, size_of(reading)))
         return;
-    struct image *image = approved ? share_image(task->approval.image) : image_of_reading(reading);
-    identify_program(image, process->pid);
+    struct cbpd_image *image = approved ? cbpd_share_image(task->approval.image) : image_of_reading(reading);
+    identify_program(image, process->base.pid);
     release_approval(&task->approval);
-    memcpy(old_stances, stances_of(process), sizeof old_stances);
     report_creation(&report, task, old_stances);
     task->execution_tid = 0;
-    change_image(process, image, reading != NULL ? reading->user_id : process->user_id);
-    report.subject = stances_of(process);
-    process->tenure += !stays_protected(old_stances, report.subject);
-    uint32_t refusal = 0;
+    change_image(process, image, reading != NULL ? reading->user_id : process->user_id, old_stances);
+    report.request.subject = stances_of(process);
+    struct cbpd_refusal refusal = {0};
     struct operation *operation = NULL;
     if (image == NULL && creations_are_wanted()) {
         count_loss(); /* without memory for its names no rule could be held against them */
-        refusal = CBP_ERROR_NOT_ENOUGH_MEMORY;
+        refusal.code = CBP_ERROR_NOT_ENOUGH_MEMORY;
     } else if (!approved) {
-        report.image = process->image;
+        report.image = process->base.image;
         report.user_id = process->user_id;
         report.since_ns = task->parked.since_ns;
         report.arguments = reading != NULL ? reading->arguments : NULL;
@@ -272,13 +263,13 @@ static void go_on_at_stop(struct task *task, const struct reading *reading, bool
         if (task->first_unreported)
             add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
         task->first_unreported = false;
-        post_report(&report, &operation, &refusal, NULL, NULL);
+        post(&self.helper, &report, &operation, &refusal, NULL);
     }
     if (operation == NULL) {
-        finish_execution(task, OPERATION_EXECUTION, NULL, refusal);
+        finish_execution(task, OPERATION_EXECUTION, NULL, refusal.code);
         return;
     }
-    operation->task = task;
+    operation->held.task = task;
     operation->kind = OPERATION_EXECUTION;
     task->operation = operation;
 }
@@ -303,7 +294,7 @@ void finish_execution(struct task *task, enum operation_kind kind, const struct 
             return;
         }
         task->approval = operation->approval;
-        (void) share_image(task->approval.image);
+        (void) cbpd_share_image(task->approval.image);
         /* What succeeds stops before it returns, and then goes on without this stop. */
         if (was_told(&task->approval))
             resume_until_return(task);
@@ -314,7 +305,7 @@ void finish_execution(struct task *task, enum operation_kind kind, const struct 
     if (task->launch != NULL)
         finish_launch(task, 0, result_code != 0 ? errno_of_code(result_code) : 0);
     if (result_code != 0)
-        (void) kill((pid_t) task->process->pid, SIGKILL);
+        (void) kill((pid_t) task->process->base.pid, SIGKILL);
     resume_kept_creator(task);
     resume_task(task, 0);
 }

@@ -86,7 +86,7 @@ static bool name_own_group(const struct task *task, const struct syscall_entry *
     struct replacement *by_id = &call->replacement;
     bool is_signal = syscall_kind(entry->architecture, entry->number) == SYSCALL_KILL;
     uint32_t group = call->process_group;
-    if (view->is_foreign && read_status(task->tid, &facts) && facts.group_ids[0] == group)
+    if (view->is_foreign && read_status(task->base.tid, &facts) && facts.group_ids[0] == group)
         group = facts.group_ids[view->level];
     else if (view->is_foreign)
         group = 0;
@@ -111,8 +111,8 @@ static void spare(const struct task *task, const struct syscall_entry *entry, co
     instead->number = syscall_number_like(entry->architecture, entry->number, SYSCALL_KILL);
     instead->signal_for_many = (uint32_t) entry->arguments[1];
     instead->group = call->aim == AIM_GROUP ? group_of(view, call) : 0;
-    instead->reaches_caller =
-        instead->group != 0 && (call->process_group_ours || is_in_group(task->process->pid, instead->group));
+    instead->reaches_caller = instead->group != 0 && (call->process_group_ours ||
+                                                      is_in_group(task->process->base.pid, instead->group));
 }
 
 bool guard_refuses(const struct task *task, const struct syscall_entry *entry, const struct id_view *view,
@@ -126,7 +126,7 @@ bool guard_refuses(const struct task *task, const struct syscall_entry *entry, c
     if (call->is_unknown && (!view->is_foreign || call->by_descriptor))
         return true;
     if (call->process_group_ours) { /* looked up once: it can be another at each look */
-        call->process_group = process_group_of(task->process->pid);
+        call->process_group = process_group_of(task->process->base.pid);
         if (call->process_group == 0) /* it is led from outside of our namespace, and the two may be in it */
             return true;
     }
@@ -181,7 +181,7 @@ static bool may_signal(const struct task *task, const struct status_facts *calle
     struct status_facts target;
     if (caller->effective_user_id == 0)
         return true;
-    if (number == SIGCONT && getsid((pid_t) pid) == getsid((pid_t) task->process->pid))
+    if (number == SIGCONT && getsid((pid_t) pid) == getsid((pid_t) task->process->base.pid))
         return true;
     return read_status(pid, &target) &&
            (caller->effective_user_id == target.user_id ||
@@ -198,7 +198,7 @@ static bool signal_new_ones(const struct task *task, const struct status_facts *
     reached->is_unknown |= !list_processes(&list);
     for (uint32_t i = 0; i < list.count; i++) {
         uint32_t pid = list.ids[i];
-        if (pid == 1 || pid == task->process->pid ||
+        if (pid == 1 || pid == task->process->base.pid ||
             (instead->group != 0 && !is_in_group(pid, instead->group)) || is_guarded(pid) ||
             has_reached(reached, pid) || !may_signal(task, caller, pid, instead->signal_for_many))
             continue;
@@ -214,7 +214,7 @@ void signal_the_others(struct task *task, const struct replacement *instead)
     struct reached reached = {NULL, 0, 0, false};
     struct status_facts caller;
     struct id_view view;
-    if (read_status(task->tid, &caller))
+    if (read_status(task->base.tid, &caller))
         for (int i = 0; i < PASSES_MAX && signal_new_ones(task, &caller, instead, &reached); i++) {
         }
     free(reached.pids);
@@ -230,7 +230,7 @@ void signal_the_others(struct task *task, const struct replacement *instead)
                               .arguments = {0, instead->signal_for_many}};
     uint32_t own_id = 0;
     if (instead->reaches_caller && open_view(task, &view) &&
-        seen_as(&view, task->process->pid, &own_id) == KNOWN)
+        seen_as(&view, task->process->base.pid, &own_id) == KNOWN)
         own.arguments[0] = own_id;
     if (own.arguments[0] != 0)
         (void) replace_syscall(task, &own);

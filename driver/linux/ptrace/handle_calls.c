@@ -53,7 +53,7 @@ static void aim_at_group(struct handle_call *call, const struct task *task, uint
 {
     call->aim = AIM_GROUP;
     call->process_group_ours = id == 0;
-    call->process_group = id == 0 ? process_group_of(task->tid) : id;
+    call->process_group = id == 0 ? process_group_of(task->base.tid) : id;
 }
 
 static void aim_at_user(struct handle_call *call, const struct task *task, uint32_t id)
@@ -61,8 +61,8 @@ static void aim_at_user(struct handle_call *call, const struct task *task, uint3
     struct status_facts caller;
     call->aim = AIM_USER;
     if (id != 0)
-        note(call, user_known_as(task->tid, id, &call->user_id), ESRCH);
-    else if (read_status(task->tid, &caller))
+        note(call, user_known_as(task->base.tid, id, &call->user_id), ESRCH);
+    else if (read_status(task->base.tid, &caller))
         call->user_id = caller.user_id;
     else
         call->is_unknown = true;
@@ -72,7 +72,7 @@ static void aim_at_everybody(struct handle_call *call, const struct task *task)
 {
     struct status_facts caller;
     call->aim = AIM_EVERYBODY;
-    call->is_unknown = !read_status(task->tid, &caller);
+    call->is_unknown = !read_status(task->base.tid, &caller);
     call->user_id = caller.user_id;
     call->effective_user_id = caller.effective_user_id;
 }
@@ -133,7 +133,7 @@ static enum knowledge process_of_folder(const struct task *task, const struct id
 {
     uint32_t id;
     bool is_ours;
-    enum knowledge knowledge = read_process_folder(task->tid, fd, facts, &id, &is_ours);
+    enum knowledge knowledge = read_process_folder(task->base.tid, fd, facts, &id, &is_ours);
     *tid = id;
     return knowledge != KNOWN || is_ours ? knowledge : known_as(view, id, tid);
 }
@@ -148,7 +148,7 @@ static bool aim_at_descriptor(const struct task *task, uint64_t argument, struct
         return false;
     call->aim = AIM_ONE;
     call->by_descriptor = true;
-    enum knowledge knowledge = read_descriptor(task->tid, fd, facts);
+    enum knowledge knowledge = read_descriptor(task->base.tid, fd, facts);
     note(call, knowledge, EBADF);
     if (knowledge != KNOWN || !facts->is_pidfd)
         return true;
@@ -193,7 +193,7 @@ static bool read_signal_to_own_group(const struct task *task, const struct id_vi
     uint32_t id = 0;
     if (number > PIDFD_SELF_FIRST)
         return false;
-    note(call, seen_as(view, task->process->pid, &id), ESRCH);
+    note(call, seen_as(view, task->process->base.pid, &id), ESRCH);
     aim_at_group(call, task, id);
     call->process_group_ours = false;
     return true;
@@ -308,7 +308,7 @@ static bool read_owner_in_memory(const struct task *task, const struct syscall_e
     struct owner owner = {.type = OWNER_IS_PROCESS};
     void *place = is_typed ? (void *) &owner : (void *) &owner.id;
     size_t size = is_typed ? sizeof owner : sizeof owner.id;
-    bool is_read = read_memory(task->tid, entry->arguments[2], place, size) == size;
+    bool is_read = read_memory(task->base.tid, entry->arguments[2], place, size) == size;
     bool is_group = is_typed && owner.type == OWNER_IS_GROUP;
     call->by_descriptor = true;
     if (is_read && is_typed && (owner.type < 0 || owner.type > OWNER_IS_GROUP || owner.id < 0)) {
@@ -317,7 +317,7 @@ static bool read_owner_in_memory(const struct task *task, const struct syscall_e
     }
     if (!aim_at_owner(call, task, view, is_group ? -owner.id : owner.id)) {
         call->aim = AIM_ONE; /* nobody from now on: no more than a setting of its own */
-        call->tid = task->tid;
+        call->tid = task->base.tid;
     }
     call->is_unknown |= !is_read || (owner.type != OWNER_IS_PROCESS && !is_group);
     call->replacement = (struct replacement){

@@ -23,7 +23,7 @@ static uint32_t rights_taken_in(uint32_t session_id)
 {
     uint32_t rights = 0;
     for (uint32_t part = 0; part < CBP_RULES_PART_COUNT; part++) {
-        const struct rule_set *set = self.rules.of[session_id][part];
+        const struct cbpd_rule_set *set = self.helper.policy.rules[session_id][part];
         if (set != NULL && set->counts[CBP_ACTION_STRIP] > 0)
             rights |= set->strip_mask;
     }
@@ -33,17 +33,18 @@ static uint32_t rights_taken_in(uint32_t session_id)
 /* What a filter stops for the guard alone is no more than a part of what concerns others. */
 static bool handles_are_of_interest(const struct process *process)
 {
-    return !self.leaving && (process->filter_parts & CBP_LAUNCH_FLAG_HANDLES) != 0 &&
-           (self.rules.counts[CBP_ACTION_STRIP] > 0 || any_session_wants(HANDLE_OPERATIONS));
+    return !self.helper.leaving && (process->filter_parts & CBP_LAUNCH_FLAG_HANDLES) != 0 &&
+           (self.helper.policy.rule_counts[CBP_ACTION_STRIP] > 0 ||
+            cbpd_any_session_wants(&self.helper.policy, CBPD_HANDLE_OPERATIONS));
 }
 
 /* Whether the rules or handlers of a session could refuse this, whomever it aims at. */
 static bool could_refuse(uint32_t session_id, const struct handle_call *call)
 {
-    const struct session *session = &self.sessions[session_id];
+    const struct cbpd_session *session = &self.helper.policy.sessions[session_id];
     uint32_t rights = session->open ? rights_taken_in(session_id) : 0;
     return session->open &&
-           ((session->events & HANDLE_OPERATIONS) != 0 || (call->process_access & rights) != 0 ||
+           ((session->events & CBPD_HANDLE_OPERATIONS) != 0 || (call->process_access & rights) != 0 ||
             (call->thread_access & cbp_thread_rights_of(rights)) != 0);
 }
 
@@ -64,7 +65,7 @@ static struct {
 
 static void reach(const struct task *task, uint32_t tid, const struct status_facts *facts)
 {
-    if (facts->group == task->process->pid) { /* nothing fires for an operation on oneself */
+    if (facts->group == task->process->base.pid) { /* nothing fires for an operation on oneself */
         reached.reaches_caller = true;
         return;
     }
@@ -109,8 +110,8 @@ static void reach_many(const struct task *task, const struct handle_call *call, 
     struct id_list list;
     if (!list_processes(&list))
         reached.is_unknown = true;
-    for (const struct process *process = self.processes; process != NULL; process = process->next)
-        reach_one_of_many(task, call, view, process->pid, true);
+    for (const struct process *process = first_process(); process != NULL; process = next_process(process))
+        reach_one_of_many(task, call, view, process->base.pid, true);
     for (uint32_t i = 0; i < list.count; i++) {
         uint32_t pid = list.ids[i];
         if (find_process(pid) == NULL && !(call->replacement.signal_for_many != 0 && is_guarded(pid)))
@@ -144,17 +145,8 @@ static bool reach_one(const struct task *task, struct handle_call *call, uint32_
 /* What a call does as a whole, while its targets are told one after the other. */
 struct verdict {
     struct operation *operation;
-    uint32_t refusal;
-    bool is_stripped;
+    struct cbpd_refusal refusal;
 };
-
-/* Whether the caller, for whose descendants a search has begun, has created the process, or who did, and has
- * been protected for as long: a rule that names it later, or a name that it takes later, gives it nothing. */
-static bool is_protected_creator(const struct process *caller, struct process *process)
-{
-    const struct process *branch = branch_of(process);
-    return branch != NULL && branch->creator_tenure == caller->tenure;
-}
 
 /* A new child, of whose creation we have not been told yet, is what its creator is. */
 static struct process *creator_of_new(const struct status_facts *facts)
@@ -166,40 +158,41 @@ static void tell_target(struct task *task, const struct handle_call *call, const
                         struct verdict *verdict)
 {
     const struct status_facts *facts = &aim->facts;
-    struct process outsider = {.pid = facts->group};
+    struct process outsider = {.base.pid = facts->group};
     struct process *target = find_process(facts->group);
     struct process *judged = target;
-    struct report report;
+    struct cbpd_report report;
     if (target == NULL) {
         judged = creator_of_new(facts);
-        outsider.start_time = read_start_time(facts->group);
+        outsider.base.start_time = read_start_time(facts->group);
         outsider.parent_pid = facts->parent_pid;
         outsider.user_id = facts->user_id;
-        outsider.parent = judged;
-        outsider.creator_tenure = judged != NULL ? judged->tenure : 0;
+        outsider.base.parent = judged != NULL ? &judged->base : NULL;
+        outsider.base.creator_tenure = judged != NULL ? judged->base.tenure : 0;
         target = &outsider;
     }
     bool is_thread = call->is_thread || (call->becomes_thread && aim->tid != facts->group);
     memset(&report, 0, sizeof report);
-    report.task = task;
-    report.process = target;
-    report.image = judged != NULL ? judged->image : NULL;
+    report.process = &target->base;
+    report.capabilities = capabilities_of(target);
+    report.image = judged != NULL ? judged->base.image : NULL;
     report.thread_id = is_thread ? aim->tid : 0;
-    report.originator_pid = task->process->pid;
-    report.originator_tid = task->tid;
+    report.originator_pid = task->process->base.pid;
+    report.originator_tid = task->base.tid;
     report.user_id = target->user_id;
-    report.access = is_thread ? call->thread_access : call->process_access;
-    report.originator = stances_of(task->process);
-    report.subject = judged != NULL ? stances_of(judged) : NULL;
-    report.is_by_creator = is_protected_creator(task->process, target);
+    report.request.access = is_thread ? call->thread_access : call->process_access;
+    report.request.originator = stances_of(task->process);
+    report.request.subject = judged != NULL ? stances_of(judged) : NULL;
+    report.request.is_by_creator =
+        cbpd_is_protected_creator(&self.helper.policy, &task->process->base, &target->base);
     if (call->is_duplication) {
-        report.source_pid = target->pid;
-        report.target_pid = task->process->pid;
+        report.source_pid = target->base.pid;
+        report.target_pid = task->process->base.pid;
     }
     add_item(&report,
              is_thread ? CBP_PROC_EVT_THREAD_HANDLE_OPERATION : CBP_PROC_EVT_PROCESS_HANDLE_OPERATION,
              call->is_duplication ? CBP_EVENT_FLAG_DUPLICATION : 0);
-    post_report(&report, &verdict->operation, &verdict->refusal, &verdict->is_stripped, NULL);
+    post(&self.helper, &report, &verdict->operation, &verdict->refusal, NULL);
 }
 
 /* ---- Descriptors that others can exchange ---- */
@@ -213,12 +206,12 @@ static uint32_t descriptor_access_of(const struct handle_call *call)
  * process's. Whoever cannot be compared may share them. */
 bool descriptors_are_shared(const struct task *task)
 {
-    if (count_threads(task->process->pid) != 1)
+    if (count_threads(task->process->base.pid) != 1)
         return true;
-    for (const struct task *other = self.tasks; other != NULL; other = other->next) {
+    for (const struct task *other = first_task(); other != NULL; other = next_task(other)) {
         if (other == task)
             continue;
-        long order = syscall(SYS_kcmp, (pid_t) task->tid, (pid_t) other->tid, KCMP_FILES, 0, 0);
+        long order = syscall(SYS_kcmp, (pid_t) task->base.tid, (pid_t) other->base.tid, KCMP_FILES, 0, 0);
         if (order == 0 || (order < 0 && errno != ESRCH))
             return true;
     }
@@ -229,12 +222,13 @@ bool descriptors_are_shared(const struct task *task)
 static bool descriptor_may_be_exchanged(const struct task *task, const struct operation *operation)
 {
     bool is_refused = false;
-    for (uint32_t id = 0; id < CBP_SESSION_MAX && !self.leaving; id++) {
-        if (!self.sessions[id].open || (rights_taken_in(id) & operation->descriptor_access) == 0)
+    for (uint32_t id = 0; id < CBP_SESSION_MAX && !self.helper.leaving; id++) {
+        if (!self.helper.policy.sessions[id].open ||
+            (rights_taken_in(id) & operation->descriptor_access) == 0)
             continue;
         if (!is_refused && !descriptors_are_shared(task))
             return false;
-        cbp_add_u64(&channel_of(id)->refused, 1);
+        cbp_add_u64(&cbpd_channel_of(&self.helper, id)->refused, 1);
         is_refused = true;
     }
     return is_refused;
@@ -242,10 +236,9 @@ static bool descriptor_may_be_exchanged(const struct task *task, const struct op
 
 static void settle_at_once(struct task *task, const struct verdict *verdict, const struct handle_call *call)
 {
-    const struct operation nobody_asked = {.task = task,
+    const struct operation nobody_asked = {.held.base.result_code = verdict->refusal.code,
+                                           .held.base.is_stripped = verdict->refusal.is_stripped,
                                            .kind = OPERATION_HANDLE,
-                                           .result_code = verdict->refusal,
-                                           .is_stripped = verdict->is_stripped,
                                            .descriptor_access = descriptor_access_of(call),
                                            .replacement = call->replacement};
     finish_handle_call(task, &nobody_asked);
@@ -258,7 +251,7 @@ static void refuse_unknown(struct task *task, const struct handle_call *call)
 {
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
         if (could_refuse(id, call))
-            cbp_add_u64(&channel_of(id)->refused, 1);
+            cbp_add_u64(&cbpd_channel_of(&self.helper, id)->refused, 1);
     (void) fail_syscall(task, EPERM);
     resume_task(task, 0);
 }
@@ -331,17 +324,15 @@ void handle_handle_call(struct task *task, const struct syscall_entry *entry)
     if (is_settled(task, &view, &call))
         return;
     introduce(task);
-    begin_search(task->process);
+    cbpd_begin_search(&self.helper.policy, &task->process->base);
     for (uint32_t i = 0; i < reached.count; i++)
         tell_target(task, &call, &reached.targets[i], &verdict);
     if (verdict.operation == NULL) {
         settle_at_once(task, &verdict, &call);
         return;
     }
-    if (verdict.operation->result_code == 0)
-        verdict.operation->result_code = verdict.refusal;
-    verdict.operation->is_stripped |= verdict.is_stripped;
-    verdict.operation->task = task;
+    cbpd_refuse_by_rules(&self.helper.policy, &verdict.refusal, &verdict.operation->held.base);
+    verdict.operation->held.task = task;
     verdict.operation->kind = OPERATION_HANDLE;
     verdict.operation->descriptor_access = descriptor_access_of(&call);
     verdict.operation->replacement = call.replacement;
@@ -350,9 +341,10 @@ void handle_handle_call(struct task *task, const struct syscall_entry *entry)
 
 void finish_handle_call(struct task *task, const struct operation *operation)
 {
-    if (operation->result_code != 0)
-        (void) fail_syscall(task, errno_of_code(operation->result_code));
-    else if (operation->is_stripped)
+    const struct cbpd_operation *outcome = &operation->held.base;
+    if (outcome->result_code != 0)
+        (void) fail_syscall(task, errno_of_code(outcome->result_code));
+    else if (outcome->is_stripped)
         (void) fail_syscall(task, EPERM);
     else if (descriptor_may_be_exchanged(task, operation))
         (void) fail_syscall(task, EPERM);

@@ -18,14 +18,14 @@ static void look_for_identity(void *block)
 
 bool files_matter(void)
 {
-    return self.rules.counts[CBP_ACTION_ALLOW] > 0;
+    return self.helper.policy.rule_counts[CBP_ACTION_ALLOW] > 0;
 }
 
-void identify_program(struct image *image, uint32_t pid)
+void identify_program(struct cbpd_image *image, uint32_t pid)
 {
     if (image == NULL || image->is_vague || image->file_count == 0 || !files_matter())
         return;
-    struct image_file *program = &image->files[image->file_count - 1];
+    struct cbpd_image_file *program = &image->files[image->file_count - 1];
     struct identity_look look = {.pid = pid};
     if (program->inode != 0 || !look_now(look_for_identity, &look, sizeof look))
         return;
@@ -35,6 +35,6 @@ void identify_program(struct image *image, uint32_t pid)
 
 void identify_programs(void)
 {
-    for (struct process *process = self.processes; process != NULL; process = process->next)
-        identify_program(process->image, process->pid);
+    for (struct process *process = first_process(); process != NULL; process = next_process(process))
+        identify_program(process->base.image, process->base.pid);
 }

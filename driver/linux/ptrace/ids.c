@@ -20,7 +20,7 @@ static uint64_t namespace_of(const struct task *task)
 {
     struct process *process = task->process;
     if (process->pid_namespace == 0)
-        process->pid_namespace = read_pid_namespace(task->tid);
+        process->pid_namespace = read_pid_namespace(task->base.tid);
     return process->pid_namespace;
 }
 
@@ -44,7 +44,7 @@ bool open_view(struct task *task, struct id_view *view)
     *view = (struct id_view){.process = task->process};
     if (is_surely_in_ours(task))
         return true;
-    if (!read_status(task->tid, &facts))
+    if (!read_status(task->base.tid, &facts))
         return false;
     view->is_foreign = facts.depth > 1;
     view->inode = namespace_of(task);
@@ -93,7 +93,7 @@ static enum knowledge is_inside(uint32_t tid, uint32_t levels, uint64_t inode)
 
 enum knowledge is_visible(const struct id_view *view, uint32_t tid, const struct status_facts *facts)
 {
-    if (!view->is_foreign || facts->group == view->process->pid)
+    if (!view->is_foreign || facts->group == view->process->base.pid)
         return KNOWN;
     if (facts->depth <= view->level)
         return ABSENT;
@@ -146,14 +146,14 @@ enum knowledge known_as(const struct id_view *view, uint32_t id, uint32_t *tid)
     *tid = id;
     if (!view->is_foreign)
         return KNOWN;
-    for (const struct task *task = self.tasks; task != NULL && found != KNOWN; task = task->next) {
+    for (const struct task *task = first_task(); task != NULL && found != KNOWN; task = next_task(task)) {
         if (task->process != NULL && is_surely_in_ours(task))
             continue;
-        enum knowledge is_it = is_known_as(view, task->tid, id);
+        enum knowledge is_it = is_known_as(view, task->base.tid, id);
         if (is_it == ABSENT)
             continue;
         found = is_it;
-        *tid = task->tid;
+        *tid = task->base.tid;
     }
     return found != ABSENT ? found : find_outside(view, id, tid);
 }

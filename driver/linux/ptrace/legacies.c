@@ -12,7 +12,7 @@
 enum { LEGACY_COUNT_MAX = 64 };
 
 struct legacy {
-    struct rule_list *bequest;
+    struct cbpd_rule_list *bequest;
     struct cbp_stance stances[CBP_SESSION_MAX];
     uint32_t rules_generation; /* for which the stances are */
     uint32_t filter_parts;
@@ -27,10 +27,10 @@ static uint32_t row_count = 1;
 
 static struct legacy legacy_of(struct process *process)
 {
-    struct legacy legacy = {.filter_parts = process->filter_parts, .attached = process->attached};
+    struct legacy legacy = {.filter_parts = process->filter_parts, .attached = process->base.attached};
     memcpy(legacy.stances, stances_of(process), sizeof legacy.stances);
-    legacy.rules_generation = self.rules.generation;
-    legacy.bequest = bequest_of(process);
+    legacy.rules_generation = self.helper.policy.rules_generation;
+    legacy.bequest = cbpd_bequest_of(&self.helper.policy, &process->base);
     return legacy;
 }
 
@@ -47,7 +47,7 @@ static struct {
 static void begin_sum(void)
 {
     memset(&sum.legacy, 0, sizeof sum.legacy);
-    sum.legacy.rules_generation = self.rules.generation;
+    sum.legacy.rules_generation = self.helper.policy.rules_generation;
     sum.refs.size = 0;
     sum.list_count = 0;
     sum.stamp++;
@@ -55,11 +55,11 @@ static void begin_sum(void)
     sum.has_empty_list = sum.is_incomplete = false;
 }
 
-static void add_list(struct rule_list *list)
+static void add_list(struct cbpd_rule_list *list)
 {
     sum.has_empty_list |= list == NULL;
-    sum.is_incomplete |= list == &unknown_rules;
-    if (list == NULL || list == &unknown_rules || list->stamp == sum.stamp)
+    sum.is_incomplete |= list == &cbpd_unknown_rules;
+    if (list == NULL || list == &cbpd_unknown_rules || list->stamp == sum.stamp)
         return;
     list->stamp = sum.stamp;
     sum.list_count++;
@@ -80,7 +80,7 @@ static void add_to_sum(const struct legacy *legacy)
 {
     static const struct cbp_stance nothing[CBP_SESSION_MAX];
     /* After a change of the rules the list says what is still in force. */
-    bool is_current = legacy->rules_generation == self.rules.generation;
+    bool is_current = legacy->rules_generation == self.helper.policy.rules_generation;
     const struct cbp_stance *stances = is_current ? legacy->stances : nothing;
     if (sum.is_empty) {
         memcpy(sum.legacy.stances, stances, sizeof sum.legacy.stances);
@@ -98,9 +98,9 @@ static void add_to_sum(const struct legacy *legacy)
 
 static int compare_refs(const void *left, const void *right)
 {
-    const struct rule_ref *one = left, *other = right;
-    if (one->session_id != other->session_id)
-        return one->session_id < other->session_id ? -1 : 1;
+    const struct cbpd_rule_ref *one = left, *other = right;
+    if (one->place != other->place)
+        return one->place < other->place ? -1 : 1;
     if (one->session_serial != other->session_serial)
         return one->session_serial < other->session_serial ? -1 : 1;
     if (one->rule_id != other->rule_id)
@@ -112,7 +112,7 @@ static int compare_refs(const void *left, const void *right)
 static struct legacy take_sum(void)
 {
     struct legacy legacy = sum.legacy;
-    struct rule_ref *refs = (struct rule_ref *) (void *) sum.refs.bytes;
+    struct cbpd_rule_ref *refs = (struct cbpd_rule_ref *) (void *) sum.refs.bytes;
     uint32_t count = (uint32_t) (sum.refs.size / sizeof *refs), kept = 0;
     if (count > 0)
         qsort(refs, count, sizeof *refs, compare_refs);
@@ -120,10 +120,11 @@ static struct legacy take_sum(void)
         for (same = 1; i + same < count && compare_refs(&refs[i], &refs[i + same]) == 0;)
             same++;
         bool all_have_it = same == sum.list_count && !sum.has_empty_list;
-        if (all_have_it || !is_exemption(&refs[i]))
+        if (all_have_it || !cbpd_is_exemption(&self.helper.policy, &refs[i]))
             refs[kept++] = refs[i];
     }
-    legacy.bequest = sum.is_incomplete ? share_rule_list(&unknown_rules) : make_rule_list(refs, kept);
+    legacy.bequest = sum.is_incomplete ? cbpd_share_list(&cbpd_unknown_rules)
+                                       : cbpd_make_list(&self.helper.policy, refs, kept);
     return legacy;
 }
 
@@ -150,8 +151,8 @@ static struct legacy *make_room(void)
     if (rows[0].last_tick != 0)
         add_to_sum(&rows[0]);
     struct legacy both = take_sum();
-    release_rule_list(rows[0].bequest);
-    release_rule_list(oldest->bequest);
+    cbpd_release_list(&self.helper.policy, rows[0].bequest);
+    cbpd_release_list(&self.helper.policy, oldest->bequest);
     rows[0] = both;
     return oldest;
 }
@@ -168,7 +169,7 @@ void leave_legacy(struct process *process)
     struct legacy *row = make_room();
     *row = legacy;
     row->last_tick = tick;
-    (void) share_rule_list(row->bequest);
+    (void) cbpd_share_list(row->bequest);
 }
 
 /* ---- Guessing ---- */
@@ -181,8 +182,8 @@ static bool may_be_of(uint32_t filter_parts, const struct status_facts *facts)
 static void sum_up_candidates(const struct status_facts *facts, uint64_t start_time)
 {
     begin_sum();
-    for (struct process *process = self.processes; process != NULL; process = process->next)
-        if (process->start_time <= start_time && may_be_of(process->filter_parts, facts)) {
+    for (struct process *process = first_process(); process != NULL; process = next_process(process))
+        if (process->base.start_time <= start_time && may_be_of(process->filter_parts, facts)) {
             struct legacy legacy = legacy_of(process);
             add_to_sum(&legacy);
         }
@@ -196,7 +197,7 @@ static void sum_up_candidates(const struct status_facts *facts, uint64_t start_t
 static void sum_up_everything(void)
 {
     begin_sum();
-    for (struct process *process = self.processes; process != NULL; process = process->next) {
+    for (struct process *process = first_process(); process != NULL; process = next_process(process)) {
         struct legacy legacy = legacy_of(process);
         add_to_sum(&legacy);
     }
@@ -213,12 +214,12 @@ struct process *guess_creator(const struct status_facts *facts, uint64_t start_t
     struct legacy legacy = take_sum();
     struct process *creator = make_nobody();
     if (creator == NULL) {
-        release_rule_list(legacy.bequest);
+        cbpd_release_list(&self.helper.policy, legacy.bequest);
         return NULL;
     }
     creator->filter_parts = legacy.filter_parts;
-    creator->attached = legacy.attached;
-    creator->standing.inherited = legacy.bequest;
-    oblige(creator, legacy.stances);
+    creator->base.attached = legacy.attached;
+    creator->base.standing.inherited = legacy.bequest;
+    cbpd_oblige(&self.helper.policy, &creator->base, legacy.stances);
     return creator;
 }

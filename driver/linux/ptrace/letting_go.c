@@ -20,30 +20,30 @@ enum { WISH_SIGNAL = SIGURG /* ignored by whoever has no handler for it */ };
 static void interrupt(const struct task *task)
 {
     if (task->operation == NULL && task->look == NULL)
-        (void) ptrace(PTRACE_INTERRUPT, (pid_t) task->tid, 0, 0);
+        (void) ptrace(PTRACE_INTERRUPT, (pid_t) task->base.tid, 0, 0);
 }
 
 /* Those that are to be let go: all, or only those in a group stop. These do not sleep in a system call; they
  * stop again, and stay stopped. */
 static void interrupt_those_let_go(bool only_stopped)
 {
-    for (struct task *task = self.tasks; task != NULL; task = task->next)
+    for (struct task *task = first_task(); task != NULL; task = next_task(task))
         if ((task->listening || !only_stopped) && lets_go(task))
             interrupt(task);
 }
 
 static void change_standing(struct process *process, bool is_let_go)
 {
-    process->standing.is_let_go = is_let_go;
-    process->standing.rules_generation = 0;
+    process->base.standing.is_let_go = is_let_go;
+    process->base.standing.rules_generation = 0;
 }
 
 void set_let_go(struct process *process, bool on)
 {
-    if (process->standing.is_let_go == on)
+    if (process->base.standing.is_let_go == on)
         return;
     change_standing(process, on);
-    for (struct task *task = self.tasks; task != NULL; task = task->next)
+    for (struct task *task = first_task(); task != NULL; task = next_task(task))
         if (task->process == process)
             self.let_go_count += on ? 1 : -1u;
 }
@@ -56,13 +56,13 @@ void let_everything_go(void)
 void let_released_go(void)
 {
     uint32_t count = 0;
-    for (struct task *task = self.tasks; task != NULL; task = task->next) {
+    for (struct task *task = first_task(); task != NULL; task = next_task(task)) {
         struct process *process = task->process;
         if (process == NULL)
             continue;
-        if (!process->standing.is_let_go && lets_go(task) && !self.leaving)
+        if (!process->base.standing.is_let_go && lets_go(task) && !self.helper.leaving)
             change_standing(process, true);
-        count += process->standing.is_let_go;
+        count += process->base.standing.is_let_go;
     }
     self.let_go_count = count;
     interrupt_those_let_go(true);
@@ -70,8 +70,8 @@ void let_released_go(void)
 
 bool anybody_needs_us(void)
 {
-    return !self.leaving || self.filtered_count > 0 || self.unowned_count > 0 || anything_held() ||
-           anything_parked() || any_job_waits();
+    return !self.helper.leaving || self.filtered_count > 0 || self.unowned_count > 0 ||
+           cbpd_anything_held() || anything_parked() || any_job_waits();
 }
 
 /* A thread that was let go may have ended all others by executing something, and one of these may have been
@@ -79,13 +79,13 @@ bool anybody_needs_us(void)
 struct process *find_whole_process(uint32_t pid)
 {
     struct process *process = find_process(pid);
-    if (process == NULL || !process->standing.is_let_go)
+    if (process == NULL || !process->base.standing.is_let_go)
         return process;
-    for (struct task *task = self.tasks, *next; task != NULL; task = next) {
+    for (struct task *task = first_task(), *next; task != NULL; task = next) {
         struct status_facts facts;
-        next = task->next;
+        next = next_task(task);
         if (task->process == process &&
-            (!read_status(task->tid, &facts) || facts.tracer_pid != (uint32_t) getpid()))
+            (!read_status(task->base.tid, &facts) || facts.tracer_pid != (uint32_t) getpid()))
             forget_detached(task);
     }
     return find_process(pid);

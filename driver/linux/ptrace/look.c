@@ -27,7 +27,7 @@ static void discard(struct job *job)
 static void prepare(struct look *look, struct task *task, const struct syscall_entry *entry)
 {
     look->kind = entry != NULL ? OPERATION_ENTRY : OPERATION_EXECUTION;
-    look->place = (struct place){.pid = task->process->pid, .tid = task->tid};
+    look->place = (struct place){.pid = task->process->base.pid, .tid = task->base.tid};
     look->user_id = task->process->user_id;
     if (entry != NULL) {
         look->entry = *entry;
@@ -100,8 +100,9 @@ void finish_look(struct task *task, struct job *job)
     enum look_stage stage = task->look_stage;
     bool is_lacking = false;
     task->look = NULL;
-    self.served_tid = task->tid;
-    if (look == NULL && stage == LOOK_AT_STOP && !self.leaving && give_away(task, NULL, true, &is_lacking))
+    self.served_tid = task->base.tid;
+    if (look == NULL && stage == LOOK_AT_STOP && !self.helper.leaving &&
+        give_away(task, NULL, true, &is_lacking))
         return;
     go_on_after_look(task, stage == LOOK_AT_ENTRY ? OPERATION_ENTRY : OPERATION_EXECUTION,
                      is_lacking ? look_in_vain(task) : look);
@@ -118,8 +119,8 @@ void drop_look(struct task *task)
 
 void end_every_look(void)
 {
-    for (struct task *task = self.tasks, *next; task != NULL; task = next) {
-        next = task->next;
+    for (struct task *task = first_task(), *next; task != NULL; task = next) {
+        next = next_task(task);
         if (task->look == NULL)
             continue;
         drop_look(task);

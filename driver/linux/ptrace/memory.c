@@ -34,7 +34,7 @@ bool read_stop_registers(const struct task *task, struct stop_registers *stop)
         struct registers_32bit compatible;
     } registers;
     struct iovec vector = {&registers, sizeof registers};
-    if (ptrace(PTRACE_GETREGSET, (pid_t) task->tid, NT_PRSTATUS, &vector) < 0)
+    if (ptrace(PTRACE_GETREGSET, (pid_t) task->base.tid, NT_PRSTATUS, &vector) < 0)
         return false;
     stop->is_32bit = vector.iov_len == sizeof registers.compatible;
     stop->stack_pointer =
@@ -50,7 +50,7 @@ bool read_call_registers(const struct task *task, struct syscall_entry *entry)
         struct registers_32bit compatible;
     } registers;
     struct iovec vector = {&registers, sizeof registers};
-    if (ptrace(PTRACE_GETREGSET, (pid_t) task->tid, NT_PRSTATUS, &vector) < 0)
+    if (ptrace(PTRACE_GETREGSET, (pid_t) task->base.tid, NT_PRSTATUS, &vector) < 0)
         return false;
     bool is_i386 = vector.iov_len == sizeof registers.compatible;
     entry->architecture = is_i386 ? AUDIT_ARCH_I386 : AUDIT_ARCH_X86_64;
@@ -63,13 +63,14 @@ bool read_call_registers(const struct task *task, struct syscall_entry *entry)
 bool calls_plain_fork(const struct task *task)
 {
     enum { FORK_32BIT = 2, VFORK_32BIT = 190 };
-    long number = ptrace(PTRACE_PEEKUSER, (pid_t) task->tid, offsetof(struct user_regs_struct, orig_rax), 0);
+    long number =
+        ptrace(PTRACE_PEEKUSER, (pid_t) task->base.tid, offsetof(struct user_regs_struct, orig_rax), 0);
     return number == SYS_fork || number == SYS_vfork || number == FORK_32BIT || number == VFORK_32BIT;
 }
 
 static bool poke_register(const struct task *task, size_t offset, uint64_t value)
 {
-    return ptrace(PTRACE_POKEUSER, (pid_t) task->tid, offset, value) == 0;
+    return ptrace(PTRACE_POKEUSER, (pid_t) task->base.tid, offset, value) == 0;
 }
 
 bool fail_syscall(const struct task *task, int os_error)
@@ -117,7 +118,7 @@ union arm_registers {
 static bool get_registers(const struct task *task, union arm_registers *registers, size_t *size)
 {
     struct iovec vector = {registers, sizeof *registers};
-    if (ptrace(PTRACE_GETREGSET, (pid_t) task->tid, NT_PRSTATUS, &vector) < 0)
+    if (ptrace(PTRACE_GETREGSET, (pid_t) task->base.tid, NT_PRSTATUS, &vector) < 0)
         return false;
     *size = vector.iov_len;
     return true;
@@ -167,13 +168,13 @@ static bool set_register_0(const struct task *task, uint64_t value)
     else
         registers.full.regs[0] = value;
     struct iovec vector = {&registers, size};
-    return ptrace(PTRACE_SETREGSET, (pid_t) task->tid, NT_PRSTATUS, &vector) == 0;
+    return ptrace(PTRACE_SETREGSET, (pid_t) task->base.tid, NT_PRSTATUS, &vector) == 0;
 }
 
 static bool set_syscall_number(const struct task *task, int number)
 {
     struct iovec vector = {&number, sizeof number};
-    return ptrace(PTRACE_SETREGSET, (pid_t) task->tid, NT_ARM_SYSTEM_CALL, &vector) == 0;
+    return ptrace(PTRACE_SETREGSET, (pid_t) task->base.tid, NT_ARM_SYSTEM_CALL, &vector) == 0;
 }
 
 bool fail_syscall(const struct task *task, int os_error)
@@ -195,7 +196,7 @@ bool replace_syscall(const struct task *task, const struct replacement *replacem
     if (size == sizeof registers.compatible)
         registers.compatible[ARM_NUMBER_REGISTER] = (uint32_t) replacement->number;
     struct iovec vector = {&registers, size};
-    return ptrace(PTRACE_SETREGSET, (pid_t) task->tid, NT_PRSTATUS, &vector) == 0 &&
+    return ptrace(PTRACE_SETREGSET, (pid_t) task->base.tid, NT_PRSTATUS, &vector) == 0 &&
            set_syscall_number(task, (int) replacement->number);
 }
 
@@ -232,7 +233,7 @@ bool read_syscall_entry(const struct task *task, struct syscall_entry *entry)
 {
     struct seccomp_stop info;
     memset(&info, 0, sizeof info);
-    if (ptrace(PTRACE_GET_SYSCALL_INFO, (pid_t) task->tid, sizeof info, &info) <= 0 ||
+    if (ptrace(PTRACE_GET_SYSCALL_INFO, (pid_t) task->base.tid, sizeof info, &info) <= 0 ||
         info.operation != PTRACE_SYSCALL_INFO_SECCOMP)
         return false;
     entry->number = info.number;
@@ -248,7 +249,7 @@ bool read_syscall_error(const struct task *task, int *os_error)
 {
     struct seccomp_stop info; /* the result stands where a call's number does */
     memset(&info, 0, sizeof info);
-    if (ptrace(PTRACE_GET_SYSCALL_INFO, (pid_t) task->tid, sizeof info, &info) <= 0 ||
+    if (ptrace(PTRACE_GET_SYSCALL_INFO, (pid_t) task->base.tid, sizeof info, &info) <= 0 ||
         info.operation != PTRACE_SYSCALL_INFO_EXIT)
         return false;
     int64_t result = (int64_t) info.number;

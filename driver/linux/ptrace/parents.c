@@ -17,11 +17,11 @@ enum { INIT_PID = 1 };
 static bool is_surely_parent(const struct process *process)
 {
     uint32_t pid = process->parent_pid;
-    if (process->reference_count == 0)
+    if (process->base.reference_count == 0)
         return true;
     const struct process *parent = find_process(pid);
     if (parent != NULL)
-        return parent->start_time <= process->start_time;
+        return parent->base.start_time <= process->base.start_time;
     return pid == INIT_PID || pid == self.controller_pid;
 }
 
@@ -35,7 +35,7 @@ uint32_t parent_of(struct process *process)
 void look_at_parent(struct process *process)
 {
     uint32_t pid;
-    if (read_parent(process->pid, &pid))
+    if (read_parent(process->base.pid, &pid))
         process->parent_pid = pid;
 }
 
@@ -56,7 +56,7 @@ bool creates_for_parent(struct task *creator)
         flags = entry.arguments[0];
         break;
     case SYSCALL_CLONE3:
-        (void) read_memory(creator->tid, entry.arguments[0] + offsetof(struct clone_args, flags), &flags,
+        (void) read_memory(creator->base.tid, entry.arguments[0] + offsetof(struct clone_args, flags), &flags,
                            sizeof flags);
         break;
     default:

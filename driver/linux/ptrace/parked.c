@@ -9,8 +9,9 @@ static uint32_t parked_count;
 static uint64_t first_deadline_of(uint64_t since_ns)
 {
     uint64_t first = UINT64_MAX;
-    for (uint32_t i = 0; i < self.session_count; i++) {
-        uint64_t timeout_ns = self.sessions[self.order[i]].timeout_ms * UINT64_C(1000000);
+    for (uint32_t i = 0; i < self.helper.policy.session_count; i++) {
+        uint64_t timeout_ns =
+            self.helper.policy.sessions[self.helper.policy.order[i]].timeout_ms * UINT64_C(1000000);
         if (timeout_ns != 0 && since_ns + timeout_ns < first)
             first = since_ns + timeout_ns;
     }
@@ -20,15 +21,15 @@ static uint64_t first_deadline_of(uint64_t since_ns)
 static bool is_due(const struct task *task, uint64_t now)
 {
     bool is_stale = false;
-    for (uint32_t i = 0; i < self.session_count; i++)
-        is_stale |= session_is_stale(self.order[i], now);
-    return self.leaving || is_stale || now >= first_deadline_of(task->parked.since_ns);
+    for (uint32_t i = 0; i < self.helper.policy.session_count; i++)
+        is_stale |= cbpd_session_is_stale(&self.helper, self.helper.policy.order[i], now);
+    return self.helper.leaving || is_stale || now >= first_deadline_of(task->parked.since_ns);
 }
 
 bool park_if_full(struct task *task, enum operation_kind kind, size_t size)
 {
     uint64_t now = now_ns();
-    if (has_room_to_hold(size) || (task->parked.since_ns != 0 && is_due(task, now)))
+    if (cbpd_has_room_to_hold(size) || (task->parked.since_ns != 0 && is_due(task, now)))
         return false;
     if (task->parked.since_ns == 0)
         task->parked.since_ns = now;
@@ -67,10 +68,10 @@ void serve_parked(void)
     for (uint32_t left = parked_count; left > 0 && first_parked != NULL; left--) {
         struct task *task = first_parked;
         struct syscall_entry entry;
-        if (!has_room_to_hold(task->parked.size) && !is_due(task, now))
+        if (!cbpd_has_room_to_hold(task->parked.size) && !is_due(task, now))
             return;
         unpark(task);
-        self.served_tid = task->tid;
+        self.served_tid = task->base.tid;
         if (task->parked.kind == OPERATION_EXECUTION)
             handle_execution_stop(task);
         else if (read_syscall_entry(task, &entry))

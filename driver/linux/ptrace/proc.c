@@ -333,7 +333,7 @@ static int open_known_path(const char *path)
     return fd;
 }
 
-bool path_leads_to_file(const struct image_file *file)
+bool path_leads_to_file(const struct cbpd_image_file *file)
 {
     struct statx status;
     int fd = file->inode != 0 ? open_known_path(file->path) : -1;

@@ -18,7 +18,7 @@ static struct {
     struct cbp_rules request;
     int fd;
     uint32_t status;
-    struct rule_set *set; /* if status is 0 */
+    struct cbpd_rule_set *set; /* if status is 0 */
 } loading;
 
 void begin_loading_rules(const struct cbp_rules *request, int fd)
@@ -72,7 +72,8 @@ bool load_wanted_rules(void)
         return false;
     loading.status = copy_block(loading.fd, loading.request.block_size, &block);
     if (loading.status == 0)
-        loading.status = make_rule_set(block, (size_t) loading.request.block_size, &loading.set);
+        loading.status = cbpd_make_rule_set(self.helper.policy.host, block,
+                                            (size_t) loading.request.block_size, &loading.set);
     if (loading.fd >= 0)
         close(loading.fd);
     cbp_store_u32(&loading.state, LOADING_DONE);
@@ -87,7 +88,7 @@ bool finish_loading_rules(struct cbp_rules *request, uint32_t *status, uint64_t 
     *status = loading.status;
     if (*status == 0) {
         begin_attaching();
-        *status = install_rules(request, loading.set, value);
+        *status = cbpd_serve_rules(&self.helper, request, loading.set, value);
         end_attaching();
     }
     cbp_store_u32(&loading.state, LOADING_IDLE);

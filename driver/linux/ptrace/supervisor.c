@@ -25,21 +25,19 @@
 
 enum { UNOWNED_CHECK_NS = 5 * 1000 * 1000, SLEEP_MAX_NS = 100 * 1000 * 1000 };
 
-struct supervisor self = {.rules = {.generation = 1}};
-
-const uint32_t name_comparison = CBP_COMPARE_BYTES;
+struct supervisor self;
 
 static void move_bell(int signal)
 {
     (void) signal;
-    cbp_add_u32(&self.channel->answer_bell, 1);
+    cbp_add_u32(&self.helper.channel->answer_bell, 1);
 }
 
 void wake_tracer(void)
 {
-    cbp_add_u32(&self.channel->answer_bell, 1);
-    if (cbp_load_u32(&self.channel->driver_sleeping) != 0)
-        syscall(SYS_futex, &self.channel->answer_bell, FUTEX_WAKE, 1, NULL, NULL, 0);
+    cbp_add_u32(&self.helper.channel->answer_bell, 1);
+    if (cbp_load_u32(&self.helper.channel->driver_sleeping) != 0)
+        syscall(SYS_futex, &self.helper.channel->answer_bell, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
 static void interrupt_wait(int signal)
@@ -82,7 +80,7 @@ static bool handle_one(int options)
     pid_t tid = waitpid(-1, &status, __WALL | options);
     if (tid > 0)
         handle_wait_status((uint32_t) tid, status);
-    else if (tid < 0 && errno == ECHILD && self.tasks != NULL)
+    else if (tid < 0 && errno == ECHILD && self.helper.tasks != NULL)
         forget_everybody();
     return tid > 0;
 }
@@ -98,12 +96,12 @@ static bool drain_waits(void)
 
 void publish_counts(const struct task *leaving)
 {
-    uint32_t count = self.task_count - self.let_go_count;
-    if (leaving != NULL && (leaving->process == NULL || !leaving->process->standing.is_let_go))
+    uint32_t count = self.helper.task_count - self.let_go_count;
+    if (leaving != NULL && (leaving->process == NULL || !leaving->process->base.standing.is_let_go))
         count--;
-    cbp_store_relaxed_u32(&self.channel->supervised_count, count);
+    cbp_store_relaxed_u32(&self.helper.channel->supervised_count, count);
     if (count > 0)
-        cbp_store_relaxed_u32(&self.channel->supervised_ever, 1);
+        cbp_store_relaxed_u32(&self.helper.channel->supervised_ever, 1);
 }
 
 /* What was looked at beside us, or could not be in time. */
@@ -112,6 +110,18 @@ static void serve_jobs(void)
     struct job *job;
     for (struct task *task; (task = next_finished_job(&job)) != NULL;)
         finish_look(task, job);
+}
+
+static void collect_answers(void)
+{
+    cbpd_collect_answers(&self.helper);
+    apply_settled();
+}
+
+static void expire_operations(void)
+{
+    cbpd_expire_operations(&self.helper);
+    apply_settled();
 }
 
 bool serve_in_between(void)
@@ -138,18 +148,18 @@ static void sleep_on_bell(uint32_t value, uint64_t until_ns)
     timeout.tv_nsec = (long) (wait_ns % 1000000000u);
     if (until_ns != 0 && wait_ns == 0)
         return;
-    cbp_store_u32(&self.channel->driver_sleeping, 1);
-    syscall(SYS_futex, &self.channel->answer_bell, FUTEX_WAIT, value, until_ns != 0 ? &timeout : NULL, NULL,
-            0);
-    cbp_store_u32(&self.channel->driver_sleeping, 0);
+    cbp_store_u32(&self.helper.channel->driver_sleeping, 1);
+    syscall(SYS_futex, &self.helper.channel->answer_bell, FUTEX_WAIT, value, until_ns != 0 ? &timeout : NULL,
+            NULL, 0);
+    cbp_store_u32(&self.helper.channel->driver_sleeping, 0);
 }
 
 /* No wait is for ever while somebody waits for us: a signal that does not move the bell (the thread sanitizer
  * holds its handler back) costs a tenth of a second, not a hang. */
 static uint64_t wake_up_time(void)
 {
-    uint64_t until_ns = next_deadline_ns();
-    if (self.task_count > 0) {
+    uint64_t until_ns = cbpd_next_deadline_ns();
+    if (self.helper.task_count > 0) {
         uint64_t soon = now_ns() + (self.unowned_count > 0 ? UNOWNED_CHECK_NS : SLEEP_MAX_NS);
         until_ns = until_ns == 0 || soon < until_ns ? soon : until_ns;
     }
@@ -158,7 +168,7 @@ static uint64_t wake_up_time(void)
 
 static bool waits_for_answers(void)
 {
-    return anything_held() || anything_parked() || any_job_waits() || self.task_count == 0;
+    return cbpd_anything_held() || anything_parked() || any_job_waits() || self.helper.task_count == 0;
 }
 
 /* Whether the next stop, if there is one, tells whose all new tasks are. A creator stops when its child does:
@@ -172,30 +182,54 @@ static bool creator_tells(void)
 static void wait_for_answers(void)
 {
     listen_for_children(true);
-    uint32_t bell = cbp_load_u32(&self.channel->answer_bell);
+    uint32_t bell = cbp_load_u32(&self.helper.channel->answer_bell);
     bool stopped = drain_waits();
-    if (!answers_are_there() && !stopped && !any_job_is_done() && !control_wants_attention())
+    if (!cbpd_answers_are_there(&self.helper) && !stopped && !any_job_is_done() && !control_wants_attention())
         sleep_on_bell(bell, wake_up_time());
     expire_operations();
     if (self.unowned_count > 0)
         resolve_unowned_tasks();
 }
 
-void wake_worker(uint32_t session_id)
+static void wake_worker(uint32_t session_id)
 {
-    syscall(SYS_futex, &channel_of(session_id)->bell, FUTEX_WAKE, 1, NULL, NULL, 0);
+    syscall(SYS_futex, &cbpd_channel_of(&self.helper, session_id)->bell, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
-const void *name_units(const char *name, uint32_t size, size_t *count)
+static const void *name_units(void *context, const char *name, uint32_t size, size_t *count)
 {
+    (void) context;
     *count = size;
     return name;
 }
 
-void discard_slot(void *slot, size_t size)
+static void discard_slot(void *slot, size_t size)
 {
     (void) madvise((char *) slot + 4096, size - 4096, MADV_REMOVE);
 }
+
+static const struct cbpd_host policy_host = {.allocate = cbpd_allocate,
+                                             .release = cbpd_free_surely,
+                                             .process_size = sizeof(struct process),
+                                             .name_comparison = CBP_COMPARE_BYTES,
+                                             .name_units = name_units,
+                                             .path_leads_to_file = path_leads_to_file};
+static uint32_t parent_pid_of(const struct cbpd_process *process)
+{
+    return parent_of(process_of(process));
+}
+
+static const struct cbpd_helper_host helper_host = {.task_size = sizeof(struct task),
+                                                    .held_size = sizeof(struct operation),
+                                                    .now_ns = now_ns,
+                                                    .wall_ns = wall_ns,
+                                                    .wake_worker = wake_worker,
+                                                    .parent_pid_of = parent_pid_of,
+                                                    .discard_slot = discard_slot,
+                                                    .attach_process = attach_process,
+                                                    .attach_matching = attach_matching,
+                                                    .let_released_go = let_released_go,
+                                                    .identify_programs = identify_programs};
 
 int main(void)
 {
@@ -203,20 +237,19 @@ int main(void)
     become_independent();
     if (!map_channel() || !peer_is_same_user())
         return EXIT_FAILURE;
-    slots_init();
-    if (!digest_init() || !control_init()) {
+    if (!cbpd_helper_init(&self.helper, &helper_host, &policy_host) || !digest_init() || !control_init()) {
         control_refuse(errno);
         return EXIT_FAILURE;
     }
     prepare_readers();
     watch_for_risk();
-    cbp_store_u32(&self.channel->driver_process_id, (uint32_t) getpid());
+    cbp_store_u32(&self.helper.channel->driver_process_id, (uint32_t) getpid());
     for (;;) {
         self.served_tid = 0;
         serve_control();
         /* The task that is let go may stop again before we wait for it: not a reason to run a signal handler.
          */
-        if (answers_settle_everything())
+        if (cbpd_answers_settle_everything(&self.helper))
             listen_for_children(false);
         collect_answers();
         serve_jobs();

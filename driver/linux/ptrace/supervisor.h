@@ -12,45 +12,33 @@
 #include <sys/types.h>
 
 #include "reading.h"
-#include "tree_driver.h"
+#include "records.h"
 
 /* The descriptors that the core hands over. */
 enum { CHANNEL_FD = 3, CONTROL_FD = 4, CONTROLLER_FD = 5 };
 
-/* A thread group; kept after its end while descendants live, because rules cover descendants however deep. */
+/* A thread group. Its tasks hold references. */
 struct process {
-    struct process *hash_next;
-    struct process *next, *previous; /* all processes */
-    struct process *parent;          /* who created it; NULL for a root */
-    uint32_t reference_count;        /* living tasks and child processes */
-    uint32_t thread_count;           /* living tasks whose exit has not been reported */
-    uint32_t pid;
-    uint32_t parent_pid; /* as last known; see parents.c */
-    uint32_t tree;       /* its root's id; 0: nobody knows */
+    struct cbpd_process base;
+    uint32_t thread_count; /* living tasks whose exit has not been reported */
+    uint32_t parent_pid;   /* as last known; see parents.c */
+    uint32_t tree;         /* its root's id; 0: nobody knows */
     uint32_t creator_pid;
     uint32_t creator_tid;
     uint32_t user_id;
     uint32_t exit_status;
-    uint32_t tenure;         /* counts up with each execution that does not leave it as protected as it was */
-    uint32_t creator_tenure; /* its creator's when it was created */
     uint32_t filter_parts; /* CBP_LAUNCH_FLAG_ bits: what our seccomp filter in it stops; only while traced do
                               these calls work */
-    bool executed;         /* since it was forked */
-    bool attached;         /* it ran before it was traced, or an ancestor did */
-    bool ended;
-    bool has_dropped;     /* one of its tasks was killed in an operation that somebody was asked about */
-    uint32_t walk_number; /* of the last walk that was for its descendants */
-    bool is_launcher;     /* a root that has not executed its target yet: nobody's business */
-    uint64_t start_time;
-    struct image *image;
+    bool has_dropped;      /* one of its tasks was killed in an operation that somebody was asked about */
+    uint32_t walk_number;  /* of the last walk that was for its descendants */
+    bool is_launcher;      /* a root that has not executed its target yet: nobody's business */
     uint64_t pid_namespace; /* inode; 0: not asked yet, or hidden */
-    struct standing standing;
 };
 
 /* What was decided about an execution at the entry of execve, to be compared with what is executed. */
 struct approval {
     bool valid;
-    struct image *image; /* a reference; by which it was decided */
+    struct cbpd_image *image; /* a reference; by which it was decided */
     struct execution_facts facts;
     uint64_t sequences[CBP_SESSION_MAX]; /* of the creation event, 0: none was made */
 };
@@ -80,16 +68,14 @@ struct parked {
 };
 
 struct task {
-    struct task *hash_next;
-    struct task *next, *previous; /* all tasks */
-    struct process *process;      /* NULL until its creator's event or /proc tells whose it is */
-    struct operation *operation;  /* what it waits for, if anything */
-    struct look *look;            /* what is looked at for it beside us, likewise */
-    enum look_stage look_stage;   /* of that */
-    struct launch *launch;        /* of a root whose target does not run yet */
-    uint64_t seen_ns;             /* when an unowned task was first seen */
+    struct cbpd_task base;
+    struct process *process;     /* NULL until its creator's event or /proc tells whose it is */
+    struct operation *operation; /* what it waits for, if anything */
+    struct look *look;           /* what is looked at for it beside us, likewise */
+    enum look_stage look_stage;  /* of that */
+    struct launch *launch;       /* of a root whose target does not run yet */
+    uint64_t seen_ns;            /* when an unowned task was first seen */
     uint64_t resumed_ns; /* when it last went on, since boot; what it creates is younger. 0: not known */
-    uint32_t tid;
     uint32_t creator_pid, creator_tid;
     uint32_t kept_creator;  /* tid of a creator that stays stopped until this task has told of itself */
     uint32_t waits_for;     /* as a creator: the tid of the new task that it is kept for */
@@ -117,14 +103,10 @@ struct replacement {
     bool reaches_caller;
 };
 
-/* One operation that is held: one message for each session that was asked. */
+/* One operation that is held. */
 struct operation {
-    struct task *task; /* NULL once it is gone */
+    struct cbpd_held held;
     enum operation_kind kind;
-    uint32_t unanswered_count;
-    uint32_t result_code;       /* the refusal of the highest session that refused */
-    uint32_t refuser_id;        /* that session; of a rule's refusal, the highest of all */
-    bool is_stripped;           /* a right that it needs was taken away */
     uint32_t descriptor_access; /* rights of a handle operation that names its target by a descriptor alone */
     struct approval approval;
     struct replacement replacement;
@@ -132,23 +114,40 @@ struct operation {
 
 /* Everything the supervisor has. */
 struct supervisor {
-    struct cbp_channel *channel;
-    struct session sessions[CBP_SESSION_MAX];
-    uint32_t session_count;
-    uint32_t order[CBP_SESSION_MAX]; /* the open sessions, highest altitude first */
-    struct rule_sets rules;
+    struct cbpd_helper helper;
     uint32_t controller_pid;
-    struct task *tasks;
-    struct process *processes;
-    uint32_t task_count, process_count;
     uint32_t unowned_count;  /* tasks whose creator is not known yet */
     uint32_t let_go_count;   /* tasks of processes that have been let go: detached at their next stop */
     uint32_t served_tid;     /* whose stop, answer or look is dealt with; 0: what the controller wants */
     uint32_t filtered_count; /* tasks that have our filter: without a tracer they cannot go on */
-    bool leaving;            /* the controller is gone or done: let everything go */
-    bool controller_gone;
 };
 extern struct supervisor self;
+
+/* ---- The policy's processes and the helper's tasks as ours ---- */
+static inline struct process *find_process(uint32_t pid) /* that has not ended */
+{
+    return process_of(cbpd_find_process(&self.helper.policy, pid));
+}
+
+static inline struct process *first_process(void)
+{
+    return process_of(self.helper.policy.processes);
+}
+
+static inline const struct cbp_stance *stances_of(struct process *process)
+{
+    return cbpd_stances_of(&self.helper.policy, &process->base);
+}
+
+static inline struct task *find_task(uint32_t tid)
+{
+    return task_of(cbpd_find_task(&self.helper, tid));
+}
+
+static inline struct task *first_task(void)
+{
+    return task_of(self.helper.tasks);
+}
 
 /* ---- supervisor.c ---- */
 void wake_tracer(void); /* any thread: wakes the tracer from its sleep */
@@ -157,12 +156,11 @@ void wake_tracer(void); /* any thread: wakes the tracer from its sleep */
 void publish_counts(const struct task *leaving);
 
 /* ---- tasks.c: tasks that come and go ---- */
-struct task *add_task(uint32_t tid); /* nobody's so far; NULL without memory */
+uint32_t capabilities_of(const struct process *process); /* the CAP_ bits that hold for it */
+uint32_t parent_of(struct process *process);             /* the parent's id, as the system would say now */
+struct task *add_task(uint32_t tid);                     /* nobody's so far; NULL without memory */
 void remove_task(struct task *task);
 void task_joins(struct task *task, struct process *process);
-/* Whoever creates and ends, over and over, leaves a line of dead ancestors: those that go by the names of
- * their children say nothing more, and of the others only so many generations are kept. */
-void forget_old_ancestors(struct process *creator);
 void forget_empty_process(struct process *process); /* one that no task has joined */
 void process_ends(struct process *process);         /* its last task has gone */
 struct process *make_nobody(void);                  /* a parent that is no process; NULL without memory */
@@ -179,10 +177,11 @@ void handle_wait_status(uint32_t tid, int status);
 void resume_task(struct task *task, int signal);
 void resume_until_return(struct task *task); /* likewise, to stop again when its system call returns */
 void resume_kept_creator(struct task *task);
-void start_report(struct report *report, struct task *task); /* about its process, made by its creator */
-void add_item(struct report *report, uint32_t type, uint32_t flags);
+void start_report(struct cbpd_report *report, struct task *task); /* about its process, made by its creator */
+void add_item(struct cbpd_report *report, uint32_t type, uint32_t flags);
 /* Posts a report on a task; it stays stopped if somebody is asked, else what follows is done at once. */
-void post_and_hold(const struct report *report, enum operation_kind kind);
+void post_and_hold(struct task *task, const struct cbpd_report *report, enum operation_kind kind);
+void apply_settled(void); /* operations whose answers are all in */
 /* It has ended without a stop at its exit, or is nowhere any more. */
 void handle_gone(struct task *task, int status);
 bool lets_go(const struct task *task); /* whether it is detached when it goes on */
@@ -206,6 +205,7 @@ uint32_t seize_root(uint32_t tid, uint32_t filter_parts, struct task **task);
 uint32_t seize_thread(uint32_t tid, struct process *process);
 
 /* ---- letting_go.c: tasks that go on without us ---- */
+void let_released_go(void);              /* see struct cbpd_helper_host */
 #define SUPERVISOR_NAME "cbp-supervisor" /* as others see it in /proc */
 void listen_for_wishes(void);            /* of another supervisor that wants what we let go */
 void serve_wishes(void);
@@ -225,9 +225,12 @@ void wish_for_tasks_of(uint32_t supervisor_pid); /* that it has let go and still
 /* PTRACE_SEIZE of a thread that may be busy with an execve. False: errno, ETIMEDOUT if it stayed busy. */
 bool seize_within_limit(uint32_t tid, unsigned long options);
 
-/* ---- attach.c: processes that run already; see tree_driver.h ---- */
+/* ---- attach.c: processes that run already ---- */
+/* See struct cbpd_helper_host. */
+uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children);
+uint32_t attach_matching(struct cbpd_rule_set *set, uint32_t wanted_rule_id);
 /* As far as it can be told within a limit, otherwise a vague one. NULL without memory. */
-struct image *image_of_running(uint32_t pid);
+struct cbpd_image *image_of_running(uint32_t pid);
 /* Around all that a request attaches to: it has one limit. Meanwhile nobody is let go for want of a rule. */
 void begin_attaching(void);
 void end_attaching(void);
@@ -282,15 +285,17 @@ void note_failed_execution(struct task *task, int os_error);
 void handle_execution_return(struct task *task); /* at the stop that resume_until_return() makes */
 void release_approval(struct approval *approval);
 /* The image of a reading's chain; NULL without memory. */
-struct image *image_of_chain(const struct reading *reading);
+struct cbpd_image *image_of_chain(const struct reading *reading);
 /* Likewise; NULL: there is nothing but the fact that something is executed. */
-struct image *image_of_reading(const struct reading *reading);
+struct cbpd_image *image_of_reading(const struct reading *reading);
 int errno_of_code(uint32_t code);
 
 /* ---- identity.c: which file a program is ---- */
+bool path_leads_to_file(const struct cbpd_image_file *file); /* see struct cbpd_host */
+void identify_programs(void);
 bool files_matter(void); /* whether any rule asks */
 /* Finds it out, if it matters and is not known, for the image that the process executes now. */
-void identify_program(struct image *image, uint32_t pid);
+void identify_program(struct cbpd_image *image, uint32_t pid);
 
 /* ---- hardening.c: the supervisor's own protection ---- */
 void harden(void); /* first of all */
@@ -322,6 +327,8 @@ bool finish_loading_rules(struct cbp_rules *request, uint32_t *status, uint64_t 
 bool load_wanted_rules(void);
 
 /* ---- proc.c: facts from /proc ---- */
+uint64_t now_ns(void);  /* the clock of deadlines */
+uint64_t wall_ns(void); /* since 1970 */
 /* As much of a file in a task's folder as one read gives, with a NUL behind it: how much; 0: nothing. */
 size_t read_proc_file(uint32_t id, const char *name, char *buffer, size_t size);
 uint64_t read_start_time(uint32_t pid);

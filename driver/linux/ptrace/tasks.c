@@ -3,12 +3,9 @@
 #include "look.h"
 #include "supervisor.h"
 
-/* What a rule that comes later can still match of ancestors that have ended. */
-enum { DEAD_GENERATIONS_MAX = 64 };
-
 struct task *add_task(uint32_t tid)
 {
-    struct task *task = make_task(tid);
+    struct task *task = task_of(cbpd_make_task(&self.helper, tid));
     if (task != NULL)
         self.unowned_count++;
     return task;
@@ -18,10 +15,10 @@ struct task *add_task(uint32_t tid)
 void task_joins(struct task *task, struct process *process)
 {
     task->process = process;
-    process->reference_count++;
+    process->base.reference_count++;
     process->thread_count++;
     self.unowned_count--;
-    self.let_go_count += process->standing.is_let_go;
+    self.let_go_count += process->base.standing.is_let_go;
     self.filtered_count += process->filter_parts != 0;
 }
 
@@ -32,58 +29,33 @@ void remove_task(struct task *task)
     unpark(task);
     struct process *process = task->process;
     if (process != NULL) {
-        self.let_go_count -= process->standing.is_let_go;
+        self.let_go_count -= process->base.standing.is_let_go;
         self.filtered_count -= process->filter_parts != 0;
-        release_process(process);
+        cbpd_release_process(&self.helper.policy, &process->base);
     } else {
         self.unowned_count--;
     }
-    free_task(task);
-}
-
-/* Takes a dead process out of the line between its child and its creator. */
-static void skip_parent(struct process *process)
-{
-    struct process *dead = process->parent;
-    process->parent = dead->parent;
-    process->parent->reference_count++;
-    process->creator_tenure = dead->creator_tenure; /* it stands for the dead one before that creator */
-    release_process(dead);
-}
-
-void forget_old_ancestors(struct process *creator)
-{
-    uint32_t count = 0;
-    struct process *process = creator->parent;
-    if (process == NULL || !process->ended)
-        return;
-    for (struct process *at; (at = process->parent) != NULL && at->ended && at->parent != NULL;)
-        if (count == DEAD_GENERATIONS_MAX || has_same_names(at->image, process->image)) {
-            skip_parent(process);
-        } else {
-            process = at;
-            count++;
-        }
+    cbpd_free_task(&self.helper, &task->base);
 }
 
 void forget_empty_process(struct process *process)
 {
-    process->reference_count = 1;
-    release_process(process);
+    process->base.reference_count = 1;
+    cbpd_release_process(&self.helper.policy, &process->base);
 }
 
 void process_ends(struct process *process)
 {
-    if (!process->ended)
+    if (!process->base.ended)
         leave_legacy(process);
-    end_process(process);
+    cbpd_end_process(&self.helper.policy, &process->base);
 }
 
 struct process *make_nobody(void)
 {
-    struct process *process = allocate_surely(sizeof *process);
+    struct process *process = cbpd_allocate_surely(sizeof *process);
     if (process != NULL)
-        process->ended = true; /* no id leads to it */
+        process->base.ended = true; /* no id leads to it */
     return process;
 }
 

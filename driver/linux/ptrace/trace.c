@@ -29,9 +29,10 @@ bool lets_go(const struct task *task)
 {
     struct process *process = task->process;
     /* With our filter, only a tracer keeps the filtered calls working. */
-    if (self.leaving && (process == NULL || process->filter_parts == 0))
+    if (self.helper.leaving && (process == NULL || process->filter_parts == 0))
         return true;
-    return process != NULL && (process->standing.is_let_go || (!is_attaching() && is_released(process)));
+    return process != NULL && (process->base.standing.is_let_go ||
+                               (!is_attaching() && cbpd_is_released(&self.helper.policy, &process->base)));
 }
 
 /* Lets the creator go on that was kept stopped for this task, if it is still there. */
@@ -39,7 +40,7 @@ void resume_kept_creator(struct task *task)
 {
     struct task *creator = task->kept_creator != 0 ? find_task(task->kept_creator) : NULL;
     task->kept_creator = 0;
-    if (creator == NULL || creator->waits_for != task->tid)
+    if (creator == NULL || creator->waits_for != task->base.tid)
         return;
     creator->waits_for = 0;
     resume_task(creator, 0);
@@ -59,13 +60,13 @@ static void resume(struct task *task, bool to_return, int signal)
 {
     if (lets_go(task)) {
         resume_kept_creator(task);
-        if (ptrace(PTRACE_DETACH, (pid_t) task->tid, 0, signal) == 0)
+        if (ptrace(PTRACE_DETACH, (pid_t) task->base.tid, 0, signal) == 0)
             forget_detached(task);
         return;
     }
     task->resumed_ns = boot_ns();
     task->parked.since_ns = 0;
-    (void) ptrace(to_return ? PTRACE_SYSCALL : PTRACE_CONT, (pid_t) task->tid, 0, signal);
+    (void) ptrace(to_return ? PTRACE_SYSCALL : PTRACE_CONT, (pid_t) task->base.tid, 0, signal);
 }
 
 void resume_task(struct task *task, int signal)
@@ -82,7 +83,7 @@ static void detach_task(struct task *task)
 {
     struct process *process = task->process;
     publish_counts(task);
-    if (ptrace(PTRACE_DETACH, (pid_t) task->tid, 0, 0) != 0)
+    if (ptrace(PTRACE_DETACH, (pid_t) task->base.tid, 0, 0) != 0)
         return; /* killed meanwhile: wait4 will tell */
     bool last = process->thread_count == 0;
     if (last)
@@ -92,54 +93,55 @@ static void detach_task(struct task *task)
 
 /* ---- Reports ---- */
 
-void start_report(struct report *report, struct task *task)
+void start_report(struct cbpd_report *report, struct task *task)
 {
     memset(report, 0, sizeof *report);
-    report->task = task;
-    report->thread_id = task->tid;
-    report->process = task->process;
-    report->image = task->process->image;
+    report->thread_id = task->base.tid;
+    report->process = &task->process->base;
+    report->capabilities = capabilities_of(task->process);
+    report->image = task->process->base.image;
     report->originator_pid = task->creator_pid;
     report->originator_tid = task->creator_tid;
     report->user_id = task->process->user_id;
-    report->subject = stances_of(task->process);
+    report->request.subject = stances_of(task->process);
     /* Whoever created a process counts after its end, too. */
     struct process *process = task->process;
-    struct process *creator = task->creator_pid == process->pid ? process : process->parent;
-    report->originator = creator != NULL ? stances_of(creator) : NULL;
+    struct process *creator = task->creator_pid == process->base.pid ? process : creator_of(process);
+    report->request.originator = creator != NULL ? stances_of(creator) : NULL;
 }
 
-void add_item(struct report *report, uint32_t type, uint32_t flags)
+void add_item(struct cbpd_report *report, uint32_t type, uint32_t flags)
 {
-    report->types[report->item_count] = type;
-    report->flags[report->item_count] = flags;
-    report->item_count++;
+    report->request.types[report->request.item_count] = type;
+    report->request.flags[report->request.item_count] = flags;
+    report->request.item_count++;
 }
+
+static void apply_to_task(struct task *task, const struct operation *operation);
 
 /* Posts a report; the task stays stopped if somebody is asked, else what follows is done at once. */
-void post_and_hold(const struct report *report, enum operation_kind kind)
+void post_and_hold(struct task *task, const struct cbpd_report *report, enum operation_kind kind)
 {
-    struct task *task = report->task;
-    uint32_t refusal = 0;
+    struct cbpd_refusal refusal = {0};
     struct operation *operation = NULL;
-    post_report(report, &operation, &refusal, NULL, NULL);
+    post(&self.helper, report, &operation, &refusal, NULL);
     if (operation == NULL) {
-        struct operation nobody_asked = {.task = task, .kind = kind, .result_code = refusal};
-        apply_operation(&nobody_asked);
+        struct operation nobody_asked = {.held.base.result_code = refusal.code, .kind = kind};
+        apply_to_task(task, &nobody_asked);
         return;
     }
-    operation->task = task;
+    operation->held.task = task;
     operation->kind = kind;
     task->operation = operation;
 }
 
 /* ---- Ends ---- */
 
-static void report_end(struct task *task, uint32_t exit_status, struct report *report)
+static void report_end(struct task *task, uint32_t exit_status, struct cbpd_report *report)
 {
     struct process *process = task->process;
     start_report(report, task);
-    report->originator = stances_of(process);
+    report->request.originator = stances_of(process);
     bool last = --process->thread_count == 0;
     if (!process->is_launcher) {
         if (task->first_unreported)
@@ -159,7 +161,7 @@ static void drop_operation(struct task *task)
     drop_look(task);
     if (task->operation == NULL)
         return;
-    cancel_operation(task->operation);
+    cbpd_cancel_operation(&task->operation->held);
     task->operation = NULL;
     if (task->process != NULL)
         task->process->has_dropped = true;
@@ -169,9 +171,10 @@ static void drop_operation(struct task *task)
  * ends under that id, and nobody tells of its own any more. */
 static struct task *find_vanished_thread(uint32_t pid)
 {
-    for (struct task *task = self.tasks; task != NULL; task = task->next)
-        if (task->process != NULL && task->process->pid == pid && !task->process->ended && task->tid != pid &&
-            syscall(SYS_tgkill, (pid_t) pid, (pid_t) task->tid, 0) != 0 && errno == ESRCH)
+    for (struct task *task = first_task(); task != NULL; task = next_task(task))
+        if (task->process != NULL && task->process->base.pid == pid && !task->process->base.ended &&
+            task->base.tid != pid && syscall(SYS_tgkill, (pid_t) pid, (pid_t) task->base.tid, 0) != 0 &&
+            errno == ESRCH)
             return task;
     return NULL;
 }
@@ -185,21 +188,22 @@ static void end_vanished_threads(uint32_t pid)
 static void handle_exit_stop(struct task *task)
 {
     unsigned long status = 0;
-    if (any_session_wants(CBP_PROC_EVT_PROCESS_TERMINATION | CBP_PROC_EVT_THREAD_TERMINATION) &&
-        ptrace(PTRACE_GETEVENTMSG, (pid_t) task->tid, 0, &status) != 0)
+    if (cbpd_any_session_wants(&self.helper.policy,
+                               CBP_PROC_EVT_PROCESS_TERMINATION | CBP_PROC_EVT_THREAD_TERMINATION) &&
+        ptrace(PTRACE_GETEVENTMSG, (pid_t) task->base.tid, 0, &status) != 0)
         return; /* killed meanwhile: wait4 will tell */
     drop_operation(task);
     note_failed_execution(task, 0);
     task->waits_for = 0;
     task->announced = false;
-    if (task->tid == task->process->pid && task->process->thread_count > 1)
-        end_vanished_threads(task->tid);
-    struct report report;
+    if (task->base.tid == task->process->base.pid && task->process->thread_count > 1)
+        end_vanished_threads(task->base.tid);
+    struct cbpd_report report;
     report_end(task, (uint32_t) status, &report);
     /* It was killed while somebody decided about it, and its end is told after that. Until then nobody is to
      * be kept from dying. */
     report.is_past = task->process->has_dropped;
-    post_and_hold(&report, OPERATION_EXIT);
+    post_and_hold(task, &report, OPERATION_EXIT);
 }
 
 /* A task has ended without a stop at its exit that we could hold. */
@@ -216,9 +220,9 @@ void handle_gone(struct task *task, int status)
         return;
     }
     if (!task->exit_reported) {
-        struct report report;
+        struct cbpd_report report;
         report_end(task, (uint32_t) status, &report);
-        tell_past(&report);
+        cbpd_tell_past(&self.helper, &report);
     }
     if (task->process->thread_count == 0)
         process_ends(task->process);
@@ -232,18 +236,18 @@ static void apply_to_task(struct task *task, const struct operation *operation)
     switch (operation->kind) {
     case OPERATION_THREAD:
     case OPERATION_FORK:
-        if (operation->result_code != 0)
-            (void) kill((pid_t) task->process->pid, SIGKILL);
+        if (operation->held.base.result_code != 0)
+            (void) kill((pid_t) task->process->base.pid, SIGKILL);
         if (task->group_stopped && !lets_go(task)) {
             task->listening = true;
-            (void) ptrace(PTRACE_LISTEN, (pid_t) task->tid, 0, 0);
+            (void) ptrace(PTRACE_LISTEN, (pid_t) task->base.tid, 0, 0);
         } else {
             resume_task(task, 0);
         }
         break;
     case OPERATION_ENTRY:
     case OPERATION_EXECUTION:
-        finish_execution(task, operation->kind, operation, operation->result_code);
+        finish_execution(task, operation->kind, operation, operation->held.base.result_code);
         break;
     case OPERATION_HANDLE:
         finish_handle_call(task, operation);
@@ -257,19 +261,18 @@ static void apply_to_task(struct task *task, const struct operation *operation)
     }
 }
 
-/* All who were asked have answered. Frees the operation if it is a task's. */
-void apply_operation(struct operation *operation)
+void apply_settled(void)
 {
-    struct task *task = operation->task;
-    bool is_owned = task == NULL || task->operation == operation;
-    if (task != NULL) {
-        task->operation = NULL;
-        self.served_tid = task->tid;
-        apply_to_task(task, operation);
-    }
-    if (is_owned) {
+    for (struct cbpd_held *held; (held = cbpd_next_settled(&self.helper)) != NULL;) {
+        struct operation *operation = operation_of(held);
+        struct task *task = held->task;
+        if (task != NULL) {
+            task->operation = NULL;
+            self.served_tid = task->base.tid;
+            apply_to_task(task, operation);
+        }
         release_approval(&operation->approval);
-        free_surely(operation);
+        cbpd_free_surely(operation);
     }
 }
 
@@ -297,7 +300,7 @@ static void handle_event_stop(struct task *task, int signal)
     }
     if (is_stop_signal(signal)) {
         task->listening = true;
-        (void) ptrace(PTRACE_LISTEN, (pid_t) task->tid, 0, 0);
+        (void) ptrace(PTRACE_LISTEN, (pid_t) task->base.tid, 0, 0);
         return;
     }
     task->listening = false;
@@ -357,7 +360,7 @@ static void handle_stop(struct task *task, int status)
     int event = status >> 16;
     bool is_first = event == PTRACE_EVENT_STOP && (task->process == NULL || task->announced);
     if (task->process == NULL && !is_first && !find_owner(task)) {
-        end_unknown_task(task->tid);
+        end_unknown_task(task->base.tid);
         remove_task(task);
         return;
     }
@@ -401,23 +404,23 @@ static void handle_stop(struct task *task, int status)
  * under the leader's if that one's end has been told. */
 static void tell_change_of_leader(struct task *task, bool leader_lives, uint32_t leader_tid)
 {
-    struct report report;
-    uint32_t former_tid = task->tid;
+    struct cbpd_report report;
+    uint32_t former_tid = task->base.tid;
     start_report(&report, task);
-    report.originator = stances_of(task->process);
+    report.request.originator = stances_of(task->process);
     if (task->first_unreported)
         add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
     add_item(&report, CBP_PROC_EVT_THREAD_TERMINATION, 0);
-    tell_past(&report);
+    cbpd_tell_past(&self.helper, &report);
     task->first_unreported = false;
     if (leader_lives)
         return;
     start_report(&report, task);
-    report.originator_pid = task->process->pid;
+    report.originator_pid = task->process->base.pid;
     report.originator_tid = former_tid;
     report.thread_id = leader_tid;
     add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
-    tell_past(&report);
+    cbpd_tell_past(&self.helper, &report);
 }
 
 /* An exit status is what the program gave, in the second byte, or a signal and the bit of a core dump, in the
@@ -451,7 +454,7 @@ static struct task *take_over_leader(uint32_t tid)
     if (is_alone || !read_event_message(tid, PTRACE_EVENT_EXEC, &former) || former == tid)
         return leader;
     struct task *task = find_task(former);
-    if (task == NULL || task->process == NULL || task->process->pid != tid)
+    if (task == NULL || task->process == NULL || task->process->base.pid != tid)
         return leader;
     bool leader_lives = leader != NULL && !leader->exit_reported;
     tell_change_of_leader(task, leader_lives, tid);
@@ -460,7 +463,7 @@ static struct task *take_over_leader(uint32_t tid)
         note_failed_execution(leader, 0);
         remove_task(leader);
     }
-    rename_task(task, tid);
+    cbpd_rename_task(&self.helper, &task->base, tid);
     task->execution_tid = former;
     task->process->thread_count = 1;
     return task;

@@ -20,7 +20,8 @@ uint32_t seize_root(uint32_t tid, uint32_t filter_parts, struct task **seized)
 {
     unsigned long options = base_options | (filter_parts != 0 ? (unsigned long) PTRACE_O_EXITKILL : 0);
     struct task *task = add_task(tid);
-    struct process *process = task != NULL ? add_process(tid, NULL) : NULL;
+    struct process *process =
+        task != NULL ? process_of(cbpd_add_process(&self.helper.policy, tid, NULL)) : NULL;
     uint32_t error = process == NULL ? CBP_ERROR_NOT_ENOUGH_MEMORY : 0;
     if (error == 0 && ptrace(PTRACE_SEIZE, (pid_t) tid, 0, options) != 0)
         error = errno == EPERM ? CBP_ERROR_BUSY : CBP_ERROR_BROKEN_PIPE;
@@ -31,7 +32,7 @@ uint32_t seize_root(uint32_t tid, uint32_t filter_parts, struct task **seized)
             remove_task(task);
         return error;
     }
-    process->start_time = read_start_time(tid);
+    process->base.start_time = read_start_time(tid);
     process->tree = tid;
     process->filter_parts = filter_parts;
     task_joins(task, process);
@@ -60,9 +61,7 @@ uint32_t seize_thread(uint32_t tid, struct process *process)
 
 void count_loss(void)
 {
-    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
-        if (self.sessions[id].open)
-            cbp_add_u64(&channel_of(id)->lost, 1);
+    cbpd_count_for_all(&self.helper, offsetof(struct cbp_channel_session, lost));
 }
 
 static bool any_ended_unknown;
@@ -76,7 +75,7 @@ bool was_ended_unknown(uint32_t tid)
 void end_unknown_task(uint32_t tid)
 {
     any_ended_unknown = true;
-    if (self.leaving) { /* no rule is in force any more */
+    if (self.helper.leaving) { /* no rule is in force any more */
         (void) ptrace(PTRACE_DETACH, (pid_t) tid, 0, 0);
         return;
     }
@@ -89,11 +88,11 @@ void forget_everybody(void)
 {
     fprintf(stderr,
             "cbprocess-supervisor: of %u tasks in its books the kernel knows none; they are forgotten\n",
-            self.task_count);
-    for (struct task *task = self.tasks, *next; task != NULL; task = next) {
-        next = task->next;
-        fprintf(stderr, "  task %u of process %u%s\n", task->tid,
-                task->process != NULL ? task->process->pid : 0, task->announced ? ", announced" : "");
+            self.helper.task_count);
+    for (struct task *task = first_task(), *next; task != NULL; task = next) {
+        next = next_task(task);
+        fprintf(stderr, "  task %u of process %u%s\n", task->base.tid,
+                task->process != NULL ? task->process->base.pid : 0, task->announced ? ", announced" : "");
         handle_gone(task, 0);
     }
 }

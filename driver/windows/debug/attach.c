@@ -5,13 +5,13 @@
 static struct facts facts;
 
 /* What rules say of a name that nobody knows is not known either: those that forbid hold. */
-struct image *image_of(const struct facts *of)
+struct cbpd_image *image_of(const struct facts *of)
 {
-    const struct image_file file = {.path = of->path.bytes,
-                                    .path_size = (uint32_t) of->path.size,
-                                    .given = of->given.bytes,
-                                    .given_size = (uint32_t) of->given.size};
-    return make_chain_image(&file, 1, of->path.size == 0);
+    const struct cbpd_image_file file = {.path = of->path.bytes,
+                                         .path_size = (uint32_t) of->path.size,
+                                         .given = of->given.bytes,
+                                         .given_size = (uint32_t) of->given.size};
+    return cbpd_make_image(&self.helper.policy, &file, 1, of->path.size == 0);
 }
 
 static uint32_t enter_process(uint32_t pid, HANDLE handle, uint64_t now)
@@ -21,17 +21,17 @@ static uint32_t enter_process(uint32_t pid, HANDLE handle, uint64_t now)
         return CBP_ERROR_NOT_ENOUGH_MEMORY;
     process->handle = handle;
     process->parent_pid = facts.parent_pid;
-    process->start_time = read_start_time(handle);
-    process->attached = true;
+    process->base.start_time = read_start_time(handle);
+    process->base.attached = true;
     process->attached_time = now;
-    process->image = image_of(&facts);
-    if (process->image == NULL) { /* without a name no rule by name would hold for it */
+    process->base.image = image_of(&facts);
+    if (process->base.image == NULL) { /* without a name no rule by name would hold for it */
         process->handle = NULL;
         forget_process(process);
         return CBP_ERROR_NOT_ENOUGH_MEMORY;
     }
-    if (process->parent != NULL)
-        inherit_rules(process, process->parent);
+    if (creator_of(process) != NULL)
+        cbpd_inherit_rules(&self.helper.policy, &process->base, process->base.parent);
     return 0;
 }
 
@@ -67,7 +67,7 @@ static bool is_parent(const struct process *parent, uint32_t pid)
     uint64_t start_time = handle != NULL ? read_start_time(handle) : 0;
     if (handle != NULL)
         CloseHandle(handle);
-    return start_time >= parent->start_time;
+    return start_time >= parent->base.start_time;
 }
 
 /* One look at all processes: attaches children of the root's tree that are not debugged yet. *count counts
@@ -77,10 +77,11 @@ static uint32_t attach_new_children(uint32_t root_pid, uint32_t *count)
     const struct process *root = find_process(root_pid);
     struct listing listing = {0};
     uint32_t error = 0, pid, parent_pid;
-    begin_search(root);
-    while (next_process(&listing, &pid, &parent_pid)) {
+    cbpd_begin_search(&self.helper.policy, &root->base);
+    while (next_listed_process(&listing, &pid, &parent_pid)) {
         struct process *parent = find_process(parent_pid);
-        if (find_process(pid) == NULL && parent != NULL && (parent == root || branch_of(parent) != NULL) &&
+        if (find_process(pid) == NULL && parent != NULL &&
+            (parent == root || cbpd_branch_of(&self.helper.policy, &parent->base) != NULL) &&
             is_parent(parent, pid)) {
             uint32_t failure = attach_one(pid);
             *count += failure == 0;
@@ -111,32 +112,33 @@ uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children)
 }
 
 /* False without memory. */
-static bool wish_for(uint32_t pid, struct rule_set *set, uint32_t wanted_rule_id, enum attachment *wish)
+static bool wish_for(uint32_t pid, struct cbpd_rule_set *set, uint32_t wanted_rule_id,
+                     enum cbpd_attachment *wish)
 {
     HANDLE handle = open_process(pid);
     bool is_ours = handle != NULL && is_own_user(handle);
     bool is_known = is_ours && read_facts(handle, NULL, &facts);
-    struct image *image = is_known ? image_of(&facts) : NULL;
-    *wish = image != NULL ? attachment_for(image, set, wanted_rule_id) : ATTACH_NOTHING;
-    release_image(image);
+    struct cbpd_image *image = is_known ? image_of(&facts) : NULL;
+    *wish = image != NULL ? cbpd_attachment_for(image, set, wanted_rule_id) : CBPD_ATTACH_NOTHING;
+    cbpd_release_image(&self.helper.policy, image);
     if (handle != NULL)
         CloseHandle(handle);
     return image != NULL || !is_ours || (!is_known && !facts.is_lacking);
 }
 
-uint32_t attach_matching(struct rule_set *set, uint32_t wanted_rule_id)
+uint32_t attach_matching(struct cbpd_rule_set *set, uint32_t wanted_rule_id)
 {
     struct listing listing = {0};
     uint32_t error = 0, pid, parent_pid;
-    while (next_process(&listing, &pid, &parent_pid)) {
-        enum attachment wish;
+    while (next_listed_process(&listing, &pid, &parent_pid)) {
+        enum cbpd_attachment wish;
         uint32_t failure = 0;
         if (find_process(pid) != NULL)
             continue;
         if (!wish_for(pid, set, wanted_rule_id, &wish))
             failure = CBP_ERROR_NOT_ENOUGH_MEMORY;
-        else if (wish != ATTACH_NOTHING)
-            failure = attach_tree(pid, wish == ATTACH_TREE);
+        else if (wish != CBPD_ATTACH_NOTHING)
+            failure = attach_tree(pid, wish == CBPD_ATTACH_TREE);
         if (failure == CBP_ERROR_NOT_ENOUGH_MEMORY)
             error = failure;
     }

@@ -38,7 +38,7 @@ void end_launch(struct launch *launch, uint32_t status, uint32_t os_error)
         .status = status,
         .os_error = os_error,
         .process_id = launch->process_id,
-        .start_time = launch->process != NULL ? launch->process->start_time : 0,
+        .start_time = launch->process != NULL ? launch->process->base.start_time : 0,
     };
     if (launch->process != NULL)
         launch->process->launch = NULL;
@@ -56,15 +56,15 @@ static void begin_launch(struct launch *launch, struct process *process)
     process->launch = launch;
     process->seen_ns = 0;
     process->creator_tid = launch->thread_id;
-    if (launch->rule_id != 0 && self.sessions[launch->session_id].open)
-        add_launch_rule(launch->session_id, launch->rule_id, process);
+    if (launch->rule_id != 0 && self.helper.policy.sessions[launch->session_id].open)
+        cbpd_add_launch_rule(&self.helper.policy, launch->session_id, launch->rule_id, &process->base);
     report_creation(process);
 }
 
 bool find_claim(struct process *process)
 {
     struct launch *launch = launches;
-    while (launch != NULL && (launch->process != NULL || launch->process_id != process->pid))
+    while (launch != NULL && (launch->process != NULL || launch->process_id != process->base.pid))
         launch = launch->next;
     if (launch == NULL)
         return false;
@@ -176,12 +176,12 @@ static uint32_t serve(uint32_t type, uint64_t *value)
     case CBP_MESSAGE_HELLO:
         return accept_hello(request);
     case CBP_MESSAGE_SESSION:
-        return set_session(request);
+        return cbpd_serve_session(&self.helper, request);
     case CBP_MESSAGE_SESSION_CLOSE:
-        return close_session(((const struct cbp_session_close *) request)->session_id);
+        return cbpd_serve_session_close(&self.helper,
+                                        ((const struct cbp_session_close *) request)->session_id);
     case CBP_MESSAGE_LAUNCH_FORGET:
-        return forget_launch(((const struct cbp_launch_forget *) request)->session_id,
-                             ((const struct cbp_launch_forget *) request)->rule_id);
+        return cbpd_serve_launch_forget(&self.helper, request);
     case CBP_MESSAGE_LAUNCH_PROCESS:
         return claim_process(request);
     case CBP_MESSAGE_PROCESS_QUERY:
@@ -235,9 +235,10 @@ static void finish_rules(void)
 
 void leave(void)
 {
-    self.controller_gone = true;
-    release_every_slot();
-    self.leaving = true;
+    self.helper.controller_gone = true;
+    cbpd_release_every_slot(&self.helper);
+    apply_settled();
+    self.helper.leaving = true;
     let_everything_go();
     while (launches != NULL)
         end_launch(launches, CBP_ERROR_BROKEN_PIPE, 0);

@@ -31,7 +31,7 @@ static void forget_oldest(void)
     struct process *process = recent_at(0)->process;
     recent_first = (recent_first + 1) % RECENT_MAX;
     recent_count--;
-    release_process(process);
+    cbpd_release_process(&self.helper.policy, &process->base);
 }
 
 void remember_ended(struct process *process)
@@ -40,7 +40,7 @@ void remember_ended(struct process *process)
         return; /* it has executed nothing */
     if (recent_count == RECENT_MAX)
         forget_oldest();
-    process->reference_count++;
+    process->base.reference_count++;
     process->ended_time = file_time_now();
     *recent_at(recent_count++) = (struct recent){process, now_ns() + RECENT_NS};
 }
@@ -55,11 +55,11 @@ void forget_ended(void)
 struct process *find_creator(uint32_t parent_pid, uint64_t start_time)
 {
     struct process *process = find_process(parent_pid);
-    if (process != NULL && process->start_time <= start_time)
+    if (process != NULL && process->base.start_time <= start_time)
         return process;
     for (uint32_t i = recent_count; i-- > 0;) {
         process = recent_at(i)->process;
-        if (process->pid == parent_pid && process->start_time <= start_time &&
+        if (process->base.pid == parent_pid && process->base.start_time <= start_time &&
             start_time <= process->ended_time)
             return process;
     }
@@ -73,13 +73,13 @@ uint32_t parent_of(struct process *process)
 
 bool anybody_was_ours(void)
 {
-    return recent_count > 0 || self.process_count > 0;
+    return recent_count > 0 || self.helper.policy.process_count > 0;
 }
 
 bool was_ours(uint32_t pid)
 {
     uint32_t i = 0;
-    while (i < recent_count && recent_at(i)->process->pid != pid)
+    while (i < recent_count && recent_at(i)->process->base.pid != pid)
         i++;
     return i < recent_count || find_process(pid) != NULL;
 }
@@ -93,9 +93,9 @@ static bool is_unclaimed(const struct process *process)
 
 bool has_unclaimed(void)
 {
-    struct process *process = self.processes;
+    struct process *process = first_process();
     while (process != NULL && !is_unclaimed(process))
-        process = process->next;
+        process = next_process(process);
     return process != NULL;
 }
 
@@ -107,7 +107,7 @@ static bool is_launching(void)
 static void add_candidate(struct process *nobody, struct process *candidate, struct cbp_stance *sum)
 {
     const struct cbp_stance *stances = stances_of(candidate);
-    inherit_obligations(nobody, candidate);
+    cbpd_inherit_obligations(&self.helper.policy, &nobody->base, &candidate->base);
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
         sum[id].asked |= stances[id].asked;
         sum[id].strip_mask |= stances[id].strip_mask;
@@ -120,17 +120,17 @@ static void add_candidate(struct process *nobody, struct process *candidate, str
 static struct process *make_nobody(const struct process *orphan)
 {
     struct cbp_stance sum[CBP_SESSION_MAX];
-    struct process *nobody = allocate_surely(sizeof *nobody);
+    struct process *nobody = cbpd_allocate_surely(sizeof *nobody);
     if (nobody == NULL)
         return NULL;
     memset(sum, 0, sizeof sum);
-    nobody->ended = true;
-    for (struct process *process = self.processes; process != NULL; process = process->next)
+    nobody->base.ended = true;
+    for (struct process *process = first_process(); process != NULL; process = next_process(process))
         if (process != orphan && !is_unclaimed(process))
             add_candidate(nobody, process, sum);
     for (uint32_t i = 0; i < recent_count; i++)
         add_candidate(nobody, recent_at(i)->process, sum);
-    oblige(nobody, sum);
+    cbpd_oblige(&self.helper.policy, &nobody->base, sum);
     return nobody;
 }
 
@@ -139,11 +139,11 @@ static void adopt(struct process *orphan)
     struct process *nobody = make_nobody(orphan);
     orphan->is_root = false;
     if (nobody != NULL) {
-        nobody->reference_count++;
-        orphan->parent = nobody;
-        inherit_rules(orphan, nobody);
+        nobody->base.reference_count++;
+        orphan->base.parent = &nobody->base;
+        cbpd_inherit_rules(&self.helper.policy, &orphan->base, &nobody->base);
     } else {
-        orphan->standing.inherited = share_rule_list(&unknown_rules);
+        orphan->base.standing.inherited = cbpd_share_list(&cbpd_unknown_rules);
     }
     count_guess();
     report_creation(orphan);
@@ -163,8 +163,8 @@ void settle_unclaimed(void)
 {
     uint64_t now = now_ns();
     bool launching = is_launching();
-    for (struct process *process = self.processes, *next; process != NULL; process = next) {
-        next = process->next;
+    for (struct process *process = first_process(), *next; process != NULL; process = next) {
+        next = next_process(process);
         if (!is_unclaimed(process))
             continue;
         bool is_anothers = process->parent_pid != self.controller_pid;

@@ -61,7 +61,7 @@ enum debugger debugger_of(HANDLE process)
     return found;
 }
 
-bool next_process(struct listing *listing, uint32_t *pid, uint32_t *parent_pid)
+bool next_listed_process(struct listing *listing, uint32_t *pid, uint32_t *parent_pid)
 {
     PROCESSENTRY32W entry = {.dwSize = sizeof entry};
     bool is_first = listing->snapshot == NULL;

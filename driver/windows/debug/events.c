@@ -19,7 +19,7 @@ uint32_t capabilities_of(const struct process *process)
 static void continue_event(struct process *process, uint32_t tid, DWORD how)
 {
     process->is_held = false;
-    resume_event(process->pid, tid, how);
+    resume_event(process->base.pid, tid, how);
 }
 
 /* The exit status of a process whose creation is refused: always one of failure. */
@@ -32,7 +32,7 @@ UINT refusal_status(uint32_t code)
 
 static void detach(struct process *process)
 {
-    stop_debugging(process->pid);
+    stop_debugging(process->base.pid);
     forget_process(process);
 }
 
@@ -43,27 +43,19 @@ static void end_of(struct process *process)
     forget_process(process);
 }
 
-/* Counts one more for every session. */
-static void count_for_all(size_t offset)
-{
-    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
-        if (self.sessions[id].open)
-            cbp_add_u64((uint64_t *) (void *) ((unsigned char *) channel_of(id) + offset), 1);
-}
-
 void count_lost(void)
 {
-    count_for_all(offsetof(struct cbp_channel_session, lost));
+    cbpd_count_for_all(&self.helper, offsetof(struct cbp_channel_session, lost));
 }
 
 void count_refused(void)
 {
-    count_for_all(offsetof(struct cbp_channel_session, refused));
+    cbpd_count_for_all(&self.helper, offsetof(struct cbp_channel_session, refused));
 }
 
 void count_guess(void)
 {
-    count_for_all(offsetof(struct cbp_channel_session, guessed));
+    cbpd_count_for_all(&self.helper, offsetof(struct cbp_channel_session, guessed));
 }
 
 /* ---- What follows an operation ---- */
@@ -83,106 +75,112 @@ static void finish(struct task *task, enum operation_kind kind, uint32_t result_
     struct process *process = task->process;
     if (kind == OPERATION_CREATION)
         finish_creation(process, result_code);
-    continue_event(process, task->tid, DBG_CONTINUE);
+    continue_event(process, task->base.tid, DBG_CONTINUE);
     if (kind == OPERATION_EXIT)
         end_of(process);
     else if (kind == OPERATION_THREAD_EXIT)
         remove_task(task);
-    if (kind != OPERATION_EXIT && !self.leaving && is_released(process))
+    if (kind != OPERATION_EXIT && !self.helper.leaving &&
+        cbpd_is_released(&self.helper.policy, &process->base))
         detach(process);
 }
 
-void apply_operation(struct operation *operation)
+void apply_settled(void)
 {
-    struct task *task = operation->task;
-    enum operation_kind kind = operation->kind;
-    uint32_t result_code = operation->result_code;
-    free_surely(operation);
-    if (task == NULL)
-        return;
-    task->operation = NULL;
-    finish(task, kind, result_code);
+    for (struct cbpd_held *held; (held = cbpd_next_settled(&self.helper)) != NULL;) {
+        struct operation *operation = operation_of(held);
+        struct task *task = held->task;
+        enum operation_kind kind = operation->kind;
+        uint32_t result_code = held->base.result_code;
+        cbpd_free_surely(operation);
+        if (task == NULL)
+            continue;
+        task->operation = NULL;
+        finish(task, kind, result_code);
+    }
 }
 
 /* ---- Reports ---- */
 
-static void start_report(struct report *report, struct task *task)
+static void start_report(struct cbpd_report *report, struct task *task)
 {
     struct process *process = task->process;
-    *report = (struct report){.task = task,
-                              .process = process,
-                              .image = process->image,
-                              .thread_id = task->tid,
-                              .originator_pid = process->pid,
-                              .originator_tid = task->tid,
-                              .originator = stances_of(process),
-                              .subject = stances_of(process)};
+    *report =
+        (struct cbpd_report){.request = {.originator = stances_of(process), .subject = stances_of(process)},
+                             .process = &process->base,
+                             .image = process->base.image,
+                             .capabilities = capabilities_of(process),
+                             .thread_id = task->base.tid,
+                             .originator_pid = process->base.pid,
+                             .originator_tid = task->base.tid};
 }
 
-static void add_item(struct report *report, uint32_t type)
+static void add_item(struct cbpd_report *report, uint32_t type)
 {
-    report->types[report->item_count++] = type;
+    report->request.types[report->request.item_count++] = type;
 }
 
 /* The process stands still already: either somebody is asked, or it goes on at once. */
-static void post_and_hold(const struct report *report, enum operation_kind kind)
+static void post_and_hold(struct task *task, const struct cbpd_report *report, enum operation_kind kind)
 {
     struct operation *operation = NULL;
-    uint32_t refusal = report->result_code;
-    post_report(report, &operation, &refusal, NULL, NULL);
+    struct cbpd_refusal refusal = {.code = report->request.result_code};
+    post(&self.helper, report, &operation, &refusal, NULL);
     if (operation == NULL) {
-        finish(report->task, kind, refusal);
+        finish(task, kind, refusal.code);
         return;
     }
-    operation->task = report->task;
+    operation->held.task = task;
     operation->kind = kind;
-    report->task->operation = operation;
+    task->operation = operation;
 }
 
-static struct task *first_task(const struct process *process)
+static struct task *task_in(const struct process *process)
 {
-    struct task *task = self.tasks;
+    struct task *task = first_task();
     while (task != NULL && task->process != process)
-        task = task->next;
+        task = next_task(task);
     return task;
 }
 
 static bool is_anything_forbidden(void)
 {
-    return self.rules.counts[CBP_ACTION_DENY] > 0;
+    return self.helper.policy.rule_counts[CBP_ACTION_DENY] > 0;
 }
 
-static void start_creation(struct report *report, struct process *process, const struct facts *of)
+static void start_creation(struct cbpd_report *report, struct process *process, const struct facts *of)
 {
     report->arguments = of->command_line.bytes;
     report->arguments_size = (uint32_t) of->command_line.size;
     /* Of whom nobody knows who created it the parent is nobody, with the id 0. */
-    report->originator_pid = process->parent != NULL ? process->parent->pid : process->parent_pid;
+    report->originator_pid =
+        creator_of(process) != NULL ? creator_of(process)->base.pid : process->parent_pid;
     report->originator_tid = process->creator_tid;
-    report->originator = process->parent != NULL ? stances_of(process->parent) : NULL;
+    report->request.originator = creator_of(process) != NULL ? stances_of(creator_of(process)) : NULL;
     add_item(report, CBP_PROC_EVT_PROCESS_CREATION);
 }
 
 void report_creation(struct process *process)
 {
-    struct report report;
+    struct cbpd_report report;
     if (!read_facts(process->handle, NULL, &facts))
         facts.command_line.size = 0;
-    start_report(&report, first_task(process));
+    struct task *task = task_in(process);
+    start_report(&report, task);
     start_creation(&report, process, &facts);
     add_item(&report, CBP_PROC_EVT_THREAD_CREATION);
-    post_and_hold(&report, OPERATION_CREATION);
+    post_and_hold(task, &report, OPERATION_CREATION);
 }
 
 void tell_refused(struct process *process, const struct facts *of)
 {
     struct task nobody = {.process = process};
-    struct report report;
+    struct cbpd_report report;
     start_report(&report, &nobody);
     start_creation(&report, process, of);
-    report.result_code = CBP_ERROR_BUSY;
-    report.flags[0] |= CBP_EVENT_FLAG_DECIDED_BY_RULE;
-    tell_past(&report);
+    report.request.result_code = CBP_ERROR_BUSY;
+    report.request.flags[0] |= CBP_EVENT_FLAG_DECIDED_BY_RULE;
+    cbpd_tell_past(&self.helper, &report);
 }
 
 /* ---- The events ---- */
@@ -198,7 +196,8 @@ static void give_up(uint32_t pid, uint32_t tid)
  * want of memory to ask about it somebody's handler might as well. */
 static void give_up_process(const DEBUG_EVENT *event, bool is_lacking)
 {
-    if (is_anything_forbidden() || (is_lacking && any_session_wants(CBP_PROC_EVT_PROCESS_CREATION))) {
+    if (is_anything_forbidden() ||
+        (is_lacking && cbpd_any_session_wants(&self.helper.policy, CBP_PROC_EVT_PROCESS_CREATION))) {
         uint32_t code = is_lacking ? CBP_ERROR_NOT_ENOUGH_MEMORY : CBP_ERROR_ACCESS_DENIED;
         end_by_force(event->u.CreateProcessInfo.hProcess, refusal_status(code));
         count_refused();
@@ -215,10 +214,10 @@ static struct process *make_process(uint32_t pid, const CREATE_PROCESS_DEBUG_INF
         return NULL;
     process->handle = keep_handle(info->hProcess);
     process->parent_pid = facts.parent_pid;
-    process->start_time = start_time;
-    process->image = image_of(&facts);
-    if (process->parent != NULL)
-        inherit_rules(process, process->parent);
+    process->base.start_time = start_time;
+    process->base.image = image_of(&facts);
+    if (creator_of(process) != NULL)
+        cbpd_inherit_rules(&self.helper.policy, &process->base, process->base.parent);
     return process;
 }
 
@@ -235,7 +234,7 @@ static void handle_process_creation(const DEBUG_EVENT *event)
     }
     bool is_known = read_facts(info->hProcess, info->hFile, &facts);
     process = is_known ? make_process(event->dwProcessId, info) : NULL;
-    if (process == NULL || process->image == NULL || add_task(event->dwThreadId, process) == NULL) {
+    if (process == NULL || process->base.image == NULL || add_task(event->dwThreadId, process) == NULL) {
         if (process != NULL)
             forget_process(process);
         give_up_process(event, is_known || facts.is_lacking);
@@ -244,7 +243,7 @@ static void handle_process_creation(const DEBUG_EVENT *event)
     process->is_held = true;
     if (find_claim(process))
         return;
-    if (process->parent != NULL)
+    if (creator_of(process) != NULL)
         report_creation(process);
     else
         await_claim(process);
@@ -254,21 +253,21 @@ static void handle_thread_creation(const DEBUG_EVENT *event, struct process *pro
 {
     struct task *task = add_task(event->dwThreadId, process);
     uint64_t start_time = read_thread_start_time(event->u.CreateThread.hThread);
-    bool is_new = !process->attached || start_time > process->attached_time;
+    bool is_new = !process->base.attached || start_time > process->attached_time;
     if (task == NULL || !is_new) {
         if (task == NULL)
-            give_up(process->pid, event->dwThreadId);
+            give_up(process->base.pid, event->dwThreadId);
         else
             continue_event(process, event->dwThreadId, DBG_CONTINUE);
         return;
     }
-    struct report report;
+    struct cbpd_report report;
     start_report(&report, task);
     report.originator_pid = 0; /* the system does not say who created it */
     report.originator_tid = 0;
     add_item(&report, CBP_PROC_EVT_THREAD_CREATION);
     process->is_held = true;
-    post_and_hold(&report, OPERATION_THREAD);
+    post_and_hold(task, &report, OPERATION_THREAD);
 }
 
 static void handle_end(struct process *process, uint32_t tid, uint32_t exit_status, enum operation_kind kind)
@@ -282,14 +281,14 @@ static void handle_end(struct process *process, uint32_t tid, uint32_t exit_stat
             remove_task(task);
         return;
     }
-    struct report report;
+    struct cbpd_report report;
     start_report(&report, task);
     report.exit_status = exit_status;
     add_item(&report, CBP_PROC_EVT_THREAD_TERMINATION);
     if (kind == OPERATION_EXIT)
         add_item(&report, CBP_PROC_EVT_PROCESS_TERMINATION);
     process->is_held = true;
-    post_and_hold(&report, kind);
+    post_and_hold(task, &report, kind);
 }
 
 /* To a program that sends something to a debugger it is to look as if there were none. */
@@ -342,17 +341,17 @@ void handle_debug_events(void)
 
 static void let_go(struct process *process)
 {
-    const struct task *task = first_task(process);
+    const struct task *task = task_in(process);
     if (process->is_held && task != NULL)
-        continue_event(process, task->tid, DBG_CONTINUE);
+        continue_event(process, task->base.tid, DBG_CONTINUE);
     detach(process);
 }
 
 void let_released_go(void)
 {
-    for (struct process *process = self.processes, *next; process != NULL; process = next) {
-        next = process->next;
-        if (!process->is_held && is_released(process))
+    for (struct process *process = first_process(), *next; process != NULL; process = next) {
+        next = next_process(process);
+        if (!process->is_held && cbpd_is_released(&self.helper.policy, &process->base))
             detach(process);
     }
 }
@@ -360,6 +359,6 @@ void let_released_go(void)
 /* Nothing is held for an answer any more: what stands still is unclaimed. */
 void let_everything_go(void)
 {
-    while (self.processes != NULL)
-        let_go(self.processes);
+    while (first_process() != NULL)
+        let_go(first_process());
 }

@@ -12,7 +12,7 @@ static struct {
     HANDLE done;  /* an event: from here on all of this is the debugger thread's again */
     struct cbp_rules request;
     uint32_t status;
-    struct rule_set *set; /* if status is 0 */
+    struct cbpd_rule_set *set; /* if status is 0 */
 } loading;
 
 bool prepare_rule_loading(void)
@@ -62,7 +62,8 @@ static DWORD WINAPI load(void *unused)
     (void) unused;
     loading.status = copy_block(section, request->block_size, &block);
     if (loading.status == 0)
-        loading.status = make_rule_set(block, (size_t) request->block_size, &loading.set);
+        loading.status =
+            cbpd_make_rule_set(self.helper.policy.host, block, (size_t) request->block_size, &loading.set);
     (void) SetEvent(loading.done);
     return 0;
 }
@@ -93,7 +94,7 @@ bool finish_loading_rules(struct cbp_rules *request, uint32_t *status, uint64_t 
     *request = loading.request;
     *status = loading.status;
     if (*status == 0)
-        *status = install_rules(request, loading.set, value);
+        *status = cbpd_serve_rules(&self.helper, request, loading.set, value);
     loading.is_busy = false;
     return true;
 }

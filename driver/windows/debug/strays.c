@@ -39,11 +39,11 @@ static void refuse_stray(uint32_t pid, HANDLE handle, struct process *parent)
         return;
     }
     process->refused = true;
-    process->parent_pid = parent->pid;
-    process->start_time = read_start_time(handle);
+    process->parent_pid = parent->base.pid;
+    process->base.start_time = read_start_time(handle);
     if (is_known)
-        process->image = image_of(&facts);
-    inherit_rules(process, parent);
+        process->base.image = image_of(&facts);
+    cbpd_inherit_rules(&self.helper.policy, &process->base, &parent->base);
     tell_refused(process, &facts);
     forget_process(process);
 }
@@ -89,9 +89,9 @@ void look_for_strays(void)
     struct listing listing = {0};
     uint32_t pid, parent_pid;
     uint64_t now = now_ns();
-    if (!anybody_was_ours() || self.leaving || now < next_look_ns)
+    if (!anybody_was_ours() || self.helper.leaving || now < next_look_ns)
         return;
-    while (next_process(&listing, &pid, &parent_pid))
+    while (next_listed_process(&listing, &pid, &parent_pid))
         if (pid != self.controller_pid && pid != GetCurrentProcessId() && find_process(pid) == NULL &&
             was_ours(parent_pid))
             consider(pid, parent_pid);

@@ -10,73 +10,78 @@
 #include <windows.h>
 
 #include "debug_control.h"
-#include "tree_driver.h"
+#include "records.h"
 
 struct launch;
 
-/* A process that is debugged; kept after its end while descendants live, because rules cover descendants
- * however deep. */
+/* A process that is debugged. Its tasks hold references. */
 struct process {
-    struct process *hash_next;
-    struct process *next, *previous; /* all processes that have not ended */
-    struct process *parent;          /* who created it; NULL for a root */
-    uint32_t reference_count;        /* living tasks and child processes */
-    uint32_t pid, parent_pid;
+    struct cbpd_process base;
+    uint32_t parent_pid;
     uint32_t creator_tid; /* known of launches only */
     HANDLE handle;
-    bool is_held;  /* an event of it waits for ContinueDebugEvent */
-    bool is_root;  /* the controller may have created it, and has to say for whom */
-    bool attached; /* it ran before it was debugged */
-    bool executed; /* always: a process of Windows begins with its program */
-    bool refused;  /* its creation was, so that its end is nobody's business */
-    bool ended;
+    bool is_held;     /* an event of it waits for ContinueDebugEvent */
+    bool is_root;     /* the controller may have created it, and has to say for whom */
+    bool refused;     /* its creation was, so that its end is nobody's business */
     uint64_t seen_ns; /* of a root: when its first event came */
     struct launch *launch;
-    uint64_t start_time;    /* a FILETIME */
-    uint64_t ended_time;    /* this and the next are told by that clock too */
+    uint64_t ended_time;    /* this and the next are FILETIMEs, as start times are */
     uint64_t attached_time; /* threads and children older than this are not new */
-    struct image *image;
-    struct standing standing;
 };
 
 struct task {
-    struct task *hash_next;
-    struct task *next, *previous; /* all tasks */
+    struct cbpd_task base;
     struct process *process;
     struct operation *operation; /* what it waits for, if anything */
-    uint32_t tid;
 };
 
 enum operation_kind { OPERATION_CREATION, OPERATION_THREAD, OPERATION_THREAD_EXIT, OPERATION_EXIT };
 
-/* One operation that is held: one message for each session that was asked. */
+/* One operation that is held. Nothing is ever stripped here: no handle operation is seen. */
 struct operation {
-    struct task *task;
+    struct cbpd_held held;
     enum operation_kind kind;
-    uint32_t unanswered_count;
-    uint32_t result_code; /* the refusal of the session with the highest altitude */
-    uint32_t refuser_id;  /* that session; of a rule's refusal, the highest of all */
-    bool is_stripped;     /* never here: no handle operation is seen */
 };
 
 /* Everything the helper has. */
 struct supervisor {
-    struct cbp_channel *channel;
+    struct cbpd_helper helper;
     struct cbp_debug_control *control;
     HANDLE section, debug_object, controller, answer_event, request_event, reply_event;
     HANDLE bells[CBP_SESSION_MAX];
-    struct session sessions[CBP_SESSION_MAX];
-    uint32_t session_count;
-    uint32_t order[CBP_SESSION_MAX]; /* the open sessions, highest altitude first */
-    struct rule_sets rules;
     uint32_t controller_pid;
-    struct task *tasks;
-    struct process *processes;
-    uint32_t task_count, process_count;
-    bool leaving;         /* the controller is gone or done: let everything go */
-    bool controller_gone; /* nobody answers any more */
 };
 extern struct supervisor self;
+
+/* ---- The policy's processes and the helper's tasks as ours ---- */
+static inline struct process *find_process(uint32_t pid) /* that has not ended */
+{
+    return process_of(cbpd_find_process(&self.helper.policy, pid));
+}
+
+static inline struct process *first_process(void)
+{
+    return process_of(self.helper.policy.processes);
+}
+
+static inline const struct cbp_stance *stances_of(struct process *process)
+{
+    return cbpd_stances_of(&self.helper.policy, &process->base);
+}
+
+static inline struct task *find_task(uint32_t tid)
+{
+    return task_of(cbpd_find_task(&self.helper, tid));
+}
+
+static inline struct task *first_task(void)
+{
+    return task_of(self.helper.tasks);
+}
+
+/* ---- system.c ---- */
+uint64_t now_ns(void);  /* the clock of deadlines */
+uint64_t wall_ns(void); /* since 1970 */
 
 /* ---- main.c ---- */
 void publish_counts(void);
@@ -100,6 +105,10 @@ void count_lost(void);
 void count_refused(void);
 void count_guess(void);
 void let_everything_go(void);
+void let_released_go(void);                              /* see struct cbpd_helper_host */
+void apply_settled(void);                                /* operations whose answers are all in */
+uint32_t capabilities_of(const struct process *process); /* the CAP_ bits that hold for it */
+uint32_t parent_of(struct process *process);             /* the parent's id, as the system would say now */
 
 /* ---- creators.c: who created whom ---- */
 /* The process that the system names as a parent, if it is ours or was a moment ago, and can be it; or NULL.
@@ -121,7 +130,10 @@ uint64_t next_stray_look_ns(void); /* 0: none */
 DWORD answer_exception(HANDLE process, const EXCEPTION_DEBUG_INFO *info);
 
 /* ---- attach.c ---- */
-struct image *image_of(const struct facts *of);
+/* See struct cbpd_helper_host. */
+uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children);
+uint32_t attach_matching(struct cbpd_rule_set *set, uint32_t wanted_rule_id);
+struct cbpd_image *image_of(const struct facts *of);
 
 /* ---- control.c: requests and launches ---- */
 void serve_control(void);
@@ -152,7 +164,8 @@ struct listing { /* to begin with all 0 */
     HANDLE snapshot;
     bool has_failed; /* for want of memory: which processes there are is not known */
 };
-bool next_process(struct listing *listing, uint32_t *pid, uint32_t *parent_pid); /* to be called to the end */
+bool next_listed_process(struct listing *listing, uint32_t *pid,
+                         uint32_t *parent_pid); /* to be called to the end */
 
 /* ---- system.c: facts ---- */
 enum { PATH_UNITS_MAX = 32768, NAME_SIZE_MAX = 3 * PATH_UNITS_MAX + 1 };

@@ -213,17 +213,6 @@ static bool read_user(HANDLE process, TOKEN_USER *user, DWORD size)
     return done != 0;
 }
 
-/* Every process sees the files of a volume by the same paths. */
-bool path_leads_to_file(const struct image_file *file)
-{
-    (void) file;
-    return true;
-}
-
-void identify_programs(void)
-{
-}
-
 bool is_own_user(HANDLE process)
 {
     union {

@@ -3,29 +3,31 @@
 
 struct task *add_task(uint32_t tid, struct process *process)
 {
-    struct task *task = make_task(tid);
+    struct task *task = task_of(cbpd_make_task(&self.helper, tid));
     if (task == NULL)
         return NULL;
     task->process = process;
-    process->reference_count++;
+    process->base.reference_count++;
     return task;
 }
 
 void remove_task(struct task *task)
 {
     if (task->operation != NULL)
-        cancel_operation(task->operation);
-    release_process(task->process);
-    free_task(task);
+        cbpd_cancel_operation(&task->operation->held);
+    cbpd_release_process(&self.helper.policy, &task->process->base);
+    cbpd_free_task(&self.helper, &task->base);
 }
 
 struct process *begin_process(uint32_t pid, struct process *parent)
 {
-    struct process *process = add_process(pid, parent);
+    struct cbpd_policy *policy = &self.helper.policy;
+    struct process *process =
+        process_of(cbpd_add_process(policy, pid, parent != NULL ? &parent->base : NULL));
     if (process == NULL)
         return NULL;
-    process->reference_count = 1;
-    process->executed = true;
+    process->base.reference_count = 1;
+    process->base.executed = true;
     return process;
 }
 
@@ -33,14 +35,14 @@ void forget_process(struct process *process)
 {
     if (process->launch != NULL)
         end_launch(process->launch, CBP_ERROR_BROKEN_PIPE, 0);
-    end_process(process);
+    cbpd_end_process(&self.helper.policy, &process->base);
     if (process->handle != NULL)
         CloseHandle(process->handle);
     process->handle = NULL;
-    for (struct task *task = self.tasks, *next; task != NULL; task = next) {
-        next = task->next;
+    for (struct task *task = first_task(), *next; task != NULL; task = next) {
+        next = next_task(task);
         if (task->process == process)
             remove_task(task);
     }
-    release_process(process);
+    cbpd_release_process(&self.helper.policy, &process->base);
 }

@@ -7,9 +7,6 @@
 
 #include <string.h>
 
-#define HANDLE_OPERATIONS                                                                                    \
-    (uint32_t)(CBP_PROC_EVT_PROCESS_HANDLE_OPERATION | CBP_PROC_EVT_THREAD_HANDLE_OPERATION)
-
 #define TERMINATIONS (uint32_t)(CBP_PROC_EVT_PROCESS_TERMINATION | CBP_PROC_EVT_THREAD_TERMINATION)
 
 /* What a script's message says about an item, as opposed to what became of it when it was recorded. */
@@ -28,13 +25,13 @@ static const struct cbp_event_item *item_of(const struct cbp_event_message *mess
     return NULL;
 }
 
-static struct cbpi_image image_in(const struct cbp_event_message *message)
+static struct cbpd_image_file image_in(const struct cbp_event_message *message)
 {
     const char *bytes = (const char *) message;
-    return (struct cbpi_image){.path = bytes + message->process_name_offset,
-                               .given = bytes + message->image_file_name_offset,
-                               .path_size = message->process_name_size,
-                               .given_size = message->image_file_name_size};
+    return (struct cbpd_image_file){.path = bytes + message->process_name_offset,
+                                    .given = bytes + message->image_file_name_offset,
+                                    .path_size = message->process_name_size,
+                                    .given_size = message->image_file_name_size};
 }
 
 /* Whether the message tells of a process that begins: an execution, a fork, or its first thread. */
@@ -57,11 +54,12 @@ static struct cbpi_member *find_subject(struct cbpi_population *population,
     struct cbpi_member *member = cbpi_population_find(population, message->process_id);
     uint64_t start_time = message->start_time;
     int is_new = 0;
-    int is_another = member && member->start_time != 0 && start_time != 0 && member->start_time != start_time;
+    int is_another =
+        member && member->base.start_time != 0 && start_time != 0 && member->base.start_time != start_time;
     if (!member || (is_another && begins_process(message))) {
         struct cbpi_member *parent = NULL;
         /* Of one that nobody was told of before, its parent is the best guess at who has created it. */
-        if (begins_process(message) && originator && originator->process_id != message->process_id)
+        if (begins_process(message) && originator && originator->base.pid != message->process_id)
             parent = originator;
         else
             parent = cbpi_population_find(population, message->parent_process_id);
@@ -70,12 +68,12 @@ static struct cbpi_member *find_subject(struct cbpi_population *population,
         member = cbpi_population_add(population, message->process_id, start_time, parent);
         is_new = 1;
     }
-    if (member && member->start_time == 0 && start_time != 0)
+    if (member && member->base.start_time == 0 && start_time != 0)
         cbpi_member_set_start_time(member, start_time);
-    struct cbpi_image image = image_in(message);
-    if (member && (is_new || member->image.path_size == 0) && image.path_size > 0 &&
+    struct cbpd_image_file image = image_in(message);
+    if (member && (is_new || !member->base.image) && image.path_size > 0 &&
         !item_of(message, CBP_PROC_EVT_PROCESS_CREATION))
-        cbpi_member_execute(member, &image);
+        cbpi_member_execute(population, member, &image);
     return member;
 }
 
@@ -94,79 +92,138 @@ uint32_t cbpi_operation_begin(struct cbpi_population *population, const struct c
     operation->message = message;
     operation->subject = subject;
     operation->originator = originator;
-    operation->actor = item_of(message, HANDLE_OPERATIONS) && originator ? originator : subject;
+    operation->actor = item_of(message, CBPD_HANDLE_OPERATIONS) && originator ? originator : subject;
     return 0;
 }
 
 /* ---- What rules make of it ---- */
 
-/* Whether the originator of an operation has created its subject, or who did, and has been protected as it is
- * for as long (decision 5). */
-static int is_by_protected_creator(const struct cbpi_operation *operation)
+/* A decision that was recorded stands, unless the rules of today decide too. */
+static void put_recorded(const struct cbp_event_message *message, uint32_t position,
+                         struct cbpd_request *request)
 {
-    const struct cbpi_member *descendant = operation->subject;
-    while (descendant && descendant->parent != operation->originator)
-        descendant = descendant->parent;
-    return descendant && operation->originator && descendant->creator_tenure == operation->originator->tenure;
+    const struct cbp_event_item *item = &cbp_event_items_const(message)[position];
+    const uint32_t lost_access = message->original_desired_access & ~item->desired_access;
+    struct cbp_decision *decision = &request->recorded[position];
+    if (!(item->flags & CBP_EVENT_FLAG_DECIDED_BY_RULE))
+        return;
+    request->recorded_items |= 1u << position;
+    decision->outcome = CBP_OUTCOME_ALLOW;
+    /* Rules refuse no handle operation: the code of one is a handler's answer. */
+    if (item->type & (CBP_PROC_EVT_PROCESS_CREATION | CBPD_HANDLE_OPERATIONS) && item->result_code != 0) {
+        decision->outcome = CBP_OUTCOME_DENY;
+        decision->deny_code = item->result_code;
+    } else if (item->type & CBPD_HANDLE_OPERATIONS && lost_access != 0) {
+        decision->outcome = CBP_OUTCOME_STRIP;
+        decision->strip_mask = lost_access;
+    }
 }
 
-/* What the rules say about an item; strip_mask is what is lost of the access that is asked for. */
-static struct cbp_decision ask_rules(const struct cbpi_population *population,
-                                     const struct cbpi_operation *operation, uint32_t type)
+/* The subject's stances: for an execution, under the image that it will have. stances has room for them. */
+static const struct cbp_stance *subject_of(struct cbpi_population *population,
+                                           const struct cbpi_operation *operation, struct cbp_stance *stances)
+{
+    struct cbpd_policy *policy = &population->policy;
+    struct cbpd_process *process = &operation->subject->base;
+    const struct cbpd_image_file file = image_in(operation->message);
+    struct cbpd_image *image = NULL;
+    if (item_of(operation->message, CBP_PROC_EVT_PROCESS_CREATION) && file.path_size > 0)
+        image = cbpd_make_image(policy, &file, 1, false);
+    if (!image)
+        return cbpd_stances_of(policy, process);
+    cbpd_stances_under_image(policy, process, image, stances);
+    cbpd_release_image(policy, image);
+    return stances;
+}
+
+/* What it is as a question to the rules. */
+static void make_request(struct cbpi_population *population, const struct cbpi_operation *operation,
+                         struct cbp_stance *stances, struct cbpd_request *request)
 {
     const struct cbp_event_message *message = operation->message;
-    struct cbpi_image new_image = image_in(message);
-    int is_creation = item_of(message, CBP_PROC_EVT_PROCESS_CREATION) && message->process_name_size > 0;
-    struct cbp_stance subject = cbpi_population_stance(population, operation->subject,
-                                                       is_creation ? &new_image : &operation->subject->image);
-    struct cbp_stance asker = subject;
-    if (type & HANDLE_OPERATIONS && operation->originator == operation->subject)
-        return (struct cbp_decision){.outcome = CBP_OUTCOME_SILENT, .is_silent = 1}; /* on oneself */
-    /* Who executes a program in its own place asks for it as what it still is. */
-    if (!(type & TERMINATIONS))
-        asker = cbpi_population_stance(population, operation->originator,
-                                       operation->originator ? &operation->originator->image : NULL);
-    if (type & HANDLE_OPERATIONS && is_by_protected_creator(operation))
-        subject.strip_mask &= ~asker.strip_mask;
-    uint32_t bits = type == CBP_PROC_EVT_PROCESS_CREATION ? CBP_OPERATION_REFUSABLE : 0, lost_access = 0;
-    if (type == CBP_PROC_EVT_PROCESS_HANDLE_OPERATION)
-        lost_access = message->original_desired_access & subject.strip_mask;
-    else if (type == CBP_PROC_EVT_THREAD_HANDLE_OPERATION)
-        lost_access = message->original_desired_access & cbp_thread_rights_of(subject.strip_mask);
-    if (lost_access != 0)
-        bits |= CBP_OPERATION_HAS_ACCESS;
-    struct cbp_decision decision = cbp_decide(bits, &asker, &subject);
-    decision.strip_mask = lost_access;
-    return decision;
-}
-
-/* A decision that was recorded stands, unless the rules of today decide too. */
-static struct cbp_decision decide_item(const struct cbpi_population *population,
-                                       const struct cbpi_operation *operation,
-                                       const struct cbp_event_item *item)
-{
-    uint32_t lost_access = operation->message->original_desired_access & ~item->desired_access;
-    struct cbp_decision decision = ask_rules(population, operation, item->type);
-    if (!(item->flags & CBP_EVENT_FLAG_DECIDED_BY_RULE) ||
-        (decision.outcome != CBP_OUTCOME_ASK && decision.outcome != CBP_OUTCOME_ALLOW))
-        return decision;
-    decision.outcome = CBP_OUTCOME_ALLOW;
-    /* Rules refuse no handle operation: the code of one is a handler's answer. */
-    if (item->type & (CBP_PROC_EVT_PROCESS_CREATION | HANDLE_OPERATIONS) && item->result_code != 0) {
-        decision.outcome = CBP_OUTCOME_DENY;
-        decision.deny_code = item->result_code;
-    } else if (item->type & HANDLE_OPERATIONS && lost_access != 0) {
-        decision.outcome = CBP_OUTCOME_STRIP;
-        decision.strip_mask = lost_access;
+    const struct cbp_event_item *items = cbp_event_items_const(message);
+    struct cbpd_policy *policy = &population->policy;
+    struct cbpi_member *originator = operation->originator;
+    *request =
+        (struct cbpd_request){.item_count = message->item_count, .access = message->original_desired_access};
+    request->subject = subject_of(population, operation, stances);
+    for (uint32_t i = 0; i < message->item_count; i++) {
+        request->types[i] = items[i].type;
+        request->flags[i] = items[i].flags & FACTS;
+        put_recorded(message, i, request);
     }
-    return decision;
+    if (item_of(message, TERMINATIONS))
+        request->originator = request->subject;
+    else if (originator) /* which, where it executes a program in its own place, is what it still is */
+        request->originator = cbpd_stances_of(policy, &originator->base);
+    if (originator && item_of(message, CBPD_HANDLE_OPERATIONS)) {
+        cbpd_begin_search(policy, &originator->base);
+        request->is_by_creator =
+            cbpd_is_protected_creator(policy, &originator->base, &operation->subject->base);
+    }
 }
 
-static int is_wanted(const struct cbp_event_item *item, const struct cbpi_session_settings *settings)
+static void note_selection(const struct cbpd_selection *selection, uint32_t can_ask,
+                           struct cbpi_operation *operation)
 {
-    return (settings->events & item->type) != 0 &&
-           (!(item->flags & CBP_EVENT_FLAG_FORK) || settings->fork_is_creation);
+    const struct cbp_event_item *items = cbp_event_items_const(operation->message);
+    const uint32_t access = operation->message->original_desired_access;
+    operation->is_wanted = selection->item_count > 0;
+    operation->item_count = can_ask ? selection->item_count : 0;
+    for (uint32_t i = 0; i < operation->item_count; i++) {
+        uint32_t position = selection->items[i];
+        operation->positions[i] = position;
+        operation->types[i] = items[position].type;
+        operation->flags[i] = selection->flags[i];
+        operation->result_codes[i] = selection->result_codes[i];
+        operation->desired_access[i] = access & ~selection->strip_masks[i];
+        if (!(selection->flags[i] & CBP_EVENT_FLAG_DECIDED_BY_RULE))
+            operation->is_asked |= items[position].flags & (CBP_EVENT_FLAG_HELD | CBP_EVENT_FLAG_TIMED_OUT);
+    }
 }
+
+/* What rules have decided about each item, whether anybody is told or not: for the verdict. */
+static void note_decisions(const struct cbpd_request *request, const struct cbpd_selection *selection,
+                           struct cbpi_operation *operation)
+{
+    operation->decided_items = selection->decided_items;
+    operation->is_decided = selection->decided_items != 0;
+    for (uint32_t i = 0; i < request->item_count; i++) {
+        const struct cbp_decision decision = cbpd_decide(request, CBPI_SCRIPT_SESSION, i);
+        if (!(selection->decided_items & 1u << i))
+            continue;
+        operation->rule_codes[i] = decision.deny_code;
+        operation->rule_access[i] = request->access & ~decision.strip_mask;
+    }
+}
+
+void cbpi_operation_decide(struct cbpi_population *population, uint32_t can_ask,
+                           struct cbpi_operation *operation)
+{
+    struct cbp_stance stances[CBP_SESSION_MAX];
+    struct cbpd_request request;
+    struct cbpd_selection selection;
+    struct cbpd_refusal refusal = {0};
+    for (uint32_t i = 0; i < operation->message->item_count; i++)
+        operation->rule_access[i] = operation->message->original_desired_access;
+    /* What a process does to itself is no operation on a handle. */
+    if (item_of(operation->message, CBPD_HANDLE_OPERATIONS) && operation->originator == operation->subject)
+        return;
+    make_request(population, operation, stances, &request);
+    cbpd_select(&population->policy, &request, CBPI_SCRIPT_SESSION, &selection, &refusal);
+    operation->refused_count = selection.refused_count;
+    operation->refusal = refusal.code;
+    operation->is_stripped = refusal.is_stripped;
+    note_decisions(&request, &selection, operation);
+    note_selection(&selection, can_ask, operation);
+}
+
+uint32_t cbpi_operation_can_wait(const struct cbpi_operation *operation)
+{
+    return operation->is_asked && operation->refusal == 0 && !operation->is_stripped;
+}
+
+/* ---- Answers and what follows ---- */
 
 static void note_refusal(struct cbpi_operation *operation, enum cbp_outcome outcome, uint32_t deny_code)
 {
@@ -177,63 +234,10 @@ static void note_refusal(struct cbpi_operation *operation, enum cbp_outcome outc
         operation->refusal = deny_code;
 }
 
-/* Rules are in force whether the event is wanted or not; a fork that is no creation is nothing at all. */
-static void select_item(const struct cbpi_population *population,
-                        const struct cbpi_session_settings *settings, uint32_t position, uint32_t can_ask,
-                        struct cbpi_operation *operation)
-{
-    const struct cbp_event_item *item = &cbp_event_items_const(operation->message)[position];
-    const struct cbp_decision decision = decide_item(population, operation, item);
-    const uint32_t access = operation->message->original_desired_access & ~decision.strip_mask;
-    enum cbp_outcome outcome = decision.outcome;
-    int is_refused = outcome == CBP_OUTCOME_DENY || outcome == CBP_OUTCOME_STRIP;
-    int wanted = is_wanted(item, settings);
-    if (outcome == CBP_OUTCOME_SILENT || (!wanted && (!is_refused || item->flags & CBP_EVENT_FLAG_FORK)))
-        return;
-    if (is_refused)
-        note_refusal(operation, outcome, decision.deny_code);
-    operation->is_decided |= outcome != CBP_OUTCOME_ASK;
-    operation->decided_items |= (uint32_t) (outcome != CBP_OUTCOME_ASK) << position;
-    operation->rule_codes[position] = decision.deny_code;
-    operation->rule_access[position] = access;
-    if (!wanted || decision.is_silent)
-        return;
-    operation->is_wanted = 1;
-    if (!can_ask)
-        return;
-    uint32_t at = operation->item_count++;
-    operation->positions[at] = position;
-    operation->types[at] = item->type;
-    operation->flags[at] = item->flags & FACTS;
-    operation->result_codes[at] = decision.deny_code;
-    operation->desired_access[at] = access;
-    if (outcome == CBP_OUTCOME_ASK)
-        operation->is_asked |= item->flags & (CBP_EVENT_FLAG_HELD | CBP_EVENT_FLAG_TIMED_OUT);
-    else
-        operation->flags[at] |= CBP_EVENT_FLAG_DECIDED_BY_RULE;
-}
-
-void cbpi_operation_decide(const struct cbpi_population *population,
-                           const struct cbpi_session_settings *settings, uint32_t can_ask,
-                           struct cbpi_operation *operation)
-{
-    for (uint32_t i = 0; i < operation->message->item_count; i++) {
-        operation->rule_access[i] = operation->message->original_desired_access;
-        select_item(population, settings, i, can_ask, operation);
-    }
-}
-
-uint32_t cbpi_operation_can_wait(const struct cbpi_operation *operation)
-{
-    return operation->is_asked && operation->refusal == 0 && !operation->is_stripped;
-}
-
-/* ---- Answers and what follows ---- */
-
 static int is_refusable(const struct cbpi_operation *operation, uint32_t item)
 {
     return !(operation->flags[item] & CBP_EVENT_FLAG_DECIDED_BY_RULE) &&
-           operation->types[item] & (HANDLE_OPERATIONS | CBP_PROC_EVT_PROCESS_CREATION);
+           operation->types[item] & (CBPD_HANDLE_OPERATIONS | CBP_PROC_EVT_PROCESS_CREATION);
 }
 
 void cbpi_operation_apply_answer(struct cbpi_operation *operation, const struct cbpi_delivery *answer)
@@ -246,7 +250,7 @@ void cbpi_operation_apply_answer(struct cbpi_operation *operation, const struct 
         operation->desired_access[i] = answer->desired_access[i] & asked_access;
         if (operation->result_codes[i] != 0)
             note_refusal(operation, CBP_OUTCOME_DENY, operation->result_codes[i]);
-        else if (operation->types[i] & HANDLE_OPERATIONS && operation->desired_access[i] != asked_access)
+        else if (operation->types[i] & CBPD_HANDLE_OPERATIONS && operation->desired_access[i] != asked_access)
             note_refusal(operation, CBP_OUTCOME_STRIP, 0);
     }
 }
@@ -263,22 +267,13 @@ void cbpi_operation_apply_timeout(struct cbpi_operation *operation,
         }
 }
 
-static void execute(const struct cbpi_population *population, struct cbpi_member *member,
-                    const struct cbpi_image *image)
-{
-    uint32_t before = cbpi_population_stance(population, member, &member->image).strip_mask;
-    cbpi_member_execute(member, image);
-    uint32_t after = cbpi_population_stance(population, member, &member->image).strip_mask;
-    member->tenure += before == 0 || before != after;
-}
-
 void cbpi_operation_take_effect(struct cbpi_population *population, struct cbpi_operation *operation)
 {
     const struct cbp_event_message *message = operation->message;
-    struct cbpi_image image = image_in(message);
+    struct cbpd_image_file image = image_in(message);
     int happens = operation->refusal == 0 && !operation->modifiers.fails_after;
     if (happens && image.path_size > 0 && item_of(message, CBP_PROC_EVT_PROCESS_CREATION))
-        execute(population, operation->subject, &image);
+        cbpi_member_execute(population, operation->subject, &image);
     if (item_of(message, CBP_PROC_EVT_PROCESS_TERMINATION))
         cbpi_population_end(population, operation->subject);
 }

@@ -62,8 +62,7 @@ uint32_t cbpi_operation_begin(struct cbpi_population *population, const struct c
                               struct cbpi_operation *operation);
 
 /* Decides by the rules what is told and what is asked. can_ask 0: nobody is there to be asked or told. */
-void cbpi_operation_decide(const struct cbpi_population *population,
-                           const struct cbpi_session_settings *settings, uint32_t can_ask,
+void cbpi_operation_decide(struct cbpi_population *population, uint32_t can_ask,
                            struct cbpi_operation *operation);
 
 /* Whether it waits, once it is decided: a handler is asked, and no rule refuses it. */

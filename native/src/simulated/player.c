@@ -170,7 +170,7 @@ static void hold(struct cbpi_player *player, struct cbpi_operation *operation)
 /* Decides what a new operation is: 1 if it is told. */
 static int classify(struct cbpi_player *player, struct cbpi_operation *operation)
 {
-    cbpi_operation_decide(&player->population, &player->settings, !player->has_no_controller, operation);
+    cbpi_operation_decide(&player->population, !player->has_no_controller, operation);
     player->counts.decided_by_rule += operation->is_decided;
     if (operation->item_count > 0) {
         operation->sequence = player->sequence + 1;

@@ -1,125 +1,250 @@
 /* See population.h. */
 #include "population.h"
 
+#include "cbp_wtf8.h"
+#include "errors.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-static struct cbpi_member **bucket_of(struct cbpi_population *population, uint32_t process_id)
+/* ---- What the policy wants ---- */
+
+static void *allocate(size_t size, bool surely)
 {
-    return &population->buckets[process_id % CBPI_POPULATION_BUCKETS];
+    (void) surely;
+    return calloc(1, size);
+}
+
+/* A text that is not WTF-8 is nobody's name. */
+static const void *name_units(void *context, const char *name, uint32_t size, size_t *count)
+{
+    struct cbpi_population *population = context;
+    *count = size;
+    if (CBP_COMPARE_SYSTEM != CBP_COMPARE_UTF16)
+        return name;
+    if (size > population->unit_capacity) {
+        uint16_t *units = realloc(population->units, size * sizeof *units);
+        if (!units)
+            return NULL;
+        population->units = units;
+        population->unit_capacity = size;
+    }
+    *count = cbp_wtf8_decode(name, size, population->units);
+    return *count != SIZE_MAX ? population->units : NULL;
+}
+
+/* ---- Processes ---- */
+
+static struct cbpi_member *member_of(struct cbpd_process *base)
+{
+    return (struct cbpi_member *) (void *) base;
+}
+
+void cbpi_population_update(struct cbpi_population *population, const struct cbpi_session_settings *settings)
+{
+    uint32_t place;
+    const struct cbp_session_settings wanted = {
+        .session_id = CBPI_SCRIPT_SESSION,
+        .events = settings->events,
+        .timeout_ms = settings->timeout_ms,
+        .timeout_action = settings->timeout_action,
+        .refuse_with = settings->refuse_with,
+        .flags = settings->fork_is_creation ? CBP_SESSION_FLAG_FORK_IS_CREATION : 0,
+        .altitude = settings->altitude};
+    (void) cbpd_set_session(&population->policy, 0, &wanted, &place);
+}
+
+uint32_t cbpi_population_init(struct cbpi_population *population,
+                              const struct cbpi_session_settings *settings)
+{
+    population->host = (struct cbpd_host){.allocate = allocate,
+                                          .release = free,
+                                          .process_size = sizeof(struct cbpi_member),
+                                          .name_comparison = CBP_COMPARE_SYSTEM,
+                                          .name_units = name_units,
+                                          .context = population};
+    if (!cbpd_policy_init(&population->policy, &population->host))
+        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a script's processes");
+    cbpi_population_update(population, settings);
+    return 0;
 }
 
 struct cbpi_member *cbpi_population_find(const struct cbpi_population *population, uint32_t process_id)
 {
-    struct cbpi_member *at = population->buckets[process_id % CBPI_POPULATION_BUCKETS];
-    for (; at; at = at->next)
-        if (at->process_id == process_id && at->is_alive)
-            return at;
-    return NULL;
-}
-
-struct cbpi_member *cbpi_population_add(struct cbpi_population *population, uint32_t process_id,
-                                        uint64_t start_time, struct cbpi_member *parent)
-{
-    struct cbpi_member *before = cbpi_population_find(population, process_id);
-    struct cbpi_member *member = calloc(1, sizeof *member);
-    if (!member)
-        return NULL;
-    if (before)
-        cbpi_population_end(population, before); /* its end is not in the script */
-    member->process_id = process_id;
-    member->start_time = start_time;
-    member->serial = ++population->last_serial;
-    member->is_alive = 1;
-    member->reference_count = 1;
-    member->image = (struct cbpi_image){.path = "", .given = ""};
-    member->next = *bucket_of(population, process_id);
-    *bucket_of(population, process_id) = member;
-    member->older = population->youngest;
-    *(member->older ? &member->older->younger : &population->oldest) = member;
-    population->youngest = member;
-    population->alive_count++;
-    cbpi_population_bind(population, member);
-    if (parent) {
-        member->parent = cbpi_member_hold(parent);
-        member->creator_tenure = parent->tenure;
-        cbpi_population_inherit(population, member);
-        cbpi_member_execute(member, &parent->image);
-    }
-    return member;
-}
-
-void cbpi_population_end(struct cbpi_population *population, struct cbpi_member *member)
-{
-    if (!member->is_alive)
-        return;
-    member->is_alive = 0;
-    population->alive_count--;
-    cbpi_member_release(population, member);
+    return member_of(cbpd_find_process(&population->policy, process_id));
 }
 
 struct cbpi_member *cbpi_member_hold(struct cbpi_member *member)
 {
     if (member)
-        member->reference_count++;
+        member->base.reference_count++;
     return member;
-}
-
-static void dispose(struct cbpi_member *member)
-{
-    free(member->inherited.ids);
-    free(member->own.ids);
-    free(member->texts);
-    free(member);
-}
-
-static void free_member(struct cbpi_population *population, struct cbpi_member *member)
-{
-    struct cbpi_member **at = bucket_of(population, member->process_id);
-    while (*at != member)
-        at = &(*at)->next;
-    *at = member->next;
-    *(member->older ? &member->older->younger : &population->oldest) = member->younger;
-    *(member->younger ? &member->younger->older : &population->youngest) = member->older;
-    dispose(member);
 }
 
 void cbpi_member_release(struct cbpi_population *population, struct cbpi_member *member)
 {
-    while (member && --member->reference_count == 0) {
-        struct cbpi_member *parent = member->parent;
-        free_member(population, member);
-        member = parent;
-    }
+    if (member)
+        cbpd_release_process(&population->policy, &member->base);
 }
 
-void cbpi_member_execute(struct cbpi_member *member, const struct cbpi_image *image)
+void cbpi_population_end(struct cbpi_population *population, struct cbpi_member *member)
 {
-    char *texts = malloc((size_t) image->path_size + image->given_size + 1);
-    if (!texts)
+    if (member->base.ended)
         return;
-    memcpy(texts, image->path, image->path_size);
-    memcpy(texts + image->path_size, image->given, image->given_size);
-    free(member->texts);
-    member->texts = texts;
-    member->image = (struct cbpi_image){.path = texts,
-                                        .given = texts + image->path_size,
-                                        .path_size = image->path_size,
-                                        .given_size = image->given_size};
-    member->stance_generation = 0;
+    cbpd_end_process(&population->policy, &member->base);
+    cbpi_member_release(population, member);
+}
+
+void cbpi_member_execute(struct cbpi_population *population, struct cbpi_member *member,
+                         const struct cbpd_image_file *file)
+{
+    struct cbpd_image *image = cbpd_make_image(&population->policy, file, 1, false);
+    if (image)
+        cbpd_execute(&population->policy, &member->base, image, NULL);
 }
 
 void cbpi_member_set_start_time(struct cbpi_member *member, uint64_t start_time)
 {
-    member->start_time = start_time;
-    member->stance_generation = 0;
+    member->base.start_time = start_time;
+    cbpd_rename_standing(&member->base);
 }
 
 void cbpi_population_free(struct cbpi_population *population)
 {
-    for (struct cbpi_member *at = population->oldest, *younger; at; at = younger) {
-        younger = at->younger;
-        dispose(at);
+    struct cbpd_policy *policy = &population->policy;
+    while (policy->processes)
+        cbpi_population_end(population, member_of(policy->processes));
+    cbpd_release_list(policy, population->bound);
+    cbpd_policy_free(policy);
+    free(population->units);
+}
+
+/* ---- Rules without a start time ---- */
+
+static int is_in_force(const struct cbpd_policy *policy, uint32_t rule_id)
+{
+    for (uint32_t part = 0; part < CBP_RULES_PART_COUNT; part++) {
+        const struct cbpd_rule_set *set = policy->rules[CBPI_SCRIPT_SESSION][part];
+        if (set && cbp_ruleset_find(set->block, rule_id) < cbp_ruleset_rule_count(set->block))
+            return 1;
     }
-    cbpi_population_free_rules(population);
+    return 0;
+}
+
+static int list_has(const struct cbpd_rule_list *list, uint32_t rule_id)
+{
+    for (uint32_t i = 0; list && i < list->count; i++)
+        if (list->refs[i].rule_id == rule_id)
+            return 1;
+    return 0;
+}
+
+/* Adds the rule to the list, and forgets those that are in force no more. Without memory it is left out. */
+static void note(const struct cbpd_policy *policy, uint32_t rule_id, struct cbpd_rule_list **list)
+{
+    const struct cbpd_rule_list *old = *list;
+    uint32_t count = 0, capacity = (old ? old->count : 0) + 1;
+    struct cbpd_rule_ref *refs = malloc(capacity * sizeof *refs);
+    if (!refs)
+        return;
+    for (uint32_t i = 0; old && i < old->count; i++)
+        if (is_in_force(policy, old->refs[i].rule_id))
+            refs[count++] = old->refs[i];
+    refs[count++] =
+        (struct cbpd_rule_ref){.place = CBPI_SCRIPT_SESSION,
+                               .session_serial = (uint32_t) policy->sessions[CBPI_SCRIPT_SESSION].opened,
+                               .rule_id = rule_id};
+    struct cbpd_rule_list *made = cbpd_make_list(policy, refs, count);
+    free(refs);
+    if (made == &cbpd_unknown_rules)
+        return;
+    cbpd_release_list(policy, *list);
+    *list = made;
+}
+
+int cbpi_population_is_of_earlier(const struct cbpi_population *population, uint32_t rule_id,
+                                  uint32_t process_id)
+{
+    const struct cbpd_process *process = cbpd_find_process(&population->policy, process_id);
+    return list_has(population->bound, rule_id) && !(process && list_has(process->own, rule_id));
+}
+
+static void bind(struct cbpi_population *population, uint32_t rule_id, struct cbpd_process *process)
+{
+    note(&population->policy, rule_id, &population->bound);
+    note(&population->policy, rule_id, &process->own);
+    cbpd_rename_standing(process);
+}
+
+/* Gives a new process the rules that have waited for its id. */
+static void bind_waiting(struct cbpi_population *population, struct cbpd_process *process)
+{
+    for (uint32_t part = 0; part < CBP_RULES_PART_COUNT; part++) {
+        const struct cbpd_rule_set *set = population->policy.rules[CBPI_SCRIPT_SESSION][part];
+        uint32_t count =
+            set && set->match_counts[CBP_RULE_MATCH_PROCESS] > 0 ? cbp_ruleset_rule_count(set->block) : 0;
+        for (uint32_t i = 0; i < count; i++) {
+            uint32_t process_id, rule_id = cbp_ruleset_rule_at(set->block, i)->rule_id;
+            uint64_t start_time;
+            cbp_ruleset_process_of(set->block, i, &process_id, &start_time);
+            if (process_id == process->pid && start_time == 0 && !list_has(population->bound, rule_id))
+                bind(population, rule_id, process);
+        }
+    }
+}
+
+/* Gives the new rules of a set to the processes that they are for, if those live. */
+static void bind_new(struct cbpi_population *population, const struct cbpd_rule_set *set)
+{
+    const struct cbpd_policy *policy = &population->policy;
+    uint32_t newer_than = policy->sessions[CBPI_SCRIPT_SESSION].last_rule_id;
+    for (uint32_t i = cbp_ruleset_rule_count(set->block); i-- > 0;) {
+        const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set->block, i);
+        uint32_t process_id;
+        uint64_t start_time;
+        if (rule->rule_id <= newer_than)
+            return;
+        cbp_ruleset_process_of(set->block, i, &process_id, &start_time);
+        struct cbpd_process *process =
+            process_id != 0 && start_time == 0 ? cbpd_find_process(policy, process_id) : NULL;
+        if (process)
+            bind(population, rule->rule_id, process);
+    }
+}
+
+struct cbpi_member *cbpi_population_add(struct cbpi_population *population, uint32_t process_id,
+                                        uint64_t start_time, struct cbpi_member *parent)
+{
+    struct cbpd_policy *policy = &population->policy;
+    struct cbpi_member *before = cbpi_population_find(population, process_id);
+    struct cbpd_process *process = cbpd_add_process(policy, process_id, parent ? &parent->base : NULL);
+    if (!process)
+        return NULL;
+    if (before)
+        cbpi_population_end(population, before); /* its end is not in the script */
+    process->reference_count = 1;
+    process->start_time = start_time;
+    bind_waiting(population, process);
+    if (parent) {
+        process->creator_tenure = parent->base.tenure;
+        process->image = cbpd_share_image(parent->base.image);
+        cbpd_inherit_rules(policy, process, &parent->base);
+    }
+    return member_of(process);
+}
+
+uint32_t cbpi_population_set_rules(struct cbpi_population *population, const struct cbpi_rules_change *change)
+{
+    const struct cbp_rules request = {.part = change->part, .gone_rule_id = change->gone_rule_id};
+    struct cbpd_rule_set *set;
+    void *block = malloc(change->size);
+    if (!block)
+        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for the rules");
+    memcpy(block, change->set, change->size);
+    uint32_t error = cbpd_make_rule_set(&population->host, block, change->size, &set);
+    if (error != 0)
+        return cbpi_fail(error, "no memory for the rules");
+    bind_new(population, set);
+    cbpd_install_rules(&population->policy, &request, CBPI_SCRIPT_SESSION, set);
+    return 0;
 }

@@ -1,65 +1,32 @@
-/* The processes that a script speaks of, and what a session's rules add up to for each. Knows no messages, no
- * time and no lock: the transport's mutex is held. */
+/* The processes that a script speaks of, as the policy has them. The one session of a script is the policy's
+ * at place 0. Knows no messages, no time and no lock: the transport's mutex is held. */
 #ifndef CBPI_POPULATION_H
 #define CBPI_POPULATION_H
 
-#include "cbp_ruleset.h"
+#include "policy.h"
 #include "transport.h"
 
-/* Ids of rules, rising. */
-struct cbpi_rule_ids {
-    uint32_t *ids;
-    uint32_t count;
-    uint32_t capacity;
-};
-
-struct cbpi_population_part {
-    struct cbp_ruleset *set; /* NULL: no rules */
-    uint64_t *matches;       /* a bitmap to work with */
-};
-
-/* What a process executes; texts that need not end with a NUL. */
-struct cbpi_image {
-    const char *path;
-    const char *given; /* by which name it was started */
-    uint32_t path_size;
-    uint32_t given_size;
-};
-
 struct cbpi_member {
-    struct cbpi_member *next;            /* in its bucket */
-    struct cbpi_member *older, *younger; /* in the order of their serials */
-    struct cbpi_member *parent;          /* holds a reference */
-    uint32_t reference_count;            /* its life, its children, and operations that are about it */
-    uint32_t process_id;
-    uint64_t start_time;
-    uint64_t serial; /* no other member ever had it */
-    uint32_t is_alive;
-    uint32_t waiting_count;  /* operations of it that wait for an answer */
-    uint32_t tenure;         /* counts up with each execution that does not leave it as protected as it was */
-    uint32_t creator_tenure; /* its parent's when it was created */
-    struct cbpi_image image;
-    char *texts; /* the memory of image */
-    struct cbpi_rule_ids inherited;
-    struct cbpi_rule_ids own; /* rules for its id without a start time that are about it and no other */
-    struct cbp_stance stance; /* under its image, since that generation of the rules + 1; 0: not known */
-    uint64_t stance_generation;
+    struct cbpd_process base;
+    uint32_t waiting_count; /* operations of it that wait for an answer */
 };
-
-#define CBPI_POPULATION_BUCKETS 1024u
 
 struct cbpi_population {
-    struct cbpi_member *buckets[CBPI_POPULATION_BUCKETS]; /* living and remembered members */
-    struct cbpi_member *oldest, *youngest;
-    struct cbpi_population_part parts[CBP_RULES_PART_COUNT];
-    struct cbpi_rule_ids bound; /* rules that are among some member's own, or have been */
-    uint32_t last_rule_id;      /* no rule has had a higher one */
-    uint64_t rules_generation;  /* counts the changes */
-    uint64_t last_serial;
-    uint64_t alive_count;
+    struct cbpd_policy policy;
+    struct cbpd_host host;
+    uint16_t *units; /* a name in them, and how many have room */
+    size_t unit_capacity;
+    struct cbpd_rule_list *bound; /* rules without a start time that some process has got, or has had */
 };
 
+enum { CBPI_SCRIPT_SESSION = 0 };
+
+/* CBP_ERROR_NOT_ENOUGH_MEMORY. */
+uint32_t cbpi_population_init(struct cbpi_population *population,
+                              const struct cbpi_session_settings *settings);
 void cbpi_population_free(struct cbpi_population *population);
+
+void cbpi_population_update(struct cbpi_population *population, const struct cbpi_session_settings *settings);
 
 /* The living process with that id, or NULL. */
 struct cbpi_member *cbpi_population_find(const struct cbpi_population *population, uint32_t process_id);
@@ -69,23 +36,18 @@ struct cbpi_member *cbpi_population_find(const struct cbpi_population *populatio
 struct cbpi_member *cbpi_population_add(struct cbpi_population *population, uint32_t process_id,
                                         uint64_t start_time, struct cbpi_member *parent);
 
-/* The process has ended. Its memory lives on as long as its children and whoever holds a reference. */
+/* The process has ended. Its memory lives on as long as its children and other references. */
 void cbpi_population_end(struct cbpi_population *population, struct cbpi_member *member);
 
 struct cbpi_member *cbpi_member_hold(struct cbpi_member *member);
 void cbpi_member_release(struct cbpi_population *population, struct cbpi_member *member);
 
-/* The process executes an image, whose texts are copied. Without memory it keeps the one it has. */
-void cbpi_member_execute(struct cbpi_member *member, const struct cbpi_image *image);
+/* The process executes a file, which goes by two names. Without memory it keeps the image that it has. */
+void cbpi_member_execute(struct cbpi_population *population, struct cbpi_member *member,
+                         const struct cbpd_image_file *file);
 
 /* The process has got its start time. */
 void cbpi_member_set_start_time(struct cbpi_member *member, uint64_t start_time);
-
-/* ---- population_rules.c ---- */
-
-/* What the rules add up to for a process under that image, its own or another; all zero for no process. */
-struct cbp_stance cbpi_population_stance(const struct cbpi_population *population, struct cbpi_member *member,
-                                         const struct cbpi_image *image);
 
 /* Puts rules in the place of those before, which are in force still after CBP_ERROR_NOT_ENOUGH_MEMORY; rules
  * that are new have higher ids than all before. A rule without a start time belongs to the living process
@@ -97,12 +59,5 @@ uint32_t cbpi_population_set_rules(struct cbpi_population *population,
  */
 int cbpi_population_is_of_earlier(const struct cbpi_population *population, uint32_t rule_id,
                                   uint32_t process_id);
-
-/* For a member that is new: the rules without a start time that have waited for its id, and what it inherits.
- * Without memory rules are left out. */
-void cbpi_population_bind(struct cbpi_population *population, struct cbpi_member *member);
-void cbpi_population_inherit(const struct cbpi_population *population, struct cbpi_member *member);
-
-void cbpi_population_free_rules(struct cbpi_population *population);
 
 #endif

@@ -59,9 +59,11 @@ static uint32_t open_script(const struct cbpi_session_settings *settings, struct
     struct cbpi_player *player = &made->player;
     player->settings = *settings;
     uint32_t error = 0;
-    if (settings->script_path[0])
+    error = cbpi_population_init(&player->population, settings);
+    if (error == 0 && settings->script_path[0])
         error = cbpi_source_load(&player->source, settings->script_path, settings->keeps_verdicts);
     if (error != 0) {
+        cbpi_population_free(&player->population);
         free(made);
         return error;
     }
@@ -108,6 +110,7 @@ static uint32_t update(struct cbpi_transport *transport, const struct cbpi_sessi
 {
     cbpi_mutex_lock(&transport->mutex);
     transport->player.settings = *settings;
+    cbpi_population_update(&transport->player.population, settings);
     cbpi_mutex_unlock(&transport->mutex);
     return 0;
 }
@@ -154,8 +157,9 @@ static uint32_t process_name(struct cbpi_transport *transport, uint32_t process_
 {
     cbpi_mutex_lock(&transport->mutex);
     const struct cbpi_member *member = cbpi_population_find(&transport->player.population, process_id);
-    uint32_t error = cbpi_copy_text(member ? member->image.path : "", member ? member->image.path_size : 0,
-                                    buffer, size, needed);
+    const struct cbpd_image *image = member ? member->base.image : NULL;
+    uint32_t error =
+        cbpi_copy_text(image ? image->path : "", image ? image->path_size : 0, buffer, size, needed);
     cbpi_mutex_unlock(&transport->mutex);
     return error;
 }
@@ -352,7 +356,7 @@ static void counts(struct cbpi_transport *transport, struct cbpi_transport_count
     cbpi_mutex_lock(&transport->mutex);
     cbpi_player_expire(&transport->player);
     *counts = transport->player.counts;
-    counts->supervised = transport->player.population.alive_count;
+    counts->supervised = transport->player.population.policy.process_count;
     cbpi_mutex_unlock(&transport->mutex);
 }
 

@@ -30,7 +30,7 @@ static struct scripted *find(uint32_t pid)
     exit(2);
 }
 
-static struct scripted *process_of(HANDLE handle)
+static struct scripted *scripted_of(HANDLE handle)
 {
     return find((uint32_t) (((uint64_t) (uintptr_t) handle - HANDLE_BASE) / 4));
 }
@@ -109,7 +109,7 @@ void *__wrap_calloc(size_t count, size_t size)
 void script_memory(bool is_there)
 {
     has_no_memory = !is_there;
-    while (has_no_memory && allocate_surely(1) != NULL) {
+    while (has_no_memory && cbpd_allocate_surely(1) != NULL) {
     }
 }
 
@@ -134,7 +134,7 @@ void resume_event(uint32_t pid, uint32_t tid, DWORD how)
 /* The system tells of what is taken as of a new process. */
 bool start_debugging(HANDLE handle)
 {
-    struct scripted *process = process_of(handle);
+    struct scripted *process = scripted_of(handle);
     if (process->debugger != DEBUGGER_NOBODY)
         return false;
     process->is_taken = true;
@@ -149,7 +149,7 @@ void stop_debugging(uint32_t pid)
 
 void end_by_force(HANDLE handle, UINT status)
 {
-    struct scripted *process = process_of(handle);
+    struct scripted *process = scripted_of(handle);
     process->is_killed = true;
     process->kill_status = status;
     process->is_listed = false;
@@ -157,7 +157,7 @@ void end_by_force(HANDLE handle, UINT status)
 
 enum debugger debugger_of(HANDLE handle)
 {
-    return process_of(handle)->debugger;
+    return scripted_of(handle)->debugger;
 }
 
 static bool has_no_listing;
@@ -167,7 +167,7 @@ void script_listing(bool can_be_had)
     has_no_listing = !can_be_had;
 }
 
-bool next_process(struct listing *listing, uint32_t *pid, uint32_t *parent_pid)
+bool next_listed_process(struct listing *listing, uint32_t *pid, uint32_t *parent_pid)
 {
     uintptr_t at = (uintptr_t) listing->snapshot;
     listing->has_failed = has_no_listing;
@@ -193,7 +193,7 @@ static bool put_text(struct text *text, const char *bytes)
 
 bool read_facts(HANDLE handle, HANDLE file, struct facts *facts)
 {
-    const struct scripted *process = process_of(handle);
+    const struct scripted *process = scripted_of(handle);
     (void) file;
     facts->parent_pid = process->parent_pid;
     return !process->is_unknowable && put_text(&facts->path, process->path) &&
@@ -202,7 +202,7 @@ bool read_facts(HANDLE handle, HANDLE file, struct facts *facts)
 
 uint64_t read_start_time(HANDLE handle)
 {
-    return process_of(handle)->start_time;
+    return scripted_of(handle)->start_time;
 }
 
 uint64_t read_thread_start_time(HANDLE thread)
@@ -214,17 +214,7 @@ uint64_t read_thread_start_time(HANDLE thread)
 void hide_debugger(HANDLE handle, const void *thread_block)
 {
     (void) thread_block;
-    process_of(handle)->is_hidden = true;
-}
-
-bool path_leads_to_file(const struct image_file *file)
-{
-    (void) file;
-    return true;
-}
-
-void identify_programs(void)
-{
+    scripted_of(handle)->is_hidden = true;
 }
 
 bool is_own_user(HANDLE process)
@@ -255,7 +245,7 @@ uint64_t raising_function(void)
 
 bool checks_handles_strictly(HANDLE process)
 {
-    return process != NULL && process_of(process)->is_strict;
+    return process != NULL && scripted_of(process)->is_strict;
 }
 
 uint64_t file_time_now(void)

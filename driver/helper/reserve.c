@@ -22,7 +22,7 @@
 #include <string.h>
 
 #include "cbp_atomic.h"
-#include "supervisor.h"
+#include "helper.h"
 
 enum { CLASS_COUNT = 3 };
 
@@ -74,7 +74,7 @@ static void *take_block(size_t size)
     return NULL;
 }
 
-void *allocate_surely(size_t size)
+void *cbpd_allocate_surely(size_t size)
 {
     void *memory = calloc(1, size);
     if (memory != NULL)
@@ -85,7 +85,7 @@ void *allocate_surely(size_t size)
     return memory != NULL ? memset(memory, 0, size) : NULL;
 }
 
-void free_surely(void *memory)
+void cbpd_free_surely(void *memory)
 {
     uintptr_t at = (uintptr_t) memory - (uintptr_t) reserve.bytes;
     struct block *block = memory;
@@ -100,4 +100,9 @@ void free_surely(void *memory)
     block->next = classes[class_index].free_blocks;
     classes[class_index].free_blocks = block;
     unlock_reserve();
+}
+
+void *cbpd_allocate(size_t size, bool surely)
+{
+    return surely ? cbpd_allocate_surely(size) : calloc(1, size);
 }

@@ -1,22 +1,23 @@
 /* What processes execute: names, shared by all that execute the same since a common execution. */
 #include <string.h>
 
-#include "supervisor.h"
+#include "lists.h"
 
-static uint32_t match_name(const char *name, uint32_t name_size, struct rule_set *set)
+static uint32_t match_name(const char *name, uint32_t name_size, struct cbpd_rule_set *set)
 {
     size_t count;
-    const void *units = name_size > 0 ? name_units(name, name_size, &count) : NULL;
+    const void *units =
+        name_size > 0 ? set->host->name_units(set->host->context, name, name_size, &count) : NULL;
     return units != NULL ? cbp_ruleset_match_name(set->block, units, count, set->matches) : 0;
 }
 
-uint32_t match_image_names(const struct image *image, struct rule_set *set)
+uint32_t cbpd_match_names(const struct cbpd_image *image, struct cbpd_rule_set *set)
 {
     uint32_t count = 0;
     if (set->match_counts[CBP_RULE_MATCH_NAME] == 0)
         return 0;
     for (uint32_t i = 0; i < image->file_count; i++) {
-        const struct image_file *file = &image->files[i];
+        const struct cbpd_image_file *file = &image->files[i];
         count += match_name(file->path, file->path_size, set);
         if (file->given_size != file->path_size || memcmp(file->given, file->path, file->path_size) != 0)
             count += match_name(file->given, file->given_size, set);
@@ -27,7 +28,7 @@ uint32_t match_image_names(const struct image *image, struct rule_set *set)
 }
 
 /* Takes the marks from the marked rules that do not allow. Gives how many are left. */
-static uint32_t keep_allowing(struct rule_set *set)
+static uint32_t keep_allowing(struct cbpd_rule_set *set)
 {
     uint32_t count = 0, rule_count = cbp_ruleset_rule_count(set->block);
     for (uint32_t i = 0; (i = cbp_ruleset_next(set->block, set->matches, i)) < rule_count; i++) {
@@ -39,14 +40,14 @@ static uint32_t keep_allowing(struct rule_set *set)
     return count;
 }
 
-uint32_t match_allowing(const struct image_file *file, struct rule_set *set)
+uint32_t cbpd_match_allowing(const struct cbpd_image_file *file, struct cbpd_rule_set *set)
 {
     if (set->counts[CBP_ACTION_ALLOW] == 0 || set->match_counts[CBP_RULE_MATCH_NAME] == 0)
         return 0;
     (void) match_name(file->path, file->path_size, set);
     uint32_t count = keep_allowing(set);
-    if (count > 0 && !path_leads_to_file(file)) {
-        clear_matches(set);
+    if (count > 0 && set->host->path_leads_to_file != NULL && !set->host->path_leads_to_file(file)) {
+        cbpd_clear_matches(set);
         return 0;
     }
     return count;
@@ -61,12 +62,13 @@ static const char *put_name(char **room, const char *name, uint32_t size)
     return start;
 }
 
-struct image *make_chain_image(const struct image_file *files, uint32_t count, bool is_vague)
+struct cbpd_image *cbpd_make_image(const struct cbpd_policy *policy, const struct cbpd_image_file *files,
+                                   uint32_t count, bool is_vague)
 {
-    size_t size = sizeof(struct image) + count * sizeof *files;
+    size_t size = sizeof(struct cbpd_image) + count * sizeof *files;
     for (uint32_t i = 0; i < count; i++)
         size += files[i].path_size + files[i].given_size + 2u;
-    struct image *image = allocate_surely(size);
+    struct cbpd_image *image = policy->host->allocate(size, true);
     if (image == NULL)
         return NULL;
     char *room = (char *) (image->files + count);
@@ -90,14 +92,14 @@ static bool is_same_name(const char *a, uint32_t a_size, const char *b, uint32_t
     return a_size == b_size && memcmp(a, b, a_size) == 0;
 }
 
-bool has_same_names(const struct image *a, const struct image *b)
+bool cbpd_has_same_names(const struct cbpd_image *a, const struct cbpd_image *b)
 {
     if (a == b)
         return true;
     if (a == NULL || b == NULL || a->file_count != b->file_count || a->is_vague != b->is_vague)
         return false;
     for (uint32_t i = 0; i < a->file_count; i++) {
-        const struct image_file *one = &a->files[i], *other = &b->files[i];
+        const struct cbpd_image_file *one = &a->files[i], *other = &b->files[i];
         if (one->device != other->device || one->inode != other->inode ||
             !is_same_name(one->path, one->path_size, other->path, other->path_size) ||
             !is_same_name(one->given, one->given_size, other->given, other->given_size))
@@ -106,23 +108,17 @@ bool has_same_names(const struct image *a, const struct image *b)
     return true;
 }
 
-struct image *nameless_image(void)
-{
-    static struct image nameless = {.reference_count = 1, .path = "", .given = "", .is_vague = true};
-    return share_image(&nameless);
-}
-
-struct image *share_image(struct image *image)
+struct cbpd_image *cbpd_share_image(struct cbpd_image *image)
 {
     if (image != NULL)
         image->reference_count++;
     return image;
 }
 
-void release_image(struct image *image)
+void cbpd_release_image(const struct cbpd_policy *policy, struct cbpd_image *image)
 {
     if (image == NULL || --image->reference_count > 0)
         return;
-    release_rule_list(image->matches);
-    free_surely(image);
+    cbpd_release_list(policy, image->matches);
+    policy->host->release(image);
 }

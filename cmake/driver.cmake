@@ -1,0 +1,15 @@
+# What the drivers are made of: each folder a static library, and what it links is all that it may include. The
+# order is the house's (docs/architecture.md): a folder looks down this list, never up.
+
+# cbp_driver_library(NAME FOLDER [LIBRARY]...): the sources of driver/FOLDER, which use those libraries.
+function(cbp_driver_library _name _folder)
+  file(GLOB _sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/driver/${_folder}/*.c")
+  add_library(${_name} STATIC ${_sources})
+  target_include_directories(${_name} PUBLIC "${PROJECT_SOURCE_DIR}/driver/${_folder}")
+  target_link_libraries(${_name} PRIVATE cbp_flags PUBLIC ${ARGN})
+endfunction()
+
+cbp_driver_library(protocol protocol)
+cbp_driver_library(rules rules protocol)
+cbp_driver_library(policy policy rules)
+cbp_driver_library(helper helper policy)

@@ -1,0 +1,238 @@
+/* Telling and asking: from a report on a task to one message for each session that wants it. Knows what the
+ * policy makes of it; how a message travels and how long it may take is slots.c's business. */
+#include <string.h>
+
+#include "cbp_atomic.h"
+#include "cbp_message_check.h"
+#include "helper.h"
+
+bool cbpd_helper_init(struct cbpd_helper *helper, const struct cbpd_helper_host *host,
+                      const struct cbpd_host *policy_host)
+{
+    helper->host = host;
+    helper->settled_tail = &helper->settled;
+    cbpd_slots_init();
+    return cbpd_policy_init(&helper->policy, policy_host);
+}
+
+void cbpd_count_for_all(struct cbpd_helper *helper, size_t offset)
+{
+    for (uint32_t i = 0; i < helper->policy.session_count; i++) {
+        struct cbp_channel_session *session = cbpd_channel_of(helper, helper->policy.order[i]);
+        cbp_add_u64((uint64_t *) (void *) ((unsigned char *) session + offset), 1);
+    }
+}
+
+/* ---- Messages ---- */
+
+static uint32_t put_text(struct cbp_event_message *message, uint32_t *offset, const char *text, uint32_t size)
+{
+    *offset = size > 0 ? message->header.size : 0;
+    if (size > 0)
+        memcpy((char *) message + message->header.size, text, size);
+    message->header.size += size;
+    return size;
+}
+
+static uint32_t message_size_of(const struct cbpd_report *report)
+{
+    const struct cbpd_image *image = report->image;
+    uint32_t names_size = image != NULL ? image->path_size + image->given_size : 0;
+    return (uint32_t) sizeof(struct cbp_event_message) + names_size + report->arguments_size;
+}
+
+static void fill_message(const struct cbpd_helper_host *host, struct cbp_event_message *message,
+                         const struct cbpd_report *report, uint32_t session_id, uint64_t deadline_ns)
+{
+    const struct cbpd_process *process = report->process;
+    const struct cbpd_image *image = report->image;
+    memset(message, 0, sizeof *message);
+    message->header.size = sizeof *message;
+    message->header.type = CBP_MESSAGE_EVENT;
+    message->header.deadline_ns = deadline_ns;
+    message->time_ns = host->wall_ns();
+    message->start_time = process->start_time;
+    message->session_id = session_id;
+    message->process_id = process->pid;
+    message->thread_id = report->thread_id;
+    message->parent_process_id = host->parent_pid_of(process);
+    message->originator_process_id = report->originator_pid;
+    message->originator_thread_id = report->originator_tid;
+    message->source_process_id = report->source_pid;
+    message->target_process_id = report->target_pid;
+    message->original_desired_access = report->request.access;
+    message->user_id = report->user_id;
+    message->exit_status = report->exit_status;
+    message->capabilities = report->capabilities;
+    if (image != NULL) {
+        message->process_name_size =
+            put_text(message, &message->process_name_offset, image->path, image->path_size);
+        message->image_file_name_size =
+            put_text(message, &message->image_file_name_offset, image->given, image->given_size);
+    }
+    message->arguments_size =
+        put_text(message, &message->arguments_offset, report->arguments, report->arguments_size);
+}
+
+/* Whether the file of the program was gone when it was executed, or attached to. */
+static bool is_deleted(const struct cbpd_image *image)
+{
+    return image != NULL && image->file_count > 0 && image->files[image->file_count - 1].is_deleted;
+}
+
+static void put_items(struct cbpd_session *session, const struct cbpd_report *report,
+                      const struct cbpd_selection *selection, uint32_t added_flags,
+                      struct cbp_event_message *message)
+{
+    const struct cbpd_request *request = &report->request;
+    const uint32_t image_flags = is_deleted(report->image) ? CBP_EVENT_FLAG_IMAGE_DELETED : 0;
+    struct cbp_event_item *items = cbp_event_items(message);
+    message->item_count = selection->item_count;
+    message->sequence = session->sequence + 1;
+    session->sequence += selection->item_count;
+    for (uint32_t i = 0; i < selection->item_count; i++) {
+        uint32_t flags = selection->flags[i] | image_flags;
+        if ((flags & CBP_EVENT_FLAG_DECIDED_BY_RULE) == 0)
+            flags |= added_flags;
+        if ((added_flags & CBP_EVENT_FLAG_HELD) != 0 &&
+            (selection->answerable.refusable_items & (1u << i)) != 0)
+            flags |= CBP_EVENT_FLAG_REFUSABLE;
+        items[i].type = request->types[selection->items[i]];
+        items[i].flags = flags;
+        items[i].result_code = selection->result_codes[i];
+        items[i].desired_access = request->access & ~selection->strip_masks[i];
+    }
+}
+
+/* ---- Telling the sessions ---- */
+
+static uint64_t deadline_of(const struct cbpd_helper *helper, const struct cbpd_report *report,
+                            uint32_t session_id, uint64_t now)
+{
+    return cbpd_deadline_of(&helper->policy, session_id, report->since_ns != 0 ? report->since_ns : now);
+}
+
+/* An operation whose deadline is over before it is asked about: the session is silent, or it has waited for
+ * memory. */
+static bool is_overdue(const struct cbpd_helper *helper, const struct cbpd_report *report,
+                       uint32_t session_id, uint64_t now)
+{
+    uint64_t deadline_ns = deadline_of(helper, report, session_id, now);
+    return (deadline_ns != 0 && now >= deadline_ns) || cbpd_session_is_stale(helper, session_id, now);
+}
+
+/* There is no memory to ask a session: its events are lost, and what it could have refused is refused. */
+static void lose_selection(struct cbpd_helper *helper, const struct cbpd_selection *selection,
+                           struct cbpd_refusal *refusal)
+{
+    helper->policy.sessions[selection->place].sequence += selection->item_count;
+    cbp_add_u64(&cbpd_channel_of(helper, selection->place)->lost, selection->item_count);
+    if (selection->answerable.refusable_items != 0 && refusal->code == 0)
+        refusal->code = CBP_ERROR_NOT_ENOUGH_MEMORY;
+}
+
+/* Sends one session's message. Gives its first sequence number. */
+static uint64_t send_selection(struct cbpd_helper *helper, const struct cbpd_report *report,
+                               const struct cbpd_selection *selection, struct cbpd_held *held,
+                               uint32_t added_flags, uint64_t now)
+{
+    uint32_t session_id = selection->place, slot;
+    struct cbpd_session *session = &helper->policy.sessions[session_id];
+    uint64_t sequence = session->sequence + 1;
+    struct cbp_event_message *message = cbpd_begin_message(helper, message_size_of(report), &slot);
+    bool sent = false;
+    if (message != NULL) {
+        fill_message(helper->host, message, report, session_id,
+                     held != NULL ? deadline_of(helper, report, session_id, now) : 0);
+        put_items(session, report, selection, added_flags, message);
+        sent = cbpd_commit_message(helper, message, slot, held, &selection->answerable);
+    } else {
+        session->sequence += selection->item_count;
+    }
+    if (!sent)
+        cbp_add_u64(&cbpd_channel_of(helper, session_id)->lost, selection->item_count);
+    return sequence;
+}
+
+/* Tells one session, and has the operation wait for it if it is asked. */
+static uint64_t tell_session(struct cbpd_helper *helper, const struct cbpd_report *report,
+                             const struct cbpd_selection *selection, struct cbpd_held *held, uint64_t now,
+                             struct cbpd_refusal *refusal)
+{
+    uint32_t added_flags = held != NULL ? CBP_EVENT_FLAG_HELD : 0;
+    if (held != NULL && is_overdue(helper, report, selection->place, now)) {
+        uint32_t code = cbpd_count_timeout(helper, selection->place, selection->answerable.is_creation);
+        if (refusal->code == 0)
+            refusal->code = code;
+        held = NULL;
+        added_flags = CBP_EVENT_FLAG_TIMED_OUT;
+    }
+    uint32_t asked_count = held != NULL ? held->base.unanswered_count : 0;
+    uint64_t sequence = send_selection(helper, report, selection, held, added_flags, now);
+    bool is_lost = held != NULL && held->base.unanswered_count == asked_count;
+    if (is_lost && selection->answerable.refusable_items != 0 && refusal->code == 0)
+        refusal->code = CBP_ERROR_NOT_ENOUGH_MEMORY;
+    return sequence;
+}
+
+static uint32_t select_for_all(struct cbpd_helper *helper, const struct cbpd_report *report,
+                               struct cbpd_selection *selections, bool *asked, struct cbpd_refusal *refusal)
+{
+    const struct cbpd_policy *policy = &helper->policy;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < policy->session_count && !helper->leaving; i++) {
+        struct cbpd_selection *selection = &selections[count];
+        struct cbp_channel_session *counters = cbpd_channel_of(helper, policy->order[i]);
+        cbpd_select(policy, &report->request, policy->order[i], selection, refusal);
+        if (selection->refused_count > 0)
+            cbp_add_u64(&counters->refused, selection->refused_count);
+        if (selection->decided_items != 0)
+            cbp_add_u64(&counters->decided, 1);
+        *asked |= selection->asked;
+        count += selection->item_count > 0;
+    }
+    return count;
+}
+
+void cbpd_post(struct cbpd_helper *helper, const struct cbpd_report *report, struct cbpd_held **held,
+               struct cbpd_refusal *refusal, uint64_t *sequences)
+{
+    struct cbpd_selection selections[CBP_SESSION_MAX];
+    struct cbpd_refusal by_rule = {.code = refusal->code};
+    bool asked = false;
+    uint64_t now = helper->host->now_ns();
+    uint32_t count = select_for_all(helper, report, selections, &asked, &by_rule);
+    bool is_new = *held == NULL;
+    bool is_needed = is_new && asked && by_rule.code == 0 && !by_rule.is_stripped && !report->is_past;
+    if (sequences != NULL)
+        memset(sequences, 0, CBP_SESSION_MAX * sizeof *sequences);
+    if (is_needed)
+        *held = cbpd_allocate_surely(helper->host->held_size);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct cbpd_selection *selection = &selections[i];
+        if (is_needed && *held == NULL && selection->asked) {
+            lose_selection(helper, selection, &by_rule);
+            continue;
+        }
+        struct cbpd_held *waits = selection->asked && !report->is_past ? *held : NULL;
+        uint64_t sequence = tell_session(helper, report, selection, waits, now, &by_rule);
+        if (sequences != NULL && selection->items[0] == 0) /* else not of the first item */
+            sequences[selection->place] = sequence;
+    }
+    if (is_new && *held != NULL && (*held)->base.unanswered_count == 0) {
+        cbpd_free_surely(*held);
+        *held = NULL;
+    }
+    refusal->code = by_rule.code;
+    refusal->is_stripped |= by_rule.is_stripped;
+    if (*held != NULL)
+        cbpd_refuse_by_rules(&helper->policy, &by_rule, &(*held)->base);
+}
+
+void cbpd_tell_past(struct cbpd_helper *helper, struct cbpd_report *report)
+{
+    struct cbpd_held *nobody_waits = NULL;
+    struct cbpd_refusal refusal = {0};
+    report->is_past = true;
+    cbpd_post(helper, report, &nobody_waits, &refusal, NULL);
+}

@@ -1,0 +1,71 @@
+/* The one controller's rules on their way into force: what they attach to comes first, since without it there
+ * is no rule. */
+#include "helper.h"
+
+static uint32_t attach_for_process_rule(struct cbpd_helper *helper, const struct cbpd_rule_set *set,
+                                        uint32_t index)
+{
+    uint32_t process_id;
+    uint64_t start_time;
+    cbp_ruleset_process_of(set->block, index, &process_id, &start_time);
+    return helper->host->attach_process(
+        process_id, start_time,
+        (cbp_ruleset_rule_at(set->block, index)->flags & CBP_RULE_FLAG_CHILDREN) != 0);
+}
+
+/* One look at all processes serves all names. */
+static uint32_t attach_for_set(struct cbpd_helper *helper, struct cbpd_rule_set *set, uint32_t wanted_id,
+                               uint64_t *failed_rule_id)
+{
+    uint32_t count = wanted_id != CBP_ATTACH_NONE ? cbp_ruleset_rule_count(set->block) : 0;
+    uint32_t named_rule_id = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set->block, i);
+        if (!cbpd_rule_attaches(rule, wanted_id))
+            continue;
+        if (rule->match == CBP_RULE_MATCH_NAME)
+            named_rule_id = rule->rule_id;
+        uint32_t error = rule->match == CBP_RULE_MATCH_PROCESS ? attach_for_process_rule(helper, set, i) : 0;
+        if (error == CBP_ERROR_INVALID_PARAMETER && wanted_id == CBP_ATTACH_ALL)
+            continue; /* it has ended since the filter was started */
+        if (error != 0) {
+            *failed_rule_id = rule->rule_id;
+            return error;
+        }
+    }
+    uint32_t error = named_rule_id != 0 ? helper->host->attach_matching(set, wanted_id) : 0;
+    if (error != 0)
+        *failed_rule_id = named_rule_id;
+    return error;
+}
+
+uint32_t cbpd_serve_rules(struct cbpd_helper *helper, const struct cbp_rules *request,
+                          struct cbpd_rule_set *set, uint64_t *failed_rule_id)
+{
+    struct cbpd_policy *policy = &helper->policy;
+    bool allowed_before = policy->rule_counts[CBP_ACTION_ALLOW] > 0;
+    uint32_t place, error = cbpd_find_session(policy, CBPD_ONLY_CONTROLLER, request->session_id, &place);
+    if (error == 0)
+        error = cbpd_can_install(policy, request, place, set);
+    if (error == 0)
+        error = attach_for_set(helper, set, request->attach_rule_id, failed_rule_id);
+    if (error != 0) {
+        cbpd_free_rule_set(set);
+        return error;
+    }
+    cbpd_install_rules(policy, request, place, set);
+    if (!allowed_before && policy->rule_counts[CBP_ACTION_ALLOW] > 0)
+        helper->host->identify_programs();
+    helper->host->let_released_go();
+    return 0;
+}
+
+uint32_t cbpd_serve_launch_forget(struct cbpd_helper *helper, const struct cbp_launch_forget *request)
+{
+    uint32_t place;
+    uint32_t error = cbpd_find_session(&helper->policy, CBPD_ONLY_CONTROLLER, request->session_id, &place);
+    if (error == 0)
+        error = cbpd_forget_launch(&helper->policy, place, request->rule_id);
+    helper->host->let_released_go();
+    return error;
+}

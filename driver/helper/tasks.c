@@ -1,0 +1,66 @@
+/* Tasks by id. Knows nothing of stops, events or sessions. */
+#include "helper.h"
+
+/* Ids follow one another, on Windows in steps of 4. */
+static uint32_t bucket_of(uint32_t id)
+{
+    return id * UINT32_C(0x9e3779b1) >> (32 - CBPD_TASK_BUCKET_BITS);
+}
+
+struct cbpd_task *cbpd_find_task(const struct cbpd_helper *helper, uint32_t tid)
+{
+    struct cbpd_task *task = helper->task_buckets[bucket_of(tid)];
+    while (task != NULL && task->tid != tid)
+        task = task->hash_next;
+    return task;
+}
+
+static void hash_task(struct cbpd_helper *helper, struct cbpd_task *task)
+{
+    struct cbpd_task **bucket = &helper->task_buckets[bucket_of(task->tid)];
+    task->hash_next = *bucket;
+    *bucket = task;
+}
+
+static void unhash_task(struct cbpd_helper *helper, struct cbpd_task *task)
+{
+    struct cbpd_task **link = &helper->task_buckets[bucket_of(task->tid)];
+    while (*link != task)
+        link = &(*link)->hash_next;
+    *link = task->hash_next;
+}
+
+struct cbpd_task *cbpd_make_task(struct cbpd_helper *helper, uint32_t tid)
+{
+    struct cbpd_task *task = cbpd_allocate_surely(helper->host->task_size);
+    if (task == NULL)
+        return NULL;
+    task->tid = tid;
+    hash_task(helper, task);
+    task->next = helper->tasks;
+    if (helper->tasks != NULL)
+        helper->tasks->previous = task;
+    helper->tasks = task;
+    helper->task_count++;
+    return task;
+}
+
+void cbpd_rename_task(struct cbpd_helper *helper, struct cbpd_task *task, uint32_t tid)
+{
+    unhash_task(helper, task);
+    task->tid = tid;
+    hash_task(helper, task);
+}
+
+void cbpd_free_task(struct cbpd_helper *helper, struct cbpd_task *task)
+{
+    unhash_task(helper, task);
+    if (task->previous != NULL)
+        task->previous->next = task->next;
+    else
+        helper->tasks = task->next;
+    if (task->next != NULL)
+        task->next->previous = task->previous;
+    helper->task_count--;
+    cbpd_free_surely(task);
+}

@@ -1,0 +1,94 @@
+/* Processes by id, and how long they are remembered. Knows nothing of events and sessions. */
+#include "lists.h"
+
+/* What a rule that comes later can still match of ancestors that have ended. */
+enum { DEAD_GENERATIONS_MAX = 64 };
+
+/* Ids follow one another, on Windows in steps of 4. */
+static uint32_t bucket_of(uint32_t id)
+{
+    return id * UINT32_C(0x9e3779b1) >> (32 - CBPD_BUCKET_BITS);
+}
+
+struct cbpd_process *cbpd_find_process(const struct cbpd_policy *policy, uint32_t pid)
+{
+    struct cbpd_process *process = policy->buckets[bucket_of(pid)];
+    while (process != NULL && process->pid != pid)
+        process = process->hash_next;
+    return process;
+}
+
+struct cbpd_process *cbpd_add_process(struct cbpd_policy *policy, uint32_t pid, struct cbpd_process *parent)
+{
+    struct cbpd_process *process = policy->host->allocate(policy->host->process_size, true);
+    if (process == NULL)
+        return NULL;
+    process->pid = pid;
+    process->parent = parent;
+    if (parent != NULL)
+        parent->reference_count++;
+    struct cbpd_process **bucket = &policy->buckets[bucket_of(pid)];
+    process->hash_next = *bucket;
+    *bucket = process;
+    process->next = policy->processes;
+    if (policy->processes != NULL)
+        policy->processes->previous = process;
+    policy->processes = process;
+    policy->process_count++;
+    return process;
+}
+
+void cbpd_end_process(struct cbpd_policy *policy, struct cbpd_process *process)
+{
+    if (process->ended)
+        return;
+    process->ended = true;
+    policy->process_count--;
+    struct cbpd_process **link = &policy->buckets[bucket_of(process->pid)];
+    while (*link != process)
+        link = &(*link)->hash_next;
+    *link = process->hash_next;
+    if (process->previous != NULL)
+        process->previous->next = process->next;
+    else
+        policy->processes = process->next;
+    if (process->next != NULL)
+        process->next->previous = process->previous;
+}
+
+void cbpd_release_process(struct cbpd_policy *policy, struct cbpd_process *process)
+{
+    while (process != NULL && --process->reference_count == 0) {
+        struct cbpd_process *parent = process->parent;
+        cbpd_end_process(policy, process);
+        cbpd_release_image(policy, process->image);
+        cbpd_release_standing(policy, process);
+        policy->host->release(process);
+        process = parent;
+    }
+}
+
+/* Takes a dead process out of the line between its child and its creator. */
+static void skip_parent(struct cbpd_policy *policy, struct cbpd_process *process)
+{
+    struct cbpd_process *dead = process->parent;
+    process->parent = dead->parent;
+    process->parent->reference_count++;
+    process->creator_tenure = dead->creator_tenure; /* it stands for the dead one before that creator */
+    cbpd_release_process(policy, dead);
+}
+
+void cbpd_forget_old_ancestors(struct cbpd_policy *policy, struct cbpd_process *creator)
+{
+    uint32_t count = 0;
+    struct cbpd_process *process = creator->parent;
+    if (process == NULL || !process->ended)
+        return;
+    for (struct cbpd_process *at; (at = process->parent) != NULL && at->ended && at->parent != NULL;)
+        if (count == DEAD_GENERATIONS_MAX || cbpd_has_same_names(at->image, process->image)) {
+            skip_parent(policy, process);
+        } else {
+            process = at;
+            count++;
+        }
+}
