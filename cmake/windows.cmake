@@ -13,7 +13,7 @@ endif()
 # Objects, so that the C tests reach what the library does not export; what it does, the header says.
 add_library(core OBJECT ${_core})
 target_compile_definitions(core PRIVATE CBP_BUILDING)
-target_include_directories(core PUBLIC native/include driver/windows/debug native/src native/src/windows)
+target_include_directories(core PUBLIC native/include native/src native/src/windows)
 target_link_libraries(core PRIVATE cbp_flags PUBLIC policy)
 
 add_library(cbprocess SHARED $<TARGET_OBJECTS:core>)

@@ -36,7 +36,9 @@ def build(folder: Path) -> Path:
     target = folder / "ruleset.so"
     sources = [ROOT / "driver/rules" / name for name in ENGINE]
     sources += [ROOT / "native/src" / name for name in BUILDER]
-    includes = [f"-I{ROOT / part}" for part in ("driver/protocol", "driver/rules", "native/src", "native/include")]
+    includes = [
+        f"-I{ROOT / part}" for part in ("driver/protocol", "driver/rules", "native/src", "native/include")
+    ]
     options = ["-std=c11", "-O0", "--coverage", "-shared", "-fPIC", "-o", str(target)]
     subprocess.run(["gcc", *options, *includes, *map(str, sources)], check=True, cwd=folder)
     return target

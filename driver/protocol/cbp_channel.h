@@ -16,7 +16,7 @@
  * RLIMIT_FSIZE is below CBP_CHANNEL_SIZE it is several of one size, the last one smaller: all but the first
  * wait in the control socket, in one message of one byte. The bells are futexes. Windows: a section without a
  * name, whose size never changes; each bell has a kernel object to sleep on (see
- * driver/windows/debug/debug_control.h). */
+ * driver/windows/debug/cbp_debug_control.h). */
 #ifndef CBP_CHANNEL_H
 #define CBP_CHANNEL_H
 

@@ -1,6 +1,6 @@
 /* cbprocess-debug: debugs the trees that a controller starts or attaches to, holds their operations while the
  * controller's handlers decide, and lets everything go when the controller is gone. Started by the core with
- * the handle of the section of debug_control.h as its only argument; it has no other interface.
+ * the handle of the section of cbp_debug_control.h as its only argument; it has no other interface.
  *
  * It waits for all that can happen at once: the debug object, the answer bell, a request, the controller's
  * end. */

@@ -9,7 +9,7 @@
 #define NOMINMAX
 #include <windows.h>
 
-#include "debug_control.h"
+#include "cbp_debug_control.h"
 #include "records.h"
 
 struct launch;

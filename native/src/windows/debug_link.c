@@ -1,9 +1,9 @@
 /* The link of tree_link.h to the debug helper: a section without a name, events, and the process itself. See
- * driver/windows/debug/debug_control.h. */
+ * driver/windows/debug/cbp_debug_control.h. */
 #include "debug_link.h"
 
 #include "cbp_atomic.h"
-#include "debug_control.h"
+#include "cbp_debug_control.h"
 #include "errors.h"
 #include "os_error.h"
 #include "windows_api.h"

@@ -6,7 +6,7 @@
 
 #include "cbp_atomic.h"
 #include "cbp_message_check.h"
-#include "debug_control.h"
+#include "cbp_debug_control.h"
 #include "debug_link.h"
 #include "errors.h"
 #include "os_error.h"
