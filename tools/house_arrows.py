@@ -2,8 +2,8 @@
 
     python3 tools/house_arrows.py BUILD_FOLDER
 
-Reads what the compiler itself has noted of each object (`ninja -t deps`); prints each arrow that points up and ends
-with status 1. The order is docs/architecture.md's."""
+Reads what the compiler itself has noted of each object (`ninja -t deps`); prints each arrow that points up
+and ends with status 1. The order is docs/architecture.md's."""
 
 from __future__ import annotations
 

@@ -5,6 +5,8 @@ work is counted in basic blocks of that code, for lines of different lengths."""
 from __future__ import annotations
 
 import ctypes
+import shutil
+import subprocess
 from ctypes import POINTER, c_bool, c_char_p, c_size_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any, Callable
@@ -89,8 +91,12 @@ class Helper:
         return self.variable("steps").value - before
 
 
-@pytest.fixture(scope="module")
-def helper(checkout: Path, compile_c: Callable[..., Path]) -> Helper:
+# As a driver in a kernel is made: no C library, and no registers that a kernel does not save.
+IN_A_KERNEL = ("-ffreestanding", "-fno-builtin", "-mgeneral-regs-only")
+
+
+@pytest.fixture(scope="module", params=["hosted", "in a kernel"])
+def helper(checkout: Path, compile_c: Callable[..., Path], request: pytest.FixtureRequest) -> Helper:
     policy, rules, core = (checkout / name for name in ("driver/policy", "driver/rules", "native/src"))
     sources = sorted(policy.glob("*.c"))
     sources += [rules / name for name in rule_engines.RULES_SOURCES]
@@ -105,6 +111,7 @@ def helper(checkout: Path, compile_c: Callable[..., Path]) -> Helper:
         "-Wl,-Bsymbolic",
         "-D_GNU_SOURCE",
         "-fsanitize-coverage=trace-pc",
+        *(IN_A_KERNEL if request.param == "in a kernel" else ()),
         *folders,
     ]
     return Helper(compile_c(own / "process_lines.c", *map(str, sources), str(counter), *options))
@@ -435,3 +442,14 @@ def test_those_who_have_the_same_rules_share_them(helper: Helper, shape: str) ->
     finally:
         tree.close()
     assert grown < 20
+
+
+@pytest.mark.skipif(shutil.which("nm") is None, reason="this machine has no nm")
+def test_the_policy_needs_no_c_library(checkout: Path, compile_c: Callable[..., Path]) -> None:
+    """But for the four functions of memory that compilers themselves call, which every kernel has."""
+    folders = [checkout / "driver" / name for name in ("policy", "rules", "protocol")]
+    sources = [str(path) for folder in folders[:2] for path in sorted(folder.glob("*.c"))]
+    options = ["-r", "-nostdlib", "-O2", *IN_A_KERNEL, *(f"-I{folder}" for folder in folders)]
+    library = compile_c(Path(sources[0]), *sources[1:], *options)
+    symbols = subprocess.run(["nm", "-u", library], capture_output=True, text=True, check=True).stdout.split()
+    assert set(symbols) - {"U"} <= {"memcmp", "memcpy", "memmove", "memset"}
