@@ -321,7 +321,7 @@ class AwaitedHandler:
 
 
 class AwaitedErrorHandler(AwaitedHandler):
-    """The same for on_error."""
+    """What stands in the place of a coroutine function that is on_error."""
 
     def __call__(self, event: Any) -> None:
         runner = self._process._runner

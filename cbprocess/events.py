@@ -378,7 +378,7 @@ class CBProcessProcessHandleOperationEventParams(EventParams):
 
 
 class CBProcessThreadHandleOperationEventParams(CBProcessProcessHandleOperationEventParams):
-    """The same, aimed at one thread."""
+    """A thread is being opened, signalled, traced or the like."""
 
     __slots__ = ()
 

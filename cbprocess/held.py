@@ -296,7 +296,7 @@ class HeldProcessHandleOperation(HeldHandleEvent, events.CBProcessProcessHandleO
 
 
 class HeldThreadHandleOperation(HeldHandleEvent, events.CBProcessThreadHandleOperationEventParams):
-    """The same, aimed at one thread."""
+    """A thread is being opened, signalled, traced or the like, and the caller waits for the verdict."""
 
     __slots__ = ()
 

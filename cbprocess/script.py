@@ -239,7 +239,7 @@ def thread_handle_operation(
     time_ns: int = 0,
     held: bool = True,
 ) -> Operation:
-    """The same, aimed at one thread of process_id; desired_access are THREAD_ rights."""
+    """A process asks for rights to one thread of process_id; desired_access are THREAD_ rights."""
     fields = _fields(process_id, originator_process_id, originator_thread_id, start_time, time_ns)
     fields["thread_id"] = thread_id
     return _handle_operation(

@@ -221,7 +221,8 @@ class Simulator:
         return self._fire_one("process_handle_operation", keywords)
 
     def thread_handle_operation(self, **keywords: Any) -> Verdict:
-        """The same, aimed at one thread: thread_id too; desired_access are THREAD_ bits."""
+        """A process asks for rights to a thread of another: as process_handle_operation(), with thread_id;
+        desired_access are THREAD_ bits."""
         return self._fire_one("thread_handle_operation", keywords)
 
     def pending(self, name: str, **keywords: Any) -> PendingVerdict:
@@ -236,7 +237,7 @@ class Simulator:
         return [pending.wait() for pending in self.fire_and_go_on(*entries)]
 
     def fire_and_go_on(self, *entries: script.Operation | script.Step) -> list[PendingVerdict]:
-        """The same without waiting."""
+        """Fires them as fire() does, and does not wait for their verdicts."""
         pending: list[PendingVerdict] = []
         messages: list[bytes] = []
         for entry in entries:

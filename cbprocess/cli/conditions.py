@@ -102,7 +102,8 @@ def status_of(process: str) -> dict[str, str]:
 
 
 def group_tasks() -> tuple[int, int | None]:
-    """The same for the control group with the least room, this process's own or one above it."""
+    """How many tasks there are and may be in the control group with the least room, this process's own or
+    one above it."""
     tightest: tuple[int, int | None] = (0, None)
     path = group_path()
     while path:

@@ -143,7 +143,7 @@ static int take_head(struct cbp_text *pattern, struct cbp_text *name)
     return 1;
 }
 
-/* The same behind its last wildcard; it has one. */
+/* Compares what stands behind the last wildcard of a pattern that has one, and takes it off both. */
 static int take_tail(struct cbp_text *pattern, struct cbp_text *name)
 {
     size_t size = 0;

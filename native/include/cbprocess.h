@@ -414,7 +414,7 @@ CBP_API uint32_t CBP_CALL cbp_launch_begin(struct cbp_session *session, const ch
                                            const char *paths, uint64_t paths_size, uint32_t ask,
                                            int32_t *launcher_fd, struct cbp_launch_handle **launch);
 
-/* The same on Windows, where the caller's own CreateProcess does everything but one thing: what this thread
+/* Two calls begin a launch on Windows, where the caller's own CreateProcess does the rest: what this thread
  * creates with the flag DEBUG_PROCESS between enter and leave is debugged by the filter's helper, and waits
  * at its first event. leave is to be called in the same thread, with the id of the process that was created,
  * or 0 if none was; after it come cbp_launch_finish() (started 0 after a leave with process id 0, or that

@@ -23,7 +23,7 @@ static void append(struct cbp_event *event, const struct cbp_event_message *mess
     event->size += size + 1;
 }
 
-/* The same for a text that may be missing: it then has offset 0 and takes no room. */
+/* Appends a text that may be missing: it then has offset 0 and takes no room. */
 static void append_any(struct cbp_event *event, const struct cbp_event_message *message, uint32_t from,
                        uint32_t size, uint32_t *offset_field, uint32_t *size_field)
 {

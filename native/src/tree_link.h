@@ -47,7 +47,7 @@ uint32_t cbpi_link_request(struct cbpi_link *link, struct cbp_message_header *re
 uint32_t cbpi_link_request_with(struct cbpi_link *link, struct cbp_message_header *request, const int *fds,
                                 uint32_t fd_count, struct cbp_reply *reply);
 
-/* The same for rules, whose block, of request->block_size bytes, goes beside the request; each platform's own
+/* Asks for rules, whose block, of request->block_size bytes, goes beside the request; each platform's own
  * way. CBP_ERROR_NOT_ENOUGH_MEMORY, CBP_ERROR_NO_SYSTEM_RESOURCES. */
 uint32_t cbpi_link_request_rules(struct cbpi_link *link, struct cbp_rules *request, const void *block,
                                  struct cbp_reply *reply);

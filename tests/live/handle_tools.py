@@ -85,7 +85,7 @@ def targets_of(process_id: int) -> list[int]:
 
 
 def by_brother(line: list[str]) -> list[str]:
-    """The same call by a process that is no ancestor of the target, which a rule protects from it."""
+    """The call is made by a process that is no ancestor of the target, which a rule protects from it."""
     return [line[0], "-o", *line[1:]]
 
 

@@ -112,7 +112,7 @@ SYSTEM_PATH = os.pathsep.join(["/usr/local/bin", "/usr/bin", "/bin"])
 
 
 def environment(programs: Programs) -> dict[str, str]:
-    """The same for every traced run: PATH leads to the helper programs after folders without them."""
+    """Every traced run has this one: PATH leads to the helper programs after folders without them."""
     keep = {
         name: os.environ[name] for name in ("HOME", "LD_LIBRARY_PATH", "PYTHONPATH") if name in os.environ
     }

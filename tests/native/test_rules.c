@@ -32,7 +32,7 @@ static void test_one_part(void)
     model_remove(line_of(CBP_RULE_MATCH_PROCESS, 1, CBP_ACTION_DENY, 5, own, ""));
     CHECK_DRIVER();
     CHECK_CODE(CBP_ERROR_NOT_FOUND, cbp_rule_remove_process(session, own, CBP_ACTION_DENY));
-    /* The same pattern with another action is another rule. */
+    /* A pattern with another action is another rule. */
     CHECK_OK(cbp_rule_add_name(session, "fourth", 6, 0, CBP_ACTION_DENY, 2));
     model_add(line_of(CBP_RULE_MATCH_NAME, 0, CBP_ACTION_DENY, 2, 0, "fourth"));
     all_in_main();

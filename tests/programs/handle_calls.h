@@ -125,7 +125,7 @@ static void call_pidfd_send_signal(void)
     set(syscall(SYS_pidfd_send_signal, pidfd(), number(), NULL, flags ? atoi(flags + 1) : 0));
 }
 
-/* The same with a descriptor of the process's folder in /proc, which the kernel takes as well. */
+/* Calls it with a descriptor of the process's folder in /proc, which the kernel takes as well. */
 static void call_pidfd_send_signal_folder(void)
 {
     char path[64];

@@ -190,7 +190,7 @@ static int mode_clone_parent(char **arguments)
     return reap(process) == 0 && reap(sibling) == 8 ? 0 : FAILED;
 }
 
-/* The same by clone3, whose flags stand in memory. */
+/* Clones by clone3, whose flags stand in memory. */
 static pid_t clone3_with(uint64_t flags)
 {
     uint64_t arguments[11] = {flags, 0, 0, 0, SIGCHLD};

@@ -38,7 +38,7 @@ class Meaning(NamedTuple):
         return text.encode("utf-16-le", "surrogatepass") if self.comparison == UTF16 else self.encode(text)
 
     def pieces(self, text: str) -> str:
-        """The same text with each byte or unit on its own, so that it can be cut inside a character."""
+        """Gives the text with each byte or unit on its own, so that it can be cut inside a character."""
         if self.comparison == BYTES:
             return "".join(chr(byte if byte < 0x80 else 0xDC00 + byte) for byte in self.encode(text))
         units = text.encode("utf-16-le", "surrogatepass")

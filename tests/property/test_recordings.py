@@ -68,7 +68,7 @@ def contents(recording: Recording) -> list[tuple[Any, ...]]:
 
 
 def expected(played: list[script.Operation]) -> list[tuple[Any, ...]]:
-    """The same from the operations themselves, without the reader."""
+    """What the reader has to give, from the operations themselves."""
     rows: list[tuple[Any, ...]] = []
     for operation in played:
         for kind, _ in operation.items:

@@ -160,7 +160,8 @@ static bool aim_at_descriptor(const struct task *task, uint64_t argument, struct
     return true;
 }
 
-/* The same signal to the same target, by its id: what the descriptor means can then change no more. */
+/* The call becomes one that sends the signal to the target by its id: what the descriptor means can then
+ * change no more. */
 static void replace_by_id(struct handle_call *call, const struct syscall_entry *entry,
                           const struct id_view *view, int target)
 {

@@ -61,7 +61,7 @@ static uint32_t judge(int error)
     }
 }
 
-/* The same for the list itself. */
+/* Judges an error of reading the list itself, which cannot be gone. */
 static uint32_t judge_list(int error)
 {
     uint32_t code = judge(error);
