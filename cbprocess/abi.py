@@ -103,8 +103,8 @@ class Snapshot(ctypes.Structure):
 
 # The event travels as a plain address: a pointer object would cost more than the whole dispatch.
 EventCallback = ctypes.CFUNCTYPE(None, c_void_p)
-# Events whose address is known beforehand come by this one. The address is passed nevertheless; not declaring it
-# saves its conversion, and a C function may be given more arguments than it takes.
+# Events whose address is known beforehand come by this one. The address is passed nevertheless; not
+# declaring it saves its conversion, and a C function may be given more arguments than it takes.
 BlockCallback = ctypes.CFUNCTYPE(None)
 ErrorCallback = ctypes.CFUNCTYPE(None, c_uint64, c_uint32, c_char_p)
 WorkerCallback = ctypes.CFUNCTYPE(None, c_uint64, c_void_p)
