@@ -46,7 +46,7 @@ class Programs:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        rules, core = REPOSITORY / "driver/rules", REPOSITORY / "native/src"
+        rules, core = REPOSITORY / "driver/rules", REPOSITORY / "native/src/core"
         sources = [*sorted(rules.glob("*.c")), core / "ruleset_build.c"]
         options = ["-DNDEBUG", "-D_GNU_SOURCE", f"-I{rules}", f"-I{core}", *map(str, sources)]
         self._ruleset = compile_program(folder, "ruleset.c", "ruleset", *options)

@@ -1,6 +1,8 @@
 # The Linux build: the library, the supervisor and the launcher that it starts.
-file(GLOB _core CONFIGURE_DEPENDS native/src/*.c native/src/linux/*.c
-     native/src/simulated/*.c)
+set(_core_folders core recording seams platform/linux drivers/helper drivers/ptrace drivers/simulated)
+list(TRANSFORM _core_folders PREPEND native/src/)
+list(TRANSFORM _core_folders APPEND /*.c OUTPUT_VARIABLE _core_sources)
+file(GLOB _core CONFIGURE_DEPENDS ${_core_sources} native/src/drivers/drivers_linux.c)
 file(GLOB _supervisor CONFIGURE_DEPENDS driver/linux/ptrace/*.c)
 file(GLOB _launcher CONFIGURE_DEPENDS driver/linux/launch/*.c)
 
@@ -11,10 +13,10 @@ cbp_driver_library(facts linux/facts)
 add_library(core OBJECT ${_core})
 target_compile_definitions(core PRIVATE CBP_BUILDING)
 target_compile_definitions(core PRIVATE "CBPI_HELPER_FOLDER=\"${CBP_HELPER_FOLDER}\"")
-target_include_directories(core PUBLIC native/include native/src)
+target_include_directories(core PUBLIC native/include ${_core_folders})
 target_link_libraries(core PRIVATE cbp_flags Threads::Threads PUBLIC policy facts)
 
-set(_exports "${CMAKE_CURRENT_SOURCE_DIR}/native/src/linux/exports.map")
+set(_exports "${CMAKE_CURRENT_SOURCE_DIR}/native/src/platform/linux/exports.map")
 add_library(cbprocess SHARED $<TARGET_OBJECTS:core>)
 target_link_libraries(cbprocess PRIVATE cbp_flags policy facts Threads::Threads ${CMAKE_DL_LIBS})
 target_link_options(cbprocess PRIVATE "LINKER:--version-script=${_exports}")

@@ -1,5 +1,8 @@
 # The Windows build: the DLL and the debug helper that it starts. With mingw-w64, clang (zig) or MSVC.
-file(GLOB _core CONFIGURE_DEPENDS native/src/*.c native/src/simulated/*.c native/src/windows/*.c)
+set(_core_folders core recording seams platform/windows drivers/helper drivers/debug drivers/simulated)
+list(TRANSFORM _core_folders PREPEND native/src/)
+list(TRANSFORM _core_folders APPEND /*.c OUTPUT_VARIABLE _core_sources)
+file(GLOB _core CONFIGURE_DEPENDS ${_core_sources} native/src/drivers/drivers_windows.c)
 file(GLOB _helper CONFIGURE_DEPENDS driver/windows/debug/*.c)
 
 target_compile_definitions(cbp_flags INTERFACE UNICODE _UNICODE)
@@ -13,7 +16,7 @@ endif()
 # Objects, so that the C tests reach what the library does not export; what it does, the header says.
 add_library(core OBJECT ${_core})
 target_compile_definitions(core PRIVATE CBP_BUILDING)
-target_include_directories(core PUBLIC native/include native/src native/src/windows)
+target_include_directories(core PUBLIC native/include ${_core_folders})
 target_link_libraries(core PRIVATE cbp_flags PUBLIC policy)
 
 add_library(cbprocess SHARED $<TARGET_OBJECTS:core>)

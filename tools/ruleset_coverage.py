@@ -35,9 +35,10 @@ MEASURED = {
 def build(folder: Path) -> Path:
     target = folder / "ruleset.so"
     sources = [ROOT / "driver/rules" / name for name in ENGINE]
-    sources += [ROOT / "native/src" / name for name in BUILDER]
+    sources += [ROOT / "native/src/core" / name for name in BUILDER]
     includes = [
-        f"-I{ROOT / part}" for part in ("driver/protocol", "driver/rules", "native/src", "native/include")
+        f"-I{ROOT / part}"
+        for part in ("driver/protocol", "driver/rules", "native/src/core", "native/include")
     ]
     options = ["-std=c11", "-O0", "--coverage", "-shared", "-fPIC", "-o", str(target)]
     subprocess.run(["gcc", *options, *includes, *map(str, sources)], check=True, cwd=folder)

@@ -26,9 +26,13 @@ FOLDERS = (
     "driver/policy",
     "driver/helper",
     "driver/windows/debug",
-    "native/src",
-    "native/src/simulated",
-    "native/src/windows",
+    "native/src/core",
+    "native/src/recording",
+    "native/src/seams",
+    "native/src/platform/windows",
+    "native/src/drivers/helper",
+    "native/src/drivers/debug",
+    "native/src/drivers/simulated",
     "native/include",
 )
 ALONE = ("examples/c/monitor_windows.c",)

@@ -28,10 +28,10 @@ def tool(checkout: Path) -> ModuleType:
         ("driver/linux/ptrace/trace.c", "driver/helper/helper.h", False),
         ("driver/helper/slots.c", "driver/linux/ptrace/supervisor.h", True),
         ("driver/linux/ptrace/trace.c", "driver/windows/debug/supervisor.h", True),
-        ("driver/linux/ptrace/trace.c", "native/src/core.h", True),
-        ("native/src/simulated/population.c", "driver/policy/policy.h", False),
-        ("native/src/tree_session.c", "driver/helper/helper.h", True),
-        ("native/src/worker.c", "native/include/cbprocess.h", False),
+        ("driver/linux/ptrace/trace.c", "native/src/core/core.h", True),
+        ("native/src/drivers/simulated/population.c", "driver/policy/policy.h", False),
+        ("native/src/drivers/helper/helper_session.c", "driver/helper/helper.h", True),
+        ("native/src/core/worker.c", "native/include/cbprocess.h", False),
     ],
 )
 def test_which_way(tool: ModuleType, source: str, included: str, is_wrong: bool) -> None:

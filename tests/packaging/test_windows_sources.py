@@ -56,7 +56,11 @@ def test_c11_is_let_pass(tool: ModuleType, code: str) -> None:
 
 def test_every_source_of_the_windows_build_is_looked_at(tool: ModuleType, checkout: Path) -> None:
     found = {path.relative_to(checkout).as_posix() for path in tool.files(".c")}
-    assert {"native/src/session.c", "native/src/windows/debug_link.c", "driver/windows/debug/main.c"} <= found
+    assert {
+        "native/src/core/session.c",
+        "native/src/drivers/debug/debug_link.c",
+        "driver/windows/debug/main.c",
+    } <= found
     listed = (checkout / "cmake" / "windows.cmake").read_text(encoding="utf-8")
     libraries = (checkout / "cmake" / "driver.cmake").read_text(encoding="utf-8")
     for folder in tool.FOLDERS:

@@ -97,7 +97,7 @@ IN_A_KERNEL = ("-ffreestanding", "-fno-builtin", "-mgeneral-regs-only")
 
 @pytest.fixture(scope="module", params=["hosted", "in a kernel"])
 def helper(checkout: Path, compile_c: Callable[..., Path], request: pytest.FixtureRequest) -> Helper:
-    policy, rules, core = (checkout / name for name in ("driver/policy", "driver/rules", "native/src"))
+    policy, rules, core = (checkout / name for name in ("driver/policy", "driver/rules", "native/src/core"))
     sources = sorted(policy.glob("*.c"))
     sources += [rules / name for name in rule_engines.RULES_SOURCES]
     sources += [core / name for name in rule_engines.CORE_SOURCES]

@@ -56,7 +56,7 @@ class Builds:
 
 @pytest.fixture(scope="module")
 def builds(checkout: Path, compile_c: object) -> Builds:
-    rules, core = checkout / "driver/rules", checkout / "native/src"
+    rules, core = checkout / "driver/rules", checkout / "native/src/core"
     sources = [str(rules / name) for name in rule_engines.RULES_SOURCES]
     folders = (rules, checkout / "driver/protocol", core, checkout / "native/include")
     shared = ["-shared", "-fPIC", *(f"-I{folder}" for folder in folders)]

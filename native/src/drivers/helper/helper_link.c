@@ -1,5 +1,5 @@
 /* See tree_link.h. */
-#include "tree_link.h"
+#include "helper_link.h"
 
 #include "cbp_atomic.h"
 #include "cbp_message_check.h"

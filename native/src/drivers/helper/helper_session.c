@@ -1,5 +1,5 @@
 /* See tree_session.h. */
-#include "tree_session.h"
+#include "helper_session.h"
 
 #include "cbp_atomic.h"
 #include "cbp_ruleset.h"

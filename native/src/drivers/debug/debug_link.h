@@ -2,8 +2,8 @@
 #ifndef CBPI_DEBUG_LINK_H
 #define CBPI_DEBUG_LINK_H
 
+#include "helper_session.h"
 #include "transport.h"
-#include "tree_session.h"
 
 extern const struct cbpi_transport_ops cbpi_debug_transport;
 

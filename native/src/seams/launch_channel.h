@@ -6,9 +6,9 @@
 #include "cbprocess.h"
 
 #if defined(_WIN32)
-#include "windows/launch_types.h"
+#include "../platform/windows/launch_types.h"
 #else
-#include "linux/launch_types.h"
+#include "../platform/linux/launch_types.h"
 #endif
 
 struct cbpi_launch_target {

@@ -8,9 +8,9 @@
 #include "platform.h"
 
 #if defined(_WIN32)
-#include "windows/link_types.h"
+#include "../../platform/windows/link_types.h"
 #else
-#include "linux/link_types.h" /* struct cbpi_link_ends */
+#include "../../platform/linux/link_types.h" /* struct cbpi_link_ends */
 #endif
 
 struct cbpi_link {

@@ -11,7 +11,7 @@
 #define CBPI_TRANSPORT_H
 
 #include "cbprocess.h"
-#include "turns.h"
+#include "turn.h"
 
 struct cbpi_transport; /* each driver's own */
 struct cbpi_launch_channel;

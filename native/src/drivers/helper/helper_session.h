@@ -5,7 +5,7 @@
 #define CBPI_TREE_SESSION_H
 
 #include "channel_client.h"
-#include "tree_link.h"
+#include "helper_link.h"
 
 struct cbpi_transport {
     struct cbpi_link *link;

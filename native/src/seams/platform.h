@@ -6,9 +6,9 @@
 #include "cbprocess.h"
 
 #if defined(_WIN32)
-#include "windows/platform_types.h"
+#include "../platform/windows/platform_types.h"
 #else
-#include "linux/platform_types.h" /* struct cbpi_mutex, cbpi_condition, cbpi_thread, cbpi_file */
+#include "../platform/linux/platform_types.h" /* struct cbpi_mutex, cbpi_condition, cbpi_thread, cbpi_file */
 #endif
 
 /* Nanoseconds of the monotonic clock that deadlines are told in. */

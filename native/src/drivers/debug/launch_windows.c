@@ -5,8 +5,8 @@
 #include "launch_channel.h"
 
 #include "cbp_atomic.h"
-#include "cbp_message_check.h"
 #include "cbp_debug_control.h"
+#include "cbp_message_check.h"
 #include "debug_link.h"
 #include "errors.h"
 #include "os_error.h"

@@ -6,6 +6,7 @@
 #include "cbp_channel.h"
 #include "platform.h"
 #include "transport.h"
+#include "turns.h"
 
 struct cbpi_link; /* to the driver's process: each platform's own */
 

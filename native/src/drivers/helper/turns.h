@@ -10,24 +10,7 @@
 #define CBPI_TURNS_H
 
 #include "cbp_channel.h"
-
-/* Slots one behind the other: numbers plus 1, 0 for none. */
-struct cbpi_turn_queue {
-    uint32_t first, last;
-};
-
-/* What a worker handles. Its own, and zero at first. */
-struct cbpi_turn {
-    struct cbpi_turn *next;
-    struct cbpi_turn_queue waiting; /* what follows */
-    uint32_t is_on;
-    uint32_t slot;
-    uint32_t is_held;    /* somebody waits for its answer, or did */
-    uint32_t is_whole;   /* it is about the process as a whole */
-    uint32_t has_whole;  /* so is something that waits */
-    uint32_t is_of_none; /* nothing follows it */
-    uint32_t process_id, thread_id;
-};
+#include "turn.h"
 
 struct cbpi_turns {
     const struct cbp_channel *channel;
