@@ -48,7 +48,14 @@ class Programs:
         self._folder = folder
         rules, core = REPOSITORY / "driver/rules", REPOSITORY / "native/src/core"
         sources = [*sorted(rules.glob("*.c")), core / "ruleset_build.c"]
-        options = ["-DNDEBUG", "-D_GNU_SOURCE", f"-I{rules}", f"-I{core}", *map(str, sources)]
+        options = [
+            "-DNDEBUG",
+            "-D_GNU_SOURCE",
+            f"-I{rules}",
+            f"-I{core}",
+            f"-I{core.parent / 'seams'}",
+            *map(str, sources),
+        ]
         self._ruleset = compile_program(folder, "ruleset.c", "ruleset", *options)
         self._re2: Optional[Path] = None
         try:

@@ -38,7 +38,13 @@ def build(folder: Path) -> Path:
     sources += [ROOT / "native/src/core" / name for name in BUILDER]
     includes = [
         f"-I{ROOT / part}"
-        for part in ("driver/protocol", "driver/rules", "native/src/core", "native/include")
+        for part in (
+            "driver/protocol",
+            "driver/rules",
+            "native/src/core",
+            "native/src/seams",
+            "native/include",
+        )
     ]
     options = ["-std=c11", "-O0", "--coverage", "-shared", "-fPIC", "-o", str(target)]
     subprocess.run(["gcc", *options, *includes, *map(str, sources)], check=True, cwd=folder)

@@ -66,7 +66,8 @@ def test_every_source_of_the_windows_build_is_looked_at(tool: ModuleType, checko
     for folder in tool.FOLDERS:
         name = folder.partition("/")[2]
         is_library = folder.startswith("driver/") and f"\ncbp_driver_library({name} {name}" in libraries
-        assert f"{folder}/*.c" in listed or is_library or folder == "native/include"
+        in_core = folder.startswith("native/src/") and f" {folder[len('native/src/') :]}" in listed
+        assert f"{folder}/*.c" in listed or in_core or is_library or folder == "native/include"
 
 
 def test_the_sources_have_no_such_words(tool: ModuleType) -> None:

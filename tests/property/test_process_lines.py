@@ -102,7 +102,8 @@ def helper(checkout: Path, compile_c: Callable[..., Path], request: pytest.Fixtu
     sources += [rules / name for name in rule_engines.RULES_SOURCES]
     sources += [core / name for name in rule_engines.CORE_SOURCES]
     own = checkout / "tests/property/process_lines"
-    included = (policy, rules, checkout / "driver/protocol", core, checkout / "native/include")
+    others = ("driver/protocol", "native/src/seams", "native/include")
+    included = (policy, rules, core, *(checkout / name for name in others))
     folders = [f"-I{folder}" for folder in included]
     counter = compile_c(own / "steps.c", "-c", "-fPIC")
     options = [

@@ -58,7 +58,8 @@ class Builds:
 def builds(checkout: Path, compile_c: object) -> Builds:
     rules, core = checkout / "driver/rules", checkout / "native/src/core"
     sources = [str(rules / name) for name in rule_engines.RULES_SOURCES]
-    folders = (rules, checkout / "driver/protocol", core, checkout / "native/include")
+    others = ("driver/protocol", "native/src/seams", "native/include")
+    folders = (rules, core, *(checkout / name for name in others))
     shared = ["-shared", "-fPIC", *(f"-I{folder}" for folder in folders)]
     hosted = COVERED_BUILD
     if hosted is None:
