@@ -38,7 +38,7 @@ class Loop:
     """A library with the two functions that a worker calls, in the place of the core's."""
 
     def __init__(self, path: Path) -> None:
-        from cbprocess import abi
+        from cbprocess._binding import abi
 
         self._library = ctypes.CDLL(str(path))
         for name in abi.FUNCTIONS.keys() & {"cbp_worker_run", "cbp_worker_bind"}:
@@ -46,7 +46,8 @@ class Loop:
             function.restype, function.argtypes = None, abi.FUNCTIONS[name][1]
 
     def measure(self, handler: Handler, count: int) -> float:
-        from cbprocess import callbacks, hooks
+        from cbprocess._api import hooks
+        from cbprocess._binding import callbacks
         from cbprocess.constants import PROC_EVT_PROCESS_CREATION
 
         handled = 0

@@ -34,7 +34,7 @@ H11_TARGET = 1.02
 
 def native_folder() -> Path:
     """Where the installed package keeps its library and helper programs."""
-    from cbprocess import library
+    from cbprocess._binding import library
 
     return Path(library.native_folder())
 

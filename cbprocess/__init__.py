@@ -7,11 +7,11 @@ initialize(), not by importing the package.
 from __future__ import annotations
 
 from . import constants
+from ._api.process import CBProcess as CBProcess
 from .constants import *  # noqa: F403
 from .errors import CBFSFilterError as CBFSFilterError
 from .errors import CBProcessError as CBProcessError
 from .errors import CBProcessWarning as CBProcessWarning
-from .process import CBProcess as CBProcess
 
 # As the class reference calls the values of serialize_events.
 seOnMultipleThreads = constants.SERIALIZE_ON_MULTIPLE_THREADS
@@ -19,7 +19,21 @@ seOnOneWorkerThread = constants.SERIALIZE_ON_ONE_WORKER_THREAD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .deferred import DeferredAnswer as DeferredAnswer
+    from ._api.statistics import Statistics as Statistics
+    from ._binding.deferred import DeferredAnswer as DeferredAnswer
+    from ._streams.feed import Overflow as Overflow
+    from ._streams.held import AnyHeldEvent as AnyHeldEvent
+    from ._streams.held import HeldEvent as HeldEvent
+    from ._streams.held import HeldHandleEvent as HeldHandleEvent
+    from ._streams.held import HeldProcessCreation as HeldProcessCreation
+    from ._streams.held import HeldProcessHandleOperation as HeldProcessHandleOperation
+    from ._streams.held import HeldProcessTermination as HeldProcessTermination
+    from ._streams.held import HeldThreadCreation as HeldThreadCreation
+    from ._streams.held import HeldThreadHandleOperation as HeldThreadHandleOperation
+    from ._streams.held import HeldThreadTermination as HeldThreadTermination
+    from ._streams.held import Outcome as Outcome
+    from ._streams.monitoring import Monitor as Monitor
+    from ._streams.monitoring import monitor as monitor
     from .drivers import DriverReport as DriverReport
     from .drivers import probe_driver as probe_driver
     from .enums import Action as Action
@@ -48,28 +62,14 @@ if TYPE_CHECKING:
     from .events import (
         CBProcessWorkerThreadTerminationEventParams as CBProcessWorkerThreadTerminationEventParams,
     )
-    from .feed import Overflow as Overflow
-    from .held import AnyHeldEvent as AnyHeldEvent
-    from .held import HeldEvent as HeldEvent
-    from .held import HeldHandleEvent as HeldHandleEvent
-    from .held import HeldProcessCreation as HeldProcessCreation
-    from .held import HeldProcessHandleOperation as HeldProcessHandleOperation
-    from .held import HeldProcessTermination as HeldProcessTermination
-    from .held import HeldThreadCreation as HeldThreadCreation
-    from .held import HeldThreadHandleOperation as HeldThreadHandleOperation
-    from .held import HeldThreadTermination as HeldThreadTermination
-    from .held import Outcome as Outcome
-    from .monitoring import Monitor as Monitor
-    from .monitoring import monitor as monitor
     from .running import RunningProcess as RunningProcess
     from .running import running_processes as running_processes
-    from .statistics import Statistics as Statistics
 
     __version__: str
 
 # Public names that are imported when they are first asked for.
 _LAZY = {
-    "DeferredAnswer": "deferred",
+    "DeferredAnswer": "_binding.deferred",
     "DriverReport": "drivers",
     "probe_driver": "drivers",
     "Action": "enums",
@@ -94,22 +94,22 @@ _LAZY = {
     "CBProcessThreadTerminationEventParams": "events",
     "CBProcessWorkerThreadCreationEventParams": "events",
     "CBProcessWorkerThreadTerminationEventParams": "events",
-    "AnyHeldEvent": "held",
-    "HeldEvent": "held",
-    "HeldHandleEvent": "held",
-    "HeldProcessCreation": "held",
-    "HeldProcessHandleOperation": "held",
-    "HeldProcessTermination": "held",
-    "HeldThreadCreation": "held",
-    "HeldThreadHandleOperation": "held",
-    "HeldThreadTermination": "held",
-    "Monitor": "monitoring",
-    "Outcome": "held",
-    "Overflow": "feed",
+    "AnyHeldEvent": "_streams.held",
+    "HeldEvent": "_streams.held",
+    "HeldHandleEvent": "_streams.held",
+    "HeldProcessCreation": "_streams.held",
+    "HeldProcessHandleOperation": "_streams.held",
+    "HeldProcessTermination": "_streams.held",
+    "HeldThreadCreation": "_streams.held",
+    "HeldThreadHandleOperation": "_streams.held",
+    "HeldThreadTermination": "_streams.held",
+    "Monitor": "_streams.monitoring",
+    "Outcome": "_streams.held",
+    "Overflow": "_streams.feed",
     "RunningProcess": "running",
     "running_processes": "running",
-    "Statistics": "statistics",
-    "monitor": "monitoring",
+    "Statistics": "_api.statistics",
+    "monitor": "_streams.monitoring",
 }
 
 if not TYPE_CHECKING:
@@ -134,7 +134,7 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     if name == "__version__":
-        from .library import load
+        from ._binding.library import load
 
         value: object = load().cbp_version().decode("ascii")
     elif name in _LAZY:

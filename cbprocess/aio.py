@@ -16,13 +16,13 @@ import threading
 from collections import deque
 from typing import cast
 
-from .checks import checked_handler, checked_int
+from ._api.checks import checked_handler, checked_int
+from ._api.hooks import tell_unraisablehook
+from ._api.process import CBProcess
+from ._streams.feed import QUEUE_SIZE, QUEUE_SIZE_MAX, Feed, Overflow, close_feeds_at_exit
+from ._streams.monitoring import EventT, Monitor, Turn, monitor
 from .constants import ERROR_NOT_READY, ERROR_POSSIBLE_DEADLOCK
 from .errors import CBProcessError
-from .feed import QUEUE_SIZE, QUEUE_SIZE_MAX, Feed, Overflow, close_feeds_at_exit
-from .hooks import tell_unraisablehook
-from .monitoring import EventT, Monitor, Turn, monitor
-from .process import CBProcess
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from . import events
-    from .held import HeldEvent
-    from .hooks import Handler, Hooks
+    from ._api.hooks import Handler, Hooks
+    from ._streams.held import HeldEvent
 
     Result = TypeVar("Result")
 

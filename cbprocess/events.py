@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 
-from .checks import TEXT_ERRORS, UINT32_MAX, checked_int, wrong
+from ._api.checks import TEXT_ERRORS, UINT32_MAX, checked_int, wrong
 from .constants import (
     ERROR_NO_CALLBACK_ACTIVE,
     EVENT_FLAG_DECIDED_BY_RULE,
@@ -33,7 +33,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ctypes import Array, c_char
 
-    from .deferred import DeferredAnswer
+    from ._binding.deferred import DeferredAnswer
 
 # Indexes of the fields: as 32-bit words, and (from the sequence on) as 64-bit words. tests/abi compares them.
 SIZE = 0
@@ -180,7 +180,7 @@ class EventParams:
         error 614 elsewhere."""
         if self._words.readonly:
             raise _no_handler("defer")
-        from .deferred import defer_current
+        from ._binding.deferred import defer_current
 
         return defer_current(self._words[ORIGINAL_DESIRED_ACCESS])
 

@@ -9,7 +9,7 @@ import contextlib
 import ctypes
 import os
 
-from . import library, wire
+from ._binding import library, wire
 from .constants import ERROR_NOT_FOUND
 from .errors import CBProcessError
 

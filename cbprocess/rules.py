@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .checks import UINT32_MAX, checked_bool, checked_int, checked_pattern, checked_process_id, wrong
+from ._api.checks import UINT32_MAX, checked_bool, checked_int, checked_pattern, checked_process_id, wrong
 from .constants import (
     ACTION_ALLOW,
     ACTION_ASK,
@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .session import Session
+    from ._binding.session import Session
 
 ACTIONS = {
     "ask": ACTION_ASK,

@@ -9,8 +9,8 @@ import struct
 import sys
 from ctypes import POINTER, byref
 
-from . import abi, library
-from .checks import TEXT_ERRORS, checked_bool
+from ._api.checks import TEXT_ERRORS, checked_bool
+from ._binding import abi, library
 from .constants import SNAPSHOT_FLAG_IMAGE_DELETED
 
 ON_WINDOWS = sys.platform == "win32"

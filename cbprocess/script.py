@@ -10,8 +10,8 @@ import os
 import time
 import zlib
 
-from . import wire
-from .checks import TEXT_ERRORS, UINT32_MAX, checked_int, checked_text, wrong
+from ._api.checks import TEXT_ERRORS, UINT32_MAX, checked_int, checked_text, wrong
+from ._binding import wire
 from .constants import (
     EVENT_FLAG_DUPLICATION,
     EVENT_FLAG_FORK,

@@ -12,8 +12,10 @@ import itertools
 import threading
 import time
 
-from . import script, wire
-from .checks import wrong
+from . import script
+from ._api.checks import wrong
+from ._api.process import CBProcess
+from ._binding import wire
 from .constants import (
     ERROR_NOT_READY,
     ERROR_OPERATION_ABORTED,
@@ -21,7 +23,6 @@ from .constants import (
     ERROR_TIMEOUT,
 )
 from .errors import CBProcessError
-from .process import CBProcess
 from .recording import ANSWERED, STATES, TIMED_OUT, RecordedVerdict
 
 TYPE_CHECKING = False
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from .session import Session
+    from ._binding.session import Session
 
 PRODUCT_GUID = "{0d5f1a63-3d0c-4a9c-9a3e-6f0b7a3f6c11}"
 

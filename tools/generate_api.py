@@ -41,13 +41,13 @@ class Part(NamedTuple):
 
 
 PARTS = (
-    Part("The filter", "process", ("CBProcess",)),
-    Part("Handlers", "hooks", ("HandlerProperties",)),
-    Part("Properties", "settings", ("Settings",)),
+    Part("The filter", "_api/process", ("CBProcess",)),
+    Part("Handlers", "_api/hooks", ("HandlerProperties",)),
+    Part("Properties", "_api/settings", ("Settings",)),
     Part("Rules", "rules", ("Rules",)),
-    Part("Running processes, index by index", "snapshots", ("Snapshots",)),
+    Part("Running processes, index by index", "_api/snapshots", ("Snapshots",)),
     Part("Running processes, as a list", "running", ("RunningProcess",), ("running_processes",)),
-    Part("Drivers and the machine", "installation", ("Installation",)),
+    Part("Drivers and the machine", "_api/installation", ("Installation",)),
     Part("What drivers can do", "drivers", ("DriverReport",), ("probe_driver",)),
     Part(
         "Events",
@@ -66,12 +66,12 @@ PARTS = (
             "CBProcessWorkerThreadTerminationEventParams",
         ),
     ),
-    Part("Answers after the handler", "deferred", ("DeferredAnswer",)),
-    Part("A loop over events", "monitoring", ("Monitor",), ("monitor",)),
-    Part("How much may wait", "feed", ("Overflow",)),
+    Part("Answers after the handler", "_binding/deferred", ("DeferredAnswer",)),
+    Part("A loop over events", "_streams/monitoring", ("Monitor",), ("monitor",)),
+    Part("How much may wait", "_streams/feed", ("Overflow",)),
     Part(
         "Events that a loop holds",
-        "held",
+        "_streams/held",
         (
             "HeldEvent",
             "HeldHandleEvent",
@@ -85,7 +85,7 @@ PARTS = (
         ),
     ),
     Part("Coroutines as handlers: cbprocess.aio", "aio", ("AsyncCBProcess",)),
-    Part("Counts", "statistics", ("Statistics",)),
+    Part("Counts", "_api/statistics", ("Statistics",)),
     Part("Errors", "errors", ("CBProcessError", "CBProcessWarning")),
     Part(
         "Constants",

@@ -8,8 +8,8 @@ import os
 import sys
 import warnings
 
+from .._api.process import CBProcess
 from ..errors import CBProcessWarning
-from ..process import CBProcess
 from . import HANDLE_NAMES, OWN_FAILURE
 from .output import Output, complain
 from .printer import Printer, configure

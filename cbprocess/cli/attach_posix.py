@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ..process import CBProcess
+    from .._api.process import CBProcess
 
 
 def wait(process: CBProcess, ends: Ends, interrupt: Interrupt) -> int:

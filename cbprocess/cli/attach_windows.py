@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ..process import CBProcess
+    from .._api.process import CBProcess
 
 SYNCHRONIZE = 0x00100000
 WAIT_TIMEOUT = 0x102

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 
-from .. import library
+from .._binding import library
 from ..constants import (
     CAP_ATTACH,
     CAP_DECIDE_BY_RULE,

@@ -10,8 +10,8 @@ import threading
 import time
 
 from .. import constants, events
-from ..checks import checked_pattern, checked_text
-from ..process import CBProcess
+from .._api.checks import checked_pattern, checked_text
+from .._api.process import CBProcess
 from . import EVENT_NAMES, LIFETIME_NAMES, PROCESS_NAMES, THREAD_NAMES, TREE_LINES
 from .choice import LEFT, SHOWN, STAYED, Choice, is_choice
 from .destinations import STANDARD_OUTPUT, Pump

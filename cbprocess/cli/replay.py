@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import signal
 
+from .._api.process import CBProcess
 from ..constants import ERROR_INVALID_DATA, ERROR_TIMEOUT
 from ..errors import CBProcessError
-from ..process import CBProcess
 from ..recording import read_head
 from .output import Output, complain
 from .printer import Printer, configure

@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..process import CBProcess
+    from .._api.process import CBProcess
 
 # Who is ending just now, as the other side of a pipe does, is not worth a word.
 SETTLE_S = 0.1

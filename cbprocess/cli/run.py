@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
+from .._api.process import CBProcess
 from ..constants import CAP_REFUSE_PROCESS_CREATION
 from ..drivers import probe_driver
-from ..process import CBProcess
 from .as_user import user_keywords
 from .output import Output, complain
 from .printer import Printer, configure

@@ -13,7 +13,9 @@ import pytest
 from abi.headers import header_text
 from abi.wire import STRUCTURES
 
-from cbprocess import abi, constants, events, library, statistics
+from cbprocess import constants, events
+from cbprocess._api import statistics
+from cbprocess._binding import abi, library
 
 ALL_STRUCTURES: dict[str, type[ctypes.Structure]] = {
     **STRUCTURES,

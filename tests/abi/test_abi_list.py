@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 from abi.headers import header_text
 
-from cbprocess import library
+from cbprocess._binding import library
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from abi.wire import MAGIC, MESSAGE_TYPES, STRUCTURES, VERSION, make_message
 
-from cbprocess import library
+from cbprocess._binding import library
 
 HEADER = {"id": 0x1122334455667788, "deadline_ns": 0x0102030405060708}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cbprocess import library
+from cbprocess._binding import library
 
 # name: size, and the fields with offset and size
 Layouts = dict[str, tuple[int, list[tuple[str, int, int]]]]

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent))
 import raw_controller as raw
 
-from cbprocess.library import find_folder
+from cbprocess._binding.library import find_folder
 
 INVALID_DATA, BROKEN_PIPE = 13, 109
 DESCRIPTORS_MAX = 253

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent))
 import raw_controller as raw
 
-from cbprocess.library import find_folder
+from cbprocess._binding.library import find_folder
 
 DENY_ALL = raw.rules_for_all((1, raw.DENY, 5))
 ALLOW_ALL = raw.rules_for_all((1, raw.ALLOW, 0))

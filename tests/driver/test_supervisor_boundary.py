@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent))
 import raw_controller as raw
 
-from cbprocess.library import find_folder
+from cbprocess._binding.library import find_folder
 
 CREATION, TERMINATION, THREAD_CREATION, THREAD_TERMINATION = 0x01, 0x02, 0x08, 0x10
 HELD, DECIDED, REFUSABLE, TIMED_OUT, FORK = 0x01, 0x02, 0x04, 0x08, 0x80

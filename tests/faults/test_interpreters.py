@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from live_tools import PROGRAMS, Orphans, is_alive, of_session, start_controller, tracer_of, wait_until
 
-import cbprocess.library
+import cbprocess._binding.library
 
 VARIABLE = "CBPROCESS_PYTHONS"
 NAME = re.compile(r"python3\.\d+(t|d|-dbg)?")
@@ -93,7 +93,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # A debug build shows them unasked: of the program that the controller leaves behind.
     monkeypatch.setenv("PYTHONWARNINGS", "ignore::ResourceWarning")
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
-    monkeypatch.setenv(cbprocess.library.FOLDER_VARIABLE, cbprocess.library.native_folder())
+    monkeypatch.setenv(cbprocess._binding.library.FOLDER_VARIABLE, cbprocess._binding.library.native_folder())
 
 
 def test_other_interpreters() -> None:

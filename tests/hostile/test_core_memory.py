@@ -12,7 +12,7 @@ from typing import Callable, NamedTuple
 
 import pytest
 
-from cbprocess import library
+from cbprocess._binding import library
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 40

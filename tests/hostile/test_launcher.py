@@ -12,7 +12,7 @@ import live_tools
 import pytest
 from hostile_tools import Setting
 
-from cbprocess import library
+from cbprocess._binding import library
 
 PT_DYNAMIC, PT_INTERP = 2, 3
 

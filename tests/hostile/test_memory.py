@@ -21,7 +21,7 @@ import pytest
 from hostile_tools import FOLDER
 from live_tools import helper_is_sanitized
 
-from cbprocess.library import native_folder
+from cbprocess._binding.library import native_folder
 
 SEED = int(os.environ.get("CBPROCESS_MEMORY_SEED", "0")) or time.time_ns() % 1_000_000
 WORKER_COUNT = 4  # a session waits most of its time

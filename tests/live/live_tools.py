@@ -17,7 +17,7 @@ from typing import Any, Callable, ClassVar
 import compilers
 
 import cbprocess
-from cbprocess.library import native_folder
+from cbprocess._binding.library import native_folder
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "programs"
 # All but handle operations, which need a filter in the tree whatever RefuseWith says.

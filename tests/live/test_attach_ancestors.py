@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from live_tools import name_of, recording, tracer_of, wait_until
 
-from cbprocess.library import native_folder
+from cbprocess._binding.library import native_folder
 
 # By name, then by id: who traces the controller's creator, that one's other child, and a namesake.
 CONTROLLER = """

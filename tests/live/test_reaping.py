@@ -17,7 +17,7 @@ import supervised
 from live_tools import PROGRAMS, wait_until
 from terminals import open_terminal
 
-from cbprocess.library import FOLDER_VARIABLE, native_folder
+from cbprocess._binding.library import FOLDER_VARIABLE, native_folder
 
 PR_SET_CHILD_SUBREAPER = 36
 AS_PROCESS_1 = ["unshare", "-pf", "--kill-child", "--mount-proc"]

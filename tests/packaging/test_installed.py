@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import cbprocess
-import cbprocess.library
+import cbprocess._binding.library
 
 NATIVE_FILES = {"libcbprocess.so", "cbprocess-supervisor", "cbprocess-launch"}
 
@@ -40,19 +40,20 @@ def test_the_tested_package_is_the_installed_one(distribution: metadata.Distribu
 
 
 def test_the_library_in_use_is_the_packages_own() -> None:
-    if cbprocess.library.FOLDER_VARIABLE in os.environ:
-        pytest.skip(f"{cbprocess.library.FOLDER_VARIABLE} chooses another library for this run")
-    folder = Path(cbprocess.library.native_folder())
+    if cbprocess._binding.library.FOLDER_VARIABLE in os.environ:
+        pytest.skip(f"{cbprocess._binding.library.FOLDER_VARIABLE} chooses another library for this run")
+    folder = Path(cbprocess._binding.library.native_folder())
     assert folder == Path(cbprocess.__file__).resolve().parent / "_native"
     # In an interpreter of its own: other tests load other libraries into this one.
-    code = "import cbprocess.library; cbprocess.library.load(); print(open('/proc/self/maps').read())"
+    load = "from cbprocess._binding import library; library.load()"
+    code = f"{load}; print(open('/proc/self/maps').read())"
     maps = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout
     loaded = {line.split(maxsplit=5)[5] for line in maps.splitlines() if line.endswith("/libcbprocess.so")}
     assert loaded == {str((folder / "libcbprocess.so").resolve())}
 
 
 def test_every_native_file_is_there_and_the_programs_are_executable() -> None:
-    folder = Path(cbprocess.library.native_folder())
+    folder = Path(cbprocess._binding.library.native_folder())
     assert {path.name for path in folder.iterdir()} == NATIVE_FILES
     for name in NATIVE_FILES:
         assert (folder / name).read_bytes()[:4] == b"\x7fELF", name
@@ -65,7 +66,7 @@ def test_one_version(distribution: metadata.Distribution, checkout: Path) -> Non
     assert found is not None
     assert cbprocess.__version__ == found[1]
     assert distribution.version == found[1]
-    library = cbprocess.library.load()
+    library = cbprocess._binding.library.load()
     assert library.cbp_version() == found[1].encode()
 
 
@@ -137,7 +138,7 @@ def test_exported_symbols_are_the_public_headers_functions(checkout: Path) -> No
     headers = [path.read_text(encoding="utf-8") for path in (checkout / "native" / "include").glob("*.h")]
     declarations = re.compile(r"^CBP_API [^;(]*?\bCBP_CALL\s+(cbp_\w+)\(", re.MULTILINE)
     declared = {name for header in headers for name in declarations.findall(header)}
-    library = Path(cbprocess.library.native_folder()) / "libcbprocess.so"
+    library = Path(cbprocess._binding.library.native_folder()) / "libcbprocess.so"
     assert len(declared) > 20
     assert dynamic_symbols(library.read_bytes()) == declared
 

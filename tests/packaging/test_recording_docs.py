@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cbprocess import script, wire
+from cbprocess import script
+from cbprocess._binding import wire
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "recording.md").read_text(encoding="utf-8")

@@ -8,8 +8,8 @@ from typing import Any
 from unit.event_blocks import dispatch_for, make_event
 
 from cbprocess import constants
+from cbprocess._api.hooks import Hooks
 from cbprocess.cli.chronicle import Chronicle
-from cbprocess.hooks import Hooks
 
 START_NS = 1_700_000_000_000_000_000
 MS = 1_000_000

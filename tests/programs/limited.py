@@ -14,8 +14,8 @@ from typing import Any
 import cbprocess
 
 # What is imported when it is first needed: under the limit there may be no descriptor to import it with.
-import cbprocess.launch
-import cbprocess.supervision
+import cbprocess._api.launch
+import cbprocess._api.supervision
 
 
 def attempt(process: cbprocess.CBProcess) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def main() -> None:
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
-    supervisor = os.path.join(cbprocess.library.native_folder(), "cbprocess-supervisor")
+    supervisor = os.path.join(cbprocess._binding.library.native_folder(), "cbprocess-supervisor")
     result: dict[str, Any] = {"reachable": os.access(supervisor, os.X_OK)}
     before = state()
     soft, hard = resource.getrlimit(kind)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Optional
 
 from property.rule_oracles import WINDOWS, Meaning
 
-from cbprocess import library
+from cbprocess._binding import library
 
 MATCH_ALL, MATCH_PROCESS, MATCH_NAME = 0, 1, 2
 EXACT, FILE_PREFIX, PATH_PREFIX, SUFFIX, NO_KEY = range(5)

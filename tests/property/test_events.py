@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.event_blocks import dispatch_for, dispatch_once
 
-from cbprocess import abi, events
+from cbprocess import events
+from cbprocess._api.hooks import Hooks
+from cbprocess._binding import abi
 from cbprocess.cli.output import property_names
-from cbprocess.hooks import Hooks
 
 KINDS = st.sampled_from(sorted(events.EVENT_CLASSES))
 U32 = st.integers(0, 2**32 - 1)

@@ -14,7 +14,8 @@ from abi.wire import MESSAGE_TYPES, STRUCTURES, TEXTS, make_message
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cbprocess import constants, library
+from cbprocess import constants
+from cbprocess._binding import library
 
 VALID, INVALID = 0, constants.ERROR_INVALID_DATA
 

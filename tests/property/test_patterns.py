@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cbprocess import CBProcessError, constants, library
+from cbprocess import CBProcessError, constants
+from cbprocess._binding import library
 
 # Few different characters, so that patterns and names meet; of every encoded length, and bytes that are none.
 CHARACTERS = ["a", "b", ".", "/", "é", "日", "😀", "\n", "[", "\\"]

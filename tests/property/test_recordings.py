@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cbprocess import CBProcess, CBProcessError, constants, script, wire
+from cbprocess import CBProcess, CBProcessError, constants, script
+from cbprocess._binding import wire
 from cbprocess.recording import Recording
 from cbprocess.testing import PRODUCT_GUID
 

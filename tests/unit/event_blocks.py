@@ -6,9 +6,9 @@ import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
-from cbprocess import abi, callbacks
+from cbprocess._api.hooks import Hooks
+from cbprocess._binding import abi, callbacks
 from cbprocess.constants import PROC_EVT_PROCESS_CREATION
-from cbprocess.hooks import Hooks
 
 
 def make_event(

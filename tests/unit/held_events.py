@@ -7,6 +7,8 @@ from typing import Any, Optional
 
 from unit.event_blocks import dispatch_once, make_event
 
+from cbprocess._streams.feed import Feed
+from cbprocess._streams.held import HeldEvent, Ledger
 from cbprocess.constants import (
     ERROR_NOT_FOUND,
     ERROR_TIMEOUT,
@@ -15,8 +17,6 @@ from cbprocess.constants import (
     PROC_EVT_PROCESS_CREATION,
 )
 from cbprocess.errors import CBProcessError
-from cbprocess.feed import Feed
-from cbprocess.held import HeldEvent, Ledger
 
 
 class Tickets:

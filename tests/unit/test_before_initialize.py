@@ -10,12 +10,13 @@ from unit.instances import GUID, assert_code
 from unit.reference import EVENTS, METHODS, PROPERTIES, SETTINGS
 
 import cbprocess
-from cbprocess import CBProcess, installation
+from cbprocess import CBProcess
+from cbprocess._api import installation
 
 
 @pytest.fixture
 def uninitialized(monkeypatch: pytest.MonkeyPatch) -> CBProcess:
-    monkeypatch.setattr(cbprocess.process, "_product_guid", None)
+    monkeypatch.setattr(cbprocess._api.process, "_product_guid", None)
     return CBProcess()
 
 

@@ -13,9 +13,10 @@ from typing import Any, Optional
 import pytest
 from unit.event_blocks import dispatch_for, fields_of, make_event
 
-from cbprocess import CBProcessError, abi, constants, events
-from cbprocess.callbacks import NativeCallbacks
-from cbprocess.hooks import Hooks
+from cbprocess import CBProcessError, constants, events
+from cbprocess._api.hooks import Hooks
+from cbprocess._binding import abi
+from cbprocess._binding.callbacks import NativeCallbacks
 
 CREATION = constants.PROC_EVT_PROCESS_CREATION
 TERMINATION = constants.PROC_EVT_PROCESS_TERMINATION

@@ -12,7 +12,7 @@ from unit.held_events import Tickets, offer
 from unit.instances import assert_code
 
 from cbprocess import Overflow, constants
-from cbprocess.feed import Feed
+from cbprocess._streams.feed import Feed
 
 LET_GO = (0, 0xFFFFFFFF)
 

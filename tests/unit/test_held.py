@@ -13,7 +13,7 @@ from unit.held_events import Tickets, hold
 from unit.instances import assert_code
 
 from cbprocess import Outcome, constants, events
-from cbprocess.held import _HELD_CLASSES, AnyHeldEvent, HeldEvent, HeldHandleEvent, Ledger
+from cbprocess._streams.held import _HELD_CLASSES, AnyHeldEvent, HeldEvent, HeldHandleEvent, Ledger
 
 HANDLE = constants.PROC_EVT_PROCESS_HANDLE_OPERATION
 EVERYTHING = 0xFFFFFFFF

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import cbprocess
-from cbprocess import CBProcessError, constants, library
+from cbprocess import CBProcessError, constants
+from cbprocess._binding import library
 
 PACKAGE = Path(cbprocess.__file__).resolve().parent
 
@@ -28,7 +29,7 @@ def bare_package(tmp_path: Path) -> Path:
 def run_in(folder: Path, *more_path: Path, **variables: str) -> tuple[str, str, str]:
     """Starts Python in a folder; the package and native folder that it uses, or its error's code."""
     program = (
-        "import cbprocess, cbprocess.library as library\n"
+        "import cbprocess, cbprocess._binding.library as library\n"
         "try: print(cbprocess.__file__, library.native_folder(), cbprocess.__version__, sep='\\n')\n"
         "except cbprocess.CBProcessError as error: print(error.code, error.message, '', sep='\\n')\n"
     )

@@ -97,7 +97,7 @@ def setting_of(source: str, name: str, kind: str, choices: str) -> Setting:
 
 def settings() -> list[Setting]:
     """Of what is no number and has none, no row is given."""
-    source = (NATIVE / "src" / "config.c").read_text(encoding="utf-8")
+    source = (NATIVE / "src" / "core" / "config.c").read_text(encoding="utf-8")
     table = source[source.index("settings_table[] = {") :]
     table = table[: table.index("};")]
     rows = ROW.findall(table)

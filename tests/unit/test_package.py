@@ -69,14 +69,15 @@ def test_importing_loads_nothing_expensive() -> None:
         for name in (
             "constants",
             "errors",
-            "checks",
             "events",
-            "hooks",
             "rules",
-            "process",
-            "settings",
-            "snapshots",
-            "installation",
+            "_api",
+            "_api.checks",
+            "_api.hooks",
+            "_api.process",
+            "_api.settings",
+            "_api.snapshots",
+            "_api.installation",
         )
     }
     assert set(loaded) - {"__future__"} == {"cbprocess", *own}

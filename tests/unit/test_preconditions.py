@@ -14,7 +14,8 @@ from unit.instances import GUID
 from unit.reference import ACTIVE, IN_HANDLER, METHODS, NO_HANDLER, OWN, PROPERTIES, SETTINGS, Method
 
 import cbprocess
-from cbprocess import CBProcess, CBProcessError, installation
+from cbprocess import CBProcess, CBProcessError
+from cbprocess._api import installation
 
 WRONG = 87
 
@@ -166,11 +167,11 @@ def controller() -> Iterator[CBProcess]:
 
 @pytest.fixture
 def nobody_initialized(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cbprocess.process, "_product_guid", None)
+    monkeypatch.setattr(cbprocess._api.process, "_product_guid", None)
 
 
 def fresh(is_initialized: bool) -> CBProcess:
-    cbprocess.process._product_guid = None
+    cbprocess._api.process._product_guid = None
     instance = CBProcess()
     if is_initialized:
         instance.initialize(GUID)

@@ -15,8 +15,9 @@ import pytest
 from unit.instances import GUID, assert_code, dead_process_id
 
 import cbprocess
-from cbprocess import CBProcess, EventType, RefuseWith, Serialize, TimeoutAction, constants, own_requests
-from cbprocess.session import Session
+from cbprocess import CBProcess, EventType, RefuseWith, Serialize, TimeoutAction, constants
+from cbprocess._api import own_requests
+from cbprocess._binding.session import Session
 
 BEFORE_INITIALIZE = """
 import cbprocess
@@ -301,7 +302,7 @@ def test_a_fork_has_own_requests_too(process: CBProcess) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-HANDLER_NAMES = [name for name in vars(cbprocess.hooks.HandlerProperties) if name.startswith("on_")]
+HANDLER_NAMES = [name for name in vars(cbprocess._api.hooks.HandlerProperties) if name.startswith("on_")]
 
 
 @pytest.mark.parametrize("name", HANDLER_NAMES)

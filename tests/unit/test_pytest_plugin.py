@@ -67,7 +67,7 @@ def test_nothing_is_loaded_before_it_is_asked_for(pytester: pytest.Pytester) -> 
         import sys
         def test_modules():
             loaded = {name for name in sys.modules if name.startswith("cbprocess.")}
-            assert not loaded & {"cbprocess.testing", "cbprocess.abi", "cbprocess.script"}
+            assert not loaded & {"cbprocess.testing", "cbprocess._binding.abi", "cbprocess.script"}
         """
     )
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)

@@ -16,7 +16,8 @@ from unit.instances import GUID, assert_code
 from unit.reference import CONSTANTS, EVENTS, METHODS, PROPERTIES, SETTINGS, WRITABLE, Method, Property
 
 import cbprocess
-from cbprocess import CBProcess, CBProcessError, installation
+from cbprocess import CBProcess, CBProcessError
+from cbprocess._api import installation
 
 INITIATE = installation.initiate_shutdown
 MEMBERS = [*METHODS, *PROPERTIES, *EVENTS]
@@ -202,7 +203,7 @@ def test_the_call_that_shuts_down_passes_everything_on(monkeypatch: pytest.Monke
             Library.seen = arguments[:4]
             arguments[4]._obj.value = 1
 
-    monkeypatch.setattr(cbprocess.library, "load", Library)
+    monkeypatch.setattr(cbprocess._binding.library, "load", Library)
     assert INITIATE(b"bye", 60, True, False) is True
     assert Library.seen == (b"bye", 60, True, False)
 

@@ -45,7 +45,7 @@ def test_an_idle_filter_warns_while_it_waits() -> None:
         process.initialize(GUID)
         process.start_filter(0)
         process.add_filtered_process_by_name("no program has this name", False)
-        time.sleep(cbprocess.supervision.DELAY_S + 1)
+        time.sleep(cbprocess._api.supervision.DELAY_S + 1)
 
 
 def test_without_rules_or_with_popen_there_is_no_warning() -> None:

@@ -12,7 +12,7 @@ from ctypes import wintypes
 from pathlib import Path
 from typing import Any, Optional
 
-from cbprocess.library import native_folder
+from cbprocess._binding.library import native_folder
 
 MAGIC, VERSION = 0x50424331, 3
 HELLO, REPLY, SESSION, SESSION_CLOSE, RULES, LAUNCH_FORGET = 1, 2, 3, 4, 5, 6

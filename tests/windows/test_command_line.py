@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from windows.windows_tools import living, sleeper, wait_for
 
-from cbprocess.library import native_folder
+from cbprocess._binding.library import native_folder
 
 LINE = re.compile(r" *(\d+\.\d{6})  (\w+) +(\d+)  (.*)")
 PROGRAM = "hostname & cmd /c exit 4 & exit 9"

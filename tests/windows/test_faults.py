@@ -16,7 +16,7 @@ import pytest
 from windows.windows_tools import CHILD, COMMAND, PIPES, helpers, is_cmd, living, make, sleeper, wait_for
 
 from cbprocess import CBProcessError, constants
-from cbprocess.library import native_folder
+from cbprocess._binding.library import native_folder
 
 DEADLINE_MS = 3000
 STATUS_TIMEOUT = 0xC0070000 | constants.ERROR_TIMEOUT

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from windows.windows_tools import COMMAND, PIPES, STATUS_ACCESS_DENIED, compiled, make, wait_for
 
-from cbprocess import CBProcess, constants, launch
+from cbprocess import CBProcess, constants
+from cbprocess._api import launch
 
 STATUS_BUSY = 0xC0070000 | constants.ERROR_BUSY
 HANDLE_FLAG_INHERIT = 1

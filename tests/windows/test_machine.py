@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from windows.windows_tools import COMMAND, GUID, make, sleeper, wait_for
 
-from cbprocess import CBProcess, CBProcessError, constants, library
+from cbprocess import CBProcess, CBProcessError, constants
+from cbprocess._binding import library
 from cbprocess.running import running_processes
 
 windll: Any = getattr(ctypes, "windll", None)

@@ -13,9 +13,10 @@ from enum import Enum
 from time import monotonic_ns
 from typing import Union
 
-from . import events, library
-from .checks import UINT32_MAX, checked_int, wrong
-from .constants import (
+from .. import events
+from .._api.checks import UINT32_MAX, checked_int, wrong
+from .._binding import library
+from ..constants import (
     ERROR_ACCESS_DENIED,
     ERROR_NO_CALLBACK_ACTIVE,
     ERROR_NOT_FOUND,
@@ -23,13 +24,13 @@ from .constants import (
     EVENT_FLAG_HELD,
     EVENT_FLAG_TIMED_OUT,
 )
-from .errors import CBProcessError
+from ..errors import CBProcessError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from .deferred import DeferredAnswer
+    from .._binding.deferred import DeferredAnswer
 
 DEADLINE_NS_64 = 11
 

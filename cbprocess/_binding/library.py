@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from .constants import ERROR_FS_DRIVER_REQUIRED, ERROR_POSSIBLE_DEADLOCK
-from .errors import CBProcessError
+from ..constants import ERROR_FS_DRIVER_REQUIRED, ERROR_POSSIBLE_DEADLOCK
+from ..errors import CBProcessError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def find_folder() -> str:
 
 
 def _candidate_folders() -> list[str]:
-    """Beside this file first. A source tree's own package, which has nothing built in it, hides the installed
+    """In this package first. A source tree's own package, which has nothing built in it, hides the installed
     one when Python starts in that tree: so the other places that Python imports from come next."""
-    packages = [os.path.dirname(os.path.abspath(__file__))]
+    packages = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
     packages += [os.path.join(os.path.abspath(entry or "."), "cbprocess") for entry in sys.path]
     return [os.path.join(package, "_native") for package in packages]

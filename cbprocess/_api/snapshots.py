@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from ..constants import ERROR_CONNECTION_ACTIVE
+from ..errors import CBProcessError
 from .checks import checked_bool, checked_int, wrong
-from .constants import ERROR_CONNECTION_ACTIVE
-from .errors import CBProcessError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .running import RunningProcess
-    from .session import Session
+    from .._binding.session import Session
+    from ..running import RunningProcess
 
 
 class Snapshot:
@@ -48,7 +48,7 @@ class Snapshots:
         Errors: 21 before initialize(), 1131 in a handler, 4 without a free file descriptor, 8 without memory,
         31 if the system's list cannot be read; the earlier snapshot stays then."""
         self._check_outside_handler()
-        from .running import running_processes
+        from ..running import running_processes
 
         self._snapshot.processes = running_processes(self._snapshot.track_command_line)
 
@@ -103,7 +103,7 @@ class Snapshots:
 
     def set_track_command_line(self, value: bool) -> None:
         """Errors: 87 for what is no bool, 1131 in a handler, 1230 while the filter is active."""
-        from .library import check_outside_handler
+        from .._binding.library import check_outside_handler
 
         checked = checked_bool(value, "track_command_line")
         check_outside_handler("track_command_line")
@@ -132,7 +132,7 @@ class Snapshots:
         return processes[checked_int(index, "running_process_index", 0, len(processes) - 1)]
 
     def _check_outside_handler(self) -> None:
-        from .library import check_outside_handler
+        from .._binding.library import check_outside_handler
 
         self._ready()
         check_outside_handler("a snapshot")

@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import sys
 
+from ..constants import ERROR_IMPLEMENTATION_LIMIT, ERROR_NOT_READY
+from ..errors import CBProcessError, warn
+from ..rules import Rules
 from .checks import TEXT_ERRORS, UINT32_MAX, checked_int, checked_text, wrong
-from .constants import ERROR_IMPLEMENTATION_LIMIT, ERROR_NOT_READY
-from .errors import CBProcessError, warn
 from .hooks import HandlerProperties
 from .installation import Installation
-from .rules import Rules
 from .settings import Settings, setting_value
 from .snapshots import Snapshot, Snapshots
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from .._binding.session import Session
     from .hooks import Handler
-    from .session import Session
     from .statistics import Statistics
     from .supervision import IdleWarning
 
@@ -247,7 +247,7 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
 
     def driver_capabilities(self) -> int:
         """The CAP_ bits of what this instance's driver can see, hold and refuse here; 0 if it cannot run."""
-        from .drivers import probe_driver
+        from ..drivers import probe_driver
 
         return probe_driver(_as_str(self._ready().get_config(b"Driver"))).capabilities
 
@@ -307,7 +307,7 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         """The session of this process that keeps the settings, initialized or not."""
         session = self._session
         if session is None or session.process_id != os.getpid():
-            from .session import Session
+            from .._binding.session import Session
             from .supervision import IdleWarning
 
             session = self._session = Session(self._hooks, session)

@@ -12,13 +12,13 @@ import weakref
 from time import monotonic
 from typing import Generic, TypeVar, cast, overload
 
-from . import constants
-from .checks import UINT32_MAX, checked_int, wrong
-from .errors import CBProcessError
+from .. import constants
+from .._api.checks import UINT32_MAX, checked_int, wrong
+from .._api.hooks import HANDLERS, is_only_counted, tell_unraisablehook
+from .._api.process import CBProcess
+from .._binding.library import check_outside_handler
+from ..errors import CBProcessError
 from .feed import QUEUE_SIZE, Feed, Overflow, close_feeds_at_exit
-from .hooks import HANDLERS, is_only_counted, tell_unraisablehook
-from .library import check_outside_handler
-from .process import CBProcess
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from .aio import AsyncEvents, Waiters
+    from ..aio import AsyncEvents, Waiters
     from .held import (
         AnyHeldEvent,
         HeldEvent,
@@ -261,7 +261,7 @@ class Monitor(Generic[EventT]):
         """As close(), waiting in the event loop. Nothing is held any more when this is first suspended."""
         self._abandon()
         if self._is_started and not self._feed.ledger.is_foreign:
-            from .aio import wait_for_call
+            from ..aio import wait_for_call
 
             await wait_for_call(self._keeper.when_done)
 
@@ -309,7 +309,7 @@ class Monitor(Generic[EventT]):
         await self.aclose()
 
     def __aiter__(self) -> AsyncEvents[EventT]:
-        from .aio import AsyncEvents
+        from ..aio import AsyncEvents
 
         self._start()
         return AsyncEvents(self, not self._is_in_block)

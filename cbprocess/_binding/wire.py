@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import struct
 
-from . import events
-from .checks import TEXT_ERRORS
+from .. import events
+from .._api.checks import TEXT_ERRORS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

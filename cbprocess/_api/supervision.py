@@ -9,14 +9,14 @@ import contextlib
 import threading
 import warnings
 
+from ..constants import CAP_LAUNCH, CAP_WHOLE_MACHINE
+from ..drivers import probe_driver
+from ..errors import CBProcessError, CBProcessWarning
 from .checks import TEXT_ERRORS
-from .constants import CAP_LAUNCH, CAP_WHOLE_MACHINE
-from .drivers import probe_driver
-from .errors import CBProcessError, CBProcessWarning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .session import Session
+    from .._binding.session import Session
 
 DELAY_S = 2.0
 

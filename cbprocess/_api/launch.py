@@ -14,10 +14,10 @@ import signal
 import subprocess
 from ctypes import byref, c_int32, c_uint32, c_void_p
 
-from . import library
-from .constants import ERROR_FS_DRIVER_REQUIRED, ERROR_TIMEOUT
-from .errors import CBProcessError
-from .session import SLICE_MS, Session
+from .._binding import library
+from .._binding.session import SLICE_MS, Session
+from ..constants import ERROR_FS_DRIVER_REQUIRED, ERROR_TIMEOUT
+from ..errors import CBProcessError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

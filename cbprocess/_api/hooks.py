@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 
-from . import events
-from .checks import checked_handler
-from .constants import (
+from .. import events
+from ..constants import (
     ERROR_NOT_FOUND,
     ERROR_UNHANDLED_EXCEPTION,
     PROC_EVT_PROCESS_CREATION,
@@ -17,7 +16,8 @@ from .constants import (
     PROC_EVT_THREAD_HANDLE_OPERATION,
     PROC_EVT_THREAD_TERMINATION,
 )
-from .errors import CBProcessError
+from ..errors import CBProcessError
+from .checks import checked_handler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def is_only_counted(code: int, failed_sequence: int) -> bool:
 def tell_unraisablehook(error: BaseException) -> None:
     """Only the interpreter can make the argument of sys.unraisablehook; it does so for a callback that
     raises."""
-    from .abi import PlainCallback
+    from .._binding.abi import PlainCallback
 
     def cbprocess_handler() -> None:
         raise error

@@ -14,10 +14,11 @@ import sys
 import threading
 from _thread import get_ident
 
-from . import abi, events
-from .checks import TEXT_ERRORS
-from .constants import ERROR_GEN_FAILURE, EVENT_FLAG_DECIDED_BY_RULE
-from .hooks import HANDLER_COUNT, Hooks, is_only_counted
+from .. import events
+from .._api.checks import TEXT_ERRORS
+from .._api.hooks import HANDLER_COUNT, Hooks, is_only_counted
+from ..constants import ERROR_GEN_FAILURE, EVENT_FLAG_DECIDED_BY_RULE
+from . import abi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

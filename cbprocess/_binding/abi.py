@@ -8,8 +8,8 @@ from __future__ import annotations
 import ctypes
 from ctypes import POINTER, c_char_p, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 
-from .checks import TEXT_ERRORS
-from .errors import CBProcessError
+from .._api.checks import TEXT_ERRORS
+from ..errors import CBProcessError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from collections import deque
 from enum import Enum
 from time import monotonic
 
-from .checks import checked_int, wrong
-from .constants import ERROR_NOT_READY
-from .errors import CBProcessError
+from .._api.checks import checked_int, wrong
+from ..constants import ERROR_NOT_READY
+from ..errors import CBProcessError
 from .held import HeldProcessCreation, Ledger
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from . import events
+    from .. import events
     from .held import HeldEvent
 
     Item = tuple[HeldEvent, Any]

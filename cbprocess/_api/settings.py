@@ -25,7 +25,7 @@ def setting_value(name: str, value: str) -> str:
     if prefix == "." or not value.startswith(prefix):
         return value
     # Python before 3.11 writes str() of members, and of members of a flag with a bar between.
-    from . import enums
+    from .. import enums
 
     members = getattr(enums, prefix[:-1]).__members__
     number = 0

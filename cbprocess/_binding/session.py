@@ -12,15 +12,15 @@ import os
 from ctypes import byref, c_int64, c_uint32, c_void_p
 from time import monotonic
 
+from ..constants import ERROR_CONNECTION_ACTIVE, ERROR_TIMEOUT
+from ..errors import CBProcessError, CBProcessWarning
 from . import abi, library
 from .callbacks import NativeCallbacks
-from .constants import ERROR_CONNECTION_ACTIVE, ERROR_TIMEOUT
-from .errors import CBProcessError, CBProcessWarning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .hooks import Hooks
-    from .own_requests import OwnRequests
+    from .._api.hooks import Hooks
+    from .._api.own_requests import OwnRequests
 
 # A wait in the library is cut into slices, between which Python handles signals.
 SLICE_MS = 100
@@ -127,7 +127,7 @@ class Session:
         if not on:
             self._own_requests = None
         elif self._own_requests is None:
-            from .own_requests import OwnRequests
+            from .._api.own_requests import OwnRequests
 
             self._own_requests = OwnRequests()
 

@@ -15,7 +15,7 @@ def initiate_shutdown(prompt: bytes, timeout: int, force_close_apps: bool, reboo
     place (`cbprocess.installation.initiate_shutdown`), and nothing happens to the machine."""
     from ctypes import byref, c_uint32
 
-    from . import library
+    from .._binding import library
 
     initiated = c_uint32()
     library.load().cbp_system_shutdown(prompt, timeout, force_close_apps, reboot, byref(initiated))
@@ -93,7 +93,7 @@ class Installation:
         seconds = checked_int(timeout, "timeout", 0, UINT32_MAX)
         force = checked_bool(force_close_apps, "force_close_apps")
         restart = checked_bool(reboot, "reboot")
-        from .library import check_outside_handler
+        from .._binding.library import check_outside_handler
 
         check_outside_handler("shutting down")
         return initiate_shutdown(prompt, seconds, force, restart)
@@ -104,7 +104,7 @@ class Installation:
     def _ask_driver(self, function: str, product_guid: str, result: Any) -> int:
         from ctypes import byref
 
-        from . import library
+        from .._binding import library
 
         guid = checked_text(product_guid, "product_guid")
         getattr(library.load(), function)(guid, self._driver(), byref(result))
@@ -115,7 +115,7 @@ class Installation:
     ) -> bool:
         from ctypes import byref, c_uint32
 
-        from . import library
+        from .._binding import library
 
         guid = checked_text(product_guid, "product_guid")
         path = checked_text("" if package is None else package, "cab_file_name")

@@ -1,0 +1,1 @@
+"""Events as streams: what monitor() gives. Not to be imported by users."""
