@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the worst that one tree can do costs the supervisor: the worst execve, the longest line of living
+"""What the worst that one tree can do costs the helper: the worst execve, the longest line of living
 processes, the greatest number of them. Prints a table; not part of the usual run, because it makes thousands
 of processes: `python bench/limits.py [--count N]`. docs/limits.md has the bounds.
 
@@ -23,7 +23,7 @@ import cbprocess
 GUID = "{0D7A6C44-97C5-4B1B-8F52-3C1B7F8B7A10}"
 COSTLY = REPOSITORY / "tests/hostile/programs/costly.c"
 RULE = "*/limits"  # the program of all that live
-HEAD = ("what", "without", "supervised", "the supervisor's time", "its memory", "a new rule")
+HEAD = ("what", "without", "supervised", "the helper's time", "its memory", "a new rule")
 
 
 def build(source: Path, target: Path) -> str:
@@ -32,7 +32,7 @@ def build(source: Path, target: Path) -> str:
 
 
 class Watched:
-    """A filter whose handlers look at nothing, and its supervisor as /proc shows it."""
+    """A filter whose handlers look at nothing, and its helper as /proc shows it."""
 
     def __init__(self) -> None:
         self.filter = cbprocess.CBProcess()

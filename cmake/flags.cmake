@@ -25,7 +25,7 @@ if(CBP_SANITIZE)
   target_compile_options(cbp_flags INTERFACE ${_sanitize})
   target_link_options(cbp_flags INTERFACE ${_sanitize})
   if(CBP_SANITIZE STREQUAL "thread")
-    # Its run-time library takes a clone() for a fork, which the nested ones that start the supervisor are not;
+    # Its run-time library takes a clone() for a fork, which the nested ones that start the helper are not;
     # under this name glibc's own is called.
     target_compile_definitions(cbp_flags INTERFACE clone=__clone)
   endif()

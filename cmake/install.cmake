@@ -1,7 +1,7 @@
 # What `cmake --install` copies. Two layouts: the Python package's one folder, and the usual one of a C library
 # with header files, a pkg-config file and a CMake package.
 if(CBP_PACKAGE_LAYOUT)
-  install(TARGETS cbprocess cbprocess-supervisor cbprocess-launch LIBRARY DESTINATION . RUNTIME DESTINATION .)
+  install(TARGETS cbprocess cbprocess-ptrace cbprocess-launch LIBRARY DESTINATION . RUNTIME DESTINATION .)
   return()
 endif()
 
@@ -17,7 +17,7 @@ target_include_directories(
                       "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/native/include;${PROJECT_SOURCE_DIR}/driver/protocol>")
 add_library(cbprocess::cbprocess ALIAS cbprocess)
 install(TARGETS cbprocess EXPORT cbprocess LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
-install(TARGETS cbprocess-supervisor cbprocess-launch RUNTIME DESTINATION "${CBP_PROGRAM_FOLDER}")
+install(TARGETS cbprocess-ptrace cbprocess-launch RUNTIME DESTINATION "${CBP_PROGRAM_FOLDER}")
 install(FILES ${CBP_PUBLIC_HEADERS} DESTINATION "${_headers}")
 
 install(EXPORT cbprocess NAMESPACE cbprocess:: FILE cbprocessTargets.cmake DESTINATION "${_package}")

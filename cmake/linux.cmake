@@ -1,9 +1,9 @@
-# The Linux build: the library, the supervisor and the launcher that it starts.
+# The Linux build: the library, the helper and the launcher that it starts.
 set(_core_folders core recording seams platform/linux drivers/helper drivers/ptrace drivers/simulated)
 list(TRANSFORM _core_folders PREPEND native/src/)
 list(TRANSFORM _core_folders APPEND /*.c OUTPUT_VARIABLE _core_sources)
 file(GLOB _core CONFIGURE_DEPENDS ${_core_sources} native/src/drivers/drivers_linux.c)
-file(GLOB _supervisor CONFIGURE_DEPENDS driver/linux/ptrace/*.c)
+file(GLOB _helper CONFIGURE_DEPENDS driver/linux/ptrace/*.c)
 file(GLOB _launcher CONFIGURE_DEPENDS driver/linux/launch/*.c)
 
 # Questions to the system, for the core and for the drivers.
@@ -22,9 +22,9 @@ target_link_libraries(cbprocess PRIVATE cbp_flags policy facts Threads::Threads 
 target_link_options(cbprocess PRIVATE "LINKER:--version-script=${_exports}")
 set_target_properties(cbprocess PROPERTIES LINK_DEPENDS "${_exports}")
 
-add_executable(cbprocess-supervisor ${_supervisor})
-target_include_directories(cbprocess-supervisor PRIVATE driver/linux/ptrace)
-target_link_libraries(cbprocess-supervisor PRIVATE cbp_flags helper facts Threads::Threads)
+add_executable(cbprocess-ptrace ${_helper})
+target_include_directories(cbprocess-ptrace PRIVATE driver/linux/ptrace)
+target_link_libraries(cbprocess-ptrace PRIVATE cbp_flags helper facts Threads::Threads)
 
 # A static program without a C library: nothing that the environment names is loaded into it. What compilers
 # add by themselves (sanitizers, stack protectors, fortified calls) would need one, so that such programs have a

@@ -1,5 +1,5 @@
 /* The smallest program that can be executed: it ends at once, so that what is measured is the system's and
- * the supervisor's work. Knows no C library where the machine's system call is known; elsewhere a plain main.
+ * the helper's work. Knows no C library where the machine's system call is known; elsewhere a plain main.
  */
 #if defined(__x86_64__)
 void _start(void)

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A filter takes a supervisor of two threads, a dispatcher and a few workers; its start some ten descriptors.
+# A filter takes a helper of two threads, a dispatcher and a few workers; its start some ten descriptors.
 TASKS_NEEDED = 16
 DESCRIPTORS_NEEDED = 32
 

@@ -42,7 +42,7 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
         printer = Printer(options, output, process)
     except (OSError, LookupError) as error:
         return complain(str(error))
-    # Only a refusal by errno needs a filter in the tree, which would not survive a killed supervisor.
+    # Only a refusal by errno needs a filter in the tree, which would not survive a killed helper.
     with_errno = options.deny and probe_driver("auto").capabilities & CAP_REFUSE_PROCESS_CREATION
     configure(process, options, printer, "errno" if with_errno else "kill")
     if options.scope_signals:

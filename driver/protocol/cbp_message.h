@@ -23,9 +23,9 @@
     X(MESSAGE_RULES, 5u, "Core to driver: a session's rules, in place of those before.")                     \
     X(MESSAGE_LAUNCH_FORGET, 6u, "Core to driver: takes back the rule that a launch made.")                  \
     X(MESSAGE_LAUNCH, 7u, "Core to driver: a launcher will report on the descriptor passed along.")          \
-    X(MESSAGE_LAUNCH_READY, 8u, "Launcher to supervisor: may be traced now.")                                \
-    X(MESSAGE_LAUNCH_GO, 9u, "Supervisor to launcher: execute the target.")                                  \
-    X(MESSAGE_LAUNCH_RESULT, 10u, "How a launch ended, to the supervisor and on to the core.")               \
+    X(MESSAGE_LAUNCH_READY, 8u, "Launcher to helper: may be traced now.")                                    \
+    X(MESSAGE_LAUNCH_GO, 9u, "Helper to launcher: execute the target.")                                      \
+    X(MESSAGE_LAUNCH_RESULT, 10u, "How a launch ended, to the helper and on to the core.")                   \
     X(MESSAGE_LAUNCH_TARGET, 11u, "Core to launcher: what to execute.")                                      \
     X(MESSAGE_EVENT, 12u, "Driver to core: up to BATCH_MAX events of one task.")                             \
     X(MESSAGE_PROCESS_QUERY, 13u, "Core to driver: what holds for one process.")                             \
@@ -116,7 +116,7 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
     X(S, uint32_t, session_id)                                                                               \
     X(S, uint32_t, rule_id) /* as it stood in the launch */
 
-/* Core to supervisor; one descriptor travels with it: the supervisor's end of the launch channel. */
+/* Core to helper; one descriptor travels with it: the helper's end of the launch channel. */
 #define CBP_FIELDS_launch(X, S)                                                                              \
     X(S, struct cbp_message_header, header)                                                                  \
     X(S, uint32_t, session_id) /* the session that gets the rule (process, children, ask) */                 \
@@ -124,11 +124,11 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
     X(S, uint32_t, thread_id) /* the thread that asked, reported as the creating thread */                   \
     X(S, uint32_t, reserved)
 
-/* Launcher to supervisor (with its credentials): it has named the supervisor as its tracer and waits. */
+/* Launcher to helper (with its credentials): it has named the helper as its tracer and waits. */
 #define CBP_FIELDS_launch_ready(X, S) X(S, struct cbp_message_header, header)
 
 /* What the seccomp filter stops that the launcher installs before executing; none: it installs none. Every
- * filter stops handle operations that may concern the supervisor or the controller. */
+ * filter stops handle operations that may concern the helper or the controller. */
 #define CBP_LAUNCH_FLAG_EXECUTIONS 1u
 #define CBP_LAUNCH_FLAG_HANDLES 2u           /* handle operations on everybody */
 #define CBP_LAUNCH_FLAG_HARMLESS_SIGNALS 4u  /* with HANDLES: also signals that are ignored by default */
@@ -142,7 +142,7 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
     X(S, struct cbp_message_header, header)                                                                  \
     X(S, uint32_t, status) /* a Win32 error code: 0, or why the launcher must not go on */                   \
     X(S, uint32_t, flags)                                                                                    \
-    X(S, uint32_t, supervisor_process_id) /* these two are out of the tree's reach */                        \
+    X(S, uint32_t, helper_process_id) /* these two are out of the tree's reach */                            \
     X(S, uint32_t, controller_process_id)
 
 /* How it ended: status 0 once the target's image runs; else os_error is the errno of the failed execve. */
@@ -157,7 +157,7 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
 /* Core to launcher, through the target's own end: argv[0] and the paths to try in turn, NUL-separated. */
 #define CBP_FIELDS_launch_target(X, S)                                                                       \
     X(S, struct cbp_message_header, header)                                                                  \
-    X(S, uint32_t, supervisor_process_id)                                                                    \
+    X(S, uint32_t, helper_process_id)                                                                        \
     X(S, uint32_t, reserved)                                                                                 \
     X(S, uint32_t, argument_offset)                                                                          \
     X(S, uint32_t, argument_size)                                                                            \

@@ -34,13 +34,14 @@ struct cbp_worker;
  * than CBP_EVENT_SIZE_INLINE, until the handler returns. New fields are only ever appended to the fixed part:
  * use the offsets for the texts, never sizeof. */
 #define CBP_FIELDS_event(X, S)                                                                               \
-    X(S, uint32_t, size)           /* of the event, its texts included */                                    \
-    X(S, uint32_t, type)           /* one PROC_EVT_ bit */                                                   \
-    X(S, uint32_t, result_code)    /* in/out: 0 at first, or the code with which a rule has refused; not 0   \
-                                    * refuses where EVENT_FLAG_REFUSABLE is set */                           \
-    X(S, uint32_t, desired_access) /* in/out: rights that are granted: at first what is asked for, less what \
-                                    * rules took; bits can be taken out, not added */                        \
-    X(S, uint32_t, flags)          /* EVENT_FLAG_ bits */                                                    \
+    X(S, uint32_t, size)        /* of the event, its texts included */                                       \
+    X(S, uint32_t, type)        /* one PROC_EVT_ bit */                                                      \
+    X(S, uint32_t, result_code) /* in/out: 0 at first, or the code with which a rule has refused; not 0   \
+                                    * refuses where EVENT_FLAG_REFUSABLE is set */  \
+    X(S, uint32_t,                                                                                           \
+      desired_access)     /* in/out: rights that are granted: at first what is asked for, less what \
+                                    * rules took; bits can be taken out, not added */        \
+    X(S, uint32_t, flags) /* EVENT_FLAG_ bits */                                                             \
     X(S, uint32_t, process_id)                                                                               \
     X(S, uint32_t, thread_id)                                                                                \
     X(S, uint32_t, parent_process_id)                                                                        \
@@ -57,8 +58,9 @@ struct cbp_worker;
     X(S, uint64_t, start_time)   /* of process_id: clock ticks since boot, as in /proc/PID/stat */           \
     X(S, uint64_t, deadline_ns)  /* CLOCK_MONOTONIC, as it was when the event was made; 0: none */           \
     X(S, uint64_t, context)      /* cbp_callbacks.context of the session */                                  \
-    X(S, uint32_t, process_name_offset) /* from the event's start; NUL-terminated, NUL not counted. The same \
-                                           in every event, also in one without a name: a NUL stands there */ \
+    X(S, uint32_t,                                                                                           \
+      process_name_offset) /* from the event's start; NUL-terminated, NUL not counted. The same \
+                                           in every event, also in one without a name: a NUL stands there */            \
     X(S, uint32_t, process_name_size)                                                                        \
     X(S, uint32_t, image_file_name_offset)                                                                   \
     X(S, uint32_t, image_file_name_size)                                                                     \
@@ -431,7 +433,7 @@ CBP_API uint32_t CBP_CALL cbp_launch_leave(struct cbp_launch_handle *launch, uin
  * started 0 it only frees). Closes *launcher_fd in this process. Interruptible: with slice_ms not 0 it gives
  * CBP_ERROR_TIMEOUT and stays valid. On success *os_error is 0, or the errno of the execve that failed or was
  * refused (Windows: the Win32 code of the refusal). CBP_ERROR_BUSY: the program is traced by somebody else;
- * CBP_ERROR_BROKEN_PIPE: the launcher or the supervisor died. */
+ * CBP_ERROR_BROKEN_PIPE: the launcher or the helper died. */
 CBP_API uint32_t CBP_CALL cbp_launch_finish(struct cbp_launch_handle *launch, uint32_t started,
                                             uint32_t slice_ms, uint32_t *os_error);
 

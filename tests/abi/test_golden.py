@@ -57,7 +57,7 @@ GOLDEN: dict[str, tuple[dict[str, bytes], dict[str, Any], str]] = {
     "launch_ready": ({}, {}, ""),
     "launch_go": (
         {},
-        {"status": 170, "flags": 15, "supervisor_process_id": 9, "controller_process_id": 8},
+        {"status": 170, "flags": 15, "helper_process_id": 9, "controller_process_id": 8},
         "aa000000 0f000000 09000000 08000000",
     ),
     "launch_result": (
@@ -67,7 +67,7 @@ GOLDEN: dict[str, tuple[dict[str, bytes], dict[str, Any], str]] = {
     ),
     "launch_target": (
         {"argument": b"ls", "paths": b"/bin/ls\0"},
-        {"supervisor_process_id": 9},
+        {"helper_process_id": 9},
         "09000000 00000000 30000000 02000000 32000000 08000000 6c73 2f62696e2f6c7300",
     ),
     "process_query": ({}, {"process_id": 5}, "05000000 00000000"),

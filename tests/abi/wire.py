@@ -108,7 +108,7 @@ class LaunchGo(ctypes.Structure):
         ("header", MessageHeader),
         ("status", c_uint32),
         ("flags", c_uint32),
-        ("supervisor_process_id", c_uint32),
+        ("helper_process_id", c_uint32),
         ("controller_process_id", c_uint32),
     ]
 
@@ -127,7 +127,7 @@ class LaunchResult(ctypes.Structure):
 class LaunchTarget(ctypes.Structure):
     _fields_ = [
         ("header", MessageHeader),
-        ("supervisor_process_id", c_uint32),
+        ("helper_process_id", c_uint32),
         ("reserved", c_uint32),
         ("argument_offset", c_uint32),
         ("argument_size", c_uint32),

@@ -74,7 +74,7 @@ def test_it_installs_as_an_ordinary_user(checkout: Path, folder: Path, tmp_path:
     )
     assert done.returncode == 3, done.stderr
     assert "created sh" in done.stdout.replace("/usr/bin/", "").replace("dash", "sh"), done.stdout
-    assert (home / ".local" / "libexec" / "cbprocess" / "cbprocess-supervisor").is_file()
+    assert (home / ".local" / "libexec" / "cbprocess" / "cbprocess-ptrace").is_file()
 
 
 def test_watch(run: Run) -> None:

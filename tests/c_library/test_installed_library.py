@@ -29,7 +29,7 @@ DIALECTS = [
     *(("clang++", "c++", name) for name in ("c++11", "c++20")),
 ]
 
-# Starts the filter and tells what it runs with; 0 only if the supervisor was found and came up.
+# Starts the filter and tells what it runs with; 0 only if the helper was found and came up.
 PROGRAM = r"""
 #include <cbprocess.h>
 #include <stdio.h>
@@ -89,7 +89,7 @@ def test_what_is_installed(installation: Path) -> None:
     assert {name for name in files if name.startswith("include/")} == {
         f"include/cbprocess/{name}" for name in HEADERS
     }
-    programs = {"libexec/cbprocess/cbprocess-supervisor", "libexec/cbprocess/cbprocess-launch"}
+    programs = {"libexec/cbprocess/cbprocess-ptrace", "libexec/cbprocess/cbprocess-launch"}
     assert programs <= files
     assert all(os.access(installation / name, os.X_OK) for name in programs)
     rest = files - libraries - programs - {f"include/cbprocess/{name}" for name in HEADERS}

@@ -1,4 +1,4 @@
-"""A controller that speaks to the supervisor without the core: bytes by hand, from the protocol's text.
+"""A controller that speaks to the helper without the core: bytes by hand, from the protocol's text.
 
 For tests of the boundary itself: malformed requests, lying answers, silent controllers. Linux only.
 """
@@ -44,7 +44,7 @@ def message(kind: int, body: bytes, ident: int = 1) -> bytes:
 
 
 class RawController:
-    """Owns one supervisor and its channel; close() lets go of both."""
+    """Owns one helper and its channel; close() lets go of both."""
 
     def __init__(self, native: Path) -> None:
         self.native = native
@@ -62,8 +62,8 @@ class RawController:
             fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for fd in (self.memfd, theirs.fileno(), self.pidfd)
         ]
         actions = [(os.POSIX_SPAWN_DUP2, fd, place) for fd, place in zip(high, (3, 4, 5))]
-        program = str(native / "cbprocess-supervisor")
-        self.pid = os.posix_spawn(program, ["cbprocess-supervisor"], dict(os.environ), file_actions=actions)
+        program = str(native / "cbprocess-ptrace")
+        self.pid = os.posix_spawn(program, ["cbprocess-ptrace"], dict(os.environ), file_actions=actions)
         for fd in high:
             os.close(fd)
         theirs.close()
@@ -253,7 +253,7 @@ class RawController:
                 return seen
 
     def close(self) -> int:
-        """Leaves; gives the supervisor's wait status."""
+        """Leaves; gives the helper's wait status."""
         self.control.close()
         end = time.monotonic() + 10
         while time.monotonic() < end:

@@ -1,5 +1,5 @@
-"""Messages to the supervisor that carry more than they should: any number of descriptors, any ancillary data,
-cut off or empty, on the control socket and on a launcher's. None may end the supervisor, be obeyed, or leave
+"""Messages to the helper that carry more than they should: any number of descriptors, any ancillary data,
+cut off or empty, on the control socket and on a launcher's. None may end the helper, be obeyed, or leave
 a descriptor behind in it. Source: unix(7), cmsg(3); 253 is SCM_MAX_FD of the kernel.
 
 A descriptor is known to be closed there when it was the last writing end of a pipe."""
@@ -36,7 +36,7 @@ def controller() -> Iterator[raw.RawController]:
     made = raw.RawController(Path(find_folder()))
     assert made.hello() == 0 and made.open_session() == 0
     yield made
-    assert made.close() == 0, "the supervisor did not leave by itself"
+    assert made.close() == 0, "the helper did not leave by itself"
 
 
 def descriptors(fds: list[int]) -> tuple[int, int, bytes]:
@@ -52,7 +52,7 @@ def writing_end() -> Iterator[int]:
         os.close(writer)
         watch = select.poll()
         watch.register(reader, 0)
-        assert watch.poll(5000), "the supervisor keeps a descriptor"
+        assert watch.poll(5000), "the helper keeps a descriptor"
     finally:
         os.close(reader)
 
@@ -180,7 +180,7 @@ def test_any_ancillary_data_on_a_launcher_socket(
     assert controller.open_session() == 0
 
 
-def test_a_copy_of_a_finished_launch_does_not_keep_the_supervisor_busy(
+def test_a_copy_of_a_finished_launch_does_not_keep_the_helper_busy(
     controller: raw.RawController,
 ) -> None:
     """The sender keeps its copy of the launcher's socket, which stays readable."""

@@ -1,4 +1,4 @@
-"""Rules on their way to the supervisor: what is no rule set is refused and changes nothing, what is one is in
+"""Rules on their way to the helper: what is no rule set is refused and changes nothing, what is one is in
 force for all that happens after the reply, whatever becomes of the file it came in. Source: cbp_message.h."""
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def opened() -> Iterator[raw.RawController]:
     made = raw.RawController(Path(find_folder()))
     assert made.hello() == 0 and made.open_session(events=0) == 0
     yield made
-    assert made.close() == 0, "the supervisor did not leave by itself"
+    assert made.close() == 0, "the helper did not leave by itself"
 
 
 def launch_error(opened: raw.RawController) -> int:
@@ -164,19 +164,19 @@ def test_a_request_behind_rules_is_answered_after_them(opened: raw.RawController
 
 
 @contextlib.contextmanager
-def others_than_the_tracer_starved(supervisor: int, program: int) -> Iterator[None]:
-    """The supervisor's other threads share one processor with busy programs that come before them, many times
+def others_than_the_tracer_starved(helper: int, program: int) -> Iterator[None]:
+    """The helper's other threads share one processor with busy programs that come before them, many times
     over; the tracer and the program go to another one, where there is any."""
     first, *others = sorted(os.sched_getaffinity(0))
     loops = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(16)]
     try:
         for loop in loops:
             os.sched_setaffinity(loop.pid, {first})
-        for thread in map(int, os.listdir(f"/proc/{supervisor}/task")):
-            if thread != supervisor:
+        for thread in map(int, os.listdir(f"/proc/{helper}/task")):
+            if thread != helper:
                 os.sched_setaffinity(thread, {first})
                 os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
-        for task in (supervisor, program) if others else ():
+        for task in (helper, program) if others else ():
             os.sched_setaffinity(task, others)
         yield
     finally:
@@ -231,7 +231,7 @@ def test_a_damaged_block_is_refused_or_is_another_set(
 
 
 def test_a_controller_that_leaves_while_rules_are_read(opened: raw.RawController) -> None:
-    """close() of the fixture: the supervisor leaves all the same."""
+    """close() of the fixture: the helper leaves all the same."""
     many = raw.rules_for_all(*[(ident, raw.ALLOW, 0) for ident in range(1, 500_001)])
     memory = os.memfd_create("rules", os.MFD_CLOEXEC)
     os.write(memory, many)

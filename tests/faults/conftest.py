@@ -26,7 +26,7 @@ def orphans() -> Iterator[live_tools.Orphans]:
     found = live_tools.Orphans()
     try:
         yield found
-        # A supervisor needs a moment to leave; later tests must not find it among this process's children.
+        # A helper needs a moment to leave; later tests must not find it among this process's children.
         live_tools.wait_until(lambda: not found.left(), 10, "every orphan has ended")
     finally:
         library.prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)

@@ -41,7 +41,7 @@ class Storm:
         self.output = output
         line = [setting, str(timeout), events, "20", str(int(fork)), str(output), *program]
         self.controller = start_controller("controller_storm.py", *line)
-        self.child, self.child_codes, self.supervisor = 0, [], 0
+        self.child, self.child_codes, self.helper = 0, [], 0
         try:
             self.await_standstill(fork)
         except BaseException:
@@ -49,13 +49,13 @@ class Storm:
             raise
 
     def await_standstill(self, fork: bool) -> None:
-        while not self.supervisor or (fork and not self.child):
+        while not self.helper or (fork and not self.child):
             assert self.controller.stdout is not None
             line = self.controller.stdout.readline()
             assert line, f"the controller ended: {self.controller.communicate(timeout=10)}"
             words = line.split(maxsplit=2)
             if words[0] == "held":
-                self.supervisor = int(words[1])
+                self.helper = int(words[1])
             else:
                 assert words[0] == "child", line
                 self.child, self.child_codes = int(words[1]), json.loads(words[2])
@@ -99,8 +99,8 @@ def start_storm(programs: Programs, tmp_path: Path) -> Iterator[Any]:
 
 
 def nothing_left(storm: Storm, orphans: Orphans, but: tuple[int, ...] = ()) -> None:
-    """No process of the controller's session, no zombie, no supervisor."""
-    wait_until(lambda: not is_alive(storm.supervisor), 20, "the end of the supervisor")
+    """No process of the controller's session, no zombie, no helper."""
+    wait_until(lambda: not is_alive(storm.helper), 20, "the end of the helper")
     wait_until(lambda: set(orphans.left()) <= set(but), 20, "the end of everything in the storm")
     assert [task for task in of_session(storm.controller.pid) if task.process_id not in but] == []
 
@@ -139,7 +139,7 @@ def test_killed_with_a_forked_child_alive(setting: str, start_storm: Any, orphan
 
 @SETTINGS
 def test_what_survives_a_killed_controller(setting: str, orphans: Orphans) -> None:
-    """A program that lives on is let go; where it has a filter of system calls, the supervisor stays for it
+    """A program that lives on is let go; where it has a filter of system calls, the helper stays for it
     as long as it lives."""
     quiet = subprocess.DEVNULL
     line = [setting, "sh", "-c", "sleep 93; exit 0"]
@@ -149,18 +149,18 @@ def test_what_survives_a_killed_controller(setting: str, orphans: Orphans) -> No
         return [task.process_id for task in of_session(controller.pid) if task.name == "sleep"]
 
     (process_id,) = wait_until(sleeper, 20, "the program")
-    supervisor = tracer_of(process_id)
-    assert supervisor
+    helper = tracer_of(process_id)
+    assert helper
     controller.kill()
     controller.wait(10)
     if setting == "RefuseWith=kill":
         wait_until(lambda: tracer_of(process_id) == 0, 10, "the program is let go")
     else:
         time.sleep(0.5)
-        assert tracer_of(process_id) == supervisor
+        assert tracer_of(process_id) == helper
     assert is_alive(process_id)
     os.kill(process_id, signal.SIGKILL)
-    wait_until(lambda: not is_alive(supervisor), 10, "the end of the supervisor")
+    wait_until(lambda: not is_alive(helper), 10, "the end of the helper")
     wait_until(lambda: orphans.left() == [], 10, "the end of everything")
 
 

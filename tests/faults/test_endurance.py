@@ -89,7 +89,7 @@ def test_two_hundred_starts_and_stops(kind: str, programs: Programs, orphans: Or
     wait_until(lambda: usage() == before, 10, f"the usage to be as before: {before}, now {usage()}")
     assert resident_size() - size < 2 << 20
     assert seen == [3] * len(seen) and len(seen) <= 220
-    wait_until(lambda: orphans.left() == [], 20, "the end of all supervisors")
+    wait_until(lambda: orphans.left() == [], 20, "the end of all helpers")
 
 
 def test_many_instances(programs: Programs) -> None:

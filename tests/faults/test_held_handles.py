@@ -108,7 +108,7 @@ class TestController:
     @pytest.mark.parametrize("call", [("kill", "15"), ("-t", "-n", "tgkill", "10"), ("process_vm_writev",)])
     def test_killed(self, timeout: int, call: tuple[str, ...], held: Any, orphans: Orphans) -> None:
         """The operation goes on, unrefused and soon, and the program ends as it would have."""
-        controller, (supervisor, _, _), output = held(timeout, *call)
+        controller, (helper, _, _), output = held(timeout, *call)
         time.sleep(0.1)
         assert output.read_text() == "", "the operation was not held"
         controller.kill()
@@ -116,7 +116,7 @@ class TestController:
         wait_until(lambda: output.read_text().endswith("}\n"), 10, "the end of the operation")
         outcome = json.loads(output.read_text())
         assert outcome["result"] >= 0 and outcome["errno"] == 0
-        wait_until(lambda: not is_alive(supervisor), 20, "the end of the supervisor")
+        wait_until(lambda: not is_alive(helper), 20, "the end of the helper")
         wait_until(lambda: orphans.left() == [], 20, "the end of everything")
 
     def test_stopped(self, held: Any, orphans: Orphans) -> None:
@@ -158,7 +158,7 @@ class TestController:
         wait_until(lambda: orphans.left() == [], 20, "the end of everything")
 
 
-def test_supervisor_killed(programs: Programs) -> None:
+def test_helper_killed(programs: Programs) -> None:
     """The tree dies with it: without its tracer the filter would let nothing through."""
     with holding() as (recorder, holder):
         process = start(recorder, programs["handles"], "kill", "15")
@@ -175,33 +175,33 @@ def test_supervisor_killed(programs: Programs) -> None:
     assert [code for code, _ in recorder.errors] == [cbprocess.ERROR_BROKEN_PIPE]
 
 
-def test_supervisor_stopped(programs: Programs) -> None:
+def test_helper_stopped(programs: Programs) -> None:
     """While it is stopped the operation waits, whatever the answer; then it goes on."""
     with holding() as (recorder, holder):
         process = start(recorder, programs["handles"], "kill", "10")
         wait_until(lambda: holder.held, 10, "the operation")
-        supervisor = tracer_of(process.pid)
-        os.kill(supervisor, signal.SIGSTOP)
+        helper = tracer_of(process.pid)
+        os.kill(helper, signal.SIGSTOP)
         try:
             holder.go.set()
             time.sleep(0.3)
             assert process.poll() is None
         finally:
-            os.kill(supervisor, signal.SIGCONT)
+            os.kill(helper, signal.SIGCONT)
         assert result(process)["fates"] == [["running", "signal 10 x 1"]]
 
 
-def test_who_waits_for_the_supervisor_is_not_taken_for_stopped(programs: Programs) -> None:
+def test_who_waits_for_the_helper_is_not_taken_for_stopped(programs: Programs) -> None:
     """By the program that all these tests rely on: a task that stands before a signal goes on as soon as the
-    supervisor, which may be busy, lets it."""
+    helper, which may be busy, lets it."""
     with recording() as recorder:  # without a filter of system calls nothing else waits for it
         line = [programs["handles"], "-w", "kill", "0"]
         process = recorder.filter.popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert process.stdin is not None and process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         (target,) = targets_of(process.pid)
-        supervisor = tracer_of(target)
-        os.kill(supervisor, signal.SIGSTOP)
+        helper = tracer_of(target)
+        os.kill(helper, signal.SIGSTOP)
         try:
             os.kill(target, signal.SIGUSR1)
             wait_until(lambda: Task(target).state == "t", 10, "it stands before its signal")
@@ -209,7 +209,7 @@ def test_who_waits_for_the_supervisor_is_not_taken_for_stopped(programs: Program
             process.stdin.flush()
             time.sleep(0.5)
         finally:
-            os.kill(supervisor, signal.SIGCONT)
+            os.kill(helper, signal.SIGCONT)
         assert result(process)["fates"] == [["running", "signal 10 x 1"]]
 
 

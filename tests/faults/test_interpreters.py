@@ -147,7 +147,7 @@ def test_ends_with_handlers_running(
         line = controller.stdout.readline()
         assert line, (tmp_path / "errors").read_text()
         supervised = int(line)
-        supervisor = tracer_of(supervised)
+        helper = tracer_of(supervised)
         begin = time.monotonic()
         controller.wait(40)
         took = time.monotonic() - begin
@@ -156,13 +156,13 @@ def test_ends_with_handlers_running(
         assert "Fatal Python error" not in errors
         check_errors(how, what, errors)
         assert took < 12, f"the interpreter took {took:.1f} s to end"
-        # The program lives on, and no supervisor stops it any more: it keeps starting others.
+        # The program lives on, and no helper stops it any more: it keeps starting others.
         assert is_alive(supervised)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(controller.pid, signal.SIGKILL)
         controller.communicate(timeout=20)
-    wait_until(lambda: not is_alive(supervisor), 20, "the end of the supervisor")
+    wait_until(lambda: not is_alive(helper), 20, "the end of the helper")
     wait_until(lambda: orphans.left() == [], 20, "the end of everything")
     assert of_session(controller.pid) == []
 

@@ -1,4 +1,4 @@
-/* Fuzzes what the supervisor does with the ancillary data of a message: the first bytes say how many
+/* Fuzzes what the helper does with the ancillary data of a message: the first bytes say how many
  * descriptors travel with it, in how many parts, and whether credentials do. Whatever came must be closed
  * again. */
 #include "../../driver/linux/ptrace/messages.c"

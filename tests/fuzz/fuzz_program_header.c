@@ -1,4 +1,4 @@
-/* Fuzzes what the supervisor reads from files that programs execute: a script's first line, and the loader
+/* Fuzzes what the helper reads from files that programs execute: a script's first line, and the loader
  * that an ELF file names. The first byte chooses which; the header stands in a block of exactly the size that
  * is claimed. */
 #include "../../driver/linux/ptrace/look_up.c"

@@ -20,7 +20,7 @@ import cbprocess
 MIB = 1024 * 1024
 
 
-def supervisor_of(watched: cbprocess.CBProcess) -> int:
+def helper_of(watched: cbprocess.CBProcess) -> int:
     """The helper, as the tracer of a program that runs."""
     process = watched.popen(["sleep", "10"])
     try:
@@ -84,7 +84,7 @@ COUNT = 60
 @pytest.fixture
 def honest_memory() -> None:
     if helper_is_sanitized():
-        pytest.skip("the supervisor's memory is a sanitizer's, which keeps what is freed")
+        pytest.skip("the helper's memory is a sanitizer's, which keeps what is freed")
 
 
 @pytest.mark.usefixtures("honest_memory")
@@ -93,7 +93,7 @@ def test_held_arguments_take_no_more_memory_than_their_bound(attack: Callable[[s
     program = attack("costly")
     all_wait = threading.Event()
     with deciding(lambda: wait_for(all_wait)) as watched:
-        helper = supervisor_of(watched)
+        helper = helper_of(watched)
         process = watched.popen([program, "many", str(COUNT), "/bin/true"], stdout=subprocess.PIPE, text=True)
         wait_until(lambda: len(children_of(process.pid)) == COUNT, 20, "all have been forked")
         wait_until(lambda: set(states_of(process.pid)) == {"t"}, 20, "all of them wait")
@@ -152,7 +152,7 @@ def test_a_line_of_dead_ancestors_is_forgotten(count: int, attack: Callable[[str
     """One that forks and ends, again and again, also under other names each time; they are not kept."""
     hop = attack("hop")
     with deciding(lambda: None) as watched:
-        helper = supervisor_of(watched)
+        helper = helper_of(watched)
         before = memory_after_hops(watched, helper, hop, count // 30)
         assert memory_after_hops(watched, helper, hop, count) - before < MIB // 2
 
@@ -161,7 +161,7 @@ def test_far_pointers(attack: Callable[[str], str]) -> None:
     """As many pointers as the kernel accepts, between two far places; took half a minute per million."""
     program = attack("costly")
     with recording() as recorder:
-        helper = supervisor_of(recorder.filter)
+        helper = helper_of(recorder.filter)
         before = cpu_seconds(helper)
         status, output, _ = run_checked(recorder, [program, "far", "650000", "/bin/true"])
         spent = cpu_seconds(helper) - before
@@ -173,7 +173,7 @@ def test_far_pointers(attack: Callable[[str], str]) -> None:
 def test_too_many_pointers(attack: Callable[[str], str]) -> None:
     program = attack("costly")
     with recording() as recorder:
-        helper = supervisor_of(recorder.filter)
+        helper = helper_of(recorder.filter)
         before = cpu_seconds(helper)
         status, output, _ = run_checked(recorder, [program, "far", "6200000", "/bin/true"])
         spent = cpu_seconds(helper) - before

@@ -1,5 +1,5 @@
 """Allocations that fail in the core, in a session with every kind of operation: each run ends, nothing is
-left stopped, and the error is told. The supervisor's own are test_memory.py's."""
+left stopped, and the error is told. The helper's own are test_memory.py's."""
 
 from __future__ import annotations
 

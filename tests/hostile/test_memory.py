@@ -1,4 +1,4 @@
-"""Allocations fail in the supervisor: each one alone, a span of them, and all from one on, while nothing may
+"""Allocations fail in the helper: each one alone, a span of them, and all from one on, while nothing may
 keep it waiting and while everything might. A session with every kind of operation ends, nothing is left
 stopped, nothing runs that is refused, and what could not be done is told."""
 
@@ -97,7 +97,7 @@ class Sessions:
 @pytest.fixture(scope="module")
 def preloaded(compile_c: Callable[..., Path]) -> str:
     if helper_is_sanitized():
-        pytest.skip("the supervisor's allocations are a sanitizer's")
+        pytest.skip("the helper's allocations are a sanitizer's")
     return str(compile_c(FOLDER / "programs" / "failing_memory.c", "-D_GNU_SOURCE", "-shared", "-fPIC"))
 
 
@@ -112,9 +112,9 @@ def sessions(preloaded: str, attack: Callable[..., str], tmp_path: Path) -> Iter
 
 
 @pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm")
-def test_the_supervisor_allocates_by_nothing_else(preloaded: str) -> None:
+def test_the_helper_allocates_by_nothing_else(preloaded: str) -> None:
     """What it calls itself; its C library calls those, too."""
-    program = str(Path(native_folder()) / "cbprocess-supervisor")
+    program = str(Path(native_folder()) / "cbprocess-ptrace")
     symbols = subprocess.check_output(["nm", "-D", "--undefined-only", program], text=True)
     used = {line.split()[-1].partition("@")[0] for line in symbols.splitlines()}
     assert used & ALLOCATING - INTERPOSED == set()

@@ -96,10 +96,10 @@ def test_an_exit_status_is_no_id(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A creator ends before the supervisor has asked which task its event is about: it is answered with a
+    """A creator ends before the helper has asked which task its event is about: it is answered with a
     status, and believes in no such task. It can only be seen while somebody else of the tree lives."""
     if helper_is_sanitized():
-        pytest.skip("a sanitizer wants to be the first library of the supervisor")
+        pytest.skip("a sanitizer wants to be the first library of the helper")
     file, program = tmp_path / "file", attack("overtaken")
     monkeypatch.setenv("LD_PRELOAD", attack("late_question", "-shared", "-fPIC"))
     monkeypatch.setenv("QUESTION_FILE", str(file))
@@ -108,7 +108,7 @@ def test_an_exit_status_is_no_id(
         bystander = recorder.filter.popen(["sleep", "60"])
         try:
             creator = recorder.filter.popen([program, how, str(max(status, -1)), file])
-            wait_until(file.exists, 30, "the supervisor asks")
+            wait_until(file.exists, 30, "the helper asks")
             if status < 0:
                 os.kill(creator.pid, signal.SIGKILL)
             assert creator.wait(30) == status

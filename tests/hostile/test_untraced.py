@@ -1,4 +1,4 @@
-"""In a tree with the filter every task is traced by the supervisor, or not made; none gets another tracer."""
+"""In a tree with the filter every task is traced by the helper, or not made; none gets another tracer."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_nobody_else_traces(
 
 
 def test_a_task_that_is_traced_untold_has_rules(attack: Callable[..., str], tmp_path: Path) -> None:
-    """Without the filter a task can be made the supervisor's, and its parent's sibling, without an event."""
+    """Without the filter a task can be made the helper's, and its parent's sibling, without an event."""
     program, file = attack("leave_mark"), tmp_path / "mark"
     hostile = [attack("untraced"), "clone3-ptrace", "none", program, str(file)]
     with recording("RefuseWith=kill", decide=refuse(name_of(program))) as recorder:
@@ -142,7 +142,7 @@ def test_what_a_task_can_do_that_nobody_traces(parts: int, filtered_task: str) -
 def test_attaching_from_the_tree(
     request_name: str, has_filter: bool, filtered: Setting, filtered_task: str, attack: Callable[..., str]
 ) -> None:
-    """A task that the supervisor does not trace can be traced by the tree if our filter is not in it."""
+    """A task that the helper does not trace can be traced by the tree if our filter is not in it."""
     line = [filtered_task, "3", "wait"] if has_filter else ["sh", "-c", "echo ready; read line"]
     victim: Any = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:

@@ -308,12 +308,12 @@ def is_alive(process_id: int) -> bool:
 def helper_is_sanitized() -> bool:
     """Whether the helper's memory is AddressSanitizer's, which keeps what is freed, and
     has to be the first library that is loaded."""
-    return b"__asan_init" in (Path(native_folder()) / "cbprocess-supervisor").read_bytes()
+    return b"__asan_init" in (Path(native_folder()) / "cbprocess-ptrace").read_bytes()
 
 
 def helpers() -> set[int]:
     """The helpers that run, of the installation that is tested."""
-    program = os.path.join(native_folder(), "cbprocess-supervisor").encode()
+    program = os.path.join(native_folder(), "cbprocess-ptrace").encode()
     found = set()
     for task in tasks():
         with contextlib.suppress(OSError):

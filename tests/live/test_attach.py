@@ -357,16 +357,16 @@ def test_the_controller_ends(number: signal.Signals, churning: Running, controll
     controller, words = controllers(churning.pid)
     assert words[0] == "attached" and tracers_of(churning.pid) - {0}
     churning.account.book_under(1)
-    supervisor = tracer_of(churning.pid)
+    helper = tracer_of(churning.pid)
     controller.send_signal(number)
     controller.wait(10)
     assert_let_go(churning.pid)
     churning.account.assert_as_fast_as_in(0)
-    wait_until(lambda: not Path(f"/proc/{supervisor}").exists(), 10, "the supervisor has left")
+    wait_until(lambda: not Path(f"/proc/{helper}").exists(), 10, "the helper has left")
     assert churning.end() == END_STATUS
 
 
-def test_the_supervisor_is_killed(churning: Running) -> None:
+def test_the_helper_is_killed(churning: Running) -> None:
     """An attached program does not die with it."""
     with attached(churning.pid) as (recorder, _):
         wait_until(lambda: recorder.of("thread_creation"), 10, "a thread")

@@ -107,7 +107,7 @@ def test_a_name_means_no_other_helper() -> None:
     ) as controller:
         assert controller.stdin is not None and controller.stdout is not None
         helper = int(controller.stdout.readline())
-        program = str(Path(native_folder(), "cbprocess-supervisor").resolve())
+        program = str(Path(native_folder(), "cbprocess-ptrace").resolve())
         with recording() as recorder:
             recorder.filter.add_filtered_process_by_name(program, True)
             traced = tracer_of(helper)

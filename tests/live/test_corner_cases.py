@@ -324,7 +324,7 @@ def test_a_stopped_filter_leaves_the_program_alone(setting: str, programs: Progr
     assert len(recorder.events) == count
 
 
-def test_a_second_filter_of_the_same_process_shares_the_supervisor(programs: Programs) -> None:
+def test_a_second_filter_of_the_same_process_shares_the_helper(programs: Programs) -> None:
     """Several instances of one controller are active at once; each sees what its own rules speak of."""
     with recording() as first, recording() as second:
         assert run_checked(first, [programs["status"], "3"])[0] == 3
@@ -336,7 +336,7 @@ def test_a_second_filter_of_the_same_process_shares_the_supervisor(programs: Pro
 
 
 def test_own_children_are_not_disturbed() -> None:
-    """The supervisor is no child that os.wait() returns or SIGCHLD announces."""
+    """The helper is no child that os.wait() returns or SIGCHLD announces."""
     signals: list[int] = []
     before = signal.signal(signal.SIGCHLD, lambda number, frame: signals.append(number))
     try:

@@ -77,11 +77,11 @@ class Suite:
         for pattern in SUITES[name]:
             self.line += ["-i", pattern]
 
-    def run(self, supervisor: Sequence[str], *only: str) -> dict[str, str]:
+    def run(self, helper: Sequence[str], *only: str) -> dict[str, str]:
         """Test -> how it ended; `only` are names of tests."""
         report = self.folder / "report.xml"
         report.unlink(missing_ok=True)
-        line = [*supervisor, *self.line, "--junit-xml", str(report)]
+        line = [*helper, *self.line, "--junit-xml", str(report)]
         for name in only:
             line += ["-m", name.rpartition(".")[2]]
         suite = self.name if self.name.startswith("test_") else f"test_{self.name}"
@@ -115,11 +115,11 @@ def bare_ends(interpreter: str, name: str) -> dict[str, str]:
 def test_is_as_bare(name: str, events: str, interpreter: str, tmp_path: Path) -> None:
     options = ["--events", "all"] if events == "all" else []
     output = tmp_path / "events"
-    supervisor = [*sameness.WAYS["module"], "run", "--output", str(output), *options, "--"]
+    helper = [*sameness.WAYS["module"], "run", "--output", str(output), *options, "--"]
     suite = Suite(interpreter, name, tmp_path)
     with ThreadPoolExecutor(1) as beside:
         run_bare = beside.submit(bare_ends, interpreter, name)
-        ran = suite.run(supervisor)
+        ran = suite.run(helper)
     # Of each test all the ways in which it has ended.
     bare, supervised = ({test: {end} for test, end in ends.items()} for ends in (run_bare.result(), ran))
     assert len(bare) >= LEAST_COUNT[name]
@@ -135,7 +135,7 @@ def test_is_as_bare(name: str, events: str, interpreter: str, tmp_path: Path) ->
 
     for _ in range(REPETITIONS):
         again = differing()
-        for ends, front in ((supervised, supervisor), (bare, [])):
+        for ends, front in ((supervised, helper), (bare, [])):
             for test, end in suite.run(front, *again).items() if again else ():
                 ends.setdefault(test, set()).add(end)
     assert {test: (bare[test], supervised[test]) for test in differing()} == {}

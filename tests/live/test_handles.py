@@ -83,7 +83,7 @@ def bare_outcome(line_of: Lines) -> Callable[[str, str], Outcome]:
 
 def when_allowed(case: Case, outcome: Outcome) -> Outcome:
     """What is seen under the filter of a call that goes thus without it."""
-    if case.call == "ptrace":  # the target is traced already: by the supervisor
+    if case.call == "ptrace":  # the target is traced already: by the helper
         return refused_with(errno.EPERM, case)
     return without_ids(outcome)
 

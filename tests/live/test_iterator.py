@@ -353,7 +353,7 @@ def test_the_drivers_death_ends_the_iteration(victim: str) -> None:
     with pytest.raises(cbprocess.CBProcessError) as raised:
         for event in source:
             if is_program(event, victim):
-                os.kill(supervisor(event.process_id), signal.SIGKILL)
+                os.kill(helper(event.process_id), signal.SIGKILL)
                 event.hold()
     assert raised.value.code == cbprocess.ERROR_BROKEN_PIPE
     check_nothing_left(source.filter)
@@ -362,7 +362,7 @@ def test_the_drivers_death_ends_the_iteration(victim: str) -> None:
     source.process.wait(10)
 
 
-def supervisor(process_id: int) -> int:
+def helper(process_id: int) -> int:
     for line in Path(f"/proc/{process_id}/status").read_text().splitlines():
         if line.startswith("TracerPid:"):
             return int(line.split()[1])

@@ -160,8 +160,8 @@ def session(act):
         instance.stop_filter()
 
 
-def wait_for_the_end_of(supervisor):
-    while open(f"/proc/{supervisor}/stat").read().rpartition(")")[2].split()[0] != "Z":
+def wait_for_the_end_of(helper):
+    while open(f"/proc/{helper}/stat").read().rpartition(")")[2].split()[0] != "Z":
         time.sleep(0.01)
 
 
@@ -170,24 +170,24 @@ def nothing(instance):
 
 
 def killed(instance):
-    (supervisor,) = children()
-    os.kill(supervisor, signal.SIGKILL)
-    wait_for_the_end_of(supervisor)
+    (helper,) = children()
+    os.kill(helper, signal.SIGKILL)
+    wait_for_the_end_of(helper)
 
 
 def needed(instance):
-    (supervisor,) = children()
-    return supervisor, instance.popen(["sleep", "600"])
+    (helper,) = children()
+    return helper, instance.popen(["sleep", "600"])
 
 
 made = session(globals()[sys.argv[1]])
 if made:
-    supervisor, program = made
+    helper, program = made
     left = children()
     program.kill()
     program.wait()
-    assert sorted(left) == sorted([supervisor, program.pid])
-    wait_for_the_end_of(supervisor)
+    assert sorted(left) == sorted([helper, program.pid])
+    wait_for_the_end_of(helper)
 # On a slow machine one may take its time to end. It is waited for by the next one then.
 for _ in range(20):
     if not made and not children():
@@ -198,7 +198,7 @@ print(children())
 
 
 @pytest.mark.parametrize("what", ["nothing", "killed", "needed"])
-def test_no_supervisor_is_left_to_an_application(what: str) -> None:
+def test_no_helper_is_left_to_an_application(what: str) -> None:
     line = [sys.executable, "-c", APPLICATION, what]
     done = subprocess.run(line, capture_output=True, text=True, timeout=110)
     assert (done.returncode, done.stdout, done.stderr) == (7, "", "")
@@ -221,7 +221,7 @@ except cbprocess.CBProcessError as error:
 def test_nor_one_that_could_not_be_executed(tmp_path: Path) -> None:
     folder = tmp_path / "native"
     shutil.copytree(native_folder(), folder)
-    (folder / "cbprocess-supervisor").write_text("no program")
+    (folder / "cbprocess-ptrace").write_text("no program")
     done = subprocess.run(
         [sys.executable, "-c", FAILING],
         env={**os.environ, FOLDER_VARIABLE: str(folder)},

@@ -131,7 +131,7 @@ def test_desired_access_and_late_changes_are_refused_for_creations(victim: str) 
 
 
 class TestRulesThatDecide:
-    """Rules with an action are applied in the supervisor; the event comes afterwards."""
+    """Rules with an action are applied in the helper; the event comes afterwards."""
 
     def test_deny(self, programs: Programs, victim: str) -> None:
         with recording(decide=self.never_asked(victim)) as recorder:

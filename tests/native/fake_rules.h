@@ -1,5 +1,5 @@
-/* The rules that the fake supervisor was given: checks each set against the contract and keeps it. Of the
- * commands (see fake_supervisor.c) it obeys itself
+/* The rules that the fake helper was given: checks each set against the contract and keeps it. Of the
+ * commands (see fake_helper.c) it obeys itself
  *     !ended         the processes of all launches of the session have ended
  *     !dump PATH     what the session has stands in this file from now on, after every change: a line for
  * each launch's rule, "launch ID", one of what was taken so far, "taken SETS BYTES", and for each rule of the

@@ -1,4 +1,4 @@
-/* What a session's driver should have of its rules, to be compared with what the fake supervisor has: it
+/* What a session's driver should have of its rules, to be compared with what the fake helper has: it
  * writes that to a file after every change (see fake_rules.h). */
 #ifndef CBP_TEST_RULE_MODEL_H
 #define CBP_TEST_RULE_MODEL_H

@@ -1,4 +1,4 @@
-/* What the C tests share: checks, the fake supervisor, sessions with a recording handler. A test is a program
+/* What the C tests share: checks, the fake helper, sessions with a recording handler. A test is a program
  * that ends with status 0; every check names its line. */
 #ifndef CBP_TEST_SUPPORT_H
 #define CBP_TEST_SUPPORT_H
@@ -97,11 +97,11 @@ static inline const char *test_program(const char *name)
     return path;
 }
 
-/* Makes the fake the supervisor of the core in this program, which looks for one beside itself. */
-static inline void test_use_fake_supervisor(void)
+/* Makes the fake the helper of the core in this program, which looks for one beside itself. */
+static inline void test_use_fake_helper(void)
 {
-    CHECK(access(test_program("fake_supervisor"), X_OK) == 0);
-    CHECK(symlink("fake_supervisor", test_program("cbprocess-supervisor")) == 0 || errno == EEXIST);
+    CHECK(access(test_program("fake_helper"), X_OK) == 0);
+    CHECK(symlink("fake_helper", test_program("cbprocess-ptrace")) == 0 || errno == EEXIST);
 }
 
 static inline unsigned test_count_entries(const char *folder)
@@ -127,7 +127,7 @@ static inline struct cbp_session *test_session(cbp_event_callback event, cbp_err
     return session;
 }
 
-/* Tells the fake supervisor something; see there. */
+/* Tells the fake helper something; see there. */
 static inline void test_command(struct cbp_session *session, const char *command)
 {
     CHECK_OK(cbp_rule_add_name(session, command, strlen(command), 0, CBP_ACTION_ASK, 0));

@@ -1,4 +1,4 @@
-/* The calls that need no running filter, and the launch conversation against a scripted supervisor. */
+/* The calls that need no running filter, and the launch conversation against a scripted helper. */
 #include "support.h"
 
 #include "cbp_message_check.h"
@@ -180,7 +180,7 @@ static int32_t begin_launch(struct cbp_session *session, uint32_t ask, struct cb
 }
 
 /* What the launcher program does, without executing anything. */
-static void play_launcher(int fd, uint32_t supervisor_process_id)
+static void play_launcher(int fd, uint32_t helper_process_id)
 {
     static _Alignas(8) unsigned char bytes[4096];
     struct cbp_launch_target *target = (struct cbp_launch_target *) (void *) bytes;
@@ -191,17 +191,17 @@ static void play_launcher(int fd, uint32_t supervisor_process_id)
     CHECK(target->argument_size == 5 && strcmp((char *) bytes + target->argument_offset, "prog") == 0);
     CHECK(target->paths_size == 24);
     CHECK(memcmp(bytes + target->paths_offset, "/bin/prog\0/usr/bin/prog", 24) == 0);
-    CHECK(target->supervisor_process_id == supervisor_process_id);
+    CHECK(target->helper_process_id == helper_process_id);
     CHECK(send(fd, &ready, sizeof ready, 0) == sizeof ready);
     CHECK(recv(fd, &go, sizeof go, 0) == sizeof go);
     CHECK(cbp_message_check(&go, sizeof go, CBP_MESSAGE_LAUNCH_GO) == 0);
 }
 
-static uint32_t supervisor_process_id;
+static uint32_t helper_process_id;
 
 static void on_settings(struct cbp_event *event)
 {
-    cbp_store_u32(&supervisor_process_id, event->user_id);
+    cbp_store_u32(&helper_process_id, event->user_id);
 }
 
 static void test_launch(void)
@@ -214,11 +214,11 @@ static void test_launch(void)
     CHECK_OK(cbp_session_start(session, 0));
     unsigned fds = test_count_entries("/proc/self/fd");
     test_command(session, "!settings");
-    WAIT_FOR(cbp_load_u32(&supervisor_process_id) != 0);
+    WAIT_FOR(cbp_load_u32(&helper_process_id) != 0);
 
     fd = begin_launch(session, 1, &launch);
     int inherited = dup(fd); /* as a launcher would have it */
-    play_launcher(inherited, cbp_load_u32(&supervisor_process_id));
+    play_launcher(inherited, cbp_load_u32(&helper_process_id));
     CHECK_OK(cbp_launch_finish(launch, 1, 0, &os_error));
     CHECK(os_error == 0);
     close(inherited);
@@ -226,7 +226,7 @@ static void test_launch(void)
     test_command(session, "!launch 0 13");
     fd = begin_launch(session, 0, &launch);
     inherited = dup(fd);
-    play_launcher(inherited, cbp_load_u32(&supervisor_process_id));
+    play_launcher(inherited, cbp_load_u32(&helper_process_id));
     CHECK_OK(cbp_launch_finish(launch, 1, 5000, &os_error));
     CHECK(os_error == 13);
     close(inherited);
@@ -234,7 +234,7 @@ static void test_launch(void)
     test_command(session, "!launch 170 0");
     fd = begin_launch(session, 0, &launch);
     inherited = dup(fd);
-    play_launcher(inherited, cbp_load_u32(&supervisor_process_id));
+    play_launcher(inherited, cbp_load_u32(&helper_process_id));
     CHECK_CODE(CBP_ERROR_BUSY, cbp_launch_finish(launch, 1, 0, &os_error));
     CHECK(os_error == 13); /* written on success only */
     close(inherited);
@@ -271,7 +271,7 @@ static void test_launches_that_fail(void)
     close(inherited);
     CHECK_CODE(CBP_ERROR_BROKEN_PIPE, cbp_launch_finish(launch, 1, 5000, &os_error));
 
-    test_command(session, "!launch 21 0"); /* the supervisor closes without a word */
+    test_command(session, "!launch 21 0"); /* the helper closes without a word */
     fd = begin_launch(session, 1, &launch);
     inherited = dup(fd);
     struct cbp_launch_ready ready = {.header = {.size = sizeof ready, .type = CBP_MESSAGE_LAUNCH_READY}};
@@ -342,7 +342,7 @@ static void test_no_descriptors_left(void)
 int main(void)
 {
     alarm(60);
-    test_use_fake_supervisor();
+    test_use_fake_helper();
     test_texts();
     test_config_values();
     test_abi_rows();

@@ -1,4 +1,4 @@
-/* From a posted message to the handler and back, against a scripted supervisor that checks each answer: what
+/* From a posted message to the handler and back, against a scripted helper that checks each answer: what
  * a handler sees, batches, sizes, malformed messages, deadlines, deferral. */
 #include "recorder.h"
 
@@ -267,7 +267,7 @@ static void test_deferred_deadline_and_stop(void)
 int main(void)
 {
     alarm(110);
-    test_use_fake_supervisor();
+    test_use_fake_helper();
     test_batches_are_answered_item_by_item();
     test_many_events();
     test_sizes();

@@ -139,7 +139,7 @@ static void test_wrong_use(void)
 int main(void)
 {
     alarm(110);
-    test_use_fake_supervisor();
+    test_use_fake_helper();
     test_deferring(20, 0);
     test_deferring(5, 100000);
     test_stopping();

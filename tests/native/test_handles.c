@@ -1,4 +1,4 @@
-/* What concerns other processes, against a scripted supervisor: the rights of a handle operation from the
+/* What concerns other processes, against a scripted helper: the rights of a handle operation from the
  * driver to the answer, the originator's token, rules that attach, what holds for one process. */
 #include "recorder.h"
 
@@ -248,7 +248,7 @@ static void test_refused_attaching(void)
     end_child(child);
 }
 
-/* A rule from before the start that cannot be fulfilled fails the start; another session keeps the supervisor
+/* A rule from before the start that cannot be fulfilled fails the start; another session keeps the helper
  * that refuses. */
 static void test_attaching_that_fails_the_start(void)
 {
@@ -317,7 +317,7 @@ static void test_process_capabilities(void)
 int main(void)
 {
     alarm(60);
-    test_use_fake_supervisor();
+    test_use_fake_helper();
     test_access_begins_as_rules_left_it();
     test_access_cannot_be_given_back();
     test_deferred_access();

@@ -269,7 +269,7 @@ static void test_logging_without_the_right_to_it(void)
 int main(void)
 {
     cbpi_shutdown_run = record_run; /* first of all: nothing may shut down */
-    test_use_fake_supervisor();
+    test_use_fake_helper();
     test_driver_status_and_version();
     test_installation();
     test_shutdown();

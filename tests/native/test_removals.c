@@ -123,7 +123,7 @@ static void test_many_removals_at_once(void)
 int main(void)
 {
     alarm(110);
-    test_use_fake_supervisor();
+    test_use_fake_helper();
     snprintf(dump_path, sizeof dump_path, "%s.%d.dump", test_program("test_removals"), getpid());
     test_numbers_that_are_used_again();
     test_price_of_a_removal();

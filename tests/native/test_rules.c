@@ -1,4 +1,4 @@
-/* What the driver gets of a session's rules: the fake supervisor checks every block against the contract and
+/* What the driver gets of a session's rules: the fake helper checks every block against the contract and
  * writes what it has to a file, which is compared here with a model of the list after every change. */
 #include "rule_changes.h"
 
@@ -309,7 +309,7 @@ static void test_most_rules(void)
 int main(void)
 {
     alarm(110);
-    test_use_fake_supervisor();
+    test_use_fake_helper();
     snprintf(dump_path, sizeof dump_path, "%s.%d.dump", test_program("test_rules"), getpid());
     test_no_rules();
     test_one_part();

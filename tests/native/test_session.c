@@ -1,4 +1,4 @@
-/* The life of a session against a scripted supervisor: states and their errors, settings and rules that reach
+/* The life of a session against a scripted helper: states and their errors, settings and rules that reach
  * the driver, a driver that dies or is silent, forks, many cycles. */
 #include "support.h"
 
@@ -150,7 +150,7 @@ static void test_states(void)
 #define DEFAULT_ALTITUDE 400055000000000u /* in billionths */
 
 static uint64_t seen_settings[6];
-static uint32_t supervisor_id;
+static uint32_t helper_id;
 
 static void on_settings(struct cbp_event *event)
 {
@@ -159,7 +159,7 @@ static void on_settings(struct cbp_event *event)
                       event->originator_thread_id, event->start_time};
     for (int i = 0; i < 6; i++)
         cbp_store_u64(&seen_settings[i], got[i]);
-    cbp_store_u32(&supervisor_id, event->user_id);
+    cbp_store_u32(&helper_id, event->user_id);
     cbp_add_u64(&event_count, 1);
 }
 
@@ -265,7 +265,7 @@ static void test_driver_that_dies(void)
     test_sleep_ms(600);
     CHECK(errors_with(CBP_ERROR_BROKEN_PIPE) == before + 1); /* once */
     CHECK_OK(cbp_session_stop(session, 0));
-    CHECK_OK(cbp_session_start(session, 0)); /* with a new supervisor */
+    CHECK_OK(cbp_session_start(session, 0)); /* with a new helper */
     test_command(session, "!post 3 1 0 10");
     WAIT_FOR(test_statistics(session).delivered == 3);
     CHECK_OK(cbp_session_destroy(session));
@@ -306,7 +306,7 @@ static void test_guesses_are_counted_and_told(void)
     CHECK_OK(cbp_session_destroy(session));
 }
 
-static void test_sessions_share_a_supervisor(void)
+static void test_sessions_share_a_helper(void)
 {
     struct cbp_session *sessions[CBP_SESSION_MAX + 1];
     uint32_t first_id = 0;
@@ -320,19 +320,19 @@ static void test_sessions_share_a_supervisor(void)
         CHECK_OK(cbp_session_start(sessions[i], 0));
         expect_settings(sessions[i], 0x3f, 0, 0, 0, 0, DEFAULT_ALTITUDE);
         if (i == 0)
-            first_id = cbp_load_u32(&supervisor_id);
-        CHECK(cbp_load_u32(&supervisor_id) == first_id);
+            first_id = cbp_load_u32(&helper_id);
+        CHECK(cbp_load_u32(&helper_id) == first_id);
     }
     CHECK_OK(cbp_session_stop(sessions[3], 0));
     CHECK_OK(cbp_session_start(sessions[CBP_SESSION_MAX], 0)); /* in the place of the fourth */
     expect_settings(sessions[CBP_SESSION_MAX], 0x3f, 0, 0, 0, 0, DEFAULT_ALTITUDE);
-    CHECK(cbp_load_u32(&supervisor_id) == first_id);
+    CHECK(cbp_load_u32(&helper_id) == first_id);
     for (uint32_t i = 0; i <= CBP_SESSION_MAX; i++)
         CHECK_OK(cbp_session_destroy(sessions[i]));
     struct cbp_session *later = test_session(on_settings, on_error, NULL);
     CHECK_OK(cbp_session_start(later, 0));
     expect_settings(later, 0x3f, 0, 0, 0, 0, DEFAULT_ALTITUDE);
-    CHECK(cbp_load_u32(&supervisor_id) != first_id); /* the last one out ended it */
+    CHECK(cbp_load_u32(&helper_id) != first_id); /* the last one out ended it */
     CHECK_OK(cbp_session_destroy(later));
 }
 
@@ -344,7 +344,7 @@ static void count_child_signal(int number)
     cbp_add_u32(&child_signals, 1);
 }
 
-static void test_supervisor_is_nobodys_child(void)
+static void test_helper_is_nobodys_child(void)
 {
     struct sigaction action = {.sa_handler = count_child_signal}, before;
     CHECK(sigaction(SIGCHLD, &action, &before) == 0);
@@ -354,13 +354,13 @@ static void test_supervisor_is_nobodys_child(void)
     CHECK(waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD);
     CHECK(waitpid(-1, NULL, WNOHANG | __WALL) == -1 && errno == ECHILD);
     CHECK_OK(cbp_session_destroy(session));
-    WAIT_FOR(kill((pid_t) cbp_load_u32(&supervisor_id), 0) == -1); /* it leaves by itself */
+    WAIT_FOR(kill((pid_t) cbp_load_u32(&helper_id), 0) == -1); /* it leaves by itself */
     CHECK(waitpid(-1, NULL, WNOHANG | __WALL) == -1 && errno == ECHILD);
     CHECK(cbp_load_u32(&child_signals) == 0);
     CHECK(sigaction(SIGCHLD, &before, NULL) == 0);
 }
 
-/* With a supervisor of its own. */
+/* With a helper of its own. */
 static void use_own_session(void)
 {
     struct cbp_session *session = test_session(on_event, on_error, NULL);
@@ -421,7 +421,7 @@ static void test_many_cycles(void)
     CHECK_OK(cbp_session_destroy(session));
 }
 
-/* A supervisor that is there but silent: a request is given up, the session can be stopped. */
+/* A helper that is there but silent: a request is given up, the session can be stopped. */
 static void test_silent_driver(void)
 {
     struct cbp_session *session = test_session(on_event, on_error, NULL);
@@ -435,11 +435,11 @@ static void test_silent_driver(void)
     CHECK(test_now_ms() - begin_ms < 40000);
 }
 
-static void test_missing_supervisor(void)
+static void test_missing_helper(void)
 {
     char path[PATH_MAX + 64];
     struct cbp_session *session = test_session(on_event, on_error, NULL);
-    strcpy(path, test_program("cbprocess-supervisor"));
+    strcpy(path, test_program("cbprocess-ptrace"));
     CHECK(unlink(path) == 0);
     CHECK_CODE(CBP_ERROR_FS_DRIVER_REQUIRED, cbp_session_start(session, 0));
     CHECK(symlink("support_that_is_not_there", path) == 0);
@@ -448,7 +448,7 @@ static void test_missing_supervisor(void)
     CHECK_CODE(CBP_ERROR_APP_INIT_FAILURE, cbp_session_start(session, 0));
     CHECK(is_active(session) == 0 && test_statistics(session).workers == 0);
     CHECK(unlink(path) == 0);
-    test_use_fake_supervisor();
+    test_use_fake_helper();
     CHECK_OK(cbp_session_start(session, 0));
     CHECK_OK(cbp_session_destroy(session));
 }
@@ -456,11 +456,11 @@ static void test_missing_supervisor(void)
 int main(void)
 {
     alarm(110);
-    test_use_fake_supervisor();
+    test_use_fake_helper();
     test_create();
     test_product_guid_given_later();
     test_copied_settings();
-    test_supervisor_is_nobodys_child();
+    test_helper_is_nobodys_child();
     test_states();
     test_settings_reach_the_driver();
     test_rules_reach_the_driver();
@@ -468,10 +468,10 @@ int main(void)
     test_driver_that_dies();
     test_losses_are_told_once_a_burst();
     test_guesses_are_counted_and_told();
-    test_sessions_share_a_supervisor();
+    test_sessions_share_a_helper();
     test_session_in_a_fork();
     test_many_cycles();
-    test_missing_supervisor();
+    test_missing_helper();
     test_silent_driver();
     return 0;
 }

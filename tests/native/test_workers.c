@@ -1,4 +1,4 @@
-/* The worker threads, against a scripted supervisor: how many there are, who is woken, workers of the
+/* The worker threads, against a scripted helper: how many there are, who is woken, workers of the
  * caller's own making, and every call that can be made in a handler. */
 #include "recorder.h"
 
@@ -268,7 +268,7 @@ static void test_fork_in_a_handler(void)
 int main(void)
 {
     alarm(110);
-    test_use_fake_supervisor();
+    test_use_fake_helper();
     test_pool_grows_and_is_bounded();
     test_stack_size();
     test_workers_that_do_not_serve();

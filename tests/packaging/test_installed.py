@@ -16,7 +16,7 @@ import pytest
 import cbprocess
 import cbprocess._binding.library
 
-NATIVE_FILES = {"libcbprocess.so", "cbprocess-supervisor", "cbprocess-launch"}
+NATIVE_FILES = {"libcbprocess.so", "cbprocess-ptrace", "cbprocess-launch"}
 
 
 @pytest.fixture(scope="module")

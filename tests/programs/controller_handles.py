@@ -2,7 +2,7 @@
 
 controller_handles.py TIMEOUT OUTPUT COMMAND...
 
-Runs COMMAND under a filter, its output going to the file OUTPUT. Prints "held SUPERVISOR CALLER TARGET" (ids)
+Runs COMMAND under a filter, its output going to the file OUTPUT. Prints "held HELPER CALLER TARGET" (ids)
 for each handle operation that it holds; at the end, if it is let go on, its statistics.
 """
 

@@ -3,7 +3,7 @@
 controller_storm.py SETTING TIMEOUT EVENTS HOLD FORK OUTPUT COMMAND...
 
 Runs COMMAND under a filter, its output going to the file OUTPUT. From the HOLD-th creation on each handler
-sleeps for ever, so that operations are held; the first that does prints "held SUPERVISOR-ID". With FORK not
+sleeps for ever, so that operations are held; the first that does prints "held HELPER-ID". With FORK not
 0 a multiprocessing child is alive all the while; a line "child ID CODES" tells its id and the error codes it
 got from what it must not do. At its end, if it is let go on, the controller prints its statistics.
 """

@@ -61,8 +61,8 @@ def main() -> None:
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
-    supervisor = os.path.join(cbprocess._binding.library.native_folder(), "cbprocess-supervisor")
-    result: dict[str, Any] = {"reachable": os.access(supervisor, os.X_OK)}
+    helper = os.path.join(cbprocess._binding.library.native_folder(), "cbprocess-ptrace")
+    result: dict[str, Any] = {"reachable": os.access(helper, os.X_OK)}
     before = state()
     soft, hard = resource.getrlimit(kind)
     resource.setrlimit(kind, (limit, hard))

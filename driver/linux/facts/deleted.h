@@ -1,5 +1,5 @@
 /* The path of a file that a process executes, without what the kernel puts behind it once the file is gone.
- * For the core and for the supervisor; any thread. Knows /proc; neither rules nor events. */
+ * For the core and for the helper; any thread. Knows /proc; neither rules nor events. */
 #ifndef CBP_DELETED_H
 #define CBP_DELETED_H
 

@@ -1,10 +1,12 @@
 /* The system calls that the launcher's seccomp filter can stop, on each architecture that a task can use
- * here. The filter and the supervisor read the same table. Source: the kernel's syscall tables. */
+ * here. The filter and the helper read the same table. Source: the kernel's syscall tables. */
 #ifndef CBP_SYSCALLS_H
 #define CBP_SYSCALLS_H
 
 #include <linux/audit.h>
 #include <stdint.h>
+
+#include "cbp_message.h"
 
 enum { X32_SYSCALL_BIT = 0x40000000, ARCHITECTURE_COUNT = 2 };
 

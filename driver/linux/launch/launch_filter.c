@@ -2,7 +2,7 @@
  * remembers that by number, so they cost nothing. Where the arguments in registers show that a call concerns
  * nobody else, it does not stop either.
  *
- * Handle operations are stopped in every filter, because the supervisor and the controller are out of the
+ * Handle operations are stopped in every filter, because the helper and the controller are out of the
  * tree's reach (guard.c). Where nobody has asked for them, those pass that cannot concern these two. */
 #include "launch_filter.h"
 
@@ -145,7 +145,7 @@ static void stop_unless_harmless(struct program *program, unsigned argument)
 static void pass_unless_guarded(struct program *program, unsigned argument, const struct cbp_launch_go *go)
 {
     append(program, (struct sock_filter) LOAD_ARGUMENT(argument));
-    append(program, skip_if(BPF_JEQ, go->supervisor_process_id, 2));
+    append(program, skip_if(BPF_JEQ, go->helper_process_id, 2));
     append(program, skip_if(BPF_JEQ, go->controller_process_id, 1));
     pass(program);
 }

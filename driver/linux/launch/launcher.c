@@ -1,4 +1,4 @@
-/* cbprocess-launch: becomes the target of a launch once the supervisor traces it. The caller starts it with
+/* cbprocess-launch: becomes the target of a launch once the helper traces it. The caller starts it with
  * whatever descriptors, folder, environment and signals the target shall have; it changes none of them, and
  * the environment has no effect on it: it is a static program without a C library (bare_system.h).
  *
@@ -38,7 +38,7 @@ static bool receive_target(int channel)
            target.bytes[target.message.paths_offset + target.message.paths_size - 1] == 0;
 }
 
-/* The kernel adds who we are, because the supervisor's end asks for it. */
+/* The kernel adds who we are, because the helper's end asks for it. */
 static bool report_ready(int channel)
 {
     struct cbp_launch_ready ready = {.header = {.size = sizeof ready, .type = CBP_MESSAGE_LAUNCH_READY}};
@@ -109,7 +109,7 @@ int bare_main(int argument_count, char **arguments, char **environment)
     if (!receive_target(channel))
         return EXIT_NOT_LAUNCHED;
     /* Yama 1 lets only a chosen tracer in; without Yama there is nothing to choose. */
-    (void) call_system(SYS_prctl, PR_SET_PTRACER, (long) target.message.supervisor_process_id, 0, 0, 0, 0);
+    (void) call_system(SYS_prctl, PR_SET_PTRACER, (long) target.message.helper_process_id, 0, 0, 0, 0);
     if (!report_ready(channel) || !await_go(channel, &go))
         return EXIT_NOT_LAUNCHED;
     int error = (go.flags & CBP_LAUNCH_FLAG_SCOPES) != 0 ? enter_scope(go.flags) : 0;

@@ -9,8 +9,8 @@
 
 #include "beside.h"
 #include "handle_calls.h"
-#include "supervisor.h"
 #include "syscalls.h"
+#include "tracer.h"
 
 bool asks_for_signals(const struct syscall_entry *entry)
 {

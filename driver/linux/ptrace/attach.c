@@ -16,7 +16,7 @@
 
 #include "beside.h"
 #include "reading.h"
-#include "supervisor.h"
+#include "tracer.h"
 
 /* Most walks are over within the first slice: then nobody gets on before the rule is in force. */
 enum { WALK_LIMIT_MS = 5000, FIRST_SLICE_MS = 250, SLICE_MS = 5 };
@@ -25,7 +25,7 @@ enum { WISHING_LIMIT_MS = 1000 /* of a whole walk */, WISHING_PAUSE_US = 2000 };
 
 static struct {
     uint64_t end_ns, slice_end_ns;
-    uint64_t wishing_end_ns; /* 0: no other supervisor was asked yet */
+    uint64_t wishing_end_ns; /* 0: no other helper was asked yet */
     uint32_t number;         /* of this walk: what it goes on from carries it */
     bool is_on, is_given_up;
 } walk;
@@ -230,20 +230,20 @@ static uint32_t attach_one(uint32_t pid)
     return 0;
 }
 
-/* Another controller's supervisor may have it only because it sleeps, and lets go of it if it is asked. To be
+/* Another controller's helper may have it only because it sleeps, and lets go of it if it is asked. To be
  * called when nothing points to a task or a process. False: there is nobody to ask, or no use in it. */
 static bool wish_for(uint32_t pid)
 {
-    uint32_t supervisor = other_supervisor_of(pid);
-    if (supervisor != 0 && walk.wishing_end_ns == 0)
+    uint32_t helper = other_helper_of(pid);
+    if (helper != 0 && walk.wishing_end_ns == 0)
         walk.wishing_end_ns = now_ns() + (uint64_t) WISHING_LIMIT_MS * NS_PER_MS;
-    bool is_had = supervisor != 0;
+    bool is_had = helper != 0;
     while (is_had && now_ns() < walk.wishing_end_ns && walk_goes_on()) {
-        wish_for_tasks_of(supervisor);
+        wish_for_tasks_of(helper);
         usleep(WISHING_PAUSE_US);
-        is_had = other_supervisor_of(pid) == supervisor;
+        is_had = other_helper_of(pid) == helper;
     }
-    return supervisor != 0 && !is_had;
+    return helper != 0 && !is_had;
 }
 
 static uint32_t attach_if_let(uint32_t pid)
@@ -257,7 +257,7 @@ static uint32_t attach_if_let(uint32_t pid)
 static bool is_of_another_tracer(const struct status_facts *facts)
 {
     return facts->tracer_pid != 0 && facts->tracer_pid != (uint32_t) getpid() &&
-           !is_other_supervisor(facts->tracer_pid);
+           !is_other_helper(facts->tracer_pid);
 }
 
 static bool is_attached(uint32_t pid)
@@ -387,7 +387,7 @@ uint32_t attach_matching(struct cbpd_rule_set *set, uint32_t wanted_rule_id)
             continue;
         uint32_t failure =
             read_wish(pid, set, wanted_rule_id, &wish) ? 0 : (uint32_t) CBP_ERROR_NOT_ENOUGH_MEMORY;
-        if (failure == 0 && wish != CBPD_ATTACH_NOTHING && (carries_us(pid) || is_other_supervisor(pid)))
+        if (failure == 0 && wish != CBPD_ATTACH_NOTHING && (carries_us(pid) || is_other_helper(pid)))
             continue;
         if (failure == 0 && wish != CBPD_ATTACH_NOTHING)
             failure = attach_if_let(pid);

@@ -20,7 +20,7 @@
 
 #include "cbp_atomic.h"
 #include "look_up.h"
-#include "supervisor.h"
+#include "tracer.h"
 
 enum {
     JOB_LIMIT_MS = 1000,

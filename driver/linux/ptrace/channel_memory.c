@@ -1,4 +1,4 @@
-/* Where the supervisor begins: the channel's memory, which the core has made, and who the core is. Trusts
+/* Where the helper begins: the channel's memory, which the core has made, and who the core is. Trusts
  * neither before it has looked. */
 #include <fcntl.h>
 #include <string.h>
@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "supervisor.h"
+#include "tracer.h"
 
 /* Whether it is a memory file of this size at least that nobody can make smaller. */
 static bool is_sealed(int fd, uint64_t size)

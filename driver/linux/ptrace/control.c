@@ -19,7 +19,7 @@
 #include "cbp_message_check.h"
 #include "look.h"
 #include "messages.h"
-#include "supervisor.h"
+#include "tracer.h"
 
 enum { WAKE_AGAIN_NS = 1000000, REFUSAL_LIMIT_MS = 5000 };
 
@@ -286,7 +286,7 @@ static void seize_launcher(struct launch *launch, const struct ucred *sender)
     struct cbp_launch_go go = {
         .header = {.size = sizeof go, .type = CBP_MESSAGE_LAUNCH_GO},
         .flags = filter_parts | wanted_scope(),
-        .supervisor_process_id = (uint32_t) getpid(),
+        .helper_process_id = (uint32_t) getpid(),
         .controller_process_id = self.controller_pid,
     };
     struct task *task = NULL;

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "cbp_atomic.h"
-#include "supervisor.h"
+#include "tracer.h"
 
 /* How long a creator may take to tell; it takes longer where the parent, most often the creator, lives. */
 enum { TELLING_LIMIT_NS = 20 * 1000 * 1000, LIVING_TELLING_LIMIT_NS = 250 * 1000 * 1000 };

@@ -11,8 +11,8 @@
 
 #include "cbp_atomic.h"
 #include "look.h"
-#include "supervisor.h"
 #include "syscalls.h"
+#include "tracer.h"
 
 /* Source: the meaning of the Win32 codes; whatever has no counterpart is "not permitted". */
 int errno_of_code(uint32_t code)

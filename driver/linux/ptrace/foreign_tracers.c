@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-#include "supervisor.h"
+#include "tracer.h"
 
 static bool may_have_our_filter(const struct status_facts *facts)
 {

@@ -1,9 +1,9 @@
-/* The supervisor and the controller are out of the reach of what they supervise: whoever has a filter of ours
+/* The helper and the controller are out of the reach of what they supervise: whoever has a filter of ours
  * cannot signal, stop, trace, read or change them, whatever the rules are and whether anybody has asked for
  * handle operations. Nothing is told about it. Queries pass, and signals that do nothing.
  *
  * A signal for many that would reach one of the two goes to the others: "kill 0" in a script that shares its
- * process group with the controller is no attack. The supervisor sends it, as far as the caller may.
+ * process group with the controller is no attack. The helper sends it, as far as the caller may.
  * Decision 11. Runs in the tracer thread only. */
 #include <errno.h>
 #include <poll.h>
@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include "handle_calls.h"
-#include "supervisor.h"
 #include "syscalls.h"
+#include "tracer.h"
 
 enum { PASSES_MAX = 8 };
 

@@ -2,7 +2,7 @@
 #ifndef CBP_HANDLE_CALLS_H
 #define CBP_HANDLE_CALLS_H
 
-#include "supervisor.h"
+#include "tracer.h"
 
 enum handle_aim {
     AIM_ONE,

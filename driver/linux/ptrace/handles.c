@@ -14,7 +14,7 @@
 
 #include "cbp_atomic.h"
 #include "handle_calls.h"
-#include "supervisor.h"
+#include "tracer.h"
 
 /* ---- Whether it matters ---- */
 

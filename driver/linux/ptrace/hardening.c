@@ -1,4 +1,4 @@
-/* What the supervisor does against programs of its own user before it serves anybody: nobody but root reads
+/* What the helper does against programs of its own user before it serves anybody: nobody but root reads
  * its memory, opens its descriptors or traces it, and the limits of whoever started the controller are not
  * its own. Knows nothing of tasks. */
 #include <signal.h>
@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "supervisor.h"
+#include "tracer.h"
 
 enum { DESCRIPTORS_MAX = 1 << 20 }; /* what the kernel allows unless told otherwise */
 

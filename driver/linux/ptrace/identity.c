@@ -3,7 +3,7 @@
  * Knows /proc and images; nothing of what rules say. */
 #include "beside.h"
 #include "proc_name.h"
-#include "supervisor.h"
+#include "tracer.h"
 
 struct identity_look {
     uint32_t pid;

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "beside.h"
-#include "supervisor.h"
+#include "tracer.h"
 
 /* By a task of it that lives: the first thread may have ended. */
 static uint64_t namespace_of(const struct task *task)

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "supervisor.h"
+#include "tracer.h"
 
 enum { LEGACY_COUNT_MAX = 64 };
 

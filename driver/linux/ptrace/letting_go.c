@@ -1,9 +1,9 @@
 /* Tasks that go on without us. Nobody is interrupted for it: a system call that sleeps could fail with EINTR
  * where it never does without a tracer (signal(7) lists them). So a task is detached at its next stop,
  * whichever that is; until then nothing is told of it and no rule means it. Once nobody is left who needs us,
- * the supervisor ends: the kernel then detaches its tracees where they are and wakes none.
+ * the helper ends: the kernel then detaches its tracees where they are and wakes none.
  *
- * A task can sleep for ever, and meanwhile nobody else can trace it. Another controller's supervisor, whose
+ * A task can sleep for ever, and meanwhile nobody else can trace it. Another controller's helper, whose
  * attach fails for that, says so with a signal that does nothing to anybody else: for it tasks are
  * interrupted after all. Runs in the tracer thread only. */
 #include <signal.h>
@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "beside.h"
-#include "supervisor.h"
+#include "tracer.h"
 
 enum { WISH_SIGNAL = SIGURG /* ignored by whoever has no handler for it */ };
 
@@ -91,7 +91,7 @@ struct process *find_whole_process(uint32_t pid)
     return find_process(pid);
 }
 
-/* ---- Between supervisors ---- */
+/* ---- Between helpers ---- */
 
 static volatile sig_atomic_t is_wished;
 
@@ -115,15 +115,15 @@ void serve_wishes(void)
     interrupt_those_let_go(false);
 }
 
-bool is_other_supervisor(uint32_t tracer_pid)
+bool is_other_helper(uint32_t tracer_pid)
 {
-    static const char expected[] = SUPERVISOR_NAME "\n";
+    static const char expected[] = HELPER_NAME "\n";
     char name[sizeof expected];
     return tracer_pid != 0 && tracer_pid != (uint32_t) getpid() &&
            read_proc_file(tracer_pid, "comm", name, sizeof name) > 0 && strcmp(name, expected) == 0;
 }
 
-uint32_t other_supervisor_of(uint32_t pid)
+uint32_t other_helper_of(uint32_t pid)
 {
     struct id_list list;
     uint32_t found = 0;
@@ -131,14 +131,14 @@ uint32_t other_supervisor_of(uint32_t pid)
         return 0;
     for (uint32_t i = 0; i < list.count && found == 0; i++) {
         struct status_facts facts;
-        if (read_status(list.ids[i], &facts) && is_other_supervisor(facts.tracer_pid))
+        if (read_status(list.ids[i], &facts) && is_other_helper(facts.tracer_pid))
             found = facts.tracer_pid;
     }
     free_id_list(&list);
     return found;
 }
 
-void wish_for_tasks_of(uint32_t supervisor_pid)
+void wish_for_tasks_of(uint32_t helper_pid)
 {
-    (void) kill((pid_t) supervisor_pid, WISH_SIGNAL);
+    (void) kill((pid_t) helper_pid, WISH_SIGNAL);
 }

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "beside.h"
-#include "supervisor.h"
+#include "tracer.h"
 
 enum { FIRST_CAPACITY = 1024 };
 

@@ -4,7 +4,7 @@
 
 #include "beside.h"
 #include "reading.h"
-#include "supervisor.h"
+#include "tracer.h"
 
 struct look {
     struct job job;

@@ -11,8 +11,8 @@
 #include <sys/uio.h>
 #include <sys/user.h>
 
-#include "supervisor.h"
 #include "syscalls.h"
+#include "tracer.h"
 
 enum { PAGES_AT_ONCE = WINDOW_SIZE / TASK_PAGE_SIZE };
 

@@ -7,8 +7,8 @@
 #include <linux/sched.h>
 #include <stddef.h>
 
-#include "supervisor.h"
 #include "syscalls.h"
+#include "tracer.h"
 
 enum { INIT_PID = 1 };
 

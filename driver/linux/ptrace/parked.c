@@ -1,7 +1,7 @@
 /* Executions that wait at their stop without being kept in mind: what is held already takes all the memory
  * that it may. When some of it is free again, or when the first deadline has come, they are read anew. Runs
  * in the tracer thread only; what an execution is about is not its business. */
-#include "supervisor.h"
+#include "tracer.h"
 
 static struct task *first_parked, **last_link = &first_parked;
 static uint32_t parked_count;

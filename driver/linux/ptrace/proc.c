@@ -15,7 +15,7 @@
 
 #include "beside.h"
 #include "proc_name.h"
-#include "supervisor.h"
+#include "tracer.h"
 
 enum { STAT_PARENT = 4, STAT_THREAD_COUNT = 20, STAT_START_TIME = 22, DIGITS_MAX = 10 };
 

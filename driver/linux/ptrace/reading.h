@@ -1,5 +1,5 @@
 /* What is read about an execution, before anything is done with it: from the task's memory, from /proc, from
- * the files that it goes through. Nothing here calls ptrace, knows rules or touches the supervisor's data, so
+ * the files that it goes through. Nothing here calls ptrace, knows rules or touches the helper's data, so
  * any thread can do it with a structure of its own. A reading for which memory was lacking has a chain
  * without files. */
 #ifndef CBP_READING_H

@@ -40,7 +40,7 @@ static enum resolution judge_open_error(void)
     }
 }
 
-/* Permission: exact where the supervisor is the same user; root looks at the mode alone. */
+/* Permission: exact where the helper is the same user; root looks at the mode alone. */
 static bool may_execute(int fd, const struct stat *status, const char *link)
 {
     struct statvfs system;

@@ -23,7 +23,7 @@
 
 #include "beside.h"
 #include "cbp_atomic.h"
-#include "supervisor.h"
+#include "tracer.h"
 
 static uint32_t is_at_risk = 1; /* atomic: until the first look */
 static uint32_t is_noted;       /* atomic: a device has been opened since; never taken back */

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "cbp_atomic.h"
-#include "supervisor.h"
+#include "tracer.h"
 
 enum loading_state { LOADING_IDLE, LOADING_WANTED /* the watching thread's */, LOADING_DONE };
 

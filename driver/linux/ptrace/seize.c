@@ -10,7 +10,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "supervisor.h"
+#include "tracer.h"
 
 enum { SEIZE_LIMIT_US = 200 * 1000 };
 

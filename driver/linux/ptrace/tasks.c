@@ -1,7 +1,7 @@
 /* Tasks that come and go, and whose they are; what can be done to a process. Knows nothing of stops or
  * sessions. */
 #include "look.h"
-#include "supervisor.h"
+#include "tracer.h"
 
 struct task *add_task(uint32_t tid)
 {

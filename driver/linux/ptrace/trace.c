@@ -20,8 +20,8 @@
 #include <unistd.h>
 
 #include "look.h"
-#include "supervisor.h"
 #include "syscalls.h"
+#include "tracer.h"
 
 /* ---- Letting a stopped task go on ---- */
 

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "cbp_atomic.h"
-#include "supervisor.h"
+#include "tracer.h"
 
 static const unsigned long base_options = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE |
                                           PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT | PTRACE_O_TRACESECCOMP |
@@ -86,8 +86,7 @@ void end_unknown_task(uint32_t tid)
 
 void forget_everybody(void)
 {
-    fprintf(stderr,
-            "cbprocess-supervisor: of %u tasks in its books the kernel knows none; they are forgotten\n",
+    fprintf(stderr, "cbprocess-ptrace: of %u tasks in its books the kernel knows none; they are forgotten\n",
             self.helper.task_count);
     for (struct task *task = first_task(), *next; task != NULL; task = next) {
         next = next_task(task);

@@ -1,6 +1,6 @@
 /* Taking processes that run already under the filter. Nothing is injected into them: the system only begins
  * to send their debug events. */
-#include "supervisor.h"
+#include "debugger.h"
 
 static struct facts facts;
 

@@ -5,7 +5,7 @@
 
 #include "cbp_atomic.h"
 #include "cbp_message_check.h"
-#include "supervisor.h"
+#include "debugger.h"
 
 #define CLAIM_MAX_NS UINT64_C(10000000000)
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "cbp_atomic.h"
-#include "supervisor.h"
+#include "debugger.h"
 
 #define RECENT_NS UINT64_C(5000000000)
 #define UNCLAIMED_MAX_NS UINT64_C(10000000000)

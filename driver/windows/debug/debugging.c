@@ -1,6 +1,6 @@
 /* What is asked of the system's debugger, and nothing else: the scripted debugger of the tests stands in its
  * place (tests/windows/scripted). Knows no processes of ours and no rules. */
-#include "supervisor.h"
+#include "debugger.h"
 
 #include <tlhelp32.h>
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "cbp_atomic.h"
-#include "supervisor.h"
+#include "debugger.h"
 
 /* So many events are served before requests, answers and deadlines are looked at again. */
 enum { EVENTS_AT_ONCE = 64 };

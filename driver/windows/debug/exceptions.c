@@ -5,7 +5,7 @@
  * system raises it in a function of ntdll that returns to the closing function once somebody has handled the
  * exception, and closing fails then as without a debugger. What a program raises itself comes from elsewhere.
  */
-#include "supervisor.h"
+#include "debugger.h"
 
 #define INVALID_HANDLE_EXCEPTION 0xc0000008u /* STATUS_INVALID_HANDLE */
 #define NOT_CLOSABLE_EXCEPTION 0xc0000235u   /* STATUS_HANDLE_NOT_CLOSABLE */

@@ -8,7 +8,7 @@
 
 #include "cbp_atomic.h"
 #include "cbp_wtf8.h"
-#include "supervisor.h"
+#include "debugger.h"
 
 __declspec(dllimport) LONG NTAPI DbgUiConnectToDbg(void);
 __declspec(dllimport) HANDLE NTAPI DbgUiGetThreadDebugObject(void);
@@ -16,7 +16,7 @@ __declspec(dllimport) HANDLE NTAPI DbgUiGetThreadDebugObject(void);
 #define LOOK_AGAIN_NS UINT64_C(100000000)
 #define NS_PER_MS 1000000u
 
-struct supervisor self;
+struct debugger self;
 
 static HANDLE handle_of(uint64_t value)
 {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "supervisor.h"
+#include "debugger.h"
 
 static struct {
     bool is_busy; /* the debugger thread's alone */

@@ -3,7 +3,7 @@
  * second. Who has no debugger is taken under the filter, as a child whose creation is told late; who has
  * another one cannot be, and is ended. */
 #include "cbp_atomic.h"
-#include "supervisor.h"
+#include "debugger.h"
 
 #define LOOK_NS UINT64_C(250000000)
 

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "cbp_wtf8.h"
-#include "supervisor.h"
+#include "debugger.h"
 
 typedef LONG status;
 

@@ -1,5 +1,5 @@
 /* Tasks and processes that come and go. Knows nothing of events or sessions. */
-#include "supervisor.h"
+#include "debugger.h"
 
 struct task *add_task(uint32_t tid, struct process *process)
 {

@@ -1,4 +1,4 @@
-/* Does whatever a supervisor is told of: every_operation PROGRAM ARGUMENT WIDTH DENIED ARGUMENT SCRIPT. Says
+/* Does whatever a helper is told of: every_operation PROGRAM ARGUMENT WIDTH DENIED ARGUMENT SCRIPT. Says
  * nothing of what fails. PROGRAM, which a handler refuses, is tried each time that something is executed;
  * WIDTH children live at the same time. They end when their pipe does: a signal may be refused. DENIED and
  * SCRIPT are what rules deny. */

@@ -1,6 +1,6 @@
-/* Preloaded into the supervisor, and active only there: lets allocations fail. FAIL_AT=N is the first that
+/* Preloaded into the helper, and active only there: lets allocations fail. FAIL_AT=N is the first that
  * does (from 1 on; 0: none), FAIL_COUNT how many do. At the end of the process it is written to FAIL_LOG how
- * many there were, and how many of them failed. With AT_RISK=1 the supervisor cannot watch for what might
+ * many there were, and how many of them failed. With AT_RISK=1 the helper cannot watch for what might
  * keep it waiting, so that it believes there is something. */
 #include <errno.h>
 #include <fcntl.h>
@@ -33,7 +33,7 @@ __attribute__((constructor)) static void begin(void)
     first = number("FAIL_AT");
     last = first + number("FAIL_COUNT");
     is_at_risk = number("AT_RISK") != 0;
-    is_active = strcmp(program_invocation_short_name, "cbprocess-supervisor") == 0;
+    is_active = strcmp(program_invocation_short_name, "cbprocess-ptrace") == 0;
 }
 
 __attribute__((destructor)) static void end(void)

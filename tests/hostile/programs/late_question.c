@@ -1,4 +1,4 @@
-/* Preloaded into the supervisor, and active only there: what the event of a task named "overtaken" is about,
+/* Preloaded into the helper, and active only there: what the event of a task named "overtaken" is about,
  * it asks so late that the task has ended meanwhile, and stands at its exit. When it would ask, the file
  * QUESTION_FILE appears. */
 #include <dlfcn.h>
@@ -60,7 +60,7 @@ long ptrace(enum __ptrace_request request, ...)
     if (real == NULL)
         *(void **) &real = dlsym(RTLD_NEXT, "ptrace");
     bool is_question = request == PTRACE_GETEVENTMSG && file != NULL &&
-                       strcmp(program_invocation_short_name, "cbprocess-supervisor") == 0;
+                       strcmp(program_invocation_short_name, "cbprocess-ptrace") == 0;
     if (is_question && event_of(task) != PTRACE_EVENT_EXIT && is_named(task, "overtaken"))
         wait_for_its_end(task, file);
     return real(request, task, address, data);

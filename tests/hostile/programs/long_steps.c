@@ -1,4 +1,4 @@
-/* Preloaded into the supervisor, and active only there: while there is a file SLOW_WHILE, 3 s go by between
+/* Preloaded into the helper, and active only there: while there is a file SLOW_WHILE, 3 s go by between
  * every two looks at the clock. */
 #include <errno.h>
 #include <stdatomic.h>
@@ -17,7 +17,7 @@ int clock_gettime(clockid_t clock, struct timespec *time)
     const char *file = getenv("SLOW_WHILE");
     long result = syscall(SYS_clock_gettime, clock, time);
     if (result == 0 && clock == CLOCK_MONOTONIC && file != NULL &&
-        strcmp(program_invocation_short_name, "cbprocess-supervisor") == 0) {
+        strcmp(program_invocation_short_name, "cbprocess-ptrace") == 0) {
         if (access(file, F_OK) == 0)
             passed_s += STEP_S;
         time->tv_sec += passed_s;

@@ -1,4 +1,4 @@
-/* Ends while it creates a task, in the moment before the supervisor asks which: what the kernel says then is
+/* Ends while it creates a task, in the moment before the helper asks which: what the kernel says then is
  * the status with which it ends.
  *
  * overtaken fork|vfork|thread STATUS FILE: when FILE is there, one thread ends the process with this status;
@@ -40,7 +40,7 @@ int main(int count, char **arguments)
     file = arguments[3];
     if (pthread_create(&other, NULL, end_in_time, NULL) != 0)
         return 101;
-    while (!is_running) /* nobody lets it run while the supervisor waits */
+    while (!is_running) /* nobody lets it run while the helper waits */
         nanosleep(&moment, NULL);
     prctl(PR_SET_NAME, "overtaken", 0, 0, 0);
     if (strcmp(arguments[1], "thread") == 0)

@@ -1,8 +1,8 @@
-/* Tries to have a task that the supervisor does not trace, to trace it itself, and to let its executions
+/* Tries to have a task that the helper does not trace, to trace it itself, and to let its executions
  * through the filter as their tracer.
  *
  * untraced HOW TRACING PROGRAM ARGUMENT. HOW the task is made: clone3, clone, clone3-ptrace (with
- * CLONE_PTRACE and CLONE_PARENT, so that it is the supervisor's without having been told of), i386-clone,
+ * CLONE_PTRACE and CLONE_PARENT, so that it is the helper's without having been told of), i386-clone,
  * i386-clone3, x32-clone, x32-clone3. TRACING: traceme, seize, attach, none. The task executes PROGRAM
  * ARGUMENT. */
 #include <errno.h>

@@ -9,7 +9,7 @@
 
 /* ---- What main.c has otherwise ---- */
 
-struct supervisor self;
+struct tracer self;
 static void wake_worker(uint32_t session_id)
 {
     (void) session_id;

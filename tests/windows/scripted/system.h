@@ -6,7 +6,7 @@
 #ifndef SCRIPTED_SYSTEM_H
 #define SCRIPTED_SYSTEM_H
 
-#include "supervisor.h"
+#include "tracer.h"
 
 enum { CONTROLLER = 7, NO_CONTINUATION = 0 };
 

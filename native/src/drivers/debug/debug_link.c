@@ -1,4 +1,4 @@
-/* The link of tree_link.h to the debug helper: a section without a name, events, and the process itself. See
+/* The link of helper_link.h to the debug helper: a section without a name, events, and the process itself. See
  * driver/windows/debug/cbp_debug_control.h. */
 #include "debug_link.h"
 

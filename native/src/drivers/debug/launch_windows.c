@@ -134,7 +134,7 @@ uint32_t cbpi_launch_channel_wait(struct cbpi_launch_channel *channel, uint32_t 
     case WAIT_TIMEOUT:
         return CBP_ERROR_TIMEOUT;
     default:
-        return cbpi_fail(CBP_ERROR_BROKEN_PIPE, "the supervisor has gone");
+        return cbpi_fail(CBP_ERROR_BROKEN_PIPE, "the helper has gone");
     }
     const struct cbp_launch_result result = *channel->result;
     if (cbp_message_check(&result, sizeof result, CBP_MESSAGE_LAUNCH_RESULT) != 0)

@@ -12,7 +12,7 @@
 #define CLOSE_LIMIT_MS 3000u /* whoever stops a filter, or ends, waits for it */
 #define NS_PER_MS 1000000u
 
-/* Every link; new sessions join the one whose supervisor lives. Those whose supervisor has died stay until
+/* Every link; new sessions join the one whose helper lives. Those whose helper has died stay until
  * their sessions have let go. The mutex also guards the links' counts. */
 static struct cbpi_mutex links_mutex;
 static struct cbpi_link *links;
@@ -40,7 +40,7 @@ uint32_t cbpi_link_is_dead(struct cbpi_link *link)
 uint32_t cbpi_link_fail_dead(struct cbpi_link *link)
 {
     cbp_store_u32(&link->is_dead, 1);
-    return cbpi_fail(CBP_ERROR_BROKEN_PIPE, "the supervisor has gone");
+    return cbpi_fail(CBP_ERROR_BROKEN_PIPE, "the helper has gone");
 }
 
 /* Receives the reply with the request's id; older ones are to requests that were given up. */
@@ -52,14 +52,13 @@ static uint32_t receive_reply(struct cbpi_link *link, const struct cbp_message_h
     for (;;) {
         uint32_t error = cbpi_link_receive(link, deadline_ns, reply);
         if (error == CBP_ERROR_TIMEOUT)
-            return cbpi_fail(CBP_ERROR_SERVICE_REQUEST_TIMEOUT, "the supervisor (process %u) %s",
-                             (unsigned) link->process_id,
-                             cbpi_link_is_stopped(link) ? "has been stopped by a signal"
-                                                        : "does not answer: it is busy");
+            return cbpi_fail(
+                CBP_ERROR_SERVICE_REQUEST_TIMEOUT, "the helper (process %u) %s", (unsigned) link->process_id,
+                cbpi_link_is_stopped(link) ? "has been stopped by a signal" : "does not answer: it is busy");
         if (error != 0)
             return error;
         if (cbp_message_check(reply, sizeof *reply, CBP_MESSAGE_REPLY) != 0)
-            return cbpi_fail(CBP_ERROR_INVALID_DATA, "the supervisor's reply is malformed");
+            return cbpi_fail(CBP_ERROR_INVALID_DATA, "the helper's reply is malformed");
         if (reply->header.id == request->id)
             return 0;
     }
@@ -76,7 +75,7 @@ uint32_t cbpi_link_request_with(struct cbpi_link *link, struct cbp_message_heade
         error = receive_reply(link, request, reply);
     cbpi_mutex_unlock(&link->request_mutex);
     if (error == 0 && reply->status != 0)
-        error = cbpi_fail(reply->status, "the supervisor refused: %s", cbp_error_message(reply->status));
+        error = cbpi_fail(reply->status, "the helper refused: %s", cbp_error_message(reply->status));
     return error;
 }
 
@@ -98,16 +97,16 @@ static uint32_t shake_hands(struct cbpi_link *link)
     if (error == CBP_ERROR_INVALID_KERNEL_INFO_VERSION)
         return error;
     if (error == CBP_ERROR_NO_SYSTEM_RESOURCES) /* its process is there, but it needs more */
-        return cbpi_fail_limit(error, "the supervisor cannot start its thread");
+        return cbpi_fail_limit(error, "the helper cannot start its thread");
     if (error == CBP_ERROR_TOO_MANY_OPEN_FILES)
-        return cbpi_fail_limit(error, "the supervisor cannot start");
+        return cbpi_fail_limit(error, "the helper cannot start");
     if (error != 0) {
         char detail[256];
         snprintf(detail, sizeof detail, "%s", cbp_error_detail());
-        return cbpi_fail(CBP_ERROR_APP_INIT_FAILURE, "the supervisor's handshake failed: %s", detail);
+        return cbpi_fail(CBP_ERROR_APP_INIT_FAILURE, "the helper's handshake failed: %s", detail);
     }
     if (reply.version != CBP_PROTOCOL_VERSION)
-        return cbpi_fail(CBP_ERROR_INVALID_KERNEL_INFO_VERSION, "the supervisor is of another version");
+        return cbpi_fail(CBP_ERROR_INVALID_KERNEL_INFO_VERSION, "the helper is of another version");
     return 0;
 }
 
@@ -122,7 +121,7 @@ static uint32_t make_link(struct cbpi_link **made)
 {
     struct cbpi_link *link = calloc(1, sizeof *link);
     if (!link)
-        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a supervisor's link");
+        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a helper's link");
     cbpi_mutex_init(&link->request_mutex);
     uint32_t error = cbpi_link_open(link);
     if (error == 0)

@@ -56,7 +56,7 @@ uint32_t cbpi_tree_trouble(struct cbpi_transport *transport, char *text, uint64_
     if (is_stopped == transport->is_stopped)
         return 0;
     transport->is_stopped = is_stopped;
-    snprintf(text, (size_t) size, "the supervisor (process %u) %s", (unsigned) transport->link->process_id,
+    snprintf(text, (size_t) size, "the helper (process %u) %s", (unsigned) transport->link->process_id,
              is_stopped ? "has been stopped by a signal: what it supervises stands, and no deadline comes, "
                           "until it is continued (SIGCONT)"
                         : "runs again after it had been stopped by a signal");

@@ -74,7 +74,7 @@ static uint32_t send_target(int fd, const struct cbpi_launch_target *target)
         return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a launch");
     message->header.size = (uint32_t) size;
     message->header.type = CBP_MESSAGE_LAUNCH_TARGET;
-    message->supervisor_process_id = target->driver_process_id;
+    message->helper_process_id = target->driver_process_id;
     message->argument_offset = sizeof *message;
     message->argument_size = (uint32_t) argument_size;
     message->paths_offset = message->argument_offset + message->argument_size;
@@ -116,11 +116,11 @@ uint32_t cbpi_launch_channel_wait(struct cbpi_launch_channel *channel, uint32_t 
         return cbpi_fail(CBP_ERROR_TIMEOUT, "the launch has not ended yet");
     ssize_t got = recv(channel->result_fd, &result, sizeof result, MSG_DONTWAIT | MSG_TRUNC);
     if (got <= 0)
-        return cbpi_fail(CBP_ERROR_BROKEN_PIPE, "the launcher or the supervisor has died");
+        return cbpi_fail(CBP_ERROR_BROKEN_PIPE, "the launcher or the helper has died");
     if (got > (ssize_t) sizeof result ||
         cbp_message_check(&result, (size_t) got, CBP_MESSAGE_LAUNCH_RESULT) != 0)
-        return cbpi_fail(CBP_ERROR_INVALID_DATA, "the supervisor's message is malformed");
-    if (result.status != 0) /* here a timeout is the supervisor's, and nothing to wait on for */
+        return cbpi_fail(CBP_ERROR_INVALID_DATA, "the helper's message is malformed");
+    if (result.status != 0) /* here a timeout is the helper's, and nothing to wait on for */
         return cbpi_fail(result.status == CBP_ERROR_TIMEOUT ? CBP_ERROR_GEN_FAILURE : result.status,
                          "the program could not be started under the filter: %s",
                          cbp_error_message(result.status));

@@ -1,4 +1,4 @@
-/* The link of tree_link.h to the ptrace driver's supervisor: a socket pair, a pidfd and the channel's memory.
+/* The link of helper_link.h to the ptrace driver's helper: a socket pair, a pidfd and the channel's memory.
  */
 #define _GNU_SOURCE
 #include "ptrace_link.h"
@@ -64,10 +64,10 @@ uint32_t cbpi_link_send(struct cbpi_link *link, const struct cbp_message_header 
         return 0;
     if (errno == EPIPE || errno == ECONNRESET)
         return cbpi_link_fail_dead(link);
-    return cbpi_fail(CBP_ERROR_GEN_FAILURE, "cannot send a request to the supervisor: %s", strerror(errno));
+    return cbpi_fail(CBP_ERROR_GEN_FAILURE, "cannot send a request to the helper: %s", strerror(errno));
 }
 
-/* A memory file with these bytes. The supervisor reads it from its start, so the offset does not matter. */
+/* A memory file with these bytes. The helper reads it from its start, so the offset does not matter. */
 static uint32_t make_memory_file(const void *bytes, size_t size, int *fd)
 {
     static const char what[] = "cannot make the rules' memory";
@@ -112,7 +112,7 @@ uint32_t cbpi_link_is_stopped(const struct cbpi_link *link)
     return state && state[1] == ' ' && (state[2] == 'T' || state[2] == 't');
 }
 
-/* Waits until the control socket has something to read. A supervisor that stands for STOPPED_LOOKS looks in a
+/* Waits until the control socket has something to read. A helper that stands for STOPPED_LOOKS looks in a
  * row is not waited for. */
 static uint32_t wait_for_reply(struct cbpi_link *link, uint64_t deadline_ns)
 {
@@ -145,7 +145,7 @@ uint32_t cbpi_link_receive(struct cbpi_link *link, uint64_t deadline_ns, struct 
         if (got <= 0)
             return cbpi_link_fail_dead(link);
         if ((size_t) got != sizeof *reply)
-            return cbpi_fail(CBP_ERROR_INVALID_DATA, "the supervisor's reply is malformed");
+            return cbpi_fail(CBP_ERROR_INVALID_DATA, "the helper's reply is malformed");
         return 0;
     }
 }
@@ -164,12 +164,12 @@ static uint32_t start_process(struct cbpi_link *link, const struct cbpi_channel_
     uint32_t error;
     int controller_fd = (int) syscall(SYS_pidfd_open, getpid(), 0);
     if (controller_fd < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
-        error = cbpi_fail_os(errno, "cannot make the supervisor's descriptors");
+        error = cbpi_fail_os(errno, "cannot make the helper's descriptors");
         goto cleanup;
     }
     error = cbpi_channel_memory_send(memory, pair[0]);
     if (error == 0)
-        error = cbpi_supervisor_start(memory->fds[0], pair[1], controller_fd, &link->process_id);
+        error = cbpi_ptrace_helper_start(memory->fds[0], pair[1], controller_fd, &link->process_id);
     if (error != 0)
         goto cleanup;
     link->ends.control_fd = pair[0];
@@ -216,5 +216,5 @@ void cbpi_link_shut(struct cbpi_link *link)
     close_if_open(link->ends.state_fd);
     if (link->channel)
         munmap(link->channel, CBP_CHANNEL_SIZE);
-    cbpi_supervisor_leave(link->ends.process_fd);
+    cbpi_ptrace_helper_leave(link->ends.process_fd);
 }

@@ -1,4 +1,4 @@
-/* The ptrace driver, and the process of its supervisor. Knows nothing of requests and deliveries. */
+/* The ptrace driver, and the process of its helper. Knows nothing of requests and deliveries. */
 #ifndef CBPI_PTRACE_LINK_H
 #define CBPI_PTRACE_LINK_H
 
@@ -7,17 +7,17 @@
 
 extern const struct cbpi_transport_ops cbpi_ptrace_transport;
 
-#define CBPI_SUPERVISOR_NAME "cbprocess-supervisor"
+#define CBPI_PTRACE_HELPER_NAME "cbprocess-ptrace"
 
-/* Starts the supervisor with the three descriptors, as nobody's child: the caller's process gets no SIGCHLD
+/* Starts the helper with the three descriptors, as nobody's child: the caller's process gets no SIGCHLD
  * and no status for it, unless orphans come to it. CBP_ERROR_FS_DRIVER_REQUIRED if the program cannot be
  * executed; CBP_ERROR_NO_SYSTEM_RESOURCES, TOO_MANY_OPEN_FILES and NOT_ENOUGH_MEMORY where a limit is
  * reached. */
-uint32_t cbpi_supervisor_start(int channel_fd, int control_fd, int controller_fd, uint32_t *process_id);
+uint32_t cbpi_ptrace_helper_start(int channel_fd, int control_fd, int controller_fd, uint32_t *process_id);
 
-/* To be called when its link is shut; takes its pidfd (-1: none) and closes it. Where the supervisor has come
+/* To be called when its link is shut; takes its pidfd (-1: none) and closes it. Where the helper has come
  * to us as an orphan it is waited for: for half a second, and if a tree needs it for longer whenever another
  * one is left. */
-void cbpi_supervisor_leave(int process_fd);
+void cbpi_ptrace_helper_leave(int process_fd);
 
 #endif

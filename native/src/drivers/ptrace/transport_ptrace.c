@@ -91,8 +91,8 @@ static const char *tracing_obstacle(void)
 static const char *obstacle(void)
 {
     char path[PATH_MAX];
-    if (cbpi_helper_path(CBPI_SUPERVISOR_NAME, path, sizeof path) != 0)
-        return "the program cbprocess-supervisor is missing from the package";
+    if (cbpi_helper_path(CBPI_PTRACE_HELPER_NAME, path, sizeof path) != 0)
+        return "the program cbprocess-ptrace is missing from the package";
     if (!has_pidfd())
         return "the kernel has no pidfd_open (Linux 5.3), or a sandbox forbids it";
     if (cbpi_proc_obstacle())
@@ -190,7 +190,7 @@ static uint32_t update(struct cbpi_transport *transport, const struct cbpi_sessi
     return error != 0 ? error : cbpi_tree_update(transport, settings);
 }
 
-/* Says what can be done about processes that the supervisor could not attach to. */
+/* Says what can be done about processes that the helper could not attach to. */
 static uint32_t explain_attach(uint32_t error, uint32_t process_id)
 {
     if (error == CBP_ERROR_BUSY)

@@ -1,8 +1,8 @@
-/* Starting the supervisor so that the controller does not notice a child.
+/* Starting the helper so that the controller does not notice a child.
  *
- * A helper task without an exit signal is cloned, which neither SIGCHLD nor wait() tells of; it clones the
- * supervisor and ends, so that the supervisor passes to the system's reaper. Where the controller is that
- * reaper itself - process 1 of a container, or a subreaper - the supervisor is waited for here: an
+ * A task between without an exit signal is cloned, which neither SIGCHLD nor wait() tells of; it clones the
+ * helper and ends, so that the helper passes to the system's reaper. Where the controller is that
+ * reaper itself - process 1 of a container, or a subreaper - the helper is waited for here: an
  * application that waits for nobody would keep a zombie of each. Both tasks share the controller's memory, as
  * after vfork, and each parent waits until its child has ended or executed: so nothing here may allocate,
  * lock or run the caller's signal handlers. */
@@ -28,9 +28,9 @@
 #include <unistd.h>
 
 #define STACK_SIZE (64u * 1024u) /* of each of the two tasks */
-#define FIRST_FD 3               /* where the supervisor finds its descriptors */
+#define FIRST_FD 3               /* where the helper finds its descriptors */
 #define FD_COUNT 3
-#define END_LIMIT_MS 500 /* until a supervisor that nobody needs has ended */
+#define END_LIMIT_MS 500 /* until a helper that nobody needs has ended */
 #define LEFT_MAX 16
 #define NS_PER_MS 1000000u
 #define ID_IS_PIDFD ((idtype_t) 3) /* P_PIDFD of Linux 5.4 */
@@ -42,7 +42,7 @@ struct start {
     int fds[FD_COUNT]; /* numbered above those that they become */
     int null_fd;
     unsigned char *stacks;
-    pid_t supervisor;
+    pid_t helper;
     int error; /* errno of what failed */
 };
 
@@ -65,7 +65,7 @@ static void close_others(void)
             close((int) fd);
 }
 
-/* What it takes to be loaded at all; the rest the supervisor does by itself. */
+/* What it takes to be loaded at all; the rest the helper does by itself. */
 static void raise_memory_limits(void)
 {
     static const int limits[] = {RLIMIT_AS, RLIMIT_DATA, RLIMIT_STACK};
@@ -78,8 +78,8 @@ static void raise_memory_limits(void)
     }
 }
 
-/* In the supervisor-to-be, which has descriptors and signal dispositions of its own. */
-__attribute__((no_sanitize("thread"))) static int become_supervisor(void *argument)
+/* In the helper-to-be, which has descriptors and signal dispositions of its own. */
+__attribute__((no_sanitize("thread"))) static int become_helper(void *argument)
 {
     struct start *start = argument;
     char *const arguments[] = {(char *) (uintptr_t) start->path, NULL};
@@ -99,12 +99,12 @@ __attribute__((no_sanitize("thread"))) static int become_supervisor(void *argume
     return 127;
 }
 
-__attribute__((no_sanitize("thread"))) static int clone_supervisor(void *argument)
+__attribute__((no_sanitize("thread"))) static int clone_helper(void *argument)
 {
     struct start *start = argument;
-    start->supervisor =
-        clone(become_supervisor, start->stacks + 2 * (size_t) STACK_SIZE, CLONE_VM | CLONE_VFORK, start);
-    if (start->supervisor < 0)
+    start->helper =
+        clone(become_helper, start->stacks + 2 * (size_t) STACK_SIZE, CLONE_VM | CLONE_VFORK, start);
+    if (start->helper < 0)
         start->error = errno;
     return 0;
 }
@@ -135,7 +135,7 @@ static void close_fds(const struct start *start)
         close(start->null_fd);
 }
 
-static int run_helper(struct start *start)
+static int run_between(struct start *start)
 {
     sigset_t all, before;
     size_t size = 2 * (size_t) STACK_SIZE;
@@ -145,10 +145,10 @@ static int run_helper(struct start *start)
     start->stacks = stacks;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    pid_t helper = clone(clone_supervisor, start->stacks + STACK_SIZE, CLONE_VM | CLONE_VFORK, start);
-    int error = helper < 0 ? errno : 0;
-    if (helper > 0)
-        while (waitpid(helper, NULL, __WALL) < 0 && errno == EINTR)
+    pid_t between = clone(clone_helper, start->stacks + STACK_SIZE, CLONE_VM | CLONE_VFORK, start);
+    int error = between < 0 ? errno : 0;
+    if (between > 0)
+        while (waitpid(between, NULL, __WALL) < 0 && errno == EINTR)
             continue;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     munmap(stacks, size);
@@ -167,7 +167,7 @@ static int is_running_child(int process_fd)
     return result == 0 && end.si_pid == 0;
 }
 
-/* Supervisors that ran on when they were left, because a tree needs them: descriptors plus 1; 0: none. */
+/* Helpers that ran on when they were left, because a tree needs them: descriptors plus 1; 0: none. */
 static uint32_t left_fds[LEFT_MAX];
 
 static void look_at_left(void)
@@ -181,7 +181,7 @@ static void look_at_left(void)
     }
 }
 
-void cbpi_supervisor_leave(int process_fd)
+void cbpi_ptrace_helper_leave(int process_fd)
 {
     look_at_left();
     if (process_fd < 0)
@@ -209,26 +209,26 @@ static int is_a_limit(int error)
     return error == EAGAIN || error == ENOMEM || error == EMFILE || error == ENFILE;
 }
 
-uint32_t cbpi_supervisor_start(int channel_fd, int control_fd, int controller_fd, uint32_t *process_id)
+uint32_t cbpi_ptrace_helper_start(int channel_fd, int control_fd, int controller_fd, uint32_t *process_id)
 {
     char path[PATH_MAX];
     struct start start = {.path = path, .fds = {-1, -1, -1}, .null_fd = -1};
     const int fds[FD_COUNT] = {channel_fd, control_fd, controller_fd};
-    uint32_t result = cbpi_helper_path(CBPI_SUPERVISOR_NAME, path, sizeof path);
+    uint32_t result = cbpi_helper_path(CBPI_PTRACE_HELPER_NAME, path, sizeof path);
     if (result != 0)
         return result;
     int error = copy_fds(&start, fds);
     if (error == 0)
-        error = run_helper(&start);
+        error = run_between(&start);
     close_fds(&start);
     if (error == 0)
         error = start.error;
-    if (error != 0 && start.supervisor > 0)
-        (void) waitpid(start.supervisor, NULL, __WALL); /* it has ended; mostly it is nobody's child */
-    if (error != 0 && (start.supervisor <= 0 || is_a_limit(error)))
-        return cbpi_fail_os(error, "cannot start the supervisor");
+    if (error != 0 && start.helper > 0)
+        (void) waitpid(start.helper, NULL, __WALL); /* it has ended; mostly it is nobody's child */
+    if (error != 0 && (start.helper <= 0 || is_a_limit(error)))
+        return cbpi_fail_os(error, "cannot start the helper");
     if (error != 0)
         return cbpi_fail(CBP_ERROR_FS_DRIVER_REQUIRED, "cannot execute %s: %s", path, strerror(error));
-    *process_id = (uint32_t) start.supervisor;
+    *process_id = (uint32_t) start.helper;
     return 0;
 }

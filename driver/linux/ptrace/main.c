@@ -1,6 +1,6 @@
-/* cbprocess-supervisor: traces the trees that a controller starts, holds their operations while the
+/* cbprocess-ptrace: traces the trees that a controller starts, holds their operations while the
  * controller's handlers decide, and lets everything go when the controller is gone. Started by the core with
- * the descriptors named in supervisor.h; it has no other interface.
+ * the descriptors named in tracer.h; it has no other interface.
  *
  * It waits in one of two ways. While nothing is held it blocks in wait4: one system call for each stop. While
  * something is held, or a new task's creator has not told of it yet, it sleeps on the channel's answer bell,
@@ -21,11 +21,11 @@
 
 #include "cbp_atomic.h"
 #include "look.h"
-#include "supervisor.h"
+#include "tracer.h"
 
 enum { UNOWNED_CHECK_NS = 5 * 1000 * 1000, SLEEP_MAX_NS = 100 * 1000 * 1000 };
 
-struct supervisor self;
+struct tracer self;
 
 static void move_bell(int signal)
 {
@@ -70,7 +70,7 @@ static void become_independent(void)
     listen_for_wishes();
     (void) setsid();
     (void) !chdir("/");
-    (void) prctl(PR_SET_NAME, SUPERVISOR_NAME, 0, 0, 0);
+    (void) prctl(PR_SET_NAME, HELPER_NAME, 0, 0, 0);
     (void) syscall(SYS_close_range, CONTROLLER_FD + 1, ~0u, 0);
 }
 

@@ -2,8 +2,8 @@
  * of this, because the system gives a process's debug events to one thread only.
  *
  * Knows the protocol and Windows; must not know the core or Python. */
-#ifndef CBP_SUPERVISOR_H
-#define CBP_SUPERVISOR_H
+#ifndef CBPD_DEBUGGER_H
+#define CBPD_DEBUGGER_H
 
 #define WIN32_LEAN_AND_MEAN
 #define NOMINMAX
@@ -44,14 +44,14 @@ struct operation {
 };
 
 /* Everything the helper has. */
-struct supervisor {
+struct debugger {
     struct cbpd_helper helper;
     struct cbp_debug_control *control;
     HANDLE section, debug_object, controller, answer_event, request_event, reply_event;
     HANDLE bells[CBP_SESSION_MAX];
     uint32_t controller_pid;
 };
-extern struct supervisor self;
+extern struct debugger self;
 
 /* ---- The policy's processes and the helper's tasks as ours ---- */
 static inline struct process *find_process(uint32_t pid) /* that has not ended */

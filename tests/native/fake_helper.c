@@ -1,4 +1,4 @@
-/* A supervisor without processes, for the tests of the core: speaks the whole contract of the real one over
+/* A helper without processes, for the tests of the core: speaks the whole contract of the real one over
  * the descriptors 3 (channel), 4 (control) and 5 (controller), posts events on command and checks what comes
  * back. Knows the protocol only; shares no code with the core but the protocol's own.
  *
@@ -64,7 +64,7 @@ static int is_mute;
 
 void broken(const char *what)
 {
-    dprintf(2, "fake supervisor: %s\n", what);
+    dprintf(2, "fake helper: %s\n", what);
     _exit(1);
 }
 

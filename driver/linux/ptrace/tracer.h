@@ -1,9 +1,9 @@
-/* What the files of the supervisor share: its data, and who offers what. One thread, the tracer, owns all of
+/* What the files of the helper share: its data, and who offers what. One thread, the tracer, owns all of
  * this; the only other thread (control.c) just watches descriptors and wakes the tracer.
  *
  * Knows the protocol and Linux; must not know the core or Python. */
-#ifndef CBP_SUPERVISOR_H
-#define CBP_SUPERVISOR_H
+#ifndef CBPD_TRACER_H
+#define CBPD_TRACER_H
 
 #include <limits.h>
 #include <stdbool.h>
@@ -112,8 +112,8 @@ struct operation {
     struct replacement replacement;
 };
 
-/* Everything the supervisor has. */
-struct supervisor {
+/* Everything the helper has. */
+struct tracer {
     struct cbpd_helper helper;
     uint32_t controller_pid;
     uint32_t unowned_count;  /* tasks whose creator is not known yet */
@@ -121,7 +121,7 @@ struct supervisor {
     uint32_t served_tid;     /* whose stop, answer or look is dealt with; 0: what the controller wants */
     uint32_t filtered_count; /* tasks that have our filter: without a tracer they cannot go on */
 };
-extern struct supervisor self;
+extern struct tracer self;
 
 /* ---- The policy's processes and the helper's tasks as ours ---- */
 static inline struct process *find_process(uint32_t pid) /* that has not ended */
@@ -149,7 +149,7 @@ static inline struct task *first_task(void)
     return task_of(self.helper.tasks);
 }
 
-/* ---- supervisor.c ---- */
+/* ---- main.c ---- */
 void wake_tracer(void); /* any thread: wakes the tracer from its sleep */
 /* Lets the controller see how many there are. To be called before anybody can know that one has come; and
  * before anybody can know that one has gone, with that task, which is still counted here. */
@@ -205,9 +205,9 @@ uint32_t seize_root(uint32_t tid, uint32_t filter_parts, struct task **task);
 uint32_t seize_thread(uint32_t tid, struct process *process);
 
 /* ---- letting_go.c: tasks that go on without us ---- */
-void let_released_go(void);              /* see struct cbpd_helper_host */
-#define SUPERVISOR_NAME "cbp-supervisor" /* as others see it in /proc */
-void listen_for_wishes(void);            /* of another supervisor that wants what we let go */
+void let_released_go(void);      /* see struct cbpd_helper_host */
+#define HELPER_NAME "cbp-ptrace" /* as others see it in /proc */
+void listen_for_wishes(void);    /* of another helper that wants what we let go */
 void serve_wishes(void);
 void let_everything_go(void); /* nobody waits for anything any more */
 /* The process is let go, or taken back. */
@@ -216,10 +216,10 @@ void set_let_go(struct process *process, bool on);
 struct process *find_whole_process(uint32_t pid);
 /* Whether somebody could not go on as he should without us. */
 bool anybody_needs_us(void);
-bool is_other_supervisor(uint32_t tracer_pid);
-/* The supervisor of another controller that has a thread of the process; 0: none. */
-uint32_t other_supervisor_of(uint32_t pid);
-void wish_for_tasks_of(uint32_t supervisor_pid); /* that it has let go and still traces */
+bool is_other_helper(uint32_t tracer_pid);
+/* The helper of another controller that has a thread of the process; 0: none. */
+uint32_t other_helper_of(uint32_t pid);
+void wish_for_tasks_of(uint32_t helper_pid); /* that it has let go and still traces */
 
 /* ---- seize.c ---- */
 /* PTRACE_SEIZE of a thread that may be busy with an execve. False: errno, ETIMEDOUT if it stayed busy. */
@@ -236,7 +236,7 @@ void begin_attaching(void);
 void end_attaching(void);
 bool is_attaching(void);
 
-/* ---- supervisor.c ---- */
+/* ---- main.c ---- */
 /* Stops, answers and deadlines, in the middle of something long. False: the controller has ended. */
 bool serve_in_between(void);
 
@@ -297,7 +297,7 @@ bool files_matter(void); /* whether any rule asks */
 /* Finds it out, if it matters and is not known, for the image that the process executes now. */
 void identify_program(struct cbpd_image *image, uint32_t pid);
 
-/* ---- hardening.c: the supervisor's own protection ---- */
+/* ---- hardening.c: the helper's own protection ---- */
 void harden(void); /* first of all */
 
 /* ---- parked.c: executions that wait unread ---- */
@@ -310,7 +310,7 @@ bool anything_parked(void);
 /* ---- control.c: requests and launches ---- */
 bool control_init(void); /* errno says why not */
 
-/* Answers the first request with the limit that keeps the supervisor from serving any. */
+/* Answers the first request with the limit that keeps the helper from serving any. */
 void control_refuse(int os_error);
 void serve_control(void);
 void finish_launch(struct task *task, uint32_t status, int os_error);

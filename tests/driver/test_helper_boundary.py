@@ -1,4 +1,4 @@
-"""The supervisor against controllers that break the protocol: nothing they send may hang or end it early, no
+"""The helper against controllers that break the protocol: nothing they send may hang or end it early, no
 task may stay stopped, and each refusal has its code. Source: cbp_message.h and cbp_channel.h."""
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HELD, DECIDED, REFUSABLE, TIMED_OUT, FORK = 0x01, 0x02, 0x04, 0x08, 0x80
 def controller() -> Iterator[raw.RawController]:
     made = raw.RawController(Path(find_folder()))
     yield made
-    assert made.close() == 0, "the supervisor did not leave by itself"
+    assert made.close() == 0, "the helper did not leave by itself"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The supervisor is killed: trees with a filter of system calls die with it, others go on, and the controller
+"""The helper is killed: trees with a filter of system calls die with it, others go on, and the controller
 is told and can stop and start again."""
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import cbprocess
 
 
 @pytest.mark.parametrize("setting", ["errno", "kill"])
-def test_supervisor_killed(setting: str, programs: Programs) -> None:
+def test_helper_killed(setting: str, programs: Programs) -> None:
     text = "echo ready; read line; /bin/true && echo started; exit 6"
     with recording(f"RefuseWith={setting}") as recorder:
         process = recorder.filter.popen(
             ["sh", "-c", text], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
-        supervisor = tracer_of(process.pid)
-        os.kill(supervisor, signal.SIGKILL)
+        helper = tracer_of(process.pid)
+        os.kill(helper, signal.SIGKILL)
         if setting == "errno":
             assert process.wait(20) == -signal.SIGKILL
             process.communicate()
@@ -43,7 +43,7 @@ def test_supervisor_killed(setting: str, programs: Programs) -> None:
     assert [programs["status"], "5"] in recorder.executed()
 
 
-def test_supervisor_killed_while_operations_are_held(programs: Programs) -> None:
+def test_helper_killed_while_operations_are_held(programs: Programs) -> None:
     """The handlers' answers go nowhere, and the stop does not wait for anything but the handlers."""
 
     def decide(kind: str, event: object) -> None:
@@ -63,12 +63,12 @@ def test_supervisor_killed_while_operations_are_held(programs: Programs) -> None
     assert [code for code, _ in recorder.errors] == [cbprocess.ERROR_BROKEN_PIPE]
 
 
-def test_supervisor_stopped(programs: Programs) -> None:
+def test_helper_stopped(programs: Programs) -> None:
     """While it is stopped nothing moves; when it is continued all goes on."""
     with recording() as recorder:
         process = recorder.filter.popen(["sh", "-c", "read line; /bin/true; exit 7"], stdin=subprocess.PIPE)
-        supervisor = tracer_of(process.pid)
-        os.kill(supervisor, signal.SIGSTOP)
+        helper = tracer_of(process.pid)
+        os.kill(helper, signal.SIGSTOP)
         try:
             assert process.stdin is not None
             process.stdin.write(b"\n")
@@ -76,7 +76,7 @@ def test_supervisor_stopped(programs: Programs) -> None:
             time.sleep(0.3)
             assert process.poll() is None
         finally:
-            os.kill(supervisor, signal.SIGCONT)
+            os.kill(helper, signal.SIGCONT)
         assert process.wait(20) == 7
         process.communicate()
     assert ["/bin/true"] in recorder.executed()
