@@ -42,30 +42,33 @@ struct cbpd_report {
     bool is_past;                    /* it has happened already: nothing is held */
 };
 
-/* What the driver provides. */
+struct cbpd_helper;
+
+/* What the driver provides. The helper is the first member of what the driver has. */
 struct cbpd_helper_host {
     size_t task_size, held_size; /* of the driver's records */
     uint64_t (*now_ns)(void);    /* the clock of deadlines */
     uint64_t (*wall_ns)(void);   /* since 1970 */
     /* Wakes one of the session's workers that sleep on its bell. */
-    void (*wake_worker)(uint32_t session_id);
+    void (*wake_worker)(struct cbpd_helper *helper, uint32_t session_id);
     /* The parent's id, as the system would say now: asked for each message. */
-    uint32_t (*parent_pid_of)(const struct cbpd_process *process);
+    uint32_t (*parent_pid_of)(struct cbpd_helper *helper, const struct cbpd_process *process);
     /* Gives the memory of a large slot back to the system, but for its first page. */
     void (*discard_slot)(void *slot, size_t size);
     /* Takes a running process with all its threads under the filter, with its descendants if children. 0;
      * CBP_ERROR_INVALID_PARAMETER: there is no such process; CBP_ERROR_BUSY: another tracer has it, or nobody
      * can list processes now; CBP_ERROR_ACCESS_DENIED: it must not be traced. On an error it goes on as if
      * nothing had been tried. */
-    uint32_t (*attach_process)(uint32_t pid, uint64_t start_time, bool children);
+    uint32_t (*attach_process)(struct cbpd_helper *helper, uint32_t pid, uint64_t start_time, bool children);
     /* Likewise, for every process of our user for whose image cbpd_attachment_for() says so; those that
      * cannot be had are left alone. An error if processes cannot be listed. */
-    uint32_t (*attach_matching)(struct cbpd_rule_set *set, uint32_t wanted_rule_id);
+    uint32_t (*attach_matching)(struct cbpd_helper *helper, struct cbpd_rule_set *set,
+                                uint32_t wanted_rule_id);
     /* Lets the attached processes go that no rule concerns any more: nothing is told of them from now on. */
-    void (*let_released_go)(void);
-    /* There is a rule that allows: sees to it that path_leads_to_file() can be answered for every process's
+    void (*let_released_go)(struct cbpd_helper *helper);
+    /* There is a rule that allows: sees to it that cbpd_path_leads_to_file() can be answered for every process's
      * program. Until then it need not be. */
-    void (*identify_programs)(void);
+    void (*identify_programs)(struct cbpd_helper *helper);
 };
 
 enum { CBPD_TASK_BUCKET_BITS = 12, CBPD_ONLY_CONTROLLER = 0 };

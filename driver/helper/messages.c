@@ -41,7 +41,7 @@ static uint32_t message_size_of(const struct cbpd_report *report)
     return (uint32_t) sizeof(struct cbp_event_message) + names_size + report->arguments_size;
 }
 
-static void fill_message(const struct cbpd_helper_host *host, struct cbp_event_message *message,
+static void fill_message(struct cbpd_helper *helper, struct cbp_event_message *message,
                          const struct cbpd_report *report, uint32_t session_id, uint64_t deadline_ns)
 {
     const struct cbpd_process *process = report->process;
@@ -50,12 +50,12 @@ static void fill_message(const struct cbpd_helper_host *host, struct cbp_event_m
     message->header.size = sizeof *message;
     message->header.type = CBP_MESSAGE_EVENT;
     message->header.deadline_ns = deadline_ns;
-    message->time_ns = host->wall_ns();
+    message->time_ns = helper->host->wall_ns();
     message->start_time = process->start_time;
     message->session_id = session_id;
     message->process_id = process->pid;
     message->thread_id = report->thread_id;
-    message->parent_process_id = host->parent_pid_of(process);
+    message->parent_process_id = helper->host->parent_pid_of(helper, process);
     message->originator_process_id = report->originator_pid;
     message->originator_thread_id = report->originator_tid;
     message->source_process_id = report->source_pid;
@@ -142,7 +142,7 @@ static uint64_t send_selection(struct cbpd_helper *helper, const struct cbpd_rep
     struct cbp_event_message *message = cbpd_begin_message(helper, message_size_of(report), &slot);
     bool sent = false;
     if (message != NULL) {
-        fill_message(helper->host, message, report, session_id,
+        fill_message(helper, message, report, session_id,
                      held != NULL ? deadline_of(helper, report, session_id, now) : 0);
         put_items(session, report, selection, added_flags, message);
         sent = cbpd_commit_message(helper, message, slot, held, &selection->answerable);

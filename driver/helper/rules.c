@@ -9,7 +9,7 @@ static uint32_t attach_for_process_rule(struct cbpd_helper *helper, const struct
     uint64_t start_time;
     cbp_ruleset_process_of(set->block, index, &process_id, &start_time);
     return helper->host->attach_process(
-        process_id, start_time,
+        helper, process_id, start_time,
         (cbp_ruleset_rule_at(set->block, index)->flags & CBP_RULE_FLAG_CHILDREN) != 0);
 }
 
@@ -33,7 +33,7 @@ static uint32_t attach_for_set(struct cbpd_helper *helper, struct cbpd_rule_set 
             return error;
         }
     }
-    uint32_t error = named_rule_id != 0 ? helper->host->attach_matching(set, wanted_id) : 0;
+    uint32_t error = named_rule_id != 0 ? helper->host->attach_matching(helper, set, wanted_id) : 0;
     if (error != 0)
         *failed_rule_id = named_rule_id;
     return error;
@@ -55,8 +55,8 @@ uint32_t cbpd_serve_rules(struct cbpd_helper *helper, const struct cbp_rules *re
     }
     cbpd_install_rules(policy, request, place, set);
     if (!allowed_before && policy->rule_counts[CBP_ACTION_ALLOW] > 0)
-        helper->host->identify_programs();
-    helper->host->let_released_go();
+        helper->host->identify_programs(helper);
+    helper->host->let_released_go(helper);
     return 0;
 }
 
@@ -66,6 +66,6 @@ uint32_t cbpd_serve_launch_forget(struct cbpd_helper *helper, const struct cbp_l
     uint32_t error = cbpd_find_session(&helper->policy, CBPD_ONLY_CONTROLLER, request->session_id, &place);
     if (error == 0)
         error = cbpd_forget_launch(&helper->policy, place, request->rule_id);
-    helper->host->let_released_go();
+    helper->host->let_released_go(helper);
     return error;
 }

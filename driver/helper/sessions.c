@@ -19,6 +19,6 @@ uint32_t cbpd_serve_session_close(struct cbpd_helper *helper, uint32_t session_i
         return error;
     cbpd_release_session_slots(helper, place);
     cbpd_close_session(&helper->policy, place);
-    helper->host->let_released_go();
+    helper->host->let_released_go(helper);
     return 0;
 }

@@ -110,7 +110,7 @@ static void ring_bell(struct cbpd_helper *helper, uint32_t session_id, bool some
     if (!somebody_waits && can_wait_for_dozer(ring))
         return;
     if (cbp_load_u32(&ring->sleepers) != 0)
-        helper->host->wake_worker(session_id);
+        helper->host->wake_worker(helper, session_id);
 }
 
 /* Hands a filled slot to the core. */

@@ -159,7 +159,7 @@ static size_t count_of(char **list)
     return count;
 }
 
-int bare_main(int argument_count, char **arguments, char **environment)
+int cbpd_bare_main(int argument_count, char **arguments, char **environment)
 {
     find_script(environment);
     const char *python = python_of_script();

@@ -58,14 +58,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int before = next_descriptor();
     ssize_t sent = sendmsg(pair[0], &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     struct received received;
-    enum reception reception = receive_message(pair[1], &received);
+    enum reception reception = cbpd_receive_message(pair[1], &received);
     if (reception != (sent < 0 ? RECEIVED_NOTHING : RECEIVED_MESSAGE))
         abort();
     if (sent >= 0 && (received.size != (size_t) sent || received.descriptor_count != first + second ||
                       received.is_whole != (first + second <= RECEIVED_DESCRIPTORS_MAX) ||
                       received.sender.pid != getpid()))
         abort();
-    close_descriptors(&received);
+    cbpd_close_descriptors(&received);
     if (next_descriptor() != before)
         abort();
     return 0;

@@ -98,7 +98,7 @@ int main(int count, char **arguments)
     (void) arguments;
     /* Argument 1: the parts; with a second one it waits, for somebody to attach. */
     struct cbp_launch_go go = {.flags = (uint32_t) (arguments[1][0] - '0')};
-    if (install_launch_filter(&go) != 0)
+    if (cbpd_install_launch_filter(&go) != 0)
         return 2;
     if (count > 2) {
         puts("ready");

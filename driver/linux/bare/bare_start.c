@@ -1,7 +1,7 @@
 /* Where such a program begins, and the functions that compilers call by themselves: see bare_system.h. */
 #include "bare_system.h"
 
-void bare_start(long *stack);
+void cbpd_bare_start(long *stack);
 
 #if defined(__x86_64__)
 __asm__(".text\n"
@@ -11,7 +11,7 @@ __asm__(".text\n"
         "    xorl %ebp, %ebp\n"
         "    movq %rsp, %rdi\n"
         "    andq $-16, %rsp\n"
-        "    call bare_start\n"
+        "    call cbpd_bare_start\n"
         "    hlt\n"
         ".size _start, . - _start\n");
 #elif defined(__aarch64__)
@@ -22,17 +22,17 @@ __asm__(".text\n"
         "    mov x29, #0\n"
         "    mov x30, #0\n"
         "    mov x0, sp\n"
-        "    bl bare_start\n"
+        "    bl cbpd_bare_start\n"
         "    brk #1\n"
         ".size _start, . - _start\n");
 #endif
 
 /* Called with what the kernel has put on the stack: a count, the arguments, NULL, the environment, NULL. */
-__attribute__((used)) void bare_start(long *stack)
+__attribute__((used)) void cbpd_bare_start(long *stack)
 {
     int count = (int) stack[0];
     char **arguments = (char **) (stack + 1);
-    int status = bare_main(count, arguments, arguments + count + 1);
+    int status = cbpd_bare_main(count, arguments, arguments + count + 1);
     for (;;)
         (void) call_system(SYS_exit_group, status, 0, 0, 0, 0, 0);
 }

@@ -20,7 +20,7 @@ struct kernel_action {
 };
 
 /* The program's own part: the status that it ends with. */
-int bare_main(int argument_count, char **arguments, char **environment);
+int cbpd_bare_main(int argument_count, char **arguments, char **environment);
 
 /* Gives what the kernel gives: a result, or an errno made negative. */
 static inline long call_system(long number, long a, long b, long c, long d, long e, long f)

@@ -55,7 +55,7 @@ static void rename_listener(char **environment)
             *environment = entry;
 }
 
-void take_callers_place(const char *words, char **environment)
+void cbpd_take_callers_place(const char *words, char **environment)
 {
     enum { MASK, IGNORED, DEATH, REAPER, LISTEN, WORD_COUNT };
     uint64_t values[WORD_COUNT];

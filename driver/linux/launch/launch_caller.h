@@ -7,6 +7,6 @@
 /* words is "MASK IGNORED DEATH REAPER LISTEN", hexadecimal numbers with a blank before each: two sets of
  * signals, signal 1 being the lowest bit; the signal for the parent's death, 0: none; whether this process is
  * a reaper of orphans, and whether LISTEN_PID becomes its id. Without words nothing changes. */
-void take_callers_place(const char *words, char **environment);
+void cbpd_take_callers_place(const char *words, char **environment);
 
 #endif

@@ -294,7 +294,7 @@ static int install_somehow(const struct sock_fprog *program)
     return (int) -result;
 }
 
-int install_launch_filter(const struct cbp_launch_go *go)
+int cbpd_install_launch_filter(const struct cbp_launch_go *go)
 {
     static const uint32_t architectures[ARCHITECTURE_COUNT] = {ARCHITECTURES};
     struct program program = {.length = 0};

@@ -6,6 +6,6 @@
 
 /* Installs the filter for the calling process and all it will create, as the go-ahead's flags say. Without
  * CAP_SYS_ADMIN it sets no_new_privs first, as the kernel demands. Gives 0 or an errno. */
-int install_launch_filter(const struct cbp_launch_go *go);
+int cbpd_install_launch_filter(const struct cbp_launch_go *go);
 
 #endif

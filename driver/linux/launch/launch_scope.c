@@ -99,7 +99,7 @@ static int allow_all_but_proc(long ruleset)
     return error != 0 ? error : (int) -size;
 }
 
-int enter_scope(uint32_t flags)
+int cbpd_enter_scope(uint32_t flags)
 {
     bool keeps_files = (flags & CBP_LAUNCH_FLAG_SCOPE_PROC_FILES) != 0;
     const struct ruleset_attributes attributes = {

@@ -8,6 +8,6 @@
  * can read the memory, the environment and the descriptors of nobody outside of it. With
  * LAUNCH_FLAG_SCOPE_SIGNALS it can signal nobody there; with LAUNCH_FLAG_SCOPE_PROC_FILES it can open no file
  * below /proc for writing, and mount nothing. Gives 0 or an errno. */
-int enter_scope(uint32_t flags);
+int cbpd_enter_scope(uint32_t flags);
 
 #endif

@@ -99,7 +99,7 @@ static int refuse_to_run(void)
     return EXIT_NOT_LAUNCHED;
 }
 
-int bare_main(int argument_count, char **arguments, char **environment)
+int cbpd_bare_main(int argument_count, char **arguments, char **environment)
 {
     struct cbp_launch_go go;
     const char *words = "";
@@ -112,11 +112,11 @@ int bare_main(int argument_count, char **arguments, char **environment)
     (void) call_system(SYS_prctl, PR_SET_PTRACER, (long) target.message.helper_process_id, 0, 0, 0, 0);
     if (!report_ready(channel) || !await_go(channel, &go))
         return EXIT_NOT_LAUNCHED;
-    int error = (go.flags & CBP_LAUNCH_FLAG_SCOPES) != 0 ? enter_scope(go.flags) : 0;
+    int error = (go.flags & CBP_LAUNCH_FLAG_SCOPES) != 0 ? cbpd_enter_scope(go.flags) : 0;
     if (error == 0 && (go.flags & CBP_LAUNCH_FLAG_FILTER) != 0)
-        error = install_launch_filter(&go);
+        error = cbpd_install_launch_filter(&go);
     if (error == 0) {
-        take_callers_place(words, environment);
+        cbpd_take_callers_place(words, environment);
         error = execute(arguments, environment);
     }
     report_failure(channel, error);

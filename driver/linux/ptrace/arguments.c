@@ -28,7 +28,7 @@ static bool window_covers(struct window *window, uint64_t address)
         window->next_read = TASK_PAGE_SIZE;
     size_t size = window->next_read - (size_t) (address % TASK_PAGE_SIZE);
     window->address = address;
-    window->size = read_memory(window->tid, address, window->bytes, size);
+    window->size = cbpd_read_memory(window->tid, address, window->bytes, size);
     if (window->next_read < sizeof window->bytes)
         window->next_read *= 4;
     return window->size > 0;
@@ -61,7 +61,7 @@ static void open_window(struct window *window, uint32_t tid)
     window->next_read = TASK_PAGE_SIZE;
 }
 
-bool read_string(struct window *window, uint32_t tid, uint64_t address, struct text *text)
+bool cbpd_read_string(struct window *window, uint32_t tid, uint64_t address, struct text *text)
 {
     open_window(window, tid);
     text->size = 0;
@@ -107,7 +107,7 @@ static bool append_rest(struct list *list, uint64_t address, size_t size_before)
     for (;;) {
         size_t step = TASK_PAGE_SIZE - (size_t) (address % TASK_PAGE_SIZE);
         if (text->size - size_before > STRING_SIZE_MAX || !text_reserve(text, text->size + step) ||
-            read_memory(list->tid, address, text->bytes + text->size, step) < step)
+            cbpd_read_memory(list->tid, address, text->bytes + text->size, step) < step)
             return false;
         const char *end = memchr(text->bytes + text->size, 0, step);
         if (end != NULL) {
@@ -163,7 +163,7 @@ static bool read_list(struct list *list, uint64_t address)
     open_window(list->window, list->tid);
     for (;;) {
         size_t wanted = sizeof pointers - (size_t) (address % sizeof pointers);
-        size_t got = read_memory(list->tid, address, pointers, wanted);
+        size_t got = cbpd_read_memory(list->tid, address, pointers, wanted);
         for (size_t at = 0, all = got / list->width; at < all; at += POINTERS_AT_ONCE) {
             const char *from = (const char *) pointers + at * list->width;
             size_t count = 0;
@@ -198,8 +198,8 @@ static size_t beside_arguments(const struct argument_places *places, const struc
     return places->name_size + (places->prefix_size > replaced ? places->prefix_size - replaced : 0);
 }
 
-bool read_argument_list(struct window *window, uint32_t tid, const struct argument_places *places,
-                        struct text *text, struct text *scratch)
+bool cbpd_read_argument_list(struct window *window, uint32_t tid, const struct argument_places *places,
+                             struct text *text, struct text *scratch)
 {
     struct list arguments = {.tid = tid,
                              .width = places->is_32bit ? 4 : 8,
@@ -273,7 +273,7 @@ static bool read_vectors(uint32_t tid, const struct stop_registers *stop, struct
     for (size_t size = NEW_STACK_FIRST_READ; size <= 4u * CBP_ARGUMENTS_SIZE_MAX; size *= 4) {
         if (!text_reserve(words, size))
             return false;
-        words->size = read_memory(tid, stop->stack_pointer, words->bytes, size);
+        words->size = cbpd_read_memory(tid, stop->stack_pointer, words->bytes, size);
         if (parse_vectors(words, stop->is_32bit, vectors))
             return true;
         if (words->size < size)
@@ -292,7 +292,7 @@ static bool read_range(uint32_t tid, uint64_t stack_pointer, const struct text *
         return false;
     if (address >= stack_pointer && end - stack_pointer <= words->size)
         memcpy(text->bytes, words->bytes + (address - stack_pointer), size);
-    else if (read_memory(tid, address, text->bytes, size) < size)
+    else if (cbpd_read_memory(tid, address, text->bytes, size) < size)
         return false;
     text->size = size;
     return true;
@@ -311,14 +311,14 @@ static const char *stack_string(uint32_t tid, uint64_t stack_pointer, uint64_t a
             return start;
         }
     }
-    if (!read_string(&reading->window, tid, address, &reading->name))
+    if (!cbpd_read_string(&reading->window, tid, address, &reading->name))
         return NULL;
     *size = (uint32_t) reading->name.size - 1;
     return reading->name.bytes;
 }
 
-void read_new_stack(uint32_t tid, const struct stop_registers *stop, struct reading *reading,
-                    struct new_stack *stack)
+void cbpd_read_new_stack(uint32_t tid, const struct stop_registers *stop, struct reading *reading,
+                         struct new_stack *stack)
 {
     struct vectors vectors = {0, 0, 0, reading->user_id};
     memset(stack, 0, sizeof *stack);

@@ -12,7 +12,7 @@
 #include "syscalls.h"
 #include "tracer.h"
 
-bool asks_for_signals(const struct syscall_entry *entry)
+bool cbpd_asks_for_signals(const struct syscall_entry *entry)
 {
     switch (syscall_kind(entry->architecture, entry->number)) {
     case SYSCALL_FCNTL:
@@ -41,8 +41,10 @@ static void look_for_device(void *block)
     look->is_other = stat(path, &status) == 0 && !S_ISCHR(status.st_mode);
 }
 
-bool signals_may_reach_others(const struct task *task, const struct syscall_entry *entry)
+bool cbpd_signals_may_reach_others(struct tracer *self, const struct task *task,
+                                   const struct syscall_entry *entry)
 {
     struct device_look look = {.tid = task->base.tid, .fd = (int) entry->arguments[0]};
-    return !look_now(look_for_device, &look, sizeof look) || !look.is_other || descriptors_are_shared(task);
+    return !cbpd_look_now(self, look_for_device, &look, sizeof look) || !look.is_other ||
+           cbpd_descriptors_are_shared(self, task);
 }

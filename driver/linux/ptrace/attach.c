@@ -32,9 +32,9 @@ static struct {
 
 /* ---- Walking through /proc ---- */
 
-void begin_attaching(void)
+void cbpd_begin_attaching(void)
 {
-    uint64_t now = now_ns();
+    uint64_t now = cbpd_now_ns();
     walk.number++;
     walk.end_ns = now + (uint64_t) WALK_LIMIT_MS * NS_PER_MS;
     walk.slice_end_ns = now + (uint64_t) FIRST_SLICE_MS * NS_PER_MS;
@@ -42,72 +42,72 @@ void begin_attaching(void)
     walk.is_given_up = false;
 }
 
-void end_attaching(void)
+void cbpd_end_attaching(struct tracer *self)
 {
     bool was_on = walk.is_on;
     walk.is_on = false;
     if (was_on)
-        let_released_go();
+        cbpd_let_released_go(self);
 }
 
-bool is_attaching(void)
+bool cbpd_is_attaching(void)
 {
     return walk.is_on;
 }
 
 /* To be asked between two processes, when nothing points to a task or a process: any may go meanwhile. False:
  * there is no time left, or nobody to walk for. */
-static bool walk_goes_on(void)
+static bool walk_goes_on(struct tracer *self)
 {
-    uint64_t now = now_ns();
+    uint64_t now = cbpd_now_ns();
     if (now < walk.slice_end_ns || walk.is_given_up)
         return !walk.is_given_up;
-    walk.is_given_up = !serve_in_between() || now >= walk.end_ns;
-    walk.slice_end_ns = now_ns() + (uint64_t) SLICE_MS * NS_PER_MS;
+    walk.is_given_up = !cbpd_serve_in_between(self) || now >= walk.end_ns;
+    walk.slice_end_ns = cbpd_now_ns() + (uint64_t) SLICE_MS * NS_PER_MS;
     return !walk.is_given_up;
 }
 
 /* ---- One process ---- */
 
 /* Why a thread could not be had. One that we trace already, or that has ended, is no reason. */
-static uint32_t reason_of_failure(uint32_t tid, uint32_t error)
+static uint32_t reason_of_failure(struct tracer *self, uint32_t tid, uint32_t error)
 {
     struct status_facts facts;
     if (error != CBP_ERROR_ACCESS_DENIED)
         return error == CBP_ERROR_INVALID_PARAMETER ? 0 : error;
-    if (!read_status(tid, &facts) || facts.state == 'Z' || facts.state == 'X' ||
+    if (!cbpd_read_status(self, tid, &facts) || facts.state == 'Z' || facts.state == 'X' ||
         facts.tracer_pid == (uint32_t) getpid())
         return 0;
     return facts.tracer_pid != 0 ? CBP_ERROR_BUSY : CBP_ERROR_ACCESS_DENIED;
 }
 
 /* One look at the threads of a process: traces those that are not. *found counts them. */
-static uint32_t seize_new_threads(struct process *process, uint32_t *found)
+static uint32_t seize_new_threads(struct tracer *self, struct process *process, uint32_t *found)
 {
     struct id_list list;
-    enum knowledge knowledge = list_threads(process->base.pid, &list);
+    enum knowledge knowledge = cbpd_list_threads(self, process->base.pid, &list);
     if (knowledge != KNOWN)
         return knowledge == ABSENT ? CBP_ERROR_INVALID_PARAMETER : CBP_ERROR_BUSY;
     uint32_t error = 0;
     for (uint32_t i = 0; i < list.count && error == 0; i++) {
-        if (find_task(list.ids[i]) != NULL)
+        if (find_task(self, list.ids[i]) != NULL)
             continue;
-        uint32_t failure = seize_thread(list.ids[i], process);
+        uint32_t failure = cbpd_seize_thread(self, list.ids[i], process);
         *found += failure == 0;
-        error = failure != 0 ? reason_of_failure(list.ids[i], failure) : 0;
+        error = failure != 0 ? reason_of_failure(self, list.ids[i], failure) : 0;
     }
-    free_id_list(&list);
+    cbpd_free_id_list(&list);
     return error;
 }
 
 /* A thread that is made with CLONE_UNTRACED by one that is traced is new as well, so there is an end to it.
  */
-static uint32_t seize_threads(struct process *process)
+static uint32_t seize_threads(struct tracer *self, struct process *process)
 {
     uint32_t found = 1;
     for (int pass = 0; pass < THREAD_PASSES_MAX && found > 0; pass++) {
         found = 0;
-        uint32_t error = seize_new_threads(process, &found);
+        uint32_t error = seize_new_threads(self, process, &found);
         if (error != 0)
             return error;
     }
@@ -135,7 +135,7 @@ static bool read_given_path(uint32_t tid, struct reading *reading)
         uint64_t key = is_32bit ? vector.narrow[at] : vector.wide[at];
         uint64_t value = is_32bit ? vector.narrow[at + 1] : vector.wide[at + 1];
         if (key == AT_EXECFN)
-            return read_string(&reading->window, tid, value, &reading->path) && reading->path.size > 1;
+            return cbpd_read_string(&reading->window, tid, value, &reading->path) && reading->path.size > 1;
     }
     return false;
 }
@@ -149,18 +149,18 @@ static void look_at_running(void *block)
 {
     struct running_look *look = block;
     struct reading *reading = &look->reading;
-    struct place place = {.pid = look->pid, .tid = living_thread(look->pid)};
+    struct place place = {.pid = look->pid, .tid = cbpd_living_thread(look->pid)};
     bool has_given = !reading->is_short && read_given_path(place.tid, reading);
-    read_running(&place, has_given ? reading->path.bytes : "", reading);
+    cbpd_read_running(&place, has_given ? reading->path.bytes : "", reading);
 }
 
 static void release_running(void *block)
 {
-    free_reading(&((struct running_look *) block)->reading);
+    cbpd_free_reading(&((struct running_look *) block)->reading);
 }
 
 /* What runs is told at least, where its memory or the files that have led to it keep silent. */
-struct cbpd_image *image_of_running(uint32_t pid)
+struct cbpd_image *cbpd_image_of_running(struct tracer *self, uint32_t pid)
 {
     static struct running_look look;
     bool is_done = false, is_lacking = false;
@@ -168,47 +168,48 @@ struct cbpd_image *image_of_running(uint32_t pid)
         memset(&look, 0, sizeof look);
         look.pid = pid;
         look.reading.is_short = is_short != 0;
-        is_done = look_now_and_release(look_at_running, release_running, &look, sizeof look);
+        is_done = cbpd_look_now_and_release(self, look_at_running, release_running, &look, sizeof look);
         is_lacking = !is_done && errno == ENOMEM;
     }
-    struct cbpd_image *image = is_lacking ? NULL : image_of_reading(is_done ? &look.reading : NULL);
+    struct cbpd_image *image =
+        is_lacking ? NULL : cbpd_image_of_reading(self, is_done ? &look.reading : NULL);
     release_running(&look);
     return image;
 }
 
 /* A process that cannot be had, or not whole, goes on as it was. */
-static uint32_t give_up(struct process *process, bool is_new, uint32_t error)
+static uint32_t give_up(struct tracer *self, struct process *process, bool is_new, uint32_t error)
 {
     if (is_new && process->base.reference_count == 0)
-        forget_empty_process(process);
+        cbpd_forget_empty_process(self, process);
     else if (is_new)
-        set_let_go(process, true);
+        cbpd_set_let_go(self, process, true);
     return error;
 }
 
-static bool is_never_attached(uint32_t pid)
+static bool is_never_attached(struct tracer *self, uint32_t pid)
 {
-    return pid == self.controller_pid || pid == (uint32_t) getpid();
+    return pid == self->controller_pid || pid == (uint32_t) getpid();
 }
 
-static uint32_t attach_one(uint32_t pid)
+static uint32_t attach_one(struct tracer *self, uint32_t pid)
 {
     struct status_facts facts;
-    if (is_never_attached(pid))
+    if (is_never_attached(self, pid))
         return 0;
-    struct process *process = find_whole_process(pid);
+    struct process *process = cbpd_find_whole_process(self, pid);
     bool is_new = process == NULL, was_let_go = !is_new && process->base.standing.is_let_go;
     if (is_new) {
-        if (!read_status(pid, &facts) || facts.group != pid)
+        if (!cbpd_read_status(self, pid, &facts) || facts.group != pid)
             return CBP_ERROR_INVALID_PARAMETER;
-        struct process *parent = find_process(facts.parent_pid);
+        struct process *parent = find_process(self, facts.parent_pid);
         process =
-            process_of(cbpd_add_process(&self.helper.policy, pid, parent != NULL ? &parent->base : NULL));
+            process_of(cbpd_add_process(&self->helper.policy, pid, parent != NULL ? &parent->base : NULL));
         if (process == NULL)
             return CBP_ERROR_NOT_ENOUGH_MEMORY;
         process->base.attached = process->base.executed = true;
         process->base.creator_tenure = UINT32_MAX; /* who has created it, and as what, nobody has seen */
-        process->base.start_time = read_start_time(pid);
+        process->base.start_time = cbpd_read_start_time(self, pid);
         process->parent_pid = facts.parent_pid;
         process->tree = creator_of(process) != NULL ? creator_of(process)->tree : pid;
         process->creator_pid = process->creator_tid = facts.parent_pid;
@@ -216,53 +217,53 @@ static uint32_t attach_one(uint32_t pid)
     } else if (!process->base.attached) {
         return 0; /* started under the filter */
     }
-    set_let_go(process, false);
-    uint32_t error = seize_threads(process);
+    cbpd_set_let_go(self, process, false);
+    uint32_t error = seize_threads(self, process);
     if (error != 0)
-        return give_up(process, is_new || was_let_go, error);
+        return give_up(self, process, is_new || was_let_go, error);
     if (is_new) {
-        process->base.image = image_of_running(pid);
+        process->base.image = cbpd_image_of_running(self, pid);
         if (process->base.image == NULL)
-            return give_up(process, true, CBP_ERROR_NOT_ENOUGH_MEMORY);
+            return give_up(self, process, true, CBP_ERROR_NOT_ENOUGH_MEMORY);
         if (creator_of(process) != NULL)
-            cbpd_inherit_rules(&self.helper.policy, &process->base, process->base.parent);
+            cbpd_inherit_rules(&self->helper.policy, &process->base, process->base.parent);
     }
     return 0;
 }
 
 /* Another controller's helper may have it only because it sleeps, and lets go of it if it is asked. To be
  * called when nothing points to a task or a process. False: there is nobody to ask, or no use in it. */
-static bool wish_for(uint32_t pid)
+static bool wish_for(struct tracer *self, uint32_t pid)
 {
-    uint32_t helper = other_helper_of(pid);
+    uint32_t helper = cbpd_other_helper_of(self, pid);
     if (helper != 0 && walk.wishing_end_ns == 0)
-        walk.wishing_end_ns = now_ns() + (uint64_t) WISHING_LIMIT_MS * NS_PER_MS;
+        walk.wishing_end_ns = cbpd_now_ns() + (uint64_t) WISHING_LIMIT_MS * NS_PER_MS;
     bool is_had = helper != 0;
-    while (is_had && now_ns() < walk.wishing_end_ns && walk_goes_on()) {
-        wish_for_tasks_of(helper);
+    while (is_had && cbpd_now_ns() < walk.wishing_end_ns && walk_goes_on(self)) {
+        cbpd_wish_for_tasks_of(helper);
         usleep(WISHING_PAUSE_US);
-        is_had = other_helper_of(pid) == helper;
+        is_had = cbpd_other_helper_of(self, pid) == helper;
     }
     return helper != 0 && !is_had;
 }
 
-static uint32_t attach_if_let(uint32_t pid)
+static uint32_t attach_if_let(struct tracer *self, uint32_t pid)
 {
-    uint32_t error = attach_one(pid);
-    while (error == CBP_ERROR_BUSY && wish_for(pid))
-        error = attach_one(pid);
+    uint32_t error = attach_one(self, pid);
+    while (error == CBP_ERROR_BUSY && wish_for(self, pid))
+        error = attach_one(self, pid);
     return error;
 }
 
 static bool is_of_another_tracer(const struct status_facts *facts)
 {
     return facts->tracer_pid != 0 && facts->tracer_pid != (uint32_t) getpid() &&
-           !is_other_helper(facts->tracer_pid);
+           !cbpd_is_other_helper(facts->tracer_pid);
 }
 
-static bool is_attached(uint32_t pid)
+static bool is_attached(struct tracer *self, uint32_t pid)
 {
-    const struct process *process = find_process(pid);
+    const struct process *process = find_process(self, pid);
     return process != NULL && !process->base.standing.is_let_go;
 }
 
@@ -279,56 +280,56 @@ static bool is_of_walk(const struct process *process)
 /* One look at all processes: attaches children of the walk's trees that are not traced yet. *count counts
  * them. A child that cannot be had is left alone, but for want of memory: it may be a set-user-ID program's,
  * or another tracer's. */
-static uint32_t attach_new_children(uint32_t *count)
+static uint32_t attach_new_children(struct tracer *self, uint32_t *count)
 {
     struct id_list list;
     uint32_t error = 0;
-    if (!list_processes(&list))
+    if (!cbpd_list_processes(self, &list))
         return CBP_ERROR_BUSY;
-    for (uint32_t i = 0; i < list.count && error == 0 && walk_goes_on(); i++) {
+    for (uint32_t i = 0; i < list.count && error == 0 && walk_goes_on(self); i++) {
         struct status_facts facts;
         uint32_t pid = list.ids[i];
-        if (is_never_attached(pid) || is_attached(pid) || !read_status(pid, &facts) ||
-            !is_of_walk(find_process(facts.parent_pid)) || is_of_another_tracer(&facts))
+        if (is_never_attached(self, pid) || is_attached(self, pid) || !cbpd_read_status(self, pid, &facts) ||
+            !is_of_walk(find_process(self, facts.parent_pid)) || is_of_another_tracer(&facts))
             continue;
-        uint32_t failure = attach_if_let(pid);
+        uint32_t failure = attach_if_let(self, pid);
         *count += failure == 0;
         error = failure == CBP_ERROR_NOT_ENOUGH_MEMORY ? failure : 0;
     }
-    free_id_list(&list);
+    cbpd_free_id_list(&list);
     return error;
 }
 
 /* Those of the walk's trees. CBP_ERROR_BUSY: it cannot be known who they are. */
-static uint32_t attach_descendants(void)
+static uint32_t attach_descendants(struct tracer *self)
 {
     uint32_t error = 0;
     for (uint32_t count = 1; error == 0 && count > 0;) {
         count = 0;
-        error = attach_new_children(&count);
+        error = attach_new_children(self, &count);
     }
     return error;
 }
 
 /* The process is one whose descendants the walk is for. */
-static void walk_from(uint32_t pid)
+static void walk_from(struct tracer *self, uint32_t pid)
 {
-    struct process *process = find_process(pid);
+    struct process *process = find_process(self, pid);
     if (process != NULL)
         process->walk_number = walk.number;
 }
 
-uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children)
+uint32_t cbpd_attach_process(struct tracer *self, uint32_t pid, uint64_t start_time, bool children)
 {
     walk.is_on = true;
-    if (!walk_goes_on())
+    if (!walk_goes_on(self))
         return CBP_ERROR_TIMEOUT;
-    if (read_start_time(pid) != start_time)
+    if (cbpd_read_start_time(self, pid) != start_time)
         return CBP_ERROR_INVALID_PARAMETER;
-    uint32_t error = attach_if_let(pid);
+    uint32_t error = attach_if_let(self, pid);
     if (error == 0 && children) {
-        walk_from(pid);
-        error = attach_descendants();
+        walk_from(self, pid);
+        error = attach_descendants(self);
     }
     return error;
 }
@@ -346,59 +347,61 @@ static bool is_of_system(const struct cbpd_image *image)
 }
 
 /* False without memory. */
-static bool read_wish(uint32_t pid, struct cbpd_rule_set *set, uint32_t wanted_rule_id,
+static bool read_wish(struct tracer *self, uint32_t pid, struct cbpd_rule_set *set, uint32_t wanted_rule_id,
                       enum cbpd_attachment *wish)
 {
-    struct cbpd_image *image = image_of_running(pid);
+    struct cbpd_image *image = cbpd_image_of_running(self, pid);
     *wish = image != NULL && !is_of_system(image) ? cbpd_attachment_for(image, set, wanted_rule_id)
                                                   : CBPD_ATTACH_NOTHING;
-    cbpd_release_image(&self.helper.policy, image);
+    cbpd_release_image(&self->helper.policy, image);
     return image != NULL;
 }
 
 /* Whether the controller descends from it, as everybody does from process 1: a name, which may match anybody,
  * never means one of those, nor a helper, which may wait for us. To be stopped with the terminal, the login
  * or the machine takes an id. */
-static bool carries_us(uint32_t pid)
+static bool carries_us(struct tracer *self, uint32_t pid)
 {
     enum { GENERATIONS_MAX = 4096 }; /* ids are used again: what is read one by one may have no end */
     struct status_facts facts;
-    uint32_t above = self.controller_pid;
+    uint32_t above = self->controller_pid;
     for (int i = 0; i < GENERATIONS_MAX && above > 1 && above != pid; i++)
-        above = read_status(above, &facts) ? facts.parent_pid : 0;
+        above = cbpd_read_status(self, above, &facts) ? facts.parent_pid : 0;
     return pid == 1 || above == pid;
 }
 
 /* Those that match first, then the descendants of all of them together. CBP_ERROR_TIMEOUT: not all could be
  * looked at in time, so that one that matches may be left out. */
-uint32_t attach_matching(struct cbpd_rule_set *set, uint32_t wanted_rule_id)
+uint32_t cbpd_attach_matching(struct tracer *self, struct cbpd_rule_set *set, uint32_t wanted_rule_id)
 {
     struct id_list list;
     bool has_trees = false;
     uint32_t error = 0;
     walk.is_on = true;
-    if (!list_processes(&list))
+    if (!cbpd_list_processes(self, &list))
         return CBP_ERROR_BUSY;
-    for (uint32_t i = 0; i < list.count && error == 0 && walk_goes_on(); i++) {
+    for (uint32_t i = 0; i < list.count && error == 0 && walk_goes_on(self); i++) {
         struct status_facts facts;
         enum cbpd_attachment wish;
         uint32_t pid = list.ids[i];
-        if (is_attached(pid) || !read_status(pid, &facts) || facts.user_id != own_user(false))
+        if (is_attached(self, pid) || !cbpd_read_status(self, pid, &facts) ||
+            facts.user_id != cbpd_own_user(false))
             continue;
         uint32_t failure =
-            read_wish(pid, set, wanted_rule_id, &wish) ? 0 : (uint32_t) CBP_ERROR_NOT_ENOUGH_MEMORY;
-        if (failure == 0 && wish != CBPD_ATTACH_NOTHING && (carries_us(pid) || is_other_helper(pid)))
+            read_wish(self, pid, set, wanted_rule_id, &wish) ? 0 : (uint32_t) CBP_ERROR_NOT_ENOUGH_MEMORY;
+        if (failure == 0 && wish != CBPD_ATTACH_NOTHING &&
+            (carries_us(self, pid) || cbpd_is_other_helper(pid)))
             continue;
         if (failure == 0 && wish != CBPD_ATTACH_NOTHING)
-            failure = attach_if_let(pid);
+            failure = attach_if_let(self, pid);
         error = failure == CBP_ERROR_NOT_ENOUGH_MEMORY ? failure : 0;
         if (failure != 0 || wish != CBPD_ATTACH_TREE)
             continue;
-        walk_from(pid);
+        walk_from(self, pid);
         has_trees = true;
     }
-    free_id_list(&list);
+    cbpd_free_id_list(&list);
     if (error == 0 && walk.is_given_up)
         return CBP_ERROR_TIMEOUT;
-    return error == 0 && has_trees ? attach_descendants() : error;
+    return error == 0 && has_trees ? attach_descendants(self) : error;
 }

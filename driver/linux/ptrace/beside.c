@@ -47,7 +47,7 @@ struct reader {
 /* Everything below is under this lock, which is never held while anything could last. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t is_queued = PTHREAD_COND_INITIALIZER;
-static pthread_cond_t is_put_back; /* a job that the tracer waits for; by the clock of now_ns() */
+static pthread_cond_t is_put_back; /* a job that the tracer waits for; by the clock of cbpd_now_ns() */
 static struct reader readers[READER_MAX];
 static uint32_t reader_count, busy_count, stuck_count;
 static struct job *queue, **queue_end = &queue;
@@ -165,9 +165,9 @@ static bool put_back(struct job *job)
     return false;
 }
 
-void leave_descriptors(void)
+void cbpd_leave_descriptors(void)
 {
-    own_descriptors = "/proc/thread-self/fd";
+    cbpd_own_descriptors = "/proc/thread-self/fd";
     if (syscall(SYS_close_range, 0u, ~0u, CLOSE_RANGE_UNSHARE) != 0 && unshare(CLONE_FILES) == 0)
         (void) syscall(SYS_close_range, 0u, ~0u, 0);
 }
@@ -175,7 +175,7 @@ void leave_descriptors(void)
 static void *read_for_others(void *argument)
 {
     uint32_t reader = (uint32_t) (uintptr_t) argument;
-    leave_descriptors();
+    cbpd_leave_descriptors();
     pthread_mutex_lock(&lock);
     for (;;) {
         struct job *job = take_queued(reader);
@@ -192,7 +192,7 @@ static void *read_for_others(void *argument)
         if (is_unwanted)
             job->discard(job);
         else if (!is_waited_for)
-            wake_tracer();
+            cbpd_wake_tracer();
         pthread_mutex_lock(&lock);
     }
     return NULL;
@@ -216,7 +216,7 @@ static void add_reader(void)
     pthread_attr_destroy(&attributes);
 }
 
-void prepare_readers(void)
+void cbpd_prepare_readers(void)
 {
     static bool is_ready;
     pthread_condattr_t monotonic;
@@ -261,24 +261,24 @@ static bool are_too_many_wanted(const struct job *job)
     return count >= limit;
 }
 
-bool do_beside(struct job *job)
+bool cbpd_do_beside(struct job *job)
 {
     pthread_mutex_lock(&lock);
     bool can = !are_too_many_wanted(job) && give_away(job);
     if (can) {
-        job->limit_ns = now_ns() + JOB_LIMIT_MS * UINT64_C(1000000);
+        job->limit_ns = cbpd_now_ns() + JOB_LIMIT_MS * UINT64_C(1000000);
         want(job);
     }
     pthread_mutex_unlock(&lock);
     return can;
 }
 
-bool any_job_waits(void)
+bool cbpd_any_job_waits(void)
 {
     return first_wanted != NULL; /* only this thread changes it */
 }
 
-bool any_job_is_done(void)
+bool cbpd_any_job_is_done(void)
 {
     return cbp_load_u32(&done_count) != 0;
 }
@@ -302,7 +302,7 @@ static struct job *give_up(struct job *job)
     return take_back(job) ? job : NULL;
 }
 
-void give_up_job(struct job *job)
+void cbpd_give_up_job(struct job *job)
 {
     pthread_mutex_lock(&lock);
     struct job *ours = give_up(job);
@@ -311,12 +311,12 @@ void give_up_job(struct job *job)
         ours->discard(ours);
 }
 
-void *next_finished_job(struct job **job)
+void *cbpd_next_finished_job(struct job **job)
 {
     struct job *finished = NULL, *ours = NULL;
     void *owner = NULL;
     *job = NULL;
-    if (!any_job_waits() || (!any_job_is_done() && now_ns() < first_wanted->limit_ns))
+    if (!cbpd_any_job_waits() || (!cbpd_any_job_is_done() && cbpd_now_ns() < first_wanted->limit_ns))
         return NULL;
     pthread_mutex_lock(&lock);
     if (done != NULL) {
@@ -324,7 +324,7 @@ void *next_finished_job(struct job **job)
         unlink_job(finished, &done);
         unwant(finished);
         owner = finished->owner;
-    } else if (now_ns() >= first_wanted->limit_ns) {
+    } else if (cbpd_now_ns() >= first_wanted->limit_ns) {
         owner = first_wanted->owner;
         ours = give_up(first_wanted);
     }
@@ -401,7 +401,7 @@ static void count_in_vain(uint32_t tree, uint64_t at_ns)
 /* Under the lock. Gives whether it was done. */
 static bool wait_for_look(struct job *job)
 {
-    uint64_t limit_ns = limit_of_look(job->tree, now_ns());
+    uint64_t limit_ns = limit_of_look(job->tree, cbpd_now_ns());
     const struct timespec limit = {(time_t) (limit_ns / 1000000000u), (long) (limit_ns % 1000000000u)};
     while (job->state != JOB_DONE && pthread_cond_timedwait(&is_put_back, &lock, &limit) == 0)
         continue;
@@ -411,9 +411,10 @@ static bool wait_for_look(struct job *job)
     return false;
 }
 
-bool look_now_and_release(void (*work)(void *block), void (*release)(void *block), void *block, size_t size)
+bool cbpd_look_now_and_release(struct tracer *self, void (*work)(void *block), void (*release)(void *block),
+                               void *block, size_t size)
 {
-    if (!anything_may_block()) {
+    if (!cbpd_anything_may_block()) {
         work(block);
         return true;
     }
@@ -423,7 +424,7 @@ bool look_now_and_release(void (*work)(void *block), void (*release)(void *block
         return false;
     }
     errand->job = (struct job){.work = run_errand, .discard = discard_errand, .is_urgent = true};
-    errand->job.tree = served_tree();
+    errand->job.tree = cbpd_served_tree(self);
     errand->work = work;
     errand->release = release;
     memcpy(errand->block, block, size);
@@ -439,7 +440,7 @@ bool look_now_and_release(void (*work)(void *block), void (*release)(void *block
     return is_done;
 }
 
-bool look_now(void (*work)(void *block), void *block, size_t size)
+bool cbpd_look_now(struct tracer *self, void (*work)(void *block), void *block, size_t size)
 {
-    return look_now_and_release(work, NULL, block, size);
+    return cbpd_look_now_and_release(self, work, NULL, block, size);
 }

@@ -27,39 +27,41 @@ struct job {
 
 /* This thread keeps nothing open from now on: one that is stuck outlives everybody else here, and nobody
  * shall see a socket, a file or a pipe of ours that it keeps open. */
-void leave_descriptors(void);
+void cbpd_leave_descriptors(void);
 /* Starts the first readers, before a tree can use up the number of threads that its user may have. */
-void prepare_readers(void);
+void cbpd_prepare_readers(void);
 
 /* Gives the job away. False: there is nobody to do it, now or soon, and it is the caller's as before. */
-bool do_beside(struct job *job);
+bool cbpd_do_beside(struct job *job);
 
 /* Of the jobs that were given away, and are wanted: */
-bool any_job_waits(void);
-bool any_job_is_done(void);
+bool cbpd_any_job_waits(void);
+bool cbpd_any_job_is_done(void);
 /* The next one that is done, or whose limit has passed. Gives its owner, NULL if there is none; *job is the
  * caller's again, or NULL if it was not done in time. */
-void *next_finished_job(struct job **job);
+void *cbpd_next_finished_job(struct job **job);
 /* Nobody wants it any more. */
-void give_up_job(struct job *job);
+void cbpd_give_up_job(struct job *job);
 
 /* The tracer's: on behalf of which tree it works just now; 0: of none. */
-uint32_t served_tree(void);
+struct tracer;
+uint32_t cbpd_served_tree(struct tracer *self);
 /* Does short work on a block of this size, with which the caller has to wait: at once if nothing can last, or
  * else beside, for a small limit that shrinks when that tree has let it be reached. The work may touch
  * nothing but its block, in which no pointers lead out. False: it was not done, and the block is as it was;
  * errno is ENOMEM if there was no memory for it. */
-bool look_now(void (*work)(void *block), void *block, size_t size);
+bool cbpd_look_now(struct tracer *self, void (*work)(void *block), void *block, size_t size);
 /* Such work may leave memory in its block, which begins without; release frees that of a block that nobody
  * waits for any more. */
-bool look_now_and_release(void (*work)(void *block), void (*release)(void *block), void *block, size_t size);
+bool cbpd_look_now_and_release(struct tracer *self, void (*work)(void *block), void (*release)(void *block),
+                               void *block, size_t size);
 /* ---- risk.c: whether there is anything that could last ---- */
 
 /* Begins to watch, in a thread of its own; whatever there may be counts as risk until it has found nothing.
  */
-void watch_for_risk(void);
+void cbpd_watch_for_risk(void);
 /* The tracer's: whether some file, folder or memory that a tree can reach may not answer. Once that is so it
  * stays so. */
-bool anything_may_block(void);
+bool cbpd_anything_may_block(void);
 
 #endif

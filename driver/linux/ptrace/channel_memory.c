@@ -61,7 +61,7 @@ static bool map_parts(char *memory, uint64_t part)
     return is_good;
 }
 
-bool map_channel(void)
+bool cbpd_map_channel(struct tracer *self)
 {
     struct stat status;
     void *memory = mmap(NULL, CBP_CHANNEL_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -70,23 +70,23 @@ bool map_channel(void)
     uint64_t size = (uint64_t) status.st_size;
     if (!map_parts(memory, size < CBP_CHANNEL_SIZE ? size : CBP_CHANNEL_SIZE))
         return false;
-    self.helper.channel = memory;
-    return self.helper.channel->magic == CBP_PROTOCOL_MAGIC &&
-           self.helper.channel->version == CBP_PROTOCOL_VERSION &&
-           self.helper.channel->size == CBP_CHANNEL_SIZE;
+    self->helper.channel = memory;
+    return self->helper.channel->magic == CBP_PROTOCOL_MAGIC &&
+           self->helper.channel->version == CBP_PROTOCOL_VERSION &&
+           self->helper.channel->size == CBP_CHANNEL_SIZE;
 }
 
-uint32_t own_user(bool effective)
+uint32_t cbpd_own_user(bool effective)
 {
     return (uint32_t) syscall(effective ? SYS_geteuid : SYS_getuid);
 }
 
-bool peer_is_same_user(void)
+bool cbpd_peer_is_same_user(struct tracer *self)
 {
     struct ucred peer;
     socklen_t size = sizeof peer;
-    if (getsockopt(CONTROL_FD, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.uid != own_user(true))
+    if (getsockopt(CONTROL_FD, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.uid != cbpd_own_user(true))
         return false;
-    self.controller_pid = (uint32_t) peer.pid;
+    self->controller_pid = (uint32_t) peer.pid;
     return true;
 }

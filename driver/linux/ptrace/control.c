@@ -47,27 +47,27 @@ static void futex_wait(uint32_t *word, uint32_t value, long timeout_ns)
 
 /* Until the tracer has served control. A signal that arrives just before it enters wait4 is lost on it: so
  * again, until it has noticed. */
-static void call_tracer(void)
+static void call_tracer(struct tracer *self)
 {
     cbp_store_u32(&attention, 1);
     while (cbp_load_u32(&attention) != 0) {
-        cbp_add_u32(&self.helper.channel->answer_bell, 1);
-        syscall(SYS_futex, &self.helper.channel->answer_bell, FUTEX_WAKE, 1, NULL, NULL, 0);
+        cbp_add_u32(&self->helper.channel->answer_bell, 1);
+        syscall(SYS_futex, &self->helper.channel->answer_bell, FUTEX_WAKE, 1, NULL, NULL, 0);
         syscall(SYS_tgkill, getpid(), tracer_tid, SIGUSR1);
         futex_wait(&attention, 1, WAKE_AGAIN_NS);
     }
 }
 
-static void *watch(void *unused)
+static void *watch(void *argument)
 {
-    (void) unused;
+    struct tracer *self = argument;
     for (;;) {
         struct epoll_event event;
         if (epoll_wait(epoll_fd, &event, 1, -1) <= 0)
             continue;
-        call_tracer();
-        while (load_wanted_rules())
-            call_tracer(); /* which may take over the next request */
+        call_tracer(self);
+        while (cbpd_load_wanted_rules(self))
+            call_tracer(self); /* which may take over the next request */
     }
     return NULL;
 }
@@ -78,7 +78,7 @@ static bool watch_descriptor(int fd)
     return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-bool control_init(void)
+bool cbpd_control_init(struct tracer *self)
 {
     pthread_t thread;
     sigset_t all, before;
@@ -88,43 +88,44 @@ bool control_init(void)
         return false;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&thread, NULL, watch, NULL);
+    int error = pthread_create(&thread, NULL, watch, self);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     errno = error;
     return error == 0;
 }
 
-bool control_wants_attention(void)
+bool cbpd_control_wants_attention(void)
 {
     return cbp_load_u32(&attention) != 0;
 }
 
 /* ---- Requests ---- */
 
-static void reply(const struct cbp_message_header *request, uint32_t status, uint64_t value)
+static void reply(struct tracer *self, const struct cbp_message_header *request, uint32_t status,
+                  uint64_t value)
 {
     struct cbp_reply reply = {
         .header = {.size = sizeof reply, .type = CBP_MESSAGE_REPLY, .id = request->id},
         .status = status,
         .version = CBP_PROTOCOL_VERSION,
         .value = value,
-        .clock_ns = now_ns(),
+        .clock_ns = cbpd_now_ns(),
     };
-    publish_counts(NULL);
-    send_message(CONTROL_FD, &reply, sizeof reply);
+    cbpd_publish_counts(self, NULL);
+    cbpd_send_message(CONTROL_FD, &reply, sizeof reply);
 }
 
-void control_refuse(int os_error)
+void cbpd_control_refuse(struct tracer *self, int os_error)
 {
     bool out_of_descriptors = os_error == EMFILE || os_error == ENFILE;
     uint32_t status = out_of_descriptors ? CBP_ERROR_TOO_MANY_OPEN_FILES : CBP_ERROR_NO_SYSTEM_RESOURCES;
     struct received received;
     struct pollfd control = {.fd = CONTROL_FD, .events = POLLIN};
     (void) poll(&control, 1, REFUSAL_LIMIT_MS);
-    if (receive_message(CONTROL_FD, &received) == RECEIVED_MESSAGE &&
+    if (cbpd_receive_message(CONTROL_FD, &received) == RECEIVED_MESSAGE &&
         received.size >= sizeof(struct cbp_message_header))
-        reply((const void *) message_buffer.bytes, status, 0);
-    close_descriptors(&received);
+        reply(self, (const void *) cbpd_message_buffer.bytes, status, 0);
+    cbpd_close_descriptors(&received);
 }
 
 static uint32_t accept_hello(const struct cbp_hello *hello)
@@ -132,7 +133,7 @@ static uint32_t accept_hello(const struct cbp_hello *hello)
     if (hello->magic != CBP_PROTOCOL_MAGIC || hello->version != CBP_PROTOCOL_VERSION)
         return CBP_ERROR_INVALID_KERNEL_INFO_VERSION;
     /* Deadlines are told in the controller's clock: it must be ours. */
-    return hello->clock_ns > now_ns() ? CBP_ERROR_APP_INIT_FAILURE : 0;
+    return hello->clock_ns > cbpd_now_ns() ? CBP_ERROR_APP_INIT_FAILURE : 0;
 }
 
 static uint32_t begin_launch(const struct cbp_launch *request, int launcher_fd, int result_fd)
@@ -155,73 +156,74 @@ static uint32_t begin_launch(const struct cbp_launch *request, int launcher_fd, 
     return 0;
 }
 
-static uint32_t query_process(const struct cbp_process_query *query, uint64_t *capabilities)
+static uint32_t query_process(struct tracer *self, const struct cbp_process_query *query,
+                              uint64_t *capabilities)
 {
-    const struct process *process = find_process(query->process_id);
+    const struct process *process = find_process(self, query->process_id);
     if (process == NULL || process->base.standing.is_let_go)
         return CBP_ERROR_NOT_FOUND;
-    *capabilities = capabilities_of(process);
+    *capabilities = cbpd_capabilities_of(process);
     return 0;
 }
 
-static bool serve_request(void)
+static bool serve_request(struct tracer *self)
 {
     struct received received;
-    enum reception reception = receive_message(CONTROL_FD, &received);
+    enum reception reception = cbpd_receive_message(CONTROL_FD, &received);
     if (reception != RECEIVED_MESSAGE) {
         control_is_open = reception != RECEIVED_END;
         return false;
     }
     int *descriptors = received.descriptors;
-    const struct cbp_message_header *header = (const void *) message_buffer.bytes;
+    const struct cbp_message_header *header = (const void *) cbpd_message_buffer.bytes;
     uint32_t status = CBP_ERROR_INVALID_DATA;
     uint64_t value = CBP_PTRACE_CAPABILITIES;
     bool is_sound = received.is_whole && received.size >= sizeof *header &&
                     header->type != CBP_MESSAGE_EVENT &&
-                    cbp_message_check(message_buffer.bytes, received.size, header->type) == 0;
+                    cbp_message_check(cbpd_message_buffer.bytes, received.size, header->type) == 0;
     switch (is_sound ? header->type : 0) {
     case CBP_MESSAGE_HELLO:
-        status = accept_hello((const void *) message_buffer.bytes);
+        status = accept_hello((const void *) cbpd_message_buffer.bytes);
         break;
     case CBP_MESSAGE_SESSION:
-        status = cbpd_serve_session(&self.helper, (const void *) message_buffer.bytes);
+        status = cbpd_serve_session(&self->helper, (const void *) cbpd_message_buffer.bytes);
         break;
     case CBP_MESSAGE_SESSION_CLOSE:
         status = cbpd_serve_session_close(
-            &self.helper,
-            ((const struct cbp_session_close *) (const void *) message_buffer.bytes)->session_id);
-        apply_settled();
+            &self->helper,
+            ((const struct cbp_session_close *) (const void *) cbpd_message_buffer.bytes)->session_id);
+        cbpd_apply_settled(self);
         break;
     case CBP_MESSAGE_RULES:
-        begin_loading_rules((const void *) message_buffer.bytes, descriptors[0]);
+        cbpd_begin_loading_rules((const void *) cbpd_message_buffer.bytes, descriptors[0]);
         descriptors[0] = -1;
-        close_descriptors(&received);
+        cbpd_close_descriptors(&received);
         return true;
     case CBP_MESSAGE_LAUNCH_FORGET: {
-        const struct cbp_launch_forget *request = (const void *) message_buffer.bytes;
-        status = cbpd_serve_launch_forget(&self.helper, request);
+        const struct cbp_launch_forget *request = (const void *) cbpd_message_buffer.bytes;
+        status = cbpd_serve_launch_forget(&self->helper, request);
         break;
     }
     case CBP_MESSAGE_LAUNCH:
-        status = begin_launch((const void *) message_buffer.bytes, descriptors[0], descriptors[1]);
+        status = begin_launch((const void *) cbpd_message_buffer.bytes, descriptors[0], descriptors[1]);
         if (status == 0) /* they are the launch's now */
             descriptors[0] = descriptors[1] = -1;
         break;
     case CBP_MESSAGE_PROCESS_QUERY:
-        status = query_process((const void *) message_buffer.bytes, &value);
+        status = query_process(self, (const void *) cbpd_message_buffer.bytes, &value);
         break;
     default:
         break;
     }
-    close_descriptors(&received);
+    cbpd_close_descriptors(&received);
     if (received.size >= sizeof *header)
-        reply(header, status, value);
+        reply(self, header, status, value);
     return true;
 }
 
 /* ---- Launches ---- */
 
-static void end_launch(struct launch *launch, uint32_t status, int os_error)
+static void end_launch(struct tracer *self, struct launch *launch, uint32_t status, int os_error)
 {
     struct launch **link = &launches;
     while (*link != launch)
@@ -237,8 +239,8 @@ static void end_launch(struct launch *launch, uint32_t status, int os_error)
         result.start_time = launch->task->process->base.start_time;
         launch->task->launch = NULL;
     }
-    publish_counts(NULL);
-    send_message(launch->result_fd, &result, sizeof result);
+    cbpd_publish_counts(self, NULL);
+    cbpd_send_message(launch->result_fd, &result, sizeof result);
     /* Somebody may hold a copy, and then closing alone would not end the watch. */
     (void) epoll_ctl(epoll_fd, EPOLL_CTL_DEL, launch->launcher_fd, NULL);
     close(launch->launcher_fd);
@@ -248,18 +250,18 @@ static void end_launch(struct launch *launch, uint32_t status, int os_error)
 
 /* What the filter of a new tree has to stop: what sessions want to refuse with an errno, handle operations if
  * somebody wants to know them or a rule takes rights out. */
-static uint32_t wanted_filter_parts(void)
+static uint32_t wanted_filter_parts(struct tracer *self)
 {
-    uint32_t parts = self.helper.policy.rule_counts[CBP_ACTION_STRIP] > 0 ? CBP_LAUNCH_FLAG_HANDLES : 0;
-    if (self.helper.policy.strip_mask & CBP_PROCESS_QUERY_LIMITED_INFORMATION)
+    uint32_t parts = self->helper.policy.rule_counts[CBP_ACTION_STRIP] > 0 ? CBP_LAUNCH_FLAG_HANDLES : 0;
+    if (self->helper.policy.strip_mask & CBP_PROCESS_QUERY_LIMITED_INFORMATION)
         parts |= CBP_LAUNCH_FLAG_HARMLESS_SIGNALS;
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
-        const struct cbpd_session *session = &self.helper.policy.sessions[id];
+        const struct cbpd_session *session = &self->helper.policy.sessions[id];
         if (!session->open)
             continue;
         if (session->refuse_with == CBP_REFUSE_WITH_ERRNO &&
             ((session->events & CBP_PROC_EVT_PROCESS_CREATION) != 0 ||
-             self.helper.policy.rule_counts[CBP_ACTION_DENY] > 0))
+             self->helper.policy.rule_counts[CBP_ACTION_DENY] > 0))
             parts |= CBP_LAUNCH_FLAG_EXECUTIONS;
         if (session->events & CBPD_HANDLE_OPERATIONS)
             parts |= CBP_LAUNCH_FLAG_HANDLES | CBP_LAUNCH_FLAG_HARMLESS_SIGNALS;
@@ -267,11 +269,11 @@ static uint32_t wanted_filter_parts(void)
     return parts;
 }
 
-static uint32_t wanted_scope(void)
+static uint32_t wanted_scope(struct tracer *self)
 {
     uint32_t scope = 0;
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
-        uint32_t flags = self.helper.policy.sessions[id].open ? self.helper.policy.sessions[id].flags : 0;
+        uint32_t flags = self->helper.policy.sessions[id].open ? self->helper.policy.sessions[id].flags : 0;
         if (flags & CBP_SESSION_FLAG_SCOPE_SIGNALS)
             scope |= CBP_LAUNCH_FLAG_SCOPE_SIGNALS;
         if (flags & CBP_SESSION_FLAG_SCOPE_PROC_FILES)
@@ -280,23 +282,23 @@ static uint32_t wanted_scope(void)
     return scope;
 }
 
-static void seize_launcher(struct launch *launch, const struct ucred *sender)
+static void seize_launcher(struct tracer *self, struct launch *launch, const struct ucred *sender)
 {
-    uint32_t filter_parts = wanted_filter_parts();
+    uint32_t filter_parts = wanted_filter_parts(self);
     struct cbp_launch_go go = {
         .header = {.size = sizeof go, .type = CBP_MESSAGE_LAUNCH_GO},
-        .flags = filter_parts | wanted_scope(),
+        .flags = filter_parts | wanted_scope(self),
         .helper_process_id = (uint32_t) getpid(),
-        .controller_process_id = self.controller_pid,
+        .controller_process_id = self->controller_pid,
     };
     struct task *task = NULL;
-    uint32_t status = seize_root((uint32_t) sender->pid, filter_parts, &task);
+    uint32_t status = cbpd_seize_root(self, (uint32_t) sender->pid, filter_parts, &task);
     if (status == 0) {
         struct process *process = task->process;
         struct status_facts facts;
         task->launch = launch;
         launch->task = task;
-        if (read_status(task->base.tid, &facts))
+        if (cbpd_read_status(self, task->base.tid, &facts))
             process->parent_pid = facts.parent_pid;
         process->creator_pid = process->parent_pid;
         process->creator_tid = launch->thread_id;
@@ -305,32 +307,32 @@ static void seize_launcher(struct launch *launch, const struct ucred *sender)
         process->user_id = sender->uid;
         process->is_launcher = true;
         if (launch->rule_id != 0)
-            cbpd_add_launch_rule(&self.helper.policy, launch->session_id, launch->rule_id, &process->base);
+            cbpd_add_launch_rule(&self->helper.policy, launch->session_id, launch->rule_id, &process->base);
     }
     go.status = status;
-    send_message(launch->launcher_fd, &go, sizeof go);
+    cbpd_send_message(launch->launcher_fd, &go, sizeof go);
     if (status != 0)
-        end_launch(launch, status, 0);
+        end_launch(self, launch, status, 0);
 }
 
-static void serve_launcher(struct launch *launch)
+static void serve_launcher(struct tracer *self, struct launch *launch)
 {
     struct received received;
-    enum reception reception = receive_message(launch->launcher_fd, &received);
-    close_descriptors(&received);
+    enum reception reception = cbpd_receive_message(launch->launcher_fd, &received);
+    cbpd_close_descriptors(&received);
     if (reception == RECEIVED_NOTHING)
         return;
-    const struct cbp_message_header *header = (const void *) message_buffer.bytes;
+    const struct cbp_message_header *header = (const void *) cbpd_message_buffer.bytes;
     uint32_t type = received.is_whole && received.size >= sizeof *header ? header->type : 0;
-    if (cbp_message_check(message_buffer.bytes, received.size, type) != 0)
+    if (cbp_message_check(cbpd_message_buffer.bytes, received.size, type) != 0)
         type = 0;
-    if (type == CBP_MESSAGE_LAUNCH_READY && launch->task == NULL && !self.helper.leaving) {
-        seize_launcher(launch, &received.sender);
+    if (type == CBP_MESSAGE_LAUNCH_READY && launch->task == NULL && !self->helper.leaving) {
+        seize_launcher(self, launch, &received.sender);
     } else if (type == CBP_MESSAGE_LAUNCH_RESULT) {
-        const struct cbp_launch_result *result = (const void *) message_buffer.bytes;
-        end_launch(launch, 0, (int) result->os_error);
+        const struct cbp_launch_result *result = (const void *) cbpd_message_buffer.bytes;
+        end_launch(self, launch, 0, (int) result->os_error);
     } else if (launch->task == NULL) {
-        end_launch(launch, CBP_ERROR_BROKEN_PIPE, 0);
+        end_launch(self, launch, CBP_ERROR_BROKEN_PIPE, 0);
     } else {
         /* Its end was closed by a successful execve, or by its death: the stops will tell which. */
         epoll_ctl(epoll_fd, EPOLL_CTL_DEL, launch->launcher_fd, NULL);
@@ -338,26 +340,26 @@ static void serve_launcher(struct launch *launch)
 }
 
 /* A launcher that has died may have said why, in a message that has not been read yet. */
-void finish_launch(struct task *task, uint32_t status, int os_error)
+void cbpd_finish_launch(struct tracer *self, struct task *task, uint32_t status, int os_error)
 {
     if (status == CBP_ERROR_BROKEN_PIPE)
-        serve_launcher(task->launch);
+        serve_launcher(self, task->launch);
     if (task->launch != NULL)
-        end_launch(task->launch, status, os_error);
+        end_launch(self, task->launch, status, os_error);
 }
 
 /* One message of each: whatever is still readable brings the next attention. */
-static void serve_launchers(void)
+static void serve_launchers(struct tracer *self)
 {
     for (struct launch *launch = launches, *next; launch != NULL; launch = next) {
         next = launch->next;
-        serve_launcher(launch);
+        serve_launcher(self, launch);
     }
 }
 
 /* ---- All of it ---- */
 
-bool controller_has_ended(void)
+bool cbpd_controller_has_ended(void)
 {
     struct epoll_event events[16];
     int count = epoll_wait(epoll_fd, events, 16, 0);
@@ -379,35 +381,35 @@ static void let_go_of_stderr(void)
 }
 
 /* What follows rules waits until they are in force. */
-static void serve_requests(void)
+static void serve_requests(struct tracer *self)
 {
     struct cbp_rules request;
     uint64_t value = 0;
     uint32_t status;
-    if (finish_loading_rules(&request, &status, &value))
-        reply(&request.header, status, value);
-    while (control_is_open && !is_loading_rules() && serve_request()) {
+    if (cbpd_finish_loading_rules(self, &request, &status, &value))
+        reply(self, &request.header, status, value);
+    while (control_is_open && !cbpd_is_loading_rules() && serve_request(self)) {
     }
 }
 
-void serve_control(void)
+void cbpd_serve_control(struct tracer *self)
 {
-    if (!control_wants_attention())
+    if (!cbpd_control_wants_attention())
         return;
-    serve_launchers();
-    serve_requests();
-    self.helper.controller_gone |= controller_has_ended();
-    if ((self.helper.controller_gone || !control_is_open) && !self.helper.leaving) {
-        cbpd_release_every_slot(&self.helper);
-        apply_settled();
-        self.helper.leaving = true;
-        end_every_look();
+    serve_launchers(self);
+    serve_requests(self);
+    self->helper.controller_gone |= cbpd_controller_has_ended();
+    if ((self->helper.controller_gone || !control_is_open) && !self->helper.leaving) {
+        cbpd_release_every_slot(&self->helper);
+        cbpd_apply_settled(self);
+        self->helper.leaving = true;
+        cbpd_end_every_look(self);
         epoll_ctl(epoll_fd, EPOLL_CTL_DEL, CONTROL_FD, NULL);
         epoll_ctl(epoll_fd, EPOLL_CTL_DEL, CONTROLLER_FD, NULL);
         while (launches != NULL)
-            end_launch(launches, CBP_ERROR_BROKEN_PIPE, 0);
-        let_everything_go();
-        if (self.helper.task_count > 0)
+            end_launch(self, launches, CBP_ERROR_BROKEN_PIPE, 0);
+        cbpd_let_everything_go(self);
+        if (self->helper.task_count > 0)
             let_go_of_stderr();
     }
     cbp_store_u32(&attention, 0);

@@ -13,49 +13,50 @@
 /* How long a creator may take to tell; it takes longer where the parent, most often the creator, lives. */
 enum { TELLING_LIMIT_NS = 20 * 1000 * 1000, LIVING_TELLING_LIMIT_NS = 250 * 1000 * 1000 };
 
-static bool fork_is_a_creation(void)
+static bool fork_is_a_creation(struct tracer *self)
 {
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
-        if (self.helper.policy.sessions[id].open &&
-            (self.helper.policy.sessions[id].flags & CBP_SESSION_FLAG_FORK_IS_CREATION))
+        if (self->helper.policy.sessions[id].open &&
+            (self->helper.policy.sessions[id].flags & CBP_SESSION_FLAG_FORK_IS_CREATION))
             return true;
     return false;
 }
 
 /* A new task is known and stopped: tell about it. */
-void task_is_ready(struct task *task)
+void cbpd_task_is_ready(struct tracer *self, struct task *task)
 {
     bool is_process = task->process->base.pid == task->base.tid;
     task->stopped = task->announced = false;
-    if (is_process && task->event == PTRACE_EVENT_VFORK && !fork_is_a_creation()) {
-        resume_task(task, 0);
+    if (is_process && task->event == PTRACE_EVENT_VFORK && !fork_is_a_creation(self)) {
+        cbpd_resume_task(self, task, 0);
         return;
     }
     /* The creator goes on at once, after the event has its place in the order. */
-    struct task *creator = task->kept_creator != 0 ? find_task(task->kept_creator) : NULL;
+    struct task *creator = task->kept_creator != 0 ? find_task(self, task->kept_creator) : NULL;
     uint32_t tid = task->base.tid;
     task->kept_creator = 0;
     task->first_unreported = false;
     struct cbpd_report report;
-    start_report(&report, task);
+    cbpd_start_report(self, &report, task);
     if (is_process)
-        add_item(&report, CBP_PROC_EVT_PROCESS_CREATION, CBP_EVENT_FLAG_FORK);
-    add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
-    post_and_hold(task, &report, is_process ? OPERATION_FORK : OPERATION_THREAD);
+        cbpd_add_item(&report, CBP_PROC_EVT_PROCESS_CREATION, CBP_EVENT_FLAG_FORK);
+    cbpd_add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
+    cbpd_post_and_hold(self, task, &report, is_process ? OPERATION_FORK : OPERATION_THREAD);
     if (creator != NULL && creator->waits_for == tid) {
         creator->waits_for = 0;
-        resume_task(creator, 0);
+        cbpd_resume_task(self, creator, 0);
     }
 }
 
-static struct process *make_child_process(struct task *task, struct process *parent)
+static struct process *make_child_process(struct tracer *self, struct task *task, struct process *parent)
 {
     struct process *process =
-        process_of(cbpd_add_process(&self.helper.policy, task->base.tid, &parent->base));
+        process_of(cbpd_add_process(&self->helper.policy, task->base.tid, &parent->base));
     if (process == NULL)
         return NULL;
-    struct task *creator = find_task(task->creator_tid);
-    process->base.start_time = start_time_since(task->base.tid, creator != NULL ? creator->resumed_ns : 0);
+    struct task *creator = find_task(self, task->creator_tid);
+    process->base.start_time =
+        cbpd_start_time_since(self, task->base.tid, creator != NULL ? creator->resumed_ns : 0);
     process->parent_pid = parent->base.pid;
     process->tree = parent->tree;
     process->creator_pid = task->creator_pid;
@@ -66,128 +67,129 @@ static struct process *make_child_process(struct task *task, struct process *par
     process->base.attached = parent->base.attached;
     process->base.image = cbpd_share_image(parent->base.image);
     process->base.standing.is_let_go = parent->base.standing.is_let_go;
-    cbpd_inherit_rules(&self.helper.policy, &process->base, &parent->base);
-    cbpd_forget_old_ancestors(&self.helper.policy, &parent->base);
-    if (creator != NULL && creates_for_parent(creator))
-        look_at_parent(process);
+    cbpd_inherit_rules(&self->helper.policy, &process->base, &parent->base);
+    cbpd_forget_old_ancestors(&self->helper.policy, &parent->base);
+    if (creator != NULL && cbpd_creates_for_parent(creator))
+        cbpd_look_at_parent(self, process);
     return process;
 }
 
 /* The creator of a task is known. False: there is no memory for it. */
-static bool adopt_task(struct task *task, struct process *creator, uint32_t creator_tid, int event)
+static bool adopt_task(struct tracer *self, struct task *task, struct process *creator, uint32_t creator_tid,
+                       int event)
 {
     bool is_thread = event == PTRACE_EVENT_CLONE &&
                      syscall(SYS_tgkill, (pid_t) creator->base.pid, (pid_t) task->base.tid, 0) == 0;
     task->event = event;
     task->creator_pid = creator->base.pid;
     task->creator_tid = creator_tid;
-    struct process *process = is_thread ? creator : make_child_process(task, creator);
+    struct process *process = is_thread ? creator : make_child_process(self, task, creator);
     if (process == NULL)
         return false;
     task->first_unreported = true;
-    task_joins(task, process);
+    cbpd_task_joins(self, task, process);
     return true;
 }
 
-void introduce(struct task *task)
+void cbpd_introduce(struct tracer *self, struct task *task)
 {
     struct cbpd_report report;
     if (!task->first_unreported || task->process->is_launcher)
         return;
-    start_report(&report, task);
-    add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
-    cbpd_tell_past(&self.helper, &report);
+    cbpd_start_report(self, &report, task);
+    cbpd_add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
+    cbpd_tell_past(&self->helper, &report);
     task->first_unreported = false;
 }
 
-void handle_creation(struct task *creator, int event)
+void cbpd_handle_creation(struct tracer *self, struct task *creator, int event)
 {
-    introduce(creator);
+    cbpd_introduce(self, creator);
     uint32_t tid;
-    if (!read_event_message(creator->base.tid, event, &tid))
+    if (!cbpd_read_event_message(creator->base.tid, event, &tid))
         return;
-    struct task *task = find_task(tid);
-    if (task == NULL && !was_ended_unknown(tid))
-        task = add_task(tid);
+    struct task *task = find_task(self, tid);
+    if (task == NULL && !cbpd_was_ended_unknown(self, tid))
+        task = cbpd_add_task(self, tid);
     if (task == NULL || task->process != NULL ||
-        !adopt_task(task, creator->process, creator->base.tid, event)) {
-        resume_task(creator, 0); /* without memory now, its owner will be looked for */
+        !adopt_task(self, task, creator->process, creator->base.tid, event)) {
+        cbpd_resume_task(self, creator, 0); /* without memory now, its owner will be looked for */
         return;
     }
     task->announced = true;
     task->kept_creator = creator->base.tid;
     creator->waits_for = task->base.tid;
     if (task->stopped)
-        task_is_ready(task);
+        cbpd_task_is_ready(self, task);
 }
 
 /* ---- Tasks whose creator has not told of them ---- */
 
 /* A process that anybody may have created. */
-static struct process *make_orphan(uint32_t pid, const struct status_facts *facts)
+static struct process *make_orphan(struct tracer *self, uint32_t pid, const struct status_facts *facts)
 {
-    uint64_t start_time = read_start_time(pid);
-    struct process *creator = guess_creator(facts, start_time);
-    struct cbpd_image *image = creator != NULL ? image_of_running(pid) : NULL;
+    uint64_t start_time = cbpd_read_start_time(self, pid);
+    struct process *creator = cbpd_guess_creator(self, facts, start_time);
+    struct cbpd_image *image = creator != NULL ? cbpd_image_of_running(self, pid) : NULL;
     struct process *process =
-        image != NULL ? process_of(cbpd_add_process(&self.helper.policy, pid, &creator->base)) : NULL;
+        image != NULL ? process_of(cbpd_add_process(&self->helper.policy, pid, &creator->base)) : NULL;
     if (process == NULL) { /* without a name no rule by name would hold for it */
-        cbpd_release_image(&self.helper.policy, image);
+        cbpd_release_image(&self->helper.policy, image);
         if (creator != NULL)
-            forget_empty_process(creator);
+            cbpd_forget_empty_process(self, creator);
         return NULL;
     }
-    cbpd_count_for_all(&self.helper, offsetof(struct cbp_channel_session, guessed));
+    cbpd_count_for_all(&self->helper, offsetof(struct cbp_channel_session, guessed));
     process->base.start_time = start_time;
     process->parent_pid = facts->parent_pid;
     process->user_id = facts->user_id;
     process->filter_parts = creator->filter_parts;
     process->base.attached = creator->base.attached;
     process->base.image = image;
-    cbpd_inherit_rules(&self.helper.policy, &process->base, &creator->base);
+    cbpd_inherit_rules(&self->helper.policy, &process->base, &creator->base);
     return process;
 }
 
 /* Finds out whose task this is without its creator. False: that cannot be known. */
-bool find_owner(struct task *task)
+bool cbpd_find_owner(struct tracer *self, struct task *task)
 {
     struct status_facts facts;
-    if (!read_status(task->base.tid, &facts))
+    if (!cbpd_read_status(self, task->base.tid, &facts))
         return false;
-    struct process *process = find_process(facts.group);
+    struct process *process = find_process(self, facts.group);
     bool is_thread = facts.group != task->base.tid;
     if (process == NULL)
-        process = make_orphan(facts.group, &facts);
+        process = make_orphan(self, facts.group, &facts);
     if (process == NULL)
         return false;
     task->event = is_thread ? PTRACE_EVENT_CLONE : PTRACE_EVENT_FORK;
     task->creator_pid = task->creator_tid = is_thread ? process->base.pid : 0;
     task->first_unreported = true;
-    task_joins(task, process);
+    cbpd_task_joins(self, task, process);
     return true;
 }
 
-static bool has_living_parent(const struct task *task)
+static bool has_living_parent(struct tracer *self, const struct task *task)
 {
     struct status_facts facts;
-    return read_status(task->base.tid, &facts) && facts.group == task->base.tid &&
-           find_process(facts.parent_pid) != NULL;
+    return cbpd_read_status(self, task->base.tid, &facts) && facts.group == task->base.tid &&
+           find_process(self, facts.parent_pid) != NULL;
 }
 
-void resolve_unowned_tasks(void)
+void cbpd_resolve_unowned_tasks(struct tracer *self)
 {
-    uint64_t now = now_ns();
-    for (struct task *task = first_task(), *next; task != NULL; task = next) {
+    uint64_t now = cbpd_now_ns();
+    for (struct task *task = first_task(self), *next; task != NULL; task = next) {
         next = next_task(task);
         if (task->process != NULL || !task->stopped || now - task->seen_ns < TELLING_LIMIT_NS ||
-            (now - task->seen_ns < LIVING_TELLING_LIMIT_NS && has_living_parent(task)))
+            (now - task->seen_ns < LIVING_TELLING_LIMIT_NS && has_living_parent(self, task)))
             continue;
-        self.served_tid = task->base.tid;
-        if (find_owner(task)) {
-            task_is_ready(task);
+        self->served_tid = task->base.tid;
+        if (cbpd_find_owner(self, task)) {
+            cbpd_task_is_ready(self, task);
         } else {
-            end_unknown_task(task->base.tid);
-            remove_task(task);
+            cbpd_end_unknown_task(self, task->base.tid);
+            cbpd_remove_task(self, task);
         }
     }
 }

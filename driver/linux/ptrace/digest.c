@@ -10,7 +10,7 @@
 
 static uint64_t key[2];
 
-bool digest_init(void)
+bool cbpd_digest_init(void)
 {
     ssize_t size;
     do
@@ -47,7 +47,7 @@ static void take_word(uint64_t v[4], uint64_t word)
     v[0] ^= word;
 }
 
-struct digest digest_of(const void *bytes, size_t size)
+struct digest cbpd_digest_of(const void *bytes, size_t size)
 {
     uint64_t v[4] = {key[0] ^ UINT64_C(0x736f6d6570736575), key[1] ^ UINT64_C(0x646f72616e646f6d) ^ 0xee,
                      key[0] ^ UINT64_C(0x6c7967656e657261), key[1] ^ UINT64_C(0x7465646279746573)};
@@ -70,7 +70,7 @@ struct digest digest_of(const void *bytes, size_t size)
     return digest;
 }
 
-bool digest_equals(struct digest a, struct digest b)
+bool cbpd_digest_equals(struct digest a, struct digest b)
 {
     return ((a.halves[0] ^ b.halves[0]) | (a.halves[1] ^ b.halves[1])) == 0;
 }

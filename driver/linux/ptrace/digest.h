@@ -10,8 +10,8 @@ struct digest {
     uint64_t halves[2];
 };
 
-bool digest_init(void); /* makes the key; errno says why not */
-struct digest digest_of(const void *bytes, size_t size);
-bool digest_equals(struct digest a, struct digest b);
+bool cbpd_digest_init(void); /* makes the key; errno says why not */
+struct digest cbpd_digest_of(const void *bytes, size_t size);
+bool cbpd_digest_equals(struct digest a, struct digest b);
 
 #endif

@@ -15,7 +15,7 @@
 #include "tracer.h"
 
 /* Source: the meaning of the Win32 codes; whatever has no counterpart is "not permitted". */
-int errno_of_code(uint32_t code)
+int cbpd_errno_of_code(uint32_t code)
 {
     switch (code) {
     case CBP_ERROR_FILE_NOT_FOUND:
@@ -40,22 +40,22 @@ int errno_of_code(uint32_t code)
     }
 }
 
-static bool creations_are_wanted(void)
+static bool creations_are_wanted(struct tracer *self)
 {
-    if (self.helper.policy.rule_counts[CBP_ACTION_DENY] > 0 && !self.helper.leaving)
+    if (self->helper.policy.rule_counts[CBP_ACTION_DENY] > 0 && !self->helper.leaving)
         return true;
-    return !self.helper.leaving &&
-           cbpd_any_session_wants(&self.helper.policy,
+    return !self->helper.leaving &&
+           cbpd_any_session_wants(&self->helper.policy,
                                   CBP_PROC_EVT_PROCESS_CREATION | CBP_PROC_EVT_THREAD_CREATION);
 }
 
 /* Who creates: whoever forked the process, for the first execution after the fork; later the process itself.
  */
-static void report_creation(struct cbpd_report *report, struct task *task,
+static void report_creation(struct tracer *self, struct cbpd_report *report, struct task *task,
                             const struct cbp_stance *old_stances)
 {
     struct process *process = task->process;
-    start_report(report, task);
+    cbpd_start_report(self, report, task);
     if (process->base.executed) {
         report->originator_pid = process->base.pid;
         report->originator_tid = task->execution_tid != 0 ? task->execution_tid : task->base.tid;
@@ -63,11 +63,12 @@ static void report_creation(struct cbpd_report *report, struct task *task,
     } else {
         report->originator_pid = process->creator_pid;
         report->originator_tid = process->creator_tid;
-        report->request.originator = creator_of(process) != NULL ? stances_of(creator_of(process)) : NULL;
+        report->request.originator =
+            creator_of(process) != NULL ? stances_of(self, creator_of(process)) : NULL;
     }
 }
 
-struct cbpd_image *image_of_chain(const struct reading *reading)
+struct cbpd_image *cbpd_image_of_chain(struct tracer *self, const struct reading *reading)
 {
     const struct chain *chain = &reading->chain;
     struct cbpd_image_file files[CHAIN_FILE_MAX];
@@ -82,50 +83,51 @@ struct cbpd_image *image_of_chain(const struct reading *reading)
                                             .is_deleted = file->is_deleted};
     }
     return chain->file_count > 0
-               ? cbpd_make_image(&self.helper.policy, files, chain->file_count, reading->is_vague)
+               ? cbpd_make_image(&self->helper.policy, files, chain->file_count, reading->is_vague)
                : NULL;
 }
 
-void release_approval(struct approval *approval)
+void cbpd_release_approval(struct tracer *self, struct approval *approval)
 {
-    cbpd_release_image(&self.helper.policy, approval->image);
+    cbpd_release_image(&self->helper.policy, approval->image);
     approval->image = NULL;
     approval->valid = false;
 }
 
 /* What it takes to hold it. */
-static size_t size_of(const struct reading *reading)
+static size_t size_of(struct tracer *self, const struct reading *reading)
 {
     return (reading->arguments_size + reading->chain.names.size) *
-           (self.helper.policy.session_count > 0 ? self.helper.policy.session_count : 1);
+           (self->helper.policy.session_count > 0 ? self->helper.policy.session_count : 1);
 }
 
 /* ---- At the entry of execve ---- */
 
 /* Asks about a program that is about to be executed. */
-static void ask_at_entry(struct task *task, struct cbpd_image *image, const struct reading *reading)
+static void ask_at_entry(struct tracer *self, struct task *task, struct cbpd_image *image,
+                         const struct reading *reading)
 {
     struct cbp_stance stances[CBP_SESSION_MAX];
     struct approval approval = {.valid = true, .image = image, .facts = reading->facts};
-    cbpd_stances_under_image(&self.helper.policy, &task->process->base, image, stances);
+    cbpd_stances_under_image(&self->helper.policy, &task->process->base, image, stances);
     struct cbpd_report report;
-    report_creation(&report, task, stances_of(task->process));
+    report_creation(self, &report, task, stances_of(self, task->process));
     report.image = image;
     report.request.subject = stances;
     report.since_ns = task->parked.since_ns;
     report.arguments = reading->arguments;
     report.arguments_size = reading->arguments_size;
-    add_item(&report, CBP_PROC_EVT_PROCESS_CREATION, 0);
+    cbpd_add_item(&report, CBP_PROC_EVT_PROCESS_CREATION, 0);
     if (task->first_unreported)
-        add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
+        cbpd_add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
     task->first_unreported = false;
     task->process->is_launcher = false;
     struct cbpd_refusal refusal = {0};
     struct operation *operation = NULL;
-    post(&self.helper, &report, &operation, &refusal, approval.sequences);
+    post(&self->helper, &report, &operation, &refusal, approval.sequences);
     if (operation == NULL) {
         struct operation nobody_asked = {.approval = approval};
-        finish_execution(task, OPERATION_ENTRY, &nobody_asked, refusal.code);
+        cbpd_finish_execution(self, task, OPERATION_ENTRY, &nobody_asked, refusal.code);
         return;
     }
     operation->held.task = task;
@@ -135,32 +137,32 @@ static void ask_at_entry(struct task *task, struct cbpd_image *image, const stru
     task->operation = operation;
 }
 
-void handle_execution_entry(struct task *task, const struct syscall_entry *entry)
+void cbpd_handle_execution_entry(struct tracer *self, struct task *task, const struct syscall_entry *entry)
 {
-    note_failed_execution(task, 0);
-    if (creations_are_wanted())
-        look_at_execution(task, entry);
+    cbpd_note_failed_execution(self, task, 0);
+    if (creations_are_wanted(self))
+        cbpd_look_at_execution(self, task, entry);
     else
-        resume_task(task, 0);
+        cbpd_resume_task(self, task, 0);
 }
 
 /* What is not known is left to the kernel and to the stop after execve. */
-static void go_on_at_entry(struct task *task, const struct reading *reading)
+static void go_on_at_entry(struct tracer *self, struct task *task, const struct reading *reading)
 {
-    bool is_known = reading != NULL && creations_are_wanted();
-    if (is_known && park_if_full(task, OPERATION_ENTRY, size_of(reading)))
+    bool is_known = reading != NULL && creations_are_wanted(self);
+    if (is_known && cbpd_park_if_full(self, task, OPERATION_ENTRY, size_of(self, reading)))
         return;
-    struct cbpd_image *image = is_known ? image_of_chain(reading) : NULL;
+    struct cbpd_image *image = is_known ? cbpd_image_of_chain(self, reading) : NULL;
     if (image == NULL) {
         if (is_known) { /* but for the memory to ask */
-            count_loss();
-            (void) fail_syscall(task, ENOMEM);
+            cbpd_count_loss(self);
+            (void) cbpd_fail_syscall(task, ENOMEM);
         }
-        resume_task(task, 0);
+        cbpd_resume_task(self, task, 0);
         return;
     }
-    ask_at_entry(task, image, reading);
-    cbpd_release_image(&self.helper.policy, image);
+    ask_at_entry(self, task, image, reading);
+    cbpd_release_image(&self->helper.policy, image);
 }
 
 /* Tells a session that what an event says has not happened. */
@@ -173,23 +175,23 @@ static void take_back(struct cbp_channel_session *session, uint64_t sequence, in
     cbp_add_u64(&session->failed_after, 1);
 }
 
-void note_failed_execution(struct task *task, int os_error)
+void cbpd_note_failed_execution(struct tracer *self, struct task *task, int os_error)
 {
     if (!task->approval.valid)
         return;
-    release_approval(&task->approval);
+    cbpd_release_approval(self, &task->approval);
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
-        if (self.helper.policy.sessions[id].open && task->approval.sequences[id] != 0)
-            take_back(&self.helper.channel->sessions[id], task->approval.sequences[id], os_error);
+        if (self->helper.policy.sessions[id].open && task->approval.sequences[id] != 0)
+            take_back(&self->helper.channel->sessions[id], task->approval.sequences[id], os_error);
 }
 
-void handle_execution_return(struct task *task)
+void cbpd_handle_execution_return(struct tracer *self, struct task *task)
 {
     int os_error = 0;
     if (task->approval.valid)
-        (void) read_syscall_error(task, &os_error);
-    note_failed_execution(task, os_error);
-    resume_task(task, 0);
+        (void) cbpd_read_syscall_error(task, &os_error);
+    cbpd_note_failed_execution(self, task, os_error);
+    cbpd_resume_task(self, task, 0);
 }
 
 /* Whether somebody has to be told if it fails. */
@@ -205,11 +207,11 @@ static bool was_told(const struct approval *approval)
 
 /* The process goes by this image from now on. Without memory for one (NULL) it has no name, which counts as
  * any that a rule forbids or protects; the name of the old one could exempt it. */
-static void change_image(struct process *process, struct cbpd_image *image, uint32_t user_id,
-                         struct cbp_stance *old_stances)
+static void change_image(struct tracer *self, struct process *process, struct cbpd_image *image,
+                         uint32_t user_id, struct cbp_stance *old_stances)
 {
-    struct cbpd_policy *policy = &self.helper.policy;
-    leave_legacy(process); /* a thread that the execution has ended may have been creating */
+    struct cbpd_policy *policy = &self->helper.policy;
+    cbpd_leave_legacy(self, process); /* a thread that the execution has ended may have been creating */
     cbpd_execute(policy, &process->base, image != NULL ? image : cbpd_share_image(policy->nameless),
                  old_stances);
     process->user_id = user_id;
@@ -217,38 +219,40 @@ static void change_image(struct process *process, struct cbpd_image *image, uint
     process->is_launcher = false;
 }
 
-void handle_execution_stop(struct task *task)
+void cbpd_handle_execution_stop(struct tracer *self, struct task *task)
 {
-    look_at_execution(task, NULL);
+    cbpd_look_at_execution(self, task, NULL);
 }
 
-struct cbpd_image *image_of_reading(const struct reading *reading)
+struct cbpd_image *cbpd_image_of_reading(struct tracer *self, const struct reading *reading)
 {
     static const struct cbpd_image_file unknown = {.path = "", .given = ""};
-    return reading != NULL ? image_of_chain(reading)
-                           : cbpd_make_image(&self.helper.policy, &unknown, 1, true);
+    return reading != NULL ? cbpd_image_of_chain(self, reading)
+                           : cbpd_make_image(&self->helper.policy, &unknown, 1, true);
 }
 
-static void go_on_at_stop(struct task *task, const struct reading *reading, bool approved)
+static void go_on_at_stop(struct tracer *self, struct task *task, const struct reading *reading,
+                          bool approved)
 {
     struct process *process = task->process;
     struct cbp_stance old_stances[CBP_SESSION_MAX];
     struct cbpd_report report;
     bool changed = task->approval.valid && !approved;
-    if (!approved && reading != NULL && !self.helper.leaving && creations_are_wanted() &&
-        park_if_full(task, OPERATION_EXECUTION, size_of(reading)))
+    if (!approved && reading != NULL && !self->helper.leaving && creations_are_wanted(self) &&
+        cbpd_park_if_full(self, task, OPERATION_EXECUTION, size_of(self, reading)))
         return;
-    struct cbpd_image *image = approved ? cbpd_share_image(task->approval.image) : image_of_reading(reading);
-    identify_program(image, process->base.pid);
-    release_approval(&task->approval);
-    report_creation(&report, task, old_stances);
+    struct cbpd_image *image =
+        approved ? cbpd_share_image(task->approval.image) : cbpd_image_of_reading(self, reading);
+    cbpd_identify_program(self, image, process->base.pid);
+    cbpd_release_approval(self, &task->approval);
+    report_creation(self, &report, task, old_stances);
     task->execution_tid = 0;
-    change_image(process, image, reading != NULL ? reading->user_id : process->user_id, old_stances);
-    report.request.subject = stances_of(process);
+    change_image(self, process, image, reading != NULL ? reading->user_id : process->user_id, old_stances);
+    report.request.subject = stances_of(self, process);
     struct cbpd_refusal refusal = {0};
     struct operation *operation = NULL;
-    if (image == NULL && creations_are_wanted()) {
-        count_loss(); /* without memory for its names no rule could be held against them */
+    if (image == NULL && creations_are_wanted(self)) {
+        cbpd_count_loss(self); /* without memory for its names no rule could be held against them */
         refusal.code = CBP_ERROR_NOT_ENOUGH_MEMORY;
     } else if (!approved) {
         report.image = process->base.image;
@@ -257,16 +261,16 @@ static void go_on_at_stop(struct task *task, const struct reading *reading, bool
         report.arguments = reading != NULL ? reading->arguments : NULL;
         report.arguments_size = reading != NULL ? reading->arguments_size : 0;
         bool is_complete = reading != NULL && reading->is_complete;
-        add_item(&report, CBP_PROC_EVT_PROCESS_CREATION,
-                 (changed ? (uint32_t) CBP_EVENT_FLAG_CHANGED : 0) |
-                     (is_complete ? 0 : (uint32_t) CBP_EVENT_FLAG_ARGUMENTS_TRUNCATED));
+        cbpd_add_item(&report, CBP_PROC_EVT_PROCESS_CREATION,
+                      (changed ? (uint32_t) CBP_EVENT_FLAG_CHANGED : 0) |
+                          (is_complete ? 0 : (uint32_t) CBP_EVENT_FLAG_ARGUMENTS_TRUNCATED));
         if (task->first_unreported)
-            add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
+            cbpd_add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
         task->first_unreported = false;
-        post(&self.helper, &report, &operation, &refusal, NULL);
+        post(&self->helper, &report, &operation, &refusal, NULL);
     }
     if (operation == NULL) {
-        finish_execution(task, OPERATION_EXECUTION, NULL, refusal.code);
+        cbpd_finish_execution(self, task, OPERATION_EXECUTION, NULL, refusal.code);
         return;
     }
     operation->held.task = task;
@@ -274,38 +278,39 @@ static void go_on_at_stop(struct task *task, const struct reading *reading, bool
     task->operation = operation;
 }
 
-void go_on_after_look(struct task *task, enum operation_kind kind, const struct look *look)
+void cbpd_go_on_after_look(struct tracer *self, struct task *task, enum operation_kind kind,
+                           const struct look *look)
 {
     if (kind == OPERATION_EXECUTION)
-        go_on_at_stop(task, look != NULL ? &look->reading : NULL, look != NULL && look->is_as_approved);
+        go_on_at_stop(self, task, look != NULL ? &look->reading : NULL, look != NULL && look->is_as_approved);
     else
-        go_on_at_entry(task, look != NULL && look->resolution == RESOLVED ? &look->reading : NULL);
+        go_on_at_entry(self, task, look != NULL && look->resolution == RESOLVED ? &look->reading : NULL);
 }
 
 /* ---- Carrying out what was decided ---- */
 
-void finish_execution(struct task *task, enum operation_kind kind, const struct operation *operation,
-                      uint32_t result_code)
+void cbpd_finish_execution(struct tracer *self, struct task *task, enum operation_kind kind,
+                           const struct operation *operation, uint32_t result_code)
 {
     if (kind == OPERATION_ENTRY) {
         if (result_code != 0) {
-            (void) fail_syscall(task, errno_of_code(result_code));
-            resume_task(task, 0);
+            (void) cbpd_fail_syscall(task, cbpd_errno_of_code(result_code));
+            cbpd_resume_task(self, task, 0);
             return;
         }
         task->approval = operation->approval;
         (void) cbpd_share_image(task->approval.image);
         /* What succeeds stops before it returns, and then goes on without this stop. */
         if (was_told(&task->approval))
-            resume_until_return(task);
+            cbpd_resume_until_return(self, task);
         else
-            resume_task(task, 0);
+            cbpd_resume_task(self, task, 0);
         return;
     }
     if (task->launch != NULL)
-        finish_launch(task, 0, result_code != 0 ? errno_of_code(result_code) : 0);
+        cbpd_finish_launch(self, task, 0, result_code != 0 ? cbpd_errno_of_code(result_code) : 0);
     if (result_code != 0)
         (void) kill((pid_t) task->process->base.pid, SIGKILL);
-    resume_kept_creator(task);
-    resume_task(task, 0);
+    cbpd_resume_kept_creator(self, task);
+    cbpd_resume_task(self, task, 0);
 }

@@ -9,28 +9,29 @@
 
 #include "tracer.h"
 
-static bool may_have_our_filter(const struct status_facts *facts)
+static bool may_have_our_filter(struct tracer *self, const struct status_facts *facts)
 {
     struct status_facts own;
     if (!facts->has_filter)
         return false;
-    return !read_status((uint32_t) getpid(), &own) || own.filter_count == UINT32_MAX ||
+    return !cbpd_read_status(self, (uint32_t) getpid(), &own) || own.filter_count == UINT32_MAX ||
            facts->filter_count > own.filter_count;
 }
 
-int refusal_of_attach(struct task *task, const struct syscall_entry *entry)
+int cbpd_refusal_of_attach(struct tracer *self, struct task *task, const struct syscall_entry *entry)
 {
     struct id_view view;
     struct status_facts facts;
-    if (!open_view(task, &view))
+    if (!cbpd_open_view(self, task, &view))
         return EPERM;
     uint32_t tid;
-    enum knowledge known = known_as(&view, (uint32_t) entry->arguments[1], &tid);
-    if (known == KNOWN && find_task(tid) != NULL)
+    enum knowledge known = cbpd_known_as(self, &view, (uint32_t) entry->arguments[1], &tid);
+    if (known == KNOWN && find_task(self, tid) != NULL)
         return 0;
     if (known == NOT_KNOWN)
         return EPERM;
-    if (known == ABSENT || !read_status(tid, &facts)) /* and nobody may come to have that id meanwhile */
-        return known == KNOWN && is_there(tid) ? EPERM : ESRCH;
-    return may_have_our_filter(&facts) ? EPERM : 0;
+    if (known == ABSENT ||
+        !cbpd_read_status(self, tid, &facts)) /* and nobody may come to have that id meanwhile */
+        return known == KNOWN && cbpd_is_there(tid) ? EPERM : ESRCH;
+    return may_have_our_filter(self, &facts) ? EPERM : 0;
 }

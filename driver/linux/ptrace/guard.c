@@ -25,9 +25,9 @@ static bool controller_lives(void)
     return poll(&controller, 1, 0) <= 0;
 }
 
-bool is_guarded(uint32_t pid)
+bool cbpd_is_guarded(struct tracer *self, uint32_t pid)
 {
-    return pid == (uint32_t) getpid() || (pid == self.controller_pid && controller_lives());
+    return pid == (uint32_t) getpid() || (pid == self->controller_pid && controller_lives());
 }
 
 /* Of a process or one of its threads; without a look into /proc. */
@@ -38,7 +38,7 @@ static bool is_thread_of(uint32_t pid, uint32_t tid)
 
 static bool is_in_group(uint32_t pid, uint32_t group)
 {
-    return process_group_of(pid) == group;
+    return cbpd_process_group_of(pid) == group;
 }
 
 static bool asks_for_more_than_facts(const struct handle_call *call)
@@ -66,27 +66,27 @@ static bool reaches(uint32_t pid, const struct id_view *view, const struct handl
         return group != 0 && is_in_group(pid, group);
     }
     default: /* of another namespace's processes, ours are no part */
-        return !view->is_foreign && (call->aim == AIM_EVERYBODY || call->user_id == own_user(false) ||
-                                     call->user_id == own_user(true));
+        return !view->is_foreign && (call->aim == AIM_EVERYBODY || call->user_id == cbpd_own_user(false) ||
+                                     call->user_id == cbpd_own_user(true));
     }
 }
 
-static bool reaches_guarded(const struct id_view *view, const struct handle_call *call)
+static bool reaches_guarded(struct tracer *self, const struct id_view *view, const struct handle_call *call)
 {
     return reaches((uint32_t) getpid(), view, call) ||
-           (reaches(self.controller_pid, view, call) && controller_lives());
+           (reaches(self->controller_pid, view, call) && controller_lives());
 }
 
 /* The caller's own group, which another of its threads could change after this look, by its id, which means
  * that group for good. False: it has none in the caller's namespace. */
-static bool name_own_group(const struct task *task, const struct syscall_entry *entry,
+static bool name_own_group(struct tracer *self, const struct task *task, const struct syscall_entry *entry,
                            const struct id_view *view, struct handle_call *call)
 {
     struct status_facts facts;
     struct replacement *by_id = &call->replacement;
     bool is_signal = syscall_kind(entry->architecture, entry->number) == SYSCALL_KILL;
     uint32_t group = call->process_group;
-    if (view->is_foreign && read_status(task->base.tid, &facts) && facts.group_ids[0] == group)
+    if (view->is_foreign && cbpd_read_status(self, task->base.tid, &facts) && facts.group_ids[0] == group)
         group = facts.group_ids[view->level];
     else if (view->is_foreign)
         group = 0;
@@ -115,8 +115,8 @@ static void spare(const struct task *task, const struct syscall_entry *entry, co
                                                       is_in_group(task->process->base.pid, instead->group));
 }
 
-bool guard_refuses(const struct task *task, const struct syscall_entry *entry, const struct id_view *view,
-                   struct handle_call *call)
+bool cbpd_guard_refuses(struct tracer *self, const struct task *task, const struct syscall_entry *entry,
+                        const struct id_view *view, struct handle_call *call)
 {
     enum syscall_kind kind = syscall_kind(entry->architecture, entry->number);
     bool is_signal = kind == SYSCALL_KILL || kind == SYSCALL_PIDFD_SEND_SIGNAL;
@@ -126,13 +126,13 @@ bool guard_refuses(const struct task *task, const struct syscall_entry *entry, c
     if (call->is_unknown && (!view->is_foreign || call->by_descriptor))
         return true;
     if (call->process_group_ours) { /* looked up once: it can be another at each look */
-        call->process_group = process_group_of(task->process->base.pid);
+        call->process_group = cbpd_process_group_of(task->process->base.pid);
         if (call->process_group == 0) /* it is led from outside of our namespace, and the two may be in it */
             return true;
     }
-    bool is_safe = !reaches_guarded(view, call);
+    bool is_safe = !reaches_guarded(self, view, call);
     if (is_safe && call->aim == AIM_GROUP && call->process_group_ours)
-        is_safe = name_own_group(task, entry, view, call);
+        is_safe = name_own_group(self, task, entry, view, call);
     if (is_safe)
         return false;
     if (call->aim == AIM_ONE || call->aim == AIM_USER || !is_signal)
@@ -175,52 +175,52 @@ static bool remember(struct reached *reached, uint32_t pid)
 }
 
 /* As kill(2) has it; ours may be more than the caller's. */
-static bool may_signal(const struct task *task, const struct status_facts *caller, uint32_t pid,
-                       uint32_t number)
+static bool may_signal(struct tracer *self, const struct task *task, const struct status_facts *caller,
+                       uint32_t pid, uint32_t number)
 {
     struct status_facts target;
     if (caller->effective_user_id == 0)
         return true;
     if (number == SIGCONT && getsid((pid_t) pid) == getsid((pid_t) task->process->base.pid))
         return true;
-    return read_status(pid, &target) &&
+    return cbpd_read_status(self, pid, &target) &&
            (caller->effective_user_id == target.user_id ||
             caller->effective_user_id == target.saved_user_id || caller->user_id == target.user_id ||
             caller->user_id == target.saved_user_id);
 }
 
 /* One look at all processes. Gives whether there was anybody new. */
-static bool signal_new_ones(const struct task *task, const struct status_facts *caller,
+static bool signal_new_ones(struct tracer *self, const struct task *task, const struct status_facts *caller,
                             const struct replacement *instead, struct reached *reached)
 {
     bool any = false;
     struct id_list list;
-    reached->is_unknown |= !list_processes(&list);
+    reached->is_unknown |= !cbpd_list_processes(self, &list);
     for (uint32_t i = 0; i < list.count; i++) {
         uint32_t pid = list.ids[i];
         if (pid == 1 || pid == task->process->base.pid ||
-            (instead->group != 0 && !is_in_group(pid, instead->group)) || is_guarded(pid) ||
-            has_reached(reached, pid) || !may_signal(task, caller, pid, instead->signal_for_many))
+            (instead->group != 0 && !is_in_group(pid, instead->group)) || cbpd_is_guarded(self, pid) ||
+            has_reached(reached, pid) || !may_signal(self, task, caller, pid, instead->signal_for_many))
             continue;
         if (kill((pid_t) pid, (int) instead->signal_for_many) == 0)
             any |= remember(reached, pid);
     }
-    free_id_list(&list);
+    cbpd_free_id_list(&list);
     return any && !reached->is_unknown;
 }
 
-void signal_the_others(struct task *task, const struct replacement *instead)
+void cbpd_signal_the_others(struct tracer *self, struct task *task, const struct replacement *instead)
 {
     struct reached reached = {NULL, 0, 0, false};
     struct status_facts caller;
     struct id_view view;
-    if (read_status(task->base.tid, &caller))
-        for (int i = 0; i < PASSES_MAX && signal_new_ones(task, &caller, instead, &reached); i++) {
+    if (cbpd_read_status(self, task->base.tid, &caller))
+        for (int i = 0; i < PASSES_MAX && signal_new_ones(self, task, &caller, instead, &reached); i++) {
         }
     free(reached.pids);
     if (reached.is_unknown) { /* somebody may have been left out: that is no success */
-        count_loss();
-        (void) fail_syscall(task, EAGAIN);
+        cbpd_count_loss(self);
+        (void) cbpd_fail_syscall(task, EAGAIN);
         return;
     }
     /* Its own share arrives before its call returns. */
@@ -229,11 +229,11 @@ void signal_the_others(struct task *task, const struct replacement *instead)
                               .number = instead->number,
                               .arguments = {0, instead->signal_for_many}};
     uint32_t own_id = 0;
-    if (instead->reaches_caller && open_view(task, &view) &&
-        seen_as(&view, task->process->base.pid, &own_id) == KNOWN)
+    if (instead->reaches_caller && cbpd_open_view(self, task, &view) &&
+        cbpd_seen_as(self, &view, task->process->base.pid, &own_id) == KNOWN)
         own.arguments[0] = own_id;
     if (own.arguments[0] != 0)
-        (void) replace_syscall(task, &own);
+        (void) cbpd_replace_syscall(task, &own);
     else
-        (void) fail_syscall(task, reached.count > 0 ? 0 : EPERM);
+        (void) cbpd_fail_syscall(task, reached.count > 0 ? 0 : EPERM);
 }

@@ -40,12 +40,12 @@ static void note(struct handle_call *call, enum knowledge knowledge, int os_erro
 }
 
 /* False for a number that is nobody's, and never will be. */
-static bool aim_at_id(struct handle_call *call, const struct id_view *view, uint64_t id)
+static bool aim_at_id(struct tracer *self, struct handle_call *call, const struct id_view *view, uint64_t id)
 {
     call->aim = AIM_ONE;
     if ((int) id <= 0)
         return false;
-    note(call, known_as(view, (uint32_t) id, &call->tid), ESRCH);
+    note(call, cbpd_known_as(self, view, (uint32_t) id, &call->tid), ESRCH);
     return true;
 }
 
@@ -53,26 +53,26 @@ static void aim_at_group(struct handle_call *call, const struct task *task, uint
 {
     call->aim = AIM_GROUP;
     call->process_group_ours = id == 0;
-    call->process_group = id == 0 ? process_group_of(task->base.tid) : id;
+    call->process_group = id == 0 ? cbpd_process_group_of(task->base.tid) : id;
 }
 
-static void aim_at_user(struct handle_call *call, const struct task *task, uint32_t id)
+static void aim_at_user(struct tracer *self, struct handle_call *call, const struct task *task, uint32_t id)
 {
     struct status_facts caller;
     call->aim = AIM_USER;
     if (id != 0)
-        note(call, user_known_as(task->base.tid, id, &call->user_id), ESRCH);
-    else if (read_status(task->base.tid, &caller))
+        note(call, cbpd_user_known_as(self, task->base.tid, id, &call->user_id), ESRCH);
+    else if (cbpd_read_status(self, task->base.tid, &caller))
         call->user_id = caller.user_id;
     else
         call->is_unknown = true;
 }
 
-static void aim_at_everybody(struct handle_call *call, const struct task *task)
+static void aim_at_everybody(struct tracer *self, struct handle_call *call, const struct task *task)
 {
     struct status_facts caller;
     call->aim = AIM_EVERYBODY;
-    call->is_unknown = !read_status(task->base.tid, &caller);
+    call->is_unknown = !cbpd_read_status(self, task->base.tid, &caller);
     call->user_id = caller.user_id;
     call->effective_user_id = caller.effective_user_id;
 }
@@ -102,53 +102,54 @@ static bool ask_for_signal(struct handle_call *call, uint64_t number)
     }
 }
 
-static bool read_kill(const struct task *task, const struct id_view *view, const uint64_t *arguments,
-                      struct handle_call *call)
+static bool read_kill(struct tracer *self, const struct task *task, const struct id_view *view,
+                      const uint64_t *arguments, struct handle_call *call)
 {
     int id = (int) arguments[0];
     if (id > 0)
-        (void) aim_at_id(call, view, (uint32_t) id);
+        (void) aim_at_id(self, call, view, (uint32_t) id);
     else if (id == -1)
-        aim_at_everybody(call, task);
+        aim_at_everybody(self, call, task);
     else if (id != INT_MIN)
         aim_at_group(call, task, (uint32_t) -id);
     return id != INT_MIN && ask_for_signal(call, arguments[1]);
 }
 
-static bool read_thread_signal(const struct id_view *view, uint64_t group, uint64_t id, uint64_t number,
-                               struct handle_call *call)
+static bool read_thread_signal(struct tracer *self, const struct id_view *view, uint64_t group, uint64_t id,
+                               uint64_t number, struct handle_call *call)
 {
     call->is_thread = true;
     if (group != 0)
-        note(call, known_as(view, (uint32_t) group, &call->group), ESRCH);
-    return aim_at_id(call, view, id) && ask_for_signal(call, number);
+        note(call, cbpd_known_as(self, view, (uint32_t) group, &call->group), ESRCH);
+    return aim_at_id(self, call, view, id) && ask_for_signal(call, number);
 }
 
 /* ---- Descriptors ---- */
 
 /* A folder of /proc, which a signal may be sent through as well. Its id is one of the namespace that this
  * /proc was mounted for: ours if it is the one that we have, else the caller's. */
-static enum knowledge process_of_folder(const struct task *task, const struct id_view *view, int fd,
+static enum knowledge process_of_folder(struct tracer *self, const struct task *task,
+                                        const struct id_view *view, int fd,
                                         const struct descriptor_facts *facts, uint32_t *tid)
 {
     uint32_t id;
     bool is_ours;
-    enum knowledge knowledge = read_process_folder(task->base.tid, fd, facts, &id, &is_ours);
+    enum knowledge knowledge = cbpd_read_process_folder(self, task->base.tid, fd, facts, &id, &is_ours);
     *tid = id;
-    return knowledge != KNOWN || is_ours ? knowledge : known_as(view, id, tid);
+    return knowledge != KNOWN || is_ours ? knowledge : cbpd_known_as(self, view, id, tid);
 }
 
 /* Aims at what a descriptor names. False: it is no descriptor, but one of the numbers that stand for the
  * caller. Where it names nothing, the call must not go on: it could name something by then. */
-static bool aim_at_descriptor(const struct task *task, uint64_t argument, struct handle_call *call,
-                              struct descriptor_facts *facts)
+static bool aim_at_descriptor(struct tracer *self, const struct task *task, uint64_t argument,
+                              struct handle_call *call, struct descriptor_facts *facts)
 {
     int fd = (int) argument;
     if (fd < 0)
         return false;
     call->aim = AIM_ONE;
     call->by_descriptor = true;
-    enum knowledge knowledge = read_descriptor(task->base.tid, fd, facts);
+    enum knowledge knowledge = cbpd_read_descriptor(self, task->base.tid, fd, facts);
     note(call, knowledge, EBADF);
     if (knowledge != KNOWN || !facts->is_pidfd)
         return true;
@@ -162,7 +163,7 @@ static bool aim_at_descriptor(const struct task *task, uint64_t argument, struct
 
 /* The call becomes one that sends the signal to the target by its id: what the descriptor means can then
  * change no more. */
-static void replace_by_id(struct handle_call *call, const struct syscall_entry *entry,
+static void replace_by_id(struct tracer *self, struct handle_call *call, const struct syscall_entry *entry,
                           const struct id_view *view, int target)
 {
     struct replacement *by_id = &call->replacement;
@@ -173,7 +174,8 @@ static void replace_by_id(struct handle_call *call, const struct syscall_entry *
     if (call->is_thread) {
         kind = has_info ? SYSCALL_RT_TGSIGQUEUEINFO : SYSCALL_TGKILL;
         uint32_t group = 0;
-        if (!read_status(call->tid, &facts) || seen_as(view, facts.group, &group) != KNOWN)
+        if (!cbpd_read_status(self, call->tid, &facts) ||
+            cbpd_seen_as(self, view, facts.group, &group) != KNOWN)
             call->is_unknown = true;
         by_id->arguments[count++] = group;
     }
@@ -188,19 +190,19 @@ static void replace_by_id(struct handle_call *call, const struct syscall_entry *
 
 /* A number that stands for the caller may name the group that the caller leads, which is that one for good.
  */
-static bool read_signal_to_own_group(const struct task *task, const struct id_view *view, int number,
-                                     struct handle_call *call)
+static bool read_signal_to_own_group(struct tracer *self, const struct task *task, const struct id_view *view,
+                                     int number, struct handle_call *call)
 {
     uint32_t id = 0;
     if (number > PIDFD_SELF_FIRST)
         return false;
-    note(call, seen_as(view, task->process->base.pid, &id), ESRCH);
+    note(call, cbpd_seen_as(self, view, task->process->base.pid, &id), ESRCH);
     aim_at_group(call, task, id);
     call->process_group_ours = false;
     return true;
 }
 
-static bool read_pidfd_signal(const struct task *task, const struct syscall_entry *entry,
+static bool read_pidfd_signal(struct tracer *self, const struct task *task, const struct syscall_entry *entry,
                               const struct id_view *view, struct handle_call *call)
 {
     uint32_t flags = (uint32_t) entry->arguments[3], id = 0;
@@ -210,14 +212,15 @@ static bool read_pidfd_signal(const struct task *task, const struct syscall_entr
         flags > PIDFD_SIGNAL_PROCESS_GROUP_FLAG)
         return false;
     if (fd < 0 && flags == PIDFD_SIGNAL_PROCESS_GROUP_FLAG)
-        return read_signal_to_own_group(task, view, fd, call);
-    if (!aim_at_descriptor(task, entry->arguments[0], call, &facts))
+        return read_signal_to_own_group(self, task, view, fd, call);
+    if (!aim_at_descriptor(self, task, entry->arguments[0], call, &facts))
         return false;
     if (call->os_error == 0 && !call->is_unknown && !facts.is_pidfd)
-        note(call, process_of_folder(task, view, fd, &facts, &call->tid), EBADF);
+        note(call, process_of_folder(self, task, view, fd, &facts, &call->tid), EBADF);
     if (call->os_error != 0 || call->is_unknown)
         return true;
-    note(call, seen_as(view, call->tid, &id), EINVAL); /* it lies outside of the caller's namespace */
+    note(call, cbpd_seen_as(self, view, call->tid, &id),
+         EINVAL); /* it lies outside of the caller's namespace */
     bool names_thread = facts.is_pidfd && (facts.flags & PIDFD_THREAD_FLAG) != 0;
     call->is_thread = flags == PIDFD_SIGNAL_THREAD_FLAG || (flags == 0 && names_thread);
     int target = (int) id;
@@ -225,17 +228,18 @@ static bool read_pidfd_signal(const struct task *task, const struct syscall_entr
         aim_at_group(call, task, id);
         target = -target;
     }
-    replace_by_id(call, entry, view, target);
+    replace_by_id(self, call, entry, view, target);
     return true;
 }
 
-static bool read_pidfd_operation(const struct task *task, const struct syscall_entry *entry,
-                                 uint32_t process_access, struct handle_call *call)
+static bool read_pidfd_operation(struct tracer *self, const struct task *task,
+                                 const struct syscall_entry *entry, uint32_t process_access,
+                                 struct handle_call *call)
 {
     struct descriptor_facts facts = {.is_pidfd = false};
     ask(call, process_access, 0);
     call->keeps_descriptor = true;
-    if (!aim_at_descriptor(task, entry->arguments[0], call, &facts))
+    if (!aim_at_descriptor(self, task, entry->arguments[0], call, &facts))
         return false;
     if (call->os_error == 0 && !call->is_unknown && !facts.is_pidfd)
         call->os_error = EBADF;
@@ -244,30 +248,31 @@ static bool read_pidfd_operation(const struct task *task, const struct syscall_e
 
 /* ---- Priorities ---- */
 
-static bool read_priority(const struct task *task, const struct id_view *view, int which, int group_value,
-                          int user_value, uint64_t who, struct handle_call *call)
+static bool read_priority(struct tracer *self, const struct task *task, const struct id_view *view, int which,
+                          int group_value, int user_value, uint64_t who, struct handle_call *call)
 {
     ask(call, CBP_PROCESS_SET_INFORMATION, CBP_THREAD_SET_INFORMATION);
     call->becomes_thread = true;
     if (which != group_value && which != user_value)
-        return aim_at_id(call, view, who);
+        return aim_at_id(self, call, view, who);
     if (which == group_value)
         aim_at_group(call, task, (uint32_t) who);
     else
-        aim_at_user(call, task, (uint32_t) who);
+        aim_at_user(self, call, task, (uint32_t) who);
     return true;
 }
 
-static bool read_sched(const struct id_view *view, uint64_t id, struct handle_call *call)
+static bool read_sched(struct tracer *self, const struct id_view *view, uint64_t id, struct handle_call *call)
 {
     ask(call, 0, CBP_THREAD_SET_INFORMATION);
     call->is_thread = true;
-    return aim_at_id(call, view, id);
+    return aim_at_id(self, call, view, id);
 }
 
 /* A thread, or a process, is to share a processor's core with nobody, or with the caller. A group is named by
  * one of its members, which could be in another by the time of the call: no other call can take its place. */
-static bool read_core(const struct id_view *view, const uint64_t *arguments, struct handle_call *call)
+static bool read_core(struct tracer *self, const struct id_view *view, const uint64_t *arguments,
+                      struct handle_call *call)
 {
     enum { OF_THREAD, OF_PROCESS, OF_GROUP };
     int type = (int) arguments[3];
@@ -276,7 +281,7 @@ static bool read_core(const struct id_view *view, const uint64_t *arguments, str
     if (type == OF_GROUP)
         call->os_error = EPERM;
     return type == OF_GROUP || ((type == OF_THREAD || type == OF_PROCESS) && arguments[4] == 0 &&
-                                aim_at_id(call, view, arguments[2]));
+                                aim_at_id(self, call, view, arguments[2]));
 }
 
 /* ---- Who gets signals about a descriptor ---- */
@@ -289,12 +294,12 @@ struct owner {
 };
 
 /* Which signal it will be is said by another call, or later: it may be any. */
-static bool aim_at_owner(struct handle_call *call, const struct task *task, const struct id_view *view,
-                         int owner)
+static bool aim_at_owner(struct tracer *self, struct handle_call *call, const struct task *task,
+                         const struct id_view *view, int owner)
 {
     ask(call, CBP_PROCESS_TERMINATE | CBP_PROCESS_SUSPEND_RESUME, 0);
     if (owner > 0)
-        return aim_at_id(call, view, (uint32_t) owner);
+        return aim_at_id(self, call, view, (uint32_t) owner);
     if (owner == 0 || owner == INT_MIN)
         return false;
     aim_at_group(call, task, (uint32_t) -owner);
@@ -303,20 +308,21 @@ static bool aim_at_owner(struct handle_call *call, const struct task *task, cons
 
 /* An owner that is told in memory, where it could be another by the time of the call, is set by a call that
  * takes it as an argument. For a single thread there is none. */
-static bool read_owner_in_memory(const struct task *task, const struct syscall_entry *entry,
-                                 const struct id_view *view, bool is_typed, struct handle_call *call)
+static bool read_owner_in_memory(struct tracer *self, const struct task *task,
+                                 const struct syscall_entry *entry, const struct id_view *view, bool is_typed,
+                                 struct handle_call *call)
 {
     struct owner owner = {.type = OWNER_IS_PROCESS};
     void *place = is_typed ? (void *) &owner : (void *) &owner.id;
     size_t size = is_typed ? sizeof owner : sizeof owner.id;
-    bool is_read = read_memory(task->base.tid, entry->arguments[2], place, size) == size;
+    bool is_read = cbpd_read_memory(task->base.tid, entry->arguments[2], place, size) == size;
     bool is_group = is_typed && owner.type == OWNER_IS_GROUP;
     call->by_descriptor = true;
     if (is_read && is_typed && (owner.type < 0 || owner.type > OWNER_IS_GROUP || owner.id < 0)) {
         call->os_error = EINVAL;
         return true;
     }
-    if (!aim_at_owner(call, task, view, is_group ? -owner.id : owner.id)) {
+    if (!aim_at_owner(self, call, task, view, is_group ? -owner.id : owner.id)) {
         call->aim = AIM_ONE; /* nobody from now on: no more than a setting of its own */
         call->tid = task->base.tid;
     }
@@ -331,12 +337,12 @@ static bool read_owner_in_memory(const struct task *task, const struct syscall_e
 
 /* ---- All of them ---- */
 
-static bool read_by_id(enum syscall_kind kind, const struct id_view *view, const uint64_t *arguments,
-                       struct handle_call *call)
+static bool read_by_id(struct tracer *self, enum syscall_kind kind, const struct id_view *view,
+                       const uint64_t *arguments, struct handle_call *call)
 {
     const uint32_t attach =
         CBP_PROCESS_VM_READ | CBP_PROCESS_VM_WRITE | CBP_PROCESS_VM_OPERATION | CBP_PROCESS_SUSPEND_RESUME;
-    if (!aim_at_id(call, view, arguments[kind == SYSCALL_PTRACE || kind == SYSCALL_PERF_EVENT_OPEN]))
+    if (!aim_at_id(self, call, view, arguments[kind == SYSCALL_PTRACE || kind == SYSCALL_PERF_EVENT_OPEN]))
         return false;
     switch (kind) {
     case SYSCALL_PTRACE:
@@ -383,65 +389,67 @@ static bool read_by_id(enum syscall_kind kind, const struct id_view *view, const
     }
 }
 
-bool read_handle_call(struct task *task, const struct syscall_entry *entry, const struct id_view *view,
-                      struct handle_call *call)
+bool cbpd_read_handle_call(struct tracer *self, struct task *task, const struct syscall_entry *entry,
+                           const struct id_view *view, struct handle_call *call)
 {
     enum syscall_kind kind = syscall_kind(entry->architecture, entry->number);
     const uint64_t *arguments = entry->arguments;
     memset(call, 0, sizeof *call);
     switch (kind) {
     case SYSCALL_KILL:
-        return read_kill(task, view, arguments, call);
+        return read_kill(self, task, view, arguments, call);
     case SYSCALL_RT_SIGQUEUEINFO:
-        return (int) arguments[0] > 0 && read_kill(task, view, arguments, call);
+        return (int) arguments[0] > 0 && read_kill(self, task, view, arguments, call);
     case SYSCALL_TKILL:
-        return read_thread_signal(view, 0, arguments[0], arguments[1], call);
+        return read_thread_signal(self, view, 0, arguments[0], arguments[1], call);
     case SYSCALL_TGKILL:
     case SYSCALL_RT_TGSIGQUEUEINFO:
         return (int) arguments[0] > 0 &&
-               read_thread_signal(view, arguments[0], arguments[1], arguments[2], call);
+               read_thread_signal(self, view, arguments[0], arguments[1], arguments[2], call);
     case SYSCALL_PIDFD_SEND_SIGNAL:
-        return read_pidfd_signal(task, entry, view, call);
+        return read_pidfd_signal(self, task, entry, view, call);
     case SYSCALL_PIDFD_GETFD:
         call->is_duplication = true;
-        return read_pidfd_operation(task, entry, CBP_PROCESS_DUP_HANDLE, call);
+        return read_pidfd_operation(self, task, entry, CBP_PROCESS_DUP_HANDLE, call);
     case SYSCALL_PROCESS_MADVISE:
     case SYSCALL_PROCESS_MRELEASE:
-        return read_pidfd_operation(task, entry, CBP_PROCESS_VM_OPERATION, call);
+        return read_pidfd_operation(self, task, entry, CBP_PROCESS_VM_OPERATION, call);
     case SYSCALL_SETPRIORITY:
-        return read_priority(task, view, (int) arguments[0], PRIO_PGRP, PRIO_USER, arguments[1], call);
+        return read_priority(self, task, view, (int) arguments[0], PRIO_PGRP, PRIO_USER, arguments[1], call);
     case SYSCALL_IOPRIO_SET:
-        return read_priority(task, view, (int) arguments[0], IOPRIO_GROUP, IOPRIO_USER, arguments[1], call);
+        return read_priority(self, task, view, (int) arguments[0], IOPRIO_GROUP, IOPRIO_USER, arguments[1],
+                             call);
     case SYSCALL_SCHED_SETAFFINITY:
     case SYSCALL_SCHED_SETPARAM:
     case SYSCALL_SCHED_SETSCHEDULER:
     case SYSCALL_SCHED_SETATTR:
-        return read_sched(view, arguments[0], call);
+        return read_sched(self, view, arguments[0], call);
     case SYSCALL_FCNTL:
     case SYSCALL_FCNTL64:
-        return (uint32_t) arguments[1] == F_SETOWN ? aim_at_owner(call, task, view, (int) arguments[2])
-                                                   : read_owner_in_memory(task, entry, view, true, call);
+        return (uint32_t) arguments[1] == F_SETOWN
+                   ? aim_at_owner(self, call, task, view, (int) arguments[2])
+                   : read_owner_in_memory(self, task, entry, view, true, call);
     case SYSCALL_IOCTL:
-        return read_owner_in_memory(task, entry, view, false, call);
+        return read_owner_in_memory(self, task, entry, view, false, call);
     case SYSCALL_PRCTL:
-        return read_core(view, arguments, call);
+        return read_core(self, view, arguments, call);
     case SYSCALL_KCMP:
         ask(call, CBP_PROCESS_QUERY_INFORMATION, 0);
-        if (!aim_at_id(call, view, arguments[0]) || (int) arguments[1] <= 0)
+        if (!aim_at_id(self, call, view, arguments[0]) || (int) arguments[1] <= 0)
             return false;
-        note(call, known_as(view, (uint32_t) arguments[1], &call->other_tid), ESRCH);
+        note(call, cbpd_known_as(self, view, (uint32_t) arguments[1], &call->other_tid), ESRCH);
         return true;
     default:
-        return read_by_id(kind, view, arguments, call);
+        return read_by_id(self, kind, view, arguments, call);
     }
 }
 
-enum knowledge is_aimed_at(const struct handle_call *call, const struct id_view *view, uint32_t pid,
-                           const struct status_facts *facts)
+enum knowledge cbpd_is_aimed_at(struct tracer *self, const struct handle_call *call,
+                                const struct id_view *view, uint32_t pid, const struct status_facts *facts)
 {
     if (call->aim == AIM_GROUP && call->process_group_ours)
         return facts->group_ids[0] == call->process_group ? KNOWN : ABSENT;
-    enum knowledge visible = is_visible(view, pid, facts);
+    enum knowledge visible = cbpd_is_visible(self, view, pid, facts);
     bool is_aimed;
     if (visible == ABSENT)
         return ABSENT;

@@ -33,27 +33,28 @@ struct handle_call {
 };
 
 /* False: it concerns nobody else, whatever else may change before it happens. */
-bool read_handle_call(struct task *task, const struct syscall_entry *entry, const struct id_view *view,
-                      struct handle_call *call);
+bool cbpd_read_handle_call(struct tracer *self, struct task *task, const struct syscall_entry *entry,
+                           const struct id_view *view, struct handle_call *call);
 
 /* Whether a task's call for many aims at this process. */
-enum knowledge is_aimed_at(const struct handle_call *call, const struct id_view *view, uint32_t pid,
-                           const struct status_facts *facts);
+enum knowledge cbpd_is_aimed_at(struct tracer *self, const struct handle_call *call,
+                                const struct id_view *view, uint32_t pid, const struct status_facts *facts);
 
 /* Whether a task's descriptors may be another's as well, which could exchange them. */
-bool descriptors_are_shared(const struct task *task);
+bool cbpd_descriptors_are_shared(struct tracer *self, const struct task *task);
 
 /* ---- asynchronous.c: descriptors that shall send signals ---- */
-bool asks_for_signals(const struct syscall_entry *entry);
+bool cbpd_asks_for_signals(const struct syscall_entry *entry);
 /* Whether others than the caller may get them, without having been named. */
-bool signals_may_reach_others(const struct task *task, const struct syscall_entry *entry);
+bool cbpd_signals_may_reach_others(struct tracer *self, const struct task *task,
+                                   const struct syscall_entry *entry);
 
 /* ---- guard.c: who is out of the tree's reach ---- */
-bool is_guarded(uint32_t pid);
+bool cbpd_is_guarded(struct tracer *self, uint32_t pid);
 /* Whether a call must fail. If not, it may have got a replacement that spares the guarded. */
-bool guard_refuses(const struct task *task, const struct syscall_entry *entry, const struct id_view *view,
-                   struct handle_call *call);
+bool cbpd_guard_refuses(struct tracer *self, const struct task *task, const struct syscall_entry *entry,
+                        const struct id_view *view, struct handle_call *call);
 /* Sends the replacement's signal for many; the task's call ends as if it had. */
-void signal_the_others(struct task *task, const struct replacement *instead);
+void cbpd_signal_the_others(struct tracer *self, struct task *task, const struct replacement *instead);
 
 #endif

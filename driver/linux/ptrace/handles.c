@@ -19,11 +19,11 @@
 /* ---- Whether it matters ---- */
 
 /* The process rights that a session's rules take from somebody. */
-static uint32_t rights_taken_in(uint32_t session_id)
+static uint32_t rights_taken_in(struct tracer *self, uint32_t session_id)
 {
     uint32_t rights = 0;
     for (uint32_t part = 0; part < CBP_RULES_PART_COUNT; part++) {
-        const struct cbpd_rule_set *set = self.helper.policy.rules[session_id][part];
+        const struct cbpd_rule_set *set = self->helper.policy.rules[session_id][part];
         if (set != NULL && set->counts[CBP_ACTION_STRIP] > 0)
             rights |= set->strip_mask;
     }
@@ -31,18 +31,18 @@ static uint32_t rights_taken_in(uint32_t session_id)
 }
 
 /* What a filter stops for the guard alone is no more than a part of what concerns others. */
-static bool handles_are_of_interest(const struct process *process)
+static bool handles_are_of_interest(struct tracer *self, const struct process *process)
 {
-    return !self.helper.leaving && (process->filter_parts & CBP_LAUNCH_FLAG_HANDLES) != 0 &&
-           (self.helper.policy.rule_counts[CBP_ACTION_STRIP] > 0 ||
-            cbpd_any_session_wants(&self.helper.policy, CBPD_HANDLE_OPERATIONS));
+    return !self->helper.leaving && (process->filter_parts & CBP_LAUNCH_FLAG_HANDLES) != 0 &&
+           (self->helper.policy.rule_counts[CBP_ACTION_STRIP] > 0 ||
+            cbpd_any_session_wants(&self->helper.policy, CBPD_HANDLE_OPERATIONS));
 }
 
 /* Whether the rules or handlers of a session could refuse this, whomever it aims at. */
-static bool could_refuse(uint32_t session_id, const struct handle_call *call)
+static bool could_refuse(struct tracer *self, uint32_t session_id, const struct handle_call *call)
 {
-    const struct cbpd_session *session = &self.helper.policy.sessions[session_id];
-    uint32_t rights = session->open ? rights_taken_in(session_id) : 0;
+    const struct cbpd_session *session = &self->helper.policy.sessions[session_id];
+    uint32_t rights = session->open ? rights_taken_in(self, session_id) : 0;
     return session->open &&
            ((session->events & CBPD_HANDLE_OPERATIONS) != 0 || (call->process_access & rights) != 0 ||
             (call->thread_access & cbp_thread_rights_of(rights)) != 0);
@@ -83,15 +83,15 @@ static void reach(const struct task *task, uint32_t tid, const struct status_fac
 }
 
 /* One process that a call for many may reach. What is hidden of one that we do not trace concerns no rule. */
-static void reach_one_of_many(const struct task *task, const struct handle_call *call,
+static void reach_one_of_many(struct tracer *self, const struct task *task, const struct handle_call *call,
                               const struct id_view *view, uint32_t pid, bool is_ours)
 {
     struct status_facts facts;
     enum knowledge aimed = NOT_KNOWN;
-    if (!read_status(pid, &facts))
-        aimed = is_there(pid) ? NOT_KNOWN : ABSENT;
+    if (!cbpd_read_status(self, pid, &facts))
+        aimed = cbpd_is_there(pid) ? NOT_KNOWN : ABSENT;
     else
-        aimed = facts.group == pid ? is_aimed_at(call, view, pid, &facts) : ABSENT;
+        aimed = facts.group == pid ? cbpd_is_aimed_at(self, call, view, pid, &facts) : ABSENT;
     if (aimed == KNOWN)
         reach(task, pid, &facts);
     else if (aimed == NOT_KNOWN && is_ours)
@@ -105,30 +105,33 @@ static int by_id(const void *a, const void *b)
 }
 
 /* Our own are known without a list of the system's, which may hide some. */
-static void reach_many(const struct task *task, const struct handle_call *call, const struct id_view *view)
+static void reach_many(struct tracer *self, const struct task *task, const struct handle_call *call,
+                       const struct id_view *view)
 {
     struct id_list list;
-    if (!list_processes(&list))
+    if (!cbpd_list_processes(self, &list))
         reached.is_unknown = true;
-    for (const struct process *process = first_process(); process != NULL; process = next_process(process))
-        reach_one_of_many(task, call, view, process->base.pid, true);
+    for (const struct process *process = first_process(self); process != NULL;
+         process = next_process(process))
+        reach_one_of_many(self, task, call, view, process->base.pid, true);
     for (uint32_t i = 0; i < list.count; i++) {
         uint32_t pid = list.ids[i];
-        if (find_process(pid) == NULL && !(call->replacement.signal_for_many != 0 && is_guarded(pid)))
-            reach_one_of_many(task, call, view, pid, false);
+        if (find_process(self, pid) == NULL &&
+            !(call->replacement.signal_for_many != 0 && cbpd_is_guarded(self, pid)))
+            reach_one_of_many(self, task, call, view, pid, false);
     }
-    free_id_list(&list);
+    cbpd_free_id_list(&list);
     if (reached.count > 1)
         qsort(reached.targets, reached.count, sizeof reached.targets[0], by_id);
 }
 
 /* False: it must not be let through, because there is no such target; or it has to be, because the kernel
  * wants a first thread and this is another. */
-static bool reach_one(const struct task *task, struct handle_call *call, uint32_t tid)
+static bool reach_one(struct tracer *self, const struct task *task, struct handle_call *call, uint32_t tid)
 {
     struct status_facts facts;
-    if (!read_status(tid, &facts)) {
-        reached.is_unknown = is_there(tid);
+    if (!cbpd_read_status(self, tid, &facts)) {
+        reached.is_unknown = cbpd_is_there(tid);
         call->os_error = reached.is_unknown ? 0 : ESRCH;
         return reached.is_unknown;
     }
@@ -149,22 +152,22 @@ struct verdict {
 };
 
 /* A new child, of whose creation we have not been told yet, is what its creator is. */
-static struct process *creator_of_new(const struct status_facts *facts)
+static struct process *creator_of_new(struct tracer *self, const struct status_facts *facts)
 {
-    return facts->tracer_pid == (uint32_t) getpid() ? find_process(facts->parent_pid) : NULL;
+    return facts->tracer_pid == (uint32_t) getpid() ? find_process(self, facts->parent_pid) : NULL;
 }
 
-static void tell_target(struct task *task, const struct handle_call *call, const struct reached_task *aim,
-                        struct verdict *verdict)
+static void tell_target(struct tracer *self, struct task *task, const struct handle_call *call,
+                        const struct reached_task *aim, struct verdict *verdict)
 {
     const struct status_facts *facts = &aim->facts;
     struct process outsider = {.base.pid = facts->group};
-    struct process *target = find_process(facts->group);
+    struct process *target = find_process(self, facts->group);
     struct process *judged = target;
     struct cbpd_report report;
     if (target == NULL) {
-        judged = creator_of_new(facts);
-        outsider.base.start_time = read_start_time(facts->group);
+        judged = creator_of_new(self, facts);
+        outsider.base.start_time = cbpd_read_start_time(self, facts->group);
         outsider.parent_pid = facts->parent_pid;
         outsider.user_id = facts->user_id;
         outsider.base.parent = judged != NULL ? &judged->base : NULL;
@@ -174,25 +177,25 @@ static void tell_target(struct task *task, const struct handle_call *call, const
     bool is_thread = call->is_thread || (call->becomes_thread && aim->tid != facts->group);
     memset(&report, 0, sizeof report);
     report.process = &target->base;
-    report.capabilities = capabilities_of(target);
+    report.capabilities = cbpd_capabilities_of(target);
     report.image = judged != NULL ? judged->base.image : NULL;
     report.thread_id = is_thread ? aim->tid : 0;
     report.originator_pid = task->process->base.pid;
     report.originator_tid = task->base.tid;
     report.user_id = target->user_id;
     report.request.access = is_thread ? call->thread_access : call->process_access;
-    report.request.originator = stances_of(task->process);
-    report.request.subject = judged != NULL ? stances_of(judged) : NULL;
+    report.request.originator = stances_of(self, task->process);
+    report.request.subject = judged != NULL ? stances_of(self, judged) : NULL;
     report.request.is_by_creator =
-        cbpd_is_protected_creator(&self.helper.policy, &task->process->base, &target->base);
+        cbpd_is_protected_creator(&self->helper.policy, &task->process->base, &target->base);
     if (call->is_duplication) {
         report.source_pid = target->base.pid;
         report.target_pid = task->process->base.pid;
     }
-    add_item(&report,
-             is_thread ? CBP_PROC_EVT_THREAD_HANDLE_OPERATION : CBP_PROC_EVT_PROCESS_HANDLE_OPERATION,
-             call->is_duplication ? CBP_EVENT_FLAG_DUPLICATION : 0);
-    post(&self.helper, &report, &verdict->operation, &verdict->refusal, NULL);
+    cbpd_add_item(&report,
+                  is_thread ? CBP_PROC_EVT_THREAD_HANDLE_OPERATION : CBP_PROC_EVT_PROCESS_HANDLE_OPERATION,
+                  call->is_duplication ? CBP_EVENT_FLAG_DUPLICATION : 0);
+    post(&self->helper, &report, &verdict->operation, &verdict->refusal, NULL);
 }
 
 /* ---- Descriptors that others can exchange ---- */
@@ -204,11 +207,11 @@ static uint32_t descriptor_access_of(const struct handle_call *call)
 
 /* Whether a task's descriptors may be another's as well: a thread's (the kernel's for it, too), or another
  * process's. Whoever cannot be compared may share them. */
-bool descriptors_are_shared(const struct task *task)
+bool cbpd_descriptors_are_shared(struct tracer *self, const struct task *task)
 {
-    if (count_threads(task->process->base.pid) != 1)
+    if (cbpd_count_threads(self, task->process->base.pid) != 1)
         return true;
-    for (const struct task *other = first_task(); other != NULL; other = next_task(other)) {
+    for (const struct task *other = first_task(self); other != NULL; other = next_task(other)) {
         if (other == task)
             continue;
         long order = syscall(SYS_kcmp, (pid_t) task->base.tid, (pid_t) other->base.tid, KCMP_FILES, 0, 0);
@@ -219,119 +222,122 @@ bool descriptors_are_shared(const struct task *task)
 }
 
 /* Between the decision about a descriptor and the call it may come to mean somebody whom a rule protects. */
-static bool descriptor_may_be_exchanged(const struct task *task, const struct operation *operation)
+static bool descriptor_may_be_exchanged(struct tracer *self, const struct task *task,
+                                        const struct operation *operation)
 {
     bool is_refused = false;
-    for (uint32_t id = 0; id < CBP_SESSION_MAX && !self.helper.leaving; id++) {
-        if (!self.helper.policy.sessions[id].open ||
-            (rights_taken_in(id) & operation->descriptor_access) == 0)
+    for (uint32_t id = 0; id < CBP_SESSION_MAX && !self->helper.leaving; id++) {
+        if (!self->helper.policy.sessions[id].open ||
+            (rights_taken_in(self, id) & operation->descriptor_access) == 0)
             continue;
-        if (!is_refused && !descriptors_are_shared(task))
+        if (!is_refused && !cbpd_descriptors_are_shared(self, task))
             return false;
-        cbp_add_u64(&cbpd_channel_of(&self.helper, id)->refused, 1);
+        cbp_add_u64(&cbpd_channel_of(&self->helper, id)->refused, 1);
         is_refused = true;
     }
     return is_refused;
 }
 
-static void settle_at_once(struct task *task, const struct verdict *verdict, const struct handle_call *call)
+static void settle_at_once(struct tracer *self, struct task *task, const struct verdict *verdict,
+                           const struct handle_call *call)
 {
     const struct operation nobody_asked = {.held.base.result_code = verdict->refusal.code,
                                            .held.base.is_stripped = verdict->refusal.is_stripped,
                                            .kind = OPERATION_HANDLE,
                                            .descriptor_access = descriptor_access_of(call),
                                            .replacement = call->replacement};
-    finish_handle_call(task, &nobody_asked);
+    cbpd_finish_handle_call(self, task, &nobody_asked);
 }
 
 /* ---- What cannot be known ---- */
 
 /* Nobody is told, because nobody knows what; it is counted as refused. */
-static void refuse_unknown(struct task *task, const struct handle_call *call)
+static void refuse_unknown(struct tracer *self, struct task *task, const struct handle_call *call)
 {
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
-        if (could_refuse(id, call))
-            cbp_add_u64(&cbpd_channel_of(&self.helper, id)->refused, 1);
-    (void) fail_syscall(task, EPERM);
-    resume_task(task, 0);
+        if (could_refuse(self, id, call))
+            cbp_add_u64(&cbpd_channel_of(&self->helper, id)->refused, 1);
+    (void) cbpd_fail_syscall(task, EPERM);
+    cbpd_resume_task(self, task, 0);
 }
 
-static bool could_be_refused(const struct handle_call *call)
+static bool could_be_refused(struct tracer *self, const struct handle_call *call)
 {
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
-        if (could_refuse(id, call))
+        if (could_refuse(self, id, call))
             return true;
     return false;
 }
 
 /* True: it has been settled, or concerns nobody else. */
-static bool is_settled(struct task *task, const struct id_view *view, struct handle_call *call)
+static bool is_settled(struct tracer *self, struct task *task, const struct id_view *view,
+                       struct handle_call *call)
 {
     reached.count = 0;
     reached.reaches_caller = reached.is_unknown = false;
     bool goes_on = true;
     if (call->os_error == 0 && call->aim == AIM_ONE)
-        goes_on = reach_one(task, call, call->tid) &&
-                  (call->other_tid == 0 || reach_one(task, call, call->other_tid));
+        goes_on = reach_one(self, task, call, call->tid) &&
+                  (call->other_tid == 0 || reach_one(self, task, call, call->other_tid));
     else if (call->os_error == 0)
-        reach_many(task, call, view);
+        reach_many(self, task, call, view);
     if (call->os_error == 0 && reached.is_unknown) {
-        refuse_unknown(task, call);
+        refuse_unknown(self, task, call);
         return true;
     }
     if (goes_on && call->os_error == 0 && reached.count == 0 && !reached.reaches_caller &&
         call->replacement.signal_for_many == 0)
         call->os_error = ESRCH;
     if (call->os_error != 0)
-        (void) fail_syscall(task, call->os_error);
+        (void) cbpd_fail_syscall(task, call->os_error);
     if (call->os_error != 0 || !goes_on)
-        resume_task(task, 0);
+        cbpd_resume_task(self, task, 0);
     return call->os_error != 0 || !goes_on;
 }
 
-void handle_handle_call(struct task *task, const struct syscall_entry *entry)
+void cbpd_handle_handle_call(struct tracer *self, struct task *task, const struct syscall_entry *entry)
 {
     struct handle_call call;
     struct id_view view;
     struct verdict verdict = {.operation = NULL};
-    if (asks_for_signals(entry)) {
-        if (signals_may_reach_others(task, entry))
-            (void) fail_syscall(task, EPERM);
-        resume_task(task, 0);
+    if (cbpd_asks_for_signals(entry)) {
+        if (cbpd_signals_may_reach_others(self, task, entry))
+            (void) cbpd_fail_syscall(task, EPERM);
+        cbpd_resume_task(self, task, 0);
         return;
     }
-    bool is_view_known = open_view(task, &view);
-    if (!read_handle_call(task, entry, &view, &call)) {
-        resume_task(task, 0);
+    bool is_view_known = cbpd_open_view(self, task, &view);
+    if (!cbpd_read_handle_call(self, task, entry, &view, &call)) {
+        cbpd_resume_task(self, task, 0);
         return;
     }
     call.is_unknown |= !is_view_known;
-    bool matters = handles_are_of_interest(task->process) && could_be_refused(&call);
+    bool matters = handles_are_of_interest(self, task->process) && could_be_refused(self, &call);
     if (call.os_error == 0 && call.is_unknown && matters) {
-        refuse_unknown(task, &call);
+        refuse_unknown(self, task, &call);
         return;
     }
-    if (call.os_error == 0 && guard_refuses(task, entry, &view, &call)) {
-        (void) fail_syscall(task, EPERM);
-        resume_task(task, 0);
+    if (call.os_error == 0 && cbpd_guard_refuses(self, task, entry, &view, &call)) {
+        (void) cbpd_fail_syscall(task, EPERM);
+        cbpd_resume_task(self, task, 0);
         return;
     }
     if (call.os_error == 0 && !matters) {
         call.keeps_descriptor = false;
-        settle_at_once(task, &verdict, &call);
+        settle_at_once(self, task, &verdict, &call);
         return;
     }
-    if (is_settled(task, &view, &call))
+    if (is_settled(self, task, &view, &call))
         return;
-    introduce(task);
-    cbpd_begin_search(&self.helper.policy, &task->process->base);
+    cbpd_introduce(self, task);
+    cbpd_begin_search(&self->helper.policy, &task->process->base);
     for (uint32_t i = 0; i < reached.count; i++)
-        tell_target(task, &call, &reached.targets[i], &verdict);
+        tell_target(self, task, &call, &reached.targets[i], &verdict);
     if (verdict.operation == NULL) {
-        settle_at_once(task, &verdict, &call);
+        settle_at_once(self, task, &verdict, &call);
         return;
     }
-    cbpd_refuse_by_rules(&self.helper.policy, &verdict.refusal, &verdict.operation->held.base);
+    cbpd_refuse_by_rules(&self->helper.policy, &verdict.refusal, &verdict.operation->held.base);
     verdict.operation->held.task = task;
     verdict.operation->kind = OPERATION_HANDLE;
     verdict.operation->descriptor_access = descriptor_access_of(&call);
@@ -339,18 +345,18 @@ void handle_handle_call(struct task *task, const struct syscall_entry *entry)
     task->operation = verdict.operation;
 }
 
-void finish_handle_call(struct task *task, const struct operation *operation)
+void cbpd_finish_handle_call(struct tracer *self, struct task *task, const struct operation *operation)
 {
     const struct cbpd_operation *outcome = &operation->held.base;
     if (outcome->result_code != 0)
-        (void) fail_syscall(task, errno_of_code(outcome->result_code));
+        (void) cbpd_fail_syscall(task, cbpd_errno_of_code(outcome->result_code));
     else if (outcome->is_stripped)
-        (void) fail_syscall(task, EPERM);
-    else if (descriptor_may_be_exchanged(task, operation))
-        (void) fail_syscall(task, EPERM);
+        (void) cbpd_fail_syscall(task, EPERM);
+    else if (descriptor_may_be_exchanged(self, task, operation))
+        (void) cbpd_fail_syscall(task, EPERM);
     else if (operation->replacement.signal_for_many != 0)
-        signal_the_others(task, &operation->replacement);
+        cbpd_signal_the_others(self, task, &operation->replacement);
     else if (operation->replacement.argument_count > 0)
-        (void) replace_syscall(task, &operation->replacement);
-    resume_task(task, 0);
+        (void) cbpd_replace_syscall(task, &operation->replacement);
+    cbpd_resume_task(self, task, 0);
 }

@@ -30,7 +30,7 @@ static void raise_limit(int resource)
         (void) set_limit(resource, &allowed, NULL);
 }
 
-void harden(void)
+void cbpd_harden(void)
 {
     /* Without memory, descriptors or time it could not keep a rule; a file size limit would end it when it
      * writes to its standard error. */

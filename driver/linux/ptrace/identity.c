@@ -13,28 +13,28 @@ struct identity_look {
 static void look_for_identity(void *block)
 {
     struct identity_look *look = block;
-    (void) read_program_identity(living_thread(look->pid), &look->found);
+    (void) cbpd_read_program_identity(cbpd_living_thread(look->pid), &look->found);
 }
 
-bool files_matter(void)
+bool cbpd_files_matter(struct tracer *self)
 {
-    return self.helper.policy.rule_counts[CBP_ACTION_ALLOW] > 0;
+    return self->helper.policy.rule_counts[CBP_ACTION_ALLOW] > 0;
 }
 
-void identify_program(struct cbpd_image *image, uint32_t pid)
+void cbpd_identify_program(struct tracer *self, struct cbpd_image *image, uint32_t pid)
 {
-    if (image == NULL || image->is_vague || image->file_count == 0 || !files_matter())
+    if (image == NULL || image->is_vague || image->file_count == 0 || !cbpd_files_matter(self))
         return;
     struct cbpd_image_file *program = &image->files[image->file_count - 1];
     struct identity_look look = {.pid = pid};
-    if (program->inode != 0 || !look_now(look_for_identity, &look, sizeof look))
+    if (program->inode != 0 || !cbpd_look_now(self, look_for_identity, &look, sizeof look))
         return;
     program->device = look.found.device;
     program->inode = look.found.inode;
 }
 
-void identify_programs(void)
+void cbpd_identify_programs(struct tracer *self)
 {
-    for (struct process *process = first_process(); process != NULL; process = next_process(process))
-        identify_program(process->base.image, process->base.pid);
+    for (struct process *process = first_process(self); process != NULL; process = next_process(process))
+        cbpd_identify_program(self, process->base.image, process->base.pid);
 }

@@ -16,38 +16,38 @@
 #include "tracer.h"
 
 /* By a task of it that lives: the first thread may have ended. */
-static uint64_t namespace_of(const struct task *task)
+static uint64_t namespace_of(struct tracer *self, const struct task *task)
 {
     struct process *process = task->process;
     if (process->pid_namespace == 0)
-        process->pid_namespace = read_pid_namespace(task->base.tid);
+        process->pid_namespace = cbpd_read_pid_namespace(self, task->base.tid);
     return process->pid_namespace;
 }
 
-static uint64_t own_namespace(void)
+static uint64_t own_namespace(struct tracer *self)
 {
     static uint64_t inode;
     if (inode == 0)
-        inode = read_pid_namespace((uint32_t) getpid());
+        inode = cbpd_read_pid_namespace(self, (uint32_t) getpid());
     return inode;
 }
 
-static bool is_surely_in_ours(const struct task *task)
+static bool is_surely_in_ours(struct tracer *self, const struct task *task)
 {
-    uint64_t inode = namespace_of(task);
-    return inode != 0 && inode == own_namespace();
+    uint64_t inode = namespace_of(self, task);
+    return inode != 0 && inode == own_namespace(self);
 }
 
-bool open_view(struct task *task, struct id_view *view)
+bool cbpd_open_view(struct tracer *self, struct task *task, struct id_view *view)
 {
     struct status_facts facts;
     *view = (struct id_view){.process = task->process};
-    if (is_surely_in_ours(task))
+    if (is_surely_in_ours(self, task))
         return true;
-    if (!read_status(task->base.tid, &facts))
+    if (!cbpd_read_status(self, task->base.tid, &facts))
         return false;
     view->is_foreign = facts.depth > 1;
-    view->inode = namespace_of(task);
+    view->inode = namespace_of(self, task);
     view->level = facts.depth - 1;
     return true;
 }
@@ -60,7 +60,7 @@ static enum knowledge look_inside(uint32_t tid, uint32_t levels, uint64_t inode)
     snprintf(path, sizeof path, "/proc/%u/ns/pid", tid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return is_there(tid) ? NOT_KNOWN : ABSENT;
+        return cbpd_is_there(tid) ? NOT_KNOWN : ABSENT;
     for (; fd >= 0 && levels > 0; levels--) {
         int parent = ioctl(fd, NS_GET_PARENT);
         close(fd);
@@ -85,77 +85,79 @@ static void look_for_inside(void *block)
     look->knowledge = look_inside(look->tid, look->levels, look->inode);
 }
 
-static enum knowledge is_inside(uint32_t tid, uint32_t levels, uint64_t inode)
+static enum knowledge is_inside(struct tracer *self, uint32_t tid, uint32_t levels, uint64_t inode)
 {
     struct inside_look look = {.tid = tid, .levels = levels, .inode = inode};
-    return look_now(look_for_inside, &look, sizeof look) ? look.knowledge : NOT_KNOWN;
+    return cbpd_look_now(self, look_for_inside, &look, sizeof look) ? look.knowledge : NOT_KNOWN;
 }
 
-enum knowledge is_visible(const struct id_view *view, uint32_t tid, const struct status_facts *facts)
+enum knowledge cbpd_is_visible(struct tracer *self, const struct id_view *view, uint32_t tid,
+                               const struct status_facts *facts)
 {
     if (!view->is_foreign || facts->group == view->process->base.pid)
         return KNOWN;
     if (facts->depth <= view->level)
         return ABSENT;
-    return view->inode != 0 ? is_inside(tid, facts->depth - 1 - view->level, view->inode) : NOT_KNOWN;
+    return view->inode != 0 ? is_inside(self, tid, facts->depth - 1 - view->level, view->inode) : NOT_KNOWN;
 }
 
-enum knowledge seen_as(const struct id_view *view, uint32_t tid, uint32_t *id)
+enum knowledge cbpd_seen_as(struct tracer *self, const struct id_view *view, uint32_t tid, uint32_t *id)
 {
     struct status_facts facts;
     *id = tid;
     if (!view->is_foreign)
         return KNOWN;
-    if (!read_status(tid, &facts))
-        return is_there(tid) ? NOT_KNOWN : ABSENT;
-    enum knowledge visible = is_visible(view, tid, &facts);
+    if (!cbpd_read_status(self, tid, &facts))
+        return cbpd_is_there(tid) ? NOT_KNOWN : ABSENT;
+    enum knowledge visible = cbpd_is_visible(self, view, tid, &facts);
     *id = visible == KNOWN ? facts.ids[view->level] : 0;
     return visible;
 }
 
 /* Whether a task is what has that id there. */
-static enum knowledge is_known_as(const struct id_view *view, uint32_t tid, uint32_t id)
+static enum knowledge is_known_as(struct tracer *self, const struct id_view *view, uint32_t tid, uint32_t id)
 {
     struct status_facts facts;
-    if (!read_status(tid, &facts))
-        return is_there(tid) ? NOT_KNOWN : ABSENT;
+    if (!cbpd_read_status(self, tid, &facts))
+        return cbpd_is_there(tid) ? NOT_KNOWN : ABSENT;
     if (facts.depth <= view->level || facts.ids[view->level] != id)
         return ABSENT;
-    return is_visible(view, tid, &facts);
+    return cbpd_is_visible(self, view, tid, &facts);
 }
 
 /* Among processes that we do not trace: a namespace that was there before the tree can be entered. */
-static enum knowledge find_outside(const struct id_view *view, uint32_t id, uint32_t *tid)
+static enum knowledge find_outside(struct tracer *self, const struct id_view *view, uint32_t id,
+                                   uint32_t *tid)
 {
     enum knowledge found = ABSENT;
     struct id_list list;
-    if (!list_processes(&list))
+    if (!cbpd_list_processes(self, &list))
         return NOT_KNOWN;
     for (uint32_t i = 0; i < list.count && found != KNOWN; i++)
-        if (find_process(list.ids[i]) == NULL && is_known_as(view, list.ids[i], id) == KNOWN) {
+        if (find_process(self, list.ids[i]) == NULL && is_known_as(self, view, list.ids[i], id) == KNOWN) {
             *tid = list.ids[i];
             found = KNOWN;
         }
-    free_id_list(&list);
+    cbpd_free_id_list(&list);
     return found;
 }
 
-enum knowledge known_as(const struct id_view *view, uint32_t id, uint32_t *tid)
+enum knowledge cbpd_known_as(struct tracer *self, const struct id_view *view, uint32_t id, uint32_t *tid)
 {
     enum knowledge found = ABSENT;
     *tid = id;
     if (!view->is_foreign)
         return KNOWN;
-    for (const struct task *task = first_task(); task != NULL && found != KNOWN; task = next_task(task)) {
-        if (task->process != NULL && is_surely_in_ours(task))
+    for (const struct task *task = first_task(self); task != NULL && found != KNOWN; task = next_task(task)) {
+        if (task->process != NULL && is_surely_in_ours(self, task))
             continue;
-        enum knowledge is_it = is_known_as(view, task->base.tid, id);
+        enum knowledge is_it = is_known_as(self, view, task->base.tid, id);
         if (is_it == ABSENT)
             continue;
         found = is_it;
         *tid = task->base.tid;
     }
-    return found != ABSENT ? found : find_outside(view, id, tid);
+    return found != ABSENT ? found : find_outside(self, view, id, tid);
 }
 
 /* Each line of the map is a range: its first id there, its first id here, its length. */
@@ -188,10 +190,10 @@ static void look_for_user(void *block)
     look->knowledge = read_user_map(look->tid, look->user_id, &look->our_id);
 }
 
-enum knowledge user_known_as(uint32_t tid, uint32_t user_id, uint32_t *our_id)
+enum knowledge cbpd_user_known_as(struct tracer *self, uint32_t tid, uint32_t user_id, uint32_t *our_id)
 {
     struct user_look look = {.tid = tid, .user_id = user_id};
-    if (!look_now(look_for_user, &look, sizeof look))
+    if (!cbpd_look_now(self, look_for_user, &look, sizeof look))
         return NOT_KNOWN;
     if (look.knowledge == KNOWN)
         *our_id = look.our_id;

@@ -25,12 +25,12 @@ struct legacy {
 static struct legacy rows[LEGACY_COUNT_MAX];
 static uint32_t row_count = 1;
 
-static struct legacy legacy_of(struct process *process)
+static struct legacy legacy_of(struct tracer *self, struct process *process)
 {
     struct legacy legacy = {.filter_parts = process->filter_parts, .attached = process->base.attached};
-    memcpy(legacy.stances, stances_of(process), sizeof legacy.stances);
-    legacy.rules_generation = self.helper.policy.rules_generation;
-    legacy.bequest = cbpd_bequest_of(&self.helper.policy, &process->base);
+    memcpy(legacy.stances, stances_of(self, process), sizeof legacy.stances);
+    legacy.rules_generation = self->helper.policy.rules_generation;
+    legacy.bequest = cbpd_bequest_of(&self->helper.policy, &process->base);
     return legacy;
 }
 
@@ -44,10 +44,10 @@ static struct {
     bool is_empty, has_empty_list, is_incomplete;
 } sum;
 
-static void begin_sum(void)
+static void begin_sum(struct tracer *self)
 {
     memset(&sum.legacy, 0, sizeof sum.legacy);
-    sum.legacy.rules_generation = self.helper.policy.rules_generation;
+    sum.legacy.rules_generation = self->helper.policy.rules_generation;
     sum.refs.size = 0;
     sum.list_count = 0;
     sum.stamp++;
@@ -76,11 +76,11 @@ static void add_stance(struct cbp_stance *stance, const struct cbp_stance *other
     cbp_denial_add(&stance->deny, &other->deny);
 }
 
-static void add_to_sum(const struct legacy *legacy)
+static void add_to_sum(struct tracer *self, const struct legacy *legacy)
 {
     static const struct cbp_stance nothing[CBP_SESSION_MAX];
     /* After a change of the rules the list says what is still in force. */
-    bool is_current = legacy->rules_generation == self.helper.policy.rules_generation;
+    bool is_current = legacy->rules_generation == self->helper.policy.rules_generation;
     const struct cbp_stance *stances = is_current ? legacy->stances : nothing;
     if (sum.is_empty) {
         memcpy(sum.legacy.stances, stances, sizeof sum.legacy.stances);
@@ -109,7 +109,7 @@ static int compare_refs(const void *left, const void *right)
 }
 
 /* Gives the sum, whose list is the caller's to release. */
-static struct legacy take_sum(void)
+static struct legacy take_sum(struct tracer *self)
 {
     struct legacy legacy = sum.legacy;
     struct cbpd_rule_ref *refs = (struct cbpd_rule_ref *) (void *) sum.refs.bytes;
@@ -120,11 +120,11 @@ static struct legacy take_sum(void)
         for (same = 1; i + same < count && compare_refs(&refs[i], &refs[i + same]) == 0;)
             same++;
         bool all_have_it = same == sum.list_count && !sum.has_empty_list;
-        if (all_have_it || !cbpd_is_exemption(&self.helper.policy, &refs[i]))
+        if (all_have_it || !cbpd_is_exemption(&self->helper.policy, &refs[i]))
             refs[kept++] = refs[i];
     }
     legacy.bequest = sum.is_incomplete ? cbpd_share_list(&cbpd_unknown_rules)
-                                       : cbpd_make_list(&self.helper.policy, refs, kept);
+                                       : cbpd_make_list(&self->helper.policy, refs, kept);
     return legacy;
 }
 
@@ -138,7 +138,7 @@ static bool is_same(const struct legacy *one, const struct legacy *other)
 }
 
 /* A row of its own for one more legacy: that which ended first moves to the first row. */
-static struct legacy *make_room(void)
+static struct legacy *make_room(struct tracer *self)
 {
     if (row_count < LEGACY_COUNT_MAX)
         return &rows[row_count++];
@@ -146,27 +146,27 @@ static struct legacy *make_room(void)
     for (uint32_t i = 2; i < row_count; i++)
         if (rows[i].last_tick < oldest->last_tick)
             oldest = &rows[i];
-    begin_sum();
-    add_to_sum(oldest);
+    begin_sum(self);
+    add_to_sum(self, oldest);
     if (rows[0].last_tick != 0)
-        add_to_sum(&rows[0]);
-    struct legacy both = take_sum();
-    cbpd_release_list(&self.helper.policy, rows[0].bequest);
-    cbpd_release_list(&self.helper.policy, oldest->bequest);
+        add_to_sum(self, &rows[0]);
+    struct legacy both = take_sum(self);
+    cbpd_release_list(&self->helper.policy, rows[0].bequest);
+    cbpd_release_list(&self->helper.policy, oldest->bequest);
     rows[0] = both;
     return oldest;
 }
 
-void leave_legacy(struct process *process)
+void cbpd_leave_legacy(struct tracer *self, struct process *process)
 {
-    struct legacy legacy = legacy_of(process);
-    uint64_t tick = boot_ticks();
+    struct legacy legacy = legacy_of(self, process);
+    uint64_t tick = cbpd_boot_ticks();
     for (uint32_t i = 1; i < row_count; i++)
         if (is_same(&rows[i], &legacy)) {
             rows[i].last_tick = tick;
             return;
         }
-    struct legacy *row = make_room();
+    struct legacy *row = make_room(self);
     *row = legacy;
     row->last_tick = tick;
     (void) cbpd_share_list(row->bequest);
@@ -179,47 +179,47 @@ static bool may_be_of(uint32_t filter_parts, const struct status_facts *facts)
     return filter_parts == 0 || facts->has_filter;
 }
 
-static void sum_up_candidates(const struct status_facts *facts, uint64_t start_time)
+static void sum_up_candidates(struct tracer *self, const struct status_facts *facts, uint64_t start_time)
 {
-    begin_sum();
-    for (struct process *process = first_process(); process != NULL; process = next_process(process))
+    begin_sum(self);
+    for (struct process *process = first_process(self); process != NULL; process = next_process(process))
         if (process->base.start_time <= start_time && may_be_of(process->filter_parts, facts)) {
-            struct legacy legacy = legacy_of(process);
-            add_to_sum(&legacy);
+            struct legacy legacy = legacy_of(self, process);
+            add_to_sum(self, &legacy);
         }
     for (uint32_t i = 0; i < row_count; i++)
         if (rows[i].last_tick != 0 && rows[i].last_tick >= start_time &&
             may_be_of(rows[i].filter_parts, facts))
-            add_to_sum(&rows[i]);
+            add_to_sum(self, &rows[i]);
 }
 
 /* All that is known, where nothing fits. */
-static void sum_up_everything(void)
+static void sum_up_everything(struct tracer *self)
 {
-    begin_sum();
-    for (struct process *process = first_process(); process != NULL; process = next_process(process)) {
-        struct legacy legacy = legacy_of(process);
-        add_to_sum(&legacy);
+    begin_sum(self);
+    for (struct process *process = first_process(self); process != NULL; process = next_process(process)) {
+        struct legacy legacy = legacy_of(self, process);
+        add_to_sum(self, &legacy);
     }
     for (uint32_t i = 0; i < row_count; i++)
         if (rows[i].last_tick != 0)
-            add_to_sum(&rows[i]);
+            add_to_sum(self, &rows[i]);
 }
 
-struct process *guess_creator(const struct status_facts *facts, uint64_t start_time)
+struct process *cbpd_guess_creator(struct tracer *self, const struct status_facts *facts, uint64_t start_time)
 {
-    sum_up_candidates(facts, start_time);
+    sum_up_candidates(self, facts, start_time);
     if (sum.is_empty)
-        sum_up_everything();
-    struct legacy legacy = take_sum();
-    struct process *creator = make_nobody();
+        sum_up_everything(self);
+    struct legacy legacy = take_sum(self);
+    struct process *creator = cbpd_make_nobody();
     if (creator == NULL) {
-        cbpd_release_list(&self.helper.policy, legacy.bequest);
+        cbpd_release_list(&self->helper.policy, legacy.bequest);
         return NULL;
     }
     creator->filter_parts = legacy.filter_parts;
     creator->base.attached = legacy.attached;
     creator->base.standing.inherited = legacy.bequest;
-    cbpd_oblige(&self.helper.policy, &creator->base, legacy.stances);
+    cbpd_oblige(&self->helper.policy, &creator->base, legacy.stances);
     return creator;
 }

@@ -25,10 +25,10 @@ static void interrupt(const struct task *task)
 
 /* Those that are to be let go: all, or only those in a group stop. These do not sleep in a system call; they
  * stop again, and stay stopped. */
-static void interrupt_those_let_go(bool only_stopped)
+static void interrupt_those_let_go(struct tracer *self, bool only_stopped)
 {
-    for (struct task *task = first_task(); task != NULL; task = next_task(task))
-        if ((task->listening || !only_stopped) && lets_go(task))
+    for (struct task *task = first_task(self); task != NULL; task = next_task(task))
+        if ((task->listening || !only_stopped) && cbpd_lets_go(self, task))
             interrupt(task);
 }
 
@@ -38,57 +38,57 @@ static void change_standing(struct process *process, bool is_let_go)
     process->base.standing.rules_generation = 0;
 }
 
-void set_let_go(struct process *process, bool on)
+void cbpd_set_let_go(struct tracer *self, struct process *process, bool on)
 {
     if (process->base.standing.is_let_go == on)
         return;
     change_standing(process, on);
-    for (struct task *task = first_task(); task != NULL; task = next_task(task))
+    for (struct task *task = first_task(self); task != NULL; task = next_task(task))
         if (task->process == process)
-            self.let_go_count += on ? 1 : -1u;
+            self->let_go_count += on ? 1 : -1u;
 }
 
-void let_everything_go(void)
+void cbpd_let_everything_go(struct tracer *self)
 {
-    interrupt_those_let_go(true);
+    interrupt_those_let_go(self, true);
 }
 
-void let_released_go(void)
+void cbpd_let_released_go(struct tracer *self)
 {
     uint32_t count = 0;
-    for (struct task *task = first_task(); task != NULL; task = next_task(task)) {
+    for (struct task *task = first_task(self); task != NULL; task = next_task(task)) {
         struct process *process = task->process;
         if (process == NULL)
             continue;
-        if (!process->base.standing.is_let_go && lets_go(task) && !self.helper.leaving)
+        if (!process->base.standing.is_let_go && cbpd_lets_go(self, task) && !self->helper.leaving)
             change_standing(process, true);
         count += process->base.standing.is_let_go;
     }
-    self.let_go_count = count;
-    interrupt_those_let_go(true);
+    self->let_go_count = count;
+    interrupt_those_let_go(self, true);
 }
 
-bool anybody_needs_us(void)
+bool cbpd_anybody_needs_us(struct tracer *self)
 {
-    return !self.helper.leaving || self.filtered_count > 0 || self.unowned_count > 0 ||
-           cbpd_anything_held() || anything_parked() || any_job_waits();
+    return !self->helper.leaving || self->filtered_count > 0 || self->unowned_count > 0 ||
+           cbpd_anything_held() || cbpd_anything_parked() || cbpd_any_job_waits();
 }
 
 /* A thread that was let go may have ended all others by executing something, and one of these may have been
  * taken from us with its id, without an end that we are told of. */
-struct process *find_whole_process(uint32_t pid)
+struct process *cbpd_find_whole_process(struct tracer *self, uint32_t pid)
 {
-    struct process *process = find_process(pid);
+    struct process *process = find_process(self, pid);
     if (process == NULL || !process->base.standing.is_let_go)
         return process;
-    for (struct task *task = first_task(), *next; task != NULL; task = next) {
+    for (struct task *task = first_task(self), *next; task != NULL; task = next) {
         struct status_facts facts;
         next = next_task(task);
         if (task->process == process &&
-            (!read_status(task->base.tid, &facts) || facts.tracer_pid != (uint32_t) getpid()))
-            forget_detached(task);
+            (!cbpd_read_status(self, task->base.tid, &facts) || facts.tracer_pid != (uint32_t) getpid()))
+            cbpd_forget_detached(self, task);
     }
-    return find_process(pid);
+    return find_process(self, pid);
 }
 
 /* ---- Between helpers ---- */
@@ -101,44 +101,44 @@ static void note_wish(int signal)
     is_wished = 1;
 }
 
-void listen_for_wishes(void)
+void cbpd_listen_for_wishes(void)
 {
     const struct sigaction action = {.sa_handler = note_wish};
     sigaction(WISH_SIGNAL, &action, NULL);
 }
 
-void serve_wishes(void)
+void cbpd_serve_wishes(struct tracer *self)
 {
     if (!is_wished)
         return;
     is_wished = 0;
-    interrupt_those_let_go(false);
+    interrupt_those_let_go(self, false);
 }
 
-bool is_other_helper(uint32_t tracer_pid)
+bool cbpd_is_other_helper(uint32_t tracer_pid)
 {
     static const char expected[] = HELPER_NAME "\n";
     char name[sizeof expected];
     return tracer_pid != 0 && tracer_pid != (uint32_t) getpid() &&
-           read_proc_file(tracer_pid, "comm", name, sizeof name) > 0 && strcmp(name, expected) == 0;
+           cbpd_read_proc_file(tracer_pid, "comm", name, sizeof name) > 0 && strcmp(name, expected) == 0;
 }
 
-uint32_t other_helper_of(uint32_t pid)
+uint32_t cbpd_other_helper_of(struct tracer *self, uint32_t pid)
 {
     struct id_list list;
     uint32_t found = 0;
-    if (list_threads(pid, &list) != KNOWN)
+    if (cbpd_list_threads(self, pid, &list) != KNOWN)
         return 0;
     for (uint32_t i = 0; i < list.count && found == 0; i++) {
         struct status_facts facts;
-        if (read_status(list.ids[i], &facts) && is_other_helper(facts.tracer_pid))
+        if (cbpd_read_status(self, list.ids[i], &facts) && cbpd_is_other_helper(facts.tracer_pid))
             found = facts.tracer_pid;
     }
-    free_id_list(&list);
+    cbpd_free_id_list(&list);
     return found;
 }
 
-void wish_for_tasks_of(uint32_t helper_pid)
+void cbpd_wish_for_tasks_of(uint32_t helper_pid)
 {
     (void) kill((pid_t) helper_pid, WISH_SIGNAL);
 }

@@ -1,5 +1,5 @@
 /* Lists of ids, as /proc has them. A list of a folder is made at once and gone through afterwards: while it
- * is made somebody in a tree can make that last, by keeping the folder's lock. So it is made as look_now()
+ * is made somebody in a tree can make that last, by keeping the folder's lock. So it is made as cbpd_look_now()
  * makes its looks. Knows nothing of what the ids are for. */
 #include <ctype.h>
 #include <dirent.h>
@@ -67,34 +67,34 @@ static void release(void *block)
     free(((struct listing_look *) block)->list.ids);
 }
 
-static enum knowledge list_folder(uint32_t pid, struct id_list *list)
+static enum knowledge list_folder(struct tracer *self, uint32_t pid, struct id_list *list)
 {
     struct listing_look look = {.pid = pid};
-    bool is_done = look_now_and_release(look_for_ids, release, &look, sizeof look);
+    bool is_done = cbpd_look_now_and_release(self, look_for_ids, release, &look, sizeof look);
     *list = look.list;
     if (is_done && look.knowledge == KNOWN)
         return KNOWN;
-    free_id_list(list);
+    cbpd_free_id_list(list);
     return is_done ? look.knowledge : NOT_KNOWN;
 }
 
-bool list_processes(struct id_list *list)
+bool cbpd_list_processes(struct tracer *self, struct id_list *list)
 {
-    return list_folder(0, list) == KNOWN;
+    return list_folder(self, 0, list) == KNOWN;
 }
 
-enum knowledge list_threads(uint32_t pid, struct id_list *list)
+enum knowledge cbpd_list_threads(struct tracer *self, uint32_t pid, struct id_list *list)
 {
-    return list_folder(pid, list);
+    return list_folder(self, pid, list);
 }
 
-void free_id_list(struct id_list *list)
+void cbpd_free_id_list(struct id_list *list)
 {
     free(list->ids);
     *list = (struct id_list){NULL, 0};
 }
 
-uint32_t living_thread(uint32_t pid)
+uint32_t cbpd_living_thread(uint32_t pid)
 {
     char path[64], target[1];
     uint32_t found = pid;

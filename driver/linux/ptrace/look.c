@@ -10,21 +10,22 @@ static void work(struct job *job)
 {
     struct look *look = (struct look *) job;
     if (look->kind == OPERATION_ENTRY)
-        look->resolution = read_entry(&look->place, &look->entry, &look->reading);
+        look->resolution = cbpd_read_entry(&look->place, &look->entry, &look->reading);
     else
         look->is_as_approved =
-            read_stop(&look->place, look->has_registers ? &look->registers : NULL, look->user_id,
-                      look->has_approved ? &look->approved : NULL, &look->reading);
+            cbpd_read_stop(&look->place, look->has_registers ? &look->registers : NULL, look->user_id,
+                           look->has_approved ? &look->approved : NULL, &look->reading);
 }
 
 static void discard(struct job *job)
 {
     struct look *look = (struct look *) job;
-    free_reading(&look->reading);
+    cbpd_free_reading(&look->reading);
     free(look);
 }
 
-static void prepare(struct look *look, struct task *task, const struct syscall_entry *entry)
+static void prepare(struct tracer *self, struct look *look, struct task *task,
+                    const struct syscall_entry *entry)
 {
     look->kind = entry != NULL ? OPERATION_ENTRY : OPERATION_EXECUTION;
     look->place = (struct place){.pid = task->process->base.pid, .tid = task->base.tid};
@@ -33,19 +34,19 @@ static void prepare(struct look *look, struct task *task, const struct syscall_e
         look->entry = *entry;
         return;
     }
-    look->reading.needs_path_only = !files_matter();
-    look->has_registers = read_stop_registers(task, &look->registers);
+    look->reading.needs_path_only = !cbpd_files_matter(self);
+    look->has_registers = cbpd_read_stop_registers(task, &look->registers);
     look->has_approved = task->approval.valid;
     look->approved = task->approval.facts;
 }
 
 enum { UNOWNED_TREE = 1 }; /* of all whose creator is not known yet: an id that no tree's root has */
 
-uint32_t served_tree(void)
+uint32_t cbpd_served_tree(struct tracer *self)
 {
-    const struct task *task = self.served_tid != 0 ? find_task(self.served_tid) : NULL;
+    const struct task *task = self->served_tid != 0 ? find_task(self, self->served_tid) : NULL;
     if (task == NULL || task->process == NULL)
-        return self.served_tid != 0 ? UNOWNED_TREE : 0;
+        return self->served_tid != 0 ? UNOWNED_TREE : 0;
     return task->process->tree;
 }
 
@@ -57,7 +58,8 @@ static const struct look *look_in_vain(const struct task *task)
     return &nothing;
 }
 
-static bool give_away(struct task *task, const struct syscall_entry *entry, bool is_short, bool *is_lacking)
+static bool give_away(struct tracer *self, struct task *task, const struct syscall_entry *entry,
+                      bool is_short, bool *is_lacking)
 {
     struct look *look = calloc(1, sizeof *look);
     *is_lacking = look == NULL;
@@ -67,9 +69,9 @@ static bool give_away(struct task *task, const struct syscall_entry *entry, bool
     /* What is not known at the entry the kernel decides, and the stop after it; what is not known there
      * nobody finds out any more. */
     look->job.is_urgent = entry == NULL;
-    prepare(look, task, entry);
+    prepare(self, look, task, entry);
     look->reading.is_short = is_short;
-    if (!do_beside(&look->job)) {
+    if (!cbpd_do_beside(&look->job)) {
         free(look);
         return false;
     }
@@ -78,52 +80,52 @@ static bool give_away(struct task *task, const struct syscall_entry *entry, bool
     return true;
 }
 
-void look_at_execution(struct task *task, const struct syscall_entry *entry)
+void cbpd_look_at_execution(struct tracer *self, struct task *task, const struct syscall_entry *entry)
 {
     static struct look own;
-    if (anything_may_block()) {
+    if (cbpd_anything_may_block()) {
         bool is_lacking;
-        if (!give_away(task, entry, false, &is_lacking))
-            go_on_after_look(task, entry != NULL ? OPERATION_ENTRY : OPERATION_EXECUTION,
-                             is_lacking ? look_in_vain(task) : NULL);
+        if (!give_away(self, task, entry, false, &is_lacking))
+            cbpd_go_on_after_look(self, task, entry != NULL ? OPERATION_ENTRY : OPERATION_EXECUTION,
+                                  is_lacking ? look_in_vain(task) : NULL);
         return;
     }
-    prepare(&own, task, entry);
+    prepare(self, &own, task, entry);
     work(&own.job);
-    go_on_after_look(task, own.kind, &own);
+    cbpd_go_on_after_look(self, task, own.kind, &own);
 }
 
 /* What runs is told at least, where the files that have led to it keep silent. */
-void finish_look(struct task *task, struct job *job)
+void cbpd_finish_look(struct tracer *self, struct task *task, struct job *job)
 {
     struct look *look = (struct look *) job;
     enum look_stage stage = task->look_stage;
     bool is_lacking = false;
     task->look = NULL;
-    self.served_tid = task->base.tid;
-    if (look == NULL && stage == LOOK_AT_STOP && !self.helper.leaving &&
-        give_away(task, NULL, true, &is_lacking))
+    self->served_tid = task->base.tid;
+    if (look == NULL && stage == LOOK_AT_STOP && !self->helper.leaving &&
+        give_away(self, task, NULL, true, &is_lacking))
         return;
-    go_on_after_look(task, stage == LOOK_AT_ENTRY ? OPERATION_ENTRY : OPERATION_EXECUTION,
-                     is_lacking ? look_in_vain(task) : look);
+    cbpd_go_on_after_look(self, task, stage == LOOK_AT_ENTRY ? OPERATION_ENTRY : OPERATION_EXECUTION,
+                          is_lacking ? look_in_vain(task) : look);
     if (look != NULL)
         discard(job);
 }
 
-void drop_look(struct task *task)
+void cbpd_drop_look(struct task *task)
 {
     if (task->look != NULL)
-        give_up_job(&task->look->job);
+        cbpd_give_up_job(&task->look->job);
     task->look = NULL;
 }
 
-void end_every_look(void)
+void cbpd_end_every_look(struct tracer *self)
 {
-    for (struct task *task = first_task(), *next; task != NULL; task = next) {
+    for (struct task *task = first_task(self), *next; task != NULL; task = next) {
         next = next_task(task);
         if (task->look == NULL)
             continue;
-        drop_look(task);
-        finish_look(task, NULL);
+        cbpd_drop_look(task);
+        cbpd_finish_look(self, task, NULL);
     }
 }

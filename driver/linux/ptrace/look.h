@@ -22,18 +22,19 @@ struct look {
     struct reading reading;
 };
 
-/* Looks at what a stopped task executes; entry is NULL at the stop after execve. go_on_after_look() follows,
+/* Looks at what a stopped task executes; entry is NULL at the stop after execve. cbpd_go_on_after_look() follows,
  * at once or when it has been done beside; the task stays stopped until then. */
-void look_at_execution(struct task *task, const struct syscall_entry *entry);
+void cbpd_look_at_execution(struct tracer *self, struct task *task, const struct syscall_entry *entry);
 /* What was given away is done, or NULL: it was not in time. */
-void finish_look(struct task *task, struct job *job);
+void cbpd_finish_look(struct tracer *self, struct task *task, struct job *job);
 /* It is not waited for any more; the task goes another way. */
-void drop_look(struct task *task);
+void cbpd_drop_look(struct task *task);
 /* All that are waited for, as if they had not been done in time. */
-void end_every_look(void);
+void cbpd_end_every_look(struct tracer *self);
 
 /* ---- execution.c ---- */
 /* NULL: it could not be looked at within the limit. */
-void go_on_after_look(struct task *task, enum operation_kind kind, const struct look *look);
+void cbpd_go_on_after_look(struct tracer *self, struct task *task, enum operation_kind kind,
+                           const struct look *look);
 
 #endif

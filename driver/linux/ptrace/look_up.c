@@ -19,7 +19,7 @@
 
 enum { LINKS_MAX = 40, PROC_ROOT_INODE = 1 };
 
-_Thread_local const char *own_descriptors = "/proc/self/fd";
+_Thread_local const char *cbpd_own_descriptors = "/proc/self/fd";
 
 /* The errno for what is not ours to look at: nothing can be said about it. */
 enum { NOT_TO_BE_HAD = EPERM };
@@ -187,7 +187,7 @@ static int look_up_from(const struct place *place, int folder, const char *path,
     return fd;
 }
 
-int look_up(const struct place *place, int folder_fd, const char *path, int at_flags)
+int cbpd_look_up(const struct place *place, int folder_fd, const char *path, int at_flags)
 {
     if (path[0] == 0 && !(at_flags & AT_EMPTY_PATH)) {
         errno = ENOENT;

@@ -12,11 +12,11 @@ struct place {
 };
 
 /* The folder of this thread's own descriptors: a thread beside the tracer has a table of its own. */
-extern _Thread_local const char *own_descriptors;
+extern _Thread_local const char *cbpd_own_descriptors;
 
 /* Opens (O_PATH) what the task means by a path, from a descriptor of its or AT_FDCWD. Of the flags
  * AT_EMPTY_PATH and AT_SYMLINK_NOFOLLOW count. -1 with errno: what the task would get, or EPERM where that
  * cannot be told. */
-int look_up(const struct place *place, int folder_fd, const char *path, int at_flags);
+int cbpd_look_up(const struct place *place, int folder_fd, const char *path, int at_flags);
 
 #endif

@@ -25,19 +25,20 @@
 
 enum { UNOWNED_CHECK_NS = 5 * 1000 * 1000, SLEEP_MAX_NS = 100 * 1000 * 1000 };
 
-struct tracer self;
+/* Where the tracer is called to its work: by a signal's handler, too, and by other threads. */
+static struct cbp_channel *bell_channel;
 
 static void move_bell(int signal)
 {
     (void) signal;
-    cbp_add_u32(&self.helper.channel->answer_bell, 1);
+    cbp_add_u32(&bell_channel->answer_bell, 1);
 }
 
-void wake_tracer(void)
+void cbpd_wake_tracer(void)
 {
-    cbp_add_u32(&self.helper.channel->answer_bell, 1);
-    if (cbp_load_u32(&self.helper.channel->driver_sleeping) != 0)
-        syscall(SYS_futex, &self.helper.channel->answer_bell, FUTEX_WAKE, 1, NULL, NULL, 0);
+    cbp_add_u32(&bell_channel->answer_bell, 1);
+    if (cbp_load_u32(&bell_channel->driver_sleeping) != 0)
+        syscall(SYS_futex, &bell_channel->answer_bell, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
 static void interrupt_wait(int signal)
@@ -67,211 +68,178 @@ static void become_independent(void)
     sigaction(SIGUSR1, &wake, NULL);
     struct sigaction child = {.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDSTOP};
     sigaction(SIGCHLD, &child, NULL);
-    listen_for_wishes();
+    cbpd_listen_for_wishes();
     (void) setsid();
     (void) !chdir("/");
     (void) prctl(PR_SET_NAME, HELPER_NAME, 0, 0, 0);
     (void) syscall(SYS_close_range, CONTROLLER_FD + 1, ~0u, 0);
 }
 
-static bool handle_one(int options)
+static bool handle_one(struct tracer *self, int options)
 {
     int status;
     pid_t tid = waitpid(-1, &status, __WALL | options);
     if (tid > 0)
-        handle_wait_status((uint32_t) tid, status);
-    else if (tid < 0 && errno == ECHILD && self.helper.tasks != NULL)
-        forget_everybody();
+        cbpd_handle_wait_status(self, (uint32_t) tid, status);
+    else if (tid < 0 && errno == ECHILD && self->helper.tasks != NULL)
+        cbpd_forget_everybody(self);
     return tid > 0;
 }
 
 /* Handles all that has happened; whether there was something. */
-static bool drain_waits(void)
+static bool drain_waits(struct tracer *self)
 {
     bool any = false;
-    while (handle_one(WNOHANG))
+    while (handle_one(self, WNOHANG))
         any = true;
     return any;
 }
 
-void publish_counts(const struct task *leaving)
+void cbpd_publish_counts(struct tracer *self, const struct task *leaving)
 {
-    uint32_t count = self.helper.task_count - self.let_go_count;
+    uint32_t count = self->helper.task_count - self->let_go_count;
     if (leaving != NULL && (leaving->process == NULL || !leaving->process->base.standing.is_let_go))
         count--;
-    cbp_store_relaxed_u32(&self.helper.channel->supervised_count, count);
+    cbp_store_relaxed_u32(&self->helper.channel->supervised_count, count);
     if (count > 0)
-        cbp_store_relaxed_u32(&self.helper.channel->supervised_ever, 1);
+        cbp_store_relaxed_u32(&self->helper.channel->supervised_ever, 1);
 }
 
 /* What was looked at beside us, or could not be in time. */
-static void serve_jobs(void)
+static void serve_jobs(struct tracer *self)
 {
     struct job *job;
-    for (struct task *task; (task = next_finished_job(&job)) != NULL;)
-        finish_look(task, job);
+    for (struct task *task; (task = cbpd_next_finished_job(&job)) != NULL;)
+        cbpd_finish_look(self, task, job);
 }
 
-static void collect_answers(void)
+static void collect_answers(struct tracer *self)
 {
-    cbpd_collect_answers(&self.helper);
-    apply_settled();
+    cbpd_collect_answers(&self->helper);
+    cbpd_apply_settled(self);
 }
 
-static void expire_operations(void)
+static void expire_operations(struct tracer *self)
 {
-    cbpd_expire_operations(&self.helper);
-    apply_settled();
+    cbpd_expire_operations(&self->helper);
+    cbpd_apply_settled(self);
 }
 
-bool serve_in_between(void)
+bool cbpd_serve_in_between(struct tracer *self)
 {
     enum { STOPS_MAX = 200 };
-    for (int i = 0; i < STOPS_MAX && handle_one(WNOHANG);)
+    for (int i = 0; i < STOPS_MAX && handle_one(self, WNOHANG);)
         i++;
-    collect_answers();
-    serve_jobs();
-    expire_operations();
-    if (self.unowned_count > 0)
-        resolve_unowned_tasks();
-    publish_counts(NULL);
-    self.served_tid = 0;
-    return !controller_has_ended();
+    collect_answers(self);
+    serve_jobs(self);
+    expire_operations(self);
+    if (self->unowned_count > 0)
+        cbpd_resolve_unowned_tasks(self);
+    cbpd_publish_counts(self, NULL);
+    self->served_tid = 0;
+    return !cbpd_controller_has_ended();
 }
 
-static void sleep_on_bell(uint32_t value, uint64_t until_ns)
+static void sleep_on_bell(struct tracer *self, uint32_t value, uint64_t until_ns)
 {
     struct timespec timeout = {0, 0};
-    uint64_t now = now_ns();
+    uint64_t now = cbpd_now_ns();
     uint64_t wait_ns = until_ns > now ? until_ns - now : 0;
     timeout.tv_sec = (time_t) (wait_ns / 1000000000u);
     timeout.tv_nsec = (long) (wait_ns % 1000000000u);
     if (until_ns != 0 && wait_ns == 0)
         return;
-    cbp_store_u32(&self.helper.channel->driver_sleeping, 1);
-    syscall(SYS_futex, &self.helper.channel->answer_bell, FUTEX_WAIT, value, until_ns != 0 ? &timeout : NULL,
+    cbp_store_u32(&self->helper.channel->driver_sleeping, 1);
+    syscall(SYS_futex, &self->helper.channel->answer_bell, FUTEX_WAIT, value, until_ns != 0 ? &timeout : NULL,
             NULL, 0);
-    cbp_store_u32(&self.helper.channel->driver_sleeping, 0);
+    cbp_store_u32(&self->helper.channel->driver_sleeping, 0);
 }
 
 /* No wait is for ever while somebody waits for us: a signal that does not move the bell (the thread sanitizer
  * holds its handler back) costs a tenth of a second, not a hang. */
-static uint64_t wake_up_time(void)
+static uint64_t wake_up_time(struct tracer *self)
 {
     uint64_t until_ns = cbpd_next_deadline_ns();
-    if (self.helper.task_count > 0) {
-        uint64_t soon = now_ns() + (self.unowned_count > 0 ? UNOWNED_CHECK_NS : SLEEP_MAX_NS);
+    if (self->helper.task_count > 0) {
+        uint64_t soon = cbpd_now_ns() + (self->unowned_count > 0 ? UNOWNED_CHECK_NS : SLEEP_MAX_NS);
         until_ns = until_ns == 0 || soon < until_ns ? soon : until_ns;
     }
     return until_ns;
 }
 
-static bool waits_for_answers(void)
+static bool waits_for_answers(struct tracer *self)
 {
-    return cbpd_anything_held() || anything_parked() || any_job_waits() || self.helper.task_count == 0;
+    return cbpd_anything_held() || cbpd_anything_parked() || cbpd_any_job_waits() ||
+           self->helper.task_count == 0;
 }
 
 /* Whether the next stop, if there is one, tells whose all new tasks are. A creator stops when its child does:
  * most often its event is there by now, and to be woken by a signal would cost five system calls more. */
-static bool creator_tells(void)
+static bool creator_tells(struct tracer *self)
 {
-    return handle_one(WNOHANG) && self.unowned_count == 0;
+    return handle_one(self, WNOHANG) && self->unowned_count == 0;
 }
 
 /* One turn while something is held, a task's owner is unknown, or nobody is traced at all. */
-static void wait_for_answers(void)
+static void wait_for_answers(struct tracer *self)
 {
     listen_for_children(true);
-    uint32_t bell = cbp_load_u32(&self.helper.channel->answer_bell);
-    bool stopped = drain_waits();
-    if (!cbpd_answers_are_there(&self.helper) && !stopped && !any_job_is_done() && !control_wants_attention())
-        sleep_on_bell(bell, wake_up_time());
-    expire_operations();
-    if (self.unowned_count > 0)
-        resolve_unowned_tasks();
+    uint32_t bell = cbp_load_u32(&self->helper.channel->answer_bell);
+    bool stopped = drain_waits(self);
+    if (!cbpd_answers_are_there(&self->helper) && !stopped && !cbpd_any_job_is_done() &&
+        !cbpd_control_wants_attention())
+        sleep_on_bell(self, bell, wake_up_time(self));
+    expire_operations(self);
+    if (self->unowned_count > 0)
+        cbpd_resolve_unowned_tasks(self);
 }
 
-static void wake_worker(uint32_t session_id)
-{
-    syscall(SYS_futex, &cbpd_channel_of(&self.helper, session_id)->bell, FUTEX_WAKE, 1, NULL, NULL, 0);
-}
-
-static const void *name_units(void *context, const char *name, uint32_t size, size_t *count)
-{
-    (void) context;
-    *count = size;
-    return name;
-}
-
-static void discard_slot(void *slot, size_t size)
-{
-    (void) madvise((char *) slot + 4096, size - 4096, MADV_REMOVE);
-}
-
-static const struct cbpd_host policy_host = {.allocate = cbpd_allocate,
-                                             .release = cbpd_free_surely,
-                                             .process_size = sizeof(struct process),
-                                             .name_comparison = CBP_COMPARE_BYTES,
-                                             .name_units = name_units,
-                                             .path_leads_to_file = path_leads_to_file};
-static uint32_t parent_pid_of(const struct cbpd_process *process)
-{
-    return parent_of(process_of(process));
-}
-
-static const struct cbpd_helper_host helper_host = {.task_size = sizeof(struct task),
-                                                    .held_size = sizeof(struct operation),
-                                                    .now_ns = now_ns,
-                                                    .wall_ns = wall_ns,
-                                                    .wake_worker = wake_worker,
-                                                    .parent_pid_of = parent_pid_of,
-                                                    .discard_slot = discard_slot,
-                                                    .attach_process = attach_process,
-                                                    .attach_matching = attach_matching,
-                                                    .let_released_go = let_released_go,
-                                                    .identify_programs = identify_programs};
+static struct tracer whole; /* what this process is: too large for a stack */
 
 int main(void)
 {
-    harden();
+    struct tracer *self = &whole;
+    cbpd_harden();
     become_independent();
-    if (!map_channel() || !peer_is_same_user())
+    if (!cbpd_map_channel(self) || !cbpd_peer_is_same_user(self))
         return EXIT_FAILURE;
-    if (!cbpd_helper_init(&self.helper, &helper_host, &policy_host) || !digest_init() || !control_init()) {
-        control_refuse(errno);
+    bell_channel = self->helper.channel;
+    if (!cbpd_helper_init(&self->helper, &cbpd_helper_host, &cbpd_policy_host) || !cbpd_digest_init() ||
+        !cbpd_control_init(self)) {
+        cbpd_control_refuse(self, errno);
         return EXIT_FAILURE;
     }
-    prepare_readers();
-    watch_for_risk();
-    cbp_store_u32(&self.helper.channel->driver_process_id, (uint32_t) getpid());
+    cbpd_prepare_readers();
+    cbpd_watch_for_risk();
+    cbp_store_u32(&self->helper.channel->driver_process_id, (uint32_t) getpid());
     for (;;) {
-        self.served_tid = 0;
-        serve_control();
+        self->served_tid = 0;
+        cbpd_serve_control(self);
         /* The task that is let go may stop again before we wait for it: not a reason to run a signal handler.
          */
-        if (cbpd_answers_settle_everything(&self.helper))
+        if (cbpd_answers_settle_everything(&self->helper))
             listen_for_children(false);
-        collect_answers();
-        serve_jobs();
-        serve_parked();
-        self.served_tid = 0;
-        serve_wishes();
-        publish_counts(NULL); /* before a sleep that may be long */
+        collect_answers(self);
+        serve_jobs(self);
+        cbpd_serve_parked(self);
+        self->served_tid = 0;
+        cbpd_serve_wishes(self);
+        cbpd_publish_counts(self, NULL); /* before a sleep that may be long */
         /* At our end the kernel detaches all others where they are, and wakes nobody. */
-        if (!anybody_needs_us()) {
-            if (!drain_waits())
+        if (!cbpd_anybody_needs_us(self)) {
+            if (!drain_waits(self))
                 break;
             continue;
         }
-        if (waits_for_answers()) {
-            wait_for_answers();
-        } else if (self.unowned_count > 0) {
-            if (!creator_tells())
-                wait_for_answers();
-        } else if (!control_wants_attention()) {
+        if (waits_for_answers(self)) {
+            wait_for_answers(self);
+        } else if (self->unowned_count > 0) {
+            if (!creator_tells(self))
+                wait_for_answers(self);
+        } else if (!cbpd_control_wants_attention()) {
             /* One at a time: to look for more would mean one more walk over all tracees in the kernel. */
             listen_for_children(false);
-            (void) handle_one(0);
+            (void) handle_one(self, 0);
         }
     }
     return EXIT_SUCCESS;

@@ -27,7 +27,7 @@ struct registers_32bit { /* what NT_PRSTATUS gives for an i386 task */
 };
 enum { REGISTER_32BIT_STACK_POINTER = 15 };
 
-bool read_stop_registers(const struct task *task, struct stop_registers *stop)
+bool cbpd_read_stop_registers(const struct task *task, struct stop_registers *stop)
 {
     union {
         struct user_regs_struct full;
@@ -42,7 +42,7 @@ bool read_stop_registers(const struct task *task, struct stop_registers *stop)
     return true;
 }
 
-bool read_call_registers(const struct task *task, struct syscall_entry *entry)
+bool cbpd_read_call_registers(const struct task *task, struct syscall_entry *entry)
 {
     enum { NUMBER_32BIT = 11, FIRST_ARGUMENT_32BIT = 0 };
     union {
@@ -60,7 +60,7 @@ bool read_call_registers(const struct task *task, struct syscall_entry *entry)
 }
 
 /* In a call that has created a task each of these numbers means one call alone, of either width. */
-bool calls_plain_fork(const struct task *task)
+bool cbpd_calls_plain_fork(const struct task *task)
 {
     enum { FORK_32BIT = 2, VFORK_32BIT = 190 };
     long number =
@@ -73,20 +73,20 @@ static bool poke_register(const struct task *task, size_t offset, uint64_t value
     return ptrace(PTRACE_POKEUSER, (pid_t) task->base.tid, offset, value) == 0;
 }
 
-bool fail_syscall(const struct task *task, int os_error)
+bool cbpd_fail_syscall(const struct task *task, int os_error)
 {
     return poke_register(task, offsetof(struct user_regs_struct, orig_rax), (uint64_t) -1) &&
            poke_register(task, offsetof(struct user_regs_struct, rax), (uint64_t) (int64_t) -os_error);
 }
 
-bool set_first_argument(const struct task *task, const struct syscall_entry *entry, uint64_t value)
+bool cbpd_set_first_argument(const struct task *task, const struct syscall_entry *entry, uint64_t value)
 {
     bool is_i386 = entry->architecture == AUDIT_ARCH_I386;
     size_t offset = is_i386 ? offsetof(struct user_regs_struct, rbx) : offsetof(struct user_regs_struct, rdi);
     return poke_register(task, offset, value);
 }
 
-bool replace_syscall(const struct task *task, const struct replacement *replacement)
+bool cbpd_replace_syscall(const struct task *task, const struct replacement *replacement)
 {
     static const size_t places[][4] = {
         {offsetof(struct user_regs_struct, rdi), offsetof(struct user_regs_struct, rsi),
@@ -124,7 +124,7 @@ static bool get_registers(const struct task *task, union arm_registers *register
     return true;
 }
 
-bool read_stop_registers(const struct task *task, struct stop_registers *stop)
+bool cbpd_read_stop_registers(const struct task *task, struct stop_registers *stop)
 {
     union arm_registers registers;
     size_t size;
@@ -135,7 +135,7 @@ bool read_stop_registers(const struct task *task, struct stop_registers *stop)
     return true;
 }
 
-bool read_call_registers(const struct task *task, struct syscall_entry *entry)
+bool cbpd_read_call_registers(const struct task *task, struct syscall_entry *entry)
 {
     enum { NUMBER_REGISTER = 8 };
     union arm_registers registers;
@@ -150,7 +150,7 @@ bool read_call_registers(const struct task *task, struct syscall_entry *entry)
 }
 
 /* There is none: C libraries use clone. */
-bool calls_plain_fork(const struct task *task)
+bool cbpd_calls_plain_fork(const struct task *task)
 {
     (void) task;
     return false;
@@ -177,12 +177,12 @@ static bool set_syscall_number(const struct task *task, int number)
     return ptrace(PTRACE_SETREGSET, (pid_t) task->base.tid, NT_ARM_SYSTEM_CALL, &vector) == 0;
 }
 
-bool fail_syscall(const struct task *task, int os_error)
+bool cbpd_fail_syscall(const struct task *task, int os_error)
 {
     return set_syscall_number(task, -1) && set_register_0(task, (uint64_t) (int64_t) -os_error);
 }
 
-bool replace_syscall(const struct task *task, const struct replacement *replacement)
+bool cbpd_replace_syscall(const struct task *task, const struct replacement *replacement)
 {
     union arm_registers registers;
     size_t size;
@@ -200,7 +200,7 @@ bool replace_syscall(const struct task *task, const struct replacement *replacem
            set_syscall_number(task, (int) replacement->number);
 }
 
-bool set_first_argument(const struct task *task, const struct syscall_entry *entry, uint64_t value)
+bool cbpd_set_first_argument(const struct task *task, const struct syscall_entry *entry, uint64_t value)
 {
     (void) entry;
     return set_register_0(task, value);
@@ -229,7 +229,7 @@ struct seccomp_stop {
 };
 
 /* At a seccomp stop: what the task asks for. */
-bool read_syscall_entry(const struct task *task, struct syscall_entry *entry)
+bool cbpd_read_syscall_entry(const struct task *task, struct syscall_entry *entry)
 {
     struct seccomp_stop info;
     memset(&info, 0, sizeof info);
@@ -245,7 +245,7 @@ bool read_syscall_entry(const struct task *task, struct syscall_entry *entry)
     return true;
 }
 
-bool read_syscall_error(const struct task *task, int *os_error)
+bool cbpd_read_syscall_error(const struct task *task, int *os_error)
 {
     struct seccomp_stop info; /* the result stands where a call's number does */
     memset(&info, 0, sizeof info);
@@ -261,7 +261,7 @@ bool read_syscall_error(const struct task *task, int *os_error)
 
 /* Reads up to size bytes; a page that is not mapped ends it. One element a page, because the kernel transfers
  * whole elements or nothing of them. Gives the bytes read. */
-size_t read_memory(uint32_t tid, uint64_t address, void *buffer, size_t size)
+size_t cbpd_read_memory(uint32_t tid, uint64_t address, void *buffer, size_t size)
 {
     size_t total = 0;
     while (total < size) {

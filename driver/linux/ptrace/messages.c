@@ -15,7 +15,7 @@
 /* SCM_MAX_FD of the kernel: no message carries more. */
 enum { DESCRIPTORS_MAX = 253 };
 
-union message_buffer message_buffer;
+union cbpd_message_buffer cbpd_message_buffer;
 
 static void close_descriptor(int fd)
 {
@@ -23,7 +23,7 @@ static void close_descriptor(int fd)
         close(fd);
 }
 
-void close_descriptors(struct received *received)
+void cbpd_close_descriptors(struct received *received)
 {
     for (int i = 0; i < RECEIVED_DESCRIPTORS_MAX; i++) {
         close_descriptor(received->descriptors[i]);
@@ -53,13 +53,13 @@ static bool has_ended(int socket)
     return poll(&peer, 1, 0) > 0 && (peer.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
-enum reception receive_message(int socket, struct received *received)
+enum reception cbpd_receive_message(int socket, struct received *received)
 {
     union {
         struct cmsghdr header;
         char space[CMSG_SPACE(DESCRIPTORS_MAX * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
     } ancillary;
-    struct iovec vector = {message_buffer.bytes, sizeof message_buffer.bytes};
+    struct iovec vector = {cbpd_message_buffer.bytes, sizeof cbpd_message_buffer.bytes};
     struct msghdr message = {
         .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &ancillary, .msg_controllen = sizeof ancillary};
     memset(received, 0, sizeof *received);
@@ -83,7 +83,7 @@ enum reception receive_message(int socket, struct received *received)
     return RECEIVED_MESSAGE;
 }
 
-void send_message(int socket, const void *message, size_t size)
+void cbpd_send_message(int socket, const void *message, size_t size)
 {
     (void) !send(socket, message, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 }

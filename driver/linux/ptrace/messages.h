@@ -10,10 +10,10 @@
 enum { MESSAGE_SIZE_MAX = 65536, RECEIVED_DESCRIPTORS_MAX = 2 };
 
 /* What was received last stands here; the tracer's alone. */
-extern union message_buffer {
+extern union cbpd_message_buffer {
     uint64_t alignment;
     unsigned char bytes[MESSAGE_SIZE_MAX];
-} message_buffer;
+} cbpd_message_buffer;
 
 struct received {
     size_t size;
@@ -25,8 +25,9 @@ struct received {
 
 enum reception { RECEIVED_MESSAGE, RECEIVED_NOTHING, RECEIVED_END };
 
-enum reception receive_message(int socket, struct received *received);
-void close_descriptors(struct received *received);
-void send_message(int socket, const void *message, size_t size); /* or drops it, where there is no room */
+enum reception cbpd_receive_message(int socket, struct received *received);
+void cbpd_close_descriptors(struct received *received);
+void cbpd_send_message(int socket, const void *message,
+                       size_t size); /* or drops it, where there is no room */
 
 #endif

@@ -14,41 +14,41 @@ enum { INIT_PID = 1 };
 
 /* A parent is older than its child: who is not has got the number of one that has ended. What is not under
  * us, and stands in no book, has just been looked at. */
-static bool is_surely_parent(const struct process *process)
+static bool is_surely_parent(struct tracer *self, const struct process *process)
 {
     uint32_t pid = process->parent_pid;
     if (process->base.reference_count == 0)
         return true;
-    const struct process *parent = find_process(pid);
+    const struct process *parent = find_process(self, pid);
     if (parent != NULL)
         return parent->base.start_time <= process->base.start_time;
-    return pid == INIT_PID || pid == self.controller_pid;
+    return pid == INIT_PID || pid == self->controller_pid;
 }
 
-uint32_t parent_of(struct process *process)
+uint32_t cbpd_parent_of(struct tracer *self, struct process *process)
 {
-    if (!is_surely_parent(process))
-        look_at_parent(process);
+    if (!is_surely_parent(self, process))
+        cbpd_look_at_parent(self, process);
     return process->parent_pid;
 }
 
-void look_at_parent(struct process *process)
+void cbpd_look_at_parent(struct tracer *self, struct process *process)
 {
     uint32_t pid;
-    if (read_parent(process->base.pid, &pid))
+    if (cbpd_read_parent(self, process->base.pid, &pid))
         process->parent_pid = pid;
 }
 
 /* With our filter such a call has stopped at its entry; else the registers of the stop after it tell. Of
  * these one is read first, which mostly does: to read all of them would be felt in each creation. */
-bool creates_for_parent(struct task *creator)
+bool cbpd_creates_for_parent(struct task *creator)
 {
     struct syscall_entry entry;
     bool has_asked = creator->asked_for_parent;
     creator->asked_for_parent = false;
     if (creator->process->filter_parts != 0)
         return has_asked;
-    if (calls_plain_fork(creator) || !read_call_registers(creator, &entry))
+    if (cbpd_calls_plain_fork(creator) || !cbpd_read_call_registers(creator, &entry))
         return false;
     uint64_t flags = 0;
     switch (syscall_kind(entry.architecture, entry.number)) {
@@ -56,8 +56,8 @@ bool creates_for_parent(struct task *creator)
         flags = entry.arguments[0];
         break;
     case SYSCALL_CLONE3:
-        (void) read_memory(creator->base.tid, entry.arguments[0] + offsetof(struct clone_args, flags), &flags,
-                           sizeof flags);
+        (void) cbpd_read_memory(creator->base.tid, entry.arguments[0] + offsetof(struct clone_args, flags),
+                                &flags, sizeof flags);
         break;
     default:
         break;

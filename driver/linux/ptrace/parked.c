@@ -6,30 +6,30 @@
 static struct task *first_parked, **last_link = &first_parked;
 static uint32_t parked_count;
 
-static uint64_t first_deadline_of(uint64_t since_ns)
+static uint64_t first_deadline_of(struct tracer *self, uint64_t since_ns)
 {
     uint64_t first = UINT64_MAX;
-    for (uint32_t i = 0; i < self.helper.policy.session_count; i++) {
+    for (uint32_t i = 0; i < self->helper.policy.session_count; i++) {
         uint64_t timeout_ns =
-            self.helper.policy.sessions[self.helper.policy.order[i]].timeout_ms * UINT64_C(1000000);
+            self->helper.policy.sessions[self->helper.policy.order[i]].timeout_ms * UINT64_C(1000000);
         if (timeout_ns != 0 && since_ns + timeout_ns < first)
             first = since_ns + timeout_ns;
     }
     return first;
 }
 
-static bool is_due(const struct task *task, uint64_t now)
+static bool is_due(struct tracer *self, const struct task *task, uint64_t now)
 {
     bool is_stale = false;
-    for (uint32_t i = 0; i < self.helper.policy.session_count; i++)
-        is_stale |= cbpd_session_is_stale(&self.helper, self.helper.policy.order[i], now);
-    return self.helper.leaving || is_stale || now >= first_deadline_of(task->parked.since_ns);
+    for (uint32_t i = 0; i < self->helper.policy.session_count; i++)
+        is_stale |= cbpd_session_is_stale(&self->helper, self->helper.policy.order[i], now);
+    return self->helper.leaving || is_stale || now >= first_deadline_of(self, task->parked.since_ns);
 }
 
-bool park_if_full(struct task *task, enum operation_kind kind, size_t size)
+bool cbpd_park_if_full(struct tracer *self, struct task *task, enum operation_kind kind, size_t size)
 {
-    uint64_t now = now_ns();
-    if (cbpd_has_room_to_hold(size) || (task->parked.since_ns != 0 && is_due(task, now)))
+    uint64_t now = cbpd_now_ns();
+    if (cbpd_has_room_to_hold(size) || (task->parked.since_ns != 0 && is_due(self, task, now)))
         return false;
     if (task->parked.since_ns == 0)
         task->parked.since_ns = now;
@@ -43,7 +43,7 @@ bool park_if_full(struct task *task, enum operation_kind kind, size_t size)
     return true;
 }
 
-void unpark(struct task *task)
+void cbpd_unpark(struct task *task)
 {
     if (!task->parked.is_waiting)
         return;
@@ -57,25 +57,25 @@ void unpark(struct task *task)
     parked_count--;
 }
 
-bool anything_parked(void)
+bool cbpd_anything_parked(void)
 {
     return parked_count > 0;
 }
 
-void serve_parked(void)
+void cbpd_serve_parked(struct tracer *self)
 {
-    uint64_t now = parked_count > 0 ? now_ns() : 0;
+    uint64_t now = parked_count > 0 ? cbpd_now_ns() : 0;
     for (uint32_t left = parked_count; left > 0 && first_parked != NULL; left--) {
         struct task *task = first_parked;
         struct syscall_entry entry;
-        if (!cbpd_has_room_to_hold(task->parked.size) && !is_due(task, now))
+        if (!cbpd_has_room_to_hold(task->parked.size) && !is_due(self, task, now))
             return;
-        unpark(task);
-        self.served_tid = task->base.tid;
+        cbpd_unpark(task);
+        self->served_tid = task->base.tid;
         if (task->parked.kind == OPERATION_EXECUTION)
-            handle_execution_stop(task);
-        else if (read_syscall_entry(task, &entry))
-            handle_execution_entry(task, &entry);
+            cbpd_handle_execution_stop(self, task);
+        else if (cbpd_read_syscall_entry(task, &entry))
+            cbpd_handle_execution_entry(self, task, &entry);
         /* Else it has been killed: wait4 will tell. */
     }
 }

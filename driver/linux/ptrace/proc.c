@@ -26,17 +26,17 @@ static uint64_t read_clock(clockid_t clock)
     return (uint64_t) now.tv_sec * 1000000000u + (uint64_t) now.tv_nsec;
 }
 
-uint64_t now_ns(void)
+uint64_t cbpd_now_ns(void)
 {
     return read_clock(CLOCK_MONOTONIC);
 }
 
-uint64_t wall_ns(void)
+uint64_t cbpd_wall_ns(void)
 {
     return read_clock(CLOCK_REALTIME);
 }
 
-const char *proc_name(char room[PROC_NAME_SIZE], uint32_t id, const char *rest)
+const char *cbpd_proc_name(char room[PROC_NAME_SIZE], uint32_t id, const char *rest)
 {
     static const char folder[] = "/proc/";
     char *start = room + sizeof folder - 1 + DIGITS_MAX;
@@ -49,18 +49,18 @@ const char *proc_name(char room[PROC_NAME_SIZE], uint32_t id, const char *rest)
     return start;
 }
 
-bool read_program_identity(uint32_t tid, struct file_identity *identity)
+bool cbpd_read_program_identity(uint32_t tid, struct file_identity *identity)
 {
     struct statx facts;
     char room[PROC_NAME_SIZE];
-    if (statx(AT_FDCWD, proc_name(room, tid, "/exe"), AT_STATX_DONT_SYNC, STATX_INO, &facts) != 0)
+    if (statx(AT_FDCWD, cbpd_proc_name(room, tid, "/exe"), AT_STATX_DONT_SYNC, STATX_INO, &facts) != 0)
         return false;
     identity->device = makedev(facts.stx_dev_major, facts.stx_dev_minor);
     identity->inode = facts.stx_ino;
     return true;
 }
 
-size_t read_proc_file(uint32_t id, const char *name, char *buffer, size_t size)
+size_t cbpd_read_proc_file(uint32_t id, const char *name, char *buffer, size_t size)
 {
     char path[64];
     snprintf(path, sizeof path, "/proc/%u/%s", id, name);
@@ -73,7 +73,7 @@ size_t read_proc_file(uint32_t id, const char *name, char *buffer, size_t size)
     return length > 0 ? (size_t) length : 0;
 }
 
-/* What is looked up in the folder of a task by look_now(): the task can make that last. */
+/* What is looked up in the folder of a task by cbpd_look_now(): the task can make that last. */
 struct stat_look {
     uint32_t pid;
     int wanted;
@@ -89,7 +89,7 @@ static void look_for_stat_number(void *block)
     char name[32] = "stat";
     if (look->is_of_thread)
         snprintf(name, sizeof name, "task/%u/stat", look->pid);
-    if (read_proc_file(look->pid, name, stat, sizeof stat) == 0)
+    if (cbpd_read_proc_file(look->pid, name, stat, sizeof stat) == 0)
         return;
     char *field = strrchr(stat, ')');
     for (int number = 2; field != NULL && number < look->wanted; number++)
@@ -99,26 +99,26 @@ static void look_for_stat_number(void *block)
 }
 
 /* A field of /proc/PID/stat, counted behind the name, which may hold anything, parentheses too. 0: gone. */
-static uint64_t stat_number(uint32_t pid, int wanted)
+static uint64_t stat_number(struct tracer *self, uint32_t pid, int wanted)
 {
     struct stat_look look = {.pid = pid, .wanted = wanted};
-    return look_now(look_for_stat_number, &look, sizeof look) ? look.value : 0;
+    return cbpd_look_now(self, look_for_stat_number, &look, sizeof look) ? look.value : 0;
 }
 
-uint64_t read_start_time(uint32_t pid)
+uint64_t cbpd_read_start_time(struct tracer *self, uint32_t pid)
 {
-    return stat_number(pid, STAT_START_TIME);
+    return stat_number(self, pid, STAT_START_TIME);
 }
 
-bool read_parent(uint32_t pid, uint32_t *parent_pid)
+bool cbpd_read_parent(struct tracer *self, uint32_t pid, uint32_t *parent_pid)
 {
     struct stat_look look = {.pid = pid, .wanted = STAT_PARENT, .is_of_thread = true};
-    bool is_done = look_now(look_for_stat_number, &look, sizeof look);
+    bool is_done = cbpd_look_now(self, look_for_stat_number, &look, sizeof look);
     *parent_pid = (uint32_t) look.value;
     return is_done && look.is_known;
 }
 
-uint64_t boot_ns(void)
+uint64_t cbpd_boot_ns(void)
 {
     return read_clock(CLOCK_BOOTTIME);
 }
@@ -132,17 +132,17 @@ static uint64_t ticks_of(uint64_t time_ns)
     return time_ns / tick_ns;
 }
 
-uint64_t boot_ticks(void)
+uint64_t cbpd_boot_ticks(void)
 {
-    return ticks_of(boot_ns());
+    return ticks_of(cbpd_boot_ns());
 }
 
 /* Without a look into /proc where the process can only have started in the tick that still lasts: the kernel
  * takes the time from the same clock and rounds it down. */
-uint64_t start_time_since(uint32_t pid, uint64_t earliest_ns)
+uint64_t cbpd_start_time_since(struct tracer *self, uint32_t pid, uint64_t earliest_ns)
 {
-    uint64_t tick = boot_ticks();
-    return earliest_ns != 0 && ticks_of(earliest_ns) == tick ? tick : read_start_time(pid);
+    uint64_t tick = cbpd_boot_ticks();
+    return earliest_ns != 0 && ticks_of(earliest_ns) == tick ? tick : cbpd_read_start_time(self, pid);
 }
 
 /* ---- Files of labelled lines ---- */
@@ -265,7 +265,7 @@ static void assume_one_namespace(uint32_t tid, struct status_facts *facts)
 {
     facts->depth = facts->group_depth = 1;
     facts->ids[0] = tid;
-    facts->group_ids[0] = process_group_of(tid);
+    facts->group_ids[0] = cbpd_process_group_of(tid);
 }
 
 static bool read_status_file(uint32_t tid, struct status_facts *facts)
@@ -294,32 +294,32 @@ static void look_for_status(void *block)
     look->is_known = read_status_file(look->tid, &look->facts);
 }
 
-bool read_status(uint32_t tid, struct status_facts *facts)
+bool cbpd_read_status(struct tracer *self, uint32_t tid, struct status_facts *facts)
 {
     struct status_look look = {.tid = tid};
     look.facts.state = '?';
     look.facts.has_filter = true;
     look.facts.filter_count = UINT32_MAX;
     look.facts.user_id = look.facts.effective_user_id = look.facts.saved_user_id = UINT32_MAX;
-    bool is_done = look_now(look_for_status, &look, sizeof look);
+    bool is_done = cbpd_look_now(self, look_for_status, &look, sizeof look);
     *facts = look.facts;
     return is_done && look.is_known;
 }
 
-bool is_there(uint32_t tid)
+bool cbpd_is_there(uint32_t tid)
 {
     return tid != 0 && (kill((pid_t) tid, 0) == 0 || errno != ESRCH);
 }
 
-uint32_t process_group_of(uint32_t tid)
+uint32_t cbpd_process_group_of(uint32_t tid)
 {
     pid_t group = getpgid((pid_t) tid);
     return group > 0 ? (uint32_t) group : 0;
 }
 
-uint32_t count_threads(uint32_t pid)
+uint32_t cbpd_count_threads(struct tracer *self, uint32_t pid)
 {
-    return (uint32_t) stat_number(pid, STAT_THREAD_COUNT);
+    return (uint32_t) stat_number(self, pid, STAT_THREAD_COUNT);
 }
 
 /* Nothing is waited for: the file has just been executed, so that a path which leads to it is in the kernel's
@@ -328,12 +328,12 @@ static int open_known_path(const char *path)
 {
     struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_CACHED};
     int fd = (int) syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
-    if (fd < 0 && (errno == ENOSYS || errno == EINVAL) && !anything_may_block()) /* before Linux 5.12 */
+    if (fd < 0 && (errno == ENOSYS || errno == EINVAL) && !cbpd_anything_may_block()) /* before Linux 5.12 */
         fd = open(path, O_PATH | O_CLOEXEC);
     return fd;
 }
 
-bool path_leads_to_file(const struct cbpd_image_file *file)
+bool cbpd_path_leads_to_file(const struct cbpd_image_file *file)
 {
     struct statx status;
     int fd = file->inode != 0 ? open_known_path(file->path) : -1;
@@ -359,10 +359,10 @@ static void look_for_namespace(void *block)
     look->inode = stat(path, &status) == 0 ? status.st_ino : 0;
 }
 
-uint64_t read_pid_namespace(uint32_t tid)
+uint64_t cbpd_read_pid_namespace(struct tracer *self, uint32_t tid)
 {
     struct namespace_look look = {.tid = tid};
-    return look_now(look_for_namespace, &look, sizeof look) ? look.inode : 0;
+    return cbpd_look_now(self, look_for_namespace, &look, sizeof look) ? look.inode : 0;
 }
 
 /* ---- Descriptors ---- */
@@ -417,10 +417,10 @@ static void look_for_descriptor(void *block)
     look->knowledge = read_descriptor_file(look->tid, look->fd, &look->facts);
 }
 
-enum knowledge read_descriptor(uint32_t tid, int fd, struct descriptor_facts *facts)
+enum knowledge cbpd_read_descriptor(struct tracer *self, uint32_t tid, int fd, struct descriptor_facts *facts)
 {
     struct descriptor_look look = {.tid = tid, .fd = fd};
-    bool is_done = look_now(look_for_descriptor, &look, sizeof look);
+    bool is_done = cbpd_look_now(self, look_for_descriptor, &look, sizeof look);
     *facts = look.facts;
     return is_done ? look.knowledge : NOT_KNOWN;
 }
@@ -489,11 +489,11 @@ static void look_for_folder(void *block)
     look->knowledge = read_folder(look->tid, look->fd, &look->facts, &look->id, &look->is_ours);
 }
 
-enum knowledge read_process_folder(uint32_t tid, int fd, const struct descriptor_facts *facts, uint32_t *id,
-                                   bool *is_ours)
+enum knowledge cbpd_read_process_folder(struct tracer *self, uint32_t tid, int fd,
+                                        const struct descriptor_facts *facts, uint32_t *id, bool *is_ours)
 {
     struct folder_look look = {.tid = tid, .fd = fd, .facts = *facts};
-    bool is_done = look_now(look_for_folder, &look, sizeof look);
+    bool is_done = cbpd_look_now(self, look_for_folder, &look, sizeof look);
     *id = look.id;
     *is_ours = look.is_ours;
     return is_done ? look.knowledge : NOT_KNOWN;

@@ -43,7 +43,7 @@ static bool forget_if_lacking(struct reading *reading)
     for (size_t i = 0; i < TEXTS_OF_READING; i++)
         is_lacking |= texts[i]->is_lacking;
     if (is_lacking)
-        chain_clear(&reading->chain);
+        cbpd_chain_clear(&reading->chain);
     return is_lacking;
 }
 
@@ -62,7 +62,7 @@ static bool digest_chain(const struct chain *chain, struct text *scratch, struct
     done = done && text_append(scratch, chain->names.bytes, chain->names.size) &&
            text_append(scratch, chain->prefix.size > 0 ? chain->prefix.bytes : "", chain->prefix.size);
     if (done)
-        *digest = digest_of(scratch->bytes, scratch->size);
+        *digest = cbpd_digest_of(scratch->bytes, scratch->size);
     return done;
 }
 
@@ -123,12 +123,12 @@ static enum resolution read_call(const struct place *place, const struct syscall
     /* AT_EXECVE_CHECK executes nothing; the kernel refuses what it does not know. */
     if (flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
         return BOUND_TO_FAIL;
-    if (!read_string(&reading->window, place->tid, arguments[0], &reading->path))
+    if (!cbpd_read_string(&reading->window, place->tid, arguments[0], &reading->path))
         return BOUND_TO_FAIL;
     if (!compose_name(reading, fd, &is_by_descriptor))
         return UNKNOWN;
     enum resolution resolution =
-        read_chain(place, fd, reading->path.bytes, flags, reading->name.bytes, &reading->chain);
+        cbpd_read_chain(place, fd, reading->path.bytes, flags, reading->name.bytes, &reading->chain);
     if (resolution != RESOLVED)
         return resolution;
     if (is_by_descriptor && reading->chain.dropped > 0 && closes_on_execution(place->tid, fd))
@@ -138,7 +138,7 @@ static enum resolution read_call(const struct place *place, const struct syscall
                                      .is_32bit = entry->is_32bit,
                                      .name_size = reading->name.size,
                                      .prefix_size = reading->chain.prefix.size};
-    if (!read_argument_list(&reading->window, place->tid, &places, &reading->list, &reading->composed))
+    if (!cbpd_read_argument_list(&reading->window, place->tid, &places, &reading->list, &reading->composed))
         return BOUND_TO_FAIL;
     if (!compose_arguments(reading))
         return UNKNOWN;
@@ -147,13 +147,13 @@ static enum resolution read_call(const struct place *place, const struct syscall
     /* The kernel adds an empty argument where there is none. */
     reading->arguments = reading->list.size > 0 ? reading->list.bytes : "";
     reading->arguments_size = reading->list.size > 0 ? (uint32_t) reading->list.size : 1;
-    reading->facts.arguments = digest_of(reading->composed.bytes, reading->composed.size);
+    reading->facts.arguments = cbpd_digest_of(reading->composed.bytes, reading->composed.size);
     reading->facts.is_direct = reading->chain.file_count == 1;
     return digest_chain(&reading->chain, &reading->composed, &reading->facts.chain) ? RESOLVED : UNKNOWN;
 }
 
-enum resolution read_entry(const struct place *place, const struct syscall_entry *entry,
-                           struct reading *reading)
+enum resolution cbpd_read_entry(const struct place *place, const struct syscall_entry *entry,
+                                struct reading *reading)
 {
     begin_reading(reading);
     enum resolution resolution = read_call(place, entry, reading);
@@ -174,13 +174,13 @@ struct executable {
 static void identify(struct executable *executable)
 {
     executable->is_known =
-        executable->is_known && read_program_identity(executable->tid, &executable->identity);
+        executable->is_known && cbpd_read_program_identity(executable->tid, &executable->identity);
 }
 
 static void find_executable(uint32_t tid, bool needs_path_only, struct executable *executable)
 {
     char room[PROC_NAME_SIZE];
-    const char *link = proc_name(room, tid, "/exe");
+    const char *link = cbpd_proc_name(room, tid, "/exe");
     ssize_t size = readlink(link, executable->path, sizeof executable->path);
     executable->tid = tid;
     executable->path_size = size > 0 ? (size_t) size : 0;
@@ -204,7 +204,8 @@ static bool ends_with(const struct chain *chain, struct executable *executable)
 static bool add_executable(struct chain *chain, const struct executable *executable, const char *given,
                            size_t given_size)
 {
-    if (!chain_add(chain, &executable->identity, executable->path, executable->path_size, given, given_size))
+    if (!cbpd_chain_add(chain, &executable->identity, executable->path, executable->path_size, given,
+                        given_size))
         return false;
     chain->files[chain->file_count - 1].is_deleted = executable->is_deleted;
     return true;
@@ -252,12 +253,12 @@ static bool find_chain(const struct place *place, struct new_stack *stack, struc
 {
     const char *given = stack->given != NULL ? stack->given : "";
     size_t given_size = stack->given != NULL ? stack->given_size : 0;
-    chain_clear(chain);
+    cbpd_chain_clear(chain);
     if (!executable->is_known || stack->given == NULL || !may_have_come_by_script(stack)) {
         bool added = add_executable(chain, executable, given, given_size);
         return added && executable->is_known && stack->given != NULL;
     }
-    enum resolution resolution = read_chain(place, AT_FDCWD, given, 0, given, chain);
+    enum resolution resolution = cbpd_read_chain(place, AT_FDCWD, given, 0, given, chain);
     if (resolution == RESOLVED && ends_with(chain, executable))
         return chain->dropped == 0 || take_off_interpreters(chain, stack);
     const char *first = stack->arguments != NULL && stack->arguments_size > 0 ? stack->arguments : "";
@@ -272,7 +273,7 @@ static void name_program(const struct new_stack *stack, const struct executable 
                          struct chain *chain)
 {
     const char *given = stack->given != NULL ? stack->given : "";
-    chain_clear(chain);
+    cbpd_chain_clear(chain);
     (void) add_executable(chain, executable, given, strlen(given));
 }
 
@@ -282,27 +283,27 @@ static bool is_as_approved(const struct place *place, const struct new_stack *st
 {
     struct chain *chain = &reading->chain;
     if (!executable->is_known || !stack->complete || stack->given == NULL ||
-        !digest_equals(digest_of(stack->arguments, stack->arguments_size), approved->arguments))
+        !cbpd_digest_equals(cbpd_digest_of(stack->arguments, stack->arguments_size), approved->arguments))
         return false;
-    chain_clear(chain);
-    bool is_known = approved->is_direct
-                        ? add_executable(chain, executable, stack->given, stack->given_size)
-                        : read_chain(place, AT_FDCWD, stack->given, 0, stack->given, chain) == RESOLVED &&
-                              ends_with(chain, executable);
+    cbpd_chain_clear(chain);
+    bool is_known = approved->is_direct ? add_executable(chain, executable, stack->given, stack->given_size)
+                                        : cbpd_read_chain(place, AT_FDCWD, stack->given, 0, stack->given,
+                                                          chain) == RESOLVED &&
+                                              ends_with(chain, executable);
     struct digest digest;
     return is_known && digest_chain(chain, &reading->composed, &digest) &&
-           digest_equals(digest, approved->chain);
+           cbpd_digest_equals(digest, approved->chain);
 }
 
-bool read_stop(const struct place *place, const struct stop_registers *registers, uint32_t user_id,
-               const struct execution_facts *approved, struct reading *reading)
+bool cbpd_read_stop(const struct place *place, const struct stop_registers *registers, uint32_t user_id,
+                    const struct execution_facts *approved, struct reading *reading)
 {
     struct new_stack stack = {0};
     struct executable executable;
     begin_reading(reading);
     reading->user_id = user_id;
     if (registers != NULL)
-        read_new_stack(place->tid, registers, reading, &stack);
+        cbpd_read_new_stack(place->tid, registers, reading, &stack);
     find_executable(place->tid, reading->needs_path_only && approved == NULL, &executable);
     if (reading->is_short) {
         name_program(&stack, &executable, &reading->chain);
@@ -319,7 +320,7 @@ bool read_stop(const struct place *place, const struct stop_registers *registers
     return false;
 }
 
-void free_reading(struct reading *reading)
+void cbpd_free_reading(struct reading *reading)
 {
     struct text *texts[TEXTS_OF_READING];
     texts_of(reading, texts);
@@ -338,14 +339,14 @@ static void find_running_chain(const struct place *place, const char *given, str
         return;
     }
     /* A relative path was meant from a working directory that may be another one by now. */
-    if (given[0] != '/' || read_chain(place, AT_FDCWD, given, 0, given, chain) != RESOLVED ||
+    if (given[0] != '/' || cbpd_read_chain(place, AT_FDCWD, given, 0, given, chain) != RESOLVED ||
         !ends_with(chain, &executable)) {
-        chain_clear(chain);
+        cbpd_chain_clear(chain);
         (void) add_executable(chain, &executable, given, strlen(given));
     }
 }
 
-void read_running(const struct place *place, const char *given, struct reading *reading)
+void cbpd_read_running(const struct place *place, const char *given, struct reading *reading)
 {
     find_running_chain(place, given, reading);
     (void) forget_if_lacking(reading);

@@ -36,8 +36,8 @@ struct window {
     char bytes[WINDOW_SIZE];
 };
 
-size_t read_memory(uint32_t tid, uint64_t address, void *buffer, size_t size);
-bool read_string(struct window *window, uint32_t tid, uint64_t address, struct text *text);
+size_t cbpd_read_memory(uint32_t tid, uint64_t address, void *buffer, size_t size);
+bool cbpd_read_string(struct window *window, uint32_t tid, uint64_t address, struct text *text);
 /* Where execve finds its lists; 0: there is none. */
 struct argument_places {
     uint64_t arguments, environment;
@@ -47,8 +47,8 @@ struct argument_places {
 };
 /* Gives the arguments, each with its NUL. False if they cannot be read, or if the kernel will refuse them
  * with their environment as too long. */
-bool read_argument_list(struct window *window, uint32_t tid, const struct argument_places *places,
-                        struct text *text, struct text *scratch);
+bool cbpd_read_argument_list(struct window *window, uint32_t tid, const struct argument_places *places,
+                             struct text *text, struct text *scratch);
 
 /* ---- resolve.c: what an execve would execute ---- */
 enum resolution { RESOLVED, BOUND_TO_FAIL, UNKNOWN };
@@ -75,12 +75,12 @@ struct chain {
     unsigned char header[CHAIN_HEADER_SIZE + 1];
 };
 
-void chain_clear(struct chain *chain);
-bool chain_add(struct chain *chain, const struct file_identity *identity, const char *path, size_t path_size,
-               const char *given, size_t given_size);
+void cbpd_chain_clear(struct chain *chain);
+bool cbpd_chain_add(struct chain *chain, const struct file_identity *identity, const char *path,
+                    size_t path_size, const char *given, size_t given_size);
 /* The chain of a path given to execve in this way; name is what the kernel will call it. */
-enum resolution read_chain(const struct place *place, int folder_fd, const char *path, int flags,
-                           const char *name, struct chain *chain);
+enum resolution cbpd_read_chain(const struct place *place, int folder_fd, const char *path, int flags,
+                                const char *name, struct chain *chain);
 
 /* ---- reading.c: an execution as a whole ---- */
 
@@ -108,8 +108,8 @@ struct reading {
 
 /* At the entry of execve. Anything but RESOLVED is left to the kernel and to the stop after it; without
  * memory it is RESOLVED, to nothing. */
-enum resolution read_entry(const struct place *place, const struct syscall_entry *entry,
-                           struct reading *reading);
+enum resolution cbpd_read_entry(const struct place *place, const struct syscall_entry *entry,
+                                struct reading *reading);
 
 struct stop_registers {
     uint64_t stack_pointer;
@@ -118,13 +118,13 @@ struct stop_registers {
 /* At the stop after execve, of a process that had this user id: gives whether it is what was approved at the
  * entry (NULL: nothing was). Only if it is not are chain and arguments to be used. Without registers (NULL)
  * little can be told. */
-bool read_stop(const struct place *place, const struct stop_registers *registers, uint32_t user_id,
-               const struct execution_facts *approved, struct reading *reading);
+bool cbpd_read_stop(const struct place *place, const struct stop_registers *registers, uint32_t user_id,
+                    const struct execution_facts *approved, struct reading *reading);
 /* The chain of a program that runs, as far as it can still be told; given (may be empty) is the path that it
  * was started by, which is not looked at if the reading is to be short. */
-void read_running(const struct place *place, const char *given, struct reading *reading);
+void cbpd_read_running(const struct place *place, const char *given, struct reading *reading);
 /* Frees what it keeps. */
-void free_reading(struct reading *reading);
+void cbpd_free_reading(struct reading *reading);
 
 /* ---- arguments.c: the stack of a program that has just been executed ---- */
 struct new_stack {
@@ -134,7 +134,7 @@ struct new_stack {
     uint32_t given_size;
     bool complete;
 };
-void read_new_stack(uint32_t tid, const struct stop_registers *registers, struct reading *reading,
-                    struct new_stack *stack);
+void cbpd_read_new_stack(uint32_t tid, const struct stop_registers *registers, struct reading *reading,
+                         struct new_stack *stack);
 
 #endif

@@ -104,7 +104,7 @@ static enum resolution judge_elf(const struct place *place, struct chain *chain,
         return judge_other_format(chain);
     if (!find_loader(header, size, &offset, &length))
         return RESOLVED;
-    int loader = look_up(place, AT_FDCWD, (const char *) header + offset, 0);
+    int loader = cbpd_look_up(place, AT_FDCWD, (const char *) header + offset, 0);
     if (loader < 0)
         return judge_open_error();
     close(loader);
@@ -200,8 +200,8 @@ static bool add_name(struct chain *chain, const char *name, size_t size, uint32_
     return text_append(&chain->names, name, size) && text_append(&chain->names, "", 1);
 }
 
-bool chain_add(struct chain *chain, const struct file_identity *identity, const char *path, size_t path_size,
-               const char *given, size_t given_size)
+bool cbpd_chain_add(struct chain *chain, const struct file_identity *identity, const char *path,
+                    size_t path_size, const char *given, size_t given_size)
 {
     if (chain->file_count == CHAIN_FILE_MAX)
         return false;
@@ -224,7 +224,7 @@ static enum resolution judge_file(const struct place *place, int fd, const char 
     char link[64], path[PATH_MAX];
     struct stat status;
     unsigned char *header = chain->header;
-    snprintf(link, sizeof link, "%s/%d", own_descriptors, fd);
+    snprintf(link, sizeof link, "%s/%d", cbpd_own_descriptors, fd);
     if (fstat(fd, &status) != 0)
         return UNKNOWN;
     if (!may_execute(fd, &status, link))
@@ -235,7 +235,7 @@ static enum resolution judge_file(const struct place *place, int fd, const char 
         return UNKNOWN;
     size_t size = (size_t) path_size;
     bool is_deleted = cbp_take_off_deleted(link, place->tid, path, &size);
-    if (!chain_add(chain, &identity, path, size, given, strlen(given)))
+    if (!cbpd_chain_add(chain, &identity, path, size, given, strlen(given)))
         return UNKNOWN;
     chain->files[chain->file_count - 1].is_deleted = is_deleted;
     memset(header, 0, sizeof chain->header);
@@ -251,7 +251,7 @@ static enum resolution judge_file(const struct place *place, int fd, const char 
     return judge_other_format(chain);
 }
 
-void chain_clear(struct chain *chain)
+void cbpd_chain_clear(struct chain *chain)
 {
     chain->file_count = 0;
     chain->names.size = 0;
@@ -260,17 +260,18 @@ void chain_clear(struct chain *chain)
     chain->is_foreign = chain->is_unreadable = false;
 }
 
-enum resolution read_chain(const struct place *place, int folder_fd, const char *path, int flags,
-                           const char *name, struct chain *chain)
+enum resolution cbpd_read_chain(const struct place *place, int folder_fd, const char *path, int flags,
+                                const char *name, struct chain *chain)
 {
     char given[PATH_MAX];
-    chain_clear(chain);
+    cbpd_chain_clear(chain);
     if (strlen(path) >= sizeof given || strlen(name) >= sizeof given)
         return BOUND_TO_FAIL;
     snprintf(given, sizeof given, "%s", name);
     for (int depth = 0; depth <= SCRIPT_DEPTH_MAX; depth++) {
         size_t header_size = 0;
-        int fd = depth == 0 ? look_up(place, folder_fd, path, flags) : look_up(place, AT_FDCWD, given, 0);
+        int fd = depth == 0 ? cbpd_look_up(place, folder_fd, path, flags)
+                            : cbpd_look_up(place, AT_FDCWD, given, 0);
         if (fd < 0)
             return judge_open_error();
         enum resolution resolution = judge_file(place, fd, given, chain, &header_size);

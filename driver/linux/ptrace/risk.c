@@ -158,7 +158,7 @@ static void look_for_risk(bool is_first)
 static void *watch(void *unused)
 {
     (void) unused;
-    leave_descriptors(); /* a process's folder may keep it waiting, too */
+    cbpd_leave_descriptors(); /* a process's folder may keep it waiting, too */
     struct pollfd mounts = {.fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC), .events = POLLPRI};
     look_for_risk(mounts.fd >= 0);
     while (mounts.fd >= 0)
@@ -184,7 +184,7 @@ static bool listen_for_notes(void)
            watch_device("/dev/userfaultfd");
 }
 
-void watch_for_risk(void)
+void cbpd_watch_for_risk(void)
 {
     pthread_t thread;
     sigset_t all, before;
@@ -197,7 +197,7 @@ void watch_for_risk(void)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-bool anything_may_block(void)
+bool cbpd_anything_may_block(void)
 {
     return cbp_load_u32(&is_at_risk) != 0 || cbp_load_u32(&is_noted) != 0;
 }

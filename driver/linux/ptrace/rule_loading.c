@@ -21,7 +21,7 @@ static struct {
     struct cbpd_rule_set *set; /* if status is 0 */
 } loading;
 
-void begin_loading_rules(const struct cbp_rules *request, int fd)
+void cbpd_begin_loading_rules(const struct cbp_rules *request, int fd)
 {
     loading.request = *request;
     loading.fd = fd;
@@ -29,7 +29,7 @@ void begin_loading_rules(const struct cbp_rules *request, int fd)
     cbp_store_u32(&loading.state, LOADING_WANTED);
 }
 
-bool is_loading_rules(void)
+bool cbpd_is_loading_rules(void)
 {
     return cbp_load_u32(&loading.state) != LOADING_IDLE;
 }
@@ -65,14 +65,14 @@ static uint32_t copy_block(int fd, uint64_t size, void **block)
     return 0;
 }
 
-bool load_wanted_rules(void)
+bool cbpd_load_wanted_rules(struct tracer *self)
 {
     void *block;
     if (cbp_load_u32(&loading.state) != LOADING_WANTED)
         return false;
     loading.status = copy_block(loading.fd, loading.request.block_size, &block);
     if (loading.status == 0)
-        loading.status = cbpd_make_rule_set(self.helper.policy.host, block,
+        loading.status = cbpd_make_rule_set(self->helper.policy.host, block,
                                             (size_t) loading.request.block_size, &loading.set);
     if (loading.fd >= 0)
         close(loading.fd);
@@ -80,16 +80,17 @@ bool load_wanted_rules(void)
     return true;
 }
 
-bool finish_loading_rules(struct cbp_rules *request, uint32_t *status, uint64_t *value)
+bool cbpd_finish_loading_rules(struct tracer *self, struct cbp_rules *request, uint32_t *status,
+                               uint64_t *value)
 {
     if (cbp_load_u32(&loading.state) != LOADING_DONE)
         return false;
     *request = loading.request;
     *status = loading.status;
     if (*status == 0) {
-        begin_attaching();
-        *status = cbpd_serve_rules(&self.helper, request, loading.set, value);
-        end_attaching();
+        cbpd_begin_attaching();
+        *status = cbpd_serve_rules(&self->helper, request, loading.set, value);
+        cbpd_end_attaching(self);
     }
     cbp_store_u32(&loading.state, LOADING_IDLE);
     return true;

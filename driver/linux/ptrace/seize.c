@@ -33,7 +33,7 @@ static void set_timer(long interval_us)
     (void) setitimer(ITIMER_REAL, &timer, NULL);
 }
 
-bool seize_within_limit(uint32_t tid, unsigned long options)
+bool cbpd_seize_within_limit(struct tracer *self, uint32_t tid, unsigned long options)
 {
     const struct sigaction action = {.sa_handler = leave_the_call};
     volatile bool done = false;
@@ -48,7 +48,7 @@ bool seize_within_limit(uint32_t tid, unsigned long options)
     } else {
         /* It may have succeeded just then. To make it stop would tell, and could fail its system call. */
         struct status_facts facts;
-        done = read_status(tid, &facts) && facts.tracer_pid == (uint32_t) getpid();
+        done = cbpd_read_status(self, tid, &facts) && facts.tracer_pid == (uint32_t) getpid();
     }
     set_timer(0);
     errno = error;

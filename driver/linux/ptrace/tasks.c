@@ -3,55 +3,55 @@
 #include "look.h"
 #include "tracer.h"
 
-struct task *add_task(uint32_t tid)
+struct task *cbpd_add_task(struct tracer *self, uint32_t tid)
 {
-    struct task *task = task_of(cbpd_make_task(&self.helper, tid));
+    struct task *task = task_of(cbpd_make_task(&self->helper, tid));
     if (task != NULL)
-        self.unowned_count++;
+        self->unowned_count++;
     return task;
 }
 
 /* Makes a task the process's; until now it was nobody's. */
-void task_joins(struct task *task, struct process *process)
+void cbpd_task_joins(struct tracer *self, struct task *task, struct process *process)
 {
     task->process = process;
     process->base.reference_count++;
     process->thread_count++;
-    self.unowned_count--;
-    self.let_go_count += process->base.standing.is_let_go;
-    self.filtered_count += process->filter_parts != 0;
+    self->unowned_count--;
+    self->let_go_count += process->base.standing.is_let_go;
+    self->filtered_count += process->filter_parts != 0;
 }
 
-void remove_task(struct task *task)
+void cbpd_remove_task(struct tracer *self, struct task *task)
 {
-    drop_look(task);
-    release_approval(&task->approval);
-    unpark(task);
+    cbpd_drop_look(task);
+    cbpd_release_approval(self, &task->approval);
+    cbpd_unpark(task);
     struct process *process = task->process;
     if (process != NULL) {
-        self.let_go_count -= process->base.standing.is_let_go;
-        self.filtered_count -= process->filter_parts != 0;
-        cbpd_release_process(&self.helper.policy, &process->base);
+        self->let_go_count -= process->base.standing.is_let_go;
+        self->filtered_count -= process->filter_parts != 0;
+        cbpd_release_process(&self->helper.policy, &process->base);
     } else {
-        self.unowned_count--;
+        self->unowned_count--;
     }
-    cbpd_free_task(&self.helper, &task->base);
+    cbpd_free_task(&self->helper, &task->base);
 }
 
-void forget_empty_process(struct process *process)
+void cbpd_forget_empty_process(struct tracer *self, struct process *process)
 {
     process->base.reference_count = 1;
-    cbpd_release_process(&self.helper.policy, &process->base);
+    cbpd_release_process(&self->helper.policy, &process->base);
 }
 
-void process_ends(struct process *process)
+void cbpd_process_ends(struct tracer *self, struct process *process)
 {
     if (!process->base.ended)
-        leave_legacy(process);
-    cbpd_end_process(&self.helper.policy, &process->base);
+        cbpd_leave_legacy(self, process);
+    cbpd_end_process(&self->helper.policy, &process->base);
 }
 
-struct process *make_nobody(void)
+struct process *cbpd_make_nobody(void)
 {
     struct process *process = cbpd_allocate_surely(sizeof *process);
     if (process != NULL)
@@ -59,7 +59,7 @@ struct process *make_nobody(void)
     return process;
 }
 
-uint32_t capabilities_of(const struct process *process)
+uint32_t cbpd_capabilities_of(const struct process *process)
 {
     const uint32_t everybody = CBP_PTRACE_CAPABILITIES &
                                ~(uint32_t) (CBP_PTRACE_FILTER_CAPABILITIES | CBP_CAP_KILL_PROCESS_CREATION);

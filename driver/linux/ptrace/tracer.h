@@ -121,221 +121,234 @@ struct tracer {
     uint32_t served_tid;     /* whose stop, answer or look is dealt with; 0: what the controller wants */
     uint32_t filtered_count; /* tasks that have our filter: without a tracer they cannot go on */
 };
-extern struct tracer self;
+
+/* ---- host.c: for cbpd_helper_init() ---- */
+extern const struct cbpd_host cbpd_policy_host;
+extern const struct cbpd_helper_host cbpd_helper_host;
 
 /* ---- The policy's processes and the helper's tasks as ours ---- */
-static inline struct process *find_process(uint32_t pid) /* that has not ended */
+static inline struct process *find_process(struct tracer *self, uint32_t pid) /* that has not ended */
 {
-    return process_of(cbpd_find_process(&self.helper.policy, pid));
+    return process_of(cbpd_find_process(&self->helper.policy, pid));
 }
 
-static inline struct process *first_process(void)
+static inline struct process *first_process(struct tracer *self)
 {
-    return process_of(self.helper.policy.processes);
+    return process_of(self->helper.policy.processes);
 }
 
-static inline const struct cbp_stance *stances_of(struct process *process)
+static inline const struct cbp_stance *stances_of(struct tracer *self, struct process *process)
 {
-    return cbpd_stances_of(&self.helper.policy, &process->base);
+    return cbpd_stances_of(&self->helper.policy, &process->base);
 }
 
-static inline struct task *find_task(uint32_t tid)
+static inline struct task *find_task(struct tracer *self, uint32_t tid)
 {
-    return task_of(cbpd_find_task(&self.helper, tid));
+    return task_of(cbpd_find_task(&self->helper, tid));
 }
 
-static inline struct task *first_task(void)
+static inline struct task *first_task(struct tracer *self)
 {
-    return task_of(self.helper.tasks);
+    return task_of(self->helper.tasks);
 }
 
 /* ---- main.c ---- */
-void wake_tracer(void); /* any thread: wakes the tracer from its sleep */
+void cbpd_wake_tracer(void); /* any thread: wakes the tracer from its sleep */
 /* Lets the controller see how many there are. To be called before anybody can know that one has come; and
  * before anybody can know that one has gone, with that task, which is still counted here. */
-void publish_counts(const struct task *leaving);
+void cbpd_publish_counts(struct tracer *self, const struct task *leaving);
 
 /* ---- tasks.c: tasks that come and go ---- */
-uint32_t capabilities_of(const struct process *process); /* the CAP_ bits that hold for it */
-uint32_t parent_of(struct process *process);             /* the parent's id, as the system would say now */
-struct task *add_task(uint32_t tid);                     /* nobody's so far; NULL without memory */
-void remove_task(struct task *task);
-void task_joins(struct task *task, struct process *process);
-void forget_empty_process(struct process *process); /* one that no task has joined */
-void process_ends(struct process *process);         /* its last task has gone */
-struct process *make_nobody(void);                  /* a parent that is no process; NULL without memory */
+uint32_t cbpd_capabilities_of(const struct process *process); /* the CAP_ bits that hold for it */
+uint32_t cbpd_parent_of(struct tracer *self,
+                        struct process *process); /* the parent's id, as the system would say now */
+struct task *cbpd_add_task(struct tracer *self, uint32_t tid); /* nobody's so far; NULL without memory */
+void cbpd_remove_task(struct tracer *self, struct task *task);
+void cbpd_task_joins(struct tracer *self, struct task *task, struct process *process);
+void cbpd_forget_empty_process(struct tracer *self,
+                               struct process *process);              /* one that no task has joined */
+void cbpd_process_ends(struct tracer *self, struct process *process); /* its last task has gone */
+struct process *cbpd_make_nobody(void); /* a parent that is no process; NULL without memory */
 
 /* ---- legacies.c: what those that are gone have left behind ---- */
 /* From now on the process has another standing, or none. */
-void leave_legacy(struct process *process);
+void cbpd_leave_legacy(struct tracer *self, struct process *process);
 /* A parent for a child that began at this time, with the rules of all that may be its creator. NULL without
  * memory. */
 struct status_facts;
-struct process *guess_creator(const struct status_facts *child, uint64_t start_time);
+struct process *cbpd_guess_creator(struct tracer *self, const struct status_facts *child,
+                                   uint64_t start_time);
 /* ---- trace.c: what tasks do ---- */
-void handle_wait_status(uint32_t tid, int status);
-void resume_task(struct task *task, int signal);
-void resume_until_return(struct task *task); /* likewise, to stop again when its system call returns */
-void resume_kept_creator(struct task *task);
-void start_report(struct cbpd_report *report, struct task *task); /* about its process, made by its creator */
-void add_item(struct cbpd_report *report, uint32_t type, uint32_t flags);
+void cbpd_handle_wait_status(struct tracer *self, uint32_t tid, int status);
+void cbpd_resume_task(struct tracer *self, struct task *task, int signal);
+void cbpd_resume_until_return(struct tracer *self,
+                              struct task *task); /* likewise, to stop again when its system call returns */
+void cbpd_resume_kept_creator(struct tracer *self, struct task *task);
+void cbpd_start_report(struct tracer *self, struct cbpd_report *report,
+                       struct task *task); /* about its process, made by its creator */
+void cbpd_add_item(struct cbpd_report *report, uint32_t type, uint32_t flags);
 /* Posts a report on a task; it stays stopped if somebody is asked, else what follows is done at once. */
-void post_and_hold(struct task *task, const struct cbpd_report *report, enum operation_kind kind);
-void apply_settled(void); /* operations whose answers are all in */
+void cbpd_post_and_hold(struct tracer *self, struct task *task, const struct cbpd_report *report,
+                        enum operation_kind kind);
+void cbpd_apply_settled(struct tracer *self); /* operations whose answers are all in */
 /* It has ended without a stop at its exit, or is nowhere any more. */
-void handle_gone(struct task *task, int status);
-bool lets_go(const struct task *task); /* whether it is detached when it goes on */
+void cbpd_handle_gone(struct tracer *self, struct task *task, int status);
+bool cbpd_lets_go(struct tracer *self, const struct task *task); /* whether it is detached when it goes on */
 /* Its process goes on without us; with its last task we know nothing of it any more. */
-void forget_detached(struct task *task);
+void cbpd_forget_detached(struct tracer *self, struct task *task);
 /* What an event's stop says: a task's id. False: the task has been killed and has left that stop, or gone. */
-bool read_event_message(uint32_t tid, int event, uint32_t *message);
+bool cbpd_read_event_message(uint32_t tid, int event, uint32_t *message);
 
 /* ---- tracees.c: tasks that begin and cease to be traced ---- */
 /* A stopped task of which nothing can be known, mostly for want of memory. No rule would hold for it, so it
  * has to end; that is counted as a loss. */
-void end_unknown_task(uint32_t tid);
+void cbpd_end_unknown_task(struct tracer *self, uint32_t tid);
 /* Whether that has been done to this task, so that it comes to no stop any more. */
-bool was_ended_unknown(uint32_t tid);
-void count_loss(void); /* an event that no session can be told of */
+bool cbpd_was_ended_unknown(struct tracer *self, uint32_t tid);
+void cbpd_count_loss(struct tracer *self); /* an event that no session can be told of */
 /* The kernel says that there is no tracee. */
-void forget_everybody(void);
+void cbpd_forget_everybody(struct tracer *self);
 /* Begins to trace a launcher that will install a filter with these parts (0: none). */
-uint32_t seize_root(uint32_t tid, uint32_t filter_parts, struct task **task);
-/* Begins to trace a running thread of a process. Error codes of attach_process(). */
-uint32_t seize_thread(uint32_t tid, struct process *process);
+uint32_t cbpd_seize_root(struct tracer *self, uint32_t tid, uint32_t filter_parts, struct task **task);
+/* Begins to trace a running thread of a process. Error codes of cbpd_attach_process(). */
+uint32_t cbpd_seize_thread(struct tracer *self, uint32_t tid, struct process *process);
 
 /* ---- letting_go.c: tasks that go on without us ---- */
-void let_released_go(void);      /* see struct cbpd_helper_host */
-#define HELPER_NAME "cbp-ptrace" /* as others see it in /proc */
-void listen_for_wishes(void);    /* of another helper that wants what we let go */
-void serve_wishes(void);
-void let_everything_go(void); /* nobody waits for anything any more */
+void cbpd_let_released_go(struct tracer *self); /* see struct cbpd_helper_host */
+#define HELPER_NAME "cbp-ptrace"                /* as others see it in /proc */
+void cbpd_listen_for_wishes(void);              /* of another helper that wants what we let go */
+void cbpd_serve_wishes(struct tracer *self);
+void cbpd_let_everything_go(struct tracer *self); /* nobody waits for anything any more */
 /* The process is let go, or taken back. */
-void set_let_go(struct process *process, bool on);
+void cbpd_set_let_go(struct tracer *self, struct process *process, bool on);
 /* A process that is known, and has not ended since some of its threads were let go. */
-struct process *find_whole_process(uint32_t pid);
+struct process *cbpd_find_whole_process(struct tracer *self, uint32_t pid);
 /* Whether somebody could not go on as he should without us. */
-bool anybody_needs_us(void);
-bool is_other_helper(uint32_t tracer_pid);
+bool cbpd_anybody_needs_us(struct tracer *self);
+bool cbpd_is_other_helper(uint32_t tracer_pid);
 /* The helper of another controller that has a thread of the process; 0: none. */
-uint32_t other_helper_of(uint32_t pid);
-void wish_for_tasks_of(uint32_t helper_pid); /* that it has let go and still traces */
+uint32_t cbpd_other_helper_of(struct tracer *self, uint32_t pid);
+void cbpd_wish_for_tasks_of(uint32_t helper_pid); /* that it has let go and still traces */
 
 /* ---- seize.c ---- */
 /* PTRACE_SEIZE of a thread that may be busy with an execve. False: errno, ETIMEDOUT if it stayed busy. */
-bool seize_within_limit(uint32_t tid, unsigned long options);
+bool cbpd_seize_within_limit(struct tracer *self, uint32_t tid, unsigned long options);
 
 /* ---- attach.c: processes that run already ---- */
 /* See struct cbpd_helper_host. */
-uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children);
-uint32_t attach_matching(struct cbpd_rule_set *set, uint32_t wanted_rule_id);
+uint32_t cbpd_attach_process(struct tracer *self, uint32_t pid, uint64_t start_time, bool children);
+uint32_t cbpd_attach_matching(struct tracer *self, struct cbpd_rule_set *set, uint32_t wanted_rule_id);
 /* As far as it can be told within a limit, otherwise a vague one. NULL without memory. */
-struct cbpd_image *image_of_running(uint32_t pid);
+struct cbpd_image *cbpd_image_of_running(struct tracer *self, uint32_t pid);
 /* Around all that a request attaches to: it has one limit. Meanwhile nobody is let go for want of a rule. */
-void begin_attaching(void);
-void end_attaching(void);
-bool is_attaching(void);
+void cbpd_begin_attaching(void);
+void cbpd_end_attaching(struct tracer *self);
+bool cbpd_is_attaching(void);
 
 /* ---- main.c ---- */
 /* Stops, answers and deadlines, in the middle of something long. False: the controller has ended. */
-bool serve_in_between(void);
+bool cbpd_serve_in_between(struct tracer *self);
 
 /* ---- handles.c: operations on other processes and threads ---- */
-void handle_handle_call(struct task *task, const struct syscall_entry *entry);
-void finish_handle_call(struct task *task, const struct operation *operation);
+void cbpd_handle_handle_call(struct tracer *self, struct task *task, const struct syscall_entry *entry);
+void cbpd_finish_handle_call(struct tracer *self, struct task *task, const struct operation *operation);
 
 /* ---- foreign_tracers.c: tasks that want to trace others ---- */
 /* The errno with which an attach has to fail; 0: it may go on. */
-int refusal_of_attach(struct task *task, const struct syscall_entry *entry);
+int cbpd_refusal_of_attach(struct tracer *self, struct task *task, const struct syscall_entry *entry);
 
 /* ---- creation.c: new tasks ---- */
 /* After a vfork a first thread is told with what the process executes; but before it is named in an event. */
-void introduce(struct task *task);
-void handle_creation(struct task *creator, int event);
-void task_is_ready(struct task *task); /* known and stopped */
-bool find_owner(struct task *task);    /* from /proc; false: it cannot be known */
-void resolve_unowned_tasks(void);
+void cbpd_introduce(struct tracer *self, struct task *task);
+void cbpd_handle_creation(struct tracer *self, struct task *creator, int event);
+void cbpd_task_is_ready(struct tracer *self, struct task *task); /* known and stopped */
+bool cbpd_find_owner(struct tracer *self, struct task *task);    /* from /proc; false: it cannot be known */
+void cbpd_resolve_unowned_tasks(struct tracer *self);
 
 /* ---- parents.c: who is whose parent, which need not be the creator ---- */
 /* Asks /proc who it is, of a process that has not ended. */
-void look_at_parent(struct process *process);
+void cbpd_look_at_parent(struct tracer *self, struct process *process);
 /* At the stop of a creation: whether the new process is to be its creator's parent's. What is true by chance
  * costs a look. */
-bool creates_for_parent(struct task *creator);
+bool cbpd_creates_for_parent(struct task *creator);
 
 /* ---- memory.c: a stopped task's memory and registers ---- */
 /* At the stop of a creation: whether the call is fork or vfork, which take no flags. */
-bool calls_plain_fork(const struct task *task);
+bool cbpd_calls_plain_fork(const struct task *task);
 /* At a stop in the middle of a call: its number, and its first argument. */
-bool read_call_registers(const struct task *task, struct syscall_entry *entry);
-bool read_syscall_entry(const struct task *task, struct syscall_entry *entry);
-bool read_syscall_error(const struct task *task, int *os_error); /* where a call returns; 0: there is none */
-bool fail_syscall(const struct task *task, int os_error);
-bool set_first_argument(const struct task *task, const struct syscall_entry *entry, uint64_t value);
-bool replace_syscall(const struct task *task, const struct replacement *replacement);
-bool read_stop_registers(const struct task *task, struct stop_registers *registers);
+bool cbpd_read_call_registers(const struct task *task, struct syscall_entry *entry);
+bool cbpd_read_syscall_entry(const struct task *task, struct syscall_entry *entry);
+bool cbpd_read_syscall_error(const struct task *task,
+                             int *os_error); /* where a call returns; 0: there is none */
+bool cbpd_fail_syscall(const struct task *task, int os_error);
+bool cbpd_set_first_argument(const struct task *task, const struct syscall_entry *entry, uint64_t value);
+bool cbpd_replace_syscall(const struct task *task, const struct replacement *replacement);
+bool cbpd_read_stop_registers(const struct task *task, struct stop_registers *registers);
 
 /* ---- execution.c: programs being executed ---- */
-void handle_execution_entry(struct task *task, const struct syscall_entry *entry);
-void handle_execution_stop(struct task *task);
-void finish_execution(struct task *task, enum operation_kind kind, const struct operation *operation,
-                      uint32_t result_code);
+void cbpd_handle_execution_entry(struct tracer *self, struct task *task, const struct syscall_entry *entry);
+void cbpd_handle_execution_stop(struct tracer *self, struct task *task);
+void cbpd_finish_execution(struct tracer *self, struct task *task, enum operation_kind kind,
+                           const struct operation *operation, uint32_t result_code);
 /* If it was allowed at its entry: it has not happened, the system refused it itself. 0: with the process. */
-void note_failed_execution(struct task *task, int os_error);
-void handle_execution_return(struct task *task); /* at the stop that resume_until_return() makes */
-void release_approval(struct approval *approval);
+void cbpd_note_failed_execution(struct tracer *self, struct task *task, int os_error);
+void cbpd_handle_execution_return(struct tracer *self,
+                                  struct task *task); /* at the stop that cbpd_resume_until_return() makes */
+void cbpd_release_approval(struct tracer *self, struct approval *approval);
 /* The image of a reading's chain; NULL without memory. */
-struct cbpd_image *image_of_chain(const struct reading *reading);
+struct cbpd_image *cbpd_image_of_chain(struct tracer *self, const struct reading *reading);
 /* Likewise; NULL: there is nothing but the fact that something is executed. */
-struct cbpd_image *image_of_reading(const struct reading *reading);
-int errno_of_code(uint32_t code);
+struct cbpd_image *cbpd_image_of_reading(struct tracer *self, const struct reading *reading);
+int cbpd_errno_of_code(uint32_t code);
 
 /* ---- identity.c: which file a program is ---- */
-bool path_leads_to_file(const struct cbpd_image_file *file); /* see struct cbpd_host */
-void identify_programs(void);
-bool files_matter(void); /* whether any rule asks */
+bool cbpd_path_leads_to_file(const struct cbpd_image_file *file); /* see struct cbpd_host */
+void cbpd_identify_programs(struct tracer *self);
+bool cbpd_files_matter(struct tracer *self); /* whether any rule asks */
 /* Finds it out, if it matters and is not known, for the image that the process executes now. */
-void identify_program(struct cbpd_image *image, uint32_t pid);
+void cbpd_identify_program(struct tracer *self, struct cbpd_image *image, uint32_t pid);
 
 /* ---- hardening.c: the helper's own protection ---- */
-void harden(void); /* first of all */
+void cbpd_harden(void); /* first of all */
 
 /* ---- parked.c: executions that wait unread ---- */
 /* Lets the task wait at its stop if so much cannot be held as well; false: it is to be served now. */
-bool park_if_full(struct task *task, enum operation_kind kind, size_t size);
-void unpark(struct task *task); /* if it waits */
-void serve_parked(void);
-bool anything_parked(void);
+bool cbpd_park_if_full(struct tracer *self, struct task *task, enum operation_kind kind, size_t size);
+void cbpd_unpark(struct task *task); /* if it waits */
+void cbpd_serve_parked(struct tracer *self);
+bool cbpd_anything_parked(void);
 
 /* ---- control.c: requests and launches ---- */
-bool control_init(void); /* errno says why not */
+bool cbpd_control_init(struct tracer *self); /* errno says why not */
 
 /* Answers the first request with the limit that keeps the helper from serving any. */
-void control_refuse(int os_error);
-void serve_control(void);
-void finish_launch(struct task *task, uint32_t status, int os_error);
-bool control_wants_attention(void);
-bool controller_has_ended(void);
+void cbpd_control_refuse(struct tracer *self, int os_error);
+void cbpd_serve_control(struct tracer *self);
+void cbpd_finish_launch(struct tracer *self, struct task *task, uint32_t status, int os_error);
+bool cbpd_control_wants_attention(void);
+bool cbpd_controller_has_ended(void);
 
 /* ---- rule_loading.c: rules on their way ---- */
 /* The tracer's: takes over a request and its descriptor (-1: none came with it). */
-void begin_loading_rules(const struct cbp_rules *request, int fd);
-bool is_loading_rules(void);
+void cbpd_begin_loading_rules(const struct cbp_rules *request, int fd);
+bool cbpd_is_loading_rules(void);
 /* If they have been loaded: puts them in force, and gives what to reply to which request. */
-bool finish_loading_rules(struct cbp_rules *request, uint32_t *status, uint64_t *value);
+bool cbpd_finish_loading_rules(struct tracer *self, struct cbp_rules *request, uint32_t *status,
+                               uint64_t *value);
 /* The watching thread's: reads and validates what is wanted; false: nothing is. */
-bool load_wanted_rules(void);
+bool cbpd_load_wanted_rules(struct tracer *self);
 
 /* ---- proc.c: facts from /proc ---- */
-uint64_t now_ns(void);  /* the clock of deadlines */
-uint64_t wall_ns(void); /* since 1970 */
+uint64_t cbpd_now_ns(void);  /* the clock of deadlines */
+uint64_t cbpd_wall_ns(void); /* since 1970 */
 /* As much of a file in a task's folder as one read gives, with a NUL behind it: how much; 0: nothing. */
-size_t read_proc_file(uint32_t id, const char *name, char *buffer, size_t size);
-uint64_t read_start_time(uint32_t pid);
-bool read_parent(uint32_t pid, uint32_t *parent_pid);          /* false: gone, or hidden */
-uint64_t start_time_since(uint32_t pid, uint64_t earliest_ns); /* the same, of a process that is not older */
-uint64_t boot_ns(void);
-uint64_t boot_ticks(void); /* in the unit of start times */
+size_t cbpd_read_proc_file(uint32_t id, const char *name, char *buffer, size_t size);
+uint64_t cbpd_read_start_time(struct tracer *self, uint32_t pid);
+bool cbpd_read_parent(struct tracer *self, uint32_t pid, uint32_t *parent_pid); /* false: gone, or hidden */
+uint64_t cbpd_start_time_since(struct tracer *self, uint32_t pid,
+                               uint64_t earliest_ns); /* the same, of a process that is not older */
+uint64_t cbpd_boot_ns(void);
+uint64_t cbpd_boot_ticks(void); /* in the unit of start times */
 /* What is asked of /proc may be hidden there: descriptors of a task that is not dumpable, a namespace, a
  * whole process (hidepid). */
 enum knowledge { KNOWN, ABSENT /* surely */, NOT_KNOWN };
@@ -351,23 +364,25 @@ struct status_facts {
     uint32_t group_depth;
     uint32_t group_ids[NAMESPACE_DEPTH_MAX]; /* its process group's */
 };
-bool read_status(uint32_t tid, struct status_facts *facts); /* false: gone, or hidden: see is_there() */
-bool is_there(uint32_t tid);                                /* a task with that id exists, maybe hidden */
+bool cbpd_read_status(struct tracer *self, uint32_t tid,
+                      struct status_facts *facts); /* false: gone, or hidden: see cbpd_is_there() */
+bool cbpd_is_there(uint32_t tid);                  /* a task with that id exists, maybe hidden */
 uint32_t
-process_group_of(uint32_t tid);       /* its process group; 0: gone, or led from outside of our namespace */
-uint32_t count_threads(uint32_t pid); /* with the kernel's for it; 0: gone */
-uint64_t read_pid_namespace(uint32_t tid); /* inode; 0: gone, or hidden */
+cbpd_process_group_of(uint32_t tid); /* its process group; 0: gone, or led from outside of our namespace */
+uint32_t cbpd_count_threads(struct tracer *self, uint32_t pid);      /* with the kernel's for it; 0: gone */
+uint64_t cbpd_read_pid_namespace(struct tracer *self, uint32_t tid); /* inode; 0: gone, or hidden */
 struct descriptor_facts {
     bool is_pidfd;
     uint32_t pid;   /* of a pidfd; UINT32_MAX: it has ended */
     uint32_t flags; /* as of open(2) */
     uint32_t mount_id;
 };
-enum knowledge read_descriptor(uint32_t tid, int fd, struct descriptor_facts *facts);
+enum knowledge cbpd_read_descriptor(struct tracer *self, uint32_t tid, int fd,
+                                    struct descriptor_facts *facts);
 /* The process whose folder of a /proc a descriptor stands for: its id there, and whether that /proc is ours.
  */
-enum knowledge read_process_folder(uint32_t tid, int fd, const struct descriptor_facts *facts, uint32_t *id,
-                                   bool *is_ours);
+enum knowledge cbpd_read_process_folder(struct tracer *self, uint32_t tid, int fd,
+                                        const struct descriptor_facts *facts, uint32_t *id, bool *is_ours);
 
 /* ---- listing.c ---- */
 struct id_list { /* from malloc */
@@ -375,13 +390,13 @@ struct id_list { /* from malloc */
     uint32_t count;
 };
 /* All processes that /proc shows. False, and an empty list: not all of them can be known. */
-bool list_processes(struct id_list *list);
+bool cbpd_list_processes(struct tracer *self, struct id_list *list);
 /* The threads of one. Unless they are KNOWN the list is empty. */
-enum knowledge list_threads(uint32_t pid, struct id_list *list);
-void free_id_list(struct id_list *list);
+enum knowledge cbpd_list_threads(struct tracer *self, uint32_t pid, struct id_list *list);
+void cbpd_free_id_list(struct id_list *list);
 /* The thread of a process by which the others are known: the first one, or where that has ended another one
  * that lives. Goes through folders of /proc: to be called in a look. Any thread. */
-uint32_t living_thread(uint32_t pid);
+uint32_t cbpd_living_thread(uint32_t pid);
 
 /* ---- ids.c: ids of other namespaces ---- */
 /* How a process sees ids: a namespace and how deep it lies below ours. */
@@ -391,21 +406,23 @@ struct id_view {
     uint64_t inode;  /* 0: it is hidden */
     uint32_t level;
 };
-bool open_view(struct task *task, struct id_view *view); /* false: it cannot be known */
+bool cbpd_open_view(struct tracer *self, struct task *task,
+                    struct id_view *view); /* false: it cannot be known */
 /* Our id of what has that id there. */
-enum knowledge known_as(const struct id_view *view, uint32_t id, uint32_t *tid);
+enum knowledge cbpd_known_as(struct tracer *self, const struct id_view *view, uint32_t id, uint32_t *tid);
 /* The id there of what has this one here. */
-enum knowledge seen_as(const struct id_view *view, uint32_t tid, uint32_t *id);
-enum knowledge is_visible(const struct id_view *view, uint32_t tid, const struct status_facts *facts);
+enum knowledge cbpd_seen_as(struct tracer *self, const struct id_view *view, uint32_t tid, uint32_t *id);
+enum knowledge cbpd_is_visible(struct tracer *self, const struct id_view *view, uint32_t tid,
+                               const struct status_facts *facts);
 /* Our id of a user. */
-enum knowledge user_known_as(uint32_t tid, uint32_t user_id, uint32_t *our_id);
+enum knowledge cbpd_user_known_as(struct tracer *self, uint32_t tid, uint32_t user_id, uint32_t *our_id);
 
 /* ---- channel_memory.c: what the core has made, and who it is ---- */
-bool map_channel(void);
-bool peer_is_same_user(void);
+bool cbpd_map_channel(struct tracer *self);
+bool cbpd_peer_is_same_user(struct tracer *self);
 
 /* Our user's id as the kernel has it. A library that is loaded into us (fakeroot's) may
  * have getuid() say something else. */
-uint32_t own_user(bool effective);
+uint32_t cbpd_own_user(bool effective);
 
 #endif

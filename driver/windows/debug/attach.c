@@ -5,56 +5,56 @@
 static struct facts facts;
 
 /* What rules say of a name that nobody knows is not known either: those that forbid hold. */
-struct cbpd_image *image_of(const struct facts *of)
+struct cbpd_image *cbpd_image_of(struct debugger *self, const struct facts *of)
 {
     const struct cbpd_image_file file = {.path = of->path.bytes,
                                          .path_size = (uint32_t) of->path.size,
                                          .given = of->given.bytes,
                                          .given_size = (uint32_t) of->given.size};
-    return cbpd_make_image(&self.helper.policy, &file, 1, of->path.size == 0);
+    return cbpd_make_image(&self->helper.policy, &file, 1, of->path.size == 0);
 }
 
-static uint32_t enter_process(uint32_t pid, HANDLE handle, uint64_t now)
+static uint32_t enter_process(struct debugger *self, uint32_t pid, HANDLE handle, uint64_t now)
 {
-    struct process *process = begin_process(pid, find_process(facts.parent_pid));
+    struct process *process = cbpd_begin_process(self, pid, find_process(self, facts.parent_pid));
     if (process == NULL)
         return CBP_ERROR_NOT_ENOUGH_MEMORY;
     process->handle = handle;
     process->parent_pid = facts.parent_pid;
-    process->base.start_time = read_start_time(handle);
+    process->base.start_time = cbpd_read_start_time(handle);
     process->base.attached = true;
     process->attached_time = now;
-    process->base.image = image_of(&facts);
+    process->base.image = cbpd_image_of(self, &facts);
     if (process->base.image == NULL) { /* without a name no rule by name would hold for it */
         process->handle = NULL;
-        forget_process(process);
+        cbpd_forget_process(self, process);
         return CBP_ERROR_NOT_ENOUGH_MEMORY;
     }
     if (creator_of(process) != NULL)
-        cbpd_inherit_rules(&self.helper.policy, &process->base, process->base.parent);
+        cbpd_inherit_rules(&self->helper.policy, &process->base, process->base.parent);
     return 0;
 }
 
-static uint32_t attach_to(uint32_t pid, HANDLE handle)
+static uint32_t attach_to(struct debugger *self, uint32_t pid, HANDLE handle)
 {
-    if (!read_facts(handle, NULL, &facts))
+    if (!cbpd_read_facts(handle, NULL, &facts))
         return CBP_ERROR_ACCESS_DENIED;
-    if (!start_debugging(handle))
-        return debugger_of(handle) == DEBUGGER_NOBODY ? CBP_ERROR_ACCESS_DENIED : CBP_ERROR_BUSY;
-    hide_debugger(handle, NULL);
-    uint32_t error = enter_process(pid, handle, file_time_now());
+    if (!cbpd_start_debugging(self, handle))
+        return cbpd_who_debugs(self, handle) == DEBUGGER_NOBODY ? CBP_ERROR_ACCESS_DENIED : CBP_ERROR_BUSY;
+    cbpd_hide_debugger(handle, NULL);
+    uint32_t error = enter_process(self, pid, handle, cbpd_file_time_now());
     if (error != 0)
-        stop_debugging(pid);
+        cbpd_stop_debugging(pid);
     return error;
 }
 
-static uint32_t attach_one(uint32_t pid)
+static uint32_t attach_one(struct debugger *self, uint32_t pid)
 {
-    HANDLE handle = open_process(pid);
+    HANDLE handle = cbpd_open_process(self, pid);
     if (handle == NULL)
         return GetLastError() == ERROR_INVALID_PARAMETER ? CBP_ERROR_INVALID_PARAMETER
                                                          : CBP_ERROR_ACCESS_DENIED;
-    uint32_t error = attach_to(pid, handle);
+    uint32_t error = attach_to(self, pid, handle);
     if (error != 0)
         CloseHandle(handle);
     return error;
@@ -63,8 +63,8 @@ static uint32_t attach_one(uint32_t pid)
 /* A parent's id may belong to a younger process by now. */
 static bool is_parent(const struct process *parent, uint32_t pid)
 {
-    HANDLE handle = open_process_to_look(pid);
-    uint64_t start_time = handle != NULL ? read_start_time(handle) : 0;
+    HANDLE handle = cbpd_open_process_to_look(pid);
+    uint64_t start_time = handle != NULL ? cbpd_read_start_time(handle) : 0;
     if (handle != NULL)
         CloseHandle(handle);
     return start_time >= parent->base.start_time;
@@ -72,18 +72,18 @@ static bool is_parent(const struct process *parent, uint32_t pid)
 
 /* One look at all processes: attaches children of the root's tree that are not debugged yet. *count counts
  * them. One that cannot be had is left alone, but for want of memory. */
-static uint32_t attach_new_children(uint32_t root_pid, uint32_t *count)
+static uint32_t attach_new_children(struct debugger *self, uint32_t root_pid, uint32_t *count)
 {
-    const struct process *root = find_process(root_pid);
+    const struct process *root = find_process(self, root_pid);
     struct listing listing = {0};
     uint32_t error = 0, pid, parent_pid;
-    cbpd_begin_search(&self.helper.policy, &root->base);
-    while (next_listed_process(&listing, &pid, &parent_pid)) {
-        struct process *parent = find_process(parent_pid);
-        if (find_process(pid) == NULL && parent != NULL &&
-            (parent == root || cbpd_branch_of(&self.helper.policy, &parent->base) != NULL) &&
+    cbpd_begin_search(&self->helper.policy, &root->base);
+    while (cbpd_next_listed_process(&listing, &pid, &parent_pid)) {
+        struct process *parent = find_process(self, parent_pid);
+        if (find_process(self, pid) == NULL && parent != NULL &&
+            (parent == root || cbpd_branch_of(&self->helper.policy, &parent->base) != NULL) &&
             is_parent(parent, pid)) {
-            uint32_t failure = attach_one(pid);
+            uint32_t failure = attach_one(self, pid);
             *count += failure == 0;
             if (failure == CBP_ERROR_NOT_ENOUGH_MEMORY)
                 error = failure;
@@ -92,53 +92,53 @@ static uint32_t attach_new_children(uint32_t root_pid, uint32_t *count)
     return listing.has_failed ? CBP_ERROR_NOT_ENOUGH_MEMORY : error;
 }
 
-static uint32_t attach_tree(uint32_t pid, bool children)
+static uint32_t attach_tree(struct debugger *self, uint32_t pid, bool children)
 {
-    uint32_t error = find_process(pid) == NULL ? attach_one(pid) : 0;
+    uint32_t error = find_process(self, pid) == NULL ? attach_one(self, pid) : 0;
     for (uint32_t count = 1; error == 0 && children && count > 0;) {
         count = 0;
-        error = attach_new_children(pid, &count);
+        error = attach_new_children(self, pid, &count);
     }
     return error;
 }
 
-uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children)
+uint32_t cbpd_attach_process(struct debugger *self, uint32_t pid, uint64_t start_time, bool children)
 {
-    HANDLE handle = open_process_to_look(pid);
-    uint64_t found = handle != NULL ? read_start_time(handle) : 0;
+    HANDLE handle = cbpd_open_process_to_look(pid);
+    uint64_t found = handle != NULL ? cbpd_read_start_time(handle) : 0;
     if (handle != NULL)
         CloseHandle(handle);
-    return found != start_time ? CBP_ERROR_INVALID_PARAMETER : attach_tree(pid, children);
+    return found != start_time ? CBP_ERROR_INVALID_PARAMETER : attach_tree(self, pid, children);
 }
 
 /* False without memory. */
-static bool wish_for(uint32_t pid, struct cbpd_rule_set *set, uint32_t wanted_rule_id,
+static bool wish_for(struct debugger *self, uint32_t pid, struct cbpd_rule_set *set, uint32_t wanted_rule_id,
                      enum cbpd_attachment *wish)
 {
-    HANDLE handle = open_process(pid);
-    bool is_ours = handle != NULL && is_own_user(handle);
-    bool is_known = is_ours && read_facts(handle, NULL, &facts);
-    struct cbpd_image *image = is_known ? image_of(&facts) : NULL;
+    HANDLE handle = cbpd_open_process(self, pid);
+    bool is_ours = handle != NULL && cbpd_is_own_user(handle);
+    bool is_known = is_ours && cbpd_read_facts(handle, NULL, &facts);
+    struct cbpd_image *image = is_known ? cbpd_image_of(self, &facts) : NULL;
     *wish = image != NULL ? cbpd_attachment_for(image, set, wanted_rule_id) : CBPD_ATTACH_NOTHING;
-    cbpd_release_image(&self.helper.policy, image);
+    cbpd_release_image(&self->helper.policy, image);
     if (handle != NULL)
         CloseHandle(handle);
     return image != NULL || !is_ours || (!is_known && !facts.is_lacking);
 }
 
-uint32_t attach_matching(struct cbpd_rule_set *set, uint32_t wanted_rule_id)
+uint32_t cbpd_attach_matching(struct debugger *self, struct cbpd_rule_set *set, uint32_t wanted_rule_id)
 {
     struct listing listing = {0};
     uint32_t error = 0, pid, parent_pid;
-    while (next_listed_process(&listing, &pid, &parent_pid)) {
+    while (cbpd_next_listed_process(&listing, &pid, &parent_pid)) {
         enum cbpd_attachment wish;
         uint32_t failure = 0;
-        if (find_process(pid) != NULL)
+        if (find_process(self, pid) != NULL)
             continue;
-        if (!wish_for(pid, set, wanted_rule_id, &wish))
+        if (!wish_for(self, pid, set, wanted_rule_id, &wish))
             failure = CBP_ERROR_NOT_ENOUGH_MEMORY;
         else if (wish != CBPD_ATTACH_NOTHING)
-            failure = attach_tree(pid, wish == CBPD_ATTACH_TREE);
+            failure = attach_tree(self, pid, wish == CBPD_ATTACH_TREE);
         if (failure == CBP_ERROR_NOT_ENOUGH_MEMORY)
             error = failure;
     }

@@ -27,7 +27,7 @@ static union {
 
 /* ---- Launches ---- */
 
-void end_launch(struct launch *launch, uint32_t status, uint32_t os_error)
+void cbpd_end_launch(struct launch *launch, uint32_t status, uint32_t os_error)
 {
     struct launch **link = &launches;
     while (*link != launch)
@@ -50,18 +50,18 @@ void end_launch(struct launch *launch, uint32_t status, uint32_t os_error)
 }
 
 /* Process and claim have found each other. */
-static void begin_launch(struct launch *launch, struct process *process)
+static void begin_launch(struct debugger *self, struct launch *launch, struct process *process)
 {
     launch->process = process;
     process->launch = launch;
     process->seen_ns = 0;
     process->creator_tid = launch->thread_id;
-    if (launch->rule_id != 0 && self.helper.policy.sessions[launch->session_id].open)
-        cbpd_add_launch_rule(&self.helper.policy, launch->session_id, launch->rule_id, &process->base);
-    report_creation(process);
+    if (launch->rule_id != 0 && self->helper.policy.sessions[launch->session_id].open)
+        cbpd_add_launch_rule(&self->helper.policy, launch->session_id, launch->rule_id, &process->base);
+    cbpd_report_creation(self, process);
 }
 
-bool find_claim(struct process *process)
+bool cbpd_find_claim(struct debugger *self, struct process *process)
 {
     struct launch *launch = launches;
     while (launch != NULL && (launch->process != NULL || launch->process_id != process->base.pid))
@@ -69,19 +69,19 @@ bool find_claim(struct process *process)
     if (launch == NULL)
         return false;
     process->is_root = true;
-    begin_launch(launch, process);
+    begin_launch(self, launch, process);
     return true;
 }
 
 /* A handle that a request names, and that is none of those that the helper lives by. */
-static HANDLE foreign_handle(uint64_t value)
+static HANDLE foreign_handle(struct debugger *self, uint64_t value)
 {
     HANDLE handle = (HANDLE) (uintptr_t) value;
-    bool is_own = handle == self.section || handle == self.controller || handle == self.answer_event ||
-                  handle == self.request_event || handle == self.reply_event || handle == self.debug_object ||
-                  handle == rules_loaded_event();
+    bool is_own = handle == self->section || handle == self->controller || handle == self->answer_event ||
+                  handle == self->request_event || handle == self->reply_event ||
+                  handle == self->debug_object || handle == cbpd_rules_loaded_event();
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
-        is_own = is_own || handle == self.bells[id];
+        is_own = is_own || handle == self->bells[id];
     return is_own ? NULL : handle;
 }
 
@@ -97,16 +97,16 @@ static struct cbp_launch_result *map_result(HANDLE section)
     struct cbp_launch_result *result =
         section != NULL ? MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, 0) : NULL;
     close_foreign(section);
-    if (result == NULL || view_holds(result, sizeof *result))
+    if (result == NULL || cbpd_view_holds(result, sizeof *result))
         return result;
     (void) UnmapViewOfFile(result);
     return NULL;
 }
 
-static uint32_t claim_process(const struct cbp_launch_process *request)
+static uint32_t claim_process(struct debugger *self, const struct cbp_launch_process *request)
 {
-    HANDLE event = foreign_handle(request->event_handle);
-    struct cbp_launch_result *result = map_result(foreign_handle(request->section_handle));
+    HANDLE event = foreign_handle(self, request->event_handle);
+    struct cbp_launch_result *result = map_result(foreign_handle(self, request->section_handle));
     bool is_whole = result != NULL && event != NULL && ResetEvent(event); /* which only an event can be */
     struct launch *launch = is_whole ? calloc(1, sizeof *launch) : NULL;
     if (launch == NULL) {
@@ -121,16 +121,16 @@ static uint32_t claim_process(const struct cbp_launch_process *request)
     launch->rule_id = request->rule_id;
     launch->thread_id = request->thread_id;
     launch->process_id = request->process_id;
-    launch->claimed_ns = now_ns();
+    launch->claimed_ns = cbpd_now_ns();
     launch->next = launches;
     launches = launch;
-    struct process *process = find_process(request->process_id);
+    struct process *process = find_process(self, request->process_id);
     if (process != NULL && process->is_root && process->launch == NULL && process->seen_ns != 0)
-        begin_launch(launch, process);
+        begin_launch(self, launch, process);
     return 0;
 }
 
-bool has_open_claims(void)
+bool cbpd_has_open_claims(void)
 {
     struct launch *launch = launches;
     while (launch != NULL && launch->process != NULL)
@@ -139,119 +139,119 @@ bool has_open_claims(void)
 }
 
 /* Claims of processes that are not coming: they were not created for us. */
-void expire_claims(void)
+void cbpd_expire_claims(void)
 {
-    uint64_t now = now_ns();
+    uint64_t now = cbpd_now_ns();
     for (struct launch *launch = launches, *next; launch != NULL; launch = next) {
         next = launch->next;
         if (launch->process == NULL && now - launch->claimed_ns > CLAIM_MAX_NS)
-            end_launch(launch, CBP_ERROR_NOT_FOUND, 0);
+            cbpd_end_launch(launch, CBP_ERROR_NOT_FOUND, 0);
     }
 }
 
 /* ---- Requests ---- */
 
-static uint32_t accept_hello(const struct cbp_hello *hello)
+static uint32_t accept_hello(struct debugger *self, const struct cbp_hello *hello)
 {
     if (hello->magic != CBP_PROTOCOL_MAGIC || hello->version != CBP_PROTOCOL_VERSION)
         return CBP_ERROR_INVALID_KERNEL_INFO_VERSION;
-    self.controller_pid = hello->process_id;
+    self->controller_pid = hello->process_id;
     /* Deadlines are told in the controller's clock: it must be ours. */
-    return hello->clock_ns > now_ns() ? CBP_ERROR_APP_INIT_FAILURE : 0;
+    return hello->clock_ns > cbpd_now_ns() ? CBP_ERROR_APP_INIT_FAILURE : 0;
 }
 
-static uint32_t query_process(const struct cbp_process_query *query, uint64_t *value)
+static uint32_t query_process(struct debugger *self, const struct cbp_process_query *query, uint64_t *value)
 {
-    const struct process *process = find_process(query->process_id);
+    const struct process *process = find_process(self, query->process_id);
     if (process == NULL)
         return CBP_ERROR_NOT_FOUND;
-    *value = capabilities_of(process);
+    *value = cbpd_capabilities_of(process);
     return 0;
 }
 
-static uint32_t serve(uint32_t type, uint64_t *value)
+static uint32_t serve(struct debugger *self, uint32_t type, uint64_t *value)
 {
     const void *request = buffer.bytes;
     switch (type) {
     case CBP_MESSAGE_HELLO:
-        return accept_hello(request);
+        return accept_hello(self, request);
     case CBP_MESSAGE_SESSION:
-        return cbpd_serve_session(&self.helper, request);
+        return cbpd_serve_session(&self->helper, request);
     case CBP_MESSAGE_SESSION_CLOSE:
-        return cbpd_serve_session_close(&self.helper,
+        return cbpd_serve_session_close(&self->helper,
                                         ((const struct cbp_session_close *) request)->session_id);
     case CBP_MESSAGE_LAUNCH_FORGET:
-        return cbpd_serve_launch_forget(&self.helper, request);
+        return cbpd_serve_launch_forget(&self->helper, request);
     case CBP_MESSAGE_LAUNCH_PROCESS:
-        return claim_process(request);
+        return claim_process(self, request);
     case CBP_MESSAGE_PROCESS_QUERY:
-        return query_process(request, value);
+        return query_process(self, request, value);
     default:
         return CBP_ERROR_INVALID_DATA;
     }
 }
 
-static void reply(uint64_t id, uint32_t status, uint64_t value)
+static void reply(struct debugger *self, uint64_t id, uint32_t status, uint64_t value)
 {
-    self.control->reply = (struct cbp_reply){
-        .header = {.size = sizeof self.control->reply, .type = CBP_MESSAGE_REPLY, .id = id},
+    self->control->reply = (struct cbp_reply){
+        .header = {.size = sizeof self->control->reply, .type = CBP_MESSAGE_REPLY, .id = id},
         .status = status,
         .version = CBP_PROTOCOL_VERSION,
         .value = value,
-        .clock_ns = now_ns(),
+        .clock_ns = cbpd_now_ns(),
     };
-    publish_counts();
-    (void) SetEvent(self.reply_event);
+    cbpd_publish_counts(self);
+    (void) SetEvent(self->reply_event);
 }
 
-static void serve_request(void)
+static void serve_request(struct debugger *self)
 {
-    uint32_t size = cbp_load_relaxed_u32(&self.control->request_size);
+    uint32_t size = cbp_load_relaxed_u32(&self->control->request_size);
     const struct cbp_message_header *header = (const void *) buffer.bytes;
     uint64_t value = CBP_DEBUG_CAPABILITIES;
     uint32_t status = CBP_ERROR_INVALID_DATA;
     if (size > sizeof buffer.bytes)
         size = 0;
     memset(buffer.bytes, 0, sizeof *header);
-    memcpy(buffer.bytes, self.control->request, size);
+    memcpy(buffer.bytes, self->control->request, size);
     if (header->type != CBP_MESSAGE_EVENT && cbp_message_check(buffer.bytes, size, header->type) == 0) {
         if (header->type == CBP_MESSAGE_RULES) {
-            begin_loading_rules((const void *) buffer.bytes);
+            cbpd_begin_loading_rules(self, (const void *) buffer.bytes);
             return;
         }
-        status = serve(header->type, &value);
+        status = serve(self, header->type, &value);
     }
-    reply(header->id, status, value);
+    reply(self, header->id, status, value);
 }
 
-static void finish_rules(void)
+static void finish_rules(struct debugger *self)
 {
     struct cbp_rules request;
     uint32_t status;
     uint64_t value = 0;
-    if (finish_loading_rules(&request, &status, &value))
-        reply(request.header.id, status, value);
+    if (cbpd_finish_loading_rules(self, &request, &status, &value))
+        reply(self, request.header.id, status, value);
 }
 
-void leave(void)
+void cbpd_leave(struct debugger *self)
 {
-    self.helper.controller_gone = true;
-    cbpd_release_every_slot(&self.helper);
-    apply_settled();
-    self.helper.leaving = true;
-    let_everything_go();
+    self->helper.controller_gone = true;
+    cbpd_release_every_slot(&self->helper);
+    cbpd_apply_settled(self);
+    self->helper.leaving = true;
+    cbpd_let_everything_go(self);
     while (launches != NULL)
-        end_launch(launches, CBP_ERROR_BROKEN_PIPE, 0);
+        cbpd_end_launch(launches, CBP_ERROR_BROKEN_PIPE, 0);
 }
 
-void serve_control(void)
+void cbpd_serve_control(struct debugger *self)
 {
-    bool is_over = cbp_load_u32(&self.control->is_closing) != 0 ||
-                   WaitForSingleObject(self.controller, 0) != WAIT_TIMEOUT;
+    bool is_over = cbp_load_u32(&self->control->is_closing) != 0 ||
+                   WaitForSingleObject(self->controller, 0) != WAIT_TIMEOUT;
     if (is_over)
-        leave();
-    else if (is_loading_rules()) /* what follows rules waits until they are in force */
-        finish_rules();
-    else if (WaitForSingleObject(self.request_event, 0) == WAIT_OBJECT_0)
-        serve_request();
+        cbpd_leave(self);
+    else if (cbpd_is_loading_rules()) /* what follows rules waits until they are in force */
+        finish_rules(self);
+    else if (WaitForSingleObject(self->request_event, 0) == WAIT_OBJECT_0)
+        serve_request(self);
 }

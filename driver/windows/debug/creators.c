@@ -26,35 +26,35 @@ static struct recent *recent_at(uint32_t index)
     return &recent[(recent_first + index) % RECENT_MAX];
 }
 
-static void forget_oldest(void)
+static void forget_oldest(struct debugger *self)
 {
     struct process *process = recent_at(0)->process;
     recent_first = (recent_first + 1) % RECENT_MAX;
     recent_count--;
-    cbpd_release_process(&self.helper.policy, &process->base);
+    cbpd_release_process(&self->helper.policy, &process->base);
 }
 
-void remember_ended(struct process *process)
+void cbpd_remember_ended(struct debugger *self, struct process *process)
 {
     if (process->refused)
         return; /* it has executed nothing */
     if (recent_count == RECENT_MAX)
-        forget_oldest();
+        forget_oldest(self);
     process->base.reference_count++;
-    process->ended_time = file_time_now();
-    *recent_at(recent_count++) = (struct recent){process, now_ns() + RECENT_NS};
+    process->ended_time = cbpd_file_time_now();
+    *recent_at(recent_count++) = (struct recent){process, cbpd_now_ns() + RECENT_NS};
 }
 
-void forget_ended(void)
+void cbpd_forget_ended(struct debugger *self)
 {
-    while (recent_count > 0 && now_ns() > recent_at(0)->until_ns)
-        forget_oldest();
+    while (recent_count > 0 && cbpd_now_ns() > recent_at(0)->until_ns)
+        forget_oldest(self);
 }
 
 /* An id is used again: what is older than its parent is the child of an earlier one with that id. */
-struct process *find_creator(uint32_t parent_pid, uint64_t start_time)
+struct process *cbpd_find_creator(struct debugger *self, uint32_t parent_pid, uint64_t start_time)
 {
-    struct process *process = find_process(parent_pid);
+    struct process *process = find_process(self, parent_pid);
     if (process != NULL && process->base.start_time <= start_time)
         return process;
     for (uint32_t i = recent_count; i-- > 0;) {
@@ -66,22 +66,22 @@ struct process *find_creator(uint32_t parent_pid, uint64_t start_time)
     return NULL;
 }
 
-uint32_t parent_of(struct process *process)
+uint32_t cbpd_parent_of(struct process *process)
 {
     return process->parent_pid; /* for ever: the system gives nobody another one */
 }
 
-bool anybody_was_ours(void)
+bool cbpd_anybody_was_ours(struct debugger *self)
 {
-    return recent_count > 0 || self.helper.policy.process_count > 0;
+    return recent_count > 0 || self->helper.policy.process_count > 0;
 }
 
-bool was_ours(uint32_t pid)
+bool cbpd_was_ours(struct debugger *self, uint32_t pid)
 {
     uint32_t i = 0;
     while (i < recent_count && recent_at(i)->process->base.pid != pid)
         i++;
-    return i < recent_count || find_process(pid) != NULL;
+    return i < recent_count || find_process(self, pid) != NULL;
 }
 
 /* ---- Processes that may be the controller's ---- */
@@ -91,23 +91,24 @@ static bool is_unclaimed(const struct process *process)
     return process->is_root && process->is_held && process->launch == NULL && process->seen_ns != 0;
 }
 
-bool has_unclaimed(void)
+bool cbpd_has_unclaimed(struct debugger *self)
 {
-    struct process *process = first_process();
+    struct process *process = first_process(self);
     while (process != NULL && !is_unclaimed(process))
         process = next_process(process);
     return process != NULL;
 }
 
-static bool is_launching(void)
+static bool is_launching(struct debugger *self)
 {
-    return cbp_load_u32(&self.control->launch_count) != 0;
+    return cbp_load_u32(&self->control->launch_count) != 0;
 }
 
-static void add_candidate(struct process *nobody, struct process *candidate, struct cbp_stance *sum)
+static void add_candidate(struct debugger *self, struct process *nobody, struct process *candidate,
+                          struct cbp_stance *sum)
 {
-    const struct cbp_stance *stances = stances_of(candidate);
-    cbpd_inherit_obligations(&self.helper.policy, &nobody->base, &candidate->base);
+    const struct cbp_stance *stances = stances_of(self, candidate);
+    cbpd_inherit_obligations(&self->helper.policy, &nobody->base, &candidate->base);
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
         sum[id].asked |= stances[id].asked;
         sum[id].strip_mask |= stances[id].strip_mask;
@@ -117,7 +118,7 @@ static void add_candidate(struct process *nobody, struct process *candidate, str
 }
 
 /* The creator of whom only is known that it is one of ours; NULL without memory. */
-static struct process *make_nobody(const struct process *orphan)
+static struct process *make_nobody(struct debugger *self, const struct process *orphan)
 {
     struct cbp_stance sum[CBP_SESSION_MAX];
     struct process *nobody = cbpd_allocate_surely(sizeof *nobody);
@@ -125,50 +126,50 @@ static struct process *make_nobody(const struct process *orphan)
         return NULL;
     memset(sum, 0, sizeof sum);
     nobody->base.ended = true;
-    for (struct process *process = first_process(); process != NULL; process = next_process(process))
+    for (struct process *process = first_process(self); process != NULL; process = next_process(process))
         if (process != orphan && !is_unclaimed(process))
-            add_candidate(nobody, process, sum);
+            add_candidate(self, nobody, process, sum);
     for (uint32_t i = 0; i < recent_count; i++)
-        add_candidate(nobody, recent_at(i)->process, sum);
-    cbpd_oblige(&self.helper.policy, &nobody->base, sum);
+        add_candidate(self, nobody, recent_at(i)->process, sum);
+    cbpd_oblige(&self->helper.policy, &nobody->base, sum);
     return nobody;
 }
 
-static void adopt(struct process *orphan)
+static void adopt(struct debugger *self, struct process *orphan)
 {
-    struct process *nobody = make_nobody(orphan);
+    struct process *nobody = make_nobody(self, orphan);
     orphan->is_root = false;
     if (nobody != NULL) {
         nobody->base.reference_count++;
         orphan->base.parent = &nobody->base;
-        cbpd_inherit_rules(&self.helper.policy, &orphan->base, &nobody->base);
+        cbpd_inherit_rules(&self->helper.policy, &orphan->base, &nobody->base);
     } else {
         orphan->base.standing.inherited = cbpd_share_list(&cbpd_unknown_rules);
     }
-    count_guess();
-    report_creation(orphan);
+    cbpd_count_guess(self);
+    cbpd_report_creation(self, orphan);
 }
 
-void await_claim(struct process *process)
+void cbpd_await_claim(struct debugger *self, struct process *process)
 {
     process->is_root = true;
-    process->seen_ns = now_ns();
-    if (!is_launching())
-        adopt(process);
+    process->seen_ns = cbpd_now_ns();
+    if (!is_launching(self))
+        adopt(self, process);
 }
 
 /* A launch ends with the claim, however long the controller stands still before it: what it may have created
  * waits so long. Another's child waits for a launch that has nothing to do with it, but not for ever. */
-void settle_unclaimed(void)
+void cbpd_settle_unclaimed(struct debugger *self)
 {
-    uint64_t now = now_ns();
-    bool launching = is_launching();
-    for (struct process *process = first_process(), *next; process != NULL; process = next) {
+    uint64_t now = cbpd_now_ns();
+    bool launching = is_launching(self);
+    for (struct process *process = first_process(self), *next; process != NULL; process = next) {
         next = next_process(process);
         if (!is_unclaimed(process))
             continue;
-        bool is_anothers = process->parent_pid != self.controller_pid;
+        bool is_anothers = process->parent_pid != self->controller_pid;
         if (!launching || (is_anothers && now - process->seen_ns > UNCLAIMED_MAX_NS))
-            adopt(process);
+            adopt(self, process);
     }
 }

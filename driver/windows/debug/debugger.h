@@ -51,121 +51,130 @@ struct debugger {
     HANDLE bells[CBP_SESSION_MAX];
     uint32_t controller_pid;
 };
-extern struct debugger self;
+
+/* ---- host.c: for cbpd_helper_init() ---- */
+extern const struct cbpd_host cbpd_policy_host;
+extern const struct cbpd_helper_host cbpd_helper_host;
 
 /* ---- The policy's processes and the helper's tasks as ours ---- */
-static inline struct process *find_process(uint32_t pid) /* that has not ended */
+static inline struct process *find_process(struct debugger *self, uint32_t pid) /* that has not ended */
 {
-    return process_of(cbpd_find_process(&self.helper.policy, pid));
+    return process_of(cbpd_find_process(&self->helper.policy, pid));
 }
 
-static inline struct process *first_process(void)
+static inline struct process *first_process(struct debugger *self)
 {
-    return process_of(self.helper.policy.processes);
+    return process_of(self->helper.policy.processes);
 }
 
-static inline const struct cbp_stance *stances_of(struct process *process)
+static inline const struct cbp_stance *stances_of(struct debugger *self, struct process *process)
 {
-    return cbpd_stances_of(&self.helper.policy, &process->base);
+    return cbpd_stances_of(&self->helper.policy, &process->base);
 }
 
-static inline struct task *find_task(uint32_t tid)
+static inline struct task *find_task(struct debugger *self, uint32_t tid)
 {
-    return task_of(cbpd_find_task(&self.helper, tid));
+    return task_of(cbpd_find_task(&self->helper, tid));
 }
 
-static inline struct task *first_task(void)
+static inline struct task *first_task(struct debugger *self)
 {
-    return task_of(self.helper.tasks);
+    return task_of(self->helper.tasks);
 }
 
 /* ---- system.c ---- */
-uint64_t now_ns(void);  /* the clock of deadlines */
-uint64_t wall_ns(void); /* since 1970 */
-
-/* ---- main.c ---- */
-void publish_counts(void);
+uint64_t cbpd_now_ns(void);  /* the clock of deadlines */
+uint64_t cbpd_wall_ns(void); /* since 1970 */
 
 /* ---- tasks.c: tasks and processes that come and go ---- */
-struct task *add_task(uint32_t tid, struct process *process); /* NULL without memory */
-void remove_task(struct task *task);
-/* It holds itself until forget_process(): it may be known before its first task is. NULL without memory. */
-struct process *begin_process(uint32_t pid, struct process *parent);
-void forget_process(
+struct task *cbpd_add_task(struct debugger *self, uint32_t tid,
+                           struct process *process); /* NULL without memory */
+void cbpd_remove_task(struct debugger *self, struct task *task);
+void cbpd_publish_counts(struct debugger *self); /* lets the controller see how many there are */
+/* It holds itself until cbpd_forget_process(): it may be known before its first task is. NULL without memory. */
+struct process *cbpd_begin_process(struct debugger *self, uint32_t pid, struct process *parent);
+void cbpd_forget_process(
+    struct debugger *self,
     struct process *process); /* it has ended, or is not debugged any more: all of its tasks go */
 
 /* ---- events.c: what the system tells ---- */
-void handle_debug_events(void);                /* a bounded number of those that wait */
-void report_creation(struct process *process); /* it is known now whose it is */
+void cbpd_handle_debug_events(struct debugger *self); /* a bounded number of those that wait */
+void cbpd_report_creation(struct debugger *self, struct process *process); /* it is known now whose it is */
 struct facts;
 /* Of a process that the system did not tell of: its creation, with the refusal that has been carried out. */
-void tell_refused(struct process *process, const struct facts *facts);
-UINT refusal_status(uint32_t result_code);
-void count_lost(void);
-void count_refused(void);
-void count_guess(void);
-void let_everything_go(void);
-void let_released_go(void);                              /* see struct cbpd_helper_host */
-void apply_settled(void);                                /* operations whose answers are all in */
-uint32_t capabilities_of(const struct process *process); /* the CAP_ bits that hold for it */
-uint32_t parent_of(struct process *process);             /* the parent's id, as the system would say now */
+void cbpd_tell_refused(struct debugger *self, struct process *process, const struct facts *facts);
+UINT cbpd_refusal_status(uint32_t result_code);
+void cbpd_count_lost(struct debugger *self);
+void cbpd_count_refused(struct debugger *self);
+void cbpd_count_guess(struct debugger *self);
+void cbpd_let_everything_go(struct debugger *self);
+void cbpd_let_released_go(struct debugger *self);             /* see struct cbpd_helper_host */
+void cbpd_apply_settled(struct debugger *self);               /* operations whose answers are all in */
+uint32_t cbpd_capabilities_of(const struct process *process); /* the CAP_ bits that hold for it */
+uint32_t cbpd_parent_of(struct process *process); /* the parent's id, as the system would say now */
 
 /* ---- creators.c: who created whom ---- */
 /* The process that the system names as a parent, if it is ours or was a moment ago, and can be it; or NULL.
  */
-struct process *find_creator(uint32_t parent_pid, uint64_t start_time);
-bool was_ours(uint32_t pid); /* it is ours, or was a moment ago */
-bool anybody_was_ours(void);
-void remember_ended(struct process *process); /* its children may be told of after its end */
-void forget_ended(void);                      /* those whose children have been told of by now */
-void await_claim(struct process *process);    /* it has no known creator: the controller's, or anybody's */
-void settle_unclaimed(void);                  /* those of whom it is known now that nobody will claim them */
-bool has_unclaimed(void);
+struct process *cbpd_find_creator(struct debugger *self, uint32_t parent_pid, uint64_t start_time);
+bool cbpd_was_ours(struct debugger *self, uint32_t pid); /* it is ours, or was a moment ago */
+bool cbpd_anybody_was_ours(struct debugger *self);
+void cbpd_remember_ended(struct debugger *self,
+                         struct process *process); /* its children may be told of after its end */
+void cbpd_forget_ended(struct debugger *self);     /* those whose children have been told of by now */
+void cbpd_await_claim(struct debugger *self,
+                      struct process *process); /* it has no known creator: the controller's, or anybody's */
+void cbpd_settle_unclaimed(
+    struct debugger *self); /* those of whom it is known now that nobody will claim them */
+bool cbpd_has_unclaimed(struct debugger *self);
 
 /* ---- strays.c: descendants that the system does not tell us of ---- */
-void look_for_strays(void);
-uint64_t next_stray_look_ns(void); /* 0: none */
+void cbpd_look_for_strays(struct debugger *self);
+uint64_t cbpd_next_stray_look_ns(struct debugger *self); /* 0: none */
 
 /* ---- exceptions.c ---- */
-DWORD answer_exception(HANDLE process, const EXCEPTION_DEBUG_INFO *info);
+DWORD cbpd_answer_exception(HANDLE process, const EXCEPTION_DEBUG_INFO *info);
 
 /* ---- attach.c ---- */
 /* See struct cbpd_helper_host. */
-uint32_t attach_process(uint32_t pid, uint64_t start_time, bool children);
-uint32_t attach_matching(struct cbpd_rule_set *set, uint32_t wanted_rule_id);
-struct cbpd_image *image_of(const struct facts *of);
+uint32_t cbpd_attach_process(struct debugger *self, uint32_t pid, uint64_t start_time, bool children);
+uint32_t cbpd_attach_matching(struct debugger *self, struct cbpd_rule_set *set, uint32_t wanted_rule_id);
+struct cbpd_image *cbpd_image_of(struct debugger *self, const struct facts *of);
 
 /* ---- control.c: requests and launches ---- */
-void serve_control(void);
-void leave(void);                         /* nobody is there to serve: let everything go, and end */
-bool find_claim(struct process *process); /* of one that has just been created: whether it is claimed */
-void end_launch(struct launch *launch, uint32_t status, uint32_t os_error);
-bool has_open_claims(void);
-void expire_claims(void);
+void cbpd_serve_control(struct debugger *self);
+void cbpd_leave(struct debugger *self); /* nobody is there to serve: let everything go, and end */
+bool cbpd_find_claim(struct debugger *self,
+                     struct process *process); /* of one that has just been created: whether it is claimed */
+void cbpd_end_launch(struct launch *launch, uint32_t status, uint32_t os_error);
+bool cbpd_has_open_claims(void);
+void cbpd_expire_claims(void);
 
 /* ---- rule_loading.c: rules on their way into force ---- */
-bool prepare_rule_loading(void);
-bool view_holds(const void *view, uint64_t size); /* memory that can be used, behind a view of a section */
-void begin_loading_rules(const struct cbp_rules *request);
-bool is_loading_rules(void);
-HANDLE rules_loaded_event(void); /* set when there is something to finish */
+bool cbpd_prepare_rule_loading(void);
+bool cbpd_view_holds(const void *view,
+                     uint64_t size); /* memory that can be used, behind a view of a section */
+void cbpd_begin_loading_rules(struct debugger *self, const struct cbp_rules *request);
+bool cbpd_is_loading_rules(void);
+HANDLE cbpd_rules_loaded_event(void); /* set when there is something to finish */
 /* Puts in force what has been loaded: the request with status and value of its reply. False: not yet. */
-bool finish_loading_rules(struct cbp_rules *request, uint32_t *status, uint64_t *value);
+bool cbpd_finish_loading_rules(struct debugger *self, struct cbp_rules *request, uint32_t *status,
+                               uint64_t *value);
 
 /* ---- debugging.c: what is asked of the system's debugger ---- */
-bool next_debug_event(DEBUG_EVENT *event);
-void resume_event(uint32_t pid, uint32_t tid, DWORD how);
-bool start_debugging(HANDLE process);
-void stop_debugging(uint32_t pid);
-void end_by_force(HANDLE process, UINT status);
-enum debugger { DEBUGGER_NOBODY, DEBUGGER_OURSELVES, DEBUGGER_ANOTHER, DEBUGGER_UNKNOWN };
-enum debugger debugger_of(HANDLE process);
+bool cbpd_next_debug_event(DEBUG_EVENT *event);
+void cbpd_resume_event(uint32_t pid, uint32_t tid, DWORD how);
+bool cbpd_start_debugging(struct debugger *self, HANDLE process);
+void cbpd_stop_debugging(uint32_t pid);
+void cbpd_end_by_force(HANDLE process, UINT status);
+enum debugged_by { DEBUGGER_NOBODY, DEBUGGER_OURSELVES, DEBUGGER_ANOTHER, DEBUGGER_UNKNOWN };
+enum debugged_by cbpd_who_debugs(struct debugger *self, HANDLE process);
 struct listing { /* to begin with all 0 */
     HANDLE snapshot;
     bool has_failed; /* for want of memory: which processes there are is not known */
 };
-bool next_listed_process(struct listing *listing, uint32_t *pid,
-                         uint32_t *parent_pid); /* to be called to the end */
+bool cbpd_next_listed_process(struct listing *listing, uint32_t *pid,
+                              uint32_t *parent_pid); /* to be called to the end */
 
 /* ---- system.c: facts ---- */
 enum { PATH_UNITS_MAX = 32768, NAME_SIZE_MAX = 3 * PATH_UNITS_MAX + 1 };
@@ -176,18 +185,20 @@ struct facts {
 };
 /* file is the image's, which has a name where the process has none that can be said; or NULL. False: nothing
  * is known of it. A path that cannot be found out is empty. */
-bool read_facts(HANDLE process, HANDLE file, struct facts *facts);
-HANDLE open_process(uint32_t pid);         /* for debugging; NULL with GetLastError(), always for our own */
-HANDLE open_process_to_look(uint32_t pid); /* any process, for its times */
-HANDLE keep_handle(HANDLE handle);         /* a copy that lives on */
-uint64_t file_time_now(void);
-uint64_t raising_function(void); /* in every process: what raises exceptions of wrong handles; 0: not known */
-bool checks_handles_strictly(HANDLE process);
-uint64_t read_start_time(HANDLE process); /* 0: not known */
-uint64_t read_thread_start_time(HANDLE thread);
+bool cbpd_read_facts(HANDLE process, HANDLE file, struct facts *facts);
+HANDLE cbpd_open_process(struct debugger *self,
+                         uint32_t pid); /* for debugging; NULL with GetLastError(), always for our own */
+HANDLE cbpd_open_process_to_look(uint32_t pid); /* any process, for its times */
+HANDLE cbpd_keep_handle(HANDLE handle);         /* a copy that lives on */
+uint64_t cbpd_file_time_now(void);
+uint64_t
+cbpd_raising_function(void); /* in every process: what raises exceptions of wrong handles; 0: not known */
+bool cbpd_checks_handles_strictly(HANDLE process);
+uint64_t cbpd_read_start_time(HANDLE process); /* 0: not known */
+uint64_t cbpd_read_thread_start_time(HANDLE thread);
 /* From IsDebuggerPresent and, before its first instruction, from the heap. Its first thread's environment
  * block, or NULL. */
-void hide_debugger(HANDLE process, const void *thread_block);
-bool is_own_user(HANDLE process);
+void cbpd_hide_debugger(HANDLE process, const void *thread_block);
+bool cbpd_is_own_user(HANDLE process);
 
 #endif

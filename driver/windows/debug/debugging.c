@@ -15,20 +15,20 @@ enum { DEBUG_OBJECT_HANDLE = 30, DEBUG_FLAGS = 31, DEBUG_INHERIT = 1 };
 
 #define STATUS_PORT_NOT_SET ((LONG) 0xc0000353)
 
-bool next_debug_event(DEBUG_EVENT *event)
+bool cbpd_next_debug_event(DEBUG_EVENT *event)
 {
     return WaitForDebugEvent(event, 0) != 0;
 }
 
-void resume_event(uint32_t pid, uint32_t tid, DWORD how)
+void cbpd_resume_event(uint32_t pid, uint32_t tid, DWORD how)
 {
     (void) ContinueDebugEvent(pid, tid, how);
 }
 
-bool start_debugging(HANDLE process)
+bool cbpd_start_debugging(struct debugger *self, HANDLE process)
 {
     ULONG inherit = DEBUG_INHERIT;
-    if (NtDebugActiveProcess(process, self.debug_object) < 0)
+    if (NtDebugActiveProcess(process, self->debug_object) < 0)
         return false;
     /* Where the system cannot be told that children are debugged as well, the look at all processes finds
      * them (strays.c). */
@@ -36,32 +36,32 @@ bool start_debugging(HANDLE process)
     return true;
 }
 
-void stop_debugging(uint32_t pid)
+void cbpd_stop_debugging(uint32_t pid)
 {
     (void) DebugActiveProcessStop(pid);
 }
 
-void end_by_force(HANDLE process, UINT status)
+void cbpd_end_by_force(HANDLE process, UINT status)
 {
     (void) TerminateProcess(process, status);
 }
 
-enum debugger debugger_of(HANDLE process)
+enum debugged_by cbpd_who_debugs(struct debugger *self, HANDLE process)
 {
     HANDLE object = NULL;
     LONG status = NtQueryInformationProcess(process, DEBUG_OBJECT_HANDLE, &object, sizeof object, NULL);
     if (status < 0 || object == NULL)
         return status == STATUS_PORT_NOT_SET || status >= 0 ? DEBUGGER_NOBODY : DEBUGGER_UNKNOWN;
     FARPROC compare = GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "NtCompareObjects");
-    enum debugger found = DEBUGGER_UNKNOWN;
+    enum debugged_by found = DEBUGGER_UNKNOWN;
     if (compare != NULL)
-        found = ((compare_objects) (void *) compare)(object, self.debug_object) == 0 ? DEBUGGER_OURSELVES
-                                                                                     : DEBUGGER_ANOTHER;
+        found = ((compare_objects) (void *) compare)(object, self->debug_object) == 0 ? DEBUGGER_OURSELVES
+                                                                                      : DEBUGGER_ANOTHER;
     CloseHandle(object);
     return found;
 }
 
-bool next_listed_process(struct listing *listing, uint32_t *pid, uint32_t *parent_pid)
+bool cbpd_next_listed_process(struct listing *listing, uint32_t *pid, uint32_t *parent_pid)
 {
     PROCESSENTRY32W entry = {.dwSize = sizeof entry};
     bool is_first = listing->snapshot == NULL;

@@ -15,16 +15,16 @@ enum { RAISING_FUNCTION_SIZE = 0x100 };
 static bool is_of_closing(const EXCEPTION_DEBUG_INFO *info)
 {
     const EXCEPTION_RECORD *record = &info->ExceptionRecord;
-    uint64_t address = (uint64_t) (uintptr_t) record->ExceptionAddress, function = raising_function();
+    uint64_t address = (uint64_t) (uintptr_t) record->ExceptionAddress, function = cbpd_raising_function();
     return info->dwFirstChance != 0 && function != 0 && address >= function &&
            address - function < RAISING_FUNCTION_SIZE &&
            (record->ExceptionCode == INVALID_HANDLE_EXCEPTION ||
             record->ExceptionCode == NOT_CLOSABLE_EXCEPTION);
 }
 
-DWORD answer_exception(HANDLE process, const EXCEPTION_DEBUG_INFO *info)
+DWORD cbpd_answer_exception(HANDLE process, const EXCEPTION_DEBUG_INFO *info)
 {
     /* A process that has asked for exceptions on wrong handles gets them without a debugger, too. */
-    return is_of_closing(info) && !checks_handles_strictly(process) ? DBG_CONTINUE
-                                                                    : DBG_EXCEPTION_NOT_HANDLED;
+    return is_of_closing(info) && !cbpd_checks_handles_strictly(process) ? DBG_CONTINUE
+                                                                         : DBG_EXCEPTION_NOT_HANDLED;
 }

@@ -15,14 +15,14 @@ static struct {
     struct cbpd_rule_set *set; /* if status is 0 */
 } loading;
 
-bool prepare_rule_loading(void)
+bool cbpd_prepare_rule_loading(void)
 {
     loading.done = CreateEventW(NULL, FALSE, FALSE, NULL);
     return loading.done != NULL;
 }
 
 /* What a section does not have, or only reserves, is not in the first region of its view. */
-bool view_holds(const void *view, uint64_t size)
+bool cbpd_view_holds(const void *view, uint64_t size)
 {
     MEMORY_BASIC_INFORMATION region;
     return VirtualQuery(view, &region, sizeof region) == sizeof region && region.State == MEM_COMMIT &&
@@ -32,7 +32,7 @@ bool view_holds(const void *view, uint64_t size)
 /* A copy, because the core could still write to the section. */
 static uint32_t copy_view(const void *view, uint64_t size, void **block)
 {
-    if (size == 0 || !view_holds(view, size))
+    if (size == 0 || !cbpd_view_holds(view, size))
         return CBP_ERROR_INVALID_DATA;
     void *copy = malloc((size_t) size);
     if (copy == NULL)
@@ -54,47 +54,48 @@ static uint32_t copy_block(HANDLE section, uint64_t size, void **block)
     return error;
 }
 
-static DWORD WINAPI load(void *unused)
+static DWORD WINAPI load(void *argument)
 {
+    const struct debugger *self = argument;
     const struct cbp_rules *request = &loading.request;
     HANDLE section = (HANDLE) (uintptr_t) request->section_handle;
     void *block = NULL;
-    (void) unused;
     loading.status = copy_block(section, request->block_size, &block);
     if (loading.status == 0)
         loading.status =
-            cbpd_make_rule_set(self.helper.policy.host, block, (size_t) request->block_size, &loading.set);
+            cbpd_make_rule_set(self->helper.policy.host, block, (size_t) request->block_size, &loading.set);
     (void) SetEvent(loading.done);
     return 0;
 }
 
-void begin_loading_rules(const struct cbp_rules *request)
+void cbpd_begin_loading_rules(struct debugger *self, const struct cbp_rules *request)
 {
     loading.request = *request;
     loading.set = NULL;
     loading.is_busy = true;
-    if (!QueueUserWorkItem(load, NULL, WT_EXECUTEDEFAULT))
-        (void) load(NULL); /* without another thread: here, before anything else */
+    if (!QueueUserWorkItem(load, self, WT_EXECUTEDEFAULT))
+        (void) load(self); /* without another thread: here, before anything else */
 }
 
-bool is_loading_rules(void)
+bool cbpd_is_loading_rules(void)
 {
     return loading.is_busy;
 }
 
-HANDLE rules_loaded_event(void)
+HANDLE cbpd_rules_loaded_event(void)
 {
     return loading.done;
 }
 
-bool finish_loading_rules(struct cbp_rules *request, uint32_t *status, uint64_t *value)
+bool cbpd_finish_loading_rules(struct debugger *self, struct cbp_rules *request, uint32_t *status,
+                               uint64_t *value)
 {
     if (!loading.is_busy || WaitForSingleObject(loading.done, 0) != WAIT_OBJECT_0)
         return false;
     *request = loading.request;
     *status = loading.status;
     if (*status == 0)
-        *status = cbpd_serve_rules(&self.helper, request, loading.set, value);
+        *status = cbpd_serve_rules(&self->helper, request, loading.set, value);
     loading.is_busy = false;
     return true;
 }

@@ -93,7 +93,7 @@ static bool read_image_name(HANDLE process, struct text *path)
            put_units(path, units, count);
 }
 
-bool read_facts(HANDLE process, HANDLE file, struct facts *facts)
+bool cbpd_read_facts(HANDLE process, HANDLE file, struct facts *facts)
 {
     struct basic_information basic;
     uint64_t parameters;
@@ -135,7 +135,7 @@ static uint64_t environment_block_32(HANDLE process, const void *thread_block)
 
 /* The loader looks at this byte for whether to check the heap and to stop at a breakpoint,
  * IsDebuggerPresent() for its answer. */
-void hide_debugger(HANDLE process, const void *thread_block)
+void cbpd_hide_debugger(HANDLE process, const void *thread_block)
 {
     struct basic_information basic;
     uint64_t block32 = environment_block_32(process, thread_block);
@@ -153,33 +153,33 @@ static uint64_t number_of(FILETIME time)
     return (uint64_t) time.dwHighDateTime << 32 | time.dwLowDateTime;
 }
 
-uint64_t read_start_time(HANDLE process)
+uint64_t cbpd_read_start_time(HANDLE process)
 {
     FILETIME created, ended, kernel, user;
     return GetProcessTimes(process, &created, &ended, &kernel, &user) ? number_of(created) : 0;
 }
 
-uint64_t read_thread_start_time(HANDLE thread)
+uint64_t cbpd_read_thread_start_time(HANDLE thread)
 {
     FILETIME created, ended, kernel, user;
     return GetThreadTimes(thread, &created, &ended, &kernel, &user) ? number_of(created) : 0;
 }
 
-HANDLE open_process(uint32_t pid)
+HANDLE cbpd_open_process(struct debugger *self, uint32_t pid)
 {
     const DWORD access = PROCESS_TERMINATE | PROCESS_SUSPEND_RESUME | PROCESS_CREATE_THREAD |
                          PROCESS_VM_OPERATION | PROCESS_VM_READ | PROCESS_VM_WRITE | PROCESS_SET_INFORMATION |
                          PROCESS_QUERY_INFORMATION | SYNCHRONIZE;
-    return pid != self.controller_pid && pid != GetCurrentProcessId() ? OpenProcess(access, FALSE, pid)
-                                                                      : NULL;
+    return pid != self->controller_pid && pid != GetCurrentProcessId() ? OpenProcess(access, FALSE, pid)
+                                                                       : NULL;
 }
 
-HANDLE open_process_to_look(uint32_t pid)
+HANDLE cbpd_open_process_to_look(uint32_t pid)
 {
     return OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, FALSE, pid);
 }
 
-HANDLE keep_handle(HANDLE handle)
+HANDLE cbpd_keep_handle(HANDLE handle)
 {
     HANDLE copy = NULL;
     (void) DuplicateHandle(GetCurrentProcess(), handle, GetCurrentProcess(), &copy, 0, FALSE,
@@ -187,14 +187,14 @@ HANDLE keep_handle(HANDLE handle)
     return copy;
 }
 
-uint64_t raising_function(void)
+uint64_t cbpd_raising_function(void)
 {
     /* ntdll is at the same place in all processes. */
     FARPROC function = GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "KiRaiseUserExceptionDispatcher");
     return (uint64_t) (uintptr_t) function;
 }
 
-bool checks_handles_strictly(HANDLE process)
+bool cbpd_checks_handles_strictly(HANDLE process)
 {
     PROCESS_MITIGATION_STRICT_HANDLE_CHECK_POLICY policy = {0};
     return process != NULL &&
@@ -213,7 +213,7 @@ static bool read_user(HANDLE process, TOKEN_USER *user, DWORD size)
     return done != 0;
 }
 
-bool is_own_user(HANDLE process)
+bool cbpd_is_own_user(HANDLE process)
 {
     union {
         TOKEN_USER user;
@@ -223,7 +223,7 @@ bool is_own_user(HANDLE process)
            read_user(process, &other.user, sizeof other) && EqualSid(own.user.User.Sid, other.user.User.Sid);
 }
 
-uint64_t now_ns(void)
+uint64_t cbpd_now_ns(void)
 {
     static LARGE_INTEGER frequency;
     LARGE_INTEGER value;
@@ -234,15 +234,15 @@ uint64_t now_ns(void)
     return ticks / per_second * 1000000000u + ticks % per_second * 1000000000u / per_second;
 }
 
-uint64_t file_time_now(void)
+uint64_t cbpd_file_time_now(void)
 {
     FILETIME now;
     GetSystemTimePreciseAsFileTime(&now);
     return number_of(now);
 }
 
-uint64_t wall_ns(void)
+uint64_t cbpd_wall_ns(void)
 {
     const uint64_t from_1601_to_1970 = UINT64_C(116444736000000000); /* in units of 100 ns */
-    return (file_time_now() - from_1601_to_1970) * 100;
+    return (cbpd_file_time_now() - from_1601_to_1970) * 100;
 }

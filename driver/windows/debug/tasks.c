@@ -1,9 +1,10 @@
 /* Tasks and processes that come and go. Knows nothing of events or sessions. */
+#include "cbp_atomic.h"
 #include "debugger.h"
 
-struct task *add_task(uint32_t tid, struct process *process)
+struct task *cbpd_add_task(struct debugger *self, uint32_t tid, struct process *process)
 {
-    struct task *task = task_of(cbpd_make_task(&self.helper, tid));
+    struct task *task = task_of(cbpd_make_task(&self->helper, tid));
     if (task == NULL)
         return NULL;
     task->process = process;
@@ -11,17 +12,17 @@ struct task *add_task(uint32_t tid, struct process *process)
     return task;
 }
 
-void remove_task(struct task *task)
+void cbpd_remove_task(struct debugger *self, struct task *task)
 {
     if (task->operation != NULL)
         cbpd_cancel_operation(&task->operation->held);
-    cbpd_release_process(&self.helper.policy, &task->process->base);
-    cbpd_free_task(&self.helper, &task->base);
+    cbpd_release_process(&self->helper.policy, &task->process->base);
+    cbpd_free_task(&self->helper, &task->base);
 }
 
-struct process *begin_process(uint32_t pid, struct process *parent)
+struct process *cbpd_begin_process(struct debugger *self, uint32_t pid, struct process *parent)
 {
-    struct cbpd_policy *policy = &self.helper.policy;
+    struct cbpd_policy *policy = &self->helper.policy;
     struct process *process =
         process_of(cbpd_add_process(policy, pid, parent != NULL ? &parent->base : NULL));
     if (process == NULL)
@@ -31,18 +32,29 @@ struct process *begin_process(uint32_t pid, struct process *parent)
     return process;
 }
 
-void forget_process(struct process *process)
+void cbpd_forget_process(struct debugger *self, struct process *process)
 {
     if (process->launch != NULL)
-        end_launch(process->launch, CBP_ERROR_BROKEN_PIPE, 0);
-    cbpd_end_process(&self.helper.policy, &process->base);
+        cbpd_end_launch(process->launch, CBP_ERROR_BROKEN_PIPE, 0);
+    cbpd_end_process(&self->helper.policy, &process->base);
     if (process->handle != NULL)
         CloseHandle(process->handle);
     process->handle = NULL;
-    for (struct task *task = first_task(), *next; task != NULL; task = next) {
+    for (struct task *task = first_task(self), *next; task != NULL; task = next) {
         next = next_task(task);
         if (task->process == process)
-            remove_task(task);
+            cbpd_remove_task(self, task);
     }
-    cbpd_release_process(&self.helper.policy, &process->base);
+    cbpd_release_process(&self->helper.policy, &process->base);
+}
+
+/* A process that has just been attached to has not told of its threads yet. */
+void cbpd_publish_counts(struct debugger *self)
+{
+    uint32_t count = self->helper.task_count > self->helper.policy.process_count
+                         ? self->helper.task_count
+                         : self->helper.policy.process_count;
+    cbp_store_relaxed_u32(&self->helper.channel->supervised_count, count);
+    if (count > 0)
+        cbp_store_relaxed_u32(&self->helper.channel->supervised_ever, 1);
 }

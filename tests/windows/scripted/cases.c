@@ -44,7 +44,7 @@ static void another_parent(void)
     turn();
     const struct cbp_event_message *message = asked(101); /* the launch's rule holds for it too */
     CHECK(message->originator_process_id == 0 && message->parent_process_id == 999);
-    CHECK(cbpd_channel_of(&self.helper, 0)->guessed == 1);
+    CHECK(cbpd_channel_of(&self->helper, 0)->guessed == 1);
     pass(30000);
     CHECK(!child->is_let_go && child->continued_with == NO_CONTINUATION);
     answer(CBP_ERROR_ACCESS_DENIED);
@@ -56,12 +56,12 @@ static void no_memory_to_ask(void)
 {
     struct scripted *child;
     (void) launch();
-    uint64_t lost = cbpd_channel_of(&self.helper, 0)->lost;
+    uint64_t lost = cbpd_channel_of(&self->helper, 0)->lost;
     child = script_process(101, 100, CHILD);
     script_creation(child);
     script_memory(false);
     turn();
-    CHECK(next_message() == NULL && child->is_killed && cbpd_channel_of(&self.helper, 0)->lost == lost + 1);
+    CHECK(next_message() == NULL && child->is_killed && cbpd_channel_of(&self->helper, 0)->lost == lost + 1);
     script_memory(true);
     child = script_process(102, 100, CHILD);
     script_creation(child);
@@ -148,7 +148,7 @@ static void a_claim_of_what_never_comes(void)
 {
     CHECK(claim(555) == 0);
     script_time(11000);
-    expire_claims();
+    cbpd_expire_claims();
     CHECK(result->status == CBP_ERROR_NOT_FOUND);
 }
 
@@ -165,9 +165,9 @@ static void a_child_with_a_debugger_of_its_own(void)
     const struct cbp_event_message *message = next_message();
     CHECK(message != NULL && message->process_id == 101 && message->originator_process_id == 100);
     CHECK(message->item0.result_code == CBP_ERROR_BUSY);
-    CHECK(!(message->item0.flags & CBP_EVENT_FLAG_HELD) && cbpd_channel_of(&self.helper, 0)->refused == 1);
+    CHECK(!(message->item0.flags & CBP_EVENT_FLAG_HELD) && cbpd_channel_of(&self->helper, 0)->refused == 1);
     pass(600);
-    CHECK(next_message() == NULL && cbpd_channel_of(&self.helper, 0)->refused == 1);
+    CHECK(next_message() == NULL && cbpd_channel_of(&self->helper, 0)->refused == 1);
 }
 
 static void a_child_of_one_that_has_ended(void)
@@ -177,7 +177,7 @@ static void a_child_of_one_that_has_ended(void)
     turn();
     (void) next_message();
     answer(0);
-    CHECK(self.helper.policy.process_count == 0);
+    CHECK(self->helper.policy.process_count == 0);
     script_exists(child, DEBUGGER_ANOTHER);
     pass(600);
     CHECK(child->is_killed);
@@ -203,7 +203,7 @@ static void a_suspended_child_is_left_alone(void)
     script_exists(child, DEBUGGER_OURSELVES);
     pass(3000);
     CHECK(!child->is_killed && !child->is_taken && next_message() == NULL &&
-          cbpd_channel_of(&self.helper, 0)->lost == 0);
+          cbpd_channel_of(&self->helper, 0)->lost == 0);
     script_creation(child);
     turn();
     (void) asked(101);
@@ -214,7 +214,7 @@ static void what_cannot_be_known_is_counted_once(void)
     (void) launch();
     script_exists(script_process(101, 100, CHILD), DEBUGGER_UNKNOWN);
     pass(3000);
-    CHECK(cbpd_channel_of(&self.helper, 0)->lost == 1);
+    CHECK(cbpd_channel_of(&self->helper, 0)->lost == 1);
 }
 
 /* Also: the debugger's mark is taken off. */
@@ -290,7 +290,7 @@ static void without_a_name_against_a_rule(void)
     turn();
     CHECK(child->is_killed && child->kill_status == DENIED_STATUS);
     CHECK(next_message()->item0.result_code == CBP_ERROR_ACCESS_DENIED &&
-          cbpd_channel_of(&self.helper, 0)->refused == 1);
+          cbpd_channel_of(&self->helper, 0)->refused == 1);
 }
 
 static void without_facts_against_a_rule(void)
@@ -303,7 +303,7 @@ static void without_facts_against_a_rule(void)
     script_creation(child);
     turn();
     CHECK(child->is_killed && child->continued_with == DBG_CONTINUE);
-    CHECK(cbpd_channel_of(&self.helper, 0)->lost == 1 && cbpd_channel_of(&self.helper, 0)->refused == 1);
+    CHECK(cbpd_channel_of(&self->helper, 0)->lost == 1 && cbpd_channel_of(&self->helper, 0)->refused == 1);
 }
 
 /* ---- Exceptions, and many events ---- */
@@ -343,7 +343,7 @@ static void a_storm_of_events_is_served_in_parts(void)
     struct scripted *root = launch();
     for (int i = 0; i < 1000; i++)
         script_other(root, LOAD_DLL_DEBUG_EVENT);
-    handle_debug_events();
+    cbpd_handle_debug_events(self);
     CHECK(scripted_events_left() > 800);
     struct cbp_process_query query = {.header = {.size = sizeof query, .type = CBP_MESSAGE_PROCESS_QUERY},
                                       .process_id = 100};

@@ -7,71 +7,20 @@
 
 #define LAUNCH_RULE 1000u
 
-/* ---- What main.c has otherwise ---- */
-
-struct tracer self;
-static void wake_worker(uint32_t session_id)
-{
-    (void) session_id;
-}
-
-static void discard_slot(void *slot, size_t size)
-{
-    (void) slot;
-    (void) size;
-}
-
-void publish_counts(void)
-{
-}
-
-static const void *name_units(void *context, const char *name, uint32_t size, size_t *count)
-{
-    (void) context;
-    static uint16_t units[1024];
-    for (uint32_t i = 0; i < size; i++)
-        units[i] = (unsigned char) name[i];
-    *count = size;
-    return units;
-}
-
-static void identify_programs(void)
-{
-}
-
-static const struct cbpd_host policy_host = {.allocate = cbpd_allocate,
-                                             .release = cbpd_free_surely,
-                                             .process_size = sizeof(struct process),
-                                             .name_comparison = CBP_COMPARE_UTF16,
-                                             .name_units = name_units};
-static uint32_t parent_pid_of(const struct cbpd_process *process)
-{
-    return parent_of(process_of(process));
-}
-
-static const struct cbpd_helper_host helper_host = {.task_size = sizeof(struct task),
-                                                    .held_size = sizeof(struct operation),
-                                                    .now_ns = now_ns,
-                                                    .wall_ns = wall_ns,
-                                                    .wake_worker = wake_worker,
-                                                    .parent_pid_of = parent_pid_of,
-                                                    .discard_slot = discard_slot,
-                                                    .attach_process = attach_process,
-                                                    .attach_matching = attach_matching,
-                                                    .let_released_go = let_released_go,
-                                                    .identify_programs = identify_programs};
+static struct debugger whole;
+struct debugger *const self = &whole;
 
 /* One turn of the helper's loop. */
 void turn(void)
 {
-    handle_debug_events();
-    serve_control();
-    cbpd_collect_answers(&self.helper);
-    cbpd_expire_operations(&self.helper);
-    apply_settled();
-    settle_unclaimed();
-    look_for_strays();
-    forget_ended();
+    cbpd_handle_debug_events(self);
+    cbpd_serve_control(self);
+    cbpd_collect_answers(&self->helper);
+    cbpd_expire_operations(&self->helper);
+    cbpd_apply_settled(self);
+    cbpd_settle_unclaimed(self);
+    cbpd_look_for_strays(self);
+    cbpd_forget_ended(self);
 }
 
 /* As if nothing else happened for so long; workers are alive. */
@@ -79,7 +28,7 @@ void pass(uint64_t ms)
 {
     for (uint64_t slice = 100; ms > 0; ms -= slice < ms ? slice : ms) {
         script_time(slice < ms ? slice : ms);
-        cbp_store_u64(&cbpd_channel_of(&self.helper, 0)->heartbeat_ns, now_ns());
+        cbp_store_u64(&cbpd_channel_of(&self->helper, 0)->heartbeat_ns, cbpd_now_ns());
         turn();
     }
 }
@@ -94,24 +43,24 @@ void begin(void)
         VirtualAlloc(NULL, CBP_DEBUG_SECTION_SIZE, MEM_COMMIT | MEM_RESERVE, PAGE_READWRITE);
     struct cbp_session_settings settings = {.events = UINT32_MAX};
     CHECK(memory != NULL);
-    self.helper.channel = (struct cbp_channel *) (void *) memory;
-    self.control = (struct cbp_debug_control *) (void *) (memory + CBP_DEBUG_CONTROL_OFFSET);
-    self.controller_pid = CONTROLLER;
-    self.request_event = CreateEventW(NULL, FALSE, FALSE, NULL);
-    self.reply_event = CreateEventW(NULL, FALSE, FALSE, NULL);
-    self.controller = CreateEventW(NULL, TRUE, FALSE, NULL); /* it lives */
-    CHECK(prepare_rule_loading());
-    CHECK(cbpd_helper_init(&self.helper, &helper_host, &policy_host));
-    CHECK(cbpd_serve_session(&self.helper, &settings) == 0);
+    self->helper.channel = (struct cbp_channel *) (void *) memory;
+    self->control = (struct cbp_debug_control *) (void *) (memory + CBP_DEBUG_CONTROL_OFFSET);
+    self->controller_pid = CONTROLLER;
+    self->request_event = CreateEventW(NULL, FALSE, FALSE, NULL);
+    self->reply_event = CreateEventW(NULL, FALSE, FALSE, NULL);
+    self->controller = CreateEventW(NULL, TRUE, FALSE, NULL); /* it lives */
+    CHECK(cbpd_prepare_rule_loading());
+    CHECK(cbpd_helper_init(&self->helper, &cbpd_helper_host, &cbpd_policy_host));
+    CHECK(cbpd_serve_session(&self->helper, &settings) == 0);
 }
 
 uint32_t request(const void *message, uint32_t size)
 {
-    memcpy(self.control->request, message, size);
-    cbp_store_relaxed_u32(&self.control->request_size, size);
-    SetEvent(self.request_event);
-    serve_control();
-    return self.control->reply.status;
+    memcpy(self->control->request, message, size);
+    cbp_store_relaxed_u32(&self->control->request_size, size);
+    SetEvent(self->request_event);
+    cbpd_serve_control(self);
+    return self->control->reply.status;
 }
 
 uint32_t claim(uint32_t pid)
@@ -129,7 +78,7 @@ uint32_t claim(uint32_t pid)
 
 void set_launch_count(uint32_t count)
 {
-    cbp_store_u32(&self.control->launch_count, count);
+    cbp_store_u32(&self->control->launch_count, count);
 }
 
 uint32_t install(const struct cbpi_rule *rules, uint32_t count)
@@ -140,8 +89,8 @@ uint32_t install(const struct cbpi_rule *rules, uint32_t count)
     struct cbp_rules message = {.part = CBP_RULES_PART_MAIN, .attach_rule_id = CBP_ATTACH_ALL};
     size_t size;
     CHECK(cbpi_ruleset_build(CBP_COMPARE_UTF16, rules, count, &block, &size) == 0);
-    CHECK(cbpd_make_rule_set(&policy_host, block, size, &set) == 0);
-    return cbpd_serve_rules(&self.helper, &message, set, &failed);
+    CHECK(cbpd_make_rule_set(&cbpd_policy_host, block, size, &set) == 0);
+    return cbpd_serve_rules(&self->helper, &message, set, &failed);
 }
 
 void set_rules(const struct cbpi_rule *rules, uint32_t count)
@@ -164,22 +113,22 @@ void deny(const char *pattern)
 static struct cbp_slot *taken;
 const struct cbp_event_message *next_message(void)
 {
-    struct cbp_channel_session *ring = cbpd_channel_of(&self.helper, 0);
+    struct cbp_channel_session *ring = cbpd_channel_of(&self->helper, 0);
     if (ring->head == ring->tail)
         return NULL;
-    taken = cbp_channel_slot(self.helper.channel, ring->ring[ring->head++ & 4095u]);
+    taken = cbp_channel_slot(self->helper.channel, ring->ring[ring->head++ & 4095u]);
     return &taken->message;
 }
 
 void answer(uint32_t result_code)
 {
     uint32_t number = 0;
-    while (cbp_channel_slot(self.helper.channel, number) != taken)
+    while (cbp_channel_slot(self->helper.channel, number) != taken)
         number++;
     taken->message.item0.result_code = result_code;
     cbp_store_u32(&taken->decision, CBP_DECISION_ANSWERED);
-    taken->next = self.helper.channel->answers;
-    cbp_store_u32(&self.helper.channel->answers, number + 1);
+    taken->next = self->helper.channel->answers;
+    cbp_store_u32(&self->helper.channel->answers, number + 1);
     turn();
 }
 

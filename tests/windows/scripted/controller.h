@@ -23,6 +23,7 @@
 #define BUSY_STATUS 0xc00700aau /* for error 170 */
 #define DENIED_STATUS 0xc0000022u
 
+extern struct debugger *const self;      /* the helper */
 extern struct cbp_launch_result *result; /* of the last claim */
 
 void begin(void);       /* to be called first: a session, without rules */

@@ -41,12 +41,12 @@ struct scripted *script_process(uint32_t pid, uint32_t parent_pid, const char *p
 {
     struct scripted *process = &processes[process_count++];
     script_time(1);
-    *process =
-        (struct scripted){.pid = pid, .parent_pid = parent_pid, .path = path, .start_time = file_time_now()};
+    *process = (struct scripted){
+        .pid = pid, .parent_pid = parent_pid, .path = path, .start_time = cbpd_file_time_now()};
     return process;
 }
 
-void script_exists(struct scripted *process, enum debugger debugger)
+void script_exists(struct scripted *process, enum debugged_by debugger)
 {
     process->is_listed = true;
     process->debugger = debugger;
@@ -115,7 +115,7 @@ void script_memory(bool is_there)
 
 /* ---- debugging.c ---- */
 
-bool next_debug_event(DEBUG_EVENT *event)
+bool cbpd_next_debug_event(DEBUG_EVENT *event)
 {
     if (event_count == 0)
         return false;
@@ -125,15 +125,16 @@ bool next_debug_event(DEBUG_EVENT *event)
     return true;
 }
 
-void resume_event(uint32_t pid, uint32_t tid, DWORD how)
+void cbpd_resume_event(uint32_t pid, uint32_t tid, DWORD how)
 {
     (void) tid;
     find(pid)->continued_with = how;
 }
 
 /* The system tells of what is taken as of a new process. */
-bool start_debugging(HANDLE handle)
+bool cbpd_start_debugging(struct debugger *self, HANDLE handle)
 {
+    (void) self;
     struct scripted *process = scripted_of(handle);
     if (process->debugger != DEBUGGER_NOBODY)
         return false;
@@ -142,12 +143,12 @@ bool start_debugging(HANDLE handle)
     return true;
 }
 
-void stop_debugging(uint32_t pid)
+void cbpd_stop_debugging(uint32_t pid)
 {
     find(pid)->is_let_go = true;
 }
 
-void end_by_force(HANDLE handle, UINT status)
+void cbpd_end_by_force(HANDLE handle, UINT status)
 {
     struct scripted *process = scripted_of(handle);
     process->is_killed = true;
@@ -155,8 +156,9 @@ void end_by_force(HANDLE handle, UINT status)
     process->is_listed = false;
 }
 
-enum debugger debugger_of(HANDLE handle)
+enum debugged_by cbpd_who_debugs(struct debugger *self, HANDLE handle)
 {
+    (void) self;
     return scripted_of(handle)->debugger;
 }
 
@@ -167,7 +169,7 @@ void script_listing(bool can_be_had)
     has_no_listing = !can_be_had;
 }
 
-bool next_listed_process(struct listing *listing, uint32_t *pid, uint32_t *parent_pid)
+bool cbpd_next_listed_process(struct listing *listing, uint32_t *pid, uint32_t *parent_pid)
 {
     uintptr_t at = (uintptr_t) listing->snapshot;
     listing->has_failed = has_no_listing;
@@ -191,7 +193,7 @@ static bool put_text(struct text *text, const char *bytes)
     return bytes == NULL || text_append(text, bytes, strlen(bytes));
 }
 
-bool read_facts(HANDLE handle, HANDLE file, struct facts *facts)
+bool cbpd_read_facts(HANDLE handle, HANDLE file, struct facts *facts)
 {
     const struct scripted *process = scripted_of(handle);
     (void) file;
@@ -200,65 +202,66 @@ bool read_facts(HANDLE handle, HANDLE file, struct facts *facts)
            put_text(&facts->given, NULL) && put_text(&facts->command_line, "command line");
 }
 
-uint64_t read_start_time(HANDLE handle)
+uint64_t cbpd_read_start_time(HANDLE handle)
 {
     return scripted_of(handle)->start_time;
 }
 
-uint64_t read_thread_start_time(HANDLE thread)
+uint64_t cbpd_read_thread_start_time(HANDLE thread)
 {
     (void) thread;
-    return file_time_now();
+    return cbpd_file_time_now();
 }
 
-void hide_debugger(HANDLE handle, const void *thread_block)
+void cbpd_hide_debugger(HANDLE handle, const void *thread_block)
 {
     (void) thread_block;
     scripted_of(handle)->is_hidden = true;
 }
 
-bool is_own_user(HANDLE process)
+bool cbpd_is_own_user(HANDLE process)
 {
     (void) process;
     return true;
 }
 
-HANDLE open_process(uint32_t pid)
+HANDLE cbpd_open_process(struct debugger *self, uint32_t pid)
+{
+    (void) self;
+    return handle_of(find(pid));
+}
+
+HANDLE cbpd_open_process_to_look(uint32_t pid)
 {
     return handle_of(find(pid));
 }
 
-HANDLE open_process_to_look(uint32_t pid)
-{
-    return open_process(pid);
-}
-
-HANDLE keep_handle(HANDLE handle)
+HANDLE cbpd_keep_handle(HANDLE handle)
 {
     return handle;
 }
 
-uint64_t raising_function(void)
+uint64_t cbpd_raising_function(void)
 {
     return SCRIPTED_RAISING_FUNCTION;
 }
 
-bool checks_handles_strictly(HANDLE process)
+bool cbpd_checks_handles_strictly(HANDLE process)
 {
     return process != NULL && scripted_of(process)->is_strict;
 }
 
-uint64_t file_time_now(void)
+uint64_t cbpd_file_time_now(void)
 {
     return clock_ns / 100;
 }
 
-uint64_t now_ns(void)
+uint64_t cbpd_now_ns(void)
 {
     return clock_ns;
 }
 
-uint64_t wall_ns(void)
+uint64_t cbpd_wall_ns(void)
 {
     return clock_ns;
 }

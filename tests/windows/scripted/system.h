@@ -6,7 +6,7 @@
 #ifndef SCRIPTED_SYSTEM_H
 #define SCRIPTED_SYSTEM_H
 
-#include "tracer.h"
+#include "debugger.h"
 
 enum { CONTROLLER = 7, NO_CONTINUATION = 0 };
 
@@ -18,7 +18,7 @@ struct scripted {
     bool is_unknowable;  /* nothing can be said of it at all */
     bool is_strict;      /* it has asked for exceptions on wrong handles */
     bool is_listed;      /* it lives */
-    enum debugger debugger;
+    enum debugged_by debugger;
     /* What the helper did: */
     bool is_killed, is_let_go, is_taken, is_hidden;
     UINT kill_status;
@@ -27,7 +27,7 @@ struct scripted {
 
 /* A new process; the id is its first thread's too. */
 struct scripted *script_process(uint32_t pid, uint32_t parent_pid, const char *path);
-void script_exists(struct scripted *process, enum debugger debugger); /* without an event */
+void script_exists(struct scripted *process, enum debugged_by debugger); /* without an event */
 void script_creation(struct scripted *process);
 void script_end(struct scripted *process);
 void script_exception(struct scripted *process, DWORD code, uint64_t address, bool is_first_chance);

@@ -1,0 +1,77 @@
+/* What the policy and the helper want of this driver. Knows no debug event. */
+#include "cbp_wtf8.h"
+#include "debugger.h"
+
+static struct debugger *debugger_of(struct cbpd_helper *helper)
+{
+    return (struct debugger *) (void *) helper;
+}
+
+static void wake_worker(struct cbpd_helper *helper, uint32_t session_id)
+{
+    (void) ReleaseSemaphore(debugger_of(helper)->bells[session_id], 1, NULL);
+}
+
+static const void *name_units(void *context, const char *name, uint32_t size, size_t *count)
+{
+    /* A name that found no memory would match no rule; none is longer than what cbpd_read_facts() reads. */
+    static uint16_t units[NAME_SIZE_MAX];
+    (void) context;
+    if (size > sizeof units / sizeof units[0])
+        return NULL;
+    *count = cbp_wtf8_decode(name, size, units);
+    return *count != SIZE_MAX ? units : NULL;
+}
+
+static void discard_slot(void *slot, size_t size)
+{
+    (void) slot; /* a section's memory stays the section's */
+    (void) size;
+}
+
+/* A process of Windows begins with its program, so that which file that is need not be asked later. */
+static void identify_programs(struct cbpd_helper *helper)
+{
+    (void) helper;
+}
+
+static uint32_t parent_pid_of(struct cbpd_helper *helper, const struct cbpd_process *process)
+{
+    (void) helper;
+    return cbpd_parent_of(process_of(process));
+}
+
+static uint32_t host_attach(struct cbpd_helper *helper, uint32_t pid, uint64_t start_time, bool children)
+{
+    return cbpd_attach_process(debugger_of(helper), pid, start_time, children);
+}
+
+static uint32_t host_attach_named(struct cbpd_helper *helper, struct cbpd_rule_set *set,
+                                  uint32_t wanted_rule_id)
+{
+    return cbpd_attach_matching(debugger_of(helper), set, wanted_rule_id);
+}
+
+static void host_let_go(struct cbpd_helper *helper)
+{
+    cbpd_let_released_go(debugger_of(helper));
+}
+
+/* Every process sees the files of a volume by the same paths: paths lead to files. */
+const struct cbpd_host cbpd_policy_host = {.allocate = cbpd_allocate,
+                                           .release = cbpd_free_surely,
+                                           .process_size = sizeof(struct process),
+                                           .name_comparison = CBP_COMPARE_UTF16,
+                                           .name_units = name_units};
+
+const struct cbpd_helper_host cbpd_helper_host = {.task_size = sizeof(struct task),
+                                                  .held_size = sizeof(struct operation),
+                                                  .now_ns = cbpd_now_ns,
+                                                  .wall_ns = cbpd_wall_ns,
+                                                  .wake_worker = wake_worker,
+                                                  .parent_pid_of = parent_pid_of,
+                                                  .discard_slot = discard_slot,
+                                                  .attach_process = host_attach,
+                                                  .attach_matching = host_attach_named,
+                                                  .let_released_go = host_let_go,
+                                                  .identify_programs = identify_programs};
