@@ -27,7 +27,7 @@ static struct {
     uint64_t end_ns, slice_end_ns;
     uint64_t wishing_end_ns; /* 0: no other helper was asked yet */
     uint32_t number;         /* of this walk: what it goes on from carries it */
-    bool is_on, is_given_up;
+    bool is_given_up;
 } walk;
 
 /* ---- Walking through /proc ---- */
@@ -44,15 +44,10 @@ void cbpd_begin_attaching(void)
 
 void cbpd_end_attaching(struct tracer *self)
 {
-    bool was_on = walk.is_on;
-    walk.is_on = false;
+    bool was_on = self->is_attaching;
+    self->is_attaching = false;
     if (was_on)
         cbpd_let_released_go(self);
-}
-
-bool cbpd_is_attaching(void)
-{
-    return walk.is_on;
 }
 
 /* To be asked between two processes, when nothing points to a task or a process: any may go meanwhile. False:
@@ -62,7 +57,7 @@ static bool walk_goes_on(struct tracer *self)
     uint64_t now = cbpd_now_ns();
     if (now < walk.slice_end_ns || walk.is_given_up)
         return !walk.is_given_up;
-    walk.is_given_up = !cbpd_serve_in_between(self) || now >= walk.end_ns;
+    walk.is_given_up = !self->serve_in_between(self) || now >= walk.end_ns;
     walk.slice_end_ns = cbpd_now_ns() + (uint64_t) SLICE_MS * NS_PER_MS;
     return !walk.is_given_up;
 }
@@ -112,69 +107,6 @@ static uint32_t seize_threads(struct tracer *self, struct process *process)
             return error;
     }
     return process->thread_count > 0 ? 0 : CBP_ERROR_INVALID_PARAMETER;
-}
-
-/* The path that the running program was started by, from the vector that the kernel has left it. */
-static bool read_given_path(uint32_t tid, struct reading *reading)
-{
-    char path[64];
-    union {
-        uint64_t wide[2 * 64];
-        uint32_t narrow[4 * 64];
-    } vector;
-    snprintf(path, sizeof path, "/proc/%u/auxv", tid);
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = file >= 0 ? read(file, &vector, sizeof vector) : 0;
-    size_t size = got > 0 ? (size_t) got : 0;
-    if (file >= 0)
-        close(file);
-    /* The first key of a 32-bit program, read as 64 bits, has its value in the upper half. */
-    bool is_32bit = size >= sizeof vector.wide[0] && vector.wide[0] >> 32 != 0;
-    size_t width = is_32bit ? sizeof vector.narrow[0] : sizeof vector.wide[0];
-    for (size_t at = 0; (at + 2) * width <= size; at += 2) {
-        uint64_t key = is_32bit ? vector.narrow[at] : vector.wide[at];
-        uint64_t value = is_32bit ? vector.narrow[at + 1] : vector.wide[at + 1];
-        if (key == AT_EXECFN)
-            return cbpd_read_string(&reading->window, tid, value, &reading->path) && reading->path.size > 1;
-    }
-    return false;
-}
-
-struct running_look {
-    uint32_t pid;
-    struct reading reading;
-};
-
-static void look_at_running(void *block)
-{
-    struct running_look *look = block;
-    struct reading *reading = &look->reading;
-    struct place place = {.pid = look->pid, .tid = cbpd_living_thread(look->pid)};
-    bool has_given = !reading->is_short && read_given_path(place.tid, reading);
-    cbpd_read_running(&place, has_given ? reading->path.bytes : "", reading);
-}
-
-static void release_running(void *block)
-{
-    cbpd_free_reading(&((struct running_look *) block)->reading);
-}
-
-/* What runs is told at least, where its memory or the files that have led to it keep silent. */
-struct cbpd_image *cbpd_image_of_running(struct tracer *self, uint32_t pid)
-{
-    static struct running_look look;
-    bool is_done = false, is_lacking = false;
-    for (int is_short = 0; is_short <= 1 && !is_done && !is_lacking; is_short++) {
-        memset(&look, 0, sizeof look);
-        look.pid = pid;
-        look.reading.is_short = is_short != 0;
-        is_done = cbpd_look_now_and_release(self, look_at_running, release_running, &look, sizeof look);
-        is_lacking = !is_done && errno == ENOMEM;
-    }
-    struct cbpd_image *image =
-        is_lacking ? NULL : cbpd_image_of_reading(self, is_done ? &look.reading : NULL);
-    release_running(&look);
-    return image;
 }
 
 /* A process that cannot be had, or not whole, goes on as it was. */
@@ -321,7 +253,7 @@ static void walk_from(struct tracer *self, uint32_t pid)
 
 uint32_t cbpd_attach_process(struct tracer *self, uint32_t pid, uint64_t start_time, bool children)
 {
-    walk.is_on = true;
+    self->is_attaching = true;
     if (!walk_goes_on(self))
         return CBP_ERROR_TIMEOUT;
     if (cbpd_read_start_time(self, pid) != start_time)
@@ -377,7 +309,7 @@ uint32_t cbpd_attach_matching(struct tracer *self, struct cbpd_rule_set *set, ui
     struct id_list list;
     bool has_trees = false;
     uint32_t error = 0;
-    walk.is_on = true;
+    self->is_attaching = true;
     if (!cbpd_list_processes(self, &list))
         return CBP_ERROR_BUSY;
     for (uint32_t i = 0; i < list.count && error == 0 && walk_goes_on(self); i++) {

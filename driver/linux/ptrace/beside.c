@@ -165,13 +165,6 @@ static bool put_back(struct job *job)
     return false;
 }
 
-void cbpd_leave_descriptors(void)
-{
-    cbpd_own_descriptors = "/proc/thread-self/fd";
-    if (syscall(SYS_close_range, 0u, ~0u, CLOSE_RANGE_UNSHARE) != 0 && unshare(CLONE_FILES) == 0)
-        (void) syscall(SYS_close_range, 0u, ~0u, 0);
-}
-
 static void *read_for_others(void *argument)
 {
     uint32_t reader = (uint32_t) (uintptr_t) argument;
@@ -411,7 +404,7 @@ static bool wait_for_look(struct job *job)
     return false;
 }
 
-bool cbpd_look_now_and_release(struct tracer *self, void (*work)(void *block), void (*release)(void *block),
+bool cbpd_look_now_and_release(uint32_t tree, void (*work)(void *block), void (*release)(void *block),
                                void *block, size_t size)
 {
     if (!cbpd_anything_may_block()) {
@@ -424,7 +417,7 @@ bool cbpd_look_now_and_release(struct tracer *self, void (*work)(void *block), v
         return false;
     }
     errand->job = (struct job){.work = run_errand, .discard = discard_errand, .is_urgent = true};
-    errand->job.tree = cbpd_served_tree(self);
+    errand->job.tree = tree;
     errand->work = work;
     errand->release = release;
     memcpy(errand->block, block, size);
@@ -440,7 +433,7 @@ bool cbpd_look_now_and_release(struct tracer *self, void (*work)(void *block), v
     return is_done;
 }
 
-bool cbpd_look_now(struct tracer *self, void (*work)(void *block), void *block, size_t size)
+bool cbpd_look_now(uint32_t tree, void (*work)(void *block), void *block, size_t size)
 {
-    return cbpd_look_now_and_release(self, work, NULL, block, size);
+    return cbpd_look_now_and_release(tree, work, NULL, block, size);
 }

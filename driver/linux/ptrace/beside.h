@@ -25,9 +25,6 @@ struct job {
     struct job *queue_next;
 };
 
-/* This thread keeps nothing open from now on: one that is stuck outlives everybody else here, and nobody
- * shall see a socket, a file or a pipe of ours that it keeps open. */
-void cbpd_leave_descriptors(void);
 /* Starts the first readers, before a tree can use up the number of threads that its user may have. */
 void cbpd_prepare_readers(void);
 
@@ -43,17 +40,14 @@ void *cbpd_next_finished_job(struct job **job);
 /* Nobody wants it any more. */
 void cbpd_give_up_job(struct job *job);
 
-/* The tracer's: on behalf of which tree it works just now; 0: of none. */
-struct tracer;
-uint32_t cbpd_served_tree(struct tracer *self);
 /* Does short work on a block of this size, with which the caller has to wait: at once if nothing can last, or
  * else beside, for a small limit that shrinks when that tree has let it be reached. The work may touch
  * nothing but its block, in which no pointers lead out. False: it was not done, and the block is as it was;
  * errno is ENOMEM if there was no memory for it. */
-bool cbpd_look_now(struct tracer *self, void (*work)(void *block), void *block, size_t size);
+bool cbpd_look_now(uint32_t tree, void (*work)(void *block), void *block, size_t size);
 /* Such work may leave memory in its block, which begins without; release frees that of a block that nobody
  * waits for any more. */
-bool cbpd_look_now_and_release(struct tracer *self, void (*work)(void *block), void (*release)(void *block),
+bool cbpd_look_now_and_release(uint32_t tree, void (*work)(void *block), void (*release)(void *block),
                                void *block, size_t size);
 /* ---- risk.c: whether there is anything that could last ---- */
 

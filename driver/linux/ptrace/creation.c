@@ -22,30 +22,31 @@ static bool fork_is_a_creation(struct tracer *self)
     return false;
 }
 
+struct disposition cbpd_after_creation(const struct task *task, uint32_t result_code)
+{
+    return (struct disposition){.what = task->group_stopped ? DISPOSE_STAY_STOPPED : DISPOSE_RESUME,
+                                .kills = result_code != 0};
+}
+
 /* A new task is known and stopped: tell about it. */
-void cbpd_task_is_ready(struct tracer *self, struct task *task)
+struct disposition cbpd_task_is_ready(struct tracer *self, struct task *task)
 {
     bool is_process = task->process->base.pid == task->base.tid;
     task->stopped = task->announced = false;
-    if (is_process && task->event == PTRACE_EVENT_VFORK && !fork_is_a_creation(self)) {
-        cbpd_resume_task(self, task, 0);
-        return;
-    }
-    /* The creator goes on at once, after the event has its place in the order. */
-    struct task *creator = task->kept_creator != 0 ? find_task(self, task->kept_creator) : NULL;
-    uint32_t tid = task->base.tid;
-    task->kept_creator = 0;
+    if (is_process && task->event == PTRACE_EVENT_VFORK && !fork_is_a_creation(self))
+        return go_on(0);
     task->first_unreported = false;
     struct cbpd_report report;
     cbpd_start_report(self, &report, task);
     if (is_process)
         cbpd_add_item(&report, CBP_PROC_EVT_PROCESS_CREATION, CBP_EVENT_FLAG_FORK);
     cbpd_add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
-    cbpd_post_and_hold(self, task, &report, is_process ? OPERATION_FORK : OPERATION_THREAD);
-    if (creator != NULL && creator->waits_for == tid) {
-        creator->waits_for = 0;
-        cbpd_resume_task(self, creator, 0);
-    }
+    uint32_t result_code;
+    bool is_held =
+        cbpd_is_held(self, task, &report, is_process ? OPERATION_FORK : OPERATION_THREAD, &result_code);
+    struct disposition next = is_held ? stay() : cbpd_after_creation(task, result_code);
+    next.frees_creator = true; /* the event has its place in the order */
+    return next;
 }
 
 static struct process *make_child_process(struct tracer *self, struct task *task, struct process *parent)
@@ -91,36 +92,24 @@ static bool adopt_task(struct tracer *self, struct task *task, struct process *c
     return true;
 }
 
-void cbpd_introduce(struct tracer *self, struct task *task)
-{
-    struct cbpd_report report;
-    if (!task->first_unreported || task->process->is_launcher)
-        return;
-    cbpd_start_report(self, &report, task);
-    cbpd_add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
-    cbpd_tell_past(&self->helper, &report);
-    task->first_unreported = false;
-}
-
-void cbpd_handle_creation(struct tracer *self, struct task *creator, int event)
+struct disposition cbpd_handle_creation(struct tracer *self, struct task *creator, int event)
 {
     cbpd_introduce(self, creator);
     uint32_t tid;
     if (!cbpd_read_event_message(creator->base.tid, event, &tid))
-        return;
+        return stay();
     struct task *task = find_task(self, tid);
     if (task == NULL && !cbpd_was_ended_unknown(self, tid))
         task = cbpd_add_task(self, tid);
     if (task == NULL || task->process != NULL ||
-        !adopt_task(self, task, creator->process, creator->base.tid, event)) {
-        cbpd_resume_task(self, creator, 0); /* without memory now, its owner will be looked for */
-        return;
-    }
+        !adopt_task(self, task, creator->process, creator->base.tid, event))
+        return go_on(0); /* without memory now, its owner will be looked for */
     task->announced = true;
     task->kept_creator = creator->base.tid;
     creator->waits_for = task->base.tid;
     if (task->stopped)
-        cbpd_task_is_ready(self, task);
+        cbpd_carry_out(self, task, cbpd_task_is_ready(self, task));
+    return stay();
 }
 
 /* ---- Tasks whose creator has not told of them ---- */
@@ -185,11 +174,8 @@ void cbpd_resolve_unowned_tasks(struct tracer *self)
             (now - task->seen_ns < LIVING_TELLING_LIMIT_NS && has_living_parent(self, task)))
             continue;
         self->served_tid = task->base.tid;
-        if (cbpd_find_owner(self, task)) {
-            cbpd_task_is_ready(self, task);
-        } else {
-            cbpd_end_unknown_task(self, task->base.tid);
-            cbpd_remove_task(self, task);
-        }
+        cbpd_carry_out(self, task,
+                       cbpd_find_owner(self, task) ? cbpd_task_is_ready(self, task)
+                                                   : (struct disposition){.what = DISPOSE_END_UNKNOWN});
     }
 }

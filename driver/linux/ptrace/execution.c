@@ -14,32 +14,6 @@
 #include "syscalls.h"
 #include "tracer.h"
 
-/* Source: the meaning of the Win32 codes; whatever has no counterpart is "not permitted". */
-int cbpd_errno_of_code(uint32_t code)
-{
-    switch (code) {
-    case CBP_ERROR_FILE_NOT_FOUND:
-    case CBP_ERROR_PATH_NOT_FOUND:
-        return ENOENT;
-    case CBP_ERROR_TOO_MANY_OPEN_FILES:
-        return EMFILE;
-    case CBP_ERROR_ACCESS_DENIED:
-        return EACCES;
-    case CBP_ERROR_NOT_ENOUGH_MEMORY:
-        return ENOMEM;
-    case CBP_ERROR_BAD_FORMAT:
-        return ENOEXEC;
-    case CBP_ERROR_INVALID_PARAMETER:
-        return EINVAL;
-    case CBP_ERROR_BUSY:
-        return EBUSY;
-    case CBP_ERROR_NO_SYSTEM_RESOURCES:
-        return EAGAIN;
-    default:
-        return EPERM;
-    }
-}
-
 static bool creations_are_wanted(struct tracer *self)
 {
     if (self->helper.policy.rule_counts[CBP_ACTION_DENY] > 0 && !self->helper.leaving)
@@ -68,32 +42,6 @@ static void report_creation(struct tracer *self, struct cbpd_report *report, str
     }
 }
 
-struct cbpd_image *cbpd_image_of_chain(struct tracer *self, const struct reading *reading)
-{
-    const struct chain *chain = &reading->chain;
-    struct cbpd_image_file files[CHAIN_FILE_MAX];
-    for (uint32_t i = 0; i < chain->file_count; i++) {
-        const struct chain_file *file = &chain->files[i];
-        files[i] = (struct cbpd_image_file){.path = chain->names.bytes + file->path_at,
-                                            .path_size = file->path_size,
-                                            .given = chain->names.bytes + file->given_at,
-                                            .given_size = file->given_size,
-                                            .device = file->device,
-                                            .inode = file->inode,
-                                            .is_deleted = file->is_deleted};
-    }
-    return chain->file_count > 0
-               ? cbpd_make_image(&self->helper.policy, files, chain->file_count, reading->is_vague)
-               : NULL;
-}
-
-void cbpd_release_approval(struct tracer *self, struct approval *approval)
-{
-    cbpd_release_image(&self->helper.policy, approval->image);
-    approval->image = NULL;
-    approval->valid = false;
-}
-
 /* What it takes to hold it. */
 static size_t size_of(struct tracer *self, const struct reading *reading)
 {
@@ -104,8 +52,8 @@ static size_t size_of(struct tracer *self, const struct reading *reading)
 /* ---- At the entry of execve ---- */
 
 /* Asks about a program that is about to be executed. */
-static void ask_at_entry(struct tracer *self, struct task *task, struct cbpd_image *image,
-                         const struct reading *reading)
+static struct disposition ask_at_entry(struct tracer *self, struct task *task, struct cbpd_image *image,
+                                       const struct reading *reading)
 {
     struct cbp_stance stances[CBP_SESSION_MAX];
     struct approval approval = {.valid = true, .image = image, .facts = reading->facts};
@@ -127,42 +75,30 @@ static void ask_at_entry(struct tracer *self, struct task *task, struct cbpd_ima
     post(&self->helper, &report, &operation, &refusal, approval.sequences);
     if (operation == NULL) {
         struct operation nobody_asked = {.approval = approval};
-        cbpd_finish_execution(self, task, OPERATION_ENTRY, &nobody_asked, refusal.code);
-        return;
+        return cbpd_finish_execution(self, task, OPERATION_ENTRY, &nobody_asked, refusal.code);
     }
-    operation->held.task = task;
-    operation->kind = OPERATION_ENTRY;
     operation->approval = approval;
     (void) cbpd_share_image(image);
-    task->operation = operation;
-}
-
-void cbpd_handle_execution_entry(struct tracer *self, struct task *task, const struct syscall_entry *entry)
-{
-    cbpd_note_failed_execution(self, task, 0);
-    if (creations_are_wanted(self))
-        cbpd_look_at_execution(self, task, entry);
-    else
-        cbpd_resume_task(self, task, 0);
+    cbpd_hold(task, operation, OPERATION_ENTRY);
+    return stay();
 }
 
 /* What is not known is left to the kernel and to the stop after execve. */
-static void go_on_at_entry(struct tracer *self, struct task *task, const struct reading *reading)
+static struct disposition go_on_at_entry(struct tracer *self, struct task *task,
+                                         const struct reading *reading)
 {
-    bool is_known = reading != NULL && creations_are_wanted(self);
-    if (is_known && cbpd_park_if_full(self, task, OPERATION_ENTRY, size_of(self, reading)))
-        return;
-    struct cbpd_image *image = is_known ? cbpd_image_of_chain(self, reading) : NULL;
-    if (image == NULL) {
-        if (is_known) { /* but for the memory to ask */
-            cbpd_count_loss(self);
-            (void) cbpd_fail_syscall(task, ENOMEM);
-        }
-        cbpd_resume_task(self, task, 0);
-        return;
+    if (reading == NULL || !creations_are_wanted(self))
+        return go_on(0);
+    if (cbpd_park_if_full(self, task, OPERATION_ENTRY, size_of(self, reading)))
+        return stay();
+    struct cbpd_image *image = cbpd_image_of_chain(self, reading);
+    if (image == NULL) { /* no memory to ask */
+        cbpd_count_loss(self);
+        return fail_call(task, ENOMEM);
     }
-    ask_at_entry(self, task, image, reading);
+    struct disposition next = ask_at_entry(self, task, image, reading);
     cbpd_release_image(&self->helper.policy, image);
+    return next;
 }
 
 /* Tells a session that what an event says has not happened. */
@@ -185,13 +121,13 @@ void cbpd_note_failed_execution(struct tracer *self, struct task *task, int os_e
             take_back(&self->helper.channel->sessions[id], task->approval.sequences[id], os_error);
 }
 
-void cbpd_handle_execution_return(struct tracer *self, struct task *task)
+struct disposition cbpd_handle_execution_return(struct tracer *self, struct task *task)
 {
     int os_error = 0;
     if (task->approval.valid)
         (void) cbpd_read_syscall_error(task, &os_error);
     cbpd_note_failed_execution(self, task, os_error);
-    cbpd_resume_task(self, task, 0);
+    return go_on(0);
 }
 
 /* Whether somebody has to be told if it fails. */
@@ -219,20 +155,8 @@ static void change_image(struct tracer *self, struct process *process, struct cb
     process->is_launcher = false;
 }
 
-void cbpd_handle_execution_stop(struct tracer *self, struct task *task)
-{
-    cbpd_look_at_execution(self, task, NULL);
-}
-
-struct cbpd_image *cbpd_image_of_reading(struct tracer *self, const struct reading *reading)
-{
-    static const struct cbpd_image_file unknown = {.path = "", .given = ""};
-    return reading != NULL ? cbpd_image_of_chain(self, reading)
-                           : cbpd_make_image(&self->helper.policy, &unknown, 1, true);
-}
-
-static void go_on_at_stop(struct tracer *self, struct task *task, const struct reading *reading,
-                          bool approved)
+static struct disposition go_on_at_stop(struct tracer *self, struct task *task, const struct reading *reading,
+                                        bool approved)
 {
     struct process *process = task->process;
     struct cbp_stance old_stances[CBP_SESSION_MAX];
@@ -240,7 +164,7 @@ static void go_on_at_stop(struct tracer *self, struct task *task, const struct r
     bool changed = task->approval.valid && !approved;
     if (!approved && reading != NULL && !self->helper.leaving && creations_are_wanted(self) &&
         cbpd_park_if_full(self, task, OPERATION_EXECUTION, size_of(self, reading)))
-        return;
+        return stay();
     struct cbpd_image *image =
         approved ? cbpd_share_image(task->approval.image) : cbpd_image_of_reading(self, reading);
     cbpd_identify_program(self, image, process->base.pid);
@@ -269,48 +193,98 @@ static void go_on_at_stop(struct tracer *self, struct task *task, const struct r
         task->first_unreported = false;
         post(&self->helper, &report, &operation, &refusal, NULL);
     }
-    if (operation == NULL) {
-        cbpd_finish_execution(self, task, OPERATION_EXECUTION, NULL, refusal.code);
-        return;
-    }
-    operation->held.task = task;
-    operation->kind = OPERATION_EXECUTION;
-    task->operation = operation;
+    if (operation == NULL)
+        return cbpd_finish_execution(self, task, OPERATION_EXECUTION, NULL, refusal.code);
+    cbpd_hold(task, operation, OPERATION_EXECUTION);
+    return stay();
 }
 
-void cbpd_go_on_after_look(struct tracer *self, struct task *task, enum operation_kind kind,
-                           const struct look *look)
+/* look is NULL where nothing could be looked at within the limit. */
+static struct disposition go_on_after_look(struct tracer *self, struct task *task, bool is_at_entry,
+                                           const struct look *look)
 {
-    if (kind == OPERATION_EXECUTION)
-        go_on_at_stop(self, task, look != NULL ? &look->reading : NULL, look != NULL && look->is_as_approved);
-    else
-        go_on_at_entry(self, task, look != NULL && look->resolution == RESOLVED ? &look->reading : NULL);
+    if (is_at_entry)
+        return go_on_at_entry(self, task,
+                              look != NULL && look->resolution == RESOLVED ? &look->reading : NULL);
+    return go_on_at_stop(self, task, look != NULL ? &look->reading : NULL,
+                         look != NULL && look->is_as_approved);
+}
+
+/* entry is NULL at the stop after execve. */
+static struct disposition look_and_go_on(struct tracer *self, struct task *task,
+                                         const struct syscall_entry *entry)
+{
+    const struct look *found;
+    if (!cbpd_look_at_execution(self, task, entry, &found))
+        return stay();
+    return go_on_after_look(self, task, entry != NULL, found);
+}
+
+struct disposition cbpd_handle_execution_entry(struct tracer *self, struct task *task,
+                                               const struct syscall_entry *entry)
+{
+    cbpd_note_failed_execution(self, task, 0);
+    return creations_are_wanted(self) ? look_and_go_on(self, task, entry) : go_on(0);
+}
+
+struct disposition cbpd_handle_execution_stop(struct tracer *self, struct task *task)
+{
+    return look_and_go_on(self, task, NULL);
+}
+
+struct disposition cbpd_go_on_after_look(struct tracer *self, struct task *task, struct job *job)
+{
+    const struct look *found;
+    bool is_at_entry = task->look_stage == LOOK_AT_ENTRY;
+    if (!cbpd_end_look(self, task, job, &found))
+        return stay();
+    struct disposition next = go_on_after_look(self, task, is_at_entry, found);
+    cbpd_free_look(job);
+    return next;
+}
+
+static struct task *first_with_look(struct tracer *self)
+{
+    struct task *task = first_task(self);
+    while (task != NULL && task->look == NULL)
+        task = next_task(task);
+    return task;
+}
+
+/* To let one task go may end others' being here, so that each is looked for from the beginning. */
+void cbpd_end_every_look(struct tracer *self)
+{
+    for (struct task *task; (task = first_with_look(self)) != NULL;) {
+        cbpd_drop_look(task);
+        cbpd_carry_out(self, task, cbpd_go_on_after_look(self, task, NULL));
+    }
+}
+
+struct disposition cbpd_go_on_after_parking(struct tracer *self, struct task *task)
+{
+    struct syscall_entry entry;
+    if (task->parked.kind == OPERATION_EXECUTION)
+        return cbpd_handle_execution_stop(self, task);
+    if (cbpd_read_syscall_entry(task, &entry))
+        return cbpd_handle_execution_entry(self, task, &entry);
+    return stay(); /* it has been killed: wait4 will tell */
 }
 
 /* ---- Carrying out what was decided ---- */
 
-void cbpd_finish_execution(struct tracer *self, struct task *task, enum operation_kind kind,
-                           const struct operation *operation, uint32_t result_code)
+struct disposition cbpd_finish_execution(struct tracer *self, struct task *task, enum operation_kind kind,
+                                         const struct operation *operation, uint32_t result_code)
 {
     if (kind == OPERATION_ENTRY) {
-        if (result_code != 0) {
-            (void) cbpd_fail_syscall(task, cbpd_errno_of_code(result_code));
-            cbpd_resume_task(self, task, 0);
-            return;
-        }
+        if (result_code != 0)
+            return fail_call(task, cbpd_errno_of_code(result_code));
         task->approval = operation->approval;
         (void) cbpd_share_image(task->approval.image);
         /* What succeeds stops before it returns, and then goes on without this stop. */
-        if (was_told(&task->approval))
-            cbpd_resume_until_return(self, task);
-        else
-            cbpd_resume_task(self, task, 0);
-        return;
+        return (struct disposition){.what = was_told(&task->approval) ? DISPOSE_RESUME_TO_RETURN
+                                                                      : DISPOSE_RESUME};
     }
     if (task->launch != NULL)
         cbpd_finish_launch(self, task, 0, result_code != 0 ? cbpd_errno_of_code(result_code) : 0);
-    if (result_code != 0)
-        (void) kill((pid_t) task->process->base.pid, SIGKILL);
-    cbpd_resume_kept_creator(self, task);
-    cbpd_resume_task(self, task, 0);
+    return (struct disposition){.what = DISPOSE_RESUME, .kills = result_code != 0, .frees_creator = true};
 }

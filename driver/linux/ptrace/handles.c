@@ -205,22 +205,6 @@ static uint32_t descriptor_access_of(const struct handle_call *call)
     return call->keeps_descriptor ? call->process_access : 0;
 }
 
-/* Whether a task's descriptors may be another's as well: a thread's (the kernel's for it, too), or another
- * process's. Whoever cannot be compared may share them. */
-bool cbpd_descriptors_are_shared(struct tracer *self, const struct task *task)
-{
-    if (cbpd_count_threads(self, task->process->base.pid) != 1)
-        return true;
-    for (const struct task *other = first_task(self); other != NULL; other = next_task(other)) {
-        if (other == task)
-            continue;
-        long order = syscall(SYS_kcmp, (pid_t) task->base.tid, (pid_t) other->base.tid, KCMP_FILES, 0, 0);
-        if (order == 0 || (order < 0 && errno != ESRCH))
-            return true;
-    }
-    return false;
-}
-
 /* Between the decision about a descriptor and the call it may come to mean somebody whom a rule protects. */
 static bool descriptor_may_be_exchanged(struct tracer *self, const struct task *task,
                                         const struct operation *operation)
@@ -238,27 +222,27 @@ static bool descriptor_may_be_exchanged(struct tracer *self, const struct task *
     return is_refused;
 }
 
-static void settle_at_once(struct tracer *self, struct task *task, const struct verdict *verdict,
-                           const struct handle_call *call)
+static struct disposition settle_at_once(struct tracer *self, struct task *task,
+                                         const struct verdict *verdict, const struct handle_call *call)
 {
     const struct operation nobody_asked = {.held.base.result_code = verdict->refusal.code,
                                            .held.base.is_stripped = verdict->refusal.is_stripped,
                                            .kind = OPERATION_HANDLE,
                                            .descriptor_access = descriptor_access_of(call),
                                            .replacement = call->replacement};
-    cbpd_finish_handle_call(self, task, &nobody_asked);
+    return cbpd_finish_handle_call(self, task, &nobody_asked);
 }
 
 /* ---- What cannot be known ---- */
 
 /* Nobody is told, because nobody knows what; it is counted as refused. */
-static void refuse_unknown(struct tracer *self, struct task *task, const struct handle_call *call)
+static struct disposition refuse_unknown(struct tracer *self, struct task *task,
+                                         const struct handle_call *call)
 {
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
         if (could_refuse(self, id, call))
             cbp_add_u64(&cbpd_channel_of(&self->helper, id)->refused, 1);
-    (void) cbpd_fail_syscall(task, EPERM);
-    cbpd_resume_task(self, task, 0);
+    return fail_call(task, EPERM);
 }
 
 static bool could_be_refused(struct tracer *self, const struct handle_call *call)
@@ -271,7 +255,7 @@ static bool could_be_refused(struct tracer *self, const struct handle_call *call
 
 /* True: it has been settled, or concerns nobody else. */
 static bool is_settled(struct tracer *self, struct task *task, const struct id_view *view,
-                       struct handle_call *call)
+                       struct handle_call *call, struct disposition *next)
 {
     reached.count = 0;
     reached.reaches_caller = reached.is_unknown = false;
@@ -282,81 +266,64 @@ static bool is_settled(struct tracer *self, struct task *task, const struct id_v
     else if (call->os_error == 0)
         reach_many(self, task, call, view);
     if (call->os_error == 0 && reached.is_unknown) {
-        refuse_unknown(self, task, call);
+        *next = refuse_unknown(self, task, call);
         return true;
     }
     if (goes_on && call->os_error == 0 && reached.count == 0 && !reached.reaches_caller &&
         call->replacement.signal_for_many == 0)
         call->os_error = ESRCH;
-    if (call->os_error != 0)
-        (void) cbpd_fail_syscall(task, call->os_error);
-    if (call->os_error != 0 || !goes_on)
-        cbpd_resume_task(self, task, 0);
+    *next = call->os_error != 0 ? fail_call(task, call->os_error) : go_on(0);
     return call->os_error != 0 || !goes_on;
 }
 
-void cbpd_handle_handle_call(struct tracer *self, struct task *task, const struct syscall_entry *entry)
+struct disposition cbpd_handle_handle_call(struct tracer *self, struct task *task,
+                                           const struct syscall_entry *entry)
 {
     struct handle_call call;
     struct id_view view;
     struct verdict verdict = {.operation = NULL};
-    if (cbpd_asks_for_signals(entry)) {
-        if (cbpd_signals_may_reach_others(self, task, entry))
-            (void) cbpd_fail_syscall(task, EPERM);
-        cbpd_resume_task(self, task, 0);
-        return;
-    }
+    if (cbpd_asks_for_signals(entry))
+        return cbpd_signals_may_reach_others(self, task, entry) ? fail_call(task, EPERM) : go_on(0);
     bool is_view_known = cbpd_open_view(self, task, &view);
-    if (!cbpd_read_handle_call(self, task, entry, &view, &call)) {
-        cbpd_resume_task(self, task, 0);
-        return;
-    }
+    if (!cbpd_read_handle_call(self, task, entry, &view, &call))
+        return go_on(0);
     call.is_unknown |= !is_view_known;
     bool matters = handles_are_of_interest(self, task->process) && could_be_refused(self, &call);
-    if (call.os_error == 0 && call.is_unknown && matters) {
-        refuse_unknown(self, task, &call);
-        return;
-    }
-    if (call.os_error == 0 && cbpd_guard_refuses(self, task, entry, &view, &call)) {
-        (void) cbpd_fail_syscall(task, EPERM);
-        cbpd_resume_task(self, task, 0);
-        return;
-    }
+    if (call.os_error == 0 && call.is_unknown && matters)
+        return refuse_unknown(self, task, &call);
+    if (call.os_error == 0 && cbpd_guard_refuses(self, task, entry, &view, &call))
+        return fail_call(task, EPERM);
     if (call.os_error == 0 && !matters) {
         call.keeps_descriptor = false;
-        settle_at_once(self, task, &verdict, &call);
-        return;
+        return settle_at_once(self, task, &verdict, &call);
     }
-    if (is_settled(self, task, &view, &call))
-        return;
+    struct disposition next;
+    if (is_settled(self, task, &view, &call, &next))
+        return next;
     cbpd_introduce(self, task);
     cbpd_begin_search(&self->helper.policy, &task->process->base);
     for (uint32_t i = 0; i < reached.count; i++)
         tell_target(self, task, &call, &reached.targets[i], &verdict);
-    if (verdict.operation == NULL) {
-        settle_at_once(self, task, &verdict, &call);
-        return;
-    }
+    if (verdict.operation == NULL)
+        return settle_at_once(self, task, &verdict, &call);
     cbpd_refuse_by_rules(&self->helper.policy, &verdict.refusal, &verdict.operation->held.base);
-    verdict.operation->held.task = task;
-    verdict.operation->kind = OPERATION_HANDLE;
     verdict.operation->descriptor_access = descriptor_access_of(&call);
     verdict.operation->replacement = call.replacement;
-    task->operation = verdict.operation;
+    cbpd_hold(task, verdict.operation, OPERATION_HANDLE);
+    return stay();
 }
 
-void cbpd_finish_handle_call(struct tracer *self, struct task *task, const struct operation *operation)
+struct disposition cbpd_finish_handle_call(struct tracer *self, struct task *task,
+                                           const struct operation *operation)
 {
     const struct cbpd_operation *outcome = &operation->held.base;
     if (outcome->result_code != 0)
-        (void) cbpd_fail_syscall(task, cbpd_errno_of_code(outcome->result_code));
-    else if (outcome->is_stripped)
-        (void) cbpd_fail_syscall(task, EPERM);
-    else if (descriptor_may_be_exchanged(self, task, operation))
-        (void) cbpd_fail_syscall(task, EPERM);
-    else if (operation->replacement.signal_for_many != 0)
+        return fail_call(task, cbpd_errno_of_code(outcome->result_code));
+    if (outcome->is_stripped || descriptor_may_be_exchanged(self, task, operation))
+        return fail_call(task, EPERM);
+    if (operation->replacement.signal_for_many != 0)
         cbpd_signal_the_others(self, task, &operation->replacement);
     else if (operation->replacement.argument_count > 0)
         (void) cbpd_replace_syscall(task, &operation->replacement);
-    cbpd_resume_task(self, task, 0);
+    return go_on(0);
 }

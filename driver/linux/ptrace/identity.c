@@ -27,7 +27,7 @@ void cbpd_identify_program(struct tracer *self, struct cbpd_image *image, uint32
         return;
     struct cbpd_image_file *program = &image->files[image->file_count - 1];
     struct identity_look look = {.pid = pid};
-    if (program->inode != 0 || !cbpd_look_now(self, look_for_identity, &look, sizeof look))
+    if (program->inode != 0 || !cbpd_look_now(served_tree(self), look_for_identity, &look, sizeof look))
         return;
     program->device = look.found.device;
     program->inode = look.found.inode;

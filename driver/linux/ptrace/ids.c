@@ -88,7 +88,7 @@ static void look_for_inside(void *block)
 static enum knowledge is_inside(struct tracer *self, uint32_t tid, uint32_t levels, uint64_t inode)
 {
     struct inside_look look = {.tid = tid, .levels = levels, .inode = inode};
-    return cbpd_look_now(self, look_for_inside, &look, sizeof look) ? look.knowledge : NOT_KNOWN;
+    return cbpd_look_now(served_tree(self), look_for_inside, &look, sizeof look) ? look.knowledge : NOT_KNOWN;
 }
 
 enum knowledge cbpd_is_visible(struct tracer *self, const struct id_view *view, uint32_t tid,
@@ -193,7 +193,7 @@ static void look_for_user(void *block)
 enum knowledge cbpd_user_known_as(struct tracer *self, uint32_t tid, uint32_t user_id, uint32_t *our_id)
 {
     struct user_look look = {.tid = tid, .user_id = user_id};
-    if (!cbpd_look_now(self, look_for_user, &look, sizeof look))
+    if (!cbpd_look_now(served_tree(self), look_for_user, &look, sizeof look))
         return NOT_KNOWN;
     if (look.knowledge == KNOWN)
         *our_id = look.our_id;

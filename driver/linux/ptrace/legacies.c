@@ -25,6 +25,15 @@ struct legacy {
 static struct legacy rows[LEGACY_COUNT_MAX];
 static uint32_t row_count = 1;
 
+/* A parent that is no process. NULL without memory. */
+static struct process *make_nobody(void)
+{
+    struct process *process = cbpd_allocate_surely(sizeof *process);
+    if (process != NULL)
+        process->base.ended = true; /* no id leads to it */
+    return process;
+}
+
 static struct legacy legacy_of(struct tracer *self, struct process *process)
 {
     struct legacy legacy = {.filter_parts = process->filter_parts, .attached = process->base.attached};
@@ -212,7 +221,7 @@ struct process *cbpd_guess_creator(struct tracer *self, const struct status_fact
     if (sum.is_empty)
         sum_up_everything(self);
     struct legacy legacy = take_sum(self);
-    struct process *creator = cbpd_make_nobody();
+    struct process *creator = make_nobody();
     if (creator == NULL) {
         cbpd_release_list(&self->helper.policy, legacy.bequest);
         return NULL;

@@ -71,7 +71,7 @@ void cbpd_let_released_go(struct tracer *self)
 bool cbpd_anybody_needs_us(struct tracer *self)
 {
     return !self->helper.leaving || self->filtered_count > 0 || self->unowned_count > 0 ||
-           cbpd_anything_held() || cbpd_anything_parked() || cbpd_any_job_waits();
+           cbpd_anything_held() || cbpd_parked_count() > 0 || cbpd_any_job_waits();
 }
 
 /* A thread that was let go may have ended all others by executing something, and one of these may have been

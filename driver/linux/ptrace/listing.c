@@ -70,7 +70,7 @@ static void release(void *block)
 static enum knowledge list_folder(struct tracer *self, uint32_t pid, struct id_list *list)
 {
     struct listing_look look = {.pid = pid};
-    bool is_done = cbpd_look_now_and_release(self, look_for_ids, release, &look, sizeof look);
+    bool is_done = cbpd_look_now_and_release(served_tree(self), look_for_ids, release, &look, sizeof look);
     *list = look.list;
     if (is_done && look.knowledge == KNOWN)
         return KNOWN;

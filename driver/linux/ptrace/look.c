@@ -40,16 +40,6 @@ static void prepare(struct tracer *self, struct look *look, struct task *task,
     look->approved = task->approval.facts;
 }
 
-enum { UNOWNED_TREE = 1 }; /* of all whose creator is not known yet: an id that no tree's root has */
-
-uint32_t cbpd_served_tree(struct tracer *self)
-{
-    const struct task *task = self->served_tid != 0 ? find_task(self, self->served_tid) : NULL;
-    if (task == NULL || task->process == NULL)
-        return self->served_tid != 0 ? UNOWNED_TREE : 0;
-    return task->process->tree;
-}
-
 /* What is found without the memory to look: nothing, which is refused. */
 static const struct look *look_in_vain(const struct task *task)
 {
@@ -80,35 +70,37 @@ static bool give_away(struct tracer *self, struct task *task, const struct sysca
     return true;
 }
 
-void cbpd_look_at_execution(struct tracer *self, struct task *task, const struct syscall_entry *entry)
+bool cbpd_look_at_execution(struct tracer *self, struct task *task, const struct syscall_entry *entry,
+                            const struct look **found)
 {
     static struct look own;
+    *found = &own;
     if (cbpd_anything_may_block()) {
         bool is_lacking;
-        if (!give_away(self, task, entry, false, &is_lacking))
-            cbpd_go_on_after_look(self, task, entry != NULL ? OPERATION_ENTRY : OPERATION_EXECUTION,
-                                  is_lacking ? look_in_vain(task) : NULL);
-        return;
+        bool is_given = give_away(self, task, entry, false, &is_lacking);
+        *found = is_lacking ? look_in_vain(task) : NULL;
+        return !is_given;
     }
     prepare(self, &own, task, entry);
     work(&own.job);
-    cbpd_go_on_after_look(self, task, own.kind, &own);
+    return true;
 }
 
-/* What runs is told at least, where the files that have led to it keep silent. */
-void cbpd_finish_look(struct tracer *self, struct task *task, struct job *job)
+bool cbpd_end_look(struct tracer *self, struct task *task, struct job *job, const struct look **found)
 {
-    struct look *look = (struct look *) job;
     enum look_stage stage = task->look_stage;
     bool is_lacking = false;
     task->look = NULL;
-    self->served_tid = task->base.tid;
-    if (look == NULL && stage == LOOK_AT_STOP && !self->helper.leaving &&
+    if (job == NULL && stage == LOOK_AT_STOP && !self->helper.leaving &&
         give_away(self, task, NULL, true, &is_lacking))
-        return;
-    cbpd_go_on_after_look(self, task, stage == LOOK_AT_ENTRY ? OPERATION_ENTRY : OPERATION_EXECUTION,
-                          is_lacking ? look_in_vain(task) : look);
-    if (look != NULL)
+        return false;
+    *found = is_lacking ? look_in_vain(task) : (struct look *) job;
+    return true;
+}
+
+void cbpd_free_look(struct job *job)
+{
+    if (job != NULL)
         discard(job);
 }
 
@@ -117,15 +109,4 @@ void cbpd_drop_look(struct task *task)
     if (task->look != NULL)
         cbpd_give_up_job(&task->look->job);
     task->look = NULL;
-}
-
-void cbpd_end_every_look(struct tracer *self)
-{
-    for (struct task *task = first_task(self), *next; task != NULL; task = next) {
-        next = next_task(task);
-        if (task->look == NULL)
-            continue;
-        cbpd_drop_look(task);
-        cbpd_finish_look(self, task, NULL);
-    }
 }

@@ -22,19 +22,16 @@ struct look {
     struct reading reading;
 };
 
-/* Looks at what a stopped task executes; entry is NULL at the stop after execve. cbpd_go_on_after_look() follows,
- * at once or when it has been done beside; the task stays stopped until then. */
-void cbpd_look_at_execution(struct tracer *self, struct task *task, const struct syscall_entry *entry);
-/* What was given away is done, or NULL: it was not in time. */
-void cbpd_finish_look(struct tracer *self, struct task *task, struct job *job);
+/* Looks at what a stopped task executes; entry is NULL at the stop after execve. True: *found is what there is
+ * to see, valid until the next look; NULL: it could not be looked at. False: it is done beside the tracer, and
+ * the task stays stopped. */
+bool cbpd_look_at_execution(struct tracer *self, struct task *task, const struct syscall_entry *entry,
+                            const struct look **found);
+/* A look that was given away is done, or was not in time (job is NULL). True: as above, valid until
+ * cbpd_free_look(). False: what runs is looked for once more, where the files that have led to it kept silent. */
+bool cbpd_end_look(struct tracer *self, struct task *task, struct job *job, const struct look **found);
+void cbpd_free_look(struct job *job); /* NULL: nothing */
 /* It is not waited for any more; the task goes another way. */
 void cbpd_drop_look(struct task *task);
-/* All that are waited for, as if they had not been done in time. */
-void cbpd_end_every_look(struct tracer *self);
-
-/* ---- execution.c ---- */
-/* NULL: it could not be looked at within the limit. */
-void cbpd_go_on_after_look(struct tracer *self, struct task *task, enum operation_kind kind,
-                           const struct look *look);
 
 #endif

@@ -6,8 +6,10 @@
  * path is walked here, name by name. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -201,4 +203,11 @@ int cbpd_look_up(const struct place *place, int folder_fd, const char *path, int
     close(folder);
     errno = error;
     return fd;
+}
+
+void cbpd_leave_descriptors(void)
+{
+    cbpd_own_descriptors = "/proc/thread-self/fd";
+    if (syscall(SYS_close_range, 0u, ~0u, CLOSE_RANGE_UNSHARE) != 0 && unshare(CLONE_FILES) == 0)
+        (void) syscall(SYS_close_range, 0u, ~0u, 0);
 }

@@ -14,6 +14,10 @@ struct place {
 /* The folder of this thread's own descriptors: a thread beside the tracer has a table of its own. */
 extern _Thread_local const char *cbpd_own_descriptors;
 
+/* This thread keeps nothing open from now on: one that is stuck outlives everybody else here, and nobody
+ * shall see a socket, a file or a pipe of ours that it keeps open. */
+void cbpd_leave_descriptors(void);
+
 /* Opens (O_PATH) what the task means by a path, from a descriptor of its or AT_FDCWD. Of the flags
  * AT_EMPTY_PATH and AT_SYMLINK_NOFOLLOW count. -1 with errno: what the task would get, or EPERM where that
  * cannot be told. */

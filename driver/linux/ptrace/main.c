@@ -7,6 +7,7 @@
  * which an answer, SIGCHLD's handler and a reader that has done its job (beside.h) move.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/close_range.h>
 #include <linux/futex.h>
 #include <signal.h>
@@ -25,36 +26,9 @@
 
 enum { UNOWNED_CHECK_NS = 5 * 1000 * 1000, SLEEP_MAX_NS = 100 * 1000 * 1000 };
 
-/* Where the tracer is called to its work: by a signal's handler, too, and by other threads. */
-static struct cbp_channel *bell_channel;
-
-static void move_bell(int signal)
-{
-    (void) signal;
-    cbp_add_u32(&bell_channel->answer_bell, 1);
-}
-
-void cbpd_wake_tracer(void)
-{
-    cbp_add_u32(&bell_channel->answer_bell, 1);
-    if (cbp_load_u32(&bell_channel->driver_sleeping) != 0)
-        syscall(SYS_futex, &bell_channel->answer_bell, FUTEX_WAKE, 1, NULL, NULL, 0);
-}
-
 static void interrupt_wait(int signal)
 {
     (void) signal; /* wait4 returns with EINTR: that is all */
-}
-
-/* SIGCHLD costs a handler's run: it is listened to only while the bell is slept on. */
-static void listen_for_children(bool on)
-{
-    static bool listening;
-    if (listening == on)
-        return;
-    listening = on;
-    struct sigaction action = {.sa_handler = on ? move_bell : SIG_DFL, .sa_flags = on ? 0 : SA_NOCLDSTOP};
-    sigaction(SIGCHLD, &action, NULL);
 }
 
 /* Its own session, deaf to the terminal: Ctrl-C is for the programs it traces. */
@@ -95,22 +69,14 @@ static bool drain_waits(struct tracer *self)
     return any;
 }
 
-void cbpd_publish_counts(struct tracer *self, const struct task *leaving)
-{
-    uint32_t count = self->helper.task_count - self->let_go_count;
-    if (leaving != NULL && (leaving->process == NULL || !leaving->process->base.standing.is_let_go))
-        count--;
-    cbp_store_relaxed_u32(&self->helper.channel->supervised_count, count);
-    if (count > 0)
-        cbp_store_relaxed_u32(&self->helper.channel->supervised_ever, 1);
-}
-
 /* What was looked at beside us, or could not be in time. */
 static void serve_jobs(struct tracer *self)
 {
     struct job *job;
-    for (struct task *task; (task = cbpd_next_finished_job(&job)) != NULL;)
-        cbpd_finish_look(self, task, job);
+    for (struct task *task; (task = cbpd_next_finished_job(&job)) != NULL;) {
+        self->served_tid = task->base.tid;
+        cbpd_carry_out(self, task, cbpd_go_on_after_look(self, task, job));
+    }
 }
 
 static void collect_answers(struct tracer *self)
@@ -125,7 +91,8 @@ static void expire_operations(struct tracer *self)
     cbpd_apply_settled(self);
 }
 
-bool cbpd_serve_in_between(struct tracer *self)
+/* Stops, answers and deadlines, in the middle of something long. False: the controller has ended. */
+static bool serve_in_between(struct tracer *self)
 {
     enum { STOPS_MAX = 200 };
     for (int i = 0; i < STOPS_MAX && handle_one(self, WNOHANG);)
@@ -138,21 +105,6 @@ bool cbpd_serve_in_between(struct tracer *self)
     cbpd_publish_counts(self, NULL);
     self->served_tid = 0;
     return !cbpd_controller_has_ended();
-}
-
-static void sleep_on_bell(struct tracer *self, uint32_t value, uint64_t until_ns)
-{
-    struct timespec timeout = {0, 0};
-    uint64_t now = cbpd_now_ns();
-    uint64_t wait_ns = until_ns > now ? until_ns - now : 0;
-    timeout.tv_sec = (time_t) (wait_ns / 1000000000u);
-    timeout.tv_nsec = (long) (wait_ns % 1000000000u);
-    if (until_ns != 0 && wait_ns == 0)
-        return;
-    cbp_store_u32(&self->helper.channel->driver_sleeping, 1);
-    syscall(SYS_futex, &self->helper.channel->answer_bell, FUTEX_WAIT, value, until_ns != 0 ? &timeout : NULL,
-            NULL, 0);
-    cbp_store_u32(&self->helper.channel->driver_sleeping, 0);
 }
 
 /* No wait is for ever while somebody waits for us: a signal that does not move the bell (the thread sanitizer
@@ -169,7 +121,7 @@ static uint64_t wake_up_time(struct tracer *self)
 
 static bool waits_for_answers(struct tracer *self)
 {
-    return cbpd_anything_held() || cbpd_anything_parked() || cbpd_any_job_waits() ||
+    return cbpd_anything_held() || cbpd_parked_count() > 0 || cbpd_any_job_waits() ||
            self->helper.task_count == 0;
 }
 
@@ -183,15 +135,62 @@ static bool creator_tells(struct tracer *self)
 /* One turn while something is held, a task's owner is unknown, or nobody is traced at all. */
 static void wait_for_answers(struct tracer *self)
 {
-    listen_for_children(true);
-    uint32_t bell = cbp_load_u32(&self->helper.channel->answer_bell);
+    cbpd_listen_for_children(true);
+    uint32_t bell = cbpd_bell_value();
     bool stopped = drain_waits(self);
-    if (!cbpd_answers_are_there(&self->helper) && !stopped && !cbpd_any_job_is_done() &&
-        !cbpd_control_wants_attention())
-        sleep_on_bell(self, bell, wake_up_time(self));
+    if (!cbpd_answers_are_there(&self->helper) && !stopped && !cbpd_any_job_is_done() && !cbpd_is_called())
+        cbpd_sleep_on_bell(bell, wake_up_time(self));
     expire_operations(self);
     if (self->unowned_count > 0)
         cbpd_resolve_unowned_tasks(self);
+}
+
+/* What stays for a tree may outlive the controller by far: nobody must wait for the end of its standard
+ * error. */
+static void let_go_of_stderr(void)
+{
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (null >= 0) {
+        (void) dup2(null, STDERR_FILENO);
+        close(null);
+    }
+}
+
+/* The controller has gone, or wants nothing more. */
+static void begin_to_leave(struct tracer *self)
+{
+    cbpd_release_every_slot(&self->helper);
+    cbpd_apply_settled(self);
+    self->helper.leaving = true;
+    cbpd_end_every_look(self);
+    cbpd_unwatch(CONTROL_FD);
+    cbpd_unwatch(CONTROLLER_FD);
+    cbpd_end_every_launch(self);
+    cbpd_let_everything_go(self);
+    if (self->helper.task_count > 0)
+        let_go_of_stderr();
+}
+
+static void serve_control(struct tracer *self)
+{
+    if (!cbpd_is_called())
+        return;
+    cbpd_serve_launchers(self);
+    cbpd_serve_requests(self);
+    cbpd_apply_settled(self); /* what closed sessions were asked about */
+    self->helper.controller_gone |= cbpd_controller_has_ended();
+    if ((self->helper.controller_gone || !cbpd_control_is_open()) && !self->helper.leaving)
+        begin_to_leave(self);
+    cbpd_call_is_answered();
+}
+
+static void serve_parked(struct tracer *self)
+{
+    struct task *task;
+    for (uint32_t left = cbpd_parked_count(); left > 0 && (task = cbpd_next_unparked(self)) != NULL; left--) {
+        self->served_tid = task->base.tid;
+        cbpd_carry_out(self, task, cbpd_go_on_after_parking(self, task));
+    }
 }
 
 static struct tracer whole; /* what this process is: too large for a stack */
@@ -199,13 +198,14 @@ static struct tracer whole; /* what this process is: too large for a stack */
 int main(void)
 {
     struct tracer *self = &whole;
+    self->serve_in_between = serve_in_between;
     cbpd_harden();
     become_independent();
     if (!cbpd_map_channel(self) || !cbpd_peer_is_same_user(self))
         return EXIT_FAILURE;
-    bell_channel = self->helper.channel;
+    cbpd_set_bell(self->helper.channel);
     if (!cbpd_helper_init(&self->helper, &cbpd_helper_host, &cbpd_policy_host) || !cbpd_digest_init() ||
-        !cbpd_control_init(self)) {
+        !cbpd_begin_watching(self)) {
         cbpd_control_refuse(self, errno);
         return EXIT_FAILURE;
     }
@@ -214,14 +214,14 @@ int main(void)
     cbp_store_u32(&self->helper.channel->driver_process_id, (uint32_t) getpid());
     for (;;) {
         self->served_tid = 0;
-        cbpd_serve_control(self);
+        serve_control(self);
         /* The task that is let go may stop again before we wait for it: not a reason to run a signal handler.
          */
         if (cbpd_answers_settle_everything(&self->helper))
-            listen_for_children(false);
+            cbpd_listen_for_children(false);
         collect_answers(self);
         serve_jobs(self);
-        cbpd_serve_parked(self);
+        serve_parked(self);
         self->served_tid = 0;
         cbpd_serve_wishes(self);
         cbpd_publish_counts(self, NULL); /* before a sleep that may be long */
@@ -236,9 +236,9 @@ int main(void)
         } else if (self->unowned_count > 0) {
             if (!creator_tells(self))
                 wait_for_answers(self);
-        } else if (!cbpd_control_wants_attention()) {
+        } else if (!cbpd_is_called()) {
             /* One at a time: to look for more would mean one more walk over all tracees in the kernel. */
-            listen_for_children(false);
+            cbpd_listen_for_children(false);
             (void) handle_one(self, 0);
         }
     }

@@ -3,6 +3,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <linux/audit.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -285,4 +286,26 @@ size_t cbpd_read_memory(uint32_t tid, uint64_t address, void *buffer, size_t siz
             return total;
     }
     return total;
+}
+
+/* An exit status is what the program gave, in the second byte, or a signal and the bit of a core dump, in the
+ * first. Source: wait(2), and the kernel's do_exit and do_group_exit. */
+static bool may_be_exit_status(unsigned long value)
+{
+    return value <= UINT16_MAX && ((value & 0xff) == 0 || value <= 0xff);
+}
+
+bool cbpd_read_event_message(uint32_t tid, int event, uint32_t *message)
+{
+    unsigned long value = 0;
+    siginfo_t stop;
+    if (ptrace(PTRACE_GETEVENTMSG, (pid_t) tid, 0, &value) != 0)
+        return false;
+    /* A task that has been killed in this stop is in the one at its exit by now. Stops are left forwards
+     * only: if it is still in this one, then so it was. */
+    if (may_be_exit_status(value) &&
+        (ptrace(PTRACE_GETSIGINFO, (pid_t) tid, 0, &stop) != 0 || stop.si_code >> 8 != event))
+        return false;
+    *message = (uint32_t) value;
+    return true;
 }

@@ -57,25 +57,16 @@ void cbpd_unpark(struct task *task)
     parked_count--;
 }
 
-bool cbpd_anything_parked(void)
+uint32_t cbpd_parked_count(void)
 {
-    return parked_count > 0;
+    return parked_count;
 }
 
-void cbpd_serve_parked(struct tracer *self)
+struct task *cbpd_next_unparked(struct tracer *self)
 {
-    uint64_t now = parked_count > 0 ? cbpd_now_ns() : 0;
-    for (uint32_t left = parked_count; left > 0 && first_parked != NULL; left--) {
-        struct task *task = first_parked;
-        struct syscall_entry entry;
-        if (!cbpd_has_room_to_hold(task->parked.size) && !is_due(self, task, now))
-            return;
-        cbpd_unpark(task);
-        self->served_tid = task->base.tid;
-        if (task->parked.kind == OPERATION_EXECUTION)
-            cbpd_handle_execution_stop(self, task);
-        else if (cbpd_read_syscall_entry(task, &entry))
-            cbpd_handle_execution_entry(self, task, &entry);
-        /* Else it has been killed: wait4 will tell. */
-    }
+    struct task *task = first_parked;
+    if (task == NULL || (!cbpd_has_room_to_hold(task->parked.size) && !is_due(self, task, cbpd_now_ns())))
+        return NULL;
+    cbpd_unpark(task);
+    return task;
 }

@@ -1,4 +1,4 @@
-/* Facts that only /proc tells, and the clocks. Every function answers for a task that is gone. */
+/* Facts that only /proc tells. Every function answers for a task that is gone. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -18,23 +18,6 @@
 #include "tracer.h"
 
 enum { STAT_PARENT = 4, STAT_THREAD_COUNT = 20, STAT_START_TIME = 22, DIGITS_MAX = 10 };
-
-static uint64_t read_clock(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (uint64_t) now.tv_sec * 1000000000u + (uint64_t) now.tv_nsec;
-}
-
-uint64_t cbpd_now_ns(void)
-{
-    return read_clock(CLOCK_MONOTONIC);
-}
-
-uint64_t cbpd_wall_ns(void)
-{
-    return read_clock(CLOCK_REALTIME);
-}
 
 const char *cbpd_proc_name(char room[PROC_NAME_SIZE], uint32_t id, const char *rest)
 {
@@ -102,7 +85,7 @@ static void look_for_stat_number(void *block)
 static uint64_t stat_number(struct tracer *self, uint32_t pid, int wanted)
 {
     struct stat_look look = {.pid = pid, .wanted = wanted};
-    return cbpd_look_now(self, look_for_stat_number, &look, sizeof look) ? look.value : 0;
+    return cbpd_look_now(served_tree(self), look_for_stat_number, &look, sizeof look) ? look.value : 0;
 }
 
 uint64_t cbpd_read_start_time(struct tracer *self, uint32_t pid)
@@ -113,28 +96,9 @@ uint64_t cbpd_read_start_time(struct tracer *self, uint32_t pid)
 bool cbpd_read_parent(struct tracer *self, uint32_t pid, uint32_t *parent_pid)
 {
     struct stat_look look = {.pid = pid, .wanted = STAT_PARENT, .is_of_thread = true};
-    bool is_done = cbpd_look_now(self, look_for_stat_number, &look, sizeof look);
+    bool is_done = cbpd_look_now(served_tree(self), look_for_stat_number, &look, sizeof look);
     *parent_pid = (uint32_t) look.value;
     return is_done && look.is_known;
-}
-
-uint64_t cbpd_boot_ns(void)
-{
-    return read_clock(CLOCK_BOOTTIME);
-}
-
-/* The unit of start times. */
-static uint64_t ticks_of(uint64_t time_ns)
-{
-    static uint64_t tick_ns;
-    if (tick_ns == 0)
-        tick_ns = 1000000000u / (uint64_t) sysconf(_SC_CLK_TCK);
-    return time_ns / tick_ns;
-}
-
-uint64_t cbpd_boot_ticks(void)
-{
-    return ticks_of(cbpd_boot_ns());
 }
 
 /* Without a look into /proc where the process can only have started in the tick that still lasts: the kernel
@@ -142,7 +106,7 @@ uint64_t cbpd_boot_ticks(void)
 uint64_t cbpd_start_time_since(struct tracer *self, uint32_t pid, uint64_t earliest_ns)
 {
     uint64_t tick = cbpd_boot_ticks();
-    return earliest_ns != 0 && ticks_of(earliest_ns) == tick ? tick : cbpd_read_start_time(self, pid);
+    return earliest_ns != 0 && cbpd_ticks_of(earliest_ns) == tick ? tick : cbpd_read_start_time(self, pid);
 }
 
 /* ---- Files of labelled lines ---- */
@@ -301,7 +265,7 @@ bool cbpd_read_status(struct tracer *self, uint32_t tid, struct status_facts *fa
     look.facts.has_filter = true;
     look.facts.filter_count = UINT32_MAX;
     look.facts.user_id = look.facts.effective_user_id = look.facts.saved_user_id = UINT32_MAX;
-    bool is_done = cbpd_look_now(self, look_for_status, &look, sizeof look);
+    bool is_done = cbpd_look_now(served_tree(self), look_for_status, &look, sizeof look);
     *facts = look.facts;
     return is_done && look.is_known;
 }
@@ -362,7 +326,7 @@ static void look_for_namespace(void *block)
 uint64_t cbpd_read_pid_namespace(struct tracer *self, uint32_t tid)
 {
     struct namespace_look look = {.tid = tid};
-    return cbpd_look_now(self, look_for_namespace, &look, sizeof look) ? look.inode : 0;
+    return cbpd_look_now(served_tree(self), look_for_namespace, &look, sizeof look) ? look.inode : 0;
 }
 
 /* ---- Descriptors ---- */
@@ -420,7 +384,7 @@ static void look_for_descriptor(void *block)
 enum knowledge cbpd_read_descriptor(struct tracer *self, uint32_t tid, int fd, struct descriptor_facts *facts)
 {
     struct descriptor_look look = {.tid = tid, .fd = fd};
-    bool is_done = cbpd_look_now(self, look_for_descriptor, &look, sizeof look);
+    bool is_done = cbpd_look_now(served_tree(self), look_for_descriptor, &look, sizeof look);
     *facts = look.facts;
     return is_done ? look.knowledge : NOT_KNOWN;
 }
@@ -493,7 +457,7 @@ enum knowledge cbpd_read_process_folder(struct tracer *self, uint32_t tid, int f
                                         const struct descriptor_facts *facts, uint32_t *id, bool *is_ours)
 {
     struct folder_look look = {.tid = tid, .fd = fd, .facts = *facts};
-    bool is_done = cbpd_look_now(self, look_for_folder, &look, sizeof look);
+    bool is_done = cbpd_look_now(served_tree(self), look_for_folder, &look, sizeof look);
     *id = look.id;
     *is_ours = look.is_ours;
     return is_done ? look.knowledge : NOT_KNOWN;

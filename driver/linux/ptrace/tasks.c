@@ -1,5 +1,6 @@
 /* Tasks that come and go, and whose they are; what can be done to a process. Knows nothing of stops or
  * sessions. */
+#include "cbp_atomic.h"
 #include "look.h"
 #include "tracer.h"
 
@@ -51,14 +52,6 @@ void cbpd_process_ends(struct tracer *self, struct process *process)
     cbpd_end_process(&self->helper.policy, &process->base);
 }
 
-struct process *cbpd_make_nobody(void)
-{
-    struct process *process = cbpd_allocate_surely(sizeof *process);
-    if (process != NULL)
-        process->base.ended = true; /* no id leads to it */
-    return process;
-}
-
 uint32_t cbpd_capabilities_of(const struct process *process)
 {
     const uint32_t everybody = CBP_PTRACE_CAPABILITIES &
@@ -67,4 +60,33 @@ uint32_t cbpd_capabilities_of(const struct process *process)
     return everybody | (parts & CBP_LAUNCH_FLAG_HANDLES ? (uint32_t) CBP_PTRACE_HANDLE_CAPABILITIES : 0) |
            (parts & CBP_LAUNCH_FLAG_EXECUTIONS ? (uint32_t) CBP_CAP_REFUSE_PROCESS_CREATION
                                                : (uint32_t) CBP_CAP_KILL_PROCESS_CREATION);
+}
+
+void cbpd_publish_counts(struct tracer *self, const struct task *leaving)
+{
+    uint32_t count = self->helper.task_count - self->let_go_count;
+    if (leaving != NULL && (leaving->process == NULL || !leaving->process->base.standing.is_let_go))
+        count--;
+    cbp_store_relaxed_u32(&self->helper.channel->supervised_count, count);
+    if (count > 0)
+        cbp_store_relaxed_u32(&self->helper.channel->supervised_ever, 1);
+}
+
+void cbpd_release_approval(struct tracer *self, struct approval *approval)
+{
+    cbpd_release_image(&self->helper.policy, approval->image);
+    approval->image = NULL;
+    approval->valid = false;
+}
+
+void cbpd_drop_operation(struct task *task)
+{
+    cbpd_unpark(task);
+    cbpd_drop_look(task);
+    if (task->operation == NULL)
+        return;
+    cbpd_cancel_operation(&task->operation->held);
+    task->operation = NULL;
+    if (task->process != NULL)
+        task->process->has_dropped = true;
 }

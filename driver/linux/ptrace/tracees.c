@@ -2,7 +2,6 @@
  * and letting_go.c lets them go. Runs in the tracer thread only. */
 #include <errno.h>
 #include <signal.h>
-#include <stdio.h>
 #include <sys/ptrace.h>
 #include <unistd.h>
 
@@ -83,16 +82,4 @@ void cbpd_end_unknown_task(struct tracer *self, uint32_t tid)
     cbpd_count_loss(self);
     (void) kill((pid_t) tid, SIGKILL);
     (void) ptrace(PTRACE_CONT, (pid_t) tid, 0, 0);
-}
-
-void cbpd_forget_everybody(struct tracer *self)
-{
-    fprintf(stderr, "cbprocess-ptrace: of %u tasks in its books the kernel knows none; they are forgotten\n",
-            self->helper.task_count);
-    for (struct task *task = first_task(self), *next; task != NULL; task = next) {
-        next = next_task(task);
-        fprintf(stderr, "  task %u of process %u%s\n", task->base.tid,
-                task->process != NULL ? task->process->base.pid : 0, task->announced ? ", announced" : "");
-        cbpd_handle_gone(self, task, 0);
-    }
 }

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "proc.h"
 #include "reading.h"
 #include "records.h"
 
@@ -120,7 +121,47 @@ struct tracer {
     uint32_t let_go_count;   /* tasks of processes that have been let go: detached at their next stop */
     uint32_t served_tid;     /* whose stop, answer or look is dealt with; 0: what the controller wants */
     uint32_t filtered_count; /* tasks that have our filter: without a tracer they cannot go on */
+    bool is_attaching;       /* meanwhile nobody is let go for want of a rule */
+    /* Stops, answers and deadlines, in the middle of something long. False: the controller has ended. */
+    bool (*serve_in_between)(struct tracer *self);
 };
+
+/* ---- Dispositions: what is to be done with a stopped task ---- */
+enum disposition_kind {
+    DISPOSE_HOLD,             /* it waits for something; or it has been killed, and wait4 will tell */
+    DISPOSE_RESUME,           /* or let it go, where nobody wants it any more: as with the next two */
+    DISPOSE_RESUME_TO_RETURN, /* to stop again when its system call returns */
+    DISPOSE_STAY_STOPPED,     /* in its group stop */
+    DISPOSE_DETACH,           /* its end has been told: its parent reaps it */
+    DISPOSE_END_UNKNOWN       /* nothing can be known of it, so that no rule would hold for it */
+};
+
+/* Handlers of stops, and what follows from answers, return one; nothing else lets a task go on. */
+struct disposition {
+    enum disposition_kind what;
+    int signal;         /* of DISPOSE_RESUME: what it gets */
+    bool kills;         /* its process first of all */
+    bool frees_creator; /* the one that was kept stopped for it goes on as well */
+};
+
+static inline struct disposition stay(void)
+{
+    return (struct disposition){.what = DISPOSE_HOLD};
+}
+
+static inline struct disposition go_on(int signal)
+{
+    return (struct disposition){.what = DISPOSE_RESUME, .signal = signal};
+}
+
+bool cbpd_fail_syscall(const struct task *task, int os_error);
+
+/* Its system call fails with that errno. */
+static inline struct disposition fail_call(const struct task *task, int os_error)
+{
+    (void) cbpd_fail_syscall(task, os_error);
+    return go_on(0);
+}
 
 /* ---- host.c: for cbpd_helper_init() ---- */
 extern const struct cbpd_host cbpd_policy_host;
@@ -152,11 +193,35 @@ static inline struct task *first_task(struct tracer *self)
     return task_of(self->helper.tasks);
 }
 
-/* ---- main.c ---- */
-void cbpd_wake_tracer(void); /* any thread: wakes the tracer from its sleep */
-/* Lets the controller see how many there are. To be called before anybody can know that one has come; and
- * before anybody can know that one has gone, with that task, which is still counted here. */
-void cbpd_publish_counts(struct tracer *self, const struct task *leaving);
+/* Of all tasks whose creator is not known yet: an id that no tree's root has. */
+enum { UNOWNED_TREE = 1 };
+
+/* On behalf of which tree the tracer works just now; 0: of none. */
+static inline uint32_t served_tree(struct tracer *self)
+{
+    const struct task *task = self->served_tid != 0 ? find_task(self, self->served_tid) : NULL;
+    if (task == NULL || task->process == NULL)
+        return self->served_tid != 0 ? UNOWNED_TREE : 0;
+    return task->process->tree;
+}
+
+/* ---- bell.c ---- */
+void cbpd_set_bell(struct cbp_channel *channel); /* first of all */
+uint32_t cbpd_bell_value(void);
+/* Sleeps until the bell has another value than this, or until that time; 0: for ever. */
+void cbpd_sleep_on_bell(uint32_t value, uint64_t until_ns);
+void cbpd_listen_for_children(bool on); /* SIGCHLD moves the bell */
+void cbpd_wake_tracer(void);            /* any thread: wakes the tracer from its sleep */
+
+/* ---- clock.c ---- */
+uint64_t cbpd_now_ns(void);  /* the clock of deadlines */
+uint64_t cbpd_wall_ns(void); /* since 1970 */
+uint64_t cbpd_boot_ns(void);
+uint64_t cbpd_boot_ticks(void);           /* in the unit of start times */
+uint64_t cbpd_ticks_of(uint64_t boot_ns); /* likewise */
+
+/* ---- codes.c ---- */
+int cbpd_errno_of_code(uint32_t code);
 
 /* ---- tasks.c: tasks that come and go ---- */
 uint32_t cbpd_capabilities_of(const struct process *process); /* the CAP_ bits that hold for it */
@@ -168,7 +233,12 @@ void cbpd_task_joins(struct tracer *self, struct task *task, struct process *pro
 void cbpd_forget_empty_process(struct tracer *self,
                                struct process *process);              /* one that no task has joined */
 void cbpd_process_ends(struct tracer *self, struct process *process); /* its last task has gone */
-struct process *cbpd_make_nobody(void); /* a parent that is no process; NULL without memory */
+/* What it waits for is nobody's business any more: it goes another way. */
+void cbpd_drop_operation(struct task *task);
+void cbpd_release_approval(struct tracer *self, struct approval *approval);
+/* Lets the controller see how many there are. To be called before anybody can know that one has come; and
+ * before anybody can know that one has gone, with that task, which is still counted here. */
+void cbpd_publish_counts(struct tracer *self, const struct task *leaving);
 
 /* ---- legacies.c: what those that are gone have left behind ---- */
 /* From now on the process has another standing, or none. */
@@ -178,26 +248,38 @@ void cbpd_leave_legacy(struct tracer *self, struct process *process);
 struct status_facts;
 struct process *cbpd_guess_creator(struct tracer *self, const struct status_facts *child,
                                    uint64_t start_time);
-/* ---- trace.c: what tasks do ---- */
-void cbpd_handle_wait_status(struct tracer *self, uint32_t tid, int status);
-void cbpd_resume_task(struct tracer *self, struct task *task, int signal);
-void cbpd_resume_until_return(struct tracer *self,
-                              struct task *task); /* likewise, to stop again when its system call returns */
-void cbpd_resume_kept_creator(struct tracer *self, struct task *task);
-void cbpd_start_report(struct tracer *self, struct cbpd_report *report,
-                       struct task *task); /* about its process, made by its creator */
-void cbpd_add_item(struct cbpd_report *report, uint32_t type, uint32_t flags);
-/* Posts a report on a task; it stays stopped if somebody is asked, else what follows is done at once. */
-void cbpd_post_and_hold(struct tracer *self, struct task *task, const struct cbpd_report *report,
-                        enum operation_kind kind);
-void cbpd_apply_settled(struct tracer *self); /* operations whose answers are all in */
-/* It has ended without a stop at its exit, or is nowhere any more. */
-void cbpd_handle_gone(struct tracer *self, struct task *task, int status);
+
+/* ---- resume.c: what is done with stopped tasks ---- */
+/* Does it. The task, and its creator, may be nobody's any more afterwards. */
+void cbpd_carry_out(struct tracer *self, struct task *task, struct disposition disposition);
 bool cbpd_lets_go(struct tracer *self, const struct task *task); /* whether it is detached when it goes on */
 /* Its process goes on without us; with its last task we know nothing of it any more. */
 void cbpd_forget_detached(struct tracer *self, struct task *task);
-/* What an event's stop says: a task's id. False: the task has been killed and has left that stop, or gone. */
-bool cbpd_read_event_message(uint32_t tid, int event, uint32_t *message);
+
+/* ---- reports.c ---- */
+/* Begins a report about the task's process, made by its creator. */
+void cbpd_start_report(struct tracer *self, struct cbpd_report *report, struct task *task);
+void cbpd_add_item(struct cbpd_report *report, uint32_t type, uint32_t flags);
+/* The task waits for that operation's answers; true. */
+bool cbpd_hold(struct task *task, struct operation *operation, enum operation_kind kind);
+/* Posts a report. True: somebody is asked, and the task waits for it. False: *result_code is what rules say. */
+bool cbpd_is_held(struct tracer *self, struct task *task, const struct cbpd_report *report,
+                  enum operation_kind kind, uint32_t *result_code);
+/* After a vfork a first thread is told with what the process executes; but before it is named in an event. */
+void cbpd_introduce(struct tracer *self, struct task *task);
+
+/* ---- trace.c: stops and answers ---- */
+void cbpd_handle_wait_status(struct tracer *self, uint32_t tid, int status);
+void cbpd_apply_settled(struct tracer *self);    /* operations whose answers are all in */
+void cbpd_forget_everybody(struct tracer *self); /* the kernel says that there is no tracee */
+
+/* ---- ends.c ---- */
+struct disposition cbpd_handle_exit_stop(struct tracer *self, struct task *task);
+struct disposition cbpd_after_end(struct tracer *self, struct task *task); /* which nobody holds any more */
+/* It has ended without a stop at its exit, or is nowhere any more. */
+void cbpd_handle_gone(struct tracer *self, struct task *task, int status);
+/* Those of a process that took its first thread's id and were killed in that. */
+void cbpd_end_vanished_threads(struct tracer *self, uint32_t pid);
 
 /* ---- tracees.c: tasks that begin and cease to be traced ---- */
 /* A stopped task of which nothing can be known, mostly for want of memory. No rule would hold for it, so it
@@ -206,8 +288,6 @@ void cbpd_end_unknown_task(struct tracer *self, uint32_t tid);
 /* Whether that has been done to this task, so that it comes to no stop any more. */
 bool cbpd_was_ended_unknown(struct tracer *self, uint32_t tid);
 void cbpd_count_loss(struct tracer *self); /* an event that no session can be told of */
-/* The kernel says that there is no tracee. */
-void cbpd_forget_everybody(struct tracer *self);
 /* Begins to trace a launcher that will install a filter with these parts (0: none). */
 uint32_t cbpd_seize_root(struct tracer *self, uint32_t tid, uint32_t filter_parts, struct task **task);
 /* Begins to trace a running thread of a process. Error codes of cbpd_attach_process(). */
@@ -238,31 +318,25 @@ bool cbpd_seize_within_limit(struct tracer *self, uint32_t tid, unsigned long op
 /* See struct cbpd_helper_host. */
 uint32_t cbpd_attach_process(struct tracer *self, uint32_t pid, uint64_t start_time, bool children);
 uint32_t cbpd_attach_matching(struct tracer *self, struct cbpd_rule_set *set, uint32_t wanted_rule_id);
-/* As far as it can be told within a limit, otherwise a vague one. NULL without memory. */
-struct cbpd_image *cbpd_image_of_running(struct tracer *self, uint32_t pid);
 /* Around all that a request attaches to: it has one limit. Meanwhile nobody is let go for want of a rule. */
 void cbpd_begin_attaching(void);
 void cbpd_end_attaching(struct tracer *self);
-bool cbpd_is_attaching(void);
-
-/* ---- main.c ---- */
-/* Stops, answers and deadlines, in the middle of something long. False: the controller has ended. */
-bool cbpd_serve_in_between(struct tracer *self);
 
 /* ---- handles.c: operations on other processes and threads ---- */
-void cbpd_handle_handle_call(struct tracer *self, struct task *task, const struct syscall_entry *entry);
-void cbpd_finish_handle_call(struct tracer *self, struct task *task, const struct operation *operation);
+struct disposition cbpd_handle_handle_call(struct tracer *self, struct task *task,
+                                           const struct syscall_entry *entry);
+struct disposition cbpd_finish_handle_call(struct tracer *self, struct task *task,
+                                           const struct operation *operation);
 
 /* ---- foreign_tracers.c: tasks that want to trace others ---- */
 /* The errno with which an attach has to fail; 0: it may go on. */
 int cbpd_refusal_of_attach(struct tracer *self, struct task *task, const struct syscall_entry *entry);
 
 /* ---- creation.c: new tasks ---- */
-/* After a vfork a first thread is told with what the process executes; but before it is named in an event. */
-void cbpd_introduce(struct tracer *self, struct task *task);
-void cbpd_handle_creation(struct tracer *self, struct task *creator, int event);
-void cbpd_task_is_ready(struct tracer *self, struct task *task); /* known and stopped */
-bool cbpd_find_owner(struct tracer *self, struct task *task);    /* from /proc; false: it cannot be known */
+struct disposition cbpd_handle_creation(struct tracer *self, struct task *creator, int event);
+struct disposition cbpd_after_creation(const struct task *task, uint32_t result_code);
+struct disposition cbpd_task_is_ready(struct tracer *self, struct task *task); /* known and stopped */
+bool cbpd_find_owner(struct tracer *self, struct task *task); /* from /proc; false: it cannot be known */
 void cbpd_resolve_unowned_tasks(struct tracer *self);
 
 /* ---- parents.c: who is whose parent, which need not be the creator ---- */
@@ -284,22 +358,32 @@ bool cbpd_fail_syscall(const struct task *task, int os_error);
 bool cbpd_set_first_argument(const struct task *task, const struct syscall_entry *entry, uint64_t value);
 bool cbpd_replace_syscall(const struct task *task, const struct replacement *replacement);
 bool cbpd_read_stop_registers(const struct task *task, struct stop_registers *registers);
+/* What an event's stop says: a task's id. False: the task has been killed and has left that stop, or gone. */
+bool cbpd_read_event_message(uint32_t tid, int event, uint32_t *message);
 
-/* ---- execution.c: programs being executed ---- */
-void cbpd_handle_execution_entry(struct tracer *self, struct task *task, const struct syscall_entry *entry);
-void cbpd_handle_execution_stop(struct tracer *self, struct task *task);
-void cbpd_finish_execution(struct tracer *self, struct task *task, enum operation_kind kind,
-                           const struct operation *operation, uint32_t result_code);
-/* If it was allowed at its entry: it has not happened, the system refused it itself. 0: with the process. */
-void cbpd_note_failed_execution(struct tracer *self, struct task *task, int os_error);
-void cbpd_handle_execution_return(struct tracer *self,
-                                  struct task *task); /* at the stop that cbpd_resume_until_return() makes */
-void cbpd_release_approval(struct tracer *self, struct approval *approval);
+/* ---- images.c ---- */
 /* The image of a reading's chain; NULL without memory. */
 struct cbpd_image *cbpd_image_of_chain(struct tracer *self, const struct reading *reading);
 /* Likewise; NULL: there is nothing but the fact that something is executed. */
 struct cbpd_image *cbpd_image_of_reading(struct tracer *self, const struct reading *reading);
-int cbpd_errno_of_code(uint32_t code);
+/* As far as it can be told within a limit, otherwise a vague one. NULL without memory. */
+struct cbpd_image *cbpd_image_of_running(struct tracer *self, uint32_t pid);
+
+/* ---- execution.c: programs being executed ---- */
+struct disposition cbpd_handle_execution_entry(struct tracer *self, struct task *task,
+                                               const struct syscall_entry *entry);
+struct disposition cbpd_handle_execution_stop(struct tracer *self, struct task *task);
+/* At the stop that DISPOSE_RESUME_TO_RETURN leads to. */
+struct disposition cbpd_handle_execution_return(struct tracer *self, struct task *task);
+/* What was looked at beside the tracer is there; or NULL: it was not in time. */
+struct job;
+struct disposition cbpd_go_on_after_look(struct tracer *self, struct task *task, struct job *job);
+void cbpd_end_every_look(struct tracer *self); /* as if none had been in time */
+struct disposition cbpd_go_on_after_parking(struct tracer *self, struct task *task);
+struct disposition cbpd_finish_execution(struct tracer *self, struct task *task, enum operation_kind kind,
+                                         const struct operation *operation, uint32_t result_code);
+/* If it was allowed at its entry: it has not happened, the system refused it itself. 0: with the process. */
+void cbpd_note_failed_execution(struct tracer *self, struct task *task, int os_error);
 
 /* ---- identity.c: which file a program is ---- */
 bool cbpd_path_leads_to_file(const struct cbpd_image_file *file); /* see struct cbpd_host */
@@ -315,18 +399,31 @@ void cbpd_harden(void); /* first of all */
 /* Lets the task wait at its stop if so much cannot be held as well; false: it is to be served now. */
 bool cbpd_park_if_full(struct tracer *self, struct task *task, enum operation_kind kind, size_t size);
 void cbpd_unpark(struct task *task); /* if it waits */
-void cbpd_serve_parked(struct tracer *self);
-bool cbpd_anything_parked(void);
+uint32_t cbpd_parked_count(void);
+/* The first one, which does not wait any more, if it can be served by now; or NULL. */
+struct task *cbpd_next_unparked(struct tracer *self);
 
-/* ---- control.c: requests and launches ---- */
-bool cbpd_control_init(struct tracer *self); /* errno says why not */
+/* ---- watching.c ---- */
+bool cbpd_begin_watching(struct tracer *self); /* errno says why not */
+bool cbpd_watch(int fd);
+void cbpd_unwatch(int fd);
+bool cbpd_is_called(void); /* something may be readable */
+void cbpd_call_is_answered(void);
+bool cbpd_controller_has_ended(void);
 
+/* ---- control.c: requests ---- */
 /* Answers the first request with the limit that keeps the helper from serving any. */
 void cbpd_control_refuse(struct tracer *self, int os_error);
-void cbpd_serve_control(struct tracer *self);
+void cbpd_serve_requests(struct tracer *self);
+bool cbpd_control_is_open(void);
+
+/* ---- launches.c ---- */
+/* The descriptors are the launch's if it succeeds. */
+uint32_t cbpd_begin_launch(const struct cbp_launch *request, int launcher_fd, int result_fd);
+/* One message of each launcher: whatever is still readable brings the next call. */
+void cbpd_serve_launchers(struct tracer *self);
 void cbpd_finish_launch(struct tracer *self, struct task *task, uint32_t status, int os_error);
-bool cbpd_control_wants_attention(void);
-bool cbpd_controller_has_ended(void);
+void cbpd_end_every_launch(struct tracer *self);
 
 /* ---- rule_loading.c: rules on their way ---- */
 /* The tracer's: takes over a request and its descriptor (-1: none came with it). */
@@ -337,85 +434,6 @@ bool cbpd_finish_loading_rules(struct tracer *self, struct cbp_rules *request, u
                                uint64_t *value);
 /* The watching thread's: reads and validates what is wanted; false: nothing is. */
 bool cbpd_load_wanted_rules(struct tracer *self);
-
-/* ---- proc.c: facts from /proc ---- */
-uint64_t cbpd_now_ns(void);  /* the clock of deadlines */
-uint64_t cbpd_wall_ns(void); /* since 1970 */
-/* As much of a file in a task's folder as one read gives, with a NUL behind it: how much; 0: nothing. */
-size_t cbpd_read_proc_file(uint32_t id, const char *name, char *buffer, size_t size);
-uint64_t cbpd_read_start_time(struct tracer *self, uint32_t pid);
-bool cbpd_read_parent(struct tracer *self, uint32_t pid, uint32_t *parent_pid); /* false: gone, or hidden */
-uint64_t cbpd_start_time_since(struct tracer *self, uint32_t pid,
-                               uint64_t earliest_ns); /* the same, of a process that is not older */
-uint64_t cbpd_boot_ns(void);
-uint64_t cbpd_boot_ticks(void); /* in the unit of start times */
-/* What is asked of /proc may be hidden there: descriptors of a task that is not dumpable, a namespace, a
- * whole process (hidepid). */
-enum knowledge { KNOWN, ABSENT /* surely */, NOT_KNOWN };
-enum { NAMESPACE_DEPTH_MAX = 33 }; /* the kernel allows 32 nested ones */
-struct status_facts {
-    char state;
-    uint32_t group, parent_pid, tracer_pid;
-    uint32_t user_id, effective_user_id, saved_user_id;
-    bool has_filter;                   /* of system calls, anybody's; or it is not known */
-    uint32_t filter_count;             /* UINT32_MAX: the kernel does not say (before 5.9) */
-    uint32_t depth;                    /* PID namespaces that it is in, from ours on */
-    uint32_t ids[NAMESPACE_DEPTH_MAX]; /* its id in each of them */
-    uint32_t group_depth;
-    uint32_t group_ids[NAMESPACE_DEPTH_MAX]; /* its process group's */
-};
-bool cbpd_read_status(struct tracer *self, uint32_t tid,
-                      struct status_facts *facts); /* false: gone, or hidden: see cbpd_is_there() */
-bool cbpd_is_there(uint32_t tid);                  /* a task with that id exists, maybe hidden */
-uint32_t
-cbpd_process_group_of(uint32_t tid); /* its process group; 0: gone, or led from outside of our namespace */
-uint32_t cbpd_count_threads(struct tracer *self, uint32_t pid);      /* with the kernel's for it; 0: gone */
-uint64_t cbpd_read_pid_namespace(struct tracer *self, uint32_t tid); /* inode; 0: gone, or hidden */
-struct descriptor_facts {
-    bool is_pidfd;
-    uint32_t pid;   /* of a pidfd; UINT32_MAX: it has ended */
-    uint32_t flags; /* as of open(2) */
-    uint32_t mount_id;
-};
-enum knowledge cbpd_read_descriptor(struct tracer *self, uint32_t tid, int fd,
-                                    struct descriptor_facts *facts);
-/* The process whose folder of a /proc a descriptor stands for: its id there, and whether that /proc is ours.
- */
-enum knowledge cbpd_read_process_folder(struct tracer *self, uint32_t tid, int fd,
-                                        const struct descriptor_facts *facts, uint32_t *id, bool *is_ours);
-
-/* ---- listing.c ---- */
-struct id_list { /* from malloc */
-    uint32_t *ids;
-    uint32_t count;
-};
-/* All processes that /proc shows. False, and an empty list: not all of them can be known. */
-bool cbpd_list_processes(struct tracer *self, struct id_list *list);
-/* The threads of one. Unless they are KNOWN the list is empty. */
-enum knowledge cbpd_list_threads(struct tracer *self, uint32_t pid, struct id_list *list);
-void cbpd_free_id_list(struct id_list *list);
-/* The thread of a process by which the others are known: the first one, or where that has ended another one
- * that lives. Goes through folders of /proc: to be called in a look. Any thread. */
-uint32_t cbpd_living_thread(uint32_t pid);
-
-/* ---- ids.c: ids of other namespaces ---- */
-/* How a process sees ids: a namespace and how deep it lies below ours. */
-struct id_view {
-    const struct process *process;
-    bool is_foreign; /* false: as we do */
-    uint64_t inode;  /* 0: it is hidden */
-    uint32_t level;
-};
-bool cbpd_open_view(struct tracer *self, struct task *task,
-                    struct id_view *view); /* false: it cannot be known */
-/* Our id of what has that id there. */
-enum knowledge cbpd_known_as(struct tracer *self, const struct id_view *view, uint32_t id, uint32_t *tid);
-/* The id there of what has this one here. */
-enum knowledge cbpd_seen_as(struct tracer *self, const struct id_view *view, uint32_t tid, uint32_t *id);
-enum knowledge cbpd_is_visible(struct tracer *self, const struct id_view *view, uint32_t tid,
-                               const struct status_facts *facts);
-/* Our id of a user. */
-enum knowledge cbpd_user_known_as(struct tracer *self, uint32_t tid, uint32_t user_id, uint32_t *our_id);
 
 /* ---- channel_memory.c: what the core has made, and who it is ---- */
 bool cbpd_map_channel(struct tracer *self);

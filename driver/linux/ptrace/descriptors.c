@@ -1,16 +1,36 @@
-/* Descriptors that shall send signals (O_ASYNC). The kernel sends them to the caller if nobody else has been
+/* What is dangerous about descriptors: others may share them, and they can send signals (O_ASYNC). The kernel sends them to the caller if nobody else has been
  * said to get them, but of a terminal to all that are in its foreground: to the controller, or to a protected
  * server, and by F_SETSIG any signal. That changes while a call is decided about, so that no terminal may
  * send signals, nor what may be one by the time of the call. Knows no rules. */
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "beside.h"
 #include "handle_calls.h"
 #include "syscalls.h"
 #include "tracer.h"
+
+/* Whether a task's descriptors may be another's as well: a thread's (the kernel's for it, too), or another
+ * process's. Whoever cannot be compared may share them. */
+bool cbpd_descriptors_are_shared(struct tracer *self, const struct task *task)
+{
+    if (cbpd_count_threads(self, task->process->base.pid) != 1)
+        return true;
+    for (const struct task *other = first_task(self); other != NULL; other = next_task(other)) {
+        if (other == task)
+            continue;
+        long order = syscall(SYS_kcmp, (pid_t) task->base.tid, (pid_t) other->base.tid, KCMP_FILES, 0, 0);
+        if (order == 0 || (order < 0 && errno != ESRCH))
+            return true;
+    }
+    return false;
+}
 
 bool cbpd_asks_for_signals(const struct syscall_entry *entry)
 {
@@ -45,6 +65,6 @@ bool cbpd_signals_may_reach_others(struct tracer *self, const struct task *task,
                                    const struct syscall_entry *entry)
 {
     struct device_look look = {.tid = task->base.tid, .fd = (int) entry->arguments[0]};
-    return !cbpd_look_now(self, look_for_device, &look, sizeof look) || !look.is_other ||
+    return !cbpd_look_now(served_tree(self), look_for_device, &look, sizeof look) || !look.is_other ||
            cbpd_descriptors_are_shared(self, task);
 }

@@ -1,0 +1,101 @@
+/* Images, made of what was read about a program. Knows no stop and no rule. */
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "beside.h"
+#include "reading.h"
+#include "tracer.h"
+
+struct cbpd_image *cbpd_image_of_chain(struct tracer *self, const struct reading *reading)
+{
+    const struct chain *chain = &reading->chain;
+    struct cbpd_image_file files[CHAIN_FILE_MAX];
+    for (uint32_t i = 0; i < chain->file_count; i++) {
+        const struct chain_file *file = &chain->files[i];
+        files[i] = (struct cbpd_image_file){.path = chain->names.bytes + file->path_at,
+                                            .path_size = file->path_size,
+                                            .given = chain->names.bytes + file->given_at,
+                                            .given_size = file->given_size,
+                                            .device = file->device,
+                                            .inode = file->inode,
+                                            .is_deleted = file->is_deleted};
+    }
+    return chain->file_count > 0
+               ? cbpd_make_image(&self->helper.policy, files, chain->file_count, reading->is_vague)
+               : NULL;
+}
+
+struct cbpd_image *cbpd_image_of_reading(struct tracer *self, const struct reading *reading)
+{
+    static const struct cbpd_image_file unknown = {.path = "", .given = ""};
+    return reading != NULL ? cbpd_image_of_chain(self, reading)
+                           : cbpd_make_image(&self->helper.policy, &unknown, 1, true);
+}
+
+/* The path that the running program was started by, from the vector that the kernel has left it. */
+static bool read_given_path(uint32_t tid, struct reading *reading)
+{
+    char path[64];
+    union {
+        uint64_t wide[2 * 64];
+        uint32_t narrow[4 * 64];
+    } vector;
+    snprintf(path, sizeof path, "/proc/%u/auxv", tid);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = file >= 0 ? read(file, &vector, sizeof vector) : 0;
+    size_t size = got > 0 ? (size_t) got : 0;
+    if (file >= 0)
+        close(file);
+    /* The first key of a 32-bit program, read as 64 bits, has its value in the upper half. */
+    bool is_32bit = size >= sizeof vector.wide[0] && vector.wide[0] >> 32 != 0;
+    size_t width = is_32bit ? sizeof vector.narrow[0] : sizeof vector.wide[0];
+    for (size_t at = 0; (at + 2) * width <= size; at += 2) {
+        uint64_t key = is_32bit ? vector.narrow[at] : vector.wide[at];
+        uint64_t value = is_32bit ? vector.narrow[at + 1] : vector.wide[at + 1];
+        if (key == AT_EXECFN)
+            return cbpd_read_string(&reading->window, tid, value, &reading->path) && reading->path.size > 1;
+    }
+    return false;
+}
+
+struct running_look {
+    uint32_t pid;
+    struct reading reading;
+};
+
+static void look_at_running(void *block)
+{
+    struct running_look *look = block;
+    struct reading *reading = &look->reading;
+    struct place place = {.pid = look->pid, .tid = cbpd_living_thread(look->pid)};
+    bool has_given = !reading->is_short && read_given_path(place.tid, reading);
+    cbpd_read_running(&place, has_given ? reading->path.bytes : "", reading);
+}
+
+static void release_running(void *block)
+{
+    cbpd_free_reading(&((struct running_look *) block)->reading);
+}
+
+/* What runs is told at least, where its memory or the files that have led to it keep silent. */
+struct cbpd_image *cbpd_image_of_running(struct tracer *self, uint32_t pid)
+{
+    static struct running_look look;
+    bool is_done = false, is_lacking = false;
+    for (int is_short = 0; is_short <= 1 && !is_done && !is_lacking; is_short++) {
+        memset(&look, 0, sizeof look);
+        look.pid = pid;
+        look.reading.is_short = is_short != 0;
+        is_done = cbpd_look_now_and_release(served_tree(self), look_at_running, release_running, &look,
+                                            sizeof look);
+        is_lacking = !is_done && errno == ENOMEM;
+    }
+    struct cbpd_image *image =
+        is_lacking ? NULL : cbpd_image_of_reading(self, is_done ? &look.reading : NULL);
+    release_running(&look);
+    return image;
+}

@@ -1,0 +1,178 @@
+/* Launches: from the core's request until the program runs, or is known to have failed. Runs in the tracer
+ * thread only. */
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "cbp_message_check.h"
+#include "messages.h"
+#include "tracer.h"
+
+/* A program on its way: from the core's request until its image runs or it is known to have failed. */
+struct launch {
+    struct launch *next;
+    struct task *task; /* NULL until the launcher has reported */
+    int launcher_fd, result_fd;
+    uint32_t session_id, rule_id, thread_id;
+};
+
+static struct launch *launches;
+
+uint32_t cbpd_begin_launch(const struct cbp_launch *request, int launcher_fd, int result_fd)
+{
+    int on = 1;
+    struct launch *launch = calloc(1, sizeof *launch);
+    if (launch == NULL || launcher_fd < 0 || result_fd < 0 ||
+        setsockopt(launcher_fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0 || !cbpd_watch(launcher_fd)) {
+        free(launch);
+        return CBP_ERROR_NO_SYSTEM_RESOURCES;
+    }
+    launch->launcher_fd = launcher_fd;
+    launch->result_fd = result_fd;
+    launch->session_id = request->session_id;
+    launch->rule_id = request->rule_id;
+    launch->thread_id = request->thread_id;
+    launch->next = launches;
+    launches = launch;
+    return 0;
+}
+
+static void end_launch(struct tracer *self, struct launch *launch, uint32_t status, int os_error)
+{
+    struct launch **link = &launches;
+    while (*link != launch)
+        link = &(*link)->next;
+    *link = launch->next;
+    struct cbp_launch_result result = {
+        .header = {.size = sizeof result, .type = CBP_MESSAGE_LAUNCH_RESULT},
+        .status = status,
+        .os_error = (uint32_t) os_error,
+    };
+    if (launch->task != NULL) {
+        result.process_id = launch->task->process->base.pid;
+        result.start_time = launch->task->process->base.start_time;
+        launch->task->launch = NULL;
+    }
+    cbpd_publish_counts(self, NULL);
+    cbpd_send_message(launch->result_fd, &result, sizeof result);
+    /* Somebody may hold a copy, and then closing alone would not end the watch. */
+    cbpd_unwatch(launch->launcher_fd);
+    close(launch->launcher_fd);
+    close(launch->result_fd);
+    free(launch);
+}
+
+/* What the filter of a new tree has to stop: what sessions want to refuse with an errno, handle operations if
+ * somebody wants to know them or a rule takes rights out. */
+static uint32_t wanted_filter_parts(struct tracer *self)
+{
+    uint32_t parts = self->helper.policy.rule_counts[CBP_ACTION_STRIP] > 0 ? CBP_LAUNCH_FLAG_HANDLES : 0;
+    if (self->helper.policy.strip_mask & CBP_PROCESS_QUERY_LIMITED_INFORMATION)
+        parts |= CBP_LAUNCH_FLAG_HARMLESS_SIGNALS;
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
+        const struct cbpd_session *session = &self->helper.policy.sessions[id];
+        if (!session->open)
+            continue;
+        if (session->refuse_with == CBP_REFUSE_WITH_ERRNO &&
+            ((session->events & CBP_PROC_EVT_PROCESS_CREATION) != 0 ||
+             self->helper.policy.rule_counts[CBP_ACTION_DENY] > 0))
+            parts |= CBP_LAUNCH_FLAG_EXECUTIONS;
+        if (session->events & CBPD_HANDLE_OPERATIONS)
+            parts |= CBP_LAUNCH_FLAG_HANDLES | CBP_LAUNCH_FLAG_HARMLESS_SIGNALS;
+    }
+    return parts;
+}
+
+static uint32_t wanted_scope(struct tracer *self)
+{
+    uint32_t scope = 0;
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
+        uint32_t flags = self->helper.policy.sessions[id].open ? self->helper.policy.sessions[id].flags : 0;
+        if (flags & CBP_SESSION_FLAG_SCOPE_SIGNALS)
+            scope |= CBP_LAUNCH_FLAG_SCOPE_SIGNALS;
+        if (flags & CBP_SESSION_FLAG_SCOPE_PROC_FILES)
+            scope |= CBP_LAUNCH_FLAG_SCOPE_PROC_FILES;
+    }
+    return scope;
+}
+
+static void seize_launcher(struct tracer *self, struct launch *launch, const struct ucred *sender)
+{
+    uint32_t filter_parts = wanted_filter_parts(self);
+    struct cbp_launch_go go = {
+        .header = {.size = sizeof go, .type = CBP_MESSAGE_LAUNCH_GO},
+        .flags = filter_parts | wanted_scope(self),
+        .helper_process_id = (uint32_t) getpid(),
+        .controller_process_id = self->controller_pid,
+    };
+    struct task *task = NULL;
+    uint32_t status = cbpd_seize_root(self, (uint32_t) sender->pid, filter_parts, &task);
+    if (status == 0) {
+        struct process *process = task->process;
+        struct status_facts facts;
+        task->launch = launch;
+        launch->task = task;
+        if (cbpd_read_status(self, task->base.tid, &facts))
+            process->parent_pid = facts.parent_pid;
+        process->creator_pid = process->parent_pid;
+        process->creator_tid = launch->thread_id;
+        task->creator_pid = process->creator_pid;
+        task->creator_tid = process->creator_tid;
+        process->user_id = sender->uid;
+        process->is_launcher = true;
+        if (launch->rule_id != 0)
+            cbpd_add_launch_rule(&self->helper.policy, launch->session_id, launch->rule_id, &process->base);
+    }
+    go.status = status;
+    cbpd_send_message(launch->launcher_fd, &go, sizeof go);
+    if (status != 0)
+        end_launch(self, launch, status, 0);
+}
+
+static void serve_launcher(struct tracer *self, struct launch *launch)
+{
+    struct received received;
+    enum reception reception = cbpd_receive_message(launch->launcher_fd, &received);
+    cbpd_close_descriptors(&received);
+    if (reception == RECEIVED_NOTHING)
+        return;
+    const struct cbp_message_header *header = (const void *) cbpd_message_buffer.bytes;
+    uint32_t type = received.is_whole && received.size >= sizeof *header ? header->type : 0;
+    if (cbp_message_check(cbpd_message_buffer.bytes, received.size, type) != 0)
+        type = 0;
+    if (type == CBP_MESSAGE_LAUNCH_READY && launch->task == NULL && !self->helper.leaving) {
+        seize_launcher(self, launch, &received.sender);
+    } else if (type == CBP_MESSAGE_LAUNCH_RESULT) {
+        const struct cbp_launch_result *result = (const void *) cbpd_message_buffer.bytes;
+        end_launch(self, launch, 0, (int) result->os_error);
+    } else if (launch->task == NULL) {
+        end_launch(self, launch, CBP_ERROR_BROKEN_PIPE, 0);
+    } else {
+        /* Its end was closed by a successful execve, or by its death: the stops will tell which. */
+        cbpd_unwatch(launch->launcher_fd);
+    }
+}
+
+/* A launcher that has died may have said why, in a message that has not been read yet. */
+void cbpd_finish_launch(struct tracer *self, struct task *task, uint32_t status, int os_error)
+{
+    if (status == CBP_ERROR_BROKEN_PIPE)
+        serve_launcher(self, task->launch);
+    if (task->launch != NULL)
+        end_launch(self, task->launch, status, os_error);
+}
+
+/* One message of each: whatever is still readable brings the next attention. */
+void cbpd_serve_launchers(struct tracer *self)
+{
+    for (struct launch *launch = launches, *next; launch != NULL; launch = next) {
+        next = launch->next;
+        serve_launcher(self, launch);
+    }
+}
+
+void cbpd_end_every_launch(struct tracer *self)
+{
+    while (launches != NULL)
+        end_launch(self, launches, CBP_ERROR_BROKEN_PIPE, 0);
+}

@@ -1,0 +1,57 @@
+/* Reports on a task: what is told of it, and what it is held for. Knows no stops. */
+#include <string.h>
+
+#include "tracer.h"
+
+void cbpd_start_report(struct tracer *self, struct cbpd_report *report, struct task *task)
+{
+    memset(report, 0, sizeof *report);
+    report->thread_id = task->base.tid;
+    report->process = &task->process->base;
+    report->capabilities = cbpd_capabilities_of(task->process);
+    report->image = task->process->base.image;
+    report->originator_pid = task->creator_pid;
+    report->originator_tid = task->creator_tid;
+    report->user_id = task->process->user_id;
+    report->request.subject = stances_of(self, task->process);
+    /* Whoever created a process counts after its end, too. */
+    struct process *process = task->process;
+    struct process *creator = task->creator_pid == process->base.pid ? process : creator_of(process);
+    report->request.originator = creator != NULL ? stances_of(self, creator) : NULL;
+}
+
+void cbpd_add_item(struct cbpd_report *report, uint32_t type, uint32_t flags)
+{
+    report->request.types[report->request.item_count] = type;
+    report->request.flags[report->request.item_count] = flags;
+    report->request.item_count++;
+}
+
+bool cbpd_hold(struct task *task, struct operation *operation, enum operation_kind kind)
+{
+    operation->held.task = task;
+    operation->kind = kind;
+    task->operation = operation;
+    return true;
+}
+
+bool cbpd_is_held(struct tracer *self, struct task *task, const struct cbpd_report *report,
+                  enum operation_kind kind, uint32_t *result_code)
+{
+    struct cbpd_refusal refusal = {0};
+    struct operation *operation = NULL;
+    post(&self->helper, report, &operation, &refusal, NULL);
+    *result_code = refusal.code;
+    return operation != NULL && cbpd_hold(task, operation, kind);
+}
+
+void cbpd_introduce(struct tracer *self, struct task *task)
+{
+    struct cbpd_report report;
+    if (!task->first_unreported || task->process->is_launcher)
+        return;
+    cbpd_start_report(self, &report, task);
+    cbpd_add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
+    cbpd_tell_past(&self->helper, &report);
+    task->first_unreported = false;
+}

@@ -1,0 +1,104 @@
+/* The one place where a stopped task goes on, stays stopped, is let go or ended: what its handler has said is
+ * to be done with it. Runs in the tracer thread only. Knows no events. */
+#include <signal.h>
+#include <sys/ptrace.h>
+
+#include "tracer.h"
+
+bool cbpd_lets_go(struct tracer *self, const struct task *task)
+{
+    struct process *process = task->process;
+    /* With our filter, only a tracer keeps the filtered calls working. */
+    if (self->helper.leaving && (process == NULL || process->filter_parts == 0))
+        return true;
+    return process != NULL &&
+           (process->base.standing.is_let_go ||
+            (!self->is_attaching && cbpd_is_released(&self->helper.policy, &process->base)));
+}
+
+static void resume(struct tracer *self, struct task *task, enum __ptrace_request how, int signal);
+
+/* Lets the creator go on that was kept stopped for this task, if it is still there. */
+static void resume_kept_creator(struct tracer *self, struct task *task)
+{
+    struct task *creator = task->kept_creator != 0 ? find_task(self, task->kept_creator) : NULL;
+    task->kept_creator = 0;
+    if (creator == NULL || creator->waits_for != task->base.tid)
+        return;
+    creator->waits_for = 0;
+    resume(self, creator, PTRACE_CONT, 0);
+}
+
+void cbpd_forget_detached(struct tracer *self, struct task *task)
+{
+    struct process *process = task->process;
+    if (process != NULL && !task->exit_reported && --process->thread_count == 0)
+        cbpd_process_ends(self, process);
+    cbpd_remove_task(self, task);
+}
+
+/* Continues a task from any stop, or detaches it when it is let go. A task that is gone or dying is left to
+ * wait4. */
+static void resume(struct tracer *self, struct task *task, enum __ptrace_request how, int signal)
+{
+    if (cbpd_lets_go(self, task)) {
+        resume_kept_creator(self, task);
+        if (ptrace(PTRACE_DETACH, (pid_t) task->base.tid, 0, signal) == 0)
+            cbpd_forget_detached(self, task);
+        return;
+    }
+    task->resumed_ns = cbpd_boot_ns();
+    task->parked.since_ns = 0;
+    (void) ptrace(how, (pid_t) task->base.tid, 0, signal);
+}
+
+static void detach(struct tracer *self, struct task *task)
+{
+    struct process *process = task->process;
+    cbpd_publish_counts(self, task);
+    if (ptrace(PTRACE_DETACH, (pid_t) task->base.tid, 0, 0) != 0)
+        return; /* killed meanwhile: wait4 will tell */
+    bool last = process->thread_count == 0;
+    if (last)
+        cbpd_process_ends(self, process);
+    cbpd_remove_task(self, task);
+}
+
+/* In a group stop, from which only SIGCONT leads. */
+static void stay_stopped(struct tracer *self, struct task *task)
+{
+    if (cbpd_lets_go(self, task)) {
+        resume(self, task, PTRACE_CONT, 0);
+        return;
+    }
+    task->listening = true;
+    (void) ptrace(PTRACE_LISTEN, (pid_t) task->base.tid, 0, 0);
+}
+
+void cbpd_carry_out(struct tracer *self, struct task *task, struct disposition disposition)
+{
+    if (disposition.kills)
+        (void) kill((pid_t) task->process->base.pid, SIGKILL);
+    if (disposition.frees_creator)
+        resume_kept_creator(self, task);
+    switch (disposition.what) {
+    case DISPOSE_HOLD:
+        break;
+    case DISPOSE_RESUME:
+        resume(self, task, PTRACE_CONT, disposition.signal);
+        break;
+    case DISPOSE_RESUME_TO_RETURN:
+        resume(self, task, PTRACE_SYSCALL, 0);
+        break;
+    case DISPOSE_STAY_STOPPED:
+        stay_stopped(self, task);
+        break;
+    case DISPOSE_DETACH:
+        detach(self, task);
+        break;
+    case DISPOSE_END_UNKNOWN:
+        cbpd_end_unknown_task(self, task->base.tid);
+        cbpd_remove_task(self, task);
+        break;
+    }
+}
