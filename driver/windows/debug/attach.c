@@ -4,16 +4,6 @@
 
 static struct facts facts;
 
-/* What rules say of a name that nobody knows is not known either: those that forbid hold. */
-struct cbpd_image *cbpd_image_of(struct debugger *self, const struct facts *of)
-{
-    const struct cbpd_image_file file = {.path = of->path.bytes,
-                                         .path_size = (uint32_t) of->path.size,
-                                         .given = of->given.bytes,
-                                         .given_size = (uint32_t) of->given.size};
-    return cbpd_make_image(&self->helper.policy, &file, 1, of->path.size == 0);
-}
-
 static uint32_t enter_process(struct debugger *self, uint32_t pid, HANDLE handle, uint64_t now)
 {
     struct process *process = cbpd_begin_process(self, pid, find_process(self, facts.parent_pid));

@@ -147,29 +147,34 @@ static void adopt(struct debugger *self, struct process *orphan)
         orphan->base.standing.inherited = cbpd_share_list(&cbpd_unknown_rules);
     }
     cbpd_count_guess(self);
-    cbpd_report_creation(self, orphan);
 }
 
-void cbpd_await_claim(struct debugger *self, struct process *process)
+bool cbpd_awaits_claim(struct debugger *self, struct process *process)
 {
     process->is_root = true;
+    process->is_held = true;
     process->seen_ns = cbpd_now_ns();
-    if (!is_launching(self))
-        adopt(self, process);
+    if (is_launching(self))
+        return true;
+    adopt(self, process);
+    return false;
 }
 
 /* A launch ends with the claim, however long the controller stands still before it: what it may have created
  * waits so long. Another's child waits for a launch that has nothing to do with it, but not for ever. */
-void cbpd_settle_unclaimed(struct debugger *self)
+static bool is_due(struct debugger *self, const struct process *process)
 {
-    uint64_t now = cbpd_now_ns();
-    bool launching = is_launching(self);
-    for (struct process *process = first_process(self), *next; process != NULL; process = next) {
-        next = next_process(process);
-        if (!is_unclaimed(process))
-            continue;
-        bool is_anothers = process->parent_pid != self->controller_pid;
-        if (!launching || (is_anothers && now - process->seen_ns > UNCLAIMED_MAX_NS))
-            adopt(self, process);
-    }
+    bool is_anothers = process->parent_pid != self->controller_pid;
+    return is_unclaimed(process) &&
+           (!is_launching(self) || (is_anothers && cbpd_now_ns() - process->seen_ns > UNCLAIMED_MAX_NS));
+}
+
+struct process *cbpd_next_orphan(struct debugger *self)
+{
+    struct process *process = first_process(self);
+    while (process != NULL && !is_due(self, process))
+        process = next_process(process);
+    if (process != NULL)
+        adopt(self, process);
+    return process;
 }

@@ -52,6 +52,30 @@ struct debugger {
     uint32_t controller_pid;
 };
 
+/* ---- Dispositions: what is to be done with a process that stands still ---- */
+enum disposition_kind {
+    DISPOSE_HOLD,       /* it waits for an answer, or for a claim */
+    DISPOSE_CONTINUE,   /* its event; and it is let go, where no rule concerns it any more */
+    DISPOSE_END_THREAD, /* likewise: the thread has ended */
+    DISPOSE_END_PROCESS
+};
+
+/* Handlers of events, and what follows from answers, return one; nothing else continues an event. */
+struct disposition {
+    enum disposition_kind what;
+    DWORD how; /* DBG_ */
+};
+
+static inline struct disposition stay(void)
+{
+    return (struct disposition){.what = DISPOSE_HOLD};
+}
+
+static inline struct disposition go_on(DWORD how)
+{
+    return (struct disposition){.what = DISPOSE_CONTINUE, .how = how};
+}
+
 /* ---- host.c: for cbpd_helper_init() ---- */
 extern const struct cbpd_host cbpd_policy_host;
 extern const struct cbpd_helper_host cbpd_helper_host;
@@ -97,21 +121,41 @@ void cbpd_forget_process(
     struct debugger *self,
     struct process *process); /* it has ended, or is not debugged any more: all of its tasks go */
 
-/* ---- events.c: what the system tells ---- */
-void cbpd_handle_debug_events(struct debugger *self); /* a bounded number of those that wait */
-void cbpd_report_creation(struct debugger *self, struct process *process); /* it is known now whose it is */
 struct facts;
-/* Of a process that the system did not tell of: its creation, with the refusal that has been carried out. */
-void cbpd_tell_refused(struct debugger *self, struct process *process, const struct facts *facts);
-UINT cbpd_refusal_status(uint32_t result_code);
+struct cbpd_image *cbpd_image_of(struct debugger *self, const struct facts *of);
+uint32_t cbpd_capabilities_of(const struct process *process); /* the CAP_ bits that hold for it */
 void cbpd_count_lost(struct debugger *self);
 void cbpd_count_refused(struct debugger *self);
 void cbpd_count_guess(struct debugger *self);
+
+/* ---- codes.c ---- */
+UINT cbpd_refusal_status(uint32_t code); /* always one of failure */
+
+/* ---- reports.c ---- */
+struct task *cbpd_task_in(struct debugger *self, const struct process *process); /* any; or NULL */
+void cbpd_start_report(struct debugger *self, struct cbpd_report *report, struct task *task);
+void cbpd_add_item(struct cbpd_report *report, uint32_t type);
+/* Posts a report. True: somebody is asked. False: *result_code is what rules say. */
+bool cbpd_is_held(struct debugger *self, struct task *task, const struct cbpd_report *report,
+                  enum operation_kind kind, uint32_t *result_code);
+/* Likewise, the process's creation: it is known now whose it is. */
+bool cbpd_is_held_at_creation(struct debugger *self, struct process *process, uint32_t *result_code);
+/* Of a process that the system did not tell of: its creation, with the refusal that has been carried out. */
+void cbpd_tell_refused(struct debugger *self, struct process *process, const struct facts *of);
+
+/* ---- resume.c: what is done with processes that stand still ---- */
+/* Does it; the process and the task may be nobody's any more afterwards. */
+void cbpd_carry_out(struct debugger *self, uint32_t pid, uint32_t tid, struct disposition disposition);
+void cbpd_let_released_go(struct debugger *self); /* see struct cbpd_helper_host */
+/* Nothing is held for an answer any more: what stands still is unclaimed. */
 void cbpd_let_everything_go(struct debugger *self);
-void cbpd_let_released_go(struct debugger *self);             /* see struct cbpd_helper_host */
-void cbpd_apply_settled(struct debugger *self);               /* operations whose answers are all in */
-uint32_t cbpd_capabilities_of(const struct process *process); /* the CAP_ bits that hold for it */
-uint32_t cbpd_parent_of(struct process *process); /* the parent's id, as the system would say now */
+
+/* ---- events.c: what the system tells ---- */
+void cbpd_handle_debug_events(struct debugger *self); /* a bounded number of those that wait */
+void cbpd_apply_settled(struct debugger *self);       /* operations whose answers are all in */
+void cbpd_tell_creation(struct debugger *self, struct process *process); /* it is known now whose it is */
+void cbpd_settle_unclaimed(
+    struct debugger *self); /* those of whom it is known now that nobody will claim them */
 
 /* ---- creators.c: who created whom ---- */
 /* The process that the system names as a parent, if it is ours or was a moment ago, and can be it; or NULL.
@@ -122,10 +166,12 @@ bool cbpd_anybody_was_ours(struct debugger *self);
 void cbpd_remember_ended(struct debugger *self,
                          struct process *process); /* its children may be told of after its end */
 void cbpd_forget_ended(struct debugger *self);     /* those whose children have been told of by now */
-void cbpd_await_claim(struct debugger *self,
-                      struct process *process); /* it has no known creator: the controller's, or anybody's */
-void cbpd_settle_unclaimed(
-    struct debugger *self); /* those of whom it is known now that nobody will claim them */
+uint32_t cbpd_parent_of(struct process *process);  /* the parent's id, as the system would say now */
+/* One without a known creator. True: the controller may have created it, and may claim it yet. False: it has
+ * been given rules as of a child of anybody of ours. */
+bool cbpd_awaits_claim(struct debugger *self, struct process *process);
+/* The next one that nobody will claim any more, which has been given such rules; or NULL. */
+struct process *cbpd_next_orphan(struct debugger *self);
 bool cbpd_has_unclaimed(struct debugger *self);
 
 /* ---- strays.c: descendants that the system does not tell us of ---- */
@@ -139,16 +185,21 @@ DWORD cbpd_answer_exception(HANDLE process, const EXCEPTION_DEBUG_INFO *info);
 /* See struct cbpd_helper_host. */
 uint32_t cbpd_attach_process(struct debugger *self, uint32_t pid, uint64_t start_time, bool children);
 uint32_t cbpd_attach_matching(struct debugger *self, struct cbpd_rule_set *set, uint32_t wanted_rule_id);
-struct cbpd_image *cbpd_image_of(struct debugger *self, const struct facts *of);
 
-/* ---- control.c: requests and launches ---- */
-void cbpd_serve_control(struct debugger *self);
-void cbpd_leave(struct debugger *self); /* nobody is there to serve: let everything go, and end */
-bool cbpd_find_claim(struct debugger *self,
-                     struct process *process); /* of one that has just been created: whether it is claimed */
+/* ---- launches.c ---- */
+/* Takes a claim over. *claimed is the process whose creation is to be told now, or NULL. */
+uint32_t cbpd_claim_process(struct debugger *self, const struct cbp_launch_process *request,
+                            struct process **claimed);
+/* Of one that has just been created: whether it is claimed, and by whom. */
+bool cbpd_find_claim(struct debugger *self, struct process *process);
 void cbpd_end_launch(struct launch *launch, uint32_t status, uint32_t os_error);
+void cbpd_end_every_launch(void);
 bool cbpd_has_open_claims(void);
 void cbpd_expire_claims(void);
+
+/* ---- control.c: requests ---- */
+void cbpd_serve_control(struct debugger *self);
+void cbpd_leave(struct debugger *self); /* nobody is there to serve: let everything go, and end */
 
 /* ---- rule_loading.c: rules on their way into force ---- */
 bool cbpd_prepare_rule_loading(void);

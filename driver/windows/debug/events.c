@@ -1,5 +1,5 @@
-/* From the system's debug events to reports, and what happens to the process afterwards. A process whose
- * event has not been continued stands still with all its threads; others go on. */
+/* Debug events of the system: each goes to its handler, which returns a disposition; resume.c carries that out.
+ * Answers go the same way. */
 #include <stdlib.h>
 
 #include "cbp_atomic.h"
@@ -8,55 +8,7 @@
 /* So many events are served before requests, answers and deadlines are looked at again. */
 enum { EVENTS_AT_ONCE = 64 };
 
-static struct facts facts; /* of the process whose creation is being told */
-
-uint32_t cbpd_capabilities_of(const struct process *process)
-{
-    (void) process; /* there is no difference between them */
-    return CBP_DEBUG_CAPABILITIES;
-}
-
-static void continue_event(struct process *process, uint32_t tid, DWORD how)
-{
-    process->is_held = false;
-    cbpd_resume_event(process->base.pid, tid, how);
-}
-
-/* The exit status of a process whose creation is refused: always one of failure. */
-UINT cbpd_refusal_status(uint32_t code)
-{
-    if (code == CBP_ERROR_ACCESS_DENIED)
-        return 0xc0000022u; /* STATUS_ACCESS_DENIED */
-    return 0xc0070000u | (code & 0xffffu);
-}
-
-static void detach(struct debugger *self, struct process *process)
-{
-    cbpd_stop_debugging(process->base.pid);
-    cbpd_forget_process(self, process);
-}
-
-/* It has ended by itself. */
-static void end_of(struct debugger *self, struct process *process)
-{
-    cbpd_remember_ended(self, process);
-    cbpd_forget_process(self, process);
-}
-
-void cbpd_count_lost(struct debugger *self)
-{
-    cbpd_count_for_all(&self->helper, offsetof(struct cbp_channel_session, lost));
-}
-
-void cbpd_count_refused(struct debugger *self)
-{
-    cbpd_count_for_all(&self->helper, offsetof(struct cbp_channel_session, refused));
-}
-
-void cbpd_count_guess(struct debugger *self)
-{
-    cbpd_count_for_all(&self->helper, offsetof(struct cbp_channel_session, guessed));
-}
+static struct facts facts;
 
 /* ---- What follows an operation ---- */
 
@@ -70,19 +22,21 @@ static void finish_creation(struct process *process, uint32_t result_code)
         cbpd_end_launch(process->launch, 0, result_code);
 }
 
-static void finish(struct debugger *self, struct task *task, enum operation_kind kind, uint32_t result_code)
+static struct disposition after_answers(const struct task *task, enum operation_kind kind,
+                                        uint32_t result_code)
 {
-    struct process *process = task->process;
-    if (kind == OPERATION_CREATION)
-        finish_creation(process, result_code);
-    continue_event(process, task->base.tid, DBG_CONTINUE);
-    if (kind == OPERATION_EXIT)
-        end_of(self, process);
-    else if (kind == OPERATION_THREAD_EXIT)
-        cbpd_remove_task(self, task);
-    if (kind != OPERATION_EXIT && !self->helper.leaving &&
-        cbpd_is_released(&self->helper.policy, &process->base))
-        detach(self, process);
+    switch (kind) {
+    case OPERATION_CREATION:
+        finish_creation(task->process, result_code);
+        return go_on(DBG_CONTINUE);
+    case OPERATION_THREAD:
+        return go_on(DBG_CONTINUE);
+    case OPERATION_THREAD_EXIT:
+        return (struct disposition){.what = DISPOSE_END_THREAD, .how = DBG_CONTINUE};
+    case OPERATION_EXIT:
+        return (struct disposition){.what = DISPOSE_END_PROCESS, .how = DBG_CONTINUE};
+    }
+    return stay();
 }
 
 void cbpd_apply_settled(struct debugger *self)
@@ -96,52 +50,8 @@ void cbpd_apply_settled(struct debugger *self)
         if (task == NULL)
             continue;
         task->operation = NULL;
-        finish(self, task, kind, result_code);
+        cbpd_carry_out(self, task->process->base.pid, task->base.tid, after_answers(task, kind, result_code));
     }
-}
-
-/* ---- Reports ---- */
-
-static void start_report(struct debugger *self, struct cbpd_report *report, struct task *task)
-{
-    struct process *process = task->process;
-    *report = (struct cbpd_report){
-        .request = {.originator = stances_of(self, process), .subject = stances_of(self, process)},
-        .process = &process->base,
-        .image = process->base.image,
-        .capabilities = cbpd_capabilities_of(process),
-        .thread_id = task->base.tid,
-        .originator_pid = process->base.pid,
-        .originator_tid = task->base.tid};
-}
-
-static void add_item(struct cbpd_report *report, uint32_t type)
-{
-    report->request.types[report->request.item_count++] = type;
-}
-
-/* The process stands still already: either somebody is asked, or it goes on at once. */
-static void post_and_hold(struct debugger *self, struct task *task, const struct cbpd_report *report,
-                          enum operation_kind kind)
-{
-    struct operation *operation = NULL;
-    struct cbpd_refusal refusal = {.code = report->request.result_code};
-    post(&self->helper, report, &operation, &refusal, NULL);
-    if (operation == NULL) {
-        finish(self, task, kind, refusal.code);
-        return;
-    }
-    operation->held.task = task;
-    operation->kind = kind;
-    task->operation = operation;
-}
-
-static struct task *task_in(struct debugger *self, const struct process *process)
-{
-    struct task *task = first_task(self);
-    while (task != NULL && task->process != process)
-        task = next_task(task);
-    return task;
 }
 
 static bool is_anything_forbidden(struct debugger *self)
@@ -149,54 +59,38 @@ static bool is_anything_forbidden(struct debugger *self)
     return self->helper.policy.rule_counts[CBP_ACTION_DENY] > 0;
 }
 
-static void start_creation(struct debugger *self, struct cbpd_report *report, struct process *process,
-                           const struct facts *of)
-{
-    report->arguments = of->command_line.bytes;
-    report->arguments_size = (uint32_t) of->command_line.size;
-    /* Of whom nobody knows who created it the parent is nobody, with the id 0. */
-    report->originator_pid =
-        creator_of(process) != NULL ? creator_of(process)->base.pid : process->parent_pid;
-    report->originator_tid = process->creator_tid;
-    report->request.originator = creator_of(process) != NULL ? stances_of(self, creator_of(process)) : NULL;
-    add_item(report, CBP_PROC_EVT_PROCESS_CREATION);
-}
-
-void cbpd_report_creation(struct debugger *self, struct process *process)
-{
-    struct cbpd_report report;
-    if (!cbpd_read_facts(process->handle, NULL, &facts))
-        facts.command_line.size = 0;
-    struct task *task = task_in(self, process);
-    start_report(self, &report, task);
-    start_creation(self, &report, process, &facts);
-    add_item(&report, CBP_PROC_EVT_THREAD_CREATION);
-    post_and_hold(self, task, &report, OPERATION_CREATION);
-}
-
-void cbpd_tell_refused(struct debugger *self, struct process *process, const struct facts *of)
-{
-    struct task nobody = {.process = process};
-    struct cbpd_report report;
-    start_report(self, &report, &nobody);
-    start_creation(self, &report, process, of);
-    report.request.result_code = CBP_ERROR_BUSY;
-    report.request.flags[0] |= CBP_EVENT_FLAG_DECIDED_BY_RULE;
-    cbpd_tell_past(&self->helper, &report);
-}
-
 /* ---- The events ---- */
 
+static struct disposition creation_of(struct debugger *self, struct process *process)
+{
+    uint32_t result_code;
+    if (cbpd_is_held_at_creation(self, process, &result_code))
+        return stay();
+    return after_answers(cbpd_task_in(self, process), OPERATION_CREATION, result_code);
+}
+
+void cbpd_tell_creation(struct debugger *self, struct process *process)
+{
+    const struct task *task = cbpd_task_in(self, process);
+    cbpd_carry_out(self, process->base.pid, task->base.tid, creation_of(self, process));
+}
+
+void cbpd_settle_unclaimed(struct debugger *self)
+{
+    for (struct process *process; (process = cbpd_next_orphan(self)) != NULL;)
+        cbpd_tell_creation(self, process);
+}
+
 /* Without memory for a thread it goes on, unseen; what it does is lost and counted. */
-static void give_up(struct debugger *self, uint32_t pid, uint32_t tid)
+static struct disposition give_up(struct debugger *self)
 {
     cbpd_count_lost(self);
-    cbpd_resume_event(pid, tid, DBG_CONTINUE);
+    return go_on(DBG_CONTINUE);
 }
 
 /* So is a process that nothing can be said of, unless a rule forbids something: it might forbid this. For
  * want of memory to ask about it somebody's handler might as well. */
-static void give_up_process(struct debugger *self, const DEBUG_EVENT *event, bool is_lacking)
+static struct disposition give_up_process(struct debugger *self, const DEBUG_EVENT *event, bool is_lacking)
 {
     if (is_anything_forbidden(self) ||
         (is_lacking && cbpd_any_session_wants(&self->helper.policy, CBP_PROC_EVT_PROCESS_CREATION))) {
@@ -204,7 +98,7 @@ static void give_up_process(struct debugger *self, const DEBUG_EVENT *event, boo
         cbpd_end_by_force(event->u.CreateProcessInfo.hProcess, cbpd_refusal_status(code));
         cbpd_count_refused(self);
     }
-    give_up(self, event->dwProcessId, event->dwThreadId);
+    return give_up(self);
 }
 
 /* NULL without memory. */
@@ -225,7 +119,7 @@ static struct process *make_process(struct debugger *self, uint32_t pid,
     return process;
 }
 
-static void handle_process_creation(struct debugger *self, const DEBUG_EVENT *event)
+static struct disposition handle_process_creation(struct debugger *self, const DEBUG_EVENT *event)
 {
     const CREATE_PROCESS_DEBUG_INFO *info = &event->u.CreateProcessInfo;
     struct process *process = find_process(self, event->dwProcessId);
@@ -233,8 +127,7 @@ static void handle_process_creation(struct debugger *self, const DEBUG_EVENT *ev
     if (process != NULL) { /* attached: this is only how the system begins to tell of it */
         if (cbpd_add_task(self, event->dwThreadId, process) == NULL)
             cbpd_count_lost(self);
-        continue_event(process, event->dwThreadId, DBG_CONTINUE);
-        return;
+        return go_on(DBG_CONTINUE);
     }
     bool is_known = cbpd_read_facts(info->hProcess, info->hFile, &facts);
     process = is_known ? make_process(self, event->dwProcessId, info) : NULL;
@@ -242,59 +135,48 @@ static void handle_process_creation(struct debugger *self, const DEBUG_EVENT *ev
         cbpd_add_task(self, event->dwThreadId, process) == NULL) {
         if (process != NULL)
             cbpd_forget_process(self, process);
-        give_up_process(self, event, is_known || facts.is_lacking);
-        return;
+        return give_up_process(self, event, is_known || facts.is_lacking);
     }
-    process->is_held = true;
-    if (cbpd_find_claim(self, process))
-        return;
-    if (creator_of(process) != NULL)
-        cbpd_report_creation(self, process);
-    else
-        cbpd_await_claim(self, process);
+    bool has_to_wait =
+        !cbpd_find_claim(self, process) && creator_of(process) == NULL && cbpd_awaits_claim(self, process);
+    return has_to_wait ? stay() : creation_of(self, process);
 }
 
-static void handle_thread_creation(struct debugger *self, const DEBUG_EVENT *event, struct process *process)
+static struct disposition handle_thread_creation(struct debugger *self, const DEBUG_EVENT *event,
+                                                 struct process *process)
 {
     struct task *task = cbpd_add_task(self, event->dwThreadId, process);
     uint64_t start_time = cbpd_read_thread_start_time(event->u.CreateThread.hThread);
     bool is_new = !process->base.attached || start_time > process->attached_time;
-    if (task == NULL || !is_new) {
-        if (task == NULL)
-            give_up(self, process->base.pid, event->dwThreadId);
-        else
-            continue_event(process, event->dwThreadId, DBG_CONTINUE);
-        return;
-    }
+    if (task == NULL)
+        return give_up(self);
+    if (!is_new)
+        return go_on(DBG_CONTINUE);
     struct cbpd_report report;
-    start_report(self, &report, task);
+    cbpd_start_report(self, &report, task);
     report.originator_pid = 0; /* the system does not say who created it */
     report.originator_tid = 0;
-    add_item(&report, CBP_PROC_EVT_THREAD_CREATION);
-    process->is_held = true;
-    post_and_hold(self, task, &report, OPERATION_THREAD);
+    cbpd_add_item(&report, CBP_PROC_EVT_THREAD_CREATION);
+    uint32_t result_code;
+    bool is_held = cbpd_is_held(self, task, &report, OPERATION_THREAD, &result_code);
+    return is_held ? stay() : after_answers(task, OPERATION_THREAD, result_code);
 }
 
-static void handle_end(struct debugger *self, struct process *process, uint32_t tid, uint32_t exit_status,
-                       enum operation_kind kind)
+static struct disposition handle_end(struct debugger *self, struct process *process, uint32_t tid,
+                                     uint32_t exit_status, enum operation_kind kind)
 {
     struct task *task = find_task(self, tid);
-    if (task == NULL || task->process != process || process->refused) {
-        continue_event(process, tid, DBG_CONTINUE);
-        if (kind == OPERATION_EXIT)
-            end_of(self, process);
-        else if (task != NULL && task->process == process)
-            cbpd_remove_task(self, task);
-        return;
-    }
+    if (task == NULL || task->process != process || process->refused)
+        return after_answers(task, kind, 0);
     struct cbpd_report report;
-    start_report(self, &report, task);
+    cbpd_start_report(self, &report, task);
     report.exit_status = exit_status;
-    add_item(&report, CBP_PROC_EVT_THREAD_TERMINATION);
+    cbpd_add_item(&report, CBP_PROC_EVT_THREAD_TERMINATION);
     if (kind == OPERATION_EXIT)
-        add_item(&report, CBP_PROC_EVT_PROCESS_TERMINATION);
-    process->is_held = true;
-    post_and_hold(self, task, &report, kind);
+        cbpd_add_item(&report, CBP_PROC_EVT_PROCESS_TERMINATION);
+    uint32_t result_code;
+    return cbpd_is_held(self, task, &report, kind, &result_code) ? stay()
+                                                                 : after_answers(task, kind, result_code);
 }
 
 /* To a program that sends something to a debugger it is to look as if there were none. */
@@ -316,55 +198,28 @@ static void close_file(const DEBUG_EVENT *event)
         CloseHandle(file);
 }
 
-static void handle_debug_event(struct debugger *self, const DEBUG_EVENT *event)
+static struct disposition handle_debug_event(struct debugger *self, const DEBUG_EVENT *event)
 {
     uint32_t tid = event->dwThreadId;
     struct process *process = find_process(self, event->dwProcessId);
     DWORD code = event->dwDebugEventCode;
     if (code == CREATE_PROCESS_DEBUG_EVENT)
-        handle_process_creation(self, event);
-    else if (process == NULL)
-        cbpd_resume_event(event->dwProcessId, tid, answer_to(event, NULL));
-    else if (code == CREATE_THREAD_DEBUG_EVENT)
-        handle_thread_creation(self, event, process);
-    else if (code == EXIT_THREAD_DEBUG_EVENT)
-        handle_end(self, process, tid, event->u.ExitThread.dwExitCode, OPERATION_THREAD_EXIT);
-    else if (code == EXIT_PROCESS_DEBUG_EVENT)
-        handle_end(self, process, tid, event->u.ExitProcess.dwExitCode, OPERATION_EXIT);
-    else
-        continue_event(process, tid, answer_to(event, process));
-    close_file(event);
+        return handle_process_creation(self, event);
+    if (process != NULL && code == CREATE_THREAD_DEBUG_EVENT)
+        return handle_thread_creation(self, event, process);
+    if (process != NULL && code == EXIT_THREAD_DEBUG_EVENT)
+        return handle_end(self, process, tid, event->u.ExitThread.dwExitCode, OPERATION_THREAD_EXIT);
+    if (process != NULL && code == EXIT_PROCESS_DEBUG_EVENT)
+        return handle_end(self, process, tid, event->u.ExitProcess.dwExitCode, OPERATION_EXIT);
+    return go_on(answer_to(event, process));
 }
 
 void cbpd_handle_debug_events(struct debugger *self)
 {
     DEBUG_EVENT event;
-    for (uint32_t i = 0; i < EVENTS_AT_ONCE && cbpd_next_debug_event(&event); i++)
-        handle_debug_event(self, &event);
-}
-
-/* ---- Letting go ---- */
-
-static void let_go(struct debugger *self, struct process *process)
-{
-    const struct task *task = task_in(self, process);
-    if (process->is_held && task != NULL)
-        continue_event(process, task->base.tid, DBG_CONTINUE);
-    detach(self, process);
-}
-
-void cbpd_let_released_go(struct debugger *self)
-{
-    for (struct process *process = first_process(self), *next; process != NULL; process = next) {
-        next = next_process(process);
-        if (!process->is_held && cbpd_is_released(&self->helper.policy, &process->base))
-            detach(self, process);
+    for (uint32_t i = 0; i < EVENTS_AT_ONCE && cbpd_next_debug_event(&event); i++) {
+        struct disposition next = handle_debug_event(self, &event);
+        cbpd_carry_out(self, event.dwProcessId, event.dwThreadId, next);
+        close_file(&event);
     }
-}
-
-/* Nothing is held for an answer any more: what stands still is unclaimed. */
-void cbpd_let_everything_go(struct debugger *self)
-{
-    while (first_process(self) != NULL)
-        let_go(self, first_process(self));
 }

@@ -58,3 +58,36 @@ void cbpd_publish_counts(struct debugger *self)
     if (count > 0)
         cbp_store_relaxed_u32(&self->helper.channel->supervised_ever, 1);
 }
+
+/* of the process whose creation is being told */
+
+uint32_t cbpd_capabilities_of(const struct process *process)
+{
+    (void) process; /* there is no difference between them */
+    return CBP_DEBUG_CAPABILITIES;
+}
+
+/* What rules say of a name that nobody knows is not known either: those that forbid hold. */
+struct cbpd_image *cbpd_image_of(struct debugger *self, const struct facts *of)
+{
+    const struct cbpd_image_file file = {.path = of->path.bytes,
+                                         .path_size = (uint32_t) of->path.size,
+                                         .given = of->given.bytes,
+                                         .given_size = (uint32_t) of->given.size};
+    return cbpd_make_image(&self->helper.policy, &file, 1, of->path.size == 0);
+}
+
+void cbpd_count_lost(struct debugger *self)
+{
+    cbpd_count_for_all(&self->helper, offsetof(struct cbp_channel_session, lost));
+}
+
+void cbpd_count_refused(struct debugger *self)
+{
+    cbpd_count_for_all(&self->helper, offsetof(struct cbp_channel_session, refused));
+}
+
+void cbpd_count_guess(struct debugger *self)
+{
+    cbpd_count_for_all(&self->helper, offsetof(struct cbp_channel_session, guessed));
+}

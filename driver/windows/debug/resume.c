@@ -1,0 +1,62 @@
+/* The one place where an event is continued and a process let go: what its handler has said is to be done. Knows
+ * no events. */
+#include "debugger.h"
+
+static void detach(struct debugger *self, struct process *process)
+{
+    cbpd_stop_debugging(process->base.pid);
+    cbpd_forget_process(self, process);
+}
+
+/* It has ended by itself. */
+static void end_of(struct debugger *self, struct process *process)
+{
+    cbpd_remember_ended(self, process);
+    cbpd_forget_process(self, process);
+}
+
+/* A process stands still with all its threads until its event is continued. */
+void cbpd_carry_out(struct debugger *self, uint32_t pid, uint32_t tid, struct disposition disposition)
+{
+    struct process *process = find_process(self, pid);
+    if (process != NULL)
+        process->is_held = disposition.what == DISPOSE_HOLD;
+    if (disposition.what == DISPOSE_HOLD)
+        return;
+    cbpd_resume_event(pid, tid, disposition.how);
+    if (process == NULL)
+        return;
+    if (disposition.what == DISPOSE_END_PROCESS) {
+        end_of(self, process);
+        return;
+    }
+    struct task *task = find_task(self, tid);
+    if (disposition.what == DISPOSE_END_THREAD && task != NULL && task->process == process)
+        cbpd_remove_task(self, task);
+    if (!self->helper.leaving && cbpd_is_released(&self->helper.policy, &process->base))
+        detach(self, process);
+}
+
+static void let_go(struct debugger *self, struct process *process)
+{
+    const struct task *task = cbpd_task_in(self, process);
+    if (process->is_held && task != NULL)
+        cbpd_resume_event(process->base.pid, task->base.tid, DBG_CONTINUE);
+    detach(self, process);
+}
+
+void cbpd_let_released_go(struct debugger *self)
+{
+    for (struct process *process = first_process(self), *next; process != NULL; process = next) {
+        next = next_process(process);
+        if (!process->is_held && cbpd_is_released(&self->helper.policy, &process->base))
+            detach(self, process);
+    }
+}
+
+/* Nothing is held for an answer any more: what stands still is unclaimed. */
+void cbpd_let_everything_go(struct debugger *self)
+{
+    while (first_process(self) != NULL)
+        let_go(self, first_process(self));
+}
