@@ -3,6 +3,11 @@
 
 #include "lists.h"
 
+void cbpd_clear_matches(struct cbpd_rule_set *set)
+{
+    memset(set->matches, 0, cbp_ruleset_word_count(set->block) * sizeof *set->matches);
+}
+
 static uint32_t match_name(const char *name, uint32_t name_size, struct cbpd_rule_set *set)
 {
     size_t count;

@@ -27,9 +27,9 @@ bool cbpd_is_of_session(const struct cbpd_policy *policy, const struct cbpd_rule
  * where that leads to the file in our eyes, too, since the process chooses every other name itself. */
 uint32_t cbpd_match_names(const struct cbpd_image *image, struct cbpd_rule_set *set);
 uint32_t cbpd_match_allowing(const struct cbpd_image_file *file, struct cbpd_rule_set *set);
+void cbpd_clear_matches(struct cbpd_rule_set *set); /* of all marks */
 
 /* ---- rule_sets.c ---- */
-void cbpd_clear_matches(struct cbpd_rule_set *set);
 void cbpd_remove_session_rules(struct cbpd_policy *policy, uint32_t place);
 
 /* ---- standing.c ---- */

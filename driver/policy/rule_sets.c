@@ -57,11 +57,6 @@ void cbpd_free_rule_set(struct cbpd_rule_set *set)
     host->release(set);
 }
 
-void cbpd_clear_matches(struct cbpd_rule_set *set)
-{
-    memset(set->matches, 0, cbp_ruleset_word_count(set->block) * sizeof *set->matches);
-}
-
 /* What is asked about all sets together; and whatever was computed from them is out of date. */
 static void rules_have_changed(struct cbpd_policy *policy)
 {
