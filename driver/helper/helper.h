@@ -16,13 +16,15 @@ struct cbpd_task {
     struct cbpd_task *hash_next;
     struct cbpd_task *next, *previous; /* all tasks */
     uint32_t tid;
+    struct cbpd_held *held; /* what it waits for, if anything */
 };
 
 /* One operation that is held: one message for each session that was asked. */
 struct cbpd_held {
     struct cbpd_operation base;
     struct cbpd_held *next_settled;
-    void *task; /* the driver's; NULL once it is gone */
+    struct cbpd_task *task; /* NULL once it goes another way */
+    uint32_t kind;          /* the driver's own */
 };
 
 /* Events of one task that belong together, before sessions are told. */
@@ -46,9 +48,10 @@ struct cbpd_helper;
 
 /* What the driver provides. The helper is the first member of what the driver has. */
 struct cbpd_helper_host {
-    size_t task_size, held_size; /* of the driver's records */
-    uint64_t (*now_ns)(void);    /* the clock of deadlines */
-    uint64_t (*wall_ns)(void);   /* since 1970 */
+    size_t task_size, held_size;                                     /* of the driver's records */
+    uint32_t (*capabilities_of)(const struct cbpd_process *process); /* the CAP_ bits that hold for it */
+    uint64_t (*now_ns)(void);                                        /* the clock of deadlines */
+    uint64_t (*wall_ns)(void);                                       /* since 1970 */
     /* Wakes one of the session's workers that sleep on its bell. */
     void (*wake_worker)(struct cbpd_helper *helper, uint32_t session_id);
     /* The parent's id, as the system would say now: asked for each message. */
@@ -114,6 +117,16 @@ void cbpd_post(struct cbpd_helper *helper, const struct cbpd_report *report, str
 /* Like cbpd_post(), for an operation that has already happened: sessions are told, and no answer is awaited.
  */
 void cbpd_tell_past(struct cbpd_helper *helper, struct cbpd_report *report);
+
+/* ---- reports.c: what a task is held for ---- */
+void cbpd_add_item(struct cbpd_report *report, uint32_t type, uint32_t flags);
+void cbpd_hold(struct cbpd_task *task, struct cbpd_held *held, uint32_t kind); /* until its answers are in */
+/* Posts a report on a task that stands still. True: somebody is asked, and the task waits. False: *result_code
+ * is what rules say. */
+bool cbpd_is_held(struct cbpd_helper *helper, struct cbpd_task *task, const struct cbpd_report *report,
+                  uint32_t kind, uint32_t *result_code);
+
+/* ---- messages.c ---- */
 /* Adds to a counter of every open session: offset is that of the counter in struct cbp_channel_session. */
 void cbpd_count_for_all(struct cbpd_helper *helper, size_t offset);
 
@@ -140,7 +153,7 @@ void cbpd_expire_operations(struct cbpd_helper *helper); /* those whose deadline
 /* An operation whose answers are all in, which the caller applies and frees; NULL: there is none. To be asked
  * after each of the two above, and after sessions were closed. */
 struct cbpd_held *cbpd_next_settled(struct cbpd_helper *helper);
-void cbpd_cancel_operation(struct cbpd_held *held); /* its task is gone */
+bool cbpd_drop_held(struct cbpd_task *task); /* it goes another way; false: it did not wait */
 void cbpd_release_session_slots(struct cbpd_helper *helper, uint32_t session_id);
 void cbpd_release_every_slot(struct cbpd_helper *helper);
 bool cbpd_anything_held(void);
@@ -155,9 +168,37 @@ uint32_t cbpd_serve_rules(struct cbpd_helper *helper, const struct cbp_rules *re
                           struct cbpd_rule_set *set, uint64_t *failed_rule_id);
 uint32_t cbpd_serve_launch_forget(struct cbpd_helper *helper, const struct cbp_launch_forget *request);
 
+/* ---- loading.c: rules on their way into force ---- */
+/* One request at a time, whose owner its state names. */
+enum cbpd_loading_state { CBPD_LOADING_IDLE, CBPD_LOADING_WANTED /* another thread's */, CBPD_LOADING_DONE };
+
+struct cbpd_loading {
+    uint32_t state; /* atomic */
+    struct cbp_rules request;
+    uint32_t status;
+    struct cbpd_rule_set *set; /* if status is 0 */
+};
+
+void cbpd_begin_loading(struct cbpd_loading *loading, const struct cbp_rules *request);
+bool cbpd_is_in_state(const struct cbpd_loading *loading, enum cbpd_loading_state state);
+/* The other thread's: validates the block, if status is 0, and takes it over. */
+void cbpd_validate_rules(struct cbpd_loading *loading, const struct cbpd_host *host, uint32_t status,
+                         void *block);
+/* Once they are validated: puts them in force. Gives the status for the reply to loading->request, and *value. */
+uint32_t cbpd_finish_loading(struct cbpd_helper *helper, struct cbpd_loading *loading, uint64_t *value);
+
 /* ---- sessions.c: the one controller's sessions ---- */
 /* Error codes for the reply to the request. */
 uint32_t cbpd_serve_session(struct cbpd_helper *helper, const struct cbp_session_settings *settings);
 uint32_t cbpd_serve_session_close(struct cbpd_helper *helper, uint32_t session_id);
+
+/* ---- requests.c: what the controller asks for ---- */
+/* The type of a request; 0: it is malformed. The size is what has come. */
+uint32_t cbpd_request_type(const void *message, uint64_t size);
+/* Serves a request of that type, but for launches and the loading of rules, which are the driver's. Gives the
+ * status for its reply: CBP_ERROR_INVALID_DATA for any other type. */
+uint32_t cbpd_serve_request(struct cbpd_helper *helper, uint32_t type, const void *message, uint64_t *value);
+struct cbp_reply cbpd_reply_to(struct cbpd_helper *helper, const struct cbp_message_header *request,
+                               uint32_t status, uint64_t value);
 
 #endif

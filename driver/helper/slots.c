@@ -283,6 +283,8 @@ struct cbpd_held *cbpd_next_settled(struct cbpd_helper *helper)
     helper->settled = held->next_settled;
     if (helper->settled == NULL)
         helper->settled_tail = &helper->settled;
+    if (held->task != NULL)
+        held->task->held = NULL;
     return held;
 }
 
@@ -442,10 +444,13 @@ void cbpd_release_every_slot(struct cbpd_helper *helper)
             cbpd_release_session_slots(helper, id);
 }
 
-/* The answers may still come: they find nobody to apply them to. */
-void cbpd_cancel_operation(struct cbpd_held *held)
+bool cbpd_drop_held(struct cbpd_task *task)
 {
-    held->task = NULL;
+    if (task->held == NULL)
+        return false;
+    task->held->task = NULL;
+    task->held = NULL;
+    return true;
 }
 
 bool cbpd_anything_held(void)

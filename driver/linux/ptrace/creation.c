@@ -42,8 +42,8 @@ struct disposition cbpd_task_is_ready(struct tracer *self, struct task *task)
         cbpd_add_item(&report, CBP_PROC_EVT_PROCESS_CREATION, CBP_EVENT_FLAG_FORK);
     cbpd_add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
     uint32_t result_code;
-    bool is_held =
-        cbpd_is_held(self, task, &report, is_process ? OPERATION_FORK : OPERATION_THREAD, &result_code);
+    bool is_held = cbpd_is_held(&self->helper, &task->base, &report,
+                                is_process ? OPERATION_FORK : OPERATION_THREAD, &result_code);
     struct disposition next = is_held ? stay() : cbpd_after_creation(task, result_code);
     next.frees_creator = true; /* the event has its place in the order */
     return next;

@@ -71,7 +71,7 @@ struct disposition cbpd_handle_exit_stop(struct tracer *self, struct task *task)
      * be kept from dying. */
     report.is_past = task->process->has_dropped;
     uint32_t result_code;
-    if (cbpd_is_held(self, task, &report, OPERATION_EXIT, &result_code))
+    if (cbpd_is_held(&self->helper, &task->base, &report, OPERATION_EXIT, &result_code))
         return stay();
     return cbpd_after_end(self, task);
 }

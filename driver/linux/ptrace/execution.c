@@ -79,7 +79,7 @@ static struct disposition ask_at_entry(struct tracer *self, struct task *task, s
     }
     operation->approval = approval;
     (void) cbpd_share_image(image);
-    cbpd_hold(task, operation, OPERATION_ENTRY);
+    cbpd_hold(&task->base, &operation->held, OPERATION_ENTRY);
     return stay();
 }
 
@@ -195,7 +195,7 @@ static struct disposition go_on_at_stop(struct tracer *self, struct task *task, 
     }
     if (operation == NULL)
         return cbpd_finish_execution(self, task, OPERATION_EXECUTION, NULL, refusal.code);
-    cbpd_hold(task, operation, OPERATION_EXECUTION);
+    cbpd_hold(&task->base, &operation->held, OPERATION_EXECUTION);
     return stay();
 }
 

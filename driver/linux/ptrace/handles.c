@@ -227,7 +227,7 @@ static struct disposition settle_at_once(struct tracer *self, struct task *task,
 {
     const struct operation nobody_asked = {.held.base.result_code = verdict->refusal.code,
                                            .held.base.is_stripped = verdict->refusal.is_stripped,
-                                           .kind = OPERATION_HANDLE,
+                                           .held.kind = OPERATION_HANDLE,
                                            .descriptor_access = descriptor_access_of(call),
                                            .replacement = call->replacement};
     return cbpd_finish_handle_call(self, task, &nobody_asked);
@@ -309,7 +309,7 @@ struct disposition cbpd_handle_handle_call(struct tracer *self, struct task *tas
     cbpd_refuse_by_rules(&self->helper.policy, &verdict.refusal, &verdict.operation->held.base);
     verdict.operation->descriptor_access = descriptor_access_of(&call);
     verdict.operation->replacement = call.replacement;
-    cbpd_hold(task, verdict.operation, OPERATION_HANDLE);
+    cbpd_hold(&task->base, &verdict.operation->held, OPERATION_HANDLE);
     return stay();
 }
 

@@ -33,6 +33,11 @@ static uint32_t parent_pid_of(struct cbpd_helper *helper, const struct cbpd_proc
     return cbpd_parent_of(tracer_of(helper), process_of(process));
 }
 
+static uint32_t capabilities_of(const struct cbpd_process *process)
+{
+    return cbpd_capabilities_of(process_of(process));
+}
+
 static uint32_t host_attach(struct cbpd_helper *helper, uint32_t pid, uint64_t start_time, bool children)
 {
     return cbpd_attach_process(tracer_of(helper), pid, start_time, children);
@@ -63,6 +68,7 @@ const struct cbpd_host cbpd_policy_host = {.allocate = cbpd_allocate,
 
 const struct cbpd_helper_host cbpd_helper_host = {.task_size = sizeof(struct task),
                                                   .held_size = sizeof(struct operation),
+                                                  .capabilities_of = capabilities_of,
                                                   .now_ns = cbpd_now_ns,
                                                   .wall_ns = cbpd_wall_ns,
                                                   .wake_worker = wake_worker,

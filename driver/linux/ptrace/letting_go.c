@@ -19,7 +19,7 @@ enum { WISH_SIGNAL = SIGURG /* ignored by whoever has no handler for it */ };
 /* A task that waits for an answer is let go with it. */
 static void interrupt(const struct task *task)
 {
-    if (task->operation == NULL && task->look == NULL)
+    if (task->base.held == NULL && task->look == NULL)
         (void) ptrace(PTRACE_INTERRUPT, (pid_t) task->base.tid, 0, 0);
 }
 

@@ -20,31 +20,6 @@ void cbpd_start_report(struct tracer *self, struct cbpd_report *report, struct t
     report->request.originator = creator != NULL ? stances_of(self, creator) : NULL;
 }
 
-void cbpd_add_item(struct cbpd_report *report, uint32_t type, uint32_t flags)
-{
-    report->request.types[report->request.item_count] = type;
-    report->request.flags[report->request.item_count] = flags;
-    report->request.item_count++;
-}
-
-bool cbpd_hold(struct task *task, struct operation *operation, enum operation_kind kind)
-{
-    operation->held.task = task;
-    operation->kind = kind;
-    task->operation = operation;
-    return true;
-}
-
-bool cbpd_is_held(struct tracer *self, struct task *task, const struct cbpd_report *report,
-                  enum operation_kind kind, uint32_t *result_code)
-{
-    struct cbpd_refusal refusal = {0};
-    struct operation *operation = NULL;
-    post(&self->helper, report, &operation, &refusal, NULL);
-    *result_code = refusal.code;
-    return operation != NULL && cbpd_hold(task, operation, kind);
-}
-
 void cbpd_introduce(struct tracer *self, struct task *task)
 {
     struct cbpd_report report;

@@ -1,37 +1,25 @@
-/* Rules on their way from the core into force. The tracer takes the request over, the watching thread of
- * control.c copies the block out of its memory file and validates it, the tracer puts it in force and
- * replies. One request at a time, whose owner is the one that its state names. */
+/* Rules on their way from the core: the watching thread (watching.c) copies the block out of its memory file. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cbp_atomic.h"
 #include "tracer.h"
-
-enum loading_state { LOADING_IDLE, LOADING_WANTED /* the watching thread's */, LOADING_DONE };
 
 enum { BLOCK_ALIGNMENT = 4096 }; /* the block's own sections are laid out for a page's beginning */
 
-static struct {
-    uint32_t state; /* atomic */
-    struct cbp_rules request;
-    int fd;
-    uint32_t status;
-    struct cbpd_rule_set *set; /* if status is 0 */
-} loading;
+static struct cbpd_loading loading;
+static int block_fd;
 
 void cbpd_begin_loading_rules(const struct cbp_rules *request, int fd)
 {
-    loading.request = *request;
-    loading.fd = fd;
-    loading.set = NULL;
-    cbp_store_u32(&loading.state, LOADING_WANTED);
+    block_fd = fd;
+    cbpd_begin_loading(&loading, request);
 }
 
 bool cbpd_is_loading_rules(void)
 {
-    return cbp_load_u32(&loading.state) != LOADING_IDLE;
+    return !cbpd_is_in_state(&loading, CBPD_LOADING_IDLE);
 }
 
 static bool read_all(int fd, char *bytes, size_t size)
@@ -67,31 +55,24 @@ static uint32_t copy_block(int fd, uint64_t size, void **block)
 
 bool cbpd_load_wanted_rules(struct tracer *self)
 {
-    void *block;
-    if (cbp_load_u32(&loading.state) != LOADING_WANTED)
+    void *block = NULL;
+    if (!cbpd_is_in_state(&loading, CBPD_LOADING_WANTED))
         return false;
-    loading.status = copy_block(loading.fd, loading.request.block_size, &block);
-    if (loading.status == 0)
-        loading.status = cbpd_make_rule_set(self->helper.policy.host, block,
-                                            (size_t) loading.request.block_size, &loading.set);
-    if (loading.fd >= 0)
-        close(loading.fd);
-    cbp_store_u32(&loading.state, LOADING_DONE);
+    uint32_t status = copy_block(block_fd, loading.request.block_size, &block);
+    if (block_fd >= 0)
+        close(block_fd);
+    cbpd_validate_rules(&loading, self->helper.policy.host, status, block);
     return true;
 }
 
-bool cbpd_finish_loading_rules(struct tracer *self, struct cbp_rules *request, uint32_t *status,
+bool cbpd_finish_loading_rules(struct tracer *self, struct cbp_message_header *request, uint32_t *status,
                                uint64_t *value)
 {
-    if (cbp_load_u32(&loading.state) != LOADING_DONE)
+    if (!cbpd_is_in_state(&loading, CBPD_LOADING_DONE))
         return false;
-    *request = loading.request;
-    *status = loading.status;
-    if (*status == 0) {
-        cbpd_begin_attaching();
-        *status = cbpd_serve_rules(&self->helper, request, loading.set, value);
-        cbpd_end_attaching(self);
-    }
-    cbp_store_u32(&loading.state, LOADING_IDLE);
+    *request = loading.request.header;
+    cbpd_begin_attaching();
+    *status = cbpd_finish_loading(&self->helper, &loading, value);
+    cbpd_end_attaching(self);
     return true;
 }

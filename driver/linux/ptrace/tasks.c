@@ -83,10 +83,6 @@ void cbpd_drop_operation(struct task *task)
 {
     cbpd_unpark(task);
     cbpd_drop_look(task);
-    if (task->operation == NULL)
-        return;
-    cbpd_cancel_operation(&task->operation->held);
-    task->operation = NULL;
-    if (task->process != NULL)
+    if (cbpd_drop_held(&task->base) && task->process != NULL)
         task->process->has_dropped = true;
 }

@@ -30,13 +30,13 @@ static struct disposition after_answers(struct tracer *self, struct task *task,
                                         const struct operation *operation)
 {
     uint32_t result_code = operation->held.base.result_code;
-    switch (operation->kind) {
+    switch (operation->held.kind) {
     case OPERATION_THREAD:
     case OPERATION_FORK:
         return cbpd_after_creation(task, result_code);
     case OPERATION_ENTRY:
     case OPERATION_EXECUTION:
-        return cbpd_finish_execution(self, task, operation->kind, operation, result_code);
+        return cbpd_finish_execution(self, task, operation->held.kind, operation, result_code);
     case OPERATION_HANDLE:
         return cbpd_finish_handle_call(self, task, operation);
     case OPERATION_EXIT:
@@ -49,9 +49,8 @@ void cbpd_apply_settled(struct tracer *self)
 {
     for (struct cbpd_held *held; (held = cbpd_next_settled(&self->helper)) != NULL;) {
         struct operation *operation = operation_of(held);
-        struct task *task = held->task;
-        if (task != NULL) {
-            task->operation = NULL;
+        if (held->task != NULL) {
+            struct task *task = task_of(held->task);
             self->served_tid = task->base.tid;
             cbpd_carry_out(self, task, after_answers(self, task, operation));
         }

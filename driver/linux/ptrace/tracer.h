@@ -70,12 +70,11 @@ struct parked {
 
 struct task {
     struct cbpd_task base;
-    struct process *process;     /* NULL until its creator's event or /proc tells whose it is */
-    struct operation *operation; /* what it waits for, if anything */
-    struct look *look;           /* what is looked at for it beside us, likewise */
-    enum look_stage look_stage;  /* of that */
-    struct launch *launch;       /* of a root whose target does not run yet */
-    uint64_t seen_ns;            /* when an unowned task was first seen */
+    struct process *process;    /* NULL until its creator's event or /proc tells whose it is */
+    struct look *look;          /* what is looked at for it beside us, likewise */
+    enum look_stage look_stage; /* of that */
+    struct launch *launch;      /* of a root whose target does not run yet */
+    uint64_t seen_ns;           /* when an unowned task was first seen */
     uint64_t resumed_ns; /* when it last went on, since boot; what it creates is younger. 0: not known */
     uint32_t creator_pid, creator_tid;
     uint32_t kept_creator;  /* tid of a creator that stays stopped until this task has told of itself */
@@ -106,8 +105,7 @@ struct replacement {
 
 /* One operation that is held. */
 struct operation {
-    struct cbpd_held held;
-    enum operation_kind kind;
+    struct cbpd_held held;      /* its kind is an OPERATION_ */
     uint32_t descriptor_access; /* rights of a handle operation that names its target by a descriptor alone */
     struct approval approval;
     struct replacement replacement;
@@ -259,12 +257,6 @@ void cbpd_forget_detached(struct tracer *self, struct task *task);
 /* ---- reports.c ---- */
 /* Begins a report about the task's process, made by its creator. */
 void cbpd_start_report(struct tracer *self, struct cbpd_report *report, struct task *task);
-void cbpd_add_item(struct cbpd_report *report, uint32_t type, uint32_t flags);
-/* The task waits for that operation's answers; true. */
-bool cbpd_hold(struct task *task, struct operation *operation, enum operation_kind kind);
-/* Posts a report. True: somebody is asked, and the task waits for it. False: *result_code is what rules say. */
-bool cbpd_is_held(struct tracer *self, struct task *task, const struct cbpd_report *report,
-                  enum operation_kind kind, uint32_t *result_code);
 /* After a vfork a first thread is told with what the process executes; but before it is named in an event. */
 void cbpd_introduce(struct tracer *self, struct task *task);
 
@@ -430,7 +422,7 @@ void cbpd_end_every_launch(struct tracer *self);
 void cbpd_begin_loading_rules(const struct cbp_rules *request, int fd);
 bool cbpd_is_loading_rules(void);
 /* If they have been loaded: puts them in force, and gives what to reply to which request. */
-bool cbpd_finish_loading_rules(struct tracer *self, struct cbp_rules *request, uint32_t *status,
+bool cbpd_finish_loading_rules(struct tracer *self, struct cbp_message_header *request, uint32_t *status,
                                uint64_t *value);
 /* The watching thread's: reads and validates what is wanted; false: nothing is. */
 bool cbpd_load_wanted_rules(struct tracer *self);

@@ -3,31 +3,12 @@
 #include <string.h>
 
 #include "cbp_atomic.h"
-#include "cbp_message_check.h"
 #include "debugger.h"
 
 static union {
     uint64_t alignment;
     unsigned char bytes[CBP_DEBUG_REQUEST_SIZE_MAX];
 } buffer;
-
-static uint32_t accept_hello(struct debugger *self, const struct cbp_hello *hello)
-{
-    if (hello->magic != CBP_PROTOCOL_MAGIC || hello->version != CBP_PROTOCOL_VERSION)
-        return CBP_ERROR_INVALID_KERNEL_INFO_VERSION;
-    self->controller_pid = hello->process_id;
-    /* Deadlines are told in the controller's clock: it must be ours. */
-    return hello->clock_ns > cbpd_now_ns() ? CBP_ERROR_APP_INIT_FAILURE : 0;
-}
-
-static uint32_t query_process(struct debugger *self, const struct cbp_process_query *query, uint64_t *value)
-{
-    const struct process *process = find_process(self, query->process_id);
-    if (process == NULL)
-        return CBP_ERROR_NOT_FOUND;
-    *value = cbpd_capabilities_of(process);
-    return 0;
-}
 
 static uint32_t claim_process(struct debugger *self, const struct cbp_launch_process *request)
 {
@@ -38,68 +19,44 @@ static uint32_t claim_process(struct debugger *self, const struct cbp_launch_pro
     return error;
 }
 
-static uint32_t serve(struct debugger *self, uint32_t type, uint64_t *value)
+static void reply(struct debugger *self, const struct cbp_message_header *request, uint32_t status,
+                  uint64_t value)
 {
-    const void *request = buffer.bytes;
-    switch (type) {
-    case CBP_MESSAGE_HELLO:
-        return accept_hello(self, request);
-    case CBP_MESSAGE_SESSION:
-        return cbpd_serve_session(&self->helper, request);
-    case CBP_MESSAGE_SESSION_CLOSE:
-        return cbpd_serve_session_close(&self->helper,
-                                        ((const struct cbp_session_close *) request)->session_id);
-    case CBP_MESSAGE_LAUNCH_FORGET:
-        return cbpd_serve_launch_forget(&self->helper, request);
-    case CBP_MESSAGE_LAUNCH_PROCESS:
-        return claim_process(self, request);
-    case CBP_MESSAGE_PROCESS_QUERY:
-        return query_process(self, request, value);
-    default:
-        return CBP_ERROR_INVALID_DATA;
-    }
-}
-
-static void reply(struct debugger *self, uint64_t id, uint32_t status, uint64_t value)
-{
-    self->control->reply = (struct cbp_reply){
-        .header = {.size = sizeof self->control->reply, .type = CBP_MESSAGE_REPLY, .id = id},
-        .status = status,
-        .version = CBP_PROTOCOL_VERSION,
-        .value = value,
-        .clock_ns = cbpd_now_ns(),
-    };
+    self->control->reply = cbpd_reply_to(&self->helper, request, status, value);
     cbpd_publish_counts(self);
     (void) SetEvent(self->reply_event);
 }
 
 static void serve_request(struct debugger *self)
 {
-    uint32_t size = cbp_load_relaxed_u32(&self->control->request_size);
-    const struct cbp_message_header *header = (const void *) buffer.bytes;
+    uint32_t size = cbp_load_relaxed_u32(&self->control->request_size), status;
+    const void *request = buffer.bytes;
     uint64_t value = CBP_DEBUG_CAPABILITIES;
-    uint32_t status = CBP_ERROR_INVALID_DATA;
     if (size > sizeof buffer.bytes)
         size = 0;
-    memset(buffer.bytes, 0, sizeof *header);
+    memset(buffer.bytes, 0, sizeof(struct cbp_message_header));
     memcpy(buffer.bytes, self->control->request, size);
-    if (header->type != CBP_MESSAGE_EVENT && cbp_message_check(buffer.bytes, size, header->type) == 0) {
-        if (header->type == CBP_MESSAGE_RULES) {
-            cbpd_begin_loading_rules(self, (const void *) buffer.bytes);
-            return;
-        }
-        status = serve(self, header->type, &value);
+    uint32_t type = cbpd_request_type(request, size);
+    if (type == CBP_MESSAGE_RULES) {
+        cbpd_begin_loading_rules(self, request);
+        return;
     }
-    reply(self, header->id, status, value);
+    if (type == CBP_MESSAGE_LAUNCH_PROCESS)
+        status = claim_process(self, request);
+    else
+        status = cbpd_serve_request(&self->helper, type, request, &value);
+    if (type == CBP_MESSAGE_HELLO && status == 0)
+        self->controller_pid = ((const struct cbp_hello *) request)->process_id;
+    reply(self, request, status, value);
 }
 
 static void finish_rules(struct debugger *self)
 {
-    struct cbp_rules request;
+    struct cbp_message_header request;
     uint32_t status;
     uint64_t value = 0;
     if (cbpd_finish_loading_rules(self, &request, &status, &value))
-        reply(self, request.header.id, status, value);
+        reply(self, &request, status, value);
 }
 
 void cbpd_leave(struct debugger *self)

@@ -32,16 +32,9 @@ struct process {
 struct task {
     struct cbpd_task base;
     struct process *process;
-    struct operation *operation; /* what it waits for, if anything */
 };
 
 enum operation_kind { OPERATION_CREATION, OPERATION_THREAD, OPERATION_THREAD_EXIT, OPERATION_EXIT };
-
-/* One operation that is held. Nothing is ever stripped here: no handle operation is seen. */
-struct operation {
-    struct cbpd_held held;
-    enum operation_kind kind;
-};
 
 /* Everything the helper has. */
 struct debugger {
@@ -134,11 +127,7 @@ UINT cbpd_refusal_status(uint32_t code); /* always one of failure */
 /* ---- reports.c ---- */
 struct task *cbpd_task_in(struct debugger *self, const struct process *process); /* any; or NULL */
 void cbpd_start_report(struct debugger *self, struct cbpd_report *report, struct task *task);
-void cbpd_add_item(struct cbpd_report *report, uint32_t type);
-/* Posts a report. True: somebody is asked. False: *result_code is what rules say. */
-bool cbpd_is_held(struct debugger *self, struct task *task, const struct cbpd_report *report,
-                  enum operation_kind kind, uint32_t *result_code);
-/* Likewise, the process's creation: it is known now whose it is. */
+/* Holds it for its creation, as cbpd_is_held() does: it is known now whose it is. */
 bool cbpd_is_held_at_creation(struct debugger *self, struct process *process, uint32_t *result_code);
 /* Of a process that the system did not tell of: its creation, with the refusal that has been carried out. */
 void cbpd_tell_refused(struct debugger *self, struct process *process, const struct facts *of);
@@ -209,7 +198,7 @@ void cbpd_begin_loading_rules(struct debugger *self, const struct cbp_rules *req
 bool cbpd_is_loading_rules(void);
 HANDLE cbpd_rules_loaded_event(void); /* set when there is something to finish */
 /* Puts in force what has been loaded: the request with status and value of its reply. False: not yet. */
-bool cbpd_finish_loading_rules(struct debugger *self, struct cbp_rules *request, uint32_t *status,
+bool cbpd_finish_loading_rules(struct debugger *self, struct cbp_message_header *request, uint32_t *status,
                                uint64_t *value);
 
 /* ---- debugging.c: what is asked of the system's debugger ---- */

@@ -42,15 +42,11 @@ static struct disposition after_answers(const struct task *task, enum operation_
 void cbpd_apply_settled(struct debugger *self)
 {
     for (struct cbpd_held *held; (held = cbpd_next_settled(&self->helper)) != NULL;) {
-        struct operation *operation = operation_of(held);
-        struct task *task = held->task;
-        enum operation_kind kind = operation->kind;
-        uint32_t result_code = held->base.result_code;
-        cbpd_free_surely(operation);
-        if (task == NULL)
-            continue;
-        task->operation = NULL;
-        cbpd_carry_out(self, task->process->base.pid, task->base.tid, after_answers(task, kind, result_code));
+        const struct task *task = held->task != NULL ? task_of(held->task) : NULL;
+        if (task != NULL)
+            cbpd_carry_out(self, task->process->base.pid, task->base.tid,
+                           after_answers(task, held->kind, held->base.result_code));
+        cbpd_free_surely(held);
     }
 }
 
@@ -156,9 +152,9 @@ static struct disposition handle_thread_creation(struct debugger *self, const DE
     cbpd_start_report(self, &report, task);
     report.originator_pid = 0; /* the system does not say who created it */
     report.originator_tid = 0;
-    cbpd_add_item(&report, CBP_PROC_EVT_THREAD_CREATION);
+    cbpd_add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
     uint32_t result_code;
-    bool is_held = cbpd_is_held(self, task, &report, OPERATION_THREAD, &result_code);
+    bool is_held = cbpd_is_held(&self->helper, &task->base, &report, OPERATION_THREAD, &result_code);
     return is_held ? stay() : after_answers(task, OPERATION_THREAD, result_code);
 }
 
@@ -171,12 +167,13 @@ static struct disposition handle_end(struct debugger *self, struct process *proc
     struct cbpd_report report;
     cbpd_start_report(self, &report, task);
     report.exit_status = exit_status;
-    cbpd_add_item(&report, CBP_PROC_EVT_THREAD_TERMINATION);
+    cbpd_add_item(&report, CBP_PROC_EVT_THREAD_TERMINATION, 0);
     if (kind == OPERATION_EXIT)
-        cbpd_add_item(&report, CBP_PROC_EVT_PROCESS_TERMINATION);
+        cbpd_add_item(&report, CBP_PROC_EVT_PROCESS_TERMINATION, 0);
     uint32_t result_code;
-    return cbpd_is_held(self, task, &report, kind, &result_code) ? stay()
-                                                                 : after_answers(task, kind, result_code);
+    return cbpd_is_held(&self->helper, &task->base, &report, kind, &result_code)
+               ? stay()
+               : after_answers(task, kind, result_code);
 }
 
 /* To a program that sends something to a debugger it is to look as if there were none. */

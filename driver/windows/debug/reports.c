@@ -22,28 +22,8 @@ void cbpd_start_report(struct debugger *self, struct cbpd_report *report, struct
         .originator_tid = task->base.tid};
 }
 
-void cbpd_add_item(struct cbpd_report *report, uint32_t type)
-{
-    report->request.types[report->request.item_count++] = type;
-}
-
-bool cbpd_is_held(struct debugger *self, struct task *task, const struct cbpd_report *report,
-                  enum operation_kind kind, uint32_t *result_code)
-{
-    struct operation *operation = NULL;
-    struct cbpd_refusal refusal = {.code = report->request.result_code};
-    post(&self->helper, report, &operation, &refusal, NULL);
-    *result_code = refusal.code;
-    if (operation == NULL)
-        return false;
-    operation->held.task = task;
-    operation->kind = kind;
-    task->operation = operation;
-    return true;
-}
-
 static void start_creation(struct debugger *self, struct cbpd_report *report, struct process *process,
-                           const struct facts *of)
+                           const struct facts *of, uint32_t flags)
 {
     report->arguments = of->command_line.bytes;
     report->arguments_size = (uint32_t) of->command_line.size;
@@ -52,7 +32,7 @@ static void start_creation(struct debugger *self, struct cbpd_report *report, st
         creator_of(process) != NULL ? creator_of(process)->base.pid : process->parent_pid;
     report->originator_tid = process->creator_tid;
     report->request.originator = creator_of(process) != NULL ? stances_of(self, creator_of(process)) : NULL;
-    cbpd_add_item(report, CBP_PROC_EVT_PROCESS_CREATION);
+    cbpd_add_item(report, CBP_PROC_EVT_PROCESS_CREATION, flags);
 }
 
 bool cbpd_is_held_at_creation(struct debugger *self, struct process *process, uint32_t *result_code)
@@ -63,9 +43,9 @@ bool cbpd_is_held_at_creation(struct debugger *self, struct process *process, ui
         facts.command_line.size = 0;
     struct task *task = cbpd_task_in(self, process);
     cbpd_start_report(self, &report, task);
-    start_creation(self, &report, process, &facts);
-    cbpd_add_item(&report, CBP_PROC_EVT_THREAD_CREATION);
-    return cbpd_is_held(self, task, &report, OPERATION_CREATION, result_code);
+    start_creation(self, &report, process, &facts, 0);
+    cbpd_add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
+    return cbpd_is_held(&self->helper, &task->base, &report, OPERATION_CREATION, result_code);
 }
 
 void cbpd_tell_refused(struct debugger *self, struct process *process, const struct facts *of)
@@ -73,8 +53,7 @@ void cbpd_tell_refused(struct debugger *self, struct process *process, const str
     struct task nobody = {.process = process};
     struct cbpd_report report;
     cbpd_start_report(self, &report, &nobody);
-    start_creation(self, &report, process, of);
+    start_creation(self, &report, process, of, CBP_EVENT_FLAG_DECIDED_BY_RULE);
     report.request.result_code = CBP_ERROR_BUSY;
-    report.request.flags[0] |= CBP_EVENT_FLAG_DECIDED_BY_RULE;
     cbpd_tell_past(&self->helper, &report);
 }

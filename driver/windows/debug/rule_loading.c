@@ -1,24 +1,16 @@
-/* Rules on their way from the core into force. The debugger thread takes the request over, a thread of the
- * system's pool copies the block out of its section and validates it, because thousands of rules take longer
- * than a stopped process should wait; the debugger thread puts it in force and replies. One request at a
- * time. */
+/* Rules on their way from the core: a thread of the system's pool copies the block out of its section. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "debugger.h"
 
-static struct {
-    bool is_busy; /* the debugger thread's alone */
-    HANDLE done;  /* an event: from here on all of this is the debugger thread's again */
-    struct cbp_rules request;
-    uint32_t status;
-    struct cbpd_rule_set *set; /* if status is 0 */
-} loading;
+static struct cbpd_loading loading;
+static HANDLE loaded; /* an event */
 
 bool cbpd_prepare_rule_loading(void)
 {
-    loading.done = CreateEventW(NULL, FALSE, FALSE, NULL);
-    return loading.done != NULL;
+    loaded = CreateEventW(NULL, FALSE, FALSE, NULL);
+    return loaded != NULL;
 }
 
 /* What a section does not have, or only reserves, is not in the first region of its view. */
@@ -57,45 +49,38 @@ static uint32_t copy_block(HANDLE section, uint64_t size, void **block)
 static DWORD WINAPI load(void *argument)
 {
     const struct debugger *self = argument;
-    const struct cbp_rules *request = &loading.request;
-    HANDLE section = (HANDLE) (uintptr_t) request->section_handle;
+    HANDLE section = (HANDLE) (uintptr_t) loading.request.section_handle;
     void *block = NULL;
-    loading.status = copy_block(section, request->block_size, &block);
-    if (loading.status == 0)
-        loading.status =
-            cbpd_make_rule_set(self->helper.policy.host, block, (size_t) request->block_size, &loading.set);
-    (void) SetEvent(loading.done);
+    uint32_t status = copy_block(section, loading.request.block_size, &block);
+    cbpd_validate_rules(&loading, self->helper.policy.host, status, block);
+    (void) SetEvent(loaded);
     return 0;
 }
 
 void cbpd_begin_loading_rules(struct debugger *self, const struct cbp_rules *request)
 {
-    loading.request = *request;
-    loading.set = NULL;
-    loading.is_busy = true;
+    (void) ResetEvent(loaded);
+    cbpd_begin_loading(&loading, request);
     if (!QueueUserWorkItem(load, self, WT_EXECUTEDEFAULT))
         (void) load(self); /* without another thread: here, before anything else */
 }
 
 bool cbpd_is_loading_rules(void)
 {
-    return loading.is_busy;
+    return !cbpd_is_in_state(&loading, CBPD_LOADING_IDLE);
 }
 
 HANDLE cbpd_rules_loaded_event(void)
 {
-    return loading.done;
+    return loaded;
 }
 
-bool cbpd_finish_loading_rules(struct debugger *self, struct cbp_rules *request, uint32_t *status,
+bool cbpd_finish_loading_rules(struct debugger *self, struct cbp_message_header *request, uint32_t *status,
                                uint64_t *value)
 {
-    if (!loading.is_busy || WaitForSingleObject(loading.done, 0) != WAIT_OBJECT_0)
+    if (!cbpd_is_in_state(&loading, CBPD_LOADING_DONE))
         return false;
-    *request = loading.request;
-    *status = loading.status;
-    if (*status == 0)
-        *status = cbpd_serve_rules(&self->helper, request, loading.set, value);
-    loading.is_busy = false;
+    *request = loading.request.header;
+    *status = cbpd_finish_loading(&self->helper, &loading, value);
     return true;
 }

@@ -14,8 +14,7 @@ struct task *cbpd_add_task(struct debugger *self, uint32_t tid, struct process *
 
 void cbpd_remove_task(struct debugger *self, struct task *task)
 {
-    if (task->operation != NULL)
-        cbpd_cancel_operation(&task->operation->held);
+    (void) cbpd_drop_held(&task->base);
     cbpd_release_process(&self->helper.policy, &task->process->base);
     cbpd_free_task(&self->helper, &task->base);
 }

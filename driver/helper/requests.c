@@ -1,0 +1,80 @@
+/* Requests of the controller that every driver serves alike. */
+#include "cbp_message_check.h"
+#include "helper.h"
+
+static uint32_t serve_hello(struct cbpd_helper *helper, const void *message, uint64_t *value)
+{
+    const struct cbp_hello *hello = message;
+    (void) value;
+    if (hello->magic != CBP_PROTOCOL_MAGIC || hello->version != CBP_PROTOCOL_VERSION)
+        return CBP_ERROR_INVALID_KERNEL_INFO_VERSION;
+    /* Deadlines are told in the controller's clock: it must be ours. */
+    return hello->clock_ns > helper->host->now_ns() ? CBP_ERROR_APP_INIT_FAILURE : 0;
+}
+
+static uint32_t serve_session(struct cbpd_helper *helper, const void *message, uint64_t *value)
+{
+    (void) value;
+    return cbpd_serve_session(helper, message);
+}
+
+static uint32_t serve_session_close(struct cbpd_helper *helper, const void *message, uint64_t *value)
+{
+    (void) value;
+    return cbpd_serve_session_close(helper, ((const struct cbp_session_close *) message)->session_id);
+}
+
+static uint32_t serve_launch_forget(struct cbpd_helper *helper, const void *message, uint64_t *value)
+{
+    (void) value;
+    return cbpd_serve_launch_forget(helper, message);
+}
+
+static uint32_t serve_process_query(struct cbpd_helper *helper, const void *message, uint64_t *value)
+{
+    const struct cbp_process_query *query = message;
+    const struct cbpd_process *process = cbpd_find_process(&helper->policy, query->process_id);
+    if (process == NULL || process->standing.is_let_go)
+        return CBP_ERROR_NOT_FOUND;
+    *value = helper->host->capabilities_of(process);
+    return 0;
+}
+
+static const struct {
+    uint32_t type;
+    uint32_t (*serve)(struct cbpd_helper *helper, const void *message, uint64_t *value);
+} requests[] = {
+    {CBP_MESSAGE_HELLO, serve_hello},
+    {CBP_MESSAGE_SESSION, serve_session},
+    {CBP_MESSAGE_SESSION_CLOSE, serve_session_close},
+    {CBP_MESSAGE_LAUNCH_FORGET, serve_launch_forget},
+    {CBP_MESSAGE_PROCESS_QUERY, serve_process_query},
+};
+
+uint32_t cbpd_request_type(const void *message, uint64_t size)
+{
+    const struct cbp_message_header *header = message;
+    bool is_request = size >= sizeof *header && header->type != CBP_MESSAGE_EVENT &&
+                      cbp_message_check(message, size, header->type) == 0;
+    return is_request ? header->type : 0;
+}
+
+uint32_t cbpd_serve_request(struct cbpd_helper *helper, uint32_t type, const void *message, uint64_t *value)
+{
+    for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++)
+        if (requests[i].type == type)
+            return requests[i].serve(helper, message, value);
+    return CBP_ERROR_INVALID_DATA;
+}
+
+struct cbp_reply cbpd_reply_to(struct cbpd_helper *helper, const struct cbp_message_header *request,
+                               uint32_t status, uint64_t value)
+{
+    return (struct cbp_reply){
+        .header = {.size = sizeof(struct cbp_reply), .type = CBP_MESSAGE_REPLY, .id = request->id},
+        .status = status,
+        .version = CBP_PROTOCOL_VERSION,
+        .value = value,
+        .clock_ns = helper->host->now_ns(),
+    };
+}
