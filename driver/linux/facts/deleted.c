@@ -63,7 +63,7 @@ static int is_gone(const char *link, uint32_t id, const char *path)
     return there == IS_NOT_THERE || (there == CANNOT_SAY && here == IS_NOT_THERE);
 }
 
-int cbp_take_off_deleted(const char *link, uint32_t id, char *path, size_t *size)
+int cbpd_take_off_deleted(const char *link, uint32_t id, char *path, size_t *size)
 {
     static const char ending[] = " (deleted)";
     const size_t ending_size = sizeof ending - 1;

@@ -1,7 +1,7 @@
 /* The path of a file that a process executes, without what the kernel puts behind it once the file is gone.
  * For the core and for the helper; any thread. Knows /proc; neither rules nor events. */
-#ifndef CBP_DELETED_H
-#define CBP_DELETED_H
+#ifndef CBPD_DELETED_H
+#define CBPD_DELETED_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -11,6 +11,6 @@
  * gives 1; or 0 where the file is there, and may itself have such a name. id is a process, or a thread, from
  * whose root the path may lead to the file, if not from ours. Asks no file system that could keep us waiting.
  */
-int cbp_take_off_deleted(const char *link, uint32_t id, char *path, size_t *size);
+int cbpd_take_off_deleted(const char *link, uint32_t id, char *path, size_t *size);
 
 #endif

@@ -2,7 +2,7 @@
  * looked up only while there are such rules, and for the programs that run already when the first one comes.
  * Knows /proc and images; nothing of what rules say. */
 #include "beside.h"
-#include "proc_name.h"
+#include "proc_files.h"
 #include "tracer.h"
 
 struct identity_look {

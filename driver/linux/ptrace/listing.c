@@ -93,24 +93,3 @@ void cbpd_free_id_list(struct id_list *list)
     free(list->ids);
     *list = (struct id_list){NULL, 0};
 }
-
-uint32_t cbpd_living_thread(uint32_t pid)
-{
-    char path[64], target[1];
-    uint32_t found = pid;
-    snprintf(path, sizeof path, "/proc/%u/exe", pid);
-    if (readlink(path, target, sizeof target) >= 0 || errno != ENOENT)
-        return pid;
-    snprintf(path, sizeof path, "/proc/%u/task", pid);
-    DIR *folder = opendir(path);
-    const struct dirent *entry;
-    while (found == pid && folder != NULL && (entry = readdir(folder)) != NULL) {
-        uint32_t tid = (uint32_t) strtoul(entry->d_name, NULL, 10);
-        snprintf(path, sizeof path, "/proc/%u/task/%u/exe", pid, tid);
-        if (tid != 0 && readlink(path, target, sizeof target) > 0)
-            found = tid;
-    }
-    if (folder != NULL)
-        closedir(folder);
-    return found;
-}

@@ -7,13 +7,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proc_files.h"
+#include "proc_status.h"
+
 struct process;
 struct task;
 struct tracer;
 
 /* ---- proc.c: facts from /proc ---- */
-/* As much of a file in a task's folder as one read gives, with a NUL behind it: how much; 0: nothing. */
-size_t cbpd_read_proc_file(uint32_t id, const char *name, char *buffer, size_t size);
 uint64_t cbpd_read_start_time(struct tracer *self, uint32_t pid);
 bool cbpd_read_parent(struct tracer *self, uint32_t pid, uint32_t *parent_pid); /* false: gone, or hidden */
 uint64_t cbpd_start_time_since(struct tracer *self, uint32_t pid,
@@ -21,18 +22,6 @@ uint64_t cbpd_start_time_since(struct tracer *self, uint32_t pid,
 /* What is asked of /proc may be hidden there: descriptors of a task that is not dumpable, a namespace, a
  * whole process (hidepid). */
 enum knowledge { KNOWN, ABSENT /* surely */, NOT_KNOWN };
-enum { NAMESPACE_DEPTH_MAX = 33 }; /* the kernel allows 32 nested ones */
-struct status_facts {
-    char state;
-    uint32_t group, parent_pid, tracer_pid;
-    uint32_t user_id, effective_user_id, saved_user_id;
-    bool has_filter;                   /* of system calls, anybody's; or it is not known */
-    uint32_t filter_count;             /* UINT32_MAX: the kernel does not say (before 5.9) */
-    uint32_t depth;                    /* PID namespaces that it is in, from ours on */
-    uint32_t ids[NAMESPACE_DEPTH_MAX]; /* its id in each of them */
-    uint32_t group_depth;
-    uint32_t group_ids[NAMESPACE_DEPTH_MAX]; /* its process group's */
-};
 bool cbpd_read_status(struct tracer *self, uint32_t tid,
                       struct status_facts *facts); /* false: gone, or hidden: see cbpd_is_there() */
 bool cbpd_is_there(uint32_t tid);                  /* a task with that id exists, maybe hidden */
@@ -63,9 +52,6 @@ bool cbpd_list_processes(struct tracer *self, struct id_list *list);
 /* The threads of one. Unless they are KNOWN the list is empty. */
 enum knowledge cbpd_list_threads(struct tracer *self, uint32_t pid, struct id_list *list);
 void cbpd_free_id_list(struct id_list *list);
-/* The thread of a process by which the others are known: the first one, or where that has ended another one
- * that lives. Goes through folders of /proc: to be called in a look. Any thread. */
-uint32_t cbpd_living_thread(uint32_t pid);
 
 /* ---- ids.c: ids of other namespaces ---- */
 /* How a process sees ids: a namespace and how deep it lies below ours. */

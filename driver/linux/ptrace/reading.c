@@ -186,7 +186,7 @@ static void find_executable(uint32_t tid, bool needs_path_only, struct executabl
     executable->path_size = size > 0 ? (size_t) size : 0;
     executable->is_known = size > 0 && size < (ssize_t) sizeof executable->path;
     executable->is_deleted =
-        executable->is_known && cbp_take_off_deleted(link, tid, executable->path, &executable->path_size);
+        executable->is_known && cbpd_take_off_deleted(link, tid, executable->path, &executable->path_size);
     executable->identity = (struct file_identity){0, 0};
     if (!needs_path_only)
         identify(executable);

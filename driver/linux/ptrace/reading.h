@@ -12,7 +12,7 @@
 
 #include "digest.h"
 #include "look_up.h"
-#include "proc_name.h"
+#include "proc_files.h"
 #include "text.h"
 
 /* A system call that has stopped before it happens. */

@@ -234,7 +234,7 @@ static enum resolution judge_file(const struct place *place, int fd, const char 
     if (path_size <= 0 || path_size == (ssize_t) sizeof path)
         return UNKNOWN;
     size_t size = (size_t) path_size;
-    bool is_deleted = cbp_take_off_deleted(link, place->tid, path, &size);
+    bool is_deleted = cbpd_take_off_deleted(link, place->tid, path, &size);
     if (!cbpd_chain_add(chain, &identity, path, size, given, strlen(given)))
         return UNKNOWN;
     chain->files[chain->file_count - 1].is_deleted = is_deleted;

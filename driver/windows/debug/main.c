@@ -95,7 +95,7 @@ static void wait_for_something(struct debugger *self)
     if (!cbpd_answers_are_there(&self->helper)) {
         DWORD found = WaitForMultipleObjects(4, handles, FALSE, wait_ms(self));
         if (found == WAIT_OBJECT_0 + 2 && control == self->request_event)
-            (void) SetEvent(control); /* taken by the wait: cbpd_serve_control() looks for it */
+            (void) SetEvent(control);  /* taken by the wait: cbpd_serve_control() looks for it */
         else if (found == WAIT_FAILED) /* one of them is closed or no such object: it would fail for ever */
             cbpd_leave(self);
     }

@@ -4,6 +4,8 @@
 
 #include "deleted.h"
 #include "errors.h"
+#include "proc_files.h"
+#include "proc_stat.h"
 #include "proc_state.h"
 
 #include <dirent.h>
@@ -15,12 +17,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define STAT_SIZE 2048u /* 52 numbers of up to 20 digits and a name of up to 64 bytes */
-/* Fields of /proc/PID/stat, counted from 1. */
-#define STAT_PARENT 4
-#define STAT_FLAGS 9
-#define STAT_THREAD_COUNT 20
-#define STAT_START_TIME 22
 #define FLAG_KERNEL_THREAD 0x00200000u /* the kernel's PF_KTHREAD */
 #define ARGUMENTS_STEP 4096u           /* the least room for a read */
 #define ID_SIZE_MAX 16u
@@ -35,7 +31,7 @@ struct walk {
     char file[2u * ID_SIZE_MAX + 16u];
     size_t file_size;
     char path[PATH_MAX];
-    char stat[STAT_SIZE];
+    char stat[STAT_SIZE_MAX];
     char *arguments;
     size_t arguments_capacity;
 };
@@ -117,48 +113,27 @@ static uint32_t read_arguments(struct walk *walk, struct cbpi_process_facts *fac
     return error;
 }
 
-/* The line is PID (NAME) STATE PARENT ...; NAME may hold anything. */
-static void parse_stat(const char *line, struct cbpi_process_facts *facts, uint32_t *flags)
-{
-    const char *name = strchr(line, '('), *end = strrchr(line, ')');
-    if (!name || !end)
-        return;
-    facts->name = name + 1;
-    facts->name_size = (size_t) (end - name - 1);
-    const char *at = end;
-    for (int field = 3; (at = strchr(at + 1, ' ')) != NULL; field++) {
-        switch (field) {
-        case STAT_PARENT:
-            facts->parent_process_id = (uint32_t) strtoul(at, NULL, 10);
-            break;
-        case STAT_FLAGS:
-            *flags = (uint32_t) strtoul(at, NULL, 10);
-            break;
-        case STAT_THREAD_COUNT:
-            facts->thread_count = (uint32_t) strtoul(at, NULL, 10);
-            break;
-        case STAT_START_TIME:
-            facts->start_time = strtoull(at, NULL, 10);
-            return;
-        default:
-            break;
-        }
-    }
-}
-
-/* line has STAT_SIZE bytes. */
+/* line has STAT_SIZE_MAX bytes. */
 static uint32_t read_stat(struct walk *walk, char *line, struct cbpi_process_facts *facts, uint32_t *flags)
 {
     int fd = openat(walk->proc, file_of_process(walk, "stat"), O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return judge(errno);
-    ssize_t got = read(fd, line, STAT_SIZE - 1);
+    ssize_t got = read(fd, line, STAT_SIZE_MAX - 1);
     int error = errno;
     close(fd);
     if (got <= 0)
         return got < 0 ? judge(error) : CBP_ERROR_NOT_FOUND;
     line[got] = '\0';
-    parse_stat(line, facts, flags);
+    struct stat_facts stat;
+    if (cbpd_parse_stat(line, &stat)) {
+        facts->name = stat.name;
+        facts->name_size = stat.name_size;
+        facts->parent_process_id = stat.parent_pid;
+        facts->thread_count = stat.thread_count;
+        facts->start_time = stat.start_time;
+        *flags = stat.flags;
+    }
     return 0;
 }
 
@@ -169,7 +144,7 @@ static void look_at_file(struct walk *walk, struct cbpi_process_facts *facts)
     if (facts->name_size == sizeof walk->path || walk->path[facts->name_size - 1] != ')')
         return; /* nearly always */
     snprintf(link, sizeof link, "/proc/%s", file_of_process(walk, "exe"));
-    if (cbp_take_off_deleted(link, facts->process_id, walk->path, &facts->name_size))
+    if (cbpd_take_off_deleted(link, facts->process_id, walk->path, &facts->name_size))
         facts->flags |= CBP_SNAPSHOT_FLAG_IMAGE_DELETED;
 }
 
@@ -181,8 +156,8 @@ static ssize_t read_executable(struct walk *walk)
 /* Where the first thread has ended another one's files are read. */
 static void go_to_living_thread(struct walk *walk, uint32_t process_id)
 {
-    uint32_t thread_id = cbpi_proc_living_thread(process_id);
-    if (thread_id != 0)
+    uint32_t thread_id = cbpd_living_thread(process_id);
+    if (thread_id != process_id)
         walk->file_size +=
             (size_t) snprintf(walk->file + walk->file_size, sizeof walk->file - walk->file_size, "task/%u/",
                               (unsigned) thread_id);
@@ -220,7 +195,7 @@ static uint32_t read_process(struct walk *walk, struct cbpi_process_facts *facts
 {
     for (;;) {
         struct cbpi_process_facts again = {.name = ""};
-        char line[STAT_SIZE];
+        char line[STAT_SIZE_MAX];
         uint32_t flags;
         uint64_t begin_ns = cbpi_now_ns();
         *facts = (struct cbpi_process_facts){.process_id = facts->process_id, .name = "", .arguments = ""};

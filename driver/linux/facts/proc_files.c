@@ -1,0 +1,126 @@
+/* See proc_files.h. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "proc_files.h"
+
+enum { DIGITS_MAX = 10 };
+
+const char *cbpd_proc_name(char room[PROC_NAME_SIZE], uint32_t id, const char *rest)
+{
+    static const char folder[] = "/proc/";
+    char *start = room + sizeof folder - 1 + DIGITS_MAX;
+    memcpy(start, rest, strlen(rest) + 1);
+    do
+        *--start = (char) ('0' + id % 10);
+    while ((id /= 10) != 0);
+    start -= sizeof folder - 1;
+    memcpy(start, folder, sizeof folder - 1);
+    return start;
+}
+
+bool cbpd_read_program_identity(uint32_t tid, struct file_identity *identity)
+{
+    struct statx facts;
+    char room[PROC_NAME_SIZE];
+    if (statx(AT_FDCWD, cbpd_proc_name(room, tid, "/exe"), AT_STATX_DONT_SYNC, STATX_INO, &facts) != 0)
+        return false;
+    identity->device = makedev(facts.stx_dev_major, facts.stx_dev_minor);
+    identity->inode = facts.stx_ino;
+    return true;
+}
+
+size_t cbpd_read_proc_file(uint32_t id, const char *name, char *buffer, size_t size)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%u/%s", id, name);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    ssize_t length = read(fd, buffer, size - 1);
+    close(fd);
+    buffer[length > 0 ? length : 0] = 0;
+    return length > 0 ? (size_t) length : 0;
+}
+
+bool cbpd_open_lines(struct cbpd_lines *reader, uint32_t id, const char *name, size_t size_max)
+{
+    char path[96];
+    snprintf(path, sizeof path, "/proc/%u/%s", id, name);
+    reader->fd = open(path, O_RDONLY | O_CLOEXEC);
+    reader->start = reader->size = 0;
+    reader->budget = size_max;
+    reader->is_cut = false;
+    return reader->fd >= 0;
+}
+
+static bool read_more(struct cbpd_lines *reader)
+{
+    memmove(reader->bytes, reader->bytes + reader->start, reader->size);
+    reader->start = 0;
+    size_t room = sizeof reader->bytes - reader->size;
+    ssize_t got = room < reader->budget ? read(reader->fd, reader->bytes + reader->size, room) : -1;
+    reader->is_cut = got < 0;
+    if (got <= 0)
+        return false;
+    reader->size += (size_t) got;
+    reader->budget -= (size_t) got;
+    return true;
+}
+
+char *cbpd_next_line(struct cbpd_lines *reader)
+{
+    for (;;) {
+        char *line = reader->bytes + reader->start;
+        char *end = memchr(line, '\n', reader->size);
+        if (end != NULL) {
+            size_t length = (size_t) (end - line) + 1;
+            *end = 0;
+            reader->start += length;
+            reader->size -= length;
+            return line;
+        }
+        if (reader->size == sizeof reader->bytes) {
+            reader->bytes[sizeof reader->bytes - 1] = ' ';
+            reader->start = sizeof reader->bytes - 1;
+            reader->size = 1;
+        }
+        if (!read_more(reader))
+            return NULL;
+    }
+}
+
+const char *cbpd_labelled(const char *line, const char *label)
+{
+    size_t size = strlen(label);
+    return strncmp(line, label, size) == 0 ? line + size : NULL;
+}
+
+uint32_t cbpd_living_thread(uint32_t pid)
+{
+    char path[64], target[1];
+    uint32_t found = pid;
+    snprintf(path, sizeof path, "/proc/%u/exe", pid);
+    if (readlink(path, target, sizeof target) >= 0 || errno != ENOENT)
+        return pid;
+    snprintf(path, sizeof path, "/proc/%u/task", pid);
+    DIR *folder = opendir(path);
+    const struct dirent *entry;
+    while (found == pid && folder != NULL && (entry = readdir(folder)) != NULL) {
+        uint32_t tid = (uint32_t) strtoul(entry->d_name, NULL, 10);
+        snprintf(path, sizeof path, "/proc/%u/task/%u/exe", pid, tid);
+        if (tid != 0 && readlink(path, target, sizeof target) > 0)
+            found = tid;
+    }
+    if (folder != NULL)
+        closedir(folder);
+    return found;
+}

@@ -1,0 +1,78 @@
+/* See proc_status.h. */
+#define _GNU_SOURCE
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "proc_files.h"
+#include "proc_status.h"
+
+/* Numbers with tabs before them: a task's id in each PID namespace, from the one of /proc to its own. */
+static uint32_t take_ids(const char *at, uint32_t ids[NAMESPACE_DEPTH_MAX])
+{
+    uint32_t count = 0;
+    while (count < NAMESPACE_DEPTH_MAX && *at == '\t') {
+        char *end;
+        ids[count++] = (uint32_t) strtoul(at, &end, 10);
+        at = end;
+    }
+    return count;
+}
+
+static void take_user_ids(const char *text, struct status_facts *facts)
+{
+    if (sscanf(text, "%" SCNu32 " %" SCNu32 " %" SCNu32, &facts->user_id, &facts->effective_user_id,
+               &facts->saved_user_id) != 3)
+        facts->user_id = UINT32_MAX;
+}
+
+/* Source: proc_pid_status(5); the number of filters is the last line that is needed. */
+static void take_status_line(const char *line, struct status_facts *facts)
+{
+    const char *text;
+    if ((text = cbpd_labelled(line, "State:\t")) != NULL)
+        facts->state = *text;
+    else if ((text = cbpd_labelled(line, "Tgid:\t")) != NULL)
+        facts->group = (uint32_t) strtoul(text, NULL, 10);
+    else if ((text = cbpd_labelled(line, "PPid:\t")) != NULL)
+        facts->parent_pid = (uint32_t) strtoul(text, NULL, 10);
+    else if ((text = cbpd_labelled(line, "TracerPid:\t")) != NULL)
+        facts->tracer_pid = (uint32_t) strtoul(text, NULL, 10);
+    else if ((text = cbpd_labelled(line, "Uid:\t")) != NULL)
+        take_user_ids(text, facts);
+    else if ((text = cbpd_labelled(line, "NSpid:")) != NULL)
+        facts->depth = take_ids(text, facts->ids);
+    else if ((text = cbpd_labelled(line, "NSpgid:")) != NULL)
+        facts->group_depth = take_ids(text, facts->group_ids);
+    else if ((text = cbpd_labelled(line, "Seccomp:\t")) != NULL)
+        facts->has_filter = *text != '0';
+    else if ((text = cbpd_labelled(line, "Seccomp_filters:\t")) != NULL)
+        facts->filter_count = (uint32_t) strtoul(text, NULL, 10);
+}
+
+/* A kernel without PID namespaces does not tell of them. */
+static void assume_one_namespace(uint32_t tid, struct status_facts *facts)
+{
+    facts->depth = facts->group_depth = 1;
+    facts->ids[0] = tid;
+    pid_t group = getpgid((pid_t) tid);
+    facts->group_ids[0] = group > 0 ? (uint32_t) group : 0;
+}
+
+bool cbpd_read_status_file(uint32_t tid, struct status_facts *facts)
+{
+    struct cbpd_lines reader;
+    const char *line;
+    *facts = (struct status_facts){.state = '?', .has_filter = true, .filter_count = UINT32_MAX};
+    facts->user_id = facts->effective_user_id = facts->saved_user_id = UINT32_MAX;
+    if (!cbpd_open_lines(&reader, tid, "status", STATUS_SIZE_MAX))
+        return false;
+    while (facts->filter_count == UINT32_MAX && (line = cbpd_next_line(&reader)) != NULL)
+        take_status_line(line, facts);
+    close(reader.fd);
+    if (!reader.is_cut && facts->group != 0 && facts->depth == 0)
+        assume_one_namespace(tid, facts);
+    return facts->group != 0 && facts->user_id != UINT32_MAX && facts->group_depth != 0;
+}
