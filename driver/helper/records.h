@@ -34,6 +34,31 @@ static inline struct task *next_task(const struct task *task)
     return task_of(((const struct cbpd_task *) (const void *) task)->next);
 }
 
+static inline struct process *find_process(const struct cbpd_helper *helper, uint32_t pid) /* that lives */
+{
+    return process_of(cbpd_find_process(&helper->policy, pid));
+}
+
+static inline struct process *first_process(const struct cbpd_helper *helper)
+{
+    return process_of(helper->policy.processes);
+}
+
+static inline const struct cbp_stance *stances_of(struct cbpd_helper *helper, struct process *process)
+{
+    return cbpd_stances_of(&helper->policy, (struct cbpd_process *) (void *) process);
+}
+
+static inline struct task *find_task(const struct cbpd_helper *helper, uint32_t tid)
+{
+    return task_of(cbpd_find_task(helper, tid));
+}
+
+static inline struct task *first_task(const struct cbpd_helper *helper)
+{
+    return task_of(helper->tasks);
+}
+
 static inline struct operation *operation_of(struct cbpd_held *held)
 {
     return (struct operation *) (void *) held;

@@ -47,7 +47,7 @@ void cbpd_end_attaching(struct tracer *self)
     bool was_on = self->is_attaching;
     self->is_attaching = false;
     if (was_on)
-        cbpd_let_released_go(self);
+        cbpd_let_released_go(&self->helper);
 }
 
 /* To be asked between two processes, when nothing points to a task or a process: any may go meanwhile. False:
@@ -85,7 +85,7 @@ static uint32_t seize_new_threads(struct tracer *self, struct process *process, 
         return knowledge == ABSENT ? CBP_ERROR_INVALID_PARAMETER : CBP_ERROR_BUSY;
     uint32_t error = 0;
     for (uint32_t i = 0; i < list.count && error == 0; i++) {
-        if (find_task(self, list.ids[i]) != NULL)
+        if (find_task(&self->helper, list.ids[i]) != NULL)
             continue;
         uint32_t failure = cbpd_seize_thread(self, list.ids[i], process);
         *found += failure == 0;
@@ -134,7 +134,7 @@ static uint32_t attach_one(struct tracer *self, uint32_t pid)
     if (is_new) {
         if (!cbpd_read_status(self, pid, &facts) || facts.group != pid)
             return CBP_ERROR_INVALID_PARAMETER;
-        struct process *parent = find_process(self, facts.parent_pid);
+        struct process *parent = find_process(&self->helper, facts.parent_pid);
         process =
             process_of(cbpd_add_process(&self->helper.policy, pid, parent != NULL ? &parent->base : NULL));
         if (process == NULL)
@@ -195,7 +195,7 @@ static bool is_of_another_tracer(const struct status_facts *facts)
 
 static bool is_attached(struct tracer *self, uint32_t pid)
 {
-    const struct process *process = find_process(self, pid);
+    const struct process *process = find_process(&self->helper, pid);
     return process != NULL && !process->base.standing.is_let_go;
 }
 
@@ -222,7 +222,7 @@ static uint32_t attach_new_children(struct tracer *self, uint32_t *count)
         struct status_facts facts;
         uint32_t pid = list.ids[i];
         if (is_never_attached(self, pid) || is_attached(self, pid) || !cbpd_read_status(self, pid, &facts) ||
-            !is_of_walk(find_process(self, facts.parent_pid)) || is_of_another_tracer(&facts))
+            !is_of_walk(find_process(&self->helper, facts.parent_pid)) || is_of_another_tracer(&facts))
             continue;
         uint32_t failure = attach_if_let(self, pid);
         *count += failure == 0;
@@ -246,13 +246,14 @@ static uint32_t attach_descendants(struct tracer *self)
 /* The process is one whose descendants the walk is for. */
 static void walk_from(struct tracer *self, uint32_t pid)
 {
-    struct process *process = find_process(self, pid);
+    struct process *process = find_process(&self->helper, pid);
     if (process != NULL)
         process->walk_number = walk.number;
 }
 
-uint32_t cbpd_attach_process(struct tracer *self, uint32_t pid, uint64_t start_time, bool children)
+uint32_t cbpd_attach_process(struct cbpd_helper *helper, uint32_t pid, uint64_t start_time, bool children)
 {
+    struct tracer *self = tracer_of(helper);
     self->is_attaching = true;
     if (!walk_goes_on(self))
         return CBP_ERROR_TIMEOUT;
@@ -304,8 +305,9 @@ static bool carries_us(struct tracer *self, uint32_t pid)
 
 /* Those that match first, then the descendants of all of them together. CBP_ERROR_TIMEOUT: not all could be
  * looked at in time, so that one that matches may be left out. */
-uint32_t cbpd_attach_matching(struct tracer *self, struct cbpd_rule_set *set, uint32_t wanted_rule_id)
+uint32_t cbpd_attach_matching(struct cbpd_helper *helper, struct cbpd_rule_set *set, uint32_t wanted_rule_id)
 {
+    struct tracer *self = tracer_of(helper);
     struct id_list list;
     bool has_trees = false;
     uint32_t error = 0;

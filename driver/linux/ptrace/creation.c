@@ -55,7 +55,7 @@ static struct process *make_child_process(struct tracer *self, struct task *task
         process_of(cbpd_add_process(&self->helper.policy, task->base.tid, &parent->base));
     if (process == NULL)
         return NULL;
-    struct task *creator = find_task(self, task->creator_tid);
+    struct task *creator = find_task(&self->helper, task->creator_tid);
     process->base.start_time =
         cbpd_start_time_since(self, task->base.tid, creator != NULL ? creator->resumed_ns : 0);
     process->parent_pid = parent->base.pid;
@@ -98,7 +98,7 @@ struct disposition cbpd_handle_creation(struct tracer *self, struct task *creato
     uint32_t tid;
     if (!cbpd_read_event_message(creator->base.tid, event, &tid))
         return stay();
-    struct task *task = find_task(self, tid);
+    struct task *task = find_task(&self->helper, tid);
     if (task == NULL && !cbpd_was_ended_unknown(self, tid))
         task = cbpd_add_task(self, tid);
     if (task == NULL || task->process != NULL ||
@@ -145,7 +145,7 @@ bool cbpd_find_owner(struct tracer *self, struct task *task)
     struct status_facts facts;
     if (!cbpd_read_status(self, task->base.tid, &facts))
         return false;
-    struct process *process = find_process(self, facts.group);
+    struct process *process = find_process(&self->helper, facts.group);
     bool is_thread = facts.group != task->base.tid;
     if (process == NULL)
         process = make_orphan(self, facts.group, &facts);
@@ -162,13 +162,13 @@ static bool has_living_parent(struct tracer *self, const struct task *task)
 {
     struct status_facts facts;
     return cbpd_read_status(self, task->base.tid, &facts) && facts.group == task->base.tid &&
-           find_process(self, facts.parent_pid) != NULL;
+           find_process(&self->helper, facts.parent_pid) != NULL;
 }
 
 void cbpd_resolve_unowned_tasks(struct tracer *self)
 {
     uint64_t now = cbpd_now_ns();
-    for (struct task *task = first_task(self), *next; task != NULL; task = next) {
+    for (struct task *task = first_task(&self->helper), *next; task != NULL; task = next) {
         next = next_task(task);
         if (task->process != NULL || !task->stopped || now - task->seen_ns < TELLING_LIMIT_NS ||
             (now - task->seen_ns < LIVING_TELLING_LIMIT_NS && has_living_parent(self, task)))

@@ -13,7 +13,7 @@ static void report_end(struct tracer *self, struct task *task, uint32_t exit_sta
 {
     struct process *process = task->process;
     cbpd_start_report(self, report, task);
-    report->request.originator = stances_of(self, process);
+    report->request.originator = stances_of(&self->helper, process);
     bool last = --process->thread_count == 0;
     if (!process->is_launcher) {
         if (task->first_unreported)
@@ -31,7 +31,7 @@ static void report_end(struct tracer *self, struct task *task, uint32_t exit_sta
  * ends under that id, and nobody tells of its own any more. */
 static struct task *find_vanished_thread(struct tracer *self, uint32_t pid)
 {
-    for (struct task *task = first_task(self); task != NULL; task = next_task(task))
+    for (struct task *task = first_task(&self->helper); task != NULL; task = next_task(task))
         if (task->process != NULL && task->process->base.pid == pid && !task->process->base.ended &&
             task->base.tid != pid && syscall(SYS_tgkill, (pid_t) pid, (pid_t) task->base.tid, 0) != 0 &&
             errno == ESRCH)

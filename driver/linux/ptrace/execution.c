@@ -38,7 +38,7 @@ static void report_creation(struct tracer *self, struct cbpd_report *report, str
         report->originator_pid = process->creator_pid;
         report->originator_tid = process->creator_tid;
         report->request.originator =
-            creator_of(process) != NULL ? stances_of(self, creator_of(process)) : NULL;
+            creator_of(process) != NULL ? stances_of(&self->helper, creator_of(process)) : NULL;
     }
 }
 
@@ -59,7 +59,7 @@ static struct disposition ask_at_entry(struct tracer *self, struct task *task, s
     struct approval approval = {.valid = true, .image = image, .facts = reading->facts};
     cbpd_stances_under_image(&self->helper.policy, &task->process->base, image, stances);
     struct cbpd_report report;
-    report_creation(self, &report, task, stances_of(self, task->process));
+    report_creation(self, &report, task, stances_of(&self->helper, task->process));
     report.image = image;
     report.request.subject = stances;
     report.since_ns = task->parked.since_ns;
@@ -172,7 +172,7 @@ static struct disposition go_on_at_stop(struct tracer *self, struct task *task, 
     report_creation(self, &report, task, old_stances);
     task->execution_tid = 0;
     change_image(self, process, image, reading != NULL ? reading->user_id : process->user_id, old_stances);
-    report.request.subject = stances_of(self, process);
+    report.request.subject = stances_of(&self->helper, process);
     struct cbpd_refusal refusal = {0};
     struct operation *operation = NULL;
     if (image == NULL && creations_are_wanted(self)) {
@@ -245,7 +245,7 @@ struct disposition cbpd_go_on_after_look(struct tracer *self, struct task *task,
 
 static struct task *first_with_look(struct tracer *self)
 {
-    struct task *task = first_task(self);
+    struct task *task = first_task(&self->helper);
     while (task != NULL && task->look == NULL)
         task = next_task(task);
     return task;

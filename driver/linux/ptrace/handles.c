@@ -111,12 +111,12 @@ static void reach_many(struct tracer *self, const struct task *task, const struc
     struct id_list list;
     if (!cbpd_list_processes(self, &list))
         reached.is_unknown = true;
-    for (const struct process *process = first_process(self); process != NULL;
+    for (const struct process *process = first_process(&self->helper); process != NULL;
          process = next_process(process))
         reach_one_of_many(self, task, call, view, process->base.pid, true);
     for (uint32_t i = 0; i < list.count; i++) {
         uint32_t pid = list.ids[i];
-        if (find_process(self, pid) == NULL &&
+        if (find_process(&self->helper, pid) == NULL &&
             !(call->replacement.signal_for_many != 0 && cbpd_is_guarded(self, pid)))
             reach_one_of_many(self, task, call, view, pid, false);
     }
@@ -154,7 +154,7 @@ struct verdict {
 /* A new child, of whose creation we have not been told yet, is what its creator is. */
 static struct process *creator_of_new(struct tracer *self, const struct status_facts *facts)
 {
-    return facts->tracer_pid == (uint32_t) getpid() ? find_process(self, facts->parent_pid) : NULL;
+    return facts->tracer_pid == (uint32_t) getpid() ? find_process(&self->helper, facts->parent_pid) : NULL;
 }
 
 static void tell_target(struct tracer *self, struct task *task, const struct handle_call *call,
@@ -162,7 +162,7 @@ static void tell_target(struct tracer *self, struct task *task, const struct han
 {
     const struct status_facts *facts = &aim->facts;
     struct process outsider = {.base.pid = facts->group};
-    struct process *target = find_process(self, facts->group);
+    struct process *target = find_process(&self->helper, facts->group);
     struct process *judged = target;
     struct cbpd_report report;
     if (target == NULL) {
@@ -177,15 +177,15 @@ static void tell_target(struct tracer *self, struct task *task, const struct han
     bool is_thread = call->is_thread || (call->becomes_thread && aim->tid != facts->group);
     memset(&report, 0, sizeof report);
     report.process = &target->base;
-    report.capabilities = cbpd_capabilities_of(target);
+    report.capabilities = cbpd_capabilities_of(&target->base);
     report.image = judged != NULL ? judged->base.image : NULL;
     report.thread_id = is_thread ? aim->tid : 0;
     report.originator_pid = task->process->base.pid;
     report.originator_tid = task->base.tid;
     report.user_id = target->user_id;
     report.request.access = is_thread ? call->thread_access : call->process_access;
-    report.request.originator = stances_of(self, task->process);
-    report.request.subject = judged != NULL ? stances_of(self, judged) : NULL;
+    report.request.originator = stances_of(&self->helper, task->process);
+    report.request.subject = judged != NULL ? stances_of(&self->helper, judged) : NULL;
     report.request.is_by_creator =
         cbpd_is_protected_creator(&self->helper.policy, &task->process->base, &target->base);
     if (call->is_duplication) {

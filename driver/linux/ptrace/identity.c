@@ -33,8 +33,10 @@ void cbpd_identify_program(struct tracer *self, struct cbpd_image *image, uint32
     program->inode = look.found.inode;
 }
 
-void cbpd_identify_programs(struct tracer *self)
+void cbpd_identify_programs(struct cbpd_helper *helper)
 {
-    for (struct process *process = first_process(self); process != NULL; process = next_process(process))
+    struct tracer *self = tracer_of(helper);
+    for (struct process *process = first_process(&self->helper); process != NULL;
+         process = next_process(process))
         cbpd_identify_program(self, process->base.image, process->base.pid);
 }

@@ -134,7 +134,8 @@ static enum knowledge find_outside(struct tracer *self, const struct id_view *vi
     if (!cbpd_list_processes(self, &list))
         return NOT_KNOWN;
     for (uint32_t i = 0; i < list.count && found != KNOWN; i++)
-        if (find_process(self, list.ids[i]) == NULL && is_known_as(self, view, list.ids[i], id) == KNOWN) {
+        if (find_process(&self->helper, list.ids[i]) == NULL &&
+            is_known_as(self, view, list.ids[i], id) == KNOWN) {
             *tid = list.ids[i];
             found = KNOWN;
         }
@@ -148,7 +149,8 @@ enum knowledge cbpd_known_as(struct tracer *self, const struct id_view *view, ui
     *tid = id;
     if (!view->is_foreign)
         return KNOWN;
-    for (const struct task *task = first_task(self); task != NULL && found != KNOWN; task = next_task(task)) {
+    for (const struct task *task = first_task(&self->helper); task != NULL && found != KNOWN;
+         task = next_task(task)) {
         if (task->process != NULL && is_surely_in_ours(self, task))
             continue;
         enum knowledge is_it = is_known_as(self, view, task->base.tid, id);

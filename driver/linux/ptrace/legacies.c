@@ -37,7 +37,7 @@ static struct process *make_nobody(void)
 static struct legacy legacy_of(struct tracer *self, struct process *process)
 {
     struct legacy legacy = {.filter_parts = process->filter_parts, .attached = process->base.attached};
-    memcpy(legacy.stances, stances_of(self, process), sizeof legacy.stances);
+    memcpy(legacy.stances, stances_of(&self->helper, process), sizeof legacy.stances);
     legacy.rules_generation = self->helper.policy.rules_generation;
     legacy.bequest = cbpd_bequest_of(&self->helper.policy, &process->base);
     return legacy;
@@ -191,7 +191,8 @@ static bool may_be_of(uint32_t filter_parts, const struct status_facts *facts)
 static void sum_up_candidates(struct tracer *self, const struct status_facts *facts, uint64_t start_time)
 {
     begin_sum(self);
-    for (struct process *process = first_process(self); process != NULL; process = next_process(process))
+    for (struct process *process = first_process(&self->helper); process != NULL;
+         process = next_process(process))
         if (process->base.start_time <= start_time && may_be_of(process->filter_parts, facts)) {
             struct legacy legacy = legacy_of(self, process);
             add_to_sum(self, &legacy);
@@ -206,7 +207,8 @@ static void sum_up_candidates(struct tracer *self, const struct status_facts *fa
 static void sum_up_everything(struct tracer *self)
 {
     begin_sum(self);
-    for (struct process *process = first_process(self); process != NULL; process = next_process(process)) {
+    for (struct process *process = first_process(&self->helper); process != NULL;
+         process = next_process(process)) {
         struct legacy legacy = legacy_of(self, process);
         add_to_sum(self, &legacy);
     }

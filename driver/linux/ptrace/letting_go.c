@@ -27,7 +27,7 @@ static void interrupt(const struct task *task)
  * stop again, and stay stopped. */
 static void interrupt_those_let_go(struct tracer *self, bool only_stopped)
 {
-    for (struct task *task = first_task(self); task != NULL; task = next_task(task))
+    for (struct task *task = first_task(&self->helper); task != NULL; task = next_task(task))
         if ((task->listening || !only_stopped) && cbpd_lets_go(self, task))
             interrupt(task);
 }
@@ -43,7 +43,7 @@ void cbpd_set_let_go(struct tracer *self, struct process *process, bool on)
     if (process->base.standing.is_let_go == on)
         return;
     change_standing(process, on);
-    for (struct task *task = first_task(self); task != NULL; task = next_task(task))
+    for (struct task *task = first_task(&self->helper); task != NULL; task = next_task(task))
         if (task->process == process)
             self->let_go_count += on ? 1 : -1u;
 }
@@ -53,10 +53,11 @@ void cbpd_let_everything_go(struct tracer *self)
     interrupt_those_let_go(self, true);
 }
 
-void cbpd_let_released_go(struct tracer *self)
+void cbpd_let_released_go(struct cbpd_helper *helper)
 {
+    struct tracer *self = tracer_of(helper);
     uint32_t count = 0;
-    for (struct task *task = first_task(self); task != NULL; task = next_task(task)) {
+    for (struct task *task = first_task(&self->helper); task != NULL; task = next_task(task)) {
         struct process *process = task->process;
         if (process == NULL)
             continue;
@@ -78,17 +79,17 @@ bool cbpd_anybody_needs_us(struct tracer *self)
  * taken from us with its id, without an end that we are told of. */
 struct process *cbpd_find_whole_process(struct tracer *self, uint32_t pid)
 {
-    struct process *process = find_process(self, pid);
+    struct process *process = find_process(&self->helper, pid);
     if (process == NULL || !process->base.standing.is_let_go)
         return process;
-    for (struct task *task = first_task(self), *next; task != NULL; task = next) {
+    for (struct task *task = first_task(&self->helper), *next; task != NULL; task = next) {
         struct status_facts facts;
         next = next_task(task);
         if (task->process == process &&
             (!cbpd_read_status(self, task->base.tid, &facts) || facts.tracer_pid != (uint32_t) getpid()))
             cbpd_forget_detached(self, task);
     }
-    return find_process(self, pid);
+    return find_process(&self->helper, pid);
 }
 
 /* ---- Between helpers ---- */

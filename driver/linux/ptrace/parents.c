@@ -19,14 +19,16 @@ static bool is_surely_parent(struct tracer *self, const struct process *process)
     uint32_t pid = process->parent_pid;
     if (process->base.reference_count == 0)
         return true;
-    const struct process *parent = find_process(self, pid);
+    const struct process *parent = find_process(&self->helper, pid);
     if (parent != NULL)
         return parent->base.start_time <= process->base.start_time;
     return pid == INIT_PID || pid == self->controller_pid;
 }
 
-uint32_t cbpd_parent_of(struct tracer *self, struct process *process)
+uint32_t cbpd_parent_of(struct cbpd_helper *helper, const struct cbpd_process *base)
 {
+    struct tracer *self = tracer_of(helper);
+    struct process *process = process_of(base);
     if (!is_surely_parent(self, process))
         cbpd_look_at_parent(self, process);
     return process->parent_pid;

@@ -8,16 +8,16 @@ void cbpd_start_report(struct tracer *self, struct cbpd_report *report, struct t
     memset(report, 0, sizeof *report);
     report->thread_id = task->base.tid;
     report->process = &task->process->base;
-    report->capabilities = cbpd_capabilities_of(task->process);
+    report->capabilities = cbpd_capabilities_of(&task->process->base);
     report->image = task->process->base.image;
     report->originator_pid = task->creator_pid;
     report->originator_tid = task->creator_tid;
     report->user_id = task->process->user_id;
-    report->request.subject = stances_of(self, task->process);
+    report->request.subject = stances_of(&self->helper, task->process);
     /* Whoever created a process counts after its end, too. */
     struct process *process = task->process;
     struct process *creator = task->creator_pid == process->base.pid ? process : creator_of(process);
-    report->request.originator = creator != NULL ? stances_of(self, creator) : NULL;
+    report->request.originator = creator != NULL ? stances_of(&self->helper, creator) : NULL;
 }
 
 void cbpd_introduce(struct tracer *self, struct task *task)

@@ -21,7 +21,7 @@ static void resume(struct tracer *self, struct task *task, enum __ptrace_request
 /* Lets the creator go on that was kept stopped for this task, if it is still there. */
 static void resume_kept_creator(struct tracer *self, struct task *task)
 {
-    struct task *creator = task->kept_creator != 0 ? find_task(self, task->kept_creator) : NULL;
+    struct task *creator = task->kept_creator != 0 ? find_task(&self->helper, task->kept_creator) : NULL;
     task->kept_creator = 0;
     if (creator == NULL || creator->waits_for != task->base.tid)
         return;

@@ -52,8 +52,9 @@ void cbpd_process_ends(struct tracer *self, struct process *process)
     cbpd_end_process(&self->helper.policy, &process->base);
 }
 
-uint32_t cbpd_capabilities_of(const struct process *process)
+uint32_t cbpd_capabilities_of(const struct cbpd_process *base)
 {
+    const struct process *process = process_of(base);
     const uint32_t everybody = CBP_PTRACE_CAPABILITIES &
                                ~(uint32_t) (CBP_PTRACE_FILTER_CAPABILITIES | CBP_CAP_KILL_PROCESS_CREATION);
     uint32_t parts = process->filter_parts;

@@ -161,7 +161,7 @@ static void tell_change_of_leader(struct tracer *self, struct task *task, bool l
     struct cbpd_report report;
     uint32_t former_tid = task->base.tid;
     cbpd_start_report(self, &report, task);
-    report.request.originator = stances_of(self, task->process);
+    report.request.originator = stances_of(&self->helper, task->process);
     if (task->first_unreported)
         cbpd_add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
     cbpd_add_item(&report, CBP_PROC_EVT_THREAD_TERMINATION, 0);
@@ -181,11 +181,11 @@ static void tell_change_of_leader(struct tracer *self, struct task *task, bool l
 static struct task *take_over_leader(struct tracer *self, uint32_t tid)
 {
     uint32_t former = 0;
-    struct task *leader = find_task(self, tid);
+    struct task *leader = find_task(&self->helper, tid);
     bool is_alone = leader != NULL && leader->process != NULL && leader->process->thread_count == 1;
     if (is_alone || !cbpd_read_event_message(tid, PTRACE_EVENT_EXEC, &former) || former == tid)
         return leader;
-    struct task *task = find_task(self, former);
+    struct task *task = find_task(&self->helper, former);
     if (task == NULL || task->process == NULL || task->process->base.pid != tid)
         return leader;
     bool leader_lives = leader != NULL && !leader->exit_reported;
@@ -203,10 +203,10 @@ static struct task *take_over_leader(struct tracer *self, uint32_t tid)
 
 void cbpd_handle_wait_status(struct tracer *self, uint32_t tid, int status)
 {
-    struct task *task = find_task(self, tid);
+    struct task *task = find_task(&self->helper, tid);
     self->served_tid = tid;
     if (WIFEXITED(status) || WIFSIGNALED(status)) {
-        if (find_process(self, tid) != NULL)
+        if (find_process(&self->helper, tid) != NULL)
             cbpd_end_vanished_threads(self, tid);
         if (task != NULL)
             cbpd_handle_gone(self, task, status);
@@ -227,7 +227,7 @@ void cbpd_forget_everybody(struct tracer *self)
 {
     fprintf(stderr, "cbprocess-ptrace: of %u tasks in its books the kernel knows none; they are forgotten\n",
             self->helper.task_count);
-    for (struct task *task = first_task(self), *next; task != NULL; task = next) {
+    for (struct task *task = first_task(&self->helper), *next; task != NULL; task = next) {
         next = next_task(task);
         fprintf(stderr, "  task %u of process %u%s\n", task->base.tid,
                 task->process != NULL ? task->process->base.pid : 0, task->announced ? ", announced" : "");

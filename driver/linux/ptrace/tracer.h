@@ -165,30 +165,9 @@ static inline struct disposition fail_call(const struct task *task, int os_error
 extern const struct cbpd_host cbpd_policy_host;
 extern const struct cbpd_helper_host cbpd_helper_host;
 
-/* ---- The policy's processes and the helper's tasks as ours ---- */
-static inline struct process *find_process(struct tracer *self, uint32_t pid) /* that has not ended */
+static inline struct tracer *tracer_of(struct cbpd_helper *helper)
 {
-    return process_of(cbpd_find_process(&self->helper.policy, pid));
-}
-
-static inline struct process *first_process(struct tracer *self)
-{
-    return process_of(self->helper.policy.processes);
-}
-
-static inline const struct cbp_stance *stances_of(struct tracer *self, struct process *process)
-{
-    return cbpd_stances_of(&self->helper.policy, &process->base);
-}
-
-static inline struct task *find_task(struct tracer *self, uint32_t tid)
-{
-    return task_of(cbpd_find_task(&self->helper, tid));
-}
-
-static inline struct task *first_task(struct tracer *self)
-{
-    return task_of(self->helper.tasks);
+    return (struct tracer *) (void *) helper;
 }
 
 /* Of all tasks whose creator is not known yet: an id that no tree's root has. */
@@ -197,7 +176,7 @@ enum { UNOWNED_TREE = 1 };
 /* On behalf of which tree the tracer works just now; 0: of none. */
 static inline uint32_t served_tree(struct tracer *self)
 {
-    const struct task *task = self->served_tid != 0 ? find_task(self, self->served_tid) : NULL;
+    const struct task *task = self->served_tid != 0 ? find_task(&self->helper, self->served_tid) : NULL;
     if (task == NULL || task->process == NULL)
         return self->served_tid != 0 ? UNOWNED_TREE : 0;
     return task->process->tree;
@@ -222,9 +201,10 @@ uint64_t cbpd_ticks_of(uint64_t boot_ns); /* likewise */
 int cbpd_errno_of_code(uint32_t code);
 
 /* ---- tasks.c: tasks that come and go ---- */
-uint32_t cbpd_capabilities_of(const struct process *process); /* the CAP_ bits that hold for it */
-uint32_t cbpd_parent_of(struct tracer *self,
-                        struct process *process); /* the parent's id, as the system would say now */
+uint32_t cbpd_capabilities_of(const struct cbpd_process *process); /* the CAP_ bits that hold for it */
+uint32_t
+cbpd_parent_of(struct cbpd_helper *helper,
+               const struct cbpd_process *process); /* the parent's id, as the system would say now */
 struct task *cbpd_add_task(struct tracer *self, uint32_t tid); /* nobody's so far; NULL without memory */
 void cbpd_remove_task(struct tracer *self, struct task *task);
 void cbpd_task_joins(struct tracer *self, struct task *task, struct process *process);
@@ -286,9 +266,9 @@ uint32_t cbpd_seize_root(struct tracer *self, uint32_t tid, uint32_t filter_part
 uint32_t cbpd_seize_thread(struct tracer *self, uint32_t tid, struct process *process);
 
 /* ---- letting_go.c: tasks that go on without us ---- */
-void cbpd_let_released_go(struct tracer *self); /* see struct cbpd_helper_host */
-#define HELPER_NAME "cbp-ptrace"                /* as others see it in /proc */
-void cbpd_listen_for_wishes(void);              /* of another helper that wants what we let go */
+void cbpd_let_released_go(struct cbpd_helper *helper); /* see struct cbpd_helper_host */
+#define HELPER_NAME "cbp-ptrace"                       /* as others see it in /proc */
+void cbpd_listen_for_wishes(void);                     /* of another helper that wants what we let go */
 void cbpd_serve_wishes(struct tracer *self);
 void cbpd_let_everything_go(struct tracer *self); /* nobody waits for anything any more */
 /* The process is let go, or taken back. */
@@ -308,8 +288,8 @@ bool cbpd_seize_within_limit(struct tracer *self, uint32_t tid, unsigned long op
 
 /* ---- attach.c: processes that run already ---- */
 /* See struct cbpd_helper_host. */
-uint32_t cbpd_attach_process(struct tracer *self, uint32_t pid, uint64_t start_time, bool children);
-uint32_t cbpd_attach_matching(struct tracer *self, struct cbpd_rule_set *set, uint32_t wanted_rule_id);
+uint32_t cbpd_attach_process(struct cbpd_helper *helper, uint32_t pid, uint64_t start_time, bool children);
+uint32_t cbpd_attach_matching(struct cbpd_helper *helper, struct cbpd_rule_set *set, uint32_t wanted_rule_id);
 /* Around all that a request attaches to: it has one limit. Meanwhile nobody is let go for want of a rule. */
 void cbpd_begin_attaching(void);
 void cbpd_end_attaching(struct tracer *self);
@@ -379,7 +359,7 @@ void cbpd_note_failed_execution(struct tracer *self, struct task *task, int os_e
 
 /* ---- identity.c: which file a program is ---- */
 bool cbpd_path_leads_to_file(const struct cbpd_image_file *file); /* see struct cbpd_host */
-void cbpd_identify_programs(struct tracer *self);
+void cbpd_identify_programs(struct cbpd_helper *helper);
 bool cbpd_files_matter(struct tracer *self); /* whether any rule asks */
 /* Finds it out, if it matters and is not known, for the image that the process executes now. */
 void cbpd_identify_program(struct tracer *self, struct cbpd_image *image, uint32_t pid);

@@ -6,7 +6,7 @@ static struct facts facts;
 
 static uint32_t enter_process(struct debugger *self, uint32_t pid, HANDLE handle, uint64_t now)
 {
-    struct process *process = cbpd_begin_process(self, pid, find_process(self, facts.parent_pid));
+    struct process *process = cbpd_begin_process(self, pid, find_process(&self->helper, facts.parent_pid));
     if (process == NULL)
         return CBP_ERROR_NOT_ENOUGH_MEMORY;
     process->handle = handle;
@@ -64,13 +64,13 @@ static bool is_parent(const struct process *parent, uint32_t pid)
  * them. One that cannot be had is left alone, but for want of memory. */
 static uint32_t attach_new_children(struct debugger *self, uint32_t root_pid, uint32_t *count)
 {
-    const struct process *root = find_process(self, root_pid);
+    const struct process *root = find_process(&self->helper, root_pid);
     struct listing listing = {0};
     uint32_t error = 0, pid, parent_pid;
     cbpd_begin_search(&self->helper.policy, &root->base);
     while (cbpd_next_listed_process(&listing, &pid, &parent_pid)) {
-        struct process *parent = find_process(self, parent_pid);
-        if (find_process(self, pid) == NULL && parent != NULL &&
+        struct process *parent = find_process(&self->helper, parent_pid);
+        if (find_process(&self->helper, pid) == NULL && parent != NULL &&
             (parent == root || cbpd_branch_of(&self->helper.policy, &parent->base) != NULL) &&
             is_parent(parent, pid)) {
             uint32_t failure = attach_one(self, pid);
@@ -84,7 +84,7 @@ static uint32_t attach_new_children(struct debugger *self, uint32_t root_pid, ui
 
 static uint32_t attach_tree(struct debugger *self, uint32_t pid, bool children)
 {
-    uint32_t error = find_process(self, pid) == NULL ? attach_one(self, pid) : 0;
+    uint32_t error = find_process(&self->helper, pid) == NULL ? attach_one(self, pid) : 0;
     for (uint32_t count = 1; error == 0 && children && count > 0;) {
         count = 0;
         error = attach_new_children(self, pid, &count);
@@ -92,8 +92,9 @@ static uint32_t attach_tree(struct debugger *self, uint32_t pid, bool children)
     return error;
 }
 
-uint32_t cbpd_attach_process(struct debugger *self, uint32_t pid, uint64_t start_time, bool children)
+uint32_t cbpd_attach_process(struct cbpd_helper *helper, uint32_t pid, uint64_t start_time, bool children)
 {
+    struct debugger *self = debugger_of(helper);
     HANDLE handle = cbpd_open_process_to_look(pid);
     uint64_t found = handle != NULL ? cbpd_read_start_time(handle) : 0;
     if (handle != NULL)
@@ -116,14 +117,15 @@ static bool wish_for(struct debugger *self, uint32_t pid, struct cbpd_rule_set *
     return image != NULL || !is_ours || (!is_known && !facts.is_lacking);
 }
 
-uint32_t cbpd_attach_matching(struct debugger *self, struct cbpd_rule_set *set, uint32_t wanted_rule_id)
+uint32_t cbpd_attach_matching(struct cbpd_helper *helper, struct cbpd_rule_set *set, uint32_t wanted_rule_id)
 {
+    struct debugger *self = debugger_of(helper);
     struct listing listing = {0};
     uint32_t error = 0, pid, parent_pid;
     while (cbpd_next_listed_process(&listing, &pid, &parent_pid)) {
         enum cbpd_attachment wish;
         uint32_t failure = 0;
-        if (find_process(self, pid) != NULL)
+        if (find_process(&self->helper, pid) != NULL)
             continue;
         if (!wish_for(self, pid, set, wanted_rule_id, &wish))
             failure = CBP_ERROR_NOT_ENOUGH_MEMORY;

@@ -54,7 +54,7 @@ void cbpd_forget_ended(struct debugger *self)
 /* An id is used again: what is older than its parent is the child of an earlier one with that id. */
 struct process *cbpd_find_creator(struct debugger *self, uint32_t parent_pid, uint64_t start_time)
 {
-    struct process *process = find_process(self, parent_pid);
+    struct process *process = find_process(&self->helper, parent_pid);
     if (process != NULL && process->base.start_time <= start_time)
         return process;
     for (uint32_t i = recent_count; i-- > 0;) {
@@ -66,9 +66,10 @@ struct process *cbpd_find_creator(struct debugger *self, uint32_t parent_pid, ui
     return NULL;
 }
 
-uint32_t cbpd_parent_of(struct process *process)
+uint32_t cbpd_parent_of(struct cbpd_helper *helper, const struct cbpd_process *process)
 {
-    return process->parent_pid; /* for ever: the system gives nobody another one */
+    (void) helper;
+    return process_of(process)->parent_pid; /* for ever: the system gives nobody another one */
 }
 
 bool cbpd_anybody_was_ours(struct debugger *self)
@@ -81,7 +82,7 @@ bool cbpd_was_ours(struct debugger *self, uint32_t pid)
     uint32_t i = 0;
     while (i < recent_count && recent_at(i)->process->base.pid != pid)
         i++;
-    return i < recent_count || find_process(self, pid) != NULL;
+    return i < recent_count || find_process(&self->helper, pid) != NULL;
 }
 
 /* ---- Processes that may be the controller's ---- */
@@ -93,7 +94,7 @@ static bool is_unclaimed(const struct process *process)
 
 bool cbpd_has_unclaimed(struct debugger *self)
 {
-    struct process *process = first_process(self);
+    struct process *process = first_process(&self->helper);
     while (process != NULL && !is_unclaimed(process))
         process = next_process(process);
     return process != NULL;
@@ -107,7 +108,7 @@ static bool is_launching(struct debugger *self)
 static void add_candidate(struct debugger *self, struct process *nobody, struct process *candidate,
                           struct cbp_stance *sum)
 {
-    const struct cbp_stance *stances = stances_of(self, candidate);
+    const struct cbp_stance *stances = stances_of(&self->helper, candidate);
     cbpd_inherit_obligations(&self->helper.policy, &nobody->base, &candidate->base);
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
         sum[id].asked |= stances[id].asked;
@@ -126,7 +127,8 @@ static struct process *make_nobody(struct debugger *self, const struct process *
         return NULL;
     memset(sum, 0, sizeof sum);
     nobody->base.ended = true;
-    for (struct process *process = first_process(self); process != NULL; process = next_process(process))
+    for (struct process *process = first_process(&self->helper); process != NULL;
+         process = next_process(process))
         if (process != orphan && !is_unclaimed(process))
             add_candidate(self, nobody, process, sum);
     for (uint32_t i = 0; i < recent_count; i++)
@@ -171,7 +173,7 @@ static bool is_due(struct debugger *self, const struct process *process)
 
 struct process *cbpd_next_orphan(struct debugger *self)
 {
-    struct process *process = first_process(self);
+    struct process *process = first_process(&self->helper);
     while (process != NULL && !is_due(self, process))
         process = next_process(process);
     if (process != NULL)

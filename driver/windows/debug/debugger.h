@@ -73,30 +73,9 @@ static inline struct disposition go_on(DWORD how)
 extern const struct cbpd_host cbpd_policy_host;
 extern const struct cbpd_helper_host cbpd_helper_host;
 
-/* ---- The policy's processes and the helper's tasks as ours ---- */
-static inline struct process *find_process(struct debugger *self, uint32_t pid) /* that has not ended */
+static inline struct debugger *debugger_of(struct cbpd_helper *helper)
 {
-    return process_of(cbpd_find_process(&self->helper.policy, pid));
-}
-
-static inline struct process *first_process(struct debugger *self)
-{
-    return process_of(self->helper.policy.processes);
-}
-
-static inline const struct cbp_stance *stances_of(struct debugger *self, struct process *process)
-{
-    return cbpd_stances_of(&self->helper.policy, &process->base);
-}
-
-static inline struct task *find_task(struct debugger *self, uint32_t tid)
-{
-    return task_of(cbpd_find_task(&self->helper, tid));
-}
-
-static inline struct task *first_task(struct debugger *self)
-{
-    return task_of(self->helper.tasks);
+    return (struct debugger *) (void *) helper;
 }
 
 /* ---- system.c ---- */
@@ -116,7 +95,7 @@ void cbpd_forget_process(
 
 struct facts;
 struct cbpd_image *cbpd_image_of(struct debugger *self, const struct facts *of);
-uint32_t cbpd_capabilities_of(const struct process *process); /* the CAP_ bits that hold for it */
+uint32_t cbpd_capabilities_of(const struct cbpd_process *process); /* the CAP_ bits that hold for it */
 void cbpd_count_lost(struct debugger *self);
 void cbpd_count_refused(struct debugger *self);
 void cbpd_count_guess(struct debugger *self);
@@ -135,7 +114,7 @@ void cbpd_tell_refused(struct debugger *self, struct process *process, const str
 /* ---- resume.c: what is done with processes that stand still ---- */
 /* Does it; the process and the task may be nobody's any more afterwards. */
 void cbpd_carry_out(struct debugger *self, uint32_t pid, uint32_t tid, struct disposition disposition);
-void cbpd_let_released_go(struct debugger *self); /* see struct cbpd_helper_host */
+void cbpd_let_released_go(struct cbpd_helper *helper); /* see struct cbpd_helper_host */
 /* Nothing is held for an answer any more: what stands still is unclaimed. */
 void cbpd_let_everything_go(struct debugger *self);
 
@@ -155,7 +134,9 @@ bool cbpd_anybody_was_ours(struct debugger *self);
 void cbpd_remember_ended(struct debugger *self,
                          struct process *process); /* its children may be told of after its end */
 void cbpd_forget_ended(struct debugger *self);     /* those whose children have been told of by now */
-uint32_t cbpd_parent_of(struct process *process);  /* the parent's id, as the system would say now */
+uint32_t
+cbpd_parent_of(struct cbpd_helper *helper,
+               const struct cbpd_process *process); /* the parent's id, as the system would say now */
 /* One without a known creator. True: the controller may have created it, and may claim it yet. False: it has
  * been given rules as of a child of anybody of ours. */
 bool cbpd_awaits_claim(struct debugger *self, struct process *process);
@@ -172,8 +153,8 @@ DWORD cbpd_answer_exception(HANDLE process, const EXCEPTION_DEBUG_INFO *info);
 
 /* ---- attach.c ---- */
 /* See struct cbpd_helper_host. */
-uint32_t cbpd_attach_process(struct debugger *self, uint32_t pid, uint64_t start_time, bool children);
-uint32_t cbpd_attach_matching(struct debugger *self, struct cbpd_rule_set *set, uint32_t wanted_rule_id);
+uint32_t cbpd_attach_process(struct cbpd_helper *helper, uint32_t pid, uint64_t start_time, bool children);
+uint32_t cbpd_attach_matching(struct cbpd_helper *helper, struct cbpd_rule_set *set, uint32_t wanted_rule_id);
 
 /* ---- launches.c ---- */
 /* Takes a claim over. *claimed is the process whose creation is to be told now, or NULL. */

@@ -118,7 +118,7 @@ static struct process *make_process(struct debugger *self, uint32_t pid,
 static struct disposition handle_process_creation(struct debugger *self, const DEBUG_EVENT *event)
 {
     const CREATE_PROCESS_DEBUG_INFO *info = &event->u.CreateProcessInfo;
-    struct process *process = find_process(self, event->dwProcessId);
+    struct process *process = find_process(&self->helper, event->dwProcessId);
     cbpd_hide_debugger(info->hProcess, info->lpThreadLocalBase);
     if (process != NULL) { /* attached: this is only how the system begins to tell of it */
         if (cbpd_add_task(self, event->dwThreadId, process) == NULL)
@@ -161,7 +161,7 @@ static struct disposition handle_thread_creation(struct debugger *self, const DE
 static struct disposition handle_end(struct debugger *self, struct process *process, uint32_t tid,
                                      uint32_t exit_status, enum operation_kind kind)
 {
-    struct task *task = find_task(self, tid);
+    struct task *task = find_task(&self->helper, tid);
     if (task == NULL || task->process != process || process->refused)
         return after_answers(task, kind, 0);
     struct cbpd_report report;
@@ -198,7 +198,7 @@ static void close_file(const DEBUG_EVENT *event)
 static struct disposition handle_debug_event(struct debugger *self, const DEBUG_EVENT *event)
 {
     uint32_t tid = event->dwThreadId;
-    struct process *process = find_process(self, event->dwProcessId);
+    struct process *process = find_process(&self->helper, event->dwProcessId);
     DWORD code = event->dwDebugEventCode;
     if (code == CREATE_PROCESS_DEBUG_EVENT)
         return handle_process_creation(self, event);

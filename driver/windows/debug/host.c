@@ -2,11 +2,6 @@
 #include "cbp_wtf8.h"
 #include "debugger.h"
 
-static struct debugger *debugger_of(struct cbpd_helper *helper)
-{
-    return (struct debugger *) (void *) helper;
-}
-
 static void wake_worker(struct cbpd_helper *helper, uint32_t session_id)
 {
     (void) ReleaseSemaphore(debugger_of(helper)->bells[session_id], 1, NULL);
@@ -35,33 +30,6 @@ static void identify_programs(struct cbpd_helper *helper)
     (void) helper;
 }
 
-static uint32_t parent_pid_of(struct cbpd_helper *helper, const struct cbpd_process *process)
-{
-    (void) helper;
-    return cbpd_parent_of(process_of(process));
-}
-
-static uint32_t capabilities_of(const struct cbpd_process *process)
-{
-    return cbpd_capabilities_of(process_of(process));
-}
-
-static uint32_t host_attach(struct cbpd_helper *helper, uint32_t pid, uint64_t start_time, bool children)
-{
-    return cbpd_attach_process(debugger_of(helper), pid, start_time, children);
-}
-
-static uint32_t host_attach_named(struct cbpd_helper *helper, struct cbpd_rule_set *set,
-                                  uint32_t wanted_rule_id)
-{
-    return cbpd_attach_matching(debugger_of(helper), set, wanted_rule_id);
-}
-
-static void host_let_go(struct cbpd_helper *helper)
-{
-    cbpd_let_released_go(debugger_of(helper));
-}
-
 /* Every process sees the files of a volume by the same paths: paths lead to files. */
 const struct cbpd_host cbpd_policy_host = {.allocate = cbpd_allocate,
                                            .release = cbpd_free_surely,
@@ -71,13 +39,13 @@ const struct cbpd_host cbpd_policy_host = {.allocate = cbpd_allocate,
 
 const struct cbpd_helper_host cbpd_helper_host = {.task_size = sizeof(struct task),
                                                   .held_size = sizeof(struct cbpd_held),
-                                                  .capabilities_of = capabilities_of,
+                                                  .capabilities_of = cbpd_capabilities_of,
                                                   .now_ns = cbpd_now_ns,
                                                   .wall_ns = cbpd_wall_ns,
                                                   .wake_worker = wake_worker,
-                                                  .parent_pid_of = parent_pid_of,
+                                                  .parent_pid_of = cbpd_parent_of,
                                                   .discard_slot = discard_slot,
-                                                  .attach_process = host_attach,
-                                                  .attach_matching = host_attach_named,
-                                                  .let_released_go = host_let_go,
+                                                  .attach_process = cbpd_attach_process,
+                                                  .attach_matching = cbpd_attach_matching,
+                                                  .let_released_go = cbpd_let_released_go,
                                                   .identify_programs = identify_programs};

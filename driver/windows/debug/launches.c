@@ -115,7 +115,7 @@ uint32_t cbpd_claim_process(struct debugger *self, const struct cbp_launch_proce
     launch->claimed_ns = cbpd_now_ns();
     launch->next = launches;
     launches = launch;
-    struct process *process = find_process(self, request->process_id);
+    struct process *process = find_process(&self->helper, request->process_id);
     if (process != NULL && process->is_root && process->launch == NULL && process->seen_ns != 0) {
         begin_launch(self, launch, process);
         *claimed = process;

@@ -3,7 +3,7 @@
 
 struct task *cbpd_task_in(struct debugger *self, const struct process *process)
 {
-    struct task *task = first_task(self);
+    struct task *task = first_task(&self->helper);
     while (task != NULL && task->process != process)
         task = next_task(task);
     return task;
@@ -12,14 +12,14 @@ struct task *cbpd_task_in(struct debugger *self, const struct process *process)
 void cbpd_start_report(struct debugger *self, struct cbpd_report *report, struct task *task)
 {
     struct process *process = task->process;
-    *report = (struct cbpd_report){
-        .request = {.originator = stances_of(self, process), .subject = stances_of(self, process)},
-        .process = &process->base,
-        .image = process->base.image,
-        .capabilities = cbpd_capabilities_of(process),
-        .thread_id = task->base.tid,
-        .originator_pid = process->base.pid,
-        .originator_tid = task->base.tid};
+    *report = (struct cbpd_report){.request = {.originator = stances_of(&self->helper, process),
+                                               .subject = stances_of(&self->helper, process)},
+                                   .process = &process->base,
+                                   .image = process->base.image,
+                                   .capabilities = cbpd_capabilities_of(&process->base),
+                                   .thread_id = task->base.tid,
+                                   .originator_pid = process->base.pid,
+                                   .originator_tid = task->base.tid};
 }
 
 static void start_creation(struct debugger *self, struct cbpd_report *report, struct process *process,
@@ -31,7 +31,8 @@ static void start_creation(struct debugger *self, struct cbpd_report *report, st
     report->originator_pid =
         creator_of(process) != NULL ? creator_of(process)->base.pid : process->parent_pid;
     report->originator_tid = process->creator_tid;
-    report->request.originator = creator_of(process) != NULL ? stances_of(self, creator_of(process)) : NULL;
+    report->request.originator =
+        creator_of(process) != NULL ? stances_of(&self->helper, creator_of(process)) : NULL;
     cbpd_add_item(report, CBP_PROC_EVT_PROCESS_CREATION, flags);
 }
 

@@ -18,7 +18,7 @@ static void end_of(struct debugger *self, struct process *process)
 /* A process stands still with all its threads until its event is continued. */
 void cbpd_carry_out(struct debugger *self, uint32_t pid, uint32_t tid, struct disposition disposition)
 {
-    struct process *process = find_process(self, pid);
+    struct process *process = find_process(&self->helper, pid);
     if (process != NULL)
         process->is_held = disposition.what == DISPOSE_HOLD;
     if (disposition.what == DISPOSE_HOLD)
@@ -30,7 +30,7 @@ void cbpd_carry_out(struct debugger *self, uint32_t pid, uint32_t tid, struct di
         end_of(self, process);
         return;
     }
-    struct task *task = find_task(self, tid);
+    struct task *task = find_task(&self->helper, tid);
     if (disposition.what == DISPOSE_END_THREAD && task != NULL && task->process == process)
         cbpd_remove_task(self, task);
     if (!self->helper.leaving && cbpd_is_released(&self->helper.policy, &process->base))
@@ -45,9 +45,10 @@ static void let_go(struct debugger *self, struct process *process)
     detach(self, process);
 }
 
-void cbpd_let_released_go(struct debugger *self)
+void cbpd_let_released_go(struct cbpd_helper *helper)
 {
-    for (struct process *process = first_process(self), *next; process != NULL; process = next) {
+    struct debugger *self = debugger_of(helper);
+    for (struct process *process = first_process(&self->helper), *next; process != NULL; process = next) {
         next = next_process(process);
         if (!process->is_held && cbpd_is_released(&self->helper.policy, &process->base))
             detach(self, process);
@@ -57,6 +58,6 @@ void cbpd_let_released_go(struct debugger *self)
 /* Nothing is held for an answer any more: what stands still is unclaimed. */
 void cbpd_let_everything_go(struct debugger *self)
 {
-    while (first_process(self) != NULL)
-        let_go(self, first_process(self));
+    while (first_process(&self->helper) != NULL)
+        let_go(self, first_process(&self->helper));
 }

@@ -93,8 +93,8 @@ void cbpd_look_for_strays(struct debugger *self)
     if (!cbpd_anybody_was_ours(self) || self->helper.leaving || now < next_look_ns)
         return;
     while (cbpd_next_listed_process(&listing, &pid, &parent_pid))
-        if (pid != self->controller_pid && pid != GetCurrentProcessId() && find_process(self, pid) == NULL &&
-            cbpd_was_ours(self, parent_pid))
+        if (pid != self->controller_pid && pid != GetCurrentProcessId() &&
+            find_process(&self->helper, pid) == NULL && cbpd_was_ours(self, parent_pid))
             consider(self, pid, parent_pid);
     next_look_ns = cbpd_now_ns() + LOOK_NS;
 }

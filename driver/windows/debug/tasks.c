@@ -39,7 +39,7 @@ void cbpd_forget_process(struct debugger *self, struct process *process)
     if (process->handle != NULL)
         CloseHandle(process->handle);
     process->handle = NULL;
-    for (struct task *task = first_task(self), *next; task != NULL; task = next) {
+    for (struct task *task = first_task(&self->helper), *next; task != NULL; task = next) {
         next = next_task(task);
         if (task->process == process)
             cbpd_remove_task(self, task);
@@ -60,7 +60,7 @@ void cbpd_publish_counts(struct debugger *self)
 
 /* of the process whose creation is being told */
 
-uint32_t cbpd_capabilities_of(const struct process *process)
+uint32_t cbpd_capabilities_of(const struct cbpd_process *process)
 {
     (void) process; /* there is no difference between them */
     return CBP_DEBUG_CAPABILITIES;
