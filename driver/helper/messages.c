@@ -37,7 +37,7 @@ static uint32_t put_text(struct cbp_event_message *message, uint32_t *offset, co
 static uint32_t message_size_of(const struct cbpd_report *report)
 {
     const struct cbpd_image *image = report->image;
-    uint32_t names_size = image != NULL ? image->path_size + image->given_size : 0;
+    uint32_t names_size = image ? image->path_size + image->given_size : 0;
     return (uint32_t) sizeof(struct cbp_event_message) + names_size + report->arguments_size;
 }
 
@@ -64,7 +64,7 @@ static void fill_message(struct cbpd_helper *helper, struct cbp_event_message *m
     message->user_id = report->user_id;
     message->exit_status = report->exit_status;
     message->capabilities = report->capabilities;
-    if (image != NULL) {
+    if (image) {
         message->process_name_size =
             put_text(message, &message->process_name_offset, image->path, image->path_size);
         message->image_file_name_size =
@@ -77,7 +77,7 @@ static void fill_message(struct cbpd_helper *helper, struct cbp_event_message *m
 /* Whether the file of the program was gone when it was executed, or attached to. */
 static bool is_deleted(const struct cbpd_image *image)
 {
-    return image != NULL && image->file_count > 0 && image->files[image->file_count - 1].is_deleted;
+    return image && image->file_count > 0 && image->files[image->file_count - 1].is_deleted;
 }
 
 static void put_items(struct cbpd_session *session, const struct cbpd_report *report,
@@ -141,9 +141,9 @@ static uint64_t send_selection(struct cbpd_helper *helper, const struct cbpd_rep
     uint64_t sequence = session->sequence + 1;
     struct cbp_event_message *message = cbpd_begin_message(helper, message_size_of(report), &slot);
     bool sent = false;
-    if (message != NULL) {
+    if (message) {
         fill_message(helper, message, report, session_id,
-                     held != NULL ? deadline_of(helper, report, session_id, now) : 0);
+                     held ? deadline_of(helper, report, session_id, now) : 0);
         put_items(session, report, selection, added_flags, message);
         sent = cbpd_commit_message(helper, message, slot, held, &selection->answerable);
     } else {
@@ -159,17 +159,17 @@ static uint64_t tell_session(struct cbpd_helper *helper, const struct cbpd_repor
                              const struct cbpd_selection *selection, struct cbpd_held *held, uint64_t now,
                              struct cbpd_refusal *refusal)
 {
-    uint32_t added_flags = held != NULL ? CBP_EVENT_FLAG_HELD : 0;
-    if (held != NULL && is_overdue(helper, report, selection->place, now)) {
+    uint32_t added_flags = held ? CBP_EVENT_FLAG_HELD : 0;
+    if (held && is_overdue(helper, report, selection->place, now)) {
         uint32_t code = cbpd_count_timeout(helper, selection->place, selection->answerable.is_creation);
         if (refusal->code == 0)
             refusal->code = code;
         held = NULL;
         added_flags = CBP_EVENT_FLAG_TIMED_OUT;
     }
-    uint32_t asked_count = held != NULL ? held->base.unanswered_count : 0;
+    uint32_t asked_count = held ? held->base.unanswered_count : 0;
     uint64_t sequence = send_selection(helper, report, selection, held, added_flags, now);
-    bool is_lost = held != NULL && held->base.unanswered_count == asked_count;
+    bool is_lost = held && held->base.unanswered_count == asked_count;
     if (is_lost && selection->answerable.refusable_items != 0 && refusal->code == 0)
         refusal->code = CBP_ERROR_NOT_ENOUGH_MEMORY;
     return sequence;
@@ -204,7 +204,7 @@ void cbpd_post(struct cbpd_helper *helper, const struct cbpd_report *report, str
     uint32_t count = select_for_all(helper, report, selections, &asked, &by_rule);
     bool is_new = *held == NULL;
     bool is_needed = is_new && asked && by_rule.code == 0 && !by_rule.is_stripped && !report->is_past;
-    if (sequences != NULL)
+    if (sequences)
         memset(sequences, 0, CBP_SESSION_MAX * sizeof *sequences);
     if (is_needed)
         *held = cbpd_allocate_surely(helper->host->held_size);
@@ -216,7 +216,7 @@ void cbpd_post(struct cbpd_helper *helper, const struct cbpd_report *report, str
         }
         struct cbpd_held *waits = selection->asked && !report->is_past ? *held : NULL;
         uint64_t sequence = tell_session(helper, report, selection, waits, now, &by_rule);
-        if (sequences != NULL && selection->items[0] == 0) /* else not of the first item */
+        if (sequences && selection->items[0] == 0) /* else not of the first item */
             sequences[selection->place] = sequence;
     }
     if (is_new && *held != NULL && (*held)->base.unanswered_count == 0) {

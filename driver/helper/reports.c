@@ -22,7 +22,7 @@ bool cbpd_is_held(struct cbpd_helper *helper, struct cbpd_task *task, const stru
     struct cbpd_refusal refusal = {.code = report->request.result_code};
     cbpd_post(helper, report, &held, &refusal, NULL);
     *result_code = refusal.code;
-    if (held != NULL)
+    if (held)
         cbpd_hold(task, held, kind);
-    return held != NULL;
+    return held;
 }

@@ -34,7 +34,7 @@ static uint32_t serve_process_query(struct cbpd_helper *helper, const void *mess
 {
     const struct cbp_process_query *query = message;
     const struct cbpd_process *process = cbpd_find_process(&helper->policy, query->process_id);
-    if (process == NULL || process->standing.is_let_go)
+    if (!process || process->standing.is_let_go)
         return CBP_ERROR_NOT_FOUND;
     *value = helper->host->capabilities_of(process);
     return 0;

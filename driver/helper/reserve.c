@@ -63,9 +63,9 @@ static void *take_block(size_t size)
 {
     for (int i = 0; i < CLASS_COUNT; i++) {
         struct block *block = classes[i].free_blocks;
-        if (size > classes[i].size || (block == NULL && classes[i].used == classes[i].count))
+        if (size > classes[i].size || (!block && classes[i].used == classes[i].count))
             continue;
-        if (block != NULL)
+        if (block)
             classes[i].free_blocks = block->next;
         else
             block = (void *) (reserve.bytes + classes[i].offset + classes[i].size * classes[i].used++);
@@ -77,12 +77,12 @@ static void *take_block(size_t size)
 void *cbpd_allocate_surely(size_t size)
 {
     void *memory = calloc(1, size);
-    if (memory != NULL)
+    if (memory)
         return memory;
     lock_reserve();
     memory = take_block(size);
     unlock_reserve();
-    return memory != NULL ? memset(memory, 0, size) : NULL;
+    return memory ? memset(memory, 0, size) : NULL;
 }
 
 void cbpd_free_surely(void *memory)

@@ -123,15 +123,15 @@ static void push_slot(struct cbpd_helper *helper, uint32_t number, uint32_t sess
     records[number].session_id = session_id;
     records[number].answerable = *answerable;
     records[number].posted = true;
-    if (held != NULL)
+    if (held)
         link_waiting(number);
     slot->session_id = session_id;
-    cbp_store_u64(&slot->deadline_ns, held != NULL ? deadline_ns : 0);
-    cbp_store_u32(&slot->decision, held != NULL ? CBP_DECISION_OPEN : CBP_DECISION_EXPIRED);
+    cbp_store_u64(&slot->deadline_ns, held ? deadline_ns : 0);
+    cbp_store_u32(&slot->decision, held ? CBP_DECISION_OPEN : CBP_DECISION_EXPIRED);
     uint32_t tail = cbp_load_relaxed_u32(&ring->tail);
     cbp_store_relaxed_u32(&ring->ring[tail & RING_MASK], number);
     cbp_store_u32(&ring->tail, tail + 1);
-    ring_bell(helper, session_id, held != NULL);
+    ring_bell(helper, session_id, held);
 }
 
 /* ---- The queue ---- */
@@ -143,8 +143,8 @@ static bool queue_message(const struct cbp_event_message *message, struct cbpd_h
     bool full = queue_count >= QUEUE_COUNT_MAX || queue_size + size > QUEUE_SIZE_MAX;
     /* Held tasks bound themselves; what nobody waits for needs a bound of ours. */
     struct queued *queued =
-        full && held == NULL ? NULL : cbpd_allocate_surely(offsetof(struct queued, message) + size);
-    if (queued == NULL)
+        full && !held ? NULL : cbpd_allocate_surely(offsetof(struct queued, message) + size);
+    if (!queued)
         return false;
     queued->next = NULL;
     queued->held = held;
@@ -157,7 +157,7 @@ static bool queue_message(const struct cbp_event_message *message, struct cbpd_h
     queue_tail = &queued->next;
     queue_count++;
     queue_size += size;
-    if (held != NULL) {
+    if (held) {
         queue_held_size += size;
         waiting_count++;
     }
@@ -167,7 +167,7 @@ static bool queue_message(const struct cbp_event_message *message, struct cbpd_h
 /* Nobody waits for its answer from the queue any more. */
 static void stop_waiting_for(struct queued *queued)
 {
-    if (queued->held == NULL)
+    if (!queued->held)
         return;
     queued->held = NULL;
     queue_held_size -= queued->size;
@@ -176,7 +176,7 @@ static void stop_waiting_for(struct queued *queued)
 
 bool cbpd_has_room_to_hold(size_t size)
 {
-    return queue_head == NULL ||
+    return !queue_head ||
            (queue_held_size + size <= QUEUE_HELD_SIZE_MAX && queue_size + size <= QUEUE_SIZE_MAX);
 }
 
@@ -184,7 +184,7 @@ static void unqueue_head(void)
 {
     struct queued *queued = queue_head;
     queue_head = queued->next;
-    if (queue_head == NULL)
+    if (!queue_head)
         queue_tail = &queue_head;
     queue_count--;
     queue_size -= queued->size;
@@ -195,7 +195,7 @@ static void unqueue_head(void)
 /* Moves queued messages into slots, in order, as long as there are any. */
 static void drain_queue(struct cbpd_helper *helper)
 {
-    while (queue_head != NULL) {
+    while (queue_head) {
         if (!helper->policy.sessions[queue_head->session_id].open) {
             unqueue_head();
             continue;
@@ -216,7 +216,7 @@ static struct text scratch; /* a message on its way to the queue */
 
 struct cbp_event_message *cbpd_begin_message(struct cbpd_helper *helper, uint32_t size, uint32_t *slot)
 {
-    *slot = queue_head == NULL ? take_slot(size) : NO_SLOT;
+    *slot = !queue_head ? take_slot(size) : NO_SLOT;
     if (*slot != NO_SLOT)
         return &cbp_channel_slot(helper->channel, *slot)->message;
     return text_reserve(&scratch, size) ? (struct cbp_event_message *) (void *) scratch.bytes : NULL;
@@ -238,7 +238,7 @@ bool cbpd_commit_message(struct cbpd_helper *helper, struct cbp_event_message *m
         push_slot(helper, slot, message->session_id, held, deadline_ns, answerable);
     else if (!queue_message(message, held, deadline_ns, answerable))
         return false;
-    if (held != NULL) {
+    if (held) {
         held->base.unanswered_count++;
         plan_expiry(deadline_ns, helper->host->now_ns());
     }
@@ -278,12 +278,12 @@ static void settle(struct cbpd_helper *helper, struct cbpd_held *held)
 struct cbpd_held *cbpd_next_settled(struct cbpd_helper *helper)
 {
     struct cbpd_held *held = helper->settled;
-    if (held == NULL)
+    if (!held)
         return NULL;
     helper->settled = held->next_settled;
-    if (helper->settled == NULL)
+    if (!helper->settled)
         helper->settled_tail = &helper->settled;
-    if (held->task != NULL)
+    if (held->task)
         held->task->held = NULL;
     return held;
 }
@@ -294,7 +294,7 @@ static void accept_answer(struct cbpd_helper *helper, uint32_t number)
     struct slot_record *record = &records[number];
     struct cbp_slot *slot = cbp_channel_slot(helper->channel, number);
     struct cbpd_held *held = record->held;
-    if (held != NULL) {
+    if (held) {
         unlink_waiting(number);
         record->held = NULL;
         if (cbp_load_u32(&slot->decision) == CBP_DECISION_ANSWERED)
@@ -303,7 +303,7 @@ static void accept_answer(struct cbpd_helper *helper, uint32_t number)
                                           cbp_event_items_const(&slot->message), &held->base));
     }
     free_slot(helper, number);
-    if (held != NULL)
+    if (held)
         settle(helper, held);
 }
 
@@ -368,9 +368,9 @@ static void abandon_slot(struct cbpd_helper *helper, uint32_t number, bool timed
 
 static void expire_queued(struct cbpd_helper *helper, uint64_t now)
 {
-    for (struct queued *queued = queue_head; queued != NULL; queued = queued->next) {
+    for (struct queued *queued = queue_head; queued; queued = queued->next) {
         struct cbpd_held *held = queued->held;
-        if (held == NULL)
+        if (!held)
             continue;
         bool expired = queued->deadline_ns != 0 ? now >= queued->deadline_ns
                                                 : cbpd_session_is_stale(helper, queued->session_id, now);
@@ -400,7 +400,7 @@ void cbpd_expire_operations(struct cbpd_helper *helper)
         bool stale = cbpd_session_is_stale(helper, records[number].session_id, now);
         if (stale || (deadline_ns != 0 && now >= deadline_ns))
             abandon_slot(helper, number, true);
-        if (records[number].held != NULL)
+        if (records[number].held)
             plan_expiry(deadline_ns > now || deadline_ns == 0 ? deadline_ns : now + 1000000, now);
         number = next;
     }
@@ -428,8 +428,8 @@ void cbpd_release_session_slots(struct cbpd_helper *helper, uint32_t session_id)
             abandon_slot(helper, number, false);
         number = next;
     }
-    for (struct queued *queued = queue_head; queued != NULL; queued = queued->next)
-        if (queued->session_id == session_id && queued->held != NULL) {
+    for (struct queued *queued = queue_head; queued; queued = queued->next)
+        if (queued->session_id == session_id && queued->held) {
             struct cbpd_held *held = queued->held;
             stop_waiting_for(queued);
             settle(helper, held);
@@ -446,7 +446,7 @@ void cbpd_release_every_slot(struct cbpd_helper *helper)
 
 bool cbpd_drop_held(struct cbpd_task *task)
 {
-    if (task->held == NULL)
+    if (!task->held)
         return false;
     task->held->task = NULL;
     task->held = NULL;

@@ -10,7 +10,7 @@ static uint32_t bucket_of(uint32_t id)
 struct cbpd_task *cbpd_find_task(const struct cbpd_helper *helper, uint32_t tid)
 {
     struct cbpd_task *task = helper->task_buckets[bucket_of(tid)];
-    while (task != NULL && task->tid != tid)
+    while (task && task->tid != tid)
         task = task->hash_next;
     return task;
 }
@@ -33,12 +33,12 @@ static void unhash_task(struct cbpd_helper *helper, struct cbpd_task *task)
 struct cbpd_task *cbpd_make_task(struct cbpd_helper *helper, uint32_t tid)
 {
     struct cbpd_task *task = cbpd_allocate_surely(helper->host->task_size);
-    if (task == NULL)
+    if (!task)
         return NULL;
     task->tid = tid;
     hash_task(helper, task);
     task->next = helper->tasks;
-    if (helper->tasks != NULL)
+    if (helper->tasks)
         helper->tasks->previous = task;
     helper->tasks = task;
     helper->task_count++;
@@ -55,11 +55,11 @@ void cbpd_rename_task(struct cbpd_helper *helper, struct cbpd_task *task, uint32
 void cbpd_free_task(struct cbpd_helper *helper, struct cbpd_task *task)
 {
     unhash_task(helper, task);
-    if (task->previous != NULL)
+    if (task->previous)
         task->previous->next = task->next;
     else
         helper->tasks = task->next;
-    if (task->next != NULL)
+    if (task->next)
         task->next->previous = task->previous;
     helper->task_count--;
     cbpd_free_surely(task);

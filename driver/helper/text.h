@@ -20,7 +20,7 @@ static inline bool text_reserve(struct text *text, size_t size)
         return true;
     size_t capacity = size + size / 2 + 256;
     char *bytes = realloc(text->bytes, capacity);
-    if (bytes == NULL) {
+    if (!bytes) {
         text->is_lacking = true;
         return false;
     }

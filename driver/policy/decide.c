@@ -5,8 +5,8 @@
 struct cbp_decision cbpd_decide(const struct cbpd_request *request, uint32_t place, uint32_t item)
 {
     static const struct cbp_stance nobody;
-    const struct cbp_stance *subject = request->subject != NULL ? &request->subject[place] : &nobody;
-    const struct cbp_stance *originator = request->originator != NULL ? &request->originator[place] : &nobody;
+    const struct cbp_stance *subject = request->subject ? &request->subject[place] : &nobody;
+    const struct cbp_stance *originator = request->originator ? &request->originator[place] : &nobody;
     uint32_t type = request->types[item];
     /* What is protected keeps its rights to what it has created while it was: its forks above all, which have
      * its name. */

@@ -13,7 +13,7 @@ static uint32_t match_name(const char *name, uint32_t name_size, struct cbpd_rul
     size_t count;
     const void *units =
         name_size > 0 ? set->host->name_units(set->host->context, name, name_size, &count) : NULL;
-    return units != NULL ? cbp_ruleset_match_name(set->block, units, count, set->matches) : 0;
+    return units ? cbp_ruleset_match_name(set->block, units, count, set->matches) : 0;
 }
 
 uint32_t cbpd_match_names(const struct cbpd_image *image, struct cbpd_rule_set *set)
@@ -51,7 +51,7 @@ uint32_t cbpd_match_allowing(const struct cbpd_image_file *file, struct cbpd_rul
         return 0;
     (void) match_name(file->path, file->path_size, set);
     uint32_t count = keep_allowing(set);
-    if (count > 0 && set->host->path_leads_to_file != NULL && !set->host->path_leads_to_file(file)) {
+    if (count > 0 && set->host->path_leads_to_file && !set->host->path_leads_to_file(file)) {
         cbpd_clear_matches(set);
         return 0;
     }
@@ -74,7 +74,7 @@ struct cbpd_image *cbpd_make_image(const struct cbpd_policy *policy, const struc
     for (uint32_t i = 0; i < count; i++)
         size += files[i].path_size + files[i].given_size + 2u;
     struct cbpd_image *image = policy->host->allocate(size, true);
-    if (image == NULL)
+    if (!image)
         return NULL;
     char *room = (char *) (image->files + count);
     image->reference_count = 1;
@@ -101,7 +101,7 @@ bool cbpd_has_same_names(const struct cbpd_image *a, const struct cbpd_image *b)
 {
     if (a == b)
         return true;
-    if (a == NULL || b == NULL || a->file_count != b->file_count || a->is_vague != b->is_vague)
+    if (!a || !b || a->file_count != b->file_count || a->is_vague != b->is_vague)
         return false;
     for (uint32_t i = 0; i < a->file_count; i++) {
         const struct cbpd_image_file *one = &a->files[i], *other = &b->files[i];
@@ -115,14 +115,14 @@ bool cbpd_has_same_names(const struct cbpd_image *a, const struct cbpd_image *b)
 
 struct cbpd_image *cbpd_share_image(struct cbpd_image *image)
 {
-    if (image != NULL)
+    if (image)
         image->reference_count++;
     return image;
 }
 
 void cbpd_release_image(const struct cbpd_policy *policy, struct cbpd_image *image)
 {
-    if (image == NULL || --image->reference_count > 0)
+    if (!image || --image->reference_count > 0)
         return;
     cbpd_release_list(policy, image->matches);
     policy->host->release(image);

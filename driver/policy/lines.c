@@ -13,14 +13,14 @@ static void visit_lines(struct cbpd_policy *policy,
                         void *context)
 {
     uint64_t walk = ++policy->walk;
-    for (struct cbpd_process *process = policy->processes; process != NULL; process = process->next) {
+    for (struct cbpd_process *process = policy->processes; process; process = process->next) {
         struct cbpd_process *top = NULL;
-        for (struct cbpd_process *at = process; at != NULL && at->standing.walk != walk; at = at->parent) {
+        for (struct cbpd_process *at = process; at && at->standing.walk != walk; at = at->parent) {
             at->standing.walk = walk;
             at->standing.below = top;
             top = at;
         }
-        for (; top != NULL; top = top->standing.below)
+        for (; top; top = top->standing.below)
             visit(policy, top, context);
     }
 }
@@ -35,12 +35,12 @@ const struct cbpd_process *cbpd_branch_of(struct cbpd_policy *policy, struct cbp
 {
     struct cbpd_process *end = process;
     while (end->standing.search != policy->search.number && end->parent != policy->search.ancestor &&
-           end->parent != NULL)
+           end->parent)
         end = end->parent;
     const struct cbpd_process *branch = NULL;
     if (end->standing.search == policy->search.number)
         branch = end->standing.branch;
-    else if (end->parent != NULL)
+    else if (end->parent)
         branch = end;
     for (struct cbpd_process *at = process;; at = at->parent) {
         at->standing.search = policy->search.number;
@@ -54,7 +54,7 @@ bool cbpd_is_protected_creator(struct cbpd_policy *policy, const struct cbpd_pro
                                struct cbpd_process *process)
 {
     const struct cbpd_process *branch = cbpd_branch_of(policy, process);
-    return branch != NULL && branch->creator_tenure == ancestor->tenure;
+    return branch && branch->creator_tenure == ancestor->tenure;
 }
 
 /* ---- What processes inherit from now on ---- */
@@ -102,7 +102,7 @@ static void inherit_fresh(struct cbpd_policy *policy, struct cbpd_standing *stan
                           struct cbpd_rule_list *fresh)
 {
     struct cbpd_rule_list *inherited = standing->inherited;
-    if (fresh == NULL || inherited == &cbpd_unknown_rules)
+    if (!fresh || inherited == &cbpd_unknown_rules)
         return;
     if (!is_last(policy, inherited, fresh)) {
         cbpd_begin_gathering(policy);
@@ -119,7 +119,7 @@ static struct cbpd_rule_list *make_fresh(struct cbpd_policy *policy, const struc
 {
     struct cbpd_image *image = process->image;
     cbpd_match_image(policy, image);
-    if (from_above == &cbpd_unknown_rules || (image != NULL && image->matches == &cbpd_unknown_rules))
+    if (from_above == &cbpd_unknown_rules || (image && image->matches == &cbpd_unknown_rules))
         return cbpd_share_list(&cbpd_unknown_rules);
     cbpd_mark_own(policy, news->set, news->place, process, image, news->first_id);
     cbpd_mark_list(policy, news->set, news->place, from_above, news->first_id, 0);
@@ -131,7 +131,7 @@ static struct cbpd_rule_list *make_fresh(struct cbpd_policy *policy, const struc
 
 static void bequeath_fresh(struct cbpd_policy *policy, struct cbpd_process *process, void *context)
 {
-    struct cbpd_rule_list *from_above = process->parent != NULL ? process->parent->standing.fresh : NULL;
+    struct cbpd_rule_list *from_above = process->parent ? process->parent->standing.fresh : NULL;
     inherit_fresh(policy, &process->standing, from_above);
     process->standing.fresh = make_fresh(policy, process, from_above, context);
 }

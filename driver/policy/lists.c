@@ -7,13 +7,13 @@
 
 void cbpd_release_list(const struct cbpd_policy *policy, struct cbpd_rule_list *list)
 {
-    if (list != NULL && list != &cbpd_unknown_rules && --list->reference_count == 0)
+    if (list && list != &cbpd_unknown_rules && --list->reference_count == 0)
         policy->host->release(list);
 }
 
 struct cbpd_rule_list *cbpd_share_list(struct cbpd_rule_list *list)
 {
-    if (list != NULL && list != &cbpd_unknown_rules)
+    if (list && list != &cbpd_unknown_rules)
         list->reference_count++;
     return list;
 }
@@ -28,7 +28,7 @@ struct cbpd_rule_list *cbpd_make_list(const struct cbpd_policy *policy, const st
     if (count == 0)
         return NULL;
     struct cbpd_rule_list *list = policy->host->allocate(sizeof *list + count * sizeof list->refs[0], true);
-    if (list == NULL)
+    if (!list)
         return cbpd_share_list(&cbpd_unknown_rules);
     list->reference_count = 1;
     list->count = count;
@@ -69,7 +69,7 @@ static bool is_among(const struct cbpd_rule_ref *refs, uint32_t count, const str
 
 bool cbpd_has_ref(const struct cbpd_rule_list *list, const struct cbpd_rule_ref *ref)
 {
-    return list != NULL && is_among(list->refs, list->count, ref);
+    return list && is_among(list->refs, list->count, ref);
 }
 
 /* ---- Gathering ---- */
@@ -85,7 +85,7 @@ void cbpd_gather(struct cbpd_policy *policy, struct cbpd_rule_ref ref)
     if (policy->gathered.count == policy->gathered.capacity) {
         uint32_t capacity = policy->gathered.capacity * 2 + 16;
         struct cbpd_rule_ref *refs = policy->host->allocate(capacity * sizeof *refs, true);
-        if (refs == NULL) {
+        if (!refs) {
             policy->gathered.is_incomplete = true;
             return;
         }
@@ -101,7 +101,7 @@ void cbpd_gather(struct cbpd_policy *policy, struct cbpd_rule_ref ref)
 void cbpd_gather_list(struct cbpd_policy *policy, const struct cbpd_rule_list *list)
 {
     policy->gathered.is_incomplete |= list == &cbpd_unknown_rules;
-    for (uint32_t i = 0; list != NULL && i < list->count; i++)
+    for (uint32_t i = 0; list && i < list->count; i++)
         cbpd_gather(policy, list->refs[i]);
 }
 
@@ -112,7 +112,7 @@ bool cbpd_is_gathered(const struct cbpd_policy *policy, const struct cbpd_rule_r
 
 static bool is_what_was_gathered(const struct cbpd_policy *policy, const struct cbpd_rule_list *list)
 {
-    if (list == NULL || list->count != policy->gathered.count)
+    if (!list || list->count != policy->gathered.count)
         return false;
     for (uint32_t i = 0; i < list->count; i++)
         if (!cbpd_is_same_ref(&list->refs[i], &policy->gathered.refs[i]))

@@ -13,7 +13,7 @@ static uint32_t bucket_of(uint32_t id)
 struct cbpd_process *cbpd_find_process(const struct cbpd_policy *policy, uint32_t pid)
 {
     struct cbpd_process *process = policy->buckets[bucket_of(pid)];
-    while (process != NULL && process->pid != pid)
+    while (process && process->pid != pid)
         process = process->hash_next;
     return process;
 }
@@ -21,17 +21,17 @@ struct cbpd_process *cbpd_find_process(const struct cbpd_policy *policy, uint32_
 struct cbpd_process *cbpd_add_process(struct cbpd_policy *policy, uint32_t pid, struct cbpd_process *parent)
 {
     struct cbpd_process *process = policy->host->allocate(policy->host->process_size, true);
-    if (process == NULL)
+    if (!process)
         return NULL;
     process->pid = pid;
     process->parent = parent;
-    if (parent != NULL)
+    if (parent)
         parent->reference_count++;
     struct cbpd_process **bucket = &policy->buckets[bucket_of(pid)];
     process->hash_next = *bucket;
     *bucket = process;
     process->next = policy->processes;
-    if (policy->processes != NULL)
+    if (policy->processes)
         policy->processes->previous = process;
     policy->processes = process;
     policy->process_count++;
@@ -48,17 +48,17 @@ void cbpd_end_process(struct cbpd_policy *policy, struct cbpd_process *process)
     while (*link != process)
         link = &(*link)->hash_next;
     *link = process->hash_next;
-    if (process->previous != NULL)
+    if (process->previous)
         process->previous->next = process->next;
     else
         policy->processes = process->next;
-    if (process->next != NULL)
+    if (process->next)
         process->next->previous = process->previous;
 }
 
 void cbpd_release_process(struct cbpd_policy *policy, struct cbpd_process *process)
 {
-    while (process != NULL && --process->reference_count == 0) {
+    while (process && --process->reference_count == 0) {
         struct cbpd_process *parent = process->parent;
         cbpd_end_process(policy, process);
         cbpd_release_image(policy, process->image);
@@ -82,9 +82,9 @@ void cbpd_forget_old_ancestors(struct cbpd_policy *policy, struct cbpd_process *
 {
     uint32_t count = 0;
     struct cbpd_process *process = creator->parent;
-    if (process == NULL || !process->ended)
+    if (!process || !process->ended)
         return;
-    for (struct cbpd_process *at; (at = process->parent) != NULL && at->ended && at->parent != NULL;)
+    for (struct cbpd_process *at; (at = process->parent) != NULL && at->ended && at->parent;)
         if (count == DEAD_GENERATIONS_MAX || cbpd_has_same_names(at->image, process->image)) {
             skip_parent(policy, process);
         } else {

@@ -30,11 +30,11 @@ uint32_t cbpd_make_rule_set(const struct cbpd_host *host, void *block, size_t si
         goto cleanup;
     error = CBP_ERROR_NOT_ENOUGH_MEMORY;
     made = host->allocate(sizeof *made, false);
-    if (made == NULL)
+    if (!made)
         goto cleanup;
     made->matches =
         host->allocate(((size_t) cbp_ruleset_word_count(block) + 1) * sizeof *made->matches, false);
-    if (made->matches == NULL)
+    if (!made->matches)
         goto cleanup;
     made->host = host;
     made->block = block;
@@ -49,7 +49,7 @@ cleanup:
 
 void cbpd_free_rule_set(struct cbpd_rule_set *set)
 {
-    if (set == NULL)
+    if (!set)
         return;
     const struct cbpd_host *host = set->host;
     host->release(set->block);
@@ -65,7 +65,7 @@ static void rules_have_changed(struct cbpd_policy *policy)
     policy->rules_generation += policy->rules_generation == UINT32_MAX ? 2 : 1;
     for (uint32_t i = 0; i < CBP_SESSION_MAX * CBP_RULES_PART_COUNT; i++) {
         const struct cbpd_rule_set *set = policy->rules[i / CBP_RULES_PART_COUNT][i % CBP_RULES_PART_COUNT];
-        if (set == NULL)
+        if (!set)
             continue;
         for (uint32_t action = 0; action <= CBP_ACTION_STRIP; action++)
             policy->rule_counts[action] += set->counts[action];
@@ -108,7 +108,7 @@ enum cbpd_attachment cbpd_attachment_for(const struct cbpd_image *image, struct 
 /* The rest is newer than the main part: so the first rule that denies is the oldest one. */
 static bool is_newer(const struct cbpd_rule_set *rest, const struct cbpd_rule_set *main_part)
 {
-    uint32_t count = main_part != NULL ? cbp_ruleset_rule_count(main_part->block) : 0;
+    uint32_t count = main_part ? cbp_ruleset_rule_count(main_part->block) : 0;
     return count == 0 || cbp_ruleset_rule_count(rest->block) == 0 ||
            cbp_ruleset_rule_at(main_part->block, count - 1)->rule_id <
                cbp_ruleset_rule_at(rest->block, 0)->rule_id;
@@ -117,7 +117,7 @@ static bool is_newer(const struct cbpd_rule_set *rest, const struct cbpd_rule_se
 /* Whether the rule that goes is there to go: one of the main part, while that stays. */
 static bool can_go(const struct cbp_rules *request, const struct cbpd_rule_set *main_part)
 {
-    return request->gone_rule_id == 0 || (request->part == CBP_RULES_PART_REST && main_part != NULL &&
+    return request->gone_rule_id == 0 || (request->part == CBP_RULES_PART_REST && main_part &&
                                           cbp_ruleset_find(main_part->block, request->gone_rule_id) <
                                               cbp_ruleset_rule_count(main_part->block));
 }

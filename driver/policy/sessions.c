@@ -8,7 +8,7 @@ bool cbpd_policy_init(struct cbpd_policy *policy, const struct cbpd_host *host)
     policy->host = host;
     policy->rules_generation = 1;
     policy->nameless = host->allocate(sizeof *policy->nameless, true);
-    if (policy->nameless == NULL)
+    if (!policy->nameless)
         return false;
     policy->nameless->reference_count = 1;
     policy->nameless->path = policy->nameless->given = "";

@@ -66,7 +66,7 @@ static void gather_allowing(struct cbpd_policy *policy, const struct cbpd_image 
         bool is_allowed = false;
         for (uint32_t part = 0; part < CBP_RULES_PART_COUNT; part++) {
             struct cbpd_rule_set *set = policy->rules[place][part];
-            if (set == NULL || cbpd_match_allowing(&image->files[i], set) == 0)
+            if (!set || cbpd_match_allowing(&image->files[i], set) == 0)
                 continue;
             gather_matches(policy, place, set);
             is_allowed = true;
@@ -80,12 +80,12 @@ static void gather_allowing(struct cbpd_policy *policy, const struct cbpd_image 
 
 void cbpd_match_image(struct cbpd_policy *policy, struct cbpd_image *image)
 {
-    if (image == NULL || image->rules_generation == policy->rules_generation)
+    if (!image || image->rules_generation == policy->rules_generation)
         return;
     cbpd_begin_gathering(policy);
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
         for (uint32_t part = 0; part < CBP_RULES_PART_COUNT; part++)
-            if (policy->rules[id][part] != NULL)
+            if (policy->rules[id][part])
                 gather_named(policy, image, id, policy->rules[id][part]);
         if (policy->rule_counts[CBP_ACTION_ALLOW] > 0)
             gather_allowing(policy, image, id);
@@ -99,7 +99,7 @@ void cbpd_mark_list(const struct cbpd_policy *policy, struct cbpd_rule_set *set,
                     const struct cbpd_rule_list *list, uint32_t first_id, uint32_t flags)
 {
     uint32_t count = cbp_ruleset_rule_count(set->block);
-    for (uint32_t i = 0; list != NULL && i < list->count; i++) {
+    for (uint32_t i = 0; list && i < list->count; i++) {
         if (list->refs[i].rule_id < first_id || list->refs[i].is_launch ||
             !cbpd_is_of_session(policy, &list->refs[i], place))
             continue;
@@ -112,7 +112,7 @@ void cbpd_mark_list(const struct cbpd_policy *policy, struct cbpd_rule_set *set,
 void cbpd_mark_own(const struct cbpd_policy *policy, struct cbpd_rule_set *set, uint32_t place,
                    const struct cbpd_process *process, const struct cbpd_image *image, uint32_t first_id)
 {
-    if (image != NULL)
+    if (image)
         cbpd_mark_list(policy, set, place, image->matches, first_id, 0);
     cbpd_mark_list(policy, set, place, process->own, first_id, 0);
     /* Without a start time nobody knows which process of that id it is: it has only the rules for all. */
@@ -172,15 +172,15 @@ void cbpd_stances_under_image(struct cbpd_policy *policy, const struct cbpd_proc
     if (process->standing.is_let_go)
         return;
     policy->gathered.is_incomplete =
-        inherited == &cbpd_unknown_rules || (image != NULL && image->matches == &cbpd_unknown_rules);
+        inherited == &cbpd_unknown_rules || (image && image->matches == &cbpd_unknown_rules);
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
         if (!policy->sessions[id].open)
             continue;
         for (uint32_t part = 0; part < CBP_RULES_PART_COUNT; part++)
-            if (policy->rules[id][part] != NULL)
+            if (policy->rules[id][part])
                 sum_up_set(policy, policy->rules[id][part], id, process, image, &stances[id]);
         sum_up_launch(policy, &process->standing.launch, id, &stances[id]);
-        for (uint32_t i = 0; inherited != NULL && i < inherited->count; i++)
+        for (uint32_t i = 0; inherited && i < inherited->count; i++)
             sum_up_launch(policy, &inherited->refs[i], id, &stances[id]);
     }
     if (policy->gathered.is_incomplete)
@@ -259,7 +259,7 @@ void cbpd_execute(struct cbpd_policy *policy, struct cbpd_process *process, stru
 {
     struct cbp_stance before[CBP_SESSION_MAX];
     memcpy(before, cbpd_stances_of(policy, process), sizeof before);
-    if (stances != NULL)
+    if (stances)
         memcpy(stances, before, sizeof before);
     cbpd_release_image(policy, process->image);
     process->image = image;
@@ -278,7 +278,7 @@ bool cbpd_is_exemption(const struct cbpd_policy *policy, const struct cbpd_rule_
 {
     for (uint32_t part = 0; part < CBP_RULES_PART_COUNT && !ref->is_launch; part++) {
         const struct cbpd_rule_set *set = policy->rules[ref->place][part];
-        uint32_t count = set != NULL ? cbp_ruleset_rule_count(set->block) : 0;
+        uint32_t count = set ? cbp_ruleset_rule_count(set->block) : 0;
         uint32_t index = count > 0 ? cbp_ruleset_find(set->block, ref->rule_id) : 0;
         if (index >= count)
             continue;
@@ -298,7 +298,7 @@ void cbpd_inherit_obligations(struct cbpd_policy *policy, struct cbpd_process *c
     cbpd_begin_gathering(policy);
     cbpd_gather_list(policy, inherited);
     policy->gathered.is_incomplete |= bequest == &cbpd_unknown_rules;
-    for (uint32_t i = 0; bequest != NULL && i < bequest->count; i++)
+    for (uint32_t i = 0; bequest && i < bequest->count; i++)
         if (!cbpd_is_exemption(policy, &bequest->refs[i]) && !cbpd_is_gathered(policy, &bequest->refs[i]))
             cbpd_gather(policy, bequest->refs[i]);
     child->standing.inherited = cbpd_take_gathered(policy, inherited);
@@ -318,6 +318,5 @@ bool cbpd_is_released(struct cbpd_policy *policy, struct cbpd_process *process)
     if (!process->attached || policy->broad_rule_count > 0 || standing_of(policy, process)->is_of_concern)
         return false;
     /* A child's first execution is an operation of its creator's. */
-    return process->executed || process->parent == NULL ||
-           !standing_of(policy, process->parent)->is_of_concern;
+    return process->executed || !process->parent || !standing_of(policy, process->parent)->is_of_concern;
 }

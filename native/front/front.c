@@ -154,7 +154,7 @@ static void write_note(void)
 static size_t count_of(char **list)
 {
     size_t count = 0;
-    while (list[count] != NULL)
+    while (list[count])
         count++;
     return count;
 }
@@ -171,7 +171,7 @@ int cbpd_bare_main(int argument_count, char **arguments, char **environment)
         return fail(script, -memory);
     char **line = (char **) memory;
     size_t at = 0;
-    if (python != NULL)
+    if (python)
         line[at++] = (char *) (uintptr_t) python;
     line[at++] = script;
     for (int i = 1; i < argument_count; i++)
@@ -182,7 +182,7 @@ int cbpd_bare_main(int argument_count, char **arguments, char **environment)
     for (size_t i = 0; i < count; i++)
         surroundings[i + 1] = environment[i];
     write_note();
-    if (python == NULL)
+    if (!python)
         python = script;
     long error =
         call_system(SYS_execve, address_of(python), address_of(line), address_of(surroundings), 0, 0, 0);

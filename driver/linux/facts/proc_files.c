@@ -81,7 +81,7 @@ char *cbpd_next_line(struct cbpd_lines *reader)
     for (;;) {
         char *line = reader->bytes + reader->start;
         char *end = memchr(line, '\n', reader->size);
-        if (end != NULL) {
+        if (end) {
             size_t length = (size_t) (end - line) + 1;
             *end = 0;
             reader->start += length;
@@ -114,13 +114,13 @@ uint32_t cbpd_living_thread(uint32_t pid)
     snprintf(path, sizeof path, "/proc/%u/task", pid);
     DIR *folder = opendir(path);
     const struct dirent *entry;
-    while (found == pid && folder != NULL && (entry = readdir(folder)) != NULL) {
+    while (found == pid && folder && (entry = readdir(folder)) != NULL) {
         uint32_t tid = (uint32_t) strtoul(entry->d_name, NULL, 10);
         snprintf(path, sizeof path, "/proc/%u/task/%u/exe", pid, tid);
         if (tid != 0 && readlink(path, target, sizeof target) > 0)
             found = tid;
     }
-    if (folder != NULL)
+    if (folder)
         closedir(folder);
     return found;
 }

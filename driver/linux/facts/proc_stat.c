@@ -10,7 +10,7 @@ enum { FIELD_STATE = 3, FIELD_PARENT, FIELD_FLAGS = 9, FIELD_THREAD_COUNT = 20, 
 bool cbpd_parse_stat(const char *line, struct stat_facts *facts)
 {
     const char *name = strchr(line, '('), *end = strrchr(line, ')'), *at = end;
-    if (name == NULL || end == NULL)
+    if (!name || !end)
         return false;
     *facts = (struct stat_facts){.name = name + 1, .name_size = (size_t) (end - name - 1)};
     for (int field = FIELD_STATE; (at = strchr(at + 1, ' ')) != NULL; field++) {

@@ -44,10 +44,10 @@ static bool append_string(struct window *window, uint64_t address, struct text *
         const char *start = window->bytes + (address - window->address);
         size_t available = window->size - (size_t) (address - window->address);
         const char *end = memchr(start, 0, available);
-        size_t size = end != NULL ? (size_t) (end - start) + 1 : available;
+        size_t size = end ? (size_t) (end - start) + 1 : available;
         if (!text_append(text, start, size))
             return false;
-        if (end != NULL)
+        if (end)
             return text->size - size_before <= STRING_SIZE_MAX;
         address += size;
     }
@@ -110,7 +110,7 @@ static bool append_rest(struct list *list, uint64_t address, size_t size_before)
             cbpd_read_memory(list->tid, address, text->bytes + text->size, step) < step)
             return false;
         const char *end = memchr(text->bytes + text->size, 0, step);
-        if (end != NULL) {
+        if (end) {
             text->size = (size_t) (end - text->bytes) + 1;
             return text->size - size_before <= STRING_SIZE_MAX;
         }
@@ -139,10 +139,10 @@ static bool append_scattered(struct list *list, const void *pointers, size_t cou
     for (size_t i = 0; i < count; start += remote[i].iov_len, i++) {
         size_t size_before = list->text->size;
         const char *end = memchr(start, 0, remote[i].iov_len);
-        size_t size = end != NULL ? (size_t) (end - start) + 1 : remote[i].iov_len;
+        size_t size = end ? (size_t) (end - start) + 1 : remote[i].iov_len;
         list->count++;
         if (!text_append(list->text, start, size) ||
-            (end == NULL && !append_rest(list, pointer_at(list, pointers, i) + size, size_before)) ||
+            (!end && !append_rest(list, pointer_at(list, pointers, i) + size, size_before)) ||
             !is_within_limit(list))
             return false;
     }
@@ -306,7 +306,7 @@ static const char *stack_string(uint32_t tid, uint64_t stack_pointer, uint64_t a
     if (address >= stack_pointer && address - stack_pointer < words->size) {
         const char *start = words->bytes + (address - stack_pointer);
         const char *end = memchr(start, 0, words->size - (size_t) (address - stack_pointer));
-        if (end != NULL) {
+        if (end) {
             *size = (uint32_t) (end - start);
             return start;
         }

@@ -85,7 +85,7 @@ static uint32_t seize_new_threads(struct tracer *self, struct process *process, 
         return knowledge == ABSENT ? CBP_ERROR_INVALID_PARAMETER : CBP_ERROR_BUSY;
     uint32_t error = 0;
     for (uint32_t i = 0; i < list.count && error == 0; i++) {
-        if (find_task(&self->helper, list.ids[i]) != NULL)
+        if (find_task(&self->helper, list.ids[i]))
             continue;
         uint32_t failure = cbpd_seize_thread(self, list.ids[i], process);
         *found += failure == 0;
@@ -130,20 +130,19 @@ static uint32_t attach_one(struct tracer *self, uint32_t pid)
     if (is_never_attached(self, pid))
         return 0;
     struct process *process = cbpd_find_whole_process(self, pid);
-    bool is_new = process == NULL, was_let_go = !is_new && process->base.standing.is_let_go;
+    bool is_new = !process, was_let_go = !is_new && process->base.standing.is_let_go;
     if (is_new) {
         if (!cbpd_read_status(self, pid, &facts) || facts.group != pid)
             return CBP_ERROR_INVALID_PARAMETER;
         struct process *parent = find_process(&self->helper, facts.parent_pid);
-        process =
-            process_of(cbpd_add_process(&self->helper.policy, pid, parent != NULL ? &parent->base : NULL));
-        if (process == NULL)
+        process = process_of(cbpd_add_process(&self->helper.policy, pid, parent ? &parent->base : NULL));
+        if (!process)
             return CBP_ERROR_NOT_ENOUGH_MEMORY;
         process->base.attached = process->base.executed = true;
         process->base.creator_tenure = UINT32_MAX; /* who has created it, and as what, nobody has seen */
         process->base.start_time = cbpd_read_start_time(self, pid);
         process->parent_pid = facts.parent_pid;
-        process->tree = creator_of(process) != NULL ? creator_of(process)->tree : pid;
+        process->tree = creator_of(process) ? creator_of(process)->tree : pid;
         process->creator_pid = process->creator_tid = facts.parent_pid;
         process->user_id = facts.user_id;
     } else if (!process->base.attached) {
@@ -155,9 +154,9 @@ static uint32_t attach_one(struct tracer *self, uint32_t pid)
         return give_up(self, process, is_new || was_let_go, error);
     if (is_new) {
         process->base.image = cbpd_image_of_running(self, pid);
-        if (process->base.image == NULL)
+        if (!process->base.image)
             return give_up(self, process, true, CBP_ERROR_NOT_ENOUGH_MEMORY);
-        if (creator_of(process) != NULL)
+        if (creator_of(process))
             cbpd_inherit_rules(&self->helper.policy, &process->base, process->base.parent);
     }
     return 0;
@@ -196,7 +195,7 @@ static bool is_of_another_tracer(const struct status_facts *facts)
 static bool is_attached(struct tracer *self, uint32_t pid)
 {
     const struct process *process = find_process(&self->helper, pid);
-    return process != NULL && !process->base.standing.is_let_go;
+    return process && !process->base.standing.is_let_go;
 }
 
 /* ---- Trees and names ---- */
@@ -204,9 +203,9 @@ static bool is_attached(struct tracer *self, uint32_t pid)
 /* Whether the process or who created it, and so on, is one whose descendants this walk is for. */
 static bool is_of_walk(const struct process *process)
 {
-    while (process != NULL && process->walk_number != walk.number)
+    while (process && process->walk_number != walk.number)
         process = creator_of(process);
-    return process != NULL;
+    return process;
 }
 
 /* One look at all processes: attaches children of the walk's trees that are not traced yet. *count counts
@@ -247,7 +246,7 @@ static uint32_t attach_descendants(struct tracer *self)
 static void walk_from(struct tracer *self, uint32_t pid)
 {
     struct process *process = find_process(&self->helper, pid);
-    if (process != NULL)
+    if (process)
         process->walk_number = walk.number;
 }
 
@@ -284,10 +283,10 @@ static bool read_wish(struct tracer *self, uint32_t pid, struct cbpd_rule_set *s
                       enum cbpd_attachment *wish)
 {
     struct cbpd_image *image = cbpd_image_of_running(self, pid);
-    *wish = image != NULL && !is_of_system(image) ? cbpd_attachment_for(image, set, wanted_rule_id)
-                                                  : CBPD_ATTACH_NOTHING;
+    *wish =
+        image && !is_of_system(image) ? cbpd_attachment_for(image, set, wanted_rule_id) : CBPD_ATTACH_NOTHING;
     cbpd_release_image(&self->helper.policy, image);
-    return image != NULL;
+    return image;
 }
 
 /* Whether the controller descends from it, as everybody does from process 1: a name, which may match anybody,

@@ -63,7 +63,7 @@ static void want(struct job *job)
 {
     job->next = NULL;
     job->previous = last_wanted;
-    if (last_wanted != NULL)
+    if (last_wanted)
         last_wanted->next = job;
     else
         first_wanted = job;
@@ -74,11 +74,11 @@ static void want(struct job *job)
 static void unwant(struct job *job)
 {
     wanted_count--;
-    if (job->previous != NULL)
+    if (job->previous)
         job->previous->next = job->next;
     else
         first_wanted = job->next;
-    if (job->next != NULL)
+    if (job->next)
         job->next->previous = job->previous;
     else
         last_wanted = job->previous;
@@ -155,7 +155,7 @@ static bool put_back(struct job *job)
     if (is_unwanted)
         return true;
     job->state = JOB_DONE;
-    if (job->owner == NULL) {
+    if (!job->owner) {
         pthread_cond_signal(&is_put_back);
         return false;
     }
@@ -172,14 +172,14 @@ static void *read_for_others(void *argument)
     pthread_mutex_lock(&lock);
     for (;;) {
         struct job *job = take_queued(reader);
-        if (job == NULL) {
+        if (!job) {
             pthread_cond_wait(&is_queued, &lock);
             continue;
         }
         pthread_mutex_unlock(&lock);
         job->work(job);
         pthread_mutex_lock(&lock);
-        bool is_waited_for = job->owner == NULL;
+        bool is_waited_for = !job->owner;
         bool is_unwanted = put_back(job);
         pthread_mutex_unlock(&lock);
         if (is_unwanted)
@@ -249,7 +249,7 @@ static bool are_too_many_wanted(const struct job *job)
     uint32_t count = 0, limit = job->is_urgent ? 2 * WANTED_OF_TREE_MAX : WANTED_OF_TREE_MAX;
     if (wanted_count < limit)
         return false;
-    for (const struct job *other = first_wanted; other != NULL; other = other->next)
+    for (const struct job *other = first_wanted; other; other = other->next)
         count += other->tree == job->tree;
     return count >= limit;
 }
@@ -268,7 +268,7 @@ bool cbpd_do_beside(struct job *job)
 
 bool cbpd_any_job_waits(void)
 {
-    return first_wanted != NULL; /* only this thread changes it */
+    return first_wanted; /* only this thread changes it */
 }
 
 bool cbpd_any_job_is_done(void)
@@ -300,7 +300,7 @@ void cbpd_give_up_job(struct job *job)
     pthread_mutex_lock(&lock);
     struct job *ours = give_up(job);
     pthread_mutex_unlock(&lock);
-    if (ours != NULL)
+    if (ours)
         ours->discard(ours);
 }
 
@@ -312,7 +312,7 @@ void *cbpd_next_finished_job(struct job **job)
     if (!cbpd_any_job_waits() || (!cbpd_any_job_is_done() && cbpd_now_ns() < first_wanted->limit_ns))
         return NULL;
     pthread_mutex_lock(&lock);
-    if (done != NULL) {
+    if (done) {
         finished = done;
         unlink_job(finished, &done);
         unwant(finished);
@@ -322,7 +322,7 @@ void *cbpd_next_finished_job(struct job **job)
         ours = give_up(first_wanted);
     }
     pthread_mutex_unlock(&lock);
-    if (ours != NULL)
+    if (ours)
         ours->discard(ours);
     *job = finished;
     return owner;
@@ -347,7 +347,7 @@ static void run_errand(struct job *job)
 static void discard_errand(struct job *job)
 {
     struct errand *errand = (struct errand *) job;
-    if (errand->release != NULL)
+    if (errand->release)
         errand->release(errand->block);
     cbpd_free_surely(errand);
 }
@@ -412,7 +412,7 @@ bool cbpd_look_now_and_release(uint32_t tree, void (*work)(void *block), void (*
         return true;
     }
     struct errand *errand = cbpd_allocate_surely(sizeof *errand + size);
-    if (errand == NULL) {
+    if (!errand) {
         errno = ENOMEM;
         return false;
     }

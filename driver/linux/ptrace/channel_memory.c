@@ -40,7 +40,7 @@ static size_t receive_parts(int *fds)
     if (recvmsg(CONTROL_FD, &message, MSG_CMSG_CLOEXEC) != 1)
         return 0;
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    if (header == NULL || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+    if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
         return 0;
     size_t size = header->cmsg_len - CMSG_LEN(0);
     memcpy(fds, CMSG_DATA(header), size);

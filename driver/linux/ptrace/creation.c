@@ -53,11 +53,10 @@ static struct process *make_child_process(struct tracer *self, struct task *task
 {
     struct process *process =
         process_of(cbpd_add_process(&self->helper.policy, task->base.tid, &parent->base));
-    if (process == NULL)
+    if (!process)
         return NULL;
     struct task *creator = find_task(&self->helper, task->creator_tid);
-    process->base.start_time =
-        cbpd_start_time_since(self, task->base.tid, creator != NULL ? creator->resumed_ns : 0);
+    process->base.start_time = cbpd_start_time_since(self, task->base.tid, creator ? creator->resumed_ns : 0);
     process->parent_pid = parent->base.pid;
     process->tree = parent->tree;
     process->creator_pid = task->creator_pid;
@@ -70,7 +69,7 @@ static struct process *make_child_process(struct tracer *self, struct task *task
     process->base.standing.is_let_go = parent->base.standing.is_let_go;
     cbpd_inherit_rules(&self->helper.policy, &process->base, &parent->base);
     cbpd_forget_old_ancestors(&self->helper.policy, &parent->base);
-    if (creator != NULL && cbpd_creates_for_parent(creator))
+    if (creator && cbpd_creates_for_parent(creator))
         cbpd_look_at_parent(self, process);
     return process;
 }
@@ -85,7 +84,7 @@ static bool adopt_task(struct tracer *self, struct task *task, struct process *c
     task->creator_pid = creator->base.pid;
     task->creator_tid = creator_tid;
     struct process *process = is_thread ? creator : make_child_process(self, task, creator);
-    if (process == NULL)
+    if (!process)
         return false;
     task->first_unreported = true;
     cbpd_task_joins(self, task, process);
@@ -99,10 +98,9 @@ struct disposition cbpd_handle_creation(struct tracer *self, struct task *creato
     if (!cbpd_read_event_message(creator->base.tid, event, &tid))
         return stay();
     struct task *task = find_task(&self->helper, tid);
-    if (task == NULL && !cbpd_was_ended_unknown(self, tid))
+    if (!task && !cbpd_was_ended_unknown(self, tid))
         task = cbpd_add_task(self, tid);
-    if (task == NULL || task->process != NULL ||
-        !adopt_task(self, task, creator->process, creator->base.tid, event))
+    if (!task || task->process || !adopt_task(self, task, creator->process, creator->base.tid, event))
         return go_on(0); /* without memory now, its owner will be looked for */
     task->announced = true;
     task->kept_creator = creator->base.tid;
@@ -119,12 +117,12 @@ static struct process *make_orphan(struct tracer *self, uint32_t pid, const stru
 {
     uint64_t start_time = cbpd_read_start_time(self, pid);
     struct process *creator = cbpd_guess_creator(self, facts, start_time);
-    struct cbpd_image *image = creator != NULL ? cbpd_image_of_running(self, pid) : NULL;
+    struct cbpd_image *image = creator ? cbpd_image_of_running(self, pid) : NULL;
     struct process *process =
-        image != NULL ? process_of(cbpd_add_process(&self->helper.policy, pid, &creator->base)) : NULL;
-    if (process == NULL) { /* without a name no rule by name would hold for it */
+        image ? process_of(cbpd_add_process(&self->helper.policy, pid, &creator->base)) : NULL;
+    if (!process) { /* without a name no rule by name would hold for it */
         cbpd_release_image(&self->helper.policy, image);
-        if (creator != NULL)
+        if (creator)
             cbpd_forget_empty_process(self, creator);
         return NULL;
     }
@@ -147,9 +145,9 @@ bool cbpd_find_owner(struct tracer *self, struct task *task)
         return false;
     struct process *process = find_process(&self->helper, facts.group);
     bool is_thread = facts.group != task->base.tid;
-    if (process == NULL)
+    if (!process)
         process = make_orphan(self, facts.group, &facts);
-    if (process == NULL)
+    if (!process)
         return false;
     task->event = is_thread ? PTRACE_EVENT_CLONE : PTRACE_EVENT_FORK;
     task->creator_pid = task->creator_tid = is_thread ? process->base.pid : 0;
@@ -162,15 +160,15 @@ static bool has_living_parent(struct tracer *self, const struct task *task)
 {
     struct status_facts facts;
     return cbpd_read_status(self, task->base.tid, &facts) && facts.group == task->base.tid &&
-           find_process(&self->helper, facts.parent_pid) != NULL;
+           find_process(&self->helper, facts.parent_pid);
 }
 
 void cbpd_resolve_unowned_tasks(struct tracer *self)
 {
     uint64_t now = cbpd_now_ns();
-    for (struct task *task = first_task(&self->helper), *next; task != NULL; task = next) {
+    for (struct task *task = first_task(&self->helper), *next; task; task = next) {
         next = next_task(task);
-        if (task->process != NULL || !task->stopped || now - task->seen_ns < TELLING_LIMIT_NS ||
+        if (task->process || !task->stopped || now - task->seen_ns < TELLING_LIMIT_NS ||
             (now - task->seen_ns < LIVING_TELLING_LIMIT_NS && has_living_parent(self, task)))
             continue;
         self->served_tid = task->base.tid;

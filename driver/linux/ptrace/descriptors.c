@@ -22,7 +22,7 @@ bool cbpd_descriptors_are_shared(struct tracer *self, const struct task *task)
 {
     if (cbpd_count_threads(self, task->process->base.pid) != 1)
         return true;
-    for (const struct task *other = first_task(&self->helper); other != NULL; other = next_task(other)) {
+    for (const struct task *other = first_task(&self->helper); other; other = next_task(other)) {
         if (other == task)
             continue;
         long order = syscall(SYS_kcmp, (pid_t) task->base.tid, (pid_t) other->base.tid, KCMP_FILES, 0, 0);

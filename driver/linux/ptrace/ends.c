@@ -31,8 +31,8 @@ static void report_end(struct tracer *self, struct task *task, uint32_t exit_sta
  * ends under that id, and nobody tells of its own any more. */
 static struct task *find_vanished_thread(struct tracer *self, uint32_t pid)
 {
-    for (struct task *task = first_task(&self->helper); task != NULL; task = next_task(task))
-        if (task->process != NULL && task->process->base.pid == pid && !task->process->base.ended &&
+    for (struct task *task = first_task(&self->helper); task; task = next_task(task))
+        if (task->process && task->process->base.pid == pid && !task->process->base.ended &&
             task->base.tid != pid && syscall(SYS_tgkill, (pid_t) pid, (pid_t) task->base.tid, 0) != 0 &&
             errno == ESRCH)
             return task;
@@ -47,7 +47,7 @@ void cbpd_end_vanished_threads(struct tracer *self, uint32_t pid)
 
 struct disposition cbpd_after_end(struct tracer *self, struct task *task)
 {
-    if (task->launch != NULL)
+    if (task->launch)
         cbpd_finish_launch(self, task, CBP_ERROR_BROKEN_PIPE, 0);
     return (struct disposition){.what = DISPOSE_DETACH, .frees_creator = true};
 }
@@ -83,9 +83,9 @@ void cbpd_handle_gone(struct tracer *self, struct task *task, int status)
     cbpd_drop_operation(task);
     cbpd_note_failed_execution(self, task, 0);
     cbpd_carry_out(self, task, (struct disposition){.frees_creator = true});
-    if (task->launch != NULL)
+    if (task->launch)
         cbpd_finish_launch(self, task, CBP_ERROR_BROKEN_PIPE, 0);
-    if (task->process == NULL) {
+    if (!task->process) {
         cbpd_remove_task(self, task);
         return;
     }

@@ -38,7 +38,7 @@ static void report_creation(struct tracer *self, struct cbpd_report *report, str
         report->originator_pid = process->creator_pid;
         report->originator_tid = process->creator_tid;
         report->request.originator =
-            creator_of(process) != NULL ? stances_of(&self->helper, creator_of(process)) : NULL;
+            creator_of(process) ? stances_of(&self->helper, creator_of(process)) : NULL;
     }
 }
 
@@ -73,7 +73,7 @@ static struct disposition ask_at_entry(struct tracer *self, struct task *task, s
     struct cbpd_refusal refusal = {0};
     struct operation *operation = NULL;
     post(&self->helper, &report, &operation, &refusal, approval.sequences);
-    if (operation == NULL) {
+    if (!operation) {
         struct operation nobody_asked = {.approval = approval};
         return cbpd_finish_execution(self, task, OPERATION_ENTRY, &nobody_asked, refusal.code);
     }
@@ -87,12 +87,12 @@ static struct disposition ask_at_entry(struct tracer *self, struct task *task, s
 static struct disposition go_on_at_entry(struct tracer *self, struct task *task,
                                          const struct reading *reading)
 {
-    if (reading == NULL || !creations_are_wanted(self))
+    if (!reading || !creations_are_wanted(self))
         return go_on(0);
     if (cbpd_park_if_full(self, task, OPERATION_ENTRY, size_of(self, reading)))
         return stay();
     struct cbpd_image *image = cbpd_image_of_chain(self, reading);
-    if (image == NULL) { /* no memory to ask */
+    if (!image) { /* no memory to ask */
         cbpd_count_loss(self);
         return fail_call(task, ENOMEM);
     }
@@ -148,8 +148,7 @@ static void change_image(struct tracer *self, struct process *process, struct cb
 {
     struct cbpd_policy *policy = &self->helper.policy;
     cbpd_leave_legacy(self, process); /* a thread that the execution has ended may have been creating */
-    cbpd_execute(policy, &process->base, image != NULL ? image : cbpd_share_image(policy->nameless),
-                 old_stances);
+    cbpd_execute(policy, &process->base, image ? image : cbpd_share_image(policy->nameless), old_stances);
     process->user_id = user_id;
     process->has_dropped = false; /* the threads that it has ended have ended */
     process->is_launcher = false;
@@ -162,7 +161,7 @@ static struct disposition go_on_at_stop(struct tracer *self, struct task *task, 
     struct cbp_stance old_stances[CBP_SESSION_MAX];
     struct cbpd_report report;
     bool changed = task->approval.valid && !approved;
-    if (!approved && reading != NULL && !self->helper.leaving && creations_are_wanted(self) &&
+    if (!approved && reading && !self->helper.leaving && creations_are_wanted(self) &&
         cbpd_park_if_full(self, task, OPERATION_EXECUTION, size_of(self, reading)))
         return stay();
     struct cbpd_image *image =
@@ -171,20 +170,20 @@ static struct disposition go_on_at_stop(struct tracer *self, struct task *task, 
     cbpd_release_approval(self, &task->approval);
     report_creation(self, &report, task, old_stances);
     task->execution_tid = 0;
-    change_image(self, process, image, reading != NULL ? reading->user_id : process->user_id, old_stances);
+    change_image(self, process, image, reading ? reading->user_id : process->user_id, old_stances);
     report.request.subject = stances_of(&self->helper, process);
     struct cbpd_refusal refusal = {0};
     struct operation *operation = NULL;
-    if (image == NULL && creations_are_wanted(self)) {
+    if (!image && creations_are_wanted(self)) {
         cbpd_count_loss(self); /* without memory for its names no rule could be held against them */
         refusal.code = CBP_ERROR_NOT_ENOUGH_MEMORY;
     } else if (!approved) {
         report.image = process->base.image;
         report.user_id = process->user_id;
         report.since_ns = task->parked.since_ns;
-        report.arguments = reading != NULL ? reading->arguments : NULL;
-        report.arguments_size = reading != NULL ? reading->arguments_size : 0;
-        bool is_complete = reading != NULL && reading->is_complete;
+        report.arguments = reading ? reading->arguments : NULL;
+        report.arguments_size = reading ? reading->arguments_size : 0;
+        bool is_complete = reading && reading->is_complete;
         cbpd_add_item(&report, CBP_PROC_EVT_PROCESS_CREATION,
                       (changed ? (uint32_t) CBP_EVENT_FLAG_CHANGED : 0) |
                           (is_complete ? 0 : (uint32_t) CBP_EVENT_FLAG_ARGUMENTS_TRUNCATED));
@@ -193,7 +192,7 @@ static struct disposition go_on_at_stop(struct tracer *self, struct task *task, 
         task->first_unreported = false;
         post(&self->helper, &report, &operation, &refusal, NULL);
     }
-    if (operation == NULL)
+    if (!operation)
         return cbpd_finish_execution(self, task, OPERATION_EXECUTION, NULL, refusal.code);
     cbpd_hold(&task->base, &operation->held, OPERATION_EXECUTION);
     return stay();
@@ -204,10 +203,8 @@ static struct disposition go_on_after_look(struct tracer *self, struct task *tas
                                            const struct look *look)
 {
     if (is_at_entry)
-        return go_on_at_entry(self, task,
-                              look != NULL && look->resolution == RESOLVED ? &look->reading : NULL);
-    return go_on_at_stop(self, task, look != NULL ? &look->reading : NULL,
-                         look != NULL && look->is_as_approved);
+        return go_on_at_entry(self, task, look && look->resolution == RESOLVED ? &look->reading : NULL);
+    return go_on_at_stop(self, task, look ? &look->reading : NULL, look && look->is_as_approved);
 }
 
 /* entry is NULL at the stop after execve. */
@@ -217,7 +214,7 @@ static struct disposition look_and_go_on(struct tracer *self, struct task *task,
     const struct look *found;
     if (!cbpd_look_at_execution(self, task, entry, &found))
         return stay();
-    return go_on_after_look(self, task, entry != NULL, found);
+    return go_on_after_look(self, task, entry, found);
 }
 
 struct disposition cbpd_handle_execution_entry(struct tracer *self, struct task *task,
@@ -246,7 +243,7 @@ struct disposition cbpd_go_on_after_look(struct tracer *self, struct task *task,
 static struct task *first_with_look(struct tracer *self)
 {
     struct task *task = first_task(&self->helper);
-    while (task != NULL && task->look == NULL)
+    while (task && !task->look)
         task = next_task(task);
     return task;
 }
@@ -284,7 +281,7 @@ struct disposition cbpd_finish_execution(struct tracer *self, struct task *task,
         return (struct disposition){.what = was_told(&task->approval) ? DISPOSE_RESUME_TO_RETURN
                                                                       : DISPOSE_RESUME};
     }
-    if (task->launch != NULL)
+    if (task->launch)
         cbpd_finish_launch(self, task, 0, result_code != 0 ? cbpd_errno_of_code(result_code) : 0);
     return (struct disposition){.what = DISPOSE_RESUME, .kills = result_code != 0, .frees_creator = true};
 }

@@ -26,7 +26,7 @@ int cbpd_refusal_of_attach(struct tracer *self, struct task *task, const struct 
         return EPERM;
     uint32_t tid;
     enum knowledge known = cbpd_known_as(self, &view, (uint32_t) entry->arguments[1], &tid);
-    if (known == KNOWN && find_task(&self->helper, tid) != NULL)
+    if (known == KNOWN && find_task(&self->helper, tid))
         return 0;
     if (known == NOT_KNOWN)
         return EPERM;

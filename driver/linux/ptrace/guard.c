@@ -163,7 +163,7 @@ static bool remember(struct reached *reached, uint32_t pid)
     if (reached->count == reached->capacity) {
         size_t capacity = reached->capacity == 0 ? 64 : 2 * reached->capacity;
         uint32_t *pids = realloc(reached->pids, capacity * sizeof *pids);
-        if (pids == NULL) {
+        if (!pids) {
             reached->is_unknown = true; /* no further look, which would reach it again */
             return false;
         }

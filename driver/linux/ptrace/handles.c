@@ -24,7 +24,7 @@ static uint32_t rights_taken_in(struct tracer *self, uint32_t session_id)
     uint32_t rights = 0;
     for (uint32_t part = 0; part < CBP_RULES_PART_COUNT; part++) {
         const struct cbpd_rule_set *set = self->helper.policy.rules[session_id][part];
-        if (set != NULL && set->counts[CBP_ACTION_STRIP] > 0)
+        if (set && set->counts[CBP_ACTION_STRIP] > 0)
             rights |= set->strip_mask;
     }
     return rights;
@@ -72,7 +72,7 @@ static void reach(const struct task *task, uint32_t tid, const struct status_fac
     if (reached.count == reached.capacity) {
         uint32_t capacity = 2 * reached.capacity + 16;
         struct reached_task *targets = realloc(reached.targets, capacity * sizeof *targets);
-        if (targets == NULL) {
+        if (!targets) {
             reached.is_unknown = true;
             return;
         }
@@ -111,12 +111,12 @@ static void reach_many(struct tracer *self, const struct task *task, const struc
     struct id_list list;
     if (!cbpd_list_processes(self, &list))
         reached.is_unknown = true;
-    for (const struct process *process = first_process(&self->helper); process != NULL;
+    for (const struct process *process = first_process(&self->helper); process;
          process = next_process(process))
         reach_one_of_many(self, task, call, view, process->base.pid, true);
     for (uint32_t i = 0; i < list.count; i++) {
         uint32_t pid = list.ids[i];
-        if (find_process(&self->helper, pid) == NULL &&
+        if (!find_process(&self->helper, pid) &&
             !(call->replacement.signal_for_many != 0 && cbpd_is_guarded(self, pid)))
             reach_one_of_many(self, task, call, view, pid, false);
     }
@@ -165,27 +165,27 @@ static void tell_target(struct tracer *self, struct task *task, const struct han
     struct process *target = find_process(&self->helper, facts->group);
     struct process *judged = target;
     struct cbpd_report report;
-    if (target == NULL) {
+    if (!target) {
         judged = creator_of_new(self, facts);
         outsider.base.start_time = cbpd_read_start_time(self, facts->group);
         outsider.parent_pid = facts->parent_pid;
         outsider.user_id = facts->user_id;
-        outsider.base.parent = judged != NULL ? &judged->base : NULL;
-        outsider.base.creator_tenure = judged != NULL ? judged->base.tenure : 0;
+        outsider.base.parent = judged ? &judged->base : NULL;
+        outsider.base.creator_tenure = judged ? judged->base.tenure : 0;
         target = &outsider;
     }
     bool is_thread = call->is_thread || (call->becomes_thread && aim->tid != facts->group);
     memset(&report, 0, sizeof report);
     report.process = &target->base;
     report.capabilities = cbpd_capabilities_of(&target->base);
-    report.image = judged != NULL ? judged->base.image : NULL;
+    report.image = judged ? judged->base.image : NULL;
     report.thread_id = is_thread ? aim->tid : 0;
     report.originator_pid = task->process->base.pid;
     report.originator_tid = task->base.tid;
     report.user_id = target->user_id;
     report.request.access = is_thread ? call->thread_access : call->process_access;
     report.request.originator = stances_of(&self->helper, task->process);
-    report.request.subject = judged != NULL ? stances_of(&self->helper, judged) : NULL;
+    report.request.subject = judged ? stances_of(&self->helper, judged) : NULL;
     report.request.is_by_creator =
         cbpd_is_protected_creator(&self->helper.policy, &task->process->base, &target->base);
     if (call->is_duplication) {
@@ -304,7 +304,7 @@ struct disposition cbpd_handle_handle_call(struct tracer *self, struct task *tas
     cbpd_begin_search(&self->helper.policy, &task->process->base);
     for (uint32_t i = 0; i < reached.count; i++)
         tell_target(self, task, &call, &reached.targets[i], &verdict);
-    if (verdict.operation == NULL)
+    if (!verdict.operation)
         return settle_at_once(self, task, &verdict, &call);
     cbpd_refuse_by_rules(&self->helper.policy, &verdict.refusal, &verdict.operation->held.base);
     verdict.operation->descriptor_access = descriptor_access_of(&call);

@@ -23,7 +23,7 @@ bool cbpd_files_matter(struct tracer *self)
 
 void cbpd_identify_program(struct tracer *self, struct cbpd_image *image, uint32_t pid)
 {
-    if (image == NULL || image->is_vague || image->file_count == 0 || !cbpd_files_matter(self))
+    if (!image || image->is_vague || image->file_count == 0 || !cbpd_files_matter(self))
         return;
     struct cbpd_image_file *program = &image->files[image->file_count - 1];
     struct identity_look look = {.pid = pid};
@@ -36,7 +36,6 @@ void cbpd_identify_program(struct tracer *self, struct cbpd_image *image, uint32
 void cbpd_identify_programs(struct cbpd_helper *helper)
 {
     struct tracer *self = tracer_of(helper);
-    for (struct process *process = first_process(&self->helper); process != NULL;
-         process = next_process(process))
+    for (struct process *process = first_process(&self->helper); process; process = next_process(process))
         cbpd_identify_program(self, process->base.image, process->base.pid);
 }

@@ -134,8 +134,7 @@ static enum knowledge find_outside(struct tracer *self, const struct id_view *vi
     if (!cbpd_list_processes(self, &list))
         return NOT_KNOWN;
     for (uint32_t i = 0; i < list.count && found != KNOWN; i++)
-        if (find_process(&self->helper, list.ids[i]) == NULL &&
-            is_known_as(self, view, list.ids[i], id) == KNOWN) {
+        if (!find_process(&self->helper, list.ids[i]) && is_known_as(self, view, list.ids[i], id) == KNOWN) {
             *tid = list.ids[i];
             found = KNOWN;
         }
@@ -149,9 +148,9 @@ enum knowledge cbpd_known_as(struct tracer *self, const struct id_view *view, ui
     *tid = id;
     if (!view->is_foreign)
         return KNOWN;
-    for (const struct task *task = first_task(&self->helper); task != NULL && found != KNOWN;
+    for (const struct task *task = first_task(&self->helper); task && found != KNOWN;
          task = next_task(task)) {
-        if (task->process != NULL && is_surely_in_ours(self, task))
+        if (task->process && is_surely_in_ours(self, task))
             continue;
         enum knowledge is_it = is_known_as(self, view, task->base.tid, id);
         if (is_it == ABSENT)
@@ -170,7 +169,7 @@ static enum knowledge read_user_map(uint32_t tid, uint32_t user_id, uint32_t *ou
     enum knowledge found = ABSENT;
     snprintf(path, sizeof path, "/proc/%u/uid_map", tid);
     FILE *map = fopen(path, "re");
-    if (map == NULL)
+    if (!map)
         return NOT_KNOWN;
     while (fscanf(map, "%" SCNu32 " %" SCNu32 " %" SCNu32, &there, &here, &count) == 3)
         if (user_id >= there && user_id - there < count) {

@@ -32,8 +32,8 @@ struct cbpd_image *cbpd_image_of_chain(struct tracer *self, const struct reading
 struct cbpd_image *cbpd_image_of_reading(struct tracer *self, const struct reading *reading)
 {
     static const struct cbpd_image_file unknown = {.path = "", .given = ""};
-    return reading != NULL ? cbpd_image_of_chain(self, reading)
-                           : cbpd_make_image(&self->helper.policy, &unknown, 1, true);
+    return reading ? cbpd_image_of_chain(self, reading)
+                   : cbpd_make_image(&self->helper.policy, &unknown, 1, true);
 }
 
 /* The path that the running program was started by, from the vector that the kernel has left it. */

@@ -22,7 +22,7 @@ uint32_t cbpd_begin_launch(const struct cbp_launch *request, int launcher_fd, in
 {
     int on = 1;
     struct launch *launch = calloc(1, sizeof *launch);
-    if (launch == NULL || launcher_fd < 0 || result_fd < 0 ||
+    if (!launch || launcher_fd < 0 || result_fd < 0 ||
         setsockopt(launcher_fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0 || !cbpd_watch(launcher_fd)) {
         free(launch);
         return CBP_ERROR_NO_SYSTEM_RESOURCES;
@@ -48,7 +48,7 @@ static void end_launch(struct tracer *self, struct launch *launch, uint32_t stat
         .status = status,
         .os_error = (uint32_t) os_error,
     };
-    if (launch->task != NULL) {
+    if (launch->task) {
         result.process_id = launch->task->process->base.pid;
         result.start_time = launch->task->process->base.start_time;
         launch->task->launch = NULL;
@@ -140,12 +140,12 @@ static void serve_launcher(struct tracer *self, struct launch *launch)
     uint32_t type = received.is_whole && received.size >= sizeof *header ? header->type : 0;
     if (cbp_message_check(cbpd_message_buffer.bytes, received.size, type) != 0)
         type = 0;
-    if (type == CBP_MESSAGE_LAUNCH_READY && launch->task == NULL && !self->helper.leaving) {
+    if (type == CBP_MESSAGE_LAUNCH_READY && !launch->task && !self->helper.leaving) {
         seize_launcher(self, launch, &received.sender);
     } else if (type == CBP_MESSAGE_LAUNCH_RESULT) {
         const struct cbp_launch_result *result = (const void *) cbpd_message_buffer.bytes;
         end_launch(self, launch, 0, (int) result->os_error);
-    } else if (launch->task == NULL) {
+    } else if (!launch->task) {
         end_launch(self, launch, CBP_ERROR_BROKEN_PIPE, 0);
     } else {
         /* Its end was closed by a successful execve, or by its death: the stops will tell which. */
@@ -158,14 +158,14 @@ void cbpd_finish_launch(struct tracer *self, struct task *task, uint32_t status,
 {
     if (status == CBP_ERROR_BROKEN_PIPE)
         serve_launcher(self, task->launch);
-    if (task->launch != NULL)
+    if (task->launch)
         end_launch(self, task->launch, status, os_error);
 }
 
 /* One message of each: whatever is still readable brings the next attention. */
 void cbpd_serve_launchers(struct tracer *self)
 {
-    for (struct launch *launch = launches, *next; launch != NULL; launch = next) {
+    for (struct launch *launch = launches, *next; launch; launch = next) {
         next = launch->next;
         serve_launcher(self, launch);
     }
@@ -173,6 +173,6 @@ void cbpd_serve_launchers(struct tracer *self)
 
 void cbpd_end_every_launch(struct tracer *self)
 {
-    while (launches != NULL)
+    while (launches)
         end_launch(self, launches, CBP_ERROR_BROKEN_PIPE, 0);
 }

@@ -29,7 +29,7 @@ static uint32_t row_count = 1;
 static struct process *make_nobody(void)
 {
     struct process *process = cbpd_allocate_surely(sizeof *process);
-    if (process != NULL)
+    if (process)
         process->base.ended = true; /* no id leads to it */
     return process;
 }
@@ -66,9 +66,9 @@ static void begin_sum(struct tracer *self)
 
 static void add_list(struct cbpd_rule_list *list)
 {
-    sum.has_empty_list |= list == NULL;
+    sum.has_empty_list |= !list;
     sum.is_incomplete |= list == &cbpd_unknown_rules;
-    if (list == NULL || list == &cbpd_unknown_rules || list->stamp == sum.stamp)
+    if (!list || list == &cbpd_unknown_rules || list->stamp == sum.stamp)
         return;
     list->stamp = sum.stamp;
     sum.list_count++;
@@ -191,8 +191,7 @@ static bool may_be_of(uint32_t filter_parts, const struct status_facts *facts)
 static void sum_up_candidates(struct tracer *self, const struct status_facts *facts, uint64_t start_time)
 {
     begin_sum(self);
-    for (struct process *process = first_process(&self->helper); process != NULL;
-         process = next_process(process))
+    for (struct process *process = first_process(&self->helper); process; process = next_process(process))
         if (process->base.start_time <= start_time && may_be_of(process->filter_parts, facts)) {
             struct legacy legacy = legacy_of(self, process);
             add_to_sum(self, &legacy);
@@ -207,8 +206,7 @@ static void sum_up_candidates(struct tracer *self, const struct status_facts *fa
 static void sum_up_everything(struct tracer *self)
 {
     begin_sum(self);
-    for (struct process *process = first_process(&self->helper); process != NULL;
-         process = next_process(process)) {
+    for (struct process *process = first_process(&self->helper); process; process = next_process(process)) {
         struct legacy legacy = legacy_of(self, process);
         add_to_sum(self, &legacy);
     }
@@ -224,7 +222,7 @@ struct process *cbpd_guess_creator(struct tracer *self, const struct status_fact
         sum_up_everything(self);
     struct legacy legacy = take_sum(self);
     struct process *creator = make_nobody();
-    if (creator == NULL) {
+    if (!creator) {
         cbpd_release_list(&self->helper.policy, legacy.bequest);
         return NULL;
     }

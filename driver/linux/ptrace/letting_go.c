@@ -19,7 +19,7 @@ enum { WISH_SIGNAL = SIGURG /* ignored by whoever has no handler for it */ };
 /* A task that waits for an answer is let go with it. */
 static void interrupt(const struct task *task)
 {
-    if (task->base.held == NULL && task->look == NULL)
+    if (!task->base.held && !task->look)
         (void) ptrace(PTRACE_INTERRUPT, (pid_t) task->base.tid, 0, 0);
 }
 
@@ -27,7 +27,7 @@ static void interrupt(const struct task *task)
  * stop again, and stay stopped. */
 static void interrupt_those_let_go(struct tracer *self, bool only_stopped)
 {
-    for (struct task *task = first_task(&self->helper); task != NULL; task = next_task(task))
+    for (struct task *task = first_task(&self->helper); task; task = next_task(task))
         if ((task->listening || !only_stopped) && cbpd_lets_go(self, task))
             interrupt(task);
 }
@@ -43,7 +43,7 @@ void cbpd_set_let_go(struct tracer *self, struct process *process, bool on)
     if (process->base.standing.is_let_go == on)
         return;
     change_standing(process, on);
-    for (struct task *task = first_task(&self->helper); task != NULL; task = next_task(task))
+    for (struct task *task = first_task(&self->helper); task; task = next_task(task))
         if (task->process == process)
             self->let_go_count += on ? 1 : -1u;
 }
@@ -57,9 +57,9 @@ void cbpd_let_released_go(struct cbpd_helper *helper)
 {
     struct tracer *self = tracer_of(helper);
     uint32_t count = 0;
-    for (struct task *task = first_task(&self->helper); task != NULL; task = next_task(task)) {
+    for (struct task *task = first_task(&self->helper); task; task = next_task(task)) {
         struct process *process = task->process;
-        if (process == NULL)
+        if (!process)
             continue;
         if (!process->base.standing.is_let_go && cbpd_lets_go(self, task) && !self->helper.leaving)
             change_standing(process, true);
@@ -80,9 +80,9 @@ bool cbpd_anybody_needs_us(struct tracer *self)
 struct process *cbpd_find_whole_process(struct tracer *self, uint32_t pid)
 {
     struct process *process = find_process(&self->helper, pid);
-    if (process == NULL || !process->base.standing.is_let_go)
+    if (!process || !process->base.standing.is_let_go)
         return process;
-    for (struct task *task = first_task(&self->helper), *next; task != NULL; task = next) {
+    for (struct task *task = first_task(&self->helper), *next; task; task = next) {
         struct status_facts facts;
         next = next_task(task);
         if (task->process == process &&

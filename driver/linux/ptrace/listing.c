@@ -26,7 +26,7 @@ static bool add_id(struct listing_look *look, uint32_t id)
     if (list->count == look->capacity) {
         uint32_t capacity = look->capacity == 0 ? FIRST_CAPACITY : 2 * look->capacity;
         uint32_t *ids = realloc(list->ids, capacity * sizeof *ids);
-        if (ids == NULL)
+        if (!ids)
             return false;
         list->ids = ids;
         look->capacity = capacity;
@@ -53,7 +53,7 @@ static void look_for_ids(void *block)
     if (look->pid != 0)
         snprintf(path, sizeof path, "/proc/%u/task", look->pid);
     DIR *folder = opendir(path);
-    if (folder == NULL) {
+    if (!folder) {
         bool is_ours_to_blame = errno == ENOMEM || errno == EMFILE || errno == ENFILE;
         look->knowledge = look->pid == 0 || is_ours_to_blame ? NOT_KNOWN : ABSENT;
         return;

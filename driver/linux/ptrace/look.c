@@ -27,10 +27,10 @@ static void discard(struct job *job)
 static void prepare(struct tracer *self, struct look *look, struct task *task,
                     const struct syscall_entry *entry)
 {
-    look->kind = entry != NULL ? OPERATION_ENTRY : OPERATION_EXECUTION;
+    look->kind = entry ? OPERATION_ENTRY : OPERATION_EXECUTION;
     look->place = (struct place){.pid = task->process->base.pid, .tid = task->base.tid};
     look->user_id = task->process->user_id;
-    if (entry != NULL) {
+    if (entry) {
         look->entry = *entry;
         return;
     }
@@ -52,13 +52,13 @@ static bool give_away(struct tracer *self, struct task *task, const struct sysca
                       bool is_short, bool *is_lacking)
 {
     struct look *look = calloc(1, sizeof *look);
-    *is_lacking = look == NULL;
-    if (look == NULL)
+    *is_lacking = !look;
+    if (!look)
         return false;
     look->job = (struct job){.work = work, .discard = discard, .owner = task, .tree = task->process->tree};
     /* What is not known at the entry the kernel decides, and the stop after it; what is not known there
      * nobody finds out any more. */
-    look->job.is_urgent = entry == NULL;
+    look->job.is_urgent = !entry;
     prepare(self, look, task, entry);
     look->reading.is_short = is_short;
     if (!cbpd_do_beside(&look->job)) {
@@ -66,7 +66,7 @@ static bool give_away(struct tracer *self, struct task *task, const struct sysca
         return false;
     }
     task->look = look;
-    task->look_stage = entry != NULL ? LOOK_AT_ENTRY : is_short ? LOOK_BRIEFLY : LOOK_AT_STOP;
+    task->look_stage = entry ? LOOK_AT_ENTRY : is_short ? LOOK_BRIEFLY : LOOK_AT_STOP;
     return true;
 }
 
@@ -91,7 +91,7 @@ bool cbpd_end_look(struct tracer *self, struct task *task, struct job *job, cons
     enum look_stage stage = task->look_stage;
     bool is_lacking = false;
     task->look = NULL;
-    if (job == NULL && stage == LOOK_AT_STOP && !self->helper.leaving &&
+    if (!job && stage == LOOK_AT_STOP && !self->helper.leaving &&
         give_away(self, task, NULL, true, &is_lacking))
         return false;
     *found = is_lacking ? look_in_vain(task) : (struct look *) job;
@@ -100,13 +100,13 @@ bool cbpd_end_look(struct tracer *self, struct task *task, struct job *job, cons
 
 void cbpd_free_look(struct job *job)
 {
-    if (job != NULL)
+    if (job)
         discard(job);
 }
 
 void cbpd_drop_look(struct task *task)
 {
-    if (task->look != NULL)
+    if (task->look)
         cbpd_give_up_job(&task->look->job);
     task->look = NULL;
 }

@@ -55,7 +55,7 @@ static bool handle_one(struct tracer *self, int options)
     pid_t tid = waitpid(-1, &status, __WALL | options);
     if (tid > 0)
         cbpd_handle_wait_status(self, (uint32_t) tid, status);
-    else if (tid < 0 && errno == ECHILD && self->helper.tasks != NULL)
+    else if (tid < 0 && errno == ECHILD && self->helper.tasks)
         cbpd_forget_everybody(self);
     return tid > 0;
 }

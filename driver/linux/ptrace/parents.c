@@ -20,7 +20,7 @@ static bool is_surely_parent(struct tracer *self, const struct process *process)
     if (process->base.reference_count == 0)
         return true;
     const struct process *parent = find_process(&self->helper, pid);
-    if (parent != NULL)
+    if (parent)
         return parent->base.start_time <= process->base.start_time;
     return pid == INIT_PID || pid == self->controller_pid;
 }

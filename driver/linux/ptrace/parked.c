@@ -65,7 +65,7 @@ uint32_t cbpd_parked_count(void)
 struct task *cbpd_next_unparked(struct tracer *self)
 {
     struct task *task = first_parked;
-    if (task == NULL || (!cbpd_has_room_to_hold(task->parked.size) && !is_due(self, task, cbpd_now_ns())))
+    if (!task || (!cbpd_has_room_to_hold(task->parked.size) && !is_due(self, task, cbpd_now_ns())))
         return NULL;
     cbpd_unpark(task);
     return task;

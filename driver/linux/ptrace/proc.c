@@ -218,7 +218,7 @@ static enum knowledge is_proc_mount(uint32_t tid, uint32_t mount_id)
         return NOT_KNOWN;
     while (found == NOT_KNOWN && (line = cbpd_next_line(&reader)) != NULL)
         if (strtoul(line, NULL, 10) == mount_id)
-            found = strstr(line, " - proc ") != NULL ? KNOWN : ABSENT;
+            found = strstr(line, " - proc ") ? KNOWN : ABSENT;
     close(reader.fd);
     return found;
 }

@@ -110,7 +110,7 @@ static bool closes_on_execution(uint32_t tid, int fd)
     if (file >= 0)
         close(file);
     const char *flags = size > 0 ? strstr(text, "flags:\t") : NULL;
-    return flags != NULL && (strtoul(flags + strlen("flags:\t"), NULL, 8) & O_CLOEXEC) != 0;
+    return flags && (strtoul(flags + strlen("flags:\t"), NULL, 8) & O_CLOEXEC) != 0;
 }
 
 static enum resolution read_call(const struct place *place, const struct syscall_entry *entry,
@@ -215,9 +215,9 @@ static bool add_executable(struct chain *chain, const struct executable *executa
 static bool may_have_come_by_script(const struct new_stack *stack)
 {
     const char *argument = stack->arguments, *end = stack->arguments + stack->arguments_size;
-    if (!stack->complete || stack->given == NULL)
+    if (!stack->complete || !stack->given)
         return true;
-    for (int place = 0; argument != NULL && place < PLACES_MAX && argument < end;
+    for (int place = 0; argument && place < PLACES_MAX && argument < end;
          place++, argument += strlen(argument) + 1)
         if (place > 0 && strlen(argument) == stack->given_size &&
             memcmp(argument, stack->given, stack->given_size) == 0)
@@ -230,7 +230,7 @@ static bool may_have_come_by_script(const struct new_stack *stack)
 static bool take_off_interpreters(const struct chain *chain, struct new_stack *stack)
 {
     size_t skipped = 0;
-    if (!stack->complete || stack->arguments == NULL)
+    if (!stack->complete || !stack->arguments)
         return false;
     if (chain->is_foreign) /* before it comes the interpreter's name, which only the kernel knew */
         skipped = strlen(stack->arguments) + 1;
@@ -251,17 +251,17 @@ static bool take_off_interpreters(const struct chain *chain, struct new_stack *s
 static bool find_chain(const struct place *place, struct new_stack *stack, struct executable *executable,
                        struct chain *chain)
 {
-    const char *given = stack->given != NULL ? stack->given : "";
-    size_t given_size = stack->given != NULL ? stack->given_size : 0;
+    const char *given = stack->given ? stack->given : "";
+    size_t given_size = stack->given ? stack->given_size : 0;
     cbpd_chain_clear(chain);
-    if (!executable->is_known || stack->given == NULL || !may_have_come_by_script(stack)) {
+    if (!executable->is_known || !stack->given || !may_have_come_by_script(stack)) {
         bool added = add_executable(chain, executable, given, given_size);
-        return added && executable->is_known && stack->given != NULL;
+        return added && executable->is_known && stack->given;
     }
     enum resolution resolution = cbpd_read_chain(place, AT_FDCWD, given, 0, given, chain);
     if (resolution == RESOLVED && ends_with(chain, executable))
         return chain->dropped == 0 || take_off_interpreters(chain, stack);
-    const char *first = stack->arguments != NULL && stack->arguments_size > 0 ? stack->arguments : "";
+    const char *first = stack->arguments && stack->arguments_size > 0 ? stack->arguments : "";
     bool is_consistent = resolution == UNKNOWN && chain->is_foreign && take_off_interpreters(chain, stack);
     if (chain->file_count == 0)
         first = given;
@@ -272,7 +272,7 @@ static bool find_chain(const struct place *place, struct new_stack *stack, struc
 static void name_program(const struct new_stack *stack, const struct executable *executable,
                          struct chain *chain)
 {
-    const char *given = stack->given != NULL ? stack->given : "";
+    const char *given = stack->given ? stack->given : "";
     cbpd_chain_clear(chain);
     (void) add_executable(chain, executable, given, strlen(given));
 }
@@ -282,7 +282,7 @@ static bool is_as_approved(const struct place *place, const struct new_stack *st
                            struct reading *reading)
 {
     struct chain *chain = &reading->chain;
-    if (!executable->is_known || !stack->complete || stack->given == NULL ||
+    if (!executable->is_known || !stack->complete || !stack->given ||
         !cbpd_digest_equals(cbpd_digest_of(stack->arguments, stack->arguments_size), approved->arguments))
         return false;
     cbpd_chain_clear(chain);
@@ -302,13 +302,13 @@ bool cbpd_read_stop(const struct place *place, const struct stop_registers *regi
     struct executable executable;
     begin_reading(reading);
     reading->user_id = user_id;
-    if (registers != NULL)
+    if (registers)
         cbpd_read_new_stack(place->tid, registers, reading, &stack);
-    find_executable(place->tid, reading->needs_path_only && approved == NULL, &executable);
+    find_executable(place->tid, reading->needs_path_only && !approved, &executable);
     if (reading->is_short) {
         name_program(&stack, &executable, &reading->chain);
         reading->is_vague = true;
-    } else if (approved != NULL && is_as_approved(place, &stack, &executable, approved, reading)) {
+    } else if (approved && is_as_approved(place, &stack, &executable, approved, reading)) {
         return true;
     } else {
         reading->is_vague = !find_chain(place, &stack, &executable, &reading->chain);

@@ -17,7 +17,7 @@ void cbpd_start_report(struct tracer *self, struct cbpd_report *report, struct t
     /* Whoever created a process counts after its end, too. */
     struct process *process = task->process;
     struct process *creator = task->creator_pid == process->base.pid ? process : creator_of(process);
-    report->request.originator = creator != NULL ? stances_of(&self->helper, creator) : NULL;
+    report->request.originator = creator ? stances_of(&self->helper, creator) : NULL;
 }
 
 void cbpd_introduce(struct tracer *self, struct task *task)

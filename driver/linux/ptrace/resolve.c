@@ -138,19 +138,19 @@ static enum resolution parse_script(char line[SCRIPT_HEADER_SIZE], char **interp
 {
     char *last = line + SCRIPT_HEADER_SIZE - 1;
     char *end = memchr(line, '\n', strnlen(line, SCRIPT_HEADER_SIZE));
-    if (end == NULL) {
+    if (!end) {
         char *name = skip_blanks(line + 2, last);
-        if (name == NULL || find_separator(name, last) == NULL)
+        if (!name || !find_separator(name, last))
             return BOUND_TO_FAIL; /* the interpreter's name is cut off */
         end = last;
     }
     while (is_blank(end[-1]))
         end--;
     char *name = skip_blanks(line + 2, end);
-    if (name == NULL || name == end || *name == 0)
+    if (!name || name == end || *name == 0)
         return BOUND_TO_FAIL;
     char *separator = find_separator(name, end);
-    *argument = separator != NULL && *separator != 0 ? skip_blanks(separator, end) : NULL;
+    *argument = separator && *separator != 0 ? skip_blanks(separator, end) : NULL;
     *interpreter = name;
     *end = 0;
     if (*argument != NULL)
@@ -165,7 +165,7 @@ static bool prepend(struct text *prefix, const char *first, const char *second, 
     const char *texts[] = {first, second, third};
     bool done = true;
     for (size_t i = 0; i < 3; i++)
-        done = done && (texts[i] == NULL || text_append(&longer, texts[i], strlen(texts[i]) + 1));
+        done = done && (!texts[i] || text_append(&longer, texts[i], strlen(texts[i]) + 1));
     done = done && text_append(&longer, prefix->size > 0 ? prefix->bytes : "", prefix->size);
     if (!done) {
         free(longer.bytes);

@@ -9,11 +9,10 @@ bool cbpd_lets_go(struct tracer *self, const struct task *task)
 {
     struct process *process = task->process;
     /* With our filter, only a tracer keeps the filtered calls working. */
-    if (self->helper.leaving && (process == NULL || process->filter_parts == 0))
+    if (self->helper.leaving && (!process || process->filter_parts == 0))
         return true;
-    return process != NULL &&
-           (process->base.standing.is_let_go ||
-            (!self->is_attaching && cbpd_is_released(&self->helper.policy, &process->base)));
+    return process && (process->base.standing.is_let_go ||
+                       (!self->is_attaching && cbpd_is_released(&self->helper.policy, &process->base)));
 }
 
 static void resume(struct tracer *self, struct task *task, enum __ptrace_request how, int signal);
@@ -23,7 +22,7 @@ static void resume_kept_creator(struct tracer *self, struct task *task)
 {
     struct task *creator = task->kept_creator != 0 ? find_task(&self->helper, task->kept_creator) : NULL;
     task->kept_creator = 0;
-    if (creator == NULL || creator->waits_for != task->base.tid)
+    if (!creator || creator->waits_for != task->base.tid)
         return;
     creator->waits_for = 0;
     resume(self, creator, PTRACE_CONT, 0);
@@ -32,7 +31,7 @@ static void resume_kept_creator(struct tracer *self, struct task *task)
 void cbpd_forget_detached(struct tracer *self, struct task *task)
 {
     struct process *process = task->process;
-    if (process != NULL && !task->exit_reported && --process->thread_count == 0)
+    if (process && !task->exit_reported && --process->thread_count == 0)
         cbpd_process_ends(self, process);
     cbpd_remove_task(self, task);
 }

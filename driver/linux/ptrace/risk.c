@@ -53,15 +53,15 @@ static bool is_local(const char *type, const char *mount_point)
 static bool is_local_line(char *line)
 {
     char *separator = strstr(line, " - "), *point = line, *rest = NULL;
-    if (separator == NULL)
+    if (!separator)
         return true;
     *separator = 0;
     char *type = strtok_r(separator + 3, " \n", &rest);
-    for (int field = 1; field < 5 && point != NULL; field++)
+    for (int field = 1; field < 5 && point; field++)
         point = (point = strchr(point, ' ')) != NULL ? point + 1 : NULL;
-    if (point != NULL)
+    if (point)
         point[strcspn(point, " ")] = 0;
-    return type != NULL && is_local(type, point != NULL ? point : "");
+    return type && is_local(type, point ? point : "");
 }
 
 static bool has_local_mounts_only(const char *path)
@@ -70,7 +70,7 @@ static bool has_local_mounts_only(const char *path)
     size_t capacity = 0;
     bool all = true;
     FILE *list = fopen(path, "re");
-    if (list == NULL)
+    if (!list)
         return false;
     while (all && getline(&line, &capacity, list) > 0)
         all = is_local_line(line);
@@ -87,7 +87,7 @@ static bool is_registered(const char *type)
     char line[128];
     bool found = false;
     FILE *list = fopen("/proc/filesystems", "re");
-    if (list == NULL)
+    if (!list)
         return true;
     while (!found && fgets(line, sizeof line, list) != NULL)
         found = strncmp(line + strcspn(line, "\t") + 1, type, strlen(type)) == 0;
@@ -118,7 +118,7 @@ static bool has_mounts_elsewhere(void)
     while (!found && (errno = 0, entry = readdir(folder)) != NULL)
         found = isdigit((unsigned char) entry->d_name[0]) && has_far_mounts(entry->d_name, own_namespace);
     found |= errno != 0;
-    if (folder != NULL)
+    if (folder)
         closedir(folder);
     return found;
 }

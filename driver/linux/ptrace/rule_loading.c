@@ -43,7 +43,7 @@ static uint32_t copy_block(int fd, uint64_t size, void **block)
         (uint64_t) status.st_size < size)
         return CBP_ERROR_INVALID_DATA;
     void *copy = aligned_alloc(BLOCK_ALIGNMENT, ((size_t) size | (BLOCK_ALIGNMENT - 1)) + 1);
-    if (copy == NULL)
+    if (!copy)
         return CBP_ERROR_NOT_ENOUGH_MEMORY;
     if (!read_all(fd, copy, (size_t) size)) {
         free(copy);

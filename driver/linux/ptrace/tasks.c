@@ -7,7 +7,7 @@
 struct task *cbpd_add_task(struct tracer *self, uint32_t tid)
 {
     struct task *task = task_of(cbpd_make_task(&self->helper, tid));
-    if (task != NULL)
+    if (task)
         self->unowned_count++;
     return task;
 }
@@ -29,7 +29,7 @@ void cbpd_remove_task(struct tracer *self, struct task *task)
     cbpd_release_approval(self, &task->approval);
     cbpd_unpark(task);
     struct process *process = task->process;
-    if (process != NULL) {
+    if (process) {
         self->let_go_count -= process->base.standing.is_let_go;
         self->filtered_count -= process->filter_parts != 0;
         cbpd_release_process(&self->helper.policy, &process->base);
@@ -66,7 +66,7 @@ uint32_t cbpd_capabilities_of(const struct cbpd_process *base)
 void cbpd_publish_counts(struct tracer *self, const struct task *leaving)
 {
     uint32_t count = self->helper.task_count - self->let_go_count;
-    if (leaving != NULL && (leaving->process == NULL || !leaving->process->base.standing.is_let_go))
+    if (leaving && (!leaving->process || !leaving->process->base.standing.is_let_go))
         count--;
     cbp_store_relaxed_u32(&self->helper.channel->supervised_count, count);
     if (count > 0)
@@ -84,6 +84,6 @@ void cbpd_drop_operation(struct task *task)
 {
     cbpd_unpark(task);
     cbpd_drop_look(task);
-    if (cbpd_drop_held(&task->base) && task->process != NULL)
+    if (cbpd_drop_held(&task->base) && task->process)
         task->process->has_dropped = true;
 }

@@ -49,7 +49,7 @@ void cbpd_apply_settled(struct tracer *self)
 {
     for (struct cbpd_held *held; (held = cbpd_next_settled(&self->helper)) != NULL;) {
         struct operation *operation = operation_of(held);
-        if (held->task != NULL) {
+        if (held->task) {
             struct task *task = task_of(held->task);
             self->served_tid = task->base.tid;
             cbpd_carry_out(self, task, after_answers(self, task, operation));
@@ -72,12 +72,12 @@ static bool is_stop_signal(int signal)
 /* The first stop of a new task, a group stop, or the answer to PTRACE_INTERRUPT. */
 static struct disposition handle_event_stop(struct tracer *self, struct task *task, int signal)
 {
-    bool is_first = task->process == NULL || task->announced;
+    bool is_first = !task->process || task->announced;
     if (is_first) {
         task->stopped = true;
         task->group_stopped = is_stop_signal(signal);
         task->seen_ns = cbpd_now_ns();
-        return task->process != NULL ? cbpd_task_is_ready(self, task) : stay();
+        return task->process ? cbpd_task_is_ready(self, task) : stay();
     }
     if (is_stop_signal(signal))
         return (struct disposition){.what = DISPOSE_STAY_STOPPED};
@@ -123,8 +123,8 @@ static struct disposition handle_stop(struct tracer *self, struct task *task, in
 {
     int signal = WSTOPSIG(status);
     int event = status >> 16;
-    bool is_first = event == PTRACE_EVENT_STOP && (task->process == NULL || task->announced);
-    if (task->process == NULL && !is_first && !cbpd_find_owner(self, task))
+    bool is_first = event == PTRACE_EVENT_STOP && (!task->process || task->announced);
+    if (!task->process && !is_first && !cbpd_find_owner(self, task))
         return (struct disposition){.what = DISPOSE_END_UNKNOWN};
     if (event == 0 && signal == RETURN_STOP)
         return cbpd_handle_execution_return(self, task);
@@ -182,15 +182,15 @@ static struct task *take_over_leader(struct tracer *self, uint32_t tid)
 {
     uint32_t former = 0;
     struct task *leader = find_task(&self->helper, tid);
-    bool is_alone = leader != NULL && leader->process != NULL && leader->process->thread_count == 1;
+    bool is_alone = leader && leader->process && leader->process->thread_count == 1;
     if (is_alone || !cbpd_read_event_message(tid, PTRACE_EVENT_EXEC, &former) || former == tid)
         return leader;
     struct task *task = find_task(&self->helper, former);
-    if (task == NULL || task->process == NULL || task->process->base.pid != tid)
+    if (!task || !task->process || task->process->base.pid != tid)
         return leader;
-    bool leader_lives = leader != NULL && !leader->exit_reported;
+    bool leader_lives = leader && !leader->exit_reported;
     tell_change_of_leader(self, task, leader_lives, tid);
-    if (leader != NULL) {
+    if (leader) {
         cbpd_drop_operation(leader);
         cbpd_note_failed_execution(self, leader, 0);
         cbpd_remove_task(self, leader);
@@ -206,17 +206,17 @@ void cbpd_handle_wait_status(struct tracer *self, uint32_t tid, int status)
     struct task *task = find_task(&self->helper, tid);
     self->served_tid = tid;
     if (WIFEXITED(status) || WIFSIGNALED(status)) {
-        if (find_process(&self->helper, tid) != NULL)
+        if (find_process(&self->helper, tid))
             cbpd_end_vanished_threads(self, tid);
-        if (task != NULL)
+        if (task)
             cbpd_handle_gone(self, task, status);
         return;
     }
     if (status >> 16 == PTRACE_EVENT_EXEC)
         task = take_over_leader(self, tid);
-    if (task == NULL)
+    if (!task)
         task = cbpd_add_task(self, tid);
-    if (task == NULL) {
+    if (!task) {
         cbpd_end_unknown_task(self, tid);
         return;
     }
@@ -227,10 +227,10 @@ void cbpd_forget_everybody(struct tracer *self)
 {
     fprintf(stderr, "cbprocess-ptrace: of %u tasks in its books the kernel knows none; they are forgotten\n",
             self->helper.task_count);
-    for (struct task *task = first_task(&self->helper), *next; task != NULL; task = next) {
+    for (struct task *task = first_task(&self->helper), *next; task; task = next) {
         next = next_task(task);
         fprintf(stderr, "  task %u of process %u%s\n", task->base.tid,
-                task->process != NULL ? task->process->base.pid : 0, task->announced ? ", announced" : "");
+                task->process ? task->process->base.pid : 0, task->announced ? ", announced" : "");
         cbpd_handle_gone(self, task, 0);
     }
 }

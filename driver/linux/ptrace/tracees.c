@@ -19,15 +19,14 @@ uint32_t cbpd_seize_root(struct tracer *self, uint32_t tid, uint32_t filter_part
 {
     unsigned long options = base_options | (filter_parts != 0 ? (unsigned long) PTRACE_O_EXITKILL : 0);
     struct task *task = cbpd_add_task(self, tid);
-    struct process *process =
-        task != NULL ? process_of(cbpd_add_process(&self->helper.policy, tid, NULL)) : NULL;
-    uint32_t error = process == NULL ? CBP_ERROR_NOT_ENOUGH_MEMORY : 0;
+    struct process *process = task ? process_of(cbpd_add_process(&self->helper.policy, tid, NULL)) : NULL;
+    uint32_t error = !process ? CBP_ERROR_NOT_ENOUGH_MEMORY : 0;
     if (error == 0 && ptrace(PTRACE_SEIZE, (pid_t) tid, 0, options) != 0)
         error = errno == EPERM ? CBP_ERROR_BUSY : CBP_ERROR_BROKEN_PIPE;
     if (error != 0) {
-        if (process != NULL)
+        if (process)
             cbpd_forget_empty_process(self, process);
-        if (task != NULL)
+        if (task)
             cbpd_remove_task(self, task);
         return error;
     }
@@ -43,7 +42,7 @@ uint32_t cbpd_seize_root(struct tracer *self, uint32_t tid, uint32_t filter_part
 uint32_t cbpd_seize_thread(struct tracer *self, uint32_t tid, struct process *process)
 {
     struct task *task = cbpd_add_task(self, tid);
-    if (task == NULL)
+    if (!task)
         return CBP_ERROR_NOT_ENOUGH_MEMORY;
     if (!cbpd_seize_within_limit(self, tid, base_options)) {
         uint32_t error = errno == ESRCH       ? CBP_ERROR_INVALID_PARAMETER

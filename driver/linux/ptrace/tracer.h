@@ -177,7 +177,7 @@ enum { UNOWNED_TREE = 1 };
 static inline uint32_t served_tree(struct tracer *self)
 {
     const struct task *task = self->served_tid != 0 ? find_task(&self->helper, self->served_tid) : NULL;
-    if (task == NULL || task->process == NULL)
+    if (!task || !task->process)
         return self->served_tid != 0 ? UNOWNED_TREE : 0;
     return task->process->tree;
 }

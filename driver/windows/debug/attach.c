@@ -7,7 +7,7 @@ static struct facts facts;
 static uint32_t enter_process(struct debugger *self, uint32_t pid, HANDLE handle, uint64_t now)
 {
     struct process *process = cbpd_begin_process(self, pid, find_process(&self->helper, facts.parent_pid));
-    if (process == NULL)
+    if (!process)
         return CBP_ERROR_NOT_ENOUGH_MEMORY;
     process->handle = handle;
     process->parent_pid = facts.parent_pid;
@@ -15,12 +15,12 @@ static uint32_t enter_process(struct debugger *self, uint32_t pid, HANDLE handle
     process->base.attached = true;
     process->attached_time = now;
     process->base.image = cbpd_image_of(self, &facts);
-    if (process->base.image == NULL) { /* without a name no rule by name would hold for it */
+    if (!process->base.image) { /* without a name no rule by name would hold for it */
         process->handle = NULL;
         cbpd_forget_process(self, process);
         return CBP_ERROR_NOT_ENOUGH_MEMORY;
     }
-    if (creator_of(process) != NULL)
+    if (creator_of(process))
         cbpd_inherit_rules(&self->helper.policy, &process->base, process->base.parent);
     return 0;
 }
@@ -41,7 +41,7 @@ static uint32_t attach_to(struct debugger *self, uint32_t pid, HANDLE handle)
 static uint32_t attach_one(struct debugger *self, uint32_t pid)
 {
     HANDLE handle = cbpd_open_process(self, pid);
-    if (handle == NULL)
+    if (!handle)
         return GetLastError() == ERROR_INVALID_PARAMETER ? CBP_ERROR_INVALID_PARAMETER
                                                          : CBP_ERROR_ACCESS_DENIED;
     uint32_t error = attach_to(self, pid, handle);
@@ -54,8 +54,8 @@ static uint32_t attach_one(struct debugger *self, uint32_t pid)
 static bool is_parent(const struct process *parent, uint32_t pid)
 {
     HANDLE handle = cbpd_open_process_to_look(pid);
-    uint64_t start_time = handle != NULL ? cbpd_read_start_time(handle) : 0;
-    if (handle != NULL)
+    uint64_t start_time = handle ? cbpd_read_start_time(handle) : 0;
+    if (handle)
         CloseHandle(handle);
     return start_time >= parent->base.start_time;
 }
@@ -70,8 +70,8 @@ static uint32_t attach_new_children(struct debugger *self, uint32_t root_pid, ui
     cbpd_begin_search(&self->helper.policy, &root->base);
     while (cbpd_next_listed_process(&listing, &pid, &parent_pid)) {
         struct process *parent = find_process(&self->helper, parent_pid);
-        if (find_process(&self->helper, pid) == NULL && parent != NULL &&
-            (parent == root || cbpd_branch_of(&self->helper.policy, &parent->base) != NULL) &&
+        if (!find_process(&self->helper, pid) && parent &&
+            (parent == root || cbpd_branch_of(&self->helper.policy, &parent->base)) &&
             is_parent(parent, pid)) {
             uint32_t failure = attach_one(self, pid);
             *count += failure == 0;
@@ -84,7 +84,7 @@ static uint32_t attach_new_children(struct debugger *self, uint32_t root_pid, ui
 
 static uint32_t attach_tree(struct debugger *self, uint32_t pid, bool children)
 {
-    uint32_t error = find_process(&self->helper, pid) == NULL ? attach_one(self, pid) : 0;
+    uint32_t error = !find_process(&self->helper, pid) ? attach_one(self, pid) : 0;
     for (uint32_t count = 1; error == 0 && children && count > 0;) {
         count = 0;
         error = attach_new_children(self, pid, &count);
@@ -96,8 +96,8 @@ uint32_t cbpd_attach_process(struct cbpd_helper *helper, uint32_t pid, uint64_t 
 {
     struct debugger *self = debugger_of(helper);
     HANDLE handle = cbpd_open_process_to_look(pid);
-    uint64_t found = handle != NULL ? cbpd_read_start_time(handle) : 0;
-    if (handle != NULL)
+    uint64_t found = handle ? cbpd_read_start_time(handle) : 0;
+    if (handle)
         CloseHandle(handle);
     return found != start_time ? CBP_ERROR_INVALID_PARAMETER : attach_tree(self, pid, children);
 }
@@ -107,14 +107,14 @@ static bool wish_for(struct debugger *self, uint32_t pid, struct cbpd_rule_set *
                      enum cbpd_attachment *wish)
 {
     HANDLE handle = cbpd_open_process(self, pid);
-    bool is_ours = handle != NULL && cbpd_is_own_user(handle);
+    bool is_ours = handle && cbpd_is_own_user(handle);
     bool is_known = is_ours && cbpd_read_facts(handle, NULL, &facts);
     struct cbpd_image *image = is_known ? cbpd_image_of(self, &facts) : NULL;
-    *wish = image != NULL ? cbpd_attachment_for(image, set, wanted_rule_id) : CBPD_ATTACH_NOTHING;
+    *wish = image ? cbpd_attachment_for(image, set, wanted_rule_id) : CBPD_ATTACH_NOTHING;
     cbpd_release_image(&self->helper.policy, image);
-    if (handle != NULL)
+    if (handle)
         CloseHandle(handle);
-    return image != NULL || !is_ours || (!is_known && !facts.is_lacking);
+    return image || !is_ours || (!is_known && !facts.is_lacking);
 }
 
 uint32_t cbpd_attach_matching(struct cbpd_helper *helper, struct cbpd_rule_set *set, uint32_t wanted_rule_id)
@@ -125,7 +125,7 @@ uint32_t cbpd_attach_matching(struct cbpd_helper *helper, struct cbpd_rule_set *
     while (cbpd_next_listed_process(&listing, &pid, &parent_pid)) {
         enum cbpd_attachment wish;
         uint32_t failure = 0;
-        if (find_process(&self->helper, pid) != NULL)
+        if (find_process(&self->helper, pid))
             continue;
         if (!wish_for(self, pid, set, wanted_rule_id, &wish))
             failure = CBP_ERROR_NOT_ENOUGH_MEMORY;

@@ -14,7 +14,7 @@ static uint32_t claim_process(struct debugger *self, const struct cbp_launch_pro
 {
     struct process *process;
     uint32_t error = cbpd_claim_process(self, request, &process);
-    if (process != NULL)
+    if (process)
         cbpd_tell_creation(self, process);
     return error;
 }

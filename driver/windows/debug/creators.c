@@ -55,7 +55,7 @@ void cbpd_forget_ended(struct debugger *self)
 struct process *cbpd_find_creator(struct debugger *self, uint32_t parent_pid, uint64_t start_time)
 {
     struct process *process = find_process(&self->helper, parent_pid);
-    if (process != NULL && process->base.start_time <= start_time)
+    if (process && process->base.start_time <= start_time)
         return process;
     for (uint32_t i = recent_count; i-- > 0;) {
         process = recent_at(i)->process;
@@ -82,22 +82,22 @@ bool cbpd_was_ours(struct debugger *self, uint32_t pid)
     uint32_t i = 0;
     while (i < recent_count && recent_at(i)->process->base.pid != pid)
         i++;
-    return i < recent_count || find_process(&self->helper, pid) != NULL;
+    return i < recent_count || find_process(&self->helper, pid);
 }
 
 /* ---- Processes that may be the controller's ---- */
 
 static bool is_unclaimed(const struct process *process)
 {
-    return process->is_root && process->is_held && process->launch == NULL && process->seen_ns != 0;
+    return process->is_root && process->is_held && !process->launch && process->seen_ns != 0;
 }
 
 bool cbpd_has_unclaimed(struct debugger *self)
 {
     struct process *process = first_process(&self->helper);
-    while (process != NULL && !is_unclaimed(process))
+    while (process && !is_unclaimed(process))
         process = next_process(process);
-    return process != NULL;
+    return process;
 }
 
 static bool is_launching(struct debugger *self)
@@ -123,12 +123,11 @@ static struct process *make_nobody(struct debugger *self, const struct process *
 {
     struct cbp_stance sum[CBP_SESSION_MAX];
     struct process *nobody = cbpd_allocate_surely(sizeof *nobody);
-    if (nobody == NULL)
+    if (!nobody)
         return NULL;
     memset(sum, 0, sizeof sum);
     nobody->base.ended = true;
-    for (struct process *process = first_process(&self->helper); process != NULL;
-         process = next_process(process))
+    for (struct process *process = first_process(&self->helper); process; process = next_process(process))
         if (process != orphan && !is_unclaimed(process))
             add_candidate(self, nobody, process, sum);
     for (uint32_t i = 0; i < recent_count; i++)
@@ -141,7 +140,7 @@ static void adopt(struct debugger *self, struct process *orphan)
 {
     struct process *nobody = make_nobody(self, orphan);
     orphan->is_root = false;
-    if (nobody != NULL) {
+    if (nobody) {
         nobody->base.reference_count++;
         orphan->base.parent = &nobody->base;
         cbpd_inherit_rules(&self->helper.policy, &orphan->base, &nobody->base);
@@ -174,9 +173,9 @@ static bool is_due(struct debugger *self, const struct process *process)
 struct process *cbpd_next_orphan(struct debugger *self)
 {
     struct process *process = first_process(&self->helper);
-    while (process != NULL && !is_due(self, process))
+    while (process && !is_due(self, process))
         process = next_process(process);
-    if (process != NULL)
+    if (process)
         adopt(self, process);
     return process;
 }

@@ -50,11 +50,11 @@ enum debugged_by cbpd_who_debugs(struct debugger *self, HANDLE process)
 {
     HANDLE object = NULL;
     LONG status = NtQueryInformationProcess(process, DEBUG_OBJECT_HANDLE, &object, sizeof object, NULL);
-    if (status < 0 || object == NULL)
+    if (status < 0 || !object)
         return status == STATUS_PORT_NOT_SET || status >= 0 ? DEBUGGER_NOBODY : DEBUGGER_UNKNOWN;
     FARPROC compare = GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "NtCompareObjects");
     enum debugged_by found = DEBUGGER_UNKNOWN;
-    if (compare != NULL)
+    if (compare)
         found = ((compare_objects) (void *) compare)(object, self->debug_object) == 0 ? DEBUGGER_OURSELVES
                                                                                       : DEBUGGER_ANOTHER;
     CloseHandle(object);
@@ -64,7 +64,7 @@ enum debugged_by cbpd_who_debugs(struct debugger *self, HANDLE process)
 bool cbpd_next_listed_process(struct listing *listing, uint32_t *pid, uint32_t *parent_pid)
 {
     PROCESSENTRY32W entry = {.dwSize = sizeof entry};
-    bool is_first = listing->snapshot == NULL;
+    bool is_first = !listing->snapshot;
     if (is_first)
         listing->snapshot = CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0);
     listing->has_failed = listing->snapshot == INVALID_HANDLE_VALUE;

@@ -18,7 +18,7 @@ static void finish_creation(struct process *process, uint32_t result_code)
         process->refused = true;
         cbpd_end_by_force(process->handle, cbpd_refusal_status(result_code));
     }
-    if (process->launch != NULL)
+    if (process->launch)
         cbpd_end_launch(process->launch, 0, result_code);
 }
 
@@ -42,8 +42,8 @@ static struct disposition after_answers(const struct task *task, enum operation_
 void cbpd_apply_settled(struct debugger *self)
 {
     for (struct cbpd_held *held; (held = cbpd_next_settled(&self->helper)) != NULL;) {
-        const struct task *task = held->task != NULL ? task_of(held->task) : NULL;
-        if (task != NULL)
+        const struct task *task = held->task ? task_of(held->task) : NULL;
+        if (task)
             cbpd_carry_out(self, task->process->base.pid, task->base.tid,
                            after_answers(task, held->kind, held->base.result_code));
         cbpd_free_surely(held);
@@ -104,13 +104,13 @@ static struct process *make_process(struct debugger *self, uint32_t pid,
     uint64_t start_time = cbpd_read_start_time(info->hProcess);
     struct process *process =
         cbpd_begin_process(self, pid, cbpd_find_creator(self, facts.parent_pid, start_time));
-    if (process == NULL)
+    if (!process)
         return NULL;
     process->handle = cbpd_keep_handle(info->hProcess);
     process->parent_pid = facts.parent_pid;
     process->base.start_time = start_time;
     process->base.image = cbpd_image_of(self, &facts);
-    if (creator_of(process) != NULL)
+    if (creator_of(process))
         cbpd_inherit_rules(&self->helper.policy, &process->base, process->base.parent);
     return process;
 }
@@ -120,21 +120,20 @@ static struct disposition handle_process_creation(struct debugger *self, const D
     const CREATE_PROCESS_DEBUG_INFO *info = &event->u.CreateProcessInfo;
     struct process *process = find_process(&self->helper, event->dwProcessId);
     cbpd_hide_debugger(info->hProcess, info->lpThreadLocalBase);
-    if (process != NULL) { /* attached: this is only how the system begins to tell of it */
-        if (cbpd_add_task(self, event->dwThreadId, process) == NULL)
+    if (process) { /* attached: this is only how the system begins to tell of it */
+        if (!cbpd_add_task(self, event->dwThreadId, process))
             cbpd_count_lost(self);
         return go_on(DBG_CONTINUE);
     }
     bool is_known = cbpd_read_facts(info->hProcess, info->hFile, &facts);
     process = is_known ? make_process(self, event->dwProcessId, info) : NULL;
-    if (process == NULL || process->base.image == NULL ||
-        cbpd_add_task(self, event->dwThreadId, process) == NULL) {
-        if (process != NULL)
+    if (!process || !process->base.image || !cbpd_add_task(self, event->dwThreadId, process)) {
+        if (process)
             cbpd_forget_process(self, process);
         return give_up_process(self, event, is_known || facts.is_lacking);
     }
     bool has_to_wait =
-        !cbpd_find_claim(self, process) && creator_of(process) == NULL && cbpd_awaits_claim(self, process);
+        !cbpd_find_claim(self, process) && !creator_of(process) && cbpd_awaits_claim(self, process);
     return has_to_wait ? stay() : creation_of(self, process);
 }
 
@@ -144,7 +143,7 @@ static struct disposition handle_thread_creation(struct debugger *self, const DE
     struct task *task = cbpd_add_task(self, event->dwThreadId, process);
     uint64_t start_time = cbpd_read_thread_start_time(event->u.CreateThread.hThread);
     bool is_new = !process->base.attached || start_time > process->attached_time;
-    if (task == NULL)
+    if (!task)
         return give_up(self);
     if (!is_new)
         return go_on(DBG_CONTINUE);
@@ -162,7 +161,7 @@ static struct disposition handle_end(struct debugger *self, struct process *proc
                                      uint32_t exit_status, enum operation_kind kind)
 {
     struct task *task = find_task(&self->helper, tid);
-    if (task == NULL || task->process != process || process->refused)
+    if (!task || task->process != process || process->refused)
         return after_answers(task, kind, 0);
     struct cbpd_report report;
     cbpd_start_report(self, &report, task);
@@ -180,7 +179,7 @@ static struct disposition handle_end(struct debugger *self, struct process *proc
 static DWORD answer_to(const DEBUG_EVENT *event, const struct process *process)
 {
     if (event->dwDebugEventCode == EXCEPTION_DEBUG_EVENT)
-        return cbpd_answer_exception(process != NULL ? process->handle : NULL, &event->u.Exception);
+        return cbpd_answer_exception(process ? process->handle : NULL, &event->u.Exception);
     return event->dwDebugEventCode == OUTPUT_DEBUG_STRING_EVENT ? DBG_EXCEPTION_NOT_HANDLED : DBG_CONTINUE;
 }
 
@@ -191,7 +190,7 @@ static void close_file(const DEBUG_EVENT *event)
         file = event->u.CreateProcessInfo.hFile;
     else if (event->dwDebugEventCode == LOAD_DLL_DEBUG_EVENT)
         file = event->u.LoadDll.hFile;
-    if (file != NULL)
+    if (file)
         CloseHandle(file);
 }
 
@@ -202,11 +201,11 @@ static struct disposition handle_debug_event(struct debugger *self, const DEBUG_
     DWORD code = event->dwDebugEventCode;
     if (code == CREATE_PROCESS_DEBUG_EVENT)
         return handle_process_creation(self, event);
-    if (process != NULL && code == CREATE_THREAD_DEBUG_EVENT)
+    if (process && code == CREATE_THREAD_DEBUG_EVENT)
         return handle_thread_creation(self, event, process);
-    if (process != NULL && code == EXIT_THREAD_DEBUG_EVENT)
+    if (process && code == EXIT_THREAD_DEBUG_EVENT)
         return handle_end(self, process, tid, event->u.ExitThread.dwExitCode, OPERATION_THREAD_EXIT);
-    if (process != NULL && code == EXIT_PROCESS_DEBUG_EVENT)
+    if (process && code == EXIT_PROCESS_DEBUG_EVENT)
         return handle_end(self, process, tid, event->u.ExitProcess.dwExitCode, OPERATION_EXIT);
     return go_on(answer_to(event, process));
 }

@@ -28,9 +28,9 @@ void cbpd_end_launch(struct launch *launch, uint32_t status, uint32_t os_error)
         .status = status,
         .os_error = os_error,
         .process_id = launch->process_id,
-        .start_time = launch->process != NULL ? launch->process->base.start_time : 0,
+        .start_time = launch->process ? launch->process->base.start_time : 0,
     };
-    if (launch->process != NULL)
+    if (launch->process)
         launch->process->launch = NULL;
     *launch->result = result;
     (void) UnmapViewOfFile(launch->result);
@@ -53,9 +53,9 @@ static void begin_launch(struct debugger *self, struct launch *launch, struct pr
 bool cbpd_find_claim(struct debugger *self, struct process *process)
 {
     struct launch *launch = launches;
-    while (launch != NULL && (launch->process != NULL || launch->process_id != process->base.pid))
+    while (launch && (launch->process || launch->process_id != process->base.pid))
         launch = launch->next;
-    if (launch == NULL)
+    if (!launch)
         return false;
     process->is_root = true;
     begin_launch(self, launch, process);
@@ -76,15 +76,14 @@ static HANDLE foreign_handle(struct debugger *self, uint64_t value)
 
 static void close_foreign(HANDLE handle)
 {
-    if (handle != NULL)
+    if (handle)
         CloseHandle(handle);
 }
 
 /* The place for the result, behind a section that is closed in any case; NULL: there is none. */
 static struct cbp_launch_result *map_result(HANDLE section)
 {
-    struct cbp_launch_result *result =
-        section != NULL ? MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, 0) : NULL;
+    struct cbp_launch_result *result = section ? MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, 0) : NULL;
     close_foreign(section);
     if (result == NULL || cbpd_view_holds(result, sizeof *result))
         return result;
@@ -98,11 +97,11 @@ uint32_t cbpd_claim_process(struct debugger *self, const struct cbp_launch_proce
     HANDLE event = foreign_handle(self, request->event_handle);
     *claimed = NULL;
     struct cbp_launch_result *result = map_result(foreign_handle(self, request->section_handle));
-    bool is_whole = result != NULL && event != NULL && ResetEvent(event); /* which only an event can be */
+    bool is_whole = result && event && ResetEvent(event); /* which only an event can be */
     struct launch *launch = is_whole ? calloc(1, sizeof *launch) : NULL;
-    if (launch == NULL) {
+    if (!launch) {
         close_foreign(event);
-        if (result != NULL)
+        if (result)
             (void) UnmapViewOfFile(result);
         return is_whole ? CBP_ERROR_NOT_ENOUGH_MEMORY : CBP_ERROR_INVALID_DATA;
     }
@@ -116,7 +115,7 @@ uint32_t cbpd_claim_process(struct debugger *self, const struct cbp_launch_proce
     launch->next = launches;
     launches = launch;
     struct process *process = find_process(&self->helper, request->process_id);
-    if (process != NULL && process->is_root && process->launch == NULL && process->seen_ns != 0) {
+    if (process && process->is_root && !process->launch && process->seen_ns != 0) {
         begin_launch(self, launch, process);
         *claimed = process;
     }
@@ -126,24 +125,24 @@ uint32_t cbpd_claim_process(struct debugger *self, const struct cbp_launch_proce
 bool cbpd_has_open_claims(void)
 {
     struct launch *launch = launches;
-    while (launch != NULL && launch->process != NULL)
+    while (launch && launch->process)
         launch = launch->next;
-    return launch != NULL;
+    return launch;
 }
 
 /* Claims of processes that are not coming: they were not created for us. */
 void cbpd_expire_claims(void)
 {
     uint64_t now = cbpd_now_ns();
-    for (struct launch *launch = launches, *next; launch != NULL; launch = next) {
+    for (struct launch *launch = launches, *next; launch; launch = next) {
         next = launch->next;
-        if (launch->process == NULL && now - launch->claimed_ns > CLAIM_MAX_NS)
+        if (!launch->process && now - launch->claimed_ns > CLAIM_MAX_NS)
             cbpd_end_launch(launch, CBP_ERROR_NOT_FOUND, 0);
     }
 }
 
 void cbpd_end_every_launch(void)
 {
-    while (launches != NULL)
+    while (launches)
         cbpd_end_launch(launches, CBP_ERROR_BROKEN_PIPE, 0);
 }

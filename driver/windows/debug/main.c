@@ -41,7 +41,7 @@ static bool map_channel(struct debugger *self)
 {
     HANDLE section = section_argument();
     unsigned char *memory = MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, CBP_DEBUG_SECTION_SIZE);
-    if (memory == NULL)
+    if (!memory)
         return false;
     self->section = section;
     self->helper.channel = (struct cbp_channel *) (void *) memory;

@@ -4,7 +4,7 @@
 struct task *cbpd_task_in(struct debugger *self, const struct process *process)
 {
     struct task *task = first_task(&self->helper);
-    while (task != NULL && task->process != process)
+    while (task && task->process != process)
         task = next_task(task);
     return task;
 }
@@ -28,11 +28,9 @@ static void start_creation(struct debugger *self, struct cbpd_report *report, st
     report->arguments = of->command_line.bytes;
     report->arguments_size = (uint32_t) of->command_line.size;
     /* Of whom nobody knows who created it the parent is nobody, with the id 0. */
-    report->originator_pid =
-        creator_of(process) != NULL ? creator_of(process)->base.pid : process->parent_pid;
+    report->originator_pid = creator_of(process) ? creator_of(process)->base.pid : process->parent_pid;
     report->originator_tid = process->creator_tid;
-    report->request.originator =
-        creator_of(process) != NULL ? stances_of(&self->helper, creator_of(process)) : NULL;
+    report->request.originator = creator_of(process) ? stances_of(&self->helper, creator_of(process)) : NULL;
     cbpd_add_item(report, CBP_PROC_EVT_PROCESS_CREATION, flags);
 }
 

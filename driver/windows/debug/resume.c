@@ -19,19 +19,19 @@ static void end_of(struct debugger *self, struct process *process)
 void cbpd_carry_out(struct debugger *self, uint32_t pid, uint32_t tid, struct disposition disposition)
 {
     struct process *process = find_process(&self->helper, pid);
-    if (process != NULL)
+    if (process)
         process->is_held = disposition.what == DISPOSE_HOLD;
     if (disposition.what == DISPOSE_HOLD)
         return;
     cbpd_resume_event(pid, tid, disposition.how);
-    if (process == NULL)
+    if (!process)
         return;
     if (disposition.what == DISPOSE_END_PROCESS) {
         end_of(self, process);
         return;
     }
     struct task *task = find_task(&self->helper, tid);
-    if (disposition.what == DISPOSE_END_THREAD && task != NULL && task->process == process)
+    if (disposition.what == DISPOSE_END_THREAD && task && task->process == process)
         cbpd_remove_task(self, task);
     if (!self->helper.leaving && cbpd_is_released(&self->helper.policy, &process->base))
         detach(self, process);
@@ -40,7 +40,7 @@ void cbpd_carry_out(struct debugger *self, uint32_t pid, uint32_t tid, struct di
 static void let_go(struct debugger *self, struct process *process)
 {
     const struct task *task = cbpd_task_in(self, process);
-    if (process->is_held && task != NULL)
+    if (process->is_held && task)
         cbpd_resume_event(process->base.pid, task->base.tid, DBG_CONTINUE);
     detach(self, process);
 }
@@ -48,7 +48,7 @@ static void let_go(struct debugger *self, struct process *process)
 void cbpd_let_released_go(struct cbpd_helper *helper)
 {
     struct debugger *self = debugger_of(helper);
-    for (struct process *process = first_process(&self->helper), *next; process != NULL; process = next) {
+    for (struct process *process = first_process(&self->helper), *next; process; process = next) {
         next = next_process(process);
         if (!process->is_held && cbpd_is_released(&self->helper.policy, &process->base))
             detach(self, process);
@@ -58,6 +58,6 @@ void cbpd_let_released_go(struct cbpd_helper *helper)
 /* Nothing is held for an answer any more: what stands still is unclaimed. */
 void cbpd_let_everything_go(struct debugger *self)
 {
-    while (first_process(&self->helper) != NULL)
+    while (first_process(&self->helper))
         let_go(self, first_process(&self->helper));
 }

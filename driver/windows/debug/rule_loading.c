@@ -10,7 +10,7 @@ static HANDLE loaded; /* an event */
 bool cbpd_prepare_rule_loading(void)
 {
     loaded = CreateEventW(NULL, FALSE, FALSE, NULL);
-    return loaded != NULL;
+    return loaded;
 }
 
 /* What a section does not have, or only reserves, is not in the first region of its view. */
@@ -27,7 +27,7 @@ static uint32_t copy_view(const void *view, uint64_t size, void **block)
     if (size == 0 || !cbpd_view_holds(view, size))
         return CBP_ERROR_INVALID_DATA;
     void *copy = malloc((size_t) size);
-    if (copy == NULL)
+    if (!copy)
         return CBP_ERROR_NOT_ENOUGH_MEMORY;
     memcpy(copy, view, (size_t) size);
     *block = copy;
@@ -38,7 +38,7 @@ static uint32_t copy_view(const void *view, uint64_t size, void **block)
 static uint32_t copy_block(HANDLE section, uint64_t size, void **block)
 {
     const void *view = MapViewOfFile(section, FILE_MAP_READ, 0, 0, 0);
-    if (view == NULL)
+    if (!view)
         return CBP_ERROR_INVALID_DATA;
     uint32_t error = copy_view(view, size, block);
     (void) UnmapViewOfFile(view);

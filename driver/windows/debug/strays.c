@@ -34,7 +34,7 @@ static void refuse_stray(struct debugger *self, uint32_t pid, HANDLE handle, str
     bool is_known = cbpd_read_facts(handle, NULL, &facts);
     cbpd_end_by_force(handle, cbpd_refusal_status(CBP_ERROR_BUSY));
     cbpd_count_refused(self);
-    if (process == NULL) {
+    if (!process) {
         cbpd_count_lost(self);
         return;
     }
@@ -71,17 +71,17 @@ static void deal_with(struct debugger *self, uint32_t pid, struct process *paren
 static void consider(struct debugger *self, uint32_t pid, uint32_t parent_pid)
 {
     HANDLE handle = cbpd_open_process(self, pid), weak = handle;
-    if (handle == NULL)
+    if (!handle)
         weak = cbpd_open_process_to_look(pid);
-    uint64_t start_time = weak != NULL ? cbpd_read_start_time(weak) : 0;
+    uint64_t start_time = weak ? cbpd_read_start_time(weak) : 0;
     struct process *parent = cbpd_find_creator(self, parent_pid, start_time);
-    if (start_time != 0 && parent != NULL && start_time > parent->attached_time) {
-        if (handle != NULL)
+    if (start_time != 0 && parent && start_time > parent->attached_time) {
+        if (handle)
             deal_with(self, pid, parent, handle, start_time);
         else
             tell_lost(self, pid, start_time);
     }
-    if (weak != NULL)
+    if (weak)
         CloseHandle(weak);
 }
 
@@ -94,7 +94,7 @@ void cbpd_look_for_strays(struct debugger *self)
         return;
     while (cbpd_next_listed_process(&listing, &pid, &parent_pid))
         if (pid != self->controller_pid && pid != GetCurrentProcessId() &&
-            find_process(&self->helper, pid) == NULL && cbpd_was_ours(self, parent_pid))
+            !find_process(&self->helper, pid) && cbpd_was_ours(self, parent_pid))
             consider(self, pid, parent_pid);
     next_look_ns = cbpd_now_ns() + LOOK_NS;
 }

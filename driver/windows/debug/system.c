@@ -107,7 +107,7 @@ bool cbpd_read_facts(HANDLE process, HANDLE file, struct facts *facts)
     if (NtQueryInformationProcess(process, BASIC_INFORMATION, &basic, sizeof basic, NULL) < 0)
         return false;
     facts->parent_pid = (uint32_t) basic.parent_pid;
-    if ((file == NULL || !read_file_name(file, &facts->path)) && !read_image_name(process, &facts->path))
+    if ((!file || !read_file_name(file, &facts->path)) && !read_image_name(process, &facts->path))
         facts->path.size = 0;
     if (read(process, basic.environment_block + PARAMETERS_OFFSET, &parameters, sizeof parameters)) {
         (void) read_text(process, parameters + IMAGE_PATH_OFFSET, &facts->given);
@@ -197,7 +197,7 @@ uint64_t cbpd_raising_function(void)
 bool cbpd_checks_handles_strictly(HANDLE process)
 {
     PROCESS_MITIGATION_STRICT_HANDLE_CHECK_POLICY policy = {0};
-    return process != NULL &&
+    return process &&
            GetProcessMitigationPolicy(process, ProcessStrictHandleCheckPolicy, &policy, sizeof policy) &&
            policy.RaiseExceptionOnInvalidHandleReference != 0;
 }

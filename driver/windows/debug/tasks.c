@@ -5,7 +5,7 @@
 struct task *cbpd_add_task(struct debugger *self, uint32_t tid, struct process *process)
 {
     struct task *task = task_of(cbpd_make_task(&self->helper, tid));
-    if (task == NULL)
+    if (!task)
         return NULL;
     task->process = process;
     process->base.reference_count++;
@@ -22,9 +22,8 @@ void cbpd_remove_task(struct debugger *self, struct task *task)
 struct process *cbpd_begin_process(struct debugger *self, uint32_t pid, struct process *parent)
 {
     struct cbpd_policy *policy = &self->helper.policy;
-    struct process *process =
-        process_of(cbpd_add_process(policy, pid, parent != NULL ? &parent->base : NULL));
-    if (process == NULL)
+    struct process *process = process_of(cbpd_add_process(policy, pid, parent ? &parent->base : NULL));
+    if (!process)
         return NULL;
     process->base.reference_count = 1;
     process->base.executed = true;
@@ -33,13 +32,13 @@ struct process *cbpd_begin_process(struct debugger *self, uint32_t pid, struct p
 
 void cbpd_forget_process(struct debugger *self, struct process *process)
 {
-    if (process->launch != NULL)
+    if (process->launch)
         cbpd_end_launch(process->launch, CBP_ERROR_BROKEN_PIPE, 0);
     cbpd_end_process(&self->helper.policy, &process->base);
-    if (process->handle != NULL)
+    if (process->handle)
         CloseHandle(process->handle);
     process->handle = NULL;
-    for (struct task *task = first_task(&self->helper), *next; task != NULL; task = next) {
+    for (struct task *task = first_task(&self->helper), *next; task; task = next) {
         next = next_task(task);
         if (task->process == process)
             cbpd_remove_task(self, task);
