@@ -1,9 +1,11 @@
-"""Checks which way the folders of the C sources look: no file may include one of a folder above its own.
+"""Checks which way the C sources look: no file may include one of a folder above its own, and no files
+may call each other in a circle.
 
     python3 tools/house_arrows.py BUILD_FOLDER
 
-Reads what the compiler itself has noted of each object (`ninja -t deps`); prints each arrow that points up
-and ends with status 1. The order is docs/architecture.md's."""
+Reads what the compiler itself has noted of each object (`ninja -t deps`), and the objects' symbols (`nm`).
+Prints each arrow that points up and each circle, and ends with status 1. The order is that of
+docs/architecture.md."""
 
 from __future__ import annotations
 
@@ -30,6 +32,8 @@ HOUSE = (
 )
 TOGETHER = ({"native/src/seams", "native/src/platform"},)
 # The core stands on what decides, not on what a helper or a driver is made of.
+# The beginning of every program calls this one.
+MAINS = ("main", "cbpd_bare_main")
 HELPERS_OWN = ("driver/helper", "driver/linux/ptrace", "driver/windows/debug")
 
 
@@ -65,8 +69,49 @@ def points_up(source: Path, included: Path) -> bool:
     return below[1] >= above[1] or (above[0].startswith("native/") and below[0] in HELPERS_OWN)
 
 
+def calls(build: Path) -> dict[str, set[str]]:
+    """For each file of the drivers: the files whose functions or data it uses."""
+    text = subprocess.run(
+        ["ninja", "-C", build, "-t", "deps"], capture_output=True, text=True, check=True
+    ).stdout
+    owners: dict[str, str] = {}
+    used: dict[str, set[str]] = {}
+    for block in text.split("\n\n"):
+        lines = block.splitlines()
+        if len(lines) < 2:
+            continue
+        source = (build / lines[1].strip()).resolve()
+        if not source.is_relative_to(ROOT / "driver"):
+            continue
+        name = source.relative_to(ROOT).as_posix()
+        symbols = subprocess.run(
+            ["nm", "-P", build / lines[0].split(":")[0]], capture_output=True, text=True, check=True
+        ).stdout
+        for symbol, kind, *_ in (line.split() for line in symbols.splitlines()):
+            if kind == "U" and symbol not in MAINS:
+                used.setdefault(name, set()).add(symbol)
+            elif kind.isupper():
+                owners[symbol] = name
+    return {
+        name: {owners[symbol] for symbol in symbols if owners.get(symbol, name) != name}
+        for name, symbols in used.items()
+    }
+
+
+def in_circles(graph: dict[str, set[str]]) -> set[str]:
+    """What is left once files that use no other, or that no other uses, are taken out again and again."""
+    left = set(graph)
+    while True:
+        users = {other for name in left for other in graph[name] & left}
+        kept = {name for name in left if graph[name] & left and name in users}
+        if kept == left:
+            return left
+        left = kept
+
+
 def main() -> int:
-    found = arrows(Path(sys.argv[1]).resolve())
+    build = Path(sys.argv[1]).resolve()
+    found = arrows(build)
     if not found:
         print("the build has noted nothing", file=sys.stderr)
         return 2
@@ -75,7 +120,11 @@ def main() -> int:
         print(
             f"{Path(source).resolve().relative_to(ROOT)} includes {Path(other).resolve().relative_to(ROOT)}"
         )
-    return 1 if wrong else 0
+    graph = calls(build)
+    circle = in_circles(graph)
+    for name in sorted(circle):
+        print(f"{name} is in a circle of calls, with {', '.join(sorted(graph[name] & circle))}")
+    return 1 if wrong or circle else 0
 
 
 if __name__ == "__main__":

@@ -42,3 +42,8 @@ def test_every_folder_of_sources_has_its_storey(tool: ModuleType, checkout: Path
     for top in ("driver", "native"):
         for path in (checkout / top).rglob("*.[ch]"):
             assert tool.place_of(path) is not None, path
+
+
+def test_circles(tool: ModuleType) -> None:
+    assert tool.in_circles({"main": {"a", "b"}, "a": {"b"}, "b": {"c"}, "c": set()}) == set()
+    assert tool.in_circles({"main": {"a"}, "a": {"b"}, "b": {"c", "d"}, "c": {"a"}, "d": set()}) == set("abc")
