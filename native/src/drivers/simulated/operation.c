@@ -212,66 +212,65 @@ void cbpi_operation_decide(struct cbpi_population *population, uint32_t can_ask,
     make_request(population, operation, stances, &request);
     cbpd_select(&population->policy, &request, CBPI_SCRIPT_SESSION, &selection, &refusal);
     operation->refused_count = selection.refused_count;
-    operation->refusal = refusal.code;
-    operation->is_stripped = refusal.is_stripped;
+    operation->answerable = selection.answerable;
+    cbpd_refuse_by_rules(&population->policy, &refusal, &operation->outcome);
     note_decisions(&request, &selection, operation);
     note_selection(&selection, can_ask, operation);
 }
 
 uint32_t cbpi_operation_can_wait(const struct cbpi_operation *operation)
 {
-    return operation->is_asked && operation->refusal == 0 && !operation->is_stripped;
+    return operation->is_asked && operation->outcome.result_code == 0 && !operation->outcome.is_stripped;
 }
 
 /* ---- Answers and what follows ---- */
 
-static void note_refusal(struct cbpi_operation *operation, enum cbp_outcome outcome, uint32_t deny_code)
-{
-    operation->refused_count++;
-    if (outcome == CBP_OUTCOME_STRIP)
-        operation->is_stripped = 1;
-    else if (operation->refusal == 0)
-        operation->refusal = deny_code;
-}
-
 static int is_refusable(const struct cbpi_operation *operation, uint32_t item)
 {
-    return !(operation->flags[item] & CBP_EVENT_FLAG_DECIDED_BY_RULE) &&
-           operation->types[item] & (CBPD_HANDLE_OPERATIONS | CBP_PROC_EVT_PROCESS_CREATION);
+    return (operation->answerable.refusable_items & 1u << item) != 0;
 }
 
-void cbpi_operation_apply_answer(struct cbpi_operation *operation, const struct cbpi_delivery *answer)
+/* The items as an answer or a deadline leaves them. */
+static void settle(const struct cbpi_population *population, const struct cbp_event_item *items,
+                   struct cbpi_operation *operation)
 {
-    uint32_t asked_access = operation->message->original_desired_access;
-    for (uint32_t i = 0; i < operation->item_count; i++) {
-        if (!is_refusable(operation, i))
-            continue;
-        operation->result_codes[i] = answer->result_codes[i];
-        operation->desired_access[i] = answer->desired_access[i] & asked_access;
-        if (operation->result_codes[i] != 0)
-            note_refusal(operation, CBP_OUTCOME_DENY, operation->result_codes[i]);
-        else if (operation->types[i] & CBPD_HANDLE_OPERATIONS && operation->desired_access[i] != asked_access)
-            note_refusal(operation, CBP_OUTCOME_STRIP, 0);
-    }
-}
-
-void cbpi_operation_apply_timeout(struct cbpi_operation *operation,
-                                  const struct cbpi_session_settings *settings)
-{
-    if (settings->timeout_action != CBP_TIMEOUT_ACTION_DENY)
-        return;
     for (uint32_t i = 0; i < operation->item_count; i++)
-        if (operation->types[i] == CBP_PROC_EVT_PROCESS_CREATION && is_refusable(operation, i)) {
-            operation->result_codes[i] = CBP_ERROR_TIMEOUT;
-            note_refusal(operation, CBP_OUTCOME_DENY, CBP_ERROR_TIMEOUT);
+        if (is_refusable(operation, i)) {
+            operation->result_codes[i] = items[i].result_code;
+            operation->desired_access[i] =
+                items[i].desired_access & operation->message->original_desired_access;
         }
+    operation->refused_count += cbpd_apply_answer(&population->policy, CBPI_SCRIPT_SESSION,
+                                                  &operation->answerable, items, &operation->outcome);
+}
+
+void cbpi_operation_apply_answer(const struct cbpi_population *population, const struct cbpi_delivery *answer,
+                                 struct cbpi_operation *operation)
+{
+    struct cbp_event_item items[CBP_BATCH_MAX] = {0};
+    for (uint32_t i = 0; i < operation->item_count; i++) {
+        items[i].result_code = answer->result_codes[i];
+        items[i].desired_access = answer->desired_access[i];
+    }
+    settle(population, items, operation);
+}
+
+void cbpi_operation_apply_timeout(const struct cbpi_population *population, struct cbpi_operation *operation)
+{
+    struct cbp_event_item items[CBP_BATCH_MAX] = {0};
+    for (uint32_t i = 0; i < operation->item_count; i++) {
+        bool is_creation = operation->types[i] == CBP_PROC_EVT_PROCESS_CREATION;
+        items[i].result_code = cbpd_timeout_code(&population->policy, CBPI_SCRIPT_SESSION, is_creation);
+        items[i].desired_access = operation->message->original_desired_access;
+    }
+    settle(population, items, operation);
 }
 
 void cbpi_operation_take_effect(struct cbpi_population *population, struct cbpi_operation *operation)
 {
     const struct cbp_event_message *message = operation->message;
     struct cbpd_image_file image = image_in(message);
-    int happens = operation->refusal == 0 && !operation->modifiers.fails_after;
+    int happens = operation->outcome.result_code == 0 && !operation->modifiers.fails_after;
     if (happens && image.path_size > 0 && item_of(message, CBP_PROC_EVT_PROCESS_CREATION))
         cbpi_member_execute(population, operation->subject, &image);
     if (item_of(message, CBP_PROC_EVT_PROCESS_TERMINATION))

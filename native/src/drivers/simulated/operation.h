@@ -39,11 +39,11 @@ struct cbpi_operation {
     uint32_t rule_codes[CBP_BATCH_MAX];
     uint32_t rule_access[CBP_BATCH_MAX];
 
-    uint32_t is_wanted;  /* a rule and a setting ask for the event */
-    uint32_t is_asked;   /* a handler is to decide about an item */
-    uint32_t is_decided; /* a rule has decided about an item */
-    uint32_t refusal;    /* the first code with which it is refused */
-    uint32_t is_stripped;
+    uint32_t is_wanted;                /* a rule and a setting ask for the event */
+    uint32_t is_asked;                 /* a handler is to decide about an item */
+    uint32_t is_decided;               /* a rule has decided about an item */
+    struct cbpd_answerable answerable; /* what an answer can refuse */
+    struct cbpd_operation outcome;
     uint32_t refused_count; /* how many items are, or have lost rights */
 
     uint32_t slot;
@@ -69,11 +69,11 @@ void cbpi_operation_decide(struct cbpi_population *population, uint32_t can_ask,
 uint32_t cbpi_operation_can_wait(const struct cbpi_operation *operation);
 
 /* Takes a handler's answer. */
-void cbpi_operation_apply_answer(struct cbpi_operation *operation, const struct cbpi_delivery *answer);
+void cbpi_operation_apply_answer(const struct cbpi_population *population, const struct cbpi_delivery *answer,
+                                 struct cbpi_operation *operation);
 
 /* Refuses what a deadline refuses if the session wants that (TimeoutAction). */
-void cbpi_operation_apply_timeout(struct cbpi_operation *operation,
-                                  const struct cbpi_session_settings *settings);
+void cbpi_operation_apply_timeout(const struct cbpi_population *population, struct cbpi_operation *operation);
 
 /* It happens, or has been refused: what that changes in the population. */
 void cbpi_operation_take_effect(struct cbpi_population *population, struct cbpi_operation *operation);

@@ -34,7 +34,7 @@ static void conclude(struct cbpi_player *player, struct cbpi_operation *operatio
 {
     player->counts.refused += operation->refused_count;
     /* One that nobody was told of needs not be taken back. */
-    if (operation->modifiers.fails_after && operation->refusal == 0 && operation->sequence != 0)
+    if (operation->modifiers.fails_after && operation->outcome.result_code == 0 && operation->sequence != 0)
         player->failed[player->counts.failed_after++ % CBPI_FAILED_MAX] =
             (struct cbpi_failed_execution){operation->sequence, operation->modifiers.os_error};
     cbpi_operation_take_effect(&player->population, operation);
@@ -58,7 +58,7 @@ static void settle(struct cbpi_player *player, struct cbpi_operation *operation,
     *(operation->next ? &operation->next->previous : &player->last_open) = operation->previous;
     if (state == CBP_VERDICT_TIMED_OUT) {
         player->counts.timed_out++;
-        cbpi_operation_apply_timeout(operation, &player->settings);
+        cbpi_operation_apply_timeout(&player->population, operation);
     }
     conclude(player, operation);
     log_verdict(player, operation, state);
@@ -107,7 +107,7 @@ uint32_t cbpi_player_answer(struct cbpi_player *player, struct cbpi_operation *o
         settle(player, operation, CBP_VERDICT_TIMED_OUT);
         error = CBP_ERROR_TIMEOUT;
     } else if (operation->is_open) {
-        cbpi_operation_apply_answer(operation, delivery);
+        cbpi_operation_apply_answer(&player->population, delivery, operation);
         settle(player, operation, CBP_VERDICT_ANSWERED);
     } else if (operation->was_held) {
         error = CBP_ERROR_TIMEOUT;
@@ -183,7 +183,7 @@ static int classify(struct cbpi_player *player, struct cbpi_operation *operation
     if (cbpi_operation_can_wait(operation)) {
         operation->is_late = 1;
         player->counts.timed_out++;
-        cbpi_operation_apply_timeout(operation, &player->settings);
+        cbpi_operation_apply_timeout(&player->population, operation);
     }
     conclude(player, operation);
     if (operation->item_count == 0)
