@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define IDLE_LIMIT_MS                                                                                        \
-    10000u /* a worker above the least number that has had nothing to do for this long ends */
+/* A worker above the least number that has had nothing to do for this long ends. */
+#define IDLE_LIMIT_MS 10000u
 
 /* Leaves the pool's count. The session's mutex is held. */
 static void leave(struct cbp_worker *worker)
@@ -78,7 +78,7 @@ static struct cbp_worker *take_ended(struct cbp_session *session, uint32_t wait)
             cbpi_mutex_unlock(&session->mutex);
             return ended;
         }
-        cbpi_condition_wait_until(&session->condition, &session->mutex, cbpi_now_ns() + 1000000000u);
+        cbpi_condition_wait_until(&session->condition, &session->mutex, cbpi_now_ns() + CBPI_NS_PER_S);
     }
 }
 
@@ -115,7 +115,7 @@ static void grow(struct cbp_worker *worker)
         return;
     }
     use_own_block(worker);
-    session->ops->skip(session->transport, &worker->pending);
+    session->transport->ops->skip(session->transport, &worker->pending);
     cbp_add_u64(&session->skipped, 1);
     cbpi_session_report(session, CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for an event of %u bytes", wanted);
 }
@@ -125,10 +125,11 @@ static uint32_t wait_for_delivery(struct cbp_worker *worker)
     struct cbp_session *session = worker->session;
     uint32_t is_spare = cbp_load_u32(&session->worker_count) > cbp_load_u32(&session->least_workers);
     cbp_add_u32(&session->idle_count, 1);
-    uint32_t error = session->ops->receive(session->transport, &worker->delivery,
-                                           is_spare ? IDLE_LIMIT_MS : CBPI_WAIT_FOREVER, &worker->pending);
+    uint32_t limit_ms = is_spare ? IDLE_LIMIT_MS : CBPI_WAIT_FOREVER;
+    uint32_t error =
+        session->transport->ops->receive(session->transport, &worker->delivery, limit_ms, &worker->pending);
     if (cbp_subtract_u32(&session->idle_count, 1) == 1)
-        cbpi_dispatcher_watch(session);
+        cbpi_pool_watch(session);
     return error;
 }
 
@@ -148,9 +149,9 @@ static uint32_t retires(struct cbp_worker *worker)
 static uint32_t next_delivery(struct cbp_worker *worker)
 {
     struct cbp_session *session = worker->session;
-    struct cbpi_delivery *delivery = &worker->delivery;
+    struct cbpi_transport *transport = session->transport;
     for (;;) {
-        uint32_t error = session->ops->receive(session->transport, delivery, 0, &worker->pending);
+        uint32_t error = transport->ops->receive(transport, &worker->delivery, 0, &worker->pending);
         if (error == CBP_ERROR_TIMEOUT)
             error = wait_for_delivery(worker);
         switch (error) {
@@ -171,28 +172,6 @@ static uint32_t next_delivery(struct cbp_worker *worker)
             return error;
         }
     }
-}
-
-void cbpi_delivery_set_answer(struct cbpi_delivery *delivery, uint32_t item, uint32_t result_code,
-                              uint32_t desired_access)
-{
-    if (delivery->items[item][1] & CBP_EVENT_FLAG_DECIDED_BY_RULE)
-        return;
-    delivery->result_codes[item] = result_code;
-    delivery->desired_access[item] &= desired_access;
-}
-
-uint32_t cbpi_delivery_answer(struct cbp_session *session, const struct cbpi_delivery *delivery)
-{
-    uint32_t error = session->ops->answer(session->transport, delivery);
-    /* What is late because the session was stopped is nobody's fault. */
-    uint32_t is_stopped = cbp_load_u32(&session->state) != CBPI_STATE_ACTIVE;
-    if (error == CBP_ERROR_TIMEOUT && !is_stopped)
-        cbp_add_u64(&session->late, 1);
-    if (session->recorder)
-        cbpi_recorder_write_verdict(session->recorder, delivery,
-                                    error != 0 && is_stopped ? CBP_ERROR_OPERATION_ABORTED : error);
-    return error;
 }
 
 /* Makes event 0's block that of another event of the delivery. */

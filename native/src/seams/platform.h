@@ -1,5 +1,5 @@
 /* The seam between the portable core and the operating system: threads, clock, processes. One file for each
- * platform under src/<platform>/. Knows nothing of sessions. */
+ * platform under src/platform/. Knows nothing of sessions. */
 #ifndef CBPI_PLATFORM_H
 #define CBPI_PLATFORM_H
 
@@ -10,6 +10,9 @@
 #else
 #include "../platform/linux/platform_types.h" /* struct cbpi_mutex, cbpi_condition, cbpi_thread, cbpi_file */
 #endif
+
+#define CBPI_NS_PER_MS UINT64_C(1000000)
+#define CBPI_NS_PER_S UINT64_C(1000000000)
 
 /* Nanoseconds of the monotonic clock that deadlines are told in. */
 uint64_t cbpi_now_ns(void);

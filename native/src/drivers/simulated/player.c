@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NS_PER_MS UINT64_C(1000000)
-
 uint64_t cbpi_player_now_ns(const struct cbpi_player *player)
 {
     return cbpi_now_ns() + player->skipped_ns;
@@ -152,7 +150,7 @@ static uint32_t take_slot(struct cbpi_player *player, uint32_t *slot)
 void cbpi_player_set_deadline(struct cbpi_player *player, struct cbpi_operation *operation,
                               uint32_t timeout_ms)
 {
-    operation->deadline_ns = timeout_ms ? cbpi_player_now_ns(player) + timeout_ms * NS_PER_MS : 0;
+    operation->deadline_ns = timeout_ms ? cbpi_player_now_ns(player) + timeout_ms * CBPI_NS_PER_MS : 0;
     if (timeout_ms && (player->next_deadline_ns == 0 || operation->deadline_ns < player->next_deadline_ns))
         player->next_deadline_ns = operation->deadline_ns;
 }
@@ -229,7 +227,7 @@ static struct cbpi_operation *start_operation(struct cbpi_player *player, struct
 
 static void pass_time(struct cbpi_player *player, uint32_t ms)
 {
-    player->skipped_ns += ms * NS_PER_MS;
+    player->skipped_ns += ms * CBPI_NS_PER_MS;
     cbpi_player_expire(player);
 }
 
@@ -238,7 +236,7 @@ static uint32_t take_step(struct cbpi_player *player, const struct cbp_script_st
 {
     switch (step->kind) {
     case CBP_SCRIPT_SLOW_ANSWER:
-        player->modifiers.delay_ns = step->value * NS_PER_MS;
+        player->modifiers.delay_ns = step->value * CBPI_NS_PER_MS;
         return 0;
     case CBP_SCRIPT_EXPIRED:
         player->modifiers.is_expired = 1;

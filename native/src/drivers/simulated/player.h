@@ -5,7 +5,7 @@
 #define CBPI_PLAYER_H
 
 #include "operation.h"
-#include "script.h"
+#include "script_log.h"
 
 enum { CBPI_FAILED_MAX = 256 };
 

@@ -162,8 +162,8 @@ static void note(const struct cbpd_policy *policy, uint32_t rule_id, struct cbpd
     *list = made;
 }
 
-int cbpi_population_is_of_earlier(const struct cbpi_population *population, uint32_t rule_id,
-                                  uint32_t process_id)
+bool cbpi_population_is_of_earlier(const struct cbpi_population *population, uint32_t rule_id,
+                                   uint32_t process_id)
 {
     const struct cbpd_process *process = cbpd_find_process(&population->policy, process_id);
     return list_has(population->bound, rule_id) && !(process && list_has(process->own, rule_id));
