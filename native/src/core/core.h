@@ -282,7 +282,7 @@ uint32_t cbpi_worker_start(struct cbp_session *session);
 
 /* Joins workers that have ended and frees them; with all set, waits for every one to end. Returns how many of
  * them had never run. */
-uint32_t cbpi_workers_join(struct cbp_session *session, uint32_t all);
+uint32_t cbpi_workers_join(struct cbp_session *session, bool all);
 
 /* delivery.c */
 

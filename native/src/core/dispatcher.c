@@ -15,7 +15,7 @@
  */
 struct burst {
     uint64_t seen_count;
-    uint32_t is_on;
+    bool is_on;
 };
 
 /* What the dispatcher remembers from one round to the next. */
@@ -25,8 +25,8 @@ struct round {
     struct burst lost;
     struct burst malformed;
     struct burst guessed;
-    uint64_t failed_count;      /* executions that had failed after they were told, a beat ago */
-    uint32_t is_short_reported; /* the error callback knows that workers cannot start */
+    uint64_t failed_count;  /* executions that had failed after they were told, a beat ago */
+    bool is_short_reported; /* the error callback knows that workers cannot start */
 };
 
 static bool is_stopping(struct cbp_session *session)
@@ -45,7 +45,7 @@ static uint32_t start_first_worker(struct cbp_session *session)
     const struct cbp_worker *first = session->workers;
     while (first->state == CBPI_WORKER_STARTING && !is_stopping(session) && cbpi_now_ns() < deadline_ns)
         cbpi_condition_wait_until(&session->condition, &session->mutex, deadline_ns);
-    uint32_t has_failed = first->state == CBPI_WORKER_ENDED && !first->has_run;
+    bool has_failed = first->state == CBPI_WORKER_ENDED && !first->has_run;
     cbpi_mutex_unlock(&session->mutex);
     return has_failed ? cbpi_fail(CBP_ERROR_APP_INIT_FAILURE, "the first worker thread failed") : 0;
 }
@@ -76,7 +76,7 @@ static uint32_t try_worker(struct cbp_session *session, struct round *round, uin
 /* Brings the pool to its least size, and adds one where deliveries wait and nobody is free. */
 static void tend_pool(struct cbp_session *session, struct round *round, uint64_t now_ns)
 {
-    uint32_t failed_count = cbpi_workers_join(session, 0);
+    uint32_t failed_count = cbpi_workers_join(session, false);
     if (failed_count > 0)
         round->next_growth_ns = now_ns + RETRY_MS * CBPI_NS_PER_MS;
     session->failed_count += failed_count;
@@ -87,7 +87,7 @@ static void tend_pool(struct cbp_session *session, struct round *round, uint64_t
     for (; have_count < cbp_load_u32(&session->least_workers) && !is_stopping(session); have_count++)
         if (try_worker(session, round, now_ns) != 0)
             return;
-    uint32_t is_full = cbp_load_u32(&session->worker_count) >= cbp_load_u32(&session->most_workers);
+    bool is_full = cbp_load_u32(&session->worker_count) >= cbp_load_u32(&session->most_workers);
     if (is_full || cbp_load_u32(&session->idle_count) > 0) {
         cbp_store_u32(&session->is_watched, 0);
         if (is_full || cbp_load_u32(&session->idle_count) > 0)
@@ -101,7 +101,7 @@ static void tend_pool(struct cbp_session *session, struct round *round, uint64_t
 static void report_burst(const struct cbp_session *session, struct burst *burst, uint64_t count,
                          uint32_t code, const char *what)
 {
-    uint32_t grows = count > burst->seen_count;
+    bool grows = count > burst->seen_count;
     if (grows && !burst->is_on)
         cbpi_session_report(session, code, "%s: %llu so far", what, (unsigned long long) count);
     burst->is_on = grows;
@@ -207,7 +207,7 @@ static void log_end(struct cbp_session *session)
 static void take_down(struct cbp_session *session)
 {
     wait_until_closed(session);
-    cbpi_workers_join(session, 1);
+    cbpi_workers_join(session, true);
     cbpi_deferrals_drop(session);
     cbpi_mutex_lock(&session->mutex);
     struct cbpi_transport *transport = session->transport;

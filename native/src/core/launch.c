@@ -1,4 +1,4 @@
-/* Starting a program under a tree driver: prepares the launcher's conversation with the driver, waits for its
+/* Starting a program under a driver: prepares the launcher's conversation with the driver, waits for its
  * end and enters the new process's rule. Starts no process itself: the caller does, by its own means. */
 #include "launch.h"
 #include "core.h"
@@ -43,15 +43,28 @@ static uint32_t prepare(struct cbp_launch_handle *launch, uint32_t way, uint32_t
     return 0;
 }
 
-static uint32_t make_launch(struct cbp_session *session, struct cbp_launch_handle **launch)
+/* Begins a launch by a launcher that gets the target, or by the caller (NULL). */
+static uint32_t begin(struct cbp_session *session, const struct cbpi_launch_target *target, uint32_t ask,
+                      struct cbp_launch_handle **launch)
 {
     struct cbp_launch_handle *made = calloc(1, sizeof *made);
     if (!made)
         return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a launch");
     made->session = session;
     made->generation = cbpi_process_generation();
-    *launch = made;
-    return 0;
+    made->is_by_caller = made->is_entered = !target;
+    cbpi_mutex_lock(&session->control);
+    uint32_t error = prepare(made, target ? CBPI_LAUNCH_BY_LAUNCHER : CBPI_LAUNCH_BY_CALLER, ask);
+    if (error == 0 && target)
+        error = session->driver->launches->launch(session->transport, target, made->rule_id, &made->channel);
+    else if (error == 0)
+        error = session->driver->launches->enter(session->transport, &made->channel);
+    cbpi_mutex_unlock(&session->control);
+    if (error == 0)
+        *launch = made;
+    else
+        free(made);
+    return error;
 }
 
 uint32_t cbp_launch_begin(struct cbp_session *session, const char *argument0, const char *paths,
@@ -64,50 +77,21 @@ uint32_t cbp_launch_begin(struct cbp_session *session, const char *argument0, co
         return error;
     if (!launcher_fd || !launch)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "launcher_fd and launch must not be NULL");
-    struct cbp_launch_handle *made = NULL;
-    error = make_launch(session, &made);
-    if (error != 0)
-        return error;
-    cbpi_mutex_lock(&session->control);
-    error = prepare(made, CBPI_LAUNCH_BY_LAUNCHER, ask);
+    error = begin(session, &target, ask, launch);
     if (error == 0)
-        error = session->driver->launches->launch(session->transport, &target, made->rule_id, &made->channel);
-    cbpi_mutex_unlock(&session->control);
-    if (error != 0) {
-        free(made);
-        return error;
-    }
-    *launcher_fd = cbpi_launch_channel_launcher(&made->channel);
-    *launch = made;
-    return 0;
+        *launcher_fd = cbpi_launch_channel_launcher(&(*launch)->channel);
+    return error;
 }
 
 uint32_t cbp_launch_enter(struct cbp_session *session, uint32_t ask, struct cbp_launch_handle **launch)
 {
-    struct cbp_launch_handle *made = NULL;
     uint32_t error = cbpi_session_check(session);
     if (error != 0)
         return error;
     if (!launch || ask > 1)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "launch must not be NULL; ask is 0 or 1");
     error = cbpi_check_outside_handler("starting a program under the filter");
-    if (error != 0)
-        return error;
-    error = make_launch(session, &made);
-    if (error != 0)
-        return error;
-    cbpi_mutex_lock(&session->control);
-    error = prepare(made, CBPI_LAUNCH_BY_CALLER, ask);
-    if (error == 0)
-        error = session->driver->launches->enter(session->transport, &made->channel);
-    cbpi_mutex_unlock(&session->control);
-    if (error == 0) {
-        made->is_by_caller = made->is_entered = true;
-        *launch = made;
-    } else {
-        free(made);
-    }
-    return error;
+    return error != 0 ? error : begin(session, NULL, ask, launch);
 }
 
 uint32_t cbp_launch_leave(struct cbp_launch_handle *launch, uint32_t process_id)

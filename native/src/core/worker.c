@@ -62,7 +62,7 @@ uint32_t cbpi_worker_start(struct cbp_session *session)
 
 /* Takes a worker that has ended out of the list; NULL if there is none. With wait set NULL means that the
  * list is empty. */
-static struct cbp_worker *take_ended(struct cbp_session *session, uint32_t wait)
+static struct cbp_worker *take_ended(struct cbp_session *session, bool wait)
 {
     cbpi_mutex_lock(&session->mutex);
     for (;;) {
@@ -82,7 +82,7 @@ static struct cbp_worker *take_ended(struct cbp_session *session, uint32_t wait)
     }
 }
 
-uint32_t cbpi_workers_join(struct cbp_session *session, uint32_t all)
+uint32_t cbpi_workers_join(struct cbp_session *session, bool all)
 {
     uint32_t failed_count = 0;
     struct cbp_worker *worker;
@@ -123,7 +123,7 @@ static void grow(struct cbp_worker *worker)
 static uint32_t wait_for_delivery(struct cbp_worker *worker)
 {
     struct cbp_session *session = worker->session;
-    uint32_t is_spare = cbp_load_u32(&session->worker_count) > cbp_load_u32(&session->least_workers);
+    bool is_spare = cbp_load_u32(&session->worker_count) > cbp_load_u32(&session->least_workers);
     cbp_add_u32(&session->idle_count, 1);
     uint32_t limit_ms = is_spare ? IDLE_LIMIT_MS : CBPI_WAIT_FOREVER;
     uint32_t error =
@@ -134,11 +134,11 @@ static uint32_t wait_for_delivery(struct cbp_worker *worker)
 }
 
 /* Whether this worker is one too many; it has then left the count. */
-static uint32_t retires(struct cbp_worker *worker)
+static bool retires(struct cbp_worker *worker)
 {
     struct cbp_session *session = worker->session;
     cbpi_mutex_lock(&session->mutex);
-    uint32_t is_spare = cbp_load_u32(&session->worker_count) > cbp_load_u32(&session->least_workers);
+    bool is_spare = cbp_load_u32(&session->worker_count) > cbp_load_u32(&session->least_workers);
     if (is_spare)
         leave(worker);
     cbpi_mutex_unlock(&session->mutex);
@@ -188,15 +188,15 @@ static void prepare_event(struct cbp_worker *worker, uint32_t item, uint64_t seq
 
 static cbp_event_callback callback_for(const struct cbp_worker *worker)
 {
-    int is_in_block = (const void *) worker->delivery.event == worker->block;
+    bool is_in_block = (const void *) worker->delivery.event == worker->block;
     /* The block is larger than what the binding was told that it may read. */
     is_in_block = is_in_block && worker->delivery.event->size <= CBP_EVENT_SIZE_INLINE;
     return worker->callback && is_in_block ? worker->callback : worker->session->callbacks.event;
 }
 
-/* Calls the handler for each event and keeps the answers. Gives 0 in a fork's child: nothing here is its own.
+/* Calls the handler for each event and keeps the answers. False in a fork's child: nothing here is its own.
  */
-static uint32_t handle_events(struct cbp_worker *worker)
+static bool handle_events(struct cbp_worker *worker)
 {
     struct cbp_session *session = worker->session;
     struct cbpi_delivery *delivery = &worker->delivery;
@@ -213,21 +213,21 @@ static uint32_t handle_events(struct cbp_worker *worker)
         prepare_event(worker, i, sequence);
         callback(event);
         if (session->generation != cbpi_process_generation())
-            return 0;
+            return false;
         cbp_store_relaxed_u64(&worker->delivered, cbp_load_relaxed_u64(&worker->delivered) + 1);
         cbpi_delivery_set_answer(delivery, i, event->result_code, event->desired_access);
         if (cbp_load_relaxed_u32(&session->state) == CBPI_STATE_STOPPING)
             break; /* the handler ended delivery */
     }
-    return 1;
+    return true;
 }
 
-static uint32_t serve(struct cbp_worker *worker)
+static bool serve(struct cbp_worker *worker)
 {
     struct cbp_session *session = worker->session;
     cbp_store_relaxed_u64(&worker->handling, (uintptr_t) worker->delivery.event);
     if (!handle_events(worker))
-        return 0;
+        return false;
     cbp_store_relaxed_u64(&worker->handling, 0);
     if (worker->deferral)
         cbpi_deferral_settle(worker);
@@ -235,7 +235,7 @@ static uint32_t serve(struct cbp_worker *worker)
         cbpi_delivery_answer(session, &worker->delivery);
     if (worker->grown)
         use_own_block(worker);
-    return 1;
+    return true;
 }
 
 uint32_t cbp_worker_bind(struct cbp_worker *worker, cbp_event_callback callback, struct cbp_event **event)

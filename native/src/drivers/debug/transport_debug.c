@@ -82,7 +82,7 @@ static uint32_t open_session(const struct cbpi_session_settings *settings, struc
 
 static struct cbpi_debug_link *link_of(struct cbpi_transport *transport)
 {
-    return (struct cbpi_debug_link *) ((struct cbpi_helper_session *) transport)->link;
+    return (struct cbpi_debug_link *) cbpi_helper_session(transport)->link;
 }
 
 static uint32_t enter(struct cbpi_transport *transport, struct cbpi_launch_channel *channel)
@@ -125,7 +125,7 @@ static uint32_t name_process(struct cbpi_transport *transport, struct cbpi_launc
     }
     struct cbp_launch_process message = {
         .header = {.size = sizeof message, .type = CBP_MESSAGE_LAUNCH_PROCESS},
-        .session_id = ((struct cbpi_helper_session *) transport)->session_id,
+        .session_id = cbpi_helper_session(transport)->session_id,
         .rule_id = rule_id,
         .thread_id = cbpi_thread_id(),
         .process_id = process_id,

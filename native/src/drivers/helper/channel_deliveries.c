@@ -11,19 +11,9 @@
 
 #define RING_SIZE (uint32_t)(sizeof((struct cbp_channel_session *) 0)->ring / sizeof(uint32_t))
 
-static struct cbpi_channel_session *session_of(struct cbpi_transport *transport)
-{
-    return (struct cbpi_channel_session *) transport;
-}
-
-static struct cbp_channel_session *place_of(const struct cbpi_channel_session *session)
-{
-    return &session->channel->sessions[session->base.session_id];
-}
-
 static uint32_t backlog(const struct cbpi_channel_session *session)
 {
-    struct cbp_channel_session *place = place_of(session);
+    struct cbp_channel_session *place = cbpi_channel_place(session);
     uint32_t head = cbp_load_u32(&place->head);
     return cbp_load_u32(&place->tail) - head + cbp_load_u32(&session->turns.ready_count);
 }
@@ -49,7 +39,7 @@ static bool try_take(struct cbp_channel_session *place, uint32_t *slot)
  * follow. The order is locked. */
 static bool take_from_ring(struct cbpi_channel_session *session, struct cbpi_turn *turn, uint32_t *slot)
 {
-    while (try_take(place_of(session), slot)) {
+    while (try_take(cbpi_channel_place(session), slot)) {
         if (*slot >= CBP_SLOT_COUNT || cbpi_turns_have(&session->turns, *slot)) {
             *slot = CBP_SLOT_COUNT; /* there is none such */
             return true;
@@ -90,7 +80,7 @@ static void wake(struct cbpi_channel_session *session, uint32_t bell, uint32_t c
 
 static void wake_one(struct cbpi_channel_session *session)
 {
-    struct cbp_channel_session *place = place_of(session);
+    struct cbp_channel_session *place = cbpi_channel_place(session);
     if (cbp_load_u32(&place->sleepers) > 0)
         wake(session, session->base.session_id, 1);
 }
@@ -111,7 +101,7 @@ void cbpi_channel_tend(struct cbpi_channel_session *session)
  * wakes it, or the sleeper sees the entry: each writes its word before it reads the other's. */
 static bool sleep_on_bell(struct cbpi_channel_session *session, uint32_t bell, uint64_t timeout_ns)
 {
-    struct cbp_channel_session *place = place_of(session);
+    struct cbp_channel_session *place = cbpi_channel_place(session);
     struct cbpi_link *link = session->base.link;
     bool woken = false;
     cbp_add_u32(&place->sleepers, 1);
@@ -124,7 +114,7 @@ static bool sleep_on_bell(struct cbpi_channel_session *session, uint32_t bell, u
 /* A short sleep, from which messages that nobody waits for need not wake. */
 static bool doze_on_bell(struct cbpi_channel_session *session, uint32_t bell)
 {
-    struct cbp_channel_session *place = place_of(session);
+    struct cbp_channel_session *place = cbpi_channel_place(session);
     cbp_store_u32(&session->has_dozed, 1);
     cbp_add_u32(&place->dozers, 1);
     bool woken = sleep_on_bell(session, bell, CBP_DOZE_MS * CBPI_NS_PER_MS);
@@ -143,7 +133,7 @@ static void pass_wake_up_on(struct cbpi_channel_session *session)
 static uint32_t wait_for_slot(struct cbpi_channel_session *session, struct cbpi_turn *turn,
                               uint32_t timeout_ms, uint32_t doze, uint32_t *slot)
 {
-    struct cbp_channel_session *place = place_of(session);
+    struct cbp_channel_session *place = cbpi_channel_place(session);
     uint64_t deadline_ns = 0;
     bool woken = false;
     for (;;) {
@@ -266,7 +256,7 @@ static void give_back(struct cbpi_channel_session *session, uint32_t number)
 uint32_t cbpi_channel_receive(struct cbpi_transport *transport, struct cbpi_delivery *delivery,
                               uint32_t timeout_ms, uint32_t *pending)
 {
-    struct cbpi_channel_session *session = session_of(transport);
+    struct cbpi_channel_session *session = cbpi_channel_session(transport);
     uint32_t slot = *pending - 1;
     uint32_t error = *pending ? 0 : take(session, delivery->turn, timeout_ms, delivery->nobody_waits, &slot);
     if (error != 0)
@@ -280,18 +270,18 @@ uint32_t cbpi_channel_receive(struct cbpi_transport *transport, struct cbpi_deli
 
 void cbpi_channel_skip(struct cbpi_transport *transport, uint32_t *pending)
 {
-    give_back(session_of(transport), *pending - 1);
+    give_back(cbpi_channel_session(transport), *pending - 1);
     *pending = 0;
 }
 
 uint32_t cbpi_channel_backlog(struct cbpi_transport *transport)
 {
-    return backlog(session_of(transport));
+    return backlog(cbpi_channel_session(transport));
 }
 
 uint32_t cbpi_channel_answer(struct cbpi_transport *transport, const struct cbpi_delivery *delivery)
 {
-    struct cbpi_channel_session *session = session_of(transport);
+    struct cbpi_channel_session *session = cbpi_channel_session(transport);
     struct cbp_slot *slot = cbp_channel_slot(session->channel, delivery->slot);
     struct cbp_event_item *items = cbp_event_items(&slot->message);
     bool is_open = cbp_load_u32(&slot->decision) == CBP_DECISION_OPEN;
@@ -306,7 +296,7 @@ uint32_t cbpi_channel_answer(struct cbpi_transport *transport, const struct cbpi
 
 uint32_t cbpi_channel_check(struct cbpi_transport *transport, const struct cbpi_delivery *delivery)
 {
-    struct cbp_slot *slot = cbp_channel_slot(session_of(transport)->channel, delivery->slot);
+    struct cbp_slot *slot = cbp_channel_slot(cbpi_channel_session(transport)->channel, delivery->slot);
     bool is_late = !delivery->nobody_waits && cbp_load_u32(&slot->decision) == CBP_DECISION_EXPIRED;
     return is_late ? CBP_ERROR_TIMEOUT : 0;
 }
@@ -314,7 +304,7 @@ uint32_t cbpi_channel_check(struct cbpi_transport *transport, const struct cbpi_
 uint32_t cbpi_channel_extend(struct cbpi_transport *transport, const struct cbpi_delivery *delivery,
                              uint32_t timeout_ms)
 {
-    struct cbpi_channel_session *session = session_of(transport);
+    struct cbpi_channel_session *session = cbpi_channel_session(transport);
     struct cbp_slot *slot = cbp_channel_slot(session->channel, delivery->slot);
     uint32_t open = CBP_DECISION_OPEN;
     if (delivery->nobody_waits)
@@ -329,7 +319,7 @@ uint32_t cbpi_channel_extend(struct cbpi_transport *transport, const struct cbpi
 
 void cbpi_channel_wake(struct cbpi_channel_session *session)
 {
-    struct cbp_channel_session *place = place_of(session);
+    struct cbp_channel_session *place = cbpi_channel_place(session);
     cbp_add_u32(&place->bell, 1);
     wake(session, session->base.session_id, UINT32_MAX);
 }
@@ -339,7 +329,7 @@ void cbpi_channel_drain(struct cbpi_channel_session *session)
     uint32_t number;
     while (cbpi_turns_take_ready(&session->turns, &number))
         give_back(session, number);
-    for (uint32_t i = 0; i < CBP_SLOT_COUNT && try_take(place_of(session), &number); i++)
+    for (uint32_t i = 0; i < CBP_SLOT_COUNT && try_take(cbpi_channel_place(session), &number); i++)
         if (number < CBP_SLOT_COUNT)
             give_back(session, number);
 }

@@ -7,16 +7,6 @@
 
 #include <stdlib.h>
 
-static struct cbpi_channel_session *session_of(struct cbpi_transport *transport)
-{
-    return (struct cbpi_channel_session *) transport;
-}
-
-static struct cbp_channel_session *place_of(const struct cbpi_channel_session *session)
-{
-    return &session->channel->sessions[session->base.session_id];
-}
-
 /* The counts of a session begin at 0; the id may have been another's. */
 static void reset_counts(struct cbp_channel_session *place)
 {
@@ -48,7 +38,7 @@ uint32_t cbpi_channel_open(const struct cbpi_transport_ops *ops, const struct cb
         goto cleanup;
     made->channel = made->base.link->channel;
     made->turns.channel = made->channel;
-    reset_counts(place_of(made));
+    reset_counts(cbpi_channel_place(made));
     cbpi_channel_beat(base);
     error = cbpi_helper_update(base, settings);
     made->base.keeps_id = error == CBP_ERROR_SERVICE_REQUEST_TIMEOUT;
@@ -64,7 +54,7 @@ cleanup:
 
 uint32_t cbpi_channel_close(struct cbpi_transport *transport)
 {
-    struct cbpi_channel_session *session = session_of(transport);
+    struct cbpi_channel_session *session = cbpi_channel_session(transport);
     cbp_store_u32(&session->is_closed, 1);
     cbpi_channel_wake(session);
     return cbpi_helper_close(&session->base);
@@ -72,7 +62,7 @@ uint32_t cbpi_channel_close(struct cbpi_transport *transport)
 
 void cbpi_channel_release(struct cbpi_transport *transport)
 {
-    struct cbpi_channel_session *session = session_of(transport);
+    struct cbpi_channel_session *session = cbpi_channel_session(transport);
     cbpi_channel_drain(session);
     cbpi_helper_leave(&session->base);
     discard(session);
@@ -80,16 +70,16 @@ void cbpi_channel_release(struct cbpi_transport *transport)
 
 uint32_t cbpi_channel_beat(struct cbpi_transport *transport)
 {
-    struct cbpi_channel_session *session = session_of(transport);
-    cbp_store_u64(&place_of(session)->heartbeat_ns, cbpi_now_ns());
+    struct cbpi_channel_session *session = cbpi_channel_session(transport);
+    cbp_store_u64(&cbpi_channel_place(session)->heartbeat_ns, cbpi_now_ns());
     cbpi_channel_tend(session);
     return cbpi_link_look(session->base.link) == CBPI_LINK_GONE ? CBP_ERROR_BROKEN_PIPE : 0;
 }
 
 void cbpi_channel_counts(struct cbpi_transport *transport, struct cbpi_transport_counts *counts)
 {
-    const struct cbpi_channel_session *session = session_of(transport);
-    const struct cbp_channel_session *place = place_of(session);
+    const struct cbpi_channel_session *session = cbpi_channel_session(transport);
+    const struct cbp_channel_session *place = cbpi_channel_place(session);
     counts->lost = cbp_load_u64(&place->lost);
     counts->timed_out = cbp_load_u64(&place->timed_out);
     counts->refused = cbp_load_u64(&place->refused);
@@ -103,7 +93,7 @@ void cbpi_channel_counts(struct cbpi_transport *transport, struct cbpi_transport
 bool cbpi_channel_next_failed(struct cbpi_transport *transport, uint64_t *seen_count,
                               struct cbpi_failed_execution *failed)
 {
-    const struct cbp_channel_session *place = place_of(session_of(transport));
+    const struct cbp_channel_session *place = cbpi_channel_place(cbpi_channel_session(transport));
     uint64_t at = *seen_count;
     if (at >= cbp_load_u64(&place->failed_after))
         return false;

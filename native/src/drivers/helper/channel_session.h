@@ -15,6 +15,17 @@ struct cbpi_channel_session {
     struct cbpi_turns turns;
 };
 
+static inline struct cbpi_channel_session *cbpi_channel_session(struct cbpi_transport *transport)
+{
+    return (struct cbpi_channel_session *) transport;
+}
+
+/* The session's place in the shared memory. */
+static inline struct cbp_channel_session *cbpi_channel_place(const struct cbpi_channel_session *session)
+{
+    return &session->channel->sessions[session->base.session_id];
+}
+
 /* The rows of cbpi_transport_ops that this half fills. */
 #define CBPI_CHANNEL_OPS                                                                                     \
     .close = cbpi_channel_close, .release = cbpi_channel_release, .receive = cbpi_channel_receive,           \

@@ -10,11 +10,6 @@
 #define LOOK_NS                                                                                              \
     (400 * CBPI_NS_PER_MS) /* between two looks at whether the helper is stopped: every second beat */
 
-static struct cbpi_helper_session *session_of(struct cbpi_transport *transport)
-{
-    return (struct cbpi_helper_session *) transport;
-}
-
 uint32_t cbpi_helper_join(struct cbpi_helper_session *session, const struct cbpi_link_ops *ops)
 {
     return cbpi_link_acquire(ops, &session->link, &session->session_id);
@@ -27,7 +22,7 @@ void cbpi_helper_leave(struct cbpi_helper_session *session)
 
 uint32_t cbpi_helper_update(struct cbpi_transport *transport, const struct cbpi_session_settings *settings)
 {
-    const struct cbpi_helper_session *session = session_of(transport);
+    const struct cbpi_helper_session *session = cbpi_helper_session(transport);
     struct cbp_reply reply;
     struct cbp_session_settings message = {.header = {.size = sizeof message, .type = CBP_MESSAGE_SESSION},
                                            .session_id = session->session_id,
@@ -71,7 +66,7 @@ static uint32_t process_of_rule(const struct cbp_ruleset *set, uint64_t rule_id)
 uint32_t cbpi_helper_set_rules(struct cbpi_transport *transport, const struct cbpi_rules_change *change,
                                uint32_t *failed_process_id)
 {
-    const struct cbpi_helper_session *session = session_of(transport);
+    const struct cbpi_helper_session *session = cbpi_helper_session(transport);
     struct cbp_reply reply = {.value = 0};
     struct cbp_rules message = {.header = {.size = sizeof message, .type = CBP_MESSAGE_RULES},
                                 .session_id = session->session_id,
@@ -86,7 +81,7 @@ uint32_t cbpi_helper_set_rules(struct cbpi_transport *transport, const struct cb
 
 uint32_t cbpi_helper_forget_launch(struct cbpi_transport *transport, uint32_t rule_id)
 {
-    const struct cbpi_helper_session *session = session_of(transport);
+    const struct cbpi_helper_session *session = cbpi_helper_session(transport);
     struct cbp_reply reply;
     struct cbp_launch_forget message = {.header = {.size = sizeof message, .type = CBP_MESSAGE_LAUNCH_FORGET},
                                         .session_id = session->session_id,
@@ -100,7 +95,7 @@ uint32_t cbpi_helper_process_capabilities(struct cbpi_transport *transport, uint
     struct cbp_reply reply;
     struct cbp_process_query message = {.header = {.size = sizeof message, .type = CBP_MESSAGE_PROCESS_QUERY},
                                         .process_id = process_id};
-    uint32_t error = cbpi_link_request(session_of(transport)->link, &message.header, NULL, &reply);
+    uint32_t error = cbpi_link_request(cbpi_helper_session(transport)->link, &message.header, NULL, &reply);
     if (error == CBP_ERROR_NOT_FOUND)
         return cbpi_fail(error, "process %u is not supervised", process_id);
     if (error == 0)
@@ -110,7 +105,7 @@ uint32_t cbpi_helper_process_capabilities(struct cbpi_transport *transport, uint
 
 uint32_t cbpi_helper_trouble(struct cbpi_transport *transport, char *text, uint64_t size)
 {
-    struct cbpi_helper_session *session = session_of(transport);
+    struct cbpi_helper_session *session = cbpi_helper_session(transport);
     uint64_t now_ns = cbpi_now_ns();
     if (now_ns < session->next_look_ns)
         return 0;

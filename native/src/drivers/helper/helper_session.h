@@ -15,6 +15,11 @@ struct cbpi_helper_session {
     uint64_t next_look_ns; /* the dispatcher's: when to look again */
 };
 
+static inline struct cbpi_helper_session *cbpi_helper_session(struct cbpi_transport *transport)
+{
+    return (struct cbpi_helper_session *) transport;
+}
+
 /* The rows of cbpi_transport_ops that this half fills. */
 #define CBPI_REQUEST_OPS                                                                                     \
     .process_capabilities = cbpi_helper_process_capabilities, .trouble = cbpi_helper_trouble

@@ -238,7 +238,7 @@ static uint32_t open_session(const struct cbpi_session_settings *settings, struc
 static uint32_t launch(struct cbpi_transport *transport, const struct cbpi_launch_target *target,
                        uint32_t rule_id, struct cbpi_launch_channel *channel)
 {
-    const struct cbpi_helper_session *session = (const struct cbpi_helper_session *) transport;
+    const struct cbpi_helper_session *session = cbpi_helper_session(transport);
     struct cbp_reply reply;
     uint32_t error = cbpi_launch_channel_open(target, session->link->process_id, channel);
     if (error != 0)
