@@ -9,6 +9,7 @@
 #include "errors.h"
 #include "new_syscalls.h"
 #include "os_error.h"
+#include "proc_stat.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -49,11 +50,11 @@ static void close_if_open(int fd)
 
 static bool is_stopped(const struct ptrace_link *link)
 {
-    char text[512];
-    ssize_t size = pread(link->state_fd, text, sizeof text - 1, 0);
-    text[size > 0 ? size : 0] = 0;
-    const char *state = strrchr(text, ')'); /* the name before it may hold anything */
-    return state && state[1] == ' ' && (state[2] == 'T' || state[2] == 't');
+    char line[STAT_SIZE_MAX];
+    struct stat_facts facts;
+    ssize_t size = pread(link->state_fd, line, sizeof line - 1, 0);
+    line[size > 0 ? size : 0] = 0;
+    return cbpd_parse_stat(line, &facts) && (facts.state == 'T' || facts.state == 't');
 }
 
 static enum cbpi_link_state look(struct cbpi_link *base)
