@@ -110,7 +110,7 @@ uint32_t cbpi_rules_adopt(struct cbp_session *session, uint32_t rule_id, uint64_
                              .process_id = process_id,
                              .start_time = start_time};
     cbpi_mutex_lock(&session->control);
-    int is_running = epoch == session->epoch;
+    bool is_running = epoch == session->epoch;
     uint32_t error = reserve(session, &rule);
     struct cbpi_rule_item *old = find_replaced(session, &rule);
     if (!is_running)

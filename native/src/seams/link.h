@@ -8,8 +8,6 @@
 
 #include "platform.h"
 
-#include <stdbool.h>
-
 struct cbp_channel;
 struct cbp_message_header;
 struct cbp_reply;

@@ -5,6 +5,8 @@
 
 #include "cbprocess.h"
 
+#include <stdbool.h>
+
 #if defined(_WIN32)
 #include "../platform/windows/platform_types.h"
 #else
@@ -25,8 +27,8 @@ void cbpi_mutex_destroy(struct cbpi_mutex *mutex);
 void cbpi_mutex_lock(struct cbpi_mutex *mutex);
 void cbpi_mutex_unlock(struct cbpi_mutex *mutex);
 
-/* 1 if the mutex was free and is now held. */
-uint32_t cbpi_mutex_try_lock(struct cbpi_mutex *mutex);
+/* Whether the mutex was free; it is held then. */
+bool cbpi_mutex_try_lock(struct cbpi_mutex *mutex);
 
 void cbpi_condition_init(struct cbpi_condition *condition);
 void cbpi_condition_destroy(struct cbpi_condition *condition);

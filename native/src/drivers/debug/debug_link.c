@@ -197,7 +197,7 @@ __declspec(dllimport) LONG NTAPI
 
 enum { BASIC_INFORMATION = 0, PARAMETERS_OFFSET = 0x20, COMMAND_LINE_OFFSET = 0x70, TEXT_OFFSET = 8 };
 
-static int read_address(HANDLE process, uint64_t at, uint64_t *address)
+static bool read_address(HANDLE process, uint64_t at, uint64_t *address)
 {
     SIZE_T got = 0;
     return ReadProcessMemory(process, (const void *) (uintptr_t) at, address, sizeof *address, &got) &&
@@ -216,7 +216,7 @@ static uint64_t command_line_of(HANDLE process)
     return text;
 }
 
-static int tell_section(HANDLE process, HANDLE section)
+static bool tell_section(HANDLE process, HANDLE section)
 {
     WCHAR expected[] = COMMAND_LINE, found[sizeof expected / sizeof *expected];
     const SIZE_T size = sizeof expected;
@@ -224,7 +224,7 @@ static int tell_section(HANDLE process, HANDLE section)
     uint64_t text = command_line_of(process);
     if (text == 0 || !ReadProcessMemory(process, (const void *) (uintptr_t) text, found, size, &count) ||
         memcmp(found, expected, size) != 0)
-        return 0;
+        return false;
     swprintf(found + wcslen(found) - DIGIT_COUNT, DIGIT_COUNT + 1, L"%020llu",
              (unsigned long long) value_of(section));
     return WriteProcessMemory(process, (void *) (uintptr_t) text, found, size, &count);
@@ -252,8 +252,8 @@ static uint32_t hand_over(struct cbpi_debug_link *link, HANDLE process)
 static uint32_t explain_start(DWORD os_error)
 {
     uint32_t error = cbpi_fail_os(os_error, "cannot execute " CBP_DEBUG_HELPER_NAME);
-    int is_damaged = os_error == ERROR_FILE_NOT_FOUND || os_error == ERROR_PATH_NOT_FOUND ||
-                     os_error == ERROR_BAD_EXE_FORMAT || os_error == ERROR_ACCESS_DENIED;
+    bool is_damaged = os_error == ERROR_FILE_NOT_FOUND || os_error == ERROR_PATH_NOT_FOUND ||
+                      os_error == ERROR_BAD_EXE_FORMAT || os_error == ERROR_ACCESS_DENIED;
     return is_damaged ? CBP_ERROR_FS_DRIVER_REQUIRED : error;
 }
 

@@ -155,7 +155,7 @@ static int run_between(struct start *start)
 }
 
 /* Whether the process is a child of ours that runs. One that has ended is waited for. */
-static int is_running_child(int process_fd)
+static bool is_running_child(int process_fd)
 {
     siginfo_t end;
     int result;
@@ -203,7 +203,7 @@ void cbpi_ptrace_helper_leave(int process_fd)
     close(process_fd);
 }
 
-static int is_a_limit(int error)
+static bool is_a_limit(int error)
 {
     return error == EAGAIN || error == ENOMEM || error == EMFILE || error == ENFILE;
 }

@@ -37,7 +37,7 @@ static int sysctl_value(const char *path)
     return got > 0 ? atoi(text) : 0;
 }
 
-static int has_pidfd(void)
+static bool has_pidfd(void)
 {
     int fd = (int) syscall(SYS_pidfd_open, getpid(), 0);
     if (fd >= 0)
@@ -46,19 +46,19 @@ static int has_pidfd(void)
 }
 
 /* Process 0 is nobody: whoever may trace at all is told so. */
-static int ptrace_is_forbidden(void)
+static bool ptrace_is_forbidden(void)
 {
     return ptrace(PTRACE_CONT, 0, 0, 0) != 0 && errno != ESRCH;
 }
 
-static int has_trace_filter(void)
+static bool has_trace_filter(void)
 {
     uint32_t action = SECCOMP_RET_TRACE;
     return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
 }
 
 /* Effective in this process's user namespace, where its own processes live. */
-static int has_trace_capability(void)
+static bool has_trace_capability(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
@@ -71,7 +71,7 @@ static int yama_scope(void)
 }
 
 /* Whether the kernel lets this process attach to more than what wants it. */
-static int may_attach_to_all(void)
+static bool may_attach_to_all(void)
 {
     return yama_scope() == 0 || has_trace_capability();
 }

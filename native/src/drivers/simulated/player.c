@@ -165,8 +165,8 @@ static void hold(struct cbpi_player *player, struct cbpi_operation *operation)
     cbpi_player_set_deadline(player, operation, player->settings.timeout_ms);
 }
 
-/* Decides what a new operation is: 1 if it is told. */
-static int classify(struct cbpi_player *player, struct cbpi_operation *operation)
+/* Decides what a new operation is: true if it is told. */
+static bool classify(struct cbpi_player *player, struct cbpi_operation *operation)
 {
     cbpi_operation_decide(&player->population, !player->has_no_controller, operation);
     player->counts.decided_by_rule += operation->is_decided;
@@ -176,7 +176,7 @@ static int classify(struct cbpi_player *player, struct cbpi_operation *operation
     }
     if (cbpi_operation_can_wait(operation) && !operation->modifiers.is_expired) {
         hold(player, operation);
-        return 1;
+        return true;
     }
     if (cbpi_operation_can_wait(operation)) {
         operation->is_late = 1;
@@ -185,9 +185,9 @@ static int classify(struct cbpi_player *player, struct cbpi_operation *operation
     }
     conclude(player, operation);
     if (operation->item_count == 0)
-        return 0;
+        return false;
     operation->actor->waiting_count++; /* so that handlers are told of a process in its order */
-    return 1;
+    return true;
 }
 
 /* An event message whose turn it is. Gives the operation if a handler is to be told. */
@@ -271,7 +271,7 @@ static uint32_t take_step(struct cbpi_player *player, const struct cbp_script_st
 
 /* ---- What comes next ---- */
 
-static uint32_t is_waiting(const struct cbpi_population *population, uint32_t process_id)
+static bool is_waiting(const struct cbpi_population *population, uint32_t process_id)
 {
     const struct cbpi_member *member = cbpi_population_find(population, process_id);
     return member && member->waiting_count > 0;
@@ -296,11 +296,11 @@ static uint64_t due_ns(const struct cbpi_player *player, const struct cbpi_sourc
     return now_ns >= wanted_ns ? 0 : wanted_ns - player->skipped_ns;
 }
 
-uint32_t cbpi_player_is_ready(const struct cbpi_player *player)
+bool cbpi_player_is_ready(const struct cbpi_player *player)
 {
     const struct cbpi_source_item *item = cbpi_source_peek(&player->source);
     if (player->begun_ns == 0 || player->is_dead)
-        return 0;
+        return false;
     return player->again != NULL || (item && due_ns(player, item) == 0);
 }
 

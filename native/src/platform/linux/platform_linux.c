@@ -55,7 +55,7 @@ void cbpi_mutex_unlock(struct cbpi_mutex *mutex)
     pthread_mutex_unlock(&mutex->mutex);
 }
 
-uint32_t cbpi_mutex_try_lock(struct cbpi_mutex *mutex)
+bool cbpi_mutex_try_lock(struct cbpi_mutex *mutex)
 {
     return pthread_mutex_trylock(&mutex->mutex) == 0;
 }

@@ -67,7 +67,7 @@ void cbpi_mutex_unlock(struct cbpi_mutex *mutex)
     ReleaseSRWLockExclusive(lock_of(mutex));
 }
 
-uint32_t cbpi_mutex_try_lock(struct cbpi_mutex *mutex)
+bool cbpi_mutex_try_lock(struct cbpi_mutex *mutex)
 {
     return TryAcquireSRWLockExclusive(lock_of(mutex)) != 0;
 }
@@ -192,7 +192,7 @@ cleanup:
     return error ? cbpi_fail(error, "cannot find the folder of the library") : 0;
 }
 
-static int is_file(const char *path, size_t size)
+static bool is_file(const char *path, size_t size)
 {
     uint16_t *units = malloc((size + 1) * sizeof *units);
     DWORD attributes = INVALID_FILE_ATTRIBUTES;
