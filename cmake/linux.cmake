@@ -1,8 +1,12 @@
 # The Linux build: the library, the helper and the launcher that it starts.
-set(_core_folders core recording seams platform/linux drivers/helper drivers/ptrace drivers/simulated)
+# The drivers, a row for each.
+set(CBP_DRIVERS native/src/drivers/ptrace native/src/drivers/simulated)
+
+set(_core_folders core recording seams platform/linux drivers/helper)
 list(TRANSFORM _core_folders PREPEND native/src/)
+list(APPEND _core_folders ${CBP_DRIVERS})
 list(TRANSFORM _core_folders APPEND /*.c OUTPUT_VARIABLE _core_sources)
-file(GLOB _core CONFIGURE_DEPENDS ${_core_sources} native/src/drivers/drivers_linux.c)
+file(GLOB _core CONFIGURE_DEPENDS ${_core_sources})
 file(GLOB _helper CONFIGURE_DEPENDS driver/linux/ptrace/*.c)
 file(GLOB _launcher CONFIGURE_DEPENDS driver/linux/launch/*.c)
 
@@ -16,8 +20,10 @@ target_compile_definitions(core PRIVATE "CBPI_HELPER_FOLDER=\"${CBP_HELPER_FOLDE
 target_include_directories(core PUBLIC native/include ${_core_folders})
 target_link_libraries(core PRIVATE cbp_flags Threads::Threads PUBLIC policy facts)
 
+cbp_driver_list(drivers ${CBP_DRIVERS})
+
 set(_exports "${CMAKE_CURRENT_SOURCE_DIR}/native/src/platform/linux/exports.map")
-add_library(cbprocess SHARED $<TARGET_OBJECTS:core>)
+add_library(cbprocess SHARED $<TARGET_OBJECTS:core> $<TARGET_OBJECTS:drivers>)
 target_link_libraries(cbprocess PRIVATE cbp_flags policy facts Threads::Threads ${CMAKE_DL_LIBS})
 target_link_options(cbprocess PRIVATE "LINKER:--version-script=${_exports}")
 set_target_properties(cbprocess PROPERTIES LINK_DEPENDS "${_exports}")

@@ -1,8 +1,12 @@
 # The Windows build: the DLL and the debug helper that it starts. With mingw-w64, clang (zig) or MSVC.
-set(_core_folders core recording seams platform/windows drivers/helper drivers/debug drivers/simulated)
+# The drivers, a row for each.
+set(CBP_DRIVERS native/src/drivers/debug native/src/drivers/simulated)
+
+set(_core_folders core recording seams platform/windows drivers/helper)
 list(TRANSFORM _core_folders PREPEND native/src/)
+list(APPEND _core_folders ${CBP_DRIVERS})
 list(TRANSFORM _core_folders APPEND /*.c OUTPUT_VARIABLE _core_sources)
-file(GLOB _core CONFIGURE_DEPENDS ${_core_sources} native/src/drivers/drivers_windows.c)
+file(GLOB _core CONFIGURE_DEPENDS ${_core_sources})
 file(GLOB _helper CONFIGURE_DEPENDS driver/windows/debug/*.c)
 
 target_compile_definitions(cbp_flags INTERFACE UNICODE _UNICODE)
@@ -19,7 +23,9 @@ target_compile_definitions(core PRIVATE CBP_BUILDING)
 target_include_directories(core PUBLIC native/include ${_core_folders})
 target_link_libraries(core PRIVATE cbp_flags PUBLIC policy)
 
-add_library(cbprocess SHARED $<TARGET_OBJECTS:core>)
+cbp_driver_list(drivers ${CBP_DRIVERS})
+
+add_library(cbprocess SHARED $<TARGET_OBJECTS:core> $<TARGET_OBJECTS:drivers>)
 set_target_properties(cbprocess PROPERTIES PREFIX "")
 target_link_libraries(cbprocess PRIVATE cbp_flags policy ntdll)
 

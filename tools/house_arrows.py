@@ -31,9 +31,9 @@ HOUSE = (
     ("tests",),
 )
 TOGETHER = ({"native/src/seams", "native/src/platform"},)
-# The core stands on what decides, not on what a helper or a driver is made of.
 # The beginning of every program calls this one.
 MAINS = ("main", "cbpd_bare_main")
+# The core stands on what decides, not on what a helper or a driver is made of.
 HELPERS_OWN = ("driver/helper", "driver/linux/ptrace", "driver/windows/debug")
 
 
@@ -70,7 +70,7 @@ def points_up(source: Path, included: Path) -> bool:
 
 
 def calls(build: Path) -> dict[str, set[str]]:
-    """For each file of the drivers: the files whose functions or data it uses."""
+    """For each file of the product: the files whose functions or data it uses."""
     text = subprocess.run(
         ["ninja", "-C", build, "-t", "deps"], capture_output=True, text=True, check=True
     ).stdout
@@ -81,7 +81,7 @@ def calls(build: Path) -> dict[str, set[str]]:
         if len(lines) < 2:
             continue
         source = (build / lines[1].strip()).resolve()
-        if not source.is_relative_to(ROOT / "driver"):
+        if not any(source.is_relative_to(ROOT / folder) for folder in ("driver", "native")):
             continue
         name = source.relative_to(ROOT).as_posix()
         symbols = subprocess.run(

@@ -21,18 +21,18 @@ struct setting {
     const char *name;
     enum setting_kind kind;
     uint32_t offset;            /* in struct cbpi_config: a uint32_t, of ALTITUDE a uint64_t */
-    uint32_t limit;             /* the greatest number, or how many choices */
-    const char *const *choices; /* CHOICE */
+    uint32_t limit;             /* the greatest number */
+    const char *const *choices; /* CHOICE: NULL at the end */
     uint32_t is_fixed;          /* while active */
     uint32_t is_numbered;       /* the indexes of the choices are public constants, which stand for them */
 };
 
 static const char logging_name[] = "LoggingEnabled"; /* the machine's: in no session's struct cbpi_config */
-static const char *const boolean_texts[] = {"False", "True", "0", "1", "No", "Yes"};
-static const char *const timeout_actions[] = {"allow", "deny"};
-static const char *const refusals[] = {"errno", "kill"};
-static const char *const replay_speeds[] = {"max", "recorded"};
-static const char *const replay_verdicts[] = {"asked", "recorded"};
+static const char *const boolean_texts[] = {"False", "True", "0", "1", "No", "Yes", NULL};
+static const char *const timeout_actions[] = {"allow", "deny", NULL};
+static const char *const refusals[] = {"errno", "kill", NULL};
+static const char *const replay_speeds[] = {"max", "recorded", NULL};
+static const char *const replay_verdicts[] = {"asked", "recorded", NULL};
 
 #define AT(field) (uint32_t) offsetof(struct cbpi_config, field)
 static const struct setting settings_table[] = {
@@ -42,32 +42,18 @@ static const struct setting settings_table[] = {
     {"MaxWorkerThreadCount", NUMBER, AT(max_worker_count), WORKER_COUNT_MAX, NULL, 0, 0},
     {"WorkerInitialStackSize", NUMBER, AT(worker_stack_size), 1u << 30, NULL, 1, 0},
     {"SerializeEvents", NUMBER, AT(serialize_events), CBP_SERIALIZE_ON_ONE_WORKER_THREAD, NULL, 1, 0},
-    {"Driver", CHOICE, AT(driver), CBPI_DRIVER_NAME_COUNT, cbpi_driver_names, 1, 0},
-    {"TimeoutAction", CHOICE, AT(timeout_action), 2, timeout_actions, 0, 1},
-    {"RefuseWith", CHOICE, AT(refuse_with), 2, refusals, 0, 1},
+    {"Driver", CHOICE, AT(driver), 0, cbpi_driver_names, 1, 0},
+    {"TimeoutAction", CHOICE, AT(timeout_action), 0, timeout_actions, 0, 1},
+    {"RefuseWith", CHOICE, AT(refuse_with), 0, refusals, 0, 1},
     {"ForkIsCreation", BOOLEAN, AT(fork_is_creation), 0, NULL, 0, 0},
     {"HideController", BOOLEAN, AT(hide_controller), 0, NULL, 1, 0},
     {"ScopeSignals", BOOLEAN, AT(scope_signals), 0, NULL, 0, 0},
     {"ScopeProcFiles", BOOLEAN, AT(scope_proc_files), 0, NULL, 0, 0},
     {"Altitude", ALTITUDE, AT(altitude), 0, NULL, 0, 0},
     {"StrictAltitude", BOOLEAN, AT(strict_altitude), 0, NULL, 0, 0},
-    {"ReplaySpeed", CHOICE, AT(replay_speed), 2, replay_speeds, 1, 0},
-    {"ReplayVerdicts", CHOICE, AT(replay_verdicts), 2, replay_verdicts, 1, 0},
+    {"ReplaySpeed", CHOICE, AT(replay_speed), 0, replay_speeds, 1, 0},
+    {"ReplayVerdicts", CHOICE, AT(replay_verdicts), 0, replay_verdicts, 1, 0},
 };
-
-static char lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char) (c - 'A' + 'a') : c;
-}
-
-int cbpi_equal_without_case(const char *a, const char *b)
-{
-    while (*a && lower(*a) == lower(*b)) {
-        a++;
-        b++;
-    }
-    return lower(*a) == lower(*b);
-}
 
 static const struct setting *find_setting(const char *name)
 {
@@ -95,40 +81,59 @@ static uint64_t access_field(struct cbpi_config *config, const struct setting *s
     return before;
 }
 
-/* The index of text among the choices, or count. */
-static uint32_t index_of(const char *text, const char *const *choices, uint32_t count)
+/* Finds text among the choices: its index. False if it is none of them; *index is their number then. */
+static bool find_choice(const char *text, const char *const *choices, uint32_t *index)
 {
     uint32_t i = 0;
-    while (i < count && !cbpi_equal_without_case(text, choices[i]))
+    while (choices[i] && !cbpi_equal_without_case(text, choices[i]))
         i++;
-    return i;
+    *index = i;
+    return choices[i] != NULL;
 }
 
-static int parse_number(const char *text, uint32_t *number)
+static bool parse_number(const char *text, uint32_t *number)
 {
     uint64_t value = 0;
     uint32_t base = 10;
-    if (text[0] == '0' && lower(text[1]) == 'x') {
+    if (text[0] == '0' && cbpi_lower(text[1]) == 'x') {
         base = 16;
         text += 2;
     }
     if (!*text)
-        return 0;
+        return false;
     for (; *text; text++) {
-        char c = lower(*text);
+        char c = cbpi_lower(*text);
         uint32_t digit = c >= '0' && c <= '9'   ? (uint32_t) (c - '0')
                          : c >= 'a' && c <= 'f' ? (uint32_t) (c - 'a') + 10
                                                 : base;
         value = value * base + digit;
         if (digit >= base || value > UINT32_MAX)
-            return 0;
+            return false;
     }
     *number = (uint32_t) value;
-    return 1;
+    return true;
+}
+
+static bool parse_boolean(const char *text, uint32_t *value)
+{
+    bool is_one = find_choice(text, boolean_texts, value);
+    *value &= 1u;
+    return is_one;
+}
+
+/* Where they are numbered an index stands for its choice. */
+static bool parse_choice(const struct setting *setting, const char *text, uint32_t *value)
+{
+    uint32_t count;
+    if (find_choice(text, setting->choices, &count)) {
+        *value = count;
+        return true;
+    }
+    return setting->is_numbered && parse_number(text, value) && *value < count;
 }
 
 /* A decimal number above 0, in billionths. */
-static int parse_altitude(const char *text, uint64_t *value)
+static bool parse_altitude(const char *text, uint64_t *value)
 {
     uint64_t whole = 0, part = 0;
     uint32_t places = 0;
@@ -136,12 +141,12 @@ static int parse_altitude(const char *text, uint64_t *value)
     for (; *text >= '0' && *text <= '9' && whole <= UINT32_MAX; text++)
         whole = whole * 10 + (uint64_t) (*text - '0');
     if (text == first || whole > UINT32_MAX)
-        return 0;
+        return false;
     if (*text == '.')
         for (text++; *text >= '0' && *text <= '9' && places < ALTITUDE_PLACES; text++, places++)
             part = part * 10 + (uint64_t) (*text - '0');
     if (*text || text[-1] == '.')
-        return 0;
+        return false;
     for (; places < ALTITUDE_PLACES; places++)
         part *= 10;
     *value = whole * ALTITUDE_UNIT + part;
@@ -158,39 +163,33 @@ static void format_altitude(uint64_t value, char *text, size_t size)
         text[--used] = '\0';
 }
 
-static int parse_value32(const struct setting *setting, const char *text, uint32_t *value)
+static bool parse_value32(const struct setting *setting, const char *text, uint32_t *value)
 {
     switch (setting->kind) {
-    case BOOLEAN: {
-        uint32_t index = index_of(text, boolean_texts, 6);
-        *value = index & 1u;
-        return index < 6;
-    }
+    case BOOLEAN:
+        return parse_boolean(text, value);
     case NUMBER:
         return parse_number(text, value) && *value <= setting->limit;
     case EVENTS:
         if (strcmp(text, "-1") == 0) {
             *value = CBPI_ALL_EVENTS;
-            return 1;
+            return true;
         }
         return parse_number(text, value) && ((*value & ~KNOWN_EVENTS) == 0 || *value == CBPI_ALL_EVENTS);
     case CHOICE:
-        *value = index_of(text, setting->choices, setting->limit);
-        if (*value == setting->limit && setting->is_numbered && !parse_number(text, value))
-            return 0;
-        return *value < setting->limit;
+        return parse_choice(setting, text, value);
     case ALTITUDE:
         break;
     }
-    return 0;
+    return false;
 }
 
-static int parse_value(const struct setting *setting, const char *text, uint64_t *value)
+static bool parse_value(const struct setting *setting, const char *text, uint64_t *value)
 {
     uint32_t number = 0;
     if (setting->kind == ALTITUDE)
         return parse_altitude(text, value);
-    int is_value = parse_value32(setting, text, &number);
+    bool is_value = parse_value32(setting, text, &number);
     *value = number;
     return is_value;
 }
@@ -260,7 +259,7 @@ static uint32_t exchange(struct cbp_session *session, const struct setting *sett
     access_field(&changed, setting, 1, value);
     changed.is_refusal_chosen |= setting->choices == refusals;
     if (cbpi_demands_are_due(session))
-        error = cbpi_demands_check_config(session->ops, session->capabilities, &changed);
+        error = cbpi_demands_check_config(session->driver, session->capabilities, &changed);
     if (error == 0)
         session->config = changed;
     cbpi_mutex_unlock(&session->mutex);
@@ -274,7 +273,7 @@ static uint32_t apply(struct cbp_session *session, const struct setting *setting
     uint32_t error = setting->is_fixed ? cbpi_check_changeable(session, setting->name) : 0;
     if (error != 0)
         return error;
-    if (setting->choices == cbpi_driver_names && !cbpi_transport_find(cbpi_driver_names[value]))
+    if (setting->choices == cbpi_driver_names && !cbpi_driver_find(cbpi_driver_names[value]))
         return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "the %s driver is not part of this build",
                          cbpi_driver_names[value]);
     error = exchange(session, setting, value, &before);
@@ -285,7 +284,7 @@ static uint32_t apply(struct cbp_session *session, const struct setting *setting
         return 0;
     struct cbpi_session_settings settings;
     cbpi_config_settings(session, &settings);
-    error = session->ops->update(session->transport, &settings);
+    error = session->transport->ops->update(session->transport, &settings);
     if (error != 0) {
         cbpi_mutex_lock(&session->mutex);
         session->config = before;
@@ -296,10 +295,10 @@ static uint32_t apply(struct cbp_session *session, const struct setting *setting
 
 static uint32_t set_logging(const char *value)
 {
-    uint32_t index = index_of(value, boolean_texts, 6);
-    if (index >= 6)
+    uint32_t is_enabled;
+    if (!parse_boolean(value, &is_enabled))
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "%.100s is not a value of %s", value, logging_name);
-    return cbpi_log_enable(index & 1u);
+    return cbpi_log_enable(is_enabled);
 }
 
 uint32_t cbp_session_set_config(struct cbp_session *session, const char *name, const char *value)
@@ -330,7 +329,7 @@ uint32_t cbp_session_set_config(struct cbp_session *session, const char *name, c
  * here then, and nobody would let go of their lock. *script is the caller's. */
 static uint32_t read_other(struct cbp_session *other, struct cbpi_config *config, char **script)
 {
-    int is_own = other->generation == cbpi_process_generation();
+    bool is_own = other->generation == cbpi_process_generation();
     uint32_t error = 0;
     *script = NULL;
     if (is_own)
@@ -381,8 +380,8 @@ static uint32_t copy_build_info(char *buffer, uint64_t size, uint64_t *needed)
     char text[256];
     int used = snprintf(text, sizeof text, "cbprocess %s; %s; compiler %.60s; drivers", CBP_VERSION,
                         cbpi_platform_name(), __VERSION__);
-    for (const struct cbpi_transport_ops *const *ops = cbpi_transports; *ops; ops++)
-        used += snprintf(text + used, sizeof text - (size_t) used, " %s", (*ops)->name);
+    for (const struct cbpi_driver *const *driver = cbpi_drivers; *driver; driver++)
+        used += snprintf(text + used, sizeof text - (size_t) used, " %s", (*driver)->name);
     return cbpi_copy_text(text, (size_t) used, buffer, size, needed);
 }
 

@@ -17,7 +17,7 @@
 #include "errors.h"
 #include "platform.h"
 #include "rule_list.h"
-#include "script.h"
+#include "script_log.h"
 #include "transport.h"
 
 enum cbpi_state {
@@ -49,6 +49,7 @@ struct cbpi_config {
     uint32_t replay_verdicts;
 };
 
+#define CBPI_FOREVER_NS (3600 * CBPI_NS_PER_S) /* waits without a limit look again after this time */
 #define CBPI_ALL_EVENTS UINT32_MAX /* how PROC_EVT_ALL is kept in events_to_fire, and shown as -1 */
 
 /* The settings that are texts; NULL stands for "". */
@@ -82,8 +83,8 @@ struct cbp_session {
     struct cbpi_rule_list rules;    /* control */
     uint32_t main_last_id;          /* control: see rule_parts.c */
 
-    const struct cbpi_transport_ops *ops;
-    uint32_t capabilities;            /* control: CAP_ bits of ops, when the session was started last */
+    const struct cbpi_driver *driver; /* of the start before, or of this one */
+    uint32_t capabilities;            /* control: CAP_ bits of driver, when the session was started last */
     struct cbpi_transport *transport; /* there from STARTING until the dispatcher releases it (mutex) */
     struct cbpi_recorder *recorder;   /* NULL: nothing is recorded; there as long as the transport */
     struct cbpi_script_log script;
@@ -141,6 +142,24 @@ struct cbp_worker {
     CBP_ALIGNAS(16) unsigned char block[CBPI_BLOCK_SIZE];
 };
 
+/* drivers.c */
+
+/* The driver of that name in this build, or NULL. "auto" gives the default. */
+const struct cbpi_driver *cbpi_driver_find(const char *name);
+
+bool cbpi_is_driver_name(const char *name); /* whether Driver accepts it; NULL is none */
+
+/* CBP_ERROR_NOT_SUPPORTED, with a sentence, if the driver cannot launch programs in that way. */
+uint32_t cbpi_driver_check_launch(const struct cbpi_driver *driver, uint32_t way);
+
+/* Whether the driver plays scripts. */
+bool cbpi_driver_plays(const struct cbpi_driver *driver);
+
+/* The driver's own processes, or else the machine's. */
+const struct cbpi_process_ops *cbpi_driver_processes(const struct cbpi_driver *driver);
+
+void cbpi_drivers_forget(void); /* in the child of a fork */
+
 /* handler.c: which session's and worker's thread this is. */
 void cbpi_thread_enter(struct cbp_session *session, struct cbp_worker *worker);
 void cbpi_thread_leave(void);
@@ -158,20 +177,20 @@ uint32_t cbpi_check_outside_handler(const char *what);
 /* Whether what is fixed in handlers and while active can be changed now. control is held. */
 uint32_t cbpi_check_changeable(const struct cbp_session *session, const char *what);
 
-/* session.c */
-
-/* 0, or why the session cannot be used: no session, another process's. */
+/* guard.c: 0, or why the session cannot be used: no session, another process's. */
 uint32_t cbpi_session_check(const struct cbp_session *session);
+
+/* stop.c */
 
 /* Detaches an active or starting session; the dispatcher does the rest. In any thread, without a lock. */
 void cbpi_session_begin_stop(struct cbp_session *session);
 
+/* Waits for the dispatcher to have taken everything down, and joins it. CBP_ERROR_TIMEOUT after slice_ms; 0: no
+ * limit. */
+uint32_t cbpi_session_wait_until_inactive(struct cbp_session *session, uint32_t slice_ms);
+
 /* Ends the recording, if there is one: no worker and no deferred answer is left. */
 void cbpi_session_end_recording(struct cbp_session *session);
-
-/* Calls the error callback, if there is one, with a sentence made from format. */
-CBP_PRINTF(3, 4)
-void cbpi_session_report(const struct cbp_session *session, uint32_t code, const char *format, ...);
 
 /* ---- failed_executions.c ---- */
 /* Tells the error callback of those that nobody has reported, of the first so many since the start. */
@@ -181,8 +200,10 @@ uint64_t cbpi_failed_executions_count(struct cbp_session *session);
 /* config.c */
 void cbpi_config_init(struct cbpi_config *config);
 
-/* Whether two texts are the same but for the case of ASCII letters. */
-int cbpi_equal_without_case(const char *a, const char *b);
+/* text.c */
+char cbpi_lower(char c);                                    /* of an ASCII letter */
+bool cbpi_equal_without_case(const char *a, const char *b); /* but for the case of ASCII letters */
+bool cbpi_is_guid(const char *text);                        /* in braces */
 
 /* text_config.c: the settings that are texts. find gives a setting's number, or 0 for a name that is none. */
 uint32_t cbpi_text_config_find(const char *name);
@@ -196,14 +217,13 @@ void cbpi_config_settings(struct cbp_session *session, struct cbpi_session_setti
 
 /* demands.c: CBP_ERROR_NOT_SUPPORTED, with a sentence, for what a driver with these capabilities cannot do.
  */
-uint32_t cbpi_demands_check_config(const struct cbpi_transport_ops *ops, uint32_t capabilities,
+uint32_t cbpi_demands_check_config(const struct cbpi_driver *driver, uint32_t capabilities,
                                    const struct cbpi_config *config);
-uint32_t cbpi_demands_check_action(const struct cbpi_transport_ops *ops, uint32_t capabilities,
-                                   uint32_t action);
+uint32_t cbpi_demands_check_action(const struct cbpi_driver *driver, uint32_t capabilities, uint32_t action);
 /* Checks everything that the session has, with the driver that it is about to open. control is held. */
 uint32_t cbpi_demands_check_session(struct cbp_session *session);
 /* Whether the driver of this start is there and has to be able to do what is asked of it. control is held. */
-int cbpi_demands_are_due(const struct cbp_session *session);
+bool cbpi_demands_are_due(const struct cbp_session *session);
 
 uint32_t cbpi_config_stack_size(struct cbp_session *session); /* of a worker, in bytes */
 
@@ -236,23 +256,24 @@ uint32_t cbpi_rules_change(struct cbp_session *session, const struct cbpi_rule *
 
 /* Whether a launch made the rule since the session was started last: the driver has it by itself then, until
  * it is told to forget it. */
-int cbpi_rule_is_kept_by_driver(const struct cbp_session *session, const struct cbpi_rule_item *item);
+bool cbpi_rule_is_kept_by_driver(const struct cbp_session *session, const struct cbpi_rule_item *item);
 uint32_t cbpi_rules_forget_launch(struct cbp_session *session, const struct cbpi_rule_item *item);
 
-/* installation.c */
-int cbpi_is_guid(const char *text); /* in braces */
-
-/* log.c: the lines of LoggingEnabled. */
+/* log.c: the lines of LoggingEnabled, and the error callback. */
 void cbpi_log_refresh(void); /* looks whether it is on */
 uint32_t cbpi_log_is_enabled(void);
 uint32_t cbpi_log_enable(uint32_t is_enabled); /* for good; cbpi_logging_write()'s codes */
 CBP_PRINTF(1, 2) void cbpi_log(const char *format, ...);
 
+/* Calls the error callback, if there is one, with a sentence made from format. */
+CBP_PRINTF(3, 4)
+void cbpi_session_report(const struct cbp_session *session, uint32_t code, const char *format, ...);
+
 /* dispatcher.c */
 void cbpi_dispatcher_body(void *session);
 
-/* Tells the dispatcher that no worker is idle. */
-void cbpi_dispatcher_watch(struct cbp_session *session);
+/* pool.c: tells the dispatcher that no worker is idle. */
+void cbpi_pool_watch(struct cbp_session *session);
 
 /* worker.c */
 
@@ -261,7 +282,9 @@ uint32_t cbpi_worker_start(struct cbp_session *session);
 
 /* Joins workers that have ended and frees them; with all set, waits for every one to end. Returns how many of
  * them had never run. */
-uint32_t cbpi_workers_join(struct cbp_session *session, uint32_t all);
+uint32_t cbpi_workers_join(struct cbp_session *session, bool all);
+
+/* delivery.c */
 
 /* Answers a delivery whose handlers have returned or that was deferred; records and counts what became of it.
  * The result is the transport's. */

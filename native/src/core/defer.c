@@ -121,8 +121,8 @@ uint32_t cbp_event_defer(uint64_t *ticket)
     worker->deferral->delivery.deferred_items |= bit;
     worker->deferred_mask |= bit;
     struct cbp_session *session = worker->session;
-    if (session->ops->deferred)
-        session->ops->deferred(session->transport, &worker->delivery, worker->item);
+    if (cbpi_driver_plays(session->driver))
+        session->driver->scripts->deferred(session->transport, &worker->delivery, worker->item);
     cbp_add_u64(&session->deferred, 1);
     *ticket = ticket_of(worker->deferral, worker->item);
     cbpi_mutex_unlock(&table.mutex);
@@ -162,8 +162,8 @@ static struct cbpi_deferral *find_open(uint64_t ticket, uint32_t item)
     if (index >= table.count)
         return NULL;
     struct cbpi_deferral *entry = table.entries[index];
-    int is_open = entry->session && entry->use == ticket >> 32 && (entry->open_mask & 1u << item) != 0 &&
-                  cbp_load_u32(&entry->session->state) != CBPI_STATE_STOPPING;
+    bool is_open = entry->session && entry->use == ticket >> 32 && (entry->open_mask & 1u << item) != 0 &&
+                   cbp_load_u32(&entry->session->state) != CBPI_STATE_STOPPING;
     return is_open ? entry : NULL;
 }
 
@@ -180,7 +180,7 @@ uint32_t cbp_event_complete(uint64_t ticket, uint32_t result_code, uint32_t desi
         cbp_subtract_u64(&session->deferred, 1);
         error = entry->open_mask == 0 && !entry->has_worker
                     ? answer_entry(entry)
-                    : session->ops->check(session->transport, &entry->delivery);
+                    : session->transport->ops->check(session->transport, &entry->delivery);
     }
     cbpi_mutex_unlock(&table.mutex);
     if (error == CBP_ERROR_NOT_FOUND)

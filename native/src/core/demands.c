@@ -49,23 +49,23 @@ static const char *replaying(const struct cbp_session *session)
     return session->config.replay_verdicts ? "ReplayVerdicts=recorded" : NULL;
 }
 
-static uint32_t refuse(const struct cbpi_transport_ops *ops, const char *what)
+static uint32_t refuse(const struct cbpi_driver *driver, const char *what)
 {
-    return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "the %s driver cannot do this here: %s", ops->name, what);
+    return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "the %s driver cannot do this here: %s", driver->name, what);
 }
 
-static uint32_t check(const struct cbpi_transport_ops *ops, uint32_t capabilities,
-                      const struct demand *demands, size_t count, uint32_t value)
+static uint32_t check(const struct cbpi_driver *driver, uint32_t capabilities, const struct demand *demands,
+                      size_t count, uint32_t value)
 {
     for (size_t i = 0; i < count; i++)
         if (demands[i].value == value && (demands[i].any_of & capabilities) == 0)
-            return refuse(ops, demands[i].name);
+            return refuse(driver, demands[i].name);
     return 0;
 }
 
-#define CHECK_VALUE(table, value) check(ops, capabilities, table, sizeof table / sizeof table[0], value)
+#define CHECK_VALUE(table, value) check(driver, capabilities, table, sizeof table / sizeof table[0], value)
 
-uint32_t cbpi_demands_check_config(const struct cbpi_transport_ops *ops, uint32_t capabilities,
+uint32_t cbpi_demands_check_config(const struct cbpi_driver *driver, uint32_t capabilities,
                                    const struct cbpi_config *config)
 {
     uint32_t error = CHECK_VALUE(timeout_actions, config->timeout_action);
@@ -79,13 +79,12 @@ uint32_t cbpi_demands_check_config(const struct cbpi_transport_ops *ops, uint32_
     return error;
 }
 
-uint32_t cbpi_demands_check_action(const struct cbpi_transport_ops *ops, uint32_t capabilities,
-                                   uint32_t action)
+uint32_t cbpi_demands_check_action(const struct cbpi_driver *driver, uint32_t capabilities, uint32_t action)
 {
     return CHECK_VALUE(actions, action);
 }
 
-int cbpi_demands_are_due(const struct cbp_session *session)
+bool cbpi_demands_are_due(const struct cbp_session *session)
 {
     uint32_t state = cbp_load_u32(&session->state);
     return state == CBPI_STATE_STARTING || state == CBPI_STATE_ACTIVE;
@@ -94,18 +93,18 @@ int cbpi_demands_are_due(const struct cbp_session *session)
 uint32_t cbpi_demands_check_session(struct cbp_session *session)
 {
     char reason[8];
-    const struct cbpi_transport_ops *ops = session->ops;
-    session->capabilities = ops->probe(reason, sizeof reason);
+    const struct cbpi_driver *driver = session->driver;
+    session->capabilities = driver->probe(reason, sizeof reason);
     if (session->capabilities == 0)
         return 0; /* it cannot run at all: what is in the way it says itself */
     cbpi_mutex_lock(&session->mutex);
-    const char *useless = ops->play ? NULL : replaying(session);
+    const char *useless = cbpi_driver_plays(driver) ? NULL : replaying(session);
     struct cbpi_config config = session->config;
     cbpi_mutex_unlock(&session->mutex);
     if (useless)
-        return refuse(ops, useless);
-    uint32_t error = cbpi_demands_check_config(ops, session->capabilities, &config);
+        return refuse(driver, useless);
+    uint32_t error = cbpi_demands_check_config(driver, session->capabilities, &config);
     for (uint32_t i = 0; error == 0 && i < session->rules.count; i++)
-        error = cbpi_demands_check_action(ops, session->capabilities, session->rules.items[i].rule.action);
+        error = cbpi_demands_check_action(driver, session->capabilities, session->rules.items[i].rule.action);
     return error;
 }

@@ -6,19 +6,16 @@
 
 #include <stdio.h>
 
-#define NS_PER_MS 1000000u
 #define BEAT_MS 250u
-#define WATCH_MS 10u /* how often the pool is looked at while no worker is idle */
-#define FIRST_WORKER_MS                                                                                      \
-    10000u             /* how long the first worker may take to come up before nobody waits for it           \
-                        */
-#define RETRY_MS 1000u /* after a worker could not start or would not serve */
+#define WATCH_MS 10u           /* how often the pool is looked at while no worker is idle */
+#define FIRST_WORKER_MS 10000u /* how long the first worker may take to come up */
+#define RETRY_MS 1000u         /* after a worker could not start or would not serve */
 
 /* A count of something bad. A burst is reported when it is first seen, and over when a beat sees nothing new.
  */
 struct burst {
     uint64_t seen_count;
-    uint32_t is_on;
+    bool is_on;
 };
 
 /* What the dispatcher remembers from one round to the next. */
@@ -28,22 +25,11 @@ struct round {
     struct burst lost;
     struct burst malformed;
     struct burst guessed;
-    uint64_t failed_count;      /* executions that had failed after they were told, a beat ago */
-    uint32_t is_short_reported; /* the error callback knows that workers cannot start */
+    uint64_t failed_count;  /* executions that had failed after they were told, a beat ago */
+    bool is_short_reported; /* the error callback knows that workers cannot start */
 };
 
-void cbpi_dispatcher_watch(struct cbp_session *session)
-{
-    if (cbp_load_u32(&session->is_watched) ||
-        cbp_load_u32(&session->worker_count) >= cbp_load_u32(&session->most_workers))
-        return;
-    cbpi_mutex_lock(&session->mutex);
-    cbp_store_u32(&session->is_watched, 1);
-    cbpi_condition_broadcast(&session->condition);
-    cbpi_mutex_unlock(&session->mutex);
-}
-
-static int is_stopping(struct cbp_session *session)
+static bool is_stopping(struct cbp_session *session)
 {
     return cbp_load_u32(&session->state) == CBPI_STATE_STOPPING;
 }
@@ -54,12 +40,12 @@ static uint32_t start_first_worker(struct cbp_session *session)
     uint32_t error = cbpi_worker_start(session);
     if (error != 0)
         return error;
-    uint64_t deadline_ns = cbpi_now_ns() + (uint64_t) FIRST_WORKER_MS * NS_PER_MS;
+    uint64_t deadline_ns = cbpi_now_ns() + FIRST_WORKER_MS * CBPI_NS_PER_MS;
     cbpi_mutex_lock(&session->mutex);
     const struct cbp_worker *first = session->workers;
     while (first->state == CBPI_WORKER_STARTING && !is_stopping(session) && cbpi_now_ns() < deadline_ns)
         cbpi_condition_wait_until(&session->condition, &session->mutex, deadline_ns);
-    uint32_t has_failed = first->state == CBPI_WORKER_ENDED && !first->has_run;
+    bool has_failed = first->state == CBPI_WORKER_ENDED && !first->has_run;
     cbpi_mutex_unlock(&session->mutex);
     return has_failed ? cbpi_fail(CBP_ERROR_APP_INIT_FAILURE, "the first worker thread failed") : 0;
 }
@@ -79,7 +65,7 @@ static uint32_t try_worker(struct cbp_session *session, struct round *round, uin
 {
     uint32_t error = cbpi_worker_start(session);
     if (error != 0) {
-        round->next_growth_ns = now_ns + (uint64_t) RETRY_MS * NS_PER_MS;
+        round->next_growth_ns = now_ns + RETRY_MS * CBPI_NS_PER_MS;
         if (!round->is_short_reported)
             cbpi_session_report(session, error, "a worker thread could not start: %s", cbp_error_detail());
     }
@@ -90,9 +76,9 @@ static uint32_t try_worker(struct cbp_session *session, struct round *round, uin
 /* Brings the pool to its least size, and adds one where deliveries wait and nobody is free. */
 static void tend_pool(struct cbp_session *session, struct round *round, uint64_t now_ns)
 {
-    uint32_t failed_count = cbpi_workers_join(session, 0);
+    uint32_t failed_count = cbpi_workers_join(session, false);
     if (failed_count > 0)
-        round->next_growth_ns = now_ns + (uint64_t) RETRY_MS * NS_PER_MS;
+        round->next_growth_ns = now_ns + RETRY_MS * CBPI_NS_PER_MS;
     session->failed_count += failed_count;
     if (now_ns < round->next_growth_ns)
         return;
@@ -101,21 +87,21 @@ static void tend_pool(struct cbp_session *session, struct round *round, uint64_t
     for (; have_count < cbp_load_u32(&session->least_workers) && !is_stopping(session); have_count++)
         if (try_worker(session, round, now_ns) != 0)
             return;
-    uint32_t is_full = cbp_load_u32(&session->worker_count) >= cbp_load_u32(&session->most_workers);
+    bool is_full = cbp_load_u32(&session->worker_count) >= cbp_load_u32(&session->most_workers);
     if (is_full || cbp_load_u32(&session->idle_count) > 0) {
         cbp_store_u32(&session->is_watched, 0);
         if (is_full || cbp_load_u32(&session->idle_count) > 0)
             return;
         cbp_store_u32(&session->is_watched, 1); /* the last one went to work in between */
     }
-    if (session->ops->backlog(session->transport) > 0)
+    if (session->transport->ops->backlog(session->transport) > 0)
         try_worker(session, round, now_ns);
 }
 
 static void report_burst(const struct cbp_session *session, struct burst *burst, uint64_t count,
                          uint32_t code, const char *what)
 {
-    uint32_t grows = count > burst->seen_count;
+    bool grows = count > burst->seen_count;
     if (grows && !burst->is_on)
         cbpi_session_report(session, code, "%s: %llu so far", what, (unsigned long long) count);
     burst->is_on = grows;
@@ -125,7 +111,7 @@ static void report_burst(const struct cbp_session *session, struct burst *burst,
 static void report_losses(struct cbp_session *session, struct round *round)
 {
     struct cbpi_transport_counts counts;
-    session->ops->counts(session->transport, &counts);
+    session->transport->ops->counts(session->transport, &counts);
     report_burst(session, &round->lost, counts.lost, CBP_ERROR_NO_SYSTEM_RESOURCES,
                  "events were lost for want of room");
     report_burst(session, &round->malformed, cbp_load_u64(&session->malformed), CBP_ERROR_INVALID_DATA,
@@ -137,10 +123,10 @@ static void report_losses(struct cbp_session *session, struct round *round)
 
 static void report_troubles(struct cbp_session *session)
 {
+    struct cbpi_transport *transport = session->transport;
     char text[400];
     uint32_t code;
-    while (session->ops->trouble &&
-           (code = session->ops->trouble(session->transport, text, sizeof text)) != 0)
+    while ((code = transport->ops->trouble(transport, text, sizeof text)) != 0)
         cbpi_session_report(session, code, "%s", text);
     if (session->recorder && (code = cbpi_recorder_flush(session->recorder, text, sizeof text)) != 0)
         cbpi_session_report(session, code, "%s", text);
@@ -157,15 +143,13 @@ static void give_up(struct cbp_session *session, uint32_t code, const char *text
 
 static void beat(struct cbp_session *session, struct round *round)
 {
+    struct cbpi_transport *transport = session->transport;
     report_losses(session, round);
     /* Mostly a worker has told of them, before what came after them. */
     cbpi_failed_executions_report(session, round->failed_count);
     round->failed_count = cbpi_failed_executions_count(session);
     report_troubles(session);
-    /* Deliveries that nobody waits for may have been left to a worker that is now busy with another. */
-    if (session->ops->backlog(session->transport) > 0)
-        session->ops->nudge(session->transport);
-    if (session->ops->beat(session->transport) == CBP_ERROR_BROKEN_PIPE)
+    if (transport->ops->beat(transport) == CBP_ERROR_BROKEN_PIPE)
         give_up(session, CBP_ERROR_BROKEN_PIPE, "the driver's process has gone; the filter has stopped");
 }
 
@@ -174,7 +158,7 @@ static void sleep_until_due(struct cbp_session *session, const struct round *rou
 {
     uint64_t due_ns = round->next_beat_ns;
     cbpi_mutex_lock(&session->mutex);
-    uint64_t look_ns = cbpi_now_ns() + (uint64_t) WATCH_MS * NS_PER_MS;
+    uint64_t look_ns = cbpi_now_ns() + WATCH_MS * CBPI_NS_PER_MS;
     if (cbp_load_u32(&session->is_watched) && look_ns < due_ns)
         due_ns = look_ns;
     if (!is_stopping(session))
@@ -189,7 +173,7 @@ static void run_rounds(struct cbp_session *session)
         uint64_t now_ns = cbpi_now_ns();
         if (now_ns >= round.next_beat_ns) {
             beat(session, &round);
-            round.next_beat_ns = now_ns + (uint64_t) BEAT_MS * NS_PER_MS;
+            round.next_beat_ns = now_ns + BEAT_MS * CBPI_NS_PER_MS;
         }
         tend_pool(session, &round, now_ns);
         if (cbp_load_u32(&session->worker_count) == 0 && session->failed_count > 0)
@@ -206,7 +190,7 @@ static void wait_until_closed(struct cbp_session *session)
 {
     cbpi_mutex_lock(&session->mutex);
     while (!session->is_closed)
-        cbpi_condition_wait_until(&session->condition, &session->mutex, cbpi_now_ns() + 1000000000u);
+        cbpi_condition_wait_until(&session->condition, &session->mutex, cbpi_now_ns() + CBPI_NS_PER_S);
     cbpi_mutex_unlock(&session->mutex);
 }
 
@@ -223,15 +207,15 @@ static void log_end(struct cbp_session *session)
 static void take_down(struct cbp_session *session)
 {
     wait_until_closed(session);
-    cbpi_workers_join(session, 1);
+    cbpi_workers_join(session, true);
     cbpi_deferrals_drop(session);
     cbpi_mutex_lock(&session->mutex);
     struct cbpi_transport *transport = session->transport;
-    session->ops->counts(transport, &session->final_counts);
+    transport->ops->counts(transport, &session->final_counts);
     session->final_counts.supervised = session->final_counts.waiting = 0; /* from now on */
     session->transport = NULL;
     cbpi_mutex_unlock(&session->mutex);
-    session->ops->release(transport);
+    transport->ops->release(transport);
     cbpi_session_end_recording(session);
     log_end(session);
 

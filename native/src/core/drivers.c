@@ -1,29 +1,88 @@
-/* The drivers by name. The list of those in this build is each platform's own (drivers_<platform>.c). */
+/* The drivers by name, and what not every driver has: whether one has it is asked here alone. Which drivers
+ * there are is told by the build (cmake/drivers.cmake). */
 #include "core.h"
 
 #include <stdio.h>
 #include <string.h>
 
-const char *const cbpi_driver_names[CBPI_DRIVER_NAME_COUNT] = {"auto",      "ptrace", "bpf",
-                                                               "simulated", "debug",  "kernel"};
-
-const struct cbpi_transport_ops *cbpi_transport_find(const char *name)
+const struct cbpi_driver *cbpi_driver_find(const char *name)
 {
     if (strcmp(name, "auto") == 0)
-        return cbpi_transports[0];
-    for (const struct cbpi_transport_ops *const *ops = cbpi_transports; *ops; ops++)
-        if (strcmp((*ops)->name, name) == 0)
-            return *ops;
+        return cbpi_drivers[0];
+    for (const struct cbpi_driver *const *driver = cbpi_drivers; *driver; driver++)
+        if (strcmp((*driver)->name, name) == 0)
+            return *driver;
     return NULL;
 }
 
-int cbpi_is_driver_name(const char *name)
+bool cbpi_is_driver_name(const char *name)
 {
-    for (uint32_t i = 0; name && i < CBPI_DRIVER_NAME_COUNT; i++)
-        if (strcmp(cbpi_driver_names[i], name) == 0)
-            return 1;
+    for (const char *const *known = cbpi_driver_names; name && *known; known++)
+        if (strcmp(*known, name) == 0)
+            return true;
+    return false;
+}
+
+/* ---- What not every driver has ---- */
+
+uint32_t cbpi_driver_check_launch(const struct cbpi_driver *driver, uint32_t way)
+{
+    if (!driver->launches)
+        return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "the %s driver cannot start programs", driver->name);
+    if (!(driver->launches->ways & way))
+        return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "with the %s driver %s", driver->name,
+                         way == CBPI_LAUNCH_BY_LAUNCHER
+                             ? "the caller creates the process: cbp_launch_enter()"
+                             : "the caller cannot create the process: cbp_launch_begin()");
     return 0;
 }
+
+bool cbpi_driver_plays(const struct cbpi_driver *driver)
+{
+    return driver->scripts != NULL;
+}
+
+void cbpi_drivers_forget(void)
+{
+    for (const struct cbpi_driver *const *driver = cbpi_drivers; *driver; driver++)
+        if ((*driver)->forget_after_fork)
+            (*driver)->forget_after_fork();
+}
+
+static bool machine_process_lives(uint32_t process_id, uint64_t start_time)
+{
+    uint64_t found;
+    return cbpi_process_start_time(process_id, &found) == 0 && found == start_time;
+}
+
+/* A start time tells them apart. */
+static bool machine_process_is_of_earlier(struct cbpi_transport *transport, uint32_t rule_id,
+                                          uint32_t process_id)
+{
+    (void) transport;
+    (void) rule_id;
+    (void) process_id;
+    return false;
+}
+
+static uint32_t machine_process_name(struct cbpi_transport *transport, uint32_t process_id, char *buffer,
+                                     uint64_t size, uint64_t *needed)
+{
+    (void) transport;
+    return cbpi_process_path(process_id, buffer, size, needed);
+}
+
+const struct cbpi_process_ops *cbpi_driver_processes(const struct cbpi_driver *driver)
+{
+    static const struct cbpi_process_ops machine = {.start_time = cbpi_process_start_time,
+                                                    .lives = machine_process_lives,
+                                                    .is_of_earlier = machine_process_is_of_earlier,
+                                                    .name = machine_process_name,
+                                                    .token = cbpi_process_token};
+    return driver->processes ? driver->processes : &machine;
+}
+
+/* ---- The public functions ---- */
 
 uint32_t cbp_driver_probe(const char *driver, uint32_t *capabilities, char *reason, uint64_t size)
 {
@@ -31,11 +90,11 @@ uint32_t cbp_driver_probe(const char *driver, uint32_t *capabilities, char *reas
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "there is no driver of this name");
     if (!capabilities || (!reason && size != 0))
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "capabilities and reason must not be NULL");
-    const struct cbpi_transport_ops *ops = cbpi_transport_find(driver);
-    if (ops) {
+    const struct cbpi_driver *found = cbpi_driver_find(driver);
+    if (found) {
         if (size > 0)
             reason[0] = '\0';
-        *capabilities = ops->probe(reason, size);
+        *capabilities = found->probe(reason, size);
     } else {
         snprintf(reason, (size_t) size, "the %s driver is not part of this build (%s)", driver,
                  cbpi_platform_name());

@@ -8,15 +8,15 @@
 #include <stdio.h>
 
 /* Takes the next one that nobody reports yet, of the first so many. */
-static uint32_t take(struct cbp_session *session, uint64_t limit, struct cbpi_failed_execution *failed)
+static bool take(struct cbp_session *session, uint64_t limit, struct cbpi_failed_execution *failed)
 {
+    struct cbpi_transport *transport = session->transport;
     for (;;) {
         uint64_t seen_count = cbp_load_u64(&session->failed_seen), next_count = seen_count;
-        if (seen_count >= limit || !session->ops->next_failed ||
-            !session->ops->next_failed(session->transport, &next_count, failed))
-            return 0;
+        if (seen_count >= limit || !transport->ops->next_failed(transport, &next_count, failed))
+            return false;
         if (cbp_compare_swap_u64(&session->failed_seen, &seen_count, next_count))
-            return 1;
+            return true;
     }
 }
 
@@ -49,6 +49,6 @@ void cbpi_failed_executions_report(struct cbp_session *session, uint64_t limit)
 uint64_t cbpi_failed_executions_count(struct cbp_session *session)
 {
     struct cbpi_transport_counts counts;
-    session->ops->counts(session->transport, &counts);
+    session->transport->ops->counts(session->transport, &counts);
     return counts.failed_after;
 }

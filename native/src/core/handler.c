@@ -93,7 +93,7 @@ uint32_t cbp_event_reset_timeout(uint32_t timeout_ms, uint32_t *accepted)
     if (!accepted)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "accepted must not be NULL");
     struct cbp_session *session = worker->session;
-    uint32_t error = session->ops->extend(session->transport, &worker->delivery, timeout_ms);
+    uint32_t error = session->transport->ops->extend(session->transport, &worker->delivery, timeout_ms);
     if (error != 0 && error != CBP_ERROR_TIMEOUT)
         return error;
     *accepted = error == 0;
@@ -107,15 +107,12 @@ uint32_t cbp_event_originator_token(int64_t *token)
         return cbpi_fail(CBP_ERROR_NO_CALLBACK_ACTIVE, "no event is being handled in this thread");
     if (!token)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "token must not be NULL");
-    if (worker->session->ops->process_start_time) {
-        *token = -1; /* a script's process: the machine may have another one with its id */
-        return 0;
-    }
     const struct cbp_event *event = worker->delivery.event;
     uint32_t is_end =
         event->type == CBP_PROC_EVT_PROCESS_TERMINATION || event->type == CBP_PROC_EVT_THREAD_TERMINATION;
     uint32_t process_id = is_end ? event->process_id : event->originator_process_id;
     /* Only of its own process an event tells enough to know it from a later one with the same id. */
-    *token = cbpi_process_token(process_id, process_id == event->process_id ? event->start_time : 0);
+    uint64_t start_time = process_id == event->process_id ? event->start_time : 0;
+    *token = cbpi_driver_processes(worker->session->driver)->token(process_id, start_time);
     return 0;
 }

@@ -9,19 +9,6 @@
      CBP_INSTALL_ALWAYS_PREPARE_FILES | CBP_INSTALL_FORCE_APP_PERMISSION_CHECK |                             \
      CBP_INSTALL_FORCE_SECURITY_CHECKS)
 
-/* {8-4-4-4-12} hexadecimal digits. */
-int cbpi_is_guid(const char *text)
-{
-    static const char shape[] = "{xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}";
-    for (size_t i = 0; i < sizeof shape; i++) {
-        char c = text[i];
-        int digit = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-        if (shape[i] == 'x' ? !digit : c != shape[i])
-            return 0;
-    }
-    return 1;
-}
-
 static uint32_t check_driver(const char *product_guid, const char *driver, const void *result)
 {
     if (!product_guid || !cbpi_is_guid(product_guid))
@@ -44,7 +31,7 @@ uint32_t cbp_driver_status(const char *product_guid, const char *driver, uint32_
 {
     uint32_t error = check_question(product_guid, driver, status);
     if (error == 0)
-        *status = cbpi_transport_find(driver) ? CBP_MODULE_STATUS_RUNNING : CBP_MODULE_STATUS_NOT_PRESENT;
+        *status = cbpi_driver_find(driver) ? CBP_MODULE_STATUS_RUNNING : CBP_MODULE_STATUS_NOT_PRESENT;
     return error;
 }
 
@@ -55,7 +42,7 @@ uint32_t cbp_driver_version(const char *product_guid, const char *driver, uint64
         return error;
     uint64_t words = 0;
     char *at = (char *) (uintptr_t) CBP_VERSION;
-    for (unsigned shift = 48; cbpi_transport_find(driver) && *at; shift -= 16) {
+    for (unsigned shift = 48; cbpi_driver_find(driver) && *at; shift -= 16) {
         words |= (uint64_t) strtoul(at, &at, 10) << shift;
         at += *at == '.';
     }
@@ -74,7 +61,7 @@ static uint32_t change_installation(const char *product_guid, const char *driver
     error = cbpi_check_outside_handler("installing a driver");
     if (error != 0)
         return error;
-    if (!cbpi_transport_find(driver))
+    if (!cbpi_driver_find(driver))
         return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "the %s driver is not part of this build", driver);
     *must_reboot = 0;
     return 0;

@@ -1,7 +1,7 @@
-/* Starting a program under a tree driver: prepares the launcher's conversation with the driver, waits for its
+/* Starting a program under a driver: prepares the launcher's conversation with the driver, waits for its
  * end and enters the new process's rule. Starts no process itself: the caller does, by its own means. */
+#include "launch.h"
 #include "core.h"
-#include "launch_channel.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +11,8 @@ struct cbp_launch_handle {
     uint64_t generation; /* of the process that began it */
     uint64_t epoch;      /* the session's start that it was begun in */
     uint32_t rule_id;    /* 0: no rule */
-    uint32_t is_entered; /* cbp_launch_leave() is still to come */
+    bool is_by_caller;   /* cbp_launch_enter() began it */
+    bool is_entered;     /* cbp_launch_leave() is still to come */
     struct cbpi_launch_channel channel;
 };
 
@@ -28,38 +29,42 @@ static uint32_t check_begin(struct cbp_session *session, const struct cbpi_launc
     return cbpi_check_outside_handler("starting a program under the filter");
 }
 
-/* Opens the channel and gives the driver its ends. control is held. */
-static uint32_t begin(struct cbp_launch_handle *launch, struct cbpi_launch_target *target, uint32_t ask)
+/* What both ways begin with: the driver can go this one, and the launch gets its rule. control is held. */
+static uint32_t prepare(struct cbp_launch_handle *launch, uint32_t way, uint32_t ask)
 {
     struct cbp_session *session = launch->session;
     if (cbp_load_u32(&session->state) != CBPI_STATE_ACTIVE)
         return cbpi_fail(CBP_ERROR_NOT_READY, "the filter is not active");
-    if (!session->ops->launch)
-        return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "the %s driver cannot start programs", session->ops->name);
-    target->driver_process_id = session->ops->helper_process_id(session->transport);
-    uint32_t error = cbpi_launch_channel_open(target, &launch->channel);
+    uint32_t error = cbpi_driver_check_launch(session->driver, way);
     if (error != 0)
         return error;
     launch->epoch = session->epoch;
     launch->rule_id = ask ? cbpi_rules_next_id(session) : 0;
-    error = session->ops->launch(session->transport, launch->channel.driver_fd,
-                                 launch->channel.driver_result_fd, launch->rule_id);
-    launch->channel.driver_fd = -1;
-    launch->channel.driver_result_fd = -1;
-    if (error != 0)
-        cbpi_launch_channel_close(&launch->channel);
-    return error;
+    return 0;
 }
 
-static uint32_t make_launch(struct cbp_session *session, struct cbp_launch_handle **launch)
+/* Begins a launch by a launcher that gets the target, or by the caller (NULL). */
+static uint32_t begin(struct cbp_session *session, const struct cbpi_launch_target *target, uint32_t ask,
+                      struct cbp_launch_handle **launch)
 {
     struct cbp_launch_handle *made = calloc(1, sizeof *made);
     if (!made)
         return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a launch");
     made->session = session;
     made->generation = cbpi_process_generation();
-    *launch = made;
-    return 0;
+    made->is_by_caller = made->is_entered = !target;
+    cbpi_mutex_lock(&session->control);
+    uint32_t error = prepare(made, target ? CBPI_LAUNCH_BY_LAUNCHER : CBPI_LAUNCH_BY_CALLER, ask);
+    if (error == 0 && target)
+        error = session->driver->launches->launch(session->transport, target, made->rule_id, &made->channel);
+    else if (error == 0)
+        error = session->driver->launches->enter(session->transport, &made->channel);
+    cbpi_mutex_unlock(&session->control);
+    if (error == 0)
+        *launch = made;
+    else
+        free(made);
+    return error;
 }
 
 uint32_t cbp_launch_begin(struct cbp_session *session, const char *argument0, const char *paths,
@@ -72,60 +77,21 @@ uint32_t cbp_launch_begin(struct cbp_session *session, const char *argument0, co
         return error;
     if (!launcher_fd || !launch)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "launcher_fd and launch must not be NULL");
-    struct cbp_launch_handle *made = NULL;
-    error = make_launch(session, &made);
-    if (error != 0)
-        return error;
-    cbpi_mutex_lock(&session->control);
-    error = begin(made, &target, ask);
-    cbpi_mutex_unlock(&session->control);
-    if (error != 0) {
-        free(made);
-        return error;
-    }
-    *launcher_fd = made->channel.launcher_fd;
-    *launch = made;
-    return 0;
-}
-
-/* control is held. */
-static uint32_t enter(struct cbp_launch_handle *launch, uint32_t ask)
-{
-    struct cbp_session *session = launch->session;
-    if (cbp_load_u32(&session->state) != CBPI_STATE_ACTIVE)
-        return cbpi_fail(CBP_ERROR_NOT_READY, "the filter is not active");
-    if (!session->ops->launch_enter)
-        return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "with the %s driver the caller cannot create the process",
-                         session->ops->name);
-    launch->epoch = session->epoch;
-    launch->rule_id = ask ? cbpi_rules_next_id(session) : 0;
-    return session->ops->launch_enter(session->transport, &launch->channel);
+    error = begin(session, &target, ask, launch);
+    if (error == 0)
+        *launcher_fd = cbpi_launch_channel_launcher(&(*launch)->channel);
+    return error;
 }
 
 uint32_t cbp_launch_enter(struct cbp_session *session, uint32_t ask, struct cbp_launch_handle **launch)
 {
-    struct cbp_launch_handle *made = NULL;
     uint32_t error = cbpi_session_check(session);
     if (error != 0)
         return error;
     if (!launch || ask > 1)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "launch must not be NULL; ask is 0 or 1");
     error = cbpi_check_outside_handler("starting a program under the filter");
-    if (error != 0)
-        return error;
-    error = make_launch(session, &made);
-    if (error != 0)
-        return error;
-    cbpi_mutex_lock(&session->control);
-    error = enter(made, ask);
-    cbpi_mutex_unlock(&session->control);
-    if (error == 0) {
-        made->is_entered = 1;
-        *launch = made;
-    } else {
-        free(made);
-    }
-    return error;
+    return error != 0 ? error : begin(session, NULL, ask, launch);
 }
 
 uint32_t cbp_launch_leave(struct cbp_launch_handle *launch, uint32_t process_id)
@@ -134,18 +100,19 @@ uint32_t cbp_launch_leave(struct cbp_launch_handle *launch, uint32_t process_id)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "launch must not be NULL");
     struct cbp_session *session = launch->session;
     cbpi_launch_channel_leave(&launch->channel);
-    launch->is_entered = 0;
+    launch->is_entered = false;
     uint32_t error = 0;
     cbpi_mutex_lock(&session->control);
-    int is_over = cbp_load_u32(&session->state) != CBPI_STATE_ACTIVE || session->epoch != launch->epoch;
-    if (process_id == 0 && (is_over || !session->ops->launch_claim))
+    bool is_over = cbp_load_u32(&session->state) != CBPI_STATE_ACTIVE || session->epoch != launch->epoch;
+    if (process_id == 0 && (is_over || !launch->is_by_caller))
         error = 0; /* there is nobody to be told that there was no process */
     else if (is_over)
         error = cbpi_fail(CBP_ERROR_NOT_READY, "the filter has been stopped");
-    else if (!session->ops->launch_claim)
+    else if (!launch->is_by_caller)
         error = cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "this launch was not begun with cbp_launch_enter()");
     else
-        error = session->ops->launch_claim(session->transport, &launch->channel, process_id, launch->rule_id);
+        error = session->driver->launches->claim(session->transport, &launch->channel, process_id,
+                                                 launch->rule_id);
     cbpi_mutex_unlock(&session->control);
     return error;
 }

@@ -10,15 +10,12 @@
 static void after_fork(void)
 {
     cbpi_deferrals_forget();
-    for (const struct cbpi_transport_ops *const *ops = cbpi_transports; *ops; ops++)
-        (*ops)->forget_after_fork();
+    cbpi_drivers_forget();
 }
 
 CBP_ON_LOAD(load)
 {
     cbpi_deferrals_init();
-    for (const struct cbpi_transport_ops *const *ops = cbpi_transports; *ops; ops++)
-        (*ops)->load();
     cbpi_on_fork_child(after_fork);
 }
 

@@ -1,5 +1,5 @@
-/* The extended log that LoggingEnabled switches: which lines are written and whether. Where they go is the
- * platform's. */
+/* The extended log that LoggingEnabled switches, and what the error callback is told, which is logged, too. Where
+ * lines go is the platform's. */
 #include "core.h"
 
 #include <stdarg.h>
@@ -38,4 +38,16 @@ void cbpi_log(const char *format, ...)
     vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
     cbpi_log_line(line);
+}
+
+void cbpi_session_report(const struct cbp_session *session, uint32_t code, const char *format, ...)
+{
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    cbpi_log("%s error %u: %s", session->product_guid, (unsigned) code, text);
+    if (session->callbacks.error)
+        session->callbacks.error(session->callbacks.context, code, text);
 }

@@ -15,8 +15,8 @@ uint32_t cbp_process_name(uint32_t process_id, char *buffer, uint64_t size, uint
             return cbpi_copy_text(cbp_event_process_name(event), event->process_name_size, buffer, size,
                                   needed);
         const struct cbp_session *session = worker->session;
-        if (session->ops->process_name)
-            return session->ops->process_name(session->transport, process_id, buffer, size, needed);
+        return cbpi_driver_processes(session->driver)
+            ->name(session->transport, process_id, buffer, size, needed);
     }
     return cbpi_process_path(process_id, buffer, size, needed);
 }
@@ -31,7 +31,7 @@ uint32_t cbp_session_process_capabilities(struct cbp_session *session, uint32_t 
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "capabilities must not be NULL");
     cbpi_mutex_lock(&session->control);
     if (cbp_load_u32(&session->state) == CBPI_STATE_ACTIVE)
-        error = session->ops->process_capabilities(session->transport, process_id, capabilities);
+        error = session->transport->ops->process_capabilities(session->transport, process_id, capabilities);
     else
         error = cbpi_fail(CBP_ERROR_NOT_READY, "the filter is not active");
     cbpi_mutex_unlock(&session->control);

@@ -25,7 +25,7 @@ static uint32_t hash_of(const struct cbpi_rule *rule)
 }
 
 /* Whether they are alike but for the time at which a process has started. */
-static int is_alike(const struct cbpi_rule *a, const struct cbpi_rule *b)
+static bool is_alike(const struct cbpi_rule *a, const struct cbpi_rule *b)
 {
     return a->match == b->match && a->action == b->action && a->process_id == b->process_id &&
            a->pattern_size == b->pattern_size &&
@@ -93,7 +93,7 @@ struct cbpi_rule_item *cbpi_rule_list_next(const struct cbpi_rule_list *list, co
 struct cbpi_rule_item *cbpi_rule_list_find(const struct cbpi_rule_list *list, const struct cbpi_rule *wanted)
 {
     struct cbpi_rule_item *last = NULL, *at = NULL;
-    while ((at = cbpi_rule_list_next(list, wanted, at)) != NULL)
+    while ((at = cbpi_rule_list_next(list, wanted, at)))
         if (!last || at->rule.rule_id > last->rule.rule_id)
             last = at;
     return last;

@@ -12,7 +12,7 @@
 #define MAIN_MIN 1024u       /* up to so many rules are not worth two parts */
 #define NOT_KNOWN UINT32_MAX /* for main_last_id: the next change is of the main part */
 
-int cbpi_rule_is_kept_by_driver(const struct cbp_session *session, const struct cbpi_rule_item *item)
+bool cbpi_rule_is_kept_by_driver(const struct cbp_session *session, const struct cbpi_rule_item *item)
 {
     return item->launch_epoch != 0 && item->launch_epoch == session->epoch;
 }
@@ -26,7 +26,7 @@ static uint32_t hand_over(struct cbp_session *session, const struct cbpi_rule *r
     if (error != 0)
         return cbpi_fail(error, "cannot compile the rules: %s", cbp_error_message(error));
     change.set = set;
-    error = session->ops->set_rules(session->transport, &change);
+    error = session->transport->ops->set_rules(session->transport, &change);
     free(set);
     if (error == 0 && change.part == CBP_RULES_PART_MAIN)
         session->main_last_id = session->rules.last_id;
@@ -43,14 +43,13 @@ static struct cbpi_rule *make_room(uint32_t count)
     return rules;
 }
 
-static int lives(const struct cbp_session *session, const struct cbpi_rule_item *item)
+static bool lives(const struct cbp_session *session, const struct cbpi_rule_item *item)
 {
     const struct cbpi_rule *rule = &item->rule;
-    uint64_t start_time;
     if (item->is_earlier)
-        return 0;
-    return rule->match != CBP_RULE_MATCH_PROCESS || session->ops->process_start_time ||
-           (cbpi_process_start_time(rule->process_id, &start_time) == 0 && start_time == rule->start_time);
+        return false;
+    return rule->match != CBP_RULE_MATCH_PROCESS ||
+           cbpi_driver_processes(session->driver)->lives(rule->process_id, rule->start_time);
 }
 
 uint32_t cbpi_rules_push(struct cbp_session *session)
@@ -137,6 +136,6 @@ uint32_t cbpi_rules_change(struct cbp_session *session, const struct cbpi_rule *
 
 uint32_t cbpi_rules_forget_launch(struct cbp_session *session, const struct cbpi_rule_item *item)
 {
-    uint32_t error = session->ops->forget_launch(session->transport, item->rule.rule_id);
+    uint32_t error = session->driver->launches->forget(session->transport, item->rule.rule_id);
     return error == CBP_ERROR_NOT_FOUND ? 0 : error; /* its tree has ended */
 }

@@ -51,12 +51,12 @@ static uint32_t forget_launches(const struct leaving *leaving)
     return error;
 }
 
-static int some_are_in_sets(const struct leaving *leaving)
+static bool some_are_in_sets(const struct leaving *leaving)
 {
     for (uint32_t i = 0; i < leaving->count; i++)
         if (!cbpi_rule_is_kept_by_driver(leaving->session, item_at(leaving, i)))
-            return 1;
-    return 0;
+            return true;
+    return false;
 }
 
 /* Those of the sets go together or not at all. If the driver has gone, the rules have gone with it. */

@@ -16,7 +16,7 @@ uint32_t cbpi_rules_next_id(struct cbp_session *session)
     return ++session->rules.last_id;
 }
 
-static int is_active(const struct cbp_session *session)
+static bool is_active(const struct cbp_session *session)
 {
     return cbp_load_u32(&session->state) == CBPI_STATE_ACTIVE;
 }
@@ -53,12 +53,12 @@ static void enter(struct cbp_session *session, const struct cbpi_rule *rule, uin
  * knows. */
 static void find_earlier(struct cbp_session *session, const struct cbpi_rule *rule)
 {
-    if (rule->match != CBP_RULE_MATCH_PROCESS || !is_active(session) || !session->ops->is_of_earlier)
+    if (rule->match != CBP_RULE_MATCH_PROCESS || !is_active(session))
         return;
+    const struct cbpi_process_ops *processes = cbpi_driver_processes(session->driver);
     struct cbpi_rule_item *at = NULL;
-    while ((at = cbpi_rule_list_next(&session->rules, rule, at)) != NULL)
-        at->is_earlier |=
-            (uint32_t) session->ops->is_of_earlier(session->transport, at->rule.rule_id, rule->process_id);
+    while ((at = cbpi_rule_list_next(&session->rules, rule, at)))
+        at->is_earlier |= processes->is_of_earlier(session->transport, at->rule.rule_id, rule->process_id);
 }
 
 static uint32_t reserve(struct cbp_session *session, const struct cbpi_rule *rule)
@@ -76,7 +76,7 @@ static uint32_t add(struct cbp_session *session, struct cbpi_rule *rule)
         goto cleanup;
     rule->rule_id = cbpi_rules_next_id(session);
     if (cbpi_demands_are_due(session))
-        error = cbpi_demands_check_action(session->ops, session->capabilities, rule->action);
+        error = cbpi_demands_check_action(session->driver, session->capabilities, rule->action);
     if (error == 0 && is_active(session))
         error = change(session, rule, find_replaced(session, rule));
     if (error == 0)
@@ -87,19 +87,17 @@ cleanup:
 }
 
 /* The driver that the session uses, or will use when it is started. */
-static const struct cbpi_transport_ops *driver_of(struct cbp_session *session)
+static const struct cbpi_driver *driver_of(struct cbp_session *session)
 {
     cbpi_mutex_lock(&session->mutex);
     uint32_t driver = session->config.driver;
     cbpi_mutex_unlock(&session->mutex);
-    return cbpi_transport_find(cbpi_driver_names[driver]);
+    return cbpi_driver_find(cbpi_driver_names[driver]);
 }
 
 static uint32_t find_start_time(struct cbp_session *session, uint32_t process_id, uint64_t *start_time)
 {
-    const struct cbpi_transport_ops *ops = driver_of(session);
-    return ops->process_start_time ? ops->process_start_time(process_id, start_time)
-                                   : cbpi_process_start_time(process_id, start_time);
+    return cbpi_driver_processes(driver_of(session))->start_time(process_id, start_time);
 }
 
 uint32_t cbpi_rules_adopt(struct cbp_session *session, uint32_t rule_id, uint64_t epoch, uint32_t process_id,
@@ -112,7 +110,7 @@ uint32_t cbpi_rules_adopt(struct cbp_session *session, uint32_t rule_id, uint64_
                              .process_id = process_id,
                              .start_time = start_time};
     cbpi_mutex_lock(&session->control);
-    int is_running = epoch == session->epoch;
+    bool is_running = epoch == session->epoch;
     uint32_t error = reserve(session, &rule);
     struct cbpi_rule_item *old = find_replaced(session, &rule);
     if (!is_running)

@@ -56,7 +56,7 @@ static int by_id(const void *left, const void *right)
 static uint32_t take_rules(struct build *build, const struct cbpi_rule *rules)
 {
     uint32_t count = build->header.rule_count, last_id = 0;
-    int is_sorted = 1;
+    bool is_sorted = true;
     for (uint32_t i = 0; i < count; i++) {
         build->sorted[i] = &rules[i];
         is_sorted = is_sorted && (i == 0 || rules[i].rule_id > rules[i - 1].rule_id);
@@ -112,8 +112,8 @@ static uint32_t take_text(struct build *build, const struct cbpi_rule *rule,
     return 0;
 }
 
-static int has_text(const struct build *build, const struct draft *draft, uint32_t hash,
-                    const struct cbp_text *text)
+static bool has_text(const struct build *build, const struct draft *draft, uint32_t hash,
+                     const struct cbp_text *text)
 {
     struct cbp_text own = text_of(build, &draft->pattern);
     size_t unit_size = text->comparison == CBP_COMPARE_UTF16 ? 2 : 1;

@@ -1,26 +1,12 @@
-/* The life of a session: create, start, stop, destroy, and what can be asked about it. The dispatcher does
- * the taking down, in every case, so that a stop may be asked for in any thread; see dispatcher.c. */
+/* The life of a session: create, start, destroy. How it stops is in stop.c. */
 #include "core.h"
 #include "recorder.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define NS_PER_MS 1000000u
-#define FOREVER_MS (1000u * 3600u) /* waits without a limit look again after this time */
 #define DISPATCHER_STACK_SIZE (1024u * 1024u)
-
-uint32_t cbpi_session_check(const struct cbp_session *session)
-{
-    if (!session)
-        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "session must not be NULL");
-    if (session->generation != cbpi_process_generation())
-        return cbpi_fail(CBP_ERROR_NOT_READY,
-                         "the session belongs to the process that this one was forked from");
-    return 0;
-}
 
 uint32_t cbp_session_create(const char *product_guid, struct cbp_session **session)
 {
@@ -58,87 +44,6 @@ uint32_t cbp_session_set_product_guid(struct cbp_session *session, const char *p
     return error;
 }
 
-void cbpi_session_report(const struct cbp_session *session, uint32_t code, const char *format, ...)
-{
-    char text[512];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    cbpi_log("%s error %u: %s", session->product_guid, (unsigned) code, text);
-    if (session->callbacks.error)
-        session->callbacks.error(session->callbacks.context, code, text);
-}
-
-void cbpi_session_begin_stop(struct cbp_session *session)
-{
-    cbpi_mutex_lock(&session->control);
-    cbpi_mutex_lock(&session->mutex);
-    uint32_t state = cbp_load_u32(&session->state);
-    int begins = state == CBPI_STATE_STARTING || state == CBPI_STATE_ACTIVE;
-    if (begins)
-        cbp_store_u32(&session->state, CBPI_STATE_STOPPING);
-    cbpi_mutex_unlock(&session->mutex);
-    if (begins) {
-        /* The dispatcher releases the transport only after it has seen the workers end, and they may end as
-         * soon as it is closed: the last use of it here comes before the dispatcher is told. */
-        uint32_t error = session->ops->close(session->transport);
-        cbpi_mutex_lock(&session->mutex);
-        session->is_closed = 1;
-        /* A driver that has gone has let go of everything; one that does not answer has not. */
-        session->stop_code = error == CBP_ERROR_SERVICE_REQUEST_TIMEOUT ? error : 0;
-        snprintf(session->stop_detail, sizeof session->stop_detail, "%s", cbp_error_detail());
-        cbpi_condition_broadcast(&session->condition);
-        cbpi_mutex_unlock(&session->mutex);
-    }
-    cbpi_mutex_unlock(&session->control);
-}
-
-/* Waits for the dispatcher to have taken everything down, and joins it. */
-static uint32_t wait_until_inactive(struct cbp_session *session, uint32_t slice_ms)
-{
-    uint64_t deadline_ns = cbpi_now_ns() + (uint64_t) slice_ms * NS_PER_MS;
-    cbpi_mutex_lock(&session->mutex);
-    while (cbp_load_u32(&session->state) != CBPI_STATE_INACTIVE) {
-        uint64_t now_ns = cbpi_now_ns();
-        if (slice_ms != 0 && now_ns >= deadline_ns) {
-            cbpi_mutex_unlock(&session->mutex);
-            return cbpi_fail(CBP_ERROR_TIMEOUT, "handlers are still running");
-        }
-        cbpi_condition_wait_until(&session->condition, &session->mutex,
-                                  slice_ms != 0 ? deadline_ns : now_ns + (uint64_t) FOREVER_MS * NS_PER_MS);
-    }
-    uint32_t joins = session->must_join;
-    session->must_join = 0;
-    cbpi_mutex_unlock(&session->mutex);
-    if (joins)
-        cbpi_thread_join(&session->dispatcher);
-    return 0;
-}
-
-/* How the stop went with the driver: told once. */
-static uint32_t tell_stop(struct cbp_session *session)
-{
-    cbpi_mutex_lock(&session->mutex);
-    uint32_t code = session->stop_code;
-    session->stop_code = 0;
-    cbpi_mutex_unlock(&session->mutex);
-    return code ? cbpi_fail(code,
-                            "the filter has stopped here, but %s; what it holds goes on when it runs again",
-                            session->stop_detail)
-                : 0;
-}
-
-uint32_t cbp_session_stop(struct cbp_session *session, uint32_t slice_ms)
-{
-    uint32_t error = cbpi_session_check(session);
-    if (error != 0)
-        return error;
-    cbpi_session_begin_stop(session);
-    error = cbp_in_handler() ? 0 : wait_until_inactive(session, slice_ms);
-    return error != 0 ? error : tell_stop(session);
-}
-
 static void free_session(struct cbp_session *session)
 {
     cbpi_rule_list_free(&session->rules);
@@ -165,7 +70,7 @@ uint32_t cbp_session_destroy(struct cbp_session *session)
     if (cbpi_thread_session() == session)
         return cbpi_fail(CBP_ERROR_POSSIBLE_DEADLOCK, "a session cannot be destroyed in its own handler");
     cbpi_session_begin_stop(session);
-    wait_until_inactive(session, 0);
+    cbpi_session_wait_until_inactive(session, 0);
     free_session(session);
     return 0;
 }
@@ -203,31 +108,20 @@ static uint32_t open_transport(struct cbp_session *session, const struct cbpi_se
                                struct cbpi_transport **transport)
 {
     session->recorder = NULL;
-    session->ops = cbpi_transport_find(cbpi_driver_names[session->config.driver]);
+    session->driver = cbpi_driver_find(cbpi_driver_names[session->config.driver]);
     uint32_t error = cbpi_demands_check_session(session);
     if (error == 0 && session->config.hide_controller)
         error = cbpi_process_hide();
     if (error == 0)
-        error = session->ops->open(settings, transport);
+        error = session->driver->open(settings, transport);
     if (error != 0 || !session->texts.record_to)
         return error;
-    error = cbpi_recorder_create(session->texts.record_to, session->ops->name, &session->recorder);
+    error = cbpi_recorder_create(session->texts.record_to, session->driver->name, &session->recorder);
     if (error != 0) {
-        session->ops->close(*transport);
-        session->ops->release(*transport);
+        (*transport)->ops->close(*transport);
+        (*transport)->ops->release(*transport);
     }
     return error;
-}
-
-void cbpi_session_end_recording(struct cbp_session *session)
-{
-    char text[400];
-    struct cbpi_recorder *recorder = session->recorder;
-    session->recorder = NULL;
-    uint64_t lost = session->final_counts.lost + cbp_load_u64(&session->skipped);
-    uint32_t code = recorder ? cbpi_recorder_close(recorder, lost, text, sizeof text) : 0;
-    if (code != 0)
-        cbpi_session_report(session, code, "%s", text);
 }
 
 /* Attaches and starts the dispatcher, which starts the workers. control is held. */
@@ -260,8 +154,8 @@ static uint32_t attach(struct cbp_session *session, struct cbpi_session_settings
     }
     cbpi_mutex_unlock(&session->mutex);
     if (error != 0) {
-        session->ops->close(transport);
-        session->ops->release(transport);
+        transport->ops->close(transport);
+        transport->ops->release(transport);
         cbpi_session_end_recording(session);
     }
     return error;
@@ -271,8 +165,7 @@ static uint32_t wait_until_started(struct cbp_session *session)
 {
     cbpi_mutex_lock(&session->mutex);
     while (!session->is_started)
-        cbpi_condition_wait_until(&session->condition, &session->mutex,
-                                  cbpi_now_ns() + (uint64_t) FOREVER_MS * NS_PER_MS);
+        cbpi_condition_wait_until(&session->condition, &session->mutex, cbpi_now_ns() + CBPI_FOREVER_NS);
     uint32_t code = session->startup_code;
     cbpi_mutex_unlock(&session->mutex);
     return code ? cbpi_fail(code, "%s", session->startup_detail) : 0;
@@ -291,13 +184,13 @@ static uint32_t activate(struct cbp_session *session, const struct cbpi_session_
     error = cbpi_rules_push(session);
     cbpi_config_settings(session, &settings);
     if (error == 0 && memcmp(&settings, opened_with, sizeof settings) != 0)
-        error = session->ops->update(session->transport, &settings);
+        error = session->transport->ops->update(session->transport, &settings);
     if (error == 0) {
         cbpi_log("%s the filter is active: driver %s, timeout %u ms, events 0x%x", session->product_guid,
-                 session->ops->name, (unsigned) settings.timeout_ms, (unsigned) settings.events);
+                 session->driver->name, (unsigned) settings.timeout_ms, (unsigned) settings.events);
         cbp_store_u32(&session->state, CBPI_STATE_ACTIVE);
-        if (session->ops->begin)
-            session->ops->begin(session->transport);
+        if (cbpi_driver_plays(session->driver))
+            session->driver->scripts->begin(session->transport);
     }
 cleanup:
     cbpi_mutex_unlock(&session->control);
@@ -325,7 +218,8 @@ static uint32_t start(struct cbp_session *session, uint32_t timeout_ms)
     uint32_t error = 0;
     cbpi_mutex_lock(&session->control);
     if (cbp_load_u32(&session->state) == CBPI_STATE_INACTIVE) {
-        wait_until_inactive(session, 0); /* joins the dispatcher of a session that stopped by itself */
+        cbpi_session_wait_until_inactive(session,
+                                         0); /* joins the dispatcher of a session that stopped by itself */
         session->timeout_ms = timeout_ms;
         error = attach(session, &settings);
     } else {
@@ -340,7 +234,7 @@ static uint32_t start(struct cbp_session *session, uint32_t timeout_ms)
         error = activate(session, &settings);
     if (error != 0) {
         cbpi_session_begin_stop(session);
-        wait_until_inactive(session, 0);
+        cbpi_session_wait_until_inactive(session, 0);
     }
     return error;
 }
@@ -366,42 +260,5 @@ uint32_t cbp_session_is_active(struct cbp_session *session, uint32_t *active)
     if (!active)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "active must not be NULL");
     *active = cbp_load_u32(&session->state) == CBPI_STATE_ACTIVE;
-    return 0;
-}
-
-uint32_t cbp_session_get_statistics(struct cbp_session *session, struct cbp_statistics *statistics,
-                                    uint64_t size)
-{
-    struct cbpi_transport_counts counts;
-    struct cbp_statistics all = {0};
-    uint32_t error = cbpi_session_check(session);
-    if (error != 0)
-        return error;
-    if (!statistics || size < sizeof all.delivered || size % sizeof all.delivered != 0)
-        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "size is that of struct cbp_statistics");
-    cbpi_mutex_lock(&session->mutex);
-    counts = session->final_counts;
-    if (session->transport) {
-        session->ops->counts(session->transport, &counts);
-        all.queued = session->ops->backlog(session->transport);
-    }
-    all.delivered = session->ended_delivered;
-    for (const struct cbp_worker *worker = session->workers; worker; worker = worker->next)
-        all.delivered += cbp_load_relaxed_u64(&worker->delivered);
-    all.queued += counts.waiting;
-    all.workers = cbp_load_u32(&session->worker_count);
-    cbpi_mutex_unlock(&session->mutex);
-
-    all.lost = counts.lost + cbp_load_u64(&session->skipped);
-    all.timed_out = counts.timed_out;
-    all.refused = counts.refused;
-    all.decided_by_rule = counts.decided_by_rule;
-    all.late = cbp_load_u64(&session->late);
-    all.failed_after = counts.failed_after;
-    all.malformed = cbp_load_u64(&session->malformed);
-    all.supervised = counts.supervised;
-    all.deferred = cbp_load_u64(&session->deferred);
-    all.guessed = counts.guessed;
-    memcpy(statistics, &all, size < sizeof all ? (size_t) size : sizeof all);
     return 0;
 }

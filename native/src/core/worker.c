@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define IDLE_LIMIT_MS                                                                                        \
-    10000u /* a worker above the least number that has had nothing to do for this long ends */
+/* A worker above the least number that has had nothing to do for this long ends. */
+#define IDLE_LIMIT_MS 10000u
 
 /* Leaves the pool's count. The session's mutex is held. */
 static void leave(struct cbp_worker *worker)
@@ -62,7 +62,7 @@ uint32_t cbpi_worker_start(struct cbp_session *session)
 
 /* Takes a worker that has ended out of the list; NULL if there is none. With wait set NULL means that the
  * list is empty. */
-static struct cbp_worker *take_ended(struct cbp_session *session, uint32_t wait)
+static struct cbp_worker *take_ended(struct cbp_session *session, bool wait)
 {
     cbpi_mutex_lock(&session->mutex);
     for (;;) {
@@ -78,11 +78,11 @@ static struct cbp_worker *take_ended(struct cbp_session *session, uint32_t wait)
             cbpi_mutex_unlock(&session->mutex);
             return ended;
         }
-        cbpi_condition_wait_until(&session->condition, &session->mutex, cbpi_now_ns() + 1000000000u);
+        cbpi_condition_wait_until(&session->condition, &session->mutex, cbpi_now_ns() + CBPI_NS_PER_S);
     }
 }
 
-uint32_t cbpi_workers_join(struct cbp_session *session, uint32_t all)
+uint32_t cbpi_workers_join(struct cbp_session *session, bool all)
 {
     uint32_t failed_count = 0;
     struct cbp_worker *worker;
@@ -115,7 +115,7 @@ static void grow(struct cbp_worker *worker)
         return;
     }
     use_own_block(worker);
-    session->ops->skip(session->transport, &worker->pending);
+    session->transport->ops->skip(session->transport, &worker->pending);
     cbp_add_u64(&session->skipped, 1);
     cbpi_session_report(session, CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for an event of %u bytes", wanted);
 }
@@ -123,21 +123,22 @@ static void grow(struct cbp_worker *worker)
 static uint32_t wait_for_delivery(struct cbp_worker *worker)
 {
     struct cbp_session *session = worker->session;
-    uint32_t is_spare = cbp_load_u32(&session->worker_count) > cbp_load_u32(&session->least_workers);
+    bool is_spare = cbp_load_u32(&session->worker_count) > cbp_load_u32(&session->least_workers);
     cbp_add_u32(&session->idle_count, 1);
-    uint32_t error = session->ops->receive(session->transport, &worker->delivery,
-                                           is_spare ? IDLE_LIMIT_MS : CBPI_WAIT_FOREVER, &worker->pending);
+    uint32_t limit_ms = is_spare ? IDLE_LIMIT_MS : CBPI_WAIT_FOREVER;
+    uint32_t error =
+        session->transport->ops->receive(session->transport, &worker->delivery, limit_ms, &worker->pending);
     if (cbp_subtract_u32(&session->idle_count, 1) == 1)
-        cbpi_dispatcher_watch(session);
+        cbpi_pool_watch(session);
     return error;
 }
 
 /* Whether this worker is one too many; it has then left the count. */
-static uint32_t retires(struct cbp_worker *worker)
+static bool retires(struct cbp_worker *worker)
 {
     struct cbp_session *session = worker->session;
     cbpi_mutex_lock(&session->mutex);
-    uint32_t is_spare = cbp_load_u32(&session->worker_count) > cbp_load_u32(&session->least_workers);
+    bool is_spare = cbp_load_u32(&session->worker_count) > cbp_load_u32(&session->least_workers);
     if (is_spare)
         leave(worker);
     cbpi_mutex_unlock(&session->mutex);
@@ -148,9 +149,9 @@ static uint32_t retires(struct cbp_worker *worker)
 static uint32_t next_delivery(struct cbp_worker *worker)
 {
     struct cbp_session *session = worker->session;
-    struct cbpi_delivery *delivery = &worker->delivery;
+    struct cbpi_transport *transport = session->transport;
     for (;;) {
-        uint32_t error = session->ops->receive(session->transport, delivery, 0, &worker->pending);
+        uint32_t error = transport->ops->receive(transport, &worker->delivery, 0, &worker->pending);
         if (error == CBP_ERROR_TIMEOUT)
             error = wait_for_delivery(worker);
         switch (error) {
@@ -173,28 +174,6 @@ static uint32_t next_delivery(struct cbp_worker *worker)
     }
 }
 
-void cbpi_delivery_set_answer(struct cbpi_delivery *delivery, uint32_t item, uint32_t result_code,
-                              uint32_t desired_access)
-{
-    if (delivery->items[item][1] & CBP_EVENT_FLAG_DECIDED_BY_RULE)
-        return;
-    delivery->result_codes[item] = result_code;
-    delivery->desired_access[item] &= desired_access;
-}
-
-uint32_t cbpi_delivery_answer(struct cbp_session *session, const struct cbpi_delivery *delivery)
-{
-    uint32_t error = session->ops->answer(session->transport, delivery);
-    /* What is late because the session was stopped is nobody's fault. */
-    uint32_t is_stopped = cbp_load_u32(&session->state) != CBPI_STATE_ACTIVE;
-    if (error == CBP_ERROR_TIMEOUT && !is_stopped)
-        cbp_add_u64(&session->late, 1);
-    if (session->recorder)
-        cbpi_recorder_write_verdict(session->recorder, delivery,
-                                    error != 0 && is_stopped ? CBP_ERROR_OPERATION_ABORTED : error);
-    return error;
-}
-
 /* Makes event 0's block that of another event of the delivery. */
 static void prepare_event(struct cbp_worker *worker, uint32_t item, uint64_t sequence)
 {
@@ -209,15 +188,15 @@ static void prepare_event(struct cbp_worker *worker, uint32_t item, uint64_t seq
 
 static cbp_event_callback callback_for(const struct cbp_worker *worker)
 {
-    int is_in_block = (const void *) worker->delivery.event == worker->block;
+    bool is_in_block = (const void *) worker->delivery.event == worker->block;
     /* The block is larger than what the binding was told that it may read. */
     is_in_block = is_in_block && worker->delivery.event->size <= CBP_EVENT_SIZE_INLINE;
     return worker->callback && is_in_block ? worker->callback : worker->session->callbacks.event;
 }
 
-/* Calls the handler for each event and keeps the answers. Gives 0 in a fork's child: nothing here is its own.
+/* Calls the handler for each event and keeps the answers. False in a fork's child: nothing here is its own.
  */
-static uint32_t handle_events(struct cbp_worker *worker)
+static bool handle_events(struct cbp_worker *worker)
 {
     struct cbp_session *session = worker->session;
     struct cbpi_delivery *delivery = &worker->delivery;
@@ -234,21 +213,21 @@ static uint32_t handle_events(struct cbp_worker *worker)
         prepare_event(worker, i, sequence);
         callback(event);
         if (session->generation != cbpi_process_generation())
-            return 0;
+            return false;
         cbp_store_relaxed_u64(&worker->delivered, cbp_load_relaxed_u64(&worker->delivered) + 1);
         cbpi_delivery_set_answer(delivery, i, event->result_code, event->desired_access);
         if (cbp_load_relaxed_u32(&session->state) == CBPI_STATE_STOPPING)
             break; /* the handler ended delivery */
     }
-    return 1;
+    return true;
 }
 
-static uint32_t serve(struct cbp_worker *worker)
+static bool serve(struct cbp_worker *worker)
 {
     struct cbp_session *session = worker->session;
     cbp_store_relaxed_u64(&worker->handling, (uintptr_t) worker->delivery.event);
     if (!handle_events(worker))
-        return 0;
+        return false;
     cbp_store_relaxed_u64(&worker->handling, 0);
     if (worker->deferral)
         cbpi_deferral_settle(worker);
@@ -256,7 +235,7 @@ static uint32_t serve(struct cbp_worker *worker)
         cbpi_delivery_answer(session, &worker->delivery);
     if (worker->grown)
         use_own_block(worker);
-    return 1;
+    return true;
 }
 
 uint32_t cbp_worker_bind(struct cbp_worker *worker, cbp_event_callback callback, struct cbp_event **event)

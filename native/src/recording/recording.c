@@ -39,12 +39,12 @@ static uint32_t damaged(struct cbp_recording_file *file, const char *what)
     return fail_at_offset(file, CBP_ERROR_INVALID_DATA, what);
 }
 
-static int is_zero(const unsigned char *bytes, uint64_t size)
+static bool is_zero(const unsigned char *bytes, uint64_t size)
 {
     for (uint64_t i = 0; i < size; i++)
         if (bytes[i] != 0)
-            return 0;
-    return 1;
+            return false;
+    return true;
 }
 
 /* What is wrong with the record at the offset, or NULL and its message. */
@@ -106,7 +106,7 @@ uint32_t cbpi_recording_begin(struct cbp_recording_file *file, void *bytes, uint
     return 0;
 }
 
-static int may_follow(uint32_t type)
+static bool may_follow(uint32_t type)
 {
     return type == CBP_MESSAGE_EVENT || type == CBP_MESSAGE_VERDICT || type == CBP_MESSAGE_SCRIPT_STEP ||
            type == CBP_MESSAGE_RECORDING_END;

@@ -1,15 +1,20 @@
 /* The seam between the portable core and the operating system: threads, clock, processes. One file for each
- * platform under src/<platform>/. Knows nothing of sessions. */
+ * platform under src/platform/. Knows nothing of sessions. */
 #ifndef CBPI_PLATFORM_H
 #define CBPI_PLATFORM_H
 
 #include "cbprocess.h"
+
+#include <stdbool.h>
 
 #if defined(_WIN32)
 #include "../platform/windows/platform_types.h"
 #else
 #include "../platform/linux/platform_types.h" /* struct cbpi_mutex, cbpi_condition, cbpi_thread, cbpi_file */
 #endif
+
+#define CBPI_NS_PER_MS UINT64_C(1000000)
+#define CBPI_NS_PER_S UINT64_C(1000000000)
 
 /* Nanoseconds of the monotonic clock that deadlines are told in. */
 uint64_t cbpi_now_ns(void);
@@ -22,8 +27,8 @@ void cbpi_mutex_destroy(struct cbpi_mutex *mutex);
 void cbpi_mutex_lock(struct cbpi_mutex *mutex);
 void cbpi_mutex_unlock(struct cbpi_mutex *mutex);
 
-/* 1 if the mutex was free and is now held. */
-uint32_t cbpi_mutex_try_lock(struct cbpi_mutex *mutex);
+/* Whether the mutex was free; it is held then. */
+bool cbpi_mutex_try_lock(struct cbpi_mutex *mutex);
 
 void cbpi_condition_init(struct cbpi_condition *condition);
 void cbpi_condition_destroy(struct cbpi_condition *condition);

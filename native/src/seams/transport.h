@@ -1,11 +1,10 @@
-/* The seam between the core and a driver. Passes decoded events and verdicts; each driver's side of it is one
- * file under src/<platform>/ (or src/simulated/). The core knows nothing of messages, channels or
- * descriptors.
+/* The seam between the core and a driver. Passes decoded events and verdicts; each driver's side of it is a
+ * folder under src/drivers/. The core knows nothing of messages, channels, descriptors or handles.
  *
- * A transport belongs to one active session. Several threads use it at once: workers call receive, answer,
- * check and extend; the dispatcher calls beat, backlog and nudge; update, set_rules, forget_launch, launch
- * and close are called by one thread at a time, beside all of these. release is called last, with nobody else
- * inside.
+ * A driver is a row of the build's list, whether it is used or not; a transport is its part in one active
+ * session. Several threads use a transport at once: workers call receive, answer, check and extend; the
+ * dispatcher calls beat and backlog; update, set_rules, the operations of launches and close are called
+ * by one thread at a time, beside all of these. release is called last, with nobody else inside.
  */
 #ifndef CBPI_TRANSPORT_H
 #define CBPI_TRANSPORT_H
@@ -13,8 +12,15 @@
 #include "cbprocess.h"
 #include "turn.h"
 
-struct cbpi_transport; /* each driver's own */
+#include <stdbool.h>
+
+/* The base that each driver's own structure begins with. */
+struct cbpi_transport {
+    const struct cbpi_transport_ops *ops;
+};
+
 struct cbpi_launch_channel;
+struct cbpi_launch_target;
 
 struct cbpi_session_settings {
     uint32_t events;
@@ -26,7 +32,7 @@ struct cbpi_session_settings {
     uint32_t scope_signals;
     uint32_t scope_proc_files;
     uint64_t altitude;              /* in billionths; sessions are told in its order, the highest first */
-    uint32_t replay_speed;          /* CBPI_REPLAY_; this and the rest for the simulated driver only */
+    uint32_t replay_speed;          /* CBPI_REPLAY_; this and the rest for drivers that play scripts */
     uint32_t keeps_verdicts;        /* a recording's verdicts stand */
     const char *script_path;        /* "" for none; not changed while the transport is open */
     struct cbpi_script_log *script; /* what the driver tells about the playing of scripts */
@@ -91,19 +97,8 @@ struct cbpi_transport_counts {
     uint64_t waiting; /* deliveries that wait for a handler of an earlier one of their process */
 };
 
+/* What every driver can do with an active session. */
 struct cbpi_transport_ops {
-    const char *name;
-
-    /* When the library is loaded, before anything else. */
-    void (*load)(void);
-
-    /* The CAP_ bits of what the driver could do here now, 0 if it cannot run; reason as in
-     * cbp_driver_probe(). */
-    uint32_t (*probe)(char *reason, uint64_t size);
-
-    /* Starts or joins the driver and attaches with these settings. Error codes of cbp_session_start(). */
-    uint32_t (*open)(const struct cbpi_session_settings *settings, struct cbpi_transport **transport);
-
     /* Detaches: everything held goes on unrefused, waiting receives return CBP_ERROR_OPERATION_ABORTED. Frees
      * nothing that a worker may still use; release does, once no worker is left. CBP_ERROR_SERVICE_REQUEST_
      * TIMEOUT, CBP_ERROR_BROKEN_PIPE: it is closed here, but the driver has not confirmed it. */
@@ -117,10 +112,6 @@ struct cbpi_transport_ops {
      * CBP_ERROR_INVALID_PARAMETER, CBP_ERROR_BUSY, CBP_ERROR_ACCESS_DENIED: running processes of a rule
      * cannot be attached to; the error's sentence says which. */
     uint32_t (*set_rules)(struct cbpi_transport *transport, const struct cbpi_rules_change *change);
-
-    /* Takes back the rule of a launch. CBP_ERROR_NOT_FOUND if all of its tree has ended. NULL where the
-     * driver cannot launch. */
-    uint32_t (*forget_launch)(struct cbpi_transport *transport, uint32_t rule_id);
 
     /* The CAP_ bits that hold for one process. CBP_ERROR_NOT_FOUND if the driver does not supervise it. */
     uint32_t (*process_capabilities)(struct cbpi_transport *transport, uint32_t process_id,
@@ -141,9 +132,6 @@ struct cbpi_transport_ops {
     /* How many deliveries wait for a worker now. */
     uint32_t (*backlog)(struct cbpi_transport *transport);
 
-    /* Makes one waiting receive look for a delivery. */
-    void (*nudge)(struct cbpi_transport *transport);
-
     /* Answers a delivery; exactly once for each. CBP_ERROR_TIMEOUT if its deadline had passed. */
     uint32_t (*answer)(struct cbpi_transport *transport, const struct cbpi_delivery *delivery);
 
@@ -155,50 +143,48 @@ struct cbpi_transport_ops {
     uint32_t (*extend)(struct cbpi_transport *transport, const struct cbpi_delivery *delivery,
                        uint32_t timeout_ms);
 
-    /* The dispatcher's sign of life, several times a second. CBP_ERROR_BROKEN_PIPE when the driver has died.
-     */
+    /* The dispatcher's sign of life, several times a second. Where deliveries wait, one waiting receive looks
+     * for them. CBP_ERROR_BROKEN_PIPE when the driver has died. */
     uint32_t (*beat)(struct cbpi_transport *transport);
-
-    void (*counts)(struct cbpi_transport *transport, struct cbpi_transport_counts *counts);
-
-    /* Gives the next of those that counts.failed_after counts: 1; or 0 if *seen_count is all of them. The
-     * dispatcher's. */
-    uint32_t (*next_failed)(struct cbpi_transport *transport, uint64_t *seen_count,
-                            struct cbpi_failed_execution *failed);
-
-    /* Tells the driver to expect a launcher: launcher_fd is the driver's end of the conversation with it,
-     * result_fd that of the pair on which it tells the core how the launch ended; the callee closes both in
-     * every case. rule_id 0: no rule. NULL where the driver cannot launch. */
-    uint32_t (*launch)(struct cbpi_transport *transport, int launcher_fd, int result_fd, uint32_t rule_id);
-
-    /* Where the caller creates the process itself (Windows), NULL elsewhere: lets the calling thread create
-     * processes for the driver; then tells the driver which one it was. */
-    uint32_t (*launch_enter)(struct cbpi_transport *transport, struct cbpi_launch_channel *channel);
-    uint32_t (*launch_claim)(struct cbpi_transport *transport, struct cbpi_launch_channel *channel,
-                             uint32_t process_id, uint32_t rule_id);
-
-    /* The process id of the helper that traces, 0 where there is none. */
-    uint32_t (*helper_process_id)(struct cbpi_transport *transport);
-
-    /* In the child of a fork: forgets the parent's driver without touching it. */
-    void (*forget_after_fork)(void);
-
-    /* The rest is NULL where the driver has nothing to say to it. */
-
-    /* The filter is active and has its rules. */
-    void (*begin)(struct cbpi_transport *transport);
 
     /* Gives once, for each thing that went wrong and ended nothing, its code and a sentence for the error
      * callback; else 0. By the dispatcher. */
     uint32_t (*trouble)(struct cbpi_transport *transport, char *text, uint64_t size);
 
-    /* For a driver whose processes are not the machine's: the start time for a rule about a process id (0:
-     * the driver itself keeps whose the rule is), whether such a rule is of a process that had the id before,
-     * and a process's name by the buffer rules of cbpi_copy_text(). */
-    uint32_t (*process_start_time)(uint32_t process_id, uint64_t *start_time);
-    int (*is_of_earlier)(struct cbpi_transport *transport, uint32_t rule_id, uint32_t process_id);
-    uint32_t (*process_name)(struct cbpi_transport *transport, uint32_t process_id, char *buffer,
-                             uint64_t size, uint64_t *needed);
+    void (*counts)(struct cbpi_transport *transport, struct cbpi_transport_counts *counts);
+
+    /* Gives the next of those that counts.failed_after counts, and counts it in *seen_count; false if
+     * *seen_count is all of them. Any thread. */
+    bool (*next_failed)(struct cbpi_transport *transport, uint64_t *seen_count,
+                        struct cbpi_failed_execution *failed);
+};
+
+/* A launch goes one of two ways. */
+#define CBPI_LAUNCH_BY_LAUNCHER 1u /* the launcher program, which the caller starts, becomes the target */
+#define CBPI_LAUNCH_BY_CALLER 2u   /* a thread of the caller creates the target itself */
+
+/* For drivers that start programs. The operations of a way that is not in ways are never called. */
+struct cbpi_launch_ops {
+    uint32_t ways;
+
+    /* BY_LAUNCHER: opens the channel and tells the driver to expect a launcher on it. rule_id 0: no rule. */
+    uint32_t (*launch)(struct cbpi_transport *transport, const struct cbpi_launch_target *target,
+                       uint32_t rule_id, struct cbpi_launch_channel *channel);
+
+    /* BY_CALLER: lets the calling thread create processes for the driver; then tells the driver which one it
+     * was, 0 if there is none. */
+    uint32_t (*enter)(struct cbpi_transport *transport, struct cbpi_launch_channel *channel);
+    uint32_t (*claim)(struct cbpi_transport *transport, struct cbpi_launch_channel *channel,
+                      uint32_t process_id, uint32_t rule_id);
+
+    /* Both: takes back the rule of a launch. CBP_ERROR_NOT_FOUND if all of its tree has ended. */
+    uint32_t (*forget)(struct cbpi_transport *transport, uint32_t rule_id);
+};
+
+/* For drivers that play scripts. */
+struct cbpi_script_ops {
+    /* The filter is active and has its rules. */
+    void (*begin)(struct cbpi_transport *transport);
 
     /* A handler has deferred that item of the delivery. */
     void (*deferred)(struct cbpi_transport *transport, const struct cbpi_delivery *delivery, uint32_t item);
@@ -207,16 +193,50 @@ struct cbpi_transport_ops {
     uint32_t (*play)(struct cbpi_transport *transport, const void *messages, uint64_t size);
 };
 
-/* The drivers of this build, the default one first, NULL at the end; each platform has its own list. */
-extern const struct cbpi_transport_ops *const cbpi_transports[];
+/* For drivers whose processes are not the machine's. */
+struct cbpi_process_ops {
+    /* The start time for a rule about a process id; 0: the driver itself keeps whose the rule is. */
+    uint32_t (*start_time)(uint32_t process_id, uint64_t *start_time);
 
-/* The names that the Driver setting accepts on any platform, "auto" first. */
-#define CBPI_DRIVER_NAME_COUNT 6u
-extern const char *const cbpi_driver_names[CBPI_DRIVER_NAME_COUNT];
+    /* Whether a rule for the process with that id and start time can still be of use. */
+    bool (*lives)(uint32_t process_id, uint64_t start_time);
 
-int cbpi_is_driver_name(const char *name); /* whether it is one of them; NULL is none */
+    /* Whether that rule is of a process that had the id before. */
+    bool (*is_of_earlier)(struct cbpi_transport *transport, uint32_t rule_id, uint32_t process_id);
 
-/* The driver of that name (one of the above) in this build, or NULL. "auto" gives the default. */
-const struct cbpi_transport_ops *cbpi_transport_find(const char *name);
+    /* A process's name by the buffer rules of cbpi_copy_text(). */
+    uint32_t (*name)(struct cbpi_transport *transport, uint32_t process_id, char *buffer, uint64_t size,
+                     uint64_t *needed);
+
+    /* As cbpi_process_token(). */
+    int64_t (*token)(uint32_t process_id, uint64_t start_time);
+};
+
+/* A driver of this build. Whether it has what is optional is asked in core/drivers.c alone. */
+struct cbpi_driver {
+    const char *name;
+
+    /* The CAP_ bits of what the driver could do here now, 0 if it cannot run; reason as in
+     * cbp_driver_probe(). */
+    uint32_t (*probe)(char *reason, uint64_t size);
+
+    /* Starts or joins the driver and attaches with these settings. Error codes of cbp_session_start(). */
+    uint32_t (*open)(const struct cbpi_session_settings *settings, struct cbpi_transport **transport);
+
+    /* The rest is optional: NULL where the driver has none. */
+
+    /* In the child of a fork: forgets the parent's driver without touching it. */
+    void (*forget_after_fork)(void);
+
+    const struct cbpi_launch_ops *launches;
+    const struct cbpi_script_ops *scripts;
+    const struct cbpi_process_ops *processes;
+};
+
+/* The drivers of this build, the default one first, NULL at the end; made by cmake/drivers.cmake. */
+extern const struct cbpi_driver *const cbpi_drivers[];
+
+/* The names that the Driver setting accepts, "auto" first, NULL at the end; made there, too. */
+extern const char *const cbpi_driver_names[];
 
 #endif

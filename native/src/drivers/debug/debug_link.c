@@ -1,9 +1,11 @@
-/* The link of helper_link.h to the debug helper: a section without a name, events, and the process itself. See
- * driver/windows/debug/cbp_debug_control.h. */
+/* link.h to the debug helper: a section without a name, events, and the process itself. See
+ * driver/protocol/cbp_debug_control.h. */
 #include "debug_link.h"
 
 #include "cbp_atomic.h"
+#include "cbp_channel.h"
 #include "cbp_debug_control.h"
+#include "cbp_wtf8.h"
 #include "errors.h"
 #include "os_error.h"
 #include "windows_api.h"
@@ -12,13 +14,17 @@
 #include <string.h>
 #include <wchar.h>
 
-#define NS_PER_MS 1000000u
 #define PATH_UNITS_MAX 32768u
 
-/* What of link_types.h stands where. */
+/* Which handle stands where. */
 enum { SECTION, CONTROLLER, ANSWER_EVENT, REQUEST_EVENT, REPLY_EVENT, FIRST_BELL };
 #define HANDLE_COUNT ((uint32_t) FIRST_BELL + CBP_SESSION_MAX)
 #define SLEEPERS_MAX 0x7fffffff
+
+static struct cbpi_debug_link *own(struct cbpi_link *link)
+{
+    return (struct cbpi_debug_link *) link;
+}
 
 static uint64_t value_of(HANDLE handle)
 {
@@ -27,48 +33,42 @@ static uint64_t value_of(HANDLE handle)
 
 /* ---- Requests ---- */
 
-uint32_t cbpi_link_look(struct cbpi_link *link)
+/* Never CBPI_LINK_STOPPED: only threads have such a state here, and the system counts them as running. */
+static enum cbpi_link_state look(struct cbpi_link *link)
 {
-    return WaitForSingleObject(link->ends.process, 0) != WAIT_TIMEOUT;
+    return WaitForSingleObject(own(link)->process, 0) == WAIT_TIMEOUT ? CBPI_LINK_RUNS : CBPI_LINK_GONE;
 }
 
-/* A process of Windows has no such state: its threads have, and the system counts them as running. */
-uint32_t cbpi_link_is_stopped(const struct cbpi_link *link)
+static uint32_t send_request(struct cbpi_link *base, const struct cbp_message_header *request,
+                             const struct cbpi_link_parcel *parcel)
 {
-    (void) link;
-    return 0;
-}
-
-uint32_t cbpi_link_send(struct cbpi_link *link, const struct cbp_message_header *request, const int *fds,
-                        uint32_t fd_count)
-{
-    struct cbp_debug_control *control = link->ends.control;
-    (void) fds;
-    if (fd_count > 0 || request->size > sizeof control->request)
+    const struct cbpi_debug_link *link = own(base);
+    struct cbp_debug_control *control = link->control;
+    if (parcel || request->size > sizeof control->request)
         return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "the request cannot be sent to the debug helper");
     memcpy(control->request, request, request->size);
     control->request_size = request->size;
-    ResetEvent(link->ends.handles[REPLY_EVENT]); /* a reply that nobody waited for any more */
-    SetEvent(link->ends.handles[REQUEST_EVENT]);
+    ResetEvent(link->handles[REPLY_EVENT]); /* a reply that nobody waited for any more */
+    SetEvent(link->handles[REQUEST_EVENT]);
     return 0;
 }
 
-uint32_t cbpi_link_receive(struct cbpi_link *link, uint64_t deadline_ns, struct cbp_reply *reply)
+static uint32_t receive(struct cbpi_link *base, uint64_t deadline_ns, struct cbp_reply *reply)
 {
-    const struct cbp_debug_control *control = link->ends.control;
-    HANDLE handles[] = {link->ends.handles[REPLY_EVENT], link->ends.process};
+    const struct cbpi_debug_link *link = own(base);
+    HANDLE handles[] = {link->handles[REPLY_EVENT], link->process};
     uint64_t now_ns = cbpi_now_ns();
     if (now_ns >= deadline_ns)
         return CBP_ERROR_TIMEOUT;
-    DWORD wait_ms = (DWORD) ((deadline_ns - now_ns) / NS_PER_MS) + 1;
+    DWORD wait_ms = (DWORD) ((deadline_ns - now_ns) / CBPI_NS_PER_MS) + 1;
     switch (WaitForMultipleObjects(2, handles, FALSE, wait_ms)) {
     case WAIT_OBJECT_0:
-        memcpy(reply, &control->reply, sizeof *reply);
+        memcpy(reply, &link->control->reply, sizeof *reply);
         return 0;
     case WAIT_TIMEOUT:
         return CBP_ERROR_TIMEOUT;
     default:
-        return cbpi_link_fail_dead(link);
+        return CBP_ERROR_BROKEN_PIPE;
     }
 }
 
@@ -90,45 +90,44 @@ static HANDLE make_rules_section(const void *bytes, uint64_t size)
     return NULL;
 }
 
-/* The helper closes its handle, whatever it replies; one of a request that never reached it is closed here.
- */
-uint32_t cbpi_link_request_rules(struct cbpi_link *link, struct cbp_rules *request, const void *block,
-                                 struct cbp_reply *reply)
+/* The helper closes its handle, whatever it replies; one of a request that was not sent is closed here. */
+static uint32_t send_rules(struct cbpi_link *base, struct cbp_rules *request, const void *block)
 {
+    const struct cbpi_debug_link *link = own(base);
     HANDLE theirs = NULL;
     HANDLE section = make_rules_section(block, request->block_size);
-    int is_there = section && DuplicateHandle(GetCurrentProcess(), section, link->ends.process, &theirs,
-                                              FILE_MAP_READ, FALSE, 0);
+    bool is_there = section && DuplicateHandle(GetCurrentProcess(), section, link->process, &theirs,
+                                               FILE_MAP_READ, FALSE, 0);
     uint32_t error = is_there ? 0 : cbpi_fail_os(GetLastError(), "cannot make the rules' memory");
     if (section)
         CloseHandle(section);
     if (error != 0)
         return error;
     request->section_handle = value_of(theirs);
-    reply->header.id = 0;
-    error = cbpi_link_request(link, &request->header, reply);
-    int was_answered = reply->header.id != 0;
-    if (error != 0 && error != CBP_ERROR_SERVICE_REQUEST_TIMEOUT && !was_answered)
-        DuplicateHandle(link->ends.process, theirs, NULL, NULL, 0, FALSE, DUPLICATE_CLOSE_SOURCE);
+    error = send_request(base, &request->header, NULL);
+    if (error != 0)
+        DuplicateHandle(link->process, theirs, NULL, NULL, 0, FALSE, DUPLICATE_CLOSE_SOURCE);
     return error;
 }
 
 /* ---- Starting the helper ---- */
 
-static uint32_t make_section(struct cbpi_link *link)
+static uint32_t make_section(struct cbpi_debug_link *link)
 {
     HANDLE section =
         CreateFileMappingW(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE, 0, CBP_DEBUG_SECTION_SIZE, NULL);
+    unsigned char *bytes = NULL;
     if (section)
-        link->channel = MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, CBP_DEBUG_SECTION_SIZE);
-    link->ends.handles[SECTION] = section;
-    if (!link->channel)
+        bytes = MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, CBP_DEBUG_SECTION_SIZE);
+    link->handles[SECTION] = section;
+    if (!bytes)
         return cbpi_fail_os(GetLastError(), "cannot make the channel's memory");
-    link->channel->magic = CBP_PROTOCOL_MAGIC;
-    link->channel->version = CBP_PROTOCOL_VERSION;
-    link->channel->size = CBP_CHANNEL_SIZE;
-    unsigned char *bytes = (unsigned char *) link->channel;
-    link->ends.control = (struct cbp_debug_control *) (void *) (bytes + CBP_DEBUG_CONTROL_OFFSET);
+    struct cbp_channel *channel = (struct cbp_channel *) (void *) bytes;
+    channel->magic = CBP_PROTOCOL_MAGIC;
+    channel->version = CBP_PROTOCOL_VERSION;
+    channel->size = CBP_CHANNEL_SIZE;
+    link->base.channel = channel;
+    link->control = (struct cbp_debug_control *) (void *) (bytes + CBP_DEBUG_CONTROL_OFFSET);
     return 0;
 }
 
@@ -156,10 +155,10 @@ static uint32_t make_objects(HANDLE *handles)
 
 #define PATH_SIZE (3u * PATH_UNITS_MAX)
 
-uint32_t cbpi_debug_helper_is_there(void)
+bool cbpi_debug_helper_is_there(void)
 {
     char *path = malloc(PATH_SIZE);
-    uint32_t found = path && cbpi_helper_path(CBP_DEBUG_HELPER_NAME, path, PATH_SIZE) == 0;
+    bool found = path && cbpi_helper_path(CBP_DEBUG_HELPER_NAME, path, PATH_SIZE) == 0;
     free(path);
     return found;
 }
@@ -198,7 +197,7 @@ __declspec(dllimport) LONG NTAPI
 
 enum { BASIC_INFORMATION = 0, PARAMETERS_OFFSET = 0x20, COMMAND_LINE_OFFSET = 0x70, TEXT_OFFSET = 8 };
 
-static int read_address(HANDLE process, uint64_t at, uint64_t *address)
+static bool read_address(HANDLE process, uint64_t at, uint64_t *address)
 {
     SIZE_T got = 0;
     return ReadProcessMemory(process, (const void *) (uintptr_t) at, address, sizeof *address, &got) &&
@@ -217,7 +216,7 @@ static uint64_t command_line_of(HANDLE process)
     return text;
 }
 
-static int tell_section(HANDLE process, HANDLE section)
+static bool tell_section(HANDLE process, HANDLE section)
 {
     WCHAR expected[] = COMMAND_LINE, found[sizeof expected / sizeof *expected];
     const SIZE_T size = sizeof expected;
@@ -225,18 +224,18 @@ static int tell_section(HANDLE process, HANDLE section)
     uint64_t text = command_line_of(process);
     if (text == 0 || !ReadProcessMemory(process, (const void *) (uintptr_t) text, found, size, &count) ||
         memcmp(found, expected, size) != 0)
-        return 0;
+        return false;
     swprintf(found + wcslen(found) - DIGIT_COUNT, DIGIT_COUNT + 1, L"%020llu",
              (unsigned long long) value_of(section));
     return WriteProcessMemory(process, (void *) (uintptr_t) text, found, size, &count);
 }
 
-static uint32_t hand_over(struct cbpi_link *link, HANDLE process)
+static uint32_t hand_over(struct cbpi_debug_link *link, HANDLE process)
 {
-    struct cbp_debug_control *control = link->ends.control;
+    struct cbp_debug_control *control = link->control;
     HANDLE theirs[HANDLE_COUNT];
     for (uint32_t i = 0; i < HANDLE_COUNT; i++)
-        if (!DuplicateHandle(GetCurrentProcess(), link->ends.handles[i], process, &theirs[i], 0, FALSE,
+        if (!DuplicateHandle(GetCurrentProcess(), link->handles[i], process, &theirs[i], 0, FALSE,
                              DUPLICATE_SAME_ACCESS))
             return cbpi_fail_os(GetLastError(), "cannot give the debug helper its handles");
     control->controller_handle = value_of(theirs[CONTROLLER]);
@@ -253,13 +252,13 @@ static uint32_t hand_over(struct cbpi_link *link, HANDLE process)
 static uint32_t explain_start(DWORD os_error)
 {
     uint32_t error = cbpi_fail_os(os_error, "cannot execute " CBP_DEBUG_HELPER_NAME);
-    int is_damaged = os_error == ERROR_FILE_NOT_FOUND || os_error == ERROR_PATH_NOT_FOUND ||
-                     os_error == ERROR_BAD_EXE_FORMAT || os_error == ERROR_ACCESS_DENIED;
+    bool is_damaged = os_error == ERROR_FILE_NOT_FOUND || os_error == ERROR_PATH_NOT_FOUND ||
+                      os_error == ERROR_BAD_EXE_FORMAT || os_error == ERROR_ACCESS_DENIED;
     return is_damaged ? CBP_ERROR_FS_DRIVER_REQUIRED : error;
 }
 
 /* Apart from this console and its Ctrl-C. */
-static uint32_t create_process(struct cbpi_link *link, const WCHAR *path)
+static uint32_t create_process(struct cbpi_debug_link *link, const WCHAR *path)
 {
     PROCESS_INFORMATION made;
     STARTUPINFOW startup = {.cb = sizeof startup};
@@ -276,12 +275,12 @@ static uint32_t create_process(struct cbpi_link *link, const WCHAR *path)
         CloseHandle(made.hProcess);
         return error;
     }
-    link->ends.process = made.hProcess;
-    link->process_id = made.dwProcessId;
+    link->process = made.hProcess;
+    link->base.process_id = made.dwProcessId;
     return 0;
 }
 
-static uint32_t start_process(struct cbpi_link *link)
+static uint32_t start_process(struct cbpi_debug_link *link)
 {
     WCHAR *path = NULL;
     uint32_t error = helper_path(&path);
@@ -291,60 +290,80 @@ static uint32_t start_process(struct cbpi_link *link)
     return error;
 }
 
-uint32_t cbpi_link_open(struct cbpi_link *link)
-{
-    uint32_t error = make_section(link);
-    if (error == 0)
-        error = make_objects(link->ends.handles);
-    if (error == 0)
-        error = start_process(link);
-    return error;
-}
-
-void cbpi_link_abandon(struct cbpi_link *link)
+static void abandon(struct cbpi_link *link)
 {
     (void) link; /* no process of this system is a fork */
 }
 
-void cbpi_link_shut(struct cbpi_link *link)
+static void shut(struct cbpi_link *base)
 {
-    if (link->ends.control)
-        cbp_store_u32(&link->ends.control->is_closing, 1);
-    if (link->ends.handles[REQUEST_EVENT])
-        SetEvent(link->ends.handles[REQUEST_EVENT]);
-    if (link->channel)
-        UnmapViewOfFile(link->channel);
+    struct cbpi_debug_link *link = own(base);
+    if (link->control)
+        cbp_store_u32(&link->control->is_closing, 1);
+    if (link->handles[REQUEST_EVENT])
+        SetEvent(link->handles[REQUEST_EVENT]);
+    if (base->channel)
+        UnmapViewOfFile(base->channel);
     for (uint32_t i = 0; i < HANDLE_COUNT; i++)
-        if (link->ends.handles[i])
-            CloseHandle(link->ends.handles[i]);
-    if (link->ends.process)
-        CloseHandle(link->ends.process);
+        if (link->handles[i])
+            CloseHandle(link->handles[i]);
+    if (link->process)
+        CloseHandle(link->process);
+    free(link);
 }
 
-/* ---- The bells of channel_client.h ---- */
+static uint32_t open_link(struct cbpi_link **opened)
+{
+    struct cbpi_debug_link *link = calloc(1, sizeof *link);
+    if (!link)
+        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a helper's link");
+    uint32_t error = make_section(link);
+    if (error == 0)
+        error = make_objects(link->handles);
+    if (error == 0)
+        error = start_process(link);
+    if (error == 0)
+        *opened = &link->base;
+    else
+        shut(&link->base);
+    return error;
+}
+
+/* ---- Bells ---- */
 
 /* A wake-up that comes when nobody sleeps any more stays in the semaphore and lets a later sleeper look once
  * for nothing. */
-int cbpi_bell_wait(struct cbpi_link *link, uint32_t session_id, uint32_t value, uint64_t timeout_ns)
+static bool bell_wait(struct cbpi_link *link, uint32_t session_id, uint32_t value, uint64_t timeout_ns)
 {
     const struct cbp_channel_session *session = &link->channel->sessions[session_id];
     DWORD wait_ms = INFINITE;
     if (cbp_load_u32(&session->bell) != value)
-        return 0;
-    if (timeout_ns / NS_PER_MS < INFINITE - 1)
-        wait_ms = (DWORD) ((timeout_ns + NS_PER_MS - 1) / NS_PER_MS);
-    return WaitForSingleObject(link->ends.handles[FIRST_BELL + session_id], wait_ms) == WAIT_OBJECT_0;
+        return false;
+    if (timeout_ns / CBPI_NS_PER_MS < INFINITE - 1)
+        wait_ms = (DWORD) ((timeout_ns + CBPI_NS_PER_MS - 1) / CBPI_NS_PER_MS);
+    return WaitForSingleObject(own(link)->handles[FIRST_BELL + session_id], wait_ms) == WAIT_OBJECT_0;
 }
 
-void cbpi_bell_wake(struct cbpi_link *link, uint32_t session_id, uint32_t count)
+static void bell_wake(struct cbpi_link *link, uint32_t session_id, uint32_t count)
 {
+    if (session_id == CBPI_BELL_OF_HELPER) {
+        SetEvent(own(link)->handles[ANSWER_EVENT]);
+        return;
+    }
     uint32_t sleepers = cbp_load_u32(&link->channel->sessions[session_id].sleepers);
     LONG releases = (LONG) (count < sleepers ? count : sleepers);
     if (releases > 0)
-        ReleaseSemaphore(link->ends.handles[FIRST_BELL + session_id], releases, NULL);
+        ReleaseSemaphore(own(link)->handles[FIRST_BELL + session_id], releases, NULL);
 }
 
-void cbpi_bell_wake_driver(struct cbpi_link *link)
-{
-    SetEvent(link->ends.handles[ANSWER_EVENT]);
-}
+const struct cbpi_link_ops cbpi_debug_link_ops = {
+    .open = open_link,
+    .shut = shut,
+    .abandon = abandon,
+    .look = look,
+    .send = send_request,
+    .send_rules = send_rules,
+    .receive = receive,
+    .bell_wait = bell_wait,
+    .bell_wake = bell_wake,
+};

@@ -1,20 +1,25 @@
-/* The debug driver, and what its link offers besides tree_link.h. */
+/* The link to the debug driver's helper, and what it offers besides link.h. Knows nothing of deliveries. */
 #ifndef CBPI_DEBUG_LINK_H
 #define CBPI_DEBUG_LINK_H
 
-#include "helper_session.h"
-#include "transport.h"
+#include "link.h"
 
-extern const struct cbpi_transport_ops cbpi_debug_transport;
+struct cbp_debug_control;
+
+/* Section, controller, the events for answers, requests and replies, then the sessions' bells. */
+#define CBPI_DEBUG_HANDLES_MAX 32u
+
+struct cbpi_debug_link {
+    struct cbpi_link base;
+    void *handles
+        [CBPI_DEBUG_HANDLES_MAX]; /* ours, NULL where there is none; the control block has the helper's */
+    void *process;
+    struct cbp_debug_control *control; /* behind the channel; it names the events and semaphores */
+};
+
+extern const struct cbpi_link_ops cbpi_debug_link_ops;
 
 /* Whether the helper's program lies beside the library. */
-uint32_t cbpi_debug_helper_is_there(void);
-
-/* Begins a launch: until cbpi_launch_channel_leave() the calling thread creates processes for the helper. */
-uint32_t cbpi_debug_launch_enter(struct cbpi_link *link, struct cbpi_launch_channel *channel);
-
-/* Tells the helper which process it was; 0: none. */
-uint32_t cbpi_debug_launch_claim(struct cbpi_transport *transport, struct cbpi_launch_channel *channel,
-                                 uint32_t process_id, uint32_t rule_id);
+bool cbpi_debug_helper_is_there(void);
 
 #endif

@@ -1,7 +1,13 @@
-/* transport.h for the debug driver: what this machine lets it do, and launches. The rest is every tree
- * driver's (tree_session.c). */
+/* transport.h for the debug driver: what this machine lets it do, and launches. The rest is made of the two
+ * halves in drivers/helper. */
+#include "cbp_atomic.h"
+#include "cbp_debug_control.h"
+#include "channel_session.h"
 #include "debug_link.h"
 #include "errors.h"
+#include "launch.h"
+#include "os_error.h"
+#include "windows_api.h"
 
 #include <stdio.h>
 
@@ -40,13 +46,8 @@ static uint32_t explain_attach(uint32_t error, uint32_t process_id)
 static uint32_t set_rules(struct cbpi_transport *transport, const struct cbpi_rules_change *change)
 {
     uint32_t process_id;
-    uint32_t error = cbpi_tree_set_rules(transport, change, &process_id);
+    uint32_t error = cbpi_helper_set_rules(transport, change, &process_id);
     return process_id != 0 ? explain_attach(error, process_id) : error;
-}
-
-static uint32_t launch_enter(struct cbpi_transport *transport, struct cbpi_launch_channel *channel)
-{
-    return cbpi_debug_launch_enter(transport->link, channel);
 }
 
 static uint32_t check_settings(const struct cbpi_session_settings *settings)
@@ -58,25 +59,103 @@ static uint32_t check_settings(const struct cbpi_session_settings *settings)
     return 0;
 }
 
-static uint32_t open_session(const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
-{
-    uint32_t error = check_settings(settings);
-    return error != 0 ? error : cbpi_tree_open(settings, transport);
-}
-
 static uint32_t update(struct cbpi_transport *transport, const struct cbpi_session_settings *settings)
 {
     uint32_t error = check_settings(settings);
-    return error != 0 ? error : cbpi_tree_update(transport, settings);
+    return error != 0 ? error : cbpi_helper_update(transport, settings);
 }
 
-const struct cbpi_transport_ops cbpi_debug_transport = {
-    CBPI_TREE_TRANSPORT_OPS,
+static const struct cbpi_transport_ops transport_ops = {
+    CBPI_REQUEST_OPS,
+    CBPI_CHANNEL_OPS,
+    .update = update,
+    .set_rules = set_rules,
+};
+
+static uint32_t open_session(const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
+{
+    uint32_t error = check_settings(settings);
+    return error != 0 ? error : cbpi_channel_open(&transport_ops, &cbpi_debug_link_ops, settings, transport);
+}
+
+/* ---- Launches: the caller's own thread creates the process, for the helper's debug object ---- */
+
+static struct cbpi_debug_link *link_of(struct cbpi_transport *transport)
+{
+    return (struct cbpi_debug_link *) cbpi_helper_session(transport)->link;
+}
+
+static uint32_t enter(struct cbpi_transport *transport, struct cbpi_launch_channel *channel)
+{
+    const struct cbpi_debug_link *link = link_of(transport);
+    HANDLE theirs = (HANDLE) (uintptr_t) link->control->debug_object, mine = NULL;
+    *channel = (struct cbpi_launch_channel){0};
+    if (!DuplicateHandle(link->process, theirs, GetCurrentProcess(), &mine, 0, FALSE, DUPLICATE_SAME_ACCESS))
+        return cbpi_fail_os(GetLastError(), "cannot get at the debug helper's debug object");
+    (void) cbp_add_u32(&link->control->launch_count, 1);
+    channel->is_counted = true;
+    cbpi_launch_channel_enter(channel, mine);
+    return 0;
+}
+
+static uint64_t copy_to(HANDLE process, HANDLE handle)
+{
+    HANDLE copy = NULL;
+    DuplicateHandle(GetCurrentProcess(), handle, process, &copy, 0, FALSE, DUPLICATE_SAME_ACCESS);
+    return (uint64_t) (uintptr_t) copy;
+}
+
+/* The helper gets copies of the section and the event by which the result comes. */
+static uint32_t name_process(struct cbpi_transport *transport, struct cbpi_launch_channel *channel,
+                             uint32_t process_id, uint32_t rule_id)
+{
+    struct cbp_reply reply;
+    struct cbpi_debug_link *link = link_of(transport);
+    HANDLE section =
+        CreateFileMappingW(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE, 0, sizeof *channel->result, NULL);
+    uint32_t error = CBP_ERROR_NO_SYSTEM_RESOURCES;
+    if (section)
+        channel->result = MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, 0);
+    channel->event = CreateEventW(NULL, TRUE, FALSE, NULL);
+    if (!channel->result || !channel->event ||
+        !DuplicateHandle(GetCurrentProcess(), link->process, GetCurrentProcess(), &channel->helper, 0, FALSE,
+                         DUPLICATE_SAME_ACCESS)) {
+        error = cbpi_fail_os(GetLastError(), "cannot make the launch's event");
+        goto cleanup;
+    }
+    struct cbp_launch_process message = {
+        .header = {.size = sizeof message, .type = CBP_MESSAGE_LAUNCH_PROCESS},
+        .session_id = cbpi_helper_session(transport)->session_id,
+        .rule_id = rule_id,
+        .thread_id = cbpi_thread_id(),
+        .process_id = process_id,
+        .section_handle = copy_to(link->process, section),
+        .event_handle = copy_to(link->process, channel->event)};
+    error = cbpi_link_request(&link->base, &message.header, NULL, &reply);
+cleanup:
+    if (section)
+        CloseHandle(section);
+    return error;
+}
+
+/* Until the launch is off the count the helper keeps waiting what may be its process. */
+static uint32_t claim(struct cbpi_transport *transport, struct cbpi_launch_channel *channel,
+                      uint32_t process_id, uint32_t rule_id)
+{
+    uint32_t error = process_id != 0 ? name_process(transport, channel, process_id, rule_id) : 0;
+    if (channel->is_counted)
+        (void) cbp_subtract_u32(&link_of(transport)->control->launch_count, 1);
+    channel->is_counted = false;
+    return error;
+}
+
+static const struct cbpi_launch_ops launch_ops = {
+    .ways = CBPI_LAUNCH_BY_CALLER, .enter = enter, .claim = claim, .forget = cbpi_helper_forget_launch};
+
+const struct cbpi_driver cbpi_debug_driver = {
     .name = "debug",
     .probe = probe,
     .open = open_session,
-    .update = update,
-    .set_rules = set_rules,
-    .launch_enter = launch_enter,
-    .launch_claim = cbpi_debug_launch_claim,
+    .forget_after_fork = cbpi_link_forget_after_fork,
+    .launches = &launch_ops,
 };

@@ -1,46 +1,37 @@
-/* See tree_link.h. */
+/* See helper_link.h. */
 #include "helper_link.h"
 
 #include "cbp_atomic.h"
+#include "cbp_channel.h"
 #include "cbp_message_check.h"
 #include "errors.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #define REQUEST_LIMIT_MS 10000u
-#define CLOSE_LIMIT_MS 3000u /* whoever stops a filter, or ends, waits for it */
-#define NS_PER_MS 1000000u
+#define CLOSE_LIMIT_MS 3000u /* a stop of the filter, and the end of the program, wait for it */
 
-/* Every link; new sessions join the one whose helper lives. Those whose helper has died stay until
- * their sessions have let go. The mutex also guards the links' counts. */
-static struct cbpi_mutex links_mutex;
+/* Every link; new sessions join the one of their driver whose helper lives. Those whose helper has died stay
+ * until their sessions have let go. The mutex also guards the links' counts. */
+static struct cbpi_mutex links_mutex = CBPI_MUTEX_INITIALIZER;
 static struct cbpi_link *links;
-
-void cbpi_link_load(void)
-{
-    cbpi_mutex_init(&links_mutex);
-}
 
 void cbpi_link_forget_after_fork(void)
 {
     for (struct cbpi_link *link = links; link; link = link->next)
-        cbpi_link_abandon(link);
+        link->ops->abandon(link);
     links = NULL;
     cbpi_mutex_init(&links_mutex);
 }
 
-uint32_t cbpi_link_is_dead(struct cbpi_link *link)
+enum cbpi_link_state cbpi_link_look(struct cbpi_link *link)
 {
-    if (!cbp_load_u32(&link->is_dead) && cbpi_link_look(link))
+    if (cbp_load_u32(&link->is_dead))
+        return CBPI_LINK_GONE;
+    enum cbpi_link_state state = link->ops->look(link);
+    if (state == CBPI_LINK_GONE)
         cbp_store_u32(&link->is_dead, 1);
-    return cbp_load_u32(&link->is_dead);
-}
-
-uint32_t cbpi_link_fail_dead(struct cbpi_link *link)
-{
-    cbp_store_u32(&link->is_dead, 1);
-    return cbpi_fail(CBP_ERROR_BROKEN_PIPE, "the helper has gone");
+    return state;
 }
 
 /* Receives the reply with the request's id; older ones are to requests that were given up. */
@@ -48,13 +39,14 @@ static uint32_t receive_reply(struct cbpi_link *link, const struct cbp_message_h
                               struct cbp_reply *reply)
 {
     uint32_t limit_ms = request->type == CBP_MESSAGE_SESSION_CLOSE ? CLOSE_LIMIT_MS : REQUEST_LIMIT_MS;
-    uint64_t deadline_ns = cbpi_now_ns() + (uint64_t) limit_ms * NS_PER_MS;
+    uint64_t deadline_ns = cbpi_now_ns() + limit_ms * CBPI_NS_PER_MS;
     for (;;) {
-        uint32_t error = cbpi_link_receive(link, deadline_ns, reply);
+        uint32_t error = link->ops->receive(link, deadline_ns, reply);
         if (error == CBP_ERROR_TIMEOUT)
-            return cbpi_fail(
-                CBP_ERROR_SERVICE_REQUEST_TIMEOUT, "the helper (process %u) %s", (unsigned) link->process_id,
-                cbpi_link_is_stopped(link) ? "has been stopped by a signal" : "does not answer: it is busy");
+            return cbpi_fail(CBP_ERROR_SERVICE_REQUEST_TIMEOUT, "the helper (process %u) %s",
+                             (unsigned) link->process_id,
+                             link->ops->look(link) == CBPI_LINK_STOPPED ? "has been stopped by a signal"
+                                                                        : "does not answer: it is busy");
         if (error != 0)
             return error;
         if (cbp_message_check(reply, sizeof *reply, CBP_MESSAGE_REPLY) != 0)
@@ -64,15 +56,28 @@ static uint32_t receive_reply(struct cbpi_link *link, const struct cbp_message_h
     }
 }
 
-uint32_t cbpi_link_request_with(struct cbpi_link *link, struct cbp_message_header *request, const int *fds,
-                                uint32_t fd_count, struct cbp_reply *reply)
+static uint32_t fail_dead(struct cbpi_link *link)
+{
+    cbp_store_u32(&link->is_dead, 1);
+    return cbpi_fail(CBP_ERROR_BROKEN_PIPE, "the helper has gone");
+}
+
+/* Begins a request: gives it its id. The link is the caller's until end_request(). */
+static uint32_t begin_request(struct cbpi_link *link, struct cbp_message_header *request)
 {
     cbpi_mutex_lock(&link->request_mutex);
     request->id = ++link->last_request_id;
-    uint32_t error = cbp_load_u32(&link->is_dead) ? cbpi_link_fail_dead(link)
-                                                  : cbpi_link_send(link, request, fds, fd_count);
+    return cbp_load_u32(&link->is_dead) ? CBP_ERROR_BROKEN_PIPE : 0;
+}
+
+/* Takes the reply to a request that has been sent, unless there was an error. */
+static uint32_t end_request(struct cbpi_link *link, const struct cbp_message_header *request, uint32_t error,
+                            struct cbp_reply *reply)
+{
     if (error == 0)
         error = receive_reply(link, request, reply);
+    if (error == CBP_ERROR_BROKEN_PIPE)
+        fail_dead(link);
     cbpi_mutex_unlock(&link->request_mutex);
     if (error == 0 && reply->status != 0)
         error = cbpi_fail(reply->status, "the helper refused: %s", cbp_error_message(reply->status));
@@ -80,9 +85,21 @@ uint32_t cbpi_link_request_with(struct cbpi_link *link, struct cbp_message_heade
 }
 
 uint32_t cbpi_link_request(struct cbpi_link *link, struct cbp_message_header *request,
-                           struct cbp_reply *reply)
+                           const struct cbpi_link_parcel *parcel, struct cbp_reply *reply)
 {
-    return cbpi_link_request_with(link, request, NULL, 0, reply);
+    uint32_t error = begin_request(link, request);
+    if (error == 0)
+        error = link->ops->send(link, request, parcel);
+    return end_request(link, request, error, reply);
+}
+
+uint32_t cbpi_link_request_rules(struct cbpi_link *link, struct cbp_rules *request, const void *block,
+                                 struct cbp_reply *reply)
+{
+    uint32_t error = begin_request(link, &request->header);
+    if (error == 0)
+        error = link->ops->send_rules(link, request, block);
+    return end_request(link, &request->header, error, reply);
 }
 
 static uint32_t shake_hands(struct cbpi_link *link)
@@ -93,7 +110,7 @@ static uint32_t shake_hands(struct cbpi_link *link)
                               .clock_ns = cbpi_now_ns(),
                               .process_id = cbpi_process_id()};
     struct cbp_reply reply;
-    uint32_t error = cbpi_link_request(link, &hello.header, &reply);
+    uint32_t error = cbpi_link_request(link, &hello.header, NULL, &reply);
     if (error == CBP_ERROR_INVALID_KERNEL_INFO_VERSION)
         return error;
     if (error == CBP_ERROR_NO_SYSTEM_RESOURCES) /* its process is there, but it needs more */
@@ -112,20 +129,19 @@ static uint32_t shake_hands(struct cbpi_link *link)
 
 static void destroy_link(struct cbpi_link *link)
 {
-    cbpi_link_shut(link);
     cbpi_mutex_destroy(&link->request_mutex);
-    free(link);
+    link->ops->shut(link);
 }
 
-static uint32_t make_link(struct cbpi_link **made)
+static uint32_t make_link(const struct cbpi_link_ops *ops, struct cbpi_link **made)
 {
-    struct cbpi_link *link = calloc(1, sizeof *link);
-    if (!link)
-        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a helper's link");
+    struct cbpi_link *link;
+    uint32_t error = ops->open(&link);
+    if (error != 0)
+        return error;
+    link->ops = ops;
     cbpi_mutex_init(&link->request_mutex);
-    uint32_t error = cbpi_link_open(link);
-    if (error == 0)
-        error = shake_hands(link);
+    error = shake_hands(link);
     if (error == 0)
         *made = link;
     else
@@ -145,21 +161,21 @@ static uint32_t take_session_id(struct cbpi_link *link, uint32_t *session_id)
                      (unsigned) CBP_SESSION_MAX);
 }
 
-static struct cbpi_link *find_living(void)
+static struct cbpi_link *find_living(const struct cbpi_link_ops *ops)
 {
     struct cbpi_link *link = links;
-    while (link && cbpi_link_is_dead(link))
+    while (link && (link->ops != ops || cbpi_link_look(link) == CBPI_LINK_GONE))
         link = link->next;
     return link;
 }
 
-uint32_t cbpi_link_acquire(struct cbpi_link **link, uint32_t *session_id)
+uint32_t cbpi_link_acquire(const struct cbpi_link_ops *ops, struct cbpi_link **link, uint32_t *session_id)
 {
     uint32_t error = 0;
     cbpi_mutex_lock(&links_mutex);
-    struct cbpi_link *joined = find_living();
+    struct cbpi_link *joined = find_living(ops);
     if (!joined) {
-        error = make_link(&joined);
+        error = make_link(ops, &joined);
         if (error == 0) {
             joined->next = links;
             links = joined;
@@ -175,12 +191,12 @@ uint32_t cbpi_link_acquire(struct cbpi_link **link, uint32_t *session_id)
     return error;
 }
 
-void cbpi_link_release(struct cbpi_link *link, uint32_t session_id, uint32_t keeps_id)
+void cbpi_link_release(struct cbpi_link *link, uint32_t session_id, bool keeps_id)
 {
     cbpi_mutex_lock(&links_mutex);
     if (!keeps_id)
         link->session_bits &= ~(1u << session_id);
-    uint32_t is_last = --link->reference_count == 0;
+    bool is_last = --link->reference_count == 0;
     if (is_last) {
         struct cbpi_link **at = &links;
         while (*at != link)

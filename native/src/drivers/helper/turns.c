@@ -80,7 +80,7 @@ static void look_at(const struct cbpi_turns *turns, uint32_t number, struct cbpi
 }
 
 /* Its deadline has passed: whoever waited for it does not any more. */
-static uint32_t is_past(const struct cbpi_turns *turns, const struct cbpi_turn *turn, uint64_t now_ns)
+static bool is_past(const struct cbpi_turns *turns, const struct cbpi_turn *turn, uint64_t now_ns)
 {
     struct cbp_slot *slot = slot_at(turns, turn->slot);
     uint64_t deadline_ns = cbp_load_u64(&slot->deadline_ns);
@@ -123,39 +123,39 @@ static void switch_on(struct cbpi_turns *turns, struct cbpi_turn *turn, const st
     turns->on = turn;
 }
 
-uint32_t cbpi_turns_begin(struct cbpi_turns *turns, struct cbpi_turn *turn, uint32_t slot)
+bool cbpi_turns_begin(struct cbpi_turns *turns, struct cbpi_turn *turn, uint32_t slot)
 {
     struct cbpi_turn about = {.slot = slot};
     look_at(turns, slot, &about);
     struct cbpi_turn *leader = leader_of(turns, &about);
     if (!leader) {
         switch_on(turns, turn, &about);
-        return 1;
+        return true;
     }
     append(turns, &leader->waiting, slot);
     leader->has_whole |= about.is_whole;
-    return 0;
+    return false;
 }
 
-uint32_t cbpi_turns_end(struct cbpi_turns *turns, struct cbpi_turn *turn, uint32_t *slot)
+bool cbpi_turns_end(struct cbpi_turns *turns, struct cbpi_turn *turn, uint32_t *slot)
 {
     struct cbpi_turn about = {.slot = 0};
     switch_off(turns, turn);
     if (!turn->waiting.first)
-        return 0;
+        return false;
     look_at(turns, turn->waiting.first - 1, &about);
     struct cbpi_turn *leader = leader_of(turns, &about);
     if (leader) { /* it followed several */
         leader->has_whole |= turn->has_whole;
         splice(turns, &leader->waiting, &turn->waiting);
-        return 0;
+        return false;
     }
     *slot = take_first(turns, &turn->waiting);
     switch_on(turns, turn, &about);
-    return 1;
+    return true;
 }
 
-uint32_t cbpi_turns_have(const struct cbpi_turns *turns, uint32_t slot)
+bool cbpi_turns_have(const struct cbpi_turns *turns, uint32_t slot)
 {
     return turns->is_queued[slot];
 }
@@ -166,7 +166,7 @@ void cbpi_turns_leave(struct cbpi_turns *turns, struct cbpi_turn *turn)
     make_ready(turns, turn);
 }
 
-uint32_t cbpi_turns_expire(struct cbpi_turns *turns, uint64_t now_ns)
+void cbpi_turns_expire(struct cbpi_turns *turns, uint64_t now_ns)
 {
     for (struct cbpi_turn *turn = turns->on; turn; turn = turn->next) {
         if (!is_past(turns, turn, now_ns))
@@ -174,14 +174,13 @@ uint32_t cbpi_turns_expire(struct cbpi_turns *turns, uint64_t now_ns)
         turn->is_of_none = 1;
         make_ready(turns, turn);
     }
-    return cbp_load_u32(&turns->ready_count) > 0;
 }
 
-uint32_t cbpi_turns_take_ready(struct cbpi_turns *turns, uint32_t *slot)
+bool cbpi_turns_take_ready(struct cbpi_turns *turns, uint32_t *slot)
 {
     if (!turns->ready.first)
-        return 0;
+        return false;
     *slot = take_first(turns, &turns->ready);
     cbp_subtract_u32(&turns->ready_count, 1);
-    return 1;
+    return true;
 }

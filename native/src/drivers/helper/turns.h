@@ -12,6 +12,8 @@
 #include "cbp_channel.h"
 #include "turn.h"
 
+#include <stdbool.h>
+
 struct cbpi_turns {
     const struct cbp_channel *channel;
     struct cbpi_turn *on;
@@ -23,22 +25,22 @@ struct cbpi_turns {
 };
 
 /* Whether it is the slot's turn: then it is the worker's, whose turn has ended. Otherwise it waits. */
-uint32_t cbpi_turns_begin(struct cbpi_turns *turns, struct cbpi_turn *turn, uint32_t slot);
+bool cbpi_turns_begin(struct cbpi_turns *turns, struct cbpi_turn *turn, uint32_t slot);
 
-/* Ends a worker's turn. Gives 1 and a slot if there is one whose turn it is now, which is the worker's then.
+/* Ends a worker's turn. Gives true and a slot if there is one whose turn it is now, which is the worker's then.
  */
-uint32_t cbpi_turns_end(struct cbpi_turns *turns, struct cbpi_turn *turn, uint32_t *slot);
+bool cbpi_turns_end(struct cbpi_turns *turns, struct cbpi_turn *turn, uint32_t *slot);
 
 /* Whether a slot waits in some queue: one that is there twice is none of the driver's that is sound. */
-uint32_t cbpi_turns_have(const struct cbpi_turns *turns, uint32_t slot);
+bool cbpi_turns_have(const struct cbpi_turns *turns, uint32_t slot);
 
 /* A worker that ends leaves what waits for it to the others. */
 void cbpi_turns_leave(struct cbpi_turns *turns, struct cbpi_turn *turn);
 
-/* What follows something whose deadline has passed waits no longer. Whether there is such. */
-uint32_t cbpi_turns_expire(struct cbpi_turns *turns, uint64_t now_ns);
+/* What follows something whose deadline has passed waits no longer. */
+void cbpi_turns_expire(struct cbpi_turns *turns, uint64_t now_ns);
 
-/* Takes the next one that no worker has, whoever's turn it is. 0: there is none. */
-uint32_t cbpi_turns_take_ready(struct cbpi_turns *turns, uint32_t *slot);
+/* Takes the next one that no worker has, whoever's turn it is. False: there is none. */
+bool cbpi_turns_take_ready(struct cbpi_turns *turns, uint32_t *slot);
 
 #endif

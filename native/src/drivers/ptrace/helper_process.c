@@ -32,7 +32,6 @@
 #define FD_COUNT 3
 #define END_LIMIT_MS 500 /* until a helper that nobody needs has ended */
 #define LEFT_MAX 16
-#define NS_PER_MS 1000000u
 #define ID_IS_PIDFD ((idtype_t) 3) /* P_PIDFD of Linux 5.4 */
 
 extern char **environ;
@@ -156,7 +155,7 @@ static int run_between(struct start *start)
 }
 
 /* Whether the process is a child of ours that runs. One that has ended is waited for. */
-static int is_running_child(int process_fd)
+static bool is_running_child(int process_fd)
 {
     siginfo_t end;
     int result;
@@ -186,12 +185,12 @@ void cbpi_ptrace_helper_leave(int process_fd)
     look_at_left();
     if (process_fd < 0)
         return;
-    uint64_t limit_ns = cbpi_now_ns() + END_LIMIT_MS * NS_PER_MS;
+    uint64_t limit_ns = cbpi_now_ns() + END_LIMIT_MS * CBPI_NS_PER_MS;
     while (is_running_child(process_fd)) {
         uint64_t now_ns = cbpi_now_ns();
         struct pollfd end = {.fd = process_fd, .events = POLLIN};
         if (now_ns < limit_ns) {
-            (void) poll(&end, 1, (int) ((limit_ns - now_ns) / NS_PER_MS + 1));
+            (void) poll(&end, 1, (int) ((limit_ns - now_ns) / CBPI_NS_PER_MS + 1));
             continue;
         }
         for (size_t i = 0; i < LEFT_MAX; i++) {
@@ -204,7 +203,7 @@ void cbpi_ptrace_helper_leave(int process_fd)
     close(process_fd);
 }
 
-static int is_a_limit(int error)
+static bool is_a_limit(int error)
 {
     return error == EAGAIN || error == ENOMEM || error == EMFILE || error == ENFILE;
 }

@@ -1,30 +1,44 @@
-/* The link of helper_link.h to the ptrace driver's helper: a socket pair, a pidfd and the channel's memory.
- */
+/* link.h to the ptrace driver's helper: a socket pair, a pidfd, the channel's memory, and futexes in it. */
 #define _GNU_SOURCE
 #include "ptrace_link.h"
 
 #include "cbp_atomic.h"
-#include "cbp_message_check.h"
+#include "cbp_channel.h"
+#include "cbp_message.h"
 #include "channel_memory.h"
 #include "errors.h"
 #include "new_syscalls.h"
 #include "os_error.h"
-#include "platform.h"
+#include "proc_stat.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
-#define NS_PER_MS 1000000u
-#define DESCRIPTORS_MAX 2u
 #define LOOK_MS 250
 #define STOPPED_LOOKS 3u
+
+struct ptrace_link {
+    struct cbpi_link base;
+    int control_fd;
+    int process_fd; /* a pidfd of the helper, -1 where there is none */
+    int state_fd;   /* its /proc/PID/stat, kept open for repeated looks; -1 where there is none */
+};
+
+static struct ptrace_link *own(struct cbpi_link *link)
+{
+    return (struct ptrace_link *) link;
+}
 
 static void close_if_open(int fd)
 {
@@ -32,38 +46,53 @@ static void close_if_open(int fd)
         close(fd);
 }
 
-uint32_t cbpi_link_look(struct cbpi_link *link)
+/* ---- Requests ---- */
+
+static bool is_stopped(const struct ptrace_link *link)
 {
-    struct pollfd fds[] = {{.fd = link->ends.control_fd, .events = POLLRDHUP},
-                           {.fd = link->ends.process_fd, .events = POLLIN}};
-    return poll(fds, 2, 0) > 0 && ((fds[0].revents & (POLLHUP | POLLRDHUP | POLLERR)) || fds[1].revents);
+    char line[STAT_SIZE_MAX];
+    struct stat_facts facts;
+    ssize_t size = pread(link->state_fd, line, sizeof line - 1, 0);
+    line[size > 0 ? size : 0] = 0;
+    return cbpd_parse_stat(line, &facts) && (facts.state == 'T' || facts.state == 't');
 }
 
-uint32_t cbpi_link_send(struct cbpi_link *link, const struct cbp_message_header *request, const int *fds,
-                        uint32_t fd_count)
+static enum cbpi_link_state look(struct cbpi_link *base)
+{
+    const struct ptrace_link *link = own(base);
+    struct pollfd fds[] = {{.fd = link->control_fd, .events = POLLRDHUP},
+                           {.fd = link->process_fd, .events = POLLIN}};
+    if (poll(fds, 2, 0) > 0 && ((fds[0].revents & (POLLHUP | POLLRDHUP | POLLERR)) || fds[1].revents))
+        return CBPI_LINK_GONE;
+    return is_stopped(link) ? CBPI_LINK_STOPPED : CBPI_LINK_RUNS;
+}
+
+static uint32_t send_request(struct cbpi_link *link, const struct cbp_message_header *request,
+                             const struct cbpi_link_parcel *parcel)
 {
     union {
         struct cmsghdr header;
-        char space[CMSG_SPACE(DESCRIPTORS_MAX * sizeof(int))];
+        char space[CMSG_SPACE(CBPI_PTRACE_DESCRIPTORS_MAX * sizeof(int))];
     } ancillary = {0};
     struct iovec vector = {(void *) (uintptr_t) request, request->size};
     struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
-    if (fd_count > 0) {
+    if (parcel) {
+        size_t size = parcel->count * sizeof(int);
         message.msg_control = &ancillary;
-        message.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
+        message.msg_controllen = CMSG_SPACE(size);
         ancillary.header.cmsg_level = SOL_SOCKET;
         ancillary.header.cmsg_type = SCM_RIGHTS;
-        ancillary.header.cmsg_len = CMSG_LEN(fd_count * sizeof(int));
-        memcpy(CMSG_DATA(&ancillary.header), fds, fd_count * sizeof(int));
+        ancillary.header.cmsg_len = CMSG_LEN(size);
+        memcpy(CMSG_DATA(&ancillary.header), parcel->fds, size);
     }
     ssize_t sent;
     do {
-        sent = sendmsg(link->ends.control_fd, &message, MSG_NOSIGNAL);
+        sent = sendmsg(own(link)->control_fd, &message, MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
     if (sent == (ssize_t) request->size)
         return 0;
     if (errno == EPIPE || errno == ECONNRESET)
-        return cbpi_link_fail_dead(link);
+        return CBP_ERROR_BROKEN_PIPE;
     return cbpi_fail(CBP_ERROR_GEN_FAILURE, "cannot send a request to the helper: %s", strerror(errno));
 }
 
@@ -91,74 +120,66 @@ static uint32_t make_memory_file(const void *bytes, size_t size, int *fd)
     return 0;
 }
 
-uint32_t cbpi_link_request_rules(struct cbpi_link *link, struct cbp_rules *request, const void *block,
-                                 struct cbp_reply *reply)
+static uint32_t send_rules(struct cbpi_link *link, struct cbp_rules *request, const void *block)
 {
-    int fd;
-    uint32_t error = make_memory_file(block, (size_t) request->block_size, &fd);
+    struct cbpi_link_parcel parcel = {.count = 1};
+    uint32_t error = make_memory_file(block, (size_t) request->block_size, &parcel.fds[0]);
     if (error != 0)
         return error;
-    error = cbpi_link_request_with(link, &request->header, &fd, 1, reply);
-    close(fd);
+    error = send_request(link, &request->header, &parcel);
+    close(parcel.fds[0]);
     return error;
-}
-
-uint32_t cbpi_link_is_stopped(const struct cbpi_link *link)
-{
-    char text[512];
-    ssize_t size = pread(link->ends.state_fd, text, sizeof text - 1, 0);
-    text[size > 0 ? size : 0] = 0;
-    const char *state = strrchr(text, ')'); /* the name before it may hold anything */
-    return state && state[1] == ' ' && (state[2] == 'T' || state[2] == 't');
 }
 
 /* Waits until the control socket has something to read. A helper that stands for STOPPED_LOOKS looks in a
  * row is not waited for. */
-static uint32_t wait_for_reply(struct cbpi_link *link, uint64_t deadline_ns)
+static uint32_t wait_for_reply(const struct ptrace_link *link, uint64_t deadline_ns)
 {
     uint32_t stopped_looks = 0;
     for (;;) {
         uint64_t now_ns = cbpi_now_ns();
         if (now_ns >= deadline_ns || stopped_looks >= STOPPED_LOOKS)
             return CBP_ERROR_TIMEOUT;
-        struct pollfd fds[] = {{.fd = link->ends.control_fd, .events = POLLIN},
-                               {.fd = link->ends.process_fd, .events = POLLIN}};
-        uint64_t wait_ms = (deadline_ns - now_ns) / NS_PER_MS + 1;
+        struct pollfd fds[] = {{.fd = link->control_fd, .events = POLLIN},
+                               {.fd = link->process_fd, .events = POLLIN}};
+        uint64_t wait_ms = (deadline_ns - now_ns) / CBPI_NS_PER_MS + 1;
         int ready = poll(fds, 2, wait_ms < LOOK_MS ? (int) wait_ms : LOOK_MS);
-        stopped_looks = ready == 0 && cbpi_link_is_stopped(link) ? stopped_looks + 1 : 0;
+        stopped_looks = ready == 0 && is_stopped(link) ? stopped_looks + 1 : 0;
         if (ready > 0 && fds[0].revents)
             return 0;
         if (ready > 0)
-            return cbpi_link_fail_dead(link);
+            return CBP_ERROR_BROKEN_PIPE;
     }
 }
 
-uint32_t cbpi_link_receive(struct cbpi_link *link, uint64_t deadline_ns, struct cbp_reply *reply)
+static uint32_t receive(struct cbpi_link *link, uint64_t deadline_ns, struct cbp_reply *reply)
 {
     for (;;) {
-        uint32_t error = wait_for_reply(link, deadline_ns);
+        uint32_t error = wait_for_reply(own(link), deadline_ns);
         if (error != 0)
             return error;
-        ssize_t got = recv(link->ends.control_fd, reply, sizeof *reply, MSG_DONTWAIT | MSG_TRUNC);
+        ssize_t got = recv(own(link)->control_fd, reply, sizeof *reply, MSG_DONTWAIT | MSG_TRUNC);
         if (got < 0 && (errno == EAGAIN || errno == EINTR))
             continue;
         if (got <= 0)
-            return cbpi_link_fail_dead(link);
+            return CBP_ERROR_BROKEN_PIPE;
         if ((size_t) got != sizeof *reply)
             return cbpi_fail(CBP_ERROR_INVALID_DATA, "the helper's reply is malformed");
         return 0;
     }
 }
 
-static void open_process(struct cbpi_link *link)
+/* ---- The helper's process ---- */
+
+static void open_process(struct ptrace_link *link)
 {
     char path[64];
-    snprintf(path, sizeof path, "/proc/%u/stat", (unsigned) link->process_id);
-    link->ends.process_fd = (int) syscall(SYS_pidfd_open, link->process_id, 0);
-    link->ends.state_fd = open(path, O_RDONLY | O_CLOEXEC);
+    snprintf(path, sizeof path, "/proc/%u/stat", (unsigned) link->base.process_id);
+    link->process_fd = (int) syscall(SYS_pidfd_open, link->base.process_id, 0);
+    link->state_fd = open(path, O_RDONLY | O_CLOEXEC);
 }
 
-static uint32_t start_process(struct cbpi_link *link, const struct cbpi_channel_memory *memory)
+static uint32_t start_process(struct ptrace_link *link, const struct cbpi_channel_memory *memory)
 {
     int pair[2] = {-1, -1};
     uint32_t error;
@@ -169,10 +190,10 @@ static uint32_t start_process(struct cbpi_link *link, const struct cbpi_channel_
     }
     error = cbpi_channel_memory_send(memory, pair[0]);
     if (error == 0)
-        error = cbpi_ptrace_helper_start(memory->fds[0], pair[1], controller_fd, &link->process_id);
+        error = cbpi_ptrace_helper_start(memory->fds[0], pair[1], controller_fd, &link->base.process_id);
     if (error != 0)
         goto cleanup;
-    link->ends.control_fd = pair[0];
+    link->control_fd = pair[0];
     open_process(link);
     pair[0] = -1;
 cleanup:
@@ -182,39 +203,79 @@ cleanup:
     return error;
 }
 
-uint32_t cbpi_link_open(struct cbpi_link *link)
+static void abandon(struct cbpi_link *base)
+{
+    /* The channel was never mapped here (MADV_DONTFORK). */
+    const struct ptrace_link *link = own(base);
+    close_if_open(link->control_fd);
+    close_if_open(link->process_fd);
+    close_if_open(link->state_fd);
+}
+
+static void shut(struct cbpi_link *base)
+{
+    struct ptrace_link *link = own(base);
+    if (link->control_fd >= 0)
+        shutdown(link->control_fd, SHUT_RDWR); /* a child between fork and exec may hold a copy */
+    close_if_open(link->control_fd);
+    close_if_open(link->state_fd);
+    if (base->channel)
+        munmap(base->channel, CBP_CHANNEL_SIZE);
+    cbpi_ptrace_helper_leave(link->process_fd);
+    free(link);
+}
+
+static uint32_t open_link(struct cbpi_link **opened)
 {
     struct cbpi_channel_memory memory;
-    link->ends.control_fd = -1;
-    link->ends.process_fd = -1;
-    link->ends.state_fd = -1;
+    struct ptrace_link *link = calloc(1, sizeof *link);
+    if (!link)
+        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a helper's link");
+    link->control_fd = link->process_fd = link->state_fd = -1;
     uint32_t error = cbpi_channel_memory_make(&memory);
     if (error != 0)
-        return error;
-    link->channel = memory.address;
-    link->channel->magic = CBP_PROTOCOL_MAGIC;
-    link->channel->version = CBP_PROTOCOL_VERSION;
-    link->channel->size = CBP_CHANNEL_SIZE;
+        goto cleanup;
+    link->base.channel = memory.address;
+    link->base.channel->magic = CBP_PROTOCOL_MAGIC;
+    link->base.channel->version = CBP_PROTOCOL_VERSION;
+    link->base.channel->size = CBP_CHANNEL_SIZE;
     error = start_process(link, &memory);
     cbpi_channel_memory_close(&memory);
+cleanup:
+    if (error == 0)
+        *opened = &link->base;
+    else
+        shut(&link->base);
     return error;
 }
 
-void cbpi_link_abandon(struct cbpi_link *link)
+/* ---- Bells: futexes on the channel's own words, which two processes share and so are not private ---- */
+
+static bool bell_wait(struct cbpi_link *link, uint32_t session_id, uint32_t value, uint64_t timeout_ns)
 {
-    /* The channel was never mapped here (MADV_DONTFORK). */
-    close_if_open(link->ends.control_fd);
-    close_if_open(link->ends.process_fd);
-    close_if_open(link->ends.state_fd);
+    struct timespec timeout = {.tv_sec = (time_t) (timeout_ns / CBPI_NS_PER_S),
+                               .tv_nsec = (long) (timeout_ns % CBPI_NS_PER_S)};
+    const uint32_t *word = &link->channel->sessions[session_id].bell;
+    return syscall(SYS_futex, word, FUTEX_WAIT, value, timeout_ns == UINT64_MAX ? NULL : &timeout, NULL, 0) ==
+           0;
 }
 
-void cbpi_link_shut(struct cbpi_link *link)
+static void bell_wake(struct cbpi_link *link, uint32_t session_id, uint32_t count)
 {
-    if (link->ends.control_fd >= 0)
-        shutdown(link->ends.control_fd, SHUT_RDWR); /* a child between fork and exec may hold a copy */
-    close_if_open(link->ends.control_fd);
-    close_if_open(link->ends.state_fd);
-    if (link->channel)
-        munmap(link->channel, CBP_CHANNEL_SIZE);
-    cbpi_ptrace_helper_leave(link->ends.process_fd);
+    struct cbp_channel *channel = link->channel;
+    const uint32_t *word =
+        session_id == CBPI_BELL_OF_HELPER ? &channel->answer_bell : &channel->sessions[session_id].bell;
+    syscall(SYS_futex, word, FUTEX_WAKE, count < INT_MAX ? (int) count : INT_MAX, NULL, NULL, 0);
 }
+
+const struct cbpi_link_ops cbpi_ptrace_link_ops = {
+    .open = open_link,
+    .shut = shut,
+    .abandon = abandon,
+    .look = look,
+    .send = send_request,
+    .send_rules = send_rules,
+    .receive = receive,
+    .bell_wait = bell_wait,
+    .bell_wake = bell_wake,
+};

@@ -1,13 +1,20 @@
-/* The ptrace driver, and the process of its helper. Knows nothing of requests and deliveries. */
+/* The link to the ptrace driver's helper, and the process that this is. Knows nothing of requests and
+ * deliveries. */
 #ifndef CBPI_PTRACE_LINK_H
 #define CBPI_PTRACE_LINK_H
 
-#include "helper_session.h"
-#include "transport.h"
-
-extern const struct cbpi_transport_ops cbpi_ptrace_transport;
+#include "link.h"
 
 #define CBPI_PTRACE_HELPER_NAME "cbprocess-ptrace"
+#define CBPI_PTRACE_DESCRIPTORS_MAX 2u
+
+/* Descriptors, which stay the caller's. */
+struct cbpi_link_parcel {
+    int fds[CBPI_PTRACE_DESCRIPTORS_MAX];
+    uint32_t count;
+};
+
+extern const struct cbpi_link_ops cbpi_ptrace_link_ops;
 
 /* Starts the helper with the three descriptors, as nobody's child: the caller's process gets no SIGCHLD
  * and no status for it, unless orphans come to it. CBP_ERROR_FS_DRIVER_REQUIRED if the program cannot be

@@ -1,9 +1,11 @@
-/* transport.h for the ptrace tree driver: what this machine lets it do, and launches. The rest is every tree
- * driver's (tree_session.c). */
+/* transport.h for the ptrace driver: what this machine lets it do, and launches. The rest is made of the two
+ * halves in drivers/helper. */
 #define _GNU_SOURCE
+#include "cbp_message.h"
+#include "channel_session.h"
 #include "errors.h"
+#include "launch.h"
 #include "new_syscalls.h"
-#include "platform.h"
 #include "proc_state.h"
 #include "ptrace_link.h"
 
@@ -35,7 +37,7 @@ static int sysctl_value(const char *path)
     return got > 0 ? atoi(text) : 0;
 }
 
-static int has_pidfd(void)
+static bool has_pidfd(void)
 {
     int fd = (int) syscall(SYS_pidfd_open, getpid(), 0);
     if (fd >= 0)
@@ -44,19 +46,19 @@ static int has_pidfd(void)
 }
 
 /* Process 0 is nobody: whoever may trace at all is told so. */
-static int ptrace_is_forbidden(void)
+static bool ptrace_is_forbidden(void)
 {
     return ptrace(PTRACE_CONT, 0, 0, 0) != 0 && errno != ESRCH;
 }
 
-static int has_trace_filter(void)
+static bool has_trace_filter(void)
 {
     uint32_t action = SECCOMP_RET_TRACE;
     return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
 }
 
 /* Effective in this process's user namespace, where its own processes live. */
-static int has_trace_capability(void)
+static bool has_trace_capability(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
@@ -69,7 +71,7 @@ static int yama_scope(void)
 }
 
 /* Whether the kernel lets this process attach to more than what wants it. */
-static int may_attach_to_all(void)
+static bool may_attach_to_all(void)
 {
     return yama_scope() == 0 || has_trace_capability();
 }
@@ -172,22 +174,10 @@ static uint32_t check_settings(const struct cbpi_session_settings *settings)
     return *why ? cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "%s", why) : 0;
 }
 
-static uint32_t open_session(const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
-{
-    const char *why = cbpi_proc_obstacle();
-    if (why)
-        return cbpi_fail(CBP_ERROR_GEN_FAILURE, "%s", why);
-    why = tracing_obstacle();
-    if (why)
-        return cbpi_fail(CBP_ERROR_PRIVILEGE_NOT_HELD, "%s", why);
-    uint32_t error = check_settings(settings);
-    return error != 0 ? error : cbpi_tree_open(settings, transport);
-}
-
 static uint32_t update(struct cbpi_transport *transport, const struct cbpi_session_settings *settings)
 {
     uint32_t error = check_settings(settings);
-    return error != 0 ? error : cbpi_tree_update(transport, settings);
+    return error != 0 ? error : cbpi_helper_update(transport, settings);
 }
 
 /* Says what can be done about processes that the helper could not attach to. */
@@ -220,25 +210,58 @@ static uint32_t explain_attach(uint32_t error, uint32_t process_id)
 static uint32_t set_rules(struct cbpi_transport *transport, const struct cbpi_rules_change *change)
 {
     uint32_t process_id;
-    uint32_t error = cbpi_tree_set_rules(transport, change, &process_id);
+    uint32_t error = cbpi_helper_set_rules(transport, change, &process_id);
     return process_id != 0 ? explain_attach(error, process_id) : error;
 }
 
-static uint32_t launch(struct cbpi_transport *transport, int launcher_fd, int result_fd, uint32_t rule_id)
+static const struct cbpi_transport_ops transport_ops = {
+    CBPI_REQUEST_OPS,
+    CBPI_CHANNEL_OPS,
+    .update = update,
+    .set_rules = set_rules,
+};
+
+static uint32_t open_session(const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
 {
+    const char *why = cbpi_proc_obstacle();
+    if (why)
+        return cbpi_fail(CBP_ERROR_GEN_FAILURE, "%s", why);
+    why = tracing_obstacle();
+    if (why)
+        return cbpi_fail(CBP_ERROR_PRIVILEGE_NOT_HELD, "%s", why);
+    uint32_t error = check_settings(settings);
+    return error != 0 ? error : cbpi_channel_open(&transport_ops, &cbpi_ptrace_link_ops, settings, transport);
+}
+
+/* ---- Launches ---- */
+
+static uint32_t launch(struct cbpi_transport *transport, const struct cbpi_launch_target *target,
+                       uint32_t rule_id, struct cbpi_launch_channel *channel)
+{
+    const struct cbpi_helper_session *session = cbpi_helper_session(transport);
     struct cbp_reply reply;
-    const int fds[] = {launcher_fd, result_fd};
+    uint32_t error = cbpi_launch_channel_open(target, session->link->process_id, channel);
+    if (error != 0)
+        return error;
+    const struct cbpi_link_parcel parcel = {{channel->driver_fd, channel->driver_result_fd}, 2};
     struct cbp_launch message = {.header = {.size = sizeof message, .type = CBP_MESSAGE_LAUNCH},
-                                 .session_id = transport->client.session_id,
+                                 .session_id = session->session_id,
                                  .rule_id = rule_id,
                                  .thread_id = cbpi_thread_id()};
-    uint32_t error = cbpi_link_request_with(transport->link, &message.header, fds, 2, &reply);
-    close(launcher_fd);
-    close(result_fd);
+    error = cbpi_link_request(session->link, &message.header, &parcel, &reply);
+    cbpi_launch_channel_close_driver(channel);
+    if (error != 0)
+        cbpi_launch_channel_close(channel);
     return error;
 }
 
-const struct cbpi_transport_ops cbpi_ptrace_transport = {
-    CBPI_TREE_TRANSPORT_OPS, .name = "ptrace", .probe = probe,   .open = open_session,
-    .set_rules = set_rules,  .launch = launch, .update = update,
+static const struct cbpi_launch_ops launch_ops = {
+    .ways = CBPI_LAUNCH_BY_LAUNCHER, .launch = launch, .forget = cbpi_helper_forget_launch};
+
+const struct cbpi_driver cbpi_ptrace_driver = {
+    .name = "ptrace",
+    .probe = probe,
+    .open = open_session,
+    .forget_after_fork = cbpi_link_forget_after_fork,
+    .launches = &launch_ops,
 };

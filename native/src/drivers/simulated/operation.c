@@ -35,7 +35,7 @@ static struct cbpd_image_file image_in(const struct cbp_event_message *message)
 }
 
 /* Whether the message tells of a process that begins: an execution, a fork, or its first thread. */
-static int begins_process(const struct cbp_event_message *message)
+static bool begins_process(const struct cbp_event_message *message)
 {
     return item_of(message, CBP_PROC_EVT_PROCESS_CREATION) != NULL ||
            (item_of(message, CBP_PROC_EVT_THREAD_CREATION) && message->thread_id == message->process_id);
@@ -53,8 +53,8 @@ static struct cbpi_member *find_subject(struct cbpi_population *population,
 {
     struct cbpi_member *member = cbpi_population_find(population, message->process_id);
     uint64_t start_time = message->start_time;
-    int is_new = 0;
-    int is_another =
+    bool is_new = false;
+    bool is_another =
         member && member->base.start_time != 0 && start_time != 0 && member->base.start_time != start_time;
     if (!member || (is_another && begins_process(message))) {
         struct cbpi_member *parent = NULL;
@@ -66,7 +66,7 @@ static struct cbpi_member *find_subject(struct cbpi_population *population,
         if (parent == member)
             parent = NULL;
         member = cbpi_population_add(population, message->process_id, start_time, parent);
-        is_new = 1;
+        is_new = true;
     }
     if (member && member->base.start_time == 0 && start_time != 0)
         cbpi_member_set_start_time(member, start_time);
@@ -218,14 +218,14 @@ void cbpi_operation_decide(struct cbpi_population *population, uint32_t can_ask,
     note_selection(&selection, can_ask, operation);
 }
 
-uint32_t cbpi_operation_can_wait(const struct cbpi_operation *operation)
+bool cbpi_operation_can_wait(const struct cbpi_operation *operation)
 {
     return operation->is_asked && operation->outcome.result_code == 0 && !operation->outcome.is_stripped;
 }
 
 /* ---- Answers and what follows ---- */
 
-static int is_refusable(const struct cbpi_operation *operation, uint32_t item)
+static bool is_refusable(const struct cbpi_operation *operation, uint32_t item)
 {
     return (operation->answerable.refusable_items & 1u << item) != 0;
 }
@@ -293,7 +293,7 @@ void cbpi_operation_tell(const struct cbpi_operation *operation, struct cbpi_del
         delivery->items[i][0] = operation->types[i];
         delivery->items[i][1] = flags;
         /* A handler is told what rules have decided, never what another copy was answered. */
-        int is_decided = (flags & CBP_EVENT_FLAG_DECIDED_BY_RULE) != 0;
+        bool is_decided = (flags & CBP_EVENT_FLAG_DECIDED_BY_RULE) != 0;
         delivery->result_codes[i] = is_decided ? operation->result_codes[i] : 0;
         delivery->desired_access[i] =
             is_decided ? operation->desired_access[i] : operation->message->original_desired_access;

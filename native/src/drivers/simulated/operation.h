@@ -66,7 +66,7 @@ void cbpi_operation_decide(struct cbpi_population *population, uint32_t can_ask,
                            struct cbpi_operation *operation);
 
 /* Whether it waits, once it is decided: a handler is asked, and no rule refuses it. */
-uint32_t cbpi_operation_can_wait(const struct cbpi_operation *operation);
+bool cbpi_operation_can_wait(const struct cbpi_operation *operation);
 
 /* Takes a handler's answer. */
 void cbpi_operation_apply_answer(const struct cbpi_population *population, const struct cbpi_delivery *answer,

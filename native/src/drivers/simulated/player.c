@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NS_PER_MS UINT64_C(1000000)
-
 uint64_t cbpi_player_now_ns(const struct cbpi_player *player)
 {
     return cbpi_now_ns() + player->skipped_ns;
@@ -152,7 +150,7 @@ static uint32_t take_slot(struct cbpi_player *player, uint32_t *slot)
 void cbpi_player_set_deadline(struct cbpi_player *player, struct cbpi_operation *operation,
                               uint32_t timeout_ms)
 {
-    operation->deadline_ns = timeout_ms ? cbpi_player_now_ns(player) + timeout_ms * NS_PER_MS : 0;
+    operation->deadline_ns = timeout_ms ? cbpi_player_now_ns(player) + timeout_ms * CBPI_NS_PER_MS : 0;
     if (timeout_ms && (player->next_deadline_ns == 0 || operation->deadline_ns < player->next_deadline_ns))
         player->next_deadline_ns = operation->deadline_ns;
 }
@@ -167,8 +165,8 @@ static void hold(struct cbpi_player *player, struct cbpi_operation *operation)
     cbpi_player_set_deadline(player, operation, player->settings.timeout_ms);
 }
 
-/* Decides what a new operation is: 1 if it is told. */
-static int classify(struct cbpi_player *player, struct cbpi_operation *operation)
+/* Decides what a new operation is: true if it is told. */
+static bool classify(struct cbpi_player *player, struct cbpi_operation *operation)
 {
     cbpi_operation_decide(&player->population, !player->has_no_controller, operation);
     player->counts.decided_by_rule += operation->is_decided;
@@ -178,7 +176,7 @@ static int classify(struct cbpi_player *player, struct cbpi_operation *operation
     }
     if (cbpi_operation_can_wait(operation) && !operation->modifiers.is_expired) {
         hold(player, operation);
-        return 1;
+        return true;
     }
     if (cbpi_operation_can_wait(operation)) {
         operation->is_late = 1;
@@ -187,9 +185,9 @@ static int classify(struct cbpi_player *player, struct cbpi_operation *operation
     }
     conclude(player, operation);
     if (operation->item_count == 0)
-        return 0;
+        return false;
     operation->actor->waiting_count++; /* so that handlers are told of a process in its order */
-    return 1;
+    return true;
 }
 
 /* An event message whose turn it is. Gives the operation if a handler is to be told. */
@@ -229,7 +227,7 @@ static struct cbpi_operation *start_operation(struct cbpi_player *player, struct
 
 static void pass_time(struct cbpi_player *player, uint32_t ms)
 {
-    player->skipped_ns += ms * NS_PER_MS;
+    player->skipped_ns += ms * CBPI_NS_PER_MS;
     cbpi_player_expire(player);
 }
 
@@ -238,7 +236,7 @@ static uint32_t take_step(struct cbpi_player *player, const struct cbp_script_st
 {
     switch (step->kind) {
     case CBP_SCRIPT_SLOW_ANSWER:
-        player->modifiers.delay_ns = step->value * NS_PER_MS;
+        player->modifiers.delay_ns = step->value * CBPI_NS_PER_MS;
         return 0;
     case CBP_SCRIPT_EXPIRED:
         player->modifiers.is_expired = 1;
@@ -273,7 +271,7 @@ static uint32_t take_step(struct cbpi_player *player, const struct cbp_script_st
 
 /* ---- What comes next ---- */
 
-static uint32_t is_waiting(const struct cbpi_population *population, uint32_t process_id)
+static bool is_waiting(const struct cbpi_population *population, uint32_t process_id)
 {
     const struct cbpi_member *member = cbpi_population_find(population, process_id);
     return member && member->waiting_count > 0;
@@ -298,11 +296,11 @@ static uint64_t due_ns(const struct cbpi_player *player, const struct cbpi_sourc
     return now_ns >= wanted_ns ? 0 : wanted_ns - player->skipped_ns;
 }
 
-uint32_t cbpi_player_is_ready(const struct cbpi_player *player)
+bool cbpi_player_is_ready(const struct cbpi_player *player)
 {
     const struct cbpi_source_item *item = cbpi_source_peek(&player->source);
     if (player->begun_ns == 0 || player->is_dead)
-        return 0;
+        return false;
     return player->again != NULL || (item && due_ns(player, item) == 0);
 }
 

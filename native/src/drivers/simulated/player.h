@@ -5,7 +5,7 @@
 #define CBPI_PLAYER_H
 
 #include "operation.h"
-#include "script.h"
+#include "script_log.h"
 
 enum { CBPI_FAILED_MAX = 256 };
 
@@ -47,7 +47,7 @@ void cbpi_player_expire(struct cbpi_player *player);
 uint32_t cbpi_player_next(struct cbpi_player *player, struct cbpi_operation **operation, uint64_t *until_ns);
 
 /* Whether the next message could be played now. */
-uint32_t cbpi_player_is_ready(const struct cbpi_player *player);
+bool cbpi_player_is_ready(const struct cbpi_player *player);
 
 /* One delivery of the operation is answered. CBP_ERROR_TIMEOUT if that came too late. */
 uint32_t cbpi_player_answer(struct cbpi_player *player, struct cbpi_operation *operation,

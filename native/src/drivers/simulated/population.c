@@ -121,22 +121,22 @@ void cbpi_population_free(struct cbpi_population *population)
 
 /* ---- Rules without a start time ---- */
 
-static int is_in_force(const struct cbpd_policy *policy, uint32_t rule_id)
+static bool is_in_force(const struct cbpd_policy *policy, uint32_t rule_id)
 {
     for (uint32_t part = 0; part < CBP_RULES_PART_COUNT; part++) {
         const struct cbpd_rule_set *set = policy->rules[CBPI_SCRIPT_SESSION][part];
         if (set && cbp_ruleset_find(set->block, rule_id) < cbp_ruleset_rule_count(set->block))
-            return 1;
+            return true;
     }
-    return 0;
+    return false;
 }
 
-static int list_has(const struct cbpd_rule_list *list, uint32_t rule_id)
+static bool list_has(const struct cbpd_rule_list *list, uint32_t rule_id)
 {
     for (uint32_t i = 0; list && i < list->count; i++)
         if (list->refs[i].rule_id == rule_id)
-            return 1;
-    return 0;
+            return true;
+    return false;
 }
 
 /* Adds the rule to the list, and forgets those that are in force no more. Without memory it is left out. */
@@ -162,8 +162,8 @@ static void note(const struct cbpd_policy *policy, uint32_t rule_id, struct cbpd
     *list = made;
 }
 
-int cbpi_population_is_of_earlier(const struct cbpi_population *population, uint32_t rule_id,
-                                  uint32_t process_id)
+bool cbpi_population_is_of_earlier(const struct cbpi_population *population, uint32_t rule_id,
+                                   uint32_t process_id)
 {
     const struct cbpd_process *process = cbpd_find_process(&population->policy, process_id);
     return list_has(population->bound, rule_id) && !(process && list_has(process->own, rule_id));

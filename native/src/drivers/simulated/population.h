@@ -57,7 +57,7 @@ uint32_t cbpi_population_set_rules(struct cbpi_population *population,
 
 /* Whether a rule without a start time for that id belongs to a process that had it before whoever has it now.
  */
-int cbpi_population_is_of_earlier(const struct cbpi_population *population, uint32_t rule_id,
-                                  uint32_t process_id);
+bool cbpi_population_is_of_earlier(const struct cbpi_population *population, uint32_t rule_id,
+                                   uint32_t process_id);
 
 #endif

@@ -4,13 +4,11 @@
 #include "event_decode.h"
 #include "platform.h"
 #include "player.h"
-#include "simulated.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define NS_PER_MS UINT64_C(1000000)
 #define CAPABILITIES                                                                                         \
     (uint32_t)(CBP_CAP_SEE_PROCESS_CREATION | CBP_CAP_HOLD_PROCESS_CREATION |                                \
                CBP_CAP_REFUSE_PROCESS_CREATION | CBP_CAP_KILL_PROCESS_CREATION |                             \
@@ -20,16 +18,26 @@
                CBP_CAP_STRIP_PROCESS_HANDLE | CBP_CAP_SEE_THREAD_HANDLE | CBP_CAP_HOLD_THREAD_HANDLE |       \
                CBP_CAP_STRIP_THREAD_HANDLE | CBP_CAP_DECIDE_BY_RULE)
 
-struct cbpi_transport {
+struct simulated {
+    struct cbpi_transport base;
     struct cbpi_mutex mutex;         /* guards the rest */
     struct cbpi_condition condition; /* something may be played, or nothing will be any more */
     struct cbpi_player player;
-    uint32_t waiting_count;   /* workers that wait on it */
-    uint32_t is_trouble_told; /* what was wrong with the file */
+    uint32_t waiting_count; /* workers that wait on it */
+    bool is_trouble_told;   /* what was wrong with the file */
 };
 
-static void load(void)
+static struct simulated *own(struct cbpi_transport *transport)
 {
+    return (struct simulated *) transport;
+}
+
+/* Gives the transport's own structure, locked. */
+static struct simulated *lock(struct cbpi_transport *transport)
+{
+    struct simulated *simulated = own(transport);
+    cbpi_mutex_lock(&simulated->mutex);
+    return simulated;
 }
 
 static uint32_t probe(char *reason, uint64_t size)
@@ -51,34 +59,9 @@ static uint64_t time_of_first_event(const struct cbpi_source *source)
     return 0;
 }
 
-static uint32_t open_script(const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
+static uint32_t close_script(struct cbpi_transport *base)
 {
-    struct cbpi_transport *made = calloc(1, sizeof *made);
-    if (!made)
-        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a session");
-    struct cbpi_player *player = &made->player;
-    player->settings = *settings;
-    uint32_t error = 0;
-    error = cbpi_population_init(&player->population, settings);
-    if (error == 0 && settings->script_path[0])
-        error = cbpi_source_load(&player->source, settings->script_path, settings->keeps_verdicts);
-    if (error != 0) {
-        cbpi_population_free(&player->population);
-        free(made);
-        return error;
-    }
-    player->first_time_ns = time_of_first_event(&player->source);
-    cbpi_mutex_init(&made->mutex);
-    cbpi_condition_init(&made->condition);
-    cbpi_script_log_open(settings->script);
-    cbpi_script_log_expect(settings->script, player->source.count, 0);
-    *transport = made;
-    return 0;
-}
-
-static uint32_t close_script(struct cbpi_transport *transport)
-{
-    cbpi_mutex_lock(&transport->mutex);
+    struct simulated *transport = lock(base);
     transport->player.is_closed = 1;
     transport->player.again = NULL;
     cbpi_player_let_go(&transport->player);
@@ -88,46 +71,38 @@ static uint32_t close_script(struct cbpi_transport *transport)
     return 0;
 }
 
-static void release(struct cbpi_transport *transport)
+static void release(struct cbpi_transport *base)
 {
+    struct simulated *transport = own(base);
     cbpi_player_free(&transport->player);
     cbpi_condition_destroy(&transport->condition);
     cbpi_mutex_destroy(&transport->mutex);
     free(transport);
 }
 
-static void begin(struct cbpi_transport *transport)
-{
-    cbpi_mutex_lock(&transport->mutex);
-    transport->player.begun_ns = cbpi_player_now_ns(&transport->player);
-    cbpi_condition_broadcast(&transport->condition);
-    cbpi_mutex_unlock(&transport->mutex);
-}
-
 /* ---- Requests ---- */
 
-static uint32_t update(struct cbpi_transport *transport, const struct cbpi_session_settings *settings)
+static uint32_t update(struct cbpi_transport *base, const struct cbpi_session_settings *settings)
 {
-    cbpi_mutex_lock(&transport->mutex);
+    struct simulated *transport = lock(base);
     transport->player.settings = *settings;
     cbpi_population_update(&transport->player.population, settings);
     cbpi_mutex_unlock(&transport->mutex);
     return 0;
 }
 
-static uint32_t set_rules(struct cbpi_transport *transport, const struct cbpi_rules_change *change)
+static uint32_t set_rules(struct cbpi_transport *base, const struct cbpi_rules_change *change)
 {
-    cbpi_mutex_lock(&transport->mutex);
+    struct simulated *transport = lock(base);
     uint32_t error = cbpi_population_set_rules(&transport->player.population, change);
     cbpi_mutex_unlock(&transport->mutex);
     return error;
 }
 
-static uint32_t process_capabilities(struct cbpi_transport *transport, uint32_t process_id,
-                                     uint32_t *capabilities)
+static uint32_t process_capabilities(struct cbpi_transport *base, uint32_t process_id, uint32_t *capabilities)
 {
-    cbpi_mutex_lock(&transport->mutex);
-    int lives = cbpi_population_find(&transport->player.population, process_id) != NULL;
+    struct simulated *transport = lock(base);
+    bool lives = cbpi_population_find(&transport->player.population, process_id) != NULL;
     cbpi_mutex_unlock(&transport->mutex);
     if (!lives)
         return cbpi_fail(CBP_ERROR_NOT_FOUND, "the script has no living process %u", process_id);
@@ -135,61 +110,14 @@ static uint32_t process_capabilities(struct cbpi_transport *transport, uint32_t 
     return 0;
 }
 
-/* Any id may come in a script: see cbpi_population_set_rules(). */
-static uint32_t process_start_time(uint32_t process_id, uint64_t *start_time)
-{
-    if (process_id == 0)
-        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "no process has the id 0");
-    *start_time = 0;
-    return 0;
-}
-
-static int is_of_earlier(struct cbpi_transport *transport, uint32_t rule_id, uint32_t process_id)
-{
-    cbpi_mutex_lock(&transport->mutex);
-    int is = cbpi_population_is_of_earlier(&transport->player.population, rule_id, process_id);
-    cbpi_mutex_unlock(&transport->mutex);
-    return is;
-}
-
-static uint32_t process_name(struct cbpi_transport *transport, uint32_t process_id, char *buffer,
-                             uint64_t size, uint64_t *needed)
-{
-    cbpi_mutex_lock(&transport->mutex);
-    const struct cbpi_member *member = cbpi_population_find(&transport->player.population, process_id);
-    const struct cbpd_image *image = member ? member->base.image : NULL;
-    uint32_t error =
-        cbpi_copy_text(image ? image->path : "", image ? image->path_size : 0, buffer, size, needed);
-    cbpi_mutex_unlock(&transport->mutex);
-    return error;
-}
-
-static uint32_t play(struct cbpi_transport *transport, const void *messages, uint64_t size)
-{
-    struct cbpi_source *source = &transport->player.source;
-    uint64_t count, verdict_count;
-    cbpi_mutex_lock(&transport->mutex);
-    uint32_t error = transport->player.is_dead
-                         ? cbpi_fail(CBP_ERROR_BROKEN_PIPE, "the driver has died, as the script wanted")
-                         : cbpi_source_append(source, messages, size, &count, &verdict_count);
-    if (error == 0) {
-        error = cbpi_script_log_expect(transport->player.settings.script, count, verdict_count);
-        if (error != 0)
-            cbpi_source_take_back(source, count);
-    }
-    cbpi_condition_signal(&transport->condition);
-    cbpi_mutex_unlock(&transport->mutex);
-    return error;
-}
-
-static uint32_t trouble(struct cbpi_transport *transport, char *text, uint64_t size)
+static uint32_t trouble(struct cbpi_transport *base, char *text, uint64_t size)
 {
     uint32_t code = 0;
-    cbpi_mutex_lock(&transport->mutex);
+    struct simulated *transport = lock(base);
     const struct cbpi_player *player = &transport->player;
     /* What came before is played first. */
     if (!transport->is_trouble_told && (player->source.paced_count == 0 || player->is_closed)) {
-        transport->is_trouble_told = 1;
+        transport->is_trouble_told = true;
         code = player->source.trouble_code;
         snprintf(text, (size_t) size, "%s", player->source.trouble);
     }
@@ -200,12 +128,12 @@ static uint32_t trouble(struct cbpi_transport *transport, char *text, uint64_t s
 /* ---- Deliveries ---- */
 
 /* Waits for something to be played, or until the time of the machine's clock. The mutex is held. */
-static void wait_until(struct cbpi_transport *transport, uint64_t until_ns)
+static void wait_until(struct simulated *transport, uint64_t until_ns)
 {
     const struct cbpi_player *player = &transport->player;
     if (player->next_deadline_ns != 0 && player->next_deadline_ns - player->skipped_ns < until_ns)
         until_ns = player->next_deadline_ns - player->skipped_ns;
-    uint64_t longest_ns = cbpi_now_ns() + 3600 * 1000 * NS_PER_MS;
+    uint64_t longest_ns = cbpi_now_ns() + 3600 * 1000 * CBPI_NS_PER_MS;
     transport->waiting_count++;
     cbpi_condition_wait_until(&transport->condition, &transport->mutex,
                               until_ns < longest_ns ? until_ns : longest_ns);
@@ -213,17 +141,18 @@ static void wait_until(struct cbpi_transport *transport, uint64_t until_ns)
 }
 
 /* The next worker, if there is something for it too. */
-static void wake_another(struct cbpi_transport *transport)
+static void wake_another(struct simulated *transport)
 {
     if (transport->waiting_count > 0 && cbpi_player_is_ready(&transport->player))
         cbpi_condition_signal(&transport->condition);
 }
 
-static uint32_t next_operation(struct cbpi_transport *transport, uint32_t timeout_ms,
+static uint32_t next_operation(struct simulated *transport, uint32_t timeout_ms,
                                struct cbpi_operation **operation)
 {
     struct cbpi_player *player = &transport->player;
-    uint64_t limit_ns = timeout_ms == CBPI_WAIT_FOREVER ? UINT64_MAX : cbpi_now_ns() + timeout_ms * NS_PER_MS;
+    uint64_t limit_ns =
+        timeout_ms == CBPI_WAIT_FOREVER ? UINT64_MAX : cbpi_now_ns() + timeout_ms * CBPI_NS_PER_MS;
     for (;;) {
         uint64_t until_ns;
         if (player->is_closed)
@@ -249,12 +178,12 @@ static uint32_t hand_over(const struct cbpi_operation *operation, struct cbpi_de
     return 0;
 }
 
-static uint32_t receive(struct cbpi_transport *transport, struct cbpi_delivery *delivery, uint32_t timeout_ms,
+static uint32_t receive(struct cbpi_transport *base, struct cbpi_delivery *delivery, uint32_t timeout_ms,
                         uint32_t *pending)
 {
     struct cbpi_operation *operation;
     uint32_t error = 0;
-    cbpi_mutex_lock(&transport->mutex);
+    struct simulated *transport = lock(base);
     if (*pending)
         operation = transport->player.slots[*pending - 1];
     else
@@ -269,18 +198,18 @@ static uint32_t receive(struct cbpi_transport *transport, struct cbpi_delivery *
     return error;
 }
 
-static void skip(struct cbpi_transport *transport, uint32_t *pending)
+static void skip(struct cbpi_transport *base, uint32_t *pending)
 {
-    cbpi_mutex_lock(&transport->mutex);
+    struct simulated *transport = lock(base);
     cbpi_player_skip(&transport->player, transport->player.slots[*pending - 1]);
     *pending = 0;
     wake_another(transport);
     cbpi_mutex_unlock(&transport->mutex);
 }
 
-static uint32_t backlog(struct cbpi_transport *transport)
+static uint32_t backlog(struct cbpi_transport *base)
 {
-    cbpi_mutex_lock(&transport->mutex);
+    struct simulated *transport = lock(base);
     const struct cbpi_player *player = &transport->player;
     uint64_t count = !player->is_closed && cbpi_player_is_ready(player)
                          ? player->source.count + (player->again != NULL)
@@ -289,16 +218,9 @@ static uint32_t backlog(struct cbpi_transport *transport)
     return count < UINT32_MAX ? (uint32_t) count : UINT32_MAX;
 }
 
-static void nudge(struct cbpi_transport *transport)
+static uint32_t answer(struct cbpi_transport *base, const struct cbpi_delivery *delivery)
 {
-    cbpi_mutex_lock(&transport->mutex);
-    cbpi_condition_signal(&transport->condition);
-    cbpi_mutex_unlock(&transport->mutex);
-}
-
-static uint32_t answer(struct cbpi_transport *transport, const struct cbpi_delivery *delivery)
-{
-    cbpi_mutex_lock(&transport->mutex);
+    struct simulated *transport = lock(base);
     struct cbpi_player *player = &transport->player;
     cbpi_player_expire(player);
     uint32_t error = cbpi_player_answer(player, player->slots[delivery->slot], delivery);
@@ -307,9 +229,9 @@ static uint32_t answer(struct cbpi_transport *transport, const struct cbpi_deliv
     return error;
 }
 
-static uint32_t check(struct cbpi_transport *transport, const struct cbpi_delivery *delivery)
+static uint32_t check(struct cbpi_transport *base, const struct cbpi_delivery *delivery)
 {
-    cbpi_mutex_lock(&transport->mutex);
+    struct simulated *transport = lock(base);
     cbpi_player_expire(&transport->player);
     const struct cbpi_operation *operation = transport->player.slots[delivery->slot];
     uint32_t error = operation->was_held && !operation->is_open ? CBP_ERROR_TIMEOUT : 0;
@@ -317,11 +239,10 @@ static uint32_t check(struct cbpi_transport *transport, const struct cbpi_delive
     return error;
 }
 
-static uint32_t extend(struct cbpi_transport *transport, const struct cbpi_delivery *delivery,
-                       uint32_t timeout_ms)
+static uint32_t extend(struct cbpi_transport *base, const struct cbpi_delivery *delivery, uint32_t timeout_ms)
 {
     uint32_t error = 0;
-    cbpi_mutex_lock(&transport->mutex);
+    struct simulated *transport = lock(base);
     struct cbpi_player *player = &transport->player;
     cbpi_player_expire(player);
     struct cbpi_operation *operation = player->slots[delivery->slot];
@@ -333,17 +254,9 @@ static uint32_t extend(struct cbpi_transport *transport, const struct cbpi_deliv
     return error;
 }
 
-static void note_deferred(struct cbpi_transport *transport, const struct cbpi_delivery *delivery,
-                          uint32_t item)
+static uint32_t beat(struct cbpi_transport *base)
 {
-    cbpi_mutex_lock(&transport->mutex);
-    transport->player.slots[delivery->slot]->deferred_items |= 1u << item;
-    cbpi_mutex_unlock(&transport->mutex);
-}
-
-static uint32_t beat(struct cbpi_transport *transport)
-{
-    cbpi_mutex_lock(&transport->mutex);
+    struct simulated *transport = lock(base);
     cbpi_player_expire(&transport->player);
     wake_another(transport);
     uint32_t is_dead = transport->player.is_dead;
@@ -351,44 +264,31 @@ static uint32_t beat(struct cbpi_transport *transport)
     return is_dead ? CBP_ERROR_BROKEN_PIPE : 0;
 }
 
-static void counts(struct cbpi_transport *transport, struct cbpi_transport_counts *counts)
+static void counts(struct cbpi_transport *base, struct cbpi_transport_counts *counts)
 {
-    cbpi_mutex_lock(&transport->mutex);
+    struct simulated *transport = lock(base);
     cbpi_player_expire(&transport->player);
     *counts = transport->player.counts;
     counts->supervised = transport->player.population.policy.process_count;
     cbpi_mutex_unlock(&transport->mutex);
 }
 
-static uint32_t next_failed(struct cbpi_transport *transport, uint64_t *seen_count,
-                            struct cbpi_failed_execution *failed)
+static bool next_failed(struct cbpi_transport *base, uint64_t *seen_count,
+                        struct cbpi_failed_execution *failed)
 {
-    cbpi_mutex_lock(&transport->mutex);
+    struct simulated *transport = lock(base);
     const struct cbpi_player *player = &transport->player;
     uint64_t at = *seen_count, count = player->counts.failed_after;
+    bool is_there = at < count;
     *failed = (struct cbpi_failed_execution){0};
-    if (at < count && count - at <= CBPI_FAILED_MAX)
+    if (is_there && count - at <= CBPI_FAILED_MAX)
         *failed = player->failed[at % CBPI_FAILED_MAX];
-    *seen_count += at < count;
+    *seen_count += is_there;
     cbpi_mutex_unlock(&transport->mutex);
-    return at < count;
+    return is_there;
 }
 
-static uint32_t helper_process_id(struct cbpi_transport *transport)
-{
-    (void) transport;
-    return 0;
-}
-
-static void forget_after_fork(void)
-{
-}
-
-const struct cbpi_transport_ops cbpi_simulated_transport = {
-    .name = "simulated",
-    .load = load,
-    .probe = probe,
-    .open = open_script,
+static const struct cbpi_transport_ops transport_ops = {
     .close = close_script,
     .release = release,
     .update = update,
@@ -397,20 +297,136 @@ const struct cbpi_transport_ops cbpi_simulated_transport = {
     .receive = receive,
     .skip = skip,
     .backlog = backlog,
-    .nudge = nudge,
     .answer = answer,
     .check = check,
     .extend = extend,
     .beat = beat,
+    .trouble = trouble,
     .counts = counts,
     .next_failed = next_failed,
-    .helper_process_id = helper_process_id,
-    .forget_after_fork = forget_after_fork,
-    .begin = begin,
-    .trouble = trouble,
-    .process_start_time = process_start_time,
+};
+
+static uint32_t open_script(const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
+{
+    struct simulated *made = calloc(1, sizeof *made);
+    if (!made)
+        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a session");
+    struct cbpi_player *player = &made->player;
+    player->settings = *settings;
+    made->base.ops = &transport_ops;
+    uint32_t error = cbpi_population_init(&player->population, settings);
+    if (error == 0 && settings->script_path[0])
+        error = cbpi_source_load(&player->source, settings->script_path, settings->keeps_verdicts);
+    if (error != 0) {
+        cbpi_population_free(&player->population);
+        free(made);
+        return error;
+    }
+    player->first_time_ns = time_of_first_event(&player->source);
+    cbpi_mutex_init(&made->mutex);
+    cbpi_condition_init(&made->condition);
+    cbpi_script_log_open(settings->script);
+    cbpi_script_log_expect(settings->script, player->source.count, 0);
+    *transport = &made->base;
+    return 0;
+}
+
+/* ---- Scripts ---- */
+
+static void begin(struct cbpi_transport *base)
+{
+    struct simulated *transport = lock(base);
+    transport->player.begun_ns = cbpi_player_now_ns(&transport->player);
+    cbpi_condition_broadcast(&transport->condition);
+    cbpi_mutex_unlock(&transport->mutex);
+}
+
+static void deferred(struct cbpi_transport *base, const struct cbpi_delivery *delivery, uint32_t item)
+{
+    struct simulated *transport = lock(base);
+    transport->player.slots[delivery->slot]->deferred_items |= 1u << item;
+    cbpi_mutex_unlock(&transport->mutex);
+}
+
+static uint32_t play(struct cbpi_transport *base, const void *messages, uint64_t size)
+{
+    uint64_t count, verdict_count;
+    struct simulated *transport = lock(base);
+    struct cbpi_source *source = &transport->player.source;
+    uint32_t error = transport->player.is_dead
+                         ? cbpi_fail(CBP_ERROR_BROKEN_PIPE, "the driver has died, as the script wanted")
+                         : cbpi_source_append(source, messages, size, &count, &verdict_count);
+    if (error == 0) {
+        error = cbpi_script_log_expect(transport->player.settings.script, count, verdict_count);
+        if (error != 0)
+            cbpi_source_take_back(source, count);
+    }
+    cbpi_condition_signal(&transport->condition);
+    cbpi_mutex_unlock(&transport->mutex);
+    return error;
+}
+
+static const struct cbpi_script_ops script_ops = {.begin = begin, .deferred = deferred, .play = play};
+
+/* ---- The script's processes ---- */
+
+/* Any id may come in a script: see cbpi_population_set_rules(). */
+static uint32_t process_start_time(uint32_t process_id, uint64_t *start_time)
+{
+    if (process_id == 0)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "no process has the id 0");
+    *start_time = 0;
+    return 0;
+}
+
+/* The driver keeps whose rules without a start time are. */
+static bool process_lives(uint32_t process_id, uint64_t start_time)
+{
+    (void) process_id;
+    (void) start_time;
+    return true;
+}
+
+static bool is_of_earlier(struct cbpi_transport *base, uint32_t rule_id, uint32_t process_id)
+{
+    struct simulated *transport = lock(base);
+    bool is = cbpi_population_is_of_earlier(&transport->player.population, rule_id, process_id);
+    cbpi_mutex_unlock(&transport->mutex);
+    return is;
+}
+
+/* A script's process has none: the machine may have another one with its id. */
+static int64_t process_token(uint32_t process_id, uint64_t start_time)
+{
+    (void) process_id;
+    (void) start_time;
+    return -1;
+}
+
+static uint32_t process_name(struct cbpi_transport *base, uint32_t process_id, char *buffer, uint64_t size,
+                             uint64_t *needed)
+{
+    struct simulated *transport = lock(base);
+    const struct cbpi_member *member = cbpi_population_find(&transport->player.population, process_id);
+    const struct cbpd_image *image = member ? member->base.image : NULL;
+    uint32_t error =
+        cbpi_copy_text(image ? image->path : "", image ? image->path_size : 0, buffer, size, needed);
+    cbpi_mutex_unlock(&transport->mutex);
+    return error;
+}
+
+static const struct cbpi_process_ops process_ops = {
+    .start_time = process_start_time,
+    .lives = process_lives,
     .is_of_earlier = is_of_earlier,
-    .process_name = process_name,
-    .deferred = note_deferred,
-    .play = play,
+    .name = process_name,
+    .token = process_token,
+};
+
+const struct cbpi_driver cbpi_simulated_driver = {
+    .name = "simulated",
+    .probe = probe,
+    .open = open_script,
+    .scripts = &script_ops,
+    .processes = &process_ops,
 };

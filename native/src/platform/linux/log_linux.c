@@ -27,7 +27,7 @@ static const char *settings_folder(void)
     return folder && *folder ? folder : DEFAULT_FOLDER;
 }
 
-static int make_path(const char *suffix, char *path, size_t size)
+static bool make_path(const char *suffix, char *path, size_t size)
 {
     int used = snprintf(path, size, "%s/logging%s", settings_folder(), suffix);
     return used > 0 && (size_t) used < size;

@@ -18,8 +18,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NS_PER_SECOND 1000000000u
-
 static uint64_t generation = 1;
 static void (*fork_hook)(void);
 
@@ -27,14 +25,14 @@ uint64_t cbpi_now_ns(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t) now.tv_sec * NS_PER_SECOND + (uint64_t) now.tv_nsec;
+    return (uint64_t) now.tv_sec * CBPI_NS_PER_S + (uint64_t) now.tv_nsec;
 }
 
 uint64_t cbpi_wall_ns(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t) now.tv_sec * 1000000000u + (uint64_t) now.tv_nsec;
+    return (uint64_t) now.tv_sec * CBPI_NS_PER_S + (uint64_t) now.tv_nsec;
 }
 
 void cbpi_mutex_init(struct cbpi_mutex *mutex)
@@ -57,7 +55,7 @@ void cbpi_mutex_unlock(struct cbpi_mutex *mutex)
     pthread_mutex_unlock(&mutex->mutex);
 }
 
-uint32_t cbpi_mutex_try_lock(struct cbpi_mutex *mutex)
+bool cbpi_mutex_try_lock(struct cbpi_mutex *mutex)
 {
     return pthread_mutex_trylock(&mutex->mutex) == 0;
 }
@@ -89,8 +87,8 @@ void cbpi_condition_signal(struct cbpi_condition *condition)
 void cbpi_condition_wait_until(struct cbpi_condition *condition, struct cbpi_mutex *mutex,
                                uint64_t deadline_ns)
 {
-    struct timespec deadline = {.tv_sec = (time_t) (deadline_ns / NS_PER_SECOND),
-                                .tv_nsec = (long) (deadline_ns % NS_PER_SECOND)};
+    struct timespec deadline = {.tv_sec = (time_t) (deadline_ns / CBPI_NS_PER_S),
+                                .tv_nsec = (long) (deadline_ns % CBPI_NS_PER_S)};
     pthread_cond_timedwait(&condition->condition, &mutex->mutex, &deadline);
 }
 

@@ -8,6 +8,11 @@ struct cbpi_mutex {
     pthread_mutex_t mutex;
 };
 
+#define CBPI_MUTEX_INITIALIZER                                                                               \
+    {                                                                                                        \
+        PTHREAD_MUTEX_INITIALIZER                                                                            \
+    }
+
 struct cbpi_condition {
     pthread_cond_t condition; /* on CLOCK_MONOTONIC */
 };

@@ -208,7 +208,7 @@ static uint32_t read_process(struct walk *walk, struct cbpi_process_facts *facts
     }
 }
 
-static uint32_t is_process_id(const char *name)
+static bool is_process_id(const char *name)
 {
     return name[0] >= '1' && name[0] <= '9' && strlen(name) < ID_SIZE_MAX;
 }
@@ -244,7 +244,7 @@ uint32_t cbpi_processes_visit(uint32_t with_arguments,
     walk->proc = dirfd(proc);
     const struct dirent *entry;
     errno = 0;
-    while (error == 0 && (entry = readdir(proc)) != NULL) {
+    while (error == 0 && (entry = readdir(proc))) {
         if (is_process_id(entry->d_name))
             error = visit_entry(walk, entry->d_name, visit, context);
         errno = 0;

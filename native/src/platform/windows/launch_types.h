@@ -1,17 +1,23 @@
-/* The channel of a launch on Windows: handles, NULL where there is none. */
+/* The channel of a launch on Windows, where the caller's own thread creates the process for the helper. */
 #ifndef CBPI_LAUNCH_TYPES_H
 #define CBPI_LAUNCH_TYPES_H
 
+#include <stdbool.h>
+
 struct cbp_launch_result;
 
+/* Handles, NULL where there is none. */
 struct cbpi_launch_channel {
-    int launcher_fd, driver_fd, result_fd, driver_result_fd; /* of launches that this system has not: -1 */
     void *debug_object;               /* the helper's, while the caller's thread creates processes for it */
     void *own_debug_object;           /* which that thread had before */
-    int is_counted;                   /* the helper counts it among the launches that go on */
+    bool is_counted;                  /* the helper counts it among the launches that go on */
     void *helper;                     /* the helper process */
     void *event;                      /* set once the result stands */
     struct cbp_launch_result *result; /* in memory shared with the helper */
 };
+
+/* For drivers. Until cbpi_launch_channel_leave() the calling thread creates processes for that debug object,
+ * whose handle becomes the channel's. */
+void cbpi_launch_channel_enter(struct cbpi_launch_channel *channel, void *debug_object);
 
 #endif

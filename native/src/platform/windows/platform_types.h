@@ -7,6 +7,11 @@ struct cbpi_mutex {
     void *lock;
 };
 
+#define CBPI_MUTEX_INITIALIZER                                                                               \
+    {                                                                                                        \
+        0                                                                                                    \
+    }
+
 struct cbpi_condition {
     void *variable;
 };

@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NS_PER_SECOND 1000000000u
-#define NS_PER_MS 1000000u
 #define PATH_UNITS_MAX 32768u
 
 _Static_assert(sizeof(struct cbpi_mutex) == sizeof(SRWLOCK), "a mutex holds an SRWLOCK");
@@ -28,7 +26,7 @@ uint64_t cbpi_now_ns(void)
     QueryPerformanceCounter(&value);
     uint64_t seconds = (uint64_t) (value.QuadPart / per_second);
     uint64_t rest = (uint64_t) (value.QuadPart % per_second);
-    return seconds * NS_PER_SECOND + rest * NS_PER_SECOND / (uint64_t) per_second;
+    return seconds * CBPI_NS_PER_S + rest * CBPI_NS_PER_S / (uint64_t) per_second;
 }
 
 uint64_t cbpi_wall_ns(void)
@@ -69,7 +67,7 @@ void cbpi_mutex_unlock(struct cbpi_mutex *mutex)
     ReleaseSRWLockExclusive(lock_of(mutex));
 }
 
-uint32_t cbpi_mutex_try_lock(struct cbpi_mutex *mutex)
+bool cbpi_mutex_try_lock(struct cbpi_mutex *mutex)
 {
     return TryAcquireSRWLockExclusive(lock_of(mutex)) != 0;
 }
@@ -98,7 +96,8 @@ void cbpi_condition_wait_until(struct cbpi_condition *condition, struct cbpi_mut
                                uint64_t deadline_ns)
 {
     uint64_t now_ns = cbpi_now_ns();
-    uint64_t left_ms = deadline_ns > now_ns ? (deadline_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS : 0;
+    uint64_t left_ms =
+        deadline_ns > now_ns ? (deadline_ns - now_ns + CBPI_NS_PER_MS - 1) / CBPI_NS_PER_MS : 0;
     DWORD wait_ms = left_ms < INFINITE ? (DWORD) left_ms : INFINITE - 1;
     SleepConditionVariableSRW(variable_of(condition), lock_of(mutex), wait_ms, 0);
 }
@@ -193,7 +192,7 @@ cleanup:
     return error ? cbpi_fail(error, "cannot find the folder of the library") : 0;
 }
 
-static int is_file(const char *path, size_t size)
+static bool is_file(const char *path, size_t size)
 {
     uint16_t *units = malloc((size + 1) * sizeof *units);
     DWORD attributes = INVALID_FILE_ATTRIBUTES;

@@ -44,7 +44,7 @@ static size_t name_of(HANDLE process, const PROCESSENTRY32W *entry, struct scrat
     return cbp_wtf8_encode(scratch->units, count, scratch->name);
 }
 
-static int read_memory(HANDLE process, const void *address, void *data, size_t size)
+static bool read_memory(HANDLE process, const void *address, void *data, size_t size)
 {
     SIZE_T got = 0;
     return ReadProcessMemory(process, address, data, size, &got) && got == size;

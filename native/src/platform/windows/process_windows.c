@@ -8,13 +8,13 @@
 
 #define PATH_UNITS_MAX 32768u
 
-static int start_time_of(HANDLE process, uint64_t *start_time)
+static bool start_time_of(HANDLE process, uint64_t *start_time)
 {
     FILETIME created, ended, kernel, user;
     if (!GetProcessTimes(process, &created, &ended, &kernel, &user))
-        return 0;
+        return false;
     *start_time = (uint64_t) created.dwHighDateTime << 32 | created.dwLowDateTime;
-    return 1;
+    return true;
 }
 
 uint32_t cbpi_process_start_time(uint32_t process_id, uint64_t *start_time)

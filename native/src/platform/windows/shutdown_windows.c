@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int enable_privilege(HANDLE token)
+static bool enable_privilege(HANDLE token)
 {
     TOKEN_PRIVILEGES wanted = {.PrivilegeCount = 1};
     wanted.Privileges[0].Attributes = SE_PRIVILEGE_ENABLED;

@@ -1,7 +1,7 @@
-/* launch_channel.h over socket pairs. The target waits in the launcher's queue from the beginning, so that
+/* launch.h over socket pairs. The target waits in the launcher's queue from the beginning, so that
  * the core need not be there when the launcher reads it. */
 #define _GNU_SOURCE
-#include "launch_channel.h"
+#include "launch.h"
 
 #include "cbp_message_check.h"
 #include "errors.h"
@@ -23,9 +23,14 @@ static void close_one(int *fd)
     *fd = -1;
 }
 
+int32_t cbpi_launch_channel_launcher(const struct cbpi_launch_channel *channel)
+{
+    return channel->launcher_fd;
+}
+
 void cbpi_launch_channel_leave(struct cbpi_launch_channel *channel)
 {
-    (void) channel; /* no driver of this system has a launch_enter */
+    (void) channel; /* nothing was begun: no driver of this system launches by the caller */
 }
 
 void cbpi_launch_channel_close_launcher(struct cbpi_launch_channel *channel)
@@ -33,12 +38,17 @@ void cbpi_launch_channel_close_launcher(struct cbpi_launch_channel *channel)
     close_one(&channel->launcher_fd);
 }
 
+void cbpi_launch_channel_close_driver(struct cbpi_launch_channel *channel)
+{
+    close_one(&channel->driver_fd);
+    close_one(&channel->driver_result_fd);
+}
+
 void cbpi_launch_channel_close(struct cbpi_launch_channel *channel)
 {
-    close_one(&channel->launcher_fd);
-    close_one(&channel->driver_fd);
+    cbpi_launch_channel_close_launcher(channel);
+    cbpi_launch_channel_close_driver(channel);
     close_one(&channel->result_fd);
-    close_one(&channel->driver_result_fd);
 }
 
 static uint32_t open_pair(int *one, int *other)
@@ -63,7 +73,7 @@ static uint32_t send_whole(int fd, const void *message, size_t size)
                      "the launcher cannot be told its target: %s", strerror(errno));
 }
 
-static uint32_t send_target(int fd, const struct cbpi_launch_target *target)
+static uint32_t send_target(int fd, const struct cbpi_launch_target *target, uint32_t helper_process_id)
 {
     size_t argument_size = strlen(target->argument0) + 1; /* the launcher wants it as a C text */
     size_t size = sizeof(struct cbp_launch_target) + argument_size + (size_t) target->paths_size;
@@ -74,7 +84,7 @@ static uint32_t send_target(int fd, const struct cbpi_launch_target *target)
         return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a launch");
     message->header.size = (uint32_t) size;
     message->header.type = CBP_MESSAGE_LAUNCH_TARGET;
-    message->helper_process_id = target->driver_process_id;
+    message->helper_process_id = helper_process_id;
     message->argument_offset = sizeof *message;
     message->argument_size = (uint32_t) argument_size;
     message->paths_offset = message->argument_offset + message->argument_size;
@@ -87,7 +97,7 @@ static uint32_t send_target(int fd, const struct cbpi_launch_target *target)
     return error;
 }
 
-uint32_t cbpi_launch_channel_open(const struct cbpi_launch_target *target,
+uint32_t cbpi_launch_channel_open(const struct cbpi_launch_target *target, uint32_t helper_process_id,
                                   struct cbpi_launch_channel *channel)
 {
     struct cbpi_launch_channel made = closed;
@@ -95,7 +105,7 @@ uint32_t cbpi_launch_channel_open(const struct cbpi_launch_target *target,
     if (error == 0)
         error = open_pair(&made.result_fd, &made.driver_result_fd);
     if (error == 0)
-        error = send_target(made.driver_fd, target);
+        error = send_target(made.driver_fd, target, helper_process_id);
     if (error == 0)
         *channel = made;
     else

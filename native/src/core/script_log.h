@@ -1,7 +1,7 @@
 /* What a driver that plays scripts tells its session: how much is left to be played, and what became of the
  * operations. It belongs to the session and outlives the transport. Any thread. */
-#ifndef CBPI_SCRIPT_H
-#define CBPI_SCRIPT_H
+#ifndef CBPI_SCRIPT_LOG_H
+#define CBPI_SCRIPT_LOG_H
 
 #include "cbp_message.h"
 #include "platform.h"

@@ -1,0 +1,25 @@
+/* The answer to a delivery: what workers and deferred events have in common. */
+#include "core.h"
+#include "recorder.h"
+
+void cbpi_delivery_set_answer(struct cbpi_delivery *delivery, uint32_t item, uint32_t result_code,
+                              uint32_t desired_access)
+{
+    if (delivery->items[item][1] & CBP_EVENT_FLAG_DECIDED_BY_RULE)
+        return;
+    delivery->result_codes[item] = result_code;
+    delivery->desired_access[item] &= desired_access;
+}
+
+uint32_t cbpi_delivery_answer(struct cbp_session *session, const struct cbpi_delivery *delivery)
+{
+    uint32_t error = session->transport->ops->answer(session->transport, delivery);
+    /* What is late because the session was stopped is nobody's fault. */
+    bool is_stopped = cbp_load_u32(&session->state) != CBPI_STATE_ACTIVE;
+    if (error == CBP_ERROR_TIMEOUT && !is_stopped)
+        cbp_add_u64(&session->late, 1);
+    if (session->recorder)
+        cbpi_recorder_write_verdict(session->recorder, delivery,
+                                    error != 0 && is_stopped ? CBP_ERROR_OPERATION_ABORTED : error);
+    return error;
+}

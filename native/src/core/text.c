@@ -1,0 +1,29 @@
+/* Questions about texts. Knows nothing of what they are for. */
+#include "core.h"
+
+char cbpi_lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char) (c - 'A' + 'a') : c;
+}
+
+bool cbpi_equal_without_case(const char *a, const char *b)
+{
+    while (*a && cbpi_lower(*a) == cbpi_lower(*b)) {
+        a++;
+        b++;
+    }
+    return cbpi_lower(*a) == cbpi_lower(*b);
+}
+
+/* {8-4-4-4-12} hexadecimal digits. */
+bool cbpi_is_guid(const char *text)
+{
+    static const char shape[] = "{xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}";
+    for (size_t i = 0; i < sizeof shape; i++) {
+        char c = text[i];
+        bool is_digit = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+        if (shape[i] == 'x' ? !is_digit : c != shape[i])
+            return false;
+    }
+    return true;
+}
