@@ -9,7 +9,7 @@ import contextlib
 import ctypes
 import os
 
-from ._binding import library, wire
+from ._binding import layouts, library, wire
 from .constants import ERROR_NOT_FOUND
 from .errors import CBProcessError
 
@@ -148,11 +148,11 @@ class Recording:
 
     def _take(self, message: bytes) -> None:
         kind = wire.HEADER.unpack_from(message)[1]
-        if kind == wire.MESSAGE_EVENT:
+        if kind == layouts.MESSAGE_EVENT:
             self._messages.append(wire.EventMessage(message))
-        elif kind == wire.MESSAGE_VERDICT:
+        elif kind == layouts.MESSAGE_VERDICT:
             verdict = wire.VerdictMessage(message)
-            if verdict.state == wire.VERDICT_FAILED:
+            if verdict.state == layouts.VERDICT_FAILED:
                 self._failures[verdict.sequence] = verdict.result_codes[0]
             else:
                 self._verdicts[verdict.number] = verdict

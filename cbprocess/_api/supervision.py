@@ -9,10 +9,10 @@ import contextlib
 import threading
 import warnings
 
+from .._binding.checks import TEXT_ERRORS
 from ..constants import CAP_LAUNCH, CAP_WHOLE_MACHINE
 from ..drivers import probe_driver
 from ..errors import CBProcessError, CBProcessWarning
-from .checks import TEXT_ERRORS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,10 +15,11 @@ import threading
 from _thread import get_ident
 
 from .. import events
-from .._api.checks import TEXT_ERRORS
-from .._api.hooks import HANDLER_COUNT, Hooks, is_only_counted
 from ..constants import ERROR_GEN_FAILURE, EVENT_FLAG_DECIDED_BY_RULE
 from . import abi
+from .checks import TEXT_ERRORS
+from .hooks import HANDLER_COUNT, Hooks, is_only_counted
+from .layouts import EVENT_SIZE_INLINE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class NativeCallbacks:
         address = ctypes.c_void_p()
         # The first time only tells the address, which the dispatch has to know.
         self._library.cbp_worker_bind(worker, self.structure.event, ctypes.byref(address))
-        block = make_block(address.value or 0, abi.EVENT_SIZE_INLINE)
+        block = make_block(address.value or 0, EVENT_SIZE_INLINE)
         callback = abi.BlockCallback(make_dispatch(self._hooks, block, self._unkept, detach_kept))
         self._library.cbp_worker_bind(worker, callback, ctypes.byref(address))
         return callback

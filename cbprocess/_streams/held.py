@@ -14,8 +14,8 @@ from time import monotonic_ns
 from typing import Union
 
 from .. import events
-from .._api.checks import UINT32_MAX, checked_int, wrong
 from .._binding import library
+from .._binding.checks import UINT32_MAX, checked_int, wrong
 from ..constants import (
     ERROR_ACCESS_DENIED,
     ERROR_NO_CALLBACK_ACTIVE,
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .._binding.deferred import DeferredAnswer
-
-DEADLINE_NS_64 = 11
 
 
 class Outcome(Enum):
@@ -184,7 +182,7 @@ class HeldEvent(events.EventParams):
     def time_left(self) -> float | None:
         """Seconds until the deadline, 0.0 when it has passed; None without one. As it was when the event was
         made."""
-        deadline_ns = self._quads[DEADLINE_NS_64]
+        deadline_ns = self._quads[events.DEADLINE_NS_64]
         return max(0.0, (deadline_ns - monotonic_ns()) / 1e9) if deadline_ns else None
 
     @property

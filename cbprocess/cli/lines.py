@@ -9,11 +9,11 @@ import threading
 from typing import NamedTuple
 
 from .. import events
+from .._binding.texts import printable
 from .output import (
     command_text,
     describe,
     format_line,
-    printable,
     program_names,
     refusal_name,
     status_text,

@@ -6,8 +6,8 @@ import json
 import os
 import sys
 
+from .._binding.texts import printable
 from ..running import RunningProcess, running_processes
-from .output import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

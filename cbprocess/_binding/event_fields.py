@@ -1,0 +1,36 @@
+"""Where the fields of struct cbp_event stand: indexes of words, with _64 of double words.
+
+Made by tools/generate_layouts.py from the X-lists of the C headers; not to be edited.
+"""
+
+from __future__ import annotations
+
+SIZE = 0
+TYPE = 1
+RESULT_CODE = 2
+DESIRED_ACCESS = 3
+FLAGS = 4
+PROCESS_ID = 5
+THREAD_ID = 6
+PARENT_PROCESS_ID = 7
+ORIGINATOR_PROCESS_ID = 8
+ORIGINATOR_THREAD_ID = 9
+SOURCE_PROCESS_ID = 10
+TARGET_PROCESS_ID = 11
+ORIGINAL_DESIRED_ACCESS = 12
+USER_ID = 13
+EXIT_STATUS = 14
+CAPABILITIES = 15
+SEQUENCE_64 = 8
+TIME_NS_64 = 9
+START_TIME_64 = 10
+DEADLINE_NS_64 = 11
+CONTEXT_64 = 12
+PROCESS_NAME_OFFSET = 26
+PROCESS_NAME_SIZE = 27
+IMAGE_FILE_NAME_OFFSET = 28
+IMAGE_FILE_NAME_SIZE = 29
+ARGUMENTS_OFFSET = 30
+ARGUMENTS_SIZE = 31
+
+FIXED_SIZE = 128
