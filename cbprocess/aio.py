@@ -10,8 +10,8 @@ import inspect
 import threading
 
 from ._api.process import CBProcess
-from ._binding.checks import checked_handler, checked_int
 from ._binding.hooks import tell_unraisablehook
+from ._checks import checked_handler, checked_int
 from ._streams.awaiting import AsyncEvents, wait_for_call
 from ._streams.feed import QUEUE_SIZE, QUEUE_SIZE_MAX, Feed, Overflow, close_feeds_at_exit
 from ._streams.monitoring import Monitor, monitor

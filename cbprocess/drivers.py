@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 
 from ._binding import library
-from ._binding.checks import TEXT_ERRORS, checked_text
+from ._checks import TEXT_ERRORS, checked_text
 
 # Every driver of the product, also those of other platforms; the first stands for the default.
 DRIVERS = ("auto", "ptrace", "bpf", "simulated", "debug", "kernel")

@@ -4,7 +4,7 @@ An object is a view of its worker's event block while its handler runs. If someb
 turns it into a copy of its own when the handler returns (`_detach`): it can be read for ever, but no longer
 answered. The dispatcher uses an object again for the worker's next event when nobody kept it.
 
-Reads struct cbp_event by the indexes of its fields (event_fields.py); knows nothing of sessions or threads.
+Reads struct cbp_event by the indexes of its fields (_event_fields.py); knows nothing of sessions or threads.
 """
 
 # ruff: noqa: F405 (the indexes of fields)
@@ -13,8 +13,8 @@ from __future__ import annotations
 import sys
 
 from . import constants
-from ._binding.checks import TEXT_ERRORS, UINT32_MAX, checked_int, wrong
-from ._binding.event_fields import *  # noqa: F403
+from ._checks import TEXT_ERRORS, UINT32_MAX, checked_int, wrong
+from ._event_fields import *  # noqa: F403
 from .constants import (
     ERROR_NO_CALLBACK_ACTIVE,
     EVENT_FLAG_DECIDED_BY_RULE,

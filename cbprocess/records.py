@@ -4,7 +4,7 @@ Knows events; nothing of files, filters and the command line."""
 from __future__ import annotations
 
 from . import events
-from ._binding.checks import wrong
+from ._checks import wrong
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from ._binding.checks import (
+from ._checks import (
     ACTIONS,
     checked_action,
     checked_action_value,

@@ -10,7 +10,7 @@ import sys
 from ctypes import POINTER, byref
 
 from ._binding import abi, layouts, library
-from ._binding.checks import TEXT_ERRORS, checked_bool
+from ._checks import TEXT_ERRORS, checked_bool
 from .constants import SNAPSHOT_FLAG_IMAGE_DELETED
 
 ON_WINDOWS = sys.platform == "win32"

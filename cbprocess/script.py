@@ -11,7 +11,7 @@ import time
 import zlib
 
 from ._binding import layouts, wire
-from ._binding.checks import TEXT_ERRORS, UINT32_MAX, checked_int, checked_text, wrong
+from ._checks import TEXT_ERRORS, UINT32_MAX, checked_int, checked_text, wrong
 from .constants import (
     BATCH_MAX,
     EVENT_FLAG_DUPLICATION,

@@ -15,7 +15,7 @@ import time
 from . import script
 from ._api.process import CBProcess
 from ._binding import wire
-from ._binding.checks import wrong
+from ._checks import wrong
 from .constants import (
     ERROR_NOT_READY,
     ERROR_OPERATION_ABORTED,

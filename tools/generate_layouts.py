@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes the layouts that Python reads, from the X-lists of driver/protocol and native/include:
-cbprocess/_binding/layouts.py (messages and structures) and event_fields.py (where an event's fields stand).
+cbprocess/_binding/layouts.py (messages and structures) and _event_fields.py (where an event's fields stand).
 
 Reads the headers as text; needs neither a compiler nor the built library. With --check it writes nothing and
 ends with status 1 when a file is not what it would write.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import textwrap
 
 from generate_constants import ENTRY, ROOT, Constant, read_constant
 
@@ -19,9 +20,9 @@ HEADERS = (
     "native/include/cbprocess.h",
     "native/include/cbp_snapshot.h",
 )
-BINDING = ROOT / "cbprocess" / "_binding"
-LAYOUTS = BINDING / "layouts.py"
-EVENT_FIELDS = BINDING / "event_fields.py"
+PACKAGE = ROOT / "cbprocess"
+LAYOUTS = PACKAGE / "_binding" / "layouts.py"
+EVENT_FIELDS = PACKAGE / "_event_fields.py"
 
 # The structures that Python takes apart or makes; messages are what recordings and scripts consist of.
 STRUCTURES = (
@@ -37,6 +38,7 @@ STRUCTURES = (
     "process_record",
 )
 NUMBER_LISTS = ("CBP_MESSAGE_LIST", "CBP_VERDICT_LIST", "CBP_SCRIPT_LIST")
+WIDTH, INDENT = 105, " " * 12
 NUMBERS = ("RECORDING_VERSION", "EVENT_SIZE_INLINE")
 
 # What module struct calls each type, and its size.
@@ -77,7 +79,7 @@ def read_numbers(text: str, name: str) -> list[Constant]:
 
 def heading(summary: str) -> list[str]:
     origin = "Made by tools/generate_layouts.py from the X-lists of the C headers; not to be edited."
-    return [f'"""{summary}', "", origin, '"""', "", "from __future__ import annotations", ""]
+    return [f'"""{summary}', "", origin, '"""', ""]
 
 
 def layouts_module(text: str) -> str:
@@ -89,15 +91,16 @@ def layouts_module(text: str) -> str:
         "",
         "# Of each structure its fields with their types, as module struct names these. The header of a",
         "# message is left out of it, and so are an event message's items, which follow its other fields.",
-        "FIELDS: dict[str, tuple[tuple[str, str], ...]] = {",
+        "FIELDS: dict[str, list[tuple[str, str]]] = {",
+        "    structure: [(field[:-2], field[-1]) for field in fields.split()]",
+        "    for structure, fields in {",
     ]
     for structure in STRUCTURES:
-        lines.append(f'    "{structure}": (')
-        for name, kind in read_fields(text, structure):
-            if kind in TYPES:
-                lines.append(f'        ("{name}", "{TYPES[kind][0]}"),')
-        lines.append("    ),")
-    return "\n".join([*lines, "}"]) + "\n"
+        fields = [f"{name}:{TYPES[kind][0]}" for name, kind in read_fields(text, structure) if kind in TYPES]
+        lines.append(f'        "{structure}": """')
+        lines += textwrap.wrap(" ".join(fields), WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
+        lines[-1] += '""",'
+    return "\n".join([*lines, "    }.items()", "}"]) + "\n"
 
 
 def event_fields_module(text: str) -> str:

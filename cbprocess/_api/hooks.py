@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import events
-from .._binding.checks import checked_handler
+from .._checks import checked_handler
 from ..constants import (
     PROC_EVT_PROCESS_CREATION,
     PROC_EVT_PROCESS_HANDLE_OPERATION,

@@ -3,7 +3,7 @@ initialize(): what a program calls before it can start at all."""
 
 from __future__ import annotations
 
-from .._binding.checks import UINT32_MAX, checked_bool, checked_int, checked_text
+from .._checks import UINT32_MAX, checked_bool, checked_int, checked_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .._binding.checks import TEXT_ERRORS, UINT32_MAX, checked_int, checked_text, wrong
+from .._checks import TEXT_ERRORS, UINT32_MAX, checked_int, checked_text, wrong
 from ..constants import ERROR_IMPLEMENTATION_LIMIT, ERROR_NOT_READY
 from ..errors import CBProcessError, warn
 from .hooks import HandlerProperties

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._binding.checks import (
+from .._checks import (
     UINT32_MAX,
     checked_action,
     checked_action_value,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._binding.checks import checked_bool, checked_int, wrong
+from .._checks import checked_bool, checked_int, wrong
 from ..constants import ERROR_CONNECTION_ACTIVE
 from ..errors import CBProcessError
 

@@ -9,7 +9,7 @@ import contextlib
 import threading
 import warnings
 
-from .._binding.checks import TEXT_ERRORS
+from .._checks import TEXT_ERRORS
 from ..constants import CAP_LAUNCH, CAP_WHOLE_MACHINE
 from ..drivers import probe_driver
 from ..errors import CBProcessError, CBProcessWarning

@@ -9,8 +9,8 @@ from __future__ import annotations
 import ctypes
 from ctypes import POINTER, c_char_p, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 
+from .._checks import TEXT_ERRORS
 from ..errors import CBProcessError
-from .checks import TEXT_ERRORS
 from .layouts import FIELDS
 
 TYPE_CHECKING = False

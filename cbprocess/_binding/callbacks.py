@@ -15,9 +15,9 @@ import threading
 from _thread import get_ident
 
 from .. import events
+from .._checks import TEXT_ERRORS
 from ..constants import ERROR_GEN_FAILURE, EVENT_FLAG_DECIDED_BY_RULE
 from . import abi
-from .checks import TEXT_ERRORS
 from .hooks import HANDLER_COUNT, Hooks, is_only_counted
 from .layouts import EVENT_SIZE_INLINE
 

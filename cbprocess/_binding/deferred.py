@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ctypes import byref, c_uint64
 
+from .._checks import UINT32_MAX, checked_int
 from . import library
-from .checks import UINT32_MAX, checked_int
 
 
 class DeferredAnswer:

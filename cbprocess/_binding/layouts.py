@@ -3,8 +3,6 @@
 Made by tools/generate_layouts.py from the X-lists of the C headers; not to be edited.
 """
 
-from __future__ import annotations
-
 MESSAGE_HELLO = 1  # Core to driver, first: version and clock.
 MESSAGE_REPLY = 2  # Driver to core: the result of the request with the same id.
 MESSAGE_SESSION = 3  # Core to driver: opens a session or changes its settings.
@@ -47,133 +45,42 @@ EVENT_SIZE_INLINE = 16384
 
 # Of each structure its fields with their types, as module struct names these. The header of a
 # message is left out of it, and so are an event message's items, which follow its other fields.
-FIELDS: dict[str, tuple[tuple[str, str], ...]] = {
-    "message_header": (
-        ("size", "I"),
-        ("type", "I"),
-        ("id", "Q"),
-        ("deadline_ns", "Q"),
-    ),
-    "event_item": (
-        ("type", "I"),
-        ("flags", "I"),
-        ("result_code", "I"),
-        ("desired_access", "I"),
-    ),
-    "event_message": (
-        ("sequence", "Q"),
-        ("time_ns", "Q"),
-        ("start_time", "Q"),
-        ("session_id", "I"),
-        ("item_count", "I"),
-        ("process_id", "I"),
-        ("thread_id", "I"),
-        ("parent_process_id", "I"),
-        ("originator_process_id", "I"),
-        ("originator_thread_id", "I"),
-        ("source_process_id", "I"),
-        ("target_process_id", "I"),
-        ("original_desired_access", "I"),
-        ("user_id", "I"),
-        ("exit_status", "I"),
-        ("capabilities", "I"),
-        ("reserved", "I"),
-        ("process_name_offset", "I"),
-        ("process_name_size", "I"),
-        ("image_file_name_offset", "I"),
-        ("image_file_name_size", "I"),
-        ("arguments_offset", "I"),
-        ("arguments_size", "I"),
-    ),
-    "recording": (
-        ("version", "I"),
-        ("process_id", "I"),
-        ("clock_ns", "Q"),
-        ("time_ns", "Q"),
-        ("platform_offset", "I"),
-        ("platform_size", "I"),
-        ("driver_offset", "I"),
-        ("driver_size", "I"),
-    ),
-    "recording_end": (
-        ("time_ns", "Q"),
-        ("message_count", "Q"),
-        ("verdict_count", "Q"),
-        ("lost", "Q"),
-    ),
-    "verdict": (
-        ("sequence", "Q"),
-        ("time_ns", "Q"),
-        ("state", "I"),
-        ("item_count", "I"),
-        ("deferred_items", "I"),
-        ("decided_items", "I"),
-        ("result_code0", "I"),
-        ("result_code1", "I"),
-        ("result_code2", "I"),
-        ("result_code3", "I"),
-        ("desired_access0", "I"),
-        ("desired_access1", "I"),
-        ("desired_access2", "I"),
-        ("desired_access3", "I"),
-    ),
-    "script_step": (
-        ("kind", "I"),
-        ("value", "I"),
-    ),
-    "event": (
-        ("size", "I"),
-        ("type", "I"),
-        ("result_code", "I"),
-        ("desired_access", "I"),
-        ("flags", "I"),
-        ("process_id", "I"),
-        ("thread_id", "I"),
-        ("parent_process_id", "I"),
-        ("originator_process_id", "I"),
-        ("originator_thread_id", "I"),
-        ("source_process_id", "I"),
-        ("target_process_id", "I"),
-        ("original_desired_access", "I"),
-        ("user_id", "I"),
-        ("exit_status", "I"),
-        ("capabilities", "I"),
-        ("sequence", "Q"),
-        ("time_ns", "Q"),
-        ("start_time", "Q"),
-        ("deadline_ns", "Q"),
-        ("context", "Q"),
-        ("process_name_offset", "I"),
-        ("process_name_size", "I"),
-        ("image_file_name_offset", "I"),
-        ("image_file_name_size", "I"),
-        ("arguments_offset", "I"),
-        ("arguments_size", "I"),
-    ),
-    "statistics": (
-        ("delivered", "Q"),
-        ("lost", "Q"),
-        ("timed_out", "Q"),
-        ("refused", "Q"),
-        ("decided_by_rule", "Q"),
-        ("late", "Q"),
-        ("failed_after", "Q"),
-        ("malformed", "Q"),
-        ("workers", "Q"),
-        ("supervised", "Q"),
-        ("deferred", "Q"),
-        ("queued", "Q"),
-        ("guessed", "Q"),
-    ),
-    "process_record": (
-        ("process_id", "I"),
-        ("parent_process_id", "I"),
-        ("start_time", "Q"),
-        ("thread_count", "I"),
-        ("process_name_size", "I"),
-        ("process_name_offset", "Q"),
-        ("arguments_offset", "Q"),
-        ("arguments_size", "I"),
-        ("flags", "I"),
-    ),
+FIELDS: dict[str, list[tuple[str, str]]] = {
+    structure: [(field[:-2], field[-1]) for field in fields.split()]
+    for structure, fields in {
+        "message_header": """
+            size:I type:I id:Q deadline_ns:Q""",
+        "event_item": """
+            type:I flags:I result_code:I desired_access:I""",
+        "event_message": """
+            sequence:Q time_ns:Q start_time:Q session_id:I item_count:I process_id:I thread_id:I
+            parent_process_id:I originator_process_id:I originator_thread_id:I source_process_id:I
+            target_process_id:I original_desired_access:I user_id:I exit_status:I capabilities:I
+            reserved:I process_name_offset:I process_name_size:I image_file_name_offset:I
+            image_file_name_size:I arguments_offset:I arguments_size:I""",
+        "recording": """
+            version:I process_id:I clock_ns:Q time_ns:Q platform_offset:I platform_size:I driver_offset:I
+            driver_size:I""",
+        "recording_end": """
+            time_ns:Q message_count:Q verdict_count:Q lost:Q""",
+        "verdict": """
+            sequence:Q time_ns:Q state:I item_count:I deferred_items:I decided_items:I result_code0:I
+            result_code1:I result_code2:I result_code3:I desired_access0:I desired_access1:I
+            desired_access2:I desired_access3:I""",
+        "script_step": """
+            kind:I value:I""",
+        "event": """
+            size:I type:I result_code:I desired_access:I flags:I process_id:I thread_id:I
+            parent_process_id:I originator_process_id:I originator_thread_id:I source_process_id:I
+            target_process_id:I original_desired_access:I user_id:I exit_status:I capabilities:I
+            sequence:Q time_ns:Q start_time:Q deadline_ns:Q context:Q process_name_offset:I
+            process_name_size:I image_file_name_offset:I image_file_name_size:I arguments_offset:I
+            arguments_size:I""",
+        "statistics": """
+            delivered:Q lost:Q timed_out:Q refused:Q decided_by_rule:Q late:Q failed_after:Q malformed:Q
+            workers:Q supervised:Q deferred:Q queued:Q guessed:Q""",
+        "process_record": """
+            process_id:I parent_process_id:I start_time:Q thread_count:I process_name_size:I
+            process_name_offset:Q arguments_offset:Q arguments_size:I flags:I""",
+    }.items()
 }

@@ -8,9 +8,9 @@ from __future__ import annotations
 import struct
 
 from .. import events
+from .._checks import TEXT_ERRORS
+from .._event_fields import FIXED_SIZE
 from ..constants import BATCH_MAX
-from .checks import TEXT_ERRORS
-from .event_fields import FIXED_SIZE
 from .layouts import FIELDS, MESSAGE_EVENT, MESSAGE_SCRIPT_STEP
 
 TYPE_CHECKING = False

@@ -17,7 +17,7 @@ from collections import deque
 from enum import Enum
 from time import monotonic
 
-from .._binding.checks import checked_int, wrong
+from .._checks import checked_int, wrong
 from ..constants import ERROR_NOT_READY
 from ..errors import CBProcessError
 from .held import HeldProcessCreation, Ledger

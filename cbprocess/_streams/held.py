@@ -15,7 +15,7 @@ from typing import Union
 
 from .. import events
 from .._binding import library
-from .._binding.checks import UINT32_MAX, checked_int, wrong
+from .._checks import UINT32_MAX, checked_int, wrong
 from ..constants import (
     ERROR_ACCESS_DENIED,
     ERROR_NO_CALLBACK_ACTIVE,

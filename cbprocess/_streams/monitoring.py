@@ -8,7 +8,7 @@ from typing import Generic, overload
 
 from .. import constants
 from .._api.process import CBProcess
-from .._binding.checks import UINT32_MAX, checked_int, wrong
+from .._checks import UINT32_MAX, checked_int, wrong
 from ..errors import CBProcessError
 from .feed import QUEUE_SIZE, Feed, Overflow
 from .iterating import Events, EventT

@@ -11,8 +11,8 @@ import time
 
 from .. import constants, events
 from .._api.process import CBProcess
-from .._binding.checks import checked_pattern, checked_text
 from .._binding.texts import printable
+from .._checks import checked_pattern, checked_text
 from ..records import event_record
 from .choice import LEFT, SHOWN, STAYED, Choice, is_choice
 from .chronicle import Chronicle

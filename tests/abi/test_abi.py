@@ -14,9 +14,10 @@ import pytest
 from abi.headers import header_text
 from abi.wire import MESSAGE_TYPES, STRUCTURES
 
+from cbprocess import _event_fields as event_fields
 from cbprocess import constants
 from cbprocess._api import statistics
-from cbprocess._binding import abi, event_fields, layouts, library
+from cbprocess._binding import abi, layouts, library
 
 ALL_STRUCTURES: dict[str, type[ctypes.Structure]] = {
     **STRUCTURES,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from ..constants import (
+from .constants import (
     ACTION_ALLOW,
     ACTION_ASK,
     ACTION_DENY,
@@ -17,7 +17,7 @@ from ..constants import (
     ERROR_INVALID_PARAMETER,
     PATTERN_SIZE_MAX,
 )
-from ..errors import CBProcessError
+from .errors import CBProcessError
 
 # How a system name that is not valid text passes through a str and back.
 TEXT_ERRORS = "surrogatepass" if sys.platform == "win32" else "surrogateescape"

@@ -3,8 +3,6 @@
 Made by tools/generate_layouts.py from the X-lists of the C headers; not to be edited.
 """
 
-from __future__ import annotations
-
 SIZE = 0
 TYPE = 1
 RESULT_CODE = 2
