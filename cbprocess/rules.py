@@ -3,6 +3,7 @@ stand in _api/rules.py. Knows no instance and no library."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from ._checks import (
@@ -17,7 +18,6 @@ from ._checks import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Any
 
 
@@ -75,6 +75,8 @@ class Rule:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Rule:
         """The rule that to_dict() made this of. A key that no rule has is error 87, as is any wrong value."""
+        if not isinstance(data, Mapping):
+            raise wrong(f"a rule must be a dictionary here, not {type(data).__name__}")
         known = {field.name for field in fields(cls)}
         unknown = sorted(map(str, set(data) - known))
         if unknown:

@@ -348,10 +348,12 @@ class Story:
         self.chronicle = Chronicle()
         self.summary = summary.Summary(self.chronicle)
         self.now_ns = 0
+        self.sequence = 0
 
     def tell(self, kind: str, **fields: Any) -> None:
         self.now_ns += 1_000_000
-        memory = make_event(EVENT_KINDS[kind], time_ns=self.now_ns, **fields)
+        self.sequence += 1
+        memory = make_event(EVENT_KINDS[kind], time_ns=self.now_ns, sequence=self.sequence, **fields)
         dispatch_once(memory, lambda event: self._hear(kind, event))
 
     def _hear(self, kind: str, event: Any) -> None:
@@ -425,6 +427,38 @@ def test_summary_of_a_small_tree() -> None:
         "  11 wc -l  [refused EACCES, /bin/wc]",
     ]
     assert lines[-2:] == ["", "total: 4 processes, 1 failed, 1 execution refused, 0.009 s"]
+
+
+def test_summary_of_a_command_that_was_refused() -> None:
+    story = Story()
+    story.refuse(10, 1, "cat")
+    story.end(10)
+    assert story.summary.record(story.now_ns)["processes"] == []
+    lines = story.summary.lines(story.now_ns)
+    assert "  10 cat -l  [refused EACCES, /bin/cat]" in lines
+    assert lines[-1].startswith("total: 0 processes, 0 failed, 1 execution refused")
+    story.run(10, 1, "ls")  # what became of the next path, before its end
+    story.run(12, 10, "sh")
+    story.refuse(12, 10, "cat")
+    assert len(list_of(story.summary.record(story.now_ns)["processes"])) == 2
+
+
+def test_summary_of_an_execution_that_is_taken_back() -> None:
+    story = Story()
+    story.run(10, 1, "sh")
+    story.fork(11, 10)
+    story.run(11, 10, "ls")
+    taken = story.chronicle.take_back(story.sequence, False)
+    assert taken is not None and (taken[0], taken[1].command) == (11, "ls")
+    story.summary.took_back(11, "ls", "failed E2BIG")
+    record = story.summary.record(story.now_ns)
+    assert record["counts"] == {"process_creation": 1, "thread_creation": 1}
+    assert [(item["command_line"], item["programs"]) for item in list_of(record["processes"])] == [
+        ("sh", ["/bin/sh"]),
+        ("sh", []),
+    ]
+    assert "  11 ls  [failed E2BIG]" in story.summary.lines(story.now_ns)
+    assert story.chronicle.take_back(story.sequence, False) is None
 
 
 def test_summary_counts_handle_operations_and_makes_no_process_of_them() -> None:

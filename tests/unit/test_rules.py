@@ -253,9 +253,11 @@ def test_rules_that_do_the_same_are_equal() -> None:
         {"name": "a", "action": "strip"},
         {"name": "a", "include_children": 2},
         {"name": "a", "pattern": "a"},
+        [("name", "a")],
+        "name",
     ],
 )
-def test_wrong_rules_as_values(data: dict[str, Any]) -> None:
+def test_wrong_rules_as_values(data: Any) -> None:
     assert_code(constants.ERROR_INVALID_PARAMETER, Rule.from_dict, data)
 
 
