@@ -459,6 +459,11 @@ def test_summary_of_an_execution_that_is_taken_back() -> None:
     ]
     assert "  11 ls  [failed E2BIG]" in story.summary.lines(story.now_ns)
     assert story.chronicle.take_back(story.sequence, False) is None
+    story.run(12, 10, "ls")  # nothing was seen of it before: it is what its creator is
+    assert story.chronicle.take_back(story.sequence, False) is not None
+    story.run(13, 10, "ls")  # without its execution it would not have been shown
+    assert story.chronicle.take_back(story.sequence, True) is not None
+    assert [item["command_line"] for item in list_of(story.summary.record(0)["processes"])] == ["sh"] * 3
 
 
 def test_summary_counts_handle_operations_and_makes_no_process_of_them() -> None:
