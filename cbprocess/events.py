@@ -39,9 +39,9 @@ ON_WINDOWS = sys.platform == "win32"
 
 
 class EventParams:
-    """What all operations have in common. In a handler, and afterwards for whoever keeps the object; only
-    `result_code`, `desired_access` and `defer` need the handler to be running still (else error 614). As a
-    str it is one line, with the operation, the process and its program."""
+    """What all operations have in common. An event can be read in its handler, and afterwards where it is
+    kept; only `result_code`, `desired_access` and `defer` need the handler to be running still (else error
+    614). As a str it is one line, with the operation, the process and its program."""
 
     __slots__ = ("_chars", "_name", "_quads", "_words")
 
@@ -351,7 +351,7 @@ class CBProcessProcessHandleOperationEventParams(EventParams):
 
     @property
     def target_process_id(self) -> int:
-        """Who gets the handle. Says something only when duplication is True."""
+        """The process that gets the handle. Says something only when duplication is True."""
         return self._words[TARGET_PROCESS_ID]
 
     @property

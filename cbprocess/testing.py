@@ -38,7 +38,7 @@ PRODUCT_GUID = "{0d5f1a63-3d0c-4a9c-9a3e-6f0b7a3f6c11}"
 
 # Ids of made-up processes: more than Linux ever gives to one of its own.
 FIRST_ID = 5_000_000
-# Who creates a process, or opens it, where nothing else is said.
+# The process that creates another, or opens it, where nothing else is said.
 CREATOR_ID = FIRST_ID
 
 SLICE_MS = 100

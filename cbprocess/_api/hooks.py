@@ -1,4 +1,4 @@
-"""The properties of CBProcess that are handlers. Knows their types, not who calls them."""
+"""The properties of CBProcess that are handlers. Knows their types, not when they are called."""
 
 from __future__ import annotations
 

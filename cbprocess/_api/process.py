@@ -281,8 +281,8 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
             self._tell_silence(self._ready())
 
     def _tell_silence(self, session: Session) -> None:
-        """Warns, once, if no operation is to fire. Not before the start: whoever
-        sets handlers first may well set EventsToFire next."""
+        """Warns, once, if no operation is to fire. Not before the start: a program that sets handlers first
+        may well set EventsToFire next."""
         if not self._silence_told and session.get_config(b"EventsToFire") == b"0":
             self._silence_told = True
             warn(SILENCE)

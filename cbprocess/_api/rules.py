@@ -65,8 +65,8 @@ class Rules:
 
         Takes those that run already, as the same user, under a tree driver's filter; what cannot be had (see
         add_filtered_process_by_id) is left alone, and so are process 1, those that this process descends
-        from, the system's manager and bus (systemd, dbus) and other controllers' helpers: whoever wants one
-        of them gives its id."""
+        from, the system's manager and bus (systemd, dbus) and other controllers' helpers. A program
+        that wants one of them gives its id."""
         self._ready()
         pattern = checked_pattern(process_name, "process_name")
         self._add_name(pattern, include_children, ACTION_ASK, 0, RULE_FLAG_ATTACH)

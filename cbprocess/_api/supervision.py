@@ -43,7 +43,7 @@ class IdleWarning:
             self._rules.discard(rule)
 
     def watch(self, session: Session) -> None:
-        """The filter or a rule is new. Who is supervised now may have ended when it is looked at again."""
+        """The filter or a rule is new. A process that is supervised now may have ended at the next look."""
         if self._settled or not self._rules or not session.is_active():
             return
         self._settled = session.statistics().supervised > 0

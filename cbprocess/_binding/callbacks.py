@@ -82,7 +82,7 @@ def make_dispatch(
 
 
 def detach_kept(pool: list[events.EventParams], kind: int, count: int) -> None:
-    """Leaves the object to whoever kept it, with memory of its own, and makes another for the next event."""
+    """Gives the object that a handler kept memory of its own, and makes another one for the next event."""
     event = pool[kind]
     pool[kind] = type(event)(event._words, event._quads, event._chars, event._name)
     event._detach()

@@ -80,7 +80,7 @@ class Hooks:
 
 def is_only_counted(code: int, failed_sequence: int) -> bool:
     """Whether an error outside any call is nobody's failure: a guessed creator, or an execution
-    that the system has refused. It is told to those alone who listen; statistics() has it for the others."""
+    that the system has refused. Only a listener is told; statistics() has it in any case."""
     return code == ERROR_NOT_FOUND or failed_sequence != 0
 
 

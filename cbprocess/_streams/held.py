@@ -1,7 +1,7 @@
 """Events that have left their handler: a copy of the event, and the answer that is still owed for it.
 
-The handler of a monitor (feed.py) makes them in a worker thread; whoever gets one answers it, once, in any
-thread. The library's ticket decides who was first; here is remembered what came of it. Knows nothing of
+The handler of a monitor (feed.py) makes them in a worker thread. An event is answered once, in any thread.
+The library's ticket decides which answer was first; this module remembers what came of it. Knows nothing of
 queues or event loops.
 """
 
@@ -168,7 +168,7 @@ class HeldEvent(events.EventParams):
 
     def hold(self) -> Self:
         """Keeps the operation waiting beyond this turn of the loop, or beyond the end of the coroutine: the
-        verdict comes later, from whoever has the event. Gives the event itself."""
+        verdict comes later, from any holder of the event. Gives the event itself."""
         self._is_taken = True
         return self
 

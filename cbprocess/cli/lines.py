@@ -67,7 +67,7 @@ class ProgramLines:
                 else:
                     self._began(event)
             elif isinstance(event, events.CBProcessProcessTerminationEventParams):
-                # Who has no name, and has executed nothing, was to become run's command and did not.
+                # A process without a name, which has executed nothing, did not become run's command.
                 if event.process_name or event.process_id != self._not_executing:
                     self._ended(event)
             else:

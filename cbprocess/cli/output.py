@@ -156,7 +156,7 @@ def command_text(event: events.CBProcessProcessCreationEventParams) -> str:
 
 
 def refusal_name(code: int) -> str:
-    """What whoever was refused gets to see."""
+    """The error that the refused process gets to see."""
     return f"(error {code})" if sys.platform == "win32" else ERRNO_NAMES.get(code, "EPERM")
 
 
@@ -179,7 +179,7 @@ def _refusal(event: events.EventParams) -> str:
 def _describe_handle(
     event: events.CBProcessProcessHandleOperationEventParams, program_of: Callable[[int], str]
 ) -> str:
-    """Who wants which rights to whom, and what a rule has taken away."""
+    """The caller, the rights that it wants to which process, and those that a rule has taken away."""
     subject = printable(program_of(event.process_id))
     is_thread = False
     if isinstance(event, events.CBProcessThreadHandleOperationEventParams):

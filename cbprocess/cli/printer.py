@@ -75,7 +75,7 @@ def configure(process: CBProcess, options: argparse.Namespace, printer: Printer,
         if kind.name in printer.needed:
             mask |= kind.type
             setattr(process, kind.handler, printer.handler(kind.name))
-    # All of them are those that there are; whoever names one that the driver cannot see is told so.
+    # "All" means all that the driver sees. An operation that is named and cannot be seen is an error.
     process.config(f"EventsToFire={-1 if set(printer.needed) == set(EVENT_NAMES) else mask}")
     process.on_error = printer.error
     for pattern in (*options.name, *options.ignore):
@@ -113,8 +113,8 @@ class Printer:
             self._choice = Choice(options, self._matches, getattr(options, "process_ids", ()))
         self._ended: set[int] = set()
         self._end = threading.Condition()
-        # More is asked for than is printed: ends say when the command's last event is through, beginnings who
-        # the command is.
+        # More is asked for than is printed: ends say when the command's last event is through, beginnings
+        # which process the command is.
         self.needed = {*options.events, "process_creation", "process_termination"}
         if self._summary is not None or self._choice is not None:
             self.needed.add("thread_creation")
@@ -134,7 +134,7 @@ class Printer:
 
     @property
     def needs_running(self) -> bool:
-        """Whether found_running() wants to know who runs already."""
+        """Whether found_running() has to be told of the processes that run already."""
         return self._chronicle is not None or self._choice is not None
 
     def handler(self, name: str) -> Any:
@@ -249,14 +249,14 @@ class Printer:
         self.wait_for_quiet()
 
     def wait_for_quiet(self) -> None:
-        """Waits until no more events come, where nobody is left who could make one."""
+        """Waits until no more events come, where no process is left that could make one."""
         delivered = -1
         while self._process.statistics().delivered != delivered:
             delivered = self._process.statistics().delivered
             time.sleep(QUIET_S)
 
     def tell_left(self, process_ids: list[int]) -> None:
-        """Says who goes on when nobody watches any more."""
+        """Says how many processes go on without the filter."""
         if not process_ids:
             return
         if self._options.json:
