@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 ANSWERED, TIMED_OUT, LET_GO, UNASKED, SILENT = "answered", "timed out", "let go", "unasked", "silent"
 # By the number that messages have for them.
-STATES = (ANSWERED, TIMED_OUT, LET_GO, UNASKED, SILENT)
+STATES = {
+    layouts.VERDICT_ANSWERED: ANSWERED,
+    layouts.VERDICT_TIMED_OUT: TIMED_OUT,
+    layouts.VERDICT_LET_GO: LET_GO,
+    layouts.VERDICT_UNASKED: UNASKED,
+    layouts.VERDICT_SILENT: SILENT,
+}
 
 
 class RecordedVerdict:

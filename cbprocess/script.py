@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 MAGIC = b"\x89CBPR\r\n\n"
 
-UINT64_MAX = 0xFFFFFFFFFFFFFFFF
+# What each field of an event message can be.
+LARGEST = {name: UINT32_MAX if kind == "I" else 2**64 - 1 for name, kind in layouts.FIELDS["event_message"]}
 DEFAULT_NAME = "/usr/bin/program"
 
 
@@ -53,8 +54,7 @@ class Operation:
         self, kind: int, flags: int, fields: dict[str, int], texts: Sequence[bytes] = (b"", b"", b"")
     ) -> None:
         for name, value in fields.items():
-            most = UINT64_MAX if name in ("time_ns", "start_time") else UINT32_MAX
-            checked_int(value, name, 0, most)
+            checked_int(value, name, 0, LARGEST[name])
         self.fields = fields
         self.items = [(kind, flags)]
         self.texts = list(texts)
