@@ -1,21 +1,16 @@
 """cbprocess: watch and control what processes and threads do, while it is still waiting to happen.
 
-`CBProcess` is the class; the constants have their bare names here. The native library is opened by the first
-initialize(), not by importing the package.
-"""
+Programs begin with `monitor`, or with the class `CBProcess`; beside them stand events, enumerations, errors
+and `Rule`. The flat names of the class reference are here as well, for its star import; cbprocess.reference
+has those alone. The native library is opened by the first initialize(), not by importing the package."""
 
 from __future__ import annotations
 
 from . import constants
 from ._api.process import CBProcess as CBProcess
 from .constants import *  # noqa: F403
-from .errors import CBFSFilterError as CBFSFilterError
 from .errors import CBProcessError as CBProcessError
 from .errors import CBProcessWarning as CBProcessWarning
-
-# As the class reference calls the values of serialize_events.
-seOnMultipleThreads = constants.SERIALIZE_ON_MULTIPLE_THREADS
-seOnOneWorkerThread = constants.SERIALIZE_ON_ONE_WORKER_THREAD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,68 +57,44 @@ if TYPE_CHECKING:
     from .events import (
         CBProcessWorkerThreadTerminationEventParams as CBProcessWorkerThreadTerminationEventParams,
     )
+    from .reference import CBFSFilterError as CBFSFilterError
+    from .reference import seOnMultipleThreads as seOnMultipleThreads
+    from .reference import seOnOneWorkerThread as seOnOneWorkerThread
+    from .rules import Rule as Rule
     from .running import RunningProcess as RunningProcess
     from .running import running_processes as running_processes
 
     __version__: str
 
-# Public names that are imported when they are first asked for.
+# Public names that are imported when they are first asked for, by their module.
 _LAZY = {
-    "DeferredAnswer": "_binding.deferred",
-    "DriverReport": "drivers",
-    "probe_driver": "drivers",
-    "Action": "enums",
-    "Capability": "enums",
-    "ErrorCode": "enums",
-    "EventFlag": "enums",
-    "EventType": "enums",
-    "InstallFlag": "enums",
-    "ModuleStatus": "enums",
-    "ProcessAccess": "enums",
-    "RefuseWith": "enums",
-    "Serialize": "enums",
-    "ThreadAccess": "enums",
-    "TimeoutAction": "enums",
-    "UninstallFlag": "enums",
-    "CBProcessErrorEventParams": "events",
-    "CBProcessProcessCreationEventParams": "events",
-    "CBProcessProcessHandleOperationEventParams": "events",
-    "CBProcessProcessTerminationEventParams": "events",
-    "CBProcessThreadCreationEventParams": "events",
-    "CBProcessThreadHandleOperationEventParams": "events",
-    "CBProcessThreadTerminationEventParams": "events",
-    "CBProcessWorkerThreadCreationEventParams": "events",
-    "CBProcessWorkerThreadTerminationEventParams": "events",
-    "AnyHeldEvent": "_streams.held",
-    "HeldEvent": "_streams.held",
-    "HeldHandleEvent": "_streams.held",
-    "HeldProcessCreation": "_streams.held",
-    "HeldProcessHandleOperation": "_streams.held",
-    "HeldProcessTermination": "_streams.held",
-    "HeldThreadCreation": "_streams.held",
-    "HeldThreadHandleOperation": "_streams.held",
-    "HeldThreadTermination": "_streams.held",
-    "Monitor": "_streams.monitoring",
-    "Outcome": "_streams.held",
-    "Overflow": "_streams.feed",
-    "RunningProcess": "running",
-    "running_processes": "running",
-    "Statistics": "_api.statistics",
-    "monitor": "_streams.monitoring",
+    name: module
+    for module, names in {
+        "_api.statistics": "Statistics",
+        "_binding.deferred": "DeferredAnswer",
+        "_streams.feed": "Overflow",
+        "_streams.held": """AnyHeldEvent HeldEvent HeldHandleEvent HeldProcessCreation
+            HeldProcessHandleOperation HeldProcessTermination HeldThreadCreation HeldThreadHandleOperation
+            HeldThreadTermination Outcome""",
+        "_streams.monitoring": "Monitor monitor",
+        "drivers": "DriverReport probe_driver",
+        "enums": """Action Capability ErrorCode EventFlag EventType InstallFlag ModuleStatus ProcessAccess
+            RefuseWith Serialize ThreadAccess TimeoutAction UninstallFlag""",
+        "events": """CBProcessErrorEventParams CBProcessProcessCreationEventParams
+            CBProcessProcessHandleOperationEventParams CBProcessProcessTerminationEventParams
+            CBProcessThreadCreationEventParams CBProcessThreadHandleOperationEventParams
+            CBProcessThreadTerminationEventParams CBProcessWorkerThreadCreationEventParams
+            CBProcessWorkerThreadTerminationEventParams""",
+        "reference": "CBFSFilterError seOnMultipleThreads seOnOneWorkerThread",
+        "rules": "Rule",
+        "running": "RunningProcess running_processes",
+    }.items()
+    for name in names.split()
 }
 
 if not TYPE_CHECKING:
     # A type checker takes what is imported above; it cannot add up lists.
-    __all__ = [
-        "CBFSFilterError",
-        "CBProcess",
-        "CBProcessError",
-        "CBProcessWarning",
-        "seOnMultipleThreads",
-        "seOnOneWorkerThread",
-        *constants.__all__,
-        *_LAZY,
-    ]
+    __all__ = ["CBProcess", "CBProcessError", "CBProcessWarning", *_LAZY, *constants.__all__]
 
     def __dir__() -> list[str]:
         """What is imported when it is first asked for can be found before."""

@@ -1,26 +1,20 @@
 """The asyncio front end: `async for` over a monitor, and AsyncCBProcess, whose handlers may be coroutines.
 
-    from cbprocess.aio import AsyncCBProcess, monitor
-
-An event loop is touched only from its own thread, but for call_soon_threadsafe; and that is called only
-when the loop waits for an event, so that a burst wakes it once. Works with every loop that has asyncio's
-interface.
+from cbprocess.aio import AsyncCBProcess, monitor
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 import threading
-from collections import deque
-from typing import cast
 
-from ._api.checks import checked_handler, checked_int
-from ._api.hooks import tell_unraisablehook
 from ._api.process import CBProcess
+from ._binding.hooks import tell_unraisablehook
+from ._checks import checked_handler, checked_int
+from ._streams.awaiting import AsyncEvents, wait_for_call
 from ._streams.feed import QUEUE_SIZE, QUEUE_SIZE_MAX, Feed, Overflow, close_feeds_at_exit
-from ._streams.monitoring import EventT, Monitor, Turn, monitor
+from ._streams.monitoring import Monitor, monitor
 from .constants import ERROR_NOT_READY, ERROR_POSSIBLE_DEADLOCK
 from .errors import CBProcessError
 
@@ -34,7 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from . import events
-    from ._api.hooks import Handler, Hooks
+    from ._binding.hooks import Handler, Hooks
     from ._streams.held import HeldEvent
 
     Result = TypeVar("Result")
@@ -42,121 +36,10 @@ if TYPE_CHECKING:
 __all__ = ["AsyncCBProcess", "AsyncEvents", "Monitor", "monitor"]
 
 CONCURRENCY = 1024
-# A loop that always finds an event must still let other tasks run.
-EVENTS_IN_A_ROW = 16
 LOOK_S = 0.1
 EXIT_LOOKS_S = (0.001, 0.05)
 # How long a stop waits for programs that are being started.
 LAUNCH_LIMIT_S = 5.0
-
-
-class Waiters:
-    """The tasks that wait for the next event of a feed, in one event loop."""
-
-    def __init__(self, feed: Feed) -> None:
-        self._feed = feed
-        self._loop = asyncio.get_running_loop()
-        self._futures: deque[asyncio.Future[None]] = deque()
-        feed.set_wake(self._wake)
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        return self._loop
-
-    async def wait(self) -> None:
-        """Waits until there may be something to take."""
-        if not self._feed.arm():
-            return
-        future = self._loop.create_future()
-        self._futures.append(future)
-        try:
-            await future
-        finally:
-            with contextlib.suppress(ValueError):
-                self._futures.remove(future)
-
-    def _wake(self) -> None:
-        """In any thread."""
-        try:
-            self._loop.call_soon_threadsafe(self._wake_all)
-        except RuntimeError:
-            # The loop is closed: nobody will ever take anything.
-            self._feed.close()
-
-    def _wake_all(self) -> None:
-        while self._futures:
-            future = self._futures.popleft()
-            if not future.done():
-                future.set_result(None)
-
-
-class AsyncEvents(Turn[EventT]):
-    """The asynchronous iterator over a monitor."""
-
-    def __init__(self, monitor: Monitor[EventT], owns_monitor: bool) -> None:
-        super().__init__(monitor, owns_monitor)
-        feed = monitor._feed
-        waiters = monitor._waiters
-        if waiters is None:
-            waiters = monitor._waiters = Waiters(feed)
-            monitor._keeper.is_gone = waiters.loop.is_closed
-        elif waiters.loop is not asyncio.get_running_loop():
-            raise CBProcessError(ERROR_NOT_READY, "the monitor belongs to another event loop")
-        self._feed = feed
-        self._waiters: Waiters = waiters
-        self._in_a_row = 0
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> EventT:
-        self._settle()
-        try:
-            event = await self._next()
-        except BaseException:
-            if self._owns_monitor:
-                self._monitor._abandon()
-            raise
-        if event is None:
-            if self._owns_monitor:
-                await self._monitor.aclose()
-            self._monitor._raise_failure()
-            raise StopAsyncIteration
-        self._current = event
-        return event
-
-    async def _next(self) -> EventT | None:
-        self._in_a_row += 1
-        if self._in_a_row > EVENTS_IN_A_ROW:
-            self._in_a_row = 0
-            await asyncio.sleep(0)
-        while True:
-            self._feed.check_process()
-            item = self._feed.take()
-            if item is not None:
-                return cast("EventT", item[0])
-            if self._feed.is_ended:
-                return None
-            self._in_a_row = 0
-            await self._waiters.wait()
-
-
-async def wait_for_call(register: Callable[[Callable[[], None]], None]) -> None:
-    """Waits until the function that `register` is given has been called, in whatever thread."""
-    loop = asyncio.get_running_loop()
-    future = loop.create_future()
-
-    def finish() -> None:
-        if not future.done():
-            future.set_result(None)
-
-    def call() -> None:
-        # A loop that is closed waits for nothing.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(finish)
-
-    register(call)
-    await future
 
 
 async def call_in_thread(
@@ -453,10 +336,10 @@ class AsyncCBProcess(CBProcess):
             raise CBProcessError(ERROR_POSSIBLE_DEADLOCK, message)
         return super()._popen(ask, args, *positional, **keywords)
 
-    def _set_handler(self, kind: int, name: str, handler: Handler | None) -> None:
+    def _set_handler(self, kind: int, handler: Handler | None) -> None:
         if handler is not None and _is_coroutine_function(handler):
             handler = AwaitedHandler(self, handler)
-        super()._set_handler(kind, name, handler)
+        super()._set_handler(kind, handler)
 
     def _get_handler(self, kind: int) -> Handler | None:
         return _unwrapped(super()._get_handler(kind))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 
-from ._api.checks import TEXT_ERRORS, checked_text
 from ._binding import library
+from ._checks import TEXT_ERRORS, checked_text
 
 # Every driver of the product, also those of other platforms; the first stands for the default.
 DRIVERS = ("auto", "ptrace", "bpf", "simulated", "debug", "kernel")

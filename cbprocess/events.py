@@ -4,14 +4,17 @@ An object is a view of its worker's event block while its handler runs. If someb
 turns it into a copy of its own when the handler returns (`_detach`): it can be read for ever, but no longer
 answered. The dispatcher uses an object again for the worker's next event when nobody kept it.
 
-Knows the layout of struct cbp_event; knows nothing of sessions or threads.
+Reads struct cbp_event by the indexes of its fields (_event_fields.py); knows nothing of sessions or threads.
 """
 
+# ruff: noqa: F405 (the indexes of fields)
 from __future__ import annotations
 
 import sys
 
-from ._api.checks import TEXT_ERRORS, UINT32_MAX, checked_int, wrong
+from . import constants
+from ._checks import TEXT_ERRORS, UINT32_MAX, checked_int, wrong
+from ._event_fields import *  # noqa: F403
 from .constants import (
     ERROR_NO_CALLBACK_ACTIVE,
     EVENT_FLAG_DECIDED_BY_RULE,
@@ -20,12 +23,6 @@ from .constants import (
     EVENT_FLAG_IMAGE_DELETED,
     EVENT_FLAG_REFUSABLE,
     EVENT_FLAG_TIMED_OUT,
-    PROC_EVT_PROCESS_CREATION,
-    PROC_EVT_PROCESS_HANDLE_OPERATION,
-    PROC_EVT_PROCESS_TERMINATION,
-    PROC_EVT_THREAD_CREATION,
-    PROC_EVT_THREAD_HANDLE_OPERATION,
-    PROC_EVT_THREAD_TERMINATION,
 )
 from .errors import CBProcessError
 
@@ -35,33 +32,6 @@ if TYPE_CHECKING:
 
     from ._binding.deferred import DeferredAnswer
 
-# Indexes of the fields: as 32-bit words, and (from the sequence on) as 64-bit words. tests/abi compares them.
-SIZE = 0
-TYPE = 1
-RESULT_CODE = 2
-DESIRED_ACCESS = 3
-FLAGS = 4
-PROCESS_ID = 5
-THREAD_ID = 6
-PARENT_PROCESS_ID = 7
-ORIGINATOR_PROCESS_ID = 8
-ORIGINATOR_THREAD_ID = 9
-SOURCE_PROCESS_ID = 10
-TARGET_PROCESS_ID = 11
-ORIGINAL_DESIRED_ACCESS = 12
-USER_ID = 13
-EXIT_STATUS = 14
-CAPABILITIES = 15
-SEQUENCE_64 = 8
-TIME_NS_64 = 9
-START_TIME_64 = 10
-IMAGE_FILE_NAME_OFFSET = 28
-IMAGE_FILE_NAME_SIZE = 29
-ARGUMENTS_OFFSET = 30
-ARGUMENTS_SIZE = 31
-
-FIXED_SIZE = 128
-
 # What a shell takes as it is.
 SAFE_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-"
 
@@ -69,8 +39,9 @@ ON_WINDOWS = sys.platform == "win32"
 
 
 class EventParams:
-    """What all operations have in common. In a handler, and afterwards for whoever keeps the object; only
-    `result_code`, `desired_access` and `defer` need the handler to be running still (else error 614)."""
+    """What all operations have in common. An event can be read in its handler, and afterwards where it is
+    kept; only `result_code`, `desired_access` and `defer` need the handler to be running still (else error
+    614). As a str it is one line, with the operation, the process and its program."""
 
     __slots__ = ("_chars", "_name", "_quads", "_words")
 
@@ -84,6 +55,23 @@ class EventParams:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.sequence}: process {self.process_id}>"
+
+    def __str__(self) -> str:
+        """One line: the operation, the process with its program, what is particular to the operation, and the
+        code of a refusal. Characters that could end a line or steer a terminal are escaped."""
+        from ._binding.texts import printable
+
+        program = self._name.value.decode("utf-8", TEXT_ERRORS)
+        kind = KINDS.get(self._words[TYPE])
+        name = "operation" if kind is None else kind.name
+        parts = [f"{name} {self.process_id} {program}".rstrip(), self._particulars()]
+        if self.result_code:
+            parts.append(f"refused with {self.result_code}")
+        return printable(", ".join(part for part in parts if part))
+
+    def _particulars(self) -> str:
+        """What is particular to the operation, in a few words."""
+        return ""
 
     def _detach(self) -> None:
         """Turns the view into a copy. The copy's memory cannot be written: that is how setters know."""
@@ -270,6 +258,9 @@ class CBProcessProcessCreationEventParams(NamedEventParams):
             ]
         )
 
+    def _particulars(self) -> str:
+        return self.command_line
+
 
 class CBProcessProcessTerminationEventParams(NamedEventParams):
     """A process is ending: its last thread leaves. It cannot be refused."""
@@ -285,6 +276,9 @@ class CBProcessProcessTerminationEventParams(NamedEventParams):
     def exit_status(self) -> int:
         """The exit code, or -N when signal N ended the process (Linux)."""
         return _exit_status(self._words[EXIT_STATUS])
+
+    def _particulars(self) -> str:
+        return f"exit status {self.exit_status}"
 
 
 class CBProcessThreadCreationEventParams(EventParams):
@@ -307,6 +301,9 @@ class CBProcessThreadCreationEventParams(EventParams):
         """The thread that made the thread."""
         return self._words[ORIGINATOR_THREAD_ID]
 
+    def _particulars(self) -> str:
+        return f"thread {self.thread_id} made by {self.creating_process_id}"
+
 
 class CBProcessThreadTerminationEventParams(EventParams):
     """A thread is ending. It cannot be refused."""
@@ -322,6 +319,9 @@ class CBProcessThreadTerminationEventParams(EventParams):
     def exit_status(self) -> int:
         """The thread's exit code, or -N when signal N ended it (Linux)."""
         return _exit_status(self._words[EXIT_STATUS])
+
+    def _particulars(self) -> str:
+        return f"thread {self.thread_id}, exit status {self.exit_status}"
 
 
 class CBProcessProcessHandleOperationEventParams(EventParams):
@@ -351,7 +351,7 @@ class CBProcessProcessHandleOperationEventParams(EventParams):
 
     @property
     def target_process_id(self) -> int:
-        """Who gets the handle. Says something only when duplication is True."""
+        """The process that gets the handle. Says something only when duplication is True."""
         return self._words[TARGET_PROCESS_ID]
 
     @property
@@ -376,6 +376,10 @@ class CBProcessProcessHandleOperationEventParams(EventParams):
             checked_int(value, "desired_access", 0, UINT32_MAX) & words[ORIGINAL_DESIRED_ACCESS]
         )
 
+    def _particulars(self) -> str:
+        rights = f"{self.desired_access:#x} of {self.original_desired_access:#x}"
+        return f"rights {rights} for {self.originator_process_id}"
+
 
 class CBProcessThreadHandleOperationEventParams(CBProcessProcessHandleOperationEventParams):
     """A thread is being opened, signalled, traced or the like."""
@@ -386,6 +390,9 @@ class CBProcessThreadHandleOperationEventParams(CBProcessProcessHandleOperationE
     def thread_id(self) -> int:
         """The thread that is opened, signalled, traced or the like."""
         return self._words[THREAD_ID]
+
+    def _particulars(self) -> str:
+        return f"thread {self.thread_id}, {super()._particulars()}"
 
 
 class CBProcessErrorEventParams:
@@ -398,6 +405,9 @@ class CBProcessErrorEventParams:
         self._description = description
         self._sequence = sequence
         self._os_error = os_error
+
+    def __str__(self) -> str:
+        return str(CBProcessError(self._error_code, self._description))
 
     @property
     def error_code(self) -> int:
@@ -445,14 +455,31 @@ class CBProcessWorkerThreadTerminationEventParams:
     __slots__ = ()
 
 
-EVENT_CLASSES: dict[int, type[EventParams]] = {
-    PROC_EVT_PROCESS_CREATION: CBProcessProcessCreationEventParams,
-    PROC_EVT_PROCESS_TERMINATION: CBProcessProcessTerminationEventParams,
-    PROC_EVT_PROCESS_HANDLE_OPERATION: CBProcessProcessHandleOperationEventParams,
-    PROC_EVT_THREAD_CREATION: CBProcessThreadCreationEventParams,
-    PROC_EVT_THREAD_TERMINATION: CBProcessThreadTerminationEventParams,
-    PROC_EVT_THREAD_HANDLE_OPERATION: CBProcessThreadHandleOperationEventParams,
-}
+class OperationKind:
+    """One of the six kinds of operations, and what belongs to it: its PROC_EVT_ bit, its name, the property
+    for its handler, the class of its events, and its colour on a terminal."""
+
+    __slots__ = ("color", "event_class", "handler", "name", "type")
+
+    def __init__(self, name: str, event_class: type[EventParams], color: str) -> None:
+        self.type: int = getattr(constants, f"PROC_EVT_{name.upper()}")
+        self.name = name
+        self.handler = f"on_{name}"
+        self.event_class = event_class
+        self.color = color
+
+
+# The one table of them: of processes, of threads, of handles.
+OPERATIONS = (
+    OperationKind("process_creation", CBProcessProcessCreationEventParams, "36"),
+    OperationKind("process_termination", CBProcessProcessTerminationEventParams, "32"),
+    OperationKind("thread_creation", CBProcessThreadCreationEventParams, "36"),
+    OperationKind("thread_termination", CBProcessThreadTerminationEventParams, "34"),
+    OperationKind("process_handle_operation", CBProcessProcessHandleOperationEventParams, "35"),
+    OperationKind("thread_handle_operation", CBProcessThreadHandleOperationEventParams, "35"),
+)
+KINDS = {kind.type: kind for kind in OPERATIONS}
+EVENT_CLASSES = {kind.type: kind.event_class for kind in OPERATIONS}
 
 
 def _exit_status(status: int) -> int:

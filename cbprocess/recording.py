@@ -9,7 +9,7 @@ import contextlib
 import ctypes
 import os
 
-from ._binding import library, wire
+from ._binding import layouts, library, wire
 from .constants import ERROR_NOT_FOUND
 from .errors import CBProcessError
 
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 ANSWERED, TIMED_OUT, LET_GO, UNASKED, SILENT = "answered", "timed out", "let go", "unasked", "silent"
 # By the number that messages have for them.
-STATES = (ANSWERED, TIMED_OUT, LET_GO, UNASKED, SILENT)
+STATES = {
+    layouts.VERDICT_ANSWERED: ANSWERED,
+    layouts.VERDICT_TIMED_OUT: TIMED_OUT,
+    layouts.VERDICT_LET_GO: LET_GO,
+    layouts.VERDICT_UNASKED: UNASKED,
+    layouts.VERDICT_SILENT: SILENT,
+}
 
 
 class RecordedVerdict:
@@ -148,11 +154,11 @@ class Recording:
 
     def _take(self, message: bytes) -> None:
         kind = wire.HEADER.unpack_from(message)[1]
-        if kind == wire.MESSAGE_EVENT:
+        if kind == layouts.MESSAGE_EVENT:
             self._messages.append(wire.EventMessage(message))
-        elif kind == wire.MESSAGE_VERDICT:
+        elif kind == layouts.MESSAGE_VERDICT:
             verdict = wire.VerdictMessage(message)
-            if verdict.state == wire.VERDICT_FAILED:
+            if verdict.state == layouts.VERDICT_FAILED:
                 self._failures[verdict.sequence] = verdict.result_codes[0]
             else:
                 self._verdicts[verdict.number] = verdict

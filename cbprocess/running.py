@@ -9,12 +9,12 @@ import struct
 import sys
 from ctypes import POINTER, byref
 
-from ._api.checks import TEXT_ERRORS, checked_bool
-from ._binding import abi, library
+from ._binding import abi, layouts, library
+from ._checks import TEXT_ERRORS, checked_bool
 from .constants import SNAPSHOT_FLAG_IMAGE_DELETED
 
 ON_WINDOWS = sys.platform == "win32"
-RECORD = "=IIQIIQQII"  # abi.ProcessRecord
+RECORD = "=" + "".join(kind for _, kind in layouts.FIELDS["process_record"])
 
 
 class RunningProcess:

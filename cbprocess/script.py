@@ -10,9 +10,10 @@ import os
 import time
 import zlib
 
-from ._api.checks import TEXT_ERRORS, UINT32_MAX, checked_int, checked_text, wrong
-from ._binding import wire
+from ._binding import layouts, wire
+from ._checks import TEXT_ERRORS, UINT32_MAX, checked_int, checked_text, wrong
 from .constants import (
+    BATCH_MAX,
     EVENT_FLAG_DUPLICATION,
     EVENT_FLAG_FORK,
     EVENT_FLAG_HELD,
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 
 MAGIC = b"\x89CBPR\r\n\n"
 
-UINT64_MAX = 0xFFFFFFFFFFFFFFFF
+# What each field of an event message can be.
+LARGEST = {name: UINT32_MAX if kind == "I" else 2**64 - 1 for name, kind in layouts.FIELDS["event_message"]}
 DEFAULT_NAME = "/usr/bin/program"
 
 
@@ -52,8 +54,7 @@ class Operation:
         self, kind: int, flags: int, fields: dict[str, int], texts: Sequence[bytes] = (b"", b"", b"")
     ) -> None:
         for name, value in fields.items():
-            most = UINT64_MAX if name in ("time_ns", "start_time") else UINT32_MAX
-            checked_int(value, name, 0, most)
+            checked_int(value, name, 0, LARGEST[name])
         self.fields = fields
         self.items = [(kind, flags)]
         self.texts = list(texts)
@@ -64,7 +65,7 @@ class Operation:
         return self.fields["process_id"]
 
     def __add__(self, other: Operation) -> Operation:
-        if self.process_id != other.process_id or len(self.items) + len(other.items) > wire.BATCH_MAX:
+        if self.process_id != other.process_id or len(self.items) + len(other.items) > BATCH_MAX:
             raise wrong("only up to four events of one process can be told together")
         fields = {**other.fields, **{name: value for name, value in self.fields.items() if value}}
         texts = [own or others for own, others in zip(self.texts, other.texts)]
@@ -86,13 +87,13 @@ class Operation:
         deadline passes before the handler is called. copies: so many more copies of the message arrive.
         fails_after: if it is allowed, it then fails in the system."""
         if answer_after:
-            self.steps.append(Step(wire.SCRIPT_SLOW_ANSWER, _milliseconds(answer_after, "answer_after")))
+            self.steps.append(Step(layouts.SCRIPT_SLOW_ANSWER, _milliseconds(answer_after, "answer_after")))
         if expired:
-            self.steps.append(Step(wire.SCRIPT_EXPIRED))
+            self.steps.append(Step(layouts.SCRIPT_EXPIRED))
         if copies:
-            self.steps.append(Step(wire.SCRIPT_DUPLICATE, checked_int(copies, "copies", 0, 1000)))
+            self.steps.append(Step(layouts.SCRIPT_DUPLICATE, checked_int(copies, "copies", 0, 1000)))
         if fails_after:
-            self.steps.append(Step(wire.SCRIPT_FAILED_AFTER))
+            self.steps.append(Step(layouts.SCRIPT_FAILED_AFTER))
         return self
 
     def message(self, number: int = 0) -> bytes:
@@ -258,33 +259,33 @@ def thread_handle_operation(
 
 def loss(count: int) -> Step:
     """So many events are lost: their numbers are missing, and the loss is counted and reported."""
-    return Step(wire.SCRIPT_LOSS, checked_int(count, "count", 1, UINT32_MAX))
+    return Step(layouts.SCRIPT_LOSS, checked_int(count, "count", 1, UINT32_MAX))
 
 
 def malformed() -> Step:
     """A malformed message arrives: it is dropped, counted and reported."""
-    return Step(wire.SCRIPT_MALFORMED)
+    return Step(layouts.SCRIPT_MALFORMED)
 
 
 def time_passes(seconds: float) -> Step:
     """So much time passes for the deadlines of everything that waits for an answer."""
-    return Step(wire.SCRIPT_TIME, _milliseconds(seconds, "seconds"))
+    return Step(layouts.SCRIPT_TIME, _milliseconds(seconds, "seconds"))
 
 
 def barrier() -> Step:
     """What comes next waits until everything before has been answered."""
-    return Step(wire.SCRIPT_BARRIER)
+    return Step(layouts.SCRIPT_BARRIER)
 
 
 def controller_death() -> Step:
     """The driver takes the controller for dead: it lets everything go, and from now on asks and tells nobody;
     rules that decide stay in force."""
-    return Step(wire.SCRIPT_CONTROLLER_DEATH)
+    return Step(layouts.SCRIPT_CONTROLLER_DEATH)
 
 
 def driver_death() -> Step:
     """The driver dies: everything goes on, and the filter stops with error 109."""
-    return Step(wire.SCRIPT_DRIVER_DEATH)
+    return Step(layouts.SCRIPT_DRIVER_DEATH)
 
 
 # ---- Files ----
@@ -295,7 +296,7 @@ def save(path: str | os.PathLike[str], script: Iterable[Playable]) -> None:
     played = list(script)
     platform, driver = b"", b"script"
     head = wire.RECORDING.pack(
-        wire.RECORDING_VERSION,
+        layouts.RECORDING_VERSION,
         os.getpid(),
         time.monotonic_ns(),
         time.time_ns(),
@@ -305,13 +306,13 @@ def save(path: str | os.PathLike[str], script: Iterable[Playable]) -> None:
         len(driver),
     )
     size = len(head) + len(platform) + len(driver)
-    parts = [MAGIC, *_records(wire.header(size, wire.MESSAGE_RECORDING) + head + platform + driver)]
+    parts = [MAGIC, *_records(wire.header(size, layouts.MESSAGE_RECORDING) + head + platform + driver)]
     count = 0
     for entry in played:
         count += isinstance(entry, Operation)
         parts += _records(entry.message(count))
     end = wire.RECORDING_END.pack(time.time_ns(), count, 0, 0)
-    parts += _records(wire.header(len(end), wire.MESSAGE_RECORDING_END) + end)
+    parts += _records(wire.header(len(end), layouts.MESSAGE_RECORDING_END) + end)
     with open(path, "wb") as file:
         file.write(b"".join(parts))
 

@@ -13,9 +13,9 @@ import threading
 import time
 
 from . import script
-from ._api.checks import wrong
 from ._api.process import CBProcess
 from ._binding import wire
+from ._checks import wrong
 from .constants import (
     ERROR_NOT_READY,
     ERROR_OPERATION_ABORTED,
@@ -38,7 +38,7 @@ PRODUCT_GUID = "{0d5f1a63-3d0c-4a9c-9a3e-6f0b7a3f6c11}"
 
 # Ids of made-up processes: more than Linux ever gives to one of its own.
 FIRST_ID = 5_000_000
-# Who creates a process, or opens it, where nothing else is said.
+# The process that creates another, or opens it, where nothing else is said.
 CREATOR_ID = FIRST_ID
 
 SLICE_MS = 100
@@ -143,7 +143,8 @@ class Simulator:
     `process` is the instance: its handlers are set as ever. One of its own, as here, fires every event of
     every process; one that is passed in (or later given to use()) keeps its rules and its EventsToFire. The
     driver becomes `simulated`, and the filter is started with the first operation, if it is not active yet:
-    with timeout, as start_filter() has it. Once it has stopped, operations give error 21.
+    with timeout_ms (or timeout, its older name), as start_filter() has it. Once it has stopped, operations
+    give error 21.
 
     The methods named like events take what the event object has as keywords; ids that are not given are new
     ones. Further keywords: start_time, time_ns, held (False: it has happened already), and those of
@@ -152,8 +153,12 @@ class Simulator:
 
     As a context manager it closes itself. Any thread; what waits not in a handler (error 1131)."""
 
-    def __init__(self, process: CBProcess | None = None, timeout: int = 0) -> None:
-        self._timeout = timeout
+    def __init__(
+        self, process: CBProcess | None = None, timeout_ms: int = 0, *, timeout: int | None = None
+    ) -> None:
+        if timeout_ms and timeout is not None:
+            raise wrong("timeout is the older name of timeout_ms: give one of them")
+        self._timeout_ms = timeout_ms if timeout is None else timeout
         self._ids = itertools.count(FIRST_ID + 1)
         self._numbers = itertools.count(1)
         self._changed = threading.Condition()
@@ -181,7 +186,7 @@ class Simulator:
     def start(self) -> None:
         """Starts the filter now instead of with the first operation; also after it was stopped."""
         if not self.process.active:
-            self.process.start_filter(self._timeout)
+            self.process.start_filter(self._timeout_ms)
         self._was_started = True
 
     def close(self, check: bool = True) -> None:

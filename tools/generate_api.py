@@ -25,9 +25,12 @@ INTRODUCTION = """\
 
 Made by `tools/generate_api.py` from the docstrings; not to be edited.
 
-Names without a module are those of `cbprocess`, where every constant has its bare name, too
-(`ACTION_DENY`, `PROCESS_TERMINATE`). `help(cbprocess.CBProcess)` says the same as this page. How it
-all belongs together is told elsewhere: [coming from cbfsfilter](migrating.md),
+Names without a module are imported from `cbprocess`. Programs begin with `monitor()` or with
+`CBProcess`. Every constant has its bare name, too (`ACTION_DENY`, `PROCESS_TERMINATE`), as the
+class reference has it; `from cbprocess.reference import *` gives these names alone. A parameter
+`timeout_ms` is in milliseconds, `timeout` in seconds, but in the methods that the class reference
+has, whose units are its own. `help(cbprocess.CBProcess)` says the same as this page. How it all
+belongs together is told elsewhere: [coming from cbfsfilter](migrating.md),
 [iterators and asyncio](asyncio.md), [Linux](linux.md), [threads](threads.md),
 [recordings and tests](recording.md).
 """
@@ -44,7 +47,8 @@ PARTS = (
     Part("The filter", "_api/process", ("CBProcess",)),
     Part("Handlers", "_api/hooks", ("HandlerProperties",)),
     Part("Properties", "_api/settings", ("Settings",)),
-    Part("Rules", "rules", ("Rules",)),
+    Part("Rules", "_api/rules", ("Rules",)),
+    Part("A rule as a value", "rules", ("Rule",)),
     Part("Running processes, index by index", "_api/snapshots", ("Snapshots",)),
     Part("Running processes, as a list", "running", ("RunningProcess",), ("running_processes",)),
     Part("Drivers and the machine", "_api/installation", ("Installation",)),
@@ -106,6 +110,7 @@ PARTS = (
             "ErrorCode",
         ),
     ),
+    Part("Events as dictionaries: cbprocess.records", "records", (), ("event_record",)),
     Part("Tests without a driver: cbprocess.testing", "testing", ("Simulator", "Verdict")),
 )
 
@@ -160,8 +165,9 @@ def documentation_of(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 def signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     arguments = node.args
-    if arguments.args and arguments.args[0].arg in ("self", "cls"):
-        arguments.args = arguments.args[1:]
+    for listed in (arguments.posonlyargs, arguments.args):
+        if listed and listed[0].arg in ("self", "cls"):
+            del listed[0]
     result = ast.unparse(node.returns) if node.returns else "None"
     before = "await " if isinstance(node, ast.AsyncFunctionDef) else ""
     return f"{before}{node.name}({ast.unparse(arguments)}) -> {result}"

@@ -3,7 +3,7 @@ initialize(): what a program calls before it can start at all."""
 
 from __future__ import annotations
 
-from .checks import UINT32_MAX, checked_bool, checked_int, checked_text
+from .._checks import UINT32_MAX, checked_bool, checked_int, checked_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def initiate_shutdown(prompt: bytes, timeout: int, force_close_apps: bool, reboot: bool) -> bool:
     """The one call that shuts the machine down; programs that test themselves put another function in its
-    place (`cbprocess.installation.initiate_shutdown`), and nothing happens to the machine."""
+    place (`cbprocess._api.installation.initiate_shutdown`), and nothing happens to the machine."""
     from ctypes import byref, c_uint32
 
     from .._binding import library

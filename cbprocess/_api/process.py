@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import sys
 
+from .._checks import TEXT_ERRORS, UINT32_MAX, checked_int, checked_text, wrong
 from ..constants import ERROR_IMPLEMENTATION_LIMIT, ERROR_NOT_READY
 from ..errors import CBProcessError, warn
-from ..rules import Rules
-from .checks import TEXT_ERRORS, UINT32_MAX, checked_int, checked_text, wrong
 from .hooks import HandlerProperties
 from .installation import Installation
+from .rules import Rules
 from .settings import Settings, setting_value
 from .snapshots import Snapshot, Snapshots
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from .._binding.hooks import Handler
     from .._binding.session import Session
-    from .hooks import Handler
     from .statistics import Statistics
     from .supervision import IdleWarning
 
@@ -275,14 +275,14 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
             self._idle_warning.launched()
         return Popen(session, ask, args, *positional, **keywords)
 
-    def _set_handler(self, kind: int, name: str, handler: Handler | None) -> None:
-        super()._set_handler(kind, name, handler)
+    def _set_handler(self, kind: int, handler: Handler | None) -> None:
+        super()._set_handler(kind, handler)
         if handler is not None and self.get_active():
             self._tell_silence(self._ready())
 
     def _tell_silence(self, session: Session) -> None:
-        """Warns, once, if no operation is to fire. Not before the start: whoever
-        sets handlers first may well set EventsToFire next."""
+        """Warns, once, if no operation is to fire. Not before the start: a program that sets handlers first
+        may well set EventsToFire next."""
         if not self._silence_told and session.get_config(b"EventsToFire") == b"0":
             self._silence_told = True
             warn(SILENCE)

@@ -3,7 +3,7 @@ they take, not what becomes of them."""
 
 from __future__ import annotations
 
-from .checks import checked_bool, checked_int, checked_text
+from .._checks import checked_bool, checked_int, checked_text
 
 # Settings whose value a path is, which may begin and end with blanks.
 PATHS = ("script", "recordto")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from .._checks import checked_bool, checked_int, wrong
 from ..constants import ERROR_CONNECTION_ACTIVE
 from ..errors import CBProcessError
-from .checks import checked_bool, checked_int, wrong
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .._binding.layouts import FIELDS
+
 
 class Statistics:
     """What happened to the events of an instance since its filter was started. Cannot be changed.
@@ -16,22 +18,7 @@ class Statistics:
     handlers that raised, since the instance was made.
     """
 
-    __slots__ = (
-        "decided_by_rule",
-        "deferred",
-        "delivered",
-        "failed_after",
-        "failed_in_handler",
-        "guessed",
-        "late",
-        "lost",
-        "malformed",
-        "queued",
-        "refused",
-        "supervised",
-        "timed_out",
-        "workers",
-    )
+    __slots__ = tuple(sorted(["failed_in_handler", *(name for name, _ in FIELDS["statistics"])]))
 
     delivered: int
     lost: int

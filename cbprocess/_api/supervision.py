@@ -9,10 +9,10 @@ import contextlib
 import threading
 import warnings
 
+from .._checks import TEXT_ERRORS
 from ..constants import CAP_LAUNCH, CAP_WHOLE_MACHINE
 from ..drivers import probe_driver
 from ..errors import CBProcessError, CBProcessWarning
-from .checks import TEXT_ERRORS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class IdleWarning:
             self._rules.discard(rule)
 
     def watch(self, session: Session) -> None:
-        """The filter or a rule is new. Who is supervised now may have ended when it is looked at again."""
+        """The filter or a rule is new. A process that is supervised now may have ended at the next look."""
         if self._settled or not self._rules or not session.is_active():
             return
         self._settled = session.statistics().supervised > 0

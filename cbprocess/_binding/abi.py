@@ -1,4 +1,5 @@
-"""The C interface of the native library in ctypes, written by hand: structures, callback types, functions.
+"""The C interface of the native library in ctypes: structures, callback types, functions. The fields of
+structures are those of layouts.py, but where they are pointers; those and the functions are written by hand.
 
 tests/abi compares every row of it with the built library. Knows nothing of what the functions are used for.
 """
@@ -8,85 +9,37 @@ from __future__ import annotations
 import ctypes
 from ctypes import POINTER, c_char_p, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 
-from .._api.checks import TEXT_ERRORS
+from .._checks import TEXT_ERRORS
 from ..errors import CBProcessError
+from .layouts import FIELDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# An event of at most this size stands at its worker's own address.
-EVENT_SIZE_INLINE = 16384
+TYPES = {"I": c_uint32, "Q": c_uint64}
+
+
+def _fields(name: str) -> list[tuple[str, Any]]:
+    return [(field, TYPES[kind]) for field, kind in FIELDS[name]]
 
 
 class Event(ctypes.Structure):
     """struct cbp_event: the fixed part; its texts follow."""
 
-    _fields_ = [
-        ("size", c_uint32),
-        ("type", c_uint32),
-        ("result_code", c_uint32),
-        ("desired_access", c_uint32),
-        ("flags", c_uint32),
-        ("process_id", c_uint32),
-        ("thread_id", c_uint32),
-        ("parent_process_id", c_uint32),
-        ("originator_process_id", c_uint32),
-        ("originator_thread_id", c_uint32),
-        ("source_process_id", c_uint32),
-        ("target_process_id", c_uint32),
-        ("original_desired_access", c_uint32),
-        ("user_id", c_uint32),
-        ("exit_status", c_uint32),
-        ("capabilities", c_uint32),
-        ("sequence", c_uint64),
-        ("time_ns", c_uint64),
-        ("start_time", c_uint64),
-        ("deadline_ns", c_uint64),
-        ("context", c_uint64),
-        ("process_name_offset", c_uint32),
-        ("process_name_size", c_uint32),
-        ("image_file_name_offset", c_uint32),
-        ("image_file_name_size", c_uint32),
-        ("arguments_offset", c_uint32),
-        ("arguments_size", c_uint32),
-    ]
+    _fields_ = _fields("event")
 
 
 class Statistics(ctypes.Structure):
     """struct cbp_statistics."""
 
-    _fields_ = [
-        ("delivered", c_uint64),
-        ("lost", c_uint64),
-        ("timed_out", c_uint64),
-        ("refused", c_uint64),
-        ("decided_by_rule", c_uint64),
-        ("late", c_uint64),
-        ("failed_after", c_uint64),
-        ("malformed", c_uint64),
-        ("workers", c_uint64),
-        ("supervised", c_uint64),
-        ("deferred", c_uint64),
-        ("queued", c_uint64),
-        ("guessed", c_uint64),
-    ]
+    _fields_ = _fields("statistics")
 
 
 class ProcessRecord(ctypes.Structure):
     """struct cbp_process_record."""
 
-    _fields_ = [
-        ("process_id", c_uint32),
-        ("parent_process_id", c_uint32),
-        ("start_time", c_uint64),
-        ("thread_count", c_uint32),
-        ("process_name_size", c_uint32),
-        ("process_name_offset", c_uint64),
-        ("arguments_offset", c_uint64),
-        ("arguments_size", c_uint32),
-        ("flags", c_uint32),
-    ]
+    _fields_ = _fields("process_record")
 
 
 class Snapshot(ctypes.Structure):

@@ -15,10 +15,11 @@ import threading
 from _thread import get_ident
 
 from .. import events
-from .._api.checks import TEXT_ERRORS
-from .._api.hooks import HANDLER_COUNT, Hooks, is_only_counted
+from .._checks import TEXT_ERRORS
 from ..constants import ERROR_GEN_FAILURE, EVENT_FLAG_DECIDED_BY_RULE
 from . import abi
+from .hooks import HANDLER_COUNT, Hooks, is_only_counted
+from .layouts import EVENT_SIZE_INLINE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def make_dispatch(
 
 
 def detach_kept(pool: list[events.EventParams], kind: int, count: int) -> None:
-    """Leaves the object to whoever kept it, with memory of its own, and makes another for the next event."""
+    """Gives the object that a handler kept memory of its own, and makes another one for the next event."""
     event = pool[kind]
     pool[kind] = type(event)(event._words, event._quads, event._chars, event._name)
     event._detach()
@@ -152,7 +153,7 @@ class NativeCallbacks:
         address = ctypes.c_void_p()
         # The first time only tells the address, which the dispatch has to know.
         self._library.cbp_worker_bind(worker, self.structure.event, ctypes.byref(address))
-        block = make_block(address.value or 0, abi.EVENT_SIZE_INLINE)
+        block = make_block(address.value or 0, EVENT_SIZE_INLINE)
         callback = abi.BlockCallback(make_dispatch(self._hooks, block, self._unkept, detach_kept))
         self._library.cbp_worker_bind(worker, callback, ctypes.byref(address))
         return callback

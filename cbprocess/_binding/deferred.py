@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ctypes import byref, c_uint64
 
-from .._api.checks import UINT32_MAX, checked_int
+from .._checks import UINT32_MAX, checked_int
 from . import library
 
 

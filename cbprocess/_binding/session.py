@@ -19,8 +19,8 @@ from .callbacks import NativeCallbacks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .._api.hooks import Hooks
-    from .._api.own_requests import OwnRequests
+    from .hooks import Hooks
+    from .own_requests import OwnRequests
 
 # A wait in the library is cut into slices, between which Python handles signals.
 SLICE_MS = 100
@@ -127,7 +127,7 @@ class Session:
         if not on:
             self._own_requests = None
         elif self._own_requests is None:
-            from .._api.own_requests import OwnRequests
+            from .own_requests import OwnRequests
 
             self._own_requests = OwnRequests()
 

@@ -8,70 +8,34 @@ from __future__ import annotations
 import struct
 
 from .. import events
-from .._api.checks import TEXT_ERRORS
+from .._checks import TEXT_ERRORS
+from .._event_fields import FIXED_SIZE
+from ..constants import BATCH_MAX
+from .layouts import FIELDS, MESSAGE_EVENT, MESSAGE_SCRIPT_STEP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MESSAGE_EVENT = 12
-MESSAGE_RECORDING = 32
-MESSAGE_RECORDING_END = 33
-MESSAGE_VERDICT = 34
-MESSAGE_SCRIPT_STEP = 35
 
-RECORDING_VERSION = 1
+def _layout(name: str) -> struct.Struct:
+    return struct.Struct("=" + "".join(kind for _, kind in FIELDS[name]))
 
-VERDICT_ANSWERED = 0
-VERDICT_TIMED_OUT = 1
-VERDICT_LET_GO = 2
-VERDICT_UNASKED = 3
-VERDICT_SILENT = 4
-VERDICT_FAILED = 5
 
-SCRIPT_SLOW_ANSWER = 1
-SCRIPT_EXPIRED = 2
-SCRIPT_DUPLICATE = 3
-SCRIPT_FAILED_AFTER = 4
-SCRIPT_MALFORMED = 5
-SCRIPT_LOSS = 6
-SCRIPT_TIME = 7
-SCRIPT_BARRIER = 8
-SCRIPT_CONTROLLER_DEATH = 9
-SCRIPT_DRIVER_DEATH = 10
-
-BATCH_MAX = 4
-
-# Every message begins with size, type, id, deadline_ns.
-HEADER = struct.Struct("=IIQQ")
-EVENT_HEAD = struct.Struct("=3Q14I6I")
-ITEM = struct.Struct("=4I")
+# Every message begins with one.
+HEADER = _layout("message_header")
+EVENT_HEAD = _layout("event_message")
+ITEM = _layout("event_item")
 EVENT_SIZE = HEADER.size + EVENT_HEAD.size + BATCH_MAX * ITEM.size
-RECORDING = struct.Struct("=IIQQ4I")
-RECORDING_END = struct.Struct("=4Q")
-VERDICT = struct.Struct("=QQ4I4I4I")
-STEP = struct.Struct("=II")
+EVENT = _layout("event")
+RECORDING = _layout("recording")
+RECORDING_END = _layout("recording_end")
+VERDICT = _layout("verdict")
+STEP = _layout("script_step")
 
-EVENT_FIELDS = (
-    "sequence",
-    "time_ns",
-    "start_time",
-    "session_id",
-    "item_count",
-    "process_id",
-    "thread_id",
-    "parent_process_id",
-    "originator_process_id",
-    "originator_thread_id",
-    "source_process_id",
-    "target_process_id",
-    "original_desired_access",
-    "user_id",
-    "exit_status",
-    "capabilities",
-    "reserved",
-)
 TEXTS = ("process_name", "image_file_name", "arguments")
+# The numbers of an event message, in front of the places of its texts.
+EVENT_FIELDS = [name for name, _ in FIELDS["event_message"]][: -2 * len(TEXTS)]
 
 
 def header(body_size: int, kind: int, number: int = 0, deadline_ns: int = 0) -> bytes:
@@ -131,27 +95,20 @@ class EventMessage:
         """The event object of an item: one that its handler has kept, to be read only."""
         from ctypes import create_string_buffer
 
-        kind, flags, result_code, access = self.items[index]
-        fields = self.fields
-        words = [0, kind, result_code, access, flags, fields["process_id"], fields["thread_id"]]
-        words += [fields["parent_process_id"], fields["originator_process_id"]]
-        words += [fields["originator_thread_id"], fields["source_process_id"], fields["target_process_id"]]
-        words += [fields["original_desired_access"], fields["user_id"], fields["exit_status"]]
-        words += [fields["capabilities"]]
-        quads = [fields["sequence"] + index, fields["time_ns"], fields["start_time"], self.deadline_ns, 0]
-        offset = events.FIXED_SIZE
-        places: list[int] = []
-        for text in self.texts:
-            places += [offset, len(text)]
-            offset += len(text) + 1
-        words[0] = offset
-        data = struct.pack("=16I5Q6I", *words, *quads, *places) + b"".join(
-            text + b"\0" for text in self.texts
-        )
-        fixed = memoryview(data)[: events.FIXED_SIZE]
-        kept = events.EVENT_CLASSES.get(kind, events.EventParams)
-        name = create_string_buffer(self.texts[0])
-        return kept(fixed.cast("I"), fixed.cast("Q"), data, name)
+        values = {"context": 0, **self.fields, "deadline_ns": self.deadline_ns}
+        values["type"], values["flags"], values["result_code"], values["desired_access"] = self.items[index]
+        values["sequence"] += index
+        size = FIXED_SIZE
+        for name, text in zip(TEXTS, self.texts):
+            values[f"{name}_offset"], values[f"{name}_size"] = size, len(text)
+            size += len(text) + 1
+        values["size"] = size
+        data = EVENT.pack(*(values[name] for name, _ in FIELDS["event"]))
+        data += b"".join(text + b"\0" for text in self.texts)
+        fixed = memoryview(data)[:FIXED_SIZE]
+        kept = events.EVENT_CLASSES.get(values["type"], events.EventParams)
+        name_memory = create_string_buffer(self.texts[0])
+        return kept(fixed.cast("I"), fixed.cast("Q"), data, name_memory)
 
 
 class VerdictMessage:

@@ -5,7 +5,7 @@ through it and is unanswered, wherever that is, and every later event too. Knows
 loops, or of what is done with an event.
 
 The lock may be taken again by the thread that has it, because a collection of garbage can close a feed
-anywhere; so whoever adds an event looks afterwards whether the feed is closed.
+anywhere. So offer() looks afterwards whether the feed is closed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections import deque
 from enum import Enum
 from time import monotonic
 
-from .._api.checks import checked_int, wrong
+from .._checks import checked_int, wrong
 from ..constants import ERROR_NOT_READY
 from ..errors import CBProcessError
 from .held import HeldProcessCreation, Ledger

@@ -1,7 +1,7 @@
 """Events that have left their handler: a copy of the event, and the answer that is still owed for it.
 
-The handler of a monitor (feed.py) makes them in a worker thread; whoever gets one answers it, once, in any
-thread. The library's ticket decides who was first; here is remembered what came of it. Knows nothing of
+The handler of a monitor (feed.py) makes them in a worker thread. An event is answered once, in any thread.
+The library's ticket decides which answer was first; this module remembers what came of it. Knows nothing of
 queues or event loops.
 """
 
@@ -14,8 +14,8 @@ from time import monotonic_ns
 from typing import Union
 
 from .. import events
-from .._api.checks import UINT32_MAX, checked_int, wrong
 from .._binding import library
+from .._checks import UINT32_MAX, checked_int, wrong
 from ..constants import (
     ERROR_ACCESS_DENIED,
     ERROR_NO_CALLBACK_ACTIVE,
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .._binding.deferred import DeferredAnswer
-
-DEADLINE_NS_64 = 11
 
 
 class Outcome(Enum):
@@ -170,7 +168,7 @@ class HeldEvent(events.EventParams):
 
     def hold(self) -> Self:
         """Keeps the operation waiting beyond this turn of the loop, or beyond the end of the coroutine: the
-        verdict comes later, from whoever has the event. Gives the event itself."""
+        verdict comes later, from any holder of the event. Gives the event itself."""
         self._is_taken = True
         return self
 
@@ -184,7 +182,7 @@ class HeldEvent(events.EventParams):
     def time_left(self) -> float | None:
         """Seconds until the deadline, 0.0 when it has passed; None without one. As it was when the event was
         made."""
-        deadline_ns = self._quads[DEADLINE_NS_64]
+        deadline_ns = self._quads[events.DEADLINE_NS_64]
         return max(0.0, (deadline_ns - monotonic_ns()) / 1e9) if deadline_ns else None
 
     @property

@@ -6,6 +6,14 @@ import argparse
 import sys
 
 from ..errors import CBProcessError
+from .words import (
+    EVENT_GROUPS,
+    EVENT_NAMES,
+    HANDLE_NAMES,
+    LIFETIME_NAMES,
+    PROCESS_NAMES,
+    TREE_LINES,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,8 +22,6 @@ if TYPE_CHECKING:
 
 PATH_SEPARATORS = "/\\" if sys.platform == "win32" else "/"
 
-# What env, timeout and their like end with when they themselves fail.
-OWN_FAILURE = 125
 WRONG_USAGE = 2
 
 EXAMPLES = """\
@@ -28,25 +34,6 @@ examples:
   cbprocess attach -p 1234                         processes that run already
   cbprocess help run                               all options of a command
 """
-
-EVENT_NAMES = (
-    "process_creation",
-    "process_termination",
-    "thread_creation",
-    "thread_termination",
-    "process_handle_operation",
-    "thread_handle_operation",
-)
-LIFETIME_NAMES = EVENT_NAMES[:4]
-PROCESS_NAMES = EVENT_NAMES[:2]
-THREAD_NAMES = EVENT_NAMES[2:4]
-HANDLE_NAMES = EVENT_NAMES[4:]
-EVENT_GROUPS = {
-    "all": EVENT_NAMES,
-    "process": PROCESS_NAMES,
-    "thread": THREAD_NAMES,
-    "handle": HANDLE_NAMES,
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -159,7 +146,7 @@ def check_outputs(options: argparse.Namespace, parser: argparse.ArgumentParser) 
 
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        from .output import printable
+        from .._binding.texts import printable
 
         super().error(printable(message))
 
@@ -280,7 +267,6 @@ def add_common(parser: argparse.ArgumentParser, subject: str, timeout_ms: int) -
 
 
 ATTACH_TIMEOUT_MS = 5000
-TREE_LINES = 40
 EVENTS_HELP = (
     f"which events, separated by commas: {', '.join(EVENT_NAMES)}; or process, thread, handle, all; the "
     "default is process, one line a program; with thread each event has a line"

@@ -10,11 +10,11 @@ import warnings
 
 from .._api.process import CBProcess
 from ..errors import CBProcessWarning
-from . import HANDLE_NAMES, OWN_FAILURE
 from .output import Output, complain
 from .printer import Printer, configure
 from .rest import processes_left, wait_for_all
 from .running_tree import running_tree
+from .words import HANDLE_NAMES, OWN_FAILURE
 
 if sys.platform == "win32":
     from .attach_windows import Ends, Interrupt, wait

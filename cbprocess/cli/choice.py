@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Matches = Callable[[str, str], bool]
     Told = tuple[str, events.EventParams]
 
-# Ignored goes on to descendants whatever they are called; hidden is who has not been named.
+# Descendants of an ignored process are ignored, whatever they are called. A hidden one was not named.
 SHOWN, HIDDEN, IGNORED = "shown", "hidden", "ignored"
 LEFT, STAYED = "left", "stayed"
 
@@ -45,7 +45,7 @@ class Choice:
         self._matches = matches
         self._roots = set(roots)
         self._states: dict[int, str] = {}
-        # Beginnings of processes that may execute something ignored next: who made them, and the event.
+        # Beginnings of processes that may execute something ignored next: their creator, and the event.
         self._forked: dict[int, tuple[int, Told]] = {}
         # By their sequence; and which is the last one of a process.
         self._executions: dict[int, Execution] = {}
@@ -104,7 +104,7 @@ class Choice:
             self._states[process_id] = before
             if state != SHOWN:
                 return []
-            # Whoever was refused a program that is shown need not be shown otherwise.
+            # The process was refused a program that is shown; it need not be shown otherwise.
             rest = [] if before == SHOWN else [(LEFT, event)]
             return [*self._begin(process_id), (name, event), *rest]
         self._states[process_id] = state

@@ -1,5 +1,5 @@
-"""The lives of processes, gathered from their events for --timeline and --trace: who made whom, what each
-executed and when, how it ended, what was refused. Knows neither of the two pictures."""
+"""The tree of processes, gathered from their events for --summary, --timeline and --trace: who made whom,
+what each executed and when, how it ended, what was refused. Knows neither the summary nor the pictures."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ class Life:
         "children",
         "creator",
         "ended_ns",
+        "is_nameless",
         "process_id",
         "refusals",
         "stages",
@@ -58,6 +59,7 @@ class Life:
         self.started_ns = started_ns
         self.ended_ns: int | None = None
         self.status: int | None = None
+        self.is_nameless = False  # whether it had no program as it ended
         self.creator = creator
         self.children: list[Life] = []
         self.stages: list[Stage] = []
@@ -65,6 +67,27 @@ class Life:
         self.timed_out_ns: list[int] = []
         # Of its threads but the first: when each began and ended (0: not yet), by its id.
         self.threads: dict[int, tuple[int, int]] = {}
+
+    @property
+    def program(self) -> str:
+        """What it executes, or has executed last."""
+        return self.stages[-1].program if self.stages else ""
+
+    @property
+    def command(self) -> str:
+        return self.stages[-1].command if self.stages else ""
+
+    @property
+    def has_been_something(self) -> bool:
+        """False for what was to become a program, and did not: its refusals say what came of that."""
+        was_refused = bool(self.refusals) or (self.is_nameless and self.creator is None)
+        return bool(self.stages or self.children) or not was_refused
+
+    def end_or(self, now_ns: int) -> int:
+        return now_ns if self.ended_ns is None else self.ended_ns
+
+    def seconds(self, now_ns: int) -> float:
+        return (self.end_or(now_ns) - self.started_ns) / 1e9
 
 
 class Chronicle:
@@ -76,23 +99,24 @@ class Chronicle:
         self._executions: dict[int, Life] = {}  # by the sequence of their events
         self._left: dict[int, Life] = {}  # likewise
 
-    def take_back(self, sequence: int, why: str, is_left: bool) -> None:
+    def take_back(self, sequence: int, is_left: bool) -> tuple[int, Stage] | None:
         """The execution that this event tells of has not happened; is_left: without it the process would not
-        be shown. A picture has no place for why."""
-        del why
+        be shown. Gives what was taken back of which process, if anything was told of it."""
         life = self._left.pop(sequence, None)
         if life is not None:
             life.ended_ns = None
             self._living[life.process_id] = life
         life = self._executions.pop(sequence, None)
         if life is None:
-            return
-        life.stages = [stage for stage in life.stages if stage.sequence != sequence]
-        if not life.stages:
+            return None
+        taken = next(stage for stage in life.stages if stage.sequence == sequence)
+        life.stages.remove(taken)
+        if not life.stages and not is_left:
             self._be_as_creator(life)
         if is_left and not life.children and not life.refusals:
             self._living.pop(life.process_id, None)
             (self.roots if life.creator is None else life.creator.children).remove(life)
+        return life.process_id, taken
 
     def add(self, event: events.EventParams) -> None:
         if isinstance(event, events.CBProcessProcessCreationEventParams):
@@ -109,6 +133,7 @@ class Chronicle:
         if isinstance(event, events.CBProcessProcessTerminationEventParams):
             life.ended_ns = event.time_ns
             life.status = event.exit_status
+            life.is_nameless = not event.process_name
             del self._living[event.process_id]
 
     def left(self, process_id: int, now_ns: int, sequence: int) -> None:

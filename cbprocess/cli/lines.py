@@ -9,11 +9,11 @@ import threading
 from typing import NamedTuple
 
 from .. import events
+from .._binding.texts import printable
 from .output import (
     command_text,
     describe,
     format_line,
-    printable,
     program_names,
     refusal_name,
     status_text,
@@ -67,7 +67,7 @@ class ProgramLines:
                 else:
                     self._began(event)
             elif isinstance(event, events.CBProcessProcessTerminationEventParams):
-                # Who has no name, and has executed nothing, was to become run's command and did not.
+                # A process without a name, which has executed nothing, did not become run's command.
                 if event.process_name or event.process_id != self._not_executing:
                     self._ended(event)
             else:

@@ -11,7 +11,7 @@ import os
 
 from .caller import caller
 
-# How often somebody who waits for something else has a look.
+# How often a wait for something else has a look.
 LOOK_S = 0.5
 
 

@@ -9,8 +9,9 @@ import signal
 import sys
 
 from .. import events
-from . import OWN_FAILURE
+from .._binding.texts import printable
 from .destinations import STANDARD_OUTPUT
+from .words import OWN_FAILURE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,12 +20,7 @@ if TYPE_CHECKING:
     ProgramOf = Callable[[int], str]
 
 COLORS = {
-    "process_creation": "36",
-    "process_termination": "32",
-    "thread_creation": "36",
-    "thread_termination": "34",
-    "process_handle_operation": "35",
-    "thread_handle_operation": "35",
+    **{kind.name: kind.color for kind in events.OPERATIONS},
     "error": "1;31",
     "success": "32",
     "failure": "31",
@@ -107,21 +103,6 @@ def standard_output_to(path: str | None) -> Iterator[None]:
         yield
 
 
-def printable(text: str) -> str:
-    """The text with everything that could end a line or steer a terminal as an escape sequence."""
-    if text.isprintable():
-        return text
-    return "".join(part if part.isprintable() else _escaped(part) for part in text)
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:
-        # A byte of a name that is not UTF-8.
-        return f"\\x{code - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode("ascii")
-
-
 def status_text(status: int) -> str:
     """An exit status as people say it."""
     if status >= FAILURE_STATUS:
@@ -139,22 +120,6 @@ def end_text(status: int | None, has_ended: bool) -> str:
     if status is not None:
         return status_text(status)
     return "executed another" if has_ended else "still running"
-
-
-def property_names(event: object) -> list[str]:
-    """The names of an event object's properties, in the order in which they were declared, bases first."""
-    names: list[str] = []
-    for base in reversed(type(event).__mro__):
-        names += [name for name, value in vars(base).items() if isinstance(value, property)]
-    return list(dict.fromkeys(names))
-
-
-def event_record(name: str, event: object, names: list[str]) -> dict[str, object]:
-    """What --json prints of an event."""
-    record: dict[str, object] = {"event": name}
-    for key in names:
-        record[key] = getattr(event, key)
-    return record
 
 
 def describe(event: events.EventParams, program_of: ProgramOf) -> str:
@@ -191,7 +156,7 @@ def command_text(event: events.CBProcessProcessCreationEventParams) -> str:
 
 
 def refusal_name(code: int) -> str:
-    """What whoever was refused gets to see."""
+    """The error that the refused process gets to see."""
     return f"(error {code})" if sys.platform == "win32" else ERRNO_NAMES.get(code, "EPERM")
 
 
@@ -214,7 +179,7 @@ def _refusal(event: events.EventParams) -> str:
 def _describe_handle(
     event: events.CBProcessProcessHandleOperationEventParams, program_of: Callable[[int], str]
 ) -> str:
-    """Who wants which rights to whom, and what a rule has taken away."""
+    """The caller, the rights that it wants to which process, and those that a rule has taken away."""
     subject = printable(program_of(event.process_id))
     is_thread = False
     if isinstance(event, events.CBProcessThreadHandleOperationEventParams):

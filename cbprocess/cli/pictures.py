@@ -9,7 +9,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from .. import events
     from .chronicle import Chronicle
 
 
@@ -17,38 +16,27 @@ class Pictures:
     """None, one or both of them. OSError if a file cannot be written."""
 
     def __init__(self, timeline: str | None, trace: str | None) -> None:
-        self.chronicle: Chronicle | None = None
-        self.needed: set[str] = set()  # events
         self._timeline = None if timeline is None else (open_text(timeline), timeline)
         self._trace = None if trace is None else (open_text(trace), trace)
-        if timeline is None and trace is None:
-            return
-        from .chronicle import Chronicle
-
-        self.chronicle = Chronicle()
-        self.needed = {"process_creation", "process_termination", "thread_creation"}
+        self.needed: set[str] = set()  # events
+        if timeline is not None or trace is not None:
+            self.needed = {"process_creation", "process_termination", "thread_creation"}
         if trace is not None:
             self.needed.add("thread_termination")
 
-    def add(self, event: events.EventParams) -> None:
-        if self.chronicle is not None:
-            self.chronicle.add(event)
-
-    def write(self, started_ns: int, ended_ns: int, lost: int) -> None:
+    def write(self, chronicle: Chronicle, started_ns: int, ended_ns: int, lost: int) -> None:
         """Writes what was asked for; see timeline_page() for the arguments."""
-        if self.chronicle is None:
-            return
         if self._timeline is not None:
             from .timeline import timeline_page
 
-            page = timeline_page(self.chronicle, started_ns, ended_ns, lost)
+            page = timeline_page(chronicle, started_ns, ended_ns, lost)
             _write(*self._timeline, page)
         if self._trace is not None:
             import json
 
             from .trace import trace_object
 
-            text = json.dumps(trace_object(self.chronicle, started_ns, ended_ns, lost))
+            text = json.dumps(trace_object(chronicle, started_ns, ended_ns, lost))
             _write(*self._trace, text + "\n")
 
 

@@ -10,25 +10,25 @@ import threading
 import time
 
 from .. import constants, events
-from .._api.checks import checked_pattern, checked_text
 from .._api.process import CBProcess
-from . import EVENT_NAMES, LIFETIME_NAMES, PROCESS_NAMES, THREAD_NAMES, TREE_LINES
+from .._binding.texts import printable
+from .._checks import checked_pattern, checked_text
+from ..records import event_record
 from .choice import LEFT, SHOWN, STAYED, Choice, is_choice
+from .chronicle import Chronicle
 from .destinations import STANDARD_OUTPUT, Pump
 from .lines import ProgramLines
 from .output import (
     Output,
     complain,
     describe,
-    event_record,
     failure_name,
     format_line,
     has_failed,
-    printable,
-    property_names,
 )
 from .pictures import Pictures
 from .summary import Summary
+from .words import EVENT_NAMES, LIFETIME_NAMES, PROCESS_NAMES, THREAD_NAMES, TREE_LINES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,8 +45,6 @@ PRODUCT_GUID = "{5e0f3c2b-8f0a-4a57-9d86-6c1b9c1f7e42}"
 LAST_EVENT_LIMIT_S = 2.0
 # Where events may be left, they are awaited until none came for this long.
 QUIET_S = 0.05
-
-EVENT_BITS = {name: getattr(constants, f"PROC_EVT_{name.upper()}") for name in EVENT_NAMES}
 
 # Whatever ends, stops, changes or reads a process.
 PROTECTED_ACCESS = (
@@ -73,10 +71,11 @@ def configure(process: CBProcess, options: argparse.Namespace, printer: Printer,
         # Not through config(), which takes text: these are the bytes that the shell has given.
         process._ready().set_config(b"RecordTo", os.fsencode(printer.record_path))
     mask = 0
-    for name in printer.needed:
-        mask |= EVENT_BITS[name]
-        setattr(process, f"on_{name}", printer.handler(name))
-    # All of them are those that there are; whoever names one that the driver cannot see is told so.
+    for kind in events.OPERATIONS:
+        if kind.name in printer.needed:
+            mask |= kind.type
+            setattr(process, kind.handler, printer.handler(kind.name))
+    # "All" means all that the driver sees. An operation that is named and cannot be seen is an error.
     process.config(f"EventsToFire={-1 if set(printer.needed) == set(EVENT_NAMES) else mask}")
     process.on_error = printer.error
     for pattern in (*options.name, *options.ignore):
@@ -103,26 +102,26 @@ class Printer:
         self._output = output
         self._process = process
         self._color = output.wants_color(options.color, os.environ)
-        self.summary = Summary() if options.summary else None
-        self.pictures = Pictures(options.timeline, options.trace)
+        self._pictures = Pictures(options.timeline, options.trace)
+        self._chronicle = Chronicle() if options.summary or self._pictures.needed else None
+        self._summary = Summary(self._chronicle) if self._chronicle and options.summary else None
         self._pump = Pump() if options.record == STANDARD_OUTPUT else None
         self.record_path: str = options.record if self._pump is None else self._pump.path
         self.started_ns = time.time_ns()
         self._choice: Choice | None = None
         if is_choice(options):
             self._choice = Choice(options, self._matches, getattr(options, "process_ids", ()))
-        self._property_names: dict[str, list[str]] = {}
         self._ended: set[int] = set()
         self._end = threading.Condition()
-        # More is asked for than is printed: ends say when the command's last event is through, beginnings who
-        # the command is.
+        # More is asked for than is printed: ends say when the command's last event is through, beginnings
+        # which process the command is.
         self.needed = {*options.events, "process_creation", "process_termination"}
-        if self.summary is not None or self._choice is not None:
+        if self._summary is not None or self._choice is not None:
             self.needed.add("thread_creation")
         if options.record:
             # What is not printed today may be asked for of the recording.
             self.needed.update(LIFETIME_NAMES)
-        self.needed |= self.pictures.needed
+        self.needed |= self._pictures.needed
         # Beside the events of threads each event has a line, in the order in which they happen.
         self._has_line_per_program = set(PROCESS_NAMES) <= set(options.events) and not (
             options.json or set(THREAD_NAMES) & set(options.events)
@@ -135,8 +134,8 @@ class Printer:
 
     @property
     def needs_running(self) -> bool:
-        """Whether found_running() wants to know who runs already."""
-        return self.summary is not None or self._choice is not None or self.pictures.chronicle is not None
+        """Whether found_running() has to be told of the processes that run already."""
+        return self._chronicle is not None or self._choice is not None
 
     def handler(self, name: str) -> Any:
         choice = self._choice
@@ -159,9 +158,10 @@ class Printer:
         if name == LEFT:
             self._leave(event)
             return
-        if self.summary is not None:
-            self.summary.add(name, event)
-        self.pictures.add(event)
+        if self._summary is not None:
+            self._summary.add(name, event)
+        if self._chronicle is not None:
+            self._chronicle.add(event)
         if self._is_printed(name):
             self._print(name, event)
 
@@ -171,10 +171,8 @@ class Printer:
     def _leave(self, event: events.EventParams) -> None:
         """The process goes on as a program that is not shown."""
         where = event.process_id, event.time_ns, event.sequence
-        if self.summary is not None:
-            self.summary.left(*where)
-        if self.pictures.chronicle is not None:
-            self.pictures.chronicle.left(*where)
+        if self._chronicle is not None:
+            self._chronicle.left(*where)
         if self._lines is not None:
             self._lines.left(*where)
 
@@ -196,9 +194,11 @@ class Printer:
         if outcome is None:
             return
         why = failure_name(failed.os_error)
-        for found in (self.summary, self.pictures.chronicle):
-            if found is not None:
-                found.take_back(failed.sequence, why, outcome == LEFT)
+        if self._chronicle is not None:
+            taken = self._chronicle.take_back(failed.sequence, outcome == LEFT)
+            if taken is not None and self._summary is not None:
+                process_id, stage = taken
+                self._summary.took_back(process_id, stage.command, why)
         if self._lines is not None:
             self._lines.take_back(failed.sequence, why)
         elif outcome != STAYED and self._is_printed("process_creation"):
@@ -214,8 +214,7 @@ class Printer:
 
     def _print_error(self, params: events.CBProcessErrorEventParams) -> None:
         if self._options.json:
-            record = event_record("error", params, property_names(params))
-            self._output.line(json.dumps(record))
+            self._output.line(json.dumps(event_record(params)))
         else:
             offset = (self.now_ns() - self.started_ns) / 1e9
             text = f"{printable(params.description)} (error {params.error_code})"
@@ -225,10 +224,8 @@ class Printer:
         """A process that runs already. Parents come before their children."""
         if self._choice is not None and not self._choice.found_running(process_id, parent_id, program):
             return
-        now_ns = time.time_ns()
-        for found in (self.summary, self.pictures.chronicle):
-            if found is not None:
-                found.found_running(process_id, parent_id, program, arguments, now_ns)
+        if self._chronicle is not None:
+            self._chronicle.found_running(process_id, parent_id, program, arguments, time.time_ns())
 
     def tell_attached(self, process_ids: list[int], look: Callable[[], list[Running]]) -> None:
         """Says what is under the filter now: the processes, and how many descendants run already. look finds
@@ -252,14 +249,14 @@ class Printer:
         self.wait_for_quiet()
 
     def wait_for_quiet(self) -> None:
-        """Waits until no more events come, where nobody is left who could make one."""
+        """Waits until no more events come, where no process is left that could make one."""
         delivered = -1
         while self._process.statistics().delivered != delivered:
             delivered = self._process.statistics().delivered
             time.sleep(QUIET_S)
 
     def tell_left(self, process_ids: list[int]) -> None:
-        """Says who goes on when nobody watches any more."""
+        """Says how many processes go on without the filter."""
         if not process_ids:
             return
         if self._options.json:
@@ -283,28 +280,27 @@ class Printer:
             complain(f"events could not be written: {failure.strerror}")
 
     def _summarize(self) -> None:
-        if self.summary is None:
+        if self._summary is None:
             return
         now_ns = self.now_ns()
         if self._options.json:
-            self._output.line(json.dumps(self.summary.record(now_ns)))
+            self._output.line(json.dumps(self._summary.record(now_ns)))
             return
-        for line in self.summary.lines(now_ns, None if self._options.tree else TREE_LINES):
+        for line in self._summary.lines(now_ns, None if self._options.tree else TREE_LINES):
             self._output.line(line)
 
     def _draw(self) -> None:
+        if self._chronicle is None:
+            return
         lost = self._process.statistics().lost
         try:
-            self.pictures.write(self.started_ns, self.now_ns(), lost)
+            self._pictures.write(self._chronicle, self.started_ns, self.now_ns(), lost)
         except OSError as error:
             complain(f"{error.filename}: {error.strerror}")
 
     def _print(self, name: str, event: events.EventParams) -> None:
         if self._options.json:
-            names = self._property_names.get(name)
-            if names is None:
-                names = self._property_names[name] = property_names(event)
-            self._output.line(json.dumps(event_record(name, event, names)))
+            self._output.line(json.dumps(event_record(event)))
             return
         if self._has_line_per_program:
             self._program_lines().add(name, event)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .._api.process import CBProcess
 
-# Who is ending just now, as the other side of a pipe does, is not worth a word.
+# A process that is ending just now, as the other side of a pipe does, is not worth a word.
 SETTLE_S = 0.1
 LOOK_S = 0.01
 # How long the tree may live on until it is looked at less often.

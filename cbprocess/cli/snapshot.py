@@ -6,8 +6,8 @@ import json
 import os
 import sys
 
+from .._binding.texts import printable
 from ..running import RunningProcess, running_processes
-from .output import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def snapshot(options: argparse.Namespace) -> int:
         sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        # Whoever reads has seen enough; the interpreter must not try again as it ends.
+        # The reader has seen enough; the interpreter must not try again as it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 

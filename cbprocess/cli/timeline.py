@@ -6,7 +6,8 @@ from __future__ import annotations
 import json
 import os
 
-from .output import end_text, printable
+from .._binding.texts import printable
+from .output import end_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

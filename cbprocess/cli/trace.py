@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 
-from .output import end_text, printable
+from .._binding.texts import printable
+from .output import end_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

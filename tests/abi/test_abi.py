@@ -1,21 +1,23 @@
-"""The hand-written ctypes structures and the generated constants against what the library was built with:
-every row, both ways, so that neither side has anything that the other lacks."""
+"""The structures in ctypes, the generated layouts and constants against what the library was built with:
+every row, both ways, so that neither side has anything that the other lacks. The messages in wire.py are
+written by hand."""
 
 from __future__ import annotations
 
 import ctypes
 import re
-from ctypes import byref, c_uint32
+from ctypes import byref, c_uint32, c_uint64
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from abi.headers import header_text
-from abi.wire import STRUCTURES
+from abi.wire import MESSAGE_TYPES, STRUCTURES
 
-from cbprocess import constants, events
+from cbprocess import _event_fields as event_fields
+from cbprocess import constants
 from cbprocess._api import statistics
-from cbprocess._binding import abi, library
+from cbprocess._binding import abi, layouts, library
 
 ALL_STRUCTURES: dict[str, type[ctypes.Structure]] = {
     **STRUCTURES,
@@ -71,6 +73,22 @@ def test_the_same_fields_at_the_same_places(name: str) -> None:
     assert by_hand == built
 
 
+@pytest.mark.parametrize("name", sorted(layouts.FIELDS.keys() & STRUCTURES.keys()))
+def test_generated_layouts_are_those_written_by_hand(name: str) -> None:
+    """Without a message's header and an event message's items."""
+    kinds = {c_uint32: "I", c_uint64: "Q"}
+    fields: list[tuple[str, Any]] = [field[:2] for field in STRUCTURES[name]._fields_]
+    assert list(layouts.FIELDS[name]) == [(key, kinds[kind]) for key, kind in fields if kind in kinds]
+
+
+def test_generated_numbers_of_messages_are_those_written_by_hand() -> None:
+    renamed = {"session": "session_settings", "event": "event_message"}
+    numbers = {
+        key[len("MESSAGE_") :].lower(): value for key, value in vars(layouts).items() if "MESSAGE_" in key
+    }
+    assert {renamed.get(key, key): value for key, value in numbers.items()} == MESSAGE_TYPES
+
+
 @pytest.mark.parametrize("name", ALL_STRUCTURES)
 def test_no_gap_in_a_structure(name: str) -> None:
     position = 0
@@ -98,28 +116,24 @@ def test_error_messages_are_the_constants_sentences() -> None:
     assert library.load().cbp_error_message(0x7FFFFFFF) == b"unknown error"
 
 
-WORD_NAMES = [
-    name
-    for name, value in vars(events).items()
-    if re.fullmatch(r"[A-Z_]+", name) and type(value) is int and hasattr(abi.Event, name.lower())
-]
+WORD_NAMES = [name for name in vars(event_fields) if name.isupper() and hasattr(abi.Event, name.lower())]
 
 
 @pytest.mark.parametrize("name", WORD_NAMES)
 def test_word_indexes_of_event_objects(name: str) -> None:
     field = getattr(abi.Event, name.lower())
-    assert (field.offset, field.size) == (getattr(events, name) * 4, 4)
+    assert (field.offset, field.size) == (getattr(event_fields, name) * 4, 4)
 
 
-@pytest.mark.parametrize("name", ["SEQUENCE_64", "TIME_NS_64", "START_TIME_64"])
+@pytest.mark.parametrize("name", [name for name in vars(event_fields) if name.endswith("_64")])
 def test_double_word_indexes_of_event_objects(name: str) -> None:
     field = getattr(abi.Event, name[: -len("_64")].lower())
-    assert (field.offset, field.size) == (getattr(events, name) * 8, 8)
+    assert (field.offset, field.size) == (getattr(event_fields, name) * 8, 8)
 
 
 def test_the_lists_of_indexes_are_not_empty() -> None:
-    assert len(WORD_NAMES) >= 18
-    assert ctypes.sizeof(abi.Event) == events.FIXED_SIZE
+    assert len(WORD_NAMES) == 22
+    assert ctypes.sizeof(abi.Event) == event_fields.FIXED_SIZE
 
 
 def test_statistics_objects_have_every_native_count() -> None:
@@ -139,4 +153,4 @@ def test_every_exported_function_is_declared_with_its_parameters(checkout: Path)
 
 def test_header_limits(checkout: Path) -> None:
     match = re.search(r"#define CBP_EVENT_SIZE_INLINE (\d+)u", header_text(checkout))
-    assert match is not None and int(match.group(1)) == abi.EVENT_SIZE_INLINE
+    assert match is not None and int(match.group(1)) == layouts.EVENT_SIZE_INLINE

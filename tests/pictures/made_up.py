@@ -8,7 +8,7 @@ from typing import Any
 from unit.event_blocks import dispatch_for, make_event
 
 from cbprocess import constants
-from cbprocess._api.hooks import Hooks
+from cbprocess._binding.hooks import Hooks
 from cbprocess.cli.chronicle import Chronicle
 
 START_NS = 1_700_000_000_000_000_000

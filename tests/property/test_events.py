@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from unit.event_blocks import dispatch_for, dispatch_once
 
 from cbprocess import events
-from cbprocess._api.hooks import Hooks
-from cbprocess._binding import abi
-from cbprocess.cli.output import property_names
+from cbprocess._binding import layouts
+from cbprocess._binding.hooks import Hooks
+from cbprocess.records import property_names
 
 KINDS = st.sampled_from(sorted(events.EVENT_CLASSES))
 U32 = st.integers(0, 2**32 - 1)
@@ -29,7 +29,7 @@ ARGUMENTS = st.lists(NAMES, max_size=20)
 
 
 def read_all(event: Any) -> dict[str, object]:
-    return {name: getattr(event, name) for name in property_names(event)}
+    return {name: getattr(event, name) for name in property_names(type(event))}
 
 
 def read_twice(memory: Any) -> tuple[dict[str, object], dict[str, object]]:
@@ -112,16 +112,16 @@ def test_events_show_what_the_memory_holds(
     size = 128 + len(tail)
     offsets = [128, len(name), 129 + len(name), len(image), 130 + len(name) + len(image), len(argument_bytes)]
     data = struct.pack("=16I5Q6I", size, kind, *words, *quads, *offsets) + tail
-    memory = ctypes.create_string_buffer(data, max(len(data), abi.EVENT_SIZE_INLINE))
+    memory = ctypes.create_string_buffer(data, max(len(data), layouts.EVENT_SIZE_INLINE))
     in_handler, afterwards = read_twice(memory)
     assert in_handler == expected_values(kind, words, quads, name, image, arguments)
     assert afterwards == in_handler
 
 
 @settings(max_examples=400, deadline=None)
-@given(KINDS, st.binary(min_size=128, max_size=600), st.integers(0, abi.EVENT_SIZE_INLINE))
+@given(KINDS, st.binary(min_size=128, max_size=600), st.integers(0, layouts.EVENT_SIZE_INLINE))
 def test_no_bytes_make_a_property_fail(kind: int, data: bytes, size: int) -> None:
-    memory = ctypes.create_string_buffer(data, abi.EVENT_SIZE_INLINE)
+    memory = ctypes.create_string_buffer(data, layouts.EVENT_SIZE_INLINE)
     struct.pack_into("=II", memory, 0, size, kind)
     in_handler, afterwards = read_twice(memory)
     assert set(in_handler) == set(afterwards)
@@ -146,7 +146,7 @@ def test_any_order_of_kept_and_forgotten_events(story: list[tuple[int, int, byte
 
     for kind in events.EVENT_CLASSES:
         hooks.handlers[kind] = handler
-    memory = ctypes.create_string_buffer(abi.EVENT_SIZE_INLINE)
+    memory = ctypes.create_string_buffer(layouts.EVENT_SIZE_INLINE)
     dispatch = dispatch_for(hooks, memory)
     for kind, process_id, name, _ in story:
         fields = [129 + len(name), kind, 0, 0, 0, process_id, *[0] * 10]

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cbprocess import CBProcess, CBProcessError, constants, script
-from cbprocess._binding import wire
+from cbprocess._binding import layouts, wire
 from cbprocess.recording import Recording
 from cbprocess.testing import PRODUCT_GUID
 
@@ -219,8 +219,8 @@ def test_a_later_version_is_refused() -> None:
     "message",
     [
         wire.header(0, 13) + b"",
-        wire.header(wire.STEP.size, wire.MESSAGE_SCRIPT_STEP) + wire.STEP.pack(0, 0),
-        wire.header(wire.STEP.size, wire.MESSAGE_SCRIPT_STEP) + wire.STEP.pack(99, 0),
+        wire.header(wire.STEP.size, layouts.MESSAGE_SCRIPT_STEP) + wire.STEP.pack(0, 0),
+        wire.header(wire.STEP.size, layouts.MESSAGE_SCRIPT_STEP) + wire.STEP.pack(99, 0),
         wire.event_message(1, [], (b"", b"", b"")),
         wire.event_message(1, [(3, 0, 0, 0)], (b"", b"", b"")),
         wire.event_message(1, [(1, 0, 0, 0)], (b"a\0b", b"", b"")),

@@ -6,8 +6,8 @@ import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
-from cbprocess._api.hooks import Hooks
-from cbprocess._binding import abi, callbacks
+from cbprocess._binding import abi, callbacks, layouts
+from cbprocess._binding.hooks import Hooks
 from cbprocess.constants import PROC_EVT_PROCESS_CREATION
 
 
@@ -33,7 +33,7 @@ def make_event(
         texts += text + (b"\0" if ended else b"")
     size = ctypes.sizeof(abi.Event) + len(texts)
     if memory is None:
-        memory = ctypes.create_string_buffer(max(size, abi.EVENT_SIZE_INLINE))
+        memory = ctypes.create_string_buffer(max(size, layouts.EVENT_SIZE_INLINE))
     event = abi.Event.from_buffer(memory)
     for name, value in values.items():
         setattr(event, name, value)

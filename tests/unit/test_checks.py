@@ -7,7 +7,7 @@ from typing import Any, Callable
 import pytest
 
 from cbprocess import CBProcessError
-from cbprocess._api import checks
+from cbprocess import _checks as checks
 from cbprocess.constants import ERROR_INVALID_PARAMETER, PATTERN_SIZE_MAX
 
 

@@ -14,9 +14,10 @@ from unit.event_blocks import dispatch_once, make_event
 
 import cbprocess
 from cbprocess import cli, constants, drivers
-from cbprocess.cli import doctor, output, summary
+from cbprocess.cli import doctor, output, summary, words
+from cbprocess.cli.chronicle import Chronicle
 
-EVENT_KINDS = {name: getattr(constants, f"PROC_EVT_{name.upper()}") for name in cli.EVENT_NAMES}
+EVENT_KINDS = {name: getattr(constants, f"PROC_EVT_{name.upper()}") for name in words.EVENT_NAMES}
 
 
 def wrong_usage(*arguments: str) -> None:
@@ -28,15 +29,15 @@ def wrong_usage(*arguments: str) -> None:
 def test_defaults() -> None:
     options = cli.parse(["run", "--", "ls", "-l"])
     assert options.command == ["ls", "-l"]
-    assert options.events == cli.PROCESS_NAMES == cli.EVENT_NAMES[:2]
-    assert cli.parse(["run", "--json", "--", "ls"]).events == cli.LIFETIME_NAMES == cli.EVENT_NAMES[:4]
+    assert options.events == words.PROCESS_NAMES == words.EVENT_NAMES[:2]
+    assert cli.parse(["run", "--json", "--", "ls"]).events == words.LIFETIME_NAMES == words.EVENT_NAMES[:4]
     assert (options.json, options.output, options.timeout, options.color) == (False, None, 0, "auto")
     assert (options.name, options.ignore, options.deny, options.protect) == ([], [], [], [])
 
 
 def test_attach() -> None:
     options = cli.parse(["attach", "12", "34"])
-    assert options.process_ids == [12, 34] and options.events == cli.PROCESS_NAMES
+    assert options.process_ids == [12, 34] and options.events == words.PROCESS_NAMES
     assert options.timeout == cli.ATTACH_TIMEOUT_MS >= constants.TIMEOUT_MIN_MS
     line = "attach 7 --json --output f --events all --name a --ignore b --no-children --deny c --protect d"
     options = cli.parse([*line.split(), "--timeout", "0", "--summary", "--color", "always"])
@@ -45,10 +46,13 @@ def test_attach() -> None:
 
 
 def test_protection_asks_for_handle_operations() -> None:
-    assert cli.parse(["run", "--protect", "p", "--", "x"]).events == (*cli.PROCESS_NAMES, *cli.HANDLE_NAMES)
-    assert cli.parse(["run", "--protect", "p", "--json", "--", "x"]).events == cli.EVENT_NAMES
+    assert cli.parse(["run", "--protect", "p", "--", "x"]).events == (
+        *words.PROCESS_NAMES,
+        *words.HANDLE_NAMES,
+    )
+    assert cli.parse(["run", "--protect", "p", "--json", "--", "x"]).events == words.EVENT_NAMES
     chosen = cli.parse(["run", "--protect", "p", "--protect", "q", "--events", "process", "--", "x"])
-    assert chosen.events == cli.EVENT_NAMES[:2] and chosen.protect == ["p", "q"]
+    assert chosen.events == words.EVENT_NAMES[:2] and chosen.protect == ["p", "q"]
 
 
 def test_every_option() -> None:
@@ -112,7 +116,7 @@ def test_wrong_usage(arguments: list[str]) -> None:
 
 def test_short_options() -> None:
     options = cli.parse(["run", "-q", "-o", "f", "-e", "thread", "x"])
-    assert (options.quiet, options.output, options.events) == (True, "f", cli.THREAD_NAMES)
+    assert (options.quiet, options.output, options.events) == (True, "f", words.THREAD_NAMES)
     assert cli.parse(["attach", "-p", "12", "34", "-p", "56"]).process_ids == [34, 12, 56]
     assert cli.parse(["run", "--tree", "x"]).summary
 
@@ -122,16 +126,16 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == 2
     without = capsys.readouterr()
     assert without.out == "" and "examples:\n  cbprocess run -- make" in without.err
-    for words, text in ((["help"], "examples:\n"), (["help", "attach"], "-p PID")):
+    for arguments, text in ((["help"], "examples:\n"), (["help", "attach"], "-p PID")):
         with pytest.raises(SystemExit) as raised:
-            cli.main(words)
+            cli.main(arguments)
         assert raised.value.code == 0 and text in capsys.readouterr().out
 
 
 def test_event_lists() -> None:
     assert cli.event_list("process_creation,process") == ("process_creation", "process_termination")
-    assert cli.event_list("all") == cli.EVENT_NAMES
-    assert cli.event_list("handle,thread_creation") == (*cli.EVENT_NAMES[4:], "thread_creation")
+    assert cli.event_list("all") == words.EVENT_NAMES
+    assert cli.event_list("handle,thread_creation") == (*words.EVENT_NAMES[4:], "thread_creation")
 
 
 @pytest.mark.parametrize("option", ["-V", "--version"])
@@ -213,7 +217,7 @@ def test_status_text(status: int, text: str) -> None:
 
 
 def test_lines_line_up() -> None:
-    lines = [output.format_line(1.5, name, 7, "TEXT", False) for name in cli.EVENT_NAMES]
+    lines = [output.format_line(1.5, name, 7, "TEXT", False) for name in words.EVENT_NAMES]
     assert len({line.index("TEXT") for line in lines}) == 1
     colored = output.format_line(1.5, "process_creation", 7, "TEXT", True)
     assert colored.count("\x1b[0m") == 2 and colored.endswith("TEXT")
@@ -332,21 +336,6 @@ def test_descriptions_of_handle_operations(kind: str, fields: dict[str, int], te
     assert described(f"{kind}_handle_operation", **values) == text
 
 
-@pytest.mark.parametrize("kind", cli.EVENT_NAMES)
-def test_records_have_the_properties_and_are_json(kind: str) -> None:
-    records: list[dict[str, Any]] = []
-
-    def record(event: Any) -> None:
-        names = output.property_names(event)
-        records.append(output.event_record(kind, event, names))
-        assert set(names) == {name for name in dir(event) if not name.startswith("_") and name != "defer"}
-
-    memory = make_event(EVENT_KINDS[kind], process_name=b"/caf\xe9", arguments=[b"\xff"])
-    dispatch_once(memory, record)
-    text = json.dumps(records[0])
-    assert text.isascii() and json.loads(text) == records[0] and records[0]["event"] == kind
-
-
 def list_of(value: object) -> list[Any]:
     assert isinstance(value, list)
     return value
@@ -356,13 +345,20 @@ class Story:
     """Feeds a summary with events made by hand, one millisecond apart."""
 
     def __init__(self) -> None:
-        self.summary = summary.Summary()
+        self.chronicle = Chronicle()
+        self.summary = summary.Summary(self.chronicle)
         self.now_ns = 0
+        self.sequence = 0
 
     def tell(self, kind: str, **fields: Any) -> None:
         self.now_ns += 1_000_000
-        memory = make_event(EVENT_KINDS[kind], time_ns=self.now_ns, **fields)
-        dispatch_once(memory, lambda event: self.summary.add(kind, event))
+        self.sequence += 1
+        memory = make_event(EVENT_KINDS[kind], time_ns=self.now_ns, sequence=self.sequence, **fields)
+        dispatch_once(memory, lambda event: self._hear(kind, event))
+
+    def _hear(self, kind: str, event: Any) -> None:
+        self.summary.add(kind, event)
+        self.chronicle.add(event)
 
     def run(self, process: int, creator: int, name: str) -> None:
         path = f"/bin/{name}".encode()
@@ -433,6 +429,43 @@ def test_summary_of_a_small_tree() -> None:
     assert lines[-2:] == ["", "total: 4 processes, 1 failed, 1 execution refused, 0.009 s"]
 
 
+def test_summary_of_a_command_that_was_refused() -> None:
+    story = Story()
+    story.refuse(10, 1, "cat")
+    story.end(10)
+    assert story.summary.record(story.now_ns)["processes"] == []
+    lines = story.summary.lines(story.now_ns)
+    assert "  10 cat -l  [refused EACCES, /bin/cat]" in lines
+    assert lines[-1].startswith("total: 0 processes, 0 failed, 1 execution refused")
+    story.run(10, 1, "ls")  # what became of the next path, before its end
+    story.run(12, 10, "sh")
+    story.refuse(12, 10, "cat")
+    assert len(list_of(story.summary.record(story.now_ns)["processes"])) == 2
+
+
+def test_summary_of_an_execution_that_is_taken_back() -> None:
+    story = Story()
+    story.run(10, 1, "sh")
+    story.fork(11, 10)
+    story.run(11, 10, "ls")
+    taken = story.chronicle.take_back(story.sequence, False)
+    assert taken is not None and (taken[0], taken[1].command) == (11, "ls")
+    story.summary.took_back(11, "ls", "failed E2BIG")
+    record = story.summary.record(story.now_ns)
+    assert record["counts"] == {"process_creation": 1, "thread_creation": 1}
+    assert [(item["command_line"], item["programs"]) for item in list_of(record["processes"])] == [
+        ("sh", ["/bin/sh"]),
+        ("sh", []),
+    ]
+    assert "  11 ls  [failed E2BIG]" in story.summary.lines(story.now_ns)
+    assert story.chronicle.take_back(story.sequence, False) is None
+    story.run(12, 10, "ls")  # nothing was seen of it before: it is what its creator is
+    assert story.chronicle.take_back(story.sequence, False) is not None
+    story.run(13, 10, "ls")  # without its execution it would not have been shown
+    assert story.chronicle.take_back(story.sequence, True) is not None
+    assert [item["command_line"] for item in list_of(story.summary.record(0)["processes"])] == ["sh"] * 3
+
+
 def test_summary_counts_handle_operations_and_makes_no_process_of_them() -> None:
     story = Story()
     story.run(10, 1, "sh")
@@ -449,8 +482,8 @@ def test_summary_counts_handle_operations_and_makes_no_process_of_them() -> None
 
 def test_summary_of_what_ran_already() -> None:
     story = Story()
-    story.summary.found_running(10, 1, "/bin/sh", ["sh", "-c", "a b"], 0)
-    story.summary.found_running(11, 10, "/bin/ls", ["ls"], 0)
+    story.chronicle.found_running(10, 1, "/bin/sh", ["sh", "-c", "a b"], 0)
+    story.chronicle.found_running(11, 10, "/bin/ls", ["ls"], 0)
     story.run(11, 11, "cat")  # 1 ms
     story.fork(12, 10)  # 2
     story.end(11)  # 3
@@ -477,10 +510,10 @@ def test_user_only_as_root(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
     from cbprocess.cli import as_user
 
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert cli.main(["run", "--user", "nobody", "--", "true"]) == cli.OWN_FAILURE
+    assert cli.main(["run", "--user", "nobody", "--", "true"]) == words.OWN_FAILURE
     assert "only as root" in capfd.readouterr().err
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert cli.main(["run", "--user", "no such user", "--", "true"]) == cli.OWN_FAILURE
+    assert cli.main(["run", "--user", "no such user", "--", "true"]) == words.OWN_FAILURE
     assert "no user" in capfd.readouterr().err
     keywords = as_user.user_keywords("root", ())
     assert (keywords["user"], keywords["group"]) == (0, 0)
@@ -488,7 +521,7 @@ def test_user_only_as_root(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
 
 
 def test_an_output_that_cannot_be_opened(capfd: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["run", "--output", "/no/such/folder/file", "--", "true"]) == cli.OWN_FAILURE
+    assert cli.main(["run", "--output", "/no/such/folder/file", "--", "true"]) == words.OWN_FAILURE
     assert "/no/such/folder/file" in capfd.readouterr().err
 
 

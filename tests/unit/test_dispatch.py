@@ -14,9 +14,9 @@ import pytest
 from unit.event_blocks import dispatch_for, fields_of, make_event
 
 from cbprocess import CBProcessError, constants, events
-from cbprocess._api.hooks import Hooks
-from cbprocess._binding import abi
+from cbprocess._binding import abi, layouts
 from cbprocess._binding.callbacks import NativeCallbacks
+from cbprocess._binding.hooks import Hooks
 
 CREATION = constants.PROC_EVT_PROCESS_CREATION
 TERMINATION = constants.PROC_EVT_PROCESS_TERMINATION
@@ -234,7 +234,7 @@ class FakeLibrary:
     def cbp_worker_run(self, worker: int) -> None:
         self.runs.append((worker, threading.current_thread().name))
         for memory in self.story:
-            if fields_of(memory).size > abi.EVENT_SIZE_INLINE:
+            if fields_of(memory).size > layouts.EVENT_SIZE_INLINE:
                 self.large(ctypes.addressof(memory))
             else:
                 ctypes.memmove(self._block, memory, ctypes.sizeof(self._block))

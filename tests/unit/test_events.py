@@ -10,6 +10,8 @@ import pytest
 from unit.event_blocks import dispatch_once, fields_of, make_event
 
 import cbprocess
+import cbprocess.script
+import cbprocess.testing
 from cbprocess import constants, events
 
 ANSWER = {"result_code"}
@@ -293,3 +295,83 @@ def test_error_and_worker_events() -> None:
         assert raised.value.code == constants.ERROR_INVALID_PARAMETER
     with pytest.raises(AttributeError):
         cbprocess.CBProcessWorkerThreadTerminationEventParams().result_code = 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "text"),
+    [
+        (
+            "process_creation",
+            {"process_name": b"/usr/bin/make", "arguments": [b"make", b"a b"]},
+            "process_creation 77 /usr/bin/make, make 'a b'",
+        ),
+        (
+            "process_creation",
+            {"process_name": b"/bin/x\n\xff", "arguments": [b"\x1b[2J"], "result_code": 5},
+            "process_creation 77 /bin/x\\n\\xff, '\\x1b[2J', refused with 5",
+        ),
+        (
+            "process_termination",
+            {"process_name": b"/usr/bin/make", "exit_status": 9},
+            "process_termination 77 /usr/bin/make, exit status -9",
+        ),
+        (
+            "thread_creation",
+            {"process_name": b"", "thread_id": 78, "originator_process_id": 76},
+            "thread_creation 77, thread 78 made by 76",
+        ),
+        (
+            "thread_termination",
+            {"process_name": b"/bin/sh", "thread_id": 78, "exit_status": 0x300},
+            "thread_termination 77 /bin/sh, thread 78, exit status 3",
+        ),
+        (
+            "process_handle_operation",
+            {
+                "process_name": b"/bin/sh",
+                "originator_process_id": 5,
+                "original_desired_access": 0x11,
+                "desired_access": 1,
+            },
+            "process_handle_operation 77 /bin/sh, rights 0x1 of 0x11 for 5",
+        ),
+        (
+            "thread_handle_operation",
+            {
+                "process_name": b"",
+                "thread_id": 78,
+                "originator_process_id": 5,
+                "original_desired_access": 2,
+                "desired_access": 0,
+            },
+            "thread_handle_operation 77, thread 78, rights 0x0 of 0x2 for 5",
+        ),
+    ],
+)
+def test_an_event_as_text_names_the_program(kind: str, fields: dict[str, Any], text: str) -> None:
+    operation = next(operation for operation in events.OPERATIONS if operation.name == kind)
+    memory = make_event(operation.type, process_id=77, sequence=3, **fields)
+    kept: list[Any] = []
+    assert in_handler(memory, lambda event: (str(event), kept.append(event))[0]) == text
+    assert str(kept[0]) == text  # also when its handler has returned
+    assert repr(kept[0]) == f"<{operation.event_class.__name__} 3: process 77>"
+
+
+def test_an_error_as_text() -> None:
+    assert str(events.CBProcessErrorEventParams(31, "it failed")) == "it failed (error 31)"
+
+
+def test_the_table_of_operations_names_what_there_is() -> None:
+    assert [operation.name for operation in events.OPERATIONS] == [
+        "process_creation",
+        "process_termination",
+        "thread_creation",
+        "thread_termination",
+        "process_handle_operation",
+        "thread_handle_operation",
+    ]
+    for operation in events.OPERATIONS:
+        assert operation.type == cbprocess.EventType[operation.name.upper()]
+        assert isinstance(getattr(cbprocess.CBProcess, operation.handler), property)
+        assert callable(getattr(cbprocess.script, operation.name))
+        assert callable(getattr(cbprocess.testing.Simulator, operation.name))

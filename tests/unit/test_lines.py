@@ -11,7 +11,7 @@ import pytest
 from unit.event_blocks import dispatch_once, make_event
 
 from cbprocess import cli, constants
-from cbprocess.cli import output
+from cbprocess.cli import output, words
 from cbprocess.cli.lines import ProgramLines
 
 SECOND_NS = 1_000_000_000
@@ -124,7 +124,7 @@ def test_json_goes_where_it_is_to(command: str, tmp_path: Path, capfd: pytest.Ca
     path = tmp_path / "file"
     assert cli.main([command, "--json", "-o", str(path)]) == 0
     assert [json.loads(line) for line in path.read_text().splitlines()]
-    assert cli.main([command, "--json", "-o", str(tmp_path / "no" / "file")]) == cli.OWN_FAILURE
+    assert cli.main([command, "--json", "-o", str(tmp_path / "no" / "file")]) == words.OWN_FAILURE
     said = capfd.readouterr()
     assert said.out == "" and "no/file: No such file" in said.err
 

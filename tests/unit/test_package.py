@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import cbprocess
-from cbprocess import constants, enums
+from cbprocess import constants, enums, reference
 
 STAR_PROGRAM = """
 import json
@@ -47,6 +47,19 @@ def test_every_public_name_is_there_once() -> None:
         cbprocess.no_such_name  # noqa: B018
 
 
+def test_the_flat_names_of_the_reference_are_those_of_the_front() -> None:
+    program = "import json\nfrom cbprocess.reference import *\nprint(json.dumps(sorted(globals())))"
+    names = python(program)
+    assert isinstance(names, list)
+    flat = {name for name in names if not name.startswith("__")} - {"json"}
+    assert flat == set(reference.__all__) and len(reference.__all__) == len(flat)
+    for name in flat:
+        assert getattr(reference, name) is getattr(cbprocess, name)
+    assert flat <= set(vars(cbprocess)["__all__"])
+    assert set(constants.__all__) < flat and {"CBProcess", "CBFSFilterError"} <= flat
+    assert not {"monitor", "Rule", "Action", "HeldEvent"} & flat
+
+
 def test_dir_lists_what_is_imported_later() -> None:
     program = "import json, cbprocess; print(json.dumps(dir(cbprocess)))"
     listed = python(program)
@@ -57,7 +70,8 @@ def test_dir_lists_what_is_imported_later() -> None:
 def test_the_reference_has_every_class_and_function(checkout: Path) -> None:
     page = (checkout / "docs" / "api.md").read_text(encoding="utf-8")
     headings = {line[4:] for line in page.splitlines() if line.startswith("### ")}
-    names = {"CBProcess", "CBProcessError", "CBProcessWarning", *vars(cbprocess)["_LAZY"]} - {"AnyHeldEvent"}
+    lazy = {name for name, module in vars(cbprocess)["_LAZY"].items() if module != "reference"}
+    names = {"CBProcess", "CBProcessError", "CBProcessWarning", *lazy} - {"AnyHeldEvent"}
     assert names - headings == set()
 
 
@@ -70,11 +84,12 @@ def test_importing_loads_nothing_expensive() -> None:
             "constants",
             "errors",
             "events",
-            "rules",
             "_api",
-            "_api.checks",
+            "_checks",
+            "_event_fields",
             "_api.hooks",
             "_api.process",
+            "_api.rules",
             "_api.settings",
             "_api.snapshots",
             "_api.installation",
@@ -91,8 +106,9 @@ def test_asyncio_is_loaded_by_its_front_end_only() -> None:
     assert python(program) == [False, True]
 
 
-def test_generated_modules_are_up_to_date(checkout: Path) -> None:
-    tool = checkout / "tools" / "generate_constants.py"
+@pytest.mark.parametrize("name", ["generate_constants", "generate_layouts"])
+def test_generated_modules_are_up_to_date(checkout: Path, name: str) -> None:
+    tool = checkout / "tools" / f"{name}.py"
     done = subprocess.run([sys.executable, str(tool), "--check"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 

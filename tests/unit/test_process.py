@@ -16,7 +16,7 @@ from unit.instances import GUID, assert_code, dead_process_id
 
 import cbprocess
 from cbprocess import CBProcess, EventType, RefuseWith, Serialize, TimeoutAction, constants
-from cbprocess._api import own_requests
+from cbprocess._binding import own_requests
 from cbprocess._binding.session import Session
 
 BEFORE_INITIALIZE = """

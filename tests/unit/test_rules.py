@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import subprocess
 from functools import partial
@@ -11,7 +13,7 @@ import pytest
 from unit.instances import assert_code, dead_process_id
 
 import cbprocess
-from cbprocess import CBProcess, constants
+from cbprocess import Action, CBProcess, Rule, constants
 
 CHILDREN, ATTACH = constants.RULE_FLAG_CHILDREN, constants.RULE_FLAG_ATTACH
 
@@ -204,3 +206,70 @@ def test_which_rules_take_running_processes(
         patch.setattr(process._session, "library", recorder)
         call(process)
     assert recorder.flags == [flags]
+
+
+# ---- Rules as values ----
+
+RULES = [
+    ({"name": "cat", "action": "ask"}, "Rule(name='cat', action='ask')"),
+    ({"name": "cat", "action": "deny", "code": 5}, "Rule(name='cat', action='deny', code=5)"),
+    (
+        {"process_id": -1, "action": "strip", "access": 1, "include_children": True},
+        "Rule(process_id=-1, action='strip', access=1, include_children=True)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("data", "text"), RULES)
+def test_a_rule_is_a_value(data: dict[str, Any], text: str) -> None:
+    rule = Rule(**data)
+    assert rule == Rule.from_dict(data) == Rule.from_dict(json.loads(json.dumps(rule.to_dict())))
+    assert len({rule, Rule(**data)}) == 1
+    assert rule.to_dict() == data
+    assert repr(rule) == text
+    assert rule != Rule(name="another")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        rule.action = "allow"  # type: ignore[misc]
+
+
+def test_rules_that_do_the_same_are_equal() -> None:
+    assert Rule(name="a", action="deny") == Rule(name="a", action=Action.DENY, code=5)
+    assert Rule(name="a", include_children=True) == Rule(name="a", action=0, include_children=1)  # type: ignore[arg-type]
+    assert dataclasses.replace(Rule(name="a", action="deny"), code=2).code == 2
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"name": "a", "process_id": 1},
+        {"name": ""},
+        {"name": b"a"},
+        {"process_id": -1, "action": "ignore"},
+        {"process_id": 2**32},
+        {"name": "a", "action": "kill"},
+        {"name": "a", "code": 5},
+        {"name": "a", "action": "deny", "code": 0},
+        {"name": "a", "action": "strip"},
+        {"name": "a", "include_children": 2},
+        {"name": "a", "pattern": "a"},
+        [("name", "a")],
+        "name",
+    ],
+)
+def test_wrong_rules_as_values(data: Any) -> None:
+    assert_code(constants.ERROR_INVALID_PARAMETER, Rule.from_dict, data)
+
+
+def test_a_rule_as_a_value_is_that_of_its_keywords(process: CBProcess) -> None:
+    rule = Rule(name="a", action="deny", code=7, include_children=True)
+    process.add_rule(rule)
+    process.remove_rule(name="a", action="deny")
+    process.add_rule(name="a", action="deny")
+    process.remove_rule(rule)
+    assert_code(constants.ERROR_NOT_FOUND, process.remove_rule, rule)
+    for wrong in ("a", {"name": "a"}, 5):
+        assert_code(constants.ERROR_INVALID_PARAMETER, process.add_rule, wrong)
+        assert_code(constants.ERROR_INVALID_PARAMETER, process.remove_rule, wrong)
+    assert_code(constants.ERROR_INVALID_PARAMETER, process.add_rule, rule, include_children=True)
+    assert_code(constants.ERROR_INVALID_PARAMETER, process.remove_rule, rule, name="a")

@@ -7,13 +7,29 @@ from __future__ import annotations
 
 import sys
 
-from ..constants import ERROR_INVALID_PARAMETER, PATTERN_SIZE_MAX
-from ..errors import CBProcessError
+from .constants import (
+    ACTION_ALLOW,
+    ACTION_ASK,
+    ACTION_DENY,
+    ACTION_IGNORE,
+    ACTION_STRIP,
+    ERROR_ACCESS_DENIED,
+    ERROR_INVALID_PARAMETER,
+    PATTERN_SIZE_MAX,
+)
+from .errors import CBProcessError
 
 # How a system name that is not valid text passes through a str and back.
 TEXT_ERRORS = "surrogatepass" if sys.platform == "win32" else "surrogateescape"
 
 UINT32_MAX = 0xFFFFFFFF
+ACTIONS = {
+    "ask": ACTION_ASK,
+    "ignore": ACTION_IGNORE,
+    "allow": ACTION_ALLOW,
+    "deny": ACTION_DENY,
+    "strip": ACTION_STRIP,
+}
 ALL_PROCESSES = -1
 CO_COROUTINE = 0x80  # of code.co_flags; inspect, which names it, is dear to import
 
@@ -67,6 +83,27 @@ def checked_process_id(value: object, all_allowed: bool) -> int:
     if all_allowed and isinstance(value, int) and not isinstance(value, bool) and value == ALL_PROCESSES:
         return UINT32_MAX
     return checked_int(value, "process_id", 0, UINT32_MAX - 1)
+
+
+def checked_action(action: object) -> int:
+    """The number of an action that is given by name, as a member of Action or as an ACTION_ constant."""
+    if isinstance(action, str) and action in ACTIONS:
+        return ACTIONS[action]
+    if isinstance(action, int) and not isinstance(action, bool) and action in ACTIONS.values():
+        return int(action)
+    raise wrong(f"action must be one of {', '.join(ACTIONS)}, not {action!r:.100}")
+
+
+def checked_action_value(action: int, code: object, access: object) -> int:
+    """The number that belongs to an action; 0 for one that has none."""
+    for name, value, owner in (("code", code, "deny"), ("access", access, "strip")):
+        if value is not None and action != ACTIONS[owner]:
+            raise wrong(f"{name} means nothing with this action: it belongs to {owner!r}")
+    if action == ACTION_DENY:
+        return checked_int(ERROR_ACCESS_DENIED if code is None else code, "code", 1, UINT32_MAX)
+    if action == ACTION_STRIP:
+        return checked_int(0 if access is None else access, "access", 1, UINT32_MAX)
+    return 0
 
 
 def checked_handler(value: object, name: str) -> None:

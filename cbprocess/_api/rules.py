@@ -1,0 +1,236 @@
+"""The rules of an instance: whose operations fire, and which are decided without asking a handler."""
+
+from __future__ import annotations
+
+from .._checks import (
+    UINT32_MAX,
+    checked_action,
+    checked_action_value,
+    checked_bool,
+    checked_pattern,
+    checked_process_id,
+    wrong,
+)
+from ..constants import ACTION_ASK, ACTION_IGNORE, RULE_FLAG_ATTACH, RULE_FLAG_CHILDREN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .._binding.session import Session
+    from ..rules import Rule
+
+
+class Rules:
+    """The rule methods of CBProcess.
+
+    They can be called at any time after initialize(), in handlers too, and rules outlive a stop. A rule for
+    an id belongs to the process that has the id now, whoever gets it later. A name is a pattern: `*` stands
+    for any run of characters, `?` for one; without a separator it is held against the file name, with one
+    against the whole path; on Linux case counts. include_children extends a rule to the descendants, alive
+    and to come.
+
+    Under a tree driver a rule means supervised processes: those that popen() started, and those that run
+    outside of it and that add_filtered_process_by_id(), add_filtered_process_by_name() or an add_rule() with
+    a process_id (not -1, not "ignore") takes under the filter, with their descendants if the rule includes
+    them. Removing the rule and stopping the filter let them go as they were; start_filter() takes them again.
+    The controller's own process is never taken. What can be refused of such a process is less than of one
+    that popen() started: get_process_capabilities().
+
+    Errors: 21 before initialize(), 87 for an argument of the wrong type or value and for an id that no
+    process has, 1168 for removing what was never added; while active 50 for an action that the driver cannot
+    carry out."""
+
+    __slots__ = ()
+
+    def _ready(self) -> Session:
+        """The native session; error 21 if there is none."""
+        raise NotImplementedError
+
+    def _rules_changed(self, session: Session, rule: tuple[object, int], present: bool) -> None:
+        """A rule, named by whom it concerns and its action, was added or removed."""
+        raise NotImplementedError
+
+    def add_filtered_process_by_id(self, process_id: int, include_children: bool) -> None:
+        """Lets the operations of a process fire; -1 means every process (that is supervised already).
+
+        Takes a running process under a tree driver's filter. While active: error 170 if another tracer or
+        controller has it, 5 if it must not be traced (another user's, more privileges, Yama); nothing is
+        added then."""
+        self._ready()
+        self._add_process(checked_process_id(process_id, True), include_children, ACTION_ASK, 0)
+
+    def add_filtered_process_by_name(self, process_name: str, include_children: bool) -> None:
+        """Lets the operations of all processes whose program matches fire.
+
+        Takes those that run already, as the same user, under a tree driver's filter; what cannot be had (see
+        add_filtered_process_by_id) is left alone, and so are process 1, those that this process descends
+        from, the system's manager and bus (systemd, dbus) and other controllers' helpers. A program
+        that wants one of them gives its id."""
+        self._ready()
+        pattern = checked_pattern(process_name, "process_name")
+        self._add_name(pattern, include_children, ACTION_ASK, 0, RULE_FLAG_ATTACH)
+
+    def add_ignored_process_by_id(self, process_id: int, include_children: bool) -> None:
+        """Excludes a process that a filter rule would match."""
+        self._ready()
+        self._add_process(checked_process_id(process_id, False), include_children, ACTION_IGNORE, 0)
+
+    def add_ignored_process_by_name(self, process_name: str, include_children: bool) -> None:
+        """Excludes all processes whose program matches."""
+        self._ready()
+        self._add_name(checked_pattern(process_name, "process_name"), include_children, ACTION_IGNORE, 0)
+
+    def remove_filtered_process_by_id(self, process_id: int) -> None:
+        """Takes back add_filtered_process_by_id(); also when the process has ended. Of two that had the id
+        the later one's rule goes first."""
+        self._ready()
+        self._remove_process(checked_process_id(process_id, True), ACTION_ASK)
+
+    def remove_filtered_process_by_name(self, process_name: str) -> None:
+        """Takes back add_filtered_process_by_name()."""
+        self._ready()
+        self._remove_name(checked_pattern(process_name, "process_name"), ACTION_ASK)
+
+    def remove_ignored_process_by_id(self, process_id: int) -> None:
+        """Takes back add_ignored_process_by_id(); also when the process has ended."""
+        self._ready()
+        self._remove_process(checked_process_id(process_id, False), ACTION_IGNORE)
+
+    def remove_ignored_process_by_name(self, process_name: str) -> None:
+        """Takes back add_ignored_process_by_name()."""
+        self._ready()
+        self._remove_name(checked_pattern(process_name, "process_name"), ACTION_IGNORE)
+
+    def add_rule(
+        self,
+        rule: Rule | None = None,
+        /,
+        *,
+        name: str | None = None,
+        process_id: int | None = None,
+        action: str | int = "ask",
+        code: int | None = None,
+        access: int | None = None,
+        include_children: bool = False,
+    ) -> None:
+        """Adds a rule, given as a Rule or by the keywords that it consists of: for a pattern of program names
+        or for one process (-1: every process), with an action:
+
+        "ask" and "ignore" are what the add_filtered_ and add_ignored_ methods add. "allow" lets operations go
+        on at once, "deny" refuses process creations with `code` (a Win32 code, 1 .. 0xffffffff; 5), "strip"
+        protects: nobody gets the rights in `access` (PROCESS_ bits, 1 .. 0xffffffff) to the process, or the
+        corresponding ones to its threads; what it does itself is not restricted. Those three need no handler
+        and are in force whatever EventsToFire says: an event that it asks for is delivered afterwards with
+        decided_by_rule. They hold for ignored processes too, of which nothing is delivered. A rule that was
+        there already is replaced. Action.DENY and ACTION_DENY stand for "deny" as well, and so on. `code`
+        with another action than "deny", or `access` with another than "strip", is error 87.
+
+        "deny" and "strip" beat "allow", which beats "ask". One exception makes lists of what may run: what is
+        denied to every process (-1) may still be executed if an "allow" for the path of its file, or for the
+        process, matches.
+
+        With a process_id a running process is taken under a tree driver's filter, as by
+        add_filtered_process_by_id() and with its errors, unless the action is "ignore"; a name takes none."""
+        self._ready()
+        if rule is not None:
+            _check_rule(rule, name, process_id, action, code, access, include_children)
+            name, process_id, action = rule.name, rule.process_id, rule.action
+            code, access, include_children = rule.code, rule.access, rule.include_children
+        number = checked_action(action)
+        value = checked_action_value(number, code, access)
+        if name is not None and process_id is None:
+            self._add_name(checked_pattern(name, "name"), include_children, number, value)
+        elif process_id is not None and name is None:
+            target = checked_process_id(process_id, number != ACTION_IGNORE)
+            self._add_process(target, include_children, number, value)
+        else:
+            raise wrong("a rule is for a name or for a process_id: give one of them")
+
+    def remove_rule(
+        self,
+        rule: Rule | None = None,
+        /,
+        *,
+        name: str | None = None,
+        process_id: int | None = None,
+        action: str | int = "ask",
+    ) -> None:
+        """Takes back the rule that add_rule() added: this Rule, or that for this name or process with this
+        action."""
+        self._ready()
+        if rule is not None:
+            _check_rule(rule, name, process_id, action)
+            name, process_id, action = rule.name, rule.process_id, rule.action
+        number = checked_action(action)
+        if name is not None and process_id is None:
+            self._remove_name(checked_pattern(name, "name"), number)
+        elif process_id is not None and name is None:
+            self._remove_process(checked_process_id(process_id, number != ACTION_IGNORE), number)
+        else:
+            raise wrong("a rule is for a name or for a process_id: give one of them")
+
+    def remove_rules(
+        self, *, names: Iterable[str] = (), process_ids: Iterable[int] = (), action: str | int = "ask"
+    ) -> None:
+        """Takes back many rules with this action at once, of names and of processes: for the price of one.
+
+        All of them or, if one was never added (error 1168), none."""
+        from ctypes import c_char_p, c_uint32, c_uint64
+
+        session = self._ready()
+        number = checked_action(action)
+        patterns = [checked_pattern(name, "names") for name in names]
+        every_process = number != ACTION_IGNORE
+        targets = [checked_process_id(process_id, every_process) for process_id in process_ids]
+        session.library.cbp_rules_remove(
+            session.pointer,
+            number,
+            (c_char_p * len(patterns))(*patterns),
+            (c_uint64 * len(patterns))(*map(len, patterns)),
+            len(patterns),
+            (c_uint32 * len(targets))(*targets),
+            len(targets),
+        )
+        for whom in (*patterns, *targets):
+            self._rules_changed(session, (whom, number), False)
+
+    def _add_process(self, process_id: int, include_children: object, action: int, value: int) -> None:
+        flags = _flags(include_children)
+        if process_id != UINT32_MAX and action != ACTION_IGNORE:
+            flags |= RULE_FLAG_ATTACH
+        session = self._ready()
+        session.library.cbp_rule_add_process(session.pointer, process_id, flags, action, value)
+        self._rules_changed(session, (process_id, action), True)
+
+    def _add_name(
+        self, pattern: bytes, include_children: object, action: int, value: int, attach: int = 0
+    ) -> None:
+        flags = _flags(include_children) | attach
+        session = self._ready()
+        session.library.cbp_rule_add_name(session.pointer, pattern, len(pattern), flags, action, value)
+        self._rules_changed(session, (pattern, action), True)
+
+    def _remove_process(self, process_id: int, action: int) -> None:
+        session = self._ready()
+        session.library.cbp_rule_remove_process(session.pointer, process_id, action)
+        self._rules_changed(session, (process_id, action), False)
+
+    def _remove_name(self, pattern: bytes, action: int) -> None:
+        session = self._ready()
+        session.library.cbp_rule_remove_name(session.pointer, pattern, len(pattern), action)
+        self._rules_changed(session, (pattern, action), False)
+
+
+def _flags(include_children: object) -> int:
+    return RULE_FLAG_CHILDREN if checked_bool(include_children, "include_children") else 0
+
+
+def _check_rule(rule: object, *others: object) -> None:
+    """A rule as a value, beside which no keywords are given."""
+    from ..rules import Rule
+
+    if not isinstance(rule, Rule):
+        raise wrong(f"a rule must be a Rule, not {type(rule).__name__}")
+    if any(other not in (None, "ask", False) for other in others):
+        raise wrong("a Rule says everything by itself: no keywords beside it")
