@@ -178,7 +178,8 @@ def member(node: ast.FunctionDef | ast.AsyncFunctionDef, settable: bool, where: 
         title = f"`{node.name}: {kind}`" + ("" if settable else ", to be read")
     else:
         title = f"`{signature(node)}`"
-    return [wrapped(title, "- ", "  ") + "  ", *prose(text, "  "), ""]
+    # Four blanks: the site's Markdown takes fewer for the end of the list.
+    return [wrapped(title, "- ", "    ") + "  ", *prose(text, "    "), ""]
 
 
 def values(node: ast.ClassDef, source: list[str]) -> list[str]:
