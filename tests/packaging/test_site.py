@@ -45,6 +45,15 @@ def test_lists_are_lists_in_the_site_too(page: Path) -> None:
             assert not before or re.match(r"[-*] |\d+\. | ", before), line
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_lines_end_at_100_characters(page: Path) -> None:
+    """So that a change of a page can be read. Tables and programs are as wide as they have to be."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    assert not [
+        line for line in text.splitlines() if len(line) > 100 and not line.startswith(("|", "#", "    "))
+    ]
+
+
 @pytest.mark.parametrize(
     ("page", "link", "in_site"),
     [
