@@ -179,7 +179,7 @@ def member(node: ast.FunctionDef | ast.AsyncFunctionDef, settable: bool, where: 
     else:
         title = f"`{signature(node)}`"
     # Four blanks: the site's Markdown takes fewer for the end of the list.
-    return [wrapped(title, "- ", "    ") + "  ", *prose(text, "    "), ""]
+    return [wrapped(title, "- ", "    "), "", *prose(text, "    "), ""]
 
 
 def values(node: ast.ClassDef, source: list[str]) -> list[str]:
