@@ -23,11 +23,11 @@ WIDTH = 100
 INTRODUCTION = """\
 # The Python API
 
-`tools/generate_api.py` makes this page from the docstrings. It is not edited by hand.
+Made by `tools/generate_api.py` from the docstrings; not to be edited.
 
 Names without a module are those of `cbprocess`, where every constant has its bare name, too
-(`ACTION_DENY`, `PROCESS_TERMINATE`). `help(cbprocess.CBProcess)` shows these texts, too. Other
-pages show how the parts belong together: [coming from cbfsfilter](migrating.md),
+(`ACTION_DENY`, `PROCESS_TERMINATE`). `help(cbprocess.CBProcess)` says the same as this page. How it
+all belongs together is told elsewhere: [coming from cbfsfilter](migrating.md),
 [iterators and asyncio](asyncio.md), [Linux](linux.md), [threads](threads.md),
 [recordings and tests](recording.md).
 """
