@@ -141,7 +141,7 @@ def wrapped(text: str, first: str = "", rest: str = "") -> str:
     )
 
 
-def prose(documentation: str, indent: str = "") -> list[str]:
+def prose(documentation: str) -> list[str]:
     """The paragraphs of a docstring; its lists stay lists, its indented blocks programs."""
     lines = []
     for paragraph in inspect.cleandoc(documentation).split("\n\n"):
@@ -149,9 +149,9 @@ def prose(documentation: str, indent: str = "") -> list[str]:
             lines += ["```python", textwrap.dedent(paragraph), "```"]
         elif paragraph.startswith("- "):
             items = re.split(r"^- ", paragraph, flags=re.MULTILINE)[1:]
-            lines += [wrapped(marked(item), f"{indent}- ", f"{indent}  ") for item in items]
+            lines += [wrapped(marked(item), "- ", "  ") for item in items]
         else:
-            lines.append(wrapped(marked(paragraph), indent, indent))
+            lines.append(wrapped(marked(paragraph)))
         lines.append("")
     return lines[:-1]
 
@@ -184,7 +184,7 @@ def member(node: ast.FunctionDef | ast.AsyncFunctionDef, settable: bool, where: 
         title = f"`{node.name}: {kind}`" + ("" if settable else ", to be read")
     else:
         title = f"`{signature(node)}`"
-    return [wrapped(title, "- ", "  ") + "  ", *prose(text, "  "), ""]
+    return [f"#### {node.name}", "", wrapped(title), "", *prose(text), ""]
 
 
 def values(node: ast.ClassDef, source: list[str]) -> list[str]:

@@ -21,25 +21,27 @@ PAGE = ROOT / "docs" / "errors.md"
 INTRODUCTION = """\
 # Error codes
 
-Made by `tools/generate_errors.py` from `driver/protocol/cbp_constants.h` and the comments of the
-headers in `native/include`; not to be edited.
+`tools/generate_errors.py` makes this page from `driver/protocol/cbp_constants.h` and the comments
+of the headers in `native/include`. It is not edited by hand.
 
-Every function of the C library returns 0 or one of these codes. They are Windows' own numbers, on every
-system. `cbp_error_message()` gives the sentence, `cbp_error_detail()` one about the call that failed. In
-Python they are the `code` of `CBProcessError` (`CBFSFilterError` is the same class), whose `message` is the
-detail. C names them `CBP_ERROR_...`, Python `ERROR_...` and as members of `ErrorCode`.
+Every function of the C library returns 0 or one of these codes. They are Windows' own numbers, on
+every system. `cbp_error_message()` gives the sentence of a code, and `cbp_error_detail()` a
+sentence about the call that failed. In Python the code is the `code` of `CBProcessError`
+(`CBFSFilterError` is another name of it), whose `message` is the detail. C names the codes
+`CBP_ERROR_...`. Python names them `ERROR_...`, and has them as members of `ErrorCode`.
 
-A handler refuses an operation with a code, too (`result_code`); any code will do. The program that asked for
-the operation sees an error of its system: [linux.md](linux.md#refusing-an-execution) has the table.
+A handler refuses an operation with a code, too (`result_code`), and can use any code. The program
+that asked for the operation sees an error of its system:
+[linux.md](linux.md#refusing-an-execution) has the table.
 
 | code | name | what it says | C functions whose contract names it |
 | --- | --- | --- | --- |
 """
 
 CLOSING = """
-Where a comment refers to another function's rules ("Buffer rules as in ..."), that one's codes are meant as
-well. 87 can come from any function that takes an argument, 21 from any that takes a session, 8 from any that
-needs memory.
+Where a comment refers to another function's rules ("Buffer rules as in ..."), the codes of that
+function are meant as well. 87 can come from any function that takes an argument, 21 from any that
+takes a session, and 8 from any that needs memory.
 """
 
 

@@ -13,6 +13,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")])
+# What stands in backticks: a path from the root of the checkout, or the bare name of a source.
+FOLDERS = "driver|native|cbprocess|tests|tools|bench|build_backend|examples|docs|cmake"
+NAMED_PATH = re.compile(rf"`((?:{FOLDERS})/[^`\s:]*)[^`]*`")
+NAMED_SOURCE = re.compile(r"`([a-z]\w*\.(?:c|h))`")
+SOURCES = {path.name for folder in ("driver", "native", "tests") for path in ROOT.glob(f"{folder}/**/*.[ch]")}
 
 
 class Program(NamedTuple):
@@ -92,6 +97,26 @@ def test_the_file_for_who_relies_on_names_that_leaked(tmp_path: Path) -> None:
     )
     done = run(Program(shim.page, 0, text), tmp_path)
     assert (done.returncode, done.stdout) == (0, "True True True\nTrue 5 CBProcessError\n"), done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    """By their whole path, or by their name alone. A name with * or {} stands for several."""
+    text = page.read_text(encoding="utf-8")
+    for path in NAMED_PATH.findall(text):
+        assert (ROOT / path).exists() or re.search(r"[*{]", path), path
+    for name in NAMED_SOURCE.findall(text):
+        assert name in SOURCES, name
+
+
+def test_architecture_names_files_for_a_stranger() -> None:
+    """The expression finds what it is to find: the page's questions are answered by files."""
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    answers = text.split("\n## Where to look\n")[1]
+    rows = [line for line in answers.splitlines() if line.startswith("| ") and line.count("?") == 1]
+    assert len(rows) >= 8 and all(NAMED_PATH.search(row) for row in rows)
+    for file in ("driver/policy/decide.c", "driver/helper/slots.c", "native/src/drivers/drivers_linux.c"):
+        assert file in NAMED_PATH.findall(answers)
 
 
 def anchors(text: str) -> set[str]:

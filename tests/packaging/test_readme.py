@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 README = Path(__file__).resolve().parents[2] / "README.md"
-PLAIN_LOOP, ASYNC_LOOP, HANDLER, RULE, HANDLE_HANDLER = range(5)
+PLAIN_LOOP, HANDLER, HANDLE_HANDLER, ASYNC_LOOP, RULE = range(5)
 
 
 def python_block(number: int) -> str:
@@ -23,7 +23,7 @@ def run(text: str, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_loop_comes_before_the_handler() -> None:
-    """Who reads from the top needs no GUID for the first program."""
+    """A reader who begins at the top needs no GUID for the first program."""
     text = README.read_text(encoding="utf-8")
     assert 0 < text.index("import monitor") < text.index("initialize(")
 
@@ -79,3 +79,20 @@ def test_handle_handler_protects() -> None:
     assert "not permitted" in done.stderr  # what the shell says of a kill() with EPERM
     lines = [line.split() for line in done.stdout.splitlines()]
     assert len(lines) == 1 and lines[0][1:4] == ["wants", "0x1", "to"], done.stdout
+
+
+@pytest.mark.parametrize(
+    ("badge", "setting"),
+    [
+        ("python", r'^requires-python = ">=([\d.]+)"$'),
+        ("license", r'^license = "(\S+)"$'),
+        ("state", r'"Development Status :: \d - (\w+)"'),
+    ],
+)
+def test_a_badge_says_what_the_package_says(badge: str, setting: str) -> None:
+    """The badges are files of ours, because a picture from elsewhere tells that host who reads the page."""
+    found = re.search(setting, README.with_name("pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert found is not None
+    picture = f"docs/pictures/badge-{badge}.svg"
+    assert f"({picture})" in README.read_text(encoding="utf-8")
+    assert found[1].lower() in (README.parent / picture).read_text(encoding="utf-8").lower()
