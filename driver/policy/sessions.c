@@ -1,4 +1,4 @@
-/* The sessions of the controllers: their settings, and which is told before which. */
+/* Keeps the controllers' sessions: their settings, and the order in which they are told. */
 #include <string.h>
 
 #include "lists.h"
