@@ -115,8 +115,7 @@ void cbpd_free_task(struct cbpd_helper *helper, struct cbpd_task *task);
  * each session's first sequence number, or 0. */
 void cbpd_post(struct cbpd_helper *helper, const struct cbpd_report *report, struct cbpd_held **held,
                struct cbpd_refusal *refusal, uint64_t *sequences);
-/* Works like cbpd_post() for an operation that has already happened: sessions are told, and no answer is
- * awaited. */
+/* Works like cbpd_post() for an operation that has already happened: no answer is awaited. */
 void cbpd_tell_past(struct cbpd_helper *helper, struct cbpd_report *report);
 
 /* ---- reports.c: what a task is held for ---- */
@@ -135,8 +134,7 @@ void cbpd_count_for_all(struct cbpd_helper *helper, size_t offset);
 /* ---- slots.c: messages into the channel, answers out of it ---- */
 void cbpd_slots_init(void);
 struct cbp_channel_session *cbpd_channel_of(const struct cbpd_helper *helper, uint32_t session_id);
-/* Gives room for a message of size bytes. cbpd_commit_message() must follow with that slot. NULL without
- * memory. */
+/* Gives room for a message of size bytes; cbpd_commit_message() must follow. NULL without memory. */
 struct cbp_event_message *cbpd_begin_message(struct cbpd_helper *helper, uint32_t size, uint32_t *slot);
 /* Sends the message; held (may be NULL) waits for its answer. False: it is lost, and held does not wait. */
 bool cbpd_commit_message(struct cbpd_helper *helper, struct cbp_event_message *message, uint32_t slot,

@@ -1,6 +1,5 @@
 /* Loads rules from the core. The tracer or debugger takes the request, another thread validates the block,
- * then the first puts it in force and replies: thousands of rules take longer than a stopped task may wait
- * for. */
+ * then the first puts it in force and replies: thousands of rules take too long for stopped tasks. */
 #include "cbp_atomic.h"
 #include "helper.h"
 

@@ -112,8 +112,7 @@ static uint64_t deadline_of(const struct cbpd_helper *helper, const struct cbpd_
     return cbpd_deadline_of(&helper->policy, session_id, report->since_ns != 0 ? report->since_ns : now);
 }
 
-/* Says whether the deadline passed before the question: the session is silent, or memory had to be waited
- * for. */
+/* Says whether the deadline passed before the question, because the session or memory was waited for. */
 static bool is_overdue(const struct cbpd_helper *helper, const struct cbpd_report *report,
                        uint32_t session_id, uint64_t now)
 {

@@ -1,5 +1,4 @@
-/* Puts the one controller's rules in force. First it attaches to processes for them: if that fails, the rule
- * does not exist. */
+/* Puts the one controller's rules in force, after it has attached to processes for them. Knows no system. */
 #include "helper.h"
 
 static uint32_t attach_for_process_rule(struct cbpd_helper *helper, const struct cbpd_rule_set *set,

@@ -354,8 +354,7 @@ static void abandon_slot(struct cbpd_helper *helper, uint32_t number, bool timed
 {
     struct cbpd_held *held = records[number].held;
     uint32_t session_id = records[number].session_id;
-    /* The core is answering or moving the deadline right now: look again later, unless the controller is
-     * gone. */
+    /* The core is answering or moving the deadline now: look again later, unless the controller is gone. */
     if (!close_decision(helper, number) && !helper->controller_gone)
         return;
     unlink_waiting(number);

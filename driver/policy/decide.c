@@ -8,8 +8,7 @@ struct cbp_decision cbpd_decide(const struct cbpd_request *request, uint32_t pla
     const struct cbp_stance *subject = request->subject ? &request->subject[place] : &nobody;
     const struct cbp_stance *originator = request->originator ? &request->originator[place] : &nobody;
     uint32_t type = request->types[item];
-    /* A protected process keeps its rights to the processes that it has created, above all its forks, which
-     * share its name. */
+    /* A protected process keeps its rights to what it has created, above all its forks of the same name. */
     uint32_t lost = 0,
              stripped = subject->strip_mask & ~(request->is_by_creator ? originator->strip_mask : 0);
     if (type == CBP_PROC_EVT_PROCESS_HANDLE_OPERATION)

@@ -1,5 +1,4 @@
-/* Keeps the names of what processes execute. All processes that execute the same since a common execution
- * share an image. */
+/* Keeps the names of what processes execute. Processes that share an execution share its image. */
 #include <string.h>
 
 #include "lists.h"

@@ -34,8 +34,7 @@ void cbpd_remove_session_rules(struct cbpd_policy *policy, uint32_t place);
 /* Matches every session's rules with an image's names, once for each generation of the rules. It uses the
  * sets' matches, and gathers. */
 void cbpd_match_image(struct cbpd_policy *policy, struct cbpd_image *image);
-/* Marks the rules of the set that a list remembers, that have all of these flags and an id of at least
- * first_id. */
+/* Marks the rules of the set that a list remembers and that have these flags and no id below first_id. */
 void cbpd_mark_list(const struct cbpd_policy *policy, struct cbpd_rule_set *set, uint32_t place,
                     const struct cbpd_rule_list *list, uint32_t first_id, uint32_t flags);
 /* Marks the rules that match the process itself under this image (NULL: none), which has been matched

@@ -25,8 +25,7 @@ struct cbpd_host {
     const void *(*name_units)(void *context, const char *name, uint32_t size, size_t *count);
     void *context; /* the host's own, passed to name_units */
     /* Says whether the path leads the host, too, to this file: a process with a root or a mount namespace of
-     * its own can give any path to any file. A host without this function (NULL) finds every file by its
-     * path. */
+     * its own can give any path to any file. NULL: every path does. */
     bool (*path_leads_to_file)(const struct cbpd_image_file *file);
 };
 

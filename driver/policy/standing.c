@@ -22,8 +22,7 @@ static uint32_t next_match(const struct cbpd_rule_set *set, uint32_t index)
     return index < cbp_ruleset_rule_count(set->block) ? index : UINT32_MAX;
 }
 
-/* Gives the generation of the rules for which a list is good. A list that could not be made is tried
- * again. */
+/* Gives the generation of the rules for which a list is good. If it could not be made, it is tried again. */
 static uint32_t generation_of(const struct cbpd_policy *policy, const struct cbpd_rule_list *list)
 {
     return list != &cbpd_unknown_rules ? policy->rules_generation : 0;
@@ -58,8 +57,7 @@ static void gather_named(struct cbpd_policy *policy, const struct cbpd_image *im
         gather_matches(policy, place, set);
 }
 
-/* Gathers a session's rules that allow, if each file is allowed by one: a script brings its interpreter with
- * it. */
+/* Gathers a session's rules that allow, if each file is allowed: a script brings its interpreter with it. */
 static void gather_allowing(struct cbpd_policy *policy, const struct cbpd_image *image, uint32_t place)
 {
     uint32_t gathered_before = policy->gathered.count;
