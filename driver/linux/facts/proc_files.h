@@ -9,8 +9,7 @@
 
 enum { PROC_NAME_SIZE = 64 };
 
-/* Makes "/proc/ID" and then rest (a '/' and up to 40 more bytes) somewhere in room. printf would cost
- * more. */
+/* Makes "/proc/ID" and then rest (a '/' and up to 40 more bytes) in room, without the cost of printf. */
 const char *cbpd_proc_name(char room[PROC_NAME_SIZE], uint32_t id, const char *rest);
 
 /* Reads as much of a file in a task's folder as one read gives, and adds a NUL. Gives the size, or 0. */
