@@ -1,6 +1,4 @@
 /* Keeps the controllers' sessions: their settings, and the order in which they are told. */
-#include <string.h>
-
 #include "lists.h"
 
 bool cbpd_policy_init(struct cbpd_policy *policy, const struct cbpd_host *host)

@@ -4,17 +4,9 @@
  *
  * What a traced thread creates is traced from its first instruction on. So an untraced thread or descendant
  * can only come from an untraced one, and repeated looks until nothing is new find all of them. */
-#include <dirent.h>
-#include <elf.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "beside.h"
-#include "reading.h"
 #include "tracer.h"
 
 /* Most walks end in the first slice: then no other task runs on before the rule is in force. */

@@ -1,5 +1,4 @@
 /* Wakes the sleeping tracer: an answer, a child's stop and a ready reader move the bell. Knows no tasks. */
-#include <errno.h>
 #include <linux/futex.h>
 #include <signal.h>
 #include <sys/syscall.h>

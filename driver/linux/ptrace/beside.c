@@ -6,16 +6,11 @@
 #include "beside.h"
 
 #include <errno.h>
-#include <linux/close_range.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "cbp_atomic.h"
 #include "look_up.h"

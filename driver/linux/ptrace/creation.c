@@ -2,12 +2,10 @@
  * new task's first stop come in either order. If the creator ends in between, it never tells. /proc then
  * names a thread's process, but of a new process only its present parent: its creator is guessed
  * (legacies.c). Runs in the tracer thread only. */
-#include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "cbp_atomic.h"
 #include "tracer.h"
 
 /* A creator may take so long to tell; the longer limit holds while the parent, mostly the creator, lives. */

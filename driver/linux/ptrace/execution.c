@@ -6,8 +6,6 @@
  * path, the arguments or the files in between. If they differ, the stop after execve asks again. reading.c
  * reads what an execution is about; this file acts on it. */
 #include <errno.h>
-#include <signal.h>
-#include <string.h>
 
 #include "cbp_atomic.h"
 #include "look.h"

@@ -5,10 +5,8 @@
  * Linux grants all or nothing: a call that has lost a right it needs fails with EPERM, and a refused one with
  * the errno of the code. A call with several targets is one operation, which all its events must allow. */
 #include <errno.h>
-#include <linux/kcmp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cbp_atomic.h"

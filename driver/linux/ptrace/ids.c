@@ -3,7 +3,6 @@
  *
  * Any process may read how many levels a task's namespace lies below the helper's. Which namespace it is,
  * /proc hides for a task that is not dumpable: two such tasks of one depth may be in one namespace or two. */
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/nsfs.h>

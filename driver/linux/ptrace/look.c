@@ -3,7 +3,6 @@
 #include "look.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 static void work(struct job *job)
 {

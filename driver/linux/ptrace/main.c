@@ -7,16 +7,11 @@
  * An answer, SIGCHLD's handler and a reader that has done its job (beside.h) move the bell. */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/close_range.h>
-#include <linux/futex.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cbp_atomic.h"

@@ -1,11 +1,9 @@
 /* Reads a stopped task's registers and memory, and makes its system call fail. Only this file knows processor
  * architectures. Knows no rules and no events. */
 #include <elf.h>
-#include <errno.h>
 #include <linux/audit.h>
 #include <signal.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>

@@ -8,7 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cbp_message.h"
 #include "deleted.h"
 #include "syscalls.h"
 

@@ -16,11 +16,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/ptrace.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include "look.h"
 #include "syscalls.h"
 #include "tracer.h"
 

@@ -5,7 +5,6 @@
 #include <sys/ptrace.h>
 #include <unistd.h>
 
-#include "cbp_atomic.h"
 #include "tracer.h"
 
 static const unsigned long base_options = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE |

@@ -2,7 +2,6 @@
  * that out. Knows no requests. */
 #include <stdlib.h>
 
-#include "cbp_atomic.h"
 #include "debugger.h"
 
 /* So many events are served before the next look at requests, answers and deadlines. */

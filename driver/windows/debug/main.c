@@ -6,7 +6,6 @@
 #include <stdlib.h>
 
 #include "cbp_atomic.h"
-#include "cbp_wtf8.h"
 #include "debugger.h"
 
 __declspec(dllimport) LONG NTAPI DbgUiConnectToDbg(void);

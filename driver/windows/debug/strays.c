@@ -1,7 +1,6 @@
 /* Finds descendants without debug events: the child of a program that debugs it, or that has told the system
  * not to debug its children. A look at all processes finds them, a few times a second. One without a debugger
  * is taken under the filter, and its creation is told late. One with another debugger is ended. */
-#include "cbp_atomic.h"
 #include "debugger.h"
 
 #define LOOK_NS UINT64_C(250000000)
