@@ -81,7 +81,7 @@ ACTION_ASK = 0  # A handler decides (the reference's filtered process).
 ACTION_IGNORE = 1  # Nothing fires (the reference's ignored process).
 ACTION_ALLOW = 2  # Goes on at once; the event is delivered afterwards.
 ACTION_DENY = 3  # Refused with the rule's code; the event is delivered afterwards.
-ACTION_STRIP = 4  # Handles lose the rule's rights to the process; delivered afterwards.
+ACTION_STRIP = 4  # Nobody gets the rule's rights to the process; delivered afterwards.
 
 RULE_FLAG_CHILDREN = 0x01  # It extends to descendants, alive now and to come.
 RULE_FLAG_ATTACH = 0x02  # A tree driver takes the processes that it matches now under the filter.
@@ -123,7 +123,7 @@ CAP_STRIP_THREAD_HANDLE = 0x00008000  # takes rights out of thread handles
 CAP_ATTACH = 0x00010000  # takes running processes under the filter
 CAP_LAUNCH = 0x00020000  # starts programs under the filter
 CAP_WHOLE_MACHINE = 0x00040000  # sees every process of the machine
-CAP_DECIDE_BY_RULE = 0x00080000  # decides by rules without a handler
+CAP_DECIDE_BY_RULE = 0x00080000  # decides by rules without asking anybody
 CAP_OWN_REQUESTS = 0x00100000  # sees the controller's own requests
 
 MODULE_STATUS_NOT_PRESENT = 0  # The driver is not installed.

@@ -97,7 +97,7 @@ class Action(IntEnum):
     IGNORE = 1  # Nothing fires (the reference's ignored process).
     ALLOW = 2  # Goes on at once; the event is delivered afterwards.
     DENY = 3  # Refused with the rule's code; the event is delivered afterwards.
-    STRIP = 4  # Handles lose the rule's rights to the process; delivered afterwards.
+    STRIP = 4  # Nobody gets the rule's rights to the process; delivered afterwards.
 
 
 class TimeoutAction(IntEnum):
@@ -150,7 +150,7 @@ class Capability(IntFlag):
     ATTACH = 0x00010000  # takes running processes under the filter
     LAUNCH = 0x00020000  # starts programs under the filter
     WHOLE_MACHINE = 0x00040000  # sees every process of the machine
-    DECIDE_BY_RULE = 0x00080000  # decides by rules without a handler
+    DECIDE_BY_RULE = 0x00080000  # decides by rules without asking anybody
     OWN_REQUESTS = 0x00100000  # sees the controller's own requests
 
 

@@ -90,7 +90,7 @@
     X(ACTION_IGNORE, 1u, "Nothing fires (the reference's ignored process).")                                 \
     X(ACTION_ALLOW, 2u, "Goes on at once; the event is delivered afterwards.")                               \
     X(ACTION_DENY, 3u, "Refused with the rule's code; the event is delivered afterwards.")                   \
-    X(ACTION_STRIP, 4u, "Handles lose the rule's rights to the process; delivered afterwards.")
+    X(ACTION_STRIP, 4u, "Nobody gets the rule's rights to the process; delivered afterwards.")
 
 /* A rule may have these flags. */
 #define CBP_RULE_FLAG_LIST(X)                                                                                \
@@ -144,7 +144,7 @@
     X(CAP_ATTACH, 0x00010000u, "takes running processes under the filter")                                   \
     X(CAP_LAUNCH, 0x00020000u, "starts programs under the filter")                                           \
     X(CAP_WHOLE_MACHINE, 0x00040000u, "sees every process of the machine")                                   \
-    X(CAP_DECIDE_BY_RULE, 0x00080000u, "decides by rules without a handler")                                 \
+    X(CAP_DECIDE_BY_RULE, 0x00080000u, "decides by rules without asking anybody")                            \
     X(CAP_OWN_REQUESTS, 0x00100000u, "sees the controller's own requests")
 
 /* The ptrace driver offers these at best; its probe takes away what a machine lacks. */
