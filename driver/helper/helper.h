@@ -76,7 +76,7 @@ struct cbpd_helper_host {
 
 enum { CBPD_TASK_BUCKET_BITS = 12, CBPD_ONLY_CONTROLLER = 0 };
 
-/* All of a helper's state; it is all 0 before cbpd_helper_init(). */
+/* This is all of a helper's state, all 0 before cbpd_helper_init(). */
 struct cbpd_helper {
     struct cbpd_policy policy;
     const struct cbpd_helper_host *host;

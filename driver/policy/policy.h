@@ -1,9 +1,9 @@
-/* The one policy engine of all drivers: which processes exist, what the rules make of each, and what becomes
- * of an operation and of the answers to it. It is linked into the helpers, into the core for the simulated
- * driver, and into drivers in a kernel.
+/* Is the one policy engine of all drivers: which processes exist, what the rules make of each, and what
+ * becomes of an operation and of the answers to it. It is linked into the helpers, into the core for the
+ * simulated driver, and into drivers in a kernel.
  *
- * Everything belongs to a struct cbpd_policy, which its host owns and serialises (policy_host.h). It knows
- * the protocol and the rule sets, but no operating system, no C library, no channel and no stops. */
+ * Everything belongs to a struct cbpd_policy, which its host owns and serialises (policy_host.h). Knows the
+ * protocol and the rule sets, but no operating system, no C library, no channel and no stops. */
 #ifndef CBPD_POLICY_H
 #define CBPD_POLICY_H
 
@@ -121,7 +121,7 @@ struct cbpd_session {
     uint32_t last_rule_id; /* the highest that was ever in force; ids only rise */
 };
 
-/* All of the policy's state; it is all 0 before cbpd_policy_init(). */
+/* This is all of a policy's state, all 0 before cbpd_policy_init(). */
 struct cbpd_policy {
     const struct cbpd_host *host;
     struct cbpd_session sessions[CBP_SESSION_MAX];
@@ -137,7 +137,7 @@ struct cbpd_policy {
     struct cbpd_process *processes;
     struct cbpd_process *buckets[1 << CBPD_BUCKET_BITS];
     uint32_t process_count;
-    /* An image without a name, for want of memory; it is vague. Do not ask questions about it. */
+    /* This image has no name, for want of memory, and is vague. Do not ask questions about it. */
     struct cbpd_image *nameless;
     /* lists.c gathers the next list here, one at a time. */
     struct {
@@ -256,7 +256,7 @@ struct cbpd_rule_list *cbpd_make_list(const struct cbpd_policy *policy, const st
 struct cbpd_rule_list *cbpd_share_list(struct cbpd_rule_list *list);
 void cbpd_release_list(const struct cbpd_policy *policy, struct cbpd_rule_list *list);
 
-/* ---- lines.c: who descends from whom, and what changes for those who live ---- */
+/* ---- lines.c: descent, and what changes for living processes ---- */
 /* Adds the rule of a launch whose root is the process: match the process and its descendants, ask. */
 void cbpd_add_launch_rule(struct cbpd_policy *policy, uint32_t place, uint32_t rule_id,
                           struct cbpd_process *process);

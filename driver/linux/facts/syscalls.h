@@ -19,8 +19,8 @@ enum { SCHED_CORE = 62, SCHED_CORE_CREATE = 1, SCHED_CORE_SHARE_TO = 2 };
 /* SECCOMP_RET_TRACE has this data in the launcher's filter, not in a program's own. */
 enum { FILTER_MARK = 0xcb9f };
 
-/* X(kind, the filter's part with it, number on x86-64, x32, i386, AArch64, 32-bit Arm). Executions come
- * first, because the filter is asked about them most. */
+/* Entries are X(kind, filter's part with it, number on x86-64, x32, i386, AArch64, 32-bit Arm). Executions
+ * come first, because the filter is asked about them most. */
 #define WATCHED_SYSCALL_LIST(X)                                                                              \
     X(EXECVE, EXECUTIONS, 59, 520, 11, 221, 11)                                                              \
     X(EXECVEAT, EXECUTIONS, 322, 545, 358, 281, 387)                                                         \

@@ -8,8 +8,8 @@
 #include "cbp_constants.h"
 #include "reading.h"
 
-/* The longest string that the kernel takes, and the room that any execve has for strings and pointers.
- * Source: the kernel's fs/exec.c and linux/binfmts.h. */
+/* The kernel takes no longer string, and always has this room for an execve's strings and pointers. Source:
+ * the kernel's fs/exec.c and linux/binfmts.h. */
 enum { STRING_SIZE_MAX = 32 * TASK_PAGE_SIZE, ALWAYS_ENOUGH = 32 * TASK_PAGE_SIZE, POINTER_SIZE = 8 };
 
 enum {

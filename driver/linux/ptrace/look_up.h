@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The thread that uses a path, and its process, which is /proc/self. */
+/* A place is the thread that uses a path, and its process, which is /proc/self. */
 struct place {
     uint32_t pid, tid;
 };

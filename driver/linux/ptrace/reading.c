@@ -162,7 +162,7 @@ enum resolution cbpd_read_entry(const struct place *place, const struct syscall_
 
 /* ---- After execve ---- */
 
-/* The program that runs, as /proc shows it. */
+/* This is the running program as /proc shows it. */
 struct executable {
     uint32_t tid;
     char path[PATH_MAX];

@@ -111,7 +111,7 @@ struct operation {
     struct replacement replacement;
 };
 
-/* All of the helper's state. */
+/* This is all of the helper's state. */
 struct tracer {
     struct cbpd_helper helper;
     uint32_t controller_pid;
@@ -183,7 +183,7 @@ static inline uint32_t served_tree(struct tracer *self)
 }
 
 /* ---- bell.c ---- */
-/* Must be called before any other function here. */
+/* Sets the bell, before any other function here is called. */
 void cbpd_set_bell(struct cbp_channel *channel);
 uint32_t cbpd_bell_value(void);
 /* Sleeps until the bell has a value other than this, or until that time; 0: without limit. */

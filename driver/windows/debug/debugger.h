@@ -36,7 +36,7 @@ struct task {
 
 enum operation_kind { OPERATION_CREATION, OPERATION_THREAD, OPERATION_THREAD_EXIT, OPERATION_EXIT };
 
-/* All of the helper's state. */
+/* This is all of the helper's state. */
 struct debugger {
     struct cbpd_helper helper;
     struct cbp_debug_control *control;
