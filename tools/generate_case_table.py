@@ -23,7 +23,7 @@ PAGE_SIZE = 1 << PAGE_BITS
 LINE_WIDTH = 108
 
 HEAD = """\
-/* The simple upper-case mapping of UTF-16 units, Unicode {version}.
+/* Maps UTF-16 units to upper case: the simple mapping of Unicode {version}.
  * Made by tools/generate_case_table.py; not to be edited. */
 #include "cbp_pattern.h"
 

@@ -1,6 +1,5 @@
-/* Rules on their way from the core into force. The thread that owns everything takes the request over, another
- * one validates the block, because thousands of rules take longer than a stopped task should wait, and then the
- * first puts it in force and replies. */
+/* Loads rules from the core. The tracer or debugger takes the request, another thread validates the block,
+ * then the first puts it in force and replies: thousands of rules take too long for stopped tasks. */
 #include "cbp_atomic.h"
 #include "helper.h"
 

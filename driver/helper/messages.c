@@ -1,5 +1,5 @@
-/* Telling and asking: from a report on a task to one message for each session that wants it. Knows what the
- * policy makes of it; how a message travels and how long it may take is slots.c's business. */
+/* Tells and asks sessions: a report on a task becomes one message for each session that wants it. Knows what
+ * the policy makes of a report. How a message travels and how long it may take is left to slots.c. */
 #include <string.h>
 
 #include "cbp_atomic.h"
@@ -74,7 +74,7 @@ static void fill_message(struct cbpd_helper *helper, struct cbp_event_message *m
         put_text(message, &message->arguments_offset, report->arguments, report->arguments_size);
 }
 
-/* Whether the file of the program was gone when it was executed, or attached to. */
+/* Says whether the program's file was deleted when it was executed or attached to. */
 static bool is_deleted(const struct cbpd_image *image)
 {
     return image && image->file_count > 0 && image->files[image->file_count - 1].is_deleted;
@@ -112,8 +112,7 @@ static uint64_t deadline_of(const struct cbpd_helper *helper, const struct cbpd_
     return cbpd_deadline_of(&helper->policy, session_id, report->since_ns != 0 ? report->since_ns : now);
 }
 
-/* An operation whose deadline is over before it is asked about: the session is silent, or it has waited for
- * memory. */
+/* Says whether the deadline passed before the question, because the session or memory was waited for. */
 static bool is_overdue(const struct cbpd_helper *helper, const struct cbpd_report *report,
                        uint32_t session_id, uint64_t now)
 {
@@ -121,7 +120,7 @@ static bool is_overdue(const struct cbpd_helper *helper, const struct cbpd_repor
     return (deadline_ns != 0 && now >= deadline_ns) || cbpd_session_is_stale(helper, session_id, now);
 }
 
-/* There is no memory to ask a session: its events are lost, and what it could have refused is refused. */
+/* Without memory to ask a session, its events are lost and what it could have refused is refused. */
 static void lose_selection(struct cbpd_helper *helper, const struct cbpd_selection *selection,
                            struct cbpd_refusal *refusal)
 {
@@ -154,7 +153,7 @@ static uint64_t send_selection(struct cbpd_helper *helper, const struct cbpd_rep
     return sequence;
 }
 
-/* Tells one session, and has the operation wait for it if it is asked. */
+/* Tells one session, and lets the operation wait for its answer if it is asked. */
 static uint64_t tell_session(struct cbpd_helper *helper, const struct cbpd_report *report,
                              const struct cbpd_selection *selection, struct cbpd_held *held, uint64_t now,
                              struct cbpd_refusal *refusal)
@@ -216,7 +215,7 @@ void cbpd_post(struct cbpd_helper *helper, const struct cbpd_report *report, str
         }
         struct cbpd_held *waits = selection->asked && !report->is_past ? *held : NULL;
         uint64_t sequence = tell_session(helper, report, selection, waits, now, &by_rule);
-        if (sequences && selection->items[0] == 0) /* else not of the first item */
+        if (sequences && selection->items[0] == 0) /* its first item is the report's first */
             sequences[selection->place] = sequence;
     }
     if (is_new && *held != NULL && (*held)->base.unanswered_count == 0) {

@@ -1,5 +1,5 @@
-/* A driver's own records - struct process, struct task, struct operation - for those of the helper and the
- * policy that they begin with. Their definitions are the driver's; none is needed here. */
+/* Casts records of the helper and the policy to the driver's own - struct process, struct task, struct
+ * operation - which begin with them. Needs no definition of the driver's records. */
 #ifndef CBPD_RECORDS_H
 #define CBPD_RECORDS_H
 
@@ -34,7 +34,8 @@ static inline struct task *next_task(const struct task *task)
     return task_of(((const struct cbpd_task *) (const void *) task)->next);
 }
 
-static inline struct process *find_process(const struct cbpd_helper *helper, uint32_t pid) /* that lives */
+/* Finds a living process. */
+static inline struct process *find_process(const struct cbpd_helper *helper, uint32_t pid)
 {
     return process_of(cbpd_find_process(&helper->policy, pid));
 }
@@ -64,7 +65,7 @@ static inline struct operation *operation_of(struct cbpd_held *held)
     return (struct operation *) (void *) held;
 }
 
-/* Posts a report, of which an operation may become that is held: see cbpd_post(). */
+/* Calls cbpd_post() with the driver's record of a held operation. */
 static inline void post(struct cbpd_helper *helper, const struct cbpd_report *report,
                         struct operation **operation, struct cbpd_refusal *refusal, uint64_t *sequences)
 {

@@ -1,4 +1,4 @@
-/* What a task is held for. */
+/* Adds events to a report and holds tasks. Knows no stops and no slots. */
 #include "helper.h"
 
 void cbpd_add_item(struct cbpd_report *report, uint32_t type, uint32_t flags)

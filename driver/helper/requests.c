@@ -1,4 +1,4 @@
-/* Requests of the controller that every driver serves alike. */
+/* Serves the requests of the controller that are alike in all drivers. */
 #include "cbp_message_check.h"
 #include "helper.h"
 
@@ -8,7 +8,7 @@ static uint32_t serve_hello(struct cbpd_helper *helper, const void *message, uin
     (void) value;
     if (hello->magic != CBP_PROTOCOL_MAGIC || hello->version != CBP_PROTOCOL_VERSION)
         return CBP_ERROR_INVALID_KERNEL_INFO_VERSION;
-    /* Deadlines are told in the controller's clock: it must be ours. */
+    /* The controller states deadlines in its clock, which must be the helper's. */
     return hello->clock_ns > helper->host->now_ns() ? CBP_ERROR_APP_INIT_FAILURE : 0;
 }
 

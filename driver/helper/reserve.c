@@ -1,23 +1,23 @@
-/* Memory for what a helper cannot do without: where malloc has none left, there is a reserve, made with the
- * helper itself. Without any left, callers refuse and count what they cannot do; nobody is left waiting. Any
- * thread. Knows nothing of what is kept in it.
+/* Gives a helper the memory that it cannot do without: a reserve, made with the helper itself, steps in where
+ * malloc has none left. When it is used up, too, callers refuse and count what they cannot do; no task is
+ * left waiting. Any thread. Knows nothing of what is kept in it.
  *
- * What does not come from here may fail at any time, and each such place fails closed:
+ * Other memory may fail at any time, and each place that uses it fails closed:
  *
  *   text.h            a text says that it lacks memory: an execution that was read with one is refused with
  *                     ENOMEM, rules that were gathered in one refuse everything (legacies.c), a message that
- *                     found no room is lost, and what it could have asked about is refused (post.c)
- *   rule_sets.c, rule_loading.c, a launch in control.c    the request fails
+ *                     found no room is lost, and what it could have asked about is refused (messages.c)
+ *   rule_sets.c, rule_loading.c, a launch in launches.c    the request fails
  *   look.c            the execution is refused with ENOMEM
- *   beside.c          small errands come from here; a large one (the image of a running process) is none:
- *                     an attach fails, a process that has lost its creator ends
+ *   beside.c          small jobs come from here, a large one (the image of a running process) does not: an
+ *                     attach fails, a process that has lost its creator ends
  *   listing.c         the list is not known: attaches fail, handle operations are refused
- *   handles.c         not all that is reached is known: the operation is refused
- *   guard.c           whom a signal has reached is not known: the call says so with EAGAIN
- *   risk.c            what cannot be read counts as a risk
- *   ids.c             the C library's: fopen fails, and the id is not known
- *   threads           a reader or the watch for risks is missing: there is a risk, or nobody to look beside
- *   qsort             the C library sorts in place where it has no memory for a copy */
+ *   handles.c         not all targets are known: the operation is refused
+ *   guard.c           the targets of a signal are not known: the call fails with EAGAIN
+ *   risk.c            a risk is assumed where a file cannot be read
+ *   ids.c             the C library's memory: fopen fails, and the id is not known
+ *   threads           a missing reader means that no look is made beside; a missing watch is a risk
+ *   qsort             the C library sorts in place if it has no memory for a copy */
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,9 +32,9 @@ struct block {
 
 static struct {
     const size_t size, count;
-    size_t used; /* blocks that were ever given out */
+    size_t used; /* blocks given out at least once */
     struct block *free_blocks;
-    size_t offset; /* of the first block */
+    size_t offset; /* where its first block lies */
 } classes[CLASS_COUNT] = {
     {.size = 512, .count = 128, .offset = 0},
     {.size = 2048, .count = 64, .offset = 512 * 128},
@@ -46,7 +46,7 @@ static union {
     unsigned char bytes[512 * 128 + 2048 * 64 + 16384 * 8];
 } reserve;
 
-static uint32_t is_locked; /* atomic; for a few instructions at a time */
+static uint32_t is_locked; /* atomic; held for a few instructions at a time */
 
 static void lock_reserve(void)
 {

@@ -1,5 +1,4 @@
-/* The one controller's rules on their way into force: what they attach to comes first, since without it there
- * is no rule. */
+/* Puts the one controller's rules in force, after it has attached to processes for them. Knows no system. */
 #include "helper.h"
 
 static uint32_t attach_for_process_rule(struct cbpd_helper *helper, const struct cbpd_rule_set *set,
@@ -13,7 +12,7 @@ static uint32_t attach_for_process_rule(struct cbpd_helper *helper, const struct
         (cbp_ruleset_rule_at(set->block, index)->flags & CBP_RULE_FLAG_CHILDREN) != 0);
 }
 
-/* One look at all processes serves all names. */
+/* Attaches for a whole set; one look at all processes serves all name rules. */
 static uint32_t attach_for_set(struct cbpd_helper *helper, struct cbpd_rule_set *set, uint32_t wanted_id,
                                uint64_t *failed_rule_id)
 {
@@ -27,7 +26,7 @@ static uint32_t attach_for_set(struct cbpd_helper *helper, struct cbpd_rule_set 
             named_rule_id = rule->rule_id;
         uint32_t error = rule->match == CBP_RULE_MATCH_PROCESS ? attach_for_process_rule(helper, set, i) : 0;
         if (error == CBP_ERROR_INVALID_PARAMETER && wanted_id == CBP_ATTACH_ALL)
-            continue; /* it has ended since the filter was started */
+            continue; /* the process has ended since the filter was started */
         if (error != 0) {
             *failed_rule_id = rule->rule_id;
             return error;

@@ -1,4 +1,4 @@
-/* The one controller's sessions, as it asks for them. */
+/* Opens, changes and closes the one controller's sessions at its request. */
 #include "cbp_atomic.h"
 #include "helper.h"
 

@@ -1,10 +1,10 @@
-/* Messages into the channel and answers out of it: slots, deadlines, and the queue for when all slots are
- * taken. Does not look into a message but for its size and its answers; what a held task does next is
- * the driver's business.
+/* Puts messages into the channel and takes answers out of it: slots, deadlines, and a queue for when all
+ * slots are taken. Reads of a message only its size and its answers. The driver decides what a held task does
+ * next.
  *
- * A slot that has been pushed on a request ring belongs to the core until it comes back on the answer list.
- * What the helper needs to remember about it stands in its own record, out of the core's reach. A helper
- * serves one controller over one channel, so these records are the process's. */
+ * The core owns a slot from its push on a request ring until it comes back on the answer list. What the
+ * helper must remember about the slot stands in its own record, out of the core's reach. A helper serves one
+ * controller over one channel, so the whole process shares these records. */
 #include <string.h>
 
 #include "cbp_atomic.h"
@@ -15,11 +15,11 @@ enum { QUEUE_COUNT_MAX = 65536, RING_MASK = 4095 };
 enum { QUEUE_SIZE_MAX = 256 * 1024 * 1024, QUEUE_HELD_SIZE_MAX = 32 * 1024 * 1024 };
 
 struct slot_record {
-    struct cbpd_held *held; /* NULL: nobody waits for the answer (any more) */
+    struct cbpd_held *held; /* the operation that waits for the answer; NULL: none */
     uint32_t session_id;
     struct cbpd_answerable answerable;
     bool posted;
-    uint16_t next, previous; /* posted slots whose held waits */
+    uint16_t next, previous; /* in the list of posted slots with an operation that waits */
 };
 
 struct queued {
@@ -29,7 +29,7 @@ struct queued {
     uint32_t session_id;
     uint32_t size;
     struct cbpd_answerable answerable;
-    struct cbp_event_message message; /* variable parts follow */
+    struct cbp_event_message message; /* its variable parts follow */
 };
 
 enum { NO_SLOT = CBP_SLOT_COUNT }; /* also the head of the list of waiting slots */
@@ -40,8 +40,8 @@ static uint32_t free_small_count, free_large_count;
 static struct queued *queue_head, **queue_tail = &queue_head;
 static uint32_t queue_count;
 static size_t queue_size;
-static size_t queue_held_size;  /* of those whose held waits */
-static uint32_t waiting_count;  /* slots and queued messages whose held waits */
+static size_t queue_held_size;  /* of messages with an operation that waits */
+static uint32_t waiting_count;  /* slots and queued messages with an operation that waits */
 static uint64_t next_expiry_ns; /* no deadline lies before it; 0: there is none */
 
 void cbpd_slots_init(void)
@@ -74,7 +74,7 @@ static void free_slot(struct cbpd_helper *helper, uint32_t number)
         free_small[free_small_count++] = (uint16_t) number;
         return;
     }
-    /* A large message is rare: its memory goes back to the system. */
+    /* A large message is rare, so the system gets its memory back. */
     helper->host->discard_slot(cbp_channel_slot(helper->channel, number), CBP_LARGE_SLOT_SIZE);
     free_large[free_large_count++] = (uint16_t) number;
 }
@@ -96,7 +96,7 @@ static void unlink_waiting(uint32_t number)
     waiting_count--;
 }
 
-/* What can wait is taken together: a wake-up costs more than the message. */
+/* Says whether a dozing worker will take the message with others: a wake-up costs more than the message. */
 static bool can_wait_for_dozer(const struct cbp_channel_session *ring)
 {
     return cbp_load_u32(&ring->dozers) != 0 &&
@@ -141,7 +141,7 @@ static bool queue_message(const struct cbp_event_message *message, struct cbpd_h
 {
     uint32_t size = message->header.size;
     bool full = queue_count >= QUEUE_COUNT_MAX || queue_size + size > QUEUE_SIZE_MAX;
-    /* Held tasks bound themselves; what nobody waits for needs a bound of ours. */
+    /* A held task makes no more events, so their number limits itself. Other events need a limit. */
     struct queued *queued =
         full && !held ? NULL : cbpd_allocate_surely(offsetof(struct queued, message) + size);
     if (!queued)
@@ -164,7 +164,7 @@ static bool queue_message(const struct cbp_event_message *message, struct cbpd_h
     return true;
 }
 
-/* Nobody waits for its answer from the queue any more. */
+/* No operation waits any more for the answer to this queued message. */
 static void stop_waiting_for(struct queued *queued)
 {
     if (!queued->held)
@@ -192,7 +192,7 @@ static void unqueue_head(void)
     cbpd_free_surely(queued);
 }
 
-/* Moves queued messages into slots, in order, as long as there are any. */
+/* Moves queued messages into slots, in order, while there are free slots. */
 static void drain_queue(struct cbpd_helper *helper)
 {
     while (queue_head) {
@@ -222,7 +222,7 @@ struct cbp_event_message *cbpd_begin_message(struct cbpd_helper *helper, uint32_
     return text_reserve(&scratch, size) ? (struct cbp_event_message *) (void *) scratch.bytes : NULL;
 }
 
-/* When to look at an held with this deadline; without one, when its session could have become stale. */
+/* Plans the next look at operations: at this deadline, or without one (0) when the session may be stale. */
 static void plan_expiry(uint64_t deadline_ns, uint64_t now)
 {
     uint64_t at = deadline_ns != 0 ? deadline_ns : now + CBP_HEARTBEAT_LIMIT_MS * UINT64_C(1000000);
@@ -265,7 +265,7 @@ uint32_t cbpd_count_timeout(struct cbpd_helper *helper, uint32_t session_id, boo
 
 /* ---- Answers ---- */
 
-/* One answer less to wait for. The driver applies what is settled when it asks for it. */
+/* Counts down the answers to wait for. The driver asks for settled operations and applies them. */
 static void settle(struct cbpd_helper *helper, struct cbpd_held *held)
 {
     if (--held->base.unanswered_count > 0)
@@ -288,7 +288,7 @@ struct cbpd_held *cbpd_next_settled(struct cbpd_helper *helper)
     return held;
 }
 
-/* A slot that the core has given back: what it says, and the slot to the free ones. */
+/* Applies the answer in a slot that the core has given back, and frees the slot. */
 static void accept_answer(struct cbpd_helper *helper, uint32_t number)
 {
     struct slot_record *record = &records[number];
@@ -321,8 +321,7 @@ void cbpd_collect_answers(struct cbpd_helper *helper)
 {
     uint32_t link = cbpd_answers_are_there(helper) ? cbp_swap_u32(&helper->channel->answers, 0) : 0;
     bool any = link != 0;
-    /* The list is the core's memory: it may lie, so it is bounded, and a slot that is not out is left alone.
-     */
+    /* The list is in the core's memory and may lie: it is bounded, and only posted slots are touched. */
     for (uint32_t i = 0; link != 0 && i < CBP_SLOT_COUNT; i++) {
         uint32_t number = link - 1;
         if (number >= CBP_SLOT_COUNT)
@@ -350,13 +349,12 @@ static void let_time_out(struct cbpd_helper *helper, uint32_t session_id, bool i
                 &held->base);
 }
 
-/* Gives up waiting for a slot's answer; the slot itself stays the core's. */
+/* Stops waiting for a slot's answer. The slot itself stays with the core. */
 static void abandon_slot(struct cbpd_helper *helper, uint32_t number, bool timed_out)
 {
     struct cbpd_held *held = records[number].held;
     uint32_t session_id = records[number].session_id;
-    /* Answered this very moment, or its deadline is being moved: look again later, unless nobody is left to
-     * do so. */
+    /* The core is answering or moving the deadline now: look again later, unless the controller is gone. */
     if (!close_decision(helper, number) && !helper->controller_gone)
         return;
     unlink_waiting(number);
@@ -407,7 +405,7 @@ void cbpd_expire_operations(struct cbpd_helper *helper)
     expire_queued(helper, now);
 }
 
-/* Takes back what the session's workers have not taken, and stops waiting for the rest. */
+/* Takes back the slots that the session's workers have not taken, and stops waiting for the rest. */
 void cbpd_release_session_slots(struct cbpd_helper *helper, uint32_t session_id)
 {
     struct cbp_channel_session *ring = cbpd_channel_of(helper, session_id);

@@ -1,7 +1,7 @@
-/* Tasks by id. Knows nothing of stops, events or sessions. */
+/* Finds tasks by id. Knows no stops, no events and no sessions. */
 #include "helper.h"
 
-/* Ids follow one another, on Windows in steps of 4. */
+/* Ids follow one another; on Windows they rise in steps of 4. */
 static uint32_t bucket_of(uint32_t id)
 {
     return id * UINT32_C(0x9e3779b1) >> (32 - CBPD_TASK_BUCKET_BITS);

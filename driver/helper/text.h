@@ -1,4 +1,4 @@
-/* A growing buffer. */
+/* Offers a growing buffer. */
 #ifndef CBP_TEXT_H
 #define CBP_TEXT_H
 
@@ -11,7 +11,7 @@ struct text { /* kept for the next use */
     char *bytes;
     size_t size;
     size_t capacity;
-    bool is_lacking; /* it did not get the memory that it wanted: stays until the owner takes it back */
+    bool is_lacking; /* it did not get the memory that it wanted; its owner resets this */
 };
 
 static inline bool text_reserve(struct text *text, size_t size)

@@ -1,5 +1,5 @@
-/* What answers, deadlines and rules make of an operation that several sessions are asked about. The refusal
- * of the highest session counts. Knows no messages but for their items, and no clock. */
+/* Applies answers, deadlines and rules to an operation about which several sessions are asked. The refusal of
+ * the highest session counts. Knows no messages except their items, and no clock. */
 #include "policy.h"
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -18,7 +18,7 @@ void cbpd_refuse_by_rules(const struct cbpd_policy *policy, const struct cbpd_re
                           struct cbpd_operation *operation)
 {
     if (operation->result_code == 0) {
-        /* Nobody's answer goes before what is refused already. */
+        /* No answer overrides what is refused already. */
         operation->result_code = refusal->code;
         operation->refuser = policy->order[0];
     }

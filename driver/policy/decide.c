@@ -1,5 +1,5 @@
-/* What becomes of an operation: for each session whether it is told, asked, or has decided by a rule. Knows
- * requests, stances and sessions; how a session is told is its host's business. */
+/* Decides what becomes of an operation, and for each session whether it is told, asked, or has decided by a
+ * rule. Knows requests, stances and sessions. The host tells the sessions. */
 #include "policy.h"
 
 struct cbp_decision cbpd_decide(const struct cbpd_request *request, uint32_t place, uint32_t item)
@@ -8,8 +8,7 @@ struct cbp_decision cbpd_decide(const struct cbpd_request *request, uint32_t pla
     const struct cbp_stance *subject = request->subject ? &request->subject[place] : &nobody;
     const struct cbp_stance *originator = request->originator ? &request->originator[place] : &nobody;
     uint32_t type = request->types[item];
-    /* What is protected keeps its rights to what it has created while it was: its forks above all, which have
-     * its name. */
+    /* A protected process keeps its rights to what it has created, above all its forks of the same name. */
     uint32_t lost = 0,
              stripped = subject->strip_mask & ~(request->is_by_creator ? originator->strip_mask : 0);
     if (type == CBP_PROC_EVT_PROCESS_HANDLE_OPERATION)
@@ -27,7 +26,7 @@ struct cbp_decision cbpd_decide(const struct cbpd_request *request, uint32_t pla
     return decision;
 }
 
-/* Whether the session's handlers want to know. */
+/* Says whether the session's handlers want to know the event. */
 static bool is_wanted(const struct cbpd_request *request, const struct cbpd_session *session, uint32_t item)
 {
     return (session->events & request->types[item]) != 0 &&
@@ -62,7 +61,7 @@ static void select_item(const struct cbpd_policy *policy, const struct cbpd_requ
     enum cbp_outcome outcome = decision.outcome;
     bool refused = outcome == CBP_OUTCOME_DENY || outcome == CBP_OUTCOME_STRIP;
     bool wanted = is_wanted(request, &policy->sessions[selection->place], item);
-    /* A fork that is no creation is nothing at all. */
+    /* A fork means nothing to a session that does not take forks for creations. */
     if (outcome == CBP_OUTCOME_SILENT ||
         (!wanted && (!refused || (request->flags[item] & CBP_EVENT_FLAG_FORK) != 0)))
         return;

@@ -1,4 +1,4 @@
-/* What processes execute: names, shared by all that execute the same since a common execution. */
+/* Keeps the names of what processes execute. Processes that share an execution share its image. */
 #include <string.h>
 
 #include "lists.h"
@@ -32,7 +32,7 @@ uint32_t cbpd_match_names(const struct cbpd_image *image, struct cbpd_rule_set *
     return count;
 }
 
-/* Takes the marks from the marked rules that do not allow. Gives how many are left. */
+/* Removes the marks of rules that do not allow. Gives how many marks are left. */
 static uint32_t keep_allowing(struct cbpd_rule_set *set)
 {
     uint32_t count = 0, rule_count = cbp_ruleset_rule_count(set->block);

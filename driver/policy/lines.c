@@ -1,12 +1,12 @@
-/* Lines of processes, each of them created by the one before, and what a change of the rules means for those
- * who live: they get from their ancestors what is new, and lose the rule of a launch. Ancestors count that
- * have ended, too. Each process is gone through once, so that what something costs grows with the number of
- * processes and not with how deep they lie. Knows no stops and no requests. */
+/* Follows lines of processes, each created by the one before, also through ancestors that have ended. A
+ * change of the rules reaches living processes here: they inherit new rules and lose the rule of a launch.
+ * Each process is visited once, so the cost grows with the number of processes and not with their depth.
+ * Knows no stops and no requests. */
 #include "lists.h"
 
 /* ---- Lines ---- */
 
-/* Calls visit for all that live and for all of their ancestors: for each once, after its parent. */
+/* Calls visit once for each living process and each of its ancestors, always after the parent. */
 static void visit_lines(struct cbpd_policy *policy,
                         void (*visit)(struct cbpd_policy *policy, struct cbpd_process *process,
                                       void *context),
@@ -59,8 +59,8 @@ bool cbpd_is_protected_creator(struct cbpd_policy *policy, const struct cbpd_pro
 
 /* ---- What processes inherit from now on ---- */
 
-/* Remembers the last list that took another's place, and what was added: most of a tree have the same, and go
- * on sharing what is made of it. References. */
+/* Remembers the last exchange of one list for another and what was added, with references. Most processes of
+ * a tree have the same list and so keep sharing the new one. */
 static void remember_last(struct cbpd_policy *policy, struct cbpd_rule_list *old,
                           struct cbpd_rule_list *added, struct cbpd_rule_list *made)
 {
@@ -80,7 +80,7 @@ static bool is_last(const struct cbpd_policy *policy, const struct cbpd_rule_lis
     return policy->last.old == old && policy->last.added == added;
 }
 
-/* Puts what was made last in the place of what the process has inherited. */
+/* Gives the process the list that was made last, in place of its inherited one. */
 static void inherit_last(struct cbpd_policy *policy, struct cbpd_standing *standing)
 {
     struct cbpd_rule_list *old = standing->inherited;
@@ -113,7 +113,7 @@ static void inherit_fresh(struct cbpd_policy *policy, struct cbpd_standing *stan
     inherit_last(policy, standing);
 }
 
-/* The new rules that the process leaves to its children: its own, and those that it has got from above. */
+/* Makes the list of new rules that the process leaves to its children: its own and those from above. */
 static struct cbpd_rule_list *make_fresh(struct cbpd_policy *policy, const struct cbpd_process *process,
                                          struct cbpd_rule_list *from_above, const struct news *news)
 {
@@ -174,7 +174,7 @@ void cbpd_add_launch_rule(struct cbpd_policy *policy, uint32_t place, uint32_t r
 
 struct forgetting {
     struct cbpd_rule_ref gone;
-    bool had_it; /* somebody */
+    bool had_it; /* a process had the rule */
 };
 
 static void forget_ref(struct cbpd_policy *policy, struct cbpd_process *process, void *context)

@@ -1,6 +1,6 @@
-/* Lists of rules that processes are remembered to have: shared by all that have the same, and made of what is
- * gathered for them. Without memory for one there is cbpd_unknown_rules, by which everything is refused.
- * Knows no process and no set of rules. */
+/* Keeps lists of rules that processes remember. Processes with the same rules share one list, which is made
+ * of what is gathered for them. Without memory a list is cbpd_unknown_rules, which refuses everything. Knows
+ * no process and no set of rules. */
 #include <string.h>
 
 #include "lists.h"
@@ -18,8 +18,8 @@ struct cbpd_rule_list *cbpd_share_list(struct cbpd_rule_list *list)
     return list;
 }
 
-/* A process that has it is refused everything: there was no memory to remember its rules. Every policy's, and
- * never written to. */
+/* A process with this list is refused everything, because there was no memory to remember its rules. All
+ * policies share it, and it is never written to. */
 struct cbpd_rule_list cbpd_unknown_rules;
 
 struct cbpd_rule_list *cbpd_make_list(const struct cbpd_policy *policy, const struct cbpd_rule_ref *refs,

@@ -1,10 +1,10 @@
-/* Processes by id, and how long they are remembered. Knows nothing of events and sessions. */
+/* Finds processes by id and decides how long they are remembered. Knows no events and no sessions. */
 #include "lists.h"
 
-/* What a rule that comes later can still match of ancestors that have ended. */
+/* A later rule can still match this many generations of ancestors that have ended. */
 enum { DEAD_GENERATIONS_MAX = 64 };
 
-/* Ids follow one another, on Windows in steps of 4. */
+/* Ids follow one another; on Windows they rise in steps of 4. */
 static uint32_t bucket_of(uint32_t id)
 {
     return id * UINT32_C(0x9e3779b1) >> (32 - CBPD_BUCKET_BITS);
@@ -74,7 +74,7 @@ static void skip_parent(struct cbpd_policy *policy, struct cbpd_process *process
     struct cbpd_process *dead = process->parent;
     process->parent = dead->parent;
     process->parent->reference_count++;
-    process->creator_tenure = dead->creator_tenure; /* it stands for the dead one before that creator */
+    process->creator_tenure = dead->creator_tenure; /* it now stands for the dead parent */
     cbpd_release_process(policy, dead);
 }
 

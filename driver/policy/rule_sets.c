@@ -1,6 +1,5 @@
-/* The rules of all sessions, as compiled sets, and how one set takes another's place: the new one is made
- * beside what is in force (cbpd_make_rule_set(), in any thread), and takes effect by the exchange of a
- * pointer. */
+/* Keeps the rules of all sessions as compiled sets. A new set is made beside the one in force
+ * (cbpd_make_rule_set(), any thread), and takes effect by the exchange of a pointer. */
 #include <string.h>
 
 #include "lists.h"
@@ -11,7 +10,7 @@ static void count_rules(struct cbpd_rule_set *set)
     for (uint32_t i = 0; i < count; i++) {
         const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set->block, i);
         if (rule->action > CBP_ACTION_STRIP)
-            continue; /* it has been taken out */
+            continue; /* this rule has been taken out */
         set->counts[rule->action]++;
         set->match_counts[rule->match]++;
         if (rule->action == CBP_ACTION_STRIP)
@@ -57,7 +56,7 @@ void cbpd_free_rule_set(struct cbpd_rule_set *set)
     host->release(set);
 }
 
-/* What is asked about all sets together; and whatever was computed from them is out of date. */
+/* Sums up all sets again; whatever was computed from them is out of date. */
 static void rules_have_changed(struct cbpd_policy *policy)
 {
     memset(policy->rule_counts, 0, sizeof policy->rule_counts);
@@ -105,7 +104,7 @@ enum cbpd_attachment cbpd_attachment_for(const struct cbpd_image *image, struct 
 
 /* ---- Taking effect ---- */
 
-/* The rest is newer than the main part: so the first rule that denies is the oldest one. */
+/* The rest must be newer than the main part, because the first rule that denies has to be the oldest one. */
 static bool is_newer(const struct cbpd_rule_set *rest, const struct cbpd_rule_set *main_part)
 {
     uint32_t count = main_part ? cbp_ruleset_rule_count(main_part->block) : 0;
@@ -114,7 +113,7 @@ static bool is_newer(const struct cbpd_rule_set *rest, const struct cbpd_rule_se
                cbp_ruleset_rule_at(rest->block, 0)->rule_id;
 }
 
-/* Whether the rule that goes is there to go: one of the main part, while that stays. */
+/* A rule can go only from a main part that stays. */
 static bool can_go(const struct cbp_rules *request, const struct cbpd_rule_set *main_part)
 {
     return request->gone_rule_id == 0 || (request->part == CBP_RULES_PART_REST && main_part &&

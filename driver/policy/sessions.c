@@ -1,6 +1,4 @@
-/* The sessions of the controllers: their settings, and which is told before which. */
-#include <string.h>
-
+/* Keeps the controllers' sessions: their settings, and the order in which they are told. */
 #include "lists.h"
 
 bool cbpd_policy_init(struct cbpd_policy *policy, const struct cbpd_host *host)

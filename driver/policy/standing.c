@@ -1,9 +1,9 @@
-/* What the rules make of each process. Knows no stops and no requests.
+/* Works out what the rules make of each process. Knows no stops and no requests.
  *
- * A process's stance in a session sums up the session's rules that match it: those it inherited, those that
- * match its image, those for its id and those for all, in the order of their ids. Names are matched once for
- * each image; both that and the sum are made when they are first asked for after a change of the rules, so
- * that a change costs nothing for processes that do nothing. */
+ * A process's stance in a session sums up the session's rules that match it, in the order of their ids:
+ * inherited ones, those for its image, for its id and for all. Names are matched once for each image. Matches
+ * and sums are made at the first question after a change of the rules, so a change costs nothing for
+ * processes that do nothing. */
 #include <string.h>
 
 #include "lists.h"
@@ -15,20 +15,20 @@ static const struct cbp_ruleset_rule *rule_at(const struct cbpd_rule_set *set, u
     return cbp_ruleset_rule_at(set->block, index);
 }
 
-/* The index of the first marked rule not below this one, or UINT32_MAX. */
+/* Gives the index of the first marked rule not below this one, or UINT32_MAX. */
 static uint32_t next_match(const struct cbpd_rule_set *set, uint32_t index)
 {
     index = cbp_ruleset_next(set->block, set->matches, index);
     return index < cbp_ruleset_rule_count(set->block) ? index : UINT32_MAX;
 }
 
-/* For which generation of the rules a list is good: one that could not be made is tried again. */
+/* Gives the generation of the rules for which a list is good. If it could not be made, it is tried again. */
 static uint32_t generation_of(const struct cbpd_policy *policy, const struct cbpd_rule_list *list)
 {
     return list != &cbpd_unknown_rules ? policy->rules_generation : 0;
 }
 
-/* What is not known counts as a match where that is the stricter. */
+/* An unknown name counts as a match where a match is the stricter result. */
 static void mark_strict_rules(struct cbpd_rule_set *set)
 {
     for (uint32_t i = 0; i < cbp_ruleset_rule_count(set->block); i++) {
@@ -46,7 +46,7 @@ static void gather_matches(struct cbpd_policy *policy, uint32_t place, struct cb
     cbpd_clear_matches(set);
 }
 
-/* Gathers a session's rules that match any of the names, but for those that allow. */
+/* Gathers a session's rules that match any of the names, except those that allow. */
 static void gather_named(struct cbpd_policy *policy, const struct cbpd_image *image, uint32_t place,
                          struct cbpd_rule_set *set)
 {
@@ -57,8 +57,7 @@ static void gather_named(struct cbpd_policy *policy, const struct cbpd_image *im
         gather_matches(policy, place, set);
 }
 
-/* Gathers a session's rules that allow, if every file is allowed by one: a script brings its interpreter with
- * it. */
+/* Gathers a session's rules that allow, if each file is allowed: a script brings its interpreter with it. */
 static void gather_allowing(struct cbpd_policy *policy, const struct cbpd_image *image, uint32_t place)
 {
     uint32_t gathered_before = policy->gathered.count;
@@ -115,7 +114,7 @@ void cbpd_mark_own(const struct cbpd_policy *policy, struct cbpd_rule_set *set, 
     if (image)
         cbpd_mark_list(policy, set, place, image->matches, first_id, 0);
     cbpd_mark_list(policy, set, place, process->own, first_id, 0);
-    /* Without a start time nobody knows which process of that id it is: it has only the rules for all. */
+    /* Without a start time the id may be any process's: only the rules for all match it. */
     (void) cbp_ruleset_match_process(set->block, process->start_time != 0 ? process->pid : 0,
                                      process->start_time, set->matches);
 }
@@ -130,7 +129,7 @@ void cbpd_gather_for_children(struct cbpd_policy *policy, const struct cbpd_rule
 
 /* ---- The sum ---- */
 
-/* Gathers the rules that go on to children. */
+/* Gathers the rules that children inherit. */
 static void sum_up_set(struct cbpd_policy *policy, struct cbpd_rule_set *set, uint32_t place,
                        const struct cbpd_process *process, const struct cbpd_image *image,
                        struct cbp_stance *stance)
@@ -151,7 +150,7 @@ static void sum_up_launch(struct cbpd_policy *policy, const struct cbpd_rule_ref
     cbpd_gather(policy, *ref);
 }
 
-/* For want of memory it is not known what the rules say: they say no. What is known goes before that. */
+/* Memory was short, so what the rules say is not known, and they refuse. Known rules override this. */
 static void refuse_everything(const struct cbpd_policy *policy, struct cbp_stance *stances)
 {
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
@@ -241,8 +240,8 @@ void cbpd_rename_standing(struct cbpd_process *process)
     process->standing.rules_generation = 0;
 }
 
-/* Whether a program takes over the place of one that is protected in the same way: it is then the creator of
- * what that one has created. Nobody else becomes one by a name that it takes. */
+/* Says whether the new program is protected in the same way as the old one: then it stays the creator of what
+ * that one has created. No other process becomes a creator by a name that it takes. */
 static bool stays_protected(const struct cbp_stance *before, const struct cbp_stance *after)
 {
     uint32_t rights = 0;
@@ -285,7 +284,7 @@ bool cbpd_is_exemption(const struct cbpd_policy *policy, const struct cbpd_rule_
         uint32_t action = cbp_ruleset_rule_at(set->block, index)->action;
         return action == CBP_ACTION_IGNORE || action == CBP_ACTION_ALLOW;
     }
-    return !ref->is_launch; /* without a rule any more it obliges nobody */
+    return !ref->is_launch; /* a rule that has gone obliges no process */
 }
 
 void cbpd_inherit_obligations(struct cbpd_policy *policy, struct cbpd_process *child,
@@ -317,6 +316,6 @@ bool cbpd_is_released(struct cbpd_policy *policy, struct cbpd_process *process)
 {
     if (!process->attached || policy->broad_rule_count > 0 || standing_of(policy, process)->is_of_concern)
         return false;
-    /* A child's first execution is an operation of its creator's. */
+    /* The creator performs the operation that a child's first execution is. */
     return process->executed || !process->parent || !standing_of(policy, process->parent)->is_of_concern;
 }

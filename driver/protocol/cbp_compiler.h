@@ -1,9 +1,8 @@
-/* The one place for what compilers spell differently: gcc and clang on the one hand, MSVC on the other. Knows
- * nothing else. */
+/* Hides what compilers spell differently: gcc and clang on one side, MSVC on the other. Knows no more. */
 #ifndef CBP_COMPILER_H
 #define CBP_COMPILER_H
 
-/* Before a declaration: parameter number format is printf's, its values begin with parameter first. */
+/* A declaration after this mark has printf's format as parameter format_number, and its values from first. */
 #if defined(__MINGW32__) && !defined(__clang__)
 #define CBP_PRINTF(format_number, first) __attribute__((format(gnu_printf, format_number, first)))
 #elif defined(__GNUC__)
@@ -12,8 +11,8 @@
 #define CBP_PRINTF(format_number, first)
 #endif
 
-/* CBP_ON_LOAD(name) { ... } is a static function that runs when the library is loaded, before anything else
- * of it. CBP_THREAD_LOCAL stands in the place of _Thread_local. */
+/* CBP_ON_LOAD(name) { ... } defines a static function that runs when the library is loaded, before anything
+ * else of it. CBP_THREAD_LOCAL is _Thread_local. */
 #if defined(_MSC_VER)
 #pragma section(".CRT$XCU", read)
 #define CBP_ON_LOAD(name)                                                                                    \
@@ -28,12 +27,12 @@
 #define CBP_ALIGNAS(bytes) _Alignas(bytes)
 #endif
 
-/* CBP_DEFINE_ATOMICS(type, suffix, raw, size) defines the functions of cbp_atomic.h for one type; raw and
- * size are what MSVC's own functions call it. */
+/* CBP_DEFINE_ATOMICS(type, suffix, raw, size) defines the functions of cbp_atomic.h for one type. raw and
+ * size are parts of MSVC's own names for it. */
 #if defined(_MSC_VER) && !defined(__clang__)
 #include <intrin.h>
 
-/* Interlocked operations are full barriers; a volatile access of a word that one instruction moves is atomic,
+/* Interlocked operations are full barriers. A volatile access of a word that one instruction moves is atomic,
  * and with /volatile:ms, the default on x64, an acquire or a release. */
 #define CBP_DEFINE_ATOMICS(type, suffix, raw, size)                                                          \
     static __inline type cbp_load_##suffix(const type *word)                                                 \

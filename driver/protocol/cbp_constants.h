@@ -1,5 +1,5 @@
-/* Every constant that two parts agree on, once: event bits, access rights, error codes, rule actions,
- * capability bits. Each list is the only definition; C enumerators, the rows of cbp_abi_rows() and Python's
+/* Defines every constant on which two parts agree: event bits, access rights, error codes, rule actions,
+ * capability bits. Each list is the only definition: C enumerators, the rows of cbp_abi_rows() and Python's
  * cbprocess/constants.py are made from it. Knows no OS call and no library.
  *
  * A list entry is X(NAME, value, "one sentence"). C sees CBP_NAME; Python sees NAME. */
@@ -8,7 +8,7 @@
 
 #include "cbp_types.h"
 
-/* Event types: bits of the EventsToFire setting, and the type of an event. Source: class reference. */
+/* An event has one of these types; the EventsToFire setting has bits of them. Source: class reference. */
 #define CBP_EVENT_LIST(X)                                                                                    \
     X(PROC_EVT_NONE, 0x00u, "No operation fires.")                                                           \
     X(PROC_EVT_PROCESS_CREATION, 0x01u, "A process is being created.")                                       \
@@ -19,7 +19,7 @@
     X(PROC_EVT_THREAD_HANDLE_OPERATION, 0x20u, "A thread handle is being opened or duplicated.")             \
     X(PROC_EVT_ALL, -1, "Every operation fires.")
 
-/* Win32 error codes that this product reports. Source: class reference and winerror.h. */
+/* This product reports these Win32 error codes. Source: class reference and winerror.h. */
 #define CBP_ERROR_LIST(X)                                                                                    \
     X(ERROR_SUCCESS, 0u, "No error.")                                                                        \
     X(ERROR_FILE_NOT_FOUND, 2u, "The driver, file or program was not found.")                                \
@@ -51,7 +51,7 @@
     X(ERROR_TIMEOUT, 1460u, "The deadline passed.")                                                          \
     X(ERROR_NO_SYSTEM_RESOURCES, 1450u, "The system, or a table of this product, is full.")
 
-/* Access rights of process handles. Source: Microsoft, "Process Security and Access Rights". */
+/* Process handles have these access rights. Source: Microsoft, "Process Security and Access Rights". */
 #define CBP_PROCESS_ACCESS_LIST(X)                                                                           \
     X(PROCESS_TERMINATE, 0x0001u, "End the process.")                                                        \
     X(PROCESS_CREATE_THREAD, 0x0002u, "Create a thread in the process.")                                     \
@@ -68,7 +68,7 @@
     X(PROCESS_QUERY_LIMITED_INFORMATION, 0x1000u, "Query a few properties of the process.")                  \
     X(PROCESS_SYNCHRONIZE, 0x00100000u, "Wait for the process to end.")
 
-/* Access rights of thread handles. Source: Microsoft, "Thread Security and Access Rights". */
+/* Thread handles have these access rights. Source: Microsoft, "Thread Security and Access Rights". */
 #define CBP_THREAD_ACCESS_LIST(X)                                                                            \
     X(THREAD_TERMINATE, 0x0001u, "End the thread.")                                                          \
     X(THREAD_SUSPEND_RESUME, 0x0002u, "Stop or continue the thread.")                                        \
@@ -84,7 +84,7 @@
     X(THREAD_RESUME, 0x1000u, "Continue the thread.")                                                        \
     X(THREAD_SYNCHRONIZE, 0x00100000u, "Wait for the thread to end.")
 
-/* What a rule does with the operations that it matches. */
+/* A rule does one of these things with the operations that it matches. */
 #define CBP_ACTION_LIST(X)                                                                                   \
     X(ACTION_ASK, 0u, "A handler decides (the reference's filtered process).")                               \
     X(ACTION_IGNORE, 1u, "Nothing fires (the reference's ignored process).")                                 \
@@ -92,22 +92,22 @@
     X(ACTION_DENY, 3u, "Refused with the rule's code; the event is delivered afterwards.")                   \
     X(ACTION_STRIP, 4u, "Nobody gets the rule's rights to the process; delivered afterwards.")
 
-/* What else a rule says. */
+/* A rule may have these flags. */
 #define CBP_RULE_FLAG_LIST(X)                                                                                \
     X(RULE_FLAG_CHILDREN, 0x01u, "It extends to descendants, alive now and to come.")                        \
     X(RULE_FLAG_ATTACH, 0x02u, "A tree driver takes the processes that it matches now under the filter.")
 
-/* What happens to a process creation whose deadline passes (config TimeoutAction). */
+/* A process creation whose deadline passes ends in one of these ways (config TimeoutAction). */
 #define CBP_TIMEOUT_ACTION_LIST(X)                                                                           \
     X(TIMEOUT_ACTION_ALLOW, 0u, "It goes on as if there were no handler.")                                   \
     X(TIMEOUT_ACTION_DENY, 1u, "It is refused with ERROR_TIMEOUT.")
 
-/* How a tree driver refuses the execution of a program (config RefuseWith). */
+/* A tree driver refuses the execution of a program in one of these ways (config RefuseWith). */
 #define CBP_REFUSE_LIST(X)                                                                                   \
     X(REFUSE_WITH_ERRNO, 0u, "The execve fails; needs a seccomp filter in the tree.")                        \
     X(REFUSE_WITH_KILL, 1u, "The process is killed before the new image's first instruction.")
 
-/* Marks of one event. */
+/* An event may have these marks. */
 #define CBP_EVENT_FLAG_LIST(X)                                                                               \
     X(EVENT_FLAG_HELD, 0x01u, "The operation waits for the answer.")                                         \
     X(EVENT_FLAG_DECIDED_BY_RULE, 0x02u, "A rule has decided; an answer changes nothing.")                   \
@@ -119,11 +119,11 @@
     X(EVENT_FLAG_FORK, 0x80u, "A fork without an execution (config ForkIsCreation).")                        \
     X(EVENT_FLAG_IMAGE_DELETED, 0x100u, "The program's file was gone when the driver looked at it.")
 
-/* Marks of one process of a snapshot. */
+/* A process of a snapshot may have these marks. */
 #define CBP_SNAPSHOT_FLAG_LIST(X)                                                                            \
     X(SNAPSHOT_FLAG_IMAGE_DELETED, 0x01u, "The program's file has been deleted, or replaced by another.")
 
-/* What a driver can see, hold and refuse. */
+/* A driver may be able to see, hold and refuse these operations. */
 #define CBP_CAPABILITY_LIST(X)                                                                               \
     X(CAP_SEE_PROCESS_CREATION, 0x00000001u, "sees process creations")                                       \
     X(CAP_HOLD_PROCESS_CREATION, 0x00000002u, "holds process creations")                                     \
@@ -147,7 +147,7 @@
     X(CAP_DECIDE_BY_RULE, 0x00080000u, "decides by rules without asking anybody")                            \
     X(CAP_OWN_REQUESTS, 0x00100000u, "sees the controller's own requests")
 
-/* What the ptrace driver offers, at its best; what a machine lacks is taken away by its probe. */
+/* The ptrace driver offers these at best; its probe takes away what a machine lacks. */
 #define CBP_PTRACE_CAPABILITIES                                                                              \
     (CBP_CAP_SEE_PROCESS_CREATION | CBP_CAP_HOLD_PROCESS_CREATION | CBP_CAP_REFUSE_PROCESS_CREATION |        \
      CBP_CAP_KILL_PROCESS_CREATION | CBP_CAP_SEE_PROCESS_TERMINATION | CBP_CAP_HOLD_PROCESS_TERMINATION |    \
@@ -156,27 +156,27 @@
      CBP_CAP_STRIP_PROCESS_HANDLE | CBP_CAP_SEE_THREAD_HANDLE | CBP_CAP_HOLD_THREAD_HANDLE |                 \
      CBP_CAP_STRIP_THREAD_HANDLE | CBP_CAP_ATTACH | CBP_CAP_LAUNCH | CBP_CAP_DECIDE_BY_RULE)
 
-/* Those of them that need a seccomp filter in the process that acts. */
+/* These need a seccomp filter in the process that acts. */
 #define CBP_PTRACE_FILTER_CAPABILITIES (CBP_CAP_REFUSE_PROCESS_CREATION | CBP_PTRACE_HANDLE_CAPABILITIES)
 #define CBP_PTRACE_HANDLE_CAPABILITIES                                                                       \
     (CBP_CAP_SEE_PROCESS_HANDLE | CBP_CAP_HOLD_PROCESS_HANDLE | CBP_CAP_STRIP_PROCESS_HANDLE |               \
      CBP_CAP_SEE_THREAD_HANDLE | CBP_CAP_HOLD_THREAD_HANDLE | CBP_CAP_STRIP_THREAD_HANDLE)
 
-/* What the debug driver offers; handle operations need the kernel driver. */
+/* The debug driver offers these; handle operations need the kernel driver. */
 #define CBP_DEBUG_CAPABILITIES                                                                               \
     (CBP_CAP_SEE_PROCESS_CREATION | CBP_CAP_HOLD_PROCESS_CREATION | CBP_CAP_KILL_PROCESS_CREATION |          \
      CBP_CAP_SEE_PROCESS_TERMINATION | CBP_CAP_HOLD_PROCESS_TERMINATION | CBP_CAP_SEE_THREAD_CREATION |      \
      CBP_CAP_HOLD_THREAD_CREATION | CBP_CAP_SEE_THREAD_TERMINATION | CBP_CAP_HOLD_THREAD_TERMINATION |       \
      CBP_CAP_ATTACH | CBP_CAP_LAUNCH | CBP_CAP_DECIDE_BY_RULE)
 
-/* What get_driver_status reports. Source: class reference (SERVICE_STATUS.dwCurrentState). */
+/* get_driver_status reports one of these. Source: class reference (SERVICE_STATUS.dwCurrentState). */
 #define CBP_MODULE_STATUS_LIST(X)                                                                            \
     X(MODULE_STATUS_NOT_PRESENT, 0u, "The driver is not installed.")                                         \
     X(MODULE_STATUS_STOPPED, 1u, "The driver is installed and stopped.")                                     \
     X(MODULE_STATUS_RUNNING, 4u, "The driver is running.")
 
-/* Flags of install. Those that say so concern products for files, whose programs may pass them: they change
- * nothing here. Source: class reference. */
+/* install takes these flags. Some of them concern products for files, whose programs may pass them: they
+ * change nothing here. Source: class reference. */
 #define CBP_INSTALL_LIST(X)                                                                                  \
     X(INSTALL_REMOVE_OLD_VERSIONS, 0x00000001u, "Drivers of earlier versions are uninstalled.")              \
     X(INSTALL_KEEP_START_TYPE, 0x00000002u, "The driver's start type stays as it is.")                       \
@@ -185,18 +185,18 @@
     X(INSTALL_FORCE_APP_PERMISSION_CHECK, 0x00020000u, "Concerns opening of files; nothing here.")           \
     X(INSTALL_FORCE_SECURITY_CHECKS, 0x00040000u, "Concerns opening of files; nothing here.")
 
-/* Flags of uninstall. Source: class reference. */
+/* uninstall takes these flags. Source: class reference. */
 #define CBP_UNINSTALL_LIST(X)                                                                                \
     X(UNINSTALL_VERSION_PREVIOUS, 0x00000001u, "Drivers of earlier versions are uninstalled.")               \
     X(UNINSTALL_VERSION_CURRENT, 0x00000002u, "The driver of this version is uninstalled.")                  \
     X(UNINSTALL_VERSION_ALL, 0x00000003u, "Drivers of all versions are uninstalled.")
 
-/* Values of the serialize_events property. Source: class reference. */
+/* The serialize_events property has one of these values. Source: class reference. */
 #define CBP_SERIALIZE_LIST(X)                                                                                \
     X(SERIALIZE_ON_MULTIPLE_THREADS, 0u, "Events fire on several worker threads.")                           \
     X(SERIALIZE_ON_ONE_WORKER_THREAD, 1u, "Events fire on one worker thread.")
 
-/* Limits and sizes that both sides of a boundary use. */
+/* Both sides of a boundary use these limits and sizes. */
 #define CBP_LIMIT_LIST(X)                                                                                    \
     X(TIMEOUT_MIN_MS, 3000u, "The shortest deadline that start_filter accepts, in ms.")                      \
     X(HEARTBEAT_LIMIT_MS, 60000u, "A controller silent for this long counts as dead, in ms.")                \
@@ -205,7 +205,7 @@
     X(PATTERN_SIZE_MAX, 4096u, "Bytes of a name pattern, the ending NUL not counted.")                       \
     X(ARGUMENTS_SIZE_MAX, 6291456u, "Bytes of an argument list: what Linux's execve accepts at most.")
 
-/* Each list with the prefix that its Python class takes off, for generators and the ABI table. */
+/* Generators and the ABI table read all lists from here, each with a name for its group. */
 #define CBP_CONSTANT_GROUPS(G)                                                                               \
     G(event, CBP_EVENT_LIST)                                                                                 \
     G(error, CBP_ERROR_LIST)                                                                                 \

@@ -1,10 +1,9 @@
-/* How the core and the debug helper speak besides the channel: one section without a name that holds the
- * channel and behind it this. The core creates it with everything in it, and copies it and the objects named
- * here into the helper, which has not run yet; the values are the helper's. The section's own is the helper's
- * only argument.
- * Knows no OS call.
+/* Defines how the core and the debug helper speak besides the channel: one section without a name holds the
+ * channel and then this structure. The core creates it with all its contents and copies it, and the objects
+ * named here, into the helper, which has not run yet; the values are the helper's handles. The helper's own
+ * handle of the section is its only argument. Knows no OS call.
  *
- * One request at a time: the core writes it, sets the request event and waits for the reply event. */
+ * The core writes one request at a time, sets the request event and waits for the reply event. */
 #ifndef CBP_DEBUG_CONTROL_H
 #define CBP_DEBUG_CONTROL_H
 
@@ -14,15 +13,15 @@
 #define CBP_DEBUG_HELPER_NAME "cbprocess-debug.exe"
 
 struct cbp_debug_control {
-    uint64_t controller_handle;      /* the core's process, to wait for */
+    uint64_t controller_handle;      /* the core's process: its end is waited for */
     uint64_t answer_event;           /* the answer bell: wakes the helper */
-    uint64_t request_event;          /* a request stands here, or is_closing is set */
-    uint64_t reply_event;            /* the reply stands here */
-    uint64_t bells[CBP_SESSION_MAX]; /* semaphores that the sessions' workers sleep on */
-    uint64_t debug_object;           /* the helper's, a handle of its own; written before its first reply */
-    uint32_t is_closing;             /* atomic: the core has done with this helper */
+    uint64_t request_event;          /* set: a request is here, or is_closing is set */
+    uint64_t reply_event;            /* set: the reply is here */
+    uint64_t bells[CBP_SESSION_MAX]; /* semaphores on which the sessions' workers sleep */
+    uint64_t debug_object;           /* a handle that the helper made; written before its first reply */
+    uint32_t is_closing;             /* atomic; the core does not need this helper any more */
     uint32_t request_size;
-    uint32_t launch_count; /* atomic: launches that have been begun and not claimed yet */
+    uint32_t launch_count; /* atomic; launches that have begun and are not claimed yet */
     uint32_t reserved;
     struct cbp_reply reply;
     unsigned char request[CBP_DEBUG_REQUEST_SIZE_MAX];

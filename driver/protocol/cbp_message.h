@@ -1,11 +1,11 @@
-/* The wire messages between a driver that lives in another address space and the core, and in recordings.
- * Fixed-width fields only, no implicit padding, variable parts as offset and size from the message's start.
- * Each field list is the single definition: it makes the structure and the rows of cbp_abi_rows().
- * Knows no transport: shared memory, control requests of a driver and files all carry these bytes.
+/* Defines the messages between the core and a driver in another address space, which recordings have, too.
+ * Fields have a fixed width and no implicit padding; variable parts are given by offset and size from the
+ * message's start. Each field list is the only definition: it makes the structure and the rows of
+ * cbp_abi_rows(). Knows no transport: shared memory, a driver's control requests and files carry these bytes.
  *
- * Byte order and clock are those of the machine: driver and core always share one. Times are CLOCK_MONOTONIC
- * nanoseconds where the name says deadline, nanoseconds since 1970 where it says time. A text is bytes, UTF-8
- * where the system's name is valid (WTF-8 on Windows), never NUL-terminated; its size excludes any NUL. */
+ * Byte order and clock are the machine's: driver and core always share one. A time is CLOCK_MONOTONIC
+ * nanoseconds if its name says deadline, nanoseconds since 1970 if it says time. A text is bytes, UTF-8 if
+ * the system's name is valid (WTF-8 on Windows), never NUL-terminated; its size excludes any NUL. */
 #ifndef CBP_MESSAGE_H
 #define CBP_MESSAGE_H
 
@@ -14,7 +14,7 @@
 #define CBP_PROTOCOL_MAGIC 0x50424331u /* "1CBP" in memory */
 #define CBP_PROTOCOL_VERSION 3u
 
-/* Message types. The comment on each structure says who sends it and what answers it. */
+/* A message has one of these types. The comment on each structure names its sender and its answer. */
 #define CBP_MESSAGE_LIST(X)                                                                                  \
     X(MESSAGE_HELLO, 1u, "Core to driver, first: version and clock.")                                        \
     X(MESSAGE_REPLY, 2u, "Driver to core: the result of the request with the same id.")                      \
@@ -37,19 +37,19 @@
 
 enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
 
-/* A list entry is X(structure, type, field). */
+/* A field list has entries X(structure, type, field). */
 #define CBP_FIELDS_message_header(X, S)                                                                      \
-    X(S, uint32_t, size) /* of the whole message, variable parts included */                                 \
+    X(S, uint32_t, size) /* the whole message's, with variable parts */                                      \
     X(S, uint32_t, type) /* CBP_MESSAGE_ */                                                                  \
-    X(S, uint64_t, id)   /* chosen by the sender; an answer carries the same */                              \
+    X(S, uint64_t, id)   /* chosen by the sender; an answer has the same */                                  \
     X(S, uint64_t, deadline_ns)
 
-/* Core to driver, before anything else. Answered by a reply whose value is the driver's capabilities. */
+/* The core sends this first to the driver. A reply answers it, with the driver's capabilities as value. */
 #define CBP_FIELDS_hello(X, S)                                                                               \
     X(S, struct cbp_message_header, header)                                                                  \
     X(S, uint32_t, magic)                                                                                    \
     X(S, uint32_t, version)                                                                                  \
-    X(S, uint64_t, clock_ns) /* the sender's CLOCK_MONOTONIC now */                                          \
+    X(S, uint64_t, clock_ns) /* the sender's CLOCK_MONOTONIC when it sends */                                \
     X(S, uint32_t, process_id)                                                                               \
     X(S, uint32_t, reserved)
 
@@ -74,7 +74,7 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
     X(S, uint32_t, timeout_action)                                                                           \
     X(S, uint32_t, refuse_with)                                                                              \
     X(S, uint32_t, flags)                                                                                    \
-    X(S, uint64_t, altitude) /* the session with the highest is told first, and its refusal counts */
+    X(S, uint64_t, altitude) /* the session with the highest one is told first, and its refusal counts */
 
 #define CBP_FIELDS_session_close(X, S)                                                                       \
     X(S, struct cbp_message_header, header)                                                                  \
@@ -85,8 +85,8 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
 #define CBP_RULE_MATCH_PROCESS 1u /* process_id with start_time */
 #define CBP_RULE_MATCH_NAME 2u    /* the pattern */
 
-/* A session's rules are one block or two. A change of the main part replaces both by one; the rest is for
- * rules that are newer than all of the main part, so that one more rule among thousands costs little. */
+/* A session's rules are one block or two. A change of the main part replaces both by one. The rest has rules
+ * that are newer than all of the main part, so that one more rule among thousands costs little. */
 #define CBP_RULES_PART_MAIN 0u
 #define CBP_RULES_PART_REST 1u
 #define CBP_RULES_PART_COUNT 2u
@@ -94,47 +94,48 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
 #define CBP_ATTACH_NONE 0u
 #define CBP_ATTACH_ALL 0xffffffffu
 
-/* Core to driver: a compiled rule set (cbp_ruleset.h) of block_size bytes, which the driver copies and
- * validates before it takes effect, wholly or not at all. It travels beside the message: on Linux as the
- * descriptor of a memory file, on Windows as a section, by a handle of the helper's. Before it takes effect
- * the running processes of the rule attach_rule_id are attached to, if it has RULE_FLAG_ATTACH; with
- * ATTACH_ALL those of every rule that has it, whereby processes that have ended are left out. The reply's
- * value names the rule for which that failed. With a rest may go one rule of the main part, which stays
- * otherwise as it is. */
+/* The core sends the driver a compiled rule set (cbp_ruleset.h) of block_size bytes. The driver copies and
+ * validates it, and it takes effect as a whole or not at all. The block travels beside the message: on Linux
+ * as the descriptor of a memory file, on Windows as a section, by a handle of the helper's.
+ *
+ * First the driver attaches to the running processes of the rule attach_rule_id, if that has
+ * RULE_FLAG_ATTACH. With ATTACH_ALL it attaches for every rule that has it, and skips processes that have
+ * ended. The reply's value names the rule for which that failed. A rest may take away one rule of the main
+ * part, which otherwise stays. */
 #define CBP_FIELDS_rules(X, S)                                                                               \
     X(S, struct cbp_message_header, header)                                                                  \
     X(S, uint32_t, session_id)                                                                               \
     X(S, uint32_t, part) /* RULES_PART_ */                                                                   \
     X(S, uint32_t, attach_rule_id)                                                                           \
-    X(S, uint32_t, gone_rule_id) /* of the main part; 0: none */                                             \
+    X(S, uint32_t, gone_rule_id) /* the rule of the main part to take away; 0: none */                       \
     X(S, uint64_t, block_size)                                                                               \
     X(S, uint64_t, section_handle)
 
-/* Core to driver. Answered with CBP_ERROR_NOT_FOUND where no process has that rule any more. */
+/* The core sends this to the driver. The answer is CBP_ERROR_NOT_FOUND if no process has that rule. */
 #define CBP_FIELDS_launch_forget(X, S)                                                                       \
     X(S, struct cbp_message_header, header)                                                                  \
     X(S, uint32_t, session_id)                                                                               \
-    X(S, uint32_t, rule_id) /* as it stood in the launch */
+    X(S, uint32_t, rule_id) /* the launch's */
 
-/* Core to helper; one descriptor travels with it: the helper's end of the launch channel. */
+/* The core sends this to the helper, with one descriptor: the helper's end of the launch channel. */
 #define CBP_FIELDS_launch(X, S)                                                                              \
     X(S, struct cbp_message_header, header)                                                                  \
-    X(S, uint32_t, session_id) /* the session that gets the rule (process, children, ask) */                 \
+    X(S, uint32_t, session_id) /* the session with the rule (process, children, ask) */                      \
     X(S, uint32_t, rule_id)                                                                                  \
-    X(S, uint32_t, thread_id) /* the thread that asked, reported as the creating thread */                   \
+    X(S, uint32_t, thread_id) /* the thread that asked, told as the creating thread */                       \
     X(S, uint32_t, reserved)
 
-/* Launcher to helper (with its credentials): it has named the helper as its tracer and waits. */
+/* The launcher sends this to the helper, with its credentials: the helper may trace it, and it waits. */
 #define CBP_FIELDS_launch_ready(X, S) X(S, struct cbp_message_header, header)
 
-/* What the seccomp filter stops that the launcher installs before executing; none: it installs none. Every
- * filter stops handle operations that may concern the helper or the controller. */
+/* The launcher installs a seccomp filter that stops these calls before it executes; without any it installs
+ * none. Every filter stops handle operations that may concern the helper or the controller. */
 #define CBP_LAUNCH_FLAG_EXECUTIONS 1u
-#define CBP_LAUNCH_FLAG_HANDLES 2u           /* handle operations on everybody */
-#define CBP_LAUNCH_FLAG_HARMLESS_SIGNALS 4u  /* with HANDLES: also signals that are ignored by default */
-#define CBP_LAUNCH_FLAG_FILTER 7u            /* all of the filter's */
-#define CBP_LAUNCH_FLAG_SCOPE_SIGNALS 8u     /* no part of it: no signals to processes outside of the tree */
-#define CBP_LAUNCH_FLAG_SCOPE_PROC_FILES 16u /* likewise: files of /proc; see launch_scope.h */
+#define CBP_LAUNCH_FLAG_HANDLES 2u          /* handle operations on any process */
+#define CBP_LAUNCH_FLAG_HARMLESS_SIGNALS 4u /* with HANDLES: also signals that are ignored by default */
+#define CBP_LAUNCH_FLAG_FILTER 7u           /* all that are the filter's */
+#define CBP_LAUNCH_FLAG_SCOPE_SIGNALS 8u /* not the filter's: no signals to processes outside of the tree */
+#define CBP_LAUNCH_FLAG_SCOPE_PROC_FILES 16u /* not the filter's: no writing to /proc; see launch_scope.h */
 #define CBP_LAUNCH_FLAG_SCOPES 24u           /* both of these */
 #define CBP_LAUNCH_FLAG_ALL 31u
 
@@ -142,10 +143,10 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
     X(S, struct cbp_message_header, header)                                                                  \
     X(S, uint32_t, status) /* a Win32 error code: 0, or why the launcher must not go on */                   \
     X(S, uint32_t, flags)                                                                                    \
-    X(S, uint32_t, helper_process_id) /* these two are out of the tree's reach */                            \
+    X(S, uint32_t, helper_process_id) /* this and the next one are out of the tree's reach */                \
     X(S, uint32_t, controller_process_id)
 
-/* How it ended: status 0 once the target's image runs; else os_error is the errno of the failed execve. */
+/* A launch ended like this: status is 0 if the target's image runs, else os_error is execve's errno. */
 #define CBP_FIELDS_launch_result(X, S)                                                                       \
     X(S, struct cbp_message_header, header)                                                                  \
     X(S, uint32_t, status)                                                                                   \
@@ -154,7 +155,7 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
     X(S, uint32_t, reserved)                                                                                 \
     X(S, uint64_t, start_time)
 
-/* Core to launcher, through the target's own end: argv[0] and the paths to try in turn, NUL-separated. */
+/* The core sends this to the launcher on the target's end: argv[0], and paths to try, separated by NULs. */
 #define CBP_FIELDS_launch_target(X, S)                                                                       \
     X(S, struct cbp_message_header, header)                                                                  \
     X(S, uint32_t, helper_process_id)                                                                        \
@@ -164,8 +165,8 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
     X(S, uint32_t, paths_offset)                                                                             \
     X(S, uint32_t, paths_size)
 
-/* One event of a message, and the answer to it: the core overwrites result_code (until then 0, or the code
- * with which a rule has refused) and desired_access (until then what was asked for, less what rules took). */
+/* A message has such items, and so has its answer. The core overwrites result_code, which is 0 or the code of
+ * a rule that has refused, and desired_access, which is what was asked for without what rules took. */
 #define CBP_FIELDS_event_item(X, S)                                                                          \
     X(S, uint32_t, type)  /* one PROC_EVT_ bit */                                                            \
     X(S, uint32_t, flags) /* EVENT_FLAG_ */                                                                  \
@@ -173,10 +174,10 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
     X(S, uint32_t, desired_access)
 
 #define CBP_FIELDS_event_message(X, S)                                                                       \
-    X(S, struct cbp_message_header, header) /* the deadline is 0 when the operation has none */              \
+    X(S, struct cbp_message_header, header) /* its deadline is 0 if the operation has none */                \
     X(S, uint64_t, sequence)                /* of the first item; the others follow without a gap */         \
     X(S, uint64_t, time_ns)                                                                                  \
-    X(S, uint64_t, start_time) /* of process_id, in clock ticks since boot as /proc/PID/stat has it */       \
+    X(S, uint64_t, start_time) /* of process_id, in clock ticks since boot as in /proc/PID/stat */           \
     X(S, uint32_t, session_id)                                                                               \
     X(S, uint32_t, item_count)                                                                               \
     X(S, uint32_t, process_id)                                                                               \
@@ -189,29 +190,28 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
     X(S, uint32_t, original_desired_access)                                                                  \
     X(S, uint32_t, user_id)                                                                                  \
     X(S, uint32_t, exit_status)  /* Linux: a wait status; Windows: the exit code */                          \
-    X(S, uint32_t, capabilities) /* what holds for this process, CAP_ bits */                                \
+    X(S, uint32_t, capabilities) /* CAP_: what holds for this process */                                     \
     X(S, uint32_t, reserved)                                                                                 \
     X(S, uint32_t, process_name_offset)                                                                      \
     X(S, uint32_t, process_name_size)                                                                        \
     X(S, uint32_t, image_file_name_offset)                                                                   \
     X(S, uint32_t, image_file_name_size)                                                                     \
-    X(S, uint32_t, arguments_offset) /* each argument with its NUL (Linux); the command line (Windows) */    \
+    X(S, uint32_t, arguments_offset) /* Linux: each argument with its NUL; Windows: the command line */      \
     X(S, uint32_t, arguments_size)                                                                           \
     X(S, struct cbp_event_item, item0)                                                                       \
     X(S, struct cbp_event_item, item1)                                                                       \
     X(S, struct cbp_event_item, item2)                                                                       \
     X(S, struct cbp_event_item, item3)
 
-/* Answered by a reply whose value is the CAP_ bits that hold for the process; CBP_ERROR_NOT_FOUND for one
- * that the driver does not supervise. */
+/* The core asks about a process. A reply answers: its value is the CAP_ bits that hold for the process. It is
+ * CBP_ERROR_NOT_FOUND if the driver does not supervise it. */
 #define CBP_FIELDS_process_query(X, S)                                                                       \
     X(S, struct cbp_message_header, header)                                                                  \
     X(S, uint32_t, process_id)                                                                               \
     X(S, uint32_t, reserved)
 
-/* Core to debug helper: a process that was created with the helper's debug object waits at its first event.
- * The handles are the helper's: a section for a launch_result, and an event that says that it stands there.
- */
+/* The core sends this to the debug helper: a process created with the helper's debug object waits at its
+ * first event. The helper has handles of a section for a launch_result and of an event, which tells of it. */
 #define CBP_FIELDS_launch_process(X, S)                                                                      \
     X(S, struct cbp_message_header, header)                                                                  \
     X(S, uint32_t, session_id)                                                                               \
@@ -225,27 +225,27 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
 
 #define CBP_RECORDING_VERSION 1u
 
-/* The first record of a recording. The two clocks were read at the same moment. */
+/* A recording begins with this record. The two clocks were read at the same moment. */
 #define CBP_FIELDS_recording(X, S)                                                                           \
     X(S, struct cbp_message_header, header)                                                                  \
     X(S, uint32_t, version)    /* RECORDING_VERSION */                                                       \
     X(S, uint32_t, process_id) /* the controller that was recorded */                                        \
-    X(S, uint64_t, clock_ns)   /* CLOCK_MONOTONIC, in which the deadlines are told */                        \
+    X(S, uint64_t, clock_ns)   /* CLOCK_MONOTONIC, the clock of the deadlines */                             \
     X(S, uint64_t, time_ns)                                                                                  \
-    X(S, uint32_t, platform_offset) /* as "Linux x86_64" */                                                  \
+    X(S, uint32_t, platform_offset) /* such as "Linux x86_64" */                                             \
     X(S, uint32_t, platform_size)                                                                            \
     X(S, uint32_t, driver_offset) /* the driver's name */                                                    \
     X(S, uint32_t, driver_size)
 
-/* The last record; a recording without one was cut off. */
+/* A recording ends with this record; one without it was cut off. */
 #define CBP_FIELDS_recording_end(X, S)                                                                       \
     X(S, struct cbp_message_header, header)                                                                  \
     X(S, uint64_t, time_ns)                                                                                  \
     X(S, uint64_t, message_count) /* event messages */                                                       \
     X(S, uint64_t, verdict_count)                                                                            \
-    X(S, uint64_t, lost) /* events of the session that never reached the recording */
+    X(S, uint64_t, lost) /* events of the session that are not in the recording */
 
-/* What became of an operation. */
+/* An operation ended in one of these ways. */
 #define CBP_VERDICT_LIST(X)                                                                                  \
     X(VERDICT_ANSWERED, 0u, "A handler's answer was applied.")                                               \
     X(VERDICT_TIMED_OUT, 1u, "The deadline passed first; the answer changed nothing.")                       \
@@ -256,9 +256,9 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
 
 enum cbp_verdict_state { CBP_VERDICT_LIST(CBP_ENUMERATOR_) };
 
-/* The codes and rights are in the order of the message's items; those behind item_count are 0. One that says
- * VERDICT_FAILED comes later than the message's own and has no id: its sequence says which event is taken
- * back, its first code is the errno (0: the process has ended in the call). */
+/* Codes and rights are in the order of the message's items; those from item_count on are 0. A VERDICT_FAILED
+ * comes after the message's own verdict and has no id. Its sequence names the event that it takes back, and
+ * its first code is the errno (0: the process has ended in the call). */
 #define CBP_FIELDS_verdict(X, S)                                                                             \
     X(S, struct cbp_message_header, header)                                                                  \
     X(S, uint64_t, sequence) /* of the first item; 0: no event fired */                                      \
@@ -276,7 +276,7 @@ enum cbp_verdict_state { CBP_VERDICT_LIST(CBP_ENUMERATOR_) };
     X(S, uint32_t, desired_access2)                                                                          \
     X(S, uint32_t, desired_access3)
 
-/* What a script can make happen. Those that say "next" concern the event message behind them. */
+/* A script can make these things happen. "Next" means the event message after the step. */
 #define CBP_SCRIPT_LIST(X)                                                                                   \
     X(SCRIPT_SLOW_ANSWER, 1u, "The next event's answers come value ms later than they are given.")           \
     X(SCRIPT_EXPIRED, 2u, "The next event's deadline passes before a handler sees it.")                      \
@@ -294,9 +294,9 @@ enum cbp_script_step_kind { CBP_SCRIPT_LIST(CBP_ENUMERATOR_) };
 #define CBP_FIELDS_script_step(X, S)                                                                         \
     X(S, struct cbp_message_header, header)                                                                  \
     X(S, uint32_t, kind)  /* CBP_SCRIPT_ */                                                                  \
-    X(S, uint32_t, value) /* where the kind says so; else 0 */
+    X(S, uint32_t, value) /* 0 unless the kind uses it */
 
-/* Structures in the order in which they may contain one another, with their sizes. */
+/* Structures follow an order in which each may contain earlier ones. The numbers are their sizes. */
 #define CBP_STRUCTURES(X)                                                                                    \
     X(message_header, 24)                                                                                    \
     X(hello, 48)                                                                                             \

@@ -1,10 +1,10 @@
-/* See cbp_message_check.h. One row a message type; the rows say everything that a type needs checked. */
+/* Checks messages; see cbp_message_check.h. Each type has one row, which says all that has to be checked. */
 #include "cbp_message_check.h"
 
 #define FIELD(structure, field) (uint16_t) offsetof(struct cbp_##structure, field)
-#define NONE 0u /* offset 0 is the header's size field, which no row needs to name */
+#define NONE 0u /* the offset of the header's size field, which no row names */
 
-/* A field and the values it may hold: one of 0 .. limit, or (bits) any subset of limit. */
+/* A field may hold one of 0 .. limit, or (bits) any subset of limit. */
 struct value_check {
     uint16_t offset;
     uint16_t bits;
@@ -14,7 +14,7 @@ struct value_check {
 struct message_row {
     uint32_t size;     /* of the fixed structure */
     uint16_t reserved; /* a field that must be 0 */
-    uint16_t texts[3]; /* offset fields; the size field follows each */
+    uint16_t texts[3]; /* offset fields, each followed by its size field */
     struct value_check values[5];
 };
 

@@ -1,5 +1,5 @@
-/* Fixed-width types for every place the protocol is compiled in: user mode, WDM drivers and BPF programs.
- * Knows nothing but types; must not include an OS header other than the one that supplies them. */
+/* Declares fixed-width types wherever the protocol is compiled: user mode, WDM drivers and BPF programs.
+ * Knows nothing but types; includes no OS header except the one that has them. */
 #ifndef CBP_TYPES_H
 #define CBP_TYPES_H
 

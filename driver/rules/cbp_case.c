@@ -1,4 +1,4 @@
-/* The simple upper-case mapping of UTF-16 units, Unicode 14.0.0.
+/* Maps UTF-16 units to upper case: the simple mapping of Unicode 14.0.0.
  * Made by tools/generate_case_table.py; not to be edited. */
 #include "cbp_pattern.h"
 

@@ -1,7 +1,7 @@
-/* See cbp_pattern.h. */
+/* Matches a pattern against a name; see cbp_pattern.h. */
 #include "cbp_pattern.h"
 
-#define CONTINUATION_MAX 3u /* bytes of a UTF-8 sequence behind its first */
+#define CONTINUATION_MAX 3u /* bytes of a UTF-8 sequence after the first */
 
 static uint32_t byte_at(const struct cbp_text *text, size_t index)
 {
@@ -23,9 +23,8 @@ static int is_continuation(uint32_t byte)
     return (byte & 0xc0u) == 0x80u;
 }
 
-/* Bytes of the character that starts at `at`: a whole UTF-8 sequence, or 1 for anything malformed. The second
- * byte's range excludes overlong forms, surrogates and what lies beyond U+10FFFF. Source: Unicode, table 3-7.
- */
+/* Gives the bytes of the character that starts at `at`: a UTF-8 sequence, or 1 if it is malformed. The second
+ * byte's range excludes overlong forms, surrogates and what is above U+10FFFF. Source: Unicode, table 3-7. */
 static size_t sequence_size(const struct cbp_text *text, size_t at)
 {
     uint32_t first = byte_at(text, at);
@@ -44,7 +43,7 @@ static size_t sequence_size(const struct cbp_text *text, size_t at)
     return size;
 }
 
-/* Units of the character that starts at `at`. */
+/* Gives the units of the character that starts at `at`. */
 static size_t character_size(const struct cbp_text *text, size_t at)
 {
     if (text->comparison == CBP_COMPARE_BYTES)
@@ -55,8 +54,8 @@ static size_t character_size(const struct cbp_text *text, size_t at)
                : 1;
 }
 
-/* Whether no character lies across the place before unit `at`. A first byte or unit of a character is never a
- * later one of another, so that looking back as far as a character reaches is enough. */
+/* Says whether no character lies across the place before unit `at`. The first byte or unit of a character is
+ * never a later one of another: a look back over one character's length is enough. */
 static int is_boundary(const struct cbp_text *text, size_t at)
 {
     if (at == 0 || at == text->size)
@@ -71,8 +70,7 @@ static int is_boundary(const struct cbp_text *text, size_t at)
     return 1;
 }
 
-/* The first place behind `at` where a character begins that first, a unit of a pattern, can stand for; the
- * end of the name if there is none. */
+/* Gives the next place after `at` where a character begins that first, a pattern's unit, can match. */
 static size_t next_start(const struct cbp_text *name, size_t at, uint32_t first)
 {
     const struct cbp_text text = *name;
@@ -84,8 +82,8 @@ static size_t next_start(const struct cbp_text *name, size_t at, uint32_t first)
     return at;
 }
 
-/* For patterns that begin and end with a wildcard. Greedy, with one point of return, the last '*': going back
- * further can never help, because both texts are taken character by character. */
+/* Matches patterns that begin and end with a wildcard. It is greedy and returns only to the last '*': an
+ * earlier one can never help, because both texts are read character by character. */
 static int matches_between(const struct cbp_text *pattern, const struct cbp_text *name)
 {
     size_t p = 0, n = 0, behind_star = 0, resume = 0;
@@ -97,7 +95,7 @@ static int matches_between(const struct cbp_text *pattern, const struct cbp_text
             if (p == pattern->size)
                 return 1;
         } else if (n == name->size) {
-            return 0; /* nor from a later place: fewer characters are left there */
+            return 0; /* a later start leaves even fewer characters */
         } else if (wanted == '?' && is_boundary(name, n)) {
             p++;
             n += character_size(name, n);
@@ -127,7 +125,7 @@ struct cbp_text cbp_text_file_name(const struct cbp_text *path)
     return name;
 }
 
-/* Takes off both texts what stands before the pattern's first wildcard; 0 if it differs. */
+/* Compares the parts before the pattern's first wildcard and takes them off both texts. 0: they differ. */
 static int take_head(struct cbp_text *pattern, struct cbp_text *name)
 {
     size_t size = 0, unit_size = pattern->comparison == CBP_COMPARE_UTF16 ? 2 : 1;
@@ -143,7 +141,7 @@ static int take_head(struct cbp_text *pattern, struct cbp_text *name)
     return 1;
 }
 
-/* Compares what stands behind the last wildcard of a pattern that has one, and takes it off both. */
+/* Compares the parts after the last wildcard and takes them off both texts. The pattern has a wildcard. */
 static int take_tail(struct cbp_text *pattern, struct cbp_text *name)
 {
     size_t size = 0;

@@ -1,12 +1,13 @@
-/* One name pattern against one name, on either system: characters, case, the wildcards. No libc, no
- * allocation, no lock; knows nothing of rules and processes. */
+/* Matches one name pattern against one name, for either system: characters, case, wildcards. No libc, no
+ * allocation, no lock. Knows no rules and no processes. */
 #ifndef CBP_PATTERN_H
 #define CBP_PATTERN_H
 
 #include "cbp_types.h"
 
-/* How texts are compared: on Linux bytes as they are, a character being a UTF-8 sequence or a stray byte; on
- * Windows UTF-16 units without case, '/' being '\', a character being a unit or a pair of surrogates. */
+/* Texts are compared in one of two ways. On Linux units are bytes, compared as they are; a character is a
+ * UTF-8 sequence or a stray byte. On Windows units are UTF-16, compared without case, and '/' is '\'; a
+ * character is a unit or a pair of surrogates. */
 #define CBP_COMPARE_BYTES 1u
 #define CBP_COMPARE_UTF16 2u
 #if defined(_WIN32)
@@ -15,20 +16,18 @@
 #define CBP_COMPARE_SYSTEM CBP_COMPARE_BYTES
 #endif
 
-/* A pattern or a name: size units, bytes or aligned uint16_t as comparison says; no NUL needed behind it. */
+/* A pattern or a name has size units: bytes, or aligned uint16_t, as comparison says. It needs no NUL. */
 struct cbp_text {
     const void *units;
     size_t size;
     uint32_t comparison;
 };
 
-/* The generated table (tools/generate_case_table.py): the page of each 32 units, and what to add to a unit.
- */
+/* tools/generate_case_table.py makes this table: the page of each 32 units, and what to add to a unit. */
 extern const uint8_t cbp_case_page_of[2048];
 extern const uint16_t cbp_case_pages[][32];
 
-/* A UTF-16 unit as comparisons see it: its simple upper case, and '\' for '/'. Folding twice changes nothing.
- */
+/* Gives a UTF-16 unit as comparisons see it: its simple upper case, and '\' for '/'. It folds to itself. */
 static inline uint32_t cbp_fold_unit(uint32_t unit)
 {
     if (unit == '/')
@@ -36,7 +35,7 @@ static inline uint32_t cbp_fold_unit(uint32_t unit)
     return (unit + cbp_case_pages[cbp_case_page_of[(unit & 0xffffu) >> 5]][unit & 31u]) & 0xffffu;
 }
 
-/* Unit number index, folded; index < text->size. */
+/* Gives unit number index, folded; index < text->size. */
 static inline uint32_t cbp_text_unit(const struct cbp_text *text, size_t index)
 {
     if (text->comparison == CBP_COMPARE_UTF16)
@@ -49,23 +48,23 @@ static inline int cbp_is_wildcard(uint32_t unit)
     return unit == '*' || unit == '?';
 }
 
-/* Whether a folded unit separates the parts of a path. */
+/* Says whether a folded unit separates the parts of a path. */
 static inline int cbp_is_separator(const struct cbp_text *text, uint32_t unit)
 {
     return unit == (text->comparison == CBP_COMPARE_UTF16 ? (uint32_t) '\\' : (uint32_t) '/');
 }
 
-/* The part of a path behind its last separator; all of it without one. */
+/* Gives the part of a path after its last separator, or all of it if there is none. */
 struct cbp_text cbp_text_file_name(const struct cbp_text *path);
 
-/* Whether pattern matches all of name; both are of the same comparison. '*' stands for any run of characters,
- * '?' for exactly one, every other unit for itself; a unit that belongs to a character of name never matches
- * alone. The pattern's size must not be 0. Bound: for every unit of name, as many steps as the longest part
- * of the pattern between two '*' has units. */
+/* Says whether pattern matches all of name; both have the same comparison, and pattern is not empty. '*'
+ * matches any run of characters, '?' exactly one, and every other unit matches itself; a unit of a character
+ * of name never matches alone. Bound: for every unit of name, as many steps as the longest part of pattern
+ * between two '*' has units. */
 int cbp_pattern_matches(const struct cbp_text *pattern, const struct cbp_text *name);
 
-/* What a rule with this pattern means: without a separator it is held against the part of path behind the
- * last one, with one against the whole. Never matches an empty pattern. */
+/* Says whether a rule with this pattern matches path. A pattern with a separator is compared with the whole
+ * path, another one with the part after the last separator. An empty pattern never matches. */
 int cbp_pattern_matches_path(const struct cbp_text *pattern, const struct cbp_text *path);
 
 #endif

@@ -1,4 +1,4 @@
-/* See cbp_rules.h. */
+/* Adds up rules and decides operations; see cbp_rules.h. */
 #include "cbp_rules.h"
 
 #include "cbp_message.h"

@@ -1,19 +1,19 @@
-/* See cbp_ruleset.h: matching. */
+/* Finds the rules of a set that match a name or a process; see cbp_ruleset.h. */
 #include "cbp_ruleset_layout.h"
 
-/* One name that is looked up. */
+/* One name is looked up with this state. */
 struct search {
     const struct cbp_ruleset *set;
     struct cbp_text path;
     struct cbp_text file_name;
-    uint64_t pairs; /* of the path, and so those of the file name too; 0 until they are needed */
+    uint64_t pairs; /* of the path, which include the file name's; 0 until they are needed */
     const uint64_t *filter;
     uint32_t filter_shift;
     uint32_t added_count;
     uint64_t *matches;
 };
 
-/* The pairs of units from .. end of a pattern, wildcards left out. */
+/* Gives the pairs of units from .. end of a pattern, without wildcards. */
 static uint64_t pairs_of_pattern(const struct cbp_text *text, size_t from, size_t end)
 {
     uint64_t pairs = 0;
@@ -50,8 +50,8 @@ static uint32_t hash_key(const struct cbp_text *text, uint32_t kind, size_t size
     return size == 0 ? 0 : cbp_ruleset_hash_end(hash, kind);
 }
 
-/* Whether a pattern with head literal units before its first wildcard and tail ones behind its last can have
- * a key of this kind. */
+/* Says whether a pattern can have a key of this kind. head is the number of literal units before its first
+ * wildcard, tail that after its last. */
 static int can_have(uint32_t kind, const struct cbp_text *text, size_t head, size_t tail, uint32_t is_path)
 {
     switch (kind) {
@@ -69,7 +69,7 @@ static int can_have(uint32_t kind, const struct cbp_text *text, size_t head, siz
     }
 }
 
-/* How much of a literal of this size is its key. */
+/* Gives the size of the key of a literal of this size. */
 static size_t cut_key(uint32_t kind, size_t size)
 {
     if (size > CBP_RULESET_KEY_MAX)
@@ -103,7 +103,7 @@ int cbp_ruleset_describe(const struct cbp_text *text, uint32_t kind, struct cbp_
     return 1;
 }
 
-/* A bitmap of rules is followed by one of its words that are not 0. */
+/* A bitmap of rules is followed by a bitmap of its words that are not 0. */
 static uint32_t rule_word_count(const struct cbp_ruleset *set)
 {
     return (set->rule_count + 63) / 64;
@@ -143,7 +143,7 @@ static void try_pattern(struct search *search, const struct cbp_ruleset_pattern 
         search->added_count += mark_chain(search->set, pattern->first_rule, search->matches);
 }
 
-/* Tries the patterns with a key of this kind and this hash, if the name has all of their pairs. */
+/* Tries the patterns with a key of this kind and hash, if the name has all of their pairs. */
 static void try_bucket(struct search *search, uint32_t kind, uint32_t hash)
 {
     const struct cbp_ruleset *set = search->set;
@@ -165,7 +165,7 @@ static inline void probe(struct search *search, uint32_t kind, uint32_t hash_so_
         try_bucket(search, kind, hash);
 }
 
-/* The sizes of keys of this kind that a text of this size can have, bit n - 1 for n. */
+/* Gives the sizes of keys of this kind that a text of this size can have: bit n - 1 for size n. */
 static uint64_t key_sizes(const struct search *search, uint32_t kind, size_t size)
 {
     uint64_t sizes = search->set->key_sizes[kind];
@@ -183,15 +183,14 @@ static void probe_start(struct search *search, uint32_t kind, struct cbp_text te
     }
 }
 
-/* The size of the key of an exact pattern that is this text, as key_sizes has it. */
+/* Gives the key size of an exact pattern that equals this text, in the form of key_sizes(). */
 static uint64_t exact_size(const struct cbp_text *text)
 {
     size_t size = cut_key(CBP_RULESET_EXACT, text->size);
     return size == 0 ? 0 : (uint64_t) 1 << (size - 1);
 }
 
-/* Suffixes, and what is the same as the whole path or file name, which are known by as much as a key holds.
- */
+/* Probes suffixes, and exact patterns for the whole path or file name, which have keys of limited size. */
 static void probe_end(struct search *search)
 {
     const struct cbp_text path = search->path;
@@ -208,7 +207,7 @@ static void probe_end(struct search *search)
     }
 }
 
-/* Tries the patterns that no key leads to. */
+/* Tries the patterns without a key. */
 static void try_keyless(struct search *search)
 {
     const struct cbp_ruleset *set = search->set;
@@ -262,7 +261,7 @@ uint32_t cbp_ruleset_comparison(const struct cbp_ruleset *set)
     return set->comparison;
 }
 
-/* -1, 0 or 1: where a process stands to the wanted one in the section's order. */
+/* Compares a process with the wanted one in the section's order: -1, 0 or 1. */
 static int compare_process(const struct cbp_ruleset_process *process, uint32_t process_id,
                            uint64_t start_time)
 {
@@ -330,7 +329,7 @@ static uint32_t lowest_bit(uint64_t word)
            (uint32_t) ((word & 0xffffffff00000000u) != 0) << 5;
 }
 
-/* The first bit not below from in bit_count ones, or bit_count. */
+/* Gives the first set bit from this one on, or bit_count. */
 static uint32_t next_bit(const uint64_t *words, uint32_t from, uint32_t bit_count)
 {
     while (from < bit_count) {

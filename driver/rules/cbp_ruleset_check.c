@@ -1,4 +1,4 @@
-/* See cbp_ruleset.h: validation. Each step may rely on what those before it have found. */
+/* Validates a rule set; see cbp_ruleset.h. Each step may rely on what earlier steps have checked. */
 #include "cbp_ruleset_layout.h"
 
 static int is_within(uint32_t value, uint32_t least, uint32_t most)
@@ -54,7 +54,7 @@ static int action_is_sound(const struct cbp_ruleset_rule *rule)
            (rule->flags & ~(uint32_t) (CBP_RULE_FLAG_CHILDREN | CBP_RULE_FLAG_ATTACH)) == 0;
 }
 
-/* Rule ids rise, and every chain leads forwards: so none is without an end. */
+/* Rule ids must rise and chains lead forwards: so every chain ends. */
 static int rules_are_sound(const struct cbp_ruleset *set)
 {
     const struct cbp_ruleset_rule *rules = cbp_ruleset_section(set, CBP_RULESET_RULES);
@@ -70,7 +70,7 @@ static int rules_are_sound(const struct cbp_ruleset *set)
     return 1;
 }
 
-/* How many rules a chain has, 0 if one of them is not this owner's. */
+/* Gives the number of rules in a chain, or 0 if one of them is not this owner's. */
 static uint32_t chain_size(const struct cbp_ruleset *set, uint32_t first, uint32_t match, uint32_t owner)
 {
     const struct cbp_ruleset_rule *rules = cbp_ruleset_section(set, CBP_RULESET_RULES);
@@ -85,7 +85,7 @@ static uint32_t chain_size(const struct cbp_ruleset *set, uint32_t first, uint32
     return count;
 }
 
-/* Chains of different owners cannot meet, so if they have as many rules as there are, each is in one. */
+/* Chains of different owners cannot meet. If together they have all rules, each rule is in one. */
 static int chains_are_sound(const struct cbp_ruleset *set)
 {
     const struct cbp_ruleset_process *processes = cbp_ruleset_section(set, CBP_RULESET_PROCESSES);
@@ -132,8 +132,7 @@ static int units_are_sound(const struct cbp_text *text)
     return 1;
 }
 
-/* Whether the search finds a pattern with this key in this bucket; the last one is for those without a key.
- */
+/* Says whether a search finds a pattern with this key in this bucket. The last bucket is for NO_KEY. */
 static int is_reachable(const struct cbp_ruleset *set, const struct cbp_ruleset_key *key, uint32_t bucket)
 {
     const uint64_t *filter = cbp_ruleset_section(set, CBP_RULESET_FILTER);
@@ -145,7 +144,7 @@ static int is_reachable(const struct cbp_ruleset *set, const struct cbp_ruleset_
            (set->key_sizes[key->kind] >> (key->size - 1u) & 1) != 0;
 }
 
-/* The texts of the patterns lie one behind the other; text_end is where the one before ends. */
+/* The texts of patterns must follow one another; text_end is the end of the one before. */
 static int pattern_is_sound(const struct cbp_ruleset *set, uint32_t index, uint32_t bucket, uint32_t text_end)
 {
     const struct cbp_ruleset_pattern *patterns = cbp_ruleset_section(set, CBP_RULESET_PATTERNS);

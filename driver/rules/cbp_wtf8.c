@@ -1,4 +1,4 @@
-/* See cbp_wtf8.h. */
+/* Converts between UTF-16 and WTF-8; see cbp_wtf8.h. */
 #include "cbp_wtf8.h"
 
 static int is_high(uint32_t unit)
@@ -33,7 +33,7 @@ size_t cbp_wtf8_encode(const uint16_t *units, size_t count, char *text)
     return (size_t) (at - (unsigned char *) text);
 }
 
-/* The code point at text, whose size is written; UINT32_MAX for anything malformed. */
+/* Gives the code point at text and writes its size; UINT32_MAX if it is malformed. */
 static uint32_t decode_point(const unsigned char *text, size_t size, size_t *length)
 {
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};

@@ -1,15 +1,15 @@
-/* Between UTF-16, whose surrogates need not come in pairs, and WTF-8, which is UTF-8 that lets such ones
- * through. No OS call; knows nothing of what the texts mean. */
+/* Converts between UTF-16, in which surrogates need not be paired, and WTF-8, which is UTF-8 that allows such
+ * surrogates. No OS call. Does not know what the texts mean. */
 #ifndef CBP_WTF8_H
 #define CBP_WTF8_H
 
 #include "cbp_types.h"
 
-/* Writes count units as WTF-8; text has room for 3 * count bytes. Gives the number of bytes. */
+/* Writes count units as WTF-8 to text, which has room for 3 * count bytes. Gives the number of bytes. */
 size_t cbp_wtf8_encode(const uint16_t *units, size_t count, char *text);
 
-/* Writes size bytes of text as UTF-16; units has room for size of them. Gives their number, or SIZE_MAX if
- * the text is malformed. */
+/* Writes size bytes of text as UTF-16 to units, which has room for size of them. Gives the number of units,
+ * or SIZE_MAX if the text is malformed. */
 size_t cbp_wtf8_decode(const char *text, size_t size, uint16_t *units);
 
 #endif

@@ -1,4 +1,4 @@
-/* Where such a program begins, and the functions that compilers call by themselves: see bare_system.h. */
+/* Begins such a program and has the functions that compilers call by themselves: see bare_system.h. */
 #include "bare_system.h"
 
 void cbpd_bare_start(long *stack);
@@ -27,7 +27,7 @@ __asm__(".text\n"
         ".size _start, . - _start\n");
 #endif
 
-/* Called with what the kernel has put on the stack: a count, the arguments, NULL, the environment, NULL. */
+/* Gets what the kernel has put on the stack: a count, the arguments, NULL, the environment, NULL. */
 __attribute__((used)) void cbpd_bare_start(long *stack)
 {
     int count = (int) stack[0];
@@ -37,7 +37,7 @@ __attribute__((used)) void cbpd_bare_start(long *stack)
         (void) call_system(SYS_exit_group, status, 0, 0, 0, 0, 0);
 }
 
-/* Without this a compiler could make a loop into a call of the function that the loop is in. */
+/* Without this a compiler could turn a loop into a call of the function with the loop. */
 #define KEEP_LOOP __asm__ volatile("" ::: "memory")
 
 void *memcpy(void *restrict to, const void *restrict from, size_t size);

@@ -1,7 +1,7 @@
-/* What a program has in place of a C library: where it begins, its system calls, and the few texts and
- * numbers that it handles. A library would be loaded with what the environment says (LD_PRELOAD, LD_AUDIT,
- * GLIBC_TUNABLES), and would change signals and memory before main() runs. Knows nothing of what the programs
- * are for: the launcher, and the front of the command `cbprocess`. */
+/* Replaces the C library in some programs: their beginning, their system calls, and the few texts and numbers
+ * that they need. A library would be loaded as the environment says (LD_PRELOAD, LD_AUDIT, GLIBC_TUNABLES),
+ * and would change signals and memory before main() runs. Does not know what the programs are for: the
+ * launcher, and the front of the command `cbprocess`. */
 #ifndef CBP_BARE_SYSTEM_H
 #define CBP_BARE_SYSTEM_H
 
@@ -11,7 +11,7 @@
 
 enum { SIGNAL_MAX = 64, SIGNAL_SET_SIZE = SIGNAL_MAX / 8 };
 
-/* As the system call takes it on both architectures: the library's structure is another one. */
+/* The system call takes this on both architectures; the library's structure differs. */
 struct kernel_action {
     uint64_t handler;
     uint64_t flags;
@@ -19,10 +19,10 @@ struct kernel_action {
     uint64_t mask;
 };
 
-/* The program's own part: the status that it ends with. */
+/* The program defines this and gives its exit status. */
 int cbpd_bare_main(int argument_count, char **arguments, char **environment);
 
-/* Gives what the kernel gives: a result, or an errno made negative. */
+/* Gives what the kernel gives: a result, or a negative errno. */
 static inline long call_system(long number, long a, long b, long c, long d, long e, long f)
 {
 #if defined(__x86_64__)

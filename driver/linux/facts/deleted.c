@@ -1,4 +1,4 @@
-/* See deleted.h. Every call answers for a process that is gone. */
+/* Takes off the ending of a deleted file's path; see deleted.h. Every call answers for an ended process. */
 #define _GNU_SOURCE
 #include "deleted.h"
 
@@ -11,7 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* What a look at a path says of a file: that it is the one, that there is another one or none, or nothing. */
+/* A look at a path finds the file, finds another file or none, or says nothing. */
 enum finding { IS_THERE, IS_NOT_THERE, CANNOT_SAY };
 
 static enum finding compare(int fd, const struct statx *file)
@@ -25,9 +25,9 @@ static enum finding compare(int fd, const struct statx *file)
                : IS_NOT_THERE;
 }
 
-/* The kernel has the path of a file that is executed at hand, link by link: nobody is waited for, and what
- * would have to be looked up is not there. (Where a file system has every look-up checked, a name with that
- * ending is taken for the kernel's.) Before Linux 5.12 it cannot say. */
+/* Looks without waiting: the kernel has the path of a running program's file in memory, link by link, and a
+ * path that it would have to look up does not lead there. If a file system has every look-up checked, a name
+ * with that ending counts as the kernel's. Before Linux 5.12 the kernel cannot say. */
 static enum finding look_from(int folder, const char *path, const struct statx *file)
 {
     struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_CACHED};
@@ -39,7 +39,7 @@ static enum finding look_from(int folder, const char *path, const struct statx *
     return finding;
 }
 
-/* It may have another root, or another namespace of mounts. */
+/* Looks from the process's root: it may have another root, or another namespace of mounts. */
 static enum finding look_from_root_of(uint32_t id, const char *path, const struct statx *file)
 {
     char root[64];
@@ -57,7 +57,7 @@ static int is_gone(const char *link, uint32_t id, const char *path)
     struct statx file;
     if (statx(AT_FDCWD, link, AT_STATX_DONT_SYNC, STATX_INO | STATX_NLINK, &file) != 0 || file.stx_nlink == 0)
         return 1;
-    /* It has a name: this one, or another one that it was linked to before. */
+    /* The file has a name: this one, or another one from an earlier link. */
     enum finding here = look_from(AT_FDCWD, path, &file);
     enum finding there = here == IS_THERE ? IS_THERE : look_from_root_of(id, path, &file);
     return there == IS_NOT_THERE || (there == CANNOT_SAY && here == IS_NOT_THERE);

@@ -1,4 +1,4 @@
-/* See proc_files.h. */
+/* Reads files of /proc; see proc_files.h. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>

@@ -1,10 +1,10 @@
-/* See proc_stat.h. */
+/* Parses /proc/ID/stat; see proc_stat.h. */
 #include "proc_stat.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Fields of the line, counted from 1. */
+/* The line has these fields, counted from 1. */
 enum { FIELD_STATE = 3, FIELD_PARENT, FIELD_FLAGS = 9, FIELD_THREAD_COUNT = 20, FIELD_START_TIME = 22 };
 
 bool cbpd_parse_stat(const char *line, struct stat_facts *facts)

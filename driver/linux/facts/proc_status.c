@@ -1,4 +1,4 @@
-/* See proc_status.h. */
+/* Reads /proc/ID/status; see proc_status.h. */
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 #include "proc_files.h"
 #include "proc_status.h"
 
-/* Numbers with tabs before them: a task's id in each PID namespace, from the one of /proc to its own. */
+/* Reads numbers after tabs: a task's id in each PID namespace, from that of /proc to its own. */
 static uint32_t take_ids(const char *at, uint32_t ids[NAMESPACE_DEPTH_MAX])
 {
     uint32_t count = 0;
@@ -28,7 +28,7 @@ static void take_user_ids(const char *text, struct status_facts *facts)
         facts->user_id = UINT32_MAX;
 }
 
-/* Source: proc_pid_status(5); the number of filters is the last line that is needed. */
+/* Takes a fact from a line. The number of filters is in the last line needed. Source: proc_pid_status(5). */
 static void take_status_line(const char *line, struct status_facts *facts)
 {
     const char *text;
@@ -52,7 +52,7 @@ static void take_status_line(const char *line, struct status_facts *facts)
         facts->filter_count = (uint32_t) strtoul(text, NULL, 10);
 }
 
-/* A kernel without PID namespaces does not tell of them. */
+/* A kernel without PID namespaces reports none. */
 static void assume_one_namespace(uint32_t tid, struct status_facts *facts)
 {
     facts->depth = facts->group_depth = 1;

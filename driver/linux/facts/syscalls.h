@@ -1,5 +1,5 @@
-/* The system calls that the launcher's seccomp filter can stop, on each architecture that a task can use
- * here. The filter and the helper read the same table. Source: the kernel's syscall tables. */
+/* Lists the system calls that the launcher's seccomp filter can stop, for each architecture of tasks here.
+ * The filter and the helper read this table. Source: the kernel's syscall tables. */
 #ifndef CBP_SYSCALLS_H
 #define CBP_SYSCALLS_H
 
@@ -10,17 +10,17 @@
 
 enum { X32_SYSCALL_BIT = 0x40000000, ARCHITECTURE_COUNT = 2 };
 
-/* Of ioprio_set's first argument; in the kernel's headers, but not in all. */
+/* ioprio_set's first argument has these values, which some kernel headers lack. */
 enum { IOPRIO_PROCESS = 1, IOPRIO_GROUP = 2, IOPRIO_USER = 3 };
 
-/* Of prctl; in the kernel's headers since 5.14. */
+/* prctl takes these values, which kernel headers have since 5.14. */
 enum { SCHED_CORE = 62, SCHED_CORE_CREATE = 1, SCHED_CORE_SHARE_TO = 2 };
 
-/* By this data of its SECCOMP_RET_TRACE a stop of our filter is told from one of a program's own. */
+/* SECCOMP_RET_TRACE has this data in the launcher's filter, not in a program's own. */
 enum { FILTER_MARK = 0xcb9f };
 
-/* X(kind, which of the filter's parts it belongs to, number on x86-64, x32, i386, AArch64, 32-bit Arm).
- * Executions come first: they are what the filter is asked about most. */
+/* Entries are X(kind, filter's part with it, number on x86-64, x32, i386, AArch64, 32-bit Arm). Executions
+ * come first, because the filter is asked about them most. */
 #define WATCHED_SYSCALL_LIST(X)                                                                              \
     X(EXECVE, EXECUTIONS, 59, 520, 11, 221, 11)                                                              \
     X(EXECVEAT, EXECUTIONS, 322, 545, 358, 281, 387)                                                         \
@@ -65,7 +65,7 @@ struct watched_syscall {
     uint32_t architecture;
     uint32_t number;
     enum syscall_kind kind;
-    uint32_t parts; /* CBP_LAUNCH_FLAG_ bits: it is watched if one of them is asked for */
+    uint32_t parts; /* CBP_LAUNCH_FLAG_: it is watched with one of these parts */
 };
 
 #define SYSCALL_ROW_(architecture, number, kind, part)                                                       \
@@ -96,8 +96,7 @@ static inline enum syscall_kind syscall_kind(uint32_t architecture, uint64_t num
     return SYSCALL_OTHER;
 }
 
-/* The number of a kind in a call of the same architecture and, on x86-64, the same flavour as a given call.
- */
+/* Gives the number of a kind of call on the given call's architecture and, on x86-64, of its flavour. */
 static inline uint64_t syscall_number_like(uint32_t architecture, uint64_t model, enum syscall_kind kind)
 {
     for (unsigned i = 0; i < WATCHED_SYSCALL_COUNT; i++)

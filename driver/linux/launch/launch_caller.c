@@ -1,4 +1,4 @@
-/* See launch_caller.h. */
+/* Gives a target its caller's signals and ids; see launch_caller.h. */
 #include "launch_caller.h"
 
 #include <signal.h>
@@ -11,7 +11,7 @@ enum { DIGITS_MAX = 12 };
 
 static const char listen_name[] = "LISTEN_PID=";
 
-/* The number behind the blank at *text, which moves behind the number. Whether there is one. */
+/* Reads the number after the blank at *text and moves *text behind it. False: there is none. */
 static bool next_number(const char **text, uint64_t *number)
 {
     if (**text != ' ')
@@ -38,7 +38,7 @@ static bool is_listen_entry(const char *entry)
     return true;
 }
 
-/* Puts our id where the caller's stood. */
+/* Puts the launcher's id in the place of the caller's. */
 static void rename_listener(char **environment)
 {
     static char entry[sizeof listen_name + DIGITS_MAX];
@@ -69,6 +69,6 @@ void cbpd_take_callers_place(const char *words, char **environment)
     if (values[REAPER] != 0)
         (void) call_system(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0, 0);
     ignore_signals(values[IGNORED]);
-    /* Last: what has come meanwhile is delivered here, and ends us where it would have ended the target. */
+    /* This comes last: signals that have come meanwhile end the launcher now, as they would the target. */
     (void) call_system(SYS_rt_sigprocmask, SIG_SETMASK, address_of(&values[MASK]), 0, SIGNAL_SET_SIZE, 0, 0);
 }

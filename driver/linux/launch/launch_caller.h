@@ -1,12 +1,12 @@
-/* What the launcher gives to the target in place of what it has itself, where whoever started it is a wrapper
- * that its own caller shall not notice: what the caller has blocked and ignored, what a fork does not pass
- * on, and the target's id for the program that is handed sockets (LISTEN_PID). Knows nothing of channels. */
+/* Gives the target what the launcher itself does not have: the caller's blocked and ignored signals, what a
+ * fork does not pass on, and the target's id for a program that is handed sockets (LISTEN_PID). A wrapper
+ * needs this if its own caller must not notice it. Knows no channels. */
 #ifndef CBP_LAUNCH_CALLER_H
 #define CBP_LAUNCH_CALLER_H
 
-/* words is "MASK IGNORED DEATH REAPER LISTEN", hexadecimal numbers with a blank before each: two sets of
- * signals, signal 1 being the lowest bit; the signal for the parent's death, 0: none; whether this process is
- * a reaper of orphans, and whether LISTEN_PID becomes its id. Without words nothing changes. */
+/* words is "MASK IGNORED DEATH REAPER LISTEN", hexadecimal numbers with a blank before each. The first two
+ * are sets of signals, with signal 1 as the lowest bit; DEATH is the signal for the parent's death, 0: none.
+ * REAPER says whether this process reaps orphans, LISTEN whether LISTEN_PID becomes its id. */
 void cbpd_take_callers_place(const char *words, char **environment);
 
 #endif

@@ -1,9 +1,9 @@
-/* See launch_filter.h. A watched system call stops for the tracer; all others are left alone, and the kernel
- * remembers that by number, so they cost nothing. Where the arguments in registers show that a call concerns
- * nobody else, it does not stop either.
+/* Builds the filter of launch_filter.h. A watched system call stops for the tracer. The kernel remembers by
+ * number that all others pass, so they cost nothing. A call does not stop if its arguments in registers show
+ * that it concerns no other process.
  *
- * Handle operations are stopped in every filter, because the helper and the controller are out of the
- * tree's reach (guard.c). Where nobody has asked for them, those pass that cannot concern these two. */
+ * Every filter stops handle operations, because the helper and the controller are out of the tree's reach
+ * (guard.c). Unless handle operations are asked for, those pass that cannot concern these two. */
 #include "launch_filter.h"
 
 #include <asm/sockios.h>
@@ -24,7 +24,7 @@
 #include "bare_system.h"
 #include "syscalls.h"
 
-/* One instruction for a call's number, and what decides about the call. */
+/* A call takes one instruction for its number, and the instructions that decide about it. */
 enum { ROW_LENGTH_MAX = 16, ARCHITECTURE_LENGTH = 5 };
 enum {
     PROGRAM_LENGTH_MAX = ROW_LENGTH_MAX * WATCHED_SYSCALL_COUNT + ARCHITECTURE_LENGTH * ARCHITECTURE_COUNT + 1
@@ -35,7 +35,7 @@ enum {
 #define PASS BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
 #define FAIL(error) BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (error))
 
-/* The low half of an argument: all that is looked at has 32 bits. */
+/* An argument counts by its low half, because all that is checked has 32 bits. */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define LOAD_ARGUMENT(index) LOAD(args[index])
 #else
@@ -53,13 +53,13 @@ static void append(struct program *program, struct sock_filter instruction)
     program->instructions[program->length++] = instruction;
 }
 
-/* Jumps over skip instructions when the loaded value is (or bits: has some of) value. */
+/* Jumps over skip instructions if the loaded value is value (or with bits: has some of its bits). */
 static struct sock_filter skip_if(unsigned short comparison, uint32_t value, unsigned char skip)
 {
     return (struct sock_filter) BPF_JUMP((unsigned short) (BPF_JMP | BPF_K | comparison), value, skip, 0);
 }
 
-/* ---- What decides about one call: each ends with an answer ---- */
+/* ---- Conditions of one call: each ends with a decision ---- */
 
 static void pass(struct program *program)
 {
@@ -71,7 +71,7 @@ static void stop(struct program *program)
     append(program, (struct sock_filter) STOP);
 }
 
-/* Stops if the argument has (or bits: has some of) one of two values. */
+/* Stops if the argument is one of two values (or with bits: has some of their bits). */
 static void stop_if(struct program *program, unsigned argument, unsigned short comparison, uint32_t value,
                     uint32_t other)
 {
@@ -82,7 +82,7 @@ static void stop_if(struct program *program, unsigned argument, unsigned short c
     stop(program);
 }
 
-/* Fails if the argument has a value; otherwise the next condition decides. */
+/* Fails if the argument is value; else the next condition decides. */
 static void fail_if(struct program *program, unsigned argument, uint32_t value, uint32_t error)
 {
     append(program, (struct sock_filter) LOAD_ARGUMENT(argument));
@@ -91,7 +91,7 @@ static void fail_if(struct program *program, unsigned argument, uint32_t value, 
     append(program, (struct sock_filter) FAIL(error));
 }
 
-/* Stops if the argument has a value; otherwise the next condition decides. */
+/* Stops if the argument is value; else the next condition decides. */
 static void stop_at(struct program *program, unsigned argument, uint32_t value)
 {
     append(program, (struct sock_filter) LOAD_ARGUMENT(argument));
@@ -100,7 +100,7 @@ static void stop_at(struct program *program, unsigned argument, uint32_t value)
     stop(program);
 }
 
-/* Stops if a descriptor shall send signals; to other flags of files nothing else applies. */
+/* Stops if a descriptor is to send signals, and lets other flags of files pass. */
 static void stop_if_asynchronous(struct program *program)
 {
     append(program, (struct sock_filter) LOAD_ARGUMENT(1));
@@ -120,7 +120,7 @@ static void stop_unless(struct program *program, unsigned argument, uint32_t val
     pass(program);
 }
 
-/* For a call about itself: its first argument says what its second one is, of which 0 is the caller. */
+/* Passes only for the caller: the first argument is this kind of id, and the second, the id, is 0. */
 static void stop_unless_self(struct program *program, uint32_t kind)
 {
     append(program, (struct sock_filter) LOAD_ARGUMENT(0));
@@ -129,7 +129,7 @@ static void stop_unless_self(struct program *program, uint32_t kind)
     stop_unless(program, 1, 0);
 }
 
-/* Signals that do nothing to a process that has not asked for them, and 0, which is none. */
+/* Lets signals pass that a process ignores unless it has asked for them, and 0, which is none. */
 static void stop_unless_harmless(struct program *program, unsigned argument)
 {
     const uint32_t harmless[] = {0, SIGCHLD, SIGURG, SIGWINCH};
@@ -141,7 +141,7 @@ static void stop_unless_harmless(struct program *program, unsigned argument)
     pass(program);
 }
 
-/* Goes on with the next condition only if the argument is the id of one of the two. */
+/* Passes unless the argument is the id of one of the two guarded: then the next condition decides. */
 static void pass_unless_guarded(struct program *program, unsigned argument, const struct cbp_launch_go *go)
 {
     append(program, (struct sock_filter) LOAD_ARGUMENT(argument));
@@ -153,7 +153,7 @@ static void pass_unless_guarded(struct program *program, unsigned argument, cons
 static void append_signal(struct program *program, enum syscall_kind kind, const struct cbp_launch_go *go)
 {
     bool names_process = kind == SYSCALL_TGKILL || kind == SYSCALL_RT_TGSIGQUEUEINFO;
-    /* The others reach a process by the id of any of its threads, by a descriptor or as one of a group. */
+    /* Other calls name a process by the id of any of its threads, by a descriptor or by a group. */
     if (names_process && (go->flags & CBP_LAUNCH_FLAG_HANDLES) == 0)
         pass_unless_guarded(program, 0, go);
     if ((go->flags & CBP_LAUNCH_FLAG_HARMLESS_SIGNALS) == 0)
@@ -165,20 +165,20 @@ static void append_signal(struct program *program, enum syscall_kind kind, const
 static void append_condition(struct program *program, enum syscall_kind kind, const struct cbp_launch_go *go)
 {
     switch (kind) {
-    case SYSCALL_CLONE: /* where a flag would hide the child from a tracer, or makes it another's child */
+    case SYSCALL_CLONE: /* with a flag that hides the child from a tracer, or gives it another parent */
         stop_if(program, 0, BPF_JSET, CLONE_UNTRACED, CLONE_PARENT);
         return;
-    case SYSCALL_SECCOMP: /* a listener's answer would come before our stop, and could do without it */
+    case SYSCALL_SECCOMP: /* a listener answers before the helper's stop, and could avoid it */
         append(program, (struct sock_filter) LOAD_ARGUMENT(1));
         append(program, skip_if(BPF_JSET, SECCOMP_FILTER_FLAG_NEW_LISTENER, 1));
         pass(program);
         append(program, (struct sock_filter) FAIL(EBUSY));
         return;
-    case SYSCALL_CLONE3: /* its flags lie in memory: it could hide a child (decision 7) */
+    case SYSCALL_CLONE3: /* its flags are in memory and could hide a child (decision 7) */
         append(program, (struct sock_filter) FAIL(ENOSYS));
         return;
-    case SYSCALL_PTRACE: /* the other requests need one of these first; who is traced cannot ask for it anyway
-                          */
+    /* The other requests need one of these first. A traced process cannot ask to be traced. */
+    case SYSCALL_PTRACE:
         append(program, (struct sock_filter) LOAD_ARGUMENT(0));
         append(program, skip_if(BPF_JEQ, PTRACE_TRACEME, 3));
         append(program, skip_if(BPF_JEQ, PTRACE_ATTACH, 3));
@@ -194,31 +194,31 @@ static void append_condition(struct program *program, enum syscall_kind kind, co
     case SYSCALL_SCHED_SETATTR:
     case SYSCALL_MOVE_PAGES:
     case SYSCALL_MIGRATE_PAGES:
-    case SYSCALL_GET_ROBUST_LIST: /* 0 is the caller itself */
+    case SYSCALL_GET_ROBUST_LIST: /* 0 is the caller */
         stop_unless(program, 0, 0);
         return;
-    case SYSCALL_PERF_EVENT_OPEN: /* -1: nobody in particular, for which one needs a privilege */
+    case SYSCALL_PERF_EVENT_OPEN: /* -1: any process, which needs a privilege */
         append(program, (struct sock_filter) LOAD_ARGUMENT(1));
         append(program, skip_if(BPF_JEQ, 0, 2));
         append(program, skip_if(BPF_JEQ, (uint32_t) -1, 1));
         stop(program);
         pass(program);
         return;
-    case SYSCALL_FCNTL: /* who gets signals about a descriptor, and that they come; all else goes on */
+    case SYSCALL_FCNTL: /* changes of a descriptor's owner, or of its signals */
     case SYSCALL_FCNTL64:
         stop_if_asynchronous(program);
         stop_if(program, 1, BPF_JEQ, F_SETOWN, F_SETOWN_EX);
         return;
-    case SYSCALL_IOCTL: /* typing for whoever reads there ends as where the kernel is told to forbid it */
+    case SYSCALL_IOCTL: /* typing for another reader fails as if the kernel were set to forbid it */
         fail_if(program, 1, TIOCSTI, EIO);
         stop_at(program, 1, FIOASYNC);
         stop_if(program, 1, BPF_JEQ, FIOSETOWN, SIOCSPGRP);
         return;
-    case SYSCALL_KEYCTL: /* it exchanges the keys of whoever created the caller */
+    case SYSCALL_KEYCTL: /* this changes the keys of the caller's creator */
         fail_if(program, 0, KEYCTL_SESSION_TO_PARENT, EPERM);
         pass(program);
         return;
-    case SYSCALL_PRCTL: /* who shares a processor's core with whom */
+    case SYSCALL_PRCTL: /* a processor's core is shared */
         append(program, (struct sock_filter) LOAD_ARGUMENT(0));
         append(program, skip_if(BPF_JEQ, SCHED_CORE, 1));
         pass(program);
@@ -248,14 +248,14 @@ static void append_condition(struct program *program, enum syscall_kind kind, co
 
 static bool is_wanted(const struct watched_syscall *watched, uint32_t flags)
 {
-    /* A pidfd tells about a process and waits for it; what is done with it is another call. */
+    /* A pidfd tells of a process and waits for its end; anything else done with it is another call. */
     bool only_asks = watched->kind == SYSCALL_PIDFD_OPEN || watched->kind == SYSCALL_KCMP ||
                      watched->kind == SYSCALL_GET_ROBUST_LIST;
     bool may_concern_guarded = watched->parts == CBP_LAUNCH_FLAG_HANDLES && !only_asks;
     return (watched->parts & flags) != 0 || may_concern_guarded;
 }
 
-/* What is not this call jumps behind its row, with the number still loaded. */
+/* Every other call jumps behind this row, with its number still loaded. */
 static void append_row(struct program *program, const struct watched_syscall *watched,
                        const struct cbp_launch_go *go)
 {
@@ -271,7 +271,7 @@ static void append_architecture(struct program *program, uint32_t architecture,
     append(program, (struct sock_filter) LOAD(arch));
     append(program, skip_if(BPF_JEQ, architecture, 1));
     unsigned short at = program->length;
-    append(program, (struct sock_filter) BPF_STMT(BPF_JMP | BPF_JA, 0)); /* jumps farther than the others */
+    append(program, (struct sock_filter) BPF_STMT(BPF_JMP | BPF_JA, 0)); /* too far for a conditional jump */
     append(program, (struct sock_filter) LOAD(nr));
     for (size_t i = 0; i < WATCHED_SYSCALL_COUNT; i++)
         if (watched_syscalls[i].architecture == architecture && is_wanted(&watched_syscalls[i], go->flags))
@@ -285,7 +285,7 @@ static long install(const struct sock_fprog *program, unsigned flags)
     return call_system(SYS_seccomp, SECCOMP_SET_MODE_FILTER, (long) flags, address_of(program), 0, 0, 0);
 }
 
-/* Without the flag older kernels slow the whole tree down against speculation; EINVAL: they lack it. */
+/* Without the flag, older kernels slow the whole tree down against speculation. EINVAL: they lack it. */
 static int install_somehow(const struct sock_fprog *program)
 {
     long result = install(program, SECCOMP_FILTER_FLAG_SPEC_ALLOW);

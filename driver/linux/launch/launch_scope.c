@@ -1,6 +1,6 @@
-/* See launch_scope.h. The kernel checks the file that an open has come to, whatever path led there and
- * whoever changes it meanwhile. Landlock knows no "all but": what may be written is everything that lies
- * beside /proc in the root folder. No port is restricted. Source: landlock(7). */
+/* Makes the domain of launch_scope.h. The kernel checks the file that an open has found, whatever path led
+ * there and whatever changes it. Landlock has no "all but": all that is beside /proc in the root folder can
+ * be written. No port is restricted. Source: landlock(7). */
 #include "launch_scope.h"
 
 #include <errno.h>
@@ -14,10 +14,10 @@
 #include "bare_system.h"
 #include "cbp_message.h"
 
-/* Of the kernel's interface; younger than the headers that this is built with. */
+/* These numbers of the kernel's interface are younger than the headers of some builds. */
 enum { CREATE_RULESET = 444, ADD_RULE = 445, RESTRICT_SELF = 446, RULE_PATH_BENEATH = 1, SCOPE_SIGNAL = 2 };
 
-/* A domain that restricts files keeps them in their folders, unless it is told that they may leave. */
+/* A domain that restricts files keeps them in their folders, unless REFER is allowed. */
 enum { WRITE_FILE = 1 << 1, REFER = 1 << 13 };
 
 enum { LISTING_SIZE = 4096 };
@@ -33,7 +33,7 @@ struct __attribute__((packed)) path_rule {
     int32_t parent;
 };
 
-/* What getdents64 gives for each name. */
+/* getdents64 gives this for each name. */
 struct folder_entry {
     uint64_t inode;
     int64_t offset;
@@ -54,8 +54,7 @@ static bool is_proc(long fd)
            system.f_type == PROC_SUPER_MAGIC;
 }
 
-/* Lets be written what lies below a name in the root folder. Links say nothing: what they lead to has a name
- * of its own. */
+/* Allows writing below a name in the root folder. Links are skipped: targets have their own names. */
 static int allow(long ruleset, long root, const char *name)
 {
     struct stat status = {0};
@@ -112,7 +111,7 @@ int cbpd_enter_scope(uint32_t flags)
     long result = keeps_files ? -allow_all_but_proc(ruleset) : 0;
     if (result == 0)
         result = call_system(RESTRICT_SELF, ruleset, 0, 0, 0, 0, 0);
-    /* Without CAP_SYS_ADMIN the kernel demands it, as for a filter. */
+    /* Without CAP_SYS_ADMIN the kernel demands this, as for a filter. */
     if (result == -EPERM && call_system(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0) == 0)
         result = call_system(RESTRICT_SELF, ruleset, 0, 0, 0, 0, 0);
     close_file(ruleset);

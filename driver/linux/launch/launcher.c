@@ -1,11 +1,11 @@
-/* cbprocess-launch: becomes the target of a launch once the helper traces it. The caller starts it with
- * whatever descriptors, folder, environment and signals the target shall have; it changes none of them, and
- * the environment has no effect on it: it is a static program without a C library (bare_system.h).
+/* Is cbprocess-launch, which becomes the target of a launch once the helper traces it. The caller starts it
+ * with the target's descriptors, folder, environment and signals, which it keeps. The environment has no
+ * effect on it: it is a static program without a C library (bare_system.h).
  *
- * argv[0] is "cbprocess-launch N", N being the descriptor of the launch channel, with words of
- * launch_caller.h behind it if there are any; the other arguments are the target's own. What to execute comes
- * through the channel. If nothing can be executed, the errno goes back that CPython's subprocess would
- * report: the first that is neither ENOENT nor ENOTDIR, else the last. */
+ * argv[0] is "cbprocess-launch N", where N is the descriptor of the launch channel, and then maybe the words
+ * of launch_caller.h; the other arguments are the target's. The channel says what to execute. If nothing can
+ * be executed, the launcher gives the errno that CPython's subprocess would report: the first that is neither
+ * ENOENT nor ENOTDIR, else the last. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -21,7 +21,7 @@
 
 enum { EXIT_NOT_LAUNCHED = 127, TARGET_SIZE_MAX = 1024 * 1024, STANDARD_ERROR = 2 };
 
-/* What to execute; the caller has nothing else to keep. */
+/* The message says what to execute. The caller keeps no copy. */
 static union {
     struct cbp_launch_target message;
     char bytes[TARGET_SIZE_MAX];
@@ -38,14 +38,14 @@ static bool receive_target(int channel)
            target.bytes[target.message.paths_offset + target.message.paths_size - 1] == 0;
 }
 
-/* The kernel adds who we are, because the helper's end asks for it. */
+/* The kernel adds the launcher's credentials, because the helper's end asks for them. */
 static bool report_ready(int channel)
 {
     struct cbp_launch_ready ready = {.header = {.size = sizeof ready, .type = CBP_MESSAGE_LAUNCH_READY}};
     return send_to(channel, &ready, sizeof ready, MSG_NOSIGNAL) == (long) sizeof ready;
 }
 
-/* Waits to be traced and gets the go-ahead. */
+/* Waits to be traced, and reads the go-ahead. */
 static bool await_go(int channel, struct cbp_launch_go *go)
 {
     long size;
@@ -79,7 +79,7 @@ static void report_failure(int channel, int os_error)
     (void) send_to(channel, &result, sizeof result, MSG_NOSIGNAL);
 }
 
-/* The number behind the first space, or -1. *words becomes what follows it. */
+/* Gives the number after the first space, or -1. *words becomes the text after it. */
 static int channel_number(const char *argument0, const char **words)
 {
     while (*argument0 != 0 && *argument0 != ' ')
@@ -108,7 +108,7 @@ int cbpd_bare_main(int argument_count, char **arguments, char **environment)
         return refuse_to_run();
     if (!receive_target(channel))
         return EXIT_NOT_LAUNCHED;
-    /* Yama 1 lets only a chosen tracer in; without Yama there is nothing to choose. */
+    /* Yama 1 lets only a named tracer in. Without Yama this changes nothing. */
     (void) call_system(SYS_prctl, PR_SET_PTRACER, (long) target.message.helper_process_id, 0, 0, 0, 0);
     if (!report_ready(channel) || !await_go(channel, &go))
         return EXIT_NOT_LAUNCHED;

@@ -1,5 +1,5 @@
-/* Strings and lists of strings in a task's memory: arguments before and after an execve. Any thread, with a
- * window and texts of its own. Knows nothing of rules or events. */
+/* Reads strings and lists of strings from a task's memory: arguments before and after an execve. Any thread,
+ * with a window and texts of its own. Knows no rules and no events. */
 #include <elf.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -8,16 +8,16 @@
 #include "cbp_constants.h"
 #include "reading.h"
 
-/* Source: the kernel's fs/exec.c and linux/binfmts.h: the longest string, and the least that strings and
- * pointers of any execve may take together. */
+/* The kernel takes no longer string, and always has this room for an execve's strings and pointers. Source:
+ * the kernel's fs/exec.c and linux/binfmts.h. */
 enum { STRING_SIZE_MAX = 32 * TASK_PAGE_SIZE, ALWAYS_ENOUGH = 32 * TASK_PAGE_SIZE, POINTER_SIZE = 8 };
 
 enum {
     NEW_STACK_FIRST_READ = 8192,
     POINTERS_AT_ONCE = 512,
-    JUMPS_MAX = 16, /* among these, which a window follows; beyond, all strings are read in one call */
+    JUMPS_MAX = 16, /* of these, which a window follows; with more, one call reads all strings */
     SCATTERED_SIZE = WINDOW_SIZE / POINTERS_AT_ONCE,
-    LOOK_AT_ENVIRONMENT = 8192 /* where the arguments are longer */
+    LOOK_AT_ENVIRONMENT = 8192 /* arguments of this size: look at the environment, too */
 };
 
 static bool window_covers(struct window *window, uint64_t address)
@@ -34,7 +34,7 @@ static bool window_covers(struct window *window, uint64_t address)
     return window->size > 0;
 }
 
-/* Appends the string at address and its NUL; false if it cannot be read, or the kernel takes none so long. */
+/* Appends the string at address with its NUL. False: it cannot be read, or is too long for the kernel. */
 static bool append_string(struct window *window, uint64_t address, struct text *text)
 {
     size_t size_before = text->size;
@@ -89,7 +89,7 @@ static bool is_within_limit(const struct list *list)
     return list->text->size + list->count * POINTER_SIZE <= list->limit;
 }
 
-/* Strings that lie side by side, or nearly so. */
+/* Appends strings that lie side by side, or nearly so. */
 static bool append_in_order(struct list *list, const void *pointers, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -100,7 +100,7 @@ static bool append_in_order(struct list *list, const void *pointers, size_t coun
     return true;
 }
 
-/* Appends what is left of a string, page by page. */
+/* Appends the rest of a string, page by page. */
 static bool append_rest(struct list *list, uint64_t address, size_t size_before)
 {
     struct text *text = list->text;
@@ -119,7 +119,7 @@ static bool append_rest(struct list *list, uint64_t address, size_t size_before)
     }
 }
 
-/* Strings that lie anywhere: the beginnings of all of them in one call. */
+/* Appends strings that lie anywhere: one call reads the beginnings of all of them. */
 static bool append_scattered(struct list *list, const void *pointers, size_t count)
 {
     struct iovec remote[POINTERS_AT_ONCE];
@@ -131,7 +131,7 @@ static bool append_scattered(struct list *list, const void *pointers, size_t cou
         remote[i] = (struct iovec){(void *) (uintptr_t) address, size}; // NOLINT: another process's address
         local.iov_len += size;
     }
-    list->window->size = 0; /* it holds something else now */
+    list->window->size = 0; /* it holds other bytes now */
     ssize_t got = process_vm_readv((pid_t) list->tid, &local, 1, remote, count, 0);
     if (got != (ssize_t) local.iov_len)
         return false;
@@ -181,7 +181,7 @@ static bool read_list(struct list *list, uint64_t address)
     }
 }
 
-/* What the kernel lets strings and pointers of an execve take: a quarter of the stack, within bounds. */
+/* Gives the room that an execve has for strings and pointers: a quarter of the stack, within bounds. */
 static size_t limit_of(uint32_t tid)
 {
     struct rlimit stack;
@@ -191,7 +191,7 @@ static size_t limit_of(uint32_t tid)
     return limit > ALWAYS_ENOUGH ? limit : ALWAYS_ENOUGH;
 }
 
-/* What else goes onto the new stack: the name, and what scripts put in place of the first argument. */
+/* Gives the size of what else the new stack has: the name, and what scripts put before the arguments. */
 static size_t beside_arguments(const struct argument_places *places, const struct text *arguments)
 {
     size_t replaced = arguments->size > 0 ? strlen(arguments->bytes) + 1 : 0;
@@ -235,13 +235,13 @@ static uint64_t stack_word(const struct text *words, size_t index, bool is_32bit
     return word;
 }
 
-/* The vectors on a new stack: argument count, arguments, NULL, environment, NULL, auxiliary pairs. */
+/* A new stack has these vectors: argument count, arguments, NULL, environment, NULL, auxiliary pairs. */
 struct vectors {
     uint64_t first_argument, after_arguments, given;
     uint32_t user_id;
 };
 
-/* Whether the words read so far hold all vectors; else more must be read. */
+/* Finds all vectors in the words read so far. False: more words must be read. */
 static bool parse_vectors(const struct text *words, bool is_32bit, struct vectors *vectors)
 {
     size_t word_count = words->size / (is_32bit ? 4 : 8);
@@ -282,7 +282,7 @@ static bool read_vectors(uint32_t tid, const struct stop_registers *stop, struct
     return false;
 }
 
-/* The bytes from address to end, from what was read with the vectors or else from the task. */
+/* Gives the bytes from address to end, from what was read with the vectors or else from the task. */
 static bool read_range(uint32_t tid, uint64_t stack_pointer, const struct text *words, uint64_t address,
                        uint64_t end, struct text *text)
 {
@@ -298,7 +298,7 @@ static bool read_range(uint32_t tid, uint64_t stack_pointer, const struct text *
     return true;
 }
 
-/* The string at address, mostly among what was read with the vectors: at the top of the stack. */
+/* Gives the string at address, mostly from what was read with the vectors: it is at the top of the stack. */
 static const char *stack_string(uint32_t tid, uint64_t stack_pointer, uint64_t address,
                                 struct reading *reading, uint32_t *size)
 {

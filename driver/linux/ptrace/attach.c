@@ -1,32 +1,23 @@
-/* Takes running processes under the filter: all their threads, and their descendants, however fast they
- * create new ones meanwhile. Nothing is stopped for it. Runs in the tracer thread only, which serves
- * everybody else between two processes; and every walk has an end, whatever is born and dies in it.
+/* Takes running processes under the filter with all their threads and descendants, however fast they create
+ * new ones. Nothing is stopped for it. Runs in the tracer thread only, which serves other tasks between two
+ * processes. Every walk has an end, whatever is born and dies meanwhile.
  *
- * Whatever a traced thread creates is traced from its first instruction on. So threads that are not traced
- * yet can only come from threads that are not either, and looking again until there is nothing new ends with
- * all of them; for descendants likewise. */
-#include <dirent.h>
-#include <elf.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
+ * What a traced thread creates is traced from its first instruction on. So an untraced thread or descendant
+ * can only come from an untraced one, and repeated looks until nothing is new find all of them. */
 #include <string.h>
 #include <unistd.h>
 
-#include "beside.h"
-#include "reading.h"
 #include "tracer.h"
 
-/* Most walks are over within the first slice: then nobody gets on before the rule is in force. */
+/* Most walks end in the first slice: then no other task runs on before the rule is in force. */
 enum { WALK_LIMIT_MS = 5000, FIRST_SLICE_MS = 250, SLICE_MS = 5 };
 enum { THREAD_PASSES_MAX = 100, NS_PER_MS = 1000000 };
 enum { WISHING_LIMIT_MS = 1000 /* of a whole walk */, WISHING_PAUSE_US = 2000 };
 
 static struct {
     uint64_t end_ns, slice_end_ns;
-    uint64_t wishing_end_ns; /* 0: no other helper was asked yet */
-    uint32_t number;         /* of this walk: what it goes on from carries it */
+    uint64_t wishing_end_ns; /* 0: no other helper has been asked yet */
+    uint32_t number;         /* the walk's; the processes that it starts from have it */
     bool is_given_up;
 } walk;
 
@@ -50,8 +41,8 @@ void cbpd_end_attaching(struct tracer *self)
         cbpd_let_released_go(&self->helper);
 }
 
-/* To be asked between two processes, when nothing points to a task or a process: any may go meanwhile. False:
- * there is no time left, or nobody to walk for. */
+/* Says whether to walk on; call it between two processes, while no pointer to a task or a process is kept,
+ * since any may end meanwhile. False: there is no time left, or the controller has ended. */
 static bool walk_goes_on(struct tracer *self)
 {
     uint64_t now = cbpd_now_ns();
@@ -64,7 +55,7 @@ static bool walk_goes_on(struct tracer *self)
 
 /* ---- One process ---- */
 
-/* Why a thread could not be had. One that we trace already, or that has ended, is no reason. */
+/* Gives the error for a thread that could not be seized, or 0 if it is traced already or has ended. */
 static uint32_t reason_of_failure(struct tracer *self, uint32_t tid, uint32_t error)
 {
     struct status_facts facts;
@@ -76,7 +67,7 @@ static uint32_t reason_of_failure(struct tracer *self, uint32_t tid, uint32_t er
     return facts.tracer_pid != 0 ? CBP_ERROR_BUSY : CBP_ERROR_ACCESS_DENIED;
 }
 
-/* One look at the threads of a process: traces those that are not. *found counts them. */
+/* Looks once at the threads of a process and traces those that are not traced. *found counts them. */
 static uint32_t seize_new_threads(struct tracer *self, struct process *process, uint32_t *found)
 {
     struct id_list list;
@@ -95,8 +86,7 @@ static uint32_t seize_new_threads(struct tracer *self, struct process *process, 
     return error;
 }
 
-/* A thread that is made with CLONE_UNTRACED by one that is traced is new as well, so there is an end to it.
- */
+/* Seizes threads until none is new. CLONE_UNTRACED makes new ones, so the number of passes is limited. */
 static uint32_t seize_threads(struct tracer *self, struct process *process)
 {
     uint32_t found = 1;
@@ -109,7 +99,7 @@ static uint32_t seize_threads(struct tracer *self, struct process *process)
     return process->thread_count > 0 ? 0 : CBP_ERROR_INVALID_PARAMETER;
 }
 
-/* A process that cannot be had, or not whole, goes on as it was. */
+/* Lets a process go on as it was that cannot be attached to as a whole. */
 static uint32_t give_up(struct tracer *self, struct process *process, bool is_new, uint32_t error)
 {
     if (is_new && process->base.reference_count == 0)
@@ -139,14 +129,14 @@ static uint32_t attach_one(struct tracer *self, uint32_t pid)
         if (!process)
             return CBP_ERROR_NOT_ENOUGH_MEMORY;
         process->base.attached = process->base.executed = true;
-        process->base.creator_tenure = UINT32_MAX; /* who has created it, and as what, nobody has seen */
+        process->base.creator_tenure = UINT32_MAX; /* its creator was not seen */
         process->base.start_time = cbpd_read_start_time(self, pid);
         process->parent_pid = facts.parent_pid;
         process->tree = creator_of(process) ? creator_of(process)->tree : pid;
         process->creator_pid = process->creator_tid = facts.parent_pid;
         process->user_id = facts.user_id;
     } else if (!process->base.attached) {
-        return 0; /* started under the filter */
+        return 0; /* it was started under the filter */
     }
     cbpd_set_let_go(self, process, false);
     uint32_t error = seize_threads(self, process);
@@ -162,8 +152,8 @@ static uint32_t attach_one(struct tracer *self, uint32_t pid)
     return 0;
 }
 
-/* Another controller's helper may have it only because it sleeps, and lets go of it if it is asked. To be
- * called when nothing points to a task or a process. False: there is nobody to ask, or no use in it. */
+/* Asks another controller's helper to detach a process that it keeps only because the process sleeps. Call it
+ * while no pointer to a task or a process is kept. False: there is no such helper, or asking is of no use. */
 static bool wish_for(struct tracer *self, uint32_t pid)
 {
     uint32_t helper = cbpd_other_helper_of(self, pid);
@@ -200,7 +190,7 @@ static bool is_attached(struct tracer *self, uint32_t pid)
 
 /* ---- Trees and names ---- */
 
-/* Whether the process or who created it, and so on, is one whose descendants this walk is for. */
+/* Says whether this walk is for the descendants of the process or of an ancestor. */
 static bool is_of_walk(const struct process *process)
 {
     while (process && process->walk_number != walk.number)
@@ -208,9 +198,8 @@ static bool is_of_walk(const struct process *process)
     return process;
 }
 
-/* One look at all processes: attaches children of the walk's trees that are not traced yet. *count counts
- * them. A child that cannot be had is left alone, but for want of memory: it may be a set-user-ID program's,
- * or another tracer's. */
+/* Looks once at all processes and attaches to new children in the walk's trees. *count counts them. A child
+ * that cannot be attached to is skipped, unless memory is lacking: its program may be set-user-ID. */
 static uint32_t attach_new_children(struct tracer *self, uint32_t *count)
 {
     struct id_list list;
@@ -231,7 +220,7 @@ static uint32_t attach_new_children(struct tracer *self, uint32_t *count)
     return error;
 }
 
-/* Those of the walk's trees. CBP_ERROR_BUSY: it cannot be known who they are. */
+/* Attaches to the descendants in the walk's trees. CBP_ERROR_BUSY: they cannot be known. */
 static uint32_t attach_descendants(struct tracer *self)
 {
     uint32_t error = 0;
@@ -242,7 +231,7 @@ static uint32_t attach_descendants(struct tracer *self)
     return error;
 }
 
-/* The process is one whose descendants the walk is for. */
+/* This walk is for the descendants of that process. */
 static void walk_from(struct tracer *self, uint32_t pid)
 {
     struct process *process = find_process(&self->helper, pid);
@@ -266,8 +255,8 @@ uint32_t cbpd_attach_process(struct cbpd_helper *helper, uint32_t pid, uint64_t 
     return error;
 }
 
-/* The system's manager with what belongs to it, and the bus between its services: whoever holds one of them
- * holds the machine, and most likely himself. */
+/* Says whether the image is part of the system's manager or the bus between its services. To hold one of them
+ * is to hold the machine, and most likely the helper itself. */
 static bool is_of_system(const struct cbpd_image *image)
 {
     static const char *const beginnings[] = {"/usr/lib/systemd/", "/lib/systemd/", "/usr/lib/elogind/",
@@ -278,7 +267,7 @@ static bool is_of_system(const struct cbpd_image *image)
     return false;
 }
 
-/* False without memory. */
+/* Reads from the rule set what it wants of a process. False: no memory. */
 static bool read_wish(struct tracer *self, uint32_t pid, struct cbpd_rule_set *set, uint32_t wanted_rule_id,
                       enum cbpd_attachment *wish)
 {
@@ -289,12 +278,12 @@ static bool read_wish(struct tracer *self, uint32_t pid, struct cbpd_rule_set *s
     return image;
 }
 
-/* Whether the controller descends from it, as everybody does from process 1: a name, which may match anybody,
- * never means one of those, nor a helper, which may wait for us. To be stopped with the terminal, the login
- * or the machine takes an id. */
+/* Says whether the controller descends from the process; every process descends from process 1. A rule by
+ * name never stops the terminal, the login or the machine, nor another helper, which may wait for this one:
+ * that takes a rule by id. */
 static bool carries_us(struct tracer *self, uint32_t pid)
 {
-    enum { GENERATIONS_MAX = 4096 }; /* ids are used again: what is read one by one may have no end */
+    enum { GENERATIONS_MAX = 4096 }; /* a chain of ids that are used again may have no end */
     struct status_facts facts;
     uint32_t above = self->controller_pid;
     for (int i = 0; i < GENERATIONS_MAX && above > 1 && above != pid; i++)
@@ -302,8 +291,8 @@ static bool carries_us(struct tracer *self, uint32_t pid)
     return pid == 1 || above == pid;
 }
 
-/* Those that match first, then the descendants of all of them together. CBP_ERROR_TIMEOUT: not all could be
- * looked at in time, so that one that matches may be left out. */
+/* Attaches first to processes that match, then to the descendants of all of them. CBP_ERROR_TIMEOUT: time was
+ * too short to look at all, so that a matching process may be left out. */
 uint32_t cbpd_attach_matching(struct cbpd_helper *helper, struct cbpd_rule_set *set, uint32_t wanted_rule_id)
 {
     struct tracer *self = tracer_of(helper);

@@ -1,6 +1,4 @@
-/* The bell that calls the tracer to its work while it sleeps: an answer, a child's stop, and a reader that has
- * done its job move it. Knows no task. */
-#include <errno.h>
+/* Wakes the sleeping tracer: an answer, a child's stop and a ready reader move the bell. Knows no tasks. */
 #include <linux/futex.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -10,7 +8,7 @@
 #include "cbp_atomic.h"
 #include "tracer.h"
 
-/* Set once. A signal's handler and other threads use it, too. */
+/* The bell is set once. A signal handler and other threads use it, too. */
 static struct cbp_channel *bell_channel;
 
 static void move_bell(int signal)
@@ -26,7 +24,7 @@ void cbpd_wake_tracer(void)
         syscall(SYS_futex, &bell_channel->answer_bell, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
-/* SIGCHLD costs a handler's run: it is listened to only while the bell is slept on. */
+/* SIGCHLD costs a run of the handler, so it is listened to only during a sleep on the bell. */
 void cbpd_listen_for_children(bool on)
 {
     static bool listening;

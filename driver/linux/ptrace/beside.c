@@ -1,22 +1,16 @@
-/* See beside.h. Readers take jobs from one queue. One whose job has been given up is not waited for: it is
- * "stuck" until it comes back, and frees the job then. Neither the end of the helper nor anything else waits
- * for one; it has a table of descriptors of its own, so that it keeps nothing open for others either.
+/* Runs jobs in readers; see beside.h. Readers take jobs from one queue. A reader whose job has been given up
+ * is "stuck" until it comes back, and frees the job then. Nothing waits for it, not even the end of the
+ * helper. It has its own table of descriptors, so it keeps nothing open for others.
  *
- * The number of readers is bounded, and how many of them one tree can occupy: the others keep theirs. Some of
- * a tree's are kept for its urgent jobs. */
+ * The number of readers is limited, for one tree as well. A tree has some more for its urgent jobs. */
 #include "beside.h"
 
 #include <errno.h>
-#include <linux/close_range.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "cbp_atomic.h"
 #include "look_up.h"
@@ -26,9 +20,9 @@ enum {
     JOB_LIMIT_MS = 1000,
     READER_MAX = 128,
     FIRST_READER_COUNT = 4,
-    TREE_MAX = 12,            /* readers that one tree's jobs can have */
-    TREE_URGENT_MAX = 16,     /* its urgent ones, counted with the others */
-    WANTED_OF_TREE_MAX = 256, /* jobs of one tree that are waited for; twice as many with urgent ones */
+    TREE_MAX = 12,            /* readers for one tree's jobs */
+    TREE_URGENT_MAX = 16,     /* for its urgent jobs, with the others */
+    WANTED_OF_TREE_MAX = 256, /* waiting jobs of one tree; twice as many with urgent ones */
     READER_STACK_SIZE = 512 * 1024,
     LOOK_LIMIT_MS = 250,
     LOOK_LIMIT_MIN_MS = 20,
@@ -41,20 +35,20 @@ enum { JOB_QUEUED, JOB_WORKING, JOB_DONE, JOB_GIVEN_UP };
 struct reader {
     uint32_t tree;
     bool is_busy;
-    bool is_stuck; /* busy, and nobody waits for it */
+    bool is_stuck; /* busy, and no owner waits for its job */
 };
 
-/* Everything below is under this lock, which is never held while anything could last. */
+/* This lock protects everything below. It is never held while anything could last. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t is_queued = PTHREAD_COND_INITIALIZER;
-static pthread_cond_t is_put_back; /* a job that the tracer waits for; by the clock of cbpd_now_ns() */
+static pthread_cond_t is_put_back; /* a job that the tracer waits for; uses the clock of cbpd_now_ns() */
 static struct reader readers[READER_MAX];
 static uint32_t reader_count, busy_count, stuck_count;
 static struct job *queue, **queue_end = &queue;
 static uint32_t queued_count;
 static struct job *done;
-static uint32_t done_count;                    /* read without the lock, too */
-static struct job *first_wanted, *last_wanted; /* by their limits */
+static uint32_t done_count;                    /* also read without the lock */
+static struct job *first_wanted, *last_wanted; /* in the order of their limits */
 static uint32_t wanted_count;
 
 /* ---- Lists ---- */
@@ -129,7 +123,7 @@ static bool has_room(const struct job *job, bool stuck_only)
     return count_of_tree(job->tree, stuck_only) < (uint32_t) (job->is_urgent ? TREE_URGENT_MAX : TREE_MAX);
 }
 
-/* The first job whose tree may have another reader. */
+/* Takes the first job whose tree may have another reader. */
 static struct job *take_queued(uint32_t reader)
 {
     for (struct job **link = &queue, *job; (job = *link) != NULL; link = &job->queue_next)
@@ -144,7 +138,7 @@ static struct job *take_queued(uint32_t reader)
     return NULL;
 }
 
-/* Its reader is free again. Gives whether the job is to be freed. */
+/* Frees the job's reader. Says whether the job itself is to be freed. */
 static bool put_back(struct job *job)
 {
     struct reader *reader = &readers[job->reader];
@@ -231,7 +225,7 @@ void cbpd_prepare_readers(void)
 
 /* ---- The tracer's side ---- */
 
-/* Under the lock. */
+/* Gives the job to the readers. The lock is held. */
 static bool give_away(struct job *job)
 {
     if (reader_count - busy_count <= queued_count)
@@ -243,7 +237,7 @@ static bool give_away(struct job *job)
     return true;
 }
 
-/* Each costs memory until it is done. */
+/* Each waiting job costs memory until it is done, so a tree's number is limited. */
 static bool are_too_many_wanted(const struct job *job)
 {
     uint32_t count = 0, limit = job->is_urgent ? 2 * WANTED_OF_TREE_MAX : WANTED_OF_TREE_MAX;
@@ -276,7 +270,7 @@ bool cbpd_any_job_is_done(void)
     return cbp_load_u32(&done_count) != 0;
 }
 
-/* Under the lock. False: the reader that works on it will free it. */
+/* Takes the job back from the readers. False: the reader that works on it will free it. The lock is held. */
 static bool take_back(struct job *job)
 {
     if (job->state == JOB_WORKING) {
@@ -328,12 +322,12 @@ void *cbpd_next_finished_job(struct job **job)
     return owner;
 }
 
-/* ---- What is waited for ---- */
+/* ---- Looks that the tracer waits for ---- */
 
 struct errand {
     struct job job;
     void (*work)(void *block);
-    void (*release)(void *block); /* or NULL */
+    void (*release)(void *block); /* NULL: nothing to release */
     uint64_t block[];
 };
 
@@ -343,7 +337,7 @@ static void run_errand(struct job *job)
     errand->work(errand->block);
 }
 
-/* Its work is done, and nobody waits for it. */
+/* Frees an errand that is done and for which the tracer no longer waits. */
 static void discard_errand(struct job *job)
 {
     struct errand *errand = (struct errand *) job;
@@ -352,9 +346,9 @@ static void discard_errand(struct job *job)
     cbpd_free_surely(errand);
 }
 
-/* How long the tracer waits: each time in vain makes the next one for that tree shorter, and is forgotten
- * after a while. So a tree that is out to make it wait takes a small part of its time, and the others' looks
- * have theirs. Trees for which it happened longest ago make room. */
+/* Each vain wait for a tree's look makes the next limit for that tree shorter; after a while it is forgotten.
+ * So a tree that tries to make the tracer wait takes little of its time. The tree with the oldest vain wait
+ * makes room for another. */
 struct vain_looks {
     uint32_t tree, count;
     uint64_t last_ns;
@@ -391,7 +385,7 @@ static void count_in_vain(uint32_t tree, uint64_t at_ns)
     *vain = (struct vain_looks){tree, vain->tree == tree ? vain->count + 1 : 1, at_ns};
 }
 
-/* Under the lock. Gives whether it was done. */
+/* Waits for a look. Says whether it was done. The lock is held. */
 static bool wait_for_look(struct job *job)
 {
     uint64_t limit_ns = limit_of_look(job->tree, cbpd_now_ns());

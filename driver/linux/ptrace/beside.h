@@ -1,6 +1,6 @@
-/* Work that somebody in a tree could make last for ever - reading files, paths and memory that it controls -
- * is done beside the tracer, by a few threads ("readers"). The tracer never waits for it: a job that is not
- * done within a limit is given up, and whoever wanted it has to do without.
+/* Runs work beside the tracer that a tree could make last for ever: reading files, paths and memory that it
+ * controls. A few threads ("readers") do it, and the tracer never waits for them. A job that is not done
+ * within a limit is given up, and its owner goes on without it.
  *
  * Knows threads and the clock; must not know tasks, rules or events. */
 #ifndef CBP_BESIDE_H
@@ -10,52 +10,51 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The beginning of a block that has all a job needs and all that comes out of it. */
+/* A job begins the block that has all it needs and all that comes out of it. */
 struct job {
-    void (*work)(struct job *job);    /* a reader's: it touches nothing but the block */
-    void (*discard)(struct job *job); /* frees the block, in whatever thread had it last */
-    void *owner;                      /* who wants it */
-    uint32_t tree;                    /* on whose behalf */
-    bool is_urgent; /* without it the owner cannot go on: it may use what is kept for such */
-    /* beside.c's own */
+    void (*work)(struct job *job);    /* runs in a reader and touches nothing but the block */
+    void (*discard)(struct job *job); /* frees the block, in the last thread that had it */
+    void *owner;                      /* the owner waits for the job */
+    uint32_t tree;                    /* the tree that it is done for */
+    bool is_urgent;                   /* the owner cannot go on without it: it may use reserved readers */
+    /* beside.c uses these members. */
     int state;
-    uint32_t reader; /* while one works on it */
+    uint32_t reader; /* while a reader works on it */
     uint64_t limit_ns;
-    struct job *next, *previous; /* all that are wanted */
+    struct job *next, *previous; /* all jobs that an owner waits for */
     struct job *queue_next;
 };
 
 /* Starts the first readers, before a tree can use up the number of threads that its user may have. */
 void cbpd_prepare_readers(void);
 
-/* Gives the job away. False: there is nobody to do it, now or soon, and it is the caller's as before. */
+/* Gives the job to the readers. False: none is free now or soon, and the job stays the caller's. */
 bool cbpd_do_beside(struct job *job);
 
-/* Of the jobs that were given away, and are wanted: */
+/* These are about jobs that were given to the readers and that an owner waits for. */
 bool cbpd_any_job_waits(void);
 bool cbpd_any_job_is_done(void);
-/* The next one that is done, or whose limit has passed. Gives its owner, NULL if there is none; *job is the
- * caller's again, or NULL if it was not done in time. */
+/* Gives the owner of the next job that is done or over its limit, or NULL. *job is the caller's again, or
+ * NULL if the job was not done in time. */
 void *cbpd_next_finished_job(struct job **job);
-/* Nobody wants it any more. */
+/* Its owner no longer waits for the job. */
 void cbpd_give_up_job(struct job *job);
 
-/* Does short work on a block of this size, with which the caller has to wait: at once if nothing can last, or
- * else beside, for a small limit that shrinks when that tree has let it be reached. The work may touch
- * nothing but its block, in which no pointers lead out. False: it was not done, and the block is as it was;
- * errno is ENOMEM if there was no memory for it. */
+/* Does short work on a block while the caller waits: at once if nothing can last, or else beside, within a
+ * small limit that shrinks each time that tree has reached it. The work touches only its block, which has no
+ * pointers to other memory. False: it was not done, and the block is as it was. errno is then ENOMEM if there
+ * was no memory for it. */
 bool cbpd_look_now(uint32_t tree, void (*work)(void *block), void *block, size_t size);
-/* Such work may leave memory in its block, which begins without; release frees that of a block that nobody
- * waits for any more. */
+/* Works like cbpd_look_now() for work that leaves memory in its block, which begins without any. release
+ * frees that memory if the caller no longer waits. */
 bool cbpd_look_now_and_release(uint32_t tree, void (*work)(void *block), void (*release)(void *block),
                                void *block, size_t size);
-/* ---- risk.c: whether there is anything that could last ---- */
+/* ---- risk.c: whether anything could last ---- */
 
-/* Begins to watch, in a thread of its own; whatever there may be counts as risk until it has found nothing.
- */
+/* Begins to watch in a thread of its own. Until that has found nothing, a risk is assumed. */
 void cbpd_watch_for_risk(void);
-/* The tracer's: whether some file, folder or memory that a tree can reach may not answer. Once that is so it
- * stays so. */
+/* Says whether some file, folder or memory within a tree's reach may not answer. Once true, it stays true.
+ * The tracer calls this. */
 bool cbpd_anything_may_block(void);
 
 #endif

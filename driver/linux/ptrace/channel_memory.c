@@ -1,5 +1,5 @@
-/* Where the helper begins: the channel's memory, which the core has made, and who the core is. Trusts
- * neither before it has looked. */
+/* Maps the channel's memory, which the core has made, and finds out which process the core is. Checks both
+ * before it trusts them. */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -10,7 +10,7 @@
 
 #include "tracer.h"
 
-/* Whether it is a memory file of this size at least that nobody can make smaller. */
+/* Says whether it is a memory file of at least this size that can no longer shrink. */
 static bool is_sealed(int fd, uint64_t size)
 {
     struct stat status;
@@ -19,14 +19,14 @@ static bool is_sealed(int fd, uint64_t size)
            (seals & F_SEAL_SHRINK) != 0;
 }
 
-/* Maps it over what is reserved for it. */
+/* Maps a part over the address range reserved for it. */
 static bool map_part(char *at, uint64_t size, int fd)
 {
     return is_sealed(fd, size) &&
            mmap(at, (size_t) size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED;
 }
 
-/* The parts that wait in the control socket; how many. */
+/* Receives the parts that wait in the control socket. Gives how many. */
 static size_t receive_parts(int *fds)
 {
     union {

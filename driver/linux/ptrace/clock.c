@@ -1,4 +1,4 @@
-/* The clocks: of deadlines, of events, and of the kernel's start times. Any thread. */
+/* Reads the clocks: of deadlines, of events, and of the kernel's start times. Any thread. */
 #include <time.h>
 #include <unistd.h>
 
@@ -26,7 +26,7 @@ uint64_t cbpd_boot_ns(void)
     return read_clock(CLOCK_BOOTTIME);
 }
 
-/* The unit of start times. */
+/* Gives a time in the unit of start times. */
 uint64_t cbpd_ticks_of(uint64_t time_ns)
 {
     static uint64_t tick_ns;

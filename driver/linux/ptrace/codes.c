@@ -1,9 +1,9 @@
-/* Error codes as the errno of a system call that is refused. */
+/* Translates error codes to the errno of a refused system call. Knows no tasks. */
 #include <errno.h>
 
 #include "tracer.h"
 
-/* Source: the meaning of the Win32 codes; whatever has no counterpart is "not permitted". */
+/* A code without a counterpart becomes EPERM. Source: the meaning of the Win32 codes. */
 int cbpd_errno_of_code(uint32_t code)
 {
     switch (code) {

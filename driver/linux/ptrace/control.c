@@ -1,5 +1,5 @@
-/* Requests of the core: the tracer reads and answers them, once the watching thread (watching.c) has called it.
- * Runs in the tracer thread only. */
+/* Reads and answers requests of the core, once the watching thread (watching.c) has called the tracer. Runs
+ * in the tracer thread only. */
 #include <errno.h>
 #include <poll.h>
 
@@ -48,7 +48,7 @@ static bool serve_request(struct tracer *self)
         descriptors[0] = -1;
     } else if (type == CBP_MESSAGE_LAUNCH) {
         status = cbpd_begin_launch(request, descriptors[0], descriptors[1]);
-        if (status == 0) /* they are the launch's now */
+        if (status == 0) /* the launch owns them now */
             descriptors[0] = descriptors[1] = -1;
     } else {
         status = cbpd_serve_request(&self->helper, type, request, &value);
@@ -59,7 +59,7 @@ static bool serve_request(struct tracer *self)
     return true;
 }
 
-/* What follows rules waits until they are in force. */
+/* Requests that follow rules wait until those are in force. */
 void cbpd_serve_requests(struct tracer *self)
 {
     struct cbp_message_header rules;

@@ -1,16 +1,14 @@
-/* New tasks: whose they are, and telling about them. A task's creator stops with an event and the task stops
- * for the first time, in either order. A creator that ends in between never tells. Of a thread /proc says
- * whose it is; of a process only who is its parent now, which is no proof: its creator is guessed
+/* Finds out which process a new task belongs to, and tells about it. The creator's stop with an event and the
+ * new task's first stop come in either order. If the creator ends in between, it never tells. /proc then
+ * names a thread's process, but of a new process only its present parent: its creator is guessed
  * (legacies.c). Runs in the tracer thread only. */
-#include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "cbp_atomic.h"
 #include "tracer.h"
 
-/* How long a creator may take to tell; it takes longer where the parent, most often the creator, lives. */
+/* A creator may take so long to tell; the longer limit holds while the parent, mostly the creator, lives. */
 enum { TELLING_LIMIT_NS = 20 * 1000 * 1000, LIVING_TELLING_LIMIT_NS = 250 * 1000 * 1000 };
 
 static bool fork_is_a_creation(struct tracer *self)
@@ -28,7 +26,7 @@ struct disposition cbpd_after_creation(const struct task *task, uint32_t result_
                                 .kills = result_code != 0};
 }
 
-/* A new task is known and stopped: tell about it. */
+/* Tells about a new task that is known and stopped. */
 struct disposition cbpd_task_is_ready(struct tracer *self, struct task *task)
 {
     bool is_process = task->process->base.pid == task->base.tid;
@@ -74,7 +72,7 @@ static struct process *make_child_process(struct tracer *self, struct task *task
     return process;
 }
 
-/* The creator of a task is known. False: there is no memory for it. */
+/* Connects a task with its creator, which is now known. False: no memory. */
 static bool adopt_task(struct tracer *self, struct task *task, struct process *creator, uint32_t creator_tid,
                        int event)
 {
@@ -101,7 +99,7 @@ struct disposition cbpd_handle_creation(struct tracer *self, struct task *creato
     if (!task && !cbpd_was_ended_unknown(self, tid))
         task = cbpd_add_task(self, tid);
     if (!task || task->process || !adopt_task(self, task, creator->process, creator->base.tid, event))
-        return go_on(0); /* without memory now, its owner will be looked for */
+        return go_on(0); /* without memory its owner is looked for later */
     task->announced = true;
     task->kept_creator = creator->base.tid;
     creator->waits_for = task->base.tid;
@@ -110,9 +108,9 @@ struct disposition cbpd_handle_creation(struct tracer *self, struct task *creato
     return stay();
 }
 
-/* ---- Tasks whose creator has not told of them ---- */
+/* ---- Tasks of which no creator has told ---- */
 
-/* A process that anybody may have created. */
+/* Makes a process whose creator is not known. */
 static struct process *make_orphan(struct tracer *self, uint32_t pid, const struct status_facts *facts)
 {
     uint64_t start_time = cbpd_read_start_time(self, pid);
@@ -120,7 +118,7 @@ static struct process *make_orphan(struct tracer *self, uint32_t pid, const stru
     struct cbpd_image *image = creator ? cbpd_image_of_running(self, pid) : NULL;
     struct process *process =
         image ? process_of(cbpd_add_process(&self->helper.policy, pid, &creator->base)) : NULL;
-    if (!process) { /* without a name no rule by name would hold for it */
+    if (!process) { /* no rule by name would apply to a process without a name */
         cbpd_release_image(&self->helper.policy, image);
         if (creator)
             cbpd_forget_empty_process(self, creator);
@@ -137,7 +135,7 @@ static struct process *make_orphan(struct tracer *self, uint32_t pid, const stru
     return process;
 }
 
-/* Finds out whose task this is without its creator. False: that cannot be known. */
+/* Finds a task's process without its creator. False: it cannot be known. */
 bool cbpd_find_owner(struct tracer *self, struct task *task)
 {
     struct status_facts facts;

@@ -1,7 +1,7 @@
-/* What is dangerous about descriptors: others may share them, and they can send signals (O_ASYNC). The kernel sends them to the caller if nobody else has been
- * said to get them, but of a terminal to all that are in its foreground: to the controller, or to a protected
- * server, and by F_SETSIG any signal. That changes while a call is decided about, so that no terminal may
- * send signals, nor what may be one by the time of the call. Knows no rules. */
+/* Knows what is dangerous about descriptors: other tasks may share them, and they can send signals (O_ASYNC).
+ * By default the kernel sends these signals to the caller, but those of a terminal to its whole foreground,
+ * which may include the controller or a protected server; F_SETSIG makes it any signal. This can change while
+ * a call is being decided, so nothing that may be a terminal may send signals. Knows no rules. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
@@ -16,8 +16,8 @@
 #include "syscalls.h"
 #include "tracer.h"
 
-/* Whether a task's descriptors may be another's as well: a thread's (the kernel's for it, too), or another
- * process's. Whoever cannot be compared may share them. */
+/* Says whether a task may share its descriptors with a thread (even one of the kernel's for it) or with
+ * another process. A task that cannot be compared may share them. */
 bool cbpd_descriptors_are_shared(struct tracer *self, const struct task *task)
 {
     if (cbpd_count_threads(self, task->process->base.pid) != 1)
@@ -48,10 +48,10 @@ bool cbpd_asks_for_signals(const struct syscall_entry *entry)
 struct device_look {
     uint32_t tid;
     int fd;
-    bool is_other; /* it is there, and no device */
+    bool is_other; /* it exists and is no device */
 };
 
-/* By what it is, because a terminal's name can be made up. */
+/* Looks at the file's type, because a terminal's name can be made up. */
 static void look_for_device(void *block)
 {
     struct device_look *look = block;

@@ -1,5 +1,5 @@
-/* Stands for bytes that are compared later: SipHash-2-4 with 128 bits, under a key that is made at the start
- * and never leaves this process. Whoever does not know the key cannot find two texts with one digest.
+/* Makes digests of bytes that are compared later: SipHash-2-4 with 128 bits, under a key that is made at the
+ * start and never leaves this process. Without the key, two texts with one digest cannot be found.
  *
  * Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF", and their reference implementation. */
 #include <errno.h>

@@ -1,5 +1,4 @@
-/* Tasks that end: at the stop of their exit, where they are held for it, or without one. Runs in the tracer
- * thread only. */
+/* Handles tasks that end at the stop of their exit, where they may be held, or without a stop. */
 #include <errno.h>
 #include <signal.h>
 #include <sys/ptrace.h>
@@ -27,8 +26,8 @@ static void report_end(struct tracer *self, struct task *task, uint32_t exit_sta
     task->exit_reported = true;
 }
 
-/* A thread that executes a program takes its leader's id. If it is killed before it can stop for that, it
- * ends under that id, and nobody tells of its own any more. */
+/* Finds a thread that was killed in its execution before it could stop there. It had already taken its
+ * leader's id and ends under that, so no end is told of its own id. */
 static struct task *find_vanished_thread(struct tracer *self, uint32_t pid)
 {
     for (struct task *task = first_task(&self->helper); task; task = next_task(task))
@@ -58,7 +57,7 @@ struct disposition cbpd_handle_exit_stop(struct tracer *self, struct task *task)
     if (cbpd_any_session_wants(&self->helper.policy,
                                CBP_PROC_EVT_PROCESS_TERMINATION | CBP_PROC_EVT_THREAD_TERMINATION) &&
         ptrace(PTRACE_GETEVENTMSG, (pid_t) task->base.tid, 0, &status) != 0)
-        return stay(); /* killed meanwhile: wait4 will tell */
+        return stay(); /* it has been killed: wait4 will tell */
     cbpd_drop_operation(task);
     cbpd_note_failed_execution(self, task, 0);
     task->waits_for = 0;
@@ -67,8 +66,7 @@ struct disposition cbpd_handle_exit_stop(struct tracer *self, struct task *task)
         cbpd_end_vanished_threads(self, task->base.tid);
     struct cbpd_report report;
     report_end(self, task, (uint32_t) status, &report);
-    /* It was killed while somebody decided about it, and its end is told after that. Until then nobody is to
-     * be kept from dying. */
+    /* A task that was killed during a decision ended before that: later ends are told as past, not held. */
     report.is_past = task->process->has_dropped;
     uint32_t result_code;
     if (cbpd_is_held(&self->helper, &task->base, &report, OPERATION_EXIT, &result_code))
@@ -76,7 +74,7 @@ struct disposition cbpd_handle_exit_stop(struct tracer *self, struct task *task)
     return cbpd_after_end(self, task);
 }
 
-/* A task has ended without a stop at its exit that we could hold. */
+/* Handles a task that has ended without a stop at its exit. */
 void cbpd_handle_gone(struct tracer *self, struct task *task, int status)
 {
     cbpd_publish_counts(self, task);

@@ -1,13 +1,11 @@
-/* Programs being executed: decided at the entry of execve where the tree has our seccomp filter (a refusal is
- * then an errno of that call), and else at the stop after it, before the new program's first instruction (a
- * refusal then ends the process). Runs in the tracer thread only.
+/* Decides about programs being executed. With the seccomp filter that happens at the entry of execve, where a
+ * refusal is an errno of that call. Else it happens at the stop after execve, before the new program's first
+ * instruction, where a refusal ends the process. Runs in the tracer thread only.
  *
- * What was decided at the entry is compared with what is executed: another thread may change the path, the
- * arguments or the files in between. If they differ, the execution is asked about again at the stop after it.
- * What an execution is about is read by reading.c; here is what is done with it. */
+ * What was decided at the entry is compared with what is executed, because another thread may change the
+ * path, the arguments or the files in between. If they differ, the stop after execve asks again. reading.c
+ * reads what an execution is about; this file acts on it. */
 #include <errno.h>
-#include <signal.h>
-#include <string.h>
 
 #include "cbp_atomic.h"
 #include "look.h"
@@ -23,8 +21,7 @@ static bool creations_are_wanted(struct tracer *self)
                                   CBP_PROC_EVT_PROCESS_CREATION | CBP_PROC_EVT_THREAD_CREATION);
 }
 
-/* Who creates: whoever forked the process, for the first execution after the fork; later the process itself.
- */
+/* Names the creator: for the first execution the process that forked, later the process itself. */
 static void report_creation(struct tracer *self, struct cbpd_report *report, struct task *task,
                             const struct cbp_stance *old_stances)
 {
@@ -42,7 +39,7 @@ static void report_creation(struct tracer *self, struct cbpd_report *report, str
     }
 }
 
-/* What it takes to hold it. */
+/* Gives the memory that an event about it needs. */
 static size_t size_of(struct tracer *self, const struct reading *reading)
 {
     return (reading->arguments_size + reading->chain.names.size) *
@@ -83,7 +80,7 @@ static struct disposition ask_at_entry(struct tracer *self, struct task *task, s
     return stay();
 }
 
-/* What is not known is left to the kernel and to the stop after execve. */
+/* Asks about an execution that is known. The kernel and the stop after execve decide about an unknown one. */
 static struct disposition go_on_at_entry(struct tracer *self, struct task *task,
                                          const struct reading *reading)
 {
@@ -101,7 +98,7 @@ static struct disposition go_on_at_entry(struct tracer *self, struct task *task,
     return next;
 }
 
-/* Tells a session that what an event says has not happened. */
+/* Tells a session that an execution it was told of has not happened. */
 static void take_back(struct cbp_channel_session *session, uint64_t sequence, int os_error)
 {
     uint64_t count = cbp_load_u64(&session->failed_after);
@@ -130,7 +127,7 @@ struct disposition cbpd_handle_execution_return(struct tracer *self, struct task
     return go_on(0);
 }
 
-/* Whether somebody has to be told if it fails. */
+/* Says whether a session must be told if the execution fails. */
 static bool was_told(const struct approval *approval)
 {
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
@@ -141,16 +138,16 @@ static bool was_told(const struct approval *approval)
 
 /* ---- After execve ---- */
 
-/* The process goes by this image from now on. Without memory for one (NULL) it has no name, which counts as
- * any that a rule forbids or protects; the name of the old one could exempt it. */
+/* Gives the process another image. Without memory (NULL) it has no name, which counts as any name that a rule
+ * forbids or protects; the old name could exempt it. */
 static void change_image(struct tracer *self, struct process *process, struct cbpd_image *image,
                          uint32_t user_id, struct cbp_stance *old_stances)
 {
     struct cbpd_policy *policy = &self->helper.policy;
-    cbpd_leave_legacy(self, process); /* a thread that the execution has ended may have been creating */
+    cbpd_leave_legacy(self, process); /* a thread that has ended by this may have been creating a process */
     cbpd_execute(policy, &process->base, image ? image : cbpd_share_image(policy->nameless), old_stances);
     process->user_id = user_id;
-    process->has_dropped = false; /* the threads that it has ended have ended */
+    process->has_dropped = false; /* the threads that had dropped operations have ended */
     process->is_launcher = false;
 }
 
@@ -175,7 +172,7 @@ static struct disposition go_on_at_stop(struct tracer *self, struct task *task, 
     struct cbpd_refusal refusal = {0};
     struct operation *operation = NULL;
     if (!image && creations_are_wanted(self)) {
-        cbpd_count_loss(self); /* without memory for its names no rule could be held against them */
+        cbpd_count_loss(self); /* without memory for its names no rule by name could apply */
         refusal.code = CBP_ERROR_NOT_ENOUGH_MEMORY;
     } else if (!approved) {
         report.image = process->base.image;
@@ -198,7 +195,7 @@ static struct disposition go_on_at_stop(struct tracer *self, struct task *task, 
     return stay();
 }
 
-/* look is NULL where nothing could be looked at within the limit. */
+/* Goes on after a look; look is NULL if it was not done in time. */
 static struct disposition go_on_after_look(struct tracer *self, struct task *task, bool is_at_entry,
                                            const struct look *look)
 {
@@ -207,7 +204,7 @@ static struct disposition go_on_after_look(struct tracer *self, struct task *tas
     return go_on_at_stop(self, task, look ? &look->reading : NULL, look && look->is_as_approved);
 }
 
-/* entry is NULL at the stop after execve. */
+/* Looks at the execution and goes on; entry is NULL at the stop after execve. */
 static struct disposition look_and_go_on(struct tracer *self, struct task *task,
                                          const struct syscall_entry *entry)
 {
@@ -248,7 +245,7 @@ static struct task *first_with_look(struct tracer *self)
     return task;
 }
 
-/* To let one task go may end others' being here, so that each is looked for from the beginning. */
+/* Letting one task go on may remove others, so each one is searched for from the beginning. */
 void cbpd_end_every_look(struct tracer *self)
 {
     for (struct task *task; (task = first_with_look(self)) != NULL;) {
@@ -267,7 +264,7 @@ struct disposition cbpd_go_on_after_parking(struct tracer *self, struct task *ta
     return stay(); /* it has been killed: wait4 will tell */
 }
 
-/* ---- Carrying out what was decided ---- */
+/* ---- Applying decisions ---- */
 
 struct disposition cbpd_finish_execution(struct tracer *self, struct task *task, enum operation_kind kind,
                                          const struct operation *operation, uint32_t result_code)
@@ -277,7 +274,7 @@ struct disposition cbpd_finish_execution(struct tracer *self, struct task *task,
             return fail_call(task, cbpd_errno_of_code(result_code));
         task->approval = operation->approval;
         (void) cbpd_share_image(task->approval.image);
-        /* What succeeds stops before it returns, and then goes on without this stop. */
+        /* An execution that succeeds stops before its return and then goes on without this stop. */
         return (struct disposition){.what = was_told(&task->approval) ? DISPOSE_RESUME_TO_RETURN
                                                                       : DISPOSE_RESUME};
     }

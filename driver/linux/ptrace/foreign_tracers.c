@@ -1,9 +1,9 @@
-/* Tasks of our trees that want to trace others. A task with our filter must have no tracer but us: another
- * one would get the filter's stops, and let everything go on. All of ours are traced, so the kernel refuses
- * by itself; this is for a task that should not exist, one with our filter and without us. Knows no rules.
+/* Handles tasks of the trees that want to trace others. A task with the filter must have no other tracer,
+ * which would get the filter's stops and let everything go on. The kernel itself refuses a second tracer.
+ * This file is for a task that should not exist: one with the filter and without the helper. Knows no rules.
  *
- * That a task may be such a one is seen by the number of its filters: it has inherited those of the
- * controller, as we have, and ours on top. */
+ * The number of its filters shows whether a task may be such a one: it has inherited the controller's
+ * filters, as the helper has, and has its own on top. */
 #include <errno.h>
 #include <unistd.h>
 
@@ -30,8 +30,7 @@ int cbpd_refusal_of_attach(struct tracer *self, struct task *task, const struct 
         return 0;
     if (known == NOT_KNOWN)
         return EPERM;
-    if (known == ABSENT ||
-        !cbpd_read_status(self, tid, &facts)) /* and nobody may come to have that id meanwhile */
+    if (known == ABSENT || !cbpd_read_status(self, tid, &facts)) /* and its id may be another task's soon */
         return known == KNOWN && cbpd_is_there(tid) ? EPERM : ESRCH;
     return may_have_our_filter(self, &facts) ? EPERM : 0;
 }

@@ -1,10 +1,10 @@
-/* The helper and the controller are out of the reach of what they supervise: whoever has a filter of ours
- * cannot signal, stop, trace, read or change them, whatever the rules are and whether anybody has asked for
- * handle operations. Nothing is told about it. Queries pass, and signals that do nothing.
+/* Keeps the helper and the controller out of reach of the processes that they supervise. A process with the
+ * filter cannot signal, stop, trace, read or change them, whatever the rules say and whether or not a session
+ * wants handle operations. Nothing is told about it. Queries and signals without effect pass.
  *
- * A signal for many that would reach one of the two goes to the others: "kill 0" in a script that shares its
- * process group with the controller is no attack. The helper sends it, as far as the caller may.
- * Decision 11. Runs in the tracer thread only. */
+ * A signal for many that would reach one of the two goes to the other processes: "kill 0" in a script that
+ * shares its process group with the controller is no attack. The helper sends that signal, as far as the
+ * caller may. Decision 11. Runs in the tracer thread only. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -18,7 +18,7 @@
 
 enum { PASSES_MAX = 8 };
 
-/* A pending signal makes poll fail even without waiting (EINTR): then it counts as alive. */
+/* A pending signal makes poll fail even without waiting (EINTR): then the controller counts as alive. */
 static bool controller_lives(void)
 {
     struct pollfd controller = {.fd = CONTROLLER_FD, .events = POLLIN};
@@ -30,7 +30,7 @@ bool cbpd_is_guarded(struct tracer *self, uint32_t pid)
     return pid == (uint32_t) getpid() || (pid == self->controller_pid && controller_lives());
 }
 
-/* Of a process or one of its threads; without a look into /proc. */
+/* Says whether tid is a thread of the process, without a look into /proc. */
 static bool is_thread_of(uint32_t pid, uint32_t tid)
 {
     return syscall(SYS_tgkill, (pid_t) pid, (pid_t) tid, 0) == 0 || errno == EPERM;
@@ -50,7 +50,7 @@ static bool asks_for_more_than_facts(const struct handle_call *call)
     return (call->process_access & ~process_facts) != 0 || (call->thread_access & ~thread_facts) != 0;
 }
 
-/* The process group that a call aims at, by our ids; 0: it is none that one of the two can be in. */
+/* Gives the group that a call aims at, in the helper's namespace; 0: neither of the two can be in it. */
 static uint32_t group_of(const struct id_view *view, const struct handle_call *call)
 {
     return call->process_group_ours || !view->is_foreign ? call->process_group : 0;
@@ -65,7 +65,7 @@ static bool reaches(uint32_t pid, const struct id_view *view, const struct handl
         uint32_t group = group_of(view, call);
         return group != 0 && is_in_group(pid, group);
     }
-    default: /* of another namespace's processes, ours are no part */
+    default: /* the two are not in the caller's other namespace */
         return !view->is_foreign && (call->aim == AIM_EVERYBODY || call->user_id == cbpd_own_user(false) ||
                                      call->user_id == cbpd_own_user(true));
     }
@@ -77,8 +77,8 @@ static bool reaches_guarded(struct tracer *self, const struct id_view *view, con
            (reaches(self->controller_pid, view, call) && controller_lives());
 }
 
-/* The caller's own group, which another of its threads could change after this look, by its id, which means
- * that group for good. False: it has none in the caller's namespace. */
+/* Aims the call at the caller's own group by its id. The caller's other threads could change its group after
+ * this look, but an id always means one group. False: the group has no id in the caller's namespace. */
 static bool name_own_group(struct tracer *self, const struct task *task, const struct syscall_entry *entry,
                            const struct id_view *view, struct handle_call *call)
 {
@@ -101,7 +101,7 @@ static bool name_own_group(struct tracer *self, const struct task *task, const s
     return true;
 }
 
-/* The signal goes to all but those that are guarded. */
+/* Makes the signal go to all except the guarded. */
 static void spare(const struct task *task, const struct syscall_entry *entry, const struct id_view *view,
                   struct handle_call *call)
 {
@@ -122,12 +122,12 @@ bool cbpd_guard_refuses(struct tracer *self, const struct task *task, const stru
     bool is_signal = kind == SYSCALL_KILL || kind == SYSCALL_PIDFD_SEND_SIGNAL;
     if (!asks_for_more_than_facts(call))
         return false;
-    /* An id of the caller's own namespace is nobody's outside of it; a descriptor may be anybody's. */
+    /* An unknown id in the caller's own namespace means no process outside of it; a descriptor may. */
     if (call->is_unknown && (!view->is_foreign || call->by_descriptor))
         return true;
-    if (call->process_group_ours) { /* looked up once: it can be another at each look */
+    if (call->process_group_ours) { /* looked up once, since each look may give another */
         call->process_group = cbpd_process_group_of(task->process->base.pid);
-        if (call->process_group == 0) /* it is led from outside of our namespace, and the two may be in it */
+        if (call->process_group == 0) /* it is led from an outer namespace, and the two may be in it */
             return true;
     }
     bool is_safe = !reaches_guarded(self, view, call);
@@ -141,13 +141,13 @@ bool cbpd_guard_refuses(struct tracer *self, const struct task *task, const stru
     return false;
 }
 
-/* ---- A signal for many, sent here ---- */
+/* ---- A signal for many, sent by the helper ---- */
 
-/* Whom it has been sent to, so that a second look finds who has been created during the first. */
+/* The processes that got the signal are remembered: a second look finds those created during the first. */
 struct reached {
     uint32_t *pids;
     size_t count, capacity;
-    bool is_unknown; /* for want of memory, or of a list of processes */
+    bool is_unknown; /* memory, or a list of processes, is lacking */
 };
 
 static bool has_reached(const struct reached *reached, uint32_t pid)
@@ -164,7 +164,7 @@ static bool remember(struct reached *reached, uint32_t pid)
         size_t capacity = reached->capacity == 0 ? 64 : 2 * reached->capacity;
         uint32_t *pids = realloc(reached->pids, capacity * sizeof *pids);
         if (!pids) {
-            reached->is_unknown = true; /* no further look, which would reach it again */
+            reached->is_unknown = true; /* another look would reach it again */
             return false;
         }
         reached->pids = pids;
@@ -174,7 +174,7 @@ static bool remember(struct reached *reached, uint32_t pid)
     return true;
 }
 
-/* As kill(2) has it; ours may be more than the caller's. */
+/* Follows the rules of kill(2), because the helper may have more rights than the caller. */
 static bool may_signal(struct tracer *self, const struct task *task, const struct status_facts *caller,
                        uint32_t pid, uint32_t number)
 {
@@ -189,7 +189,7 @@ static bool may_signal(struct tracer *self, const struct task *task, const struc
             caller->user_id == target.saved_user_id);
 }
 
-/* One look at all processes. Gives whether there was anybody new. */
+/* Looks once at all processes and signals new ones. Says whether there were any. */
 static bool signal_new_ones(struct tracer *self, const struct task *task, const struct status_facts *caller,
                             const struct replacement *instead, struct reached *reached)
 {
@@ -218,12 +218,12 @@ void cbpd_signal_the_others(struct tracer *self, struct task *task, const struct
         for (int i = 0; i < PASSES_MAX && signal_new_ones(self, task, &caller, instead, &reached); i++) {
         }
     free(reached.pids);
-    if (reached.is_unknown) { /* somebody may have been left out: that is no success */
+    if (reached.is_unknown) { /* a process may have been left out: that is no success */
         cbpd_count_loss(self);
         (void) cbpd_fail_syscall(task, EAGAIN);
         return;
     }
-    /* Its own share arrives before its call returns. */
+    /* The caller's own signal arrives before its call returns. */
     struct replacement own = {.argument_count = 2,
                               .architecture = instead->architecture,
                               .number = instead->number,

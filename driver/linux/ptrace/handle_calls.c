@@ -1,6 +1,6 @@
-/* See handle_calls.h. The only place that knows what each system call asks for and how its arguments name its
- * target. Arguments in registers cannot change while the task is stopped; a descriptor can come to mean
- * something else if another thread swaps it, so that signals through one go on by process id instead.
+/* Reads system calls; see handle_calls.h. Only this file knows what each call asks for and how its arguments
+ * name its target. Arguments in registers cannot change while the task is stopped. Another thread can
+ * exchange a descriptor, so a signal through one goes on by process id instead.
  *
  * Source of the rights: docs/linux.md, "Handle operations". */
 #include "handle_calls.h"
@@ -15,13 +15,13 @@
 #include "reading.h"
 #include "syscalls.h"
 
-/* Of the kernel's interface; younger than the headers that this is built with. */
+/* These numbers of the kernel's interface are younger than the headers of some builds. */
 enum {
     PIDFD_SIGNAL_THREAD_FLAG = 1,
     PIDFD_SIGNAL_THREAD_GROUP_FLAG = 2,
     PIDFD_SIGNAL_PROCESS_GROUP_FLAG = 4,
     PIDFD_THREAD_FLAG = O_EXCL,
-    PIDFD_SELF_FIRST = -10000, /* it and those below stand for the caller */
+    PIDFD_SELF_FIRST = -10000, /* this and the numbers below stand for the caller */
     SIGNAL_MAX = 64
 };
 
@@ -39,7 +39,7 @@ static void note(struct handle_call *call, enum knowledge knowledge, int os_erro
         call->os_error = os_error;
 }
 
-/* False for a number that is nobody's, and never will be. */
+/* Aims at an id. False: no process has or will have that number. */
 static bool aim_at_id(struct tracer *self, struct handle_call *call, const struct id_view *view, uint64_t id)
 {
     call->aim = AIM_ONE;
@@ -79,7 +79,7 @@ static void aim_at_everybody(struct tracer *self, struct handle_call *call, cons
 
 /* ---- Signals ---- */
 
-/* False for a number that is no signal. */
+/* Notes the rights that a signal asks for. False: the number is no signal. */
 static bool ask_for_signal(struct handle_call *call, uint64_t number)
 {
     switch ((int) number) {
@@ -126,8 +126,8 @@ static bool read_thread_signal(struct tracer *self, const struct id_view *view, 
 
 /* ---- Descriptors ---- */
 
-/* A folder of /proc, which a signal may be sent through as well. Its id is one of the namespace that this
- * /proc was mounted for: ours if it is the one that we have, else the caller's. */
+/* Finds the process of a folder of /proc, through which a signal can be sent, too. Its id counts in the
+ * namespace that this /proc was mounted for: the helper's if it is the helper's /proc, else the caller's. */
 static enum knowledge process_of_folder(struct tracer *self, const struct task *task,
                                         const struct id_view *view, int fd,
                                         const struct descriptor_facts *facts, uint32_t *tid)
@@ -139,8 +139,8 @@ static enum knowledge process_of_folder(struct tracer *self, const struct task *
     return knowledge != KNOWN || is_ours ? knowledge : cbpd_known_as(self, view, id, tid);
 }
 
-/* Aims at what a descriptor names. False: it is no descriptor, but one of the numbers that stand for the
- * caller. Where it names nothing, the call must not go on: it could name something by then. */
+/* Aims at what a descriptor names. False: it is one of the numbers that stand for the caller. A call whose
+ * descriptor names nothing must not go on, because it could name something by then. */
 static bool aim_at_descriptor(struct tracer *self, const struct task *task, uint64_t argument,
                               struct handle_call *call, struct descriptor_facts *facts)
 {
@@ -155,14 +155,13 @@ static bool aim_at_descriptor(struct tracer *self, const struct task *task, uint
         return true;
     if (facts->pid == UINT32_MAX)
         call->os_error = ESRCH;
-    else if (facts->pid == 0) /* it lies outside of our namespace */
+    else if (facts->pid == 0) /* it is outside of the helper's namespace */
         call->is_unknown = true;
     call->tid = facts->pid;
     return true;
 }
 
-/* The call becomes one that sends the signal to the target by its id: what the descriptor means can then
- * change no more. */
+/* Replaces the call by one that sends the signal by the target's id, which other threads cannot change. */
 static void replace_by_id(struct tracer *self, struct handle_call *call, const struct syscall_entry *entry,
                           const struct id_view *view, int target)
 {
@@ -188,8 +187,8 @@ static void replace_by_id(struct tracer *self, struct handle_call *call, const s
     by_id->number = syscall_number_like(entry->architecture, entry->number, kind);
 }
 
-/* A number that stands for the caller may name the group that the caller leads, which is that one for good.
- */
+/* Reads a signal to the caller's own group, if the number says so and the caller leads the group: then its id
+ * always means that group. */
 static bool read_signal_to_own_group(struct tracer *self, const struct task *task, const struct id_view *view,
                                      int number, struct handle_call *call)
 {
@@ -220,7 +219,7 @@ static bool read_pidfd_signal(struct tracer *self, const struct task *task, cons
     if (call->os_error != 0 || call->is_unknown)
         return true;
     note(call, cbpd_seen_as(self, view, call->tid, &id),
-         EINVAL); /* it lies outside of the caller's namespace */
+         EINVAL); /* it is outside of the caller's namespace */
     bool names_thread = facts.is_pidfd && (facts.flags & PIDFD_THREAD_FLAG) != 0;
     call->is_thread = flags == PIDFD_SIGNAL_THREAD_FLAG || (flags == 0 && names_thread);
     int target = (int) id;
@@ -269,8 +268,9 @@ static bool read_sched(struct tracer *self, const struct id_view *view, uint64_t
     return aim_at_id(self, call, view, id);
 }
 
-/* A thread, or a process, is to share a processor's core with nobody, or with the caller. A group is named by
- * one of its members, which could be in another by the time of the call: no other call can take its place. */
+/* Reads a call that lets a thread or process share a processor's core with no other, or with the caller. A
+ * group is named by a member, which may be in another group by the time of the call. No other call can
+ * replace that, so it fails. */
 static bool read_core(struct tracer *self, const struct id_view *view, const uint64_t *arguments,
                       struct handle_call *call)
 {
@@ -284,16 +284,16 @@ static bool read_core(struct tracer *self, const struct id_view *view, const uin
                                 aim_at_id(self, call, view, arguments[2]));
 }
 
-/* ---- Who gets signals about a descriptor ---- */
+/* ---- Owners, which get signals about a descriptor ---- */
 
 enum { OWNER_IS_PROCESS = 1, OWNER_IS_GROUP = 2 };
 
-/* Source: fcntl(2), F_SETOWN_EX. */
+/* fcntl takes an owner in this form. Source: fcntl(2), F_SETOWN_EX. */
 struct owner {
     int32_t type, id;
 };
 
-/* Which signal it will be is said by another call, or later: it may be any. */
+/* Aims at an owner. Another or a later call chooses the signal, so it may be any. */
 static bool aim_at_owner(struct tracer *self, struct handle_call *call, const struct task *task,
                          const struct id_view *view, int owner)
 {
@@ -306,8 +306,8 @@ static bool aim_at_owner(struct tracer *self, struct handle_call *call, const st
     return true;
 }
 
-/* An owner that is told in memory, where it could be another by the time of the call, is set by a call that
- * takes it as an argument. For a single thread there is none. */
+/* Reads an owner in memory, where it can change before the call. Another call takes its place that has the
+ * owner as an argument. For a single thread there is no such call. */
 static bool read_owner_in_memory(struct tracer *self, const struct task *task,
                                  const struct syscall_entry *entry, const struct id_view *view, bool is_typed,
                                  struct handle_call *call)
@@ -323,7 +323,7 @@ static bool read_owner_in_memory(struct tracer *self, const struct task *task,
         return true;
     }
     if (!aim_at_owner(self, call, task, view, is_group ? -owner.id : owner.id)) {
-        call->aim = AIM_ONE; /* nobody from now on: no more than a setting of its own */
+        call->aim = AIM_ONE; /* the descriptor gets no owner, which concerns only the caller */
         call->tid = task->base.tid;
     }
     call->is_unknown |= !is_read || (owner.type != OWNER_IS_PROCESS && !is_group);
@@ -349,11 +349,11 @@ static bool read_by_id(struct tracer *self, enum syscall_kind kind, const struct
         call->becomes_thread = true;
         ask(call, attach, CBP_THREAD_GET_CONTEXT | CBP_THREAD_SET_CONTEXT | CBP_THREAD_SUSPEND_RESUME);
         return true;
-    case SYSCALL_PERF_EVENT_OPEN: /* it samples registers and stack, and can send a signal at an event */
+    case SYSCALL_PERF_EVENT_OPEN: /* samples registers and stack, and can send a signal */
         call->becomes_thread = true;
         ask(call, CBP_PROCESS_VM_READ | CBP_PROCESS_TERMINATE, CBP_THREAD_GET_CONTEXT | CBP_THREAD_TERMINATE);
         return true;
-    case SYSCALL_MOVE_PAGES: /* without nodes to go to it asks where they are */
+    case SYSCALL_MOVE_PAGES: /* without nodes it only asks where the pages are */
         ask(call,
             arguments[3] != 0 ? (uint32_t) CBP_PROCESS_VM_OPERATION
                               : (uint32_t) CBP_PROCESS_QUERY_INFORMATION,

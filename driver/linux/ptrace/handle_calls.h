@@ -1,4 +1,4 @@
-/* What a system call asks of other processes and threads. */
+/* Describes what a system call asks of other processes and threads. Knows no rules and no events. */
 #ifndef CBP_HANDLE_CALLS_H
 #define CBP_HANDLE_CALLS_H
 
@@ -8,53 +8,53 @@ enum handle_aim {
     AIM_ONE,
     AIM_GROUP,    /* a process group */
     AIM_USER,     /* all processes of a user */
-    AIM_EVERYBODY /* all that can be signalled */
+    AIM_EVERYBODY /* all that the caller can signal */
 };
 
 struct handle_call {
     enum handle_aim aim;
-    uint32_t tid;            /* ONE: of the target, a process's being its first thread's */
-    uint32_t other_tid;      /* ONE: of a second target; 0: it has none */
-    uint32_t group;          /* ONE: the thread group that it must be in; 0: whichever */
-    uint32_t process_group;  /* GROUP: its id in the view */
-    bool process_group_ours; /* GROUP: its id in our namespace instead */
-    uint32_t user_id;        /* USER; EVERYBODY: the caller's */
+    uint32_t tid;            /* AIM_ONE: the target; a process is named by its first thread */
+    uint32_t other_tid;      /* AIM_ONE: a second target; 0: none */
+    uint32_t group;          /* AIM_ONE: the thread group that it must be in; 0: any */
+    uint32_t process_group;  /* AIM_GROUP: the group's id in the view */
+    bool process_group_ours; /* AIM_GROUP: the id is one of the helper's namespace */
+    uint32_t user_id;        /* AIM_USER: the user; AIM_EVERYBODY: the caller's */
     uint32_t effective_user_id;
-    bool is_thread;      /* it is about one thread */
-    bool becomes_thread; /* it is if its target is no first thread */
+    bool is_thread;      /* the operation is on one thread */
+    bool becomes_thread; /* it is on one thread unless the target is a first thread */
     bool is_duplication;
-    bool by_descriptor;      /* its target was named by one, or in memory that others can write */
-    bool wants_first_thread; /* ONE: another thread is none that the kernel takes */
-    bool keeps_descriptor;   /* its target is named by a descriptor, and by nothing else when it goes on */
-    uint32_t process_access, thread_access; /* for an operation on a process, on a thread */
-    int os_error;                           /* not 0: it is bound to fail, and must not be let through */
-    bool is_unknown;                        /* whom it aims at cannot be known */
+    bool by_descriptor;      /* the target was named by a descriptor, or in memory that others can write */
+    bool wants_first_thread; /* AIM_ONE: the kernel takes no thread but a first one */
+    bool keeps_descriptor;   /* when the call goes on, only a descriptor names the target */
+    uint32_t process_access, thread_access; /* rights for an operation on a process, on a thread */
+    int os_error;                           /* not 0: the call is bound to fail with it and must not go on */
+    bool is_unknown;                        /* the target cannot be known */
     struct replacement replacement;
 };
 
-/* False: it concerns nobody else, whatever else may change before it happens. */
+/* Reads a call. False: it concerns no other process, whatever may change before it happens. */
 bool cbpd_read_handle_call(struct tracer *self, struct task *task, const struct syscall_entry *entry,
                            const struct id_view *view, struct handle_call *call);
 
-/* Whether a task's call for many aims at this process. */
+/* Says whether a task's call for many aims at this process. */
 enum knowledge cbpd_is_aimed_at(struct tracer *self, const struct handle_call *call,
                                 const struct id_view *view, uint32_t pid, const struct status_facts *facts);
 
-/* Whether a task's descriptors may be another's as well, which could exchange them. */
+/* Says whether another task may share the task's descriptors and so can exchange them. */
 bool cbpd_descriptors_are_shared(struct tracer *self, const struct task *task);
 
-/* ---- asynchronous.c: descriptors that shall send signals ---- */
+/* ---- descriptors.c: descriptors that are to send signals ---- */
 bool cbpd_asks_for_signals(const struct syscall_entry *entry);
-/* Whether others than the caller may get them, without having been named. */
+/* Says whether processes other than the caller may get the signals without having been named. */
 bool cbpd_signals_may_reach_others(struct tracer *self, const struct task *task,
                                    const struct syscall_entry *entry);
 
-/* ---- guard.c: who is out of the tree's reach ---- */
+/* ---- guard.c: processes out of the tree's reach ---- */
 bool cbpd_is_guarded(struct tracer *self, uint32_t pid);
-/* Whether a call must fail. If not, it may have got a replacement that spares the guarded. */
+/* Says whether a call must fail. If not, it may have got a replacement that spares the guarded. */
 bool cbpd_guard_refuses(struct tracer *self, const struct task *task, const struct syscall_entry *entry,
                         const struct id_view *view, struct handle_call *call);
-/* Sends the replacement's signal for many; the task's call ends as if it had. */
+/* Sends the replacement's signal for many. The task's call ends as if it had sent it. */
 void cbpd_signal_the_others(struct tracer *self, struct task *task, const struct replacement *instead);
 
 #endif

@@ -1,24 +1,21 @@
-/* Operations on other processes and threads, held at the entry of their system calls: from what a call asks
- * of whom to the events, and from the answers to the call's result. What each call asks is handle_calls.c's.
- * Runs in the tracer thread only.
+/* Holds operations on other processes and threads at the entry of their system calls: a call becomes events,
+ * and their answers become the call's result. handle_calls.c knows what each call asks. Runs in the tracer
+ * thread only.
  *
- * Linux grants all or nothing: a call that has lost a right it needs fails with EPERM, one that was refused
- * with the errno of the code. One that aims at several processes is one operation: it goes on if every one of
- * its events says so. */
+ * Linux grants all or nothing: a call that has lost a right it needs fails with EPERM, and a refused one with
+ * the errno of the code. A call with several targets is one operation, which all its events must allow. */
 #include <errno.h>
-#include <linux/kcmp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cbp_atomic.h"
 #include "handle_calls.h"
 #include "tracer.h"
 
-/* ---- Whether it matters ---- */
+/* ---- Whether a call matters ---- */
 
-/* The process rights that a session's rules take from somebody. */
+/* Gives the process rights that a session's rules take away. */
 static uint32_t rights_taken_in(struct tracer *self, uint32_t session_id)
 {
     uint32_t rights = 0;
@@ -30,7 +27,8 @@ static uint32_t rights_taken_in(struct tracer *self, uint32_t session_id)
     return rights;
 }
 
-/* What a filter stops for the guard alone is no more than a part of what concerns others. */
+/* Says whether a process's handle operations concern a session or a rule. A filter for the guard alone stops
+ * fewer calls, which do not count. */
 static bool handles_are_of_interest(struct tracer *self, const struct process *process)
 {
     return !self->helper.leaving && (process->filter_parts & CBP_LAUNCH_FLAG_HANDLES) != 0 &&
@@ -38,7 +36,7 @@ static bool handles_are_of_interest(struct tracer *self, const struct process *p
             cbpd_any_session_wants(&self->helper.policy, CBPD_HANDLE_OPERATIONS));
 }
 
-/* Whether the rules or handlers of a session could refuse this, whomever it aims at. */
+/* Says whether a session's rules or handlers could refuse this call, whatever it aims at. */
 static bool could_refuse(struct tracer *self, uint32_t session_id, const struct handle_call *call)
 {
     const struct cbpd_session *session = &self->helper.policy.sessions[session_id];
@@ -48,14 +46,14 @@ static bool could_refuse(struct tracer *self, uint32_t session_id, const struct 
             (call->thread_access & cbp_thread_rights_of(rights)) != 0);
 }
 
-/* ---- Whom it reaches ---- */
+/* ---- The targets of a call ---- */
 
 struct reached_task {
     uint32_t tid;
     struct status_facts facts;
 };
 
-/* All that one call reaches; used by one thread, for one call at a time. */
+/* This is all that one call reaches. One thread uses it, for one call at a time. */
 static struct {
     struct reached_task *targets;
     uint32_t count, capacity;
@@ -65,7 +63,7 @@ static struct {
 
 static void reach(const struct task *task, uint32_t tid, const struct status_facts *facts)
 {
-    if (facts->group == task->process->base.pid) { /* nothing fires for an operation on oneself */
+    if (facts->group == task->process->base.pid) { /* an operation on the own process makes no event */
         reached.reaches_caller = true;
         return;
     }
@@ -82,7 +80,7 @@ static void reach(const struct task *task, uint32_t tid, const struct status_fac
     reached.targets[reached.count++] = (struct reached_task){tid, *facts};
 }
 
-/* One process that a call for many may reach. What is hidden of one that we do not trace concerns no rule. */
+/* Adds one process that a call for many may reach. What is hidden of an untraced one concerns no rule. */
 static void reach_one_of_many(struct tracer *self, const struct task *task, const struct handle_call *call,
                               const struct id_view *view, uint32_t pid, bool is_ours)
 {
@@ -104,7 +102,7 @@ static int by_id(const void *a, const void *b)
     return (first > second) - (first < second);
 }
 
-/* Our own are known without a list of the system's, which may hide some. */
+/* Adds all targets of a call for many. The system's list may hide some, but traced processes are known. */
 static void reach_many(struct tracer *self, const struct task *task, const struct handle_call *call,
                        const struct id_view *view)
 {
@@ -125,8 +123,8 @@ static void reach_many(struct tracer *self, const struct task *task, const struc
         qsort(reached.targets, reached.count, sizeof reached.targets[0], by_id);
 }
 
-/* False: it must not be let through, because there is no such target; or it has to be, because the kernel
- * wants a first thread and this is another. */
+/* Adds a call's only target. False: the call fails because there is no such target, or goes on because the
+ * kernel wants a first thread and this is another. */
 static bool reach_one(struct tracer *self, const struct task *task, struct handle_call *call, uint32_t tid)
 {
     struct status_facts facts;
@@ -145,13 +143,13 @@ static bool reach_one(struct tracer *self, const struct task *task, struct handl
 
 /* ---- Telling ---- */
 
-/* What a call does as a whole, while its targets are told one after the other. */
+/* A call's targets are told one after the other, and this is the verdict about the call as a whole. */
 struct verdict {
     struct operation *operation;
     struct cbpd_refusal refusal;
 };
 
-/* A new child, of whose creation we have not been told yet, is what its creator is. */
+/* Gives the creator of a new child that was not told of yet, which counts as its creator until then. */
 static struct process *creator_of_new(struct tracer *self, const struct status_facts *facts)
 {
     return facts->tracer_pid == (uint32_t) getpid() ? find_process(&self->helper, facts->parent_pid) : NULL;
@@ -198,14 +196,14 @@ static void tell_target(struct tracer *self, struct task *task, const struct han
     post(&self->helper, &report, &verdict->operation, &verdict->refusal, NULL);
 }
 
-/* ---- Descriptors that others can exchange ---- */
+/* ---- Descriptors that other threads can exchange ---- */
 
 static uint32_t descriptor_access_of(const struct handle_call *call)
 {
     return call->keeps_descriptor ? call->process_access : 0;
 }
 
-/* Between the decision about a descriptor and the call it may come to mean somebody whom a rule protects. */
+/* Says whether a descriptor may mean a process that a rule protects by the time of the call. */
 static bool descriptor_may_be_exchanged(struct tracer *self, const struct task *task,
                                         const struct operation *operation)
 {
@@ -233,9 +231,9 @@ static struct disposition settle_at_once(struct tracer *self, struct task *task,
     return cbpd_finish_handle_call(self, task, &nobody_asked);
 }
 
-/* ---- What cannot be known ---- */
+/* ---- Calls that are not known ---- */
 
-/* Nobody is told, because nobody knows what; it is counted as refused. */
+/* Refuses a call with unknown targets. No session is told, but its counter is raised. */
 static struct disposition refuse_unknown(struct tracer *self, struct task *task,
                                          const struct handle_call *call)
 {
@@ -253,7 +251,7 @@ static bool could_be_refused(struct tracer *self, const struct handle_call *call
     return false;
 }
 
-/* True: it has been settled, or concerns nobody else. */
+/* Settles a call without an event. True: it fails or goes on as *next says. False: its targets are told. */
 static bool is_settled(struct tracer *self, struct task *task, const struct id_view *view,
                        struct handle_call *call, struct disposition *next)
 {

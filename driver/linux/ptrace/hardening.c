@@ -1,6 +1,5 @@
-/* What the helper does against programs of its own user before it serves anybody: nobody but root reads
- * its memory, opens its descriptors or traces it, and the limits of whoever started the controller are not
- * its own. Knows nothing of tasks. */
+/* Protects the helper from programs of its own user before it serves any task: only root can read its memory,
+ * open its descriptors or trace it. It also drops the limits that the controller was started with. */
 #include <signal.h>
 #include <stddef.h>
 #include <sys/prctl.h>
@@ -10,15 +9,15 @@
 
 #include "tracer.h"
 
-enum { DESCRIPTORS_MAX = 1 << 20 }; /* what the kernel allows unless told otherwise */
+enum { DESCRIPTORS_MAX = 1 << 20 }; /* the kernel allows this many by default */
 
-/* By a call of its own: in the C library's, a resource's type is the library's. */
+/* Sets a limit by its own system call, because the C library has its own type for resources. */
 static bool set_limit(int resource, const struct rlimit *limit, struct rlimit *before)
 {
     return syscall(SYS_prlimit64, 0, resource, limit, before) == 0;
 }
 
-/* Up to the hard limit; above it if we may (CAP_SYS_RESOURCE). */
+/* Raises a limit to the hard one, or above that with CAP_SYS_RESOURCE. */
 static void raise_limit(int resource)
 {
     const rlim_t most = resource == RLIMIT_NOFILE ? DESCRIPTORS_MAX : RLIM_INFINITY;
@@ -32,8 +31,8 @@ static void raise_limit(int resource)
 
 void cbpd_harden(void)
 {
-    /* Without memory, descriptors or time it could not keep a rule; a file size limit would end it when it
-     * writes to its standard error. */
+    /* With too little memory, descriptors or time the helper could not keep a rule. A file size limit would
+     * end it when it writes to its standard error. */
     static const int limits[] = {RLIMIT_AS,    RLIMIT_CPU,    RLIMIT_DATA,
                                  RLIMIT_FSIZE, RLIMIT_NOFILE, RLIMIT_STACK};
     struct sigaction ignore = {.sa_handler = SIG_IGN};

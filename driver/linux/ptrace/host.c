@@ -1,4 +1,4 @@
-/* What the policy and the helper want of this driver. Knows no stop of a task. */
+/* Provides what the policy and the helper need from this driver. Knows no stops. */
 #include <linux/futex.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>

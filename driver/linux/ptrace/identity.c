@@ -1,6 +1,6 @@
-/* Which file a running program is: what a rule that allows by path asks, and nothing else does. So it is
- * looked up only while there are such rules, and for the programs that run already when the first one comes.
- * Knows /proc and images; nothing of what rules say. */
+/* Finds out which file a running program is. Only rules that allow by path need this, so it is looked up
+ * while there are such rules, and for programs that already run when the first such rule comes. Knows /proc
+ * and images; not what rules say. */
 #include "beside.h"
 #include "proc_files.h"
 #include "tracer.h"

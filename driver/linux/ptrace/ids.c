@@ -1,9 +1,8 @@
-/* The ids that a task uses are those of its own namespaces; everybody else's here are those of ours, which
- * are the controller's. This file translates. Knows /proc, nothing of stops or rules.
+/* Translates between the ids of a task's own namespaces, which that task uses, and those of the helper's,
+ * which are also the controller's. Knows /proc; no stops and no rules.
  *
- * How deep a task's namespace lies below ours everybody may read; which one it is /proc hides for a task that
- * is not dumpable. Two such tasks of the same depth may then be in one namespace or in two. */
-#include <errno.h>
+ * Any process may read how many levels a task's namespace lies below the helper's. Which namespace it is,
+ * /proc hides for a task that is not dumpable: two such tasks of one depth may be in one namespace or two. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/nsfs.h>
@@ -15,7 +14,7 @@
 #include "beside.h"
 #include "tracer.h"
 
-/* By a task of it that lives: the first thread may have ended. */
+/* Gives a process's namespace, read through a task that lives: the first thread may have ended. */
 static uint64_t namespace_of(struct tracer *self, const struct task *task)
 {
     struct process *process = task->process;
@@ -52,7 +51,7 @@ bool cbpd_open_view(struct tracer *self, struct task *task, struct id_view *view
     return true;
 }
 
-/* Whether a task, that many levels below a namespace, is inside of it. */
+/* Says whether a task, so many levels below a namespace, is inside of it. */
 static enum knowledge look_inside(uint32_t tid, uint32_t levels, uint64_t inode)
 {
     char path[64];
@@ -114,7 +113,7 @@ enum knowledge cbpd_seen_as(struct tracer *self, const struct id_view *view, uin
     return visible;
 }
 
-/* Whether a task is what has that id there. */
+/* Says whether a task has that id in the view. */
 static enum knowledge is_known_as(struct tracer *self, const struct id_view *view, uint32_t tid, uint32_t id)
 {
     struct status_facts facts;
@@ -125,7 +124,7 @@ static enum knowledge is_known_as(struct tracer *self, const struct id_view *vie
     return cbpd_is_visible(self, view, tid, &facts);
 }
 
-/* Among processes that we do not trace: a namespace that was there before the tree can be entered. */
+/* Looks among untraced processes, because a tree can enter a namespace that is older than itself. */
 static enum knowledge find_outside(struct tracer *self, const struct id_view *view, uint32_t id,
                                    uint32_t *tid)
 {
@@ -161,7 +160,7 @@ enum knowledge cbpd_known_as(struct tracer *self, const struct id_view *view, ui
     return found != ABSENT ? found : find_outside(self, view, id, tid);
 }
 
-/* Each line of the map is a range: its first id there, its first id here, its length. */
+/* Translates a user's id. Each line of the map is a range: first id there, first id here, length. */
 static enum knowledge read_user_map(uint32_t tid, uint32_t user_id, uint32_t *our_id)
 {
     char path[64];

@@ -1,4 +1,4 @@
-/* Images, made of what was read about a program. Knows no stop and no rule. */
+/* Makes images of what was read about a program. Knows no stops and no rules. */
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -36,7 +36,7 @@ struct cbpd_image *cbpd_image_of_reading(struct tracer *self, const struct readi
                    : cbpd_make_image(&self->helper.policy, &unknown, 1, true);
 }
 
-/* The path that the running program was started by, from the vector that the kernel has left it. */
+/* Reads the path that the running program was started by from the vector that the kernel has left it. */
 static bool read_given_path(uint32_t tid, struct reading *reading)
 {
     char path[64];
@@ -50,7 +50,7 @@ static bool read_given_path(uint32_t tid, struct reading *reading)
     size_t size = got > 0 ? (size_t) got : 0;
     if (file >= 0)
         close(file);
-    /* The first key of a 32-bit program, read as 64 bits, has its value in the upper half. */
+    /* Read as 64 bits, the first key of a 32-bit program has its value in the upper half. */
     bool is_32bit = size >= sizeof vector.wide[0] && vector.wide[0] >> 32 != 0;
     size_t width = is_32bit ? sizeof vector.narrow[0] : sizeof vector.wide[0];
     for (size_t at = 0; (at + 2) * width <= size; at += 2) {
@@ -81,7 +81,7 @@ static void release_running(void *block)
     cbpd_free_reading(&((struct running_look *) block)->reading);
 }
 
-/* What runs is told at least, where its memory or the files that have led to it keep silent. */
+/* If the program's memory or files do not answer, at least the program that runs is told. */
 struct cbpd_image *cbpd_image_of_running(struct tracer *self, uint32_t pid)
 {
     static struct running_look look;

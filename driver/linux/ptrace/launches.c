@@ -1,5 +1,4 @@
-/* Launches: from the core's request until the program runs, or is known to have failed. Runs in the tracer
- * thread only. */
+/* Follows launches from the request until the program runs or is known to have failed. Tracer thread only. */
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -8,7 +7,7 @@
 #include "messages.h"
 #include "tracer.h"
 
-/* A program on its way: from the core's request until its image runs or it is known to have failed. */
+/* A launch lasts from the core's request until the program runs or is known to have failed. */
 struct launch {
     struct launch *next;
     struct task *task; /* NULL until the launcher has reported */
@@ -55,15 +54,15 @@ static void end_launch(struct tracer *self, struct launch *launch, uint32_t stat
     }
     cbpd_publish_counts(self, NULL);
     cbpd_send_message(launch->result_fd, &result, sizeof result);
-    /* Somebody may hold a copy, and then closing alone would not end the watch. */
+    /* A copy of the descriptor may be open elsewhere, and then closing this one would not end the watch. */
     cbpd_unwatch(launch->launcher_fd);
     close(launch->launcher_fd);
     close(launch->result_fd);
     free(launch);
 }
 
-/* What the filter of a new tree has to stop: what sessions want to refuse with an errno, handle operations if
- * somebody wants to know them or a rule takes rights out. */
+/* Gives the calls that the filter of a new tree has to stop: executions, if a session may refuse with an
+ * errno, and handle operations, if a session wants to know them or a rule strips rights. */
 static uint32_t wanted_filter_parts(struct tracer *self)
 {
     uint32_t parts = self->helper.policy.rule_counts[CBP_ACTION_STRIP] > 0 ? CBP_LAUNCH_FLAG_HANDLES : 0;
@@ -148,12 +147,12 @@ static void serve_launcher(struct tracer *self, struct launch *launch)
     } else if (!launch->task) {
         end_launch(self, launch, CBP_ERROR_BROKEN_PIPE, 0);
     } else {
-        /* Its end was closed by a successful execve, or by its death: the stops will tell which. */
+        /* The launcher's execve or its death closed the other end: its stops will tell which. */
         cbpd_unwatch(launch->launcher_fd);
     }
 }
 
-/* A launcher that has died may have said why, in a message that has not been read yet. */
+/* A launcher that has died may have said why in a message that has not been read yet. */
 void cbpd_finish_launch(struct tracer *self, struct task *task, uint32_t status, int os_error)
 {
     if (status == CBP_ERROR_BROKEN_PIPE)
@@ -162,7 +161,7 @@ void cbpd_finish_launch(struct tracer *self, struct task *task, uint32_t status,
         end_launch(self, task->launch, status, os_error);
 }
 
-/* One message of each: whatever is still readable brings the next attention. */
+/* Reads one message of each launcher. If more is readable, the watch calls again. */
 void cbpd_serve_launchers(struct tracer *self)
 {
     for (struct launch *launch = launches, *next; launch; launch = next) {

@@ -1,9 +1,9 @@
-/* What processes have left behind: the rules that go on to their children, and their stances, of those that
- * ended or execute something else by now. A child that appears without a known creator gets what all of those
- * would have left it that may have been its creator. Knows no stops.
+/* Keeps the legacies of processes that have ended or execute another program by now: their stances and the
+ * rules that their children inherit. A child whose creator is not known gets the legacies of all processes
+ * that may be its creator. Knows no stops.
  *
- * Of several legacies every obligation counts (ask, deny, strip), and of the exemptions (ignore, allow) only
- * those that all of them have: a guess must never free anybody. */
+ * Of several legacies every obligation counts (ask, deny, strip), but of the exemptions (ignore, allow) only
+ * those that all have: a guess must never exempt a process. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,18 +14,17 @@ enum { LEGACY_COUNT_MAX = 64 };
 struct legacy {
     struct cbpd_rule_list *bequest;
     struct cbp_stance stances[CBP_SESSION_MAX];
-    uint32_t rules_generation; /* for which the stances are */
+    uint32_t rules_generation; /* of the rules that the stances are for */
     uint32_t filter_parts;
     bool attached;
-    uint64_t last_tick; /* until when somebody had it; 0: nobody ever had */
+    uint64_t last_tick; /* when the last process with this legacy left it; 0: there was none */
 };
 
-/* Legacies of those that are gone. Equal ones share a row, so that a tree has one or two. The first row is
- * that of all that found no room. */
+/* Equal legacies share a row, so a tree has one or two. The first row sums up all that found no room. */
 static struct legacy rows[LEGACY_COUNT_MAX];
 static uint32_t row_count = 1;
 
-/* A parent that is no process. NULL without memory. */
+/* Makes a stand-in for a creator that is not known. NULL without memory. */
 static struct process *make_nobody(void)
 {
     struct process *process = cbpd_allocate_surely(sizeof *process);
@@ -43,13 +42,13 @@ static struct legacy legacy_of(struct tracer *self, struct process *process)
     return legacy;
 }
 
-/* ---- The sum of several ---- */
+/* ---- The sum of several legacies ---- */
 
 static struct {
     struct legacy legacy;
-    struct text refs; /* of all lists, one behind the other */
+    struct text refs; /* of all lists, one after the other */
     uint32_t list_count;
-    uint32_t stamp; /* of lists that are in it */
+    uint32_t stamp; /* lists in the sum carry it */
     bool is_empty, has_empty_list, is_incomplete;
 } sum;
 
@@ -88,7 +87,7 @@ static void add_stance(struct cbp_stance *stance, const struct cbp_stance *other
 static void add_to_sum(struct tracer *self, const struct legacy *legacy)
 {
     static const struct cbp_stance nothing[CBP_SESSION_MAX];
-    /* After a change of the rules the list says what is still in force. */
+    /* After a change of the rules only the list says what is still in force. */
     bool is_current = legacy->rules_generation == self->helper.policy.rules_generation;
     const struct cbp_stance *stances = is_current ? legacy->stances : nothing;
     if (sum.is_empty) {
@@ -117,7 +116,7 @@ static int compare_refs(const void *left, const void *right)
     return (int) one->is_launch - (int) other->is_launch;
 }
 
-/* Gives the sum, whose list is the caller's to release. */
+/* Gives the sum. The caller releases its list. */
 static struct legacy take_sum(struct tracer *self)
 {
     struct legacy legacy = sum.legacy;
@@ -137,7 +136,7 @@ static struct legacy take_sum(struct tracer *self)
     return legacy;
 }
 
-/* ---- Those that are gone ---- */
+/* ---- Leaving a legacy ---- */
 
 static bool is_same(const struct legacy *one, const struct legacy *other)
 {
@@ -146,7 +145,7 @@ static bool is_same(const struct legacy *one, const struct legacy *other)
            memcmp(one->stances, other->stances, sizeof one->stances) == 0;
 }
 
-/* A row of its own for one more legacy: that which ended first moves to the first row. */
+/* Gives a free row. If there is none, the oldest row is added to the first one. */
 static struct legacy *make_room(struct tracer *self)
 {
     if (row_count < LEGACY_COUNT_MAX)
@@ -202,7 +201,7 @@ static void sum_up_candidates(struct tracer *self, const struct status_facts *fa
             add_to_sum(self, &rows[i]);
 }
 
-/* All that is known, where nothing fits. */
+/* Sums up all that is known, if no candidate fits. */
 static void sum_up_everything(struct tracer *self)
 {
     begin_sum(self);

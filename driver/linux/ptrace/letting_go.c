@@ -1,11 +1,11 @@
-/* Tasks that go on without us. Nobody is interrupted for it: a system call that sleeps could fail with EINTR
- * where it never does without a tracer (signal(7) lists them). So a task is detached at its next stop,
- * whichever that is; until then nothing is told of it and no rule means it. Once nobody is left who needs us,
- * the helper ends: the kernel then detaches its tracees where they are and wakes none.
+/* Lets tasks go on without the helper. It does not interrupt them: a sleeping system call could fail with
+ * EINTR, which some never do without a tracer (signal(7) lists them). So a task is detached at its next stop.
+ * Until then nothing is told of it and no rule applies to it. Once no task needs the helper any more, the
+ * helper ends: the kernel then detaches its tracees where they are and wakes none.
  *
- * A task can sleep for ever, and meanwhile nobody else can trace it. Another controller's helper, whose
- * attach fails for that, says so with a signal that does nothing to anybody else: for it tasks are
- * interrupted after all. Runs in the tracer thread only. */
+ * A task can sleep for ever, and meanwhile it can have no other tracer. Another controller's helper whose
+ * attach fails because of that sends a signal that other processes ignore; for it this helper does interrupt
+ * the tasks. Runs in the tracer thread only. */
 #include <signal.h>
 #include <string.h>
 #include <sys/ptrace.h>
@@ -14,17 +14,17 @@
 #include "beside.h"
 #include "tracer.h"
 
-enum { WISH_SIGNAL = SIGURG /* ignored by whoever has no handler for it */ };
+enum { WISH_SIGNAL = SIGURG /* ignored by processes without a handler */ };
 
-/* A task that waits for an answer is let go with it. */
+/* Interrupts a task. If it waits for an answer, it is let go with that. */
 static void interrupt(const struct task *task)
 {
     if (!task->base.held && !task->look)
         (void) ptrace(PTRACE_INTERRUPT, (pid_t) task->base.tid, 0, 0);
 }
 
-/* Those that are to be let go: all, or only those in a group stop. These do not sleep in a system call; they
- * stop again, and stay stopped. */
+/* Interrupts tasks that are to be let go, or only those of them in a group stop. Those do not sleep in a
+ * system call; they stop again and stay stopped. */
 static void interrupt_those_let_go(struct tracer *self, bool only_stopped)
 {
     for (struct task *task = first_task(&self->helper); task; task = next_task(task))
@@ -75,8 +75,8 @@ bool cbpd_anybody_needs_us(struct tracer *self)
            cbpd_anything_held() || cbpd_parked_count() > 0 || cbpd_any_job_waits();
 }
 
-/* A thread that was let go may have ended all others by executing something, and one of these may have been
- * taken from us with its id, without an end that we are told of. */
+/* An execution by a thread that was let go may have ended all others. Then the helper may have lost one of
+ * these by its id, without being told of an end. */
 struct process *cbpd_find_whole_process(struct tracer *self, uint32_t pid)
 {
     struct process *process = find_process(&self->helper, pid);
@@ -98,7 +98,7 @@ static volatile sig_atomic_t is_wished;
 
 static void note_wish(int signal)
 {
-    (void) signal; /* it also ends a wait; whoever wishes says so again and again */
+    (void) signal; /* it also ends a wait; the other helper repeats it */
     is_wished = 1;
 }
 

@@ -1,12 +1,10 @@
-/* Lists of ids, as /proc has them. A list of a folder is made at once and gone through afterwards: while it
- * is made somebody in a tree can make that last, by keeping the folder's lock. So it is made as cbpd_look_now()
- * makes its looks. Knows nothing of what the ids are for. */
+/* Lists ids from /proc. A folder's list is made as a whole and read afterwards: a tree can make listing last
+ * by holding the folder's lock, so it is made like cbpd_look_now()'s looks. */
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "beside.h"
 #include "tracer.h"
@@ -35,7 +33,7 @@ static bool add_id(struct listing_look *look, uint32_t id)
     return true;
 }
 
-/* Whether all of them could be read. A process that ends meanwhile has no more threads. */
+/* Reads the ids. False: not all could be read. A process that ends meanwhile has no more threads. */
 static bool read_ids(DIR *folder, struct listing_look *look)
 {
     struct dirent *entry;

@@ -1,10 +1,8 @@
-/* Looks at what a task executes. While nothing that a tree can reach may keep silent, that is done at once;
- * otherwise beside the tracer, which goes on with other tasks meanwhile. Runs in the tracer thread, but for
- * the work itself. */
+/* Looks at what a task executes. This happens at once while everything that a tree can reach is sure to
+ * answer. Else a reader does it, and the tracer goes on with other tasks. */
 #include "look.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 static void work(struct job *job)
 {
@@ -40,7 +38,7 @@ static void prepare(struct tracer *self, struct look *look, struct task *task,
     look->approved = task->approval.facts;
 }
 
-/* What is found without the memory to look: nothing, which is refused. */
+/* Gives the result of a look without memory: nothing was found, so the execution is refused. */
 static const struct look *look_in_vain(const struct task *task)
 {
     static struct look nothing; /* RESOLVED, to a chain without files */
@@ -56,8 +54,7 @@ static bool give_away(struct tracer *self, struct task *task, const struct sysca
     if (!look)
         return false;
     look->job = (struct job){.work = work, .discard = discard, .owner = task, .tree = task->process->tree};
-    /* What is not known at the entry the kernel decides, and the stop after it; what is not known there
-     * nobody finds out any more. */
+    /* The kernel and the stop after execve decide what is not known at the entry. That stop is final. */
     look->job.is_urgent = !entry;
     prepare(self, look, task, entry);
     look->reading.is_short = is_short;

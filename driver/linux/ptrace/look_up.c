@@ -1,9 +1,9 @@
-/* Opens what a task means by a path: in its root, from its working directory or a descriptor of its, and with
- * its own /proc/self. Any thread; knows nothing of rules or events.
+/* Opens what a task means by a path: in its root, from its working directory or one of its descriptors, with
+ * its own /proc/self. Any thread. Knows no rules and no events.
  *
- * Most paths are one call. The kernel's own look-up is bound to the task's root, and it is told to fail where
- * it would follow a link of /proc to an open file, which would be one of ours instead of the task's: then the
- * path is walked here, name by name. */
+ * Most paths take one call: the kernel's look-up, bound to the task's root. It is told to fail at links of
+ * /proc to open files, because they would lead to the helper's files instead of the task's. Such a path is
+ * walked here, name by name. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -23,7 +23,7 @@ enum { LINKS_MAX = 40, PROC_ROOT_INODE = 1 };
 
 _Thread_local const char *cbpd_own_descriptors = "/proc/self/fd";
 
-/* The errno for what is not ours to look at: nothing can be said about it. */
+/* This errno stands for what the helper must not look at: nothing can be said about it. */
 enum { NOT_TO_BE_HAD = EPERM };
 
 static int open_own(uint32_t tid, const char *name)
@@ -48,10 +48,10 @@ static int open_folder(uint32_t tid, int folder_fd)
 
 struct walk {
     const struct place *place;
-    int root, at; /* descriptors: the task's root, where the walk has come to */
+    int root, at; /* descriptors: the task's root, and where the walk is */
     bool no_follow;
     uint32_t link_count;
-    char rest[2 * PATH_MAX]; /* what is left of the path */
+    char rest[2 * PATH_MAX]; /* the rest of the path */
 };
 
 static bool go_to(struct walk *walk, int fd)
@@ -80,7 +80,7 @@ static bool is_in_proc(int fd, bool *is_its_root)
     return true;
 }
 
-/* Follows the link that the name in the present folder is, opened as link. */
+/* Follows a link in the present folder, opened as link. */
 static bool follow(struct walk *walk, int link, const char *name)
 {
     char text[2 * PATH_MAX];
@@ -113,7 +113,7 @@ static bool follow(struct walk *walk, int link, const char *name)
     return text[0] != '/' || go_to(walk, fcntl(walk->root, F_DUPFD_CLOEXEC, 0));
 }
 
-/* Cuts the next name off; false: there is none left. */
+/* Cuts off the next name. False: there is none left. */
 static bool next_name(struct walk *walk, char *name, size_t size, bool *is_last)
 {
     const char *start = walk->rest + strspn(walk->rest, "/");
@@ -146,7 +146,7 @@ static bool step(struct walk *walk, const char *name, bool is_last)
     return done;
 }
 
-/* Takes over the descriptor at which the walk starts. */
+/* Walks a path and takes over the descriptor at which it starts. */
 static int walk_path(const struct place *place, int root, int start, const char *path, bool no_follow)
 {
     struct walk walk = {.place = place, .root = root, .at = start, .no_follow = no_follow};
@@ -163,7 +163,7 @@ static int walk_path(const struct place *place, int root, int start, const char 
     return -1;
 }
 
-/* ---- In one call, if that is enough ---- */
+/* ---- In one call, if that suffices ---- */
 
 static int look_up_from(const struct place *place, int folder, const char *path, bool no_follow)
 {
@@ -172,7 +172,7 @@ static int look_up_from(const struct place *place, int folder, const char *path,
                                RESOLVE_NO_MAGICLINKS | (path[0] == '/' ? RESOLVE_IN_ROOT : RESOLVE_BENEATH)};
     int fd = (int) syscall(SYS_openat2, folder, path, &how, sizeof how);
     if (fd < 0 && errno == ENOENT) {
-        /* By a link like /proc/self it may have been our descriptor that is not there. */
+        /* Through a link like /proc/self, a missing file may be missing only for the helper. */
         how.resolve |= RESOLVE_NO_SYMLINKS;
         fd = (int) syscall(SYS_openat2, folder, path, &how, sizeof how);
     }

@@ -1,4 +1,4 @@
-/* Paths as a task means them; see look_up.c. */
+/* Opens paths as a task means them; see look_up.c. */
 #ifndef CBP_LOOK_UP_H
 #define CBP_LOOK_UP_H
 
@@ -6,21 +6,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Whose paths: the thread that uses them, and its process, which /proc/self is. */
+/* A place is the thread that uses a path, and its process, which is /proc/self. */
 struct place {
     uint32_t pid, tid;
 };
 
-/* The folder of this thread's own descriptors: a thread beside the tracer has a table of its own. */
+/* Names the folder of this thread's own descriptors: a reader has a table of its own. */
 extern _Thread_local const char *cbpd_own_descriptors;
 
-/* This thread keeps nothing open from now on: one that is stuck outlives everybody else here, and nobody
- * shall see a socket, a file or a pipe of ours that it keeps open. */
+/* From now on this thread keeps nothing open: a stuck one outlives all others, and must not keep sockets,
+ * files or pipes of the helper open. */
 void cbpd_leave_descriptors(void);
 
-/* Opens (O_PATH) what the task means by a path, from a descriptor of its or AT_FDCWD. Of the flags
- * AT_EMPTY_PATH and AT_SYMLINK_NOFOLLOW count. -1 with errno: what the task would get, or EPERM where that
- * cannot be told. */
+/* Opens (O_PATH) what the task means by a path, from one of its descriptors or AT_FDCWD. Of the flags,
+ * AT_EMPTY_PATH and AT_SYMLINK_NOFOLLOW count. -1: errno is the task's, or EPERM if that is not known. */
 int cbpd_look_up(const struct place *place, int folder_fd, const char *path, int at_flags);
 
 #endif

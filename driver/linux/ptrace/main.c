@@ -1,23 +1,17 @@
-/* cbprocess-ptrace: traces the trees that a controller starts, holds their operations while the
- * controller's handlers decide, and lets everything go when the controller is gone. Started by the core with
+/* Is cbprocess-ptrace: traces the trees that a controller starts, holds their operations while the
+ * controller's handlers decide, and lets everything go when the controller is gone. The core starts it with
  * the descriptors named in tracer.h; it has no other interface.
  *
- * It waits in one of two ways. While nothing is held it blocks in wait4: one system call for each stop. While
- * something is held, or a new task's creator has not told of it yet, it sleeps on the channel's answer bell,
- * which an answer, SIGCHLD's handler and a reader that has done its job (beside.h) move.
- */
+ * It waits in one of two ways. While nothing is held it blocks in wait4, with one system call for each stop.
+ * While something is held, or a new task's creator is not known yet, it sleeps on the channel's answer bell.
+ * An answer, SIGCHLD's handler and a reader that has done its job (beside.h) move the bell. */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/close_range.h>
-#include <linux/futex.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cbp_atomic.h"
@@ -28,10 +22,10 @@ enum { UNOWNED_CHECK_NS = 5 * 1000 * 1000, SLEEP_MAX_NS = 100 * 1000 * 1000 };
 
 static void interrupt_wait(int signal)
 {
-    (void) signal; /* wait4 returns with EINTR: that is all */
+    (void) signal; /* wait4 returns with EINTR, which is enough */
 }
 
-/* Its own session, deaf to the terminal: Ctrl-C is for the programs it traces. */
+/* Gives the helper a session of its own, out of the terminal's reach: Ctrl-C is for the traced programs. */
 static void become_independent(void)
 {
     struct sigaction ignore = {.sa_handler = SIG_IGN};
@@ -60,7 +54,7 @@ static bool handle_one(struct tracer *self, int options)
     return tid > 0;
 }
 
-/* Handles all that has happened; whether there was something. */
+/* Handles all stops that have happened. Says whether there were any. */
 static bool drain_waits(struct tracer *self)
 {
     bool any = false;
@@ -69,7 +63,7 @@ static bool drain_waits(struct tracer *self)
     return any;
 }
 
-/* What was looked at beside us, or could not be in time. */
+/* Goes on with tasks whose looks are done or over their limit. */
 static void serve_jobs(struct tracer *self)
 {
     struct job *job;
@@ -91,7 +85,7 @@ static void expire_operations(struct tracer *self)
     cbpd_apply_settled(self);
 }
 
-/* Stops, answers and deadlines, in the middle of something long. False: the controller has ended. */
+/* Serves stops, answers and deadlines in the middle of long work. False: the controller has ended. */
 static bool serve_in_between(struct tracer *self)
 {
     enum { STOPS_MAX = 200 };
@@ -107,8 +101,8 @@ static bool serve_in_between(struct tracer *self)
     return !cbpd_controller_has_ended();
 }
 
-/* No wait is for ever while somebody waits for us: a signal that does not move the bell (the thread sanitizer
- * holds its handler back) costs a tenth of a second, not a hang. */
+/* Limits each wait while there are tasks: a signal that does not move the bell (the thread sanitizer delays
+ * its handler) costs a tenth of a second and is no deadlock. */
 static uint64_t wake_up_time(struct tracer *self)
 {
     uint64_t until_ns = cbpd_next_deadline_ns();
@@ -125,14 +119,14 @@ static bool waits_for_answers(struct tracer *self)
            self->helper.task_count == 0;
 }
 
-/* Whether the next stop, if there is one, tells whose all new tasks are. A creator stops when its child does:
- * most often its event is there by now, and to be woken by a signal would cost five system calls more. */
+/* Says whether the next stop, if there is one, makes all new tasks' owners known. A creator stops when its
+ * child does, so its event mostly is there by now. A wake-up by a signal costs five system calls more. */
 static bool creator_tells(struct tracer *self)
 {
     return handle_one(self, WNOHANG) && self->unowned_count == 0;
 }
 
-/* One turn while something is held, a task's owner is unknown, or nobody is traced at all. */
+/* Waits and works once while something is held, a task's owner is not known, or nothing is traced. */
 static void wait_for_answers(struct tracer *self)
 {
     cbpd_listen_for_children(true);
@@ -145,8 +139,7 @@ static void wait_for_answers(struct tracer *self)
         cbpd_resolve_unowned_tasks(self);
 }
 
-/* What stays for a tree may outlive the controller by far: nobody must wait for the end of its standard
- * error. */
+/* The helper may outlive the controller by far: no reader of its standard error may wait for that. */
 static void let_go_of_stderr(void)
 {
     int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
@@ -156,7 +149,7 @@ static void let_go_of_stderr(void)
     }
 }
 
-/* The controller has gone, or wants nothing more. */
+/* The controller is gone or done. */
 static void begin_to_leave(struct tracer *self)
 {
     cbpd_release_every_slot(&self->helper);
@@ -177,7 +170,7 @@ static void serve_control(struct tracer *self)
         return;
     cbpd_serve_launchers(self);
     cbpd_serve_requests(self);
-    cbpd_apply_settled(self); /* what closed sessions were asked about */
+    cbpd_apply_settled(self); /* operations that closed sessions were asked about */
     self->helper.controller_gone |= cbpd_controller_has_ended();
     if ((self->helper.controller_gone || !cbpd_control_is_open()) && !self->helper.leaving)
         begin_to_leave(self);
@@ -193,7 +186,7 @@ static void serve_parked(struct tracer *self)
     }
 }
 
-static struct tracer whole; /* what this process is: too large for a stack */
+static struct tracer whole; /* all of this process's state: too large for a stack */
 
 int main(void)
 {
@@ -215,8 +208,7 @@ int main(void)
     for (;;) {
         self->served_tid = 0;
         serve_control(self);
-        /* The task that is let go may stop again before we wait for it: not a reason to run a signal handler.
-         */
+        /* The resumed task may stop again before the tracer waits for it, which needs no signal handler. */
         if (cbpd_answers_settle_everything(&self->helper))
             cbpd_listen_for_children(false);
         collect_answers(self);
@@ -225,7 +217,7 @@ int main(void)
         self->served_tid = 0;
         cbpd_serve_wishes(self);
         cbpd_publish_counts(self, NULL); /* before a sleep that may be long */
-        /* At our end the kernel detaches all others where they are, and wakes nobody. */
+        /* When the helper ends, the kernel detaches its tracees where they are and wakes none. */
         if (!cbpd_anybody_needs_us(self)) {
             if (!drain_waits(self))
                 break;
@@ -237,7 +229,7 @@ int main(void)
             if (!creator_tells(self))
                 wait_for_answers(self);
         } else if (!cbpd_is_called()) {
-            /* One at a time: to look for more would mean one more walk over all tracees in the kernel. */
+            /* One stop at a time is handled: a look for more walks over all tracees in the kernel. */
             cbpd_listen_for_children(false);
             (void) handle_one(self, 0);
         }

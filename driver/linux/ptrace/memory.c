@@ -1,11 +1,9 @@
-/* Reads a stopped task's registers and memory, and fails its system call. The only file that knows processor
- * architectures. Knows nothing of rules or events. */
+/* Reads a stopped task's registers and memory, and makes its system call fail. Only this file knows processor
+ * architectures. Knows no rules and no events. */
 #include <elf.h>
-#include <errno.h>
 #include <linux/audit.h>
 #include <signal.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -17,13 +15,13 @@
 
 enum { PAGES_AT_ONCE = WINDOW_SIZE / TASK_PAGE_SIZE };
 
-enum { OS_ERROR_MAX = 511 }; /* beyond are those that no program sees: the call is begun again */
+enum { OS_ERROR_MAX = 511 }; /* higher values are never seen by programs: they restart the call */
 
 /* ---- Registers: one block for each architecture ---- */
 
 #if defined(__x86_64__)
 
-struct registers_32bit { /* what NT_PRSTATUS gives for an i386 task */
+struct registers_32bit { /* NT_PRSTATUS of an i386 task */
     uint32_t values[17];
 };
 enum { REGISTER_32BIT_STACK_POINTER = 15 };
@@ -60,7 +58,7 @@ bool cbpd_read_call_registers(const struct task *task, struct syscall_entry *ent
     return true;
 }
 
-/* In a call that has created a task each of these numbers means one call alone, of either width. */
+/* In a call that has created a task, each of these numbers means one call alone, of either width. */
 bool cbpd_calls_plain_fork(const struct task *task)
 {
     enum { FORK_32BIT = 2, VFORK_32BIT = 190 };
@@ -150,7 +148,7 @@ bool cbpd_read_call_registers(const struct task *task, struct syscall_entry *ent
     return true;
 }
 
-/* There is none: C libraries use clone. */
+/* This architecture has neither: C libraries use clone. */
 bool cbpd_calls_plain_fork(const struct task *task)
 {
     (void) task;
@@ -217,8 +215,8 @@ static bool has_32bit_pointers(uint32_t architecture, uint64_t number)
 #error "the ptrace driver knows x86_64 and aarch64"
 #endif
 
-/* What PTRACE_GET_SYSCALL_INFO writes at a seccomp stop. Source: the kernel's linux/ptrace.h, which cannot be
- * included beside the C library's sys/ptrace.h everywhere. */
+/* PTRACE_GET_SYSCALL_INFO writes this at a seccomp stop. Source: the kernel's linux/ptrace.h, which some
+ * systems cannot include beside the C library's sys/ptrace.h. */
 struct seccomp_stop {
     uint8_t operation;
     uint8_t padding[3];
@@ -229,7 +227,7 @@ struct seccomp_stop {
     uint32_t returned_data;
 };
 
-/* At a seccomp stop: what the task asks for. */
+/* Reads at a seccomp stop what the task asks for. */
 bool cbpd_read_syscall_entry(const struct task *task, struct syscall_entry *entry)
 {
     struct seccomp_stop info;
@@ -260,8 +258,8 @@ bool cbpd_read_syscall_error(const struct task *task, int *os_error)
 
 /* ---- Memory ---- */
 
-/* Reads up to size bytes; a page that is not mapped ends it. One element a page, because the kernel transfers
- * whole elements or nothing of them. Gives the bytes read. */
+/* Reads up to size bytes, or to a page that is not mapped. Gives how many. Each page is an element, because
+ * the kernel transfers an element as a whole or not at all. */
 size_t cbpd_read_memory(uint32_t tid, uint64_t address, void *buffer, size_t size)
 {
     size_t total = 0;
@@ -288,8 +286,8 @@ size_t cbpd_read_memory(uint32_t tid, uint64_t address, void *buffer, size_t siz
     return total;
 }
 
-/* An exit status is what the program gave, in the second byte, or a signal and the bit of a core dump, in the
- * first. Source: wait(2), and the kernel's do_exit and do_group_exit. */
+/* Says whether the value can be an exit status: the program's status in the second byte, or a signal and the
+ * bit of a core dump in the first. Source: wait(2), and the kernel's do_exit and do_group_exit. */
 static bool may_be_exit_status(unsigned long value)
 {
     return value <= UINT16_MAX && ((value & 0xff) == 0 || value <= 0xff);
@@ -301,8 +299,8 @@ bool cbpd_read_event_message(uint32_t tid, int event, uint32_t *message)
     siginfo_t stop;
     if (ptrace(PTRACE_GETEVENTMSG, (pid_t) tid, 0, &value) != 0)
         return false;
-    /* A task that has been killed in this stop is in the one at its exit by now. Stops are left forwards
-     * only: if it is still in this one, then so it was. */
+    /* A task that has been killed in this stop is at its exit by now. No task returns to a stop that it has
+     * left: if it is in this one now, it was in it before. */
     if (may_be_exit_status(value) &&
         (ptrace(PTRACE_GETSIGINFO, (pid_t) tid, 0, &stop) != 0 || stop.si_code >> 8 != event))
         return false;

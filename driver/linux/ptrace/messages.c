@@ -1,8 +1,8 @@
-/* One message of a socket: its bytes, the descriptors and the credentials that came with it. Knows nothing of
+/* Receives one message of a socket: its bytes, and the descriptors and credentials with it. Does not know
  * what messages mean.
  *
- * The kernel installs every descriptor that the ancillary buffer has room for, whether wanted or not. So the
- * buffer has room for all that a message can carry, and what is not wanted is closed here. */
+ * The kernel installs every descriptor for which the ancillary buffer has room, wanted or not. So the buffer
+ * has room for all that a message can carry, and unwanted descriptors are closed here. */
 #include "messages.h"
 
 #include <errno.h>
@@ -12,7 +12,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* SCM_MAX_FD of the kernel: no message carries more. */
+/* A message carries at most the kernel's SCM_MAX_FD. */
 enum { DESCRIPTORS_MAX = 253 };
 
 union cbpd_message_buffer cbpd_message_buffer;
@@ -31,7 +31,7 @@ void cbpd_close_descriptors(struct received *received)
     }
 }
 
-/* Keeps the first ones; closes what nobody wants. */
+/* Keeps the first descriptors and closes the rest. */
 static void take_descriptors(const struct cmsghdr *part, struct received *received)
 {
     size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);

@@ -1,4 +1,4 @@
-/* Messages of the control socket and of the launchers' sockets. */
+/* Offers messages of the control socket and of the launchers' sockets. */
 #ifndef CBP_MESSAGES_H
 #define CBP_MESSAGES_H
 
@@ -9,7 +9,7 @@
 
 enum { MESSAGE_SIZE_MAX = 65536, RECEIVED_DESCRIPTORS_MAX = 2 };
 
-/* What was received last stands here; the tracer's alone. */
+/* This holds what was received last. Only the tracer uses it. */
 extern union cbpd_message_buffer {
     uint64_t alignment;
     unsigned char bytes[MESSAGE_SIZE_MAX];
@@ -17,17 +17,17 @@ extern union cbpd_message_buffer {
 
 struct received {
     size_t size;
-    int descriptors[RECEIVED_DESCRIPTORS_MAX]; /* -1: none; the receiver's to close */
-    uint32_t descriptor_count;                 /* that came; those beyond the array are closed already */
-    bool is_whole;                             /* nothing was cut off, and nothing too many came with it */
-    struct ucred sender;                       /* all 0: it did not say */
+    int descriptors[RECEIVED_DESCRIPTORS_MAX]; /* -1: none; the receiver closes them */
+    uint32_t descriptor_count;                 /* all that came; those beyond the array are closed already */
+    bool is_whole;                             /* nothing was cut off, and nothing unexpected came with it */
+    struct ucred sender;                       /* all 0: not told */
 };
 
 enum reception { RECEIVED_MESSAGE, RECEIVED_NOTHING, RECEIVED_END };
 
 enum reception cbpd_receive_message(int socket, struct received *received);
 void cbpd_close_descriptors(struct received *received);
-void cbpd_send_message(int socket, const void *message,
-                       size_t size); /* or drops it, where there is no room */
+/* Sends a message, or drops it if there is no room. */
+void cbpd_send_message(int socket, const void *message, size_t size);
 
 #endif

@@ -1,9 +1,9 @@
-/* Who is a process's parent, by what /proc would say: mostly whoever has created it, but its creator's parent
- * after a clone with CLONE_PARENT, and a reaper once the parent has ended. Rules know creators only. Runs in
- * the tracer thread only.
+/* Knows which parent a process has, as /proc would say: mostly its creator, but its creator's parent after a
+ * clone with CLONE_PARENT, and a reaper once the parent has ended. Rules know creators only. Runs in the
+ * tracer thread only.
  *
- * The kernel tells of none of this, and to ask /proc each time would be dear. So a parent counts as known
- * while it is one that lives under us; what it has not created is looked at when it begins. */
+ * The kernel reports none of this, and to read /proc each time would be dear. So a parent counts as known
+ * while it is a living tracee; a parent that is not the creator is read when the process begins. */
 #include <linux/sched.h>
 #include <stddef.h>
 
@@ -12,8 +12,8 @@
 
 enum { INIT_PID = 1 };
 
-/* A parent is older than its child: who is not has got the number of one that has ended. What is not under
- * us, and stands in no book, has just been looked at. */
+/* Says whether the noted parent is right. A parent is older than its child; a younger process has the number
+ * of a parent that has ended. An untraced process that is not in the tables has just been read. */
 static bool is_surely_parent(struct tracer *self, const struct process *process)
 {
     uint32_t pid = process->parent_pid;
@@ -41,8 +41,8 @@ void cbpd_look_at_parent(struct tracer *self, struct process *process)
         process->parent_pid = pid;
 }
 
-/* With our filter such a call has stopped at its entry; else the registers of the stop after it tell. Of
- * these one is read first, which mostly does: to read all of them would be felt in each creation. */
+/* With the filter such a call has stopped at its entry; else the registers at the stop after it tell. The one
+ * read first mostly suffices: to read all would slow down each creation. */
 bool cbpd_creates_for_parent(struct task *creator)
 {
     struct syscall_entry entry;

@@ -1,6 +1,6 @@
-/* Executions that wait at their stop without being kept in mind: what is held already takes all the memory
- * that it may. When some of it is free again, or when the first deadline has come, they are read anew. Runs
- * in the tracer thread only; what an execution is about is not its business. */
+/* Lets executions wait at their stop without being remembered, because held events already have all the
+ * memory that they may. They are read again when some of it is free, or when the first deadline has come.
+ * Runs in the tracer thread only. Knows nothing of an execution but its size. */
 #include "tracer.h"
 
 static struct task *first_parked, **last_link = &first_parked;

@@ -1,7 +1,6 @@
-/* Facts that only /proc tells. Every function answers for a task that is gone. */
+/* Reads facts that only /proc has. Every function also answers for a task that is gone. */
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <linux/openat2.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,17 +9,16 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "beside.h"
 #include "proc_stat.h"
 #include "tracer.h"
 
-/* What is looked up in the folder of a task by cbpd_look_now(): the task can make that last. */
+/* cbpd_look_now() looks up a process's times like this, because the task can make that last. */
 struct stat_look {
     uint32_t pid;
-    bool is_of_thread; /* the first thread's own file, which does not add up the times of all threads */
+    bool is_of_thread; /* of the first thread only, whose file does not add up the times of all threads */
     bool is_known;
     struct stat_facts facts;
 };
@@ -37,7 +35,7 @@ static void look_for_stat(void *block)
     look->facts.name = NULL;
 }
 
-/* All 0: gone, or hidden. */
+/* Reads a process's facts. All 0: it is gone or hidden. */
 static struct stat_facts read_stat(struct tracer *self, uint32_t pid)
 {
     struct stat_look look = {.pid = pid};
@@ -58,8 +56,7 @@ bool cbpd_read_parent(struct tracer *self, uint32_t pid, uint32_t *parent_pid)
     return is_done && look.is_known;
 }
 
-/* Without a look into /proc where the process can only have started in the tick that still lasts: the kernel
- * takes the time from the same clock and rounds it down. */
+/* Reads no file if the process can only have started in the current tick, by the kernel's own clock. */
 uint64_t cbpd_start_time_since(struct tracer *self, uint32_t pid, uint64_t earliest_ns)
 {
     uint64_t tick = cbpd_boot_ticks();
@@ -104,8 +101,8 @@ uint32_t cbpd_count_threads(struct tracer *self, uint32_t pid)
     return read_stat(self, pid).thread_count;
 }
 
-/* Nothing is waited for: the file has just been executed, so that a path which leads to it is in the kernel's
- * memory, and what answers for another file may be the tree's own, a FUSE server that keeps us waiting. */
+/* Opens a file that has just been executed, without waiting: its path is in the kernel's memory. Another
+ * file's look-up may wait for a server that belongs to the tree (FUSE). */
 static int open_known_path(const char *path)
 {
     struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_CACHED};
@@ -149,7 +146,7 @@ uint64_t cbpd_read_pid_namespace(struct tracer *self, uint32_t tid)
 
 /* ---- Descriptors ---- */
 
-/* Whether a task's descriptors can be looked at at all; then one that is not found is not there. */
+/* Says whether a task's descriptors can be read at all: then a missing one does not exist. */
 static bool descriptors_are_shown(uint32_t tid)
 {
     char path[64];
@@ -207,8 +204,8 @@ enum knowledge cbpd_read_descriptor(struct tracer *self, uint32_t tid, int fd, s
     return is_done ? look.knowledge : NOT_KNOWN;
 }
 
-/* Whether a mount that a task sees is one of procfs. By the list of mounts: to ask the file system itself
- * could take for ever, if the task has made it. Source: proc_pid_mountinfo(5). */
+/* Says whether a mount that a task sees is procfs, by the list of mounts. To ask the file system itself could
+ * last for ever if the task has made it. Source: proc_pid_mountinfo(5). */
 static enum knowledge is_proc_mount(uint32_t tid, uint32_t mount_id)
 {
     struct cbpd_lines reader;
@@ -223,8 +220,8 @@ static enum knowledge is_proc_mount(uint32_t tid, uint32_t mount_id)
     return found;
 }
 
-/* The folder's own entries tell whose it is; what its path says anybody can make up with a mount. Only the
- * folder of a process has one for its threads. */
+/* Finds the process of a folder by its entries, because a mount can make up its path. Only the folder of a
+ * process has one for threads. */
 static enum knowledge read_folder(uint32_t tid, int fd, const struct descriptor_facts *facts, uint32_t *id,
                                   bool *is_ours)
 {
@@ -235,7 +232,7 @@ static enum knowledge read_folder(uint32_t tid, int fd, const struct descriptor_
     snprintf(folder, sizeof folder, "/proc/%u/fd/%d", tid, fd);
     ssize_t size = readlink(folder, name, sizeof name);
     if (size > 0 && name[0] != '/')
-        return ABSENT; /* a pipe, a socket */
+        return ABSENT; /* a pipe or a socket */
     enum knowledge is_proc = is_proc_mount(tid, facts->mount_id);
     if (is_proc != KNOWN)
         return is_proc;

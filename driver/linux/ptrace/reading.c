@@ -1,5 +1,5 @@
-/* Reads what an execution is about: the files that it goes through, by all of their names, and the arguments.
- * See reading.h; what is done with it is execution.c's business. */
+/* Reads what an execution is about: all names of the files that it goes through, and its arguments. See
+ * reading.h. execution.c acts on it. */
 #include "reading.h"
 
 #include <fcntl.h>
@@ -8,11 +8,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cbp_message.h"
 #include "deleted.h"
 #include "syscalls.h"
 
-enum { PLACES_MAX = 13 }; /* where the given path can stand in the list: two for each interpreter, and one */
+/* The given path may be one of so many arguments: two for each interpreter, and one more. */
+enum { PLACES_MAX = 13 };
 
 /* ---- Memory ---- */
 
@@ -34,7 +34,7 @@ static void begin_reading(struct reading *reading)
         texts[i]->is_lacking = false;
 }
 
-/* What was read without the memory for it is not known: it has no chain then. */
+/* A reading that lacked memory is not known: it loses its chain. */
 static bool forget_if_lacking(struct reading *reading)
 {
     struct text *texts[TEXTS_OF_READING];
@@ -49,7 +49,7 @@ static bool forget_if_lacking(struct reading *reading)
 
 /* ---- Comparing ---- */
 
-/* False without memory. */
+/* Digests a chain. False: no memory. */
 static bool digest_chain(const struct chain *chain, struct text *scratch, struct digest *digest)
 {
     bool done = true;
@@ -68,8 +68,8 @@ static bool digest_chain(const struct chain *chain, struct text *scratch, struct
 
 /* ---- At the entry of execve ---- */
 
-/* The argument list that the program will get, to be compared with what it got: a script's header stands
- * before it and replaces its first. */
+/* Composes the arguments that the program will get, to compare them with those that it got. A script's header
+ * comes before them and replaces the first. */
 static bool compose_arguments(struct reading *reading)
 {
     const struct text *list = &reading->list;
@@ -82,10 +82,10 @@ static bool compose_arguments(struct reading *reading)
                      chain->prefix.size) ||
         !text_append(&reading->composed, list->size > 0 ? list->bytes + skip : "", list->size - skip))
         return false;
-    return reading->composed.size > 0 || text_append(&reading->composed, "", 1); /* as the kernel adds one */
+    return reading->composed.size > 0 || text_append(&reading->composed, "", 1); /* like the kernel's */
 }
 
-/* The name by which the kernel will call the program: as given, or by the descriptor it was opened as. */
+/* Composes the name that the kernel gives to the program: its path, or the descriptor that opened it. */
 static bool compose_name(struct reading *reading, int fd, bool *is_by_descriptor)
 {
     const struct text *path = &reading->path;
@@ -100,7 +100,7 @@ static bool compose_name(struct reading *reading, int fd, bool *is_by_descriptor
     return text_append(&reading->name, path->bytes, path->size);
 }
 
-/* A script by a descriptor that its interpreter will not have. */
+/* Says whether a script was given by a descriptor that will be closed before its interpreter runs. */
 static bool closes_on_execution(uint32_t tid, int fd)
 {
     char path[64], text[512] = "";
@@ -120,7 +120,7 @@ static enum resolution read_call(const struct place *place, const struct syscall
     const uint64_t *arguments = entry->arguments + (is_at ? 1 : 0);
     int fd = is_at ? (int) (int32_t) entry->arguments[0] : AT_FDCWD;
     int flags = is_at ? (int) entry->arguments[4] : 0;
-    /* AT_EXECVE_CHECK executes nothing; the kernel refuses what it does not know. */
+    /* AT_EXECVE_CHECK executes nothing, and the kernel refuses flags that it does not know. */
     if (flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
         return BOUND_TO_FAIL;
     if (!cbpd_read_string(&reading->window, place->tid, arguments[0], &reading->path))
@@ -144,7 +144,7 @@ static enum resolution read_call(const struct place *place, const struct syscall
         return UNKNOWN;
     reading->is_vague = reading->chain.is_unreadable;
     reading->is_complete = true;
-    /* The kernel adds an empty argument where there is none. */
+    /* The kernel adds an empty argument to an empty list. */
     reading->arguments = reading->list.size > 0 ? reading->list.bytes : "";
     reading->arguments_size = reading->list.size > 0 ? (uint32_t) reading->list.size : 1;
     reading->facts.arguments = cbpd_digest_of(reading->composed.bytes, reading->composed.size);
@@ -162,12 +162,12 @@ enum resolution cbpd_read_entry(const struct place *place, const struct syscall_
 
 /* ---- After execve ---- */
 
-/* The program that runs, as /proc has it. */
+/* This is the running program as /proc shows it. */
 struct executable {
     uint32_t tid;
     char path[PATH_MAX];
     size_t path_size;
-    struct file_identity identity; /* not known until it is asked for */
+    struct file_identity identity; /* not known until it is needed */
     bool is_known, is_deleted;
 };
 
@@ -211,7 +211,7 @@ static bool add_executable(struct chain *chain, const struct executable *executa
     return true;
 }
 
-/* Whether a script can have led to the program: the kernel puts the given path among its arguments. */
+/* Says whether a script may have led to the program: then its path is among the arguments. */
 static bool may_have_come_by_script(const struct new_stack *stack)
 {
     const char *argument = stack->arguments, *end = stack->arguments + stack->arguments_size;
@@ -225,14 +225,14 @@ static bool may_have_come_by_script(const struct new_stack *stack)
     return false;
 }
 
-/* Whether the arguments begin as this chain makes them begin; takes off what the caller did not give: all but
- * the script's own path, which stands for the first that he gave. */
+/* Says whether the arguments begin as this chain makes them begin. Takes off what the caller did not give,
+ * except the script's path, which stands for the caller's first argument. */
 static bool take_off_interpreters(const struct chain *chain, struct new_stack *stack)
 {
     size_t skipped = 0;
     if (!stack->complete || !stack->arguments)
         return false;
-    if (chain->is_foreign) /* before it comes the interpreter's name, which only the kernel knew */
+    if (chain->is_foreign) /* the name of an interpreter that only the kernel knew comes first */
         skipped = strlen(stack->arguments) + 1;
     const struct text *prefix = &chain->prefix;
     const char *given = chain->names.bytes + chain->files[0].given_at;
@@ -246,8 +246,8 @@ static bool take_off_interpreters(const struct chain *chain, struct new_stack *s
     return true;
 }
 
-/* The chain that has led to the program, if it can still be told. Otherwise it holds what is known of it, the
- * program last. */
+/* Finds the chain that has led to the program. If that is not known any more, the chain has what is known,
+ * with the program last. */
 static bool find_chain(const struct place *place, struct new_stack *stack, struct executable *executable,
                        struct chain *chain)
 {
@@ -268,7 +268,7 @@ static bool find_chain(const struct place *place, struct new_stack *stack, struc
     return add_executable(chain, executable, first, strlen(first)) && is_consistent;
 }
 
-/* The chain is the program alone, without a look at what may have led to it. */
+/* Makes a chain of the program alone, without a look at what may have led to it. */
 static void name_program(const struct new_stack *stack, const struct executable *executable,
                          struct chain *chain)
 {
@@ -338,7 +338,7 @@ static void find_running_chain(const struct place *place, const char *given, str
         name_program(&(struct new_stack){0}, &executable, chain);
         return;
     }
-    /* A relative path was meant from a working directory that may be another one by now. */
+    /* A relative path counted from a working directory that may have changed since. */
     if (given[0] != '/' || cbpd_read_chain(place, AT_FDCWD, given, 0, given, chain) != RESOLVED ||
         !ends_with(chain, &executable)) {
         cbpd_chain_clear(chain);

@@ -1,7 +1,6 @@
-/* What is read about an execution, before anything is done with it: from the task's memory, from /proc, from
- * the files that it goes through. Nothing here calls ptrace, knows rules or touches the helper's data, so
- * any thread can do it with a structure of its own. A reading for which memory was lacking has a chain
- * without files. */
+/* Reads what an execution is about, before anything is done with it: from the task's memory, from /proc, from
+ * the files that it goes through. Calls no ptrace, knows no rules and does not touch the helper's data, so
+ * any thread can read into a structure of its own. A reading that lacked memory has a chain without files. */
 #ifndef CBP_READING_H
 #define CBP_READING_H
 
@@ -15,38 +14,38 @@
 #include "proc_files.h"
 #include "text.h"
 
-/* A system call that has stopped before it happens. */
+/* A system call has stopped before it happens. */
 struct syscall_entry {
     uint64_t number;
     uint64_t arguments[6];
     uint32_t architecture; /* AUDIT_ARCH_ */
-    uint32_t filter_data;  /* of the filter that stopped it */
+    uint32_t filter_data;  /* the mark of the filter that stopped it */
     bool is_32bit;         /* pointers in the task's memory have 4 bytes */
 };
 
 /* ---- memory.c, arguments.c: strings and lists in a task's memory ---- */
 enum { TASK_PAGE_SIZE = 4096, WINDOW_SIZE = 16 * TASK_PAGE_SIZE };
 
-/* A window on a task's memory: strings of an argument list mostly lie side by side. */
+/* A window shows a part of a task's memory: strings of an argument list mostly lie side by side. */
 struct window {
     uint32_t tid;
     uint64_t address;
     size_t size;
-    size_t next_read; /* grows while reading goes on in order */
+    size_t next_read; /* grows while strings come in order */
     char bytes[WINDOW_SIZE];
 };
 
 size_t cbpd_read_memory(uint32_t tid, uint64_t address, void *buffer, size_t size);
 bool cbpd_read_string(struct window *window, uint32_t tid, uint64_t address, struct text *text);
-/* Where execve finds its lists; 0: there is none. */
+/* execve finds its lists at these addresses; 0: there is none. */
 struct argument_places {
     uint64_t arguments, environment;
     bool is_32bit;
-    size_t name_size;   /* by which the kernel will call the program, with its NUL */
-    size_t prefix_size; /* what scripts' headers put in place of the first argument */
+    size_t name_size;   /* of the name that the kernel will use, with its NUL */
+    size_t prefix_size; /* of what scripts' headers put in place of the first argument */
 };
-/* Gives the arguments, each with its NUL. False if they cannot be read, or if the kernel will refuse them
- * with their environment as too long. */
+/* Reads the arguments, each with its NUL. False: they cannot be read, or the kernel will refuse them and
+ * their environment as too long. */
 bool cbpd_read_argument_list(struct window *window, uint32_t tid, const struct argument_places *places,
                              struct text *text, struct text *scratch);
 
@@ -55,59 +54,59 @@ enum resolution { RESOLVED, BOUND_TO_FAIL, UNKNOWN };
 
 enum { CHAIN_FILE_MAX = 8, CHAIN_HEADER_SIZE = 4096 };
 
-/* One of the files that an execution goes through; its names stand in the chain's. */
+/* An execution goes through this file; the chain has its names. */
 struct chain_file {
-    uint32_t path_at, path_size;   /* where it lies */
-    uint32_t given_at, given_size; /* by which name the task, or a script's header, means it */
+    uint32_t path_at, path_size;   /* where the file lies */
+    uint32_t given_at, given_size; /* the name that the task, or a script's header, gave */
     uint64_t device, inode;
-    bool is_deleted; /* its path led to it before, and does not any more */
+    bool is_deleted; /* its path led to it before, but no longer does */
 };
 
-/* The files from the one that execve is given to the program that runs: mostly one. */
+/* A chain has the files from the one that execve is given to the program that runs: mostly one. */
 struct chain {
     uint32_t file_count;
     struct chain_file files[CHAIN_FILE_MAX];
-    struct text names;  /* each with a NUL */
+    struct text names;  /* each with its NUL */
     struct text prefix; /* what scripts' headers put before the arguments, each with its NUL */
-    uint32_t dropped;   /* arguments that it replaces: 1 for a script, else 0 */
-    bool is_foreign;    /* the last file is for an interpreter that only the kernel knows */
-    bool is_unreadable; /* the last file may be executed, but not read */
+    uint32_t dropped;   /* arguments that the prefix replaces: 1 for a script, else 0 */
+    bool is_foreign;    /* the last file needs an interpreter that only the kernel knows */
+    bool is_unreadable; /* the last file can be executed, but not read */
     unsigned char header[CHAIN_HEADER_SIZE + 1];
 };
 
 void cbpd_chain_clear(struct chain *chain);
 bool cbpd_chain_add(struct chain *chain, const struct file_identity *identity, const char *path,
                     size_t path_size, const char *given, size_t given_size);
-/* The chain of a path given to execve in this way; name is what the kernel will call it. */
+/* Reads the chain of a path given to execve. The kernel will call the program name. */
 enum resolution cbpd_read_chain(const struct place *place, int folder_fd, const char *path, int flags,
                                 const char *name, struct chain *chain);
 
 /* ---- reading.c: an execution as a whole ---- */
 
-/* What is decided about at the entry of execve, to be compared with what is executed. */
+/* The entry of execve decides about these facts, which are compared with what is executed. */
 struct execution_facts {
-    struct digest arguments; /* the list that the program gets */
-    struct digest chain;     /* every file that it goes through, and their names */
-    bool is_direct;          /* no script leads to it */
+    struct digest arguments; /* of the list that the program gets */
+    struct digest chain;     /* of every file in the chain, and of their names */
+    bool is_direct;          /* no script leads to the program */
 };
 
 struct reading {
     struct chain chain;
-    bool is_vague;         /* some file of the chain, or a name, is not known */
+    bool is_vague;         /* a file of the chain, or a name, is not known */
     const char *arguments; /* as the caller gave them, each with its NUL */
     uint32_t arguments_size;
-    bool is_complete;     /* the arguments are */
+    bool is_complete;     /* all arguments are known */
     uint32_t user_id;     /* after execve */
-    bool is_short;        /* a wish: nothing but the program itself is to be looked at after execve */
-    bool needs_path_only; /* a wish: after execve, which file the program is need not be known */
+    bool is_short;        /* a wish: look only at the program itself after execve */
+    bool needs_path_only; /* a wish: after execve the program's file need not be identified */
     struct execution_facts facts;
-    /* Memory, kept for the next execution. */
+    /* These keep their memory for the next execution. */
     struct text path, name, list, composed, words;
     struct window window;
 };
 
-/* At the entry of execve. Anything but RESOLVED is left to the kernel and to the stop after it; without
- * memory it is RESOLVED, to nothing. */
+/* Reads an execution at the entry of execve. Anything but RESOLVED is left to the kernel and to the stop
+ * after execve. Without memory it is RESOLVED to a chain without files. */
 enum resolution cbpd_read_entry(const struct place *place, const struct syscall_entry *entry,
                                 struct reading *reading);
 
@@ -115,20 +114,19 @@ struct stop_registers {
     uint64_t stack_pointer;
     bool is_32bit;
 };
-/* At the stop after execve, of a process that had this user id: gives whether it is what was approved at the
- * entry (NULL: nothing was). Only if it is not are chain and arguments to be used. Without registers (NULL)
- * little can be told. */
+/* Reads an execution at the stop after execve, of a process that had this user id. True: it is what the entry
+ * approved (NULL: nothing). False: chain and arguments are valid. Without registers (NULL) little is. */
 bool cbpd_read_stop(const struct place *place, const struct stop_registers *registers, uint32_t user_id,
                     const struct execution_facts *approved, struct reading *reading);
-/* The chain of a program that runs, as far as it can still be told; given (may be empty) is the path that it
- * was started by, which is not looked at if the reading is to be short. */
+/* Reads the chain of a running program, as far as it is still known. given (may be empty) is the path that it
+ * was started by, which a short reading does not look at. */
 void cbpd_read_running(const struct place *place, const char *given, struct reading *reading);
-/* Frees what it keeps. */
+/* Frees the memory that a reading keeps. */
 void cbpd_free_reading(struct reading *reading);
 
 /* ---- arguments.c: the stack of a program that has just been executed ---- */
 struct new_stack {
-    const char *arguments; /* each with its NUL; the reading's, as is the next */
+    const char *arguments; /* each with its NUL; like given, it points into the reading */
     uint32_t arguments_size;
     const char *given; /* AT_EXECFN; NULL: not known */
     uint32_t given_size;

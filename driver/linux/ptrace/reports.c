@@ -1,4 +1,4 @@
-/* Reports on a task: what is told of it, and what it is held for. Knows no stops. */
+/* Begins reports on tasks and tells of creations that were not told before. Knows no stops. */
 #include <string.h>
 
 #include "tracer.h"
@@ -14,7 +14,7 @@ void cbpd_start_report(struct tracer *self, struct cbpd_report *report, struct t
     report->originator_tid = task->creator_tid;
     report->user_id = task->process->user_id;
     report->request.subject = stances_of(&self->helper, task->process);
-    /* Whoever created a process counts after its end, too. */
+    /* The creator of a process counts after its end, too. */
     struct process *process = task->process;
     struct process *creator = task->creator_pid == process->base.pid ? process : creator_of(process);
     report->request.originator = creator ? stances_of(&self->helper, creator) : NULL;

@@ -1,9 +1,9 @@
-/* What an execve would execute, and whether it is bound to fail: path, permission and header are looked at as
- * the kernel will, in the caller's root and working directory; and every file that it goes through, by all of
- * its names. Any thread, with a chain of its own. Knows nothing of rules or events.
+/* Finds out what an execve would execute, and whether it is bound to fail. Path, permission and header are
+ * checked as the kernel will check them, in the caller's root and working directory, for every file on the
+ * way with all its names. Any thread, with a chain of its own. Knows no rules and no events.
  *
- * A wrong guess is harmless: what is called UNKNOWN or BOUND_TO_FAIL and executes all the same is asked about
- * at the stop after execve, and what is RESOLVED wrongly is found to differ there. */
+ * A wrong guess is harmless. If an UNKNOWN or BOUND_TO_FAIL execution succeeds, the stop after execve asks
+ * about it. If a RESOLVED one was resolved wrongly, that stop finds the difference. */
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +40,7 @@ static enum resolution judge_open_error(void)
     }
 }
 
-/* Permission: exact where the helper is the same user; root looks at the mode alone. */
+/* Checks permission: exactly if the helper is the same user; for root only the mode counts. */
 static bool may_execute(int fd, const struct stat *status, const char *link)
 {
     struct statvfs system;
@@ -62,14 +62,14 @@ static bool other_formats_are_registered(void)
     return size > 0 && strncmp(state, "enabled", 7) == 0;
 }
 
-/* Neither a script nor a program of this machine: perhaps a format with an interpreter of its own. */
+/* Judges a file that is neither a script nor a program of this machine: it may have its own interpreter. */
 static enum resolution judge_other_format(struct chain *chain)
 {
     chain->is_foreign = other_formats_are_registered();
     return chain->is_foreign ? UNKNOWN : BOUND_TO_FAIL;
 }
 
-/* The offset and size of PT_INTERP's text; the phdr layouts of the two classes differ. */
+/* Finds offset and size of PT_INTERP's text. The two classes have different program headers. */
 static bool find_loader(const unsigned char *header, size_t size, size_t *offset, size_t *length)
 {
     bool is_64bit = header[EI_CLASS] == ELFCLASS64;
@@ -116,7 +116,7 @@ static bool is_blank(char character)
     return character == ' ' || character == '\t';
 }
 
-/* The first that is no blank, up to last; NULL: none. */
+/* Gives the first character that is no blank, up to last. NULL: there is none. */
 static char *skip_blanks(char *at, const char *last)
 {
     while (at <= last && is_blank(*at))
@@ -124,7 +124,7 @@ static char *skip_blanks(char *at, const char *last)
     return at <= last ? at : NULL;
 }
 
-/* The first that is a blank or NUL, up to last; NULL: none. */
+/* Gives the first blank or NUL, up to last. NULL: there is none. */
 static char *find_separator(char *at, const char *last)
 {
     while (at <= last && *at != 0 && !is_blank(*at))
@@ -132,8 +132,8 @@ static char *find_separator(char *at, const char *last)
     return at <= last ? at : NULL;
 }
 
-/* A script's first line: "#!", interpreter, optionally one argument, which is empty where a NUL or the end of
- * the file follows a blank. Source: execve(2), "Interpreter scripts", and the kernel's load_script(). */
+/* Parses a script's first line: "#!", the interpreter, and maybe one argument, which is empty if a NUL or the
+ * end of the file follows a blank. Source: execve(2), "Interpreter scripts"; the kernel's load_script(). */
 static enum resolution parse_script(char line[SCRIPT_HEADER_SIZE], char **interpreter, char **argument)
 {
     char *last = line + SCRIPT_HEADER_SIZE - 1;
@@ -158,7 +158,7 @@ static enum resolution parse_script(char line[SCRIPT_HEADER_SIZE], char **interp
     return RESOLVED;
 }
 
-/* Puts texts, each with its NUL, before what the prefix holds already. */
+/* Puts texts, each with its NUL, before the present prefix. */
 static bool prepend(struct text *prefix, const char *first, const char *second, const char *third)
 {
     struct text longer = {0};
@@ -183,7 +183,7 @@ static void drop_first(struct text *texts)
     memmove(texts->bytes, texts->bytes + size, texts->size);
 }
 
-/* Reads the head of a file. Gives 0 for a file that may be executed but not read. */
+/* Reads the beginning of a file. Gives 0 for a file that can be executed but not read. */
 static size_t read_header(const char *link, unsigned char header[CHAIN_HEADER_SIZE])
 {
     int fd = open(link, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -216,8 +216,7 @@ bool cbpd_chain_add(struct chain *chain, const struct file_identity *identity, c
     return true;
 }
 
-/* One file of the chain script -> interpreter -> ..., named as given; its header is the caller's to read on.
- */
+/* Judges one file of a chain script -> interpreter -> ..., named as given. The caller reads its header. */
 static enum resolution judge_file(const struct place *place, int fd, const char *given, struct chain *chain,
                                   size_t *header_size)
 {
@@ -281,8 +280,7 @@ enum resolution cbpd_read_chain(const struct place *place, int folder_fd, const 
         char *interpreter, *argument;
         if (parse_script((char *) chain->header, &interpreter, &argument) != RESOLVED)
             return BOUND_TO_FAIL;
-        /* What the list starts with so far is this file's own name: it comes again, behind its interpreter.
-         */
+        /* The prefix begins with this file's own name, which comes again behind its interpreter. */
         if (chain->dropped != 0)
             drop_first(&chain->prefix);
         if (!prepend(&chain->prefix, interpreter, argument, given))

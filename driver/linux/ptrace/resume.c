@@ -1,5 +1,5 @@
-/* The one place where a stopped task goes on, stays stopped, is let go or ended: what its handler has said is
- * to be done with it. Runs in the tracer thread only. Knows no events. */
+/* Carries out dispositions: only here a stopped task goes on, stays stopped, is let go or is ended. Runs in
+ * the tracer thread only. Knows no events. */
 #include <signal.h>
 #include <sys/ptrace.h>
 
@@ -8,7 +8,7 @@
 bool cbpd_lets_go(struct tracer *self, const struct task *task)
 {
     struct process *process = task->process;
-    /* With our filter, only a tracer keeps the filtered calls working. */
+    /* A task with the filter needs a tracer, or its filtered calls do not work. */
     if (self->helper.leaving && (!process || process->filter_parts == 0))
         return true;
     return process && (process->base.standing.is_let_go ||
@@ -17,7 +17,7 @@ bool cbpd_lets_go(struct tracer *self, const struct task *task)
 
 static void resume(struct tracer *self, struct task *task, enum __ptrace_request how, int signal);
 
-/* Lets the creator go on that was kept stopped for this task, if it is still there. */
+/* Resumes the creator that was kept stopped for this task, if it still exists. */
 static void resume_kept_creator(struct tracer *self, struct task *task)
 {
     struct task *creator = task->kept_creator != 0 ? find_task(&self->helper, task->kept_creator) : NULL;
@@ -36,8 +36,7 @@ void cbpd_forget_detached(struct tracer *self, struct task *task)
     cbpd_remove_task(self, task);
 }
 
-/* Continues a task from any stop, or detaches it when it is let go. A task that is gone or dying is left to
- * wait4. */
+/* Resumes a task from any stop, or detaches it if it is let go. If it is gone or dying, wait4 will tell. */
 static void resume(struct tracer *self, struct task *task, enum __ptrace_request how, int signal)
 {
     if (cbpd_lets_go(self, task)) {
@@ -56,14 +55,14 @@ static void detach(struct tracer *self, struct task *task)
     struct process *process = task->process;
     cbpd_publish_counts(self, task);
     if (ptrace(PTRACE_DETACH, (pid_t) task->base.tid, 0, 0) != 0)
-        return; /* killed meanwhile: wait4 will tell */
+        return; /* it has been killed: wait4 will tell */
     bool last = process->thread_count == 0;
     if (last)
         cbpd_process_ends(self, process);
     cbpd_remove_task(self, task);
 }
 
-/* In a group stop, from which only SIGCONT leads. */
+/* Keeps a task in its group stop, which only SIGCONT ends. */
 static void stay_stopped(struct tracer *self, struct task *task)
 {
     if (cbpd_lets_go(self, task)) {

@@ -1,12 +1,11 @@
-/* Whether anything that a tree can reach may fail to answer: a file system that a program or another machine
- * serves, or memory whose faults a program handles (userfaultfd). Without such a thing every look at a path,
- * a file or a task's memory ends by itself, and is done at once; see beside.h for what is done otherwise.
+/* Finds out whether anything that a tree can reach may fail to answer: a file system that a program or
+ * another machine serves, or memory whose faults a program handles (userfaultfd). Without such a thing every
+ * look at a path, a file or a task's memory ends by itself, and is made at once. Else beside.h applies.
  *
- * A program without privileges can make such a file system only by opening /dev/fuse. The kernel puts a note
- * of that into our queue, and sends the tracer a signal (SIGIO), before it returns to the program: so the
- * tracer has taken the signal when it learns from the kernel of anything that the program did afterwards.
- * Everything else - mounts of the administrator's, what was there before us - a thread of its
- * own looks for. Knows Linux; nothing of tasks, rules or jobs. */
+ * A program without privileges can make such a file system only by opening /dev/fuse. Before the kernel
+ * returns to that program, it queues a note and sends the tracer a signal (SIGIO). So the tracer has the
+ * signal before it learns of anything that the program did afterwards. A thread looks for everything else:
+ * the administrator's mounts, and what is older than the helper. Knows no tasks, no rules and no jobs. */
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -25,11 +24,11 @@
 #include "cbp_atomic.h"
 #include "tracer.h"
 
-static uint32_t is_at_risk = 1; /* atomic: until the first look */
-static uint32_t is_noted;       /* atomic: a device has been opened since; never taken back */
+static uint32_t is_at_risk = 1; /* atomic; true until the first look */
+static uint32_t is_noted;       /* atomic; a device has been opened since; never reset */
 static int notes = -1;          /* an inotify descriptor */
 
-/* Those whose files the kernel has, or reads from a disk of this machine. */
+/* The kernel itself has the files of these systems, or reads them from a disk of this machine. */
 static const char *const local_systems[] = {
     "autofs",  "bcachefs",   "binfmt_misc", "bpf",       "btrfs",     "cgroup",   "cgroup2", "configfs",
     "cramfs",  "debugfs",    "devpts",      "devtmpfs",  "efivarfs",  "erofs",    "exfat",   "ext2",
@@ -41,7 +40,7 @@ static const char *const local_systems[] = {
 
 static bool is_local(const char *type, const char *mount_point)
 {
-    if (strcmp(type, "autofs") == 0) /* a look-up waits for a daemon; that of this one is the init system */
+    if (strcmp(type, "autofs") == 0) /* a look-up waits for a daemon; this one's is the init system */
         return strcmp(mount_point, "/proc/sys/fs/binfmt_misc") == 0;
     for (size_t i = 0; i < sizeof local_systems / sizeof local_systems[0]; i++)
         if (strcmp(type, local_systems[i]) == 0)
@@ -49,7 +48,7 @@ static bool is_local(const char *type, const char *mount_point)
     return false;
 }
 
-/* One line of mountinfo: the mount point is its fifth field, the type follows " - ". */
+/* Reads a line of mountinfo: the fifth field is the mount point, and the type follows " - ". */
 static bool is_local_line(char *line)
 {
     char *separator = strstr(line, " - "), *point = line, *rest = NULL;
@@ -74,13 +73,13 @@ static bool has_local_mounts_only(const char *path)
         return false;
     while (all && getline(&line, &capacity, list) > 0)
         all = is_local_line(line);
-    all = all && feof(list) != 0; /* else memory was lacking, or it could not be read to its end */
+    all = all && feof(list) != 0; /* else memory was lacking, or reading failed before the end */
     free(line);
     fclose(list);
     return all;
 }
 
-/* ---- What was there before us, out of our sight ---- */
+/* ---- What is older than the helper or out of its sight ---- */
 
 static bool is_registered(const char *type)
 {
@@ -95,8 +94,8 @@ static bool is_registered(const char *type)
     return found;
 }
 
-/* Whether a process of ours lives in another mount namespace that has something. Others' are not to be
- * entered by us, nor by a tree that we trace. */
+/* Says whether a process in another mount namespace has risky mounts. Neither the helper nor its trees can
+ * enter the namespaces of processes that the helper must not read. */
 static bool has_far_mounts(const char *id, const char *own_namespace)
 {
     char path[64], name[64] = "";
@@ -123,22 +122,22 @@ static bool has_mounts_elsewhere(void)
     return found;
 }
 
-/* Kernels before 5.11 let everybody handle faults of the kernel, too, unless told otherwise. */
+/* Kernels before 5.11 let every program handle the kernel's faults, too, unless told otherwise. */
 static bool everybody_may_handle_faults(void)
 {
     char value = '0';
     int fd = open("/proc/sys/vm/unprivileged_userfaultfd", O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return false; /* no such thing in this kernel */
+        return false; /* this kernel has no such thing */
     bool may = read(fd, &value, 1) != 1 || value != '0';
     close(fd);
     return may;
 }
 
-/* ---- What comes while we are there ---- */
+/* ---- What comes later ---- */
 
-/* What we may not open, nobody in a tree of ours may. What is missing is made by the kernel when it is first
- * needed; that there is something new in the folder is told as well. */
+/* Watches a device. One that the helper may not open is closed to its trees, too. The kernel makes a missing
+ * one when it is first needed, so the watch is then on the folder. */
 static bool watch_device(const char *path)
 {
     if (inotify_add_watch(notes, path, IN_OPEN) >= 0 || errno == EACCES)
@@ -158,7 +157,7 @@ static void look_for_risk(bool is_first)
 static void *watch(void *unused)
 {
     (void) unused;
-    cbpd_leave_descriptors(); /* a process's folder may keep it waiting, too */
+    cbpd_leave_descriptors(); /* a process's folder may keep this thread waiting */
     struct pollfd mounts = {.fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC), .events = POLLPRI};
     look_for_risk(mounts.fd >= 0);
     while (mounts.fd >= 0)
@@ -173,7 +172,7 @@ static void take_note(int number)
     cbp_store_u32(&is_noted, 1);
 }
 
-/* Notes come to the calling thread, the tracer, as a signal. */
+/* Sends notes as a signal to the calling thread, the tracer. */
 static bool listen_for_notes(void)
 {
     struct sigaction action = {.sa_handler = take_note, .sa_flags = SA_RESTART};

@@ -1,4 +1,4 @@
-/* Rules on their way from the core: the watching thread (watching.c) copies the block out of its memory file. */
+/* Loads rules: the watching thread (watching.c) copies the core's block from its memory file. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -6,7 +6,7 @@
 
 #include "tracer.h"
 
-enum { BLOCK_ALIGNMENT = 4096 }; /* the block's own sections are laid out for a page's beginning */
+enum { BLOCK_ALIGNMENT = 4096 }; /* the sections of a block are laid out from a page's beginning */
 
 static struct cbpd_loading loading;
 static int block_fd;
@@ -35,7 +35,7 @@ static bool read_all(int fd, char *bytes, size_t size)
     return true;
 }
 
-/* A copy, because the core could still write to the file. */
+/* Copies the block, because the core could still write to the file. */
 static uint32_t copy_block(int fd, uint64_t size, void **block)
 {
     struct stat status;

@@ -1,11 +1,10 @@
-/* Begins to trace a running thread, without waiting for it for ever. The kernel's call waits while the
- * process executes a program; that can last as long as the file takes to answer, and until the threads have
- * ended that wait for us in their last stop. A signal does not end that wait - the call is begun again - but
- * a handler can leave it. Runs in the tracer thread only. */
+/* Begins to trace a running thread within a limit. The kernel's call waits while the process executes a
+ * program: as long as the file takes to answer, and until threads have ended that wait for the helper in
+ * their last stop. A signal does not end that wait, because the call is restarted, but its handler can leave
+ * the call. Runs in the tracer thread only. */
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
-#include <stddef.h>
 #include <sys/ptrace.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -26,7 +25,7 @@ static void leave_the_call(int signal)
     }
 }
 
-/* The timer goes off again and again, should a first signal come too early. */
+/* The timer fires again and again, in case a first signal comes too early. */
 static void set_timer(long interval_us)
 {
     const struct itimerval timer = {{0, interval_us}, {0, interval_us}};
@@ -46,7 +45,7 @@ bool cbpd_seize_within_limit(struct tracer *self, uint32_t tid, unsigned long op
         error = errno;
         is_in_the_call = 0;
     } else {
-        /* It may have succeeded just then. To make it stop would tell, and could fail its system call. */
+        /* The call may have succeeded just then. A stop would show it, but could make a system call fail. */
         struct status_facts facts;
         done = cbpd_read_status(self, tid, &facts) && facts.tracer_pid == (uint32_t) getpid();
     }

@@ -1,5 +1,4 @@
-/* Tasks that come and go, and whose they are; what can be done to a process. Knows nothing of stops or
- * sessions. */
+/* Adds and removes tasks, and connects them with their processes. Knows no stops and no sessions. */
 #include "cbp_atomic.h"
 #include "look.h"
 #include "tracer.h"
@@ -12,7 +11,7 @@ struct task *cbpd_add_task(struct tracer *self, uint32_t tid)
     return task;
 }
 
-/* Makes a task the process's; until now it was nobody's. */
+/* Gives a task to a process; before, it had none. */
 void cbpd_task_joins(struct tracer *self, struct task *task, struct process *process)
 {
     task->process = process;

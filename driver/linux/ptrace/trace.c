@@ -1,26 +1,23 @@
-/* Stops of tasks, as wait4 tells them: each goes to its handler, which returns a disposition; resume.c carries
- * that out. Answers go the same way. Runs in the tracer thread only.
+/* Handles stops of tasks, as wait4 reports them, and answers. Each goes to its handler, which returns a
+ * disposition; resume.c carries that out. Runs in the tracer thread only.
  *
  * A task's life
  *   creation   Its creator stops with an event, and the task stops for the first time, in either order. Then
- *              it is "ready": held for its creation event, or, after a vfork, let run until it executes a
+ *              it is "ready": held for its creation event, or, after a vfork, resumed until it executes a
  *              program (creation.c).
  *   execution  It stops at the entry of execve, after it, or at both (execution.c).
  *   end        It stops at its exit, is held for its termination events, and is then detached: its parent
- *              reaps it without us (ends.c). The end of a task that SIGKILL meets at a stop is told afterwards.
+ *              reaps it (ends.c). If SIGKILL meets a task at a stop, its end is told afterwards.
  *
- * A creator that has called vfork stays stopped until its child executes or ends: it would only wait anyway,
- * and two context switches are saved. */
+ * A creator that has called vfork stays stopped until its child executes or ends. It would only wait anyway,
+ * and this saves two context switches. */
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/ptrace.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include "look.h"
 #include "syscalls.h"
 #include "tracer.h"
 
@@ -61,7 +58,7 @@ void cbpd_apply_settled(struct tracer *self)
 
 /* ---- Stops ---- */
 
-/* How PTRACE_O_TRACESYSGOOD marks the stop at a call's return. */
+/* PTRACE_O_TRACESYSGOOD marks the stop at a call's return like this. */
 enum { RETURN_STOP = SIGTRAP | 0x80 };
 
 static bool is_stop_signal(int signal)
@@ -69,7 +66,7 @@ static bool is_stop_signal(int signal)
     return signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU;
 }
 
-/* The first stop of a new task, a group stop, or the answer to PTRACE_INTERRUPT. */
+/* Handles the first stop of a new task, a group stop, or the answer to PTRACE_INTERRUPT. */
 static struct disposition handle_event_stop(struct tracer *self, struct task *task, int signal)
 {
     bool is_first = !task->process || task->announced;
@@ -85,7 +82,7 @@ static struct disposition handle_event_stop(struct tracer *self, struct task *ta
     return go_on(0);
 }
 
-/* Whoever traces a task gets the stops of its filter. */
+/* Handles an attach: a tracer gets the stops of its tracee's filter. */
 static struct disposition handle_attach_call(struct tracer *self, struct task *task,
                                              const struct syscall_entry *entry)
 {
@@ -93,8 +90,8 @@ static struct disposition handle_attach_call(struct tracer *self, struct task *t
     return os_error == 0 ? cbpd_handle_handle_call(self, task, entry) : fail_call(task, os_error);
 }
 
-/* A seccomp stop. A program's own filter may want a tracer, too: we are not the one that it means, and
- * without one the call does not exist. Source: seccomp(2), SECCOMP_RET_TRACE. */
+/* Handles a seccomp stop. A program's own filter may want a tracer, too, but not this one; without a tracer
+ * the call does not exist. Source: seccomp(2), SECCOMP_RET_TRACE. */
 static struct disposition handle_syscall(struct tracer *self, struct task *task)
 {
     struct syscall_entry entry;
@@ -106,7 +103,7 @@ static struct disposition handle_syscall(struct tracer *self, struct task *task)
     case SYSCALL_EXECVE:
     case SYSCALL_EXECVEAT:
         return cbpd_handle_execution_entry(self, task, &entry);
-    case SYSCALL_CLONE: /* the filter stops it only with CLONE_PARENT, and with what would hide the child */
+    case SYSCALL_CLONE: /* stopped only with CLONE_PARENT, or with what would hide the child */
         task->asked_for_parent = (entry.arguments[0] & CLONE_PARENT) != 0;
         (void) cbpd_set_first_argument(task, &entry, entry.arguments[0] & ~(uint64_t) CLONE_UNTRACED);
         return go_on(0);
@@ -130,7 +127,7 @@ static struct disposition handle_stop(struct tracer *self, struct task *task, in
         return cbpd_handle_execution_return(self, task);
     bool is_creation =
         event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK || event == PTRACE_EVENT_CLONE;
-    /* What it has created is to be let go, too; and a call that its own filter stops must not get by. */
+    /* Two stops are handled first: what the task creates is let go, too, and its own filter still counts. */
     if (!is_first && !is_creation && event != PTRACE_EVENT_SECCOMP && cbpd_lets_go(self, task)) {
         cbpd_drop_operation(task);
         return go_on(event == 0 ? signal : 0);
@@ -153,8 +150,8 @@ static struct disposition handle_stop(struct tracer *self, struct task *task, in
     }
 }
 
-/* Every thread that was created ends once: the one that executes ends under its own id, and begins again
- * under the leader's if that one's end has been told. */
+/* Tells of a change of leader: each created thread ends once. The executing thread ends under its own id, and
+ * begins again under the leader's if the leader's end has been told. */
 static void tell_change_of_leader(struct tracer *self, struct task *task, bool leader_lives,
                                   uint32_t leader_tid)
 {
@@ -177,7 +174,7 @@ static void tell_change_of_leader(struct tracer *self, struct task *task, bool l
     cbpd_tell_past(&self->helper, &report);
 }
 
-/* execve by a thread that is not the leader: the others are gone, and it goes on under the leader's id. */
+/* Handles an execve by a thread that is not the leader: the others are gone, and it gets the leader's id. */
 static struct task *take_over_leader(struct tracer *self, uint32_t tid)
 {
     uint32_t former = 0;

@@ -1,11 +1,10 @@
-/* Tasks that begin to be traced, and those that are ended or given up: what they do in between is trace.c's,
+/* Begins to trace tasks, ends tasks that are not known and gives tracees up. trace.c handles them in between,
  * and letting_go.c lets them go. Runs in the tracer thread only. */
 #include <errno.h>
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <unistd.h>
 
-#include "cbp_atomic.h"
 #include "tracer.h"
 
 static const unsigned long base_options = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE |
@@ -14,7 +13,7 @@ static const unsigned long base_options = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFO
 
 /* ---- Beginning ---- */
 
-/* The books come first: nobody must be traced without being known. */
+/* The task is noted before it is traced: every tracee must be known. */
 uint32_t cbpd_seize_root(struct tracer *self, uint32_t tid, uint32_t filter_parts, struct task **seized)
 {
     unsigned long options = base_options | (filter_parts != 0 ? (unsigned long) PTRACE_O_EXITKILL : 0);

@@ -1,5 +1,5 @@
-/* The thread that watches descriptors - the control socket, the controller, launchers - and calls the tracer,
- * which reads and answers everything itself. Only rules are read and validated here (rule_loading.c), because
+/* Watches descriptors in a thread of its own - the control socket, the controller, launchers - and calls the
+ * tracer, which reads and answers them. Only rules are read and validated here (rule_loading.c), because
  * thousands of them take longer than a stopped task should wait. Knows no messages. */
 #include <errno.h>
 #include <linux/futex.h>
@@ -17,7 +17,7 @@ enum { WAKE_AGAIN_NS = 1000000 };
 
 static int epoll_fd = -1;
 static pid_t tracer_tid;
-static uint32_t attention; /* atomic: something is readable */
+static uint32_t attention; /* atomic; a descriptor is readable */
 
 static void futex_wait(uint32_t *word, uint32_t value, long timeout_ns)
 {
@@ -25,8 +25,7 @@ static void futex_wait(uint32_t *word, uint32_t value, long timeout_ns)
     syscall(SYS_futex, word, FUTEX_WAIT, value, &timeout, NULL, 0);
 }
 
-/* Until the tracer has served control. A signal that arrives just before it enters wait4 is lost on it: so
- * again, until it has noticed. */
+/* Calls the tracer until it has noticed, because a signal just before it enters wait4 is lost. */
 static void call_tracer(struct tracer *self)
 {
     cbp_store_u32(&attention, 1);
@@ -47,7 +46,7 @@ static void *watch(void *argument)
             continue;
         call_tracer(self);
         while (cbpd_load_wanted_rules(self))
-            call_tracer(self); /* which may take over the next request */
+            call_tracer(self); /* the tracer may take over the next request */
     }
     return NULL;
 }

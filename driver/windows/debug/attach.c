@@ -1,5 +1,5 @@
-/* Taking processes that run already under the filter. Nothing is injected into them: the system only begins
- * to send their debug events. */
+/* Takes running processes under the filter. Nothing is injected into them: the system only begins to send
+ * their debug events. Knows no requests. */
 #include "debugger.h"
 
 static struct facts facts;
@@ -15,7 +15,7 @@ static uint32_t enter_process(struct debugger *self, uint32_t pid, HANDLE handle
     process->base.attached = true;
     process->attached_time = now;
     process->base.image = cbpd_image_of(self, &facts);
-    if (!process->base.image) { /* without a name no rule by name would hold for it */
+    if (!process->base.image) { /* no rule by name would apply to a process without a name */
         process->handle = NULL;
         cbpd_forget_process(self, process);
         return CBP_ERROR_NOT_ENOUGH_MEMORY;
@@ -50,7 +50,7 @@ static uint32_t attach_one(struct debugger *self, uint32_t pid)
     return error;
 }
 
-/* A parent's id may belong to a younger process by now. */
+/* Says whether the process is that parent: by now its id may belong to a younger process. */
 static bool is_parent(const struct process *parent, uint32_t pid)
 {
     HANDLE handle = cbpd_open_process_to_look(pid);
@@ -60,8 +60,8 @@ static bool is_parent(const struct process *parent, uint32_t pid)
     return start_time >= parent->base.start_time;
 }
 
-/* One look at all processes: attaches children of the root's tree that are not debugged yet. *count counts
- * them. One that cannot be had is left alone, but for want of memory. */
+/* Looks once at all processes and attaches to children in the root's tree that are not debugged yet. *count
+ * counts them. A child that cannot be attached to is skipped, unless memory is lacking. */
 static uint32_t attach_new_children(struct debugger *self, uint32_t root_pid, uint32_t *count)
 {
     const struct process *root = find_process(&self->helper, root_pid);
@@ -102,7 +102,7 @@ uint32_t cbpd_attach_process(struct cbpd_helper *helper, uint32_t pid, uint64_t 
     return found != start_time ? CBP_ERROR_INVALID_PARAMETER : attach_tree(self, pid, children);
 }
 
-/* False without memory. */
+/* Reads from the rule set what it wants of a process. False: no memory. */
 static bool wish_for(struct debugger *self, uint32_t pid, struct cbpd_rule_set *set, uint32_t wanted_rule_id,
                      enum cbpd_attachment *wish)
 {

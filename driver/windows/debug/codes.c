@@ -1,7 +1,7 @@
-/* Error codes as exit statuses of processes that are refused. */
+/* Translates error codes to exit statuses of refused processes. Knows no processes. */
 #include "debugger.h"
 
-/* The exit status of a process whose creation is refused: always one of failure. */
+/* Gives the exit status of a process whose creation is refused. It is always one of failure. */
 UINT cbpd_refusal_status(uint32_t code)
 {
     if (code == CBP_ERROR_ACCESS_DENIED)

@@ -1,5 +1,4 @@
-/* Requests of the core. A request is copied before it is looked at,
- * because the core can still write to it. */
+/* Serves requests of the core. A request is copied first, because the core can still write to it. */
 #include <string.h>
 
 #include "cbp_atomic.h"
@@ -75,7 +74,7 @@ void cbpd_serve_control(struct debugger *self)
                    WaitForSingleObject(self->controller, 0) != WAIT_TIMEOUT;
     if (is_over)
         cbpd_leave(self);
-    else if (cbpd_is_loading_rules()) /* what follows rules waits until they are in force */
+    else if (cbpd_is_loading_rules()) /* requests that follow rules wait until those are in force */
         finish_rules(self);
     else if (WaitForSingleObject(self->request_event, 0) == WAIT_OBJECT_0)
         serve_request(self);

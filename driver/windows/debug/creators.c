@@ -1,9 +1,9 @@
-/* Who created a process. A debug event does not say so; the system names a parent, which the creator may have
- * chosen freely, and whose end may be told before its child's creation.
+/* Finds out which process created another one. A debug event does not say so. The system names a parent,
+ * which the creator may have chosen freely, and whose end may be told before its child's creation.
  *
- * What is debugged for us without our doing was created by a process that we debug, or by the controller
- * while it launches. So whoever has no known creator and is not claimed is a child of one of ours: it gets
- * whatever any of them would have obliged it to, and none of their exemptions. */
+ * If the helper has not asked to debug a process, a debugged process has created it, or the controller in a
+ * launch. So a process without a known creator or claim is a child of some debugged process: it gets all
+ * obligations that any of them would have left to it, and no exemptions. */
 #include <string.h>
 
 #include "cbp_atomic.h"
@@ -14,7 +14,7 @@
 
 enum { RECENT_MAX = 1024 };
 
-/* Those that have ended a moment ago, the oldest first, in a ring. */
+/* Processes that have just ended are in this ring, the oldest first. */
 static struct recent {
     struct process *process;
     uint64_t until_ns;
@@ -37,7 +37,7 @@ static void forget_oldest(struct debugger *self)
 void cbpd_remember_ended(struct debugger *self, struct process *process)
 {
     if (process->refused)
-        return; /* it has executed nothing */
+        return; /* a thread has executed nothing */
     if (recent_count == RECENT_MAX)
         forget_oldest(self);
     process->base.reference_count++;
@@ -51,7 +51,7 @@ void cbpd_forget_ended(struct debugger *self)
         forget_oldest(self);
 }
 
-/* An id is used again: what is older than its parent is the child of an earlier one with that id. */
+/* Finds a creator. Ids are used again: a process older than its parent has an earlier parent with that id. */
 struct process *cbpd_find_creator(struct debugger *self, uint32_t parent_pid, uint64_t start_time)
 {
     struct process *process = find_process(&self->helper, parent_pid);
@@ -69,7 +69,7 @@ struct process *cbpd_find_creator(struct debugger *self, uint32_t parent_pid, ui
 uint32_t cbpd_parent_of(struct cbpd_helper *helper, const struct cbpd_process *process)
 {
     (void) helper;
-    return process_of(process)->parent_pid; /* for ever: the system gives nobody another one */
+    return process_of(process)->parent_pid; /* it never changes: the system gives no process another parent */
 }
 
 bool cbpd_anybody_was_ours(struct debugger *self)
@@ -85,7 +85,7 @@ bool cbpd_was_ours(struct debugger *self, uint32_t pid)
     return i < recent_count || find_process(&self->helper, pid);
 }
 
-/* ---- Processes that may be the controller's ---- */
+/* ---- Processes that the controller may have created ---- */
 
 static bool is_unclaimed(const struct process *process)
 {
@@ -118,7 +118,7 @@ static void add_candidate(struct debugger *self, struct process *nobody, struct 
     }
 }
 
-/* The creator of whom only is known that it is one of ours; NULL without memory. */
+/* Makes a stand-in for a creator that is one of the debugged processes. NULL without memory. */
 static struct process *make_nobody(struct debugger *self, const struct process *orphan)
 {
     struct cbp_stance sum[CBP_SESSION_MAX];
@@ -161,8 +161,9 @@ bool cbpd_awaits_claim(struct debugger *self, struct process *process)
     return false;
 }
 
-/* A launch ends with the claim, however long the controller stands still before it: what it may have created
- * waits so long. Another's child waits for a launch that has nothing to do with it, but not for ever. */
+/* Says whether a process has waited long enough for a claim. A launch ends with its claim, however long the
+ * controller stands still before that, and the controller's children wait so long. Other children wait for
+ * launches that do not concern them, so their wait is limited. */
 static bool is_due(struct debugger *self, const struct process *process)
 {
     bool is_anothers = process->parent_pid != self->controller_pid;

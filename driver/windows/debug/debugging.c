@@ -1,5 +1,5 @@
-/* What is asked of the system's debugger, and nothing else: the scripted debugger of the tests stands in its
- * place (tests/windows/scripted). Knows no processes of ours and no rules. */
+/* Calls the system's debugger, and does nothing else: the scripted debugger of the tests replaces it
+ * (tests/windows/scripted). Knows no processes of the helper and no rules. */
 #include "debugger.h"
 
 #include <tlhelp32.h>
@@ -30,8 +30,7 @@ bool cbpd_start_debugging(struct debugger *self, HANDLE process)
     ULONG inherit = DEBUG_INHERIT;
     if (NtDebugActiveProcess(process, self->debug_object) < 0)
         return false;
-    /* Where the system cannot be told that children are debugged as well, the look at all processes finds
-     * them (strays.c). */
+    /* If the system cannot be told to debug children, too, a look at all processes finds them (strays.c). */
     (void) NtSetInformationProcess(process, DEBUG_FLAGS, &inherit, sizeof inherit);
     return true;
 }

@@ -1,16 +1,15 @@
-/* Debug events of the system: each goes to its handler, which returns a disposition; resume.c carries that out.
- * Answers go the same way. */
+/* Handles debug events and answers. Each goes to its handler, which returns a disposition; resume.c carries
+ * that out. Knows no requests. */
 #include <stdlib.h>
 
-#include "cbp_atomic.h"
 #include "debugger.h"
 
-/* So many events are served before requests, answers and deadlines are looked at again. */
+/* So many events are served before the next look at requests, answers and deadlines. */
 enum { EVENTS_AT_ONCE = 64 };
 
 static struct facts facts;
 
-/* ---- What follows an operation ---- */
+/* ---- After an operation ---- */
 
 static void finish_creation(struct process *process, uint32_t result_code)
 {
@@ -77,15 +76,15 @@ void cbpd_settle_unclaimed(struct debugger *self)
         cbpd_tell_creation(self, process);
 }
 
-/* Without memory for a thread it goes on, unseen; what it does is lost and counted. */
+/* Lets a thread without memory go on unseen. What it does is counted as lost. */
 static struct disposition give_up(struct debugger *self)
 {
     cbpd_count_lost(self);
     return go_on(DBG_CONTINUE);
 }
 
-/* So is a process that nothing can be said of, unless a rule forbids something: it might forbid this. For
- * want of memory to ask about it somebody's handler might as well. */
+/* Lets a process go on unseen about which nothing is known. It is refused if some rule denies, because that
+ * rule may be meant for it, or if memory is lacking and a handler may be. */
 static struct disposition give_up_process(struct debugger *self, const DEBUG_EVENT *event, bool is_lacking)
 {
     if (is_anything_forbidden(self) ||
@@ -97,7 +96,7 @@ static struct disposition give_up_process(struct debugger *self, const DEBUG_EVE
     return give_up(self);
 }
 
-/* NULL without memory. */
+/* Makes a process. NULL without memory. */
 static struct process *make_process(struct debugger *self, uint32_t pid,
                                     const CREATE_PROCESS_DEBUG_INFO *info)
 {
@@ -120,7 +119,7 @@ static struct disposition handle_process_creation(struct debugger *self, const D
     const CREATE_PROCESS_DEBUG_INFO *info = &event->u.CreateProcessInfo;
     struct process *process = find_process(&self->helper, event->dwProcessId);
     cbpd_hide_debugger(info->hProcess, info->lpThreadLocalBase);
-    if (process) { /* attached: this is only how the system begins to tell of it */
+    if (process) { /* it was attached to: this only begins its events */
         if (!cbpd_add_task(self, event->dwThreadId, process))
             cbpd_count_lost(self);
         return go_on(DBG_CONTINUE);
@@ -149,7 +148,7 @@ static struct disposition handle_thread_creation(struct debugger *self, const DE
         return go_on(DBG_CONTINUE);
     struct cbpd_report report;
     cbpd_start_report(self, &report, task);
-    report.originator_pid = 0; /* the system does not say who created it */
+    report.originator_pid = 0; /* the system does not name its creator */
     report.originator_tid = 0;
     cbpd_add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
     uint32_t result_code;
@@ -175,7 +174,7 @@ static struct disposition handle_end(struct debugger *self, struct process *proc
                : after_answers(task, kind, result_code);
 }
 
-/* To a program that sends something to a debugger it is to look as if there were none. */
+/* Answers as if there were no debugger, also to a program that sends something to one. */
 static DWORD answer_to(const DEBUG_EVENT *event, const struct process *process)
 {
     if (event->dwDebugEventCode == EXCEPTION_DEBUG_EVENT)

@@ -1,10 +1,9 @@
-/* What is answered to an exception of a debugged program, so that it goes on as if nobody listened, as far as
- * a debugger's answer can do that.
+/* Answers exceptions of debugged programs, so that they go on as if there were no debugger, as far as an
+ * answer can do that. Knows no rules.
  *
- * Closing a handle that is none, or that must not be closed, raises an exception only under a debugger. The
- * system raises it in a function of ntdll that returns to the closing function once somebody has handled the
- * exception, and closing fails then as without a debugger. What a program raises itself comes from elsewhere.
- */
+ * Only under a debugger, closing a wrong or protected handle raises an exception. The system raises it in a
+ * function of ntdll, which returns to the closing function once the exception has been handled, and closing
+ * then fails as without a debugger. Exceptions that a program raises itself come from elsewhere. */
 #include "debugger.h"
 
 #define INVALID_HANDLE_EXCEPTION 0xc0000008u /* STATUS_INVALID_HANDLE */

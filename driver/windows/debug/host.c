@@ -1,4 +1,4 @@
-/* What the policy and the helper want of this driver. Knows no debug event. */
+/* Provides what the policy and the helper need from this driver. Knows no debug events. */
 #include "cbp_wtf8.h"
 #include "debugger.h"
 
@@ -9,7 +9,7 @@ static void wake_worker(struct cbpd_helper *helper, uint32_t session_id)
 
 static const void *name_units(void *context, const char *name, uint32_t size, size_t *count)
 {
-    /* A name that found no memory would match no rule; none is longer than what cbpd_read_facts() reads. */
+    /* A name without memory would match no rule, so there is room for any that cbpd_read_facts() reads. */
     static uint16_t units[NAME_SIZE_MAX];
     (void) context;
     if (size > sizeof units / sizeof units[0])
@@ -20,17 +20,17 @@ static const void *name_units(void *context, const char *name, uint32_t size, si
 
 static void discard_slot(void *slot, size_t size)
 {
-    (void) slot; /* a section's memory stays the section's */
+    (void) slot; /* the section keeps its memory */
     (void) size;
 }
 
-/* A process of Windows begins with its program, so that which file that is need not be asked later. */
+/* A Windows process begins with its program: its file need not be identified later. */
 static void identify_programs(struct cbpd_helper *helper)
 {
     (void) helper;
 }
 
-/* Every process sees the files of a volume by the same paths: paths lead to files. */
+/* Every process sees a volume's files by the same paths: paths lead to files. */
 const struct cbpd_host cbpd_policy_host = {.allocate = cbpd_allocate,
                                            .release = cbpd_free_surely,
                                            .process_size = sizeof(struct process),

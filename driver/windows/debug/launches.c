@@ -1,11 +1,11 @@
-/* Processes that the controller has created for us: from their claim until they run or are refused. */
+/* Follows processes that the controller has created, from their claim until they run or are refused. */
 #include <stdlib.h>
 
 #include "debugger.h"
 
 #define CLAIM_MAX_NS UINT64_C(10000000000)
 
-/* A process that the controller has created for us: from its claim until it runs or is refused. */
+/* A launch lasts from the controller's claim of a process until it runs or is refused. */
 struct launch {
     struct launch *next;
     struct process *process; /* NULL until its first event has come */
@@ -39,7 +39,7 @@ void cbpd_end_launch(struct launch *launch, uint32_t status, uint32_t os_error)
     free(launch);
 }
 
-/* Process and claim have found each other. */
+/* Connects a claim with its process. */
 static void begin_launch(struct debugger *self, struct launch *launch, struct process *process)
 {
     launch->process = process;
@@ -62,7 +62,7 @@ bool cbpd_find_claim(struct debugger *self, struct process *process)
     return true;
 }
 
-/* A handle that a request names, and that is none of those that the helper lives by. */
+/* Gives a handle that a request names, unless it is one of those that the helper itself needs. */
 static HANDLE foreign_handle(struct debugger *self, uint64_t value)
 {
     HANDLE handle = (HANDLE) (uintptr_t) value;
@@ -80,7 +80,7 @@ static void close_foreign(HANDLE handle)
         CloseHandle(handle);
 }
 
-/* The place for the result, behind a section that is closed in any case; NULL: there is none. */
+/* Maps the section for the result, and closes it in any case. NULL: there is none. */
 static struct cbp_launch_result *map_result(HANDLE section)
 {
     struct cbp_launch_result *result = section ? MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, 0) : NULL;
@@ -97,7 +97,7 @@ uint32_t cbpd_claim_process(struct debugger *self, const struct cbp_launch_proce
     HANDLE event = foreign_handle(self, request->event_handle);
     *claimed = NULL;
     struct cbp_launch_result *result = map_result(foreign_handle(self, request->section_handle));
-    bool is_whole = result && event && ResetEvent(event); /* which only an event can be */
+    bool is_whole = result && event && ResetEvent(event); /* only an event can be reset */
     struct launch *launch = is_whole ? calloc(1, sizeof *launch) : NULL;
     if (!launch) {
         close_foreign(event);
@@ -130,7 +130,7 @@ bool cbpd_has_open_claims(void)
     return launch;
 }
 
-/* Claims of processes that are not coming: they were not created for us. */
+/* Ends claims of processes that do not come, because they were not created for this helper. */
 void cbpd_expire_claims(void)
 {
     uint64_t now = cbpd_now_ns();

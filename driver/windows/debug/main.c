@@ -1,13 +1,11 @@
-/* cbprocess-debug: debugs the trees that a controller starts or attaches to, holds their operations while the
- * controller's handlers decide, and lets everything go when the controller is gone. Started by the core with
- * the handle of the section of cbp_debug_control.h as its only argument; it has no other interface.
+/* Is cbprocess-debug: debugs the trees that a controller starts or attaches to, holds their operations while
+ * the controller's handlers decide, and lets everything go when the controller is gone. The core starts it
+ * with the handle of cbp_debug_control.h's section as its only argument; it has no other interface.
  *
- * It waits for all that can happen at once: the debug object, the answer bell, a request, the controller's
- * end. */
+ * It waits for everything at once: the debug object, the answer bell, a request, the controller's end. */
 #include <stdlib.h>
 
 #include "cbp_atomic.h"
-#include "cbp_wtf8.h"
 #include "debugger.h"
 
 __declspec(dllimport) LONG NTAPI DbgUiConnectToDbg(void);
@@ -21,7 +19,7 @@ static HANDLE handle_of(uint64_t value)
     return (HANDLE) (uintptr_t) value;
 }
 
-/* The number behind the last space of the command line. */
+/* Gives the number after the last space of the command line. */
 static HANDLE section_argument(void)
 {
     const WCHAR *at = GetCommandLineW();
@@ -61,7 +59,7 @@ static bool map_channel(struct debugger *self)
            self->helper.channel->size == CBP_CHANNEL_SIZE;
 }
 
-/* What is debugged must outlive this process, however it ends. */
+/* Debugged processes must outlive this process, however it ends. */
 static bool make_debug_object(struct debugger *self)
 {
     if (DbgUiConnectToDbg() < 0 || !DebugSetProcessKillOnExit(FALSE))
@@ -95,14 +93,14 @@ static void wait_for_something(struct debugger *self)
     if (!cbpd_answers_are_there(&self->helper)) {
         DWORD found = WaitForMultipleObjects(4, handles, FALSE, wait_ms(self));
         if (found == WAIT_OBJECT_0 + 2 && control == self->request_event)
-            (void) SetEvent(control);  /* taken by the wait: cbpd_serve_control() looks for it */
-        else if (found == WAIT_FAILED) /* one of them is closed or no such object: it would fail for ever */
+            (void) SetEvent(control);  /* the wait has reset it, and cbpd_serve_control() looks at it */
+        else if (found == WAIT_FAILED) /* one is closed or no such object: every wait would fail */
             cbpd_leave(self);
     }
     cbp_store_u32(&self->helper.channel->driver_sleeping, 0);
 }
 
-static struct debugger whole; /* what this process is: too large for a stack */
+static struct debugger whole; /* all of this process's state: too large for a stack */
 
 int main(void)
 {

@@ -1,4 +1,4 @@
-/* Reports on a process and its threads: what is told, and what they are held for. Knows no debug events. */
+/* Begins reports on a process and its threads, and holds creations. Knows no debug events. */
 #include "debugger.h"
 
 struct task *cbpd_task_in(struct debugger *self, const struct process *process)
@@ -27,7 +27,7 @@ static void start_creation(struct debugger *self, struct cbpd_report *report, st
 {
     report->arguments = of->command_line.bytes;
     report->arguments_size = (uint32_t) of->command_line.size;
-    /* Of whom nobody knows who created it the parent is nobody, with the id 0. */
+    /* A process without a known creator names its parent, or 0 if there is none. */
     report->originator_pid = creator_of(process) ? creator_of(process)->base.pid : process->parent_pid;
     report->originator_tid = process->creator_tid;
     report->request.originator = creator_of(process) ? stances_of(&self->helper, creator_of(process)) : NULL;

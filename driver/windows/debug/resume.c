@@ -1,5 +1,4 @@
-/* The one place where an event is continued and a process let go: what its handler has said is to be done. Knows
- * no events. */
+/* Carries out dispositions: only here an event is continued or a process let go. Knows no events. */
 #include "debugger.h"
 
 static void detach(struct debugger *self, struct process *process)
@@ -8,7 +7,7 @@ static void detach(struct debugger *self, struct process *process)
     cbpd_forget_process(self, process);
 }
 
-/* It has ended by itself. */
+/* Handles a process that has ended by itself. */
 static void end_of(struct debugger *self, struct process *process)
 {
     cbpd_remember_ended(self, process);
@@ -55,7 +54,6 @@ void cbpd_let_released_go(struct cbpd_helper *helper)
     }
 }
 
-/* Nothing is held for an answer any more: what stands still is unclaimed. */
 void cbpd_let_everything_go(struct debugger *self)
 {
     while (first_process(&self->helper))

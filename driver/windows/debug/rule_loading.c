@@ -1,4 +1,4 @@
-/* Rules on their way from the core: a thread of the system's pool copies the block out of its section. */
+/* Loads rules: a thread of the system's pool copies the core's block from its section. Knows no processes. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +13,7 @@ bool cbpd_prepare_rule_loading(void)
     return loaded;
 }
 
-/* What a section does not have, or only reserves, is not in the first region of its view. */
+/* The first region of a view does not have what the section lacks or only reserves. */
 bool cbpd_view_holds(const void *view, uint64_t size)
 {
     MEMORY_BASIC_INFORMATION region;
@@ -21,7 +21,7 @@ bool cbpd_view_holds(const void *view, uint64_t size)
            region.RegionSize >= size;
 }
 
-/* A copy, because the core could still write to the section. */
+/* Copies the block, because the core could still write to the section. */
 static uint32_t copy_view(const void *view, uint64_t size, void **block)
 {
     if (size == 0 || !cbpd_view_holds(view, size))
@@ -34,7 +34,7 @@ static uint32_t copy_view(const void *view, uint64_t size, void **block)
     return 0;
 }
 
-/* The section's handle is ours to close; what is no section is not ours. */
+/* Copies the block and closes the section's handle. A handle of anything else is not closed. */
 static uint32_t copy_block(HANDLE section, uint64_t size, void **block)
 {
     const void *view = MapViewOfFile(section, FILE_MAP_READ, 0, 0, 0);
@@ -62,7 +62,7 @@ void cbpd_begin_loading_rules(struct debugger *self, const struct cbp_rules *req
     (void) ResetEvent(loaded);
     cbpd_begin_loading(&loading, request);
     if (!QueueUserWorkItem(load, self, WT_EXECUTEDEFAULT))
-        (void) load(self); /* without another thread: here, before anything else */
+        (void) load(self); /* without another thread it is done here, before anything else */
 }
 
 bool cbpd_is_loading_rules(void)

@@ -1,8 +1,6 @@
-/* Descendants that the system does not tell us of: a program that debugs its child itself, or that has told
- * the system that its children are nobody's, makes such. A look at all processes finds them, a few times a
- * second. Who has no debugger is taken under the filter, as a child whose creation is told late; who has
- * another one cannot be, and is ended. */
-#include "cbp_atomic.h"
+/* Finds descendants without debug events: the child of a program that debugs it, or that has told the system
+ * not to debug its children. A look at all processes finds them, a few times a second. One without a debugger
+ * is taken under the filter, and its creation is told late. One with another debugger is ended. */
 #include "debugger.h"
 
 #define LOOK_NS UINT64_C(250000000)
@@ -14,7 +12,7 @@ static uint64_t next_look_ns;
 static struct {
     uint32_t pid;
     uint64_t start_time;
-} told[TOLD_MAX]; /* those that nothing can be done about, to count each once */
+} told[TOLD_MAX]; /* processes that cannot be dealt with, so that each is counted once */
 static uint32_t told_count;
 
 static void tell_lost(struct debugger *self, uint32_t pid, uint64_t start_time)
@@ -27,7 +25,7 @@ static void tell_lost(struct debugger *self, uint32_t pid, uint64_t start_time)
     cbpd_count_lost(self);
 }
 
-/* It is told as a creation that has been refused; nothing of its end. */
+/* Ends a stray and tells of its creation as refused. Its end is not told. */
 static void refuse_stray(struct debugger *self, uint32_t pid, HANDLE handle, struct process *parent)
 {
     struct process *process = cbpd_begin_process(self, pid, parent);
@@ -53,12 +51,12 @@ static void deal_with(struct debugger *self, uint32_t pid, struct process *paren
 {
     switch (cbpd_who_debugs(self, handle)) {
     case DEBUGGER_OURSELVES:
-        return; /* it has been created suspended, or its first event is on its way */
+        return; /* it was created suspended, or its first event is coming */
     case DEBUGGER_ANOTHER:
         refuse_stray(self, pid, handle, parent);
         return;
     case DEBUGGER_NOBODY:
-        if (cbpd_start_debugging(self, handle)) /* its first event comes like any other's */
+        if (cbpd_start_debugging(self, handle)) /* its first event comes like any other process's */
             return;
         break;
     case DEBUGGER_UNKNOWN:
@@ -67,7 +65,7 @@ static void deal_with(struct debugger *self, uint32_t pid, struct process *paren
     tell_lost(self, pid, start_time);
 }
 
-/* Children from before their parent was attached to are not ours. */
+/* Deals with a stray, unless it is older than its parent's attachment. */
 static void consider(struct debugger *self, uint32_t pid, uint32_t parent_pid)
 {
     HANDLE handle = cbpd_open_process(self, pid), weak = handle;

@@ -1,5 +1,5 @@
-/* Facts about processes, and the clocks. Windows is 64-bit wherever this runs; a 32-bit program has a 64-bit
- * process environment block as well, with the same texts in it. */
+/* Reads facts about processes, and the clocks. Windows is 64-bit wherever this runs. A 32-bit program, too,
+ * has a 64-bit process environment block with the same texts. Knows no rules and no events. */
 #include <string.h>
 
 #include "cbp_wtf8.h"
@@ -7,14 +7,15 @@
 
 typedef LONG status;
 
-/* Of ntdll. Source: Microsoft's phnt-like documentation of NtQueryInformationProcess, and winternl.h. */
+/* ntdll has these. Source: winternl.h, and Microsoft's phnt-like documentation of
+ * NtQueryInformationProcess. */
 __declspec(dllimport) status NTAPI
     NtQueryInformationProcess(HANDLE process, int kind, void *data, ULONG size, ULONG *written);
 
 enum { BASIC_INFORMATION = 0, WOW64_INFORMATION = 26 };
 enum { BEING_DEBUGGED_OFFSET = 2, PARAMETERS_OFFSET = 0x20 };
 enum { IMAGE_PATH_OFFSET = 0x60, COMMAND_LINE_OFFSET = 0x70 };
-enum { THREAD_32_OFFSET_OFFSET = 0x180c, ENVIRONMENT_32_OFFSET = 0x30 }; /* of thread blocks */
+enum { THREAD_32_OFFSET_OFFSET = 0x180c, ENVIRONMENT_32_OFFSET = 0x30 }; /* in thread blocks */
 enum { LOWEST_ADDRESS = 0x10000 };
 
 struct basic_information {
@@ -27,7 +28,7 @@ struct basic_information {
 };
 
 struct counted_string { /* UNICODE_STRING */
-    uint16_t size;      /* in bytes */
+    uint16_t size;      /* bytes */
     uint16_t capacity;
     uint32_t padding;
     uint64_t address;
@@ -58,8 +59,7 @@ static bool read_text(HANDLE process, uint64_t address, struct text *text)
            read(process, string.address, units, string.size & ~1u) && put_units(text, units, string.size / 2);
 }
 
-/* What the file is called on its volume, without abbreviations: with a drive letter, else by the volume's own
- * name, else by the device's. */
+/* Reads a file's full name on its volume, which begins with a drive letter, a volume or a device. */
 static bool read_file_name(HANDLE file, struct text *path)
 {
     static const DWORD kinds[] = {VOLUME_NAME_DOS, VOLUME_NAME_GUID, VOLUME_NAME_NT};
@@ -78,7 +78,7 @@ static bool read_file_name(HANDLE file, struct text *path)
     return false;
 }
 
-/* What the process says of itself; its file may have been opened by an abbreviated name. */
+/* Reads the process's own name of its image; its file may have been opened by an abbreviated name. */
 static bool read_image_name(HANDLE process, struct text *path)
 {
     DWORD count = PATH_UNITS_MAX;
@@ -98,7 +98,7 @@ bool cbpd_read_facts(HANDLE process, HANDLE file, struct facts *facts)
     struct basic_information basic;
     uint64_t parameters;
     facts->path.size = facts->given.size = facts->command_line.size = 0;
-    /* All that it can ever need, the first time: a name that found no memory would match no rule. */
+    /* The first use takes all memory that it can ever need: a name without memory would match no rule. */
     facts->is_lacking = !text_reserve(&facts->path, NAME_SIZE_MAX) ||
                         !text_reserve(&facts->given, NAME_SIZE_MAX) ||
                         !text_reserve(&facts->command_line, NAME_SIZE_MAX);
@@ -116,8 +116,8 @@ bool cbpd_read_facts(HANDLE process, HANDLE file, struct facts *facts)
     return true;
 }
 
-/* Of a 32-bit program the second environment block, which it looks at itself; 0: it is none. Wine only says
- * that there is one; then the thread's own block leads to it. */
+/* Gives a 32-bit program's second environment block, at which it looks itself; 0: there is none. Wine only
+ * says that there is one; then the thread's own block leads to it. */
 static uint64_t environment_block_32(HANDLE process, const void *thread_block)
 {
     uintptr_t found = 0;
@@ -133,8 +133,8 @@ static uint64_t environment_block_32(HANDLE process, const void *thread_block)
     return block;
 }
 
-/* The loader looks at this byte for whether to check the heap and to stop at a breakpoint,
- * IsDebuggerPresent() for its answer. */
+/* The loader reads this byte to decide whether to check the heap and to stop at a breakpoint.
+ * IsDebuggerPresent() answers with it. */
 void cbpd_hide_debugger(HANDLE process, const void *thread_block)
 {
     struct basic_information basic;
@@ -189,7 +189,7 @@ HANDLE cbpd_keep_handle(HANDLE handle)
 
 uint64_t cbpd_raising_function(void)
 {
-    /* ntdll is at the same place in all processes. */
+    /* ntdll has one address in all processes. */
     FARPROC function = GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "KiRaiseUserExceptionDispatcher");
     return (uint64_t) (uintptr_t) function;
 }
@@ -202,7 +202,7 @@ bool cbpd_checks_handles_strictly(HANDLE process)
            policy.RaiseExceptionOnInvalidHandleReference != 0;
 }
 
-/* The user of a process, in memory that the caller aligns. */
+/* Reads the user of a process into memory that the caller has aligned. */
 static bool read_user(HANDLE process, TOKEN_USER *user, DWORD size)
 {
     HANDLE token;

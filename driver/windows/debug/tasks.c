@@ -1,4 +1,4 @@
-/* Tasks and processes that come and go. Knows nothing of events or sessions. */
+/* Adds and removes tasks and processes. Knows no events and no sessions. */
 #include "cbp_atomic.h"
 #include "debugger.h"
 
@@ -46,7 +46,7 @@ void cbpd_forget_process(struct debugger *self, struct process *process)
     cbpd_release_process(&self->helper.policy, &process->base);
 }
 
-/* A process that has just been attached to has not told of its threads yet. */
+/* A process that has just been attached to has not told of its threads yet, so it counts as one task. */
 void cbpd_publish_counts(struct debugger *self)
 {
     uint32_t count = self->helper.task_count > self->helper.policy.process_count
@@ -57,15 +57,13 @@ void cbpd_publish_counts(struct debugger *self)
         cbp_store_relaxed_u32(&self->helper.channel->supervised_ever, 1);
 }
 
-/* of the process whose creation is being told */
-
 uint32_t cbpd_capabilities_of(const struct cbpd_process *process)
 {
-    (void) process; /* there is no difference between them */
+    (void) process; /* all have the same */
     return CBP_DEBUG_CAPABILITIES;
 }
 
-/* What rules say of a name that nobody knows is not known either: those that forbid hold. */
+/* Makes an image. Without a known name it is vague: rules that forbid apply. */
 struct cbpd_image *cbpd_image_of(struct debugger *self, const struct facts *of)
 {
     const struct cbpd_image_file file = {.path = of->path.bytes,
