@@ -102,7 +102,7 @@ static void inherit_fresh(struct cbpd_policy *policy, struct cbpd_standing *stan
                           struct cbpd_rule_list *fresh)
 {
     struct cbpd_rule_list *inherited = standing->inherited;
-    if (!fresh || inherited == &cbpd_unknown_rules)
+    if (!fresh || inherited == cbpd_unknown_rules())
         return;
     if (!is_last(policy, inherited, fresh)) {
         cbpd_begin_gathering(policy);
@@ -119,8 +119,8 @@ static struct cbpd_rule_list *make_fresh(struct cbpd_policy *policy, const struc
 {
     struct cbpd_image *image = process->image;
     cbpd_match_image(policy, image);
-    if (from_above == &cbpd_unknown_rules || (image && image->matches == &cbpd_unknown_rules))
-        return cbpd_share_list(&cbpd_unknown_rules);
+    if (from_above == cbpd_unknown_rules() || (image && image->matches == cbpd_unknown_rules()))
+        return cbpd_share_list(cbpd_unknown_rules());
     cbpd_mark_own(policy, news->set, news->place, process, image, news->first_id);
     cbpd_mark_list(policy, news->set, news->place, from_above, news->first_id, 0);
     cbpd_begin_gathering(policy);

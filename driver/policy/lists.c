@@ -1,26 +1,28 @@
 /* Keeps lists of rules that processes remember. Processes with the same rules share one list, which is made
- * of what is gathered for them. Without memory a list is cbpd_unknown_rules, which refuses everything. Knows
- * no process and no set of rules. */
+ * of what is gathered for them. Without memory a list is that of the unknown rules, which refuses
+ * everything. Knows no process and no set of rules. */
 #include <string.h>
 
 #include "lists.h"
 
+struct cbpd_rule_list *cbpd_unknown_rules(void)
+{
+    static struct cbpd_rule_list unknown;
+    return &unknown;
+}
+
 void cbpd_release_list(const struct cbpd_policy *policy, struct cbpd_rule_list *list)
 {
-    if (list && list != &cbpd_unknown_rules && --list->reference_count == 0)
+    if (list && list != cbpd_unknown_rules() && --list->reference_count == 0)
         policy->host->release(list);
 }
 
 struct cbpd_rule_list *cbpd_share_list(struct cbpd_rule_list *list)
 {
-    if (list && list != &cbpd_unknown_rules)
+    if (list && list != cbpd_unknown_rules())
         list->reference_count++;
     return list;
 }
-
-/* A process with this list is refused everything, because there was no memory to remember its rules. All
- * policies share it, and it is never written to. */
-struct cbpd_rule_list cbpd_unknown_rules;
 
 struct cbpd_rule_list *cbpd_make_list(const struct cbpd_policy *policy, const struct cbpd_rule_ref *refs,
                                       uint32_t count)
@@ -29,7 +31,7 @@ struct cbpd_rule_list *cbpd_make_list(const struct cbpd_policy *policy, const st
         return NULL;
     struct cbpd_rule_list *list = policy->host->allocate(sizeof *list + count * sizeof list->refs[0], true);
     if (!list)
-        return cbpd_share_list(&cbpd_unknown_rules);
+        return cbpd_share_list(cbpd_unknown_rules());
     list->reference_count = 1;
     list->count = count;
     memcpy(list->refs, refs, count * sizeof list->refs[0]);
@@ -100,7 +102,7 @@ void cbpd_gather(struct cbpd_policy *policy, struct cbpd_rule_ref ref)
 
 void cbpd_gather_list(struct cbpd_policy *policy, const struct cbpd_rule_list *list)
 {
-    policy->gathered.is_incomplete |= list == &cbpd_unknown_rules;
+    policy->gathered.is_incomplete |= list == cbpd_unknown_rules();
     for (uint32_t i = 0; list && i < list->count; i++)
         cbpd_gather(policy, list->refs[i]);
 }
@@ -123,7 +125,7 @@ static bool is_what_was_gathered(const struct cbpd_policy *policy, const struct 
 struct cbpd_rule_list *cbpd_take_gathered(struct cbpd_policy *policy, struct cbpd_rule_list *at_hand)
 {
     if (policy->gathered.is_incomplete)
-        return cbpd_share_list(&cbpd_unknown_rules);
+        return cbpd_share_list(cbpd_unknown_rules());
     if (is_what_was_gathered(policy, at_hand))
         return cbpd_share_list(at_hand);
     return cbpd_make_list(policy, policy->gathered.refs, policy->gathered.count);

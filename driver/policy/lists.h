@@ -8,7 +8,7 @@
 /* ---- lists.c ---- */
 void cbpd_begin_gathering(struct cbpd_policy *policy);
 void cbpd_gather(struct cbpd_policy *policy, struct cbpd_rule_ref ref);
-/* cbpd_unknown_rules make the gathered list incomplete; NULL adds nothing. */
+/* The unknown rules make the gathered list incomplete; NULL adds nothing. */
 void cbpd_gather_list(struct cbpd_policy *policy, const struct cbpd_rule_list *list);
 bool cbpd_is_gathered(const struct cbpd_policy *policy, const struct cbpd_rule_ref *ref);
 /* Gives the gathered list, or the one at hand if both have the same rules. NULL: it is empty. */

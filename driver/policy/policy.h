@@ -248,8 +248,9 @@ bool cbpd_is_exemption(const struct cbpd_policy *policy, const struct cbpd_rule_
 bool cbpd_is_released(struct cbpd_policy *policy, struct cbpd_process *process);
 
 /* ---- lists.c ---- */
-/* Processes have this list if there was no memory to remember their rules: everything is refused. */
-extern struct cbpd_rule_list cbpd_unknown_rules;
+/* Gives the list of a process for which there was no memory to remember its rules: everything is refused.
+ * All policies share it, and nobody writes to it. */
+struct cbpd_rule_list *cbpd_unknown_rules(void);
 /* Gives NULL for an empty list. */
 struct cbpd_rule_list *cbpd_make_list(const struct cbpd_policy *policy, const struct cbpd_rule_ref *refs,
                                       uint32_t count);

@@ -25,7 +25,7 @@ static uint32_t next_match(const struct cbpd_rule_set *set, uint32_t index)
 /* Gives the generation of the rules for which a list is good. If it could not be made, it is tried again. */
 static uint32_t generation_of(const struct cbpd_policy *policy, const struct cbpd_rule_list *list)
 {
-    return list != &cbpd_unknown_rules ? policy->rules_generation : 0;
+    return list != cbpd_unknown_rules() ? policy->rules_generation : 0;
 }
 
 /* An unknown name counts as a match where a match is the stricter result. */
@@ -171,7 +171,7 @@ void cbpd_stances_under_image(struct cbpd_policy *policy, const struct cbpd_proc
     if (process->standing.is_let_go)
         return;
     policy->gathered.is_incomplete =
-        inherited == &cbpd_unknown_rules || (image && image->matches == &cbpd_unknown_rules);
+        inherited == cbpd_unknown_rules() || (image && image->matches == cbpd_unknown_rules());
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
         if (!policy->sessions[id].open)
             continue;
@@ -296,7 +296,7 @@ void cbpd_inherit_obligations(struct cbpd_policy *policy, struct cbpd_process *c
         return;
     cbpd_begin_gathering(policy);
     cbpd_gather_list(policy, inherited);
-    policy->gathered.is_incomplete |= bequest == &cbpd_unknown_rules;
+    policy->gathered.is_incomplete |= bequest == cbpd_unknown_rules();
     for (uint32_t i = 0; bequest && i < bequest->count; i++)
         if (!cbpd_is_exemption(policy, &bequest->refs[i]) && !cbpd_is_gathered(policy, &bequest->refs[i]))
             cbpd_gather(policy, bequest->refs[i]);

@@ -27,7 +27,7 @@ void cbpd_control_refuse(struct tracer *self, int os_error)
     (void) poll(&control, 1, REFUSAL_LIMIT_MS);
     if (cbpd_receive_message(CONTROL_FD, &received) == RECEIVED_MESSAGE &&
         received.size >= sizeof(struct cbp_message_header))
-        reply(self, (const void *) cbpd_message_buffer.bytes, status, 0);
+        reply(self, received.message, status, 0);
     cbpd_close_descriptors(&received);
 }
 
@@ -40,7 +40,7 @@ static bool serve_request(struct tracer *self)
         return false;
     }
     int *descriptors = received.descriptors;
-    const void *request = cbpd_message_buffer.bytes;
+    const void *request = received.message;
     uint32_t status = 0, type = received.is_whole ? cbpd_request_type(request, received.size) : 0;
     uint64_t value = CBP_PTRACE_CAPABILITIES;
     if (type == CBP_MESSAGE_RULES) {

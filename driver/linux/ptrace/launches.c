@@ -135,14 +135,14 @@ static void serve_launcher(struct tracer *self, struct launch *launch)
     cbpd_close_descriptors(&received);
     if (reception == RECEIVED_NOTHING)
         return;
-    const struct cbp_message_header *header = (const void *) cbpd_message_buffer.bytes;
+    const struct cbp_message_header *header = received.message;
     uint32_t type = received.is_whole && received.size >= sizeof *header ? header->type : 0;
-    if (cbp_message_check(cbpd_message_buffer.bytes, received.size, type) != 0)
+    if (cbp_message_check(received.message, received.size, type) != 0)
         type = 0;
     if (type == CBP_MESSAGE_LAUNCH_READY && !launch->task && !self->helper.leaving) {
         seize_launcher(self, launch, &received.sender);
     } else if (type == CBP_MESSAGE_LAUNCH_RESULT) {
-        const struct cbp_launch_result *result = (const void *) cbpd_message_buffer.bytes;
+        const struct cbp_launch_result *result = received.message;
         end_launch(self, launch, 0, (int) result->os_error);
     } else if (!launch->task) {
         end_launch(self, launch, CBP_ERROR_BROKEN_PIPE, 0);

@@ -66,8 +66,8 @@ static void begin_sum(struct tracer *self)
 static void add_list(struct cbpd_rule_list *list)
 {
     sum.has_empty_list |= !list;
-    sum.is_incomplete |= list == &cbpd_unknown_rules;
-    if (!list || list == &cbpd_unknown_rules || list->stamp == sum.stamp)
+    sum.is_incomplete |= list == cbpd_unknown_rules();
+    if (!list || list == cbpd_unknown_rules() || list->stamp == sum.stamp)
         return;
     list->stamp = sum.stamp;
     sum.list_count++;
@@ -131,7 +131,7 @@ static struct legacy take_sum(struct tracer *self)
         if (all_have_it || !cbpd_is_exemption(&self->helper.policy, &refs[i]))
             refs[kept++] = refs[i];
     }
-    legacy.bequest = sum.is_incomplete ? cbpd_share_list(&cbpd_unknown_rules)
+    legacy.bequest = sum.is_incomplete ? cbpd_share_list(cbpd_unknown_rules())
                                        : cbpd_make_list(&self->helper.policy, refs, kept);
     return legacy;
 }

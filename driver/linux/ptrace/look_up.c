@@ -21,7 +21,7 @@
 
 enum { LINKS_MAX = 40, PROC_ROOT_INODE = 1 };
 
-_Thread_local const char *cbpd_own_descriptors = "/proc/self/fd";
+static _Thread_local const char *own_descriptors = "/proc/self/fd";
 
 /* This errno stands for what the helper must not look at: nothing can be said about it. */
 enum { NOT_TO_BE_HAD = EPERM };
@@ -205,9 +205,14 @@ int cbpd_look_up(const struct place *place, int folder_fd, const char *path, int
     return fd;
 }
 
+const char *cbpd_own_descriptors(void)
+{
+    return own_descriptors;
+}
+
 void cbpd_leave_descriptors(void)
 {
-    cbpd_own_descriptors = "/proc/thread-self/fd";
+    own_descriptors = "/proc/thread-self/fd";
     if (syscall(SYS_close_range, 0u, ~0u, CLOSE_RANGE_UNSHARE) != 0 && unshare(CLONE_FILES) == 0)
         (void) syscall(SYS_close_range, 0u, ~0u, 0);
 }

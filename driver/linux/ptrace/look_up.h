@@ -12,7 +12,7 @@ struct place {
 };
 
 /* Names the folder of this thread's own descriptors: a reader has a table of its own. */
-extern _Thread_local const char *cbpd_own_descriptors;
+const char *cbpd_own_descriptors(void);
 
 /* From now on this thread keeps nothing open: a stuck one outlives all others, and must not keep sockets,
  * files or pipes of the helper open. */

@@ -15,8 +15,6 @@
 /* A message carries at most the kernel's SCM_MAX_FD. */
 enum { DESCRIPTORS_MAX = 253 };
 
-union cbpd_message_buffer cbpd_message_buffer;
-
 static void close_descriptor(int fd)
 {
     if (fd >= 0)
@@ -55,14 +53,19 @@ static bool has_ended(int socket)
 
 enum reception cbpd_receive_message(int socket, struct received *received)
 {
+    static union {
+        uint64_t alignment;
+        unsigned char bytes[MESSAGE_SIZE_MAX];
+    } buffer;
     union {
         struct cmsghdr header;
         char space[CMSG_SPACE(DESCRIPTORS_MAX * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
     } ancillary;
-    struct iovec vector = {cbpd_message_buffer.bytes, sizeof cbpd_message_buffer.bytes};
+    struct iovec vector = {buffer.bytes, sizeof buffer.bytes};
     struct msghdr message = {
         .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &ancillary, .msg_controllen = sizeof ancillary};
     memset(received, 0, sizeof *received);
+    received->message = buffer.bytes;
     for (int i = 0; i < RECEIVED_DESCRIPTORS_MAX; i++)
         received->descriptors[i] = -1;
     ssize_t size = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);

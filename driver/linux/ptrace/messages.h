@@ -9,13 +9,8 @@
 
 enum { MESSAGE_SIZE_MAX = 65536, RECEIVED_DESCRIPTORS_MAX = 2 };
 
-/* This holds what was received last. Only the tracer uses it. */
-extern union cbpd_message_buffer {
-    uint64_t alignment;
-    unsigned char bytes[MESSAGE_SIZE_MAX];
-} cbpd_message_buffer;
-
 struct received {
+    const void *message; /* in the one buffer: until the next is received */
     size_t size;
     int descriptors[RECEIVED_DESCRIPTORS_MAX]; /* -1: none; the receiver closes them */
     uint32_t descriptor_count;                 /* all that came; those beyond the array are closed already */
@@ -25,6 +20,7 @@ struct received {
 
 enum reception { RECEIVED_MESSAGE, RECEIVED_NOTHING, RECEIVED_END };
 
+/* Only the tracer's thread may call this, because there is one buffer. */
 enum reception cbpd_receive_message(int socket, struct received *received);
 void cbpd_close_descriptors(struct received *received);
 /* Sends a message, or drops it if there is no room. */

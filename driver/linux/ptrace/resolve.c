@@ -223,7 +223,7 @@ static enum resolution judge_file(const struct place *place, int fd, const char 
     char link[64], path[PATH_MAX];
     struct stat status;
     unsigned char *header = chain->header;
-    snprintf(link, sizeof link, "%s/%d", cbpd_own_descriptors, fd);
+    snprintf(link, sizeof link, "%s/%d", cbpd_own_descriptors(), fd);
     if (fstat(fd, &status) != 0)
         return UNKNOWN;
     if (!may_execute(fd, &status, link))

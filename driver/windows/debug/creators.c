@@ -145,7 +145,7 @@ static void adopt(struct debugger *self, struct process *orphan)
         orphan->base.parent = &nobody->base;
         cbpd_inherit_rules(&self->helper.policy, &orphan->base, &nobody->base);
     } else {
-        orphan->base.standing.inherited = cbpd_share_list(&cbpd_unknown_rules);
+        orphan->base.standing.inherited = cbpd_share_list(cbpd_unknown_rules());
     }
     cbpd_count_guess(self);
 }

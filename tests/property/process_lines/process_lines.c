@@ -114,7 +114,7 @@ void lines_end_session(void)
 /* UINT32_MAX: unknown. */
 static uint32_t tell_list(const struct cbpd_rule_list *list, struct cbpd_rule_ref *refs, uint32_t capacity)
 {
-    if (list == &cbpd_unknown_rules)
+    if (list == cbpd_unknown_rules())
         return UINT32_MAX;
     for (uint32_t i = 0; list != NULL && i < list->count && i < capacity; i++)
         refs[i] = list->refs[i];

@@ -156,7 +156,7 @@ static void note(const struct cbpd_policy *policy, uint32_t rule_id, struct cbpd
                                .rule_id = rule_id};
     struct cbpd_rule_list *made = cbpd_make_list(policy, refs, count);
     free(refs);
-    if (made == &cbpd_unknown_rules)
+    if (made == cbpd_unknown_rules())
         return;
     cbpd_release_list(policy, *list);
     *list = made;
