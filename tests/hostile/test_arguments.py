@@ -66,7 +66,7 @@ int main(int count, char **arguments)
         text[i] = (unsigned char) i;
     for (int i = 0; i < 16; i++)
         ((unsigned char *) key)[i] = (unsigned char) i;
-    struct digest digest = digest_of(text, (size_t) atoi(arguments[count - 1]));
+    struct digest digest = cbpd_digest_of(text, (size_t) atoi(arguments[count - 1]));
     for (int i = 0; i < 16; i++)
         printf("%02x", ((unsigned char *) &digest)[i]);
 }}
