@@ -3,8 +3,6 @@
 #include "../../driver/linux/ptrace/arguments.c"
 #include "../../driver/linux/ptrace/memory.c"
 
-struct tracer self;
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 1)
