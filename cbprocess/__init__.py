@@ -31,35 +31,8 @@ if TYPE_CHECKING:
     from ._streams.monitoring import monitor as monitor
     from .drivers import DriverReport as DriverReport
     from .drivers import probe_driver as probe_driver
-    from .enums import Action as Action
-    from .enums import Capability as Capability
-    from .enums import ErrorCode as ErrorCode
-    from .enums import EventFlag as EventFlag
-    from .enums import EventType as EventType
-    from .enums import InstallFlag as InstallFlag
-    from .enums import ModuleStatus as ModuleStatus
-    from .enums import ProcessAccess as ProcessAccess
-    from .enums import RefuseWith as RefuseWith
-    from .enums import Serialize as Serialize
-    from .enums import ThreadAccess as ThreadAccess
-    from .enums import TimeoutAction as TimeoutAction
-    from .enums import UninstallFlag as UninstallFlag
-    from .events import CBProcessErrorEventParams as CBProcessErrorEventParams
-    from .events import CBProcessProcessCreationEventParams as CBProcessProcessCreationEventParams
-    from .events import (
-        CBProcessProcessHandleOperationEventParams as CBProcessProcessHandleOperationEventParams,
-    )
-    from .events import CBProcessProcessTerminationEventParams as CBProcessProcessTerminationEventParams
-    from .events import CBProcessThreadCreationEventParams as CBProcessThreadCreationEventParams
-    from .events import CBProcessThreadHandleOperationEventParams as CBProcessThreadHandleOperationEventParams
-    from .events import CBProcessThreadTerminationEventParams as CBProcessThreadTerminationEventParams
-    from .events import CBProcessWorkerThreadCreationEventParams as CBProcessWorkerThreadCreationEventParams
-    from .events import (
-        CBProcessWorkerThreadTerminationEventParams as CBProcessWorkerThreadTerminationEventParams,
-    )
-    from .reference import CBFSFilterError as CBFSFilterError
-    from .reference import seOnMultipleThreads as seOnMultipleThreads
-    from .reference import seOnOneWorkerThread as seOnOneWorkerThread
+    from .enums import *  # noqa: F403
+    from .reference import *  # noqa: F403
     from .rules import Rule as Rule
     from .running import RunningProcess as RunningProcess
     from .running import running_processes as running_processes

@@ -7,38 +7,25 @@ New programs import what they need from cbprocess, and have enumerations there i
 from __future__ import annotations
 
 from . import constants
-from ._api.process import CBProcess
+from ._api.process import CBProcess as CBProcess
 from .constants import *  # noqa: F403
-from .errors import CBFSFilterError
-from .events import (
-    CBProcessErrorEventParams,
-    CBProcessProcessCreationEventParams,
-    CBProcessProcessHandleOperationEventParams,
-    CBProcessProcessTerminationEventParams,
-    CBProcessThreadCreationEventParams,
-    CBProcessThreadHandleOperationEventParams,
-    CBProcessThreadTerminationEventParams,
-    CBProcessWorkerThreadCreationEventParams,
-    CBProcessWorkerThreadTerminationEventParams,
-)
+from .errors import CBFSFilterError as CBFSFilterError
+from .events import CBProcessErrorEventParams as CBProcessErrorEventParams
+from .events import CBProcessProcessCreationEventParams as CBProcessProcessCreationEventParams
+from .events import CBProcessProcessHandleOperationEventParams as CBProcessProcessHandleOperationEventParams
+from .events import CBProcessProcessTerminationEventParams as CBProcessProcessTerminationEventParams
+from .events import CBProcessThreadCreationEventParams as CBProcessThreadCreationEventParams
+from .events import CBProcessThreadHandleOperationEventParams as CBProcessThreadHandleOperationEventParams
+from .events import CBProcessThreadTerminationEventParams as CBProcessThreadTerminationEventParams
+from .events import CBProcessWorkerThreadCreationEventParams as CBProcessWorkerThreadCreationEventParams
+from .events import CBProcessWorkerThreadTerminationEventParams as CBProcessWorkerThreadTerminationEventParams
+
+TYPE_CHECKING = False
 
 # The values of serialize_events.
 seOnMultipleThreads = constants.SERIALIZE_ON_MULTIPLE_THREADS
 seOnOneWorkerThread = constants.SERIALIZE_ON_ONE_WORKER_THREAD
 
-__all__ = [
-    "CBFSFilterError",
-    "CBProcess",
-    "CBProcessErrorEventParams",
-    "CBProcessProcessCreationEventParams",
-    "CBProcessProcessHandleOperationEventParams",
-    "CBProcessProcessTerminationEventParams",
-    "CBProcessThreadCreationEventParams",
-    "CBProcessThreadHandleOperationEventParams",
-    "CBProcessThreadTerminationEventParams",
-    "CBProcessWorkerThreadCreationEventParams",
-    "CBProcessWorkerThreadTerminationEventParams",
-    "seOnMultipleThreads",
-    "seOnOneWorkerThread",
-]
-__all__ += constants.__all__
+if not TYPE_CHECKING:
+    # Every class, those values, and every constant; a type checker takes what is imported.
+    __all__ = [name for name in globals() if name.startswith(("CB", "se"))] + constants.__all__

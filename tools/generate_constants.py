@@ -99,8 +99,11 @@ def constants_module(groups: dict[str, list[Constant]]) -> str:
         # A type checker tells by these which events a monitor() gives.
         kind = ": Final" if group == "event" else ""
         lines += [f"{item.name}{kind} = {item.literal}  # {item.text}" for item in constants] + [""]
-    names = sorted(item.name for constants in groups.values() for item in constants)
-    lines += ["__all__ = [", *(f'    "{name}",' for name in names), "]"]
+    lines += [
+        "if not TYPE_CHECKING:",
+        "    # A type checker takes every name, and cannot compute a list.",
+        '    __all__ = sorted(name for name in globals() if name.isupper() and name != "TYPE_CHECKING")',
+    ]
     return "\n".join(lines) + "\n"
 
 
