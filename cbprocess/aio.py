@@ -9,9 +9,10 @@ import asyncio
 import inspect
 import threading
 
+from ._api.hooks import handler_property
 from ._api.process import CBProcess
 from ._binding.hooks import tell_unraisablehook
-from ._checks import checked_handler, checked_int
+from ._checks import checked_int
 from ._streams.awaiting import AsyncEvents, wait_for_call
 from ._streams.feed import QUEUE_SIZE, QUEUE_SIZE_MAX, Feed, Overflow, close_feeds_at_exit
 from ._streams.monitoring import Monitor, monitor
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Coroutine
     from types import TracebackType
-    from typing import Any, Callable, Optional, TypeVar
+    from typing import Any, Callable, TypeVar
 
     from typing_extensions import Self
 
@@ -40,6 +41,8 @@ LOOK_S = 0.1
 EXIT_LOOKS_S = (0.001, 0.05)
 # How long a stop waits for programs that are being started.
 LAUNCH_LIMIT_S = 5.0
+# A worker thread fires them as it begins and as it ends, and waits for no coroutine.
+PLAIN_HANDLERS = ("on_worker_thread_creation", "on_worker_thread_termination")
 
 
 async def call_in_thread(
@@ -336,33 +339,21 @@ class AsyncCBProcess(CBProcess):
             raise CBProcessError(ERROR_POSSIBLE_DEADLOCK, message)
         return super()._popen(ask, args, *positional, **keywords)
 
-    def _set_handler(self, kind: int, handler: Handler | None) -> None:
-        if handler is not None and _is_coroutine_function(handler):
-            handler = AwaitedHandler(self, handler)
-        super()._set_handler(kind, handler)
+    def _set_handler(self, name: str, handler: Handler | None) -> None:
+        if handler is not None and name not in PLAIN_HANDLERS and _is_coroutine_function(handler):
+            handler = (AwaitedErrorHandler if name == "on_error" else AwaitedHandler)(self, handler)
+        super()._set_handler(name, handler)
 
-    def _get_handler(self, kind: int) -> Handler | None:
-        return _unwrapped(super()._get_handler(kind))
+    def _get_handler(self, name: str) -> Handler | None:
+        handler = super()._get_handler(name)
+        return handler.function if isinstance(handler, AwaitedHandler) else handler
 
-    @property
-    def on_error(self) -> Optional[Callable[[events.CBProcessErrorEventParams], object]]:
+    @handler_property
+    def on_error(self, event: events.CBProcessErrorEventParams) -> None:
         """As CBProcess.on_error; may be a coroutine function, whose failure goes to sys.unraisablehook."""
-        return _unwrapped(self._hooks.error)
-
-    @on_error.setter
-    def on_error(self, handler: Optional[Callable[[events.CBProcessErrorEventParams], object]]) -> None:
-        if handler is not None and _is_coroutine_function(handler):
-            self._hooks.error = AwaitedErrorHandler(self, handler)
-        else:
-            checked_handler(handler, "on_error")
-            self._hooks.error = handler
 
 
 def _is_coroutine_function(handler: object) -> bool:
     """Whether calling it gives a coroutine: a function, method or partial, or an object with such a call."""
     call = getattr(type(handler), "__call__", None)  # noqa: B004
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
-
-
-def _unwrapped(handler: Handler | None) -> Handler | None:
-    return handler.function if isinstance(handler, AwaitedHandler) else handler

@@ -179,12 +179,21 @@ def decorators(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
 
 def member(node: ast.FunctionDef | ast.AsyncFunctionDef, settable: bool, where: str) -> list[str]:
     text = documentation_of(node, f"{where}.{node.name}")
-    if "property" in decorators(node):
-        kind = ast.unparse(node.returns).replace("events.", "") if node.returns else ""
-        title = f"`{node.name}: {kind}`" + ("" if settable else ", to be read")
+    if {"property", "handler_property"} & set(decorators(node)):
+        title = f"`{node.name}: {property_type(node)}`" + ("" if settable else ", to be read")
     else:
         title = f"`{signature(node)}`"
     return [f"#### {node.name}", "", wrapped(title), "", *prose(text), ""]
+
+
+def property_type(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    """What a property gives. One for handlers is declared as a handler that it can be set to."""
+    if "handler_property" in decorators(node):
+        annotation = node.args.args[1].annotation
+        text = f"Optional[Callable[[{ast.unparse(annotation)}], object]]" if annotation else ""
+    else:
+        text = ast.unparse(node.returns) if node.returns else ""
+    return text.replace("events.", "")
 
 
 def values(node: ast.ClassDef, source: list[str]) -> list[str]:
@@ -211,7 +220,9 @@ def class_section(node: ast.ClassDef, source: list[str]) -> list[str]:
         lines += [wrapped(f"Has all of {', '.join(f'`{base}`' for base in shown)}."), ""]
     lines += [*prose(documentation_of(node, node.name)), ""]
     functions = [item for item in node.body if isinstance(item, Function)]
-    settable = {item.name for item in functions if f"{item.name}.setter" in decorators(item)}
+    settable = {
+        item.name for item in functions if {f"{item.name}.setter", "handler_property"} & set(decorators(item))
+    }
     for item in functions:
         is_accessor = any(text.endswith((".setter", "overload")) for text in decorators(item))
         # Methods that a base only declares raise NotImplementedError.

@@ -4,21 +4,43 @@ from __future__ import annotations
 
 from .. import events
 from .._checks import checked_handler
-from ..constants import (
-    PROC_EVT_PROCESS_CREATION,
-    PROC_EVT_PROCESS_HANDLE_OPERATION,
-    PROC_EVT_PROCESS_TERMINATION,
-    PROC_EVT_THREAD_CREATION,
-    PROC_EVT_THREAD_HANDLE_OPERATION,
-    PROC_EVT_THREAD_TERMINATION,
-)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Optional
+    from typing import Any, Generic, Optional, TypeVar
 
     from .._binding.hooks import Handler
+
+    ParamsT = TypeVar("ParamsT")
+
+    class HandlerProperty(Generic[ParamsT]):
+        """A property as a type checker sees it: what it is set to takes one argument of that class."""
+
+        def __get__(self, owner: object, kind: object = None) -> Optional[Callable[[ParamsT], object]]: ...
+        def __set__(self, owner: object, handler: Optional[Callable[[ParamsT], object]]) -> None: ...
+
+
+# The operation that a handler is for, by the property's name; and where the other handlers are kept.
+OPERATION_TYPES = {kind.handler: kind.type for kind in events.OPERATIONS}
+OTHER_HOOKS = {
+    "on_error": "error",
+    "on_worker_thread_creation": "worker_creation",
+    "on_worker_thread_termination": "worker_termination",
+}
+
+
+def handler_property(handler: Callable[[Any, ParamsT], None]) -> HandlerProperty[ParamsT]:
+    """The property for handlers that look like this one: its name, its argument and its docstring count."""
+    name = handler.__name__
+
+    def get(owner: HandlerProperties) -> Handler | None:
+        return owner._get_handler(name)
+
+    def put(owner: HandlerProperties, value: Handler | None) -> None:
+        owner._set_handler(name, value)
+
+    return property(get, put, doc=handler.__doc__)  # type: ignore[return-value]
 
 
 class HandlerProperties:
@@ -36,125 +58,55 @@ class HandlerProperties:
 
         self._hooks = Hooks()
 
-    def _set_handler(self, kind: int, handler: Handler | None) -> None:
-        checked_handler(handler, events.KINDS[kind].handler)
-        self._hooks.handlers[kind] = handler
+    def _set_handler(self, name: str, handler: Handler | None) -> None:
+        checked_handler(handler, name)
+        if name in OPERATION_TYPES:
+            self._hooks.handlers[OPERATION_TYPES[name]] = handler
+        else:
+            setattr(self._hooks, OTHER_HOOKS[name], handler)
 
-    def _get_handler(self, kind: int) -> Handler | None:
-        return self._hooks.handlers[kind]
+    def _get_handler(self, name: str) -> Handler | None:
+        if name in OPERATION_TYPES:
+            return self._hooks.handlers[OPERATION_TYPES[name]]
+        handler: Handler | None = getattr(self._hooks, OTHER_HOOKS[name])
+        return handler
 
-    @property
-    def on_process_creation(self) -> Optional[Callable[[events.CBProcessProcessCreationEventParams], object]]:
+    @handler_property
+    def on_process_creation(self, event: events.CBProcessProcessCreationEventParams) -> None:
         """A process is being created: a program is about to be executed. A result_code refuses it."""
-        return self._get_handler(PROC_EVT_PROCESS_CREATION)
 
-    @on_process_creation.setter
-    def on_process_creation(
-        self, handler: Optional[Callable[[events.CBProcessProcessCreationEventParams], object]]
-    ) -> None:
-        self._set_handler(PROC_EVT_PROCESS_CREATION, handler)
-
-    @property
-    def on_process_termination(
-        self,
-    ) -> Optional[Callable[[events.CBProcessProcessTerminationEventParams], object]]:
+    @handler_property
+    def on_process_termination(self, event: events.CBProcessProcessTerminationEventParams) -> None:
         """A process is ending: its last thread leaves."""
-        return self._get_handler(PROC_EVT_PROCESS_TERMINATION)
 
-    @on_process_termination.setter
-    def on_process_termination(
-        self, handler: Optional[Callable[[events.CBProcessProcessTerminationEventParams], object]]
-    ) -> None:
-        self._set_handler(PROC_EVT_PROCESS_TERMINATION, handler)
-
-    @property
-    def on_thread_creation(self) -> Optional[Callable[[events.CBProcessThreadCreationEventParams], object]]:
+    @handler_property
+    def on_thread_creation(self, event: events.CBProcessThreadCreationEventParams) -> None:
         """A thread is being created; also the first thread of a forked process."""
-        return self._get_handler(PROC_EVT_THREAD_CREATION)
 
-    @on_thread_creation.setter
-    def on_thread_creation(
-        self, handler: Optional[Callable[[events.CBProcessThreadCreationEventParams], object]]
-    ) -> None:
-        self._set_handler(PROC_EVT_THREAD_CREATION, handler)
-
-    @property
-    def on_thread_termination(
-        self,
-    ) -> Optional[Callable[[events.CBProcessThreadTerminationEventParams], object]]:
+    @handler_property
+    def on_thread_termination(self, event: events.CBProcessThreadTerminationEventParams) -> None:
         """A thread is ending."""
-        return self._get_handler(PROC_EVT_THREAD_TERMINATION)
 
-    @on_thread_termination.setter
-    def on_thread_termination(
-        self, handler: Optional[Callable[[events.CBProcessThreadTerminationEventParams], object]]
-    ) -> None:
-        self._set_handler(PROC_EVT_THREAD_TERMINATION, handler)
-
-    @property
-    def on_process_handle_operation(
-        self,
-    ) -> Optional[Callable[[events.CBProcessProcessHandleOperationEventParams], object]]:
+    @handler_property
+    def on_process_handle_operation(self, event: events.CBProcessProcessHandleOperationEventParams) -> None:
         """A process is being opened, signalled, traced or the like. Access rights can be taken out."""
-        return self._get_handler(PROC_EVT_PROCESS_HANDLE_OPERATION)
 
-    @on_process_handle_operation.setter
-    def on_process_handle_operation(
-        self, handler: Optional[Callable[[events.CBProcessProcessHandleOperationEventParams], object]]
-    ) -> None:
-        self._set_handler(PROC_EVT_PROCESS_HANDLE_OPERATION, handler)
-
-    @property
-    def on_thread_handle_operation(
-        self,
-    ) -> Optional[Callable[[events.CBProcessThreadHandleOperationEventParams], object]]:
+    @handler_property
+    def on_thread_handle_operation(self, event: events.CBProcessThreadHandleOperationEventParams) -> None:
         """A thread is being opened, signalled, traced or the like. Access rights can be taken out."""
-        return self._get_handler(PROC_EVT_THREAD_HANDLE_OPERATION)
 
-    @on_thread_handle_operation.setter
-    def on_thread_handle_operation(
-        self, handler: Optional[Callable[[events.CBProcessThreadHandleOperationEventParams], object]]
-    ) -> None:
-        self._set_handler(PROC_EVT_THREAD_HANDLE_OPERATION, handler)
-
-    @property
-    def on_error(self) -> Optional[Callable[[events.CBProcessErrorEventParams], object]]:
+    @handler_property
+    def on_error(self, event: events.CBProcessErrorEventParams) -> None:
         """Something failed outside any call: a handler raised (error_code 574), events were lost, the
         driver's process died, or was stopped (1053; and again when it runs). Without it such things go to
         sys.unraisablehook, but for a creator that had to be guessed (1168), which statistics().guessed
         counts, and an execution that has failed after it was allowed (31, with the event's `sequence`), which
         failed_after counts. Runs in the thread that met the failure."""
-        return self._hooks.error
 
-    @on_error.setter
-    def on_error(self, handler: Optional[Callable[[events.CBProcessErrorEventParams], object]]) -> None:
-        checked_handler(handler, "on_error")
-        self._hooks.error = handler
-
-    @property
-    def on_worker_thread_creation(
-        self,
-    ) -> Optional[Callable[[events.CBProcessWorkerThreadCreationEventParams], object]]:
+    @handler_property
+    def on_worker_thread_creation(self, event: events.CBProcessWorkerThreadCreationEventParams) -> None:
         """A worker thread has started; fires in it. A result_code ends that worker and fires on_error."""
-        return self._hooks.worker_creation
 
-    @on_worker_thread_creation.setter
-    def on_worker_thread_creation(
-        self, handler: Optional[Callable[[events.CBProcessWorkerThreadCreationEventParams], object]]
-    ) -> None:
-        checked_handler(handler, "on_worker_thread_creation")
-        self._hooks.worker_creation = handler
-
-    @property
-    def on_worker_thread_termination(
-        self,
-    ) -> Optional[Callable[[events.CBProcessWorkerThreadTerminationEventParams], object]]:
+    @handler_property
+    def on_worker_thread_termination(self, event: events.CBProcessWorkerThreadTerminationEventParams) -> None:
         """A worker thread is about to end; fires in it. What it raises is ignored."""
-        return self._hooks.worker_termination
-
-    @on_worker_thread_termination.setter
-    def on_worker_thread_termination(
-        self, handler: Optional[Callable[[events.CBProcessWorkerThreadTerminationEventParams], object]]
-    ) -> None:
-        checked_handler(handler, "on_worker_thread_termination")
-        self._hooks.worker_termination = handler

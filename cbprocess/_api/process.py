@@ -13,7 +13,7 @@ import sys
 from .._checks import TEXT_ERRORS, UINT32_MAX, checked_int, checked_text, wrong
 from ..constants import ERROR_IMPLEMENTATION_LIMIT, ERROR_NOT_READY
 from ..errors import CBProcessError, warn
-from .hooks import HandlerProperties
+from .hooks import OPERATION_TYPES, HandlerProperties
 from .installation import Installation
 from .rules import Rules
 from .settings import Settings, setting_value
@@ -275,9 +275,9 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
             self._idle_warning.launched()
         return Popen(session, ask, args, *positional, **keywords)
 
-    def _set_handler(self, kind: int, handler: Handler | None) -> None:
-        super()._set_handler(kind, handler)
-        if handler is not None and self.get_active():
+    def _set_handler(self, name: str, handler: Handler | None) -> None:
+        super()._set_handler(name, handler)
+        if handler is not None and name in OPERATION_TYPES and self.get_active():
             self._tell_silence(self._ready())
 
     def _tell_silence(self, session: Session) -> None:
