@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib import import_module
 
 from ..errors import CBProcessError
-from .words import (
-    EVENT_GROUPS,
-    EVENT_NAMES,
-    HANDLE_NAMES,
-    LIFETIME_NAMES,
-    PROCESS_NAMES,
-    TREE_LINES,
-)
+from .words import EVENT_GROUPS, EVENT_NAMES, HANDLE_NAMES, LIFETIME_NAMES, PROCESS_NAMES, TREE_LINES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,40 +40,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         # "help run" is "run --help".
         make_parser().parse_args([*arguments[1:2], "--help"])
     options = parse(arguments)
+    from .output import complain
+
     try:
-        if options.command_name == "doctor":
-            from .doctor import doctor
-            from .output import standard_output_to
-
-            with standard_output_to(options.output):
-                return doctor(options)
-        if options.command_name == "attach":
-            from .attach import attach
-
-            return attach(options)
-        if options.command_name == "snapshot":
-            from .output import standard_output_to
-            from .snapshot import snapshot
-
-            with standard_output_to(options.output):
-                return snapshot(options)
-        if options.command_name == "replay":
-            from .replay import replay
-
-            return replay(options)
-        from .run import run
-
-        return run(options)
+        # Each command is a function with its name, in a module with its name.
+        command = import_module(f".{options.command_name}", __name__)
+        status: int = getattr(command, options.command_name)(options)
+        return status
     except CBProcessError as error:
-        from .output import complain
-
         return complain(str(error))
     except OSError as error:
         # Of --output: the commands themselves say what they could not do.
         if not error.filename or error.filename != getattr(options, "output", None):
             raise
-        from .output import complain
-
         return complain(f"{error.filename}: {error.strerror}")
 
 

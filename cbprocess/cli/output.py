@@ -15,7 +15,7 @@ from .words import OWN_FAILURE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     ProgramOf = Callable[[int], str]
 
@@ -93,14 +93,19 @@ def complain(text: str) -> int:
     return OWN_FAILURE
 
 
-@contextlib.contextmanager
-def standard_output_to(path: str | None) -> Iterator[None]:
-    """What is printed meanwhile goes to this file, if there is one."""
-    if path is None or path == STANDARD_OUTPUT:
-        yield
-        return
-    with open(path, "w", encoding="utf-8") as file, contextlib.redirect_stdout(file):
-        yield
+def print_lines(lines: Iterable[str], path: str | None) -> None:
+    """Prints lines to this file, or to standard output, as long as somebody reads them."""
+    data = "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
+    try:
+        if path is None or path == STANDARD_OUTPUT:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        else:
+            with open(path, "wb") as file:
+                file.write(data)
+    except BrokenPipeError:
+        # The reader has seen enough. The interpreter must not try again as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def status_text(status: int) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 
 from .._binding.texts import printable
 from ..running import RunningProcess, running_processes
+from .output import print_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,12 +18,7 @@ HEADING = f"{'PID':>8} {'PARENT':>8} {'THREADS':>7}  COMMAND"
 def snapshot(options: argparse.Namespace) -> int:
     processes = running_processes()
     lines = map(json_line, processes) if options.json else [HEADING, *map(text_line, processes)]
-    try:
-        sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        # The reader has seen enough; the interpreter must not try again as it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print_lines(lines, options.output)
     return 0
 
 
