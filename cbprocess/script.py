@@ -7,31 +7,19 @@ sessions. docs/recording.md describes what each does.
 from __future__ import annotations
 
 import os
+import struct
 import time
 import zlib
 
+from . import constants
 from ._binding import layouts, wire
 from ._checks import TEXT_ERRORS, UINT32_MAX, checked_int, checked_text, wrong
-from .constants import (
-    BATCH_MAX,
-    EVENT_FLAG_DUPLICATION,
-    EVENT_FLAG_FORK,
-    EVENT_FLAG_HELD,
-    PROC_EVT_PROCESS_CREATION,
-    PROC_EVT_PROCESS_HANDLE_OPERATION,
-    PROC_EVT_PROCESS_TERMINATION,
-    PROC_EVT_THREAD_CREATION,
-    PROC_EVT_THREAD_HANDLE_OPERATION,
-    PROC_EVT_THREAD_TERMINATION,
-    PROCESS_TERMINATE,
-    THREAD_TERMINATE,
-)
-from .events import ON_WINDOWS
+from .events import ON_WINDOWS, OPERATIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from typing import Literal, Union
+    from typing import Union
 
     Playable = Union["Operation", "Step"]
 
@@ -40,6 +28,7 @@ MAGIC = b"\x89CBPR\r\n\n"
 # What each field of an event message can be.
 LARGEST = {name: UINT32_MAX if kind == "I" else 2**64 - 1 for name, kind in layouts.FIELDS["event_message"]}
 DEFAULT_NAME = "/usr/bin/program"
+TYPES = {operation.name: operation.type for operation in OPERATIONS}
 
 
 class Operation:
@@ -65,7 +54,7 @@ class Operation:
         return self.fields["process_id"]
 
     def __add__(self, other: Operation) -> Operation:
-        if self.process_id != other.process_id or len(self.items) + len(other.items) > BATCH_MAX:
+        if self.process_id != other.process_id or len(self.items) + len(other.items) > constants.BATCH_MAX:
             raise wrong("only up to four events of one process can be told together")
         fields = {**other.fields, **{name: value for name, value in self.fields.items() if value}}
         texts = [own or others for own, others in zip(self.texts, other.texts)]
@@ -145,8 +134,8 @@ def process_creation(
     fields["parent_process_id"] = creating_process_id if parent_process_id is None else parent_process_id
     fields["user_id"] = user_id
     texts = (checked_text(process_name, "process_name"), checked_text(given, "image_file_name"))
-    flags = EVENT_FLAG_FORK if fork else 0
-    return Operation(PROC_EVT_PROCESS_CREATION, _held(held) | flags, fields, (*texts, _argument_block(words)))
+    flags = constants.EVENT_FLAG_FORK if fork else 0
+    return _operation("process_creation", held, fields, (*texts, _argument_block(words)), flags)
 
 
 def process_termination(
@@ -164,7 +153,7 @@ def process_termination(
     fields = _fields(process_id, process_id, None, start_time, time_ns)
     fields.update(exit_status=_native_status(exit_status), user_id=user_id)
     texts = (checked_text(process_name, "process_name"), b"", b"")
-    return Operation(PROC_EVT_PROCESS_TERMINATION, _held(held), fields, texts)
+    return _operation("process_termination", held, fields, texts)
 
 
 def thread_creation(
@@ -181,7 +170,7 @@ def thread_creation(
     creator = process_id if creating_process_id is None else creating_process_id
     fields = _fields(process_id, creator, creating_thread_id, start_time, time_ns)
     fields["thread_id"] = thread_id
-    return Operation(PROC_EVT_THREAD_CREATION, _held(held), fields)
+    return _operation("thread_creation", held, fields)
 
 
 def thread_termination(
@@ -196,7 +185,7 @@ def thread_termination(
     """A thread is about to end."""
     fields = _fields(process_id, process_id, None, start_time, time_ns)
     fields.update(exit_status=_native_status(exit_status), thread_id=thread_id)
-    return Operation(PROC_EVT_THREAD_TERMINATION, _held(held), fields)
+    return _operation("thread_termination", held, fields)
 
 
 def process_handle_operation(
@@ -204,7 +193,7 @@ def process_handle_operation(
     process_id: int,
     originator_process_id: int,
     originator_thread_id: int | None = None,
-    desired_access: int = PROCESS_TERMINATE,
+    desired_access: int = constants.PROCESS_TERMINATE,
     duplication: bool = False,
     source_process_id: int = 0,
     target_process_id: int = 0,
@@ -215,15 +204,10 @@ def process_handle_operation(
     """originator_process_id asks for rights (desired_access) to process_id, or with duplication for a copy of
     a handle of it."""
     fields = _fields(process_id, originator_process_id, originator_thread_id, start_time, time_ns)
-    return _handle_operation(
-        PROC_EVT_PROCESS_HANDLE_OPERATION,
-        fields,
-        desired_access,
-        duplication,
-        source_process_id,
-        target_process_id,
-        held,
-    )
+    fields.update(original_desired_access=desired_access)
+    fields.update(source_process_id=source_process_id, target_process_id=target_process_id)
+    flags = constants.EVENT_FLAG_DUPLICATION if duplication else 0
+    return _operation("process_handle_operation", held, fields, flags=flags)
 
 
 def thread_handle_operation(
@@ -232,7 +216,7 @@ def thread_handle_operation(
     thread_id: int,
     originator_process_id: int,
     originator_thread_id: int | None = None,
-    desired_access: int = THREAD_TERMINATE,
+    desired_access: int = constants.THREAD_TERMINATE,
     duplication: bool = False,
     source_process_id: int = 0,
     target_process_id: int = 0,
@@ -242,16 +226,10 @@ def thread_handle_operation(
 ) -> Operation:
     """A process asks for rights to one thread of process_id; desired_access are THREAD_ rights."""
     fields = _fields(process_id, originator_process_id, originator_thread_id, start_time, time_ns)
-    fields["thread_id"] = thread_id
-    return _handle_operation(
-        PROC_EVT_THREAD_HANDLE_OPERATION,
-        fields,
-        desired_access,
-        duplication,
-        source_process_id,
-        target_process_id,
-        held,
-    )
+    fields.update(thread_id=thread_id, original_desired_access=desired_access)
+    fields.update(source_process_id=source_process_id, target_process_id=target_process_id)
+    flags = constants.EVENT_FLAG_DUPLICATION if duplication else 0
+    return _operation("thread_handle_operation", held, fields, flags=flags)
 
 
 # ---- Steps ----
@@ -294,19 +272,12 @@ def driver_death() -> Step:
 def save(path: str | os.PathLike[str], script: Iterable[Playable]) -> None:
     """Writes a script as a file that Script=FILE and `cbprocess replay` play, in this order."""
     played = list(script)
-    platform, driver = b"", b"script"
-    head = wire.RECORDING.pack(
-        layouts.RECORDING_VERSION,
-        os.getpid(),
-        time.monotonic_ns(),
-        time.time_ns(),
-        wire.HEADER.size + wire.RECORDING.size,
-        len(platform),
-        wire.HEADER.size + wire.RECORDING.size + len(platform),
-        len(driver),
-    )
-    size = len(head) + len(platform) + len(driver)
-    parts = [MAGIC, *_records(wire.header(size, layouts.MESSAGE_RECORDING) + head + platform + driver)]
+    clocks = time.monotonic_ns(), time.time_ns()
+    # It was made on no platform, so that text is empty. The driver's name follows the numbers.
+    driver, place = b"script", wire.HEADER.size + wire.RECORDING.size
+    texts = place, 0, place, len(driver)
+    head = wire.RECORDING.pack(layouts.RECORDING_VERSION, os.getpid(), *clocks, *texts) + driver
+    parts = [MAGIC, *_records(wire.header(len(head), layouts.MESSAGE_RECORDING) + head)]
     count = 0
     for entry in played:
         count += isinstance(entry, Operation)
@@ -324,15 +295,9 @@ def _records(messages: bytes) -> list[bytes]:
     while offset < len(messages):
         size: int = wire.HEADER.unpack_from(messages, offset)[0]
         message = messages[offset : offset + size]
-        parts += [size.to_bytes(4, _order()), zlib.crc32(message).to_bytes(4, _order()), wire.padded(message)]
+        parts += [struct.pack("=II", size, zlib.crc32(message)), wire.padded(message)]
         offset += len(parts[-1])
     return parts
-
-
-def _order() -> Literal["little", "big"]:
-    import sys
-
-    return sys.byteorder
 
 
 # ---- What the operations have in common ----
@@ -355,23 +320,10 @@ def _fields(
     }
 
 
-def _handle_operation(
-    kind: int,
-    fields: dict[str, int],
-    desired_access: int,
-    duplication: bool,
-    source_process_id: int,
-    target_process_id: int,
-    held: bool,
+def _operation(
+    name: str, held: bool, fields: dict[str, int], texts: Sequence[bytes] = (b"", b"", b""), flags: int = 0
 ) -> Operation:
-    fields.update(original_desired_access=desired_access)
-    fields.update(source_process_id=source_process_id, target_process_id=target_process_id)
-    flags = EVENT_FLAG_DUPLICATION if duplication else 0
-    return Operation(kind, _held(held) | flags, fields)
-
-
-def _held(held: bool) -> int:
-    return EVENT_FLAG_HELD if held else 0
+    return Operation(TYPES[name], flags | (constants.EVENT_FLAG_HELD if held else 0), fields, texts)
 
 
 def _argument_block(arguments: Sequence[str]) -> bytes:

@@ -16,12 +16,7 @@ from . import script
 from ._api.process import CBProcess
 from ._binding import wire
 from ._checks import wrong
-from .constants import (
-    ERROR_NOT_READY,
-    ERROR_OPERATION_ABORTED,
-    ERROR_POSSIBLE_DEADLOCK,
-    ERROR_TIMEOUT,
-)
+from .constants import ERROR_NOT_READY, ERROR_OPERATION_ABORTED, ERROR_POSSIBLE_DEADLOCK, ERROR_TIMEOUT
 from .errors import CBProcessError
 from .recording import ANSWERED, STATES, TIMED_OUT, RecordedVerdict
 

@@ -10,14 +10,7 @@ from typing import NamedTuple
 
 from .. import events
 from .._binding.texts import printable
-from .output import (
-    command_text,
-    describe,
-    format_line,
-    program_names,
-    refusal_name,
-    status_text,
-)
+from .output import command_text, describe, format_line, program_names, refusal_name, status_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,14 +18,7 @@ from .choice import LEFT, SHOWN, STAYED, Choice, is_choice
 from .chronicle import Chronicle
 from .destinations import STANDARD_OUTPUT, Pump
 from .lines import ProgramLines
-from .output import (
-    Output,
-    complain,
-    describe,
-    failure_name,
-    format_line,
-    has_failed,
-)
+from .output import Output, complain, describe, failure_name, format_line, has_failed
 from .pictures import Pictures
 from .summary import Summary
 from .words import EVENT_NAMES, LIFETIME_NAMES, PROCESS_NAMES, THREAD_NAMES, TREE_LINES
