@@ -23,7 +23,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Coroutine
-    from types import TracebackType
     from typing import Any, Callable, TypeVar
 
     from typing_extensions import Self
@@ -255,9 +254,7 @@ class AsyncCBProcess(CBProcess):
         self._loop_thread = threading.get_ident()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exception: object) -> None:
         if self._owns_session():
             await self.astop_filter()
 

@@ -10,11 +10,11 @@ import ctypes
 import inspect
 import itertools
 import threading
-import time
 
 from . import script
 from ._api.process import CBProcess
 from ._binding import wire
+from ._binding.session import SLICE_MS, in_slices
 from ._checks import wrong
 from .constants import ERROR_NOT_READY, ERROR_OPERATION_ABORTED, ERROR_POSSIBLE_DEADLOCK, ERROR_TIMEOUT
 from .errors import CBProcessError
@@ -36,7 +36,6 @@ FIRST_ID = 5_000_000
 # The process that creates another, or opens it, where nothing else is said.
 CREATOR_ID = FIRST_ID
 
-SLICE_MS = 100
 LIMIT_S = 30.0
 
 
@@ -277,7 +276,7 @@ class Simulator:
         TimeoutError; CBProcessError 21 if the filter is not active or stops."""
         self._check_thread()
         session = self._session()
-        self._in_slices(timeout, lambda: session.library.cbp_script_wait(session.pointer, SLICE_MS))
+        self._wait(timeout, lambda: session.library.cbp_script_wait(session.pointer, SLICE_MS))
 
     # ---- Inside ----
 
@@ -326,7 +325,7 @@ class Simulator:
 
     def _collect(self, number: int, operation: script.Operation, timeout: float) -> Verdict:
         try:
-            self._in_slices(timeout, lambda: self._read_until(number))
+            self._wait(timeout, lambda: self._read_until(number))
         except CBProcessError as error:
             if error.code != ERROR_NOT_READY:
                 raise
@@ -359,22 +358,14 @@ class Simulator:
         message = wire.VerdictMessage(buffer.raw)
         self._messages[message.number] = message
 
-    def _in_slices(self, timeout: float, call: Callable[[], object]) -> None:
-        """Calls it, which waits for a moment each time, until it has what it waits for."""
-        limit = time.monotonic() + timeout
-        while True:
-            try:
-                call()
-                return
-            except CBProcessError as error:
-                if error.code != ERROR_TIMEOUT:
-                    raise
-            if time.monotonic() >= limit:
-                counts = self.process.statistics()
-                raise TimeoutError(
-                    f"nothing within {timeout:g} s: {counts.deferred} operations are deferred, "
-                    f"{counts.queued} messages wait, {counts.delivered} events were delivered"
-                )
+    def _wait(self, timeout: float, call: Callable[[], object]) -> None:
+        """Makes a call that waits for a slice of time, until it has what it waits for."""
+        if not in_slices(call, timeout):
+            counts = self.process.statistics()
+            raise TimeoutError(
+                f"nothing within {timeout:g} s: {counts.deferred} operations are deferred, "
+                f"{counts.queued} messages wait, {counts.delivered} events were delivered"
+            )
 
 
 _STEP_KEYWORDS = ("answer_after", "copies", "expired", "fails_after")

@@ -15,8 +15,8 @@ import subprocess
 from ctypes import byref, c_int32, c_uint32, c_void_p
 
 from .._binding import library
-from .._binding.session import SLICE_MS, Session
-from ..constants import ERROR_FS_DRIVER_REQUIRED, ERROR_TIMEOUT
+from .._binding.session import SLICE_MS, Session, in_slices
+from ..constants import ERROR_FS_DRIVER_REQUIRED
 from ..errors import CBProcessError
 
 TYPE_CHECKING = False
@@ -154,16 +154,13 @@ class Launch:
         """Waits, interruptibly, until the target runs (0) or cannot (the errno of its execve; on Windows the
         code of the refusal)."""
         os_error = c_uint32()
-        while True:
-            try:
-                self._library.cbp_launch_finish(self._handle, 1, SLICE_MS, byref(os_error))
-            except CBProcessError as error:
-                if error.code == ERROR_TIMEOUT:
-                    continue
-                self._handle = c_void_p()
-                raise
+        try:
+            in_slices(lambda: self._library.cbp_launch_finish(self._handle, 1, SLICE_MS, byref(os_error)))
+        except CBProcessError:
             self._handle = c_void_p()
-            return os_error.value
+            raise
+        self._handle = c_void_p()
+        return os_error.value
 
 
 def _ended_by_others(returncode: int) -> bool:

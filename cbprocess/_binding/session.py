@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import os
 from ctypes import byref, c_int64, c_uint32, c_void_p
+from math import inf
 from time import monotonic
 
 from ..constants import ERROR_CONNECTION_ACTIVE, ERROR_TIMEOUT
@@ -19,6 +20,8 @@ from .callbacks import NativeCallbacks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .hooks import Hooks
     from .own_requests import OwnRequests
 
@@ -36,31 +39,27 @@ class Session:
 
     def __init__(self, hooks: Hooks, original: Session | None = None) -> None:
         """original: a session of the process that this one was forked from, whose settings are taken over."""
-        self._pointer = c_void_p()
+        self.pointer = c_void_p()
         self.library = library.load()
         self.process_id = os.getpid()
         self.is_initialized = False
         self.is_copy = original is not None
         self._own_requests: OwnRequests | None = original._own_requests if original else None
-        self.library.cbp_session_create(None, byref(self._pointer))
+        self.library.cbp_session_create(None, byref(self.pointer))
         if original is not None:
-            self.library.cbp_session_copy_config(self._pointer, original.pointer)
+            self.library.cbp_session_copy_config(self.pointer, original.pointer)
         self.callbacks = NativeCallbacks(self.library, hooks)
-        self.library.cbp_session_set_callbacks(self._pointer, byref(self.callbacks.structure))
+        self.library.cbp_session_set_callbacks(self.pointer, byref(self.callbacks.structure))
 
     def __del__(self) -> None:
         # Never active here: active sessions are kept alive by the set above.
-        if self._pointer:
-            self.library.cbp_session_destroy(self._pointer)
-
-    @property
-    def pointer(self) -> c_void_p:
-        return self._pointer
+        if self.pointer:
+            self.library.cbp_session_destroy(self.pointer)
 
     def initialize(self, product_guid: bytes) -> None:
         """A filter that is active goes on under the GUID that it was started with."""
         try:
-            self.library.cbp_session_set_product_guid(self._pointer, product_guid)
+            self.library.cbp_session_set_product_guid(self.pointer, product_guid)
         except CBProcessError as error:
             if error.code != ERROR_CONNECTION_ACTIVE:
                 raise
@@ -69,7 +68,7 @@ class Session:
     def start(self, timeout_ms: int) -> None:
         _finish_stopped()
         _set_exit_hook()
-        self.library.cbp_session_start(self._pointer, timeout_ms)
+        self.library.cbp_session_start(self.pointer, timeout_ms)
         _active.add(self)
 
     def stop(self) -> None:
@@ -84,11 +83,11 @@ class Session:
     def stop_slice(self, slice_ms: int) -> bool:
         """Ends delivery and waits for a while. Whether the stop is complete."""
         try:
-            self.library.cbp_session_stop(self._pointer, slice_ms)
+            self.library.cbp_session_stop(self.pointer, slice_ms)
         except CBProcessError as error:
             if error.code == ERROR_TIMEOUT:
                 return False
-            if self._pointer:
+            if self.pointer:
                 raise
             # Abandoned at exit while this thread was waiting.
         return True
@@ -105,22 +104,22 @@ class Session:
 
     def abandon(self) -> None:
         """Leaves the library's memory as it is: its threads may still use it while the process ends."""
-        self._pointer = c_void_p()
+        self.pointer = c_void_p()
 
     def is_active(self) -> bool:
         active = c_uint32()
-        pointer = self._pointer
+        pointer = self.pointer
         if pointer:  # else abandoned at exit, perhaps this moment, while another thread stops it
             self.library.cbp_session_is_active(pointer, byref(active))
         return active.value != 0
 
     def statistics(self) -> abi.Statistics:
         values = abi.Statistics()
-        self.library.cbp_session_get_statistics(self._pointer, byref(values), ctypes.sizeof(values))
+        self.library.cbp_session_get_statistics(self.pointer, byref(values), ctypes.sizeof(values))
         return values
 
     def set_config(self, name: bytes, value: bytes) -> None:
-        self.library.cbp_session_set_config(self._pointer, name, value)
+        self.library.cbp_session_set_config(self.pointer, name, value)
 
     def set_own_requests(self, on: bool) -> None:
         """FilterOwnRequests is on or off: what this process creates may be held, or not."""
@@ -134,7 +133,7 @@ class Session:
     def get_config(self, name: bytes) -> bytes:
         return abi.read_text(
             lambda buffer, size, needed: self.library.cbp_session_get_config(
-                self._pointer, name, buffer, size, needed
+                self.pointer, name, buffer, size, needed
             )
         )
 
@@ -145,7 +144,7 @@ class Session:
 
     def process_capabilities(self, process_id: int) -> int:
         capabilities = c_uint32()
-        self.library.cbp_session_process_capabilities(self._pointer, process_id, byref(capabilities))
+        self.library.cbp_session_process_capabilities(self.pointer, process_id, byref(capabilities))
         return capabilities.value
 
     def originator_token(self) -> int:
@@ -157,6 +156,21 @@ class Session:
         accepted = c_uint32()
         self.library.cbp_event_reset_timeout(timeout_ms, byref(accepted))
         return accepted.value != 0
+
+
+def in_slices(call: Callable[[], object], limit_s: float = inf) -> bool:
+    """Makes a call that waits in the library for a slice of time, until it has what it waits for. False if
+    that takes longer than the limit."""
+    end_s = monotonic() + limit_s
+    while True:
+        try:
+            call()
+            return True
+        except CBProcessError as error:
+            if error.code != ERROR_TIMEOUT:
+                raise
+        if monotonic() >= end_s:
+            return False
 
 
 def _finish_stopped() -> None:

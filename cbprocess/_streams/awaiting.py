@@ -91,7 +91,7 @@ class AsyncEvents(Turn[EventT]):
             event = await self._next()
         except BaseException:
             if self._owns_monitor:
-                self._monitor._abandon()
+                self._monitor._feed.close()
             raise
         if event is None:
             if self._owns_monitor:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
         def close(self) -> None: ...
         async def aclose(self) -> None: ...
-        def _abandon(self) -> None: ...
         def _raise_failure(self) -> None: ...
 
 
@@ -44,7 +43,7 @@ class Turn(Generic[EventT]):
     def __del__(self) -> None:
         self._settle()
         if self._owns_monitor:
-            self._monitor._abandon()
+            self._monitor._feed.close()
 
     def _settle(self) -> None:
         """The loop's body is through with its event."""
@@ -65,7 +64,7 @@ class Events(Turn[EventT]):
             item = self._monitor._feed.wait()
         except BaseException:
             if self._owns_monitor:
-                self._monitor._abandon()
+                self._monitor._feed.close()
             raise
         if item is None:
             if self._owns_monitor:

@@ -18,7 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
     from concurrent.futures import Future
-    from types import TracebackType
     from typing import Any, Literal
 
     from typing_extensions import Self
@@ -122,22 +121,18 @@ class Monitor(Generic[EventT]):
     def close(self) -> None:
         """Lets everything go and stops the filter; waits until it has stopped, interruptibly. The program
         goes on without the filter. Does nothing when closed. Nothing of the monitor's process in a fork."""
-        self._abandon()
+        self._feed.close()
         if self._is_started and not self._feed.ledger.is_foreign:
             while not self._keeper.is_done.wait(LOOK_S):
                 pass
 
     async def aclose(self) -> None:
         """As close(), waiting in the event loop. Nothing is held any more when this is first suspended."""
-        self._abandon()
+        self._feed.close()
         if self._is_started and not self._feed.ledger.is_foreign:
             from .awaiting import wait_for_call
 
             await wait_for_call(self._keeper.when_done)
-
-    def _abandon(self) -> None:
-        """Lets everything go and leaves the rest to the keeper."""
-        self._feed.close()
 
     def _start(self) -> None:
         if self._is_started:
@@ -159,9 +154,7 @@ class Monitor(Generic[EventT]):
         self._is_in_block = True
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._is_in_block = False
         self.close()
 
@@ -172,9 +165,7 @@ class Monitor(Generic[EventT]):
     async def __aenter__(self) -> Self:
         return self.__enter__()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exception: object) -> None:
         self._is_in_block = False
         await self.aclose()
 

@@ -6,8 +6,8 @@ import os
 import signal
 
 from .._api.process import CBProcess
-from ..constants import ERROR_INVALID_DATA, ERROR_TIMEOUT
-from ..errors import CBProcessError
+from .._binding.session import SLICE_MS, in_slices
+from ..constants import ERROR_INVALID_DATA
 from ..recording import read_head
 from .output import Output, complain
 from .printer import Printer, configure
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .. import events
-
-SLICE_MS = 100
 
 
 def replay(options: argparse.Namespace) -> int:
@@ -42,24 +40,14 @@ def replay(options: argparse.Namespace) -> int:
     with process:
         process.start_filter(options.timeout)
         try:
-            wait_until_played(process)
+            session = process._ready()
+            in_slices(lambda: session.library.cbp_script_wait(session.pointer, SLICE_MS))
         except KeyboardInterrupt:
             status = SIGNAL_BASE + signal.SIGINT
     printer.finish()
     if printer.trouble:
         return complain(printer.trouble)
     return status
-
-
-def wait_until_played(process: CBProcess) -> None:
-    session = process._ready()
-    while True:
-        try:
-            session.library.cbp_script_wait(session.pointer, SLICE_MS)
-            return
-        except CBProcessError as error:
-            if error.code != ERROR_TIMEOUT:
-                raise
 
 
 class ReplayPrinter(Printer):
