@@ -85,6 +85,15 @@ def checked_process_id(value: object, all_allowed: bool) -> int:
     return checked_int(value, "process_id", 0, UINT32_MAX - 1)
 
 
+def checked_target(name: object, process_id: object, action: int) -> bytes | int:
+    """The target of a rule with this action: a pattern of names, or an id as the library takes it."""
+    if (name is None) == (process_id is None):
+        raise wrong("a rule is for a name or for a process_id: give one of them")
+    if name is not None:
+        return checked_pattern(name, "name")
+    return checked_process_id(process_id, action != ACTION_IGNORE)
+
+
 def checked_action(action: object) -> int:
     """The number of an action that is given by name, as a member of Action or as an ACTION_ constant."""
     if isinstance(action, str) and action in ACTIONS:

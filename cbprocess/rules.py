@@ -6,15 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from ._checks import (
-    ACTIONS,
-    checked_action,
-    checked_action_value,
-    checked_bool,
-    checked_pattern,
-    checked_process_id,
-    wrong,
-)
+from ._checks import ACTIONS, checked_action, checked_action_value, checked_bool, checked_target, wrong
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,12 +39,7 @@ class Rule:
     ) -> None:
         number = checked_action(action)
         value = checked_action_value(number, code, access)
-        if (name is None) == (process_id is None):
-            raise wrong("a rule is for a name or for a process_id: give one of them")
-        if name is not None:
-            checked_pattern(name, "name")
-        else:
-            checked_process_id(process_id, number != ACTIONS["ignore"])
+        checked_target(name, process_id, number)
         action_name = next(key for key, known in ACTIONS.items() if known == number)
         for field, content in (
             ("name", name),

@@ -9,6 +9,7 @@ from .._checks import (
     checked_bool,
     checked_pattern,
     checked_process_id,
+    checked_target,
     wrong,
 )
 from ..constants import ACTION_ASK, ACTION_IGNORE, RULE_FLAG_ATTACH, RULE_FLAG_CHILDREN
@@ -58,7 +59,7 @@ class Rules:
         controller has it, 5 if it must not be traced (another user's, more privileges, Yama); nothing is
         added then."""
         self._ready()
-        self._add_process(checked_process_id(process_id, True), include_children, ACTION_ASK, 0)
+        self._add(checked_process_id(process_id, True), include_children, ACTION_ASK)
 
     def add_filtered_process_by_name(self, process_name: str, include_children: bool) -> None:
         """Lets the operations of all processes whose program matches fire.
@@ -69,38 +70,38 @@ class Rules:
         that wants one of them gives its id."""
         self._ready()
         pattern = checked_pattern(process_name, "process_name")
-        self._add_name(pattern, include_children, ACTION_ASK, 0, RULE_FLAG_ATTACH)
+        self._add(pattern, include_children, ACTION_ASK, attach=RULE_FLAG_ATTACH)
 
     def add_ignored_process_by_id(self, process_id: int, include_children: bool) -> None:
         """Excludes a process that a filter rule would match."""
         self._ready()
-        self._add_process(checked_process_id(process_id, False), include_children, ACTION_IGNORE, 0)
+        self._add(checked_process_id(process_id, False), include_children, ACTION_IGNORE)
 
     def add_ignored_process_by_name(self, process_name: str, include_children: bool) -> None:
         """Excludes all processes whose program matches."""
         self._ready()
-        self._add_name(checked_pattern(process_name, "process_name"), include_children, ACTION_IGNORE, 0)
+        self._add(checked_pattern(process_name, "process_name"), include_children, ACTION_IGNORE)
 
     def remove_filtered_process_by_id(self, process_id: int) -> None:
         """Takes back add_filtered_process_by_id(); also when the process has ended. Of two that had the id
         the later one's rule goes first."""
         self._ready()
-        self._remove_process(checked_process_id(process_id, True), ACTION_ASK)
+        self._remove(checked_process_id(process_id, True), ACTION_ASK)
 
     def remove_filtered_process_by_name(self, process_name: str) -> None:
         """Takes back add_filtered_process_by_name()."""
         self._ready()
-        self._remove_name(checked_pattern(process_name, "process_name"), ACTION_ASK)
+        self._remove(checked_pattern(process_name, "process_name"), ACTION_ASK)
 
     def remove_ignored_process_by_id(self, process_id: int) -> None:
         """Takes back add_ignored_process_by_id(); also when the process has ended."""
         self._ready()
-        self._remove_process(checked_process_id(process_id, False), ACTION_IGNORE)
+        self._remove(checked_process_id(process_id, False), ACTION_IGNORE)
 
     def remove_ignored_process_by_name(self, process_name: str) -> None:
         """Takes back add_ignored_process_by_name()."""
         self._ready()
-        self._remove_name(checked_pattern(process_name, "process_name"), ACTION_IGNORE)
+        self._remove(checked_pattern(process_name, "process_name"), ACTION_IGNORE)
 
     def add_rule(
         self,
@@ -139,13 +140,7 @@ class Rules:
             code, access, include_children = rule.code, rule.access, rule.include_children
         number = checked_action(action)
         value = checked_action_value(number, code, access)
-        if name is not None and process_id is None:
-            self._add_name(checked_pattern(name, "name"), include_children, number, value)
-        elif process_id is not None and name is None:
-            target = checked_process_id(process_id, number != ACTION_IGNORE)
-            self._add_process(target, include_children, number, value)
-        else:
-            raise wrong("a rule is for a name or for a process_id: give one of them")
+        self._add(checked_target(name, process_id, number), include_children, number, value)
 
     def remove_rule(
         self,
@@ -163,12 +158,7 @@ class Rules:
             _check_rule(rule, name, process_id, action)
             name, process_id, action = rule.name, rule.process_id, rule.action
         number = checked_action(action)
-        if name is not None and process_id is None:
-            self._remove_name(checked_pattern(name, "name"), number)
-        elif process_id is not None and name is None:
-            self._remove_process(checked_process_id(process_id, number != ACTION_IGNORE), number)
-        else:
-            raise wrong("a rule is for a name or for a process_id: give one of them")
+        self._remove(checked_target(name, process_id, number), number)
 
     def remove_rules(
         self, *, names: Iterable[str] = (), process_ids: Iterable[int] = (), action: str | int = "ask"
@@ -195,35 +185,25 @@ class Rules:
         for whom in (*patterns, *targets):
             self._rules_changed(session, (whom, number), False)
 
-    def _add_process(self, process_id: int, include_children: object, action: int, value: int) -> None:
-        flags = _flags(include_children)
-        if process_id != UINT32_MAX and action != ACTION_IGNORE:
-            flags |= RULE_FLAG_ATTACH
-        session = self._ready()
-        session.library.cbp_rule_add_process(session.pointer, process_id, flags, action, value)
-        self._rules_changed(session, (process_id, action), True)
-
-    def _add_name(
-        self, pattern: bytes, include_children: object, action: int, value: int, attach: int = 0
+    def _add(
+        self, target: bytes | int, include_children: object, action: int, value: int = 0, attach: int = 0
     ) -> None:
-        flags = _flags(include_children) | attach
         session = self._ready()
-        session.library.cbp_rule_add_name(session.pointer, pattern, len(pattern), flags, action, value)
-        self._rules_changed(session, (pattern, action), True)
+        flags = attach | (RULE_FLAG_CHILDREN if checked_bool(include_children, "include_children") else 0)
+        if isinstance(target, bytes):
+            session.library.cbp_rule_add_name(session.pointer, target, len(target), flags, action, value)
+        else:
+            flags |= RULE_FLAG_ATTACH if target != UINT32_MAX and action != ACTION_IGNORE else 0
+            session.library.cbp_rule_add_process(session.pointer, target, flags, action, value)
+        self._rules_changed(session, (target, action), True)
 
-    def _remove_process(self, process_id: int, action: int) -> None:
+    def _remove(self, target: bytes | int, action: int) -> None:
         session = self._ready()
-        session.library.cbp_rule_remove_process(session.pointer, process_id, action)
-        self._rules_changed(session, (process_id, action), False)
-
-    def _remove_name(self, pattern: bytes, action: int) -> None:
-        session = self._ready()
-        session.library.cbp_rule_remove_name(session.pointer, pattern, len(pattern), action)
-        self._rules_changed(session, (pattern, action), False)
-
-
-def _flags(include_children: object) -> int:
-    return RULE_FLAG_CHILDREN if checked_bool(include_children, "include_children") else 0
+        if isinstance(target, bytes):
+            session.library.cbp_rule_remove_name(session.pointer, target, len(target), action)
+        else:
+            session.library.cbp_rule_remove_process(session.pointer, target, action)
+        self._rules_changed(session, (target, action), False)
 
 
 def _check_rule(rule: object, *others: object) -> None:

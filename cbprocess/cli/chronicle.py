@@ -4,6 +4,7 @@ what each executed and when, how it ended, what was refused. Knows neither the s
 from __future__ import annotations
 
 import shlex
+from typing import NamedTuple
 
 from .. import events
 
@@ -26,15 +27,12 @@ class Stage:
         self.executed = executed
 
 
-class Refusal:
+class Refusal(NamedTuple):
     """An execution that was refused with this code."""
 
-    __slots__ = ("code", "command", "time_ns")
-
-    def __init__(self, time_ns: int, code: int, command: str) -> None:
-        self.time_ns = time_ns
-        self.code = code
-        self.command = command
+    time_ns: int
+    code: int
+    command: str
 
 
 class Life:
