@@ -1,8 +1,8 @@
 """cbprocess: watch and control what processes and threads do, while it is still waiting to happen.
 
-Programs begin with `monitor`, or with the class `CBProcess`; beside them stand events, enumerations, errors
+Programs begin with `monitor`, or with the class `CBProcess`. Beside them stand events, enumerations, errors
 and `Rule`. The flat names of the class reference are here as well, for its star import; cbprocess.reference
-has those alone. The native library is opened by the first initialize(), not by importing the package."""
+has those alone. The first initialize() opens the native library; importing the package does not."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-# Public names that are imported when they are first asked for, by their module.
+# These public names are imported at their first use. Each stands with its module.
 _LAZY = {
     name: module
     for module, names in {
@@ -66,11 +66,11 @@ _LAZY = {
 }
 
 if not TYPE_CHECKING:
-    # A type checker takes what is imported above; it cannot add up lists.
+    # A type checker takes the imports above; it cannot add up lists.
     __all__ = ["CBProcess", "CBProcessError", "CBProcessWarning", *_LAZY, *constants.__all__]
 
     def __dir__() -> list[str]:
-        """What is imported when it is first asked for can be found before."""
+        """All public names, also those that are imported at their first use."""
         return sorted({*globals(), *__all__, "__version__"})
 
 

@@ -1,7 +1,6 @@
-"""Checks of what callers pass in: every wrong value becomes CBProcessError 87 with a sentence that names it.
+"""Checks of arguments: every wrong value becomes CBProcessError 87 with a sentence that names it.
 
-Knows no library and no process.
-"""
+Knows no library and no process."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ from .constants import (
 )
 from .errors import CBProcessError
 
-# How a system name that is not valid text passes through a str and back.
+# A system name that is not valid text passes through a str and back with this error handling.
 TEXT_ERRORS = "surrogatepass" if sys.platform == "win32" else "surrogateescape"
 
 UINT32_MAX = 0xFFFFFFFF
@@ -31,7 +30,7 @@ ACTIONS = {
     "strip": ACTION_STRIP,
 }
 ALL_PROCESSES = -1
-CO_COROUTINE = 0x80  # of code.co_flags; inspect, which names it, is dear to import
+CO_COROUTINE = 0x80  # of code.co_flags; importing inspect for its name would be dear
 
 
 def wrong(message: str) -> CBProcessError:
@@ -39,7 +38,7 @@ def wrong(message: str) -> CBProcessError:
 
 
 def checked_int(value: object, name: str, low: int, high: int) -> int:
-    """`value` if it is an int (a bool is none) from `low` to `high`."""
+    """The value, if it is an int from `low` to `high`. A bool is none."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise wrong(f"{name} must be an int, not {type(value).__name__}")
     if not low <= value <= high:
@@ -48,7 +47,7 @@ def checked_int(value: object, name: str, low: int, high: int) -> int:
 
 
 def checked_bool(value: object, name: str) -> bool:
-    """A bool, or the int 1 or 0 that programs written for the reference have in its place."""
+    """The value as a bool. Programs written for the reference may give the int 1 or 0 in its place."""
     if not isinstance(value, int):
         raise wrong(f"{name} must be True or False, not {type(value).__name__}")
     if value not in (0, 1):
@@ -57,7 +56,8 @@ def checked_bool(value: object, name: str) -> bool:
 
 
 def checked_text(value: object, name: str) -> bytes:
-    """The bytes of a str without NUL. What TEXT_ERRORS made of a system name turns back into its bytes."""
+    """The bytes of a str without NUL. A system name that became a str by TEXT_ERRORS becomes its bytes
+    again."""
     if not isinstance(value, str):
         raise wrong(f"{name} must be a str, not {type(value).__name__}")
     try:

@@ -38,7 +38,7 @@ __all__ = ["AsyncCBProcess", "AsyncEvents", "Monitor", "monitor"]
 CONCURRENCY = 1024
 LOOK_S = 0.1
 EXIT_LOOKS_S = (0.001, 0.05)
-# How long a stop waits for programs that are being started.
+# A stop waits so long for programs that are being started.
 LAUNCH_LIMIT_S = 5.0
 # A worker thread fires them as it begins and as it ends, and waits for no coroutine.
 PLAIN_HANDLERS = ("on_worker_thread_creation", "on_worker_thread_termination")
@@ -47,9 +47,9 @@ PLAIN_HANDLERS = ("on_worker_thread_creation", "on_worker_thread_termination")
 async def call_in_thread(
     function: Callable[[], Result], dispose: Callable[[Result], None] = lambda result: None
 ) -> Result:
-    """What function() gives, called in a thread of its own: those of the loop's executor may all be waiting
-    for what this one has to do. If the wait is cancelled, `dispose` gets the result, in that thread."""
-    outcome: list[tuple[bool, Any]] = []  # whether it succeeded; its result, or what it raised
+    """The result of function(), called in a thread of its own: those of the loop's executor may all be
+    waiting for this call. If the wait is cancelled, `dispose` gets the result, in that thread."""
+    outcome: list[tuple[bool, Any]] = []  # whether it succeeded; its result, or its exception
     is_cancelled = False
     lock = threading.Lock()
 
@@ -100,7 +100,7 @@ class Runner:
         threading.Thread(target=self._watch, name="cbprocess-loop-watch", daemon=True).start()
 
     def call(self, function: Callable[[], object]) -> bool:
-        """Has the loop call this; whether it will."""
+        """Has the loop call this. Gives whether it will."""
         try:
             self._loop.call_soon_threadsafe(function)
         except RuntimeError:
@@ -128,7 +128,7 @@ class Runner:
             await asyncio.wait(tasks)
 
     def run_apart(self, function: Callable[[Any], Coroutine[Any, Any, object]], argument: Any) -> None:
-        """Starts a coroutine that holds nothing; what it raises goes to sys.unraisablehook. Any thread."""
+        """Starts a coroutine that holds nothing. Its exceptions go to sys.unraisablehook. Any thread."""
 
         async def run() -> None:
             try:
@@ -140,7 +140,8 @@ class Runner:
             tell_unraisablehook(CBProcessError(argument.error_code, argument.description))
 
     def _watch(self) -> None:
-        """Where a loop is closed while events wait, no later event may come to notice it."""
+        """Looks whether the loop is closed. If that happens while events wait, no later event may come to
+        notice it."""
         while not self.feed.wait_closed(LOOK_S):
             if self._loop.is_closed():
                 self.feed.close()
@@ -149,7 +150,7 @@ class Runner:
         self.call(self._take)
 
     def _take(self) -> None:
-        """Starts coroutines for what has come, as many as may run at once."""
+        """Starts coroutines for events that have come, as many as may run at once."""
         while len(self._tasks) < self._concurrency:
             item = self.feed.take()
             if item is not None:
@@ -175,7 +176,7 @@ class Runner:
             event._let_go()
             raise
         except BaseException as error:
-            # As with a plain handler: it is reported before the operation goes on.
+            # The failure is reported before the operation goes on, as with a plain handler.
             try:
                 self._hooks.handler_raised(error, event.sequence)
             finally:
@@ -185,7 +186,7 @@ class Runner:
                 event._finish()
 
     def _cancel(self) -> None:
-        """In the loop."""
+        """Cancels the coroutines, in the loop."""
         current = asyncio.current_task(self._loop)
         for task in self._tasks:
             if task is not current:
@@ -193,7 +194,7 @@ class Runner:
 
 
 class AwaitedHandler:
-    """What the dispatcher calls in the place of a coroutine function."""
+    """The dispatcher's handler in the place of a coroutine function."""
 
     def __init__(self, process: AsyncCBProcess, function: Handler) -> None:
         self._process = process
@@ -206,7 +207,7 @@ class AwaitedHandler:
 
 
 class AwaitedErrorHandler(AwaitedHandler):
-    """What stands in the place of a coroutine function that is on_error."""
+    """The handler in the place of a coroutine function that is on_error."""
 
     def __call__(self, event: Any) -> None:
         runner = self._process._runner
@@ -219,16 +220,16 @@ class AwaitedErrorHandler(AwaitedHandler):
 class AsyncCBProcess(CBProcess):
     """A CBProcess whose handlers may be coroutine functions: the operation waits until the coroutine returns.
 
-    To be used as `async with`; handlers then run in that event loop, and no thread is occupied while they
+    To be used as `async with`. Handlers then run in that event loop, and no thread is occupied while they
     wait. They get a HeldEvent: they may set result_code and desired_access as plain handlers do, or call
-    allow(), deny(), strip() before they return. on_error may be one too; plain functions still run in worker
-    threads, and so must on_worker_thread_creation and on_worker_thread_termination (else error 87). A
+    allow(), deny(), strip() before they return. on_error may be one too. Plain functions still run in worker
+    threads. on_worker_thread_creation and on_worker_thread_termination must be plain (else error 87). A
     coroutine that raises lets its operation go (on_error gets 574); one that is cancelled does so silently.
 
-    queue_size (1 to 1000000): how many events may wait for their coroutine to be started; overflow: what
-    happens to one more ("hold", "drop_oldest", "drop_newest"); concurrency (1 to 1000000): how many
-    coroutines run at once. The filter stops at the end of the block; coroutines that still run are cancelled.
-    """
+    queue_size (1 to 1000000): the number of events that may wait for their coroutine to be started. overflow:
+    what happens to one more ("hold", "drop_oldest", "drop_newest"). concurrency (1 to 1000000): the number of
+    coroutines that run at once. The filter stops at the end of the block; coroutines that still run are
+    cancelled."""
 
     __slots__ = ("_concurrency", "_launches", "_loop", "_loop_thread", "_overflow", "_queue_size", "_runner")
 
@@ -260,11 +261,11 @@ class AsyncCBProcess(CBProcess):
 
     @property
     def dropped(self) -> int:
-        """How many events were let go unseen, since start_filter(), because the queue was full."""
+        """The number of events that were let go unseen, since start_filter(), because the queue was full."""
         return self._runner.feed.dropped if self._runner is not None else 0
 
     def start_filter(self, timeout: int) -> None:
-        """As CBProcess.start_filter(); error 21 outside of the `async with` block."""
+        """Does what CBProcess.start_filter() does; error 21 outside of the `async with` block."""
         loop = self._loop
         if loop is None or loop.is_closed():
             raise CBProcessError(
@@ -285,28 +286,29 @@ class AsyncCBProcess(CBProcess):
         close_feeds_at_exit()
 
     def stop_filter(self) -> None:
-        """As CBProcess.stop_filter(); coroutines that still run are cancelled, but for the calling one. For
-        other threads: in the event loop, astop_filter() does not block it."""
+        """Does what CBProcess.stop_filter() does, and cancels coroutines that still run, but for the calling
+        one. For other threads: in the event loop, astop_filter() does not block it."""
         if self._runner is not None and self._owns_session():
             self._runner.close()
         super().stop_filter()
 
     async def astop_filter(self) -> None:
-        """Stops the filter, waiting in the event loop until handlers and coroutines have ended. Nothing is
-        held any more when this is first suspended, so its cancellation leaves nothing held either."""
+        """Stops the filter, and waits in the event loop until handlers and coroutines have ended. All
+        operations have been let go when this is first suspended, so its cancellation leaves nothing held
+        either."""
         runner = self._runner
         if runner is not None:
             runner.close()
         if self._launches:
-            # What is let go now must not be ended because the filter stops under it.
+            # Programs that are let go now must not be ended because the filter stops under them.
             await asyncio.wait(set(self._launches), timeout=LAUNCH_LIMIT_S)
         await call_in_thread(super().stop_filter)
         if runner is not None:
             await runner.join()
 
     async def apopen(self, args: Any, *positional: Any, **keywords: Any) -> subprocess.Popen[Any]:
-        """As popen(), waiting in the event loop, whose handlers decide about the program. If the wait is
-        cancelled the program is ended."""
+        """Does what popen() does, and waits in the event loop, whose handlers decide about the program. If
+        the wait is cancelled the program is ended."""
 
         def end(child: subprocess.Popen[Any]) -> None:
             child.kill()
@@ -347,7 +349,7 @@ class AsyncCBProcess(CBProcess):
 
     @handler_property
     def on_error(self, event: events.CBProcessErrorEventParams) -> None:
-        """As CBProcess.on_error; may be a coroutine function, whose failure goes to sys.unraisablehook."""
+        """As CBProcess.on_error. May be a coroutine function, whose failure goes to sys.unraisablehook."""
 
 
 def _is_coroutine_function(handler: object) -> bool:

@@ -1,4 +1,4 @@
-"""What the drivers of this product could do on this machine now. Starts none."""
+"""Probes of drivers: the capabilities of each on this machine now. Starts none of them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import ctypes
 from ._binding import library
 from ._checks import TEXT_ERRORS, checked_text
 
-# Every driver of the product, also those of other platforms; the first stands for the default.
+# Every driver of the product is here, also those of other platforms. The first stands for the default.
 DRIVERS = ("auto", "ptrace", "bpf", "simulated", "debug", "kernel")
 
 REASON_SIZE = 1024
 
 
 class DriverReport:
-    """One driver: its `name`, its `capabilities` (CAP_ bits; 0 if it cannot run) and the `reason` why it
-    cannot run or what is missing ("" if nothing is)."""
+    """One driver: its `name`, its `capabilities` (CAP_ bits; 0 if it cannot run) and a `reason`: why it
+    cannot run, or what is missing ("" if nothing is)."""
 
     __slots__ = ("capabilities", "name", "reason")
 
@@ -34,9 +34,9 @@ class DriverReport:
 
 
 def probe_driver(name: str = "auto") -> DriverReport:
-    """What the driver of this name could do here: "auto" (the default driver), "ptrace", "bpf", "simulated",
-    "debug" or "kernel". Any thread. CBProcessError 87 for another name, 588 if the native library is
-    missing."""
+    """The capabilities of the driver with this name here: "auto" (the default driver), "ptrace", "bpf",
+    "simulated", "debug" or "kernel". Can be called in any thread. Errors: 87 for another name, 588 if the
+    native library is missing."""
     capabilities = ctypes.c_uint32()
     reason = ctypes.create_string_buffer(REASON_SIZE)
     text = checked_text(name, "driver")

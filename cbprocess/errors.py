@@ -6,8 +6,7 @@ import sys
 class CBProcessError(Exception):
     """A call failed.
 
-    `code` is a Win32 error code (the ERROR_ constants), `message` a sentence about this failure.
-    """
+    `code` is a Win32 error code (the ERROR_ constants), `message` a sentence about this failure."""
 
     def __init__(self, code: int, message: str = "") -> None:
         super().__init__(code, message)
@@ -18,16 +17,16 @@ class CBProcessError(Exception):
         return f"{self.message} (error {self.code})" if self.message else f"error {self.code}"
 
 
-# The name that programs written for the reference catch; the same class.
+# Programs written for the reference catch this class by this name.
 CBFSFilterError = CBProcessError
 
 
 class CBProcessWarning(RuntimeWarning):
-    """Something works as asked but hardly as meant, such as a filter with nothing to supervise."""
+    """Something works as asked, but hardly as meant: a filter with no process to filter, for example."""
 
 
 def warn(message: str) -> None:
-    """Warns the code outside of this package that called it, however deep inside the call has come to."""
+    """Warns the calling code outside of this package, however deep inside the call has come to."""
     import warnings
 
     level = 2

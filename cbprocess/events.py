@@ -1,11 +1,11 @@
-"""The objects that handlers get: one class for each operation, reading straight from the event's memory.
+"""The event objects of handlers: one class for each operation, reading straight from the event's memory.
 
-An object is a view of its worker's event block while its handler runs. If somebody keeps it, the dispatcher
-turns it into a copy of its own when the handler returns (`_detach`): it can be read for ever, but no longer
-answered. The dispatcher uses an object again for the worker's next event when nobody kept it.
+An object is a view of its worker's event block while its handler runs. If it is kept, the dispatcher turns it
+into a copy of its own when the handler returns (`_detach`): it can be read for ever, but no longer answered.
+If it is not kept, the dispatcher uses it again for the worker's next event.
 
-Reads struct cbp_event by the indexes of its fields (_event_fields.py); knows nothing of sessions or threads.
-"""
+Reads struct cbp_event by the indexes of its fields (_event_fields.py); knows nothing of sessions or
+threads."""
 
 # ruff: noqa: F405 (the indexes of fields)
 from __future__ import annotations
@@ -32,22 +32,23 @@ if TYPE_CHECKING:
 
     from ._binding.deferred import DeferredAnswer
 
-# What a shell takes as it is.
+# A shell takes these characters as they are.
 SAFE_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-"
 
 ON_WINDOWS = sys.platform == "win32"
 
 
 class EventParams:
-    """What all operations have in common. An event can be read in its handler, and afterwards where it is
-    kept; only `result_code`, `desired_access` and `defer` need the handler to be running still (else error
+    """The common part of all operations. An event can be read in its handler, and afterwards wherever it is
+    kept. Only `result_code`, `desired_access` and `defer` need the handler to be running still (else error
     614). As a str it is one line, with the operation, the process and its program."""
 
     __slots__ = ("_chars", "_name", "_quads", "_words")
 
     def __init__(self, words: memoryview, quads: memoryview, chars: bytes, name: Array[c_char]) -> None:
         # chars is a ctypes array of c_char while the object is a view: it slices to bytes as bytes do. name
-        # is the memory from the process name on; its value, up to the NUL, is the cheapest way to the text.
+        # is the memory that begins with the process name; its value, up to the NUL, is the cheapest way to
+        # the text.
         self._words = words
         self._quads = quads
         self._chars = chars
@@ -57,8 +58,8 @@ class EventParams:
         return f"<{type(self).__name__} {self.sequence}: process {self.process_id}>"
 
     def __str__(self) -> str:
-        """One line: the operation, the process with its program, what is particular to the operation, and the
-        code of a refusal. Characters that could end a line or steer a terminal are escaped."""
+        """One line: the operation, the process with its program, the details of the operation, and the code
+        of a refusal. Characters that could end a line or steer a terminal are escaped."""
         from ._binding.texts import printable
 
         program = self._name.value.decode("utf-8", TEXT_ERRORS)
@@ -70,11 +71,11 @@ class EventParams:
         return printable(", ".join(part for part in parts if part))
 
     def _particulars(self) -> str:
-        """What is particular to the operation, in a few words."""
+        """The details of the operation, in a few words."""
         return ""
 
     def _detach(self) -> None:
-        """Turns the view into a copy. The copy's memory cannot be written: that is how setters know."""
+        """Turns the view into a copy. The copy's memory cannot be written, and setters know it by that."""
         from ctypes import create_string_buffer
 
         data = self._chars[: max(self._words[SIZE], FIXED_SIZE)]
@@ -113,23 +114,23 @@ class EventParams:
 
     @property
     def time(self) -> float:
-        """When the operation was seen, in seconds since 1970, as time.time() has it."""
+        """The time at which the operation was seen, in seconds since 1970, as time.time() has it."""
         return self._quads[TIME_NS_64] / 1_000_000_000
 
     @property
     def time_ns(self) -> int:
-        """When the operation was seen, in nanoseconds since 1970, as time.time_ns() has it."""
+        """The time at which the operation was seen, in nanoseconds since 1970, as time.time_ns() has it."""
         return self._quads[TIME_NS_64]
 
     @property
     def start_time(self) -> int:
-        """When process_id started, in the clock ticks that /proc/PID/stat shows: with process_id it names a
+        """The start of process_id, in the clock ticks that /proc/PID/stat shows. With process_id it names a
         process for good, also when the id is used again."""
         return self._quads[START_TIME_64]
 
     @property
     def user_id(self) -> int:
-        """Linux: the user that process_id runs as, as of its last execution."""
+        """Linux: the user of process_id, as of its last execution."""
         return self._words[USER_ID]
 
     @property
@@ -139,7 +140,7 @@ class EventParams:
 
     @property
     def capabilities(self) -> int:
-        """The CAP_ bits of what can be seen, held and refused of process_id."""
+        """The CAP_ bits of process_id: its operations that can be seen, held and refused."""
         return self._words[CAPABILITIES]
 
     @property
@@ -154,18 +155,19 @@ class EventParams:
 
     @property
     def decided_by_rule(self) -> bool:
-        """Whether a rule has decided already: an answer changes nothing."""
+        """Whether a rule has decided already, so that an answer changes nothing."""
         return self._words[FLAGS] & EVENT_FLAG_DECIDED_BY_RULE != 0
 
     @property
     def timed_out(self) -> bool:
-        """Whether the deadline had passed before the handler was called: an answer changes nothing."""
+        """Whether the deadline had passed before the handler was called, so that an answer changes
+        nothing."""
         return self._words[FLAGS] & EVENT_FLAG_TIMED_OUT != 0
 
     def defer(self) -> DeferredAnswer:
-        """Lets the handler return without an answer. The operation stays held, its deadline running, until
-        complete() of the returned object is called, from any thread. In the handler, once for each event;
-        error 614 elsewhere."""
+        """Lets the handler return without an answer. The operation stays held, and its deadline runs, until
+        complete() of the returned object is called, from any thread. Possible in the handler, once for each
+        event; error 614 elsewhere."""
         if self._words.readonly:
             raise _no_handler("defer")
         from ._binding.deferred import defer_current
@@ -177,24 +179,24 @@ class EventParams:
 
 
 class NamedEventParams(EventParams):
-    """What the events of whole processes have in common."""
+    """The common part of events of whole processes."""
 
     __slots__ = ()
 
     @property
     def process_name(self) -> str:
-        """The path of the process's program; what get_process_name(process_id) gives in this handler."""
+        """The path of the process's program. get_process_name(process_id) gives it, too, in this handler."""
         name = self._name.value
         try:
             return name.decode()
         except UnicodeDecodeError:
-            # Asking for this error handling at once would make every name dearer.
+            # This error handling costs time, and few names need it.
             return name.decode("utf-8", TEXT_ERRORS)
 
     @property
     def image_deleted(self) -> bool:
-        """Linux: whether the program's file had been deleted, or replaced by another, when it was executed or
-        the process was attached to. process_name is the path that it had."""
+        """Linux: whether the program's file had been deleted, or replaced by another, at its execution or
+        when the process was attached to. process_name is the path that it had."""
         return self._words[FLAGS] & EVENT_FLAG_IMAGE_DELETED != 0
 
 
@@ -205,13 +207,13 @@ class CBProcessProcessCreationEventParams(NamedEventParams):
 
     @property
     def parent_process_id(self) -> int:
-        """The parent of the new process, by what the system says: not its creator after a clone with
-        CLONE_PARENT, and a reaper where the parent has ended."""
+        """The parent of the new process, as the system tells it. It is not the creator after a clone with
+        CLONE_PARENT, and it is a reaper where the parent has ended."""
         return self._words[PARENT_PROCESS_ID]
 
     @property
     def creating_process_id(self) -> int:
-        """The process that made the new one; the process itself when it executes another program."""
+        """The process that made the new one; for a process that executes another program, itself."""
         return self._words[ORIGINATOR_PROCESS_ID]
 
     @property
@@ -242,7 +244,7 @@ class CBProcessProcessCreationEventParams(NamedEventParams):
             return []
         if data.endswith(b"\0"):
             data = data[:-1]
-        # A NUL is a character of its own whatever stands around it, so all is decoded at once.
+        # A NUL is a character of its own in any text, so all is decoded at once.
         return data.decode("utf-8", TEXT_ERRORS).split("\0")
 
     @property
@@ -250,7 +252,7 @@ class CBProcessProcessCreationEventParams(NamedEventParams):
         """The command line; on Linux the arguments, quoted as a shell would need them."""
         if ON_WINDOWS:
             return self._text(self._words[ARGUMENTS_OFFSET], self._words[ARGUMENTS_SIZE])
-        # As shlex.join does it, at half the cost: nothing is left of a word that consists of safe characters.
+        # This does what shlex.join() does, at half the cost. Nothing is left of a word of safe characters.
         return " ".join(
             [
                 word if word and not word.strip(SAFE_CHARACTERS) else "'" + word.replace("'", "'\"'\"'") + "'"
@@ -346,12 +348,12 @@ class CBProcessProcessHandleOperationEventParams(EventParams):
 
     @property
     def source_process_id(self) -> int:
-        """Where the handle is taken from. Says something only when duplication is True."""
+        """The process that the handle is taken from. It has a meaning only when duplication is True."""
         return self._words[SOURCE_PROCESS_ID]
 
     @property
     def target_process_id(self) -> int:
-        """The process that gets the handle. Says something only when duplication is True."""
+        """The process that gets the handle. It has a meaning only when duplication is True."""
         return self._words[TARGET_PROCESS_ID]
 
     @property
@@ -361,10 +363,10 @@ class CBProcessProcessHandleOperationEventParams(EventParams):
 
     @property
     def desired_access(self) -> int:
-        """The access rights to be granted: at first those that were asked for, less what rules took away.
-        Rights can be taken out, in the handler (error 614 afterwards); rights that were not asked for are
-        dropped, and what a rule took away stays away. On Linux a request that lacks a right it needs fails
-        with EPERM. An int from 0 to 0xffffffff (else 87)."""
+        """The access rights to be granted: at first those that were asked for, less those that rules took
+        away. Rights can be taken out, in the handler (error 614 afterwards). Rights that were not asked for
+        are dropped, and rights that a rule took away stay away. On Linux a request that lacks a right it
+        needs fails with EPERM. An int from 0 to 0xffffffff (else 87)."""
         return self._words[DESIRED_ACCESS]
 
     @desired_access.setter
@@ -421,13 +423,13 @@ class CBProcessErrorEventParams:
 
     @property
     def sequence(self) -> int:
-        """Where an execution was allowed and failed in the system afterwards (error_code 31): the sequence of
-        the creation event that told of it, which is taken back with this. 0 for everything else."""
+        """The sequence of a creation event that is taken back with this: its execution was allowed, and
+        failed in the system afterwards (error_code 31). 0 for everything else."""
         return self._sequence
 
     @property
     def os_error(self) -> int:
-        """The errno with which that execution failed; 0 if its process has ended in it."""
+        """The errno of that failed execution; 0 if its process has ended in it."""
         return self._os_error
 
 
@@ -456,8 +458,8 @@ class CBProcessWorkerThreadTerminationEventParams:
 
 
 class OperationKind:
-    """One of the six kinds of operations, and what belongs to it: its PROC_EVT_ bit, its name, the property
-    for its handler, the class of its events, and its colour on a terminal."""
+    """One of the six kinds of operations: its PROC_EVT_ bit, its name, the property for its handler, the
+    class of its events, and its colour on a terminal."""
 
     __slots__ = ("color", "event_class", "handler", "name", "type")
 
@@ -469,7 +471,7 @@ class OperationKind:
         self.color = color
 
 
-# The one table of them: of processes, of threads, of handles.
+# All kinds of operations are in this table: of processes, of threads, of handles.
 OPERATIONS = (
     OperationKind("process_creation", CBProcessProcessCreationEventParams, "36"),
     OperationKind("process_termination", CBProcessProcessTerminationEventParams, "32"),

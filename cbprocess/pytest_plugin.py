@@ -1,5 +1,5 @@
-"""The pytest plugin: the fixture `cbprocess_simulator`. Imported whenever pytest runs where this package is
-installed, so it does nothing, and imports nothing of the package, before a test asks for the fixture."""
+"""The pytest plugin: the fixture `cbprocess_simulator`. pytest imports this wherever the package is
+installed. So it does nothing, and imports nothing of the package, before a test asks for the fixture."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def cbprocess_simulator() -> Generator[Simulator, None, None]:
-    """A cbprocess.testing.Simulator: fires made-up operations at handlers. What a handler raises fails the
-    test unless the test looks at it (`verdict.raised`)."""
+    """A cbprocess.testing.Simulator: fires made-up operations at handlers. An exception of a handler fails
+    the test, unless the test looks at it (`verdict.raised`)."""
     from .testing import Simulator
 
     simulator = Simulator()

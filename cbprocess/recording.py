@@ -1,7 +1,6 @@
-"""Recordings: what was delivered, and what was answered to it. docs/recording.md has the format.
+"""Recordings: the events that were delivered, and the answers. docs/recording.md has the format.
 
-To send a recording through handlers again, set config("Driver=simulated") and config("Script=FILE").
-"""
+To send a recording through handlers again, set config("Driver=simulated") and config("Script=FILE")."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from .events import EventParams
 
 ANSWERED, TIMED_OUT, LET_GO, UNASKED, SILENT = "answered", "timed out", "let go", "unasked", "silent"
-# By the number that messages have for them.
+# Messages have these numbers for the states.
 STATES = {
     layouts.VERDICT_ANSWERED: ANSWERED,
     layouts.VERDICT_TIMED_OUT: TIMED_OUT,
@@ -31,9 +30,9 @@ STATES = {
 
 
 class RecordedVerdict:
-    """What became of one event. state: "answered"; "timed out"; "let go" (the filter stopped first); or
-    "unasked" (the operation did not wait: a rule had decided it, or it had happened already). result_code
-    and desired_access are the answer, or the rule's decision."""
+    """The verdict on one event. state: "answered"; "timed out"; "let go" (the filter stopped first); or
+    "unasked" (the operation did not wait: a rule had decided it, or it had happened already). result_code and
+    desired_access are the answer, or the rule's decision."""
 
     __slots__ = ("decided_by_rule", "deferred", "desired_access", "result_code", "state", "time_ns")
 
@@ -50,9 +49,9 @@ class RecordedVerdict:
 
 
 class RecordedEvent:
-    """One event of a recording: `event`, an object as its handler got it (it can only be read);
-    `verdict`, None if there is none: the recording ends before it; and `os_error`, the errno with which an
-    execution has failed although it was allowed (0 if its process has ended in it), None for all others."""
+    """One event of a recording. `event` is an object as its handler got it; it can only be read. `verdict` is
+    None if the recording ends before it. `os_error` is the errno of an execution that was allowed and has
+    failed (0 if its process has ended in it), and None for all others."""
 
     __slots__ = ("event", "os_error", "verdict")
 
@@ -68,7 +67,7 @@ class RecordedEvent:
 
 
 class RecordingHead:
-    """Where, with which driver, by which process and when a recording was made."""
+    """The origin of a recording: platform, driver, process and time."""
 
     __slots__ = ("driver", "platform", "process_id", "time_ns")
 
@@ -81,7 +80,7 @@ class RecordingHead:
 
 
 def read_head(path: str | os.PathLike[str]) -> RecordingHead:
-    """The head of a recording. Errors as of Recording."""
+    """The head of a recording. Its errors are those of Recording."""
     with contextlib.closing(_File(path)) as file:
         return RecordingHead(file.first)
 
@@ -99,7 +98,7 @@ class _File:
         self.first = ctypes.string_at(message.value or 0, size.value)
 
     def next(self) -> bytes | None:
-        """The next message; None at the end."""
+        """The next message, or None at the end."""
         message, size = ctypes.c_void_p(), ctypes.c_uint64()
         try:
             self._library.cbp_recording_next(self._pointer, ctypes.byref(message), ctypes.byref(size))
@@ -114,15 +113,14 @@ class _File:
 
 
 class Recording:
-    """A recording, read whole. Iterating gives a RecordedEvent for each event in the order in which they
+    """A recording, read whole. Iterating gives a RecordedEvent for each event, in the order in which they
     happened.
 
-    platform, driver, process_id, time_ns: where, with which driver, by which process and when it was made.
-    trouble: None, or the CBProcessError (13) that says at which offset the file is damaged or was cut off;
-    the events before that are there.
+    platform, driver, process_id, time_ns: the origin of the recording. trouble: None, or the CBProcessError
+    (13) that gives the offset at which the file is damaged or was cut off; the events before that are there.
 
-    Errors of the constructor: 2, 3, 5 for a file that cannot be read; 11 for what is no recording, or one of
-    a later version; 13 if it is damaged at its very beginning."""
+    Errors of the constructor: 2, 3, 5 for a file that cannot be read; 11 for a file that is no recording, or
+    one of a later version; 13 if it is damaged at its very beginning."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.trouble: CBProcessError | None = None
@@ -138,7 +136,8 @@ class Recording:
                 self.trouble = error
         self.platform, self.driver = head.platform, head.driver
         self.process_id, self.time_ns = head.process_id, head.time_ns
-        # Workers write side by side, so a recording is not quite in order. A script has no numbers.
+        # Workers write side by side, so a recording is not quite in order. The messages of a script have no
+        # sequence.
         self._messages.sort(key=lambda message: message.fields["sequence"])
 
     def __iter__(self) -> Iterator[RecordedEvent]:

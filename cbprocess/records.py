@@ -1,5 +1,5 @@
-"""Events as dictionaries of numbers, texts and lists, as JSON has them: what `cbprocess run --json` prints.
-Knows events; nothing of files, filters and the command line."""
+"""Events as dictionaries of numbers, texts and lists, as JSON has them and `cbprocess run --json` prints
+them. Knows events; nothing of files, filters and the command line."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# What an event is called, by its class. A held event is called as the class that it is made of.
+# Names of events by class. A held event has the name of the class that it is made of.
 NAMES: dict[type[Any], str] = {
     **{kind.event_class: kind.name for kind in events.OPERATIONS},
     events.CBProcessErrorEventParams: "error",
 }
 
-# Of each class that was met: the event's name and its properties.
+# Classes that were met have an entry: the event's name and its properties.
 _shapes: dict[type[Any], tuple[str, list[str]]] = {}
 
 
@@ -29,9 +29,9 @@ def property_names(event_class: type[Any]) -> list[str]:
 
 
 def event_record(event: events.EventParams | events.CBProcessErrorEventParams) -> dict[str, Any]:
-    """The event's properties by their names, behind "event", which says what it is: "process_creation" and
-    the like, or "error" for what on_error gets. Of a held event, and of one that a recording has, too. Error
-    87 for anything else."""
+    """The event's properties by their names, behind "event" with its kind: "process_creation" and so on, or
+    "error" for the argument of on_error. Held events and events of a recording can be given, too. Error 87
+    for anything else."""
     shape = _shapes.get(type(event))
     if shape is None:
         shape = _shapes[type(event)] = _shape(type(event))

@@ -22,10 +22,10 @@ from .events import CBProcessWorkerThreadTerminationEventParams as CBProcessWork
 
 TYPE_CHECKING = False
 
-# The values of serialize_events.
+# serialize_events has these values.
 seOnMultipleThreads = constants.SERIALIZE_ON_MULTIPLE_THREADS
 seOnOneWorkerThread = constants.SERIALIZE_ON_ONE_WORKER_THREAD
 
 if not TYPE_CHECKING:
-    # Every class, those values, and every constant; a type checker takes what is imported.
+    # The list has every class, those values, and every constant. A type checker takes the imports.
     __all__ = [name for name in globals() if name.startswith(("CB", "se"))] + constants.__all__

@@ -1,5 +1,5 @@
-"""Rules as values: what add_rule() takes, and what files and messages can carry. The methods that add rules
-stand in _api/rules.py. Knows no instance and no library."""
+"""Rules as values: for add_rule(), for files and for messages. The methods that add rules stand in
+_api/rules.py. Knows no instance and no library."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, init=False, repr=False)
 class Rule:
     """One rule as a value that cannot be changed, such as Rule(name="cat", action="deny"), for add_rule() and
-    remove_rule(). Its fields are the keywords of these, with the meaning that they have there. Two are equal
-    if they do the same: `action` is always the action's name, and `code` of "deny" is 5 where none is given.
-    A value that add_rule() would refuse is error 87 here already."""
+    remove_rule(). Its fields are the keywords of these, with the meaning that they have there. Two rules are
+    equal if they do the same: `action` is always the action's name, and `code` of "deny" is 5 where none is
+    given. A value that add_rule() would refuse is error 87 here already."""
 
     name: str | None
     process_id: int | None
@@ -55,13 +55,13 @@ class Rule:
         return f"Rule({', '.join(f'{key}={value!r}' for key, value in self.to_dict().items())})"
 
     def to_dict(self) -> dict[str, Any]:
-        """The rule as a dictionary of str, int and bool, for JSON: the fields that say something."""
+        """The rule as a dictionary of str, int and bool, for JSON: the fields that are set."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {key: value for key, value in values.items() if value is not None and value is not False}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Rule:
-        """The rule that to_dict() made this of. A key that no rule has is error 87, as is any wrong value."""
+        """The rule of such a dictionary. An unknown key is error 87, as is any wrong value."""
         if not isinstance(data, Mapping):
             raise wrong(f"a rule must be a dictionary here, not {type(data).__name__}")
         known = {field.name for field in fields(cls)}

@@ -1,6 +1,6 @@
-"""The processes that run now, as the system lists them; no driver and no filter is needed for it.
+"""The processes that run now, as the system lists them. That needs no driver and no filter.
 
-Knows nothing of sessions or events; the members of CBProcess that use it are in snapshots.py."""
+Knows nothing of sessions or events. _api/snapshots.py has the members of CBProcess that use it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ RECORD = "=" + "".join(kind for _, kind in layouts.FIELDS["process_record"])
 class RunningProcess:
     """One process at the moment of a snapshot.
 
-    process_id, parent_process_id, thread_count; start_time in clock ticks since boot, as an event's, which
-    with the id names a process for ever; process_name, the executable's path, or where the system does not
-    tell it (a kernel thread, another user's process) the short name that it shows; image_deleted, whether the
-    executable's file has been deleted since, or replaced by another (Linux)."""
+    process_id, parent_process_id, thread_count. start_time: in clock ticks since boot, as an event's; with
+    the id it names a process for ever. process_name: the executable's path, or the short name that the system
+    shows where it does not tell the path (a kernel thread, another user's process). image_deleted: whether
+    the executable's file has been deleted since, or replaced by another (Linux)."""
 
     __slots__ = (
         "_arguments",
@@ -58,8 +58,9 @@ class RunningProcess:
 
     @property
     def arguments(self) -> list[str]:
-        """The arguments that the process was started with, or what it has made of them since (on Windows the
-        command line as one); empty if they were not asked for, and for a process that has none."""
+        """The arguments that the process was started with, or has written in their place since (on Windows
+        the command line as one). The list is empty if they were not asked for, and for a process that has
+        none."""
         return self._arguments.decode("utf-8", TEXT_ERRORS).split("\0")[:-1]
 
     @property
@@ -73,7 +74,7 @@ class RunningProcess:
 
 
 def running_processes(command_lines: bool = True) -> list[RunningProcess]:
-    """A snapshot of the processes that this one can see, by rising id; with command_lines False they have no
+    """A snapshot of the processes that this one can see, by rising id. With command_lines False they have no
     arguments, and it takes about half the time. May be called at any time, in handlers too.
 
     Errors: 87 for an argument of the wrong type, 4 without a free file descriptor, 8 without memory, 31 where

@@ -1,8 +1,7 @@
-"""What a script can consist of: made-up operations and steps, for the simulated driver.
+"""The parts of a script for the simulated driver: made-up operations, and steps.
 
-An operation is described by the same names that its event object has. Knows the messages' meaning; nothing of
-sessions. docs/recording.md describes what each does.
-"""
+The names that describe an operation are those of its event object. Knows the messages' meaning; nothing of
+sessions. docs/recording.md describes each of them."""
 
 from __future__ import annotations
 
@@ -25,17 +24,17 @@ if TYPE_CHECKING:
 
 MAGIC = b"\x89CBPR\r\n\n"
 
-# What each field of an event message can be.
+# Each field of an event message has a largest value.
 LARGEST = {name: UINT32_MAX if kind == "I" else 2**64 - 1 for name, kind in layouts.FIELDS["event_message"]}
 DEFAULT_NAME = "/usr/bin/program"
 TYPES = {operation.name: operation.type for operation in OPERATIONS}
 
 
 class Operation:
-    """Something that is about to happen: up to four events of one process, told together.
+    """An operation that is about to happen: up to four events of one process, told together.
 
-    Made by the functions below; `operation + other` adds another's events to one of the same process. held
-    False: it has happened already, so nobody can refuse it."""
+    The functions below make them. `operation + other` adds the events of another one of that process. held
+    False: it has happened already, so it cannot be refused."""
 
     __slots__ = ("fields", "items", "steps", "texts")
 
@@ -72,9 +71,9 @@ class Operation:
         fails_after: bool = False,
     ) -> Operation:
         """The operation with a disturbance. answer_after: its answer comes that many seconds later than it is
-        given; where that is beyond the deadline it times out, however fast the handler was. expired: the
-        deadline passes before the handler is called. copies: so many more copies of the message arrive.
-        fails_after: if it is allowed, it then fails in the system."""
+        given; beyond the deadline it times out, however fast the handler was. expired: the deadline passes
+        before the handler is called. copies: that many more copies of the message arrive. fails_after: if it
+        is allowed, it then fails in the system."""
         if answer_after:
             self.steps.append(Step(layouts.SCRIPT_SLOW_ANSWER, _milliseconds(answer_after, "answer_after")))
         if expired:
@@ -86,7 +85,7 @@ class Operation:
         return self
 
     def message(self, number: int = 0) -> bytes:
-        """The bytes: of the steps in front of it and of its event message, with that id."""
+        """The bytes of the steps in front of it and of its event message, which has that id."""
         access = self.fields.get("original_desired_access", 0)
         items = [(kind, flags, 0, access) for kind, flags in self.items]
         fields = dict(self.fields)
@@ -96,7 +95,7 @@ class Operation:
 
 
 class Step:
-    """Something other than an event."""
+    """A part of a script that is no event."""
 
     __slots__ = ("kind", "value")
 
@@ -126,8 +125,8 @@ def process_creation(
     fork: bool = False,
     held: bool = True,
 ) -> Operation:
-    """A program is about to be executed. Names and arguments default to those of process_name; a creator of
-    None for the thread stands for the main thread. fork: a fork without an execution (ForkIsCreation)."""
+    """A program is about to be executed. Names and arguments default to those of process_name. The creating
+    thread defaults to its process's main thread. fork: a fork without an execution (ForkIsCreation)."""
     given = process_name if image_file_name is None else image_file_name
     words = [os.path.basename(process_name)] if arguments is None else arguments
     fields = _fields(process_id, creating_process_id, creating_thread_id, start_time, time_ns)
@@ -148,7 +147,7 @@ def process_termination(
     time_ns: int = 0,
     held: bool = True,
 ) -> Operation:
-    """A process is about to end. exit_status as the event has it: an exit code, or minus a signal's
+    """A process is about to end. exit_status is as the event has it: an exit code, or minus a signal's
     number."""
     fields = _fields(process_id, process_id, None, start_time, time_ns)
     fields.update(exit_status=_native_status(exit_status), user_id=user_id)
@@ -166,7 +165,8 @@ def thread_creation(
     time_ns: int = 0,
     held: bool = True,
 ) -> Operation:
-    """A thread is about to begin; with thread_id equal to process_id the first one of a forked process."""
+    """A thread is about to begin. If its thread_id is the process_id, it is the first one of a forked
+    process."""
     creator = process_id if creating_process_id is None else creating_process_id
     fields = _fields(process_id, creator, creating_thread_id, start_time, time_ns)
     fields["thread_id"] = thread_id
@@ -236,7 +236,7 @@ def thread_handle_operation(
 
 
 def loss(count: int) -> Step:
-    """So many events are lost: their numbers are missing, and the loss is counted and reported."""
+    """Events are lost: their numbers are missing, and the loss is counted and reported."""
     return Step(layouts.SCRIPT_LOSS, checked_int(count, "count", 1, UINT32_MAX))
 
 
@@ -246,18 +246,18 @@ def malformed() -> Step:
 
 
 def time_passes(seconds: float) -> Step:
-    """So much time passes for the deadlines of everything that waits for an answer."""
+    """Time passes for the deadlines of all operations that wait for an answer."""
     return Step(layouts.SCRIPT_TIME, _milliseconds(seconds, "seconds"))
 
 
 def barrier() -> Step:
-    """What comes next waits until everything before has been answered."""
+    """The entries that follow wait until everything before has been answered."""
     return Step(layouts.SCRIPT_BARRIER)
 
 
 def controller_death() -> Step:
-    """The driver takes the controller for dead: it lets everything go, and from now on asks and tells nobody;
-    rules that decide stay in force."""
+    """The driver takes the controller for dead. It lets everything go, asks nothing and tells nothing from
+    now on. Rules that decide stay in force."""
     return Step(layouts.SCRIPT_CONTROLLER_DEATH)
 
 
@@ -270,10 +270,10 @@ def driver_death() -> Step:
 
 
 def save(path: str | os.PathLike[str], script: Iterable[Playable]) -> None:
-    """Writes a script as a file that Script=FILE and `cbprocess replay` play, in this order."""
+    """Writes a script as a file, in this order, for Script=FILE and `cbprocess replay`."""
     played = list(script)
     clocks = time.monotonic_ns(), time.time_ns()
-    # It was made on no platform, so that text is empty. The driver's name follows the numbers.
+    # The text of the platform is empty. The driver's name follows the numbers.
     driver, place = b"script", wire.HEADER.size + wire.RECORDING.size
     texts = place, 0, place, len(driver)
     head = wire.RECORDING.pack(layouts.RECORDING_VERSION, os.getpid(), *clocks, *texts) + driver
@@ -335,7 +335,7 @@ def _argument_block(arguments: Sequence[str]) -> bytes:
 
 
 def _native_status(status: int) -> int:
-    """The inverse of what an event's exit_status does."""
+    """The exit status as the system gives it, from that of an event."""
     if ON_WINDOWS:
         return status
     return -status if status < 0 else (status & 0xFF) << 8

@@ -1,8 +1,7 @@
-"""Tests of handlers without any driver: made-up operations are fired at them, and the verdicts collected.
+"""Tests of handlers without any driver: fires made-up operations at them, and collects the verdicts.
 
-`Simulator` works in any test framework; with pytest the fixture `cbprocess_simulator` gives one. Needs
-nothing but this package. What a simulation promises is in docs/recording.md.
-"""
+`Simulator` works in any test framework; with pytest the fixture `cbprocess_simulator` gives one. It needs
+nothing but this package. docs/recording.md has the promises of a simulation."""
 
 from __future__ import annotations
 
@@ -31,22 +30,22 @@ if TYPE_CHECKING:
 
 PRODUCT_GUID = "{0d5f1a63-3d0c-4a9c-9a3e-6f0b7a3f6c11}"
 
-# Ids of made-up processes: more than Linux ever gives to one of its own.
+# Made-up processes have ids above all that Linux gives to its own.
 FIRST_ID = 5_000_000
-# The process that creates another, or opens it, where nothing else is said.
+# This process creates others and opens them, unless a test says otherwise.
 CREATOR_ID = FIRST_ID
 
 LIMIT_S = 30.0
 
 
 class Verdict:
-    """What became of one made-up operation. Everything is known once the call that fired it has returned.
+    """The verdict on one made-up operation. It is complete when the call that fired it has returned.
 
-    fired: whether a handler could see it (no rule or setting kept it silent). state: "answered",
-    "timed out", "let go" (the filter stopped, or a side of it died, first), "unasked" (it did not wait: a
-    rule had decided it, or it was fired with held=False), "silent". result_code: with which it is refused, 0
-    if it is not. desired_access: the rights that are granted. deferred: whether the handler returned before
-    it answered. decided_by_rule. raised: what the handler raised, or None.
+    fired: whether a handler could see it (no rule or setting kept it silent). state: "answered", "timed out",
+    "let go" (the filter stopped, or a side of it died, first), "unasked" (it did not wait: a rule had decided
+    it, or it was fired with held=False), "silent". result_code: the code of its refusal, or 0.
+    desired_access: the rights that are granted. deferred: whether the handler returned before it answered.
+    decided_by_rule. raised: the exception of the handler, or None.
 
     verdicts: for an operation of several events (a + b), a verdict on each of them."""
 
@@ -72,7 +71,7 @@ class Verdict:
 
     @property
     def answered(self) -> bool:
-        """Whether a handler, or what it deferred to, answered in time."""
+        """Whether an answer came in time, from the handler or later."""
         return self.state == ANSWERED
 
     @property
@@ -82,7 +81,7 @@ class Verdict:
 
     @property
     def raised(self) -> BaseException | None:
-        """What the handler raised, or None."""
+        """The exception of the handler, or None."""
         return self._raised.take(range(self.sequence, self.sequence + self._count)) if self.fired else None
 
     def __repr__(self) -> str:
@@ -100,15 +99,15 @@ class PendingVerdict:
         self.process_id = operation.process_id
 
     def wait(self, timeout: float = LIMIT_S) -> Verdict:
-        """The verdict, waiting for it at most so many seconds (TimeoutError). CBProcessError 995 if the
-        filter was stopped before the operation came to its turn."""
+        """The verdict. Waits for it for that many seconds (TimeoutError). CBProcessError 995 if the filter
+        was stopped before the operation came to its turn."""
         if self._verdict is None:
             self._verdict = self._simulator._collect(self._number, self._operation, timeout)
         return self._verdict
 
 
 class _Raised:
-    """What handlers raised, by the event's number, until somebody has looked at it."""
+    """The exceptions of handlers, by the event's number, until a test has looked at them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -134,18 +133,19 @@ class _Raised:
 class Simulator:
     """Fires made-up operations at an instance's handlers.
 
-    `process` is the instance: its handlers are set as ever. One of its own, as here, fires every event of
-    every process; one that is passed in (or later given to use()) keeps its rules and its EventsToFire. The
-    driver becomes `simulated`, and the filter is started with the first operation, if it is not active yet:
-    with timeout_ms (or timeout, its older name), as start_filter() has it. Once it has stopped, operations
-    give error 21.
+    `process` is the instance: its handlers are set as ever. One of the simulator's own fires every event of
+    every process. One that is passed in (or later given to use()) keeps its rules and its EventsToFire. The
+    driver becomes `simulated`. The first operation starts the filter, if it is not active yet: with
+    timeout_ms (or timeout, its older name), as start_filter() has it. Once it has stopped, operations give
+    error 21.
 
-    The methods named like events take what the event object has as keywords; ids that are not given are new
-    ones. Further keywords: start_time, time_ns, held (False: it has happened already), and those of
+    The methods named like events take the properties of the event object as keywords; ids that are not given
+    are new ones. Further keywords: start_time, time_ns, held (False: it has happened already), and those of
     Operation.with_steps(). They return the verdict once the handler has answered, within 30 seconds
     (TimeoutError); pending() does not wait.
 
-    As a context manager it closes itself. Any thread; what waits not in a handler (error 1131)."""
+    As a context manager it closes itself. It can be used in any thread. In a handler its waiting methods are
+    error 1131."""
 
     def __init__(
         self, process: CBProcess | None = None, timeout_ms: int = 0, *, timeout: int | None = None
@@ -171,7 +171,7 @@ class Simulator:
         self.close(check=exception[0] is None)
 
     def use(self, process: CBProcess) -> None:
-        """Makes this instance the one that operations are fired at. Before it is started."""
+        """Fires operations at this instance from now on. To be called before it is started."""
         self.close()
         self._created = False
         self.process = process
@@ -184,7 +184,8 @@ class Simulator:
         self._was_started = True
 
     def close(self, check: bool = True) -> None:
-        """Stops the filter. With check, raises what a handler raised, if no test looked at it (`raised`)."""
+        """Stops the filter. With check, raises the exception of a handler if no test looked at it
+        (`raised`)."""
         self.process.stop_filter()
         self.process._hooks.raised = None
         unseen = self._raised.unseen()
@@ -193,7 +194,7 @@ class Simulator:
             raise unseen
 
     def new_id(self) -> int:
-        """An id for a process or a thread that no other has."""
+        """An unused id for a process or a thread."""
         return next(self._ids)
 
     # ---- Operations ----
@@ -226,13 +227,14 @@ class Simulator:
         return self._fire_one("thread_handle_operation", keywords)
 
     def pending(self, name: str, **keywords: Any) -> PendingVerdict:
-        """Fires the operation of that name, such as "process_creation", with the same keywords, and does not
-        wait for its verdict. Also in a handler."""
+        """Fires the operation of that name, such as "process_creation", with the keywords of that method, and
+        does not wait for its verdict. Works in a handler, too."""
         return self.fire_and_go_on(self._make(name, keywords))[0]
 
     def fire(self, *entries: script.Operation | script.Step) -> list[Verdict]:
         """Fires operations of cbprocess.script, and steps between them, all at once: those of different
-        processes can be in handlers at the same time. The verdicts on the operations, in their order."""
+        processes can be in handlers at the same time. Gives the verdicts on the operations, in their
+        order."""
         self._check_thread()
         return [pending.wait() for pending in self.fire_and_go_on(*entries)]
 
@@ -251,7 +253,7 @@ class Simulator:
     # ---- Disturbances ----
 
     def lose(self, count: int) -> None:
-        """So many events are lost."""
+        """That many events are lost."""
         self._play(script.loss(count).message())
 
     def malformed(self) -> None:
@@ -259,8 +261,8 @@ class Simulator:
         self._play(script.malformed().message())
 
     def advance(self, seconds: float) -> None:
-        """So much time passes for the deadlines of the operations that wait for an answer. It has, when this
-        returns, unless a process's next operation still waits for its turn."""
+        """That much time passes for the deadlines of the operations that wait for an answer. It has passed
+        when this returns, unless a process's next operation still waits for its turn."""
         self._play(script.time_passes(seconds).message())
 
     def kill_driver(self) -> None:
@@ -359,7 +361,7 @@ class Simulator:
         self._messages[message.number] = message
 
     def _wait(self, timeout: float, call: Callable[[], object]) -> None:
-        """Makes a call that waits for a slice of time, until it has what it waits for."""
+        """Makes a call that waits for a slice of time, until it has succeeded."""
         if not in_slices(call, timeout):
             counts = self.process.statistics()
             raise TimeoutError(
@@ -370,7 +372,7 @@ class Simulator:
 
 _STEP_KEYWORDS = ("answer_after", "copies", "expired", "fails_after")
 _CREATORS = ("creating_process_id", "originator_process_id")
-# Ids that each operation needs, besides process_id.
+# Each operation needs these ids, beside its process_id.
 _DEFAULTS = {
     "process_creation": ("creating_process_id",),
     "process_termination": (),

@@ -1,1 +1,1 @@
-"""What CBProcess is made of: its methods, properties and settings. Not to be imported by users."""
+"""The parts of CBProcess: its methods, properties and settings. Not to be imported by users."""

@@ -1,4 +1,4 @@
-"""The properties of CBProcess that are handlers. Knows their types, not when they are called."""
+"""The properties of CBProcess that are handlers. Knows their types; nothing of when they are called."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     ParamsT = TypeVar("ParamsT")
 
     class HandlerProperty(Generic[ParamsT]):
-        """A property as a type checker sees it: what it is set to takes one argument of that class."""
+        """A property as a type checker sees it: its value takes one argument of that class, or is None."""
 
         def __get__(self, owner: object, kind: object = None) -> Optional[Callable[[ParamsT], object]]: ...
         def __set__(self, owner: object, handler: Optional[Callable[[ParamsT], object]]) -> None: ...
 
 
-# The operation that a handler is for, by the property's name; and where the other handlers are kept.
+# Properties for handlers of operations have these types; the others have these places in Hooks.
 OPERATION_TYPES = {kind.handler: kind.type for kind in events.OPERATIONS}
 OTHER_HOOKS = {
     "on_error": "error",
@@ -31,7 +31,7 @@ OTHER_HOOKS = {
 
 
 def handler_property(handler: Callable[[Any, ParamsT], None]) -> HandlerProperty[ParamsT]:
-    """The property for handlers that look like this one: its name, its argument and its docstring count."""
+    """The property for handlers that look like this one. Its name, its argument and its docstring count."""
     name = handler.__name__
 
     def get(owner: HandlerProperties) -> Handler | None:
@@ -45,11 +45,11 @@ def handler_property(handler: Callable[[Any, ParamsT], None]) -> HandlerProperty
 
 class HandlerProperties:
     """The on_... properties of CBProcess: each is a callable with one argument, or None. They can be set at
-    any time, in handlers too, and take effect with the next event; anything else is error 87. Which
-    operations fire is what the EventsToFire setting says.
+    any time, in handlers too, and take effect with the next event; anything else is error 87. The
+    EventsToFire setting says which operations fire.
 
-    Handlers run in worker threads while the operation waits, several at a time unless serialize_events is 1.
-    """
+    Handlers run in worker threads while the operation waits, several at a time unless serialize_events is
+    1."""
 
     __slots__ = ("_hooks",)
 
@@ -97,11 +97,12 @@ class HandlerProperties:
 
     @handler_property
     def on_error(self, event: events.CBProcessErrorEventParams) -> None:
-        """Something failed outside any call: a handler raised (error_code 574), events were lost, the
-        driver's process died, or was stopped (1053; and again when it runs). Without it such things go to
-        sys.unraisablehook, but for a creator that had to be guessed (1168), which statistics().guessed
-        counts, and an execution that has failed after it was allowed (31, with the event's `sequence`), which
-        failed_after counts. Runs in the thread that met the failure."""
+        """Something failed outside any call: a handler raised (error_code 574), events were lost, the helper
+        died, or was stopped (1053; and again when it runs). Runs in the thread that met the failure.
+
+        Without this handler such failures go to sys.unraisablehook. Two are only counted then: a creator that
+        had to be guessed (1168; statistics().guessed), and an execution that has failed after it was allowed
+        (31, with the event's `sequence`; failed_after)."""
 
     @handler_property
     def on_worker_thread_creation(self, event: events.CBProcessWorkerThreadCreationEventParams) -> None:
@@ -109,4 +110,4 @@ class HandlerProperties:
 
     @handler_property
     def on_worker_thread_termination(self, event: events.CBProcessWorkerThreadTerminationEventParams) -> None:
-        """A worker thread is about to end; fires in it. What it raises is ignored."""
+        """A worker thread is about to end; fires in it. Its exceptions are ignored."""

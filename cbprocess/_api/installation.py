@@ -1,5 +1,5 @@
 """The methods of CBProcess that concern drivers and the machine rather than a filter. They need no
-initialize(): what a program calls before it can start at all."""
+initialize(): a program calls them before it can start at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def initiate_shutdown(prompt: bytes, timeout: int, force_close_apps: bool, reboot: bool) -> bool:
-    """The one call that shuts the machine down; programs that test themselves put another function in its
+    """The one call that shuts the machine down. Programs that test themselves put another function in its
     place (`cbprocess._api.installation.initiate_shutdown`), and nothing happens to the machine."""
     from ctypes import byref, c_uint32
 
@@ -23,13 +23,12 @@ def initiate_shutdown(prompt: bytes, timeout: int, force_close_apps: bool, reboo
 
 
 class Installation:
-    """The methods. They work before initialize(), too, in any thread, but not in a handler (error 1131).
-    product_guid is the application's own GUID in braces; anything else, and a value of the wrong type, is
-    error 87.
+    """The methods for drivers and for the machine. They work before initialize(), too, in any thread, but not
+    in a handler (error 1131). product_guid is the application's own GUID in braces; anything else, and a
+    value of the wrong type, is error 87.
 
-    The drivers for process trees (ptrace) and the simulated one need no installation: they are running, have
-    the version of the package, and there is nothing to install or to take away.
-    """
+    The drivers for process trees (ptrace) and the simulated one need no installation. They are running, and
+    have the version of the package; there is nothing to install or to take away."""
 
     __slots__ = ()
 
@@ -38,8 +37,8 @@ class Installation:
         raise NotImplementedError
 
     def get_driver_status(self, product_guid: str) -> int:
-        """The MODULE_STATUS_ of this instance's driver (its Driver setting): NOT_PRESENT, STOPPED or
-        RUNNING. Does not fail because nothing is installed."""
+        """The MODULE_STATUS_ of this instance's driver (its Driver setting): NOT_PRESENT, STOPPED or RUNNING.
+        A driver that is not installed is no error."""
         from ctypes import c_uint32
 
         return self._ask_driver("cbp_driver_status", product_guid, c_uint32())
@@ -59,11 +58,12 @@ class Installation:
         flags: int,
         additional: int | None = None,
     ) -> bool:
-        """Installs or updates this instance's driver. cab_file_name is the driver's package; path_to_install
-        the folder for it, "" or None for the usual one; flags are INSTALL_ bits. additional is for programs
-        that pass a fifth number, and means nothing. True if only a restart of the machine completes it.
+        """Installs or updates this instance's driver. cab_file_name is the driver's package. path_to_install
+        is the folder for it, "" or None for the usual one. flags are INSTALL_ bits. additional is for
+        programs that pass a fifth number, and means nothing. True if only a restart of the machine completes
+        it.
 
-        Where the driver needs no installation nothing is done, the paths are not looked at, and no privilege
+        Where the driver needs no installation, nothing is done, the paths are not looked at, and no privilege
         is needed. Elsewhere error 1314 without administrative rights."""
         if additional is not None:
             checked_int(additional, "additional", 0, UINT32_MAX)

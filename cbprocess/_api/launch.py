@@ -1,9 +1,9 @@
 """popen(): a subprocess.Popen whose program runs under the filter from its first instruction on.
 
 The child of the ordinary Popen machinery is the launcher, which inherits everything that the target is to
-have. It waits until the driver has it and then executes the target in its own place: same process id, same
-pipes. Knows how subprocess prepares an execution; not how the launcher works. How Windows
-does it is in launch_windows.py."""
+have. It waits until the driver has it. Then it executes the target in its own place, with its process id and
+its pipes. Knows how subprocess prepares an execution; not how the launcher works. launch_windows.py is for
+Windows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from typing import Any
 
-# Popen's parameters behind args, in its order: for callers that give them by position.
+# Popen has these parameters behind args, in this order. Callers may give them by position.
 POSITIONAL = (
     "bufsize",
     "executable",
@@ -44,20 +44,20 @@ POSITIONAL = (
     "pass_fds",
 )
 
-# What fork() says nothing more about.
+# fork() does not say which of these limits it is.
 PROCESS_LIMITS = (
     "a limit of processes and threads is reached (RLIMIT_NPROC, pids.max of the control group or "
     "kernel.threads-max)"
 )
 
-# Failures of executing the launcher that the target would have met too, with the same arguments and limits.
+# The target would have failed with these errors, too: it has the arguments and limits of the launcher.
 TARGETS_OWN_ERRORS = (errno.E2BIG, errno.ENOMEM, errno.EAGAIN)
 
 
 class Popen(subprocess.Popen["Any"]):
     """A subprocess.Popen (of the same name, which it shows) whose child is started through the launcher.
 
-    The keyword _words is the command line's own: what it tells the launcher (launch_caller.h)."""
+    The keyword _words is the command line's own: the words for the launcher (launch_caller.h)."""
 
     def __init__(self, session: Session, ask: bool, args: Any, *positional: Any, **keywords: Any) -> None:
         if len(positional) > len(POSITIONAL):
@@ -85,8 +85,8 @@ class Popen(subprocess.Popen["Any"]):
         shell: bool,
         *rest: Any,
     ) -> None:
-        """Called by Popen once pipes and options are in order; the parameters are those of every Python since
-        3.9, `rest` what differs between them and only passes through."""
+        """Called by Popen once pipes and options are in order. The parameters are those of every Python since
+        3.9; `rest` differs between them and only passes through."""
         arguments = _argument_list(args, shell, executable)
         target = arguments[0] if executable is None else executable
         argument0 = os.fsencode(arguments[0]) if arguments else b""
@@ -103,11 +103,11 @@ class Popen(subprocess.Popen["Any"]):
             try:
                 os_error = launch.wait()
             except BaseException as error:
-                # Also an interrupt: nobody will ever hold an object for this child.
+                # This may be an interrupt. The child never gets an object that could wait for it.
                 self.kill()
                 self.wait()
                 if isinstance(error, CBProcessError) and _ended_by_others(self.returncode):
-                    # As if it had come a moment later, when the target ran.
+                    # The signal might have come a moment later, when the target ran.
                     return
                 raise
             if os_error:
@@ -116,7 +116,7 @@ class Popen(subprocess.Popen["Any"]):
 
 
 class Launch:
-    """One launch of the library; leaving the block frees it whatever happened."""
+    """One launch of the library. Leaving the block frees it in any case."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -135,11 +135,11 @@ class Launch:
         return fd.value
 
     def enter(self, ask: bool) -> None:
-        """Windows: from here to leave() this thread creates processes for the filter."""
+        """Begins a part in which this thread creates processes for the filter, until leave(). Windows."""
         self._library.cbp_launch_enter(self._session.pointer, ask, byref(self._handle))
 
     def leave(self, process_id: int) -> None:
-        """Says which process it was; 0: none."""
+        """Ends that part, and tells the process that was created; 0: none."""
         self._library.cbp_launch_leave(self._handle, process_id)
 
     def __enter__(self) -> Launch:
@@ -151,8 +151,8 @@ class Launch:
                 self._library.cbp_launch_finish(self._handle, 0, 0, byref(c_uint32()))
 
     def wait(self) -> int:
-        """Waits, interruptibly, until the target runs (0) or cannot (the errno of its execve; on Windows the
-        code of the refusal)."""
+        """Waits, interruptibly, until the target runs or cannot. Gives 0, or the errno of its execve (on
+        Windows the code of the refusal)."""
         os_error = c_uint32()
         try:
             in_slices(lambda: self._library.cbp_launch_finish(self._handle, 1, SLICE_MS, byref(os_error)))
@@ -164,7 +164,7 @@ class Launch:
 
 
 def _ended_by_others(returncode: int) -> bool:
-    """Whether a signal has ended the launcher that is not ours."""
+    """Whether a signal that is not ours has ended the launcher."""
     return returncode < 0 and returncode != -signal.SIGKILL
 
 
@@ -186,7 +186,7 @@ def _argument_list(args: Any, shell: bool, executable: Any) -> list[Any]:
 
 
 def _candidate_paths(target: Any, env: Any) -> list[bytes]:
-    """What Popen would try to execute, in turn."""
+    """The paths that Popen would try to execute, in turn."""
     program = os.fsencode(target)
     if os.path.dirname(program):
         return [program]
@@ -194,8 +194,8 @@ def _candidate_paths(target: Any, env: Any) -> list[bytes]:
 
 
 def _launch_error(error: OSError, program: str, target: Any) -> Exception:
-    """What a failure to start the launcher means to the caller. Failures of anything else, such as the
-    working directory, are the caller's own and pass through."""
+    """The error for the caller, made of a failure to start the launcher. Failures of anything else, such as
+    the working directory, are the caller's own and pass through."""
     if error.errno == errno.EAGAIN and error.filename is None:
         return OSError(error.errno, f"{error.strerror}: {PROCESS_LIMITS}", target)
     if error.filename != program:

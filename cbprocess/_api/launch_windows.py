@@ -1,7 +1,7 @@
 """popen() on Windows: a subprocess.Popen whose process belongs to the debug helper from its creation on.
 
-The ordinary Popen machinery creates the process in this thread; between Launch.enter() and Launch.leave() the
-system debugs what the thread creates for the helper, which holds it at its first event."""
+The ordinary Popen machinery creates the process in this thread. Between Launch.enter() and Launch.leave() the
+system debugs for the helper every process that the thread creates. The helper holds it at its first event."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 DEBUG_PROCESS = 0x1
 DEBUG_ONLY_THIS_PROCESS = 0x2
 CREATE_SUSPENDED = 0x4
-# They make the creating thread the debugger, or the process one whose first event does not come.
+# These flags make the creating thread the debugger, or the process one whose first event does not come.
 IMPOSSIBLE_FLAGS = DEBUG_PROCESS | DEBUG_ONLY_THIS_PROCESS | CREATE_SUSPENDED
 
 
 class Popen(launch.Popen):
-    """As on other systems, for the same callers."""
+    """A subprocess.Popen as on other systems, for the callers there."""
 
     def _execute_child(
         self,
@@ -38,8 +38,8 @@ class Popen(launch.Popen):
         shell: bool,
         *rest: Any,
     ) -> None:
-        """Called by Popen once pipes and options are in order; the parameters are those of every Python since
-        3.9, `rest` what differs between them and only passes through."""
+        """Called by Popen once pipes and options are in order. The parameters are those of every Python since
+        3.9; `rest` differs between them and only passes through."""
         if creationflags & IMPOSSIBLE_FLAGS:
             raise ValueError("popen() cannot create a process suspended, or for another debugger")
         options = (
@@ -56,7 +56,7 @@ class Popen(launch.Popen):
             begun.enter(self._ask)
             process_id = 0
             try:
-                # The method that the class above overrides is the system's.
+                # The system's method is the one that the class above overrides.
                 subprocess.Popen._execute_child(self, args, executable, *options, *rest)  # type: ignore[attr-defined]
                 process_id = self.pid
             finally:
@@ -64,7 +64,7 @@ class Popen(launch.Popen):
             try:
                 code = begun.wait()
             except BaseException:
-                # Also an interrupt: nobody will ever hold an object for this child.
+                # This may be an interrupt. The child never gets an object that could wait for it.
                 self.kill()
                 self.wait()
                 raise

@@ -1,9 +1,8 @@
-"""The CBProcess class: life of the filter and what can be asked in it. Its handlers are in hooks.py, its
-properties in settings.py, its rules in rules.py, what concerns drivers and the machine in installation.py,
-the running processes in snapshots.py.
+"""The CBProcess class: the life of the filter, and questions to it. Its handlers are in hooks.py, its
+properties in settings.py, its rules in rules.py, its methods for drivers and the machine in installation.py,
+and the running processes in snapshots.py.
 
-Checks what callers pass in and hands it to the native session; knows nothing of ctypes or threads.
-"""
+Checks arguments and hands them to the native session; knows nothing of ctypes or threads."""
 
 from __future__ import annotations
 
@@ -41,7 +40,7 @@ SILENCE = (
     'config("EventsToFire=-1") or the PROC_EVT_ bits of some operations change that'
 )
 
-# Set by initialize(), which counts for the whole process, and by which process that was.
+# initialize() sets these for the whole process: the GUID, and the process that it was called in.
 _product_guid: bytes | None = None
 _initialized_by = 0
 
@@ -54,13 +53,12 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
     filter at the end of the block. Several instances may be active. An active instance stays alive without a
     reference to it and is stopped at interpreter exit.
 
-    Properties, handlers and config() can be read and set at any time, before initialize() too, and keep what
-    they were set to in a fork of the process. Methods may be called from any thread, in handlers too unless
-    they say otherwise. Failures are CBProcessError with a Win32 code: 21 from a method before initialize()
-    (and in a fork of the process, whose parent keeps the filter), 87 for an argument of the wrong type or
-    value, 1131 in a handler and 614 outside of one, 1230 while the filter is active; where several hold, the
-    first of them in this order.
-    """
+    Properties, handlers and config() can be read and set at any time, before initialize() too, and keep their
+    values in a fork of the process. Methods may be called from any thread, in handlers too unless they say
+    otherwise. Failures are CBProcessError with a Win32 code: 21 from a method before initialize() (and in a
+    fork of the process, whose parent keeps the filter), 87 for an argument of the wrong type or value, 1131
+    in a handler and 614 outside of one, 1230 while the filter is active. Where several hold, the error is the
+    first of them in this order."""
 
     __slots__ = ("__weakref__", "_idle_warning", "_session", "_silence_told", "_snapshot", "_tag")
 
@@ -83,8 +81,7 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         """Makes the class ready, for all instances of this process. product_guid is a GUID in braces that is
         the application's own, such as "{713CC6CE-B3E2-4fd9-838D-E28F558F6866}"; case is ignored.
 
-        Error 87 for anything else, 588 if the native library is missing or damaged.
-        """
+        Error 87 for anything else, 588 if the native library is missing or damaged."""
         global _product_guid, _initialized_by
         guid = checked_text(product_guid, "product_guid")
         self._configured().initialize(guid)
@@ -95,13 +92,17 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         on without: 0 (no limit) or at least 3000. A CBProcessWarning, once for an instance, tells of handlers
         that are set while EventsToFire is 0.
 
-        Errors: 1292 for another timeout, 1230 if active, 588 if the driver's program is missing or damaged,
-        575 if the driver or the first worker thread does not start, 31 if /proc is not there or belongs to
-        another PID namespace, 1314 if this machine forbids what the
-        driver does (probe_driver tells why), 1131 in a handler; 1450, 4 or 8 where a limit of processes,
-        descriptors or memory is reached; 170 or 5 where a running process that a rule is for cannot be
-        attached to (see add_filtered_process_by_id); 50 if a setting or a rule asks for what the driver
-        cannot do, as driver_capabilities() tells. Nothing stays attached then."""
+        Errors, after which nothing stays attached:
+
+        - 1292 for another timeout; 1230 if active; 1131 in a handler.
+        - 588 if the helper's program is missing or damaged; 575 if the helper or the first worker thread does
+          not start.
+        - 31 if /proc is not there or belongs to another PID namespace; 1314 if this machine forbids the
+          driver (probe_driver tells why).
+        - 1450, 4 or 8 where a limit of processes, descriptors or memory is reached.
+        - 170 or 5 where a rule is for a running process that cannot be attached to (see
+          add_filtered_process_by_id).
+        - 50 if a setting or a rule asks for more than the driver can do, as driver_capabilities() tells."""
         session = self._ready()
         if isinstance(timeout, int) and not isinstance(timeout, bool) and timeout < 0:
             raise CBProcessError(
@@ -116,9 +117,9 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
 
     def stop_filter(self) -> None:
         """Stops filtering and waits until all handlers have returned; operations that wait go on. Rules stay.
-        Error 1053: it has stopped here, but the helper does not answer, so that what it holds stays held.
-        Does nothing if not active. In a handler it only ends delivery: the stop completes when the handlers
-        have returned. Can be interrupted by a signal, and called again then."""
+        Error 1053: it has stopped here, but the helper does not answer, so that its tasks stay held. Does
+        nothing if not active. In a handler it only ends delivery: the stop completes when the handlers have
+        returned. Can be interrupted by a signal, and called again then."""
         session = self._ready()
         idle = self._idle_warning
         was_idle = idle is not None and idle.stopping(session)
@@ -156,46 +157,47 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
 
     def config(self, configuration_string: str) -> str:
         """Reads a setting ("NAME") or sets it ("NAME=VALUE"); returns its value. Names ignore case; booleans
-        are True, False, 1, 0, Yes, No, and an enumeration's members can stand for what they name, as in
+        are True, False, 1, 0, Yes, No, and an enumeration's members can stand for their values, as in
         f"RefuseWith={RefuseWith.KILL}". Blanks around a value do not count, but in paths. Works before
         initialize(), too.
 
         Settings, with their defaults:
 
-        - EventsToFire (0): which operations fire, PROC_EVT_ bits, -1 for all that the driver sees.
-        - FilterOwnRequests (False): whether those of this process itself do. No driver sees them so far.
+        - EventsToFire (0): the operations that fire, PROC_EVT_ bits; -1 for all that the driver sees.
+        - FilterOwnRequests (False): whether operations of this process itself fire. No driver sees them so
+          far.
         - MinWorkerThreadCount (0: the number of processors, at least 4), MaxWorkerThreadCount (0: four times
-          the number of processors), up to 1024: how many worker threads there are when there is nothing to
-          do, and at most. A minimum above the maximum is the maximum. One that is above the minimum and has
-          had nothing to do for ten seconds ends.
-        - WorkerInitialStackSize (0): bytes of stack of a worker thread, at most 1 GiB; what is less than
-          1 MiB means 1 MiB.
+          the number of processors), up to 1024: the number of worker threads when there is nothing to do,
+          and at most. A minimum above the maximum is the maximum. A thread above the minimum ends when it
+          has had nothing to do for ten seconds.
+        - WorkerInitialStackSize (0): bytes of stack of a worker thread, at most 1 GiB; less than 1 MiB means
+          1 MiB.
         - SerializeEvents, Altitude, StrictAltitude: as the properties serialize_events, altitude and
           strict_altitude.
-        - LoggingEnabled (False): whether filters on this machine write to the system's log when they start
-          and stop (with their counts) and whatever on_error tells. Kept over restarts, for all programs; on
-          Linux in /etc/cbprocess/logging, or in the folder that CBPROCESS_CONFIG_DIR names. In force here at
-          once, in other programs with their next start_filter().
+        - LoggingEnabled (False): whether filters on this machine write their start, their stop (with their
+          counts) and their errors to the system's log. Kept over restarts, for all programs; on Linux in
+          /etc/cbprocess/logging, or in the folder that CBPROCESS_CONFIG_DIR names. In force here at once, in
+          other programs with their next start_filter().
         - Driver (auto): auto, ptrace, simulated, bpf, debug or kernel.
-        - TimeoutAction (allow): allow or deny, what happens to a creation at its deadline.
-        - RefuseWith (errno): errno or kill, how an execution is refused.
+        - TimeoutAction (allow): the end of a creation at its deadline, allow or deny.
+        - RefuseWith (errno): the way to refuse an execution, errno or kill.
         - ForkIsCreation (False): whether on_process_creation fires for forks, too.
         - HideController (False): whether start_filter() makes this process one whose memory, descriptors and
           files in /proc its own user cannot open any more, nor trace it, until it ends; Linux.
-        - ScopeSignals (False): whether programs that are started from then on can signal nobody outside of
-          their tree; start_filter() fails with 50 where the kernel cannot do that.
+        - ScopeSignals (False): whether programs that are started from then on can signal no process outside
+          of their tree; start_filter() fails with 50 where the kernel cannot do that.
         - ScopeProcFiles (False): whether programs that are started from then on can write no file below
-          /proc, not even their own, and read the memory, environment and descriptors of nobody outside of
-          their tree (inside of it they can); 50 where the kernel cannot do that.
+          /proc, not even their own, and read the memory, environment and descriptors of no process outside
+          of their tree (inside of it they can); 50 where the kernel cannot do that.
         - RecordTo: a file that every event and verdict is recorded in while the filter is active.
-        - Script, ReplaySpeed (max), ReplayVerdicts (asked): what the simulated driver plays, max or recorded
-          speed, and whether handlers are asked or the recorded verdicts stand; docs/recording.md.
+        - Script, ReplaySpeed (max), ReplayVerdicts (asked): the script of the simulated driver, max or
+          recorded speed, and whether handlers are asked or the recorded verdicts stand; docs/recording.md.
         - BuildInfo, LicenseInfo: to read only.
 
         Errors: 87 for an unknown name or value; 1230 for WorkerInitialStackSize, SerializeEvents, Driver,
         RecordTo and those for scripts while active, 1131 in a handler; 50 for a driver that is not part of
-        this build, and while active for what the driver cannot do; 1314 for LoggingEnabled without the right
-        to change it."""
+        this build, and while active for more than the driver can do; 1314 for LoggingEnabled without the
+        right to change it."""
         text = _as_str(checked_text(configuration_string, "configuration_string"))
         name, assigned, value = text.partition("=")
         name = name.strip()
@@ -221,16 +223,16 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
 
     def get_originator_token(self) -> int:
         """A handle of the process that asks for the current event's operation (of a termination: the process
-        that ends): on Linux a pidfd, for waitid(), poll() or signal.pidfd_send_signal(); on Windows an access
-        token. The caller closes it (os.close()). -1 if the process has gone or no handle of it can be had.
-        Only in a handler (error 614)."""
+        that ends). On Linux it is a pidfd, for waitid(), poll() or signal.pidfd_send_signal(); on Windows an
+        access token. The caller closes it (os.close()). -1 if the process has gone or no handle of it can be
+        had. Only in a handler (error 614)."""
         return self._ready().originator_token()
 
     def get_process_capabilities(self, process_id: int) -> int:
-        """The CAP_ bits of what can be seen, held and refused of a process that the filter supervises now. An
-        attached process, and one that was started before somebody asked for more, may have fewer than
-        driver_capabilities(). Errors: 21 if the filter is not active, 1168 for a process that it does not
-        supervise."""
+        """The CAP_ bits of a process that the filter supervises now: its operations that can be seen, held
+        and refused. An attached process may have fewer than driver_capabilities(), and so may one that was
+        started before more was asked for. Errors: 21 if the filter is not active, 1168 for a process that it
+        does not supervise."""
         return self._ready().process_capabilities(checked_int(process_id, "process_id", 0, UINT32_MAX))
 
     def reset_timeout(self, timeout: int) -> bool:
@@ -240,27 +242,27 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         return session.reset_timeout(checked_int(timeout, "timeout", 0, UINT32_MAX))
 
     def statistics(self) -> Statistics:
-        """What happened to the events since start_filter()."""
+        """The counts of events since start_filter()."""
         from .statistics import Statistics
 
         return Statistics(self._ready().statistics(), self._hooks.failed_in_handler)
 
     def driver_capabilities(self) -> int:
-        """The CAP_ bits of what this instance's driver can see, hold and refuse here; 0 if it cannot run."""
+        """The CAP_ bits of this instance's driver here: operations that it can see, hold and refuse. 0 if it
+        cannot run."""
         from ..drivers import probe_driver
 
         return probe_driver(_as_str(self._ready().get_config(b"Driver"))).capabilities
 
     def popen(self, args: Any, *positional: Any, **keywords: Any) -> subprocess.Popen[Any]:
-        """Starts a program as subprocess.Popen does, with the same arguments, and filters it and all of its
-        descendants: a rule for it is in force before its first instruction. Returns once the program runs, or
-        has been ended by a signal before that; an interrupt until then ends the program.
+        """Starts a program as subprocess.Popen does, with the arguments of that, and filters it and all of
+        its descendants: a rule for it is in force before its first instruction. Returns once the program
+        runs, or has been ended by a signal before that. An interrupt until then ends the program.
 
-        Raises what Popen would raise, and the OSError of a refusal (PermissionError for code 5). Errors: 21
-        if the filter is not active, 1131 in a handler, 50 if the driver cannot start programs, 170 if the
-        program is traced by somebody else, 109 if the driver's process died, 4 if no file descriptor is left
-        for the launch. The program's user must be able to execute the launcher program of this package
-        (588)."""
+        Raises the errors of Popen, and the OSError of a refusal (PermissionError for code 5). Errors: 21 if
+        the filter is not active, 1131 in a handler, 50 if the driver cannot start programs, 170 if the
+        program has another tracer, 109 if the helper died, 4 if no file descriptor is left for the launch.
+        The program's user must be able to execute the launcher program of this package (588)."""
         return self._popen(True, args, *positional, **keywords)
 
     def _popen(self, ask: bool, args: Any, *positional: Any, **keywords: Any) -> subprocess.Popen[Any]:
@@ -281,15 +283,15 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
             self._tell_silence(self._ready())
 
     def _tell_silence(self, session: Session) -> None:
-        """Warns, once, if no operation is to fire. Not before the start: a program that sets handlers first
-        may well set EventsToFire next."""
+        """Warns, once, if no operation is to fire. To be called after the start: a program that sets handlers
+        first may well set EventsToFire next."""
         if not self._silence_told and session.get_config(b"EventsToFire") == b"0":
             self._silence_told = True
             warn(SILENCE)
 
     def _owns_session(self) -> bool:
-        """Whether there is a session that was initialized, in this process rather than in one that it was
-        forked from."""
+        """Whether there is a session that was initialized, in this process and not in one that it was forked
+        from."""
         session = self._session
         return session is not None and session.process_id == os.getpid() and session.is_initialized
 

@@ -1,4 +1,4 @@
-"""The rules of an instance: whose operations fire, and which are decided without asking a handler."""
+"""The rules of an instance: they choose the operations that fire, and decide some without a handler."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ class Rules:
     """The rule methods of CBProcess.
 
     They can be called at any time after initialize(), in handlers too, and rules outlive a stop. A rule for
-    an id belongs to the process that has the id now, whoever gets it later. A name is a pattern: `*` stands
-    for any run of characters, `?` for one; without a separator it is held against the file name, with one
-    against the whole path; on Linux case counts. include_children extends a rule to the descendants, alive
-    and to come.
+    an id belongs to the process that has the id now; a later process with that id is another. A name is a
+    pattern: `*` stands for any run of characters, `?` for one. A pattern without a separator is held against
+    the file name, one with a separator against the whole path; on Linux case counts. include_children extends
+    a rule to the descendants, alive and to come.
 
-    Under a tree driver a rule means supervised processes: those that popen() started, and those that run
-    outside of it and that add_filtered_process_by_id(), add_filtered_process_by_name() or an add_rule() with
-    a process_id (not -1, not "ignore") takes under the filter, with their descendants if the rule includes
-    them. Removing the rule and stopping the filter let them go as they were; start_filter() takes them again.
-    The controller's own process is never taken. What can be refused of such a process is less than of one
-    that popen() started: get_process_capabilities().
+    Under a tree driver a rule means supervised processes: those that popen() started, and those that a rule
+    takes under the filter. Such rules are those of add_filtered_process_by_id(),
+    add_filtered_process_by_name(), and of add_rule() with a process_id (not -1, not "ignore"). They take the
+    descendants, too, if the rule includes them. Removing the rule and stopping the filter let them go as they
+    were; start_filter() takes them again. The controller's own process is never taken. Fewer operations of
+    such a process can be refused than of one that popen() started: get_process_capabilities().
 
     Errors: 21 before initialize(), 87 for an argument of the wrong type or value and for an id that no
-    process has, 1168 for removing what was never added; while active 50 for an action that the driver cannot
-    carry out."""
+    process has, 1168 for removing a rule that was never added; while active 50 for an action that the driver
+    cannot carry out."""
 
     __slots__ = ()
 
@@ -49,14 +49,14 @@ class Rules:
         raise NotImplementedError
 
     def _rules_changed(self, session: Session, rule: tuple[object, int], present: bool) -> None:
-        """A rule, named by whom it concerns and its action, was added or removed."""
+        """A rule, named by its target and its action, was added or removed."""
         raise NotImplementedError
 
     def add_filtered_process_by_id(self, process_id: int, include_children: bool) -> None:
         """Lets the operations of a process fire; -1 means every process (that is supervised already).
 
         Takes a running process under a tree driver's filter. While active: error 170 if another tracer or
-        controller has it, 5 if it must not be traced (another user's, more privileges, Yama); nothing is
+        controller has it, 5 if it must not be traced (another user's, more privileges, Yama). Nothing is
         added then."""
         self._ready()
         self._add(checked_process_id(process_id, True), include_children, ACTION_ASK)
@@ -64,10 +64,10 @@ class Rules:
     def add_filtered_process_by_name(self, process_name: str, include_children: bool) -> None:
         """Lets the operations of all processes whose program matches fire.
 
-        Takes those that run already, as the same user, under a tree driver's filter; what cannot be had (see
-        add_filtered_process_by_id) is left alone, and so are process 1, those that this process descends
-        from, the system's manager and bus (systemd, dbus) and other controllers' helpers. A program
-        that wants one of them gives its id."""
+        Takes those that run already, as the same user, under a tree driver's filter. Processes that cannot be
+        had (see add_filtered_process_by_id) are left alone. So are process 1, ancestors of this process, the
+        system's manager and bus (systemd, dbus) and other controllers' helpers: for one of them give its
+        id."""
         self._ready()
         pattern = checked_pattern(process_name, "process_name")
         self._add(pattern, include_children, ACTION_ASK, attach=RULE_FLAG_ATTACH)
@@ -83,8 +83,8 @@ class Rules:
         self._add(checked_pattern(process_name, "process_name"), include_children, ACTION_IGNORE)
 
     def remove_filtered_process_by_id(self, process_id: int) -> None:
-        """Takes back add_filtered_process_by_id(); also when the process has ended. Of two that had the id
-        the later one's rule goes first."""
+        """Takes back add_filtered_process_by_id(); also when the process has ended. If two had the id, the
+        later one's rule goes first."""
         self._ready()
         self._remove(checked_process_id(process_id, True), ACTION_ASK)
 
@@ -115,21 +115,25 @@ class Rules:
         access: int | None = None,
         include_children: bool = False,
     ) -> None:
-        """Adds a rule, given as a Rule or by the keywords that it consists of: for a pattern of program names
-        or for one process (-1: every process), with an action:
+        """Adds a rule, given as a Rule or by its keywords: for a pattern of program names or for one process
+        (-1: every process), with an action.
 
-        "ask" and "ignore" are what the add_filtered_ and add_ignored_ methods add. "allow" lets operations go
-        on at once, "deny" refuses process creations with `code` (a Win32 code, 1 .. 0xffffffff; 5), "strip"
-        protects: nobody gets the rights in `access` (PROCESS_ bits, 1 .. 0xffffffff) to the process, or the
-        corresponding ones to its threads; what it does itself is not restricted. Those three need no handler
-        and are in force whatever EventsToFire says: an event that it asks for is delivered afterwards with
-        decided_by_rule. They hold for ignored processes too, of which nothing is delivered. A rule that was
-        there already is replaced. Action.DENY and ACTION_DENY stand for "deny" as well, and so on. `code`
-        with another action than "deny", or `access` with another than "strip", is error 87.
+        - "ask": a handler decides, as with the add_filtered_ methods.
+        - "ignore": nothing fires, as with the add_ignored_ methods.
+        - "allow": operations go on at once.
+        - "deny": process creations are refused with `code` (a Win32 code, 1 .. 0xffffffff; 5).
+        - "strip": protects. Others do not get the rights in `access` (PROCESS_ bits, 1 .. 0xffffffff) to the
+          process, nor the corresponding ones to its threads. Its own requests are not restricted.
 
-        "deny" and "strip" beat "allow", which beats "ask". One exception makes lists of what may run: what is
-        denied to every process (-1) may still be executed if an "allow" for the path of its file, or for the
-        process, matches.
+        "allow", "deny" and "strip" need no handler and are in force whatever EventsToFire says: an event that
+        it asks for is delivered afterwards with decided_by_rule. They hold for ignored processes too, of
+        which nothing is delivered. A rule that was there already is replaced. Action.DENY and ACTION_DENY
+        stand for "deny" as well, and so on. `code` with another action than "deny", or `access` with another
+        than "strip", is error 87.
+
+        "deny" and "strip" beat "allow", which beats "ask". One exception makes lists of permitted programs: a
+        program that is denied to every process (-1) may still be executed if an "allow" for the path of its
+        file, or for the process, matches.
 
         With a process_id a running process is taken under a tree driver's filter, as by
         add_filtered_process_by_id() and with its errors, unless the action is "ignore"; a name takes none."""
@@ -151,7 +155,7 @@ class Rules:
         process_id: int | None = None,
         action: str | int = "ask",
     ) -> None:
-        """Takes back the rule that add_rule() added: this Rule, or that for this name or process with this
+        """Takes back a rule of add_rule(): this Rule, or the one for this name or process with this
         action."""
         self._ready()
         if rule is not None:
@@ -163,9 +167,9 @@ class Rules:
     def remove_rules(
         self, *, names: Iterable[str] = (), process_ids: Iterable[int] = (), action: str | int = "ask"
     ) -> None:
-        """Takes back many rules with this action at once, of names and of processes: for the price of one.
+        """Takes back many rules with this action at once, of names and of processes, at the price of one.
 
-        All of them or, if one was never added (error 1168), none."""
+        Takes back all of them, or none if one was never added (error 1168)."""
         from ctypes import c_char_p, c_uint32, c_uint64
 
         session = self._ready()
@@ -207,7 +211,7 @@ class Rules:
 
 
 def _check_rule(rule: object, *others: object) -> None:
-    """A rule as a value, beside which no keywords are given."""
+    """Refuses anything but a Rule, and keywords beside it."""
     from ..rules import Rule
 
     if not isinstance(rule, Rule):

@@ -1,13 +1,13 @@
-"""The properties of CBProcess that are settings, each with its getter and setter methods. Knows which values
-they take, not what becomes of them."""
+"""The properties of CBProcess that are settings, each with its getter and setter methods. Knows their values;
+nothing of their effects."""
 
 from __future__ import annotations
 
 from .._checks import checked_bool, checked_int, checked_text
 
-# Settings whose value a path is, which may begin and end with blanks.
+# The values of these settings are paths, which may begin and end with blanks.
 PATHS = ("script", "recordto")
-# Settings whose values are an enumeration's, and its name in enums.py.
+# The values of these settings are an enumeration's, which has this name in enums.py.
 ENUMERATIONS = {
     "eventstofire": "EventType",
     "refusewith": "RefuseWith",
@@ -17,14 +17,14 @@ ENUMERATIONS = {
 
 
 def setting_value(name: str, value: str) -> str:
-    """What the library is given for a value in config(). name is in lower case."""
+    """The value that the library gets for one in config(). name is in lower case."""
     if name in PATHS:
         return value
     value = value.strip()
     prefix = ENUMERATIONS.get(name, "") + "."
     if prefix == "." or not value.startswith(prefix):
         return value
-    # Python before 3.11 writes str() of members, and of members of a flag with a bar between.
+    # Python before 3.11 writes str() of members, and puts a bar between the members of a flag.
     from .. import enums
 
     members = getattr(enums, prefix[:-1]).__members__
@@ -37,8 +37,8 @@ def setting_value(name: str, value: str) -> str:
 
 
 class Settings:
-    """The properties, but for what the filter itself tells. They can be read and set before initialize();
-    a value of the wrong type, or one that the property cannot have, is error 87 and changes nothing."""
+    """The properties of settings. They can be read and set before initialize(). A value of the wrong type, or
+    one that the property cannot have, is error 87 and changes nothing."""
 
     __slots__ = ()
 
@@ -57,11 +57,11 @@ class Settings:
 
     @property
     def altitude(self) -> str:
-        """Where this instance stands among several: a decimal number as a str, above 0, below 4294967296,
+        """The place of this instance among several: a decimal number as a str, above 0, below 4294967296,
         with up to nine decimal places; "400055" at first. Can be set at any time and takes effect with the
-        next operation. Instances are told of an operation in its order, the highest first; their handlers
-        then run side by side. Whichever refuses, the operation is refused, with the code of the highest that
-        does; a handle keeps the access rights that all of them left in."""
+        next operation. Instances are told of an operation in this order, the highest first; their handlers
+        then run side by side. If one refuses, the operation is refused, with the code of the highest that
+        does. A handle keeps the access rights that all of them left in."""
         return self.get_altitude()
 
     @altitude.setter
@@ -79,8 +79,8 @@ class Settings:
     @property
     def strict_altitude(self) -> bool:
         """Whether start_filter() is to fail where another driver has the altitude already; False at first.
-        The drivers for process trees have no place in a stack that others could have, and let instances share
-        an altitude (the one that was started first comes first): there it is kept and changes nothing."""
+        The drivers for process trees have no place in a stack, and let instances share an altitude: the first
+        to be started comes first. For them the value is kept and changes nothing."""
         return self.get_strict_altitude()
 
     @strict_altitude.setter
@@ -97,7 +97,7 @@ class Settings:
 
     @property
     def serialize_events(self) -> int:
-        """0: events fire in several worker threads (at first); 1: in one, one after the other. Cannot be set
+        """0: events fire in several worker threads (at first). 1: in one, one after the other. Cannot be set
         while active (error 1230), nor in a handler (1131)."""
         return self.get_serialize_events()
 

@@ -1,4 +1,4 @@
-"""The members of CBProcess about the processes that run in the system. running.py makes the list itself."""
+"""The members of CBProcess for the processes that run in the system. running.py makes the list itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Snapshot:
-    """What one instance keeps for these members."""
+    """The state of one instance for these members."""
 
     __slots__ = ("processes", "track_command_line")
 
@@ -23,8 +23,8 @@ class Snapshot:
 
 
 class Snapshots:
-    """create_running_processes_snapshot() fills the running_process_ arrays with what runs at that moment,
-    in any part of the system that this process can see and whether it is filtered or not;
+    """create_running_processes_snapshot() fills the running_process_ arrays with the processes that run at
+    that moment, filtered or not, in any part of the system that this process can see.
     close_running_processes_snapshot() empties them. Each array is a tuple, and has a method that gives one
     item; an index from 0 to running_process_count - 1, else error 87.
 
@@ -60,7 +60,7 @@ class Snapshots:
         self._snapshot.processes = []
 
     def get_running_process_count(self) -> int:
-        """How many processes the snapshot has; 0 without one."""
+        """The number of processes in the snapshot; 0 without one."""
         return len(self._running_processes())
 
     @property
@@ -78,8 +78,9 @@ class Snapshots:
         return tuple(process.process_id for process in self._running_processes())
 
     def get_running_process_process_name(self, running_process_index: int) -> str:
-        """The path of the executable of one process of the snapshot, as get_process_name() gives it; where
-        the system does not tell it (Linux: a kernel thread, another user's process) the short name."""
+        """The path of the executable of one process of the snapshot, as get_process_name() gives it. It is
+        the short name where the system does not tell the path (Linux: a kernel thread, another user's
+        process)."""
         return self._running_process(running_process_index).process_name
 
     @property
@@ -88,8 +89,8 @@ class Snapshots:
         return tuple(process.process_name for process in self._running_processes())
 
     def get_running_process_command_line(self, running_process_index: int) -> str:
-        """The command line of one process of the snapshot, quoted as a shell reads it; "" if it has none, or
-        if track_command_line was False when the snapshot was taken."""
+        """The command line of one process of the snapshot, quoted as a shell reads it. It is "" if the
+        process has none, or if track_command_line was False when the snapshot was taken."""
         return self._running_process(running_process_index).command_line
 
     @property
@@ -102,7 +103,8 @@ class Snapshots:
         return self._snapshot.track_command_line
 
     def set_track_command_line(self, value: bool) -> None:
-        """Errors: 87 for what is no bool, 1131 in a handler, 1230 while the filter is active."""
+        """Sets the property track_command_line. Errors: 87 for anything but a bool, 1131 in a handler, 1230
+        while the filter is active."""
         from .._binding.library import check_outside_handler
 
         checked = checked_bool(value, "track_command_line")

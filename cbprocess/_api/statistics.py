@@ -6,7 +6,7 @@ from .._binding.layouts import FIELDS
 
 
 class Statistics:
-    """What happened to the events of an instance since its filter was started. Cannot be changed.
+    """The counts of an instance's events since its filter was started. Cannot be changed.
 
     delivered: events that a handler was called for. lost: events that never reached one. timed_out:
     operations let go (or refused) at their deadline. refused: operations refused, by a handler or a rule.
@@ -14,9 +14,8 @@ class Statistics:
     executions that were allowed and then failed in the system. malformed: messages of the driver that were
     dropped. workers: worker threads now. supervised: tasks under a tree driver now. deferred: operations
     deferred and not yet completed. queued: messages that wait for a worker now. guessed: processes whose
-    creator ended while it created them; they have the rules of all that it may have been. failed_in_handler:
-    handlers that raised, since the instance was made.
-    """
+    creator ended while it created them; they have the rules of every possible creator. failed_in_handler:
+    handlers that raised, since the instance was made."""
 
     __slots__ = tuple(sorted(["failed_in_handler", *(name for name, _ in FIELDS["statistics"])]))
 

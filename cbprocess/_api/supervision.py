@@ -1,6 +1,6 @@
 """The one warning of a filter that is active, has rules, and has nothing to watch.
 
-A tree driver sees only the trees that it started or was given: a program written for a machine-wide driver
+A tree driver sees only the trees that it started or was given. A program written for a machine-wide driver
 would wait for ever without learning why."""
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class IdleWarning:
             self._rules.discard(rule)
 
     def watch(self, session: Session) -> None:
-        """The filter or a rule is new. A process that is supervised now may have ended at the next look."""
+        """Looks at a filter or a rule that is new. A process that is supervised now may have ended at the
+        next look."""
         if self._settled or not self._rules or not session.is_active():
             return
         self._settled = session.statistics().supervised > 0
@@ -55,23 +56,24 @@ class IdleWarning:
     def _start_timer(self, session: Session) -> None:
         timer = threading.Timer(DELAY_S, self._look, (session,))
         timer.daemon = True
-        # Where no thread can be had, the look at the end has to do.
+        # The look at the end has to do where no thread can be had.
         with contextlib.suppress(RuntimeError):
             timer.start()
             self._timer = timer
 
     def launched(self) -> None:
-        """popen() is known here: no warning any more."""
+        """Ends the watch: the program uses popen(), so it needs no warning."""
         self._settled = True
         self._cancel()
 
     def stopping(self, session: Session) -> bool:
-        """Whether warn() is due, after the stop: a warning that is made an error must not prevent that."""
+        """Whether warn() is to be called after the stop: a warning that is made an error must not prevent
+        it."""
         self._cancel()
         return self._is_due(session)
 
     def warn(self, stack_level: int) -> None:
-        """The warning, for the caller that many frames up."""
+        """Warns the caller that is so many frames up."""
         warnings.warn(MESSAGE, CBProcessWarning, stacklevel=stack_level + 1)
 
     def _cancel(self) -> None:
@@ -80,7 +82,7 @@ class IdleWarning:
             timer.cancel()
 
     def _look(self, session: Session) -> None:
-        """In the timer's thread."""
+        """Looks, in the timer's thread."""
         if self._is_due(session):
             self.warn(1)
 
@@ -89,7 +91,7 @@ class IdleWarning:
             if self._settled or not self._rules or not session.is_active() or not self._is_idle(session):
                 return False
         except CBProcessError:
-            # The session went while the timer ran; there is nothing to warn of then.
+            # The session went while the timer ran, so there is nothing to warn of.
             return False
         self._settled = True
         return True

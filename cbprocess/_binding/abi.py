@@ -1,8 +1,7 @@
 """The C interface of the native library in ctypes: structures, callback types, functions. The fields of
 structures are those of layouts.py, but where they are pointers; those and the functions are written by hand.
 
-tests/abi compares every row of it with the built library. Knows nothing of what the functions are used for.
-"""
+tests/abi compares every row of it with the built library. Knows nothing of the uses of the functions."""
 
 from __future__ import annotations
 
@@ -56,8 +55,8 @@ class Snapshot(ctypes.Structure):
 
 # The event travels as a plain address: a pointer object would cost more than the whole dispatch.
 EventCallback = ctypes.CFUNCTYPE(None, c_void_p)
-# Events whose address is known beforehand come by this one. The address is passed nevertheless; not
-# declaring it saves its conversion, and a C function may be given more arguments than it takes.
+# Events with an address that is known before come by this one. C passes the address all the same, and a C
+# function may be given more arguments than it takes; not declaring it saves its conversion.
 BlockCallback = ctypes.CFUNCTYPE(None)
 ErrorCallback = ctypes.CFUNCTYPE(None, c_uint64, c_uint32, c_char_p)
 WorkerCallback = ctypes.CFUNCTYPE(None, c_uint64, c_void_p)
@@ -91,7 +90,7 @@ class AbiRow(ctypes.Structure):
 
 
 class _Status:
-    """Stands in the table below for a uint32_t result that is 0 or an error code, which is then raised."""
+    """Stands in the table below for a uint32_t result: 0, or an error code, which is raised."""
 
 
 FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
@@ -189,7 +188,7 @@ def open_library(path: str) -> ctypes.CDLL:
 
 
 def read_text(call: Any) -> bytes:
-    """What a function of the shape (..., buffer, size, needed) gives; `call` supplies the leading arguments.
+    """The text of a function of the shape (..., buffer, size, needed); `call` supplies the leading arguments.
     The text may grow between two calls, so the size is asked for until it is enough."""
     size = 512
     while True:

@@ -1,9 +1,8 @@
 """From the native worker threads to the handlers: the functions that the library calls, and back.
 
-A worker thread enters Python once, in `_worker_main`, and stays there: each event is then a cheap nested
-call that keeps the thread's state and its thread-locals. The function `dispatch`, made here for each worker,
-is the hot path of the whole package; it is written for speed first. Knows nothing of sessions.
-"""
+A worker thread enters Python once, in `_worker_main`, and stays there. Each event is then a cheap nested call
+that keeps the thread's state and its thread-locals. The function `dispatch`, made here for each worker, is
+the hot path of the whole package. It is written for speed first. Knows nothing of sessions."""
 
 from __future__ import annotations
 
@@ -118,12 +117,12 @@ class NativeCallbacks:
         )
 
     def _event(self, address: int) -> None:
-        """An event too large for its worker's block: it stands in memory of its own."""
+        """Handles an event that is too large for its worker's block: it stands in memory of its own."""
         size = ctypes.c_uint32.from_address(address).value
         make_dispatch(self._hooks, make_block(address, size), self._unkept, detach_kept)()
 
     def _error(self, context: int, code: int, text: bytes | None) -> None:
-        """In a thread of the library."""
+        """Tells of an error, in a thread of the library."""
         try:
             os_error = ctypes.c_uint32()
             is_failure = code == ERROR_GEN_FAILURE
@@ -151,7 +150,7 @@ class NativeCallbacks:
     def _bind(self, worker: int) -> object:
         """Gives the worker a dispatch of its own, which has to live as long as the worker runs."""
         address = ctypes.c_void_p()
-        # The first time only tells the address, which the dispatch has to know.
+        # The first call only tells the address, which the dispatch has to know.
         self._library.cbp_worker_bind(worker, self.structure.event, ctypes.byref(address))
         block = make_block(address.value or 0, EVENT_SIZE_INLINE)
         callback = abi.BlockCallback(make_dispatch(self._hooks, block, self._unkept, detach_kept))
@@ -182,7 +181,7 @@ class NativeCallbacks:
 
 
 def _forget_foreign_thread() -> None:
-    """Takes the calling thread, which Python did not start, out of threading's table: Python before 3.13
+    """Takes the calling thread, which Python did not start, out of threading's table. Python before 3.13
     would keep it there for ever."""
     table: dict[int, threading.Thread] = getattr(threading, "_active", {})
     if isinstance(table.get(get_ident()), getattr(threading, "_DummyThread", ())):

@@ -20,10 +20,9 @@ class DeferredAnswer:
     def complete(self, result_code: int = 0, desired_access: int | None = None) -> None:
         """Answers the operation; from any thread, once.
 
-        `result_code` as the event's; `desired_access` None grants what was asked for, less what rules took
-        away. Error 1168 when it was answered already or the filter has stopped, 1460 when the deadline had
-        passed (the answer changes nothing), 87 for a value out of range.
-        """
+        `result_code` is as the event's. `desired_access` None grants the rights that were asked for, less
+        those that rules took away. Error 1168 when it was answered already or the filter has stopped, 1460
+        when the deadline had passed (the answer changes nothing), 87 for a value out of range."""
         code = checked_int(result_code, "result_code", 0, UINT32_MAX)
         access = self._access
         if desired_access is not None:

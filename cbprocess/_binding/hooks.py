@@ -1,5 +1,5 @@
-"""What one instance's user has set to be called, and how a failure in it is told. Called from worker threads;
-knows nothing of the native library."""
+"""The functions that an instance's user has set, and the reports of failures in them. Called from worker
+threads; knows nothing of the native library."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Handler = Callable[[Any], object]
 
-# One place for each event type's bit.
+# Each event type has a place at its bit.
 HANDLER_COUNT = max(events.KINDS) + 1
 
 
@@ -39,9 +39,9 @@ class Hooks:
         self.error: Handler | None = None
         self.worker_creation: Handler | None = None
         self.worker_termination: Handler | None = None
-        # Told the number of the event (0: none) whose handler has raised, and what.
+        # It gets the number of the event (0: none) whose handler has raised, and the exception.
         self.raised: Callable[[int, BaseException], object] | None = None
-        # Told the number of the event whose execution has failed after it was allowed, and the errno.
+        # It gets the number of the event whose execution has failed after it was allowed, and the errno.
         self.take_back: Callable[[int, int], object] | None = None
         self.failed_in_handler = 0
         self._lock = allocate_lock()
@@ -65,7 +65,7 @@ class Hooks:
             tell_unraisablehook(error)
 
     def handler_raised(self, error: BaseException, sequence: int = 0) -> None:
-        """Counts and reports what a handler raised for the event with that number."""
+        """Counts and reports the exception of a handler for the event with that number."""
         from traceback import format_exception
 
         with self._lock:
@@ -79,14 +79,14 @@ class Hooks:
 
 
 def is_only_counted(code: int, failed_sequence: int) -> bool:
-    """Whether an error outside any call is nobody's failure: a guessed creator, or an execution
-    that the system has refused. Only a listener is told; statistics() has it in any case."""
+    """Whether an error outside any call is no failure of the program: a guessed creator, or an execution that
+    the system has refused. Only on_error is told; statistics() has it in any case."""
     return code == ERROR_NOT_FOUND or failed_sequence != 0
 
 
 def tell_unraisablehook(error: BaseException) -> None:
-    """Only the interpreter can make the argument of sys.unraisablehook; it does so for a callback that
-    raises."""
+    """Has the interpreter call sys.unraisablehook. Only it can make the argument, and it does so for a
+    callback that raises."""
     from .abi import PlainCallback
 
     def cbprocess_handler() -> None:

@@ -1,4 +1,4 @@
-"""Finds and opens the native library, once. Knows what its files are called, not what is in them."""
+"""Finds and opens the native library, once. Knows the names of its files; nothing of their contents."""
 
 from __future__ import annotations
 
@@ -44,13 +44,14 @@ def in_handler() -> bool:
 
 
 def check_outside_handler(what: str) -> None:
-    """Error 1131 in a handler."""
+    """Raises error 1131 in a handler."""
     if in_handler():
         raise CBProcessError(ERROR_POSSIBLE_DEADLOCK, f"{what}: not in a handler")
 
 
 def launcher_path() -> str:
-    """The program that popen() starts in front of the target. CBProcessError 588 if it is missing."""
+    """The path of the launcher, which popen() starts in front of the target. CBProcessError 588 if it is
+    missing."""
     global _launcher
     if not _launcher:
         from .abi import read_text
@@ -79,8 +80,9 @@ def find_folder() -> str:
 
 
 def _candidate_folders() -> list[str]:
-    """In this package first. A source tree's own package, which has nothing built in it, hides the installed
-    one when Python starts in that tree: so the other places that Python imports from come next."""
+    """The folders that may have the native files, this package's first. A source tree's own package has
+    nothing built in it, and hides the installed one when Python starts in that tree: so the other places that
+    Python imports from come next."""
     packages = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
     packages += [os.path.join(os.path.abspath(entry or "."), "cbprocess") for entry in sys.path]
     return [os.path.join(package, "_native") for package in packages]

@@ -1,7 +1,6 @@
 """The native session behind one instance, and the list of active ones that keeps them alive until exit.
 
-Owns the library's handle: knows how to start, stop and free it, not what its settings mean.
-"""
+Owns the library's handle: knows how to start, stop and free it; nothing of the meaning of its settings."""
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 # A wait in the library is cut into slices, between which Python handles signals.
 SLICE_MS = 100
-# How long an interpreter that exits waits for handlers that are still running.
+# An interpreter that exits waits so long for handlers that are still running.
 EXIT_LIMIT_S = 5.0
 
 _active: set[Session] = set()
@@ -38,7 +37,7 @@ class Session:
     """A session of the native library. All methods may raise CBProcessError with the library's code."""
 
     def __init__(self, hooks: Hooks, original: Session | None = None) -> None:
-        """original: a session of the process that this one was forked from, whose settings are taken over."""
+        """original is a session of the process that this one was forked from. Its settings are taken over."""
         self.pointer = c_void_p()
         self.library = library.load()
         self.process_id = os.getpid()
@@ -52,12 +51,12 @@ class Session:
         self.library.cbp_session_set_callbacks(self.pointer, byref(self.callbacks.structure))
 
     def __del__(self) -> None:
-        # Never active here: active sessions are kept alive by the set above.
+        # The session is not active here: the set above keeps active sessions alive.
         if self.pointer:
             self.library.cbp_session_destroy(self.pointer)
 
     def initialize(self, product_guid: bytes) -> None:
-        """A filter that is active goes on under the GUID that it was started with."""
+        """Sets the GUID. A filter that is active goes on under the GUID that it was started with."""
         try:
             self.library.cbp_session_set_product_guid(self.pointer, product_guid)
         except CBProcessError as error:
@@ -89,11 +88,11 @@ class Session:
                 return False
             if self.pointer:
                 raise
-            # Abandoned at exit while this thread was waiting.
+            # It was abandoned at exit while this thread was waiting.
         return True
 
     def stop_slice_at_exit(self) -> bool:
-        """As stop_slice(); a driver that does not answer is waited for no longer than that."""
+        """Does stop_slice(); waits no longer for a helper that does not answer."""
         try:
             return self.stop_slice(SLICE_MS // 10)
         except CBProcessError as error:
@@ -122,7 +121,7 @@ class Session:
         self.library.cbp_session_set_config(self.pointer, name, value)
 
     def set_own_requests(self, on: bool) -> None:
-        """FilterOwnRequests is on or off: what this process creates may be held, or not."""
+        """Switches FilterOwnRequests on or off: processes that this one creates may be held, or not."""
         if not on:
             self._own_requests = None
         elif self._own_requests is None:
@@ -159,8 +158,8 @@ class Session:
 
 
 def in_slices(call: Callable[[], object], limit_s: float = inf) -> bool:
-    """Makes a call that waits in the library for a slice of time, until it has what it waits for. False if
-    that takes longer than the limit."""
+    """Makes a call that waits in the library for a slice of time, until it has succeeded. False if that takes
+    longer than the limit."""
     end_s = monotonic() + limit_s
     while True:
         try:
@@ -191,7 +190,7 @@ def _set_exit_hook() -> None:
 
 
 def _stop_at_exit() -> None:
-    """Stops what is active, so that no worker thread is inside Python when the interpreter goes."""
+    """Stops the active sessions, so that no worker thread is inside Python when the interpreter goes."""
     own = [session for session in _active if session.process_id == os.getpid()]
     limit = monotonic() + EXIT_LIMIT_S
     while own:

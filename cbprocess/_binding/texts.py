@@ -1,10 +1,11 @@
-"""Texts for people: what a name may do to a line or to a terminal is made visible. Knows nothing else."""
+"""Texts for people: makes characters visible that could end a line or steer a terminal. Knows nothing
+else."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """The text with everything that could end a line or steer a terminal as an escape sequence."""
+    """The text with escape sequences in place of characters that could end a line or steer a terminal."""
     if text.isprintable():
         return text
     return "".join(part if part.isprintable() else _escaped(part) for part in text)
@@ -13,6 +14,6 @@ def printable(text: str) -> str:
 def _escaped(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
-        # A byte of a name that is not UTF-8.
+        # This is a byte of a name that is not UTF-8.
         return f"\\x{code - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")

@@ -1,7 +1,6 @@
 """The messages of recordings and scripts as bytes: docs/recording.md, driver/protocol/cbp_message.h.
 
-Knows their layout; nothing of files, sessions or of what the messages mean.
-"""
+Knows their layout; nothing of files, of sessions or of the meaning of messages."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ def _layout(name: str) -> struct.Struct:
     return struct.Struct("=" + "".join(kind for _, kind in FIELDS[name]))
 
 
-# Every message begins with one.
+# Every message begins with a header.
 HEADER = _layout("message_header")
 EVENT_HEAD = _layout("event_message")
 ITEM = _layout("event_item")
@@ -34,7 +33,7 @@ VERDICT = _layout("verdict")
 STEP = _layout("script_step")
 
 TEXTS = ("process_name", "image_file_name", "arguments")
-# The numbers of an event message, in front of the places of its texts.
+# An event message has these numbers, in front of the places of its texts.
 EVENT_FIELDS = [name for name, _ in FIELDS["event_message"]][: -2 * len(TEXTS)]
 
 
@@ -92,7 +91,7 @@ class EventMessage:
         ]
 
     def event(self, index: int) -> events.EventParams:
-        """The event object of an item: one that its handler has kept, to be read only."""
+        """The event object of an item. It can only be read, as one that its handler has kept."""
         from ctypes import create_string_buffer
 
         values = {"context": 0, **self.fields, "deadline_ns": self.deadline_ns}

@@ -1,6 +1,6 @@
 """One asynchronous loop over the events of a monitor. An event loop is touched only from its own thread, but
-for call_soon_threadsafe; and that is called only when the loop waits for an event, so that a burst wakes it
-once. Works with every loop that has asyncio's interface."""
+for call_soon_threadsafe. That is called only when the loop waits for an event, so that a burst wakes it once.
+Works with every loop that has asyncio's interface."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Waiters:
         return self._loop
 
     async def wait(self) -> None:
-        """Waits until there may be something to take."""
+        """Waits until there may be an item."""
         if not self._feed.arm():
             return
         future = self._loop.create_future()
@@ -52,11 +52,11 @@ class Waiters:
                 self._futures.remove(future)
 
     def _wake(self) -> None:
-        """In any thread."""
+        """Wakes the tasks, from any thread."""
         try:
             self._loop.call_soon_threadsafe(self._wake_all)
         except RuntimeError:
-            # The loop is closed: nobody will ever take anything.
+            # The loop is closed, so no event will ever be taken.
             self._feed.close()
 
     def _wake_all(self) -> None:
@@ -118,7 +118,7 @@ class AsyncEvents(Turn[EventT]):
 
 
 async def wait_for_call(register: Callable[[Callable[[], None]], None]) -> None:
-    """Waits until the function that `register` is given has been called, in whatever thread."""
+    """Waits until the function that `register` gets has been called, in any thread."""
     loop = asyncio.get_running_loop()
     future = loop.create_future()
 
@@ -127,7 +127,7 @@ async def wait_for_call(register: Callable[[Callable[[], None]], None]) -> None:
             future.set_result(None)
 
     def call() -> None:
-        # A loop that is closed waits for nothing.
+        # A closed loop waits for nothing.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(finish)
 

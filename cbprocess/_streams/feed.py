@@ -1,12 +1,11 @@
 """The bounded queue between worker threads, which hand held events in, and a consumer, which takes them out.
 
-What happens when it is full is the consumer's choice (Overflow). Closing it lets everything go that came
-through it and is unanswered, wherever that is, and every later event too. Knows nothing of filters, of event
-loops, or of what is done with an event.
+The consumer chooses what happens when it is full (Overflow). Closing it lets every unanswered event go that
+came through it, wherever it is, and every later event too. Knows nothing of filters, of event loops, or of
+the use of events.
 
 The lock may be taken again by the thread that has it, because a collection of garbage can close a feed
-anywhere. So offer() looks afterwards whether the feed is closed.
-"""
+anywhere. So offer() looks afterwards whether the feed is closed."""
 
 from __future__ import annotations
 
@@ -35,7 +34,8 @@ if TYPE_CHECKING:
 
 QUEUE_SIZE = 1024
 QUEUE_SIZE_MAX = 1_000_000
-# Failed executions whose event has not come. Most are of events that nobody has any more.
+# Failed executions wait for their event up to this number. Most are of events that nothing refers to any
+# more.
 EARLY_MAX = 1024
 # A wait is cut into slices, between which Python handles signals.
 SLICE_S = 0.1
@@ -44,7 +44,7 @@ SLICE_S = 0.1
 class Overflow(str, Enum):
     """What happens to an event that finds the queue full."""
 
-    HOLD = "hold"  # It waits in its worker thread; nothing is let go, others behind it wait too.
+    HOLD = "hold"  # It waits in its worker thread. Nothing is let go; others behind it wait too.
     DROP_OLDEST = "drop_oldest"  # The queue's oldest is let go unseen.
     DROP_NEWEST = "drop_newest"  # The new one is let go unseen.
 
@@ -58,7 +58,7 @@ def checked_overflow(value: object) -> Overflow:
 
 
 class Feed:
-    """A queue of (event, what it is for). `dropped` counts events that were let go for want of room."""
+    """A queue of (event, purpose). `dropped` counts events that were let go for want of room."""
 
     def __init__(self, size: int = QUEUE_SIZE, overflow: object = Overflow.HOLD) -> None:
         self._size = checked_int(size, "queue_size", 1, QUEUE_SIZE_MAX)
@@ -68,11 +68,11 @@ class Feed:
         self.is_closed = False
         self._is_finished = False
         self._items: deque[Item] = deque()
-        # By sequence: those that may still be taken back, as long as somebody has them; and errnos of what
-        # was taken back before its event came, where another worker was faster.
+        # Executions that can be taken back are kept by sequence, as long as their events are referred to. If
+        # another worker was faster, the errno is kept until the event comes.
         self._executions: Executions = weakref.WeakValueDictionary()
         self._early: dict[int, int] = {}
-        self._count = 0  # of the items, and of those that a worker is making now
+        self._count = 0  # of the items, and of events that workers are making now
         self._lock = threading.RLock()
         self._room = threading.Condition(self._lock)
         self._ready = threading.Condition(self._lock)
@@ -106,7 +106,7 @@ class Feed:
             self._wake()
 
     def _reserve(self) -> bool:
-        """Makes room for one more. Whether the event is to be queued."""
+        """Makes room for one more. Gives whether the event is to be queued."""
         victim = None
         with self._lock:
             while self._count >= self._size and not self.is_closed:
@@ -128,8 +128,8 @@ class Feed:
         return True
 
     def take_back(self, sequence: int, os_error: int) -> None:
-        """The execution that this event tells of was allowed and has failed. An event that nobody has taken
-        is not queued any more."""
+        """Takes back the execution that this event tells of: it was allowed, and has failed. An event that
+        has not been taken out leaves the queue."""
         with self._lock:
             held = self._executions.pop(sequence, None)
             if held is None:
@@ -144,7 +144,7 @@ class Feed:
             self._room.notify()
 
     def _note_execution(self, held: HeldProcessCreation) -> bool:
-        """Under the lock. False: it has been taken back already."""
+        """Keeps an execution, under the lock. False: it has been taken back already."""
         os_error = self._early.pop(held.sequence, None)
         if os_error is None:
             self._executions[held.sequence] = held
@@ -155,7 +155,7 @@ class Feed:
     # ---- The consumer ----
 
     def take(self) -> Item | None:
-        """The oldest item, if there is one."""
+        """The oldest item, or None."""
         with self._lock:
             if not self._items:
                 return None
@@ -174,11 +174,11 @@ class Feed:
                 self._ready.wait(SLICE_S)
 
     def set_wake(self, wake: Callable[[], None]) -> None:
-        """What an armed feed calls, once, in a worker's thread, when there is something to take."""
+        """Sets the function that an armed feed calls, once, in a worker's thread, when there is an item."""
         self._wake = wake
 
     def arm(self) -> bool:
-        """Asks for a wake-up by the next event. False if there is something to take now, or the end."""
+        """Asks for a wake-up by the next event. False if there is an item now, or the end."""
         with self._lock:
             self._is_armed = not self._items and not self._is_finished
             return self._is_armed
@@ -202,7 +202,7 @@ class Feed:
     # ---- The end ----
 
     def finish(self) -> None:
-        """No more events will come: the consumer gets what is queued, then the end."""
+        """Ends the queue: the consumer gets what is in it, then the end."""
         with self._lock:
             self._is_finished = True
             is_armed, self._is_armed = self._is_armed, False
@@ -211,7 +211,7 @@ class Feed:
             self._wake()
 
     def lift_bound(self) -> None:
-        """No worker waits for room any more: the filter is about to stop, so that few more can come."""
+        """Makes room for all workers: the filter is about to stop, so that few more events can come."""
         with self._lock:
             self._size = QUEUE_SIZE_MAX
             self._room.notify_all()
@@ -236,7 +236,7 @@ class Feed:
         self.ledger.let_go_all()
 
     def wait_closed(self, seconds: float) -> bool:
-        """Waits until the feed is closed, for that long at most. Whether it is."""
+        """Waits until the feed is closed, for that long at most. Gives whether it is."""
         limit = monotonic() + seconds
         with self._lock:
             while not self.is_closed:

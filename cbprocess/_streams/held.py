@@ -1,9 +1,8 @@
 """Events that have left their handler: a copy of the event, and the answer that is still owed for it.
 
 The handler of a monitor (feed.py) makes them in a worker thread. An event is answered once, in any thread.
-The library's ticket decides which answer was first; this module remembers what came of it. Knows nothing of
-queues or event loops.
-"""
+The library's ticket decides which answer was first; this module remembers the outcome. Knows nothing of
+queues or event loops."""
 
 from __future__ import annotations
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(Enum):
-    """What became of a held event's answer: `event.outcome`."""
+    """The outcome of a held event: `event.outcome`."""
 
     PENDING = "pending"  # The operation waits.
     ANSWERED = "answered"  # The operation went on, or was refused, as it was answered.
@@ -44,7 +43,7 @@ class Outcome(Enum):
     NOT_HELD = "not held"  # It never waited: a rule had decided it, or it cannot be held.
 
 
-# Counts the forks between the process that imported this and this one.
+# The number of forks between the process that imported this and this one.
 _generation = 0
 
 
@@ -69,7 +68,7 @@ class Ledger:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether this is a fork of the process that the operations are held for: nothing here is its own."""
+        """Whether this is a fork of the process that holds the operations. Nothing here is its own then."""
         return self._generation != _generation
 
     @property
@@ -77,7 +76,7 @@ class Ledger:
         return len(self._open)
 
     def hold(self, event: events.EventParams) -> HeldEvent:
-        """Defers the event that this thread's handler runs for, if its operation waits; gives the copy."""
+        """Defers the event that this thread's handler runs for, if its operation waits. Gives the copy."""
         flags = event._words[events.FLAGS]
         if not flags & EVENT_FLAG_HELD or flags & EVENT_FLAG_TIMED_OUT:
             return _HELD_CLASSES[type(event)]._copy(event, self, None)
@@ -102,9 +101,9 @@ class Ledger:
         return Outcome.ANSWERED
 
     def let_go_all(self) -> None:
-        """Lets everything go that is unanswered."""
+        """Lets every unanswered operation go."""
         while self._open:
-            # Others may be answering at the same time; a ticket that they took in between changes nothing.
+            # Other threads may be answering meanwhile. A ticket that they took changes nothing.
             for ticket in tuple(self._open):
                 self.settle(ticket)
 
@@ -113,15 +112,14 @@ class HeldEvent(events.EventParams):
     """An event whose operation waits for its verdict: allow(), deny(), and strip() for handle operations.
 
     It has all properties of the event's own class, of which it is an instance as well. Verdicts can be given
-    once, in any thread, while `outcome` is PENDING; `result_code` and `desired_access` can be set until then.
+    once, in any thread, while `outcome` is PENDING. `result_code` and `desired_access` can be set until then.
     An event that is dropped without a verdict is let go. As a context manager it is answered at the end of
-    the block with what was set, and let go if the block raises.
-    """
+    the block, by these two properties, and let go if the block raises."""
 
     __slots__ = ("__weakref__", "_is_taken", "_ledger", "_outcome", "_ticket")
 
     _ledger: Ledger
-    _ticket: list[int]  # holds the ticket until somebody takes it out to answer: a pop is atomic
+    _ticket: list[int]  # holds the ticket until an answer takes it out: a pop is atomic
     _outcome: Outcome
     _is_taken: bool
 
@@ -155,8 +153,8 @@ class HeldEvent(events.EventParams):
             self._let_go()
 
     def allow(self) -> bool:
-        """Lets the operation go on as it was asked for. True if that is what this answer did; False if the
-        operation had gone on before (`outcome` says why). Error 1168 after a verdict that counted."""
+        """Lets the operation go on as it was asked for. True if this answer did so; False if the operation
+        had gone on before (`outcome` says why). Error 1168 after a verdict that counted."""
         return self._answer(0, UINT32_MAX)
 
     def deny(self, result_code: int = ERROR_ACCESS_DENIED) -> bool:
@@ -167,21 +165,21 @@ class HeldEvent(events.EventParams):
         return self._answer(code, UINT32_MAX) and self.refusable
 
     def hold(self) -> Self:
-        """Keeps the operation waiting beyond this turn of the loop, or beyond the end of the coroutine: the
+        """Keeps the operation waiting beyond this turn of the loop, or beyond the end of the coroutine. The
         verdict comes later, from any holder of the event. Gives the event itself."""
         self._is_taken = True
         return self
 
     @property
     def outcome(self) -> Outcome:
-        """PENDING until the operation is answered or goes on without; TIMED_OUT and LET_GO are learnt by the
-        next verdict at the latest."""
+        """PENDING until the operation is answered or goes on without. The next verdict learns of TIMED_OUT
+        and LET_GO at the latest."""
         return self._outcome
 
     @property
     def time_left(self) -> float | None:
-        """Seconds until the deadline, 0.0 when it has passed; None without one. As it was when the event was
-        made."""
+        """Seconds until the deadline that the event was made with; 0.0 when it has passed; None without
+        one."""
         deadline_ns = self._quads[events.DEADLINE_NS_64]
         return max(0.0, (deadline_ns - monotonic_ns()) / 1e9) if deadline_ns else None
 
@@ -213,7 +211,7 @@ class HeldEvent(events.EventParams):
         return outcome
 
     def _finish(self) -> None:
-        """Answers with what was set, as when a handler returns."""
+        """Answers with the properties that were set, as when a handler returns."""
         if self._ticket:
             try:
                 ticket = self._ticket.pop()
@@ -260,9 +258,9 @@ class HeldProcessCreation(HeldEvent, events.CBProcessProcessCreationEventParams)
 
     @property
     def os_error(self) -> int | None:
-        """The errno with which the execution failed although it was allowed (`outcome` is FAILED then); 0 if
-        the process has ended in it. None otherwise, and until it is known: before the next event of its
-        process."""
+        """The errno of an execution that failed although it was allowed (`outcome` is FAILED then); 0 if the
+        process has ended in it. It is known before the next event of its process. None until then, and
+        otherwise."""
         return getattr(self, "_os_error", None)
 
     def _take_back(self, os_error: int) -> None:
@@ -300,7 +298,7 @@ class HeldThreadHandleOperation(HeldHandleEvent, events.CBProcessThreadHandleOpe
     __slots__ = ()
 
 
-# What a loop gets. A type checker knows the class where isinstance() has told it.
+# A loop gets one of these. A type checker knows the class where isinstance() has told it.
 AnyHeldEvent = Union[
     HeldProcessCreation,
     HeldProcessTermination,

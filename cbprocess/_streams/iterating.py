@@ -1,4 +1,4 @@
-"""One loop over the events of a monitor, and the plain iterator. Knows feeds and keepers, nothing of event
+"""One loop over the events of a monitor, and the plain iterator. Knows feeds and keepers; nothing of event
 loops."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .keeper import Keeper
 
     class Looped(Protocol):
-        """What a loop needs of its monitor."""
+        """The part of a monitor that a loop needs."""
 
         _feed: Feed
         _keeper: Keeper
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
         def _raise_failure(self) -> None: ...
 
 
-# What a monitor's events can be, as far as a type checker can tell from the `events` of monitor().
+# A type checker tells the class of a monitor's events from the `events` of monitor(), as far as it can.
 EventT = TypeVar("EventT", bound="HeldEvent", covariant=True)
 
 
 class Turn(Generic[EventT]):
-    """One loop over a monitor. Outside of a `with` block the monitor is the loop's: it is closed when the
+    """One loop over a monitor. Outside of a `with` block the monitor is the loop's. It is closed when the
     loop is left, in whatever way, because the loop's iterator is gone then."""
 
     def __init__(self, monitor: Looped, owns_monitor: bool) -> None:
@@ -46,7 +46,7 @@ class Turn(Generic[EventT]):
             self._monitor._feed.close()
 
     def _settle(self) -> None:
-        """The loop's body is through with its event."""
+        """Answers the event of the loop's last turn."""
         event, self._current = self._current, None
         if event is not None and not event._is_taken:
             event._finish()
@@ -71,6 +71,6 @@ class Events(Turn[EventT]):
                 self._monitor.close()
             self._monitor._raise_failure()
             raise StopIteration
-        # The filter fires nothing but what it was asked for.
+        # The filter fires only the operations that it was asked for.
         self._current = event = cast("EventT", item[0])
         return event

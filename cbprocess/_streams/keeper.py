@@ -1,6 +1,6 @@
-"""What a monitor's thread does: it owns a filter while that runs, starts the program in it, and stops it when
-the program or the interest in it has ended. The thread that iterates could not do that: what it would wait
-for may be waiting for its verdict. Knows nothing of iterators and event loops."""
+"""The thread of a monitor. It owns a filter while that runs, starts the program in it, and stops it when the
+program or the interest in it has ended. The iterating thread could not do that: its verdict may be needed for
+what it would wait for. Knows nothing of iterators and event loops."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
     from .._api.process import CBProcess
 
-# How often the keeper looks, without a program and with one.
+# The keeper looks so often, without a program and with one.
 LOOK_S = 0.1
 LOOK_AT_PROGRAM_S = 0.02
 # Descendants that go on after the program must not keep the iteration going.
 LAST_EVENTS_LIMIT_S = 2.0
-# How long the stop waits for programs that are being started.
+# The stop waits so long for programs that are being started.
 LAUNCH_LIMIT_S = 5.0
 
 
 class Keeper:
-    """What a monitor's thread does, and what is left when the monitor itself has been forgotten."""
+    """The thread of a monitor, and the rest of it when the monitor itself has been forgotten."""
 
     def __init__(self, process: CBProcess, feed: Feed, command: tuple[Any, dict[str, Any]] | None) -> None:
         self.process = process
@@ -74,14 +74,14 @@ class Keeper:
             raise
 
     def when_done(self, call: Callable[[], None]) -> None:
-        """Calls this in the keeper's thread after its end, or here if that has been."""
+        """Calls this in the keeper's thread after its end, or here if it has ended."""
         self._on_done.append(call)
         if self.is_done.is_set():
             self._tell_done()
 
     def _hear(self, error: Any) -> None:
-        """Errors outside any call, where the user does not hear them: one that ended the filter ends the
-        iteration."""
+        """Takes errors outside any call, where the user does not hear them. An error that ended the filter
+        ends the iteration."""
         if is_only_counted(error.error_code, error.sequence):
             return
         failure = CBProcessError(error.error_code, error.description)
@@ -101,7 +101,7 @@ class Keeper:
             self._end()
 
     def _keep(self) -> None:
-        """Returns when there is no reason to go on."""
+        """Keeps the filter, and returns when there is no reason to go on."""
         ended_at: float | None = None
         delivered = -1
         while not self.feed.wait_closed(LOOK_S if self.child is None else LOOK_AT_PROGRAM_S):
@@ -119,7 +119,7 @@ class Keeper:
                 return
 
     def _end(self) -> None:
-        # A worker that waits for room would keep the stop waiting, and what is still to come is not held.
+        # A worker that waits for room would delay the stop. Events that come from now on are not held.
         self.feed.lift_bound()
         for step in (self._wait_for_launches, self.process.stop_filter, self._restore_settings):
             try:
@@ -137,7 +137,8 @@ class Keeper:
         self.process.config(f"EventsToFire={self._events_before}")
 
     def _wait_for_launches(self) -> None:
-        """A program that is let go now must not be ended because the filter stops under its start."""
+        """Waits for programs that are being started: a program that is let go now must not be ended because
+        the filter stops under its start."""
         if self.launches and self.feed.is_closed:
             from concurrent.futures import wait
 

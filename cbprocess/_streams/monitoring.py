@@ -33,14 +33,15 @@ if TYPE_CHECKING:
         HeldThreadTermination,
     )
 
-# Of monitors that are not given an instance, when nobody called initialize().
+# Monitors without an instance of the user's initialize theirs with this GUID, if initialize() was not called.
 PRODUCT_GUID = "{c1b5f2a4-3d0e-4f43-8b1c-7a9d5e6f0213}"
 DEFAULT_EVENTS = constants.PROC_EVT_PROCESS_CREATION | constants.PROC_EVT_PROCESS_TERMINATION
 DEFAULT_TIMEOUT_MS = 30000
 
 
 class Monitor(Generic[EventT]):
-    """What monitor() gives: iterate it with `for` or `async for`, best in a `with` or `async with` block."""
+    """The result of monitor(): iterate it with `for` or `async for`, best in a `with` or `async with`
+    block."""
 
     def __init__(
         self,
@@ -85,18 +86,18 @@ class Monitor(Generic[EventT]):
 
     @property
     def process(self) -> subprocess.Popen[Any] | None:
-        """The command's process, once it runs its program; None before, and without a command."""
+        """The command's process, once it runs its program. None before, and without a command."""
         return self._keeper.child
 
     @property
     def dropped(self) -> int:
-        """How many events were let go unseen because the queue was full."""
+        """The number of events that were let go unseen because the queue was full."""
         return self._feed.dropped
 
     def launch(self, args: Any, **keywords: Any) -> Future[subprocess.Popen[Any]]:
         """Starts another program under the filter, as CBProcess.popen() does, in a thread of its own: the
-        iterating thread has to be free to decide about it. Gives a concurrent.futures.Future of the Popen,
-        or of the error; `asyncio.wrap_future()` makes it awaitable. Error 21 if the monitor does not run."""
+        iterating thread has to be free to decide about it. Gives a concurrent.futures.Future of the Popen, or
+        of the error; `asyncio.wrap_future()` makes it awaitable. Error 21 if the monitor does not run."""
         from concurrent.futures import Future
 
         if not self._keeper.process.active:
@@ -120,14 +121,16 @@ class Monitor(Generic[EventT]):
 
     def close(self) -> None:
         """Lets everything go and stops the filter; waits until it has stopped, interruptibly. The program
-        goes on without the filter. Does nothing when closed. Nothing of the monitor's process in a fork."""
+        goes on without the filter. Does nothing when closed. In a fork it changes nothing of the monitor's
+        process."""
         self._feed.close()
         if self._is_started and not self._feed.ledger.is_foreign:
             while not self._keeper.is_done.wait(LOOK_S):
                 pass
 
     async def aclose(self) -> None:
-        """As close(), waiting in the event loop. Nothing is held any more when this is first suspended."""
+        """Does what close() does, and waits in the event loop. All operations have been let go when this is
+        first suspended."""
         self._feed.close()
         if self._is_started and not self._feed.ledger.is_foreign:
             from .awaiting import wait_for_call
@@ -144,7 +147,7 @@ class Monitor(Generic[EventT]):
         self._is_started = True
 
     def _raise_failure(self) -> None:
-        """Raises what ended the iteration, once, if that was a failure."""
+        """Raises the failure that ended the iteration, once, if there was one."""
         error, self._keeper.error = self._keeper.error, None
         if error is not None:
             raise error
@@ -176,7 +179,7 @@ class Monitor(Generic[EventT]):
         return AsyncEvents(self, not self._is_in_block)
 
 
-# What is looped over with which events, for type checkers.
+# A type checker tells the class of the events from `events`.
 @overload
 def monitor(
     command: Any = None,
@@ -284,26 +287,27 @@ def monitor(
     overflow: Overflow | str = Overflow.HOLD,
     **keywords: Any,
 ) -> Monitor[Any]:
-    """The events of a filter, to be iterated with `for` or `async for`; each waits for its verdict.
+    """The events of a filter, to be iterated with `for` or `async for`. Each of them waits for its verdict.
 
     With a command (and keywords, as of subprocess.Popen) that program is started in the filter, and the
-    iteration ends after the last event before the program's end; without, it goes on until close() or until
+    iteration ends after the last event before the program's end. Without, it goes on until close() or until
     the filter stops. `process` is an initialized, inactive CBProcess with rules and settings of your own; by
     default one is made. events: PROC_EVT_ bits, -1 for all, by default creations and ends of processes.
-    timeout_ms (30000): as of start_filter(); timeout is its older name. queue_size, from 1 to 1000000: how
-    many events may wait to be taken; overflow: what happens to one more, "hold" (it waits too), "drop_oldest"
-    or "drop_newest" (`dropped` counts them).
+    timeout_ms (30000): as of start_filter(); timeout is its older name. queue_size, from 1 to 1000000: the
+    number of events that may wait to be taken. overflow: what happens to one more, "hold" (it waits too),
+    "drop_oldest" or "drop_newest" (`dropped` counts them).
 
-    Asking for the next event answers the last one with what was set, unless it was kept with hold(). Leaving
-    the loop, or the `with` block around it, by a break, an exception, a cancellation or an interrupt lets go
-    whatever is unanswered and stops the filter; the program goes on without it.
+    Asking for the next event answers the last one by the properties that were set, unless it was kept with
+    hold(). Leaving the loop, or the `with` block around it, by a break, an exception, a cancellation or an
+    interrupt lets every unanswered operation go and stops the filter; the program goes on without it.
 
-    The filter is started by the `with` block or by the loop: errors there are those of start_filter(), and
-    1230 for an instance that is active. To a type checker the events are of the class that the one bit in
-    `events` names, without `events` HeldProcessCreation or HeldProcessTermination, and else AnyHeldEvent:
-    the union of all six, which isinstance() tells apart. What popen() raises for the command is raised at the
-    end of the iteration. Error 87 for an argument of the wrong type or value.
-    """
+    The `with` block or the loop starts the filter. Errors there are those of start_filter(), and 1230 for an
+    instance that is active. An error of popen() for the command is raised at the end of the iteration. Error
+    87 for an argument of the wrong type or value.
+
+    To a type checker the events are of the class that the one bit in `events` names, without `events`
+    HeldProcessCreation or HeldProcessTermination, and else AnyHeldEvent: the union of all six, which
+    isinstance() tells apart."""
     return Monitor(
         command,
         process=process,
