@@ -1,4 +1,4 @@
-"""Where the fields of struct cbp_event stand: indexes of words, with _64 of double words.
+"""Places of the fields of struct cbp_event: indexes of words, with _64 of double words.
 
 Made by tools/generate_layouts.py from the X-lists of the C headers; not to be edited.
 """

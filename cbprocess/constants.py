@@ -1,4 +1,4 @@
-"""Every constant by its bare name, as a plain int. enums.py has the same ones as enumerations.
+"""Constants by their bare names, as plain ints. enums.py has them as enumerations.
 
 Made by tools/generate_constants.py from driver/protocol/cbp_constants.h; not to be edited.
 """

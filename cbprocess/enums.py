@@ -91,7 +91,7 @@ class ThreadAccess(IntFlag):
 
 
 class Action(IntEnum):
-    """What a rule does."""
+    """Actions of rules."""
 
     ASK = 0  # A handler decides (the reference's filtered process).
     IGNORE = 1  # Nothing fires (the reference's ignored process).
@@ -101,14 +101,14 @@ class Action(IntEnum):
 
 
 class TimeoutAction(IntEnum):
-    """What happens to a creation at its deadline."""
+    """Ends of a creation at its deadline."""
 
     ALLOW = 0  # It goes on as if there were no handler.
     DENY = 1  # It is refused with ERROR_TIMEOUT.
 
 
 class RefuseWith(IntEnum):
-    """How a tree driver refuses an execution."""
+    """Ways to refuse an execution, of a tree driver."""
 
     ERRNO = 0  # The execve fails; needs a seccomp filter in the tree.
     KILL = 1  # The process is killed before the new image's first instruction.
@@ -129,7 +129,7 @@ class EventFlag(IntFlag):
 
 
 class Capability(IntFlag):
-    """What a driver can see, hold and refuse."""
+    """Abilities of a driver."""
 
     SEE_PROCESS_CREATION = 0x00000001  # sees process creations
     HOLD_PROCESS_CREATION = 0x00000002  # holds process creations

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Keeps tests/abi/abi.txt, the list of what a library promises to programs compiled against it: symbols with
+"""Keeps tests/abi/abi.txt, the list of a library's promises to programs compiled against it: symbols with
 their versions, layouts of the public structures, constants.
 
     python tools/abi_list.py [--check] LIBRARY
 
-Adds what is new; refuses, with status 1, where something that the list has is gone or different. With --check
-it writes nothing and also refuses what the list lacks. The wire messages are not in the list: they have a
+Adds new lines. Refuses, with status 1, a library where something of the list is gone or different. With
+--check it writes nothing and also refuses new lines. The wire messages are not in the list: they have a
 version of their own. Reads ELF files of 64 bits; needs no tool beside Python."""
 
 from __future__ import annotations

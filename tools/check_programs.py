@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Type-checks the Python programs of README.md and docs/ as they stand there, with mypy and pyright.
 
-One whose functions all have annotations is checked with everything that --strict asks for, the others without
-asking for any. Needs mypy and pyright on PATH; runs no program."""
+A program whose functions all have annotations is checked with everything that --strict asks for, the others
+with none of that. Needs mypy and pyright on PATH; runs no program."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
-# What a page leaves out where it shows a few lines of a program.
+# A page leaves these lines out where it shows a few lines of a program.
 BEFORE_LINES = "from cbprocess import CBProcess\n\nprocess = CBProcess()\n"
 MYPY = ("mypy", "--strict", "--no-error-summary", "--scripts-are-modules")
 UNANNOTATED = (
@@ -28,7 +28,7 @@ UNANNOTATED = (
 
 
 def programs() -> list[tuple[str, str]]:
-    """Each with a file name that tells its page and line."""
+    """The programs, each with a file name that tells its page and line."""
     found = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -65,7 +65,7 @@ def run(folder: str, command: list[str]) -> bool:
 def main() -> int:
     strict, plain = [], []
     with tempfile.TemporaryDirectory(prefix="cbprocess-programs-") as folder:
-        # The reference is no part of the check: for the program that takes either, this package is both.
+        # The reference is no part of the check. For the program that takes either, this package is both.
         stub = "from cbprocess import CBFSFilterError as CBFSFilterError, CBProcess as CBProcess\n"
         Path(folder, "cbfsfilter.pyi").write_text(stub, encoding="utf-8")
         for name, program in programs():

@@ -187,7 +187,7 @@ def member(node: ast.FunctionDef | ast.AsyncFunctionDef, settable: bool, where: 
 
 
 def property_type(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
-    """What a property gives. One for handlers is declared as a handler that it can be set to."""
+    """The type of a property. One for handlers is declared as a handler that it can be set to."""
     if "handler_property" in decorators(node):
         annotation = node.args.args[1].annotation
         text = f"Optional[Callable[[{ast.unparse(annotation)}], object]]" if annotation else ""

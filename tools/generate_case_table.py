@@ -2,9 +2,8 @@
 """Writes driver/rules/cbp_case.c, the simple upper-case mapping of UTF-16 units, from Python's own data.
 
 With --check it writes nothing and ends with status 1 when the file is not what it would write. A mapping of
-Unicode never changes, later versions only add some: where Python's Unicode is another than the table's, the
-units that both map are compared.
-"""
+Unicode never changes; later versions only add some. Where Python's Unicode is another than the table's, the
+units that both map are compared."""
 
 from __future__ import annotations
 
@@ -70,7 +69,7 @@ def table_text(mapping: list[int]) -> str:
 
 
 def read_mapping(text: str) -> list[int]:
-    """What a table says, read from its text."""
+    """The mapping of a table, read from its text."""
     bodies = re.findall(r"= \{\n(.*?)\n\};", text, re.DOTALL)
     page_of, differences = ([int(number) for number in re.findall(r"\d+", body)] for body in bodies)
     return [

@@ -33,19 +33,21 @@ class EnumClass(NamedTuple):
     summary: str
 
 
-# Which groups have a class in enums.py; the other groups are plain numbers only.
+# These groups have a class in enums.py. The other groups are plain numbers only.
 ENUM_CLASSES = {
     "event": EnumClass("EventType", "IntFlag", "PROC_EVT_", "Kinds of operations."),
     "error": EnumClass("ErrorCode", "IntEnum", "ERROR_", "Codes of CBProcessError."),
     "process_access": EnumClass("ProcessAccess", "IntFlag", "PROCESS_", "Rights of a process handle."),
     "thread_access": EnumClass("ThreadAccess", "IntFlag", "THREAD_", "Rights of a thread handle."),
-    "action": EnumClass("Action", "IntEnum", "ACTION_", "What a rule does."),
+    "action": EnumClass("Action", "IntEnum", "ACTION_", "Actions of rules."),
     "timeout_action": EnumClass(
-        "TimeoutAction", "IntEnum", "TIMEOUT_ACTION_", "What happens to a creation at its deadline."
+        "TimeoutAction", "IntEnum", "TIMEOUT_ACTION_", "Ends of a creation at its deadline."
     ),
-    "refuse": EnumClass("RefuseWith", "IntEnum", "REFUSE_WITH_", "How a tree driver refuses an execution."),
+    "refuse": EnumClass(
+        "RefuseWith", "IntEnum", "REFUSE_WITH_", "Ways to refuse an execution, of a tree driver."
+    ),
     "event_flag": EnumClass("EventFlag", "IntFlag", "EVENT_FLAG_", "Marks of one event."),
-    "capability": EnumClass("Capability", "IntFlag", "CAP_", "What a driver can see, hold and refuse."),
+    "capability": EnumClass("Capability", "IntFlag", "CAP_", "Abilities of a driver."),
     "module_status": EnumClass("ModuleStatus", "IntEnum", "MODULE_STATUS_", "Status of a driver."),
     "install": EnumClass("InstallFlag", "IntFlag", "INSTALL_", "Flags of install."),
     "uninstall": EnumClass("UninstallFlag", "IntFlag", "UNINSTALL_", "Flags of uninstall."),
@@ -83,7 +85,7 @@ def read_constant(name: str, literal: str, quoted: str) -> Constant:
 
 def constants_module(groups: dict[str, list[Constant]]) -> str:
     lines = [
-        '"""Every constant by its bare name, as a plain int. enums.py has the same ones as enumerations.',
+        '"""Constants by their bare names, as plain ints. enums.py has them as enumerations.',
         "",
         "Made by tools/generate_constants.py from driver/protocol/cbp_constants.h; not to be edited.",
         '"""',
@@ -96,7 +98,7 @@ def constants_module(groups: dict[str, list[Constant]]) -> str:
         "",
     ]
     for group, constants in groups.items():
-        # A type checker tells by these which events a monitor() gives.
+        # A type checker needs them to tell the events of a monitor().
         kind = ": Final" if group == "event" else ""
         lines += [f"{item.name}{kind} = {item.literal}  # {item.text}" for item in constants] + [""]
     lines += [

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes the layouts that Python reads, from the X-lists of driver/protocol and native/include:
-cbprocess/_binding/layouts.py (messages and structures) and _event_fields.py (where an event's fields stand).
+cbprocess/_binding/layouts.py (messages and structures) and _event_fields.py (an event's fields).
 
 Reads the headers as text; needs neither a compiler nor the built library. With --check it writes nothing and
 ends with status 1 when a file is not what it would write.
@@ -24,7 +24,7 @@ PACKAGE = ROOT / "cbprocess"
 LAYOUTS = PACKAGE / "_binding" / "layouts.py"
 EVENT_FIELDS = PACKAGE / "_event_fields.py"
 
-# The structures that Python takes apart or makes; messages are what recordings and scripts consist of.
+# Python takes these structures apart or makes them. Recordings and scripts consist of messages.
 STRUCTURES = (
     "message_header",
     "event_item",
@@ -41,7 +41,7 @@ NUMBER_LISTS = ("CBP_MESSAGE_LIST", "CBP_VERDICT_LIST", "CBP_SCRIPT_LIST")
 WIDTH, INDENT = 105, " " * 12
 NUMBERS = ("RECORDING_VERSION", "EVENT_SIZE_INLINE")
 
-# What module struct calls each type, and its size.
+# Module struct has these letters for types, and these sizes.
 TYPES = {"uint32_t": ("I", 4), "uint64_t": ("Q", 8)}
 FIELD = re.compile(r"X\(S,\s*([\w ]+?),\s*(\w+)\)")
 
@@ -89,8 +89,8 @@ def layouts_module(text: str) -> str:
     lines += [f"{name} = {definition(text, f'CBP_{name}').strip().rstrip('u')}" for name in NUMBERS]
     lines += [
         "",
-        "# Of each structure its fields with their types, as module struct names these. The header of a",
-        "# message is left out of it, and so are an event message's items, which follow its other fields.",
+        "# Each structure has its fields here, with their types as module struct names these. The header of",
+        "# a message is left out, and so are an event message's items, which follow its other fields.",
         "FIELDS: dict[str, list[tuple[str, str]]] = {",
         "    structure: [(field[:-2], field[-1]) for field in fields.split()]",
         "    for structure, fields in {",
@@ -104,7 +104,7 @@ def layouts_module(text: str) -> str:
 
 
 def event_fields_module(text: str) -> str:
-    lines = heading("Where the fields of struct cbp_event stand: indexes of words, with _64 of double words.")
+    lines = heading("Places of the fields of struct cbp_event: indexes of words, with _64 of double words.")
     offset = 0
     for name, kind in read_fields(text, "event"):
         size = TYPES[kind][1]

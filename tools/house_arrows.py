@@ -1,11 +1,10 @@
-"""Checks which way the C sources look: no file may include one of a folder above its own, and no files
-may call each other in a circle.
+"""Checks the directions in which the C sources look. No file may include one of a folder above its own, and
+no files may call each other in a circle.
 
     python3 tools/house_arrows.py BUILD_FOLDER
 
-Reads what the compiler itself has noted of each object (`ninja -t deps`), and the objects' symbols (`nm`).
-Prints each arrow that points up and each circle, and ends with status 1. The order is that of
-docs/architecture.md."""
+Reads the compiler's own notes on each object (`ninja -t deps`), and the objects' symbols (`nm`). Prints each
+arrow that points up and each circle, and ends with status 1. The order is that of docs/architecture.md."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# From the ground up; what stands in one line does not look at each other.
+# The order is from the ground up. Folders in one line do not look at each other.
 HOUSE = (
     ("driver/protocol", "driver/linux/bare"),
     ("driver/rules", "driver/linux/facts"),
@@ -33,7 +32,7 @@ HOUSE = (
 TOGETHER = ({"native/src/seams", "native/src/platform"},)
 # The beginning of every program calls this one.
 MAINS = ("main", "cbpd_bare_main")
-# The core stands on what decides, not on what a helper or a driver is made of.
+# The core stands on the policy, not on the parts of a helper or a driver.
 HELPERS_OWN = ("driver/helper", "driver/linux/ptrace", "driver/windows/debug")
 
 
@@ -99,7 +98,8 @@ def calls(build: Path) -> dict[str, set[str]]:
 
 
 def in_circles(graph: dict[str, set[str]]) -> set[str]:
-    """What is left once files that use no other, or that no other uses, are taken out again and again."""
+    """The files of circles: those that stay when files that use no other, or that no other uses, are taken
+    out again and again."""
     left = set(graph)
     while True:
         users = {other for name in left for other in graph[name] & left}

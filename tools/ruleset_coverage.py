@@ -55,7 +55,7 @@ def run_tests(library: Path, arguments: list[str]) -> None:
     environment = {**os.environ, "CBPROCESS_RULESET_BUILD": str(library)}
     pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=1"]
     tests = [str(ROOT / "tests/property" / name) for name in ("test_ruleset.py", "test_ruleset_blocks.py")]
-    # Not in the checkout, whose own package folder would hide the installed one.
+    # The checkout's own package folder would hide the installed one, so they do not run there.
     subprocess.run([*pytest, *arguments, *tests], check=True, cwd=library.parent, env=environment)
 
 
@@ -70,7 +70,8 @@ def read_coverage(folder: Path) -> list[dict[str, Any]]:
 
 
 def missed(files: list[dict[str, Any]]) -> list[tuple[str, int, str]]:
-    """File, line, and what was missed there; a header's lines count as reached if any file's copy is."""
+    """The missed places: file, line, and the kind. A header's lines count as reached if any file's copy
+    is."""
     lines: dict[tuple[str, int], int] = collections.Counter()
     branches: dict[tuple[str, int], list[int]] = {}
     for file in files:

@@ -28,7 +28,7 @@ def place_of(path: str) -> str:
 
 
 def target_of(path: str, link: str) -> str:
-    """What a link on that page means, by its path from the checkout's root."""
+    """The target of a link on that page, as a path from the checkout's root."""
     return posixpath.normpath(posixpath.join(posixpath.dirname(path), link))
 
 

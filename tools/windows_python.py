@@ -2,13 +2,12 @@
 
     python3 tools/windows_python.py 3.13 FOLDER [PACKAGE...]
 
-The interpreter is python3XX.dll and its extension modules as python.org built them, which the panda3d wheels
-on PyPI carry; the standard library is that of a Python of the same minor version on this machine, or out of
-the packages of another Debian release, which are unpacked and not installed; python.exe is made here, with
-mingw-w64. What else is named is installed with pip, without what it needs (a file of a wheel, a package, -r
-and a file of requirements).
-Prints the path of python.exe; ends with a sentence and status 3 where no standard library can be had.
-"""
+The interpreter is python3XX.dll and its extension modules as python.org built them; the panda3d wheels on
+PyPI carry them. The standard library is that of a Python of that minor version on this machine. Otherwise it
+comes out of the packages of another Debian release, which are unpacked and not installed. python.exe is made
+here, with mingw-w64. Other arguments are installed with pip, without their requirements (a file of a wheel, a
+package, -r and a file of requirements). Prints the path of python.exe; ends with a sentence and status 3
+where no standard library can be had."""
 
 from __future__ import annotations
 
@@ -23,9 +22,9 @@ from pathlib import Path
 
 CARRIER = "panda3d==1.10.16"
 NO_LIBRARY = 3
-# Where Debian has the versions that the machine's own release may lack.
+# Debian has these versions in these releases; the machine's own release may lack them.
 RELEASES = {"3.9": "bullseye", "3.11": "bookworm", "3.13": "trixie"}
-# Wine has these itself; _wmi is what platform.uname() asks, in a way that ends the process under Wine 8.
+# Wine has these itself. platform.uname() asks _wmi in a way that ends the process under Wine 8.
 LEFT_OUT = ("api-ms-win-", "ucrtbase.dll", "_wmi.pyd")
 NOT_COPIED = shutil.ignore_patterns(
     "__pycache__", "test", "site-packages", "dist-packages", "lib-dynload", "config-*", "idlelib", "*.so"
@@ -42,7 +41,7 @@ int wmain(int count, wchar_t **arguments)
 
 
 def local_library(version: str) -> Path | None:
-    """That of this Python, the distribution's or a version manager's."""
+    """The standard library of this Python, the distribution's or a version manager's."""
     if version == f"{sys.version_info.major}.{sys.version_info.minor}":
         return Path(os.__file__).parent
     patterns = (f"/usr/lib/python{version}", f"{Path.home()}/.pyenv/versions/{version}.*/lib/python{version}")
@@ -58,7 +57,7 @@ def debian_mirrors() -> list[str]:
 
 
 def apt_get(folder: Path, *arguments: str) -> bool:
-    """With lists and sources of its own, below the folder: the machine's stay as they are."""
+    """Runs apt-get with lists and sources of its own, below the folder. The machine's stay as they are."""
     options = {
         "Dir::State": folder / "state",
         "Dir::Cache": folder / "cache",
@@ -75,7 +74,7 @@ def apt_get(folder: Path, *arguments: str) -> bool:
 
 
 def debian_library(version: str, folder: Path) -> Path | None:
-    """Out of Debian's packages, unpacked into the folder."""
+    """The standard library out of Debian's packages, unpacked into the folder."""
     if version not in RELEASES or shutil.which("apt-get") is None:
         return None
     packages = [f"libpython{version}-{part}" for part in ("minimal", "stdlib")]

@@ -1,12 +1,12 @@
-"""Checks that the sources of the Windows build are C11 without what only gcc and clang know, so that MSVC can
-compile them; there is no MSVC here.
+"""Checks that the sources of the Windows build are C11 without extensions of gcc and clang, so that MSVC can
+compile them. There is no MSVC here.
 
     python3 tools/windows_sources.py
 
-Three looks at each of them: words that only GNU C has, outside of cbp_compiler.h; clang with a warning for
-every extension, for mingw-w64; clang in MSVC's mode, where the branches for MSVC are taken, with the header
-files of mingw-w64. Prints what it finds and ends with status 1; needs clang and those header files, and ends
-with a sentence and status 3 without them."""
+Looks three times at each of them: for words that only GNU C has, outside of cbp_compiler.h; with clang and a
+warning for every extension, for mingw-w64; with clang in MSVC's mode, where the branches for MSVC are taken,
+with the header files of mingw-w64. Prints its findings and ends with status 1. Needs clang and those header
+files, and ends with a sentence and status 3 without them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FOLDERS = (
     "native/include",
 )
 ALONE = ("examples/c/monitor_windows.c",)
-# The one place for such words; and the public header, which is installed without it, in a branch for others.
+# This is the one place for such words. The public header is installed without it, and has them in a branch.
 EXEMPT = ("driver/protocol/cbp_compiler.h", "native/include/cbp_api.h")
 GNU_WORDS = {
     r"__attribute__|__attribute\b": "an attribute",
@@ -54,7 +54,7 @@ NOT_CODE = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', re.DOTALL)
 HEADERS = Path("/usr/x86_64-w64-mingw32/include")
 COMMON = ("-std=c11", "-fsyntax-only", "-D_WIN32_WINNT=0x0A00", "-DUNICODE", "-D_UNICODE", "-DCBP_BUILDING")
 PEDANTIC = ("--target=x86_64-w64-mingw32", "-D__USE_MINGW_ANSI_STDIO=1", "-pedantic", "-Wgnu", "-Wvla")
-# clang says of itself that it is there, in this mode too; MSVC's branches are for compilers without it.
+# clang says of itself that it is there, in this mode too. MSVC's branches are for compilers without it.
 AS_MSVC = (
     "--target=x86_64-pc-windows-msvc",
     "-fms-compatibility",
@@ -80,12 +80,12 @@ __int64 _InterlockedExchangeAdd64(__int64 volatile *, __int64);
 
 
 def code_of(text: str) -> str:
-    """Without comments and the contents of strings, line for line."""
+    """The text without comments and the contents of strings, line for line."""
     return NOT_CODE.sub(lambda match: '""' if match[0][0] == '"' else "\n" * match[0].count("\n"), text)
 
 
 def gnu_words(text: str) -> Iterator[tuple[int, str]]:
-    """Line and kind of each."""
+    """GNU C's words in a text: line and kind of each."""
     code = code_of(text)
     for pattern, kind in GNU_WORDS.items():
         for match in re.finditer(pattern, code):

@@ -43,8 +43,8 @@ SCRIPT_DRIVER_DEATH = 10  # The driver dies.
 RECORDING_VERSION = 1
 EVENT_SIZE_INLINE = 16384
 
-# Of each structure its fields with their types, as module struct names these. The header of a
-# message is left out of it, and so are an event message's items, which follow its other fields.
+# Each structure has its fields here, with their types as module struct names these. The header of
+# a message is left out, and so are an event message's items, which follow its other fields.
 FIELDS: dict[str, list[tuple[str, str]]] = {
     structure: [(field[:-2], field[-1]) for field in fields.split()]
     for structure, fields in {

@@ -178,8 +178,8 @@ class HeldEvent(events.EventParams):
 
     @property
     def time_left(self) -> float | None:
-        """Seconds until the deadline that the event was made with; 0.0 when it has passed; None without
-        one."""
+        """Seconds until the deadline, 0.0 when it has passed, None without one. The deadline is the one that
+        the event was made with."""
         deadline_ns = self._quads[events.DEADLINE_NS_64]
         return max(0.0, (deadline_ns - monotonic_ns()) / 1e9) if deadline_ns else None
 

@@ -1,4 +1,4 @@
-"""The command line `cbprocess`: its arguments. The commands are in run.py, attach.py and doctor.py."""
+"""The command line `cbprocess`: its arguments. Each command has a module of its name."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CBProcessError as error:
         return complain(str(error))
     except OSError as error:
-        # Of --output: the commands themselves say what they could not do.
+        # This is an error of --output: commands tell other failures themselves.
         if not error.filename or error.filename != getattr(options, "output", None):
             raise
         return complain(f"{error.filename}: {error.strerror}")
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The options; everything behind the first -- is the command and stays as it is."""
+    """The options. Everything behind the first -- is the command and stays as it is."""
     own, command = arguments, []
     if "--" in arguments:
         position = arguments.index("--")
@@ -88,15 +88,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def default_events(options: argparse.Namespace) -> tuple[str, ...]:
-    """Programs, and for programs that read JSON their threads. Who protects a program wants to see what it is
-    protected from; a recording has what was asked for."""
+    """Programs, and for programs that read JSON their threads. Handle operations belong to --protect, because
+    they show what it has prevented, and to a recording, which has them if they were asked for."""
     with_handles = options.protect or options.command_name == "replay"
     names = LIFETIME_NAMES if options.json else PROCESS_NAMES
     return (*names, *HANDLE_NAMES) if with_handles else names
 
 
 def check_list(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """What may run is a list only where everything else is denied, and only of paths."""
+    """Refuses --allow where not everything else is denied, and patterns of it that are no paths."""
     if options.allow and "*" not in options.deny:
         parser.error("--allow permits what --deny '*' denies: give both")
     for pattern in options.allow:
@@ -105,7 +105,8 @@ def check_list(options: argparse.Namespace, parser: argparse.ArgumentParser) -> 
 
 
 def check_outputs(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """Two outputs in one file would overwrite each other, and a replay the recording that it reads."""
+    """Refuses two outputs in one file, which would overwrite each other, and an output in the recording that
+    is read."""
     from .destinations import STANDARD_OUTPUT, clash
 
     names = ("output", "timeline", "trace", "record")
@@ -187,7 +188,7 @@ def add_attach(parser: argparse.ArgumentParser) -> None:
         "before."
     )
     parser.usage = "cbprocess attach PID... [options]"
-    # The reader of the output may be one of the processes: nothing may wait for it for ever.
+    # The reader of the output may be one of the processes, so no operation may wait for it for ever.
     add_common(parser, "the processes themselves", ATTACH_TIMEOUT_MS)
     parser.add_argument("--wait-all", action="store_true", help=WAIT_ALL_HELP)
     parser.set_defaults(parser=parser)
@@ -211,7 +212,7 @@ def add_replay(parser: argparse.ArgumentParser) -> None:
 
 
 def add_common(parser: argparse.ArgumentParser, subject: str, timeout_ms: int) -> None:
-    """The options of run that attach and replay have too."""
+    """Adds the options that run, attach and replay have in common."""
     add = parser.add_argument
     add("--json", action="store_true", help="print JSON Lines")
     add(

@@ -1,5 +1,5 @@
-"""What root gives to a program of another user (--user): groups and an environment, never those of root.
-What is kept and what is set is as runuser has it."""
+"""Groups and environment for a program of another user (--user), never those of root. They are chosen as
+runuser(1) chooses them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 DEFAULT_SHELL = "/bin/sh"
 LOGIN_SETTINGS = "/etc/login.defs"
-# What a terminal is like, and whether its user wants colours.
+# These variables are kept: they describe the terminal, and whether its user wants colours.
 KEPT = ("TERM", "COLORTERM", "NO_COLOR")
 
 
 def user_keywords(name: str | None, preserved: tuple[str, ...]) -> dict[str, Any]:
-    """What Popen needs to run a program as this user, in a session of its own. LookupError if that cannot be.
+    """Popen's keywords for a program of this user, in a session of its own. LookupError if that cannot be.
 
     The working folder and the umask stay."""
     if name is None:
@@ -45,7 +45,7 @@ def user_keywords(name: str | None, preserved: tuple[str, ...]) -> dict[str, Any
 
 
 def environment_of(entry: Any, own: Mapping[str, str], preserved: tuple[str, ...]) -> dict[str, str]:
-    """The environment for a user with this entry: nothing of one's own but what is said."""
+    """The environment for a user with this entry: nothing of one's own but the preserved variables."""
     environment = {
         "HOME": entry.pw_dir,
         "SHELL": entry.pw_shell or DEFAULT_SHELL,

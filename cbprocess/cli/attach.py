@@ -1,5 +1,6 @@
-"""`cbprocess attach`: prints what running processes do until they have ended or a signal comes; then lets
-them go as they were. Where something is denied to them, it is so until their descendants have ended, too."""
+"""`cbprocess attach`: prints what running processes do until they have ended or a signal comes. Then it lets
+them go as they were. Where something is denied to them, that holds until their descendants have ended,
+too."""
 
 from __future__ import annotations
 
@@ -51,10 +52,10 @@ def attach(options: argparse.Namespace) -> int:
         ends = Ends(process_ids)
     except (OSError, LookupError) as error:
         return complain(str(error))
-    # Nothing can be put into a running program that would refuse its executions with an error.
+    # No filter can be put into a running program, so its executions cannot be refused with an error.
     configure(process, options, printer, "kill")
     with contextlib.ExitStack() as stack:
-        # One that ends or fails before anything is attached has nothing to warn of.
+        # An end or a failure before anything is attached needs no warning.
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", CBProcessWarning)
         stack.enter_context(ends)

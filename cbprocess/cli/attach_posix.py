@@ -1,5 +1,5 @@
-"""What `cbprocess attach` waits for, by descriptors: the ends of processes and the signals that ask for the
-end."""
+"""The waits of `cbprocess attach`, by descriptors: for the ends of processes, and for signals that ask for
+the end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def wait(process: CBProcess, ends: Ends, interrupt: Interrupt) -> int:
-    """Waits until all processes have ended or a signal comes; the exit status that this makes."""
+    """Waits until all processes have ended or a signal comes. Gives the exit status of that."""
     poller = select.poll()
     poller.register(interrupt.descriptor, select.POLLIN)
     pending = set(ends.descriptors)
@@ -34,14 +34,15 @@ def wait(process: CBProcess, ends: Ends, interrupt: Interrupt) -> int:
                 pending.discard(descriptor)
                 poller.unregister(descriptor)
         bury_orphans()
-        # It is looked as well whether the filter still runs.
+        # The filter may have stopped meanwhile.
         if not process.active:
             return complain("the filter has stopped")
     return interrupt.status
 
 
 class Ends:
-    """Descriptors that become readable when the processes end. A LookupError says which there is not."""
+    """Descriptors that become readable when the processes end. A LookupError names a process that is not
+    there."""
 
     def __init__(self, process_ids: Collection[int]) -> None:
         self.descriptors: list[int] = []

@@ -1,4 +1,4 @@
-"""What `cbprocess attach` waits for on Windows: the ends of processes, and Ctrl-C."""
+"""The waits of `cbprocess attach` on Windows: for the ends of processes, and for Ctrl-C."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 SYNCHRONIZE = 0x00100000
 WAIT_TIMEOUT = 0x102
-# Between two looks Python handles Ctrl-C.
+# Python handles Ctrl-C between two looks.
 LOOK_MS = 100
 
 
 def wait(process: CBProcess, ends: Ends, interrupt: Interrupt) -> int:
-    """Waits until all processes have ended or Ctrl-C comes; the exit status that this makes."""
+    """Waits until all processes have ended or Ctrl-C comes. Gives the exit status of that."""
     while interrupt.number is None and ends.wait(LOOK_MS):
         if not process.active:
             return complain("the filter has stopped")
@@ -33,7 +33,7 @@ def wait(process: CBProcess, ends: Ends, interrupt: Interrupt) -> int:
 
 
 class Ends:
-    """Handles of the processes, to wait for their ends. A LookupError says which there is not."""
+    """Handles of the processes, to wait for their ends. A LookupError names a process that is not there."""
 
     def __init__(self, process_ids: Collection[int]) -> None:
         self._kernel: Any = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined]
@@ -52,7 +52,7 @@ class Ends:
             self._handles.append(handle)
 
     def wait(self, limit_ms: int) -> bool:
-        """Whether one of them still lives; waits a while for the first of those."""
+        """Whether one of them still lives. Waits a while for the first of those."""
         while self._handles:
             if self._kernel.WaitForSingleObject(self._handles[0], limit_ms) == WAIT_TIMEOUT:
                 return True

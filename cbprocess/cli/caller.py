@@ -1,6 +1,6 @@
-"""What our caller has given to us and a command shall have as it was: signals, environment, descriptors.
-CPython has changed some of that before any code of ours runs, and we change some for ourselves. Where the
-program `cbprocess` was called it has left a note of it (native/front/front.c). Not on Windows.
+"""The state of our caller that a command shall have as it was: signals, environment, descriptors. CPython has
+changed some of that before any code of ours runs, and we change some for ourselves. If the program
+`cbprocess` was called, it has left a note of it (native/front/front.c). Not on Windows.
 
 Knows neither filters nor commands."""
 
@@ -20,9 +20,9 @@ PR_GET_PDEATHSIG = 2
 PR_SET_NAME = 15
 PR_GET_CHILD_SUBREAPER = 37
 
-# What the program `cbprocess` has noted: "PROCESS MASK IGNORED", hexadecimal numbers.
+# The program `cbprocess` has noted "PROCESS MASK IGNORED", hexadecimal numbers.
 NOTE_VARIABLE = "CBPROCESS_CALLER"
-# CPython ignores them from its start on.
+# CPython ignores these from its start on.
 IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
@@ -41,7 +41,7 @@ class Caller(NamedTuple):
     """Whether this process is the command line's own, from its start to its end."""
 
     def words(self) -> str:
-        """For the launcher: see launch_caller.h."""
+        """Words for the launcher: see launch_caller.h."""
         numbers = (self.mask, self.ignored, self.death_signal, self.is_reaper, self.listens)
         return "".join(f" {number:x}" for number in numbers)
 
@@ -50,29 +50,29 @@ _taken_over: Caller | None = None
 
 
 def take_over() -> None:
-    """At the start of a process that is the command line's own: looks at what it has been given, and puts
+    """Looks at the start of a process that is the command line's own: notes what it has been given, and puts
     right what would stand in our way."""
     global _taken_over
     _fill_standard_descriptors()
     note = _take_note()
     _restore_environment()
-    # Nobody wants to know where in our code an interrupt has come.
+    # A traceback of our code would tell nothing to its reader.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     _taken_over = _look(True)
     if note is not None:
         _taken_over = _taken_over._replace(mask=note[0], ignored=note[1])
-        # Not that of the script that Python executes.
+        # The process would have the name of the script that Python executes.
         ctypes.CDLL(None).prctl(PR_SET_NAME, b"cbprocess", 0, 0, 0)
-        # It was blocked until now. One that has come meanwhile ends us here.
+        # SIGINT was blocked until now. One that has come meanwhile ends us here.
         if not note[0] & bits([signal.SIGINT]):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-    # Whose children's ends are ignored never learns how they ended.
+    # A process that ignores the ends of its children never learns how they ended.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def caller() -> Caller:
-    """As take_over() has found it; else as it is now."""
+    """The caller as take_over() has found it, or as it is now."""
     return _taken_over or _look(False)
 
 
@@ -93,8 +93,7 @@ def _look(is_alone: bool) -> Caller:
 
 
 def _take_note() -> tuple[int, int] | None:
-    """The caller's mask and what it ignores. The variable is gone then. It means nothing where it was
-    inherited."""
+    """The caller's mask and ignored signals. The variable is gone then. An inherited one means nothing."""
     with contextlib.suppress(ValueError):
         process_id, mask, ignored = (int(word, 16) for word in os.environ.pop(NOTE_VARIABLE, "").split(" "))
         if process_id == os.getpid():
@@ -103,18 +102,19 @@ def _take_note() -> tuple[int, int] | None:
 
 
 def _fill_standard_descriptors() -> None:
-    """Nothing of ours may take the place of one that is closed. The command finds it closed."""
+    """Opens closed standard descriptors, so that nothing of ours takes their place. The command finds them
+    closed."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            # Not inheritable, and the lowest that is free.
+            # This one is not inheritable, and the lowest that is free.
             os.open(os.devnull if os.path.exists(os.devnull) else "/", os.O_RDONLY)
 
 
 def _restore_environment() -> None:
-    """CPython has put LC_CTYPE there where the locale is C (PEP 538). Whatever else is in the environment it
-    leaves alone, also what is no NAME=VALUE and what is there twice."""
+    """Undoes CPython's change: it has put LC_CTYPE there where the locale is C (PEP 538). The rest of the
+    environment it leaves alone, also entries that are no NAME=VALUE or that are there twice."""
     try:
         with open("/proc/self/environ", "rb") as file:
             entries = file.read().split(b"\0")
@@ -128,15 +128,15 @@ def _restore_environment() -> None:
 
 
 def _sockets_are_ours() -> bool:
-    """Whether sd_listen_fds() would find sockets in this process; the command is another."""
+    """Whether sd_listen_fds() would find sockets in this process. The command is another process."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return False
-    # The number of a descriptor of this very process: without it LISTEN_PID alone counts.
+    # This is the number of a descriptor of this very process. Without it LISTEN_PID alone counts.
     os.environ.pop("LISTEN_PIDFDID", None)
     return True
 
 
 def _process_control(what: int) -> int:
-    """What prctl(2) tells."""
+    """The number that prctl(2) gives."""
     value = ctypes.c_int()
     return value.value if ctypes.CDLL(None).prctl(what, ctypes.byref(value), 0, 0, 0) == 0 else 0

@@ -1,7 +1,7 @@
-"""Which processes are shown: --name, --ignore and --no-children, once for lines, summary and pictures.
+"""The choice of shown processes: --name, --ignore and --no-children, once for lines, summary and pictures.
 
-Decides about a process when it executes a program, and keeps to that until its next one. Knows events, not
-what becomes of them."""
+Decides about a process when it executes a program, and keeps to that until its next one. Knows events;
+nothing of their use."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Collection, Iterable
 
-    # Whether a pattern matches a name of a program.
+    # It says whether a pattern matches a name of a program.
     Matches = Callable[[str, str], bool]
     Told = tuple[str, events.EventParams]
 
-# Descendants of an ignored process are ignored, whatever they are called. A hidden one was not named.
+# Descendants of an ignored process are ignored by any name. A hidden process was not named.
 SHOWN, HIDDEN, IGNORED = "shown", "hidden", "ignored"
 LEFT, STAYED = "left", "stayed"
 
 
 class Execution(NamedTuple):
-    """The last one of a process: what was decided before it, and which beginning was kept back until it."""
+    """The last execution of a process: the decision before it, and the beginning that was kept back until
+    it."""
 
     process_id: int
     before: str
@@ -36,7 +37,7 @@ def is_choice(options: argparse.Namespace) -> bool:
 
 
 class Choice:
-    """roots are the processes that --no-children alone is about; none: the first that is met."""
+    """The choice. --no-children alone shows the roots; without roots the first process that is met."""
 
     def __init__(self, options: argparse.Namespace, matches: Matches, roots: Collection[int] = ()) -> None:
         self._names: list[str] = options.name
@@ -45,9 +46,10 @@ class Choice:
         self._matches = matches
         self._roots = set(roots)
         self._states: dict[int, str] = {}
-        # Beginnings of processes that may execute something ignored next: their creator, and the event.
+        # A process that was forked may execute something ignored next. Its beginning is kept here: creator
+        # and event.
         self._forked: dict[int, tuple[int, Told]] = {}
-        # By their sequence; and which is the last one of a process.
+        # Executions are kept by their sequence, and with each process its last one.
         self._executions: dict[int, Execution] = {}
         self._last: dict[int, int] = {}
 
@@ -58,8 +60,8 @@ class Choice:
         return state == SHOWN
 
     def add(self, name: str, event: events.EventParams) -> list[Told]:
-        """What is to be told because of this event, which comes in the order of its sequence: events, each
-        with its name; LEFT stands for the name where a process goes on as what is not shown."""
+        """The events to be told because of this event, each with its name. Events come in the order of their
+        sequence. LEFT stands for the name where a process goes on as one that is not shown."""
         process_id = event.process_id
         if isinstance(event, events.CBProcessProcessCreationEventParams):
             return self._executed(name, event)
@@ -75,9 +77,9 @@ class Choice:
         return told
 
     def take_back(self, sequence: int) -> str | None:
-        """The execution that this event tells of has not happened. Gives what becomes of its process: SHOWN
-        with the event and without it, LEFT since it was not shown before, STAYED where it was LEFT with the
-        event; None where nothing of that was told."""
+        """Takes back the execution of this event. Gives the state of its process: SHOWN with the event and
+        without it, LEFT since it was not shown before, STAYED where it was LEFT with the event; None where
+        nothing of that was told."""
         execution = self._executions.pop(sequence, None)
         if execution is None:
             return None
@@ -104,7 +106,7 @@ class Choice:
             self._states[process_id] = before
             if state != SHOWN:
                 return []
-            # The process was refused a program that is shown; it need not be shown otherwise.
+            # A refused program may be shown though its process is not.
             rest = [] if before == SHOWN else [(LEFT, event)]
             return [*self._begin(process_id), (name, event), *rest]
         self._states[process_id] = state
@@ -117,11 +119,11 @@ class Choice:
         return [(LEFT, event)] if forked is None and before == SHOWN else []
 
     def _settled(self, process_id: int) -> None:
-        """The last execution of the process has surely happened."""
+        """Forgets the last execution of the process, which has surely happened."""
         self._executions.pop(self._last.pop(process_id, 0), None)
 
     def _begin(self, process_id: int) -> Iterable[Told]:
-        """The beginnings that were kept back, of the process and of those that it comes from."""
+        """The beginnings that were kept back, of the process and of its creators."""
         told: list[Told] = []
         while process_id in self._forked:
             process_id, event = self._forked.pop(process_id)

@@ -1,5 +1,5 @@
-"""The tree of processes, gathered from their events for --summary, --timeline and --trace: who made whom,
-what each executed and when, how it ended, what was refused. Knows neither the summary nor the pictures."""
+"""The tree of processes, gathered from their events for --summary, --timeline and --trace: creators, programs
+with their times, ends, refusals. Knows neither the summary nor the pictures."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ class Life:
         self.stages: list[Stage] = []
         self.refusals: list[Refusal] = []
         self.timed_out_ns: list[int] = []
-        # Of its threads but the first: when each began and ended (0: not yet), by its id.
+        # Each of its threads but the first has its beginning and its end (0: not yet), by its id.
         self.threads: dict[int, tuple[int, int]] = {}
 
     @property
     def program(self) -> str:
-        """What it executes, or has executed last."""
+        """The program that it executes, or has executed last."""
         return self.stages[-1].program if self.stages else ""
 
     @property
@@ -77,7 +77,8 @@ class Life:
 
     @property
     def has_been_something(self) -> bool:
-        """False for what was to become a program, and did not: its refusals say what came of that."""
+        """Whether it executed a program or created a process. False where its program was refused: the
+        refusals tell of that."""
         was_refused = bool(self.refusals) or (self.is_nameless and self.creator is None)
         return bool(self.stages or self.children) or not was_refused
 
@@ -98,8 +99,8 @@ class Chronicle:
         self._left: dict[int, Life] = {}  # likewise
 
     def take_back(self, sequence: int, is_left: bool) -> tuple[int, Stage] | None:
-        """The execution that this event tells of has not happened; is_left: without it the process would not
-        be shown. Gives what was taken back of which process, if anything was told of it."""
+        """Takes back the execution of this event. is_left: without it the process would not be shown. Gives
+        the process and its stage, if the event was told."""
         life = self._left.pop(sequence, None)
         if life is not None:
             life.ended_ns = None
@@ -135,7 +136,7 @@ class Chronicle:
             del self._living[event.process_id]
 
     def left(self, process_id: int, now_ns: int, sequence: int) -> None:
-        """The process goes on as a program that is not shown, which this event tells of."""
+        """Ends a life that goes on as a program that is not shown, which this event tells of."""
         life = self._living.pop(process_id, None)
         if life is not None:
             life.ended_ns = now_ns
@@ -144,7 +145,7 @@ class Chronicle:
     def found_running(
         self, process_id: int, parent_id: int, program: str, arguments: list[str], now_ns: int
     ) -> None:
-        """A process that runs already; its life begins now. Parents come before their children."""
+        """Begins the life of a process that runs already. Parents come before their children."""
         life = self._begin(process_id, parent_id, now_ns)
         life.stages.append(Stage(now_ns, program, shlex.join(arguments), False))
 
@@ -157,7 +158,7 @@ class Chronicle:
             pending += [(depth + 1, child) for child in reversed(life.children)]
 
     def title(self) -> str:
-        """What it is all about: the command that everything comes from."""
+        """The command that everything comes from."""
         if not self.roots:
             return "nothing"
         first = self.roots[0]
@@ -192,7 +193,8 @@ class Chronicle:
             self._be_as_creator(self._begin(event.process_id, event.creating_process_id, event.time_ns))
 
     def _be_as_creator(self, life: Life) -> None:
-        """A new process is what its creator was then until it executes something."""
+        """Gives a new process the program that its creator had then. It has it until it executes
+        something."""
         made_by = life.creator.stages if life.creator is not None else []
         origin = next((stage for stage in reversed(made_by) if stage.time_ns <= life.started_ns), None)
         if origin is not None:

@@ -1,5 +1,6 @@
-"""What on this machine stands in the way of programs or of the filter, in sentences for `cbprocess doctor`:
-limits that are nearly reached, namespaces that cannot be made. What a driver lacks is its probe's to say."""
+"""Conditions of this machine that stand in the way of programs or of the filter, in sentences for `cbprocess
+doctor`: limits that are nearly reached, namespaces that cannot be made. The probe of a driver tells its
+own."""
 
 from __future__ import annotations
 
@@ -72,7 +73,7 @@ def namespace_note(error: int) -> str:
 
 
 def user_tasks() -> tuple[int, int | None]:
-    """How many tasks this user has, as far as this process can see, and how many it may; None: any number."""
+    """The number of this user's tasks, as far as this process can see, and their limit; None: any number."""
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
@@ -84,7 +85,7 @@ def user_tasks() -> tuple[int, int | None]:
 
 
 def threads_of_processes() -> Iterator[tuple[int, tuple[int, int]]]:
-    """Of each process that can be seen: its id, its user, and how many threads it has."""
+    """Every process that can be seen: its id, its user, and the number of its threads."""
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             with contextlib.suppress(OSError, KeyError, IndexError):
@@ -102,8 +103,8 @@ def status_of(process: str) -> dict[str, str]:
 
 
 def group_tasks() -> tuple[int, int | None]:
-    """How many tasks there are and may be in the control group with the least room, this process's own or
-    one above it."""
+    """The number of tasks, and its limit, of the control group with the least room: this process's own or one
+    above it."""
     tightest: tuple[int, int | None] = (0, None)
     path = group_path()
     while path:
@@ -128,12 +129,12 @@ def group_numbers(folder: str) -> tuple[int, int | None]:
         with open(f"{folder}/pids.current") as current, open(f"{folder}/pids.max") as limit:
             return int(current.read()), int(limit.read())
     except (OSError, ValueError):
-        # No such controller here, or no limit: "max".
+        # There is no such controller here, or no limit: "max".
         return 0, None
 
 
 def descriptors() -> tuple[int, int | None]:
-    """How many descriptors this process has open, and how many it may."""
+    """The number of open descriptors of this process, and its limit."""
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]

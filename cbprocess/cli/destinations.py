@@ -1,4 +1,4 @@
-"""Where outputs go: `-` is standard output, and no two of them go to one file.
+"""The destinations of outputs: `-` is standard output, and no two of them go to one file.
 
 Knows nothing of what is written."""
 
@@ -31,7 +31,7 @@ def name_of(path: str) -> str:
 
 
 def clash(files: list[tuple[str, str | None]]) -> str | None:
-    """What is wrong where two of these files, each with its option, are one: by whatever names."""
+    """The trouble where two of these files, each with its option, are one, by any names."""
     seen: dict[Hashable, tuple[str, str]] = {}
     for option, path in files:
         for key in [] if path is None else _identities(path):
@@ -43,14 +43,14 @@ def clash(files: list[tuple[str, str | None]]) -> str | None:
 
 def _identities(path: str) -> Iterator[Hashable]:
     found = None
-    # Where nothing is yet, or nobody may look, the path has to do.
+    # The path has to do where nothing is yet, or where no look is permitted.
     with contextlib.suppress(OSError, ValueError):
         found = os.fstat(1) if path == STANDARD_OUTPUT else os.stat(path)
     if path == STANDARD_OUTPUT:
         yield STANDARD_OUTPUT
     elif found is None or not stat.S_ISCHR(found.st_mode):
         yield os.path.normcase(os.path.realpath(path))
-    # Devices are no files: /dev/null takes everything.
+    # A device is no file: /dev/null takes everything.
     if found is not None and not stat.S_ISCHR(found.st_mode):
         yield found.st_dev, found.st_ino
 
@@ -67,7 +67,7 @@ class Pump:
         self._thread.start()
 
     def finish(self) -> None:
-        """To be called when the writer has closed its file."""
+        """Ends the pump, when the writer has closed its file."""
         os.close(self._sink)
         self._thread.join()
         os.close(self._source)
@@ -76,7 +76,7 @@ class Pump:
         is_read = True
         data = os.read(self._source, CHUNK)
         while data:
-            # When nobody reads any more the writer goes on all the same.
+            # The writer goes on when the reader has gone.
             while data and is_read:
                 try:
                     data = data[os.write(1, data) :]

@@ -1,4 +1,4 @@
-"""`cbprocess doctor`: what each driver can see, hold and refuse on this machine, and what is in the way."""
+"""`cbprocess doctor`: the abilities of each driver on this machine, and what is in the way."""
 
 from __future__ import annotations
 

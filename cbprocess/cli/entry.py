@@ -1,4 +1,5 @@
-"""Where the program `cbprocess` and `python -m cbprocess` begin: a process that is the command line's own."""
+"""The beginning of the program `cbprocess` and of `python -m cbprocess`: a process that is the command line's
+own."""
 
 from __future__ import annotations
 

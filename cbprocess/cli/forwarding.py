@@ -1,7 +1,7 @@
 """Signals while a command runs: they are the command's business. They are blocked here, and a thread takes
 them and passes on those that the command has not got itself. Not on Windows.
 
-Being blocked they interrupt nothing: what comes before the command runs waits, and is found there."""
+Blocked signals interrupt nothing. A signal that comes before the command runs waits, and is found there."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TAKEN = (
     signal.SIGUSR2,
     signal.SIGALRM,
 )
-# What a terminal sends, it sends to the whole group of its foreground.
+# A terminal sends these to the whole group of its foreground.
 OF_THE_TERMINAL = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 SI_KERNEL = 0x80
 STACK_SIZE = 256 * 1024
@@ -40,14 +40,14 @@ THREAD_LIMITS = (
 
 
 class Signals:
-    """To be entered before anything begins; then forward_to() the command, command_has_ended() before it is
-    waited for for good."""
+    """To be entered before anything begins. Then forward_to() the command, and command_has_ended() before it
+    is waited for for good."""
 
     def __init__(self) -> None:
         self._caller = caller()
         self.is_alone = self._caller.is_alone
         """Whether all children of this process are the command's and its descendants."""
-        # One that is ignored and blocked would come, too.
+        # A signal that is ignored and blocked would come, too.
         self._numbers: set[int] = {n for n in TAKEN if signal.getsignal(n) is not signal.SIG_IGN}
         self._before: set[int] = set()
         self._thread: threading.Thread | None = None
@@ -71,17 +71,17 @@ class Signals:
             self._is_left = True
             signal.pthread_kill(self._thread.ident, min(self._numbers))
             self._thread.join()
-        # A process of our own ends now, and with the command's status, whatever comes.
+        # A process of our own ends now with the command's status, whatever signal comes.
         if not self.is_alone:
             for number in signal.sigpending() & self._numbers:
                 signal.sigwait({number})
             signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
 
     def early(self) -> int:
-        """A signal that has come before there is a command, and would have ended it. 0: none, and those that
-        come from now on are the command's."""
+        """A signal that has come before there is a command, and would have ended it. 0: there was none, and
+        later ones are the command's."""
         with self._lock:
-            # Those that the thread has not taken yet it will.
+            # The thread will take those that it has not taken yet.
             for number in (*self._early, *sorted(signal.sigpending() & self._numbers)):
                 if self._ends_us(number):
                     return int(number)
@@ -89,13 +89,13 @@ class Signals:
             return 0
 
     def keywords(self) -> dict[str, Any]:
-        """What Popen needs so that the command finds signals as our caller had them."""
+        """Keywords for Popen, so that the command finds signals as our caller had them."""
         return {"_words": self._caller.words()}
 
     def forward_to(self, child: subprocess.Popen[Any]) -> None:
         with self._lock:
             self._child = child
-            # Those came while it was made.
+            # These signals came while the command was made.
             for number in self._early:
                 self._send(number)
 
@@ -104,7 +104,7 @@ class Signals:
             self._has_ended = True
 
     def _start_thread(self) -> None:
-        """Before there is a command: where that cannot be, none is started."""
+        """Starts the thread before there is a command. Where that cannot be, none is started."""
         usual = threading.stack_size(STACK_SIZE)
         try:
             self._thread = threading.Thread(target=self._take, name="cbprocess-signals", daemon=True)
@@ -126,7 +126,8 @@ class Signals:
                     if not (is_of_the_terminal and self._has_come_to_the_command(number)):
                         self._send(number)
                 elif self.is_alone and not self._is_launching and self._ends_us(number):
-                    # Nothing has begun, and what we wait for (the reader of the output) may never come.
+                    # Nothing has begun, and the event that we wait for (a reader of the output) may never
+                    # come.
                     os._exit(SIGNAL_BASE + number)
                 else:
                     self._early.append(number)
@@ -135,7 +136,7 @@ class Signals:
         return not self._caller.mask & bits([number])
 
     def _send(self, number: int) -> None:
-        """The lock is held: the command's id is its own until it is waited for."""
+        """Sends it to the command. The lock is held: the command's id is its own until it is waited for."""
         if self._child is not None and not self._has_ended and not _has_ended(self._child):
             os.kill(self._child.pid, number)
         else:
@@ -154,7 +155,7 @@ class Signals:
 def _wait_for(numbers: set[int]) -> tuple[int, bool]:
     """The next of these signals, and whether the terminal has sent it."""
     if not hasattr(signal, "sigwaitinfo"):
-        # PyPy's tells nothing about it: most often they are the terminal's.
+        # PyPy has no sigwaitinfo(). These signals are the terminal's most often.
         number = signal.sigwait(numbers)
         return number, number in OF_THE_TERMINAL
     info = signal.sigwaitinfo(numbers)
@@ -162,7 +163,7 @@ def _wait_for(numbers: set[int]) -> tuple[int, bool]:
 
 
 def _has_ended(child: subprocess.Popen[Any]) -> bool:
-    """Is asked without reaping it: wait() may be about to."""
+    """Whether it has ended. It is not reaped here: wait() may be about to do so."""
     if not hasattr(os, "waitid"):
         return child.returncode is not None
     return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

@@ -1,6 +1,6 @@
-"""Waiting for the command, and stopping together with it. What the terminal stops, it stops with us; but a
-command that stops its process group by itself (an editor on Ctrl-Z) does not reach the controller
-(decision 11), and the shell would wait on for a job that stands. Linux only."""
+"""Waiting for the command, and stopping together with it. The terminal stops both. But a command that stops
+its process group by itself (an editor on Ctrl-Z) does not reach the controller (decision 11), and the shell
+would wait on for a job that stands. Linux only."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import signal
 import subprocess
 import time
 
-SETTLE_S = 0.05  # when the whole job is continued, we may be the first to be
+SETTLE_S = 0.05  # when the whole job is continued, we may be the first
 STOPS = (signal.SIGTSTP, signal.SIGSTOP, signal.SIGTTIN, signal.SIGTTOU)
 
 
 def wait_for_end(child: subprocess.Popen[bytes], is_alone: bool) -> None:
-    """Waits until the child has ended, and leaves it to be waited for. Where all children of this process are
-    the child's descendants, which is so in process 1 of a container, those that come to us are buried."""
+    """Waits until the child has ended, and leaves it to be waited for. In process 1 of a container all
+    children of this process are the child's descendants; those that come to us are buried then."""
     while True:
         which = (os.P_ALL, 0) if is_alone else (os.P_PID, child.pid)
         state = os.waitid(*which, os.WEXITED | os.WSTOPPED | os.WNOWAIT)

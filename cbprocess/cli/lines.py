@@ -1,7 +1,7 @@
-"""One line for each program: printed when it has ended, with how and after how long. One that runs for more
-than a second is told of when that has passed, and what is refused at once.
+"""One line for each program, printed at its end, with its status and its time. A program that runs for more
+than a second has a line at that moment. A refusal has a line at once.
 
-Knows events and text; nothing of filters or of where lines go. Any thread."""
+Knows events and text; nothing of filters or of the place of lines. Any thread."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ LOOK_S = 0.2
 
 
 class Program(NamedTuple):
-    """What a process executes. Until its next event that may be taken back: it goes on as `before` then. What
-    is not shown is kept only for that."""
+    """The program of a process. It may be taken back until the process's next event, which then goes on as
+    `before`. A program that is not shown is kept only for that."""
 
     started_ns: int
     text: str
@@ -35,7 +35,8 @@ class Program(NamedTuple):
 
 
 class ProgramLines:
-    """write gets each line. Times count from started_ns; program_of names the program of a process."""
+    """The lines. write gets each of them. Times count from started_ns; program_of names the program of a
+    process."""
 
     def __init__(
         self, write: Callable[[str], None], started_ns: int, program_of: ProgramOf, color: bool
@@ -46,12 +47,12 @@ class ProgramLines:
         self._color = color
         self._programs: dict[int, Program] = {}
         self._last_refusal = ("", 0)
-        self._not_executing = 0  # whose execution was the last one that was refused, or has failed
+        self._not_executing = 0  # the process whose execution was the last to be refused or to fail
         self._lock = threading.Lock()
         self._is_finished = threading.Event()
 
     def add(self, name: str, event: events.EventParams) -> None:
-        """Events in the order of their sequence."""
+        """Takes events in the order of their sequence."""
         with self._lock:
             self._tell_long(event.time_ns)
             if isinstance(event, events.CBProcessProcessCreationEventParams):
@@ -60,21 +61,21 @@ class ProgramLines:
                 else:
                     self._began(event)
             elif isinstance(event, events.CBProcessProcessTerminationEventParams):
-                # A process without a name, which has executed nothing, did not become run's command.
+                # A process without a name has executed nothing: it did not become run's command.
                 if event.process_name or event.process_id != self._not_executing:
                     self._ended(event)
             else:
                 self._line(event.time_ns, name, event.process_id, describe(event, self._program_of), name)
 
     def left(self, process_id: int, time_ns: int, sequence: int) -> None:
-        """The process goes on as a program that is not shown, which this event tells of."""
+        """Ends a program: the process goes on as one that is not shown, which this event tells of."""
         with self._lock:
             before = self._settled(process_id)
             if before is not None:
                 self._programs[process_id] = Program(time_ns, "", sequence, before, is_shown=False)
 
     def watch(self, now_ns: Callable[[], int]) -> None:
-        """Tells of what runs for long also while nothing happens, in a thread, until finish()."""
+        """Tells of programs that run for long also while nothing happens, in a thread, until finish()."""
 
         def look() -> None:
             while not self._is_finished.wait(LOOK_S):
@@ -84,7 +85,7 @@ class ProgramLines:
         threading.Thread(target=look, name="cbprocess-lines", daemon=True).start()
 
     def finish(self) -> None:
-        """Tells of what has not ended."""
+        """Tells of programs that have not ended."""
         self._is_finished.set()
         with self._lock:
             self._tell_long(None)
@@ -95,7 +96,7 @@ class ProgramLines:
         self._programs[event.process_id] = program
 
     def take_back(self, sequence: int, why: str) -> None:
-        """The execution that this event tells of has not happened."""
+        """Takes back the execution of this event, which has not happened."""
         with self._lock:
             for process_id, program in self._programs.items():
                 if program.sequence == sequence:
@@ -112,7 +113,7 @@ class ProgramLines:
             self._programs[process_id] = program
 
     def _settled(self, process_id: int) -> Program | None:
-        """The program of a process, which has surely been executed: tells that the one before is over."""
+        """The program of a process, which has surely been executed. Tells that the one before is over."""
         program = self._programs.get(process_id)
         if program is None or program.before is None:
             return program
@@ -128,7 +129,7 @@ class ProgramLines:
         program = self._settled(event.process_id)
         self._programs.pop(event.process_id, None)
         if program is None:
-            # It was forked and executed nothing, or ran before.
+            # The process was forked and executed nothing, or ran before.
             text = program_names(event)
             self._line(event.time_ns, status_text(status), event.process_id, text, color)
         else:

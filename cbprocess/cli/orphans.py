@@ -1,6 +1,6 @@
-"""Orphans that come to us, as they do to process 1 of a container or to a reaper (prctl(2)): nobody else
-would wait for them. Only in a process that is the command line's own, whose children are nobody else's
-business. Not on Windows.
+"""Orphans that come to us, as to process 1 of a container or to a reaper (prctl(2)): no other process would
+wait for them. This is only for a process that is the command line's own, because its children are no other
+code's business. Not on Windows.
 
 Knows neither filters nor commands."""
 
@@ -11,7 +11,7 @@ import os
 
 from .caller import caller
 
-# How often a wait for something else has a look.
+# A wait for something else has a look so often.
 LOOK_S = 0.5
 
 

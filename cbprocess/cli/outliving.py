@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 class Signals(Caught):
-    """Nobody sends one to a single process there. When the command has ended they are kept in `late`."""
+    """Signals of the console; none goes to a single process there. After the command's end they are kept in
+    `late`."""
 
     def __init__(self) -> None:
         super().__init__((signal.SIGINT, signal.SIGBREAK))  # type: ignore[attr-defined]
@@ -26,11 +27,11 @@ class Signals(Caught):
         return 0
 
     def keywords(self) -> dict[str, Any]:
-        """What Popen needs so that the command finds signals as our caller had them."""
+        """Keywords for Popen: there are none."""
         return {}
 
     def forward_to(self, child: subprocess.Popen[Any]) -> None:
-        """The command runs now."""
+        """Notes that the command runs now."""
 
     def command_has_ended(self) -> None:
         self._has_ended = True

@@ -1,4 +1,4 @@
-"""Where lines go and what they look like: a closed pipe does no harm, and text is safe for terminals."""
+"""Lines and their look: a closed pipe does no harm, and text is safe for terminals."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ COLORS = {
 }
 NOT_INHERITED: int = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0)
 DIM = "2"
-# From here on a status of Windows is one of its own codes of failure, which are known in hexadecimal.
+# Statuses of Windows from here on are its own codes of failure, which are known in hexadecimal.
 FAILURE_STATUS = 0x80000000
 EVENT_WIDTH = max(map(len, COLORS))
-# What a refused system call fails with on Linux, by code (docs/linux.md); EPERM for any other.
+# A refused system call fails with these errors on Linux, by code (docs/linux.md); with EPERM for any other.
 ERRNO_NAMES = {
     2: "ENOENT",
     3: "ENOENT",
@@ -60,7 +60,7 @@ class Output:
 
     @contextlib.contextmanager
     def raw(self) -> Iterator[None]:
-        """While a terminal passes everything through as it is, a line ends with a return as well."""
+        """Ends lines with a return as well, while a terminal passes everything through as it is."""
         self._end = "\r\n" if os.isatty(self._fd) else "\n"
         try:
             yield
@@ -86,8 +86,8 @@ class Output:
 
 
 def complain(text: str) -> int:
-    """Says on standard error what is wrong, if anybody listens: in one line, whatever names are in it."""
-    # Where standard error is closed, the exit status has to say it alone.
+    """Says on standard error, in one line, what is wrong, if there is a reader. Names in it are harmless."""
+    # The exit status has to say it alone where standard error is closed.
     with contextlib.suppress(OSError):
         os.write(2, f"cbprocess: {printable(text)}\n".encode("utf-8", "backslashreplace"))
     return OWN_FAILURE
@@ -121,14 +121,14 @@ def status_text(status: int) -> str:
 
 
 def end_text(status: int | None, has_ended: bool) -> str:
-    """How a process ended, as far as it was shown."""
+    """The end of a process, as far as it was shown."""
     if status is not None:
         return status_text(status)
     return "executed another" if has_ended else "still running"
 
 
 def describe(event: events.EventParams, program_of: ProgramOf) -> str:
-    """What a line says about an event. program_of gives the name of a living process's program, or ""."""
+    """The text of a line about an event. program_of gives the name of a living process's program, or ""."""
     if isinstance(event, events.CBProcessProcessCreationEventParams):
         return _refusal(event) + command_text(event)
     if isinstance(event, events.CBProcessProcessTerminationEventParams):
@@ -143,7 +143,7 @@ def describe(event: events.EventParams, program_of: ProgramOf) -> str:
 
 
 def program_names(event: events.CBProcessProcessTerminationEventParams) -> str:
-    """By which name a program was executed, and what it is where that is another: `sh (dash)`."""
+    """The name by which a program was executed, and its own where that is another: `sh (dash)`."""
     program = os.path.basename(event.process_name)
     name = os.path.basename(event.image_file_name) or program
     is_same = os.path.normcase(name) == os.path.normcase(program)
@@ -151,11 +151,11 @@ def program_names(event: events.CBProcessProcessTerminationEventParams) -> str:
 
 
 def command_text(event: events.CBProcessProcessCreationEventParams) -> str:
-    """The command line, and what was tried where that was refused."""
+    """The command line, and the path of a refused attempt."""
     text = printable(event.command_line)
     path = event.image_file_name
     if event.result_code and path and event.arguments[:1] != [path]:
-        # A search in PATH tries several, of which the command line tells none.
+        # A search in PATH tries several, and the command line tells none of them.
         return f"{printable(path)}: {text}"
     return text
 
@@ -166,7 +166,7 @@ def refusal_name(code: int) -> str:
 
 
 def failure_name(os_error: int) -> str:
-    """With what an execution has failed after it was allowed."""
+    """The failure of an execution that was allowed."""
     return f"failed {errno.errorcode.get(os_error, os_error)}" if os_error else "failed with its process"
 
 
@@ -202,7 +202,7 @@ def _describe_handle(
 
 
 def right_names(rights: int, is_thread: bool) -> str:
-    """Access rights by their names, TERMINATE|VM_READ; what has none in hexadecimal."""
+    """Access rights by their names, TERMINATE|VM_READ; those without a name in hexadecimal."""
     from ..enums import ProcessAccess, ThreadAccess
 
     names = []
@@ -216,7 +216,7 @@ def right_names(rights: int, is_thread: bool) -> str:
 
 
 def format_line(offset: float, name: str, process_id: int, text: str, color: bool, kind: str = "") -> str:
-    """kind chooses the colour, otherwise the name."""
+    """One line. Its colour is that of kind, otherwise that of the name."""
     label = f"{name:<{EVENT_WIDTH}}"
     stamp = f"{offset:10.6f}"
     if color:

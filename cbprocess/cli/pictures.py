@@ -1,5 +1,5 @@
-"""The pictures that --timeline and --trace ask for: their files are opened at once, so that a long build does
-not end in vain, and written at the end."""
+"""The pictures of --timeline and --trace. Their files are opened at once, so that a long build does not end
+in vain, and written at the end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Pictures:
             self.needed.add("thread_termination")
 
     def write(self, chronicle: Chronicle, started_ns: int, ended_ns: int, lost: int) -> None:
-        """Writes what was asked for; see timeline_page() for the arguments."""
+        """Writes the pictures; see timeline_page() for the arguments."""
         if self._timeline is not None:
             from .timeline import timeline_page
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-# Their numbers on every architecture but alpha.
+# The system calls have these numbers on every architecture but alpha.
 PIDFD_SEND_SIGNAL = 424
 PIDFD_OPEN = 434
 
@@ -18,7 +18,7 @@ def open_process(process_id: int) -> int:
 
 
 def send_signal(descriptor: int, number: int) -> None:
-    """To the process of that descriptor; OSError if it has ended."""
+    """Sends a signal to the process of that descriptor; OSError if it has ended."""
     if hasattr(signal, "pidfd_send_signal"):
         signal.pidfd_send_signal(descriptor, number)
     else:

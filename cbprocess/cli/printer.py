@@ -1,4 +1,4 @@
-"""What run, attach and replay have in common: an instance as the options ask for, and handlers that print."""
+"""The common part of run, attach and replay: an instance as the options ask for, and handlers that print."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from typing import Any
 
-    # Its id, its parent's, its program and its arguments.
+    # A running process: its id, its parent's, its program and its arguments.
     Running = tuple[int, int, str, list[str]]
 
 PRODUCT_GUID = "{5e0f3c2b-8f0a-4a57-9d86-6c1b9c1f7e42}"
 
-# How long the end of a process may lie before its last event.
+# The end of a process may lie so long before its last event.
 LAST_EVENT_LIMIT_S = 2.0
-# Where events may be left, they are awaited until none came for this long.
+# Events that may be left are awaited until none came for this long.
 QUIET_S = 0.05
 
-# Whatever ends, stops, changes or reads a process.
+# These rights end, stop, change or read a process.
 PROTECTED_ACCESS = (
     constants.PROCESS_TERMINATE
     | constants.PROCESS_CREATE_THREAD
@@ -54,14 +54,14 @@ PROTECTED_ACCESS = (
 
 
 def configure(process: CBProcess, options: argparse.Namespace, printer: Printer, refuse_with: str) -> None:
-    """Settings, handlers and rules, but for the rule of what is to be watched."""
+    """Settings, handlers and rules, but for the rule that chooses the processes."""
     process.initialize(PRODUCT_GUID)
     process.serialize_events = constants.SERIALIZE_ON_ONE_WORKER_THREAD
     process.config(f"RefuseWith={refuse_with}")
     if sys.platform != "win32":
         process.config("HideController=True")
     if options.record:
-        # Not through config(), which takes text: these are the bytes that the shell has given.
+        # config() would take text, but these are the bytes that the shell has given.
         process._ready().set_config(b"RecordTo", os.fsencode(printer.record_path))
     mask = 0
     for kind in events.OPERATIONS:
@@ -74,7 +74,7 @@ def configure(process: CBProcess, options: argparse.Namespace, printer: Printer,
     for pattern in (*options.name, *options.ignore):
         checked_pattern(pattern, "a name")
     for pattern in options.deny:
-        # For all, so that --allow can make exceptions.
+        # The rule is for every process, so that --allow can make exceptions.
         whom: dict[str, Any] = {"process_id": -1} if pattern == "*" else {"name": pattern}
         process.add_rule(action="deny", **whom)
     for pattern in options.allow:
@@ -106,13 +106,13 @@ class Printer:
             self._choice = Choice(options, self._matches, getattr(options, "process_ids", ()))
         self._ended: set[int] = set()
         self._end = threading.Condition()
-        # More is asked for than is printed: ends say when the command's last event is through, beginnings
-        # which process the command is.
+        # More events are asked for than are printed: ends say when the command's last event is through, and
+        # beginnings which process the command is.
         self.needed = {*options.events, "process_creation", "process_termination"}
         if self._summary is not None or self._choice is not None:
             self.needed.add("thread_creation")
         if options.record:
-            # What is not printed today may be asked for of the recording.
+            # A replay may ask for events that are not printed today.
             self.needed.update(LIFETIME_NAMES)
         self.needed |= self._pictures.needed
         # Beside the events of threads each event has a line, in the order in which they happen.
@@ -120,7 +120,7 @@ class Printer:
             options.json or set(THREAD_NAMES) & set(options.events)
         )
         self._lines: ProgramLines | None = None
-        # What is taken back may be told in another thread than the handlers', and before its event.
+        # An execution may be taken back in another thread than the handlers', and before its event.
         self._lock = threading.Lock()
         self._last_sequence = 0
         self._failed: list[events.CBProcessErrorEventParams] = []
@@ -162,7 +162,7 @@ class Printer:
         return name in self._options.events and not self._options.quiet
 
     def _leave(self, event: events.EventParams) -> None:
-        """The process goes on as a program that is not shown."""
+        """Ends the shown part of a process that goes on as a program that is not shown."""
         where = event.process_id, event.time_ns, event.sequence
         if self._chronicle is not None:
             self._chronicle.left(*where)
@@ -181,8 +181,8 @@ class Printer:
             self._take_back(failed)
 
     def _take_back(self, failed: events.CBProcessErrorEventParams) -> None:
-        """An execution that an event has told of did not happen: undoes what was told because of it. What was
-        not shown is not taken back for anybody to see."""
+        """Takes back an execution that an event has told of, and everything that was told because of it. One
+        that was not shown is taken back silently."""
         outcome = SHOWN if self._choice is None else self._choice.take_back(failed.sequence)
         if outcome is None:
             return
@@ -214,15 +214,15 @@ class Printer:
             self._output.line(format_line(offset, "error", os.getpid(), text, self._color))
 
     def found_running(self, process_id: int, parent_id: int, program: str, arguments: list[str]) -> None:
-        """A process that runs already. Parents come before their children."""
+        """Takes a process that runs already. Parents come before their children."""
         if self._choice is not None and not self._choice.found_running(process_id, parent_id, program):
             return
         if self._chronicle is not None:
             self._chronicle.found_running(process_id, parent_id, program, arguments, time.time_ns())
 
     def tell_attached(self, process_ids: list[int], look: Callable[[], list[Running]]) -> None:
-        """Says what is under the filter now: the processes, and how many descendants run already. look finds
-        all of them, where that is to be said."""
+        """Says which processes are under the filter now, and how many descendants run already. look finds all
+        of them, where that is to be said."""
         if self._options.json or self._options.quiet:
             return
         found = look()
@@ -235,7 +235,7 @@ class Printer:
             self._output.line(f"attached to {', '.join(names)}{more}")
 
     def wait_for_end(self, process_ids: Collection[int]) -> None:
-        """Waits until what happened before the end of these processes has been printed."""
+        """Waits until all events before the end of these processes have been printed."""
         with self._end:
             if self._end.wait_for(lambda: self._ended.issuperset(process_ids), LAST_EVENT_LIMIT_S):
                 return
@@ -261,7 +261,8 @@ class Printer:
         complain(f"{goes} on unsupervised{hint}")
 
     def finish(self) -> None:
-        """What still runs, the summary, and a word if not everything could be written."""
+        """Tells of programs that still run, prints the summary, and says if not everything could be
+        written."""
         if self._lines is not None:
             self._lines.finish()
         self._summarize()

@@ -1,4 +1,4 @@
-"""`cbprocess replay`: prints what a recording has, through the simulated driver."""
+"""`cbprocess replay`: prints a recording, through the simulated driver."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class ReplayPrinter(Printer):
 
     def error(self, params: events.CBProcessErrorEventParams) -> None:
         if params.error_code == ERROR_INVALID_DATA:
-            # Said at the end, on standard error, where it cannot be overlooked.
+            # It is said at the end, on standard error, where it cannot be overlooked.
             self.trouble = params.description
             return
         super().error(params)

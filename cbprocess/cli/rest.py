@@ -1,5 +1,5 @@
-"""What is left of a tree when its command has ended: whoever is supervised still goes on without us, or is
-stayed with until the last one has ended.
+"""The rest of a tree when its command has ended. It goes on without us, or we stay until its last process has
+ended.
 
 Knows neither options nor output."""
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 # A process that is ending just now, as the other side of a pipe does, is not worth a word.
 SETTLE_S = 0.1
 LOOK_S = 0.01
-# How long the tree may live on until it is looked at less often.
+# The tree is looked at less often when it has lived on for so long.
 SOON_S = 2.0
 LATER_LOOK_S = 0.05
 
-# The terminal sends them to its whole job.
+# The terminal sends these to its whole job.
 OF_THE_TERMINAL = ("SIGINT", "SIGQUIT", "SIGBREAK")
 
 
@@ -45,9 +45,9 @@ def processes_left(process: CBProcess) -> list[int]:
 
 
 def stay(process: CBProcess, signals: list[int], tell: Callable[[str], object]) -> int:
-    """Stays until the tree has ended (0), or until the second signal: the status that this makes. The list
-    gets the signals that come meanwhile. The first is passed on to all that are left, unless it is one of the
-    terminal, which they get anyway."""
+    """Stays until the tree has ended (0), or until the second signal. Gives the status of that. The list gets
+    the signals that come meanwhile. The first is passed on to all processes that are left, unless it is one
+    of the terminal, which they get anyway."""
     if not wait_for_all(process, lambda: len(signals) > 0) and process.active:
         _pass_on(process, signals[0])
         if processes_left(process):
@@ -73,8 +73,8 @@ def _pass_on(process: CBProcess, number: int) -> None:
 
 
 def wait_for_all(process: CBProcess, is_enough: Callable[[], bool]) -> bool:
-    """Waits until nobody is supervised (True), or it is enough or the filter has stopped (False). No child is
-    waited for by anybody else."""
+    """Waits until no process is supervised (True), or it is enough or the filter has stopped (False).
+    Children are waited for here alone."""
     soon_s = time.monotonic() + SOON_S
     while process.statistics().supervised:
         if is_enough() or not process.active:

@@ -42,7 +42,7 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
         printer = Printer(options, output, process)
     except (OSError, LookupError) as error:
         return complain(str(error))
-    # Only a refusal by errno needs a filter in the tree, which would not survive a killed helper.
+    # A refusal by errno needs a filter in the tree, and only that does. It would not survive a killed helper.
     with_errno = options.deny and probe_driver("auto").capabilities & CAP_REFUSE_PROCESS_CREATION
     configure(process, options, printer, "errno" if with_errno else "kill")
     if options.scope_signals:
@@ -79,8 +79,8 @@ def is_protection(options: argparse.Namespace) -> bool:
 def execute(
     process: CBProcess, options: argparse.Namespace, user: dict[str, Any], output: Output, signals: Signals
 ) -> tuple[int, int]:
-    """Runs the command to its end: its return code and its process id."""
-    # Another user's program gets none of our descriptors, and on Windows nobody expects them.
+    """Runs the command to its end. Gives its return code and its process id."""
+    # Another user's program gets none of our descriptors, and on Windows no program expects them.
     is_closed = bool(user) or sys.platform == "win32"
     keywords = {"close_fds": is_closed, **user, **signals.keywords()}
     if user and any(os.isatty(fd) for fd in range(3)):
@@ -105,7 +105,7 @@ def execute(
 
 
 def exit_status_of(returncode: int) -> int:
-    """What this process ends with so that it ends as the command did."""
+    """The exit status with which this process ends as the command did."""
     if sys.platform == "win32":
         # sys.exit() takes a C int.
         return returncode if returncode < 2**31 else returncode - 2**32

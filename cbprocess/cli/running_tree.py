@@ -1,4 +1,4 @@
-"""What runs before anything is attached to: processes with their descendants. Knows no filter."""
+"""The processes that run before anything is attached to, with their descendants. Knows no filter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals that a command handles for a while. Knows nothing of what they are for."""
+"""Signals that a command handles for a while. Knows nothing of their purpose."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ SIGNAL_BASE = 128
 
 
 class Caught:
-    """Handles the signals with these numbers while it is entered. What was ignored stays ignored, for
-    programs that are started as well."""
+    """Handles the signals with these numbers while it is entered. Ignored signals stay ignored, for programs
+    that are started as well."""
 
     def __init__(self, numbers: tuple[signal.Signals, ...]) -> None:
         self._numbers = numbers
@@ -45,7 +45,7 @@ class FirstSignal(Caught):
 
     @property
     def status(self) -> int:
-        """The exit status that it makes; 0 without a signal."""
+        """The exit status of that signal; 0 without one."""
         return 0 if self.number is None else SIGNAL_BASE + self.number
 
     def _handle(self, number: int, frame: object) -> None:

@@ -23,7 +23,7 @@ def snapshot(options: argparse.Namespace) -> int:
 
 
 def text_line(process: RunningProcess) -> str:
-    # In brackets what has no arguments, as other listings show it: kernel threads, processes that have ended.
+    # A process without arguments has brackets, as in other listings: a kernel thread, or one that has ended.
     command = printable(process.command_line) or f"[{printable(process.process_name)}]"
     return f"{process.process_id:>8} {process.parent_process_id:>8} {process.thread_count:>7}  {command}"
 

@@ -1,4 +1,4 @@
-"""What --summary tells at the end: counts, time per program, the process tree."""
+"""The text of --summary at the end: counts, time per program, the process tree."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Summary:
-    """Counts the events that make up a chronicle, one at a time, and tells what that says."""
+    """Counts the events that make up a chronicle, one at a time, and makes texts of both."""
 
     def __init__(self, chronicle: Chronicle) -> None:
         self._chronicle = chronicle
@@ -29,12 +29,12 @@ class Summary:
             self.refusals.append(f"{event.process_id} {printable(event.command_line)}  [{text}]")
 
     def took_back(self, process_id: int, command: str, why: str) -> None:
-        """An execution that was counted has not happened."""
+        """Takes back an execution that was counted and has not happened."""
         self.counts["process_creation"] -= 1
         self.failures.append(f"{process_id} {printable(command)}  [{why}]")
 
     def lines(self, now_ns: int, tree_lines: int | None = None) -> list[str]:
-        """The summary as text, its lists cut to so many lines: what failed comes first, totals last."""
+        """The summary as text, its lists cut to so many lines. Failures come first, totals last."""
         rows = self._rows()
         lives = [life for _, life in rows]
         failures = [_life_text(life, now_ns) for life in lives if life.status]
@@ -62,7 +62,7 @@ class Summary:
         ]
 
     def _rows(self) -> list[tuple[int, Life]]:
-        """The tree, parents first, with how deep each is."""
+        """The tree, parents first, each with its depth."""
         return [(depth, life) for depth, life in self._chronicle.lives() if life.has_been_something]
 
     def record(self, now_ns: int) -> dict[str, object]:

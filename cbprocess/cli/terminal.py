@@ -1,5 +1,5 @@
-"""A terminal of its own for a program of another user: a pseudo-terminal; between that and ours all is passed
-on. Who has only that can neither type into our shell nor read what is typed there.
+"""A terminal of its own for a program of another user: a pseudo-terminal; everything is passed on between
+that and ours. A program that has only that can neither type into our shell nor read what is typed there.
 
 Knows nothing of filters. Not on Windows."""
 
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 CHUNK = 65536
-# The system passes on what is printed a moment later.
+# The system passes on printed text a moment later.
 QUIET_S = 0.05
 STANDARD = ("stdin", "stdout", "stderr")
-# The letters of an entry of termios.
+# An entry of termios has these parts at these places.
 LOCAL_FLAGS, CONTROL_CHARACTERS = 3, 6
 
 
 def terminals() -> list[int]:
-    """Which of our standard descriptors are terminals."""
+    """Those of our standard descriptors that are terminals."""
     return [fd for fd in range(3) if os.isatty(fd)]
 
 
 class Terminal:
-    """To be entered before the program is started with keywords(); relay() then runs until it has ended.
+    """To be entered before the program is started with keywords(). relay() then runs until it has ended.
 
-    While it is entered our terminal is raw, if we read from it: what is typed is the program's."""
+    While it is entered our terminal is raw, if we read from it: typed text is the program's."""
 
     def __init__(self, user_id: int) -> None:
         self._own = terminals()
@@ -53,7 +53,8 @@ class Terminal:
         self._previous: Any = None
 
     def keywords(self) -> dict[str, Any]:
-        """For Popen: the terminals among the standard descriptors are the new one, which is the session's."""
+        """Keywords for Popen: the terminals among the standard descriptors are the new one, which is the
+        session's."""
         slave = self._slave
         streams = {STANDARD[fd]: slave for fd in self._own}
         return {**streams, "preexec_fn": lambda: _take_terminal(self._own[0])}
@@ -79,7 +80,7 @@ class Terminal:
 
     def _restore(self) -> None:
         if self._modes is not None:
-            # Where the terminal has gone there is nothing to restore.
+            # There is nothing to restore where the terminal has gone.
             with contextlib.suppress(termios.error):
                 termios.tcsetattr(0, termios.TCSADRAIN, self._modes)
 
@@ -91,7 +92,7 @@ class Terminal:
     # ---- Passing on ----
 
     def relay(self, child: subprocess.Popen[Any]) -> None:
-        """Passes on what is typed and what is printed, until the program has ended and all of that is out."""
+        """Passes on typed and printed text, until the program has ended and all of that is out."""
         os.set_blocking(self._master, False)
         end = open_process(child.pid)
         try:
@@ -99,12 +100,12 @@ class Terminal:
                 pass
         finally:
             os.close(end)
-        # Others may have the terminal still: what they print from now on is not waited for.
+        # Other programs may have the terminal still. Text that they print from now on is not waited for.
         while select.select([self._master], [], [], QUIET_S)[0]:
             self._print()
 
     def _pass_on(self, child: subprocess.Popen[Any], end: int) -> bool:
-        """Waits a while for something and passes it on. Whether the program has ended."""
+        """Waits a while for something and passes it on. Gives whether the program has ended."""
         sources = [end, self._master]
         if self._is_typed and not self._typed:
             sources.append(0)
@@ -120,7 +121,7 @@ class Terminal:
         return end in readable
 
     def _print(self) -> None:
-        # Our terminal may have gone: then nobody reads, and the program goes on.
+        # Our terminal may have gone. There is no reader then, and the program goes on.
         with contextlib.suppress(OSError):
             data = os.read(self._master, CHUNK)
             while data:
@@ -141,7 +142,7 @@ class Terminal:
 
     def _is_suspension(self, process_id: int) -> bool:
         """Whether the program itself is to be stopped from its terminal. The kernel does not do it, because
-        no shell of its session would continue it; what such a shell runs is the kernel's business."""
+        no shell of its session would continue it. It does so for programs of such a shell."""
         try:
             modes = termios.tcgetattr(self._master)
             foreground = os.tcgetpgrp(self._master)
@@ -164,5 +165,5 @@ class Terminal:
 
 
 def _take_terminal(fd: int) -> None:
-    """In the new process: leader of its session, which has no terminal yet."""
+    """Takes the terminal in the new process, the leader of its session, which has no terminal yet."""
     fcntl.ioctl(fd, termios.TIOCSCTTY, 0)

@@ -1,5 +1,5 @@
-"""The page of --timeline: the processes as bars over time, in one file that needs nothing else. What is drawn
-is made here; how it is drawn is in timeline.html."""
+"""The page of --timeline: the processes as bars over time, in one file that needs nothing else. Its data is
+made here; timeline.html draws it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 TEMPLATE = os.path.join(os.path.dirname(__file__), "timeline.html")
 PLACE = "/*the data*/null"
 
-# A link of a large program has a command line of a hundred thousand characters; nobody reads them here.
+# A link of a large program has a command line of a hundred thousand characters. Nobody reads that here.
 COMMAND_SIZE_MAX = 4000
 
 
 def timeline_page(chronicle: Chronicle, started_ns: int, ended_ns: int, lost: int) -> str:
-    """The page. Times count from started_ns; processes that have not ended reach to ended_ns. lost is how
-    many events are missing."""
+    """The page. Times count from started_ns; processes that have not ended reach to ended_ns. lost is the
+    number of missing events."""
     rows: list[dict[str, object]] = []
     numbers: dict[int, int] = {}
     for depth, life in chronicle.lives():

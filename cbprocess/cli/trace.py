@@ -1,5 +1,6 @@
 """The file of --trace: processes and threads in the Trace Event format, which Perfetto and chrome://tracing
-open. Each process is a track of slices, one for each program it executed, with arrows to what it started."""
+open. Each process is a track of slices, one for each program that it executed, with arrows to the processes
+that it started."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def trace_object(chronicle: Chronicle, started_ns: int, ended_ns: int, lost: int) -> dict[str, object]:
-    """The trace as what json.dump() takes; the arguments are those of timeline_page()."""
+    """The trace as json.dump() takes it. The arguments are those of timeline_page()."""
     maker = _Maker(started_ns, ended_ns)
     for number, (_, life) in enumerate(chronicle.lives()):
         maker.add_process(number, life)
@@ -86,7 +87,7 @@ class _Maker:
         self._add("i", name, life, life.process_id, cat="process", ts=time, s="p", args=details)
 
     def _arrow(self, number: int, creator: Life, life: Life) -> None:
-        """From the creator to its child. Both ends have to lie in a slice."""
+        """Adds an arrow from the creator to its child. Both ends have to lie in a slice."""
         time = self._time(life.started_ns)
         common = {"cat": "creation", "id": number, "ts": time}
         self._add("s", "creates", creator, creator.process_id, **common)

@@ -1,13 +1,13 @@
-"""What several parts of the command line know by name: groups of events, limits, exit statuses."""
+"""Common names of the command line: groups of events, limits, exit statuses."""
 
 from __future__ import annotations
 
 from ..events import OPERATIONS
 
-# What env, timeout and their like end with when they themselves fail.
+# env, timeout and programs like them end with this status when they themselves fail.
 OWN_FAILURE = 125
 
-# Of the summary's lists and tree, unless all is asked for.
+# The summary's lists and its tree have so many lines, unless all is asked for.
 TREE_LINES = 40
 
 EVENT_NAMES = tuple(kind.name for kind in OPERATIONS)
