@@ -349,7 +349,8 @@ class AsyncCBProcess(CBProcess):
 
     @handler_property
     def on_error(self, event: events.CBProcessErrorEventParams) -> None:
-        """As CBProcess.on_error. May be a coroutine function, whose failure goes to sys.unraisablehook."""
+        """The handler of CBProcess.on_error. May be a coroutine function, whose failure goes to
+        sys.unraisablehook."""
 
 
 def _is_coroutine_function(handler: object) -> bool:

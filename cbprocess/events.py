@@ -47,8 +47,7 @@ class EventParams:
 
     def __init__(self, words: memoryview, quads: memoryview, chars: bytes, name: Array[c_char]) -> None:
         # chars is a ctypes array of c_char while the object is a view: it slices to bytes as bytes do. name
-        # is the memory that begins with the process name; its value, up to the NUL, is the cheapest way to
-        # the text.
+        # begins with the process name; its value, up to the NUL, is the cheapest way to the text.
         self._words = words
         self._quads = quads
         self._chars = chars
@@ -75,7 +74,7 @@ class EventParams:
         return ""
 
     def _detach(self) -> None:
-        """Turns the view into a copy. The copy's memory cannot be written, and setters know it by that."""
+        """Turns the view into a copy, whose memory cannot be written: setters know it by that."""
         from ctypes import create_string_buffer
 
         data = self._chars[: max(self._words[SIZE], FIXED_SIZE)]
@@ -155,19 +154,18 @@ class EventParams:
 
     @property
     def decided_by_rule(self) -> bool:
-        """Whether a rule has decided already, so that an answer changes nothing."""
+        """Whether a rule has decided already: an answer changes nothing."""
         return self._words[FLAGS] & EVENT_FLAG_DECIDED_BY_RULE != 0
 
     @property
     def timed_out(self) -> bool:
-        """Whether the deadline had passed before the handler was called, so that an answer changes
-        nothing."""
+        """Whether the deadline had passed before the handler was called: an answer changes nothing."""
         return self._words[FLAGS] & EVENT_FLAG_TIMED_OUT != 0
 
     def defer(self) -> DeferredAnswer:
         """Lets the handler return without an answer. The operation stays held, and its deadline runs, until
-        complete() of the returned object is called, from any thread. Possible in the handler, once for each
-        event; error 614 elsewhere."""
+        complete() of the returned object is called, from any thread. In the handler, once for each event;
+        error 614 elsewhere."""
         if self._words.readonly:
             raise _no_handler("defer")
         from ._binding.deferred import defer_current
@@ -398,7 +396,7 @@ class CBProcessThreadHandleOperationEventParams(CBProcessProcessHandleOperationE
 
 
 class CBProcessErrorEventParams:
-    """Something failed outside any call: a handler raised, events were lost, the driver's process died."""
+    """Something failed outside any call: a handler raised, events were lost, the helper died."""
 
     __slots__ = ("_description", "_error_code", "_os_error", "_sequence")
 
@@ -423,8 +421,8 @@ class CBProcessErrorEventParams:
 
     @property
     def sequence(self) -> int:
-        """The sequence of a creation event that is taken back with this: its execution was allowed, and
-        failed in the system afterwards (error_code 31). 0 for everything else."""
+        """The sequence of a creation event that is taken back: its execution was allowed, and has failed in
+        the system (error_code 31). 0 for everything else."""
         return self._sequence
 
     @property

@@ -270,7 +270,7 @@ class Simulator:
         self._play(script.driver_death().message())
 
     def kill_controller(self) -> None:
-        """For the driver the controller has died: no handler is called any more."""
+        """The controller dies, as the driver sees it: no handler is called any more."""
         self._play(script.controller_death().message())
 
     def wait(self, timeout: float = LIMIT_S) -> None:

@@ -69,7 +69,7 @@ def points_up(source: Path, included: Path) -> bool:
 
 
 def calls(build: Path) -> dict[str, set[str]]:
-    """For each file of the product: the files whose functions or data it uses."""
+    """Each file of the product with the files whose functions or data it uses."""
     text = subprocess.run(
         ["ninja", "-C", build, "-t", "deps"], capture_output=True, text=True, check=True
     ).stdout

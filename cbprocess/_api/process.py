@@ -133,11 +133,11 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
 
     @property
     def active(self) -> bool:
-        """As get_active()."""
+        """Whether the filter is active, as get_active() tells."""
         return self.get_active()
 
     def get_tag(self) -> int:
-        """As the property tag."""
+        """Gives the property tag."""
         return self._tag
 
     def set_tag(self, value: int) -> None:

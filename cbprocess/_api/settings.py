@@ -47,7 +47,7 @@ class Settings:
         raise NotImplementedError
 
     def get_altitude(self) -> str:
-        """As the property altitude."""
+        """Gives the property altitude."""
         return self.config("Altitude")
 
     def set_altitude(self, value: str) -> None:
@@ -69,7 +69,7 @@ class Settings:
         self.set_altitude(value)
 
     def get_strict_altitude(self) -> bool:
-        """As the property strict_altitude."""
+        """Gives the property strict_altitude."""
         return self.config("StrictAltitude") == "True"
 
     def set_strict_altitude(self, value: bool) -> None:
@@ -88,7 +88,7 @@ class Settings:
         self.set_strict_altitude(value)
 
     def get_serialize_events(self) -> int:
-        """As the property serialize_events."""
+        """Gives the property serialize_events."""
         return int(self.config("SerializeEvents"))
 
     def set_serialize_events(self, value: int) -> None:

@@ -65,7 +65,7 @@ class Snapshots:
 
     @property
     def running_process_count(self) -> int:
-        """As get_running_process_count()."""
+        """The number of processes in the snapshot, as get_running_process_count() gives it."""
         return self.get_running_process_count()
 
     def get_running_process_process_id(self, running_process_index: int) -> int:
@@ -85,7 +85,7 @@ class Snapshots:
 
     @property
     def running_process_process_name(self) -> tuple[str, ...]:
-        """As get_running_process_process_name(), of all processes of the snapshot."""
+        """The names of all processes of the snapshot, as get_running_process_process_name() gives them."""
         return tuple(process.process_name for process in self._running_processes())
 
     def get_running_process_command_line(self, running_process_index: int) -> str:
@@ -95,11 +95,12 @@ class Snapshots:
 
     @property
     def running_process_command_line(self) -> tuple[str, ...]:
-        """As get_running_process_command_line(), of all processes of the snapshot."""
+        """The command lines of all processes of the snapshot, as get_running_process_command_line() gives
+        them."""
         return tuple(process.command_line for process in self._running_processes())
 
     def get_track_command_line(self) -> bool:
-        """Whether the next snapshot has command lines; default False. Events carry theirs in any case."""
+        """Whether the next snapshot has command lines; False at first. Events carry theirs in any case."""
         return self._snapshot.track_command_line
 
     def set_track_command_line(self, value: bool) -> None:
@@ -117,7 +118,7 @@ class Snapshots:
 
     @property
     def track_command_line(self) -> bool:
-        """As get_track_command_line() and set_track_command_line()."""
+        """Whether the next snapshot has command lines, as get_track_command_line() tells; False at first."""
         return self.get_track_command_line()
 
     @track_command_line.setter

@@ -42,7 +42,7 @@ SLICE_S = 0.1
 
 
 class Overflow(str, Enum):
-    """What happens to an event that finds the queue full."""
+    """Choices for an event that finds the queue full."""
 
     HOLD = "hold"  # It waits in its worker thread. Nothing is let go; others behind it wait too.
     DROP_OLDEST = "drop_oldest"  # The queue's oldest is let go unseen.

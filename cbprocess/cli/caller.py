@@ -30,9 +30,9 @@ class Caller(NamedTuple):
     mask: int
     """The signals that it has blocked; signal 1 is the lowest bit."""
     ignored: int
-    """Those that it ignores."""
+    """The signals that it ignores."""
     death_signal: int
-    """What it gets when its parent dies; 0: nothing."""
+    """The signal that it gets when its parent dies; 0: none."""
     is_reaper: bool
     """Whether orphans among its descendants come to it."""
     listens: bool

@@ -77,8 +77,7 @@ class Life:
 
     @property
     def has_been_something(self) -> bool:
-        """Whether it executed a program or created a process. False where its program was refused: the
-        refusals tell of that."""
+        """False for a process that was to execute a program, and was refused. Its refusals tell of that."""
         was_refused = bool(self.refusals) or (self.is_nameless and self.creator is None)
         return bool(self.stages or self.children) or not was_refused
 

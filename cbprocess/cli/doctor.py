@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
-# How an operation can be refused, by the first word of the capability to do so.
+# Operations can be refused in these ways. The key is the first word of the capability to do so.
 REFUSALS = {"REFUSE": "with an error", "KILL": "by ending it", "STRIP": "takes rights out"}
 # Capabilities that concern no single operation.
 ABILITIES = {

@@ -58,7 +58,7 @@ class Signals:
         self._has_ended = False
         self._early: list[int] = []
         self.late: list[int] = []
-        """What has come after the command's end."""
+        """Signals that have come after the command's end."""
 
     def __enter__(self) -> Self:
         self._before = signal.pthread_sigmask(signal.SIG_BLOCK, self._numbers)

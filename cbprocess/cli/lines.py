@@ -23,8 +23,8 @@ LOOK_S = 0.2
 
 
 class Program(NamedTuple):
-    """The program of a process. It may be taken back until the process's next event, which then goes on as
-    `before`. A program that is not shown is kept only for that."""
+    """The program of a process. Its execution may be taken back until the process's next event: the process
+    goes on as `before` then. A program that is not shown is kept only for that."""
 
     started_ns: int
     text: str

@@ -94,7 +94,7 @@ def complain(text: str) -> int:
 
 
 def print_lines(lines: Iterable[str], path: str | None) -> None:
-    """Prints lines to this file, or to standard output, as long as somebody reads them."""
+    """Prints lines to this file, or to standard output, while there is a reader."""
     data = "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
     try:
         if path is None or path == STANDARD_OUTPUT:

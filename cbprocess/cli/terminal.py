@@ -33,7 +33,7 @@ LOCAL_FLAGS, CONTROL_CHARACTERS = 3, 6
 
 
 def terminals() -> list[int]:
-    """Those of our standard descriptors that are terminals."""
+    """The terminals among our standard descriptors."""
     return [fd for fd in range(3) if os.isatty(fd)]
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 TEMPLATE = os.path.join(os.path.dirname(__file__), "timeline.html")
 PLACE = "/*the data*/null"
 
-# A link of a large program has a command line of a hundred thousand characters. Nobody reads that here.
+# A link of a large program has a command line of a hundred thousand characters, which is too long to read.
 COMMAND_SIZE_MAX = 4000
 
 
