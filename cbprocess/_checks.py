@@ -1,4 +1,5 @@
-"""Checks of arguments: every wrong value becomes CBProcessError 87 with a sentence that names it.
+"""Checks of arguments: every wrong value becomes CBProcessError 87 with a sentence that names it. Texts of
+the system become str here, and bytes again.
 
 Knows no library and no process."""
 
@@ -67,6 +68,11 @@ def checked_text(value: object, name: str) -> bytes:
     if b"\0" in data:
         raise wrong(f"{name} must not contain a NUL character")
     return data
+
+
+def as_text(data: bytes) -> str:
+    """A text of the system, or of the library, as a str."""
+    return data.decode("utf-8", TEXT_ERRORS)
 
 
 def checked_pattern(value: object, name: str) -> bytes:

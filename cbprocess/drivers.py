@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 
 from ._binding import library
-from ._checks import TEXT_ERRORS, checked_text
+from ._checks import as_text, checked_text
 
 # Every driver of the product is here, also those of other platforms. The first stands for the default.
 DRIVERS = ("auto", "ptrace", "bpf", "simulated", "debug", "kernel")
@@ -41,4 +41,4 @@ def probe_driver(name: str = "auto") -> DriverReport:
     reason = ctypes.create_string_buffer(REASON_SIZE)
     text = checked_text(name, "driver")
     library.load().cbp_driver_probe(text, ctypes.byref(capabilities), reason, REASON_SIZE)
-    return DriverReport(name, capabilities.value, reason.value.decode("utf-8", TEXT_ERRORS))
+    return DriverReport(name, capabilities.value, as_text(reason.value))

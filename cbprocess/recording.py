@@ -9,6 +9,7 @@ import ctypes
 import os
 
 from ._binding import layouts, library, wire
+from ._checks import as_text
 from .constants import ERROR_NOT_FOUND
 from .errors import CBProcessError
 
@@ -75,7 +76,7 @@ class RecordingHead:
         values = wire.RECORDING.unpack_from(message, wire.HEADER.size)
         _, self.process_id, _, self.time_ns = values[:4]
         self.platform, self.driver = (
-            wire.text(message[offset : offset + size]) for offset, size in (values[4:6], values[6:8])
+            as_text(message[offset : offset + size]) for offset, size in (values[4:6], values[6:8])
         )
 
 

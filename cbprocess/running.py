@@ -10,7 +10,7 @@ import sys
 from ctypes import POINTER, byref
 
 from ._binding import abi, layouts, library
-from ._checks import TEXT_ERRORS, checked_bool
+from ._checks import as_text, checked_bool
 from .constants import SNAPSHOT_FLAG_IMAGE_DELETED
 
 ON_WINDOWS = sys.platform == "win32"
@@ -61,7 +61,7 @@ class RunningProcess:
         """The arguments that the process was started with, or has written in their place since (on Windows
         the command line as one). The list is empty if they were not asked for, and for a process that has
         none."""
-        return self._arguments.decode("utf-8", TEXT_ERRORS).split("\0")[:-1]
+        return as_text(self._arguments).split("\0")[:-1]
 
     @property
     def command_line(self) -> str:
@@ -100,7 +100,7 @@ def _processes(records: bytes, record_size: int, texts: bytes) -> list[RunningPr
             parent,
             start_time,
             thread_count,
-            texts[name_at : name_at + name_size].decode("utf-8", TEXT_ERRORS),
+            as_text(texts[name_at : name_at + name_size]),
             texts[arguments_at : arguments_at + arguments_size],
             flags & SNAPSHOT_FLAG_IMAGE_DELETED != 0,
         )

@@ -18,9 +18,6 @@ from .events import ON_WINDOWS, OPERATIONS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from typing import Union
-
-    Playable = Union["Operation", "Step"]
 
 MAGIC = b"\x89CBPR\r\n\n"
 
@@ -269,7 +266,7 @@ def driver_death() -> Step:
 # ---- Files ----
 
 
-def save(path: str | os.PathLike[str], script: Iterable[Playable]) -> None:
+def save(path: str | os.PathLike[str], script: Iterable[Operation | Step]) -> None:
     """Writes a script as a file, in this order, for Script=FILE and `cbprocess replay`."""
     played = list(script)
     clocks = time.monotonic_ns(), time.time_ns()

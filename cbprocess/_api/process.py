@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .._checks import TEXT_ERRORS, UINT32_MAX, checked_int, checked_text, wrong
+from .._checks import TEXT_ERRORS, UINT32_MAX, as_text, checked_int, checked_text, wrong
 from ..constants import ERROR_IMPLEMENTATION_LIMIT, ERROR_NOT_READY
 from ..errors import CBProcessError, warn
 from .hooks import OPERATION_TYPES, HandlerProperties
@@ -198,7 +198,7 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         RecordTo and those for scripts while active, 1131 in a handler; 50 for a driver that is not part of
         this build, and while active for more than the driver can do; 1314 for LoggingEnabled without the
         right to change it."""
-        text = _as_str(checked_text(configuration_string, "configuration_string"))
+        text = as_text(checked_text(configuration_string, "configuration_string"))
         name, assigned, value = text.partition("=")
         name = name.strip()
         if name.lower() == "licenseinfo":
@@ -209,7 +209,7 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         key = name.encode("utf-8", TEXT_ERRORS)
         if assigned:
             session.set_config(key, setting_value(name.lower(), value).encode("utf-8", TEXT_ERRORS))
-        text = _as_str(session.get_config(key))
+        text = as_text(session.get_config(key))
         if assigned and name.lower() == "filterownrequests":
             session.set_own_requests(text == "True")
         return text
@@ -219,7 +219,7 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         handler the event's own process has the event's process_name."""
         session = self._ready()
         number = checked_int(process_id, "process_id", 0, UINT32_MAX)
-        return _as_str(session.process_name(number))
+        return as_text(session.process_name(number))
 
     def get_originator_token(self) -> int:
         """A handle of the process that asks for the current event's operation (of a termination: the process
@@ -252,7 +252,7 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         cannot run."""
         from ..drivers import probe_driver
 
-        return probe_driver(_as_str(self._ready().get_config(b"Driver"))).capabilities
+        return probe_driver(as_text(self._ready().get_config(b"Driver"))).capabilities
 
     def popen(self, args: Any, *positional: Any, **keywords: Any) -> subprocess.Popen[Any]:
         """Starts a program as subprocess.Popen does, with the arguments of that, and filters it and all of
@@ -319,7 +319,3 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
     def _rules_changed(self, session: Session, rule: tuple[object, int], present: bool) -> None:
         if self._idle_warning is not None:
             self._idle_warning.rule_changed(session, rule, present)
-
-
-def _as_str(data: bytes) -> str:
-    return data.decode("utf-8", TEXT_ERRORS)

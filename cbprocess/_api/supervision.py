@@ -9,7 +9,7 @@ import contextlib
 import threading
 import warnings
 
-from .._checks import TEXT_ERRORS
+from .._checks import as_text
 from ..constants import CAP_LAUNCH, CAP_WHOLE_MACHINE
 from ..drivers import probe_driver
 from ..errors import CBProcessError, CBProcessWarning
@@ -101,6 +101,6 @@ class IdleWarning:
         if counts.supervised or counts.delivered:
             self._settled = True
             return False
-        driver = session.get_config(b"Driver").decode("utf-8", TEXT_ERRORS)
+        driver = as_text(session.get_config(b"Driver"))
         capabilities = probe_driver(driver).capabilities
         return bool(capabilities & CAP_LAUNCH) and not capabilities & CAP_WHOLE_MACHINE

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 from ctypes import POINTER, c_char_p, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 
-from .._checks import TEXT_ERRORS
+from .._checks import as_text
 from ..errors import CBProcessError
 from .layouts import FIELDS
 
@@ -173,7 +173,7 @@ def open_library(path: str) -> ctypes.CDLL:
     def check(status: int, function: Any, arguments: Any) -> int:
         if status:
             text = library.cbp_error_detail() or library.cbp_error_message(status)
-            raise CBProcessError(status, text.decode("utf-8", TEXT_ERRORS))
+            raise CBProcessError(status, as_text(text))
         return status
 
     for name, (result, arguments) in FUNCTIONS.items():

@@ -14,7 +14,7 @@ import threading
 from _thread import get_ident
 
 from .. import events
-from .._checks import TEXT_ERRORS
+from .._checks import as_text
 from ..constants import ERROR_GEN_FAILURE, EVENT_FLAG_DECIDED_BY_RULE
 from . import abi
 from .hooks import HANDLER_COUNT, Hooks, is_only_counted
@@ -130,7 +130,7 @@ class NativeCallbacks:
             if sequence and self._hooks.take_back is not None:
                 self._hooks.take_back(sequence, os_error.value)
             if self._hooks.error is not None or not is_only_counted(code, sequence):
-                description = (text or b"").decode("utf-8", TEXT_ERRORS)
+                description = as_text(text or b"")
                 self._hooks.report(code, description, failed=(sequence, os_error.value))
         finally:
             _forget_foreign_thread()

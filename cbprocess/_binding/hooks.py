@@ -23,17 +23,6 @@ HANDLER_COUNT = max(events.KINDS) + 1
 class Hooks:
     """The handlers of one instance, by event type, and the count of those that raised."""
 
-    __slots__ = (
-        "_lock",
-        "error",
-        "failed_in_handler",
-        "handlers",
-        "raised",
-        "take_back",
-        "worker_creation",
-        "worker_termination",
-    )
-
     def __init__(self) -> None:
         self.handlers: list[Handler | None] = [None] * HANDLER_COUNT
         self.error: Handler | None = None

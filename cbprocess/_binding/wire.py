@@ -7,7 +7,6 @@ from __future__ import annotations
 import struct
 
 from .. import events
-from .._checks import TEXT_ERRORS
 from .._event_fields import FIXED_SIZE
 from ..constants import BATCH_MAX
 from .layouts import FIELDS, MESSAGE_EVENT, MESSAGE_SCRIPT_STEP
@@ -132,7 +131,3 @@ class VerdictMessage:
         self.sequence, self.time_ns, self.state, count, self.deferred_items, self.decided_items = values[:6]
         self.result_codes = list(values[6 : 6 + count])
         self.desired_access = list(values[10 : 10 + count])
-
-
-def text(data: bytes) -> str:
-    return data.decode("utf-8", TEXT_ERRORS)

@@ -10,7 +10,7 @@ import os
 from ctypes import byref, c_uint64, create_string_buffer
 from enum import Enum
 from time import monotonic_ns
-from typing import Union
+from typing import Union, get_args
 
 from .. import events
 from .._binding import library
@@ -309,13 +309,5 @@ AnyHeldEvent = Union[
 ]
 
 _HELD_CLASSES: dict[type[events.EventParams], type[HeldEvent]] = {
-    held.__bases__[1]: held
-    for held in (
-        HeldProcessCreation,
-        HeldProcessTermination,
-        HeldThreadCreation,
-        HeldThreadTermination,
-        HeldProcessHandleOperation,
-        HeldThreadHandleOperation,
-    )
+    held.__bases__[1]: held for held in get_args(AnyHeldEvent)
 }
