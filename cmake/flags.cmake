@@ -12,8 +12,11 @@ endif()
 target_compile_options(cbp_warnings INTERFACE -Wall -Wextra -Wconversion $<$<BOOL:${CBP_WERROR}>:-Werror>)
 # Empty, so that a file that says `#define _GNU_SOURCE` itself defines the same.
 target_compile_options(cbp_warnings INTERFACE -D_GNU_SOURCE=)
-# Not `cmake --install --strip`: a machine without binutils has no strip.
-target_link_options(cbp_warnings INTERFACE $<$<CONFIG:Release>:-s>)
+# Not `cmake --install --strip`: a machine without binutils has no strip. Static libraries bring whole files,
+# and what a program does not use of them goes.
+target_compile_options(cbp_warnings INTERFACE
+  $<$<CONFIG:Release>:-ffunction-sections> $<$<CONFIG:Release>:-fdata-sections>)
+target_link_options(cbp_warnings INTERFACE $<$<CONFIG:Release>:-s> $<$<CONFIG:Release>:LINKER:--gc-sections>)
 
 if(WIN32)
   # printf as C11 has it, whatever C library there is; and nothing of the compiler beside the DLL.
