@@ -1,10 +1,11 @@
 """Checks the directions in which the C sources look. No file may include one of a folder above its own, and
 no files may call each other in a circle.
 
-    python3 tools/house_arrows.py BUILD_FOLDER
+    python3 tools/house_arrows.py BUILD_FOLDER [NM]
 
-Reads the compiler's own notes on each object (`ninja -t deps`), and the objects' symbols (`nm`). Prints each
-arrow that points up and each circle, and ends with status 1. The order is that of docs/architecture.md."""
+Reads the compiler's own notes on each object (`ninja -t deps`), and the objects' symbols with NM, or `nm`.
+Prints each arrow that points up and each circle, and ends with status 1. The order is that of
+docs/architecture.md."""
 
 from __future__ import annotations
 
@@ -32,8 +33,12 @@ HOUSE = (
 TOGETHER = ({"native/src/seams", "native/src/platform"},)
 # The beginning of every program calls this one.
 MAINS = ("main", "cbpd_bare_main")
-# The core stands on the policy, not on the parts of a helper or a driver.
-HELPERS_OWN = ("driver/helper", "driver/linux/ptrace", "driver/windows/debug")
+# Folders must not include these, although they stand below: the library knows no part of a helper, and the
+# core asks an operating system through the seams alone.
+NOT_FOR = {
+    "native/": ("driver/helper", "driver/linux/launch", "driver/linux/ptrace", "driver/windows/"),
+    "native/src/core": ("driver/linux/",),
+}
 
 
 def place_of(path: Path) -> tuple[str, int] | None:
@@ -65,10 +70,12 @@ def points_up(source: Path, included: Path) -> bool:
     above, below = place_of(source), place_of(included)
     if above is None or below is None or above[0] == below[0] or {above[0], below[0]} in TOGETHER:
         return False
-    return below[1] >= above[1] or (above[0].startswith("native/") and below[0] in HELPERS_OWN)
+    return below[1] >= above[1] or any(
+        above[0].startswith(folder) and below[0].startswith(others) for folder, others in NOT_FOR.items()
+    )
 
 
-def calls(build: Path) -> dict[str, set[str]]:
+def calls(build: Path, nm: str) -> dict[str, set[str]]:
     """Each file of the product with the files whose functions or data it uses."""
     text = subprocess.run(
         ["ninja", "-C", build, "-t", "deps"], capture_output=True, text=True, check=True
@@ -84,7 +91,7 @@ def calls(build: Path) -> dict[str, set[str]]:
             continue
         name = source.relative_to(ROOT).as_posix()
         symbols = subprocess.run(
-            ["nm", "-P", build / lines[0].split(":")[0]], capture_output=True, text=True, check=True
+            [nm, "-P", build / lines[0].split(":")[0]], capture_output=True, text=True, check=True
         ).stdout
         for symbol, kind, *_ in (line.split() for line in symbols.splitlines()):
             if kind == "U" and symbol not in MAINS:
@@ -120,7 +127,7 @@ def main() -> int:
         print(
             f"{Path(source).resolve().relative_to(ROOT)} includes {Path(other).resolve().relative_to(ROOT)}"
         )
-    graph = calls(build)
+    graph = calls(build, sys.argv[2] if len(sys.argv) > 2 else "nm")
     circle = in_circles(graph)
     for name in sorted(circle):
         print(f"{name} is in a circle of calls, with {', '.join(sorted(graph[name] & circle))}")
