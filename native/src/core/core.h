@@ -106,7 +106,7 @@ struct cbp_session {
     uint64_t deferred;
     uint64_t skipped;     /* events that no memory was left for */
     uint64_t failed_seen; /* atomic: so many of those that failed_after counts have been reported */
-    struct cbpi_transport_counts final_counts; /* mutex: of the last transport */
+    struct cbp_statistics final_counts; /* mutex: of the last transport */
 };
 
 enum cbpi_worker_state {

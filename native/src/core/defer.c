@@ -136,8 +136,8 @@ void cbpi_deferral_settle(struct cbp_worker *worker)
     cbpi_mutex_lock(&table.mutex);
     for (uint32_t i = 0; i < handled->count; i++)
         if ((worker->deferred_mask & 1u << i) == 0)
-            cbpi_delivery_set_answer(&entry->delivery, i, handled->result_codes[i],
-                                     handled->desired_access[i]);
+            cbpi_delivery_set_answer(&entry->delivery, i, handled->items[i].result_code,
+                                     handled->items[i].desired_access);
     entry->has_worker = 0;
     if (entry->open_mask == 0)
         answer_entry(entry);

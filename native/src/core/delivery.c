@@ -5,10 +5,10 @@
 void cbpi_delivery_set_answer(struct cbpi_delivery *delivery, uint32_t item, uint32_t result_code,
                               uint32_t desired_access)
 {
-    if (delivery->items[item][1] & CBP_EVENT_FLAG_DECIDED_BY_RULE)
+    if (delivery->items[item].flags & CBP_EVENT_FLAG_DECIDED_BY_RULE)
         return;
-    delivery->result_codes[item] = result_code;
-    delivery->desired_access[item] &= desired_access;
+    delivery->items[item].result_code = result_code;
+    delivery->items[item].desired_access &= desired_access;
 }
 
 uint32_t cbpi_delivery_answer(struct cbp_session *session, const struct cbpi_delivery *delivery)

@@ -110,7 +110,7 @@ static void report_burst(const struct cbp_session *session, struct burst *burst,
 
 static void report_losses(struct cbp_session *session, struct round *round)
 {
-    struct cbpi_transport_counts counts;
+    struct cbp_statistics counts;
     session->transport->ops->counts(session->transport, &counts);
     report_burst(session, &round->lost, counts.lost, CBP_ERROR_NO_SYSTEM_RESOURCES,
                  "events were lost for want of room");
@@ -212,7 +212,7 @@ static void take_down(struct cbp_session *session)
     cbpi_mutex_lock(&session->mutex);
     struct cbpi_transport *transport = session->transport;
     transport->ops->counts(transport, &session->final_counts);
-    session->final_counts.supervised = session->final_counts.waiting = 0; /* from now on */
+    session->final_counts.supervised = session->final_counts.queued = 0; /* from now on */
     session->transport = NULL;
     cbpi_mutex_unlock(&session->mutex);
     transport->ops->release(transport);

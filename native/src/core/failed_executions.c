@@ -48,7 +48,7 @@ void cbpi_failed_executions_report(struct cbp_session *session, uint64_t limit)
 
 uint64_t cbpi_failed_executions_count(struct cbp_session *session)
 {
-    struct cbpi_transport_counts counts;
+    struct cbp_statistics counts;
     session->transport->ops->counts(session->transport, &counts);
     return counts.failed_after;
 }

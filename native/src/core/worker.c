@@ -178,11 +178,12 @@ static uint32_t next_delivery(struct cbp_worker *worker)
 static void prepare_event(struct cbp_worker *worker, uint32_t item, uint64_t sequence)
 {
     struct cbp_event *event = worker->delivery.event;
-    event->type = worker->delivery.items[item][0];
-    event->flags = worker->delivery.items[item][1];
+    const struct cbp_event_item *told = &worker->delivery.items[item];
+    event->type = told->type;
+    event->flags = told->flags;
     event->sequence = sequence + item;
-    event->result_code = worker->delivery.result_codes[item];
-    event->desired_access = worker->delivery.desired_access[item];
+    event->result_code = told->result_code;
+    event->desired_access = told->desired_access;
     worker->item = item;
 }
 

@@ -3,7 +3,7 @@
 #include "recorder.h"
 
 #include "errors.h"
-#include "event_encode.h"
+#include "event_message.h"
 #include "platform.h"
 #include "recording.h"
 
@@ -123,11 +123,26 @@ uint64_t cbpi_recorder_write_event(struct cbpi_recorder *recorder, const struct 
     return id;
 }
 
+static void write_verdict(struct cbpi_recorder *recorder, uint64_t id, uint64_t sequence,
+                          const struct cbp_event_item *items, uint32_t count, uint32_t state,
+                          uint32_t deferred_items)
+{
+    cbpi_mutex_lock(&recorder->mutex);
+    struct cbp_verdict *verdict = recorder->error ? NULL : reserve(recorder, sizeof *verdict);
+    if (verdict) {
+        cbpi_verdict_fill(verdict, id, sequence, items, count, state);
+        verdict->deferred_items = deferred_items;
+        commit(recorder, &verdict->header);
+        recorder->verdict_count++;
+    }
+    cbpi_mutex_unlock(&recorder->mutex);
+}
+
 static uint32_t state_of(const struct cbpi_delivery *delivery, uint32_t answer)
 {
     uint32_t flags = 0;
     for (uint32_t i = 0; i < delivery->count; i++)
-        flags |= delivery->items[i][1];
+        flags |= delivery->items[i].flags;
     if (flags & CBP_EVENT_FLAG_TIMED_OUT)
         return CBP_VERDICT_TIMED_OUT;
     if (!(flags & CBP_EVENT_FLAG_HELD))
@@ -140,35 +155,15 @@ static uint32_t state_of(const struct cbpi_delivery *delivery, uint32_t answer)
 void cbpi_recorder_write_verdict(struct cbpi_recorder *recorder, const struct cbpi_delivery *delivery,
                                  uint32_t answer)
 {
-    if (delivery->record_id == 0)
-        return;
-    cbpi_mutex_lock(&recorder->mutex);
-    struct cbp_verdict *verdict = recorder->error ? NULL : reserve(recorder, sizeof *verdict);
-    if (verdict) {
-        cbpi_verdict_fill(verdict, delivery, delivery->record_id, state_of(delivery, answer));
-        verdict->time_ns = cbpi_wall_ns();
-        commit(recorder, &verdict->header);
-        recorder->verdict_count++;
-    }
-    cbpi_mutex_unlock(&recorder->mutex);
+    if (delivery->record_id != 0)
+        write_verdict(recorder, delivery->record_id, delivery->sequence, delivery->items, delivery->count,
+                      state_of(delivery, answer), delivery->deferred_items);
 }
 
 void cbpi_recorder_write_failure(struct cbpi_recorder *recorder, uint64_t sequence, uint32_t os_error)
 {
-    cbpi_mutex_lock(&recorder->mutex);
-    struct cbp_verdict *verdict = recorder->error ? NULL : reserve(recorder, sizeof *verdict);
-    if (verdict) {
-        verdict->header.size = (uint32_t) sizeof *verdict;
-        verdict->header.type = CBP_MESSAGE_VERDICT;
-        verdict->sequence = sequence;
-        verdict->time_ns = cbpi_wall_ns();
-        verdict->state = CBP_VERDICT_FAILED;
-        verdict->item_count = 1;
-        verdict->result_code0 = os_error;
-        commit(recorder, &verdict->header);
-        recorder->verdict_count++;
-    }
-    cbpi_mutex_unlock(&recorder->mutex);
+    const struct cbp_event_item item = {.result_code = os_error};
+    write_verdict(recorder, 0, sequence, &item, 1, CBP_VERDICT_FAILED, 0);
 }
 
 /* The mutex is held. */

@@ -9,6 +9,7 @@
 #ifndef CBPI_TRANSPORT_H
 #define CBPI_TRANSPORT_H
 
+#include "cbp_message.h"
 #include "cbprocess.h"
 #include "turn.h"
 
@@ -73,11 +74,9 @@ struct cbpi_delivery {
     uint32_t nobody_waits;   /* the transport's own: the operation went on before; more such may follow */
     struct cbp_event *event; /* event 0; the caller sets it to memory of capacity bytes before receive */
     uint32_t capacity;       /* of event, a multiple of 8; the memory is aligned to 8 */
-    uint32_t items[CBP_BATCH_MAX][2]; /* type and flags of each; event 0's stand in event already */
-    /* What rules have decided: the codes, and the rights less those that were taken away. The caller puts the
-     * answers in their place before answer; rights are only ever taken out. */
-    uint32_t result_codes[CBP_BATCH_MAX];
-    uint32_t desired_access[CBP_BATCH_MAX];
+    /* Each with what rules have decided: the code, and the rights less those that were taken away. The caller
+     * puts the answer in its place before answer; rights are only ever taken out. Event 0 has its item already. */
+    struct cbp_event_item items[CBP_BATCH_MAX];
     uint32_t deferred_items; /* the caller's own, as are the next two; bits: those that a handler deferred */
     uint64_t sequence;       /* of event 0 */
     uint64_t record_id;      /* in the session's recording; 0: not recorded */
@@ -90,12 +89,6 @@ struct cbpi_failed_execution {
 };
 
 #define CBPI_WAIT_FOREVER UINT32_MAX
-
-/* Since open. */
-struct cbpi_transport_counts {
-    uint64_t lost, timed_out, refused, decided_by_rule, failed_after, guessed, supervised;
-    uint64_t waiting; /* deliveries that wait for a handler of an earlier one of their process */
-};
 
 /* What every driver can do with an active session. */
 struct cbpi_transport_ops {
@@ -151,9 +144,11 @@ struct cbpi_transport_ops {
      * callback; else 0. By the dispatcher. */
     uint32_t (*trouble)(struct cbpi_transport *transport, char *text, uint64_t size);
 
-    void (*counts)(struct cbpi_transport *transport, struct cbpi_transport_counts *counts);
+    /* Sets what the driver counts since open: lost, timed_out, refused, decided_by_rule, failed_after, guessed and
+     * supervised; and queued, to the deliveries that wait for a handler of an earlier one of their process. */
+    void (*counts)(struct cbpi_transport *transport, struct cbp_statistics *counts);
 
-    /* Gives the next of those that counts.failed_after counts, and counts it in *seen_count; false if
+    /* Gives the next of those that failed_after counts, and counts it in *seen_count; false if
      * *seen_count is all of them. Any thread. */
     bool (*next_failed)(struct cbpi_transport *transport, uint64_t *seen_count,
                         struct cbpi_failed_execution *failed);

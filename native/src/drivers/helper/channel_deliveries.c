@@ -5,7 +5,7 @@
 
 #include "cbp_atomic.h"
 #include "errors.h"
-#include "event_decode.h"
+#include "event_message.h"
 
 #include <string.h>
 
@@ -215,7 +215,7 @@ static uint32_t read_message(struct cbpi_channel_session *session, uint32_t numb
     delivery->slot = number;
     delivery->nobody_waits = 1;
     for (uint32_t i = 0; i < delivery->count; i++)
-        delivery->nobody_waits &= (delivery->items[i][1] & CBP_EVENT_FLAG_HELD) == 0;
+        delivery->nobody_waits &= (delivery->items[i].flags & CBP_EVENT_FLAG_HELD) == 0;
     if (decision == CBP_DECISION_EXPIRED)
         cbpi_delivery_expired(delivery);
     return 0;
@@ -286,8 +286,8 @@ uint32_t cbpi_channel_answer(struct cbpi_transport *transport, const struct cbpi
     struct cbp_event_item *items = cbp_event_items(&slot->message);
     bool is_open = cbp_load_u32(&slot->decision) == CBP_DECISION_OPEN;
     for (uint32_t i = 0; is_open && i < delivery->count; i++) {
-        cbp_store_relaxed_u32(&items[i].result_code, delivery->result_codes[i]);
-        cbp_store_relaxed_u32(&items[i].desired_access, delivery->desired_access[i]);
+        cbp_store_relaxed_u32(&items[i].result_code, delivery->items[i].result_code);
+        cbp_store_relaxed_u32(&items[i].desired_access, delivery->items[i].desired_access);
     }
     uint32_t error = decide(slot);
     push_answer(session, delivery->slot);

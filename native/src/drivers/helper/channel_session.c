@@ -76,7 +76,7 @@ uint32_t cbpi_channel_beat(struct cbpi_transport *transport)
     return cbpi_link_look(session->base.link) == CBPI_LINK_GONE ? CBP_ERROR_BROKEN_PIPE : 0;
 }
 
-void cbpi_channel_counts(struct cbpi_transport *transport, struct cbpi_transport_counts *counts)
+void cbpi_channel_counts(struct cbpi_transport *transport, struct cbp_statistics *counts)
 {
     const struct cbpi_channel_session *session = cbpi_channel_session(transport);
     const struct cbp_channel_session *place = cbpi_channel_place(session);
@@ -87,7 +87,7 @@ void cbpi_channel_counts(struct cbpi_transport *transport, struct cbpi_transport
     counts->failed_after = cbp_load_u64(&place->failed_after);
     counts->guessed = cbp_load_u64(&place->guessed);
     counts->supervised = cbp_load_u32(&session->channel->supervised_count);
-    counts->waiting = cbp_load_u32(&session->turns.waiting_count) - cbp_load_u32(&session->turns.ready_count);
+    counts->queued = cbp_load_u32(&session->turns.waiting_count) - cbp_load_u32(&session->turns.ready_count);
 }
 
 bool cbpi_channel_next_failed(struct cbpi_transport *transport, uint64_t *seen_count,

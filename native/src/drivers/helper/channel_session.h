@@ -42,7 +42,7 @@ uint32_t cbpi_channel_open(const struct cbpi_transport_ops *ops, const struct cb
 uint32_t cbpi_channel_close(struct cbpi_transport *transport);
 void cbpi_channel_release(struct cbpi_transport *transport);
 uint32_t cbpi_channel_beat(struct cbpi_transport *transport);
-void cbpi_channel_counts(struct cbpi_transport *transport, struct cbpi_transport_counts *counts);
+void cbpi_channel_counts(struct cbpi_transport *transport, struct cbp_statistics *counts);
 bool cbpi_channel_next_failed(struct cbpi_transport *transport, uint64_t *seen_count,
                               struct cbpi_failed_execution *failed);
 

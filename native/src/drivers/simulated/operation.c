@@ -2,7 +2,7 @@
 #include "operation.h"
 
 #include "errors.h"
-#include "event_decode.h"
+#include "event_message.h"
 #include "platform.h"
 
 #include <string.h>
@@ -163,37 +163,31 @@ static void make_request(struct cbpi_population *population, const struct cbpi_o
     }
 }
 
-static void note_selection(const struct cbpd_selection *selection, uint32_t can_ask,
+/* Notes what rules have decided about each item, and which of them a handler is told. */
+static void note_decisions(const struct cbpd_request *request, uint32_t can_ask,
                            struct cbpi_operation *operation)
 {
-    const struct cbp_event_item *items = cbp_event_items_const(operation->message);
-    const uint32_t access = operation->message->original_desired_access;
-    operation->is_wanted = selection->item_count > 0;
-    operation->item_count = can_ask ? selection->item_count : 0;
-    for (uint32_t i = 0; i < operation->item_count; i++) {
-        uint32_t position = selection->items[i];
-        operation->positions[i] = position;
-        operation->types[i] = items[position].type;
-        operation->flags[i] = selection->flags[i];
-        operation->result_codes[i] = selection->result_codes[i];
-        operation->desired_access[i] = access & ~selection->strip_masks[i];
-        if (!(selection->flags[i] & CBP_EVENT_FLAG_DECIDED_BY_RULE))
-            operation->is_asked |= items[position].flags & (CBP_EVENT_FLAG_HELD | CBP_EVENT_FLAG_TIMED_OUT);
-    }
-}
-
-/* What rules have decided about each item, whether anybody is told or not: for the verdict. */
-static void note_decisions(const struct cbpd_request *request, const struct cbpd_selection *selection,
-                           struct cbpi_operation *operation)
-{
-    operation->decided_items = selection->decided_items;
-    operation->is_decided = selection->decided_items != 0;
+    struct cbpd_selection *told = &operation->told;
     for (uint32_t i = 0; i < request->item_count; i++) {
         const struct cbp_decision decision = cbpd_decide(request, CBPI_SCRIPT_SESSION, i);
-        if (!(selection->decided_items & 1u << i))
+        struct cbp_event_item *item = &operation->items[i];
+        item->type = request->types[i];
+        item->flags = request->flags[i];
+        if (!(told->decided_items & 1u << i))
             continue;
-        operation->rule_codes[i] = decision.deny_code;
-        operation->rule_access[i] = request->access & ~decision.strip_mask;
+        item->flags |= CBP_EVENT_FLAG_DECIDED_BY_RULE;
+        item->result_code = decision.deny_code;
+        item->desired_access = request->access & ~decision.strip_mask;
+    }
+    operation->is_wanted = told->item_count > 0;
+    told->item_count = can_ask ? told->item_count : 0;
+    for (uint32_t i = 0; i < told->item_count; i++) {
+        uint32_t at = told->items[i];
+        uint32_t recorded_flags = cbp_event_items_const(operation->message)[at].flags;
+        operation->items[at].result_code = told->result_codes[i];
+        operation->items[at].desired_access = request->access & ~told->strip_masks[i];
+        if (!(told->flags[i] & CBP_EVENT_FLAG_DECIDED_BY_RULE))
+            operation->is_asked |= (recorded_flags & (CBP_EVENT_FLAG_HELD | CBP_EVENT_FLAG_TIMED_OUT)) != 0;
     }
 }
 
@@ -202,20 +196,16 @@ void cbpi_operation_decide(struct cbpi_population *population, uint32_t can_ask,
 {
     struct cbp_stance stances[CBP_SESSION_MAX];
     struct cbpd_request request;
-    struct cbpd_selection selection;
     struct cbpd_refusal refusal = {0};
     for (uint32_t i = 0; i < operation->message->item_count; i++)
-        operation->rule_access[i] = operation->message->original_desired_access;
+        operation->items[i].desired_access = operation->message->original_desired_access;
     /* What a process does to itself is no operation on a handle. */
     if (item_of(operation->message, CBPD_HANDLE_OPERATIONS) && operation->originator == operation->subject)
         return;
     make_request(population, operation, stances, &request);
-    cbpd_select(&population->policy, &request, CBPI_SCRIPT_SESSION, &selection, &refusal);
-    operation->refused_count = selection.refused_count;
-    operation->answerable = selection.answerable;
+    cbpd_select(&population->policy, &request, CBPI_SCRIPT_SESSION, &operation->told, &refusal);
     cbpd_refuse_by_rules(&population->policy, &refusal, &operation->outcome);
-    note_decisions(&request, &selection, operation);
-    note_selection(&selection, can_ask, operation);
+    note_decisions(&request, can_ask, operation);
 }
 
 bool cbpi_operation_can_wait(const struct cbpi_operation *operation)
@@ -225,45 +215,41 @@ bool cbpi_operation_can_wait(const struct cbpi_operation *operation)
 
 /* ---- Answers and what follows ---- */
 
-static bool is_refusable(const struct cbpi_operation *operation, uint32_t item)
+static bool is_refusable(const struct cbpi_operation *operation, uint32_t number)
 {
-    return (operation->answerable.refusable_items & 1u << item) != 0;
+    return (operation->told.answerable.refusable_items & 1u << number) != 0;
 }
 
-/* The items as an answer or a deadline leaves them. */
-static void settle(const struct cbpi_population *population, const struct cbp_event_item *items,
+/* Takes the items that are told as an answer or a deadline leaves them. */
+static void settle(const struct cbpi_population *population, const struct cbp_event_item *answers,
                    struct cbpi_operation *operation)
 {
-    for (uint32_t i = 0; i < operation->item_count; i++)
+    struct cbpd_selection *told = &operation->told;
+    for (uint32_t i = 0; i < told->item_count; i++)
         if (is_refusable(operation, i)) {
-            operation->result_codes[i] = items[i].result_code;
-            operation->desired_access[i] =
-                items[i].desired_access & operation->message->original_desired_access;
+            struct cbp_event_item *item = &operation->items[told->items[i]];
+            item->result_code = answers[i].result_code;
+            item->desired_access = answers[i].desired_access & operation->message->original_desired_access;
         }
-    operation->refused_count += cbpd_apply_answer(&population->policy, CBPI_SCRIPT_SESSION,
-                                                  &operation->answerable, items, &operation->outcome);
+    told->refused_count += cbpd_apply_answer(&population->policy, CBPI_SCRIPT_SESSION, &told->answerable,
+                                             answers, &operation->outcome);
 }
 
 void cbpi_operation_apply_answer(const struct cbpi_population *population, const struct cbpi_delivery *answer,
                                  struct cbpi_operation *operation)
 {
-    struct cbp_event_item items[CBP_BATCH_MAX] = {0};
-    for (uint32_t i = 0; i < operation->item_count; i++) {
-        items[i].result_code = answer->result_codes[i];
-        items[i].desired_access = answer->desired_access[i];
-    }
-    settle(population, items, operation);
+    settle(population, answer->items, operation);
 }
 
 void cbpi_operation_apply_timeout(const struct cbpi_population *population, struct cbpi_operation *operation)
 {
-    struct cbp_event_item items[CBP_BATCH_MAX] = {0};
-    for (uint32_t i = 0; i < operation->item_count; i++) {
-        bool is_creation = operation->types[i] == CBP_PROC_EVT_PROCESS_CREATION;
-        items[i].result_code = cbpd_timeout_code(&population->policy, CBPI_SCRIPT_SESSION, is_creation);
-        items[i].desired_access = operation->message->original_desired_access;
+    struct cbp_event_item answers[CBP_BATCH_MAX] = {0};
+    for (uint32_t i = 0; i < operation->told.item_count; i++) {
+        bool is_creation = operation->items[operation->told.items[i]].type == CBP_PROC_EVT_PROCESS_CREATION;
+        answers[i].result_code = cbpd_timeout_code(&population->policy, CBPI_SCRIPT_SESSION, is_creation);
+        answers[i].desired_access = operation->message->original_desired_access;
     }
-    settle(population, items, operation);
+    settle(population, answers, operation);
 }
 
 void cbpi_operation_take_effect(struct cbpi_population *population, struct cbpi_operation *operation)
@@ -281,27 +267,26 @@ void cbpi_operation_tell(const struct cbpi_operation *operation, struct cbpi_del
 {
     struct cbp_event *event = delivery->event;
     cbpi_event_decode(operation->message, delivery);
-    delivery->count = operation->item_count;
+    delivery->count = operation->told.item_count;
     delivery->slot = operation->slot;
     delivery->nobody_waits = !operation->was_held;
-    for (uint32_t i = 0; i < operation->item_count; i++) {
-        uint32_t flags = operation->flags[i];
-        if (operation->was_held && !(flags & CBP_EVENT_FLAG_DECIDED_BY_RULE))
-            flags |= CBP_EVENT_FLAG_HELD | (is_refusable(operation, i) ? CBP_EVENT_FLAG_REFUSABLE : 0);
-        if (operation->is_late && !(flags & CBP_EVENT_FLAG_DECIDED_BY_RULE))
-            flags |= CBP_EVENT_FLAG_TIMED_OUT;
-        delivery->items[i][0] = operation->types[i];
-        delivery->items[i][1] = flags;
+    for (uint32_t i = 0; i < delivery->count; i++) {
+        struct cbp_event_item *item = &delivery->items[i];
+        *item = operation->items[operation->told.items[i]];
+        if (item->flags & CBP_EVENT_FLAG_DECIDED_BY_RULE)
+            continue;
+        if (operation->was_held)
+            item->flags |= CBP_EVENT_FLAG_HELD | (is_refusable(operation, i) ? CBP_EVENT_FLAG_REFUSABLE : 0);
+        if (operation->is_late)
+            item->flags |= CBP_EVENT_FLAG_TIMED_OUT;
         /* A handler is told what rules have decided, never what another copy was answered. */
-        bool is_decided = (flags & CBP_EVENT_FLAG_DECIDED_BY_RULE) != 0;
-        delivery->result_codes[i] = is_decided ? operation->result_codes[i] : 0;
-        delivery->desired_access[i] =
-            is_decided ? operation->desired_access[i] : operation->message->original_desired_access;
+        item->result_code = 0;
+        item->desired_access = operation->message->original_desired_access;
     }
-    event->type = delivery->items[0][0];
-    event->flags = delivery->items[0][1];
-    event->result_code = delivery->result_codes[0];
-    event->desired_access = delivery->desired_access[0];
+    event->type = delivery->items[0].type;
+    event->flags = delivery->items[0].flags;
+    event->result_code = delivery->items[0].result_code;
+    event->desired_access = delivery->items[0].desired_access;
     event->sequence = operation->sequence;
     if (event->time_ns == 0)
         event->time_ns = cbpi_wall_ns();
@@ -310,27 +295,11 @@ void cbpi_operation_tell(const struct cbpi_operation *operation, struct cbpi_del
 void cbpi_operation_verdict(const struct cbpi_operation *operation, uint32_t state,
                             struct cbp_verdict *verdict)
 {
-    memset(verdict, 0, sizeof *verdict);
-    uint32_t *result_codes = &verdict->result_code0, *desired_access = &verdict->desired_access0;
-    verdict->header.size = (uint32_t) sizeof *verdict;
-    verdict->header.type = CBP_MESSAGE_VERDICT;
-    verdict->header.id = operation->message->header.id;
-    verdict->sequence = operation->sequence;
-    verdict->time_ns = cbpi_wall_ns();
-    verdict->state = state;
-    verdict->item_count = operation->message->item_count;
-    verdict->decided_items = operation->decided_items;
-    for (uint32_t i = 0; i < verdict->item_count; i++) {
-        result_codes[i] = operation->rule_codes[i];
-        desired_access[i] = operation->rule_access[i];
-    }
-    for (uint32_t i = 0; i < operation->item_count; i++) {
-        uint32_t at = operation->positions[i];
-        result_codes[at] = operation->result_codes[i];
-        desired_access[at] = operation->desired_access[i];
+    cbpi_verdict_fill(verdict, operation->message->header.id, operation->sequence, operation->items,
+                      operation->message->item_count, state);
+    for (uint32_t i = 0; i < operation->told.item_count; i++)
         if (operation->deferred_items & 1u << i)
-            verdict->deferred_items |= 1u << at;
-    }
+            verdict->deferred_items |= 1u << operation->told.items[i];
 }
 
 void cbpi_operation_release(struct cbpi_population *population, struct cbpi_operation *operation)

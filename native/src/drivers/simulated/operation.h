@@ -25,26 +25,14 @@ struct cbpi_operation {
     struct cbpi_member *originator; /* NULL where the message names none */
     struct cbpi_member *actor; /* which of them waits for the answer; its next operation has its turn then */
 
-    /* What a handler is told; result_codes and desired_access then become the answer. */
-    uint32_t item_count;
-    uint32_t positions[CBP_BATCH_MAX]; /* of the items in the message */
-    uint32_t types[CBP_BATCH_MAX];
-    uint32_t flags[CBP_BATCH_MAX];
-    uint32_t result_codes[CBP_BATCH_MAX];
-    uint32_t desired_access[CBP_BATCH_MAX];
-    uint64_t sequence; /* of the first; 0: nobody is told */
+    /* The message's items, told or not, as the rules have decided; an answer takes that one's place. */
+    struct cbp_event_item items[CBP_BATCH_MAX];
+    struct cbpd_selection told; /* the items that a handler is told of, and what rules and answers refuse */
+    uint64_t sequence;          /* of the first of them; 0: nobody is told */
 
-    /* What rules decide about the message's items, told or not. */
-    uint32_t decided_items; /* bits */
-    uint32_t rule_codes[CBP_BATCH_MAX];
-    uint32_t rule_access[CBP_BATCH_MAX];
-
-    uint32_t is_wanted;                /* a rule and a setting ask for the event */
-    uint32_t is_asked;                 /* a handler is to decide about an item */
-    uint32_t is_decided;               /* a rule has decided about an item */
-    struct cbpd_answerable answerable; /* what an answer can refuse */
+    bool is_wanted; /* a rule and a setting ask for the event */
+    bool is_asked;  /* a handler is to decide about an item */
     struct cbpd_operation outcome;
-    uint32_t refused_count; /* how many items are, or have lost rights */
 
     uint32_t slot;
     uint32_t was_held;

@@ -30,7 +30,7 @@ static void free_if_done(struct cbpi_player *player, struct cbpi_operation *oper
 /* It happens, or is refused. */
 static void conclude(struct cbpi_player *player, struct cbpi_operation *operation)
 {
-    player->counts.refused += operation->refused_count;
+    player->counts.refused += operation->told.refused_count;
     /* One that nobody was told of needs not be taken back. */
     if (operation->modifiers.fails_after && operation->outcome.result_code == 0 && operation->sequence != 0)
         player->failed[player->counts.failed_after++ % CBPI_FAILED_MAX] =
@@ -169,10 +169,10 @@ static void hold(struct cbpi_player *player, struct cbpi_operation *operation)
 static bool classify(struct cbpi_player *player, struct cbpi_operation *operation)
 {
     cbpi_operation_decide(&player->population, !player->has_no_controller, operation);
-    player->counts.decided_by_rule += operation->is_decided;
-    if (operation->item_count > 0) {
+    player->counts.decided_by_rule += operation->told.decided_items != 0;
+    if (operation->told.item_count > 0) {
         operation->sequence = player->sequence + 1;
-        player->sequence += operation->item_count;
+        player->sequence += operation->told.item_count;
     }
     if (cbpi_operation_can_wait(operation) && !operation->modifiers.is_expired) {
         hold(player, operation);
@@ -184,7 +184,7 @@ static bool classify(struct cbpi_player *player, struct cbpi_operation *operatio
         cbpi_operation_apply_timeout(&player->population, operation);
     }
     conclude(player, operation);
-    if (operation->item_count == 0)
+    if (operation->told.item_count == 0)
         return false;
     operation->actor->waiting_count++; /* so that handlers are told of a process in its order */
     return true;
@@ -218,7 +218,7 @@ static struct cbpi_operation *start_operation(struct cbpi_player *player, struct
     if (classify(player, operation))
         return operation;
     uint32_t state = operation->is_wanted ? CBP_VERDICT_LET_GO : CBP_VERDICT_SILENT;
-    log_verdict(player, operation, operation->is_decided ? CBP_VERDICT_UNASKED : state);
+    log_verdict(player, operation, operation->told.decided_items != 0 ? CBP_VERDICT_UNASKED : state);
     free_if_done(player, operation);
     return NULL;
 }

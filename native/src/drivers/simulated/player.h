@@ -21,7 +21,7 @@ struct cbpi_player {
     struct cbpi_operation *last_open;
     struct cbpi_operation *again;    /* its message is to arrive once more, next */
     struct cbpi_modifiers modifiers; /* for the next event message */
-    struct cbpi_transport_counts counts;
+    struct cbp_statistics counts;
     /* The last ones that counts.failed_after counts, in turn. */
     struct cbpi_failed_execution failed[CBPI_FAILED_MAX];
     uint64_t sequence;         /* of the last event */

@@ -1,7 +1,7 @@
 /* transport.h for the simulated driver: a script that is played inside the core, with the session's rules. No
  * thread of its own: whoever is inside - a worker, the dispatcher - moves it on. */
 #include "errors.h"
-#include "event_decode.h"
+#include "event_message.h"
 #include "platform.h"
 #include "player.h"
 
@@ -264,7 +264,7 @@ static uint32_t beat(struct cbpi_transport *base)
     return is_dead ? CBP_ERROR_BROKEN_PIPE : 0;
 }
 
-static void counts(struct cbpi_transport *base, struct cbpi_transport_counts *counts)
+static void counts(struct cbpi_transport *base, struct cbp_statistics *counts)
 {
     struct simulated *transport = lock(base);
     cbpi_player_expire(&transport->player);
