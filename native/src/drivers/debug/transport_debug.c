@@ -23,31 +23,16 @@ static uint32_t probe(char *reason, uint64_t size)
     return CBP_DEBUG_CAPABILITIES;
 }
 
-/* Says what can be done about a process that the helper could not attach to. */
-static uint32_t explain_attach(uint32_t error, uint32_t process_id)
+/* Says what can be done about it, too. */
+static const char *attach_obstacle(uint32_t error)
 {
     if (error == CBP_ERROR_BUSY)
-        return cbpi_fail(
-            error,
-            "process %u cannot be attached to: a debugger, or another controller, has it and has "
-            "to let go of it first",
-            process_id);
+        return "a debugger, or another controller, has it and has to let go of it first";
     if (error == CBP_ERROR_ACCESS_DENIED)
-        return cbpi_fail(
-            error,
-            "process %u cannot be attached to: it belongs to another user, is protected, or runs "
-            "with more privileges; run as its user, or as an administrator",
-            process_id);
-    if (error == CBP_ERROR_INVALID_PARAMETER)
-        return cbpi_fail(error, "no process with the id %u lives any more", process_id);
-    return error;
-}
-
-static uint32_t set_rules(struct cbpi_transport *transport, const struct cbpi_rules_change *change)
-{
-    uint32_t process_id;
-    uint32_t error = cbpi_helper_set_rules(transport, change, &process_id);
-    return process_id != 0 ? explain_attach(error, process_id) : error;
+        return "it belongs to another user, is protected, or runs with more privileges; run as its user, or "
+               "as "
+               "an administrator";
+    return NULL;
 }
 
 static uint32_t check_settings(const struct cbpi_session_settings *settings)
@@ -59,23 +44,15 @@ static uint32_t check_settings(const struct cbpi_session_settings *settings)
     return 0;
 }
 
-static uint32_t update(struct cbpi_transport *transport, const struct cbpi_session_settings *settings)
-{
-    uint32_t error = check_settings(settings);
-    return error != 0 ? error : cbpi_helper_update(transport, settings);
-}
-
-static const struct cbpi_transport_ops transport_ops = {
-    CBPI_REQUEST_OPS,
-    CBPI_CHANNEL_OPS,
-    .update = update,
-    .set_rules = set_rules,
+static const struct cbpi_helper_driver helper_driver = {
+    .link_ops = &cbpi_debug_link_ops,
+    .check_settings = check_settings,
+    .attach_obstacle = attach_obstacle,
 };
 
 static uint32_t open_session(const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
 {
-    uint32_t error = check_settings(settings);
-    return error != 0 ? error : cbpi_channel_open(&transport_ops, &cbpi_debug_link_ops, settings, transport);
+    return cbpi_channel_open(&helper_driver, settings, transport);
 }
 
 /* ---- Launches: the caller's own thread creates the process, for the helper's debug object ---- */
@@ -109,7 +86,6 @@ static uint64_t copy_to(HANDLE process, HANDLE handle)
 static uint32_t name_process(struct cbpi_transport *transport, struct cbpi_launch_channel *channel,
                              uint32_t process_id, uint32_t rule_id)
 {
-    struct cbp_reply reply;
     struct cbpi_debug_link *link = link_of(transport);
     HANDLE section =
         CreateFileMappingW(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE, 0, sizeof *channel->result, NULL);
@@ -131,7 +107,7 @@ static uint32_t name_process(struct cbpi_transport *transport, struct cbpi_launc
         .process_id = process_id,
         .section_handle = copy_to(link->process, section),
         .event_handle = copy_to(link->process, channel->event)};
-    error = cbpi_link_request(&link->base, &message.header, NULL, &reply);
+    error = cbpi_link_request(&link->base, &message.header, NULL, NULL);
 cleanup:
     if (section)
         CloseHandle(section);

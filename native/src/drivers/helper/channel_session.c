@@ -24,35 +24,7 @@ static void discard(struct cbpi_channel_session *session)
     free(session);
 }
 
-uint32_t cbpi_channel_open(const struct cbpi_transport_ops *ops, const struct cbpi_link_ops *link_ops,
-                           const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
-{
-    struct cbpi_channel_session *made = calloc(1, sizeof *made);
-    if (!made)
-        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a session");
-    struct cbpi_transport *base = &made->base.base;
-    base->ops = ops;
-    cbpi_mutex_init(&made->order);
-    uint32_t error = cbpi_helper_join(&made->base, link_ops);
-    if (error != 0)
-        goto cleanup;
-    made->channel = made->base.link->channel;
-    made->turns.channel = made->channel;
-    reset_counts(cbpi_channel_place(made));
-    cbpi_channel_beat(base);
-    error = cbpi_helper_update(base, settings);
-    made->base.keeps_id = error == CBP_ERROR_SERVICE_REQUEST_TIMEOUT;
-    if (error != 0)
-        cbpi_helper_leave(&made->base);
-cleanup:
-    if (error == 0)
-        *transport = base;
-    else
-        discard(made);
-    return error;
-}
-
-uint32_t cbpi_channel_close(struct cbpi_transport *transport)
+static uint32_t close_session(struct cbpi_transport *transport)
 {
     struct cbpi_channel_session *session = cbpi_channel_session(transport);
     cbp_store_u32(&session->is_closed, 1);
@@ -60,7 +32,7 @@ uint32_t cbpi_channel_close(struct cbpi_transport *transport)
     return cbpi_helper_close(&session->base);
 }
 
-void cbpi_channel_release(struct cbpi_transport *transport)
+static void release(struct cbpi_transport *transport)
 {
     struct cbpi_channel_session *session = cbpi_channel_session(transport);
     cbpi_channel_drain(session);
@@ -68,7 +40,7 @@ void cbpi_channel_release(struct cbpi_transport *transport)
     discard(session);
 }
 
-uint32_t cbpi_channel_beat(struct cbpi_transport *transport)
+static uint32_t beat(struct cbpi_transport *transport)
 {
     struct cbpi_channel_session *session = cbpi_channel_session(transport);
     cbp_store_u64(&cbpi_channel_place(session)->heartbeat_ns, cbpi_now_ns());
@@ -76,7 +48,7 @@ uint32_t cbpi_channel_beat(struct cbpi_transport *transport)
     return cbpi_link_look(session->base.link) == CBPI_LINK_GONE ? CBP_ERROR_BROKEN_PIPE : 0;
 }
 
-void cbpi_channel_counts(struct cbpi_transport *transport, struct cbp_statistics *counts)
+static void counts(struct cbpi_transport *transport, struct cbp_statistics *counts)
 {
     const struct cbpi_channel_session *session = cbpi_channel_session(transport);
     const struct cbp_channel_session *place = cbpi_channel_place(session);
@@ -90,8 +62,8 @@ void cbpi_channel_counts(struct cbpi_transport *transport, struct cbp_statistics
     counts->queued = cbp_load_u32(&session->turns.waiting_count) - cbp_load_u32(&session->turns.ready_count);
 }
 
-bool cbpi_channel_next_failed(struct cbpi_transport *transport, uint64_t *seen_count,
-                              struct cbpi_failed_execution *failed)
+static bool next_failed(struct cbpi_transport *transport, uint64_t *seen_count,
+                        struct cbpi_failed_execution *failed)
 {
     const struct cbp_channel_session *place = cbpi_channel_place(cbpi_channel_session(transport));
     uint64_t at = *seen_count;
@@ -105,4 +77,50 @@ bool cbpi_channel_next_failed(struct cbpi_transport *transport, uint64_t *seen_c
         *failed = (struct cbpi_failed_execution){0};
     *seen_count = at + 1;
     return true;
+}
+
+static const struct cbpi_transport_ops transport_ops = {
+    .close = close_session,
+    .release = release,
+    .update = cbpi_helper_update,
+    .set_rules = cbpi_helper_set_rules,
+    .process_capabilities = cbpi_helper_process_capabilities,
+    .receive = cbpi_channel_receive,
+    .skip = cbpi_channel_skip,
+    .backlog = cbpi_channel_backlog,
+    .answer = cbpi_channel_answer,
+    .check = cbpi_channel_check,
+    .extend = cbpi_channel_extend,
+    .beat = beat,
+    .trouble = cbpi_helper_trouble,
+    .counts = counts,
+    .next_failed = next_failed,
+};
+
+uint32_t cbpi_channel_open(const struct cbpi_helper_driver *driver,
+                           const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
+{
+    struct cbpi_channel_session *made = calloc(1, sizeof *made);
+    if (!made)
+        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a session");
+    struct cbpi_transport *base = &made->base.base;
+    base->ops = &transport_ops;
+    cbpi_mutex_init(&made->order);
+    uint32_t error = cbpi_helper_join(&made->base, driver, settings);
+    if (error != 0)
+        goto cleanup;
+    made->channel = made->base.link->channel;
+    made->turns.channel = made->channel;
+    reset_counts(cbpi_channel_place(made));
+    beat(base);
+    error = cbpi_helper_update(base, settings);
+    made->base.keeps_id = error == CBP_ERROR_SERVICE_REQUEST_TIMEOUT;
+    if (error != 0)
+        cbpi_helper_leave(&made->base);
+cleanup:
+    if (error == 0)
+        *transport = base;
+    else
+        discard(made);
+    return error;
 }

@@ -26,25 +26,11 @@ static inline struct cbp_channel_session *cbpi_channel_place(const struct cbpi_c
     return &session->channel->sessions[session->base.session_id];
 }
 
-/* The rows of cbpi_transport_ops that this half fills. */
-#define CBPI_CHANNEL_OPS                                                                                     \
-    .close = cbpi_channel_close, .release = cbpi_channel_release, .receive = cbpi_channel_receive,           \
-    .skip = cbpi_channel_skip, .backlog = cbpi_channel_backlog, .answer = cbpi_channel_answer,               \
-    .check = cbpi_channel_check, .extend = cbpi_channel_extend, .beat = cbpi_channel_beat,                   \
-    .counts = cbpi_channel_counts, .next_failed = cbpi_channel_next_failed
-
-/* For the open of a driver: joins a helper and opens a session with it. */
-uint32_t cbpi_channel_open(const struct cbpi_transport_ops *ops, const struct cbpi_link_ops *link_ops,
-                           const struct cbpi_session_settings *settings, struct cbpi_transport **transport);
-
 /* ---- channel_session.c: the session ---- */
 
-uint32_t cbpi_channel_close(struct cbpi_transport *transport);
-void cbpi_channel_release(struct cbpi_transport *transport);
-uint32_t cbpi_channel_beat(struct cbpi_transport *transport);
-void cbpi_channel_counts(struct cbpi_transport *transport, struct cbp_statistics *counts);
-bool cbpi_channel_next_failed(struct cbpi_transport *transport, uint64_t *seen_count,
-                              struct cbpi_failed_execution *failed);
+/* Joins a helper of the driver and opens a session with it. */
+uint32_t cbpi_channel_open(const struct cbpi_helper_driver *driver,
+                           const struct cbpi_session_settings *settings, struct cbpi_transport **transport);
 
 /* ---- channel_deliveries.c: its deliveries ---- */
 

@@ -17,7 +17,7 @@ uint32_t cbpi_link_acquire(const struct cbpi_link_ops *ops, struct cbpi_link **l
  * conversation, upon which the helper leaves by itself. */
 void cbpi_link_release(struct cbpi_link *link, uint32_t session_id, bool keeps_id);
 
-/* Sends a request, whose header gets its id here, and waits for the reply; gives the reply's status.
+/* Sends a request, whose header gets its id here, and waits for the reply (which NULL throws away); gives its status.
  * CBP_ERROR_BROKEN_PIPE, CBP_ERROR_SERVICE_REQUEST_TIMEOUT after some seconds, sooner if the helper is
  * stopped. */
 uint32_t cbpi_link_request(struct cbpi_link *link, struct cbp_message_header *request,

@@ -174,51 +174,27 @@ static uint32_t check_settings(const struct cbpi_session_settings *settings)
     return *why ? cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "%s", why) : 0;
 }
 
-static uint32_t update(struct cbpi_transport *transport, const struct cbpi_session_settings *settings)
-{
-    uint32_t error = check_settings(settings);
-    return error != 0 ? error : cbpi_helper_update(transport, settings);
-}
-
-/* Says what can be done about processes that the helper could not attach to. */
-static uint32_t explain_attach(uint32_t error, uint32_t process_id)
+/* Says what can be done about it, too. */
+static const char *attach_obstacle(uint32_t error)
 {
     if (error == CBP_ERROR_BUSY)
-        return cbpi_fail(
-            error,
-            "process %u cannot be attached to: it, or a descendant, has another tracer (a debugger, "
-            "strace, another controller), which has to let go of it first",
-            process_id);
-    if (error == CBP_ERROR_ACCESS_DENIED && !may_attach_to_all())
-        return cbpi_fail(
-            error,
-            "process %u cannot be attached to: kernel.yama.ptrace_scope is 1, which protects what "
-            "runs already; start the program with popen(), set the sysctl to 0, or hold "
-            "CAP_SYS_PTRACE",
-            process_id);
-    if (error == CBP_ERROR_ACCESS_DENIED)
-        return cbpi_fail(
-            error,
-            "process %u cannot be attached to: it, or a descendant, belongs to another user or has "
-            "privileges that this process has not; run as its user, or hold CAP_SYS_PTRACE",
-            process_id);
-    if (error == CBP_ERROR_INVALID_PARAMETER)
-        return cbpi_fail(error, "no process with the id %u lives any more", process_id);
-    return error;
+        return "it, or a descendant, has another tracer (a debugger, strace, another controller), which has "
+               "to "
+               "let go of it first";
+    if (error != CBP_ERROR_ACCESS_DENIED)
+        return NULL;
+    return may_attach_to_all()
+               ? "it, or a descendant, belongs to another user or has privileges that this process has not; "
+                 "run "
+                 "as its user, or hold CAP_SYS_PTRACE"
+               : "kernel.yama.ptrace_scope is 1, which protects what runs already; start the program with "
+                 "popen(), set the sysctl to 0, or hold CAP_SYS_PTRACE";
 }
 
-static uint32_t set_rules(struct cbpi_transport *transport, const struct cbpi_rules_change *change)
-{
-    uint32_t process_id;
-    uint32_t error = cbpi_helper_set_rules(transport, change, &process_id);
-    return process_id != 0 ? explain_attach(error, process_id) : error;
-}
-
-static const struct cbpi_transport_ops transport_ops = {
-    CBPI_REQUEST_OPS,
-    CBPI_CHANNEL_OPS,
-    .update = update,
-    .set_rules = set_rules,
+static const struct cbpi_helper_driver helper_driver = {
+    .link_ops = &cbpi_ptrace_link_ops,
+    .check_settings = check_settings,
+    .attach_obstacle = attach_obstacle,
 };
 
 static uint32_t open_session(const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
@@ -229,8 +205,7 @@ static uint32_t open_session(const struct cbpi_session_settings *settings, struc
     why = tracing_obstacle();
     if (why)
         return cbpi_fail(CBP_ERROR_PRIVILEGE_NOT_HELD, "%s", why);
-    uint32_t error = check_settings(settings);
-    return error != 0 ? error : cbpi_channel_open(&transport_ops, &cbpi_ptrace_link_ops, settings, transport);
+    return cbpi_channel_open(&helper_driver, settings, transport);
 }
 
 /* ---- Launches ---- */
@@ -239,7 +214,6 @@ static uint32_t launch(struct cbpi_transport *transport, const struct cbpi_launc
                        uint32_t rule_id, struct cbpi_launch_channel *channel)
 {
     const struct cbpi_helper_session *session = cbpi_helper_session(transport);
-    struct cbp_reply reply;
     uint32_t error = cbpi_launch_channel_open(target, session->link->process_id, channel);
     if (error != 0)
         return error;
@@ -248,7 +222,7 @@ static uint32_t launch(struct cbpi_transport *transport, const struct cbpi_launc
                                  .session_id = session->session_id,
                                  .rule_id = rule_id,
                                  .thread_id = cbpi_thread_id()};
-    error = cbpi_link_request(session->link, &message.header, &parcel, &reply);
+    error = cbpi_link_request(session->link, &message.header, &parcel, NULL);
     cbpi_launch_channel_close_driver(channel);
     if (error != 0)
         cbpi_launch_channel_close(channel);
