@@ -29,28 +29,19 @@ enum cbpi_state {
 
 /* The settings of cbp_session_set_config(), all numbers so that one table describes them. */
 struct cbpi_config {
-    uint32_t events_to_fire;
-    uint32_t filter_own_requests;
+    struct cbpi_session_settings told; /* what the driver is told, see cbpi_config_settings() */
     uint32_t min_worker_count;
     uint32_t max_worker_count;
     uint32_t worker_stack_size;
     uint32_t serialize_events;
-    uint32_t driver; /* index in cbpi_driver_names */
-    uint32_t timeout_action;
-    uint32_t refuse_with;
-    uint32_t is_refusal_chosen; /* refuse_with was set, by whomever */
-    uint32_t fork_is_creation;
+    uint32_t driver;            /* index in cbpi_driver_names */
+    uint32_t is_refusal_chosen; /* told.refuse_with was set, by whomever */
     uint32_t hide_controller;
-    uint32_t scope_signals;
-    uint32_t scope_proc_files;
     uint32_t strict_altitude;
-    uint64_t altitude; /* in billionths */
-    uint32_t replay_speed;
-    uint32_t replay_verdicts;
 };
 
 #define CBPI_FOREVER_NS (3600 * CBPI_NS_PER_S) /* waits without a limit look again after this time */
-#define CBPI_ALL_EVENTS UINT32_MAX /* how PROC_EVT_ALL is kept in events_to_fire, and shown as -1 */
+#define CBPI_ALL_EVENTS UINT32_MAX             /* how PROC_EVT_ALL is kept in told.events, and shown as -1 */
 
 /* The settings that are texts; NULL stands for "". */
 struct cbpi_text_config {
@@ -198,21 +189,14 @@ void cbpi_failed_executions_report(struct cbp_session *session, uint64_t limit);
 uint64_t cbpi_failed_executions_count(struct cbp_session *session);
 
 /* config.c */
-void cbpi_config_init(struct cbpi_config *config);
+void cbpi_config_init(struct cbpi_config *config); /* which is all 0 */
 
 /* text.c */
 char cbpi_lower(char c);                                    /* of an ASCII letter */
 bool cbpi_equal_without_case(const char *a, const char *b); /* but for the case of ASCII letters */
 bool cbpi_is_guid(const char *text);                        /* in braces */
 
-/* text_config.c: the settings that are texts. find gives a setting's number, or 0 for a name that is none. */
-uint32_t cbpi_text_config_find(const char *name);
-uint32_t cbpi_text_config_set(struct cbp_session *session, uint32_t setting, const char *value);
-uint32_t cbpi_text_config_get(struct cbp_session *session, uint32_t setting, char *buffer, uint64_t size,
-                              uint64_t *needed);
-void cbpi_text_config_free(struct cbpi_text_config *texts);
-
-/* What the driver is told; takes the session's mutex. */
+/* Gives what the driver is told; takes the session's mutex. */
 void cbpi_config_settings(struct cbp_session *session, struct cbpi_session_settings *settings);
 
 /* demands.c: CBP_ERROR_NOT_SUPPORTED, with a sentence, for what a driver with these capabilities cannot do.

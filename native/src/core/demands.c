@@ -44,9 +44,9 @@ static const char *replaying(const struct cbp_session *session)
 {
     if (session->texts.script)
         return "Script";
-    if (session->config.replay_speed != CBPI_REPLAY_MAX)
+    if (session->config.told.replay_speed != CBPI_REPLAY_MAX)
         return "ReplaySpeed=recorded";
-    return session->config.replay_verdicts ? "ReplayVerdicts=recorded" : NULL;
+    return session->config.told.keeps_verdicts ? "ReplayVerdicts=recorded" : NULL;
 }
 
 static uint32_t refuse(const struct cbpi_driver *driver, const char *what)
@@ -68,13 +68,13 @@ static uint32_t check(const struct cbpi_driver *driver, uint32_t capabilities, c
 uint32_t cbpi_demands_check_config(const struct cbpi_driver *driver, uint32_t capabilities,
                                    const struct cbpi_config *config)
 {
-    uint32_t error = CHECK_VALUE(timeout_actions, config->timeout_action);
+    uint32_t error = CHECK_VALUE(timeout_actions, config->told.timeout_action);
     if (error == 0 && config->is_refusal_chosen)
-        error = CHECK_VALUE(refusals, config->refuse_with);
+        error = CHECK_VALUE(refusals, config->told.refuse_with);
     if (error == 0)
-        error = CHECK_VALUE(own_requests, config->filter_own_requests);
-    for (uint32_t bit = 1; error == 0 && bit != 0 && config->events_to_fire != CBPI_ALL_EVENTS; bit <<= 1)
-        if (config->events_to_fire & bit)
+        error = CHECK_VALUE(own_requests, config->told.own_requests);
+    for (uint32_t bit = 1; error == 0 && bit != 0 && config->told.events != CBPI_ALL_EVENTS; bit <<= 1)
+        if (config->told.events & bit)
             error = CHECK_VALUE(events, bit);
     return error;
 }

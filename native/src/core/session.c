@@ -47,7 +47,8 @@ uint32_t cbp_session_set_product_guid(struct cbp_session *session, const char *p
 static void free_session(struct cbp_session *session)
 {
     cbpi_rule_list_free(&session->rules);
-    cbpi_text_config_free(&session->texts);
+    free(session->texts.script);
+    free(session->texts.record_to);
     cbpi_script_log_destroy(&session->script);
     cbpi_condition_destroy(&session->condition);
     cbpi_mutex_destroy(&session->control);
