@@ -5,7 +5,6 @@
 #include "cbp_atomic.h"
 #include "cbp_channel.h"
 #include "cbp_debug_control.h"
-#include "cbp_wtf8.h"
 #include "errors.h"
 #include "os_error.h"
 #include "windows_api.h"
@@ -13,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <wchar.h>
-
-#define PATH_UNITS_MAX 32768u
 
 /* Which handle stands where. */
 enum { SECTION, CONTROLLER, ANSWER_EVENT, REQUEST_EVENT, REPLY_EVENT, FIRST_BELL };
@@ -153,7 +150,7 @@ static uint32_t make_objects(HANDLE *handles)
     return 0;
 }
 
-#define PATH_SIZE (3u * PATH_UNITS_MAX)
+#define PATH_SIZE (3u * CBPI_PATH_UNITS_MAX)
 
 bool cbpi_debug_helper_is_there(void)
 {
@@ -163,22 +160,15 @@ bool cbpi_debug_helper_is_there(void)
     return found;
 }
 
-/* The path of the helper's program, in memory that the caller frees. */
+/* Gives the path of the helper's program, in memory that the caller frees. */
 static uint32_t helper_path(WCHAR **path)
 {
-    uint32_t error = CBP_ERROR_NOT_ENOUGH_MEMORY;
     char *text = malloc(PATH_SIZE);
-    uint16_t *units = malloc(PATH_SIZE * sizeof *units);
-    if (!text || !units)
-        goto cleanup;
-    error = cbpi_helper_path(CBP_DEBUG_HELPER_NAME, text, PATH_SIZE);
-    if (error != 0)
-        goto cleanup;
-    units[cbp_wtf8_decode(text, strlen(text), units)] = 0;
-    *path = (WCHAR *) units;
-    units = NULL;
-cleanup:
-    free(units);
+    if (!text)
+        return CBP_ERROR_NOT_ENOUGH_MEMORY;
+    uint32_t error = cbpi_helper_path(CBP_DEBUG_HELPER_NAME, text, PATH_SIZE);
+    if (error == 0)
+        error = cbpi_wide_text(text, path);
     free(text);
     return error;
 }
@@ -192,42 +182,17 @@ cleanup:
 #define COMMAND_LINE L"cbprocess-debug 00000000000000000000"
 #define DIGIT_COUNT 20u
 
-__declspec(dllimport) LONG NTAPI
-    NtQueryInformationProcess(HANDLE process, int kind, void *data, ULONG size, ULONG *written);
-
-enum { BASIC_INFORMATION = 0, PARAMETERS_OFFSET = 0x20, COMMAND_LINE_OFFSET = 0x70, TEXT_OFFSET = 8 };
-
-static bool read_address(HANDLE process, uint64_t at, uint64_t *address)
-{
-    SIZE_T got = 0;
-    return ReadProcessMemory(process, (const void *) (uintptr_t) at, address, sizeof *address, &got) &&
-           got == sizeof *address;
-}
-
-/* Where the text of the command line of a process that has not run yet stands; 0 if that cannot be found. */
-static uint64_t command_line_of(HANDLE process)
-{
-    uintptr_t basic[6]; /* the second is the address of the environment block */
-    uint64_t parameters, text;
-    if (NtQueryInformationProcess(process, BASIC_INFORMATION, basic, sizeof basic, NULL) < 0 ||
-        !read_address(process, basic[1] + PARAMETERS_OFFSET, &parameters) ||
-        !read_address(process, parameters + COMMAND_LINE_OFFSET + TEXT_OFFSET, &text))
-        return 0;
-    return text;
-}
-
 static bool tell_section(HANDLE process, HANDLE section)
 {
     WCHAR expected[] = COMMAND_LINE, found[sizeof expected / sizeof *expected];
     const SIZE_T size = sizeof expected;
-    SIZE_T count = 0;
-    uint64_t text = command_line_of(process);
-    if (text == 0 || !ReadProcessMemory(process, (const void *) (uintptr_t) text, found, size, &count) ||
+    struct cbpi_system_text line;
+    if (!cbpi_find_command_line(process, &line) || !cbpi_read_memory(process, line.units, found, size) ||
         memcmp(found, expected, size) != 0)
         return false;
     swprintf(found + wcslen(found) - DIGIT_COUNT, DIGIT_COUNT + 1, L"%020llu",
              (unsigned long long) value_of(section));
-    return WriteProcessMemory(process, (void *) (uintptr_t) text, found, size, &count);
+    return WriteProcessMemory(process, line.units, found, size, NULL);
 }
 
 static uint32_t hand_over(struct cbpi_debug_link *link, HANDLE process)

@@ -6,7 +6,6 @@
 #include "windows_api.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #define READ_SIZE (64u * 1024u)
 #define WRITE_SIZE_MAX (16u * 1024u * 1024u) /* at a time */
@@ -30,35 +29,20 @@ static uint32_t fail_open(const char *path, DWORD os_error)
 /* access is GENERIC_READ or GENERIC_WRITE. */
 static uint32_t open_file(const char *path, DWORD access, DWORD disposition, HANDLE *file)
 {
-    size_t size = strlen(path);
-    uint16_t *units = malloc((size + 1) * sizeof *units);
-    if (!units)
-        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for %.300s", path);
-    size_t count = cbp_wtf8_decode(path, size, units);
-    uint32_t error = 0;
-    if (count == SIZE_MAX) {
-        error = cbpi_fail(CBP_ERROR_PATH_NOT_FOUND, "the path is not UTF-8");
-        goto cleanup;
-    }
-    units[count] = 0;
-    HANDLE made = CreateFileW((const WCHAR *) units, access, FILE_SHARE_READ, NULL, disposition,
-                              FILE_ATTRIBUTE_NORMAL, NULL);
-    if (made == INVALID_HANDLE_VALUE)
+    WCHAR *wide;
+    uint32_t error = cbpi_wide_text(path, &wide);
+    if (error != 0)
+        return error == CBP_ERROR_INVALID_PARAMETER ? CBP_ERROR_PATH_NOT_FOUND : error;
+    *file = CreateFileW(wide, access, FILE_SHARE_READ, NULL, disposition, FILE_ATTRIBUTE_NORMAL, NULL);
+    if (*file == INVALID_HANDLE_VALUE)
         error = fail_open(path, GetLastError());
-    else
-        *file = made;
-cleanup:
-    free(units);
+    free(wide);
     return error;
 }
 
 uint32_t cbpi_file_create(const char *path, struct cbpi_file *file)
 {
-    HANDLE made;
-    uint32_t error = open_file(path, GENERIC_WRITE, CREATE_ALWAYS, &made);
-    if (error == 0)
-        file->handle = made;
-    return error;
+    return open_file(path, GENERIC_WRITE, CREATE_ALWAYS, &file->handle);
 }
 
 uint32_t cbpi_file_write(struct cbpi_file *file, const void *bytes, size_t size)
