@@ -36,6 +36,7 @@ static const char *const replay_speeds[] = {"max", "recorded", NULL};
 static const char *const replay_verdicts[] = {"asked", "recorded", NULL};
 
 #define AT(field) (uint32_t) offsetof(struct cbpi_config, field)
+#define IN_TEXTS(field) (uint32_t) offsetof(struct cbpi_text_config, field)
 static const struct setting settings_table[] = {
     {"EventsToFire", EVENTS, AT(told.events), 0, NULL, 0, 0},
     {"FilterOwnRequests", BOOLEAN, AT(told.own_requests), 0, NULL, 0, 0},
@@ -54,8 +55,8 @@ static const struct setting settings_table[] = {
     {"StrictAltitude", BOOLEAN, AT(strict_altitude), 0, NULL, 0, 0},
     {"ReplaySpeed", CHOICE, AT(told.replay_speed), 0, replay_speeds, 1, 0},
     {"ReplayVerdicts", CHOICE, AT(told.keeps_verdicts), 0, replay_verdicts, 1, 0},
-    {"Script", TEXT, offsetof(struct cbpi_text_config, script), 0, NULL, 1, 0},
-    {"RecordTo", TEXT, offsetof(struct cbpi_text_config, record_to), 0, NULL, 1, 0},
+    {"Script", TEXT, IN_TEXTS(script), 0, NULL, 1, 0},
+    {"RecordTo", TEXT, IN_TEXTS(record_to), 0, NULL, 1, 0},
 };
 
 static const struct setting *find_setting(const char *name)

@@ -5,6 +5,7 @@
  * delivery. It is not secret and not a pointer, so that any number may come in. The lock is held while the
  * driver is answered: that is what keeps a transport from being released under a completing thread. */
 #include "core.h"
+#include "memory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,7 @@ static struct {
     struct cbpi_mutex mutex;
     struct cbpi_deferral **entries;
     uint32_t count;
-    uint32_t capacity;
+    uint64_t capacity;
     uint32_t first_free;
 } table;
 
@@ -54,14 +55,11 @@ static uint64_t ticket_of(const struct cbpi_deferral *entry, uint32_t item)
 
 static uint32_t add_entry(struct cbpi_deferral **added)
 {
-    if (table.count == table.capacity) {
-        uint32_t capacity = table.capacity ? 2 * table.capacity : 64;
-        struct cbpi_deferral **entries = realloc(table.entries, capacity * sizeof *entries);
-        if (!entries)
-            return CBP_ERROR_NOT_ENOUGH_MEMORY;
-        table.entries = entries;
-        table.capacity = capacity;
-    }
+    struct cbpi_deferral **entries =
+        cbpi_grow(table.entries, sizeof *entries, table.count + 1, &table.capacity);
+    if (!entries)
+        return CBP_ERROR_NOT_ENOUGH_MEMORY;
+    table.entries = entries;
     struct cbpi_deferral *entry = calloc(1, sizeof *entry);
     if (!entry)
         return CBP_ERROR_NOT_ENOUGH_MEMORY;

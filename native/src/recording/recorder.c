@@ -4,6 +4,7 @@
 
 #include "errors.h"
 #include "event_message.h"
+#include "memory.h"
 #include "platform.h"
 #include "recording.h"
 
@@ -17,7 +18,7 @@ struct cbpi_recorder {
     struct cbpi_mutex mutex; /* guards the rest */
     struct cbpi_file file;
     unsigned char *buffer;
-    size_t capacity;
+    uint64_t capacity;
     size_t used;
     uint64_t message_count; /* the last one's number is its id */
     uint64_t verdict_count;
@@ -44,13 +45,10 @@ static void *reserve(struct cbpi_recorder *recorder, size_t message_size)
     size_t padded_size = sizeof(struct cbpi_record) + ((message_size + 7u) & ~(size_t) 7u);
     if (recorder->used + padded_size > recorder->capacity)
         write_out(recorder);
-    if (padded_size > recorder->capacity) {
-        unsigned char *grown = realloc(recorder->buffer, padded_size);
-        if (!grown)
-            return NULL;
-        recorder->buffer = grown;
-        recorder->capacity = padded_size;
-    }
+    unsigned char *buffer = cbpi_grow(recorder->buffer, 1, padded_size, &recorder->capacity);
+    if (!buffer)
+        return NULL;
+    recorder->buffer = buffer;
     unsigned char *at = recorder->buffer + recorder->used;
     memset(at, 0, padded_size);
     return at + sizeof(struct cbpi_record);

@@ -41,58 +41,60 @@ static bool begins_process(const struct cbp_event_message *message)
            (item_of(message, CBP_PROC_EVT_THREAD_CREATION) && message->thread_id == message->process_id);
 }
 
-static struct cbpi_member *find_or_add(struct cbpi_population *population, uint32_t process_id)
+static struct cbpd_process *find_or_add(struct cbpi_population *population, uint32_t process_id)
 {
-    struct cbpi_member *member = cbpi_population_find(population, process_id);
-    return member || process_id == 0 ? member : cbpi_population_add(population, process_id, 0, NULL);
+    struct cbpd_process *process = cbpd_find_process(&population->policy, process_id);
+    return process || process_id == 0 ? process : cbpi_population_add(population, process_id, 0, NULL);
 }
 
-static struct cbpi_member *find_subject(struct cbpi_population *population,
-                                        const struct cbp_event_message *message,
-                                        struct cbpi_member *originator)
+static struct cbpd_process *find_subject(struct cbpi_population *population,
+                                         const struct cbp_event_message *message,
+                                         struct cbpd_process *originator)
 {
-    struct cbpi_member *member = cbpi_population_find(population, message->process_id);
+    struct cbpd_process *process = cbpd_find_process(&population->policy, message->process_id);
     uint64_t start_time = message->start_time;
-    bool is_new = false;
     bool is_another =
-        member && member->base.start_time != 0 && start_time != 0 && member->base.start_time != start_time;
-    if (!member || (is_another && begins_process(message))) {
-        struct cbpi_member *parent = NULL;
+        process && process->start_time != 0 && start_time != 0 && process->start_time != start_time;
+    bool is_new = !process || (is_another && begins_process(message));
+    if (is_new) {
         /* Of one that nobody was told of before, its parent is the best guess at who has created it. */
-        if (begins_process(message) && originator && originator->base.pid != message->process_id)
-            parent = originator;
-        else
-            parent = cbpi_population_find(population, message->parent_process_id);
-        if (parent == member)
-            parent = NULL;
-        member = cbpi_population_add(population, message->process_id, start_time, parent);
-        is_new = true;
+        bool is_created = begins_process(message) && originator && originator->pid != message->process_id;
+        struct cbpd_process *parent =
+            is_created ? originator : cbpd_find_process(&population->policy, message->parent_process_id);
+        process = cbpi_population_add(population, message->process_id, start_time,
+                                      parent != process ? parent : NULL);
     }
-    if (member && member->base.start_time == 0 && start_time != 0)
-        cbpi_member_set_start_time(member, start_time);
+    if (!process)
+        return NULL;
+    if (process->start_time == 0 && start_time != 0) {
+        process->start_time = start_time;
+        cbpd_rename_standing(process);
+    }
     struct cbpd_image_file image = image_in(message);
-    if (member && (is_new || !member->base.image) && image.path_size > 0 &&
+    if ((is_new || !process->image) && image.path_size > 0 &&
         !item_of(message, CBP_PROC_EVT_PROCESS_CREATION))
-        cbpi_member_execute(population, member, &image);
-    return member;
+        cbpi_population_execute(population, process, &image);
+    return process;
 }
 
 uint32_t cbpi_operation_begin(struct cbpi_population *population, const struct cbp_event_message *message,
                               struct cbpi_operation *operation)
 {
-    struct cbpi_member *originator =
-        cbpi_member_hold(find_or_add(population, message->originator_process_id));
-    struct cbpi_member *subject = cbpi_member_hold(find_subject(population, message, originator));
+    struct cbpd_process *originator = find_or_add(population, message->originator_process_id);
+    if (originator)
+        originator->reference_count++;
+    struct cbpd_process *subject = find_subject(population, message, originator);
     if (!subject || (!originator && message->originator_process_id != 0)) {
-        cbpi_member_release(population, originator);
-        cbpi_member_release(population, subject);
+        cbpd_release_process(&population->policy, originator);
         return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a script's process");
     }
+    subject->reference_count++;
     memset(operation, 0, sizeof *operation);
     operation->message = message;
     operation->subject = subject;
     operation->originator = originator;
-    operation->actor = item_of(message, CBPD_HANDLE_OPERATIONS) && originator ? originator : subject;
+    bool acts = originator && item_of(message, CBPD_HANDLE_OPERATIONS);
+    operation->actor = (struct cbpi_member *) (acts ? originator : subject);
     return 0;
 }
 
@@ -124,7 +126,7 @@ static const struct cbp_stance *subject_of(struct cbpi_population *population,
                                            const struct cbpi_operation *operation, struct cbp_stance *stances)
 {
     struct cbpd_policy *policy = &population->policy;
-    struct cbpd_process *process = &operation->subject->base;
+    struct cbpd_process *process = operation->subject;
     const struct cbpd_image_file file = image_in(operation->message);
     struct cbpd_image *image = NULL;
     if (item_of(operation->message, CBP_PROC_EVT_PROCESS_CREATION) && file.path_size > 0)
@@ -143,7 +145,7 @@ static void make_request(struct cbpi_population *population, const struct cbpi_o
     const struct cbp_event_message *message = operation->message;
     const struct cbp_event_item *items = cbp_event_items_const(message);
     struct cbpd_policy *policy = &population->policy;
-    struct cbpi_member *originator = operation->originator;
+    struct cbpd_process *originator = operation->originator;
     *request =
         (struct cbpd_request){.item_count = message->item_count, .access = message->original_desired_access};
     request->subject = subject_of(population, operation, stances);
@@ -155,11 +157,10 @@ static void make_request(struct cbpi_population *population, const struct cbpi_o
     if (item_of(message, TERMINATIONS))
         request->originator = request->subject;
     else if (originator) /* which, where it executes a program in its own place, is what it still is */
-        request->originator = cbpd_stances_of(policy, &originator->base);
+        request->originator = cbpd_stances_of(policy, originator);
     if (originator && item_of(message, CBPD_HANDLE_OPERATIONS)) {
-        cbpd_begin_search(policy, &originator->base);
-        request->is_by_creator =
-            cbpd_is_protected_creator(policy, &originator->base, &operation->subject->base);
+        cbpd_begin_search(policy, originator);
+        request->is_by_creator = cbpd_is_protected_creator(policy, originator, operation->subject);
     }
 }
 
@@ -258,7 +259,7 @@ void cbpi_operation_take_effect(struct cbpi_population *population, struct cbpi_
     struct cbpd_image_file image = image_in(message);
     int happens = operation->outcome.result_code == 0 && !operation->modifiers.fails_after;
     if (happens && image.path_size > 0 && item_of(message, CBP_PROC_EVT_PROCESS_CREATION))
-        cbpi_member_execute(population, operation->subject, &image);
+        cbpi_population_execute(population, operation->subject, &image);
     if (item_of(message, CBP_PROC_EVT_PROCESS_TERMINATION))
         cbpi_population_end(population, operation->subject);
 }
@@ -304,7 +305,7 @@ void cbpi_operation_verdict(const struct cbpi_operation *operation, uint32_t sta
 
 void cbpi_operation_release(struct cbpi_population *population, struct cbpi_operation *operation)
 {
-    cbpi_member_release(population, operation->subject);
-    cbpi_member_release(population, operation->originator);
+    cbpd_release_process(&population->policy, operation->subject);
+    cbpd_release_process(&population->policy, operation->originator);
     cbpi_source_release_block(operation->block);
 }

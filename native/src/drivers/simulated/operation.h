@@ -21,8 +21,8 @@ struct cbpi_operation {
     const struct cbp_event_message *message;
     struct cbpi_source_block *block; /* the message's memory */
     struct cbpi_modifiers modifiers;
-    struct cbpi_member *subject;
-    struct cbpi_member *originator; /* NULL where the message names none */
+    struct cbpd_process *subject;
+    struct cbpd_process *originator; /* NULL where the message names none */
     struct cbpi_member *actor; /* which of them waits for the answer; its next operation has its turn then */
 
     /* The message's items, told or not, as the rules have decided; an answer takes that one's place. */

@@ -273,7 +273,8 @@ static uint32_t take_step(struct cbpi_player *player, const struct cbp_script_st
 
 static bool is_waiting(const struct cbpi_population *population, uint32_t process_id)
 {
-    const struct cbpi_member *member = cbpi_population_find(population, process_id);
+    const struct cbpi_member *member =
+        (const struct cbpi_member *) cbpd_find_process(&population->policy, process_id);
     return member && member->waiting_count > 0;
 }
 

@@ -3,6 +3,7 @@
 
 #include "cbp_wtf8.h"
 #include "errors.h"
+#include "memory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -22,23 +23,15 @@ static const void *name_units(void *context, const char *name, uint32_t size, si
     *count = size;
     if (CBP_COMPARE_SYSTEM != CBP_COMPARE_UTF16)
         return name;
-    if (size > population->unit_capacity) {
-        uint16_t *units = realloc(population->units, size * sizeof *units);
-        if (!units)
-            return NULL;
-        population->units = units;
-        population->unit_capacity = size;
-    }
+    uint16_t *units = cbpi_grow(population->units, sizeof *units, size, &population->unit_capacity);
+    if (!units)
+        return NULL;
+    population->units = units;
     *count = cbp_wtf8_decode(name, size, population->units);
     return *count != SIZE_MAX ? population->units : NULL;
 }
 
 /* ---- Processes ---- */
-
-static struct cbpi_member *member_of(struct cbpd_process *base)
-{
-    return (struct cbpi_member *) (void *) base;
-}
 
 void cbpi_population_update(struct cbpi_population *population, const struct cbpi_session_settings *settings)
 {
@@ -69,51 +62,27 @@ uint32_t cbpi_population_init(struct cbpi_population *population,
     return 0;
 }
 
-struct cbpi_member *cbpi_population_find(const struct cbpi_population *population, uint32_t process_id)
+void cbpi_population_end(struct cbpi_population *population, struct cbpd_process *process)
 {
-    return member_of(cbpd_find_process(&population->policy, process_id));
-}
-
-struct cbpi_member *cbpi_member_hold(struct cbpi_member *member)
-{
-    if (member)
-        member->base.reference_count++;
-    return member;
-}
-
-void cbpi_member_release(struct cbpi_population *population, struct cbpi_member *member)
-{
-    if (member)
-        cbpd_release_process(&population->policy, &member->base);
-}
-
-void cbpi_population_end(struct cbpi_population *population, struct cbpi_member *member)
-{
-    if (member->base.ended)
+    if (process->ended)
         return;
-    cbpd_end_process(&population->policy, &member->base);
-    cbpi_member_release(population, member);
+    cbpd_end_process(&population->policy, process);
+    cbpd_release_process(&population->policy, process);
 }
 
-void cbpi_member_execute(struct cbpi_population *population, struct cbpi_member *member,
-                         const struct cbpd_image_file *file)
+void cbpi_population_execute(struct cbpi_population *population, struct cbpd_process *process,
+                             const struct cbpd_image_file *file)
 {
     struct cbpd_image *image = cbpd_make_image(&population->policy, file, 1, false);
     if (image)
-        cbpd_execute(&population->policy, &member->base, image, NULL);
-}
-
-void cbpi_member_set_start_time(struct cbpi_member *member, uint64_t start_time)
-{
-    member->base.start_time = start_time;
-    cbpd_rename_standing(&member->base);
+        cbpd_execute(&population->policy, process, image, NULL);
 }
 
 void cbpi_population_free(struct cbpi_population *population)
 {
     struct cbpd_policy *policy = &population->policy;
     while (policy->processes)
-        cbpi_population_end(population, member_of(policy->processes));
+        cbpi_population_end(population, policy->processes);
     cbpd_release_list(policy, population->bound);
     cbpd_policy_free(policy);
     free(population->units);
@@ -212,12 +181,12 @@ static void bind_new(struct cbpi_population *population, const struct cbpd_rule_
     }
 }
 
-struct cbpi_member *cbpi_population_add(struct cbpi_population *population, uint32_t process_id,
-                                        uint64_t start_time, struct cbpi_member *parent)
+struct cbpd_process *cbpi_population_add(struct cbpi_population *population, uint32_t process_id,
+                                         uint64_t start_time, struct cbpd_process *parent)
 {
     struct cbpd_policy *policy = &population->policy;
-    struct cbpi_member *before = cbpi_population_find(population, process_id);
-    struct cbpd_process *process = cbpd_add_process(policy, process_id, parent ? &parent->base : NULL);
+    struct cbpd_process *before = cbpd_find_process(policy, process_id);
+    struct cbpd_process *process = cbpd_add_process(policy, process_id, parent);
     if (!process)
         return NULL;
     if (before)
@@ -226,11 +195,11 @@ struct cbpi_member *cbpi_population_add(struct cbpi_population *population, uint
     process->start_time = start_time;
     bind_waiting(population, process);
     if (parent) {
-        process->creator_tenure = parent->base.tenure;
-        process->image = cbpd_share_image(parent->base.image);
-        cbpd_inherit_rules(policy, process, &parent->base);
+        process->creator_tenure = parent->tenure;
+        process->image = cbpd_share_image(parent->image);
+        cbpd_inherit_rules(policy, process, parent);
     }
-    return member_of(process);
+    return process;
 }
 
 uint32_t cbpi_population_set_rules(struct cbpi_population *population, const struct cbpi_rules_change *change)

@@ -2,6 +2,7 @@
 #include "source.h"
 
 #include "errors.h"
+#include "memory.h"
 #include "platform.h"
 
 #include <stdio.h>
@@ -39,14 +40,10 @@ static uint32_t push(struct cbpi_source *source, const struct cbp_message_header
         source->first = 0;
     }
     uint64_t end = source->first + source->count;
-    if (end == source->capacity) {
-        uint64_t capacity = source->capacity ? 2 * source->capacity : 64;
-        struct cbpi_source_item *items = realloc(source->items, (size_t) capacity * sizeof *items);
-        if (!items)
-            return no_memory();
-        source->items = items;
-        source->capacity = capacity;
-    }
+    struct cbpi_source_item *items = cbpi_grow(source->items, sizeof *items, end + 1, &source->capacity);
+    if (!items)
+        return no_memory();
+    source->items = items;
     block->reference_count++;
     source->paced_count += is_paced;
     source->items[end] =

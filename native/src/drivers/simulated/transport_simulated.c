@@ -102,7 +102,7 @@ static uint32_t set_rules(struct cbpi_transport *base, const struct cbpi_rules_c
 static uint32_t process_capabilities(struct cbpi_transport *base, uint32_t process_id, uint32_t *capabilities)
 {
     struct simulated *transport = lock(base);
-    bool lives = cbpi_population_find(&transport->player.population, process_id) != NULL;
+    bool lives = cbpd_find_process(&transport->player.population.policy, process_id) != NULL;
     cbpi_mutex_unlock(&transport->mutex);
     if (!lives)
         return cbpi_fail(CBP_ERROR_NOT_FOUND, "the script has no living process %u", process_id);
@@ -407,8 +407,8 @@ static uint32_t process_name(struct cbpi_transport *base, uint32_t process_id, c
                              uint64_t *needed)
 {
     struct simulated *transport = lock(base);
-    const struct cbpi_member *member = cbpi_population_find(&transport->player.population, process_id);
-    const struct cbpd_image *image = member ? member->base.image : NULL;
+    const struct cbpd_process *process = cbpd_find_process(&transport->player.population.policy, process_id);
+    const struct cbpd_image *image = process ? process->image : NULL;
     uint32_t error =
         cbpi_copy_text(image ? image->path : "", image ? image->path_size : 0, buffer, size, needed);
     cbpi_mutex_unlock(&transport->mutex);

@@ -4,6 +4,7 @@
 
 #include "deleted.h"
 #include "errors.h"
+#include "memory.h"
 #include "proc_files.h"
 #include "proc_stat.h"
 #include "proc_state.h"
@@ -33,7 +34,7 @@ struct walk {
     char path[PATH_MAX];
     char stat[STAT_SIZE_MAX];
     char *arguments;
-    size_t arguments_capacity;
+    uint64_t arguments_capacity;
 };
 
 /* What an errno says of one process: CBP_ERROR_NOT_FOUND if it has gone, 0 if it is only kept from this
@@ -73,20 +74,6 @@ static const char *file_of_process(struct walk *walk, const char *name)
     return walk->file;
 }
 
-/* Makes room for one more read of at least ARGUMENTS_STEP bytes and a NUL. */
-static uint32_t reserve_arguments(struct walk *walk, size_t size)
-{
-    if (walk->arguments_capacity - size > ARGUMENTS_STEP)
-        return 0;
-    size_t capacity = 2 * walk->arguments_capacity + 2 * ARGUMENTS_STEP;
-    char *arguments = realloc(walk->arguments, capacity);
-    if (!arguments)
-        return judge(ENOMEM);
-    walk->arguments = arguments;
-    walk->arguments_capacity = capacity;
-    return 0;
-}
-
 static uint32_t read_arguments(struct walk *walk, struct cbpi_process_facts *facts)
 {
     size_t size = 0;
@@ -96,14 +83,17 @@ static uint32_t read_arguments(struct walk *walk, struct cbpi_process_facts *fac
         return judge(errno);
     uint32_t error = 0;
     do {
-        error = reserve_arguments(walk, size);
-        if (error == 0)
-            got = read(fd, walk->arguments + size, walk->arguments_capacity - size - 1);
-        if (got > 0)
+        /* There is room for a NUL behind them, too. */
+        char *arguments = cbpi_grow(walk->arguments, 1, size + ARGUMENTS_STEP, &walk->arguments_capacity);
+        if (arguments) {
+            walk->arguments = arguments;
+            got = read(fd, arguments + size, walk->arguments_capacity - size - 1);
+        }
+        if (!arguments || got < 0)
+            error = judge(arguments ? errno : ENOMEM);
+        else
             size += (size_t) got;
     } while (error == 0 && got > 0 && size + 1 == walk->arguments_capacity);
-    if (got < 0)
-        error = judge(errno);
     close(fd);
     /* A program that has written over its arguments need not have left a NUL at the end. */
     if (size > 0 && walk->arguments[size - 1] != '\0')

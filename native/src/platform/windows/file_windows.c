@@ -2,6 +2,7 @@
 #include "platform.h"
 
 #include "errors.h"
+#include "memory.h"
 #include "os_error.h"
 #include "windows_api.h"
 
@@ -67,22 +68,20 @@ void cbpi_file_close(struct cbpi_file *file)
 uint32_t cbpi_file_read(const char *path, void **bytes, size_t *size)
 {
     char *read_bytes = NULL;
-    size_t used = 0, capacity = 0;
+    size_t used = 0;
+    uint64_t capacity = 0;
     HANDLE file;
     uint32_t error = open_file(path, GENERIC_READ, OPEN_EXISTING, &file);
     if (error != 0)
         return error;
     for (;;) {
         DWORD got = 0;
-        if (capacity - used < READ_SIZE) {
-            capacity = used + used / 2 + 2 * READ_SIZE;
-            char *grown = realloc(read_bytes, capacity);
-            if (!grown) {
-                error = cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for %.300s", path);
-                goto cleanup;
-            }
-            read_bytes = grown;
+        char *grown = cbpi_grow(read_bytes, 1, used + READ_SIZE, &capacity);
+        if (!grown) {
+            error = cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for %.300s", path);
+            goto cleanup;
         }
+        read_bytes = grown;
         if (!ReadFile(file, read_bytes + used, READ_SIZE, &got, NULL) &&
             GetLastError() != ERROR_BROKEN_PIPE) {
             error = fail_open(path, GetLastError());

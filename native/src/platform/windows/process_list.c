@@ -3,6 +3,7 @@
 #include "platform.h"
 
 #include "errors.h"
+#include "memory.h"
 #include "os_error.h"
 #include "windows_api.h"
 
@@ -95,21 +96,19 @@ static int by_id(const void *left, const void *right)
 static uint32_t list_processes(PROCESSENTRY32W **entries, size_t *count)
 {
     PROCESSENTRY32W *list = NULL, entry = {.dwSize = sizeof entry};
-    size_t used = 0, capacity = 0;
+    size_t used = 0;
+    uint64_t capacity = 0;
     HANDLE snapshot = CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0);
     if (snapshot == INVALID_HANDLE_VALUE)
         return cbpi_fail_os(GetLastError(), "the processes cannot be listed");
     for (BOOL more = Process32FirstW(snapshot, &entry); more; more = Process32NextW(snapshot, &entry)) {
-        if (used == capacity) {
-            capacity = capacity ? 2 * capacity : 256;
-            PROCESSENTRY32W *grown = realloc(list, capacity * sizeof *grown);
-            if (!grown) {
-                free(list);
-                CloseHandle(snapshot);
-                return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a list of the processes");
-            }
-            list = grown;
+        PROCESSENTRY32W *grown = cbpi_grow(list, sizeof *grown, used + 1, &capacity);
+        if (!grown) {
+            free(list);
+            CloseHandle(snapshot);
+            return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a list of the processes");
         }
+        list = grown;
         list[used++] = entry;
     }
     CloseHandle(snapshot);
