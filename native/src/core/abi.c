@@ -2,8 +2,12 @@
 #include "cbp_message.h"
 #include "cbprocess.h"
 
-#define FIELD_ROW(structure, type, name)                                                                     \
-    {"field", #structure, #name, "", (uint32_t) offsetof(struct cbp_##structure, name), sizeof(type)},
+/* clang-format off */
+#define FIELD(structure, name)                                                                               \
+    {"field", #structure, #name, "", (uint32_t) offsetof(struct cbp_##structure, name),                      \
+     sizeof(((struct cbp_##structure *) 0)->name)},
+#define FIELD_ROW(structure, type, name) FIELD(structure, name)
+/* clang-format on */
 #define STRUCTURE_ROWS(name, size) {"struct", "", #name, "", 0, size}, CBP_FIELDS_##name(FIELD_ROW, name)
 
 /* A list's entries do not know their group, so that each group brings its own row maker; the compiler names
@@ -28,13 +32,6 @@
 #define GROUP_ROWS(group, LIST) LIST(ROW_##group)
 
 /* Structures that hold pointers, whose fields stand in no list. */
-#define FIELD(structure, name)                                                                               \
-    {"field",                                                                                                \
-     #structure,                                                                                             \
-     #name,                                                                                                  \
-     "",                                                                                                     \
-     (uint32_t) offsetof(struct cbp_##structure, name),                                                      \
-     sizeof(((struct cbp_##structure *) 0)->name)},
 #define STRUCTURE(name) {"struct", "", #name, "", 0, sizeof(struct cbp_##name)},
 
 /* clang-format off */

@@ -426,7 +426,7 @@ uint32_t cbp_session_get_config(struct cbp_session *session, const char *name, c
     if (cbpi_equal_without_case(name, "BuildInfo"))
         return copy_build_info(buffer, size, needed);
     if (cbpi_equal_without_case(name, logging_name)) {
-        const char *text = boolean_texts[cbpi_log_is_enabled()];
+        const char *text = boolean_texts[cbpi_log_refresh()];
         return cbpi_copy_text(text, strlen(text), buffer, size, needed);
     }
     const struct setting *setting = find_setting(name);

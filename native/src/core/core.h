@@ -40,8 +40,7 @@ struct cbpi_config {
     uint32_t strict_altitude;
 };
 
-#define CBPI_FOREVER_NS (3600 * CBPI_NS_PER_S) /* waits without a limit look again after this time */
-#define CBPI_ALL_EVENTS UINT32_MAX             /* how PROC_EVT_ALL is kept in told.events, and shown as -1 */
+#define CBPI_ALL_EVENTS UINT32_MAX /* how PROC_EVT_ALL is kept in told.events, and shown as -1 */
 
 /* The settings that are texts; NULL stands for "". */
 struct cbpi_text_config {
@@ -168,7 +167,7 @@ uint32_t cbpi_check_outside_handler(const char *what);
 /* Whether what is fixed in handlers and while active can be changed now. control is held. */
 uint32_t cbpi_check_changeable(const struct cbp_session *session, const char *what);
 
-/* guard.c: 0, or why the session cannot be used: no session, another process's. */
+/* Gives 0, or why the session cannot be used: it is none, or another process's. */
 uint32_t cbpi_session_check(const struct cbp_session *session);
 
 /* stop.c */
@@ -195,6 +194,7 @@ void cbpi_config_init(struct cbpi_config *config); /* which is all 0 */
 char cbpi_lower(char c);                                    /* of an ASCII letter */
 bool cbpi_equal_without_case(const char *a, const char *b); /* but for the case of ASCII letters */
 bool cbpi_is_guid(const char *text);                        /* in braces */
+uint32_t cbpi_check_pattern(const char *pattern, uint64_t pattern_size);
 
 /* Gives what the driver is told; takes the session's mutex. */
 void cbpi_config_settings(struct cbp_session *session, struct cbpi_session_settings *settings);
@@ -244,8 +244,7 @@ bool cbpi_rule_is_kept_by_driver(const struct cbp_session *session, const struct
 uint32_t cbpi_rules_forget_launch(struct cbp_session *session, const struct cbpi_rule_item *item);
 
 /* log.c: the lines of LoggingEnabled, and the error callback. */
-void cbpi_log_refresh(void); /* looks whether it is on */
-uint32_t cbpi_log_is_enabled(void);
+uint32_t cbpi_log_refresh(void);               /* looks whether it is on, and says so */
 uint32_t cbpi_log_enable(uint32_t is_enabled); /* for good; cbpi_logging_write()'s codes */
 CBP_PRINTF(1, 2) void cbpi_log(const char *format, ...);
 
@@ -255,9 +254,6 @@ void cbpi_session_report(const struct cbp_session *session, uint32_t code, const
 
 /* dispatcher.c */
 void cbpi_dispatcher_body(void *session);
-
-/* pool.c: tells the dispatcher that no worker is idle. */
-void cbpi_pool_watch(struct cbp_session *session);
 
 /* worker.c */
 

@@ -1,4 +1,5 @@
-/* What a thread of the library is doing: the basis of "in a handler", and the calls that work only there. */
+/* Knows what a thread of the library is doing: the basis of "in a handler", of the calls that work only there, and of
+ * what calls check first. */
 #include "core.h"
 
 static CBP_THREAD_LOCAL struct {
@@ -35,6 +36,16 @@ struct cbp_worker *cbpi_thread_serving(void)
 {
     struct cbp_worker *worker = cbpi_thread_worker();
     return worker && cbp_load_relaxed_u64(&worker->handling) != 0 ? worker : NULL;
+}
+
+uint32_t cbpi_session_check(const struct cbp_session *session)
+{
+    if (!session)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "session must not be NULL");
+    if (session->generation != cbpi_process_generation())
+        return cbpi_fail(CBP_ERROR_NOT_READY,
+                         "the session belongs to the process that this one was forked from");
+    return 0;
 }
 
 uint32_t cbp_in_handler(void)

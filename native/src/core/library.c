@@ -63,11 +63,9 @@ static uint32_t match_pattern(const char *pattern, size_t pattern_size, const ch
 uint32_t cbp_pattern_match(const char *pattern, uint64_t pattern_size, const char *name, uint64_t name_size,
                            uint32_t *matches)
 {
-    if (!pattern || pattern_size == 0 || pattern_size > CBP_PATTERN_SIZE_MAX)
-        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "a pattern has 1 to %u bytes",
-                         (unsigned) CBP_PATTERN_SIZE_MAX);
-    if (memchr(pattern, 0, (size_t) pattern_size))
-        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "a pattern has no NUL");
+    uint32_t error = cbpi_check_pattern(pattern, pattern_size);
+    if (error != 0)
+        return error;
     if (!matches || (!name && name_size != 0))
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "name and matches must not be NULL");
     return match_pattern(pattern, (size_t) pattern_size, name, (size_t) name_size, matches);

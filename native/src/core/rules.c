@@ -86,18 +86,13 @@ cleanup:
     return error;
 }
 
-/* The driver that the session uses, or will use when it is started. */
-static const struct cbpi_driver *driver_of(struct cbp_session *session)
-{
-    cbpi_mutex_lock(&session->mutex);
-    uint32_t driver = session->config.driver;
-    cbpi_mutex_unlock(&session->mutex);
-    return cbpi_driver_find(cbpi_driver_names[driver]);
-}
-
+/* Asks the driver that the session uses, or will use when it is started. */
 static uint32_t find_start_time(struct cbp_session *session, uint32_t process_id, uint64_t *start_time)
 {
-    return cbpi_driver_processes(driver_of(session))->start_time(process_id, start_time);
+    cbpi_mutex_lock(&session->mutex);
+    const struct cbpi_driver *driver = cbpi_driver_find(cbpi_driver_names[session->config.driver]);
+    cbpi_mutex_unlock(&session->mutex);
+    return cbpi_driver_processes(driver)->start_time(process_id, start_time);
 }
 
 uint32_t cbpi_rules_adopt(struct cbp_session *session, uint32_t rule_id, uint64_t epoch, uint32_t process_id,
@@ -150,12 +145,9 @@ static uint32_t check_units(const char *pattern, size_t pattern_size)
 
 uint32_t cbpi_rules_check_pattern(const char *pattern, uint64_t pattern_size)
 {
-    if (!pattern || pattern_size == 0 || pattern_size > CBP_PATTERN_SIZE_MAX)
-        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "a pattern has 1 to %u bytes",
-                         (unsigned) CBP_PATTERN_SIZE_MAX);
-    if (memchr(pattern, 0, (size_t) pattern_size))
-        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "a pattern has no NUL");
-    return CBP_COMPARE_SYSTEM == CBP_COMPARE_UTF16 ? check_units(pattern, (size_t) pattern_size) : 0;
+    uint32_t error = cbpi_check_pattern(pattern, pattern_size);
+    bool has_units = error == 0 && CBP_COMPARE_SYSTEM == CBP_COMPARE_UTF16;
+    return has_units ? check_units(pattern, (size_t) pattern_size) : error;
 }
 
 struct cbpi_rule cbpi_rule_for_process(uint32_t process_id, uint32_t action)

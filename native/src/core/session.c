@@ -166,7 +166,7 @@ static uint32_t wait_until_started(struct cbp_session *session)
 {
     cbpi_mutex_lock(&session->mutex);
     while (!session->is_started)
-        cbpi_condition_wait_until(&session->condition, &session->mutex, cbpi_now_ns() + CBPI_FOREVER_NS);
+        cbpi_condition_wait_until(&session->condition, &session->mutex, UINT64_MAX);
     uint32_t code = session->startup_code;
     cbpi_mutex_unlock(&session->mutex);
     return code ? cbpi_fail(code, "%s", session->startup_detail) : 0;

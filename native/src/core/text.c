@@ -1,6 +1,10 @@
 /* Questions about texts. Knows nothing of what they are for. */
 #include "core.h"
 
+#include "cbp_pattern.h"
+
+#include <string.h>
+
 char cbpi_lower(char c)
 {
     return c >= 'A' && c <= 'Z' ? (char) (c - 'A' + 'a') : c;
@@ -26,4 +30,14 @@ bool cbpi_is_guid(const char *text)
             return false;
     }
     return true;
+}
+
+uint32_t cbpi_check_pattern(const char *pattern, uint64_t pattern_size)
+{
+    if (!pattern || pattern_size == 0 || pattern_size > CBP_PATTERN_SIZE_MAX)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "a pattern has 1 to %u bytes",
+                         (unsigned) CBP_PATTERN_SIZE_MAX);
+    if (memchr(pattern, 0, (size_t) pattern_size))
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "a pattern has no NUL");
+    return 0;
 }

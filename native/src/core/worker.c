@@ -120,6 +120,18 @@ static void grow(struct cbp_worker *worker)
     cbpi_session_report(session, CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for an event of %u bytes", wanted);
 }
 
+/* Tells the dispatcher that no worker is idle. */
+static void watch_pool(struct cbp_session *session)
+{
+    if (cbp_load_u32(&session->is_watched) ||
+        cbp_load_u32(&session->worker_count) >= cbp_load_u32(&session->most_workers))
+        return;
+    cbpi_mutex_lock(&session->mutex);
+    cbp_store_u32(&session->is_watched, 1);
+    cbpi_condition_broadcast(&session->condition);
+    cbpi_mutex_unlock(&session->mutex);
+}
+
 static uint32_t wait_for_delivery(struct cbp_worker *worker)
 {
     struct cbp_session *session = worker->session;
@@ -129,7 +141,7 @@ static uint32_t wait_for_delivery(struct cbp_worker *worker)
     uint32_t error =
         session->transport->ops->receive(session->transport, &worker->delivery, limit_ms, &worker->pending);
     if (cbp_subtract_u32(&session->idle_count, 1) == 1)
-        cbpi_pool_watch(session);
+        watch_pool(session);
     return error;
 }
 

@@ -106,6 +106,22 @@ uint32_t cbpi_recording_begin(struct cbp_recording_file *file, void *bytes, uint
     return 0;
 }
 
+uint32_t cbpi_recording_load(struct cbp_recording_file *file, const char *path,
+                             const struct cbp_recording **recording)
+{
+    void *bytes;
+    size_t size;
+    uint32_t error = cbpi_file_read(path, &bytes, &size);
+    if (error != 0)
+        return error;
+    error = cbpi_recording_begin(file, bytes, size, recording);
+    if (error != 0) {
+        free(bytes);
+        cbpi_fail(error, "%.300s: %s", path, file->trouble);
+    }
+    return error;
+}
+
 static bool may_follow(uint32_t type)
 {
     return type == CBP_MESSAGE_EVENT || type == CBP_MESSAGE_VERDICT || type == CBP_MESSAGE_SCRIPT_STEP ||
@@ -140,22 +156,14 @@ uint32_t cbp_recording_open(const char *path, struct cbp_recording_file **file, 
                             uint64_t *first_size)
 {
     const struct cbp_recording *recording;
-    void *bytes;
-    size_t size;
     if (!path || !file || !first || !first_size)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "path and the out-parameters must not be NULL");
     struct cbp_recording_file *made = calloc(1, sizeof *made);
     if (!made)
         return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a recording");
-    uint32_t error = cbpi_file_read(path, &bytes, &size);
+    uint32_t error = cbpi_recording_load(made, path, &recording);
     if (error != 0) {
         free(made);
-        return error;
-    }
-    error = cbpi_recording_begin(made, bytes, size, &recording);
-    if (error != 0) {
-        cbpi_fail(error, "%.300s: %s", path, made->trouble);
-        cbp_recording_close(made);
         return error;
     }
     *first = recording;

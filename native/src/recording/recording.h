@@ -38,6 +38,11 @@ struct cbp_recording_file {
 uint32_t cbpi_recording_begin(struct cbp_recording_file *file, void *bytes, uint64_t size,
                               const struct cbp_recording **recording);
 
+/* Reads a file and begins with it. file->bytes is the caller's to free, unless this fails. Codes as above, and those
+ * of cbpi_file_read(). */
+uint32_t cbpi_recording_load(struct cbp_recording_file *file, const char *path,
+                             const struct cbp_recording **recording);
+
 /* Gives the next message, in the file's memory: an event, a verdict or a step. CBP_ERROR_NOT_FOUND at the
  * end; CBP_ERROR_INVALID_DATA where the file is damaged or was cut off, from then on. */
 uint32_t cbpi_recording_next(struct cbp_recording_file *file, const struct cbp_message_header **message);

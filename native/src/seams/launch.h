@@ -3,18 +3,13 @@
 #ifndef CBPI_LAUNCH_H
 #define CBPI_LAUNCH_H
 
+#include "cbp_message.h"
 #include "cbprocess.h"
 
 struct cbpi_launch_target {
     const char *argument0;
     const char *paths; /* NUL-terminated one after the other */
     uint64_t paths_size;
-};
-
-struct cbpi_launch_outcome {
-    uint32_t os_error; /* 0: the target's image runs */
-    uint32_t process_id;
-    uint64_t start_time;
 };
 
 #if defined(_WIN32)
@@ -29,7 +24,7 @@ int32_t cbpi_launch_channel_launcher(const struct cbpi_launch_channel *channel);
 /* Waits up to slice_ms (0: as long as it takes) for the driver to say how it ended. CBP_ERROR_TIMEOUT, also
  * when a signal came; CBP_ERROR_BROKEN_PIPE if nobody is left to say it, or the code that it said. */
 uint32_t cbpi_launch_channel_wait(struct cbpi_launch_channel *channel, uint32_t slice_ms,
-                                  struct cbpi_launch_outcome *outcome);
+                                  struct cbp_launch_result *result);
 
 /* Ends what a launch by the caller began in the calling thread. */
 void cbpi_launch_channel_leave(struct cbpi_launch_channel *channel);

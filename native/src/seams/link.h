@@ -46,7 +46,7 @@ struct cbpi_link_ops {
     /* Ends the conversation and frees what open has made. */
     void (*shut)(struct cbpi_link *link);
 
-    /* In the child of a fork: closes what was inherited, without a word to the helper. */
+    /* Closes in the child of a fork what was inherited, without a word to the helper. NULL where no process is a fork. */
     void (*abandon)(struct cbpi_link *link);
 
     enum cbpi_link_state (*look)(struct cbpi_link *link);

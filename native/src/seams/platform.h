@@ -19,6 +19,12 @@
 /* Nanoseconds of the monotonic clock that deadlines are told in. */
 uint64_t cbpi_now_ns(void);
 
+/* Gives the time so many ms from now; for 0 one that never comes. */
+static inline uint64_t cbpi_deadline_ns(uint32_t slice_ms)
+{
+    return slice_ms ? cbpi_now_ns() + slice_ms * CBPI_NS_PER_MS : UINT64_MAX;
+}
+
 /* Nanoseconds since 1970-01-01 UTC. */
 uint64_t cbpi_wall_ns(void);
 
@@ -34,7 +40,7 @@ void cbpi_condition_init(struct cbpi_condition *condition);
 void cbpi_condition_destroy(struct cbpi_condition *condition);
 void cbpi_condition_broadcast(struct cbpi_condition *condition);
 
-/* Waits until broadcast or the time of the monotonic clock; may return early. The mutex is held before and
+/* Waits until broadcast or the time of the monotonic clock (UINT64_MAX: no limit); may return early. The mutex is held before and
  * after. */
 void cbpi_condition_wait_until(struct cbpi_condition *condition, struct cbpi_mutex *mutex,
                                uint64_t deadline_ns);

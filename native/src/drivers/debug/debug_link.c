@@ -255,11 +255,6 @@ static uint32_t start_process(struct cbpi_debug_link *link)
     return error;
 }
 
-static void abandon(struct cbpi_link *link)
-{
-    (void) link; /* no process of this system is a fork */
-}
-
 static void shut(struct cbpi_link *base)
 {
     struct cbpi_debug_link *link = own(base);
@@ -324,7 +319,6 @@ static void bell_wake(struct cbpi_link *link, uint32_t session_id, uint32_t coun
 const struct cbpi_link_ops cbpi_debug_link_ops = {
     .open = open_link,
     .shut = shut,
-    .abandon = abandon,
     .look = look,
     .send = send_request,
     .send_rules = send_rules,

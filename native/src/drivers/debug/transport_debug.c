@@ -132,6 +132,5 @@ const struct cbpi_driver cbpi_debug_driver = {
     .name = "debug",
     .probe = probe,
     .open = open_session,
-    .forget_after_fork = cbpi_link_forget_after_fork,
     .launches = &launch_ops,
 };

@@ -130,8 +130,11 @@ static void pass_wake_up_on(struct cbpi_channel_session *session)
         wake_one(session);
 }
 
-static uint32_t wait_for_slot(struct cbpi_channel_session *session, struct cbpi_turn *turn,
-                              uint32_t timeout_ms, uint32_t doze, uint32_t *slot)
+/* Ends the turn of a worker, waits for a slot whose turn it is, and takes it. With doze set the wait begins
+ * with a short sleep, from which messages that nobody waits for need not wake. CBP_ERROR_INVALID_DATA for a
+ * slot that there is not. */
+static uint32_t take(struct cbpi_channel_session *session, struct cbpi_turn *turn, uint32_t timeout_ms,
+                     uint32_t doze, uint32_t *slot)
 {
     struct cbp_channel_session *place = cbpi_channel_place(session);
     uint64_t deadline_ns = 0;
@@ -143,7 +146,7 @@ static uint32_t wait_for_slot(struct cbpi_channel_session *session, struct cbpi_
         if (take_turn(session, turn, slot)) {
             if (woken)
                 pass_wake_up_on(session);
-            return 0;
+            return *slot < CBP_SLOT_COUNT ? 0 : CBP_ERROR_INVALID_DATA;
         }
         if (cbp_load_u32(&session->base.link->is_dead))
             return CBP_ERROR_BROKEN_PIPE;
@@ -165,22 +168,6 @@ static uint32_t wait_for_slot(struct cbpi_channel_session *session, struct cbpi_
         }
         woken = sleep_on_bell(session, bell, left_ns);
     }
-}
-
-/* Ends the turn of a worker, waits for a slot whose turn it is, and takes it. With doze set the wait begins
- * with a short sleep, from which messages that nobody waits for need not wake. CBP_ERROR_INVALID_DATA for a
- * slot that there is not. */
-static uint32_t take(struct cbpi_channel_session *session, struct cbpi_turn *turn, uint32_t timeout_ms,
-                     uint32_t doze, uint32_t *slot)
-{
-    uint32_t number;
-    uint32_t error = wait_for_slot(session, turn, timeout_ms, doze, &number);
-    if (error != 0)
-        return error;
-    if (number >= CBP_SLOT_COUNT)
-        return CBP_ERROR_INVALID_DATA;
-    *slot = number;
-    return 0;
 }
 
 /* ---- Deliveries ---- */

@@ -5,6 +5,8 @@
 
 #include "cbp_channel.h"
 
+#include <stdbool.h>
+
 struct cbpi_channel_memory {
     void *address;
     int fds[CBP_CHANNEL_PARTS_MAX]; /* in the order of their parts, all of one size but the last */
@@ -19,6 +21,10 @@ void cbpi_channel_memory_close(struct cbpi_channel_memory *memory);
 
 /* Puts all parts but the first into the socket, for whoever has the other end. */
 uint32_t cbpi_channel_memory_send(const struct cbpi_channel_memory *memory, int socket);
+
+/* Sends a message of these bytes together with copies of descriptors, at most CBP_CHANNEL_PARTS_MAX; false: errno says
+ * why not. */
+bool cbpi_send_descriptors(int socket, const void *bytes, size_t size, const int *fds, uint32_t count);
 
 /* Fails if the limit on files leaves no room for so many bytes: to write them would be a signal's end. */
 uint32_t cbpi_check_file_limit(uint64_t size, const char *what);

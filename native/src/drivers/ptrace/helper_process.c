@@ -38,8 +38,7 @@ extern char **environ;
 
 struct start {
     const char *path;
-    int fds[FD_COUNT]; /* numbered above those that they become */
-    int null_fd;
+    int fds[FD_COUNT + 1]; /* numbered above those that they become; the last one is /dev/null */
     unsigned char *stacks;
     pid_t helper;
     int error; /* errno of what failed */
@@ -84,7 +83,7 @@ __attribute__((no_sanitize("thread"))) static int become_helper(void *argument)
     char *const arguments[] = {(char *) (uintptr_t) start->path, NULL};
     int has_stderr = fcntl(STDERR_FILENO, F_GETFD) == 0; /* and passes it on */
     for (int fd = STDIN_FILENO; fd < (has_stderr ? STDERR_FILENO : FIRST_FD); fd++)
-        dup2(start->null_fd, fd);
+        dup2(start->fds[FD_COUNT], fd);
     for (int i = 0; i < FD_COUNT; i++)
         if (dup2(start->fds[i], FIRST_FD + i) < 0) {
             start->error = errno;
@@ -108,30 +107,25 @@ __attribute__((no_sanitize("thread"))) static int clone_helper(void *argument)
     return 0;
 }
 
-/* Copies of the descriptors that are out of the way of the numbers they get. */
+/* Copies the descriptors, and /dev/null, out of the way of the numbers that they get. */
 static int copy_fds(struct start *start, const int *fds)
 {
-    for (int i = 0; i < FD_COUNT; i++) {
-        start->fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, FIRST_FD + FD_COUNT);
+    int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC), error = null_fd < 0 ? errno : 0;
+    for (int i = 0; error == 0 && i <= FD_COUNT; i++) {
+        start->fds[i] = fcntl(i < FD_COUNT ? fds[i] : null_fd, F_DUPFD_CLOEXEC, FIRST_FD + FD_COUNT);
         if (start->fds[i] < 0)
-            return errno == EINVAL ? EMFILE : errno; /* no number as high is allowed */
+            error = errno == EINVAL ? EMFILE : errno; /* no number as high is allowed */
     }
-    start->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (start->null_fd >= 0 && start->null_fd < FIRST_FD + FD_COUNT) {
-        int low = start->null_fd;
-        start->null_fd = fcntl(low, F_DUPFD_CLOEXEC, FIRST_FD + FD_COUNT);
-        close(low);
-    }
-    return start->null_fd < 0 ? errno : 0;
+    if (null_fd >= 0)
+        close(null_fd);
+    return error;
 }
 
 static void close_fds(const struct start *start)
 {
-    for (int i = 0; i < FD_COUNT; i++)
+    for (int i = 0; i <= FD_COUNT; i++)
         if (start->fds[i] >= 0)
             close(start->fds[i]);
-    if (start->null_fd >= 0)
-        close(start->null_fd);
 }
 
 static int run_between(struct start *start)
@@ -211,7 +205,7 @@ static bool is_a_limit(int error)
 uint32_t cbpi_ptrace_helper_start(int channel_fd, int control_fd, int controller_fd, uint32_t *process_id)
 {
     char path[PATH_MAX];
-    struct start start = {.path = path, .fds = {-1, -1, -1}, .null_fd = -1};
+    struct start start = {.path = path, .fds = {-1, -1, -1, -1}};
     const int fds[FD_COUNT] = {channel_fd, control_fd, controller_fd};
     uint32_t result = cbpi_helper_path(CBPI_PTRACE_HELPER_NAME, path, sizeof path);
     if (result != 0)

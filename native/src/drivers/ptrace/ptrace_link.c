@@ -70,26 +70,8 @@ static enum cbpi_link_state look(struct cbpi_link *base)
 static uint32_t send_request(struct cbpi_link *link, const struct cbp_message_header *request,
                              const struct cbpi_link_parcel *parcel)
 {
-    union {
-        struct cmsghdr header;
-        char space[CMSG_SPACE(CBPI_PTRACE_DESCRIPTORS_MAX * sizeof(int))];
-    } ancillary = {0};
-    struct iovec vector = {(void *) (uintptr_t) request, request->size};
-    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
-    if (parcel) {
-        size_t size = parcel->count * sizeof(int);
-        message.msg_control = &ancillary;
-        message.msg_controllen = CMSG_SPACE(size);
-        ancillary.header.cmsg_level = SOL_SOCKET;
-        ancillary.header.cmsg_type = SCM_RIGHTS;
-        ancillary.header.cmsg_len = CMSG_LEN(size);
-        memcpy(CMSG_DATA(&ancillary.header), parcel->fds, size);
-    }
-    ssize_t sent;
-    do {
-        sent = sendmsg(own(link)->control_fd, &message, MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    if (sent == (ssize_t) request->size)
+    if (cbpi_send_descriptors(own(link)->control_fd, request, request->size, parcel ? parcel->fds : NULL,
+                              parcel ? parcel->count : 0))
         return 0;
     if (errno == EPIPE || errno == ECONNRESET)
         return CBP_ERROR_BROKEN_PIPE;

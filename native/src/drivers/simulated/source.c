@@ -169,33 +169,26 @@ uint32_t cbpi_source_load(struct cbpi_source *source, const char *path, uint32_t
 {
     struct cbp_recording_file file;
     const struct cbp_recording *head;
-    void *bytes;
-    size_t size;
-    uint32_t error = cbpi_file_read(path, &bytes, &size);
+    uint32_t error = cbpi_recording_load(&file, path, &head);
     if (error != 0)
         return error;
-    struct cbpi_source_block *block = make_block(bytes);
+    struct cbpi_source_block *block = make_block(file.bytes);
     if (!block) {
-        free(bytes);
+        free(file.bytes);
         return no_memory();
     }
-    error = cbpi_recording_begin(&file, bytes, size, &head);
-    if (error == 0) {
-        error = read_items(source, &file, block, keeps_verdicts);
-        sort_events(source);
-        if (error == CBP_ERROR_INVALID_DATA) {
-            source->trouble_code = error;
-            snprintf(source->trouble, sizeof source->trouble, "%.200s: %s", path, file.trouble);
-        }
-        if (error == CBP_ERROR_NOT_FOUND || error == CBP_ERROR_INVALID_DATA)
-            error = 0;
-    }
+    error = read_items(source, &file, block, keeps_verdicts);
     cbpi_source_release_block(block);
-    if (error != 0)
+    if (error == CBP_ERROR_NOT_ENOUGH_MEMORY) {
         cbpi_source_free(source);
-    if (file.error != 0 && error == file.error)
-        cbpi_fail(error, "%.300s: %s", path, file.trouble);
-    return error;
+        return error;
+    }
+    sort_events(source);
+    if (error == CBP_ERROR_INVALID_DATA) {
+        source->trouble_code = error;
+        snprintf(source->trouble, sizeof source->trouble, "%.200s: %s", path, file.trouble);
+    }
+    return 0;
 }
 
 /* ---- Messages handed over ---- */

@@ -133,10 +133,8 @@ static void wait_until(struct simulated *transport, uint64_t until_ns)
     const struct cbpi_player *player = &transport->player;
     if (player->next_deadline_ns != 0 && player->next_deadline_ns - player->skipped_ns < until_ns)
         until_ns = player->next_deadline_ns - player->skipped_ns;
-    uint64_t longest_ns = cbpi_now_ns() + 3600 * 1000 * CBPI_NS_PER_MS;
     transport->waiting_count++;
-    cbpi_condition_wait_until(&transport->condition, &transport->mutex,
-                              until_ns < longest_ns ? until_ns : longest_ns);
+    cbpi_condition_wait_until(&transport->condition, &transport->mutex, until_ns);
     transport->waiting_count--;
 }
 

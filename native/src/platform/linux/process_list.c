@@ -5,6 +5,7 @@
 #include "deleted.h"
 #include "errors.h"
 #include "memory.h"
+#include "os_error.h"
 #include "proc_files.h"
 #include "proc_stat.h"
 #include "proc_state.h"
@@ -48,13 +49,8 @@ static uint32_t judge(int error)
     case EACCES:
     case EPERM:
         return 0;
-    case EMFILE:
-    case ENFILE:
-        return cbpi_fail(CBP_ERROR_TOO_MANY_OPEN_FILES, "cannot list the processes: %s", strerror(error));
-    case ENOMEM:
-        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "cannot list the processes: %s", strerror(error));
     default:
-        return cbpi_fail(CBP_ERROR_GEN_FAILURE, "cannot list the processes: %s", strerror(error));
+        return cbpi_fail_os(error, "cannot list the processes");
     }
 }
 

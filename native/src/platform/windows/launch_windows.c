@@ -54,7 +54,7 @@ int32_t cbpi_launch_channel_launcher(const struct cbpi_launch_channel *channel)
 }
 
 uint32_t cbpi_launch_channel_wait(struct cbpi_launch_channel *channel, uint32_t slice_ms,
-                                  struct cbpi_launch_outcome *outcome)
+                                  struct cbp_launch_result *result)
 {
     HANDLE handles[] = {channel->event, channel->helper};
     if (!channel->event || !channel->helper || !channel->result)
@@ -67,17 +67,15 @@ uint32_t cbpi_launch_channel_wait(struct cbpi_launch_channel *channel, uint32_t 
     default:
         return cbpi_fail(CBP_ERROR_BROKEN_PIPE, "the helper has gone");
     }
-    const struct cbp_launch_result result = *channel->result;
-    if (cbp_message_check(&result, sizeof result, CBP_MESSAGE_LAUNCH_RESULT) != 0)
+    *result = *channel->result;
+    if (cbp_message_check(result, sizeof *result, CBP_MESSAGE_LAUNCH_RESULT) != 0)
         return cbpi_fail(CBP_ERROR_INVALID_DATA, "the launch's result is malformed");
-    if (result.status == CBP_ERROR_NOT_FOUND)
-        return cbpi_fail(result.status, "the process that cbp_launch_leave() was told of was not created for "
-                                        "this launch, or has ended");
-    if (result.status != 0)
-        return cbpi_fail(result.status, "the launch failed: %s", cbp_error_message(result.status));
-    outcome->os_error = result.os_error;
-    outcome->process_id = result.process_id;
-    outcome->start_time = result.start_time;
+    if (result->status == CBP_ERROR_NOT_FOUND)
+        return cbpi_fail(result->status,
+                         "the process that cbp_launch_leave() was told of was not created for "
+                         "this launch, or has ended");
+    if (result->status != 0)
+        return cbpi_fail(result->status, "the launch failed: %s", cbp_error_message(result->status));
     return 0;
 }
 
