@@ -185,7 +185,6 @@ void cbpi_session_end_recording(struct cbp_session *session);
 /* ---- failed_executions.c ---- */
 /* Tells the error callback of those that nobody has reported, of the first so many since the start. */
 void cbpi_failed_executions_report(struct cbp_session *session, uint64_t limit);
-uint64_t cbpi_failed_executions_count(struct cbp_session *session);
 
 /* config.c */
 void cbpi_config_init(struct cbpi_config *config); /* which is all 0 */
@@ -215,9 +214,6 @@ uint32_t cbpi_config_stack_size(struct cbp_session *session); /* of a worker, in
 void cbpi_config_apply_worker_limit(struct cbp_session *session);
 
 /* rules.c */
-
-/* An id for a rule that a launch adds on the driver's side. control is held. */
-uint32_t cbpi_rules_next_id(struct cbp_session *session);
 
 /* Enters the rule (process, children, ask) of a launched process. The driver has it already under rule_id if
  * epoch is the running one. Takes control. */

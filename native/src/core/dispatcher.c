@@ -108,7 +108,8 @@ static void report_burst(const struct cbp_session *session, struct burst *burst,
     burst->seen_count = count;
 }
 
-static void report_losses(struct cbp_session *session, struct round *round)
+/* Gives how many executions have failed after they were told. */
+static uint64_t report_losses(struct cbp_session *session, struct round *round)
 {
     struct cbp_statistics counts;
     session->transport->ops->counts(session->transport, &counts);
@@ -119,6 +120,7 @@ static void report_losses(struct cbp_session *session, struct round *round)
     report_burst(
         session, &round->guessed, counts.guessed, CBP_ERROR_NOT_FOUND,
         "processes whose creator ended while it created them have the rules of all that it may have been");
+    return counts.failed_after;
 }
 
 static void report_troubles(struct cbp_session *session)
@@ -144,10 +146,10 @@ static void give_up(struct cbp_session *session, uint32_t code, const char *text
 static void beat(struct cbp_session *session, struct round *round)
 {
     struct cbpi_transport *transport = session->transport;
-    report_losses(session, round);
+    uint64_t failed_count = report_losses(session, round);
     /* Mostly a worker has told of them, before what came after them. */
     cbpi_failed_executions_report(session, round->failed_count);
-    round->failed_count = cbpi_failed_executions_count(session);
+    round->failed_count = failed_count;
     report_troubles(session);
     if (transport->ops->beat(transport) == CBP_ERROR_BROKEN_PIPE)
         give_up(session, CBP_ERROR_BROKEN_PIPE, "the driver's process has gone; the filter has stopped");
@@ -181,7 +183,7 @@ static void run_rounds(struct cbp_session *session)
         if (!is_stopping(session))
             sleep_until_due(session, &round);
     }
-    report_losses(session, &round);
+    (void) report_losses(session, &round);
     cbpi_failed_executions_report(session, UINT64_MAX);
     report_troubles(session);
 }

@@ -45,10 +45,3 @@ void cbpi_failed_executions_report(struct cbp_session *session, uint64_t limit)
     while (take(session, limit, &failed))
         report(session, &failed);
 }
-
-uint64_t cbpi_failed_executions_count(struct cbp_session *session)
-{
-    struct cbp_statistics counts;
-    session->transport->ops->counts(session->transport, &counts);
-    return counts.failed_after;
-}

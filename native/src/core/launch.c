@@ -26,7 +26,7 @@ static uint32_t prepare(struct cbp_launch_handle *launch, uint32_t way, uint32_t
     if (error != 0)
         return error;
     launch->epoch = session->epoch;
-    launch->rule_id = ask ? cbpi_rules_next_id(session) : 0;
+    launch->rule_id = ask ? ++session->rules.last_id : 0;
     return 0;
 }
 

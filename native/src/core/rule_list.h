@@ -19,7 +19,7 @@ struct cbpi_rule_list {
     uint32_t *buckets;            /* capacity of them: index + 1 of the first item */
     uint32_t count;
     uint32_t capacity; /* 0 or a power of 2 */
-    uint32_t last_id;
+    uint32_t last_id;  /* of the rules so far, those of launches included; a new rule gets the next one */
     uint64_t pattern_bytes; /* of all patterns together */
 };
 

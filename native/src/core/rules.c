@@ -11,11 +11,6 @@
 
 #define EVERY_PROCESS UINT32_MAX
 
-uint32_t cbpi_rules_next_id(struct cbp_session *session)
-{
-    return ++session->rules.last_id;
-}
-
 static bool is_active(const struct cbp_session *session)
 {
     return cbp_load_u32(&session->state) == CBPI_STATE_ACTIVE;
@@ -74,7 +69,7 @@ static uint32_t add(struct cbp_session *session, struct cbpi_rule *rule)
     uint32_t error = reserve(session, rule);
     if (error != 0)
         goto cleanup;
-    rule->rule_id = cbpi_rules_next_id(session);
+    rule->rule_id = ++session->rules.last_id;
     if (cbpi_demands_are_due(session))
         error = cbpi_demands_check_action(session->driver, session->capabilities, rule->action);
     if (error == 0 && is_active(session))
@@ -109,7 +104,7 @@ uint32_t cbpi_rules_adopt(struct cbp_session *session, uint32_t rule_id, uint64_
     uint32_t error = reserve(session, &rule);
     struct cbpi_rule_item *old = find_replaced(session, &rule);
     if (!is_running)
-        rule.rule_id = cbpi_rules_next_id(session);
+        rule.rule_id = ++session->rules.last_id;
     if (error == 0 && is_active(session)) {
         if (!is_running)
             error = change(session, &rule, old);

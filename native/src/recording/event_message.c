@@ -55,14 +55,6 @@ static void append_any(struct cbp_event *event, const struct cbp_event_message *
         append(event, message, from, size, offset_field, size_field);
 }
 
-void cbpi_delivery_expired(struct cbpi_delivery *delivery)
-{
-    for (uint32_t i = 0; i < delivery->count; i++)
-        if (delivery->items[i].flags & CBP_EVENT_FLAG_HELD)
-            delivery->items[i].flags |= CBP_EVENT_FLAG_TIMED_OUT;
-    delivery->event->flags = delivery->items[0].flags;
-}
-
 void cbpi_event_decode(const struct cbp_event_message *message, struct cbpi_delivery *delivery)
 {
     struct cbp_event *event = delivery->event;

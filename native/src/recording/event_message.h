@@ -10,9 +10,6 @@
 void cbpi_event_decode(const struct cbp_event_message *message, struct cbpi_delivery *delivery);
 uint32_t cbpi_event_decoded_size(const struct cbp_event_message *message);
 
-/* Marks those events of a delivery that timed out which a handler could still have decided. */
-void cbpi_delivery_expired(struct cbpi_delivery *delivery);
-
 /* Gives the size of the delivery's message, before a handler has changed the event. */
 uint32_t cbpi_event_encoded_size(const struct cbpi_delivery *delivery);
 

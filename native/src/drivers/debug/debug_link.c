@@ -69,20 +69,15 @@ static uint32_t receive(struct cbpi_link *base, uint64_t deadline_ns, struct cbp
     }
 }
 
-/* A section with these bytes, or NULL; GetLastError() says why. */
-static HANDLE make_rules_section(const void *bytes, uint64_t size)
+void *cbpi_debug_make_section(uint64_t size, void **memory)
 {
     HANDLE section = CreateFileMappingW(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE, (DWORD) (size >> 32),
                                         (DWORD) size, NULL);
-    void *memory = section ? MapViewOfFile(section, FILE_MAP_WRITE, 0, 0, (SIZE_T) size) : NULL;
-    if (memory) {
-        memcpy(memory, bytes, (size_t) size);
-        UnmapViewOfFile(memory);
+    *memory = section ? MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, (SIZE_T) size) : NULL;
+    if (*memory || !section)
         return section;
-    }
     DWORD os_error = GetLastError();
-    if (section)
-        CloseHandle(section);
+    CloseHandle(section);
     SetLastError(os_error);
     return NULL;
 }
@@ -92,7 +87,12 @@ static uint32_t send_rules(struct cbpi_link *base, struct cbp_rules *request, co
 {
     const struct cbpi_debug_link *link = own(base);
     HANDLE theirs = NULL;
-    HANDLE section = make_rules_section(block, request->block_size);
+    void *memory;
+    HANDLE section = cbpi_debug_make_section(request->block_size, &memory);
+    if (section) {
+        memcpy(memory, block, (size_t) request->block_size);
+        UnmapViewOfFile(memory);
+    }
     bool is_there = section && DuplicateHandle(GetCurrentProcess(), section, link->process, &theirs,
                                                FILE_MAP_READ, FALSE, 0);
     uint32_t error = is_there ? 0 : cbpi_fail_os(GetLastError(), "cannot make the rules' memory");
@@ -111,20 +111,16 @@ static uint32_t send_rules(struct cbpi_link *base, struct cbp_rules *request, co
 
 static uint32_t make_section(struct cbpi_debug_link *link)
 {
-    HANDLE section =
-        CreateFileMappingW(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE, 0, CBP_DEBUG_SECTION_SIZE, NULL);
-    unsigned char *bytes = NULL;
-    if (section)
-        bytes = MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, CBP_DEBUG_SECTION_SIZE);
-    link->handles[SECTION] = section;
-    if (!bytes)
+    void *memory;
+    link->handles[SECTION] = cbpi_debug_make_section(CBP_DEBUG_SECTION_SIZE, &memory);
+    if (!link->handles[SECTION])
         return cbpi_fail_os(GetLastError(), "cannot make the channel's memory");
-    struct cbp_channel *channel = (struct cbp_channel *) (void *) bytes;
+    struct cbp_channel *channel = memory;
     channel->magic = CBP_PROTOCOL_MAGIC;
     channel->version = CBP_PROTOCOL_VERSION;
     channel->size = CBP_CHANNEL_SIZE;
     link->base.channel = channel;
-    link->control = (struct cbp_debug_control *) (void *) (bytes + CBP_DEBUG_CONTROL_OFFSET);
+    link->control = (struct cbp_debug_control *) (void *) ((char *) memory + CBP_DEBUG_CONTROL_OFFSET);
     return 0;
 }
 

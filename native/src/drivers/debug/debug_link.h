@@ -19,6 +19,9 @@ struct cbpi_debug_link {
 
 extern const struct cbpi_link_ops cbpi_debug_link_ops;
 
+/* Makes a section of that size and maps it; *memory is the caller's to unmap. NULL: GetLastError() says why not. */
+void *cbpi_debug_make_section(uint64_t size, void **memory);
+
 /* Whether the helper's program lies beside the library. */
 bool cbpi_debug_helper_is_there(void);
 

@@ -87,11 +87,10 @@ static uint32_t name_process(struct cbpi_transport *transport, struct cbpi_launc
                              uint32_t process_id, uint32_t rule_id)
 {
     struct cbpi_debug_link *link = link_of(transport);
-    HANDLE section =
-        CreateFileMappingW(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE, 0, sizeof *channel->result, NULL);
+    void *memory;
+    HANDLE section = cbpi_debug_make_section(sizeof *channel->result, &memory);
     uint32_t error = CBP_ERROR_NO_SYSTEM_RESOURCES;
-    if (section)
-        channel->result = MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, 0);
+    channel->result = memory;
     channel->event = CreateEventW(NULL, TRUE, FALSE, NULL);
     if (!channel->result || !channel->event ||
         !DuplicateHandle(GetCurrentProcess(), link->process, GetCurrentProcess(), &channel->helper, 0, FALSE,
