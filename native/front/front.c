@@ -50,14 +50,8 @@ static void append(char **end, const char *text)
 
 static void append_number(char **end, uint64_t number)
 {
-    unsigned shift = 0;
-    while (shift < 60 && number >> shift > 15)
-        shift += 4;
-    for (;; shift -= 4) {
-        *(*end)++ = "0123456789abcdef"[number >> shift & 15];
-        if (shift == 0)
-            break;
-    }
+    for (unsigned digit = NUMBER_SIZE; digit-- > 0;)
+        *(*end)++ = "0123456789abcdef"[number >> 4 * digit & 15];
     **end = 0;
 }
 

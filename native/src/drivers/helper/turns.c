@@ -14,15 +14,25 @@ static struct cbp_slot *slot_at(const struct cbpi_turns *turns, uint32_t slot)
 
 /* ---- Queues ---- */
 
+/* Puts all of one queue behind the other. */
+static void splice(struct cbpi_turns *turns, struct cbpi_turn_queue *to, struct cbpi_turn_queue *from)
+{
+    if (!from->first)
+        return;
+    if (to->last)
+        turns->next[to->last - 1] = (uint16_t) from->first;
+    else
+        to->first = from->first;
+    to->last = from->last;
+    *from = (struct cbpi_turn_queue){0, 0};
+}
+
 static void append(struct cbpi_turns *turns, struct cbpi_turn_queue *queue, uint32_t slot)
 {
+    struct cbpi_turn_queue one = {slot + 1, slot + 1};
     turns->next[slot] = 0;
     turns->is_queued[slot] = 1;
-    if (queue->last)
-        turns->next[queue->last - 1] = (uint16_t) (slot + 1);
-    else
-        queue->first = slot + 1;
-    queue->last = slot + 1;
+    splice(turns, queue, &one);
     cbp_add_u32(&turns->waiting_count, 1);
 }
 
@@ -35,19 +45,6 @@ static uint32_t take_first(struct cbpi_turns *turns, struct cbpi_turn_queue *que
     turns->is_queued[slot] = 0;
     cbp_subtract_u32(&turns->waiting_count, 1);
     return slot;
-}
-
-/* Puts all of one queue behind the other. */
-static void splice(struct cbpi_turns *turns, struct cbpi_turn_queue *to, struct cbpi_turn_queue *from)
-{
-    if (!from->first)
-        return;
-    if (to->last)
-        turns->next[to->last - 1] = (uint16_t) from->first;
-    else
-        to->first = from->first;
-    to->last = from->last;
-    *from = (struct cbpi_turn_queue){0, 0};
 }
 
 static void make_ready(struct cbpi_turns *turns, struct cbpi_turn *turn)

@@ -2,6 +2,7 @@
 #include "player.h"
 
 #include "errors.h"
+#include "memory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -134,13 +135,11 @@ static uint32_t take_slot(struct cbpi_player *player, uint32_t *slot)
     while (number < player->slot_count && player->slots[number])
         number++;
     if (number == player->slot_count) {
-        uint32_t count = player->slot_count ? 2 * player->slot_count : 16;
-        struct cbpi_operation **slots = realloc(player->slots, count * sizeof(void *));
+        void *slots = cbpi_grow(player->slots, sizeof *player->slots, number + 1, &player->slot_capacity);
         if (!slots)
             return CBP_ERROR_NOT_ENOUGH_MEMORY;
-        memset(slots + player->slot_count, 0, (count - player->slot_count) * sizeof(void *));
         player->slots = slots;
-        player->slot_count = count;
+        player->slots[player->slot_count++] = NULL;
     }
     player->free_slot = number;
     *slot = number;

@@ -15,6 +15,7 @@ struct cbpi_player {
     struct cbpi_population population;
     struct cbpi_operation **slots; /* by number; NULL: free */
     uint32_t slot_count;
+    uint64_t slot_capacity;
     uint32_t free_slot;          /* no lower one is free */
     uint32_t live_count;         /* operations in slots */
     struct cbpi_operation *open; /* those that wait for an answer, in the order in which they came */

@@ -27,15 +27,10 @@ struct simulated {
     bool is_trouble_told;   /* what was wrong with the file */
 };
 
-static struct simulated *own(struct cbpi_transport *transport)
-{
-    return (struct simulated *) transport;
-}
-
 /* Gives the transport's own structure, locked. */
 static struct simulated *lock(struct cbpi_transport *transport)
 {
-    struct simulated *simulated = own(transport);
+    struct simulated *simulated = (struct simulated *) transport;
     cbpi_mutex_lock(&simulated->mutex);
     return simulated;
 }
@@ -73,7 +68,7 @@ static uint32_t close_script(struct cbpi_transport *base)
 
 static void release(struct cbpi_transport *base)
 {
-    struct simulated *transport = own(base);
+    struct simulated *transport = (struct simulated *) base;
     cbpi_player_free(&transport->player);
     cbpi_condition_destroy(&transport->condition);
     cbpi_mutex_destroy(&transport->mutex);

@@ -54,15 +54,6 @@ static uint32_t judge(int error)
     }
 }
 
-/* Judges an error of reading the list itself, which cannot be gone. */
-static uint32_t judge_list(int error)
-{
-    uint32_t code = judge(error);
-    if (code == 0 || code == CBP_ERROR_NOT_FOUND)
-        code = cbpi_fail(CBP_ERROR_GEN_FAILURE, "cannot read /proc: %s", strerror(error));
-    return code;
-}
-
 /* By path: a descriptor of the process's folder, to open its files from, costs more than it saves. */
 static const char *file_of_process(struct walk *walk, const char *name)
 {
@@ -223,7 +214,7 @@ uint32_t cbpi_processes_visit(uint32_t with_arguments,
     struct walk *walk = calloc(1, sizeof *walk);
     DIR *proc = walk ? opendir("/proc") : NULL;
     if (!proc) {
-        error = judge_list(walk ? errno : ENOMEM);
+        error = cbpi_fail_os(walk ? errno : ENOMEM, "cannot list the processes");
         goto cleanup;
     }
     walk->with_arguments = with_arguments;
@@ -236,7 +227,7 @@ uint32_t cbpi_processes_visit(uint32_t with_arguments,
         errno = 0;
     }
     if (error == 0 && errno != 0)
-        error = judge_list(errno);
+        error = cbpi_fail_os(errno, "cannot list the processes");
 
 cleanup:
     if (proc)
