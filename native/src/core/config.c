@@ -1,4 +1,5 @@
-/* Keeps a session's settings: one table says what each is called, which values it takes and when it may change. */
+/* Keeps a session's settings: one table says what each is called, which values it takes and when it may
+ * change. */
 #include "core.h"
 
 #include <stdio.h>
@@ -67,7 +68,7 @@ static const struct setting *find_setting(const char *name)
     return NULL;
 }
 
-/* Reads the setting's field, or with is_new set writes it; the value before. The session's mutex is held. */
+/* Gives the setting's field, and with is_new set writes it afterwards. The session's mutex is held. */
 static uint64_t access_field(struct cbpi_config *config, const struct setting *setting, uint32_t is_new,
                              uint64_t value)
 {
@@ -85,7 +86,8 @@ static uint64_t access_field(struct cbpi_config *config, const struct setting *s
     return before;
 }
 
-/* Finds text among the choices: its index. False if it is none of them; *index is their number then. */
+/* Finds text among the choices and gives its index. False: it is not there, and *index is the number of
+ * choices. */
 static bool find_choice(const char *text, const char *const *choices, uint64_t *index)
 {
     size_t i = 0;
@@ -111,7 +113,7 @@ static bool parse_boolean(const char *text, uint64_t *value)
     return is_one;
 }
 
-/* Where they are numbered an index stands for its choice. */
+/* An index stands for its choice where choices are numbered. */
 static bool parse_choice(const struct setting *setting, const char *text, uint64_t *value)
 {
     uint64_t count;
@@ -122,7 +124,7 @@ static bool parse_choice(const struct setting *setting, const char *text, uint64
     return setting->is_numbered && parse_number(text, value) && *value < count;
 }
 
-/* A decimal number above 0, in billionths. */
+/* Parses a decimal number above 0, in billionths. */
 static bool parse_altitude(const char *text, uint64_t *value)
 {
     uint64_t whole = 0, part = 0;
@@ -215,12 +217,13 @@ uint32_t cbpi_config_stack_size(struct cbp_session *session)
     cbpi_mutex_lock(&session->mutex);
     uint32_t size = session->config.worker_stack_size;
     cbpi_mutex_unlock(&session->mutex);
-    /* It is the initial size, which grows elsewhere: a small one must not make handlers overflow it. */
+    /* The setting is the initial size, and elsewhere stacks grow: a small one must not make handlers overflow
+     * it. */
     return size > LEAST_STACK_SIZE ? size : LEAST_STACK_SIZE;
 }
 
-/* Takes the settings with that value in the place of the old ones, which *before gets. While active the
- * driver has to be able to do what they say. control is held. */
+/* Replaces the old settings, which *before gets, by those with that value. While active the driver must be
+ * able to do what they say. control is held. */
 static uint32_t exchange(struct cbp_session *session, const struct setting *setting, uint64_t value,
                          struct cbpi_config *before)
 {
@@ -238,7 +241,7 @@ static uint32_t exchange(struct cbp_session *session, const struct setting *sett
     return error;
 }
 
-/* Sets the value and tells the driver; takes it back if the driver cannot be told. control is held. */
+/* Sets the value and tells the driver; restores the old one if the driver cannot be told. control is held. */
 static uint32_t apply(struct cbp_session *session, const struct setting *setting, uint64_t value)
 {
     struct cbpi_config before;
@@ -270,7 +273,7 @@ static char **text_of(struct cbpi_text_config *texts, const struct setting *sett
     return (char **) (void *) ((unsigned char *) texts + setting->offset);
 }
 
-/* An empty text, and a missing one, are copied to NULL. */
+/* Copies a text; an empty text, and a missing one, become NULL. */
 static uint32_t copy_setting(const char *text, char **copy)
 {
     size_t size = text && *text ? strlen(text) + 1 : 0;
@@ -333,8 +336,8 @@ uint32_t cbp_session_set_config(struct cbp_session *session, const char *name, c
     return error;
 }
 
-/* The settings of other, which may be those of the process that this one was forked from: nobody changes them
- * here then, and nobody would let go of their lock. *script is the caller's. */
+/* Reads the settings of other, which may belong to the process that this one was forked from: no thread
+ * changes them here then, and none would unlock them. *script is the caller's. */
 static uint32_t read_other(struct cbp_session *other, struct cbpi_config *config, char **script)
 {
     bool is_own = other->generation == cbpi_process_generation();

@@ -1,9 +1,9 @@
-/* Deferred answers. A delivery some of whose events were deferred is kept here until the last of them is
- * completed and the worker that took it has done the rest; then it is answered, once.
+/* Keeps deferred answers. A delivery with deferred events stays here until the last of them is completed and
+ * the worker that took it has done the rest. Then it is answered, once.
  *
  * A ticket names an entry of the table, the entry's use (entries are used again) and the event within the
- * delivery. It is not secret and not a pointer, so that any number may come in. The lock is held while the
- * driver is answered: that is what keeps a transport from being released under a completing thread. */
+ * delivery. It is not secret and not a pointer, so any number may come in. The lock is held while the driver
+ * is answered, and so no transport is released under a completing thread. */
 #include "core.h"
 #include "memory.h"
 
@@ -39,7 +39,7 @@ void cbpi_deferrals_init(void)
 
 void cbpi_deferrals_forget(void)
 {
-    /* Whether a thread of the parent was changing the table shows in its lock; then the memory is lost. */
+    /* The lock shows whether a thread of the parent was changing the table; then the memory is lost. */
     if (cbpi_mutex_try_lock(&table.mutex)) {
         for (uint32_t i = 0; i < table.count; i++)
             free(table.entries[i]);

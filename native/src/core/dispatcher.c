@@ -1,6 +1,6 @@
-/* The dispatcher: one thread of each active session that starts and joins its workers, gives the driver signs
- * of life, tells the error callback what was lost, and in the end takes everything down. Delivers no event.
- */
+/* Runs the dispatcher, one thread of each active session. It starts and joins the workers, gives the driver
+ * signs of life, tells the error callback what was lost, and in the end takes everything down. Delivers no
+ * event. */
 #include "core.h"
 #include "recorder.h"
 
@@ -11,14 +11,14 @@
 #define FIRST_WORKER_MS 10000u /* how long the first worker may take to come up */
 #define RETRY_MS 1000u         /* after a worker could not start or would not serve */
 
-/* A count of something bad. A burst is reported when it is first seen, and over when a beat sees nothing new.
- */
+/* Follows a count of something bad. A burst is reported when it is first seen, and is over when a beat sees
+ * nothing new. */
 struct burst {
     uint64_t seen_count;
     bool is_on;
 };
 
-/* What the dispatcher remembers from one round to the next. */
+/* The dispatcher remembers this from one round to the next. */
 struct round {
     uint64_t next_beat_ns;
     uint64_t next_growth_ns; /* not before this time */
@@ -82,7 +82,8 @@ static void tend_pool(struct cbp_session *session, struct round *round, uint64_t
     session->failed_count += failed_count;
     if (now_ns < round->next_growth_ns)
         return;
-    /* Counted once: a worker that ends at once, because the filter stops, is no reason for another. */
+    /* Workers are counted once: a worker that ends at once, because the filter stops, is no reason for
+     * another. */
     uint32_t have_count = cbp_load_u32(&session->worker_count) + session->failed_count;
     for (; have_count < cbp_load_u32(&session->least_workers) && !is_stopping(session); have_count++)
         if (try_worker(session, round, now_ns) != 0)
@@ -147,7 +148,7 @@ static void beat(struct cbp_session *session, struct round *round)
 {
     struct cbpi_transport *transport = session->transport;
     uint64_t failed_count = report_losses(session, round);
-    /* Mostly a worker has told of them, before what came after them. */
+    /* A worker has mostly told of them already, before the event that came after them. */
     cbpi_failed_executions_report(session, round->failed_count);
     round->failed_count = failed_count;
     report_troubles(session);

@@ -1,5 +1,5 @@
-/* Knows what a thread of the library is doing: the basis of "in a handler", of the calls that work only there, and of
- * what calls check first. */
+/* Knows what a thread of the library is doing. "In a handler", the calls that work only there, and the first
+ * check of every call stand on it. */
 #include "core.h"
 
 static CBP_THREAD_LOCAL struct {
@@ -122,7 +122,7 @@ uint32_t cbp_event_originator_token(int64_t *token)
     uint32_t is_end =
         event->type == CBP_PROC_EVT_PROCESS_TERMINATION || event->type == CBP_PROC_EVT_THREAD_TERMINATION;
     uint32_t process_id = is_end ? event->process_id : event->originator_process_id;
-    /* Only of its own process an event tells enough to know it from a later one with the same id. */
+    /* An event tells enough only of its own process to know that one from a later one with the same id. */
     uint64_t start_time = process_id == event->process_id ? event->start_time : 0;
     *token = cbpi_driver_processes(worker->session->driver)->token(process_id, start_time);
     return 0;

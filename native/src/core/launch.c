@@ -1,5 +1,5 @@
-/* Starting a program under a driver: prepares the launcher's conversation with the driver, waits for its
- * end and enters the new process's rule. Starts no process itself: the caller does, by its own means. */
+/* Starts a program under a driver: prepares the launcher's conversation with the driver, waits for its end
+ * and enters the new process's rule. Creates no process itself: the caller does, by its own means. */
 #include "launch.h"
 #include "core.h"
 
@@ -16,7 +16,8 @@ struct cbp_launch_handle {
     struct cbpi_launch_channel channel;
 };
 
-/* What both ways begin with: the driver can go this one, and the launch gets its rule. control is held. */
+/* Begins what both ways have in common: checks that the driver can go this way, and gives the launch its
+ * rule. control is held. */
 static uint32_t prepare(struct cbp_launch_handle *launch, uint32_t way, uint32_t ask)
 {
     struct cbp_session *session = launch->session;
@@ -112,8 +113,8 @@ uint32_t cbp_launch_finish(struct cbp_launch_handle *launch, uint32_t started, u
     if (!launch || (started && !os_error))
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "launch and os_error must not be NULL");
     uint32_t error = 0;
-    /* The driver learns that a launcher has died from the end of its conversation, which this copy of the
-     * launcher's end would keep open. */
+    /* The driver learns from the end of its conversation that a launcher has died, and this copy of the
+     * launcher's end would keep that open. */
     cbpi_launch_channel_close_launcher(&launch->channel);
     if (launch->is_entered)
         (void) cbp_launch_leave(launch, 0); /* the driver waits for it */

@@ -1,5 +1,5 @@
-/* The extended log that LoggingEnabled switches, and what the error callback is told, which is logged, too. Where
- * lines go is the platform's. */
+/* Writes the extended log that LoggingEnabled switches, and calls the error callback, whose reports are
+ * logged, too. The platform says where lines go. */
 #include "core.h"
 
 #include <stdarg.h>

@@ -1,8 +1,8 @@
-/* What the driver has of a session's rules while the filter is active: compiled sets, in two parts, so that
- * one rule more or less among thousands costs little. Rules with an id up to main_last_id are in the main
- * part, newer ones in the rest. A rule that goes is taken out of force in the driver's main part, and is gone
- * from there when that is next compiled. A launch's rule is in neither: the driver keeps it itself as long as
- * that start of the session lasts. */
+/* Keeps the driver's copy of a session's rules while the filter is active. It has compiled sets, in two
+ * parts, so that one rule more or less among thousands costs little: rules with an id up to main_last_id are
+ * in the main part, newer ones in the rest. A rule that leaves is taken out of force in the driver's main
+ * part, and disappears from it when that is next compiled. A launch's rule is in neither part: the driver
+ * keeps it itself as long as that start of the session lasts. */
 #include "core.h"
 #include "ruleset_build.h"
 
@@ -86,8 +86,8 @@ static uint32_t gather(const struct cbp_session *session, uint32_t newer_than, s
     return count;
 }
 
-/* Whether a change of the rest is enough, with so many rules more. *gone_rule_id gets the one rule of the main part that
- * it takes out of force, or 0. */
+/* Says whether a change of the rest is enough, with so many rules more. *gone_rule_id gets the one rule of
+ * the main part that it takes out of force, or 0. */
 static bool is_of_rest(const struct cbp_session *session, uint32_t added_count, uint32_t *gone_rule_id)
 {
     const struct cbpi_rule_list *list = &session->rules;

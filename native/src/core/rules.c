@@ -1,6 +1,6 @@
-/* A session's rules: the list that outlives a stop, and the calls that add to it (rule_removal.c has those
- * that take out). What rules mean is cbp_rules.h; who matches them is the driver's business; what it has of
- * them is rule_parts.c. */
+/* Keeps a session's rules, in a list that outlives a stop, and has the calls that add to it (rule_removal.c
+ * has those that remove). cbp_rules.h says what rules mean, rule_parts.c what the driver has of them, and the
+ * driver matches them. */
 #include "core.h"
 
 #include "cbp_pattern.h"
@@ -21,7 +21,7 @@ static struct cbpi_rule_item *find_replaced(const struct cbp_session *session, c
     return cbpi_rule_list_find_replaced(&session->rules, rule, session->epoch);
 }
 
-/* While active: tells the driver of one rule more (may be NULL) and one less (may be NULL). */
+/* Tells the driver, while active, of one rule more (may be NULL) and one less (may be NULL). */
 static uint32_t change(struct cbp_session *session, const struct cbpi_rule *added,
                        struct cbpi_rule_item *leaving)
 {
@@ -33,8 +33,9 @@ static uint32_t change(struct cbp_session *session, const struct cbpi_rule *adde
     return error;
 }
 
-/* A launch's rule gives way only after the driver has what stands for it. If the driver keeps it none the
- * less, it ends with the launch's processes; an earlier process's it keeps for that one's descendants. */
+/* Enters the rule. A launch's rule gives way only after the driver has the rule that replaces it. If the
+ * driver keeps it none the less, it ends with the launch's processes. The driver keeps an earlier process's
+ * rule for that one's descendants. */
 static void enter(struct cbp_session *session, const struct cbpi_rule *rule, uint64_t launch_epoch)
 {
     struct cbpi_rule_item *old = find_replaced(session, rule);
@@ -44,8 +45,7 @@ static void enter(struct cbp_session *session, const struct cbpi_rule *rule, uin
     cbpi_rule_list_enter(&session->rules, rule, old, launch_epoch);
 }
 
-/* Notes which rules for the number of that one are of processes that had it before, where only the driver
- * knows. */
+/* Marks the rules for that number whose processes had it earlier, where only the driver knows that. */
 static void find_earlier(struct cbp_session *session, const struct cbpi_rule *rule)
 {
     if (rule->match != CBP_RULE_MATCH_PROCESS || !is_active(session))
@@ -61,7 +61,7 @@ static uint32_t reserve(struct cbp_session *session, const struct cbpi_rule *rul
     return find_replaced(session, rule) ? 0 : cbpi_rule_list_reserve(&session->rules, rule->pattern_size);
 }
 
-/* The pattern becomes the list's. */
+/* Adds the rule; its pattern becomes the list's. */
 static uint32_t add(struct cbp_session *session, struct cbpi_rule *rule)
 {
     cbpi_mutex_lock(&session->control);
@@ -129,7 +129,7 @@ static uint32_t check_action(uint32_t flags, uint32_t action, uint32_t action_va
     return 0;
 }
 
-/* A text that is not WTF-8 could not be compared with anything. */
+/* Checks that the pattern is UTF-8: a text that is not could not be compared with anything. */
 static uint32_t check_units(const char *pattern, size_t pattern_size)
 {
     uint16_t units[CBP_PATTERN_SIZE_MAX];

@@ -1,4 +1,4 @@
-/* The public functions for scripts. What they wait for is in script_log.h. */
+/* Has the public functions for scripts. script_log.h keeps what they wait for. */
 #include "core.h"
 
 #include <string.h>

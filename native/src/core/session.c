@@ -1,4 +1,4 @@
-/* The life of a session: create, start, destroy. How it stops is in stop.c. */
+/* Creates, starts and destroys a session. How it stops is in stop.c. */
 #include "core.h"
 #include "recorder.h"
 
@@ -61,8 +61,8 @@ uint32_t cbp_session_destroy(struct cbp_session *session)
     if (!session)
         return 0;
     if (session->generation != cbpi_process_generation()) {
-        /* Another thread of the parent may have been changing the rules; the workers' memory stays, since
-         * this very thread may be inside one's handler. */
+        /* Another thread of the parent may have been changing the rules. The workers' memory stays, since
+         * this very thread may be inside the handler of one. */
         if (cbpi_mutex_try_lock(&session->control))
             cbpi_rule_list_free(&session->rules);
         free(session);
@@ -172,7 +172,7 @@ static uint32_t wait_until_started(struct cbp_session *session)
     return code ? cbpi_fail(code, "%s", session->startup_detail) : 0;
 }
 
-/* Gives the driver the rules and what was configured meanwhile. */
+/* Gives the driver the rules and the settings that were changed meanwhile. */
 static uint32_t activate(struct cbp_session *session, const struct cbpi_session_settings *opened_with)
 {
     struct cbpi_session_settings settings;

@@ -1,4 +1,4 @@
-/* Snapshots of the running processes: what the platform's walk over them gives, kept in one block of records
+/* Makes snapshots of the running processes: what the platform's walk over them gives, in one block of records
  * and one of texts. Knows no driver and no session. */
 #include "errors.h"
 #include "memory.h"
@@ -21,7 +21,7 @@ static uint32_t no_memory(void)
     return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a snapshot of the running processes");
 }
 
-/* There is room. */
+/* Appends a text and a NUL. There is room. */
 static uint64_t put_text(struct building *building, const char *text, size_t size)
 {
     uint64_t offset = building->texts_size;

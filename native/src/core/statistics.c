@@ -1,4 +1,4 @@
-/* What a session has counted, and what its driver has. */
+/* Gives the counts of a session and of its driver. */
 #include "core.h"
 
 #include <string.h>

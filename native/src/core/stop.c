@@ -1,4 +1,4 @@
-/* How a session stops. Any thread may ask for a stop; the dispatcher takes everything down, in every case. Knows
+/* Stops a session. Any thread may ask for a stop; the dispatcher takes everything down, in every case. Knows
  * neither dispatcher.c nor how a session starts. */
 #include "core.h"
 #include "recorder.h"
@@ -48,7 +48,7 @@ uint32_t cbpi_session_wait_until_inactive(struct cbp_session *session, uint32_t 
     return 0;
 }
 
-/* How the stop went with the driver: told once. */
+/* Tells, once, how the stop went with the driver. */
 static uint32_t tell_stop(struct cbp_session *session)
 {
     cbpi_mutex_lock(&session->mutex);

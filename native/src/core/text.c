@@ -1,4 +1,4 @@
-/* Questions about texts. Knows nothing of what they are for. */
+/* Answers questions about texts. Knows nothing of what they are for. */
 #include "core.h"
 
 #include "cbp_pattern.h"
@@ -19,7 +19,7 @@ bool cbpi_equal_without_case(const char *a, const char *b)
     return cbpi_lower(*a) == cbpi_lower(*b);
 }
 
-/* {8-4-4-4-12} hexadecimal digits. */
+/* Says whether the text is {8-4-4-4-12} hexadecimal digits. */
 bool cbpi_is_guid(const char *text)
 {
     static const char shape[] = "{xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}";

@@ -1,4 +1,5 @@
-/* Converts deliveries from and to wire messages, for transports whose drivers send messages and for recordings. */
+/* Converts deliveries from and to wire messages, for transports whose drivers send messages and for
+ * recordings. */
 #ifndef CBPI_EVENT_MESSAGE_H
 #define CBPI_EVENT_MESSAGE_H
 

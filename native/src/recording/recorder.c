@@ -1,5 +1,5 @@
-/* See recorder.h. Records are gathered in a buffer, which is written when it is full and when it is flushed:
- * a controller that is killed loses what it delivered since the last flush, and the file's end. */
+/* Implements recorder.h. Records are gathered in a buffer, which is written when it is full and when it is
+ * flushed: a controller that is killed loses the deliveries since the last flush, and the file's end. */
 #include "recorder.h"
 
 #include "errors.h"
@@ -39,7 +39,8 @@ static void write_out(struct cbpi_recorder *recorder)
     recorder->used = 0;
 }
 
-/* Room for a record with a message of this size: its message, zeroed; NULL if there is none. */
+/* Makes room for a record with a message of this size and gives the message, zeroed; NULL if there is no
+ * room. */
 static void *reserve(struct cbpi_recorder *recorder, size_t message_size)
 {
     size_t padded_size = sizeof(struct cbpi_record) + ((message_size + 7u) & ~(size_t) 7u);
@@ -164,7 +165,7 @@ void cbpi_recorder_write_failure(struct cbpi_recorder *recorder, uint64_t sequen
     write_verdict(recorder, 0, sequence, &item, 1, CBP_VERDICT_FAILED, 0);
 }
 
-/* The mutex is held. */
+/* Gives the trouble, once. The mutex is held. */
 static uint32_t tell_trouble(struct cbpi_recorder *recorder, char *text, uint64_t size)
 {
     if (recorder->error == 0 || recorder->is_told)

@@ -1,4 +1,4 @@
-/* See recording.h; and the public functions that read recordings. */
+/* Implements recording.h, and the public functions that read recordings. */
 #include "recording.h"
 
 #include "errors.h"
@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The polynomial of ISO 3309, its bits reversed. */
+/* The polynomial is that of ISO 3309, with its bits reversed. */
 #define CRC_POLYNOMIAL 0xedb88320u
 
 uint32_t cbpi_crc32(const void *bytes, size_t size)
 {
-    /* Four bits at a time: a table that is in the cache at once. */
+    /* The table is for four bits at a time, so that all of it is in the cache at once. */
     static const uint32_t table[16] = {
         0x00000000,     0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
         CRC_POLYNOMIAL, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
@@ -47,7 +47,7 @@ static bool is_zero(const unsigned char *bytes, uint64_t size)
     return true;
 }
 
-/* What is wrong with the record at the offset, or NULL and its message. */
+/* Says what is wrong with the record at the offset, or gives NULL and the record's message. */
 static const char *read_record(struct cbp_recording_file *file, const struct cbp_message_header **message)
 {
     const unsigned char *at = file->bytes + file->offset;

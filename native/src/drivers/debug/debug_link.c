@@ -1,4 +1,4 @@
-/* link.h to the debug helper: a section without a name, events, and the process itself. See
+/* Implements link.h to the debug helper: a section without a name, events, and the process itself. See
  * driver/protocol/cbp_debug_control.h. */
 #include "debug_link.h"
 
@@ -13,7 +13,7 @@
 #include <string.h>
 #include <wchar.h>
 
-/* Which handle stands where. */
+/* The handles stand at these places. */
 enum { SECTION, CONTROLLER, ANSWER_EVENT, REQUEST_EVENT, REPLY_EVENT, FIRST_BELL };
 #define HANDLE_COUNT ((uint32_t) FIRST_BELL + CBP_SESSION_MAX)
 #define SLEEPERS_MAX 0x7fffffff
@@ -30,7 +30,8 @@ static uint64_t value_of(HANDLE handle)
 
 /* ---- Requests ---- */
 
-/* Never CBPI_LINK_STOPPED: only threads have such a state here, and the system counts them as running. */
+/* Looks at the helper, but never gives CBPI_LINK_STOPPED: only threads have such a state here, and the system
+ * counts them as running. */
 static enum cbpi_link_state look(struct cbpi_link *link)
 {
     return WaitForSingleObject(own(link)->process, 0) == WAIT_TIMEOUT ? CBPI_LINK_RUNS : CBPI_LINK_GONE;
@@ -82,7 +83,8 @@ void *cbpi_debug_make_section(uint64_t size, void **memory)
     return NULL;
 }
 
-/* The helper closes its handle, whatever it replies; one of a request that was not sent is closed here. */
+/* Sends a handle of the rules' section. The helper closes its handle, whatever it replies; one of a request
+ * that was not sent is closed here. */
 static uint32_t send_rules(struct cbpi_link *base, struct cbp_rules *request, const void *block)
 {
     const struct cbpi_debug_link *link = own(base);
@@ -124,7 +126,7 @@ static uint32_t make_section(struct cbpi_debug_link *link)
     return 0;
 }
 
-/* A handle of this process that tells the helper when it ends, and allows nothing else. */
+/* Makes a handle of this process that tells the helper when it ends, and allows nothing else. */
 static HANDLE make_controller_handle(void)
 {
     HANDLE made = NULL;
@@ -218,7 +220,7 @@ static uint32_t explain_start(DWORD os_error)
     return is_damaged ? CBP_ERROR_FS_DRIVER_REQUIRED : error;
 }
 
-/* Apart from this console and its Ctrl-C. */
+/* Creates the helper apart from this console and its Ctrl-C. */
 static uint32_t create_process(struct cbpi_debug_link *link, const WCHAR *path)
 {
     PROCESS_INFORMATION made;
@@ -287,8 +289,7 @@ static uint32_t open_link(struct cbpi_link **opened)
 
 /* ---- Bells ---- */
 
-/* A wake-up that comes when nobody sleeps any more stays in the semaphore and lets a later sleeper look once
- * for nothing. */
+/* A wake-up that finds no sleeper stays in the semaphore and lets a later sleeper look once for nothing. */
 static bool bell_wait(struct cbpi_link *link, uint32_t session_id, uint32_t value, uint64_t timeout_ns)
 {
     const struct cbp_channel_session *session = &link->channel->sessions[session_id];

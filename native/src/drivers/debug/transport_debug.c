@@ -1,5 +1,5 @@
-/* transport.h for the debug driver: what this machine lets it do, and launches. The rest is made of the two
- * halves in drivers/helper. */
+/* Implements transport.h for the debug driver: what this machine lets it do, and launches. The rest is made
+ * of the two halves in drivers/helper. */
 #include "cbp_atomic.h"
 #include "cbp_debug_control.h"
 #include "channel_session.h"
@@ -23,7 +23,7 @@ static uint32_t probe(char *reason, uint64_t size)
     return CBP_DEBUG_CAPABILITIES;
 }
 
-/* Says what can be done about it, too. */
+/* Says what is in the way, and what can be done about it. */
 static const char *attach_obstacle(uint32_t error)
 {
     if (error == CBP_ERROR_BUSY)
@@ -82,7 +82,8 @@ static uint64_t copy_to(HANDLE process, HANDLE handle)
     return (uint64_t) (uintptr_t) copy;
 }
 
-/* The helper gets copies of the section and the event by which the result comes. */
+/* Tells the helper the new process. The helper gets copies of the section and the event by which the result
+ * comes. */
 static uint32_t name_process(struct cbpi_transport *transport, struct cbpi_launch_channel *channel,
                              uint32_t process_id, uint32_t rule_id)
 {
@@ -113,7 +114,7 @@ cleanup:
     return error;
 }
 
-/* Until the launch is off the count the helper keeps waiting what may be its process. */
+/* Ends a launch. Until it is off the count the helper keeps processes waiting that may belong to it. */
 static uint32_t claim(struct cbpi_transport *transport, struct cbpi_launch_channel *channel,
                       uint32_t process_id, uint32_t rule_id)
 {

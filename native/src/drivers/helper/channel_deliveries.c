@@ -1,6 +1,6 @@
-/* The core's side of cbp_channel.h: taking slots from a session's ring, reading and answering them. The other
- * side is a process of its own, which may be damaged or taken over: nothing in the shared memory is believed
- * unchecked, and nothing is read from it twice. */
+/* Implements the core's side of cbp_channel.h: takes slots from a session's ring, reads and answers them. The
+ * other side is a process of its own, which may be damaged or taken over: nothing in the shared memory is
+ * believed unchecked, and nothing is read from it twice. */
 #include "channel_session.h"
 
 #include "cbp_atomic.h"
@@ -35,8 +35,8 @@ static bool try_take(struct cbp_channel_session *place, uint32_t *slot)
     return false;
 }
 
-/* Of the ring's entries the next one whose turn it is; those before it wait with the workers that they
- * follow. The order is locked. */
+/* Takes the next of the ring's entries whose turn it is; the entries before it wait with the workers that
+ * they follow. The order is locked. */
 static bool take_from_ring(struct cbpi_channel_session *session, struct cbpi_turn *turn, uint32_t *slot)
 {
     while (try_take(cbpi_channel_place(session), slot)) {
@@ -85,7 +85,7 @@ static void wake_one(struct cbpi_channel_session *session)
         wake(session, session->base.session_id, 1);
 }
 
-/* Messages that nobody waits for may have been left to a worker that is now busy with another. */
+/* Messages without a waiting task may have been left to a worker that is now busy with another. */
 void cbpi_channel_tend(struct cbpi_channel_session *session)
 {
     if (cbp_load_u32(&session->turns.waiting_count) > 0) {
@@ -97,8 +97,8 @@ void cbpi_channel_tend(struct cbpi_channel_session *session)
         wake_one(session);
 }
 
-/* Sleeps until the bell rings; gives true if that was for this sleeper. Either the driver sees the sleeper and
- * wakes it, or the sleeper sees the entry: each writes its word before it reads the other's. */
+/* Sleeps until the bell rings; gives true if that was for this sleeper. Either the driver sees the sleeper
+ * and wakes it, or the sleeper sees the entry: each writes its word before it reads the other's. */
 static bool sleep_on_bell(struct cbpi_channel_session *session, uint32_t bell, uint64_t timeout_ns)
 {
     struct cbp_channel_session *place = cbpi_channel_place(session);
@@ -111,7 +111,7 @@ static bool sleep_on_bell(struct cbpi_channel_session *session, uint32_t bell, u
     return woken;
 }
 
-/* A short sleep, from which messages that nobody waits for need not wake. */
+/* Sleeps for a short time, from which messages without a waiting task need not wake. */
 static bool doze_on_bell(struct cbpi_channel_session *session, uint32_t bell)
 {
     struct cbp_channel_session *place = cbpi_channel_place(session);
@@ -122,7 +122,7 @@ static bool doze_on_bell(struct cbpi_channel_session *session, uint32_t bell)
     return woken;
 }
 
-/* A wake-up is for one message, but the worker takes the oldest, and that may be one for which nobody was
+/* A wake-up is for one message, but the worker takes the oldest, and that may be one for which no worker was
  * woken because of a dozer: then the next worker has to come for the other. */
 static void pass_wake_up_on(struct cbpi_channel_session *session)
 {
@@ -131,8 +131,8 @@ static void pass_wake_up_on(struct cbpi_channel_session *session)
 }
 
 /* Ends the turn of a worker, waits for a slot whose turn it is, and takes it. With doze set the wait begins
- * with a short sleep, from which messages that nobody waits for need not wake. CBP_ERROR_INVALID_DATA for a
- * slot that there is not. */
+ * with a short sleep, from which messages without a waiting task need not wake. CBP_ERROR_INVALID_DATA: there
+ * is no such slot. */
 static uint32_t take(struct cbpi_channel_session *session, struct cbpi_turn *turn, uint32_t timeout_ms,
                      uint32_t doze, uint32_t *slot)
 {
@@ -172,8 +172,8 @@ static uint32_t take(struct cbpi_channel_session *session, struct cbpi_turn *tur
 
 /* ---- Deliveries ---- */
 
-/* Copies the message of a taken slot out of the shared memory, checks the copy and decodes it. The event grows
- * from the block's start, the private copy of the message stands at its end. Keeps the slot. */
+/* Copies the message of a taken slot out of the shared memory, checks the copy and decodes it. The event
+ * grows from the block's start, and the private copy of the message stands at its end. Keeps the slot. */
 static uint32_t read_message(struct cbpi_channel_session *session, uint32_t number,
                              struct cbpi_delivery *delivery)
 {
@@ -212,7 +212,7 @@ static uint32_t read_message(struct cbpi_channel_session *session, uint32_t numb
     return 0;
 }
 
-/* Lets the helper look at what was answered. */
+/* Lets the helper look at the answers. */
 static void ring_answer_bell(struct cbpi_channel_session *session)
 {
     cbp_add_u32(&session->channel->answer_bell, 1);
@@ -237,7 +237,7 @@ static uint32_t decide(struct cbp_slot *slot)
     return cbp_compare_swap_u32(&slot->decision, &open, CBP_DECISION_ANSWERED) ? 0 : CBP_ERROR_TIMEOUT;
 }
 
-/* Gives a slot back as it came: no refusal, nothing taken away. */
+/* Gives a slot back as it came: nothing is refused, and nothing taken away. */
 static void give_back(struct cbpi_channel_session *session, uint32_t number)
 {
     decide(cbp_channel_slot(session->channel, number));

@@ -1,4 +1,4 @@
-/* See channel_session.h. */
+/* Implements channel_session.h. */
 #include "channel_session.h"
 
 #include "cbp_atomic.h"
@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-/* The counts of a session begin at 0; the id may have been another's. */
+/* Resets the counts of a session, whose id may have been another's. */
 static void reset_counts(struct cbp_channel_session *place)
 {
     cbp_store_u64(&place->lost, 0);
@@ -72,7 +72,7 @@ static bool next_failed(struct cbpi_transport *transport, uint64_t *seen_count,
     const struct cbp_failed_execution *entry = &place->failed[at % CBP_FAILED_EXECUTION_MAX];
     failed->sequence = cbp_load_u64(&entry->sequence);
     failed->os_error = cbp_load_u32(&entry->os_error);
-    /* The one that comes next is being written already, over the oldest. */
+    /* The next failure is being written already, over the oldest. */
     if (cbp_load_u64(&place->failed_after) - at >= CBP_FAILED_EXECUTION_MAX)
         *failed = (struct cbpi_failed_execution){0};
     *seen_count = at + 1;

@@ -1,5 +1,5 @@
-/* The deliveries half of a session with a helper: they come over the memory of cbp_channel.h, which a link has
- * made. Stands on the requests half, and makes a whole session of the two. */
+/* Offers the deliveries half of a session with a helper: they come over the memory of cbp_channel.h, which a
+ * link has made. It stands on the requests half, and makes a whole session of the two. */
 #ifndef CBPI_CHANNEL_SESSION_H
 #define CBPI_CHANNEL_SESSION_H
 
@@ -20,7 +20,7 @@ static inline struct cbpi_channel_session *cbpi_channel_session(struct cbpi_tran
     return (struct cbpi_channel_session *) transport;
 }
 
-/* The session's place in the shared memory. */
+/* Gives the session's place in the shared memory. */
 static inline struct cbp_channel_session *cbpi_channel_place(const struct cbpi_channel_session *session)
 {
     return &session->channel->sessions[session->base.session_id];
@@ -43,14 +43,14 @@ uint32_t cbpi_channel_check(struct cbpi_transport *transport, const struct cbpi_
 uint32_t cbpi_channel_extend(struct cbpi_transport *transport, const struct cbpi_delivery *delivery,
                              uint32_t timeout_ms);
 
-/* From time to time: what waits for a handler whose deadline has passed waits no longer, and a worker is woken
- * for what waits without one. */
+/* Ends the wait of deliveries that follow one whose deadline has passed, and wakes a worker if deliveries
+ * wait without one. The dispatcher calls it from time to time. */
 void cbpi_channel_tend(struct cbpi_channel_session *session);
 
 /* Wakes every waiting worker. */
 void cbpi_channel_wake(struct cbpi_channel_session *session);
 
-/* Gives back what the helper has pushed and nobody has taken. */
+/* Gives back what the helper has pushed and no worker has taken. */
 void cbpi_channel_drain(struct cbpi_channel_session *session);
 
 #endif

@@ -1,4 +1,4 @@
-/* See helper_link.h. */
+/* Implements helper_link.h. */
 #include "helper_link.h"
 
 #include "cbp_atomic.h"
@@ -11,8 +11,8 @@
 #define REQUEST_LIMIT_MS 10000u
 #define CLOSE_LIMIT_MS 3000u /* a stop of the filter, and the end of the program, wait for it */
 
-/* Every link; new sessions join the one of their driver whose helper lives. Those whose helper has died stay
- * until their sessions have let go. The mutex also guards the links' counts. */
+/* This list has every link; new sessions join the one of their driver whose helper lives. Links whose helper
+ * has died stay until their sessions have let go. The mutex also guards the links' counts. */
 static struct cbpi_mutex links_mutex = CBPI_MUTEX_INITIALIZER;
 static struct cbpi_link *links;
 
@@ -34,7 +34,7 @@ enum cbpi_link_state cbpi_link_look(struct cbpi_link *link)
     return state;
 }
 
-/* Receives the reply with the request's id; older ones are to requests that were given up. */
+/* Receives the reply with the request's id; older replies are to requests that were given up. */
 static uint32_t receive_reply(struct cbpi_link *link, const struct cbp_message_header *request,
                               struct cbp_reply *reply)
 {

@@ -1,4 +1,4 @@
-/* See helper_session.h. */
+/* Implements helper_session.h. */
 #include "helper_session.h"
 
 #include "cbp_message.h"
@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-/* This is the time between two looks at whether the helper is stopped: every second beat. */
+/* So much time lies between two looks at whether the helper is stopped: every second beat looks. */
 #define LOOK_NS (400 * CBPI_NS_PER_MS)
 
 uint32_t cbpi_helper_join(struct cbpi_helper_session *session, const struct cbpi_helper_driver *driver,
@@ -53,7 +53,7 @@ uint32_t cbpi_helper_close(struct cbpi_helper_session *session)
     return error;
 }
 
-/* The process that a rule of the set is for, 0 if it is for none. */
+/* Gives the process that a rule of the set is for, 0 if it is for none. */
 static uint32_t process_of_rule(const struct cbp_ruleset *set, uint64_t rule_id)
 {
     uint32_t count = cbp_ruleset_rule_count(set), process_id = 0;

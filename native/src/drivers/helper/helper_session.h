@@ -1,5 +1,5 @@
-/* The requests half of a session with a helper: what the core asks for goes over a link, as messages. Knows
- * nothing of deliveries; a driver adds the half that brings them, such as channel_session.h. */
+/* Offers the requests half of a session with a helper: requests of the core go over a link, as messages.
+ * Knows nothing of deliveries; a driver adds the half that brings them, such as channel_session.h. */
 #ifndef CBPI_HELPER_SESSION_H
 #define CBPI_HELPER_SESSION_H
 
@@ -42,7 +42,7 @@ uint32_t cbpi_helper_trouble(struct cbpi_transport *transport, char *text, uint6
 /* This one is for the table of launches. */
 uint32_t cbpi_helper_forget_launch(struct cbpi_transport *transport, uint32_t rule_id);
 
-/* These are for the open, close and release of the other half, which does more in each of them. The first only
+/* The open, close and release of the other half call these, and do more in each of them. The first only
  * checks the settings: the helper gets them by an update. */
 uint32_t cbpi_helper_join(struct cbpi_helper_session *session, const struct cbpi_helper_driver *driver,
                           const struct cbpi_session_settings *settings);

@@ -1,4 +1,4 @@
-/* See turns.h. */
+/* Implements turns.h. */
 #include "turns.h"
 
 #include "cbp_atomic.h"
@@ -76,7 +76,7 @@ static void look_at(const struct cbpi_turns *turns, uint32_t number, struct cbpi
     turn->is_of_none = (types & LIFETIMES) == 0;
 }
 
-/* Its deadline has passed: whoever waited for it does not any more. */
+/* Says whether the deadline of the turn has passed, so that no task waits for its answer any more. */
 static bool is_past(const struct cbpi_turns *turns, const struct cbpi_turn *turn, uint64_t now_ns)
 {
     struct cbp_slot *slot = slot_at(turns, turn->slot);
@@ -85,7 +85,7 @@ static bool is_past(const struct cbpi_turns *turns, const struct cbpi_turn *turn
            cbp_load_u32(&slot->decision) == CBP_DECISION_EXPIRED;
 }
 
-/* What the slot follows, of what is being handled. */
+/* Gives the turn that the slot follows, of those that are being handled. */
 static struct cbpi_turn *leader_of(const struct cbpi_turns *turns, const struct cbpi_turn *about)
 {
     struct cbpi_turn *turn = about->is_of_none ? NULL : turns->on;

@@ -1,4 +1,4 @@
-/* See channel_memory.h. */
+/* Implements channel_memory.h. */
 #define _GNU_SOURCE
 #include "channel_memory.h"
 

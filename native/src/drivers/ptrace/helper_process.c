@@ -1,11 +1,11 @@
-/* Starting the helper so that the controller does not notice a child.
+/* Starts the helper so that the controller does not notice a child.
  *
- * A task between without an exit signal is cloned, which neither SIGCHLD nor wait() tells of; it clones the
- * helper and ends, so that the helper passes to the system's reaper. Where the controller is that
- * reaper itself - process 1 of a container, or a subreaper - the helper is waited for here: an
- * application that waits for nobody would keep a zombie of each. Both tasks share the controller's memory, as
- * after vfork, and each parent waits until its child has ended or executed: so nothing here may allocate,
- * lock or run the caller's signal handlers. */
+ * A task between without an exit signal is cloned, of which neither SIGCHLD nor wait() tells. It clones the
+ * helper and ends, so that the helper passes to the system's reaper. If the controller is that reaper itself
+ * - process 1 of a container, or a subreaper - the helper is waited for here: an application that waits for
+ * no child would keep a zombie of each. Both tasks share the controller's memory, as after vfork, and each
+ * parent waits until its child has ended or executed, so nothing here may allocate, lock or run the caller's
+ * signal handlers. */
 #define _GNU_SOURCE
 #include "ptrace_link.h"
 
@@ -44,7 +44,8 @@ struct start {
     int error; /* errno of what failed */
 };
 
-/* By system calls of its own: the library's and a sanitizer's notes about signals are the controller's. */
+/* Resets the signals by system calls of its own: the library's and a sanitizer's notes about signals are the
+ * controller's. */
 static void reset_signals(void)
 {
     static const unsigned long default_action[16]; /* the kernel's structure and its mask: all 0 */
@@ -63,7 +64,7 @@ static void close_others(void)
             close((int) fd);
 }
 
-/* What it takes to be loaded at all; the rest the helper does by itself. */
+/* Raises the limits that the helper needs to be loaded at all; it raises the rest by itself. */
 static void raise_memory_limits(void)
 {
     static const int limits[] = {RLIMIT_AS, RLIMIT_DATA, RLIMIT_STACK};
@@ -76,7 +77,7 @@ static void raise_memory_limits(void)
     }
 }
 
-/* In the helper-to-be, which has descriptors and signal dispositions of its own. */
+/* Becomes the helper. This task has descriptors and signal dispositions of its own. */
 __attribute__((no_sanitize("thread"))) static int become_helper(void *argument)
 {
     struct start *start = argument;
@@ -148,7 +149,7 @@ static int run_between(struct start *start)
     return error;
 }
 
-/* Whether the process is a child of ours that runs. One that has ended is waited for. */
+/* Says whether the process is a child of ours that runs. One that has ended is waited for. */
 static bool is_running_child(int process_fd)
 {
     siginfo_t end;
@@ -160,7 +161,7 @@ static bool is_running_child(int process_fd)
     return result == 0 && end.si_pid == 0;
 }
 
-/* Helpers that ran on when they were left, because a tree needs them: descriptors plus 1; 0: none. */
+/* These helpers ran on when they were left, because a tree needs them: descriptors plus 1; 0: none. */
 static uint32_t left_fds[LEFT_MAX];
 
 static void look_at_left(void)

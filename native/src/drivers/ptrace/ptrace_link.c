@@ -1,4 +1,5 @@
-/* link.h to the ptrace driver's helper: a socket pair, a pidfd, the channel's memory, and futexes in it. */
+/* Implements link.h to the ptrace driver's helper: a socket pair, a pidfd, the channel's memory, and futexes
+ * in it. */
 #define _GNU_SOURCE
 #include "ptrace_link.h"
 
@@ -78,7 +79,7 @@ static uint32_t send_request(struct cbpi_link *link, const struct cbp_message_he
     return cbpi_fail(CBP_ERROR_GEN_FAILURE, "cannot send a request to the helper: %s", strerror(errno));
 }
 
-/* A memory file with these bytes. The helper reads it from its start, so the offset does not matter. */
+/* Makes a memory file with these bytes. The helper reads it from its start, so the offset does not matter. */
 static uint32_t make_memory_file(const void *bytes, size_t size, int *fd)
 {
     static const char what[] = "cannot make the rules' memory";
@@ -113,8 +114,8 @@ static uint32_t send_rules(struct cbpi_link *link, struct cbp_rules *request, co
     return error;
 }
 
-/* Waits until the control socket has something to read. A helper that stands for STOPPED_LOOKS looks in a
- * row is not waited for. */
+/* Waits until the control socket has something to read. A helper that stands for STOPPED_LOOKS looks in a row
+ * is not waited for. */
 static uint32_t wait_for_reply(const struct ptrace_link *link, uint64_t deadline_ns)
 {
     uint32_t stopped_looks = 0;

@@ -1,4 +1,4 @@
-/* See operation.h. */
+/* Implements operation.h. */
 #include "operation.h"
 
 #include "errors.h"
@@ -9,7 +9,8 @@
 
 #define TERMINATIONS (uint32_t)(CBP_PROC_EVT_PROCESS_TERMINATION | CBP_PROC_EVT_THREAD_TERMINATION)
 
-/* What a script's message says about an item, as opposed to what became of it when it was recorded. */
+/* A script's message says this about an item; its other flags tell what became of the item when it was
+ * recorded. */
 #define FACTS                                                                                                \
     (uint32_t)(CBP_EVENT_FLAG_DUPLICATION | CBP_EVENT_FLAG_CHANGED | CBP_EVENT_FLAG_ARGUMENTS_TRUNCATED |    \
                CBP_EVENT_FLAG_FORK)
@@ -34,7 +35,7 @@ static struct cbpd_image_file image_in(const struct cbp_event_message *message)
                                     .given_size = message->image_file_name_size};
 }
 
-/* Whether the message tells of a process that begins: an execution, a fork, or its first thread. */
+/* Says whether the message tells of a process that begins: an execution, a fork, or its first thread. */
 static bool begins_process(const struct cbp_event_message *message)
 {
     return item_of(message, CBP_PROC_EVT_PROCESS_CREATION) != NULL ||
@@ -57,7 +58,7 @@ static struct cbpd_process *find_subject(struct cbpi_population *population,
         process && process->start_time != 0 && start_time != 0 && process->start_time != start_time;
     bool is_new = !process || (is_another && begins_process(message));
     if (is_new) {
-        /* Of one that nobody was told of before, its parent is the best guess at who has created it. */
+        /* The parent is the best guess at the creator of a process that has not been told of before. */
         bool is_created = begins_process(message) && originator && originator->pid != message->process_id;
         struct cbpd_process *parent =
             is_created ? originator : cbpd_find_process(&population->policy, message->parent_process_id);
@@ -100,7 +101,7 @@ uint32_t cbpi_operation_begin(struct cbpi_population *population, const struct c
 
 /* ---- What rules make of it ---- */
 
-/* A decision that was recorded stands, unless the rules of today decide too. */
+/* Keeps a decision that was recorded: it stands, unless the rules of today decide, too. */
 static void put_recorded(const struct cbp_event_message *message, uint32_t position,
                          struct cbpd_request *request)
 {
@@ -121,7 +122,8 @@ static void put_recorded(const struct cbp_event_message *message, uint32_t posit
     }
 }
 
-/* The subject's stances: for an execution, under the image that it will have. stances has room for them. */
+/* Gives the subject's stances; for an execution, under the image that it will have. stances has room for
+ * them. */
 static const struct cbp_stance *subject_of(struct cbpi_population *population,
                                            const struct cbpi_operation *operation, struct cbp_stance *stances)
 {
@@ -138,7 +140,7 @@ static const struct cbp_stance *subject_of(struct cbpi_population *population,
     return stances;
 }
 
-/* What it is as a question to the rules. */
+/* Puts the operation as a question to the rules. */
 static void make_request(struct cbpi_population *population, const struct cbpi_operation *operation,
                          struct cbp_stance *stances, struct cbpd_request *request)
 {
@@ -200,7 +202,7 @@ void cbpi_operation_decide(struct cbpi_population *population, uint32_t can_ask,
     struct cbpd_refusal refusal = {0};
     for (uint32_t i = 0; i < operation->message->item_count; i++)
         operation->items[i].desired_access = operation->message->original_desired_access;
-    /* What a process does to itself is no operation on a handle. */
+    /* An operation of a process on itself is no operation on a handle. */
     if (item_of(operation->message, CBPD_HANDLE_OPERATIONS) && operation->originator == operation->subject)
         return;
     make_request(population, operation, stances, &request);

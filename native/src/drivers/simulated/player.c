@@ -1,4 +1,4 @@
-/* See player.h. */
+/* Implements player.h. */
 #include "player.h"
 
 #include "errors.h"
@@ -14,7 +14,7 @@ uint64_t cbpi_player_now_ns(const struct cbpi_player *player)
 
 /* ---- The end of an operation ---- */
 
-/* Frees an operation that nobody needs any more. */
+/* Frees an operation that is not needed any more. */
 static void free_if_done(struct cbpi_player *player, struct cbpi_operation *operation)
 {
     if (operation->is_open || operation->handed_count > 0 || player->again == operation)
@@ -28,11 +28,11 @@ static void free_if_done(struct cbpi_player *player, struct cbpi_operation *oper
     cbpi_script_log_finish(player->settings.script);
 }
 
-/* It happens, or is refused. */
+/* Lets the operation happen, or be refused. */
 static void conclude(struct cbpi_player *player, struct cbpi_operation *operation)
 {
     player->counts.refused += operation->told.refused_count;
-    /* One that nobody was told of needs not be taken back. */
+    /* A failure need not be taken back if no handler was told. */
     if (operation->modifiers.fails_after && operation->outcome.result_code == 0 && operation->sequence != 0)
         player->failed[player->counts.failed_after++ % CBPI_FAILED_MAX] =
             (struct cbpi_failed_execution){operation->sequence, operation->modifiers.os_error};
@@ -63,7 +63,7 @@ static void settle(struct cbpi_player *player, struct cbpi_operation *operation,
     log_verdict(player, operation, state);
 }
 
-/* A handler has returned from what it was only told. */
+/* Ends an operation whose handler was only told, and has returned. */
 static void finish_unasked(struct cbpi_player *player, struct cbpi_operation *operation)
 {
     operation->actor->waiting_count--;
@@ -189,7 +189,7 @@ static bool classify(struct cbpi_player *player, struct cbpi_operation *operatio
     return true;
 }
 
-/* An event message whose turn it is. Gives the operation if a handler is to be told. */
+/* Begins the operation of an event message whose turn it is. Gives it if a handler is to be told. */
 static struct cbpi_operation *start_operation(struct cbpi_player *player, struct cbpi_source_item item)
 {
     const struct cbp_event_message *message = (const void *) item.message;
@@ -230,7 +230,7 @@ static void pass_time(struct cbpi_player *player, uint32_t ms)
     cbpi_player_expire(player);
 }
 
-/* Takes a step; gives what next is to report, 0 for nothing. */
+/* Takes a step; gives the code that next is to report, 0 for none. */
 static uint32_t take_step(struct cbpi_player *player, const struct cbp_script_step *step)
 {
     switch (step->kind) {
@@ -277,7 +277,8 @@ static bool is_waiting(const struct cbpi_population *population, uint32_t proces
     return member && member->waiting_count > 0;
 }
 
-/* When the item may be played: 0 is now, UINT64_MAX after an answer, else a time of the machine's clock. */
+/* Says when the item may be played: 0 is now, UINT64_MAX after an answer, else a time of the machine's clock.
+ */
 static uint64_t due_ns(const struct cbpi_player *player, const struct cbpi_source_item *item)
 {
     if (item->message->type == CBP_MESSAGE_SCRIPT_STEP) {
@@ -304,7 +305,7 @@ bool cbpi_player_is_ready(const struct cbpi_player *player)
     return player->again != NULL || (item && due_ns(player, item) == 0);
 }
 
-/* The last operation's message once more, if it is to arrive again. */
+/* Gives the last operation once more, if its message is to arrive again. */
 static struct cbpi_operation *take_copy(struct cbpi_player *player)
 {
     struct cbpi_operation *operation = player->again;

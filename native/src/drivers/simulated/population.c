@@ -1,4 +1,4 @@
-/* See population.h. */
+/* Implements population.h. */
 #include "population.h"
 
 #include "cbp_wtf8.h"
@@ -16,7 +16,7 @@ static void *allocate(size_t size, bool surely)
     return calloc(1, size);
 }
 
-/* A text that is not WTF-8 is nobody's name. */
+/* Gives the units of a name. A text that is not WTF-8 is the name of no process. */
 static const void *name_units(void *context, const char *name, uint32_t size, size_t *count)
 {
     struct cbpi_population *population = context;
@@ -108,7 +108,8 @@ static bool list_has(const struct cbpd_rule_list *list, uint32_t rule_id)
     return false;
 }
 
-/* Adds the rule to the list, and forgets those that are in force no more. Without memory it is left out. */
+/* Adds the rule to the list, and forgets rules that are not in force any more. Without memory it is left out.
+ */
 static void note(const struct cbpd_policy *policy, uint32_t rule_id, struct cbpd_rule_list **list)
 {
     const struct cbpd_rule_list *old = *list;

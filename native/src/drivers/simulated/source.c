@@ -1,4 +1,4 @@
-/* See source.h. */
+/* Implements source.h. */
 #include "source.h"
 
 #include "errors.h"
@@ -99,8 +99,8 @@ static int compare_items(const void *left, const void *right)
     return first < second ? -1 : first > second;
 }
 
-/* Workers write a recording side by side, so that it is not quite in order. A script's steps have no
- * sequence: it means what it says. */
+/* Sorts a recording, which workers write side by side, so that it is not quite in order. A script has steps
+ * without a sequence, and its order stands. */
 static void sort_events(struct cbpi_source *source)
 {
     for (uint64_t i = 0; i < source->count; i++)
@@ -110,8 +110,8 @@ static void sort_events(struct cbpi_source *source)
         qsort(source->items, (size_t) source->count, sizeof *source->items, compare_items);
 }
 
-/* Makes what was answered a decision that stands in the event's message. A recorder numbers the messages from
- * 1 on; a verdict on another message has nobody to go to. */
+/* Turns an answer into a decision that stands in the event's message. A recorder numbers the messages from 1
+ * on; a verdict on any other message is dropped. */
 static void apply_verdict(struct cbpi_source *source, const struct cbp_verdict *verdict)
 {
     uint64_t number = verdict->header.id - 1;
@@ -132,8 +132,8 @@ static void apply_verdict(struct cbpi_source *source, const struct cbp_verdict *
     }
 }
 
-/* An execution has failed, as the system decided: that stands whatever rules and handlers say. Its event was
- * written a little before. */
+/* Notes that an execution has failed. The system decided that, so it stands whatever rules and handlers say.
+ * The execution's event was written a little before. */
 static void apply_failure(struct cbpi_source *source, const struct cbp_verdict *verdict)
 {
     uint64_t end = source->count > LOOK_BACK_MAX ? source->count - LOOK_BACK_MAX : 0;
@@ -193,7 +193,7 @@ uint32_t cbpi_source_load(struct cbpi_source *source, const char *path, uint32_t
 
 /* ---- Messages handed over ---- */
 
-/* The message at an offset, or NULL if there is no well-formed one that can be played. */
+/* Gives the message at an offset, or NULL if no well-formed one that can be played stands there. */
 static const struct cbp_message_header *message_at(const unsigned char *bytes, uint64_t size, uint64_t offset)
 {
     const struct cbp_message_header *header = (const void *) (bytes + offset);

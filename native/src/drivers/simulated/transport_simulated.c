@@ -1,5 +1,6 @@
-/* transport.h for the simulated driver: a script that is played inside the core, with the session's rules. No
- * thread of its own: whoever is inside - a worker, the dispatcher - moves it on. */
+/* Implements transport.h for the simulated driver: a script that is played inside the core, with the
+ * session's rules. It has no thread of its own: every thread that is inside - a worker, the dispatcher -
+ * moves it on. */
 #include "errors.h"
 #include "event_message.h"
 #include "platform.h"
@@ -110,7 +111,7 @@ static uint32_t trouble(struct cbpi_transport *base, char *text, uint64_t size)
     uint32_t code = 0;
     struct simulated *transport = lock(base);
     const struct cbpi_player *player = &transport->player;
-    /* What came before is played first. */
+    /* The messages before the trouble are played first. */
     if (!transport->is_trouble_told && (player->source.paced_count == 0 || player->is_closed)) {
         transport->is_trouble_told = true;
         code = player->source.trouble_code;
@@ -133,7 +134,7 @@ static void wait_until(struct simulated *transport, uint64_t until_ns)
     transport->waiting_count--;
 }
 
-/* The next worker, if there is something for it too. */
+/* Wakes the next worker, if there is something for it, too. */
 static void wake_another(struct simulated *transport)
 {
     if (transport->waiting_count > 0 && cbpi_player_is_ready(&transport->player))
@@ -363,7 +364,7 @@ static const struct cbpi_script_ops script_ops = {.begin = begin, .deferred = de
 
 /* ---- The script's processes ---- */
 
-/* Any id may come in a script: see cbpi_population_set_rules(). */
+/* Accepts any id, since any may come in a script: see cbpi_population_set_rules(). */
 static uint32_t process_start_time(uint32_t process_id, uint64_t *start_time)
 {
     if (process_id == 0)
@@ -372,7 +373,7 @@ static uint32_t process_start_time(uint32_t process_id, uint64_t *start_time)
     return 0;
 }
 
-/* The driver keeps whose rules without a start time are. */
+/* Keeps every rule: the driver knows which process a rule without a start time belongs to. */
 static bool process_lives(uint32_t process_id, uint64_t start_time)
 {
     (void) process_id;
@@ -388,7 +389,7 @@ static bool is_of_earlier(struct cbpi_transport *base, uint32_t rule_id, uint32_
     return is;
 }
 
-/* A script's process has none: the machine may have another one with its id. */
+/* Gives no token for a script's process: the machine may have another one with its id. */
 static int64_t process_token(uint32_t process_id, uint64_t start_time)
 {
     (void) process_id;

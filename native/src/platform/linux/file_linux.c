@@ -1,4 +1,4 @@
-/* The part of platform.h that reads and writes files. */
+/* Implements the part of platform.h that reads and writes files. */
 #define _GNU_SOURCE
 #include "platform.h"
 
@@ -43,7 +43,8 @@ uint32_t cbpi_file_create(const char *path, struct cbpi_file *file)
     return 0;
 }
 
-/* A file that has reached RLIMIT_FSIZE is an error here, not the end of the program by SIGXFSZ. */
+/* Writes once. A file that has reached RLIMIT_FSIZE is an error here, not the end of the program by SIGXFSZ.
+ */
 static ssize_t write_some(int fd, const void *bytes, size_t size)
 {
     static const struct timespec at_once = {0, 0};

@@ -1,4 +1,4 @@
-/* launch.h over socket pairs. The target waits in the launcher's queue from the beginning, so that
+/* Implements launch.h over socket pairs. The target waits in the launcher's queue from the beginning, so that
  * the core need not be there when the launcher reads it. */
 #define _GNU_SOURCE
 #include "launch.h"
@@ -61,7 +61,7 @@ static uint32_t open_pair(int *one, int *other)
     return 0;
 }
 
-/* A message is queued whole or not at all. */
+/* Sends a message, which is queued whole or not at all. */
 static uint32_t send_whole(int fd, const void *message, size_t size)
 {
     int room = (int) (size < (size_t) 1 << 20 ? 2 * size + 4096 : (size_t) 1 << 21);

@@ -1,4 +1,4 @@
-/* The walk over all processes (platform.h), through /proc. */
+/* Walks over all processes (platform.h), through /proc. */
 #define _GNU_SOURCE
 #include "platform.h"
 
@@ -23,13 +23,14 @@
 #define ARGUMENTS_STEP 4096u           /* the least room for a read */
 #define ID_SIZE_MAX 16u
 
-/* No id comes round to another process within this time: the kernel gives out all others first. */
+/* An id does not come round to another process within this time: the kernel gives out all others first. */
 #define ID_REUSE_NS 1000000u
 
 struct walk {
     uint32_t with_arguments;
     int proc; /* the folder /proc */
-    /* "PID/", or for a moment "PID/task/TID/", and then what is read; file_size is without that. */
+    /* This is "PID/", or for a moment "PID/task/TID/", and then the name of a file; file_size is without that
+     * name. */
     char file[2u * ID_SIZE_MAX + 16u];
     size_t file_size;
     char path[PATH_MAX];
@@ -38,8 +39,8 @@ struct walk {
     uint64_t arguments_capacity;
 };
 
-/* What an errno says of one process: CBP_ERROR_NOT_FOUND if it has gone, 0 if it is only kept from this
- * caller, or why the walk has to end. */
+/* Says what an errno means for one process: CBP_ERROR_NOT_FOUND if it has gone, 0 if this caller may not see
+ * it, or why the walk has to end. */
 static uint32_t judge(int error)
 {
     switch (error) {
@@ -54,7 +55,8 @@ static uint32_t judge(int error)
     }
 }
 
-/* By path: a descriptor of the process's folder, to open its files from, costs more than it saves. */
+/* Gives the path of a file: a descriptor of the process's folder, to open its files from, costs more than it
+ * saves. */
 static const char *file_of_process(struct walk *walk, const char *name)
 {
     strcpy(walk->file + walk->file_size, name);
@@ -90,7 +92,7 @@ static uint32_t read_arguments(struct walk *walk, struct cbpi_process_facts *fac
     return error;
 }
 
-/* line has STAT_SIZE_MAX bytes. */
+/* Reads the file; line has STAT_SIZE_MAX bytes. */
 static uint32_t read_stat(struct walk *walk, char *line, struct cbpi_process_facts *facts, uint32_t *flags)
 {
     int fd = openat(walk->proc, file_of_process(walk, "stat"), O_RDONLY | O_CLOEXEC);
@@ -114,7 +116,7 @@ static uint32_t read_stat(struct walk *walk, char *line, struct cbpi_process_fac
     return 0;
 }
 
-/* Whether the program's file is there still. */
+/* Looks whether the program's file is still there. */
 static void look_at_file(struct walk *walk, struct cbpi_process_facts *facts)
 {
     char link[64];
@@ -130,7 +132,8 @@ static ssize_t read_executable(struct walk *walk)
     return readlinkat(walk->proc, file_of_process(walk, "exe"), walk->path, sizeof walk->path);
 }
 
-/* Where the first thread has ended another one's files are read. */
+/* Goes to another thread where the first one has ended, since only the files of living threads can be read.
+ */
 static void go_to_living_thread(struct walk *walk, uint32_t process_id)
 {
     uint32_t thread_id = cbpd_living_thread(process_id);
@@ -167,7 +170,7 @@ static uint32_t read_files(struct walk *walk, struct cbpi_process_facts *facts)
     return error;
 }
 
-/* Reads a process as one: should the id be another's by the end, it is read again. */
+/* Reads a process as one: if its id belongs to another one by the end, it is read again. */
 static uint32_t read_process(struct walk *walk, struct cbpi_process_facts *facts)
 {
     for (;;) {

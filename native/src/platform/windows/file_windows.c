@@ -1,4 +1,4 @@
-/* The part of platform.h that reads and writes files. */
+/* Implements the part of platform.h that reads and writes files. */
 #include "platform.h"
 
 #include "errors.h"
@@ -27,7 +27,7 @@ static uint32_t fail_open(const char *path, DWORD os_error)
     }
 }
 
-/* access is GENERIC_READ or GENERIC_WRITE. */
+/* Opens a file; access is GENERIC_READ or GENERIC_WRITE. */
 static uint32_t open_file(const char *path, DWORD access, DWORD disposition, HANDLE *file)
 {
     WCHAR *wide;

@@ -1,5 +1,6 @@
-/* launch.h on Windows. ntdll keeps the debug object of a thread, which CreateProcess with DEBUG_PROCESS gives
- * to the kernel; here it is the helper's for a while. The result comes through a section and an event. */
+/* Implements launch.h on Windows. ntdll keeps the debug object of a thread, which CreateProcess with
+ * DEBUG_PROCESS gives to the kernel; here it is the helper's for a while. The result comes through a section
+ * and an event. */
 #include "launch.h"
 
 #include "cbp_message_check.h"
@@ -38,8 +39,8 @@ void cbpi_launch_channel_enter(struct cbpi_launch_channel *channel, void *debug_
     set_thread_debug_object(debug_object);
 }
 
-/* The object must not be kept: as long as a handle of it is open the processes that it holds stay held, also
- * when the helper has died. */
+/* Closes the debug object, which must not be kept: as long as a handle of it is open its processes stay held,
+ * even if the helper has died. */
 void cbpi_launch_channel_leave(struct cbpi_launch_channel *channel)
 {
     if (channel->debug_object)

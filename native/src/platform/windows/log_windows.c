@@ -1,4 +1,4 @@
-/* Windows: the machine-wide logging setting as a value in the registry, and lines to the event log. */
+/* Keeps the machine-wide logging setting in a value of the registry, and writes lines to the event log. */
 #include "errors.h"
 #include "platform.h"
 #include "windows_api.h"

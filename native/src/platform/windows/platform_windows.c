@@ -1,4 +1,5 @@
-/* platform.h on Windows: clock, locks, threads, the library's own folder. Processes: process_windows.c. */
+/* Implements platform.h on Windows: clock, locks, threads, the library's own folder. Processes are in
+ * process_windows.c. */
 #include "platform.h"
 
 #include "errors.h"
@@ -160,7 +161,7 @@ void cbpi_on_fork_child(void (*hook)(void))
     (void) hook;
 }
 
-/* The module that this very function lies in: the DLL, or a program that the core is linked into. */
+/* Gives the module that this very function lies in: the DLL, or a program that the core is linked into. */
 static HMODULE own_module(void)
 {
     HMODULE module = NULL;

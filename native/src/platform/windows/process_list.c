@@ -1,5 +1,5 @@
-/* The part of platform.h that walks over all processes. What another user's process does not show stays
- * empty, as the system's own tools show it. */
+/* Walks over all processes (platform.h). Facts that another user's process does not show stay empty, as in
+ * the system's own tools. */
 #include "platform.h"
 
 #include "errors.h"
@@ -13,7 +13,7 @@
 
 enum { COMMAND_LINE_INFORMATION = 60 };
 
-/* Memory for one process at a time. */
+/* This memory is for one process at a time. */
 struct scratch {
     uint16_t units[CBPI_PATH_UNITS_MAX + 32];
     char name[3 * CBPI_PATH_UNITS_MAX];
@@ -30,7 +30,8 @@ static size_t name_of(HANDLE process, const PROCESSENTRY32W *entry, struct scrat
     return cbp_wtf8_encode(scratch->units, count, scratch->name);
 }
 
-/* From the process's own memory, where the system does not give it out (before Windows 8.1, Wine). */
+/* Reads the command line from the process's own memory, where the system does not give it out (before Windows
+ * 8.1, Wine). */
 static size_t read_command_line(uint32_t process_id, uint16_t *units)
 {
     struct cbpi_system_text found;
@@ -45,7 +46,7 @@ static size_t read_command_line(uint32_t process_id, uint16_t *units)
     return count;
 }
 
-/* The command line, with its NUL. */
+/* Gives the command line, with its NUL. */
 static size_t arguments_of(HANDLE process, uint32_t process_id, struct scratch *scratch)
 {
     ULONG written = 0;

@@ -1,4 +1,4 @@
-/* The part of platform.h that asks the system about processes. */
+/* Implements the part of platform.h that asks the system about processes. */
 #include "platform.h"
 
 #include "errors.h"
@@ -10,7 +10,7 @@ uint32_t cbpi_process_start_time(uint32_t process_id, uint64_t *start_time)
 {
     uint64_t found = 0;
     HANDLE process = OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION | SYNCHRONIZE, FALSE, process_id);
-    /* An id stays openable as long as anybody has a handle; a process that has ended does not live. */
+    /* An id stays openable as long as any process has a handle; a process that has ended does not live. */
     int lives =
         process && WaitForSingleObject(process, 0) == WAIT_TIMEOUT && cbpi_start_time_of(process, &found);
     if (process)

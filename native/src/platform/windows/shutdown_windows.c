@@ -1,4 +1,4 @@
-/* Windows: asks the system itself to shut the machine down. */
+/* Asks the system itself to shut the machine down. */
 #include "errors.h"
 #include "os_error.h"
 #include "platform.h"

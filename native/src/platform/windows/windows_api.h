@@ -1,5 +1,5 @@
-/* Includes the system's header, once, with what this library needs of it and nothing more; and offers what several
- * files do with texts and processes of the system. */
+/* Includes the system's header, once, with what this library needs of it and nothing more; and offers what
+ * several files do with texts and processes of the system. */
 #ifndef CBPI_WINDOWS_API_H
 #define CBPI_WINDOWS_API_H
 
@@ -16,7 +16,7 @@
 __declspec(dllimport) LONG NTAPI
     NtQueryInformationProcess(HANDLE process, int kind, void *data, ULONG size, ULONG *written);
 
-/* A text is kept like this in structures of the system, of 64-bit processes. */
+/* Structures of 64-bit processes keep a text like this. */
 struct cbpi_system_text {
     USHORT size; /* in bytes */
     USHORT capacity;
