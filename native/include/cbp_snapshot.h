@@ -10,16 +10,15 @@ extern "C" {
 #endif
 
 /* Describes one process of a snapshot. Its texts stand in the snapshot's texts, each with a NUL behind it
- * that its size does not count. */
+ * that its size does not count. Its name is the executable's path, or a short name where the system does not
+ * tell the path (a kernel thread, another user's process). */
 #define CBP_FIELDS_process_record(X, S)                                                                      \
     X(S, uint32_t, process_id)                                                                               \
     X(S, uint32_t, parent_process_id)                                                                        \
     X(S, uint64_t, start_time)   /* as cbp_event.start_time; 0: the system does not tell this caller */      \
     X(S, uint32_t, thread_count) /* 0: as above */                                                           \
     X(S, uint32_t, process_name_size)                                                                        \
-    X(S, uint64_t,                                                                                           \
-      process_name_offset)           /* the executable's path; where the system does not tell it (a       \
-                                         * kernel thread, another user's process) the short name */  \
+    X(S, uint64_t, process_name_offset)                                                                      \
     X(S, uint64_t, arguments_offset) /* each argument with its NUL, counted; none if not asked for */        \
     X(S, uint32_t, arguments_size)                                                                           \
     X(S, uint32_t, flags) /* SNAPSHOT_FLAG_ bits */

@@ -39,7 +39,12 @@ static uint32_t begin(struct cbp_session *session, const struct cbpi_launch_targ
     if (error != 0)
         return error;
     if (!launch || ask > 1)
-        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "launch must not be NULL; ask is 0 or 1");
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER,
+                         "launch and launcher_fd must not be NULL; ask is 0 or 1");
+    if (target && (!target->argument0 || !target->paths || target->paths_size == 0))
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "a launch needs argument 0 and paths");
+    if (target && target->paths[target->paths_size - 1] != '\0')
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "each of the paths ends with a NUL");
     error = cbpi_check_outside_handler("starting a program under the filter");
     if (error != 0)
         return error;
@@ -68,11 +73,7 @@ uint32_t cbp_launch_begin(struct cbp_session *session, const char *argument0, co
                           struct cbp_launch_handle **launch)
 {
     struct cbpi_launch_target target = {.argument0 = argument0, .paths = paths, .paths_size = paths_size};
-    if (!argument0 || !paths || paths_size == 0 || paths[paths_size - 1] != '\0' || !launcher_fd)
-        return cbpi_fail(
-            CBP_ERROR_INVALID_PARAMETER,
-            "a launch needs argument 0, paths that end with a NUL each, and a place for the launcher");
-    uint32_t error = begin(session, &target, ask, launch);
+    uint32_t error = begin(session, &target, ask, launcher_fd ? launch : NULL);
     if (error == 0)
         *launcher_fd = cbpi_launch_channel_launcher(&(*launch)->channel);
     return error;

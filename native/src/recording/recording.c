@@ -2,11 +2,15 @@
 #include "recording.h"
 
 #include "errors.h"
+#include "memory.h"
 #include "platform.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* A file is read in pieces of at least this size. */
+#define READ_SIZE (64u * 1024u)
 
 /* The polynomial is that of ISO 3309, with its bits reversed. */
 #define CRC_POLYNOMIAL 0xedb88320u
@@ -106,12 +110,39 @@ uint32_t cbpi_recording_begin(struct cbp_recording_file *file, void *bytes, uint
     return 0;
 }
 
+/* Reads a file whole; *bytes is the caller's to free. */
+static uint32_t read_file(const char *path, void **bytes, uint64_t *size)
+{
+    struct cbpi_file file;
+    char *all = NULL;
+    uint64_t used = 0, capacity = 0;
+    uint32_t error = cbpi_file_open(path, &file);
+    if (error != 0)
+        return error;
+    for (size_t got = 1; error == 0 && got > 0; used += got) {
+        char *grown = cbpi_grow(all, 1, used + READ_SIZE, &capacity);
+        if (!grown) {
+            error = cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for %.300s", path);
+            break;
+        }
+        all = grown;
+        got = (size_t) (capacity - used);
+        error = cbpi_file_read(&file, path, all + used, &got);
+    }
+    cbpi_file_close(&file);
+    if (error != 0)
+        free(all);
+    *bytes = all;
+    *size = used;
+    return error;
+}
+
 uint32_t cbpi_recording_load(struct cbp_recording_file *file, const char *path,
                              const struct cbp_recording **recording)
 {
     void *bytes;
-    size_t size;
-    uint32_t error = cbpi_file_read(path, &bytes, &size);
+    uint64_t size;
+    uint32_t error = read_file(path, &bytes, &size);
     if (error != 0)
         return error;
     error = cbpi_recording_begin(file, bytes, size, recording);

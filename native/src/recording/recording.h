@@ -39,7 +39,7 @@ uint32_t cbpi_recording_begin(struct cbp_recording_file *file, void *bytes, uint
                               const struct cbp_recording **recording);
 
 /* Reads a file and begins with it. file->bytes is the caller's to free, unless this fails. Codes as above,
- * and those of cbpi_file_read(). */
+ * and those of cbpi_file_open(), and CBP_ERROR_NOT_ENOUGH_MEMORY. */
 uint32_t cbpi_recording_load(struct cbp_recording_file *file, const char *path,
                              const struct cbp_recording **recording);
 

@@ -144,9 +144,12 @@ uint32_t cbpi_file_create(const char *path, struct cbpi_file *file);
 uint32_t cbpi_file_write(struct cbpi_file *file, const void *bytes, size_t size);
 void cbpi_file_close(struct cbpi_file *file);
 
-/* Reads a file whole (a pipe to its end); *bytes is the caller's to free. Codes as for create, and
- * CBP_ERROR_NOT_ENOUGH_MEMORY. */
-uint32_t cbpi_file_read(const char *path, void **bytes, size_t *size);
+/* Opens a file or a pipe. Codes as for create. */
+uint32_t cbpi_file_open(const char *path, struct cbpi_file *file);
+
+/* Reads up to *size bytes, at least one before the end; *size gets their number. path is for the error's
+ * sentence. */
+uint32_t cbpi_file_read(struct cbpi_file *file, const char *path, void *bytes, size_t *size);
 
 /* Names the system and the machine that the library was built for, as in "Linux x86_64". */
 const char *cbpi_platform_name(void);

@@ -23,9 +23,11 @@ static struct cbpi_debug_link *own(struct cbpi_link *link)
     return (struct cbpi_debug_link *) link;
 }
 
-static uint64_t value_of(HANDLE handle)
+uint64_t cbpi_debug_give(void *process, void *handle)
 {
-    return (uint64_t) (uintptr_t) handle;
+    HANDLE copy = NULL;
+    DuplicateHandle(GetCurrentProcess(), handle, process, &copy, 0, FALSE, DUPLICATE_SAME_ACCESS);
+    return (uint64_t) (uintptr_t) copy;
 }
 
 /* ---- Requests ---- */
@@ -102,7 +104,7 @@ static uint32_t send_rules(struct cbpi_link *base, struct cbp_rules *request, co
         CloseHandle(section);
     if (error != 0)
         return error;
-    request->section_handle = value_of(theirs);
+    request->section_handle = (uint64_t) (uintptr_t) theirs;
     error = send_request(base, &request->header, NULL);
     if (error != 0)
         DuplicateHandle(link->process, theirs, NULL, NULL, 0, FALSE, DUPLICATE_CLOSE_SOURCE);
@@ -180,7 +182,7 @@ static uint32_t helper_path(WCHAR **path)
 #define COMMAND_LINE L"cbprocess-debug 00000000000000000000"
 #define DIGIT_COUNT 20u
 
-static bool tell_section(HANDLE process, HANDLE section)
+static bool tell_section(HANDLE process, uint64_t section)
 {
     WCHAR expected[] = COMMAND_LINE, found[sizeof expected / sizeof *expected];
     const SIZE_T size = sizeof expected;
@@ -188,25 +190,24 @@ static bool tell_section(HANDLE process, HANDLE section)
     if (!cbpi_find_command_line(process, &line) || !cbpi_read_memory(process, line.units, found, size) ||
         memcmp(found, expected, size) != 0)
         return false;
-    swprintf(found + wcslen(found) - DIGIT_COUNT, DIGIT_COUNT + 1, L"%020llu",
-             (unsigned long long) value_of(section));
+    swprintf(found + wcslen(found) - DIGIT_COUNT, DIGIT_COUNT + 1, L"%020llu", (unsigned long long) section);
     return WriteProcessMemory(process, line.units, found, size, NULL);
 }
 
 static uint32_t hand_over(struct cbpi_debug_link *link, HANDLE process)
 {
     struct cbp_debug_control *control = link->control;
-    HANDLE theirs[HANDLE_COUNT];
-    for (uint32_t i = 0; i < HANDLE_COUNT; i++)
-        if (!DuplicateHandle(GetCurrentProcess(), link->handles[i], process, &theirs[i], 0, FALSE,
-                             DUPLICATE_SAME_ACCESS))
+    uint64_t theirs[HANDLE_COUNT];
+    for (uint32_t i = 0; i < HANDLE_COUNT; i++) {
+        theirs[i] = cbpi_debug_give(process, link->handles[i]);
+        if (theirs[i] == 0)
             return cbpi_fail_os(GetLastError(), "cannot give the debug helper its handles");
-    control->controller_handle = value_of(theirs[CONTROLLER]);
-    control->answer_event = value_of(theirs[ANSWER_EVENT]);
-    control->request_event = value_of(theirs[REQUEST_EVENT]);
-    control->reply_event = value_of(theirs[REPLY_EVENT]);
-    for (uint32_t i = 0; i < CBP_SESSION_MAX; i++)
-        control->bells[i] = value_of(theirs[FIRST_BELL + i]);
+    }
+    control->controller_handle = theirs[CONTROLLER];
+    control->answer_event = theirs[ANSWER_EVENT];
+    control->request_event = theirs[REQUEST_EVENT];
+    control->reply_event = theirs[REPLY_EVENT];
+    memcpy(control->bells, theirs + FIRST_BELL, sizeof control->bells);
     if (!tell_section(process, theirs[SECTION]))
         return cbpi_fail(CBP_ERROR_APP_INIT_FAILURE, "cannot tell the debug helper where its channel is");
     return 0;

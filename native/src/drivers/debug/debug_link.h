@@ -21,6 +21,9 @@ struct cbpi_debug_link {
 
 extern const struct cbpi_link_ops cbpi_debug_link_ops;
 
+/* Gives a process a copy of a handle: the copy's number, 0 if that cannot be done. */
+uint64_t cbpi_debug_give(void *process, void *handle);
+
 /* Makes a section of that size and maps it; *memory is the caller's to unmap. NULL: GetLastError() says why
  * not. */
 void *cbpi_debug_make_section(uint64_t size, void **memory);

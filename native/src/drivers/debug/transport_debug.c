@@ -75,13 +75,6 @@ static uint32_t enter(struct cbpi_transport *transport, struct cbpi_launch_chann
     return 0;
 }
 
-static uint64_t copy_to(HANDLE process, HANDLE handle)
-{
-    HANDLE copy = NULL;
-    DuplicateHandle(GetCurrentProcess(), handle, process, &copy, 0, FALSE, DUPLICATE_SAME_ACCESS);
-    return (uint64_t) (uintptr_t) copy;
-}
-
 /* Tells the helper the new process. The helper gets copies of the section and the event by which the result
  * comes. */
 static uint32_t name_process(struct cbpi_transport *transport, struct cbpi_launch_channel *channel,
@@ -105,8 +98,8 @@ static uint32_t name_process(struct cbpi_transport *transport, struct cbpi_launc
         .rule_id = rule_id,
         .thread_id = cbpi_thread_id(),
         .process_id = process_id,
-        .section_handle = copy_to(link->process, section),
-        .event_handle = copy_to(link->process, channel->event)};
+        .section_handle = cbpi_debug_give(link->process, section),
+        .event_handle = cbpi_debug_give(link->process, channel->event)};
     error = cbpi_link_request(&link->base, &message.header, NULL, NULL);
 cleanup:
     if (section)

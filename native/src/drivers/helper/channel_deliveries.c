@@ -40,7 +40,8 @@ static bool try_take(struct cbp_channel_session *place, uint32_t *slot)
 static bool take_from_ring(struct cbpi_channel_session *session, struct cbpi_turn *turn, uint32_t *slot)
 {
     while (try_take(cbpi_channel_place(session), slot)) {
-        if (*slot >= CBP_SLOT_COUNT || cbpi_turns_have(&session->turns, *slot)) {
+        /* A sound driver has no slot twice. */
+        if (*slot >= CBP_SLOT_COUNT || session->turns.is_queued[*slot]) {
             *slot = CBP_SLOT_COUNT; /* there is none such */
             return true;
         }

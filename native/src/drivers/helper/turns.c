@@ -152,11 +152,6 @@ bool cbpi_turns_end(struct cbpi_turns *turns, struct cbpi_turn *turn, uint32_t *
     return true;
 }
 
-bool cbpi_turns_have(const struct cbpi_turns *turns, uint32_t slot)
-{
-    return turns->is_queued[slot];
-}
-
 void cbpi_turns_leave(struct cbpi_turns *turns, struct cbpi_turn *turn)
 {
     switch_off(turns, turn);

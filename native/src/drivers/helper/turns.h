@@ -31,9 +31,6 @@ bool cbpi_turns_begin(struct cbpi_turns *turns, struct cbpi_turn *turn, uint32_t
  * then. */
 bool cbpi_turns_end(struct cbpi_turns *turns, struct cbpi_turn *turn, uint32_t *slot);
 
-/* Says whether a slot waits in some queue: a sound driver has no slot there twice. */
-bool cbpi_turns_have(const struct cbpi_turns *turns, uint32_t slot);
-
 /* Leaves to the others what waits for a worker that ends. */
 void cbpi_turns_leave(struct cbpi_turns *turns, struct cbpi_turn *turn);
 

@@ -2,14 +2,12 @@
 #include "platform.h"
 
 #include "errors.h"
-#include "memory.h"
 #include "os_error.h"
 #include "windows_api.h"
 
 #include <stdlib.h>
 
-#define READ_SIZE (64u * 1024u)
-#define WRITE_SIZE_MAX (16u * 1024u * 1024u) /* at a time */
+#define PART_SIZE_MAX (16u * 1024u * 1024u) /* at a time */
 
 static uint32_t fail_open(const char *path, DWORD os_error)
 {
@@ -50,7 +48,7 @@ uint32_t cbpi_file_write(struct cbpi_file *file, const void *bytes, size_t size)
 {
     const char *at = bytes;
     while (size > 0) {
-        DWORD part = size < WRITE_SIZE_MAX ? (DWORD) size : WRITE_SIZE_MAX, written = 0;
+        DWORD part = size < PART_SIZE_MAX ? (DWORD) size : PART_SIZE_MAX, written = 0;
         if (!WriteFile(file->handle, at, part, &written, NULL) || written == 0)
             return cbpi_fail(CBP_ERROR_GEN_FAILURE, "a file could not be written (%u)",
                              (unsigned) GetLastError());
@@ -65,37 +63,15 @@ void cbpi_file_close(struct cbpi_file *file)
     CloseHandle(file->handle);
 }
 
-uint32_t cbpi_file_read(const char *path, void **bytes, size_t *size)
+uint32_t cbpi_file_open(const char *path, struct cbpi_file *file)
 {
-    char *read_bytes = NULL;
-    size_t used = 0;
-    uint64_t capacity = 0;
-    HANDLE file;
-    uint32_t error = open_file(path, GENERIC_READ, OPEN_EXISTING, &file);
-    if (error != 0)
-        return error;
-    for (;;) {
-        DWORD got = 0;
-        char *grown = cbpi_grow(read_bytes, 1, used + READ_SIZE, &capacity);
-        if (!grown) {
-            error = cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for %.300s", path);
-            goto cleanup;
-        }
-        read_bytes = grown;
-        if (!ReadFile(file, read_bytes + used, READ_SIZE, &got, NULL) &&
-            GetLastError() != ERROR_BROKEN_PIPE) {
-            error = fail_open(path, GetLastError());
-            goto cleanup;
-        }
-        if (got == 0)
-            break;
-        used += got;
-    }
-    *bytes = read_bytes;
-    *size = used;
-cleanup:
-    CloseHandle(file);
-    if (error != 0)
-        free(read_bytes);
-    return error;
+    return open_file(path, GENERIC_READ, OPEN_EXISTING, &file->handle);
+}
+
+uint32_t cbpi_file_read(struct cbpi_file *file, const char *path, void *bytes, size_t *size)
+{
+    DWORD got = 0, wanted = *size < PART_SIZE_MAX ? (DWORD) *size : PART_SIZE_MAX;
+    bool is_read = ReadFile(file->handle, bytes, wanted, &got, NULL) || GetLastError() == ERROR_BROKEN_PIPE;
+    *size = got;
+    return is_read ? 0 : fail_open(path, GetLastError());
 }
