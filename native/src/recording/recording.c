@@ -130,10 +130,11 @@ static uint32_t read_file(const char *path, void **bytes, uint64_t *size)
         error = cbpi_file_read(&file, path, all + used, &got);
     }
     cbpi_file_close(&file);
-    if (error != 0)
-        free(all);
-    *bytes = all;
     *size = used;
+    if (error == 0)
+        *bytes = all;
+    else
+        free(all);
     return error;
 }
 
