@@ -39,20 +39,20 @@ static const char *const replay_verdicts[] = {"asked", "recorded", NULL};
 #define AT(field) (uint32_t) offsetof(struct cbpi_config, field)
 #define IN_TEXTS(field) (uint32_t) offsetof(struct cbpi_text_config, field)
 static const struct setting settings_table[] = {
-    {"EventsToFire", EVENTS, AT(told.events), 0, NULL, 0, 0},
-    {"FilterOwnRequests", BOOLEAN, AT(told.own_requests), 0, NULL, 0, 0},
+    {"EventsToFire", EVENTS, AT(told.policy.events), 0, NULL, 0, 0},
+    {"FilterOwnRequests", BOOLEAN, AT(own_requests), 0, NULL, 0, 0},
     {"MinWorkerThreadCount", NUMBER, AT(min_worker_count), WORKER_COUNT_MAX, NULL, 0, 0},
     {"MaxWorkerThreadCount", NUMBER, AT(max_worker_count), WORKER_COUNT_MAX, NULL, 0, 0},
     {"WorkerInitialStackSize", NUMBER, AT(worker_stack_size), 1u << 30, NULL, 1, 0},
     {"SerializeEvents", NUMBER, AT(serialize_events), CBP_SERIALIZE_ON_ONE_WORKER_THREAD, NULL, 1, 0},
     {"Driver", CHOICE, AT(driver), 0, cbpi_driver_names, 1, 0},
-    {"TimeoutAction", CHOICE, AT(told.timeout_action), 0, timeout_actions, 0, 1},
-    {"RefuseWith", CHOICE, AT(told.refuse_with), 0, refusals, 0, 1},
-    {"ForkIsCreation", BOOLEAN, AT(told.fork_is_creation), 0, NULL, 0, 0},
+    {"TimeoutAction", CHOICE, AT(told.policy.timeout_action), 0, timeout_actions, 0, 1},
+    {"RefuseWith", CHOICE, AT(told.policy.refuse_with), 0, refusals, 0, 1},
+    {"ForkIsCreation", BOOLEAN, AT(fork_is_creation), 0, NULL, 0, 0},
     {"HideController", BOOLEAN, AT(hide_controller), 0, NULL, 1, 0},
-    {"ScopeSignals", BOOLEAN, AT(told.scope_signals), 0, NULL, 0, 0},
-    {"ScopeProcFiles", BOOLEAN, AT(told.scope_proc_files), 0, NULL, 0, 0},
-    {"Altitude", ALTITUDE, AT(told.altitude), 0, NULL, 0, 0},
+    {"ScopeSignals", BOOLEAN, AT(scope_signals), 0, NULL, 0, 0},
+    {"ScopeProcFiles", BOOLEAN, AT(scope_proc_files), 0, NULL, 0, 0},
+    {"Altitude", ALTITUDE, AT(told.policy.altitude), 0, NULL, 0, 0},
     {"StrictAltitude", BOOLEAN, AT(strict_altitude), 0, NULL, 0, 0},
     {"ReplaySpeed", CHOICE, AT(told.replay_speed), 0, replay_speeds, 1, 0},
     {"ReplayVerdicts", CHOICE, AT(told.keeps_verdicts), 0, replay_verdicts, 1, 0},
@@ -180,15 +180,20 @@ static bool parse_value(const struct setting *setting, const char *text, uint64_
 
 void cbpi_config_init(struct cbpi_config *config)
 {
-    config->told.altitude = (uint64_t) DEFAULT_ALTITUDE * ALTITUDE_UNIT;
+    config->told.policy.altitude = (uint64_t) DEFAULT_ALTITUDE * ALTITUDE_UNIT;
 }
 
 void cbpi_config_settings(struct cbp_session *session, struct cbpi_session_settings *settings)
 {
     cbpi_mutex_lock(&session->mutex);
-    *settings = session->config.told;
-    settings->events &= KNOWN_EVENTS;
-    settings->timeout_ms = session->timeout_ms;
+    const struct cbpi_config *config = &session->config;
+    *settings = config->told;
+    settings->policy.events &= KNOWN_EVENTS;
+    settings->policy.timeout_ms = session->timeout_ms;
+    settings->policy.flags = (config->fork_is_creation ? CBP_SESSION_FLAG_FORK_IS_CREATION : 0) |
+                             (config->own_requests ? CBP_SESSION_FLAG_OWN_REQUESTS : 0) |
+                             (config->scope_signals ? CBP_SESSION_FLAG_SCOPE_SIGNALS : 0) |
+                             (config->scope_proc_files ? CBP_SESSION_FLAG_SCOPE_PROC_FILES : 0);
     settings->script_path = session->texts.script ? session->texts.script : "";
     settings->script = &session->script;
     cbpi_mutex_unlock(&session->mutex);

@@ -35,12 +35,16 @@ struct cbpi_config {
     uint32_t worker_stack_size;
     uint32_t serialize_events;
     uint32_t driver;            /* index in cbpi_driver_names */
-    uint32_t is_refusal_chosen; /* told.refuse_with has been set */
+    uint32_t is_refusal_chosen; /* RefuseWith has been set */
+    uint32_t own_requests;      /* this and the next three are told as flags */
+    uint32_t fork_is_creation;
+    uint32_t scope_signals;
+    uint32_t scope_proc_files;
     uint32_t hide_controller;
     uint32_t strict_altitude;
 };
 
-#define CBPI_ALL_EVENTS UINT32_MAX /* how PROC_EVT_ALL is kept in told.events, and shown as -1 */
+#define CBPI_ALL_EVENTS UINT32_MAX /* how PROC_EVT_ALL is kept in told.policy.events, and shown as -1 */
 
 /* These settings are texts; NULL stands for "". */
 struct cbpi_text_config {

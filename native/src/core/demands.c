@@ -68,13 +68,13 @@ static uint32_t check(const struct cbpi_driver *driver, uint32_t capabilities, c
 uint32_t cbpi_demands_check_config(const struct cbpi_driver *driver, uint32_t capabilities,
                                    const struct cbpi_config *config)
 {
-    uint32_t error = CHECK_VALUE(timeout_actions, config->told.timeout_action);
+    uint32_t error = CHECK_VALUE(timeout_actions, config->told.policy.timeout_action);
     if (error == 0 && config->is_refusal_chosen)
-        error = CHECK_VALUE(refusals, config->told.refuse_with);
+        error = CHECK_VALUE(refusals, config->told.policy.refuse_with);
     if (error == 0)
-        error = CHECK_VALUE(own_requests, config->told.own_requests);
-    for (uint32_t bit = 1; error == 0 && bit != 0 && config->told.events != CBPI_ALL_EVENTS; bit <<= 1)
-        if (config->told.events & bit)
+        error = CHECK_VALUE(own_requests, config->own_requests);
+    for (uint32_t bit = 1; error == 0 && bit != 0 && config->told.policy.events != CBPI_ALL_EVENTS; bit <<= 1)
+        if (config->told.policy.events & bit)
             error = CHECK_VALUE(events, bit);
     return error;
 }

@@ -188,7 +188,8 @@ static uint32_t activate(struct cbp_session *session, const struct cbpi_session_
         error = session->transport->ops->update(session->transport, &settings);
     if (error == 0) {
         cbpi_log("%s the filter is active: driver %s, timeout %u ms, events 0x%x", session->product_guid,
-                 session->driver->name, (unsigned) settings.timeout_ms, (unsigned) settings.events);
+                 session->driver->name, (unsigned) settings.policy.timeout_ms,
+                 (unsigned) settings.policy.events);
         cbp_store_u32(&session->state, CBPI_STATE_ACTIVE);
         if (cbpi_driver_plays(session->driver))
             session->driver->scripts->begin(session->transport);

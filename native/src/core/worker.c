@@ -190,12 +190,8 @@ static uint32_t next_delivery(struct cbp_worker *worker)
 static void prepare_event(struct cbp_worker *worker, uint32_t item, uint64_t sequence)
 {
     struct cbp_event *event = worker->delivery.event;
-    const struct cbp_event_item *told = &worker->delivery.items[item];
-    event->type = told->type;
-    event->flags = told->flags;
+    cbpi_event_take(event, &worker->delivery.items[item]);
     event->sequence = sequence + item;
-    event->result_code = told->result_code;
-    event->desired_access = told->desired_access;
     worker->item = item;
 }
 

@@ -64,10 +64,7 @@ void cbpi_event_decode(const struct cbp_event_message *message, struct cbpi_deli
         delivery->items[i].desired_access &= message->original_desired_access;
     COMMON_FIELDS(FROM_MESSAGE)
     event->size = (uint32_t) sizeof *event;
-    event->type = delivery->items[0].type;
-    event->flags = delivery->items[0].flags;
-    event->result_code = delivery->items[0].result_code;
-    event->desired_access = delivery->items[0].desired_access;
+    cbpi_event_take(event, &delivery->items[0]);
     event->deadline_ns = message->header.deadline_ns;
     append(event, message, message->process_name_offset, message->process_name_size,
            &event->process_name_offset, &event->process_name_size);

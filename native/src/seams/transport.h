@@ -23,19 +23,11 @@ struct cbpi_launch_channel;
 struct cbpi_launch_target;
 
 struct cbpi_session_settings {
-    uint32_t events;
-    uint32_t timeout_ms;
-    uint32_t timeout_action;
-    uint32_t refuse_with;
-    uint32_t fork_is_creation;
-    uint32_t own_requests;
-    uint32_t scope_signals;
-    uint32_t scope_proc_files;
-    uint64_t altitude;              /* in billionths; sessions are told in its order, the highest first */
-    uint32_t replay_speed;          /* CBPI_REPLAY_; this and the rest for drivers that play scripts */
-    uint32_t keeps_verdicts;        /* a recording's verdicts stand */
-    const char *script_path;        /* "" for none; not changed while the transport is open */
-    struct cbpi_script_log *script; /* what the driver tells about the playing of scripts */
+    struct cbp_session_settings policy; /* without its header and session id, which are the driver's */
+    uint32_t replay_speed;              /* CBPI_REPLAY_; this and the rest for drivers that play scripts */
+    uint32_t keeps_verdicts;            /* a recording's verdicts stand */
+    const char *script_path;            /* "" for none; not changed while the transport is open */
+    struct cbpi_script_log *script;     /* what the driver tells about the playing of scripts */
 };
 
 #define CBPI_REPLAY_MAX 0u      /* as fast as the handlers are */
@@ -82,6 +74,15 @@ struct cbpi_delivery {
     uint64_t sequence;       /* of event 0 */
     uint64_t record_id;      /* in the session's recording; 0: not recorded */
 };
+
+/* Makes an event one of its delivery's items. */
+static inline void cbpi_event_take(struct cbp_event *event, const struct cbp_event_item *item)
+{
+    event->type = item->type;
+    event->flags = item->flags;
+    event->result_code = item->result_code;
+    event->desired_access = item->desired_access;
+}
 
 /* An event has told of this execution, which did not happen. */
 struct cbpi_failed_execution {

@@ -37,9 +37,9 @@ static const char *attach_obstacle(uint32_t error)
 
 static uint32_t check_settings(const struct cbpi_session_settings *settings)
 {
-    if (settings->scope_signals)
+    if (settings->policy.flags & CBP_SESSION_FLAG_SCOPE_SIGNALS)
         return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "ScopeSignals is not possible on Windows");
-    if (settings->scope_proc_files)
+    if (settings->policy.flags & CBP_SESSION_FLAG_SCOPE_PROC_FILES)
         return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "ScopeProcFiles is not possible on Windows");
     return 0;
 }

@@ -29,18 +29,9 @@ uint32_t cbpi_helper_update(struct cbpi_transport *transport, const struct cbpi_
     uint32_t error = session->driver->check_settings(settings);
     if (error != 0)
         return error;
-    const uint32_t flags = (settings->fork_is_creation ? CBP_SESSION_FLAG_FORK_IS_CREATION : 0) |
-                           (settings->own_requests ? CBP_SESSION_FLAG_OWN_REQUESTS : 0) |
-                           (settings->scope_signals ? CBP_SESSION_FLAG_SCOPE_SIGNALS : 0) |
-                           (settings->scope_proc_files ? CBP_SESSION_FLAG_SCOPE_PROC_FILES : 0);
-    struct cbp_session_settings message = {.header = {.size = sizeof message, .type = CBP_MESSAGE_SESSION},
-                                           .session_id = session->session_id,
-                                           .events = settings->events,
-                                           .timeout_ms = settings->timeout_ms,
-                                           .timeout_action = settings->timeout_action,
-                                           .refuse_with = settings->refuse_with,
-                                           .flags = flags,
-                                           .altitude = settings->altitude};
+    struct cbp_session_settings message = settings->policy;
+    message.header = (struct cbp_message_header){.size = sizeof message, .type = CBP_MESSAGE_SESSION};
+    message.session_id = session->session_id;
     return cbpi_link_request(session->link, &message.header, NULL, NULL);
 }
 

@@ -170,8 +170,8 @@ static uint32_t probe(char *reason, uint64_t size)
 
 static uint32_t check_settings(const struct cbpi_session_settings *settings)
 {
-    const char *why = settings->scope_signals ? signals_obstacle() : "";
-    if (!*why && settings->scope_proc_files)
+    const char *why = settings->policy.flags & CBP_SESSION_FLAG_SCOPE_SIGNALS ? signals_obstacle() : "";
+    if (!*why && settings->policy.flags & CBP_SESSION_FLAG_SCOPE_PROC_FILES)
         why = proc_files_obstacle();
     return *why ? cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "%s", why) : 0;
 }

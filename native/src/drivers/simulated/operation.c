@@ -286,10 +286,7 @@ void cbpi_operation_tell(const struct cbpi_operation *operation, struct cbpi_del
         item->result_code = 0;
         item->desired_access = operation->message->original_desired_access;
     }
-    event->type = delivery->items[0].type;
-    event->flags = delivery->items[0].flags;
-    event->result_code = delivery->items[0].result_code;
-    event->desired_access = delivery->items[0].desired_access;
+    cbpi_event_take(event, &delivery->items[0]);
     event->sequence = operation->sequence;
     if (event->time_ns == 0)
         event->time_ns = cbpi_wall_ns();

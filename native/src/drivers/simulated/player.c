@@ -161,7 +161,7 @@ static void hold(struct cbpi_player *player, struct cbpi_operation *operation)
     operation->previous = player->last_open;
     *(player->last_open ? &player->last_open->next : &player->open) = operation;
     player->last_open = operation;
-    cbpi_player_set_deadline(player, operation, player->settings.timeout_ms);
+    cbpi_player_set_deadline(player, operation, player->settings.policy.timeout_ms);
 }
 
 /* Decides what a new operation is: true if it is told. */

@@ -36,15 +36,8 @@ static const void *name_units(void *context, const char *name, uint32_t size, si
 void cbpi_population_update(struct cbpi_population *population, const struct cbpi_session_settings *settings)
 {
     uint32_t place;
-    const struct cbp_session_settings wanted = {
-        .session_id = CBPI_SCRIPT_SESSION,
-        .events = settings->events,
-        .timeout_ms = settings->timeout_ms,
-        .timeout_action = settings->timeout_action,
-        .refuse_with = settings->refuse_with,
-        .flags = settings->fork_is_creation ? CBP_SESSION_FLAG_FORK_IS_CREATION : 0,
-        .altitude = settings->altitude};
-    (void) cbpd_set_session(&population->policy, 0, &wanted, &place);
+    _Static_assert(CBPI_SCRIPT_SESSION == 0, "settings have no session id");
+    (void) cbpd_set_session(&population->policy, 0, &settings->policy, &place);
 }
 
 uint32_t cbpi_population_init(struct cbpi_population *population,
