@@ -189,6 +189,7 @@ uint32_t cbpi_session_wait_until_inactive(struct cbp_session *session, uint32_t 
 void cbpi_session_end_recording(struct cbp_session *session);
 
 /* ---- failed_executions.c ---- */
+
 /* Tells the error callback of the failed executions that have not been reported yet, of the first so many
  * since the start. */
 void cbpi_failed_executions_report(struct cbp_session *session, uint64_t limit);
@@ -196,17 +197,21 @@ void cbpi_failed_executions_report(struct cbp_session *session, uint64_t limit);
 /* ---- config.c ---- */
 void cbpi_config_init(struct cbpi_config *config); /* which is all 0 */
 
+/* Gives the settings that the driver is told; takes the session's mutex. */
+void cbpi_config_settings(struct cbp_session *session, struct cbpi_session_settings *settings);
+
+uint32_t cbpi_config_stack_size(struct cbp_session *session); /* of a worker, in bytes */
+
+/* Writes least_workers and most_workers from the configuration; takes the session's mutex. */
+void cbpi_config_apply_worker_limit(struct cbp_session *session);
+
 /* ---- text.c ---- */
 char cbpi_lower(char c);                                    /* of an ASCII letter */
 bool cbpi_equal_without_case(const char *a, const char *b); /* but for the case of ASCII letters */
 bool cbpi_is_guid(const char *text);                        /* in braces */
 uint32_t cbpi_check_pattern(const char *pattern, uint64_t pattern_size);
 
-/* Gives the settings that the driver is told; takes the session's mutex. */
-void cbpi_config_settings(struct cbp_session *session, struct cbpi_session_settings *settings);
-
-/* ---- demands.c: CBP_ERROR_NOT_SUPPORTED, with a sentence, for what a driver with these capabilities cannot
- * do ---- */
+/* ---- demands.c: what a driver with these capabilities cannot do, CBP_ERROR_NOT_SUPPORTED ---- */
 uint32_t cbpi_demands_check_config(const struct cbpi_driver *driver, uint32_t capabilities,
                                    const struct cbpi_config *config);
 uint32_t cbpi_demands_check_action(const struct cbpi_driver *driver, uint32_t capabilities, uint32_t action);
@@ -214,11 +219,6 @@ uint32_t cbpi_demands_check_action(const struct cbpi_driver *driver, uint32_t ca
 uint32_t cbpi_demands_check_session(struct cbp_session *session);
 /* Says whether the driver of this start must be able now to do what is asked of it. control is held. */
 bool cbpi_demands_are_due(const struct cbp_session *session);
-
-uint32_t cbpi_config_stack_size(struct cbp_session *session); /* of a worker, in bytes */
-
-/* Writes least_workers and most_workers from the configuration; takes the session's mutex. */
-void cbpi_config_apply_worker_limit(struct cbp_session *session);
 
 /* ---- rules.c ---- */
 
