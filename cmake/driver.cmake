@@ -1,7 +1,7 @@
-# What the drivers are made of: each folder a static library, and what it links is all that it may include. The
+# Makes a static library of each folder that drivers are made of. A folder may include only what it links. The
 # order is the house's (docs/architecture.md): a folder looks down this list, never up.
 
-# cbp_driver_library(NAME FOLDER [LIBRARY]...): the sources of driver/FOLDER, which use those libraries.
+# cbp_driver_library(NAME FOLDER [LIBRARY]...) makes it of the sources of driver/FOLDER, which use those libraries.
 function(cbp_driver_library _name _folder)
   file(GLOB _sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/driver/${_folder}/*.c")
   add_library(${_name} STATIC ${_sources})

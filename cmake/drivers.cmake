@@ -1,10 +1,10 @@
-# The list of drivers. A driver is a folder whose name is the driver's, with a `const struct cbpi_driver
+# Makes the list of drivers. A driver is a folder whose name is the driver's, with a `const struct cbpi_driver
 # cbpi_<name>_driver` in it (native/src/seams/transport.h); its row in a list is all that a build has to know of it.
 
-# What the Driver setting accepts everywhere, though a build may lack it.
+# The Driver setting accepts these names everywhere, though a build may lack the driver.
 set(CBP_DRIVER_NAMES auto ptrace bpf simulated debug kernel)
 
-# cbp_driver_list(TARGET FOLDER...): an object library with the list of these drivers, the default one first.
+# cbp_driver_list(TARGET FOLDER...) makes an object library with the list of these drivers, the default one first.
 function(cbp_driver_list _target)
   set(_names ${CBP_DRIVER_NAMES})
   set(_declarations "")

@@ -1,25 +1,25 @@
-# cbp_flags: how everything of this project is compiled and linked; cbp_warnings: the part of it that does not
-# need a C library. Warnings here, so that no target forgets one.
+# Everything of this project is compiled and linked with cbp_flags; cbp_warnings is the part of them that does not
+# need a C library. Warnings stand here, so that no target forgets one.
 add_library(cbp_warnings INTERFACE)
 add_library(cbp_flags INTERFACE)
 target_link_libraries(cbp_flags INTERFACE cbp_warnings)
 if(MSVC)
-  # C4324: a structure was padded because of its alignment, as it was told to be.
+  # C4324 says that a structure was padded because of its alignment, as it was told to be.
   target_compile_options(cbp_warnings INTERFACE /W4 /wd4324 /utf-8 $<$<BOOL:${CBP_WERROR}>:/WX>)
   target_compile_definitions(cbp_warnings INTERFACE _CRT_SECURE_NO_WARNINGS)
   return()
 endif()
 target_compile_options(cbp_warnings INTERFACE -Wall -Wextra -Wconversion $<$<BOOL:${CBP_WERROR}>:-Werror>)
-# Empty, so that a file that says `#define _GNU_SOURCE` itself defines the same.
+# The value is empty, so that a file may say `#define _GNU_SOURCE` itself.
 target_compile_options(cbp_warnings INTERFACE -D_GNU_SOURCE=)
-# Not `cmake --install --strip`: a machine without binutils has no strip. Static libraries bring whole files,
-# and what a program does not use of them goes.
+# The linker strips, because a machine without binutils has no strip for `cmake --install --strip`. Static
+# libraries bring whole files, and what a program does not use of them goes.
 target_compile_options(cbp_warnings INTERFACE
   $<$<CONFIG:Release>:-ffunction-sections> $<$<CONFIG:Release>:-fdata-sections>)
 target_link_options(cbp_warnings INTERFACE $<$<CONFIG:Release>:-s> $<$<CONFIG:Release>:LINKER:--gc-sections>)
 
 if(WIN32)
-  # printf as C11 has it, whatever C library there is; and nothing of the compiler beside the DLL.
+  # printf is as C11 has it with every C library, and nothing of the compiler lies beside the DLL.
   target_compile_definitions(cbp_flags INTERFACE __USE_MINGW_ANSI_STDIO=1)
   target_link_options(cbp_flags INTERFACE -static-libgcc)
 endif()

@@ -1,5 +1,5 @@
-# What `cmake --install` copies. Two layouts: the Python package's one folder, and the usual one of a C library
-# with header files, a pkg-config file and a CMake package.
+# Says what `cmake --install` copies. There are two layouts: the Python package's one folder, and the usual one of
+# a C library with header files, a pkg-config file and a CMake package.
 if(CBP_PACKAGE_LAYOUT)
   install(TARGETS cbprocess cbprocess-ptrace cbprocess-launch LIBRARY DESTINATION . RUNTIME DESTINATION .)
   return()
@@ -27,7 +27,7 @@ write_basic_package_version_file("${CMAKE_BINARY_DIR}/cbprocessConfigVersion.cma
 install(FILES "${CMAKE_BINARY_DIR}/cbprocessConfig.cmake" "${CMAKE_BINARY_DIR}/cbprocessConfigVersion.cmake"
         DESTINATION "${_package}")
 
-# Relative to the file itself, so that an installation can be moved.
+# These paths are relative to the file itself, so that an installation can be moved.
 file(RELATIVE_PATH CBP_PKGCONFIG_PREFIX "${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig" "${CMAKE_INSTALL_PREFIX}")
 file(RELATIVE_PATH CBP_PKGCONFIG_LIBDIR "${CMAKE_INSTALL_PREFIX}" "${CMAKE_INSTALL_FULL_LIBDIR}")
 file(RELATIVE_PATH CBP_PKGCONFIG_INCLUDEDIR "${CMAKE_INSTALL_PREFIX}" "${CMAKE_INSTALL_FULL_INCLUDEDIR}")

@@ -1,5 +1,5 @@
-# The Linux build: the library, the helper and the launcher that it starts.
-# The drivers, a row for each.
+# Builds for Linux: the library, the helper and the launcher that it starts.
+# The drivers have a row each.
 set(CBP_DRIVERS native/src/drivers/ptrace native/src/drivers/simulated)
 
 set(_core_folders core recording seams platform/linux drivers/helper)
@@ -10,10 +10,10 @@ file(GLOB _core CONFIGURE_DEPENDS ${_core_sources})
 file(GLOB _helper CONFIGURE_DEPENDS driver/linux/ptrace/*.c)
 file(GLOB _launcher CONFIGURE_DEPENDS driver/linux/launch/*.c)
 
-# Questions to the system, for the core and for the drivers.
+# This library asks the system, for the core and for the drivers.
 cbp_driver_library(facts linux/facts)
 
-# Objects, so that the C tests reach what the library does not export.
+# The core is objects, so that the C tests reach what the library does not export.
 add_library(core OBJECT ${_core})
 target_compile_definitions(core PRIVATE CBP_BUILDING)
 target_compile_definitions(core PRIVATE "CBPI_HELPER_FOLDER=\"${CBP_HELPER_FOLDER}\"")
@@ -32,9 +32,9 @@ add_executable(cbprocess-ptrace ${_helper})
 target_include_directories(cbprocess-ptrace PRIVATE driver/linux/ptrace)
 target_link_libraries(cbprocess-ptrace PRIVATE cbp_flags helper facts Threads::Threads)
 
-# A static program without a C library: nothing that the environment names is loaded into it. What compilers
-# add by themselves (sanitizers, stack protectors, fortified calls) would need one, so that such programs have a
-# protocol library of their own.
+# A static program without a C library loads nothing that the environment names. Compilers add calls by themselves
+# (sanitizers, stack protectors, fortified calls) that would need one, so such programs have a protocol library of
+# their own.
 add_library(freestanding INTERFACE)
 target_compile_options(freestanding INTERFACE -ffreestanding -fno-stack-protector -fno-sanitize=all -fno-lto
   -fno-asynchronous-unwind-tables -U_FORTIFY_SOURCE)
@@ -56,7 +56,7 @@ set_target_properties(bare PROPERTIES POSITION_INDEPENDENT_CODE OFF)
 add_bare_program(cbprocess-launch ${_launcher})
 target_include_directories(cbprocess-launch PRIVATE driver/linux/facts driver/linux/launch)
 
-# The command of the Python package; setup.py puts it among the scripts.
+# This is the command of the Python package; setup.py puts it among the scripts.
 add_bare_program(cbprocess-front native/front/front.c)
 set_target_properties(cbprocess-front PROPERTIES OUTPUT_NAME cbprocess
   RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/_front")

@@ -1,5 +1,5 @@
-# A toolchain for CMake: mingw-w64's compiler for 64-bit Windows (Debian: gcc-mingw-w64-x86-64). Knows nothing of what
-# is built.
+# Is a toolchain for CMake: mingw-w64's compiler for 64-bit Windows (Debian: gcc-mingw-w64-x86-64). Knows nothing of
+# what is built.
 set(CMAKE_SYSTEM_NAME Windows)
 set(CMAKE_SYSTEM_PROCESSOR AMD64)
 set(CMAKE_C_COMPILER x86_64-w64-mingw32-gcc)

@@ -1,11 +1,12 @@
-# The C tests: each tests/native/test_*.c is a program that links the core's objects and ends with status 0.
+# Builds the C tests: each tests/native/test_*.c is a program that links the core's objects and ends with status 0.
 # The core in it starts the driver's program from its own folder; the tests put the fake helper there.
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/native_tests")
 
 add_executable(fake_helper tests/native/fake_helper.c tests/native/fake_rules.c)
 target_link_libraries(fake_helper PRIVATE cbp_flags rules)
 
-# add_native_test(SOURCE DRIVERS [SOURCE]...): DRIVERS is the object library with the list of the core's drivers.
+# add_native_test(SOURCE DRIVERS [SOURCE]...) makes a test; DRIVERS is the object library with the list of the
+# core's drivers.
 function(add_native_test _source _drivers)
   get_filename_component(_name "${_source}" NAME_WE)
   add_executable(${_name} "${_source}" ${ARGN} $<TARGET_OBJECTS:core> $<TARGET_OBJECTS:${_drivers}>)
@@ -21,7 +22,7 @@ foreach(_source IN LISTS _sources)
   add_native_test("${_source}" drivers)
 endforeach()
 
-# Drivers of tests, a row for each; tests/native/drivers/test_*.c have them besides those of the library.
+# Drivers of tests have a row each; tests/native/drivers/test_*.c have them besides those of the library.
 set(_more_drivers tests/native/drivers/list)
 cbp_driver_list(more_drivers ${CBP_DRIVERS} ${_more_drivers})
 list(TRANSFORM _more_drivers APPEND /*.c)

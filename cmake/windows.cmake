@@ -1,5 +1,5 @@
-# The Windows build: the DLL and the debug helper that it starts. With mingw-w64, clang (zig) or MSVC.
-# The drivers, a row for each.
+# Builds for Windows: the DLL and the debug helper that it starts. With mingw-w64, clang (zig) or MSVC.
+# The drivers have a row each.
 set(CBP_DRIVERS native/src/drivers/debug native/src/drivers/simulated)
 
 set(_core_folders core recording seams platform/windows drivers/helper)
@@ -17,7 +17,7 @@ else()
   target_compile_options(cbp_flags INTERFACE -U_WIN32_WINNT -D_WIN32_WINNT=0x0A00)
 endif()
 
-# Objects, so that the C tests reach what the library does not export; what it does, the header says.
+# The core is objects, so that the C tests reach what the library does not export; the header says what it does export.
 add_library(core OBJECT ${_core})
 target_compile_definitions(core PRIVATE CBP_BUILDING)
 target_include_directories(core PUBLIC native/include ${_core_folders})
@@ -33,7 +33,7 @@ add_executable(cbprocess-debug ${_helper})
 target_include_directories(cbprocess-debug PRIVATE driver/windows/debug)
 target_link_libraries(cbprocess-debug PRIVATE cbp_flags helper ntdll)
 
-# The Python package's one folder; or the usual layout of a C library, with the helper beside the DLL.
+# There are two layouts: the Python package's one folder, and that of a C library, with the helper beside the DLL.
 if(CBP_PACKAGE_LAYOUT)
   install(TARGETS cbprocess cbprocess-debug RUNTIME DESTINATION .)
 else()

@@ -1,5 +1,5 @@
-# A toolchain for CMake: the C compiler, linker and libc of the ziglang package. -DZIG=<path of the program>.
-# For machines without a compiler of their own; knows nothing of what is built.
+# Is a toolchain for CMake: the C compiler, linker and libc of the ziglang package. -DZIG=<path of the program>.
+# It is for machines without a compiler of their own, and knows nothing of what is built.
 set(ZIG "" CACHE FILEPATH "The zig program")
 set(ZIG_TARGET "" CACHE STRING "Another system than this: x86_64-windows-gnu or aarch64-windows-gnu")
 list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES ZIG ZIG_TARGET)

@@ -1,10 +1,11 @@
-/* The command `cbprocess` of an installed Python package: notes what of its caller CPython's start destroys,
- * and becomes Python, which finds the note (cbprocess/cli/caller.py). That is which signals are ignored,
- * because CPython ignores SIGPIPE and SIGXFSZ for itself; and SIGINT is blocked until Python is ready for it.
+/* Implements the command `cbprocess` of an installed Python package. It notes two facts about its caller that
+ * CPython's start would destroy, and becomes Python, which finds the note (cbprocess/cli/caller.py). The
+ * facts are which signals are ignored, because CPython ignores SIGPIPE and SIGXFSZ for itself, and which are
+ * blocked, because SIGINT stays blocked until Python is ready for it.
  *
- * What it executes is the script `cbprocess-python` in its own folder, where an installer has put both: in
- * that script stands which Python it is for. Being without a C library (bare_system.h) it changes nothing
- * else. Knows nothing of the command line and of the library. */
+ * It executes the script `cbprocess-python` in its own folder, where an installer has put both. The script
+ * says which Python it is for. The command has no C library (bare_system.h), so it changes nothing else. It
+ * knows nothing of the command line and of the library. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -24,8 +25,8 @@ enum {
 
 static const char script_name[] = "cbprocess-python";
 static const char note_name[] = "CBPROCESS_CALLER=";
-/* How an installer begins a script whose interpreter the kernel could not find: there is a blank in its path,
- * or that is too long for a line of the kernel's. */
+/* An installer begins a script like this if the kernel could not find its interpreter: there is a blank in
+ * the path, or the path is too long for a line of the kernel's. */
 static const char shell_begin[] = "#!/bin/sh\n'''exec' ";
 static const char shell_end[] = " \"$0\" \"$@\"\n";
 
@@ -50,14 +51,8 @@ static void append(char **end, const char *text)
 
 static void append_number(char **end, uint64_t number)
 {
-    unsigned shift = 0;
-    while (shift < 60 && number >> shift > 15)
-        shift += 4;
-    for (;; shift -= 4) {
-        *(*end)++ = "0123456789abcdef"[number >> shift & 15];
-        if (shift == 0)
-            break;
-    }
+    for (unsigned digit = NUMBER_SIZE; digit-- > 0;)
+        *(*end)++ = "0123456789abcdef"[number >> 4 * digit & 15];
     **end = 0;
 }
 
@@ -73,7 +68,7 @@ static int fail(const char *what, long error)
     return EXIT_OWN_FAILURE;
 }
 
-/* What the kernel knows of us behind the environment: the path that we were executed by. */
+/* Gives the path by which this program was executed, which the kernel leaves behind the environment. */
 static const char *executed_path(char **environment)
 {
     while (*environment != NULL)
@@ -84,7 +79,7 @@ static const char *executed_path(char **environment)
     return "";
 }
 
-/* Beside our own file, wherever the links lead that we were called by. */
+/* Finds the script beside this program's own file, wherever the links lead that it was called by. */
 static void find_script(char **environment)
 {
     long length = call_system(SYS_readlinkat, AT_FDCWD, address_of("/proc/self/exe"), address_of(script),
@@ -102,8 +97,8 @@ static void find_script(char **environment)
     append(&end, script_name);
 }
 
-/* The Python of a script that begins as shell_begin says; NULL: the kernel can tell. The shell that would run
- * in between changes the environment. */
+/* Gives the Python of a script that begins as shell_begin says; NULL: the kernel can tell. The shell that
+ * would run in between would change the environment. */
 static const char *python_of_script(void)
 {
     long fd = call_system(SYS_openat, AT_FDCWD, address_of(script), O_RDONLY | O_CLOEXEC, 0, 0, 0);
@@ -119,7 +114,7 @@ static const char *python_of_script(void)
         path++;
     char *end = path;
     while ((unsigned char) *end > ' ' || (is_quoted && *end == ' ')) {
-        /* What the shell would make something else of. */
+        /* The shell would make something else of these characters. */
         if (*end == '$' || *end == '`' || *end == '\\' || *end == '\'' || *end == '"')
             break;
         end++;
@@ -143,7 +138,7 @@ static void write_note(void)
     }
     char *end = note;
     append(&end, note_name);
-    /* Only for this process: who inherits it shall not believe it. */
+    /* The note begins with this process's id, so that a process that inherits it does not believe it. */
     append_number(&end, (uint64_t) call_system(SYS_getpid, 0, 0, 0, 0, 0, 0));
     append(&end, " ");
     append_number(&end, mask);
@@ -177,7 +172,7 @@ int cbpd_bare_main(int argument_count, char **arguments, char **environment)
     for (int i = 1; i < argument_count; i++)
         line[at++] = arguments[i];
     char **surroundings = line + ++at;
-    /* First, so that it counts whatever the environment says. */
+    /* The note stands first, so that it counts whatever the environment says. */
     surroundings[0] = note;
     for (size_t i = 0; i < count; i++)
         surroundings[i + 1] = environment[i];

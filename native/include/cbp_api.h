@@ -1,5 +1,5 @@
-/* How the public functions and structures are declared. Included by the other public headers; knows none of
- * them. */
+/* Declares how public functions and structures are declared. The other public headers include it; it knows
+ * none of them. */
 #ifndef CBP_API_H
 #define CBP_API_H
 
@@ -17,7 +17,7 @@
 #define CBP_CALL
 #endif
 
-/* A structure's member, from its row in a CBP_FIELDS_ list. */
+/* Makes a structure's member from its row in a CBP_FIELDS_ list. */
 #define CBP_EVENT_MEMBER_(S, type, name) type name;
 
 #endif

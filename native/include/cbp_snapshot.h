@@ -1,4 +1,5 @@
-/* Part of cbprocess.h, whose conventions hold: the processes that run at one moment. Needs no session. */
+/* Is a part of cbprocess.h, whose conventions hold: the processes that run at one moment. Needs no session.
+ */
 #ifndef CBP_SNAPSHOT_H
 #define CBP_SNAPSHOT_H
 
@@ -8,17 +9,16 @@
 extern "C" {
 #endif
 
-/* One process of a snapshot. Its texts stand in the snapshot's texts, each with a NUL behind it that its size
- * does not count. */
+/* Describes one process of a snapshot. Its texts stand in the snapshot's texts, each with a NUL behind it
+ * that its size does not count. Its name is the executable's path, or a short name where the system does not
+ * tell the path (a kernel thread, another user's process). */
 #define CBP_FIELDS_process_record(X, S)                                                                      \
     X(S, uint32_t, process_id)                                                                               \
     X(S, uint32_t, parent_process_id)                                                                        \
     X(S, uint64_t, start_time)   /* as cbp_event.start_time; 0: the system does not tell this caller */      \
     X(S, uint32_t, thread_count) /* 0: as above */                                                           \
     X(S, uint32_t, process_name_size)                                                                        \
-    X(S, uint64_t,                                                                                           \
-      process_name_offset)           /* the executable's path; where the system does not tell it (a       \
-                                         * kernel thread, another user's process) the short name */  \
+    X(S, uint64_t, process_name_offset)                                                                      \
     X(S, uint64_t, arguments_offset) /* each argument with its NUL, counted; none if not asked for */        \
     X(S, uint32_t, arguments_size)                                                                           \
     X(S, uint32_t, flags) /* SNAPSHOT_FLAG_ bits */
@@ -28,8 +28,8 @@ struct cbp_process_record {
 };
 CBP_ASSERT_SIZE(struct cbp_process_record, 48);
 
-/* The processes that ran at one moment, by rising id. Later versions may append fields, here and to a record:
- * go from one record to the next by record_size. */
+/* Holds the processes that ran at one moment, by rising id. Later versions may append fields, here and to a
+ * record: go from one record to the next by record_size. */
 struct cbp_snapshot {
     uint32_t count;
     uint32_t record_size;
@@ -38,13 +38,13 @@ struct cbp_snapshot {
     uint64_t texts_size;
 };
 
-/* Lists the processes that the caller can see, without any driver; their arguments too when with_arguments is
+/* Lists the processes that the caller can see, without any driver, and their arguments when with_arguments is
  * 1. A process that starts or ends meanwhile may be missing. *snapshot is the caller's until
  * cbp_snapshot_destroy(). CBP_ERROR_TOO_MANY_OPEN_FILES, CBP_ERROR_NOT_ENOUGH_MEMORY, CBP_ERROR_GEN_FAILURE
  * if the system's list cannot be read (Linux: no /proc). */
 CBP_API uint32_t CBP_CALL cbp_snapshot_create(uint32_t with_arguments, const struct cbp_snapshot **snapshot);
 
-/* Frees it; NULL does nothing. */
+/* Frees the snapshot; NULL does nothing. */
 CBP_API void CBP_CALL cbp_snapshot_destroy(const struct cbp_snapshot *snapshot);
 
 #ifdef __cplusplus

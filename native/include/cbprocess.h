@@ -1,5 +1,5 @@
-/* cbprocess: watch and control what processes and threads do. The one header to include: the others beside it
- * are its parts. Each function's contract is its comment.
+/* Declares the library cbprocess, which watches and controls what processes and threads do. Programs include
+ * this header alone; the others beside it are its parts. Each function's contract is its comment.
  *
  * Conventions
  *   Return values are 0 or a Win32 error code (CBP_ERROR_...); after a failure cbp_error_detail() has a
@@ -10,7 +10,7 @@
  * handler" means: in a thread that is inside an event, error or worker callback of any session. After a fork
  * of the controller process the child's sessions are dead: every call on one gives CBP_ERROR_NOT_READY,
  * cbp_session_destroy() frees its memory, and the parent's filter is untouched.
- *   Where several reasons to refuse a call are there at once, its result is the first of: the session cannot
+ *   If several reasons to refuse a call are there at once, its result is the first of: the session cannot
  * be used (CBP_ERROR_NOT_READY), an argument is wrong (CBP_ERROR_INVALID_PARAMETER and
  * CBP_ERROR_IMPLEMENTATION_LIMIT), a handler may not do that (CBP_ERROR_POSSIBLE_DEADLOCK), or only a handler
  * may (CBP_ERROR_NO_CALLBACK_ACTIVE), the filter is active (CBP_ERROR_CONNECTION_ACTIVE); then the rest. */
@@ -19,7 +19,7 @@
 
 #include "cbp_api.h"
 
-/* The one place where the version stands; setup.py and CMakeLists.txt read this line. */
+/* The version stands here and nowhere else; setup.py and CMakeLists.txt read this line. */
 #define CBP_VERSION "0.1.0"
 
 #ifdef __cplusplus
@@ -29,19 +29,21 @@ extern "C" {
 struct cbp_session;
 struct cbp_worker;
 
-/* An event, and the answer to it. The handler reads it, may change result_code and desired_access, and
- * returns. The memory is valid, and at the same address for all events of one worker unless size says more
- * than CBP_EVENT_SIZE_INLINE, until the handler returns. New fields are only ever appended to the fixed part:
- * use the offsets for the texts, never sizeof. */
+/* An event holds an operation, and the answer to it. The handler reads it, may change result_code and
+ * desired_access, and returns. The memory is valid until then. All events of one worker have the same
+ * address, unless size says more than CBP_EVENT_SIZE_INLINE. New fields are only ever appended to the fixed
+ * part: use the offsets for the texts, never sizeof.
+ *
+ * result_code is 0 at first, or the code with which a rule has refused; any other code than 0 refuses where
+ * EVENT_FLAG_REFUSABLE is set. desired_access has at first the rights that are asked for, less those that
+ * rules took; bits can be taken out, not added. Texts are NUL-terminated, and their sizes do not count the NUL.
+ * process_name_offset is equal in every event, also in one without a name: a NUL stands there. */
 #define CBP_FIELDS_event(X, S)                                                                               \
-    X(S, uint32_t, size)        /* of the event, its texts included */                                       \
-    X(S, uint32_t, type)        /* one PROC_EVT_ bit */                                                      \
-    X(S, uint32_t, result_code) /* in/out: 0 at first, or the code with which a rule has refused; not 0   \
-                                    * refuses where EVENT_FLAG_REFUSABLE is set */  \
-    X(S, uint32_t,                                                                                           \
-      desired_access)     /* in/out: rights that are granted: at first what is asked for, less what \
-                                    * rules took; bits can be taken out, not added */        \
-    X(S, uint32_t, flags) /* EVENT_FLAG_ bits */                                                             \
+    X(S, uint32_t, size)           /* of the event, its texts included */                                    \
+    X(S, uint32_t, type)           /* one PROC_EVT_ bit */                                                   \
+    X(S, uint32_t, result_code)    /* in/out */                                                              \
+    X(S, uint32_t, desired_access) /* in/out */                                                              \
+    X(S, uint32_t, flags)          /* EVENT_FLAG_ bits */                                                    \
     X(S, uint32_t, process_id)                                                                               \
     X(S, uint32_t, thread_id)                                                                                \
     X(S, uint32_t, parent_process_id)                                                                        \
@@ -58,9 +60,7 @@ struct cbp_worker;
     X(S, uint64_t, start_time)   /* of process_id: clock ticks since boot, as in /proc/PID/stat */           \
     X(S, uint64_t, deadline_ns)  /* CLOCK_MONOTONIC, as it was when the event was made; 0: none */           \
     X(S, uint64_t, context)      /* cbp_callbacks.context of the session */                                  \
-    X(S, uint32_t,                                                                                           \
-      process_name_offset) /* from the event's start; NUL-terminated, NUL not counted. The same \
-                                           in every event, also in one without a name: a NUL stands there */            \
+    X(S, uint32_t, process_name_offset) /* of a text from the event's start, as are the next offsets */      \
     X(S, uint32_t, process_name_size)                                                                        \
     X(S, uint32_t, image_file_name_offset)                                                                   \
     X(S, uint32_t, image_file_name_size)                                                                     \
@@ -74,7 +74,7 @@ CBP_ASSERT_SIZE(struct cbp_event, 128);
 
 #define CBP_EVENT_SIZE_INLINE 16384u /* an event of at most this size stands at its worker's own address */
 
-/* The texts of an event: pointers into it, "" where it has none. */
+/* These functions give the texts of an event: pointers into it, "" where it has none. */
 static inline const char *cbp_event_process_name(const struct cbp_event *event)
 {
     return event->process_name_size ? (const char *) event + event->process_name_offset : "";
@@ -90,18 +90,18 @@ static inline const char *cbp_event_arguments(const struct cbp_event *event)
     return event->arguments_size ? (const char *) event + event->arguments_offset : "";
 }
 
-/* Called in a worker thread for each event; the operation waits until it returns (or until
+/* A worker thread calls this for each event; the operation waits until it returns (or until
  * cbp_event_complete(), after cbp_event_defer()). It must not throw or unwind through this frame. */
 typedef void(CBP_CALL *cbp_event_callback)(struct cbp_event *event);
 
-/* Called with CBP_ERROR_ code and a sentence when something failed outside any call: events were lost, a
- * worker could not start, the driver's process died. In the dispatcher's thread or a worker's; text lives
- * until it returns. */
+/* The library calls this with a CBP_ERROR_ code and a sentence when something failed outside any call: events
+ * were lost, a worker could not start, the driver's process died. It runs in the dispatcher's thread or a
+ * worker's; text lives until it returns. */
 typedef void(CBP_CALL *cbp_error_callback)(uint64_t context, uint32_t code, const char *text);
 
-/* Replaces the body of a worker thread: it must call cbp_worker_run(worker) once and return after it. For
- * runtimes that want to be the outermost frame of their threads (a Python thread keeps its thread-locals
- * then). Not calling cbp_worker_run() ends that worker. */
+/* A worker thread calls this in place of its own body: it must call cbp_worker_run(worker) once and return
+ * after it. It is for runtimes that want to be the outermost frame of their threads (a Python thread keeps
+ * its thread-locals then). If it does not call cbp_worker_run(), that worker ends. */
 typedef void(CBP_CALL *cbp_worker_callback)(uint64_t context, struct cbp_worker *worker);
 
 struct cbp_callbacks {
@@ -113,7 +113,7 @@ struct cbp_callbacks {
     cbp_worker_callback worker;
 };
 
-/* What happened to the events of a session. All counts are since cbp_session_start(). */
+/* Counts what happened to the events of a session since cbp_session_start(). */
 #define CBP_FIELDS_statistics(X, S)                                                                          \
     X(S, uint64_t, delivered)       /* events that a handler was called for */                               \
     X(S, uint64_t, lost)            /* events that never reached a handler */                                \
@@ -136,23 +136,23 @@ CBP_ASSERT_SIZE(struct cbp_statistics, 104);
 
 /* ---- The library ------------------------------------------------------------------------------------- */
 
-/* The version of the built library, "major.minor.patch". */
+/* Gives the version of the built library, "major.minor.patch". */
 CBP_API const char *CBP_CALL cbp_version(void);
 
-/* The text of a CBP_ERROR_ code; "unknown error" for any other. Never NULL. */
+/* Gives the text of a CBP_ERROR_ code; "unknown error" for any other. Never NULL. */
 CBP_API const char *CBP_CALL cbp_error_message(uint32_t code);
 
-/* In an error callback with CBP_ERROR_GEN_FAILURE: the sequence number of the creation event that told of an
- * execution which was allowed and then failed in the system, so that it did not happen, and its errno (0: the
- * process has ended in it; os_error may be NULL). Gives 0 for every other error, and elsewhere. */
+/* Gives, in an error callback with CBP_ERROR_GEN_FAILURE, the sequence number of the creation event of an
+ * execution that was allowed and then failed in the system, so that it did not happen. *os_error is its errno
+ * (0: the process has ended in it); os_error may be NULL. Gives 0 for every other error, and elsewhere. */
 CBP_API uint64_t CBP_CALL cbp_failed_execution(uint32_t *os_error);
 
-/* A sentence about the last call that failed in this thread; "" before the first. Valid until the next
- * failure. */
+/* Gives a sentence about the last call that failed in this thread; "" before the first. It is valid until the
+ * next failure. */
 CBP_API const char *CBP_CALL cbp_error_detail(void);
 
-/* One row of what the library was built with, for tests of a binding: kind "struct" (offset 0, its size),
- * "field" (of owner), "const" (value in offset, as two's complement; owner is its group). */
+/* Describes one thing that the library was built with, for tests of a binding: kind "struct" (offset 0, its
+ * size), "field" (of owner), "const" (value in offset, as two's complement; owner is its group). */
 struct cbp_abi_row {
     const char *kind;
     const char *owner;
@@ -162,15 +162,15 @@ struct cbp_abi_row {
     uint32_t size;
 };
 
-/* The rows; *count is always written. */
+/* Gives the rows; *count is always written. */
 CBP_API const struct cbp_abi_row *CBP_CALL cbp_abi_rows(uint32_t *count);
 
 /* Checks size bytes as a message of the given type (CBP_MESSAGE_...), as both sides of a driver's boundary
- * do. Returns 0 or CBP_ERROR_INVALID_DATA, for any bytes whatever. */
+ * do. Gives 0 or CBP_ERROR_INVALID_DATA, for any bytes whatever. */
 CBP_API uint32_t CBP_CALL cbp_message_validate(const void *message, uint64_t size, uint32_t type);
 
-/* Whether a name rule with this pattern matches this name: *matches is 1 or 0. The rule's definition:
- * '*' any run of characters, '?' exactly one; without a separator the file name alone is matched.
+/* Says whether a name rule with this pattern matches this name: *matches is 1 or 0. In a pattern '*' is any
+ * run of characters and '?' exactly one; without a separator the file name alone is matched.
  * CBP_ERROR_INVALID_PARAMETER for a pattern that a rule could not have (empty, longer than PATTERN_SIZE_MAX).
  */
 CBP_API uint32_t CBP_CALL cbp_pattern_match(const char *pattern, uint64_t pattern_size, const char *name,
@@ -179,25 +179,26 @@ CBP_API uint32_t CBP_CALL cbp_pattern_match(const char *pattern, uint64_t patter
 /* ---- Sessions ----------------------------------------------------------------------------------------- */
 
 /* Makes an inactive session. product_guid is a GUID in braces, case ignored; anything else is
- * CBP_ERROR_INVALID_PARAMETER. With NULL the session has none yet: it keeps what it is given, and starts
- * (CBP_ERROR_NOT_READY) only after cbp_session_set_product_guid(). *session is the caller's until
+ * CBP_ERROR_INVALID_PARAMETER. With NULL the session has none yet: it keeps its settings and rules, and
+ * starts only after cbp_session_set_product_guid() (CBP_ERROR_NOT_READY). *session is the caller's until
  * cbp_session_destroy(). */
 CBP_API uint32_t CBP_CALL cbp_session_create(const char *product_guid, struct cbp_session **session);
 
-/* Gives the session a product GUID, in the place of another if it has one. CBP_ERROR_INVALID_PARAMETER for
- * what is none, CBP_ERROR_CONNECTION_ACTIVE while the session is active. */
+/* Gives the session a product GUID, in place of the one that it may have. CBP_ERROR_INVALID_PARAMETER if it
+ * is no GUID, CBP_ERROR_CONNECTION_ACTIVE while the session is active. */
 CBP_API uint32_t CBP_CALL cbp_session_set_product_guid(struct cbp_session *session, const char *product_guid);
 
-/* Gives the session the settings of another one, which may belong to the process that this one was forked
- * from: all but RecordTo, since a file has one writer. CBP_ERROR_CONNECTION_ACTIVE while the session is
- * active. */
+/* Copies to the session the settings of another one, which may belong to the process that this one was forked
+ * from. All are copied but RecordTo, since a file has one writer. CBP_ERROR_CONNECTION_ACTIVE while the
+ * session is active. */
 CBP_API uint32_t CBP_CALL cbp_session_copy_config(struct cbp_session *session, struct cbp_session *other);
 
-/* Stops the session if it is active and frees it; NULL does nothing. Not in a handler of this session
+/* Stops the session if it is active and frees it; NULL does nothing. A handler of this session cannot do it
  * (CBP_ERROR_POSSIBLE_DEADLOCK, nothing freed). No other call on the session may run or follow. */
 CBP_API uint32_t CBP_CALL cbp_session_destroy(struct cbp_session *session);
 
-/* Sets the callbacks. Only while inactive (CBP_ERROR_CONNECTION_ACTIVE). event must not be NULL. */
+/* Sets the callbacks, while the session is inactive (else CBP_ERROR_CONNECTION_ACTIVE). event must not be
+ * NULL. */
 CBP_API uint32_t CBP_CALL cbp_session_set_callbacks(struct cbp_session *session,
                                                     const struct cbp_callbacks *callbacks);
 
@@ -253,38 +254,37 @@ CBP_API uint32_t CBP_CALL cbp_session_set_callbacks(struct cbp_session *session,
 CBP_API uint32_t CBP_CALL cbp_session_set_config(struct cbp_session *session, const char *name,
                                                  const char *value);
 
-/* Reads a configuration value as text into buffer, NUL-terminated; booleans are "True" and "False". Besides
- * the settings above: BuildInfo. CBP_ERROR_INSUFFICIENT_BUFFER if it does not fit; *needed (may be NULL) is
- * written in both cases: the bytes it takes with its NUL. */
+/* Copies a configuration value as text into buffer, NUL-terminated; booleans are "True" and "False". Besides
+ * the settings above there is BuildInfo. CBP_ERROR_INSUFFICIENT_BUFFER if it does not fit; *needed (may be
+ * NULL) is written in both cases: the bytes that it takes with its NUL. */
 CBP_API uint32_t CBP_CALL cbp_session_get_config(struct cbp_session *session, const char *name, char *buffer,
                                                  uint64_t size, uint64_t *needed);
 
 /* Starts the driver if need be, attaches the filter and starts the workers. timeout_ms is 0 (no deadline as
  * long as the dispatcher lives) or at least TIMEOUT_MIN_MS, else CBP_ERROR_IMPLEMENTATION_LIMIT.
  * CBP_ERROR_NOT_READY without a product GUID; CBP_ERROR_CONNECTION_ACTIVE if it is active;
- * CBP_ERROR_APP_INIT_FAILURE if the driver's handshake or the
- * first worker failed; CBP_ERROR_FS_DRIVER_REQUIRED if the driver's program is missing or damaged;
- * CBP_ERROR_PRIVILEGE_NOT_HELD if nobody may be traced here (cbp_driver_probe() tells);
- * CBP_ERROR_POSSIBLE_DEADLOCK in a handler; CBP_ERROR_INVALID_PARAMETER without callbacks;
- * CBP_ERROR_NOT_SUPPORTED if a setting or a rule asks for what the driver cannot do here. Where a limit is
- * reached CBP_ERROR_NO_SYSTEM_RESOURCES (processes, threads, sessions), CBP_ERROR_TOO_MANY_OPEN_FILES or
- * CBP_ERROR_NOT_ENOUGH_MEMORY; where a rule with RULE_FLAG_ATTACH cannot be fulfilled the codes of
- * cbp_rule_add_process(). With
- * RecordTo or Script also the codes of cbp_recording_open(), and CBP_ERROR_GEN_FAILURE for a file that cannot
- * be written. On failure nothing runs and nothing is attached. */
+ * CBP_ERROR_APP_INIT_FAILURE if the driver's handshake or the first worker failed;
+ * CBP_ERROR_FS_DRIVER_REQUIRED if the driver's program is missing or damaged; CBP_ERROR_PRIVILEGE_NOT_HELD if
+ * no process may be traced here (cbp_driver_probe() tells); CBP_ERROR_POSSIBLE_DEADLOCK in a handler;
+ * CBP_ERROR_INVALID_PARAMETER without callbacks; CBP_ERROR_NOT_SUPPORTED if the driver cannot do here what a
+ * setting or a rule asks for. Where a limit is reached it gives CBP_ERROR_NO_SYSTEM_RESOURCES (processes,
+ * threads, sessions), CBP_ERROR_TOO_MANY_OPEN_FILES or CBP_ERROR_NOT_ENOUGH_MEMORY; where a rule with
+ * RULE_FLAG_ATTACH cannot be fulfilled, the codes of cbp_rule_add_process(). With RecordTo or Script it also
+ * gives the codes of cbp_recording_open(), and CBP_ERROR_GEN_FAILURE for a file that cannot be written. On
+ * failure nothing runs and nothing is attached. */
 CBP_API uint32_t CBP_CALL cbp_session_start(struct cbp_session *session, uint32_t timeout_ms);
 
-/* Ends delivery, lets everything held go on unrefused, and joins the workers. Rules stay. Waits at most
+/* Ends delivery, lets everything held go on unrefused, and joins the workers. Rules stay. It waits at most
  * slice_ms milliseconds (0: as long as it takes); CBP_ERROR_TIMEOUT when handlers are still running then:
  * call it again to go on waiting. In a handler it ends delivery and returns 0 without waiting; the stop
  * completes when the handlers have returned. On an inactive session it does nothing. Deferred operations are
  * let go. CBP_ERROR_SERVICE_REQUEST_TIMEOUT, within seconds: the filter has stopped here, but the driver's
- * process does not answer (it may have been stopped by a signal), so that what it holds stays held until it
- * does. */
+ * process does not answer (it may have been stopped by a signal). What it holds then stays held until it
+ * answers. */
 CBP_API uint32_t CBP_CALL cbp_session_stop(struct cbp_session *session, uint32_t slice_ms);
 
-/* *active is 1 from a successful start until the stop begins, else 0. A session whose driver dies, or whose
- * last worker ends, tells its error callback and stops by itself. */
+/* Says whether the session is active: *active is 1 from a successful start until the stop begins, else 0. A
+ * session whose driver dies, or whose last worker ends, tells its error callback and stops by itself. */
 CBP_API uint32_t CBP_CALL cbp_session_is_active(struct cbp_session *session, uint32_t *active);
 
 /* Fills *statistics; size is sizeof(struct cbp_statistics) as the caller was compiled (a smaller one gets the
@@ -292,57 +292,57 @@ CBP_API uint32_t CBP_CALL cbp_session_is_active(struct cbp_session *session, uin
 CBP_API uint32_t CBP_CALL cbp_session_get_statistics(struct cbp_session *session,
                                                      struct cbp_statistics *statistics, uint64_t size);
 
-/* *capabilities is the CAP_ bits of what can be seen, held and refused of one process: it may be less than
- * the driver's own, for one that was attached, say. CBP_ERROR_NOT_READY while inactive; CBP_ERROR_NOT_FOUND
- * for a process that the driver does not supervise. */
+/* Says what can be seen, held and refused of one process: *capabilities gets CAP_ bits, maybe fewer than the
+ * driver's own (for a process that was attached, say). CBP_ERROR_NOT_READY while inactive;
+ * CBP_ERROR_NOT_FOUND for a process that the driver does not supervise. */
 CBP_API uint32_t CBP_CALL cbp_session_process_capabilities(struct cbp_session *session, uint32_t process_id,
                                                            uint32_t *capabilities);
 
 /* ---- Rules -------------------------------------------------------------------------------------------- */
 
-/* Any time between create and destroy, in handlers too; rules outlive a stop. Adding the same rule (process
- * or pattern, and action) again replaces it, so that one removal takes it out; it is the newest then. Of
- * rules that refuse the code of the oldest counts. A session has at most 1,048,576 rules, with patterns of 1
- * GiB. */
+/* These calls work at any time between create and destroy, in handlers, too; rules outlive a stop. A rule
+ * that is added again (for the process or pattern, with the action) replaces the earlier one, so that one
+ * removal removes it; it is then the newest. If several rules refuse, the code of the oldest counts. A
+ * session has at most 1,048,576 rules, with patterns of 1 GiB. */
 
-/* Adds a rule for one process, or with process_id 0xffffffff (-1) for all (not with ACTION_IGNORE).
- * flags are RULE_FLAG_ bits: CHILDREN extends it to descendants alive now and all later ones; with ATTACH a
- * tree driver takes the process (and with CHILDREN its descendants) under the filter if it runs outside of
- * it, but never the controller itself. action is ACTION_...; action_value is the refusal's Win32 code for
- * ACTION_DENY (not 0), for ACTION_STRIP the rights (PROCESS_ bits, not 0; out of thread handles it takes the
- * corresponding ones), else 0. The rule belongs to the process, not to the number: that
- * of a process which had the id before stays for its descendants, if it extends to them, until it is removed.
- * CBP_ERROR_INVALID_PARAMETER if no such process lives (under the simulated driver any id but 0 will do: if
- * no process of the script has it now, the rule belongs to the next one that gets it). With ATTACH, where
- * nothing is added on an error: CBP_ERROR_BUSY if another tracer has the process, CBP_ERROR_ACCESS_DENIED if
- * it must not be traced. CBP_ERROR_NO_SYSTEM_RESOURCES if there are as many rules as there can be. While
- * active CBP_ERROR_NOT_SUPPORTED for an action that the driver cannot carry out. */
+/* Adds a rule for one process, or with process_id 0xffffffff (-1) for all (not with ACTION_IGNORE). flags are
+ * RULE_FLAG_ bits: CHILDREN extends it to descendants alive now and all later ones; with ATTACH a tree driver
+ * takes the process (and with CHILDREN its descendants) under the filter if it runs outside of it, but never
+ * the controller itself. action is ACTION_...; action_value is the refusal's Win32 code for ACTION_DENY (not
+ * 0), for ACTION_STRIP the rights (PROCESS_ bits, not 0; out of thread handles it takes the corresponding
+ * ones), else 0. The rule belongs to the process, not to the number: the rule of a process that had the id
+ * before stays for its descendants, if it extends to them, until it is removed. CBP_ERROR_INVALID_PARAMETER
+ * if no such process lives (under the simulated driver any id but 0 will do: if no process of the script has
+ * it now, the rule belongs to the next one that gets it). With ATTACH, where nothing is added on an error:
+ * CBP_ERROR_BUSY if another tracer has the process, CBP_ERROR_ACCESS_DENIED if it must not be traced.
+ * CBP_ERROR_NO_SYSTEM_RESOURCES if there are as many rules as there can be. While active
+ * CBP_ERROR_NOT_SUPPORTED for an action that the driver cannot carry out. */
 CBP_API uint32_t CBP_CALL cbp_rule_add_process(struct cbp_session *session, uint32_t process_id,
                                                uint32_t flags, uint32_t action, uint32_t action_value);
 
 /* Adds a rule for every process whose executable matches pattern (see cbp_pattern_match), now or later;
  * pattern has pattern_size bytes, no NUL among them. A process goes by two names: its executable's path, and
  * the path by which it was started (a script, a symbolic link); the rule matches either. With ATTACH a tree
- * driver takes running processes of the same user that match under the filter, but for the controller, those
- * that it descends from, and what the system stands on (docs/linux.md); those that it cannot take are left
- * alone. CBP_ERROR_INVALID_PARAMETER for a pattern that is empty, longer than
- * PATTERN_SIZE_MAX, has a NUL, or on Windows is not UTF-8 (surrogates let through);
- * CBP_ERROR_NO_SYSTEM_RESOURCES if there are as many rules as there can be. */
+ * driver takes running processes of the same user that match under the filter, except the controller, its
+ * ancestors, and the processes that the system stands on (docs/linux.md); it leaves alone those that it
+ * cannot take. CBP_ERROR_INVALID_PARAMETER for a pattern that is empty, longer than PATTERN_SIZE_MAX, has a
+ * NUL, or on Windows is not UTF-8 (surrogates let through); CBP_ERROR_NO_SYSTEM_RESOURCES if there are as
+ * many rules as there can be. */
 CBP_API uint32_t CBP_CALL cbp_rule_add_name(struct cbp_session *session, const char *pattern,
                                             uint64_t pattern_size, uint32_t flags, uint32_t action,
                                             uint32_t action_value);
 
-/* Takes a rule out again: that of this process or pattern with this action. CBP_ERROR_NOT_FOUND if there is
- * none. A process that has ended can still be removed by its id; if its id has passed to another that has
- * such a rule, too, that goes first. */
+/* Removes the rule of this process or pattern with this action. CBP_ERROR_NOT_FOUND if there is none. The
+ * rule of a process that has ended can still be removed by its id; if a process that has the id now has such
+ * a rule, too, that rule goes first. */
 CBP_API uint32_t CBP_CALL cbp_rule_remove_process(struct cbp_session *session, uint32_t process_id,
                                                   uint32_t action);
 CBP_API uint32_t CBP_CALL cbp_rule_remove_name(struct cbp_session *session, const char *pattern,
                                                uint64_t pattern_size, uint32_t action);
 
-/* Takes many rules with that action out at once, for the price of one change: those of pattern_count patterns
- * of pattern_sizes bytes, and of process_count processes. All are in force until none is.
- * CBP_ERROR_NOT_FOUND, and nothing is taken out, if one of them is not there; one that is named twice counts
+/* Removes many rules with that action at once, for the price of one change: the rules of pattern_count
+ * patterns of pattern_sizes bytes, and of process_count processes. All are in force until none is.
+ * CBP_ERROR_NOT_FOUND, and nothing is removed, if one of them is not there; one that is named twice counts
  * once. */
 CBP_API uint32_t CBP_CALL cbp_rules_remove(struct cbp_session *session, uint32_t action,
                                            const char *const *patterns, const uint64_t *pattern_sizes,
@@ -351,23 +351,23 @@ CBP_API uint32_t CBP_CALL cbp_rules_remove(struct cbp_session *session, uint32_t
 
 /* ---- In a handler ------------------------------------------------------------------------------------- */
 
-/* Runs a worker until it has to end; to be called by a cbp_worker_callback, once. */
+/* Runs a worker until it has to end; a cbp_worker_callback calls it, once. */
 CBP_API void CBP_CALL cbp_worker_run(struct cbp_worker *worker);
 
 /* Lets callback, in place of the session's, handle those events of this worker that stand in its own block of
- * CBP_EVENT_SIZE_INLINE bytes, whose address *event gets; larger events still go to the session's. For
- * bindings whose callback can keep what belongs to that memory. Only in the worker callback, before
+ * CBP_EVENT_SIZE_INLINE bytes, whose address *event gets; larger events still go to the session's. It is for
+ * bindings whose callback can keep what belongs to that memory. Only the worker callback may call it, before
  * cbp_worker_run(): CBP_ERROR_NO_CALLBACK_ACTIVE elsewhere; CBP_ERROR_INVALID_PARAMETER for NULL. */
 CBP_API uint32_t CBP_CALL cbp_worker_bind(struct cbp_worker *worker, cbp_event_callback callback,
                                           struct cbp_event **event);
 
-/* Restarts the deadline of the event being handled in this thread: timeout_ms from now, or none with 0.
+/* Restarts the deadline of the event that is handled in this thread: timeout_ms from now, or none with 0.
  * *accepted is 1, or 0 when the deadline had passed already. CBP_ERROR_NO_CALLBACK_ACTIVE outside a handler.
  */
 CBP_API uint32_t CBP_CALL cbp_event_reset_timeout(uint32_t timeout_ms, uint32_t *accepted);
 
 /* Lets the handler return without an answer: the operation stays held, its deadline running, until
- * cbp_event_complete() is called with *ticket. Once for each event, before the handler returns.
+ * cbp_event_complete() is called with *ticket. A handler may call it once for each event, before it returns.
  * CBP_ERROR_NO_CALLBACK_ACTIVE outside a handler. */
 CBP_API uint32_t CBP_CALL cbp_event_defer(uint64_t *ticket);
 
@@ -375,29 +375,30 @@ CBP_API uint32_t CBP_CALL cbp_event_defer(uint64_t *ticket);
  * whose session has stopped; CBP_ERROR_TIMEOUT if the deadline had passed (the answer changes nothing). */
 CBP_API uint32_t CBP_CALL cbp_event_complete(uint64_t ticket, uint32_t result_code, uint32_t desired_access);
 
-/* A handle of the process that asks for the operation being handled in this thread (of a termination: the
- * process that ends): a pidfd on Linux, an access token on Windows. The caller closes it. -1 if that process
- * has gone or no handle of it can be had. CBP_ERROR_NO_CALLBACK_ACTIVE outside a handler. */
+/* Gives a handle of the process that asks for the operation that is handled in this thread (of a termination:
+ * the process that ends): a pidfd on Linux, an access token on Windows. The caller closes it. *token is -1 if
+ * that process has gone or no handle of it can be had. CBP_ERROR_NO_CALLBACK_ACTIVE outside a handler. */
 CBP_API uint32_t CBP_CALL cbp_event_originator_token(int64_t *token);
 
-/* Whether this thread is in a handler: 1 or 0. */
+/* Says whether this thread is in a handler: 1 or 0. */
 CBP_API uint32_t CBP_CALL cbp_in_handler(void);
 
-/* For runtimes that run a callback in another thread than the worker's, which waits for it meanwhile
- * (Node.js, say): until cbp_handler_leave() this thread counts as in the handler of event, so that
- * cbp_event_defer() and its like are about that event. event is what the handler was called with, and the
+/* Makes this thread count as in the handler of event until cbp_handler_leave(), so that cbp_event_defer() and
+ * its like are about that event. It is for runtimes that run a callback in another thread than the worker's,
+ * which waits for it meanwhile (Node.js, say). event is the one that the handler was called with, and the
  * handler has not returned: leave before it does. CBP_ERROR_NOT_FOUND for another event;
  * CBP_ERROR_POSSIBLE_DEADLOCK in a handler. */
 CBP_API uint32_t CBP_CALL cbp_handler_enter(struct cbp_session *session, const struct cbp_event *event);
 
-/* CBP_ERROR_NO_CALLBACK_ACTIVE if this thread has not entered a handler. */
+/* Ends what cbp_handler_enter() began. CBP_ERROR_NO_CALLBACK_ACTIVE if this thread has not entered a handler.
+ */
 CBP_API uint32_t CBP_CALL cbp_handler_leave(void);
 
 /* ---- Processes ---------------------------------------------------------------------------------------- */
 
-/* The path of a living process's executable, or "" if there is none such; at the moment of a creation or
- * termination event of that process, in its handler, the event's process_name. Buffer rules as in
- * cbp_session_get_config(). */
+/* Gives the path of a living process's executable, or "" if there is no such process; in a handler of its
+ * creation or termination, the event's process_name. The buffer rules are those of cbp_session_get_config().
+ */
 CBP_API uint32_t CBP_CALL cbp_process_name(uint32_t process_id, char *buffer, uint64_t size,
                                            uint64_t *needed);
 
@@ -407,8 +408,8 @@ CBP_API uint32_t CBP_CALL cbp_process_name(uint32_t process_id, char *buffer, ui
  * how it ended. The caller starts the launcher by its own means with argv[0] "cbprocess-launch" followed by
  * the decimal number of *launcher_fd after one space, the other arguments being the target's own from argv[1]
  * on. argument0 is the target's argv[0]; paths are the paths to try in turn, NUL-terminated one after the
- * other, paths_size bytes in all. Adds the rule (process, children, ask) before the target runs when ask
- * is 1. CBP_ERROR_NOT_READY if the session is not active; CBP_ERROR_POSSIBLE_DEADLOCK in a handler;
+ * other, paths_size bytes in all. Adds the rule (process, children, ask) before the target runs when ask is
+ * 1. CBP_ERROR_NOT_READY if the session is not active; CBP_ERROR_POSSIBLE_DEADLOCK in a handler;
  * CBP_ERROR_NOT_SUPPORTED if the driver cannot launch; CBP_ERROR_TOO_MANY_OPEN_FILES. On failure there is
  * nothing to finish. */
 struct cbp_launch_handle;
@@ -416,56 +417,56 @@ CBP_API uint32_t CBP_CALL cbp_launch_begin(struct cbp_session *session, const ch
                                            const char *paths, uint64_t paths_size, uint32_t ask,
                                            int32_t *launcher_fd, struct cbp_launch_handle **launch);
 
-/* Two calls begin a launch on Windows, where the caller's own CreateProcess does the rest: what this thread
- * creates with the flag DEBUG_PROCESS between enter and leave is debugged by the filter's helper, and waits
- * at its first event. leave is to be called in the same thread, with the id of the process that was created,
- * or 0 if none was; after it come cbp_launch_finish() (started 0 after a leave with process id 0, or that
- * failed). Between the two this thread must not debug anything itself. Adds the rule (process, children, ask)
- * when ask is 1. A process for which leave is not called waits until the launch is finished, and belongs to
- * no launch then. Errors as for cbp_launch_begin(); each of the two ways gives CBP_ERROR_NOT_SUPPORTED on the
- * other system. */
+/* These two calls begin a launch on Windows, where the caller's own CreateProcess does the rest. A process
+ * that this thread creates with the flag DEBUG_PROCESS between enter and leave is debugged by the filter's
+ * helper, and waits at its first event. leave is called in the thread of enter, with the id of the process
+ * that was created, or 0 if none was; after it comes cbp_launch_finish() (started 0 after a leave with
+ * process id 0, or that failed). Between the two this thread must not debug anything itself. Adds the rule
+ * (process, children, ask) when ask is 1. A process for which leave is not called waits until the launch is
+ * finished, and belongs to no launch then. Errors as for cbp_launch_begin(); each of the two ways gives
+ * CBP_ERROR_NOT_SUPPORTED on the other system. */
 CBP_API uint32_t CBP_CALL cbp_launch_enter(struct cbp_session *session, uint32_t ask,
                                            struct cbp_launch_handle **launch);
 CBP_API uint32_t CBP_CALL cbp_launch_leave(struct cbp_launch_handle *launch, uint32_t process_id);
 
-/* Waits until the target's image runs, was refused or could not be executed; frees the launch. To be called
+/* Waits until the target's image runs, was refused or could not be executed; frees the launch. It is called
  * exactly once, before the session is destroyed, after the launcher was started (or could not be: with
- * started 0 it only frees). Closes *launcher_fd in this process. Interruptible: with slice_ms not 0 it gives
- * CBP_ERROR_TIMEOUT and stays valid. On success *os_error is 0, or the errno of the execve that failed or was
- * refused (Windows: the Win32 code of the refusal). CBP_ERROR_BUSY: the program is traced by somebody else;
- * CBP_ERROR_BROKEN_PIPE: the launcher or the helper died. */
+ * started 0 it only frees). Closes *launcher_fd in this process. With slice_ms not 0 the wait ends with
+ * CBP_ERROR_TIMEOUT, and the launch stays valid. On success *os_error is 0, or the errno of the execve that
+ * failed or was refused (Windows: the Win32 code of the refusal). CBP_ERROR_BUSY: the program has another
+ * tracer; CBP_ERROR_BROKEN_PIPE: the launcher or the helper died. */
 CBP_API uint32_t CBP_CALL cbp_launch_finish(struct cbp_launch_handle *launch, uint32_t started,
                                             uint32_t slice_ms, uint32_t *os_error);
 
-/* The path of the launcher program that belongs to this library. Buffer rules as in cbp_session_get_config();
- * CBP_ERROR_FS_DRIVER_REQUIRED if it is missing or may not be executed. */
+/* Gives the path of the launcher program that belongs to this library. The buffer rules are those of
+ * cbp_session_get_config(); CBP_ERROR_FS_DRIVER_REQUIRED if it is missing or may not be executed. */
 CBP_API uint32_t CBP_CALL cbp_launcher_path(char *buffer, uint64_t size, uint64_t *needed);
 
 /* ---- Drivers ------------------------------------------------------------------------------------------ */
 
-/* What a driver of this name could do on this machine now. *capabilities gets CAP_ bits, 0 if it cannot run;
- * reason (size bytes, NUL-terminated, cut if too small) a sentence: what is missing, or "".
- * CBP_ERROR_INVALID_PARAMETER for a name that is none. Starts nothing. */
+/* Says what a driver of this name could do on this machine now. *capabilities gets CAP_ bits, 0 if it cannot
+ * run; reason (size bytes, NUL-terminated, cut if too small) gets a sentence about what is missing, or "".
+ * CBP_ERROR_INVALID_PARAMETER if there is no such name. Starts nothing. */
 CBP_API uint32_t CBP_CALL cbp_driver_probe(const char *driver, uint32_t *capabilities, char *reason,
                                            uint64_t size);
 
-/* The next four need no session, and work in any thread that is not in a handler (there
+/* The next four calls need no session, and work in any thread that is not in a handler (there
  * CBP_ERROR_POSSIBLE_DEADLOCK). product_guid is a GUID in braces, the application's own; driver as above.
- * CBP_ERROR_INVALID_PARAMETER for a GUID, driver or flag that is none. */
+ * CBP_ERROR_INVALID_PARAMETER for what is no GUID, driver or flag. */
 
-/* *status gets the MODULE_STATUS_ of a driver: MODULE_STATUS_RUNNING for one that needs no installation (the
- * tree drivers, simulated), MODULE_STATUS_NOT_PRESENT for one that this build or this machine lacks. */
+/* Gives the MODULE_STATUS_ of a driver: MODULE_STATUS_RUNNING for one that needs no installation (the tree
+ * drivers, simulated), MODULE_STATUS_NOT_PRESENT for one that this build or this machine lacks. */
 CBP_API uint32_t CBP_CALL cbp_driver_status(const char *product_guid, const char *driver, uint32_t *status);
 
-/* *version gets the version of a driver, four words of 16 bits, the major number highest; 0 if it is not
- * installed. A driver that needs no installation has the library's version. */
+/* Gives the version of a driver, four words of 16 bits, the major number highest; 0 if it is not installed. A
+ * driver that needs no installation has the library's version. */
 CBP_API uint32_t CBP_CALL cbp_driver_version(const char *product_guid, const char *driver, uint64_t *version);
 
-/* Installs or updates a driver from the package at package_path, into target_folder (NULL or "": the usual
- * place); flags are INSTALL_ bits. Takes it out again; flags are UNINSTALL_ bits. *must_reboot is 1 if only
- * a restart of the machine completes it. For a driver that needs no installation nothing is done, the paths
- * are not looked at and no privilege is needed. CBP_ERROR_NOT_SUPPORTED for a driver that is not part of this
- * build. */
+/* These calls install or update a driver from the package at package_path, into target_folder (NULL or "":
+ * the usual place), and remove it again; flags are INSTALL_ bits, or UNINSTALL_ bits. *must_reboot is 1 if
+ * only a restart of the machine completes it. For a driver that needs no installation nothing is done, the
+ * paths are not looked at and no privilege is needed. CBP_ERROR_NOT_SUPPORTED for a driver that is not part
+ * of this build. */
 CBP_API uint32_t CBP_CALL cbp_driver_install(const char *product_guid, const char *driver,
                                              const char *package_path, const char *target_folder,
                                              uint32_t flags, uint32_t *must_reboot);
@@ -477,9 +478,9 @@ CBP_API uint32_t CBP_CALL cbp_driver_uninstall(const char *product_guid, const c
 
 /* Shuts the machine down, or restarts it if reboot is 1. A prompt that is not empty is shown to its users for
  * timeout_s seconds before; with NULL or "" it begins at once. force asks that programs be ended without
- * being asked. *initiated is 1 once the system has taken the request, 0 if it refused it: the privilege is
- * missing, or there is nothing that could do it. On Linux shutdown(8) is asked: it counts in minutes
- * (timeout_s is rounded up), and ends all programs with SIGTERM and then SIGKILL whatever force says.
+ * being asked. *initiated is 1 once the system has taken the request, and 0 if it refused it: the privilege
+ * is missing, or no program can do it. On Linux shutdown(8) is asked: it counts in minutes (timeout_s is
+ * rounded up), and ends all programs with SIGTERM and then SIGKILL whatever force says.
  * CBP_ERROR_POSSIBLE_DEADLOCK in a handler; CBP_ERROR_INVALID_PARAMETER for force or reboot above 1. */
 CBP_API uint32_t CBP_CALL cbp_system_shutdown(const char *prompt, uint32_t timeout_s, uint32_t force,
                                               uint32_t reboot, uint32_t *initiated);
@@ -488,7 +489,7 @@ CBP_API uint32_t CBP_CALL cbp_system_shutdown(const char *prompt, uint32_t timeo
 }
 #endif
 
-/* The rest of the interface, by subject. */
+/* These headers declare the rest of the interface, by subject. */
 #include "cbp_pattern_set.h"
 #include "cbp_script.h"
 #include "cbp_snapshot.h"

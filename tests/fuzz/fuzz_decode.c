@@ -2,7 +2,7 @@
  * block of exactly the size that was announced, and has to say the same as the message. */
 #include "cbp_message_check.h"
 #include "cbprocess.h"
-#include "event_decode.h"
+#include "event_message.h"
 #include <stdlib.h>
 #include <string.h>
 

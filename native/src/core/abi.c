@@ -1,13 +1,17 @@
-/* What the library was built with, row by row, from the lists that everything else is made from. */
+/* Tells what the library was built with, row by row, from the lists that everything else is made from. */
 #include "cbp_message.h"
 #include "cbprocess.h"
 
-#define FIELD_ROW(structure, type, name)                                                                     \
-    {"field", #structure, #name, "", (uint32_t) offsetof(struct cbp_##structure, name), sizeof(type)},
+/* clang-format off */
+#define FIELD(structure, name)                                                                               \
+    {"field", #structure, #name, "", (uint32_t) offsetof(struct cbp_##structure, name),                      \
+     sizeof(((struct cbp_##structure *) 0)->name)},
+#define FIELD_ROW(structure, type, name) FIELD(structure, name)
+/* clang-format on */
 #define STRUCTURE_ROWS(name, size) {"struct", "", #name, "", 0, size}, CBP_FIELDS_##name(FIELD_ROW, name)
 
-/* A list's entries do not know their group, so that each group brings its own row maker; the compiler names
- * the group that lacks one. */
+/* A list's entries do not know their group, so each group brings its own row maker. The compiler names a
+ * group that lacks one. */
 #define CONSTANT_ROW(group, name, value, text) {"const", group, #name, text, (uint32_t) (value), 0},
 #define ROW_event(name, value, text) CONSTANT_ROW("event", name, value, text)
 #define ROW_error(name, value, text) CONSTANT_ROW("error", name, value, text)
@@ -27,14 +31,7 @@
 #define ROW_limit(name, value, text) CONSTANT_ROW("limit", name, value, text)
 #define GROUP_ROWS(group, LIST) LIST(ROW_##group)
 
-/* Structures that hold pointers, whose fields stand in no list. */
-#define FIELD(structure, name)                                                                               \
-    {"field",                                                                                                \
-     #structure,                                                                                             \
-     #name,                                                                                                  \
-     "",                                                                                                     \
-     (uint32_t) offsetof(struct cbp_##structure, name),                                                      \
-     sizeof(((struct cbp_##structure *) 0)->name)},
+/* These structures hold pointers, and their fields stand in no list. */
 #define STRUCTURE(name) {"struct", "", #name, "", 0, sizeof(struct cbp_##name)},
 
 /* clang-format off */

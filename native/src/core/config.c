@@ -1,10 +1,12 @@
-/* A session's settings: one table says what each is called, which values it takes and when it may change. */
+/* Keeps a session's settings: one table says what each is called, which values it takes and when it may
+ * change. */
 #include "core.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define PATH_SIZE_MAX 4096u
 #define LEAST_STACK_SIZE (1024u * 1024u)
 #define WORKER_COUNT_MAX 1024u
 #define LEAST_WORKERS 4u
@@ -15,13 +17,13 @@
 #define ALTITUDE_PLACES 9u
 #define ALTITUDE_UNIT 1000000000u
 
-enum setting_kind { BOOLEAN, NUMBER, EVENTS, CHOICE, ALTITUDE };
+enum setting_kind { BOOLEAN, NUMBER, EVENTS, CHOICE, ALTITUDE, TEXT };
 
 struct setting {
     const char *name;
     enum setting_kind kind;
-    uint32_t offset;            /* in struct cbpi_config: a uint32_t, of ALTITUDE a uint64_t */
-    uint32_t limit;             /* the greatest number */
+    uint32_t offset; /* in struct cbpi_config: a uint32_t, of ALTITUDE a uint64_t; else in the texts */
+    uint32_t limit;  /* the greatest number */
     const char *const *choices; /* CHOICE: NULL at the end */
     uint32_t is_fixed;          /* while active */
     uint32_t is_numbered;       /* the indexes of the choices are public constants, which stand for them */
@@ -35,24 +37,27 @@ static const char *const replay_speeds[] = {"max", "recorded", NULL};
 static const char *const replay_verdicts[] = {"asked", "recorded", NULL};
 
 #define AT(field) (uint32_t) offsetof(struct cbpi_config, field)
+#define IN_TEXTS(field) (uint32_t) offsetof(struct cbpi_text_config, field)
 static const struct setting settings_table[] = {
-    {"EventsToFire", EVENTS, AT(events_to_fire), 0, NULL, 0, 0},
-    {"FilterOwnRequests", BOOLEAN, AT(filter_own_requests), 0, NULL, 0, 0},
+    {"EventsToFire", EVENTS, AT(told.policy.events), 0, NULL, 0, 0},
+    {"FilterOwnRequests", BOOLEAN, AT(own_requests), 0, NULL, 0, 0},
     {"MinWorkerThreadCount", NUMBER, AT(min_worker_count), WORKER_COUNT_MAX, NULL, 0, 0},
     {"MaxWorkerThreadCount", NUMBER, AT(max_worker_count), WORKER_COUNT_MAX, NULL, 0, 0},
     {"WorkerInitialStackSize", NUMBER, AT(worker_stack_size), 1u << 30, NULL, 1, 0},
     {"SerializeEvents", NUMBER, AT(serialize_events), CBP_SERIALIZE_ON_ONE_WORKER_THREAD, NULL, 1, 0},
     {"Driver", CHOICE, AT(driver), 0, cbpi_driver_names, 1, 0},
-    {"TimeoutAction", CHOICE, AT(timeout_action), 0, timeout_actions, 0, 1},
-    {"RefuseWith", CHOICE, AT(refuse_with), 0, refusals, 0, 1},
+    {"TimeoutAction", CHOICE, AT(told.policy.timeout_action), 0, timeout_actions, 0, 1},
+    {"RefuseWith", CHOICE, AT(told.policy.refuse_with), 0, refusals, 0, 1},
     {"ForkIsCreation", BOOLEAN, AT(fork_is_creation), 0, NULL, 0, 0},
     {"HideController", BOOLEAN, AT(hide_controller), 0, NULL, 1, 0},
     {"ScopeSignals", BOOLEAN, AT(scope_signals), 0, NULL, 0, 0},
     {"ScopeProcFiles", BOOLEAN, AT(scope_proc_files), 0, NULL, 0, 0},
-    {"Altitude", ALTITUDE, AT(altitude), 0, NULL, 0, 0},
+    {"Altitude", ALTITUDE, AT(told.policy.altitude), 0, NULL, 0, 0},
     {"StrictAltitude", BOOLEAN, AT(strict_altitude), 0, NULL, 0, 0},
-    {"ReplaySpeed", CHOICE, AT(replay_speed), 0, replay_speeds, 1, 0},
-    {"ReplayVerdicts", CHOICE, AT(replay_verdicts), 0, replay_verdicts, 1, 0},
+    {"ReplaySpeed", CHOICE, AT(told.replay_speed), 0, replay_speeds, 1, 0},
+    {"ReplayVerdicts", CHOICE, AT(told.keeps_verdicts), 0, replay_verdicts, 1, 0},
+    {"Script", TEXT, IN_TEXTS(script), 0, NULL, 1, 0},
+    {"RecordTo", TEXT, IN_TEXTS(record_to), 0, NULL, 1, 0},
 };
 
 static const struct setting *find_setting(const char *name)
@@ -63,7 +68,7 @@ static const struct setting *find_setting(const char *name)
     return NULL;
 }
 
-/* Reads the setting's field, or with is_new set writes it; the value before. The session's mutex is held. */
+/* Gives the setting's field, and with is_new set writes it afterwards. The session's mutex is held. */
 static uint64_t access_field(struct cbpi_config *config, const struct setting *setting, uint32_t is_new,
                              uint64_t value)
 {
@@ -81,50 +86,37 @@ static uint64_t access_field(struct cbpi_config *config, const struct setting *s
     return before;
 }
 
-/* Finds text among the choices: its index. False if it is none of them; *index is their number then. */
-static bool find_choice(const char *text, const char *const *choices, uint32_t *index)
+/* Finds text among the choices and gives its index. False: it is not there, and *index is the number of
+ * choices. */
+static bool find_choice(const char *text, const char *const *choices, uint64_t *index)
 {
-    uint32_t i = 0;
+    size_t i = 0;
     while (choices[i] && !cbpi_equal_without_case(text, choices[i]))
         i++;
     *index = i;
     return choices[i] != NULL;
 }
 
-static bool parse_number(const char *text, uint32_t *number)
+static bool parse_number(const char *text, uint64_t *number)
 {
-    uint64_t value = 0;
-    uint32_t base = 10;
-    if (text[0] == '0' && cbpi_lower(text[1]) == 'x') {
-        base = 16;
-        text += 2;
-    }
-    if (!*text)
-        return false;
-    for (; *text; text++) {
-        char c = cbpi_lower(*text);
-        uint32_t digit = c >= '0' && c <= '9'   ? (uint32_t) (c - '0')
-                         : c >= 'a' && c <= 'f' ? (uint32_t) (c - 'a') + 10
-                                                : base;
-        value = value * base + digit;
-        if (digit >= base || value > UINT32_MAX)
-            return false;
-    }
-    *number = (uint32_t) value;
-    return true;
+    bool is_hexadecimal = text[0] == '0' && cbpi_lower(text[1]) == 'x';
+    text += is_hexadecimal ? 2 : 0;
+    size_t digit_count = strspn(text, is_hexadecimal ? "0123456789abcdefABCDEF" : "0123456789");
+    *number = strtoull(text, NULL, is_hexadecimal ? 16 : 10);
+    return digit_count > 0 && !text[digit_count] && *number <= UINT32_MAX;
 }
 
-static bool parse_boolean(const char *text, uint32_t *value)
+static bool parse_boolean(const char *text, uint64_t *value)
 {
     bool is_one = find_choice(text, boolean_texts, value);
     *value &= 1u;
     return is_one;
 }
 
-/* Where they are numbered an index stands for its choice. */
-static bool parse_choice(const struct setting *setting, const char *text, uint32_t *value)
+/* An index stands for its choice where choices are numbered. */
+static bool parse_choice(const struct setting *setting, const char *text, uint64_t *value)
 {
-    uint32_t count;
+    uint64_t count;
     if (find_choice(text, setting->choices, &count)) {
         *value = count;
         return true;
@@ -132,7 +124,7 @@ static bool parse_choice(const struct setting *setting, const char *text, uint32
     return setting->is_numbered && parse_number(text, value) && *value < count;
 }
 
-/* A decimal number above 0, in billionths. */
+/* Parses a decimal number above 0, in billionths. */
 static bool parse_altitude(const char *text, uint64_t *value)
 {
     uint64_t whole = 0, part = 0;
@@ -163,7 +155,7 @@ static void format_altitude(uint64_t value, char *text, size_t size)
         text[--used] = '\0';
 }
 
-static bool parse_value32(const struct setting *setting, const char *text, uint32_t *value)
+static bool parse_value(const struct setting *setting, const char *text, uint64_t *value)
 {
     switch (setting->kind) {
     case BOOLEAN:
@@ -179,42 +171,29 @@ static bool parse_value32(const struct setting *setting, const char *text, uint3
     case CHOICE:
         return parse_choice(setting, text, value);
     case ALTITUDE:
+        return parse_altitude(text, value);
+    case TEXT:
         break;
     }
     return false;
 }
 
-static bool parse_value(const struct setting *setting, const char *text, uint64_t *value)
-{
-    uint32_t number = 0;
-    if (setting->kind == ALTITUDE)
-        return parse_altitude(text, value);
-    bool is_value = parse_value32(setting, text, &number);
-    *value = number;
-    return is_value;
-}
-
 void cbpi_config_init(struct cbpi_config *config)
 {
-    memset(config, 0, sizeof *config);
-    config->altitude = (uint64_t) DEFAULT_ALTITUDE * ALTITUDE_UNIT;
+    config->told.policy.altitude = (uint64_t) DEFAULT_ALTITUDE * ALTITUDE_UNIT;
 }
 
 void cbpi_config_settings(struct cbp_session *session, struct cbpi_session_settings *settings)
 {
-    memset(settings, 0, sizeof *settings);
     cbpi_mutex_lock(&session->mutex);
-    settings->events = session->config.events_to_fire & KNOWN_EVENTS;
-    settings->timeout_ms = session->timeout_ms;
-    settings->timeout_action = session->config.timeout_action;
-    settings->refuse_with = session->config.refuse_with;
-    settings->fork_is_creation = session->config.fork_is_creation;
-    settings->own_requests = session->config.filter_own_requests;
-    settings->scope_signals = session->config.scope_signals;
-    settings->scope_proc_files = session->config.scope_proc_files;
-    settings->altitude = session->config.altitude;
-    settings->replay_speed = session->config.replay_speed;
-    settings->keeps_verdicts = session->config.replay_verdicts;
+    const struct cbpi_config *config = &session->config;
+    *settings = config->told;
+    settings->policy.events &= KNOWN_EVENTS;
+    settings->policy.timeout_ms = session->timeout_ms;
+    settings->policy.flags = (config->fork_is_creation ? CBP_SESSION_FLAG_FORK_IS_CREATION : 0) |
+                             (config->own_requests ? CBP_SESSION_FLAG_OWN_REQUESTS : 0) |
+                             (config->scope_signals ? CBP_SESSION_FLAG_SCOPE_SIGNALS : 0) |
+                             (config->scope_proc_files ? CBP_SESSION_FLAG_SCOPE_PROC_FILES : 0);
     settings->script_path = session->texts.script ? session->texts.script : "";
     settings->script = &session->script;
     cbpi_mutex_unlock(&session->mutex);
@@ -243,12 +222,13 @@ uint32_t cbpi_config_stack_size(struct cbp_session *session)
     cbpi_mutex_lock(&session->mutex);
     uint32_t size = session->config.worker_stack_size;
     cbpi_mutex_unlock(&session->mutex);
-    /* It is the initial size, which grows elsewhere: a small one must not make handlers overflow it. */
+    /* The setting is the initial size, and elsewhere stacks grow: a small one must not make handlers overflow
+     * it. */
     return size > LEAST_STACK_SIZE ? size : LEAST_STACK_SIZE;
 }
 
-/* Takes the settings with that value in the place of the old ones, which *before gets. While active the
- * driver has to be able to do what they say. control is held. */
+/* Replaces the old settings, which *before gets, by those with that value. While active the driver must be
+ * able to do what they say. control is held. */
 static uint32_t exchange(struct cbp_session *session, const struct setting *setting, uint64_t value,
                          struct cbpi_config *before)
 {
@@ -266,7 +246,7 @@ static uint32_t exchange(struct cbp_session *session, const struct setting *sett
     return error;
 }
 
-/* Sets the value and tells the driver; takes it back if the driver cannot be told. control is held. */
+/* Sets the value and tells the driver; restores the old one if the driver cannot be told. control is held. */
 static uint32_t apply(struct cbp_session *session, const struct setting *setting, uint64_t value)
 {
     struct cbpi_config before;
@@ -293,12 +273,49 @@ static uint32_t apply(struct cbp_session *session, const struct setting *setting
     return error;
 }
 
+static char **text_of(struct cbpi_text_config *texts, const struct setting *setting)
+{
+    return (char **) (void *) ((unsigned char *) texts + setting->offset);
+}
+
+/* Copies a text; an empty text, and a missing one, become NULL. */
+static uint32_t copy_setting(const char *text, char **copy)
+{
+    size_t size = text && *text ? strlen(text) + 1 : 0;
+    *copy = size != 0 ? malloc(size) : NULL;
+    if (*copy)
+        memcpy(*copy, text, size);
+    return *copy || size == 0 ? 0 : cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a setting");
+}
+
+static uint32_t set_text(struct cbp_session *session, const struct setting *setting, const char *value)
+{
+    char *text;
+    if (strlen(value) > PATH_SIZE_MAX)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "%s is longer than a path can be", setting->name);
+    uint32_t error = copy_setting(value, &text);
+    if (error != 0)
+        return error;
+    cbpi_mutex_lock(&session->control);
+    cbpi_mutex_lock(&session->mutex);
+    error = cbpi_check_changeable(session, setting->name);
+    if (error == 0) {
+        char **place = text_of(&session->texts, setting), *before = *place;
+        *place = text;
+        text = before;
+    }
+    cbpi_mutex_unlock(&session->mutex);
+    cbpi_mutex_unlock(&session->control);
+    free(text);
+    return error;
+}
+
 static uint32_t set_logging(const char *value)
 {
-    uint32_t is_enabled;
+    uint64_t is_enabled;
     if (!parse_boolean(value, &is_enabled))
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "%.100s is not a value of %s", value, logging_name);
-    return cbpi_log_enable(is_enabled);
+    return cbpi_log_enable(is_enabled != 0);
 }
 
 uint32_t cbp_session_set_config(struct cbp_session *session, const char *name, const char *value)
@@ -310,13 +327,12 @@ uint32_t cbp_session_set_config(struct cbp_session *session, const char *name, c
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "name and value must not be NULL");
     if (cbpi_equal_without_case(name, logging_name))
         return set_logging(value);
-    uint32_t text_setting = cbpi_text_config_find(name);
-    if (text_setting != 0)
-        return cbpi_text_config_set(session, text_setting, value);
     const struct setting *setting = find_setting(name);
     uint64_t number;
     if (!setting)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "there is no setting %.100s", name);
+    if (setting->kind == TEXT)
+        return set_text(session, setting, value);
     if (!parse_value(setting, value, &number))
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "%.100s is not a value of %s", value, setting->name);
     cbpi_mutex_lock(&session->control);
@@ -325,23 +341,15 @@ uint32_t cbp_session_set_config(struct cbp_session *session, const char *name, c
     return error;
 }
 
-/* The settings of other, which may be those of the process that this one was forked from: nobody changes them
- * here then, and nobody would let go of their lock. *script is the caller's. */
+/* Reads the settings of other, which may belong to the process that this one was forked from: no thread
+ * changes them here then, and none would unlock them. *script is the caller's. */
 static uint32_t read_other(struct cbp_session *other, struct cbpi_config *config, char **script)
 {
     bool is_own = other->generation == cbpi_process_generation();
-    uint32_t error = 0;
-    *script = NULL;
     if (is_own)
         cbpi_mutex_lock(&other->mutex);
     *config = other->config;
-    size_t size = other->texts.script ? strlen(other->texts.script) + 1 : 0;
-    if (size != 0)
-        *script = malloc(size);
-    if (*script)
-        memcpy(*script, other->texts.script, size);
-    else if (size != 0)
-        error = cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a setting");
+    uint32_t error = copy_setting(other->texts.script, script);
     if (is_own)
         cbpi_mutex_unlock(&other->mutex);
     return error;
@@ -385,13 +393,9 @@ static uint32_t copy_build_info(char *buffer, uint64_t size, uint64_t *needed)
     return cbpi_copy_text(text, (size_t) used, buffer, size, needed);
 }
 
-/* The setting's value: a text of its own, or number, which has size bytes. */
-static const char *setting_text(struct cbp_session *session, const struct setting *setting, char *number,
-                                size_t size)
+/* Gives a number's text: a constant, or one made in room. */
+static const char *text_of_number(const struct setting *setting, uint64_t value, char *room, size_t size)
 {
-    cbpi_mutex_lock(&session->mutex);
-    uint64_t value = access_field(&session->config, setting, 0, 0);
-    cbpi_mutex_unlock(&session->mutex);
     if (setting->kind == BOOLEAN)
         return boolean_texts[value];
     if (setting->kind == CHOICE)
@@ -399,10 +403,24 @@ static const char *setting_text(struct cbp_session *session, const struct settin
     if (setting->kind == EVENTS && value == CBPI_ALL_EVENTS)
         return "-1";
     if (setting->kind == ALTITUDE)
-        format_altitude(value, number, size);
+        format_altitude(value, room, size);
     else
-        snprintf(number, size, "%u", (unsigned) value);
-    return number;
+        snprintf(room, size, "%u", (unsigned) value);
+    return room;
+}
+
+static uint32_t get_setting(struct cbp_session *session, const struct setting *setting, char *buffer,
+                            uint64_t size, uint64_t *needed)
+{
+    char room[32];
+    cbpi_mutex_lock(&session->mutex);
+    const char *text =
+        setting->kind == TEXT
+            ? *text_of(&session->texts, setting)
+            : text_of_number(setting, access_field(&session->config, setting, 0, 0), room, sizeof room);
+    uint32_t error = cbpi_copy_text(text ? text : "", text ? strlen(text) : 0, buffer, size, needed);
+    cbpi_mutex_unlock(&session->mutex);
+    return error;
 }
 
 uint32_t cbp_session_get_config(struct cbp_session *session, const char *name, char *buffer, uint64_t size,
@@ -415,16 +433,12 @@ uint32_t cbp_session_get_config(struct cbp_session *session, const char *name, c
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "name and buffer must not be NULL");
     if (cbpi_equal_without_case(name, "BuildInfo"))
         return copy_build_info(buffer, size, needed);
-    uint32_t text_setting = cbpi_text_config_find(name);
-    if (text_setting != 0)
-        return cbpi_text_config_get(session, text_setting, buffer, size, needed);
-    char number[32];
-    const char *text = number;
-    if (cbpi_equal_without_case(name, logging_name))
-        text = boolean_texts[cbpi_log_is_enabled()];
-    else if (find_setting(name))
-        text = setting_text(session, find_setting(name), number, sizeof number);
-    else
+    if (cbpi_equal_without_case(name, logging_name)) {
+        const char *text = boolean_texts[cbpi_log_refresh()];
+        return cbpi_copy_text(text, strlen(text), buffer, size, needed);
+    }
+    const struct setting *setting = find_setting(name);
+    if (!setting)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "there is no setting %.100s", name);
-    return cbpi_copy_text(text, strlen(text), buffer, size, needed);
+    return get_setting(session, setting, buffer, size, needed);
 }

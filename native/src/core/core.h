@@ -1,12 +1,12 @@
-/* The structures of the portable core and the functions that its files offer one another. Knows the two seams
- * (platform.h, transport.h); no operating system, no driver.
+/* Declares the structures of the portable core and the functions that its files offer one another. Knows the
+ * two seams (platform.h, transport.h), but no operating system and no driver.
  *
- * Locks, in the order in which they may be taken together: a session's control, the table of deferrals (in
- * defer.c), a session's mutex. control is held across requests to the driver and serialises them with the
- * start and the stop; mutex guards fields and is held briefly. No lock is held while a callback runs.
+ * Locks may be taken together in this order: a session's control, the table of deferrals (in defer.c), a
+ * session's mutex. control is held across requests to the driver and serialises them with the start and the
+ * stop; mutex guards fields and is held briefly. No lock is held while a callback runs.
  *
- * Threads of an active session: one dispatcher, which starts and joins the workers and takes everything down
- * at the end, whoever asked for it; and the workers. */
+ * An active session has these threads: one dispatcher, which starts and joins the workers and takes
+ * everything down at the end, whichever thread asked for it; and the workers. */
 #ifndef CBPI_CORE_H
 #define CBPI_CORE_H
 
@@ -27,32 +27,26 @@ enum cbpi_state {
     CBPI_STATE_STOPPING, /* the driver is detached; the dispatcher takes down the rest */
 };
 
-/* The settings of cbp_session_set_config(), all numbers so that one table describes them. */
+/* These settings of cbp_session_set_config() are numbers, so that one table describes them. */
 struct cbpi_config {
-    uint32_t events_to_fire;
-    uint32_t filter_own_requests;
+    struct cbpi_session_settings told; /* what the driver is told, see cbpi_config_settings() */
     uint32_t min_worker_count;
     uint32_t max_worker_count;
     uint32_t worker_stack_size;
     uint32_t serialize_events;
-    uint32_t driver; /* index in cbpi_driver_names */
-    uint32_t timeout_action;
-    uint32_t refuse_with;
-    uint32_t is_refusal_chosen; /* refuse_with was set, by whomever */
+    uint32_t driver;            /* index in cbpi_driver_names */
+    uint32_t is_refusal_chosen; /* RefuseWith has been set */
+    uint32_t own_requests;      /* this and the next three are told as flags */
     uint32_t fork_is_creation;
-    uint32_t hide_controller;
     uint32_t scope_signals;
     uint32_t scope_proc_files;
+    uint32_t hide_controller;
     uint32_t strict_altitude;
-    uint64_t altitude; /* in billionths */
-    uint32_t replay_speed;
-    uint32_t replay_verdicts;
 };
 
-#define CBPI_FOREVER_NS (3600 * CBPI_NS_PER_S) /* waits without a limit look again after this time */
-#define CBPI_ALL_EVENTS UINT32_MAX /* how PROC_EVT_ALL is kept in events_to_fire, and shown as -1 */
+#define CBPI_ALL_EVENTS UINT32_MAX /* how PROC_EVT_ALL is kept in told.policy.events, and shown as -1 */
 
-/* The settings that are texts; NULL stands for "". */
+/* These settings are texts; NULL stands for "". */
 struct cbpi_text_config {
     char *script;
     char *record_to;
@@ -73,7 +67,7 @@ struct cbp_session {
     char startup_detail[256];
     uint32_t stop_code; /* why the driver did not confirm the stop, until it has been told */
     char stop_detail[256];
-    uint32_t is_closed;  /* mutex: the transport is closed, whoever asked for the stop is done with it */
+    uint32_t is_closed;  /* mutex: the transport is closed, and begin_stop() does not use it any more */
     uint64_t epoch;      /* control: counts the starts */
     uint32_t timeout_ms; /* control */
 
@@ -106,7 +100,7 @@ struct cbp_session {
     uint64_t deferred;
     uint64_t skipped;     /* events that no memory was left for */
     uint64_t failed_seen; /* atomic: so many of those that failed_after counts have been reported */
-    struct cbpi_transport_counts final_counts; /* mutex: of the last transport */
+    struct cbp_statistics final_counts; /* mutex: of the last transport */
 };
 
 enum cbpi_worker_state {
@@ -117,7 +111,8 @@ enum cbpi_worker_state {
 
 struct cbpi_deferral;
 
-/* An event of at most CBP_EVENT_SIZE_INLINE and the message that a transport decodes it from. */
+/* A block has room for an event of at most CBP_EVENT_SIZE_INLINE and the message that a transport decodes it
+ * from. */
 #define CBPI_BLOCK_SIZE (2u * (CBP_EVENT_SIZE_INLINE + 128u))
 
 struct cbp_worker {
@@ -130,7 +125,7 @@ struct cbp_worker {
     uint64_t delivered; /* atomic, written by its thread alone, as is the next */
     uint64_t handling;  /* the address of the event that is being handled; 0: none */
 
-    /* The rest is the worker's own thread's, or that of the one that has entered its handler. */
+    /* The rest belongs to the worker's own thread, or to the thread that has entered its handler. */
     uint32_t pending;            /* the transport's memory of a delivery that did not fit */
     uint32_t item;               /* which one of the delivery */
     uint32_t deferred_mask;      /* items of the delivery that were deferred */
@@ -142,50 +137,51 @@ struct cbp_worker {
     CBP_ALIGNAS(16) unsigned char block[CBPI_BLOCK_SIZE];
 };
 
-/* drivers.c */
+/* ---- drivers.c ---- */
 
-/* The driver of that name in this build, or NULL. "auto" gives the default. */
+/* Finds the driver of that name in this build, or gives NULL. "auto" is the default driver. */
 const struct cbpi_driver *cbpi_driver_find(const char *name);
 
 bool cbpi_is_driver_name(const char *name); /* whether Driver accepts it; NULL is none */
 
-/* CBP_ERROR_NOT_SUPPORTED, with a sentence, if the driver cannot launch programs in that way. */
+/* Fails with CBP_ERROR_NOT_SUPPORTED and a sentence if the driver cannot launch programs in that way. */
 uint32_t cbpi_driver_check_launch(const struct cbpi_driver *driver, uint32_t way);
 
-/* Whether the driver plays scripts. */
+/* Says whether the driver plays scripts. */
 bool cbpi_driver_plays(const struct cbpi_driver *driver);
 
-/* The driver's own processes, or else the machine's. */
+/* Gives the operations for the driver's own processes, or else for the machine's. */
 const struct cbpi_process_ops *cbpi_driver_processes(const struct cbpi_driver *driver);
 
 void cbpi_drivers_forget(void); /* in the child of a fork */
 
-/* handler.c: which session's and worker's thread this is. */
+/* ---- handler.c: the session and the worker that the calling thread belongs to ---- */
 void cbpi_thread_enter(struct cbp_session *session, struct cbp_worker *worker);
 void cbpi_thread_leave(void);
 struct cbp_session *cbpi_thread_session(void); /* NULL outside the library's threads */
 
-/* The worker whose thread this is, or whose handler it has entered, or NULL. */
+/* Gives the worker that this thread belongs to, or whose handler it has entered; or NULL. */
 struct cbp_worker *cbpi_thread_worker(void);
 
-/* The worker that is handling an event in this thread, or NULL. */
+/* Gives the worker that is handling an event in this thread, or NULL. */
 struct cbp_worker *cbpi_thread_serving(void);
 
-/* CBP_ERROR_POSSIBLE_DEADLOCK, with what in the sentence, in a handler of any session. */
+/* Fails in a handler of any session with CBP_ERROR_POSSIBLE_DEADLOCK and a sentence about what. */
 uint32_t cbpi_check_outside_handler(const char *what);
 
-/* Whether what is fixed in handlers and while active can be changed now. control is held. */
+/* Fails if what is fixed in handlers and while active cannot be changed now. control is held. */
 uint32_t cbpi_check_changeable(const struct cbp_session *session, const char *what);
 
-/* guard.c: 0, or why the session cannot be used: no session, another process's. */
+/* Fails if the session cannot be used: it is NULL, or belongs to another process. */
 uint32_t cbpi_session_check(const struct cbp_session *session);
 
-/* stop.c */
+/* ---- stop.c ---- */
 
-/* Detaches an active or starting session; the dispatcher does the rest. In any thread, without a lock. */
+/* Detaches an active or starting session; the dispatcher does the rest. Any thread may call it, without a
+ * lock. */
 void cbpi_session_begin_stop(struct cbp_session *session);
 
-/* Waits for the dispatcher to have taken everything down, and joins it. CBP_ERROR_TIMEOUT after slice_ms; 0: no
+/* Waits until the dispatcher has taken everything down, and joins it. CBP_ERROR_TIMEOUT after slice_ms; 0: no
  * limit. */
 uint32_t cbpi_session_wait_until_inactive(struct cbp_session *session, uint32_t slice_ms);
 
@@ -193,47 +189,38 @@ uint32_t cbpi_session_wait_until_inactive(struct cbp_session *session, uint32_t 
 void cbpi_session_end_recording(struct cbp_session *session);
 
 /* ---- failed_executions.c ---- */
-/* Tells the error callback of those that nobody has reported, of the first so many since the start. */
+
+/* Tells the error callback of the failed executions that have not been reported yet, of the first so many
+ * since the start. */
 void cbpi_failed_executions_report(struct cbp_session *session, uint64_t limit);
-uint64_t cbpi_failed_executions_count(struct cbp_session *session);
 
-/* config.c */
-void cbpi_config_init(struct cbpi_config *config);
+/* ---- config.c ---- */
+void cbpi_config_init(struct cbpi_config *config); /* which is all 0 */
 
-/* text.c */
-char cbpi_lower(char c);                                    /* of an ASCII letter */
-bool cbpi_equal_without_case(const char *a, const char *b); /* but for the case of ASCII letters */
-bool cbpi_is_guid(const char *text);                        /* in braces */
-
-/* text_config.c: the settings that are texts. find gives a setting's number, or 0 for a name that is none. */
-uint32_t cbpi_text_config_find(const char *name);
-uint32_t cbpi_text_config_set(struct cbp_session *session, uint32_t setting, const char *value);
-uint32_t cbpi_text_config_get(struct cbp_session *session, uint32_t setting, char *buffer, uint64_t size,
-                              uint64_t *needed);
-void cbpi_text_config_free(struct cbpi_text_config *texts);
-
-/* What the driver is told; takes the session's mutex. */
+/* Gives the settings that the driver is told; takes the session's mutex. */
 void cbpi_config_settings(struct cbp_session *session, struct cbpi_session_settings *settings);
-
-/* demands.c: CBP_ERROR_NOT_SUPPORTED, with a sentence, for what a driver with these capabilities cannot do.
- */
-uint32_t cbpi_demands_check_config(const struct cbpi_driver *driver, uint32_t capabilities,
-                                   const struct cbpi_config *config);
-uint32_t cbpi_demands_check_action(const struct cbpi_driver *driver, uint32_t capabilities, uint32_t action);
-/* Checks everything that the session has, with the driver that it is about to open. control is held. */
-uint32_t cbpi_demands_check_session(struct cbp_session *session);
-/* Whether the driver of this start is there and has to be able to do what is asked of it. control is held. */
-bool cbpi_demands_are_due(const struct cbp_session *session);
 
 uint32_t cbpi_config_stack_size(struct cbp_session *session); /* of a worker, in bytes */
 
 /* Writes least_workers and most_workers from the configuration; takes the session's mutex. */
 void cbpi_config_apply_worker_limit(struct cbp_session *session);
 
-/* rules.c */
+/* ---- text.c ---- */
+char cbpi_lower(char c);                                    /* of an ASCII letter */
+bool cbpi_equal_without_case(const char *a, const char *b); /* but for the case of ASCII letters */
+bool cbpi_is_guid(const char *text);                        /* in braces */
+uint32_t cbpi_check_pattern(const char *pattern, uint64_t pattern_size);
 
-/* An id for a rule that a launch adds on the driver's side. control is held. */
-uint32_t cbpi_rules_next_id(struct cbp_session *session);
+/* ---- demands.c: what a driver with these capabilities cannot do, CBP_ERROR_NOT_SUPPORTED ---- */
+uint32_t cbpi_demands_check_config(const struct cbpi_driver *driver, uint32_t capabilities,
+                                   const struct cbpi_config *config);
+uint32_t cbpi_demands_check_action(const struct cbpi_driver *driver, uint32_t capabilities, uint32_t action);
+/* Checks everything that the session has with the driver that it is about to open. control is held. */
+uint32_t cbpi_demands_check_session(struct cbp_session *session);
+/* Says whether the driver of this start must be able now to do what is asked of it. control is held. */
+bool cbpi_demands_are_due(const struct cbp_session *session);
+
+/* ---- rules.c ---- */
 
 /* Enters the rule (process, children, ask) of a launched process. The driver has it already under rule_id if
  * epoch is the running one. Takes control. */
@@ -242,26 +229,25 @@ uint32_t cbpi_rules_adopt(struct cbp_session *session, uint32_t rule_id, uint64_
 
 uint32_t cbpi_rules_check_pattern(const char *pattern, uint64_t pattern_size);
 
-/* A rule about this process, or about all, as a call names it. */
+/* Makes a rule about this process, or about all, as a call names it. */
 struct cbpi_rule cbpi_rule_for_process(uint32_t process_id, uint32_t action);
 
-/* rule_parts.c; control is held. */
+/* ---- rule_parts.c: control is held ---- */
 
-/* Gives the driver all rules, but those of processes that have ended: when the filter starts. */
+/* Gives the driver all rules when the filter starts, except those of processes that have ended. */
 uint32_t cbpi_rules_push(struct cbp_session *session);
 
-/* While active: tells the driver of the list with one rule more (may be NULL) and without those that leave.
- * The list itself is not changed. */
+/* Tells the driver, while active, of the list with one rule more (may be NULL) and without the rules that
+ * leave. The list itself is not changed. */
 uint32_t cbpi_rules_change(struct cbp_session *session, const struct cbpi_rule *added);
 
-/* Whether a launch made the rule since the session was started last: the driver has it by itself then, until
- * it is told to forget it. */
+/* Says whether a launch made the rule since the session was started last. The driver then has it by itself
+ * until it is told to forget it. */
 bool cbpi_rule_is_kept_by_driver(const struct cbp_session *session, const struct cbpi_rule_item *item);
 uint32_t cbpi_rules_forget_launch(struct cbp_session *session, const struct cbpi_rule_item *item);
 
-/* log.c: the lines of LoggingEnabled, and the error callback. */
-void cbpi_log_refresh(void); /* looks whether it is on */
-uint32_t cbpi_log_is_enabled(void);
+/* ---- log.c: the lines of LoggingEnabled, and the error callback ---- */
+uint32_t cbpi_log_refresh(void);               /* looks whether it is on, and says so */
 uint32_t cbpi_log_enable(uint32_t is_enabled); /* for good; cbpi_logging_write()'s codes */
 CBP_PRINTF(1, 2) void cbpi_log(const char *format, ...);
 
@@ -269,39 +255,36 @@ CBP_PRINTF(1, 2) void cbpi_log(const char *format, ...);
 CBP_PRINTF(3, 4)
 void cbpi_session_report(const struct cbp_session *session, uint32_t code, const char *format, ...);
 
-/* dispatcher.c */
+/* ---- dispatcher.c ---- */
 void cbpi_dispatcher_body(void *session);
 
-/* pool.c: tells the dispatcher that no worker is idle. */
-void cbpi_pool_watch(struct cbp_session *session);
-
-/* worker.c */
+/* ---- worker.c ---- */
 
 /* Starts a worker and enters it in the session's list. */
 uint32_t cbpi_worker_start(struct cbp_session *session);
 
-/* Joins workers that have ended and frees them; with all set, waits for every one to end. Returns how many of
- * them had never run. */
+/* Joins workers that have ended and frees them; with all set, waits until every one has ended. Gives how many
+ * of them had never run. */
 uint32_t cbpi_workers_join(struct cbp_session *session, bool all);
 
-/* delivery.c */
+/* ---- delivery.c ---- */
 
 /* Answers a delivery whose handlers have returned or that was deferred; records and counts what became of it.
- * The result is the transport's. */
+ * Gives the transport's result. */
 uint32_t cbpi_delivery_answer(struct cbp_session *session, const struct cbpi_delivery *delivery);
 
 /* Keeps the answer to item, unless a rule has decided it: the access can only lose rights. */
 void cbpi_delivery_set_answer(struct cbpi_delivery *delivery, uint32_t item, uint32_t result_code,
                               uint32_t desired_access);
 
-/* defer.c */
+/* ---- defer.c ---- */
 void cbpi_deferrals_init(void);
 void cbpi_deferrals_forget(void); /* in the child of a fork */
 
-/* Ends the worker's part in a delivery some of whose events were deferred; the last part answers it. */
+/* Ends the worker's part in a delivery that has deferred events; the last part answers it. */
 void cbpi_deferral_settle(struct cbp_worker *worker);
 
-/* Lets go what the session has deferred; its workers have ended. */
+/* Lets go the operations that the session has deferred; its workers have ended. */
 void cbpi_deferrals_drop(struct cbp_session *session);
 
 #endif

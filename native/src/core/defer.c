@@ -1,10 +1,11 @@
-/* Deferred answers. A delivery some of whose events were deferred is kept here until the last of them is
- * completed and the worker that took it has done the rest; then it is answered, once.
+/* Keeps deferred answers. A delivery with deferred events stays here until the last of them is completed and
+ * the worker that took it has done the rest. Then it is answered, once.
  *
  * A ticket names an entry of the table, the entry's use (entries are used again) and the event within the
- * delivery. It is not secret and not a pointer, so that any number may come in. The lock is held while the
- * driver is answered: that is what keeps a transport from being released under a completing thread. */
+ * delivery. It is not secret and not a pointer, so any number may come in. The lock is held while the driver
+ * is answered, and so no transport is released under a completing thread. */
 #include "core.h"
+#include "memory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,7 @@ static struct {
     struct cbpi_mutex mutex;
     struct cbpi_deferral **entries;
     uint32_t count;
-    uint32_t capacity;
+    uint64_t capacity;
     uint32_t first_free;
 } table;
 
@@ -38,7 +39,7 @@ void cbpi_deferrals_init(void)
 
 void cbpi_deferrals_forget(void)
 {
-    /* Whether a thread of the parent was changing the table shows in its lock; then the memory is lost. */
+    /* The lock shows whether a thread of the parent was changing the table; then the memory is lost. */
     if (cbpi_mutex_try_lock(&table.mutex)) {
         for (uint32_t i = 0; i < table.count; i++)
             free(table.entries[i]);
@@ -54,14 +55,11 @@ static uint64_t ticket_of(const struct cbpi_deferral *entry, uint32_t item)
 
 static uint32_t add_entry(struct cbpi_deferral **added)
 {
-    if (table.count == table.capacity) {
-        uint32_t capacity = table.capacity ? 2 * table.capacity : 64;
-        struct cbpi_deferral **entries = realloc(table.entries, capacity * sizeof *entries);
-        if (!entries)
-            return CBP_ERROR_NOT_ENOUGH_MEMORY;
-        table.entries = entries;
-        table.capacity = capacity;
-    }
+    struct cbpi_deferral **entries =
+        cbpi_grow(table.entries, sizeof *entries, table.count + 1, &table.capacity);
+    if (!entries)
+        return CBP_ERROR_NOT_ENOUGH_MEMORY;
+    table.entries = entries;
     struct cbpi_deferral *entry = calloc(1, sizeof *entry);
     if (!entry)
         return CBP_ERROR_NOT_ENOUGH_MEMORY;
@@ -136,8 +134,8 @@ void cbpi_deferral_settle(struct cbp_worker *worker)
     cbpi_mutex_lock(&table.mutex);
     for (uint32_t i = 0; i < handled->count; i++)
         if ((worker->deferred_mask & 1u << i) == 0)
-            cbpi_delivery_set_answer(&entry->delivery, i, handled->result_codes[i],
-                                     handled->desired_access[i]);
+            cbpi_delivery_set_answer(&entry->delivery, i, handled->items[i].result_code,
+                                     handled->items[i].desired_access);
     entry->has_worker = 0;
     if (entry->open_mask == 0)
         answer_entry(entry);

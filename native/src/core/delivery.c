@@ -1,20 +1,20 @@
-/* The answer to a delivery: what workers and deferred events have in common. */
+/* Keeps and gives the answers to a delivery, for workers and for deferred events. */
 #include "core.h"
 #include "recorder.h"
 
 void cbpi_delivery_set_answer(struct cbpi_delivery *delivery, uint32_t item, uint32_t result_code,
                               uint32_t desired_access)
 {
-    if (delivery->items[item][1] & CBP_EVENT_FLAG_DECIDED_BY_RULE)
+    if (delivery->items[item].flags & CBP_EVENT_FLAG_DECIDED_BY_RULE)
         return;
-    delivery->result_codes[item] = result_code;
-    delivery->desired_access[item] &= desired_access;
+    delivery->items[item].result_code = result_code;
+    delivery->items[item].desired_access &= desired_access;
 }
 
 uint32_t cbpi_delivery_answer(struct cbp_session *session, const struct cbpi_delivery *delivery)
 {
     uint32_t error = session->transport->ops->answer(session->transport, delivery);
-    /* What is late because the session was stopped is nobody's fault. */
+    /* An answer that is late because the session was stopped does not count as late. */
     bool is_stopped = cbp_load_u32(&session->state) != CBPI_STATE_ACTIVE;
     if (error == CBP_ERROR_TIMEOUT && !is_stopped)
         cbp_add_u64(&session->late, 1);

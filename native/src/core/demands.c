@@ -1,5 +1,5 @@
-/* What settings and rules ask of a driver, and whether it can do it: the one table that says so. Nothing is
- * taken by a driver that cannot carry it out. Knows drivers by their capability bits alone. */
+/* Says what settings and rules ask of a driver, in one table, and whether the driver can do it. A driver
+ * takes nothing that it cannot carry out. Knows drivers by their capability bits alone. */
 #include "core.h"
 
 #define REFUSES_CREATION (uint32_t)(CBP_CAP_REFUSE_PROCESS_CREATION | CBP_CAP_KILL_PROCESS_CREATION)
@@ -11,7 +11,7 @@ struct demand {
     const char *name;
 };
 
-/* Fired because they were named. -1 asks for all that there is, and 0 for nothing. */
+/* These events are asked for by name. -1 asks for all that there is, and 0 for nothing. */
 static const struct demand events[] = {
     {CBP_PROC_EVT_PROCESS_CREATION, CBP_CAP_SEE_PROCESS_CREATION, "process creations in EventsToFire"},
     {CBP_PROC_EVT_PROCESS_TERMINATION, CBP_CAP_SEE_PROCESS_TERMINATION,
@@ -29,7 +29,7 @@ static const struct demand actions[] = {
     {CBP_ACTION_STRIP, STRIPS, "a rule that strips"},
 };
 
-/* The defaults ask for nothing: TimeoutAction=allow, RefuseWith=errno as long as nobody has set it. */
+/* The defaults ask for nothing: TimeoutAction=allow, and RefuseWith=errno as long as it has not been set. */
 static const struct demand timeout_actions[] = {
     {CBP_TIMEOUT_ACTION_DENY, REFUSES_CREATION, "TimeoutAction=deny"},
 };
@@ -39,14 +39,14 @@ static const struct demand refusals[] = {
 };
 static const struct demand own_requests[] = {{1, CBP_CAP_OWN_REQUESTS, "FilterOwnRequests=True"}};
 
-/* Those that a driver which plays no script has no use for. */
+/* Gives a setting that has no use for a driver that plays no script; NULL: there is none. */
 static const char *replaying(const struct cbp_session *session)
 {
     if (session->texts.script)
         return "Script";
-    if (session->config.replay_speed != CBPI_REPLAY_MAX)
+    if (session->config.told.replay_speed != CBPI_REPLAY_MAX)
         return "ReplaySpeed=recorded";
-    return session->config.replay_verdicts ? "ReplayVerdicts=recorded" : NULL;
+    return session->config.told.keeps_verdicts ? "ReplayVerdicts=recorded" : NULL;
 }
 
 static uint32_t refuse(const struct cbpi_driver *driver, const char *what)
@@ -68,13 +68,13 @@ static uint32_t check(const struct cbpi_driver *driver, uint32_t capabilities, c
 uint32_t cbpi_demands_check_config(const struct cbpi_driver *driver, uint32_t capabilities,
                                    const struct cbpi_config *config)
 {
-    uint32_t error = CHECK_VALUE(timeout_actions, config->timeout_action);
+    uint32_t error = CHECK_VALUE(timeout_actions, config->told.policy.timeout_action);
     if (error == 0 && config->is_refusal_chosen)
-        error = CHECK_VALUE(refusals, config->refuse_with);
+        error = CHECK_VALUE(refusals, config->told.policy.refuse_with);
     if (error == 0)
-        error = CHECK_VALUE(own_requests, config->filter_own_requests);
-    for (uint32_t bit = 1; error == 0 && bit != 0 && config->events_to_fire != CBPI_ALL_EVENTS; bit <<= 1)
-        if (config->events_to_fire & bit)
+        error = CHECK_VALUE(own_requests, config->own_requests);
+    for (uint32_t bit = 1; error == 0 && bit != 0 && config->told.policy.events != CBPI_ALL_EVENTS; bit <<= 1)
+        if (config->told.policy.events & bit)
             error = CHECK_VALUE(events, bit);
     return error;
 }

@@ -1,6 +1,6 @@
-/* The dispatcher: one thread of each active session that starts and joins its workers, gives the driver signs
- * of life, tells the error callback what was lost, and in the end takes everything down. Delivers no event.
- */
+/* Runs the dispatcher, one thread of each active session. It starts and joins the workers, gives the driver
+ * signs of life, tells the error callback what was lost, and in the end takes everything down. Delivers no
+ * event. */
 #include "core.h"
 #include "recorder.h"
 
@@ -11,14 +11,14 @@
 #define FIRST_WORKER_MS 10000u /* how long the first worker may take to come up */
 #define RETRY_MS 1000u         /* after a worker could not start or would not serve */
 
-/* A count of something bad. A burst is reported when it is first seen, and over when a beat sees nothing new.
- */
+/* Follows a count of something bad. A burst is reported when it is first seen, and is over when a beat sees
+ * nothing new. */
 struct burst {
     uint64_t seen_count;
     bool is_on;
 };
 
-/* What the dispatcher remembers from one round to the next. */
+/* The dispatcher remembers this from one round to the next. */
 struct round {
     uint64_t next_beat_ns;
     uint64_t next_growth_ns; /* not before this time */
@@ -82,7 +82,8 @@ static void tend_pool(struct cbp_session *session, struct round *round, uint64_t
     session->failed_count += failed_count;
     if (now_ns < round->next_growth_ns)
         return;
-    /* Counted once: a worker that ends at once, because the filter stops, is no reason for another. */
+    /* Workers are counted once: a worker that ends at once, because the filter stops, is no reason for
+     * another. */
     uint32_t have_count = cbp_load_u32(&session->worker_count) + session->failed_count;
     for (; have_count < cbp_load_u32(&session->least_workers) && !is_stopping(session); have_count++)
         if (try_worker(session, round, now_ns) != 0)
@@ -108,9 +109,10 @@ static void report_burst(const struct cbp_session *session, struct burst *burst,
     burst->seen_count = count;
 }
 
-static void report_losses(struct cbp_session *session, struct round *round)
+/* Gives how many executions have failed after they were told. */
+static uint64_t report_losses(struct cbp_session *session, struct round *round)
 {
-    struct cbpi_transport_counts counts;
+    struct cbp_statistics counts;
     session->transport->ops->counts(session->transport, &counts);
     report_burst(session, &round->lost, counts.lost, CBP_ERROR_NO_SYSTEM_RESOURCES,
                  "events were lost for want of room");
@@ -119,6 +121,7 @@ static void report_losses(struct cbp_session *session, struct round *round)
     report_burst(
         session, &round->guessed, counts.guessed, CBP_ERROR_NOT_FOUND,
         "processes whose creator ended while it created them have the rules of all that it may have been");
+    return counts.failed_after;
 }
 
 static void report_troubles(struct cbp_session *session)
@@ -144,10 +147,10 @@ static void give_up(struct cbp_session *session, uint32_t code, const char *text
 static void beat(struct cbp_session *session, struct round *round)
 {
     struct cbpi_transport *transport = session->transport;
-    report_losses(session, round);
-    /* Mostly a worker has told of them, before what came after them. */
+    uint64_t failed_count = report_losses(session, round);
+    /* A worker has mostly told of them already, before the event that came after them. */
     cbpi_failed_executions_report(session, round->failed_count);
-    round->failed_count = cbpi_failed_executions_count(session);
+    round->failed_count = failed_count;
     report_troubles(session);
     if (transport->ops->beat(transport) == CBP_ERROR_BROKEN_PIPE)
         give_up(session, CBP_ERROR_BROKEN_PIPE, "the driver's process has gone; the filter has stopped");
@@ -181,7 +184,7 @@ static void run_rounds(struct cbp_session *session)
         if (!is_stopping(session))
             sleep_until_due(session, &round);
     }
-    report_losses(session, &round);
+    (void) report_losses(session, &round);
     cbpi_failed_executions_report(session, UINT64_MAX);
     report_troubles(session);
 }
@@ -212,7 +215,7 @@ static void take_down(struct cbp_session *session)
     cbpi_mutex_lock(&session->mutex);
     struct cbpi_transport *transport = session->transport;
     transport->ops->counts(transport, &session->final_counts);
-    session->final_counts.supervised = session->final_counts.waiting = 0; /* from now on */
+    session->final_counts.supervised = session->final_counts.queued = 0; /* from now on */
     session->transport = NULL;
     cbpi_mutex_unlock(&session->mutex);
     transport->ops->release(transport);

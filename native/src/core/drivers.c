@@ -1,5 +1,5 @@
-/* The drivers by name, and what not every driver has: whether one has it is asked here alone. Which drivers
- * there are is told by the build (cmake/drivers.cmake). */
+/* Finds drivers by name, and answers for what not every driver has: no other file asks whether one has it.
+ * The build makes the list of drivers (cmake/drivers.cmake). */
 #include "core.h"
 
 #include <stdio.h>
@@ -55,7 +55,7 @@ static bool machine_process_lives(uint32_t process_id, uint64_t start_time)
     return cbpi_process_start_time(process_id, &found) == 0 && found == start_time;
 }
 
-/* A start time tells them apart. */
+/* A start time tells the machine's processes apart. */
 static bool machine_process_is_of_earlier(struct cbpi_transport *transport, uint32_t rule_id,
                                           uint32_t process_id)
 {

@@ -1,4 +1,4 @@
-/* Error texts and the calling thread's last failure. */
+/* Keeps the error texts and the calling thread's last failure. */
 #include "errors.h"
 
 #include <stdarg.h>

@@ -1,5 +1,5 @@
-/* Executions that were told of and then failed in the system: each is taken back by the error callback,
- * before the next event that a worker takes, so before whatever its task does next. Where no event comes the
+/* Tells of executions that were told and then failed in the system. The error callback takes each back before
+ * the next event that a worker takes, so before the next operation of its task. Where no event comes the
  * dispatcher tells of them. */
 #include "core.h"
 #include "errors.h"
@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-/* Takes the next one that nobody reports yet, of the first so many. */
+/* Takes the next failed execution that has not been reported, of the first so many. */
 static bool take(struct cbp_session *session, uint64_t limit, struct cbpi_failed_execution *failed)
 {
     struct cbpi_transport *transport = session->transport;
@@ -44,11 +44,4 @@ void cbpi_failed_executions_report(struct cbp_session *session, uint64_t limit)
     struct cbpi_failed_execution failed;
     while (take(session, limit, &failed))
         report(session, &failed);
-}
-
-uint64_t cbpi_failed_executions_count(struct cbp_session *session)
-{
-    struct cbpi_transport_counts counts;
-    session->transport->ops->counts(session->transport, &counts);
-    return counts.failed_after;
 }

@@ -1,4 +1,5 @@
-/* What a thread of the library is doing: the basis of "in a handler", and the calls that work only there. */
+/* Knows what a thread of the library is doing. "In a handler", the calls that work only there, and the first
+ * check of every call stand on it. */
 #include "core.h"
 
 static CBP_THREAD_LOCAL struct {
@@ -35,6 +36,16 @@ struct cbp_worker *cbpi_thread_serving(void)
 {
     struct cbp_worker *worker = cbpi_thread_worker();
     return worker && cbp_load_relaxed_u64(&worker->handling) != 0 ? worker : NULL;
+}
+
+uint32_t cbpi_session_check(const struct cbp_session *session)
+{
+    if (!session)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "session must not be NULL");
+    if (session->generation != cbpi_process_generation())
+        return cbpi_fail(CBP_ERROR_NOT_READY,
+                         "the session belongs to the process that this one was forked from");
+    return 0;
 }
 
 uint32_t cbp_in_handler(void)
@@ -111,7 +122,7 @@ uint32_t cbp_event_originator_token(int64_t *token)
     uint32_t is_end =
         event->type == CBP_PROC_EVT_PROCESS_TERMINATION || event->type == CBP_PROC_EVT_THREAD_TERMINATION;
     uint32_t process_id = is_end ? event->process_id : event->originator_process_id;
-    /* Only of its own process an event tells enough to know it from a later one with the same id. */
+    /* An event tells enough only of its own process to know that one from a later one with the same id. */
     uint64_t start_time = process_id == event->process_id ? event->start_time : 0;
     *token = cbpi_driver_processes(worker->session->driver)->token(process_id, start_time);
     return 0;

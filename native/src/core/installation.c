@@ -1,4 +1,4 @@
-/* What can be asked of drivers and of the machine without a session: status, version, installation, shutdown.
+/* Answers questions about drivers and the machine without a session: status, version, installation, shutdown.
  * All drivers of today's builds run from the library's own folder and need no installation. */
 #include "core.h"
 
@@ -20,7 +20,7 @@ static uint32_t check_driver(const char *product_guid, const char *driver, const
     return 0;
 }
 
-/* As check_driver(); then that this is no handler. */
+/* Checks as check_driver(), and that this is no handler. */
 static uint32_t check_question(const char *product_guid, const char *driver, const void *result)
 {
     uint32_t error = check_driver(product_guid, driver, result);

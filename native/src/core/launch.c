@@ -1,5 +1,5 @@
-/* Starting a program under a driver: prepares the launcher's conversation with the driver, waits for its
- * end and enters the new process's rule. Starts no process itself: the caller does, by its own means. */
+/* Starts a program under a driver: prepares the launcher's conversation with the driver, waits for its end
+ * and enters the new process's rule. Creates no process itself: the caller does, by its own means. */
 #include "launch.h"
 #include "core.h"
 
@@ -16,20 +16,8 @@ struct cbp_launch_handle {
     struct cbpi_launch_channel channel;
 };
 
-static uint32_t check_begin(struct cbp_session *session, const struct cbpi_launch_target *target,
-                            uint32_t ask)
-{
-    uint32_t error = cbpi_session_check(session);
-    if (error != 0)
-        return error;
-    if (!target->argument0 || !target->paths || target->paths_size == 0 || ask > 1)
-        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "a launch needs argument 0 and paths; ask is 0 or 1");
-    if (target->paths[target->paths_size - 1] != '\0')
-        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "each of the paths ends with a NUL");
-    return cbpi_check_outside_handler("starting a program under the filter");
-}
-
-/* What both ways begin with: the driver can go this one, and the launch gets its rule. control is held. */
+/* Begins what both ways have in common: checks that the driver can go this way, and gives the launch its
+ * rule. control is held. */
 static uint32_t prepare(struct cbp_launch_handle *launch, uint32_t way, uint32_t ask)
 {
     struct cbp_session *session = launch->session;
@@ -39,7 +27,7 @@ static uint32_t prepare(struct cbp_launch_handle *launch, uint32_t way, uint32_t
     if (error != 0)
         return error;
     launch->epoch = session->epoch;
-    launch->rule_id = ask ? cbpi_rules_next_id(session) : 0;
+    launch->rule_id = ask ? ++session->rules.last_id : 0;
     return 0;
 }
 
@@ -47,6 +35,19 @@ static uint32_t prepare(struct cbp_launch_handle *launch, uint32_t way, uint32_t
 static uint32_t begin(struct cbp_session *session, const struct cbpi_launch_target *target, uint32_t ask,
                       struct cbp_launch_handle **launch)
 {
+    uint32_t error = cbpi_session_check(session);
+    if (error != 0)
+        return error;
+    if (!launch || ask > 1)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER,
+                         "launch and launcher_fd must not be NULL; ask is 0 or 1");
+    if (target && (!target->argument0 || !target->paths || target->paths_size == 0))
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "a launch needs argument 0 and paths");
+    if (target && target->paths[target->paths_size - 1] != '\0')
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "each of the paths ends with a NUL");
+    error = cbpi_check_outside_handler("starting a program under the filter");
+    if (error != 0)
+        return error;
     struct cbp_launch_handle *made = calloc(1, sizeof *made);
     if (!made)
         return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a launch");
@@ -54,7 +55,7 @@ static uint32_t begin(struct cbp_session *session, const struct cbpi_launch_targ
     made->generation = cbpi_process_generation();
     made->is_by_caller = made->is_entered = !target;
     cbpi_mutex_lock(&session->control);
-    uint32_t error = prepare(made, target ? CBPI_LAUNCH_BY_LAUNCHER : CBPI_LAUNCH_BY_CALLER, ask);
+    error = prepare(made, target ? CBPI_LAUNCH_BY_LAUNCHER : CBPI_LAUNCH_BY_CALLER, ask);
     if (error == 0 && target)
         error = session->driver->launches->launch(session->transport, target, made->rule_id, &made->channel);
     else if (error == 0)
@@ -72,12 +73,7 @@ uint32_t cbp_launch_begin(struct cbp_session *session, const char *argument0, co
                           struct cbp_launch_handle **launch)
 {
     struct cbpi_launch_target target = {.argument0 = argument0, .paths = paths, .paths_size = paths_size};
-    uint32_t error = check_begin(session, &target, ask);
-    if (error != 0)
-        return error;
-    if (!launcher_fd || !launch)
-        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "launcher_fd and launch must not be NULL");
-    error = begin(session, &target, ask, launch);
+    uint32_t error = begin(session, &target, ask, launcher_fd ? launch : NULL);
     if (error == 0)
         *launcher_fd = cbpi_launch_channel_launcher(&(*launch)->channel);
     return error;
@@ -85,13 +81,7 @@ uint32_t cbp_launch_begin(struct cbp_session *session, const char *argument0, co
 
 uint32_t cbp_launch_enter(struct cbp_session *session, uint32_t ask, struct cbp_launch_handle **launch)
 {
-    uint32_t error = cbpi_session_check(session);
-    if (error != 0)
-        return error;
-    if (!launch || ask > 1)
-        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "launch must not be NULL; ask is 0 or 1");
-    error = cbpi_check_outside_handler("starting a program under the filter");
-    return error != 0 ? error : begin(session, NULL, ask, launch);
+    return begin(session, NULL, ask, launch);
 }
 
 uint32_t cbp_launch_leave(struct cbp_launch_handle *launch, uint32_t process_id)
@@ -120,12 +110,12 @@ uint32_t cbp_launch_leave(struct cbp_launch_handle *launch, uint32_t process_id)
 uint32_t cbp_launch_finish(struct cbp_launch_handle *launch, uint32_t started, uint32_t slice_ms,
                            uint32_t *os_error)
 {
-    struct cbpi_launch_outcome outcome = {0};
+    struct cbp_launch_result result = {0};
     if (!launch || (started && !os_error))
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "launch and os_error must not be NULL");
     uint32_t error = 0;
-    /* The driver learns that a launcher has died from the end of its conversation, which this copy of the
-     * launcher's end would keep open. */
+    /* The driver learns from the end of its conversation that a launcher has died, and this copy of the
+     * launcher's end would keep that open. */
     cbpi_launch_channel_close_launcher(&launch->channel);
     if (launch->is_entered)
         (void) cbp_launch_leave(launch, 0); /* the driver waits for it */
@@ -133,14 +123,14 @@ uint32_t cbp_launch_finish(struct cbp_launch_handle *launch, uint32_t started, u
         error =
             cbpi_fail(CBP_ERROR_NOT_READY, "the launch belongs to the process that this one was forked from");
     else if (started)
-        error = cbpi_launch_channel_wait(&launch->channel, slice_ms, &outcome);
+        error = cbpi_launch_channel_wait(&launch->channel, slice_ms, &result);
     if (error == CBP_ERROR_TIMEOUT)
         return error;
-    if (error == 0 && started && outcome.os_error == 0 && launch->rule_id != 0)
-        error = cbpi_rules_adopt(launch->session, launch->rule_id, launch->epoch, outcome.process_id,
-                                 outcome.start_time);
+    if (error == 0 && started && result.os_error == 0 && launch->rule_id != 0)
+        error = cbpi_rules_adopt(launch->session, launch->rule_id, launch->epoch, result.process_id,
+                                 result.start_time);
     if (error == 0 && started)
-        *os_error = outcome.os_error;
+        *os_error = result.os_error;
     cbpi_launch_channel_close(&launch->channel);
     free(launch);
     return error;

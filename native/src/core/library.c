@@ -1,5 +1,4 @@
-/* The library as a whole: what happens when it is loaded and when its process forks, and the calls that need
- * no session. */
+/* Serves the library as a whole: its load, forks of its process, and the calls that need no session. */
 #include "cbp_pattern.h"
 #include "cbp_wtf8.h"
 #include "core.h"
@@ -39,7 +38,7 @@ uint32_t cbp_message_validate(const void *message, uint64_t size, uint32_t type)
     return error ? cbpi_fail(error, "not a well-formed message of type %u", type) : 0;
 }
 
-/* On Windows a text that is not WTF-8 is in no name and matches none. */
+/* A text that is not WTF-8 is in no name on Windows, and matches none. */
 static uint32_t match_pattern(const char *pattern, size_t pattern_size, const char *name, size_t name_size,
                               uint32_t *matches)
 {
@@ -63,11 +62,9 @@ static uint32_t match_pattern(const char *pattern, size_t pattern_size, const ch
 uint32_t cbp_pattern_match(const char *pattern, uint64_t pattern_size, const char *name, uint64_t name_size,
                            uint32_t *matches)
 {
-    if (!pattern || pattern_size == 0 || pattern_size > CBP_PATTERN_SIZE_MAX)
-        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "a pattern has 1 to %u bytes",
-                         (unsigned) CBP_PATTERN_SIZE_MAX);
-    if (memchr(pattern, 0, (size_t) pattern_size))
-        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "a pattern has no NUL");
+    uint32_t error = cbpi_check_pattern(pattern, pattern_size);
+    if (error != 0)
+        return error;
     if (!matches || (!name && name_size != 0))
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "name and matches must not be NULL");
     return match_pattern(pattern, (size_t) pattern_size, name, (size_t) name_size, matches);

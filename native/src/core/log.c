@@ -1,5 +1,5 @@
-/* The extended log that LoggingEnabled switches, and what the error callback is told, which is logged, too. Where
- * lines go is the platform's. */
+/* Writes the extended log that LoggingEnabled switches, and calls the error callback, whose reports are
+ * logged, too. The platform says where lines go. */
 #include "core.h"
 
 #include <stdarg.h>
@@ -9,15 +9,11 @@
 
 static uint32_t enabled; /* atomic; what this process knows of the machine's setting */
 
-void cbpi_log_refresh(void)
+uint32_t cbpi_log_refresh(void)
 {
-    cbp_store_u32(&enabled, cbpi_logging_read());
-}
-
-uint32_t cbpi_log_is_enabled(void)
-{
-    cbpi_log_refresh();
-    return cbp_load_u32(&enabled);
+    uint32_t is_enabled = cbpi_logging_read();
+    cbp_store_u32(&enabled, is_enabled);
+    return is_enabled;
 }
 
 uint32_t cbpi_log_enable(uint32_t is_enabled)

@@ -1,4 +1,4 @@
-/* Many patterns against one name, for programs that decide by names themselves. */
+/* Compares many patterns with one name, for programs that decide by names themselves. */
 #include "core.h"
 
 #include "cbp_wtf8.h"

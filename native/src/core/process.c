@@ -1,4 +1,4 @@
-/* Questions about processes. */
+/* Answers questions about processes. */
 #include "core.h"
 
 uint32_t cbp_process_name(uint32_t process_id, char *buffer, uint64_t size, uint64_t *needed)
@@ -7,7 +7,7 @@ uint32_t cbp_process_name(uint32_t process_id, char *buffer, uint64_t size, uint
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "buffer must not be NULL");
     const struct cbp_worker *worker = cbpi_thread_serving();
     if (worker) {
-        /* The system still shows the image before the creation, and may show none at the end. */
+        /* The system still shows the old image before the creation, and may show none at the end. */
         const struct cbp_event *event = worker->delivery.event;
         uint32_t type = event->type;
         if ((type == CBP_PROC_EVT_PROCESS_CREATION || type == CBP_PROC_EVT_PROCESS_TERMINATION) &&

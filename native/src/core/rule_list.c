@@ -1,4 +1,5 @@
-/* See rule_list.h. A hash table whose items lie in a row, so that going through all of them is cheap. */
+/* Implements rule_list.h as a hash table whose items lie in a row, so that going through all of them is
+ * cheap. */
 #include "rule_list.h"
 
 #include "cbp_ruleset_layout.h"
@@ -24,7 +25,7 @@ static uint32_t hash_of(const struct cbpi_rule *rule)
     return cbp_ruleset_hash_end(hash_bytes(hash, rule->pattern, rule->pattern_size), 0);
 }
 
-/* Whether they are alike but for the time at which a process has started. */
+/* Says whether two rules are alike except for the start time of their process. */
 static bool is_alike(const struct cbpi_rule *a, const struct cbpi_rule *b)
 {
     return a->match == b->match && a->action == b->action && a->process_id == b->process_id &&
@@ -44,7 +45,7 @@ static void chain(struct cbpi_rule_list *list, uint32_t index)
     *bucket = index + 1;
 }
 
-/* The place that names the item with this index. */
+/* Gives the link that names the item with this index. */
 static uint32_t *link_to(struct cbpi_rule_list *list, uint32_t index)
 {
     uint32_t *link = bucket_of(list, list->items[index].hash);
@@ -71,7 +72,7 @@ static uint32_t grow(struct cbpi_rule_list *list)
     return 0;
 }
 
-/* The next item from this place of a bucket on that is like wanted, or NULL. */
+/* Gives the next item that is like wanted, from this place of a bucket on, or NULL. */
 static struct cbpi_rule_item *next_alike(const struct cbpi_rule_list *list, uint32_t at, uint32_t hash,
                                          const struct cbpi_rule *wanted)
 {

@@ -1,4 +1,4 @@
-/* A session's rules in memory: each is found, added and taken out in a few steps, however many there are.
+/* Keeps a session's rules in memory: each is found, added and removed in a few steps, however many there are.
  * Knows no session and no driver. */
 #ifndef CBPI_RULE_LIST_H
 #define CBPI_RULE_LIST_H
@@ -9,7 +9,7 @@ struct cbpi_rule_item {
     struct cbpi_rule rule; /* its pattern is the list's, to be freed with free() */
     uint64_t launch_epoch; /* which start of the session a launch made it in; 0: no launch did */
     uint32_t is_leaving;   /* it is being taken out, so far as that succeeds */
-    uint32_t is_earlier;   /* its process, which no start time tells apart, is not who has the number now */
+    uint32_t is_earlier;   /* no start time tells its process apart, and another one has the number now */
     uint32_t hash;
     uint32_t next; /* in its bucket: index + 1; 0: none */
 };
@@ -19,22 +19,22 @@ struct cbpi_rule_list {
     uint32_t *buckets;            /* capacity of them: index + 1 of the first item */
     uint32_t count;
     uint32_t capacity; /* 0 or a power of 2 */
-    uint32_t last_id;
+    uint32_t last_id;  /* of the rules so far, those of launches included; a new rule gets the next one */
     uint64_t pattern_bytes; /* of all patterns together */
 };
 
-/* The rule about this pattern, or about whichever process had this number, with that action: the one that was
- * added last, or NULL. */
+/* Finds the rule about this pattern, or about any process that had this number, with that action: the one
+ * that was added last, or NULL. */
 struct cbpi_rule_item *cbpi_rule_list_find(const struct cbpi_rule_list *list, const struct cbpi_rule *wanted);
 
-/* The first of the rules about this pattern, or about whichever process had this number, with that action, or
- * the one that follows after; NULL at the end. */
+/* Gives the first of the rules about this pattern, or about any process that had this number, with that
+ * action, or the one that follows after; NULL at the end. */
 struct cbpi_rule_item *cbpi_rule_list_next(const struct cbpi_rule_list *list, const struct cbpi_rule *wanted,
                                            const struct cbpi_rule_item *after);
 
-/* The rule in whose place this one comes: the same one, or that of a process which had the number before. The
- * latter stays where its descendants have it from the list: where it goes on to them, and no launch of this
- * epoch has made it, whose rule the driver keeps for them. There is one at most. */
+/* Finds the rule that this one replaces: its equal, or the rule of a process that had the number before. The
+ * latter stays if descendants have it from the list: it extends to them, and no launch of this epoch has made
+ * it, whose rule the driver keeps for them. There is one at most. */
 struct cbpi_rule_item *cbpi_rule_list_find_replaced(const struct cbpi_rule_list *list,
                                                     const struct cbpi_rule *added, uint64_t epoch);
 
@@ -46,7 +46,7 @@ uint32_t cbpi_rule_list_reserve(struct cbpi_rule_list *list, uint32_t pattern_si
 void cbpi_rule_list_enter(struct cbpi_rule_list *list, const struct cbpi_rule *rule,
                           struct cbpi_rule_item *replaced, uint64_t launch_epoch);
 
-/* Takes an item out; pointers to others are invalid afterwards. */
+/* Removes an item; pointers to others are invalid afterwards. */
 void cbpi_rule_list_remove(struct cbpi_rule_list *list, struct cbpi_rule_item *item);
 
 void cbpi_rule_list_free(struct cbpi_rule_list *list);

@@ -1,8 +1,8 @@
-/* What the driver has of a session's rules while the filter is active: compiled sets, in two parts, so that
- * one rule more or less among thousands costs little. Rules with an id up to main_last_id are in the main
- * part, newer ones in the rest. A rule that goes is taken out of force in the driver's main part, and is gone
- * from there when that is next compiled. A launch's rule is in neither: the driver keeps it itself as long as
- * that start of the session lasts. */
+/* Keeps the driver's copy of a session's rules while the filter is active. It has compiled sets, in two
+ * parts, so that one rule more or less among thousands costs little: rules with an id up to main_last_id are
+ * in the main part, newer ones in the rest. A rule that leaves is taken out of force in the driver's main
+ * part, and disappears from it when that is next compiled. A launch's rule is in neither part: the driver
+ * keeps it itself as long as that start of the session lasts. */
 #include "core.h"
 #include "ruleset_build.h"
 
@@ -75,58 +75,52 @@ uint32_t cbpi_rules_push(struct cbp_session *session)
     return error;
 }
 
-/* Copies the rules of the sets that are newer than that id and stay; gives their number, and that of the
- * older ones. */
-static uint32_t gather(const struct cbp_session *session, uint32_t newer_than, struct cbpi_rule *rules,
-                       uint32_t *older_count)
+/* Copies the rules of the sets that are newer than that id and stay; gives their number. */
+static uint32_t gather(const struct cbp_session *session, uint32_t newer_than, struct cbpi_rule *rules)
 {
     const struct cbpi_rule_list *list = &session->rules;
     uint32_t count = 0;
-    *older_count = 0;
-    for (const struct cbpi_rule_item *at = list->items, *end = at + list->count; at < end; at++) {
-        if (at->is_leaving || cbpi_rule_is_kept_by_driver(session, at))
-            continue;
-        if (at->rule.rule_id > newer_than)
+    for (const struct cbpi_rule_item *at = list->items, *end = at + list->count; at < end; at++)
+        if (!at->is_leaving && !cbpi_rule_is_kept_by_driver(session, at) && at->rule.rule_id > newer_than)
             rules[count++] = at->rule;
-        else
-            ++*older_count;
-    }
     return count;
 }
 
-/* How many rules of the driver's main part leave, and the id of one of them. */
-static uint32_t count_gone(const struct cbp_session *session, uint32_t *rule_id)
+/* Says whether a change of the rest is enough, with so many rules more. *gone_rule_id gets the one rule of
+ * the main part that it takes out of force, or 0. */
+static bool is_of_rest(const struct cbp_session *session, uint32_t added_count, uint32_t *gone_rule_id)
 {
     const struct cbpi_rule_list *list = &session->rules;
-    uint32_t count = 0;
-    *rule_id = 0;
+    uint32_t main_count = 0, rest_count = added_count, gone_count = 0;
     for (const struct cbpi_rule_item *at = list->items, *end = at + list->count; at < end; at++) {
-        if (!at->is_leaving || cbpi_rule_is_kept_by_driver(session, at) ||
-            at->rule.rule_id > session->main_last_id)
+        bool is_main = at->rule.rule_id <= session->main_last_id;
+        if (cbpi_rule_is_kept_by_driver(session, at))
             continue;
-        *rule_id = at->rule.rule_id;
-        count++;
+        if (!at->is_leaving) {
+            main_count += is_main;
+            rest_count += !is_main;
+        } else if (is_main) {
+            gone_count++;
+            *gone_rule_id = at->rule.rule_id;
+        }
     }
-    return count;
+    return session->main_last_id != NOT_KNOWN && gone_count <= 1 && main_count > MAIN_MIN &&
+           rest_count <= REST_MAX;
 }
 
 uint32_t cbpi_rules_change(struct cbp_session *session, const struct cbpi_rule *added)
 {
-    uint32_t main_last_id = session->main_last_id, main_count = 0;
     struct cbpi_rules_change change = {.part = CBP_RULES_PART_REST, .attach_rule_id = CBP_ATTACH_NONE};
     if (added && added->flags & CBP_RULE_FLAG_ATTACH)
         change.attach_rule_id = added->rule_id;
     struct cbpi_rule *rules = make_room(session->rules.count + 1);
     if (!rules)
         return CBP_ERROR_NOT_ENOUGH_MEMORY;
-    uint32_t gone_count = count_gone(session, &change.gone_rule_id);
-    uint32_t count = gather(session, main_last_id, rules, &main_count);
-    if (main_last_id == NOT_KNOWN || gone_count > 1 || main_count <= MAIN_MIN ||
-        count + (added != NULL) > REST_MAX) {
-        count = gather(session, 0, rules, &main_count);
+    if (!is_of_rest(session, added != NULL, &change.gone_rule_id)) {
         change.part = CBP_RULES_PART_MAIN;
         change.gone_rule_id = 0;
     }
+    uint32_t count = gather(session, change.part == CBP_RULES_PART_REST ? session->main_last_id : 0, rules);
     if (added)
         rules[count++] = *added;
     uint32_t error = hand_over(session, rules, count, change);

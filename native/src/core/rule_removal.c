@@ -1,10 +1,10 @@
-/* Taking rules out of a session, one or many with one change of what the driver has. Knows no driver: that is
- * rule_parts.c's business. */
+/* Removes rules from a session, one or many with one change of the driver's copy. Knows no driver, which
+ * rule_parts.c talks to. */
 #include "core.h"
 
 #include <stdlib.h>
 
-/* The rules that are to go: so many places in the session's list. */
+/* These rules are to go: so many places in the session's list. */
 struct leaving {
     struct cbp_session *session;
     uint32_t *places;
@@ -16,7 +16,7 @@ static struct cbpi_rule_item *item_at(const struct leaving *leaving, uint32_t nu
     return &leaving->session->rules.items[leaving->places[number]];
 }
 
-/* One that is named twice counts once. */
+/* Marks a rule to be removed; one that is named twice counts once. */
 static uint32_t mark(struct leaving *leaving, const struct cbpi_rule *wanted)
 {
     struct cbpi_rule_item *item = cbpi_rule_list_find(&leaving->session->rules, wanted);
@@ -34,7 +34,7 @@ static void unmark_all(const struct leaving *leaving)
         item_at(leaving, i)->is_leaving = 0;
 }
 
-/* Lets the driver forget those that it keeps itself. One that it does not forget stays. */
+/* Lets the driver forget the rules that it keeps itself. One that it does not forget stays. */
 static uint32_t forget_launches(const struct leaving *leaving)
 {
     uint32_t error = 0;
@@ -59,7 +59,8 @@ static bool some_are_in_sets(const struct leaving *leaving)
     return false;
 }
 
-/* Those of the sets go together or not at all. If the driver has gone, the rules have gone with it. */
+/* Tells the driver: the rules of the sets go together or not at all. If the driver has gone, the rules have
+ * gone with it. */
 static uint32_t tell_driver(const struct leaving *leaving)
 {
     uint32_t error = some_are_in_sets(leaving) ? cbpi_rules_change(leaving->session, NULL) : 0;
@@ -77,7 +78,8 @@ static int last_first(const void *left, const void *right)
     return (a < b) - (a > b);
 }
 
-/* In this order what moves into the place of one that goes is none that is still to go. */
+/* Removes the marked rules, the last first: no rule that is still to go then moves into the place of one that
+ * goes. */
 static void remove_marked(const struct leaving *leaving)
 {
     qsort(leaving->places, leaving->count, sizeof *leaving->places, last_first);

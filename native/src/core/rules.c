@@ -1,6 +1,6 @@
-/* A session's rules: the list that outlives a stop, and the calls that add to it (rule_removal.c has those
- * that take out). What rules mean is cbp_rules.h; who matches them is the driver's business; what it has of
- * them is rule_parts.c. */
+/* Keeps a session's rules, in a list that outlives a stop, and has the calls that add to it (rule_removal.c
+ * has those that remove). cbp_rules.h says what rules mean, rule_parts.c what the driver has of them, and the
+ * driver matches them. */
 #include "core.h"
 
 #include "cbp_pattern.h"
@@ -10,11 +10,6 @@
 #include <string.h>
 
 #define EVERY_PROCESS UINT32_MAX
-
-uint32_t cbpi_rules_next_id(struct cbp_session *session)
-{
-    return ++session->rules.last_id;
-}
 
 static bool is_active(const struct cbp_session *session)
 {
@@ -26,7 +21,7 @@ static struct cbpi_rule_item *find_replaced(const struct cbp_session *session, c
     return cbpi_rule_list_find_replaced(&session->rules, rule, session->epoch);
 }
 
-/* While active: tells the driver of one rule more (may be NULL) and one less (may be NULL). */
+/* Tells the driver, while active, of one rule more (may be NULL) and one less (may be NULL). */
 static uint32_t change(struct cbp_session *session, const struct cbpi_rule *added,
                        struct cbpi_rule_item *leaving)
 {
@@ -38,8 +33,9 @@ static uint32_t change(struct cbp_session *session, const struct cbpi_rule *adde
     return error;
 }
 
-/* A launch's rule gives way only after the driver has what stands for it. If the driver keeps it none the
- * less, it ends with the launch's processes; an earlier process's it keeps for that one's descendants. */
+/* Enters the rule. A launch's rule gives way only after the driver has the rule that replaces it. If the
+ * driver keeps it none the less, it ends with the launch's processes. The driver keeps an earlier process's
+ * rule for that one's descendants. */
 static void enter(struct cbp_session *session, const struct cbpi_rule *rule, uint64_t launch_epoch)
 {
     struct cbpi_rule_item *old = find_replaced(session, rule);
@@ -49,8 +45,7 @@ static void enter(struct cbp_session *session, const struct cbpi_rule *rule, uin
     cbpi_rule_list_enter(&session->rules, rule, old, launch_epoch);
 }
 
-/* Notes which rules for the number of that one are of processes that had it before, where only the driver
- * knows. */
+/* Marks the rules for that number whose processes had it earlier, where only the driver knows that. */
 static void find_earlier(struct cbp_session *session, const struct cbpi_rule *rule)
 {
     if (rule->match != CBP_RULE_MATCH_PROCESS || !is_active(session))
@@ -66,7 +61,7 @@ static uint32_t reserve(struct cbp_session *session, const struct cbpi_rule *rul
     return find_replaced(session, rule) ? 0 : cbpi_rule_list_reserve(&session->rules, rule->pattern_size);
 }
 
-/* The pattern becomes the list's. */
+/* Adds the rule; its pattern becomes the list's. */
 static uint32_t add(struct cbp_session *session, struct cbpi_rule *rule)
 {
     cbpi_mutex_lock(&session->control);
@@ -74,7 +69,7 @@ static uint32_t add(struct cbp_session *session, struct cbpi_rule *rule)
     uint32_t error = reserve(session, rule);
     if (error != 0)
         goto cleanup;
-    rule->rule_id = cbpi_rules_next_id(session);
+    rule->rule_id = ++session->rules.last_id;
     if (cbpi_demands_are_due(session))
         error = cbpi_demands_check_action(session->driver, session->capabilities, rule->action);
     if (error == 0 && is_active(session))
@@ -86,18 +81,13 @@ cleanup:
     return error;
 }
 
-/* The driver that the session uses, or will use when it is started. */
-static const struct cbpi_driver *driver_of(struct cbp_session *session)
-{
-    cbpi_mutex_lock(&session->mutex);
-    uint32_t driver = session->config.driver;
-    cbpi_mutex_unlock(&session->mutex);
-    return cbpi_driver_find(cbpi_driver_names[driver]);
-}
-
+/* Asks the driver that the session uses, or will use when it is started. */
 static uint32_t find_start_time(struct cbp_session *session, uint32_t process_id, uint64_t *start_time)
 {
-    return cbpi_driver_processes(driver_of(session))->start_time(process_id, start_time);
+    cbpi_mutex_lock(&session->mutex);
+    const struct cbpi_driver *driver = cbpi_driver_find(cbpi_driver_names[session->config.driver]);
+    cbpi_mutex_unlock(&session->mutex);
+    return cbpi_driver_processes(driver)->start_time(process_id, start_time);
 }
 
 uint32_t cbpi_rules_adopt(struct cbp_session *session, uint32_t rule_id, uint64_t epoch, uint32_t process_id,
@@ -114,7 +104,7 @@ uint32_t cbpi_rules_adopt(struct cbp_session *session, uint32_t rule_id, uint64_
     uint32_t error = reserve(session, &rule);
     struct cbpi_rule_item *old = find_replaced(session, &rule);
     if (!is_running)
-        rule.rule_id = cbpi_rules_next_id(session);
+        rule.rule_id = ++session->rules.last_id;
     if (error == 0 && is_active(session)) {
         if (!is_running)
             error = change(session, &rule, old);
@@ -139,7 +129,7 @@ static uint32_t check_action(uint32_t flags, uint32_t action, uint32_t action_va
     return 0;
 }
 
-/* A text that is not WTF-8 could not be compared with anything. */
+/* Checks that the pattern is UTF-8: a text that is not could not be compared with anything. */
 static uint32_t check_units(const char *pattern, size_t pattern_size)
 {
     uint16_t units[CBP_PATTERN_SIZE_MAX];
@@ -150,12 +140,9 @@ static uint32_t check_units(const char *pattern, size_t pattern_size)
 
 uint32_t cbpi_rules_check_pattern(const char *pattern, uint64_t pattern_size)
 {
-    if (!pattern || pattern_size == 0 || pattern_size > CBP_PATTERN_SIZE_MAX)
-        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "a pattern has 1 to %u bytes",
-                         (unsigned) CBP_PATTERN_SIZE_MAX);
-    if (memchr(pattern, 0, (size_t) pattern_size))
-        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "a pattern has no NUL");
-    return CBP_COMPARE_SYSTEM == CBP_COMPARE_UTF16 ? check_units(pattern, (size_t) pattern_size) : 0;
+    uint32_t error = cbpi_check_pattern(pattern, pattern_size);
+    bool has_units = error == 0 && CBP_COMPARE_SYSTEM == CBP_COMPARE_UTF16;
+    return has_units ? check_units(pattern, (size_t) pattern_size) : error;
 }
 
 struct cbpi_rule cbpi_rule_for_process(uint32_t process_id, uint32_t action)

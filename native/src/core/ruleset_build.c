@@ -1,5 +1,5 @@
-/* See ruleset_build.h. Works on drafts, one for each different pattern, and writes the block at the end, when
- * it is known how the patterns are sorted. */
+/* Implements ruleset_build.h. It works on drafts, one for each different pattern, and writes the block at the
+ * end, when the order of the patterns is known. */
 #include "ruleset_build.h"
 
 #include "cbp_ruleset_layout.h"
@@ -52,7 +52,7 @@ static int by_id(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-/* Sorts the rules and makes their records, all but owner and next. */
+/* Sorts the rules and makes their records, except owner and next. */
 static uint32_t take_rules(struct build *build, const struct cbpi_rule *rules)
 {
     uint32_t count = build->header.rule_count, last_id = 0;
@@ -121,7 +121,7 @@ static bool has_text(const struct build *build, const struct draft *draft, uint3
            memcmp(own.units, text->units, text->size * unit_size) == 0;
 }
 
-/* The draft of this pattern, a new one if there is none; pattern stands at the end of the units. */
+/* Gives the draft of this pattern, a new one if there is none; pattern stands at the end of the units. */
 static struct draft *draft_of(struct build *build, const struct cbp_ruleset_pattern *pattern)
 {
     struct cbp_text text = text_of(build, pattern);
@@ -140,7 +140,7 @@ static struct draft *draft_of(struct build *build, const struct cbp_ruleset_patt
     return draft;
 }
 
-/* Gives each rule its owner: nobody, a draft, or for now a process of its own. */
+/* Gives each rule its owner: none, a draft, or for now a process of its own. */
 static uint32_t take_owners(struct build *build)
 {
     uint32_t last_for_all = 0;
@@ -214,7 +214,7 @@ static void find_keys(struct build *build, struct draft *draft)
         ++*crowd(build, &draft->other);
 }
 
-/* Where a pattern has two keys, the one that fewer patterns share is kept. */
+/* Keeps one key of each pattern: where it has two, the one that fewer patterns share. */
 static void choose_keys(struct build *build)
 {
     for (uint32_t i = 0; i < build->header.pattern_count; i++)
@@ -236,7 +236,7 @@ static uint32_t bucket_of(const struct build *build, const struct draft *draft)
     return draft->key.hash >> (32 - build->header.bucket_bits);
 }
 
-/* Counting sort of the drafts by bucket; afterwards buckets is what the block has. */
+/* Sorts the drafts by bucket, by counting; afterwards buckets is what the block has. */
 static void place_patterns(struct build *build)
 {
     uint32_t bucket_count = (uint32_t) 1 << build->header.bucket_bits, end = 0;
@@ -268,7 +268,7 @@ static void note_key(struct cbp_ruleset *set, const struct cbp_ruleset_key *key)
     set->key_sizes[key->kind] |= (uint64_t) 1 << (key->size - 1u);
 }
 
-/* The patterns and their texts, in the order of their places, and who owns which rule. */
+/* Writes the patterns and their texts, in the order of their places, and the owners of the rules. */
 static void write_patterns(const struct build *build, struct cbp_ruleset *set)
 {
     struct cbp_ruleset_pattern *patterns = section(set, CBP_RULESET_PATTERNS);
@@ -314,7 +314,7 @@ static uint32_t write_block(struct build *build, struct cbp_ruleset **set, size_
     return 0;
 }
 
-/* Memory for count rules of which name_count have patterns, of units_size bytes in all. */
+/* Allocates memory for count rules of which name_count have patterns, of units_size bytes in all. */
 static uint32_t prepare(struct build *build, uint32_t count, uint32_t name_count, size_t units_size)
 {
     uint32_t slot_count = (uint32_t) 1 << bits_for(2 * (uint64_t) name_count, 1);

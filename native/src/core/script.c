@@ -1,4 +1,4 @@
-/* The public functions for scripts. What they wait for is in script_log.h. */
+/* Has the public functions for scripts. script_log.h keeps what they wait for. */
 #include "core.h"
 
 #include <string.h>
@@ -26,17 +26,10 @@ static uint32_t wait_until(struct cbpi_script_log *log, uint64_t deadline_ns)
 {
     if (!log->is_open)
         return cbpi_fail(CBP_ERROR_NOT_READY, "no script is being played");
-    uint64_t now_ns = cbpi_now_ns();
-    if (deadline_ns != 0 && now_ns >= deadline_ns)
+    if (cbpi_now_ns() >= deadline_ns)
         return cbpi_fail(CBP_ERROR_TIMEOUT, "the script is not that far yet");
-    cbpi_condition_wait_until(&log->condition, &log->mutex,
-                              deadline_ns ? deadline_ns : now_ns + CBPI_FOREVER_NS);
+    cbpi_condition_wait_until(&log->condition, &log->mutex, deadline_ns);
     return 0;
-}
-
-static uint64_t deadline_of(uint32_t slice_ms)
-{
-    return slice_ms ? cbpi_now_ns() + slice_ms * CBPI_NS_PER_MS : 0;
 }
 
 uint32_t cbp_script_wait(struct cbp_session *session, uint32_t slice_ms)
@@ -47,7 +40,7 @@ uint32_t cbp_script_wait(struct cbp_session *session, uint32_t slice_ms)
     if (cbpi_thread_session() == session)
         return cbpi_fail(CBP_ERROR_POSSIBLE_DEADLOCK, "a handler cannot wait until it has returned");
     struct cbpi_script_log *log = &session->script;
-    uint64_t deadline_ns = deadline_of(slice_ms);
+    uint64_t deadline_ns = cbpi_deadline_ns(slice_ms);
     cbpi_mutex_lock(&log->mutex);
     while (error == 0 && (log->unfinished_count > 0 || !log->is_open))
         error = wait_until(log, deadline_ns);
@@ -63,7 +56,7 @@ uint32_t cbp_script_next_verdict(struct cbp_session *session, uint32_t slice_ms,
     if (!verdict || size != sizeof(struct cbp_verdict))
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "size is that of struct cbp_verdict");
     struct cbpi_script_log *log = &session->script;
-    uint64_t deadline_ns = deadline_of(slice_ms);
+    uint64_t deadline_ns = cbpi_deadline_ns(slice_ms);
     cbpi_mutex_lock(&log->mutex);
     while (error == 0 && log->count == 0)
         error = wait_until(log, deadline_ns);

@@ -1,4 +1,4 @@
-/* See script_log.h. */
+/* Implements script_log.h. */
 #include "script_log.h"
 
 #include "errors.h"
@@ -34,7 +34,7 @@ void cbpi_script_log_close(struct cbpi_script_log *log)
     cbpi_mutex_unlock(&log->mutex);
 }
 
-/* Room for so many verdicts in all. The mutex is held. */
+/* Makes room for so many verdicts in all. The mutex is held. */
 static uint32_t reserve(struct cbpi_script_log *log, uint64_t wanted_count)
 {
     if (wanted_count <= log->capacity)

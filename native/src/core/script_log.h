@@ -1,5 +1,5 @@
-/* What a driver that plays scripts tells its session: how much is left to be played, and what became of the
- * operations. It belongs to the session and outlives the transport. Any thread. */
+/* Keeps what a driver that plays scripts tells its session: how much is left to be played, and what became of
+ * the operations. The log belongs to the session and outlives the transport. Any thread. */
 #ifndef CBPI_SCRIPT_LOG_H
 #define CBPI_SCRIPT_LOG_H
 
@@ -21,17 +21,17 @@ struct cbpi_script_log {
 void cbpi_script_log_init(struct cbpi_script_log *log);
 void cbpi_script_log_destroy(struct cbpi_script_log *log);
 
-/* A transport opens it and closes it; whoever waits for something then stops waiting. */
+/* A transport opens the log and closes it; a thread that waits for something then stops waiting. */
 void cbpi_script_log_open(struct cbpi_script_log *log);
 void cbpi_script_log_close(struct cbpi_script_log *log);
 
-/* More is to be played: as many messages and steps, of which so many have asked for a verdict. */
+/* Announces messages and steps that are to be played, of which so many have asked for a verdict. */
 uint32_t cbpi_script_log_expect(struct cbpi_script_log *log, uint64_t count, uint64_t verdict_count);
 
-/* One of the promised verdicts. */
+/* Adds one of the promised verdicts. */
 void cbpi_script_log_add(struct cbpi_script_log *log, const struct cbp_verdict *verdict);
 
-/* One message or step is through. */
+/* Notes that one message or step is through. */
 void cbpi_script_log_finish(struct cbpi_script_log *log);
 
 #endif

@@ -1,4 +1,4 @@
-/* The life of a session: create, start, destroy. How it stops is in stop.c. */
+/* Creates, starts and destroys a session. How it stops is in stop.c. */
 #include "core.h"
 #include "recorder.h"
 
@@ -47,7 +47,8 @@ uint32_t cbp_session_set_product_guid(struct cbp_session *session, const char *p
 static void free_session(struct cbp_session *session)
 {
     cbpi_rule_list_free(&session->rules);
-    cbpi_text_config_free(&session->texts);
+    free(session->texts.script);
+    free(session->texts.record_to);
     cbpi_script_log_destroy(&session->script);
     cbpi_condition_destroy(&session->condition);
     cbpi_mutex_destroy(&session->control);
@@ -60,8 +61,8 @@ uint32_t cbp_session_destroy(struct cbp_session *session)
     if (!session)
         return 0;
     if (session->generation != cbpi_process_generation()) {
-        /* Another thread of the parent may have been changing the rules; the workers' memory stays, since
-         * this very thread may be inside one's handler. */
+        /* Another thread of the parent may have been changing the rules. The workers' memory stays, since
+         * this very thread may be inside the handler of one. */
         if (cbpi_mutex_try_lock(&session->control))
             cbpi_rule_list_free(&session->rules);
         free(session);
@@ -165,13 +166,13 @@ static uint32_t wait_until_started(struct cbp_session *session)
 {
     cbpi_mutex_lock(&session->mutex);
     while (!session->is_started)
-        cbpi_condition_wait_until(&session->condition, &session->mutex, cbpi_now_ns() + CBPI_FOREVER_NS);
+        cbpi_condition_wait_until(&session->condition, &session->mutex, UINT64_MAX);
     uint32_t code = session->startup_code;
     cbpi_mutex_unlock(&session->mutex);
     return code ? cbpi_fail(code, "%s", session->startup_detail) : 0;
 }
 
-/* Gives the driver the rules and what was configured meanwhile. */
+/* Gives the driver the rules and the settings that were changed meanwhile. */
 static uint32_t activate(struct cbp_session *session, const struct cbpi_session_settings *opened_with)
 {
     struct cbpi_session_settings settings;
@@ -187,7 +188,8 @@ static uint32_t activate(struct cbp_session *session, const struct cbpi_session_
         error = session->transport->ops->update(session->transport, &settings);
     if (error == 0) {
         cbpi_log("%s the filter is active: driver %s, timeout %u ms, events 0x%x", session->product_guid,
-                 session->driver->name, (unsigned) settings.timeout_ms, (unsigned) settings.events);
+                 session->driver->name, (unsigned) settings.policy.timeout_ms,
+                 (unsigned) settings.policy.events);
         cbp_store_u32(&session->state, CBPI_STATE_ACTIVE);
         if (cbpi_driver_plays(session->driver))
             session->driver->scripts->begin(session->transport);

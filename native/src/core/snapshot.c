@@ -1,6 +1,7 @@
-/* Snapshots of the running processes: what the platform's walk over them gives, kept in one block of records
+/* Makes snapshots of the running processes: what the platform's walk over them gives, in one block of records
  * and one of texts. Knows no driver and no session. */
 #include "errors.h"
+#include "memory.h"
 #include "platform.h"
 
 #include <stdlib.h>
@@ -9,7 +10,7 @@
 struct building {
     struct cbp_process_record *records;
     uint32_t count;
-    uint32_t capacity;
+    uint64_t capacity;
     char *texts;
     uint64_t texts_size;
     uint64_t texts_capacity;
@@ -20,34 +21,7 @@ static uint32_t no_memory(void)
     return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a snapshot of the running processes");
 }
 
-static uint32_t reserve_record(struct building *building)
-{
-    if (building->count < building->capacity)
-        return 0;
-    uint32_t capacity = building->capacity ? 2 * building->capacity : 256;
-    void *records = realloc(building->records, capacity * sizeof *building->records);
-    if (!records)
-        return no_memory();
-    building->records = records;
-    building->capacity = capacity;
-    return 0;
-}
-
-static uint32_t reserve_texts(struct building *building, uint64_t size)
-{
-    uint64_t needed = building->texts_size + size;
-    if (needed <= building->texts_capacity)
-        return 0;
-    uint64_t capacity = needed > 32768 ? 2 * needed : 65536;
-    char *texts = realloc(building->texts, (size_t) capacity);
-    if (!texts)
-        return no_memory();
-    building->texts = texts;
-    building->texts_capacity = capacity;
-    return 0;
-}
-
-/* There is room. */
+/* Appends a text and a NUL. There is room. */
 static uint64_t put_text(struct building *building, const char *text, size_t size)
 {
     uint64_t offset = building->texts_size;
@@ -61,11 +35,16 @@ static uint64_t put_text(struct building *building, const char *text, size_t siz
 static uint32_t add_process(void *context, const struct cbpi_process_facts *facts)
 {
     struct building *building = context;
-    uint32_t error = reserve_record(building);
-    if (error == 0)
-        error = reserve_texts(building, facts->name_size + facts->arguments_size + 2);
-    if (error != 0)
-        return error;
+    uint64_t texts_size = building->texts_size + facts->name_size + facts->arguments_size + 2;
+    struct cbp_process_record *records =
+        cbpi_grow(building->records, sizeof *records, (uint64_t) building->count + 1, &building->capacity);
+    if (!records)
+        return no_memory();
+    building->records = records;
+    char *texts = cbpi_grow(building->texts, 1, texts_size, &building->texts_capacity);
+    if (!texts)
+        return no_memory();
+    building->texts = texts;
     building->records[building->count++] = (struct cbp_process_record){
         .process_id = facts->process_id,
         .parent_process_id = facts->parent_process_id,

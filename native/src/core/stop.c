@@ -1,4 +1,4 @@
-/* How a session stops. Any thread may ask for a stop; the dispatcher takes everything down, in every case. Knows
+/* Stops a session. Any thread may ask for a stop; the dispatcher takes everything down, in every case. Knows
  * neither dispatcher.c nor how a session starts. */
 #include "core.h"
 #include "recorder.h"
@@ -31,16 +31,14 @@ void cbpi_session_begin_stop(struct cbp_session *session)
 
 uint32_t cbpi_session_wait_until_inactive(struct cbp_session *session, uint32_t slice_ms)
 {
-    uint64_t deadline_ns = cbpi_now_ns() + slice_ms * CBPI_NS_PER_MS;
+    uint64_t deadline_ns = cbpi_deadline_ns(slice_ms);
     cbpi_mutex_lock(&session->mutex);
     while (cbp_load_u32(&session->state) != CBPI_STATE_INACTIVE) {
-        uint64_t now_ns = cbpi_now_ns();
-        if (slice_ms != 0 && now_ns >= deadline_ns) {
+        if (cbpi_now_ns() >= deadline_ns) {
             cbpi_mutex_unlock(&session->mutex);
             return cbpi_fail(CBP_ERROR_TIMEOUT, "handlers are still running");
         }
-        cbpi_condition_wait_until(&session->condition, &session->mutex,
-                                  slice_ms != 0 ? deadline_ns : now_ns + CBPI_FOREVER_NS);
+        cbpi_condition_wait_until(&session->condition, &session->mutex, deadline_ns);
     }
     uint32_t joins = session->must_join;
     session->must_join = 0;
@@ -50,7 +48,7 @@ uint32_t cbpi_session_wait_until_inactive(struct cbp_session *session, uint32_t 
     return 0;
 }
 
-/* How the stop went with the driver: told once. */
+/* Tells, once, how the stop went with the driver. */
 static uint32_t tell_stop(struct cbp_session *session)
 {
     cbpi_mutex_lock(&session->mutex);

@@ -1,12 +1,12 @@
-/* Worker threads: take a delivery, call the handler for each of its events, answer it. The path from receive
- * to answer allocates nothing (but for huge events) and makes no system call of its own. */
+/* Runs worker threads: they take a delivery, call the handler for each of its events, and answer it. The path
+ * from receive to answer allocates nothing (except for huge events) and makes no system call of its own. */
 #include "core.h"
 #include "recorder.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* A worker above the least number that has had nothing to do for this long ends. */
+/* A worker above the least number ends after it has had nothing to do for this long. */
 #define IDLE_LIMIT_MS 10000u
 
 /* Leaves the pool's count. The session's mutex is held. */
@@ -60,7 +60,7 @@ uint32_t cbpi_worker_start(struct cbp_session *session)
     return error;
 }
 
-/* Takes a worker that has ended out of the list; NULL if there is none. With wait set NULL means that the
+/* Removes a worker that has ended from the list; NULL if there is none. With wait set NULL means that the
  * list is empty. */
 static struct cbp_worker *take_ended(struct cbp_session *session, bool wait)
 {
@@ -103,7 +103,7 @@ static void use_own_block(struct cbp_worker *worker)
     worker->delivery.capacity = sizeof worker->block;
 }
 
-/* Provides memory for the pending delivery, which did not fit. If there is none it goes on unseen. */
+/* Provides memory for the pending delivery, which did not fit. Without memory the delivery goes on unseen. */
 static void grow(struct cbp_worker *worker)
 {
     struct cbp_session *session = worker->session;
@@ -120,6 +120,18 @@ static void grow(struct cbp_worker *worker)
     cbpi_session_report(session, CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for an event of %u bytes", wanted);
 }
 
+/* Tells the dispatcher that no worker is idle. */
+static void watch_pool(struct cbp_session *session)
+{
+    if (cbp_load_u32(&session->is_watched) ||
+        cbp_load_u32(&session->worker_count) >= cbp_load_u32(&session->most_workers))
+        return;
+    cbpi_mutex_lock(&session->mutex);
+    cbp_store_u32(&session->is_watched, 1);
+    cbpi_condition_broadcast(&session->condition);
+    cbpi_mutex_unlock(&session->mutex);
+}
+
 static uint32_t wait_for_delivery(struct cbp_worker *worker)
 {
     struct cbp_session *session = worker->session;
@@ -129,11 +141,11 @@ static uint32_t wait_for_delivery(struct cbp_worker *worker)
     uint32_t error =
         session->transport->ops->receive(session->transport, &worker->delivery, limit_ms, &worker->pending);
     if (cbp_subtract_u32(&session->idle_count, 1) == 1)
-        cbpi_pool_watch(session);
+        watch_pool(session);
     return error;
 }
 
-/* Whether this worker is one too many; it has then left the count. */
+/* Says whether this worker is one too many; it has then left the count. */
 static bool retires(struct cbp_worker *worker)
 {
     struct cbp_session *session = worker->session;
@@ -145,7 +157,7 @@ static bool retires(struct cbp_worker *worker)
     return is_spare;
 }
 
-/* 0 with a delivery, or why the worker has to end. */
+/* Gives 0 with a delivery, or why the worker has to end. */
 static uint32_t next_delivery(struct cbp_worker *worker)
 {
     struct cbp_session *session = worker->session;
@@ -178,24 +190,21 @@ static uint32_t next_delivery(struct cbp_worker *worker)
 static void prepare_event(struct cbp_worker *worker, uint32_t item, uint64_t sequence)
 {
     struct cbp_event *event = worker->delivery.event;
-    event->type = worker->delivery.items[item][0];
-    event->flags = worker->delivery.items[item][1];
+    cbpi_event_take(event, &worker->delivery.items[item]);
     event->sequence = sequence + item;
-    event->result_code = worker->delivery.result_codes[item];
-    event->desired_access = worker->delivery.desired_access[item];
     worker->item = item;
 }
 
 static cbp_event_callback callback_for(const struct cbp_worker *worker)
 {
     bool is_in_block = (const void *) worker->delivery.event == worker->block;
-    /* The block is larger than what the binding was told that it may read. */
+    /* The block is larger than the part that the binding was told it may read. */
     is_in_block = is_in_block && worker->delivery.event->size <= CBP_EVENT_SIZE_INLINE;
     return worker->callback && is_in_block ? worker->callback : worker->session->callbacks.event;
 }
 
-/* Calls the handler for each event and keeps the answers. False in a fork's child: nothing here is its own.
- */
+/* Calls the handler for each event and keeps the answers. False in a fork's child, where nothing belongs to
+ * it. */
 static bool handle_events(struct cbp_worker *worker)
 {
     struct cbp_session *session = worker->session;

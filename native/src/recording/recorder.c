@@ -1,9 +1,10 @@
-/* See recorder.h. Records are gathered in a buffer, which is written when it is full and when it is flushed:
- * a controller that is killed loses what it delivered since the last flush, and the file's end. */
+/* Implements recorder.h. Records are gathered in a buffer, which is written when it is full and when it is
+ * flushed: a controller that is killed loses the deliveries since the last flush, and the file's end. */
 #include "recorder.h"
 
 #include "errors.h"
-#include "event_encode.h"
+#include "event_message.h"
+#include "memory.h"
 #include "platform.h"
 #include "recording.h"
 
@@ -17,7 +18,7 @@ struct cbpi_recorder {
     struct cbpi_mutex mutex; /* guards the rest */
     struct cbpi_file file;
     unsigned char *buffer;
-    size_t capacity;
+    uint64_t capacity;
     size_t used;
     uint64_t message_count; /* the last one's number is its id */
     uint64_t verdict_count;
@@ -38,19 +39,17 @@ static void write_out(struct cbpi_recorder *recorder)
     recorder->used = 0;
 }
 
-/* Room for a record with a message of this size: its message, zeroed; NULL if there is none. */
+/* Makes room for a record with a message of this size and gives the message, zeroed; NULL if there is no
+ * room. */
 static void *reserve(struct cbpi_recorder *recorder, size_t message_size)
 {
     size_t padded_size = sizeof(struct cbpi_record) + ((message_size + 7u) & ~(size_t) 7u);
     if (recorder->used + padded_size > recorder->capacity)
         write_out(recorder);
-    if (padded_size > recorder->capacity) {
-        unsigned char *grown = realloc(recorder->buffer, padded_size);
-        if (!grown)
-            return NULL;
-        recorder->buffer = grown;
-        recorder->capacity = padded_size;
-    }
+    unsigned char *buffer = cbpi_grow(recorder->buffer, 1, padded_size, &recorder->capacity);
+    if (!buffer)
+        return NULL;
+    recorder->buffer = buffer;
     unsigned char *at = recorder->buffer + recorder->used;
     memset(at, 0, padded_size);
     return at + sizeof(struct cbpi_record);
@@ -123,11 +122,26 @@ uint64_t cbpi_recorder_write_event(struct cbpi_recorder *recorder, const struct 
     return id;
 }
 
+static void write_verdict(struct cbpi_recorder *recorder, uint64_t id, uint64_t sequence,
+                          const struct cbp_event_item *items, uint32_t count, uint32_t state,
+                          uint32_t deferred_items)
+{
+    cbpi_mutex_lock(&recorder->mutex);
+    struct cbp_verdict *verdict = recorder->error ? NULL : reserve(recorder, sizeof *verdict);
+    if (verdict) {
+        cbpi_verdict_fill(verdict, id, sequence, items, count, state);
+        verdict->deferred_items = deferred_items;
+        commit(recorder, &verdict->header);
+        recorder->verdict_count++;
+    }
+    cbpi_mutex_unlock(&recorder->mutex);
+}
+
 static uint32_t state_of(const struct cbpi_delivery *delivery, uint32_t answer)
 {
     uint32_t flags = 0;
     for (uint32_t i = 0; i < delivery->count; i++)
-        flags |= delivery->items[i][1];
+        flags |= delivery->items[i].flags;
     if (flags & CBP_EVENT_FLAG_TIMED_OUT)
         return CBP_VERDICT_TIMED_OUT;
     if (!(flags & CBP_EVENT_FLAG_HELD))
@@ -140,38 +154,18 @@ static uint32_t state_of(const struct cbpi_delivery *delivery, uint32_t answer)
 void cbpi_recorder_write_verdict(struct cbpi_recorder *recorder, const struct cbpi_delivery *delivery,
                                  uint32_t answer)
 {
-    if (delivery->record_id == 0)
-        return;
-    cbpi_mutex_lock(&recorder->mutex);
-    struct cbp_verdict *verdict = recorder->error ? NULL : reserve(recorder, sizeof *verdict);
-    if (verdict) {
-        cbpi_verdict_fill(verdict, delivery, delivery->record_id, state_of(delivery, answer));
-        verdict->time_ns = cbpi_wall_ns();
-        commit(recorder, &verdict->header);
-        recorder->verdict_count++;
-    }
-    cbpi_mutex_unlock(&recorder->mutex);
+    if (delivery->record_id != 0)
+        write_verdict(recorder, delivery->record_id, delivery->sequence, delivery->items, delivery->count,
+                      state_of(delivery, answer), delivery->deferred_items);
 }
 
 void cbpi_recorder_write_failure(struct cbpi_recorder *recorder, uint64_t sequence, uint32_t os_error)
 {
-    cbpi_mutex_lock(&recorder->mutex);
-    struct cbp_verdict *verdict = recorder->error ? NULL : reserve(recorder, sizeof *verdict);
-    if (verdict) {
-        verdict->header.size = (uint32_t) sizeof *verdict;
-        verdict->header.type = CBP_MESSAGE_VERDICT;
-        verdict->sequence = sequence;
-        verdict->time_ns = cbpi_wall_ns();
-        verdict->state = CBP_VERDICT_FAILED;
-        verdict->item_count = 1;
-        verdict->result_code0 = os_error;
-        commit(recorder, &verdict->header);
-        recorder->verdict_count++;
-    }
-    cbpi_mutex_unlock(&recorder->mutex);
+    const struct cbp_event_item item = {.result_code = os_error};
+    write_verdict(recorder, 0, sequence, &item, 1, CBP_VERDICT_FAILED, 0);
 }
 
-/* The mutex is held. */
+/* Gives the trouble, once. The mutex is held. */
 static uint32_t tell_trouble(struct cbpi_recorder *recorder, char *text, uint64_t size)
 {
     if (recorder->error == 0 || recorder->is_told)

@@ -1,5 +1,5 @@
-/* Writes what a session delivers and what it answers to a recording (docs/recording.md). Knows deliveries;
- * nothing of sessions and drivers. Any thread. */
+/* Writes what a session delivers and what it answers to a recording (docs/recording.md). Knows deliveries,
+ * but nothing of sessions and drivers. Any thread. */
 #ifndef CBPI_RECORDER_H
 #define CBPI_RECORDER_H
 
@@ -19,15 +19,15 @@ uint64_t cbpi_recorder_write_event(struct cbpi_recorder *recorder, const struct 
 void cbpi_recorder_write_verdict(struct cbpi_recorder *recorder, const struct cbpi_delivery *delivery,
                                  uint32_t answer);
 
-/* Puts what was written into the file. Once after a failure, upon which nothing more is written, it gives its
- * code and a sentence in text. */
+/* Writes the buffer into the file. Once after a failure, upon which nothing more is written, it gives the
+ * failure's code, and a sentence in text. */
 uint32_t cbpi_recorder_flush(struct cbpi_recorder *recorder, char *text, uint64_t size);
 
-/* The execution that this event has told of was allowed and has failed: errno, or 0 if its process has ended
- * in it. Any thread. */
+/* Writes that the execution of this event was allowed and has failed: errno, or 0 if its process has ended in
+ * it. Any thread. */
 void cbpi_recorder_write_failure(struct cbpi_recorder *recorder, uint64_t sequence, uint32_t os_error);
 
-/* Ends the recording; lost is for its last record. The result as from flush. Frees the recorder. */
+/* Ends the recording; lost is for its last record. Gives the result of a flush. Frees the recorder. */
 uint32_t cbpi_recorder_close(struct cbpi_recorder *recorder, uint64_t lost, char *text, uint64_t size);
 
 #endif

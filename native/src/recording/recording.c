@@ -1,19 +1,23 @@
-/* See recording.h; and the public functions that read recordings. */
+/* Implements recording.h, and the public functions that read recordings. */
 #include "recording.h"
 
 #include "errors.h"
+#include "memory.h"
 #include "platform.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The polynomial of ISO 3309, its bits reversed. */
+/* A file is read in pieces of at least this size. */
+#define READ_SIZE (64u * 1024u)
+
+/* The polynomial is that of ISO 3309, with its bits reversed. */
 #define CRC_POLYNOMIAL 0xedb88320u
 
 uint32_t cbpi_crc32(const void *bytes, size_t size)
 {
-    /* Four bits at a time: a table that is in the cache at once. */
+    /* The table is for four bits at a time, so that all of it is in the cache at once. */
     static const uint32_t table[16] = {
         0x00000000,     0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
         CRC_POLYNOMIAL, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
@@ -47,7 +51,7 @@ static bool is_zero(const unsigned char *bytes, uint64_t size)
     return true;
 }
 
-/* What is wrong with the record at the offset, or NULL and its message. */
+/* Says what is wrong with the record at the offset, or gives NULL and the record's message. */
 static const char *read_record(struct cbp_recording_file *file, const struct cbp_message_header **message)
 {
     const unsigned char *at = file->bytes + file->offset;
@@ -106,6 +110,50 @@ uint32_t cbpi_recording_begin(struct cbp_recording_file *file, void *bytes, uint
     return 0;
 }
 
+/* Reads a file whole; *bytes is the caller's to free. */
+static uint32_t read_file(const char *path, void **bytes, uint64_t *size)
+{
+    struct cbpi_file file;
+    char *all = NULL;
+    uint64_t used = 0, capacity = 0;
+    uint32_t error = cbpi_file_open(path, &file);
+    if (error != 0)
+        return error;
+    for (size_t got = 1; error == 0 && got > 0; used += got) {
+        char *grown = cbpi_grow(all, 1, used + READ_SIZE, &capacity);
+        if (!grown) {
+            error = cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for %.300s", path);
+            break;
+        }
+        all = grown;
+        got = (size_t) (capacity - used);
+        error = cbpi_file_read(&file, path, all + used, &got);
+    }
+    cbpi_file_close(&file);
+    *size = used;
+    if (error == 0)
+        *bytes = all;
+    else
+        free(all);
+    return error;
+}
+
+uint32_t cbpi_recording_load(struct cbp_recording_file *file, const char *path,
+                             const struct cbp_recording **recording)
+{
+    void *bytes;
+    uint64_t size;
+    uint32_t error = read_file(path, &bytes, &size);
+    if (error != 0)
+        return error;
+    error = cbpi_recording_begin(file, bytes, size, recording);
+    if (error != 0) {
+        free(bytes);
+        cbpi_fail(error, "%.300s: %s", path, file->trouble);
+    }
+    return error;
+}
+
 static bool may_follow(uint32_t type)
 {
     return type == CBP_MESSAGE_EVENT || type == CBP_MESSAGE_VERDICT || type == CBP_MESSAGE_SCRIPT_STEP ||
@@ -140,22 +188,14 @@ uint32_t cbp_recording_open(const char *path, struct cbp_recording_file **file, 
                             uint64_t *first_size)
 {
     const struct cbp_recording *recording;
-    void *bytes;
-    size_t size;
     if (!path || !file || !first || !first_size)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "path and the out-parameters must not be NULL");
     struct cbp_recording_file *made = calloc(1, sizeof *made);
     if (!made)
         return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a recording");
-    uint32_t error = cbpi_file_read(path, &bytes, &size);
+    uint32_t error = cbpi_recording_load(made, path, &recording);
     if (error != 0) {
         free(made);
-        return error;
-    }
-    error = cbpi_recording_begin(made, bytes, size, &recording);
-    if (error != 0) {
-        cbpi_fail(error, "%.300s: %s", path, made->trouble);
-        cbp_recording_close(made);
         return error;
     }
     *first = recording;

@@ -1,8 +1,10 @@
-/* The seam for the operating system's part of a launch: the channel by which the core, the driver and the
- * launcher program speak. One file under src/platform/<system>/; knows no session and no driver. */
+/* Is the seam for the operating system's part of a launch: the channel by which the core, the driver and the
+ * launcher program speak. One file under src/platform/<system>/ implements it. Knows no session and no
+ * driver. */
 #ifndef CBPI_LAUNCH_H
 #define CBPI_LAUNCH_H
 
+#include "cbp_message.h"
 #include "cbprocess.h"
 
 struct cbpi_launch_target {
@@ -11,32 +13,27 @@ struct cbpi_launch_target {
     uint64_t paths_size;
 };
 
-struct cbpi_launch_outcome {
-    uint32_t os_error; /* 0: the target's image runs */
-    uint32_t process_id;
-    uint64_t start_time;
-};
-
 #if defined(_WIN32)
 #include "../platform/windows/launch_types.h"
 #else
 #include "../platform/linux/launch_types.h" /* struct cbpi_launch_channel, which drivers open */
 #endif
 
-/* The number of the launcher's end, which the launcher inherits; -1 where there is none. */
+/* Gives the number of the launcher's end, which the launcher inherits; -1 where there is none. */
 int32_t cbpi_launch_channel_launcher(const struct cbpi_launch_channel *channel);
 
-/* Waits up to slice_ms (0: as long as it takes) for the driver to say how it ended. CBP_ERROR_TIMEOUT, also
- * when a signal came; CBP_ERROR_BROKEN_PIPE if nobody is left to say it, or the code that it said. */
+/* Waits up to slice_ms (0: as long as it takes) until the driver says how the launch ended.
+ * CBP_ERROR_TIMEOUT, also when a signal came; CBP_ERROR_BROKEN_PIPE if the driver and the launcher have gone,
+ * or the code that the driver said. */
 uint32_t cbpi_launch_channel_wait(struct cbpi_launch_channel *channel, uint32_t slice_ms,
-                                  struct cbpi_launch_outcome *outcome);
+                                  struct cbp_launch_result *result);
 
 /* Ends what a launch by the caller began in the calling thread. */
 void cbpi_launch_channel_leave(struct cbpi_launch_channel *channel);
 
 void cbpi_launch_channel_close_launcher(struct cbpi_launch_channel *channel);
 
-/* Closes what is still open. */
+/* Closes everything that is still open. */
 void cbpi_launch_channel_close(struct cbpi_launch_channel *channel);
 
 #endif

@@ -1,8 +1,8 @@
-/* The seam between drivers/helper and the way by which a driver reaches its helper: a process, or a driver of
- * the kernel. Passes requests, their replies, and wake-ups; knows no session and no delivery.
+/* Is the seam between drivers/helper and the way by which a driver reaches its helper: a process, or a driver
+ * of the kernel. Passes requests, their replies, and wake-ups, but knows no session and no delivery.
  *
  * A link has one base, which each driver's own structure begins with. One thread at a time is in send,
- * send_rules and receive; the rest is called by any thread. */
+ * send_rules and receive; any thread calls the rest. */
 #ifndef CBPI_LINK_H
 #define CBPI_LINK_H
 
@@ -33,10 +33,10 @@ enum cbpi_link_state {
     CBPI_LINK_GONE,
 };
 
-/* What goes beside a request, such as descriptors: the driver's own. */
+/* A parcel goes beside a request. It is the driver's own, and may have descriptors. */
 struct cbpi_link_parcel;
 
-/* In place of a session's number in bell_wake: the helper itself. */
+/* bell_wake takes this in place of a session's number for the helper itself. */
 #define CBPI_BELL_OF_HELPER UINT32_MAX
 
 struct cbpi_link_ops {
@@ -46,7 +46,8 @@ struct cbpi_link_ops {
     /* Ends the conversation and frees what open has made. */
     void (*shut)(struct cbpi_link *link);
 
-    /* In the child of a fork: closes what was inherited, without a word to the helper. */
+    /* Closes in the child of a fork what was inherited, without a word to the helper. NULL where no process
+     * is a fork. */
     void (*abandon)(struct cbpi_link *link);
 
     enum cbpi_link_state (*look)(struct cbpi_link *link);
@@ -55,17 +56,17 @@ struct cbpi_link_ops {
     uint32_t (*send)(struct cbpi_link *link, const struct cbp_message_header *request,
                      const struct cbpi_link_parcel *parcel);
 
-    /* Sends rules, whose block, of request->block_size bytes, goes beside the request. As for send, and
-     * CBP_ERROR_NOT_ENOUGH_MEMORY, CBP_ERROR_NO_SYSTEM_RESOURCES. */
+    /* Sends rules, whose block, of request->block_size bytes, goes beside the request. Errors as for send,
+     * and CBP_ERROR_NOT_ENOUGH_MEMORY, CBP_ERROR_NO_SYSTEM_RESOURCES. */
     uint32_t (*send_rules)(struct cbpi_link *link, struct cbp_rules *request, const void *block);
 
     /* Waits for one message of the size of a reply until the time of the monotonic clock, or until it sees
      * that the helper is stopped: CBP_ERROR_TIMEOUT. CBP_ERROR_BROKEN_PIPE: the helper has gone. */
     uint32_t (*receive)(struct cbpi_link *link, uint64_t deadline_ns, struct cbp_reply *reply);
 
-    /* The bells of cbp_channel.h, for links with a channel. The first sleeps until a session's bell is rung,
-     * or does not begin to if its word is not value any more; it gives true if the bell was rung for this
-     * sleeper. UINT64_MAX: no limit. May end early. */
+    /* Sleeps until a session's bell of cbp_channel.h is rung, or does not begin to if its word is not value
+     * any more; only for links with a channel. Gives true if the bell was rung for this sleeper. UINT64_MAX:
+     * no limit. May end early. */
     bool (*bell_wait)(struct cbpi_link *link, uint32_t session_id, uint32_t value, uint64_t timeout_ns);
 
     /* Wakes up to count of a session's sleepers, or the helper. */

@@ -1,20 +1,20 @@
-/* The seam between the core and a driver. Passes decoded events and verdicts; each driver's side of it is a
- * folder under src/drivers/. The core knows nothing of messages, channels, descriptors or handles.
+/* Is the seam between the core and a driver. It passes decoded events and verdicts; each driver's side of it
+ * is a folder under src/drivers/. The core knows nothing of channels, descriptors or handles.
  *
  * A driver is a row of the build's list, whether it is used or not; a transport is its part in one active
  * session. Several threads use a transport at once: workers call receive, answer, check and extend; the
- * dispatcher calls beat and backlog; update, set_rules, the operations of launches and close are called
- * by one thread at a time, beside all of these. release is called last, with nobody else inside.
- */
+ * dispatcher calls beat and backlog. One thread at a time, beside all of these, calls update, set_rules, the
+ * operations of launches and close. release is called last, with no other thread inside. */
 #ifndef CBPI_TRANSPORT_H
 #define CBPI_TRANSPORT_H
 
+#include "cbp_message.h"
 #include "cbprocess.h"
 #include "turn.h"
 
 #include <stdbool.h>
 
-/* The base that each driver's own structure begins with. */
+/* Each driver's own structure begins with this base. */
 struct cbpi_transport {
     const struct cbpi_transport_ops *ops;
 };
@@ -23,19 +23,11 @@ struct cbpi_launch_channel;
 struct cbpi_launch_target;
 
 struct cbpi_session_settings {
-    uint32_t events;
-    uint32_t timeout_ms;
-    uint32_t timeout_action;
-    uint32_t refuse_with;
-    uint32_t fork_is_creation;
-    uint32_t own_requests;
-    uint32_t scope_signals;
-    uint32_t scope_proc_files;
-    uint64_t altitude;              /* in billionths; sessions are told in its order, the highest first */
-    uint32_t replay_speed;          /* CBPI_REPLAY_; this and the rest for drivers that play scripts */
-    uint32_t keeps_verdicts;        /* a recording's verdicts stand */
-    const char *script_path;        /* "" for none; not changed while the transport is open */
-    struct cbpi_script_log *script; /* what the driver tells about the playing of scripts */
+    struct cbp_session_settings policy; /* without its header and session id, which are the driver's */
+    uint32_t replay_speed;              /* CBPI_REPLAY_; this and the rest for drivers that play scripts */
+    uint32_t keeps_verdicts;            /* a recording's verdicts stand */
+    const char *script_path;            /* "" for none; not changed while the transport is open */
+    struct cbpi_script_log *script;     /* what the driver tells about the playing of scripts */
 };
 
 #define CBPI_REPLAY_MAX 0u      /* as fast as the handlers are */
@@ -55,7 +47,7 @@ struct cbpi_rule {
 
 struct cbp_ruleset;
 
-/* Rules for a driver, compiled. The block is the caller's, and need not outlive the call. */
+/* These are compiled rules for a driver. The block is the caller's, and need not outlive the call. */
 struct cbpi_rules_change {
     const struct cbp_ruleset *set;
     size_t size;
@@ -64,8 +56,9 @@ struct cbpi_rules_change {
     uint32_t gone_rule_id;   /* likewise: one of the main part that goes with a new rest; 0: none */
 };
 
-/* One delivery: up to BATCH_MAX events of one task, decoded. The transport fills everything but what is
- * marked and event->context. The operation is the caller's until answer; an answer needs no event. */
+/* A delivery is up to BATCH_MAX events of one task, decoded. The transport fills everything except
+ * event->context and what is marked as the caller's. The operation is the caller's until answer; an answer
+ * needs no event. */
 struct cbpi_delivery {
     uint32_t count;
     uint32_t slot;           /* the transport's own: which operation this is */
@@ -73,17 +66,25 @@ struct cbpi_delivery {
     uint32_t nobody_waits;   /* the transport's own: the operation went on before; more such may follow */
     struct cbp_event *event; /* event 0; the caller sets it to memory of capacity bytes before receive */
     uint32_t capacity;       /* of event, a multiple of 8; the memory is aligned to 8 */
-    uint32_t items[CBP_BATCH_MAX][2]; /* type and flags of each; event 0's stand in event already */
-    /* What rules have decided: the codes, and the rights less those that were taken away. The caller puts the
-     * answers in their place before answer; rights are only ever taken out. */
-    uint32_t result_codes[CBP_BATCH_MAX];
-    uint32_t desired_access[CBP_BATCH_MAX];
+    /* Each item has what rules have decided: the code, and the rights less those that were taken away. The
+     * caller replaces that by the answer before answer; rights are only ever taken out. Event 0 has its item
+     * already. */
+    struct cbp_event_item items[CBP_BATCH_MAX];
     uint32_t deferred_items; /* the caller's own, as are the next two; bits: those that a handler deferred */
     uint64_t sequence;       /* of event 0 */
     uint64_t record_id;      /* in the session's recording; 0: not recorded */
 };
 
-/* An execution that an event has told of, and that did not happen. */
+/* Makes an event one of its delivery's items. */
+static inline void cbpi_event_take(struct cbp_event *event, const struct cbp_event_item *item)
+{
+    event->type = item->type;
+    event->flags = item->flags;
+    event->result_code = item->result_code;
+    event->desired_access = item->desired_access;
+}
+
+/* An event has told of this execution, which did not happen. */
 struct cbpi_failed_execution {
     uint64_t sequence; /* 0: which one it was is not known any more */
     uint32_t os_error; /* 0: the process has ended in it */
@@ -91,36 +92,32 @@ struct cbpi_failed_execution {
 
 #define CBPI_WAIT_FOREVER UINT32_MAX
 
-/* Since open. */
-struct cbpi_transport_counts {
-    uint64_t lost, timed_out, refused, decided_by_rule, failed_after, guessed, supervised;
-    uint64_t waiting; /* deliveries that wait for a handler of an earlier one of their process */
-};
-
-/* What every driver can do with an active session. */
+/* Every driver can do this with an active session. */
 struct cbpi_transport_ops {
     /* Detaches: everything held goes on unrefused, waiting receives return CBP_ERROR_OPERATION_ABORTED. Frees
-     * nothing that a worker may still use; release does, once no worker is left. CBP_ERROR_SERVICE_REQUEST_
-     * TIMEOUT, CBP_ERROR_BROKEN_PIPE: it is closed here, but the driver has not confirmed it. */
+     * nothing that a worker may still use; release does, once no worker is left.
+     * CBP_ERROR_SERVICE_REQUEST_TIMEOUT, CBP_ERROR_BROKEN_PIPE: it is closed here, but the driver has not
+     * confirmed it. */
     uint32_t (*close)(struct cbpi_transport *transport);
     void (*release)(struct cbpi_transport *transport);
 
     uint32_t (*update)(struct cbpi_transport *transport, const struct cbpi_session_settings *settings);
 
-    /* Puts rules in the place of those before, for all operations from some moment on; after an error those
-     * before are in force, except that after CBP_ERROR_SERVICE_REQUEST_TIMEOUT either may be.
-     * CBP_ERROR_INVALID_PARAMETER, CBP_ERROR_BUSY, CBP_ERROR_ACCESS_DENIED: running processes of a rule
-     * cannot be attached to; the error's sentence says which. */
+    /* Replaces the rules, for all operations from some moment on. After an error the earlier rules are in
+     * force, except that after CBP_ERROR_SERVICE_REQUEST_TIMEOUT either may be. CBP_ERROR_INVALID_PARAMETER,
+     * CBP_ERROR_BUSY, CBP_ERROR_ACCESS_DENIED: running processes of a rule cannot be attached to; the error's
+     * sentence says which. */
     uint32_t (*set_rules)(struct cbpi_transport *transport, const struct cbpi_rules_change *change);
 
-    /* The CAP_ bits that hold for one process. CBP_ERROR_NOT_FOUND if the driver does not supervise it. */
+    /* Gives the CAP_ bits that hold for one process. CBP_ERROR_NOT_FOUND if the driver does not supervise it.
+     */
     uint32_t (*process_capabilities)(struct cbpi_transport *transport, uint32_t process_id,
                                      uint32_t *capabilities);
 
-    /* Waits up to timeout_ms for a delivery (0: only looks; or CBPI_WAIT_FOREVER). CBP_ERROR_TIMEOUT;
+    /* Waits up to timeout_ms for a delivery (0: only looks; or CBPI_WAIT_FOREVER). CBP_ERROR_TIMEOUT.
      * CBP_ERROR_INSUFFICIENT_BUFFER with delivery->capacity set to what it takes: the caller provides it and
      * calls again, getting this very delivery (pending is the transport's memory of it, zeroed before the
-     * first call); CBP_ERROR_INVALID_DATA: a malformed message was dropped and released;
+     * first call). CBP_ERROR_INVALID_DATA: a malformed message was dropped and released.
      * CBP_ERROR_OPERATION_ABORTED after close; CBP_ERROR_BROKEN_PIPE when the driver has died. */
     uint32_t (*receive)(struct cbpi_transport *transport, struct cbpi_delivery *delivery, uint32_t timeout_ms,
                         uint32_t *pending);
@@ -129,13 +126,13 @@ struct cbpi_transport_ops {
      * changed anything. */
     void (*skip)(struct cbpi_transport *transport, uint32_t *pending);
 
-    /* How many deliveries wait for a worker now. */
+    /* Gives the number of deliveries that wait for a worker now. */
     uint32_t (*backlog)(struct cbpi_transport *transport);
 
-    /* Answers a delivery; exactly once for each. CBP_ERROR_TIMEOUT if its deadline had passed. */
+    /* Answers a delivery, exactly once. CBP_ERROR_TIMEOUT if its deadline had passed. */
     uint32_t (*answer)(struct cbpi_transport *transport, const struct cbpi_delivery *delivery);
 
-    /* Whether an answer would still count: 0, or CBP_ERROR_TIMEOUT. */
+    /* Says whether an answer would still count: 0, or CBP_ERROR_TIMEOUT. */
     uint32_t (*check)(struct cbpi_transport *transport, const struct cbpi_delivery *delivery);
 
     /* Moves the deadline of a delivery: timeout_ms from now, 0 for none. CBP_ERROR_TIMEOUT if it had passed.
@@ -143,18 +140,21 @@ struct cbpi_transport_ops {
     uint32_t (*extend)(struct cbpi_transport *transport, const struct cbpi_delivery *delivery,
                        uint32_t timeout_ms);
 
-    /* The dispatcher's sign of life, several times a second. Where deliveries wait, one waiting receive looks
-     * for them. CBP_ERROR_BROKEN_PIPE when the driver has died. */
+    /* Takes the dispatcher's sign of life, several times a second. If deliveries wait, one waiting receive
+     * looks for them. CBP_ERROR_BROKEN_PIPE when the driver has died. */
     uint32_t (*beat)(struct cbpi_transport *transport);
 
-    /* Gives once, for each thing that went wrong and ended nothing, its code and a sentence for the error
-     * callback; else 0. By the dispatcher. */
+    /* Gives to the dispatcher, once for each thing that went wrong and ended nothing, its code and a sentence
+     * for the error callback; else 0. */
     uint32_t (*trouble)(struct cbpi_transport *transport, char *text, uint64_t size);
 
-    void (*counts)(struct cbpi_transport *transport, struct cbpi_transport_counts *counts);
+    /* Sets what the driver counts since open: lost, timed_out, refused, decided_by_rule, failed_after,
+     * guessed and supervised; and queued, to the deliveries that wait for a handler of an earlier one of
+     * their process. */
+    void (*counts)(struct cbpi_transport *transport, struct cbp_statistics *counts);
 
-    /* Gives the next of those that counts.failed_after counts, and counts it in *seen_count; false if
-     * *seen_count is all of them. Any thread. */
+    /* Gives the next of those that failed_after counts, and counts it in *seen_count; false if *seen_count is
+     * all of them. Any thread. */
     bool (*next_failed)(struct cbpi_transport *transport, uint64_t *seen_count,
                         struct cbpi_failed_execution *failed);
 };
@@ -163,60 +163,61 @@ struct cbpi_transport_ops {
 #define CBPI_LAUNCH_BY_LAUNCHER 1u /* the launcher program, which the caller starts, becomes the target */
 #define CBPI_LAUNCH_BY_CALLER 2u   /* a thread of the caller creates the target itself */
 
-/* For drivers that start programs. The operations of a way that is not in ways are never called. */
+/* A driver that starts programs has these. The operations of a way that is not in ways are never called. */
 struct cbpi_launch_ops {
     uint32_t ways;
 
-    /* BY_LAUNCHER: opens the channel and tells the driver to expect a launcher on it. rule_id 0: no rule. */
+    /* Opens the channel, BY_LAUNCHER, and tells the driver to expect a launcher on it. rule_id 0: no rule. */
     uint32_t (*launch)(struct cbpi_transport *transport, const struct cbpi_launch_target *target,
                        uint32_t rule_id, struct cbpi_launch_channel *channel);
 
-    /* BY_CALLER: lets the calling thread create processes for the driver; then tells the driver which one it
-     * was, 0 if there is none. */
+    /* These two serve BY_CALLER: the first lets the calling thread create processes for the driver, and the
+     * second tells the driver which one it was, 0 if there is none. */
     uint32_t (*enter)(struct cbpi_transport *transport, struct cbpi_launch_channel *channel);
     uint32_t (*claim)(struct cbpi_transport *transport, struct cbpi_launch_channel *channel,
                       uint32_t process_id, uint32_t rule_id);
 
-    /* Both: takes back the rule of a launch. CBP_ERROR_NOT_FOUND if all of its tree has ended. */
+    /* Takes back the rule of a launch, in both ways. CBP_ERROR_NOT_FOUND if all of its tree has ended. */
     uint32_t (*forget)(struct cbpi_transport *transport, uint32_t rule_id);
 };
 
-/* For drivers that play scripts. */
+/* A driver that plays scripts has these. */
 struct cbpi_script_ops {
-    /* The filter is active and has its rules. */
+    /* Tells that the filter is active and has its rules. */
     void (*begin)(struct cbpi_transport *transport);
 
-    /* A handler has deferred that item of the delivery. */
+    /* Tells that a handler has deferred that item of the delivery. */
     void (*deferred)(struct cbpi_transport *transport, const struct cbpi_delivery *delivery, uint32_t item);
 
     /* Plays messages after everything that is to be played already; see cbp_script_play(). */
     uint32_t (*play)(struct cbpi_transport *transport, const void *messages, uint64_t size);
 };
 
-/* For drivers whose processes are not the machine's. */
+/* A driver has these if its processes are not the machine's. */
 struct cbpi_process_ops {
-    /* The start time for a rule about a process id; 0: the driver itself keeps whose the rule is. */
+    /* Gives the start time for a rule about a process id; 0: the driver itself knows whose the rule is. */
     uint32_t (*start_time)(uint32_t process_id, uint64_t *start_time);
 
-    /* Whether a rule for the process with that id and start time can still be of use. */
+    /* Says whether a rule for the process with that id and start time can still be of use. */
     bool (*lives)(uint32_t process_id, uint64_t start_time);
 
-    /* Whether that rule is of a process that had the id before. */
+    /* Says whether that rule belongs to an earlier process with the id. */
     bool (*is_of_earlier)(struct cbpi_transport *transport, uint32_t rule_id, uint32_t process_id);
 
-    /* A process's name by the buffer rules of cbpi_copy_text(). */
+    /* Gives a process's name by the buffer rules of cbpi_copy_text(). */
     uint32_t (*name)(struct cbpi_transport *transport, uint32_t process_id, char *buffer, uint64_t size,
                      uint64_t *needed);
 
-    /* As cbpi_process_token(). */
+    /* Gives a token as cbpi_process_token(). */
     int64_t (*token)(uint32_t process_id, uint64_t start_time);
 };
 
-/* A driver of this build. Whether it has what is optional is asked in core/drivers.c alone. */
+/* A driver of this build is a row of these. Only core/drivers.c asks whether a driver has what is optional.
+ */
 struct cbpi_driver {
     const char *name;
 
-    /* The CAP_ bits of what the driver could do here now, 0 if it cannot run; reason as in
+    /* Gives the CAP_ bits of what the driver could do here now, 0 if it cannot run; reason as in
      * cbp_driver_probe(). */
     uint32_t (*probe)(char *reason, uint64_t size);
 
@@ -225,7 +226,7 @@ struct cbpi_driver {
 
     /* The rest is optional: NULL where the driver has none. */
 
-    /* In the child of a fork: forgets the parent's driver without touching it. */
+    /* Forgets the parent's driver, in the child of a fork, without touching it. */
     void (*forget_after_fork)(void);
 
     const struct cbpi_launch_ops *launches;
@@ -233,10 +234,12 @@ struct cbpi_driver {
     const struct cbpi_process_ops *processes;
 };
 
-/* The drivers of this build, the default one first, NULL at the end; made by cmake/drivers.cmake. */
+/* The list has the drivers of this build, the default one first, NULL at the end; cmake/drivers.cmake makes
+ * it. */
 extern const struct cbpi_driver *const cbpi_drivers[];
 
-/* The names that the Driver setting accepts, "auto" first, NULL at the end; made there, too. */
+/* The Driver setting accepts these names, "auto" first, NULL at the end; cmake/drivers.cmake makes them, too.
+ */
 extern const char *const cbpi_driver_names[];
 
 #endif

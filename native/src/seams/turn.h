@@ -1,24 +1,24 @@
-/* What a driver keeps beside a worker of the core while that handles a delivery: what has to wait for its turn. The
- * core gives the memory, all 0 at first, and knows nothing of it. */
+/* Declares what a driver keeps beside a worker of the core while that handles a delivery: the deliveries that
+ * wait for their turn. The core gives the memory, all 0 at first, and knows nothing of it. */
 #ifndef CBPI_TURN_H
 #define CBPI_TURN_H
 
 #include <stdint.h>
 
-/* Slots one behind the other: numbers plus 1, 0 for none. */
+/* A queue has slots one behind the other: numbers plus 1, 0 for none. */
 struct cbpi_turn_queue {
     uint32_t first, last;
 };
 
-/* What a worker handles. Its own, and zero at first. */
+/* A worker handles this. It belongs to the worker, and is zero at first. */
 struct cbpi_turn {
     struct cbpi_turn *next;
     struct cbpi_turn_queue waiting; /* what follows */
     uint32_t is_on;
     uint32_t slot;
-    uint32_t is_held;    /* somebody waits for its answer, or did */
+    uint32_t is_held;    /* a task waits for its answer, or did */
     uint32_t is_whole;   /* it is about the process as a whole */
-    uint32_t has_whole;  /* so is something that waits */
+    uint32_t has_whole;  /* a delivery that waits is about the process as a whole, too */
     uint32_t is_of_none; /* nothing follows it */
     uint32_t process_id, thread_id;
 };

@@ -1,11 +1,10 @@
-/* link.h to the debug helper: a section without a name, events, and the process itself. See
+/* Implements link.h to the debug helper: a section without a name, events, and the process itself. See
  * driver/protocol/cbp_debug_control.h. */
 #include "debug_link.h"
 
 #include "cbp_atomic.h"
 #include "cbp_channel.h"
 #include "cbp_debug_control.h"
-#include "cbp_wtf8.h"
 #include "errors.h"
 #include "os_error.h"
 #include "windows_api.h"
@@ -14,9 +13,7 @@
 #include <string.h>
 #include <wchar.h>
 
-#define PATH_UNITS_MAX 32768u
-
-/* Which handle stands where. */
+/* The handles stand at these places. */
 enum { SECTION, CONTROLLER, ANSWER_EVENT, REQUEST_EVENT, REPLY_EVENT, FIRST_BELL };
 #define HANDLE_COUNT ((uint32_t) FIRST_BELL + CBP_SESSION_MAX)
 #define SLEEPERS_MAX 0x7fffffff
@@ -26,14 +23,17 @@ static struct cbpi_debug_link *own(struct cbpi_link *link)
     return (struct cbpi_debug_link *) link;
 }
 
-static uint64_t value_of(HANDLE handle)
+uint64_t cbpi_debug_give(void *process, void *handle)
 {
-    return (uint64_t) (uintptr_t) handle;
+    HANDLE copy = NULL;
+    DuplicateHandle(GetCurrentProcess(), handle, process, &copy, 0, FALSE, DUPLICATE_SAME_ACCESS);
+    return (uint64_t) (uintptr_t) copy;
 }
 
 /* ---- Requests ---- */
 
-/* Never CBPI_LINK_STOPPED: only threads have such a state here, and the system counts them as running. */
+/* Looks at the helper, but never gives CBPI_LINK_STOPPED: only threads have such a state here, and the system
+ * counts them as running. */
 static enum cbpi_link_state look(struct cbpi_link *link)
 {
     return WaitForSingleObject(own(link)->process, 0) == WAIT_TIMEOUT ? CBPI_LINK_RUNS : CBPI_LINK_GONE;
@@ -72,30 +72,31 @@ static uint32_t receive(struct cbpi_link *base, uint64_t deadline_ns, struct cbp
     }
 }
 
-/* A section with these bytes, or NULL; GetLastError() says why. */
-static HANDLE make_rules_section(const void *bytes, uint64_t size)
+void *cbpi_debug_make_section(uint64_t size, void **memory)
 {
     HANDLE section = CreateFileMappingW(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE, (DWORD) (size >> 32),
                                         (DWORD) size, NULL);
-    void *memory = section ? MapViewOfFile(section, FILE_MAP_WRITE, 0, 0, (SIZE_T) size) : NULL;
-    if (memory) {
-        memcpy(memory, bytes, (size_t) size);
-        UnmapViewOfFile(memory);
+    *memory = section ? MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, (SIZE_T) size) : NULL;
+    if (*memory || !section)
         return section;
-    }
     DWORD os_error = GetLastError();
-    if (section)
-        CloseHandle(section);
+    CloseHandle(section);
     SetLastError(os_error);
     return NULL;
 }
 
-/* The helper closes its handle, whatever it replies; one of a request that was not sent is closed here. */
+/* Sends a handle of the rules' section. The helper closes its handle, whatever it replies; one of a request
+ * that was not sent is closed here. */
 static uint32_t send_rules(struct cbpi_link *base, struct cbp_rules *request, const void *block)
 {
     const struct cbpi_debug_link *link = own(base);
     HANDLE theirs = NULL;
-    HANDLE section = make_rules_section(block, request->block_size);
+    void *memory;
+    HANDLE section = cbpi_debug_make_section(request->block_size, &memory);
+    if (section) {
+        memcpy(memory, block, (size_t) request->block_size);
+        UnmapViewOfFile(memory);
+    }
     bool is_there = section && DuplicateHandle(GetCurrentProcess(), section, link->process, &theirs,
                                                FILE_MAP_READ, FALSE, 0);
     uint32_t error = is_there ? 0 : cbpi_fail_os(GetLastError(), "cannot make the rules' memory");
@@ -103,7 +104,7 @@ static uint32_t send_rules(struct cbpi_link *base, struct cbp_rules *request, co
         CloseHandle(section);
     if (error != 0)
         return error;
-    request->section_handle = value_of(theirs);
+    request->section_handle = (uint64_t) (uintptr_t) theirs;
     error = send_request(base, &request->header, NULL);
     if (error != 0)
         DuplicateHandle(link->process, theirs, NULL, NULL, 0, FALSE, DUPLICATE_CLOSE_SOURCE);
@@ -114,24 +115,20 @@ static uint32_t send_rules(struct cbpi_link *base, struct cbp_rules *request, co
 
 static uint32_t make_section(struct cbpi_debug_link *link)
 {
-    HANDLE section =
-        CreateFileMappingW(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE, 0, CBP_DEBUG_SECTION_SIZE, NULL);
-    unsigned char *bytes = NULL;
-    if (section)
-        bytes = MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, CBP_DEBUG_SECTION_SIZE);
-    link->handles[SECTION] = section;
-    if (!bytes)
+    void *memory;
+    link->handles[SECTION] = cbpi_debug_make_section(CBP_DEBUG_SECTION_SIZE, &memory);
+    if (!link->handles[SECTION])
         return cbpi_fail_os(GetLastError(), "cannot make the channel's memory");
-    struct cbp_channel *channel = (struct cbp_channel *) (void *) bytes;
+    struct cbp_channel *channel = memory;
     channel->magic = CBP_PROTOCOL_MAGIC;
     channel->version = CBP_PROTOCOL_VERSION;
     channel->size = CBP_CHANNEL_SIZE;
     link->base.channel = channel;
-    link->control = (struct cbp_debug_control *) (void *) (bytes + CBP_DEBUG_CONTROL_OFFSET);
+    link->control = (struct cbp_debug_control *) (void *) ((char *) memory + CBP_DEBUG_CONTROL_OFFSET);
     return 0;
 }
 
-/* A handle of this process that tells the helper when it ends, and allows nothing else. */
+/* Makes a handle of this process that tells the helper when it ends, and allows nothing else. */
 static HANDLE make_controller_handle(void)
 {
     HANDLE made = NULL;
@@ -153,7 +150,7 @@ static uint32_t make_objects(HANDLE *handles)
     return 0;
 }
 
-#define PATH_SIZE (3u * PATH_UNITS_MAX)
+#define PATH_SIZE (3u * CBPI_PATH_UNITS_MAX)
 
 bool cbpi_debug_helper_is_there(void)
 {
@@ -163,22 +160,15 @@ bool cbpi_debug_helper_is_there(void)
     return found;
 }
 
-/* The path of the helper's program, in memory that the caller frees. */
+/* Gives the path of the helper's program, in memory that the caller frees. */
 static uint32_t helper_path(WCHAR **path)
 {
-    uint32_t error = CBP_ERROR_NOT_ENOUGH_MEMORY;
     char *text = malloc(PATH_SIZE);
-    uint16_t *units = malloc(PATH_SIZE * sizeof *units);
-    if (!text || !units)
-        goto cleanup;
-    error = cbpi_helper_path(CBP_DEBUG_HELPER_NAME, text, PATH_SIZE);
-    if (error != 0)
-        goto cleanup;
-    units[cbp_wtf8_decode(text, strlen(text), units)] = 0;
-    *path = (WCHAR *) units;
-    units = NULL;
-cleanup:
-    free(units);
+    if (!text)
+        return CBP_ERROR_NOT_ENOUGH_MEMORY;
+    uint32_t error = cbpi_helper_path(CBP_DEBUG_HELPER_NAME, text, PATH_SIZE);
+    if (error == 0)
+        error = cbpi_wide_text(text, path);
     free(text);
     return error;
 }
@@ -192,58 +182,32 @@ cleanup:
 #define COMMAND_LINE L"cbprocess-debug 00000000000000000000"
 #define DIGIT_COUNT 20u
 
-__declspec(dllimport) LONG NTAPI
-    NtQueryInformationProcess(HANDLE process, int kind, void *data, ULONG size, ULONG *written);
-
-enum { BASIC_INFORMATION = 0, PARAMETERS_OFFSET = 0x20, COMMAND_LINE_OFFSET = 0x70, TEXT_OFFSET = 8 };
-
-static bool read_address(HANDLE process, uint64_t at, uint64_t *address)
-{
-    SIZE_T got = 0;
-    return ReadProcessMemory(process, (const void *) (uintptr_t) at, address, sizeof *address, &got) &&
-           got == sizeof *address;
-}
-
-/* Where the text of the command line of a process that has not run yet stands; 0 if that cannot be found. */
-static uint64_t command_line_of(HANDLE process)
-{
-    uintptr_t basic[6]; /* the second is the address of the environment block */
-    uint64_t parameters, text;
-    if (NtQueryInformationProcess(process, BASIC_INFORMATION, basic, sizeof basic, NULL) < 0 ||
-        !read_address(process, basic[1] + PARAMETERS_OFFSET, &parameters) ||
-        !read_address(process, parameters + COMMAND_LINE_OFFSET + TEXT_OFFSET, &text))
-        return 0;
-    return text;
-}
-
-static bool tell_section(HANDLE process, HANDLE section)
+static bool tell_section(HANDLE process, uint64_t section)
 {
     WCHAR expected[] = COMMAND_LINE, found[sizeof expected / sizeof *expected];
     const SIZE_T size = sizeof expected;
-    SIZE_T count = 0;
-    uint64_t text = command_line_of(process);
-    if (text == 0 || !ReadProcessMemory(process, (const void *) (uintptr_t) text, found, size, &count) ||
+    struct cbpi_system_text line;
+    if (!cbpi_find_command_line(process, &line) || !cbpi_read_memory(process, line.units, found, size) ||
         memcmp(found, expected, size) != 0)
         return false;
-    swprintf(found + wcslen(found) - DIGIT_COUNT, DIGIT_COUNT + 1, L"%020llu",
-             (unsigned long long) value_of(section));
-    return WriteProcessMemory(process, (void *) (uintptr_t) text, found, size, &count);
+    swprintf(found + wcslen(found) - DIGIT_COUNT, DIGIT_COUNT + 1, L"%020llu", (unsigned long long) section);
+    return WriteProcessMemory(process, line.units, found, size, NULL);
 }
 
 static uint32_t hand_over(struct cbpi_debug_link *link, HANDLE process)
 {
     struct cbp_debug_control *control = link->control;
-    HANDLE theirs[HANDLE_COUNT];
-    for (uint32_t i = 0; i < HANDLE_COUNT; i++)
-        if (!DuplicateHandle(GetCurrentProcess(), link->handles[i], process, &theirs[i], 0, FALSE,
-                             DUPLICATE_SAME_ACCESS))
+    uint64_t theirs[HANDLE_COUNT];
+    for (uint32_t i = 0; i < HANDLE_COUNT; i++) {
+        theirs[i] = cbpi_debug_give(process, link->handles[i]);
+        if (theirs[i] == 0)
             return cbpi_fail_os(GetLastError(), "cannot give the debug helper its handles");
-    control->controller_handle = value_of(theirs[CONTROLLER]);
-    control->answer_event = value_of(theirs[ANSWER_EVENT]);
-    control->request_event = value_of(theirs[REQUEST_EVENT]);
-    control->reply_event = value_of(theirs[REPLY_EVENT]);
-    for (uint32_t i = 0; i < CBP_SESSION_MAX; i++)
-        control->bells[i] = value_of(theirs[FIRST_BELL + i]);
+    }
+    control->controller_handle = theirs[CONTROLLER];
+    control->answer_event = theirs[ANSWER_EVENT];
+    control->request_event = theirs[REQUEST_EVENT];
+    control->reply_event = theirs[REPLY_EVENT];
+    memcpy(control->bells, theirs + FIRST_BELL, sizeof control->bells);
     if (!tell_section(process, theirs[SECTION]))
         return cbpi_fail(CBP_ERROR_APP_INIT_FAILURE, "cannot tell the debug helper where its channel is");
     return 0;
@@ -257,7 +221,7 @@ static uint32_t explain_start(DWORD os_error)
     return is_damaged ? CBP_ERROR_FS_DRIVER_REQUIRED : error;
 }
 
-/* Apart from this console and its Ctrl-C. */
+/* Creates the helper apart from this console and its Ctrl-C. */
 static uint32_t create_process(struct cbpi_debug_link *link, const WCHAR *path)
 {
     PROCESS_INFORMATION made;
@@ -288,11 +252,6 @@ static uint32_t start_process(struct cbpi_debug_link *link)
         error = create_process(link, path);
     free(path);
     return error;
-}
-
-static void abandon(struct cbpi_link *link)
-{
-    (void) link; /* no process of this system is a fork */
 }
 
 static void shut(struct cbpi_link *base)
@@ -331,8 +290,7 @@ static uint32_t open_link(struct cbpi_link **opened)
 
 /* ---- Bells ---- */
 
-/* A wake-up that comes when nobody sleeps any more stays in the semaphore and lets a later sleeper look once
- * for nothing. */
+/* A wake-up that finds no sleeper stays in the semaphore and lets a later sleeper look once for nothing. */
 static bool bell_wait(struct cbpi_link *link, uint32_t session_id, uint32_t value, uint64_t timeout_ns)
 {
     const struct cbp_channel_session *session = &link->channel->sessions[session_id];
@@ -359,7 +317,6 @@ static void bell_wake(struct cbpi_link *link, uint32_t session_id, uint32_t coun
 const struct cbpi_link_ops cbpi_debug_link_ops = {
     .open = open_link,
     .shut = shut,
-    .abandon = abandon,
     .look = look,
     .send = send_request,
     .send_rules = send_rules,

@@ -1,5 +1,5 @@
-/* transport.h for the debug driver: what this machine lets it do, and launches. The rest is made of the two
- * halves in drivers/helper. */
+/* Implements transport.h for the debug driver: what this machine lets it do, and launches. The rest is made
+ * of the two halves in drivers/helper. */
 #include "cbp_atomic.h"
 #include "cbp_debug_control.h"
 #include "channel_session.h"
@@ -23,59 +23,36 @@ static uint32_t probe(char *reason, uint64_t size)
     return CBP_DEBUG_CAPABILITIES;
 }
 
-/* Says what can be done about a process that the helper could not attach to. */
-static uint32_t explain_attach(uint32_t error, uint32_t process_id)
+/* Says what is in the way, and what can be done about it. */
+static const char *attach_obstacle(uint32_t error)
 {
     if (error == CBP_ERROR_BUSY)
-        return cbpi_fail(
-            error,
-            "process %u cannot be attached to: a debugger, or another controller, has it and has "
-            "to let go of it first",
-            process_id);
+        return "a debugger, or another controller, has it and has to let go of it first";
     if (error == CBP_ERROR_ACCESS_DENIED)
-        return cbpi_fail(
-            error,
-            "process %u cannot be attached to: it belongs to another user, is protected, or runs "
-            "with more privileges; run as its user, or as an administrator",
-            process_id);
-    if (error == CBP_ERROR_INVALID_PARAMETER)
-        return cbpi_fail(error, "no process with the id %u lives any more", process_id);
-    return error;
-}
-
-static uint32_t set_rules(struct cbpi_transport *transport, const struct cbpi_rules_change *change)
-{
-    uint32_t process_id;
-    uint32_t error = cbpi_helper_set_rules(transport, change, &process_id);
-    return process_id != 0 ? explain_attach(error, process_id) : error;
+        return "it belongs to another user, is protected, or runs with more privileges; run as its user, or "
+               "as "
+               "an administrator";
+    return NULL;
 }
 
 static uint32_t check_settings(const struct cbpi_session_settings *settings)
 {
-    if (settings->scope_signals)
+    if (settings->policy.flags & CBP_SESSION_FLAG_SCOPE_SIGNALS)
         return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "ScopeSignals is not possible on Windows");
-    if (settings->scope_proc_files)
+    if (settings->policy.flags & CBP_SESSION_FLAG_SCOPE_PROC_FILES)
         return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "ScopeProcFiles is not possible on Windows");
     return 0;
 }
 
-static uint32_t update(struct cbpi_transport *transport, const struct cbpi_session_settings *settings)
-{
-    uint32_t error = check_settings(settings);
-    return error != 0 ? error : cbpi_helper_update(transport, settings);
-}
-
-static const struct cbpi_transport_ops transport_ops = {
-    CBPI_REQUEST_OPS,
-    CBPI_CHANNEL_OPS,
-    .update = update,
-    .set_rules = set_rules,
+static const struct cbpi_helper_driver helper_driver = {
+    .link_ops = &cbpi_debug_link_ops,
+    .check_settings = check_settings,
+    .attach_obstacle = attach_obstacle,
 };
 
 static uint32_t open_session(const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
 {
-    uint32_t error = check_settings(settings);
-    return error != 0 ? error : cbpi_channel_open(&transport_ops, &cbpi_debug_link_ops, settings, transport);
+    return cbpi_channel_open(&helper_driver, settings, transport);
 }
 
 /* ---- Launches: the caller's own thread creates the process, for the helper's debug object ---- */
@@ -98,24 +75,16 @@ static uint32_t enter(struct cbpi_transport *transport, struct cbpi_launch_chann
     return 0;
 }
 
-static uint64_t copy_to(HANDLE process, HANDLE handle)
-{
-    HANDLE copy = NULL;
-    DuplicateHandle(GetCurrentProcess(), handle, process, &copy, 0, FALSE, DUPLICATE_SAME_ACCESS);
-    return (uint64_t) (uintptr_t) copy;
-}
-
-/* The helper gets copies of the section and the event by which the result comes. */
+/* Tells the helper the new process. The helper gets copies of the section and the event by which the result
+ * comes. */
 static uint32_t name_process(struct cbpi_transport *transport, struct cbpi_launch_channel *channel,
                              uint32_t process_id, uint32_t rule_id)
 {
-    struct cbp_reply reply;
     struct cbpi_debug_link *link = link_of(transport);
-    HANDLE section =
-        CreateFileMappingW(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE, 0, sizeof *channel->result, NULL);
+    void *memory;
+    HANDLE section = cbpi_debug_make_section(sizeof *channel->result, &memory);
     uint32_t error = CBP_ERROR_NO_SYSTEM_RESOURCES;
-    if (section)
-        channel->result = MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, 0);
+    channel->result = memory;
     channel->event = CreateEventW(NULL, TRUE, FALSE, NULL);
     if (!channel->result || !channel->event ||
         !DuplicateHandle(GetCurrentProcess(), link->process, GetCurrentProcess(), &channel->helper, 0, FALSE,
@@ -129,16 +98,16 @@ static uint32_t name_process(struct cbpi_transport *transport, struct cbpi_launc
         .rule_id = rule_id,
         .thread_id = cbpi_thread_id(),
         .process_id = process_id,
-        .section_handle = copy_to(link->process, section),
-        .event_handle = copy_to(link->process, channel->event)};
-    error = cbpi_link_request(&link->base, &message.header, NULL, &reply);
+        .section_handle = cbpi_debug_give(link->process, section),
+        .event_handle = cbpi_debug_give(link->process, channel->event)};
+    error = cbpi_link_request(&link->base, &message.header, NULL, NULL);
 cleanup:
     if (section)
         CloseHandle(section);
     return error;
 }
 
-/* Until the launch is off the count the helper keeps waiting what may be its process. */
+/* Ends a launch. Until it is off the count the helper keeps processes waiting that may belong to it. */
 static uint32_t claim(struct cbpi_transport *transport, struct cbpi_launch_channel *channel,
                       uint32_t process_id, uint32_t rule_id)
 {
@@ -156,6 +125,5 @@ const struct cbpi_driver cbpi_debug_driver = {
     .name = "debug",
     .probe = probe,
     .open = open_session,
-    .forget_after_fork = cbpi_link_forget_after_fork,
     .launches = &launch_ops,
 };

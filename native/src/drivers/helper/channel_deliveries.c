@@ -1,11 +1,11 @@
-/* The core's side of cbp_channel.h: taking slots from a session's ring, reading and answering them. The other
- * side is a process of its own, which may be damaged or taken over: nothing in the shared memory is believed
- * unchecked, and nothing is read from it twice. */
+/* Implements the core's side of cbp_channel.h: takes slots from a session's ring, reads and answers them. The
+ * other side is a process of its own, which may be damaged or taken over: nothing in the shared memory is
+ * believed unchecked, and nothing is read from it twice. */
 #include "channel_session.h"
 
 #include "cbp_atomic.h"
 #include "errors.h"
-#include "event_decode.h"
+#include "event_message.h"
 
 #include <string.h>
 
@@ -35,12 +35,13 @@ static bool try_take(struct cbp_channel_session *place, uint32_t *slot)
     return false;
 }
 
-/* Of the ring's entries the next one whose turn it is; those before it wait with the workers that they
- * follow. The order is locked. */
+/* Takes the next of the ring's entries whose turn it is; the entries before it wait with the workers that
+ * they follow. The order is locked. */
 static bool take_from_ring(struct cbpi_channel_session *session, struct cbpi_turn *turn, uint32_t *slot)
 {
     while (try_take(cbpi_channel_place(session), slot)) {
-        if (*slot >= CBP_SLOT_COUNT || cbpi_turns_have(&session->turns, *slot)) {
+        /* A sound driver has no slot twice. */
+        if (*slot >= CBP_SLOT_COUNT || session->turns.is_queued[*slot]) {
             *slot = CBP_SLOT_COUNT; /* there is none such */
             return true;
         }
@@ -85,7 +86,7 @@ static void wake_one(struct cbpi_channel_session *session)
         wake(session, session->base.session_id, 1);
 }
 
-/* Messages that nobody waits for may have been left to a worker that is now busy with another. */
+/* Messages without a waiting task may have been left to a worker that is now busy with another. */
 void cbpi_channel_tend(struct cbpi_channel_session *session)
 {
     if (cbp_load_u32(&session->turns.waiting_count) > 0) {
@@ -97,8 +98,8 @@ void cbpi_channel_tend(struct cbpi_channel_session *session)
         wake_one(session);
 }
 
-/* Sleeps until the bell rings; gives true if that was for this sleeper. Either the driver sees the sleeper and
- * wakes it, or the sleeper sees the entry: each writes its word before it reads the other's. */
+/* Sleeps until the bell rings; gives true if that was for this sleeper. Either the driver sees the sleeper
+ * and wakes it, or the sleeper sees the entry: each writes its word before it reads the other's. */
 static bool sleep_on_bell(struct cbpi_channel_session *session, uint32_t bell, uint64_t timeout_ns)
 {
     struct cbp_channel_session *place = cbpi_channel_place(session);
@@ -111,7 +112,7 @@ static bool sleep_on_bell(struct cbpi_channel_session *session, uint32_t bell, u
     return woken;
 }
 
-/* A short sleep, from which messages that nobody waits for need not wake. */
+/* Sleeps for a short time, from which messages without a waiting task need not wake. */
 static bool doze_on_bell(struct cbpi_channel_session *session, uint32_t bell)
 {
     struct cbp_channel_session *place = cbpi_channel_place(session);
@@ -122,7 +123,7 @@ static bool doze_on_bell(struct cbpi_channel_session *session, uint32_t bell)
     return woken;
 }
 
-/* A wake-up is for one message, but the worker takes the oldest, and that may be one for which nobody was
+/* A wake-up is for one message, but the worker takes the oldest, and that may be one for which no worker was
  * woken because of a dozer: then the next worker has to come for the other. */
 static void pass_wake_up_on(struct cbpi_channel_session *session)
 {
@@ -130,8 +131,11 @@ static void pass_wake_up_on(struct cbpi_channel_session *session)
         wake_one(session);
 }
 
-static uint32_t wait_for_slot(struct cbpi_channel_session *session, struct cbpi_turn *turn,
-                              uint32_t timeout_ms, uint32_t doze, uint32_t *slot)
+/* Ends the turn of a worker, waits for a slot whose turn it is, and takes it. With doze set the wait begins
+ * with a short sleep, from which messages without a waiting task need not wake. CBP_ERROR_INVALID_DATA: there
+ * is no such slot. */
+static uint32_t take(struct cbpi_channel_session *session, struct cbpi_turn *turn, uint32_t timeout_ms,
+                     uint32_t doze, uint32_t *slot)
 {
     struct cbp_channel_session *place = cbpi_channel_place(session);
     uint64_t deadline_ns = 0;
@@ -143,7 +147,7 @@ static uint32_t wait_for_slot(struct cbpi_channel_session *session, struct cbpi_
         if (take_turn(session, turn, slot)) {
             if (woken)
                 pass_wake_up_on(session);
-            return 0;
+            return *slot < CBP_SLOT_COUNT ? 0 : CBP_ERROR_INVALID_DATA;
         }
         if (cbp_load_u32(&session->base.link->is_dead))
             return CBP_ERROR_BROKEN_PIPE;
@@ -167,26 +171,10 @@ static uint32_t wait_for_slot(struct cbpi_channel_session *session, struct cbpi_
     }
 }
 
-/* Ends the turn of a worker, waits for a slot whose turn it is, and takes it. With doze set the wait begins
- * with a short sleep, from which messages that nobody waits for need not wake. CBP_ERROR_INVALID_DATA for a
- * slot that there is not. */
-static uint32_t take(struct cbpi_channel_session *session, struct cbpi_turn *turn, uint32_t timeout_ms,
-                     uint32_t doze, uint32_t *slot)
-{
-    uint32_t number;
-    uint32_t error = wait_for_slot(session, turn, timeout_ms, doze, &number);
-    if (error != 0)
-        return error;
-    if (number >= CBP_SLOT_COUNT)
-        return CBP_ERROR_INVALID_DATA;
-    *slot = number;
-    return 0;
-}
-
 /* ---- Deliveries ---- */
 
-/* Copies the message of a taken slot out of the shared memory, checks the copy and decodes it. The event grows
- * from the block's start, the private copy of the message stands at its end. Keeps the slot. */
+/* Copies the message of a taken slot out of the shared memory, checks the copy and decodes it. The event
+ * grows from the block's start, and the private copy of the message stands at its end. Keeps the slot. */
 static uint32_t read_message(struct cbpi_channel_session *session, uint32_t number,
                              struct cbpi_delivery *delivery)
 {
@@ -214,14 +202,18 @@ static uint32_t read_message(struct cbpi_channel_session *session, uint32_t numb
     cbpi_event_decode(message, delivery);
     delivery->slot = number;
     delivery->nobody_waits = 1;
-    for (uint32_t i = 0; i < delivery->count; i++)
-        delivery->nobody_waits &= (delivery->items[i][1] & CBP_EVENT_FLAG_HELD) == 0;
-    if (decision == CBP_DECISION_EXPIRED)
-        cbpi_delivery_expired(delivery);
+    for (uint32_t i = 0; i < delivery->count; i++) {
+        uint32_t *flags = &delivery->items[i].flags;
+        if ((*flags & CBP_EVENT_FLAG_HELD) == 0)
+            continue;
+        delivery->nobody_waits = 0;
+        *flags |= decision == CBP_DECISION_EXPIRED ? CBP_EVENT_FLAG_TIMED_OUT : 0;
+    }
+    delivery->event->flags = delivery->items[0].flags;
     return 0;
 }
 
-/* Lets the helper look at what was answered. */
+/* Lets the helper look at the answers. */
 static void ring_answer_bell(struct cbpi_channel_session *session)
 {
     cbp_add_u32(&session->channel->answer_bell, 1);
@@ -246,7 +238,7 @@ static uint32_t decide(struct cbp_slot *slot)
     return cbp_compare_swap_u32(&slot->decision, &open, CBP_DECISION_ANSWERED) ? 0 : CBP_ERROR_TIMEOUT;
 }
 
-/* Gives a slot back as it came: no refusal, nothing taken away. */
+/* Gives a slot back as it came: nothing is refused, and nothing taken away. */
 static void give_back(struct cbpi_channel_session *session, uint32_t number)
 {
     decide(cbp_channel_slot(session->channel, number));
@@ -286,8 +278,8 @@ uint32_t cbpi_channel_answer(struct cbpi_transport *transport, const struct cbpi
     struct cbp_event_item *items = cbp_event_items(&slot->message);
     bool is_open = cbp_load_u32(&slot->decision) == CBP_DECISION_OPEN;
     for (uint32_t i = 0; is_open && i < delivery->count; i++) {
-        cbp_store_relaxed_u32(&items[i].result_code, delivery->result_codes[i]);
-        cbp_store_relaxed_u32(&items[i].desired_access, delivery->desired_access[i]);
+        cbp_store_relaxed_u32(&items[i].result_code, delivery->items[i].result_code);
+        cbp_store_relaxed_u32(&items[i].desired_access, delivery->items[i].desired_access);
     }
     uint32_t error = decide(slot);
     push_answer(session, delivery->slot);

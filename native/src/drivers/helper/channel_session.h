@@ -1,5 +1,5 @@
-/* The deliveries half of a session with a helper: they come over the memory of cbp_channel.h, which a link has
- * made. Stands on the requests half, and makes a whole session of the two. */
+/* Offers the deliveries half of a session with a helper: they come over the memory of cbp_channel.h, which a
+ * link has made. It stands on the requests half, and makes a whole session of the two. */
 #ifndef CBPI_CHANNEL_SESSION_H
 #define CBPI_CHANNEL_SESSION_H
 
@@ -20,31 +20,17 @@ static inline struct cbpi_channel_session *cbpi_channel_session(struct cbpi_tran
     return (struct cbpi_channel_session *) transport;
 }
 
-/* The session's place in the shared memory. */
+/* Gives the session's place in the shared memory. */
 static inline struct cbp_channel_session *cbpi_channel_place(const struct cbpi_channel_session *session)
 {
     return &session->channel->sessions[session->base.session_id];
 }
 
-/* The rows of cbpi_transport_ops that this half fills. */
-#define CBPI_CHANNEL_OPS                                                                                     \
-    .close = cbpi_channel_close, .release = cbpi_channel_release, .receive = cbpi_channel_receive,           \
-    .skip = cbpi_channel_skip, .backlog = cbpi_channel_backlog, .answer = cbpi_channel_answer,               \
-    .check = cbpi_channel_check, .extend = cbpi_channel_extend, .beat = cbpi_channel_beat,                   \
-    .counts = cbpi_channel_counts, .next_failed = cbpi_channel_next_failed
-
-/* For the open of a driver: joins a helper and opens a session with it. */
-uint32_t cbpi_channel_open(const struct cbpi_transport_ops *ops, const struct cbpi_link_ops *link_ops,
-                           const struct cbpi_session_settings *settings, struct cbpi_transport **transport);
-
 /* ---- channel_session.c: the session ---- */
 
-uint32_t cbpi_channel_close(struct cbpi_transport *transport);
-void cbpi_channel_release(struct cbpi_transport *transport);
-uint32_t cbpi_channel_beat(struct cbpi_transport *transport);
-void cbpi_channel_counts(struct cbpi_transport *transport, struct cbpi_transport_counts *counts);
-bool cbpi_channel_next_failed(struct cbpi_transport *transport, uint64_t *seen_count,
-                              struct cbpi_failed_execution *failed);
+/* Joins a helper of the driver and opens a session with it. */
+uint32_t cbpi_channel_open(const struct cbpi_helper_driver *driver,
+                           const struct cbpi_session_settings *settings, struct cbpi_transport **transport);
 
 /* ---- channel_deliveries.c: its deliveries ---- */
 
@@ -57,14 +43,14 @@ uint32_t cbpi_channel_check(struct cbpi_transport *transport, const struct cbpi_
 uint32_t cbpi_channel_extend(struct cbpi_transport *transport, const struct cbpi_delivery *delivery,
                              uint32_t timeout_ms);
 
-/* From time to time: what waits for a handler whose deadline has passed waits no longer, and a worker is woken
- * for what waits without one. */
+/* Ends the wait of deliveries that follow one whose deadline has passed, and wakes a worker if deliveries
+ * wait without one. The dispatcher calls it from time to time. */
 void cbpi_channel_tend(struct cbpi_channel_session *session);
 
 /* Wakes every waiting worker. */
 void cbpi_channel_wake(struct cbpi_channel_session *session);
 
-/* Gives back what the helper has pushed and nobody has taken. */
+/* Gives back what the helper has pushed and no worker has taken. */
 void cbpi_channel_drain(struct cbpi_channel_session *session);
 
 #endif

@@ -1,4 +1,4 @@
-/* See helper_link.h. */
+/* Implements helper_link.h. */
 #include "helper_link.h"
 
 #include "cbp_atomic.h"
@@ -11,8 +11,8 @@
 #define REQUEST_LIMIT_MS 10000u
 #define CLOSE_LIMIT_MS 3000u /* a stop of the filter, and the end of the program, wait for it */
 
-/* Every link; new sessions join the one of their driver whose helper lives. Those whose helper has died stay
- * until their sessions have let go. The mutex also guards the links' counts. */
+/* This list has every link; new sessions join the one of their driver whose helper lives. Links whose helper
+ * has died stay until their sessions have let go. The mutex also guards the links' counts. */
 static struct cbpi_mutex links_mutex = CBPI_MUTEX_INITIALIZER;
 static struct cbpi_link *links;
 
@@ -34,7 +34,7 @@ enum cbpi_link_state cbpi_link_look(struct cbpi_link *link)
     return state;
 }
 
-/* Receives the reply with the request's id; older ones are to requests that were given up. */
+/* Receives the reply with the request's id; older replies are to requests that were given up. */
 static uint32_t receive_reply(struct cbpi_link *link, const struct cbp_message_header *request,
                               struct cbp_reply *reply)
 {
@@ -56,12 +56,6 @@ static uint32_t receive_reply(struct cbpi_link *link, const struct cbp_message_h
     }
 }
 
-static uint32_t fail_dead(struct cbpi_link *link)
-{
-    cbp_store_u32(&link->is_dead, 1);
-    return cbpi_fail(CBP_ERROR_BROKEN_PIPE, "the helper has gone");
-}
-
 /* Begins a request: gives it its id. The link is the caller's until end_request(). */
 static uint32_t begin_request(struct cbpi_link *link, struct cbp_message_header *request)
 {
@@ -74,10 +68,15 @@ static uint32_t begin_request(struct cbpi_link *link, struct cbp_message_header 
 static uint32_t end_request(struct cbpi_link *link, const struct cbp_message_header *request, uint32_t error,
                             struct cbp_reply *reply)
 {
+    struct cbp_reply unwanted;
+    if (!reply)
+        reply = &unwanted;
     if (error == 0)
         error = receive_reply(link, request, reply);
-    if (error == CBP_ERROR_BROKEN_PIPE)
-        fail_dead(link);
+    if (error == CBP_ERROR_BROKEN_PIPE) {
+        cbp_store_u32(&link->is_dead, 1);
+        cbpi_fail(error, "the helper has gone");
+    }
     cbpi_mutex_unlock(&link->request_mutex);
     if (error == 0 && reply->status != 0)
         error = cbpi_fail(reply->status, "the helper refused: %s", cbp_error_message(reply->status));

@@ -1,4 +1,4 @@
-/* See helper_session.h. */
+/* Implements helper_session.h. */
 #include "helper_session.h"
 
 #include "cbp_message.h"
@@ -7,12 +7,15 @@
 
 #include <stdio.h>
 
-#define LOOK_NS                                                                                              \
-    (400 * CBPI_NS_PER_MS) /* between two looks at whether the helper is stopped: every second beat */
+/* So much time lies between two looks at whether the helper is stopped: every second beat looks. */
+#define LOOK_NS (400 * CBPI_NS_PER_MS)
 
-uint32_t cbpi_helper_join(struct cbpi_helper_session *session, const struct cbpi_link_ops *ops)
+uint32_t cbpi_helper_join(struct cbpi_helper_session *session, const struct cbpi_helper_driver *driver,
+                          const struct cbpi_session_settings *settings)
 {
-    return cbpi_link_acquire(ops, &session->link, &session->session_id);
+    uint32_t error = driver->check_settings(settings);
+    session->driver = driver;
+    return error != 0 ? error : cbpi_link_acquire(driver->link_ops, &session->link, &session->session_id);
 }
 
 void cbpi_helper_leave(struct cbpi_helper_session *session)
@@ -23,36 +26,25 @@ void cbpi_helper_leave(struct cbpi_helper_session *session)
 uint32_t cbpi_helper_update(struct cbpi_transport *transport, const struct cbpi_session_settings *settings)
 {
     const struct cbpi_helper_session *session = cbpi_helper_session(transport);
-    struct cbp_reply reply;
-    struct cbp_session_settings message = {.header = {.size = sizeof message, .type = CBP_MESSAGE_SESSION},
-                                           .session_id = session->session_id,
-                                           .events = settings->events,
-                                           .timeout_ms = settings->timeout_ms,
-                                           .timeout_action = settings->timeout_action,
-                                           .refuse_with = settings->refuse_with,
-                                           .altitude = settings->altitude};
-    if (settings->fork_is_creation)
-        message.flags |= CBP_SESSION_FLAG_FORK_IS_CREATION;
-    if (settings->own_requests)
-        message.flags |= CBP_SESSION_FLAG_OWN_REQUESTS;
-    if (settings->scope_signals)
-        message.flags |= CBP_SESSION_FLAG_SCOPE_SIGNALS;
-    if (settings->scope_proc_files)
-        message.flags |= CBP_SESSION_FLAG_SCOPE_PROC_FILES;
-    return cbpi_link_request(session->link, &message.header, NULL, &reply);
+    uint32_t error = session->driver->check_settings(settings);
+    if (error != 0)
+        return error;
+    struct cbp_session_settings message = settings->policy;
+    message.header = (struct cbp_message_header){.size = sizeof message, .type = CBP_MESSAGE_SESSION};
+    message.session_id = session->session_id;
+    return cbpi_link_request(session->link, &message.header, NULL, NULL);
 }
 
 uint32_t cbpi_helper_close(struct cbpi_helper_session *session)
 {
-    struct cbp_reply reply;
     struct cbp_session_close message = {.header = {.size = sizeof message, .type = CBP_MESSAGE_SESSION_CLOSE},
                                         .session_id = session->session_id};
-    uint32_t error = cbpi_link_request(session->link, &message.header, NULL, &reply);
+    uint32_t error = cbpi_link_request(session->link, &message.header, NULL, NULL);
     session->keeps_id = error != 0;
     return error;
 }
 
-/* The process that a rule of the set is for, 0 if it is for none. */
+/* Gives the process that a rule of the set is for, 0 if it is for none. */
 static uint32_t process_of_rule(const struct cbp_ruleset *set, uint64_t rule_id)
 {
     uint32_t count = cbp_ruleset_rule_count(set), process_id = 0;
@@ -63,8 +55,7 @@ static uint32_t process_of_rule(const struct cbp_ruleset *set, uint64_t rule_id)
     return process_id;
 }
 
-uint32_t cbpi_helper_set_rules(struct cbpi_transport *transport, const struct cbpi_rules_change *change,
-                               uint32_t *failed_process_id)
+uint32_t cbpi_helper_set_rules(struct cbpi_transport *transport, const struct cbpi_rules_change *change)
 {
     const struct cbpi_helper_session *session = cbpi_helper_session(transport);
     struct cbp_reply reply = {.value = 0};
@@ -75,18 +66,22 @@ uint32_t cbpi_helper_set_rules(struct cbpi_transport *transport, const struct cb
                                 .gone_rule_id = change->gone_rule_id,
                                 .block_size = change->size};
     uint32_t error = cbpi_link_request_rules(session->link, &message, change->set, &reply);
-    *failed_process_id = error != 0 ? process_of_rule(change->set, reply.value) : 0;
-    return error;
+    uint32_t process_id = error != 0 ? process_of_rule(change->set, reply.value) : 0;
+    if (process_id == 0)
+        return error;
+    if (error == CBP_ERROR_INVALID_PARAMETER)
+        return cbpi_fail(error, "no process with the id %u lives any more", process_id);
+    const char *obstacle = session->driver->attach_obstacle(error);
+    return obstacle ? cbpi_fail(error, "process %u cannot be attached to: %s", process_id, obstacle) : error;
 }
 
 uint32_t cbpi_helper_forget_launch(struct cbpi_transport *transport, uint32_t rule_id)
 {
     const struct cbpi_helper_session *session = cbpi_helper_session(transport);
-    struct cbp_reply reply;
     struct cbp_launch_forget message = {.header = {.size = sizeof message, .type = CBP_MESSAGE_LAUNCH_FORGET},
                                         .session_id = session->session_id,
                                         .rule_id = rule_id};
-    return cbpi_link_request(session->link, &message.header, NULL, &reply);
+    return cbpi_link_request(session->link, &message.header, NULL, NULL);
 }
 
 uint32_t cbpi_helper_process_capabilities(struct cbpi_transport *transport, uint32_t process_id,

@@ -1,4 +1,4 @@
-/* See turns.h. */
+/* Implements turns.h. */
 #include "turns.h"
 
 #include "cbp_atomic.h"
@@ -14,15 +14,25 @@ static struct cbp_slot *slot_at(const struct cbpi_turns *turns, uint32_t slot)
 
 /* ---- Queues ---- */
 
+/* Puts all of one queue behind the other. */
+static void splice(struct cbpi_turns *turns, struct cbpi_turn_queue *to, struct cbpi_turn_queue *from)
+{
+    if (!from->first)
+        return;
+    if (to->last)
+        turns->next[to->last - 1] = (uint16_t) from->first;
+    else
+        to->first = from->first;
+    to->last = from->last;
+    *from = (struct cbpi_turn_queue){0, 0};
+}
+
 static void append(struct cbpi_turns *turns, struct cbpi_turn_queue *queue, uint32_t slot)
 {
+    struct cbpi_turn_queue one = {slot + 1, slot + 1};
     turns->next[slot] = 0;
     turns->is_queued[slot] = 1;
-    if (queue->last)
-        turns->next[queue->last - 1] = (uint16_t) (slot + 1);
-    else
-        queue->first = slot + 1;
-    queue->last = slot + 1;
+    splice(turns, queue, &one);
     cbp_add_u32(&turns->waiting_count, 1);
 }
 
@@ -35,19 +45,6 @@ static uint32_t take_first(struct cbpi_turns *turns, struct cbpi_turn_queue *que
     turns->is_queued[slot] = 0;
     cbp_subtract_u32(&turns->waiting_count, 1);
     return slot;
-}
-
-/* Puts all of one queue behind the other. */
-static void splice(struct cbpi_turns *turns, struct cbpi_turn_queue *to, struct cbpi_turn_queue *from)
-{
-    if (!from->first)
-        return;
-    if (to->last)
-        turns->next[to->last - 1] = (uint16_t) from->first;
-    else
-        to->first = from->first;
-    to->last = from->last;
-    *from = (struct cbpi_turn_queue){0, 0};
 }
 
 static void make_ready(struct cbpi_turns *turns, struct cbpi_turn *turn)
@@ -79,7 +76,7 @@ static void look_at(const struct cbpi_turns *turns, uint32_t number, struct cbpi
     turn->is_of_none = (types & LIFETIMES) == 0;
 }
 
-/* Its deadline has passed: whoever waited for it does not any more. */
+/* Says whether the deadline of the turn has passed, so that no task waits for its answer any more. */
 static bool is_past(const struct cbpi_turns *turns, const struct cbpi_turn *turn, uint64_t now_ns)
 {
     struct cbp_slot *slot = slot_at(turns, turn->slot);
@@ -88,7 +85,7 @@ static bool is_past(const struct cbpi_turns *turns, const struct cbpi_turn *turn
            cbp_load_u32(&slot->decision) == CBP_DECISION_EXPIRED;
 }
 
-/* What the slot follows, of what is being handled. */
+/* Gives the turn that the slot follows, of those that are being handled. */
 static struct cbpi_turn *leader_of(const struct cbpi_turns *turns, const struct cbpi_turn *about)
 {
     struct cbpi_turn *turn = about->is_of_none ? NULL : turns->on;
@@ -153,11 +150,6 @@ bool cbpi_turns_end(struct cbpi_turns *turns, struct cbpi_turn *turn, uint32_t *
     *slot = take_first(turns, &turn->waiting);
     switch_on(turns, turn, &about);
     return true;
-}
-
-bool cbpi_turns_have(const struct cbpi_turns *turns, uint32_t slot)
-{
-    return turns->is_queued[slot];
 }
 
 void cbpi_turns_leave(struct cbpi_turns *turns, struct cbpi_turn *turn)

@@ -1,4 +1,4 @@
-/* See channel_memory.h. */
+/* Implements channel_memory.h. */
 #define _GNU_SOURCE
 #include "channel_memory.h"
 
@@ -77,23 +77,33 @@ void cbpi_channel_memory_close(struct cbpi_channel_memory *memory)
             close(memory->fds[memory->part_count]);
 }
 
-uint32_t cbpi_channel_memory_send(const struct cbpi_channel_memory *memory, int socket)
+bool cbpi_send_descriptors(int socket, const void *bytes, size_t size, const int *fds, uint32_t count)
 {
     union {
         struct cmsghdr header;
         char space[CMSG_SPACE(CBP_CHANNEL_PARTS_MAX * sizeof(int))];
     } ancillary = {0};
-    char byte = 0;
-    struct iovec vector = {&byte, 1};
-    size_t size = (memory->part_count - 1) * sizeof(int);
-    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = &ancillary};
-    if (size == 0)
-        return 0;
-    message.msg_controllen = CMSG_SPACE(size);
-    ancillary.header.cmsg_level = SOL_SOCKET;
-    ancillary.header.cmsg_type = SCM_RIGHTS;
-    ancillary.header.cmsg_len = CMSG_LEN(size);
-    memcpy(CMSG_DATA(&ancillary.header), memory->fds + 1, size);
-    return sendmsg(socket, &message, MSG_NOSIGNAL) == 1 ? 0
-                                                        : cbpi_fail_os(errno, "cannot pass on the channel");
+    struct iovec vector = {(void *) (uintptr_t) bytes, size};
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+    if (count > 0) {
+        message.msg_control = &ancillary;
+        message.msg_controllen = CMSG_SPACE(count * sizeof *fds);
+        ancillary.header.cmsg_level = SOL_SOCKET;
+        ancillary.header.cmsg_type = SCM_RIGHTS;
+        ancillary.header.cmsg_len = CMSG_LEN(count * sizeof *fds);
+        memcpy(CMSG_DATA(&ancillary.header), fds, count * sizeof *fds);
+    }
+    ssize_t sent;
+    do {
+        sent = sendmsg(socket, &message, MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    return sent == (ssize_t) size;
+}
+
+uint32_t cbpi_channel_memory_send(const struct cbpi_channel_memory *memory, int socket)
+{
+    const char byte = 0;
+    uint32_t count = memory->part_count - 1;
+    bool is_sent = count == 0 || cbpi_send_descriptors(socket, &byte, 1, memory->fds + 1, count);
+    return is_sent ? 0 : cbpi_fail_os(errno, "cannot pass on the channel");
 }

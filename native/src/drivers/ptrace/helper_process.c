@@ -1,11 +1,11 @@
-/* Starting the helper so that the controller does not notice a child.
+/* Starts the helper so that the controller does not notice a child.
  *
- * A task between without an exit signal is cloned, which neither SIGCHLD nor wait() tells of; it clones the
- * helper and ends, so that the helper passes to the system's reaper. Where the controller is that
- * reaper itself - process 1 of a container, or a subreaper - the helper is waited for here: an
- * application that waits for nobody would keep a zombie of each. Both tasks share the controller's memory, as
- * after vfork, and each parent waits until its child has ended or executed: so nothing here may allocate,
- * lock or run the caller's signal handlers. */
+ * A task between without an exit signal is cloned, of which neither SIGCHLD nor wait() tells. It clones the
+ * helper and ends, so that the helper passes to the system's reaper. If the controller is that reaper itself
+ * - process 1 of a container, or a subreaper - the helper is waited for here: an application that waits for
+ * no child would keep a zombie of each. Both tasks share the controller's memory, as after vfork, and each
+ * parent waits until its child has ended or executed, so nothing here may allocate, lock or run the caller's
+ * signal handlers. */
 #define _GNU_SOURCE
 #include "ptrace_link.h"
 
@@ -38,14 +38,14 @@ extern char **environ;
 
 struct start {
     const char *path;
-    int fds[FD_COUNT]; /* numbered above those that they become */
-    int null_fd;
+    int fds[FD_COUNT + 1]; /* numbered above those that they become; the last one is /dev/null */
     unsigned char *stacks;
     pid_t helper;
     int error; /* errno of what failed */
 };
 
-/* By system calls of its own: the library's and a sanitizer's notes about signals are the controller's. */
+/* Resets the signals by system calls of its own: the library's and a sanitizer's notes about signals are the
+ * controller's. */
 static void reset_signals(void)
 {
     static const unsigned long default_action[16]; /* the kernel's structure and its mask: all 0 */
@@ -64,7 +64,7 @@ static void close_others(void)
             close((int) fd);
 }
 
-/* What it takes to be loaded at all; the rest the helper does by itself. */
+/* Raises the limits that the helper needs to be loaded at all; it raises the rest by itself. */
 static void raise_memory_limits(void)
 {
     static const int limits[] = {RLIMIT_AS, RLIMIT_DATA, RLIMIT_STACK};
@@ -77,14 +77,14 @@ static void raise_memory_limits(void)
     }
 }
 
-/* In the helper-to-be, which has descriptors and signal dispositions of its own. */
+/* Becomes the helper. This task has descriptors and signal dispositions of its own. */
 __attribute__((no_sanitize("thread"))) static int become_helper(void *argument)
 {
     struct start *start = argument;
     char *const arguments[] = {(char *) (uintptr_t) start->path, NULL};
     int has_stderr = fcntl(STDERR_FILENO, F_GETFD) == 0; /* and passes it on */
     for (int fd = STDIN_FILENO; fd < (has_stderr ? STDERR_FILENO : FIRST_FD); fd++)
-        dup2(start->null_fd, fd);
+        dup2(start->fds[FD_COUNT], fd);
     for (int i = 0; i < FD_COUNT; i++)
         if (dup2(start->fds[i], FIRST_FD + i) < 0) {
             start->error = errno;
@@ -108,30 +108,25 @@ __attribute__((no_sanitize("thread"))) static int clone_helper(void *argument)
     return 0;
 }
 
-/* Copies of the descriptors that are out of the way of the numbers they get. */
+/* Copies the descriptors, and /dev/null, out of the way of the numbers that they get. */
 static int copy_fds(struct start *start, const int *fds)
 {
-    for (int i = 0; i < FD_COUNT; i++) {
-        start->fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, FIRST_FD + FD_COUNT);
+    int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC), error = null_fd < 0 ? errno : 0;
+    for (int i = 0; error == 0 && i <= FD_COUNT; i++) {
+        start->fds[i] = fcntl(i < FD_COUNT ? fds[i] : null_fd, F_DUPFD_CLOEXEC, FIRST_FD + FD_COUNT);
         if (start->fds[i] < 0)
-            return errno == EINVAL ? EMFILE : errno; /* no number as high is allowed */
+            error = errno == EINVAL ? EMFILE : errno; /* no number as high is allowed */
     }
-    start->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (start->null_fd >= 0 && start->null_fd < FIRST_FD + FD_COUNT) {
-        int low = start->null_fd;
-        start->null_fd = fcntl(low, F_DUPFD_CLOEXEC, FIRST_FD + FD_COUNT);
-        close(low);
-    }
-    return start->null_fd < 0 ? errno : 0;
+    if (null_fd >= 0)
+        close(null_fd);
+    return error;
 }
 
 static void close_fds(const struct start *start)
 {
-    for (int i = 0; i < FD_COUNT; i++)
+    for (int i = 0; i <= FD_COUNT; i++)
         if (start->fds[i] >= 0)
             close(start->fds[i]);
-    if (start->null_fd >= 0)
-        close(start->null_fd);
 }
 
 static int run_between(struct start *start)
@@ -154,7 +149,7 @@ static int run_between(struct start *start)
     return error;
 }
 
-/* Whether the process is a child of ours that runs. One that has ended is waited for. */
+/* Says whether the process is a child of ours that runs. One that has ended is waited for. */
 static bool is_running_child(int process_fd)
 {
     siginfo_t end;
@@ -166,7 +161,7 @@ static bool is_running_child(int process_fd)
     return result == 0 && end.si_pid == 0;
 }
 
-/* Helpers that ran on when they were left, because a tree needs them: descriptors plus 1; 0: none. */
+/* These helpers ran on when they were left, because a tree needs them: descriptors plus 1; 0: none. */
 static uint32_t left_fds[LEFT_MAX];
 
 static void look_at_left(void)
@@ -211,7 +206,7 @@ static bool is_a_limit(int error)
 uint32_t cbpi_ptrace_helper_start(int channel_fd, int control_fd, int controller_fd, uint32_t *process_id)
 {
     char path[PATH_MAX];
-    struct start start = {.path = path, .fds = {-1, -1, -1}, .null_fd = -1};
+    struct start start = {.path = path, .fds = {-1, -1, -1, -1}};
     const int fds[FD_COUNT] = {channel_fd, control_fd, controller_fd};
     uint32_t result = cbpi_helper_path(CBPI_PTRACE_HELPER_NAME, path, sizeof path);
     if (result != 0)

@@ -1,4 +1,5 @@
-/* link.h to the ptrace driver's helper: a socket pair, a pidfd, the channel's memory, and futexes in it. */
+/* Implements link.h to the ptrace driver's helper: a socket pair, a pidfd, the channel's memory, and futexes
+ * in it. */
 #define _GNU_SOURCE
 #include "ptrace_link.h"
 
@@ -70,33 +71,15 @@ static enum cbpi_link_state look(struct cbpi_link *base)
 static uint32_t send_request(struct cbpi_link *link, const struct cbp_message_header *request,
                              const struct cbpi_link_parcel *parcel)
 {
-    union {
-        struct cmsghdr header;
-        char space[CMSG_SPACE(CBPI_PTRACE_DESCRIPTORS_MAX * sizeof(int))];
-    } ancillary = {0};
-    struct iovec vector = {(void *) (uintptr_t) request, request->size};
-    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
-    if (parcel) {
-        size_t size = parcel->count * sizeof(int);
-        message.msg_control = &ancillary;
-        message.msg_controllen = CMSG_SPACE(size);
-        ancillary.header.cmsg_level = SOL_SOCKET;
-        ancillary.header.cmsg_type = SCM_RIGHTS;
-        ancillary.header.cmsg_len = CMSG_LEN(size);
-        memcpy(CMSG_DATA(&ancillary.header), parcel->fds, size);
-    }
-    ssize_t sent;
-    do {
-        sent = sendmsg(own(link)->control_fd, &message, MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    if (sent == (ssize_t) request->size)
+    if (cbpi_send_descriptors(own(link)->control_fd, request, request->size, parcel ? parcel->fds : NULL,
+                              parcel ? parcel->count : 0))
         return 0;
     if (errno == EPIPE || errno == ECONNRESET)
         return CBP_ERROR_BROKEN_PIPE;
     return cbpi_fail(CBP_ERROR_GEN_FAILURE, "cannot send a request to the helper: %s", strerror(errno));
 }
 
-/* A memory file with these bytes. The helper reads it from its start, so the offset does not matter. */
+/* Makes a memory file with these bytes. The helper reads it from its start, so the offset does not matter. */
 static uint32_t make_memory_file(const void *bytes, size_t size, int *fd)
 {
     static const char what[] = "cannot make the rules' memory";
@@ -131,8 +114,8 @@ static uint32_t send_rules(struct cbpi_link *link, struct cbp_rules *request, co
     return error;
 }
 
-/* Waits until the control socket has something to read. A helper that stands for STOPPED_LOOKS looks in a
- * row is not waited for. */
+/* Waits until the control socket has something to read. A helper that stands for STOPPED_LOOKS looks in a row
+ * is not waited for. */
 static uint32_t wait_for_reply(const struct ptrace_link *link, uint64_t deadline_ns)
 {
     uint32_t stopped_looks = 0;

@@ -1,5 +1,5 @@
-/* transport.h for the ptrace driver: what this machine lets it do, and launches. The rest is made of the two
- * halves in drivers/helper. */
+/* Implements transport.h for the ptrace driver: what this machine lets it do, and launches. The rest is made
+ * of the two halves in drivers/helper. */
 #define _GNU_SOURCE
 #include "cbp_message.h"
 #include "channel_session.h"
@@ -20,12 +20,13 @@
 #include <sys/ptrace.h>
 #include <unistd.h>
 
-/* Of the kernel's interface; younger than the headers that this is built with. */
+/* These numbers belong to the kernel's interface, and are younger than the headers that this is built with.
+ */
 enum { LANDLOCK_CREATE_RULESET_VERSION = 1, LANDLOCK_VERSION_OF_LINKS = 2, LANDLOCK_VERSION_OF_SCOPES = 6 };
 
 /* ---- What could be done here ---- */
 
-/* The number in a file of /proc/sys, or 0 where there is none. */
+/* Gives the number in a file of /proc/sys, or 0 where there is none. */
 static int sysctl_value(const char *path)
 {
     char text[16] = "";
@@ -45,7 +46,8 @@ static bool has_pidfd(void)
     return fd >= 0;
 }
 
-/* Process 0 is nobody: whoever may trace at all is told so. */
+/* Says whether ptrace is forbidden. There is no process 0, and ESRCH tells that to every process that may
+ * trace at all. */
 static bool ptrace_is_forbidden(void)
 {
     return ptrace(PTRACE_CONT, 0, 0, 0) != 0 && errno != ESRCH;
@@ -57,7 +59,7 @@ static bool has_trace_filter(void)
     return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
 }
 
-/* Effective in this process's user namespace, where its own processes live. */
+/* Says whether the capability is effective in this process's user namespace, where its own processes live. */
 static bool has_trace_capability(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -70,13 +72,13 @@ static int yama_scope(void)
     return sysctl_value("/proc/sys/kernel/yama/ptrace_scope");
 }
 
-/* Whether the kernel lets this process attach to more than what wants it. */
+/* Says whether the kernel lets this process attach to processes that have not asked for it. */
 static bool may_attach_to_all(void)
 {
     return yama_scope() == 0 || has_trace_capability();
 }
 
-/* Why nobody can be traced here; NULL if it is possible. */
+/* Says why no process can be traced here; NULL if it is possible. */
 static const char *tracing_obstacle(void)
 {
     if (yama_scope() >= 3)
@@ -89,7 +91,7 @@ static const char *tracing_obstacle(void)
     return NULL;
 }
 
-/* Why the driver cannot run here at all; NULL if it can. */
+/* Says why the driver cannot run here at all; NULL if it can. */
 static const char *obstacle(void)
 {
     char path[PATH_MAX];
@@ -102,7 +104,7 @@ static const char *obstacle(void)
     return tracing_obstacle();
 }
 
-/* The version of Landlock's interface, below 1 where there is none. */
+/* Gives the version of Landlock's interface, below 1 where there is none. */
 static long landlock_version(void)
 {
     return syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
@@ -111,7 +113,7 @@ static long landlock_version(void)
 #define IS_STARTED                                                                                           \
     "and \"landlock\" among the security modules that the kernel starts with); this kernel cannot"
 
-/* Why a setting is not possible here; "": it is. */
+/* These functions say why a setting is not possible here; "": it is. */
 static const char *signals_obstacle(void)
 {
     return landlock_version() >= LANDLOCK_VERSION_OF_SCOPES
@@ -126,7 +128,7 @@ static const char *proc_files_obstacle(void)
                : "ScopeProcFiles needs Landlock that lets files leave their folders (Linux 5.19, " IS_STARTED;
 }
 
-/* Those that there are, as one sentence; the buffer may be too small, or none. */
+/* Joins the reasons that there are to one sentence; the buffer may be too small, or missing. */
 static void join_reasons(const char *const *reasons, size_t count, char *text, size_t size)
 {
     size_t length = 0;
@@ -168,57 +170,33 @@ static uint32_t probe(char *reason, uint64_t size)
 
 static uint32_t check_settings(const struct cbpi_session_settings *settings)
 {
-    const char *why = settings->scope_signals ? signals_obstacle() : "";
-    if (!*why && settings->scope_proc_files)
+    const char *why = settings->policy.flags & CBP_SESSION_FLAG_SCOPE_SIGNALS ? signals_obstacle() : "";
+    if (!*why && settings->policy.flags & CBP_SESSION_FLAG_SCOPE_PROC_FILES)
         why = proc_files_obstacle();
     return *why ? cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "%s", why) : 0;
 }
 
-static uint32_t update(struct cbpi_transport *transport, const struct cbpi_session_settings *settings)
-{
-    uint32_t error = check_settings(settings);
-    return error != 0 ? error : cbpi_helper_update(transport, settings);
-}
-
-/* Says what can be done about processes that the helper could not attach to. */
-static uint32_t explain_attach(uint32_t error, uint32_t process_id)
+/* Says what is in the way, and what can be done about it. */
+static const char *attach_obstacle(uint32_t error)
 {
     if (error == CBP_ERROR_BUSY)
-        return cbpi_fail(
-            error,
-            "process %u cannot be attached to: it, or a descendant, has another tracer (a debugger, "
-            "strace, another controller), which has to let go of it first",
-            process_id);
-    if (error == CBP_ERROR_ACCESS_DENIED && !may_attach_to_all())
-        return cbpi_fail(
-            error,
-            "process %u cannot be attached to: kernel.yama.ptrace_scope is 1, which protects what "
-            "runs already; start the program with popen(), set the sysctl to 0, or hold "
-            "CAP_SYS_PTRACE",
-            process_id);
-    if (error == CBP_ERROR_ACCESS_DENIED)
-        return cbpi_fail(
-            error,
-            "process %u cannot be attached to: it, or a descendant, belongs to another user or has "
-            "privileges that this process has not; run as its user, or hold CAP_SYS_PTRACE",
-            process_id);
-    if (error == CBP_ERROR_INVALID_PARAMETER)
-        return cbpi_fail(error, "no process with the id %u lives any more", process_id);
-    return error;
+        return "it, or a descendant, has another tracer (a debugger, strace, another controller), which has "
+               "to "
+               "let go of it first";
+    if (error != CBP_ERROR_ACCESS_DENIED)
+        return NULL;
+    return may_attach_to_all()
+               ? "it, or a descendant, belongs to another user or has privileges that this process has not; "
+                 "run "
+                 "as its user, or hold CAP_SYS_PTRACE"
+               : "kernel.yama.ptrace_scope is 1, which protects what runs already; start the program with "
+                 "popen(), set the sysctl to 0, or hold CAP_SYS_PTRACE";
 }
 
-static uint32_t set_rules(struct cbpi_transport *transport, const struct cbpi_rules_change *change)
-{
-    uint32_t process_id;
-    uint32_t error = cbpi_helper_set_rules(transport, change, &process_id);
-    return process_id != 0 ? explain_attach(error, process_id) : error;
-}
-
-static const struct cbpi_transport_ops transport_ops = {
-    CBPI_REQUEST_OPS,
-    CBPI_CHANNEL_OPS,
-    .update = update,
-    .set_rules = set_rules,
+static const struct cbpi_helper_driver helper_driver = {
+    .link_ops = &cbpi_ptrace_link_ops,
+    .check_settings = check_settings,
+    .attach_obstacle = attach_obstacle,
 };
 
 static uint32_t open_session(const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
@@ -229,8 +207,7 @@ static uint32_t open_session(const struct cbpi_session_settings *settings, struc
     why = tracing_obstacle();
     if (why)
         return cbpi_fail(CBP_ERROR_PRIVILEGE_NOT_HELD, "%s", why);
-    uint32_t error = check_settings(settings);
-    return error != 0 ? error : cbpi_channel_open(&transport_ops, &cbpi_ptrace_link_ops, settings, transport);
+    return cbpi_channel_open(&helper_driver, settings, transport);
 }
 
 /* ---- Launches ---- */
@@ -239,7 +216,6 @@ static uint32_t launch(struct cbpi_transport *transport, const struct cbpi_launc
                        uint32_t rule_id, struct cbpi_launch_channel *channel)
 {
     const struct cbpi_helper_session *session = cbpi_helper_session(transport);
-    struct cbp_reply reply;
     uint32_t error = cbpi_launch_channel_open(target, session->link->process_id, channel);
     if (error != 0)
         return error;
@@ -248,7 +224,7 @@ static uint32_t launch(struct cbpi_transport *transport, const struct cbpi_launc
                                  .session_id = session->session_id,
                                  .rule_id = rule_id,
                                  .thread_id = cbpi_thread_id()};
-    error = cbpi_link_request(session->link, &message.header, &parcel, &reply);
+    error = cbpi_link_request(session->link, &message.header, &parcel, NULL);
     cbpi_launch_channel_close_driver(channel);
     if (error != 0)
         cbpi_launch_channel_close(channel);

@@ -1,15 +1,16 @@
-/* See operation.h. */
+/* Implements operation.h. */
 #include "operation.h"
 
 #include "errors.h"
-#include "event_decode.h"
+#include "event_message.h"
 #include "platform.h"
 
 #include <string.h>
 
 #define TERMINATIONS (uint32_t)(CBP_PROC_EVT_PROCESS_TERMINATION | CBP_PROC_EVT_THREAD_TERMINATION)
 
-/* What a script's message says about an item, as opposed to what became of it when it was recorded. */
+/* A script's message says this about an item; its other flags tell what became of the item when it was
+ * recorded. */
 #define FACTS                                                                                                \
     (uint32_t)(CBP_EVENT_FLAG_DUPLICATION | CBP_EVENT_FLAG_CHANGED | CBP_EVENT_FLAG_ARGUMENTS_TRUNCATED |    \
                CBP_EVENT_FLAG_FORK)
@@ -34,71 +35,73 @@ static struct cbpd_image_file image_in(const struct cbp_event_message *message)
                                     .given_size = message->image_file_name_size};
 }
 
-/* Whether the message tells of a process that begins: an execution, a fork, or its first thread. */
+/* Says whether the message tells of a process that begins: an execution, a fork, or its first thread. */
 static bool begins_process(const struct cbp_event_message *message)
 {
     return item_of(message, CBP_PROC_EVT_PROCESS_CREATION) != NULL ||
            (item_of(message, CBP_PROC_EVT_THREAD_CREATION) && message->thread_id == message->process_id);
 }
 
-static struct cbpi_member *find_or_add(struct cbpi_population *population, uint32_t process_id)
+static struct cbpd_process *find_or_add(struct cbpi_population *population, uint32_t process_id)
 {
-    struct cbpi_member *member = cbpi_population_find(population, process_id);
-    return member || process_id == 0 ? member : cbpi_population_add(population, process_id, 0, NULL);
+    struct cbpd_process *process = cbpd_find_process(&population->policy, process_id);
+    return process || process_id == 0 ? process : cbpi_population_add(population, process_id, 0, NULL);
 }
 
-static struct cbpi_member *find_subject(struct cbpi_population *population,
-                                        const struct cbp_event_message *message,
-                                        struct cbpi_member *originator)
+static struct cbpd_process *find_subject(struct cbpi_population *population,
+                                         const struct cbp_event_message *message,
+                                         struct cbpd_process *originator)
 {
-    struct cbpi_member *member = cbpi_population_find(population, message->process_id);
+    struct cbpd_process *process = cbpd_find_process(&population->policy, message->process_id);
     uint64_t start_time = message->start_time;
-    bool is_new = false;
     bool is_another =
-        member && member->base.start_time != 0 && start_time != 0 && member->base.start_time != start_time;
-    if (!member || (is_another && begins_process(message))) {
-        struct cbpi_member *parent = NULL;
-        /* Of one that nobody was told of before, its parent is the best guess at who has created it. */
-        if (begins_process(message) && originator && originator->base.pid != message->process_id)
-            parent = originator;
-        else
-            parent = cbpi_population_find(population, message->parent_process_id);
-        if (parent == member)
-            parent = NULL;
-        member = cbpi_population_add(population, message->process_id, start_time, parent);
-        is_new = true;
+        process && process->start_time != 0 && start_time != 0 && process->start_time != start_time;
+    bool is_new = !process || (is_another && begins_process(message));
+    if (is_new) {
+        /* The parent is the best guess at the creator of a process that has not been told of before. */
+        bool is_created = begins_process(message) && originator && originator->pid != message->process_id;
+        struct cbpd_process *parent =
+            is_created ? originator : cbpd_find_process(&population->policy, message->parent_process_id);
+        process = cbpi_population_add(population, message->process_id, start_time,
+                                      parent != process ? parent : NULL);
     }
-    if (member && member->base.start_time == 0 && start_time != 0)
-        cbpi_member_set_start_time(member, start_time);
+    if (!process)
+        return NULL;
+    if (process->start_time == 0 && start_time != 0) {
+        process->start_time = start_time;
+        cbpd_rename_standing(process);
+    }
     struct cbpd_image_file image = image_in(message);
-    if (member && (is_new || !member->base.image) && image.path_size > 0 &&
+    if ((is_new || !process->image) && image.path_size > 0 &&
         !item_of(message, CBP_PROC_EVT_PROCESS_CREATION))
-        cbpi_member_execute(population, member, &image);
-    return member;
+        cbpi_population_execute(population, process, &image);
+    return process;
 }
 
 uint32_t cbpi_operation_begin(struct cbpi_population *population, const struct cbp_event_message *message,
                               struct cbpi_operation *operation)
 {
-    struct cbpi_member *originator =
-        cbpi_member_hold(find_or_add(population, message->originator_process_id));
-    struct cbpi_member *subject = cbpi_member_hold(find_subject(population, message, originator));
+    struct cbpd_process *originator = find_or_add(population, message->originator_process_id);
+    if (originator)
+        originator->reference_count++;
+    struct cbpd_process *subject = find_subject(population, message, originator);
     if (!subject || (!originator && message->originator_process_id != 0)) {
-        cbpi_member_release(population, originator);
-        cbpi_member_release(population, subject);
+        cbpd_release_process(&population->policy, originator);
         return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a script's process");
     }
+    subject->reference_count++;
     memset(operation, 0, sizeof *operation);
     operation->message = message;
     operation->subject = subject;
     operation->originator = originator;
-    operation->actor = item_of(message, CBPD_HANDLE_OPERATIONS) && originator ? originator : subject;
+    bool acts = originator && item_of(message, CBPD_HANDLE_OPERATIONS);
+    operation->actor = (struct cbpi_member *) (acts ? originator : subject);
     return 0;
 }
 
 /* ---- What rules make of it ---- */
 
-/* A decision that was recorded stands, unless the rules of today decide too. */
+/* Keeps a decision that was recorded: it stands, unless the rules of today decide, too. */
 static void put_recorded(const struct cbp_event_message *message, uint32_t position,
                          struct cbpd_request *request)
 {
@@ -119,12 +122,13 @@ static void put_recorded(const struct cbp_event_message *message, uint32_t posit
     }
 }
 
-/* The subject's stances: for an execution, under the image that it will have. stances has room for them. */
+/* Gives the subject's stances; for an execution, under the image that it will have. stances has room for
+ * them. */
 static const struct cbp_stance *subject_of(struct cbpi_population *population,
                                            const struct cbpi_operation *operation, struct cbp_stance *stances)
 {
     struct cbpd_policy *policy = &population->policy;
-    struct cbpd_process *process = &operation->subject->base;
+    struct cbpd_process *process = operation->subject;
     const struct cbpd_image_file file = image_in(operation->message);
     struct cbpd_image *image = NULL;
     if (item_of(operation->message, CBP_PROC_EVT_PROCESS_CREATION) && file.path_size > 0)
@@ -136,14 +140,14 @@ static const struct cbp_stance *subject_of(struct cbpi_population *population,
     return stances;
 }
 
-/* What it is as a question to the rules. */
+/* Puts the operation as a question to the rules. */
 static void make_request(struct cbpi_population *population, const struct cbpi_operation *operation,
                          struct cbp_stance *stances, struct cbpd_request *request)
 {
     const struct cbp_event_message *message = operation->message;
     const struct cbp_event_item *items = cbp_event_items_const(message);
     struct cbpd_policy *policy = &population->policy;
-    struct cbpi_member *originator = operation->originator;
+    struct cbpd_process *originator = operation->originator;
     *request =
         (struct cbpd_request){.item_count = message->item_count, .access = message->original_desired_access};
     request->subject = subject_of(population, operation, stances);
@@ -155,45 +159,38 @@ static void make_request(struct cbpi_population *population, const struct cbpi_o
     if (item_of(message, TERMINATIONS))
         request->originator = request->subject;
     else if (originator) /* which, where it executes a program in its own place, is what it still is */
-        request->originator = cbpd_stances_of(policy, &originator->base);
+        request->originator = cbpd_stances_of(policy, originator);
     if (originator && item_of(message, CBPD_HANDLE_OPERATIONS)) {
-        cbpd_begin_search(policy, &originator->base);
-        request->is_by_creator =
-            cbpd_is_protected_creator(policy, &originator->base, &operation->subject->base);
+        cbpd_begin_search(policy, originator);
+        request->is_by_creator = cbpd_is_protected_creator(policy, originator, operation->subject);
     }
 }
 
-static void note_selection(const struct cbpd_selection *selection, uint32_t can_ask,
+/* Notes what rules have decided about each item, and which of them a handler is told. */
+static void note_decisions(const struct cbpd_request *request, uint32_t can_ask,
                            struct cbpi_operation *operation)
 {
-    const struct cbp_event_item *items = cbp_event_items_const(operation->message);
-    const uint32_t access = operation->message->original_desired_access;
-    operation->is_wanted = selection->item_count > 0;
-    operation->item_count = can_ask ? selection->item_count : 0;
-    for (uint32_t i = 0; i < operation->item_count; i++) {
-        uint32_t position = selection->items[i];
-        operation->positions[i] = position;
-        operation->types[i] = items[position].type;
-        operation->flags[i] = selection->flags[i];
-        operation->result_codes[i] = selection->result_codes[i];
-        operation->desired_access[i] = access & ~selection->strip_masks[i];
-        if (!(selection->flags[i] & CBP_EVENT_FLAG_DECIDED_BY_RULE))
-            operation->is_asked |= items[position].flags & (CBP_EVENT_FLAG_HELD | CBP_EVENT_FLAG_TIMED_OUT);
-    }
-}
-
-/* What rules have decided about each item, whether anybody is told or not: for the verdict. */
-static void note_decisions(const struct cbpd_request *request, const struct cbpd_selection *selection,
-                           struct cbpi_operation *operation)
-{
-    operation->decided_items = selection->decided_items;
-    operation->is_decided = selection->decided_items != 0;
+    struct cbpd_selection *told = &operation->told;
     for (uint32_t i = 0; i < request->item_count; i++) {
         const struct cbp_decision decision = cbpd_decide(request, CBPI_SCRIPT_SESSION, i);
-        if (!(selection->decided_items & 1u << i))
+        struct cbp_event_item *item = &operation->items[i];
+        item->type = request->types[i];
+        item->flags = request->flags[i];
+        if (!(told->decided_items & 1u << i))
             continue;
-        operation->rule_codes[i] = decision.deny_code;
-        operation->rule_access[i] = request->access & ~decision.strip_mask;
+        item->flags |= CBP_EVENT_FLAG_DECIDED_BY_RULE;
+        item->result_code = decision.deny_code;
+        item->desired_access = request->access & ~decision.strip_mask;
+    }
+    operation->is_wanted = told->item_count > 0;
+    told->item_count = can_ask ? told->item_count : 0;
+    for (uint32_t i = 0; i < told->item_count; i++) {
+        uint32_t at = told->items[i];
+        uint32_t recorded_flags = cbp_event_items_const(operation->message)[at].flags;
+        operation->items[at].result_code = told->result_codes[i];
+        operation->items[at].desired_access = request->access & ~told->strip_masks[i];
+        if (!(told->flags[i] & CBP_EVENT_FLAG_DECIDED_BY_RULE))
+            operation->is_asked |= (recorded_flags & (CBP_EVENT_FLAG_HELD | CBP_EVENT_FLAG_TIMED_OUT)) != 0;
     }
 }
 
@@ -202,20 +199,16 @@ void cbpi_operation_decide(struct cbpi_population *population, uint32_t can_ask,
 {
     struct cbp_stance stances[CBP_SESSION_MAX];
     struct cbpd_request request;
-    struct cbpd_selection selection;
     struct cbpd_refusal refusal = {0};
     for (uint32_t i = 0; i < operation->message->item_count; i++)
-        operation->rule_access[i] = operation->message->original_desired_access;
-    /* What a process does to itself is no operation on a handle. */
+        operation->items[i].desired_access = operation->message->original_desired_access;
+    /* An operation of a process on itself is no operation on a handle. */
     if (item_of(operation->message, CBPD_HANDLE_OPERATIONS) && operation->originator == operation->subject)
         return;
     make_request(population, operation, stances, &request);
-    cbpd_select(&population->policy, &request, CBPI_SCRIPT_SESSION, &selection, &refusal);
-    operation->refused_count = selection.refused_count;
-    operation->answerable = selection.answerable;
+    cbpd_select(&population->policy, &request, CBPI_SCRIPT_SESSION, &operation->told, &refusal);
     cbpd_refuse_by_rules(&population->policy, &refusal, &operation->outcome);
-    note_decisions(&request, &selection, operation);
-    note_selection(&selection, can_ask, operation);
+    note_decisions(&request, can_ask, operation);
 }
 
 bool cbpi_operation_can_wait(const struct cbpi_operation *operation)
@@ -225,45 +218,41 @@ bool cbpi_operation_can_wait(const struct cbpi_operation *operation)
 
 /* ---- Answers and what follows ---- */
 
-static bool is_refusable(const struct cbpi_operation *operation, uint32_t item)
+static bool is_refusable(const struct cbpi_operation *operation, uint32_t number)
 {
-    return (operation->answerable.refusable_items & 1u << item) != 0;
+    return (operation->told.answerable.refusable_items & 1u << number) != 0;
 }
 
-/* The items as an answer or a deadline leaves them. */
-static void settle(const struct cbpi_population *population, const struct cbp_event_item *items,
+/* Takes the items that are told as an answer or a deadline leaves them. */
+static void settle(const struct cbpi_population *population, const struct cbp_event_item *answers,
                    struct cbpi_operation *operation)
 {
-    for (uint32_t i = 0; i < operation->item_count; i++)
+    struct cbpd_selection *told = &operation->told;
+    for (uint32_t i = 0; i < told->item_count; i++)
         if (is_refusable(operation, i)) {
-            operation->result_codes[i] = items[i].result_code;
-            operation->desired_access[i] =
-                items[i].desired_access & operation->message->original_desired_access;
+            struct cbp_event_item *item = &operation->items[told->items[i]];
+            item->result_code = answers[i].result_code;
+            item->desired_access = answers[i].desired_access & operation->message->original_desired_access;
         }
-    operation->refused_count += cbpd_apply_answer(&population->policy, CBPI_SCRIPT_SESSION,
-                                                  &operation->answerable, items, &operation->outcome);
+    told->refused_count += cbpd_apply_answer(&population->policy, CBPI_SCRIPT_SESSION, &told->answerable,
+                                             answers, &operation->outcome);
 }
 
 void cbpi_operation_apply_answer(const struct cbpi_population *population, const struct cbpi_delivery *answer,
                                  struct cbpi_operation *operation)
 {
-    struct cbp_event_item items[CBP_BATCH_MAX] = {0};
-    for (uint32_t i = 0; i < operation->item_count; i++) {
-        items[i].result_code = answer->result_codes[i];
-        items[i].desired_access = answer->desired_access[i];
-    }
-    settle(population, items, operation);
+    settle(population, answer->items, operation);
 }
 
 void cbpi_operation_apply_timeout(const struct cbpi_population *population, struct cbpi_operation *operation)
 {
-    struct cbp_event_item items[CBP_BATCH_MAX] = {0};
-    for (uint32_t i = 0; i < operation->item_count; i++) {
-        bool is_creation = operation->types[i] == CBP_PROC_EVT_PROCESS_CREATION;
-        items[i].result_code = cbpd_timeout_code(&population->policy, CBPI_SCRIPT_SESSION, is_creation);
-        items[i].desired_access = operation->message->original_desired_access;
+    struct cbp_event_item answers[CBP_BATCH_MAX] = {0};
+    for (uint32_t i = 0; i < operation->told.item_count; i++) {
+        bool is_creation = operation->items[operation->told.items[i]].type == CBP_PROC_EVT_PROCESS_CREATION;
+        answers[i].result_code = cbpd_timeout_code(&population->policy, CBPI_SCRIPT_SESSION, is_creation);
+        answers[i].desired_access = operation->message->original_desired_access;
     }
-    settle(population, items, operation);
+    settle(population, answers, operation);
 }
 
 void cbpi_operation_take_effect(struct cbpi_population *population, struct cbpi_operation *operation)
@@ -272,7 +261,7 @@ void cbpi_operation_take_effect(struct cbpi_population *population, struct cbpi_
     struct cbpd_image_file image = image_in(message);
     int happens = operation->outcome.result_code == 0 && !operation->modifiers.fails_after;
     if (happens && image.path_size > 0 && item_of(message, CBP_PROC_EVT_PROCESS_CREATION))
-        cbpi_member_execute(population, operation->subject, &image);
+        cbpi_population_execute(population, operation->subject, &image);
     if (item_of(message, CBP_PROC_EVT_PROCESS_TERMINATION))
         cbpi_population_end(population, operation->subject);
 }
@@ -281,27 +270,23 @@ void cbpi_operation_tell(const struct cbpi_operation *operation, struct cbpi_del
 {
     struct cbp_event *event = delivery->event;
     cbpi_event_decode(operation->message, delivery);
-    delivery->count = operation->item_count;
+    delivery->count = operation->told.item_count;
     delivery->slot = operation->slot;
     delivery->nobody_waits = !operation->was_held;
-    for (uint32_t i = 0; i < operation->item_count; i++) {
-        uint32_t flags = operation->flags[i];
-        if (operation->was_held && !(flags & CBP_EVENT_FLAG_DECIDED_BY_RULE))
-            flags |= CBP_EVENT_FLAG_HELD | (is_refusable(operation, i) ? CBP_EVENT_FLAG_REFUSABLE : 0);
-        if (operation->is_late && !(flags & CBP_EVENT_FLAG_DECIDED_BY_RULE))
-            flags |= CBP_EVENT_FLAG_TIMED_OUT;
-        delivery->items[i][0] = operation->types[i];
-        delivery->items[i][1] = flags;
+    for (uint32_t i = 0; i < delivery->count; i++) {
+        struct cbp_event_item *item = &delivery->items[i];
+        *item = operation->items[operation->told.items[i]];
+        if (item->flags & CBP_EVENT_FLAG_DECIDED_BY_RULE)
+            continue;
+        if (operation->was_held)
+            item->flags |= CBP_EVENT_FLAG_HELD | (is_refusable(operation, i) ? CBP_EVENT_FLAG_REFUSABLE : 0);
+        if (operation->is_late)
+            item->flags |= CBP_EVENT_FLAG_TIMED_OUT;
         /* A handler is told what rules have decided, never what another copy was answered. */
-        bool is_decided = (flags & CBP_EVENT_FLAG_DECIDED_BY_RULE) != 0;
-        delivery->result_codes[i] = is_decided ? operation->result_codes[i] : 0;
-        delivery->desired_access[i] =
-            is_decided ? operation->desired_access[i] : operation->message->original_desired_access;
+        item->result_code = 0;
+        item->desired_access = operation->message->original_desired_access;
     }
-    event->type = delivery->items[0][0];
-    event->flags = delivery->items[0][1];
-    event->result_code = delivery->result_codes[0];
-    event->desired_access = delivery->desired_access[0];
+    cbpi_event_take(event, &delivery->items[0]);
     event->sequence = operation->sequence;
     if (event->time_ns == 0)
         event->time_ns = cbpi_wall_ns();
@@ -310,32 +295,16 @@ void cbpi_operation_tell(const struct cbpi_operation *operation, struct cbpi_del
 void cbpi_operation_verdict(const struct cbpi_operation *operation, uint32_t state,
                             struct cbp_verdict *verdict)
 {
-    memset(verdict, 0, sizeof *verdict);
-    uint32_t *result_codes = &verdict->result_code0, *desired_access = &verdict->desired_access0;
-    verdict->header.size = (uint32_t) sizeof *verdict;
-    verdict->header.type = CBP_MESSAGE_VERDICT;
-    verdict->header.id = operation->message->header.id;
-    verdict->sequence = operation->sequence;
-    verdict->time_ns = cbpi_wall_ns();
-    verdict->state = state;
-    verdict->item_count = operation->message->item_count;
-    verdict->decided_items = operation->decided_items;
-    for (uint32_t i = 0; i < verdict->item_count; i++) {
-        result_codes[i] = operation->rule_codes[i];
-        desired_access[i] = operation->rule_access[i];
-    }
-    for (uint32_t i = 0; i < operation->item_count; i++) {
-        uint32_t at = operation->positions[i];
-        result_codes[at] = operation->result_codes[i];
-        desired_access[at] = operation->desired_access[i];
+    cbpi_verdict_fill(verdict, operation->message->header.id, operation->sequence, operation->items,
+                      operation->message->item_count, state);
+    for (uint32_t i = 0; i < operation->told.item_count; i++)
         if (operation->deferred_items & 1u << i)
-            verdict->deferred_items |= 1u << at;
-    }
+            verdict->deferred_items |= 1u << operation->told.items[i];
 }
 
 void cbpi_operation_release(struct cbpi_population *population, struct cbpi_operation *operation)
 {
-    cbpi_member_release(population, operation->subject);
-    cbpi_member_release(population, operation->originator);
+    cbpd_release_process(&population->policy, operation->subject);
+    cbpd_release_process(&population->policy, operation->originator);
     cbpi_source_release_block(operation->block);
 }

@@ -1,5 +1,6 @@
-/* One operation of a script: what a session's rules make of it, what a handler is told, and what became of
- * it. Knows the population; nothing of time, threads and locks: the transport's mutex is held. */
+/* Follows one operation of a script: what a session's rules make of it, what a handler is told, and what
+ * became of it. Knows the population, but nothing of time, threads and locks: the transport's mutex is held.
+ */
 #ifndef CBPI_OPERATION_H
 #define CBPI_OPERATION_H
 
@@ -7,7 +8,7 @@
 #include "population.h"
 #include "source.h"
 
-/* What the steps in front of an event message say about it. */
+/* The steps in front of an event message say this about it. */
 struct cbpi_modifiers {
     uint64_t delay_ns;    /* how much later its answers come than they are given */
     uint32_t is_expired;  /* its deadline passes before a handler sees it */
@@ -21,30 +22,19 @@ struct cbpi_operation {
     const struct cbp_event_message *message;
     struct cbpi_source_block *block; /* the message's memory */
     struct cbpi_modifiers modifiers;
-    struct cbpi_member *subject;
-    struct cbpi_member *originator; /* NULL where the message names none */
+    struct cbpd_process *subject;
+    struct cbpd_process *originator; /* NULL where the message names none */
     struct cbpi_member *actor; /* which of them waits for the answer; its next operation has its turn then */
 
-    /* What a handler is told; result_codes and desired_access then become the answer. */
-    uint32_t item_count;
-    uint32_t positions[CBP_BATCH_MAX]; /* of the items in the message */
-    uint32_t types[CBP_BATCH_MAX];
-    uint32_t flags[CBP_BATCH_MAX];
-    uint32_t result_codes[CBP_BATCH_MAX];
-    uint32_t desired_access[CBP_BATCH_MAX];
-    uint64_t sequence; /* of the first; 0: nobody is told */
+    /* These are the message's items, told or not, as the rules have decided; an answer takes the place of
+     * that decision. */
+    struct cbp_event_item items[CBP_BATCH_MAX];
+    struct cbpd_selection told; /* the items that a handler is told of, and what rules and answers refuse */
+    uint64_t sequence;          /* of the first of them; 0: nobody is told */
 
-    /* What rules decide about the message's items, told or not. */
-    uint32_t decided_items; /* bits */
-    uint32_t rule_codes[CBP_BATCH_MAX];
-    uint32_t rule_access[CBP_BATCH_MAX];
-
-    uint32_t is_wanted;                /* a rule and a setting ask for the event */
-    uint32_t is_asked;                 /* a handler is to decide about an item */
-    uint32_t is_decided;               /* a rule has decided about an item */
-    struct cbpd_answerable answerable; /* what an answer can refuse */
+    bool is_wanted; /* a rule and a setting ask for the event */
+    bool is_asked;  /* a handler is to decide about an item */
     struct cbpd_operation outcome;
-    uint32_t refused_count; /* how many items are, or have lost rights */
 
     uint32_t slot;
     uint32_t was_held;
@@ -56,16 +46,16 @@ struct cbpi_operation {
     uint64_t deadline_ns;    /* of the transport's clock; 0: none */
 };
 
-/* Finds the processes that a message is about, adding those that the script has not spoken of before. 0, or
+/* Finds the processes that a message is about, and adds those that are new to the script. Gives 0 or
  * CBP_ERROR_NOT_ENOUGH_MEMORY. Nothing needs to be released unless it succeeds. */
 uint32_t cbpi_operation_begin(struct cbpi_population *population, const struct cbp_event_message *message,
                               struct cbpi_operation *operation);
 
-/* Decides by the rules what is told and what is asked. can_ask 0: nobody is there to be asked or told. */
+/* Decides by the rules what is told and what is asked. can_ask 0: no handler can be asked or told. */
 void cbpi_operation_decide(struct cbpi_population *population, uint32_t can_ask,
                            struct cbpi_operation *operation);
 
-/* Whether it waits, once it is decided: a handler is asked, and no rule refuses it. */
+/* Says whether a decided operation waits: a handler is asked, and no rule refuses it. */
 bool cbpi_operation_can_wait(const struct cbpi_operation *operation);
 
 /* Takes a handler's answer. */
@@ -75,13 +65,13 @@ void cbpi_operation_apply_answer(const struct cbpi_population *population, const
 /* Refuses what a deadline refuses if the session wants that (TimeoutAction). */
 void cbpi_operation_apply_timeout(const struct cbpi_population *population, struct cbpi_operation *operation);
 
-/* It happens, or has been refused: what that changes in the population. */
+/* Changes the population as the operation does, which happens or has been refused. */
 void cbpi_operation_take_effect(struct cbpi_population *population, struct cbpi_operation *operation);
 
 /* Writes what a handler is told; delivery->capacity is at least cbpi_event_decoded_size(message). */
 void cbpi_operation_tell(const struct cbpi_operation *operation, struct cbpi_delivery *delivery);
 
-/* The verdict, item by item as in the message. */
+/* Makes the verdict, item by item as in the message. */
 void cbpi_operation_verdict(const struct cbpi_operation *operation, uint32_t state,
                             struct cbp_verdict *verdict);
 

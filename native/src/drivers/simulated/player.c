@@ -1,7 +1,8 @@
-/* See player.h. */
+/* Implements player.h. */
 #include "player.h"
 
 #include "errors.h"
+#include "memory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,7 @@ uint64_t cbpi_player_now_ns(const struct cbpi_player *player)
 
 /* ---- The end of an operation ---- */
 
-/* Frees an operation that nobody needs any more. */
+/* Frees an operation that is not needed any more. */
 static void free_if_done(struct cbpi_player *player, struct cbpi_operation *operation)
 {
     if (operation->is_open || operation->handed_count > 0 || player->again == operation)
@@ -27,11 +28,11 @@ static void free_if_done(struct cbpi_player *player, struct cbpi_operation *oper
     cbpi_script_log_finish(player->settings.script);
 }
 
-/* It happens, or is refused. */
+/* Lets the operation happen, or be refused. */
 static void conclude(struct cbpi_player *player, struct cbpi_operation *operation)
 {
-    player->counts.refused += operation->refused_count;
-    /* One that nobody was told of needs not be taken back. */
+    player->counts.refused += operation->told.refused_count;
+    /* A failure need not be taken back if no handler was told. */
     if (operation->modifiers.fails_after && operation->outcome.result_code == 0 && operation->sequence != 0)
         player->failed[player->counts.failed_after++ % CBPI_FAILED_MAX] =
             (struct cbpi_failed_execution){operation->sequence, operation->modifiers.os_error};
@@ -62,7 +63,7 @@ static void settle(struct cbpi_player *player, struct cbpi_operation *operation,
     log_verdict(player, operation, state);
 }
 
-/* A handler has returned from what it was only told. */
+/* Ends an operation whose handler was only told, and has returned. */
 static void finish_unasked(struct cbpi_player *player, struct cbpi_operation *operation)
 {
     operation->actor->waiting_count--;
@@ -134,13 +135,11 @@ static uint32_t take_slot(struct cbpi_player *player, uint32_t *slot)
     while (number < player->slot_count && player->slots[number])
         number++;
     if (number == player->slot_count) {
-        uint32_t count = player->slot_count ? 2 * player->slot_count : 16;
-        struct cbpi_operation **slots = realloc(player->slots, count * sizeof(void *));
+        void *slots = cbpi_grow(player->slots, sizeof *player->slots, number + 1, &player->slot_capacity);
         if (!slots)
             return CBP_ERROR_NOT_ENOUGH_MEMORY;
-        memset(slots + player->slot_count, 0, (count - player->slot_count) * sizeof(void *));
         player->slots = slots;
-        player->slot_count = count;
+        player->slots[player->slot_count++] = NULL;
     }
     player->free_slot = number;
     *slot = number;
@@ -162,17 +161,17 @@ static void hold(struct cbpi_player *player, struct cbpi_operation *operation)
     operation->previous = player->last_open;
     *(player->last_open ? &player->last_open->next : &player->open) = operation;
     player->last_open = operation;
-    cbpi_player_set_deadline(player, operation, player->settings.timeout_ms);
+    cbpi_player_set_deadline(player, operation, player->settings.policy.timeout_ms);
 }
 
 /* Decides what a new operation is: true if it is told. */
 static bool classify(struct cbpi_player *player, struct cbpi_operation *operation)
 {
     cbpi_operation_decide(&player->population, !player->has_no_controller, operation);
-    player->counts.decided_by_rule += operation->is_decided;
-    if (operation->item_count > 0) {
+    player->counts.decided_by_rule += operation->told.decided_items != 0;
+    if (operation->told.item_count > 0) {
         operation->sequence = player->sequence + 1;
-        player->sequence += operation->item_count;
+        player->sequence += operation->told.item_count;
     }
     if (cbpi_operation_can_wait(operation) && !operation->modifiers.is_expired) {
         hold(player, operation);
@@ -184,13 +183,13 @@ static bool classify(struct cbpi_player *player, struct cbpi_operation *operatio
         cbpi_operation_apply_timeout(&player->population, operation);
     }
     conclude(player, operation);
-    if (operation->item_count == 0)
+    if (operation->told.item_count == 0)
         return false;
     operation->actor->waiting_count++; /* so that handlers are told of a process in its order */
     return true;
 }
 
-/* An event message whose turn it is. Gives the operation if a handler is to be told. */
+/* Begins the operation of an event message whose turn it is. Gives it if a handler is to be told. */
 static struct cbpi_operation *start_operation(struct cbpi_player *player, struct cbpi_source_item item)
 {
     const struct cbp_event_message *message = (const void *) item.message;
@@ -218,7 +217,7 @@ static struct cbpi_operation *start_operation(struct cbpi_player *player, struct
     if (classify(player, operation))
         return operation;
     uint32_t state = operation->is_wanted ? CBP_VERDICT_LET_GO : CBP_VERDICT_SILENT;
-    log_verdict(player, operation, operation->is_decided ? CBP_VERDICT_UNASKED : state);
+    log_verdict(player, operation, operation->told.decided_items != 0 ? CBP_VERDICT_UNASKED : state);
     free_if_done(player, operation);
     return NULL;
 }
@@ -231,7 +230,7 @@ static void pass_time(struct cbpi_player *player, uint32_t ms)
     cbpi_player_expire(player);
 }
 
-/* Takes a step; gives what next is to report, 0 for nothing. */
+/* Takes a step; gives the code that next is to report, 0 for none. */
 static uint32_t take_step(struct cbpi_player *player, const struct cbp_script_step *step)
 {
     switch (step->kind) {
@@ -273,11 +272,13 @@ static uint32_t take_step(struct cbpi_player *player, const struct cbp_script_st
 
 static bool is_waiting(const struct cbpi_population *population, uint32_t process_id)
 {
-    const struct cbpi_member *member = cbpi_population_find(population, process_id);
+    const struct cbpi_member *member =
+        (const struct cbpi_member *) cbpd_find_process(&population->policy, process_id);
     return member && member->waiting_count > 0;
 }
 
-/* When the item may be played: 0 is now, UINT64_MAX after an answer, else a time of the machine's clock. */
+/* Says when the item may be played: 0 is now, UINT64_MAX after an answer, else a time of the machine's clock.
+ */
 static uint64_t due_ns(const struct cbpi_player *player, const struct cbpi_source_item *item)
 {
     if (item->message->type == CBP_MESSAGE_SCRIPT_STEP) {
@@ -304,7 +305,7 @@ bool cbpi_player_is_ready(const struct cbpi_player *player)
     return player->again != NULL || (item && due_ns(player, item) == 0);
 }
 
-/* The last operation's message once more, if it is to arrive again. */
+/* Gives the last operation once more, if its message is to arrive again. */
 static struct cbpi_operation *take_copy(struct cbpi_player *player)
 {
     struct cbpi_operation *operation = player->again;

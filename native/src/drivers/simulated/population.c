@@ -1,8 +1,9 @@
-/* See population.h. */
+/* Implements population.h. */
 #include "population.h"
 
 #include "cbp_wtf8.h"
 #include "errors.h"
+#include "memory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,43 +16,28 @@ static void *allocate(size_t size, bool surely)
     return calloc(1, size);
 }
 
-/* A text that is not WTF-8 is nobody's name. */
+/* Gives the units of a name. A text that is not WTF-8 is the name of no process. */
 static const void *name_units(void *context, const char *name, uint32_t size, size_t *count)
 {
     struct cbpi_population *population = context;
     *count = size;
     if (CBP_COMPARE_SYSTEM != CBP_COMPARE_UTF16)
         return name;
-    if (size > population->unit_capacity) {
-        uint16_t *units = realloc(population->units, size * sizeof *units);
-        if (!units)
-            return NULL;
-        population->units = units;
-        population->unit_capacity = size;
-    }
+    uint16_t *units = cbpi_grow(population->units, sizeof *units, size, &population->unit_capacity);
+    if (!units)
+        return NULL;
+    population->units = units;
     *count = cbp_wtf8_decode(name, size, population->units);
     return *count != SIZE_MAX ? population->units : NULL;
 }
 
 /* ---- Processes ---- */
 
-static struct cbpi_member *member_of(struct cbpd_process *base)
-{
-    return (struct cbpi_member *) (void *) base;
-}
-
 void cbpi_population_update(struct cbpi_population *population, const struct cbpi_session_settings *settings)
 {
     uint32_t place;
-    const struct cbp_session_settings wanted = {
-        .session_id = CBPI_SCRIPT_SESSION,
-        .events = settings->events,
-        .timeout_ms = settings->timeout_ms,
-        .timeout_action = settings->timeout_action,
-        .refuse_with = settings->refuse_with,
-        .flags = settings->fork_is_creation ? CBP_SESSION_FLAG_FORK_IS_CREATION : 0,
-        .altitude = settings->altitude};
-    (void) cbpd_set_session(&population->policy, 0, &wanted, &place);
+    _Static_assert(CBPI_SCRIPT_SESSION == 0, "settings have no session id");
+    (void) cbpd_set_session(&population->policy, 0, &settings->policy, &place);
 }
 
 uint32_t cbpi_population_init(struct cbpi_population *population,
@@ -69,51 +55,27 @@ uint32_t cbpi_population_init(struct cbpi_population *population,
     return 0;
 }
 
-struct cbpi_member *cbpi_population_find(const struct cbpi_population *population, uint32_t process_id)
+void cbpi_population_end(struct cbpi_population *population, struct cbpd_process *process)
 {
-    return member_of(cbpd_find_process(&population->policy, process_id));
-}
-
-struct cbpi_member *cbpi_member_hold(struct cbpi_member *member)
-{
-    if (member)
-        member->base.reference_count++;
-    return member;
-}
-
-void cbpi_member_release(struct cbpi_population *population, struct cbpi_member *member)
-{
-    if (member)
-        cbpd_release_process(&population->policy, &member->base);
-}
-
-void cbpi_population_end(struct cbpi_population *population, struct cbpi_member *member)
-{
-    if (member->base.ended)
+    if (process->ended)
         return;
-    cbpd_end_process(&population->policy, &member->base);
-    cbpi_member_release(population, member);
+    cbpd_end_process(&population->policy, process);
+    cbpd_release_process(&population->policy, process);
 }
 
-void cbpi_member_execute(struct cbpi_population *population, struct cbpi_member *member,
-                         const struct cbpd_image_file *file)
+void cbpi_population_execute(struct cbpi_population *population, struct cbpd_process *process,
+                             const struct cbpd_image_file *file)
 {
     struct cbpd_image *image = cbpd_make_image(&population->policy, file, 1, false);
     if (image)
-        cbpd_execute(&population->policy, &member->base, image, NULL);
-}
-
-void cbpi_member_set_start_time(struct cbpi_member *member, uint64_t start_time)
-{
-    member->base.start_time = start_time;
-    cbpd_rename_standing(&member->base);
+        cbpd_execute(&population->policy, process, image, NULL);
 }
 
 void cbpi_population_free(struct cbpi_population *population)
 {
     struct cbpd_policy *policy = &population->policy;
     while (policy->processes)
-        cbpi_population_end(population, member_of(policy->processes));
+        cbpi_population_end(population, policy->processes);
     cbpd_release_list(policy, population->bound);
     cbpd_policy_free(policy);
     free(population->units);
@@ -139,7 +101,8 @@ static bool list_has(const struct cbpd_rule_list *list, uint32_t rule_id)
     return false;
 }
 
-/* Adds the rule to the list, and forgets those that are in force no more. Without memory it is left out. */
+/* Adds the rule to the list, and forgets rules that are not in force any more. Without memory it is left out.
+ */
 static void note(const struct cbpd_policy *policy, uint32_t rule_id, struct cbpd_rule_list **list)
 {
     const struct cbpd_rule_list *old = *list;
@@ -212,12 +175,12 @@ static void bind_new(struct cbpi_population *population, const struct cbpd_rule_
     }
 }
 
-struct cbpi_member *cbpi_population_add(struct cbpi_population *population, uint32_t process_id,
-                                        uint64_t start_time, struct cbpi_member *parent)
+struct cbpd_process *cbpi_population_add(struct cbpi_population *population, uint32_t process_id,
+                                         uint64_t start_time, struct cbpd_process *parent)
 {
     struct cbpd_policy *policy = &population->policy;
-    struct cbpi_member *before = cbpi_population_find(population, process_id);
-    struct cbpd_process *process = cbpd_add_process(policy, process_id, parent ? &parent->base : NULL);
+    struct cbpd_process *before = cbpd_find_process(policy, process_id);
+    struct cbpd_process *process = cbpd_add_process(policy, process_id, parent);
     if (!process)
         return NULL;
     if (before)
@@ -226,11 +189,11 @@ struct cbpi_member *cbpi_population_add(struct cbpi_population *population, uint
     process->start_time = start_time;
     bind_waiting(population, process);
     if (parent) {
-        process->creator_tenure = parent->base.tenure;
-        process->image = cbpd_share_image(parent->base.image);
-        cbpd_inherit_rules(policy, process, &parent->base);
+        process->creator_tenure = parent->tenure;
+        process->image = cbpd_share_image(parent->image);
+        cbpd_inherit_rules(policy, process, parent);
     }
-    return member_of(process);
+    return process;
 }
 
 uint32_t cbpi_population_set_rules(struct cbpi_population *population, const struct cbpi_rules_change *change)

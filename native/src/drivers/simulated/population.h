@@ -1,11 +1,12 @@
-/* The processes that a script speaks of, as the policy has them. The one session of a script is the policy's
- * at place 0. Knows no messages, no time and no lock: the transport's mutex is held. */
+/* Keeps the processes of a script, as the policy has them. The one session of a script is the policy's at
+ * place 0. Knows no messages, no time and no lock: the transport's mutex is held. */
 #ifndef CBPI_POPULATION_H
 #define CBPI_POPULATION_H
 
 #include "policy.h"
 #include "transport.h"
 
+/* The policy's host keeps this of each process. */
 struct cbpi_member {
     struct cbpd_process base;
     uint32_t waiting_count; /* operations of it that wait for an answer */
@@ -15,48 +16,39 @@ struct cbpi_population {
     struct cbpd_policy policy;
     struct cbpd_host host;
     uint16_t *units; /* a name in them, and how many have room */
-    size_t unit_capacity;
+    uint64_t unit_capacity;
     struct cbpd_rule_list *bound; /* rules without a start time that some process has got, or has had */
 };
 
 enum { CBPI_SCRIPT_SESSION = 0 };
 
-/* CBP_ERROR_NOT_ENOUGH_MEMORY. */
+/* Makes an empty population. CBP_ERROR_NOT_ENOUGH_MEMORY. */
 uint32_t cbpi_population_init(struct cbpi_population *population,
                               const struct cbpi_session_settings *settings);
 void cbpi_population_free(struct cbpi_population *population);
 
 void cbpi_population_update(struct cbpi_population *population, const struct cbpi_session_settings *settings);
 
-/* The living process with that id, or NULL. */
-struct cbpi_member *cbpi_population_find(const struct cbpi_population *population, uint32_t process_id);
+/* Adds a living process, in place of one with that id; parent (may be NULL) gives it its image and those of
+ * its rules that extend to children. NULL without memory. */
+struct cbpd_process *cbpi_population_add(struct cbpi_population *population, uint32_t process_id,
+                                         uint64_t start_time, struct cbpd_process *parent);
 
-/* Adds a living process, in place of one with the same id; parent (may be NULL) gives it its image and those
- * of its rules that extend to children. NULL without memory. */
-struct cbpi_member *cbpi_population_add(struct cbpi_population *population, uint32_t process_id,
-                                        uint64_t start_time, struct cbpi_member *parent);
+/* Ends a process. Its memory lives on as long as its children and other references. */
+void cbpi_population_end(struct cbpi_population *population, struct cbpd_process *process);
 
-/* The process has ended. Its memory lives on as long as its children and other references. */
-void cbpi_population_end(struct cbpi_population *population, struct cbpi_member *member);
+/* Lets the process execute a file, which has two names. Without memory it keeps the image that it has. */
+void cbpi_population_execute(struct cbpi_population *population, struct cbpd_process *process,
+                             const struct cbpd_image_file *file);
 
-struct cbpi_member *cbpi_member_hold(struct cbpi_member *member);
-void cbpi_member_release(struct cbpi_population *population, struct cbpi_member *member);
-
-/* The process executes a file, which goes by two names. Without memory it keeps the image that it has. */
-void cbpi_member_execute(struct cbpi_population *population, struct cbpi_member *member,
-                         const struct cbpd_image_file *file);
-
-/* The process has got its start time. */
-void cbpi_member_set_start_time(struct cbpi_member *member, uint64_t start_time);
-
-/* Puts rules in the place of those before, which are in force still after CBP_ERROR_NOT_ENOUGH_MEMORY; rules
- * that are new have higher ids than all before. A rule without a start time belongs to the living process
- * with its id, or to the first that comes. */
+/* Replaces the rules by others; after CBP_ERROR_NOT_ENOUGH_MEMORY the old ones are still in force. New rules
+ * have higher ids than all before. A rule without a start time belongs to the living process with its id, or
+ * to the first that comes. */
 uint32_t cbpi_population_set_rules(struct cbpi_population *population,
                                    const struct cbpi_rules_change *change);
 
-/* Whether a rule without a start time for that id belongs to a process that had it before whoever has it now.
- */
+/* Says whether a rule without a start time for that id belongs to an earlier process with the id, and not to
+ * the present one. */
 bool cbpi_population_is_of_earlier(const struct cbpi_population *population, uint32_t rule_id,
                                    uint32_t process_id);
 

@@ -1,7 +1,8 @@
-/* See source.h. */
+/* Implements source.h. */
 #include "source.h"
 
 #include "errors.h"
+#include "memory.h"
 #include "platform.h"
 
 #include <stdio.h>
@@ -39,14 +40,10 @@ static uint32_t push(struct cbpi_source *source, const struct cbp_message_header
         source->first = 0;
     }
     uint64_t end = source->first + source->count;
-    if (end == source->capacity) {
-        uint64_t capacity = source->capacity ? 2 * source->capacity : 64;
-        struct cbpi_source_item *items = realloc(source->items, (size_t) capacity * sizeof *items);
-        if (!items)
-            return no_memory();
-        source->items = items;
-        source->capacity = capacity;
-    }
+    struct cbpi_source_item *items = cbpi_grow(source->items, sizeof *items, end + 1, &source->capacity);
+    if (!items)
+        return no_memory();
+    source->items = items;
     block->reference_count++;
     source->paced_count += is_paced;
     source->items[end] =
@@ -102,8 +99,8 @@ static int compare_items(const void *left, const void *right)
     return first < second ? -1 : first > second;
 }
 
-/* Workers write a recording side by side, so that it is not quite in order. A script's steps have no
- * sequence: it means what it says. */
+/* Sorts a recording, which workers write side by side, so that it is not quite in order. A script has steps
+ * without a sequence, and its order stands. */
 static void sort_events(struct cbpi_source *source)
 {
     for (uint64_t i = 0; i < source->count; i++)
@@ -113,8 +110,8 @@ static void sort_events(struct cbpi_source *source)
         qsort(source->items, (size_t) source->count, sizeof *source->items, compare_items);
 }
 
-/* Makes what was answered a decision that stands in the event's message. A recorder numbers the messages from
- * 1 on; a verdict on another message has nobody to go to. */
+/* Turns an answer into a decision that stands in the event's message. A recorder numbers the messages from 1
+ * on; a verdict on any other message is dropped. */
 static void apply_verdict(struct cbpi_source *source, const struct cbp_verdict *verdict)
 {
     uint64_t number = verdict->header.id - 1;
@@ -135,8 +132,8 @@ static void apply_verdict(struct cbpi_source *source, const struct cbp_verdict *
     }
 }
 
-/* An execution has failed, as the system decided: that stands whatever rules and handlers say. Its event was
- * written a little before. */
+/* Notes that an execution has failed. The system decided that, so it stands whatever rules and handlers say.
+ * The execution's event was written a little before. */
 static void apply_failure(struct cbpi_source *source, const struct cbp_verdict *verdict)
 {
     uint64_t end = source->count > LOOK_BACK_MAX ? source->count - LOOK_BACK_MAX : 0;
@@ -172,38 +169,31 @@ uint32_t cbpi_source_load(struct cbpi_source *source, const char *path, uint32_t
 {
     struct cbp_recording_file file;
     const struct cbp_recording *head;
-    void *bytes;
-    size_t size;
-    uint32_t error = cbpi_file_read(path, &bytes, &size);
+    uint32_t error = cbpi_recording_load(&file, path, &head);
     if (error != 0)
         return error;
-    struct cbpi_source_block *block = make_block(bytes);
+    struct cbpi_source_block *block = make_block(file.bytes);
     if (!block) {
-        free(bytes);
+        free(file.bytes);
         return no_memory();
     }
-    error = cbpi_recording_begin(&file, bytes, size, &head);
-    if (error == 0) {
-        error = read_items(source, &file, block, keeps_verdicts);
-        sort_events(source);
-        if (error == CBP_ERROR_INVALID_DATA) {
-            source->trouble_code = error;
-            snprintf(source->trouble, sizeof source->trouble, "%.200s: %s", path, file.trouble);
-        }
-        if (error == CBP_ERROR_NOT_FOUND || error == CBP_ERROR_INVALID_DATA)
-            error = 0;
-    }
+    error = read_items(source, &file, block, keeps_verdicts);
     cbpi_source_release_block(block);
-    if (error != 0)
+    if (error == CBP_ERROR_NOT_ENOUGH_MEMORY) {
         cbpi_source_free(source);
-    if (file.error != 0 && error == file.error)
-        cbpi_fail(error, "%.300s: %s", path, file.trouble);
-    return error;
+        return error;
+    }
+    sort_events(source);
+    if (error == CBP_ERROR_INVALID_DATA) {
+        source->trouble_code = error;
+        snprintf(source->trouble, sizeof source->trouble, "%.200s: %s", path, file.trouble);
+    }
+    return 0;
 }
 
 /* ---- Messages handed over ---- */
 
-/* The message at an offset, or NULL if there is no well-formed one that can be played. */
+/* Gives the message at an offset, or NULL if no well-formed one that can be played stands there. */
 static const struct cbp_message_header *message_at(const unsigned char *bytes, uint64_t size, uint64_t offset)
 {
     const struct cbp_message_header *header = (const void *) (bytes + offset);

@@ -1,11 +1,11 @@
-/* What a script has still to play, in order: messages from a file and such that were handed over later. Knows
- * the format of both; nothing of what the messages do. The transport's mutex is held. */
+/* Keeps the messages that a script has still to play, in order: those of a file, and others that were handed
+ * over later. Knows the format of both, but not what the messages do. The transport's mutex is held. */
 #ifndef CBPI_SOURCE_H
 #define CBPI_SOURCE_H
 
 #include "recording.h"
 
-/* Memory that messages stand in, kept as long as one of them is needed. */
+/* A block is memory that messages stand in, kept as long as one of them is needed. */
 struct cbpi_source_block {
     uint64_t reference_count;
     void *bytes;
@@ -31,19 +31,20 @@ struct cbpi_source {
     char trouble[400];
 };
 
-/* Takes what a file has; with keeps_verdicts as its verdicts have decided. A file that is damaged further on
- * gives what came before that; source->trouble says what it was. Codes of cbp_recording_open(). */
+/* Takes the messages of a file; with keeps_verdicts as its verdicts have decided. A file that is damaged
+ * further on gives what came before the damage, and source->trouble describes that. Codes of
+ * cbp_recording_open(). */
 uint32_t cbpi_source_load(struct cbpi_source *source, const char *path, uint32_t keeps_verdicts);
 
-/* Appends messages, as in cbp_script_play(). CBP_ERROR_INVALID_DATA, CBP_ERROR_NOT_ENOUGH_MEMORY: nothing has
- * been appended. The counts are of all of them, and of those that ask for a verdict. */
+/* Appends messages, as in cbp_script_play(). After CBP_ERROR_INVALID_DATA or CBP_ERROR_NOT_ENOUGH_MEMORY
+ * nothing has been appended. The counts are of all of them, and of those that ask for a verdict. */
 uint32_t cbpi_source_append(struct cbpi_source *source, const void *messages, uint64_t size, uint64_t *count,
                             uint64_t *verdict_count);
 
 /* Takes the last count items back, which have just been appended. */
 void cbpi_source_take_back(struct cbpi_source *source, uint64_t count);
 
-/* The next item, or NULL; it stays there. */
+/* Gives the next item, which stays there, or NULL. */
 const struct cbpi_source_item *cbpi_source_peek(const struct cbpi_source *source);
 
 /* Takes the next item; the caller releases its block. */

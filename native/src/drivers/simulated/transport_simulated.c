@@ -1,7 +1,8 @@
-/* transport.h for the simulated driver: a script that is played inside the core, with the session's rules. No
- * thread of its own: whoever is inside - a worker, the dispatcher - moves it on. */
+/* Implements transport.h for the simulated driver: a script that is played inside the core, with the
+ * session's rules. It has no thread of its own: every thread that is inside - a worker, the dispatcher -
+ * moves it on. */
 #include "errors.h"
-#include "event_decode.h"
+#include "event_message.h"
 #include "platform.h"
 #include "player.h"
 
@@ -27,15 +28,10 @@ struct simulated {
     bool is_trouble_told;   /* what was wrong with the file */
 };
 
-static struct simulated *own(struct cbpi_transport *transport)
-{
-    return (struct simulated *) transport;
-}
-
 /* Gives the transport's own structure, locked. */
 static struct simulated *lock(struct cbpi_transport *transport)
 {
-    struct simulated *simulated = own(transport);
+    struct simulated *simulated = (struct simulated *) transport;
     cbpi_mutex_lock(&simulated->mutex);
     return simulated;
 }
@@ -73,7 +69,7 @@ static uint32_t close_script(struct cbpi_transport *base)
 
 static void release(struct cbpi_transport *base)
 {
-    struct simulated *transport = own(base);
+    struct simulated *transport = (struct simulated *) base;
     cbpi_player_free(&transport->player);
     cbpi_condition_destroy(&transport->condition);
     cbpi_mutex_destroy(&transport->mutex);
@@ -102,7 +98,7 @@ static uint32_t set_rules(struct cbpi_transport *base, const struct cbpi_rules_c
 static uint32_t process_capabilities(struct cbpi_transport *base, uint32_t process_id, uint32_t *capabilities)
 {
     struct simulated *transport = lock(base);
-    bool lives = cbpi_population_find(&transport->player.population, process_id) != NULL;
+    bool lives = cbpd_find_process(&transport->player.population.policy, process_id) != NULL;
     cbpi_mutex_unlock(&transport->mutex);
     if (!lives)
         return cbpi_fail(CBP_ERROR_NOT_FOUND, "the script has no living process %u", process_id);
@@ -115,7 +111,7 @@ static uint32_t trouble(struct cbpi_transport *base, char *text, uint64_t size)
     uint32_t code = 0;
     struct simulated *transport = lock(base);
     const struct cbpi_player *player = &transport->player;
-    /* What came before is played first. */
+    /* The messages before the trouble are played first. */
     if (!transport->is_trouble_told && (player->source.paced_count == 0 || player->is_closed)) {
         transport->is_trouble_told = true;
         code = player->source.trouble_code;
@@ -133,14 +129,12 @@ static void wait_until(struct simulated *transport, uint64_t until_ns)
     const struct cbpi_player *player = &transport->player;
     if (player->next_deadline_ns != 0 && player->next_deadline_ns - player->skipped_ns < until_ns)
         until_ns = player->next_deadline_ns - player->skipped_ns;
-    uint64_t longest_ns = cbpi_now_ns() + 3600 * 1000 * CBPI_NS_PER_MS;
     transport->waiting_count++;
-    cbpi_condition_wait_until(&transport->condition, &transport->mutex,
-                              until_ns < longest_ns ? until_ns : longest_ns);
+    cbpi_condition_wait_until(&transport->condition, &transport->mutex, until_ns);
     transport->waiting_count--;
 }
 
-/* The next worker, if there is something for it too. */
+/* Wakes the next worker, if there is something for it, too. */
 static void wake_another(struct simulated *transport)
 {
     if (transport->waiting_count > 0 && cbpi_player_is_ready(&transport->player))
@@ -264,7 +258,7 @@ static uint32_t beat(struct cbpi_transport *base)
     return is_dead ? CBP_ERROR_BROKEN_PIPE : 0;
 }
 
-static void counts(struct cbpi_transport *base, struct cbpi_transport_counts *counts)
+static void counts(struct cbpi_transport *base, struct cbp_statistics *counts)
 {
     struct simulated *transport = lock(base);
     cbpi_player_expire(&transport->player);
@@ -370,7 +364,7 @@ static const struct cbpi_script_ops script_ops = {.begin = begin, .deferred = de
 
 /* ---- The script's processes ---- */
 
-/* Any id may come in a script: see cbpi_population_set_rules(). */
+/* Accepts any id, since any may come in a script: see cbpi_population_set_rules(). */
 static uint32_t process_start_time(uint32_t process_id, uint64_t *start_time)
 {
     if (process_id == 0)
@@ -379,7 +373,7 @@ static uint32_t process_start_time(uint32_t process_id, uint64_t *start_time)
     return 0;
 }
 
-/* The driver keeps whose rules without a start time are. */
+/* Keeps every rule: the driver knows which process a rule without a start time belongs to. */
 static bool process_lives(uint32_t process_id, uint64_t start_time)
 {
     (void) process_id;
@@ -395,7 +389,7 @@ static bool is_of_earlier(struct cbpi_transport *base, uint32_t rule_id, uint32_
     return is;
 }
 
-/* A script's process has none: the machine may have another one with its id. */
+/* Gives no token for a script's process: the machine may have another one with its id. */
 static int64_t process_token(uint32_t process_id, uint64_t start_time)
 {
     (void) process_id;
@@ -407,8 +401,8 @@ static uint32_t process_name(struct cbpi_transport *base, uint32_t process_id, c
                              uint64_t *needed)
 {
     struct simulated *transport = lock(base);
-    const struct cbpi_member *member = cbpi_population_find(&transport->player.population, process_id);
-    const struct cbpd_image *image = member ? member->base.image : NULL;
+    const struct cbpd_process *process = cbpd_find_process(&transport->player.population.policy, process_id);
+    const struct cbpd_image *image = process ? process->image : NULL;
     uint32_t error =
         cbpi_copy_text(image ? image->path : "", image ? image->path_size : 0, buffer, size, needed);
     cbpi_mutex_unlock(&transport->mutex);

@@ -1,4 +1,4 @@
-/* The part of platform.h that reads and writes files. */
+/* Implements the part of platform.h that reads and writes files. */
 #define _GNU_SOURCE
 #include "platform.h"
 
@@ -8,13 +8,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-
-#define READ_SIZE (64u * 1024u) /* what is read at a time of a file that does not tell its size */
 
 static uint32_t fail_open(const char *path, int os_error)
 {
@@ -36,14 +32,12 @@ static uint32_t fail_open(const char *path, int os_error)
 
 uint32_t cbpi_file_create(const char *path, struct cbpi_file *file)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0600);
-    if (fd < 0)
-        return fail_open(path, errno);
-    file->fd = fd;
-    return 0;
+    file->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0600);
+    return file->fd < 0 ? fail_open(path, errno) : 0;
 }
 
-/* A file that has reached RLIMIT_FSIZE is an error here, not the end of the program by SIGXFSZ. */
+/* Writes once. A file that has reached RLIMIT_FSIZE is an error here, not the end of the program by SIGXFSZ.
+ */
 static ssize_t write_some(int fd, const void *bytes, size_t size)
 {
     static const struct timespec at_once = {0, 0};
@@ -80,44 +74,18 @@ void cbpi_file_close(struct cbpi_file *file)
     close(file->fd);
 }
 
-uint32_t cbpi_file_read(const char *path, void **bytes, size_t *size)
+uint32_t cbpi_file_open(const char *path, struct cbpi_file *file)
 {
-    char *read_bytes = NULL;
-    size_t used = 0, capacity = 0;
-    uint32_t error = 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0)
-        return fail_open(path, errno);
-    struct stat status;
-    if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode))
-        capacity = (size_t) status.st_size + 1; /* one more, so that the next read shows the file's end */
-    for (;;) {
-        char *grown = read_bytes;
-        if (!grown || used == capacity) {
-            capacity = capacity > used ? capacity : used + used / 2 + READ_SIZE;
-            grown = realloc(read_bytes, capacity);
-        }
-        if (!grown) {
-            error = cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for %.300s", path);
-            goto cleanup;
-        }
-        read_bytes = grown;
-        ssize_t got = read(fd, read_bytes + used, capacity - used);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0) {
-            error = fail_open(path, errno);
-            goto cleanup;
-        }
-        if (got == 0)
-            break;
-        used += (size_t) got;
-    }
-    *bytes = read_bytes;
-    *size = used;
-cleanup:
-    close(fd);
-    if (error != 0)
-        free(read_bytes);
-    return error;
+    file->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    return file->fd < 0 ? fail_open(path, errno) : 0;
+}
+
+uint32_t cbpi_file_read(struct cbpi_file *file, const char *path, void *bytes, size_t *size)
+{
+    ssize_t got;
+    do {
+        got = read(file->fd, bytes, *size);
+    } while (got < 0 && errno == EINTR);
+    *size = got > 0 ? (size_t) got : 0;
+    return got < 0 ? fail_open(path, errno) : 0;
 }

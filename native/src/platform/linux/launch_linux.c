@@ -1,4 +1,4 @@
-/* launch.h over socket pairs. The target waits in the launcher's queue from the beginning, so that
+/* Implements launch.h over socket pairs. The target waits in the launcher's queue from the beginning, so that
  * the core need not be there when the launcher reads it. */
 #define _GNU_SOURCE
 #include "launch.h"
@@ -61,7 +61,7 @@ static uint32_t open_pair(int *one, int *other)
     return 0;
 }
 
-/* A message is queued whole or not at all. */
+/* Sends a message, which is queued whole or not at all. */
 static uint32_t send_whole(int fd, const void *message, size_t size)
 {
     int room = (int) (size < (size_t) 1 << 20 ? 2 * size + 4096 : (size_t) 1 << 21);
@@ -114,9 +114,8 @@ uint32_t cbpi_launch_channel_open(const struct cbpi_launch_target *target, uint3
 }
 
 uint32_t cbpi_launch_channel_wait(struct cbpi_launch_channel *channel, uint32_t slice_ms,
-                                  struct cbpi_launch_outcome *outcome)
+                                  struct cbp_launch_result *result)
 {
-    struct cbp_launch_result result;
     struct pollfd waiting = {.fd = channel->result_fd, .events = POLLIN};
     int ready;
     do {
@@ -124,18 +123,15 @@ uint32_t cbpi_launch_channel_wait(struct cbpi_launch_channel *channel, uint32_t 
     } while (ready < 0 && errno == EINTR && slice_ms == 0);
     if (ready <= 0)
         return cbpi_fail(CBP_ERROR_TIMEOUT, "the launch has not ended yet");
-    ssize_t got = recv(channel->result_fd, &result, sizeof result, MSG_DONTWAIT | MSG_TRUNC);
+    ssize_t got = recv(channel->result_fd, result, sizeof *result, MSG_DONTWAIT | MSG_TRUNC);
     if (got <= 0)
         return cbpi_fail(CBP_ERROR_BROKEN_PIPE, "the launcher or the helper has died");
-    if (got > (ssize_t) sizeof result ||
-        cbp_message_check(&result, (size_t) got, CBP_MESSAGE_LAUNCH_RESULT) != 0)
+    if (got > (ssize_t) sizeof *result ||
+        cbp_message_check(result, (size_t) got, CBP_MESSAGE_LAUNCH_RESULT) != 0)
         return cbpi_fail(CBP_ERROR_INVALID_DATA, "the helper's message is malformed");
-    if (result.status != 0) /* here a timeout is the helper's, and nothing to wait on for */
-        return cbpi_fail(result.status == CBP_ERROR_TIMEOUT ? CBP_ERROR_GEN_FAILURE : result.status,
+    if (result->status != 0) /* here a timeout is the helper's, and nothing to wait on for */
+        return cbpi_fail(result->status == CBP_ERROR_TIMEOUT ? CBP_ERROR_GEN_FAILURE : result->status,
                          "the program could not be started under the filter: %s",
-                         cbp_error_message(result.status));
-    outcome->os_error = result.os_error;
-    outcome->process_id = result.process_id;
-    outcome->start_time = result.start_time;
+                         cbp_error_message(result->status));
     return 0;
 }

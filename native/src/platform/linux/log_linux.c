@@ -1,4 +1,4 @@
-/* Linux: the machine-wide logging setting as a file, and lines to the socket that the journal and every
+/* Keeps the machine-wide logging setting in a file, and writes lines to the socket that the journal and every
  * syslog daemon listen on. Keeps no descriptor: programs that close all of theirs do no harm. */
 #include "errors.h"
 #include "platform.h"
@@ -22,7 +22,7 @@ const char *cbpi_log_address = "/dev/log";
 
 static const char *settings_folder(void)
 {
-    /* Not for a program that has more rights than its user. */
+    /* The variable does not count for a program that has more rights than its user. */
     const char *folder = secure_getenv(FOLDER_VARIABLE);
     return folder && *folder ? folder : DEFAULT_FOLDER;
 }
@@ -62,7 +62,7 @@ uint32_t cbpi_logging_write(uint32_t is_enabled)
         return fail_errno(ENAMETOOLONG, settings_folder());
     if (mkdir(settings_folder(), 0755) != 0 && errno != EEXIST)
         return fail_errno(errno, settings_folder());
-    /* A whole new file in the old one's place: nobody reads half of it. */
+    /* A whole new file replaces the old one, so that no reader sees half of it. */
     int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (fd < 0)
         return fail_errno(errno, temporary);

@@ -1,5 +1,5 @@
-/* Numbers of system calls that are younger than some C library headers; the same on every architecture here.
- * Whether the running kernel has the call shows when it is made. */
+/* Defines numbers of system calls that are younger than some C library headers; they are equal on every
+ * architecture here. A call shows whether the running kernel has it. */
 #ifndef CBPI_NEW_SYSCALLS_H
 #define CBPI_NEW_SYSCALLS_H
 

@@ -1,4 +1,4 @@
-/* See os_error.h. */
+/* Implements os_error.h. */
 #define _GNU_SOURCE
 #include "os_error.h"
 
@@ -9,7 +9,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
-/* The kernel gives one errno for every limit on processes; without one of the user's it is another's. */
+/* Names the limits of processes. The kernel gives one errno for all of them; if the user has none, it is
+ * another one's. */
 static uint32_t fail_processes(const char *what)
 {
     struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};

@@ -1,5 +1,5 @@
-/* What a failed system call means to the caller of the library. Knows errno and the limits of this process;
- * nothing of who called what for. */
+/* Says what a failed system call means to the caller of the library. Knows errno and the limits of this
+ * process, but no callers. */
 #ifndef CBPI_OS_ERROR_H
 #define CBPI_OS_ERROR_H
 

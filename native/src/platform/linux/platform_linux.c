@@ -1,4 +1,5 @@
-/* platform.h on Linux: clock, locks, threads, fork, the library's own folder. Processes: process_linux.c. */
+/* Implements platform.h on Linux: clock, locks, threads, fork, the library's own folder. Processes are in
+ * process_linux.c. */
 #define _GNU_SOURCE
 #include "platform.h"
 
@@ -175,8 +176,8 @@ void cbpi_on_fork_child(void (*hook)(void))
     pthread_atfork(NULL, NULL, enter_fork_child);
 }
 
-/* Where programs are looked for, relative to the folder of the library; the build says where one that
- * installs puts them. */
+/* Programs are looked for in these folders, relative to the library's; the build says where an installation
+ * puts them. */
 static const char *const helper_folders[] = {"", CBPI_HELPER_FOLDER "/"};
 
 uint32_t cbpi_helper_path(const char *program, char *buffer, uint64_t size)

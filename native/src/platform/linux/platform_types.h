@@ -1,4 +1,4 @@
-/* The types of platform.h on Linux and other POSIX systems. */
+/* Declares the types of platform.h on Linux and other POSIX systems. */
 #ifndef CBPI_PLATFORM_TYPES_H
 #define CBPI_PLATFORM_TYPES_H
 

@@ -1,4 +1,4 @@
-/* See proc_state.h. */
+/* Implements proc_state.h. */
 #include "proc_state.h"
 
 #include <linux/magic.h>

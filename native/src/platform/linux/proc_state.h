@@ -1,9 +1,9 @@
-/* Whether /proc is there, and is ours. */
+/* Says whether /proc is there, and belongs to this PID namespace. */
 #ifndef CBPI_PROC_STATE_H
 #define CBPI_PROC_STATE_H
 
-/* What is wrong with /proc, in a sentence; NULL if nothing is. One that was mounted for another PID namespace
- * shows its ids, under which other processes live here. */
+/* Says in a sentence what is wrong with /proc; NULL if nothing is. A /proc that was mounted for another PID
+ * namespace shows its ids, which belong to other processes here. */
 const char *cbpi_proc_obstacle(void);
 
 #endif

@@ -1,4 +1,4 @@
-/* The part of platform.h that asks the system about processes, from /proc. */
+/* Implements the part of platform.h that asks the system about processes, from /proc. */
 #define _GNU_SOURCE
 #include "platform.h"
 
@@ -22,7 +22,7 @@ uint32_t cbpi_process_start_time(uint32_t process_id, uint64_t *start_time)
     char line[STAT_SIZE_MAX];
     struct stat_facts stat;
     struct status_facts status;
-    /* A thread's id opens /proc/ID too; only a process is its own thread group. */
+    /* A thread's id opens /proc/ID, too; only a process is its own thread group. */
     int living = process_id != 0 && cbpd_read_proc_file(process_id, "stat", line, sizeof line) > 0 &&
                  cbpd_parse_stat(line, &stat) && cbpd_read_status_file(process_id, &status) &&
                  status.group == process_id;
@@ -56,7 +56,7 @@ int64_t cbpi_process_token(uint32_t process_id, uint64_t start_time)
     int fd = process_id != 0 ? (int) syscall(SYS_pidfd_open, process_id, 0) : -1;
     if (fd < 0 || start_time == 0)
         return fd;
-    /* Looked at once the descriptor holds on to whichever process it is. */
+    /* The start time is read once the descriptor holds on to the process. */
     if (cbpi_process_start_time(process_id, &found) == 0 && found == start_time)
         return fd;
     close(fd);

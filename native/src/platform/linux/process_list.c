@@ -1,9 +1,11 @@
-/* The walk over all processes (platform.h), through /proc. */
+/* Walks over all processes (platform.h), through /proc. */
 #define _GNU_SOURCE
 #include "platform.h"
 
 #include "deleted.h"
 #include "errors.h"
+#include "memory.h"
+#include "os_error.h"
 #include "proc_files.h"
 #include "proc_stat.h"
 #include "proc_state.h"
@@ -21,23 +23,24 @@
 #define ARGUMENTS_STEP 4096u           /* the least room for a read */
 #define ID_SIZE_MAX 16u
 
-/* No id comes round to another process within this time: the kernel gives out all others first. */
+/* An id does not come round to another process within this time: the kernel gives out all others first. */
 #define ID_REUSE_NS 1000000u
 
 struct walk {
     uint32_t with_arguments;
     int proc; /* the folder /proc */
-    /* "PID/", or for a moment "PID/task/TID/", and then what is read; file_size is without that. */
+    /* This is "PID/", or for a moment "PID/task/TID/", and then the name of a file; file_size is without that
+     * name. */
     char file[2u * ID_SIZE_MAX + 16u];
     size_t file_size;
     char path[PATH_MAX];
     char stat[STAT_SIZE_MAX];
     char *arguments;
-    size_t arguments_capacity;
+    uint64_t arguments_capacity;
 };
 
-/* What an errno says of one process: CBP_ERROR_NOT_FOUND if it has gone, 0 if it is only kept from this
- * caller, or why the walk has to end. */
+/* Says what an errno means for one process: CBP_ERROR_NOT_FOUND if it has gone, 0 if this caller may not see
+ * it, or why the walk has to end. */
 static uint32_t judge(int error)
 {
     switch (error) {
@@ -47,44 +50,17 @@ static uint32_t judge(int error)
     case EACCES:
     case EPERM:
         return 0;
-    case EMFILE:
-    case ENFILE:
-        return cbpi_fail(CBP_ERROR_TOO_MANY_OPEN_FILES, "cannot list the processes: %s", strerror(error));
-    case ENOMEM:
-        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "cannot list the processes: %s", strerror(error));
     default:
-        return cbpi_fail(CBP_ERROR_GEN_FAILURE, "cannot list the processes: %s", strerror(error));
+        return cbpi_fail_os(error, "cannot list the processes");
     }
 }
 
-/* Judges an error of reading the list itself, which cannot be gone. */
-static uint32_t judge_list(int error)
-{
-    uint32_t code = judge(error);
-    if (code == 0 || code == CBP_ERROR_NOT_FOUND)
-        code = cbpi_fail(CBP_ERROR_GEN_FAILURE, "cannot read /proc: %s", strerror(error));
-    return code;
-}
-
-/* By path: a descriptor of the process's folder, to open its files from, costs more than it saves. */
+/* Gives the path of a file: a descriptor of the process's folder, to open its files from, costs more than it
+ * saves. */
 static const char *file_of_process(struct walk *walk, const char *name)
 {
     strcpy(walk->file + walk->file_size, name);
     return walk->file;
-}
-
-/* Makes room for one more read of at least ARGUMENTS_STEP bytes and a NUL. */
-static uint32_t reserve_arguments(struct walk *walk, size_t size)
-{
-    if (walk->arguments_capacity - size > ARGUMENTS_STEP)
-        return 0;
-    size_t capacity = 2 * walk->arguments_capacity + 2 * ARGUMENTS_STEP;
-    char *arguments = realloc(walk->arguments, capacity);
-    if (!arguments)
-        return judge(ENOMEM);
-    walk->arguments = arguments;
-    walk->arguments_capacity = capacity;
-    return 0;
 }
 
 static uint32_t read_arguments(struct walk *walk, struct cbpi_process_facts *facts)
@@ -96,14 +72,17 @@ static uint32_t read_arguments(struct walk *walk, struct cbpi_process_facts *fac
         return judge(errno);
     uint32_t error = 0;
     do {
-        error = reserve_arguments(walk, size);
-        if (error == 0)
-            got = read(fd, walk->arguments + size, walk->arguments_capacity - size - 1);
-        if (got > 0)
+        /* There is room for a NUL behind them, too. */
+        char *arguments = cbpi_grow(walk->arguments, 1, size + ARGUMENTS_STEP, &walk->arguments_capacity);
+        if (arguments) {
+            walk->arguments = arguments;
+            got = read(fd, arguments + size, walk->arguments_capacity - size - 1);
+        }
+        if (!arguments || got < 0)
+            error = judge(arguments ? errno : ENOMEM);
+        else
             size += (size_t) got;
     } while (error == 0 && got > 0 && size + 1 == walk->arguments_capacity);
-    if (got < 0)
-        error = judge(errno);
     close(fd);
     /* A program that has written over its arguments need not have left a NUL at the end. */
     if (size > 0 && walk->arguments[size - 1] != '\0')
@@ -113,7 +92,7 @@ static uint32_t read_arguments(struct walk *walk, struct cbpi_process_facts *fac
     return error;
 }
 
-/* line has STAT_SIZE_MAX bytes. */
+/* Reads the file; line has STAT_SIZE_MAX bytes. */
 static uint32_t read_stat(struct walk *walk, char *line, struct cbpi_process_facts *facts, uint32_t *flags)
 {
     int fd = openat(walk->proc, file_of_process(walk, "stat"), O_RDONLY | O_CLOEXEC);
@@ -137,7 +116,7 @@ static uint32_t read_stat(struct walk *walk, char *line, struct cbpi_process_fac
     return 0;
 }
 
-/* Whether the program's file is there still. */
+/* Looks whether the program's file is still there. */
 static void look_at_file(struct walk *walk, struct cbpi_process_facts *facts)
 {
     char link[64];
@@ -153,7 +132,8 @@ static ssize_t read_executable(struct walk *walk)
     return readlinkat(walk->proc, file_of_process(walk, "exe"), walk->path, sizeof walk->path);
 }
 
-/* Where the first thread has ended another one's files are read. */
+/* Goes to another thread where the first one has ended, since only the files of living threads can be read.
+ */
 static void go_to_living_thread(struct walk *walk, uint32_t process_id)
 {
     uint32_t thread_id = cbpd_living_thread(process_id);
@@ -190,7 +170,7 @@ static uint32_t read_files(struct walk *walk, struct cbpi_process_facts *facts)
     return error;
 }
 
-/* Reads a process as one: should the id be another's by the end, it is read again. */
+/* Reads a process as one: if its id belongs to another one by the end, it is read again. */
 static uint32_t read_process(struct walk *walk, struct cbpi_process_facts *facts)
 {
     for (;;) {
@@ -237,7 +217,7 @@ uint32_t cbpi_processes_visit(uint32_t with_arguments,
     struct walk *walk = calloc(1, sizeof *walk);
     DIR *proc = walk ? opendir("/proc") : NULL;
     if (!proc) {
-        error = judge_list(walk ? errno : ENOMEM);
+        error = cbpi_fail_os(walk ? errno : ENOMEM, "cannot list the processes");
         goto cleanup;
     }
     walk->with_arguments = with_arguments;
@@ -250,7 +230,7 @@ uint32_t cbpi_processes_visit(uint32_t with_arguments,
         errno = 0;
     }
     if (error == 0 && errno != 0)
-        error = judge_list(errno);
+        error = cbpi_fail_os(errno, "cannot list the processes");
 
 cleanup:
     if (proc)

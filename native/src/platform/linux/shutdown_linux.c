@@ -1,4 +1,4 @@
-/* Linux: asks shutdown(8), which every init system brings, to shut the machine down. */
+/* Asks shutdown(8), which every init system brings, to shut the machine down. */
 #include "errors.h"
 #include "platform.h"
 
@@ -11,7 +11,7 @@
 
 #define SECONDS_PER_MINUTE 60u
 
-/* Not through PATH: this runs with the rights of who may shut machines down. */
+/* PATH does not count: this runs with the rights to shut machines down. */
 static const char *const programs[] = {"/usr/sbin/shutdown", "/sbin/shutdown", "/usr/bin/shutdown"};
 
 static uint32_t run(const char *const arguments[], uint32_t *exit_status)

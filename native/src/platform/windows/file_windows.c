@@ -1,4 +1,4 @@
-/* The part of platform.h that reads and writes files. */
+/* Implements the part of platform.h that reads and writes files. */
 #include "platform.h"
 
 #include "errors.h"
@@ -6,10 +6,8 @@
 #include "windows_api.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-#define READ_SIZE (64u * 1024u)
-#define WRITE_SIZE_MAX (16u * 1024u * 1024u) /* at a time */
+#define PART_SIZE_MAX (16u * 1024u * 1024u) /* at a time */
 
 static uint32_t fail_open(const char *path, DWORD os_error)
 {
@@ -27,45 +25,30 @@ static uint32_t fail_open(const char *path, DWORD os_error)
     }
 }
 
-/* access is GENERIC_READ or GENERIC_WRITE. */
+/* Opens a file; access is GENERIC_READ or GENERIC_WRITE. */
 static uint32_t open_file(const char *path, DWORD access, DWORD disposition, HANDLE *file)
 {
-    size_t size = strlen(path);
-    uint16_t *units = malloc((size + 1) * sizeof *units);
-    if (!units)
-        return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for %.300s", path);
-    size_t count = cbp_wtf8_decode(path, size, units);
-    uint32_t error = 0;
-    if (count == SIZE_MAX) {
-        error = cbpi_fail(CBP_ERROR_PATH_NOT_FOUND, "the path is not UTF-8");
-        goto cleanup;
-    }
-    units[count] = 0;
-    HANDLE made = CreateFileW((const WCHAR *) units, access, FILE_SHARE_READ, NULL, disposition,
-                              FILE_ATTRIBUTE_NORMAL, NULL);
-    if (made == INVALID_HANDLE_VALUE)
+    WCHAR *wide;
+    uint32_t error = cbpi_wide_text(path, &wide);
+    if (error != 0)
+        return error == CBP_ERROR_INVALID_PARAMETER ? CBP_ERROR_PATH_NOT_FOUND : error;
+    *file = CreateFileW(wide, access, FILE_SHARE_READ, NULL, disposition, FILE_ATTRIBUTE_NORMAL, NULL);
+    if (*file == INVALID_HANDLE_VALUE)
         error = fail_open(path, GetLastError());
-    else
-        *file = made;
-cleanup:
-    free(units);
+    free(wide);
     return error;
 }
 
 uint32_t cbpi_file_create(const char *path, struct cbpi_file *file)
 {
-    HANDLE made;
-    uint32_t error = open_file(path, GENERIC_WRITE, CREATE_ALWAYS, &made);
-    if (error == 0)
-        file->handle = made;
-    return error;
+    return open_file(path, GENERIC_WRITE, CREATE_ALWAYS, &file->handle);
 }
 
 uint32_t cbpi_file_write(struct cbpi_file *file, const void *bytes, size_t size)
 {
     const char *at = bytes;
     while (size > 0) {
-        DWORD part = size < WRITE_SIZE_MAX ? (DWORD) size : WRITE_SIZE_MAX, written = 0;
+        DWORD part = size < PART_SIZE_MAX ? (DWORD) size : PART_SIZE_MAX, written = 0;
         if (!WriteFile(file->handle, at, part, &written, NULL) || written == 0)
             return cbpi_fail(CBP_ERROR_GEN_FAILURE, "a file could not be written (%u)",
                              (unsigned) GetLastError());
@@ -80,39 +63,15 @@ void cbpi_file_close(struct cbpi_file *file)
     CloseHandle(file->handle);
 }
 
-uint32_t cbpi_file_read(const char *path, void **bytes, size_t *size)
+uint32_t cbpi_file_open(const char *path, struct cbpi_file *file)
 {
-    char *read_bytes = NULL;
-    size_t used = 0, capacity = 0;
-    HANDLE file;
-    uint32_t error = open_file(path, GENERIC_READ, OPEN_EXISTING, &file);
-    if (error != 0)
-        return error;
-    for (;;) {
-        DWORD got = 0;
-        if (capacity - used < READ_SIZE) {
-            capacity = used + used / 2 + 2 * READ_SIZE;
-            char *grown = realloc(read_bytes, capacity);
-            if (!grown) {
-                error = cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for %.300s", path);
-                goto cleanup;
-            }
-            read_bytes = grown;
-        }
-        if (!ReadFile(file, read_bytes + used, READ_SIZE, &got, NULL) &&
-            GetLastError() != ERROR_BROKEN_PIPE) {
-            error = fail_open(path, GetLastError());
-            goto cleanup;
-        }
-        if (got == 0)
-            break;
-        used += got;
-    }
-    *bytes = read_bytes;
-    *size = used;
-cleanup:
-    CloseHandle(file);
-    if (error != 0)
-        free(read_bytes);
-    return error;
+    return open_file(path, GENERIC_READ, OPEN_EXISTING, &file->handle);
+}
+
+uint32_t cbpi_file_read(struct cbpi_file *file, const char *path, void *bytes, size_t *size)
+{
+    DWORD got = 0, wanted = *size < PART_SIZE_MAX ? (DWORD) *size : PART_SIZE_MAX;
+    bool is_read = ReadFile(file->handle, bytes, wanted, &got, NULL) || GetLastError() == ERROR_BROKEN_PIPE;
+    *size = got;
+    return is_read ? 0 : fail_open(path, GetLastError());
 }

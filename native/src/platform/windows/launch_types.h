@@ -1,4 +1,5 @@
-/* The channel of a launch on Windows, where the caller's own thread creates the process for the helper. */
+/* Declares the channel of a launch on Windows, where the caller's own thread creates the process for the
+ * helper. */
 #ifndef CBPI_LAUNCH_TYPES_H
 #define CBPI_LAUNCH_TYPES_H
 
@@ -6,7 +7,7 @@
 
 struct cbp_launch_result;
 
-/* Handles, NULL where there is none. */
+/* These are handles, NULL where there is none. */
 struct cbpi_launch_channel {
     void *debug_object;               /* the helper's, while the caller's thread creates processes for it */
     void *own_debug_object;           /* which that thread had before */
@@ -16,8 +17,8 @@ struct cbpi_launch_channel {
     struct cbp_launch_result *result; /* in memory shared with the helper */
 };
 
-/* For drivers. Until cbpi_launch_channel_leave() the calling thread creates processes for that debug object,
- * whose handle becomes the channel's. */
+/* Lets the calling thread, for drivers, create processes for that debug object until
+ * cbpi_launch_channel_leave(). The handle becomes the channel's. */
 void cbpi_launch_channel_enter(struct cbpi_launch_channel *channel, void *debug_object);
 
 #endif

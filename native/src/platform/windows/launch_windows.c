@@ -1,5 +1,6 @@
-/* launch.h on Windows. ntdll keeps the debug object of a thread, which CreateProcess with DEBUG_PROCESS gives
- * to the kernel; here it is the helper's for a while. The result comes through a section and an event. */
+/* Implements launch.h on Windows. ntdll keeps the debug object of a thread, which CreateProcess with
+ * DEBUG_PROCESS gives to the kernel; here it is the helper's for a while. The result comes through a section
+ * and an event. */
 #include "launch.h"
 
 #include "cbp_message_check.h"
@@ -38,8 +39,8 @@ void cbpi_launch_channel_enter(struct cbpi_launch_channel *channel, void *debug_
     set_thread_debug_object(debug_object);
 }
 
-/* The object must not be kept: as long as a handle of it is open the processes that it holds stay held, also
- * when the helper has died. */
+/* Closes the debug object, which must not be kept: as long as a handle of it is open its processes stay held,
+ * even if the helper has died. */
 void cbpi_launch_channel_leave(struct cbpi_launch_channel *channel)
 {
     if (channel->debug_object)
@@ -54,7 +55,7 @@ int32_t cbpi_launch_channel_launcher(const struct cbpi_launch_channel *channel)
 }
 
 uint32_t cbpi_launch_channel_wait(struct cbpi_launch_channel *channel, uint32_t slice_ms,
-                                  struct cbpi_launch_outcome *outcome)
+                                  struct cbp_launch_result *result)
 {
     HANDLE handles[] = {channel->event, channel->helper};
     if (!channel->event || !channel->helper || !channel->result)
@@ -67,17 +68,15 @@ uint32_t cbpi_launch_channel_wait(struct cbpi_launch_channel *channel, uint32_t 
     default:
         return cbpi_fail(CBP_ERROR_BROKEN_PIPE, "the helper has gone");
     }
-    const struct cbp_launch_result result = *channel->result;
-    if (cbp_message_check(&result, sizeof result, CBP_MESSAGE_LAUNCH_RESULT) != 0)
+    *result = *channel->result;
+    if (cbp_message_check(result, sizeof *result, CBP_MESSAGE_LAUNCH_RESULT) != 0)
         return cbpi_fail(CBP_ERROR_INVALID_DATA, "the launch's result is malformed");
-    if (result.status == CBP_ERROR_NOT_FOUND)
-        return cbpi_fail(result.status, "the process that cbp_launch_leave() was told of was not created for "
-                                        "this launch, or has ended");
-    if (result.status != 0)
-        return cbpi_fail(result.status, "the launch failed: %s", cbp_error_message(result.status));
-    outcome->os_error = result.os_error;
-    outcome->process_id = result.process_id;
-    outcome->start_time = result.start_time;
+    if (result->status == CBP_ERROR_NOT_FOUND)
+        return cbpi_fail(result->status,
+                         "the process that cbp_launch_leave() was told of was not created for "
+                         "this launch, or has ended");
+    if (result->status != 0)
+        return cbpi_fail(result->status, "the launch failed: %s", cbp_error_message(result->status));
     return 0;
 }
 

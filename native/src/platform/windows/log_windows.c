@@ -1,15 +1,13 @@
-/* Windows: the machine-wide logging setting as a value in the registry, and lines to the event log. */
+/* Keeps the machine-wide logging setting in a value of the registry, and writes lines to the event log. */
 #include "errors.h"
 #include "platform.h"
 #include "windows_api.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #define SETTINGS_KEY L"SOFTWARE\\cbprocess"
 #define LOGGING_VALUE L"LoggingEnabled"
 #define EVENT_ID 1u
-#define LINE_SIZE_MAX 1024u
 
 const char *cbpi_log_address = "cbprocess"; /* the event source */
 
@@ -34,19 +32,16 @@ uint32_t cbpi_logging_write(uint32_t is_enabled)
 
 void cbpi_log_line(const char *text)
 {
-    uint16_t units[LINE_SIZE_MAX + 1];
-    uint16_t source[64];
-    size_t size = strnlen(text, LINE_SIZE_MAX);
-    size_t count = cbp_wtf8_decode(text, size, units);
-    size_t source_count = cbp_wtf8_decode(cbpi_log_address, strnlen(cbpi_log_address, 63), source);
-    if (count == SIZE_MAX || source_count == SIZE_MAX)
-        return;
-    units[count] = 0;
-    source[source_count] = 0;
-    HANDLE log = RegisterEventSourceW(NULL, (const WCHAR *) source);
+    WCHAR *line = NULL, *source = NULL;
+    if (cbpi_wide_text(text, &line) != 0 || cbpi_wide_text(cbpi_log_address, &source) != 0)
+        goto cleanup;
+    HANDLE log = RegisterEventSourceW(NULL, source);
     if (!log)
-        return;
-    const WCHAR *lines[] = {(const WCHAR *) units};
+        goto cleanup;
+    const WCHAR *lines[] = {line};
     (void) ReportEventW(log, EVENTLOG_INFORMATION_TYPE, 0, EVENT_ID, NULL, 1, 0, lines, NULL);
     (void) DeregisterEventSource(log);
+cleanup:
+    free(line);
+    free(source);
 }

@@ -1,4 +1,4 @@
-/* See os_error.h. */
+/* Implements os_error.h. */
 #include "os_error.h"
 
 #include "errors.h"

@@ -1,4 +1,4 @@
-/* What a failed call of Windows means to the caller of the library. */
+/* Says what a failed call of Windows means to the caller of the library. */
 #ifndef CBPI_OS_ERROR_H
 #define CBPI_OS_ERROR_H
 

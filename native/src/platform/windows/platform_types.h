@@ -1,5 +1,5 @@
-/* The types of platform.h on Windows, without its header: every file of the core includes this one. The first
- * two have the size of an SRWLOCK and a CONDITION_VARIABLE, which platform_windows.c checks. */
+/* Declares the types of platform.h on Windows, without its header: every file of the core includes this one.
+ * The first two have the size of an SRWLOCK and a CONDITION_VARIABLE, which platform_windows.c checks. */
 #ifndef CBPI_PLATFORM_TYPES_H
 #define CBPI_PLATFORM_TYPES_H
 

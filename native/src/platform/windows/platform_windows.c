@@ -1,4 +1,5 @@
-/* platform.h on Windows: clock, locks, threads, the library's own folder. Processes: process_windows.c. */
+/* Implements platform.h on Windows: clock, locks, threads, the library's own folder. Processes are in
+ * process_windows.c. */
 #include "platform.h"
 
 #include "errors.h"
@@ -7,8 +8,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-
-#define PATH_UNITS_MAX 32768u
 
 _Static_assert(sizeof(struct cbpi_mutex) == sizeof(SRWLOCK), "a mutex holds an SRWLOCK");
 _Static_assert(sizeof(struct cbpi_condition) == sizeof(CONDITION_VARIABLE),
@@ -162,7 +161,7 @@ void cbpi_on_fork_child(void (*hook)(void))
     (void) hook;
 }
 
-/* The module that this very function lies in: the DLL, or a program that the core is linked into. */
+/* Gives the module that this very function lies in: the DLL, or a program that the core is linked into. */
 static HMODULE own_module(void)
 {
     HMODULE module = NULL;
@@ -171,51 +170,41 @@ static HMODULE own_module(void)
     return module;
 }
 
-uint32_t cbpi_library_folder(char *buffer, uint64_t size)
+static bool is_file(const char *path)
 {
-    uint32_t error = CBP_ERROR_NOT_ENOUGH_MEMORY;
-    WCHAR *path = malloc(PATH_UNITS_MAX * sizeof *path);
-    char *text = malloc(3 * (size_t) PATH_UNITS_MAX);
-    if (!path || !text)
-        goto cleanup;
-    DWORD count = GetModuleFileNameW(own_module(), path, PATH_UNITS_MAX);
-    while (count > 0 && path[count - 1] != '\\')
-        count--;
-    error = CBP_ERROR_FILE_NOT_FOUND;
-    if (count < 2)
-        goto cleanup;
-    size_t text_size = cbp_wtf8_encode((const uint16_t *) path, count - 1, text);
-    error = cbpi_copy_text(text, text_size, buffer, size, NULL);
-cleanup:
-    free(text);
-    free(path);
-    return error ? cbpi_fail(error, "cannot find the folder of the library") : 0;
+    WCHAR *wide;
+    if (cbpi_wide_text(path, &wide) != 0)
+        return false;
+    DWORD attributes = GetFileAttributesW(wide);
+    free(wide);
+    return attributes != INVALID_FILE_ATTRIBUTES && !(attributes & FILE_ATTRIBUTE_DIRECTORY);
 }
 
-static bool is_file(const char *path, size_t size)
+/* Gives the folder of the library, with its backslash. */
+static uint32_t find_folder(char *buffer, uint64_t size)
 {
-    uint16_t *units = malloc((size + 1) * sizeof *units);
-    DWORD attributes = INVALID_FILE_ATTRIBUTES;
-    size_t count = units ? cbp_wtf8_decode(path, size, units) : SIZE_MAX;
-    if (count != SIZE_MAX) {
-        units[count] = 0;
-        attributes = GetFileAttributesW((const WCHAR *) units);
-    }
-    free(units);
-    return attributes != INVALID_FILE_ATTRIBUTES && !(attributes & FILE_ATTRIBUTE_DIRECTORY);
+    WCHAR *library = malloc(CBPI_PATH_UNITS_MAX * sizeof *library);
+    if (!library)
+        return CBP_ERROR_NOT_ENOUGH_MEMORY;
+    DWORD count = GetModuleFileNameW(own_module(), library, CBPI_PATH_UNITS_MAX);
+    while (count > 0 && library[count - 1] != '\\')
+        count--;
+    uint32_t error =
+        count > 1 ? cbpi_copy_wide_text(library, count, buffer, size, NULL) : CBP_ERROR_FILE_NOT_FOUND;
+    free(library);
+    return error;
 }
 
 uint32_t cbpi_helper_path(const char *program, char *buffer, uint64_t size)
 {
-    uint32_t error = cbpi_library_folder(buffer, size);
+    uint32_t error = find_folder(buffer, size);
     if (error != 0)
-        return error;
+        return cbpi_fail(error, "cannot find the folder of the library");
     size_t used = strlen(buffer), program_size = strlen(program);
-    if (used + program_size + 2 > size)
+    if (used + program_size + 1 > size)
         return cbpi_fail(CBP_ERROR_FILE_NOT_FOUND, "the path of the library's folder is too long");
-    buffer[used] = '\\';
-    memcpy(buffer + used + 1, program, program_size + 1);
-    if (!is_file(buffer, used + 1 + program_size))
+    memcpy(buffer + used, program, program_size + 1);
+    if (!is_file(buffer))
         return cbpi_fail(CBP_ERROR_FS_DRIVER_REQUIRED, "the program %s is missing from the package", program);
     return 0;
 }

@@ -1,8 +1,9 @@
-/* The part of platform.h that walks over all processes. What another user's process does not show stays
- * empty, as the system's own tools show it. */
+/* Walks over all processes (platform.h). Facts that another user's process does not show stay empty, as in
+ * the system's own tools. */
 #include "platform.h"
 
 #include "errors.h"
+#include "memory.h"
 #include "os_error.h"
 #include "windows_api.h"
 
@@ -10,33 +11,18 @@
 #include <string.h>
 #include <tlhelp32.h>
 
-#define UNITS_MAX 32768u
+enum { COMMAND_LINE_INFORMATION = 60 };
 
-enum { BASIC_INFORMATION = 0, COMMAND_LINE_INFORMATION = 60 };
-enum {
-    PARAMETERS_OFFSET = 0x20,
-    COMMAND_LINE_OFFSET = 0x70
-}; /* of 64-bit processes, which 32-bit ones are too */
-
-__declspec(dllimport) LONG NTAPI
-    NtQueryInformationProcess(HANDLE process, int kind, void *data, ULONG size, ULONG *written);
-
-struct unicode_string {
-    USHORT size; /* in bytes */
-    USHORT capacity;
-    WCHAR *units;
-};
-
-/* Memory for one process at a time. */
+/* This memory is for one process at a time. */
 struct scratch {
-    uint16_t units[UNITS_MAX + 32];
-    char name[3 * UNITS_MAX];
-    char arguments[3 * UNITS_MAX + 1];
+    uint16_t units[CBPI_PATH_UNITS_MAX + 32];
+    char name[3 * CBPI_PATH_UNITS_MAX];
+    char arguments[3 * CBPI_PATH_UNITS_MAX + 1];
 };
 
 static size_t name_of(HANDLE process, const PROCESSENTRY32W *entry, struct scratch *scratch)
 {
-    DWORD count = UNITS_MAX;
+    DWORD count = CBPI_PATH_UNITS_MAX;
     if (process && QueryFullProcessImageNameW(process, 0, (WCHAR *) scratch->units, &count))
         return cbp_wtf8_encode(scratch->units, count, scratch->name);
     count = (DWORD) wcsnlen(entry->szExeFile, MAX_PATH);
@@ -44,40 +30,27 @@ static size_t name_of(HANDLE process, const PROCESSENTRY32W *entry, struct scrat
     return cbp_wtf8_encode(scratch->units, count, scratch->name);
 }
 
-static bool read_memory(HANDLE process, const void *address, void *data, size_t size)
-{
-    SIZE_T got = 0;
-    return ReadProcessMemory(process, address, data, size, &got) && got == size;
-}
-
-/* From the process's own memory, where the system does not give it out (before Windows 8.1, Wine). */
+/* Reads the command line from the process's own memory, where the system does not give it out (before Windows
+ * 8.1, Wine). */
 static size_t read_command_line(uint32_t process_id, uint16_t *units)
 {
-    struct {
-        void *exit_status;
-        unsigned char *environment_block;
-        void *others[4];
-    } basic;
-    unsigned char *parameters;
-    struct unicode_string found;
+    struct cbpi_system_text found;
     size_t count = 0;
     HANDLE process = OpenProcess(PROCESS_QUERY_INFORMATION | PROCESS_VM_READ, FALSE, process_id);
     if (!process)
         return 0;
-    if (NtQueryInformationProcess(process, BASIC_INFORMATION, &basic, sizeof basic, NULL) >= 0 &&
-        read_memory(process, basic.environment_block + PARAMETERS_OFFSET, &parameters, sizeof parameters) &&
-        read_memory(process, parameters + COMMAND_LINE_OFFSET, &found, sizeof found) &&
-        found.size / 2u <= UNITS_MAX && read_memory(process, found.units, units, found.size))
+    if (cbpi_find_command_line(process, &found) && found.size / 2u <= CBPI_PATH_UNITS_MAX &&
+        cbpi_read_memory(process, found.units, units, found.size))
         count = found.size / 2u;
     CloseHandle(process);
     return count;
 }
 
-/* The command line, with its NUL. */
+/* Gives the command line, with its NUL. */
 static size_t arguments_of(HANDLE process, uint32_t process_id, struct scratch *scratch)
 {
     ULONG written = 0;
-    const struct unicode_string *found = (const void *) scratch->units;
+    const struct cbpi_system_text *found = (const void *) scratch->units;
     const uint16_t *units = scratch->units;
     size_t count;
     if (process && NtQueryInformationProcess(process, COMMAND_LINE_INFORMATION, scratch->units,
@@ -94,14 +67,6 @@ static size_t arguments_of(HANDLE process, uint32_t process_id, struct scratch *
     return size + 1;
 }
 
-static uint64_t start_time_of(HANDLE process)
-{
-    FILETIME created, ended, kernel, user;
-    if (!process || !GetProcessTimes(process, &created, &ended, &kernel, &user))
-        return 0;
-    return (uint64_t) created.dwHighDateTime << 32 | created.dwLowDateTime;
-}
-
 typedef uint32_t (*visitor)(void *context, const struct cbpi_process_facts *facts);
 
 static uint32_t visit_one(const PROCESSENTRY32W *entry, uint32_t with_arguments, struct scratch *scratch,
@@ -111,9 +76,10 @@ static uint32_t visit_one(const PROCESSENTRY32W *entry, uint32_t with_arguments,
     struct cbpi_process_facts facts = {.process_id = entry->th32ProcessID,
                                        .parent_process_id = entry->th32ParentProcessID,
                                        .thread_count = entry->cntThreads,
-                                       .start_time = start_time_of(process),
                                        .name = scratch->name,
                                        .arguments = scratch->arguments};
+    if (process)
+        (void) cbpi_start_time_of(process, &facts.start_time);
     facts.name_size = name_of(process, entry, scratch);
     facts.arguments_size = with_arguments ? arguments_of(process, facts.process_id, scratch) : 0;
     if (process)
@@ -131,21 +97,19 @@ static int by_id(const void *left, const void *right)
 static uint32_t list_processes(PROCESSENTRY32W **entries, size_t *count)
 {
     PROCESSENTRY32W *list = NULL, entry = {.dwSize = sizeof entry};
-    size_t used = 0, capacity = 0;
+    size_t used = 0;
+    uint64_t capacity = 0;
     HANDLE snapshot = CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0);
     if (snapshot == INVALID_HANDLE_VALUE)
         return cbpi_fail_os(GetLastError(), "the processes cannot be listed");
     for (BOOL more = Process32FirstW(snapshot, &entry); more; more = Process32NextW(snapshot, &entry)) {
-        if (used == capacity) {
-            capacity = capacity ? 2 * capacity : 256;
-            PROCESSENTRY32W *grown = realloc(list, capacity * sizeof *grown);
-            if (!grown) {
-                free(list);
-                CloseHandle(snapshot);
-                return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a list of the processes");
-            }
-            list = grown;
+        PROCESSENTRY32W *grown = cbpi_grow(list, sizeof *grown, used + 1, &capacity);
+        if (!grown) {
+            free(list);
+            CloseHandle(snapshot);
+            return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a list of the processes");
         }
+        list = grown;
         list[used++] = entry;
     }
     CloseHandle(snapshot);

@@ -53,9 +53,7 @@ static void tell(struct list_transport *transport, uint32_t process, struct cbpi
     delivery->count = 1;
     delivery->slot = process;
     delivery->nobody_waits = is_end;
-    delivery->items[0][0] = event->type;
-    delivery->items[0][1] = event->flags;
-    delivery->result_codes[0] = delivery->desired_access[0] = 0;
+    delivery->items[0] = (struct cbp_event_item){.type = event->type, .flags = event->flags};
     transport->states[process] = is_end ? ENDED : TOLD;
 }
 
@@ -77,7 +75,7 @@ static uint32_t answer(struct cbpi_transport *base, const struct cbpi_delivery *
 {
     struct list_transport *transport = lock(base);
     if (!delivery->nobody_waits)
-        transport->states[delivery->slot] = delivery->result_codes[0] == 0 ? ALLOWED : REFUSED;
+        transport->states[delivery->slot] = delivery->items[0].result_code == 0 ? ALLOWED : REFUSED;
     return unlock(transport, 0);
 }
 
@@ -87,10 +85,10 @@ static uint32_t backlog(struct cbpi_transport *base)
     return unlock(transport, next_of(transport) < PROCESS_COUNT);
 }
 
-static void counts(struct cbpi_transport *base, struct cbpi_transport_counts *counts)
+static void counts(struct cbpi_transport *base, struct cbp_statistics *counts)
 {
     struct list_transport *transport = lock(base);
-    *counts = (struct cbpi_transport_counts){0};
+    *counts = (struct cbp_statistics){0};
     for (uint32_t i = 0; i < PROCESS_COUNT; i++)
         counts->refused += transport->states[i] == REFUSED;
     unlock(transport, 0);
