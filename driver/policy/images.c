@@ -27,22 +27,7 @@ uint32_t cbpd_match_names(const struct cbpd_image *image, struct cbpd_rule_set *
         if (file->given_size != file->path_size || memcmp(file->given, file->path, file->path_size) != 0)
             count += match_name(file->given, file->given_size, set);
     }
-    if (set->counts[CBP_ACTION_ALLOW] > 0)
-        count -= cbp_ruleset_unmark_allowing(set->block, set->matches);
-    return count;
-}
-
-/* Removes the marks of rules that do not allow. Gives how many marks are left. */
-static uint32_t keep_allowing(struct cbpd_rule_set *set)
-{
-    uint32_t count = 0, rule_count = cbp_ruleset_rule_count(set->block);
-    for (uint32_t i = 0; (i = cbp_ruleset_next(set->block, set->matches, i)) < rule_count; i++) {
-        if (cbp_ruleset_rule_at(set->block, i)->action == CBP_ACTION_ALLOW)
-            count++;
-        else
-            set->matches[i / 64] &= ~((uint64_t) 1 << (i % 64));
-    }
-    return count;
+    return set->counts[CBP_ACTION_ALLOW] > 0 ? cbp_ruleset_keep(set->block, 0, set->matches) : count;
 }
 
 uint32_t cbpd_match_allowing(const struct cbpd_image_file *file, struct cbpd_rule_set *set)
@@ -50,7 +35,7 @@ uint32_t cbpd_match_allowing(const struct cbpd_image_file *file, struct cbpd_rul
     if (set->counts[CBP_ACTION_ALLOW] == 0 || set->match_counts[CBP_RULE_MATCH_NAME] == 0)
         return 0;
     (void) match_name(file->path, file->path_size, set);
-    uint32_t count = keep_allowing(set);
+    uint32_t count = cbp_ruleset_keep(set->block, 1, set->matches);
     if (count > 0 && set->host->path_leads_to_file && !set->host->path_leads_to_file(file)) {
         cbpd_clear_matches(set);
         return 0;
