@@ -75,7 +75,8 @@ static void free_slot(struct cbpd_helper *helper, uint32_t number)
         return;
     }
     /* A large message is rare, so the system gets its memory back. */
-    helper->host->discard_slot(cbp_channel_slot(helper->channel, number), CBP_LARGE_SLOT_SIZE);
+    if (helper->host->discard_slot)
+        helper->host->discard_slot(cbp_channel_slot(helper->channel, number), CBP_LARGE_SLOT_SIZE);
     free_large[free_large_count++] = (uint16_t) number;
 }
 

@@ -10,9 +10,12 @@ void cbpd_clear_matches(struct cbpd_rule_set *set)
 
 static uint32_t match_name(const char *name, uint32_t name_size, struct cbpd_rule_set *set)
 {
-    size_t count;
-    const void *units =
-        name_size > 0 ? set->host->name_units(set->host->context, name, name_size, &count) : NULL;
+    size_t count = name_size;
+    const void *units = name;
+    if (name_size == 0)
+        return 0;
+    if (set->host->name_units)
+        units = set->host->name_units(set->host->context, name, name_size, &count);
     return units ? cbp_ruleset_match_name(set->block, units, count, set->matches) : 0;
 }
 

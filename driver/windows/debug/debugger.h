@@ -173,11 +173,8 @@ bool cbpd_prepare_rule_loading(void);
 /* Says whether a view of a section begins with so many bytes of usable memory. */
 bool cbpd_view_holds(const void *view, uint64_t size);
 void cbpd_begin_loading_rules(struct debugger *self, const struct cbp_rules *request);
-bool cbpd_is_loading_rules(void);
-HANDLE cbpd_rules_loaded_event(void); /* set when loading has ended */
-/* Puts loaded rules in force. Gives the request, and status and value of its reply. False: not loaded yet. */
-bool cbpd_finish_loading_rules(struct debugger *self, struct cbp_message_header *request, uint32_t *status,
-                               uint64_t *value);
+HANDLE cbpd_rules_loaded_event(void);                               /* set when loading has ended */
+uint32_t cbpd_copy_rules(struct cbpd_helper *helper, void **block); /* the host's copy_rules */
 
 /* ---- debugging.c: calls of the system's debugger ---- */
 bool cbpd_next_debug_event(DEBUG_EVENT *event);

@@ -87,7 +87,8 @@ static DWORD wait_ms(struct debugger *self)
 
 static void wait_for_something(struct debugger *self)
 {
-    const HANDLE control = cbpd_is_loading_rules() ? cbpd_rules_loaded_event() : self->request_event;
+    bool is_loading = !cbpd_is_loading(&self->helper, CBPD_LOADING_IDLE);
+    const HANDLE control = is_loading ? cbpd_rules_loaded_event() : self->request_event;
     const HANDLE handles[] = {self->debug_object, self->answer_event, control, self->controller};
     cbp_store_u32(&self->helper.channel->driver_sleeping, 1);
     if (!cbpd_answers_are_there(&self->helper)) {
