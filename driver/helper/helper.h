@@ -145,6 +145,7 @@ bool cbpd_is_held(struct cbpd_helper *helper, struct cbpd_task *task, const stru
 /* ---- messages.c ---- */
 /* Adds to a counter of every open session, at that offset in struct cbp_channel_session. */
 void cbpd_count_for_all(struct cbpd_helper *helper, size_t offset);
+void cbpd_count_lost(struct cbpd_helper *helper); /* an event that no session can be told of */
 
 /* ---- slots.c: messages into the channel, answers out of it ---- */
 void cbpd_slots_init(void);

@@ -23,6 +23,11 @@ void cbpd_count_for_all(struct cbpd_helper *helper, size_t offset)
     }
 }
 
+void cbpd_count_lost(struct cbpd_helper *helper)
+{
+    cbpd_count_for_all(helper, offsetof(struct cbp_channel_session, lost));
+}
+
 /* ---- Messages ---- */
 
 static uint32_t put_text(struct cbp_event_message *message, uint32_t *offset, const char *text, uint32_t size)

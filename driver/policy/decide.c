@@ -26,9 +26,9 @@ struct cbp_decision cbpd_decide(const struct cbpd_request *request, uint32_t pla
 /* Says whether the session's handlers want to know the event. */
 static bool is_wanted(const struct cbpd_request *request, const struct cbpd_session *session, uint32_t item)
 {
-    return (session->events & request->types[item]) != 0 &&
+    return (session->settings.events & request->types[item]) != 0 &&
            ((request->flags[item] & CBP_EVENT_FLAG_FORK) == 0 ||
-            (session->flags & CBP_SESSION_FLAG_FORK_IS_CREATION) != 0);
+            (session->settings.flags & CBP_SESSION_FLAG_FORK_IS_CREATION) != 0);
 }
 
 static void note_refusal(enum cbp_outcome outcome, uint32_t deny_code, struct cbpd_selection *selection,

@@ -109,14 +109,8 @@ struct cbpd_rule_set {
 struct cbpd_session {
     bool open;
     uint64_t controller; /* a session is known by its controller and its id */
-    uint32_t id;
-    uint32_t events;
-    uint32_t timeout_ms;
-    uint32_t timeout_action;
-    uint32_t refuse_with;
-    uint32_t flags;
-    uint64_t sequence; /* of the last event */
-    uint64_t altitude;
+    struct cbp_session_settings settings;
+    uint64_t sequence;     /* of the last event */
     uint64_t opened;       /* rises with each session that is opened */
     uint32_t last_rule_id; /* the highest that was ever in force; ids only rise */
 };

@@ -26,14 +26,14 @@ void cbpd_policy_free(struct cbpd_policy *policy)
 bool cbpd_session_is_above(const struct cbpd_policy *policy, uint32_t place, uint32_t other)
 {
     const struct cbpd_session *one = &policy->sessions[place], *another = &policy->sessions[other];
-    return one->altitude != another->altitude ? one->altitude > another->altitude
-                                              : one->opened < another->opened;
+    uint64_t altitude = one->settings.altitude, other_altitude = another->settings.altitude;
+    return altitude != other_altitude ? altitude > other_altitude : one->opened < another->opened;
 }
 
 bool cbpd_any_session_wants(const struct cbpd_policy *policy, uint32_t events)
 {
     for (uint32_t i = 0; i < policy->session_count; i++)
-        if ((policy->sessions[policy->order[i]].events & events) != 0)
+        if ((policy->sessions[policy->order[i]].settings.events & events) != 0)
             return true;
     return false;
 }
@@ -57,7 +57,7 @@ uint32_t cbpd_find_session(const struct cbpd_policy *policy, uint64_t controller
 {
     for (uint32_t i = 0; i < policy->session_count; i++) {
         const struct cbpd_session *session = &policy->sessions[policy->order[i]];
-        if (session->controller != controller || session->id != session_id)
+        if (session->controller != controller || session->settings.session_id != session_id)
             continue;
         *place = policy->order[i];
         return 0;
@@ -74,8 +74,8 @@ static uint32_t open_session(struct cbpd_policy *policy, uint64_t controller, ui
             at++;
     if (at == CBP_SESSION_MAX)
         return CBP_ERROR_NO_SYSTEM_RESOURCES;
-    policy->sessions[at] = (struct cbpd_session){
-        .open = true, .controller = controller, .id = session_id, .opened = ++policy->opened_count};
+    policy->sessions[at] =
+        (struct cbpd_session){.open = true, .controller = controller, .opened = ++policy->opened_count};
     *place = at;
     return 0;
 }
@@ -88,13 +88,7 @@ uint32_t cbpd_set_session(struct cbpd_policy *policy, uint64_t controller,
         error = open_session(policy, controller, settings->session_id, place);
     if (error != 0)
         return error;
-    struct cbpd_session *session = &policy->sessions[*place];
-    session->events = settings->events;
-    session->timeout_ms = settings->timeout_ms;
-    session->timeout_action = settings->timeout_action;
-    session->refuse_with = settings->refuse_with;
-    session->flags = settings->flags;
-    session->altitude = settings->altitude;
+    policy->sessions[*place].settings = *settings;
     order_sessions(policy);
     return 0;
 }

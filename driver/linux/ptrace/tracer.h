@@ -263,7 +263,6 @@ void cbpd_end_vanished_threads(struct tracer *self, uint32_t pid);
 void cbpd_end_unknown_task(struct tracer *self, uint32_t tid);
 /* Says whether this task has been ended like that; it comes to no stop any more. */
 bool cbpd_was_ended_unknown(struct tracer *self, uint32_t tid);
-void cbpd_count_loss(struct tracer *self); /* counts an event that no session can be told of */
 /* Begins to trace a launcher that will install a filter with these parts (0: none). */
 uint32_t cbpd_seize_root(struct tracer *self, uint32_t tid, uint32_t filter_parts, struct task **task);
 /* Begins to trace a running thread of a process. Gives cbpd_attach_process()'s error codes. */
