@@ -78,7 +78,7 @@ struct cbpd_helper_host {
     void (*identify_programs)(struct cbpd_helper *helper);
 };
 
-enum { CBPD_TASK_BUCKET_BITS = 12, CBPD_ONLY_CONTROLLER = 0 };
+enum { CBPD_ONLY_CONTROLLER = 0 };
 
 /* One request at a time is loaded, and its state names the thread that owns it. */
 enum cbpd_loading_state { CBPD_LOADING_IDLE, CBPD_LOADING_WANTED /* by another thread */, CBPD_LOADING_DONE };
@@ -98,7 +98,7 @@ struct cbpd_helper {
     struct cbpd_loading loading;
     struct cbpd_held *settled, **settled_tail; /* operations with all answers, not yet applied */
     struct cbpd_task *tasks;
-    struct cbpd_task *task_buckets[1 << CBPD_TASK_BUCKET_BITS];
+    struct cbpd_task *task_buckets[1 << CBPD_BUCKET_BITS];
     uint32_t task_count;
     bool leaving;         /* the controller is done or gone: let everything go */
     bool controller_gone; /* no answers come any more */

@@ -19,6 +19,11 @@ static uint32_t match_name(const char *name, uint32_t name_size, struct cbpd_rul
     return units ? cbp_ruleset_match_name(set->block, units, count, set->matches) : 0;
 }
 
+static bool is_same_name(const char *a, uint32_t a_size, const char *b, uint32_t b_size)
+{
+    return a_size == b_size && memcmp(a, b, a_size) == 0;
+}
+
 uint32_t cbpd_match_names(const struct cbpd_image *image, struct cbpd_rule_set *set)
 {
     uint32_t count = 0;
@@ -27,7 +32,7 @@ uint32_t cbpd_match_names(const struct cbpd_image *image, struct cbpd_rule_set *
     for (uint32_t i = 0; i < image->file_count; i++) {
         const struct cbpd_image_file *file = &image->files[i];
         count += match_name(file->path, file->path_size, set);
-        if (file->given_size != file->path_size || memcmp(file->given, file->path, file->path_size) != 0)
+        if (!is_same_name(file->given, file->given_size, file->path, file->path_size))
             count += match_name(file->given, file->given_size, set);
     }
     return set->counts[CBP_ACTION_ALLOW] > 0 ? cbp_ruleset_keep(set->block, 0, set->matches) : count;
@@ -73,16 +78,7 @@ struct cbpd_image *cbpd_make_image(const struct cbpd_policy *policy, const struc
         image->files[i].path = put_name(&room, files[i].path, files[i].path_size);
         image->files[i].given = put_name(&room, files[i].given, files[i].given_size);
     }
-    image->path = image->files[count - 1].path;
-    image->path_size = image->files[count - 1].path_size;
-    image->given = image->files[0].given;
-    image->given_size = image->files[0].given_size;
     return image;
-}
-
-static bool is_same_name(const char *a, uint32_t a_size, const char *b, uint32_t b_size)
-{
-    return a_size == b_size && memcmp(a, b, a_size) == 0;
 }
 
 bool cbpd_has_same_names(const struct cbpd_image *a, const struct cbpd_image *b)

@@ -3,22 +3,17 @@
 
 bool cbpd_policy_init(struct cbpd_policy *policy, const struct cbpd_host *host)
 {
+    static const struct cbpd_image_file unknown = {.path = "", .given = ""};
     policy->host = host;
     policy->rules_generation = 1;
-    policy->nameless = host->allocate(sizeof *policy->nameless, true);
-    if (!policy->nameless)
-        return false;
-    policy->nameless->reference_count = 1;
-    policy->nameless->path = policy->nameless->given = "";
-    policy->nameless->is_vague = true;
-    return true;
+    policy->nameless = cbpd_make_image(policy, &unknown, 1, true);
+    return policy->nameless;
 }
 
 void cbpd_policy_free(struct cbpd_policy *policy)
 {
     for (uint32_t place = 0; place < CBP_SESSION_MAX; place++)
-        for (uint32_t part = 0; part < CBP_RULES_PART_COUNT; part++)
-            cbpd_free_rule_set(policy->rules[place][part]);
+        cbpd_remove_session_rules(policy, place);
     cbpd_release_image(policy, policy->nameless);
     policy->host->release(policy->gathered.refs);
 }

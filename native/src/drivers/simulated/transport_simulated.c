@@ -409,8 +409,8 @@ static uint32_t process_name(struct cbpi_transport *base, uint32_t process_id, c
     struct simulated *transport = lock(base);
     const struct cbpi_member *member = cbpi_population_find(&transport->player.population, process_id);
     const struct cbpd_image *image = member ? member->base.image : NULL;
-    uint32_t error =
-        cbpi_copy_text(image ? image->path : "", image ? image->path_size : 0, buffer, size, needed);
+    uint32_t error = cbpi_copy_text(image ? image->files[0].path : "", image ? image->files[0].path_size : 0,
+                                    buffer, size, needed);
     cbpi_mutex_unlock(&transport->mutex);
     return error;
 }
