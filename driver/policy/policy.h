@@ -11,6 +11,8 @@
 #include "cbp_ruleset.h"
 #include "policy_host.h"
 
+#define CBPD_NS_PER_MS UINT64_C(1000000)
+
 enum {
     CBPD_HANDLE_OPERATIONS = CBP_PROC_EVT_PROCESS_HANDLE_OPERATION | CBP_PROC_EVT_THREAD_HANDLE_OPERATION,
     CBPD_IMAGE_FILE_MAX = 8,

@@ -39,8 +39,7 @@ static uint64_t start_time_of(uint32_t pid) /* 0: not known */
 {
     HANDLE handle = cbpd_open_process_to_look(pid);
     uint64_t start_time = handle ? cbpd_read_start_time(handle) : 0;
-    if (handle)
-        CloseHandle(handle);
+    close_handle(handle);
     return start_time;
 }
 
@@ -93,8 +92,7 @@ static bool wish_for(struct debugger *self, uint32_t pid, struct cbpd_rule_set *
     struct cbpd_image *image = is_known ? cbpd_image_of(self, &facts) : NULL;
     *wish = image ? cbpd_attachment_for(image, set, wanted_rule_id) : CBPD_ATTACH_NOTHING;
     cbpd_release_image(&self->helper.policy, image);
-    if (handle)
-        CloseHandle(handle);
+    close_handle(handle);
     return image || !is_ours || (!is_known && !facts.is_lacking);
 }
 

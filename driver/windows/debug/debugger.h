@@ -12,6 +12,16 @@
 #include "cbp_debug_control.h"
 #include "records.h"
 
+/* ntdll has this function. */
+__declspec(dllimport) LONG NTAPI
+    NtQueryInformationProcess(HANDLE process, int kind, void *data, ULONG size, ULONG *written);
+
+static inline void close_handle(HANDLE handle) /* NULL: there is none */
+{
+    if (handle)
+        CloseHandle(handle);
+}
+
 struct launch;
 
 /* A process is debugged. Its tasks hold references to it. */

@@ -24,18 +24,13 @@ static void finish_creation(struct process *process, uint32_t result_code)
 static struct disposition after_answers(const struct task *task, enum operation_kind kind,
                                         uint32_t result_code)
 {
-    switch (kind) {
-    case OPERATION_CREATION:
+    static const enum disposition_kind next[] = {[OPERATION_CREATION] = DISPOSE_CONTINUE,
+                                                 [OPERATION_THREAD] = DISPOSE_CONTINUE,
+                                                 [OPERATION_THREAD_EXIT] = DISPOSE_END_THREAD,
+                                                 [OPERATION_EXIT] = DISPOSE_END_PROCESS};
+    if (kind == OPERATION_CREATION)
         finish_creation(task->process, result_code);
-        return go_on(DBG_CONTINUE);
-    case OPERATION_THREAD:
-        return go_on(DBG_CONTINUE);
-    case OPERATION_THREAD_EXIT:
-        return (struct disposition){.what = DISPOSE_END_THREAD, .how = DBG_CONTINUE};
-    case OPERATION_EXIT:
-        return (struct disposition){.what = DISPOSE_END_PROCESS, .how = DBG_CONTINUE};
-    }
-    return stay();
+    return (struct disposition){.what = next[kind], .how = DBG_CONTINUE};
 }
 
 /* Posts a report on a task. Says what is to be done with the task if no session is asked. */
@@ -176,8 +171,7 @@ static void close_file(const DEBUG_EVENT *event)
         file = event->u.CreateProcessInfo.hFile;
     else if (event->dwDebugEventCode == LOAD_DLL_DEBUG_EVENT)
         file = event->u.LoadDll.hFile;
-    if (file)
-        CloseHandle(file);
+    close_handle(file);
 }
 
 static struct disposition handle_debug_event(struct debugger *self, const DEBUG_EVENT *event)

@@ -76,8 +76,7 @@ static void consider(struct debugger *self, uint32_t pid, uint32_t parent_pid)
         else
             tell_lost(self, pid, start_time);
     }
-    if (weak)
-        CloseHandle(weak);
+    close_handle(weak);
 }
 
 void cbpd_look_for_strays(struct debugger *self)

@@ -55,8 +55,7 @@ void cbpd_forget_process(struct debugger *self, struct process *process)
     if (process->launch)
         cbpd_end_launch(process->launch, CBP_ERROR_BROKEN_PIPE, 0);
     cbpd_end_process(&self->helper.policy, &process->base);
-    if (process->handle)
-        CloseHandle(process->handle);
+    close_handle(process->handle);
     process->handle = NULL;
     for (struct task *task = first_task(&self->helper), *next; task; task = next) {
         next = next_task(task);
