@@ -327,6 +327,17 @@ def test_every_unit_folds_to_its_simple_upper_case(builds: Builds) -> None:
                 assert (count, found) == (1, [wanted]), hex(unit)
 
 
+def test_units_about_the_last_letter_fold(builds: Builds) -> None:
+    names = [chr(unit) for unit in range(0xFF30, 0x10000)]
+    folded = sorted({rule_oracles.upper(name) for name in names})
+    block = builds.block(WINDOWS, name_rules(WINDOWS, folded))
+    for engine in builds.engines:
+        for name in names:
+            matches = engine.matches(block)
+            assert matches.add_name(WINDOWS.units(name), 2) == 1
+            assert matches.indices() == [folded.index(rule_oracles.upper(name))], hex(ord(name))
+
+
 # ---- What is no set of rules ----
 
 
