@@ -17,15 +17,17 @@ ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "driver" / "rules" / "cbp_case.c"
 UNIT_COUNT = 0x10000
 SURROGATES = range(0xD800, 0xE000)
+LINE_WIDTH = 108
 
 FILE = """\
 /* Maps UTF-16 units to upper case: the simple mapping of Unicode {version}.
  * Made by tools/generate_case_table.py; not to be edited. */
 #include "cbp_pattern.h"
 
-/* The units from first to last become upper case by an addition modulo 65536: all, or every second one. */
+/* The units from first to last become upper case by an addition: all of them, or every second one. */
 static const struct {{
-    uint16_t first, last, is_every_second, difference;
+    uint16_t first, last, is_every_second;
+    int32_t difference;
 }} ranges[] = {{
     /* clang-format off */
 {ranges}
@@ -45,10 +47,9 @@ uint32_t cbp_upper_case(uint32_t unit)
     }}
     int is_lower = low < count && unit >= ranges[low].first &&
                    ((unit - ranges[low].first) & ranges[low].is_every_second) == 0;
-    return is_lower ? (unit + ranges[low].difference) & 0xffffu : unit;
+    return is_lower ? (uint32_t) ((int32_t) unit + ranges[low].difference) : unit;
 }}
 """
-RANGES_IN_A_LINE = 3
 
 Range = tuple[int, int, int, int]  # first, last, is_every_second, difference
 
@@ -67,7 +68,7 @@ def upper(unit: int) -> int:
 def ranges_of(mapping: list[int]) -> list[Range]:
     ranges: list[Range] = []
     for unit, mapped in enumerate(mapping):
-        difference = (mapped - unit) % UNIT_COUNT
+        difference = mapped - unit
         if difference == 0:
             continue
         if ranges:
@@ -81,19 +82,22 @@ def ranges_of(mapping: list[int]) -> list[Range]:
 
 
 def table_text(mapping: list[int]) -> str:
-    texts = [f"{{{a:#06x}, {b:#06x}, {c}, {d:#06x}}}," for a, b, c, d in ranges_of(mapping)]
-    starts = range(0, len(texts), RANGES_IN_A_LINE)
-    lines = [" ".join(["   ", *texts[start : start + RANGES_IN_A_LINE]]) for start in starts]
+    lines = ["   "]
+    for first, last, skips, difference in ranges_of(mapping):
+        text = f" {{{first:#06x}, {last:#06x}, {skips}, {difference}}},"
+        if len(lines[-1]) + len(text) > LINE_WIDTH:
+            lines.append("   ")
+        lines[-1] += text
     return FILE.format(version=unicodedata.unidata_version, ranges="\n".join(lines))
 
 
 def read_mapping(text: str) -> list[int]:
     """The mapping of a table, read from its text."""
     mapping = list(range(UNIT_COUNT))
-    for numbers in re.findall(r"\{(0x\w+), (0x\w+), (\d), (0x\w+)\}", text):
+    for numbers in re.findall(r"\{(0x\w+), (0x\w+), (\d), (-?\d+)\}", text):
         first, last, skips, difference = (int(number, 0) for number in numbers)
         for unit in range(first, last + 1, 1 + skips):
-            mapping[unit] = (unit + difference) % UNIT_COUNT
+            mapping[unit] = unit + difference
     return mapping
 
 
