@@ -14,7 +14,7 @@
 enum { QUEUE_COUNT_MAX = 65536, RING_MASK = 4095 };
 enum { QUEUE_SIZE_MAX = 256 * 1024 * 1024, QUEUE_HELD_SIZE_MAX = 32 * 1024 * 1024 };
 
-/* An answer to a message is expected, or was. */
+/* An operation waits for this answer to a message, or has waited for it. */
 struct awaited {
     struct cbpd_held *held; /* the operation that waits for the answer; NULL: none */
     uint32_t session_id;
