@@ -56,8 +56,12 @@ struct cbpd_helper_host {
     void (*wake_worker)(struct cbpd_helper *helper, uint32_t session_id);
     /* Gives the parent's id as the system has it now. Each message asks for it. */
     uint32_t (*parent_pid_of)(struct cbpd_helper *helper, const struct cbpd_process *process);
-    /* Gives the memory of a large slot back to the system, except its first page. */
+    /* Gives the memory of a large slot back to the system, except its first page. NULL: it stays. */
     void (*discard_slot)(void *slot, size_t size);
+    /* Copies the block of helper->loading.request, because the core could still write to it, and closes what
+     * it came in. Another thread than the helper's calls this. CBP_ERROR_INVALID_DATA,
+     * CBP_ERROR_NOT_ENOUGH_MEMORY. */
+    uint32_t (*copy_rules)(struct cbpd_helper *helper, void **block);
     /* Takes a running process with all its threads, and its descendants if children, under the filter. On an
      * error the process goes on as if nothing had been tried. CBP_ERROR_INVALID_PARAMETER: there is no such
      * process. CBP_ERROR_BUSY: it has another tracer, or processes cannot be listed now.
@@ -70,20 +74,31 @@ struct cbpd_helper_host {
     /* Lets attached processes go that no rule concerns any more. Nothing is told of them from then on. */
     void (*let_released_go)(struct cbpd_helper *helper);
     /* The first rule that allows is in force: from now on cbpd_path_leads_to_file() must be able to answer
-     * for every process's program. */
+     * for every process's program. NULL: it always is. */
     void (*identify_programs)(struct cbpd_helper *helper);
 };
 
-enum { CBPD_TASK_BUCKET_BITS = 12, CBPD_ONLY_CONTROLLER = 0 };
+enum { CBPD_ONLY_CONTROLLER = 0 };
+
+/* One request at a time is loaded, and its state names the thread that owns it. */
+enum cbpd_loading_state { CBPD_LOADING_IDLE, CBPD_LOADING_WANTED /* by another thread */, CBPD_LOADING_DONE };
+
+struct cbpd_loading {
+    uint32_t state; /* atomic */
+    struct cbp_rules request;
+    uint32_t status;
+    struct cbpd_rule_set *set; /* if status is 0 */
+};
 
 /* This is all of a helper's state, all 0 before cbpd_helper_init(). */
 struct cbpd_helper {
     struct cbpd_policy policy;
     const struct cbpd_helper_host *host;
     struct cbp_channel *channel;
+    struct cbpd_loading loading;
     struct cbpd_held *settled, **settled_tail; /* operations with all answers, not yet applied */
     struct cbpd_task *tasks;
-    struct cbpd_task *task_buckets[1 << CBPD_TASK_BUCKET_BITS];
+    struct cbpd_task *task_buckets[1 << CBPD_BUCKET_BITS];
     uint32_t task_count;
     bool leaving;         /* the controller is done or gone: let everything go */
     bool controller_gone; /* no answers come any more */
@@ -130,6 +145,7 @@ bool cbpd_is_held(struct cbpd_helper *helper, struct cbpd_task *task, const stru
 /* ---- messages.c ---- */
 /* Adds to a counter of every open session, at that offset in struct cbp_channel_session. */
 void cbpd_count_for_all(struct cbpd_helper *helper, size_t offset);
+void cbpd_count_lost(struct cbpd_helper *helper); /* an event that no session can be told of */
 
 /* ---- slots.c: messages into the channel, answers out of it ---- */
 void cbpd_slots_init(void);
@@ -166,31 +182,14 @@ uint64_t cbpd_next_deadline_ns(void); /* 0: none */
  * error code and *failed_rule_id. */
 uint32_t cbpd_serve_rules(struct cbpd_helper *helper, const struct cbp_rules *request,
                           struct cbpd_rule_set *set, uint64_t *failed_rule_id);
-uint32_t cbpd_serve_launch_forget(struct cbpd_helper *helper, const struct cbp_launch_forget *request);
 
 /* ---- loading.c: rules on their way into force ---- */
-/* One request at a time is loaded, and its state names the thread that owns it. */
-enum cbpd_loading_state { CBPD_LOADING_IDLE, CBPD_LOADING_WANTED /* by another thread */, CBPD_LOADING_DONE };
-
-struct cbpd_loading {
-    uint32_t state; /* atomic */
-    struct cbp_rules request;
-    uint32_t status;
-    struct cbpd_rule_set *set; /* if status is 0 */
-};
-
-void cbpd_begin_loading(struct cbpd_loading *loading, const struct cbp_rules *request);
-bool cbpd_is_in_state(const struct cbpd_loading *loading, enum cbpd_loading_state state);
-/* Validates the block, if status is 0, and takes it over. The other thread calls this. */
-void cbpd_validate_rules(struct cbpd_loading *loading, const struct cbpd_host *host, uint32_t status,
-                         void *block);
-/* Puts validated rules in force. Gives the status for the reply to loading->request, and *value. */
-uint32_t cbpd_finish_loading(struct cbpd_helper *helper, struct cbpd_loading *loading, uint64_t *value);
-
-/* ---- sessions.c: the one controller's sessions ---- */
-/* These give the error code for the reply to the request. */
-uint32_t cbpd_serve_session(struct cbpd_helper *helper, const struct cbp_session_settings *settings);
-uint32_t cbpd_serve_session_close(struct cbpd_helper *helper, uint32_t session_id);
+void cbpd_begin_loading(struct cbpd_helper *helper, const struct cbp_rules *request);
+bool cbpd_is_loading(const struct cbpd_helper *helper, enum cbpd_loading_state state);
+/* Copies and validates rules that wait for it. False: there are none. The other thread calls this. */
+bool cbpd_load_wanted_rules(struct cbpd_helper *helper);
+/* Puts rules in force that have been loaded (CBPD_LOADING_DONE). Gives the reply to their request. */
+struct cbp_reply cbpd_finish_loading(struct cbpd_helper *helper);
 
 /* ---- requests.c: what the controller asks for ---- */
 /* Gives the type of a request of which size bytes have come, or 0 if it is malformed. */

@@ -23,6 +23,11 @@ void cbpd_count_for_all(struct cbpd_helper *helper, size_t offset)
     }
 }
 
+void cbpd_count_lost(struct cbpd_helper *helper)
+{
+    cbpd_count_for_all(helper, offsetof(struct cbp_channel_session, lost));
+}
+
 /* ---- Messages ---- */
 
 static uint32_t put_text(struct cbp_event_message *message, uint32_t *offset, const char *text, uint32_t size)
@@ -37,7 +42,7 @@ static uint32_t put_text(struct cbp_event_message *message, uint32_t *offset, co
 static uint32_t message_size_of(const struct cbpd_report *report)
 {
     const struct cbpd_image *image = report->image;
-    uint32_t names_size = image ? image->path_size + image->given_size : 0;
+    uint32_t names_size = image ? cbpd_executable_of(image)->path_size + image->files[0].given_size : 0;
     return (uint32_t) sizeof(struct cbp_event_message) + names_size + report->arguments_size;
 }
 
@@ -65,31 +70,25 @@ static void fill_message(struct cbpd_helper *helper, struct cbp_event_message *m
     message->exit_status = report->exit_status;
     message->capabilities = report->capabilities;
     if (image) {
+        const struct cbpd_image_file *executable = cbpd_executable_of(image);
         message->process_name_size =
-            put_text(message, &message->process_name_offset, image->path, image->path_size);
-        message->image_file_name_size =
-            put_text(message, &message->image_file_name_offset, image->given, image->given_size);
+            put_text(message, &message->process_name_offset, executable->path, executable->path_size);
+        message->image_file_name_size = put_text(message, &message->image_file_name_offset,
+                                                 image->files[0].given, image->files[0].given_size);
     }
     message->arguments_size =
         put_text(message, &message->arguments_offset, report->arguments, report->arguments_size);
 }
 
-/* Says whether the program's file was deleted when it was executed or attached to. */
-static bool is_deleted(const struct cbpd_image *image)
-{
-    return image && image->file_count > 0 && image->files[image->file_count - 1].is_deleted;
-}
-
-static void put_items(struct cbpd_session *session, const struct cbpd_report *report,
-                      const struct cbpd_selection *selection, uint32_t added_flags,
-                      struct cbp_event_message *message)
+static void put_items(const struct cbpd_report *report, const struct cbpd_selection *selection,
+                      uint32_t added_flags, uint64_t sequence, struct cbp_event_message *message)
 {
     const struct cbpd_request *request = &report->request;
-    const uint32_t image_flags = is_deleted(report->image) ? CBP_EVENT_FLAG_IMAGE_DELETED : 0;
+    bool is_deleted = report->image && cbpd_executable_of(report->image)->is_deleted;
+    const uint32_t image_flags = is_deleted ? CBP_EVENT_FLAG_IMAGE_DELETED : 0;
     struct cbp_event_item *items = cbp_event_items(message);
     message->item_count = selection->item_count;
-    message->sequence = session->sequence + 1;
-    session->sequence += selection->item_count;
+    message->sequence = sequence;
     for (uint32_t i = 0; i < selection->item_count; i++) {
         uint32_t flags = selection->flags[i] | image_flags;
         if ((flags & CBP_EVENT_FLAG_DECIDED_BY_RULE) == 0)
@@ -120,57 +119,44 @@ static bool is_overdue(const struct cbpd_helper *helper, const struct cbpd_repor
     return (deadline_ns != 0 && now >= deadline_ns) || cbpd_session_is_stale(helper, session_id, now);
 }
 
-/* Without memory to ask a session, its events are lost and what it could have refused is refused. */
-static void lose_selection(struct cbpd_helper *helper, const struct cbpd_selection *selection,
-                           struct cbpd_refusal *refusal)
+/* Sends one session's message. False: there is no memory for it. */
+static bool send_selection(struct cbpd_helper *helper, const struct cbpd_report *report,
+                           const struct cbpd_selection *selection, struct cbpd_held *held,
+                           uint32_t added_flags, uint64_t sequence, uint64_t now)
 {
-    helper->policy.sessions[selection->place].sequence += selection->item_count;
-    cbp_add_u64(&cbpd_channel_of(helper, selection->place)->lost, selection->item_count);
-    if (selection->answerable.refusable_items != 0 && refusal->code == 0)
-        refusal->code = CBP_ERROR_NOT_ENOUGH_MEMORY;
-}
-
-/* Sends one session's message. Gives its first sequence number. */
-static uint64_t send_selection(struct cbpd_helper *helper, const struct cbpd_report *report,
-                               const struct cbpd_selection *selection, struct cbpd_held *held,
-                               uint32_t added_flags, uint64_t now)
-{
-    uint32_t session_id = selection->place, slot;
-    struct cbpd_session *session = &helper->policy.sessions[session_id];
-    uint64_t sequence = session->sequence + 1;
+    uint32_t slot;
     struct cbp_event_message *message = cbpd_begin_message(helper, message_size_of(report), &slot);
-    bool sent = false;
-    if (message) {
-        fill_message(helper, message, report, session_id,
-                     held ? deadline_of(helper, report, session_id, now) : 0);
-        put_items(session, report, selection, added_flags, message);
-        sent = cbpd_commit_message(helper, message, slot, held, &selection->answerable);
-    } else {
-        session->sequence += selection->item_count;
-    }
-    if (!sent)
-        cbp_add_u64(&cbpd_channel_of(helper, session_id)->lost, selection->item_count);
-    return sequence;
+    if (!message)
+        return false;
+    fill_message(helper, message, report, selection->place,
+                 held ? deadline_of(helper, report, selection->place, now) : 0);
+    put_items(report, selection, added_flags, sequence, message);
+    return cbpd_commit_message(helper, message, slot, held, &selection->answerable);
 }
 
-/* Tells one session, and lets the operation wait for its answer if it is asked. */
+/* Tells one session, and lets the operation wait for its answer if it is asked. Gives the first sequence
+ * number. Without memory (is_lacking: for the operation) the session's events are lost, and what it could have
+ * refused is refused. */
 static uint64_t tell_session(struct cbpd_helper *helper, const struct cbpd_report *report,
-                             const struct cbpd_selection *selection, struct cbpd_held *held, uint64_t now,
-                             struct cbpd_refusal *refusal)
+                             const struct cbpd_selection *selection, struct cbpd_held *held, bool is_lacking,
+                             uint64_t now, struct cbpd_refusal *refusal)
 {
-    uint32_t added_flags = held ? CBP_EVENT_FLAG_HELD : 0;
+    struct cbpd_session *session = &helper->policy.sessions[selection->place];
+    uint64_t sequence = session->sequence + 1;
+    uint32_t code = 0, added_flags = held ? CBP_EVENT_FLAG_HELD : 0;
+    session->sequence += selection->item_count;
     if (held && is_overdue(helper, report, selection->place, now)) {
-        uint32_t code = cbpd_count_timeout(helper, selection->place, selection->answerable.is_creation);
-        if (refusal->code == 0)
-            refusal->code = code;
+        code = cbpd_count_timeout(helper, selection->place, selection->answerable.is_creation);
         held = NULL;
         added_flags = CBP_EVENT_FLAG_TIMED_OUT;
     }
-    uint32_t asked_count = held ? held->base.unanswered_count : 0;
-    uint64_t sequence = send_selection(helper, report, selection, held, added_flags, now);
-    bool is_lost = held && held->base.unanswered_count == asked_count;
-    if (is_lost && selection->answerable.refusable_items != 0 && refusal->code == 0)
-        refusal->code = CBP_ERROR_NOT_ENOUGH_MEMORY;
+    if (is_lacking || !send_selection(helper, report, selection, held, added_flags, sequence, now)) {
+        cbp_add_u64(&cbpd_channel_of(helper, selection->place)->lost, selection->item_count);
+        if ((is_lacking || held) && selection->answerable.refusable_items != 0)
+            code = CBP_ERROR_NOT_ENOUGH_MEMORY;
+    }
+    if (refusal->code == 0)
+        refusal->code = code;
     return sequence;
 }
 
@@ -209,12 +195,9 @@ void cbpd_post(struct cbpd_helper *helper, const struct cbpd_report *report, str
         *held = cbpd_allocate_surely(helper->host->held_size);
     for (uint32_t i = 0; i < count; i++) {
         const struct cbpd_selection *selection = &selections[i];
-        if (is_needed && *held == NULL && selection->asked) {
-            lose_selection(helper, selection, &by_rule);
-            continue;
-        }
-        struct cbpd_held *waits = selection->asked && !report->is_past ? *held : NULL;
-        uint64_t sequence = tell_session(helper, report, selection, waits, now, &by_rule);
+        bool waits = selection->asked && !report->is_past;
+        uint64_t sequence = tell_session(helper, report, selection, waits ? *held : NULL,
+                                         waits && is_needed && !*held, now, &by_rule);
         if (sequences && selection->items[0] == 0) /* its first item is the report's first */
             sequences[selection->place] = sequence;
     }

@@ -1,4 +1,5 @@
 /* Serves the requests of the controller that are alike in all drivers. */
+#include "cbp_atomic.h"
 #include "cbp_message_check.h"
 #include "helper.h"
 
@@ -14,20 +15,40 @@ static uint32_t serve_hello(struct cbpd_helper *helper, const void *message, uin
 
 static uint32_t serve_session(struct cbpd_helper *helper, const void *message, uint64_t *value)
 {
+    const struct cbp_session_settings *settings = message;
+    uint32_t place;
+    bool is_new = cbpd_find_session(&helper->policy, CBPD_ONLY_CONTROLLER, settings->session_id, &place) != 0;
+    uint32_t error = cbpd_set_session(&helper->policy, CBPD_ONLY_CONTROLLER, settings, &place);
     (void) value;
-    return cbpd_serve_session(helper, message);
+    if (error == 0 && is_new)
+        cbp_store_u64(&cbpd_channel_of(helper, place)->heartbeat_ns, helper->host->now_ns());
+    return error;
 }
 
 static uint32_t serve_session_close(struct cbpd_helper *helper, const void *message, uint64_t *value)
 {
+    const struct cbp_session_close *request = message;
+    uint32_t place;
+    uint32_t error = cbpd_find_session(&helper->policy, CBPD_ONLY_CONTROLLER, request->session_id, &place);
     (void) value;
-    return cbpd_serve_session_close(helper, ((const struct cbp_session_close *) message)->session_id);
+    if (error != 0)
+        return error;
+    cbpd_release_session_slots(helper, place);
+    cbpd_close_session(&helper->policy, place);
+    helper->host->let_released_go(helper);
+    return 0;
 }
 
 static uint32_t serve_launch_forget(struct cbpd_helper *helper, const void *message, uint64_t *value)
 {
+    const struct cbp_launch_forget *request = message;
+    uint32_t place;
+    uint32_t error = cbpd_find_session(&helper->policy, CBPD_ONLY_CONTROLLER, request->session_id, &place);
     (void) value;
-    return cbpd_serve_launch_forget(helper, message);
+    if (error == 0)
+        error = cbpd_forget_launch(&helper->policy, place, request->rule_id);
+    helper->host->let_released_go(helper);
+    return error;
 }
 
 static uint32_t serve_process_query(struct cbpd_helper *helper, const void *message, uint64_t *value)

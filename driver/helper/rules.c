@@ -53,18 +53,8 @@ uint32_t cbpd_serve_rules(struct cbpd_helper *helper, const struct cbp_rules *re
         return error;
     }
     cbpd_install_rules(policy, request, place, set);
-    if (!allowed_before && policy->rule_counts[CBP_ACTION_ALLOW] > 0)
+    if (helper->host->identify_programs && !allowed_before && policy->rule_counts[CBP_ACTION_ALLOW] > 0)
         helper->host->identify_programs(helper);
     helper->host->let_released_go(helper);
     return 0;
-}
-
-uint32_t cbpd_serve_launch_forget(struct cbpd_helper *helper, const struct cbp_launch_forget *request)
-{
-    uint32_t place;
-    uint32_t error = cbpd_find_session(&helper->policy, CBPD_ONLY_CONTROLLER, request->session_id, &place);
-    if (error == 0)
-        error = cbpd_forget_launch(&helper->policy, place, request->rule_id);
-    helper->host->let_released_go(helper);
-    return error;
 }

@@ -14,29 +14,32 @@
 enum { QUEUE_COUNT_MAX = 65536, RING_MASK = 4095 };
 enum { QUEUE_SIZE_MAX = 256 * 1024 * 1024, QUEUE_HELD_SIZE_MAX = 32 * 1024 * 1024 };
 
-struct slot_record {
+/* An operation waits for this answer to a message, or has waited for it. */
+struct awaited {
     struct cbpd_held *held; /* the operation that waits for the answer; NULL: none */
     uint32_t session_id;
     struct cbpd_answerable answerable;
+};
+
+struct slot_record {
+    struct awaited answer;
     bool posted;
     uint16_t next, previous; /* in the list of posted slots with an operation that waits */
 };
 
 struct queued {
     struct queued *next;
-    struct cbpd_held *held;
-    uint64_t deadline_ns;
-    uint32_t session_id;
-    uint32_t size;
-    struct cbpd_answerable answerable;
+    struct awaited answer;
     struct cbp_event_message message; /* its variable parts follow */
 };
 
 enum { NO_SLOT = CBP_SLOT_COUNT }; /* also the head of the list of waiting slots */
 
 static struct slot_record records[CBP_SLOT_COUNT + 1];
-static uint16_t free_small[CBP_SMALL_SLOT_COUNT], free_large[CBP_LARGE_SLOT_COUNT];
-static uint32_t free_small_count, free_large_count;
+static struct free_slots {
+    uint16_t numbers[CBP_SMALL_SLOT_COUNT];
+    uint32_t count;
+} free_small, free_large;
 static struct queued *queue_head, **queue_tail = &queue_head;
 static uint32_t queue_count;
 static size_t queue_size;
@@ -44,12 +47,16 @@ static size_t queue_held_size;  /* of messages with an operation that waits */
 static uint32_t waiting_count;  /* slots and queued messages with an operation that waits */
 static uint64_t next_expiry_ns; /* no deadline lies before it; 0: there is none */
 
+static void put_free(uint32_t number)
+{
+    struct free_slots *slots = number < CBP_SMALL_SLOT_COUNT ? &free_small : &free_large;
+    slots->numbers[slots->count++] = (uint16_t) number;
+}
+
 void cbpd_slots_init(void)
 {
-    for (uint32_t i = 0; i < CBP_SMALL_SLOT_COUNT; i++)
-        free_small[free_small_count++] = (uint16_t) (CBP_SMALL_SLOT_COUNT - 1 - i);
-    for (uint32_t i = 0; i < CBP_LARGE_SLOT_COUNT; i++)
-        free_large[free_large_count++] = (uint16_t) (CBP_SLOT_COUNT - 1 - i);
+    for (uint32_t number = CBP_SLOT_COUNT; number-- > 0;)
+        put_free(number);
     records[NO_SLOT].next = records[NO_SLOT].previous = NO_SLOT;
 }
 
@@ -62,21 +69,17 @@ struct cbp_channel_session *cbpd_channel_of(const struct cbpd_helper *helper, ui
 
 static uint32_t take_slot(uint32_t message_size)
 {
-    if (message_size <= cbp_channel_message_capacity(0))
-        return free_small_count > 0 ? free_small[--free_small_count] : NO_SLOT;
-    return free_large_count > 0 ? free_large[--free_large_count] : NO_SLOT;
+    struct free_slots *slots = message_size <= cbp_channel_message_capacity(0) ? &free_small : &free_large;
+    return slots->count > 0 ? slots->numbers[--slots->count] : NO_SLOT;
 }
 
 static void free_slot(struct cbpd_helper *helper, uint32_t number)
 {
     records[number].posted = false;
-    if (number < CBP_SMALL_SLOT_COUNT) {
-        free_small[free_small_count++] = (uint16_t) number;
-        return;
-    }
     /* A large message is rare, so the system gets its memory back. */
-    helper->host->discard_slot(cbp_channel_slot(helper->channel, number), CBP_LARGE_SLOT_SIZE);
-    free_large[free_large_count++] = (uint16_t) number;
+    if (number >= CBP_SMALL_SLOT_COUNT && helper->host->discard_slot)
+        helper->host->discard_slot(cbp_channel_slot(helper->channel, number), CBP_LARGE_SLOT_SIZE);
+    put_free(number);
 }
 
 static void link_waiting(uint32_t number)
@@ -114,50 +117,42 @@ static void ring_bell(struct cbpd_helper *helper, uint32_t session_id, bool some
 }
 
 /* Hands a filled slot to the core. */
-static void push_slot(struct cbpd_helper *helper, uint32_t number, uint32_t session_id,
-                      struct cbpd_held *held, uint64_t deadline_ns, const struct cbpd_answerable *answerable)
+static void push_slot(struct cbpd_helper *helper, uint32_t number, const struct awaited *answer)
 {
     struct cbp_slot *slot = cbp_channel_slot(helper->channel, number);
-    struct cbp_channel_session *ring = cbpd_channel_of(helper, session_id);
-    records[number].held = held;
-    records[number].session_id = session_id;
-    records[number].answerable = *answerable;
+    struct cbp_channel_session *ring = cbpd_channel_of(helper, answer->session_id);
+    records[number].answer = *answer;
     records[number].posted = true;
-    if (held)
+    if (answer->held)
         link_waiting(number);
-    slot->session_id = session_id;
-    cbp_store_u64(&slot->deadline_ns, held ? deadline_ns : 0);
-    cbp_store_u32(&slot->decision, held ? CBP_DECISION_OPEN : CBP_DECISION_EXPIRED);
+    slot->session_id = answer->session_id;
+    cbp_store_u64(&slot->deadline_ns, answer->held ? slot->message.header.deadline_ns : 0);
+    cbp_store_u32(&slot->decision, answer->held ? CBP_DECISION_OPEN : CBP_DECISION_EXPIRED);
     uint32_t tail = cbp_load_relaxed_u32(&ring->tail);
     cbp_store_relaxed_u32(&ring->ring[tail & RING_MASK], number);
     cbp_store_u32(&ring->tail, tail + 1);
-    ring_bell(helper, session_id, held);
+    ring_bell(helper, answer->session_id, answer->held);
 }
 
 /* ---- The queue ---- */
 
-static bool queue_message(const struct cbp_event_message *message, struct cbpd_held *held,
-                          uint64_t deadline_ns, const struct cbpd_answerable *answerable)
+static bool queue_message(const struct cbp_event_message *message, const struct awaited *answer)
 {
     uint32_t size = message->header.size;
     bool full = queue_count >= QUEUE_COUNT_MAX || queue_size + size > QUEUE_SIZE_MAX;
     /* A held task makes no more events, so their number limits itself. Other events need a limit. */
     struct queued *queued =
-        full && !held ? NULL : cbpd_allocate_surely(offsetof(struct queued, message) + size);
+        full && !answer->held ? NULL : cbpd_allocate_surely(offsetof(struct queued, message) + size);
     if (!queued)
         return false;
     queued->next = NULL;
-    queued->held = held;
-    queued->deadline_ns = deadline_ns;
-    queued->session_id = message->session_id;
-    queued->answerable = *answerable;
-    queued->size = size;
+    queued->answer = *answer;
     memcpy(&queued->message, message, size);
     *queue_tail = queued;
     queue_tail = &queued->next;
     queue_count++;
     queue_size += size;
-    if (held) {
+    if (answer->held) {
         queue_held_size += size;
         waiting_count++;
     }
@@ -167,10 +162,10 @@ static bool queue_message(const struct cbp_event_message *message, struct cbpd_h
 /* No operation waits any more for the answer to this queued message. */
 static void stop_waiting_for(struct queued *queued)
 {
-    if (!queued->held)
+    if (!queued->answer.held)
         return;
-    queued->held = NULL;
-    queue_held_size -= queued->size;
+    queued->answer.held = NULL;
+    queue_held_size -= queued->message.header.size;
     waiting_count--;
 }
 
@@ -187,7 +182,7 @@ static void unqueue_head(void)
     if (!queue_head)
         queue_tail = &queue_head;
     queue_count--;
-    queue_size -= queued->size;
+    queue_size -= queued->message.header.size;
     stop_waiting_for(queued);
     cbpd_free_surely(queued);
 }
@@ -196,16 +191,14 @@ static void unqueue_head(void)
 static void drain_queue(struct cbpd_helper *helper)
 {
     while (queue_head) {
-        if (!helper->policy.sessions[queue_head->session_id].open) {
-            unqueue_head();
-            continue;
+        uint32_t size = queue_head->message.header.size;
+        if (helper->policy.sessions[queue_head->answer.session_id].open) {
+            uint32_t number = take_slot(size);
+            if (number == NO_SLOT)
+                return;
+            memcpy(&cbp_channel_slot(helper->channel, number)->message, &queue_head->message, size);
+            push_slot(helper, number, &queue_head->answer);
         }
-        uint32_t number = take_slot(queue_head->size);
-        if (number == NO_SLOT)
-            return;
-        memcpy(&cbp_channel_slot(helper->channel, number)->message, &queue_head->message, queue_head->size);
-        push_slot(helper, number, queue_head->session_id, queue_head->held, queue_head->deadline_ns,
-                  &queue_head->answerable);
         unqueue_head();
     }
 }
@@ -225,7 +218,7 @@ struct cbp_event_message *cbpd_begin_message(struct cbpd_helper *helper, uint32_
 /* Plans the next look at operations: at this deadline, or without one (0) when the session may be stale. */
 static void plan_expiry(uint64_t deadline_ns, uint64_t now)
 {
-    uint64_t at = deadline_ns != 0 ? deadline_ns : now + CBP_HEARTBEAT_LIMIT_MS * UINT64_C(1000000);
+    uint64_t at = deadline_ns != 0 ? deadline_ns : now + CBP_HEARTBEAT_LIMIT_MS * CBPD_NS_PER_MS;
     if (next_expiry_ns == 0 || at < next_expiry_ns)
         next_expiry_ns = at;
 }
@@ -233,10 +226,11 @@ static void plan_expiry(uint64_t deadline_ns, uint64_t now)
 bool cbpd_commit_message(struct cbpd_helper *helper, struct cbp_event_message *message, uint32_t slot,
                          struct cbpd_held *held, const struct cbpd_answerable *answerable)
 {
+    const struct awaited answer = {held, message->session_id, *answerable};
     uint64_t deadline_ns = message->header.deadline_ns;
     if (slot != NO_SLOT)
-        push_slot(helper, slot, message->session_id, held, deadline_ns, answerable);
-    else if (!queue_message(message, held, deadline_ns, answerable))
+        push_slot(helper, slot, &answer);
+    else if (!queue_message(message, &answer))
         return false;
     if (held) {
         held->base.unanswered_count++;
@@ -251,7 +245,7 @@ bool cbpd_session_is_stale(const struct cbpd_helper *helper, uint32_t session_id
 {
     uint64_t limit_ms = cbpd_silence_limit_ms(&helper->policy, session_id);
     uint64_t heartbeat = cbp_load_u64(&cbpd_channel_of(helper, session_id)->heartbeat_ns);
-    return now > heartbeat && now - heartbeat > limit_ms * 1000000u;
+    return now > heartbeat && now - heartbeat > limit_ms * CBPD_NS_PER_MS;
 }
 
 uint32_t cbpd_count_timeout(struct cbpd_helper *helper, uint32_t session_id, bool is_creation)
@@ -266,8 +260,10 @@ uint32_t cbpd_count_timeout(struct cbpd_helper *helper, uint32_t session_id, boo
 /* ---- Answers ---- */
 
 /* Counts down the answers to wait for. The driver asks for settled operations and applies them. */
-static void settle(struct cbpd_helper *helper, struct cbpd_held *held)
+static void settle(struct cbpd_helper *helper, struct awaited *answer)
 {
+    struct cbpd_held *held = answer->held;
+    answer->held = NULL;
     if (--held->base.unanswered_count > 0)
         return;
     held->next_settled = NULL;
@@ -291,20 +287,17 @@ struct cbpd_held *cbpd_next_settled(struct cbpd_helper *helper)
 /* Applies the answer in a slot that the core has given back, and frees the slot. */
 static void accept_answer(struct cbpd_helper *helper, uint32_t number)
 {
-    struct slot_record *record = &records[number];
+    struct awaited *answer = &records[number].answer;
     struct cbp_slot *slot = cbp_channel_slot(helper->channel, number);
-    struct cbpd_held *held = record->held;
-    if (held) {
+    if (answer->held) {
         unlink_waiting(number);
-        record->held = NULL;
         if (cbp_load_u32(&slot->decision) == CBP_DECISION_ANSWERED)
-            cbp_add_u64(&cbpd_channel_of(helper, record->session_id)->refused,
-                        cbpd_apply_answer(&helper->policy, record->session_id, &record->answerable,
-                                          cbp_event_items_const(&slot->message), &held->base));
+            cbp_add_u64(&cbpd_channel_of(helper, answer->session_id)->refused,
+                        cbpd_apply_answer(&helper->policy, answer->session_id, &answer->answerable,
+                                          cbp_event_items_const(&slot->message), &answer->held->base));
+        settle(helper, answer);
     }
     free_slot(helper, number);
-    if (held)
-        settle(helper, held);
 }
 
 bool cbpd_answers_are_there(const struct cbpd_helper *helper)
@@ -342,38 +335,36 @@ static bool close_decision(struct cbpd_helper *helper, uint32_t number)
                                 CBP_DECISION_EXPIRED);
 }
 
-static void let_time_out(struct cbpd_helper *helper, uint32_t session_id, bool is_creation,
-                         struct cbpd_held *held)
+static void let_time_out(struct cbpd_helper *helper, const struct awaited *answer)
 {
-    cbpd_refuse(&helper->policy, session_id, cbpd_count_timeout(helper, session_id, is_creation),
-                &held->base);
+    uint32_t code = cbpd_count_timeout(helper, answer->session_id, answer->answerable.is_creation);
+    cbpd_refuse(&helper->policy, answer->session_id, code, &answer->held->base);
 }
 
 /* Stops waiting for a slot's answer. The slot itself stays with the core. */
 static void abandon_slot(struct cbpd_helper *helper, uint32_t number, bool timed_out)
 {
-    struct cbpd_held *held = records[number].held;
-    uint32_t session_id = records[number].session_id;
+    struct awaited *answer = &records[number].answer;
     /* The core is answering or moving the deadline now: look again later, unless the controller is gone. */
     if (!close_decision(helper, number) && !helper->controller_gone)
         return;
     unlink_waiting(number);
-    records[number].held = NULL;
     if (timed_out)
-        let_time_out(helper, session_id, records[number].answerable.is_creation, held);
-    settle(helper, held);
+        let_time_out(helper, answer);
+    settle(helper, answer);
 }
 
 static void expire_queued(struct cbpd_helper *helper, uint64_t now)
 {
     for (struct queued *queued = queue_head; queued; queued = queued->next) {
-        struct cbpd_held *held = queued->held;
-        if (!held)
+        uint64_t deadline_ns = queued->message.header.deadline_ns;
+        struct awaited answer = queued->answer;
+        if (!answer.held)
             continue;
-        bool expired = queued->deadline_ns != 0 ? now >= queued->deadline_ns
-                                                : cbpd_session_is_stale(helper, queued->session_id, now);
+        bool expired =
+            deadline_ns != 0 ? now >= deadline_ns : cbpd_session_is_stale(helper, answer.session_id, now);
         if (!expired) {
-            plan_expiry(queued->deadline_ns, now);
+            plan_expiry(deadline_ns, now);
             continue;
         }
         struct cbp_event_item *items = cbp_event_items(&queued->message);
@@ -381,8 +372,8 @@ static void expire_queued(struct cbpd_helper *helper, uint64_t now)
             items[i].flags = (items[i].flags & ~(uint32_t) (CBP_EVENT_FLAG_HELD | CBP_EVENT_FLAG_REFUSABLE)) |
                              CBP_EVENT_FLAG_TIMED_OUT;
         stop_waiting_for(queued);
-        let_time_out(helper, queued->session_id, queued->answerable.is_creation, held);
-        settle(helper, held);
+        let_time_out(helper, &answer);
+        settle(helper, &answer);
     }
 }
 
@@ -395,11 +386,11 @@ void cbpd_expire_operations(struct cbpd_helper *helper)
     for (uint32_t number = records[NO_SLOT].next; number != NO_SLOT;) {
         uint32_t next = records[number].next;
         uint64_t deadline_ns = cbp_load_u64(&cbp_channel_slot(helper->channel, number)->deadline_ns);
-        bool stale = cbpd_session_is_stale(helper, records[number].session_id, now);
+        bool stale = cbpd_session_is_stale(helper, records[number].answer.session_id, now);
         if (stale || (deadline_ns != 0 && now >= deadline_ns))
             abandon_slot(helper, number, true);
-        if (records[number].held)
-            plan_expiry(deadline_ns > now || deadline_ns == 0 ? deadline_ns : now + 1000000, now);
+        if (records[number].answer.held)
+            plan_expiry(deadline_ns > now || deadline_ns == 0 ? deadline_ns : now + CBPD_NS_PER_MS, now);
         number = next;
     }
     expire_queued(helper, now);
@@ -422,15 +413,15 @@ void cbpd_release_session_slots(struct cbpd_helper *helper, uint32_t session_id)
     }
     for (uint32_t number = records[NO_SLOT].next; number != NO_SLOT;) {
         uint32_t next = records[number].next;
-        if (records[number].session_id == session_id)
+        if (records[number].answer.session_id == session_id)
             abandon_slot(helper, number, false);
         number = next;
     }
     for (struct queued *queued = queue_head; queued; queued = queued->next)
-        if (queued->session_id == session_id && queued->held) {
-            struct cbpd_held *held = queued->held;
+        if (queued->answer.session_id == session_id && queued->answer.held) {
+            struct awaited answer = queued->answer;
             stop_waiting_for(queued);
-            settle(helper, held);
+            settle(helper, &answer);
         }
     drain_queue(helper);
 }

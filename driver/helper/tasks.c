@@ -1,15 +1,9 @@
 /* Finds tasks by id. Knows no stops, no events and no sessions. */
 #include "helper.h"
 
-/* Ids follow one another; on Windows they rise in steps of 4. */
-static uint32_t bucket_of(uint32_t id)
-{
-    return id * UINT32_C(0x9e3779b1) >> (32 - CBPD_TASK_BUCKET_BITS);
-}
-
 struct cbpd_task *cbpd_find_task(const struct cbpd_helper *helper, uint32_t tid)
 {
-    struct cbpd_task *task = helper->task_buckets[bucket_of(tid)];
+    struct cbpd_task *task = helper->task_buckets[cbpd_bucket_of(tid)];
     while (task && task->tid != tid)
         task = task->hash_next;
     return task;
@@ -17,14 +11,14 @@ struct cbpd_task *cbpd_find_task(const struct cbpd_helper *helper, uint32_t tid)
 
 static void hash_task(struct cbpd_helper *helper, struct cbpd_task *task)
 {
-    struct cbpd_task **bucket = &helper->task_buckets[bucket_of(task->tid)];
+    struct cbpd_task **bucket = &helper->task_buckets[cbpd_bucket_of(task->tid)];
     task->hash_next = *bucket;
     *bucket = task;
 }
 
 static void unhash_task(struct cbpd_helper *helper, struct cbpd_task *task)
 {
-    struct cbpd_task **link = &helper->task_buckets[bucket_of(task->tid)];
+    struct cbpd_task **link = &helper->task_buckets[cbpd_bucket_of(task->tid)];
     while (*link != task)
         link = &(*link)->hash_next;
     *link = task->hash_next;

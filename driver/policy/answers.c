@@ -2,8 +2,6 @@
  * the highest session counts. Knows no messages except their items, and no clock. */
 #include "policy.h"
 
-#define NS_PER_MS UINT64_C(1000000)
-
 void cbpd_refuse(const struct cbpd_policy *policy, uint32_t place, uint32_t result_code,
                  struct cbpd_operation *operation)
 {
@@ -46,18 +44,18 @@ uint32_t cbpd_apply_answer(const struct cbpd_policy *policy, uint32_t place,
 
 uint32_t cbpd_timeout_code(const struct cbpd_policy *policy, uint32_t place, bool is_creation)
 {
-    bool denies = is_creation && policy->sessions[place].timeout_action == CBP_TIMEOUT_ACTION_DENY;
+    bool denies = is_creation && policy->sessions[place].settings.timeout_action == CBP_TIMEOUT_ACTION_DENY;
     return denies ? CBP_ERROR_TIMEOUT : 0;
 }
 
 uint64_t cbpd_deadline_of(const struct cbpd_policy *policy, uint32_t place, uint64_t since_ns)
 {
-    uint32_t timeout_ms = policy->sessions[place].timeout_ms;
-    return timeout_ms != 0 ? since_ns + timeout_ms * NS_PER_MS : 0;
+    uint32_t timeout_ms = policy->sessions[place].settings.timeout_ms;
+    return timeout_ms != 0 ? since_ns + timeout_ms * CBPD_NS_PER_MS : 0;
 }
 
 uint64_t cbpd_silence_limit_ms(const struct cbpd_policy *policy, uint32_t place)
 {
-    uint32_t timeout_ms = policy->sessions[place].timeout_ms;
+    uint32_t timeout_ms = policy->sessions[place].settings.timeout_ms;
     return timeout_ms != 0 ? timeout_ms : CBP_HEARTBEAT_LIMIT_MS;
 }

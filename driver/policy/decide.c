@@ -15,11 +15,8 @@ struct cbp_decision cbpd_decide(const struct cbpd_request *request, uint32_t pla
         lost = request->access & stripped;
     else if (type == CBP_PROC_EVT_THREAD_HANDLE_OPERATION)
         lost = request->access & cbp_thread_rights_of(stripped);
-    uint32_t operation = type == CBP_PROC_EVT_PROCESS_CREATION ? CBP_OPERATION_REFUSABLE : 0;
-    if (lost != 0)
-        operation |= CBP_OPERATION_HAS_ACCESS;
-    struct cbp_decision decision = cbp_decide(operation, originator, subject);
-    decision.strip_mask = lost;
+    struct cbp_decision decision =
+        cbp_decide(type == CBP_PROC_EVT_PROCESS_CREATION, lost, originator, subject);
     if ((request->recorded_items & (1u << item)) != 0 &&
         (decision.outcome == CBP_OUTCOME_ASK || decision.outcome == CBP_OUTCOME_ALLOW))
         return request->recorded[item];
@@ -29,9 +26,9 @@ struct cbp_decision cbpd_decide(const struct cbpd_request *request, uint32_t pla
 /* Says whether the session's handlers want to know the event. */
 static bool is_wanted(const struct cbpd_request *request, const struct cbpd_session *session, uint32_t item)
 {
-    return (session->events & request->types[item]) != 0 &&
+    return (session->settings.events & request->types[item]) != 0 &&
            ((request->flags[item] & CBP_EVENT_FLAG_FORK) == 0 ||
-            (session->flags & CBP_SESSION_FLAG_FORK_IS_CREATION) != 0);
+            (session->settings.flags & CBP_SESSION_FLAG_FORK_IS_CREATION) != 0);
 }
 
 static void note_refusal(enum cbp_outcome outcome, uint32_t deny_code, struct cbpd_selection *selection,

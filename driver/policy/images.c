@@ -10,10 +10,18 @@ void cbpd_clear_matches(struct cbpd_rule_set *set)
 
 static uint32_t match_name(const char *name, uint32_t name_size, struct cbpd_rule_set *set)
 {
-    size_t count;
-    const void *units =
-        name_size > 0 ? set->host->name_units(set->host->context, name, name_size, &count) : NULL;
+    size_t count = name_size;
+    const void *units = name;
+    if (name_size == 0)
+        return 0;
+    if (set->host->name_units)
+        units = set->host->name_units(set->host->context, name, name_size, &count);
     return units ? cbp_ruleset_match_name(set->block, units, count, set->matches) : 0;
+}
+
+static bool is_same_name(const char *a, uint32_t a_size, const char *b, uint32_t b_size)
+{
+    return a_size == b_size && memcmp(a, b, a_size) == 0;
 }
 
 uint32_t cbpd_match_names(const struct cbpd_image *image, struct cbpd_rule_set *set)
@@ -24,25 +32,10 @@ uint32_t cbpd_match_names(const struct cbpd_image *image, struct cbpd_rule_set *
     for (uint32_t i = 0; i < image->file_count; i++) {
         const struct cbpd_image_file *file = &image->files[i];
         count += match_name(file->path, file->path_size, set);
-        if (file->given_size != file->path_size || memcmp(file->given, file->path, file->path_size) != 0)
+        if (!is_same_name(file->given, file->given_size, file->path, file->path_size))
             count += match_name(file->given, file->given_size, set);
     }
-    if (set->counts[CBP_ACTION_ALLOW] > 0)
-        count -= cbp_ruleset_unmark_allowing(set->block, set->matches);
-    return count;
-}
-
-/* Removes the marks of rules that do not allow. Gives how many marks are left. */
-static uint32_t keep_allowing(struct cbpd_rule_set *set)
-{
-    uint32_t count = 0, rule_count = cbp_ruleset_rule_count(set->block);
-    for (uint32_t i = 0; (i = cbp_ruleset_next(set->block, set->matches, i)) < rule_count; i++) {
-        if (cbp_ruleset_rule_at(set->block, i)->action == CBP_ACTION_ALLOW)
-            count++;
-        else
-            set->matches[i / 64] &= ~((uint64_t) 1 << (i % 64));
-    }
-    return count;
+    return set->counts[CBP_ACTION_ALLOW] > 0 ? cbp_ruleset_keep(set->block, 0, set->matches) : count;
 }
 
 uint32_t cbpd_match_allowing(const struct cbpd_image_file *file, struct cbpd_rule_set *set)
@@ -50,7 +43,7 @@ uint32_t cbpd_match_allowing(const struct cbpd_image_file *file, struct cbpd_rul
     if (set->counts[CBP_ACTION_ALLOW] == 0 || set->match_counts[CBP_RULE_MATCH_NAME] == 0)
         return 0;
     (void) match_name(file->path, file->path_size, set);
-    uint32_t count = keep_allowing(set);
+    uint32_t count = cbp_ruleset_keep(set->block, 1, set->matches);
     if (count > 0 && set->host->path_leads_to_file && !set->host->path_leads_to_file(file)) {
         cbpd_clear_matches(set);
         return 0;
@@ -85,16 +78,7 @@ struct cbpd_image *cbpd_make_image(const struct cbpd_policy *policy, const struc
         image->files[i].path = put_name(&room, files[i].path, files[i].path_size);
         image->files[i].given = put_name(&room, files[i].given, files[i].given_size);
     }
-    image->path = image->files[count - 1].path;
-    image->path_size = image->files[count - 1].path_size;
-    image->given = image->files[0].given;
-    image->given_size = image->files[0].given_size;
     return image;
-}
-
-static bool is_same_name(const char *a, uint32_t a_size, const char *b, uint32_t b_size)
-{
-    return a_size == b_size && memcmp(a, b, a_size) == 0;
 }
 
 bool cbpd_has_same_names(const struct cbpd_image *a, const struct cbpd_image *b)

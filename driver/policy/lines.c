@@ -207,8 +207,3 @@ uint32_t cbpd_forget_launch(struct cbpd_policy *policy, uint32_t place, uint32_t
     remember_last(policy, NULL, NULL, NULL);
     return forgetting.had_it ? 0 : CBP_ERROR_NOT_FOUND;
 }
-
-void cbpd_forget_last(struct cbpd_policy *policy)
-{
-    remember_last(policy, NULL, NULL, NULL);
-}

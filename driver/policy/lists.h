@@ -50,6 +50,5 @@ void cbpd_release_standing(const struct cbpd_policy *policy, struct cbpd_process
 /* Living descendants inherit a set that has taken effect: its rules with ids above newer_than. */
 void cbpd_bequeath_to_living(struct cbpd_policy *policy, uint32_t place, struct cbpd_rule_set *set,
                              uint32_t newer_than);
-void cbpd_forget_last(struct cbpd_policy *policy);
 
 #endif

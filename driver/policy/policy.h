@@ -11,6 +11,8 @@
 #include "cbp_ruleset.h"
 #include "policy_host.h"
 
+#define CBPD_NS_PER_MS UINT64_C(1000000)
+
 enum {
     CBPD_HANDLE_OPERATIONS = CBP_PROC_EVT_PROCESS_HANDLE_OPERATION | CBP_PROC_EVT_THREAD_HANDLE_OPERATION,
     CBPD_IMAGE_FILE_MAX = 8,
@@ -49,16 +51,18 @@ struct cbpd_image_file {
 /* A process executes an image, which forks share. Only its cache of matching rules ever changes. */
 struct cbpd_image {
     uint32_t reference_count;
-    uint32_t rules_generation; /* of the rules for which matches was computed; 0: never */
-    const char *path;          /* of the executable, which is the last file */
-    uint32_t path_size;
-    const char *given; /* the path that execve got, which is the first file's */
-    uint32_t given_size;
+    uint32_t rules_generation;      /* of the rules for which matches was computed; 0: never */
     struct cbpd_rule_list *matches; /* the matching name rules; NULL: none */
     bool is_vague;                  /* some of its names are not known */
-    uint32_t file_count;
-    struct cbpd_image_file files[]; /* their texts follow */
+    uint32_t file_count;            /* at least 1 */
+    /* execve got the given name of the first file. The last one is the executable. Their texts follow. */
+    struct cbpd_image_file files[];
 };
+
+static inline const struct cbpd_image_file *cbpd_executable_of(const struct cbpd_image *image)
+{
+    return &image->files[image->file_count - 1];
+}
 
 /* The rules give each process a standing, computed at the first question in each generation of the rules. */
 struct cbpd_standing {
@@ -109,14 +113,8 @@ struct cbpd_rule_set {
 struct cbpd_session {
     bool open;
     uint64_t controller; /* a session is known by its controller and its id */
-    uint32_t id;
-    uint32_t events;
-    uint32_t timeout_ms;
-    uint32_t timeout_action;
-    uint32_t refuse_with;
-    uint32_t flags;
-    uint64_t sequence; /* of the last event */
-    uint64_t altitude;
+    struct cbp_session_settings settings;
+    uint64_t sequence;     /* of the last event */
     uint64_t opened;       /* rises with each session that is opened */
     uint32_t last_rule_id; /* the highest that was ever in force; ids only rise */
 };
@@ -155,6 +153,12 @@ struct cbpd_policy {
         struct cbpd_rule_list *old, *added, *made; /* the last exchange of one list for another */
     } last;
 };
+
+/* Gives the bucket of a process or a task. Ids follow one another; on Windows they rise in steps of 4. */
+static inline uint32_t cbpd_bucket_of(uint32_t id)
+{
+    return id * UINT32_C(0x9e3779b1) >> (32 - CBPD_BUCKET_BITS);
+}
 
 bool cbpd_policy_init(struct cbpd_policy *policy, const struct cbpd_host *host); /* false: no memory */
 /* Gives back all memory except that of processes, which their references keep. */

@@ -21,7 +21,8 @@ struct cbpd_host {
     void (*release)(void *memory); /* NULL: nothing */
     size_t process_size; /* size of the host's record of a process, which begins with struct cbpd_process */
     uint32_t name_comparison; /* CBP_COMPARE_: how this system compares names */
-    /* Gives a name in the units of that comparison, valid until the next call. NULL: no rule matches it. */
+    /* Gives a name in the units of that comparison, valid until the next call. NULL: no rule matches it. The
+     * host need not have this function: then the bytes of a name are its units. */
     const void *(*name_units)(void *context, const char *name, uint32_t size, size_t *count);
     void *context; /* the host's own, passed to name_units */
     /* Says whether the path leads the host, too, to this file: a process with a root or a mount namespace of

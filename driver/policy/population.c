@@ -4,15 +4,9 @@
 /* A later rule can still match this many generations of ancestors that have ended. */
 enum { DEAD_GENERATIONS_MAX = 64 };
 
-/* Ids follow one another; on Windows they rise in steps of 4. */
-static uint32_t bucket_of(uint32_t id)
-{
-    return id * UINT32_C(0x9e3779b1) >> (32 - CBPD_BUCKET_BITS);
-}
-
 struct cbpd_process *cbpd_find_process(const struct cbpd_policy *policy, uint32_t pid)
 {
-    struct cbpd_process *process = policy->buckets[bucket_of(pid)];
+    struct cbpd_process *process = policy->buckets[cbpd_bucket_of(pid)];
     while (process && process->pid != pid)
         process = process->hash_next;
     return process;
@@ -27,7 +21,7 @@ struct cbpd_process *cbpd_add_process(struct cbpd_policy *policy, uint32_t pid, 
     process->parent = parent;
     if (parent)
         parent->reference_count++;
-    struct cbpd_process **bucket = &policy->buckets[bucket_of(pid)];
+    struct cbpd_process **bucket = &policy->buckets[cbpd_bucket_of(pid)];
     process->hash_next = *bucket;
     *bucket = process;
     process->next = policy->processes;
@@ -44,7 +38,7 @@ void cbpd_end_process(struct cbpd_policy *policy, struct cbpd_process *process)
         return;
     process->ended = true;
     policy->process_count--;
-    struct cbpd_process **link = &policy->buckets[bucket_of(process->pid)];
+    struct cbpd_process **link = &policy->buckets[cbpd_bucket_of(process->pid)];
     while (*link != process)
         link = &(*link)->hash_next;
     *link = process->hash_next;

@@ -104,13 +104,17 @@ enum cbpd_attachment cbpd_attachment_for(const struct cbpd_image *image, struct 
 
 /* ---- Taking effect ---- */
 
+static uint32_t last_id_of(const struct cbpd_rule_set *set) /* 0: it has no rule */
+{
+    uint32_t count = cbp_ruleset_rule_count(set->block);
+    return count > 0 ? cbp_ruleset_rule_at(set->block, count - 1)->rule_id : 0;
+}
+
 /* The rest must be newer than the main part, because the first rule that denies has to be the oldest one. */
 static bool is_newer(const struct cbpd_rule_set *rest, const struct cbpd_rule_set *main_part)
 {
-    uint32_t count = main_part ? cbp_ruleset_rule_count(main_part->block) : 0;
-    return count == 0 || cbp_ruleset_rule_count(rest->block) == 0 ||
-           cbp_ruleset_rule_at(main_part->block, count - 1)->rule_id <
-               cbp_ruleset_rule_at(rest->block, 0)->rule_id;
+    return !main_part || cbp_ruleset_rule_count(rest->block) == 0 ||
+           last_id_of(main_part) < cbp_ruleset_rule_at(rest->block, 0)->rule_id;
 }
 
 /* A rule can go only from a main part that stays. */
@@ -147,9 +151,9 @@ void cbpd_install_rules(struct cbpd_policy *policy, const struct cbp_rules *requ
     struct cbpd_rule_set **parts = policy->rules[place];
     struct cbpd_rule_set *old[CBP_RULES_PART_COUNT];
     struct cbpd_session *session = &policy->sessions[place];
-    uint32_t count = cbp_ruleset_rule_count(set->block), newer_than = session->last_rule_id;
-    if (count > 0 && cbp_ruleset_rule_at(set->block, count - 1)->rule_id > newer_than)
-        session->last_rule_id = cbp_ruleset_rule_at(set->block, count - 1)->rule_id;
+    uint32_t newer_than = session->last_rule_id;
+    if (last_id_of(set) > newer_than)
+        session->last_rule_id = last_id_of(set);
     memcpy(old, parts, sizeof old);
     if (request->part == CBP_RULES_PART_MAIN)
         parts[CBP_RULES_PART_REST] = NULL;

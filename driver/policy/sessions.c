@@ -3,22 +3,17 @@
 
 bool cbpd_policy_init(struct cbpd_policy *policy, const struct cbpd_host *host)
 {
+    static const struct cbpd_image_file unknown = {.path = "", .given = ""};
     policy->host = host;
     policy->rules_generation = 1;
-    policy->nameless = host->allocate(sizeof *policy->nameless, true);
-    if (!policy->nameless)
-        return false;
-    policy->nameless->reference_count = 1;
-    policy->nameless->path = policy->nameless->given = "";
-    policy->nameless->is_vague = true;
-    return true;
+    policy->nameless = cbpd_make_image(policy, &unknown, 1, true);
+    return policy->nameless;
 }
 
 void cbpd_policy_free(struct cbpd_policy *policy)
 {
     for (uint32_t place = 0; place < CBP_SESSION_MAX; place++)
-        for (uint32_t part = 0; part < CBP_RULES_PART_COUNT; part++)
-            cbpd_free_rule_set(policy->rules[place][part]);
+        cbpd_remove_session_rules(policy, place);
     cbpd_release_image(policy, policy->nameless);
     policy->host->release(policy->gathered.refs);
 }
@@ -26,14 +21,14 @@ void cbpd_policy_free(struct cbpd_policy *policy)
 bool cbpd_session_is_above(const struct cbpd_policy *policy, uint32_t place, uint32_t other)
 {
     const struct cbpd_session *one = &policy->sessions[place], *another = &policy->sessions[other];
-    return one->altitude != another->altitude ? one->altitude > another->altitude
-                                              : one->opened < another->opened;
+    uint64_t altitude = one->settings.altitude, other_altitude = another->settings.altitude;
+    return altitude != other_altitude ? altitude > other_altitude : one->opened < another->opened;
 }
 
 bool cbpd_any_session_wants(const struct cbpd_policy *policy, uint32_t events)
 {
     for (uint32_t i = 0; i < policy->session_count; i++)
-        if ((policy->sessions[policy->order[i]].events & events) != 0)
+        if ((policy->sessions[policy->order[i]].settings.events & events) != 0)
             return true;
     return false;
 }
@@ -57,7 +52,7 @@ uint32_t cbpd_find_session(const struct cbpd_policy *policy, uint64_t controller
 {
     for (uint32_t i = 0; i < policy->session_count; i++) {
         const struct cbpd_session *session = &policy->sessions[policy->order[i]];
-        if (session->controller != controller || session->id != session_id)
+        if (session->controller != controller || session->settings.session_id != session_id)
             continue;
         *place = policy->order[i];
         return 0;
@@ -74,8 +69,8 @@ static uint32_t open_session(struct cbpd_policy *policy, uint64_t controller, ui
             at++;
     if (at == CBP_SESSION_MAX)
         return CBP_ERROR_NO_SYSTEM_RESOURCES;
-    policy->sessions[at] = (struct cbpd_session){
-        .open = true, .controller = controller, .id = session_id, .opened = ++policy->opened_count};
+    policy->sessions[at] =
+        (struct cbpd_session){.open = true, .controller = controller, .opened = ++policy->opened_count};
     *place = at;
     return 0;
 }
@@ -88,13 +83,7 @@ uint32_t cbpd_set_session(struct cbpd_policy *policy, uint64_t controller,
         error = open_session(policy, controller, settings->session_id, place);
     if (error != 0)
         return error;
-    struct cbpd_session *session = &policy->sessions[*place];
-    session->events = settings->events;
-    session->timeout_ms = settings->timeout_ms;
-    session->timeout_action = settings->timeout_action;
-    session->refuse_with = settings->refuse_with;
-    session->flags = settings->flags;
-    session->altitude = settings->altitude;
+    policy->sessions[*place].settings = *settings;
     order_sessions(policy);
     return 0;
 }

@@ -188,12 +188,9 @@ void cbpd_stances_under_image(struct cbpd_policy *policy, const struct cbpd_proc
 
 static bool has_concern(const struct cbpd_standing *standing)
 {
-    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
-        const struct cbp_stance *stance = &standing->stances[id];
-        if (stance->asked || stance->allowed || stance->deny.code != 0 || stance->deny_all.code != 0 ||
-            stance->strip_mask != 0)
+    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
+        if (cbp_stance_filters(&standing->stances[id]))
             return true;
-    }
     return false;
 }
 

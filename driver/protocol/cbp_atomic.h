@@ -2,7 +2,7 @@
  * Each operation has one name, so that an ordinary access to such a field stands out. cbp_compiler.h has the
  * compilers' names for them. Knows no OS call and no type of the protocol.
  *
- * Every operation is sequentially consistent unless its name ends in _relaxed, _acquire or _release. The
+ * Every operation is sequentially consistent unless its name ends in _relaxed. The
  * sleeping protocols (a bell and a count of sleepers) need that: each side writes one word, then reads the
  * other's. */
 #ifndef CBP_ATOMIC_H

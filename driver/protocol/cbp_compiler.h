@@ -43,10 +43,6 @@
     {                                                                                                        \
         return *(const volatile type *) word;                                                                \
     }                                                                                                        \
-    static __inline type cbp_load_acquire_##suffix(const type *word)                                         \
-    {                                                                                                        \
-        return cbp_load_##suffix(word);                                                                      \
-    }                                                                                                        \
     static __inline void cbp_store_##suffix(type *word, type value)                                          \
     {                                                                                                        \
         (void) _InterlockedExchange##size((volatile raw *) word, (raw) value);                               \
@@ -55,17 +51,9 @@
     {                                                                                                        \
         *(volatile type *) word = value;                                                                     \
     }                                                                                                        \
-    static __inline void cbp_store_release_##suffix(type *word, type value)                                  \
-    {                                                                                                        \
-        cbp_store_##suffix(word, value);                                                                     \
-    }                                                                                                        \
     static __inline type cbp_add_##suffix(type *word, type value)                                            \
     {                                                                                                        \
         return (type) _InterlockedExchangeAdd##size((volatile raw *) word, (raw) value);                     \
-    }                                                                                                        \
-    static __inline type cbp_add_relaxed_##suffix(type *word, type value)                                    \
-    {                                                                                                        \
-        return cbp_add_##suffix(word, value);                                                                \
     }                                                                                                        \
     static __inline type cbp_subtract_##suffix(type *word, type value)                                       \
     {                                                                                                        \
@@ -94,10 +82,6 @@
     {                                                                                                        \
         return __atomic_load_n(word, __ATOMIC_RELAXED);                                                      \
     }                                                                                                        \
-    static inline type cbp_load_acquire_##suffix(const type *word)                                           \
-    {                                                                                                        \
-        return __atomic_load_n(word, __ATOMIC_ACQUIRE);                                                      \
-    }                                                                                                        \
     static inline void cbp_store_##suffix(type *word, type value)                                            \
     {                                                                                                        \
         __atomic_store_n(word, value, __ATOMIC_SEQ_CST);                                                     \
@@ -106,17 +90,9 @@
     {                                                                                                        \
         __atomic_store_n(word, value, __ATOMIC_RELAXED);                                                     \
     }                                                                                                        \
-    static inline void cbp_store_release_##suffix(type *word, type value)                                    \
-    {                                                                                                        \
-        __atomic_store_n(word, value, __ATOMIC_RELEASE);                                                     \
-    }                                                                                                        \
     static inline type cbp_add_##suffix(type *word, type value)                                              \
     {                                                                                                        \
         return __atomic_fetch_add(word, value, __ATOMIC_SEQ_CST);                                            \
-    }                                                                                                        \
-    static inline type cbp_add_relaxed_##suffix(type *word, type value)                                      \
-    {                                                                                                        \
-        return __atomic_fetch_add(word, value, __ATOMIC_RELAXED);                                            \
     }                                                                                                        \
     static inline type cbp_subtract_##suffix(type *word, type value)                                         \
     {                                                                                                        \

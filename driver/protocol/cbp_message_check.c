@@ -2,7 +2,7 @@
 #include "cbp_message_check.h"
 
 #define FIELD(structure, field) (uint16_t) offsetof(struct cbp_##structure, field)
-#define NONE 0u /* the offset of the header's size field, which no row names */
+#define NONE 0u /* no more fields: the offset of the header's size, which no row names */
 
 /* A field may hold one of 0 .. limit, or (bits) any subset of limit. */
 struct value_check {
@@ -18,78 +18,59 @@ struct message_row {
     struct value_check values[5];
 };
 
+#define IN_SESSION(structure)                                                                                \
+    {                                                                                                        \
+        FIELD(structure, session_id), 0, CBP_SESSION_MAX - 1                                                 \
+    }
+
 static const struct message_row rows[] = {
-    [CBP_MESSAGE_HELLO] = {sizeof(struct cbp_hello), FIELD(hello, reserved), {NONE}, {{NONE, 0, 0}}},
-    [CBP_MESSAGE_REPLY] = {sizeof(struct cbp_reply), NONE, {NONE}, {{NONE, 0, 0}}},
-    [CBP_MESSAGE_SESSION] = {sizeof(struct cbp_session_settings),
-                             NONE,
-                             {NONE},
-                             {{FIELD(session_settings, session_id), 0, CBP_SESSION_MAX - 1},
-                              {FIELD(session_settings, timeout_action), 0, CBP_TIMEOUT_ACTION_DENY},
-                              {FIELD(session_settings, refuse_with), 0, CBP_REFUSE_WITH_KILL},
-                              {FIELD(session_settings, flags), 1, CBP_SESSION_FLAG_ALL}}},
-    [CBP_MESSAGE_SESSION_CLOSE] = {sizeof(struct cbp_session_close),
-                                   FIELD(session_close, reserved),
-                                   {NONE},
-                                   {{FIELD(session_close, session_id), 0, CBP_SESSION_MAX - 1}}},
-    [CBP_MESSAGE_RULES] = {sizeof(struct cbp_rules),
-                           NONE,
-                           {NONE},
-                           {{FIELD(rules, session_id), 0, CBP_SESSION_MAX - 1},
-                            {FIELD(rules, part), 0, CBP_RULES_PART_COUNT - 1}}},
-    [CBP_MESSAGE_LAUNCH_FORGET] = {sizeof(struct cbp_launch_forget),
-                                   NONE,
-                                   {NONE},
-                                   {{FIELD(launch_forget, session_id), 0, CBP_SESSION_MAX - 1}}},
-    [CBP_MESSAGE_LAUNCH] = {sizeof(struct cbp_launch),
-                            FIELD(launch, reserved),
-                            {NONE},
-                            {{FIELD(launch, session_id), 0, CBP_SESSION_MAX - 1}}},
-    [CBP_MESSAGE_LAUNCH_READY] = {sizeof(struct cbp_launch_ready), NONE, {NONE}, {{NONE, 0, 0}}},
-    [CBP_MESSAGE_LAUNCH_GO] = {sizeof(struct cbp_launch_go),
-                               NONE,
-                               {NONE},
-                               {{FIELD(launch_go, flags), 1, CBP_LAUNCH_FLAG_ALL}}},
-    [CBP_MESSAGE_LAUNCH_RESULT] = {sizeof(struct cbp_launch_result),
-                                   FIELD(launch_result, reserved),
-                                   {NONE},
-                                   {{NONE, 0, 0}}},
-    [CBP_MESSAGE_LAUNCH_TARGET] = {sizeof(struct cbp_launch_target),
-                                   FIELD(launch_target, reserved),
-                                   {FIELD(launch_target, argument_offset),
-                                    FIELD(launch_target, paths_offset)},
-                                   {{NONE, 0, 0}}},
-    [CBP_MESSAGE_EVENT] = {sizeof(struct cbp_event_message),
-                           FIELD(event_message, reserved),
-                           {FIELD(event_message, process_name_offset),
-                            FIELD(event_message, image_file_name_offset),
-                            FIELD(event_message, arguments_offset)},
-                           {{FIELD(event_message, session_id), 0, CBP_SESSION_MAX - 1},
-                            {FIELD(event_message, item_count), 0, CBP_BATCH_MAX}}},
-    [CBP_MESSAGE_PROCESS_QUERY] = {sizeof(struct cbp_process_query),
-                                   FIELD(process_query, reserved),
-                                   {NONE},
-                                   {{NONE, 0, 0}}},
-    [CBP_MESSAGE_LAUNCH_PROCESS] = {sizeof(struct cbp_launch_process),
-                                    NONE,
-                                    {NONE},
-                                    {{FIELD(launch_process, session_id), 0, CBP_SESSION_MAX - 1}}},
-    [CBP_MESSAGE_RECORDING] = {sizeof(struct cbp_recording),
-                               NONE,
-                               {FIELD(recording, platform_offset), FIELD(recording, driver_offset)},
-                               {{NONE, 0, 0}}},
-    [CBP_MESSAGE_RECORDING_END] = {sizeof(struct cbp_recording_end), NONE, {NONE}, {{NONE, 0, 0}}},
-    [CBP_MESSAGE_VERDICT] = {sizeof(struct cbp_verdict),
-                             NONE,
-                             {NONE},
-                             {{FIELD(verdict, state), 0, CBP_VERDICT_FAILED},
-                              {FIELD(verdict, item_count), 0, CBP_BATCH_MAX},
-                              {FIELD(verdict, deferred_items), 1, (1u << CBP_BATCH_MAX) - 1},
-                              {FIELD(verdict, decided_items), 1, (1u << CBP_BATCH_MAX) - 1}}},
-    [CBP_MESSAGE_SCRIPT_STEP] = {sizeof(struct cbp_script_step),
-                                 NONE,
-                                 {NONE},
-                                 {{FIELD(script_step, kind), 0, CBP_SCRIPT_DRIVER_DEATH}}},
+    [CBP_MESSAGE_HELLO] = {.size = sizeof(struct cbp_hello), .reserved = FIELD(hello, reserved)},
+    [CBP_MESSAGE_REPLY] = {.size = sizeof(struct cbp_reply)},
+    [CBP_MESSAGE_SESSION] = {.size = sizeof(struct cbp_session_settings),
+                             .values = {IN_SESSION(session_settings),
+                                        {FIELD(session_settings, timeout_action), 0, CBP_TIMEOUT_ACTION_DENY},
+                                        {FIELD(session_settings, refuse_with), 0, CBP_REFUSE_WITH_KILL},
+                                        {FIELD(session_settings, flags), 1, CBP_SESSION_FLAG_ALL}}},
+    [CBP_MESSAGE_SESSION_CLOSE] = {.size = sizeof(struct cbp_session_close),
+                                   .reserved = FIELD(session_close, reserved),
+                                   .values = {IN_SESSION(session_close)}},
+    [CBP_MESSAGE_RULES] = {.size = sizeof(struct cbp_rules),
+                           .values = {IN_SESSION(rules), {FIELD(rules, part), 0, CBP_RULES_PART_COUNT - 1}}},
+    [CBP_MESSAGE_LAUNCH_FORGET] = {.size = sizeof(struct cbp_launch_forget),
+                                   .values = {IN_SESSION(launch_forget)}},
+    [CBP_MESSAGE_LAUNCH] = {.size = sizeof(struct cbp_launch),
+                            .reserved = FIELD(launch, reserved),
+                            .values = {IN_SESSION(launch)}},
+    [CBP_MESSAGE_LAUNCH_READY] = {.size = sizeof(struct cbp_launch_ready)},
+    [CBP_MESSAGE_LAUNCH_GO] = {.size = sizeof(struct cbp_launch_go),
+                               .values = {{FIELD(launch_go, flags), 1, CBP_LAUNCH_FLAG_ALL}}},
+    [CBP_MESSAGE_LAUNCH_RESULT] = {.size = sizeof(struct cbp_launch_result),
+                                   .reserved = FIELD(launch_result, reserved)},
+    [CBP_MESSAGE_LAUNCH_TARGET] = {.size = sizeof(struct cbp_launch_target),
+                                   .reserved = FIELD(launch_target, reserved),
+                                   .texts = {FIELD(launch_target, argument_offset),
+                                             FIELD(launch_target, paths_offset)}},
+    [CBP_MESSAGE_EVENT] = {.size = sizeof(struct cbp_event_message),
+                           .reserved = FIELD(event_message, reserved),
+                           .texts = {FIELD(event_message, process_name_offset),
+                                     FIELD(event_message, image_file_name_offset),
+                                     FIELD(event_message, arguments_offset)},
+                           .values = {IN_SESSION(event_message),
+                                      {FIELD(event_message, item_count), 0, CBP_BATCH_MAX}}},
+    [CBP_MESSAGE_PROCESS_QUERY] = {.size = sizeof(struct cbp_process_query),
+                                   .reserved = FIELD(process_query, reserved)},
+    [CBP_MESSAGE_LAUNCH_PROCESS] = {.size = sizeof(struct cbp_launch_process),
+                                    .values = {IN_SESSION(launch_process)}},
+    [CBP_MESSAGE_RECORDING] = {.size = sizeof(struct cbp_recording),
+                               .texts = {FIELD(recording, platform_offset), FIELD(recording, driver_offset)}},
+    [CBP_MESSAGE_RECORDING_END] = {.size = sizeof(struct cbp_recording_end)},
+    [CBP_MESSAGE_VERDICT] = {.size = sizeof(struct cbp_verdict),
+                             .values = {{FIELD(verdict, state), 0, CBP_VERDICT_FAILED},
+                                        {FIELD(verdict, item_count), 0, CBP_BATCH_MAX},
+                                        {FIELD(verdict, deferred_items), 1, (1u << CBP_BATCH_MAX) - 1},
+                                        {FIELD(verdict, decided_items), 1, (1u << CBP_BATCH_MAX) - 1}}},
+    [CBP_MESSAGE_SCRIPT_STEP] = {.size = sizeof(struct cbp_script_step),
+                                 .values = {{FIELD(script_step, kind), 0, CBP_SCRIPT_DRIVER_DEATH}}},
 };
 
 static uint32_t field_at(const void *message, uint16_t offset)
@@ -101,9 +82,8 @@ static int text_is_inside(const void *message, uint16_t offset_field, uint32_t f
 {
     uint32_t offset = field_at(message, offset_field);
     uint32_t text_size = field_at(message, (uint16_t) (offset_field + 4u));
-    if (text_size == 0)
-        return offset == 0 || (offset >= fixed_size && offset <= size);
-    return offset >= fixed_size && offset <= size && text_size <= size - offset;
+    return (offset == 0 && text_size == 0) ||
+           (offset >= fixed_size && offset <= size && text_size <= size - offset);
 }
 
 static int value_is_known(const void *message, const struct value_check *check)

@@ -1,21 +1,13 @@
 /* Matches a pattern against a name; see cbp_pattern.h. */
 #include "cbp_pattern.h"
 
+#include "cbp_wtf8.h"
+
 #define CONTINUATION_MAX 3u /* bytes of a UTF-8 sequence after the first */
 
 static uint32_t byte_at(const struct cbp_text *text, size_t index)
 {
     return ((const unsigned char *) text->units)[index];
-}
-
-static int is_high_surrogate(uint32_t unit)
-{
-    return (unit & 0xfc00u) == 0xd800u;
-}
-
-static int is_low_surrogate(uint32_t unit)
-{
-    return (unit & 0xfc00u) == 0xdc00u;
 }
 
 static int is_continuation(uint32_t byte)
@@ -48,8 +40,8 @@ static size_t character_size(const struct cbp_text *text, size_t at)
 {
     if (text->comparison == CBP_COMPARE_BYTES)
         return sequence_size(text, at);
-    return at + 1 < text->size && is_high_surrogate(cbp_text_unit(text, at)) &&
-                   is_low_surrogate(cbp_text_unit(text, at + 1))
+    return at + 1 < text->size && cbp_is_high_surrogate(cbp_text_unit(text, at)) &&
+                   cbp_is_low_surrogate(cbp_text_unit(text, at + 1))
                ? 2
                : 1;
 }
@@ -61,7 +53,8 @@ static int is_boundary(const struct cbp_text *text, size_t at)
     if (at == 0 || at == text->size)
         return 1;
     if (text->comparison == CBP_COMPARE_UTF16)
-        return !is_low_surrogate(cbp_text_unit(text, at)) || !is_high_surrogate(cbp_text_unit(text, at - 1));
+        return !cbp_is_low_surrogate(cbp_text_unit(text, at)) ||
+               !cbp_is_high_surrogate(cbp_text_unit(text, at - 1));
     if (!is_continuation(byte_at(text, at)))
         return 1;
     for (size_t back = 1; back <= CONTINUATION_MAX && back <= at; back++)

@@ -54,7 +54,7 @@ void cbp_stance_add(struct cbp_stance *stance, uint32_t rule_id, uint32_t match,
     }
 }
 
-static int is_filtered(const struct cbp_stance *stance)
+int cbp_stance_filters(const struct cbp_stance *stance)
 {
     return stance->asked || stance->allowed || stance->deny.code != 0 || stance->deny_all.code != 0 ||
            stance->strip_mask != 0;
@@ -69,18 +69,17 @@ static uint32_t deny_code_of(const struct cbp_stance *originator, const struct c
     return denial.code;
 }
 
-struct cbp_decision cbp_decide(uint32_t operation, const struct cbp_stance *originator,
+struct cbp_decision cbp_decide(int is_refusable, uint32_t lost, const struct cbp_stance *originator,
                                const struct cbp_stance *subject)
 {
     static const struct cbp_stance nobody = {0};
-    struct cbp_decision decision = {.outcome = CBP_OUTCOME_ALLOW};
-    if (operation & CBP_OPERATION_REFUSABLE)
-        decision.deny_code = deny_code_of(originator, subject);
-    if (operation & CBP_OPERATION_HAS_ACCESS)
-        decision.strip_mask = subject->strip_mask;
+    struct cbp_decision decision = {.outcome = CBP_OUTCOME_ALLOW,
+                                    .deny_code = is_refusable ? deny_code_of(originator, subject) : 0,
+                                    .strip_mask = lost};
     if (subject->ignored)
         subject = &nobody;
-    decision.is_silent = originator->ignored || (!is_filtered(originator) && !is_filtered(subject));
+    decision.is_silent =
+        originator->ignored || (!cbp_stance_filters(originator) && !cbp_stance_filters(subject));
     if (decision.deny_code != 0)
         decision.outcome = CBP_OUTCOME_DENY;
     else if (decision.strip_mask != 0)

@@ -26,6 +26,9 @@ struct cbp_stance {
 /* Keeps the older one of two denials in denial. */
 void cbp_denial_add(struct cbp_denial *denial, const struct cbp_denial *other);
 
+/* Says whether some rule filters the process: it asks, allows, denies or strips. */
+int cbp_stance_filters(const struct cbp_stance *stance);
+
 /* Adds one matching rule to a stance; match is its CBP_RULE_MATCH_. */
 void cbp_stance_add(struct cbp_stance *stance, uint32_t rule_id, uint32_t match, uint32_t action,
                     uint32_t action_value);
@@ -37,10 +40,6 @@ enum cbp_outcome {
     CBP_OUTCOME_DENY,   /* decided: it is refused with deny_code */
     CBP_OUTCOME_STRIP,  /* decided: its access loses strip_mask */
 };
-
-/* An operation lets a rule do these things with it. */
-#define CBP_OPERATION_REFUSABLE 1u  /* creations of processes, handle operations: deny applies */
-#define CBP_OPERATION_HAS_ACCESS 2u /* handle operations: strip applies */
 
 /* Gives the thread rights that go with process rights: if a process may not be ended, its threads may not be
  * ended either. Rights without a counterpart are dropped. Rules name process rights only; this is what they
@@ -55,7 +54,8 @@ struct cbp_decision {
     uint32_t strip_mask; /* the rights that are taken, also with a refusal; 0: no rule strips */
 };
 
-/* Decides an operation of originator on subject (the same pointer when they are one process).
+/* Decides an operation of originator on subject (the same pointer when they are one process). If it is
+ * refusable, deny applies. lost is what strip takes of the rights that a handle operation asks for.
  *
  * The decision is silent, and no handler is asked, when the originator is ignored, or when neither process is
  * filtered; an ignored subject does not count as filtered. Deny and strip apply nevertheless: ignoring
@@ -66,8 +66,8 @@ struct cbp_decision {
  * list (a rule that is not for all allows it) may be created although a rule for all denies. The originator's
  * place on the list has no effect on what it creates. Strip protects: only the subject's counts, so a
  * protected process may do to others what they may not do to it. A rule that cannot apply to the operation
- * (see the bits of operation above) asks no handler: alone it gives ALLOW, and it beats no other rule. */
-struct cbp_decision cbp_decide(uint32_t operation, const struct cbp_stance *originator,
+ * asks no handler: alone it gives ALLOW, and it beats no other rule. */
+struct cbp_decision cbp_decide(int is_refusable, uint32_t lost, const struct cbp_stance *originator,
                                const struct cbp_stance *subject);
 
 #endif

@@ -131,15 +131,10 @@ static uint32_t mark_chain(const struct cbp_ruleset *set, uint32_t next, uint64_
     return added_count;
 }
 
-static int pattern_matches(const struct search *search, const struct cbp_ruleset_pattern *pattern)
-{
-    struct cbp_text text = cbp_ruleset_text(search->set, pattern);
-    return cbp_pattern_matches(&text, pattern->is_path ? &search->path : &search->file_name);
-}
-
 static void try_pattern(struct search *search, const struct cbp_ruleset_pattern *pattern)
 {
-    if (pattern_matches(search, pattern))
+    struct cbp_text text = cbp_ruleset_text(search->set, pattern);
+    if (cbp_pattern_matches(&text, pattern->is_path ? &search->path : &search->file_name))
         search->added_count += mark_chain(search->set, pattern->first_rule, search->matches);
 }
 
@@ -235,15 +230,6 @@ uint32_t cbp_ruleset_match_name(const struct cbp_ruleset *set, const void *name,
     probe_end(&search);
     try_keyless(&search);
     return search.added_count;
-}
-
-int cbp_ruleset_rule_matches(const struct cbp_ruleset *set, uint32_t index, const void *name, size_t size)
-{
-    const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set, index);
-    const struct cbp_ruleset_pattern *patterns = cbp_ruleset_section(set, CBP_RULESET_PATTERNS);
-    struct search search = {.set = set, .path = {name, size, set->comparison}};
-    search.file_name = cbp_text_file_name(&search.path);
-    return rule->match == CBP_RULE_MATCH_NAME && pattern_matches(&search, &patterns[rule->owner]);
 }
 
 void cbp_ruleset_process_of(const struct cbp_ruleset *set, uint32_t index, uint32_t *process_id,
@@ -351,14 +337,14 @@ uint32_t cbp_ruleset_next(const struct cbp_ruleset *set, const uint64_t *matches
     return word < word_count ? next_bit(matches, from, set->rule_count) : set->rule_count;
 }
 
-uint32_t cbp_ruleset_unmark_allowing(const struct cbp_ruleset *set, uint64_t *matches)
+uint32_t cbp_ruleset_keep(const struct cbp_ruleset *set, int allowing, uint64_t *matches)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; (i = cbp_ruleset_next(set, matches, i)) < set->rule_count; i++) {
-        if (cbp_ruleset_rule_at(set, i)->action != CBP_ACTION_ALLOW)
-            continue;
-        matches[i / 64] &= ~((uint64_t) 1 << (i % 64));
-        count++;
+        if ((cbp_ruleset_rule_at(set, i)->action == CBP_ACTION_ALLOW) == allowing)
+            count++;
+        else
+            matches[i / 64] &= ~((uint64_t) 1 << (i % 64));
     }
     return count;
 }

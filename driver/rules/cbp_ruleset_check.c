@@ -70,19 +70,17 @@ static int rules_are_sound(const struct cbp_ruleset *set)
     return 1;
 }
 
-/* Gives the number of rules in a chain, or 0 if one of them is not this owner's. */
-static uint32_t chain_size(const struct cbp_ruleset *set, uint32_t first, uint32_t match, uint32_t owner)
+/* Counts the rules of a chain. 0: it has none, or one that is not this owner's. */
+static int count_chain(const struct cbp_ruleset *set, uint32_t first, uint32_t match, uint32_t owner,
+                       uint32_t *total)
 {
     const struct cbp_ruleset_rule *rules = cbp_ruleset_section(set, CBP_RULESET_RULES);
-    uint32_t count = 0;
-    if (first > set->rule_count)
+    if (!is_within(first, 1, set->rule_count))
         return 0;
-    for (uint32_t next = first; next != 0; next = rules[next - 1].next) {
+    for (uint32_t next = first; next != 0; next = rules[next - 1].next, ++*total)
         if (rules[next - 1].match != match || rules[next - 1].owner != owner)
             return 0;
-        count++;
-    }
-    return count;
+    return 1;
 }
 
 /* Chains of different owners cannot meet. If together they have all rules, each rule is in one. */
@@ -90,21 +88,15 @@ static int chains_are_sound(const struct cbp_ruleset *set)
 {
     const struct cbp_ruleset_process *processes = cbp_ruleset_section(set, CBP_RULESET_PROCESSES);
     const struct cbp_ruleset_pattern *patterns = cbp_ruleset_section(set, CBP_RULESET_PATTERNS);
-    uint32_t total = chain_size(set, set->first_rule, CBP_RULE_MATCH_ALL, 0);
-    if (total == 0 && set->first_rule != 0)
+    uint32_t total = 0;
+    if (set->first_rule != 0 && !count_chain(set, set->first_rule, CBP_RULE_MATCH_ALL, 0, &total))
         return 0;
-    for (uint32_t i = 0; i < set->process_count; i++) {
-        uint32_t count = chain_size(set, processes[i].first_rule, CBP_RULE_MATCH_PROCESS, i);
-        if (count == 0)
+    for (uint32_t i = 0; i < set->process_count; i++)
+        if (!count_chain(set, processes[i].first_rule, CBP_RULE_MATCH_PROCESS, i, &total))
             return 0;
-        total += count;
-    }
-    for (uint32_t i = 0; i < set->pattern_count; i++) {
-        uint32_t count = chain_size(set, patterns[i].first_rule, CBP_RULE_MATCH_NAME, i);
-        if (count == 0)
+    for (uint32_t i = 0; i < set->pattern_count; i++)
+        if (!count_chain(set, patterns[i].first_rule, CBP_RULE_MATCH_NAME, i, &total))
             return 0;
-        total += count;
-    }
     return total == set->rule_count;
 }
 

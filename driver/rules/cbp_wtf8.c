@@ -1,16 +1,6 @@
 /* Converts between UTF-16 and WTF-8; see cbp_wtf8.h. */
 #include "cbp_wtf8.h"
 
-static int is_high(uint32_t unit)
-{
-    return (unit & 0xfc00u) == 0xd800u;
-}
-
-static int is_low(uint32_t unit)
-{
-    return (unit & 0xfc00u) == 0xdc00u;
-}
-
 static size_t encode_point(uint32_t point, unsigned char *text)
 {
     static const uint8_t first[] = {0, 0, 0xc0, 0xe0, 0xf0};
@@ -26,7 +16,7 @@ size_t cbp_wtf8_encode(const uint16_t *units, size_t count, char *text)
     unsigned char *at = (unsigned char *) text;
     for (size_t i = 0; i < count; i++) {
         uint32_t point = units[i];
-        if (is_high(point) && i + 1 < count && is_low(units[i + 1]))
+        if (cbp_is_high_surrogate(point) && i + 1 < count && cbp_is_low_surrogate(units[i + 1]))
             point = 0x10000u + ((point & 0x3ffu) << 10) + (units[++i] & 0x3ffu);
         at += encode_point(point, at);
     }

@@ -5,6 +5,16 @@
 
 #include "cbp_types.h"
 
+static inline int cbp_is_high_surrogate(uint32_t unit)
+{
+    return (unit & 0xfc00u) == 0xd800u;
+}
+
+static inline int cbp_is_low_surrogate(uint32_t unit)
+{
+    return (unit & 0xfc00u) == 0xdc00u;
+}
+
 /* Writes count units as WTF-8 to text, which has room for 3 * count bytes. Gives the number of bytes. */
 size_t cbp_wtf8_encode(const uint16_t *units, size_t count, char *text);
 

@@ -192,16 +192,14 @@ class Engine:
             ("find", c_uint32, (c_void_p, c_uint32)),
             ("comparison", c_uint32, (c_void_p,)),
             ("mark", None, (c_void_p, c_uint32, c_void_p)),
-            ("rule_matches", c_int, (c_void_p, c_uint32, c_char_p, c_size_t)),
             ("match_name", c_uint32, (c_void_p, c_char_p, c_size_t, c_void_p)),
             ("match_process", c_uint32, (c_void_p, c_uint32, c_uint64, c_void_p)),
             ("mark", None, (c_void_p, c_uint32, c_void_p)),
-            ("rule_matches", c_int, (c_void_p, c_uint32, c_char_p, c_size_t)),
             ("process_of", None, (c_void_p, c_uint32, ctypes.POINTER(c_uint32), ctypes.POINTER(c_uint64))),
             ("comparison", c_uint32, (c_void_p,)),
             ("retire", None, (c_void_p, c_uint32)),
             ("next", c_uint32, (c_void_p, c_void_p, c_uint32)),
-            ("unmark_allowing", c_uint32, (c_void_p, c_void_p)),
+            ("keep", c_uint32, (c_void_p, c_int, c_void_p)),
             ("add_stance", None, (c_void_p, c_void_p, ctypes.POINTER(Stance))),
         ):
             function = getattr(self.library, f"cbp_ruleset_{name}")
@@ -212,10 +210,6 @@ class Engine:
 
     def is_valid(self, block: Block) -> bool:
         return bool(self.validate(block.address, block.size) == 0)
-
-    def rule_matches_name(self, block: Block, index: int, units: bytes, unit_size: int) -> bool:
-        count = len(units) // unit_size
-        return bool(self.rule_matches(block.address, index, exact_memory(units), count))
 
     def process_of_rule(self, block: Block, index: int) -> tuple[int, int]:
         process_id, start_time = c_uint32(7), c_uint64(7)
@@ -263,10 +257,10 @@ class Matches:
     def rule_ids(self) -> list[int]:
         return [self._engine.rule_at(self._block.address, index)[0].rule_id for index in self.indices()]
 
-    def drop_allowing(self) -> int:
-        dropped = self._engine.unmark_allowing(self._block.address, self.words)
+    def keep(self, *, allowing: bool) -> int:
+        left = self._engine.keep(self._block.address, allowing, self.words)
         assert self.words[self._count] == self.GUARD
-        return int(dropped)
+        return int(left)
 
     def stance(self) -> tuple[int, ...]:
         total = Stance()

@@ -137,19 +137,18 @@ def test_what_bytes_are_one_character(builds: Builds) -> None:
 @examples(150)
 @given(data=st.data())
 def test_one_pattern_against_one_name(builds: Builds, meaning: Meaning, data: st.DataObject) -> None:
-    """A pattern alone, and a rule of a block alone, say what the whole block says."""
+    """A pattern alone says what the whole block says."""
     patterns, names = data.draw(pattern_sets(meaning, 4))
     block = builds.block(meaning, name_rules(meaning, patterns))
     size, comparison = unit_size(meaning), block.header().comparison
     for name in names:
         units = meaning.units(name)
         name_text = Text(units, len(units) // size, comparison)
-        for index, pattern in enumerate(patterns):
+        for pattern in patterns:
             wanted = rule_oracles.matches(meaning, pattern, name)
             text = meaning.units(pattern)
             for engine in builds.engines:
                 assert engine.comparison(block.address) == comparison
-                assert engine.rule_matches(block.address, index, units, len(units) // size) == wanted
                 assert engine.matches_path(Text(text, len(text) // size, comparison), name_text) == wanted
         for engine in builds.engines:
             assert not engine.matches_path(Text(b"", 0, comparison), name_text)
@@ -166,7 +165,6 @@ def test_rules_are_marked_by_index(builds: Builds, count: int, chosen: set[int])
             if index < count:
                 engine.mark(block.address, index, matches.words)
         assert matches.indices() == sorted(index for index in chosen if index < count)
-        assert not any(engine.rule_matches(block.address, index, b"a", 1) for index in range(count))
 
 
 @both_meanings
@@ -277,18 +275,20 @@ def test_rules_of_every_kind(builds: Builds, meaning: Meaning, data: st.DataObje
             gone = data.draw(st.sampled_from(sorted(rules)), "gone")
             check_retired(engine, block, matches, rules, wanted, gone)
         others = [rule for rule in wanted if rule.action != ALLOW]
-        assert matches.drop_allowing() == len(wanted) - len(others)
+        assert matches.keep(allowing=False) == len(others)
         assert matches.rule_ids() == [rule.rule_id for rule in others]
+        matches = engine.matches(block)
+        matches.add_process(*process)
+        matches.add_name(meaning.units(names[0]), unit_size(meaning))
+        allowing = [rule for rule in wanted if rule.action == ALLOW]
+        assert matches.keep(allowing=True) == len(allowing)
+        assert matches.rule_ids() == [rule.rule_id for rule in allowing]
         for index, rule in enumerate(sorted(rules)):
             assert engine.find(block.address, rule.rule_id) == index
             record = engine.rule_at(block.address, index)[0]
             assert (record.rule_id, record.match, record.flags) == (rule.rule_id, rule.match, rule.flags)
             assert (record.action, record.action_value) == (rule.action, rule.action_value)
             assert engine.process_of_rule(block, index) == (rule.process_id, rule.start_time)
-            units, size = meaning.units(names[0]), unit_size(meaning)
-            assert engine.rule_matches_name(block, index, units, size) == (
-                rule.match == MATCH_NAME and rule in wanted
-            )
         assert engine.comparison(block.address) == meaning.comparison
         ids = {rule.rule_id for rule in rules}
         for other in (0, 1, 77, 2**32 - 1):
@@ -325,6 +325,17 @@ def test_every_unit_folds_to_its_simple_upper_case(builds: Builds) -> None:
             wanted = rule_oracles.upper(chr(unit))
             if unicodedata.unidata_version == "14.0.0" or wanted != chr(unit) != found[0]:
                 assert (count, found) == (1, [wanted]), hex(unit)
+
+
+def test_units_about_the_last_letter_fold(builds: Builds) -> None:
+    names = [chr(unit) for unit in range(0xFF30, 0x10000)]
+    folded = sorted({rule_oracles.upper(name) for name in names})
+    block = builds.block(WINDOWS, name_rules(WINDOWS, folded))
+    for engine in builds.engines:
+        for name in names:
+            matches = engine.matches(block)
+            assert matches.add_name(WINDOWS.units(name), 2) == 1
+            assert matches.indices() == [folded.index(rule_oracles.upper(name))], hex(ord(name))
 
 
 # ---- What is no set of rules ----

@@ -262,7 +262,7 @@ static bool is_of_system(const struct cbpd_image *image)
     static const char *const beginnings[] = {"/usr/lib/systemd/", "/lib/systemd/", "/usr/lib/elogind/",
                                              "/usr/bin/dbus-daemon", "/usr/bin/dbus-broker"};
     for (size_t i = 0; i < sizeof beginnings / sizeof beginnings[0]; i++)
-        if (strncmp(image->path, beginnings[i], strlen(beginnings[i])) == 0)
+        if (strncmp(cbpd_executable_of(image)->path, beginnings[i], strlen(beginnings[i])) == 0)
             return true;
     return false;
 }

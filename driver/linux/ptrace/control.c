@@ -10,10 +10,8 @@ enum { REFUSAL_LIMIT_MS = 5000 };
 
 static bool control_is_open = true;
 
-static void reply(struct tracer *self, const struct cbp_message_header *request, uint32_t status,
-                  uint64_t value)
+static void send_reply(struct tracer *self, struct cbp_reply reply)
 {
-    struct cbp_reply reply = cbpd_reply_to(&self->helper, request, status, value);
     cbpd_publish_counts(self, NULL);
     cbpd_send_message(CONTROL_FD, &reply, sizeof reply);
 }
@@ -27,7 +25,7 @@ void cbpd_control_refuse(struct tracer *self, int os_error)
     (void) poll(&control, 1, REFUSAL_LIMIT_MS);
     if (cbpd_receive_message(CONTROL_FD, &received) == RECEIVED_MESSAGE &&
         received.size >= sizeof(struct cbp_message_header))
-        reply(self, received.message, status, 0);
+        send_reply(self, cbpd_reply_to(&self->helper, received.message, status, 0));
     cbpd_close_descriptors(&received);
 }
 
@@ -44,7 +42,7 @@ static bool serve_request(struct tracer *self)
     uint32_t status = 0, type = received.is_whole ? cbpd_request_type(request, received.size) : 0;
     uint64_t value = CBP_PTRACE_CAPABILITIES;
     if (type == CBP_MESSAGE_RULES) {
-        cbpd_begin_loading_rules(request, descriptors[0]);
+        cbpd_begin_loading_rules(self, request, descriptors[0]);
         descriptors[0] = -1;
     } else if (type == CBP_MESSAGE_LAUNCH) {
         status = cbpd_begin_launch(request, descriptors[0], descriptors[1]);
@@ -55,19 +53,20 @@ static bool serve_request(struct tracer *self)
     }
     cbpd_close_descriptors(&received);
     if (type != CBP_MESSAGE_RULES && received.size >= sizeof(struct cbp_message_header))
-        reply(self, request, status, value);
+        send_reply(self, cbpd_reply_to(&self->helper, request, status, value));
     return true;
 }
 
 /* Requests that follow rules wait until those are in force. */
 void cbpd_serve_requests(struct tracer *self)
 {
-    struct cbp_message_header rules;
-    uint64_t value = 0;
-    uint32_t status;
-    if (cbpd_finish_loading_rules(self, &rules, &status, &value))
-        reply(self, &rules, status, value);
-    while (control_is_open && !cbpd_is_loading_rules() && serve_request(self)) {
+    if (cbpd_is_loading(&self->helper, CBPD_LOADING_DONE)) {
+        cbpd_begin_attaching();
+        struct cbp_reply reply = cbpd_finish_loading(&self->helper);
+        cbpd_end_attaching(self);
+        send_reply(self, reply);
+    }
+    while (control_is_open && cbpd_is_loading(&self->helper, CBPD_LOADING_IDLE) && serve_request(self)) {
     }
 }
 

@@ -15,7 +15,7 @@ static bool fork_is_a_creation(struct tracer *self)
 {
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
         if (self->helper.policy.sessions[id].open &&
-            (self->helper.policy.sessions[id].flags & CBP_SESSION_FLAG_FORK_IS_CREATION))
+            (self->helper.policy.sessions[id].settings.flags & CBP_SESSION_FLAG_FORK_IS_CREATION))
             return true;
     return false;
 }

@@ -90,7 +90,7 @@ static struct disposition go_on_at_entry(struct tracer *self, struct task *task,
         return stay();
     struct cbpd_image *image = cbpd_image_of_chain(self, reading);
     if (!image) { /* no memory to ask */
-        cbpd_count_loss(self);
+        cbpd_count_lost(&self->helper);
         return fail_call(task, ENOMEM);
     }
     struct disposition next = ask_at_entry(self, task, image, reading);
@@ -172,7 +172,7 @@ static struct disposition go_on_at_stop(struct tracer *self, struct task *task, 
     struct cbpd_refusal refusal = {0};
     struct operation *operation = NULL;
     if (!image && creations_are_wanted(self)) {
-        cbpd_count_loss(self); /* without memory for its names no rule by name could apply */
+        cbpd_count_lost(&self->helper); /* without memory for its names no rule by name could apply */
         refusal.code = CBP_ERROR_NOT_ENOUGH_MEMORY;
     } else if (!approved) {
         report.image = process->base.image;

@@ -219,7 +219,7 @@ void cbpd_signal_the_others(struct tracer *self, struct task *task, const struct
         }
     free(reached.pids);
     if (reached.is_unknown) { /* a process may have been left out: that is no success */
-        cbpd_count_loss(self);
+        cbpd_count_lost(&self->helper);
         (void) cbpd_fail_syscall(task, EAGAIN);
         return;
     }

@@ -41,9 +41,9 @@ static bool could_refuse(struct tracer *self, uint32_t session_id, const struct 
 {
     const struct cbpd_session *session = &self->helper.policy.sessions[session_id];
     uint32_t rights = session->open ? rights_taken_in(self, session_id) : 0;
-    return session->open &&
-           ((session->events & CBPD_HANDLE_OPERATIONS) != 0 || (call->process_access & rights) != 0 ||
-            (call->thread_access & cbp_thread_rights_of(rights)) != 0);
+    return session->open && ((session->settings.events & CBPD_HANDLE_OPERATIONS) != 0 ||
+                             (call->process_access & rights) != 0 ||
+                             (call->thread_access & cbp_thread_rights_of(rights)) != 0);
 }
 
 /* ---- The targets of a call ---- */

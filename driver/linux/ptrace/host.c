@@ -11,13 +11,6 @@ static void wake_worker(struct cbpd_helper *helper, uint32_t session_id)
     syscall(SYS_futex, &cbpd_channel_of(helper, session_id)->bell, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
-static const void *name_units(void *context, const char *name, uint32_t size, size_t *count)
-{
-    (void) context;
-    *count = size;
-    return name;
-}
-
 static void discard_slot(void *slot, size_t size)
 {
     (void) madvise((char *) slot + 4096, size - 4096, MADV_REMOVE);
@@ -27,7 +20,6 @@ const struct cbpd_host cbpd_policy_host = {.allocate = cbpd_allocate,
                                            .release = cbpd_free_surely,
                                            .process_size = sizeof(struct process),
                                            .name_comparison = CBP_COMPARE_BYTES,
-                                           .name_units = name_units,
                                            .path_leads_to_file = cbpd_path_leads_to_file};
 
 const struct cbpd_helper_host cbpd_helper_host = {.task_size = sizeof(struct task),
@@ -38,6 +30,7 @@ const struct cbpd_helper_host cbpd_helper_host = {.task_size = sizeof(struct tas
                                                   .wake_worker = wake_worker,
                                                   .parent_pid_of = cbpd_parent_of,
                                                   .discard_slot = discard_slot,
+                                                  .copy_rules = cbpd_copy_rules,
                                                   .attach_process = cbpd_attach_process,
                                                   .attach_matching = cbpd_attach_matching,
                                                   .let_released_go = cbpd_let_released_go,

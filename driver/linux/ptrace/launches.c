@@ -69,8 +69,8 @@ static uint32_t wanted_filter_parts(struct tracer *self)
     if (self->helper.policy.strip_mask & CBP_PROCESS_QUERY_LIMITED_INFORMATION)
         parts |= CBP_LAUNCH_FLAG_HARMLESS_SIGNALS;
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
-        const struct cbpd_session *session = &self->helper.policy.sessions[id];
-        if (!session->open)
+        const struct cbp_session_settings *session = &self->helper.policy.sessions[id].settings;
+        if (!self->helper.policy.sessions[id].open)
             continue;
         if (session->refuse_with == CBP_REFUSE_WITH_ERRNO &&
             ((session->events & CBP_PROC_EVT_PROCESS_CREATION) != 0 ||
@@ -86,7 +86,8 @@ static uint32_t wanted_scope(struct tracer *self)
 {
     uint32_t scope = 0;
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
-        uint32_t flags = self->helper.policy.sessions[id].open ? self->helper.policy.sessions[id].flags : 0;
+        const struct cbpd_session *session = &self->helper.policy.sessions[id];
+        uint32_t flags = session->open ? session->settings.flags : 0;
         if (flags & CBP_SESSION_FLAG_SCOPE_SIGNALS)
             scope |= CBP_LAUNCH_FLAG_SCOPE_SIGNALS;
         if (flags & CBP_SESSION_FLAG_SCOPE_PROC_FILES)

@@ -8,18 +8,12 @@
 
 enum { BLOCK_ALIGNMENT = 4096 }; /* the sections of a block are laid out from a page's beginning */
 
-static struct cbpd_loading loading;
 static int block_fd;
 
-void cbpd_begin_loading_rules(const struct cbp_rules *request, int fd)
+void cbpd_begin_loading_rules(struct tracer *self, const struct cbp_rules *request, int fd)
 {
     block_fd = fd;
-    cbpd_begin_loading(&loading, request);
-}
-
-bool cbpd_is_loading_rules(void)
-{
-    return !cbpd_is_in_state(&loading, CBPD_LOADING_IDLE);
+    cbpd_begin_loading(&self->helper, request);
 }
 
 static bool read_all(int fd, char *bytes, size_t size)
@@ -35,7 +29,6 @@ static bool read_all(int fd, char *bytes, size_t size)
     return true;
 }
 
-/* Copies the block, because the core could still write to the file. */
 static uint32_t copy_block(int fd, uint64_t size, void **block)
 {
     struct stat status;
@@ -53,26 +46,10 @@ static uint32_t copy_block(int fd, uint64_t size, void **block)
     return 0;
 }
 
-bool cbpd_load_wanted_rules(struct tracer *self)
+uint32_t cbpd_copy_rules(struct cbpd_helper *helper, void **block)
 {
-    void *block = NULL;
-    if (!cbpd_is_in_state(&loading, CBPD_LOADING_WANTED))
-        return false;
-    uint32_t status = copy_block(block_fd, loading.request.block_size, &block);
+    uint32_t error = copy_block(block_fd, helper->loading.request.block_size, block);
     if (block_fd >= 0)
         close(block_fd);
-    cbpd_validate_rules(&loading, self->helper.policy.host, status, block);
-    return true;
-}
-
-bool cbpd_finish_loading_rules(struct tracer *self, struct cbp_message_header *request, uint32_t *status,
-                               uint64_t *value)
-{
-    if (!cbpd_is_in_state(&loading, CBPD_LOADING_DONE))
-        return false;
-    *request = loading.request.header;
-    cbpd_begin_attaching();
-    *status = cbpd_finish_loading(&self->helper, &loading, value);
-    cbpd_end_attaching(self);
-    return true;
+    return error;
 }

@@ -56,11 +56,6 @@ uint32_t cbpd_seize_thread(struct tracer *self, uint32_t tid, struct process *pr
 
 /* ---- Ending ---- */
 
-void cbpd_count_loss(struct tracer *self)
-{
-    cbpd_count_for_all(&self->helper, offsetof(struct cbp_channel_session, lost));
-}
-
 static bool any_ended_unknown;
 
 bool cbpd_was_ended_unknown(struct tracer *self, uint32_t tid)
@@ -77,7 +72,7 @@ void cbpd_end_unknown_task(struct tracer *self, uint32_t tid)
         (void) ptrace(PTRACE_DETACH, (pid_t) tid, 0, 0);
         return;
     }
-    cbpd_count_loss(self);
+    cbpd_count_lost(&self->helper);
     (void) kill((pid_t) tid, SIGKILL);
     (void) ptrace(PTRACE_CONT, (pid_t) tid, 0, 0);
 }

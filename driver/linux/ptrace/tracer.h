@@ -263,7 +263,6 @@ void cbpd_end_vanished_threads(struct tracer *self, uint32_t pid);
 void cbpd_end_unknown_task(struct tracer *self, uint32_t tid);
 /* Says whether this task has been ended like that; it comes to no stop any more. */
 bool cbpd_was_ended_unknown(struct tracer *self, uint32_t tid);
-void cbpd_count_loss(struct tracer *self); /* counts an event that no session can be told of */
 /* Begins to trace a launcher that will install a filter with these parts (0: none). */
 uint32_t cbpd_seize_root(struct tracer *self, uint32_t tid, uint32_t filter_parts, struct task **task);
 /* Begins to trace a running thread of a process. Gives cbpd_attach_process()'s error codes. */
@@ -405,13 +404,8 @@ void cbpd_end_every_launch(struct tracer *self);
 
 /* ---- rule_loading.c: rules on their way ---- */
 /* Takes over a request and its descriptor (-1: none). The tracer calls this. */
-void cbpd_begin_loading_rules(const struct cbp_rules *request, int fd);
-bool cbpd_is_loading_rules(void);
-/* If rules have been loaded, puts them in force and gives the reply and the request that it answers. */
-bool cbpd_finish_loading_rules(struct tracer *self, struct cbp_message_header *request, uint32_t *status,
-                               uint64_t *value);
-/* Reads and validates rules that wait for it. False: there are none. The watching thread calls this. */
-bool cbpd_load_wanted_rules(struct tracer *self);
+void cbpd_begin_loading_rules(struct tracer *self, const struct cbp_rules *request, int fd);
+uint32_t cbpd_copy_rules(struct cbpd_helper *helper, void **block); /* the host's copy_rules */
 
 /* ---- channel_memory.c: the core's memory, and which process the core is ---- */
 bool cbpd_map_channel(struct tracer *self);

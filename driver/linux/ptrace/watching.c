@@ -45,7 +45,7 @@ static void *watch(void *argument)
         if (epoll_wait(epoll_fd, &event, 1, -1) <= 0)
             continue;
         call_tracer(self);
-        while (cbpd_load_wanted_rules(self))
+        while (cbpd_load_wanted_rules(&self->helper))
             call_tracer(self); /* the tracer may take over the next request */
     }
     return NULL;

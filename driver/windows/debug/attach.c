@@ -4,27 +4,6 @@
 
 static struct facts facts;
 
-static uint32_t enter_process(struct debugger *self, uint32_t pid, HANDLE handle, uint64_t now)
-{
-    struct process *process = cbpd_begin_process(self, pid, find_process(&self->helper, facts.parent_pid));
-    if (!process)
-        return CBP_ERROR_NOT_ENOUGH_MEMORY;
-    process->handle = handle;
-    process->parent_pid = facts.parent_pid;
-    process->base.start_time = cbpd_read_start_time(handle);
-    process->base.attached = true;
-    process->attached_time = now;
-    process->base.image = cbpd_image_of(self, &facts);
-    if (!process->base.image) { /* no rule by name would apply to a process without a name */
-        process->handle = NULL;
-        cbpd_forget_process(self, process);
-        return CBP_ERROR_NOT_ENOUGH_MEMORY;
-    }
-    if (creator_of(process))
-        cbpd_inherit_rules(&self->helper.policy, &process->base, process->base.parent);
-    return 0;
-}
-
 static uint32_t attach_to(struct debugger *self, uint32_t pid, HANDLE handle)
 {
     if (!cbpd_read_facts(handle, NULL, &facts))
@@ -32,10 +11,16 @@ static uint32_t attach_to(struct debugger *self, uint32_t pid, HANDLE handle)
     if (!cbpd_start_debugging(self, handle))
         return cbpd_who_debugs(self, handle) == DEBUGGER_NOBODY ? CBP_ERROR_ACCESS_DENIED : CBP_ERROR_BUSY;
     cbpd_hide_debugger(handle, NULL);
-    uint32_t error = enter_process(self, pid, handle, cbpd_file_time_now());
-    if (error != 0)
+    struct process *parent = find_process(&self->helper, facts.parent_pid);
+    struct process *process = cbpd_begin_process(self, pid, cbpd_read_start_time(handle), parent, &facts);
+    if (!process) {
         cbpd_stop_debugging(pid);
-    return error;
+        return CBP_ERROR_NOT_ENOUGH_MEMORY;
+    }
+    process->handle = handle;
+    process->base.attached = true;
+    process->attached_time = cbpd_file_time_now();
+    return 0;
 }
 
 static uint32_t attach_one(struct debugger *self, uint32_t pid)
@@ -50,14 +35,12 @@ static uint32_t attach_one(struct debugger *self, uint32_t pid)
     return error;
 }
 
-/* Says whether the process is that parent: by now its id may belong to a younger process. */
-static bool is_parent(const struct process *parent, uint32_t pid)
+static uint64_t start_time_of(uint32_t pid) /* 0: not known */
 {
     HANDLE handle = cbpd_open_process_to_look(pid);
     uint64_t start_time = handle ? cbpd_read_start_time(handle) : 0;
-    if (handle)
-        CloseHandle(handle);
-    return start_time >= parent->base.start_time;
+    close_handle(handle);
+    return start_time;
 }
 
 /* Looks once at all processes and attaches to children in the root's tree that are not debugged yet. *count
@@ -72,7 +55,8 @@ static uint32_t attach_new_children(struct debugger *self, uint32_t root_pid, ui
         struct process *parent = find_process(&self->helper, parent_pid);
         if (!find_process(&self->helper, pid) && parent &&
             (parent == root || cbpd_branch_of(&self->helper.policy, &parent->base)) &&
-            is_parent(parent, pid)) {
+            /* By now the parent's id may belong to a younger process. */
+            start_time_of(pid) >= parent->base.start_time) {
             uint32_t failure = attach_one(self, pid);
             *count += failure == 0;
             if (failure == CBP_ERROR_NOT_ENOUGH_MEMORY)
@@ -94,12 +78,8 @@ static uint32_t attach_tree(struct debugger *self, uint32_t pid, bool children)
 
 uint32_t cbpd_attach_process(struct cbpd_helper *helper, uint32_t pid, uint64_t start_time, bool children)
 {
-    struct debugger *self = debugger_of(helper);
-    HANDLE handle = cbpd_open_process_to_look(pid);
-    uint64_t found = handle ? cbpd_read_start_time(handle) : 0;
-    if (handle)
-        CloseHandle(handle);
-    return found != start_time ? CBP_ERROR_INVALID_PARAMETER : attach_tree(self, pid, children);
+    return start_time_of(pid) != start_time ? CBP_ERROR_INVALID_PARAMETER
+                                            : attach_tree(debugger_of(helper), pid, children);
 }
 
 /* Reads from the rule set what it wants of a process. False: no memory. */
@@ -112,8 +92,7 @@ static bool wish_for(struct debugger *self, uint32_t pid, struct cbpd_rule_set *
     struct cbpd_image *image = is_known ? cbpd_image_of(self, &facts) : NULL;
     *wish = image ? cbpd_attachment_for(image, set, wanted_rule_id) : CBPD_ATTACH_NOTHING;
     cbpd_release_image(&self->helper.policy, image);
-    if (handle)
-        CloseHandle(handle);
+    close_handle(handle);
     return image || !is_ours || (!is_known && !facts.is_lacking);
 }
 

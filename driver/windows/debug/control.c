@@ -18,10 +18,9 @@ static uint32_t claim_process(struct debugger *self, const struct cbp_launch_pro
     return error;
 }
 
-static void reply(struct debugger *self, const struct cbp_message_header *request, uint32_t status,
-                  uint64_t value)
+static void send_reply(struct debugger *self, struct cbp_reply reply)
 {
-    self->control->reply = cbpd_reply_to(&self->helper, request, status, value);
+    self->control->reply = reply;
     cbpd_publish_counts(self);
     (void) SetEvent(self->reply_event);
 }
@@ -46,16 +45,7 @@ static void serve_request(struct debugger *self)
         status = cbpd_serve_request(&self->helper, type, request, &value);
     if (type == CBP_MESSAGE_HELLO && status == 0)
         self->controller_pid = ((const struct cbp_hello *) request)->process_id;
-    reply(self, request, status, value);
-}
-
-static void finish_rules(struct debugger *self)
-{
-    struct cbp_message_header request;
-    uint32_t status;
-    uint64_t value = 0;
-    if (cbpd_finish_loading_rules(self, &request, &status, &value))
-        reply(self, &request, status, value);
+    send_reply(self, cbpd_reply_to(&self->helper, request, status, value));
 }
 
 void cbpd_leave(struct debugger *self)
@@ -68,14 +58,16 @@ void cbpd_leave(struct debugger *self)
     cbpd_end_every_launch();
 }
 
+/* Requests that follow rules wait until those are in force. */
 void cbpd_serve_control(struct debugger *self)
 {
     bool is_over = cbp_load_u32(&self->control->is_closing) != 0 ||
                    WaitForSingleObject(self->controller, 0) != WAIT_TIMEOUT;
     if (is_over)
         cbpd_leave(self);
-    else if (cbpd_is_loading_rules()) /* requests that follow rules wait until those are in force */
-        finish_rules(self);
-    else if (WaitForSingleObject(self->request_event, 0) == WAIT_OBJECT_0)
+    else if (cbpd_is_loading(&self->helper, CBPD_LOADING_DONE))
+        send_reply(self, cbpd_finish_loading(&self->helper));
+    else if (cbpd_is_loading(&self->helper, CBPD_LOADING_IDLE) &&
+             WaitForSingleObject(self->request_event, 0) == WAIT_OBJECT_0)
         serve_request(self);
 }

@@ -147,7 +147,7 @@ static void adopt(struct debugger *self, struct process *orphan)
     } else {
         orphan->base.standing.inherited = cbpd_share_list(cbpd_unknown_rules());
     }
-    cbpd_count_guess(self);
+    cbpd_count_for_all(&self->helper, offsetof(struct cbp_channel_session, guessed));
 }
 
 bool cbpd_awaits_claim(struct debugger *self, struct process *process)

@@ -12,6 +12,16 @@
 #include "cbp_debug_control.h"
 #include "records.h"
 
+/* ntdll has this function. */
+__declspec(dllimport) LONG NTAPI
+    NtQueryInformationProcess(HANDLE process, int kind, void *data, ULONG size, ULONG *written);
+
+static inline void close_handle(HANDLE handle) /* NULL: there is none */
+{
+    if (handle)
+        CloseHandle(handle);
+}
+
 struct launch;
 
 /* A process is debugged. Its tasks hold references to it. */
@@ -83,21 +93,20 @@ uint64_t cbpd_now_ns(void);  /* the clock of deadlines */
 uint64_t cbpd_wall_ns(void); /* since 1970 */
 
 /* ---- tasks.c: tasks and processes that come and go ---- */
+struct facts;
 /* Adds a task to a process. NULL without memory. */
 struct task *cbpd_add_task(struct debugger *self, uint32_t tid, struct process *process);
 void cbpd_remove_task(struct debugger *self, struct task *task);
 void cbpd_publish_counts(struct debugger *self); /* shows the controller how many there are */
-/* Begins a process, which stays until cbpd_forget_process(), even without tasks. NULL without memory. */
-struct process *cbpd_begin_process(struct debugger *self, uint32_t pid, struct process *parent);
+/* Begins a process, which stays until cbpd_forget_process(), even without tasks, and inherits its parent's
+ * rules. of (NULL: not known) are its facts. NULL without memory. */
+struct process *cbpd_begin_process(struct debugger *self, uint32_t pid, uint64_t start_time,
+                                   struct process *parent, const struct facts *of);
 /* Forgets a process that has ended or is not debugged any more, with all its tasks. */
 void cbpd_forget_process(struct debugger *self, struct process *process);
 
-struct facts;
 struct cbpd_image *cbpd_image_of(struct debugger *self, const struct facts *of);
 uint32_t cbpd_capabilities_of(const struct cbpd_process *process); /* CAP_: those that hold for it */
-void cbpd_count_lost(struct debugger *self);
-void cbpd_count_refused(struct debugger *self);
-void cbpd_count_guess(struct debugger *self);
 
 /* ---- codes.c ---- */
 UINT cbpd_refusal_status(uint32_t code); /* always one of failure */
@@ -105,8 +114,8 @@ UINT cbpd_refusal_status(uint32_t code); /* always one of failure */
 /* ---- reports.c ---- */
 struct task *cbpd_task_in(struct debugger *self, const struct process *process); /* any one, or NULL */
 void cbpd_start_report(struct debugger *self, struct cbpd_report *report, struct task *task);
-/* Reports a process's creation once its creator is known, and holds it like cbpd_is_held(). */
-bool cbpd_is_held_at_creation(struct debugger *self, struct process *process, uint32_t *result_code);
+/* Begins the report about the creation of the task's process, once its creator is known. */
+void cbpd_start_creation_report(struct debugger *self, struct cbpd_report *report, struct task *task);
 /* Tells of a process without a debug event: its creation, and the refusal that has been carried out. */
 void cbpd_tell_refused(struct debugger *self, struct process *process, const struct facts *of);
 
@@ -173,11 +182,8 @@ bool cbpd_prepare_rule_loading(void);
 /* Says whether a view of a section begins with so many bytes of usable memory. */
 bool cbpd_view_holds(const void *view, uint64_t size);
 void cbpd_begin_loading_rules(struct debugger *self, const struct cbp_rules *request);
-bool cbpd_is_loading_rules(void);
-HANDLE cbpd_rules_loaded_event(void); /* set when loading has ended */
-/* Puts loaded rules in force. Gives the request, and status and value of its reply. False: not loaded yet. */
-bool cbpd_finish_loading_rules(struct debugger *self, struct cbp_message_header *request, uint32_t *status,
-                               uint64_t *value);
+HANDLE cbpd_rules_loaded_event(void);                               /* set when loading has ended */
+uint32_t cbpd_copy_rules(struct cbpd_helper *helper, void **block); /* the host's copy_rules */
 
 /* ---- debugging.c: calls of the system's debugger ---- */
 bool cbpd_next_debug_event(DEBUG_EVENT *event);

@@ -6,8 +6,6 @@
 
 __declspec(dllimport) LONG NTAPI NtDebugActiveProcess(HANDLE process, HANDLE debug_object);
 __declspec(dllimport) LONG NTAPI NtSetInformationProcess(HANDLE process, int kind, void *data, ULONG size);
-__declspec(dllimport) LONG NTAPI
-    NtQueryInformationProcess(HANDLE process, int kind, void *data, ULONG size, ULONG *written);
 
 typedef LONG(NTAPI *compare_objects)(HANDLE first, HANDLE second);
 

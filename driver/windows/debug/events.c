@@ -24,18 +24,22 @@ static void finish_creation(struct process *process, uint32_t result_code)
 static struct disposition after_answers(const struct task *task, enum operation_kind kind,
                                         uint32_t result_code)
 {
-    switch (kind) {
-    case OPERATION_CREATION:
+    static const enum disposition_kind next[] = {[OPERATION_CREATION] = DISPOSE_CONTINUE,
+                                                 [OPERATION_THREAD] = DISPOSE_CONTINUE,
+                                                 [OPERATION_THREAD_EXIT] = DISPOSE_END_THREAD,
+                                                 [OPERATION_EXIT] = DISPOSE_END_PROCESS};
+    if (kind == OPERATION_CREATION)
         finish_creation(task->process, result_code);
-        return go_on(DBG_CONTINUE);
-    case OPERATION_THREAD:
-        return go_on(DBG_CONTINUE);
-    case OPERATION_THREAD_EXIT:
-        return (struct disposition){.what = DISPOSE_END_THREAD, .how = DBG_CONTINUE};
-    case OPERATION_EXIT:
-        return (struct disposition){.what = DISPOSE_END_PROCESS, .how = DBG_CONTINUE};
-    }
-    return stay();
+    return (struct disposition){.what = next[kind], .how = DBG_CONTINUE};
+}
+
+/* Posts a report on a task. Says what is to be done with the task if no session is asked. */
+static struct disposition ask(struct debugger *self, struct task *task, const struct cbpd_report *report,
+                              enum operation_kind kind)
+{
+    uint32_t result_code;
+    bool is_held = cbpd_is_held(&self->helper, &task->base, report, kind, &result_code);
+    return is_held ? stay() : after_answers(task, kind, result_code);
 }
 
 void cbpd_apply_settled(struct debugger *self)
@@ -49,19 +53,14 @@ void cbpd_apply_settled(struct debugger *self)
     }
 }
 
-static bool is_anything_forbidden(struct debugger *self)
-{
-    return self->helper.policy.rule_counts[CBP_ACTION_DENY] > 0;
-}
-
 /* ---- The events ---- */
 
 static struct disposition creation_of(struct debugger *self, struct process *process)
 {
-    uint32_t result_code;
-    if (cbpd_is_held_at_creation(self, process, &result_code))
-        return stay();
-    return after_answers(cbpd_task_in(self, process), OPERATION_CREATION, result_code);
+    struct cbpd_report report;
+    struct task *task = cbpd_task_in(self, process);
+    cbpd_start_creation_report(self, &report, task);
+    return ask(self, task, &report, OPERATION_CREATION);
 }
 
 void cbpd_tell_creation(struct debugger *self, struct process *process)
@@ -79,7 +78,7 @@ void cbpd_settle_unclaimed(struct debugger *self)
 /* Lets a thread without memory go on unseen. What it does is counted as lost. */
 static struct disposition give_up(struct debugger *self)
 {
-    cbpd_count_lost(self);
+    cbpd_count_lost(&self->helper);
     return go_on(DBG_CONTINUE);
 }
 
@@ -87,31 +86,13 @@ static struct disposition give_up(struct debugger *self)
  * rule may be meant for it, or if memory is lacking and a handler may be. */
 static struct disposition give_up_process(struct debugger *self, const DEBUG_EVENT *event, bool is_lacking)
 {
-    if (is_anything_forbidden(self) ||
+    if (self->helper.policy.rule_counts[CBP_ACTION_DENY] > 0 ||
         (is_lacking && cbpd_any_session_wants(&self->helper.policy, CBP_PROC_EVT_PROCESS_CREATION))) {
         uint32_t code = is_lacking ? CBP_ERROR_NOT_ENOUGH_MEMORY : CBP_ERROR_ACCESS_DENIED;
         cbpd_end_by_force(event->u.CreateProcessInfo.hProcess, cbpd_refusal_status(code));
-        cbpd_count_refused(self);
+        cbpd_count_for_all(&self->helper, offsetof(struct cbp_channel_session, refused));
     }
     return give_up(self);
-}
-
-/* Makes a process. NULL without memory. */
-static struct process *make_process(struct debugger *self, uint32_t pid,
-                                    const CREATE_PROCESS_DEBUG_INFO *info)
-{
-    uint64_t start_time = cbpd_read_start_time(info->hProcess);
-    struct process *process =
-        cbpd_begin_process(self, pid, cbpd_find_creator(self, facts.parent_pid, start_time));
-    if (!process)
-        return NULL;
-    process->handle = cbpd_keep_handle(info->hProcess);
-    process->parent_pid = facts.parent_pid;
-    process->base.start_time = start_time;
-    process->base.image = cbpd_image_of(self, &facts);
-    if (creator_of(process))
-        cbpd_inherit_rules(&self->helper.policy, &process->base, process->base.parent);
-    return process;
 }
 
 static struct disposition handle_process_creation(struct debugger *self, const DEBUG_EVENT *event)
@@ -121,16 +102,22 @@ static struct disposition handle_process_creation(struct debugger *self, const D
     cbpd_hide_debugger(info->hProcess, info->lpThreadLocalBase);
     if (process) { /* it was attached to: this only begins its events */
         if (!cbpd_add_task(self, event->dwThreadId, process))
-            cbpd_count_lost(self);
+            cbpd_count_lost(&self->helper);
         return go_on(DBG_CONTINUE);
     }
     bool is_known = cbpd_read_facts(info->hProcess, info->hFile, &facts);
-    process = is_known ? make_process(self, event->dwProcessId, info) : NULL;
-    if (!process || !process->base.image || !cbpd_add_task(self, event->dwThreadId, process)) {
-        if (process)
-            cbpd_forget_process(self, process);
-        return give_up_process(self, event, is_known || facts.is_lacking);
+    if (is_known) {
+        uint64_t start_time = cbpd_read_start_time(info->hProcess);
+        struct process *creator = cbpd_find_creator(self, facts.parent_pid, start_time);
+        process = cbpd_begin_process(self, event->dwProcessId, start_time, creator, &facts);
     }
+    if (process && !cbpd_add_task(self, event->dwThreadId, process)) {
+        cbpd_forget_process(self, process);
+        process = NULL;
+    }
+    if (!process)
+        return give_up_process(self, event, is_known || facts.is_lacking);
+    process->handle = cbpd_keep_handle(info->hProcess);
     bool has_to_wait =
         !cbpd_find_claim(self, process) && !creator_of(process) && cbpd_awaits_claim(self, process);
     return has_to_wait ? stay() : creation_of(self, process);
@@ -151,9 +138,7 @@ static struct disposition handle_thread_creation(struct debugger *self, const DE
     report.originator_pid = 0; /* the system does not name its creator */
     report.originator_tid = 0;
     cbpd_add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
-    uint32_t result_code;
-    bool is_held = cbpd_is_held(&self->helper, &task->base, &report, OPERATION_THREAD, &result_code);
-    return is_held ? stay() : after_answers(task, OPERATION_THREAD, result_code);
+    return ask(self, task, &report, OPERATION_THREAD);
 }
 
 static struct disposition handle_end(struct debugger *self, struct process *process, uint32_t tid,
@@ -168,10 +153,7 @@ static struct disposition handle_end(struct debugger *self, struct process *proc
     cbpd_add_item(&report, CBP_PROC_EVT_THREAD_TERMINATION, 0);
     if (kind == OPERATION_EXIT)
         cbpd_add_item(&report, CBP_PROC_EVT_PROCESS_TERMINATION, 0);
-    uint32_t result_code;
-    return cbpd_is_held(&self->helper, &task->base, &report, kind, &result_code)
-               ? stay()
-               : after_answers(task, kind, result_code);
+    return ask(self, task, &report, kind);
 }
 
 /* Answers as if there were no debugger, also to a program that sends something to one. */
@@ -189,8 +171,7 @@ static void close_file(const DEBUG_EVENT *event)
         file = event->u.CreateProcessInfo.hFile;
     else if (event->dwDebugEventCode == LOAD_DLL_DEBUG_EVENT)
         file = event->u.LoadDll.hFile;
-    if (file)
-        CloseHandle(file);
+    close_handle(file);
 }
 
 static struct disposition handle_debug_event(struct debugger *self, const DEBUG_EVENT *event)

@@ -18,18 +18,6 @@ static const void *name_units(void *context, const char *name, uint32_t size, si
     return *count != SIZE_MAX ? units : NULL;
 }
 
-static void discard_slot(void *slot, size_t size)
-{
-    (void) slot; /* the section keeps its memory */
-    (void) size;
-}
-
-/* A Windows process begins with its program: its file need not be identified later. */
-static void identify_programs(struct cbpd_helper *helper)
-{
-    (void) helper;
-}
-
 /* Every process sees a volume's files by the same paths: paths lead to files. */
 const struct cbpd_host cbpd_policy_host = {.allocate = cbpd_allocate,
                                            .release = cbpd_free_surely,
@@ -37,6 +25,8 @@ const struct cbpd_host cbpd_policy_host = {.allocate = cbpd_allocate,
                                            .name_comparison = CBP_COMPARE_UTF16,
                                            .name_units = name_units};
 
+/* A section keeps its memory, so no slot is discarded. A Windows process begins with its program, whose file
+ * need not be identified later. */
 const struct cbpd_helper_host cbpd_helper_host = {.task_size = sizeof(struct task),
                                                   .held_size = sizeof(struct cbpd_held),
                                                   .capabilities_of = cbpd_capabilities_of,
@@ -44,8 +34,7 @@ const struct cbpd_helper_host cbpd_helper_host = {.task_size = sizeof(struct tas
                                                   .wall_ns = cbpd_wall_ns,
                                                   .wake_worker = wake_worker,
                                                   .parent_pid_of = cbpd_parent_of,
-                                                  .discard_slot = discard_slot,
+                                                  .copy_rules = cbpd_copy_rules,
                                                   .attach_process = cbpd_attach_process,
                                                   .attach_matching = cbpd_attach_matching,
-                                                  .let_released_go = cbpd_let_released_go,
-                                                  .identify_programs = identify_programs};
+                                                  .let_released_go = cbpd_let_released_go};

@@ -74,17 +74,11 @@ static HANDLE foreign_handle(struct debugger *self, uint64_t value)
     return is_own ? NULL : handle;
 }
 
-static void close_foreign(HANDLE handle)
-{
-    if (handle)
-        CloseHandle(handle);
-}
-
 /* Maps the section for the result, and closes it in any case. NULL: there is none. */
 static struct cbp_launch_result *map_result(HANDLE section)
 {
     struct cbp_launch_result *result = section ? MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, 0) : NULL;
-    close_foreign(section);
+    close_handle(section);
     if (result == NULL || cbpd_view_holds(result, sizeof *result))
         return result;
     (void) UnmapViewOfFile(result);
@@ -100,7 +94,7 @@ uint32_t cbpd_claim_process(struct debugger *self, const struct cbp_launch_proce
     bool is_whole = result && event && ResetEvent(event); /* only an event can be reset */
     struct launch *launch = is_whole ? calloc(1, sizeof *launch) : NULL;
     if (!launch) {
-        close_foreign(event);
+        close_handle(event);
         if (result)
             (void) UnmapViewOfFile(result);
         return is_whole ? CBP_ERROR_NOT_ENOUGH_MEMORY : CBP_ERROR_INVALID_DATA;

@@ -12,7 +12,6 @@ __declspec(dllimport) LONG NTAPI DbgUiConnectToDbg(void);
 __declspec(dllimport) HANDLE NTAPI DbgUiGetThreadDebugObject(void);
 
 #define LOOK_AGAIN_NS UINT64_C(100000000)
-#define NS_PER_MS 1000000u
 
 static HANDLE handle_of(uint64_t value)
 {
@@ -81,13 +80,14 @@ static DWORD wait_ms(struct debugger *self)
         until = earlier(now + LOOK_AGAIN_NS, until);
     if (until == 0)
         return INFINITE;
-    uint64_t left = until > now ? (until - now + NS_PER_MS - 1) / NS_PER_MS : 0;
+    uint64_t left = until > now ? (until - now + CBPD_NS_PER_MS - 1) / CBPD_NS_PER_MS : 0;
     return left < INFINITE - 1 ? (DWORD) left : INFINITE - 1;
 }
 
 static void wait_for_something(struct debugger *self)
 {
-    const HANDLE control = cbpd_is_loading_rules() ? cbpd_rules_loaded_event() : self->request_event;
+    bool is_loading = !cbpd_is_loading(&self->helper, CBPD_LOADING_IDLE);
+    const HANDLE control = is_loading ? cbpd_rules_loaded_event() : self->request_event;
     const HANDLE handles[] = {self->debug_object, self->answer_event, control, self->controller};
     cbp_store_u32(&self->helper.channel->driver_sleeping, 1);
     if (!cbpd_answers_are_there(&self->helper)) {

@@ -34,17 +34,14 @@ static void start_creation(struct debugger *self, struct cbpd_report *report, st
     cbpd_add_item(report, CBP_PROC_EVT_PROCESS_CREATION, flags);
 }
 
-bool cbpd_is_held_at_creation(struct debugger *self, struct process *process, uint32_t *result_code)
+void cbpd_start_creation_report(struct debugger *self, struct cbpd_report *report, struct task *task)
 {
     static struct facts facts;
-    struct cbpd_report report;
-    if (!cbpd_read_facts(process->handle, NULL, &facts))
+    if (!cbpd_read_facts(task->process->handle, NULL, &facts))
         facts.command_line.size = 0;
-    struct task *task = cbpd_task_in(self, process);
-    cbpd_start_report(self, &report, task);
-    start_creation(self, &report, process, &facts, 0);
-    cbpd_add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
-    return cbpd_is_held(&self->helper, &task->base, &report, OPERATION_CREATION, result_code);
+    cbpd_start_report(self, report, task);
+    start_creation(self, report, task->process, &facts, 0);
+    cbpd_add_item(report, CBP_PROC_EVT_THREAD_CREATION, 0);
 }
 
 void cbpd_tell_refused(struct debugger *self, struct process *process, const struct facts *of)

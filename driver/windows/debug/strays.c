@@ -22,26 +22,23 @@ static void tell_lost(struct debugger *self, uint32_t pid, uint64_t start_time)
             return;
     told[told_count % TOLD_MAX].pid = pid;
     told[told_count++ % TOLD_MAX].start_time = start_time;
-    cbpd_count_lost(self);
+    cbpd_count_lost(&self->helper);
 }
 
 /* Ends a stray and tells of its creation as refused. Its end is not told. */
-static void refuse_stray(struct debugger *self, uint32_t pid, HANDLE handle, struct process *parent)
+static void refuse_stray(struct debugger *self, uint32_t pid, struct process *parent, HANDLE handle,
+                         uint64_t start_time)
 {
-    struct process *process = cbpd_begin_process(self, pid, parent);
     bool is_known = cbpd_read_facts(handle, NULL, &facts);
+    struct process *process = cbpd_begin_process(self, pid, start_time, parent, is_known ? &facts : NULL);
     cbpd_end_by_force(handle, cbpd_refusal_status(CBP_ERROR_BUSY));
-    cbpd_count_refused(self);
+    cbpd_count_for_all(&self->helper, offsetof(struct cbp_channel_session, refused));
     if (!process) {
-        cbpd_count_lost(self);
+        cbpd_count_lost(&self->helper);
         return;
     }
     process->refused = true;
     process->parent_pid = parent->base.pid;
-    process->base.start_time = cbpd_read_start_time(handle);
-    if (is_known)
-        process->base.image = cbpd_image_of(self, &facts);
-    cbpd_inherit_rules(&self->helper.policy, &process->base, &parent->base);
     cbpd_tell_refused(self, process, &facts);
     cbpd_forget_process(self, process);
 }
@@ -53,7 +50,7 @@ static void deal_with(struct debugger *self, uint32_t pid, struct process *paren
     case DEBUGGER_OURSELVES:
         return; /* it was created suspended, or its first event is coming */
     case DEBUGGER_ANOTHER:
-        refuse_stray(self, pid, handle, parent);
+        refuse_stray(self, pid, parent, handle, start_time);
         return;
     case DEBUGGER_NOBODY:
         if (cbpd_start_debugging(self, handle)) /* its first event comes like any other process's */
@@ -79,8 +76,7 @@ static void consider(struct debugger *self, uint32_t pid, uint32_t parent_pid)
         else
             tell_lost(self, pid, start_time);
     }
-    if (weak)
-        CloseHandle(weak);
+    close_handle(weak);
 }
 
 void cbpd_look_for_strays(struct debugger *self)

@@ -5,13 +5,7 @@
 #include "cbp_wtf8.h"
 #include "debugger.h"
 
-typedef LONG status;
-
-/* ntdll has these. Source: winternl.h, and Microsoft's phnt-like documentation of
- * NtQueryInformationProcess. */
-__declspec(dllimport) status NTAPI
-    NtQueryInformationProcess(HANDLE process, int kind, void *data, ULONG size, ULONG *written);
-
+/* Source: winternl.h, and Microsoft's phnt-like documentation of NtQueryInformationProcess. */
 enum { BASIC_INFORMATION = 0, WOW64_INFORMATION = 26 };
 enum { BEING_DEBUGGED_OFFSET = 2, PARAMETERS_OFFSET = 0x20 };
 enum { IMAGE_PATH_OFFSET = 0x60, COMMAND_LINE_OFFSET = 0x70 };

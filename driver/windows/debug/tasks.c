@@ -19,15 +19,35 @@ void cbpd_remove_task(struct debugger *self, struct task *task)
     cbpd_free_task(&self->helper, &task->base);
 }
 
-struct process *cbpd_begin_process(struct debugger *self, uint32_t pid, struct process *parent)
+/* Makes an image. Without a known name it is vague: rules that forbid apply. */
+struct cbpd_image *cbpd_image_of(struct debugger *self, const struct facts *of)
+{
+    const struct cbpd_image_file file = {.path = of->path.bytes,
+                                         .path_size = (uint32_t) of->path.size,
+                                         .given = of->given.bytes,
+                                         .given_size = (uint32_t) of->given.size};
+    return cbpd_make_image(&self->helper.policy, &file, 1, of->path.size == 0);
+}
+
+struct process *cbpd_begin_process(struct debugger *self, uint32_t pid, uint64_t start_time,
+                                   struct process *parent, const struct facts *of)
 {
     struct cbpd_policy *policy = &self->helper.policy;
-    struct process *process = process_of(cbpd_add_process(policy, pid, parent ? &parent->base : NULL));
-    if (!process)
+    struct cbpd_image *image = of ? cbpd_image_of(self, of) : NULL;
+    struct cbpd_process *base =
+        image || !of ? cbpd_add_process(policy, pid, parent ? &parent->base : NULL) : NULL;
+    if (!base) { /* no rule by name would apply to a process without its name */
+        cbpd_release_image(policy, image);
         return NULL;
-    process->base.reference_count = 1;
-    process->base.executed = true;
-    return process;
+    }
+    base->reference_count = 1;
+    base->executed = true;
+    base->start_time = start_time;
+    base->image = image;
+    process_of(base)->parent_pid = of ? of->parent_pid : 0;
+    if (parent)
+        cbpd_inherit_rules(policy, base, &parent->base);
+    return process_of(base);
 }
 
 void cbpd_forget_process(struct debugger *self, struct process *process)
@@ -35,8 +55,7 @@ void cbpd_forget_process(struct debugger *self, struct process *process)
     if (process->launch)
         cbpd_end_launch(process->launch, CBP_ERROR_BROKEN_PIPE, 0);
     cbpd_end_process(&self->helper.policy, &process->base);
-    if (process->handle)
-        CloseHandle(process->handle);
+    close_handle(process->handle);
     process->handle = NULL;
     for (struct task *task = first_task(&self->helper), *next; task; task = next) {
         next = next_task(task);
@@ -61,29 +80,4 @@ uint32_t cbpd_capabilities_of(const struct cbpd_process *process)
 {
     (void) process; /* all have the same */
     return CBP_DEBUG_CAPABILITIES;
-}
-
-/* Makes an image. Without a known name it is vague: rules that forbid apply. */
-struct cbpd_image *cbpd_image_of(struct debugger *self, const struct facts *of)
-{
-    const struct cbpd_image_file file = {.path = of->path.bytes,
-                                         .path_size = (uint32_t) of->path.size,
-                                         .given = of->given.bytes,
-                                         .given_size = (uint32_t) of->given.size};
-    return cbpd_make_image(&self->helper.policy, &file, 1, of->path.size == 0);
-}
-
-void cbpd_count_lost(struct debugger *self)
-{
-    cbpd_count_for_all(&self->helper, offsetof(struct cbp_channel_session, lost));
-}
-
-void cbpd_count_refused(struct debugger *self)
-{
-    cbpd_count_for_all(&self->helper, offsetof(struct cbp_channel_session, refused));
-}
-
-void cbpd_count_guess(struct debugger *self)
-{
-    cbpd_count_for_all(&self->helper, offsetof(struct cbp_channel_session, guessed));
 }

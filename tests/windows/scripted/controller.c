@@ -51,7 +51,8 @@ void begin(void)
     self->controller = CreateEventW(NULL, TRUE, FALSE, NULL); /* it lives */
     CHECK(cbpd_prepare_rule_loading());
     CHECK(cbpd_helper_init(&self->helper, &cbpd_helper_host, &cbpd_policy_host));
-    CHECK(cbpd_serve_session(&self->helper, &settings) == 0);
+    uint64_t value = 0;
+    CHECK(cbpd_serve_request(&self->helper, CBP_MESSAGE_SESSION, &settings, &value) == 0);
 }
 
 uint32_t request(const void *message, uint32_t size)

@@ -403,8 +403,8 @@ static uint32_t process_name(struct cbpi_transport *base, uint32_t process_id, c
     struct simulated *transport = lock(base);
     const struct cbpd_process *process = cbpd_find_process(&transport->player.population.policy, process_id);
     const struct cbpd_image *image = process ? process->image : NULL;
-    uint32_t error =
-        cbpi_copy_text(image ? image->path : "", image ? image->path_size : 0, buffer, size, needed);
+    uint32_t error = cbpi_copy_text(image ? image->files[0].path : "", image ? image->files[0].path_size : 0,
+                                    buffer, size, needed);
     cbpi_mutex_unlock(&transport->mutex);
     return error;
 }
