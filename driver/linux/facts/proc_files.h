@@ -12,7 +12,12 @@ enum { PROC_NAME_SIZE = 64 };
 /* Makes "/proc/ID" and then rest (a '/' and up to 40 more bytes) in room, without the cost of printf. */
 const char *cbpd_proc_name(char room[PROC_NAME_SIZE], uint32_t id, const char *rest);
 
-/* Reads as much of a file in a task's folder as one read gives, and adds a NUL. Gives the size, or 0. */
+/* Opens a file or folder in a task's folder, with O_CLOEXEC. -1: errno says why. */
+int cbpd_open_proc(uint32_t id, const char *name, int flags);
+
+/* Reads as much of a file as one read gives, and adds a NUL. Gives the size, or 0. */
+size_t cbpd_read_file(const char *path, char *buffer, size_t size);
+/* Reads like that a file in a task's folder. */
 size_t cbpd_read_proc_file(uint32_t id, const char *name, char *buffer, size_t size);
 
 struct file_identity {

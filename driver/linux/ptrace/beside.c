@@ -326,7 +326,8 @@ void *cbpd_next_finished_job(struct job **job)
 
 struct errand {
     struct job job;
-    void (*work)(void *block);
+    enum knowledge (*work)(void *block);
+    enum knowledge answer;
     void (*release)(void *block); /* NULL: nothing to release */
     uint64_t block[];
 };
@@ -334,7 +335,7 @@ struct errand {
 static void run_errand(struct job *job)
 {
     struct errand *errand = (struct errand *) job;
-    errand->work(errand->block);
+    errand->answer = errand->work(errand->block);
 }
 
 /* Frees an errand that is done and for which the tracer no longer waits. */
@@ -398,17 +399,16 @@ static bool wait_for_look(struct job *job)
     return false;
 }
 
-bool cbpd_look_now_and_release(uint32_t tree, void (*work)(void *block), void (*release)(void *block),
-                               void *block, size_t size)
+enum knowledge cbpd_look_now(uint32_t tree, enum knowledge (*work)(void *block), void (*release)(void *block),
+                             void *block, size_t size)
 {
-    if (!cbpd_anything_may_block()) {
-        work(block);
-        return true;
-    }
+    enum knowledge answer = NOT_KNOWN;
+    if (!cbpd_anything_may_block())
+        return work(block);
     struct errand *errand = cbpd_allocate_surely(sizeof *errand + size);
     if (!errand) {
         errno = ENOMEM;
-        return false;
+        return NOT_KNOWN;
     }
     errand->job = (struct job){.work = run_errand, .discard = discard_errand, .is_urgent = true};
     errand->job.tree = tree;
@@ -417,17 +417,14 @@ bool cbpd_look_now_and_release(uint32_t tree, void (*work)(void *block), void (*
     memcpy(errand->block, block, size);
     pthread_mutex_lock(&lock);
     bool is_given = give_away(&errand->job), is_done = is_given && wait_for_look(&errand->job);
-    if (is_done)
+    if (is_done) {
+        answer = errand->answer;
         memcpy(block, errand->block, size);
+    }
     bool is_ours = is_done || !is_given || take_back(&errand->job);
     pthread_mutex_unlock(&lock);
     if (is_ours)
         cbpd_free_surely(errand);
     errno = is_done ? 0 : ETIMEDOUT;
-    return is_done;
-}
-
-bool cbpd_look_now(uint32_t tree, void (*work)(void *block), void *block, size_t size)
-{
-    return cbpd_look_now_and_release(tree, work, NULL, block, size);
+    return answer;
 }

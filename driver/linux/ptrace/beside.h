@@ -10,6 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The answer to a question that not everybody may ask: /proc hides descriptors of a task that is not dumpable,
+ * namespaces, or processes (hidepid). */
+enum knowledge { NOT_KNOWN, ABSENT /* surely not there */, KNOWN };
+
 /* A job begins the block that has all it needs and all that comes out of it. */
 struct job {
     void (*work)(struct job *job);    /* runs in a reader and touches nothing but the block */
@@ -42,13 +46,12 @@ void cbpd_give_up_job(struct job *job);
 
 /* Does short work on a block while the caller waits: at once if nothing can last, or else beside, within a
  * small limit that shrinks each time that tree has reached it. The work touches only its block, which has no
- * pointers to other memory. False: it was not done, and the block is as it was. errno is then ENOMEM if there
- * was no memory for it. */
-bool cbpd_look_now(uint32_t tree, void (*work)(void *block), void *block, size_t size);
-/* Works like cbpd_look_now() for work that leaves memory in its block, which begins without any. release
- * frees that memory if the caller no longer waits. */
-bool cbpd_look_now_and_release(uint32_t tree, void (*work)(void *block), void (*release)(void *block),
-                               void *block, size_t size);
+ * pointers to other memory, and gives the answer. NOT_KNOWN is also the answer of work that was not done: the
+ * block is then as it was, and errno is ENOMEM if there was no memory for it. If the work leaves memory in its
+ * block, which begins without any, release (may be NULL) frees that once the caller no longer waits. */
+enum knowledge cbpd_look_now(uint32_t tree, enum knowledge (*work)(void *block), void (*release)(void *block),
+                             void *block, size_t size);
+
 /* ---- risk.c: whether anything could last ---- */
 
 /* Begins to watch in a thread of its own. Until that has found nothing, a risk is assumed. */

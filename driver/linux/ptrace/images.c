@@ -1,13 +1,8 @@
 /* Makes images of what was read about a program. Knows no stops and no rules. */
 #include <elf.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "beside.h"
-#include "reading.h"
 #include "tracer.h"
 
 struct cbpd_image *cbpd_image_of_chain(struct tracer *self, const struct reading *reading)
@@ -39,17 +34,12 @@ struct cbpd_image *cbpd_image_of_reading(struct tracer *self, const struct readi
 /* Reads the path that the running program was started by from the vector that the kernel has left it. */
 static bool read_given_path(uint32_t tid, struct reading *reading)
 {
-    char path[64];
     union {
+        char bytes[2 * 64 * sizeof(uint64_t) + 1];
         uint64_t wide[2 * 64];
         uint32_t narrow[4 * 64];
     } vector;
-    snprintf(path, sizeof path, "/proc/%u/auxv", tid);
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = file >= 0 ? read(file, &vector, sizeof vector) : 0;
-    size_t size = got > 0 ? (size_t) got : 0;
-    if (file >= 0)
-        close(file);
+    size_t size = cbpd_read_proc_file(tid, "auxv", vector.bytes, sizeof vector.bytes);
     /* Read as 64 bits, the first key of a 32-bit program has its value in the upper half. */
     bool is_32bit = size >= sizeof vector.wide[0] && vector.wide[0] >> 32 != 0;
     size_t width = is_32bit ? sizeof vector.narrow[0] : sizeof vector.wide[0];
@@ -67,13 +57,14 @@ struct running_look {
     struct reading reading;
 };
 
-static void look_at_running(void *block)
+static enum knowledge look_at_running(void *block)
 {
     struct running_look *look = block;
     struct reading *reading = &look->reading;
     struct place place = {.pid = look->pid, .tid = cbpd_living_thread(look->pid)};
     bool has_given = !reading->is_short && read_given_path(place.tid, reading);
     cbpd_read_running(&place, has_given ? reading->path.bytes : "", reading);
+    return KNOWN;
 }
 
 static void release_running(void *block)
@@ -90,8 +81,8 @@ struct cbpd_image *cbpd_image_of_running(struct tracer *self, uint32_t pid)
         memset(&look, 0, sizeof look);
         look.pid = pid;
         look.reading.is_short = is_short != 0;
-        is_done = cbpd_look_now_and_release(served_tree(self), look_at_running, release_running, &look,
-                                            sizeof look);
+        is_done =
+            cbpd_look_now(served_tree(self), look_at_running, release_running, &look, sizeof look) == KNOWN;
         is_lacking = !is_done && errno == ENOMEM;
     }
     struct cbpd_image *image =
