@@ -70,19 +70,19 @@ bool cbpd_read_string(struct window *window, uint32_t tid, uint64_t address, str
 
 /* ---- Lists ---- */
 
+static uint64_t word_at(const void *words, size_t index, bool is_32bit)
+{
+    return is_32bit ? ((const uint32_t *) words)[index] : ((const uint64_t *) words)[index];
+}
+
 struct list {
     uint32_t tid;
-    size_t width; /* of a pointer */
+    bool is_32bit; /* as its pointers are */
     uint64_t count;
     size_t limit; /* for strings and pointers together */
     struct window *window;
     struct text *text;
 };
-
-static uint64_t pointer_at(const struct list *list, const void *pointers, size_t index)
-{
-    return list->width == 4 ? ((const uint32_t *) pointers)[index] : ((const uint64_t *) pointers)[index];
-}
 
 static bool is_within_limit(const struct list *list)
 {
@@ -94,7 +94,7 @@ static bool append_in_order(struct list *list, const void *pointers, size_t coun
 {
     for (size_t i = 0; i < count; i++) {
         list->count++;
-        if (!append_string(list->window, pointer_at(list, pointers, i), list->text) || !is_within_limit(list))
+        if (!append_string(list->window, word_at(pointers, i, list->is_32bit), list->text) || !is_within_limit(list))
             return false;
     }
     return true;
@@ -125,7 +125,7 @@ static bool append_scattered(struct list *list, const void *pointers, size_t cou
     struct iovec remote[POINTERS_AT_ONCE];
     struct iovec local = {list->window->bytes, 0};
     for (size_t i = 0; i < count; i++) {
-        uint64_t address = pointer_at(list, pointers, i);
+        uint64_t address = word_at(pointers, i, list->is_32bit);
         size_t size = TASK_PAGE_SIZE - (size_t) (address % TASK_PAGE_SIZE);
         size = size < SCATTERED_SIZE ? size : SCATTERED_SIZE;
         remote[i] = (struct iovec){(void *) (uintptr_t) address, size}; // NOLINT: another process's address
@@ -142,7 +142,7 @@ static bool append_scattered(struct list *list, const void *pointers, size_t cou
         size_t size = end ? (size_t) (end - start) + 1 : remote[i].iov_len;
         list->count++;
         if (!text_append(list->text, start, size) ||
-            (!end && !append_rest(list, pointer_at(list, pointers, i) + size, size_before)) ||
+            (!end && !append_rest(list, word_at(pointers, i, list->is_32bit) + size, size_before)) ||
             !is_within_limit(list))
             return false;
     }
@@ -153,21 +153,22 @@ static bool is_scattered(const struct list *list, const void *pointers, size_t c
 {
     uint32_t jumps = 0;
     for (size_t i = 1; i < count; i++)
-        jumps += pointer_at(list, pointers, i) - pointer_at(list, pointers, i - 1) >= TASK_PAGE_SIZE;
+        jumps += word_at(pointers, i, list->is_32bit) - word_at(pointers, i - 1, list->is_32bit) >= TASK_PAGE_SIZE;
     return jumps > JUMPS_MAX;
 }
 
 static bool read_list(struct list *list, uint64_t address)
 {
     uint64_t pointers[POINTERS_AT_ONCE];
+    size_t width = list->is_32bit ? 4 : 8;
     open_window(list->window, list->tid);
     for (;;) {
         size_t wanted = sizeof pointers - (size_t) (address % sizeof pointers);
         size_t got = cbpd_read_memory(list->tid, address, pointers, wanted);
-        for (size_t at = 0, all = got / list->width; at < all; at += POINTERS_AT_ONCE) {
-            const char *from = (const char *) pointers + at * list->width;
+        for (size_t at = 0, all = got / width; at < all; at += POINTERS_AT_ONCE) {
+            const char *from = (const char *) pointers + at * width;
             size_t count = 0;
-            while (count < POINTERS_AT_ONCE && at + count < all && pointer_at(list, from, count) != 0)
+            while (count < POINTERS_AT_ONCE && at + count < all && word_at(from, count, list->is_32bit) != 0)
                 count++;
             if (!(is_scattered(list, from, count) ? append_scattered(list, from, count)
                                                   : append_in_order(list, from, count)))
@@ -202,7 +203,7 @@ bool cbpd_read_argument_list(struct window *window, uint32_t tid, const struct a
                              struct text *text, struct text *scratch)
 {
     struct list arguments = {.tid = tid,
-                             .width = places->is_32bit ? 4 : 8,
+                             .is_32bit = places->is_32bit,
                              .limit = CBP_ARGUMENTS_SIZE_MAX,
                              .window = window,
                              .text = text};
@@ -223,18 +224,6 @@ bool cbpd_read_argument_list(struct window *window, uint32_t tid, const struct a
 
 /* ---- The stack of a new program ---- */
 
-static uint64_t stack_word(const struct text *words, size_t index, bool is_32bit)
-{
-    if (is_32bit) {
-        uint32_t word;
-        memcpy(&word, words->bytes + index * 4, 4);
-        return word;
-    }
-    uint64_t word;
-    memcpy(&word, words->bytes + index * 8, 8);
-    return word;
-}
-
 /* A new stack has these vectors: argument count, arguments, NULL, environment, NULL, auxiliary pairs. */
 struct vectors {
     uint64_t first_argument, after_arguments, given;
@@ -245,19 +234,19 @@ struct vectors {
 static bool parse_vectors(const struct text *words, bool is_32bit, struct vectors *vectors)
 {
     size_t word_count = words->size / (is_32bit ? 4 : 8);
-    uint64_t argument_count = word_count > 0 ? stack_word(words, 0, is_32bit) : 0;
+    uint64_t argument_count = word_count > 0 ? word_at(words->bytes, 0, is_32bit) : 0;
     size_t at = 1 + (size_t) argument_count;
     if (argument_count >= word_count || at + 1 >= word_count)
         return false;
-    vectors->first_argument = argument_count > 0 ? stack_word(words, 1, is_32bit) : 0;
-    vectors->after_arguments = stack_word(words, ++at, is_32bit);
-    while (at < word_count && stack_word(words, at, is_32bit) != 0)
+    vectors->first_argument = argument_count > 0 ? word_at(words->bytes, 1, is_32bit) : 0;
+    vectors->after_arguments = word_at(words->bytes, ++at, is_32bit);
+    while (at < word_count && word_at(words->bytes, at, is_32bit) != 0)
         at++;
-    for (at++; at + 1 < word_count && stack_word(words, at, is_32bit) != AT_NULL; at += 2) {
-        if (stack_word(words, at, is_32bit) == AT_UID)
-            vectors->user_id = (uint32_t) stack_word(words, at + 1, is_32bit);
-        if (stack_word(words, at, is_32bit) == AT_EXECFN)
-            vectors->given = stack_word(words, at + 1, is_32bit);
+    for (at++; at + 1 < word_count && word_at(words->bytes, at, is_32bit) != AT_NULL; at += 2) {
+        if (word_at(words->bytes, at, is_32bit) == AT_UID)
+            vectors->user_id = (uint32_t) word_at(words->bytes, at + 1, is_32bit);
+        if (word_at(words->bytes, at, is_32bit) == AT_EXECFN)
+            vectors->given = word_at(words->bytes, at + 1, is_32bit);
     }
     if (at + 1 >= word_count)
         return false;

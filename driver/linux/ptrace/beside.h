@@ -25,8 +25,7 @@ struct job {
     int state;
     uint32_t reader; /* while a reader works on it */
     uint64_t limit_ns;
-    struct job *next, *previous; /* all jobs that an owner waits for */
-    struct job *queue_next;
+    struct job *next, *previous; /* all jobs that somebody waits for */
 };
 
 /* Starts the first readers, before a tree can use up the number of threads that its user may have. */
@@ -38,9 +37,9 @@ bool cbpd_do_beside(struct job *job);
 /* These are about jobs that were given to the readers and that an owner waits for. */
 bool cbpd_any_job_waits(void);
 bool cbpd_any_job_is_done(void);
-/* Gives the owner of the next job that is done or over its limit, or NULL. *job is the caller's again, or
- * NULL if the job was not done in time. */
-void *cbpd_next_finished_job(struct job **job);
+/* Gives the owner of the next job that is done or over its limit, or NULL. *finished is the caller's again,
+ * or NULL if the job was not done in time. */
+void *cbpd_next_finished_job(struct job **finished);
 /* Its owner no longer waits for the job. */
 void cbpd_give_up_job(struct job *job);
 

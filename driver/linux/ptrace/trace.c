@@ -105,7 +105,11 @@ static struct disposition handle_syscall(struct tracer *self, struct task *task)
         return cbpd_handle_execution_entry(self, task, &entry);
     case SYSCALL_CLONE: /* stopped only with CLONE_PARENT, or with what would hide the child */
         task->asked_for_parent = (entry.arguments[0] & CLONE_PARENT) != 0;
-        (void) cbpd_set_first_argument(task, &entry, entry.arguments[0] & ~(uint64_t) CLONE_UNTRACED);
+        (void) cbpd_replace_syscall(
+            task, &(struct replacement){.argument_count = 1,
+                                        .architecture = entry.architecture,
+                                        .number = entry.number,
+                                        .arguments = {entry.arguments[0] & ~(uint64_t) CLONE_UNTRACED}});
         return go_on(0);
     case SYSCALL_PTRACE:
         return handle_attach_call(self, task, &entry);

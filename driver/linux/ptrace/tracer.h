@@ -339,7 +339,6 @@ bool cbpd_read_syscall_entry(const struct task *task, struct syscall_entry *entr
 /* Reads the error of a call that returns; 0: none. */
 bool cbpd_read_syscall_error(const struct task *task, int *os_error);
 bool cbpd_fail_syscall(const struct task *task, int os_error);
-bool cbpd_set_first_argument(const struct task *task, const struct syscall_entry *entry, uint64_t value);
 bool cbpd_replace_syscall(const struct task *task, const struct replacement *replacement);
 bool cbpd_read_stop_registers(const struct task *task, struct stop_registers *registers);
 /* Reads the task id of an event's stop. False: the task was killed and has left that stop. */
