@@ -14,11 +14,10 @@
 
 static bool creations_are_wanted(struct tracer *self)
 {
-    if (self->helper.policy.rule_counts[CBP_ACTION_DENY] > 0 && !self->helper.leaving)
-        return true;
     return !self->helper.leaving &&
-           cbpd_any_session_wants(&self->helper.policy,
-                                  CBP_PROC_EVT_PROCESS_CREATION | CBP_PROC_EVT_THREAD_CREATION);
+           (self->helper.policy.rule_counts[CBP_ACTION_DENY] > 0 ||
+            cbpd_any_session_wants(&self->helper.policy,
+                                   CBP_PROC_EVT_PROCESS_CREATION | CBP_PROC_EVT_THREAD_CREATION));
 }
 
 /* Names the creator: for the first execution the process that forked, later the process itself. */
@@ -63,9 +62,7 @@ static struct disposition ask_at_entry(struct tracer *self, struct task *task, s
     report.arguments = reading->arguments;
     report.arguments_size = reading->arguments_size;
     cbpd_add_item(&report, CBP_PROC_EVT_PROCESS_CREATION, 0);
-    if (task->first_unreported)
-        cbpd_add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
-    task->first_unreported = false;
+    cbpd_add_first_thread(&report, task);
     task->process->is_launcher = false;
     struct cbpd_refusal refusal = {0};
     struct operation *operation = NULL;
@@ -184,9 +181,7 @@ static struct disposition go_on_at_stop(struct tracer *self, struct task *task, 
         cbpd_add_item(&report, CBP_PROC_EVT_PROCESS_CREATION,
                       (changed ? (uint32_t) CBP_EVENT_FLAG_CHANGED : 0) |
                           (is_complete ? 0 : (uint32_t) CBP_EVENT_FLAG_ARGUMENTS_TRUNCATED));
-        if (task->first_unreported)
-            cbpd_add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
-        task->first_unreported = false;
+        cbpd_add_first_thread(&report, task);
         post(&self->helper, &report, &operation, &refusal, NULL);
     }
     if (!operation)
@@ -204,26 +199,18 @@ static struct disposition go_on_after_look(struct tracer *self, struct task *tas
     return go_on_at_stop(self, task, look ? &look->reading : NULL, look && look->is_as_approved);
 }
 
-/* Looks at the execution and goes on; entry is NULL at the stop after execve. */
-static struct disposition look_and_go_on(struct tracer *self, struct task *task,
+struct disposition cbpd_handle_execution(struct tracer *self, struct task *task,
                                          const struct syscall_entry *entry)
 {
     const struct look *found;
+    if (entry) {
+        cbpd_note_failed_execution(self, task, 0);
+        if (!creations_are_wanted(self))
+            return go_on(0);
+    }
     if (!cbpd_look_at_execution(self, task, entry, &found))
         return stay();
     return go_on_after_look(self, task, entry, found);
-}
-
-struct disposition cbpd_handle_execution_entry(struct tracer *self, struct task *task,
-                                               const struct syscall_entry *entry)
-{
-    cbpd_note_failed_execution(self, task, 0);
-    return creations_are_wanted(self) ? look_and_go_on(self, task, entry) : go_on(0);
-}
-
-struct disposition cbpd_handle_execution_stop(struct tracer *self, struct task *task)
-{
-    return look_and_go_on(self, task, NULL);
 }
 
 struct disposition cbpd_go_on_after_look(struct tracer *self, struct task *task, struct job *job)
@@ -258,9 +245,9 @@ struct disposition cbpd_go_on_after_parking(struct tracer *self, struct task *ta
 {
     struct syscall_entry entry;
     if (task->parked.kind == OPERATION_EXECUTION)
-        return cbpd_handle_execution_stop(self, task);
+        return cbpd_handle_execution(self, task, NULL);
     if (cbpd_read_syscall_entry(task, &entry))
-        return cbpd_handle_execution_entry(self, task, &entry);
+        return cbpd_handle_execution(self, task, &entry);
     return stay(); /* it has been killed: wait4 will tell */
 }
 

@@ -182,6 +182,16 @@ static inline uint32_t served_tree(struct tracer *self)
     return task->process->tree;
 }
 
+/* Gives the CBP_SESSION_FLAG_ bits that some session has. */
+static inline uint32_t flags_of_sessions(const struct tracer *self)
+{
+    const struct cbpd_policy *policy = &self->helper.policy;
+    uint32_t flags = 0;
+    for (uint32_t i = 0; i < policy->session_count; i++)
+        flags |= policy->sessions[policy->order[i]].flags;
+    return flags;
+}
+
 /* Asks with a limit, on behalf of that tree; see cbpd_look_now(). */
 static inline enum knowledge look_now(struct tracer *self, enum knowledge (*work)(void *block), void *block,
                                       size_t size)
@@ -246,6 +256,8 @@ void cbpd_forget_detached(struct tracer *self, struct task *task);
 /* ---- reports.c ---- */
 /* Begins a report about the task's process, with its creator as originator. */
 void cbpd_start_report(struct tracer *self, struct cbpd_report *report, struct task *task);
+/* Adds the creation of a first thread that was not told of yet. */
+void cbpd_add_first_thread(struct cbpd_report *report, struct task *task);
 /* Tells of a vfork's first thread before an event names it; else it is told of with its execution. */
 void cbpd_introduce(struct tracer *self, struct task *task);
 
@@ -338,7 +350,6 @@ bool cbpd_read_call_registers(const struct task *task, struct syscall_entry *ent
 bool cbpd_read_syscall_entry(const struct task *task, struct syscall_entry *entry);
 /* Reads the error of a call that returns; 0: none. */
 bool cbpd_read_syscall_error(const struct task *task, int *os_error);
-bool cbpd_fail_syscall(const struct task *task, int os_error);
 bool cbpd_replace_syscall(const struct task *task, const struct replacement *replacement);
 bool cbpd_read_stop_registers(const struct task *task, struct stop_registers *registers);
 /* Reads the task id of an event's stop. False: the task was killed and has left that stop. */
@@ -353,9 +364,9 @@ struct cbpd_image *cbpd_image_of_reading(struct tracer *self, const struct readi
 struct cbpd_image *cbpd_image_of_running(struct tracer *self, uint32_t pid);
 
 /* ---- execution.c: programs being executed ---- */
-struct disposition cbpd_handle_execution_entry(struct tracer *self, struct task *task,
-                                               const struct syscall_entry *entry);
-struct disposition cbpd_handle_execution_stop(struct tracer *self, struct task *task);
+/* Serves the entry of execve, or without an entry the stop after it. */
+struct disposition cbpd_handle_execution(struct tracer *self, struct task *task,
+                                         const struct syscall_entry *entry);
 /* Serves the stop that DISPOSE_RESUME_TO_RETURN leads to. */
 struct disposition cbpd_handle_execution_return(struct tracer *self, struct task *task);
 /* Goes on with a task after its look. NULL: the look was not done in time. */
