@@ -1,5 +1,5 @@
-/* Parses /proc/ID/stat; see proc_stat.h. */
-#include "proc_stat.h"
+/* Parses /proc/ID/stat; see proc_files.h. */
+#include "proc_files.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,10 +1,10 @@
-/* Builds the filter of launch_filter.h. A watched system call stops for the tracer. The kernel remembers by
+/* Builds the filter of launch_steps.h. A watched system call stops for the tracer. The kernel remembers by
  * number that all others pass, so they cost nothing. A call does not stop if its arguments in registers show
  * that it concerns no other process.
  *
  * Every filter stops handle operations, because the helper and the controller are out of the tree's reach
  * (guard.c). Unless handle operations are asked for, those pass that cannot concern these two. */
-#include "launch_filter.h"
+#include "launch_steps.h"
 
 #include <asm/sockios.h>
 #include <errno.h>

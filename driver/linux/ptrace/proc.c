@@ -11,7 +11,6 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "proc_stat.h"
 #include "tracer.h"
 
 /* cbpd_look_now() looks up a process's times like this, because the task can make that last. */

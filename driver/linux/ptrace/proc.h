@@ -9,7 +9,6 @@
 
 #include "beside.h"
 #include "proc_files.h"
-#include "proc_status.h"
 
 struct process;
 struct task;

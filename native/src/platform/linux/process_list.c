@@ -5,7 +5,6 @@
 #include "deleted.h"
 #include "errors.h"
 #include "proc_files.h"
-#include "proc_stat.h"
 #include "proc_state.h"
 
 #include <dirent.h>
