@@ -32,8 +32,9 @@ static struct disposition after_answers(struct tracer *self, struct task *task,
     case OPERATION_FORK:
         return cbpd_after_creation(task, result_code);
     case OPERATION_ENTRY:
+        return cbpd_finish_entry(task, &operation->approval, result_code);
     case OPERATION_EXECUTION:
-        return cbpd_finish_execution(self, task, operation->held.kind, operation, result_code);
+        return cbpd_finish_execution(self, task, result_code);
     case OPERATION_HANDLE:
         return cbpd_finish_handle_call(self, task, operation);
     case OPERATION_EXIT:

@@ -375,8 +375,10 @@ struct disposition cbpd_go_on_after_look(struct tracer *self, struct task *task,
 /* Gives up all looks, as if none had been done in time. */
 void cbpd_end_every_look(struct tracer *self);
 struct disposition cbpd_go_on_after_parking(struct tracer *self, struct task *task);
-struct disposition cbpd_finish_execution(struct tracer *self, struct task *task, enum operation_kind kind,
-                                         const struct operation *operation, uint32_t result_code);
+/* What was asked at the entry, or at the stop after it, is answered: 0, or the code of a refusal. */
+struct disposition cbpd_finish_entry(struct task *task, const struct approval *approval,
+                                     uint32_t result_code);
+struct disposition cbpd_finish_execution(struct tracer *self, struct task *task, uint32_t result_code);
 /* Tells that an execution allowed at its entry has failed. os_error 0: it did because the process ended. */
 void cbpd_note_failed_execution(struct tracer *self, struct task *task, int os_error);
 
