@@ -15,8 +15,8 @@ enum { STRING_SIZE_MAX = 32 * TASK_PAGE_SIZE, ALWAYS_ENOUGH = 32 * TASK_PAGE_SIZ
 enum {
     NEW_STACK_FIRST_READ = 8192,
     POINTERS_AT_ONCE = 512,
-    JUMPS_MAX = 16, /* of these, which a window follows; with more, one call reads all strings */
-    SCATTERED_SIZE = WINDOW_SIZE / POINTERS_AT_ONCE,
+    JUMPS_MAX = 16,            /* of these, which a window follows; with more, one call reads all strings */
+    SCATTERED_SIZE = 128,      /* of each string */
     LOOK_AT_ENVIRONMENT = 8192 /* arguments of this size: look at the environment, too */
 };
 
@@ -53,17 +53,17 @@ static bool append_string(struct window *window, uint64_t address, struct text *
     }
 }
 
-static void open_window(struct window *window)
+static void open_window(struct reading *reading)
 {
-    window->address = 0;
-    window->size = 0;
-    window->next_read = TASK_PAGE_SIZE;
+    reading->window.tid = reading->place.tid;
+    reading->window.address = 0;
+    reading->window.size = 0;
+    reading->window.next_read = TASK_PAGE_SIZE;
 }
 
 bool cbpd_read_string(struct reading *reading, uint64_t address, struct text *text)
 {
-    reading->window.tid = reading->place.tid;
-    open_window(&reading->window);
+    open_window(reading);
     text->size = 0;
     return append_string(&reading->window, address, text);
 }
@@ -78,8 +78,8 @@ static uint64_t word_at(const void *words, size_t index, bool is_32bit)
 struct list {
     bool is_32bit; /* as its pointers are */
     uint64_t count;
-    size_t limit; /* for strings and pointers together */
-    struct window *window;
+    size_t limit;            /* for strings and pointers together */
+    struct reading *reading; /* whose window is used */
     struct text *text;
 };
 
@@ -93,37 +93,21 @@ static bool append_in_order(struct list *list, const void *pointers, size_t coun
 {
     for (size_t i = 0; i < count; i++) {
         list->count++;
-        if (!append_string(list->window, word_at(pointers, i, list->is_32bit), list->text) ||
+        if (!append_string(&list->reading->window, word_at(pointers, i, list->is_32bit), list->text) ||
             !is_within_limit(list))
             return false;
     }
     return true;
 }
 
-/* Appends the rest of a string, page by page. */
-static bool append_rest(struct list *list, uint64_t address, size_t size_before)
-{
-    struct text *text = list->text;
-    for (;;) {
-        size_t step = TASK_PAGE_SIZE - (size_t) (address % TASK_PAGE_SIZE);
-        if (text->size - size_before > STRING_SIZE_MAX || !text_reserve(text, text->size + step) ||
-            cbpd_read_memory(list->window->tid, address, text->bytes + text->size, step) < step)
-            return false;
-        const char *end = memchr(text->bytes + text->size, 0, step);
-        if (end) {
-            text->size = (size_t) (end - text->bytes) + 1;
-            return text->size - size_before <= STRING_SIZE_MAX;
-        }
-        text->size += step;
-        address += step;
-    }
-}
-
 /* Appends strings that lie anywhere: one call reads the beginnings of all of them. */
 static bool append_scattered(struct list *list, const void *pointers, size_t count)
 {
     struct iovec remote[POINTERS_AT_ONCE];
-    struct iovec local = {list->window->bytes, 0};
+    struct text *beginnings = &list->reading->words; /* of use only after execve */
+    if (!text_reserve(beginnings, count * SCATTERED_SIZE))
+        return false;
+    struct iovec local = {beginnings->bytes, 0};
     for (size_t i = 0; i < count; i++) {
         uint64_t address = word_at(pointers, i, list->is_32bit);
         size_t size = TASK_PAGE_SIZE - (size_t) (address % TASK_PAGE_SIZE);
@@ -131,18 +115,16 @@ static bool append_scattered(struct list *list, const void *pointers, size_t cou
         remote[i] = (struct iovec){(void *) (uintptr_t) address, size}; // NOLINT: another process's address
         local.iov_len += size;
     }
-    list->window->size = 0; /* it holds other bytes now */
-    ssize_t got = process_vm_readv((pid_t) list->window->tid, &local, 1, remote, count, 0);
+    ssize_t got = process_vm_readv((pid_t) list->reading->place.tid, &local, 1, remote, count, 0);
     if (got != (ssize_t) local.iov_len)
         return false;
-    const char *start = list->window->bytes;
+    const char *start = beginnings->bytes;
     for (size_t i = 0; i < count; start += remote[i].iov_len, i++) {
-        size_t size_before = list->text->size;
         const char *end = memchr(start, 0, remote[i].iov_len);
-        size_t size = end ? (size_t) (end - start) + 1 : remote[i].iov_len;
         list->count++;
-        if (!text_append(list->text, start, size) ||
-            (!end && !append_rest(list, word_at(pointers, i, list->is_32bit) + size, size_before)) ||
+        if (!(end ? text_append(list->text, start, (size_t) (end - start) + 1)
+                  : append_string(&list->reading->window, word_at(pointers, i, list->is_32bit),
+                                  list->text)) ||
             !is_within_limit(list))
             return false;
     }
@@ -162,10 +144,10 @@ static bool read_list(struct list *list, uint64_t address)
 {
     uint64_t pointers[POINTERS_AT_ONCE];
     size_t width = list->is_32bit ? 4 : 8;
-    open_window(list->window);
+    open_window(list->reading);
     for (;;) {
         size_t wanted = sizeof pointers - (size_t) (address % sizeof pointers);
-        size_t got = cbpd_read_memory(list->window->tid, address, pointers, wanted);
+        size_t got = cbpd_read_memory(list->reading->place.tid, address, pointers, wanted);
         for (size_t at = 0, all = got / width; at < all; at += POINTERS_AT_ONCE) {
             const char *from = (const char *) pointers + at * width;
             size_t count = 0;
@@ -203,12 +185,9 @@ static size_t beside_arguments(const struct argument_places *places, const struc
 bool cbpd_read_argument_list(struct reading *reading, const struct argument_places *places)
 {
     struct text *text = &reading->list, *scratch = &reading->composed;
-    struct list arguments = {.is_32bit = places->is_32bit,
-                             .limit = CBP_ARGUMENTS_SIZE_MAX,
-                             .window = &reading->window,
-                             .text = text};
+    struct list arguments = {
+        .is_32bit = places->is_32bit, .limit = CBP_ARGUMENTS_SIZE_MAX, .reading = reading, .text = text};
     text->size = scratch->size = 0;
-    reading->window.tid = reading->place.tid;
     if (places->arguments != 0 && !read_list(&arguments, places->arguments))
         return false;
     size_t size = text->size + (arguments.count > 0 ? arguments.count : 1) * POINTER_SIZE;
