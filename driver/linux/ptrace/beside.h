@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The answer to a question that not everybody may ask: /proc hides descriptors of a task that is not dumpable,
- * namespaces, or processes (hidepid). */
+/* A look gives one of these answers. /proc may hide what is asked for: descriptors of a task that is not
+ * dumpable, a namespace, a process (hidepid). */
 enum knowledge { NOT_KNOWN, ABSENT /* surely not there */, KNOWN };
 
 /* A job begins the block that has all it needs and all that comes out of it. */
@@ -25,7 +25,7 @@ struct job {
     int state;
     uint32_t reader; /* while a reader works on it */
     uint64_t limit_ns;
-    struct job *next, *previous; /* all jobs that somebody waits for */
+    struct job *next, *previous; /* in the list of jobs */
 };
 
 /* Starts the first readers, before a tree can use up the number of threads that its user may have. */

@@ -33,15 +33,10 @@ bool cbpd_descriptors_are_shared(struct tracer *self, const struct task *task)
 
 bool cbpd_asks_for_signals(const struct syscall_entry *entry)
 {
-    switch (syscall_kind(entry->architecture, entry->number)) {
-    case SYSCALL_FCNTL:
-    case SYSCALL_FCNTL64:
-        return (uint32_t) entry->arguments[1] == F_SETFL;
-    case SYSCALL_IOCTL:
-        return (uint32_t) entry->arguments[1] == FIOASYNC;
-    default:
-        return false;
-    }
+    enum syscall_kind kind = syscall_kind(entry->architecture, entry->number);
+    uint32_t operation = (uint32_t) entry->arguments[1];
+    return kind == SYSCALL_IOCTL ? operation == FIOASYNC
+                                 : (kind == SYSCALL_FCNTL || kind == SYSCALL_FCNTL64) && operation == F_SETFL;
 }
 
 struct device_look {

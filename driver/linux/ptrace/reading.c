@@ -49,6 +49,12 @@ static bool forget_if_lacking(struct reading *reading)
     return is_lacking;
 }
 
+/* Appends a text, which may have no memory yet, from that offset on. */
+static bool append_from(struct text *text, const struct text *other, size_t offset)
+{
+    return other->size == offset || text_append(text, other->bytes + offset, other->size - offset);
+}
+
 /* ---- Comparing ---- */
 
 /* Digests a chain. False: no memory. */
@@ -61,8 +67,7 @@ static bool digest_chain(const struct chain *chain, struct text *scratch, struct
         uint64_t words[] = {file->device, file->inode, file->path_size, file->given_size};
         done = done && text_append(scratch, (const char *) words, sizeof words);
     }
-    done = done && text_append(scratch, chain->names.bytes, chain->names.size) &&
-           text_append(scratch, chain->prefix.size > 0 ? chain->prefix.bytes : "", chain->prefix.size);
+    done = done && append_from(scratch, &chain->names, 0) && append_from(scratch, &chain->prefix, 0);
     if (done)
         *digest = cbpd_digest_of(scratch->bytes, scratch->size);
     return done;
@@ -80,9 +85,7 @@ static bool compose_arguments(struct reading *reading)
     reading->composed.size = 0;
     for (uint32_t i = 0; i < chain->dropped && skip < list->size; i++)
         skip += strlen(list->bytes + skip) + 1;
-    if (!text_append(&reading->composed, chain->prefix.size > 0 ? chain->prefix.bytes : "",
-                     chain->prefix.size) ||
-        !text_append(&reading->composed, list->size > 0 ? list->bytes + skip : "", list->size - skip))
+    if (!append_from(&reading->composed, &chain->prefix, 0) || !append_from(&reading->composed, list, skip))
         return false;
     return reading->composed.size > 0 || text_append(&reading->composed, "", 1); /* like the kernel's */
 }

@@ -69,7 +69,7 @@ struct chain {
     unsigned char header[CHAIN_HEADER_SIZE + 1];
 };
 
-/* A file where /proc shows it. */
+/* A link of /proc leads to such a file. */
 struct located_file {
     char path[PATH_MAX];
     size_t path_size;
@@ -100,7 +100,7 @@ struct stop_registers {
 };
 
 struct reading {
-    struct place place; /* who executes */
+    struct place place; /* of the task that executes */
     struct chain chain;
     bool is_vague;         /* a file of the chain, or a name, is not known */
     const char *arguments; /* as the caller gave them, each with its NUL */
