@@ -57,7 +57,7 @@ TARGETS_OWN_ERRORS = (errno.E2BIG, errno.ENOMEM, errno.EAGAIN)
 class Popen(subprocess.Popen["Any"]):
     """A subprocess.Popen (of the same name, which it shows) whose child is started through the launcher.
 
-    The keyword _words is the command line's own: the words for the launcher (launch_caller.h)."""
+    The keyword _words is the command line's own: the words for the launcher (launch_steps.h)."""
 
     def __init__(self, session: Session, ask: bool, args: Any, *positional: Any, **keywords: Any) -> None:
         if len(positional) > len(POSITIONAL):

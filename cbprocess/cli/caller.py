@@ -41,7 +41,7 @@ class Caller(NamedTuple):
     """Whether this process is the command line's own, from its start to its end."""
 
     def words(self) -> str:
-        """Words for the launcher: see launch_caller.h."""
+        """Words for the launcher: see launch_steps.h."""
         numbers = (self.mask, self.ignored, self.death_signal, self.is_reaper, self.listens)
         return "".join(f" {number:x}" for number in numbers)
 

@@ -135,7 +135,7 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
 #define CBP_LAUNCH_FLAG_HARMLESS_SIGNALS 4u /* with HANDLES: also signals that are ignored by default */
 #define CBP_LAUNCH_FLAG_FILTER 7u           /* all that are the filter's */
 #define CBP_LAUNCH_FLAG_SCOPE_SIGNALS 8u /* not the filter's: no signals to processes outside of the tree */
-#define CBP_LAUNCH_FLAG_SCOPE_PROC_FILES 16u /* not the filter's: no writing to /proc; see launch_scope.h */
+#define CBP_LAUNCH_FLAG_SCOPE_PROC_FILES 16u /* not the filter's: no writing to /proc; see launch_steps.h */
 #define CBP_LAUNCH_FLAG_SCOPES 24u           /* both of these */
 #define CBP_LAUNCH_FLAG_ALL 31u
 

@@ -15,11 +15,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     reading->words = (struct text){.bytes = malloc(size), .size = size - 1, .capacity = size - 1};
     memcpy(reading->words.bytes, data + 1, size - 1);
     if (parse_vectors(&reading->words, is_32bit, &vectors)) {
-        uint32_t length;
         /* Only what lies in the block can be read: no task has id 0xffffffff. */
-        (void) read_range(UINT32_MAX, 0x1000, &reading->words, 0x1000 + vectors.first_argument % 4096,
-                          0x1000 + vectors.after_arguments % 4096, &reading->list);
-        (void) stack_string(UINT32_MAX, 0x1000, 0x1000 + vectors.given % 4096, reading, &length);
+        reading->place.tid = UINT32_MAX;
+        reading->registers.stack_pointer = 0x1000;
+        (void) read_range(reading, 0x1000 + vectors.first_argument % 4096,
+                          0x1000 + vectors.after_arguments % 4096);
+        (void) stack_string(reading, 0x1000 + vectors.given % 4096);
     }
     free(reading->list.bytes);
     free(reading->name.bytes);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Callable
 
@@ -46,6 +47,40 @@ def test_a_collision_of_a_public_hash(attack: Callable[[str], str], tmp_path: Pa
         assert recorder.filter.statistics().refused == 1
     assert seen == [(FIRST, False), (SECOND, True)]
     assert (status, output, errors) == (-9, "", "")
+
+
+# Sizes below, at and above what the helper first reads of each string, and where in a page each begins.
+SIZES = (0, 1, 126, 127, 128, 129, 300, 4095, 4096, 9000, 70000)
+STARTS = (0, 1, 3968, 3969, 4095)
+SCATTERING = """
+import ctypes, mmap, sys
+texts = sys.argv[1:]
+places = []
+pointers = (ctypes.c_void_p * (len(texts) + 1))()
+for number, text in enumerate(texts):
+    start = {starts}[number % {count}]
+    memory = mmap.mmap(-1, start + len(text) + 4096)
+    memory[start : start + len(text)] = text.encode()
+    places.append(memory)
+    pointers[number] = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + start
+ctypes.CDLL(None).execv(b"/bin/true", pointers)
+"""
+
+
+def test_strings_on_pages_of_their_own() -> None:
+    """What is read at the entry, string by string, is what the program gets: nobody is asked again."""
+    texts = ["true"] + [chr(ord("a") + at % 26) * size for at, size in enumerate(SIZES + SIZES)]
+    seen: list[tuple[list[str], bool]] = []
+
+    def decide(kind: str, event: Any) -> None:
+        if kind == "process_creation" and event.arguments[:1] == ["true"]:
+            seen.append((list(event.arguments), bool(event.flags & cbprocess.EVENT_FLAG_CHANGED)))
+
+    program = SCATTERING.format(starts=STARTS, count=len(STARTS))
+    with recording(decide=decide) as recorder:
+        status, _, errors = run_checked(recorder, [sys.executable, "-c", program, *texts])
+    assert (status, errors) == (0, "")
+    assert seen == [(texts, False)]
 
 
 # Source: vectors.h of the reference implementation of SipHash, key 00 01 .. 0f, text 00 01 .. of the length.

@@ -91,7 +91,7 @@ PROBE = """
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "cbp_message.h"
-#include "launch_filter.h"
+#include "launch_steps.h"
 int main(int count, char **arguments)
 {
     char *line[] = {"/bin/true", NULL};

@@ -38,24 +38,35 @@ bool cbpd_read_program_identity(uint32_t tid, struct file_identity *identity)
     return true;
 }
 
-size_t cbpd_read_proc_file(uint32_t id, const char *name, char *buffer, size_t size)
+int cbpd_open_proc(uint32_t id, const char *name, int flags)
 {
-    char path[64];
+    char path[96];
     snprintf(path, sizeof path, "/proc/%u/%s", id, name);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    ssize_t length = read(fd, buffer, size - 1);
-    close(fd);
+    return open(path, flags | O_CLOEXEC);
+}
+
+static size_t read_and_close(int fd, char *buffer, size_t size)
+{
+    ssize_t length = fd >= 0 ? read(fd, buffer, size - 1) : 0;
+    if (fd >= 0)
+        close(fd);
     buffer[length > 0 ? length : 0] = 0;
     return length > 0 ? (size_t) length : 0;
 }
 
+size_t cbpd_read_file(const char *path, char *buffer, size_t size)
+{
+    return read_and_close(open(path, O_RDONLY | O_CLOEXEC), buffer, size);
+}
+
+size_t cbpd_read_proc_file(uint32_t id, const char *name, char *buffer, size_t size)
+{
+    return read_and_close(cbpd_open_proc(id, name, O_RDONLY), buffer, size);
+}
+
 bool cbpd_open_lines(struct cbpd_lines *reader, uint32_t id, const char *name, size_t size_max)
 {
-    char path[96];
-    snprintf(path, sizeof path, "/proc/%u/%s", id, name);
-    reader->fd = open(path, O_RDONLY | O_CLOEXEC);
+    reader->fd = cbpd_open_proc(id, name, O_RDONLY);
     reader->start = reader->size = 0;
     reader->budget = size_max;
     reader->is_cut = false;

@@ -1,5 +1,5 @@
 /* Reads files of /proc, for the core and the helper, any thread. Each function answers for a process that is
- * gone. Knows no rules and no events. */
+ * gone. Knows no rules and no events. Source: proc_pid_stat(5), proc_pid_status(5). */
 #ifndef CBPD_PROC_FILES_H
 #define CBPD_PROC_FILES_H
 
@@ -7,12 +7,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* ---- proc_files.c ---- */
 enum { PROC_NAME_SIZE = 64 };
 
 /* Makes "/proc/ID" and then rest (a '/' and up to 40 more bytes) in room, without the cost of printf. */
 const char *cbpd_proc_name(char room[PROC_NAME_SIZE], uint32_t id, const char *rest);
 
-/* Reads as much of a file in a task's folder as one read gives, and adds a NUL. Gives the size, or 0. */
+/* Opens a file or folder in a task's folder, with O_CLOEXEC. -1: errno says why. */
+int cbpd_open_proc(uint32_t id, const char *name, int flags);
+
+/* Reads as much of a file as one read gives, and adds a NUL. Gives the size, or 0. */
+size_t cbpd_read_file(const char *path, char *buffer, size_t size);
+/* Reads like that a file in a task's folder. */
 size_t cbpd_read_proc_file(uint32_t id, const char *name, char *buffer, size_t size);
 
 struct file_identity {
@@ -45,5 +51,38 @@ bool cbpd_open_lines(struct cbpd_lines *reader, uint32_t id, const char *name, s
 char *cbpd_next_line(struct cbpd_lines *reader);
 /* Gives the text after a label, or NULL if the line has another label. */
 const char *cbpd_labelled(const char *line, const char *label);
+
+/* ---- proc_stat.c ---- */
+enum { STAT_SIZE_MAX = 2048 /* 52 numbers of up to 20 digits and a name of up to 64 bytes */ };
+
+struct stat_facts {
+    const char *name; /* inside the line; it may have any characters, also parentheses */
+    size_t name_size;
+    char state;
+    uint32_t parent_pid, flags, thread_count;
+    uint64_t start_time; /* in ticks since boot */
+};
+
+/* Parses the line of /proc/ID/stat of a process or thread. False: it has another form. */
+bool cbpd_parse_stat(const char *line, struct stat_facts *facts);
+
+/* ---- proc_status.c ---- */
+enum { STATUS_SIZE_MAX = 1 << 20 /* the groups of a user can fill pages */ };
+enum { NAMESPACE_DEPTH_MAX = 33 }; /* the kernel allows 32 nested namespaces */
+
+struct status_facts {
+    char state;
+    uint32_t group, parent_pid, tracer_pid;
+    uint32_t user_id, effective_user_id, saved_user_id;
+    bool has_filter;                   /* of system calls, by any program; also true if not known */
+    uint32_t filter_count;             /* UINT32_MAX: the kernel does not say (before 5.9) */
+    uint32_t depth;                    /* PID namespaces around it, from the reader's on */
+    uint32_t ids[NAMESPACE_DEPTH_MAX]; /* its id in each of them */
+    uint32_t group_depth;
+    uint32_t group_ids[NAMESPACE_DEPTH_MAX]; /* its process group's */
+};
+
+/* Reads a task's status. False: it is gone or hidden, or not all of it can be known. */
+bool cbpd_read_status_file(uint32_t tid, struct status_facts *facts);
 
 #endif

@@ -1,38 +1,34 @@
-/* Parses /proc/ID/stat; see proc_stat.h. */
-#include "proc_stat.h"
+/* Parses /proc/ID/stat; see proc_files.h. */
+#include "proc_files.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 /* The line has these fields, counted from 1. */
-enum { FIELD_STATE = 3, FIELD_PARENT, FIELD_FLAGS = 9, FIELD_THREAD_COUNT = 20, FIELD_START_TIME = 22 };
+enum { FIELD_PARENT = 4, FIELD_FLAGS = 9, FIELD_THREAD_COUNT = 20, FIELD_START_TIME = 22 };
 
 bool cbpd_parse_stat(const char *line, struct stat_facts *facts)
 {
-    const char *name = strchr(line, '('), *end = strrchr(line, ')'), *at = end;
-    if (!name || !end)
+    const char *name = strchr(line, '('), *end = strrchr(line, ')');
+    uint64_t values[FIELD_START_TIME + 1];
+    if (!name || !end || strlen(end) < strlen(") S "))
         return false;
-    *facts = (struct stat_facts){.name = name + 1, .name_size = (size_t) (end - name - 1)};
-    for (int field = FIELD_STATE; (at = strchr(at + 1, ' ')) != NULL; field++) {
-        switch (field) {
-        case FIELD_STATE:
-            facts->state = at[1];
-            break;
-        case FIELD_PARENT:
-            facts->parent_pid = (uint32_t) strtoul(at, NULL, 10);
-            break;
-        case FIELD_FLAGS:
-            facts->flags = (uint32_t) strtoul(at, NULL, 10);
-            break;
-        case FIELD_THREAD_COUNT:
-            facts->thread_count = (uint32_t) strtoul(at, NULL, 10);
-            break;
-        case FIELD_START_TIME:
-            facts->start_time = strtoull(at, NULL, 10);
-            return true;
-        default:
-            break;
-        }
+    const char *at = end + strlen(") S");
+    for (int field = FIELD_PARENT; field <= FIELD_START_TIME; field++) {
+        char *next;
+        values[field] = strtoull(at, &next, 10);
+        if (next == at)
+            return false;
+        at = next;
     }
-    return false;
+    *facts = (struct stat_facts){
+        .name = name + 1,
+        .name_size = (size_t) (end - name - 1),
+        .state = end[strlen(") ")],
+        .parent_pid = (uint32_t) values[FIELD_PARENT],
+        .flags = (uint32_t) values[FIELD_FLAGS],
+        .thread_count = (uint32_t) values[FIELD_THREAD_COUNT],
+        .start_time = values[FIELD_START_TIME],
+    };
+    return true;
 }

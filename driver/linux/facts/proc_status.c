@@ -1,4 +1,4 @@
-/* Reads /proc/ID/status; see proc_status.h. */
+/* Reads /proc/ID/status; see proc_files.h. */
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <stdio.h>
@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "proc_files.h"
-#include "proc_status.h"
 
 /* Reads numbers after tabs: a task's id in each PID namespace, from that of /proc to its own. */
 static uint32_t take_ids(const char *at, uint32_t ids[NAMESPACE_DEPTH_MAX])

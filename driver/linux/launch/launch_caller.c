@@ -1,5 +1,5 @@
-/* Gives a target its caller's signals and ids; see launch_caller.h. */
-#include "launch_caller.h"
+/* Gives a target its caller's signals and ids; see launch_steps.h. */
+#include "launch_steps.h"
 
 #include <signal.h>
 #include <stdbool.h>

@@ -1,7 +1,7 @@
-/* Makes the domain of launch_scope.h. The kernel checks the file that an open has found, whatever path led
+/* Makes the domain of launch_steps.h. The kernel checks the file that an open has found, whatever path led
  * there and whatever changes it. Landlock has no "all but": all that is beside /proc in the root folder can
  * be written. No port is restricted. Source: landlock(7). */
-#include "launch_scope.h"
+#include "launch_steps.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,7 +3,7 @@
  * effect on it: it is a static program without a C library (bare_system.h).
  *
  * argv[0] is "cbprocess-launch N", where N is the descriptor of the launch channel, and then maybe the words
- * of launch_caller.h; the other arguments are the target's. The channel says what to execute. If nothing can
+ * of launch_steps.h; the other arguments are the target's. The channel says what to execute. If nothing can
  * be executed, the launcher gives the errno that CPython's subprocess would report: the first that is neither
  * ENOENT nor ENOTDIR, else the last. */
 #include <errno.h>
@@ -15,9 +15,7 @@
 
 #include "bare_system.h"
 #include "cbp_message_check.h"
-#include "launch_caller.h"
-#include "launch_filter.h"
-#include "launch_scope.h"
+#include "launch_steps.h"
 
 enum { EXIT_NOT_LAUNCHED = 127, TARGET_SIZE_MAX = 1024 * 1024, STANDARD_ERROR = 2 };
 

@@ -15,8 +15,8 @@ enum { STRING_SIZE_MAX = 32 * TASK_PAGE_SIZE, ALWAYS_ENOUGH = 32 * TASK_PAGE_SIZ
 enum {
     NEW_STACK_FIRST_READ = 8192,
     POINTERS_AT_ONCE = 512,
-    JUMPS_MAX = 16, /* of these, which a window follows; with more, one call reads all strings */
-    SCATTERED_SIZE = WINDOW_SIZE / POINTERS_AT_ONCE,
+    JUMPS_MAX = 16,            /* of these, which a window follows; with more, one call reads all strings */
+    SCATTERED_SIZE = 128,      /* of each string */
     LOOK_AT_ENVIRONMENT = 8192 /* arguments of this size: look at the environment, too */
 };
 
@@ -53,36 +53,35 @@ static bool append_string(struct window *window, uint64_t address, struct text *
     }
 }
 
-static void open_window(struct window *window, uint32_t tid)
+static void open_window(struct reading *reading)
 {
-    window->tid = tid;
-    window->address = 0;
-    window->size = 0;
-    window->next_read = TASK_PAGE_SIZE;
+    reading->window.tid = reading->place.tid;
+    reading->window.address = 0;
+    reading->window.size = 0;
+    reading->window.next_read = TASK_PAGE_SIZE;
 }
 
-bool cbpd_read_string(struct window *window, uint32_t tid, uint64_t address, struct text *text)
+bool cbpd_read_string(struct reading *reading, uint64_t address, struct text *text)
 {
-    open_window(window, tid);
+    open_window(reading);
     text->size = 0;
-    return append_string(window, address, text);
+    return append_string(&reading->window, address, text);
 }
 
 /* ---- Lists ---- */
 
+static uint64_t word_at(const void *words, size_t index, bool is_32bit)
+{
+    return is_32bit ? ((const uint32_t *) words)[index] : ((const uint64_t *) words)[index];
+}
+
 struct list {
-    uint32_t tid;
-    size_t width; /* of a pointer */
+    bool is_32bit; /* as its pointers are */
     uint64_t count;
-    size_t limit; /* for strings and pointers together */
-    struct window *window;
+    size_t limit;            /* for strings and pointers together */
+    struct reading *reading; /* whose window is used */
     struct text *text;
 };
-
-static uint64_t pointer_at(const struct list *list, const void *pointers, size_t index)
-{
-    return list->width == 4 ? ((const uint32_t *) pointers)[index] : ((const uint64_t *) pointers)[index];
-}
 
 static bool is_within_limit(const struct list *list)
 {
@@ -94,55 +93,38 @@ static bool append_in_order(struct list *list, const void *pointers, size_t coun
 {
     for (size_t i = 0; i < count; i++) {
         list->count++;
-        if (!append_string(list->window, pointer_at(list, pointers, i), list->text) || !is_within_limit(list))
+        if (!append_string(&list->reading->window, word_at(pointers, i, list->is_32bit), list->text) ||
+            !is_within_limit(list))
             return false;
     }
     return true;
-}
-
-/* Appends the rest of a string, page by page. */
-static bool append_rest(struct list *list, uint64_t address, size_t size_before)
-{
-    struct text *text = list->text;
-    for (;;) {
-        size_t step = TASK_PAGE_SIZE - (size_t) (address % TASK_PAGE_SIZE);
-        if (text->size - size_before > STRING_SIZE_MAX || !text_reserve(text, text->size + step) ||
-            cbpd_read_memory(list->tid, address, text->bytes + text->size, step) < step)
-            return false;
-        const char *end = memchr(text->bytes + text->size, 0, step);
-        if (end) {
-            text->size = (size_t) (end - text->bytes) + 1;
-            return text->size - size_before <= STRING_SIZE_MAX;
-        }
-        text->size += step;
-        address += step;
-    }
 }
 
 /* Appends strings that lie anywhere: one call reads the beginnings of all of them. */
 static bool append_scattered(struct list *list, const void *pointers, size_t count)
 {
     struct iovec remote[POINTERS_AT_ONCE];
-    struct iovec local = {list->window->bytes, 0};
+    struct text *beginnings = &list->reading->words; /* of use only after execve */
+    if (!text_reserve(beginnings, count * SCATTERED_SIZE))
+        return false;
+    struct iovec local = {beginnings->bytes, 0};
     for (size_t i = 0; i < count; i++) {
-        uint64_t address = pointer_at(list, pointers, i);
+        uint64_t address = word_at(pointers, i, list->is_32bit);
         size_t size = TASK_PAGE_SIZE - (size_t) (address % TASK_PAGE_SIZE);
         size = size < SCATTERED_SIZE ? size : SCATTERED_SIZE;
         remote[i] = (struct iovec){(void *) (uintptr_t) address, size}; // NOLINT: another process's address
         local.iov_len += size;
     }
-    list->window->size = 0; /* it holds other bytes now */
-    ssize_t got = process_vm_readv((pid_t) list->tid, &local, 1, remote, count, 0);
+    ssize_t got = process_vm_readv((pid_t) list->reading->place.tid, &local, 1, remote, count, 0);
     if (got != (ssize_t) local.iov_len)
         return false;
-    const char *start = list->window->bytes;
+    const char *start = beginnings->bytes;
     for (size_t i = 0; i < count; start += remote[i].iov_len, i++) {
-        size_t size_before = list->text->size;
         const char *end = memchr(start, 0, remote[i].iov_len);
-        size_t size = end ? (size_t) (end - start) + 1 : remote[i].iov_len;
         list->count++;
-        if (!text_append(list->text, start, size) ||
-            (!end && !append_rest(list, pointer_at(list, pointers, i) + size, size_before)) ||
+        if (!(end ? text_append(list->text, start, (size_t) (end - start) + 1)
+                  : append_string(&list->reading->window, word_at(pointers, i, list->is_32bit),
+                                  list->text)) ||
             !is_within_limit(list))
             return false;
     }
@@ -153,21 +135,23 @@ static bool is_scattered(const struct list *list, const void *pointers, size_t c
 {
     uint32_t jumps = 0;
     for (size_t i = 1; i < count; i++)
-        jumps += pointer_at(list, pointers, i) - pointer_at(list, pointers, i - 1) >= TASK_PAGE_SIZE;
+        jumps +=
+            word_at(pointers, i, list->is_32bit) - word_at(pointers, i - 1, list->is_32bit) >= TASK_PAGE_SIZE;
     return jumps > JUMPS_MAX;
 }
 
 static bool read_list(struct list *list, uint64_t address)
 {
     uint64_t pointers[POINTERS_AT_ONCE];
-    open_window(list->window, list->tid);
+    size_t width = list->is_32bit ? 4 : 8;
+    open_window(list->reading);
     for (;;) {
         size_t wanted = sizeof pointers - (size_t) (address % sizeof pointers);
-        size_t got = cbpd_read_memory(list->tid, address, pointers, wanted);
-        for (size_t at = 0, all = got / list->width; at < all; at += POINTERS_AT_ONCE) {
-            const char *from = (const char *) pointers + at * list->width;
+        size_t got = cbpd_read_memory(list->reading->place.tid, address, pointers, wanted);
+        for (size_t at = 0, all = got / width; at < all; at += POINTERS_AT_ONCE) {
+            const char *from = (const char *) pointers + at * width;
             size_t count = 0;
-            while (count < POINTERS_AT_ONCE && at + count < all && pointer_at(list, from, count) != 0)
+            while (count < POINTERS_AT_ONCE && at + count < all && word_at(from, count, list->is_32bit) != 0)
                 count++;
             if (!(is_scattered(list, from, count) ? append_scattered(list, from, count)
                                                   : append_in_order(list, from, count)))
@@ -198,21 +182,18 @@ static size_t beside_arguments(const struct argument_places *places, const struc
     return places->name_size + (places->prefix_size > replaced ? places->prefix_size - replaced : 0);
 }
 
-bool cbpd_read_argument_list(struct window *window, uint32_t tid, const struct argument_places *places,
-                             struct text *text, struct text *scratch)
+bool cbpd_read_argument_list(struct reading *reading, const struct argument_places *places)
 {
-    struct list arguments = {.tid = tid,
-                             .width = places->is_32bit ? 4 : 8,
-                             .limit = CBP_ARGUMENTS_SIZE_MAX,
-                             .window = window,
-                             .text = text};
+    struct text *text = &reading->list, *scratch = &reading->composed;
+    struct list arguments = {
+        .is_32bit = places->is_32bit, .limit = CBP_ARGUMENTS_SIZE_MAX, .reading = reading, .text = text};
     text->size = scratch->size = 0;
     if (places->arguments != 0 && !read_list(&arguments, places->arguments))
         return false;
     size_t size = text->size + (arguments.count > 0 ? arguments.count : 1) * POINTER_SIZE;
     if (size <= LOOK_AT_ENVIRONMENT)
         return true;
-    size_t limit = limit_of(tid);
+    size_t limit = limit_of(reading->place.tid);
     size += beside_arguments(places, text);
     struct list environment = arguments;
     environment.count = 0;
@@ -222,18 +203,6 @@ bool cbpd_read_argument_list(struct window *window, uint32_t tid, const struct a
 }
 
 /* ---- The stack of a new program ---- */
-
-static uint64_t stack_word(const struct text *words, size_t index, bool is_32bit)
-{
-    if (is_32bit) {
-        uint32_t word;
-        memcpy(&word, words->bytes + index * 4, 4);
-        return word;
-    }
-    uint64_t word;
-    memcpy(&word, words->bytes + index * 8, 8);
-    return word;
-}
 
 /* A new stack has these vectors: argument count, arguments, NULL, environment, NULL, auxiliary pairs. */
 struct vectors {
@@ -245,19 +214,19 @@ struct vectors {
 static bool parse_vectors(const struct text *words, bool is_32bit, struct vectors *vectors)
 {
     size_t word_count = words->size / (is_32bit ? 4 : 8);
-    uint64_t argument_count = word_count > 0 ? stack_word(words, 0, is_32bit) : 0;
+    uint64_t argument_count = word_count > 0 ? word_at(words->bytes, 0, is_32bit) : 0;
     size_t at = 1 + (size_t) argument_count;
     if (argument_count >= word_count || at + 1 >= word_count)
         return false;
-    vectors->first_argument = argument_count > 0 ? stack_word(words, 1, is_32bit) : 0;
-    vectors->after_arguments = stack_word(words, ++at, is_32bit);
-    while (at < word_count && stack_word(words, at, is_32bit) != 0)
+    vectors->first_argument = argument_count > 0 ? word_at(words->bytes, 1, is_32bit) : 0;
+    vectors->after_arguments = word_at(words->bytes, ++at, is_32bit);
+    while (at < word_count && word_at(words->bytes, at, is_32bit) != 0)
         at++;
-    for (at++; at + 1 < word_count && stack_word(words, at, is_32bit) != AT_NULL; at += 2) {
-        if (stack_word(words, at, is_32bit) == AT_UID)
-            vectors->user_id = (uint32_t) stack_word(words, at + 1, is_32bit);
-        if (stack_word(words, at, is_32bit) == AT_EXECFN)
-            vectors->given = stack_word(words, at + 1, is_32bit);
+    for (at++; at + 1 < word_count && word_at(words->bytes, at, is_32bit) != AT_NULL; at += 2) {
+        if (word_at(words->bytes, at, is_32bit) == AT_UID)
+            vectors->user_id = (uint32_t) word_at(words->bytes, at + 1, is_32bit);
+        if (word_at(words->bytes, at, is_32bit) == AT_EXECFN)
+            vectors->given = word_at(words->bytes, at + 1, is_32bit);
     }
     if (at + 1 >= word_count)
         return false;
@@ -266,14 +235,15 @@ static bool parse_vectors(const struct text *words, bool is_32bit, struct vector
     return true;
 }
 
-static bool read_vectors(uint32_t tid, const struct stop_registers *stop, struct text *words,
-                         struct vectors *vectors)
+static bool read_vectors(struct reading *reading, struct vectors *vectors)
 {
+    const struct stop_registers *stop = &reading->registers;
+    struct text *words = &reading->words;
     words->size = 0;
     for (size_t size = NEW_STACK_FIRST_READ; size <= 4u * CBP_ARGUMENTS_SIZE_MAX; size *= 4) {
         if (!text_reserve(words, size))
             return false;
-        words->size = cbpd_read_memory(tid, stop->stack_pointer, words->bytes, size);
+        words->size = cbpd_read_memory(reading->place.tid, stop->stack_pointer, words->bytes, size);
         if (parse_vectors(words, stop->is_32bit, vectors))
             return true;
         if (words->size < size)
@@ -282,57 +252,47 @@ static bool read_vectors(uint32_t tid, const struct stop_registers *stop, struct
     return false;
 }
 
-/* Gives the bytes from address to end, from what was read with the vectors or else from the task. */
-static bool read_range(uint32_t tid, uint64_t stack_pointer, const struct text *words, uint64_t address,
-                       uint64_t end, struct text *text)
+/* Reads the list from address to end, from what was read with the vectors or else from the task. */
+static bool read_range(struct reading *reading, uint64_t address, uint64_t end)
 {
+    uint64_t stack_pointer = reading->registers.stack_pointer;
+    struct text *list = &reading->list;
     size_t size = (size_t) (end - address);
-    text->size = 0;
-    if (end <= address || size > CBP_ARGUMENTS_SIZE_MAX || !text_reserve(text, size))
+    list->size = 0;
+    if (end <= address || size > CBP_ARGUMENTS_SIZE_MAX || !text_reserve(list, size))
         return false;
-    if (address >= stack_pointer && end - stack_pointer <= words->size)
-        memcpy(text->bytes, words->bytes + (address - stack_pointer), size);
-    else if (cbpd_read_memory(tid, address, text->bytes, size) < size)
+    if (address >= stack_pointer && end - stack_pointer <= reading->words.size)
+        memcpy(list->bytes, reading->words.bytes + (address - stack_pointer), size);
+    else if (cbpd_read_memory(reading->place.tid, address, list->bytes, size) < size)
         return false;
-    text->size = size;
+    list->size = size;
     return true;
 }
 
 /* Gives the string at address, mostly from what was read with the vectors: it is at the top of the stack. */
-static const char *stack_string(uint32_t tid, uint64_t stack_pointer, uint64_t address,
-                                struct reading *reading, uint32_t *size)
+static const char *stack_string(struct reading *reading, uint64_t address)
 {
     const struct text *words = &reading->words;
-    if (address >= stack_pointer && address - stack_pointer < words->size) {
-        const char *start = words->bytes + (address - stack_pointer);
-        const char *end = memchr(start, 0, words->size - (size_t) (address - stack_pointer));
-        if (end) {
-            *size = (uint32_t) (end - start);
-            return start;
-        }
-    }
-    if (!cbpd_read_string(&reading->window, tid, address, &reading->name))
-        return NULL;
-    *size = (uint32_t) reading->name.size - 1;
-    return reading->name.bytes;
+    uint64_t at = address - reading->registers.stack_pointer;
+    if (address >= reading->registers.stack_pointer && at < words->size &&
+        memchr(words->bytes + at, 0, words->size - (size_t) at))
+        return words->bytes + at;
+    return cbpd_read_string(reading, address, &reading->name) ? reading->name.bytes : "";
 }
 
-void cbpd_read_new_stack(uint32_t tid, const struct stop_registers *stop, struct reading *reading,
-                         struct new_stack *stack)
+void cbpd_read_new_stack(struct reading *reading)
 {
     struct vectors vectors = {0, 0, 0, reading->user_id};
-    memset(stack, 0, sizeof *stack);
-    if (!read_vectors(tid, stop, &reading->words, &vectors))
+    if (!read_vectors(reading, &vectors))
         return;
     reading->user_id = vectors.user_id;
     if (vectors.given != 0)
-        stack->given = stack_string(tid, stop->stack_pointer, vectors.given, reading, &stack->given_size);
+        reading->given = stack_string(reading, vectors.given);
     if (vectors.first_argument == 0) {
-        stack->complete = true;
-    } else if (read_range(tid, stop->stack_pointer, &reading->words, vectors.first_argument,
-                          vectors.after_arguments, &reading->list)) {
-        stack->arguments = reading->list.bytes;
-        stack->arguments_size = (uint32_t) reading->list.size;
-        stack->complete = reading->list.size > 0 && reading->list.bytes[reading->list.size - 1] == 0;
+        reading->is_complete = true;
+    } else if (read_range(reading, vectors.first_argument, vectors.after_arguments)) {
+        reading->arguments = reading->list.bytes;
+        reading->arguments_size = (uint32_t) reading->list.size;
+        reading->is_complete = reading->list.bytes[reading->list.size - 1] == 0;
     }
 }

@@ -71,7 +71,7 @@ static uint32_t reason_of_failure(struct tracer *self, uint32_t tid, uint32_t er
 static uint32_t seize_new_threads(struct tracer *self, struct process *process, uint32_t *found)
 {
     struct id_list list;
-    enum knowledge knowledge = cbpd_list_threads(self, process->base.pid, &list);
+    enum knowledge knowledge = cbpd_list_ids(self, process->base.pid, &list);
     if (knowledge != KNOWN)
         return knowledge == ABSENT ? CBP_ERROR_INVALID_PARAMETER : CBP_ERROR_BUSY;
     uint32_t error = 0;
@@ -204,7 +204,7 @@ static uint32_t attach_new_children(struct tracer *self, uint32_t *count)
 {
     struct id_list list;
     uint32_t error = 0;
-    if (!cbpd_list_processes(self, &list))
+    if (cbpd_list_ids(self, ALL_PROCESSES, &list) != KNOWN)
         return CBP_ERROR_BUSY;
     for (uint32_t i = 0; i < list.count && error == 0 && walk_goes_on(self); i++) {
         struct status_facts facts;
@@ -300,7 +300,7 @@ uint32_t cbpd_attach_matching(struct cbpd_helper *helper, struct cbpd_rule_set *
     bool has_trees = false;
     uint32_t error = 0;
     self->is_attaching = true;
-    if (!cbpd_list_processes(self, &list))
+    if (cbpd_list_ids(self, ALL_PROCESSES, &list) != KNOWN)
         return CBP_ERROR_BUSY;
     for (uint32_t i = 0; i < list.count && error == 0 && walk_goes_on(self); i++) {
         struct status_facts facts;

@@ -44,68 +44,40 @@ static pthread_cond_t is_queued = PTHREAD_COND_INITIALIZER;
 static pthread_cond_t is_put_back; /* a job that the tracer waits for; uses the clock of cbpd_now_ns() */
 static struct reader readers[READER_MAX];
 static uint32_t reader_count, busy_count, stuck_count;
-static struct job *queue, **queue_end = &queue;
-static uint32_t queued_count;
-static struct job *done;
-static uint32_t done_count;                    /* also read without the lock */
-static struct job *first_wanted, *last_wanted; /* in the order of their limits */
-static uint32_t wanted_count;
+static struct job *first_job, *last_job; /* all jobs, in the order of their limits */
+static uint32_t job_count, queued_count;
+static uint32_t done_count; /* also read without the lock */
 
-/* ---- Lists ---- */
+/* ---- The list of jobs ---- */
 
-static void want(struct job *job)
-{
-    job->next = NULL;
-    job->previous = last_wanted;
-    if (last_wanted)
-        last_wanted->next = job;
-    else
-        first_wanted = job;
-    last_wanted = job;
-    wanted_count++;
-}
-
-static void unwant(struct job *job)
-{
-    wanted_count--;
-    if (job->previous)
-        job->previous->next = job->next;
-    else
-        first_wanted = job->next;
-    if (job->next)
-        job->next->previous = job->previous;
-    else
-        last_wanted = job->previous;
-}
-
-static void enqueue(struct job *job)
+static void add_job(struct job *job)
 {
     job->state = JOB_QUEUED;
-    job->queue_next = NULL;
-    *queue_end = job;
-    queue_end = &job->queue_next;
+    job->next = NULL;
+    job->previous = last_job;
+    if (last_job)
+        last_job->next = job;
+    else
+        first_job = job;
+    last_job = job;
+    job_count++;
     queued_count++;
 }
 
-static void dequeue(struct job **link)
+static void remove_job(struct job *job)
 {
-    struct job *job = *link;
-    *link = job->queue_next;
-    if (queue_end == &job->queue_next)
-        queue_end = link;
-    queued_count--;
-}
-
-static void unlink_job(struct job *job, struct job **link)
-{
-    while (*link != job)
-        link = &(*link)->queue_next;
-    if (job->state == JOB_QUEUED) {
-        dequeue(link);
-    } else {
-        *link = job->queue_next;
+    if (job->previous)
+        job->previous->next = job->next;
+    else
+        first_job = job->next;
+    if (job->next)
+        job->next->previous = job->previous;
+    else
+        last_job = job->previous;
+    job_count--;
+    queued_count -= job->state == JOB_QUEUED;
+    if (job->state == JOB_DONE)
         cbp_store_u32(&done_count, done_count - 1);
-    }
 }
 
 /* ---- Readers ---- */
@@ -126,10 +98,10 @@ static bool has_room(const struct job *job, bool stuck_only)
 /* Takes the first job whose tree may have another reader. */
 static struct job *take_queued(uint32_t reader)
 {
-    for (struct job **link = &queue, *job; (job = *link) != NULL; link = &job->queue_next)
-        if (has_room(job, false)) {
-            dequeue(link);
+    for (struct job *job = first_job; job; job = job->next)
+        if (job->state == JOB_QUEUED && has_room(job, false)) {
             job->state = JOB_WORKING;
+            queued_count--;
             job->reader = reader;
             readers[reader] = (struct reader){.tree = job->tree, .is_busy = true};
             busy_count++;
@@ -142,20 +114,15 @@ static struct job *take_queued(uint32_t reader)
 static bool put_back(struct job *job)
 {
     struct reader *reader = &readers[job->reader];
-    bool is_unwanted = job->state == JOB_GIVEN_UP;
     stuck_count -= reader->is_stuck;
     busy_count--;
     *reader = (struct reader){.is_busy = false};
-    if (is_unwanted)
+    if (job->state == JOB_GIVEN_UP)
         return true;
     job->state = JOB_DONE;
-    if (!job->owner) {
-        pthread_cond_signal(&is_put_back);
-        return false;
-    }
-    job->queue_next = done;
-    done = job;
     cbp_store_u32(&done_count, done_count + 1);
+    if (!job->owner)
+        pthread_cond_signal(&is_put_back);
     return false;
 }
 
@@ -232,7 +199,7 @@ static bool give_away(struct job *job)
         add_reader();
     if (reader_count == stuck_count || !has_room(job, true))
         return false;
-    enqueue(job);
+    add_job(job);
     pthread_cond_signal(&is_queued);
     return true;
 }
@@ -241,9 +208,9 @@ static bool give_away(struct job *job)
 static bool are_too_many_wanted(const struct job *job)
 {
     uint32_t count = 0, limit = job->is_urgent ? 2 * WANTED_OF_TREE_MAX : WANTED_OF_TREE_MAX;
-    if (wanted_count < limit)
+    if (job_count < limit)
         return false;
-    for (const struct job *other = first_wanted; other; other = other->next)
+    for (const struct job *other = first_job; other; other = other->next)
         count += other->tree == job->tree;
     return count >= limit;
 }
@@ -252,17 +219,14 @@ bool cbpd_do_beside(struct job *job)
 {
     pthread_mutex_lock(&lock);
     bool can = !are_too_many_wanted(job) && give_away(job);
-    if (can) {
-        job->limit_ns = cbpd_now_ns() + JOB_LIMIT_MS * UINT64_C(1000000);
-        want(job);
-    }
+    job->limit_ns = cbpd_now_ns() + JOB_LIMIT_MS * UINT64_C(1000000);
     pthread_mutex_unlock(&lock);
     return can;
 }
 
 bool cbpd_any_job_waits(void)
 {
-    return first_wanted; /* only this thread changes it */
+    return first_job; /* only this thread changes it */
 }
 
 bool cbpd_any_job_is_done(void)
@@ -273,52 +237,41 @@ bool cbpd_any_job_is_done(void)
 /* Takes the job back from the readers. False: the reader that works on it will free it. The lock is held. */
 static bool take_back(struct job *job)
 {
-    if (job->state == JOB_WORKING) {
-        job->state = JOB_GIVEN_UP;
-        readers[job->reader].is_stuck = true;
-        stuck_count++;
-        return false;
-    }
-    unlink_job(job, job->state == JOB_QUEUED ? &queue : &done);
-    return true;
-}
-
-static struct job *give_up(struct job *job)
-{
-    unwant(job);
-    return take_back(job) ? job : NULL;
+    remove_job(job);
+    if (job->state != JOB_WORKING)
+        return true;
+    job->state = JOB_GIVEN_UP;
+    readers[job->reader].is_stuck = true;
+    stuck_count++;
+    return false;
 }
 
 void cbpd_give_up_job(struct job *job)
 {
     pthread_mutex_lock(&lock);
-    struct job *ours = give_up(job);
+    bool is_ours = take_back(job);
     pthread_mutex_unlock(&lock);
-    if (ours)
-        ours->discard(ours);
+    if (is_ours)
+        job->discard(job);
 }
 
-void *cbpd_next_finished_job(struct job **job)
+void *cbpd_next_finished_job(struct job **finished)
 {
-    struct job *finished = NULL, *ours = NULL;
-    void *owner = NULL;
-    *job = NULL;
-    if (!cbpd_any_job_waits() || (!cbpd_any_job_is_done() && cbpd_now_ns() < first_wanted->limit_ns))
+    *finished = NULL;
+    if (!cbpd_any_job_waits() || (!cbpd_any_job_is_done() && cbpd_now_ns() < first_job->limit_ns))
         return NULL;
     pthread_mutex_lock(&lock);
-    if (done) {
-        finished = done;
-        unlink_job(finished, &done);
-        unwant(finished);
-        owner = finished->owner;
-    } else if (cbpd_now_ns() >= first_wanted->limit_ns) {
-        owner = first_wanted->owner;
-        ours = give_up(first_wanted);
-    }
+    struct job *job = first_job;
+    while (job && job->state != JOB_DONE)
+        job = job->next;
+    if (job)
+        remove_job(job);
     pthread_mutex_unlock(&lock);
-    if (ours)
-        ours->discard(ours);
-    *job = finished;
+    *finished = job;
+    if (job)
+        return job->owner;
+    void *owner = first_job->owner;
+    cbpd_give_up_job(first_job);
     return owner;
 }
 
@@ -326,7 +279,8 @@ void *cbpd_next_finished_job(struct job **job)
 
 struct errand {
     struct job job;
-    void (*work)(void *block);
+    enum knowledge (*work)(void *block);
+    enum knowledge answer;
     void (*release)(void *block); /* NULL: nothing to release */
     uint64_t block[];
 };
@@ -334,7 +288,7 @@ struct errand {
 static void run_errand(struct job *job)
 {
     struct errand *errand = (struct errand *) job;
-    errand->work(errand->block);
+    errand->answer = errand->work(errand->block);
 }
 
 /* Frees an errand that is done and for which the tracer no longer waits. */
@@ -398,17 +352,16 @@ static bool wait_for_look(struct job *job)
     return false;
 }
 
-bool cbpd_look_now_and_release(uint32_t tree, void (*work)(void *block), void (*release)(void *block),
-                               void *block, size_t size)
+enum knowledge cbpd_look_now(uint32_t tree, enum knowledge (*work)(void *block), void (*release)(void *block),
+                             void *block, size_t size)
 {
-    if (!cbpd_anything_may_block()) {
-        work(block);
-        return true;
-    }
+    enum knowledge answer = NOT_KNOWN;
+    if (!cbpd_anything_may_block())
+        return work(block);
     struct errand *errand = cbpd_allocate_surely(sizeof *errand + size);
     if (!errand) {
         errno = ENOMEM;
-        return false;
+        return NOT_KNOWN;
     }
     errand->job = (struct job){.work = run_errand, .discard = discard_errand, .is_urgent = true};
     errand->job.tree = tree;
@@ -417,17 +370,14 @@ bool cbpd_look_now_and_release(uint32_t tree, void (*work)(void *block), void (*
     memcpy(errand->block, block, size);
     pthread_mutex_lock(&lock);
     bool is_given = give_away(&errand->job), is_done = is_given && wait_for_look(&errand->job);
-    if (is_done)
+    if (is_done) {
+        answer = errand->answer;
         memcpy(block, errand->block, size);
-    bool is_ours = is_done || !is_given || take_back(&errand->job);
+    }
+    bool is_ours = !is_given || take_back(&errand->job);
     pthread_mutex_unlock(&lock);
     if (is_ours)
         cbpd_free_surely(errand);
     errno = is_done ? 0 : ETIMEDOUT;
-    return is_done;
-}
-
-bool cbpd_look_now(uint32_t tree, void (*work)(void *block), void *block, size_t size)
-{
-    return cbpd_look_now_and_release(tree, work, NULL, block, size);
+    return answer;
 }

@@ -10,6 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A look gives one of these answers. /proc may hide what is asked for: descriptors of a task that is not
+ * dumpable, a namespace, a process (hidepid). */
+enum knowledge { NOT_KNOWN, ABSENT /* surely not there */, KNOWN };
+
 /* A job begins the block that has all it needs and all that comes out of it. */
 struct job {
     void (*work)(struct job *job);    /* runs in a reader and touches nothing but the block */
@@ -21,8 +25,7 @@ struct job {
     int state;
     uint32_t reader; /* while a reader works on it */
     uint64_t limit_ns;
-    struct job *next, *previous; /* all jobs that an owner waits for */
-    struct job *queue_next;
+    struct job *next, *previous; /* in the list of jobs */
 };
 
 /* Starts the first readers, before a tree can use up the number of threads that its user may have. */
@@ -34,21 +37,20 @@ bool cbpd_do_beside(struct job *job);
 /* These are about jobs that were given to the readers and that an owner waits for. */
 bool cbpd_any_job_waits(void);
 bool cbpd_any_job_is_done(void);
-/* Gives the owner of the next job that is done or over its limit, or NULL. *job is the caller's again, or
- * NULL if the job was not done in time. */
-void *cbpd_next_finished_job(struct job **job);
+/* Gives the owner of the next job that is done or over its limit, or NULL. *finished is the caller's again,
+ * or NULL if the job was not done in time. */
+void *cbpd_next_finished_job(struct job **finished);
 /* Its owner no longer waits for the job. */
 void cbpd_give_up_job(struct job *job);
 
 /* Does short work on a block while the caller waits: at once if nothing can last, or else beside, within a
  * small limit that shrinks each time that tree has reached it. The work touches only its block, which has no
- * pointers to other memory. False: it was not done, and the block is as it was. errno is then ENOMEM if there
- * was no memory for it. */
-bool cbpd_look_now(uint32_t tree, void (*work)(void *block), void *block, size_t size);
-/* Works like cbpd_look_now() for work that leaves memory in its block, which begins without any. release
- * frees that memory if the caller no longer waits. */
-bool cbpd_look_now_and_release(uint32_t tree, void (*work)(void *block), void (*release)(void *block),
-                               void *block, size_t size);
+ * pointers to other memory, and gives the answer. NOT_KNOWN is also the answer of work that was not done: the
+ * block is then as it was, and errno is ENOMEM if there was no memory for it. If the work leaves memory in its
+ * block, which begins without any, release (may be NULL) frees that once the caller no longer waits. */
+enum knowledge cbpd_look_now(uint32_t tree, enum knowledge (*work)(void *block), void (*release)(void *block),
+                             void *block, size_t size);
+
 /* ---- risk.c: whether anything could last ---- */
 
 /* Begins to watch in a thread of its own. Until that has found nothing, a risk is assumed. */

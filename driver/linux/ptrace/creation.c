@@ -11,15 +11,6 @@
 /* A creator may take so long to tell; the longer limit holds while the parent, mostly the creator, lives. */
 enum { TELLING_LIMIT_NS = 20 * 1000 * 1000, LIVING_TELLING_LIMIT_NS = 250 * 1000 * 1000 };
 
-static bool fork_is_a_creation(struct tracer *self)
-{
-    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
-        if (self->helper.policy.sessions[id].open &&
-            (self->helper.policy.sessions[id].settings.flags & CBP_SESSION_FLAG_FORK_IS_CREATION))
-            return true;
-    return false;
-}
-
 struct disposition cbpd_after_creation(const struct task *task, uint32_t result_code)
 {
     return (struct disposition){.what = task->group_stopped ? DISPOSE_STAY_STOPPED : DISPOSE_RESUME,
@@ -31,7 +22,8 @@ struct disposition cbpd_task_is_ready(struct tracer *self, struct task *task)
 {
     bool is_process = task->process->base.pid == task->base.tid;
     task->stopped = task->announced = false;
-    if (is_process && task->event == PTRACE_EVENT_VFORK && !fork_is_a_creation(self))
+    bool fork_is_creation = (flags_of_sessions(self) & CBP_SESSION_FLAG_FORK_IS_CREATION) != 0;
+    if (is_process && task->event == PTRACE_EVENT_VFORK && !fork_is_creation)
         return go_on(0);
     task->first_unreported = false;
     struct cbpd_report report;

@@ -11,7 +11,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "beside.h"
 #include "handle_calls.h"
 #include "syscalls.h"
 #include "tracer.h"
@@ -34,37 +33,31 @@ bool cbpd_descriptors_are_shared(struct tracer *self, const struct task *task)
 
 bool cbpd_asks_for_signals(const struct syscall_entry *entry)
 {
-    switch (syscall_kind(entry->architecture, entry->number)) {
-    case SYSCALL_FCNTL:
-    case SYSCALL_FCNTL64:
-        return (uint32_t) entry->arguments[1] == F_SETFL;
-    case SYSCALL_IOCTL:
-        return (uint32_t) entry->arguments[1] == FIOASYNC;
-    default:
-        return false;
-    }
+    enum syscall_kind kind = syscall_kind(entry->architecture, entry->number);
+    uint32_t operation = (uint32_t) entry->arguments[1];
+    return kind == SYSCALL_IOCTL ? operation == FIOASYNC
+                                 : (kind == SYSCALL_FCNTL || kind == SYSCALL_FCNTL64) && operation == F_SETFL;
 }
 
 struct device_look {
     uint32_t tid;
     int fd;
-    bool is_other; /* it exists and is no device */
 };
 
-/* Looks at the file's type, because a terminal's name can be made up. */
-static void look_for_device(void *block)
+/* Looks at the file's type, because a terminal's name can be made up. ABSENT: it exists and is no device. */
+static enum knowledge look_for_device(void *block)
 {
     struct device_look *look = block;
     struct stat status;
     char path[64];
     snprintf(path, sizeof path, "/proc/%u/fd/%d", look->tid, look->fd);
-    look->is_other = stat(path, &status) == 0 && !S_ISCHR(status.st_mode);
+    return stat(path, &status) == 0 && !S_ISCHR(status.st_mode) ? ABSENT : NOT_KNOWN;
 }
 
 bool cbpd_signals_may_reach_others(struct tracer *self, const struct task *task,
                                    const struct syscall_entry *entry)
 {
     struct device_look look = {.tid = task->base.tid, .fd = (int) entry->arguments[0]};
-    return !cbpd_look_now(served_tree(self), look_for_device, &look, sizeof look) || !look.is_other ||
+    return look_now(self, look_for_device, &look, sizeof look) != ABSENT ||
            cbpd_descriptors_are_shared(self, task);
 }

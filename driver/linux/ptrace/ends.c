@@ -15,8 +15,7 @@ static void report_end(struct tracer *self, struct task *task, uint32_t exit_sta
     report->request.originator = stances_of(&self->helper, process);
     bool last = --process->thread_count == 0;
     if (!process->is_launcher) {
-        if (task->first_unreported)
-            cbpd_add_item(report, CBP_PROC_EVT_THREAD_CREATION, 0);
+        cbpd_add_first_thread(report, task);
         cbpd_add_item(report, CBP_PROC_EVT_THREAD_TERMINATION, 0);
         if (last)
             cbpd_add_item(report, CBP_PROC_EVT_PROCESS_TERMINATION, 0);

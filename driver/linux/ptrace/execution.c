@@ -14,19 +14,21 @@
 
 static bool creations_are_wanted(struct tracer *self)
 {
-    if (self->helper.policy.rule_counts[CBP_ACTION_DENY] > 0 && !self->helper.leaving)
-        return true;
     return !self->helper.leaving &&
-           cbpd_any_session_wants(&self->helper.policy,
-                                  CBP_PROC_EVT_PROCESS_CREATION | CBP_PROC_EVT_THREAD_CREATION);
+           (self->helper.policy.rule_counts[CBP_ACTION_DENY] > 0 ||
+            cbpd_any_session_wants(&self->helper.policy,
+                                   CBP_PROC_EVT_PROCESS_CREATION | CBP_PROC_EVT_THREAD_CREATION));
 }
 
 /* Names the creator: for the first execution the process that forked, later the process itself. */
 static void report_creation(struct tracer *self, struct cbpd_report *report, struct task *task,
-                            const struct cbp_stance *old_stances)
+                            const struct reading *reading, const struct cbp_stance *old_stances)
 {
     struct process *process = task->process;
     cbpd_start_report(self, report, task);
+    report->since_ns = task->parked.since_ns;
+    report->arguments = reading ? reading->arguments : NULL;
+    report->arguments_size = reading ? reading->arguments_size : 0;
     if (process->base.executed) {
         report->originator_pid = process->base.pid;
         report->originator_tid = task->execution_tid != 0 ? task->execution_tid : task->base.tid;
@@ -56,24 +58,17 @@ static struct disposition ask_at_entry(struct tracer *self, struct task *task, s
     struct approval approval = {.valid = true, .image = image, .facts = reading->facts};
     cbpd_stances_under_image(&self->helper.policy, &task->process->base, image, stances);
     struct cbpd_report report;
-    report_creation(self, &report, task, stances_of(&self->helper, task->process));
+    report_creation(self, &report, task, reading, stances_of(&self->helper, task->process));
     report.image = image;
     report.request.subject = stances;
-    report.since_ns = task->parked.since_ns;
-    report.arguments = reading->arguments;
-    report.arguments_size = reading->arguments_size;
     cbpd_add_item(&report, CBP_PROC_EVT_PROCESS_CREATION, 0);
-    if (task->first_unreported)
-        cbpd_add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
-    task->first_unreported = false;
+    cbpd_add_first_thread(&report, task);
     task->process->is_launcher = false;
     struct cbpd_refusal refusal = {0};
     struct operation *operation = NULL;
     post(&self->helper, &report, &operation, &refusal, approval.sequences);
-    if (!operation) {
-        struct operation nobody_asked = {.approval = approval};
-        return cbpd_finish_execution(self, task, OPERATION_ENTRY, &nobody_asked, refusal.code);
-    }
+    if (!operation)
+        return cbpd_finish_entry(task, &approval, refusal.code);
     operation->approval = approval;
     (void) cbpd_share_image(image);
     cbpd_hold(&task->base, &operation->held, OPERATION_ENTRY);
@@ -165,7 +160,7 @@ static struct disposition go_on_at_stop(struct tracer *self, struct task *task, 
         approved ? cbpd_share_image(task->approval.image) : cbpd_image_of_reading(self, reading);
     cbpd_identify_program(self, image, process->base.pid);
     cbpd_release_approval(self, &task->approval);
-    report_creation(self, &report, task, old_stances);
+    report_creation(self, &report, task, reading, old_stances);
     task->execution_tid = 0;
     change_image(self, process, image, reading ? reading->user_id : process->user_id, old_stances);
     report.request.subject = stances_of(&self->helper, process);
@@ -177,20 +172,15 @@ static struct disposition go_on_at_stop(struct tracer *self, struct task *task, 
     } else if (!approved) {
         report.image = process->base.image;
         report.user_id = process->user_id;
-        report.since_ns = task->parked.since_ns;
-        report.arguments = reading ? reading->arguments : NULL;
-        report.arguments_size = reading ? reading->arguments_size : 0;
         bool is_complete = reading && reading->is_complete;
         cbpd_add_item(&report, CBP_PROC_EVT_PROCESS_CREATION,
                       (changed ? (uint32_t) CBP_EVENT_FLAG_CHANGED : 0) |
                           (is_complete ? 0 : (uint32_t) CBP_EVENT_FLAG_ARGUMENTS_TRUNCATED));
-        if (task->first_unreported)
-            cbpd_add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
-        task->first_unreported = false;
+        cbpd_add_first_thread(&report, task);
         post(&self->helper, &report, &operation, &refusal, NULL);
     }
     if (!operation)
-        return cbpd_finish_execution(self, task, OPERATION_EXECUTION, NULL, refusal.code);
+        return cbpd_finish_execution(self, task, refusal.code);
     cbpd_hold(&task->base, &operation->held, OPERATION_EXECUTION);
     return stay();
 }
@@ -204,26 +194,18 @@ static struct disposition go_on_after_look(struct tracer *self, struct task *tas
     return go_on_at_stop(self, task, look ? &look->reading : NULL, look && look->is_as_approved);
 }
 
-/* Looks at the execution and goes on; entry is NULL at the stop after execve. */
-static struct disposition look_and_go_on(struct tracer *self, struct task *task,
+struct disposition cbpd_handle_execution(struct tracer *self, struct task *task,
                                          const struct syscall_entry *entry)
 {
     const struct look *found;
+    if (entry) {
+        cbpd_note_failed_execution(self, task, 0);
+        if (!creations_are_wanted(self))
+            return go_on(0);
+    }
     if (!cbpd_look_at_execution(self, task, entry, &found))
         return stay();
     return go_on_after_look(self, task, entry, found);
-}
-
-struct disposition cbpd_handle_execution_entry(struct tracer *self, struct task *task,
-                                               const struct syscall_entry *entry)
-{
-    cbpd_note_failed_execution(self, task, 0);
-    return creations_are_wanted(self) ? look_and_go_on(self, task, entry) : go_on(0);
-}
-
-struct disposition cbpd_handle_execution_stop(struct tracer *self, struct task *task)
-{
-    return look_and_go_on(self, task, NULL);
 }
 
 struct disposition cbpd_go_on_after_look(struct tracer *self, struct task *task, struct job *job)
@@ -258,26 +240,26 @@ struct disposition cbpd_go_on_after_parking(struct tracer *self, struct task *ta
 {
     struct syscall_entry entry;
     if (task->parked.kind == OPERATION_EXECUTION)
-        return cbpd_handle_execution_stop(self, task);
+        return cbpd_handle_execution(self, task, NULL);
     if (cbpd_read_syscall_entry(task, &entry))
-        return cbpd_handle_execution_entry(self, task, &entry);
+        return cbpd_handle_execution(self, task, &entry);
     return stay(); /* it has been killed: wait4 will tell */
 }
 
 /* ---- Applying decisions ---- */
 
-struct disposition cbpd_finish_execution(struct tracer *self, struct task *task, enum operation_kind kind,
-                                         const struct operation *operation, uint32_t result_code)
+struct disposition cbpd_finish_entry(struct task *task, const struct approval *approval, uint32_t result_code)
 {
-    if (kind == OPERATION_ENTRY) {
-        if (result_code != 0)
-            return fail_call(task, cbpd_errno_of_code(result_code));
-        task->approval = operation->approval;
-        (void) cbpd_share_image(task->approval.image);
-        /* An execution that succeeds stops before its return and then goes on without this stop. */
-        return (struct disposition){.what = was_told(&task->approval) ? DISPOSE_RESUME_TO_RETURN
-                                                                      : DISPOSE_RESUME};
-    }
+    if (result_code != 0)
+        return fail_call(task, cbpd_errno_of_code(result_code));
+    task->approval = *approval;
+    (void) cbpd_share_image(task->approval.image);
+    /* An execution that succeeds stops before its return and then goes on without this stop. */
+    return (struct disposition){.what = was_told(approval) ? DISPOSE_RESUME_TO_RETURN : DISPOSE_RESUME};
+}
+
+struct disposition cbpd_finish_execution(struct tracer *self, struct task *task, uint32_t result_code)
+{
     if (task->launch)
         cbpd_finish_launch(self, task, 0, result_code != 0 ? cbpd_errno_of_code(result_code) : 0);
     return (struct disposition){.what = DISPOSE_RESUME, .kills = result_code != 0, .frees_creator = true};

@@ -8,13 +8,10 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "handle_calls.h"
-#include "syscalls.h"
-#include "tracer.h"
 
 enum { PASSES_MAX = 8 };
 
@@ -51,93 +48,85 @@ static bool asks_for_more_than_facts(const struct handle_call *call)
 }
 
 /* Gives the group that a call aims at, in the helper's namespace; 0: neither of the two can be in it. */
-static uint32_t group_of(const struct id_view *view, const struct handle_call *call)
+static uint32_t group_of(const struct handle_call *call)
 {
-    return call->process_group_ours || !view->is_foreign ? call->process_group : 0;
+    return call->process_group_ours || !call->view.is_foreign ? call->process_group : 0;
 }
 
-static bool reaches(uint32_t pid, const struct id_view *view, const struct handle_call *call)
+static bool reaches(uint32_t pid, const struct handle_call *call)
 {
     switch (call->aim) {
     case AIM_ONE:
         return call->tid != 0 && call->tid <= INT_MAX && is_thread_of(pid, call->tid);
-    case AIM_GROUP: {
-        uint32_t group = group_of(view, call);
-        return group != 0 && is_in_group(pid, group);
-    }
+    case AIM_GROUP:
+        return group_of(call) != 0 && is_in_group(pid, group_of(call));
     default: /* the two are not in the caller's other namespace */
-        return !view->is_foreign && (call->aim == AIM_EVERYBODY || call->user_id == cbpd_own_user(false) ||
-                                     call->user_id == cbpd_own_user(true));
+        return !call->view.is_foreign &&
+               (call->aim == AIM_EVERYBODY || call->user_id == cbpd_own_user(false) ||
+                call->user_id == cbpd_own_user(true));
     }
 }
 
-static bool reaches_guarded(struct tracer *self, const struct id_view *view, const struct handle_call *call)
+static bool reaches_guarded(const struct handle_call *call)
 {
-    return reaches((uint32_t) getpid(), view, call) ||
-           (reaches(self->controller_pid, view, call) && controller_lives());
+    return reaches((uint32_t) getpid(), call) ||
+           (reaches(call->self->controller_pid, call) && controller_lives());
 }
 
 /* Aims the call at the caller's own group by its id. The caller's other threads could change its group after
  * this look, but an id always means one group. False: the group has no id in the caller's namespace. */
-static bool name_own_group(struct tracer *self, const struct task *task, const struct syscall_entry *entry,
-                           const struct id_view *view, struct handle_call *call)
+static bool name_own_group(struct handle_call *call)
 {
     struct status_facts facts;
-    struct replacement *by_id = &call->replacement;
-    bool is_signal = syscall_kind(entry->architecture, entry->number) == SYSCALL_KILL;
+    const uint64_t *arguments = call->entry->arguments;
     uint32_t group = call->process_group;
-    if (view->is_foreign && cbpd_read_status(self, task->base.tid, &facts) && facts.group_ids[0] == group)
-        group = facts.group_ids[view->level];
-    else if (view->is_foreign)
+    if (call->view.is_foreign && cbpd_read_status(call->self, call->task->base.tid, &facts) &&
+        facts.group_ids[0] == group)
+        group = facts.group_ids[call->view.level];
+    else if (call->view.is_foreign)
         group = 0;
     if (group == 0)
         return false;
-    by_id->architecture = entry->architecture;
-    by_id->number = entry->number;
-    by_id->argument_count = is_signal ? 2 : 3;
-    by_id->arguments[0] = is_signal ? (uint64_t) - (int64_t) group : entry->arguments[0];
-    by_id->arguments[1] = is_signal ? entry->arguments[1] : group;
-    by_id->arguments[2] = entry->arguments[2];
+    struct replacement by_id = {.argument_count = 3, .arguments = {arguments[0], group, arguments[2]}};
+    if (call->kind == SYSCALL_KILL)
+        by_id = (struct replacement){.argument_count = 2,
+                                     .arguments = {(uint64_t) - (int64_t) group, arguments[1]}};
+    replace_call(call, call->kind, by_id);
     return true;
 }
 
 /* Makes the signal go to all except the guarded. */
-static void spare(const struct task *task, const struct syscall_entry *entry, const struct id_view *view,
-                  struct handle_call *call)
+static void spare(struct handle_call *call)
 {
-    struct replacement *instead = &call->replacement;
-    instead->argument_count = 0;
-    instead->architecture = entry->architecture;
-    instead->number = syscall_number_like(entry->architecture, entry->number, SYSCALL_KILL);
-    instead->signal_for_many = (uint32_t) entry->arguments[1];
-    instead->group = call->aim == AIM_GROUP ? group_of(view, call) : 0;
-    instead->reaches_caller = instead->group != 0 && (call->process_group_ours ||
-                                                      is_in_group(task->process->base.pid, instead->group));
+    struct replacement instead = {.signal_for_many = (uint32_t) call->entry->arguments[1]};
+    instead.group = call->aim == AIM_GROUP ? group_of(call) : 0;
+    instead.reaches_caller =
+        instead.group != 0 &&
+        (call->process_group_ours || is_in_group(call->task->process->base.pid, instead.group));
+    replace_call(call, SYSCALL_KILL, instead);
 }
 
-bool cbpd_guard_refuses(struct tracer *self, const struct task *task, const struct syscall_entry *entry,
-                        const struct id_view *view, struct handle_call *call)
+bool cbpd_guard_refuses(struct handle_call *call)
 {
-    enum syscall_kind kind = syscall_kind(entry->architecture, entry->number);
-    bool is_signal = kind == SYSCALL_KILL || kind == SYSCALL_PIDFD_SEND_SIGNAL;
+    bool is_signal = call->kind == SYSCALL_KILL || call->kind == SYSCALL_PIDFD_SEND_SIGNAL;
     if (!asks_for_more_than_facts(call))
         return false;
     /* An unknown id in the caller's own namespace means no process outside of it; a descriptor may. */
-    if (call->is_unknown && (!view->is_foreign || call->by_descriptor))
+    if (call->is_unknown && (!call->view.is_foreign || call->by_descriptor))
         return true;
     if (call->process_group_ours) { /* looked up once, since each look may give another */
-        call->process_group = cbpd_process_group_of(task->process->base.pid);
+        call->process_group = cbpd_process_group_of(call->task->process->base.pid);
         if (call->process_group == 0) /* it is led from an outer namespace, and the two may be in it */
             return true;
     }
-    bool is_safe = !reaches_guarded(self, view, call);
+    bool is_safe = !reaches_guarded(call);
     if (is_safe && call->aim == AIM_GROUP && call->process_group_ours)
-        is_safe = name_own_group(self, task, entry, view, call);
+        is_safe = name_own_group(call);
     if (is_safe)
         return false;
     if (call->aim == AIM_ONE || call->aim == AIM_USER || !is_signal)
         return true;
-    spare(task, entry, view, call);
+    spare(call);
     return false;
 }
 
@@ -145,38 +134,21 @@ bool cbpd_guard_refuses(struct tracer *self, const struct task *task, const stru
 
 /* The processes that got the signal are remembered: a second look finds those created during the first. */
 struct reached {
-    uint32_t *pids;
-    size_t count, capacity;
+    struct id_list pids;
     bool is_unknown; /* memory, or a list of processes, is lacking */
 };
 
 static bool has_reached(const struct reached *reached, uint32_t pid)
 {
-    for (size_t i = 0; i < reached->count; i++)
-        if (reached->pids[i] == pid)
+    for (size_t i = 0; i < reached->pids.count; i++)
+        if (reached->pids.ids[i] == pid)
             return true;
     return false;
 }
 
-static bool remember(struct reached *reached, uint32_t pid)
-{
-    if (reached->count == reached->capacity) {
-        size_t capacity = reached->capacity == 0 ? 64 : 2 * reached->capacity;
-        uint32_t *pids = realloc(reached->pids, capacity * sizeof *pids);
-        if (!pids) {
-            reached->is_unknown = true; /* another look would reach it again */
-            return false;
-        }
-        reached->pids = pids;
-        reached->capacity = capacity;
-    }
-    reached->pids[reached->count++] = pid;
-    return true;
-}
-
 /* Follows the rules of kill(2), because the helper may have more rights than the caller. */
-static bool may_signal(struct tracer *self, const struct task *task, const struct status_facts *caller,
-                       uint32_t pid, uint32_t number)
+static bool caller_may_signal(struct tracer *self, const struct task *task, const struct status_facts *caller,
+                              uint32_t pid, uint32_t number)
 {
     struct status_facts target;
     if (caller->effective_user_id == 0)
@@ -184,9 +156,7 @@ static bool may_signal(struct tracer *self, const struct task *task, const struc
     if (number == SIGCONT && getsid((pid_t) pid) == getsid((pid_t) task->process->base.pid))
         return true;
     return cbpd_read_status(self, pid, &target) &&
-           (caller->effective_user_id == target.user_id ||
-            caller->effective_user_id == target.saved_user_id || caller->user_id == target.user_id ||
-            caller->user_id == target.saved_user_id);
+           may_signal(caller->user_id, caller->effective_user_id, &target);
 }
 
 /* Looks once at all processes and signals new ones. Says whether there were any. */
@@ -195,15 +165,18 @@ static bool signal_new_ones(struct tracer *self, const struct task *task, const 
 {
     bool any = false;
     struct id_list list;
-    reached->is_unknown |= !cbpd_list_processes(self, &list);
+    reached->is_unknown |= cbpd_list_ids(self, ALL_PROCESSES, &list) != KNOWN;
     for (uint32_t i = 0; i < list.count; i++) {
         uint32_t pid = list.ids[i];
         if (pid == 1 || pid == task->process->base.pid ||
             (instead->group != 0 && !is_in_group(pid, instead->group)) || cbpd_is_guarded(self, pid) ||
-            has_reached(reached, pid) || !may_signal(self, task, caller, pid, instead->signal_for_many))
+            has_reached(reached, pid) ||
+            !caller_may_signal(self, task, caller, pid, instead->signal_for_many))
             continue;
-        if (kill((pid_t) pid, (int) instead->signal_for_many) == 0)
-            any |= remember(reached, pid);
+        if (kill((pid_t) pid, (int) instead->signal_for_many) != 0)
+            continue;
+        any = true;
+        reached->is_unknown |= !cbpd_add_id(&reached->pids, pid); /* another look would reach it again */
     }
     cbpd_free_id_list(&list);
     return any && !reached->is_unknown;
@@ -211,13 +184,14 @@ static bool signal_new_ones(struct tracer *self, const struct task *task, const 
 
 void cbpd_signal_the_others(struct tracer *self, struct task *task, const struct replacement *instead)
 {
-    struct reached reached = {NULL, 0, 0, false};
+    struct reached reached = {.is_unknown = false};
     struct status_facts caller;
     struct id_view view;
     if (cbpd_read_status(self, task->base.tid, &caller))
         for (int i = 0; i < PASSES_MAX && signal_new_ones(self, task, &caller, instead, &reached); i++) {
         }
-    free(reached.pids);
+    bool is_sent = reached.pids.count > 0;
+    cbpd_free_id_list(&reached.pids);
     if (reached.is_unknown) { /* a process may have been left out: that is no success */
         cbpd_count_lost(&self->helper);
         (void) cbpd_fail_syscall(task, EAGAIN);
@@ -235,5 +209,5 @@ void cbpd_signal_the_others(struct tracer *self, struct task *task, const struct
     if (own.arguments[0] != 0)
         (void) cbpd_replace_syscall(task, &own);
     else
-        (void) cbpd_fail_syscall(task, reached.count > 0 ? 0 : EPERM);
+        (void) cbpd_fail_syscall(task, is_sent ? 0 : EPERM);
 }

@@ -9,11 +9,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
-#include <string.h>
 #include <sys/resource.h>
-
-#include "reading.h"
-#include "syscalls.h"
 
 /* These numbers of the kernel's interface are younger than the headers of some builds. */
 enum {
@@ -40,39 +36,40 @@ static void note(struct handle_call *call, enum knowledge knowledge, int os_erro
 }
 
 /* Aims at an id. False: no process has or will have that number. */
-static bool aim_at_id(struct tracer *self, struct handle_call *call, const struct id_view *view, uint64_t id)
+static bool aim_at_id(struct handle_call *call, uint64_t id)
 {
     call->aim = AIM_ONE;
     if ((int) id <= 0)
         return false;
-    note(call, cbpd_known_as(self, view, (uint32_t) id, &call->tid), ESRCH);
+    note(call, cbpd_known_as(call->self, &call->view, (uint32_t) id, &call->tid), ESRCH);
     return true;
 }
 
-static void aim_at_group(struct handle_call *call, const struct task *task, uint32_t id)
+static void aim_at_group(struct handle_call *call, uint32_t id)
 {
     call->aim = AIM_GROUP;
     call->process_group_ours = id == 0;
-    call->process_group = id == 0 ? cbpd_process_group_of(task->base.tid) : id;
+    call->process_group = id == 0 ? cbpd_process_group_of(call->task->base.tid) : id;
 }
 
-static void aim_at_user(struct tracer *self, struct handle_call *call, const struct task *task, uint32_t id)
+static void aim_at_user(struct handle_call *call, uint32_t id)
 {
     struct status_facts caller;
+    uint32_t tid = call->task->base.tid;
     call->aim = AIM_USER;
     if (id != 0)
-        note(call, cbpd_user_known_as(self, task->base.tid, id, &call->user_id), ESRCH);
-    else if (cbpd_read_status(self, task->base.tid, &caller))
+        note(call, cbpd_user_known_as(call->self, tid, id, &call->user_id), ESRCH);
+    else if (cbpd_read_status(call->self, tid, &caller))
         call->user_id = caller.user_id;
     else
         call->is_unknown = true;
 }
 
-static void aim_at_everybody(struct tracer *self, struct handle_call *call, const struct task *task)
+static void aim_at_everybody(struct handle_call *call)
 {
     struct status_facts caller;
     call->aim = AIM_EVERYBODY;
-    call->is_unknown = !cbpd_read_status(self, task->base.tid, &caller);
+    call->is_unknown = !cbpd_read_status(call->self, call->task->base.tid, &caller);
     call->user_id = caller.user_id;
     call->effective_user_id = caller.effective_user_id;
 }
@@ -102,54 +99,49 @@ static bool ask_for_signal(struct handle_call *call, uint64_t number)
     }
 }
 
-static bool read_kill(struct tracer *self, const struct task *task, const struct id_view *view,
-                      const uint64_t *arguments, struct handle_call *call)
+static bool read_kill(struct handle_call *call)
 {
-    int id = (int) arguments[0];
+    int id = (int) call->entry->arguments[0];
     if (id > 0)
-        (void) aim_at_id(self, call, view, (uint32_t) id);
+        (void) aim_at_id(call, (uint32_t) id);
     else if (id == -1)
-        aim_at_everybody(self, call, task);
+        aim_at_everybody(call);
     else if (id != INT_MIN)
-        aim_at_group(call, task, (uint32_t) -id);
-    return id != INT_MIN && ask_for_signal(call, arguments[1]);
+        aim_at_group(call, (uint32_t) -id);
+    return id != INT_MIN && ask_for_signal(call, call->entry->arguments[1]);
 }
 
-static bool read_thread_signal(struct tracer *self, const struct id_view *view, uint64_t group, uint64_t id,
-                               uint64_t number, struct handle_call *call)
+static bool read_thread_signal(struct handle_call *call, uint64_t group, uint64_t id, uint64_t number)
 {
     call->is_thread = true;
     if (group != 0)
-        note(call, cbpd_known_as(self, view, (uint32_t) group, &call->group), ESRCH);
-    return aim_at_id(self, call, view, id) && ask_for_signal(call, number);
+        note(call, cbpd_known_as(call->self, &call->view, (uint32_t) group, &call->group), ESRCH);
+    return aim_at_id(call, id) && ask_for_signal(call, number);
 }
 
 /* ---- Descriptors ---- */
 
 /* Finds the process of a folder of /proc, through which a signal can be sent, too. Its id counts in the
  * namespace that this /proc was mounted for: the helper's if it is the helper's /proc, else the caller's. */
-static enum knowledge process_of_folder(struct tracer *self, const struct task *task,
-                                        const struct id_view *view, int fd,
-                                        const struct descriptor_facts *facts, uint32_t *tid)
+static enum knowledge find_process_of_folder(struct handle_call *call, int fd, struct descriptor_facts *facts)
 {
-    uint32_t id;
-    bool is_ours;
-    enum knowledge knowledge = cbpd_read_process_folder(self, task->base.tid, fd, facts, &id, &is_ours);
-    *tid = id;
-    return knowledge != KNOWN || is_ours ? knowledge : cbpd_known_as(self, view, id, tid);
+    enum knowledge knowledge = cbpd_read_process_folder(call->self, call->task->base.tid, fd, facts);
+    call->tid = facts->pid;
+    return knowledge != KNOWN || facts->is_our_folder
+               ? knowledge
+               : cbpd_known_as(call->self, &call->view, facts->pid, &call->tid);
 }
 
 /* Aims at what a descriptor names. False: it is one of the numbers that stand for the caller. A call whose
  * descriptor names nothing must not go on, because it could name something by then. */
-static bool aim_at_descriptor(struct tracer *self, const struct task *task, uint64_t argument,
-                              struct handle_call *call, struct descriptor_facts *facts)
+static bool aim_at_descriptor(struct handle_call *call, struct descriptor_facts *facts)
 {
-    int fd = (int) argument;
+    int fd = (int) call->entry->arguments[0];
     if (fd < 0)
         return false;
     call->aim = AIM_ONE;
     call->by_descriptor = true;
-    enum knowledge knowledge = cbpd_read_descriptor(self, task->base.tid, fd, facts);
+    enum knowledge knowledge = cbpd_read_descriptor(call->self, call->task->base.tid, fd, facts);
     note(call, knowledge, EBADF);
     if (knowledge != KNOWN || !facts->is_pidfd)
         return true;
@@ -162,83 +154,76 @@ static bool aim_at_descriptor(struct tracer *self, const struct task *task, uint
 }
 
 /* Replaces the call by one that sends the signal by the target's id, which other threads cannot change. */
-static void replace_by_id(struct tracer *self, struct handle_call *call, const struct syscall_entry *entry,
-                          const struct id_view *view, int target)
+static void replace_by_id(struct handle_call *call, int target)
 {
-    struct replacement *by_id = &call->replacement;
-    bool has_info = entry->arguments[2] != 0;
-    uint32_t count = 0;
-    struct status_facts facts;
+    const uint64_t *arguments = call->entry->arguments;
+    bool has_info = arguments[2] != 0;
     enum syscall_kind kind = has_info ? SYSCALL_RT_SIGQUEUEINFO : SYSCALL_KILL;
+    struct replacement by_id = {.argument_count = 0};
+    struct status_facts facts;
     if (call->is_thread) {
         kind = has_info ? SYSCALL_RT_TGSIGQUEUEINFO : SYSCALL_TGKILL;
         uint32_t group = 0;
-        if (!cbpd_read_status(self, call->tid, &facts) ||
-            cbpd_seen_as(self, view, facts.group, &group) != KNOWN)
+        if (!cbpd_read_status(call->self, call->tid, &facts) ||
+            cbpd_seen_as(call->self, &call->view, facts.group, &group) != KNOWN)
             call->is_unknown = true;
-        by_id->arguments[count++] = group;
+        by_id.arguments[by_id.argument_count++] = group;
     }
-    by_id->arguments[count++] = (uint64_t) (int64_t) target;
-    by_id->arguments[count++] = entry->arguments[1];
+    by_id.arguments[by_id.argument_count++] = (uint64_t) (int64_t) target;
+    by_id.arguments[by_id.argument_count++] = arguments[1];
     if (has_info)
-        by_id->arguments[count++] = entry->arguments[2];
-    by_id->argument_count = count;
-    by_id->architecture = entry->architecture;
-    by_id->number = syscall_number_like(entry->architecture, entry->number, kind);
+        by_id.arguments[by_id.argument_count++] = arguments[2];
+    replace_call(call, kind, by_id);
 }
 
 /* Reads a signal to the caller's own group, if the number says so and the caller leads the group: then its id
  * always means that group. */
-static bool read_signal_to_own_group(struct tracer *self, const struct task *task, const struct id_view *view,
-                                     int number, struct handle_call *call)
+static bool read_signal_to_own_group(struct handle_call *call, int number)
 {
     uint32_t id = 0;
     if (number > PIDFD_SELF_FIRST)
         return false;
-    note(call, cbpd_seen_as(self, view, task->process->base.pid, &id), ESRCH);
-    aim_at_group(call, task, id);
+    note(call, cbpd_seen_as(call->self, &call->view, call->task->process->base.pid, &id), ESRCH);
+    aim_at_group(call, id);
     call->process_group_ours = false;
     return true;
 }
 
-static bool read_pidfd_signal(struct tracer *self, const struct task *task, const struct syscall_entry *entry,
-                              const struct id_view *view, struct handle_call *call)
+static bool read_pidfd_signal(struct handle_call *call)
 {
-    uint32_t flags = (uint32_t) entry->arguments[3], id = 0;
+    uint32_t flags = (uint32_t) call->entry->arguments[3], id = 0;
     struct descriptor_facts facts = {.is_pidfd = false};
-    int fd = (int) entry->arguments[0];
-    if (!ask_for_signal(call, entry->arguments[1]) || (flags & (flags - 1)) != 0 ||
+    int fd = (int) call->entry->arguments[0];
+    if (!ask_for_signal(call, call->entry->arguments[1]) || (flags & (flags - 1)) != 0 ||
         flags > PIDFD_SIGNAL_PROCESS_GROUP_FLAG)
         return false;
     if (fd < 0 && flags == PIDFD_SIGNAL_PROCESS_GROUP_FLAG)
-        return read_signal_to_own_group(self, task, view, fd, call);
-    if (!aim_at_descriptor(self, task, entry->arguments[0], call, &facts))
+        return read_signal_to_own_group(call, fd);
+    if (!aim_at_descriptor(call, &facts))
         return false;
     if (call->os_error == 0 && !call->is_unknown && !facts.is_pidfd)
-        note(call, process_of_folder(self, task, view, fd, &facts, &call->tid), EBADF);
+        note(call, find_process_of_folder(call, fd, &facts), EBADF);
     if (call->os_error != 0 || call->is_unknown)
         return true;
-    note(call, cbpd_seen_as(self, view, call->tid, &id),
-         EINVAL); /* it is outside of the caller's namespace */
+    /* EINVAL: it is outside of the caller's namespace. */
+    note(call, cbpd_seen_as(call->self, &call->view, call->tid, &id), EINVAL);
     bool names_thread = facts.is_pidfd && (facts.flags & PIDFD_THREAD_FLAG) != 0;
     call->is_thread = flags == PIDFD_SIGNAL_THREAD_FLAG || (flags == 0 && names_thread);
     int target = (int) id;
     if (flags == PIDFD_SIGNAL_PROCESS_GROUP_FLAG) {
-        aim_at_group(call, task, id);
+        aim_at_group(call, id);
         target = -target;
     }
-    replace_by_id(self, call, entry, view, target);
+    replace_by_id(call, target);
     return true;
 }
 
-static bool read_pidfd_operation(struct tracer *self, const struct task *task,
-                                 const struct syscall_entry *entry, uint32_t process_access,
-                                 struct handle_call *call)
+static bool read_pidfd_operation(struct handle_call *call, uint32_t process_access)
 {
     struct descriptor_facts facts = {.is_pidfd = false};
     ask(call, process_access, 0);
     call->keeps_descriptor = true;
-    if (!aim_at_descriptor(self, task, entry->arguments[0], call, &facts))
+    if (!aim_at_descriptor(call, &facts))
         return false;
     if (call->os_error == 0 && !call->is_unknown && !facts.is_pidfd)
         call->os_error = EBADF;
@@ -247,41 +232,35 @@ static bool read_pidfd_operation(struct tracer *self, const struct task *task,
 
 /* ---- Priorities ---- */
 
-static bool read_priority(struct tracer *self, const struct task *task, const struct id_view *view, int which,
-                          int group_value, int user_value, uint64_t who, struct handle_call *call)
+static bool read_priority(struct handle_call *call, int group_value, int user_value)
 {
+    int which = (int) call->entry->arguments[0];
+    uint64_t who = call->entry->arguments[1];
     ask(call, CBP_PROCESS_SET_INFORMATION, CBP_THREAD_SET_INFORMATION);
     call->becomes_thread = true;
     if (which != group_value && which != user_value)
-        return aim_at_id(self, call, view, who);
+        return aim_at_id(call, who);
     if (which == group_value)
-        aim_at_group(call, task, (uint32_t) who);
+        aim_at_group(call, (uint32_t) who);
     else
-        aim_at_user(self, call, task, (uint32_t) who);
+        aim_at_user(call, (uint32_t) who);
     return true;
-}
-
-static bool read_sched(struct tracer *self, const struct id_view *view, uint64_t id, struct handle_call *call)
-{
-    ask(call, 0, CBP_THREAD_SET_INFORMATION);
-    call->is_thread = true;
-    return aim_at_id(self, call, view, id);
 }
 
 /* Reads a call that lets a thread or process share a processor's core with no other, or with the caller. A
  * group is named by a member, which may be in another group by the time of the call. No other call can
  * replace that, so it fails. */
-static bool read_core(struct tracer *self, const struct id_view *view, const uint64_t *arguments,
-                      struct handle_call *call)
+static bool read_core(struct handle_call *call)
 {
     enum { OF_THREAD, OF_PROCESS, OF_GROUP };
+    const uint64_t *arguments = call->entry->arguments;
     int type = (int) arguments[3];
     ask(call, CBP_PROCESS_SET_INFORMATION, CBP_THREAD_SET_INFORMATION);
     call->is_thread = type == OF_THREAD;
     if (type == OF_GROUP)
         call->os_error = EPERM;
-    return type == OF_GROUP || ((type == OF_THREAD || type == OF_PROCESS) && arguments[4] == 0 &&
-                                aim_at_id(self, call, view, arguments[2]));
+    return type == OF_GROUP ||
+           ((type == OF_THREAD || type == OF_PROCESS) && arguments[4] == 0 && aim_at_id(call, arguments[2]));
 }
 
 /* ---- Owners, which get signals about a descriptor ---- */
@@ -294,70 +273,74 @@ struct owner {
 };
 
 /* Aims at an owner. Another or a later call chooses the signal, so it may be any. */
-static bool aim_at_owner(struct tracer *self, struct handle_call *call, const struct task *task,
-                         const struct id_view *view, int owner)
+static bool aim_at_owner(struct handle_call *call, int owner)
 {
     ask(call, CBP_PROCESS_TERMINATE | CBP_PROCESS_SUSPEND_RESUME, 0);
     if (owner > 0)
-        return aim_at_id(self, call, view, (uint32_t) owner);
+        return aim_at_id(call, (uint32_t) owner);
     if (owner == 0 || owner == INT_MIN)
         return false;
-    aim_at_group(call, task, (uint32_t) -owner);
+    aim_at_group(call, (uint32_t) -owner);
     return true;
 }
 
 /* Reads an owner in memory, where it can change before the call. Another call takes its place that has the
  * owner as an argument. For a single thread there is no such call. */
-static bool read_owner_in_memory(struct tracer *self, const struct task *task,
-                                 const struct syscall_entry *entry, const struct id_view *view, bool is_typed,
-                                 struct handle_call *call)
+static bool read_owner_in_memory(struct handle_call *call, bool is_typed)
 {
+    const uint64_t *arguments = call->entry->arguments;
     struct owner owner = {.type = OWNER_IS_PROCESS};
     void *place = is_typed ? (void *) &owner : (void *) &owner.id;
     size_t size = is_typed ? sizeof owner : sizeof owner.id;
-    bool is_read = cbpd_read_memory(task->base.tid, entry->arguments[2], place, size) == size;
+    bool is_read = cbpd_read_memory(call->task->base.tid, arguments[2], place, size) == size;
     bool is_group = is_typed && owner.type == OWNER_IS_GROUP;
     call->by_descriptor = true;
     if (is_read && is_typed && (owner.type < 0 || owner.type > OWNER_IS_GROUP || owner.id < 0)) {
         call->os_error = EINVAL;
         return true;
     }
-    if (!aim_at_owner(self, call, task, view, is_group ? -owner.id : owner.id)) {
+    int id = is_group ? -owner.id : owner.id;
+    if (!aim_at_owner(call, id)) {
         call->aim = AIM_ONE; /* the descriptor gets no owner, which concerns only the caller */
-        call->tid = task->base.tid;
+        call->tid = call->task->base.tid;
     }
     call->is_unknown |= !is_read || (owner.type != OWNER_IS_PROCESS && !is_group);
-    call->replacement = (struct replacement){
-        .argument_count = 3,
-        .architecture = entry->architecture,
-        .number = syscall_number_like(entry->architecture, entry->number, SYSCALL_FCNTL),
-        .arguments = {entry->arguments[0], F_SETOWN, (uint64_t) (int64_t) (is_group ? -owner.id : owner.id)}};
+    replace_call(call, SYSCALL_FCNTL,
+                 (struct replacement){.argument_count = 3,
+                                      .arguments = {arguments[0], F_SETOWN, (uint64_t) (int64_t) id}});
     return true;
 }
 
 /* ---- All of them ---- */
 
-static bool read_by_id(struct tracer *self, enum syscall_kind kind, const struct id_view *view,
-                       const uint64_t *arguments, struct handle_call *call)
+/* Reads a call that names its one target by an id. */
+static bool read_by_id(struct handle_call *call)
 {
-    const uint32_t attach =
-        CBP_PROCESS_VM_READ | CBP_PROCESS_VM_WRITE | CBP_PROCESS_VM_OPERATION | CBP_PROCESS_SUSPEND_RESUME;
-    if (!aim_at_id(self, call, view, arguments[kind == SYSCALL_PTRACE || kind == SYSCALL_PERF_EVENT_OPEN]))
+    const uint64_t *arguments = call->entry->arguments;
+    uint64_t id = arguments[call->kind == SYSCALL_PTRACE || call->kind == SYSCALL_PERF_EVENT_OPEN];
+    if (!aim_at_id(call, id))
         return false;
-    switch (kind) {
+    switch (call->kind) {
     case SYSCALL_PTRACE:
         call->becomes_thread = true;
-        ask(call, attach, CBP_THREAD_GET_CONTEXT | CBP_THREAD_SET_CONTEXT | CBP_THREAD_SUSPEND_RESUME);
+        ask(call,
+            CBP_PROCESS_VM_READ | CBP_PROCESS_VM_WRITE | CBP_PROCESS_VM_OPERATION |
+                CBP_PROCESS_SUSPEND_RESUME,
+            CBP_THREAD_GET_CONTEXT | CBP_THREAD_SET_CONTEXT | CBP_THREAD_SUSPEND_RESUME);
         return true;
     case SYSCALL_PERF_EVENT_OPEN: /* samples registers and stack, and can send a signal */
         call->becomes_thread = true;
         ask(call, CBP_PROCESS_VM_READ | CBP_PROCESS_TERMINATE, CBP_THREAD_GET_CONTEXT | CBP_THREAD_TERMINATE);
         return true;
+    case SYSCALL_SCHED_SETAFFINITY:
+    case SYSCALL_SCHED_SETPARAM:
+    case SYSCALL_SCHED_SETSCHEDULER:
+    case SYSCALL_SCHED_SETATTR:
+        call->is_thread = true;
+        ask(call, 0, CBP_THREAD_SET_INFORMATION);
+        return true;
     case SYSCALL_MOVE_PAGES: /* without nodes it only asks where the pages are */
-        ask(call,
-            arguments[3] != 0 ? (uint32_t) CBP_PROCESS_VM_OPERATION
-                              : (uint32_t) CBP_PROCESS_QUERY_INFORMATION,
-            0);
+        ask(call, arguments[3] != 0 ? CBP_PROCESS_VM_OPERATION : CBP_PROCESS_QUERY_INFORMATION, 0);
         return true;
     case SYSCALL_MIGRATE_PAGES:
         ask(call, CBP_PROCESS_VM_OPERATION, 0);
@@ -377,6 +360,12 @@ static bool read_by_id(struct tracer *self, enum syscall_kind kind, const struct
                 (arguments[3] != 0 ? (uint32_t) CBP_PROCESS_QUERY_INFORMATION : 0),
             0);
         return call->process_access != 0;
+    case SYSCALL_KCMP:
+        ask(call, CBP_PROCESS_QUERY_INFORMATION, 0);
+        if ((int) arguments[1] <= 0)
+            return false;
+        note(call, cbpd_known_as(call->self, &call->view, (uint32_t) arguments[1], &call->other_tid), ESRCH);
+        return true;
     case SYSCALL_PIDFD_OPEN:
         call->is_thread = ((uint32_t) arguments[1] & PIDFD_THREAD_FLAG) != 0;
         ask(call, CBP_PROCESS_QUERY_LIMITED_INFORMATION | CBP_PROCESS_SYNCHRONIZE,
@@ -389,85 +378,59 @@ static bool read_by_id(struct tracer *self, enum syscall_kind kind, const struct
     }
 }
 
-bool cbpd_read_handle_call(struct tracer *self, struct task *task, const struct syscall_entry *entry,
-                           const struct id_view *view, struct handle_call *call)
+bool cbpd_read_handle_call(struct handle_call *call)
 {
-    enum syscall_kind kind = syscall_kind(entry->architecture, entry->number);
-    const uint64_t *arguments = entry->arguments;
-    memset(call, 0, sizeof *call);
-    switch (kind) {
+    const uint64_t *arguments = call->entry->arguments;
+    switch (call->kind) {
     case SYSCALL_KILL:
-        return read_kill(self, task, view, arguments, call);
+        return read_kill(call);
     case SYSCALL_RT_SIGQUEUEINFO:
-        return (int) arguments[0] > 0 && read_kill(self, task, view, arguments, call);
+        return (int) arguments[0] > 0 && read_kill(call);
     case SYSCALL_TKILL:
-        return read_thread_signal(self, view, 0, arguments[0], arguments[1], call);
+        return read_thread_signal(call, 0, arguments[0], arguments[1]);
     case SYSCALL_TGKILL:
     case SYSCALL_RT_TGSIGQUEUEINFO:
-        return (int) arguments[0] > 0 &&
-               read_thread_signal(self, view, arguments[0], arguments[1], arguments[2], call);
+        return (int) arguments[0] > 0 && read_thread_signal(call, arguments[0], arguments[1], arguments[2]);
     case SYSCALL_PIDFD_SEND_SIGNAL:
-        return read_pidfd_signal(self, task, entry, view, call);
+        return read_pidfd_signal(call);
     case SYSCALL_PIDFD_GETFD:
         call->is_duplication = true;
-        return read_pidfd_operation(self, task, entry, CBP_PROCESS_DUP_HANDLE, call);
+        return read_pidfd_operation(call, CBP_PROCESS_DUP_HANDLE);
     case SYSCALL_PROCESS_MADVISE:
     case SYSCALL_PROCESS_MRELEASE:
-        return read_pidfd_operation(self, task, entry, CBP_PROCESS_VM_OPERATION, call);
+        return read_pidfd_operation(call, CBP_PROCESS_VM_OPERATION);
     case SYSCALL_SETPRIORITY:
-        return read_priority(self, task, view, (int) arguments[0], PRIO_PGRP, PRIO_USER, arguments[1], call);
+        return read_priority(call, PRIO_PGRP, PRIO_USER);
     case SYSCALL_IOPRIO_SET:
-        return read_priority(self, task, view, (int) arguments[0], IOPRIO_GROUP, IOPRIO_USER, arguments[1],
-                             call);
-    case SYSCALL_SCHED_SETAFFINITY:
-    case SYSCALL_SCHED_SETPARAM:
-    case SYSCALL_SCHED_SETSCHEDULER:
-    case SYSCALL_SCHED_SETATTR:
-        return read_sched(self, view, arguments[0], call);
+        return read_priority(call, IOPRIO_GROUP, IOPRIO_USER);
     case SYSCALL_FCNTL:
     case SYSCALL_FCNTL64:
-        return (uint32_t) arguments[1] == F_SETOWN
-                   ? aim_at_owner(self, call, task, view, (int) arguments[2])
-                   : read_owner_in_memory(self, task, entry, view, true, call);
+        return (uint32_t) arguments[1] == F_SETOWN ? aim_at_owner(call, (int) arguments[2])
+                                                   : read_owner_in_memory(call, true);
     case SYSCALL_IOCTL:
-        return read_owner_in_memory(self, task, entry, view, false, call);
+        return read_owner_in_memory(call, false);
     case SYSCALL_PRCTL:
-        return read_core(self, view, arguments, call);
-    case SYSCALL_KCMP:
-        ask(call, CBP_PROCESS_QUERY_INFORMATION, 0);
-        if (!aim_at_id(self, call, view, arguments[0]) || (int) arguments[1] <= 0)
-            return false;
-        note(call, cbpd_known_as(self, view, (uint32_t) arguments[1], &call->other_tid), ESRCH);
-        return true;
+        return read_core(call);
     default:
-        return read_by_id(self, kind, view, arguments, call);
+        return read_by_id(call);
     }
 }
 
-enum knowledge cbpd_is_aimed_at(struct tracer *self, const struct handle_call *call,
-                                const struct id_view *view, uint32_t pid, const struct status_facts *facts)
+enum knowledge cbpd_is_aimed_at(const struct handle_call *call, uint32_t pid,
+                                const struct status_facts *facts)
 {
     if (call->aim == AIM_GROUP && call->process_group_ours)
         return facts->group_ids[0] == call->process_group ? KNOWN : ABSENT;
-    enum knowledge visible = cbpd_is_visible(self, view, pid, facts);
-    bool is_aimed;
+    enum knowledge visible = cbpd_is_visible(call->self, &call->view, pid, facts);
+    bool is_aimed = false;
     if (visible == ABSENT)
         return ABSENT;
-    switch (call->aim) {
-    case AIM_GROUP:
-        is_aimed = facts->group_ids[view->level] == call->process_group;
-        break;
-    case AIM_USER:
+    if (call->aim == AIM_GROUP)
+        is_aimed = facts->group_ids[call->view.level] == call->process_group;
+    else if (call->aim == AIM_USER)
         is_aimed = facts->user_id == call->user_id;
-        break;
-    case AIM_EVERYBODY:
-        is_aimed = facts->ids[view->level] > 1 &&
-                   (call->effective_user_id == 0 || call->user_id == facts->user_id ||
-                    call->user_id == facts->saved_user_id || call->effective_user_id == facts->user_id ||
-                    call->effective_user_id == facts->saved_user_id);
-        break;
-    default:
-        return ABSENT;
-    }
+    else if (call->aim == AIM_EVERYBODY)
+        is_aimed =
+            facts->ids[call->view.level] > 1 && may_signal(call->user_id, call->effective_user_id, facts);
     return is_aimed ? visible : ABSENT;
 }

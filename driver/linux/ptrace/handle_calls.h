@@ -2,6 +2,7 @@
 #ifndef CBP_HANDLE_CALLS_H
 #define CBP_HANDLE_CALLS_H
 
+#include "syscalls.h"
 #include "tracer.h"
 
 enum handle_aim {
@@ -12,6 +13,11 @@ enum handle_aim {
 };
 
 struct handle_call {
+    struct tracer *self;
+    struct task *task; /* the caller */
+    const struct syscall_entry *entry;
+    enum syscall_kind kind;
+    struct id_view view; /* the caller's */
     enum handle_aim aim;
     uint32_t tid;            /* AIM_ONE: the target; a process is named by its first thread */
     uint32_t other_tid;      /* AIM_ONE: a second target; 0: none */
@@ -32,13 +38,30 @@ struct handle_call {
     struct replacement replacement;
 };
 
-/* Reads a call. False: it concerns no other process, whatever may change before it happens. */
-bool cbpd_read_handle_call(struct tracer *self, struct task *task, const struct syscall_entry *entry,
-                           const struct id_view *view, struct handle_call *call);
+/* When the call goes on, it does so as a call of that kind, on the caller's architecture. */
+static inline void replace_call(struct handle_call *call, enum syscall_kind kind,
+                                struct replacement replacement)
+{
+    call->replacement = replacement;
+    call->replacement.architecture = call->entry->architecture;
+    call->replacement.number = syscall_number_like(call->entry->architecture, call->entry->number, kind);
+}
 
-/* Says whether a task's call for many aims at this process. */
-enum knowledge cbpd_is_aimed_at(struct tracer *self, const struct handle_call *call,
-                                const struct id_view *view, uint32_t pid, const struct status_facts *facts);
+/* Says whether a process with these ids may signal that one. Source: kill(2). */
+static inline bool may_signal(uint32_t user_id, uint32_t effective_user_id, const struct status_facts *target)
+{
+    return effective_user_id == 0 || effective_user_id == target->user_id ||
+           effective_user_id == target->saved_user_id || user_id == target->user_id ||
+           user_id == target->saved_user_id;
+}
+
+/* Reads the call of which entry, kind and view are given. False: it concerns no other process, whatever may
+ * change before it happens. */
+bool cbpd_read_handle_call(struct handle_call *call);
+
+/* Says whether a call for many aims at this process. */
+enum knowledge cbpd_is_aimed_at(const struct handle_call *call, uint32_t pid,
+                                const struct status_facts *facts);
 
 /* Says whether another task may share the task's descriptors and so can exchange them. */
 bool cbpd_descriptors_are_shared(struct tracer *self, const struct task *task);
@@ -52,8 +75,7 @@ bool cbpd_signals_may_reach_others(struct tracer *self, const struct task *task,
 /* ---- guard.c: processes out of the tree's reach ---- */
 bool cbpd_is_guarded(struct tracer *self, uint32_t pid);
 /* Says whether a call must fail. If not, it may have got a replacement that spares the guarded. */
-bool cbpd_guard_refuses(struct tracer *self, const struct task *task, const struct syscall_entry *entry,
-                        const struct id_view *view, struct handle_call *call);
+bool cbpd_guard_refuses(struct handle_call *call);
 /* Sends the replacement's signal for many. The task's call ends as if it had sent it. */
 void cbpd_signal_the_others(struct tracer *self, struct task *task, const struct replacement *instead);
 

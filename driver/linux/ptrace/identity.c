@@ -1,8 +1,6 @@
 /* Finds out which file a running program is. Only rules that allow by path need this, so it is looked up
  * while there are such rules, and for programs that already run when the first such rule comes. Knows /proc
  * and images; not what rules say. */
-#include "beside.h"
-#include "proc_files.h"
 #include "tracer.h"
 
 struct identity_look {
@@ -10,10 +8,10 @@ struct identity_look {
     struct file_identity found;
 };
 
-static void look_for_identity(void *block)
+static enum knowledge look_for_identity(void *block)
 {
     struct identity_look *look = block;
-    (void) cbpd_read_program_identity(cbpd_living_thread(look->pid), &look->found);
+    return cbpd_read_program_identity(cbpd_living_thread(look->pid), &look->found) ? KNOWN : NOT_KNOWN;
 }
 
 bool cbpd_files_matter(struct tracer *self)
@@ -27,7 +25,7 @@ void cbpd_identify_program(struct tracer *self, struct cbpd_image *image, uint32
         return;
     struct cbpd_image_file *program = &image->files[image->file_count - 1];
     struct identity_look look = {.pid = pid};
-    if (program->inode != 0 || !cbpd_look_now(served_tree(self), look_for_identity, &look, sizeof look))
+    if (program->inode != 0 || look_now(self, look_for_identity, &look, sizeof look) != KNOWN)
         return;
     program->device = look.found.device;
     program->inode = look.found.inode;

@@ -11,7 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "beside.h"
 #include "tracer.h"
 
 /* Gives a process's namespace, read through a task that lives: the first thread may have ended. */
@@ -51,16 +50,20 @@ bool cbpd_open_view(struct tracer *self, struct task *task, struct id_view *view
     return true;
 }
 
+struct inside_look {
+    uint32_t tid, levels;
+    uint64_t inode;
+};
+
 /* Says whether a task, so many levels below a namespace, is inside of it. */
-static enum knowledge look_inside(uint32_t tid, uint32_t levels, uint64_t inode)
+static enum knowledge look_inside(void *block)
 {
-    char path[64];
+    const struct inside_look *look = block;
     struct stat status;
-    snprintf(path, sizeof path, "/proc/%u/ns/pid", tid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = cbpd_open_proc(look->tid, "ns/pid", O_RDONLY);
     if (fd < 0)
-        return cbpd_is_there(tid) ? NOT_KNOWN : ABSENT;
-    for (; fd >= 0 && levels > 0; levels--) {
+        return cbpd_is_there(look->tid) ? NOT_KNOWN : ABSENT;
+    for (uint32_t left = look->levels; fd >= 0 && left > 0; left--) {
         int parent = ioctl(fd, NS_GET_PARENT);
         close(fd);
         fd = parent;
@@ -69,25 +72,7 @@ static enum knowledge look_inside(uint32_t tid, uint32_t levels, uint64_t inode)
         return NOT_KNOWN;
     bool is_read = fstat(fd, &status) == 0;
     close(fd);
-    return !is_read ? NOT_KNOWN : status.st_ino == inode ? KNOWN : ABSENT;
-}
-
-struct inside_look {
-    uint32_t tid, levels;
-    uint64_t inode;
-    enum knowledge knowledge;
-};
-
-static void look_for_inside(void *block)
-{
-    struct inside_look *look = block;
-    look->knowledge = look_inside(look->tid, look->levels, look->inode);
-}
-
-static enum knowledge is_inside(struct tracer *self, uint32_t tid, uint32_t levels, uint64_t inode)
-{
-    struct inside_look look = {.tid = tid, .levels = levels, .inode = inode};
-    return cbpd_look_now(served_tree(self), look_for_inside, &look, sizeof look) ? look.knowledge : NOT_KNOWN;
+    return !is_read ? NOT_KNOWN : status.st_ino == look->inode ? KNOWN : ABSENT;
 }
 
 enum knowledge cbpd_is_visible(struct tracer *self, const struct id_view *view, uint32_t tid,
@@ -97,7 +82,8 @@ enum knowledge cbpd_is_visible(struct tracer *self, const struct id_view *view, 
         return KNOWN;
     if (facts->depth <= view->level)
         return ABSENT;
-    return view->inode != 0 ? is_inside(self, tid, facts->depth - 1 - view->level, view->inode) : NOT_KNOWN;
+    struct inside_look look = {.tid = tid, .levels = facts->depth - 1 - view->level, .inode = view->inode};
+    return view->inode != 0 ? look_now(self, look_inside, &look, sizeof look) : NOT_KNOWN;
 }
 
 enum knowledge cbpd_seen_as(struct tracer *self, const struct id_view *view, uint32_t tid, uint32_t *id)
@@ -130,7 +116,7 @@ static enum knowledge find_outside(struct tracer *self, const struct id_view *vi
 {
     enum knowledge found = ABSENT;
     struct id_list list;
-    if (!cbpd_list_processes(self, &list))
+    if (cbpd_list_ids(self, ALL_PROCESSES, &list) != KNOWN)
         return NOT_KNOWN;
     for (uint32_t i = 0; i < list.count && found != KNOWN; i++)
         if (!find_process(&self->helper, list.ids[i]) && is_known_as(self, view, list.ids[i], id) == KNOWN) {
@@ -160,42 +146,34 @@ enum knowledge cbpd_known_as(struct tracer *self, const struct id_view *view, ui
     return found != ABSENT ? found : find_outside(self, view, id, tid);
 }
 
+struct user_look {
+    uint32_t tid, user_id, our_id;
+};
+
 /* Translates a user's id. Each line of the map is a range: first id there, first id here, length. */
-static enum knowledge read_user_map(uint32_t tid, uint32_t user_id, uint32_t *our_id)
+static enum knowledge look_for_user(void *block)
 {
+    struct user_look *look = block;
     char path[64];
     uint32_t there, here, count;
     enum knowledge found = ABSENT;
-    snprintf(path, sizeof path, "/proc/%u/uid_map", tid);
+    snprintf(path, sizeof path, "/proc/%u/uid_map", look->tid);
     FILE *map = fopen(path, "re");
     if (!map)
         return NOT_KNOWN;
     while (fscanf(map, "%" SCNu32 " %" SCNu32 " %" SCNu32, &there, &here, &count) == 3)
-        if (user_id >= there && user_id - there < count) {
-            *our_id = here + (user_id - there);
+        if (look->user_id >= there && look->user_id - there < count) {
+            look->our_id = here + (look->user_id - there);
             found = KNOWN;
         }
     fclose(map);
     return found;
 }
 
-struct user_look {
-    uint32_t tid, user_id, our_id;
-    enum knowledge knowledge;
-};
-
-static void look_for_user(void *block)
-{
-    struct user_look *look = block;
-    look->knowledge = read_user_map(look->tid, look->user_id, &look->our_id);
-}
-
 enum knowledge cbpd_user_known_as(struct tracer *self, uint32_t tid, uint32_t user_id, uint32_t *our_id)
 {
     struct user_look look = {.tid = tid, .user_id = user_id};
-    if (!cbpd_look_now(served_tree(self), look_for_user, &look, sizeof look))
-        return NOT_KNOWN;
-    if (look.knowledge == KNOWN)
-        *our_id = look.our_id;
-    return look.knowledge;
+    enum knowledge knowledge = look_now(self, look_for_user, &look, sizeof look);
+    *our_id = look.our_id;
+    return knowledge;
 }

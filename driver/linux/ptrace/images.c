@@ -1,13 +1,8 @@
 /* Makes images of what was read about a program. Knows no stops and no rules. */
 #include <elf.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "beside.h"
-#include "reading.h"
 #include "tracer.h"
 
 struct cbpd_image *cbpd_image_of_chain(struct tracer *self, const struct reading *reading)
@@ -37,19 +32,14 @@ struct cbpd_image *cbpd_image_of_reading(struct tracer *self, const struct readi
 }
 
 /* Reads the path that the running program was started by from the vector that the kernel has left it. */
-static bool read_given_path(uint32_t tid, struct reading *reading)
+static bool read_given_path(struct reading *reading)
 {
-    char path[64];
     union {
+        char bytes[2 * 64 * sizeof(uint64_t) + 1];
         uint64_t wide[2 * 64];
         uint32_t narrow[4 * 64];
     } vector;
-    snprintf(path, sizeof path, "/proc/%u/auxv", tid);
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = file >= 0 ? read(file, &vector, sizeof vector) : 0;
-    size_t size = got > 0 ? (size_t) got : 0;
-    if (file >= 0)
-        close(file);
+    size_t size = cbpd_read_proc_file(reading->place.tid, "auxv", vector.bytes, sizeof vector.bytes);
     /* Read as 64 bits, the first key of a 32-bit program has its value in the upper half. */
     bool is_32bit = size >= sizeof vector.wide[0] && vector.wide[0] >> 32 != 0;
     size_t width = is_32bit ? sizeof vector.narrow[0] : sizeof vector.wide[0];
@@ -57,45 +47,39 @@ static bool read_given_path(uint32_t tid, struct reading *reading)
         uint64_t key = is_32bit ? vector.narrow[at] : vector.wide[at];
         uint64_t value = is_32bit ? vector.narrow[at + 1] : vector.wide[at + 1];
         if (key == AT_EXECFN)
-            return cbpd_read_string(&reading->window, tid, value, &reading->path) && reading->path.size > 1;
+            return cbpd_read_string(reading, value, &reading->path) && reading->path.size > 1;
     }
     return false;
 }
 
-struct running_look {
-    uint32_t pid;
-    struct reading reading;
-};
-
-static void look_at_running(void *block)
+static enum knowledge look_at_running(void *block)
 {
-    struct running_look *look = block;
-    struct reading *reading = &look->reading;
-    struct place place = {.pid = look->pid, .tid = cbpd_living_thread(look->pid)};
-    bool has_given = !reading->is_short && read_given_path(place.tid, reading);
-    cbpd_read_running(&place, has_given ? reading->path.bytes : "", reading);
+    struct reading *reading = block;
+    reading->place.tid = cbpd_living_thread(reading->place.pid);
+    bool has_given = !reading->is_short && read_given_path(reading);
+    cbpd_read_running(reading, has_given ? reading->path.bytes : "");
+    return KNOWN;
 }
 
 static void release_running(void *block)
 {
-    cbpd_free_reading(&((struct running_look *) block)->reading);
+    cbpd_free_reading(block);
 }
 
 /* If the program's memory or files do not answer, at least the program that runs is told. */
 struct cbpd_image *cbpd_image_of_running(struct tracer *self, uint32_t pid)
 {
-    static struct running_look look;
+    static struct reading reading;
     bool is_done = false, is_lacking = false;
     for (int is_short = 0; is_short <= 1 && !is_done && !is_lacking; is_short++) {
-        memset(&look, 0, sizeof look);
-        look.pid = pid;
-        look.reading.is_short = is_short != 0;
-        is_done = cbpd_look_now_and_release(served_tree(self), look_at_running, release_running, &look,
-                                            sizeof look);
+        memset(&reading, 0, sizeof reading);
+        reading.place.pid = pid;
+        reading.is_short = is_short != 0;
+        is_done = cbpd_look_now(served_tree(self), look_at_running, release_running, &reading,
+                                sizeof reading) == KNOWN;
         is_lacking = !is_done && errno == ENOMEM;
     }
-    struct cbpd_image *image =
-        is_lacking ? NULL : cbpd_image_of_reading(self, is_done ? &look.reading : NULL);
-    release_running(&look);
+    struct cbpd_image *image = is_lacking ? NULL : cbpd_image_of_reading(self, is_done ? &reading : NULL);
+    cbpd_free_reading(&reading);
     return image;
 }

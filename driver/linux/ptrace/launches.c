@@ -12,7 +12,7 @@ struct launch {
     struct launch *next;
     struct task *task; /* NULL until the launcher has reported */
     int launcher_fd, result_fd;
-    uint32_t session_id, rule_id, thread_id;
+    struct cbp_launch request;
 };
 
 static struct launch *launches;
@@ -28,9 +28,7 @@ uint32_t cbpd_begin_launch(const struct cbp_launch *request, int launcher_fd, in
     }
     launch->launcher_fd = launcher_fd;
     launch->result_fd = result_fd;
-    launch->session_id = request->session_id;
-    launch->rule_id = request->rule_id;
-    launch->thread_id = request->thread_id;
+    launch->request = *request;
     launch->next = launches;
     launches = launch;
     return 0;
@@ -65,16 +63,15 @@ static void end_launch(struct tracer *self, struct launch *launch, uint32_t stat
  * errno, and handle operations, if a session wants to know them or a rule strips rights. */
 static uint32_t wanted_filter_parts(struct tracer *self)
 {
-    uint32_t parts = self->helper.policy.rule_counts[CBP_ACTION_STRIP] > 0 ? CBP_LAUNCH_FLAG_HANDLES : 0;
-    if (self->helper.policy.strip_mask & CBP_PROCESS_QUERY_LIMITED_INFORMATION)
+    const struct cbpd_policy *policy = &self->helper.policy;
+    uint32_t parts = policy->rule_counts[CBP_ACTION_STRIP] > 0 ? CBP_LAUNCH_FLAG_HANDLES : 0;
+    if (policy->strip_mask & CBP_PROCESS_QUERY_LIMITED_INFORMATION)
         parts |= CBP_LAUNCH_FLAG_HARMLESS_SIGNALS;
-    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
-        const struct cbp_session_settings *session = &self->helper.policy.sessions[id].settings;
-        if (!self->helper.policy.sessions[id].open)
-            continue;
+    for (uint32_t i = 0; i < policy->session_count; i++) {
+        const struct cbp_session_settings *session = &policy->sessions[policy->order[i]].settings;
         if (session->refuse_with == CBP_REFUSE_WITH_ERRNO &&
             ((session->events & CBP_PROC_EVT_PROCESS_CREATION) != 0 ||
-             self->helper.policy.rule_counts[CBP_ACTION_DENY] > 0))
+             policy->rule_counts[CBP_ACTION_DENY] > 0))
             parts |= CBP_LAUNCH_FLAG_EXECUTIONS;
         if (session->events & CBPD_HANDLE_OPERATIONS)
             parts |= CBP_LAUNCH_FLAG_HANDLES | CBP_LAUNCH_FLAG_HARMLESS_SIGNALS;
@@ -84,16 +81,9 @@ static uint32_t wanted_filter_parts(struct tracer *self)
 
 static uint32_t wanted_scope(struct tracer *self)
 {
-    uint32_t scope = 0;
-    for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
-        const struct cbpd_session *session = &self->helper.policy.sessions[id];
-        uint32_t flags = session->open ? session->settings.flags : 0;
-        if (flags & CBP_SESSION_FLAG_SCOPE_SIGNALS)
-            scope |= CBP_LAUNCH_FLAG_SCOPE_SIGNALS;
-        if (flags & CBP_SESSION_FLAG_SCOPE_PROC_FILES)
-            scope |= CBP_LAUNCH_FLAG_SCOPE_PROC_FILES;
-    }
-    return scope;
+    uint32_t flags = flags_of_sessions(self);
+    return (flags & CBP_SESSION_FLAG_SCOPE_SIGNALS ? CBP_LAUNCH_FLAG_SCOPE_SIGNALS : 0) |
+           (flags & CBP_SESSION_FLAG_SCOPE_PROC_FILES ? CBP_LAUNCH_FLAG_SCOPE_PROC_FILES : 0);
 }
 
 static void seize_launcher(struct tracer *self, struct launch *launch, const struct ucred *sender)
@@ -115,13 +105,14 @@ static void seize_launcher(struct tracer *self, struct launch *launch, const str
         if (cbpd_read_status(self, task->base.tid, &facts))
             process->parent_pid = facts.parent_pid;
         process->creator_pid = process->parent_pid;
-        process->creator_tid = launch->thread_id;
+        process->creator_tid = launch->request.thread_id;
         task->creator_pid = process->creator_pid;
         task->creator_tid = process->creator_tid;
         process->user_id = sender->uid;
         process->is_launcher = true;
-        if (launch->rule_id != 0)
-            cbpd_add_launch_rule(&self->helper.policy, launch->session_id, launch->rule_id, &process->base);
+        if (launch->request.rule_id != 0)
+            cbpd_add_launch_rule(&self->helper.policy, launch->request.session_id, launch->request.rule_id,
+                                 &process->base);
     }
     go.status = status;
     cbpd_send_message(launch->launcher_fd, &go, sizeof go);

@@ -187,38 +187,26 @@ static bool may_be_of(uint32_t filter_parts, const struct status_facts *facts)
     return filter_parts == 0 || facts->has_filter;
 }
 
-static void sum_up_candidates(struct tracer *self, const struct status_facts *facts, uint64_t start_time)
+/* Sums up all that may have created a child that began at this time, or without facts all that is known. */
+static void sum_up(struct tracer *self, const struct status_facts *facts, uint64_t start_time)
 {
     begin_sum(self);
     for (struct process *process = first_process(&self->helper); process; process = next_process(process))
-        if (process->base.start_time <= start_time && may_be_of(process->filter_parts, facts)) {
+        if (!facts || (process->base.start_time <= start_time && may_be_of(process->filter_parts, facts))) {
             struct legacy legacy = legacy_of(self, process);
             add_to_sum(self, &legacy);
         }
     for (uint32_t i = 0; i < row_count; i++)
-        if (rows[i].last_tick != 0 && rows[i].last_tick >= start_time &&
-            may_be_of(rows[i].filter_parts, facts))
-            add_to_sum(self, &rows[i]);
-}
-
-/* Sums up all that is known, if no candidate fits. */
-static void sum_up_everything(struct tracer *self)
-{
-    begin_sum(self);
-    for (struct process *process = first_process(&self->helper); process; process = next_process(process)) {
-        struct legacy legacy = legacy_of(self, process);
-        add_to_sum(self, &legacy);
-    }
-    for (uint32_t i = 0; i < row_count; i++)
-        if (rows[i].last_tick != 0)
+        if (rows[i].last_tick != 0 &&
+            (!facts || (rows[i].last_tick >= start_time && may_be_of(rows[i].filter_parts, facts))))
             add_to_sum(self, &rows[i]);
 }
 
 struct process *cbpd_guess_creator(struct tracer *self, const struct status_facts *facts, uint64_t start_time)
 {
-    sum_up_candidates(self, facts, start_time);
+    sum_up(self, facts, start_time);
     if (sum.is_empty)
-        sum_up_everything(self);
+        sum_up(self, NULL, 0);
     struct legacy legacy = take_sum(self);
     struct process *creator = make_nobody();
     if (!creator) {

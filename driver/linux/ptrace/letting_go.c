@@ -11,7 +11,6 @@
 #include <sys/ptrace.h>
 #include <unistd.h>
 
-#include "beside.h"
 #include "tracer.h"
 
 enum { WISH_SIGNAL = SIGURG /* ignored by processes without a handler */ };
@@ -128,7 +127,7 @@ uint32_t cbpd_other_helper_of(struct tracer *self, uint32_t pid)
 {
     struct id_list list;
     uint32_t found = 0;
-    if (cbpd_list_threads(self, pid, &list) != KNOWN)
+    if (cbpd_list_ids(self, pid, &list) != KNOWN)
         return 0;
     for (uint32_t i = 0; i < list.count && found == 0; i++) {
         struct status_facts facts;

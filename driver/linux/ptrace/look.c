@@ -8,11 +8,9 @@ static void work(struct job *job)
 {
     struct look *look = (struct look *) job;
     if (look->kind == OPERATION_ENTRY)
-        look->resolution = cbpd_read_entry(&look->place, &look->entry, &look->reading);
+        look->resolution = cbpd_read_entry(&look->reading, &look->entry);
     else
-        look->is_as_approved =
-            cbpd_read_stop(&look->place, look->has_registers ? &look->registers : NULL, look->user_id,
-                           look->has_approved ? &look->approved : NULL, &look->reading);
+        look->is_as_approved = cbpd_read_stop(&look->reading);
 }
 
 static void discard(struct job *job)
@@ -26,16 +24,17 @@ static void prepare(struct tracer *self, struct look *look, struct task *task,
                     const struct syscall_entry *entry)
 {
     look->kind = entry ? OPERATION_ENTRY : OPERATION_EXECUTION;
-    look->place = (struct place){.pid = task->process->base.pid, .tid = task->base.tid};
-    look->user_id = task->process->user_id;
+    struct reading *reading = &look->reading;
+    reading->place = (struct place){.pid = task->process->base.pid, .tid = task->base.tid};
+    reading->user_id = task->process->user_id;
     if (entry) {
         look->entry = *entry;
         return;
     }
-    look->reading.needs_path_only = !cbpd_files_matter(self);
-    look->has_registers = cbpd_read_stop_registers(task, &look->registers);
-    look->has_approved = task->approval.valid;
-    look->approved = task->approval.facts;
+    reading->needs_path_only = !cbpd_files_matter(self);
+    reading->has_registers = cbpd_read_stop_registers(task, &reading->registers);
+    reading->has_approved = task->approval.valid;
+    reading->approved = task->approval.facts;
 }
 
 /* Gives the result of a look without memory: nothing was found, so the execution is refused. */
@@ -46,11 +45,12 @@ static const struct look *look_in_vain(const struct task *task)
     return &nothing;
 }
 
+/* Gives a look to a reader. False: *found is what is known without one; NULL: nothing. */
 static bool give_away(struct tracer *self, struct task *task, const struct syscall_entry *entry,
-                      bool is_short, bool *is_lacking)
+                      bool is_short, const struct look **found)
 {
     struct look *look = calloc(1, sizeof *look);
-    *is_lacking = !look;
+    *found = look ? NULL : look_in_vain(task);
     if (!look)
         return false;
     look->job = (struct job){.work = work, .discard = discard, .owner = task, .tree = task->process->tree};
@@ -72,12 +72,8 @@ bool cbpd_look_at_execution(struct tracer *self, struct task *task, const struct
 {
     static struct look own;
     *found = &own;
-    if (cbpd_anything_may_block()) {
-        bool is_lacking;
-        bool is_given = give_away(self, task, entry, false, &is_lacking);
-        *found = is_lacking ? look_in_vain(task) : NULL;
-        return !is_given;
-    }
+    if (cbpd_anything_may_block())
+        return !give_away(self, task, entry, false, found);
     prepare(self, &own, task, entry);
     work(&own.job);
     return true;
@@ -85,14 +81,10 @@ bool cbpd_look_at_execution(struct tracer *self, struct task *task, const struct
 
 bool cbpd_end_look(struct tracer *self, struct task *task, struct job *job, const struct look **found)
 {
-    enum look_stage stage = task->look_stage;
-    bool is_lacking = false;
     task->look = NULL;
-    if (!job && stage == LOOK_AT_STOP && !self->helper.leaving &&
-        give_away(self, task, NULL, true, &is_lacking))
-        return false;
-    *found = is_lacking ? look_in_vain(task) : (struct look *) job;
-    return true;
+    *found = (struct look *) job;
+    return job || task->look_stage != LOOK_AT_STOP || self->helper.leaving ||
+           !give_away(self, task, NULL, true, found);
 }
 
 void cbpd_free_look(struct job *job)

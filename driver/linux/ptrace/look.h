@@ -9,17 +9,12 @@
 struct look {
     struct job job;
     /* The tracer sets these members before the look. */
-    enum operation_kind kind; /* OPERATION_ENTRY or OPERATION_EXECUTION */
-    struct place place;
-    struct syscall_entry entry;      /* for an OPERATION_ENTRY */
-    struct stop_registers registers; /* for an OPERATION_EXECUTION, if has_registers */
-    struct execution_facts approved; /* only if has_approved */
-    uint32_t user_id;
-    bool has_registers, has_approved;
+    enum operation_kind kind;   /* OPERATION_ENTRY or OPERATION_EXECUTION */
+    struct syscall_entry entry; /* for an OPERATION_ENTRY */
     /* The look finds these. */
     enum resolution resolution; /* for an OPERATION_ENTRY */
     bool is_as_approved;
-    struct reading reading;
+    struct reading reading; /* the tracer sets whose, and what it wishes */
 };
 
 /* Looks at what a stopped task executes; entry is NULL at the stop after execve. True: *found is valid until

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "look_up.h"
+#include "proc_files.h"
 
 enum { LINKS_MAX = 40, PROC_ROOT_INODE = 1 };
 
@@ -26,11 +27,17 @@ static _Thread_local const char *own_descriptors = "/proc/self/fd";
 /* This errno stands for what the helper must not look at: nothing can be said about it. */
 enum { NOT_TO_BE_HAD = EPERM };
 
+/* Closes a descriptor after a call that may have failed. */
+static void close_quietly(int fd)
+{
+    int error = errno;
+    close(fd);
+    errno = error;
+}
+
 static int open_own(uint32_t tid, const char *name)
 {
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%u/%s", tid, name);
-    int fd = open(path, O_PATH | O_CLOEXEC);
+    int fd = cbpd_open_proc(tid, name, O_PATH);
     if (fd < 0)
         errno = errno == ENOENT ? EBADF : NOT_TO_BE_HAD;
     return fd;
@@ -95,13 +102,11 @@ static bool follow(struct walk *walk, int link, const char *name)
         errno = errno == ENOENT ? ENOENT : NOT_TO_BE_HAD;
         return false;
     }
-    if (is_proc_root && strcmp(name, "self") == 0) {
-        snprintf(text, sizeof text, "/proc/%u", walk->place->pid);
-        return go_to(walk, open(text, O_PATH | O_CLOEXEC));
-    }
+    if (is_proc_root && strcmp(name, "self") == 0)
+        return go_to(walk, cbpd_open_proc(walk->place->pid, "", O_PATH));
     if (is_proc_root && strcmp(name, "thread-self") == 0) {
-        snprintf(text, sizeof text, "/proc/%u/task/%u", walk->place->pid, walk->place->tid);
-        return go_to(walk, open(text, O_PATH | O_CLOEXEC));
+        snprintf(text, sizeof text, "task/%u", walk->place->tid);
+        return go_to(walk, cbpd_open_proc(walk->place->pid, text, O_PATH));
     }
     ssize_t size = readlinkat(link, "", text, PATH_MAX);
     if (size <= 0 || size == PATH_MAX || (size_t) size + strlen(walk->rest) + 2 > sizeof text) {
@@ -140,9 +145,7 @@ static bool step(struct walk *walk, const char *name, bool is_last)
     if (fstat(fd, &status) != 0 || !S_ISLNK(status.st_mode) || (is_last && walk->no_follow))
         return go_to(walk, fd);
     bool done = follow(walk, fd, name);
-    int error = errno;
-    close(fd);
-    errno = error;
+    close_quietly(fd);
     return done;
 }
 
@@ -157,9 +160,7 @@ static int walk_path(const struct place *place, int root, int start, const char 
         done = step(&walk, name, is_last);
     if (done)
         return walk.at;
-    int error = errno;
-    close(walk.at);
-    errno = error;
+    close_quietly(walk.at);
     return -1;
 }
 
@@ -183,9 +184,7 @@ static int look_up_from(const struct place *place, int folder, const char *path,
         return -1;
     int start = fcntl(folder, F_DUPFD_CLOEXEC, 0);
     fd = start >= 0 ? walk_path(place, root, start, path, no_follow) : -1;
-    int error = errno;
-    close(root);
-    errno = error;
+    close_quietly(root);
     return fd;
 }
 
@@ -199,9 +198,7 @@ int cbpd_look_up(const struct place *place, int folder_fd, const char *path, int
     if (folder < 0 || path[0] == 0)
         return folder;
     int fd = look_up_from(place, folder, path, (at_flags & AT_SYMLINK_NOFOLLOW) != 0);
-    int error = errno;
-    close(folder);
-    errno = error;
+    close_quietly(folder);
     return fd;
 }
 

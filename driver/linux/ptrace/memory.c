@@ -17,46 +17,66 @@ enum { PAGES_AT_ONCE = WINDOW_SIZE / TASK_PAGE_SIZE };
 
 enum { OS_ERROR_MAX = 511 }; /* higher values are never seen by programs: they restart the call */
 
-/* ---- Registers: one block for each architecture ---- */
+/* ---- Registers ---- */
+
+/* A set of registers has these at such an index. */
+struct places {
+    size_t number, first_argument, stack_pointer;
+};
 
 #if defined(__x86_64__)
+#define PLACE(name) (offsetof(struct user_regs_struct, name) / sizeof(uint64_t))
+enum { NARROW_COUNT = 17, WIDE_ARCHITECTURE = AUDIT_ARCH_X86_64, NARROW_ARCHITECTURE = AUDIT_ARCH_I386 };
+static const struct places wide_places = {PLACE(orig_rax), PLACE(rdi), PLACE(rsp)};
+static const struct places narrow_places = {11, 0, 15};
+#elif defined(__aarch64__)
+enum { NARROW_COUNT = 18, WIDE_ARCHITECTURE = AUDIT_ARCH_AARCH64, NARROW_ARCHITECTURE = AUDIT_ARCH_ARM };
+static const struct places wide_places = {8, 0, offsetof(struct user_regs_struct, sp) / sizeof(uint64_t)};
+static const struct places narrow_places = {7, 0, 13};
+#else
+#error "the ptrace driver knows x86_64 and aarch64"
+#endif
 
-struct registers_32bit { /* NT_PRSTATUS of an i386 task */
-    uint32_t values[17];
+/* A task has one set or the other, as its program is: each has as many registers as the kernel gives. */
+union registers {
+    uint64_t wide[sizeof(struct user_regs_struct) / sizeof(uint64_t)];
+    uint32_t narrow[NARROW_COUNT];
 };
-enum { REGISTER_32BIT_STACK_POINTER = 15 };
+
+static bool read_registers(const struct task *task, union registers *registers, bool *is_narrow)
+{
+    struct iovec vector = {registers, sizeof *registers};
+    if (ptrace(PTRACE_GETREGSET, (pid_t) task->base.tid, NT_PRSTATUS, &vector) < 0)
+        return false;
+    *is_narrow = vector.iov_len == sizeof registers->narrow;
+    return true;
+}
 
 bool cbpd_read_stop_registers(const struct task *task, struct stop_registers *stop)
 {
-    union {
-        struct user_regs_struct full;
-        struct registers_32bit compatible;
-    } registers;
-    struct iovec vector = {&registers, sizeof registers};
-    if (ptrace(PTRACE_GETREGSET, (pid_t) task->base.tid, NT_PRSTATUS, &vector) < 0)
+    union registers registers;
+    if (!read_registers(task, &registers, &stop->is_32bit))
         return false;
-    stop->is_32bit = vector.iov_len == sizeof registers.compatible;
-    stop->stack_pointer =
-        stop->is_32bit ? registers.compatible.values[REGISTER_32BIT_STACK_POINTER] : registers.full.rsp;
+    stop->stack_pointer = stop->is_32bit ? registers.narrow[narrow_places.stack_pointer]
+                                         : registers.wide[wide_places.stack_pointer];
     return true;
 }
 
 bool cbpd_read_call_registers(const struct task *task, struct syscall_entry *entry)
 {
-    enum { NUMBER_32BIT = 11, FIRST_ARGUMENT_32BIT = 0 };
-    union {
-        struct user_regs_struct full;
-        struct registers_32bit compatible;
-    } registers;
-    struct iovec vector = {&registers, sizeof registers};
-    if (ptrace(PTRACE_GETREGSET, (pid_t) task->base.tid, NT_PRSTATUS, &vector) < 0)
+    union registers registers;
+    bool is_narrow;
+    if (!read_registers(task, &registers, &is_narrow))
         return false;
-    bool is_i386 = vector.iov_len == sizeof registers.compatible;
-    entry->architecture = is_i386 ? AUDIT_ARCH_I386 : AUDIT_ARCH_X86_64;
-    entry->number = is_i386 ? registers.compatible.values[NUMBER_32BIT] : registers.full.orig_rax;
-    entry->arguments[0] = is_i386 ? registers.compatible.values[FIRST_ARGUMENT_32BIT] : registers.full.rdi;
+    const uint32_t *narrow = registers.narrow;
+    const uint64_t *wide = registers.wide;
+    entry->architecture = is_narrow ? NARROW_ARCHITECTURE : WIDE_ARCHITECTURE;
+    entry->number = is_narrow ? narrow[narrow_places.number] : wide[wide_places.number];
+    entry->arguments[0] = is_narrow ? narrow[narrow_places.first_argument] : wide[wide_places.first_argument];
     return true;
 }
+
+#if defined(__x86_64__)
 
 /* In a call that has created a task, each of these numbers means one call alone, of either width. */
 bool cbpd_calls_plain_fork(const struct task *task)
@@ -76,13 +96,6 @@ bool cbpd_fail_syscall(const struct task *task, int os_error)
 {
     return poke_register(task, offsetof(struct user_regs_struct, orig_rax), (uint64_t) -1) &&
            poke_register(task, offsetof(struct user_regs_struct, rax), (uint64_t) (int64_t) -os_error);
-}
-
-bool cbpd_set_first_argument(const struct task *task, const struct syscall_entry *entry, uint64_t value)
-{
-    bool is_i386 = entry->architecture == AUDIT_ARCH_I386;
-    size_t offset = is_i386 ? offsetof(struct user_regs_struct, rbx) : offsetof(struct user_regs_struct, rdi);
-    return poke_register(task, offset, value);
 }
 
 bool cbpd_replace_syscall(const struct task *task, const struct replacement *replacement)
@@ -105,48 +118,7 @@ static bool has_32bit_pointers(uint32_t architecture, uint64_t number)
     return architecture == AUDIT_ARCH_I386 || (number & X32_SYSCALL_BIT) != 0;
 }
 
-#elif defined(__aarch64__)
-
-enum { ARM_NUMBER_REGISTER = 7, ARM_STACK_POINTER = 13, ARM_REGISTER_COUNT = 18 };
-
-union arm_registers {
-    struct user_regs_struct full;
-    uint32_t compatible[ARM_REGISTER_COUNT];
-};
-
-static bool get_registers(const struct task *task, union arm_registers *registers, size_t *size)
-{
-    struct iovec vector = {registers, sizeof *registers};
-    if (ptrace(PTRACE_GETREGSET, (pid_t) task->base.tid, NT_PRSTATUS, &vector) < 0)
-        return false;
-    *size = vector.iov_len;
-    return true;
-}
-
-bool cbpd_read_stop_registers(const struct task *task, struct stop_registers *stop)
-{
-    union arm_registers registers;
-    size_t size;
-    if (!get_registers(task, &registers, &size))
-        return false;
-    stop->is_32bit = size == sizeof registers.compatible;
-    stop->stack_pointer = stop->is_32bit ? registers.compatible[ARM_STACK_POINTER] : registers.full.sp;
-    return true;
-}
-
-bool cbpd_read_call_registers(const struct task *task, struct syscall_entry *entry)
-{
-    enum { NUMBER_REGISTER = 8 };
-    union arm_registers registers;
-    size_t size;
-    if (!get_registers(task, &registers, &size))
-        return false;
-    bool is_arm = size == sizeof registers.compatible;
-    entry->architecture = is_arm ? AUDIT_ARCH_ARM : AUDIT_ARCH_AARCH64;
-    entry->number = is_arm ? registers.compatible[ARM_NUMBER_REGISTER] : registers.full.regs[NUMBER_REGISTER];
-    entry->arguments[0] = is_arm ? registers.compatible[0] : registers.full.regs[0];
-    return true;
-}
+#else
 
 /* This architecture has neither: C libraries use clone. */
 bool cbpd_calls_plain_fork(const struct task *task)
@@ -155,54 +127,35 @@ bool cbpd_calls_plain_fork(const struct task *task)
     return false;
 }
 
-/* Register 0 is both the first argument and the result. */
-static bool set_register_0(const struct task *task, uint64_t value)
+/* Sets the call at whose entry the task is: number -1 is no call, and its result is the first argument. */
+static bool set_call(const struct task *task, int number, const uint64_t *arguments, uint32_t count)
 {
-    union arm_registers registers;
-    size_t size;
-    if (!get_registers(task, &registers, &size))
+    union registers registers;
+    bool is_narrow;
+    struct iovec in_kernel = {&number, sizeof number};
+    if (!read_registers(task, &registers, &is_narrow))
         return false;
-    if (size == sizeof registers.compatible)
-        registers.compatible[0] = (uint32_t) value;
-    else
-        registers.full.regs[0] = value;
-    struct iovec vector = {&registers, size};
-    return ptrace(PTRACE_SETREGSET, (pid_t) task->base.tid, NT_PRSTATUS, &vector) == 0;
-}
-
-static bool set_syscall_number(const struct task *task, int number)
-{
-    struct iovec vector = {&number, sizeof number};
-    return ptrace(PTRACE_SETREGSET, (pid_t) task->base.tid, NT_ARM_SYSTEM_CALL, &vector) == 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (is_narrow)
+            registers.narrow[i] = (uint32_t) arguments[i];
+        else
+            registers.wide[i] = arguments[i];
+    if (is_narrow && number >= 0)
+        registers.narrow[narrow_places.number] = (uint32_t) number;
+    struct iovec vector = {&registers, is_narrow ? sizeof registers.narrow : sizeof registers.wide};
+    return ptrace(PTRACE_SETREGSET, (pid_t) task->base.tid, NT_PRSTATUS, &vector) == 0 &&
+           ptrace(PTRACE_SETREGSET, (pid_t) task->base.tid, NT_ARM_SYSTEM_CALL, &in_kernel) == 0;
 }
 
 bool cbpd_fail_syscall(const struct task *task, int os_error)
 {
-    return set_syscall_number(task, -1) && set_register_0(task, (uint64_t) (int64_t) -os_error);
+    const uint64_t result = (uint64_t) (int64_t) -os_error;
+    return set_call(task, -1, &result, 1);
 }
 
 bool cbpd_replace_syscall(const struct task *task, const struct replacement *replacement)
 {
-    union arm_registers registers;
-    size_t size;
-    if (!get_registers(task, &registers, &size))
-        return false;
-    for (uint32_t i = 0; i < replacement->argument_count; i++)
-        if (size == sizeof registers.compatible)
-            registers.compatible[i] = (uint32_t) replacement->arguments[i];
-        else
-            registers.full.regs[i] = replacement->arguments[i];
-    if (size == sizeof registers.compatible)
-        registers.compatible[ARM_NUMBER_REGISTER] = (uint32_t) replacement->number;
-    struct iovec vector = {&registers, size};
-    return ptrace(PTRACE_SETREGSET, (pid_t) task->base.tid, NT_PRSTATUS, &vector) == 0 &&
-           set_syscall_number(task, (int) replacement->number);
-}
-
-bool cbpd_set_first_argument(const struct task *task, const struct syscall_entry *entry, uint64_t value)
-{
-    (void) entry;
-    return set_register_0(task, value);
+    return set_call(task, (int) replacement->number, replacement->arguments, replacement->argument_count);
 }
 
 static bool has_32bit_pointers(uint32_t architecture, uint64_t number)
@@ -211,8 +164,6 @@ static bool has_32bit_pointers(uint32_t architecture, uint64_t number)
     return architecture == AUDIT_ARCH_ARM;
 }
 
-#else
-#error "the ptrace driver knows x86_64 and aarch64"
 #endif
 
 /* PTRACE_GET_SYSCALL_INFO writes this at a seccomp stop. Source: the kernel's linux/ptrace.h, which some
@@ -227,31 +178,33 @@ struct seccomp_stop {
     uint32_t returned_data;
 };
 
+static bool read_stop(const struct task *task, uint8_t operation, struct seccomp_stop *stop)
+{
+    memset(stop, 0, sizeof *stop);
+    return ptrace(PTRACE_GET_SYSCALL_INFO, (pid_t) task->base.tid, sizeof *stop, stop) > 0 &&
+           stop->operation == operation;
+}
+
 /* Reads at a seccomp stop what the task asks for. */
 bool cbpd_read_syscall_entry(const struct task *task, struct syscall_entry *entry)
 {
-    struct seccomp_stop info;
-    memset(&info, 0, sizeof info);
-    if (ptrace(PTRACE_GET_SYSCALL_INFO, (pid_t) task->base.tid, sizeof info, &info) <= 0 ||
-        info.operation != PTRACE_SYSCALL_INFO_SECCOMP)
+    struct seccomp_stop stop;
+    if (!read_stop(task, PTRACE_SYSCALL_INFO_SECCOMP, &stop))
         return false;
-    entry->number = info.number;
-    entry->architecture = info.architecture;
-    entry->filter_data = info.returned_data;
-    for (size_t i = 0; i < 6; i++)
-        entry->arguments[i] = info.arguments[i];
-    entry->is_32bit = has_32bit_pointers(info.architecture, info.number);
+    entry->number = stop.number;
+    entry->architecture = stop.architecture;
+    entry->filter_data = stop.returned_data;
+    memcpy(entry->arguments, stop.arguments, sizeof entry->arguments);
+    entry->is_32bit = has_32bit_pointers(stop.architecture, stop.number);
     return true;
 }
 
 bool cbpd_read_syscall_error(const struct task *task, int *os_error)
 {
-    struct seccomp_stop info; /* the result stands where a call's number does */
-    memset(&info, 0, sizeof info);
-    if (ptrace(PTRACE_GET_SYSCALL_INFO, (pid_t) task->base.tid, sizeof info, &info) <= 0 ||
-        info.operation != PTRACE_SYSCALL_INFO_EXIT)
+    struct seccomp_stop stop; /* the result stands where a call's number does */
+    if (!read_stop(task, PTRACE_SYSCALL_INFO_EXIT, &stop))
         return false;
-    int64_t result = (int64_t) info.number;
+    int64_t result = (int64_t) stop.number;
     *os_error = result < 0 && result >= -OS_ERROR_MAX ? (int) -result : 0;
     return true;
 }

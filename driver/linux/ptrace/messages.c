@@ -15,16 +15,11 @@
 /* A message carries at most the kernel's SCM_MAX_FD. */
 enum { DESCRIPTORS_MAX = 253 };
 
-static void close_descriptor(int fd)
-{
-    if (fd >= 0)
-        close(fd);
-}
-
 void cbpd_close_descriptors(struct received *received)
 {
     for (int i = 0; i < RECEIVED_DESCRIPTORS_MAX; i++) {
-        close_descriptor(received->descriptors[i]);
+        if (received->descriptors[i] >= 0)
+            close(received->descriptors[i]);
         received->descriptors[i] = -1;
     }
 }

@@ -52,17 +52,10 @@ bool cbpd_creates_for_parent(struct task *creator)
         return has_asked;
     if (cbpd_calls_plain_fork(creator) || !cbpd_read_call_registers(creator, &entry))
         return false;
-    uint64_t flags = 0;
-    switch (syscall_kind(entry.architecture, entry.number)) {
-    case SYSCALL_CLONE:
-        flags = entry.arguments[0];
-        break;
-    case SYSCALL_CLONE3:
+    enum syscall_kind kind = syscall_kind(entry.architecture, entry.number);
+    uint64_t flags = kind == SYSCALL_CLONE ? entry.arguments[0] : 0;
+    if (kind == SYSCALL_CLONE3)
         (void) cbpd_read_memory(creator->base.tid, entry.arguments[0] + offsetof(struct clone_args, flags),
                                 &flags, sizeof flags);
-        break;
-    default:
-        break;
-    }
     return (flags & CLONE_PARENT) != 0;
 }

@@ -11,35 +11,33 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "beside.h"
-#include "proc_stat.h"
 #include "tracer.h"
 
 /* cbpd_look_now() looks up a process's times like this, because the task can make that last. */
 struct stat_look {
     uint32_t pid;
     bool is_of_thread; /* of the first thread only, whose file does not add up the times of all threads */
-    bool is_known;
     struct stat_facts facts;
 };
 
-static void look_for_stat(void *block)
+static enum knowledge look_for_stat(void *block)
 {
     struct stat_look *look = block;
     char line[STAT_SIZE_MAX];
     char name[32] = "stat";
     if (look->is_of_thread)
         snprintf(name, sizeof name, "task/%u/stat", look->pid);
-    look->is_known =
-        cbpd_read_proc_file(look->pid, name, line, sizeof line) != 0 && cbpd_parse_stat(line, &look->facts);
+    if (cbpd_read_proc_file(look->pid, name, line, sizeof line) == 0 || !cbpd_parse_stat(line, &look->facts))
+        return NOT_KNOWN;
     look->facts.name = NULL;
+    return KNOWN;
 }
 
 /* Reads a process's facts. All 0: it is gone or hidden. */
 static struct stat_facts read_stat(struct tracer *self, uint32_t pid)
 {
     struct stat_look look = {.pid = pid};
-    (void) cbpd_look_now(served_tree(self), look_for_stat, &look, sizeof look);
+    (void) look_now(self, look_for_stat, &look, sizeof look);
     return look.facts;
 }
 
@@ -51,9 +49,9 @@ uint64_t cbpd_read_start_time(struct tracer *self, uint32_t pid)
 bool cbpd_read_parent(struct tracer *self, uint32_t pid, uint32_t *parent_pid)
 {
     struct stat_look look = {.pid = pid, .is_of_thread = true};
-    bool is_done = cbpd_look_now(served_tree(self), look_for_stat, &look, sizeof look);
+    enum knowledge knowledge = look_now(self, look_for_stat, &look, sizeof look);
     *parent_pid = look.facts.parent_pid;
-    return is_done && look.is_known;
+    return knowledge == KNOWN;
 }
 
 /* Reads no file if the process can only have started in the current tick, by the kernel's own clock. */
@@ -67,22 +65,21 @@ enum { DESCRIPTOR_SIZE_MAX = 1 << 16, MOUNTS_SIZE_MAX = 1 << 20 };
 
 struct status_look {
     uint32_t tid;
-    bool is_known;
     struct status_facts facts;
 };
 
-static void look_for_status(void *block)
+static enum knowledge look_for_status(void *block)
 {
     struct status_look *look = block;
-    look->is_known = cbpd_read_status_file(look->tid, &look->facts);
+    return cbpd_read_status_file(look->tid, &look->facts) ? KNOWN : NOT_KNOWN;
 }
 
 bool cbpd_read_status(struct tracer *self, uint32_t tid, struct status_facts *facts)
 {
     struct status_look look = {.tid = tid};
-    bool is_done = cbpd_look_now(served_tree(self), look_for_status, &look, sizeof look);
+    enum knowledge knowledge = look_now(self, look_for_status, &look, sizeof look);
     *facts = look.facts;
-    return is_done && look.is_known;
+    return knowledge == KNOWN;
 }
 
 bool cbpd_is_there(uint32_t tid)
@@ -129,19 +126,22 @@ struct namespace_look {
     uint64_t inode;
 };
 
-static void look_for_namespace(void *block)
+static enum knowledge look_for_namespace(void *block)
 {
     struct namespace_look *look = block;
-    char path[64];
+    char room[PROC_NAME_SIZE];
     struct stat status;
-    snprintf(path, sizeof path, "/proc/%u/ns/pid", look->tid);
-    look->inode = stat(path, &status) == 0 ? status.st_ino : 0;
+    if (stat(cbpd_proc_name(room, look->tid, "/ns/pid"), &status) != 0)
+        return NOT_KNOWN;
+    look->inode = status.st_ino;
+    return KNOWN;
 }
 
 uint64_t cbpd_read_pid_namespace(struct tracer *self, uint32_t tid)
 {
     struct namespace_look look = {.tid = tid};
-    return cbpd_look_now(served_tree(self), look_for_namespace, &look, sizeof look) ? look.inode : 0;
+    (void) look_now(self, look_for_namespace, &look, sizeof look);
+    return look.inode;
 }
 
 /* ---- Descriptors ---- */
@@ -149,25 +149,30 @@ uint64_t cbpd_read_pid_namespace(struct tracer *self, uint32_t tid)
 /* Says whether a task's descriptors can be read at all: then a missing one does not exist. */
 static bool descriptors_are_shown(uint32_t tid)
 {
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%u/fdinfo", tid);
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = cbpd_open_proc(tid, "fdinfo", O_RDONLY | O_DIRECTORY);
     bool is_shown = fd >= 0 && faccessat(fd, ".", R_OK | X_OK, AT_EACCESS) == 0;
     if (fd >= 0)
         close(fd);
     return is_shown;
 }
 
-static enum knowledge read_descriptor_file(uint32_t tid, int fd, struct descriptor_facts *facts)
+struct descriptor_look {
+    uint32_t tid;
+    int fd;
+    struct descriptor_facts facts;
+};
+
+static enum knowledge look_for_descriptor(void *block)
 {
+    struct descriptor_look *look = block;
+    struct descriptor_facts *facts = &look->facts;
     char name[64];
     const char *line, *text;
     struct cbpd_lines reader;
-    memset(facts, 0, sizeof *facts);
-    snprintf(name, sizeof name, "fdinfo/%d", fd);
-    if (!cbpd_open_lines(&reader, tid, name, DESCRIPTOR_SIZE_MAX))
-        return errno == ENOENT && descriptors_are_shown(tid) ? ABSENT : NOT_KNOWN;
     bool has_flags = false;
+    snprintf(name, sizeof name, "fdinfo/%d", look->fd);
+    if (!cbpd_open_lines(&reader, look->tid, name, DESCRIPTOR_SIZE_MAX))
+        return errno == ENOENT && descriptors_are_shown(look->tid) ? ABSENT : NOT_KNOWN;
     while (!facts->is_pidfd && (line = cbpd_next_line(&reader)) != NULL) {
         if ((text = cbpd_labelled(line, "flags:\t")) != NULL) {
             facts->flags = (uint32_t) strtoul(text, NULL, 8);
@@ -183,25 +188,12 @@ static enum knowledge read_descriptor_file(uint32_t tid, int fd, struct descript
     return has_flags && !reader.is_cut ? KNOWN : NOT_KNOWN;
 }
 
-struct descriptor_look {
-    uint32_t tid;
-    int fd;
-    enum knowledge knowledge;
-    struct descriptor_facts facts;
-};
-
-static void look_for_descriptor(void *block)
-{
-    struct descriptor_look *look = block;
-    look->knowledge = read_descriptor_file(look->tid, look->fd, &look->facts);
-}
-
 enum knowledge cbpd_read_descriptor(struct tracer *self, uint32_t tid, int fd, struct descriptor_facts *facts)
 {
     struct descriptor_look look = {.tid = tid, .fd = fd};
-    bool is_done = cbpd_look_now(served_tree(self), look_for_descriptor, &look, sizeof look);
+    enum knowledge knowledge = look_now(self, look_for_descriptor, &look, sizeof look);
     *facts = look.facts;
-    return is_done ? look.knowledge : NOT_KNOWN;
+    return knowledge;
 }
 
 /* Says whether a mount that a task sees is procfs, by the list of mounts. To ask the file system itself could
@@ -222,18 +214,19 @@ static enum knowledge is_proc_mount(uint32_t tid, uint32_t mount_id)
 
 /* Finds the process of a folder by its entries, because a mount can make up its path. Only the folder of a
  * process has one for threads. */
-static enum knowledge read_folder(uint32_t tid, int fd, const struct descriptor_facts *facts, uint32_t *id,
-                                  bool *is_ours)
+static enum knowledge look_for_folder(void *block)
 {
+    struct descriptor_look *look = block;
+    struct descriptor_facts *facts = &look->facts;
     char folder[64], name[80];
     struct stat status, ours;
     struct cbpd_lines reader;
     const char *line, *text;
-    snprintf(folder, sizeof folder, "/proc/%u/fd/%d", tid, fd);
+    snprintf(folder, sizeof folder, "/proc/%u/fd/%d", look->tid, look->fd);
     ssize_t size = readlink(folder, name, sizeof name);
     if (size > 0 && name[0] != '/')
         return ABSENT; /* a pipe or a socket */
-    enum knowledge is_proc = is_proc_mount(tid, facts->mount_id);
+    enum knowledge is_proc = is_proc_mount(look->tid, facts->mount_id);
     if (is_proc != KNOWN)
         return is_proc;
     snprintf(name, sizeof name, "%s/task", folder);
@@ -241,39 +234,22 @@ static enum knowledge read_folder(uint32_t tid, int fd, const struct descriptor_
         return errno == ENOENT || errno == ENOTDIR ? ABSENT : NOT_KNOWN;
     if (stat(folder, &status) != 0 || stat("/proc", &ours) != 0)
         return NOT_KNOWN;
-    *is_ours = status.st_dev == ours.st_dev;
-    snprintf(name, sizeof name, "fd/%d/status", fd);
-    if (!cbpd_open_lines(&reader, tid, name, STATUS_SIZE_MAX))
+    facts->is_our_folder = status.st_dev == ours.st_dev;
+    snprintf(name, sizeof name, "fd/%d/status", look->fd);
+    if (!cbpd_open_lines(&reader, look->tid, name, STATUS_SIZE_MAX))
         return NOT_KNOWN;
-    *id = 0;
-    while (*id == 0 && (line = cbpd_next_line(&reader)) != NULL)
+    while (facts->pid == 0 && (line = cbpd_next_line(&reader)) != NULL)
         if ((text = cbpd_labelled(line, "Pid:\t")) != NULL)
-            *id = (uint32_t) strtoul(text, NULL, 10);
+            facts->pid = (uint32_t) strtoul(text, NULL, 10);
     close(reader.fd);
-    return *id != 0 ? KNOWN : NOT_KNOWN;
-}
-
-struct folder_look {
-    uint32_t tid;
-    int fd;
-    struct descriptor_facts facts;
-    uint32_t id;
-    bool is_ours;
-    enum knowledge knowledge;
-};
-
-static void look_for_folder(void *block)
-{
-    struct folder_look *look = block;
-    look->knowledge = read_folder(look->tid, look->fd, &look->facts, &look->id, &look->is_ours);
+    return facts->pid != 0 ? KNOWN : NOT_KNOWN;
 }
 
 enum knowledge cbpd_read_process_folder(struct tracer *self, uint32_t tid, int fd,
-                                        const struct descriptor_facts *facts, uint32_t *id, bool *is_ours)
+                                        struct descriptor_facts *facts)
 {
-    struct folder_look look = {.tid = tid, .fd = fd, .facts = *facts};
-    bool is_done = cbpd_look_now(served_tree(self), look_for_folder, &look, sizeof look);
-    *id = look.id;
-    *is_ours = look.is_ours;
-    return is_done ? look.knowledge : NOT_KNOWN;
+    struct descriptor_look look = {.tid = tid, .fd = fd, .facts = *facts};
+    enum knowledge knowledge = look_now(self, look_for_folder, &look, sizeof look);
+    *facts = look.facts;
+    return knowledge;
 }

@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "beside.h"
 #include "proc_files.h"
-#include "proc_status.h"
 
 struct process;
 struct task;
@@ -20,8 +20,6 @@ uint64_t cbpd_read_start_time(struct tracer *self, uint32_t pid);
 bool cbpd_read_parent(struct tracer *self, uint32_t pid, uint32_t *parent_pid);
 /* Gives the start time of a process that did not begin before earliest_ns. */
 uint64_t cbpd_start_time_since(struct tracer *self, uint32_t pid, uint64_t earliest_ns);
-/* /proc may hide an answer: descriptors of a task that is not dumpable, a namespace, a process (hidepid). */
-enum knowledge { KNOWN, ABSENT /* surely not there */, NOT_KNOWN };
 /* Reads a task's status. False: it is gone or hidden, see cbpd_is_there(). */
 bool cbpd_read_status(struct tracer *self, uint32_t tid, struct status_facts *facts);
 bool cbpd_is_there(uint32_t tid); /* a task with that id exists, maybe hidden */
@@ -31,25 +29,27 @@ uint32_t cbpd_count_threads(struct tracer *self, uint32_t pid); /* the kernel's 
 uint64_t cbpd_read_pid_namespace(struct tracer *self, uint32_t tid); /* inode; 0: gone, or hidden */
 struct descriptor_facts {
     bool is_pidfd;
-    uint32_t pid;   /* a pidfd's target; UINT32_MAX: it has ended */
-    uint32_t flags; /* open(2)'s */
+    bool is_our_folder; /* a folder's process is named as the helper's /proc names it */
+    uint32_t pid;       /* a pidfd's target; UINT32_MAX: it has ended. The process of a folder */
+    uint32_t flags;     /* open(2)'s */
     uint32_t mount_id;
 };
 enum knowledge cbpd_read_descriptor(struct tracer *self, uint32_t tid, int fd,
                                     struct descriptor_facts *facts);
-/* Finds the process of a descriptor's folder of a /proc: its id there, and whether that is the helper's. */
+/* Finds the process of a descriptor that is no pidfd but the folder of a process, of any /proc. */
 enum knowledge cbpd_read_process_folder(struct tracer *self, uint32_t tid, int fd,
-                                        const struct descriptor_facts *facts, uint32_t *id, bool *is_ours);
+                                        struct descriptor_facts *facts);
 
 /* ---- listing.c ---- */
 struct id_list { /* in malloc's memory */
     uint32_t *ids;
-    uint32_t count;
+    uint32_t count, capacity;
 };
-/* Lists all processes that /proc shows. False: the list is empty, because not all can be known. */
-bool cbpd_list_processes(struct tracer *self, struct id_list *list);
-/* Lists a process's threads. The list is empty unless they are KNOWN. */
-enum knowledge cbpd_list_threads(struct tracer *self, uint32_t pid, struct id_list *list);
+bool cbpd_add_id(struct id_list *list, uint32_t id); /* false: no memory */
+/* Lists a process's threads, or all processes that /proc shows. The list is empty unless all are KNOWN; that
+ * of processes is never ABSENT. */
+enum { ALL_PROCESSES = 0 };
+enum knowledge cbpd_list_ids(struct tracer *self, uint32_t pid, struct id_list *list);
 void cbpd_free_id_list(struct id_list *list);
 
 /* ---- ids.c: ids of other namespaces ---- */

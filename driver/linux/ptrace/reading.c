@@ -6,9 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "deleted.h"
 #include "syscalls.h"
 
 /* The given path may be one of so many arguments: two for each interpreter, and one more. */
@@ -32,6 +30,10 @@ static void begin_reading(struct reading *reading)
     texts_of(reading, texts);
     for (size_t i = 0; i < TEXTS_OF_READING; i++)
         texts[i]->is_lacking = false;
+    reading->given = "";
+    reading->arguments = NULL;
+    reading->arguments_size = 0;
+    reading->is_complete = false;
 }
 
 /* A reading that lacked memory is not known: it loses its chain. */
@@ -47,6 +49,12 @@ static bool forget_if_lacking(struct reading *reading)
     return is_lacking;
 }
 
+/* Appends a text, which may have no memory yet, from that offset on. */
+static bool append_from(struct text *text, const struct text *other, size_t offset)
+{
+    return other->size == offset || text_append(text, other->bytes + offset, other->size - offset);
+}
+
 /* ---- Comparing ---- */
 
 /* Digests a chain. False: no memory. */
@@ -59,8 +67,7 @@ static bool digest_chain(const struct chain *chain, struct text *scratch, struct
         uint64_t words[] = {file->device, file->inode, file->path_size, file->given_size};
         done = done && text_append(scratch, (const char *) words, sizeof words);
     }
-    done = done && text_append(scratch, chain->names.bytes, chain->names.size) &&
-           text_append(scratch, chain->prefix.size > 0 ? chain->prefix.bytes : "", chain->prefix.size);
+    done = done && append_from(scratch, &chain->names, 0) && append_from(scratch, &chain->prefix, 0);
     if (done)
         *digest = cbpd_digest_of(scratch->bytes, scratch->size);
     return done;
@@ -78,9 +85,7 @@ static bool compose_arguments(struct reading *reading)
     reading->composed.size = 0;
     for (uint32_t i = 0; i < chain->dropped && skip < list->size; i++)
         skip += strlen(list->bytes + skip) + 1;
-    if (!text_append(&reading->composed, chain->prefix.size > 0 ? chain->prefix.bytes : "",
-                     chain->prefix.size) ||
-        !text_append(&reading->composed, list->size > 0 ? list->bytes + skip : "", list->size - skip))
+    if (!append_from(&reading->composed, &chain->prefix, 0) || !append_from(&reading->composed, list, skip))
         return false;
     return reading->composed.size > 0 || text_append(&reading->composed, "", 1); /* like the kernel's */
 }
@@ -103,60 +108,56 @@ static bool compose_name(struct reading *reading, int fd, bool *is_by_descriptor
 /* Says whether a script was given by a descriptor that will be closed before its interpreter runs. */
 static bool closes_on_execution(uint32_t tid, int fd)
 {
-    char path[64], text[512] = "";
-    snprintf(path, sizeof path, "/proc/%u/fdinfo/%d", tid, fd);
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t size = file >= 0 ? read(file, text, sizeof text - 1) : 0;
-    if (file >= 0)
-        close(file);
-    const char *flags = size > 0 ? strstr(text, "flags:\t") : NULL;
+    char name[64], text[512];
+    snprintf(name, sizeof name, "fdinfo/%d", fd);
+    (void) cbpd_read_proc_file(tid, name, text, sizeof text);
+    const char *flags = strstr(text, "flags:\t");
     return flags && (strtoul(flags + strlen("flags:\t"), NULL, 8) & O_CLOEXEC) != 0;
 }
 
-static enum resolution read_call(const struct place *place, const struct syscall_entry *entry,
-                                 struct reading *reading)
+static enum resolution read_call(struct reading *reading, const struct syscall_entry *entry)
 {
     bool is_at = syscall_kind(entry->architecture, entry->number) == SYSCALL_EXECVEAT, is_by_descriptor;
     const uint64_t *arguments = entry->arguments + (is_at ? 1 : 0);
     int fd = is_at ? (int) (int32_t) entry->arguments[0] : AT_FDCWD;
     int flags = is_at ? (int) entry->arguments[4] : 0;
+    struct chain *chain = &reading->chain;
     /* AT_EXECVE_CHECK executes nothing, and the kernel refuses flags that it does not know. */
     if (flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
         return BOUND_TO_FAIL;
-    if (!cbpd_read_string(&reading->window, place->tid, arguments[0], &reading->path))
+    if (!cbpd_read_string(reading, arguments[0], &reading->path))
         return BOUND_TO_FAIL;
     if (!compose_name(reading, fd, &is_by_descriptor))
         return UNKNOWN;
     enum resolution resolution =
-        cbpd_read_chain(place, fd, reading->path.bytes, flags, reading->name.bytes, &reading->chain);
+        cbpd_read_chain(&reading->place, fd, reading->path.bytes, flags, reading->name.bytes, chain);
     if (resolution != RESOLVED)
         return resolution;
-    if (is_by_descriptor && reading->chain.dropped > 0 && closes_on_execution(place->tid, fd))
+    if (is_by_descriptor && chain->dropped > 0 && closes_on_execution(reading->place.tid, fd))
         return BOUND_TO_FAIL;
     struct argument_places places = {.arguments = arguments[1],
                                      .environment = arguments[2],
                                      .is_32bit = entry->is_32bit,
                                      .name_size = reading->name.size,
-                                     .prefix_size = reading->chain.prefix.size};
-    if (!cbpd_read_argument_list(&reading->window, place->tid, &places, &reading->list, &reading->composed))
+                                     .prefix_size = chain->prefix.size};
+    if (!cbpd_read_argument_list(reading, &places))
         return BOUND_TO_FAIL;
     if (!compose_arguments(reading))
         return UNKNOWN;
-    reading->is_vague = reading->chain.is_unreadable;
+    reading->is_vague = chain->is_unreadable;
     reading->is_complete = true;
     /* The kernel adds an empty argument to an empty list. */
     reading->arguments = reading->list.size > 0 ? reading->list.bytes : "";
     reading->arguments_size = reading->list.size > 0 ? (uint32_t) reading->list.size : 1;
     reading->facts.arguments = cbpd_digest_of(reading->composed.bytes, reading->composed.size);
-    reading->facts.is_direct = reading->chain.file_count == 1;
-    return digest_chain(&reading->chain, &reading->composed, &reading->facts.chain) ? RESOLVED : UNKNOWN;
+    reading->facts.is_direct = chain->file_count == 1;
+    return digest_chain(chain, &reading->composed, &reading->facts.chain) ? RESOLVED : UNKNOWN;
 }
 
-enum resolution cbpd_read_entry(const struct place *place, const struct syscall_entry *entry,
-                                struct reading *reading)
+enum resolution cbpd_read_entry(struct reading *reading, const struct syscall_entry *entry)
 {
     begin_reading(reading);
-    enum resolution resolution = read_call(place, entry, reading);
+    enum resolution resolution = read_call(reading, entry);
     return forget_if_lacking(reading) ? RESOLVED : resolution;
 }
 
@@ -164,160 +165,143 @@ enum resolution cbpd_read_entry(const struct place *place, const struct syscall_
 
 /* This is the running program as /proc shows it. */
 struct executable {
-    uint32_t tid;
-    char path[PATH_MAX];
-    size_t path_size;
-    struct file_identity identity; /* not known until it is needed */
-    bool is_known, is_deleted;
+    struct located_file file; /* its identity is not known until it is needed */
+    bool is_known;
 };
 
-static void identify(struct executable *executable)
+static void identify(const struct reading *reading, struct executable *executable)
 {
     executable->is_known =
-        executable->is_known && cbpd_read_program_identity(executable->tid, &executable->identity);
+        executable->is_known && cbpd_read_program_identity(reading->place.tid, &executable->file.identity);
 }
 
-static void find_executable(uint32_t tid, bool needs_path_only, struct executable *executable)
+static void find_executable(const struct reading *reading, bool needs_path_only,
+                            struct executable *executable)
 {
     char room[PROC_NAME_SIZE];
-    const char *link = cbpd_proc_name(room, tid, "/exe");
-    ssize_t size = readlink(link, executable->path, sizeof executable->path);
-    executable->tid = tid;
-    executable->path_size = size > 0 ? (size_t) size : 0;
-    executable->is_known = size > 0 && size < (ssize_t) sizeof executable->path;
-    executable->is_deleted =
-        executable->is_known && cbpd_take_off_deleted(link, tid, executable->path, &executable->path_size);
-    executable->identity = (struct file_identity){0, 0};
+    uint32_t tid = reading->place.tid;
+    executable->file.identity = (struct file_identity){0, 0};
+    executable->is_known = cbpd_locate(cbpd_proc_name(room, tid, "/exe"), tid, &executable->file);
     if (!needs_path_only)
-        identify(executable);
+        identify(reading, executable);
 }
 
-static bool ends_with(const struct chain *chain, struct executable *executable)
+static bool ends_with(const struct reading *reading, struct executable *executable)
 {
+    const struct chain *chain = &reading->chain;
     const struct chain_file *last = &chain->files[chain->file_count - 1];
-    if (executable->identity.inode == 0)
-        identify(executable);
-    return chain->file_count > 0 && executable->is_known && last->device == executable->identity.device &&
-           last->inode == executable->identity.inode;
+    if (executable->file.identity.inode == 0)
+        identify(reading, executable);
+    return chain->file_count > 0 && executable->is_known &&
+           last->device == executable->file.identity.device && last->inode == executable->file.identity.inode;
 }
 
-static bool add_executable(struct chain *chain, const struct executable *executable, const char *given,
-                           size_t given_size)
+/* Reads the chain of the name that the program was given. */
+static enum resolution read_given_chain(struct reading *reading, const char *given)
 {
-    if (!cbpd_chain_add(chain, &executable->identity, executable->path, executable->path_size, given,
-                        given_size))
-        return false;
-    chain->files[chain->file_count - 1].is_deleted = executable->is_deleted;
-    return true;
+    return cbpd_read_chain(&reading->place, AT_FDCWD, given, 0, given, &reading->chain);
+}
+
+/* Makes a chain of the program alone, without a look at what may have led to it. */
+static bool name_program(struct reading *reading, const struct executable *executable, const char *given)
+{
+    cbpd_chain_clear(&reading->chain);
+    return cbpd_chain_add(&reading->chain, &executable->file, given);
 }
 
 /* Says whether a script may have led to the program: then its path is among the arguments. */
-static bool may_have_come_by_script(const struct new_stack *stack)
+static bool may_have_come_by_script(const struct reading *reading)
 {
-    const char *argument = stack->arguments, *end = stack->arguments + stack->arguments_size;
-    if (!stack->complete || !stack->given)
+    const char *argument = reading->arguments, *end = reading->arguments + reading->arguments_size;
+    if (!reading->is_complete)
         return true;
     for (int place = 0; argument && place < PLACES_MAX && argument < end;
          place++, argument += strlen(argument) + 1)
-        if (place > 0 && strlen(argument) == stack->given_size &&
-            memcmp(argument, stack->given, stack->given_size) == 0)
+        if (place > 0 && strcmp(argument, reading->given) == 0)
             return true;
     return false;
 }
 
 /* Says whether the arguments begin as this chain makes them begin. Takes off what the caller did not give,
  * except the script's path, which stands for the caller's first argument. */
-static bool take_off_interpreters(const struct chain *chain, struct new_stack *stack)
+static bool take_off_interpreters(struct reading *reading)
 {
+    const struct chain *chain = &reading->chain;
     size_t skipped = 0;
-    if (!stack->complete || !stack->arguments)
+    if (!reading->is_complete || !reading->arguments)
         return false;
     if (chain->is_foreign) /* the name of an interpreter that only the kernel knew comes first */
-        skipped = strlen(stack->arguments) + 1;
+        skipped = strlen(reading->arguments) + 1;
     const struct text *prefix = &chain->prefix;
     const char *given = chain->names.bytes + chain->files[0].given_at;
     const char *start = prefix->size > 0 ? prefix->bytes : given;
     size_t size = prefix->size > 0 ? prefix->size : strlen(given) + 1;
-    if (skipped + size > stack->arguments_size || memcmp(stack->arguments + skipped, start, size) != 0)
+    if (skipped + size > reading->arguments_size || memcmp(reading->arguments + skipped, start, size) != 0)
         return false;
     skipped += size - (strlen(given) + 1);
-    stack->arguments += skipped;
-    stack->arguments_size -= (uint32_t) skipped;
+    reading->arguments += skipped;
+    reading->arguments_size -= (uint32_t) skipped;
     return true;
 }
 
 /* Finds the chain that has led to the program. If that is not known any more, the chain has what is known,
  * with the program last. */
-static bool find_chain(const struct place *place, struct new_stack *stack, struct executable *executable,
-                       struct chain *chain)
-{
-    const char *given = stack->given ? stack->given : "";
-    size_t given_size = stack->given ? stack->given_size : 0;
-    cbpd_chain_clear(chain);
-    if (!executable->is_known || !stack->given || !may_have_come_by_script(stack)) {
-        bool added = add_executable(chain, executable, given, given_size);
-        return added && executable->is_known && stack->given;
-    }
-    enum resolution resolution = cbpd_read_chain(place, AT_FDCWD, given, 0, given, chain);
-    if (resolution == RESOLVED && ends_with(chain, executable))
-        return chain->dropped == 0 || take_off_interpreters(chain, stack);
-    const char *first = stack->arguments && stack->arguments_size > 0 ? stack->arguments : "";
-    bool is_consistent = resolution == UNKNOWN && chain->is_foreign && take_off_interpreters(chain, stack);
-    if (chain->file_count == 0)
-        first = given;
-    return add_executable(chain, executable, first, strlen(first)) && is_consistent;
-}
-
-/* Makes a chain of the program alone, without a look at what may have led to it. */
-static void name_program(const struct new_stack *stack, const struct executable *executable,
-                         struct chain *chain)
-{
-    const char *given = stack->given ? stack->given : "";
-    cbpd_chain_clear(chain);
-    (void) add_executable(chain, executable, given, strlen(given));
-}
-
-static bool is_as_approved(const struct place *place, const struct new_stack *stack,
-                           struct executable *executable, const struct execution_facts *approved,
-                           struct reading *reading)
+static bool find_chain(struct reading *reading, struct executable *executable)
 {
     struct chain *chain = &reading->chain;
-    if (!executable->is_known || !stack->complete || !stack->given ||
-        !cbpd_digest_equals(cbpd_digest_of(stack->arguments, stack->arguments_size), approved->arguments))
+    bool is_known = executable->is_known && reading->given[0] != 0;
+    if (!is_known || !may_have_come_by_script(reading))
+        return name_program(reading, executable, reading->given) && is_known;
+    enum resolution resolution = read_given_chain(reading, reading->given);
+    if (resolution == RESOLVED && ends_with(reading, executable))
+        return chain->dropped == 0 || take_off_interpreters(reading);
+    const char *first = reading->is_complete && reading->arguments_size > 0 ? reading->arguments : "";
+    bool is_consistent = resolution == UNKNOWN && chain->is_foreign && take_off_interpreters(reading);
+    if (chain->file_count == 0)
+        first = reading->given;
+    return cbpd_chain_add(chain, &executable->file, first) && is_consistent;
+}
+
+static bool is_as_approved(struct reading *reading, struct executable *executable)
+{
+    const struct execution_facts *approved = &reading->approved;
+    if (!executable->is_known || !reading->is_complete || reading->given[0] == 0 ||
+        !cbpd_digest_equals(cbpd_digest_of(reading->arguments, reading->arguments_size), approved->arguments))
         return false;
-    cbpd_chain_clear(chain);
-    bool is_known = approved->is_direct ? add_executable(chain, executable, stack->given, stack->given_size)
-                                        : cbpd_read_chain(place, AT_FDCWD, stack->given, 0, stack->given,
-                                                          chain) == RESOLVED &&
-                                              ends_with(chain, executable);
+    bool is_known = approved->is_direct ? name_program(reading, executable, reading->given)
+                                        : read_given_chain(reading, reading->given) == RESOLVED &&
+                                              ends_with(reading, executable);
     struct digest digest;
-    return is_known && digest_chain(chain, &reading->composed, &digest) &&
+    return is_known && digest_chain(&reading->chain, &reading->composed, &digest) &&
            cbpd_digest_equals(digest, approved->chain);
 }
 
-bool cbpd_read_stop(const struct place *place, const struct stop_registers *registers, uint32_t user_id,
-                    const struct execution_facts *approved, struct reading *reading)
+bool cbpd_read_stop(struct reading *reading)
 {
-    struct new_stack stack = {0};
     struct executable executable;
     begin_reading(reading);
-    reading->user_id = user_id;
-    if (registers)
-        cbpd_read_new_stack(place->tid, registers, reading, &stack);
-    find_executable(place->tid, reading->needs_path_only && !approved, &executable);
-    if (reading->is_short) {
-        name_program(&stack, &executable, &reading->chain);
-        reading->is_vague = true;
-    } else if (approved && is_as_approved(place, &stack, &executable, approved, reading)) {
+    if (reading->has_registers)
+        cbpd_read_new_stack(reading);
+    find_executable(reading, reading->needs_path_only && !reading->has_approved, &executable);
+    if (!reading->is_short && reading->has_approved && is_as_approved(reading, &executable))
         return true;
-    } else {
-        reading->is_vague = !find_chain(place, &stack, &executable, &reading->chain);
-    }
-    reading->arguments = stack.arguments;
-    reading->arguments_size = stack.arguments_size;
-    reading->is_complete = stack.complete;
+    reading->is_vague = reading->is_short || !find_chain(reading, &executable);
+    if (reading->is_short)
+        (void) name_program(reading, &executable, reading->given);
     (void) forget_if_lacking(reading);
     return false;
+}
+
+void cbpd_read_running(struct reading *reading, const char *given)
+{
+    struct executable executable;
+    find_executable(reading, false, &executable);
+    reading->is_vague = reading->is_short;
+    /* A relative path counted from a working directory that may have changed since. */
+    if (reading->is_short || given[0] != '/' || read_given_chain(reading, given) != RESOLVED ||
+        !ends_with(reading, &executable))
+        (void) name_program(reading, &executable, given);
+    (void) forget_if_lacking(reading);
 }
 
 void cbpd_free_reading(struct reading *reading)
@@ -326,28 +310,4 @@ void cbpd_free_reading(struct reading *reading)
     texts_of(reading, texts);
     for (size_t i = 0; i < TEXTS_OF_READING; i++)
         free(texts[i]->bytes);
-}
-
-static void find_running_chain(const struct place *place, const char *given, struct reading *reading)
-{
-    struct executable executable;
-    struct chain *chain = &reading->chain;
-    find_executable(place->tid, false, &executable);
-    reading->is_vague = reading->is_short;
-    if (reading->is_short) {
-        name_program(&(struct new_stack){0}, &executable, chain);
-        return;
-    }
-    /* A relative path counted from a working directory that may have changed since. */
-    if (given[0] != '/' || cbpd_read_chain(place, AT_FDCWD, given, 0, given, chain) != RESOLVED ||
-        !ends_with(chain, &executable)) {
-        cbpd_chain_clear(chain);
-        (void) add_executable(chain, &executable, given, strlen(given));
-    }
-}
-
-void cbpd_read_running(const struct place *place, const char *given, struct reading *reading)
-{
-    find_running_chain(place, given, reading);
-    (void) forget_if_lacking(reading);
 }

@@ -36,7 +36,6 @@ struct window {
 };
 
 size_t cbpd_read_memory(uint32_t tid, uint64_t address, void *buffer, size_t size);
-bool cbpd_read_string(struct window *window, uint32_t tid, uint64_t address, struct text *text);
 /* execve finds its lists at these addresses; 0: there is none. */
 struct argument_places {
     uint64_t arguments, environment;
@@ -44,10 +43,6 @@ struct argument_places {
     size_t name_size;   /* of the name that the kernel will use, with its NUL */
     size_t prefix_size; /* of what scripts' headers put in place of the first argument */
 };
-/* Reads the arguments, each with its NUL. False: they cannot be read, or the kernel will refuse them and
- * their environment as too long. */
-bool cbpd_read_argument_list(struct window *window, uint32_t tid, const struct argument_places *places,
-                             struct text *text, struct text *scratch);
 
 /* ---- resolve.c: what an execve would execute ---- */
 enum resolution { RESOLVED, BOUND_TO_FAIL, UNKNOWN };
@@ -74,9 +69,18 @@ struct chain {
     unsigned char header[CHAIN_HEADER_SIZE + 1];
 };
 
+/* A link of /proc leads to such a file. */
+struct located_file {
+    char path[PATH_MAX];
+    size_t path_size;
+    struct file_identity identity;
+    bool is_deleted;
+};
+/* Reads where a link of /proc leads, and leaves the identity. False: that is not known, or cut off. */
+bool cbpd_locate(const char *link, uint32_t tid, struct located_file *file);
+
 void cbpd_chain_clear(struct chain *chain);
-bool cbpd_chain_add(struct chain *chain, const struct file_identity *identity, const char *path,
-                    size_t path_size, const char *given, size_t given_size);
+bool cbpd_chain_add(struct chain *chain, const struct located_file *file, const char *given);
 /* Reads the chain of a path given to execve. The kernel will call the program name. */
 enum resolution cbpd_read_chain(const struct place *place, int folder_fd, const char *path, int flags,
                                 const char *name, struct chain *chain);
@@ -90,16 +94,27 @@ struct execution_facts {
     bool is_direct;          /* no script leads to the program */
 };
 
+struct stop_registers {
+    uint64_t stack_pointer;
+    bool is_32bit;
+};
+
 struct reading {
+    struct place place; /* of the task that executes */
     struct chain chain;
     bool is_vague;         /* a file of the chain, or a name, is not known */
     const char *arguments; /* as the caller gave them, each with its NUL */
     uint32_t arguments_size;
     bool is_complete;     /* all arguments are known */
-    uint32_t user_id;     /* after execve */
+    const char *given;    /* after execve: AT_EXECFN; empty: not known */
+    uint32_t user_id;     /* after execve, and before that is known, the one before */
     bool is_short;        /* a wish: look only at the program itself after execve */
     bool needs_path_only; /* a wish: after execve the program's file need not be identified */
-    struct execution_facts facts;
+    bool has_registers;   /* without them, little can be read after execve */
+    struct stop_registers registers;
+    bool has_approved;
+    struct execution_facts approved; /* by the entry */
+    struct execution_facts facts;    /* at the entry */
     /* These keep their memory for the next execution. */
     struct text path, name, list, composed, words;
     struct window window;
@@ -107,32 +122,22 @@ struct reading {
 
 /* Reads an execution at the entry of execve. Anything but RESOLVED is left to the kernel and to the stop
  * after execve. Without memory it is RESOLVED to a chain without files. */
-enum resolution cbpd_read_entry(const struct place *place, const struct syscall_entry *entry,
-                                struct reading *reading);
-
-struct stop_registers {
-    uint64_t stack_pointer;
-    bool is_32bit;
-};
-/* Reads an execution at the stop after execve, of a process that had this user id. True: it is what the entry
- * approved (NULL: nothing). False: chain and arguments are valid. Without registers (NULL) little is. */
-bool cbpd_read_stop(const struct place *place, const struct stop_registers *registers, uint32_t user_id,
-                    const struct execution_facts *approved, struct reading *reading);
+enum resolution cbpd_read_entry(struct reading *reading, const struct syscall_entry *entry);
+/* Reads an execution at the stop after execve. True: it is what the entry approved. False: chain and arguments
+ * are valid. */
+bool cbpd_read_stop(struct reading *reading);
 /* Reads the chain of a running program, as far as it is still known. given (may be empty) is the path that it
  * was started by, which a short reading does not look at. */
-void cbpd_read_running(const struct place *place, const char *given, struct reading *reading);
+void cbpd_read_running(struct reading *reading, const char *given);
 /* Frees the memory that a reading keeps. */
 void cbpd_free_reading(struct reading *reading);
 
-/* ---- arguments.c: the stack of a program that has just been executed ---- */
-struct new_stack {
-    const char *arguments; /* each with its NUL; like given, it points into the reading */
-    uint32_t arguments_size;
-    const char *given; /* AT_EXECFN; NULL: not known */
-    uint32_t given_size;
-    bool complete;
-};
-void cbpd_read_new_stack(uint32_t tid, const struct stop_registers *registers, struct reading *reading,
-                         struct new_stack *stack);
+/* ---- arguments.c ---- */
+bool cbpd_read_string(struct reading *reading, uint64_t address, struct text *text);
+/* Reads the list of arguments, each with its NUL. False: they cannot be read, or the kernel will refuse them
+ * and their environment as too long. */
+bool cbpd_read_argument_list(struct reading *reading, const struct argument_places *places);
+/* Reads given name and arguments from the stack of a program that has just been executed. */
+void cbpd_read_new_stack(struct reading *reading);
 
 #endif

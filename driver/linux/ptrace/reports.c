@@ -20,13 +20,19 @@ void cbpd_start_report(struct tracer *self, struct cbpd_report *report, struct t
     report->request.originator = creator ? stances_of(&self->helper, creator) : NULL;
 }
 
+void cbpd_add_first_thread(struct cbpd_report *report, struct task *task)
+{
+    if (task->first_unreported)
+        cbpd_add_item(report, CBP_PROC_EVT_THREAD_CREATION, 0);
+    task->first_unreported = false;
+}
+
 void cbpd_introduce(struct tracer *self, struct task *task)
 {
     struct cbpd_report report;
     if (!task->first_unreported || task->process->is_launcher)
         return;
     cbpd_start_report(self, &report, task);
-    cbpd_add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
+    cbpd_add_first_thread(&report, task);
     cbpd_tell_past(&self->helper, &report);
-    task->first_unreported = false;
 }

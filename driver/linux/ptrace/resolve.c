@@ -53,13 +53,9 @@ static bool may_execute(int fd, const struct stat *status, const char *link)
 
 static bool other_formats_are_registered(void)
 {
-    char state[16] = "";
-    int fd = open("/proc/sys/fs/binfmt_misc/status", O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    ssize_t size = read(fd, state, sizeof state - 1);
-    close(fd);
-    return size > 0 && strncmp(state, "enabled", 7) == 0;
+    char state[16];
+    (void) cbpd_read_file("/proc/sys/fs/binfmt_misc/status", state, sizeof state);
+    return strncmp(state, "enabled", 7) == 0;
 }
 
 /* Judges a file that is neither a script nor a program of this machine: it may have its own interpreter. */
@@ -193,6 +189,15 @@ static size_t read_header(const char *link, unsigned char header[CHAIN_HEADER_SI
     return size > 0 ? (size_t) size : 0;
 }
 
+bool cbpd_locate(const char *link, uint32_t tid, struct located_file *file)
+{
+    ssize_t size = readlink(link, file->path, sizeof file->path);
+    bool is_whole = size > 0 && size < (ssize_t) sizeof file->path;
+    file->path_size = size > 0 ? (size_t) size : 0;
+    file->is_deleted = is_whole && cbpd_take_off_deleted(link, tid, file->path, &file->path_size);
+    return is_whole;
+}
+
 static bool add_name(struct chain *chain, const char *name, size_t size, uint32_t *at, uint32_t *name_size)
 {
     *at = (uint32_t) chain->names.size;
@@ -200,18 +205,17 @@ static bool add_name(struct chain *chain, const char *name, size_t size, uint32_
     return text_append(&chain->names, name, size) && text_append(&chain->names, "", 1);
 }
 
-bool cbpd_chain_add(struct chain *chain, const struct file_identity *identity, const char *path,
-                    size_t path_size, const char *given, size_t given_size)
+bool cbpd_chain_add(struct chain *chain, const struct located_file *found, const char *given)
 {
     if (chain->file_count == CHAIN_FILE_MAX)
         return false;
     struct chain_file *file = &chain->files[chain->file_count];
-    if (!add_name(chain, path, path_size, &file->path_at, &file->path_size) ||
-        !add_name(chain, given, given_size, &file->given_at, &file->given_size))
+    if (!add_name(chain, found->path, found->path_size, &file->path_at, &file->path_size) ||
+        !add_name(chain, given, strlen(given), &file->given_at, &file->given_size))
         return false;
-    file->device = identity->device;
-    file->inode = identity->inode;
-    file->is_deleted = false;
+    file->device = found->identity.device;
+    file->inode = found->identity.inode;
+    file->is_deleted = found->is_deleted;
     chain->file_count++;
     return true;
 }
@@ -220,7 +224,8 @@ bool cbpd_chain_add(struct chain *chain, const struct file_identity *identity, c
 static enum resolution judge_file(const struct place *place, int fd, const char *given, struct chain *chain,
                                   size_t *header_size)
 {
-    char link[64], path[PATH_MAX];
+    char link[64];
+    struct located_file file;
     struct stat status;
     unsigned char *header = chain->header;
     snprintf(link, sizeof link, "%s/%d", cbpd_own_descriptors(), fd);
@@ -228,15 +233,9 @@ static enum resolution judge_file(const struct place *place, int fd, const char 
         return UNKNOWN;
     if (!may_execute(fd, &status, link))
         return BOUND_TO_FAIL;
-    const struct file_identity identity = {status.st_dev, status.st_ino};
-    ssize_t path_size = readlink(link, path, sizeof path);
-    if (path_size <= 0 || path_size == (ssize_t) sizeof path)
+    file.identity = (struct file_identity){status.st_dev, status.st_ino};
+    if (!cbpd_locate(link, place->tid, &file) || !cbpd_chain_add(chain, &file, given))
         return UNKNOWN;
-    size_t size = (size_t) path_size;
-    bool is_deleted = cbpd_take_off_deleted(link, place->tid, path, &size);
-    if (!cbpd_chain_add(chain, &identity, path, size, given, strlen(given)))
-        return UNKNOWN;
-    chain->files[chain->file_count - 1].is_deleted = is_deleted;
     memset(header, 0, sizeof chain->header);
     *header_size = read_header(link, header);
     if (*header_size == 0) {

@@ -32,8 +32,9 @@ static struct disposition after_answers(struct tracer *self, struct task *task,
     case OPERATION_FORK:
         return cbpd_after_creation(task, result_code);
     case OPERATION_ENTRY:
+        return cbpd_finish_entry(task, &operation->approval, result_code);
     case OPERATION_EXECUTION:
-        return cbpd_finish_execution(self, task, operation->held.kind, operation, result_code);
+        return cbpd_finish_execution(self, task, result_code);
     case OPERATION_HANDLE:
         return cbpd_finish_handle_call(self, task, operation);
     case OPERATION_EXIT:
@@ -102,10 +103,14 @@ static struct disposition handle_syscall(struct tracer *self, struct task *task)
     switch (syscall_kind(entry.architecture, entry.number)) {
     case SYSCALL_EXECVE:
     case SYSCALL_EXECVEAT:
-        return cbpd_handle_execution_entry(self, task, &entry);
+        return cbpd_handle_execution(self, task, &entry);
     case SYSCALL_CLONE: /* stopped only with CLONE_PARENT, or with what would hide the child */
         task->asked_for_parent = (entry.arguments[0] & CLONE_PARENT) != 0;
-        (void) cbpd_set_first_argument(task, &entry, entry.arguments[0] & ~(uint64_t) CLONE_UNTRACED);
+        (void) cbpd_replace_syscall(
+            task, &(struct replacement){.argument_count = 1,
+                                        .architecture = entry.architecture,
+                                        .number = entry.number,
+                                        .arguments = {entry.arguments[0] & ~(uint64_t) CLONE_UNTRACED}});
         return go_on(0);
     case SYSCALL_PTRACE:
         return handle_attach_call(self, task, &entry);
@@ -140,7 +145,7 @@ static struct disposition handle_stop(struct tracer *self, struct task *task, in
     case PTRACE_EVENT_SECCOMP:
         return handle_syscall(self, task);
     case PTRACE_EVENT_EXEC:
-        return cbpd_handle_execution_stop(self, task);
+        return cbpd_handle_execution(self, task, NULL);
     case PTRACE_EVENT_EXIT:
         return cbpd_handle_exit_stop(self, task);
     case PTRACE_EVENT_STOP:
@@ -159,11 +164,9 @@ static void tell_change_of_leader(struct tracer *self, struct task *task, bool l
     uint32_t former_tid = task->base.tid;
     cbpd_start_report(self, &report, task);
     report.request.originator = stances_of(&self->helper, task->process);
-    if (task->first_unreported)
-        cbpd_add_item(&report, CBP_PROC_EVT_THREAD_CREATION, 0);
+    cbpd_add_first_thread(&report, task);
     cbpd_add_item(&report, CBP_PROC_EVT_THREAD_TERMINATION, 0);
     cbpd_tell_past(&self->helper, &report);
-    task->first_unreported = false;
     if (leader_lives)
         return;
     cbpd_start_report(self, &report, task);

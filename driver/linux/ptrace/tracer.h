@@ -182,6 +182,23 @@ static inline uint32_t served_tree(struct tracer *self)
     return task->process->tree;
 }
 
+/* Gives the CBP_SESSION_FLAG_ bits that some session has. */
+static inline uint32_t flags_of_sessions(const struct tracer *self)
+{
+    const struct cbpd_policy *policy = &self->helper.policy;
+    uint32_t flags = 0;
+    for (uint32_t i = 0; i < policy->session_count; i++)
+        flags |= policy->sessions[policy->order[i]].settings.flags;
+    return flags;
+}
+
+/* Asks with a limit, on behalf of that tree; see cbpd_look_now(). */
+static inline enum knowledge look_now(struct tracer *self, enum knowledge (*work)(void *block), void *block,
+                                      size_t size)
+{
+    return cbpd_look_now(served_tree(self), work, NULL, block, size);
+}
+
 /* ---- bell.c ---- */
 /* Sets the bell, before any other function here is called. */
 void cbpd_set_bell(struct cbp_channel *channel);
@@ -239,6 +256,8 @@ void cbpd_forget_detached(struct tracer *self, struct task *task);
 /* ---- reports.c ---- */
 /* Begins a report about the task's process, with its creator as originator. */
 void cbpd_start_report(struct tracer *self, struct cbpd_report *report, struct task *task);
+/* Adds the creation of a first thread that was not told of yet. */
+void cbpd_add_first_thread(struct cbpd_report *report, struct task *task);
 /* Tells of a vfork's first thread before an event names it; else it is told of with its execution. */
 void cbpd_introduce(struct tracer *self, struct task *task);
 
@@ -330,8 +349,6 @@ bool cbpd_read_call_registers(const struct task *task, struct syscall_entry *ent
 bool cbpd_read_syscall_entry(const struct task *task, struct syscall_entry *entry);
 /* Reads the error of a call that returns; 0: none. */
 bool cbpd_read_syscall_error(const struct task *task, int *os_error);
-bool cbpd_fail_syscall(const struct task *task, int os_error);
-bool cbpd_set_first_argument(const struct task *task, const struct syscall_entry *entry, uint64_t value);
 bool cbpd_replace_syscall(const struct task *task, const struct replacement *replacement);
 bool cbpd_read_stop_registers(const struct task *task, struct stop_registers *registers);
 /* Reads the task id of an event's stop. False: the task was killed and has left that stop. */
@@ -346,9 +363,9 @@ struct cbpd_image *cbpd_image_of_reading(struct tracer *self, const struct readi
 struct cbpd_image *cbpd_image_of_running(struct tracer *self, uint32_t pid);
 
 /* ---- execution.c: programs being executed ---- */
-struct disposition cbpd_handle_execution_entry(struct tracer *self, struct task *task,
-                                               const struct syscall_entry *entry);
-struct disposition cbpd_handle_execution_stop(struct tracer *self, struct task *task);
+/* Serves the entry of execve, or without an entry the stop after it. */
+struct disposition cbpd_handle_execution(struct tracer *self, struct task *task,
+                                         const struct syscall_entry *entry);
 /* Serves the stop that DISPOSE_RESUME_TO_RETURN leads to. */
 struct disposition cbpd_handle_execution_return(struct tracer *self, struct task *task);
 /* Goes on with a task after its look. NULL: the look was not done in time. */
@@ -357,8 +374,10 @@ struct disposition cbpd_go_on_after_look(struct tracer *self, struct task *task,
 /* Gives up all looks, as if none had been done in time. */
 void cbpd_end_every_look(struct tracer *self);
 struct disposition cbpd_go_on_after_parking(struct tracer *self, struct task *task);
-struct disposition cbpd_finish_execution(struct tracer *self, struct task *task, enum operation_kind kind,
-                                         const struct operation *operation, uint32_t result_code);
+/* What was asked at the entry, or at the stop after it, is answered: 0, or the code of a refusal. */
+struct disposition cbpd_finish_entry(struct task *task, const struct approval *approval,
+                                     uint32_t result_code);
+struct disposition cbpd_finish_execution(struct tracer *self, struct task *task, uint32_t result_code);
 /* Tells that an execution allowed at its entry has failed. os_error 0: it did because the process ended. */
 void cbpd_note_failed_execution(struct tracer *self, struct task *task, int os_error);
 

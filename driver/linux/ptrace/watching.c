@@ -26,12 +26,11 @@ static void futex_wait(uint32_t *word, uint32_t value, long timeout_ns)
 }
 
 /* Calls the tracer until it has noticed, because a signal just before it enters wait4 is lost. */
-static void call_tracer(struct tracer *self)
+static void call_tracer(void)
 {
     cbp_store_u32(&attention, 1);
     while (cbp_load_u32(&attention) != 0) {
-        cbp_add_u32(&self->helper.channel->answer_bell, 1);
-        syscall(SYS_futex, &self->helper.channel->answer_bell, FUTEX_WAKE, 1, NULL, NULL, 0);
+        cbpd_wake_tracer();
         syscall(SYS_tgkill, getpid(), tracer_tid, SIGUSR1);
         futex_wait(&attention, 1, WAKE_AGAIN_NS);
     }
@@ -44,9 +43,9 @@ static void *watch(void *argument)
         struct epoll_event event;
         if (epoll_wait(epoll_fd, &event, 1, -1) <= 0)
             continue;
-        call_tracer(self);
+        call_tracer();
         while (cbpd_load_wanted_rules(&self->helper))
-            call_tracer(self); /* the tracer may take over the next request */
+            call_tracer(); /* the tracer may take over the next request */
     }
     return NULL;
 }

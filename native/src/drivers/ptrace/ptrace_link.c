@@ -10,7 +10,7 @@
 #include "errors.h"
 #include "new_syscalls.h"
 #include "os_error.h"
-#include "proc_stat.h"
+#include "proc_files.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -6,8 +6,6 @@
 #include "errors.h"
 #include "new_syscalls.h"
 #include "proc_files.h"
-#include "proc_stat.h"
-#include "proc_status.h"
 
 #include <errno.h>
 #include <fcntl.h>

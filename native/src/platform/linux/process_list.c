@@ -7,7 +7,6 @@
 #include "memory.h"
 #include "os_error.h"
 #include "proc_files.h"
-#include "proc_stat.h"
 #include "proc_state.h"
 
 #include <dirent.h>
