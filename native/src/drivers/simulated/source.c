@@ -204,34 +204,10 @@ static const struct cbp_message_header *message_at(const unsigned char *bytes, u
     return cbp_message_check(header, header->size, header->type) == 0 ? header : NULL;
 }
 
-static uint32_t push_all(struct cbpi_source *source, struct cbpi_source_block *block, uint64_t size,
-                         uint64_t *count, uint64_t *verdict_count)
-{
-    uint64_t pushed_count = 0, asked_count = 0;
-    uint32_t error = 0;
-    for (uint64_t offset = 0; offset < size && error == 0;) {
-        const struct cbp_message_header *message = message_at(block->bytes, size, offset);
-        error = message ? push(source, message, block, 0)
-                        : cbpi_fail(CBP_ERROR_INVALID_DATA, "offset %llu: no well-formed event or step",
-                                    (unsigned long long) offset);
-        if (error != 0)
-            break;
-        pushed_count++;
-        asked_count += message->type == CBP_MESSAGE_EVENT && message->id != 0;
-        offset += ((uint64_t) message->size + 7u) & ~(uint64_t) 7u;
-    }
-    if (error != 0) {
-        cbpi_source_take_back(source, pushed_count);
-        return error;
-    }
-    *count = pushed_count;
-    *verdict_count = asked_count;
-    return 0;
-}
-
 uint32_t cbpi_source_append(struct cbpi_source *source, const void *messages, uint64_t size, uint64_t *count,
                             uint64_t *verdict_count)
 {
+    uint32_t error = 0;
     void *copy = malloc((size_t) size + 1);
     struct cbpi_source_block *block = copy ? make_block(copy) : NULL;
     if (!block) {
@@ -240,7 +216,20 @@ uint32_t cbpi_source_append(struct cbpi_source *source, const void *messages, ui
     }
     if (size > 0)
         memcpy(copy, messages, (size_t) size);
-    uint32_t error = push_all(source, block, size, count, verdict_count);
+    *count = *verdict_count = 0;
+    for (uint64_t offset = 0; offset < size;) {
+        const struct cbp_message_header *message = message_at(copy, size, offset);
+        error = message ? push(source, message, block, 0)
+                        : cbpi_fail(CBP_ERROR_INVALID_DATA, "offset %llu: no well-formed event or step",
+                                    (unsigned long long) offset);
+        if (error != 0)
+            break;
+        ++*count;
+        *verdict_count += message->type == CBP_MESSAGE_EVENT && message->id != 0;
+        offset += ((uint64_t) message->size + 7u) & ~(uint64_t) 7u;
+    }
+    if (error != 0)
+        cbpi_source_take_back(source, *count);
     cbpi_source_release_block(block);
     return error;
 }
