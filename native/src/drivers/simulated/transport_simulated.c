@@ -36,6 +36,13 @@ static struct simulated *lock(struct cbpi_transport *transport)
     return simulated;
 }
 
+/* Unlocks the transport, and gives the result. */
+static uint32_t unlock(struct simulated *transport, uint32_t result)
+{
+    cbpi_mutex_unlock(&transport->mutex);
+    return result;
+}
+
 static uint32_t probe(char *reason, uint64_t size)
 {
     (void) reason;
@@ -63,8 +70,7 @@ static uint32_t close_script(struct cbpi_transport *base)
     cbpi_player_let_go(&transport->player);
     cbpi_script_log_close(transport->player.settings.script);
     cbpi_condition_broadcast(&transport->condition);
-    cbpi_mutex_unlock(&transport->mutex);
-    return 0;
+    return unlock(transport, 0);
 }
 
 static void release(struct cbpi_transport *base)
@@ -83,16 +89,13 @@ static uint32_t update(struct cbpi_transport *base, const struct cbpi_session_se
     struct simulated *transport = lock(base);
     transport->player.settings = *settings;
     cbpi_population_update(&transport->player.population, settings);
-    cbpi_mutex_unlock(&transport->mutex);
-    return 0;
+    return unlock(transport, 0);
 }
 
 static uint32_t set_rules(struct cbpi_transport *base, const struct cbpi_rules_change *change)
 {
     struct simulated *transport = lock(base);
-    uint32_t error = cbpi_population_set_rules(&transport->player.population, change);
-    cbpi_mutex_unlock(&transport->mutex);
-    return error;
+    return unlock(transport, cbpi_population_set_rules(&transport->player.population, change));
 }
 
 static uint32_t process_capabilities(struct cbpi_transport *base, uint32_t process_id, uint32_t *capabilities)
@@ -117,8 +120,7 @@ static uint32_t trouble(struct cbpi_transport *base, char *text, uint64_t size)
         code = player->source.trouble_code;
         snprintf(text, (size_t) size, "%s", player->source.trouble);
     }
-    cbpi_mutex_unlock(&transport->mutex);
-    return code;
+    return unlock(transport, code);
 }
 
 /* ---- Deliveries ---- */
@@ -188,8 +190,7 @@ static uint32_t receive(struct cbpi_transport *base, struct cbpi_delivery *deliv
     }
     if (error == 0 || error == CBP_ERROR_INVALID_DATA)
         wake_another(transport);
-    cbpi_mutex_unlock(&transport->mutex);
-    return error;
+    return unlock(transport, error);
 }
 
 static void skip(struct cbpi_transport *base, uint32_t *pending)
@@ -208,8 +209,7 @@ static uint32_t backlog(struct cbpi_transport *base)
     uint64_t count = !player->is_closed && cbpi_player_is_ready(player)
                          ? player->source.count + (player->again != NULL)
                          : 0;
-    cbpi_mutex_unlock(&transport->mutex);
-    return count < UINT32_MAX ? (uint32_t) count : UINT32_MAX;
+    return unlock(transport, count < UINT32_MAX ? (uint32_t) count : UINT32_MAX);
 }
 
 static uint32_t answer(struct cbpi_transport *base, const struct cbpi_delivery *delivery)
@@ -219,8 +219,7 @@ static uint32_t answer(struct cbpi_transport *base, const struct cbpi_delivery *
     cbpi_player_expire(player);
     uint32_t error = cbpi_player_answer(player, player->slots[delivery->slot], delivery);
     wake_another(transport);
-    cbpi_mutex_unlock(&transport->mutex);
-    return error;
+    return unlock(transport, error);
 }
 
 static uint32_t check(struct cbpi_transport *base, const struct cbpi_delivery *delivery)
@@ -228,9 +227,7 @@ static uint32_t check(struct cbpi_transport *base, const struct cbpi_delivery *d
     struct simulated *transport = lock(base);
     cbpi_player_expire(&transport->player);
     const struct cbpi_operation *operation = transport->player.slots[delivery->slot];
-    uint32_t error = operation->was_held && !operation->is_open ? CBP_ERROR_TIMEOUT : 0;
-    cbpi_mutex_unlock(&transport->mutex);
-    return error;
+    return unlock(transport, operation->was_held && !operation->is_open ? CBP_ERROR_TIMEOUT : 0);
 }
 
 static uint32_t extend(struct cbpi_transport *base, const struct cbpi_delivery *delivery, uint32_t timeout_ms)
@@ -244,8 +241,7 @@ static uint32_t extend(struct cbpi_transport *base, const struct cbpi_delivery *
         error = CBP_ERROR_TIMEOUT;
     else if (operation->was_held)
         cbpi_player_set_deadline(player, operation, timeout_ms);
-    cbpi_mutex_unlock(&transport->mutex);
-    return error;
+    return unlock(transport, error);
 }
 
 static uint32_t beat(struct cbpi_transport *base)
@@ -253,9 +249,7 @@ static uint32_t beat(struct cbpi_transport *base)
     struct simulated *transport = lock(base);
     cbpi_player_expire(&transport->player);
     wake_another(transport);
-    uint32_t is_dead = transport->player.is_dead;
-    cbpi_mutex_unlock(&transport->mutex);
-    return is_dead ? CBP_ERROR_BROKEN_PIPE : 0;
+    return unlock(transport, transport->player.is_dead ? CBP_ERROR_BROKEN_PIPE : 0);
 }
 
 static void counts(struct cbpi_transport *base, struct cbp_statistics *counts)
@@ -356,8 +350,7 @@ static uint32_t play(struct cbpi_transport *base, const void *messages, uint64_t
             cbpi_source_take_back(source, count);
     }
     cbpi_condition_signal(&transport->condition);
-    cbpi_mutex_unlock(&transport->mutex);
-    return error;
+    return unlock(transport, error);
 }
 
 static const struct cbpi_script_ops script_ops = {.begin = begin, .deferred = deferred, .play = play};
@@ -405,8 +398,7 @@ static uint32_t process_name(struct cbpi_transport *base, uint32_t process_id, c
     const struct cbpd_image *image = process ? process->image : NULL;
     uint32_t error = cbpi_copy_text(image ? image->files[0].path : "", image ? image->files[0].path_size : 0,
                                     buffer, size, needed);
-    cbpi_mutex_unlock(&transport->mutex);
-    return error;
+    return unlock(transport, error);
 }
 
 static const struct cbpi_process_ops process_ops = {
