@@ -15,17 +15,15 @@ bool cbpd_lets_go(struct tracer *self, const struct task *task)
                        (!self->is_attaching && cbpd_is_released(&self->helper.policy, &process->base)));
 }
 
-static void resume(struct tracer *self, struct task *task, enum __ptrace_request how, int signal);
-
-/* Resumes the creator that was kept stopped for this task, if it still exists. */
-static void resume_kept_creator(struct tracer *self, struct task *task)
+/* Gives the creator that was kept stopped for this task, which the caller resumes. NULL: there is none. */
+static struct task *take_kept_creator(struct tracer *self, struct task *task)
 {
     struct task *creator = task->kept_creator != 0 ? find_task(&self->helper, task->kept_creator) : NULL;
     task->kept_creator = 0;
     if (!creator || creator->waits_for != task->base.tid)
-        return;
+        return NULL;
     creator->waits_for = 0;
-    resume(self, creator, PTRACE_CONT, 0);
+    return creator;
 }
 
 void cbpd_forget_detached(struct tracer *self, struct task *task)
@@ -40,7 +38,9 @@ void cbpd_forget_detached(struct tracer *self, struct task *task)
 static void resume(struct tracer *self, struct task *task, enum __ptrace_request how, int signal)
 {
     if (cbpd_lets_go(self, task)) {
-        resume_kept_creator(self, task);
+        struct task *creator = take_kept_creator(self, task);
+        if (creator)
+            resume(self, creator, PTRACE_CONT, 0);
         if (ptrace(PTRACE_DETACH, (pid_t) task->base.tid, 0, signal) == 0)
             cbpd_forget_detached(self, task);
         return;
@@ -77,8 +77,7 @@ void cbpd_carry_out(struct tracer *self, struct task *task, struct disposition d
 {
     if (disposition.kills)
         (void) kill((pid_t) task->process->base.pid, SIGKILL);
-    if (disposition.frees_creator)
-        resume_kept_creator(self, task);
+    struct task *creator = disposition.frees_creator ? take_kept_creator(self, task) : NULL;
     switch (disposition.what) {
     case DISPOSE_HOLD:
         break;
@@ -99,4 +98,7 @@ void cbpd_carry_out(struct tracer *self, struct task *task, struct disposition d
         cbpd_remove_task(self, task);
         break;
     }
+    /* The creator goes on last, because on one processor this order costs less: bench/run.py, row H3. */
+    if (creator)
+        resume(self, creator, PTRACE_CONT, 0);
 }
