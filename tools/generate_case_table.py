@@ -17,41 +17,17 @@ ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "driver" / "rules" / "cbp_case.c"
 UNIT_COUNT = 0x10000
 SURROGATES = range(0xD800, 0xE000)
+PAGE_BITS = 5
+PAGE_SIZE = 1 << PAGE_BITS
 LINE_WIDTH = 108
 
-FILE = """\
+HEAD = """\
 /* Maps UTF-16 units to upper case: the simple mapping of Unicode {version}.
  * Made by tools/generate_case_table.py; not to be edited. */
 #include "cbp_pattern.h"
 
-/* The units from first to last become upper case by an addition: all of them, or every second one. */
-static const struct {{
-    uint16_t first, last, is_every_second;
-    int32_t difference;
-}} ranges[] = {{
-    /* clang-format off */
-{ranges}
-    /* clang-format on */
-}};
-
-uint32_t cbp_upper_case(uint32_t unit)
-{{
-    const size_t count = sizeof ranges / sizeof ranges[0];
-    size_t low = 0, high = count;
-    while (low < high) {{
-        size_t middle = (low + high) / 2;
-        if (ranges[middle].last < unit)
-            low = middle + 1;
-        else
-            high = middle;
-    }}
-    int is_lower = low < count && unit >= ranges[low].first &&
-                   ((unit - ranges[low].first) & ranges[low].is_every_second) == 0;
-    return is_lower ? (uint32_t) ((int32_t) unit + ranges[low].difference) : unit;
-}}
+/* clang-format off */
 """
-
-Range = tuple[int, int, int, int]  # first, last, is_every_second, difference
 
 
 def upper(unit: int) -> int:
@@ -65,40 +41,41 @@ def upper(unit: int) -> int:
     return unit
 
 
-def ranges_of(mapping: list[int]) -> list[Range]:
-    ranges: list[Range] = []
-    for unit, mapped in enumerate(mapping):
-        difference = mapped - unit
-        if difference == 0:
-            continue
-        if ranges:
-            first, last, skips, same = ranges[-1]
-            gap = unit - last - 1
-            if same == difference and (gap == skips or (first == last and gap == 1)):
-                ranges[-1] = (first, unit, gap, difference)
-                continue
-        ranges.append((unit, unit, 0, difference))
-    return ranges
+def lines_of(numbers: list[int]) -> str:
+    lines, line = [], "   "
+    for number in numbers:
+        if len(line) + len(f" {number},") > LINE_WIDTH:
+            lines.append(line)
+            line = "   "
+        line += f" {number},"
+    return "\n".join([*lines, line])
 
 
 def table_text(mapping: list[int]) -> str:
-    lines = ["   "]
-    for first, last, skips, difference in ranges_of(mapping):
-        text = f" {{{first:#06x}, {last:#06x}, {skips}, {difference}}},"
-        if len(lines[-1]) + len(text) > LINE_WIDTH:
-            lines.append("   ")
-        lines[-1] += text
-    return FILE.format(version=unicodedata.unidata_version, ranges="\n".join(lines))
+    """Two stages: which page holds the differences for a run of units, and the pages, each once."""
+    pages: dict[tuple[int, ...], int] = {}
+    page_of = []
+    for first in range(0, UNIT_COUNT, PAGE_SIZE):
+        units = range(first, first + PAGE_SIZE)
+        page = tuple((mapping[unit] - unit) % UNIT_COUNT for unit in units)
+        page_of.append(pages.setdefault(page, len(pages)))
+    return (
+        HEAD.format(version=unicodedata.unidata_version)
+        + f"const uint8_t cbp_case_page_of[{len(page_of)}] = {{\n{lines_of(page_of)}\n}};\n\n"
+        + f"const uint16_t cbp_case_pages[{len(pages)}][{PAGE_SIZE}] = {{\n"
+        + "\n".join(f"    {{\n{lines_of(list(page))}\n    }}," for page in pages)
+        + "\n};\n"
+    )
 
 
 def read_mapping(text: str) -> list[int]:
     """The mapping of a table, read from its text."""
-    mapping = list(range(UNIT_COUNT))
-    for numbers in re.findall(r"\{(0x\w+), (0x\w+), (\d), (-?\d+)\}", text):
-        first, last, skips, difference = (int(number, 0) for number in numbers)
-        for unit in range(first, last + 1, 1 + skips):
-            mapping[unit] = unit + difference
-    return mapping
+    bodies = re.findall(r"= \{\n(.*?)\n\};", text, re.DOTALL)
+    page_of, differences = ([int(number) for number in re.findall(r"\d+", body)] for body in bodies)
+    return [
+        (unit + differences[page_of[unit >> PAGE_BITS] * PAGE_SIZE + unit % PAGE_SIZE]) % UNIT_COUNT
+        for unit in range(UNIT_COUNT)
+    ]
 
 
 def is_current(mapping: list[int]) -> bool:

@@ -23,15 +23,16 @@ struct cbp_text {
     uint32_t comparison;
 };
 
-/* Gives the simple upper case of a UTF-16 unit (cbp_case.c). */
-uint32_t cbp_upper_case(uint32_t unit);
+/* tools/generate_case_table.py makes this table: the page of each 32 units, and what to add to a unit. */
+extern const uint8_t cbp_case_page_of[2048];
+extern const uint16_t cbp_case_pages[][32];
 
 /* Gives a UTF-16 unit as comparisons see it: its simple upper case, and '\' for '/'. It folds to itself. */
 static inline uint32_t cbp_fold_unit(uint32_t unit)
 {
-    if (unit >= 0x80)
-        return cbp_upper_case(unit);
-    return unit == '/' ? '\\' : unit >= 'a' && unit <= 'z' ? unit - 'a' + 'A' : unit;
+    if (unit == '/')
+        return '\\';
+    return (unit + cbp_case_pages[cbp_case_page_of[(unit & 0xffffu) >> 5]][unit & 31u]) & 0xffffu;
 }
 
 /* Gives unit number index, folded; index < text->size. */
