@@ -4,13 +4,15 @@
 #include "../../driver/linux/ptrace/look_up.c"
 #include "../../driver/linux/ptrace/resolve.c"
 
+/* An argument may be empty, where a NUL follows the blank behind the interpreter; it begins with no blank. */
 static void fuzz_script(const uint8_t *data, size_t size)
 {
     char *line = calloc(1, SCRIPT_HEADER_SIZE), *interpreter, *argument;
     memcpy(line, "#!", 2);
     memcpy(line + 2, data, size < SCRIPT_HEADER_SIZE - 3 ? size : SCRIPT_HEADER_SIZE - 3);
     if (parse_script(line, &interpreter, &argument) == RESOLVED &&
-        (*interpreter == 0 || strpbrk(interpreter, " \t\n") != NULL || (argument != NULL && *argument == 0)))
+        (*interpreter == 0 || strpbrk(interpreter, " \t\n") != NULL ||
+         (argument != NULL && is_blank(*argument))))
         abort();
     free(line);
 }
