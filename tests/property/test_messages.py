@@ -27,13 +27,13 @@ LARGEST = {
     "launch": {"session_id": 15},
     "launch_process": {"session_id": 15},
     "event_message": {"session_id": 15, "item_count": 4},
-    "verdict": {"state": 4, "item_count": 4},
+    "verdict": {"state": 5, "item_count": 4},
     "script_step": {"kind": 10},
 }
 LEAST = {"script_step": {"kind": 1}}
 BITS = {
-    "session_settings": {"flags": 7},
-    "launch_go": {"flags": 15},
+    "session_settings": {"flags": 15},
+    "launch_go": {"flags": 31},
     "verdict": {"deferred_items": 15, "decided_items": 15},
 }
 
@@ -131,6 +131,29 @@ def test_valid_messages_pass(case: tuple[str, bytes]) -> None:
     name, data = case
     assert expected(data, MESSAGE_TYPES[name]) == VALID
     assert check(data, MESSAGE_TYPES[name]) == VALID
+
+
+def sample_of(name: str, **fields: Any) -> bytes:
+    """A valid message but for these fields."""
+    if name == "event_message":
+        count = min(fields.get("item_count", 1), 4)
+        fields = {"item_count": 1, **{f"item{i}": (1, 0, 0, 0) for i in range(count)}, **fields}
+    return make_message(name, {key: b"" for key in TEXTS.get(name, ())}, **{**LEAST.get(name, {}), **fields})
+
+
+@pytest.mark.parametrize("name", BITS)
+def test_each_bit_of_a_field_is_known_and_no_other(name: str) -> None:
+    for field, mask in BITS[name].items():
+        for bit in range(32):
+            status = VALID if mask >> bit & 1 else INVALID
+            assert check(sample_of(name, **{field: 1 << bit}), MESSAGE_TYPES[name]) == status, (field, bit)
+
+
+@pytest.mark.parametrize("name", LARGEST)
+def test_the_largest_value_of_a_field_is_known_and_no_larger_one(name: str) -> None:
+    for field, most in LARGEST[name].items():
+        assert check(sample_of(name, **{field: most}), MESSAGE_TYPES[name]) == VALID, field
+        assert check(sample_of(name, **{field: most + 1}), MESSAGE_TYPES[name]) == INVALID, field
 
 
 WORDS = st.one_of(
