@@ -59,6 +59,23 @@ def matches(pattern: str, name: str) -> bool:
     return re.fullmatch(fnmatch.translate(pattern), shown) is not None
 
 
+class Life:
+    """One life of an id, and who created it. A life in which a process is not protected as before is another
+    one to those that it has created."""
+
+    def __init__(self, creator: Optional[Life]) -> None:
+        self.creator = creator
+        self.tenure = 0
+        self.creator_tenure = creator.tenure if creator else None
+
+    def is_creator_of(self, other: Life) -> bool:
+        """Whether it has created the other one or an ancestor of it, and is protected as it was then."""
+        descendant: Optional[Life] = other
+        while descendant and descendant.creator is not self:
+            descendant = descendant.creator
+        return descendant is not None and descendant.creator_tenure == self.tenure
+
+
 class Model:
     """What the instance should be like."""
 
@@ -69,7 +86,7 @@ class Model:
         self.rules: dict[tuple[object, str], int] = {}
         # Rules for ids whose process has ended: they belong to nobody else.
         self.dead_rules: set[tuple[object, str]] = set()
-        self.known: set[int] = set()
+        self.lives: dict[int, Life] = {}
         self.names: dict[int, str] = {}
         self.sequence = 0
         self.delivered = self.refused = self.decided = self.timed_out = self.late = 0
@@ -87,14 +104,15 @@ class Model:
         self.active = True
         self.timeout = timeout
         # A new script: none of its processes is known, and rules for ids wait for whoever gets them.
-        self.names, self.known, self.dead_rules = {}, set(), set()
+        self.names, self.lives, self.dead_rules = {}, {}, set()
         self.sequence = self.delivered = self.refused = self.decided = self.timed_out = self.late = 0
 
-    def stance(self, process_id: int, name: Optional[str]) -> dict[str, int]:
+    def stance(self, process_id: int, name: Optional[str]) -> dict[str, Any]:
         """The actions of the rules that match a process, with their values; "deny all" is what a rule for all
-        denies, "list" stands for an allow that is not for all."""
-        found: dict[str, int] = {}
-        for (target, action), value in self.rules.items():
+        denies, "list" stands for an allow that is not for all. Of rules that deny, the oldest is kept with
+        its age."""
+        found: dict[str, Any] = {}
+        for age, ((target, action), value) in enumerate(self.rules.items()):
             if (target, action) in self.dead_rules:
                 continue
             if target in (-1, process_id) or (
@@ -102,8 +120,10 @@ class Model:
             ):
                 if action == "strip":
                     found["strip"] = found.get("strip", 0) | value
+                elif action == "deny":
+                    found.setdefault("deny all" if target == -1 else "deny", (age, value))
                 else:
-                    found.setdefault("deny all" if (target, action) == (-1, "deny") else action, value)
+                    found.setdefault(action, value)
                 if action == "allow" and target != -1:
                     found["list"] = 0
         return found
@@ -111,13 +131,21 @@ class Model:
     def meet(self, kind: int, creator: int, subject: int) -> None:
         """The script speaks of these processes. A new one has its creator's program until it executes its
         own."""
-        self.known.add(creator)
-        if subject not in self.known and kind == CREATION and creator in self.names:
+        self.lives.setdefault(creator, Life(None))
+        if subject not in self.lives and kind == CREATION and creator in self.names:
             self.names[subject] = self.names[creator]
-        self.known.add(subject)
+        self.lives.setdefault(subject, Life(self.lives[creator] if kind == CREATION else None))
+
+    def executed(self, process_id: int, name: str) -> None:
+        """It stays the creator of what it has created only if it is as protected as before."""
+        before, after = (
+            self.stance(process_id, image).get("strip", 0) for image in (self.names.get(process_id), name)
+        )
+        self.names[process_id] = name
+        self.lives[process_id].tenure += before == 0 or before != after
 
     def ended(self, process_id: int) -> None:
-        self.known.discard(process_id)
+        self.lives.pop(process_id, None)
         self.names.pop(process_id, None)
         self.dead_rules.update(rule for rule in self.rules if rule[0] == process_id)
 
@@ -133,10 +161,13 @@ class Model:
         of_creator = of_subject if kind == TERMINATION else self.stance(creator, self.names.get(creator))
         if kind == HANDLE and creator == subject:
             return "silent", 0, access, False
-        code = of_creator.get("deny") or of_subject.get("deny")
-        if not code and "list" not in of_subject:
-            code = of_subject.get("deny all")
+        denials = [stance["deny"] for stance in (of_creator, of_subject) if "deny" in stance]
+        if "list" not in of_subject and "deny all" in of_subject:
+            denials.append(of_subject["deny all"])
+        code = min(denials)[1] if denials else 0
         lost = of_subject.get("strip", 0) & access if kind == HANDLE else 0
+        if self.lives[creator].is_creator_of(self.lives[subject]):
+            lost &= ~of_creator.get("strip", 0)
         if "ignore" in of_subject:
             of_subject = {}
         told = "ignore" not in of_creator and bool(of_creator or of_subject)
@@ -343,7 +374,7 @@ class Machine(RuleBasedStateMachine):
             model.refused += 1
         assert verdict.deferred == (told and "defer" in model.behaviour)
         if kind == CREATION and not code:
-            model.names[subject] = name
+            model.executed(subject, name)
         if kind == TERMINATION:
             model.ended(subject)
 
@@ -405,7 +436,7 @@ class Machine(RuleBasedStateMachine):
         if model.timeout_denies:
             model.refused += 1
         else:
-            model.names[process_id] = name
+            model.executed(process_id, name)
 
     @precondition(lambda self: self.model.initialized and not self.model.active)
     @rule()
