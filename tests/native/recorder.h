@@ -15,12 +15,20 @@ static struct {
     uint64_t sequence_sum;
     uint64_t last_flags;
     uint64_t tickets[4096];
-    uint32_t ticket_count;
-    uint32_t gate;    /* handlers wait while it is shut (1) */
-    uint32_t waiting; /* how many do */
+    uint32_t ticket_places; /* in tickets that are taken */
+    uint32_t ticket_count;  /* tickets that are there */
+    uint32_t gate;          /* handlers wait while it is shut (1) */
+    uint32_t waiting;       /* how many do */
     uint32_t error_count;
     uint32_t last_error;
 } seen;
+
+/* Keeps a ticket; once the count has it, it can be read. */
+static inline void keep_ticket(uint64_t ticket)
+{
+    cbp_store_u64(&seen.tickets[cbp_add_u32(&seen.ticket_places, 1)], ticket);
+    cbp_add_u32(&seen.ticket_count, 1);
+}
 
 static inline void on_event(struct cbp_event *event)
 {

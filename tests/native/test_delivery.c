@@ -187,7 +187,7 @@ static void defer_all(struct cbp_event *event)
     (void) event;
     CHECK_OK(cbp_event_defer(&ticket));
     CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_event_defer(&again));
-    cbp_store_u64(&seen.tickets[cbp_add_u32(&seen.ticket_count, 1)], ticket);
+    keep_ticket(ticket);
 }
 
 static void test_deferred_batch(void)

@@ -72,7 +72,7 @@ static void defer_there(struct cbp_event *event)
     CHECK_OK(cbp_handler_leave());
     CHECK(cbp_in_handler() == 0);
     CHECK_CODE(CBP_ERROR_NO_CALLBACK_ACTIVE, cbp_handler_leave());
-    seen.tickets[cbp_add_u32(&seen.ticket_count, 1)] = ticket;
+    keep_ticket(ticket);
 }
 
 /* Several events of one delivery, small and large ones: each is deferred there and answered afterwards. */
