@@ -1,5 +1,5 @@
-/* The same monitor for Windows: starts a program under the filter of the debug driver, prints every process
- * that it and its descendants create and end, and refuses the programs named with --deny. Or plays a
+/* The monitor of monitor.c for Windows starts a program under the filter of the debug driver, prints every
+ * process that it and its descendants create and end, and refuses the programs named with --deny. Or plays a
  * recording on the simulated driver, on which nothing really runs. Uses the public header alone.
  *
  *     monitor [--deny PATTERN]... [--] PROGRAM [ARGUMENT]...

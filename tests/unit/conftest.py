@@ -1,4 +1,4 @@
-"""An initialized instance for the tests that need one."""
+"""An initialized instance, or a simulator, for the tests that need one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from unit.instances import GUID
 
 from cbprocess import CBProcess
+from cbprocess.testing import Simulator
 
 
 @pytest.fixture
@@ -16,3 +17,9 @@ def process() -> Iterator[CBProcess]:
     instance.initialize(GUID)
     with instance:
         yield instance
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    with Simulator(timeout=3000) as made:
+        yield made

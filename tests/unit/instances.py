@@ -1,8 +1,10 @@
-"""What tests of a CBProcess instance share: a product GUID, a check of error codes, a dead process's id."""
+"""What tests of a CBProcess instance share: a product GUID, a check of error codes, a dead process's id,
+a wait for what another thread does."""
 
 from __future__ import annotations
 
 import subprocess
+import time
 from typing import Any, Callable
 
 import pytest
@@ -24,3 +26,10 @@ def dead_process_id() -> int:
     child = subprocess.Popen(["true"])
     child.wait()
     return child.pid
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    limit = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.001)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.instances import wait_for
 
 from cbprocess import CBProcess, CBProcessError, constants, script
 from cbprocess.recording import Recording
@@ -24,13 +25,6 @@ def make_process(**settings: object) -> CBProcess:
     for name, value in settings.items():
         process.config(f"{name}={value}")
     return process
-
-
-def wait_for(condition: Any) -> None:
-    limit = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.001)
 
 
 @pytest.fixture

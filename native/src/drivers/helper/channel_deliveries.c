@@ -1,7 +1,7 @@
-/* Implements the core's side of cbp_channel.h: takes slots from a session's ring, reads and answers them. The
- * other side is a process of its own, which may be damaged or taken over: nothing in the shared memory is
- * believed unchecked, and nothing is read from it twice. */
-#include "channel_session.h"
+/* Implements channel_deliveries.h, the core's side of cbp_channel.h: takes slots from a session's ring, reads
+ * and answers them. The other side is a process of its own, which may be damaged or taken over: nothing in the
+ * shared memory is believed unchecked, and nothing is read from it twice. */
+#include "channel_deliveries.h"
 
 #include "cbp_atomic.h"
 #include "errors.h"

@@ -3,6 +3,7 @@
 
 #include "cbp_atomic.h"
 #include "cbp_channel.h"
+#include "channel_deliveries.h"
 #include "errors.h"
 
 #include <stdlib.h>

@@ -1,56 +1,12 @@
-/* Offers the deliveries half of a session with a helper: they come over the memory of cbp_channel.h, which a
- * link has made. It stands on the requests half, and makes a whole session of the two. */
+/* Opens a session with a helper: its requests are those of helper_session.h, and its deliveries come over the
+ * memory that a link has made (channel_deliveries.h). */
 #ifndef CBPI_CHANNEL_SESSION_H
 #define CBPI_CHANNEL_SESSION_H
 
 #include "helper_session.h"
-#include "turns.h"
-
-struct cbpi_channel_session {
-    struct cbpi_helper_session base;
-    struct cbp_channel *channel; /* the link's */
-    uint32_t is_closed;          /* atomic: nothing is taken any more */
-    uint32_t has_dozed;          /* atomic: messages may wait for which nobody was woken */
-    struct cbpi_mutex order;     /* of the next, and of taking: what is taken later follows */
-    struct cbpi_turns turns;
-};
-
-static inline struct cbpi_channel_session *cbpi_channel_session(struct cbpi_transport *transport)
-{
-    return (struct cbpi_channel_session *) transport;
-}
-
-/* Gives the session's place in the shared memory. */
-static inline struct cbp_channel_session *cbpi_channel_place(const struct cbpi_channel_session *session)
-{
-    return &session->channel->sessions[session->base.session_id];
-}
-
-/* ---- channel_session.c: the session ---- */
 
 /* Joins a helper of the driver and opens a session with it. */
 uint32_t cbpi_channel_open(const struct cbpi_helper_driver *driver,
                            const struct cbpi_session_settings *settings, struct cbpi_transport **transport);
-
-/* ---- channel_deliveries.c: its deliveries ---- */
-
-uint32_t cbpi_channel_receive(struct cbpi_transport *transport, struct cbpi_delivery *delivery,
-                              uint32_t timeout_ms, uint32_t *pending);
-void cbpi_channel_skip(struct cbpi_transport *transport, uint32_t *pending);
-uint32_t cbpi_channel_backlog(struct cbpi_transport *transport);
-uint32_t cbpi_channel_answer(struct cbpi_transport *transport, const struct cbpi_delivery *delivery);
-uint32_t cbpi_channel_check(struct cbpi_transport *transport, const struct cbpi_delivery *delivery);
-uint32_t cbpi_channel_extend(struct cbpi_transport *transport, const struct cbpi_delivery *delivery,
-                             uint32_t timeout_ms);
-
-/* Ends the wait of deliveries that follow one whose deadline has passed, and wakes a worker if deliveries
- * wait without one. The dispatcher calls it from time to time. */
-void cbpi_channel_tend(struct cbpi_channel_session *session);
-
-/* Wakes every waiting worker. */
-void cbpi_channel_wake(struct cbpi_channel_session *session);
-
-/* Gives back what the helper has pushed and no worker has taken. */
-void cbpi_channel_drain(struct cbpi_channel_session *session);
 
 #endif
