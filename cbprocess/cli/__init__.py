@@ -282,9 +282,9 @@ class VersionAction(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         from .. import __version__
+        from .output import print_lines
 
-        print(f"cbprocess {__version__}")
-        parser.exit(0)
+        parser.exit(print_lines([f"cbprocess {__version__}"], None))
 
 
 def event_list(text: str) -> tuple[str, ...]:

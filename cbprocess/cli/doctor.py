@@ -30,12 +30,12 @@ ABILITIES = {
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Prints what drivers can do. Gives 0 if the default driver can run here, else 1."""
+    """Prints what drivers can do. Gives 0 if the default driver can run here, 1 if not, or the status of
+    a standard output that cannot be written."""
     reports = [probe_driver(name) for name in DRIVERS]
     notes = conditions()
     lines = [json.dumps(record(reports, notes))] if options.json else text_lines(reports, notes)
-    print_lines(lines, options.output)
-    return 0 if reports[0].runs else 1
+    return print_lines(lines, options.output) or int(not reports[0].runs)
 
 
 def capability_names(report: DriverReport) -> list[str]:

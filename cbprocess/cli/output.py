@@ -93,19 +93,23 @@ def complain(text: str) -> int:
     return OWN_FAILURE
 
 
-def print_lines(lines: Iterable[str], path: str | None) -> None:
-    """Prints lines to this file, or to standard output, while there is a reader."""
+def print_lines(lines: Iterable[str], path: str | None) -> int:
+    """Prints lines to this file, or to standard output, while there is a reader. Returns the exit status: it
+    is not 0 where standard output could not be written."""
     data = "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
+    if path is not None and path != STANDARD_OUTPUT:
+        with open(path, "wb") as file:
+            file.write(data)
+        return 0
     try:
-        if path is None or path == STANDARD_OUTPUT:
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-        else:
-            with open(path, "wb") as file:
-                file.write(data)
-    except BrokenPipeError:
-        # The reader has seen enough. The interpreter must not try again as it ends.
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return 0
+    except OSError as error:
+        # The interpreter must not try again as it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # A reader that has seen enough is no failure.
+        return 0 if isinstance(error, BrokenPipeError) else complain(f"standard output: {error.strerror}")
 
 
 def status_text(status: int) -> str:

@@ -18,8 +18,7 @@ HEADING = f"{'PID':>8} {'PARENT':>8} {'THREADS':>7}  COMMAND"
 def snapshot(options: argparse.Namespace) -> int:
     processes = running_processes()
     lines = map(json_line, processes) if options.json else [HEADING, *map(text_line, processes)]
-    print_lines(lines, options.output)
-    return 0
+    return print_lines(lines, options.output)
 
 
 def text_line(process: RunningProcess) -> str:
