@@ -2,6 +2,7 @@
  * the tracer thread only. Knows no events. */
 #include <signal.h>
 #include <sys/ptrace.h>
+#include <unistd.h>
 
 #include "tracer.h"
 
@@ -73,6 +74,31 @@ static void stay_stopped(struct tracer *self, struct task *task)
     (void) ptrace(PTRACE_LISTEN, (pid_t) task->base.tid, 0, 0);
 }
 
+/* ---- Tasks that are not known ---- */
+
+static bool any_ended_unknown;
+
+bool cbpd_was_ended_unknown(struct tracer *self, uint32_t tid)
+{
+    struct status_facts facts;
+    return any_ended_unknown &&
+           (!cbpd_read_status(self, tid, &facts) || facts.tracer_pid != (uint32_t) getpid());
+}
+
+static void end_unknown(struct tracer *self, uint32_t tid)
+{
+    any_ended_unknown = true;
+    if (self->helper.leaving) { /* no rule is in force any more */
+        (void) ptrace(PTRACE_DETACH, (pid_t) tid, 0, 0);
+        return;
+    }
+    cbpd_count_lost(&self->helper);
+    (void) kill((pid_t) tid, SIGKILL);
+    (void) ptrace(PTRACE_CONT, (pid_t) tid, 0, 0);
+}
+
+/* ---- Dispositions ---- */
+
 void cbpd_carry_out(struct tracer *self, struct task *task, struct disposition disposition)
 {
     if (disposition.kills)
@@ -94,8 +120,9 @@ void cbpd_carry_out(struct tracer *self, struct task *task, struct disposition d
         detach(self, task);
         break;
     case DISPOSE_END_UNKNOWN:
-        cbpd_end_unknown_task(self, task->base.tid);
-        cbpd_remove_task(self, task);
+        end_unknown(self, task ? task->base.tid : self->served_tid);
+        if (task)
+            cbpd_remove_task(self, task);
         break;
     }
     /* The creator goes on last, because on one processor this order costs less: bench/run.py, row H3. */

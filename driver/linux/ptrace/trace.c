@@ -216,11 +216,9 @@ void cbpd_handle_wait_status(struct tracer *self, uint32_t tid, int status)
         task = take_over_leader(self, tid);
     if (!task)
         task = cbpd_add_task(self, tid);
-    if (!task) {
-        cbpd_end_unknown_task(self, tid);
-        return;
-    }
-    cbpd_carry_out(self, task, handle_stop(self, task, status));
+    cbpd_carry_out(self, task,
+                   task ? handle_stop(self, task, status)
+                        : (struct disposition){.what = DISPOSE_END_UNKNOWN});
 }
 
 void cbpd_forget_everybody(struct tracer *self)

@@ -1,17 +1,13 @@
-/* Begins to trace tasks, ends tasks that are not known and gives tracees up. trace.c handles them in between,
- * and letting_go.c lets them go. Runs in the tracer thread only. */
+/* Begins to trace tasks. trace.c handles their stops, and letting_go.c lets them go. Runs in the tracer thread
+ * only. */
 #include <errno.h>
-#include <signal.h>
 #include <sys/ptrace.h>
-#include <unistd.h>
 
 #include "tracer.h"
 
 static const unsigned long base_options = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE |
                                           PTRACE_O_TRACEEXEC | PTRACE_O_TRACEEXIT | PTRACE_O_TRACESECCOMP |
                                           PTRACE_O_TRACESYSGOOD;
-
-/* ---- Beginning ---- */
 
 /* The task is noted before it is traced: every tracee must be known. */
 uint32_t cbpd_seize_root(struct tracer *self, uint32_t tid, uint32_t filter_parts, struct task **seized)
@@ -52,27 +48,4 @@ uint32_t cbpd_seize_thread(struct tracer *self, uint32_t tid, struct process *pr
     }
     cbpd_task_joins(self, task, process);
     return 0;
-}
-
-/* ---- Ending ---- */
-
-static bool any_ended_unknown;
-
-bool cbpd_was_ended_unknown(struct tracer *self, uint32_t tid)
-{
-    struct status_facts facts;
-    return any_ended_unknown &&
-           (!cbpd_read_status(self, tid, &facts) || facts.tracer_pid != (uint32_t) getpid());
-}
-
-void cbpd_end_unknown_task(struct tracer *self, uint32_t tid)
-{
-    any_ended_unknown = true;
-    if (self->helper.leaving) { /* no rule is in force any more */
-        (void) ptrace(PTRACE_DETACH, (pid_t) tid, 0, 0);
-        return;
-    }
-    cbpd_count_lost(&self->helper);
-    (void) kill((pid_t) tid, SIGKILL);
-    (void) ptrace(PTRACE_CONT, (pid_t) tid, 0, 0);
 }

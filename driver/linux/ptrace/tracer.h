@@ -131,10 +131,11 @@ enum disposition_kind {
     DISPOSE_RESUME_TO_RETURN, /* until its system call returns, where it stops again */
     DISPOSE_STAY_STOPPED,     /* in its group stop */
     DISPOSE_DETACH,           /* its end has been told; its parent reaps it */
-    DISPOSE_END_UNKNOWN       /* end it: it is not known, so no rule would apply to it */
+    DISPOSE_END_UNKNOWN       /* end the served task, and count a loss: no rule would apply to it */
 };
 
-/* Handlers of stops and answers return a disposition. Nothing else lets a task go on. */
+/* Handlers of stops and answers return a disposition, and only resume.c lets a task go on. A handler prepares
+ * that: a failing or a changed system call is in the stopped task's registers before. */
 struct disposition {
     enum disposition_kind what;
     int signal;         /* of DISPOSE_RESUME: the signal that it gets */
@@ -247,8 +248,11 @@ struct process *cbpd_guess_creator(struct tracer *self, const struct status_fact
                                    uint64_t start_time);
 
 /* ---- resume.c: carries out dispositions ---- */
-/* Does what the disposition says. Afterwards the task and its creator may no longer exist. */
+/* Does what the disposition says. Afterwards the task and its creator may no longer exist. task is NULL only
+ * with DISPOSE_END_UNKNOWN, if there was no memory for the served task. */
 void cbpd_carry_out(struct tracer *self, struct task *task, struct disposition disposition);
+/* Says whether DISPOSE_END_UNKNOWN has ended this task; it comes to no stop any more. */
+bool cbpd_was_ended_unknown(struct tracer *self, uint32_t tid);
 bool cbpd_lets_go(struct tracer *self, const struct task *task); /* it is detached when it goes on */
 /* Forgets a task whose process goes on without the helper; with its last task, the process too. */
 void cbpd_forget_detached(struct tracer *self, struct task *task);
@@ -277,11 +281,7 @@ void cbpd_handle_gone(struct tracer *self, struct task *task, int status);
 /* Ends the threads that took their leader's id in an execution and were killed while doing so. */
 void cbpd_end_vanished_threads(struct tracer *self, uint32_t pid);
 
-/* ---- tracees.c: tasks that begin and cease to be traced ---- */
-/* Ends a stopped task that is not known, mostly for want of memory: rules would not apply. Counts a loss. */
-void cbpd_end_unknown_task(struct tracer *self, uint32_t tid);
-/* Says whether this task has been ended like that; it comes to no stop any more. */
-bool cbpd_was_ended_unknown(struct tracer *self, uint32_t tid);
+/* ---- tracees.c: tasks that begin to be traced ---- */
 /* Begins to trace a launcher that will install a filter with these parts (0: none). */
 uint32_t cbpd_seize_root(struct tracer *self, uint32_t tid, uint32_t filter_parts, struct task **task);
 /* Begins to trace a running thread of a process. Gives cbpd_attach_process()'s error codes. */

@@ -14,7 +14,7 @@ static uint32_t attach_to(struct debugger *self, uint32_t pid, HANDLE handle)
     struct process *parent = find_process(&self->helper, facts.parent_pid);
     struct process *process = cbpd_begin_process(self, pid, cbpd_read_start_time(handle), parent, &facts);
     if (!process) {
-        cbpd_stop_debugging(pid);
+        cbpd_carry_out(self, pid, 0, (struct disposition){.what = DISPOSE_LET_GO});
         return CBP_ERROR_NOT_ENOUGH_MEMORY;
     }
     process->handle = handle;

@@ -57,16 +57,21 @@ struct debugger {
 
 /* ---- Dispositions: what to do with a process that stands still ---- */
 enum disposition_kind {
-    DISPOSE_HOLD,       /* it waits for an answer, or for a claim */
+    DISPOSE_HOLD,       /* it waits for an answer or for a claim, or no event of it is here */
     DISPOSE_CONTINUE,   /* continue the event; let the process go if no rule concerns it any more */
     DISPOSE_END_THREAD, /* like DISPOSE_CONTINUE, and the thread has ended */
-    DISPOSE_END_PROCESS
+    DISPOSE_END_PROCESS,
+    DISPOSE_LET_GO /* no event of it waits */
 };
 
-/* Handlers of events and answers return a disposition. Nothing else continues an event. */
+/* Handlers of events and answers return a disposition. Only resume.c continues an event, ends a process or
+ * lets one go. */
 struct disposition {
     enum disposition_kind what;
-    DWORD how; /* DBG_ */
+    DWORD how;             /* DBG_ */
+    HANDLE victim;         /* this process is ended first; NULL: none */
+    uint32_t refusal;      /* the code of the refusal, if there is one */
+    struct launch *launch; /* this launch is over next; NULL: none */
 };
 
 static inline struct disposition stay(void)

@@ -11,25 +11,24 @@ static struct facts facts;
 
 /* ---- After an operation ---- */
 
-static void finish_creation(struct process *process, uint32_t result_code)
+static struct disposition after_creation(struct process *process, uint32_t result_code)
 {
-    if (result_code != 0) {
-        process->refused = true;
-        cbpd_end_by_force(process->handle, cbpd_refusal_status(result_code));
-    }
-    if (process->launch)
-        cbpd_end_launch(process->launch, 0, result_code);
+    process->refused = result_code != 0;
+    return (struct disposition){.what = DISPOSE_CONTINUE,
+                                .how = DBG_CONTINUE,
+                                .victim = process->refused ? process->handle : NULL,
+                                .refusal = result_code,
+                                .launch = process->launch};
 }
 
 static struct disposition after_answers(const struct task *task, enum operation_kind kind,
                                         uint32_t result_code)
 {
-    static const enum disposition_kind next[] = {[OPERATION_CREATION] = DISPOSE_CONTINUE,
-                                                 [OPERATION_THREAD] = DISPOSE_CONTINUE,
+    static const enum disposition_kind next[] = {[OPERATION_THREAD] = DISPOSE_CONTINUE,
                                                  [OPERATION_THREAD_EXIT] = DISPOSE_END_THREAD,
                                                  [OPERATION_EXIT] = DISPOSE_END_PROCESS};
     if (kind == OPERATION_CREATION)
-        finish_creation(task->process, result_code);
+        return after_creation(task->process, result_code);
     return (struct disposition){.what = next[kind], .how = DBG_CONTINUE};
 }
 
@@ -86,13 +85,14 @@ static struct disposition give_up(struct debugger *self)
  * rule may be meant for it, or if memory is lacking and a handler may be. */
 static struct disposition give_up_process(struct debugger *self, const DEBUG_EVENT *event, bool is_lacking)
 {
+    struct disposition next = give_up(self);
     if (self->helper.policy.rule_counts[CBP_ACTION_DENY] > 0 ||
         (is_lacking && cbpd_any_session_wants(&self->helper.policy, CBP_PROC_EVT_PROCESS_CREATION))) {
-        uint32_t code = is_lacking ? CBP_ERROR_NOT_ENOUGH_MEMORY : CBP_ERROR_ACCESS_DENIED;
-        cbpd_end_by_force(event->u.CreateProcessInfo.hProcess, cbpd_refusal_status(code));
+        next.victim = event->u.CreateProcessInfo.hProcess;
+        next.refusal = is_lacking ? CBP_ERROR_NOT_ENOUGH_MEMORY : CBP_ERROR_ACCESS_DENIED;
         cbpd_count_for_all(&self->helper, offsetof(struct cbp_channel_session, refused));
     }
-    return give_up(self);
+    return next;
 }
 
 static struct disposition handle_process_creation(struct debugger *self, const DEBUG_EVENT *event)

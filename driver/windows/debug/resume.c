@@ -1,4 +1,4 @@
-/* Carries out dispositions: only here an event is continued or a process let go. Knows no events. */
+/* Carries out dispositions: only here an event is continued, a process ended or let go. Knows no events. */
 #include "debugger.h"
 
 static void detach(struct debugger *self, struct process *process)
@@ -18,9 +18,15 @@ static void end_of(struct debugger *self, struct process *process)
 void cbpd_carry_out(struct debugger *self, uint32_t pid, uint32_t tid, struct disposition disposition)
 {
     struct process *process = find_process(&self->helper, pid);
+    if (disposition.victim)
+        cbpd_end_by_force(disposition.victim, cbpd_refusal_status(disposition.refusal));
+    if (disposition.launch)
+        cbpd_end_launch(disposition.launch, 0, disposition.refusal);
     if (process)
         process->is_held = disposition.what == DISPOSE_HOLD;
-    if (disposition.what == DISPOSE_HOLD)
+    if (disposition.what == DISPOSE_LET_GO)
+        cbpd_stop_debugging(pid);
+    if (disposition.what == DISPOSE_HOLD || disposition.what == DISPOSE_LET_GO)
         return;
     cbpd_resume_event(pid, tid, disposition.how);
     if (!process)

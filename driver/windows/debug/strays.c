@@ -30,8 +30,8 @@ static void refuse_stray(struct debugger *self, uint32_t pid, struct process *pa
                          uint64_t start_time)
 {
     bool is_known = cbpd_read_facts(handle, NULL, &facts);
+    cbpd_carry_out(self, pid, 0, (struct disposition){.victim = handle, .refusal = CBP_ERROR_BUSY});
     struct process *process = cbpd_begin_process(self, pid, start_time, parent, is_known ? &facts : NULL);
-    cbpd_end_by_force(handle, cbpd_refusal_status(CBP_ERROR_BUSY));
     cbpd_count_for_all(&self->helper, offsetof(struct cbp_channel_session, refused));
     if (!process) {
         cbpd_count_lost(&self->helper);
