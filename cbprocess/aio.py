@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import threading
 
-from ._api.hooks import handler_property
+from ._api.handler_properties import handler_property
 from ._api.process import CBProcess
 from ._binding.hooks import tell_unraisablehook
 from ._checks import checked_int

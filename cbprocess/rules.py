@@ -1,5 +1,5 @@
 """Rules as values: for add_rule(), for files and for messages. The methods that add rules stand in
-_api/rules.py. Knows no instance and no library."""
+_api/rule_methods.py. Knows no instance and no library."""
 
 from __future__ import annotations
 

@@ -45,9 +45,9 @@ class Part(NamedTuple):
 
 PARTS = (
     Part("The filter", "_api/process", ("CBProcess",)),
-    Part("Handlers", "_api/hooks", ("HandlerProperties",)),
+    Part("Handlers", "_api/handler_properties", ("HandlerProperties",)),
     Part("Properties", "_api/settings", ("Settings",)),
-    Part("Rules", "_api/rules", ("Rules",)),
+    Part("Rules", "_api/rule_methods", ("Rules",)),
     Part("A rule as a value", "rules", ("Rule",)),
     Part("Running processes, index by index", "_api/snapshots", ("Snapshots",)),
     Part("Running processes, as a list", "running", ("RunningProcess",), ("running_processes",)),

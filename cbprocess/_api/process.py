@@ -1,6 +1,6 @@
-"""The CBProcess class: the life of the filter, and questions to it. Its handlers are in hooks.py, its
-properties in settings.py, its rules in rules.py, its methods for drivers and the machine in installation.py,
-and the running processes in snapshots.py.
+"""The CBProcess class: the life of the filter, and questions to it. Its handlers are in
+handler_properties.py, its properties in settings.py, its rules in rule_methods.py, its methods for drivers
+and the machine in installation.py, and the running processes in snapshots.py.
 
 Checks arguments and hands them to the native session; knows nothing of ctypes or threads."""
 
@@ -12,9 +12,9 @@ import sys
 from .._checks import TEXT_ERRORS, UINT32_MAX, as_text, checked_int, checked_text, wrong
 from ..constants import ERROR_IMPLEMENTATION_LIMIT, ERROR_NOT_READY
 from ..errors import CBProcessError, warn
-from .hooks import OPERATION_TYPES, HandlerProperties
+from .handler_properties import OPERATION_TYPES, HandlerProperties
 from .installation import Installation
-from .rules import Rules
+from .rule_methods import Rules
 from .settings import Settings, setting_value
 from .snapshots import Snapshot, Snapshots
 

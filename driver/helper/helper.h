@@ -116,14 +116,14 @@ void cbpd_free_surely(void *memory);
 /* Serves as cbpd_host's allocate. */
 void *cbpd_allocate(size_t size, bool surely);
 
-/* ---- tasks.c: tasks by id ---- */
+/* ---- task_table.c: tasks by id ---- */
 struct cbpd_task *cbpd_find_task(const struct cbpd_helper *helper, uint32_t tid);
 /* Makes a task with that id. NULL without memory. */
 struct cbpd_task *cbpd_make_task(struct cbpd_helper *helper, uint32_t tid);
 void cbpd_rename_task(struct cbpd_helper *helper, struct cbpd_task *task, uint32_t tid);
 void cbpd_free_task(struct cbpd_helper *helper, struct cbpd_task *task);
 
-/* ---- messages.c: telling and asking sessions ---- */
+/* ---- telling.c: telling and asking sessions ---- */
 /* Tells every session that wants the report. If a session is asked, *held waits for its answer; a *held that
  * is NULL is made, and stays NULL if no session is asked. *refusal keeps the code of an earlier refusal or
  * gets that of a rule, and whether a rule takes away a right that is asked for. sequences (may be NULL) gets
@@ -133,7 +133,7 @@ void cbpd_post(struct cbpd_helper *helper, const struct cbpd_report *report, str
 /* Works like cbpd_post() for an operation that has already happened: no answer is awaited. */
 void cbpd_tell_past(struct cbpd_helper *helper, struct cbpd_report *report);
 
-/* ---- reports.c: what a task is held for ---- */
+/* ---- holding.c: what a task is held for ---- */
 void cbpd_add_item(struct cbpd_report *report, uint32_t type, uint32_t flags);
 /* The task waits until the operation has all its answers. */
 void cbpd_hold(struct cbpd_task *task, struct cbpd_held *held, uint32_t kind);
@@ -142,7 +142,7 @@ void cbpd_hold(struct cbpd_task *task, struct cbpd_held *held, uint32_t kind);
 bool cbpd_is_held(struct cbpd_helper *helper, struct cbpd_task *task, const struct cbpd_report *report,
                   uint32_t kind, uint32_t *result_code);
 
-/* ---- messages.c ---- */
+/* ---- telling.c ---- */
 /* Adds to a counter of every open session, at that offset in struct cbp_channel_session. */
 void cbpd_count_for_all(struct cbpd_helper *helper, size_t offset);
 void cbpd_count_lost(struct cbpd_helper *helper); /* an event that no session can be told of */
@@ -177,7 +177,7 @@ bool cbpd_anything_held(void);
 bool cbpd_has_room_to_hold(size_t size);
 uint64_t cbpd_next_deadline_ns(void); /* 0: none */
 
-/* ---- rules.c: the one controller's rules ---- */
+/* ---- rule_requests.c: the one controller's rules ---- */
 /* Puts the set in force in place of what the request names, or frees it and gives an error. The reply has the
  * error code and *failed_rule_id. */
 uint32_t cbpd_serve_rules(struct cbpd_helper *helper, const struct cbp_rules *request,

@@ -6,7 +6,7 @@
  *
  *   text.h            a text says that it lacks memory: an execution that was read with one is refused with
  *                     ENOMEM, rules that were gathered in one refuse everything (legacies.c), a message that
- *                     found no room is lost, and what it could have asked about is refused (messages.c)
+ *                     found no room is lost, and what it could have asked about is refused (telling.c)
  *   rule_sets.c, rule_loading.c, a launch in launches.c    the request fails
  *   look.c            the execution is refused with ENOMEM
  *   beside.c          small jobs come from here, a large one (the image of a running process) does not: an

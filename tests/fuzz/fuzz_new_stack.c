@@ -1,7 +1,7 @@
 /* Fuzzes what the helper makes of a new program's stack, which another thread may scribble on: the
  * vectors are parsed from a block of exactly the size that was read. */
 #include "../../driver/linux/ptrace/arguments.c"
-#include "../../driver/linux/ptrace/memory.c"
+#include "../../driver/linux/ptrace/task_memory.c"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

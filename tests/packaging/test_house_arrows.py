@@ -29,7 +29,7 @@ def tool(checkout: Path) -> ModuleType:
         ("driver/helper/slots.c", "driver/linux/ptrace/tracer.h", True),
         ("driver/linux/ptrace/trace.c", "driver/windows/debug/tracer.h", True),
         ("driver/linux/ptrace/trace.c", "native/src/core/core.h", True),
-        ("native/src/drivers/simulated/population.c", "driver/policy/policy.h", False),
+        ("native/src/drivers/simulated/played_processes.c", "driver/policy/policy.h", False),
         ("native/src/drivers/helper/helper_session.c", "driver/helper/helper.h", True),
         ("native/src/core/worker.c", "native/include/cbprocess.h", False),
     ],

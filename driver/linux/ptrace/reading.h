@@ -23,7 +23,7 @@ struct syscall_entry {
     bool is_32bit;         /* pointers in the task's memory have 4 bytes */
 };
 
-/* ---- memory.c, arguments.c: strings and lists in a task's memory ---- */
+/* ---- task_memory.c, arguments.c: strings and lists in a task's memory ---- */
 enum { TASK_PAGE_SIZE = 4096, WINDOW_SIZE = 16 * TASK_PAGE_SIZE };
 
 /* A window shows a part of a task's memory: strings of an argument list mostly lie side by side. */

@@ -341,7 +341,7 @@ void cbpd_look_at_parent(struct tracer *self, struct process *process);
 /* Says at a creation's stop whether the child may be its creator's parent's. A wrong yes costs a look. */
 bool cbpd_creates_for_parent(struct task *creator);
 
-/* ---- memory.c: a stopped task's memory and registers ---- */
+/* ---- task_memory.c: a stopped task's memory and registers ---- */
 /* Says at the stop of a creation whether the call is fork or vfork, which have no flags. */
 bool cbpd_calls_plain_fork(const struct task *task);
 /* Reads the number and the first argument of a call at a stop in its middle. */
@@ -354,7 +354,7 @@ bool cbpd_read_stop_registers(const struct task *task, struct stop_registers *re
 /* Reads the task id of an event's stop. False: the task was killed and has left that stop. */
 bool cbpd_read_event_message(uint32_t tid, int event, uint32_t *message);
 
-/* ---- images.c ---- */
+/* ---- image_making.c ---- */
 /* Makes the image of a reading's chain. NULL without memory. */
 struct cbpd_image *cbpd_image_of_chain(struct tracer *self, const struct reading *reading);
 /* Makes the image of a reading. NULL: nothing is known of the program, or memory is lacking. */

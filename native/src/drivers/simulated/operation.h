@@ -5,7 +5,7 @@
 #define CBPI_OPERATION_H
 
 #include "cbp_message_check.h"
-#include "population.h"
+#include "played_processes.h"
 #include "source.h"
 
 /* The steps in front of an event message say this about it. */

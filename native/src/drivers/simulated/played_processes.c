@@ -1,5 +1,5 @@
-/* Implements population.h. */
-#include "population.h"
+/* Implements played_processes.h. */
+#include "played_processes.h"
 
 #include "cbp_wtf8.h"
 #include "errors.h"

@@ -1,7 +1,7 @@
 /* Keeps the processes of a script, as the policy has them. The one session of a script is the policy's at
  * place 0. Knows no messages, no time and no lock: the transport's mutex is held. */
-#ifndef CBPI_POPULATION_H
-#define CBPI_POPULATION_H
+#ifndef CBPI_PLAYED_PROCESSES_H
+#define CBPI_PLAYED_PROCESSES_H
 
 #include "policy.h"
 #include "transport.h"
