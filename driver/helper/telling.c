@@ -187,7 +187,7 @@ void cbpd_post(struct cbpd_helper *helper, const struct cbpd_report *report, str
     bool asked = false;
     uint64_t now = helper->host->now_ns();
     uint32_t count = select_for_all(helper, report, selections, &asked, &by_rule);
-    bool is_new = *held == NULL;
+    bool is_new = !*held;
     bool is_needed = is_new && asked && by_rule.code == 0 && !by_rule.is_stripped && !report->is_past;
     if (sequences)
         memset(sequences, 0, CBP_SESSION_MAX * sizeof *sequences);
@@ -201,13 +201,13 @@ void cbpd_post(struct cbpd_helper *helper, const struct cbpd_report *report, str
         if (sequences && selection->items[0] == 0) /* its first item is the report's first */
             sequences[selection->place] = sequence;
     }
-    if (is_new && *held != NULL && (*held)->base.unanswered_count == 0) {
+    if (is_new && *held && (*held)->base.unanswered_count == 0) {
         cbpd_free_surely(*held);
         *held = NULL;
     }
     refusal->code = by_rule.code;
     refusal->is_stripped |= by_rule.is_stripped;
-    if (*held != NULL)
+    if (*held)
         cbpd_refuse_by_rules(&helper->policy, &by_rule, &(*held)->base);
 }
 

@@ -35,7 +35,7 @@ uint32_t cbpd_match_names(const struct cbpd_image *image, struct cbpd_rule_set *
         if (!is_same_name(file->given, file->given_size, file->path, file->path_size))
             count += match_name(file->given, file->given_size, set);
     }
-    return set->counts[CBP_ACTION_ALLOW] > 0 ? cbp_ruleset_keep(set->block, 0, set->matches) : count;
+    return set->counts[CBP_ACTION_ALLOW] > 0 ? cbp_ruleset_keep(set->block, false, set->matches) : count;
 }
 
 uint32_t cbpd_match_allowing(const struct cbpd_image_file *file, struct cbpd_rule_set *set)
@@ -43,7 +43,7 @@ uint32_t cbpd_match_allowing(const struct cbpd_image_file *file, struct cbpd_rul
     if (set->counts[CBP_ACTION_ALLOW] == 0 || set->match_counts[CBP_RULE_MATCH_NAME] == 0)
         return 0;
     (void) match_name(file->path, file->path_size, set);
-    uint32_t count = cbp_ruleset_keep(set->block, 1, set->matches);
+    uint32_t count = cbp_ruleset_keep(set->block, true, set->matches);
     if (count > 0 && set->host->path_leads_to_file && !set->host->path_leads_to_file(file)) {
         cbpd_clear_matches(set);
         return 0;

@@ -78,7 +78,7 @@ void cbpd_forget_old_ancestors(struct cbpd_policy *policy, struct cbpd_process *
     struct cbpd_process *process = creator->parent;
     if (!process || !process->ended)
         return;
-    for (struct cbpd_process *at; (at = process->parent) != NULL && at->ended && at->parent;)
+    for (struct cbpd_process *at; (at = process->parent) && at->ended && at->parent;)
         if (count == DEAD_GENERATIONS_MAX || cbpd_has_same_names(at->image, process->image)) {
             skip_parent(policy, process);
         } else {

@@ -1,6 +1,8 @@
 /* Checks messages; see cbp_message_check.h. Each type has one row, which says all that has to be checked. */
 #include "cbp_message_check.h"
 
+#include <stdbool.h>
+
 #define FIELD(structure, field) (uint16_t) offsetof(struct cbp_##structure, field)
 #define NONE 0u /* no more fields: the offset of the header's size, which no row names */
 
@@ -78,7 +80,7 @@ static uint32_t field_at(const void *message, uint16_t offset)
     return *(const uint32_t *) ((const unsigned char *) message + offset);
 }
 
-static int text_is_inside(const void *message, uint16_t offset_field, uint32_t fixed_size, size_t size)
+static bool text_is_inside(const void *message, uint16_t offset_field, uint32_t fixed_size, size_t size)
 {
     uint32_t offset = field_at(message, offset_field);
     uint32_t text_size = field_at(message, (uint16_t) (offset_field + 4u));
@@ -86,31 +88,31 @@ static int text_is_inside(const void *message, uint16_t offset_field, uint32_t f
            (offset >= fixed_size && offset <= size && text_size <= size - offset);
 }
 
-static int value_is_known(const void *message, const struct value_check *check)
+static bool value_is_known(const void *message, const struct value_check *check)
 {
     uint32_t value = field_at(message, check->offset);
     return check->bits ? (value & ~check->limit) == 0 : value <= check->limit;
 }
 
-static int has_nul(const unsigned char *text, uint32_t size)
+static bool has_nul(const unsigned char *text, uint32_t size)
 {
     for (uint32_t i = 0; i < size; i++)
         if (text[i] == 0)
-            return 1;
-    return 0;
+            return true;
+    return false;
 }
 
-static int event_is_sound(const struct cbp_event_message *message)
+static bool event_is_sound(const struct cbp_event_message *message)
 {
     const struct cbp_event_item *items = cbp_event_items_const(message);
     if (message->item_count == 0)
-        return 0;
+        return false;
     for (uint32_t i = 0; i < CBP_BATCH_MAX; i++) {
         uint32_t type = items[i].type;
-        int one_known_bit =
+        bool one_known_bit =
             type != 0 && (type & (type - 1)) == 0 && type <= CBP_PROC_EVT_THREAD_HANDLE_OPERATION;
         if (i < message->item_count ? !one_known_bit : type != 0)
-            return 0;
+            return false;
     }
     const unsigned char *bytes = (const unsigned char *) message;
     return !has_nul(bytes + message->process_name_offset, message->process_name_size) &&

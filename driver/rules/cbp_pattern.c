@@ -10,7 +10,7 @@ static uint32_t byte_at(const struct cbp_text *text, size_t index)
     return ((const unsigned char *) text->units)[index];
 }
 
-static int is_continuation(uint32_t byte)
+static bool is_continuation(uint32_t byte)
 {
     return (byte & 0xc0u) == 0x80u;
 }
@@ -48,19 +48,19 @@ static size_t character_size(const struct cbp_text *text, size_t at)
 
 /* Says whether no character lies across the place before unit `at`. The first byte or unit of a character is
  * never a later one of another: a look back over one character's length is enough. */
-static int is_boundary(const struct cbp_text *text, size_t at)
+static bool is_boundary(const struct cbp_text *text, size_t at)
 {
     if (at == 0 || at == text->size)
-        return 1;
+        return true;
     if (text->comparison == CBP_COMPARE_UTF16)
         return !cbp_is_low_surrogate(cbp_text_unit(text, at)) ||
                !cbp_is_high_surrogate(cbp_text_unit(text, at - 1));
     if (!is_continuation(byte_at(text, at)))
-        return 1;
+        return true;
     for (size_t back = 1; back <= CONTINUATION_MAX && back <= at; back++)
         if (!is_continuation(byte_at(text, at - back)))
             return sequence_size(text, at - back) <= back;
-    return 1;
+    return true;
 }
 
 /* Gives the next place after `at` where a character begins that first, a pattern's unit, can match. */
@@ -77,7 +77,7 @@ static size_t next_start(const struct cbp_text *name, size_t at, uint32_t first)
 
 /* Matches patterns that begin and end with a wildcard. It is greedy and returns only to the last '*': an
  * earlier one can never help, because both texts are read character by character. */
-static int matches_between(const struct cbp_text *pattern, const struct cbp_text *name)
+static bool matches_between(const struct cbp_text *pattern, const struct cbp_text *name)
 {
     size_t p = 0, n = 0, behind_star = 0, resume = 0;
     while (p < pattern->size || n < name->size) {
@@ -86,9 +86,9 @@ static int matches_between(const struct cbp_text *pattern, const struct cbp_text
             behind_star = ++p;
             resume = n;
             if (p == pattern->size)
-                return 1;
+                return true;
         } else if (n == name->size) {
-            return 0; /* a later start leaves even fewer characters */
+            return false; /* a later start leaves even fewer characters */
         } else if (wanted == '?' && is_boundary(name, n)) {
             p++;
             n += character_size(name, n);
@@ -96,14 +96,14 @@ static int matches_between(const struct cbp_text *pattern, const struct cbp_text
             p++;
             n++;
         } else if (behind_star == 0) {
-            return 0;
+            return false;
         } else {
             resume = next_start(name, resume, cbp_text_unit(pattern, behind_star));
             n = resume;
             p = behind_star;
         }
     }
-    return 1;
+    return true;
 }
 
 struct cbp_text cbp_text_file_name(const struct cbp_text *path)
@@ -118,48 +118,48 @@ struct cbp_text cbp_text_file_name(const struct cbp_text *path)
     return name;
 }
 
-/* Compares the parts before the pattern's first wildcard and takes them off both texts. 0: they differ. */
-static int take_head(struct cbp_text *pattern, struct cbp_text *name)
+/* Compares the parts before the pattern's first wildcard and takes them off both texts. False: they differ. */
+static bool take_head(struct cbp_text *pattern, struct cbp_text *name)
 {
     size_t size = 0, unit_size = pattern->comparison == CBP_COMPARE_UTF16 ? 2 : 1;
     for (; size < pattern->size && !cbp_is_wildcard(cbp_text_unit(pattern, size)); size++)
         if (size == name->size || cbp_text_unit(name, size) != cbp_text_unit(pattern, size))
-            return 0;
+            return false;
     if (!is_boundary(name, size))
-        return 0;
+        return false;
     pattern->units = (const unsigned char *) pattern->units + size * unit_size;
     pattern->size -= size;
     name->units = (const unsigned char *) name->units + size * unit_size;
     name->size -= size;
-    return 1;
+    return true;
 }
 
 /* Compares the parts after the last wildcard and takes them off both texts. The pattern has a wildcard. */
-static int take_tail(struct cbp_text *pattern, struct cbp_text *name)
+static bool take_tail(struct cbp_text *pattern, struct cbp_text *name)
 {
     size_t size = 0;
     for (; !cbp_is_wildcard(cbp_text_unit(pattern, pattern->size - 1 - size)); size++)
         if (size == name->size ||
             cbp_text_unit(name, name->size - 1 - size) != cbp_text_unit(pattern, pattern->size - 1 - size))
-            return 0;
+            return false;
     if (!is_boundary(name, name->size - size))
-        return 0;
+        return false;
     pattern->size -= size;
     name->size -= size;
-    return 1;
+    return true;
 }
 
-int cbp_pattern_matches(const struct cbp_text *pattern, const struct cbp_text *name)
+bool cbp_pattern_matches(const struct cbp_text *pattern, const struct cbp_text *name)
 {
     struct cbp_text pattern_rest = *pattern, name_rest = *name;
     if (!take_head(&pattern_rest, &name_rest))
-        return 0;
+        return false;
     if (pattern_rest.size == 0)
         return name_rest.size == 0;
     return take_tail(&pattern_rest, &name_rest) && matches_between(&pattern_rest, &name_rest);
 }
 
-int cbp_pattern_matches_path(const struct cbp_text *pattern, const struct cbp_text *path)
+bool cbp_pattern_matches_path(const struct cbp_text *pattern, const struct cbp_text *path)
 {
     for (size_t i = 0; i < pattern->size; i++)
         if (cbp_is_separator(pattern, cbp_text_unit(pattern, i)))

@@ -3,6 +3,8 @@
 #ifndef CBP_PATTERN_H
 #define CBP_PATTERN_H
 
+#include <stdbool.h>
+
 #include "cbp_types.h"
 
 /* Texts are compared in one of two ways. On Linux units are bytes, compared as they are; a character is a
@@ -43,13 +45,13 @@ static inline uint32_t cbp_text_unit(const struct cbp_text *text, size_t index)
     return ((const unsigned char *) text->units)[index];
 }
 
-static inline int cbp_is_wildcard(uint32_t unit)
+static inline bool cbp_is_wildcard(uint32_t unit)
 {
     return unit == '*' || unit == '?';
 }
 
 /* Says whether a folded unit separates the parts of a path. */
-static inline int cbp_is_separator(const struct cbp_text *text, uint32_t unit)
+static inline bool cbp_is_separator(const struct cbp_text *text, uint32_t unit)
 {
     return unit == (text->comparison == CBP_COMPARE_UTF16 ? (uint32_t) '\\' : (uint32_t) '/');
 }
@@ -61,10 +63,10 @@ struct cbp_text cbp_text_file_name(const struct cbp_text *path);
  * matches any run of characters, '?' exactly one, and every other unit matches itself; a unit of a character
  * of name never matches alone. Bound: for every unit of name, as many steps as the longest part of pattern
  * between two '*' has units. */
-int cbp_pattern_matches(const struct cbp_text *pattern, const struct cbp_text *name);
+bool cbp_pattern_matches(const struct cbp_text *pattern, const struct cbp_text *name);
 
 /* Says whether a rule with this pattern matches path. A pattern with a separator is compared with the whole
  * path, another one with the part after the last separator. An empty pattern never matches. */
-int cbp_pattern_matches_path(const struct cbp_text *pattern, const struct cbp_text *path);
+bool cbp_pattern_matches_path(const struct cbp_text *pattern, const struct cbp_text *path);
 
 #endif

@@ -54,7 +54,7 @@ void cbp_stance_add(struct cbp_stance *stance, uint32_t rule_id, uint32_t match,
     }
 }
 
-int cbp_stance_filters(const struct cbp_stance *stance)
+bool cbp_stance_filters(const struct cbp_stance *stance)
 {
     return stance->asked || stance->allowed || stance->deny.code != 0 || stance->deny_all.code != 0 ||
            stance->strip_mask != 0;
@@ -69,7 +69,7 @@ static uint32_t deny_code_of(const struct cbp_stance *originator, const struct c
     return denial.code;
 }
 
-struct cbp_decision cbp_decide(int is_refusable, uint32_t lost, const struct cbp_stance *originator,
+struct cbp_decision cbp_decide(bool is_refusable, uint32_t lost, const struct cbp_stance *originator,
                                const struct cbp_stance *subject)
 {
     static const struct cbp_stance nobody = {0};

@@ -27,7 +27,7 @@ struct cbp_stance {
 void cbp_denial_add(struct cbp_denial *denial, const struct cbp_denial *other);
 
 /* Says whether some rule filters the process: it asks, allows, denies or strips. */
-int cbp_stance_filters(const struct cbp_stance *stance);
+bool cbp_stance_filters(const struct cbp_stance *stance);
 
 /* Adds one matching rule to a stance; match is its CBP_RULE_MATCH_. */
 void cbp_stance_add(struct cbp_stance *stance, uint32_t rule_id, uint32_t match, uint32_t action,
@@ -49,7 +49,7 @@ uint32_t cbp_thread_rights_of(uint32_t process_rights);
 /* An operation is decided like this. */
 struct cbp_decision {
     enum cbp_outcome outcome;
-    uint32_t is_silent;  /* no session is told, even of a refusal */
+    bool is_silent;      /* no session is told, even of a refusal */
     uint32_t deny_code;  /* the operation is refused with it; 0: no rule denies */
     uint32_t strip_mask; /* the rights that are taken, also with a refusal; 0: no rule strips */
 };
@@ -67,7 +67,7 @@ struct cbp_decision {
  * place on the list has no effect on what it creates. Strip protects: only the subject's counts, so a
  * protected process may do to others what they may not do to it. A rule that cannot apply to the operation
  * asks no handler: alone it gives ALLOW, and it beats no other rule. */
-struct cbp_decision cbp_decide(int is_refusable, uint32_t lost, const struct cbp_stance *originator,
+struct cbp_decision cbp_decide(bool is_refusable, uint32_t lost, const struct cbp_stance *originator,
                                const struct cbp_stance *subject);
 
 #endif

@@ -37,7 +37,7 @@ static uint64_t pairs_of_path(struct search *search)
     return pairs;
 }
 
-static int is_prefix(uint32_t kind)
+static bool is_prefix(uint32_t kind)
 {
     return kind == CBP_RULESET_FILE_PREFIX || kind == CBP_RULESET_PATH_PREFIX;
 }
@@ -52,7 +52,7 @@ static uint32_t hash_key(const struct cbp_text *text, uint32_t kind, size_t size
 
 /* Says whether a pattern can have a key of this kind. head is the number of literal units before its first
  * wildcard, tail that after its last. */
-static int can_have(uint32_t kind, const struct cbp_text *text, size_t head, size_t tail, uint32_t is_path)
+static bool can_have(uint32_t kind, const struct cbp_text *text, size_t head, size_t tail, bool is_path)
 {
     switch (kind) {
     case CBP_RULESET_EXACT:
@@ -65,7 +65,7 @@ static int can_have(uint32_t kind, const struct cbp_text *text, size_t head, siz
     case CBP_RULESET_NO_KEY:
         return head == 0 && tail == 0;
     default:
-        return 0;
+        return false;
     }
 }
 
@@ -79,20 +79,20 @@ static size_t cut_key(uint32_t kind, size_t size)
     return size;
 }
 
-int cbp_ruleset_describe(const struct cbp_text *text, uint32_t kind, struct cbp_ruleset_key *key)
+bool cbp_ruleset_describe(const struct cbp_text *text, uint32_t kind, struct cbp_ruleset_key *key)
 {
-    uint32_t is_path = 0;
+    bool is_path = false;
     size_t head = text->size, tail = text->size;
     for (size_t i = 0; i < text->size; i++) {
         uint32_t unit = cbp_text_unit(text, i);
-        is_path |= (uint32_t) cbp_is_separator(text, unit);
+        is_path |= cbp_is_separator(text, unit);
         if (cbp_is_wildcard(unit)) {
             head = head < i ? head : i;
             tail = text->size - 1 - i;
         }
     }
     if (!can_have(kind, text, head, tail, is_path))
-        return 0;
+        return false;
     size_t key_size = cut_key(kind, is_prefix(kind) ? head : tail);
     key->kind = kind;
     key->size = (uint32_t) key_size;
@@ -100,7 +100,7 @@ int cbp_ruleset_describe(const struct cbp_text *text, uint32_t kind, struct cbp_
     key->hash = hash_key(text, kind, key_size);
     key->pairs = is_prefix(kind) ? pairs_of_pattern(text, key_size, text->size)
                                  : pairs_of_pattern(text, 0, text->size - key_size);
-    return 1;
+    return true;
 }
 
 /* A bitmap of rules is followed by a bitmap of its words that are not 0. */
@@ -237,7 +237,7 @@ void cbp_ruleset_process_of(const struct cbp_ruleset *set, uint32_t index, uint3
 {
     const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set, index);
     const struct cbp_ruleset_process *processes = cbp_ruleset_section(set, CBP_RULESET_PROCESSES);
-    int is_for_one = rule->match == CBP_RULE_MATCH_PROCESS;
+    bool is_for_one = rule->match == CBP_RULE_MATCH_PROCESS;
     *process_id = is_for_one ? processes[rule->owner].process_id : 0;
     *start_time = is_for_one ? processes[rule->owner].start_time : 0;
 }
@@ -337,7 +337,7 @@ uint32_t cbp_ruleset_next(const struct cbp_ruleset *set, const uint64_t *matches
     return word < word_count ? next_bit(matches, from, set->rule_count) : set->rule_count;
 }
 
-uint32_t cbp_ruleset_keep(const struct cbp_ruleset *set, int allowing, uint64_t *matches)
+uint32_t cbp_ruleset_keep(const struct cbp_ruleset *set, bool allowing, uint64_t *matches)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; (i = cbp_ruleset_next(set, matches, i)) < set->rule_count; i++) {

@@ -60,7 +60,7 @@ void cbp_ruleset_mark(const struct cbp_ruleset *set, uint32_t index, uint64_t *m
 
 /* Keeps the marks of rules that allow, or else of all others. Returns how many are left. A name that a process
  * can choose freely, such as the path that it gave to execve, may lead to a refusal and never to a permission. */
-uint32_t cbp_ruleset_keep(const struct cbp_ruleset *set, int allowing, uint64_t *matches);
+uint32_t cbp_ruleset_keep(const struct cbp_ruleset *set, bool allowing, uint64_t *matches);
 
 /* Gives the process of the rule with this index; id and time are 0 if it is not for one process. */
 void cbp_ruleset_process_of(const struct cbp_ruleset *set, uint32_t index, uint32_t *process_id,

@@ -135,11 +135,11 @@ struct cbp_ruleset_key {
     uint32_t hash;
     uint32_t size;
     uint32_t kind;
-    uint32_t is_path;
+    bool is_path;
 };
 
-/* Gives the key of this kind of a pattern with this text. 0: it cannot have one, and nothing is written. A
+/* Gives the key of this kind of a pattern with this text. False: it cannot have one, and nothing is written. A
  * pattern has exactly one, or with literals at both ends a prefix and a suffix. */
-int cbp_ruleset_describe(const struct cbp_text *text, uint32_t kind, struct cbp_ruleset_key *key);
+bool cbp_ruleset_describe(const struct cbp_text *text, uint32_t kind, struct cbp_ruleset_key *key);
 
 #endif

@@ -3,14 +3,16 @@
 #ifndef CBP_WTF8_H
 #define CBP_WTF8_H
 
+#include <stdbool.h>
+
 #include "cbp_types.h"
 
-static inline int cbp_is_high_surrogate(uint32_t unit)
+static inline bool cbp_is_high_surrogate(uint32_t unit)
 {
     return (unit & 0xfc00u) == 0xd800u;
 }
 
-static inline int cbp_is_low_surrogate(uint32_t unit)
+static inline bool cbp_is_low_surrogate(uint32_t unit)
 {
     return (unit & 0xfc00u) == 0xdc00u;
 }

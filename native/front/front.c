@@ -71,7 +71,7 @@ static int fail(const char *what, long error)
 /* Gives the path by which this program was executed, which the kernel leaves behind the environment. */
 static const char *executed_path(char **environment)
 {
-    while (*environment != NULL)
+    while (*environment)
         environment++;
     for (const unsigned long *entry = (unsigned long *) (environment + 1); entry[0] != AT_NULL; entry += 2)
         if (entry[0] == AT_EXECFN)

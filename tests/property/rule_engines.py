@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import byref, c_char_p, c_int, c_size_t, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
+from ctypes import byref, c_bool, c_char_p, c_size_t, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
@@ -199,13 +199,14 @@ class Engine:
             ("comparison", c_uint32, (c_void_p,)),
             ("retire", None, (c_void_p, c_uint32)),
             ("next", c_uint32, (c_void_p, c_void_p, c_uint32)),
-            ("keep", c_uint32, (c_void_p, c_int, c_void_p)),
+            ("keep", c_uint32, (c_void_p, c_bool, c_void_p)),
             ("add_stance", None, (c_void_p, c_void_p, ctypes.POINTER(Stance))),
         ):
             function = getattr(self.library, f"cbp_ruleset_{name}")
             function.restype, function.argtypes = result, arguments
             setattr(self, name, function)
         self.matches_path = self.library.cbp_pattern_matches_path
+        self.matches_path.restype = c_bool
         self.matches_path.argtypes = (ctypes.POINTER(Text), ctypes.POINTER(Text))
 
     def is_valid(self, block: Block) -> bool:

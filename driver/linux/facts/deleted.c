@@ -52,27 +52,27 @@ static enum finding look_from_root_of(uint32_t id, const char *path, const struc
     return finding;
 }
 
-static int is_gone(const char *link, uint32_t id, const char *path)
+static bool is_gone(const char *link, uint32_t id, const char *path)
 {
     struct statx file;
     if (statx(AT_FDCWD, link, AT_STATX_DONT_SYNC, STATX_INO | STATX_NLINK, &file) != 0 || file.stx_nlink == 0)
-        return 1;
+        return true;
     /* The file has a name: this one, or another one from an earlier link. */
     enum finding here = look_from(AT_FDCWD, path, &file);
     enum finding there = here == IS_THERE ? IS_THERE : look_from_root_of(id, path, &file);
     return there == IS_NOT_THERE || (there == CANNOT_SAY && here == IS_NOT_THERE);
 }
 
-int cbpd_take_off_deleted(const char *link, uint32_t id, char *path, size_t *size)
+bool cbpd_take_off_deleted(const char *link, uint32_t id, char *path, size_t *size)
 {
     static const char ending[] = " (deleted)";
     const size_t ending_size = sizeof ending - 1;
     if (*size <= ending_size || memcmp(path + *size - ending_size, ending, ending_size) != 0)
-        return 0;
+        return false;
     path[*size] = 0;
     if (!is_gone(link, id, path))
-        return 0;
+        return false;
     *size -= ending_size;
     path[*size] = 0;
-    return 1;
+    return true;
 }

@@ -3,14 +3,15 @@
 #ifndef CBPD_DELETED_H
 #define CBPD_DELETED_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /* path has *size bytes and room for a NUL, as read from the link (such as /proc/PID/exe). The kernel ends it
  * with " (deleted)" if the file has been deleted, or replaced by another one of its name. Takes that ending
- * off and gives 1, or gives 0 if the file is there; its own name may end like that. id is a process or a
+ * off. False: the file is there; its own name may end like that. id is a process or a
  * thread from whose root the path may lead to the file if it does not from the caller's. Asks no file system
  * that could make the caller wait. */
-int cbpd_take_off_deleted(const char *link, uint32_t id, char *path, size_t *size);
+bool cbpd_take_off_deleted(const char *link, uint32_t id, char *path, size_t *size);
 
 #endif

@@ -109,10 +109,13 @@ char *cbpd_next_line(struct cbpd_lines *reader)
     }
 }
 
-const char *cbpd_labelled(const char *line, const char *label)
+bool cbpd_has_label(const char *line, const char *label, const char **text)
 {
     size_t size = strlen(label);
-    return strncmp(line, label, size) == 0 ? line + size : NULL;
+    if (strncmp(line, label, size) != 0)
+        return false;
+    *text = line + size;
+    return true;
 }
 
 uint32_t cbpd_living_thread(uint32_t pid)
@@ -125,7 +128,7 @@ uint32_t cbpd_living_thread(uint32_t pid)
     snprintf(path, sizeof path, "/proc/%u/task", pid);
     DIR *folder = opendir(path);
     const struct dirent *entry;
-    while (found == pid && folder && (entry = readdir(folder)) != NULL) {
+    while (found == pid && folder && (entry = readdir(folder))) {
         uint32_t tid = (uint32_t) strtoul(entry->d_name, NULL, 10);
         snprintf(path, sizeof path, "/proc/%u/task/%u/exe", pid, tid);
         if (tid != 0 && readlink(path, target, sizeof target) > 0)

@@ -49,8 +49,8 @@ bool cbpd_open_lines(struct cbpd_lines *reader, uint32_t id, const char *name, s
 /* Gives the next line without its end, valid until the next call. Of a line that is longer than the buffer it
  * gives the last part, which begins with no label. NULL: there is none, or the file is too long. */
 char *cbpd_next_line(struct cbpd_lines *reader);
-/* Gives the text after a label, or NULL if the line has another label. */
-const char *cbpd_labelled(const char *line, const char *label);
+/* Says whether the line has this label, and gives the text after it. */
+bool cbpd_has_label(const char *line, const char *label, const char **text);
 
 /* ---- proc_stat.c ---- */
 enum { STAT_SIZE_MAX = 2048 /* 52 numbers of up to 20 digits and a name of up to 64 bytes */ };

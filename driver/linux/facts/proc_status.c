@@ -31,23 +31,23 @@ static void take_user_ids(const char *text, struct status_facts *facts)
 static void take_status_line(const char *line, struct status_facts *facts)
 {
     const char *text;
-    if ((text = cbpd_labelled(line, "State:\t")) != NULL)
+    if (cbpd_has_label(line, "State:\t", &text))
         facts->state = *text;
-    else if ((text = cbpd_labelled(line, "Tgid:\t")) != NULL)
+    else if (cbpd_has_label(line, "Tgid:\t", &text))
         facts->group = (uint32_t) strtoul(text, NULL, 10);
-    else if ((text = cbpd_labelled(line, "PPid:\t")) != NULL)
+    else if (cbpd_has_label(line, "PPid:\t", &text))
         facts->parent_pid = (uint32_t) strtoul(text, NULL, 10);
-    else if ((text = cbpd_labelled(line, "TracerPid:\t")) != NULL)
+    else if (cbpd_has_label(line, "TracerPid:\t", &text))
         facts->tracer_pid = (uint32_t) strtoul(text, NULL, 10);
-    else if ((text = cbpd_labelled(line, "Uid:\t")) != NULL)
+    else if (cbpd_has_label(line, "Uid:\t", &text))
         take_user_ids(text, facts);
-    else if ((text = cbpd_labelled(line, "NSpid:")) != NULL)
+    else if (cbpd_has_label(line, "NSpid:", &text))
         facts->depth = take_ids(text, facts->ids);
-    else if ((text = cbpd_labelled(line, "NSpgid:")) != NULL)
+    else if (cbpd_has_label(line, "NSpgid:", &text))
         facts->group_depth = take_ids(text, facts->group_ids);
-    else if ((text = cbpd_labelled(line, "Seccomp:\t")) != NULL)
+    else if (cbpd_has_label(line, "Seccomp:\t", &text))
         facts->has_filter = *text != '0';
-    else if ((text = cbpd_labelled(line, "Seccomp_filters:\t")) != NULL)
+    else if (cbpd_has_label(line, "Seccomp_filters:\t", &text))
         facts->filter_count = (uint32_t) strtoul(text, NULL, 10);
 }
 
@@ -68,7 +68,7 @@ bool cbpd_read_status_file(uint32_t tid, struct status_facts *facts)
     facts->user_id = facts->effective_user_id = facts->saved_user_id = UINT32_MAX;
     if (!cbpd_open_lines(&reader, tid, "status", STATUS_SIZE_MAX))
         return false;
-    while (facts->filter_count == UINT32_MAX && (line = cbpd_next_line(&reader)) != NULL)
+    while (facts->filter_count == UINT32_MAX && (line = cbpd_next_line(&reader)))
         take_status_line(line, facts);
     close(reader.fd);
     if (!reader.is_cut && facts->group != 0 && facts->depth == 0)

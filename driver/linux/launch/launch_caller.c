@@ -50,7 +50,7 @@ static void rename_listener(char **environment)
         entry[at] = listen_name[at];
     while (count > 0)
         entry[at++] = digits[--count];
-    for (; *environment != NULL; environment++)
+    for (; *environment; environment++)
         if (is_listen_entry(*environment))
             *environment = entry;
 }

@@ -39,7 +39,7 @@ static struct task *find_vanished_thread(struct tracer *self, uint32_t pid)
 
 void cbpd_end_vanished_threads(struct tracer *self, uint32_t pid)
 {
-    for (struct task *task; (task = find_vanished_thread(self, pid)) != NULL;)
+    for (struct task *task; (task = find_vanished_thread(self, pid));)
         cbpd_handle_gone(self, task, SIGKILL);
 }
 

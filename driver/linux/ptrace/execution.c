@@ -230,7 +230,7 @@ static struct task *first_with_look(struct tracer *self)
 /* Letting one task go on may remove others, so each one is searched for from the beginning. */
 void cbpd_end_every_look(struct tracer *self)
 {
-    for (struct task *task; (task = first_with_look(self)) != NULL;) {
+    for (struct task *task; (task = first_with_look(self));) {
         cbpd_drop_look(task);
         cbpd_carry_out(self, task, cbpd_go_on_after_look(self, task, NULL));
     }

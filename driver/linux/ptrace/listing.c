@@ -33,7 +33,7 @@ bool cbpd_add_id(struct id_list *list, uint32_t id)
 static bool read_ids(DIR *folder, struct listing_look *look)
 {
     struct dirent *entry;
-    while (errno = 0, (entry = readdir(folder)) != NULL)
+    while (errno = 0, (entry = readdir(folder)))
         if (isdigit((unsigned char) entry->d_name[0]) &&
             !cbpd_add_id(&look->list, (uint32_t) strtoul(entry->d_name, NULL, 10)))
             return false;

@@ -67,7 +67,7 @@ static bool drain_waits(struct tracer *self)
 static void serve_jobs(struct tracer *self)
 {
     struct job *job;
-    for (struct task *task; (task = cbpd_next_finished_job(&job)) != NULL;) {
+    for (struct task *task; (task = cbpd_next_finished_job(&job));) {
         self->served_tid = task->base.tid;
         cbpd_carry_out(self, task, cbpd_go_on_after_look(self, task, job));
     }
@@ -180,7 +180,7 @@ static void serve_control(struct tracer *self)
 static void serve_parked(struct tracer *self)
 {
     struct task *task;
-    for (uint32_t left = cbpd_parked_count(); left > 0 && (task = cbpd_next_unparked(self)) != NULL; left--) {
+    for (uint32_t left = cbpd_parked_count(); left > 0 && (task = cbpd_next_unparked(self)); left--) {
         self->served_tid = task->base.tid;
         cbpd_carry_out(self, task, cbpd_go_on_after_parking(self, task));
     }

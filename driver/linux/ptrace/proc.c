@@ -173,13 +173,13 @@ static enum knowledge look_for_descriptor(void *block)
     snprintf(name, sizeof name, "fdinfo/%d", look->fd);
     if (!cbpd_open_lines(&reader, look->tid, name, DESCRIPTOR_SIZE_MAX))
         return errno == ENOENT && descriptors_are_shown(look->tid) ? ABSENT : NOT_KNOWN;
-    while (!facts->is_pidfd && (line = cbpd_next_line(&reader)) != NULL) {
-        if ((text = cbpd_labelled(line, "flags:\t")) != NULL) {
+    while (!facts->is_pidfd && (line = cbpd_next_line(&reader))) {
+        if (cbpd_has_label(line, "flags:\t", &text)) {
             facts->flags = (uint32_t) strtoul(text, NULL, 8);
             has_flags = true;
-        } else if ((text = cbpd_labelled(line, "mnt_id:\t")) != NULL) {
+        } else if (cbpd_has_label(line, "mnt_id:\t", &text)) {
             facts->mount_id = (uint32_t) strtoul(text, NULL, 10);
-        } else if ((text = cbpd_labelled(line, "Pid:\t")) != NULL) {
+        } else if (cbpd_has_label(line, "Pid:\t", &text)) {
             facts->pid = (uint32_t) strtol(text, NULL, 10);
             facts->is_pidfd = true;
         }
@@ -205,7 +205,7 @@ static enum knowledge is_proc_mount(uint32_t tid, uint32_t mount_id)
     enum knowledge found = NOT_KNOWN;
     if (!cbpd_open_lines(&reader, tid, "mountinfo", MOUNTS_SIZE_MAX))
         return NOT_KNOWN;
-    while (found == NOT_KNOWN && (line = cbpd_next_line(&reader)) != NULL)
+    while (found == NOT_KNOWN && (line = cbpd_next_line(&reader)))
         if (strtoul(line, NULL, 10) == mount_id)
             found = strstr(line, " - proc ") ? KNOWN : ABSENT;
     close(reader.fd);
@@ -238,8 +238,8 @@ static enum knowledge look_for_folder(void *block)
     snprintf(name, sizeof name, "fd/%d/status", look->fd);
     if (!cbpd_open_lines(&reader, look->tid, name, STATUS_SIZE_MAX))
         return NOT_KNOWN;
-    while (facts->pid == 0 && (line = cbpd_next_line(&reader)) != NULL)
-        if ((text = cbpd_labelled(line, "Pid:\t")) != NULL)
+    while (facts->pid == 0 && (line = cbpd_next_line(&reader)))
+        if (cbpd_has_label(line, "Pid:\t", &text))
             facts->pid = (uint32_t) strtoul(text, NULL, 10);
     close(reader.fd);
     return facts->pid != 0 ? KNOWN : NOT_KNOWN;

@@ -149,7 +149,7 @@ static enum resolution parse_script(char line[SCRIPT_HEADER_SIZE], char **interp
     *argument = separator && *separator != 0 ? skip_blanks(separator, end) : NULL;
     *interpreter = name;
     *end = 0;
-    if (*argument != NULL)
+    if (*argument)
         *separator = 0;
     return RESOLVED;
 }

@@ -56,8 +56,10 @@ static bool is_local_line(char *line)
         return true;
     *separator = 0;
     char *type = strtok_r(separator + 3, " \n", &rest);
-    for (int field = 1; field < 5 && point; field++)
-        point = (point = strchr(point, ' ')) != NULL ? point + 1 : NULL;
+    for (int field = 1; field < 5 && point; field++) {
+        point = strchr(point, ' ');
+        point += point ? 1 : 0;
+    }
     if (point)
         point[strcspn(point, " ")] = 0;
     return type && is_local(type, point ? point : "");
@@ -88,7 +90,7 @@ static bool is_registered(const char *type)
     FILE *list = fopen("/proc/filesystems", "re");
     if (!list)
         return true;
-    while (!found && fgets(line, sizeof line, list) != NULL)
+    while (!found && fgets(line, sizeof line, list))
         found = strncmp(line + strcspn(line, "\t") + 1, type, strlen(type)) == 0;
     fclose(list);
     return found;
@@ -112,9 +114,9 @@ static bool has_mounts_elsewhere(void)
     bool found = false;
     struct dirent *entry;
     DIR *folder = opendir("/proc");
-    if (folder == NULL || readlink("/proc/self/ns/mnt", own_namespace, sizeof own_namespace - 1) <= 0)
+    if (!folder || readlink("/proc/self/ns/mnt", own_namespace, sizeof own_namespace - 1) <= 0)
         found = true;
-    while (!found && (errno = 0, entry = readdir(folder)) != NULL)
+    while (!found && (errno = 0, entry = readdir(folder)))
         found = isdigit((unsigned char) entry->d_name[0]) && has_far_mounts(entry->d_name, own_namespace);
     found |= errno != 0;
     if (folder)

@@ -45,7 +45,7 @@ static struct disposition after_answers(struct tracer *self, struct task *task,
 
 void cbpd_apply_settled(struct tracer *self)
 {
-    for (struct cbpd_held *held; (held = cbpd_next_settled(&self->helper)) != NULL;) {
+    for (struct cbpd_held *held; (held = cbpd_next_settled(&self->helper));) {
         struct operation *operation = operation_of(held);
         if (held->task) {
             struct task *task = task_of(held->task);

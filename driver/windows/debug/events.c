@@ -43,7 +43,7 @@ static struct disposition ask(struct debugger *self, struct task *task, const st
 
 void cbpd_apply_settled(struct debugger *self)
 {
-    for (struct cbpd_held *held; (held = cbpd_next_settled(&self->helper)) != NULL;) {
+    for (struct cbpd_held *held; (held = cbpd_next_settled(&self->helper));) {
         const struct task *task = held->task ? task_of(held->task) : NULL;
         if (task)
             cbpd_carry_out(self, task->process->base.pid, task->base.tid,
@@ -70,7 +70,7 @@ void cbpd_tell_creation(struct debugger *self, struct process *process)
 
 void cbpd_settle_unclaimed(struct debugger *self)
 {
-    for (struct process *process; (process = cbpd_next_orphan(self)) != NULL;)
+    for (struct process *process; (process = cbpd_next_orphan(self));)
         cbpd_tell_creation(self, process);
 }
 

@@ -79,7 +79,7 @@ static struct cbp_launch_result *map_result(HANDLE section)
 {
     struct cbp_launch_result *result = section ? MapViewOfFile(section, FILE_MAP_ALL_ACCESS, 0, 0, 0) : NULL;
     close_handle(section);
-    if (result == NULL || cbpd_view_holds(result, sizeof *result))
+    if (!result || cbpd_view_holds(result, sizeof *result))
         return result;
     (void) UnmapViewOfFile(result);
     return NULL;

@@ -25,8 +25,8 @@ struct setting {
     uint32_t offset; /* in struct cbpi_config: a uint32_t, of ALTITUDE a uint64_t; else in the texts */
     uint32_t limit;  /* the greatest number */
     const char *const *choices; /* CHOICE: NULL at the end */
-    uint32_t is_fixed;          /* while active */
-    uint32_t is_numbered;       /* the indexes of the choices are public constants, which stand for them */
+    bool is_fixed;              /* while active */
+    bool is_numbered;           /* the indexes of the choices are public constants, which stand for them */
 };
 
 static const char logging_name[] = "LoggingEnabled"; /* the machine's: in no session's struct cbpi_config */
@@ -39,25 +39,25 @@ static const char *const replay_verdicts[] = {"asked", "recorded", NULL};
 #define AT(field) (uint32_t) offsetof(struct cbpi_config, field)
 #define IN_TEXTS(field) (uint32_t) offsetof(struct cbpi_text_config, field)
 static const struct setting settings_table[] = {
-    {"EventsToFire", EVENTS, AT(told.policy.events), 0, NULL, 0, 0},
-    {"FilterOwnRequests", BOOLEAN, AT(own_requests), 0, NULL, 0, 0},
-    {"MinWorkerThreadCount", NUMBER, AT(min_worker_count), WORKER_COUNT_MAX, NULL, 0, 0},
-    {"MaxWorkerThreadCount", NUMBER, AT(max_worker_count), WORKER_COUNT_MAX, NULL, 0, 0},
-    {"WorkerInitialStackSize", NUMBER, AT(worker_stack_size), 1u << 30, NULL, 1, 0},
-    {"SerializeEvents", NUMBER, AT(serialize_events), CBP_SERIALIZE_ON_ONE_WORKER_THREAD, NULL, 1, 0},
-    {"Driver", CHOICE, AT(driver), 0, cbpi_driver_names, 1, 0},
-    {"TimeoutAction", CHOICE, AT(told.policy.timeout_action), 0, timeout_actions, 0, 1},
-    {"RefuseWith", CHOICE, AT(told.policy.refuse_with), 0, refusals, 0, 1},
-    {"ForkIsCreation", BOOLEAN, AT(fork_is_creation), 0, NULL, 0, 0},
-    {"HideController", BOOLEAN, AT(hide_controller), 0, NULL, 1, 0},
-    {"ScopeSignals", BOOLEAN, AT(scope_signals), 0, NULL, 0, 0},
-    {"ScopeProcFiles", BOOLEAN, AT(scope_proc_files), 0, NULL, 0, 0},
-    {"Altitude", ALTITUDE, AT(told.policy.altitude), 0, NULL, 0, 0},
-    {"StrictAltitude", BOOLEAN, AT(strict_altitude), 0, NULL, 0, 0},
-    {"ReplaySpeed", CHOICE, AT(told.replay_speed), 0, replay_speeds, 1, 0},
-    {"ReplayVerdicts", CHOICE, AT(told.keeps_verdicts), 0, replay_verdicts, 1, 0},
-    {"Script", TEXT, IN_TEXTS(script), 0, NULL, 1, 0},
-    {"RecordTo", TEXT, IN_TEXTS(record_to), 0, NULL, 1, 0},
+    {"EventsToFire", EVENTS, AT(told.policy.events), 0, NULL, false, false},
+    {"FilterOwnRequests", BOOLEAN, AT(own_requests), 0, NULL, false, false},
+    {"MinWorkerThreadCount", NUMBER, AT(min_worker_count), WORKER_COUNT_MAX, NULL, false, false},
+    {"MaxWorkerThreadCount", NUMBER, AT(max_worker_count), WORKER_COUNT_MAX, NULL, false, false},
+    {"WorkerInitialStackSize", NUMBER, AT(worker_stack_size), 1u << 30, NULL, true, false},
+    {"SerializeEvents", NUMBER, AT(serialize_events), CBP_SERIALIZE_ON_ONE_WORKER_THREAD, NULL, true, false},
+    {"Driver", CHOICE, AT(driver), 0, cbpi_driver_names, true, false},
+    {"TimeoutAction", CHOICE, AT(told.policy.timeout_action), 0, timeout_actions, false, true},
+    {"RefuseWith", CHOICE, AT(told.policy.refuse_with), 0, refusals, false, true},
+    {"ForkIsCreation", BOOLEAN, AT(fork_is_creation), 0, NULL, false, false},
+    {"HideController", BOOLEAN, AT(hide_controller), 0, NULL, true, false},
+    {"ScopeSignals", BOOLEAN, AT(scope_signals), 0, NULL, false, false},
+    {"ScopeProcFiles", BOOLEAN, AT(scope_proc_files), 0, NULL, false, false},
+    {"Altitude", ALTITUDE, AT(told.policy.altitude), 0, NULL, false, false},
+    {"StrictAltitude", BOOLEAN, AT(strict_altitude), 0, NULL, false, false},
+    {"ReplaySpeed", CHOICE, AT(told.replay_speed), 0, replay_speeds, true, false},
+    {"ReplayVerdicts", CHOICE, AT(told.keeps_verdicts), 0, replay_verdicts, true, false},
+    {"Script", TEXT, IN_TEXTS(script), 0, NULL, true, false},
+    {"RecordTo", TEXT, IN_TEXTS(record_to), 0, NULL, true, false},
 };
 
 static const struct setting *find_setting(const char *name)
@@ -69,7 +69,7 @@ static const struct setting *find_setting(const char *name)
 }
 
 /* Gives the setting's field, and with is_new set writes it afterwards. The session's mutex is held. */
-static uint64_t access_field(struct cbpi_config *config, const struct setting *setting, uint32_t is_new,
+static uint64_t access_field(struct cbpi_config *config, const struct setting *setting, bool is_new,
                              uint64_t value)
 {
     void *field = (unsigned char *) config + setting->offset;
@@ -94,7 +94,7 @@ static bool find_choice(const char *text, const char *const *choices, uint64_t *
     while (choices[i] && !cbpi_equal_without_case(text, choices[i]))
         i++;
     *index = i;
-    return choices[i] != NULL;
+    return choices[i];
 }
 
 static bool parse_number(const char *text, uint64_t *number)
@@ -236,7 +236,7 @@ static uint32_t exchange(struct cbp_session *session, const struct setting *sett
     uint32_t error = 0;
     cbpi_mutex_lock(&session->mutex);
     *before = changed = session->config;
-    access_field(&changed, setting, 1, value);
+    access_field(&changed, setting, true, value);
     changed.is_refusal_chosen |= setting->choices == refusals;
     if (cbpi_demands_are_due(session))
         error = cbpi_demands_check_config(session->driver, session->capabilities, &changed);
@@ -417,7 +417,7 @@ static uint32_t get_setting(struct cbp_session *session, const struct setting *s
     const char *text =
         setting->kind == TEXT
             ? *text_of(&session->texts, setting)
-            : text_of_number(setting, access_field(&session->config, setting, 0, 0), room, sizeof room);
+            : text_of_number(setting, access_field(&session->config, setting, false, 0), room, sizeof room);
     uint32_t error = cbpi_copy_text(text ? text : "", text ? strlen(text) : 0, buffer, size, needed);
     cbpi_mutex_unlock(&session->mutex);
     return error;
@@ -434,7 +434,7 @@ uint32_t cbp_session_get_config(struct cbp_session *session, const char *name, c
     if (cbpi_equal_without_case(name, "BuildInfo"))
         return copy_build_info(buffer, size, needed);
     if (cbpi_equal_without_case(name, logging_name)) {
-        const char *text = boolean_texts[cbpi_log_refresh()];
+        const char *text = boolean_texts[cbpi_log_refresh() ? 1 : 0];
         return cbpi_copy_text(text, strlen(text), buffer, size, needed);
     }
     const struct setting *setting = find_setting(name);

@@ -62,12 +62,12 @@ struct cbp_session {
     struct cbpi_condition condition; /* of mutex: state, startup and workers change, the dispatcher is due */
 
     uint32_t state;        /* atomic; leaves INACTIVE and enters STOPPING under control and mutex */
-    uint32_t is_started;   /* mutex: the dispatcher has said how the startup went, */
+    bool is_started;       /* mutex: the dispatcher has said how the startup went, */
     uint32_t startup_code; /* mutex: and this is how, with a sentence */
     char startup_detail[256];
     uint32_t stop_code; /* why the driver did not confirm the stop, until it has been told */
     char stop_detail[256];
-    uint32_t is_closed;  /* mutex: the transport is closed, and begin_stop() does not use it any more */
+    bool is_closed;      /* mutex: the transport is closed, and begin_stop() does not use it any more */
     uint64_t epoch;      /* control: counts the starts */
     uint32_t timeout_ms; /* control */
 
@@ -84,7 +84,7 @@ struct cbp_session {
     struct cbpi_script_log script;
 
     struct cbpi_thread dispatcher;
-    uint32_t must_join; /* mutex: dispatcher has been started and not joined */
+    bool must_join; /* mutex: dispatcher has been started and not joined */
 
     struct cbp_worker *workers; /* mutex */
     uint32_t worker_count;      /* atomic, written under mutex: workers that have not ended */
@@ -120,8 +120,8 @@ struct cbp_worker {
     struct cbp_worker *next; /* session mutex */
     struct cbpi_thread thread;
     uint32_t state;     /* session mutex */
-    uint32_t has_run;   /* session mutex: it reached cbp_worker_run() */
-    uint32_t has_left;  /* session mutex: worker_count does not count it any more */
+    bool has_run;       /* session mutex: it reached cbp_worker_run() */
+    bool has_left;      /* session mutex: worker_count does not count it any more */
     uint64_t delivered; /* atomic, written by its thread alone, as is the next */
     uint64_t handling;  /* the address of the event that is being handled; 0: none */
 
@@ -247,8 +247,8 @@ bool cbpi_rule_is_kept_by_driver(const struct cbp_session *session, const struct
 uint32_t cbpi_rules_forget_launch(struct cbp_session *session, const struct cbpi_rule_item *item);
 
 /* ---- log.c: the lines of LoggingEnabled, and the error callback ---- */
-uint32_t cbpi_log_refresh(void);               /* looks whether it is on, and says so */
-uint32_t cbpi_log_enable(uint32_t is_enabled); /* for good; cbpi_logging_write()'s codes */
+bool cbpi_log_refresh(void);               /* looks whether it is on, and says so */
+uint32_t cbpi_log_enable(bool is_enabled); /* for good; cbpi_logging_write()'s codes */
 CBP_PRINTF(1, 2) void cbpi_log(const char *format, ...);
 
 /* Calls the error callback, if there is one, with a sentence made from format. */

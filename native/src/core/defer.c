@@ -16,7 +16,7 @@ struct cbpi_deferral {
     uint32_t use; /* never 0 */
     uint32_t next_free;
     uint32_t open_mask; /* items that are deferred and not completed */
-    uint32_t has_worker;
+    bool has_worker;
     struct cbpi_delivery delivery;
 };
 
@@ -84,7 +84,7 @@ static uint32_t take_entry(struct cbp_worker *worker)
         entry->use = entry->use == UINT32_MAX ? 1 : entry->use + 1;
         entry->session = worker->session;
         entry->open_mask = 0;
-        entry->has_worker = 1;
+        entry->has_worker = true;
         entry->delivery = worker->delivery;
         worker->deferral = entry;
     }
@@ -136,7 +136,7 @@ void cbpi_deferral_settle(struct cbp_worker *worker)
         if ((worker->deferred_mask & 1u << i) == 0)
             cbpi_delivery_set_answer(&entry->delivery, i, handled->items[i].result_code,
                                      handled->items[i].desired_access);
-    entry->has_worker = 0;
+    entry->has_worker = false;
     if (entry->open_mask == 0)
         answer_entry(entry);
     cbpi_mutex_unlock(&table.mutex);

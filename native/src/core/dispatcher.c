@@ -55,7 +55,7 @@ static void tell_startup(struct cbp_session *session, uint32_t code)
     cbpi_mutex_lock(&session->mutex);
     session->startup_code = code;
     snprintf(session->startup_detail, sizeof session->startup_detail, "%s", cbp_error_detail());
-    session->is_started = 1;
+    session->is_started = true;
     cbpi_condition_broadcast(&session->condition);
     cbpi_mutex_unlock(&session->mutex);
 }

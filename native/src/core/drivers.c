@@ -39,7 +39,7 @@ uint32_t cbpi_driver_check_launch(const struct cbpi_driver *driver, uint32_t way
 
 bool cbpi_driver_plays(const struct cbpi_driver *driver)
 {
-    return driver->scripts != NULL;
+    return driver->scripts;
 }
 
 void cbpi_drivers_forget(void)

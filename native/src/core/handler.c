@@ -6,7 +6,7 @@ static CBP_THREAD_LOCAL struct {
     uint64_t generation; /* a fork's child runs no handler, even if the fork happened in one */
     struct cbp_session *session;
     struct cbp_worker *worker;
-    uint32_t has_entered; /* by cbp_handler_enter() */
+    bool has_entered; /* by cbp_handler_enter() */
 } current;
 
 void cbpi_thread_enter(struct cbp_session *session, struct cbp_worker *worker)
@@ -50,7 +50,7 @@ uint32_t cbpi_session_check(const struct cbp_session *session)
 
 uint32_t cbp_in_handler(void)
 {
-    return cbpi_thread_session() != NULL;
+    return cbpi_thread_session() ? 1 : 0;
 }
 
 uint32_t cbpi_check_outside_handler(const char *what)
@@ -82,7 +82,7 @@ uint32_t cbp_handler_enter(struct cbp_session *session, const struct cbp_event *
     cbpi_mutex_unlock(&session->mutex);
     if (!worker)
         return cbpi_fail(CBP_ERROR_NOT_FOUND, "no handler of this session has been called with this event");
-    current.has_entered = 1;
+    current.has_entered = true;
     cbpi_thread_enter(session, worker);
     return 0;
 }
@@ -91,7 +91,7 @@ uint32_t cbp_handler_leave(void)
 {
     if (!current.has_entered)
         return cbpi_fail(CBP_ERROR_NO_CALLBACK_ACTIVE, "this thread has not entered a handler");
-    current.has_entered = 0;
+    current.has_entered = false;
     cbpi_thread_leave();
     return 0;
 }
@@ -119,7 +119,7 @@ uint32_t cbp_event_originator_token(int64_t *token)
     if (!token)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "token must not be NULL");
     const struct cbp_event *event = worker->delivery.event;
-    uint32_t is_end =
+    bool is_end =
         event->type == CBP_PROC_EVT_PROCESS_TERMINATION || event->type == CBP_PROC_EVT_THREAD_TERMINATION;
     uint32_t process_id = is_end ? event->process_id : event->originator_process_id;
     /* An event tells enough only of its own process to know that one from a later one with the same id. */

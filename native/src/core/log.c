@@ -9,14 +9,14 @@
 
 static uint32_t enabled; /* atomic; what this process knows of the machine's setting */
 
-uint32_t cbpi_log_refresh(void)
+bool cbpi_log_refresh(void)
 {
-    uint32_t is_enabled = cbpi_logging_read();
+    bool is_enabled = cbpi_logging_read();
     cbp_store_u32(&enabled, is_enabled);
     return is_enabled;
 }
 
-uint32_t cbpi_log_enable(uint32_t is_enabled)
+uint32_t cbpi_log_enable(bool is_enabled)
 {
     uint32_t error = cbpi_logging_write(is_enabled);
     if (error == 0)

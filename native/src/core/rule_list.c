@@ -138,8 +138,8 @@ void cbpi_rule_list_enter(struct cbpi_rule_list *list, const struct cbpi_rule *r
     }
     item->rule = *rule;
     item->launch_epoch = launch_epoch;
-    item->is_leaving = 0;
-    item->is_earlier = 0;
+    item->is_leaving = false;
+    item->is_earlier = false;
 }
 
 void cbpi_rule_list_remove(struct cbpi_rule_list *list, struct cbpi_rule_item *item)

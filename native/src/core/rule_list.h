@@ -8,8 +8,8 @@
 struct cbpi_rule_item {
     struct cbpi_rule rule; /* its pattern is the list's, to be freed with free() */
     uint64_t launch_epoch; /* which start of the session a launch made it in; 0: no launch did */
-    uint32_t is_leaving;   /* it is being taken out, so far as that succeeds */
-    uint32_t is_earlier;   /* no start time tells its process apart, and another one has the number now */
+    bool is_leaving;       /* it is being taken out, so far as that succeeds */
+    bool is_earlier;       /* no start time tells its process apart, and another one has the number now */
     uint32_t hash;
     uint32_t next; /* in its bucket: index + 1; 0: none */
 };

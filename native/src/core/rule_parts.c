@@ -116,7 +116,7 @@ uint32_t cbpi_rules_change(struct cbp_session *session, const struct cbpi_rule *
     struct cbpi_rule *rules = make_room(session->rules.count + 1);
     if (!rules)
         return CBP_ERROR_NOT_ENOUGH_MEMORY;
-    if (!is_of_rest(session, added != NULL, &change.gone_rule_id)) {
+    if (!is_of_rest(session, added ? 1 : 0, &change.gone_rule_id)) {
         change.part = CBP_RULES_PART_MAIN;
         change.gone_rule_id = 0;
     }

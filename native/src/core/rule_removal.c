@@ -24,14 +24,14 @@ static uint32_t mark(struct leaving *leaving, const struct cbpi_rule *wanted)
         return cbpi_fail(CBP_ERROR_NOT_FOUND, "there is no such rule");
     if (!item->is_leaving)
         leaving->places[leaving->count++] = (uint32_t) (item - leaving->session->rules.items);
-    item->is_leaving = 1;
+    item->is_leaving = true;
     return 0;
 }
 
 static void unmark_all(const struct leaving *leaving)
 {
     for (uint32_t i = 0; i < leaving->count; i++)
-        item_at(leaving, i)->is_leaving = 0;
+        item_at(leaving, i)->is_leaving = false;
 }
 
 /* Lets the driver forget the rules that it keeps itself. One that it does not forget stays. */

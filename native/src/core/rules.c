@@ -26,10 +26,10 @@ static uint32_t change(struct cbp_session *session, const struct cbpi_rule *adde
                        struct cbpi_rule_item *leaving)
 {
     if (leaving)
-        leaving->is_leaving = 1;
+        leaving->is_leaving = true;
     uint32_t error = cbpi_rules_change(session, added);
     if (leaving)
-        leaving->is_leaving = 0;
+        leaving->is_leaving = false;
     return error;
 }
 
@@ -119,7 +119,7 @@ uint32_t cbpi_rules_adopt(struct cbp_session *session, uint32_t rule_id, uint64_
 
 static uint32_t check_action(uint32_t flags, uint32_t action, uint32_t action_value)
 {
-    int takes_value = action == CBP_ACTION_DENY || action == CBP_ACTION_STRIP;
+    bool takes_value = action == CBP_ACTION_DENY || action == CBP_ACTION_STRIP;
     if ((flags & ~(uint32_t) (CBP_RULE_FLAG_CHILDREN | CBP_RULE_FLAG_ATTACH)) != 0 ||
         action > CBP_ACTION_STRIP)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "flags are RULE_FLAG_ bits, action is one of ACTION_");

@@ -65,7 +65,7 @@ static uint32_t take_rules(struct build *build, const struct cbpi_rule *rules)
         qsort(build->sorted, count, sizeof(struct cbpi_rule *), by_id);
     for (uint32_t i = 0; i < count; i++) {
         const struct cbpi_rule *rule = build->sorted[i];
-        int takes_value = rule->action == CBP_ACTION_DENY || rule->action == CBP_ACTION_STRIP;
+        bool takes_value = rule->action == CBP_ACTION_DENY || rule->action == CBP_ACTION_STRIP;
         if (rule->rule_id == last_id || rule->match > CBP_RULE_MATCH_NAME ||
             rule->action > CBP_ACTION_STRIP || takes_value != (rule->action_value != 0) ||
             (rule->flags & ~(uint32_t) (CBP_RULE_FLAG_CHILDREN | CBP_RULE_FLAG_ATTACH)) != 0)
@@ -225,7 +225,7 @@ static void choose_keys(struct build *build)
             draft->key = draft->other;
         draft->pattern.hash = draft->key.hash;
         draft->pattern.kind = (uint8_t) draft->key.kind;
-        draft->pattern.is_path = (uint8_t) draft->key.is_path;
+        draft->pattern.is_path = draft->key.is_path;
     }
 }
 

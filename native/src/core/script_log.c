@@ -22,14 +22,14 @@ void cbpi_script_log_open(struct cbpi_script_log *log)
 {
     cbpi_mutex_lock(&log->mutex);
     log->first = log->count = log->promised_count = log->unfinished_count = 0;
-    log->is_open = 1;
+    log->is_open = true;
     cbpi_mutex_unlock(&log->mutex);
 }
 
 void cbpi_script_log_close(struct cbpi_script_log *log)
 {
     cbpi_mutex_lock(&log->mutex);
-    log->is_open = 0;
+    log->is_open = false;
     cbpi_condition_broadcast(&log->condition);
     cbpi_mutex_unlock(&log->mutex);
 }

@@ -15,7 +15,7 @@ struct cbpi_script_log {
     uint64_t count;
     uint64_t promised_count;   /* verdicts that will come */
     uint64_t unfinished_count; /* messages and steps that are not through */
-    uint32_t is_open;
+    bool is_open;
 };
 
 void cbpi_script_log_init(struct cbpi_script_log *log);

@@ -136,9 +136,9 @@ static uint32_t attach(struct cbp_session *session, struct cbpi_session_settings
     if (error != 0)
         return error;
     session->epoch++;
-    session->is_started = 0;
+    session->is_started = false;
     session->startup_code = 0;
-    session->is_closed = 0;
+    session->is_closed = false;
     session->failed_count = 0;
     cbp_store_u32(&session->is_watched, 1);
     cbpi_mutex_lock(&session->mutex);

@@ -19,7 +19,7 @@ void cbpi_session_begin_stop(struct cbp_session *session)
          * soon as it is closed: the last use of it here comes before the dispatcher is told. */
         uint32_t error = session->transport->ops->close(session->transport);
         cbpi_mutex_lock(&session->mutex);
-        session->is_closed = 1;
+        session->is_closed = true;
         /* A driver that has gone has let go of everything; one that does not answer has not. */
         session->stop_code = error == CBP_ERROR_SERVICE_REQUEST_TIMEOUT ? error : 0;
         snprintf(session->stop_detail, sizeof session->stop_detail, "%s", cbp_error_detail());
@@ -40,8 +40,8 @@ uint32_t cbpi_session_wait_until_inactive(struct cbp_session *session, uint32_t 
         }
         cbpi_condition_wait_until(&session->condition, &session->mutex, deadline_ns);
     }
-    uint32_t joins = session->must_join;
-    session->must_join = 0;
+    bool joins = session->must_join;
+    session->must_join = false;
     cbpi_mutex_unlock(&session->mutex);
     if (joins)
         cbpi_thread_join(&session->dispatcher);

@@ -14,7 +14,7 @@ static void leave(struct cbp_worker *worker)
 {
     if (!worker->has_left)
         cbp_subtract_u32(&worker->session->worker_count, 1);
-    worker->has_left = 1;
+    worker->has_left = true;
 }
 
 static void worker_body(void *argument)
@@ -266,7 +266,7 @@ void cbp_worker_run(struct cbp_worker *worker)
         return;
     struct cbp_session *session = worker->session;
     cbpi_mutex_lock(&session->mutex);
-    worker->has_run = 1;
+    worker->has_run = true;
     worker->state = CBPI_WORKER_RUNNING;
     cbpi_condition_broadcast(&session->condition);
     cbpi_mutex_unlock(&session->mutex);

@@ -24,7 +24,7 @@ struct cbpi_recorder {
     uint64_t verdict_count;
     uint64_t missed_count; /* events that no memory was left for, or that came after a failure */
     uint32_t error;        /* once a write has failed */
-    uint32_t is_told;      /* and somebody has been told */
+    bool is_told;          /* and somebody has been told */
     char trouble[256];
 };
 
@@ -170,7 +170,7 @@ static uint32_t tell_trouble(struct cbpi_recorder *recorder, char *text, uint64_
 {
     if (recorder->error == 0 || recorder->is_told)
         return 0;
-    recorder->is_told = 1;
+    recorder->is_told = true;
     snprintf(text, (size_t) size, "%s", recorder->trouble);
     return recorder->error;
 }

@@ -177,7 +177,7 @@ uint32_t cbpi_recording_next(struct cbp_recording_file *file, const struct cbp_m
     if (trouble)
         return damaged(file, trouble);
     if (found->type == CBP_MESSAGE_RECORDING_END) {
-        file->is_ended = 1;
+        file->is_ended = true;
         return cbpi_recording_next(file, message);
     }
     *message = found;

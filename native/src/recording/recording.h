@@ -3,6 +3,8 @@
 #ifndef CBPI_RECORDING_H
 #define CBPI_RECORDING_H
 
+#include <stdbool.h>
+
 #include "cbp_message_check.h"
 #include "cbprocess.h"
 
@@ -27,7 +29,7 @@ struct cbp_recording_file {
     unsigned char *bytes;
     uint64_t size;
     uint64_t offset;   /* of the next record */
-    uint32_t is_ended; /* the end record has been read */
+    bool is_ended;     /* the end record has been read */
     uint32_t error;    /* of the last read, once one has failed */
     char trouble[160]; /* what is wrong and at which offset */
 };

@@ -110,10 +110,10 @@ uint32_t cbpi_processes_visit(uint32_t with_arguments,
 uint32_t cbpi_helper_path(const char *program, char *buffer, uint64_t size);
 
 /* Says whether logging is enabled on this machine, as far as this process may know. */
-uint32_t cbpi_logging_read(void);
+bool cbpi_logging_read(void);
 
 /* Enables or disables logging for good. CBP_ERROR_PRIVILEGE_NOT_HELD, CBP_ERROR_GEN_FAILURE. */
-uint32_t cbpi_logging_write(uint32_t is_enabled);
+uint32_t cbpi_logging_write(bool is_enabled);
 
 /* Writes a line to the system's log, if there is one that takes it now; never waits. */
 void cbpi_log_line(const char *text);

@@ -63,7 +63,7 @@ struct cbpi_delivery {
     uint32_t count;
     uint32_t slot;           /* the transport's own: which operation this is */
     struct cbpi_turn *turn;  /* likewise, in memory of the caller: what has to wait for its handlers */
-    uint32_t nobody_waits;   /* the transport's own: the operation went on before; more such may follow */
+    bool nobody_waits;       /* the transport's own: the operation went on before; more such may follow */
     struct cbp_event *event; /* event 0; the caller sets it to memory of capacity bytes before receive */
     uint32_t capacity;       /* of event, a multiple of 8; the memory is aligned to 8 */
     /* Each item has what rules have decided: the code, and the rights less those that were taken away. The

@@ -3,6 +3,7 @@
 #ifndef CBPI_TURN_H
 #define CBPI_TURN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* A queue has slots one behind the other: numbers plus 1, 0 for none. */
@@ -14,12 +15,12 @@ struct cbpi_turn_queue {
 struct cbpi_turn {
     struct cbpi_turn *next;
     struct cbpi_turn_queue waiting; /* what follows */
-    uint32_t is_on;
+    bool is_on;
     uint32_t slot;
-    uint32_t is_held;    /* a task waits for its answer, or did */
-    uint32_t is_whole;   /* it is about the process as a whole */
-    uint32_t has_whole;  /* a delivery that waits is about the process as a whole, too */
-    uint32_t is_of_none; /* nothing follows it */
+    bool is_held;    /* a task waits for its answer, or did */
+    bool is_whole;   /* it is about the process as a whole */
+    bool has_whole;  /* a delivery that waits is about the process as a whole, too */
+    bool is_of_none; /* nothing follows it */
     uint32_t process_id, thread_id;
 };
 

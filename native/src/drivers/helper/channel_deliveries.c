@@ -201,12 +201,12 @@ static uint32_t read_message(struct cbpi_channel_session *session, uint32_t numb
     }
     cbpi_event_decode(message, delivery);
     delivery->slot = number;
-    delivery->nobody_waits = 1;
+    delivery->nobody_waits = true;
     for (uint32_t i = 0; i < delivery->count; i++) {
         uint32_t *flags = &delivery->items[i].flags;
         if ((*flags & CBP_EVENT_FLAG_HELD) == 0)
             continue;
-        delivery->nobody_waits = 0;
+        delivery->nobody_waits = false;
         *flags |= decision == CBP_DECISION_EXPIRED ? CBP_EVENT_FLAG_TIMED_OUT : 0;
     }
     delivery->event->flags = delivery->items[0].flags;

@@ -53,7 +53,7 @@ static void make_ready(struct cbpi_turns *turns, struct cbpi_turn *turn)
     for (uint32_t at = turn->waiting.first; at; at = turns->next[at - 1])
         count++;
     splice(turns, &turns->ready, &turn->waiting);
-    turn->has_whole = 0;
+    turn->has_whole = false;
     cbp_add_u32(&turns->ready_count, count);
 }
 
@@ -105,17 +105,17 @@ static void switch_off(struct cbpi_turns *turns, struct cbpi_turn *turn)
         at = &(*at)->next;
     if (turn->is_on)
         *at = turn->next;
-    turn->is_on = 0;
+    turn->is_on = false;
 }
 
 static void switch_on(struct cbpi_turns *turns, struct cbpi_turn *turn, const struct cbpi_turn *about)
 {
     struct cbpi_turn_queue waiting = turn->waiting;
-    uint32_t has_whole = waiting.first ? turn->has_whole : 0;
+    bool has_whole = waiting.first && turn->has_whole;
     *turn = *about;
     turn->waiting = waiting;
     turn->has_whole = has_whole;
-    turn->is_on = 1;
+    turn->is_on = true;
     turn->next = turns->on;
     turns->on = turn;
 }
@@ -163,7 +163,7 @@ void cbpi_turns_expire(struct cbpi_turns *turns, uint64_t now_ns)
     for (struct cbpi_turn *turn = turns->on; turn; turn = turn->next) {
         if (!is_past(turns, turn, now_ns))
             continue;
-        turn->is_of_none = 1;
+        turn->is_of_none = true;
         make_ready(turns, turn);
     }
 }

@@ -82,7 +82,7 @@ __attribute__((no_sanitize("thread"))) static int become_helper(void *argument)
 {
     struct start *start = argument;
     char *const arguments[] = {(char *) (uintptr_t) start->path, NULL};
-    int has_stderr = fcntl(STDERR_FILENO, F_GETFD) == 0; /* and passes it on */
+    bool has_stderr = fcntl(STDERR_FILENO, F_GETFD) == 0; /* and passes it on */
     for (int fd = STDIN_FILENO; fd < (has_stderr ? STDERR_FILENO : FIRST_FD); fd++)
         dup2(start->fds[FD_COUNT], fd);
     for (int i = 0; i < FD_COUNT; i++)

@@ -38,7 +38,7 @@ static struct cbpd_image_file image_in(const struct cbp_event_message *message)
 /* Says whether the message tells of a process that begins: an execution, a fork, or its first thread. */
 static bool begins_process(const struct cbp_event_message *message)
 {
-    return item_of(message, CBP_PROC_EVT_PROCESS_CREATION) != NULL ||
+    return item_of(message, CBP_PROC_EVT_PROCESS_CREATION) ||
            (item_of(message, CBP_PROC_EVT_THREAD_CREATION) && message->thread_id == message->process_id);
 }
 
@@ -167,8 +167,7 @@ static void make_request(struct cbpi_population *population, const struct cbpi_o
 }
 
 /* Notes what rules have decided about each item, and which of them a handler is told. */
-static void note_decisions(const struct cbpd_request *request, uint32_t can_ask,
-                           struct cbpi_operation *operation)
+static void note_decisions(const struct cbpd_request *request, bool can_ask, struct cbpi_operation *operation)
 {
     struct cbpd_selection *told = &operation->told;
     for (uint32_t i = 0; i < request->item_count; i++) {
@@ -194,8 +193,7 @@ static void note_decisions(const struct cbpd_request *request, uint32_t can_ask,
     }
 }
 
-void cbpi_operation_decide(struct cbpi_population *population, uint32_t can_ask,
-                           struct cbpi_operation *operation)
+void cbpi_operation_decide(struct cbpi_population *population, bool can_ask, struct cbpi_operation *operation)
 {
     struct cbp_stance stances[CBP_SESSION_MAX];
     struct cbpd_request request;
@@ -259,7 +257,7 @@ void cbpi_operation_take_effect(struct cbpi_population *population, struct cbpi_
 {
     const struct cbp_event_message *message = operation->message;
     struct cbpd_image_file image = image_in(message);
-    int happens = operation->outcome.result_code == 0 && !operation->modifiers.fails_after;
+    bool happens = operation->outcome.result_code == 0 && !operation->modifiers.fails_after;
     if (happens && image.path_size > 0 && item_of(message, CBP_PROC_EVT_PROCESS_CREATION))
         cbpi_population_execute(population, operation->subject, &image);
     if (item_of(message, CBP_PROC_EVT_PROCESS_TERMINATION))

@@ -10,11 +10,11 @@
 
 /* The steps in front of an event message say this about it. */
 struct cbpi_modifiers {
-    uint64_t delay_ns;    /* how much later its answers come than they are given */
-    uint32_t is_expired;  /* its deadline passes before a handler sees it */
-    uint32_t copy_count;  /* how often its message arrives again */
-    uint32_t fails_after; /* if it is allowed, it fails */
-    uint32_t os_error;    /* with that errno; 0: its process ends in it */
+    uint64_t delay_ns;   /* how much later its answers come than they are given */
+    bool is_expired;     /* its deadline passes before a handler sees it */
+    uint32_t copy_count; /* how often its message arrives again */
+    bool fails_after;    /* if it is allowed, it fails */
+    uint32_t os_error;   /* with that errno; 0: its process ends in it */
 };
 
 struct cbpi_operation {
@@ -37,11 +37,11 @@ struct cbpi_operation {
     struct cbpd_operation outcome;
 
     uint32_t slot;
-    uint32_t was_held;
-    uint32_t is_late;        /* its deadline had passed before it was told */
-    uint32_t is_open;        /* it waits for an answer */
+    bool was_held;
+    bool is_late;            /* its deadline had passed before it was told */
+    bool is_open;            /* it waits for an answer */
     uint32_t handed_count;   /* deliveries that are out */
-    uint32_t is_logged;      /* a verdict is there */
+    bool is_logged;          /* a verdict is there */
     uint32_t deferred_items; /* bits */
     uint64_t deadline_ns;    /* of the transport's clock; 0: none */
 };
@@ -51,8 +51,8 @@ struct cbpi_operation {
 uint32_t cbpi_operation_begin(struct cbpi_population *population, const struct cbp_event_message *message,
                               struct cbpi_operation *operation);
 
-/* Decides by the rules what is told and what is asked. can_ask 0: no handler can be asked or told. */
-void cbpi_operation_decide(struct cbpi_population *population, uint32_t can_ask,
+/* Decides by the rules what is told and what is asked. can_ask false: no handler can be asked or told. */
+void cbpi_operation_decide(struct cbpi_population *population, bool can_ask,
                            struct cbpi_operation *operation);
 
 /* Says whether a decided operation waits: a handler is asked, and no rule refuses it. */

@@ -42,7 +42,7 @@ static void conclude(struct cbpi_player *player, struct cbpi_operation *operatio
 static void log_verdict(struct cbpi_player *player, struct cbpi_operation *operation, uint32_t state)
 {
     struct cbp_verdict verdict;
-    operation->is_logged = 1;
+    operation->is_logged = true;
     if (operation->message->header.id == 0)
         return;
     cbpi_operation_verdict(operation, state, &verdict);
@@ -51,7 +51,7 @@ static void log_verdict(struct cbpi_player *player, struct cbpi_operation *opera
 
 static void settle(struct cbpi_player *player, struct cbpi_operation *operation, uint32_t state)
 {
-    operation->is_open = 0;
+    operation->is_open = false;
     operation->actor->waiting_count--;
     *(operation->previous ? &operation->previous->next : &player->open) = operation->next;
     *(operation->next ? &operation->next->previous : &player->last_open) = operation->previous;
@@ -156,7 +156,7 @@ void cbpi_player_set_deadline(struct cbpi_player *player, struct cbpi_operation 
 
 static void hold(struct cbpi_player *player, struct cbpi_operation *operation)
 {
-    operation->was_held = operation->is_open = 1;
+    operation->was_held = operation->is_open = true;
     operation->actor->waiting_count++;
     operation->previous = player->last_open;
     *(player->last_open ? &player->last_open->next : &player->open) = operation;
@@ -178,7 +178,7 @@ static bool classify(struct cbpi_player *player, struct cbpi_operation *operatio
         return true;
     }
     if (cbpi_operation_can_wait(operation)) {
-        operation->is_late = 1;
+        operation->is_late = true;
         player->counts.timed_out++;
         cbpi_operation_apply_timeout(&player->population, operation);
     }
@@ -238,13 +238,13 @@ static uint32_t take_step(struct cbpi_player *player, const struct cbp_script_st
         player->modifiers.delay_ns = step->value * CBPI_NS_PER_MS;
         return 0;
     case CBP_SCRIPT_EXPIRED:
-        player->modifiers.is_expired = 1;
+        player->modifiers.is_expired = true;
         return 0;
     case CBP_SCRIPT_DUPLICATE:
         player->modifiers.copy_count = step->value;
         return 0;
     case CBP_SCRIPT_FAILED_AFTER:
-        player->modifiers.fails_after = 1;
+        player->modifiers.fails_after = true;
         return 0;
     case CBP_SCRIPT_MALFORMED:
         return CBP_ERROR_INVALID_DATA;
@@ -256,11 +256,11 @@ static uint32_t take_step(struct cbpi_player *player, const struct cbp_script_st
         pass_time(player, step->value);
         return 0;
     case CBP_SCRIPT_CONTROLLER_DEATH:
-        player->has_no_controller = 1;
+        player->has_no_controller = true;
         cbpi_player_let_go(player);
         return 0;
     case CBP_SCRIPT_DRIVER_DEATH:
-        player->is_dead = 1;
+        player->is_dead = true;
         cbpi_player_let_go(player);
         return CBP_ERROR_BROKEN_PIPE;
     default:
@@ -302,7 +302,7 @@ bool cbpi_player_is_ready(const struct cbpi_player *player)
     const struct cbpi_source_item *item = cbpi_source_peek(&player->source);
     if (player->begun_ns == 0 || player->is_dead)
         return false;
-    return player->again != NULL || (item && due_ns(player, item) == 0);
+    return player->again || (item && due_ns(player, item) == 0);
 }
 
 /* Gives the last operation once more, if its message is to arrive again. */

@@ -30,9 +30,9 @@ struct cbpi_player {
     uint64_t next_deadline_ns; /* none lies before it; 0: there is none */
     uint64_t begun_ns;         /* when the playing began; 0: not yet */
     uint64_t first_time_ns;    /* of the file's first event */
-    uint32_t is_closed;
-    uint32_t has_no_controller; /* SCRIPT_CONTROLLER_DEATH */
-    uint32_t is_dead;           /* SCRIPT_DRIVER_DEATH */
+    bool is_closed;
+    bool has_no_controller; /* SCRIPT_CONTROLLER_DEATH */
+    bool is_dead;           /* SCRIPT_DRIVER_DEATH */
 };
 
 /* Gives the clock of deadlines: the machine's, and what the script has added to it. */

@@ -33,7 +33,7 @@ void cbpi_source_release_block(struct cbpi_source_block *block)
 }
 
 static uint32_t push(struct cbpi_source *source, const struct cbp_message_header *message,
-                     struct cbpi_source_block *block, uint32_t is_paced)
+                     struct cbpi_source_block *block, bool is_paced)
 {
     if (source->first > source->count) { /* more than half has been played: the rest moves down */
         memmove(source->items, source->items + source->first, (size_t) source->count * sizeof *source->items);
@@ -56,7 +56,7 @@ void cbpi_source_take_back(struct cbpi_source *source, uint64_t count)
 {
     for (; count > 0; count--) {
         struct cbpi_source_item *last = &source->items[source->first + --source->count];
-        source->paced_count -= last->is_paced;
+        source->paced_count -= last->is_paced ? 1 : 0;
         cbpi_source_release_block(last->block);
     }
 }
@@ -70,7 +70,7 @@ struct cbpi_source_item cbpi_source_take(struct cbpi_source *source)
 {
     struct cbpi_source_item item = source->items[source->first++];
     source->count--;
-    source->paced_count -= item.is_paced;
+    source->paced_count -= item.is_paced ? 1 : 0;
     return item;
 }
 
@@ -141,14 +141,14 @@ static void apply_failure(struct cbpi_source *source, const struct cbp_verdict *
         struct cbpi_source_item *item = &source->items[i];
         if (item->message->type != CBP_MESSAGE_EVENT || sequence_of(item) != verdict->sequence)
             continue;
-        item->has_failed = 1;
+        item->has_failed = true;
         item->os_error = verdict->result_code0;
         return;
     }
 }
 
 static uint32_t read_items(struct cbpi_source *source, struct cbp_recording_file *file,
-                           struct cbpi_source_block *block, uint32_t keeps_verdicts)
+                           struct cbpi_source_block *block, bool keeps_verdicts)
 {
     const struct cbp_message_header *message;
     uint32_t error;
@@ -165,7 +165,7 @@ static uint32_t read_items(struct cbpi_source *source, struct cbp_recording_file
     return error;
 }
 
-uint32_t cbpi_source_load(struct cbpi_source *source, const char *path, uint32_t keeps_verdicts)
+uint32_t cbpi_source_load(struct cbpi_source *source, const char *path, bool keeps_verdicts)
 {
     struct cbp_recording_file file;
     const struct cbp_recording *head;

@@ -14,11 +14,11 @@ struct cbpi_source_block {
 struct cbpi_source_item {
     const struct cbp_message_header *message; /* an event or a step, checked */
     struct cbpi_source_block *block;
-    uint64_t position;   /* in the file */
-    uint32_t is_paced;   /* it comes from the file, so its time says something */
-    uint32_t is_expired; /* its deadline has passed, by a recorded verdict */
-    uint32_t has_failed; /* its execution, likewise, if it was allowed */
-    uint32_t os_error;   /* with that errno */
+    uint64_t position; /* in the file */
+    bool is_paced;     /* it comes from the file, so its time says something */
+    bool is_expired;   /* its deadline has passed, by a recorded verdict */
+    bool has_failed;   /* its execution, likewise, if it was allowed */
+    uint32_t os_error; /* with that errno */
 };
 
 struct cbpi_source {
@@ -34,7 +34,7 @@ struct cbpi_source {
 /* Takes the messages of a file; with keeps_verdicts as its verdicts have decided. A file that is damaged
  * further on gives what came before the damage, and source->trouble describes that. Codes of
  * cbp_recording_open(). */
-uint32_t cbpi_source_load(struct cbpi_source *source, const char *path, uint32_t keeps_verdicts);
+uint32_t cbpi_source_load(struct cbpi_source *source, const char *path, bool keeps_verdicts);
 
 /* Appends messages, as in cbp_script_play(). After CBP_ERROR_INVALID_DATA or CBP_ERROR_NOT_ENOUGH_MEMORY
  * nothing has been appended. The counts are of all of them, and of those that ask for a verdict. */

@@ -65,7 +65,7 @@ static uint64_t time_of_first_event(const struct cbpi_source *source)
 static uint32_t close_script(struct cbpi_transport *base)
 {
     struct simulated *transport = lock(base);
-    transport->player.is_closed = 1;
+    transport->player.is_closed = true;
     transport->player.again = NULL;
     cbpi_player_let_go(&transport->player);
     cbpi_script_log_close(transport->player.settings.script);
@@ -101,7 +101,7 @@ static uint32_t set_rules(struct cbpi_transport *base, const struct cbpi_rules_c
 static uint32_t process_capabilities(struct cbpi_transport *base, uint32_t process_id, uint32_t *capabilities)
 {
     struct simulated *transport = lock(base);
-    bool lives = cbpd_find_process(&transport->player.population.policy, process_id) != NULL;
+    bool lives = cbpd_find_process(&transport->player.population.policy, process_id);
     cbpi_mutex_unlock(&transport->mutex);
     if (!lives)
         return cbpi_fail(CBP_ERROR_NOT_FOUND, "the script has no living process %u", process_id);
@@ -207,7 +207,7 @@ static uint32_t backlog(struct cbpi_transport *base)
     struct simulated *transport = lock(base);
     const struct cbpi_player *player = &transport->player;
     uint64_t count = !player->is_closed && cbpi_player_is_ready(player)
-                         ? player->source.count + (player->again != NULL)
+                         ? player->source.count + (player->again ? 1 : 0)
                          : 0;
     return unlock(transport, count < UINT32_MAX ? (uint32_t) count : UINT32_MAX);
 }

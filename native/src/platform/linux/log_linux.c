@@ -33,14 +33,14 @@ static bool make_path(const char *suffix, char *path, size_t size)
     return used > 0 && (size_t) used < size;
 }
 
-uint32_t cbpi_logging_read(void)
+bool cbpi_logging_read(void)
 {
     char path[PATH_MAX], value = '0';
     if (!make_path("", path, sizeof path))
-        return 0;
+        return false;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
-        return 0;
+        return false;
     if (read(fd, &value, 1) != 1)
         value = '0';
     close(fd);
@@ -54,7 +54,7 @@ static uint32_t fail_errno(int error, const char *path)
     return cbpi_fail(code, "%.300s: %s", path, strerror(error));
 }
 
-uint32_t cbpi_logging_write(uint32_t is_enabled)
+uint32_t cbpi_logging_write(bool is_enabled)
 {
     char path[PATH_MAX], temporary[PATH_MAX], suffix[32];
     snprintf(suffix, sizeof suffix, ".%ld.%u", (long) getpid(), (unsigned) cbpi_thread_id());

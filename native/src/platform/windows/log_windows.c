@@ -11,7 +11,7 @@
 
 const char *cbpi_log_address = "cbprocess"; /* the event source */
 
-uint32_t cbpi_logging_read(void)
+bool cbpi_logging_read(void)
 {
     DWORD value = 0, size = sizeof value;
     LSTATUS status =
@@ -19,9 +19,9 @@ uint32_t cbpi_logging_read(void)
     return status == ERROR_SUCCESS && value == 1;
 }
 
-uint32_t cbpi_logging_write(uint32_t is_enabled)
+uint32_t cbpi_logging_write(bool is_enabled)
 {
-    DWORD value = is_enabled != 0;
+    DWORD value = is_enabled;
     LSTATUS status =
         RegSetKeyValueW(HKEY_LOCAL_MACHINE, SETTINGS_KEY, LOGGING_VALUE, REG_DWORD, &value, sizeof value);
     if (status == ERROR_SUCCESS)
