@@ -81,8 +81,9 @@ static bool adopt_task(struct tracer *self, struct task *task, struct process *c
     return true;
 }
 
-struct disposition cbpd_handle_creation(struct tracer *self, struct task *creator, int event)
+struct disposition cbpd_handle_creation(struct tracer *self, struct task **stopped, int event)
 {
+    struct task *creator = *stopped;
     cbpd_introduce(self, creator);
     uint32_t tid;
     if (!cbpd_read_event_message(creator->base.tid, event, &tid))
@@ -95,9 +96,10 @@ struct disposition cbpd_handle_creation(struct tracer *self, struct task *creato
     task->announced = true;
     task->kept_creator = creator->base.tid;
     creator->waits_for = task->base.tid;
-    if (task->stopped)
-        cbpd_carry_out(self, task, cbpd_task_is_ready(self, task));
-    return stay();
+    if (!task->stopped)
+        return stay();
+    *stopped = task;
+    return cbpd_task_is_ready(self, task);
 }
 
 /* ---- Tasks of which no creator has told ---- */

@@ -121,8 +121,10 @@ static struct disposition handle_syscall(struct tracer *self, struct task *task)
     }
 }
 
-static struct disposition handle_stop(struct tracer *self, struct task *task, int status)
+/* Gives the disposition of *stopped, which is another task then if cbpd_handle_creation() says so. */
+static struct disposition handle_stop(struct tracer *self, struct task **stopped, int status)
 {
+    struct task *task = *stopped;
     int signal = WSTOPSIG(status);
     int event = status >> 16;
     bool is_first = event == PTRACE_EVENT_STOP && (!task->process || task->announced);
@@ -141,7 +143,7 @@ static struct disposition handle_stop(struct tracer *self, struct task *task, in
     case PTRACE_EVENT_FORK:
     case PTRACE_EVENT_VFORK:
     case PTRACE_EVENT_CLONE:
-        return cbpd_handle_creation(self, task, event);
+        return cbpd_handle_creation(self, stopped, event);
     case PTRACE_EVENT_SECCOMP:
         return handle_syscall(self, task);
     case PTRACE_EVENT_EXEC:
@@ -216,9 +218,10 @@ void cbpd_handle_wait_status(struct tracer *self, uint32_t tid, int status)
         task = take_over_leader(self, tid);
     if (!task)
         task = cbpd_add_task(self, tid);
-    cbpd_carry_out(self, task,
-                   task ? handle_stop(self, task, status)
-                        : (struct disposition){.what = DISPOSE_END_UNKNOWN});
+    struct disposition next = {.what = DISPOSE_END_UNKNOWN};
+    if (task)
+        next = handle_stop(self, &task, status);
+    cbpd_carry_out(self, task, next);
 }
 
 void cbpd_forget_everybody(struct tracer *self)

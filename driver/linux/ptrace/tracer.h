@@ -327,7 +327,9 @@ struct disposition cbpd_finish_handle_call(struct tracer *self, struct task *tas
 int cbpd_refusal_of_attach(struct tracer *self, struct task *task, const struct syscall_entry *entry);
 
 /* ---- creation.c: new tasks ---- */
-struct disposition cbpd_handle_creation(struct tracer *self, struct task *creator, int event);
+/* Serves the creator's stop. The creator stays stopped and *stopped is the new task afterwards, if that is at
+ * its first stop already: the disposition is that task's. */
+struct disposition cbpd_handle_creation(struct tracer *self, struct task **stopped, int event);
 struct disposition cbpd_after_creation(const struct task *task, uint32_t result_code);
 /* Goes on with a new task that is known and at its first stop. */
 struct disposition cbpd_task_is_ready(struct tracer *self, struct task *task);
