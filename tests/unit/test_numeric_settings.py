@@ -56,7 +56,9 @@ class Setting(NamedTuple):
 NEVER = ("-2", str(2**64), "9" * 40, "1e3", "0x", "1_0", "")
 BEYOND = (str(2**31), str(2**32), *NEVER)
 PLACE = r"(?:AT|IN_TEXTS)\([\w.]+\)"
-ROW = re.compile(rf'^    \{{"(\w+)", ([A-Z]+), {PLACE}, ([^,]+), (\w+), [01], ([01])\}},$', re.MULTILINE)
+ROW = re.compile(
+    rf'^    \{{"(\w+)", ([A-Z]+), {PLACE}, ([^,]+), (\w+), (?:true|false), (true|false)\}},$', re.MULTILINE
+)
 
 
 def documented_limit(name: str) -> int:
@@ -106,7 +108,7 @@ def settings() -> list[Setting]:
     return [
         setting_of(source, name, kind, choices)
         for name, kind, _, choices, is_numbered in rows
-        if kind != "TEXT" and (kind != "CHOICE" or is_numbered == "1")
+        if kind != "TEXT" and (kind != "CHOICE" or is_numbered == "true")
     ]
 
 
