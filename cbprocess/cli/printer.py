@@ -242,10 +242,15 @@ class Printer:
         self.wait_for_quiet()
 
     def wait_for_quiet(self) -> None:
-        """Waits until no more events come, where no process is left that could make one."""
-        delivered = -1
-        while self._process.statistics().delivered != delivered:
-            delivered = self._process.statistics().delivered
+        """Waits until no more events come and none waits for a worker, where no process is left that could
+        make one. Gives up events of which none is taken for LAST_EVENT_LIMIT_S."""
+        delivered, end_s = -1, 0.0
+        while True:
+            counts = self._process.statistics()
+            if counts.delivered != delivered:
+                delivered, end_s = counts.delivered, time.monotonic() + LAST_EVENT_LIMIT_S
+            elif counts.queued == 0 or time.monotonic() > end_s:
+                return
             time.sleep(QUIET_S)
 
     def tell_left(self, process_ids: list[int]) -> None:

@@ -58,6 +58,9 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
             returncode, process_id = execute(process, options, user, output, signals)
         except OSError as error:
             status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+            if isinstance(error, PermissionError):
+                # The line about the refusal may still be on its way.
+                printer.wait_for_quiet()
             complain(f"{error.filename or options.command[0]}: {error.strerror}")
         else:
             status = exit_status_of(returncode)

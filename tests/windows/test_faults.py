@@ -13,7 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from windows.windows_tools import CHILD, COMMAND, PIPES, helpers, is_cmd, living, make, sleeper, wait_for
+from windows.windows_tools import (
+    CHILD,
+    COMMAND,
+    LIMIT_S,
+    PIPES,
+    helpers,
+    is_cmd,
+    living,
+    make,
+    sleeper,
+    wait_for,
+)
 
 from cbprocess import CBProcessError, constants
 from cbprocess._binding.library import native_folder
@@ -49,7 +60,7 @@ class TestController:
 
     def test_that_ends_in_a_handler(self) -> None:
         controller, root, held = start_controller("--exit", "5")
-        assert controller.wait(20) == 5
+        assert controller.wait(LIMIT_S) == 5
         controller.communicate()
         wait_for(lambda: not {root, held} & living())
         wait_for(lambda: not helpers())
@@ -98,7 +109,7 @@ class TestHelper:
         )
         process.start_filter(0)
         child = process.popen([sys.executable, "-c", CHILD])
-        assert child.wait(20) == 3
+        assert child.wait(LIMIT_S) == 3
         wait_for(lambda: not process.active)
         assert errors == [constants.ERROR_BROKEN_PIPE]
         with pytest.raises(CBProcessError) as raised:
@@ -115,7 +126,7 @@ class TestHelper:
         process.stop_filter()
         with process:
             process.start_filter(0)
-            assert process.popen(COMMAND).wait(20) == 3
+            assert process.popen(COMMAND).wait(LIMIT_S) == 3
         assert len(created) == 1
 
     def test_killed_in_a_launch_fails_it(self) -> None:
@@ -143,7 +154,7 @@ class TestHandler:
 
         with make(on_process_creation=fail, on_error=keep) as process:
             process.start_filter(0)
-            assert process.popen(COMMAND).wait(20) == 3
+            assert process.popen(COMMAND).wait(LIMIT_S) == 3
             assert process.statistics().failed_in_handler == 1
         ((code, text),) = errors
         assert code == constants.ERROR_UNHANDLED_EXCEPTION
@@ -167,7 +178,7 @@ class TestHandler:
             child = process.popen([sys.executable, "-c", program], **PIPES)
             assert int(child.communicate()[0]) == status
             took_s = time.monotonic() - started
-            assert answered.wait(20)
+            assert answered.wait(LIMIT_S)
             wait_for(lambda: process.statistics().late == 1)
             assert process.statistics().timed_out == 1
         assert took_s > DEADLINE_MS / 1000 - 0.1
@@ -179,17 +190,17 @@ class TestHandler:
         def hold(event: Any) -> None:
             if is_cmd(event):
                 held.set()
-                over.wait(20)
+                over.wait(LIMIT_S)
 
         process = make(on_process_creation=hold)
         process.start_filter(0)
         child = process.popen([sys.executable, "-c", CHILD])
-        assert held.wait(20)
+        assert held.wait(LIMIT_S)
         stopper = threading.Thread(target=process.stop_filter)
         stopper.start()
-        assert child.wait(20) == 3
+        assert child.wait(LIMIT_S) == 3
         over.set()
-        stopper.join(20)
+        stopper.join(LIMIT_S)
         assert not process.active
 
 
@@ -217,7 +228,7 @@ def test_nothing_is_left_behind() -> None:
     def one_session() -> None:
         with make(on_process_creation=refuse) as process:
             process.start_filter(0)
-            assert process.popen(COMMAND).wait(20) == 3
+            assert process.popen(COMMAND).wait(LIMIT_S) == 3
             with pytest.raises(PermissionError):
                 process.popen(["cmd.exe", "/c", "exit 4"])
             child = sleeper()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from windows.windows_tools import COMMAND, PIPES, STATUS_ACCESS_DENIED, compiled, make, wait_for
+from windows.windows_tools import COMMAND, LIMIT_S, PIPES, STATUS_ACCESS_DENIED, compiled, make, wait_for
 
 from cbprocess import CBProcess, constants
 from cbprocess._api import launch
@@ -50,7 +50,7 @@ class TestGettingBy:
         with make(on_process_creation=lambda event: asked.append(event.process_name)) as process:
             process.start_filter(0)
             for _ in range(5):
-                process.popen([compiled("hostile.exe"), "orphan", compiled("program.exe")]).wait(20)
+                process.popen([compiled("hostile.exe"), "orphan", compiled("program.exe")]).wait(LIMIT_S)
             wait_for(lambda: sum(name.endswith("program.exe") for name in asked) == 5)
             assert process.statistics().lost == 0
 
@@ -94,7 +94,7 @@ class TestGettingBy:
             with launch.Launch(process._session) as begun:
                 begun.enter(True)
                 child = subprocess.Popen([compiled("program.exe")], creationflags=DEBUG_PROCESS)
-            assert child.wait(20) & 0xFFFFFFFF == STATUS_ACCESS_DENIED
+            assert child.wait(LIMIT_S) & 0xFFFFFFFF == STATUS_ACCESS_DENIED
             assert process.statistics().guessed == 1
             wait_for(lambda: errors == [constants.ERROR_NOT_FOUND])
 
@@ -152,7 +152,7 @@ def test_a_storm_of_debug_events_starves_nobody() -> None:
             assert storm.stdout.readline() == "ready\n"
         started = time.monotonic()
         assert process.get_process_capabilities(storms[0].pid)
-        assert process.popen(COMMAND).wait(20) == 3
+        assert process.popen(COMMAND).wait(LIMIT_S) == 3
         assert time.monotonic() - started < 15
         for storm in storms:
             storm.communicate()

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from windows.windows_tools import COMMAND, GUID, make, sleeper, wait_for
+from windows.windows_tools import COMMAND, GUID, LIMIT_S, make, sleeper, wait_for
 
 from cbprocess import CBProcess, CBProcessError, constants
 from cbprocess._binding import library
@@ -158,7 +158,7 @@ def test_originator_tokens() -> None:
 
     with make(on_process_creation=look, on_process_termination=look) as process:
         process.start_filter(0)
-        assert process.popen(COMMAND).wait(20) == 3
+        assert process.popen(COMMAND).wait(LIMIT_S) == 3
         wait_for(lambda: len(users) == 2)
         with pytest.raises(CBProcessError) as raised:
             process.get_originator_token()
@@ -266,7 +266,7 @@ def test_lines_go_to_the_event_log(logging: CBProcess) -> None:
         logging,
     ):
         logging.start_filter(0)
-        logging.popen(COMMAND).wait(20)
+        logging.popen(COMMAND).wait(LIMIT_S)
     assert set(sources) == {"cbprocess"} and len(sources) == len(lines)
     assert f"{GUID} the filter is active: driver debug, timeout 0 ms" in lines[0]
     assert all(GUID in line for line in lines) and len(lines) >= 2

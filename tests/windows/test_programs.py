@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import pytest
-from windows.windows_tools import STATUS_ACCESS_DENIED, compiled, make, wait_for
+from windows.windows_tools import LIMIT_S, STATUS_ACCESS_DENIED, compiled, make, wait_for
 
 from cbprocess import constants
 
@@ -67,7 +67,7 @@ def test_everything_of_a_program_is_told(name: str, bits: int) -> None:
         process.start_filter(0)
         program = f"import subprocess, sys; sys.exit(subprocess.call([{path!r}, 'a b'], stdout=-3))"
         child = process.popen([sys.executable, "-c", program])
-        assert child.wait(20) == 7
+        assert child.wait(LIMIT_S) == 7
     event = created[path.lower()]
     assert event.creating_process_id == event.parent_process_id == child.pid
     assert event.command_line == f'{path} "a b"'

@@ -15,7 +15,7 @@ from cbprocess import CBProcess
 from cbprocess.running import running_processes
 
 GUID = "{0F5D9C5B-6B8F-4B9C-9E59-0B8C8A3B6B10}"
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 STATUS_ACCESS_DENIED = 0xC0000022
 COMMAND = ["cmd.exe", "/c", "exit 3"]
 # A Python that runs COMMAND and ends with its status.
