@@ -2,7 +2,7 @@
 # The drivers have a row each.
 set(CBP_DRIVERS native/src/drivers/ptrace native/src/drivers/simulated)
 
-set(_core_folders core recording seams platform/linux drivers/helper)
+set(_core_folders base core recording seams platform/linux drivers/helper)
 list(TRANSFORM _core_folders PREPEND native/src/)
 list(APPEND _core_folders ${CBP_DRIVERS})
 list(TRANSFORM _core_folders APPEND /*.c OUTPUT_VARIABLE _core_sources)

@@ -1,5 +1,5 @@
-"""Checks the directions in which the C sources look. No file may include one of a folder above its own, and
-no files may call each other in a circle.
+"""Checks the directions in which the C sources look. No file may include or call one of a folder above its
+own, and no files may call each other in a circle.
 
     python3 tools/house_arrows.py BUILD_FOLDER [NM]
 
@@ -22,7 +22,8 @@ HOUSE = (
     ("driver/helper", "driver/linux/launch"),
     ("driver/linux/ptrace", "driver/windows/debug"),
     ("native/include",),
-    # A contract and its side on each system look at each other.
+    ("native/src/base",),
+    # A contract includes what its side on each system defines, and that side includes the contract.
     ("native/src/seams", "native/src/platform", "native/front"),
     ("native/src/recording",),
     ("native/src/core",),
@@ -31,10 +32,11 @@ HOUSE = (
     ("tests",),
 )
 TOGETHER = ({"native/src/seams", "native/src/platform"},)
-# The beginning of every program calls this one.
-MAINS = ("main", "cbpd_bare_main")
-# Folders must not include these, although they stand below: the library knows no part of a helper, and the
-# core asks an operating system through the seams alone.
+# These names say nothing of a file: the beginning of every program calls a main function, and programs
+# without a C library have these of their own.
+NO_FILES_OWN = ("main", "cbpd_bare_main", "memcpy", "memset")
+# Folders must not include or call these, although they stand below: the library knows no part of a helper,
+# and the core asks an operating system through the seams alone.
 NOT_FOR = {
     "native/": ("driver/helper", "driver/linux/launch", "driver/linux/ptrace", "driver/windows/"),
     "native/src/core": ("driver/linux/",),
@@ -66,8 +68,8 @@ def arrows(build: Path) -> set[tuple[str, str]]:
     return found
 
 
-def points_up(source: Path, included: Path) -> bool:
-    above, below = place_of(source), place_of(included)
+def points_up(source: Path, used: Path) -> bool:
+    above, below = place_of(source), place_of(used)
     if above is None or below is None or above[0] == below[0] or {above[0], below[0]} in TOGETHER:
         return False
     return below[1] >= above[1] or any(
@@ -94,7 +96,7 @@ def calls(build: Path, nm: str) -> dict[str, set[str]]:
             [nm, "-P", build / lines[0].split(":")[0]], capture_output=True, text=True, check=True
         ).stdout
         for symbol, kind, *_ in (line.split() for line in symbols.splitlines()):
-            if kind == "U" and symbol not in MAINS:
+            if kind == "U" and symbol not in NO_FILES_OWN:
                 used.setdefault(name, set()).add(symbol)
             elif kind.isupper():
                 owners[symbol] = name
@@ -102,6 +104,12 @@ def calls(build: Path, nm: str) -> dict[str, set[str]]:
         name: {owners[symbol] for symbol in symbols if owners.get(symbol, name) != name}
         for name, symbols in used.items()
     }
+
+
+def calls_up(graph: dict[str, set[str]]) -> list[tuple[str, str]]:
+    return sorted(
+        (name, other) for name in graph for other in graph[name] if points_up(ROOT / name, ROOT / other)
+    )
 
 
 def in_circles(graph: dict[str, set[str]]) -> set[str]:
@@ -128,10 +136,13 @@ def main() -> int:
             f"{Path(source).resolve().relative_to(ROOT)} includes {Path(other).resolve().relative_to(ROOT)}"
         )
     graph = calls(build, sys.argv[2] if len(sys.argv) > 2 else "nm")
+    upward = calls_up(graph)
+    for source, other in upward:
+        print(f"{source} calls {other}")
     circle = in_circles(graph)
     for name in sorted(circle):
         print(f"{name} is in a circle of calls, with {', '.join(sorted(graph[name] & circle))}")
-    return 1 if wrong or circle else 0
+    return 1 if wrong or upward or circle else 0
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ FOLDERS = (
     "driver/policy",
     "driver/helper",
     "driver/windows/debug",
+    "native/src/base",
     "native/src/core",
     "native/src/recording",
     "native/src/seams",

@@ -32,6 +32,9 @@ def tool(checkout: Path) -> ModuleType:
         ("native/src/drivers/simulated/played_processes.c", "driver/policy/policy.h", False),
         ("native/src/drivers/helper/helper_session.c", "driver/helper/helper.h", True),
         ("native/src/core/worker.c", "native/include/cbprocess.h", False),
+        ("native/src/recording/recorder.c", "native/src/core/core.h", True),
+        ("native/src/recording/recorder.c", "native/src/base/errors.h", False),
+        ("native/src/platform/linux/os_error.c", "native/src/base/errors.h", False),
     ],
 )
 def test_which_way(tool: ModuleType, source: str, included: str, is_wrong: bool) -> None:
@@ -42,6 +45,13 @@ def test_every_folder_of_sources_has_its_storey(tool: ModuleType, checkout: Path
     for top in ("driver", "native"):
         for path in (checkout / top).rglob("*.[ch]"):
             assert tool.place_of(path) is not None, path
+
+
+def test_calls(tool: ModuleType) -> None:
+    down = {"native/src/core/worker.c": {"native/src/base/errors.c", "native/src/platform/linux/os_error.c"}}
+    up = {"native/src/platform/linux/os_error.c": {"native/src/core/worker.c"}}
+    assert tool.calls_up(down) == []
+    assert tool.calls_up(down | up) == [("native/src/platform/linux/os_error.c", "native/src/core/worker.c")]
 
 
 def test_circles(tool: ModuleType) -> None:

@@ -1,4 +1,4 @@
-/* Declares how every function of the core fails, and how texts are given out to a caller's buffer. */
+/* Declares how every function of the library fails, and how texts are given out to a caller's buffer. */
 #ifndef CBPI_ERRORS_H
 #define CBPI_ERRORS_H
 
