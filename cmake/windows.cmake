@@ -17,21 +17,24 @@ else()
   target_compile_options(cbp_flags INTERFACE -U_WIN32_WINNT -D_WIN32_WINNT=0x0A00)
 endif()
 
+# This library asks the system, for the core and for the helper.
+cbp_driver_library(facts windows/facts ntdll)
+
 # The core is objects, so that the C tests reach what the library does not export; the header says what it does export.
 add_library(core OBJECT ${_core})
 target_compile_definitions(core PRIVATE CBP_BUILDING)
 target_include_directories(core PUBLIC native/include ${_core_folders})
-target_link_libraries(core PRIVATE cbp_flags PUBLIC policy)
+target_link_libraries(core PRIVATE cbp_flags PUBLIC policy facts)
 
 cbp_driver_list(drivers ${CBP_DRIVERS})
 
 add_library(cbprocess SHARED $<TARGET_OBJECTS:core> $<TARGET_OBJECTS:drivers>)
 set_target_properties(cbprocess PROPERTIES PREFIX "")
-target_link_libraries(cbprocess PRIVATE cbp_flags policy ntdll)
+target_link_libraries(cbprocess PRIVATE cbp_flags policy facts)
 
 add_executable(cbprocess-debug ${_helper})
 target_include_directories(cbprocess-debug PRIVATE driver/windows/debug)
-target_link_libraries(cbprocess-debug PRIVATE cbp_flags helper ntdll)
+target_link_libraries(cbprocess-debug PRIVATE cbp_flags helper facts)
 
 # There are two layouts: the Python package's one folder, and that of a C library, with the helper beside the DLL.
 if(CBP_PACKAGE_LAYOUT)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # The order is from the ground up. Folders in one line do not look at each other.
 HOUSE = (
     ("driver/protocol", "driver/linux/bare"),
-    ("driver/rules", "driver/linux/facts"),
+    ("driver/rules", "driver/linux/facts", "driver/windows/facts"),
     ("driver/policy",),
     ("driver/helper", "driver/linux/launch"),
     ("driver/linux/ptrace", "driver/windows/debug"),
@@ -38,8 +38,8 @@ NO_FILES_OWN = ("main", "cbpd_bare_main", "memcpy", "memset")
 # Folders must not include or call these, although they stand below: the library knows no part of a helper,
 # and the core asks an operating system through the seams alone.
 NOT_FOR = {
-    "native/": ("driver/helper", "driver/linux/launch", "driver/linux/ptrace", "driver/windows/"),
-    "native/src/core": ("driver/linux/",),
+    "native/": ("driver/helper", "driver/linux/launch", "driver/linux/ptrace", "driver/windows/debug"),
+    "native/src/core": ("driver/linux/", "driver/windows/"),
 }
 
 

@@ -25,6 +25,7 @@ FOLDERS = (
     "driver/rules",
     "driver/policy",
     "driver/helper",
+    "driver/windows/facts",
     "driver/windows/debug",
     "native/src/base",
     "native/src/core",

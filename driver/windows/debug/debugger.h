@@ -5,16 +5,10 @@
 #ifndef CBPD_DEBUGGER_H
 #define CBPD_DEBUGGER_H
 
-#define WIN32_LEAN_AND_MEAN
-#define NOMINMAX
-#include <windows.h>
+#include "process_facts.h"
 
 #include "cbp_debug_control.h"
 #include "records.h"
-
-/* ntdll has this function. */
-__declspec(dllimport) LONG NTAPI
-    NtQueryInformationProcess(HANDLE process, int kind, void *data, ULONG size, ULONG *written);
 
 static inline void close_handle(HANDLE handle) /* NULL: there is none */
 {
@@ -94,8 +88,7 @@ static inline struct debugger *debugger_of(struct cbpd_helper *helper)
 }
 
 /* ---- system.c ---- */
-uint64_t cbpd_now_ns(void);  /* the clock of deadlines */
-uint64_t cbpd_wall_ns(void); /* since 1970 */
+uint64_t cbpd_now_ns(void); /* the clock of deadlines */
 
 /* ---- tasks.c: tasks and processes that come and go ---- */
 struct facts;
@@ -219,12 +212,9 @@ bool cbpd_read_facts(HANDLE process, HANDLE file, struct facts *facts);
 HANDLE cbpd_open_process(struct debugger *self, uint32_t pid);
 HANDLE cbpd_open_process_to_look(uint32_t pid); /* any process, to read its times */
 HANDLE cbpd_keep_handle(HANDLE handle);         /* a copy, which stays open */
-uint64_t cbpd_file_time_now(void);
 /* Gives the function of every process that raises exceptions about wrong handles; 0: not known. */
 uint64_t cbpd_raising_function(void);
 bool cbpd_checks_handles_strictly(HANDLE process);
-uint64_t cbpd_read_start_time(HANDLE process); /* 0: not known */
-uint64_t cbpd_read_thread_start_time(HANDLE thread);
 /* Hides the debugger from IsDebuggerPresent and, before a process's first instruction, from its heap.
  * thread_block is the first thread's environment block, or NULL. */
 void cbpd_hide_debugger(HANDLE process, const void *thread_block);

@@ -1,38 +1,15 @@
-/* Reads facts about processes, and the clocks. Windows is 64-bit wherever this runs. A 32-bit program, too,
- * has a 64-bit process environment block with the same texts. Knows no rules and no events. */
+/* Puts together what events tell of a process, hides the debugger in it, and has the clock of deadlines.
+ * Knows no rules and no events. */
 #include <string.h>
 
 #include "cbp_wtf8.h"
 #include "debugger.h"
 
 /* Source: winternl.h, and Microsoft's phnt-like documentation of NtQueryInformationProcess. */
-enum { BASIC_INFORMATION = 0, WOW64_INFORMATION = 26 };
-enum { BEING_DEBUGGED_OFFSET = 2, PARAMETERS_OFFSET = 0x20 };
-enum { IMAGE_PATH_OFFSET = 0x60, COMMAND_LINE_OFFSET = 0x70 };
+enum { WOW64_INFORMATION = 26 };
+enum { BEING_DEBUGGED_OFFSET = 2 };
 enum { THREAD_32_OFFSET_OFFSET = 0x180c, ENVIRONMENT_32_OFFSET = 0x30 }; /* in thread blocks */
 enum { LOWEST_ADDRESS = 0x10000 };
-
-struct basic_information {
-    uintptr_t exit_status;
-    uintptr_t environment_block;
-    uintptr_t affinity;
-    uintptr_t priority;
-    uintptr_t pid;
-    uintptr_t parent_pid;
-};
-
-struct counted_string { /* UNICODE_STRING */
-    uint16_t size;      /* bytes */
-    uint16_t capacity;
-    uint32_t padding;
-    uint64_t address;
-};
-
-static bool read(HANDLE process, uint64_t address, void *data, size_t size)
-{
-    SIZE_T got = 0;
-    return ReadProcessMemory(process, (const void *) (uintptr_t) address, data, size, &got) && got == size;
-}
 
 static bool put_units(struct text *text, const uint16_t *units, size_t count)
 {
@@ -45,12 +22,13 @@ static bool put_units(struct text *text, const uint16_t *units, size_t count)
 
 static uint16_t units[PATH_UNITS_MAX];
 
-static bool read_text(HANDLE process, uint64_t address, struct text *text)
+static bool read_text(HANDLE process, uint64_t parameters, enum cbpd_text_place place, struct text *text)
 {
-    struct counted_string string;
+    struct cbpd_system_text found;
     text->size = 0;
-    return read(process, address, &string, sizeof string) && string.size / 2 <= PATH_UNITS_MAX &&
-           read(process, string.address, units, string.size & ~1u) && put_units(text, units, string.size / 2);
+    return cbpd_find_text(process, parameters, place, &found) && found.size / 2 <= PATH_UNITS_MAX &&
+           cbpd_read_memory(process, found.address, units, found.size & ~1u) &&
+           put_units(text, units, found.size / 2);
 }
 
 /* Reads a file's full name on its volume, which begins with a drive letter, a volume or a device. */
@@ -89,8 +67,7 @@ static bool read_image_name(HANDLE process, struct text *path)
 
 bool cbpd_read_facts(HANDLE process, HANDLE file, struct facts *facts)
 {
-    struct basic_information basic;
-    uint64_t parameters;
+    struct cbpd_basic_information basic;
     facts->path.size = facts->given.size = facts->command_line.size = 0;
     /* The first use takes all memory that it can ever need: a name without memory would match no rule. */
     facts->is_lacking = !text_reserve(&facts->path, NAME_SIZE_MAX) ||
@@ -98,15 +75,14 @@ bool cbpd_read_facts(HANDLE process, HANDLE file, struct facts *facts)
                         !text_reserve(&facts->command_line, NAME_SIZE_MAX);
     if (facts->is_lacking)
         return false;
-    if (NtQueryInformationProcess(process, BASIC_INFORMATION, &basic, sizeof basic, NULL) < 0)
+    if (!cbpd_read_basic_information(process, &basic))
         return false;
-    facts->parent_pid = (uint32_t) basic.parent_pid;
+    facts->parent_pid = basic.parent_pid;
     if ((!file || !read_file_name(file, &facts->path)) && !read_image_name(process, &facts->path))
         facts->path.size = 0;
-    if (read(process, basic.environment_block + PARAMETERS_OFFSET, &parameters, sizeof parameters)) {
-        (void) read_text(process, parameters + IMAGE_PATH_OFFSET, &facts->given);
-        (void) read_text(process, parameters + COMMAND_LINE_OFFSET, &facts->command_line);
-    }
+    uint64_t parameters = cbpd_read_parameters(process, basic.environment_block);
+    (void) read_text(process, parameters, CBPD_IMAGE_PATH, &facts->given);
+    (void) read_text(process, parameters, CBPD_COMMAND_LINE, &facts->command_line);
     return true;
 }
 
@@ -121,8 +97,9 @@ static uint64_t environment_block_32(HANDLE process, const void *thread_block)
     if (NtQueryInformationProcess(process, WOW64_INFORMATION, &found, sizeof found, NULL) < 0 ||
         found >= LOWEST_ADDRESS || found == 0)
         return found;
-    if (!read(process, thread + THREAD_32_OFFSET_OFFSET, &offset, sizeof offset) ||
-        !read(process, thread + (uint64_t) (int64_t) offset + ENVIRONMENT_32_OFFSET, &block, sizeof block))
+    if (!cbpd_read_memory(process, thread + THREAD_32_OFFSET_OFFSET, &offset, sizeof offset) ||
+        !cbpd_read_memory(process, thread + (uint64_t) (int64_t) offset + ENVIRONMENT_32_OFFSET, &block,
+                          sizeof block))
         return 0;
     return block;
 }
@@ -131,32 +108,15 @@ static uint64_t environment_block_32(HANDLE process, const void *thread_block)
  * IsDebuggerPresent() answers with it. */
 void cbpd_hide_debugger(HANDLE process, const void *thread_block)
 {
-    struct basic_information basic;
+    struct cbpd_basic_information basic;
     uint64_t block32 = environment_block_32(process, thread_block);
     const unsigned char no = 0;
-    if (NtQueryInformationProcess(process, BASIC_INFORMATION, &basic, sizeof basic, NULL) >= 0)
-        (void) WriteProcessMemory(process, (void *) (basic.environment_block + BEING_DEBUGGED_OFFSET), &no, 1,
-                                  NULL);
+    if (cbpd_read_basic_information(process, &basic))
+        (void) WriteProcessMemory(
+            process, (void *) (uintptr_t) (basic.environment_block + BEING_DEBUGGED_OFFSET), &no, 1, NULL);
     if (block32 != 0)
         (void) WriteProcessMemory(process, (void *) (uintptr_t) (block32 + BEING_DEBUGGED_OFFSET), &no, 1,
                                   NULL);
-}
-
-static uint64_t number_of(FILETIME time)
-{
-    return (uint64_t) time.dwHighDateTime << 32 | time.dwLowDateTime;
-}
-
-uint64_t cbpd_read_start_time(HANDLE process)
-{
-    FILETIME created, ended, kernel, user;
-    return GetProcessTimes(process, &created, &ended, &kernel, &user) ? number_of(created) : 0;
-}
-
-uint64_t cbpd_read_thread_start_time(HANDLE thread)
-{
-    FILETIME created, ended, kernel, user;
-    return GetThreadTimes(thread, &created, &ended, &kernel, &user) ? number_of(created) : 0;
 }
 
 HANDLE cbpd_open_process(struct debugger *self, uint32_t pid)
@@ -226,17 +186,4 @@ uint64_t cbpd_now_ns(void)
     QueryPerformanceCounter(&value);
     uint64_t per_second = (uint64_t) frequency.QuadPart, ticks = (uint64_t) value.QuadPart;
     return ticks / per_second * 1000000000u + ticks % per_second * 1000000000u / per_second;
-}
-
-uint64_t cbpd_file_time_now(void)
-{
-    FILETIME now;
-    GetSystemTimePreciseAsFileTime(&now);
-    return number_of(now);
-}
-
-uint64_t cbpd_wall_ns(void)
-{
-    const uint64_t from_1601_to_1970 = UINT64_C(116444736000000000); /* in units of 100 ns */
-    return (cbpd_file_time_now() - from_1601_to_1970) * 100;
 }

@@ -186,12 +186,12 @@ static bool tell_section(HANDLE process, uint64_t section)
 {
     WCHAR expected[] = COMMAND_LINE, found[sizeof expected / sizeof *expected];
     const SIZE_T size = sizeof expected;
-    struct cbpi_system_text line;
-    if (!cbpi_find_command_line(process, &line) || !cbpi_read_memory(process, line.units, found, size) ||
+    struct cbpd_system_text line;
+    if (!cbpd_find_command_line(process, &line) || !cbpd_read_memory(process, line.address, found, size) ||
         memcmp(found, expected, size) != 0)
         return false;
     swprintf(found + wcslen(found) - DIGIT_COUNT, DIGIT_COUNT + 1, L"%020llu", (unsigned long long) section);
-    return WriteProcessMemory(process, line.units, found, size, NULL);
+    return WriteProcessMemory(process, (void *) (uintptr_t) line.address, found, size, NULL);
 }
 
 static uint32_t hand_over(struct cbpi_debug_link *link, HANDLE process)

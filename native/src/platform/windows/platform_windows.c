@@ -30,10 +30,7 @@ uint64_t cbpi_now_ns(void)
 
 uint64_t cbpi_wall_ns(void)
 {
-    const uint64_t from_1601_to_1970 = UINT64_C(116444736000000000); /* in units of 100 ns */
-    FILETIME now;
-    GetSystemTimePreciseAsFileTime(&now);
-    return (((uint64_t) now.dwHighDateTime << 32 | now.dwLowDateTime) - from_1601_to_1970) * 100;
+    return cbpd_wall_ns();
 }
 
 static SRWLOCK *lock_of(struct cbpi_mutex *mutex)

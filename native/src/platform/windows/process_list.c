@@ -34,13 +34,13 @@ static size_t name_of(HANDLE process, const PROCESSENTRY32W *entry, struct scrat
  * 8.1, Wine). */
 static size_t read_command_line(uint32_t process_id, uint16_t *units)
 {
-    struct cbpi_system_text found;
+    struct cbpd_system_text found;
     size_t count = 0;
     HANDLE process = OpenProcess(PROCESS_QUERY_INFORMATION | PROCESS_VM_READ, FALSE, process_id);
     if (!process)
         return 0;
-    if (cbpi_find_command_line(process, &found) && found.size / 2u <= CBPI_PATH_UNITS_MAX &&
-        cbpi_read_memory(process, found.units, units, found.size))
+    if (cbpd_find_command_line(process, &found) && found.size / 2u <= CBPI_PATH_UNITS_MAX &&
+        cbpd_read_memory(process, found.address, units, found.size))
         count = found.size / 2u;
     CloseHandle(process);
     return count;
@@ -50,12 +50,12 @@ static size_t read_command_line(uint32_t process_id, uint16_t *units)
 static size_t arguments_of(HANDLE process, uint32_t process_id, struct scratch *scratch)
 {
     ULONG written = 0;
-    const struct cbpi_system_text *found = (const void *) scratch->units;
+    const struct cbpd_system_text *found = (const void *) scratch->units;
     const uint16_t *units = scratch->units;
     size_t count;
     if (process && NtQueryInformationProcess(process, COMMAND_LINE_INFORMATION, scratch->units,
                                              sizeof scratch->units, &written) >= 0) {
-        units = (const uint16_t *) found->units;
+        units = (const uint16_t *) (uintptr_t) found->address;
         count = found->size / 2u;
     } else {
         count = read_command_line(process_id, scratch->units);
@@ -79,7 +79,7 @@ static uint32_t visit_one(const PROCESSENTRY32W *entry, uint32_t with_arguments,
                                        .name = scratch->name,
                                        .arguments = scratch->arguments};
     if (process)
-        (void) cbpi_start_time_of(process, &facts.start_time);
+        facts.start_time = cbpd_read_start_time(process);
     facts.name_size = name_of(process, entry, scratch);
     facts.arguments_size = with_arguments ? arguments_of(process, facts.process_id, scratch) : 0;
     if (process)

@@ -11,11 +11,11 @@ uint32_t cbpi_process_start_time(uint32_t process_id, uint64_t *start_time)
     uint64_t found = 0;
     HANDLE process = OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION | SYNCHRONIZE, FALSE, process_id);
     /* An id stays openable as long as any process has a handle; a process that has ended does not live. */
-    int lives =
-        process && WaitForSingleObject(process, 0) == WAIT_TIMEOUT && cbpi_start_time_of(process, &found);
+    if (process && WaitForSingleObject(process, 0) == WAIT_TIMEOUT)
+        found = cbpd_read_start_time(process);
     if (process)
         CloseHandle(process);
-    if (!lives)
+    if (found == 0)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER,
                          "no process with the id %u lives, or it cannot be asked", process_id);
     *start_time = found;
@@ -40,10 +40,9 @@ uint32_t cbpi_process_path(uint32_t process_id, char *buffer, uint64_t size, uin
 
 int64_t cbpi_process_token(uint32_t process_id, uint64_t start_time)
 {
-    uint64_t found;
     HANDLE token = NULL;
     HANDLE process = OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, FALSE, process_id);
-    if (process && (start_time == 0 || (cbpi_start_time_of(process, &found) && found == start_time)))
+    if (process && (start_time == 0 || cbpd_read_start_time(process) == start_time))
         OpenProcessToken(process, TOKEN_QUERY | TOKEN_DUPLICATE, &token);
     if (process)
         CloseHandle(process);

@@ -6,9 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* These are places in the structures of 64-bit processes, which 32-bit ones have, too. */
-enum { BASIC_INFORMATION = 0, PARAMETERS_OFFSET = 0x20, COMMAND_LINE_OFFSET = 0x70 };
-
 uint32_t cbpi_wide_text(const char *text, WCHAR **wide)
 {
     size_t size = strlen(text);
@@ -34,33 +31,4 @@ uint32_t cbpi_copy_wide_text(const WCHAR *units, size_t count, char *buffer, uin
     uint32_t error = cbpi_copy_text(text, text_size, buffer, size, needed);
     free(text);
     return error;
-}
-
-bool cbpi_start_time_of(HANDLE process, uint64_t *start_time)
-{
-    FILETIME created, ended, kernel, user;
-    if (!GetProcessTimes(process, &created, &ended, &kernel, &user))
-        return false;
-    *start_time = (uint64_t) created.dwHighDateTime << 32 | created.dwLowDateTime;
-    return true;
-}
-
-bool cbpi_read_memory(HANDLE process, const void *address, void *data, size_t size)
-{
-    SIZE_T got = 0;
-    return ReadProcessMemory(process, address, data, size, &got) && got == size;
-}
-
-bool cbpi_find_command_line(HANDLE process, struct cbpi_system_text *found)
-{
-    struct {
-        void *exit_status;
-        unsigned char *environment_block;
-        void *others[4];
-    } basic;
-    unsigned char *parameters;
-    return NtQueryInformationProcess(process, BASIC_INFORMATION, &basic, sizeof basic, NULL) >= 0 &&
-           cbpi_read_memory(process, basic.environment_block + PARAMETERS_OFFSET, &parameters,
-                            sizeof parameters) &&
-           cbpi_read_memory(process, parameters + COMMAND_LINE_OFFSET, found, sizeof *found);
 }
