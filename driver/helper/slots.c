@@ -218,7 +218,7 @@ struct cbp_event_message *cbpd_begin_message(struct cbpd_helper *helper, uint32_
 /* Plans the next look at operations: at this deadline, or without one (0) when the session may be stale. */
 static void plan_expiry(uint64_t deadline_ns, uint64_t now)
 {
-    uint64_t at = deadline_ns != 0 ? deadline_ns : now + CBP_HEARTBEAT_LIMIT_MS * CBPD_NS_PER_MS;
+    uint64_t at = deadline_ns != 0 ? deadline_ns : now + CBP_HEARTBEAT_LIMIT_MS * CBP_NS_PER_MS;
     if (next_expiry_ns == 0 || at < next_expiry_ns)
         next_expiry_ns = at;
 }
@@ -245,7 +245,7 @@ bool cbpd_session_is_stale(const struct cbpd_helper *helper, uint32_t session_id
 {
     uint64_t limit_ms = cbpd_silence_limit_ms(&helper->policy, session_id);
     uint64_t heartbeat = cbp_load_u64(&cbpd_channel_of(helper, session_id)->heartbeat_ns);
-    return now > heartbeat && now - heartbeat > limit_ms * CBPD_NS_PER_MS;
+    return now > heartbeat && now - heartbeat > limit_ms * CBP_NS_PER_MS;
 }
 
 uint32_t cbpd_count_timeout(struct cbpd_helper *helper, uint32_t session_id, bool is_creation)
@@ -390,7 +390,7 @@ void cbpd_expire_operations(struct cbpd_helper *helper)
         if (stale || (deadline_ns != 0 && now >= deadline_ns))
             abandon_slot(helper, number, true);
         if (records[number].answer.held)
-            plan_expiry(deadline_ns > now || deadline_ns == 0 ? deadline_ns : now + CBPD_NS_PER_MS, now);
+            plan_expiry(deadline_ns > now || deadline_ns == 0 ? deadline_ns : now + CBP_NS_PER_MS, now);
         number = next;
     }
     expire_queued(helper, now);

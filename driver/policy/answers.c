@@ -51,7 +51,7 @@ uint32_t cbpd_timeout_code(const struct cbpd_policy *policy, uint32_t place, boo
 uint64_t cbpd_deadline_of(const struct cbpd_policy *policy, uint32_t place, uint64_t since_ns)
 {
     uint32_t timeout_ms = policy->sessions[place].settings.timeout_ms;
-    return timeout_ms != 0 ? since_ns + timeout_ms * CBPD_NS_PER_MS : 0;
+    return timeout_ms != 0 ? since_ns + timeout_ms * CBP_NS_PER_MS : 0;
 }
 
 uint64_t cbpd_silence_limit_ms(const struct cbpd_policy *policy, uint32_t place)

@@ -9,9 +9,8 @@
 
 #include "cbp_message.h"
 #include "cbp_ruleset.h"
+#include "cbp_time.h"
 #include "policy_host.h"
-
-#define CBPD_NS_PER_MS UINT64_C(1000000)
 
 enum {
     CBPD_HANDLE_OPERATIONS = CBP_PROC_EVT_PROCESS_HANDLE_OPERATION | CBP_PROC_EVT_THREAD_HANDLE_OPERATION,

@@ -11,7 +11,7 @@
 
 /* Most walks end in the first slice: then no other task runs on before the rule is in force. */
 enum { WALK_LIMIT_MS = 5000, FIRST_SLICE_MS = 250, SLICE_MS = 5 };
-enum { THREAD_PASSES_MAX = 100, NS_PER_MS = 1000000 };
+enum { THREAD_PASSES_MAX = 100 };
 enum { WISHING_LIMIT_MS = 1000 /* of a whole walk */, WISHING_PAUSE_US = 2000 };
 
 static struct {
@@ -27,8 +27,8 @@ void cbpd_begin_attaching(void)
 {
     uint64_t now = cbpd_now_ns();
     walk.number++;
-    walk.end_ns = now + (uint64_t) WALK_LIMIT_MS * NS_PER_MS;
-    walk.slice_end_ns = now + (uint64_t) FIRST_SLICE_MS * NS_PER_MS;
+    walk.end_ns = now + WALK_LIMIT_MS * CBP_NS_PER_MS;
+    walk.slice_end_ns = now + FIRST_SLICE_MS * CBP_NS_PER_MS;
     walk.wishing_end_ns = 0;
     walk.is_given_up = false;
 }
@@ -49,7 +49,7 @@ static bool walk_goes_on(struct tracer *self)
     if (now < walk.slice_end_ns || walk.is_given_up)
         return !walk.is_given_up;
     walk.is_given_up = !self->serve_in_between(self) || now >= walk.end_ns;
-    walk.slice_end_ns = cbpd_now_ns() + (uint64_t) SLICE_MS * NS_PER_MS;
+    walk.slice_end_ns = cbpd_now_ns() + SLICE_MS * CBP_NS_PER_MS;
     return !walk.is_given_up;
 }
 
@@ -158,7 +158,7 @@ static bool wish_for(struct tracer *self, uint32_t pid)
 {
     uint32_t helper = cbpd_other_helper_of(self, pid);
     if (helper != 0 && walk.wishing_end_ns == 0)
-        walk.wishing_end_ns = cbpd_now_ns() + (uint64_t) WISHING_LIMIT_MS * NS_PER_MS;
+        walk.wishing_end_ns = cbpd_now_ns() + WISHING_LIMIT_MS * CBP_NS_PER_MS;
     bool is_had = helper != 0;
     while (is_had && cbpd_now_ns() < walk.wishing_end_ns && walk_goes_on(self)) {
         cbpd_wish_for_tasks_of(helper);

@@ -40,8 +40,8 @@ void cbpd_sleep_on_bell(uint32_t value, uint64_t until_ns)
     struct timespec timeout = {0, 0};
     uint64_t now = cbpd_now_ns();
     uint64_t wait_ns = until_ns > now ? until_ns - now : 0;
-    timeout.tv_sec = (time_t) (wait_ns / 1000000000u);
-    timeout.tv_nsec = (long) (wait_ns % 1000000000u);
+    timeout.tv_sec = (time_t) (wait_ns / CBP_NS_PER_S);
+    timeout.tv_nsec = (long) (wait_ns % CBP_NS_PER_S);
     if (until_ns != 0 && wait_ns == 0)
         return;
     cbp_store_u32(&bell_channel->driver_sleeping, 1);

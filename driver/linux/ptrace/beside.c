@@ -219,7 +219,7 @@ bool cbpd_do_beside(struct job *job)
 {
     pthread_mutex_lock(&lock);
     bool can = !are_too_many_wanted(job) && give_away(job);
-    job->limit_ns = cbpd_now_ns() + JOB_LIMIT_MS * UINT64_C(1000000);
+    job->limit_ns = cbpd_now_ns() + JOB_LIMIT_MS * CBP_NS_PER_MS;
     pthread_mutex_unlock(&lock);
     return can;
 }
@@ -325,12 +325,12 @@ static uint64_t limit_of_look(uint32_t tree, uint64_t now)
 {
     struct vain_looks *vain = in_vain_for(tree);
     uint32_t count = vain->tree == tree ? vain->count : 0;
-    while (count > 0 && now - vain->last_ns > LOOK_FORGET_MS * UINT64_C(1000000)) {
+    while (count > 0 && now - vain->last_ns > LOOK_FORGET_MS * CBP_NS_PER_MS) {
         vain->count = --count;
-        vain->last_ns += LOOK_FORGET_MS * UINT64_C(1000000);
+        vain->last_ns += LOOK_FORGET_MS * CBP_NS_PER_MS;
     }
     uint64_t limit_ms = LOOK_LIMIT_MS >> 2 * (count < 8 ? count : 8);
-    return now + (limit_ms > LOOK_LIMIT_MIN_MS ? limit_ms : LOOK_LIMIT_MIN_MS) * UINT64_C(1000000);
+    return now + (limit_ms > LOOK_LIMIT_MIN_MS ? limit_ms : LOOK_LIMIT_MIN_MS) * CBP_NS_PER_MS;
 }
 
 static void count_in_vain(uint32_t tree, uint64_t at_ns)
@@ -343,7 +343,7 @@ static void count_in_vain(uint32_t tree, uint64_t at_ns)
 static bool wait_for_look(struct job *job)
 {
     uint64_t limit_ns = limit_of_look(job->tree, cbpd_now_ns());
-    const struct timespec limit = {(time_t) (limit_ns / 1000000000u), (long) (limit_ns % 1000000000u)};
+    const struct timespec limit = {(time_t) (limit_ns / CBP_NS_PER_S), (long) (limit_ns % CBP_NS_PER_S)};
     while (job->state != JOB_DONE && pthread_cond_timedwait(&is_put_back, &lock, &limit) == 0)
         continue;
     if (job->state == JOB_DONE)

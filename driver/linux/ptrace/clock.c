@@ -8,7 +8,7 @@ static uint64_t read_clock(clockid_t clock)
 {
     struct timespec now;
     clock_gettime(clock, &now);
-    return (uint64_t) now.tv_sec * 1000000000u + (uint64_t) now.tv_nsec;
+    return (uint64_t) now.tv_sec * CBP_NS_PER_S + (uint64_t) now.tv_nsec;
 }
 
 uint64_t cbpd_now_ns(void)
@@ -31,7 +31,7 @@ uint64_t cbpd_ticks_of(uint64_t time_ns)
 {
     static uint64_t tick_ns;
     if (tick_ns == 0)
-        tick_ns = 1000000000u / (uint64_t) sysconf(_SC_CLK_TCK);
+        tick_ns = CBP_NS_PER_S / (uint64_t) sysconf(_SC_CLK_TCK);
     return time_ns / tick_ns;
 }
 

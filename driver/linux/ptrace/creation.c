@@ -9,7 +9,7 @@
 #include "tracer.h"
 
 /* A creator may take so long to tell; the longer limit holds while the parent, mostly the creator, lives. */
-enum { TELLING_LIMIT_NS = 20 * 1000 * 1000, LIVING_TELLING_LIMIT_NS = 250 * 1000 * 1000 };
+enum { TELLING_LIMIT_MS = 20, LIVING_TELLING_LIMIT_MS = 250 };
 
 struct disposition cbpd_after_creation(const struct task *task, uint32_t result_code)
 {
@@ -160,8 +160,8 @@ void cbpd_resolve_unowned_tasks(struct tracer *self)
     uint64_t now = cbpd_now_ns();
     for (struct task *task = first_task(&self->helper), *next; task; task = next) {
         next = next_task(task);
-        if (task->process || !task->stopped || now - task->seen_ns < TELLING_LIMIT_NS ||
-            (now - task->seen_ns < LIVING_TELLING_LIMIT_NS && has_living_parent(self, task)))
+        if (task->process || !task->stopped || now - task->seen_ns < TELLING_LIMIT_MS * CBP_NS_PER_MS ||
+            (now - task->seen_ns < LIVING_TELLING_LIMIT_MS * CBP_NS_PER_MS && has_living_parent(self, task)))
             continue;
         self->served_tid = task->base.tid;
         cbpd_carry_out(self, task,

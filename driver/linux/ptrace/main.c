@@ -18,7 +18,7 @@
 #include "look.h"
 #include "tracer.h"
 
-enum { UNOWNED_CHECK_NS = 5 * 1000 * 1000, SLEEP_MAX_NS = 100 * 1000 * 1000 };
+enum { UNOWNED_CHECK_MS = 5, SLEEP_MAX_MS = 100 };
 
 static void interrupt_wait(int signal)
 {
@@ -107,7 +107,8 @@ static uint64_t wake_up_time(struct tracer *self)
 {
     uint64_t until_ns = cbpd_next_deadline_ns();
     if (self->helper.task_count > 0) {
-        uint64_t soon = cbpd_now_ns() + (self->unowned_count > 0 ? UNOWNED_CHECK_NS : SLEEP_MAX_NS);
+        uint64_t soon =
+            cbpd_now_ns() + (self->unowned_count > 0 ? UNOWNED_CHECK_MS : SLEEP_MAX_MS) * CBP_NS_PER_MS;
         until_ns = until_ns == 0 || soon < until_ns ? soon : until_ns;
     }
     return until_ns;

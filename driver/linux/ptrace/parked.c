@@ -10,8 +10,8 @@ static uint64_t first_deadline_of(struct tracer *self, uint64_t since_ns)
 {
     uint64_t first = UINT64_MAX;
     for (uint32_t i = 0; i < self->helper.policy.session_count; i++) {
-        uint64_t timeout_ns = self->helper.policy.sessions[self->helper.policy.order[i]].settings.timeout_ms *
-                              UINT64_C(1000000);
+        uint64_t timeout_ns =
+            self->helper.policy.sessions[self->helper.policy.order[i]].settings.timeout_ms * CBP_NS_PER_MS;
         if (timeout_ns != 0 && since_ns + timeout_ns < first)
             first = since_ns + timeout_ns;
     }

@@ -13,7 +13,7 @@
 #include "cbp_atomic.h"
 #include "tracer.h"
 
-enum { WAKE_AGAIN_NS = 1000000 };
+#define WAKE_AGAIN_NS CBP_NS_PER_MS
 
 static int epoll_fd = -1;
 static pid_t tracer_tid;

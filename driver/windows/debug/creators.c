@@ -9,8 +9,8 @@
 #include "cbp_atomic.h"
 #include "debugger.h"
 
-#define RECENT_NS UINT64_C(5000000000)
-#define UNCLAIMED_MAX_NS UINT64_C(10000000000)
+#define RECENT_NS (5 * CBP_NS_PER_S)
+#define UNCLAIMED_MAX_NS (10 * CBP_NS_PER_S)
 
 enum { RECENT_MAX = 1024 };
 

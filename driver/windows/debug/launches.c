@@ -3,7 +3,7 @@
 
 #include "debugger.h"
 
-#define CLAIM_MAX_NS UINT64_C(10000000000)
+#define CLAIM_MAX_NS (10 * CBP_NS_PER_S)
 
 /* A launch lasts from the controller's claim of a process until it runs or is refused. */
 struct launch {

@@ -11,7 +11,7 @@
 __declspec(dllimport) LONG NTAPI DbgUiConnectToDbg(void);
 __declspec(dllimport) HANDLE NTAPI DbgUiGetThreadDebugObject(void);
 
-#define LOOK_AGAIN_NS UINT64_C(100000000)
+#define LOOK_AGAIN_NS (100 * CBP_NS_PER_MS)
 
 static HANDLE handle_of(uint64_t value)
 {
@@ -80,7 +80,7 @@ static DWORD wait_ms(struct debugger *self)
         until = earlier(now + LOOK_AGAIN_NS, until);
     if (until == 0)
         return INFINITE;
-    uint64_t left = until > now ? (until - now + CBPD_NS_PER_MS - 1) / CBPD_NS_PER_MS : 0;
+    uint64_t left = until > now ? (until - now + CBP_NS_PER_MS - 1) / CBP_NS_PER_MS : 0;
     return left < INFINITE - 1 ? (DWORD) left : INFINITE - 1;
 }
 

@@ -3,7 +3,7 @@
  * is taken under the filter, and its creation is told late. One with another debugger is ended. */
 #include "debugger.h"
 
-#define LOOK_NS UINT64_C(250000000)
+#define LOOK_NS (250 * CBP_NS_PER_MS)
 
 enum { TOLD_MAX = 64 };
 

@@ -185,5 +185,5 @@ uint64_t cbpd_now_ns(void)
         QueryPerformanceFrequency(&frequency);
     QueryPerformanceCounter(&value);
     uint64_t per_second = (uint64_t) frequency.QuadPart, ticks = (uint64_t) value.QuadPart;
-    return ticks / per_second * 1000000000u + ticks % per_second * 1000000000u / per_second;
+    return ticks / per_second * CBP_NS_PER_S + ticks % per_second * CBP_NS_PER_S / per_second;
 }

@@ -40,7 +40,7 @@ static uint32_t start_first_worker(struct cbp_session *session)
     uint32_t error = cbpi_worker_start(session);
     if (error != 0)
         return error;
-    uint64_t deadline_ns = cbpi_now_ns() + FIRST_WORKER_MS * CBPI_NS_PER_MS;
+    uint64_t deadline_ns = cbpi_now_ns() + FIRST_WORKER_MS * CBP_NS_PER_MS;
     cbpi_mutex_lock(&session->mutex);
     const struct cbp_worker *first = session->workers;
     while (first->state == CBPI_WORKER_STARTING && !is_stopping(session) && cbpi_now_ns() < deadline_ns)
@@ -65,7 +65,7 @@ static uint32_t try_worker(struct cbp_session *session, struct round *round, uin
 {
     uint32_t error = cbpi_worker_start(session);
     if (error != 0) {
-        round->next_growth_ns = now_ns + RETRY_MS * CBPI_NS_PER_MS;
+        round->next_growth_ns = now_ns + RETRY_MS * CBP_NS_PER_MS;
         if (!round->is_short_reported)
             cbpi_session_report(session, error, "a worker thread could not start: %s", cbp_error_detail());
     }
@@ -78,7 +78,7 @@ static void tend_pool(struct cbp_session *session, struct round *round, uint64_t
 {
     uint32_t failed_count = cbpi_workers_join(session, false);
     if (failed_count > 0)
-        round->next_growth_ns = now_ns + RETRY_MS * CBPI_NS_PER_MS;
+        round->next_growth_ns = now_ns + RETRY_MS * CBP_NS_PER_MS;
     session->failed_count += failed_count;
     if (now_ns < round->next_growth_ns)
         return;
@@ -161,7 +161,7 @@ static void sleep_until_due(struct cbp_session *session, const struct round *rou
 {
     uint64_t due_ns = round->next_beat_ns;
     cbpi_mutex_lock(&session->mutex);
-    uint64_t look_ns = cbpi_now_ns() + WATCH_MS * CBPI_NS_PER_MS;
+    uint64_t look_ns = cbpi_now_ns() + WATCH_MS * CBP_NS_PER_MS;
     if (cbp_load_u32(&session->is_watched) && look_ns < due_ns)
         due_ns = look_ns;
     if (!is_stopping(session))
@@ -176,7 +176,7 @@ static void run_rounds(struct cbp_session *session)
         uint64_t now_ns = cbpi_now_ns();
         if (now_ns >= round.next_beat_ns) {
             beat(session, &round);
-            round.next_beat_ns = now_ns + BEAT_MS * CBPI_NS_PER_MS;
+            round.next_beat_ns = now_ns + BEAT_MS * CBP_NS_PER_MS;
         }
         tend_pool(session, &round, now_ns);
         if (cbp_load_u32(&session->worker_count) == 0 && session->failed_count > 0)
@@ -193,7 +193,7 @@ static void wait_until_closed(struct cbp_session *session)
 {
     cbpi_mutex_lock(&session->mutex);
     while (!session->is_closed)
-        cbpi_condition_wait_until(&session->condition, &session->mutex, cbpi_now_ns() + CBPI_NS_PER_S);
+        cbpi_condition_wait_until(&session->condition, &session->mutex, cbpi_now_ns() + CBP_NS_PER_S);
     cbpi_mutex_unlock(&session->mutex);
 }
 

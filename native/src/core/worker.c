@@ -78,7 +78,7 @@ static struct cbp_worker *take_ended(struct cbp_session *session, bool wait)
             cbpi_mutex_unlock(&session->mutex);
             return ended;
         }
-        cbpi_condition_wait_until(&session->condition, &session->mutex, cbpi_now_ns() + CBPI_NS_PER_S);
+        cbpi_condition_wait_until(&session->condition, &session->mutex, cbpi_now_ns() + CBP_NS_PER_S);
     }
 }
 

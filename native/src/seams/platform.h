@@ -3,6 +3,7 @@
 #ifndef CBPI_PLATFORM_H
 #define CBPI_PLATFORM_H
 
+#include "cbp_time.h"
 #include "cbprocess.h"
 
 #include <stdbool.h>
@@ -13,16 +14,13 @@
 #include "../platform/linux/platform_types.h" /* struct cbpi_mutex, cbpi_condition, cbpi_thread, cbpi_file */
 #endif
 
-#define CBPI_NS_PER_MS UINT64_C(1000000)
-#define CBPI_NS_PER_S UINT64_C(1000000000)
-
 /* Gives the nanoseconds of the monotonic clock that deadlines are told in. */
 uint64_t cbpi_now_ns(void);
 
 /* Gives the time so many ms from now; for 0 one that never comes. */
 static inline uint64_t cbpi_deadline_ns(uint32_t slice_ms)
 {
-    return slice_ms ? cbpi_now_ns() + slice_ms * CBPI_NS_PER_MS : UINT64_MAX;
+    return slice_ms ? cbpi_now_ns() + slice_ms * CBP_NS_PER_MS : UINT64_MAX;
 }
 
 /* Gives the nanoseconds since 1970-01-01 UTC. */

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #define HANDLE_BASE UINT64_C(0x70000000)
-#define NS_PER_MS UINT64_C(1000000)
 
 enum { PROCESSES_MAX = 64, EVENTS_MAX = 4096 };
 
@@ -14,7 +13,7 @@ static struct scripted processes[PROCESSES_MAX];
 static uint32_t process_count;
 static DEBUG_EVENT events[EVENTS_MAX];
 static uint32_t event_count;
-static uint64_t clock_ns = 1000 * NS_PER_MS;
+static uint64_t clock_ns = 1000 * CBP_NS_PER_MS;
 
 static HANDLE handle_of(const struct scripted *process)
 {
@@ -91,7 +90,7 @@ uint32_t scripted_events_left(void)
 
 void script_time(uint64_t ms)
 {
-    clock_ns += ms * NS_PER_MS;
+    clock_ns += ms * CBP_NS_PER_MS;
 }
 
 /* ---- Memory ---- */

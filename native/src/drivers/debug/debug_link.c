@@ -60,7 +60,7 @@ static uint32_t receive(struct cbpi_link *base, uint64_t deadline_ns, struct cbp
     uint64_t now_ns = cbpi_now_ns();
     if (now_ns >= deadline_ns)
         return CBP_ERROR_TIMEOUT;
-    DWORD wait_ms = (DWORD) ((deadline_ns - now_ns) / CBPI_NS_PER_MS) + 1;
+    DWORD wait_ms = (DWORD) ((deadline_ns - now_ns) / CBP_NS_PER_MS) + 1;
     switch (WaitForMultipleObjects(2, handles, FALSE, wait_ms)) {
     case WAIT_OBJECT_0:
         memcpy(reply, &link->control->reply, sizeof *reply);
@@ -297,8 +297,8 @@ static bool bell_wait(struct cbpi_link *link, uint32_t session_id, uint32_t valu
     DWORD wait_ms = INFINITE;
     if (cbp_load_u32(&session->bell) != value)
         return false;
-    if (timeout_ns / CBPI_NS_PER_MS < INFINITE - 1)
-        wait_ms = (DWORD) ((timeout_ns + CBPI_NS_PER_MS - 1) / CBPI_NS_PER_MS);
+    if (timeout_ns / CBP_NS_PER_MS < INFINITE - 1)
+        wait_ms = (DWORD) ((timeout_ns + CBP_NS_PER_MS - 1) / CBP_NS_PER_MS);
     return WaitForSingleObject(own(link)->handles[FIRST_BELL + session_id], wait_ms) == WAIT_OBJECT_0;
 }
 

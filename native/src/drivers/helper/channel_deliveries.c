@@ -118,7 +118,7 @@ static bool doze_on_bell(struct cbpi_channel_session *session, uint32_t bell)
     struct cbp_channel_session *place = cbpi_channel_place(session);
     cbp_store_u32(&session->has_dozed, 1);
     cbp_add_u32(&place->dozers, 1);
-    bool woken = sleep_on_bell(session, bell, CBP_DOZE_MS * CBPI_NS_PER_MS);
+    bool woken = sleep_on_bell(session, bell, CBP_DOZE_MS * CBP_NS_PER_MS);
     cbp_subtract_u32(&place->dozers, 1);
     return woken;
 }
@@ -162,7 +162,7 @@ static uint32_t take(struct cbpi_channel_session *session, struct cbpi_turn *tur
         if (timeout_ms != CBPI_WAIT_FOREVER) {
             uint64_t now_ns = cbpi_now_ns();
             if (deadline_ns == 0)
-                deadline_ns = now_ns + timeout_ms * CBPI_NS_PER_MS;
+                deadline_ns = now_ns + timeout_ms * CBP_NS_PER_MS;
             if (now_ns >= deadline_ns)
                 return CBP_ERROR_TIMEOUT;
             left_ns = deadline_ns - now_ns;
@@ -303,7 +303,7 @@ uint32_t cbpi_channel_extend(struct cbpi_transport *transport, const struct cbpi
         return 0;
     if (!cbp_compare_swap_u32(&slot->decision, &open, CBP_DECISION_RESETTING))
         return CBP_ERROR_TIMEOUT;
-    cbp_store_u64(&slot->deadline_ns, timeout_ms ? cbpi_now_ns() + timeout_ms * CBPI_NS_PER_MS : 0);
+    cbp_store_u64(&slot->deadline_ns, timeout_ms ? cbpi_now_ns() + timeout_ms * CBP_NS_PER_MS : 0);
     cbp_store_u32(&slot->decision, CBP_DECISION_OPEN);
     ring_answer_bell(session); /* the driver may be asleep until the old deadline, or for ever */
     return 0;

@@ -39,7 +39,7 @@ static uint32_t receive_reply(struct cbpi_link *link, const struct cbp_message_h
                               struct cbp_reply *reply)
 {
     uint32_t limit_ms = request->type == CBP_MESSAGE_SESSION_CLOSE ? CLOSE_LIMIT_MS : REQUEST_LIMIT_MS;
-    uint64_t deadline_ns = cbpi_now_ns() + limit_ms * CBPI_NS_PER_MS;
+    uint64_t deadline_ns = cbpi_now_ns() + limit_ms * CBP_NS_PER_MS;
     for (;;) {
         uint32_t error = link->ops->receive(link, deadline_ns, reply);
         if (error == CBP_ERROR_TIMEOUT)

@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 /* So much time lies between two looks at whether the helper is stopped: every second beat looks. */
-#define LOOK_NS (400 * CBPI_NS_PER_MS)
+#define LOOK_NS (400 * CBP_NS_PER_MS)
 
 uint32_t cbpi_helper_join(struct cbpi_helper_session *session, const struct cbpi_helper_driver *driver,
                           const struct cbpi_session_settings *settings)

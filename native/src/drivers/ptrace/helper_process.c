@@ -180,12 +180,12 @@ void cbpi_ptrace_helper_leave(int process_fd)
     look_at_left();
     if (process_fd < 0)
         return;
-    uint64_t limit_ns = cbpi_now_ns() + END_LIMIT_MS * CBPI_NS_PER_MS;
+    uint64_t limit_ns = cbpi_now_ns() + END_LIMIT_MS * CBP_NS_PER_MS;
     while (is_running_child(process_fd)) {
         uint64_t now_ns = cbpi_now_ns();
         struct pollfd end = {.fd = process_fd, .events = POLLIN};
         if (now_ns < limit_ns) {
-            (void) poll(&end, 1, (int) ((limit_ns - now_ns) / CBPI_NS_PER_MS + 1));
+            (void) poll(&end, 1, (int) ((limit_ns - now_ns) / CBP_NS_PER_MS + 1));
             continue;
         }
         for (size_t i = 0; i < LEFT_MAX; i++) {

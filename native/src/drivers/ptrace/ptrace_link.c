@@ -125,7 +125,7 @@ static uint32_t wait_for_reply(const struct ptrace_link *link, uint64_t deadline
             return CBP_ERROR_TIMEOUT;
         struct pollfd fds[] = {{.fd = link->control_fd, .events = POLLIN},
                                {.fd = link->process_fd, .events = POLLIN}};
-        uint64_t wait_ms = (deadline_ns - now_ns) / CBPI_NS_PER_MS + 1;
+        uint64_t wait_ms = (deadline_ns - now_ns) / CBP_NS_PER_MS + 1;
         int ready = poll(fds, 2, wait_ms < LOOK_MS ? (int) wait_ms : LOOK_MS);
         stopped_looks = ready == 0 && is_stopped(link) ? stopped_looks + 1 : 0;
         if (ready > 0 && fds[0].revents)
@@ -236,8 +236,8 @@ cleanup:
 
 static bool bell_wait(struct cbpi_link *link, uint32_t session_id, uint32_t value, uint64_t timeout_ns)
 {
-    struct timespec timeout = {.tv_sec = (time_t) (timeout_ns / CBPI_NS_PER_S),
-                               .tv_nsec = (long) (timeout_ns % CBPI_NS_PER_S)};
+    struct timespec timeout = {.tv_sec = (time_t) (timeout_ns / CBP_NS_PER_S),
+                               .tv_nsec = (long) (timeout_ns % CBP_NS_PER_S)};
     const uint32_t *word = &link->channel->sessions[session_id].bell;
     return syscall(SYS_futex, word, FUTEX_WAIT, value, timeout_ns == UINT64_MAX ? NULL : &timeout, NULL, 0) ==
            0;

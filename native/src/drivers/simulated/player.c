@@ -149,7 +149,7 @@ static uint32_t take_slot(struct cbpi_player *player, uint32_t *slot)
 void cbpi_player_set_deadline(struct cbpi_player *player, struct cbpi_operation *operation,
                               uint32_t timeout_ms)
 {
-    operation->deadline_ns = timeout_ms ? cbpi_player_now_ns(player) + timeout_ms * CBPI_NS_PER_MS : 0;
+    operation->deadline_ns = timeout_ms ? cbpi_player_now_ns(player) + timeout_ms * CBP_NS_PER_MS : 0;
     if (timeout_ms && (player->next_deadline_ns == 0 || operation->deadline_ns < player->next_deadline_ns))
         player->next_deadline_ns = operation->deadline_ns;
 }
@@ -226,7 +226,7 @@ static struct cbpi_operation *start_operation(struct cbpi_player *player, struct
 
 static void pass_time(struct cbpi_player *player, uint32_t ms)
 {
-    player->skipped_ns += ms * CBPI_NS_PER_MS;
+    player->skipped_ns += ms * CBP_NS_PER_MS;
     cbpi_player_expire(player);
 }
 
@@ -235,7 +235,7 @@ static uint32_t take_step(struct cbpi_player *player, const struct cbp_script_st
 {
     switch (step->kind) {
     case CBP_SCRIPT_SLOW_ANSWER:
-        player->modifiers.delay_ns = step->value * CBPI_NS_PER_MS;
+        player->modifiers.delay_ns = step->value * CBP_NS_PER_MS;
         return 0;
     case CBP_SCRIPT_EXPIRED:
         player->modifiers.is_expired = true;

@@ -148,7 +148,7 @@ static uint32_t next_operation(struct simulated *transport, uint32_t timeout_ms,
 {
     struct cbpi_player *player = &transport->player;
     uint64_t limit_ns =
-        timeout_ms == CBPI_WAIT_FOREVER ? UINT64_MAX : cbpi_now_ns() + timeout_ms * CBPI_NS_PER_MS;
+        timeout_ms == CBPI_WAIT_FOREVER ? UINT64_MAX : cbpi_now_ns() + timeout_ms * CBP_NS_PER_MS;
     for (;;) {
         uint64_t until_ns;
         if (player->is_closed)

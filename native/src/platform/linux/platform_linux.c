@@ -26,14 +26,14 @@ uint64_t cbpi_now_ns(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t) now.tv_sec * CBPI_NS_PER_S + (uint64_t) now.tv_nsec;
+    return (uint64_t) now.tv_sec * CBP_NS_PER_S + (uint64_t) now.tv_nsec;
 }
 
 uint64_t cbpi_wall_ns(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t) now.tv_sec * CBPI_NS_PER_S + (uint64_t) now.tv_nsec;
+    return (uint64_t) now.tv_sec * CBP_NS_PER_S + (uint64_t) now.tv_nsec;
 }
 
 void cbpi_mutex_init(struct cbpi_mutex *mutex)
@@ -88,8 +88,8 @@ void cbpi_condition_signal(struct cbpi_condition *condition)
 void cbpi_condition_wait_until(struct cbpi_condition *condition, struct cbpi_mutex *mutex,
                                uint64_t deadline_ns)
 {
-    struct timespec deadline = {.tv_sec = (time_t) (deadline_ns / CBPI_NS_PER_S),
-                                .tv_nsec = (long) (deadline_ns % CBPI_NS_PER_S)};
+    struct timespec deadline = {.tv_sec = (time_t) (deadline_ns / CBP_NS_PER_S),
+                                .tv_nsec = (long) (deadline_ns % CBP_NS_PER_S)};
     pthread_cond_timedwait(&condition->condition, &mutex->mutex, &deadline);
 }
 

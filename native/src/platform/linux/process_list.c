@@ -23,7 +23,7 @@
 #define ID_SIZE_MAX 16u
 
 /* An id does not come round to another process within this time: the kernel gives out all others first. */
-#define ID_REUSE_NS 1000000u
+#define ID_REUSE_NS CBP_NS_PER_MS
 
 struct walk {
     uint32_t with_arguments;

@@ -25,7 +25,7 @@ uint64_t cbpi_now_ns(void)
     QueryPerformanceCounter(&value);
     uint64_t seconds = (uint64_t) (value.QuadPart / per_second);
     uint64_t rest = (uint64_t) (value.QuadPart % per_second);
-    return seconds * CBPI_NS_PER_S + rest * CBPI_NS_PER_S / (uint64_t) per_second;
+    return seconds * CBP_NS_PER_S + rest * CBP_NS_PER_S / (uint64_t) per_second;
 }
 
 uint64_t cbpi_wall_ns(void)
@@ -92,8 +92,7 @@ void cbpi_condition_wait_until(struct cbpi_condition *condition, struct cbpi_mut
                                uint64_t deadline_ns)
 {
     uint64_t now_ns = cbpi_now_ns();
-    uint64_t left_ms =
-        deadline_ns > now_ns ? (deadline_ns - now_ns + CBPI_NS_PER_MS - 1) / CBPI_NS_PER_MS : 0;
+    uint64_t left_ms = deadline_ns > now_ns ? (deadline_ns - now_ns + CBP_NS_PER_MS - 1) / CBP_NS_PER_MS : 0;
     DWORD wait_ms = left_ms < INFINITE ? (DWORD) left_ms : INFINITE - 1;
     SleepConditionVariableSRW(variable_of(condition), lock_of(mutex), wait_ms, 0);
 }

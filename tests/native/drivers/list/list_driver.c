@@ -60,7 +60,7 @@ static void tell(struct list_transport *transport, uint32_t process, struct cbpi
 static uint32_t receive(struct cbpi_transport *base, struct cbpi_delivery *delivery, uint32_t timeout_ms,
                         uint32_t *pending)
 {
-    uint64_t limit_ns = cbpi_now_ns() + timeout_ms * CBPI_NS_PER_MS;
+    uint64_t limit_ns = cbpi_now_ns() + timeout_ms * CBP_NS_PER_MS;
     struct list_transport *transport = lock(base);
     *pending = 0;
     while (!transport->is_closed && next_of(transport) == PROCESS_COUNT && cbpi_now_ns() < limit_ns)
