@@ -11,7 +11,7 @@ file(GLOB _helper CONFIGURE_DEPENDS driver/linux/ptrace/*.c)
 file(GLOB _launcher CONFIGURE_DEPENDS driver/linux/launch/*.c)
 
 # This library asks the system, for the core and for the drivers.
-cbp_driver_library(facts linux/facts)
+cbp_driver_library(facts linux/facts protocol)
 
 # The core is objects, so that the C tests reach what the library does not export.
 add_library(core OBJECT ${_core})
@@ -53,8 +53,14 @@ function(add_bare_program name)
 endfunction()
 set_target_properties(bare PROPERTIES POSITION_INDEPENDENT_CODE OFF)
 
+# Of the facts such a program uses only the table of system calls, which is a header.
+add_library(bare_facts INTERFACE)
+target_include_directories(bare_facts INTERFACE driver/linux/facts)
+target_link_libraries(bare_facts INTERFACE bare)
+
 add_bare_program(cbprocess-launch ${_launcher})
-target_include_directories(cbprocess-launch PRIVATE driver/linux/facts driver/linux/launch)
+target_include_directories(cbprocess-launch PRIVATE driver/linux/launch)
+target_link_libraries(cbprocess-launch PRIVATE bare_facts)
 
 # This is the command of the Python package; setup.py puts it among the scripts.
 add_bare_program(cbprocess-front native/front/front.c)
