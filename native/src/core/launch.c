@@ -1,6 +1,5 @@
 /* Starts a program under a driver: prepares the launcher's conversation with the driver, waits for its end
  * and enters the new process's rule. Creates no process itself: the caller does, by its own means. */
-#include "launch.h"
 #include "core.h"
 
 #include <stdlib.h>
@@ -13,7 +12,7 @@ struct cbp_launch_handle {
     uint32_t rule_id;    /* 0: no rule */
     bool is_by_caller;   /* cbp_launch_enter() began it */
     bool is_entered;     /* cbp_launch_leave() is still to come */
-    struct cbpi_launch_channel channel;
+    struct cbpi_launch_channel *channel;
 };
 
 /* Begins what both ways have in common: checks that the driver can go this way, and gives the launch its
@@ -31,14 +30,14 @@ static uint32_t prepare(struct cbp_launch_handle *launch, uint32_t way, uint32_t
     return 0;
 }
 
-/* Begins a launch by a launcher that gets the target, or by the caller (NULL). */
+/* Begins a launch by a launcher that gets the target, or by the caller (NULL, without a launcher_fd). */
 static uint32_t begin(struct cbp_session *session, const struct cbpi_launch_target *target, uint32_t ask,
-                      struct cbp_launch_handle **launch)
+                      int32_t *launcher_fd, struct cbp_launch_handle **launch)
 {
     uint32_t error = cbpi_session_check(session);
     if (error != 0)
         return error;
-    if (!launch || ask > 1)
+    if (!launch || (target && !launcher_fd) || ask > 1)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER,
                          "launch and launcher_fd must not be NULL; ask is 0 or 1");
     if (target && (!target->argument0 || !target->paths || target->paths_size == 0))
@@ -57,7 +56,8 @@ static uint32_t begin(struct cbp_session *session, const struct cbpi_launch_targ
     cbpi_mutex_lock(&session->control);
     error = prepare(made, target ? CBPI_LAUNCH_BY_LAUNCHER : CBPI_LAUNCH_BY_CALLER, ask);
     if (error == 0 && target)
-        error = session->driver->launches->launch(session->transport, target, made->rule_id, &made->channel);
+        error = session->driver->launches->launch(session->transport, target, made->rule_id, &made->channel,
+                                                  launcher_fd);
     else if (error == 0)
         error = session->driver->launches->enter(session->transport, &made->channel);
     cbpi_mutex_unlock(&session->control);
@@ -73,15 +73,12 @@ uint32_t cbp_launch_begin(struct cbp_session *session, const char *argument0, co
                           struct cbp_launch_handle **launch)
 {
     struct cbpi_launch_target target = {.argument0 = argument0, .paths = paths, .paths_size = paths_size};
-    uint32_t error = begin(session, &target, ask, launcher_fd ? launch : NULL);
-    if (error == 0)
-        *launcher_fd = cbpi_launch_channel_launcher(&(*launch)->channel);
-    return error;
+    return begin(session, &target, ask, launcher_fd, launch);
 }
 
 uint32_t cbp_launch_enter(struct cbp_session *session, uint32_t ask, struct cbp_launch_handle **launch)
 {
-    return begin(session, NULL, ask, launch);
+    return begin(session, NULL, ask, NULL, launch);
 }
 
 uint32_t cbp_launch_leave(struct cbp_launch_handle *launch, uint32_t process_id)
@@ -89,7 +86,8 @@ uint32_t cbp_launch_leave(struct cbp_launch_handle *launch, uint32_t process_id)
     if (!launch)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "launch must not be NULL");
     struct cbp_session *session = launch->session;
-    cbpi_launch_channel_leave(&launch->channel);
+    if (launch->is_by_caller)
+        launch->channel->ops->leave(launch->channel);
     launch->is_entered = false;
     uint32_t error = 0;
     cbpi_mutex_lock(&session->control);
@@ -101,8 +99,7 @@ uint32_t cbp_launch_leave(struct cbp_launch_handle *launch, uint32_t process_id)
     else if (!launch->is_by_caller)
         error = cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "this launch was not begun with cbp_launch_enter()");
     else
-        error = session->driver->launches->claim(session->transport, &launch->channel, process_id,
-                                                 launch->rule_id);
+        error = launch->channel->ops->claim(session->transport, launch->channel, process_id, launch->rule_id);
     cbpi_mutex_unlock(&session->control);
     return error;
 }
@@ -116,14 +113,15 @@ uint32_t cbp_launch_finish(struct cbp_launch_handle *launch, uint32_t started, u
     uint32_t error = 0;
     /* The driver learns from the end of its conversation that a launcher has died, and this copy of the
      * launcher's end would keep that open. */
-    cbpi_launch_channel_close_launcher(&launch->channel);
+    if (!launch->is_by_caller)
+        launch->channel->ops->close_launcher(launch->channel);
     if (launch->is_entered)
         (void) cbp_launch_leave(launch, 0); /* the driver waits for it */
     if (launch->generation != cbpi_process_generation())
         error =
             cbpi_fail(CBP_ERROR_NOT_READY, "the launch belongs to the process that this one was forked from");
     else if (started)
-        error = cbpi_launch_channel_wait(&launch->channel, slice_ms, &result);
+        error = launch->channel->ops->wait(launch->channel, slice_ms, &result);
     if (error == CBP_ERROR_TIMEOUT)
         return error;
     if (error == 0 && started && result.os_error == 0 && launch->rule_id != 0)
@@ -131,7 +129,7 @@ uint32_t cbp_launch_finish(struct cbp_launch_handle *launch, uint32_t started, u
                                  result.start_time);
     if (error == 0 && started)
         *os_error = result.os_error;
-    cbpi_launch_channel_close(&launch->channel);
+    launch->channel->ops->close(launch->channel);
     free(launch);
     return error;
 }

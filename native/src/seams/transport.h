@@ -10,6 +10,7 @@
 
 #include "cbp_message.h"
 #include "cbprocess.h"
+#include "launch.h"
 #include "turn.h"
 
 #include <stdbool.h>
@@ -18,9 +19,6 @@
 struct cbpi_transport {
     const struct cbpi_transport_ops *ops;
 };
-
-struct cbpi_launch_channel;
-struct cbpi_launch_target;
 
 struct cbpi_session_settings {
     struct cbp_session_settings policy; /* without its header and session id, which are the driver's */
@@ -159,28 +157,6 @@ struct cbpi_transport_ops {
                         struct cbpi_failed_execution *failed);
 };
 
-/* A launch goes one of two ways. */
-#define CBPI_LAUNCH_BY_LAUNCHER 1u /* the launcher program, which the caller starts, becomes the target */
-#define CBPI_LAUNCH_BY_CALLER 2u   /* a thread of the caller creates the target itself */
-
-/* A driver that starts programs has these. The operations of a way that is not in ways are never called. */
-struct cbpi_launch_ops {
-    uint32_t ways;
-
-    /* Opens the channel, BY_LAUNCHER, and tells the driver to expect a launcher on it. rule_id 0: no rule. */
-    uint32_t (*launch)(struct cbpi_transport *transport, const struct cbpi_launch_target *target,
-                       uint32_t rule_id, struct cbpi_launch_channel *channel);
-
-    /* These two serve BY_CALLER: the first lets the calling thread create processes for the driver, and the
-     * second tells the driver which one it was, 0 if there is none. */
-    uint32_t (*enter)(struct cbpi_transport *transport, struct cbpi_launch_channel *channel);
-    uint32_t (*claim)(struct cbpi_transport *transport, struct cbpi_launch_channel *channel,
-                      uint32_t process_id, uint32_t rule_id);
-
-    /* Takes back the rule of a launch, in both ways. CBP_ERROR_NOT_FOUND if all of its tree has ended. */
-    uint32_t (*forget)(struct cbpi_transport *transport, uint32_t rule_id);
-};
-
 /* A driver that plays scripts has these. */
 struct cbpi_script_ops {
     /* Tells that the filter is active and has its rules. */
@@ -229,7 +205,7 @@ struct cbpi_driver {
     /* Forgets the parent's driver, in the child of a fork, without touching it. */
     void (*forget_after_fork)(void);
 
-    const struct cbpi_launch_ops *launches;
+    const struct cbpi_launch_ops *launches; /* of a driver that starts programs */
     const struct cbpi_script_ops *scripts;
     const struct cbpi_process_ops *processes;
 };

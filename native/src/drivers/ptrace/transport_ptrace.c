@@ -1,12 +1,12 @@
-/* Implements transport.h for the ptrace driver: what this machine lets it do, and launches. The rest is made
- * of the two halves in drivers/helper. */
+/* Implements transport.h for the ptrace driver: what this machine lets it do. The rest is made of the two
+ * halves in drivers/helper. */
 #define _GNU_SOURCE
 #include "cbp_message.h"
 #include "channel_session.h"
 #include "errors.h"
-#include "launch.h"
 #include "new_syscalls.h"
 #include "proc_state.h"
+#include "ptrace_launch.h"
 #include "ptrace_link.h"
 
 #include <errno.h>
@@ -210,34 +210,10 @@ static uint32_t open_session(const struct cbpi_session_settings *settings, struc
     return cbpi_channel_open(&helper_driver, settings, transport);
 }
 
-/* ---- Launches ---- */
-
-static uint32_t launch(struct cbpi_transport *transport, const struct cbpi_launch_target *target,
-                       uint32_t rule_id, struct cbpi_launch_channel *channel)
-{
-    const struct cbpi_helper_session *session = cbpi_helper_session(transport);
-    uint32_t error = cbpi_launch_channel_open(target, session->link->process_id, channel);
-    if (error != 0)
-        return error;
-    const struct cbpi_link_parcel parcel = {{channel->driver_fd, channel->driver_result_fd}, 2};
-    struct cbp_launch message = {.header = {.size = sizeof message, .type = CBP_MESSAGE_LAUNCH},
-                                 .session_id = session->session_id,
-                                 .rule_id = rule_id,
-                                 .thread_id = cbpi_thread_id()};
-    error = cbpi_link_request(session->link, &message.header, &parcel, NULL);
-    cbpi_launch_channel_close_driver(channel);
-    if (error != 0)
-        cbpi_launch_channel_close(channel);
-    return error;
-}
-
-static const struct cbpi_launch_ops launch_ops = {
-    .ways = CBPI_LAUNCH_BY_LAUNCHER, .launch = launch, .forget = cbpi_helper_forget_launch};
-
 const struct cbpi_driver cbpi_ptrace_driver = {
     .name = "ptrace",
     .probe = probe,
     .open = open_session,
     .forget_after_fork = cbpi_link_forget_after_fork,
-    .launches = &launch_ops,
+    .launches = &cbpi_ptrace_launch_ops,
 };
