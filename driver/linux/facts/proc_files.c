@@ -10,6 +10,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "deleted.h"
 #include "proc_files.h"
 
 enum { DIGITS_MAX = 10 };
@@ -137,4 +138,20 @@ uint32_t cbpd_living_thread(uint32_t pid)
     if (folder)
         closedir(folder);
     return found;
+}
+
+size_t cbpd_read_program_path(uint32_t pid, char *path, size_t size, uint32_t *tid, bool *is_gone)
+{
+    char room[PROC_NAME_SIZE], rest[40];
+    const char *link = cbpd_proc_name(room, pid, "/exe");
+    ssize_t got = readlink(link, path, size);
+    *tid = got < 0 && errno == ENOENT ? cbpd_living_thread(pid) : pid;
+    if (*tid != pid) {
+        snprintf(rest, sizeof rest, "/task/%u/exe", *tid);
+        link = cbpd_proc_name(room, pid, rest);
+        got = readlink(link, path, size);
+    }
+    size_t path_size = got > 0 ? (size_t) got : 0;
+    *is_gone = path_size < size && cbpd_take_off_deleted(link, *tid, path, &path_size);
+    return path_size;
 }

@@ -33,6 +33,11 @@ bool cbpd_read_program_identity(uint32_t tid, struct file_identity *identity);
  * /proc/PID/task/TID are there. */
 uint32_t cbpd_living_thread(uint32_t pid);
 
+/* Reads the path of the program that a process executes, and takes the kernel's ending off it if the file is
+ * gone (deleted.h). Gives the size, without a NUL; 0 if it cannot be known. *tid is the thread that was
+ * asked, by cbpd_living_thread(). */
+size_t cbpd_read_program_path(uint32_t pid, char *path, size_t size, uint32_t *tid, bool *is_gone);
+
 /* A reader gives a file line by line, however long a line or the file is: a user's groups or a descriptor's
  * locks can fill pages, and the wanted line may come after them. */
 struct cbpd_lines {
@@ -65,6 +70,8 @@ struct stat_facts {
 
 /* Parses the line of /proc/ID/stat of a process or thread. False: it has another form. */
 bool cbpd_parse_stat(const char *line, struct stat_facts *facts);
+/* Reads the line from a file in a task's folder: "stat", or "task/TID/stat". False: errno says why. */
+bool cbpd_read_stat_file(uint32_t id, const char *name, char line[STAT_SIZE_MAX], struct stat_facts *facts);
 
 /* ---- proc_status.c ---- */
 enum { STATUS_SIZE_MAX = 1 << 20 /* the groups of a user can fill pages */ };

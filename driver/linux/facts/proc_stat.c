@@ -1,6 +1,7 @@
 /* Parses /proc/ID/stat; see proc_files.h. */
 #include "proc_files.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,4 +32,10 @@ bool cbpd_parse_stat(const char *line, struct stat_facts *facts)
         .start_time = values[FIELD_START_TIME],
     };
     return true;
+}
+
+bool cbpd_read_stat_file(uint32_t id, const char *name, char line[STAT_SIZE_MAX], struct stat_facts *facts)
+{
+    errno = ESRCH; /* if no call gives another reason */
+    return cbpd_read_proc_file(id, name, line, STAT_SIZE_MAX) > 0 && cbpd_parse_stat(line, facts);
 }

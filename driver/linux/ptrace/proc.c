@@ -27,7 +27,7 @@ static enum knowledge look_for_stat(void *block)
     char name[32] = "stat";
     if (look->is_of_thread)
         snprintf(name, sizeof name, "task/%u/stat", look->pid);
-    if (cbpd_read_proc_file(look->pid, name, line, sizeof line) == 0 || !cbpd_parse_stat(line, &look->facts))
+    if (!cbpd_read_stat_file(look->pid, name, line, &look->facts))
         return NOT_KNOWN;
     look->facts.name = NULL;
     return KNOWN;

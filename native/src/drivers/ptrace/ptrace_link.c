@@ -17,7 +17,6 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -156,10 +155,8 @@ static uint32_t receive(struct cbpi_link *link, uint64_t deadline_ns, struct cbp
 
 static void open_process(struct ptrace_link *link)
 {
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%u/stat", (unsigned) link->base.process_id);
     link->process_fd = (int) syscall(SYS_pidfd_open, link->base.process_id, 0);
-    link->state_fd = open(path, O_RDONLY | O_CLOEXEC);
+    link->state_fd = cbpd_open_proc(link->base.process_id, "stat", O_RDONLY);
 }
 
 static uint32_t start_process(struct ptrace_link *link, const struct cbpi_channel_memory *memory)

@@ -5,12 +5,12 @@
 #include "channel_session.h"
 #include "errors.h"
 #include "new_syscalls.h"
+#include "proc_files.h"
 #include "proc_state.h"
 #include "ptrace_launch.h"
 #include "ptrace_link.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <linux/capability.h>
 #include <linux/seccomp.h>
@@ -25,18 +25,6 @@
 enum { LANDLOCK_CREATE_RULESET_VERSION = 1, LANDLOCK_VERSION_OF_LINKS = 2, LANDLOCK_VERSION_OF_SCOPES = 6 };
 
 /* ---- What could be done here ---- */
-
-/* Gives the number in a file of /proc/sys, or 0 where there is none. */
-static int sysctl_value(const char *path)
-{
-    char text[16] = "";
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    ssize_t got = read(fd, text, sizeof text - 1);
-    close(fd);
-    return got > 0 ? atoi(text) : 0;
-}
 
 static bool has_pidfd(void)
 {
@@ -69,7 +57,9 @@ static bool has_trace_capability(void)
 
 static int yama_scope(void)
 {
-    return sysctl_value("/proc/sys/kernel/yama/ptrace_scope");
+    char text[16]; /* empty where there is no such file */
+    (void) cbpd_read_file("/proc/sys/kernel/yama/ptrace_scope", text, sizeof text);
+    return atoi(text);
 }
 
 /* Says whether the kernel lets this process attach to processes that have not asked for it. */
@@ -99,8 +89,8 @@ static const char *obstacle(void)
         return "the program cbprocess-ptrace is missing from the package";
     if (!has_pidfd())
         return "the kernel has no pidfd_open (Linux 5.3), or a sandbox forbids it";
-    if (cbpi_proc_obstacle())
-        return cbpi_proc_obstacle();
+    if (cbpd_proc_obstacle())
+        return cbpd_proc_obstacle();
     return tracing_obstacle();
 }
 
@@ -201,7 +191,7 @@ static const struct cbpi_helper_driver helper_driver = {
 
 static uint32_t open_session(const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
 {
-    const char *why = cbpi_proc_obstacle();
+    const char *why = cbpd_proc_obstacle();
     if (why)
         return cbpi_fail(CBP_ERROR_GEN_FAILURE, "%s", why);
     why = tracing_obstacle();

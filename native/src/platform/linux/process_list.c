@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include "platform.h"
 
-#include "deleted.h"
 #include "errors.h"
 #include "memory.h"
 #include "os_error.h"
@@ -27,11 +26,6 @@
 
 struct walk {
     uint32_t with_arguments;
-    int proc; /* the folder /proc */
-    /* This is "PID/", or for a moment "PID/task/TID/", and then the name of a file; file_size is without that
-     * name. */
-    char file[2u * ID_SIZE_MAX + 16u];
-    size_t file_size;
     char path[PATH_MAX];
     char stat[STAT_SIZE_MAX];
     char *arguments;
@@ -54,19 +48,15 @@ static uint32_t judge(int error)
     }
 }
 
-/* Gives the path of a file: a descriptor of the process's folder, to open its files from, costs more than it
- * saves. */
-static const char *file_of_process(struct walk *walk, const char *name)
-{
-    strcpy(walk->file + walk->file_size, name);
-    return walk->file;
-}
-
-static uint32_t read_arguments(struct walk *walk, struct cbpi_process_facts *facts)
+/* Reads the arguments that a living thread shows: they are empty in the folder of one that has ended. */
+static uint32_t read_arguments(struct walk *walk, struct cbpi_process_facts *facts, uint32_t thread_id)
 {
     size_t size = 0;
     ssize_t got = 0;
-    int fd = openat(walk->proc, file_of_process(walk, "cmdline"), O_RDONLY | O_CLOEXEC);
+    char name[ID_SIZE_MAX + 16u] = "cmdline";
+    if (thread_id != facts->process_id)
+        snprintf(name, sizeof name, "task/%u/cmdline", (unsigned) thread_id);
+    int fd = cbpd_open_proc(facts->process_id, name, O_RDONLY);
     if (fd < 0)
         return judge(errno);
     uint32_t error = 0;
@@ -91,89 +81,50 @@ static uint32_t read_arguments(struct walk *walk, struct cbpi_process_facts *fac
     return error;
 }
 
-/* Reads the file; line has STAT_SIZE_MAX bytes. */
-static uint32_t read_stat(struct walk *walk, char *line, struct cbpi_process_facts *facts, uint32_t *flags)
+/* Reads the file. facts->name points into the line. */
+static uint32_t read_stat(char line[STAT_SIZE_MAX], struct cbpi_process_facts *facts, uint32_t *flags)
 {
-    int fd = openat(walk->proc, file_of_process(walk, "stat"), O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return judge(errno);
-    ssize_t got = read(fd, line, STAT_SIZE_MAX - 1);
-    int error = errno;
-    close(fd);
-    if (got <= 0)
-        return got < 0 ? judge(error) : CBP_ERROR_NOT_FOUND;
-    line[got] = '\0';
     struct stat_facts stat;
-    if (cbpd_parse_stat(line, &stat)) {
-        facts->name = stat.name;
-        facts->name_size = stat.name_size;
-        facts->parent_process_id = stat.parent_pid;
-        facts->thread_count = stat.thread_count;
-        facts->start_time = stat.start_time;
-        *flags = stat.flags;
-    }
+    if (!cbpd_read_stat_file(facts->process_id, "stat", line, &stat))
+        return judge(errno);
+    facts->name = stat.name;
+    facts->name_size = stat.name_size;
+    facts->parent_process_id = stat.parent_pid;
+    facts->thread_count = stat.thread_count;
+    facts->start_time = stat.start_time;
+    *flags = stat.flags;
     return 0;
-}
-
-/* Looks whether the program's file is still there. */
-static void look_at_file(struct walk *walk, struct cbpi_process_facts *facts)
-{
-    char link[64];
-    if (facts->name_size == sizeof walk->path || walk->path[facts->name_size - 1] != ')')
-        return; /* nearly always */
-    snprintf(link, sizeof link, "/proc/%s", file_of_process(walk, "exe"));
-    if (cbpd_take_off_deleted(link, facts->process_id, walk->path, &facts->name_size))
-        facts->flags |= CBP_SNAPSHOT_FLAG_IMAGE_DELETED;
-}
-
-static ssize_t read_executable(struct walk *walk)
-{
-    return readlinkat(walk->proc, file_of_process(walk, "exe"), walk->path, sizeof walk->path);
-}
-
-/* Goes to another thread where the first one has ended, since only the files of living threads can be read.
- */
-static void go_to_living_thread(struct walk *walk, uint32_t process_id)
-{
-    uint32_t thread_id = cbpd_living_thread(process_id);
-    if (thread_id != process_id)
-        walk->file_size +=
-            (size_t) snprintf(walk->file + walk->file_size, sizeof walk->file - walk->file_size, "task/%u/",
-                              (unsigned) thread_id);
 }
 
 static uint32_t read_program(struct walk *walk, struct cbpi_process_facts *facts)
 {
-    ssize_t size = read_executable(walk);
-    if (size < 0 && errno == ENOENT && facts->thread_count > 1) {
-        go_to_living_thread(walk, facts->process_id);
-        size = read_executable(walk);
-    }
+    uint32_t thread_id;
+    bool is_gone;
+    size_t size =
+        cbpd_read_program_path(facts->process_id, walk->path, sizeof walk->path, &thread_id, &is_gone);
     if (size > 0) { /* else the name in stat stands for it */
         facts->name = walk->path;
-        facts->name_size = (size_t) size;
-        look_at_file(walk, facts);
+        facts->name_size = size;
     }
-    return walk->with_arguments ? read_arguments(walk, facts) : 0;
+    if (is_gone)
+        facts->flags |= CBP_SNAPSHOT_FLAG_IMAGE_DELETED;
+    return walk->with_arguments ? read_arguments(walk, facts, thread_id) : 0;
 }
 
 static uint32_t read_files(struct walk *walk, struct cbpi_process_facts *facts)
 {
     uint32_t flags = 0;
-    size_t file_size = walk->file_size;
-    uint32_t error = read_stat(walk, walk->stat, facts, &flags);
+    uint32_t error = read_stat(walk->stat, facts, &flags);
     if (error != 0 || (flags & FLAG_KERNEL_THREAD) != 0)
         return error; /* a kernel thread has neither executable nor arguments */
-    error = read_program(walk, facts);
-    walk->file_size = file_size;
-    return error;
+    return read_program(walk, facts);
 }
 
 /* Reads a process as one: if its id belongs to another one by the end, it is read again. */
 static uint32_t read_process(struct walk *walk, struct cbpi_process_facts *facts)
 {
     for (;;) {
-        struct cbpi_process_facts again = {.name = ""};
+        struct cbpi_process_facts again = {.process_id = facts->process_id};
         char line[STAT_SIZE_MAX];
         uint32_t flags;
         uint64_t begin_ns = cbpi_now_ns();
@@ -181,7 +132,7 @@ static uint32_t read_process(struct walk *walk, struct cbpi_process_facts *facts
         uint32_t error = read_files(walk, facts);
         if (error != 0 || cbpi_now_ns() - begin_ns < ID_REUSE_NS)
             return error;
-        error = read_stat(walk, line, &again, &flags);
+        error = read_stat(line, &again, &flags);
         if (error != 0 || again.start_time == facts->start_time)
             return error;
     }
@@ -196,9 +147,6 @@ static uint32_t visit_entry(struct walk *walk, const char *name,
                             uint32_t (*visit)(void *, const struct cbpi_process_facts *), void *context)
 {
     struct cbpi_process_facts facts = {.process_id = (uint32_t) strtoul(name, NULL, 10)};
-    walk->file_size = strlen(name) + 1;
-    memcpy(walk->file, name, walk->file_size - 1);
-    walk->file[walk->file_size - 1] = '/';
     uint32_t error = read_process(walk, &facts);
     if (error == CBP_ERROR_NOT_FOUND)
         return 0;
@@ -210,7 +158,7 @@ uint32_t cbpi_processes_visit(uint32_t with_arguments,
                               void *context)
 {
     uint32_t error = 0;
-    const char *obstacle = cbpi_proc_obstacle();
+    const char *obstacle = cbpd_proc_obstacle();
     if (obstacle)
         return cbpi_fail(CBP_ERROR_GEN_FAILURE, "cannot list the processes: %s", obstacle);
     struct walk *walk = calloc(1, sizeof *walk);
@@ -220,7 +168,6 @@ uint32_t cbpi_processes_visit(uint32_t with_arguments,
         goto cleanup;
     }
     walk->with_arguments = with_arguments;
-    walk->proc = dirfd(proc);
     const struct dirent *entry;
     errno = 0;
     while (error == 0 && (entry = readdir(proc))) {

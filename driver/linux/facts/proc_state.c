@@ -6,7 +6,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-const char *cbpi_proc_obstacle(void)
+const char *cbpd_proc_obstacle(void)
 {
     struct statfs system;
     char self[16] = "";
