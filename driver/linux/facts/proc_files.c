@@ -13,19 +13,24 @@
 #include "deleted.h"
 #include "proc_files.h"
 
-enum { DIGITS_MAX = 10 };
+enum { FOLDER_SIZE_MAX = 16 /* "/proc/" and ten digits */ };
 
-const char *cbpd_proc_name(char room[PROC_NAME_SIZE], uint32_t id, const char *rest)
+/* Writes "/proc/ID" so that it ends before that place, and gives its start. */
+static char *put_folder(char *start, uint32_t id)
 {
     static const char folder[] = "/proc/";
-    char *start = room + sizeof folder - 1 + DIGITS_MAX;
-    memcpy(start, rest, strlen(rest) + 1);
     do
         *--start = (char) ('0' + id % 10);
     while ((id /= 10) != 0);
     start -= sizeof folder - 1;
     memcpy(start, folder, sizeof folder - 1);
     return start;
+}
+
+const char *cbpd_proc_name(char room[PROC_NAME_SIZE], uint32_t id, const char *rest)
+{
+    memcpy(room + FOLDER_SIZE_MAX, rest, strlen(rest) + 1);
+    return put_folder(room + FOLDER_SIZE_MAX, id);
 }
 
 bool cbpd_read_program_identity(uint32_t tid, struct file_identity *identity)
@@ -42,8 +47,9 @@ bool cbpd_read_program_identity(uint32_t tid, struct file_identity *identity)
 int cbpd_open_proc(uint32_t id, const char *name, int flags)
 {
     char path[96];
-    snprintf(path, sizeof path, "/proc/%u/%s", id, name);
-    return open(path, flags | O_CLOEXEC);
+    path[FOLDER_SIZE_MAX] = '/';
+    memcpy(path + FOLDER_SIZE_MAX + 1, name, strlen(name) + 1);
+    return open(put_folder(path + FOLDER_SIZE_MAX, id), flags | O_CLOEXEC);
 }
 
 static size_t read_and_close(int fd, char *buffer, size_t size)

@@ -13,7 +13,8 @@ enum { PROC_NAME_SIZE = 64 };
 /* Makes "/proc/ID" and then rest (a '/' and up to 40 more bytes) in room, without the cost of printf. */
 const char *cbpd_proc_name(char room[PROC_NAME_SIZE], uint32_t id, const char *rest);
 
-/* Opens a file or folder in a task's folder, with O_CLOEXEC. -1: errno says why. */
+/* Opens a file or folder in a task's folder, with O_CLOEXEC; its name has up to 70 bytes. -1: errno says why.
+ */
 int cbpd_open_proc(uint32_t id, const char *name, int flags);
 
 /* Reads as much of a file as one read gives, and adds a NUL. Gives the size, or 0. */
