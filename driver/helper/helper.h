@@ -8,6 +8,7 @@
 
 #include "cbp_channel.h"
 #include "policy.h"
+#include "slots.h"
 #include "text.h"
 
 /* ---- Records: each is the first member of the driver's own ---- */
@@ -90,12 +91,14 @@ struct cbpd_loading {
     struct cbpd_rule_set *set; /* if status is 0 */
 };
 
-/* This is all of a helper's state, all 0 before cbpd_helper_init(). */
+/* This is a helper's state, all 0 before cbpd_helper_init(). Only the reserve of memory (reserve.c) is the
+ * whole process's. */
 struct cbpd_helper {
     struct cbpd_policy policy;
     const struct cbpd_helper_host *host;
     struct cbp_channel *channel;
     struct cbpd_loading loading;
+    struct cbpd_slots slots;
     struct cbpd_held *settled, **settled_tail; /* operations with all answers, not yet applied */
     struct cbpd_task *tasks;
     struct cbpd_task *task_buckets[1 << CBPD_BUCKET_BITS];
@@ -148,7 +151,7 @@ void cbpd_count_for_all(struct cbpd_helper *helper, size_t offset);
 void cbpd_count_lost(struct cbpd_helper *helper); /* an event that no session can be told of */
 
 /* ---- slots.c: messages into the channel, answers out of it ---- */
-void cbpd_slots_init(void);
+void cbpd_slots_init(struct cbpd_slots *slots);
 struct cbp_channel_session *cbpd_channel_of(const struct cbpd_helper *helper, uint32_t session_id);
 /* Gives room for a message of size bytes; cbpd_commit_message() must follow. NULL without memory. */
 struct cbp_event_message *cbpd_begin_message(struct cbpd_helper *helper, uint32_t size, uint32_t *slot);
@@ -172,10 +175,10 @@ struct cbpd_held *cbpd_next_settled(struct cbpd_helper *helper);
 bool cbpd_drop_held(struct cbpd_task *task);
 void cbpd_release_session_slots(struct cbpd_helper *helper, uint32_t session_id);
 void cbpd_release_every_slot(struct cbpd_helper *helper);
-bool cbpd_anything_held(void);
+bool cbpd_anything_held(const struct cbpd_helper *helper);
 /* Says whether an operation whose message has that size can be held as well. */
-bool cbpd_has_room_to_hold(size_t size);
-uint64_t cbpd_next_deadline_ns(void); /* 0: none */
+bool cbpd_has_room_to_hold(const struct cbpd_helper *helper, size_t size);
+uint64_t cbpd_next_deadline_ns(const struct cbpd_helper *helper); /* 0: none */
 
 /* ---- rule_requests.c: the one controller's rules ---- */
 /* Puts the set in force in place of what the request names, or frees it and gives an error. The reply has the

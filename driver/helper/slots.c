@@ -3,8 +3,7 @@
  * next.
  *
  * The core owns a slot from its push on a request ring until it comes back on the answer list. What the
- * helper must remember about the slot stands in its own record, out of the core's reach. A helper serves one
- * controller over one channel, so the whole process shares these records. */
+ * helper must remember about the slot stands in its own record, out of the core's reach. */
 #include <string.h>
 
 #include "cbp_atomic.h"
@@ -14,50 +13,26 @@
 enum { QUEUE_COUNT_MAX = 65536, RING_MASK = 4095 };
 enum { QUEUE_SIZE_MAX = 256 * 1024 * 1024, QUEUE_HELD_SIZE_MAX = 32 * 1024 * 1024 };
 
-/* An operation waits for this answer to a message, or has waited for it. */
-struct awaited {
-    struct cbpd_held *held; /* the operation that waits for the answer; NULL: none */
-    uint32_t session_id;
-    struct cbpd_answerable answerable;
-};
-
-struct slot_record {
-    struct awaited answer;
-    bool posted;
-    uint16_t next, previous; /* in the list of posted slots with an operation that waits */
-};
-
-struct queued {
-    struct queued *next;
-    struct awaited answer;
+struct cbpd_queued {
+    struct cbpd_queued *next;
+    struct cbpd_awaited answer;
     struct cbp_event_message message; /* its variable parts follow */
 };
 
 enum { NO_SLOT = CBP_SLOT_COUNT }; /* also the head of the list of waiting slots */
 
-static struct slot_record records[CBP_SLOT_COUNT + 1];
-static struct free_slots {
-    uint16_t numbers[CBP_SMALL_SLOT_COUNT];
-    uint32_t count;
-} free_small, free_large;
-static struct queued *queue_head, **queue_tail = &queue_head;
-static uint32_t queue_count;
-static size_t queue_size;
-static size_t queue_held_size;  /* of messages with an operation that waits */
-static uint32_t waiting_count;  /* slots and queued messages with an operation that waits */
-static uint64_t next_expiry_ns; /* no deadline lies before it; 0: there is none */
-
-static void put_free(uint32_t number)
+static void put_free(struct cbpd_slots *slots, uint32_t number)
 {
-    struct free_slots *slots = number < CBP_SMALL_SLOT_COUNT ? &free_small : &free_large;
-    slots->numbers[slots->count++] = (uint16_t) number;
+    struct cbpd_free_slots *those = number < CBP_SMALL_SLOT_COUNT ? &slots->free_small : &slots->free_large;
+    those->numbers[those->count++] = (uint16_t) number;
 }
 
-void cbpd_slots_init(void)
+void cbpd_slots_init(struct cbpd_slots *slots)
 {
     for (uint32_t number = CBP_SLOT_COUNT; number-- > 0;)
-        put_free(number);
-    records[NO_SLOT].next = records[NO_SLOT].previous = NO_SLOT;
+        put_free(slots, number);
+    slots->queue_tail = &slots->queue_head;
+    slots->records[NO_SLOT].next = slots->records[NO_SLOT].previous = NO_SLOT;
 }
 
 struct cbp_channel_session *cbpd_channel_of(const struct cbpd_helper *helper, uint32_t session_id)
@@ -67,36 +42,37 @@ struct cbp_channel_session *cbpd_channel_of(const struct cbpd_helper *helper, ui
 
 /* ---- Slots ---- */
 
-static uint32_t take_slot(uint32_t message_size)
+static uint32_t take_slot(struct cbpd_slots *slots, uint32_t message_size)
 {
-    struct free_slots *slots = message_size <= cbp_channel_message_capacity(0) ? &free_small : &free_large;
-    return slots->count > 0 ? slots->numbers[--slots->count] : NO_SLOT;
+    struct cbpd_free_slots *those =
+        message_size <= cbp_channel_message_capacity(0) ? &slots->free_small : &slots->free_large;
+    return those->count > 0 ? those->numbers[--those->count] : NO_SLOT;
 }
 
 static void free_slot(struct cbpd_helper *helper, uint32_t number)
 {
-    records[number].posted = false;
+    helper->slots.records[number].posted = false;
     /* A large message is rare, so the system gets its memory back. */
     if (number >= CBP_SMALL_SLOT_COUNT && helper->host->discard_slot)
         helper->host->discard_slot(cbp_channel_slot(helper->channel, number), CBP_LARGE_SLOT_SIZE);
-    put_free(number);
+    put_free(&helper->slots, number);
 }
 
-static void link_waiting(uint32_t number)
+static void link_waiting(struct cbpd_slots *slots, uint32_t number)
 {
-    struct slot_record *head = &records[NO_SLOT];
-    records[number].next = NO_SLOT;
-    records[number].previous = head->previous;
-    records[head->previous].next = (uint16_t) number;
+    struct cbpd_slot_record *head = &slots->records[NO_SLOT];
+    slots->records[number].next = NO_SLOT;
+    slots->records[number].previous = head->previous;
+    slots->records[head->previous].next = (uint16_t) number;
     head->previous = (uint16_t) number;
-    waiting_count++;
+    slots->waiting_count++;
 }
 
-static void unlink_waiting(uint32_t number)
+static void unlink_waiting(struct cbpd_slots *slots, uint32_t number)
 {
-    records[records[number].previous].next = records[number].next;
-    records[records[number].next].previous = records[number].previous;
-    waiting_count--;
+    slots->records[slots->records[number].previous].next = slots->records[number].next;
+    slots->records[slots->records[number].next].previous = slots->records[number].previous;
+    slots->waiting_count--;
 }
 
 /* Says whether a dozing worker will take the message with others: a wake-up costs more than the message. */
@@ -117,14 +93,15 @@ static void ring_bell(struct cbpd_helper *helper, uint32_t session_id, bool some
 }
 
 /* Hands a filled slot to the core. */
-static void push_slot(struct cbpd_helper *helper, uint32_t number, const struct awaited *answer)
+static void push_slot(struct cbpd_helper *helper, uint32_t number, const struct cbpd_awaited *answer)
 {
+    struct cbpd_slots *slots = &helper->slots;
     struct cbp_slot *slot = cbp_channel_slot(helper->channel, number);
     struct cbp_channel_session *ring = cbpd_channel_of(helper, answer->session_id);
-    records[number].answer = *answer;
-    records[number].posted = true;
+    slots->records[number].answer = *answer;
+    slots->records[number].posted = true;
     if (answer->held)
-        link_waiting(number);
+        link_waiting(slots, number);
     slot->session_id = answer->session_id;
     cbp_store_u64(&slot->deadline_ns, answer->held ? slot->message.header.deadline_ns : 0);
     cbp_store_u32(&slot->decision, answer->held ? CBP_DECISION_OPEN : CBP_DECISION_EXPIRED);
@@ -136,105 +113,109 @@ static void push_slot(struct cbpd_helper *helper, uint32_t number, const struct 
 
 /* ---- The queue ---- */
 
-static bool queue_message(const struct cbp_event_message *message, const struct awaited *answer)
+static bool queue_message(struct cbpd_slots *slots, const struct cbp_event_message *message,
+                          const struct cbpd_awaited *answer)
 {
     uint32_t size = message->header.size;
-    bool full = queue_count >= QUEUE_COUNT_MAX || queue_size + size > QUEUE_SIZE_MAX;
+    bool full = slots->queue_count >= QUEUE_COUNT_MAX || slots->queue_size + size > QUEUE_SIZE_MAX;
     /* A held task makes no more events, so their number limits itself. Other events need a limit. */
-    struct queued *queued =
-        full && !answer->held ? NULL : cbpd_allocate_surely(offsetof(struct queued, message) + size);
+    struct cbpd_queued *queued =
+        full && !answer->held ? NULL : cbpd_allocate_surely(offsetof(struct cbpd_queued, message) + size);
     if (!queued)
         return false;
     queued->next = NULL;
     queued->answer = *answer;
     memcpy(&queued->message, message, size);
-    *queue_tail = queued;
-    queue_tail = &queued->next;
-    queue_count++;
-    queue_size += size;
+    *slots->queue_tail = queued;
+    slots->queue_tail = &queued->next;
+    slots->queue_count++;
+    slots->queue_size += size;
     if (answer->held) {
-        queue_held_size += size;
-        waiting_count++;
+        slots->queue_held_size += size;
+        slots->waiting_count++;
     }
     return true;
 }
 
 /* No operation waits any more for the answer to this queued message. */
-static void stop_waiting_for(struct queued *queued)
+static void stop_waiting_for(struct cbpd_slots *slots, struct cbpd_queued *queued)
 {
     if (!queued->answer.held)
         return;
     queued->answer.held = NULL;
-    queue_held_size -= queued->message.header.size;
-    waiting_count--;
+    slots->queue_held_size -= queued->message.header.size;
+    slots->waiting_count--;
 }
 
-bool cbpd_has_room_to_hold(size_t size)
+bool cbpd_has_room_to_hold(const struct cbpd_helper *helper, size_t size)
 {
-    return !queue_head ||
-           (queue_held_size + size <= QUEUE_HELD_SIZE_MAX && queue_size + size <= QUEUE_SIZE_MAX);
+    const struct cbpd_slots *slots = &helper->slots;
+    return !slots->queue_head || (slots->queue_held_size + size <= QUEUE_HELD_SIZE_MAX &&
+                                  slots->queue_size + size <= QUEUE_SIZE_MAX);
 }
 
-static void unqueue_head(void)
+static void unqueue_head(struct cbpd_slots *slots)
 {
-    struct queued *queued = queue_head;
-    queue_head = queued->next;
-    if (!queue_head)
-        queue_tail = &queue_head;
-    queue_count--;
-    queue_size -= queued->message.header.size;
-    stop_waiting_for(queued);
+    struct cbpd_queued *queued = slots->queue_head;
+    slots->queue_head = queued->next;
+    if (!slots->queue_head)
+        slots->queue_tail = &slots->queue_head;
+    slots->queue_count--;
+    slots->queue_size -= queued->message.header.size;
+    stop_waiting_for(slots, queued);
     cbpd_free_surely(queued);
 }
 
 /* Moves queued messages into slots, in order, while there are free slots. */
 static void drain_queue(struct cbpd_helper *helper)
 {
-    while (queue_head) {
-        uint32_t size = queue_head->message.header.size;
-        if (helper->policy.sessions[queue_head->answer.session_id].open) {
-            uint32_t number = take_slot(size);
+    struct cbpd_slots *slots = &helper->slots;
+    while (slots->queue_head) {
+        uint32_t size = slots->queue_head->message.header.size;
+        if (helper->policy.sessions[slots->queue_head->answer.session_id].open) {
+            uint32_t number = take_slot(slots, size);
             if (number == NO_SLOT)
                 return;
-            memcpy(&cbp_channel_slot(helper->channel, number)->message, &queue_head->message, size);
-            push_slot(helper, number, &queue_head->answer);
+            memcpy(&cbp_channel_slot(helper->channel, number)->message, &slots->queue_head->message, size);
+            push_slot(helper, number, &slots->queue_head->answer);
         }
-        unqueue_head();
+        unqueue_head(slots);
     }
 }
 
 /* ---- Sending ---- */
 
-static struct text scratch; /* a message on its way to the queue */
-
 struct cbp_event_message *cbpd_begin_message(struct cbpd_helper *helper, uint32_t size, uint32_t *slot)
 {
-    *slot = !queue_head ? take_slot(size) : NO_SLOT;
+    struct cbpd_slots *slots = &helper->slots;
+    *slot = !slots->queue_head ? take_slot(slots, size) : NO_SLOT;
     if (*slot != NO_SLOT)
         return &cbp_channel_slot(helper->channel, *slot)->message;
-    return text_reserve(&scratch, size) ? (struct cbp_event_message *) (void *) scratch.bytes : NULL;
+    return text_reserve(&slots->scratch, size) ? (struct cbp_event_message *) (void *) slots->scratch.bytes
+                                               : NULL;
 }
 
 /* Plans the next look at operations: at this deadline, or without one (0) when the session may be stale. */
-static void plan_expiry(uint64_t deadline_ns, uint64_t now)
+static void plan_expiry(struct cbpd_slots *slots, uint64_t deadline_ns, uint64_t now)
 {
     uint64_t at = deadline_ns != 0 ? deadline_ns : now + CBP_HEARTBEAT_LIMIT_MS * CBP_NS_PER_MS;
-    if (next_expiry_ns == 0 || at < next_expiry_ns)
-        next_expiry_ns = at;
+    if (slots->next_expiry_ns == 0 || at < slots->next_expiry_ns)
+        slots->next_expiry_ns = at;
 }
 
 bool cbpd_commit_message(struct cbpd_helper *helper, struct cbp_event_message *message, uint32_t slot,
                          struct cbpd_held *held, const struct cbpd_answerable *answerable)
 {
-    const struct awaited answer = {held, message->session_id, *answerable};
+    struct cbpd_slots *slots = &helper->slots;
+    const struct cbpd_awaited answer = {held, message->session_id, *answerable};
     uint64_t deadline_ns = message->header.deadline_ns;
     if (slot != NO_SLOT)
         push_slot(helper, slot, &answer);
-    else if (!queue_message(message, &answer))
+    else if (!queue_message(slots, message, &answer))
         return false;
     if (held) {
         held->base.unanswered_count++;
-        plan_expiry(deadline_ns, helper->host->now_ns());
+        plan_expiry(slots, deadline_ns, helper->host->now_ns());
     }
     return true;
 }
@@ -260,7 +241,7 @@ uint32_t cbpd_count_timeout(struct cbpd_helper *helper, uint32_t session_id, boo
 /* ---- Answers ---- */
 
 /* Counts down the answers to wait for. The driver asks for settled operations and applies them. */
-static void settle(struct cbpd_helper *helper, struct awaited *answer)
+static void settle(struct cbpd_helper *helper, struct cbpd_awaited *answer)
 {
     struct cbpd_held *held = answer->held;
     answer->held = NULL;
@@ -287,10 +268,11 @@ struct cbpd_held *cbpd_next_settled(struct cbpd_helper *helper)
 /* Applies the answer in a slot that the core has given back, and frees the slot. */
 static void accept_answer(struct cbpd_helper *helper, uint32_t number)
 {
-    struct awaited *answer = &records[number].answer;
+    struct cbpd_slots *slots = &helper->slots;
+    struct cbpd_awaited *answer = &slots->records[number].answer;
     struct cbp_slot *slot = cbp_channel_slot(helper->channel, number);
     if (answer->held) {
-        unlink_waiting(number);
+        unlink_waiting(slots, number);
         if (cbp_load_u32(&slot->decision) == CBP_DECISION_ANSWERED)
             cbp_add_u64(&cbpd_channel_of(helper, answer->session_id)->refused,
                         cbpd_apply_answer(&helper->policy, answer->session_id, &answer->answerable,
@@ -307,7 +289,7 @@ bool cbpd_answers_are_there(const struct cbpd_helper *helper)
 
 bool cbpd_answers_settle_everything(const struct cbpd_helper *helper)
 {
-    return waiting_count <= 1 && cbpd_answers_are_there(helper);
+    return helper->slots.waiting_count <= 1 && cbpd_answers_are_there(helper);
 }
 
 void cbpd_collect_answers(struct cbpd_helper *helper)
@@ -320,7 +302,7 @@ void cbpd_collect_answers(struct cbpd_helper *helper)
         if (number >= CBP_SLOT_COUNT)
             break;
         link = cbp_load_u32(&cbp_channel_slot(helper->channel, number)->next);
-        if (records[number].posted)
+        if (helper->slots.records[number].posted)
             accept_answer(helper, number);
     }
     if (any)
@@ -335,7 +317,7 @@ static bool close_decision(struct cbpd_helper *helper, uint32_t number)
                                 CBP_DECISION_EXPIRED);
 }
 
-static void let_time_out(struct cbpd_helper *helper, const struct awaited *answer)
+static void let_time_out(struct cbpd_helper *helper, const struct cbpd_awaited *answer)
 {
     uint32_t code = cbpd_count_timeout(helper, answer->session_id, answer->answerable.is_creation);
     cbpd_refuse(&helper->policy, answer->session_id, code, &answer->held->base);
@@ -344,11 +326,12 @@ static void let_time_out(struct cbpd_helper *helper, const struct awaited *answe
 /* Stops waiting for a slot's answer. The slot itself stays with the core. */
 static void abandon_slot(struct cbpd_helper *helper, uint32_t number, bool timed_out)
 {
-    struct awaited *answer = &records[number].answer;
+    struct cbpd_slots *slots = &helper->slots;
+    struct cbpd_awaited *answer = &slots->records[number].answer;
     /* The core is answering or moving the deadline now: look again later, unless the controller is gone. */
     if (!close_decision(helper, number) && !helper->controller_gone)
         return;
-    unlink_waiting(number);
+    unlink_waiting(slots, number);
     if (timed_out)
         let_time_out(helper, answer);
     settle(helper, answer);
@@ -356,22 +339,23 @@ static void abandon_slot(struct cbpd_helper *helper, uint32_t number, bool timed
 
 static void expire_queued(struct cbpd_helper *helper, uint64_t now)
 {
-    for (struct queued *queued = queue_head; queued; queued = queued->next) {
+    struct cbpd_slots *slots = &helper->slots;
+    for (struct cbpd_queued *queued = slots->queue_head; queued; queued = queued->next) {
         uint64_t deadline_ns = queued->message.header.deadline_ns;
-        struct awaited answer = queued->answer;
+        struct cbpd_awaited answer = queued->answer;
         if (!answer.held)
             continue;
         bool expired =
             deadline_ns != 0 ? now >= deadline_ns : cbpd_session_is_stale(helper, answer.session_id, now);
         if (!expired) {
-            plan_expiry(deadline_ns, now);
+            plan_expiry(slots, deadline_ns, now);
             continue;
         }
         struct cbp_event_item *items = cbp_event_items(&queued->message);
         for (uint32_t i = 0; i < queued->message.item_count; i++)
             items[i].flags = (items[i].flags & ~(uint32_t) (CBP_EVENT_FLAG_HELD | CBP_EVENT_FLAG_REFUSABLE)) |
                              CBP_EVENT_FLAG_TIMED_OUT;
-        stop_waiting_for(queued);
+        stop_waiting_for(slots, queued);
         let_time_out(helper, &answer);
         settle(helper, &answer);
     }
@@ -379,18 +363,20 @@ static void expire_queued(struct cbpd_helper *helper, uint64_t now)
 
 void cbpd_expire_operations(struct cbpd_helper *helper)
 {
+    struct cbpd_slots *slots = &helper->slots;
     uint64_t now = helper->host->now_ns();
-    if (next_expiry_ns == 0 || now < next_expiry_ns)
+    if (slots->next_expiry_ns == 0 || now < slots->next_expiry_ns)
         return;
-    next_expiry_ns = 0;
-    for (uint32_t number = records[NO_SLOT].next; number != NO_SLOT;) {
-        uint32_t next = records[number].next;
+    slots->next_expiry_ns = 0;
+    for (uint32_t number = slots->records[NO_SLOT].next; number != NO_SLOT;) {
+        uint32_t next = slots->records[number].next;
         uint64_t deadline_ns = cbp_load_u64(&cbp_channel_slot(helper->channel, number)->deadline_ns);
-        bool stale = cbpd_session_is_stale(helper, records[number].answer.session_id, now);
+        bool stale = cbpd_session_is_stale(helper, slots->records[number].answer.session_id, now);
         if (stale || (deadline_ns != 0 && now >= deadline_ns))
             abandon_slot(helper, number, true);
-        if (records[number].answer.held)
-            plan_expiry(deadline_ns > now || deadline_ns == 0 ? deadline_ns : now + CBP_NS_PER_MS, now);
+        if (slots->records[number].answer.held)
+            plan_expiry(slots, deadline_ns > now || deadline_ns == 0 ? deadline_ns : now + CBP_NS_PER_MS,
+                        now);
         number = next;
     }
     expire_queued(helper, now);
@@ -399,6 +385,7 @@ void cbpd_expire_operations(struct cbpd_helper *helper)
 /* Takes back the slots that the session's workers have not taken, and stops waiting for the rest. */
 void cbpd_release_session_slots(struct cbpd_helper *helper, uint32_t session_id)
 {
+    struct cbpd_slots *slots = &helper->slots;
     struct cbp_channel_session *ring = cbpd_channel_of(helper, session_id);
     uint32_t head = cbp_load_u32(&ring->head);
     while (head != cbp_load_u32(&ring->tail)) {
@@ -406,21 +393,21 @@ void cbpd_release_session_slots(struct cbpd_helper *helper, uint32_t session_id)
         if (!cbp_compare_swap_u32(&ring->head, &head, head + 1))
             continue;
         head++;
-        if (number < CBP_SLOT_COUNT && records[number].posted) {
+        if (number < CBP_SLOT_COUNT && slots->records[number].posted) {
             (void) close_decision(helper, number);
             accept_answer(helper, number);
         }
     }
-    for (uint32_t number = records[NO_SLOT].next; number != NO_SLOT;) {
-        uint32_t next = records[number].next;
-        if (records[number].answer.session_id == session_id)
+    for (uint32_t number = slots->records[NO_SLOT].next; number != NO_SLOT;) {
+        uint32_t next = slots->records[number].next;
+        if (slots->records[number].answer.session_id == session_id)
             abandon_slot(helper, number, false);
         number = next;
     }
-    for (struct queued *queued = queue_head; queued; queued = queued->next)
+    for (struct cbpd_queued *queued = slots->queue_head; queued; queued = queued->next)
         if (queued->answer.session_id == session_id && queued->answer.held) {
-            struct awaited answer = queued->answer;
-            stop_waiting_for(queued);
+            struct cbpd_awaited answer = queued->answer;
+            stop_waiting_for(slots, queued);
             settle(helper, &answer);
         }
     drain_queue(helper);
@@ -442,12 +429,13 @@ bool cbpd_drop_held(struct cbpd_task *task)
     return true;
 }
 
-bool cbpd_anything_held(void)
+bool cbpd_anything_held(const struct cbpd_helper *helper)
 {
-    return waiting_count > 0;
+    return helper->slots.waiting_count > 0;
 }
 
-uint64_t cbpd_next_deadline_ns(void)
+uint64_t cbpd_next_deadline_ns(const struct cbpd_helper *helper)
 {
-    return waiting_count > 0 ? next_expiry_ns : 0;
+    const struct cbpd_slots *slots = &helper->slots;
+    return slots->waiting_count > 0 ? slots->next_expiry_ns : 0;
 }

@@ -11,7 +11,7 @@ bool cbpd_helper_init(struct cbpd_helper *helper, const struct cbpd_helper_host 
 {
     helper->host = host;
     helper->settled_tail = &helper->settled;
-    cbpd_slots_init();
+    cbpd_slots_init(&helper->slots);
     return cbpd_policy_init(&helper->policy, policy_host);
 }
 

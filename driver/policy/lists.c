@@ -7,8 +7,8 @@
 
 struct cbpd_rule_list *cbpd_unknown_rules(void)
 {
-    static struct cbpd_rule_list unknown;
-    return &unknown;
+    static const struct cbpd_rule_list unknown = {.count = 0};
+    return (struct cbpd_rule_list *) (uintptr_t) &unknown; /* which nobody changes */
 }
 
 void cbpd_release_list(const struct cbpd_policy *policy, struct cbpd_rule_list *list)

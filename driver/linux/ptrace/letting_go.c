@@ -71,7 +71,7 @@ void cbpd_let_released_go(struct cbpd_helper *helper)
 bool cbpd_anybody_needs_us(struct tracer *self)
 {
     return !self->helper.leaving || self->filtered_count > 0 || self->unowned_count > 0 ||
-           cbpd_anything_held() || cbpd_parked_count() > 0 || cbpd_any_job_waits();
+           cbpd_anything_held(&self->helper) || cbpd_parked_count() > 0 || cbpd_any_job_waits();
 }
 
 /* An execution by a thread that was let go may have ended all others. Then the helper may have lost one of

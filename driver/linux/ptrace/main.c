@@ -105,7 +105,7 @@ static bool serve_in_between(struct tracer *self)
  * its handler) costs a tenth of a second and is no deadlock. */
 static uint64_t wake_up_time(struct tracer *self)
 {
-    uint64_t until_ns = cbpd_next_deadline_ns();
+    uint64_t until_ns = cbpd_next_deadline_ns(&self->helper);
     if (self->helper.task_count > 0) {
         uint64_t soon =
             cbpd_now_ns() + (self->unowned_count > 0 ? UNOWNED_CHECK_MS : SLEEP_MAX_MS) * CBP_NS_PER_MS;
@@ -116,7 +116,7 @@ static uint64_t wake_up_time(struct tracer *self)
 
 static bool waits_for_answers(struct tracer *self)
 {
-    return cbpd_anything_held() || cbpd_parked_count() > 0 || cbpd_any_job_waits() ||
+    return cbpd_anything_held(&self->helper) || cbpd_parked_count() > 0 || cbpd_any_job_waits() ||
            self->helper.task_count == 0;
 }
 
@@ -187,7 +187,7 @@ static void serve_parked(struct tracer *self)
     }
 }
 
-static struct tracer whole; /* all of this process's state: too large for a stack */
+static struct tracer whole; /* too large for a stack */
 
 int main(void)
 {

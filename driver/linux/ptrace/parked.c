@@ -29,7 +29,7 @@ static bool is_due(struct tracer *self, const struct task *task, uint64_t now)
 bool cbpd_park_if_full(struct tracer *self, struct task *task, enum operation_kind kind, size_t size)
 {
     uint64_t now = cbpd_now_ns();
-    if (cbpd_has_room_to_hold(size) || (task->parked.since_ns != 0 && is_due(self, task, now)))
+    if (cbpd_has_room_to_hold(&self->helper, size) || (task->parked.since_ns != 0 && is_due(self, task, now)))
         return false;
     if (task->parked.since_ns == 0)
         task->parked.since_ns = now;
@@ -65,7 +65,8 @@ uint32_t cbpd_parked_count(void)
 struct task *cbpd_next_unparked(struct tracer *self)
 {
     struct task *task = first_parked;
-    if (!task || (!cbpd_has_room_to_hold(task->parked.size) && !is_due(self, task, cbpd_now_ns())))
+    if (!task ||
+        (!cbpd_has_room_to_hold(&self->helper, task->parked.size) && !is_due(self, task, cbpd_now_ns())))
         return NULL;
     cbpd_unpark(task);
     return task;

@@ -111,7 +111,7 @@ struct operation {
     struct replacement replacement;
 };
 
-/* This is all of the helper's state. */
+/* The helper's files share this state. What one of them alone needs stands in its own variables. */
 struct tracer {
     struct cbpd_helper helper;
     uint32_t controller_pid;

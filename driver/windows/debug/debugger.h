@@ -40,7 +40,7 @@ struct task {
 
 enum operation_kind { OPERATION_CREATION, OPERATION_THREAD, OPERATION_THREAD_EXIT, OPERATION_EXIT };
 
-/* This is all of the helper's state. */
+/* The helper's files share this state. What one of them alone needs stands in its own variables. */
 struct debugger {
     struct cbpd_helper helper;
     struct cbp_debug_control *control;

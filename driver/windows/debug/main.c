@@ -75,7 +75,8 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 static DWORD wait_ms(struct debugger *self)
 {
-    uint64_t now = cbpd_now_ns(), until = earlier(cbpd_next_deadline_ns(), cbpd_next_stray_look_ns(self));
+    uint64_t now = cbpd_now_ns(),
+             until = earlier(cbpd_next_deadline_ns(&self->helper), cbpd_next_stray_look_ns(self));
     if (cbpd_has_unclaimed(self) || cbpd_has_open_claims())
         until = earlier(now + LOOK_AGAIN_NS, until);
     if (until == 0)
@@ -100,7 +101,7 @@ static void wait_for_something(struct debugger *self)
     cbp_store_u32(&self->helper.channel->driver_sleeping, 0);
 }
 
-static struct debugger whole; /* all of this process's state: too large for a stack */
+static struct debugger whole; /* too large for a stack */
 
 int main(void)
 {
