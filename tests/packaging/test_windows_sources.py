@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -65,7 +66,7 @@ def test_every_source_of_the_windows_build_is_looked_at(tool: ModuleType, checko
     libraries = (checkout / "cmake" / "driver.cmake").read_text(encoding="utf-8")
     for folder in tool.FOLDERS:
         name = folder.partition("/")[2]
-        is_library = folder.startswith("driver/") and f"\ncbp_driver_library({name} {name}" in libraries
+        is_library = re.search(rf"^cbp_driver_library\(\w+ {name}\b", libraries + listed, re.MULTILINE)
         in_core = f" {folder}" in listed or f" {folder.removeprefix('native/src/')}" in listed
         assert f"{folder}/*.c" in listed or in_core or is_library or folder == "native/include"
 
