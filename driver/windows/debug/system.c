@@ -53,16 +53,15 @@ static bool read_file_name(HANDLE file, struct text *path)
 /* Reads the process's own name of its image; its file may have been opened by an abbreviated name. */
 static bool read_image_name(HANDLE process, struct text *path)
 {
-    DWORD count = PATH_UNITS_MAX;
-    if (QueryFullProcessImageNameW(process, 0, (WCHAR *) units, &count)) {
+    uint32_t count = cbpd_read_program_path(process, 0, units, PATH_UNITS_MAX);
+    if (count > 0) {
         static WCHAR full[PATH_UNITS_MAX];
         DWORD longer = GetLongPathNameW((const WCHAR *) units, full, PATH_UNITS_MAX);
         return longer > 0 && longer < PATH_UNITS_MAX ? put_units(path, (const uint16_t *) full, longer)
                                                      : put_units(path, units, count);
     }
-    count = PATH_UNITS_MAX;
-    return QueryFullProcessImageNameW(process, PROCESS_NAME_NATIVE, (WCHAR *) units, &count) &&
-           put_units(path, units, count);
+    count = cbpd_read_program_path(process, PROCESS_NAME_NATIVE, units, PATH_UNITS_MAX);
+    return count > 0 && put_units(path, units, count);
 }
 
 bool cbpd_read_facts(HANDLE process, HANDLE file, struct facts *facts)

@@ -2,7 +2,9 @@
  * NtQueryInformationProcess. */
 #include "process_facts.h"
 
-enum { BASIC_INFORMATION = 0, PARAMETERS_OFFSET = 0x20 };
+#include <string.h>
+
+enum { BASIC_INFORMATION = 0, COMMAND_LINE_INFORMATION = 60, PARAMETERS_OFFSET = 0x20 };
 
 bool cbpd_read_basic_information(HANDLE process, struct cbpd_basic_information *basic)
 {
@@ -42,6 +44,39 @@ bool cbpd_find_command_line(HANDLE process, struct cbpd_system_text *found)
     return cbpd_read_basic_information(process, &basic) &&
            cbpd_find_text(process, cbpd_read_parameters(process, basic.environment_block), CBPD_COMMAND_LINE,
                           found);
+}
+
+static size_t read_command_line_in_memory(uint32_t pid, uint16_t *units, size_t capacity)
+{
+    struct cbpd_system_text found;
+    size_t count = 0;
+    HANDLE process = OpenProcess(PROCESS_QUERY_INFORMATION | PROCESS_VM_READ, FALSE, pid);
+    if (!process)
+        return 0;
+    if (cbpd_find_command_line(process, &found) && found.size / 2u <= capacity &&
+        cbpd_read_memory(process, found.address, units, found.size))
+        count = found.size / 2u;
+    CloseHandle(process);
+    return count;
+}
+
+/* Reads it from the process's own memory where the system does not give it out (before Windows 8.1, Wine). */
+size_t cbpd_read_command_line(HANDLE process, uint32_t pid, uint16_t *units, size_t capacity)
+{
+    ULONG written = 0;
+    const struct cbpd_system_text *found = (const void *) units;
+    if (!process || NtQueryInformationProcess(process, COMMAND_LINE_INFORMATION, units,
+                                              (ULONG) (capacity * sizeof *units), &written) < 0)
+        return read_command_line_in_memory(pid, units, capacity);
+    size_t count = found->size / 2u;
+    memmove(units, (const void *) (uintptr_t) found->address, count * sizeof *units);
+    return count;
+}
+
+uint32_t cbpd_read_program_path(HANDLE process, DWORD form, uint16_t *units, uint32_t capacity)
+{
+    DWORD count = capacity;
+    return QueryFullProcessImageNameW(process, form, (WCHAR *) units, &count) ? count : 0;
 }
 
 static uint64_t number_of(FILETIME time)

@@ -43,6 +43,14 @@ bool cbpd_find_text(HANDLE process, uint64_t parameters, enum cbpd_text_place pl
                     struct cbpd_system_text *found);
 bool cbpd_find_command_line(HANDLE process, struct cbpd_system_text *found);
 
+/* Reads a command line into units, which have the alignment of a struct cbpd_system_text. Gives how many there
+ * are; 0: not known. process (NULL: none) may be asked for limited information. */
+size_t cbpd_read_command_line(HANDLE process, uint32_t pid, uint16_t *units, size_t capacity);
+
+/* Reads the path of the program that a process executes, in a form of QueryFullProcessImageNameW. Gives how
+ * many units it has; 0: not known. */
+uint32_t cbpd_read_program_path(HANDLE process, DWORD form, uint16_t *units, uint32_t capacity);
+
 /* Give the start time in the unit of cbp_event.start_time. 0: not known. */
 uint64_t cbpd_read_start_time(HANDLE process);
 uint64_t cbpd_read_thread_start_time(HANDLE thread);

@@ -11,8 +11,6 @@
 #include <string.h>
 #include <tlhelp32.h>
 
-enum { COMMAND_LINE_INFORMATION = 60 };
-
 /* This memory is for one process at a time. */
 struct scratch {
     uint16_t units[CBPI_PATH_UNITS_MAX + 32];
@@ -22,47 +20,22 @@ struct scratch {
 
 static size_t name_of(HANDLE process, const PROCESSENTRY32W *entry, struct scratch *scratch)
 {
-    DWORD count = CBPI_PATH_UNITS_MAX;
-    if (process && QueryFullProcessImageNameW(process, 0, (WCHAR *) scratch->units, &count))
+    uint32_t count = process ? cbpd_read_program_path(process, 0, scratch->units, CBPI_PATH_UNITS_MAX) : 0;
+    if (count > 0)
         return cbp_wtf8_encode(scratch->units, count, scratch->name);
-    count = (DWORD) wcsnlen(entry->szExeFile, MAX_PATH);
+    count = (uint32_t) wcsnlen(entry->szExeFile, MAX_PATH);
     memcpy(scratch->units, entry->szExeFile, count * sizeof scratch->units[0]);
     return cbp_wtf8_encode(scratch->units, count, scratch->name);
-}
-
-/* Reads the command line from the process's own memory, where the system does not give it out (before Windows
- * 8.1, Wine). */
-static size_t read_command_line(uint32_t process_id, uint16_t *units)
-{
-    struct cbpd_system_text found;
-    size_t count = 0;
-    HANDLE process = OpenProcess(PROCESS_QUERY_INFORMATION | PROCESS_VM_READ, FALSE, process_id);
-    if (!process)
-        return 0;
-    if (cbpd_find_command_line(process, &found) && found.size / 2u <= CBPI_PATH_UNITS_MAX &&
-        cbpd_read_memory(process, found.address, units, found.size))
-        count = found.size / 2u;
-    CloseHandle(process);
-    return count;
 }
 
 /* Gives the command line, with its NUL. */
 static size_t arguments_of(HANDLE process, uint32_t process_id, struct scratch *scratch)
 {
-    ULONG written = 0;
-    const struct cbpd_system_text *found = (const void *) scratch->units;
-    const uint16_t *units = scratch->units;
-    size_t count;
-    if (process && NtQueryInformationProcess(process, COMMAND_LINE_INFORMATION, scratch->units,
-                                             sizeof scratch->units, &written) >= 0) {
-        units = (const uint16_t *) (uintptr_t) found->address;
-        count = found->size / 2u;
-    } else {
-        count = read_command_line(process_id, scratch->units);
-    }
+    size_t count = cbpd_read_command_line(process, process_id, scratch->units,
+                                          sizeof scratch->units / sizeof scratch->units[0]);
     if (count == 0)
         return 0;
-    size_t size = cbp_wtf8_encode(units, count, scratch->arguments);
+    size_t size = cbp_wtf8_encode(scratch->units, count, scratch->arguments);
     scratch->arguments[size] = '\0';
     return size + 1;
 }

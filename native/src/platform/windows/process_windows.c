@@ -24,14 +24,14 @@ uint32_t cbpi_process_start_time(uint32_t process_id, uint64_t *start_time)
 
 uint32_t cbpi_process_path(uint32_t process_id, char *buffer, uint64_t size, uint64_t *needed)
 {
-    DWORD count = CBPI_PATH_UNITS_MAX;
-    WCHAR *path = malloc(CBPI_PATH_UNITS_MAX * sizeof *path);
+    uint32_t count = 0;
+    uint16_t *path = malloc(CBPI_PATH_UNITS_MAX * sizeof *path);
     if (!path)
         return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a path");
     HANDLE process = OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, FALSE, process_id);
-    if (!process || !QueryFullProcessImageNameW(process, 0, path, &count))
-        count = 0;
-    uint32_t error = cbpi_copy_wide_text(path, count, buffer, size, needed);
+    if (process)
+        count = cbpd_read_program_path(process, 0, path, CBPI_PATH_UNITS_MAX);
+    uint32_t error = cbpi_copy_wide_text((const WCHAR *) path, count, buffer, size, needed);
     free(path);
     if (process)
         CloseHandle(process);
