@@ -81,6 +81,7 @@ class TestController:
 
 class TestHelper:
     def test_killed_ends_the_session_and_nothing_else(self) -> None:
+        """The error is told a moment after the session has ended."""
         errors: list[int] = []
         child = sleeper()
         process = make(on_error=lambda event: errors.append(event.error_code))
@@ -88,7 +89,7 @@ class TestHelper:
         process.add_filtered_process_by_id(child.pid, True)
         (helper,) = helpers()
         end(helper)
-        wait_for(lambda: not process.active)
+        wait_for(lambda: not process.active and errors)
         assert errors == [constants.ERROR_BROKEN_PIPE]
         assert child.poll() is None
         child.communicate("\n")
@@ -110,7 +111,7 @@ class TestHelper:
         process.start_filter(0)
         child = process.popen([sys.executable, "-c", CHILD])
         assert child.wait(LIMIT_S) == 3
-        wait_for(lambda: not process.active)
+        wait_for(lambda: not process.active and errors)
         assert errors == [constants.ERROR_BROKEN_PIPE]
         with pytest.raises(CBProcessError) as raised:
             process.popen(COMMAND)
