@@ -61,8 +61,8 @@ def table_text(mapping: list[int]) -> str:
         page_of.append(pages.setdefault(page, len(pages)))
     return (
         HEAD.format(version=unicodedata.unidata_version)
-        + f"const uint8_t cbp_case_page_of[{len(page_of)}] = {{\n{lines_of(page_of)}\n}};\n\n"
-        + f"const uint16_t cbp_case_pages[{len(pages)}][{PAGE_SIZE}] = {{\n"
+        + f"const uint8_t cbpd_case_page_of[{len(page_of)}] = {{\n{lines_of(page_of)}\n}};\n\n"
+        + f"const uint16_t cbpd_case_pages[{len(pages)}][{PAGE_SIZE}] = {{\n"
         + "\n".join(f"    {{\n{lines_of(list(page))}\n    }}," for page in pages)
         + "\n};\n"
     )

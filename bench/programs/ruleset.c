@@ -90,10 +90,10 @@ static struct cbp_ruleset *build(const struct lines *patterns, size_t *size)
 static uint32_t look_up(const struct cbp_ruleset *set, const char *name, uint64_t *matches)
 {
     struct cbp_stance stance = {0};
-    memset(matches, 0, cbp_ruleset_word_count(set) * sizeof *matches);
-    uint32_t count = cbp_ruleset_match_name(set, name, strlen(name), matches);
+    memset(matches, 0, cbpd_ruleset_word_count(set) * sizeof *matches);
+    uint32_t count = cbpd_ruleset_match_name(set, name, strlen(name), matches);
     if (count != 0)
-        cbp_ruleset_add_stance(set, matches, &stance);
+        cbpd_ruleset_add_stance(set, matches, &stance);
     return count;
 }
 
@@ -156,11 +156,11 @@ int main(int argc, char **argv)
     size_t size;
     struct cbp_ruleset *set = build(&patterns, &size);
     uint64_t start = spent_ns();
-    if (cbp_ruleset_validate(set, size) != 0)
+    if (cbpd_ruleset_validate(set, size) != 0)
         die("validate");
     report("validate_ns", (double) (spent_ns() - start));
     report("size", (double) size);
-    uint64_t *matches = calloc(cbp_ruleset_word_count(set) + 1u, sizeof *matches);
+    uint64_t *matches = calloc(cbpd_ruleset_word_count(set) + 1u, sizeof *matches);
     if (strcmp(argv[3], "cold") == 0)
         measure_cold(set, &names, matches);
     else

@@ -76,7 +76,7 @@ uint32_t cbpd_request_type(const void *message, uint64_t size)
 {
     const struct cbp_message_header *header = message;
     bool is_request = size >= sizeof *header && header->type != CBP_MESSAGE_EVENT &&
-                      cbp_message_check(message, size, header->type) == 0;
+                      cbpd_message_check(message, size, header->type) == 0;
     return is_request ? header->type : 0;
 }
 

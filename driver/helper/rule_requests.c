@@ -6,20 +6,20 @@ static uint32_t attach_for_process_rule(struct cbpd_helper *helper, const struct
 {
     uint32_t process_id;
     uint64_t start_time;
-    cbp_ruleset_process_of(set->block, index, &process_id, &start_time);
+    cbpd_ruleset_process_of(set->block, index, &process_id, &start_time);
     return helper->host->attach_process(
         helper, process_id, start_time,
-        (cbp_ruleset_rule_at(set->block, index)->flags & CBP_RULE_FLAG_CHILDREN) != 0);
+        (cbpd_ruleset_rule_at(set->block, index)->flags & CBP_RULE_FLAG_CHILDREN) != 0);
 }
 
 /* Attaches for a whole set; one look at all processes serves all name rules. */
 static uint32_t attach_for_set(struct cbpd_helper *helper, struct cbpd_rule_set *set, uint32_t wanted_id,
                                uint64_t *failed_rule_id)
 {
-    uint32_t count = wanted_id != CBP_ATTACH_NONE ? cbp_ruleset_rule_count(set->block) : 0;
+    uint32_t count = wanted_id != CBP_ATTACH_NONE ? cbpd_ruleset_rule_count(set->block) : 0;
     uint32_t named_rule_id = 0;
     for (uint32_t i = 0; i < count; i++) {
-        const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set->block, i);
+        const struct cbp_ruleset_rule *rule = cbpd_ruleset_rule_at(set->block, i);
         if (!cbpd_rule_attaches(rule, wanted_id))
             continue;
         if (rule->match == CBP_RULE_MATCH_NAME)

@@ -14,9 +14,9 @@ struct cbp_decision cbpd_decide(const struct cbpd_request *request, uint32_t pla
     if (type == CBP_PROC_EVT_PROCESS_HANDLE_OPERATION)
         lost = request->access & stripped;
     else if (type == CBP_PROC_EVT_THREAD_HANDLE_OPERATION)
-        lost = request->access & cbp_thread_rights_of(stripped);
+        lost = request->access & cbpd_thread_rights_of(stripped);
     struct cbp_decision decision =
-        cbp_decide(type == CBP_PROC_EVT_PROCESS_CREATION, lost, originator, subject);
+        cbpd_stance_decide(type == CBP_PROC_EVT_PROCESS_CREATION, lost, originator, subject);
     if ((request->recorded_items & (1u << item)) != 0 &&
         (decision.outcome == CBP_OUTCOME_ASK || decision.outcome == CBP_OUTCOME_ALLOW))
         return request->recorded[item];

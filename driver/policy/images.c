@@ -5,7 +5,7 @@
 
 void cbpd_clear_matches(struct cbpd_rule_set *set)
 {
-    memset(set->matches, 0, cbp_ruleset_word_count(set->block) * sizeof *set->matches);
+    memset(set->matches, 0, cbpd_ruleset_word_count(set->block) * sizeof *set->matches);
 }
 
 static uint32_t match_name(const char *name, uint32_t name_size, struct cbpd_rule_set *set)
@@ -16,7 +16,7 @@ static uint32_t match_name(const char *name, uint32_t name_size, struct cbpd_rul
         return 0;
     if (set->host->name_units)
         units = set->host->name_units(set->host->context, name, name_size, &count);
-    return units ? cbp_ruleset_match_name(set->block, units, count, set->matches) : 0;
+    return units ? cbpd_ruleset_match_name(set->block, units, count, set->matches) : 0;
 }
 
 static bool is_same_name(const char *a, uint32_t a_size, const char *b, uint32_t b_size)
@@ -35,7 +35,7 @@ uint32_t cbpd_match_names(const struct cbpd_image *image, struct cbpd_rule_set *
         if (!is_same_name(file->given, file->given_size, file->path, file->path_size))
             count += match_name(file->given, file->given_size, set);
     }
-    return set->counts[CBP_ACTION_ALLOW] > 0 ? cbp_ruleset_keep(set->block, false, set->matches) : count;
+    return set->counts[CBP_ACTION_ALLOW] > 0 ? cbpd_ruleset_keep(set->block, false, set->matches) : count;
 }
 
 uint32_t cbpd_match_allowing(const struct cbpd_image_file *file, struct cbpd_rule_set *set)
@@ -43,7 +43,7 @@ uint32_t cbpd_match_allowing(const struct cbpd_image_file *file, struct cbpd_rul
     if (set->counts[CBP_ACTION_ALLOW] == 0 || set->match_counts[CBP_RULE_MATCH_NAME] == 0)
         return 0;
     (void) match_name(file->path, file->path_size, set);
-    uint32_t count = cbp_ruleset_keep(set->block, true, set->matches);
+    uint32_t count = cbpd_ruleset_keep(set->block, true, set->matches);
     if (count > 0 && set->host->path_leads_to_file && !set->host->path_leads_to_file(file)) {
         cbpd_clear_matches(set);
         return 0;

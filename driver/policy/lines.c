@@ -146,11 +146,11 @@ static void release_fresh(struct cbpd_policy *policy, struct cbpd_process *proce
 void cbpd_bequeath_to_living(struct cbpd_policy *policy, uint32_t place, struct cbpd_rule_set *set,
                              uint32_t newer_than)
 {
-    uint32_t count = cbp_ruleset_rule_count(set->block);
+    uint32_t count = cbpd_ruleset_rule_count(set->block);
     struct news news = {.set = set, .place = place, .first = count};
     bool any = false;
     for (const struct cbp_ruleset_rule *rule; news.first > 0; news.first--) {
-        rule = cbp_ruleset_rule_at(set->block, news.first - 1);
+        rule = cbpd_ruleset_rule_at(set->block, news.first - 1);
         if (rule->rule_id <= newer_than)
             break;
         any |= (rule->flags & CBP_RULE_FLAG_CHILDREN) != 0;

@@ -6,9 +6,9 @@
 
 static void count_rules(struct cbpd_rule_set *set)
 {
-    uint32_t count = cbp_ruleset_rule_count(set->block);
+    uint32_t count = cbpd_ruleset_rule_count(set->block);
     for (uint32_t i = 0; i < count; i++) {
-        const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set->block, i);
+        const struct cbp_ruleset_rule *rule = cbpd_ruleset_rule_at(set->block, i);
         if (rule->action > CBP_ACTION_STRIP)
             continue; /* this rule has been taken out */
         set->counts[rule->action]++;
@@ -21,9 +21,9 @@ static void count_rules(struct cbpd_rule_set *set)
 uint32_t cbpd_make_rule_set(const struct cbpd_host *host, void *block, size_t size,
                             struct cbpd_rule_set **set)
 {
-    uint32_t error = cbp_ruleset_validate(block, size);
+    uint32_t error = cbpd_ruleset_validate(block, size);
     struct cbpd_rule_set *made = NULL;
-    if (error == 0 && cbp_ruleset_comparison(block) != host->name_comparison)
+    if (error == 0 && cbpd_ruleset_comparison(block) != host->name_comparison)
         error = CBP_ERROR_INVALID_DATA;
     if (error != 0)
         goto cleanup;
@@ -32,7 +32,7 @@ uint32_t cbpd_make_rule_set(const struct cbpd_host *host, void *block, size_t si
     if (!made)
         goto cleanup;
     made->matches =
-        host->allocate(((size_t) cbp_ruleset_word_count(block) + 1) * sizeof *made->matches, false);
+        host->allocate(((size_t) cbpd_ruleset_word_count(block) + 1) * sizeof *made->matches, false);
     if (!made->matches)
         goto cleanup;
     made->host = host;
@@ -86,11 +86,11 @@ enum cbpd_attachment cbpd_attachment_for(const struct cbpd_image *image, struct 
                                          uint32_t wanted_rule_id)
 {
     enum cbpd_attachment attachment = CBPD_ATTACH_NOTHING;
-    uint32_t count = cbp_ruleset_rule_count(set->block);
+    uint32_t count = cbpd_ruleset_rule_count(set->block);
     if (cbpd_match_names(image, set) == 0)
         return CBPD_ATTACH_NOTHING;
-    for (uint32_t i = 0; (i = cbp_ruleset_next(set->block, set->matches, i)) < count; i++) {
-        const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set->block, i);
+    for (uint32_t i = 0; (i = cbpd_ruleset_next(set->block, set->matches, i)) < count; i++) {
+        const struct cbp_ruleset_rule *rule = cbpd_ruleset_rule_at(set->block, i);
         if (!cbpd_rule_attaches(rule, wanted_rule_id))
             continue;
         if (rule->flags & CBP_RULE_FLAG_CHILDREN)
@@ -106,23 +106,23 @@ enum cbpd_attachment cbpd_attachment_for(const struct cbpd_image *image, struct 
 
 static uint32_t last_id_of(const struct cbpd_rule_set *set) /* 0: it has no rule */
 {
-    uint32_t count = cbp_ruleset_rule_count(set->block);
-    return count > 0 ? cbp_ruleset_rule_at(set->block, count - 1)->rule_id : 0;
+    uint32_t count = cbpd_ruleset_rule_count(set->block);
+    return count > 0 ? cbpd_ruleset_rule_at(set->block, count - 1)->rule_id : 0;
 }
 
 /* The rest must be newer than the main part, because the first rule that denies has to be the oldest one. */
 static bool is_newer(const struct cbpd_rule_set *rest, const struct cbpd_rule_set *main_part)
 {
-    return !main_part || cbp_ruleset_rule_count(rest->block) == 0 ||
-           last_id_of(main_part) < cbp_ruleset_rule_at(rest->block, 0)->rule_id;
+    return !main_part || cbpd_ruleset_rule_count(rest->block) == 0 ||
+           last_id_of(main_part) < cbpd_ruleset_rule_at(rest->block, 0)->rule_id;
 }
 
 /* A rule can go only from a main part that stays. */
 static bool can_go(const struct cbp_rules *request, const struct cbpd_rule_set *main_part)
 {
     return request->gone_rule_id == 0 || (request->part == CBP_RULES_PART_REST && main_part &&
-                                          cbp_ruleset_find(main_part->block, request->gone_rule_id) <
-                                              cbp_ruleset_rule_count(main_part->block));
+                                          cbpd_ruleset_find(main_part->block, request->gone_rule_id) <
+                                              cbpd_ruleset_rule_count(main_part->block));
 }
 
 uint32_t cbpd_can_install(const struct cbpd_policy *policy, const struct cbp_rules *request, uint32_t place,
@@ -138,7 +138,7 @@ uint32_t cbpd_can_install(const struct cbpd_policy *policy, const struct cbp_rul
 
 static void retire_rule(struct cbpd_rule_set *set, uint32_t rule_id)
 {
-    cbp_ruleset_retire(set->block, cbp_ruleset_find(set->block, rule_id));
+    cbpd_ruleset_retire(set->block, cbpd_ruleset_find(set->block, rule_id));
     memset(set->counts, 0, sizeof set->counts);
     memset(set->match_counts, 0, sizeof set->match_counts);
     set->strip_mask = 0;

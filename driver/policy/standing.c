@@ -12,14 +12,14 @@
 
 static const struct cbp_ruleset_rule *rule_at(const struct cbpd_rule_set *set, uint32_t index)
 {
-    return cbp_ruleset_rule_at(set->block, index);
+    return cbpd_ruleset_rule_at(set->block, index);
 }
 
 /* Gives the index of the first marked rule not below this one, or UINT32_MAX. */
 static uint32_t next_match(const struct cbpd_rule_set *set, uint32_t index)
 {
-    index = cbp_ruleset_next(set->block, set->matches, index);
-    return index < cbp_ruleset_rule_count(set->block) ? index : UINT32_MAX;
+    index = cbpd_ruleset_next(set->block, set->matches, index);
+    return index < cbpd_ruleset_rule_count(set->block) ? index : UINT32_MAX;
 }
 
 /* Gives the generation of the rules for which a list is good. If it could not be made, it is tried again. */
@@ -31,11 +31,11 @@ static uint32_t generation_of(const struct cbpd_policy *policy, const struct cbp
 /* An unknown name counts as a match where a match is the stricter result. */
 static void mark_strict_rules(struct cbpd_rule_set *set)
 {
-    for (uint32_t i = 0; i < cbp_ruleset_rule_count(set->block); i++) {
+    for (uint32_t i = 0; i < cbpd_ruleset_rule_count(set->block); i++) {
         const struct cbp_ruleset_rule *rule = rule_at(set, i);
         if (rule->match == CBP_RULE_MATCH_NAME && rule->action != CBP_ACTION_ALLOW &&
             rule->action != CBP_ACTION_IGNORE)
-            cbp_ruleset_mark(set->block, i, set->matches);
+            cbpd_ruleset_mark(set->block, i, set->matches);
     }
 }
 
@@ -97,14 +97,14 @@ void cbpd_match_image(struct cbpd_policy *policy, struct cbpd_image *image)
 void cbpd_mark_list(const struct cbpd_policy *policy, struct cbpd_rule_set *set, uint32_t place,
                     const struct cbpd_rule_list *list, uint32_t first_id, uint32_t flags)
 {
-    uint32_t count = cbp_ruleset_rule_count(set->block);
+    uint32_t count = cbpd_ruleset_rule_count(set->block);
     for (uint32_t i = 0; list && i < list->count; i++) {
         if (list->refs[i].rule_id < first_id || list->refs[i].is_launch ||
             !cbpd_is_of_session(policy, &list->refs[i], place))
             continue;
-        uint32_t index = cbp_ruleset_find(set->block, list->refs[i].rule_id);
+        uint32_t index = cbpd_ruleset_find(set->block, list->refs[i].rule_id);
         if (index < count && (rule_at(set, index)->flags & flags) == flags)
-            cbp_ruleset_mark(set->block, index, set->matches);
+            cbpd_ruleset_mark(set->block, index, set->matches);
     }
 }
 
@@ -115,8 +115,8 @@ void cbpd_mark_own(const struct cbpd_policy *policy, struct cbpd_rule_set *set, 
         cbpd_mark_list(policy, set, place, image->matches, first_id, 0);
     cbpd_mark_list(policy, set, place, process->own, first_id, 0);
     /* Without a start time the id may be any process's: only the rules for all match it. */
-    (void) cbp_ruleset_match_process(set->block, process->start_time != 0 ? process->pid : 0,
-                                     process->start_time, set->matches);
+    (void) cbpd_ruleset_match_process(set->block, process->start_time != 0 ? process->pid : 0,
+                                      process->start_time, set->matches);
 }
 
 void cbpd_gather_for_children(struct cbpd_policy *policy, const struct cbpd_rule_set *set, uint32_t place,
@@ -136,7 +136,7 @@ static void sum_up_set(struct cbpd_policy *policy, struct cbpd_rule_set *set, ui
 {
     cbpd_mark_own(policy, set, place, process, image, 0);
     cbpd_mark_list(policy, set, place, process->standing.inherited, 0, CBP_RULE_FLAG_CHILDREN);
-    cbp_ruleset_add_stance(set->block, set->matches, stance);
+    cbpd_ruleset_add_stance(set->block, set->matches, stance);
     cbpd_gather_for_children(policy, set, place, 0);
     cbpd_clear_matches(set);
 }
@@ -146,7 +146,7 @@ static void sum_up_launch(struct cbpd_policy *policy, const struct cbpd_rule_ref
 {
     if (!ref->is_launch || !cbpd_is_of_session(policy, ref, place))
         return;
-    cbp_stance_add(stance, ref->rule_id, CBP_RULE_MATCH_PROCESS, CBP_ACTION_ASK, 0);
+    cbpd_stance_add(stance, ref->rule_id, CBP_RULE_MATCH_PROCESS, CBP_ACTION_ASK, 0);
     cbpd_gather(policy, *ref);
 }
 
@@ -155,9 +155,9 @@ static void refuse_everything(const struct cbpd_policy *policy, struct cbp_stanc
 {
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
         if (policy->sessions[id].open) {
-            cbp_stance_add(&stances[id], UINT32_MAX, CBP_RULE_MATCH_PROCESS, CBP_ACTION_DENY,
-                           CBP_ERROR_NOT_ENOUGH_MEMORY);
-            cbp_stance_add(&stances[id], UINT32_MAX, CBP_RULE_MATCH_PROCESS, CBP_ACTION_STRIP, UINT32_MAX);
+            cbpd_stance_add(&stances[id], UINT32_MAX, CBP_RULE_MATCH_PROCESS, CBP_ACTION_DENY,
+                            CBP_ERROR_NOT_ENOUGH_MEMORY);
+            cbpd_stance_add(&stances[id], UINT32_MAX, CBP_RULE_MATCH_PROCESS, CBP_ACTION_STRIP, UINT32_MAX);
         }
 }
 
@@ -189,7 +189,7 @@ void cbpd_stances_under_image(struct cbpd_policy *policy, const struct cbpd_proc
 static bool has_concern(const struct cbpd_standing *standing)
 {
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++)
-        if (cbp_stance_filters(&standing->stances[id]))
+        if (cbpd_stance_filters(&standing->stances[id]))
             return true;
     return false;
 }
@@ -227,7 +227,7 @@ void cbpd_oblige(struct cbpd_policy *policy, struct cbpd_process *process, const
         stance->allowed = stances[id].allowed;
         stance->asked |= stances[id].asked;
         stance->strip_mask |= stances[id].strip_mask;
-        cbp_denial_add(&stance->deny, &stances[id].deny);
+        cbpd_denial_add(&stance->deny, &stances[id].deny);
     }
     standing->is_of_concern = has_concern(standing);
 }
@@ -274,11 +274,11 @@ bool cbpd_is_exemption(const struct cbpd_policy *policy, const struct cbpd_rule_
 {
     for (uint32_t part = 0; part < CBP_RULES_PART_COUNT && !ref->is_launch; part++) {
         const struct cbpd_rule_set *set = policy->rules[ref->place][part];
-        uint32_t count = set ? cbp_ruleset_rule_count(set->block) : 0;
-        uint32_t index = count > 0 ? cbp_ruleset_find(set->block, ref->rule_id) : 0;
+        uint32_t count = set ? cbpd_ruleset_rule_count(set->block) : 0;
+        uint32_t index = count > 0 ? cbpd_ruleset_find(set->block, ref->rule_id) : 0;
         if (index >= count)
             continue;
-        uint32_t action = cbp_ruleset_rule_at(set->block, index)->action;
+        uint32_t action = cbpd_ruleset_rule_at(set->block, index)->action;
         return action == CBP_ACTION_IGNORE || action == CBP_ACTION_ALLOW;
     }
     return !ref->is_launch; /* a rule that has gone obliges no process */

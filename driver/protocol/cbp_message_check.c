@@ -119,7 +119,7 @@ static bool event_is_sound(const struct cbp_event_message *message)
            !has_nul(bytes + message->image_file_name_offset, message->image_file_name_size);
 }
 
-uint32_t cbp_message_check(const void *message, size_t size, uint32_t type)
+uint32_t cbpd_message_check(const void *message, size_t size, uint32_t type)
 {
     if (type >= sizeof rows / sizeof rows[0] || rows[type].size == 0 || size < rows[type].size)
         return CBP_ERROR_INVALID_DATA;

@@ -12,7 +12,7 @@
  * copied first. Checks: the size in the header equals size and is at least the structure's; the type;
  * reserved fields are 0; every variable part lies inside the message and after the structure; enumerated
  * fields hold a known value; a text has a NUL only if it may. */
-uint32_t cbp_message_check(const void *message, size_t size, uint32_t type);
+uint32_t cbpd_message_check(const void *message, size_t size, uint32_t type);
 
 /* Gives the items of an event message. The structure names them one by one: its field rows stay flat. */
 static inline struct cbp_event_item *cbp_event_items(struct cbp_event_message *message)

@@ -106,7 +106,7 @@ static bool matches_between(const struct cbp_text *pattern, const struct cbp_tex
     return true;
 }
 
-struct cbp_text cbp_text_file_name(const struct cbp_text *path)
+struct cbp_text cbpd_text_file_name(const struct cbp_text *path)
 {
     size_t start = path->size;
     while (start > 0 && !cbp_is_separator(path, cbp_text_unit(path, start - 1)))
@@ -149,7 +149,7 @@ static bool take_tail(struct cbp_text *pattern, struct cbp_text *name)
     return true;
 }
 
-bool cbp_pattern_matches(const struct cbp_text *pattern, const struct cbp_text *name)
+bool cbpd_pattern_matches(const struct cbp_text *pattern, const struct cbp_text *name)
 {
     struct cbp_text pattern_rest = *pattern, name_rest = *name;
     if (!take_head(&pattern_rest, &name_rest))
@@ -159,11 +159,11 @@ bool cbp_pattern_matches(const struct cbp_text *pattern, const struct cbp_text *
     return take_tail(&pattern_rest, &name_rest) && matches_between(&pattern_rest, &name_rest);
 }
 
-bool cbp_pattern_matches_path(const struct cbp_text *pattern, const struct cbp_text *path)
+bool cbpd_pattern_matches_path(const struct cbp_text *pattern, const struct cbp_text *path)
 {
     for (size_t i = 0; i < pattern->size; i++)
         if (cbp_is_separator(pattern, cbp_text_unit(pattern, i)))
-            return cbp_pattern_matches(pattern, path);
-    struct cbp_text file_name = cbp_text_file_name(path);
-    return pattern->size != 0 && cbp_pattern_matches(pattern, &file_name);
+            return cbpd_pattern_matches(pattern, path);
+    struct cbp_text file_name = cbpd_text_file_name(path);
+    return pattern->size != 0 && cbpd_pattern_matches(pattern, &file_name);
 }

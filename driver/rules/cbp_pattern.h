@@ -26,15 +26,15 @@ struct cbp_text {
 };
 
 /* tools/generate_case_table.py makes this table: the page of each 32 units, and what to add to a unit. */
-extern const uint8_t cbp_case_page_of[2048];
-extern const uint16_t cbp_case_pages[][32];
+extern const uint8_t cbpd_case_page_of[2048];
+extern const uint16_t cbpd_case_pages[][32];
 
 /* Gives a UTF-16 unit as comparisons see it: its simple upper case, and '\' for '/'. It folds to itself. */
 static inline uint32_t cbp_fold_unit(uint32_t unit)
 {
     if (unit == '/')
         return '\\';
-    return (unit + cbp_case_pages[cbp_case_page_of[(unit & 0xffffu) >> 5]][unit & 31u]) & 0xffffu;
+    return (unit + cbpd_case_pages[cbpd_case_page_of[(unit & 0xffffu) >> 5]][unit & 31u]) & 0xffffu;
 }
 
 /* Gives unit number index, folded; index < text->size. */
@@ -57,16 +57,16 @@ static inline bool cbp_is_separator(const struct cbp_text *text, uint32_t unit)
 }
 
 /* Gives the part of a path after its last separator, or all of it if there is none. */
-struct cbp_text cbp_text_file_name(const struct cbp_text *path);
+struct cbp_text cbpd_text_file_name(const struct cbp_text *path);
 
 /* Says whether pattern matches all of name; both have the same comparison, and pattern is not empty. '*'
  * matches any run of characters, '?' exactly one, and every other unit matches itself; a unit of a character
  * of name never matches alone. Bound: for every unit of name, as many steps as the longest part of pattern
  * between two '*' has units. */
-bool cbp_pattern_matches(const struct cbp_text *pattern, const struct cbp_text *name);
+bool cbpd_pattern_matches(const struct cbp_text *pattern, const struct cbp_text *name);
 
 /* Says whether a rule with this pattern matches path. A pattern with a separator is compared with the whole
  * path, another one with the part after the last separator. An empty pattern never matches. */
-bool cbp_pattern_matches_path(const struct cbp_text *pattern, const struct cbp_text *path);
+bool cbpd_pattern_matches_path(const struct cbp_text *pattern, const struct cbp_text *path);
 
 #endif

@@ -3,7 +3,7 @@
 
 #include "cbp_message.h"
 
-uint32_t cbp_thread_rights_of(uint32_t process_rights)
+uint32_t cbpd_thread_rights_of(uint32_t process_rights)
 {
     static const uint32_t pairs[][2] = {
         {CBP_PROCESS_TERMINATE, CBP_THREAD_TERMINATE},
@@ -22,14 +22,14 @@ uint32_t cbp_thread_rights_of(uint32_t process_rights)
     return rights;
 }
 
-void cbp_denial_add(struct cbp_denial *denial, const struct cbp_denial *other)
+void cbpd_denial_add(struct cbp_denial *denial, const struct cbp_denial *other)
 {
     if (other->code != 0 && (denial->code == 0 || other->rule_id < denial->rule_id))
         *denial = *other;
 }
 
-void cbp_stance_add(struct cbp_stance *stance, uint32_t rule_id, uint32_t match, uint32_t action,
-                    uint32_t action_value)
+void cbpd_stance_add(struct cbp_stance *stance, uint32_t rule_id, uint32_t match, uint32_t action,
+                     uint32_t action_value)
 {
     const struct cbp_denial denial = {action_value, rule_id};
     switch (action) {
@@ -44,7 +44,7 @@ void cbp_stance_add(struct cbp_stance *stance, uint32_t rule_id, uint32_t match,
         stance->is_on_list |= match != CBP_RULE_MATCH_ALL;
         break;
     case CBP_ACTION_DENY:
-        cbp_denial_add(match == CBP_RULE_MATCH_ALL ? &stance->deny_all : &stance->deny, &denial);
+        cbpd_denial_add(match == CBP_RULE_MATCH_ALL ? &stance->deny_all : &stance->deny, &denial);
         break;
     case CBP_ACTION_STRIP:
         stance->strip_mask |= action_value;
@@ -54,7 +54,7 @@ void cbp_stance_add(struct cbp_stance *stance, uint32_t rule_id, uint32_t match,
     }
 }
 
-bool cbp_stance_filters(const struct cbp_stance *stance)
+bool cbpd_stance_filters(const struct cbp_stance *stance)
 {
     return stance->asked || stance->allowed || stance->deny.code != 0 || stance->deny_all.code != 0 ||
            stance->strip_mask != 0;
@@ -63,14 +63,14 @@ bool cbp_stance_filters(const struct cbp_stance *stance)
 static uint32_t deny_code_of(const struct cbp_stance *originator, const struct cbp_stance *subject)
 {
     struct cbp_denial denial = originator->deny;
-    cbp_denial_add(&denial, &subject->deny);
+    cbpd_denial_add(&denial, &subject->deny);
     if (!subject->is_on_list)
-        cbp_denial_add(&denial, &subject->deny_all);
+        cbpd_denial_add(&denial, &subject->deny_all);
     return denial.code;
 }
 
-struct cbp_decision cbp_decide(bool is_refusable, uint32_t lost, const struct cbp_stance *originator,
-                               const struct cbp_stance *subject)
+struct cbp_decision cbpd_stance_decide(bool is_refusable, uint32_t lost, const struct cbp_stance *originator,
+                                       const struct cbp_stance *subject)
 {
     static const struct cbp_stance nobody = {0};
     struct cbp_decision decision = {.outcome = CBP_OUTCOME_ALLOW,
@@ -79,7 +79,7 @@ struct cbp_decision cbp_decide(bool is_refusable, uint32_t lost, const struct cb
     if (subject->ignored)
         subject = &nobody;
     decision.is_silent =
-        originator->ignored || (!cbp_stance_filters(originator) && !cbp_stance_filters(subject));
+        originator->ignored || (!cbpd_stance_filters(originator) && !cbpd_stance_filters(subject));
     if (decision.deny_code != 0)
         decision.outcome = CBP_OUTCOME_DENY;
     else if (decision.strip_mask != 0)

@@ -24,14 +24,14 @@ struct cbp_stance {
 };
 
 /* Keeps the older one of two denials in denial. */
-void cbp_denial_add(struct cbp_denial *denial, const struct cbp_denial *other);
+void cbpd_denial_add(struct cbp_denial *denial, const struct cbp_denial *other);
 
 /* Says whether some rule filters the process: it asks, allows, denies or strips. */
-bool cbp_stance_filters(const struct cbp_stance *stance);
+bool cbpd_stance_filters(const struct cbp_stance *stance);
 
 /* Adds one matching rule to a stance; match is its CBP_RULE_MATCH_. */
-void cbp_stance_add(struct cbp_stance *stance, uint32_t rule_id, uint32_t match, uint32_t action,
-                    uint32_t action_value);
+void cbpd_stance_add(struct cbp_stance *stance, uint32_t rule_id, uint32_t match, uint32_t action,
+                     uint32_t action_value);
 
 enum cbp_outcome {
     CBP_OUTCOME_SILENT, /* no event */
@@ -44,7 +44,7 @@ enum cbp_outcome {
 /* Gives the thread rights that go with process rights: if a process may not be ended, its threads may not be
  * ended either. Rights without a counterpart are dropped. Rules name process rights only; this is what they
  * strip from thread handles. */
-uint32_t cbp_thread_rights_of(uint32_t process_rights);
+uint32_t cbpd_thread_rights_of(uint32_t process_rights);
 
 /* An operation is decided like this. */
 struct cbp_decision {
@@ -67,7 +67,7 @@ struct cbp_decision {
  * place on the list has no effect on what it creates. Strip protects: only the subject's counts, so a
  * protected process may do to others what they may not do to it. A rule that cannot apply to the operation
  * asks no handler: alone it gives ALLOW, and it beats no other rule. */
-struct cbp_decision cbp_decide(bool is_refusable, uint32_t lost, const struct cbp_stance *originator,
-                               const struct cbp_stance *subject);
+struct cbp_decision cbpd_stance_decide(bool is_refusable, uint32_t lost, const struct cbp_stance *originator,
+                                       const struct cbp_stance *subject);
 
 #endif

@@ -79,7 +79,7 @@ static size_t cut_key(uint32_t kind, size_t size)
     return size;
 }
 
-bool cbp_ruleset_describe(const struct cbp_text *text, uint32_t kind, struct cbp_ruleset_key *key)
+bool cbpd_ruleset_describe(const struct cbp_text *text, uint32_t kind, struct cbp_ruleset_key *key)
 {
     bool is_path = false;
     size_t head = text->size, tail = text->size;
@@ -114,7 +114,7 @@ static void set_bit(uint64_t *words, uint32_t index)
     words[index / 64] |= (uint64_t) 1 << (index % 64);
 }
 
-void cbp_ruleset_mark(const struct cbp_ruleset *set, uint32_t index, uint64_t *matches)
+void cbpd_ruleset_mark(const struct cbp_ruleset *set, uint32_t index, uint64_t *matches)
 {
     set_bit(matches, index);
     set_bit(matches + rule_word_count(set), index / 64);
@@ -126,7 +126,7 @@ static uint32_t mark_chain(const struct cbp_ruleset *set, uint32_t next, uint64_
     uint32_t added_count = 0;
     for (; next != 0; next = rules[next - 1].next) {
         added_count += (matches[(next - 1) / 64] >> ((next - 1) % 64) & 1) == 0;
-        cbp_ruleset_mark(set, next - 1, matches);
+        cbpd_ruleset_mark(set, next - 1, matches);
     }
     return added_count;
 }
@@ -134,7 +134,7 @@ static uint32_t mark_chain(const struct cbp_ruleset *set, uint32_t next, uint64_
 static void try_pattern(struct search *search, const struct cbp_ruleset_pattern *pattern)
 {
     struct cbp_text text = cbp_ruleset_text(search->set, pattern);
-    if (cbp_pattern_matches(&text, pattern->is_path ? &search->path : &search->file_name))
+    if (cbpd_pattern_matches(&text, pattern->is_path ? &search->path : &search->file_name))
         search->added_count += mark_chain(search->set, pattern->first_rule, search->matches);
 }
 
@@ -216,15 +216,15 @@ static void try_keyless(struct search *search)
             try_pattern(search, &patterns[i]);
 }
 
-uint32_t cbp_ruleset_match_name(const struct cbp_ruleset *set, const void *name, size_t size,
-                                uint64_t *matches)
+uint32_t cbpd_ruleset_match_name(const struct cbp_ruleset *set, const void *name, size_t size,
+                                 uint64_t *matches)
 {
     struct search search = {.set = set,
                             .path = {name, size, set->comparison},
                             .filter = cbp_ruleset_section(set, CBP_RULESET_FILTER),
                             .filter_shift = 32 - set->filter_bits,
                             .matches = matches};
-    search.file_name = cbp_text_file_name(&search.path);
+    search.file_name = cbpd_text_file_name(&search.path);
     probe_start(&search, CBP_RULESET_FILE_PREFIX, search.file_name);
     probe_start(&search, CBP_RULESET_PATH_PREFIX, search.path);
     probe_end(&search);
@@ -232,17 +232,17 @@ uint32_t cbp_ruleset_match_name(const struct cbp_ruleset *set, const void *name,
     return search.added_count;
 }
 
-void cbp_ruleset_process_of(const struct cbp_ruleset *set, uint32_t index, uint32_t *process_id,
-                            uint64_t *start_time)
+void cbpd_ruleset_process_of(const struct cbp_ruleset *set, uint32_t index, uint32_t *process_id,
+                             uint64_t *start_time)
 {
-    const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set, index);
+    const struct cbp_ruleset_rule *rule = cbpd_ruleset_rule_at(set, index);
     const struct cbp_ruleset_process *processes = cbp_ruleset_section(set, CBP_RULESET_PROCESSES);
     bool is_for_one = rule->match == CBP_RULE_MATCH_PROCESS;
     *process_id = is_for_one ? processes[rule->owner].process_id : 0;
     *start_time = is_for_one ? processes[rule->owner].start_time : 0;
 }
 
-uint32_t cbp_ruleset_comparison(const struct cbp_ruleset *set)
+uint32_t cbpd_ruleset_comparison(const struct cbp_ruleset *set)
 {
     return set->comparison;
 }
@@ -256,8 +256,8 @@ static int compare_process(const struct cbp_ruleset_process *process, uint32_t p
     return (process->start_time > start_time) - (process->start_time < start_time);
 }
 
-uint32_t cbp_ruleset_match_process(const struct cbp_ruleset *set, uint32_t process_id, uint64_t start_time,
-                                   uint64_t *matches)
+uint32_t cbpd_ruleset_match_process(const struct cbp_ruleset *set, uint32_t process_id, uint64_t start_time,
+                                    uint64_t *matches)
 {
     const struct cbp_ruleset_process *processes = cbp_ruleset_section(set, CBP_RULESET_PROCESSES);
     uint32_t low = 0, high = set->process_count;
@@ -274,18 +274,18 @@ uint32_t cbp_ruleset_match_process(const struct cbp_ruleset *set, uint32_t proce
     return added_count;
 }
 
-uint32_t cbp_ruleset_rule_count(const struct cbp_ruleset *set)
+uint32_t cbpd_ruleset_rule_count(const struct cbp_ruleset *set)
 {
     return set->rule_count;
 }
 
-const struct cbp_ruleset_rule *cbp_ruleset_rule_at(const struct cbp_ruleset *set, uint32_t index)
+const struct cbp_ruleset_rule *cbpd_ruleset_rule_at(const struct cbp_ruleset *set, uint32_t index)
 {
     const struct cbp_ruleset_rule *rules = cbp_ruleset_section(set, CBP_RULESET_RULES);
     return &rules[index];
 }
 
-uint32_t cbp_ruleset_find(const struct cbp_ruleset *set, uint32_t rule_id)
+uint32_t cbpd_ruleset_find(const struct cbp_ruleset *set, uint32_t rule_id)
 {
     const struct cbp_ruleset_rule *rules = cbp_ruleset_section(set, CBP_RULESET_RULES);
     uint32_t low = 0, high = set->rule_count;
@@ -299,7 +299,7 @@ uint32_t cbp_ruleset_find(const struct cbp_ruleset *set, uint32_t rule_id)
     return low < set->rule_count && rules[low].rule_id == rule_id ? low : set->rule_count;
 }
 
-uint32_t cbp_ruleset_word_count(const struct cbp_ruleset *set)
+uint32_t cbpd_ruleset_word_count(const struct cbp_ruleset *set)
 {
     return rule_word_count(set) + (rule_word_count(set) + 63) / 64;
 }
@@ -327,7 +327,7 @@ static uint32_t next_bit(const uint64_t *words, uint32_t from, uint32_t bit_coun
     return bit_count;
 }
 
-uint32_t cbp_ruleset_next(const struct cbp_ruleset *set, const uint64_t *matches, uint32_t from)
+uint32_t cbpd_ruleset_next(const struct cbp_ruleset *set, const uint64_t *matches, uint32_t from)
 {
     uint32_t word_count = rule_word_count(set), word = from / 64;
     if (word < word_count && matches[word] >> (from % 64) == 0) {
@@ -337,11 +337,11 @@ uint32_t cbp_ruleset_next(const struct cbp_ruleset *set, const uint64_t *matches
     return word < word_count ? next_bit(matches, from, set->rule_count) : set->rule_count;
 }
 
-uint32_t cbp_ruleset_keep(const struct cbp_ruleset *set, bool allowing, uint64_t *matches)
+uint32_t cbpd_ruleset_keep(const struct cbp_ruleset *set, bool allowing, uint64_t *matches)
 {
     uint32_t count = 0;
-    for (uint32_t i = 0; (i = cbp_ruleset_next(set, matches, i)) < set->rule_count; i++) {
-        if ((cbp_ruleset_rule_at(set, i)->action == CBP_ACTION_ALLOW) == allowing)
+    for (uint32_t i = 0; (i = cbpd_ruleset_next(set, matches, i)) < set->rule_count; i++) {
+        if ((cbpd_ruleset_rule_at(set, i)->action == CBP_ACTION_ALLOW) == allowing)
             count++;
         else
             matches[i / 64] &= ~((uint64_t) 1 << (i % 64));
@@ -349,7 +349,7 @@ uint32_t cbp_ruleset_keep(const struct cbp_ruleset *set, bool allowing, uint64_t
     return count;
 }
 
-void cbp_ruleset_retire(struct cbp_ruleset *set, uint32_t index)
+void cbpd_ruleset_retire(struct cbp_ruleset *set, uint32_t index)
 {
     struct cbp_ruleset_rule *rule =
         (struct cbp_ruleset_rule *) (void *) ((unsigned char *) set + set->offsets[CBP_RULESET_RULES]) +
@@ -359,10 +359,11 @@ void cbp_ruleset_retire(struct cbp_ruleset *set, uint32_t index)
     rule->flags = 0;
 }
 
-void cbp_ruleset_add_stance(const struct cbp_ruleset *set, const uint64_t *matches, struct cbp_stance *stance)
+void cbpd_ruleset_add_stance(const struct cbp_ruleset *set, const uint64_t *matches,
+                             struct cbp_stance *stance)
 {
-    for (uint32_t i = 0; (i = cbp_ruleset_next(set, matches, i)) < set->rule_count; i++) {
-        const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set, i);
-        cbp_stance_add(stance, rule->rule_id, rule->match, rule->action, rule->action_value);
+    for (uint32_t i = 0; (i = cbpd_ruleset_next(set, matches, i)) < set->rule_count; i++) {
+        const struct cbp_ruleset_rule *rule = cbpd_ruleset_rule_at(set, i);
+        cbpd_stance_add(stance, rule->rule_id, rule->match, rule->action, rule->action_value);
     }
 }

@@ -6,7 +6,7 @@ static bool is_within(uint32_t value, uint32_t least, uint32_t most)
     return value >= least && value <= most;
 }
 
-uint32_t cbp_ruleset_lay_out(const struct cbp_ruleset *set, uint32_t *offsets)
+uint32_t cbpd_ruleset_lay_out(const struct cbp_ruleset *set, uint32_t *offsets)
 {
     const uint64_t sizes[CBP_RULESET_SECTION_COUNT] = {
         (uint64_t) set->pattern_count * sizeof(struct cbp_ruleset_pattern),
@@ -36,7 +36,7 @@ static bool header_is_sound(const struct cbp_ruleset *set, size_t size)
         !is_within(set->filter_bits, CBP_RULESET_FILTER_BITS_MIN, CBP_RULESET_FILTER_BITS_MAX) ||
         !is_within(set->bucket_bits, CBP_RULESET_BUCKET_BITS_MIN, CBP_RULESET_BUCKET_BITS_MAX))
         return false;
-    if (cbp_ruleset_lay_out(set, offsets) != size)
+    if (cbpd_ruleset_lay_out(set, offsets) != size)
         return false;
     for (uint32_t i = 0; i < CBP_RULESET_SECTION_COUNT; i++)
         if (set->offsets[i] != offsets[i])
@@ -149,7 +149,7 @@ static bool pattern_is_sound(const struct cbp_ruleset *set, uint32_t index, uint
         pattern->size > set->text_size - text_end)
         return false;
     struct cbp_text text = cbp_ruleset_text(set, pattern);
-    return units_are_sound(&text) && cbp_ruleset_describe(&text, pattern->kind, &key) &&
+    return units_are_sound(&text) && cbpd_ruleset_describe(&text, pattern->kind, &key) &&
            key.is_path == pattern->is_path && key.hash == pattern->hash && key.pairs == pairs[index] &&
            is_reachable(set, &key, bucket);
 }
@@ -174,7 +174,7 @@ static bool patterns_are_sound(const struct cbp_ruleset *set)
     return text_end == set->text_size;
 }
 
-uint32_t cbp_ruleset_validate(const void *block, size_t size)
+uint32_t cbpd_ruleset_validate(const void *block, size_t size)
 {
     const struct cbp_ruleset *set = block;
     if (((uintptr_t) block & 7u) != 0 || size < sizeof *set || !header_is_sound(set, size) ||

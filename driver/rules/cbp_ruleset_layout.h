@@ -120,7 +120,7 @@ static inline uint64_t cbp_ruleset_filter_bits(uint32_t hash)
 
 /* Writes the offsets of the sections, from the counts in the header, which must be within the limits above.
  * Returns the size of the block, which these limits keep below 4 GiB. */
-uint32_t cbp_ruleset_lay_out(const struct cbp_ruleset *set, uint32_t *offsets);
+uint32_t cbpd_ruleset_lay_out(const struct cbp_ruleset *set, uint32_t *offsets);
 
 /* Gives the bit of two neighbouring units. */
 static inline uint64_t cbp_ruleset_pair(uint32_t left, uint32_t right)
@@ -140,6 +140,6 @@ struct cbp_ruleset_key {
 
 /* Gives the key of this kind of a pattern with this text. False: it cannot have one, and nothing is written. A
  * pattern has exactly one, or with literals at both ends a prefix and a suffix. */
-bool cbp_ruleset_describe(const struct cbp_text *text, uint32_t kind, struct cbp_ruleset_key *key);
+bool cbpd_ruleset_describe(const struct cbp_text *text, uint32_t kind, struct cbp_ruleset_key *key);
 
 #endif

@@ -11,7 +11,7 @@ static size_t encode_point(uint32_t point, unsigned char *text)
     return size;
 }
 
-size_t cbp_wtf8_encode(const uint16_t *units, size_t count, char *text)
+size_t cbpd_wtf8_encode(const uint16_t *units, size_t count, char *text)
 {
     unsigned char *at = (unsigned char *) text;
     for (size_t i = 0; i < count; i++) {
@@ -44,7 +44,7 @@ static uint32_t decode_point(const unsigned char *text, size_t size, size_t *len
     return point < least[wanted] || point > 0x10ffffu ? UINT32_MAX : point;
 }
 
-size_t cbp_wtf8_decode(const char *text, size_t size, uint16_t *units)
+size_t cbpd_wtf8_decode(const char *text, size_t size, uint16_t *units)
 {
     size_t count = 0, length;
     for (size_t i = 0; i < size; i += length) {

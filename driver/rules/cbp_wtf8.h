@@ -18,10 +18,10 @@ static inline bool cbp_is_low_surrogate(uint32_t unit)
 }
 
 /* Writes count units as WTF-8 to text, which has room for 3 * count bytes. Gives the number of bytes. */
-size_t cbp_wtf8_encode(const uint16_t *units, size_t count, char *text);
+size_t cbpd_wtf8_encode(const uint16_t *units, size_t count, char *text);
 
 /* Writes size bytes of text as UTF-16 to units, which has room for size of them. Gives the number of units,
  * or SIZE_MAX if the text is malformed. */
-size_t cbp_wtf8_decode(const char *text, size_t size, uint16_t *units);
+size_t cbpd_wtf8_decode(const char *text, size_t size, uint16_t *units);
 
 #endif

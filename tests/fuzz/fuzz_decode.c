@@ -51,7 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     message->header.type = CBP_MESSAGE_EVENT;
     message->reserved = 0;
     message->session_id %= CBP_SESSION_MAX;
-    if (cbp_message_check(message, size, CBP_MESSAGE_EVENT) == 0) {
+    if (cbpd_message_check(message, size, CBP_MESSAGE_EVENT) == 0) {
         struct cbpi_delivery delivery = {.capacity = cbpi_event_decoded_size(message)};
         delivery.event = malloc(delivery.capacity);
         if (delivery.event == NULL)

@@ -1,4 +1,4 @@
-/* Fuzzes cbp_message_check() with messages of every type. The first byte of an input chooses the type and
+/* Fuzzes cbpd_message_check() with messages of every type. The first byte of an input chooses the type and
  * whether the header is made right, without which few inputs would get past it. What is accepted is then read
  * as its receivers read it, in a block of exactly its size: the address sanitizer sees a byte too far. */
 #include "cbp_message_check.h"
@@ -60,7 +60,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         uint32_t start[2] = {(uint32_t) message_size, type};
         memcpy(message, start, sizeof start);
     }
-    if (cbp_message_check(message, message_size, type) == 0) {
+    if (cbpd_message_check(message, message_size, type) == 0) {
         if (message_size < sizeof(struct cbp_message_header))
             abort();
         if (type == CBP_MESSAGE_EVENT)

@@ -1,4 +1,4 @@
-/* Fuzzes cbp_pattern_matches_path() against a second definition of the same thing: a table of which
+/* Fuzzes cbpd_pattern_matches_path() against a second definition of the same thing: a table of which
  * beginnings of the pattern match which beginnings of the name. The pattern and the name are separated by the
  * first NUL. */
 #define _GNU_SOURCE
@@ -99,7 +99,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memcpy(name, separator + 1, name_size);
         struct cbp_text pattern_text = {pattern, pattern_size, CBP_COMPARE_BYTES};
         struct cbp_text name_text = {name, name_size, CBP_COMPARE_BYTES};
-        int matches = cbp_pattern_matches_path(&pattern_text, &name_text);
+        int matches = cbpd_pattern_matches_path(&pattern_text, &name_text);
         int wanted =
             expected((const unsigned char *) pattern, pattern_size, (const unsigned char *) name, name_size);
         if (wanted >= 0 && !matches != !wanted)

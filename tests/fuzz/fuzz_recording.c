@@ -63,7 +63,7 @@ static void read_all(unsigned char *bytes, size_t size)
         return;
     }
     while ((error = cbpi_recording_next(&file, &message)) == 0)
-        if (cbp_message_check(message, message->size, message->type) != 0 ||
+        if (cbpd_message_check(message, message->size, message->type) != 0 ||
             (const unsigned char *) message + message->size > bytes + size)
             abort();
     if (error == CBP_ERROR_INVALID_DATA)

@@ -64,7 +64,7 @@ static struct cbp_ruleset *build(struct input *input, uint32_t comparison, struc
     }
     if (cbpi_ruleset_build(comparison, rules, count, &set, size) != 0)
         return NULL;
-    if (cbp_ruleset_validate(set, *size) != 0)
+    if (cbpd_ruleset_validate(set, *size) != 0)
         abort();
     for (size_t i = 0; i < change_count; i++) {
         size_t at = (changes[3 * i] | (size_t) changes[3 * i + 1] << 8) % *size;
@@ -75,39 +75,39 @@ static struct cbp_ruleset *build(struct input *input, uint32_t comparison, struc
 
 static struct cbp_text scope_of(const struct cbp_ruleset_pattern *pattern, const struct cbp_text *name)
 {
-    return pattern->is_path ? *name : cbp_text_file_name(name);
+    return pattern->is_path ? *name : cbpd_text_file_name(name);
 }
 
 /* Whether the rule with this index should be marked for this name. */
 static int is_expected(const struct cbp_ruleset *set, uint32_t index, const struct cbp_text *name)
 {
     const struct cbp_ruleset_pattern *patterns = cbp_ruleset_section(set, CBP_RULESET_PATTERNS);
-    const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set, index);
+    const struct cbp_ruleset_rule *rule = cbpd_ruleset_rule_at(set, index);
     if (rule->match != CBP_RULE_MATCH_NAME)
         return 0;
     struct cbp_text pattern = cbp_ruleset_text(set, &patterns[rule->owner]);
     struct cbp_text scope = scope_of(&patterns[rule->owner], name);
-    return cbp_pattern_matches(&pattern, &scope);
+    return cbpd_pattern_matches(&pattern, &scope);
 }
 
 static void match(const struct cbp_ruleset *set, const struct cbp_text *name)
 {
-    uint32_t count = cbp_ruleset_rule_count(set), marked = 0, word_count = cbp_ruleset_word_count(set);
+    uint32_t count = cbpd_ruleset_rule_count(set), marked = 0, word_count = cbpd_ruleset_word_count(set);
     uint64_t *matches = word_count ? calloc(word_count, sizeof *matches) : NULL;
     struct cbp_stance stance = {0};
-    uint32_t added = cbp_ruleset_match_name(set, name->units, name->size, matches);
+    uint32_t added = cbpd_ruleset_match_name(set, name->units, name->size, matches);
     for (uint32_t i = 0; i < count; i++) {
-        int is_marked = cbp_ruleset_next(set, matches, i) == i;
+        int is_marked = cbpd_ruleset_next(set, matches, i) == i;
         marked += (uint32_t) is_marked;
         if (is_marked != is_expected(set, i, name))
             abort();
     }
-    if (marked != added || cbp_ruleset_match_name(set, name->units, name->size, matches) != 0)
+    if (marked != added || cbpd_ruleset_match_name(set, name->units, name->size, matches) != 0)
         abort();
     for (uint32_t id = 0; id < 4; id++)
-        added += cbp_ruleset_match_process(set, id, id, matches);
-    cbp_ruleset_add_stance(set, matches, &stance);
-    if (added > count || (count != 0 && cbp_ruleset_find(set, cbp_ruleset_rule_at(set, 0)->rule_id) != 0))
+        added += cbpd_ruleset_match_process(set, id, id, matches);
+    cbpd_ruleset_add_stance(set, matches, &stance);
+    if (added > count || (count != 0 && cbpd_ruleset_find(set, cbpd_ruleset_rule_at(set, 0)->rule_id) != 0))
         abort();
     free(matches);
 }
@@ -146,7 +146,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     } else {
         set = build(&input, data[0] & MODE_UTF16 ? CBP_COMPARE_UTF16 : CBP_COMPARE_BYTES, &name, &set_size);
     }
-    if (set && cbp_ruleset_validate(set, set_size) == 0)
+    if (set && cbpd_ruleset_validate(set, set_size) == 0)
         match_all(set, &name);
     free(set);
     return 0;

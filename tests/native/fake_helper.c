@@ -367,7 +367,7 @@ static void serve_launch(const struct cbp_launch *launch, const int *fds)
     }
     reply_to(&launch->header, 0, 0);
     if (recv(fds[0], &ready, sizeof ready, 0) != sizeof ready ||
-        cbp_message_check(&ready, sizeof ready, CBP_MESSAGE_LAUNCH_READY) != 0)
+        cbpd_message_check(&ready, sizeof ready, CBP_MESSAGE_LAUNCH_READY) != 0)
         result.status = CBP_ERROR_BROKEN_PIPE;
     else if (send(fds[0], &go, sizeof go, MSG_NOSIGNAL) != sizeof go)
         broken("the launcher left before it was told to go");
@@ -404,7 +404,7 @@ static void serve_query(const struct cbp_process_query *query)
 static void serve_request(void *bytes, size_t size, const int *fds)
 {
     const struct cbp_message_header *header = bytes;
-    if (size < sizeof *header || cbp_message_check(bytes, size, header->type) != 0)
+    if (size < sizeof *header || cbpd_message_check(bytes, size, header->type) != 0)
         broken("a malformed request");
     switch (header->type) {
     case CBP_MESSAGE_HELLO:

@@ -27,7 +27,7 @@ static size_t commands_size, commands_read;
 
 static uint32_t rule_count(const struct cbp_ruleset *set)
 {
-    return set ? cbp_ruleset_rule_count(set) : 0;
+    return set ? cbpd_ruleset_rule_count(set) : 0;
 }
 
 static struct cbp_text pattern_of(const struct cbp_ruleset *set, const struct cbp_ruleset_rule *rule)
@@ -56,9 +56,9 @@ static struct cbp_ruleset *read_block(int fd, uint64_t size)
             broken("the rules cannot be read");
         got += (uint64_t) more;
     }
-    if (cbp_ruleset_validate(set, size) != 0)
+    if (cbpd_ruleset_validate(set, size) != 0)
         broken("the rules are malformed");
-    if (cbp_ruleset_comparison(set) != CBP_COMPARE_BYTES)
+    if (cbpd_ruleset_comparison(set) != CBP_COMPARE_BYTES)
         broken("the rules are for another system");
     return set;
 }
@@ -67,8 +67,8 @@ static void check_rest(const struct cbp_ruleset *main_part, const struct cbp_rul
 {
     if (rule_count(main_part) <= 1024 || rule_count(rest) > 128)
         broken("rules in two parts for no reason");
-    uint32_t last_id = cbp_ruleset_rule_at(main_part, rule_count(main_part) - 1)->rule_id;
-    if (rule_count(rest) > 0 && cbp_ruleset_rule_at(rest, 0)->rule_id <= last_id)
+    uint32_t last_id = cbpd_ruleset_rule_at(main_part, rule_count(main_part) - 1)->rule_id;
+    if (rule_count(rest) > 0 && cbpd_ruleset_rule_at(rest, 0)->rule_id <= last_id)
         broken("the rest is not newer than the main part");
 }
 
@@ -77,7 +77,7 @@ static uint32_t rule_to_attach(const struct cbp_ruleset *set, uint32_t attach_ru
 {
     uint32_t flagged = 0;
     for (uint32_t i = rule_count(set); i-- > 0;) {
-        const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set, i);
+        const struct cbp_ruleset_rule *rule = cbpd_ruleset_rule_at(set, i);
         if (rule->flags & CBP_RULE_FLAG_ATTACH &&
             (attach_rule_id == CBP_ATTACH_ALL || attach_rule_id == rule->rule_id))
             flagged = rule->rule_id;
@@ -115,7 +115,7 @@ static void dump(const struct given *given)
     fprintf(file, "taken %u %llu\n", given->set_count, (unsigned long long) given->block_bytes);
     for (uint32_t i = 0; i < CBP_RULES_PART_COUNT; i++)
         for (uint32_t k = 0; k < rule_count(given->parts[i]); k++)
-            dump_rule(file, i, given->parts[i], cbp_ruleset_rule_at(given->parts[i], k));
+            dump_rule(file, i, given->parts[i], cbpd_ruleset_rule_at(given->parts[i], k));
     if (fclose(file) != 0)
         broken("the rules cannot be written");
 }
@@ -139,7 +139,7 @@ static void hear_all(struct given *given, const struct cbp_ruleset *set)
     memset(commands, 0, sizeof commands);
     commands_size = commands_read = 0;
     for (uint32_t i = 0; i < rule_count(set); i++) {
-        const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set, i);
+        const struct cbp_ruleset_rule *rule = cbpd_ruleset_rule_at(set, i);
         if (!is_command(set, rule) || rule->rule_id <= given->last_command_id)
             continue;
         struct cbp_text pattern = pattern_of(set, rule);
@@ -167,12 +167,12 @@ int fake_rules_has_heard(const char *command)
 
 static void retire(struct cbp_ruleset *main_part, const struct cbp_rules *request)
 {
-    uint32_t index = main_part ? cbp_ruleset_find(main_part, request->gone_rule_id) : 0;
+    uint32_t index = main_part ? cbpd_ruleset_find(main_part, request->gone_rule_id) : 0;
     if (request->part != CBP_RULES_PART_REST || index >= rule_count(main_part))
         broken("a rule goes that the main part does not have, or that goes with a new one");
-    if (cbp_ruleset_rule_at(main_part, index)->action == CBP_RULESET_NO_ACTION)
+    if (cbpd_ruleset_rule_at(main_part, index)->action == CBP_RULESET_NO_ACTION)
         broken("a rule goes that has gone before");
-    cbp_ruleset_retire(main_part, index);
+    cbpd_ruleset_retire(main_part, index);
 }
 
 uint32_t fake_rules_take(const struct cbp_rules *request, int fd, uint32_t refusal, uint32_t *rule_id)
@@ -214,7 +214,7 @@ static uint32_t count_of(const struct given *given)
     uint32_t count = 0;
     for (uint32_t i = 0; i < CBP_RULES_PART_COUNT; i++)
         for (uint32_t k = 0; k < rule_count(given->parts[i]); k++)
-            count += counts(given->parts[i], cbp_ruleset_rule_at(given->parts[i], k));
+            count += counts(given->parts[i], cbpd_ruleset_rule_at(given->parts[i], k));
     for (uint32_t i = 0; i < LAUNCH_MAX; i++)
         count += given->launches[i] != 0;
     return count;

@@ -187,14 +187,14 @@ static void play_launcher(int fd, uint32_t helper_process_id)
     struct cbp_launch_ready ready = {.header = {.size = sizeof ready, .type = CBP_MESSAGE_LAUNCH_READY}};
     struct cbp_launch_go go;
     ssize_t size = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
-    CHECK(size > 0 && cbp_message_check(bytes, (size_t) size, CBP_MESSAGE_LAUNCH_TARGET) == 0);
+    CHECK(size > 0 && cbpd_message_check(bytes, (size_t) size, CBP_MESSAGE_LAUNCH_TARGET) == 0);
     CHECK(target->argument_size == 5 && strcmp((char *) bytes + target->argument_offset, "prog") == 0);
     CHECK(target->paths_size == 24);
     CHECK(memcmp(bytes + target->paths_offset, "/bin/prog\0/usr/bin/prog", 24) == 0);
     CHECK(target->helper_process_id == helper_process_id);
     CHECK(send(fd, &ready, sizeof ready, 0) == sizeof ready);
     CHECK(recv(fd, &go, sizeof go, 0) == sizeof go);
-    CHECK(cbp_message_check(&go, sizeof go, CBP_MESSAGE_LAUNCH_GO) == 0);
+    CHECK(cbpd_message_check(&go, sizeof go, CBP_MESSAGE_LAUNCH_GO) == 0);
 }
 
 static uint32_t helper_process_id;

@@ -202,10 +202,10 @@ class Engine:
             ("keep", c_uint32, (c_void_p, c_bool, c_void_p)),
             ("add_stance", None, (c_void_p, c_void_p, ctypes.POINTER(Stance))),
         ):
-            function = getattr(self.library, f"cbp_ruleset_{name}")
+            function = getattr(self.library, f"cbpd_ruleset_{name}")
             function.restype, function.argtypes = result, arguments
             setattr(self, name, function)
-        self.matches_path = self.library.cbp_pattern_matches_path
+        self.matches_path = self.library.cbpd_pattern_matches_path
         self.matches_path.restype = c_bool
         self.matches_path.argtypes = (ctypes.POINTER(Text), ctypes.POINTER(Text))
 

@@ -29,7 +29,7 @@ static bool receive_target(int channel)
 {
     long size = receive_from(channel, &target, sizeof target, MSG_TRUNC);
     if (size < (long) sizeof target.message || size > TARGET_SIZE_MAX ||
-        cbp_message_check(&target, (size_t) size, CBP_MESSAGE_LAUNCH_TARGET) != 0 ||
+        cbpd_message_check(&target, (size_t) size, CBP_MESSAGE_LAUNCH_TARGET) != 0 ||
         target.message.argument_size == 0 || target.message.paths_size == 0)
         return false;
     return target.bytes[target.message.argument_offset + target.message.argument_size - 1] == 0 &&
@@ -50,7 +50,7 @@ static bool await_go(int channel, struct cbp_launch_go *go)
     do
         size = receive_from(channel, go, sizeof *go, 0);
     while (size == -EINTR);
-    return size == (long) sizeof *go && cbp_message_check(go, sizeof *go, CBP_MESSAGE_LAUNCH_GO) == 0 &&
+    return size == (long) sizeof *go && cbpd_message_check(go, sizeof *go, CBP_MESSAGE_LAUNCH_GO) == 0 &&
            go->status == 0;
 }
 

@@ -42,7 +42,7 @@ static bool could_refuse(const struct handle_call *call, uint32_t session_id)
     uint32_t rights = session->open ? rights_taken_in(call->self, session_id) : 0;
     return session->open && ((session->settings.events & CBPD_HANDLE_OPERATIONS) != 0 ||
                              (call->process_access & rights) != 0 ||
-                             (call->thread_access & cbp_thread_rights_of(rights)) != 0);
+                             (call->thread_access & cbpd_thread_rights_of(rights)) != 0);
 }
 
 /* ---- The targets of a call ---- */

@@ -129,7 +129,7 @@ static void serve_launcher(struct tracer *self, struct launch *launch)
         return;
     const struct cbp_message_header *header = received.message;
     uint32_t type = received.is_whole && received.size >= sizeof *header ? header->type : 0;
-    if (cbp_message_check(received.message, received.size, type) != 0)
+    if (cbpd_message_check(received.message, received.size, type) != 0)
         type = 0;
     if (type == CBP_MESSAGE_LAUNCH_READY && !launch->task && !self->helper.leaving) {
         seize_launcher(self, launch, &received.sender);

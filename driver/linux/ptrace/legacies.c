@@ -81,7 +81,7 @@ static void add_stance(struct cbp_stance *stance, const struct cbp_stance *other
     stance->ignored &= other->ignored;
     stance->allowed &= other->allowed;
     stance->strip_mask |= other->strip_mask;
-    cbp_denial_add(&stance->deny, &other->deny);
+    cbpd_denial_add(&stance->deny, &other->deny);
 }
 
 static void add_to_sum(struct tracer *self, const struct legacy *legacy)

@@ -113,8 +113,8 @@ static void add_candidate(struct debugger *self, struct process *nobody, struct 
     for (uint32_t id = 0; id < CBP_SESSION_MAX; id++) {
         sum[id].asked |= stances[id].asked;
         sum[id].strip_mask |= stances[id].strip_mask;
-        cbp_denial_add(&sum[id].deny, &stances[id].deny);
-        cbp_denial_add(&sum[id].deny_all, &stances[id].deny_all);
+        cbpd_denial_add(&sum[id].deny, &stances[id].deny);
+        cbpd_denial_add(&sum[id].deny_all, &stances[id].deny_all);
     }
 }
 

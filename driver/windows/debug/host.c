@@ -14,7 +14,7 @@ static const void *name_units(void *context, const char *name, uint32_t size, si
     (void) context;
     if (size > sizeof units / sizeof units[0])
         return NULL;
-    *count = cbp_wtf8_decode(name, size, units);
+    *count = cbpd_wtf8_decode(name, size, units);
     return *count != SIZE_MAX ? units : NULL;
 }
 

@@ -16,7 +16,7 @@ static bool put_units(struct text *text, const uint16_t *units, size_t count)
     text->size = 0;
     if (!text_reserve(text, 3 * count + 1))
         return false;
-    text->size = cbp_wtf8_encode(units, count, text->bytes);
+    text->size = cbpd_wtf8_encode(units, count, text->bytes);
     return true;
 }
 

@@ -33,7 +33,7 @@ uint32_t cbp_message_validate(const void *message, uint64_t size, uint32_t type)
             return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a message");
         aligned = memcpy(copy, message, (size_t) size);
     }
-    uint32_t error = aligned ? cbp_message_check(aligned, (size_t) size, type) : CBP_ERROR_INVALID_DATA;
+    uint32_t error = aligned ? cbpd_message_check(aligned, (size_t) size, type) : CBP_ERROR_INVALID_DATA;
     free(copy);
     return error ? cbpi_fail(error, "not a well-formed message of type %u", type) : 0;
 }
@@ -50,11 +50,11 @@ static uint32_t match_pattern(const char *pattern, size_t pattern_size, const ch
         if (!units)
             return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a name");
         wanted.units = units;
-        wanted.size = cbp_wtf8_decode(pattern, pattern_size, units);
+        wanted.size = cbpd_wtf8_decode(pattern, pattern_size, units);
         path.units = units + pattern_size;
-        path.size = cbp_wtf8_decode(name, name_size, units + pattern_size);
+        path.size = cbpd_wtf8_decode(name, name_size, units + pattern_size);
     }
-    *matches = wanted.size != SIZE_MAX && path.size != SIZE_MAX && cbp_pattern_matches_path(&wanted, &path);
+    *matches = wanted.size != SIZE_MAX && path.size != SIZE_MAX && cbpd_pattern_matches_path(&wanted, &path);
     free(units);
     return 0;
 }

@@ -62,7 +62,7 @@ uint32_t cbp_pattern_set_match(const struct cbp_pattern_set *set, const char *na
     size_t unit_count = (size_t) name_size;
     uint16_t *decoded = NULL;
     uint32_t error = CBP_ERROR_NOT_ENOUGH_MEMORY;
-    uint64_t *matches = calloc((size_t) cbp_ruleset_word_count(set->rules) + 1, sizeof *matches);
+    uint64_t *matches = calloc((size_t) cbpd_ruleset_word_count(set->rules) + 1, sizeof *matches);
     if (!matches)
         goto cleanup;
     if (set->comparison == CBP_COMPARE_UTF16) {
@@ -70,14 +70,14 @@ uint32_t cbp_pattern_set_match(const struct cbp_pattern_set *set, const char *na
         if (!decoded)
             goto cleanup;
         error = CBP_ERROR_INVALID_PARAMETER;
-        unit_count = cbp_wtf8_decode(name, (size_t) name_size, decoded);
+        unit_count = cbpd_wtf8_decode(name, (size_t) name_size, decoded);
         if (unit_count == SIZE_MAX)
             goto cleanup;
         units = decoded;
     }
-    cbp_ruleset_match_name(set->rules, units, unit_count, matches);
-    uint32_t rule_count = cbp_ruleset_rule_count(set->rules), found = 0;
-    for (uint32_t i = 0; (i = cbp_ruleset_next(set->rules, matches, i)) < rule_count; i++)
+    cbpd_ruleset_match_name(set->rules, units, unit_count, matches);
+    uint32_t rule_count = cbpd_ruleset_rule_count(set->rules), found = 0;
+    for (uint32_t i = 0; (i = cbpd_ruleset_next(set->rules, matches, i)) < rule_count; i++)
         if (found++ < capacity)
             indices[found - 1] = i;
     *count = found;

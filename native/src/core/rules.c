@@ -133,7 +133,7 @@ static uint32_t check_action(uint32_t flags, uint32_t action, uint32_t action_va
 static uint32_t check_units(const char *pattern, size_t pattern_size)
 {
     uint16_t units[CBP_PATTERN_SIZE_MAX];
-    if (cbp_wtf8_decode(pattern, pattern_size, units) == SIZE_MAX)
+    if (cbpd_wtf8_decode(pattern, pattern_size, units) == SIZE_MAX)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "the pattern is not UTF-8");
     return 0;
 }

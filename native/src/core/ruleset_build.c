@@ -100,7 +100,7 @@ static uint32_t take_text(struct build *build, const struct cbpi_rule *rule,
     if (build->header.comparison == CBP_COMPARE_UTF16) {
         uint16_t *units = (uint16_t *) build->units + build->unit_count;
         most = CBP_RULESET_UTF16_MAX;
-        count = cbp_wtf8_decode(rule->pattern, rule->pattern_size, units);
+        count = cbpd_wtf8_decode(rule->pattern, rule->pattern_size, units);
         for (size_t i = 0; count != SIZE_MAX && i < count; i++)
             units[i] = (uint16_t) cbp_fold_unit(units[i]);
     } else {
@@ -200,12 +200,12 @@ static uint32_t *crowd(struct build *build, const struct cbp_ruleset_key *key)
 static void find_keys(struct build *build, struct draft *draft)
 {
     struct cbp_text text = text_of(build, &draft->pattern);
-    if (cbp_ruleset_describe(&text, CBP_RULESET_EXACT, &draft->key) ||
-        cbp_ruleset_describe(&text, CBP_RULESET_NO_KEY, &draft->key))
+    if (cbpd_ruleset_describe(&text, CBP_RULESET_EXACT, &draft->key) ||
+        cbpd_ruleset_describe(&text, CBP_RULESET_NO_KEY, &draft->key))
         return;
-    if (!cbp_ruleset_describe(&text, CBP_RULESET_FILE_PREFIX, &draft->other))
-        cbp_ruleset_describe(&text, CBP_RULESET_PATH_PREFIX, &draft->other);
-    if (!cbp_ruleset_describe(&text, CBP_RULESET_SUFFIX, &draft->key)) {
+    if (!cbpd_ruleset_describe(&text, CBP_RULESET_FILE_PREFIX, &draft->other))
+        cbpd_ruleset_describe(&text, CBP_RULESET_PATH_PREFIX, &draft->other);
+    if (!cbpd_ruleset_describe(&text, CBP_RULESET_SUFFIX, &draft->key)) {
         draft->key = draft->other;
         draft->other.size = 0;
     }
@@ -298,7 +298,7 @@ static uint32_t write_block(struct build *build, struct cbp_ruleset **set, size_
 {
     struct cbp_ruleset *header = &build->header, *block;
     header->text_size = build->unit_count;
-    header->size = cbp_ruleset_lay_out(header, header->offsets);
+    header->size = cbpd_ruleset_lay_out(header, header->offsets);
     block = calloc(1, header->size);
     if (!block)
         return CBP_ERROR_NOT_ENOUGH_MEMORY;

@@ -71,7 +71,7 @@ static const char *read_record(struct cbp_recording_file *file, const struct cbp
         return "the record's checksum is wrong";
     if (!is_zero((const unsigned char *) header + record->size, padded_size - record->size))
         return "the filling behind the record is not zero";
-    if (cbp_message_check(header, record->size, header->type) != 0)
+    if (cbpd_message_check(header, record->size, header->type) != 0)
         return "the record is not a well-formed message";
     file->offset += sizeof *record + padded_size;
     *message = header;

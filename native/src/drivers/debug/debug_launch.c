@@ -153,7 +153,7 @@ static uint32_t wait_for_result(struct cbpi_launch_channel *base, uint32_t slice
         return cbpi_fail(CBP_ERROR_BROKEN_PIPE, "the helper has gone");
     }
     *result = *channel->result;
-    if (cbp_message_check(result, sizeof *result, CBP_MESSAGE_LAUNCH_RESULT) != 0)
+    if (cbpd_message_check(result, sizeof *result, CBP_MESSAGE_LAUNCH_RESULT) != 0)
         return cbpi_fail(CBP_ERROR_INVALID_DATA, "the launch's result is malformed");
     if (result->status == CBP_ERROR_NOT_FOUND)
         return cbpi_fail(result->status,

@@ -191,7 +191,7 @@ static uint32_t read_message(struct cbpi_channel_session *session, uint32_t numb
     unsigned char *at = (unsigned char *) delivery->event + delivery->capacity - copy_size;
     struct cbp_event_message *message = (struct cbp_event_message *) (void *) at;
     memcpy(message, &slot->message, size);
-    if (cbp_message_check(message, size, CBP_MESSAGE_EVENT) != 0 ||
+    if (cbpd_message_check(message, size, CBP_MESSAGE_EVENT) != 0 ||
         message->session_id != session->base.session_id)
         return CBP_ERROR_INVALID_DATA;
     uint32_t wanted = ((cbpi_event_decoded_size(message) + 7u) & ~7u) + copy_size;

@@ -49,7 +49,7 @@ static uint32_t receive_reply(struct cbpi_link *link, const struct cbp_message_h
                                                                         : "does not answer: it is busy");
         if (error != 0)
             return error;
-        if (cbp_message_check(reply, sizeof *reply, CBP_MESSAGE_REPLY) != 0)
+        if (cbpd_message_check(reply, sizeof *reply, CBP_MESSAGE_REPLY) != 0)
             return cbpi_fail(CBP_ERROR_INVALID_DATA, "the helper's reply is malformed");
         if (reply->header.id == request->id)
             return 0;

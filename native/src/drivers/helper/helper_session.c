@@ -47,11 +47,11 @@ uint32_t cbpi_helper_close(struct cbpi_helper_session *session)
 /* Gives the process that a rule of the set is for, 0 if it is for none. */
 static uint32_t process_of_rule(const struct cbp_ruleset *set, uint64_t rule_id)
 {
-    uint32_t count = cbp_ruleset_rule_count(set), process_id = 0;
+    uint32_t count = cbpd_ruleset_rule_count(set), process_id = 0;
     uint64_t start_time;
-    uint32_t index = rule_id <= UINT32_MAX ? cbp_ruleset_find(set, (uint32_t) rule_id) : count;
+    uint32_t index = rule_id <= UINT32_MAX ? cbpd_ruleset_find(set, (uint32_t) rule_id) : count;
     if (index < count)
-        cbp_ruleset_process_of(set, index, &process_id, &start_time);
+        cbpd_ruleset_process_of(set, index, &process_id, &start_time);
     return process_id;
 }
 

@@ -158,7 +158,7 @@ static uint32_t wait_for_result(struct cbpi_launch_channel *channel, uint32_t sl
     if (got <= 0)
         return cbpi_fail(CBP_ERROR_BROKEN_PIPE, "the launcher or the helper has died");
     if (got > (ssize_t) sizeof *result ||
-        cbp_message_check(result, (size_t) got, CBP_MESSAGE_LAUNCH_RESULT) != 0)
+        cbpd_message_check(result, (size_t) got, CBP_MESSAGE_LAUNCH_RESULT) != 0)
         return cbpi_fail(CBP_ERROR_INVALID_DATA, "the helper's message is malformed");
     if (result->status != 0) /* here a timeout is the helper's, and nothing to wait on for */
         return cbpi_fail(result->status == CBP_ERROR_TIMEOUT ? CBP_ERROR_GEN_FAILURE : result->status,

@@ -27,7 +27,7 @@ static const void *name_units(void *context, const char *name, uint32_t size, si
     if (!units)
         return NULL;
     population->units = units;
-    *count = cbp_wtf8_decode(name, size, population->units);
+    *count = cbpd_wtf8_decode(name, size, population->units);
     return *count != SIZE_MAX ? population->units : NULL;
 }
 
@@ -87,7 +87,7 @@ static bool is_in_force(const struct cbpd_policy *policy, uint32_t rule_id)
 {
     for (uint32_t part = 0; part < CBP_RULES_PART_COUNT; part++) {
         const struct cbpd_rule_set *set = policy->rules[CBPI_SCRIPT_SESSION][part];
-        if (set && cbp_ruleset_find(set->block, rule_id) < cbp_ruleset_rule_count(set->block))
+        if (set && cbpd_ruleset_find(set->block, rule_id) < cbpd_ruleset_rule_count(set->block))
             return true;
     }
     return false;
@@ -145,11 +145,11 @@ static void bind_waiting(struct cbpi_population *population, struct cbpd_process
     for (uint32_t part = 0; part < CBP_RULES_PART_COUNT; part++) {
         const struct cbpd_rule_set *set = population->policy.rules[CBPI_SCRIPT_SESSION][part];
         uint32_t count =
-            set && set->match_counts[CBP_RULE_MATCH_PROCESS] > 0 ? cbp_ruleset_rule_count(set->block) : 0;
+            set && set->match_counts[CBP_RULE_MATCH_PROCESS] > 0 ? cbpd_ruleset_rule_count(set->block) : 0;
         for (uint32_t i = 0; i < count; i++) {
-            uint32_t process_id, rule_id = cbp_ruleset_rule_at(set->block, i)->rule_id;
+            uint32_t process_id, rule_id = cbpd_ruleset_rule_at(set->block, i)->rule_id;
             uint64_t start_time;
-            cbp_ruleset_process_of(set->block, i, &process_id, &start_time);
+            cbpd_ruleset_process_of(set->block, i, &process_id, &start_time);
             if (process_id == process->pid && start_time == 0 && !list_has(population->bound, rule_id))
                 bind(population, rule_id, process);
         }
@@ -161,13 +161,13 @@ static void bind_new(struct cbpi_population *population, const struct cbpd_rule_
 {
     const struct cbpd_policy *policy = &population->policy;
     uint32_t newer_than = policy->sessions[CBPI_SCRIPT_SESSION].last_rule_id;
-    for (uint32_t i = cbp_ruleset_rule_count(set->block); i-- > 0;) {
-        const struct cbp_ruleset_rule *rule = cbp_ruleset_rule_at(set->block, i);
+    for (uint32_t i = cbpd_ruleset_rule_count(set->block); i-- > 0;) {
+        const struct cbp_ruleset_rule *rule = cbpd_ruleset_rule_at(set->block, i);
         uint32_t process_id;
         uint64_t start_time;
         if (rule->rule_id <= newer_than)
             return;
-        cbp_ruleset_process_of(set->block, i, &process_id, &start_time);
+        cbpd_ruleset_process_of(set->block, i, &process_id, &start_time);
         struct cbpd_process *process =
             process_id != 0 && start_time == 0 ? cbpd_find_process(policy, process_id) : NULL;
         if (process)

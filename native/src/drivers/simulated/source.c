@@ -201,7 +201,7 @@ static const struct cbp_message_header *message_at(const unsigned char *bytes, u
         return NULL;
     if (header->type != CBP_MESSAGE_EVENT && header->type != CBP_MESSAGE_SCRIPT_STEP)
         return NULL;
-    return cbp_message_check(header, header->size, header->type) == 0 ? header : NULL;
+    return cbpd_message_check(header, header->size, header->type) == 0 ? header : NULL;
 }
 
 uint32_t cbpi_source_append(struct cbpi_source *source, const void *messages, uint64_t size, uint64_t *count,

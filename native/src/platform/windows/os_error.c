@@ -37,6 +37,6 @@ uint32_t cbpi_fail_os(uint32_t os_error, const char *what)
     while (count > 0 && (units[count - 1] == '\r' || units[count - 1] == '\n' || units[count - 1] == '.'))
         count--;
     memcpy(copy, units, count * sizeof copy[0]);
-    text[cbp_wtf8_encode(copy, count, text)] = '\0';
+    text[cbpd_wtf8_encode(copy, count, text)] = '\0';
     return cbpi_fail(code_of(os_error), "%s: %s (%u)", what, text, (unsigned) os_error);
 }

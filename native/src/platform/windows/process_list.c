@@ -22,10 +22,10 @@ static size_t name_of(HANDLE process, const PROCESSENTRY32W *entry, struct scrat
 {
     uint32_t count = process ? cbpd_read_program_path(process, 0, scratch->units, CBPI_PATH_UNITS_MAX) : 0;
     if (count > 0)
-        return cbp_wtf8_encode(scratch->units, count, scratch->name);
+        return cbpd_wtf8_encode(scratch->units, count, scratch->name);
     count = (uint32_t) wcsnlen(entry->szExeFile, MAX_PATH);
     memcpy(scratch->units, entry->szExeFile, count * sizeof scratch->units[0]);
-    return cbp_wtf8_encode(scratch->units, count, scratch->name);
+    return cbpd_wtf8_encode(scratch->units, count, scratch->name);
 }
 
 /* Gives the command line, with its NUL. */
@@ -35,7 +35,7 @@ static size_t arguments_of(HANDLE process, uint32_t process_id, struct scratch *
                                           sizeof scratch->units / sizeof scratch->units[0]);
     if (count == 0)
         return 0;
-    size_t size = cbp_wtf8_encode(scratch->units, count, scratch->arguments);
+    size_t size = cbpd_wtf8_encode(scratch->units, count, scratch->arguments);
     scratch->arguments[size] = '\0';
     return size + 1;
 }
