@@ -34,7 +34,7 @@ class ErrorCode(IntEnum):
     GEN_FAILURE = 31  # The operating system refused a call that should have succeeded.
     NOT_SUPPORTED = 50  # This driver or platform does not offer the operation.
     INVALID_PARAMETER = 87  # A parameter is wrong.
-    BROKEN_PIPE = 109  # The driver's process has gone.
+    BROKEN_PIPE = 109  # The helper has gone.
     INSUFFICIENT_BUFFER = 122  # The buffer is too small.
     BUSY = 170  # The process is traced or filtered by another controller.
     INVALID_KERNEL_INFO_VERSION = 340  # The driver is older than the library.
@@ -43,7 +43,7 @@ class ErrorCode(IntEnum):
     FS_DRIVER_REQUIRED = 588  # The product is registered but its driver is missing or damaged.
     NO_CALLBACK_ACTIVE = 614  # The call is possible only inside an event handler.
     OPERATION_ABORTED = 995  # The operation ended because the filter stopped.
-    SERVICE_REQUEST_TIMEOUT = 1053  # The driver's process does not answer: it is stopped, or busy.
+    SERVICE_REQUEST_TIMEOUT = 1053  # The helper does not answer: it is stopped, or busy.
     POSSIBLE_DEADLOCK = 1131  # The call is not possible inside an event handler.
     NOT_FOUND = 1168  # There is no such rule, event or setting.
     CONNECTION_ACTIVE = 1230  # The call is not possible while the filter is active.

@@ -1,5 +1,5 @@
 # Builds the C tests: each tests/native/test_*.c is a program that links the core's objects and ends with status 0.
-# The core in it starts the driver's program from its own folder; the tests put the fake helper there.
+# The core in it starts the helper from its own folder; the tests put the fake helper there.
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/native_tests")
 
 add_executable(fake_helper tests/native/fake_helper.c tests/native/fake_rules.c)

@@ -33,7 +33,7 @@
     X(ERROR_GEN_FAILURE, 31u, "The operating system refused a call that should have succeeded.")             \
     X(ERROR_NOT_SUPPORTED, 50u, "This driver or platform does not offer the operation.")                     \
     X(ERROR_INVALID_PARAMETER, 87u, "A parameter is wrong.")                                                 \
-    X(ERROR_BROKEN_PIPE, 109u, "The driver's process has gone.")                                             \
+    X(ERROR_BROKEN_PIPE, 109u, "The helper has gone.")                                                       \
     X(ERROR_INSUFFICIENT_BUFFER, 122u, "The buffer is too small.")                                           \
     X(ERROR_BUSY, 170u, "The process is traced or filtered by another controller.")                          \
     X(ERROR_INVALID_KERNEL_INFO_VERSION, 340u, "The driver is older than the library.")                      \
@@ -42,7 +42,7 @@
     X(ERROR_FS_DRIVER_REQUIRED, 588u, "The product is registered but its driver is missing or damaged.")     \
     X(ERROR_NO_CALLBACK_ACTIVE, 614u, "The call is possible only inside an event handler.")                  \
     X(ERROR_OPERATION_ABORTED, 995u, "The operation ended because the filter stopped.")                      \
-    X(ERROR_SERVICE_REQUEST_TIMEOUT, 1053u, "The driver's process does not answer: it is stopped, or busy.") \
+    X(ERROR_SERVICE_REQUEST_TIMEOUT, 1053u, "The helper does not answer: it is stopped, or busy.")           \
     X(ERROR_POSSIBLE_DEADLOCK, 1131u, "The call is not possible inside an event handler.")                   \
     X(ERROR_NOT_FOUND, 1168u, "There is no such rule, event or setting.")                                    \
     X(ERROR_CONNECTION_ACTIVE, 1230u, "The call is not possible while the filter is active.")                \

@@ -95,7 +95,7 @@ static inline const char *cbp_event_arguments(const struct cbp_event *event)
 typedef void(CBP_CALL *cbp_event_callback)(struct cbp_event *event);
 
 /* The library calls this with a CBP_ERROR_ code and a sentence when something failed outside any call: events
- * were lost, a worker could not start, the driver's process died. It runs in the dispatcher's thread or a
+ * were lost, a worker could not start, the helper died. It runs in the dispatcher's thread or a
  * worker's; text lives until it returns. */
 typedef void(CBP_CALL *cbp_error_callback)(uint64_t context, uint32_t code, const char *text);
 
@@ -264,7 +264,7 @@ CBP_API uint32_t CBP_CALL cbp_session_get_config(struct cbp_session *session, co
  * long as the dispatcher lives) or at least TIMEOUT_MIN_MS, else CBP_ERROR_IMPLEMENTATION_LIMIT.
  * CBP_ERROR_NOT_READY without a product GUID; CBP_ERROR_CONNECTION_ACTIVE if it is active;
  * CBP_ERROR_APP_INIT_FAILURE if the driver's handshake or the first worker failed;
- * CBP_ERROR_FS_DRIVER_REQUIRED if the driver's program is missing or damaged; CBP_ERROR_PRIVILEGE_NOT_HELD if
+ * CBP_ERROR_FS_DRIVER_REQUIRED if the helper's program is missing or damaged; CBP_ERROR_PRIVILEGE_NOT_HELD if
  * no process may be traced here (cbp_driver_probe() tells); CBP_ERROR_POSSIBLE_DEADLOCK in a handler;
  * CBP_ERROR_INVALID_PARAMETER without callbacks; CBP_ERROR_NOT_SUPPORTED if the driver cannot do here what a
  * setting or a rule asks for. Where a limit is reached it gives CBP_ERROR_NO_SYSTEM_RESOURCES (processes,
