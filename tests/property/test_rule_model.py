@@ -71,8 +71,8 @@ class Machine(RuleMachine):
         ]
     )
 
-    def __init__(self) -> None:
-        super().__init__(CBProcess())
+    def __init__(self, own: Any = None) -> None:
+        super().__init__(own or CBProcess())
         self.simulator: Any = None
         self.answer = Answer()  # of the next handler
         self.moves_deadline = False
@@ -87,8 +87,7 @@ class Machine(RuleMachine):
 
     def prepare(self, image: Image) -> None:
         """Starts the filter, and a first process."""
-        self.filter.initialize("{0E6F2E4A-5E0B-4E67-8E60-6F4C5B0D6A31}")
-        self.simulator = Simulator(self.filter, TIMEOUT_MS)
+        self.simulator = self.connect()
         for kind in KINDS:
             setattr(self.filter, f"on_{kind}", self.make_handler(kind))
         self.filter.config("EventsToFire=-1")
@@ -96,6 +95,11 @@ class Machine(RuleMachine):
         root = self.model.add_process(1, image)
         self.fire(CREATION, self.creation(root, root, image), Outcome(SILENT))
         self.model.execute(root, image)
+
+    def connect(self) -> Any:
+        """Gives what plays operations for the filter."""
+        self.filter.initialize("{0E6F2E4A-5E0B-4E67-8E60-6F4C5B0D6A31}")
+        return Simulator(self.filter, TIMEOUT_MS)
 
     def make_handler(self, kind: str) -> Callable[[Any], None]:
         def handle(event: Any) -> None:
