@@ -14,6 +14,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from property import policy_machine, test_rule_model
 from property.policy_machine import ACTIONS, Policy, PolicyFilter
 from property.rule_engines import SourceRule
+from property.rule_model import Answer, Image
 
 from cbprocess import constants, script
 
@@ -34,7 +35,7 @@ class Alone:
 
     filter: Any
 
-    def connect(self) -> PolicyFilter:
+    def connect(self) -> Any:
         return self.filter
 
 
@@ -51,8 +52,32 @@ class ProtectingMachine(Alone, test_rule_model.ProtectingMachine):
 def test_rules_come_and_go(policy: Policy, kind: type[Any]) -> None:
     run_state_machine_as_test(
         lambda: kind(PolicyFilter(policy, test_rule_model.TIMEOUT_MS)),
-        settings=settings(max_examples=150, stateful_step_count=50, deadline=None),
+        settings=settings(max_examples=250, stateful_step_count=50, deadline=None),
     )
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+@pytest.mark.parametrize("answer", [Answer(5), Answer(5, is_late=True), Answer(0, 1)])
+def test_each_answer(policy: Policy, answer: Answer, refuses: bool) -> None:
+    """What machines draw only now and then: a creation and a request that wait, and each kind of answer."""
+    machine = Machine(PolicyFilter(policy, test_rule_model.TIMEOUT_MS))
+    alpha, alps = Image("/bin/alpha", "/bin/alpha"), Image("/bin/alps", "alps")
+    try:
+        machine.prepare(alpha)
+        machine.filter.add_rule(include_children=True)
+        machine.model.add_rule(None, "ask", 0, True)
+        machine.filter.config(f"TimeoutAction={'deny' if refuses else 'allow'}")
+        machine.model.deadlines_refuse = refuses
+        root = machine.model.living()[0]
+        child = machine.do_fork(root, 2)
+        machine.answer = answer
+        machine.do_execute(child, alps)
+        machine.answer = answer
+        machine.do_request(child, root, constants.PROCESS_TERMINATE, False)
+        assert machine.model.counts["timed_out"] == 2 * answer.is_late
+        machine.everything_is_counted()
+    finally:
+        machine.teardown()
 
 
 # ---- Several controllers ----
