@@ -18,6 +18,9 @@ from cbprocess import _event_fields as event_fields
 from cbprocess import constants
 from cbprocess._api import statistics
 from cbprocess._binding import abi, layouts, library
+from cbprocess.drivers import DRIVERS
+
+ROOT = Path(__file__).resolve().parents[2]
 
 ALL_STRUCTURES: dict[str, type[ctypes.Structure]] = {
     **STRUCTURES,
@@ -154,3 +157,10 @@ def test_every_exported_function_is_declared_with_its_parameters(checkout: Path)
 def test_header_limits(checkout: Path) -> None:
     match = re.search(r"#define CBP_EVENT_SIZE_INLINE (\d+)u", header_text(checkout))
     assert match is not None and int(match.group(1)) == layouts.EVENT_SIZE_INLINE
+
+
+def test_python_knows_the_names_of_the_builds_drivers() -> None:
+    """Both lists have the drivers of all platforms, so neither can be made from what one build has."""
+    text = (ROOT / "cmake/drivers.cmake").read_text(encoding="utf-8")
+    names = re.search(r"set\(CBP_DRIVER_NAMES ([^)]*)\)", text)
+    assert names and tuple(names[1].split()) == DRIVERS
