@@ -114,7 +114,8 @@ class PolicyFilter:
     def __init__(self, policy: Policy, timeout_ms: int) -> None:
         self._policy, self._timeout_ms = policy, timeout_ms
         self._events, self._timeout_action = 0, 0
-        self._rules: dict[tuple[object, str], SourceRule] = {}
+        # By subject and action, the oldest first: a process may have the id of one whose rule stays.
+        self._rules: dict[tuple[object, str], list[SourceRule]] = {}
         self._processes: dict[int, tuple[int, int]] = {}  # by id: address and start time
         self._last_id = self._lives = 0
         self._has_moved = False
@@ -164,8 +165,8 @@ class PolicyFilter:
         access: int = 0,
     ) -> None:
         self._last_id += 1
-        flags = constants.RULE_FLAG_CHILDREN if include_children else 0
-        rest = (flags, ACTIONS.index(action), code or access)
+        flag = constants.RULE_FLAG_CHILDREN
+        rest = (flag if include_children else 0, ACTIONS.index(action), code or access)
         if name is not None:
             rule = SourceRule(self._last_id, MATCH_NAME, *rest, pattern=name.encode())
         elif process_id == -1:
@@ -173,17 +174,18 @@ class PolicyFilter:
         else:
             start_time = self._processes[process_id][1]
             rule = SourceRule(self._last_id, MATCH_PROCESS, *rest, process_id, start_time)
-        key = (process_id if name is None else name, action)
-        self._rules.pop(key, None)
-        self._rules[key] = rule
+        alike = self._rules.setdefault((process_id if name is None else name, action), [])
+        is_replaced = alike and (alike[-1].start_time == rule.start_time or not alike[-1].flags & flag)
+        alike[-1 if is_replaced else len(alike) :] = [rule]
         self._install()
 
     def remove_rule(self, *, action: str, name: str | None = None, process_id: int = -1) -> None:
-        del self._rules[process_id if name is None else name, action]
+        self._rules[process_id if name is None else name, action].pop()
         self._install()
 
     def _install(self) -> None:
-        assert self._policy.install_rules(CONTROLLER, SESSION, list(self._rules.values())) == 0
+        rules = sorted(rule for alike in self._rules.values() for rule in alike)
+        assert self._policy.install_rules(CONTROLLER, SESSION, rules) == 0
 
     # ---- Operations ----
 

@@ -64,9 +64,11 @@ class RuleMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def remove_rule(self, data: st.DataObject) -> None:
         chosen = self.model.rules[data.draw(st.integers(0, len(self.model.rules) - 1), "which rule")]
+        key: int | str | None = chosen.subject
         if isinstance(chosen.subject, str):
             self.filter.remove_rule(action=chosen.action, name=chosen.subject)
         else:
+            key = chosen.subject and chosen.subject.process_id
             number = -1 if chosen.subject is None else chosen.subject.process_id
             self.filter.remove_rule(action=chosen.action, process_id=number)
-        self.model.drop_rule(chosen)
+        self.model.drop_rule(self.model.find_rule(key, chosen.action))

@@ -132,17 +132,25 @@ class Model:
     # ---- Rules ----
 
     def find_rule(self, subject: Process | int | str | None, action: str) -> Optional[Rule]:
-        """The rule that this call added; an id stands for whichever process a rule with it was given for."""
-        for rule in self.rules:
+        """The rule that a removal takes out. An id stands for whichever process a rule with it was given for;
+        of several such rules the newest goes."""
+        for rule in reversed(self.rules):
             own = rule.subject.process_id if isinstance(rule.subject, Process) else rule.subject
             if own == subject and type(own) is type(subject) and rule.action == action:
                 return rule
         return None
 
-    def add_rule(self, subject: Process | str | None, action: str, value: int, children: bool) -> None:
-        """Adding the same again replaces it. Descendants that live now are covered from the start."""
+    def find_replaced(self, subject: Process | str | None, action: str) -> Optional[Rule]:
+        """The rule that gives way to one more. The rule of a process that had the id before stays if it is
+        for that one's descendants, too."""
         key = subject.process_id if isinstance(subject, Process) else subject
         old = self.find_rule(key, action)
+        is_of_earlier = old is not None and isinstance(subject, Process) and old.subject is not subject
+        return None if old is not None and is_of_earlier and old.children else old
+
+    def add_rule(self, subject: Process | str | None, action: str, value: int, children: bool) -> None:
+        """Adding the same again replaces it. Descendants that live now are covered from the start."""
+        old = self.find_replaced(subject, action)
         rule = Rule(subject, action, value, children)
         if old is not None:
             self.drop_rule(old)

@@ -345,6 +345,30 @@ def test_a_rule_waits_for_its_process(machine: Machine) -> None:
         machine.simulator.fire(script.process_termination(process_id=2))
 
 
+@pytest.mark.parametrize("children", [False, True])
+def test_a_rule_for_descendants_stays_when_its_process_s_id_is_given_out_again(
+    machine: Machine, children: bool
+) -> None:
+    """A rule for the next process with the id is one more rule, and is the first that a removal takes out."""
+    root = machine.model.living()[0]
+
+    def protect(process: Process, include_children: bool) -> None:
+        whom = {"process_id": process.process_id, "include_children": include_children}
+        machine.filter.add_rule(action="strip", access=constants.PROCESS_TERMINATE, **whom)
+        machine.model.add_rule(process, "strip", constants.PROCESS_TERMINATE, include_children)
+
+    first = machine.do_fork(root, 2)
+    protect(first, True)
+    child = machine.do_fork(first, 3)
+    machine.do_end(first)
+    protect(machine.do_fork(root, 2), children)
+    for lost in (constants.PROCESS_TERMINATE, 0):
+        machine.filter.remove_rule(process_id=2, action="strip")
+        machine.model.drop_rule(machine.model.find_rule(2, "strip"))
+        assert machine.model.request(root, child, constants.PROCESS_TERMINATE, False).lost == lost
+        machine.do_request(root, child, constants.PROCESS_TERMINATE, False)
+
+
 @pytest.mark.limit(300)
 def test_rules_come_and_go() -> None:
     run_state_machine_as_test(
