@@ -36,6 +36,7 @@
     X(ERROR_BROKEN_PIPE, 109u, "The helper has gone.")                                                       \
     X(ERROR_INSUFFICIENT_BUFFER, 122u, "The buffer is too small.")                                           \
     X(ERROR_BUSY, 170u, "The process is traced or filtered by another controller.")                          \
+    X(ERROR_ALREADY_EXISTS, 183u, "Another driver has the altitude already.")                                \
     X(ERROR_INVALID_KERNEL_INFO_VERSION, 340u, "The driver is older than the library.")                      \
     X(ERROR_UNHANDLED_EXCEPTION, 574u, "An event handler raised an exception.")                              \
     X(ERROR_APP_INIT_FAILURE, 575u, "The driver's handshake or the first worker thread failed.")             \
@@ -168,6 +169,15 @@
      CBP_CAP_SEE_PROCESS_TERMINATION | CBP_CAP_HOLD_PROCESS_TERMINATION | CBP_CAP_SEE_THREAD_CREATION |      \
      CBP_CAP_HOLD_THREAD_CREATION | CBP_CAP_SEE_THREAD_TERMINATION | CBP_CAP_HOLD_THREAD_TERMINATION |       \
      CBP_CAP_ATTACH | CBP_CAP_LAUNCH | CBP_CAP_DECIDE_BY_RULE)
+
+/* The kernel driver of Windows offers these, for every process of the machine. */
+#define CBP_KERNEL_CAPABILITIES                                                                              \
+    (CBP_CAP_SEE_PROCESS_CREATION | CBP_CAP_HOLD_PROCESS_CREATION | CBP_CAP_REFUSE_PROCESS_CREATION |        \
+     CBP_CAP_SEE_PROCESS_TERMINATION | CBP_CAP_HOLD_PROCESS_TERMINATION | CBP_CAP_SEE_THREAD_CREATION |      \
+     CBP_CAP_HOLD_THREAD_CREATION | CBP_CAP_SEE_THREAD_TERMINATION | CBP_CAP_HOLD_THREAD_TERMINATION |       \
+     CBP_CAP_SEE_PROCESS_HANDLE | CBP_CAP_HOLD_PROCESS_HANDLE | CBP_CAP_STRIP_PROCESS_HANDLE |               \
+     CBP_CAP_SEE_THREAD_HANDLE | CBP_CAP_HOLD_THREAD_HANDLE | CBP_CAP_STRIP_THREAD_HANDLE |                  \
+     CBP_CAP_LAUNCH | CBP_CAP_WHOLE_MACHINE | CBP_CAP_DECIDE_BY_RULE | CBP_CAP_OWN_REQUESTS)
 
 /* get_driver_status reports one of these. Source: class reference (SERVICE_STATUS.dwCurrentState). */
 #define CBP_MODULE_STATUS_LIST(X)                                                                            \

@@ -30,6 +30,14 @@
     X(MESSAGE_EVENT, 12u, "Driver to core: up to BATCH_MAX events of one task.")                             \
     X(MESSAGE_PROCESS_QUERY, 13u, "Core to driver: what holds for one process.")                             \
     X(MESSAGE_LAUNCH_PROCESS, 20u, "Core to debug helper: a program has been started for it to debug.")      \
+    X(MESSAGE_KERNEL_SESSION, 21u, "Core to kernel driver: what a session has of its own there.")            \
+    X(MESSAGE_KERNEL_WORKER, 22u, "Core to kernel driver: the calling thread is a worker, or no longer.")    \
+    X(MESSAGE_KERNEL_RECEIVE, 23u, "Core to kernel driver: waits for an event message.")                     \
+    X(MESSAGE_KERNEL_ANSWER, 24u, "Core to kernel driver: answers the event message with the same id.")      \
+    X(MESSAGE_KERNEL_DEADLINE, 25u, "Core to kernel driver: asks for a deadline, or moves it.")              \
+    X(MESSAGE_KERNEL_TOKEN, 26u, "Core to kernel driver: asks for the originator's token.")                  \
+    X(MESSAGE_KERNEL_BEAT, 27u, "Core to kernel driver: the dispatcher lives; asks for the counts.")         \
+    X(MESSAGE_KERNEL_COUNTS, 28u, "Kernel driver to core: what a session has counted.")                      \
     X(MESSAGE_RECORDING, 32u, "First in a recording: by whom, where and when it was made.")                  \
     X(MESSAGE_RECORDING_END, 33u, "Last in a recording: it is complete.")                                    \
     X(MESSAGE_VERDICT, 34u, "What became of the event message with the same id.")                            \
@@ -221,6 +229,77 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
     X(S, uint64_t, section_handle)                                                                           \
     X(S, uint64_t, event_handle)
 
+/* ---- The kernel driver: cbp_kernel_control.h says how these messages travel ---------------------------- */
+
+/* The core sends this after the first SESSION message of a session. A reply answers it. The altitude is a
+ * decimal, text as in the registry. CBP_ERROR_ALREADY_EXISTS: is_strict, and another driver or a controller
+ * with another altitude has taken it. */
+#define CBP_FIELDS_kernel_session(X, S)                                                                      \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint32_t, session_id)                                                                               \
+    X(S, uint32_t, is_strict) /* 0 or 1 */                                                                   \
+    X(S, uint32_t, altitude_offset)                                                                          \
+    X(S, uint32_t, altitude_size)
+
+/* The core sends this in the thread that it is about. What a worker does fires nothing, and neither does what
+ * is started by it. A reply answers. */
+#define CBP_FIELDS_kernel_worker(X, S)                                                                       \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint32_t, session_id)                                                                               \
+    X(S, uint32_t, is_worker) /* 1: it becomes one; 0: it ceases to be one */
+
+/* The core sends this and gets an event message. Id 0: the next one, when there is one. An id: that one, which
+ * an earlier receive has got only the fixed part of, because its buffer was too small. */
+#define CBP_FIELDS_kernel_receive(X, S)                                                                      \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint32_t, session_id)                                                                               \
+    X(S, uint32_t, reserved)
+
+/* The core answers once: the items as the handlers have left them; of them result_code and desired_access
+ * count. A reply answers: CBP_ERROR_TIMEOUT if the deadline had passed, CBP_ERROR_NOT_FOUND if the session has
+ * no such message. */
+#define CBP_FIELDS_kernel_answer(X, S)                                                                       \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint32_t, session_id)                                                                               \
+    X(S, uint32_t, item_count)                                                                               \
+    X(S, struct cbp_event_item, item0)                                                                       \
+    X(S, struct cbp_event_item, item1)                                                                       \
+    X(S, struct cbp_event_item, item2)                                                                       \
+    X(S, struct cbp_event_item, item3)
+
+/* The core asks about the message with this id. A reply answers, its value being the deadline (0: none).
+ * CBP_ERROR_TIMEOUT: it had passed. CBP_ERROR_NOT_FOUND. */
+#define CBP_FIELDS_kernel_deadline(X, S)                                                                     \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint32_t, session_id)                                                                               \
+    X(S, uint32_t, moves)      /* 1: the deadline is timeout_ms from now; 0: it stays */                     \
+    X(S, uint32_t, timeout_ms) /* 0: none */                                                                 \
+    X(S, uint32_t, reserved)
+
+/* The core asks for the token of the originator of a held message. A reply answers, its value being a handle
+ * of the controller's (TOKEN_QUERY, TOKEN_DUPLICATE, TOKEN_IMPERSONATE). CBP_ERROR_NOT_FOUND. */
+#define CBP_FIELDS_kernel_token(X, S)                                                                        \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint32_t, session_id)                                                                               \
+    X(S, uint32_t, reserved)
+
+/* The dispatcher sends this several times a second. kernel_counts answers. */
+#define CBP_FIELDS_kernel_beat(X, S)                                                                         \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint32_t, session_id)                                                                               \
+    X(S, uint32_t, reserved)
+
+#define CBP_FIELDS_kernel_counts(X, S)                                                                       \
+    X(S, struct cbp_message_header, header)                                                                  \
+    X(S, uint32_t, status) /* a Win32 error code; if it is not 0, the rest is 0 */                           \
+    X(S, uint32_t, version)                                                                                  \
+    X(S, uint64_t, lost)      /* events */                                                                   \
+    X(S, uint64_t, timed_out) /* operations, as are the next two */                                          \
+    X(S, uint64_t, refused)                                                                                  \
+    X(S, uint64_t, decided)                                                                                  \
+    X(S, uint64_t, backlog)    /* messages that wait for a receive */                                        \
+    X(S, uint64_t, supervised) /* processes that the driver knows */
+
 /* ---- Recordings and scripts: never between a driver and the core -------------------------------------- */
 
 #define CBP_RECORDING_VERSION 1u
@@ -314,6 +393,14 @@ enum cbp_script_step_kind { CBP_SCRIPT_LIST(CBP_ENUMERATOR_) };
     X(event_message, 192)                                                                                    \
     X(process_query, 32)                                                                                     \
     X(launch_process, 56)                                                                                    \
+    X(kernel_session, 40)                                                                                    \
+    X(kernel_worker, 32)                                                                                     \
+    X(kernel_receive, 32)                                                                                    \
+    X(kernel_answer, 96)                                                                                     \
+    X(kernel_deadline, 40)                                                                                   \
+    X(kernel_token, 32)                                                                                      \
+    X(kernel_beat, 32)                                                                                       \
+    X(kernel_counts, 80)                                                                                     \
     X(recording, 64)                                                                                         \
     X(recording_end, 56)                                                                                     \
     X(verdict, 88)                                                                                           \

@@ -1,0 +1,169 @@
+/* States what the files of cbprocess.sys offer one another. The driver has two halves: operations (the system's
+ * callbacks, processes, reports to the policy) and deliveries (controllers, their requests, messages that wait
+ * for them). system.h and memory.c stand below both.
+ *
+ * Locks, in the order in which they may be taken: the books (a fast mutex, APC_LEVEL, around the policy and
+ * everything of the first half), then the spin lock of deliveries (DISPATCH_LEVEL, around everything of the
+ * second half; nothing is called with it held that may wait, complete a request or call back). No thread waits
+ * for an answer with a lock held, and every wait has a bound.
+ *
+ * Every function may be called at PASSIVE_LEVEL and APC_LEVEL, unless its comment says otherwise. */
+#ifndef CBPD_KERNEL_H
+#define CBPD_KERNEL_H
+
+#include "system.h"
+
+#include "cbp_kernel_control.h"
+#include "policy.h"
+
+/* ---- memory.c: nonpaged memory with the driver's tag, counted so that unload can tell a leak ---- */
+void *cbpd_pool_allocate(size_t size); /* all 0; NULL: none */
+void cbpd_pool_free(void *memory);     /* NULL: nothing. Any IRQL up to DISPATCH_LEVEL */
+
+/* ---- clock.c. Any IRQL ---- */
+uint64_t cbpd_now_ns(void);  /* the clock of deadlines: the performance counter, as the core reads it */
+uint64_t cbpd_wall_ns(void); /* since 1970 */
+
+/* ==== Operations ==== */
+
+struct cbpd_controller;
+
+/* A process as the driver knows it. */
+struct cbpd_kernel_process {
+    struct cbpd_process base;
+    uint32_t parent_pid;
+    bool is_exempt; /* the System process, or started by a worker: its operations fire nothing */
+};
+
+/* ---- books.c: the policy and its lock ---- */
+bool cbpd_books_open(void); /* at load. False: no memory */
+void cbpd_books_close(void);
+struct cbpd_policy *cbpd_books_lock(void);
+void cbpd_books_unlock(void);
+
+/* ---- processes.c: the machine's processes in the books. Callers hold the books ---- */
+/* Adds every process that runs now and is not in the books, parents first. CBP_ERROR_NOT_ENOUGH_MEMORY. */
+uint32_t cbpd_processes_read(struct cbpd_policy *policy);
+/* Finds a process, or makes one of what the system says of it. NULL: it has ended, or there is no memory. */
+struct cbpd_kernel_process *cbpd_process_of(struct cbpd_policy *policy, uint32_t pid);
+
+/* ---- names.c: texts of the system in the bytes of messages (WTF-8), paths with drive letters ---- */
+/* Gives memory with the text, or NULL without memory. *size excludes the NUL that follows. */
+char *cbpd_name_of_path(const UNICODE_STRING *path, uint32_t *size); /* \Device\HarddiskVolume2\a -> C:\a */
+char *cbpd_name_of_text(const UNICODE_STRING *text, uint32_t *size);
+
+/* ---- process_notify.c, thread_notify.c, handle_notify.c: one for each of the system's callbacks ---- */
+/* Each of these is registered while a session is open and not after the last one has closed; a failure to
+ * register has its Win32 code. Disarming waits until no callback runs. Callers hold neither lock. */
+uint32_t cbpd_process_notify_arm(void);
+void cbpd_process_notify_disarm(void);
+uint32_t cbpd_thread_notify_arm(void);
+void cbpd_thread_notify_disarm(void);
+/* altitude: a decimal as text. CBP_ERROR_ALREADY_EXISTS: is_strict, and it is taken; else a neighbour is. */
+uint32_t cbpd_handle_notify_arm(const char *altitude, uint32_t size, bool is_strict);
+void cbpd_handle_notify_disarm(void);
+
+/* ---- reports.c: what callbacks tell the policy, and what becomes of it ---- */
+/* A report holds the events of one thread that belong together, before sessions are told. */
+struct cbpd_kernel_report {
+    struct cbpd_request request;
+    const struct cbpd_kernel_process *process; /* that it is about */
+    const struct cbpd_image *image;            /* under whose names it is told; NULL: none are known */
+    const char *arguments;                     /* the command line */
+    uint32_t arguments_size;
+    uint32_t originator_pid, originator_tid;
+    uint32_t thread_id;
+    uint32_t source_pid, target_pid;
+    uint32_t exit_status;
+    bool is_own;  /* the controller's own request: told to those that ask for these, and never held */
+    bool is_past; /* nobody can change it any more */
+};
+
+/* The operation as a whole ends like this. */
+struct cbpd_kernel_outcome {
+    uint32_t result_code; /* not 0: refused with this Win32 code */
+    uint32_t lost_access; /* rights that were asked for and are taken away */
+};
+
+/* Tells and asks sessions. The caller holds the books; they are let go while an answer is awaited, and are
+ * NOT held any more on return. */
+void cbpd_report(const struct cbpd_kernel_report *report, struct cbpd_kernel_outcome *outcome);
+
+/* ==== Deliveries ==== */
+
+/* ---- pending.c: an event that waits for answers; states as in tests/windows/kernel/model/pending.pml ---- */
+/* One operation waits for messages of several sessions. It is its thread's own. */
+struct cbpd_pending;
+
+/* One session's answer. */
+struct cbpd_answer {
+    uint32_t place; /* the session's, in the policy */
+    bool is_answered; /* else its deadline has passed, or its session or controller has gone (is_let_go) */
+    bool is_let_go;
+    struct cbpd_answerable answerable;
+    struct cbp_event_item items[CBP_BATCH_MAX]; /* as the handlers have left them */
+};
+
+struct cbpd_pending *cbpd_pending_create(void); /* NULL: no memory */
+/* Sends a message, which becomes the driver's (memory of cbpd_pool_allocate()). pending NULL: nothing waits for
+ * it. Its header has the deadline (0: none while the heartbeat lives); its id is given here. False: there is no
+ * room or the session has gone; the message is freed. The caller holds the books. */
+bool cbpd_pending_send(struct cbpd_pending *pending, uint32_t place, struct cbp_event_message *message,
+                       const struct cbpd_answerable *answerable);
+/* Waits until every message is answered or given up; gives the answers, which stay valid until destroy. The
+ * caller holds no lock. */
+uint32_t cbpd_pending_wait(struct cbpd_pending *pending, const struct cbpd_answer **answers);
+void cbpd_pending_destroy(struct cbpd_pending *pending); /* NULL: nothing */
+bool cbpd_session_is_silent(uint32_t place, uint64_t now_ns); /* its heartbeat is too old */
+/* Counts for the session in that place of the policy. Any IRQL up to DISPATCH_LEVEL. */
+enum cbpd_count { CBPD_COUNT_LOST, CBPD_COUNT_TIMED_OUT, CBPD_COUNT_REFUSED, CBPD_COUNT_DECIDED };
+void cbpd_count(uint32_t place, enum cbpd_count what, uint32_t more);
+
+/* ---- deliveries.c: messages that wait for a receive, and receives that wait for a message ---- */
+/* Pends the request, or completes it at once. */
+NTSTATUS cbpd_deliveries_receive(struct cbpd_controller *controller, PIRP irp);
+/* Answers, moves deadlines, gives tokens: the requests of cbp_message.h. Each gives a Win32 code. */
+uint32_t cbpd_deliveries_answer(struct cbpd_controller *controller, const struct cbp_kernel_answer *answer);
+uint32_t cbpd_deliveries_deadline(struct cbpd_controller *controller,
+                                  const struct cbp_kernel_deadline *request, uint64_t *deadline_ns);
+uint32_t cbpd_deliveries_token(struct cbpd_controller *controller, const struct cbp_kernel_token *request,
+                               uint64_t *handle);
+/* Opens and closes the deliveries of a session. Closing lets everything go that waits for it. */
+uint32_t cbpd_deliveries_open(struct cbpd_controller *controller, uint32_t session_id, uint32_t place);
+void cbpd_deliveries_close(uint32_t place);
+
+/* ---- controllers.c: who has opened the device ---- */
+/* Gives the id by which the policy knows the controller, never 0. */
+uint64_t cbpd_controller_id(const struct cbpd_controller *controller);
+struct cbpd_controller *cbpd_controller_create(uint32_t *error); /* of the current process */
+void cbpd_controller_close(struct cbpd_controller *controller);  /* all its sessions; then frees it */
+/* The process-notify routine has seen this process end: its sessions end now, not when its handles are closed.
+ */
+void cbpd_controllers_process_ended(uint32_t pid);
+/* Says whether the process has opened the device, and whether it wants its own requests told. */
+bool cbpd_is_controller(uint32_t pid, bool *wants_own_requests);
+
+/* ---- workers.c: threads whose operations fire nothing ---- */
+uint32_t cbpd_worker_add(struct cbpd_controller *controller, uint32_t session_id); /* the current thread */
+void cbpd_worker_remove(void);                                                    /* likewise */
+bool cbpd_is_worker(uint32_t tid);
+void cbpd_workers_thread_ended(uint32_t tid);
+void cbpd_workers_of_controller_ended(const struct cbpd_controller *controller);
+/* The next process that this thread of the controller creates has that rule of a launch. rule_id 0: takes it
+ * back. */
+uint32_t cbpd_launcher_set(struct cbpd_controller *controller, uint32_t session_id, uint32_t tid,
+                           uint32_t rule_id);
+/* Takes what that thread's next process is to have. False: nothing. */
+bool cbpd_launcher_take(uint32_t tid, uint64_t *controller_id, uint32_t *session_id, uint32_t *rule_id);
+
+/* ---- requests.c: the one table of control requests ---- */
+/* Serves a REQUEST: size bytes at buffer, aligned to 8, which become the reply. Gives the status of the
+ * request and the size of the reply. */
+NTSTATUS cbpd_requests_serve(struct cbpd_controller *controller, void *buffer, size_t size, size_t reply_max,
+                             size_t *reply_size);
+
+/* ---- device.c ---- */
+NTSTATUS cbpd_device_create(PDRIVER_OBJECT driver);
+void cbpd_device_delete(void);
+
+#endif
