@@ -43,3 +43,5 @@ else()
   install(TARGETS cbprocess cbprocess-debug RUNTIME DESTINATION bin ARCHIVE DESTINATION lib)
   install(FILES ${CBP_PUBLIC_HEADERS} DESTINATION include/cbprocess)
 endif()
+
+include(cmake/kernel.cmake)

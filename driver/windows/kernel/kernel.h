@@ -14,11 +14,13 @@
 #include "system.h"
 
 #include "cbp_kernel_control.h"
+#include "event_messages.h"
 #include "policy.h"
 
 /* ---- memory.c: nonpaged memory with the driver's tag, counted so that unload can tell a leak ---- */
 void *cbpd_pool_allocate(size_t size); /* all 0; NULL: none */
 void cbpd_pool_free(void *memory);     /* NULL: nothing. Any IRQL up to DISPATCH_LEVEL */
+uint64_t cbpd_pool_count(void);        /* blocks that are not freed */
 
 /* ---- clock.c. Any IRQL ---- */
 uint64_t cbpd_now_ns(void);  /* the clock of deadlines: the performance counter, as the core reads it */
@@ -32,29 +34,66 @@ struct cbpd_controller;
 struct cbpd_kernel_process {
     struct cbpd_process base;
     uint32_t parent_pid;
-    bool is_exempt; /* the System process, or started by a worker: its operations fire nothing */
+    bool is_exempt;   /* a worker started it, or such a process did: its operations fire nothing */
+    bool is_launched; /* a controller's launch started it */
+    bool has_threads; /* its first thread has been told of */
 };
 
-/* ---- books.c: the policy and its lock ---- */
+/* ---- books.c: the policy and its lock. What the system has to be asked is asked before: nothing that may
+ * call back, and nothing that needs PASSIVE_LEVEL, is called with the books held ---- */
 bool cbpd_books_open(void); /* at load. False: no memory */
 void cbpd_books_close(void);
 struct cbpd_policy *cbpd_books_lock(void);
 void cbpd_books_unlock(void);
 
-/* ---- processes.c: the machine's processes in the books. Callers hold the books ---- */
-/* Adds every process that runs now and is not in the books, parents first. CBP_ERROR_NOT_ENOUGH_MEMORY. */
-uint32_t cbpd_processes_read(struct cbpd_policy *policy);
-/* Finds a process, or makes one of what the system says of it. NULL: it has ended, or there is no memory. */
-struct cbpd_kernel_process *cbpd_process_of(struct cbpd_policy *policy, uint32_t pid);
-
 /* ---- names.c: texts of the system in the bytes of messages (WTF-8), paths with drive letters ---- */
+/* A drive letter stands for a device. PASSIVE_LEVEL. NULL: no memory. */
+struct cbpd_drives;
+struct cbpd_drives *cbpd_drives_read(void);
 /* Gives memory with the text, or NULL without memory. *size excludes the NUL that follows. */
-char *cbpd_name_of_path(const UNICODE_STRING *path, uint32_t *size); /* \Device\HarddiskVolume2\a -> C:\a */
+char *cbpd_name_of_path(const struct cbpd_drives *drives, const UNICODE_STRING *path,
+                        uint32_t *size); /* \Device\HarddiskVolume2\a -> C:\a */
 char *cbpd_name_of_text(const UNICODE_STRING *text, uint32_t *size);
+
+/* ---- facts.c: what the system says of a process. The books are not held ---- */
+struct cbpd_facts {
+    uint32_t pid, parent_pid; /* parent_pid 0: not known */
+    uint64_t start_time;
+    char *path; /* of the program; NULL: not known */
+    uint32_t path_size;
+    char *given; /* as it was named at the creation; NULL: like path */
+    uint32_t given_size;
+};
+/* Reads the path and the start time. PASSIVE_LEVEL, unless the path is not wanted (drives is NULL). */
+void cbpd_facts_read(PEPROCESS process, const struct cbpd_drives *drives, struct cbpd_facts *facts);
+void cbpd_facts_free(struct cbpd_facts *facts);
+
+/* ---- processes.c: the machine's processes in the books. Callers hold the books ---- */
+struct cbpd_kernel_process *cbpd_process_of(struct cbpd_policy *policy, uint32_t pid); /* NULL: not known */
+/* Begins a process, in place of an earlier one with its id. creator NULL: none is known. NULL without memory. */
+struct cbpd_kernel_process *cbpd_process_begin(struct cbpd_policy *policy, const struct cbpd_facts *facts,
+                                               struct cbpd_kernel_process *creator);
+void cbpd_process_end(struct cbpd_policy *policy, struct cbpd_kernel_process *process);
+void cbpd_processes_forget(struct cbpd_policy *policy); /* all of them */
+
+/* ---- census.c: brings processes into the books. Callers do not hold them ---- */
+/* Adds every process that runs now and is not in the books, parents first. PASSIVE_LEVEL. Gives a Win32 code. */
+uint32_t cbpd_processes_read(void);
+/* Takes part in an operation. */
+struct cbpd_party {
+    uint32_t pid;
+    PEPROCESS object;                    /* NULL: it is found by the id */
+    struct cbpd_kernel_process *process; /* NULL: it has ended, or there is no memory */
+};
+/* Locks the books and finds the parties in them. One that is not there is added; the first one counts as the
+ * creator of a new one. Names are read only at PASSIVE_LEVEL (can_read_names): else they are not known. */
+struct cbpd_policy *cbpd_books_lock_for(struct cbpd_party *parties, uint32_t count, bool can_read_names);
 
 /* ---- process_notify.c, thread_notify.c, handle_notify.c: one for each of the system's callbacks ---- */
 /* Each of these is registered while a session is open and not after the last one has closed; a failure to
- * register has its Win32 code. Disarming waits until no callback runs. Callers hold neither lock. */
+ * register has its Win32 code. Disarming waits until no callback runs, so no callback may disarm. Callers hold
+ * neither lock, and are at PASSIVE_LEVEL. The process callback comes first and goes last: arming it reads all
+ * processes. */
 uint32_t cbpd_process_notify_arm(void);
 void cbpd_process_notify_disarm(void);
 uint32_t cbpd_thread_notify_arm(void);
@@ -64,19 +103,11 @@ uint32_t cbpd_handle_notify_arm(const char *altitude, uint32_t size, bool is_str
 void cbpd_handle_notify_disarm(void);
 
 /* ---- reports.c: what callbacks tell the policy, and what becomes of it ---- */
-/* A report holds the events of one thread that belong together, before sessions are told. */
 struct cbpd_kernel_report {
-    struct cbpd_request request;
-    const struct cbpd_kernel_process *process; /* that it is about */
-    const struct cbpd_image *image;            /* under whose names it is told; NULL: none are known */
-    const char *arguments;                     /* the command line */
-    uint32_t arguments_size;
-    uint32_t originator_pid, originator_tid;
-    uint32_t thread_id;
-    uint32_t source_pid, target_pid;
-    uint32_t exit_status;
-    bool is_own;  /* the controller's own request: told to those that ask for these, and never held */
-    bool is_past; /* nobody can change it any more */
+    struct cbpd_report base;
+    uint32_t parent_pid;
+    bool is_exempt; /* rules apply, and no session is told or asked */
+    bool is_launch; /* a controller's launch, which is no request of its own */
 };
 
 /* The operation as a whole ends like this. */
@@ -85,9 +116,15 @@ struct cbpd_kernel_outcome {
     uint32_t lost_access; /* rights that were asked for and are taken away */
 };
 
+/* Begins a report about that process, by that originator (NULL: not known). */
+void cbpd_report_begin(struct cbpd_policy *policy, struct cbpd_kernel_report *report,
+                       struct cbpd_kernel_process *process, struct cbpd_kernel_process *originator);
+void cbpd_report_add(struct cbpd_kernel_report *report, uint32_t type, uint32_t flags);
 /* Tells and asks sessions. The caller holds the books; they are let go while an answer is awaited, and are
- * NOT held any more on return. */
-void cbpd_report(const struct cbpd_kernel_report *report, struct cbpd_kernel_outcome *outcome);
+ * NOT held any more on return. What the report points to may be gone then. */
+void cbpd_report_send(const struct cbpd_kernel_report *report, struct cbpd_kernel_outcome *outcome);
+/* Counts an event of which no session can be told, for want of memory. The caller holds the books. */
+void cbpd_report_lost(const struct cbpd_policy *policy);
 
 /* ==== Deliveries ==== */
 
@@ -138,10 +175,10 @@ uint64_t cbpd_controller_id(const struct cbpd_controller *controller);
 struct cbpd_controller *cbpd_controller_create(uint32_t *error); /* of the current process */
 void cbpd_controller_close(struct cbpd_controller *controller);  /* all its sessions; then frees it */
 /* The process-notify routine has seen this process end: its sessions end now, not when its handles are closed.
- */
+ * It runs in a callback, so it must not disarm any. */
 void cbpd_controllers_process_ended(uint32_t pid);
-/* Says whether the process has opened the device, and whether it wants its own requests told. */
-bool cbpd_is_controller(uint32_t pid, bool *wants_own_requests);
+/* Gives the process that the controller with this id is of, or 0 if it has gone. */
+uint32_t cbpd_controller_pid(uint64_t controller_id);
 
 /* ---- workers.c: threads whose operations fire nothing ---- */
 uint32_t cbpd_worker_add(struct cbpd_controller *controller, uint32_t session_id); /* the current thread */
