@@ -37,9 +37,11 @@ class ErrorCode(IntEnum):
     BROKEN_PIPE = 109  # The helper has gone.
     INSUFFICIENT_BUFFER = 122  # The buffer is too small.
     BUSY = 170  # The process is traced or filtered by another controller.
+    ALREADY_EXISTS = 183  # Another driver has the altitude, or the service's name, already.
     INVALID_KERNEL_INFO_VERSION = 340  # The driver is older than the library.
     UNHANDLED_EXCEPTION = 574  # An event handler raised an exception.
     APP_INIT_FAILURE = 575  # The driver's handshake or the first worker thread failed.
+    INVALID_IMAGE_HASH = 577  # The driver's signature is missing or does not hold.
     FS_DRIVER_REQUIRED = 588  # The product is registered but its driver is missing or damaged.
     NO_CALLBACK_ACTIVE = 614  # The call is possible only inside an event handler.
     OPERATION_ABORTED = 995  # The operation ended because the filter stopped.

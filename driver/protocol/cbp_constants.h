@@ -36,10 +36,11 @@
     X(ERROR_BROKEN_PIPE, 109u, "The helper has gone.")                                                       \
     X(ERROR_INSUFFICIENT_BUFFER, 122u, "The buffer is too small.")                                           \
     X(ERROR_BUSY, 170u, "The process is traced or filtered by another controller.")                          \
-    X(ERROR_ALREADY_EXISTS, 183u, "Another driver has the altitude already.")                                \
+    X(ERROR_ALREADY_EXISTS, 183u, "Another driver has the altitude, or the service's name, already.")        \
     X(ERROR_INVALID_KERNEL_INFO_VERSION, 340u, "The driver is older than the library.")                      \
     X(ERROR_UNHANDLED_EXCEPTION, 574u, "An event handler raised an exception.")                              \
     X(ERROR_APP_INIT_FAILURE, 575u, "The driver's handshake or the first worker thread failed.")             \
+    X(ERROR_INVALID_IMAGE_HASH, 577u, "The driver's signature is missing or does not hold.")                 \
     X(ERROR_FS_DRIVER_REQUIRED, 588u, "The product is registered but its driver is missing or damaged.")     \
     X(ERROR_NO_CALLBACK_ACTIVE, 614u, "The call is possible only inside an event handler.")                  \
     X(ERROR_OPERATION_ABORTED, 995u, "The operation ended because the filter stopped.")                      \

@@ -1,0 +1,9 @@
+/* Installs the kernel driver for products, and tells what is installed. */
+#ifndef CBPI_INSTALLATION_KERNEL_H
+#define CBPI_INSTALLATION_KERNEL_H
+
+#include "installation.h"
+
+extern const struct cbpi_installation_ops cbpi_kernel_installation_ops;
+
+#endif
