@@ -1,0 +1,176 @@
+/* Is spin locks, the lock of cancel routines, fast mutexes and critical regions. Knows the owner of each lock. */
+#include <pthread.h>
+#include <sched.h>
+
+#include "shim.h"
+#include "waits.h"
+
+/* ---- Spin locks ---- */
+
+/* Documented: any IRQL. */
+void KeInitializeSpinLock(PKSPIN_LOCK lock)
+{
+    __atomic_store_n(lock, 0, __ATOMIC_SEQ_CST);
+}
+
+/* Documented: up to DISPATCH_LEVEL; the caller runs at DISPATCH_LEVEL until it releases the lock; a thread
+ * that acquires a lock twice waits for ever. */
+KIRQL KeAcquireSpinLockRaiseToDpc(PKSPIN_LOCK lock)
+{
+    shim_irql_at_most("KeAcquireSpinLockRaiseToDpc", DISPATCH_LEVEL);
+    struct shim_thread *self = shim_self();
+    if (__atomic_load_n(lock, __ATOMIC_SEQ_CST) == (ULONG_PTR) self)
+        shim_breach("spin-lock-twice", "a thread acquires the spin lock that it has");
+    if (self->spin_count == SHIM_SPINS_MAX)
+        shim_breach("spin-locks", "a thread has %u spin locks", self->spin_count);
+    for (ULONG_PTR expected = 0; !__atomic_compare_exchange_n(lock, &expected, (ULONG_PTR) self, false,
+                                                              __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+         expected = 0)
+        sched_yield();
+    KIRQL old = self->irql;
+    self->spins[self->spin_count++] = (struct shim_spin){lock, old};
+    self->irql = DISPATCH_LEVEL;
+    return old;
+}
+
+/* Documented: at DISPATCH_LEVEL, by the holder, with the IRQL that acquiring has given. */
+void KeReleaseSpinLock(PKSPIN_LOCK lock, KIRQL irql)
+{
+    struct shim_thread *self = shim_self();
+    if (self->irql != DISPATCH_LEVEL)
+        shim_breach("irql", "KeReleaseSpinLock is called at IRQL %u", self->irql);
+    if (__atomic_load_n(lock, __ATOMIC_SEQ_CST) != (ULONG_PTR) self || self->spin_count == 0)
+        shim_breach("lock-owner", "a spin lock is released by a thread that does not have it");
+    struct shim_spin *last = &self->spins[self->spin_count - 1];
+    if (last->lock != lock)
+        shim_breach("lock-order", "spin locks are not released in the reverse of their order");
+    if (last->old_irql != irql)
+        shim_breach("spin-lock-irql", "a spin lock acquired at IRQL %u is released to %u", last->old_irql,
+                    irql);
+    self->spin_count--;
+    self->irql = irql;
+    __atomic_store_n(lock, 0, __ATOMIC_SEQ_CST);
+}
+
+static KSPIN_LOCK cancel_lock;
+
+void IoAcquireCancelSpinLock(PKIRQL irql)
+{
+    *irql = KeAcquireSpinLockRaiseToDpc(&cancel_lock);
+}
+
+/* Documented: a cancel routine releases the lock with the request's CancelIrql. */
+void IoReleaseCancelSpinLock(KIRQL irql)
+{
+    KeReleaseSpinLock(&cancel_lock, irql);
+}
+
+void shim_cancel_lock_check(void)
+{
+    if (__atomic_load_n(&cancel_lock, __ATOMIC_SEQ_CST) == (ULONG_PTR) shim_self())
+        shim_breach("cancel-lock", "a cancel routine returns with the cancel spin lock");
+}
+
+/* ---- Fast mutexes ---- */
+
+/* Documented: up to DISPATCH_LEVEL. */
+void ExInitializeFastMutex(PFAST_MUTEX mutex)
+{
+    *mutex = (FAST_MUTEX){.Count = 1};
+    KeInitializeEvent(&mutex->Event, SynchronizationEvent, FALSE);
+}
+
+static void take(PFAST_MUTEX mutex, KIRQL irql)
+{
+    struct shim_thread *self = shim_self();
+    mutex->Count = 0;
+    mutex->Owner = self;
+    mutex->OldIrql = self->irql;
+    self->mutexes++;
+    self->irql = irql;
+}
+
+static void acquire(const char *function, PFAST_MUTEX mutex, bool raises)
+{
+    struct shim_thread *self = shim_self();
+    shim_irql_at_most(function, APC_LEVEL);
+    shim_dispatcher_lock();
+    if (mutex->Owner == self)
+        shim_breach("mutex-twice", "a thread acquires the fast mutex that it has");
+    mutex->Contention += mutex->Count <= 0;
+    while (mutex->Count <= 0)
+        shim_dispatcher_wait();
+    take(mutex, raises ? APC_LEVEL : self->irql);
+    shim_dispatcher_unlock();
+}
+
+/* Documented: up to APC_LEVEL, not recursive; the caller runs at APC_LEVEL until it releases the mutex. */
+void ExAcquireFastMutex(PFAST_MUTEX mutex)
+{
+    acquire("ExAcquireFastMutex", mutex, true);
+}
+
+BOOLEAN ExTryToAcquireFastMutex(PFAST_MUTEX mutex)
+{
+    shim_irql_at_most("ExTryToAcquireFastMutex", APC_LEVEL);
+    shim_dispatcher_lock();
+    bool is_free = mutex->Count > 0;
+    if (is_free)
+        take(mutex, APC_LEVEL);
+    shim_dispatcher_unlock();
+    return is_free;
+}
+
+/* Documented: the caller has disabled the delivery of normal kernel APCs, by a critical region or APC_LEVEL. */
+void ExAcquireFastMutexUnsafe(PFAST_MUTEX mutex)
+{
+    struct shim_thread *self = shim_self();
+    if (self->irql < APC_LEVEL && self->critical_regions == 0)
+        shim_breach("mutex-unsafe", "ExAcquireFastMutexUnsafe is called with normal kernel APCs enabled");
+    acquire("ExAcquireFastMutexUnsafe", mutex, false);
+}
+
+static KIRQL give_back(const char *function, PFAST_MUTEX mutex, bool at_apc_level)
+{
+    struct shim_thread *self = shim_self();
+    shim_dispatcher_lock();
+    if (mutex->Owner != self)
+        shim_breach("lock-owner", "%s is called by a thread that does not have the mutex", function);
+    if (at_apc_level && self->irql != APC_LEVEL)
+        shim_breach("irql", "%s is called at IRQL %u", function, self->irql);
+    KIRQL irql = (KIRQL) mutex->OldIrql;
+    mutex->Owner = NULL;
+    mutex->Count = 1;
+    self->mutexes--;
+    shim_dispatcher_wake();
+    shim_dispatcher_unlock();
+    return irql;
+}
+
+/* Documented: by the owner, at APC_LEVEL. */
+void ExReleaseFastMutex(PFAST_MUTEX mutex)
+{
+    shim_self()->irql = give_back("ExReleaseFastMutex", mutex, true);
+}
+
+void ExReleaseFastMutexUnsafe(PFAST_MUTEX mutex)
+{
+    give_back("ExReleaseFastMutexUnsafe", mutex, false);
+}
+
+/* ---- Critical regions ---- */
+
+/* Documented: up to APC_LEVEL. */
+void KeEnterCriticalRegion(void)
+{
+    shim_irql_at_most("KeEnterCriticalRegion", APC_LEVEL);
+    shim_self()->critical_regions++;
+}
+
+/* Documented: each call is for one of KeEnterCriticalRegion(). */
+void KeLeaveCriticalRegion(void)
+{
+    shim_irql_at_most("KeLeaveCriticalRegion", APC_LEVEL);
+    if (shim_self()->critical_regions-- == 0)
+        shim_breach("critical-region", "KeLeaveCriticalRegion is called in no critical region");
+}

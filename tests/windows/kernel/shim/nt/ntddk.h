@@ -1,0 +1,2 @@
+/* Is <ntddk.h> of the shim, which has one header for all. */
+#include "ntifs.h"

@@ -1,0 +1,260 @@
+/* Is events, waits, delays and rundown protection. A waiting thread is in its event's list, so that an event
+ * whose memory goes while a thread waits for it is seen. */
+#include "waits.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <time.h>
+
+#include "shim.h"
+
+#define UNITS_PER_MS 10000ull /* of 100 ns */
+#define NS_PER_S 1000000000ull
+
+static pthread_mutex_t dispatcher = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+
+void shim_dispatcher_lock(void)
+{
+    pthread_mutex_lock(&dispatcher);
+}
+
+void shim_dispatcher_unlock(void)
+{
+    pthread_mutex_unlock(&dispatcher);
+}
+
+void shim_dispatcher_wait(void)
+{
+    pthread_cond_wait(&changed, &dispatcher);
+}
+
+void shim_dispatcher_wake(void)
+{
+    pthread_cond_broadcast(&changed);
+}
+
+/* ---- Events ---- */
+
+/* A thread that waits is in the list of the event. */
+struct waiter {
+    LIST_ENTRY entry;
+    pthread_cond_t woken;
+    bool is_satisfied;
+};
+
+static void check_event(const char *function, const KEVENT *event)
+{
+    if (!event->Header.WaitListHead.Flink || event->Header.Type > SynchronizationEvent)
+        shim_breach("bad-object", "%s is called with an event that was never initialised", function);
+}
+
+void KeInitializeEvent(PRKEVENT event, EVENT_TYPE type, BOOLEAN state)
+{
+    *event = (KEVENT){.Header = {.Type = (UCHAR) type, .Size = sizeof *event / 4, .SignalState = state}};
+    InitializeListHead(&event->Header.WaitListHead);
+}
+
+/* Wakes the waiters that the event satisfies: all, or of a synchronization event one, which takes the state. */
+static void satisfy(PRKEVENT event)
+{
+    PLIST_ENTRY head = &event->Header.WaitListHead;
+    while (event->Header.SignalState != 0 && !IsListEmpty(head)) {
+        struct waiter *waiter = CONTAINING_RECORD(RemoveHeadList(head), struct waiter, entry);
+        waiter->is_satisfied = true;
+        if (event->Header.Type == SynchronizationEvent)
+            event->Header.SignalState = 0;
+        pthread_cond_signal(&waiter->woken);
+    }
+}
+
+/* Documented: up to DISPATCH_LEVEL without wait; wait means that a wait follows at once. Gives the old state. */
+LONG KeSetEvent(PRKEVENT event, KPRIORITY increment, BOOLEAN wait)
+{
+    (void) increment;
+    shim_irql_at_most("KeSetEvent", wait ? APC_LEVEL : DISPATCH_LEVEL);
+    check_event("KeSetEvent", event);
+    pthread_mutex_lock(&dispatcher);
+    LONG old = event->Header.SignalState;
+    event->Header.SignalState = 1;
+    satisfy(event);
+    pthread_mutex_unlock(&dispatcher);
+    return old;
+}
+
+/* Documented: up to DISPATCH_LEVEL. Gives the old state. */
+LONG KeResetEvent(PRKEVENT event)
+{
+    shim_irql_at_most("KeResetEvent", DISPATCH_LEVEL);
+    check_event("KeResetEvent", event);
+    pthread_mutex_lock(&dispatcher);
+    LONG old = event->Header.SignalState;
+    event->Header.SignalState = 0;
+    pthread_mutex_unlock(&dispatcher);
+    return old;
+}
+
+void KeClearEvent(PRKEVENT event)
+{
+    KeResetEvent(event);
+}
+
+LONG KeReadStateEvent(PRKEVENT event)
+{
+    check_event("KeReadStateEvent", event);
+    pthread_mutex_lock(&dispatcher);
+    LONG state = event->Header.SignalState;
+    pthread_mutex_unlock(&dispatcher);
+    return state;
+}
+
+/* ---- Waiting ---- */
+
+/* Gives for how long a timeout lasts, in ns. Documented: negative is relative, positive a system time. */
+static uint64_t duration_of(const LARGE_INTEGER *timeout)
+{
+    if (timeout->QuadPart <= 0)
+        return (0 - (uint64_t) timeout->QuadPart) * 100;
+    uint64_t now = shim_wall_100ns(), then = (uint64_t) timeout->QuadPart;
+    return then > now ? (then - now) * 100 : 0;
+}
+
+/* Documented: a thread may wait up to APC_LEVEL, at DISPATCH_LEVEL only for no time. The rules of this project
+ * add a bound, and that no fast mutex is held meanwhile. */
+static void check_wait(const char *function, const LARGE_INTEGER *timeout)
+{
+    bool waits = !timeout || timeout->QuadPart != 0;
+    shim_irql_at_most(function, waits ? APC_LEVEL : DISPATCH_LEVEL);
+    if (shim_wait_max_ms == 0 || !waits)
+        return;
+    if (!timeout || duration_of(timeout) > shim_wait_max_ms * UNITS_PER_MS * 100)
+        shim_breach("unbounded-wait", "%s may wait for more than %u ms", function, shim_wait_max_ms);
+    if (shim_self()->mutexes != 0)
+        shim_breach("wait-with-lock", "%s waits with a fast mutex held", function);
+}
+
+static struct timespec end_of(uint64_t duration_ns)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    uint64_t end = (uint64_t) now.tv_sec * NS_PER_S + (uint64_t) now.tv_nsec + duration_ns;
+    return (struct timespec){.tv_sec = (time_t) (end / NS_PER_S), .tv_nsec = (long) (end % NS_PER_S)};
+}
+
+static void init_waiter(struct waiter *waiter)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&waiter->woken, &attributes);
+    pthread_condattr_destroy(&attributes);
+    waiter->is_satisfied = false;
+}
+
+/* Waits until the event satisfies this thread or the time is over. The dispatcher is locked. */
+static bool wait_in_list(PRKEVENT event, const LARGE_INTEGER *timeout)
+{
+    struct waiter waiter;
+    struct timespec end = end_of(timeout ? duration_of(timeout) : 0);
+    init_waiter(&waiter);
+    InsertTailList(&event->Header.WaitListHead, &waiter.entry);
+    int error = 0;
+    while (!waiter.is_satisfied && error != ETIMEDOUT)
+        error = timeout ? pthread_cond_timedwait(&waiter.woken, &dispatcher, &end)
+                        : pthread_cond_wait(&waiter.woken, &dispatcher);
+    if (!waiter.is_satisfied)
+        RemoveEntryList(&waiter.entry);
+    pthread_cond_destroy(&waiter.woken);
+    return waiter.is_satisfied;
+}
+
+/* Documented: a wait in UserMode lets the stack be paged out, with an event that lies in it. */
+NTSTATUS KeWaitForSingleObject(PVOID object, KWAIT_REASON reason, KPROCESSOR_MODE mode, BOOLEAN alertable,
+                               PLARGE_INTEGER timeout)
+{
+    (void) reason;
+    PRKEVENT event = object;
+    check_wait("KeWaitForSingleObject", timeout);
+    check_event("KeWaitForSingleObject", event);
+    if (mode != KernelMode || alertable)
+        shim_breach("wait-mode", "a wait in UserMode, or an alertable one, can be ended by the program");
+    pthread_mutex_lock(&dispatcher);
+    bool is_satisfied = event->Header.SignalState != 0;
+    if (is_satisfied && event->Header.Type == SynchronizationEvent)
+        event->Header.SignalState = 0;
+    if (!is_satisfied && (!timeout || timeout->QuadPart != 0))
+        is_satisfied = wait_in_list(event, timeout);
+    pthread_mutex_unlock(&dispatcher);
+    return is_satisfied ? STATUS_SUCCESS : STATUS_TIMEOUT;
+}
+
+/* Documented: up to APC_LEVEL. */
+NTSTATUS KeDelayExecutionThread(KPROCESSOR_MODE mode, BOOLEAN alertable, PLARGE_INTEGER interval)
+{
+    shim_irql_at_most("KeDelayExecutionThread", APC_LEVEL);
+    check_wait("KeDelayExecutionThread", interval);
+    if (mode != KernelMode || alertable)
+        shim_breach("wait-mode", "a delay in UserMode, or an alertable one, can be ended by the program");
+    struct timespec end = end_of(duration_of(interval));
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, NULL) == EINTR)
+        ;
+    return STATUS_SUCCESS;
+}
+
+/* ---- Rundown protection: bit 0 says that it runs down, the rest counts ---- */
+
+void ExInitializeRundownProtection(PEX_RUNDOWN_REF rundown)
+{
+    rundown->Count = 0;
+}
+
+/* Documented: after ExRundownCompleted(). */
+void ExReInitializeRundownProtection(PEX_RUNDOWN_REF rundown)
+{
+    pthread_mutex_lock(&dispatcher);
+    if (rundown->Count != 1)
+        shim_breach("rundown", "protection that is in use is initialised again");
+    rundown->Count = 0;
+    pthread_mutex_unlock(&dispatcher);
+}
+
+/* Documented: up to DISPATCH_LEVEL, if it lies in nonpaged memory. FALSE: it runs down, or has. */
+BOOLEAN ExAcquireRundownProtection(PEX_RUNDOWN_REF rundown)
+{
+    shim_irql_at_most("ExAcquireRundownProtection", DISPATCH_LEVEL);
+    pthread_mutex_lock(&dispatcher);
+    bool is_open = (rundown->Count & 1) == 0;
+    rundown->Count += is_open ? 2 : 0;
+    pthread_mutex_unlock(&dispatcher);
+    return is_open;
+}
+
+/* Documented: each call is for a successful one of ExAcquireRundownProtection(). */
+void ExReleaseRundownProtection(PEX_RUNDOWN_REF rundown)
+{
+    shim_irql_at_most("ExReleaseRundownProtection", DISPATCH_LEVEL);
+    pthread_mutex_lock(&dispatcher);
+    if (rundown->Count < 2)
+        shim_breach("rundown", "protection is released more often than it was acquired");
+    rundown->Count -= 2;
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&dispatcher);
+}
+
+/* Documented: up to APC_LEVEL; the caller must not have the protection itself. */
+void ExWaitForRundownProtectionRelease(PEX_RUNDOWN_REF rundown)
+{
+    shim_irql_at_most("ExWaitForRundownProtectionRelease", APC_LEVEL);
+    pthread_mutex_lock(&dispatcher);
+    rundown->Count |= 1;
+    while (rundown->Count != 1)
+        pthread_cond_wait(&changed, &dispatcher);
+    pthread_mutex_unlock(&dispatcher);
+}
+
+void ExRundownCompleted(PEX_RUNDOWN_REF rundown)
+{
+    pthread_mutex_lock(&dispatcher);
+    rundown->Count = 1;
+    pthread_mutex_unlock(&dispatcher);
+}
