@@ -1,6 +1,6 @@
 # Builds for Windows: the DLL and the debug helper that it starts. With mingw-w64, clang (zig) or MSVC.
 # The drivers have a row each.
-set(CBP_DRIVERS native/src/drivers/debug native/src/drivers/simulated)
+set(CBP_DRIVERS native/src/drivers/kernel native/src/drivers/debug native/src/drivers/simulated)
 
 set(_core_folders base core recording seams platform/windows drivers/helper)
 list(TRANSFORM _core_folders PREPEND native/src/)

@@ -429,6 +429,10 @@ CBP_API uint32_t CBP_CALL cbp_launch_enter(struct cbp_session *session, uint32_t
                                            struct cbp_launch_handle **launch);
 CBP_API uint32_t CBP_CALL cbp_launch_leave(struct cbp_launch_handle *launch, uint32_t process_id);
 
+/* Gives the flags that CreateProcess needs, besides the caller's own, between these two calls:
+ * DEBUG_PROCESS (1) with the debug driver, 0 with the kernel driver. */
+CBP_API uint32_t CBP_CALL cbp_launch_creation_flags(const struct cbp_launch_handle *launch, uint32_t *flags);
+
 /* Waits until the target's image runs, was refused or could not be executed; frees the launch. It is called
  * exactly once, before the session is destroyed, after the launcher was started (or could not be: with
  * started 0 it only frees). Closes *launcher_fd in this process. With slice_ms not 0 the wait ends with

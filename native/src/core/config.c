@@ -1,5 +1,6 @@
 /* Keeps a session's settings: one table says what each is called, which values it takes and when it may
  * change. */
+#include "altitude.h"
 #include "core.h"
 
 #include <stdio.h>
@@ -14,8 +15,6 @@
 #define KNOWN_EVENTS (2u * CBP_PROC_EVT_THREAD_HANDLE_OPERATION - 1u)
 
 #define DEFAULT_ALTITUDE 400055u
-#define ALTITUDE_PLACES 9u
-#define ALTITUDE_UNIT 1000000000u
 
 enum setting_kind { BOOLEAN, NUMBER, EVENTS, CHOICE, ALTITUDE, TEXT };
 
@@ -53,7 +52,7 @@ static const struct setting settings_table[] = {
     {"ScopeSignals", BOOLEAN, AT(scope_signals), 0, NULL, false, false},
     {"ScopeProcFiles", BOOLEAN, AT(scope_proc_files), 0, NULL, false, false},
     {"Altitude", ALTITUDE, AT(told.policy.altitude), 0, NULL, false, false},
-    {"StrictAltitude", BOOLEAN, AT(strict_altitude), 0, NULL, false, false},
+    {"StrictAltitude", BOOLEAN, AT(told.strict_altitude), 0, NULL, false, false},
     {"ReplaySpeed", CHOICE, AT(told.replay_speed), 0, replay_speeds, true, false},
     {"ReplayVerdicts", CHOICE, AT(told.keeps_verdicts), 0, replay_verdicts, true, false},
     {"Script", TEXT, IN_TEXTS(script), 0, NULL, true, false},
@@ -135,24 +134,14 @@ static bool parse_altitude(const char *text, uint64_t *value)
     if (text == first || whole > UINT32_MAX)
         return false;
     if (*text == '.')
-        for (text++; *text >= '0' && *text <= '9' && places < ALTITUDE_PLACES; text++, places++)
+        for (text++; *text >= '0' && *text <= '9' && places < CBPI_ALTITUDE_PLACES; text++, places++)
             part = part * 10 + (uint64_t) (*text - '0');
     if (*text || text[-1] == '.')
         return false;
-    for (; places < ALTITUDE_PLACES; places++)
+    for (; places < CBPI_ALTITUDE_PLACES; places++)
         part *= 10;
-    *value = whole * ALTITUDE_UNIT + part;
+    *value = whole * CBPI_ALTITUDE_UNIT + part;
     return *value != 0;
-}
-
-static void format_altitude(uint64_t value, char *text, size_t size)
-{
-    int used = snprintf(text, size, "%llu.%09llu", (unsigned long long) (value / ALTITUDE_UNIT),
-                        (unsigned long long) (value % ALTITUDE_UNIT));
-    while (text[used - 1] == '0')
-        text[--used] = '\0';
-    if (text[used - 1] == '.')
-        text[--used] = '\0';
 }
 
 static bool parse_value(const struct setting *setting, const char *text, uint64_t *value)
@@ -180,7 +169,7 @@ static bool parse_value(const struct setting *setting, const char *text, uint64_
 
 void cbpi_config_init(struct cbpi_config *config)
 {
-    config->told.policy.altitude = (uint64_t) DEFAULT_ALTITUDE * ALTITUDE_UNIT;
+    config->told.policy.altitude = (uint64_t) DEFAULT_ALTITUDE * CBPI_ALTITUDE_UNIT;
 }
 
 void cbpi_config_settings(struct cbp_session *session, struct cbpi_session_settings *settings)
@@ -403,7 +392,7 @@ static const char *text_of_number(const struct setting *setting, uint64_t value,
     if (setting->kind == EVENTS && value == CBPI_ALL_EVENTS)
         return "-1";
     if (setting->kind == ALTITUDE)
-        format_altitude(value, room, size);
+        cbpi_altitude_format(value, room, size);
     else
         snprintf(room, size, "%u", (unsigned) value);
     return room;
@@ -412,7 +401,7 @@ static const char *text_of_number(const struct setting *setting, uint64_t value,
 static uint32_t get_setting(struct cbp_session *session, const struct setting *setting, char *buffer,
                             uint64_t size, uint64_t *needed)
 {
-    char room[32];
+    char room[CBPI_ALTITUDE_SIZE];
     cbpi_mutex_lock(&session->mutex);
     const char *text =
         setting->kind == TEXT

@@ -41,7 +41,6 @@ struct cbpi_config {
     uint32_t scope_signals;
     uint32_t scope_proc_files;
     uint32_t hide_controller;
-    uint32_t strict_altitude;
 };
 
 #define CBPI_ALL_EVENTS UINT32_MAX /* how PROC_EVT_ALL is kept in told.policy.events, and shown as -1 */
@@ -139,7 +138,7 @@ struct cbp_worker {
 
 /* ---- drivers.c ---- */
 
-/* Finds the driver of that name in this build, or gives NULL. "auto" is the default driver. */
+/* Finds the driver of that name in this build, or gives NULL. "auto" is the default driver here. */
 const struct cbpi_driver *cbpi_driver_find(const char *name);
 
 bool cbpi_is_driver_name(const char *name); /* whether Driver accepts it; NULL is none */
@@ -152,6 +151,17 @@ bool cbpi_driver_plays(const struct cbpi_driver *driver);
 
 /* Gives the operations for the driver's own processes, or else for the machine's. */
 const struct cbpi_process_ops *cbpi_driver_processes(const struct cbpi_driver *driver);
+
+/* Gives the operations that install a driver; those of one that needs no installation do nothing. */
+const struct cbpi_installation_ops *cbpi_driver_installation(const struct cbpi_driver *driver);
+
+/* Tells the driver that the calling thread becomes a worker, or ceases to be one. An error ends the worker. */
+uint32_t cbpi_driver_enter_worker(const struct cbpi_driver *driver, struct cbpi_transport *transport);
+void cbpi_driver_leave_worker(const struct cbpi_driver *driver, struct cbpi_transport *transport);
+
+/* Gives a token of the delivery's originator; -1: the driver has none that is better than the process's. */
+int64_t cbpi_driver_originator_token(const struct cbpi_driver *driver, struct cbpi_transport *transport,
+                                     const struct cbpi_delivery *delivery);
 
 void cbpi_drivers_forget(void); /* in the child of a fork */
 

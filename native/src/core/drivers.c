@@ -3,12 +3,23 @@
 #include "core.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* Gives the first driver that is what "auto" means here; the last resort is the first of those that always
+ * are. */
+static const struct cbpi_driver *automatic_driver(void)
+{
+    const struct cbpi_driver *const *driver = cbpi_drivers;
+    while ((*driver)->is_automatic && !(*driver)->is_automatic())
+        driver++;
+    return *driver;
+}
 
 const struct cbpi_driver *cbpi_driver_find(const char *name)
 {
     if (strcmp(name, "auto") == 0)
-        return cbpi_drivers[0];
+        return automatic_driver();
     for (const struct cbpi_driver *const *driver = cbpi_drivers; *driver; driver++)
         if (strcmp((*driver)->name, name) == 0)
             return *driver;
@@ -80,6 +91,68 @@ const struct cbpi_process_ops *cbpi_driver_processes(const struct cbpi_driver *d
                                                     .name = machine_process_name,
                                                     .token = cbpi_process_token};
     return driver->processes ? driver->processes : &machine;
+}
+
+uint32_t cbpi_driver_enter_worker(const struct cbpi_driver *driver, struct cbpi_transport *transport)
+{
+    return driver->workers ? driver->workers->enter(transport) : 0;
+}
+
+void cbpi_driver_leave_worker(const struct cbpi_driver *driver, struct cbpi_transport *transport)
+{
+    if (driver->workers)
+        driver->workers->leave(transport);
+}
+
+int64_t cbpi_driver_originator_token(const struct cbpi_driver *driver, struct cbpi_transport *transport,
+                                     const struct cbpi_delivery *delivery)
+{
+    return driver->originator_token ? driver->originator_token(transport, delivery) : -1;
+}
+
+/* A driver that comes with the library runs from its folder. */
+
+static uint32_t carried_status(const char *product_guid, uint32_t *status)
+{
+    (void) product_guid;
+    *status = CBP_MODULE_STATUS_RUNNING;
+    return 0;
+}
+
+static uint32_t carried_version(const char *product_guid, uint64_t *version)
+{
+    (void) product_guid;
+    uint64_t words = 0;
+    char *at = (char *) (uintptr_t) CBP_VERSION;
+    for (unsigned shift = 48; *at; shift -= 16) {
+        words |= (uint64_t) strtoul(at, &at, 10) << shift;
+        at += *at == '.';
+    }
+    *version = words;
+    return 0;
+}
+
+static uint32_t carried_check(const char *product_guid)
+{
+    (void) product_guid;
+    return 0;
+}
+
+static uint32_t carried_change(const struct cbpi_installation_request *request, bool *must_reboot)
+{
+    (void) request;
+    *must_reboot = false;
+    return 0;
+}
+
+const struct cbpi_installation_ops *cbpi_driver_installation(const struct cbpi_driver *driver)
+{
+    static const struct cbpi_installation_ops carried = {.status = carried_status,
+                                                         .version = carried_version,
+                                                         .check = carried_check,
+                                                         .install = carried_change,
+                                                         .uninstall = carried_change};
+    return driver->installation ? driver->installation : &carried;
 }
 
 /* ---- The public functions ---- */

@@ -118,12 +118,16 @@ uint32_t cbp_event_originator_token(int64_t *token)
         return cbpi_fail(CBP_ERROR_NO_CALLBACK_ACTIVE, "no event is being handled in this thread");
     if (!token)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "token must not be NULL");
+    const struct cbp_session *session = worker->session;
     const struct cbp_event *event = worker->delivery.event;
+    *token = cbpi_driver_originator_token(session->driver, session->transport, &worker->delivery);
+    if (*token != -1)
+        return 0;
     bool is_end =
         event->type == CBP_PROC_EVT_PROCESS_TERMINATION || event->type == CBP_PROC_EVT_THREAD_TERMINATION;
     uint32_t process_id = is_end ? event->process_id : event->originator_process_id;
     /* An event tells enough only of its own process to know that one from a later one with the same id. */
     uint64_t start_time = process_id == event->process_id ? event->start_time : 0;
-    *token = cbpi_driver_processes(worker->session->driver)->token(process_id, start_time);
+    *token = cbpi_driver_processes(session->driver)->token(process_id, start_time);
     return 0;
 }

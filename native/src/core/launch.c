@@ -59,7 +59,7 @@ static uint32_t begin(struct cbp_session *session, const struct cbpi_launch_targ
         error = session->driver->launches->launch(session->transport, target, made->rule_id, &made->channel,
                                                   launcher_fd);
     else if (error == 0)
-        error = session->driver->launches->enter(session->transport, &made->channel);
+        error = session->driver->launches->enter(session->transport, made->rule_id, &made->channel);
     cbpi_mutex_unlock(&session->control);
     if (error == 0)
         *launch = made;
@@ -79,6 +79,14 @@ uint32_t cbp_launch_begin(struct cbp_session *session, const char *argument0, co
 uint32_t cbp_launch_enter(struct cbp_session *session, uint32_t ask, struct cbp_launch_handle **launch)
 {
     return begin(session, NULL, ask, NULL, launch);
+}
+
+uint32_t cbp_launch_creation_flags(const struct cbp_launch_handle *launch, uint32_t *flags)
+{
+    if (!launch || !flags)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "launch and flags must not be NULL");
+    *flags = launch->channel->ops->creation_flags;
+    return 0;
 }
 
 uint32_t cbp_launch_leave(struct cbp_launch_handle *launch, uint32_t process_id)

@@ -22,12 +22,17 @@ static void worker_body(void *argument)
     struct cbp_worker *worker = argument;
     struct cbp_session *session = worker->session;
     cbpi_thread_enter(session, worker);
-    if (session->callbacks.worker)
+    uint32_t error = cbpi_driver_enter_worker(session->driver, session->transport);
+    if (error != 0)
+        cbpi_session_report(session, error, "a worker thread could not serve: %s", cbp_error_detail());
+    else if (session->callbacks.worker)
         session->callbacks.worker(session->callbacks.context, worker);
     else
         cbp_worker_run(worker);
     if (!cbpi_thread_session())
         return; /* a fork's child that returned from a handler: the session is the parent's */
+    if (error == 0)
+        cbpi_driver_leave_worker(session->driver, session->transport);
     cbpi_thread_leave();
     cbpi_mutex_lock(&session->mutex);
     leave(worker);

@@ -26,6 +26,7 @@ struct cbpi_launch_channel {
 /* The operations of a way that is not in ways are never called. The first one of a way makes the channel. */
 struct cbpi_launch_ops {
     uint32_t ways;
+    uint32_t creation_flags; /* BY_CALLER: CreateProcess needs these */
 
     /* Tells the driver, BY_LAUNCHER, to expect a launcher, and the launcher its target. *launcher_fd is the
      * launcher's end, which it inherits. rule_id 0: no rule. CBP_ERROR_TOO_MANY_OPEN_FILES,
@@ -38,8 +39,9 @@ struct cbpi_launch_ops {
 
     /* These three serve BY_CALLER. The first lets the calling thread create processes for the driver, until
      * the second, which may be called again. The third tells the driver which process it was, 0 if there is
-     * none. */
-    uint32_t (*enter)(struct cbpi_transport *transport, struct cbpi_launch_channel **channel);
+     * none. Both that name the rule get one id, 0 for no rule. */
+    uint32_t (*enter)(struct cbpi_transport *transport, uint32_t rule_id,
+                      struct cbpi_launch_channel **channel);
     void (*leave)(struct cbpi_launch_channel *channel);
     uint32_t (*claim)(struct cbpi_transport *transport, struct cbpi_launch_channel *channel,
                       uint32_t process_id, uint32_t rule_id);

@@ -1,7 +1,8 @@
 /* Is the seam between drivers/helper and the way by which a driver reaches its helper: a process, or a driver
  * of the kernel. Passes requests, their replies, and wake-ups, but knows no session and no delivery.
  *
- * A link has one base, which each driver's own structure begins with. One thread at a time is in send,
+ * A link has one base, which each driver's own structure begins with. A driver of the kernel takes the
+ * helper's place, and has no process id. One thread at a time is in send,
  * send_rules and receive; any thread calls the rest. */
 #ifndef CBPI_LINK_H
 #define CBPI_LINK_H
@@ -15,7 +16,7 @@ struct cbp_rules;
 
 struct cbpi_link {
     const struct cbpi_link_ops *ops;
-    uint32_t process_id;         /* of the helper */
+    uint32_t process_id;         /* of the helper; 0: a driver of the kernel is in its place */
     struct cbp_channel *channel; /* memory that is shared with it; NULL where deliveries come another way */
 
     /* The rest belongs to helper_link.c. */
@@ -40,6 +41,8 @@ struct cbpi_link_parcel;
 #define CBPI_BELL_OF_HELPER UINT32_MAX
 
 struct cbpi_link_ops {
+    bool is_for_one_session; /* else all active sessions of the driver share one link */
+
     /* Starts the helper and gives the link, in memory that shut frees. Error codes of cbp_session_start(). */
     uint32_t (*open)(struct cbpi_link **link);
 

@@ -10,6 +10,7 @@
 
 #include "cbp_message.h"
 #include "cbprocess.h"
+#include "installation.h"
 #include "launch.h"
 #include "turn.h"
 
@@ -22,6 +23,7 @@ struct cbpi_transport {
 
 struct cbpi_session_settings {
     struct cbp_session_settings policy; /* without its header and session id, which are the driver's */
+    uint32_t strict_altitude;           /* for drivers that have an altitude in the system */
     uint32_t replay_speed;              /* CBPI_REPLAY_; this and the rest for drivers that play scripts */
     uint32_t keeps_verdicts;            /* a recording's verdicts stand */
     const char *script_path;            /* "" for none; not changed while the transport is open */
@@ -157,6 +159,16 @@ struct cbpi_transport_ops {
                         struct cbpi_failed_execution *failed);
 };
 
+/* A driver has these if it has to know which threads of the controller are workers. */
+struct cbpi_worker_ops {
+    /* Tells that the calling thread is a worker from now on: nothing that it does is an event. An error ends
+     * the worker. */
+    uint32_t (*enter)(struct cbpi_transport *transport);
+
+    /* Takes that back, in the same thread, before it ends. */
+    void (*leave)(struct cbpi_transport *transport);
+};
+
 /* A driver that plays scripts has these. */
 struct cbpi_script_ops {
     /* Tells that the filter is active and has its rules. */
@@ -188,6 +200,10 @@ struct cbpi_process_ops {
     int64_t (*token)(uint32_t process_id, uint64_t start_time);
 };
 
+/* A driver has this if it knows the originator of a held delivery better than by the process's id: it gives a
+ * token as cbpi_process_token(), or -1. */
+typedef int64_t cbpi_originator_token(struct cbpi_transport *transport, const struct cbpi_delivery *delivery);
+
 /* A driver of this build is a row of these. Only core/drivers.c asks whether a driver has what is optional.
  */
 struct cbpi_driver {
@@ -202,12 +218,18 @@ struct cbpi_driver {
 
     /* The rest is optional: NULL where the driver has none. */
 
+    /* Says whether "auto" is this driver here. It is the first one in the list that says so, or lacks this. */
+    bool (*is_automatic)(void);
+
     /* Forgets the parent's driver, in the child of a fork, without touching it. */
     void (*forget_after_fork)(void);
 
     const struct cbpi_launch_ops *launches; /* of a driver that starts programs */
     const struct cbpi_script_ops *scripts;
     const struct cbpi_process_ops *processes;
+    const struct cbpi_worker_ops *workers;
+    cbpi_originator_token *originator_token;
+    const struct cbpi_installation_ops *installation; /* of a driver that has to be installed */
 };
 
 /* The list has the drivers of this build, the default one first, NULL at the end; cmake/drivers.cmake makes

@@ -61,11 +61,13 @@ static struct cbpi_debug_link *link_of(struct cbpi_transport *transport)
 }
 
 /* Lets the calling thread create processes for the helper's debug object. */
-static uint32_t enter(struct cbpi_transport *transport, struct cbpi_launch_channel **channel)
+static uint32_t enter(struct cbpi_transport *transport, uint32_t rule_id,
+                      struct cbpi_launch_channel **channel)
 {
     const struct cbpi_debug_link *link = link_of(transport);
     HANDLE theirs = (HANDLE) (uintptr_t) link->control->debug_object;
     struct channel *made = calloc(1, sizeof *made);
+    (void) rule_id; /* the process gets it when its id is known */
     if (!made)
         return cbpi_fail(CBP_ERROR_NOT_ENOUGH_MEMORY, "no memory for a launch");
     if (!DuplicateHandle(link->process, theirs, GetCurrentProcess(), &made->debug_object, 0, FALSE,
@@ -176,6 +178,7 @@ static void close_channel(struct cbpi_launch_channel *base)
 
 const struct cbpi_launch_ops cbpi_debug_launch_ops = {
     .ways = CBPI_LAUNCH_BY_CALLER,
+    .creation_flags = DEBUG_PROCESS,
     .enter = enter,
     .leave = leave,
     .claim = claim,

@@ -18,6 +18,35 @@ static uint32_t backlog(const struct cbpi_channel_session *session)
     return cbp_load_u32(&place->tail) - head + cbp_load_u32(&session->turns.ready_count);
 }
 
+/* ---- What a slot is about ---- */
+
+static struct cbp_slot *slot_of(const void *channel, uint32_t number)
+{
+    return cbp_channel_slot((struct cbp_channel *) (uintptr_t) channel, number);
+}
+
+static void look(const void *channel, uint32_t number, struct cbpi_turn_subject *subject)
+{
+    struct cbp_slot *slot = slot_of(channel, number);
+    const struct cbp_event_item *items = cbp_event_items(&slot->message);
+    *subject = (struct cbpi_turn_subject){.process_id = cbp_load_relaxed_u32(&slot->message.process_id),
+                                          .thread_id = cbp_load_relaxed_u32(&slot->message.thread_id)};
+    for (uint32_t i = 0; i < CBP_BATCH_MAX; i++) { /* all is 0 behind the last one */
+        subject->types |= cbp_load_relaxed_u32(&items[i].type);
+        subject->flags |= cbp_load_relaxed_u32(&items[i].flags);
+    }
+}
+
+static bool is_expired(const void *channel, uint32_t number, uint64_t now_ns)
+{
+    struct cbp_slot *slot = slot_of(channel, number);
+    uint64_t deadline_ns = cbp_load_u64(&slot->deadline_ns);
+    return deadline_ns != 0 && now_ns >= deadline_ns && cbp_load_u32(&slot->decision) == CBP_DECISION_EXPIRED;
+}
+
+_Static_assert(CBP_SLOT_COUNT <= CBPI_TURNS_SLOT_MAX, "turns know all slots");
+const struct cbpi_turn_slots cbpi_channel_turn_slots = {.look = look, .is_expired = is_expired};
+
 /* ---- Taking slots ---- */
 
 /* Takes the oldest entry, if there is one. The entry is read before it is taken: until head moves on the

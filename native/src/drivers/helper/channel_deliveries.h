@@ -3,6 +3,7 @@
 #ifndef CBPI_CHANNEL_DELIVERIES_H
 #define CBPI_CHANNEL_DELIVERIES_H
 
+#include "cbp_channel.h"
 #include "helper_session.h"
 #include "turns.h"
 
@@ -25,6 +26,9 @@ static inline struct cbp_channel_session *cbpi_channel_place(const struct cbpi_c
 {
     return &session->channel->sessions[session->base.session_id];
 }
+
+/* A session's turns look at its slots by these; their memory is the channel. */
+extern const struct cbpi_turn_slots cbpi_channel_turn_slots;
 
 uint32_t cbpi_channel_receive(struct cbpi_transport *transport, struct cbpi_delivery *delivery,
                               uint32_t timeout_ms, uint32_t *pending);

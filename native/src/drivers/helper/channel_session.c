@@ -111,7 +111,8 @@ uint32_t cbpi_channel_open(const struct cbpi_helper_driver *driver,
     if (error != 0)
         goto cleanup;
     made->channel = made->base.link->channel;
-    made->turns.channel = made->channel;
+    made->turns.slots = &cbpi_channel_turn_slots;
+    made->turns.memory = made->channel;
     reset_counts(cbpi_channel_place(made));
     beat(base);
     error = cbpi_helper_update(base, settings);

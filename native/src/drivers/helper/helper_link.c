@@ -34,6 +34,22 @@ enum cbpi_link_state cbpi_link_look(struct cbpi_link *link)
     return state;
 }
 
+/* Names the other side in the sentences of errors. */
+static const char *peer_of(const struct cbpi_link *link)
+{
+    return link->process_id ? "helper" : "driver";
+}
+
+static uint32_t fail_silent(struct cbpi_link *link)
+{
+    const char *why = link->ops->look(link) == CBPI_LINK_STOPPED ? "has been stopped by a signal"
+                                                                 : "does not answer: it is busy";
+    if (link->process_id == 0)
+        return cbpi_fail(CBP_ERROR_SERVICE_REQUEST_TIMEOUT, "the driver %s", why);
+    return cbpi_fail(CBP_ERROR_SERVICE_REQUEST_TIMEOUT, "the helper (process %u) %s",
+                     (unsigned) link->process_id, why);
+}
+
 /* Receives the reply with the request's id; older replies are to requests that were given up. */
 static uint32_t receive_reply(struct cbpi_link *link, const struct cbp_message_header *request,
                               struct cbp_reply *reply)
@@ -43,14 +59,11 @@ static uint32_t receive_reply(struct cbpi_link *link, const struct cbp_message_h
     for (;;) {
         uint32_t error = link->ops->receive(link, deadline_ns, reply);
         if (error == CBP_ERROR_TIMEOUT)
-            return cbpi_fail(CBP_ERROR_SERVICE_REQUEST_TIMEOUT, "the helper (process %u) %s",
-                             (unsigned) link->process_id,
-                             link->ops->look(link) == CBPI_LINK_STOPPED ? "has been stopped by a signal"
-                                                                        : "does not answer: it is busy");
+            return fail_silent(link);
         if (error != 0)
             return error;
         if (cbpd_message_check(reply, sizeof *reply, CBP_MESSAGE_REPLY) != 0)
-            return cbpi_fail(CBP_ERROR_INVALID_DATA, "the helper's reply is malformed");
+            return cbpi_fail(CBP_ERROR_INVALID_DATA, "the %s's reply is malformed", peer_of(link));
         if (reply->header.id == request->id)
             return 0;
     }
@@ -75,11 +88,12 @@ static uint32_t end_request(struct cbpi_link *link, const struct cbp_message_hea
         error = receive_reply(link, request, reply);
     if (error == CBP_ERROR_BROKEN_PIPE) {
         cbp_store_u32(&link->is_dead, 1);
-        cbpi_fail(error, "the helper has gone");
+        cbpi_fail(error, "the %s has gone", peer_of(link));
     }
     cbpi_mutex_unlock(&link->request_mutex);
     if (error == 0 && reply->status != 0)
-        error = cbpi_fail(reply->status, "the helper refused: %s", cbp_error_message(reply->status));
+        error =
+            cbpi_fail(reply->status, "the %s refused: %s", peer_of(link), cbp_error_message(reply->status));
     return error;
 }
 
@@ -113,16 +127,18 @@ static uint32_t shake_hands(struct cbpi_link *link)
     if (error == CBP_ERROR_INVALID_KERNEL_INFO_VERSION)
         return error;
     if (error == CBP_ERROR_NO_SYSTEM_RESOURCES) /* its process is there, but it needs more */
-        return cbpi_fail_limit(error, "the helper cannot start its thread");
+        return cbpi_fail_limit(error, link->process_id ? "the helper cannot start its thread"
+                                                       : "the driver has no room");
     if (error == CBP_ERROR_TOO_MANY_OPEN_FILES)
         return cbpi_fail_limit(error, "the helper cannot start");
     if (error != 0) {
         char detail[256];
         snprintf(detail, sizeof detail, "%s", cbp_error_detail());
-        return cbpi_fail(CBP_ERROR_APP_INIT_FAILURE, "the helper's handshake failed: %s", detail);
+        return cbpi_fail(CBP_ERROR_APP_INIT_FAILURE, "the %s's handshake failed: %s", peer_of(link), detail);
     }
     if (reply.version != CBP_PROTOCOL_VERSION)
-        return cbpi_fail(CBP_ERROR_INVALID_KERNEL_INFO_VERSION, "the helper is of another version");
+        return cbpi_fail(CBP_ERROR_INVALID_KERNEL_INFO_VERSION, "the %s is of another version",
+                         peer_of(link));
     return 0;
 }
 
@@ -163,7 +179,7 @@ static uint32_t take_session_id(struct cbpi_link *link, uint32_t *session_id)
 static struct cbpi_link *find_living(const struct cbpi_link_ops *ops)
 {
     struct cbpi_link *link = links;
-    while (link && (link->ops != ops || cbpi_link_look(link) == CBPI_LINK_GONE))
+    while (link && (link->ops != ops || ops->is_for_one_session || cbpi_link_look(link) == CBPI_LINK_GONE))
         link = link->next;
     return link;
 }

@@ -1,5 +1,5 @@
 /* Keeps the links of this controller process to helpers, and sends requests over them. All active sessions of
- * a driver share one link. Knows link.h, the messages of requests and their replies, but no driver and no
+ * a driver share one link, unless its links are for one session each. Knows link.h, the messages of requests and their replies, but no driver and no
  * delivery. */
 #ifndef CBPI_HELPER_LINK_H
 #define CBPI_HELPER_LINK_H

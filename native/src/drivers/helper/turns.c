@@ -2,15 +2,10 @@
 #include "turns.h"
 
 #include "cbp_atomic.h"
-#include "cbp_message_check.h"
+#include "cbp_message.h"
 
 #define WHOLE (CBP_PROC_EVT_PROCESS_CREATION | CBP_PROC_EVT_PROCESS_TERMINATION)
 #define LIFETIMES (WHOLE | CBP_PROC_EVT_THREAD_CREATION | CBP_PROC_EVT_THREAD_TERMINATION)
-
-static struct cbp_slot *slot_at(const struct cbpi_turns *turns, uint32_t slot)
-{
-    return cbp_channel_slot((struct cbp_channel *) (uintptr_t) turns->channel, slot);
-}
 
 /* ---- Queues ---- */
 
@@ -59,30 +54,22 @@ static void make_ready(struct cbpi_turns *turns, struct cbpi_turn *turn)
 
 /* ---- What a slot is about ---- */
 
-static void look_at(const struct cbpi_turns *turns, uint32_t number, struct cbpi_turn *turn)
+static void look_at(const struct cbpi_turns *turns, uint32_t slot, struct cbpi_turn *turn)
 {
-    struct cbp_slot *slot = slot_at(turns, number);
-    const struct cbp_event_item *items = cbp_event_items(&slot->message);
-    uint32_t types = 0, flags = 0; /* both are 0 behind the last one */
-    for (uint32_t i = 0; i < CBP_BATCH_MAX; i++) {
-        types |= cbp_load_relaxed_u32(&items[i].type);
-        flags |= cbp_load_relaxed_u32(&items[i].flags);
-    }
-    turn->slot = number;
-    turn->process_id = cbp_load_relaxed_u32(&slot->message.process_id);
-    turn->thread_id = cbp_load_relaxed_u32(&slot->message.thread_id);
-    turn->is_held = (flags & CBP_EVENT_FLAG_HELD) != 0;
-    turn->is_whole = (types & WHOLE) != 0;
-    turn->is_of_none = (types & LIFETIMES) == 0;
+    struct cbpi_turn_subject subject;
+    turns->slots->look(turns->memory, slot, &subject);
+    turn->slot = slot;
+    turn->process_id = subject.process_id;
+    turn->thread_id = subject.thread_id;
+    turn->is_held = (subject.flags & CBP_EVENT_FLAG_HELD) != 0;
+    turn->is_whole = (subject.types & WHOLE) != 0;
+    turn->is_of_none = (subject.types & LIFETIMES) == 0;
 }
 
 /* Says whether the deadline of the turn has passed, so that no task waits for its answer any more. */
 static bool is_past(const struct cbpi_turns *turns, const struct cbpi_turn *turn, uint64_t now_ns)
 {
-    struct cbp_slot *slot = slot_at(turns, turn->slot);
-    uint64_t deadline_ns = cbp_load_u64(&slot->deadline_ns);
-    return turn->is_held && deadline_ns != 0 && now_ns >= deadline_ns &&
-           cbp_load_u32(&slot->decision) == CBP_DECISION_EXPIRED;
+    return turn->is_held && turns->slots->is_expired(turns->memory, turn->slot, now_ns);
 }
 
 /* Gives the turn that the slot follows, of those that are being handled. */

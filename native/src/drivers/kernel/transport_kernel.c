@@ -1,0 +1,62 @@
+/* Implements transport.h for the kernel driver: what this machine lets it do. The rest is in kernel_session.c.
+ */
+#include "device.h"
+#include "errors.h"
+#include "installation_kernel.h"
+#include "kernel_launch.h"
+#include "kernel_session.h"
+#include "rights.h"
+
+#include <stdio.h>
+
+/* Says why the device cannot be opened. */
+static const char *obstacle(uint32_t error)
+{
+    switch (error) {
+    case CBP_ERROR_FILE_NOT_FOUND:
+        return cbpi_kernel_is_administrator()
+                   ? "its driver does not run: cbprocess install installs it"
+                   : "its driver does not run: cbprocess install, as an administrator, installs it";
+    case CBP_ERROR_ACCESS_DENIED:
+        return "its driver runs, and serves administrators only; run as one";
+    default:
+        return cbp_error_detail();
+    }
+}
+
+static uint32_t probe(char *reason, uint64_t size)
+{
+    struct cbpi_kernel_device *device;
+    uint32_t error = cbpi_kernel_device_open(&device);
+    if (error != 0) {
+        snprintf(reason, (size_t) size, "%s", obstacle(error));
+        return 0;
+    }
+    cbpi_kernel_device_close(device);
+    return CBP_KERNEL_CAPABILITIES;
+}
+
+/* The product has installed the driver, since the core has asked that before. */
+static uint32_t open_session(const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
+{
+    uint32_t error = cbpi_kernel_session_open(settings, transport);
+    return error == CBP_ERROR_FILE_NOT_FOUND
+               ? cbpi_fail(CBP_ERROR_FS_DRIVER_REQUIRED, "the kernel driver is installed, but does not run")
+               : error;
+}
+
+static const struct cbpi_worker_ops worker_ops = {
+    .enter = cbpi_kernel_session_enter_worker,
+    .leave = cbpi_kernel_session_leave_worker,
+};
+
+const struct cbpi_driver cbpi_kernel_driver = {
+    .name = "kernel",
+    .probe = probe,
+    .open = open_session,
+    .is_automatic = cbpi_kernel_is_administrator,
+    .launches = &cbpi_kernel_launch_ops,
+    .workers = &worker_ops,
+    .originator_token = cbpi_kernel_session_token,
+    .installation = &cbpi_kernel_installation_ops,
+};
