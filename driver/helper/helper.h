@@ -7,7 +7,7 @@
 #define CBPD_HELPER_H
 
 #include "cbp_channel.h"
-#include "policy.h"
+#include "event_messages.h"
 #include "slots.h"
 #include "text.h"
 
@@ -26,23 +26,6 @@ struct cbpd_held {
     struct cbpd_held *next_settled;
     struct cbpd_task *task; /* NULL: the task no longer waits for it */
     uint32_t kind;          /* the driver's own number for it */
-};
-
-/* A report holds the events of one task that belong together, before sessions are told. */
-struct cbpd_report {
-    struct cbpd_request request;
-    const struct cbpd_process *process;
-    const struct cbpd_image *image; /* the process is told under this image's names */
-    const char *arguments;
-    uint32_t arguments_size;
-    uint32_t originator_pid, originator_tid;
-    uint32_t user_id;
-    uint32_t exit_status;
-    uint32_t thread_id;
-    uint32_t source_pid, target_pid; /* of a duplication of a handle */
-    uint32_t capabilities;           /* the CAP_ bits that hold for the process */
-    uint64_t since_ns;               /* deadlines count from here; 0: from now */
-    bool is_past;                    /* the operation has already happened: nothing is held */
 };
 
 struct cbpd_helper;
@@ -137,7 +120,6 @@ void cbpd_post(struct cbpd_helper *helper, const struct cbpd_report *report, str
 void cbpd_tell_past(struct cbpd_helper *helper, struct cbpd_report *report);
 
 /* ---- holding.c: what a task is held for ---- */
-void cbpd_add_item(struct cbpd_report *report, uint32_t type, uint32_t flags);
 /* The task waits until the operation has all its answers. */
 void cbpd_hold(struct cbpd_task *task, struct cbpd_held *held, uint32_t kind);
 /* Posts a report on a task that stands still. True: a session is asked, and the task waits. False:

@@ -1,12 +1,5 @@
-/* Adds events to a report and holds tasks. Knows no stops and no slots. */
+/* Holds tasks until operations have their answers. Knows no stops and no slots. */
 #include "helper.h"
-
-void cbpd_add_item(struct cbpd_report *report, uint32_t type, uint32_t flags)
-{
-    report->request.types[report->request.item_count] = type;
-    report->request.flags[report->request.item_count] = flags;
-    report->request.item_count++;
-}
 
 void cbpd_hold(struct cbpd_task *task, struct cbpd_held *held, uint32_t kind)
 {

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "cbp_atomic.h"
-#include "cbp_message_check.h"
 #include "helper.h"
 
 bool cbpd_helper_init(struct cbpd_helper *helper, const struct cbpd_helper_host *host,
@@ -28,81 +27,6 @@ void cbpd_count_lost(struct cbpd_helper *helper)
     cbpd_count_for_all(helper, offsetof(struct cbp_channel_session, lost));
 }
 
-/* ---- Messages ---- */
-
-static uint32_t put_text(struct cbp_event_message *message, uint32_t *offset, const char *text, uint32_t size)
-{
-    *offset = size > 0 ? message->header.size : 0;
-    if (size > 0)
-        memcpy((char *) message + message->header.size, text, size);
-    message->header.size += size;
-    return size;
-}
-
-static uint32_t message_size_of(const struct cbpd_report *report)
-{
-    const struct cbpd_image *image = report->image;
-    uint32_t names_size = image ? cbpd_executable_of(image)->path_size + image->files[0].given_size : 0;
-    return (uint32_t) sizeof(struct cbp_event_message) + names_size + report->arguments_size;
-}
-
-static void fill_message(struct cbpd_helper *helper, struct cbp_event_message *message,
-                         const struct cbpd_report *report, uint32_t session_id, uint64_t deadline_ns)
-{
-    const struct cbpd_process *process = report->process;
-    const struct cbpd_image *image = report->image;
-    memset(message, 0, sizeof *message);
-    message->header.size = sizeof *message;
-    message->header.type = CBP_MESSAGE_EVENT;
-    message->header.deadline_ns = deadline_ns;
-    message->time_ns = helper->host->wall_ns();
-    message->start_time = process->start_time;
-    message->session_id = session_id;
-    message->process_id = process->pid;
-    message->thread_id = report->thread_id;
-    message->parent_process_id = helper->host->parent_pid_of(helper, process);
-    message->originator_process_id = report->originator_pid;
-    message->originator_thread_id = report->originator_tid;
-    message->source_process_id = report->source_pid;
-    message->target_process_id = report->target_pid;
-    message->original_desired_access = report->request.access;
-    message->user_id = report->user_id;
-    message->exit_status = report->exit_status;
-    message->capabilities = report->capabilities;
-    if (image) {
-        const struct cbpd_image_file *executable = cbpd_executable_of(image);
-        message->process_name_size =
-            put_text(message, &message->process_name_offset, executable->path, executable->path_size);
-        message->image_file_name_size = put_text(message, &message->image_file_name_offset,
-                                                 image->files[0].given, image->files[0].given_size);
-    }
-    message->arguments_size =
-        put_text(message, &message->arguments_offset, report->arguments, report->arguments_size);
-}
-
-static void put_items(const struct cbpd_report *report, const struct cbpd_selection *selection,
-                      uint32_t added_flags, uint64_t sequence, struct cbp_event_message *message)
-{
-    const struct cbpd_request *request = &report->request;
-    bool is_deleted = report->image && cbpd_executable_of(report->image)->is_deleted;
-    const uint32_t image_flags = is_deleted ? CBP_EVENT_FLAG_IMAGE_DELETED : 0;
-    struct cbp_event_item *items = cbp_event_items(message);
-    message->item_count = selection->item_count;
-    message->sequence = sequence;
-    for (uint32_t i = 0; i < selection->item_count; i++) {
-        uint32_t flags = selection->flags[i] | image_flags;
-        if ((flags & CBP_EVENT_FLAG_DECIDED_BY_RULE) == 0)
-            flags |= added_flags;
-        if ((added_flags & CBP_EVENT_FLAG_HELD) != 0 &&
-            (selection->answerable.refusable_items & (1u << i)) != 0)
-            flags |= CBP_EVENT_FLAG_REFUSABLE;
-        items[i].type = request->types[selection->items[i]];
-        items[i].flags = flags;
-        items[i].result_code = selection->result_codes[i];
-        items[i].desired_access = request->access & ~selection->strip_masks[i];
-    }
-}
-
 /* ---- Telling the sessions ---- */
 
 static uint64_t deadline_of(const struct cbpd_helper *helper, const struct cbpd_report *report,
@@ -125,12 +49,19 @@ static bool send_selection(struct cbpd_helper *helper, const struct cbpd_report 
                            uint32_t added_flags, uint64_t sequence, uint64_t now)
 {
     uint32_t slot;
-    struct cbp_event_message *message = cbpd_begin_message(helper, message_size_of(report), &slot);
+    const struct cbpd_telling telling = {
+        .selection = selection,
+        .session_id = selection->place,
+        .parent_pid = helper->host->parent_pid_of(helper, report->process),
+        .added_flags = added_flags,
+        .sequence = sequence,
+        .deadline_ns = held ? deadline_of(helper, report, selection->place, now) : 0,
+        .time_ns = helper->host->wall_ns(),
+    };
+    struct cbp_event_message *message = cbpd_begin_message(helper, cbpd_event_message_size(report), &slot);
     if (!message)
         return false;
-    fill_message(helper, message, report, selection->place,
-                 held ? deadline_of(helper, report, selection->place, now) : 0);
-    put_items(report, selection, added_flags, sequence, message);
+    cbpd_fill_event_message(message, report, &telling);
     return cbpd_commit_message(helper, message, slot, held, &selection->answerable);
 }
 

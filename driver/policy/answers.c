@@ -21,6 +21,7 @@ void cbpd_refuse_by_rules(const struct cbpd_policy *policy, const struct cbpd_re
         operation->refuser = policy->order[0];
     }
     operation->is_stripped |= refusal->is_stripped;
+    operation->lost_access |= refusal->lost_access;
 }
 
 uint32_t cbpd_apply_answer(const struct cbpd_policy *policy, uint32_t place,
@@ -34,7 +35,9 @@ uint32_t cbpd_apply_answer(const struct cbpd_policy *policy, uint32_t place,
             if (result_code == 0)
                 result_code = items[i].result_code;
         }
-    if (result_code == 0 && (answerable->access & ~items[0].desired_access) != 0) {
+    const uint32_t lost = answerable->access & ~items[0].desired_access;
+    operation->lost_access |= lost;
+    if (result_code == 0 && lost != 0) {
         refused_count++;
         operation->is_stripped = true;
     }

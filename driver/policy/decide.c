@@ -15,6 +15,7 @@ struct cbp_decision cbpd_decide(const struct cbpd_request *request, uint32_t pla
         lost = request->access & stripped;
     else if (type == CBP_PROC_EVT_THREAD_HANDLE_OPERATION)
         lost = request->access & cbpd_thread_rights_of(stripped);
+    lost &= ~request->kept_access;
     struct cbp_decision decision =
         cbpd_stance_decide(type == CBP_PROC_EVT_PROCESS_CREATION, lost, originator, subject);
     if ((request->recorded_items & (1u << item)) != 0 &&
@@ -31,13 +32,14 @@ static bool is_wanted(const struct cbpd_request *request, const struct cbpd_sess
             (session->settings.flags & CBP_SESSION_FLAG_FORK_IS_CREATION) != 0);
 }
 
-static void note_refusal(enum cbp_outcome outcome, uint32_t deny_code, struct cbpd_selection *selection,
+static void note_refusal(const struct cbp_decision *decision, struct cbpd_selection *selection,
                          struct cbpd_refusal *refusal)
 {
     selection->refused_count++;
-    refusal->is_stripped |= outcome == CBP_OUTCOME_STRIP;
-    if (outcome == CBP_OUTCOME_DENY && refusal->code == 0)
-        refusal->code = deny_code;
+    refusal->is_stripped |= decision->outcome == CBP_OUTCOME_STRIP;
+    refusal->lost_access |= decision->strip_mask;
+    if (decision->outcome == CBP_OUTCOME_DENY && refusal->code == 0)
+        refusal->code = decision->deny_code;
 }
 
 static void note_question(const struct cbpd_request *request, uint32_t type, uint32_t at,
@@ -48,7 +50,7 @@ static void note_question(const struct cbpd_request *request, uint32_t type, uin
     if (type == CBP_PROC_EVT_PROCESS_CREATION || (type & CBPD_HANDLE_OPERATIONS) != 0)
         selection->answerable.refusable_items |= 1u << at;
     if (type & CBPD_HANDLE_OPERATIONS)
-        selection->answerable.access = request->access;
+        selection->answerable.access = request->access & ~request->kept_access;
 }
 
 static void select_item(const struct cbpd_policy *policy, const struct cbpd_request *request, uint32_t item,
@@ -63,7 +65,7 @@ static void select_item(const struct cbpd_policy *policy, const struct cbpd_requ
         (!wanted && (!refused || (request->flags[item] & CBP_EVENT_FLAG_FORK) != 0)))
         return;
     if (refused)
-        note_refusal(outcome, decision.deny_code, selection, refusal);
+        note_refusal(&decision, selection, refusal);
     selection->decided_items |= (uint32_t) (outcome != CBP_OUTCOME_ASK) << item;
     if (!wanted || decision.is_silent)
         return;

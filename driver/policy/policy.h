@@ -283,6 +283,7 @@ struct cbpd_request {
     uint32_t types[CBP_BATCH_MAX];
     uint32_t flags[CBP_BATCH_MAX]; /* CBP_EVENT_FLAG_ */
     uint32_t access;               /* of a handle operation: the rights that it asks for */
+    uint32_t kept_access;          /* those of them that cannot be taken away */
     uint32_t result_code;          /* not 0: the operation is refused already, whatever rules say */
     bool is_by_creator;      /* the originator created the subject or its ancestor, and stayed protected */
     uint32_t recorded_items; /* bits: items decided before; that decision stands unless rules decide, too */
@@ -314,6 +315,7 @@ struct cbpd_selection {
 struct cbpd_refusal {
     uint32_t code;
     bool is_stripped;
+    uint32_t lost_access; /* the rights that rules take away */
 };
 
 /* Decides about one item. strip_mask gets the rights that the operation asks for and loses. */
@@ -330,6 +332,7 @@ struct cbpd_operation {
     uint32_t result_code; /* of the refusal by the highest session that refused */
     uint32_t refuser;     /* the place of that session; for a refusal by a rule, the highest session of all */
     bool is_stripped;     /* a right that it needs was taken away */
+    uint32_t lost_access; /* all rights that were taken away */
 };
 
 /* Applies what rules have refused, before any answer. */
