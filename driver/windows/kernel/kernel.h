@@ -30,6 +30,14 @@ uint64_t cbpd_wall_ns(void); /* since 1970 */
 
 struct cbpd_controller;
 
+/* The kernel itself opens handles and creates threads by this process, and by none (0). */
+enum { CBPD_SYSTEM_PID = 4 };
+
+static inline bool cbpd_is_system(uint32_t pid)
+{
+    return pid == 0 || pid == CBPD_SYSTEM_PID;
+}
+
 /* A process as the driver knows it. */
 struct cbpd_kernel_process {
     struct cbpd_process base;
@@ -116,14 +124,15 @@ struct cbpd_kernel_outcome {
     uint32_t lost_access; /* rights that were asked for and are taken away */
 };
 
-/* Begins a report about that process, by that originator (NULL: not known). */
-void cbpd_report_begin(struct cbpd_policy *policy, struct cbpd_kernel_report *report,
-                       struct cbpd_kernel_process *process, struct cbpd_kernel_process *originator);
-void cbpd_report_add(struct cbpd_kernel_report *report, uint32_t type, uint32_t flags);
+/* Begins a report about that process, by a thread of that originator (NULL: not known). The caller adds the
+ * events, and what else is to be told. */
+struct cbpd_kernel_report cbpd_report_begin(struct cbpd_policy *policy, struct cbpd_kernel_process *process,
+                                            struct cbpd_kernel_process *originator, uint32_t originator_tid);
 /* Tells and asks sessions. The caller holds the books; they are let go while an answer is awaited, and are
  * NOT held any more on return. What the report points to may be gone then. */
-void cbpd_report_send(const struct cbpd_kernel_report *report, struct cbpd_kernel_outcome *outcome);
-/* Counts an event of which no session can be told, for want of memory. The caller holds the books. */
+void cbpd_report_send(struct cbpd_policy *policy, const struct cbpd_kernel_report *report,
+                      struct cbpd_kernel_outcome *outcome);
+/* Counts an event of which no session can be told, for want of memory. */
 void cbpd_report_lost(const struct cbpd_policy *policy);
 
 /* ==== Deliveries ==== */
@@ -134,7 +143,7 @@ struct cbpd_pending;
 
 /* One session's answer. */
 struct cbpd_answer {
-    uint32_t place; /* the session's, in the policy */
+    uint32_t place;   /* the session's, in the policy */
     bool is_answered; /* else its deadline has passed, or its session or controller has gone (is_let_go) */
     bool is_let_go;
     struct cbpd_answerable answerable;
@@ -150,7 +159,7 @@ bool cbpd_pending_send(struct cbpd_pending *pending, uint32_t place, struct cbp_
 /* Waits until every message is answered or given up; gives the answers, which stay valid until destroy. The
  * caller holds no lock. */
 uint32_t cbpd_pending_wait(struct cbpd_pending *pending, const struct cbpd_answer **answers);
-void cbpd_pending_destroy(struct cbpd_pending *pending); /* NULL: nothing */
+void cbpd_pending_destroy(struct cbpd_pending *pending);      /* NULL: nothing */
 bool cbpd_session_is_silent(uint32_t place, uint64_t now_ns); /* its heartbeat is too old */
 /* Counts for the session in that place of the policy. Any IRQL up to DISPATCH_LEVEL. */
 enum cbpd_count { CBPD_COUNT_LOST, CBPD_COUNT_TIMED_OUT, CBPD_COUNT_REFUSED, CBPD_COUNT_DECIDED };
@@ -165,31 +174,60 @@ uint32_t cbpd_deliveries_deadline(struct cbpd_controller *controller,
                                   const struct cbp_kernel_deadline *request, uint64_t *deadline_ns);
 uint32_t cbpd_deliveries_token(struct cbpd_controller *controller, const struct cbp_kernel_token *request,
                                uint64_t *handle);
-/* Opens and closes the deliveries of a session. Closing lets everything go that waits for it. */
+/* The dispatcher of the session lives. Gives what the session has counted. */
+uint32_t cbpd_deliveries_beat(struct cbpd_controller *controller, uint32_t session_id,
+                              struct cbp_kernel_counts *counts);
+/* Opens and closes the deliveries of a session. Closing lets everything go that waits for it. Callers hold the
+ * books. */
 uint32_t cbpd_deliveries_open(struct cbpd_controller *controller, uint32_t session_id, uint32_t place);
 void cbpd_deliveries_close(uint32_t place);
+void cbpd_deliveries_limit_silence(uint32_t place, uint64_t limit_ns);
+void cbpd_deliveries_begin(void); /* at load */
+/* Completes the receives that have got a message or are over. No request may be completed with a lock held, so
+ * cbpd_books_unlock() does this when the lock has been let go. */
+void cbpd_deliveries_flush(void);
 
 /* ---- controllers.c: who has opened the device ---- */
+void cbpd_controllers_begin(void); /* at load */
 /* Gives the id by which the policy knows the controller, never 0. */
 uint64_t cbpd_controller_id(const struct cbpd_controller *controller);
-struct cbpd_controller *cbpd_controller_create(uint32_t *error); /* of the current process */
-void cbpd_controller_close(struct cbpd_controller *controller);  /* all its sessions; then frees it */
+struct cbpd_controller *cbpd_controller_create(void); /* of the current process. NULL: no memory */
+/* Says whether the controller may open sessions: neither its process nor its last handle has gone. Callers hold
+ * the books. */
+bool cbpd_controller_is_open(const struct cbpd_controller *controller);
+/* The last handle has been closed: all its sessions end. Requests may still be on their way. PASSIVE_LEVEL. */
+void cbpd_controller_close(struct cbpd_controller *controller);
+void cbpd_controller_free(struct cbpd_controller *controller); /* the last request has ended, too */
 /* The process-notify routine has seen this process end: its sessions end now, not when its handles are closed.
  * It runs in a callback, so it must not disarm any. */
 void cbpd_controllers_process_ended(uint32_t pid);
 /* Gives the process that the controller with this id is of, or 0 if it has gone. */
 uint32_t cbpd_controller_pid(uint64_t controller_id);
 
+/* ---- arming.c: sessions, and the callbacks that are registered while there are any. PASSIVE_LEVEL ---- */
+void cbpd_arming_begin(void); /* at load */
+/* Opens a session, or changes its settings. Gives a Win32 code, as the others do. */
+uint32_t cbpd_session_set(struct cbpd_controller *controller, const struct cbp_session_settings *settings);
+uint32_t cbpd_session_arm(struct cbpd_controller *controller, const struct cbp_kernel_session *request);
+uint32_t cbpd_session_close(struct cbpd_controller *controller, uint32_t session_id);
+/* Closes all sessions of a controller, which opens no other one. */
+void cbpd_sessions_close(struct cbpd_controller *controller);
+/* Does that in a callback, which disarms nothing. The caller holds the books. */
+void cbpd_sessions_forsake(struct cbpd_policy *policy, struct cbpd_controller *controller);
+
 /* ---- workers.c: threads whose operations fire nothing ---- */
+void cbpd_workers_begin(void); /* at load */
 uint32_t cbpd_worker_add(struct cbpd_controller *controller, uint32_t session_id); /* the current thread */
-void cbpd_worker_remove(void);                                                    /* likewise */
+void cbpd_worker_remove(void);                                                     /* likewise */
 bool cbpd_is_worker(uint32_t tid);
 void cbpd_workers_thread_ended(uint32_t tid);
-void cbpd_workers_of_controller_ended(const struct cbpd_controller *controller);
+void cbpd_workers_of_session_ended(const struct cbpd_controller *controller, uint32_t session_id);
 /* The next process that this thread of the controller creates has that rule of a launch. rule_id 0: takes it
  * back. */
 uint32_t cbpd_launcher_set(struct cbpd_controller *controller, uint32_t session_id, uint32_t tid,
                            uint32_t rule_id);
+/* Takes that back for whichever thread it was made. False: it has been used, or there was none. */
+bool cbpd_launcher_forget(struct cbpd_controller *controller, uint32_t session_id, uint32_t rule_id);
 /* Takes what that thread's next process is to have. False: nothing. */
 bool cbpd_launcher_take(uint32_t tid, uint64_t *controller_id, uint32_t *session_id, uint32_t *rule_id);
 
