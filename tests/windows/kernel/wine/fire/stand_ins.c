@@ -1,0 +1,81 @@
+/* Has functions of newer kernels that Wine lacks, and counts the memory of the driver under test. Knows no
+ * callback. Each function's documentation: learn.microsoft.com, "Windows driver API", under its name. */
+#include "fire.h"
+
+#include <string.h>
+
+#define POOL_FLAG_NON_PAGED_ UINT64_C(0x40)
+#define POOL_FLAGS_KNOWN UINT64_C(0x4ff)
+
+static uint32_t blocks; /* with the tag that is counted */
+
+/* The tag of cbprocess.sys as the pool's tools show it. */
+static const ULONG counted_tag = 'rpbC';
+
+static void *(NTAPI *wine_allocate)(POOL_TYPE type, SIZE_T size, ULONG tag);
+static void(NTAPI *wine_free)(void *memory, ULONG tag);
+
+static void count(ULONG tag, LONG by)
+{
+    if (tag != counted_tag)
+        return;
+    fire_lock();
+    blocks += (uint32_t) by;
+    fire_unlock();
+}
+
+static void *NTAPI allocate(POOL_TYPE type, SIZE_T size, ULONG tag)
+{
+    if (tag == counted_tag && type != 512) /* NonPagedPoolNx */
+        fire_violation("ExAllocatePoolWithTag: memory that no code runs in is of NonPagedPoolNx");
+    void *memory = wine_allocate(type, size, tag);
+    if (memory)
+        count(tag, 1);
+    return memory;
+}
+
+/* The memory is all 0. A tag of 0, no size and flags that are unknown are errors. */
+static void *NTAPI allocate_2(uint64_t flags, SIZE_T size, ULONG tag)
+{
+    if (tag == 0 || size == 0 || !(flags & POOL_FLAG_NON_PAGED_) || flags & ~POOL_FLAGS_KNOWN) {
+        fire_violation("ExAllocatePool2: it has a tag, a size and known flags");
+        return NULL;
+    }
+    void *memory = wine_allocate(NonPagedPool, size, tag);
+    if (!memory)
+        return NULL;
+    memset(memory, 0, size);
+    count(tag, 1);
+    return memory;
+}
+
+static void NTAPI free_memory(void *memory, ULONG tag)
+{
+    count(tag, -1);
+    wine_free(memory, tag);
+}
+
+static void NTAPI query_time_precise(LARGE_INTEGER *time)
+{
+    GetSystemTimePreciseAsFileTime(time);
+}
+
+static KPROCESSOR_MODE NTAPI previous_mode(void)
+{
+    return UserMode;
+}
+
+void fire_stand_ins_describe(struct fire_state *state)
+{
+    fire_lock();
+    state->blocks = blocks;
+    fire_unlock();
+}
+
+static const struct fire_export exports[] = {
+    {"ExAllocatePoolWithTag", allocate, (void **) &wine_allocate}, {"ExAllocatePool2", allocate_2, NULL},
+    {"ExFreePoolWithTag", free_memory, (void **) &wine_free},      {"ExGetPreviousMode", previous_mode, NULL},
+    {"KeQuerySystemTimePrecise", query_time_precise, NULL},
+};
+
+const struct fire_exports fire_stand_in_exports = {exports, RTL_NUMBER_OF(exports)};
