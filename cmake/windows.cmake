@@ -30,7 +30,7 @@ cbp_driver_list(drivers ${CBP_DRIVERS})
 
 add_library(cbprocess SHARED $<TARGET_OBJECTS:core> $<TARGET_OBJECTS:drivers>)
 set_target_properties(cbprocess PROPERTIES PREFIX "")
-target_link_libraries(cbprocess PRIVATE cbp_flags policy facts)
+target_link_libraries(cbprocess PRIVATE cbp_flags policy facts setupapi wintrust)
 
 add_executable(cbprocess-debug ${_helper})
 target_include_directories(cbprocess-debug PRIVATE driver/windows/debug)

@@ -138,6 +138,12 @@ class Launch:
         """Begins a part in which this thread creates processes for the filter, until leave(). Windows."""
         self._library.cbp_launch_enter(self._session.pointer, ask, byref(self._handle))
 
+    def creation_flags(self) -> int:
+        """The flags that CreateProcess needs until leave()."""
+        flags = c_uint32()
+        self._library.cbp_launch_creation_flags(self._handle, byref(flags))
+        return flags.value
+
     def leave(self, process_id: int) -> None:
         """Ends that part, and tells the process that was created; 0: none."""
         self._library.cbp_launch_leave(self._handle, process_id)

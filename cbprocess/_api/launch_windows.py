@@ -1,7 +1,8 @@
-"""popen() on Windows: a subprocess.Popen whose process belongs to the debug helper from its creation on.
+"""popen() on Windows: a subprocess.Popen whose process is under the filter from its creation on.
 
-The ordinary Popen machinery creates the process in this thread. Between Launch.enter() and Launch.leave() the
-system debugs for the helper every process that the thread creates. The helper holds it at its first event."""
+The ordinary Popen machinery creates the process in this thread, between Launch.enter() and Launch.leave().
+With the debug driver the system debugs it for the helper, which holds it at its first event. The kernel
+driver knows beforehand that the thread creates it, and holds the creation."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 DEBUG_PROCESS = 0x1
 DEBUG_ONLY_THIS_PROCESS = 0x2
 CREATE_SUSPENDED = 0x4
-# These flags make the creating thread the debugger, or the process one whose first event does not come.
+# With the debug driver these flags make the creating thread the debugger, or the process one whose first event
+# does not come.
 IMPOSSIBLE_FLAGS = DEBUG_PROCESS | DEBUG_ONLY_THIS_PROCESS | CREATE_SUSPENDED
 
 
@@ -40,22 +42,23 @@ class Popen(launch.Popen):
     ) -> None:
         """Called by Popen once pipes and options are in order. The parameters are those of every Python since
         3.9; `rest` differs between them and only passes through."""
-        if creationflags & IMPOSSIBLE_FLAGS:
-            raise ValueError("popen() cannot create a process suspended, or for another debugger")
-        options = (
-            preexec_fn,
-            close_fds,
-            pass_fds,
-            cwd,
-            env,
-            startupinfo,
-            creationflags | DEBUG_PROCESS,
-            shell,
-        )
         with launch.Launch(self._session) as begun:
             begun.enter(self._ask)
             process_id = 0
             try:
+                needed = begun.creation_flags()
+                if needed and creationflags & IMPOSSIBLE_FLAGS:
+                    raise ValueError("popen() cannot create a process suspended, or for another debugger")
+                options = (
+                    preexec_fn,
+                    close_fds,
+                    pass_fds,
+                    cwd,
+                    env,
+                    startupinfo,
+                    creationflags | needed,
+                    shell,
+                )
                 # The system's method is the one that the class above overrides.
                 subprocess.Popen._execute_child(self, args, executable, *options, *rest)  # type: ignore[attr-defined]
                 process_id = self.pid

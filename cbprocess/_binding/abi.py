@@ -147,6 +147,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         (c_void_p, c_char_p, c_char_p, c_uint64, c_uint32, POINTER(c_int32), POINTER(c_void_p)),
     ),
     "cbp_launch_enter": (_Status, (c_void_p, c_uint32, POINTER(c_void_p))),
+    "cbp_launch_creation_flags": (_Status, (c_void_p, POINTER(c_uint32))),
     "cbp_launch_leave": (_Status, (c_void_p, c_uint32)),
     "cbp_launch_finish": (_Status, (c_void_p, c_uint32, c_uint32, POINTER(c_uint32))),
     "cbp_launcher_path": (_Status, (c_void_p, c_uint64, POINTER(c_uint64))),

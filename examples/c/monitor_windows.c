@@ -134,7 +134,9 @@ static DWORD create(struct monitor *monitor, struct cbp_launch_handle *launch, w
 {
     STARTUPINFOW startup = {.cb = sizeof startup};
     DWORD os_error = 0;
-    if (!CreateProcessW(NULL, line, NULL, NULL, TRUE, DEBUG_PROCESS, NULL, NULL, &startup, child))
+    uint32_t flags = 0; /* they depend on the driver */
+    *code = cbp_launch_creation_flags(launch, &flags);
+    if (*code != 0 || !CreateProcessW(NULL, line, NULL, NULL, TRUE, flags, NULL, NULL, &startup, child))
         os_error = GetLastError();
     monitor->process_id = child->dwProcessId;
     *code = cbp_launch_leave(launch, os_error == 0 ? child->dwProcessId : 0);

@@ -83,6 +83,41 @@ GOLDEN: dict[str, tuple[dict[str, bytes], dict[str, Any], str]] = {
         },
         "01000000 02000000 03000000 04000000 0505000000000000 0600000000000000",
     ),
+    "kernel_session": (
+        {"altitude": b"400055.5"},
+        {"session_id": 15, "is_strict": 1},
+        "0f000000 01000000 28000000 08000000 3430303035352e35",
+    ),
+    "kernel_worker": ({}, {"session_id": 2, "is_worker": 1}, "02000000 01000000"),
+    "kernel_receive": ({}, {"session_id": 3}, "03000000 00000000"),
+    "kernel_answer": (
+        {},
+        {"session_id": 4, "item_count": 2, "item0": (1, 5, 6, 7), "item1": (8, 1, 0x11, 0x12)},
+        "04000000 02000000 01000000 05000000 06000000 07000000 08000000 01000000 11000000 12000000"
+        " 00000000 00000000 00000000 00000000 00000000 00000000 00000000 00000000",
+    ),
+    "kernel_deadline": (
+        {},
+        {"session_id": 5, "moves": 1, "timeout_ms": 0x0BB8},
+        "05000000 01000000 b80b0000 00000000",
+    ),
+    "kernel_token": ({}, {"session_id": 6}, "06000000 00000000"),
+    "kernel_beat": ({}, {"session_id": 7}, "07000000 00000000"),
+    "kernel_counts": (
+        {},
+        {
+            "status": 1168,
+            "version": 3,
+            "lost": 0x0102,
+            "timed_out": 2,
+            "refused": 3,
+            "decided": 4,
+            "backlog": 5,
+            "supervised": 0xF1F2F3F4F5F6F7F8,
+        },
+        "90040000 03000000 0201000000000000 0200000000000000 0300000000000000 0400000000000000"
+        " 0500000000000000 f8f7f6f5f4f3f2f1",
+    ),
     "recording": (
         {"platform": b"Linux", "driver": b"bpf"},
         {"version": 1, "process_id": 2, "clock_ns": 3, "time_ns": 4},

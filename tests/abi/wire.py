@@ -22,6 +22,14 @@ MESSAGE_TYPES = {
     "event_message": 12,
     "process_query": 13,
     "launch_process": 20,
+    "kernel_session": 21,
+    "kernel_worker": 22,
+    "kernel_receive": 23,
+    "kernel_answer": 24,
+    "kernel_deadline": 25,
+    "kernel_token": 26,
+    "kernel_beat": 27,
+    "kernel_counts": 28,
     "recording": 32,
     "recording_end": 33,
     "verdict": 34,
@@ -194,6 +202,68 @@ class LaunchProcess(ctypes.Structure):
     ]
 
 
+class KernelSession(ctypes.Structure):
+    _fields_ = [
+        ("header", MessageHeader),
+        ("session_id", c_uint32),
+        ("is_strict", c_uint32),
+        ("altitude_offset", c_uint32),
+        ("altitude_size", c_uint32),
+    ]
+
+
+class KernelWorker(ctypes.Structure):
+    _fields_ = [("header", MessageHeader), ("session_id", c_uint32), ("is_worker", c_uint32)]
+
+
+class KernelReceive(ctypes.Structure):
+    _fields_ = [("header", MessageHeader), ("session_id", c_uint32), ("reserved", c_uint32)]
+
+
+class KernelAnswer(ctypes.Structure):
+    _fields_ = [
+        ("header", MessageHeader),
+        ("session_id", c_uint32),
+        ("item_count", c_uint32),
+        ("item0", EventItem),
+        ("item1", EventItem),
+        ("item2", EventItem),
+        ("item3", EventItem),
+    ]
+
+
+class KernelDeadline(ctypes.Structure):
+    _fields_ = [
+        ("header", MessageHeader),
+        ("session_id", c_uint32),
+        ("moves", c_uint32),
+        ("timeout_ms", c_uint32),
+        ("reserved", c_uint32),
+    ]
+
+
+class KernelToken(ctypes.Structure):
+    _fields_ = [("header", MessageHeader), ("session_id", c_uint32), ("reserved", c_uint32)]
+
+
+class KernelBeat(ctypes.Structure):
+    _fields_ = [("header", MessageHeader), ("session_id", c_uint32), ("reserved", c_uint32)]
+
+
+class KernelCounts(ctypes.Structure):
+    _fields_ = [
+        ("header", MessageHeader),
+        ("status", c_uint32),
+        ("version", c_uint32),
+        ("lost", c_uint64),
+        ("timed_out", c_uint64),
+        ("refused", c_uint64),
+        ("decided", c_uint64),
+        ("backlog", c_uint64),
+        ("supervised", c_uint64),
+    ]
+
+
 class Recording(ctypes.Structure):
     _fields_ = [
         ("header", MessageHeader),
@@ -253,6 +323,14 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "event_message": EventMessage,
     "process_query": ProcessQuery,
     "launch_process": LaunchProcess,
+    "kernel_session": KernelSession,
+    "kernel_worker": KernelWorker,
+    "kernel_receive": KernelReceive,
+    "kernel_answer": KernelAnswer,
+    "kernel_deadline": KernelDeadline,
+    "kernel_token": KernelToken,
+    "kernel_beat": KernelBeat,
+    "kernel_counts": KernelCounts,
     "recording": Recording,
     "recording_end": RecordingEnd,
     "verdict": Verdict,
@@ -263,6 +341,7 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
 TEXTS = {
     "launch_target": ("argument", "paths"),
     "event_message": ("process_name", "image_file_name", "arguments"),
+    "kernel_session": ("altitude",),
     "recording": ("platform", "driver"),
 }
 
