@@ -15,7 +15,7 @@ struct cbp_decision cbpd_decide(const struct cbpd_request *request, uint32_t pla
         lost = request->access & stripped;
     else if (type == CBP_PROC_EVT_THREAD_HANDLE_OPERATION)
         lost = request->access & cbpd_thread_rights_of(stripped);
-    lost &= ~request->kept_access;
+    lost &= request->is_of_creation ? 0 : ~request->kept_access;
     struct cbp_decision decision =
         cbpd_stance_decide(type == CBP_PROC_EVT_PROCESS_CREATION, lost, originator, subject);
     if ((request->recorded_items & (1u << item)) != 0 &&

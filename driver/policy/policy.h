@@ -286,6 +286,7 @@ struct cbpd_request {
     uint32_t kept_access;          /* those of them that cannot be taken away */
     uint32_t result_code;          /* not 0: the operation is refused already, whatever rules say */
     bool is_by_creator;      /* the originator created the subject or its ancestor, and stayed protected */
+    bool is_of_creation;     /* it gives the creator a handle of what it creates: no rule strips that */
     uint32_t recorded_items; /* bits: items decided before; that decision stands unless rules decide, too */
     struct cbp_decision recorded[CBP_BATCH_MAX];
 };

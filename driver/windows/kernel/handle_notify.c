@@ -57,6 +57,24 @@ static struct cbpd_party subject_of(POB_PRE_OPERATION_INFORMATION info, struct d
 
 /* ---- What is left ---- */
 
+/* Says whether the handle is one that the creation of the subject gives, and strikes it off. Without them no
+ * program could be started that a rule protects: its first thread is resumed by such a handle. They have all
+ * rights, so what a creator opens later does not pass for one. */
+static bool takes_birthright(const struct demand *demand, struct cbpd_kernel_process *subject)
+{
+    uint32_t right = demand->is_thread ? CBPD_BIRTHRIGHT_THREAD : CBPD_BIRTHRIGHT_PROCESS;
+    bool is_due =
+        demand->originator_pid == subject->creator_pid && demand->originator_tid == subject->creator_tid;
+    if (demand->is_duplication) {
+        right = demand->is_thread ? CBPD_BIRTHRIGHT_THREAD_COPY : CBPD_BIRTHRIGHT_PROCESS_COPY;
+        is_due = demand->source_pid == subject->creator_pid && demand->target_pid == demand->originator_pid;
+    }
+    if (!is_due || (subject->birthrights & right) == 0 || (~demand->original_access & demand->removable) != 0)
+        return false;
+    subject->birthrights &= ~right;
+    return true;
+}
+
 /* Gives the rights that any rule could take: the process is not known, for want of memory or because it has
  * ended. */
 static uint32_t taken_from_unknown(const struct cbpd_policy *policy, const struct demand *demand)
@@ -78,6 +96,7 @@ static uint32_t decide(struct cbpd_policy *policy, const struct demand *demand,
     report.base.target_pid = demand->target_pid;
     report.base.request.access = demand->original_access;
     report.base.request.kept_access = ~demand->removable;
+    report.base.request.is_of_creation = takes_birthright(demand, subject);
     report.is_exempt |= cbpd_is_worker(demand->originator_tid);
     if (originator) {
         cbpd_begin_search(policy, &originator->base);
@@ -128,19 +147,14 @@ struct altitude {
     bool has_point;
 };
 
-static bool read_altitude(const char *text, uint32_t size, struct altitude *altitude)
+static struct altitude altitude_of(const char *text, uint32_t size)
 {
-    *altitude = (struct altitude){.count = size};
-    if (size == 0 || size > ALTITUDE_SIZE_MAX || text[0] == '.' || text[size - 1] == '.')
-        return false;
-    for (uint32_t i = 0; i < size; i++) {
-        bool is_point = text[i] == '.';
-        if ((is_point && altitude->has_point) || (!is_point && (text[i] < '0' || text[i] > '9')))
-            return false;
-        altitude->has_point |= is_point;
-        altitude->units[i] = (WCHAR) text[i];
+    struct altitude altitude = {.count = size < ALTITUDE_SIZE_MAX ? size : ALTITUDE_SIZE_MAX};
+    for (uint32_t i = 0; i < altitude.count; i++) {
+        altitude.units[i] = (WCHAR) text[i];
+        altitude.has_point |= text[i] == '.';
     }
-    return true;
+    return altitude;
 }
 
 /* Gives the name of the altitude itself (0), or of one of its neighbours. */
@@ -176,9 +190,7 @@ static NTSTATUS set_callbacks(UNICODE_STRING altitude)
 
 uint32_t cbpd_handle_notify_arm(const char *altitude, uint32_t size, bool is_strict)
 {
-    struct altitude wanted;
-    if (!read_altitude(altitude, size, &wanted))
-        return CBP_ERROR_INVALID_PARAMETER;
+    struct altitude wanted = altitude_of(altitude, size);
     ExInitializeRundownProtection(&running);
     NTSTATUS status = set_callbacks(name_of(&wanted, 0));
     for (uint32_t i = 1; status == STATUS_FLT_INSTANCE_ALTITUDE_COLLISION && !is_strict && i <= NEIGHBOUR_MAX;

@@ -38,13 +38,25 @@ static inline bool cbpd_is_system(uint32_t pid)
     return pid == 0 || pid == CBPD_SYSTEM_PID;
 }
 
+/* A creation gives its creator a handle of the process and one of its first thread. The creator hands both on
+ * once, to the system's process that completes the creation. */
+enum {
+    CBPD_BIRTHRIGHT_PROCESS = 1,
+    CBPD_BIRTHRIGHT_THREAD = 2,
+    CBPD_BIRTHRIGHT_PROCESS_COPY = 4,
+    CBPD_BIRTHRIGHT_THREAD_COPY = 8,
+    CBPD_ALL_BIRTHRIGHTS = 15
+};
+
 /* A process as the driver knows it. */
 struct cbpd_kernel_process {
     struct cbpd_process base;
     uint32_t parent_pid;
-    bool is_exempt;   /* a worker started it, or such a process did: its operations fire nothing */
-    bool is_launched; /* a controller's launch started it */
-    bool has_threads; /* its first thread has been told of */
+    uint32_t creator_pid, creator_tid; /* 0: it has begun before it was watched */
+    uint32_t birthrights; /* bits: handles that its creation has still to give; handle_notify.c */
+    bool is_exempt;       /* a worker started it, or such a process did: its operations fire nothing */
+    bool is_launched;     /* a controller's launch started it */
+    bool has_threads;     /* its first thread has been told of */
 };
 
 /* ---- books.c: the policy and its lock. What the system has to be asked is asked before: nothing that may
@@ -106,7 +118,8 @@ uint32_t cbpd_process_notify_arm(void);
 void cbpd_process_notify_disarm(void);
 uint32_t cbpd_thread_notify_arm(void);
 void cbpd_thread_notify_disarm(void);
-/* altitude: a decimal as text. CBP_ERROR_ALREADY_EXISTS: is_strict, and it is taken; else a neighbour is. */
+/* altitude: a decimal as text, which is not checked here. CBP_ERROR_ALREADY_EXISTS: is_strict, and it is
+ * taken; else a neighbour is. */
 uint32_t cbpd_handle_notify_arm(const char *altitude, uint32_t size, bool is_strict);
 void cbpd_handle_notify_disarm(void);
 
@@ -216,7 +229,7 @@ void cbpd_sessions_close(struct cbpd_controller *controller);
 void cbpd_sessions_forsake(struct cbpd_policy *policy, struct cbpd_controller *controller);
 
 /* ---- workers.c: threads whose operations fire nothing ---- */
-void cbpd_workers_begin(void); /* at load */
+void cbpd_workers_begin(void);                                                     /* at load */
 uint32_t cbpd_worker_add(struct cbpd_controller *controller, uint32_t session_id); /* the current thread */
 void cbpd_worker_remove(void);                                                     /* likewise */
 bool cbpd_is_worker(uint32_t tid);

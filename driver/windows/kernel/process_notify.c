@@ -112,6 +112,9 @@ static uint32_t report_creation(struct cbpd_policy *policy, const struct creatio
 {
     struct cbpd_kernel_outcome outcome;
     bool is_cut = creation->info->CommandLine && !creation->arguments;
+    process->creator_pid = creation->creator_pid;
+    process->creator_tid = creation->creator_tid;
+    process->birthrights = CBPD_ALL_BIRTHRIGHTS;
     process->is_launched = begin_launch(policy, creation->creator_tid, process);
     process->is_exempt =
         !process->is_launched && (cbpd_is_worker(creation->creator_tid) || (creator && creator->is_exempt));
