@@ -24,7 +24,7 @@ target_link_libraries(kernel_objects PRIVATE cbp_warnings)
 set_target_properties(kernel_objects PROPERTIES POSITION_INDEPENDENT_CODE OFF)
 target_compile_options(kernel_objects PRIVATE
   # A stack in the kernel is small, and nothing grows it: so there is no call of a probe either.
-  -Wframe-larger-than=2048
+  -Wframe-larger-than=3072
   -ffreestanding -fno-builtin -fno-strict-aliasing -fno-lto -fno-ident -fno-stack-protector
   # Registers of floating point are the interrupted program's.
   -mgeneral-regs-only

@@ -70,4 +70,5 @@ struct cbpd_policy *cbpd_books_lock(void)
 void cbpd_books_unlock(void)
 {
     ExReleaseFastMutex(&books.lock);
+    cbpd_deliveries_flush();
 }
