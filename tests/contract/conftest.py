@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contract.stages import STAGES, Stage
-
-import cbprocess
+from contract.stages import STAGES, Stage, obstacle
 
 
 def contract_program(request: pytest.FixtureRequest) -> Path:
@@ -26,9 +24,9 @@ def contract_program(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(params=sorted(STAGES, reverse=True))
 def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
-    report = cbprocess.probe_driver(request.param)
-    if not report.runs:
-        pytest.skip(f"the {request.param} driver cannot run here: {report.reason}")
+    reason = obstacle(request.param)
+    if reason:
+        pytest.skip(reason)
     program = None
     if request.param != "simulated":
         program = contract_program(request)

@@ -17,7 +17,9 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from cbprocess import CBProcess, CBProcessError, constants, script
+import pytest
+
+from cbprocess import CBProcess, CBProcessError, constants, probe_driver, script
 from cbprocess.testing import Simulator
 
 GUID = "{8A2C35C1-52BE-43C5-8C9B-2A4C60D3D9E7}"
@@ -317,4 +319,38 @@ class DebugStage(TreeStage):
     actor = ACTOR.with_name("actor_windows.py")
 
 
-STAGES: dict[str, type[Stage]] = {"simulated": SimulatedStage, "ptrace": PtraceStage, "debug": DebugStage}
+class KernelStage(TreeStage):
+    """Windows' kernel driver in the world that tests/windows/kernel/wine makes: there its callbacks fire for
+    what the actor really does."""
+
+    driver = "kernel"
+    forks = False
+    actor = ACTOR.with_name("actor_kernel.py")
+
+    def begin_lasting(self, name: str) -> Run:
+        run = self.begin(name)
+        number = next(number for number, started in self._started.items() if started is run)
+        with self._changed:
+            assert self._changed.wait_for(lambda: number in self._done, LIMIT_S)
+        return run
+
+    def become(self, name: str) -> None:
+        pytest.skip("no process of Windows executes another program in its own place")
+
+
+STAGES: dict[str, type[Stage]] = {
+    "simulated": SimulatedStage,
+    "ptrace": PtraceStage,
+    "debug": DebugStage,
+    "kernel": KernelStage,
+}
+
+
+def obstacle(driver: str) -> str:
+    """Why a stage with that driver cannot be had here, or ""."""
+    report = probe_driver(driver)
+    if not report.runs:
+        return f"the {driver} driver cannot run here: {report.reason}"
+    if driver == "kernel" and "CBPROCESS_TEST_WORLD" not in os.environ:
+        return "the actor of the kernel driver needs the world of tests/windows/kernel/wine"
+    return ""
