@@ -43,7 +43,7 @@ void shim_irql_at_most(const char *function, KIRQL irql)
 struct shim_thread shim_enter(KIRQL irql, uint32_t critical_regions)
 {
     struct shim_thread before = self;
-    self.irql = irql;
+    self.entry_irql = self.irql = irql;
     self.critical_regions += critical_regions;
     return before;
 }
@@ -54,6 +54,8 @@ void shim_leave(const char *what, struct shim_thread before, uint32_t critical_r
     if (self.spin_count != before.spin_count || self.mutexes != before.mutexes)
         shim_breach("lock-kept", "%s returns with %u spin locks and %u fast mutexes", what, self.spin_count,
                     self.mutexes);
+    if (self.irql != self.entry_irql)
+        shim_breach("irql", "%s is called at IRQL %u and returns at %u", what, self.entry_irql, self.irql);
     if (self.critical_regions != before.critical_regions + critical_regions)
         shim_breach("critical-region", "%s returns within %u critical regions", what, self.critical_regions);
     self = before;
@@ -75,7 +77,7 @@ static struct {
 void shim_fail_at(uint32_t kinds, uint64_t first, uint64_t count)
 {
     pthread_mutex_lock(&fault_lock);
-    faults.kinds = kinds;
+    __atomic_store_n(&faults.kinds, kinds, __ATOMIC_RELAXED);
     faults.first = first;
     faults.count = count;
     faults.points = faults.made = 0;
@@ -100,8 +102,10 @@ uint64_t shim_faults_made(void)
 
 bool shim_is_to_fail(enum shim_fault kind)
 {
-    pthread_mutex_lock(&fault_lock);
     bool fails = false;
+    if ((__atomic_load_n(&faults.kinds, __ATOMIC_RELAXED) & kind) == 0)
+        return false; /* without the lock, which could hide a race of the driver */
+    pthread_mutex_lock(&fault_lock);
     if ((faults.kinds & kind) != 0) {
         uint64_t point = faults.points++;
         fails = point >= faults.first && point - faults.first < faults.count;

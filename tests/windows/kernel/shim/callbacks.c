@@ -258,6 +258,7 @@ NTSTATUS shim_create_process(const struct shim_creation *creation)
 
 void shim_end_process(uint32_t pid, NTSTATUS exit_status)
 {
+    shim_process_exits(pid, exit_status);
     for (int kind = PROCESSES_EX; kind <= PROCESSES_EX2; kind++) {
         struct shim_thread before;
         PCREATE_PROCESS_NOTIFY_ROUTINE_EX routine = (PCREATE_PROCESS_NOTIFY_ROUTINE_EX) begin(kind, &before);
@@ -275,6 +276,8 @@ static void fire_thread(uint32_t pid, uint32_t tid, BOOLEAN is_created)
     PCREATE_THREAD_NOTIFY_ROUTINE routine = (PCREATE_THREAD_NOTIFY_ROUTINE) begin(THREADS, &before);
     if (!routine)
         return;
+    /* Documented: PASSIVE_LEVEL or APC_LEVEL. Every other thread shows the driver the other level. */
+    shim_self()->entry_irql = shim_self()->irql = tid / 4 % 2 == 0 ? PASSIVE_LEVEL : APC_LEVEL;
     routine((HANDLE) (uintptr_t) pid, (HANDLE) (uintptr_t) tid, is_created);
     end(THREADS, before);
 }

@@ -128,6 +128,14 @@ NTSTATUS IoDeleteSymbolicLink(PUNICODE_STRING link)
     return STATUS_OBJECT_NAME_NOT_FOUND;
 }
 
+struct shim_object *shim_object_of_device(const void *device)
+{
+    for (size_t i = 0; i < DEVICES; i++)
+        if (devices[i] && &devices[i]->device == device)
+            return &devices[i]->object;
+    return NULL;
+}
+
 struct shim_device *shim_device_named(const wchar_t *path)
 {
     for (size_t i = 0; i < LINKS; i++)

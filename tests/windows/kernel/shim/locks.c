@@ -94,14 +94,14 @@ static void acquire(const char *function, PFAST_MUTEX mutex, bool raises)
 {
     struct shim_thread *self = shim_self();
     shim_irql_at_most(function, APC_LEVEL);
-    shim_dispatcher_lock();
+    shim_dispatcher_lock(mutex);
     if (mutex->Owner == self)
         shim_breach("mutex-twice", "a thread acquires the fast mutex that it has");
     mutex->Contention += mutex->Count <= 0;
     while (mutex->Count <= 0)
-        shim_dispatcher_wait();
+        shim_dispatcher_wait(mutex);
     take(mutex, raises ? APC_LEVEL : self->irql);
-    shim_dispatcher_unlock();
+    shim_dispatcher_unlock(mutex);
 }
 
 /* Documented: up to APC_LEVEL, not recursive; the caller runs at APC_LEVEL until it releases the mutex. */
@@ -113,11 +113,11 @@ void ExAcquireFastMutex(PFAST_MUTEX mutex)
 BOOLEAN ExTryToAcquireFastMutex(PFAST_MUTEX mutex)
 {
     shim_irql_at_most("ExTryToAcquireFastMutex", APC_LEVEL);
-    shim_dispatcher_lock();
+    shim_dispatcher_lock(mutex);
     bool is_free = mutex->Count > 0;
     if (is_free)
         take(mutex, APC_LEVEL);
-    shim_dispatcher_unlock();
+    shim_dispatcher_unlock(mutex);
     return is_free;
 }
 
@@ -133,7 +133,7 @@ void ExAcquireFastMutexUnsafe(PFAST_MUTEX mutex)
 static KIRQL give_back(const char *function, PFAST_MUTEX mutex, bool at_apc_level)
 {
     struct shim_thread *self = shim_self();
-    shim_dispatcher_lock();
+    shim_dispatcher_lock(mutex);
     if (mutex->Owner != self)
         shim_breach("lock-owner", "%s is called by a thread that does not have the mutex", function);
     if (at_apc_level && self->irql != APC_LEVEL)
@@ -142,8 +142,8 @@ static KIRQL give_back(const char *function, PFAST_MUTEX mutex, bool at_apc_leve
     mutex->Owner = NULL;
     mutex->Count = 1;
     self->mutexes--;
-    shim_dispatcher_wake();
-    shim_dispatcher_unlock();
+    shim_dispatcher_wake(mutex);
+    shim_dispatcher_unlock(mutex);
     return irql;
 }
 

@@ -35,7 +35,9 @@ void shim_object_init(struct shim_object *object, enum shim_kind kind, void (*de
 
 struct shim_object *shim_object_of(const char *function, void *memory)
 {
-    struct shim_object *object = memory;
+    struct shim_object *object = shim_object_of_device(memory);
+    if (!object)
+        object = memory;
     if (!object || object->magic != OBJECT_MAGIC)
         shim_breach("bad-object", "%s is called with %p, which is no object", function, memory);
     return object;

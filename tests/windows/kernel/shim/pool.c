@@ -5,7 +5,7 @@
 
 #include "shim.h"
 
-enum { BUCKETS = 1024, GARBAGE = 0xbd, SYSTEM_TAG = 0x656f4c53 };
+enum { BUCKETS = 1024, STRIPES = 64, GARBAGE = 0xbd, SYSTEM_TAG = 0x656f4c53 };
 
 struct block {
     struct block *next;
@@ -15,13 +15,25 @@ struct block {
     bool is_paged;
 };
 
-static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
+/* Blocks have different locks, so that the shim hides no race of the driver. */
 static struct block *blocks[BUCKETS];
-static size_t block_count;
+static pthread_mutex_t locks[STRIPES];
+static size_t block_count; /* atomic */
 
-static struct block **bucket_of(const void *memory)
+__attribute__((constructor)) static void init_locks(void)
 {
-    return &blocks[((uintptr_t) memory >> 4) * 0x9e3779b1u % BUCKETS];
+    for (size_t i = 0; i < STRIPES; i++)
+        pthread_mutex_init(&locks[i], NULL);
+}
+
+static size_t bucket_of(const void *memory)
+{
+    return ((uintptr_t) memory >> 4) * UINT64_C(0x9e3779b97f4a7c15) >> 54;
+}
+
+static void change_count(size_t more)
+{
+    __atomic_fetch_add(&block_count, more, __ATOMIC_RELAXED);
 }
 
 static void *give(size_t size, uint32_t tag, bool is_paged, int content)
@@ -32,11 +44,12 @@ static void *give(size_t size, uint32_t tag, bool is_paged, int content)
         abort();
     memset(memory, content, size);
     *block = (struct block){.memory = memory, .size = size, .tag = tag, .is_paged = is_paged};
-    pthread_mutex_lock(&pool_lock);
-    block->next = *bucket_of(memory);
-    *bucket_of(memory) = block;
-    block_count++;
-    pthread_mutex_unlock(&pool_lock);
+    size_t bucket = bucket_of(memory);
+    pthread_mutex_lock(&locks[bucket % STRIPES]);
+    block->next = blocks[bucket];
+    blocks[bucket] = block;
+    pthread_mutex_unlock(&locks[bucket % STRIPES]);
+    change_count(1);
     return memory;
 }
 
@@ -79,21 +92,21 @@ PVOID ExAllocatePool2(POOL_FLAGS flags, SIZE_T size, ULONG tag)
  * DISPATCH_LEVEL for nonpaged pool, up to APC_LEVEL for paged pool. */
 void ExFreePoolWithTag(PVOID memory, ULONG tag)
 {
-    pthread_mutex_lock(&pool_lock);
-    struct block **at = bucket_of(memory);
+    size_t bucket = bucket_of(memory);
+    pthread_mutex_lock(&locks[bucket % STRIPES]);
+    struct block **at = &blocks[bucket];
     while (*at && (*at)->memory != memory)
         at = &(*at)->next;
     struct block *block = *at;
-    if (block) {
+    if (block)
         *at = block->next;
-        block_count--;
-    }
-    pthread_mutex_unlock(&pool_lock);
+    pthread_mutex_unlock(&locks[bucket % STRIPES]);
     if (!block)
         shim_breach("pool-free", "%p is no memory of the pool, or was freed before", memory);
     shim_irql_at_most("ExFreePoolWithTag", block->is_paged ? APC_LEVEL : DISPATCH_LEVEL);
     if (tag != 0 && tag != block->tag)
         shim_breach("pool-tag", "memory with the tag %x is freed with the tag %x", block->tag, tag);
+    change_count((size_t) -1);
     memset(memory, 0xdd, block->size);
     free(memory);
     free(block);
@@ -111,10 +124,7 @@ void *shim_pool_system(size_t size)
 
 size_t shim_pool_blocks(void)
 {
-    pthread_mutex_lock(&pool_lock);
-    size_t count = block_count;
-    pthread_mutex_unlock(&pool_lock);
-    return count;
+    return __atomic_load_n(&block_count, __ATOMIC_RELAXED);
 }
 
 /* Documented (Driver Verifier, pool tracking): a driver frees all of its pool before it is unloaded. */
@@ -122,6 +132,6 @@ void shim_pool_check(void)
 {
     for (size_t i = 0; i < BUCKETS; i++)
         if (blocks[i])
-            shim_breach("pool-leak", "%zu blocks are left, one of %zu bytes with the tag %x", block_count,
-                        blocks[i]->size, blocks[i]->tag);
+            shim_breach("pool-leak", "%zu blocks are left, one of %zu bytes with the tag %x",
+                        shim_pool_blocks(), blocks[i]->size, blocks[i]->tag);
 }

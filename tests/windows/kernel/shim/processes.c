@@ -118,6 +118,13 @@ PEPROCESS shim_process_object(uint32_t pid)
     return process;
 }
 
+void shim_process_exits(uint32_t pid, NTSTATUS exit_status)
+{
+    PEPROCESS process = shim_process_object(pid);
+    if (process)
+        __atomic_store_n(&process->exit_status, exit_status, __ATOMIC_SEQ_CST);
+}
+
 bool shim_process_runs(uint32_t pid)
 {
     return shim_process_object(pid);

@@ -15,8 +15,8 @@ struct shim_spin {
 enum { SHIM_SPINS_MAX = 4 };
 
 struct shim_thread {
-    KIRQL irql;
-    KPROCESSOR_MODE mode; /* of the caller of the driver */
+    KIRQL irql, entry_irql; /* now, and when the driver was called */
+    KPROCESSOR_MODE mode;   /* of the caller of the driver */
     uint32_t pid, tid;
     uint32_t critical_regions, mutexes, spin_count, callbacks;
     struct shim_spin spins[SHIM_SPINS_MAX];
@@ -85,6 +85,7 @@ struct shim_process_plan {
 void shim_processes_init(void);                               /* with the System process */
 void shim_process_add(const struct shim_process_plan *plan);  /* it runs; nobody is told */
 void shim_process_remove(uint32_t pid, NTSTATUS exit_status); /* likewise */
+void shim_process_exits(uint32_t pid, NTSTATUS exit_status);  /* it still runs */
 bool shim_process_runs(uint32_t pid);
 enum shim_account shim_account_of(uint32_t pid);
 void shim_thread_add(uint32_t pid, uint32_t tid);
@@ -130,9 +131,10 @@ struct shim_device {
     DEVICE_OBJECT device;
     wchar_t name[64];
     bool has_dacl;
-    unsigned char dacl[512];
+    _Alignas(8) unsigned char dacl[512];
 };
-struct shim_device *shim_device_named(const wchar_t *path); /* of a device or of a link to it */
+struct shim_object *shim_object_of_device(const void *device); /* NULL: it is no device */
+struct shim_device *shim_device_named(const wchar_t *path);    /* of a device or of a link to it */
 void shim_devices_check(void);
 bool shim_dacl_grants(const struct shim_device *device, enum shim_account account, uint32_t access);
 

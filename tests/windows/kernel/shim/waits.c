@@ -11,32 +11,49 @@
 #define UNITS_PER_MS 10000ull /* of 100 ns */
 #define NS_PER_S 1000000000ull
 
-static pthread_mutex_t dispatcher = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+enum { STRIPES = 256 };
 
-void shim_dispatcher_lock(void)
+static struct stripe {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+} stripes[STRIPES];
+
+__attribute__((constructor)) static void init_stripes(void)
 {
-    pthread_mutex_lock(&dispatcher);
+    for (size_t i = 0; i < STRIPES; i++) {
+        pthread_mutex_init(&stripes[i].lock, NULL);
+        pthread_cond_init(&stripes[i].changed, NULL);
+    }
 }
 
-void shim_dispatcher_unlock(void)
+static struct stripe *stripe_of(const void *object)
 {
-    pthread_mutex_unlock(&dispatcher);
+    return &stripes[((uintptr_t) object >> 3) * UINT64_C(0x9e3779b97f4a7c15) >> 56];
 }
 
-void shim_dispatcher_wait(void)
+void shim_dispatcher_lock(const void *object)
 {
-    pthread_cond_wait(&changed, &dispatcher);
+    pthread_mutex_lock(&stripe_of(object)->lock);
 }
 
-void shim_dispatcher_wake(void)
+void shim_dispatcher_unlock(const void *object)
 {
-    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&stripe_of(object)->lock);
+}
+
+void shim_dispatcher_wait(const void *object)
+{
+    pthread_cond_wait(&stripe_of(object)->changed, &stripe_of(object)->lock);
+}
+
+void shim_dispatcher_wake(const void *object)
+{
+    pthread_cond_broadcast(&stripe_of(object)->changed);
 }
 
 /* ---- Events ---- */
 
-/* A thread that waits is in the list of the event. */
+/* A thread that waits is in the list of the event, whose lock is held for all that is done with it. */
 struct waiter {
     LIST_ENTRY entry;
     pthread_cond_t woken;
@@ -73,12 +90,12 @@ LONG KeSetEvent(PRKEVENT event, KPRIORITY increment, BOOLEAN wait)
 {
     (void) increment;
     shim_irql_at_most("KeSetEvent", wait ? APC_LEVEL : DISPATCH_LEVEL);
+    shim_dispatcher_lock(event);
     check_event("KeSetEvent", event);
-    pthread_mutex_lock(&dispatcher);
     LONG old = event->Header.SignalState;
     event->Header.SignalState = 1;
     satisfy(event);
-    pthread_mutex_unlock(&dispatcher);
+    shim_dispatcher_unlock(event);
     return old;
 }
 
@@ -86,11 +103,11 @@ LONG KeSetEvent(PRKEVENT event, KPRIORITY increment, BOOLEAN wait)
 LONG KeResetEvent(PRKEVENT event)
 {
     shim_irql_at_most("KeResetEvent", DISPATCH_LEVEL);
+    shim_dispatcher_lock(event);
     check_event("KeResetEvent", event);
-    pthread_mutex_lock(&dispatcher);
     LONG old = event->Header.SignalState;
     event->Header.SignalState = 0;
-    pthread_mutex_unlock(&dispatcher);
+    shim_dispatcher_unlock(event);
     return old;
 }
 
@@ -101,10 +118,10 @@ void KeClearEvent(PRKEVENT event)
 
 LONG KeReadStateEvent(PRKEVENT event)
 {
+    shim_dispatcher_lock(event);
     check_event("KeReadStateEvent", event);
-    pthread_mutex_lock(&dispatcher);
     LONG state = event->Header.SignalState;
-    pthread_mutex_unlock(&dispatcher);
+    shim_dispatcher_unlock(event);
     return state;
 }
 
@@ -151,7 +168,7 @@ static void init_waiter(struct waiter *waiter)
     waiter->is_satisfied = false;
 }
 
-/* Waits until the event satisfies this thread or the time is over. The dispatcher is locked. */
+/* Waits until the event satisfies this thread or the time is over. Its lock is held. */
 static bool wait_in_list(PRKEVENT event, const LARGE_INTEGER *timeout)
 {
     struct waiter waiter;
@@ -160,8 +177,8 @@ static bool wait_in_list(PRKEVENT event, const LARGE_INTEGER *timeout)
     InsertTailList(&event->Header.WaitListHead, &waiter.entry);
     int error = 0;
     while (!waiter.is_satisfied && error != ETIMEDOUT)
-        error = timeout ? pthread_cond_timedwait(&waiter.woken, &dispatcher, &end)
-                        : pthread_cond_wait(&waiter.woken, &dispatcher);
+        error = timeout ? pthread_cond_timedwait(&waiter.woken, &stripe_of(event)->lock, &end)
+                        : pthread_cond_wait(&waiter.woken, &stripe_of(event)->lock);
     if (!waiter.is_satisfied)
         RemoveEntryList(&waiter.entry);
     pthread_cond_destroy(&waiter.woken);
@@ -175,16 +192,16 @@ NTSTATUS KeWaitForSingleObject(PVOID object, KWAIT_REASON reason, KPROCESSOR_MOD
     (void) reason;
     PRKEVENT event = object;
     check_wait("KeWaitForSingleObject", timeout);
-    check_event("KeWaitForSingleObject", event);
     if (mode != KernelMode || alertable)
         shim_breach("wait-mode", "a wait in UserMode, or an alertable one, can be ended by the program");
-    pthread_mutex_lock(&dispatcher);
+    shim_dispatcher_lock(event);
+    check_event("KeWaitForSingleObject", event);
     bool is_satisfied = event->Header.SignalState != 0;
     if (is_satisfied && event->Header.Type == SynchronizationEvent)
         event->Header.SignalState = 0;
     if (!is_satisfied && (!timeout || timeout->QuadPart != 0))
         is_satisfied = wait_in_list(event, timeout);
-    pthread_mutex_unlock(&dispatcher);
+    shim_dispatcher_unlock(event);
     return is_satisfied ? STATUS_SUCCESS : STATUS_TIMEOUT;
 }
 
@@ -211,21 +228,21 @@ void ExInitializeRundownProtection(PEX_RUNDOWN_REF rundown)
 /* Documented: after ExRundownCompleted(). */
 void ExReInitializeRundownProtection(PEX_RUNDOWN_REF rundown)
 {
-    pthread_mutex_lock(&dispatcher);
+    shim_dispatcher_lock(rundown);
     if (rundown->Count != 1)
         shim_breach("rundown", "protection that is in use is initialised again");
     rundown->Count = 0;
-    pthread_mutex_unlock(&dispatcher);
+    shim_dispatcher_unlock(rundown);
 }
 
 /* Documented: up to DISPATCH_LEVEL, if it lies in nonpaged memory. FALSE: it runs down, or has. */
 BOOLEAN ExAcquireRundownProtection(PEX_RUNDOWN_REF rundown)
 {
     shim_irql_at_most("ExAcquireRundownProtection", DISPATCH_LEVEL);
-    pthread_mutex_lock(&dispatcher);
+    shim_dispatcher_lock(rundown);
     bool is_open = (rundown->Count & 1) == 0;
     rundown->Count += is_open ? 2 : 0;
-    pthread_mutex_unlock(&dispatcher);
+    shim_dispatcher_unlock(rundown);
     return is_open;
 }
 
@@ -233,28 +250,28 @@ BOOLEAN ExAcquireRundownProtection(PEX_RUNDOWN_REF rundown)
 void ExReleaseRundownProtection(PEX_RUNDOWN_REF rundown)
 {
     shim_irql_at_most("ExReleaseRundownProtection", DISPATCH_LEVEL);
-    pthread_mutex_lock(&dispatcher);
+    shim_dispatcher_lock(rundown);
     if (rundown->Count < 2)
         shim_breach("rundown", "protection is released more often than it was acquired");
     rundown->Count -= 2;
-    pthread_cond_broadcast(&changed);
-    pthread_mutex_unlock(&dispatcher);
+    shim_dispatcher_wake(rundown);
+    shim_dispatcher_unlock(rundown);
 }
 
 /* Documented: up to APC_LEVEL; the caller must not have the protection itself. */
 void ExWaitForRundownProtectionRelease(PEX_RUNDOWN_REF rundown)
 {
     shim_irql_at_most("ExWaitForRundownProtectionRelease", APC_LEVEL);
-    pthread_mutex_lock(&dispatcher);
+    shim_dispatcher_lock(rundown);
     rundown->Count |= 1;
     while (rundown->Count != 1)
-        pthread_cond_wait(&changed, &dispatcher);
-    pthread_mutex_unlock(&dispatcher);
+        shim_dispatcher_wait(rundown);
+    shim_dispatcher_unlock(rundown);
 }
 
 void ExRundownCompleted(PEX_RUNDOWN_REF rundown)
 {
-    pthread_mutex_lock(&dispatcher);
+    shim_dispatcher_lock(rundown);
     rundown->Count = 1;
-    pthread_mutex_unlock(&dispatcher);
+    shim_dispatcher_unlock(rundown);
 }

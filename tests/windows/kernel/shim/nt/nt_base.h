@@ -160,6 +160,9 @@ static inline void InsertHeadList(PLIST_ENTRY head, PLIST_ENTRY entry)
 #define STATUS_NOT_FOUND SHIM_STATUS(0xC0000225)
 #define STATUS_FLT_INSTANCE_ALTITUDE_COLLISION SHIM_STATUS(0xC01C0011)
 
+#define HandleToUlong(handle) ((ULONG) (ULONG_PTR) (handle))
+#define UlongToHandle(id) ((HANDLE) (ULONG_PTR) (ULONG) (id))
+
 #define RtlZeroMemory(memory, size) memset(memory, 0, size)
 #define RtlCopyMemory(target, source, size) memcpy(target, source, size)
 #define RtlMoveMemory(target, source, size) memmove(target, source, size)
