@@ -31,3 +31,15 @@ file(GLOB _sources CONFIGURE_DEPENDS tests/native/drivers/test_*.c)
 foreach(_source IN LISTS _sources)
   add_native_test("${_source}" more_drivers ${_more_drivers})
 endforeach()
+
+# The core's side of the kernel driver runs everywhere with a device that is a part of the test. Its folder is the
+# driver's row; what calls Windows stays out.
+set(_kernel_driver tests/native/kernel)
+cbp_driver_list(kernel_drivers ${CBP_DRIVERS} ${_kernel_driver})
+file(GLOB _kernel CONFIGURE_DEPENDS native/src/drivers/kernel/kernel_*.c)
+file(GLOB _sources CONFIGURE_DEPENDS tests/native/kernel/test_*.c)
+foreach(_source IN LISTS _sources)
+  add_native_test("${_source}" kernel_drivers ${_kernel} tests/native/kernel/row.c tests/native/kernel/fake_device.c)
+  get_filename_component(_name "${_source}" NAME_WE)
+  target_include_directories(${_name} PRIVATE native/src/drivers/kernel tests/native/kernel)
+endforeach()
