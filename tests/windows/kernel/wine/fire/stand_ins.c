@@ -65,6 +65,46 @@ static KPROCESSOR_MODE NTAPI previous_mode(void)
     return UserMode;
 }
 
+/* ---- Run-down protection: bit 0 says that no more is given; above it is the number of those that have it ---- */
+
+enum { RUNS_DOWN = 1, ONE_HOLDER = 2 };
+
+static void NTAPI initialize_rundown(EX_RUNDOWN_REF *reference)
+{
+    reference->Count = 0;
+}
+
+static BOOLEAN NTAPI acquire_rundown(EX_RUNDOWN_REF *reference)
+{
+    fire_lock();
+    bool gives = !(reference->Count & RUNS_DOWN);
+    reference->Count += gives ? ONE_HOLDER : 0;
+    fire_unlock();
+    return gives;
+}
+
+static void NTAPI release_rundown(EX_RUNDOWN_REF *reference)
+{
+    fire_lock();
+    bool has = reference->Count >= ONE_HOLDER;
+    reference->Count -= has ? ONE_HOLDER : 0;
+    fire_unlock();
+    if (!has)
+        fire_violation("ExReleaseRundownProtection: only a caller that has acquired it releases it");
+}
+
+static void NTAPI wait_for_rundown(EX_RUNDOWN_REF *reference)
+{
+    fire_lock();
+    reference->Count |= RUNS_DOWN;
+    while (reference->Count >= ONE_HOLDER) {
+        fire_unlock();
+        Sleep(1);
+        fire_lock();
+    }
+    fire_unlock();
+}
+
 void fire_stand_ins_describe(struct fire_state *state)
 {
     fire_lock();
@@ -74,7 +114,12 @@ void fire_stand_ins_describe(struct fire_state *state)
 
 static const struct fire_export exports[] = {
     {"ExAllocatePoolWithTag", allocate, (void **) &wine_allocate}, {"ExAllocatePool2", allocate_2, NULL},
-    {"ExFreePoolWithTag", free_memory, (void **) &wine_free},      {"ExGetPreviousMode", previous_mode, NULL},
+    {"ExFreePoolWithTag", free_memory, (void **) &wine_free},      {"ExAcquireRundownProtection", acquire_rundown, NULL},
+    {"ExInitializeRundownProtection", initialize_rundown, NULL},
+    {"ExReInitializeRundownProtection", initialize_rundown, NULL},
+    {"ExReleaseRundownProtection", release_rundown, NULL},
+    {"ExWaitForRundownProtectionRelease", wait_for_rundown, NULL},
+    {"ExGetPreviousMode", previous_mode, NULL},
     {"KeQuerySystemTimePrecise", query_time_precise, NULL},
 };
 
