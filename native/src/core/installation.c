@@ -1,8 +1,6 @@
 /* Answers questions about drivers and the machine without a session: status, version, installation, shutdown.
- * All drivers of today's builds run from the library's own folder and need no installation. */
+ * Knows nothing of how a driver is installed, nor which ones have to be. */
 #include "core.h"
-
-#include <stdlib.h>
 
 #define KNOWN_INSTALL_FLAGS                                                                                  \
     (CBP_INSTALL_REMOVE_OLD_VERSIONS | CBP_INSTALL_KEEP_START_TYPE | CBP_INSTALL_REQUESTS_VIA_DRIVER_STACK | \
@@ -30,9 +28,13 @@ static uint32_t check_question(const char *product_guid, const char *driver, con
 uint32_t cbp_driver_status(const char *product_guid, const char *driver, uint32_t *status)
 {
     uint32_t error = check_question(product_guid, driver, status);
-    if (error == 0)
-        *status = cbpi_driver_find(driver) ? CBP_MODULE_STATUS_RUNNING : CBP_MODULE_STATUS_NOT_PRESENT;
-    return error;
+    if (error != 0)
+        return error;
+    const struct cbpi_driver *found = cbpi_driver_find(driver);
+    if (found)
+        return cbpi_driver_installation(found)->status(product_guid, status);
+    *status = CBP_MODULE_STATUS_NOT_PRESENT;
+    return 0;
 }
 
 uint32_t cbp_driver_version(const char *product_guid, const char *driver, uint64_t *version)
@@ -40,47 +42,64 @@ uint32_t cbp_driver_version(const char *product_guid, const char *driver, uint64
     uint32_t error = check_question(product_guid, driver, version);
     if (error != 0)
         return error;
-    uint64_t words = 0;
-    char *at = (char *) (uintptr_t) CBP_VERSION;
-    for (unsigned shift = 48; cbpi_driver_find(driver) && *at; shift -= 16) {
-        words |= (uint64_t) strtoul(at, &at, 10) << shift;
-        at += *at == '.';
-    }
-    *version = words;
+    const struct cbpi_driver *found = cbpi_driver_find(driver);
+    if (found)
+        return cbpi_driver_installation(found)->version(product_guid, version);
+    *version = 0;
     return 0;
 }
 
-static uint32_t change_installation(const char *product_guid, const char *driver, uint32_t flags,
-                                    uint32_t known_flags, uint32_t *must_reboot)
+typedef uint32_t (*change_function)(const struct cbpi_installation_request *, bool *);
+
+/* Checks what install and uninstall have in common; *found gets the driver's operations. */
+static uint32_t check_change(const char *product_guid, const char *driver, uint32_t unknown_flags,
+                             const uint32_t *must_reboot, const struct cbpi_installation_ops **found)
 {
     uint32_t error = check_driver(product_guid, driver, must_reboot);
     if (error != 0)
         return error;
-    if ((flags & ~known_flags) != 0)
-        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "0x%x has bits that are no flags", (unsigned) flags);
+    if (unknown_flags != 0)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "0x%x has no meaning as flags",
+                         (unsigned) unknown_flags);
     error = cbpi_check_outside_handler("installing a driver");
     if (error != 0)
         return error;
-    if (!cbpi_driver_find(driver))
+    const struct cbpi_driver *row = cbpi_driver_find(driver);
+    if (!row)
         return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "the %s driver is not part of this build", driver);
-    *must_reboot = 0;
+    *found = cbpi_driver_installation(row);
     return 0;
+}
+
+static uint32_t change(change_function function, const struct cbpi_installation_request *request,
+                       uint32_t *must_reboot)
+{
+    bool is_pending = false;
+    uint32_t error = function(request, &is_pending);
+    if (error == 0)
+        *must_reboot = is_pending;
+    return error;
 }
 
 uint32_t cbp_driver_install(const char *product_guid, const char *driver, const char *package_path,
                             const char *target_folder, uint32_t flags, uint32_t *must_reboot)
 {
-    (void) package_path;
-    (void) target_folder;
-    return change_installation(product_guid, driver, flags, KNOWN_INSTALL_FLAGS, must_reboot);
+    const struct cbpi_installation_ops *found;
+    const struct cbpi_installation_request request = {product_guid, package_path ? package_path : "",
+                                                      target_folder ? target_folder : "", flags};
+    uint32_t error = check_change(product_guid, driver, flags & ~(uint32_t) KNOWN_INSTALL_FLAGS, must_reboot, &found);
+    return error ? error : change(found->install, &request, must_reboot);
 }
 
 uint32_t cbp_driver_uninstall(const char *product_guid, const char *driver, const char *package_path,
                               const char *target_folder, uint32_t flags, uint32_t *must_reboot)
 {
-    (void) package_path;
-    (void) target_folder;
-    return change_installation(product_guid, driver, flags, CBP_UNINSTALL_VERSION_ALL, must_reboot);
+    const struct cbpi_installation_ops *found;
+    const struct cbpi_installation_request request = {product_guid, package_path ? package_path : "",
+                                                      target_folder ? target_folder : "", flags};
+    uint32_t error =
+        check_change(product_guid, driver, flags & ~(uint32_t) CBP_UNINSTALL_VERSION_ALL, must_reboot, &found);
+    return error ? error : change(found->uninstall, &request, must_reboot);
 }
 
 uint32_t cbp_system_shutdown(const char *prompt, uint32_t timeout_s, uint32_t force, uint32_t reboot,
