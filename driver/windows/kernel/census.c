@@ -62,6 +62,14 @@ static struct cbpd_kernel_process *find_parent(struct cbpd_policy *policy, const
     return parent && parent->base.start_time <= facts->start_time ? parent : NULL;
 }
 
+/* The list has names of processes without a program, such as System, and of others their program's name alone. */
+static void take_listed_name(const struct listed *at, struct cbpd_facts *facts)
+{
+    if (!facts->path)
+        facts->path = cbpd_name_of_text(&at->name, &facts->path_size);
+    facts->is_vague |= !facts->path;
+}
+
 /* Adds one process of the list. */
 static uint32_t add_listed(const struct listed *at, const struct cbpd_drives *drives)
 {
@@ -72,6 +80,7 @@ static uint32_t add_listed(const struct listed *at, const struct cbpd_drives *dr
         return 0; /* it has ended, or is no process */
     cbpd_facts_read(object, drives, &facts);
     facts.parent_pid = HandleToUlong(at->parent_pid);
+    take_listed_name(at, &facts);
     struct cbpd_policy *policy = cbpd_books_lock();
     bool is_added = add(policy, object, &facts, find_parent(policy, &facts));
     cbpd_books_unlock();

@@ -1,17 +1,17 @@
 /* Asks the system about one process. Nothing here knows the books, which are never held meanwhile. */
 #include "kernel.h"
 
-/* Gives the path of a process's program, or NULL. */
-static char *read_path(PEPROCESS process, const struct cbpd_drives *drives, uint32_t *size)
+/* Reads the path of a process's program. Processes of the system itself, which have none, have an empty one. */
+static void read_path(PEPROCESS process, const struct cbpd_drives *drives, struct cbpd_facts *facts)
 {
     PUNICODE_STRING path = NULL;
-    char *name = NULL;
     if (!NT_SUCCESS(SeLocateProcessImageName(process, &path)) || !path)
-        return NULL;
-    if (path->Length > 0)
-        name = cbpd_name_of_path(drives, path, size);
+        return;
+    bool has_program = path->Length > 0;
+    if (has_program)
+        facts->path = cbpd_name_of_path(drives, path, &facts->path_size);
+    facts->is_vague = has_program && !facts->path;
     ExFreePoolWithTag(path, 0); /* the system's, under a tag of its own */
-    return name;
 }
 
 void cbpd_facts_read(PEPROCESS process, const struct cbpd_drives *drives, struct cbpd_facts *facts)
@@ -19,9 +19,10 @@ void cbpd_facts_read(PEPROCESS process, const struct cbpd_drives *drives, struct
     *facts = (struct cbpd_facts){
         .pid = HandleToUlong(PsGetProcessId(process)),
         .start_time = (uint64_t) PsGetProcessCreateTimeQuadPart(process),
+        .is_vague = true,
     };
     if (drives)
-        facts->path = read_path(process, drives, &facts->path_size);
+        read_path(process, drives, facts);
 }
 
 void cbpd_facts_free(struct cbpd_facts *facts)

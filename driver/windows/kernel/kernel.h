@@ -79,9 +79,10 @@ char *cbpd_name_of_text(const UNICODE_STRING *text, uint32_t *size);
 struct cbpd_facts {
     uint32_t pid, parent_pid; /* parent_pid 0: not known */
     uint64_t start_time;
-    char *path; /* of the program; NULL: not known */
+    char *path; /* of the program; NULL: not known, or there is no program */
     uint32_t path_size;
-    char *given; /* as it was named at the creation; NULL: like path */
+    bool is_vague; /* the path is not known, or not whole: rules that forbid apply */
+    char *given;   /* as it was named at the creation; NULL: like path */
     uint32_t given_size;
 };
 /* Reads the path and the start time. PASSIVE_LEVEL, unless the path is not wanted (drives is NULL). */

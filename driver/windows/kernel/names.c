@@ -13,6 +13,7 @@ struct cbpd_drives {
         WCHAR device[DEVICE_UNITS_MAX];
     } drives[LETTER_COUNT];
     uint32_t count;
+    bool is_lacking; /* memory was short: drives may be missing */
 };
 
 /* A part of a path, in units. */
@@ -23,32 +24,50 @@ struct span {
 
 /* ---- The table of drives ---- */
 
-/* Reads the device of a drive letter. False: there is no such drive. */
-static bool read_drive(WCHAR letter, struct drive *drive)
+/* Reads where a link leads. */
+static NTSTATUS read_link(const WCHAR *name, UNICODE_STRING *target)
 {
-    WCHAR link_units[] = L"\\GLOBAL??\\?:";
-    UNICODE_STRING name, device = {0, sizeof drive->device, drive->device};
+    UNICODE_STRING text;
     OBJECT_ATTRIBUTES attributes;
     HANDLE link;
-    link_units[sizeof link_units / sizeof link_units[0] - 3] = letter;
-    RtlInitUnicodeString(&name, link_units);
-    InitializeObjectAttributes(&attributes, &name, OBJ_KERNEL_HANDLE | OBJ_CASE_INSENSITIVE, NULL, NULL);
-    if (!NT_SUCCESS(ZwOpenSymbolicLinkObject(&link, GENERIC_READ, &attributes)))
-        return false;
-    NTSTATUS status = ZwQuerySymbolicLinkObject(link, &device, NULL);
+    RtlInitUnicodeString(&text, name);
+    InitializeObjectAttributes(&attributes, &text, OBJ_KERNEL_HANDLE | OBJ_CASE_INSENSITIVE, NULL, NULL);
+    NTSTATUS status = ZwOpenSymbolicLinkObject(&link, GENERIC_READ, &attributes);
+    if (!NT_SUCCESS(status))
+        return status;
+    status = ZwQuerySymbolicLinkObject(link, target, NULL);
     (void) ZwClose(link);
-    drive->letter = letter;
-    drive->count = device.Length / sizeof(WCHAR);
-    return NT_SUCCESS(status) && drive->count > 0;
+    return status;
 }
 
+/* Reads all drives that links in a directory lead to. name is that of a link, with _ for the letter. */
+static void read_directory(struct cbpd_drives *drives, WCHAR *name)
+{
+    WCHAR *letter = name;
+    while (*letter != L'_')
+        letter++;
+    for (*letter = L'A'; *letter <= L'Z'; ++*letter) {
+        struct drive *drive = &drives->drives[drives->count];
+        UNICODE_STRING device = {0, sizeof drive->device, drive->device};
+        NTSTATUS status = read_link(name, &device);
+        drives->is_lacking |= status == STATUS_INSUFFICIENT_RESOURCES || status == STATUS_NO_MEMORY;
+        drive->letter = *letter;
+        drive->count = device.Length / sizeof(WCHAR);
+        drives->count += NT_SUCCESS(status) && drive->count > 0;
+    }
+}
+
+/* A user may give letters of his own to folders, but not in the directory that all users share. Systems without
+ * that directory have only the other one. */
 struct cbpd_drives *cbpd_drives_read(void)
 {
+    WCHAR shared[] = L"\\GLOBAL??\\_:", only[] = L"\\??\\_:";
     struct cbpd_drives *drives = cbpd_pool_allocate(sizeof *drives);
     if (!drives)
         return NULL;
-    for (WCHAR letter = L'A'; letter <= L'Z'; letter++)
-        drives->count += read_drive(letter, &drives->drives[drives->count]);
+    read_directory(drives, shared);
+    if (drives->count == 0)
+        read_directory(drives, only);
     return drives;
 }
 
@@ -140,6 +159,8 @@ char *cbpd_name_of_path(const struct cbpd_drives *drives, const UNICODE_STRING *
     } else if (!SKIP(&rest, L"\\??\\")) {
         drive[0] = skip_device(drives, &rest);
         beginning.count = drive[0] != 0 ? 2 : 0;
+        if (drive[0] == 0 && drives->is_lacking)
+            return NULL; /* rules by its letter would not match this path */
     }
     return encode(beginning, rest, size);
 }

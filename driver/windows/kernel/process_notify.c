@@ -24,6 +24,7 @@ struct creation {
 static void read_given_name(struct creation *creation, const struct cbpd_drives *drives)
 {
     struct cbpd_facts *facts = &creation->facts;
+    facts->is_vague = !facts->path;
     if (!creation->info->ImageFileName || !drives)
         return;
     facts->given = cbpd_name_of_path(drives, creation->info->ImageFileName, &facts->given_size);
@@ -31,6 +32,7 @@ static void read_given_name(struct creation *creation, const struct cbpd_drives 
         return;
     facts->path = facts->given;
     facts->path_size = facts->given_size;
+    facts->is_vague = !facts->path;
     facts->given = NULL;
 }
 

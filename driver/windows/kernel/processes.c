@@ -11,7 +11,6 @@ struct cbpd_kernel_process *cbpd_process_of(struct cbpd_policy *policy, uint32_t
     return own_record(cbpd_find_process(policy, pid));
 }
 
-/* Makes an image. Without a known name it is vague: rules that forbid apply. */
 static struct cbpd_image *image_of(const struct cbpd_policy *policy, const struct cbpd_facts *facts)
 {
     struct cbpd_image_file file = {.path = facts->path ? facts->path : "",
@@ -22,7 +21,7 @@ static struct cbpd_image *image_of(const struct cbpd_policy *policy, const struc
         file.given = file.path;
         file.given_size = file.path_size;
     }
-    return cbpd_make_image(policy, &file, 1, file.path_size == 0);
+    return cbpd_make_image(policy, &file, 1, facts->is_vague);
 }
 
 struct cbpd_kernel_process *cbpd_process_begin(struct cbpd_policy *policy, const struct cbpd_facts *facts,

@@ -1,0 +1,368 @@
+/* Tests what the driver makes of operations: which process is meant, who created it, which rights stay, and who
+ * hears of it. */
+#include "actor.h"
+#include "test.h"
+
+#define EVENTS_ALL 0x3fu
+#define ALL_RIGHTS 0x1fffffu
+#define PATH_TO(name) L"\\Device\\HarddiskVolume2\\tools\\" name
+
+enum { CHILD_PID = 5000, CHILD_TID = 5004, GRANDCHILD_PID = 5100, OTHER_TID = 1008 };
+
+static struct actor actor;
+
+static void begin_with(uint32_t flags, const struct cbpi_rule *rules, uint32_t count)
+{
+    struct cbp_session_settings settings = {.events = EVENTS_ALL, .altitude = 385000, .flags = flags};
+    machine_start();
+    actor_open(&actor, CONTROLLER_PID, CONTROLLER_TID);
+    CHECK_EQ(actor_settings(&actor, &settings), 0);
+    CHECK_EQ(actor_altitude(&actor, 0, "385201.5", false), 0);
+    CHECK_EQ(actor_rules(&actor, 0, rules, count), 0);
+    shim_become(SHELL_PID, SHELL_TID);
+}
+
+static void begin(const struct cbpi_rule *rules, uint32_t count)
+{
+    begin_with(0, rules, count);
+}
+
+static void end(void)
+{
+    actor_close(&actor);
+    machine_stop();
+}
+
+static NTSTATUS create_as(uint32_t creator_pid, uint32_t creator_tid, uint32_t parent_pid, uint32_t pid,
+                          const wchar_t *image)
+{
+    struct shim_creation creation = {.process = {pid, parent_pid, image, SHIM_USER},
+                                     .creator_pid = creator_pid,
+                                     .creator_tid = creator_tid,
+                                     .command_line = L"program",
+                                     .open_name_is_known = true};
+    shim_become(creator_pid, creator_tid);
+    return shim_create_process(&creation);
+}
+
+static uint32_t open_as(uint32_t pid, uint32_t tid, uint32_t target_pid, uint32_t access)
+{
+    struct shim_opening opening = {.id = target_pid, .access = access};
+    shim_become(pid, tid);
+    return shim_open_object(&opening);
+}
+
+static uint32_t open_thread_as(uint32_t pid, uint32_t tid, uint32_t target_tid, uint32_t access)
+{
+    struct shim_opening opening = {.is_thread = true, .id = target_tid, .access = access};
+    shim_become(pid, tid);
+    return shim_open_object(&opening);
+}
+
+/* The next message tells of something for which nothing waits. */
+static struct cbp_event_message *expect_told(uint32_t type, uint32_t pid)
+{
+    struct cbp_event_message *message = actor_expect(&actor, 0, type, pid);
+    CHECK_EQ(message->item0.flags & CBP_EVENT_FLAG_HELD, 0);
+    return message;
+}
+
+/* ---- Rules without handlers ---- */
+
+TEST(a_rule_decides_and_nobody_else_is_told)
+{
+    const struct cbpi_rule rule = rule_by_name(1, "evil.exe", CBP_ACTION_DENY, 5);
+    struct cbp_kernel_counts counts;
+    begin(&rule, 1);
+    CHECK_EQ(create_program(CHILD_PID, PATH_TO(L"good.exe")), STATUS_SUCCESS);
+    CHECK(actor_has_nothing(&actor, 0));
+    CHECK_EQ((uint32_t) create_program(CHILD_PID + 8, PATH_TO(L"EVIL.exe")), 0xc0000022);
+    struct cbp_event_message *message = expect_told(CBP_PROC_EVT_PROCESS_CREATION, CHILD_PID + 8);
+    CHECK_EQ(message->item0.flags, CBP_EVENT_FLAG_DECIDED_BY_RULE);
+    CHECK_EQ(message->item0.result_code, 5);
+    free(message);
+    CHECK_EQ(actor_beat(&actor, 0, &counts), 0);
+    CHECK_EQ(counts.refused, 1);
+    CHECK_EQ(counts.decided, 1);
+    CHECK_EQ(counts.lost, 0);
+    end();
+}
+
+TEST(a_partial_name_counts_as_a_match_where_that_is_stricter)
+{
+    const struct cbpi_rule rules[] = {rule_by_name(1, "evil.exe", CBP_ACTION_DENY, 5),
+                                      rule_by_name(2, "*.exe", CBP_ACTION_IGNORE, 0)};
+    struct shim_creation creation = {.process = {CHILD_PID, SHELL_PID, NULL, SHIM_USER},
+                                     .creator_pid = SHELL_PID,
+                                     .creator_tid = SHELL_TID};
+    begin(rules, 2);
+    creation.has_no_name = true;
+    CHECK_EQ((uint32_t) shim_create_process(&creation), 0xc0000022);
+    end();
+}
+
+/* ---- Which process is meant ---- */
+
+TEST(children_inherit_from_the_creator_and_not_from_the_parent)
+{
+    struct cbpi_rule rule = rule_by_name(1, "cmd.exe", CBP_ACTION_DENY, 5);
+    rule.flags = CBP_RULE_FLAG_CHILDREN;
+    begin(&rule, 1);
+    CHECK_EQ(create_as(CONTROLLER_PID, OTHER_TID, SHELL_PID, CHILD_PID, PATH_TO(L"a.exe")), STATUS_SUCCESS);
+    CHECK_EQ((uint32_t) create_as(SHELL_PID, SHELL_TID, USER_PID, CHILD_PID + 8, PATH_TO(L"a.exe")),
+             0xc0000022);
+    struct cbp_event_message *message = expect_told(CBP_PROC_EVT_PROCESS_CREATION, CHILD_PID + 8);
+    CHECK_EQ(message->parent_process_id, USER_PID);
+    CHECK_EQ(message->originator_process_id, SHELL_PID);
+    free(message);
+    end();
+}
+
+TEST(an_id_that_is_given_out_again_inherits_nothing)
+{
+    struct cbpi_rule rule = rule_by_name(1, "evil.exe", CBP_ACTION_ALLOW, 0);
+    rule.flags = CBP_RULE_FLAG_CHILDREN;
+    begin(&rule, 1);
+    CHECK_EQ(create_program(CHILD_PID, PATH_TO(L"evil.exe")), STATUS_SUCCESS);
+    free(expect_told(CBP_PROC_EVT_PROCESS_CREATION, CHILD_PID));
+    shim_process_remove(CHILD_PID, 0); /* the driver is not told of its end */
+    CHECK_EQ(create_program(CHILD_PID, PATH_TO(L"good.exe")), STATUS_SUCCESS);
+    CHECK_EQ(create_as(CHILD_PID, CHILD_TID, CHILD_PID, GRANDCHILD_PID, PATH_TO(L"child.exe")),
+             STATUS_SUCCESS);
+    CHECK(actor_has_nothing(&actor, 0));
+    end();
+}
+
+TEST(a_process_with_another_ones_id_is_found_by_its_start_time)
+{
+    const struct cbpi_rule rule = rule_by_name(1, "bank.exe", CBP_ACTION_STRIP, CBP_PROCESS_TERMINATE);
+    begin(&rule, 1);
+    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, VICTIM_PID, CBP_PROCESS_TERMINATE), 0);
+    shim_process_remove(VICTIM_PID, 0);
+    shim_process_add(&(struct shim_process_plan){VICTIM_PID, SHELL_PID, PATH_TO(L"good.exe"), SHIM_USER});
+    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, VICTIM_PID, CBP_PROCESS_TERMINATE), CBP_PROCESS_TERMINATE);
+    shim_process_add(&(struct shim_process_plan){CHILD_PID, SHELL_PID, PATH_TO(L"bank.exe"), SHIM_USER});
+    CHECK_EQ(open_as(USER_PID, 4004, CHILD_PID, CBP_PROCESS_TERMINATE), 0);
+    end();
+}
+
+/* ---- Which rights stay ---- */
+
+TEST(a_creation_gives_its_creator_handles_with_all_rights)
+{
+    const uint32_t taken = CBP_PROCESS_TERMINATE | CBP_PROCESS_SUSPEND_RESUME | CBP_PROCESS_VM_WRITE;
+    const struct cbpi_rule rule = rule_by_name(1, "server.exe", CBP_ACTION_STRIP, taken);
+    begin(&rule, 1);
+    CHECK_EQ(create_program(CHILD_PID, PATH_TO(L"server.exe")), STATUS_SUCCESS);
+    shim_thread_add(CHILD_PID, CHILD_TID);
+    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID, CBP_PROCESS_TERMINATE), 0);  /* a later opening */
+    CHECK_EQ(open_as(USER_PID, 4004, CHILD_PID, ALL_RIGHTS), ALL_RIGHTS & ~taken); /* not the creator */
+    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID, ALL_RIGHTS), ALL_RIGHTS);
+    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID, ALL_RIGHTS), ALL_RIGHTS & ~taken); /* only once */
+    CHECK_EQ(open_thread_as(SHELL_PID, SHELL_TID, CHILD_TID, ALL_RIGHTS), ALL_RIGHTS);
+    CHECK_EQ(open_thread_as(SHELL_PID, SHELL_TID, CHILD_TID, ALL_RIGHTS), ALL_RIGHTS & ~0x13u);
+    struct shim_opening copy = {.is_duplicate = true,
+                                .id = CHILD_PID,
+                                .access = ALL_RIGHTS,
+                                .source_pid = SHELL_PID,
+                                .target_pid = USER_PID};
+    shim_become(USER_PID, 4004);
+    CHECK_EQ(shim_open_object(&copy), ALL_RIGHTS);
+    CHECK_EQ(shim_open_object(&copy), ALL_RIGHTS & ~taken);
+    end();
+}
+
+TEST(rights_without_a_documented_way_stay_and_are_told_to_stay)
+{
+    const uint32_t asked = CBP_PROCESS_TERMINATE | CBP_PROCESS_VM_READ;
+    const struct cbpi_rule rule = rule_by_name(1, "bank.exe", CBP_ACTION_STRIP, asked);
+    begin(&rule, 1);
+    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, VICTIM_PID, asked), CBP_PROCESS_VM_READ);
+    struct cbp_event_message *message = expect_told(CBP_PROC_EVT_PROCESS_HANDLE_OPERATION, VICTIM_PID);
+    CHECK_EQ(message->original_desired_access, asked);
+    CHECK_EQ(message->item0.desired_access, CBP_PROCESS_VM_READ);
+    free(message);
+    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, VICTIM_PID, CBP_PROCESS_VM_READ), CBP_PROCESS_VM_READ);
+    message = expect_told(CBP_PROC_EVT_PROCESS_HANDLE_OPERATION, VICTIM_PID);
+    CHECK_EQ(message->item0.desired_access, CBP_PROCESS_VM_READ);
+    free(message);
+    end();
+}
+
+TEST(a_protected_process_keeps_its_rights_to_what_it_creates)
+{
+    const struct cbpi_rule rule = rule_by_name(1, "bank.exe", CBP_ACTION_STRIP, CBP_PROCESS_TERMINATE);
+    begin(&rule, 1);
+    CHECK_EQ(create_as(VICTIM_PID, VICTIM_TID, VICTIM_PID, CHILD_PID, PATH_TO(L"bank.exe")), STATUS_SUCCESS);
+    CHECK_EQ(open_as(VICTIM_PID, VICTIM_TID, CHILD_PID, CBP_PROCESS_TERMINATE), CBP_PROCESS_TERMINATE);
+    CHECK_EQ(open_as(CHILD_PID, CHILD_TID, VICTIM_PID, CBP_PROCESS_TERMINATE), 0);
+    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID, CBP_PROCESS_TERMINATE), 0);
+    end();
+}
+
+TEST(rights_that_one_session_takes_leave_others_for_the_next_one_to_decide)
+{
+    const struct cbpi_rule strip = rule_by_name(1, "bank.exe", CBP_ACTION_STRIP, CBP_PROCESS_TERMINATE);
+    const struct cbpi_rule ask = rule_by_name(1, "bank.exe", CBP_ACTION_ASK, 0);
+    const uint32_t asked = CBP_PROCESS_TERMINATE | CBP_PROCESS_VM_WRITE | CBP_PROCESS_SUSPEND_RESUME;
+    begin(&strip, 1);
+    actor_session(&actor, 1, EVENTS_ALL, 0, 0);
+    CHECK_EQ(actor_rules(&actor, 1, &ask, 1), 0);
+    struct deed deed = opening_of(VICTIM_PID, asked);
+    deed_start(&deed);
+    struct cbp_event_message *message =
+        actor_expect(&actor, 1, CBP_PROC_EVT_PROCESS_HANDLE_OPERATION, VICTIM_PID);
+    CHECK(message->item0.flags & CBP_EVENT_FLAG_HELD);
+    CHECK_EQ(actor_answer_access(&actor, message, asked & ~(uint32_t) CBP_PROCESS_VM_WRITE), 0);
+    deed_end(&deed);
+    CHECK_EQ(deed.access_left, CBP_PROCESS_SUSPEND_RESUME);
+    free(message);
+    end();
+}
+
+TEST(nobody_comes_between_a_process_and_itself_or_the_kernel)
+{
+    const struct cbpi_rule rules[] = {rule_for_all(1, CBP_ACTION_ASK, 0),
+                                      rule_for_all(2, CBP_ACTION_STRIP, ALL_RIGHTS)};
+    struct shim_opening opening = {.id = VICTIM_PID, .access = 1, .is_kernel = true};
+    begin(rules, 2);
+    CHECK_EQ(shim_open_object(&opening), 1);
+    CHECK_EQ(open_as(VICTIM_PID, VICTIM_TID, VICTIM_PID, 1), 1);
+    CHECK_EQ(open_as(4, 8, VICTIM_PID, 1), 1);
+    CHECK(actor_has_nothing(&actor, 0));
+    end();
+}
+
+/* ---- Who hears of it ---- */
+
+TEST(own_requests_are_not_told_and_rules_hold_for_them)
+{
+    const struct cbpi_rule rules[] = {rule_for_all(1, CBP_ACTION_ASK, 0),
+                                      rule_by_name(2, "evil.exe", CBP_ACTION_DENY, 5)};
+    begin(rules, 2);
+    CHECK_EQ(create_as(CONTROLLER_PID, OTHER_TID, CONTROLLER_PID, CHILD_PID, PATH_TO(L"a.exe")),
+             STATUS_SUCCESS);
+    shim_create_thread(CHILD_PID, CHILD_TID);
+    CHECK_EQ(
+        (uint32_t) create_as(CONTROLLER_PID, OTHER_TID, CONTROLLER_PID, CHILD_PID + 8, PATH_TO(L"evil.exe")),
+        0xc0000022);
+    CHECK_EQ(open_as(CONTROLLER_PID, OTHER_TID, VICTIM_PID, 1), 1);
+    CHECK(actor_has_nothing(&actor, 0));
+    end();
+}
+
+TEST(own_requests_are_told_on_demand_and_never_held)
+{
+    const struct cbpi_rule rule = rule_for_all(1, CBP_ACTION_ASK, 0);
+    begin_with(CBP_SESSION_FLAG_OWN_REQUESTS, &rule, 1);
+    CHECK_EQ(create_as(CONTROLLER_PID, OTHER_TID, CONTROLLER_PID, CHILD_PID, PATH_TO(L"a.exe")),
+             STATUS_SUCCESS);
+    CHECK_EQ(open_as(CONTROLLER_PID, OTHER_TID, VICTIM_PID, 1), 1);
+    free(expect_told(CBP_PROC_EVT_PROCESS_CREATION, CHILD_PID));
+    free(expect_told(CBP_PROC_EVT_PROCESS_HANDLE_OPERATION, VICTIM_PID));
+    CHECK(actor_has_nothing(&actor, 0));
+    end();
+}
+
+TEST(another_controllers_requests_are_no_own_ones)
+{
+    struct actor other;
+    const struct cbpi_rule allow = rule_for_all(1, CBP_ACTION_ALLOW, 0);
+    begin(&allow, 1);
+    shim_process_add(&(struct shim_process_plan){1200, 4, PATH_TO(L"other.exe"), SHIM_ADMINISTRATOR});
+    actor_open(&other, 1200, 1204);
+    CHECK_EQ(create_as(1200, 1208, 1200, CHILD_PID, PATH_TO(L"a.exe")), STATUS_SUCCESS);
+    free(expect_told(CBP_PROC_EVT_PROCESS_CREATION, CHILD_PID));
+    actor_close(&other);
+    end();
+}
+
+TEST(a_launch_is_asked_about_with_its_first_thread_and_its_children)
+{
+    begin(NULL, 0);
+    CHECK_EQ(actor_launch(&actor, 0, 7, OTHER_TID), 0);
+    struct deed deed = creation_of(CHILD_PID, PATH_TO(L"a.exe"), NULL);
+    deed.pid = CONTROLLER_PID;
+    deed.tid = OTHER_TID;
+    deed_start(&deed);
+    struct cbp_event_message *message = actor_expect(&actor, 0, CBP_PROC_EVT_PROCESS_CREATION, CHILD_PID);
+    CHECK(message->item0.flags & CBP_EVENT_FLAG_HELD);
+    CHECK_EQ(actor_answer(&actor, message, 0), 0);
+    free(message);
+    deed_end(&deed);
+    struct deed thread = {.kind = CREATE_THREAD,
+                          .pid = CONTROLLER_PID,
+                          .tid = OTHER_TID,
+                          .subject_pid = CHILD_PID,
+                          .subject_tid = CHILD_TID};
+    deed_start(&thread);
+    message = actor_expect(&actor, 0, CBP_PROC_EVT_THREAD_CREATION, CHILD_PID);
+    CHECK_EQ(message->thread_id, CHILD_TID);
+    CHECK_EQ(actor_answer(&actor, message, 0), 0);
+    free(message);
+    deed_end(&thread);
+    struct deed child = creation_of(GRANDCHILD_PID, PATH_TO(L"b.exe"), NULL);
+    child.pid = CHILD_PID;
+    child.tid = CHILD_TID;
+    deed_start(&child);
+    message = actor_expect(&actor, 0, CBP_PROC_EVT_PROCESS_CREATION, GRANDCHILD_PID);
+    CHECK_EQ(actor_answer(&actor, message, 2), 0);
+    free(message);
+    deed_end(&child);
+    CHECK_EQ((uint32_t) child.status, 0xc0070002);
+    end();
+}
+
+TEST(what_workers_do_and_start_is_not_told_and_rules_hold_for_it)
+{
+    const struct cbpi_rule rules[] = {rule_for_all(1, CBP_ACTION_ASK, 0),
+                                      rule_by_name(2, "evil.exe", CBP_ACTION_DENY, 5)};
+    begin_with(CBP_SESSION_FLAG_OWN_REQUESTS, rules, 2);
+    struct actor worker = actor;
+    worker.tid = OTHER_TID;
+    CHECK_EQ(actor_worker(&worker, 0, true), 0);
+    CHECK_EQ(open_as(CONTROLLER_PID, OTHER_TID, VICTIM_PID, 1), 1);
+    CHECK_EQ(create_as(CONTROLLER_PID, OTHER_TID, CONTROLLER_PID, CHILD_PID, PATH_TO(L"a.exe")),
+             STATUS_SUCCESS);
+    shim_create_thread(CHILD_PID, CHILD_TID);
+    CHECK_EQ(create_as(CHILD_PID, CHILD_TID, CHILD_PID, GRANDCHILD_PID, PATH_TO(L"b.exe")), STATUS_SUCCESS);
+    CHECK_EQ(open_as(GRANDCHILD_PID, 5104, VICTIM_PID, 1), 1);
+    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID, 1), 1); /* nor what others do to it */
+    CHECK_EQ((uint32_t) create_as(CHILD_PID, CHILD_TID, CHILD_PID, 5200, PATH_TO(L"evil.exe")), 0xc0000022);
+    shim_become(GRANDCHILD_PID, 5104);
+    shim_end_process(GRANDCHILD_PID, 0);
+    CHECK(actor_has_nothing(&actor, 0));
+    end();
+}
+
+/* ---- Without memory ---- */
+
+/* Whatever allocation or call fails, a process that a rule denies does not run, and a right that a rule takes is
+ * not given. */
+TEST(rules_hold_whatever_fails)
+{
+    const struct cbpi_rule rules[] = {rule_by_name(1, "evil.exe", CBP_ACTION_DENY, 5),
+                                      rule_by_name(2, "bank.exe", CBP_ACTION_STRIP, CBP_PROCESS_TERMINATE)};
+    uint64_t made = 0;
+    for (uint64_t nth = 0;; nth++) {
+        begin(rules, 2);
+        shim_become(SHELL_PID, SHELL_TID);
+        uint64_t before = shim_faults_made();
+        shim_fail_at(SHIM_FAULT_ALL, nth, 1);
+        NTSTATUS status = create_program(CHILD_PID, PATH_TO(L"evil.exe"));
+        uint32_t access = open_as(SHELL_PID, SHELL_TID, VICTIM_PID, CBP_PROCESS_TERMINATE);
+        shim_process_add(&(struct shim_process_plan){5300, SHELL_PID, PATH_TO(L"bank.exe"), SHIM_USER});
+        uint32_t new_access = open_as(SHELL_PID, SHELL_TID, 5300, CBP_PROCESS_TERMINATE);
+        uint64_t faults = shim_faults_made() - before;
+        shim_fail_at(0, 0, 0);
+        CHECK(!NT_SUCCESS(status));
+        CHECK_EQ(access, 0);
+        CHECK_EQ(new_access, 0);
+        end();
+        made += faults;
+        if (faults == 0)
+            break;
+    }
+    CHECK(made > 10);
+    test_count("allocations and calls failed", made);
+}
