@@ -16,6 +16,8 @@
 #if defined(__MINGW32__) && defined(__aarch64__)
 #undef _IA64_
 #undef _M_IA64
+/* IoSetCancelRoutine() is made of it. */
+#define InterlockedExchangePointer(word, value) __atomic_exchange_n(word, value, __ATOMIC_SEQ_CST)
 #endif
 
 #include <stdbool.h>
