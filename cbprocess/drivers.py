@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 
 from ._binding import library
 from ._checks import as_text, checked_text
 
-# Every driver of the product is here, also those of other platforms. The first stands for the default.
+# Every driver of the product is here, also those of other platforms. The first stands for the default: the
+# machine's driver where this process could load it, else the one for process trees.
 DRIVERS = ("auto", "ptrace", "bpf", "simulated", "debug", "kernel")
+
+# This one supervises trees of processes here, and needs no installation.
+TREE_DRIVER = "debug" if sys.platform == "win32" else "ptrace"
 
 REASON_SIZE = 1024
 

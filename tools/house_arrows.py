@@ -20,7 +20,7 @@ HOUSE = (
     ("driver/rules", "driver/linux/facts", "driver/windows/facts"),
     ("driver/policy",),
     ("driver/helper", "driver/linux/launch"),
-    ("driver/linux/ptrace", "driver/windows/debug"),
+    ("driver/linux/ptrace", "driver/windows/debug", "driver/windows/kernel"),
     ("native/include",),
     ("native/src/base",),
     # A contract includes what its side on each system defines, and that side includes the contract.
@@ -38,7 +38,14 @@ NO_FILES_OWN = ("main", "cbpd_bare_main", "memcpy", "memset")
 # Folders must not include or call these, although they stand below: the library knows no part of a helper,
 # and the core asks an operating system through the seams alone.
 NOT_FOR = {
-    "native/": ("driver/helper", "driver/linux/launch", "driver/linux/ptrace", "driver/windows/debug"),
+    "native/": (
+        "driver/helper",
+        "driver/linux/launch",
+        "driver/linux/ptrace",
+        "driver/windows/debug",
+        "driver/windows/kernel",
+    ),
+    "driver/windows/kernel": ("driver/helper",),
     "native/src/core": ("driver/linux/", "driver/windows/"),
 }
 

@@ -34,6 +34,7 @@ FOLDERS = (
     "native/src/platform/windows",
     "native/src/drivers/helper",
     "native/src/drivers/debug",
+    "native/src/drivers/kernel",
     "native/src/drivers/simulated",
     "native/include",
 )

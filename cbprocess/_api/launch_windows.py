@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 DEBUG_PROCESS = 0x1
 DEBUG_ONLY_THIS_PROCESS = 0x2
 CREATE_SUSPENDED = 0x4
-# With the debug driver these flags make the creating thread the debugger, or the process one whose first event
-# does not come.
+# With the debug driver these flags make the creating thread the debugger, or the process one whose first
+# event does not come.
 IMPOSSIBLE_FLAGS = DEBUG_PROCESS | DEBUG_ONLY_THIS_PROCESS | CREATE_SUSPENDED
 
 

@@ -95,8 +95,11 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         Errors, after which nothing stays attached:
 
         - 1292 for another timeout; 1230 if active; 1131 in a handler.
-        - 588 if the helper's program is missing or damaged; 575 if the helper or the first worker thread does
-          not start.
+        - 588 if the helper's program or the installed driver is missing or damaged; 575 if the helper or the
+          first worker thread does not start.
+        - 2 if this product has not installed the kernel driver, or only a restart completes that; 340 if the
+          driver is older than the library; 183 for a strict_altitude that another driver has; 5 if the
+          caller is no administrator.
         - 31 if /proc is not there or belongs to another PID namespace; 1314 if this machine forbids the
           driver (probe_driver tells why).
         - 1450, 4 or 8 where a limit of processes, descriptors or memory is reached.
@@ -164,8 +167,8 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         Settings, with their defaults:
 
         - EventsToFire (0): the operations that fire, PROC_EVT_ bits; -1 for all that the driver sees.
-        - FilterOwnRequests (False): whether operations of this process itself fire. No driver sees them so
-          far.
+        - FilterOwnRequests (False): whether operations of this process itself fire. They are told, and never
+          held. Only the kernel driver sees them.
         - MinWorkerThreadCount (0: the number of processors, at least 4), MaxWorkerThreadCount (0: four times
           the number of processors), up to 1024: the number of worker threads when there is nothing to do,
           and at most. A minimum above the maximum is the maximum. A thread above the minimum ends when it
@@ -178,7 +181,8 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
           counts) and their errors to the system's log. Kept over restarts, for all programs; on Linux in
           /etc/cbprocess/logging, or in the folder that CBPROCESS_CONFIG_DIR names. In force here at once, in
           other programs with their next start_filter().
-        - Driver (auto): auto, ptrace, simulated, bpf, debug or kernel.
+        - Driver (auto): auto, ptrace, simulated, bpf, debug or kernel. On Windows auto is kernel for an
+          administrator's program, else debug; on Linux it is ptrace.
         - TimeoutAction (allow): the end of a creation at its deadline, allow or deny.
         - RefuseWith (errno): the way to refuse an execution, errno or kill.
         - ForkIsCreation (False): whether on_process_creation fires for forks, too.

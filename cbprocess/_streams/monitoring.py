@@ -9,6 +9,7 @@ from typing import Generic, overload
 from .. import constants
 from .._api.process import CBProcess
 from .._checks import UINT32_MAX, checked_int, wrong
+from ..drivers import TREE_DRIVER
 from ..errors import CBProcessError
 from .feed import QUEUE_SIZE, Feed, Overflow
 from .iterating import Events, EventT
@@ -70,7 +71,9 @@ class Monitor(Generic[EventT]):
             raise wrong("events must name at least one operation")
         self._feed = Feed(queue_size, overflow)
         self._keeper = Keeper(
-            process or _own_instance(), self._feed, None if command is None else (command, keywords)
+            process or _own_instance(command is not None),
+            self._feed,
+            None if command is None else (command, keywords),
         )
         self._is_started = False
         self._is_in_block = False
@@ -320,8 +323,11 @@ def monitor(
     )
 
 
-def _own_instance() -> CBProcess:
+def _own_instance(is_for_a_tree: bool) -> CBProcess:
+    """An instance for a loop. A program that the loop starts needs no driver of the machine."""
     instance = CBProcess()
+    if is_for_a_tree:
+        instance.config(f"Driver={TREE_DRIVER}")
     try:
         instance.statistics()  # as any method would: error 21 before initialize()
     except CBProcessError as error:

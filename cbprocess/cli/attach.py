@@ -10,6 +10,7 @@ import sys
 import warnings
 
 from .._api.process import CBProcess
+from ..drivers import TREE_DRIVER
 from ..errors import CBProcessWarning
 from .output import Output, complain
 from .printer import Printer, configure
@@ -52,6 +53,7 @@ def attach(options: argparse.Namespace) -> int:
         ends = Ends(process_ids)
     except (OSError, LookupError) as error:
         return complain(str(error))
+    process.config(f"Driver={TREE_DRIVER}")
     # No filter can be put into a running program, so its executions cannot be refused with an error.
     configure(process, options, printer, "kill")
     with contextlib.ExitStack() as stack:

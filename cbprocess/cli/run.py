@@ -7,7 +7,7 @@ import sys
 
 from .._api.process import CBProcess
 from ..constants import CAP_REFUSE_PROCESS_CREATION
-from ..drivers import probe_driver
+from ..drivers import TREE_DRIVER, probe_driver
 from .as_user import user_keywords
 from .output import Output, complain
 from .printer import Printer, configure
@@ -43,7 +43,8 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
     except (OSError, LookupError) as error:
         return complain(str(error))
     # A refusal by errno needs a filter in the tree, and only that does. It would not survive a killed helper.
-    with_errno = options.deny and probe_driver("auto").capabilities & CAP_REFUSE_PROCESS_CREATION
+    with_errno = options.deny and probe_driver(TREE_DRIVER).capabilities & CAP_REFUSE_PROCESS_CREATION
+    process.config(f"Driver={TREE_DRIVER}")
     configure(process, options, printer, "errno" if with_errno else "kill")
     if options.scope_signals:
         process.config("ScopeSignals=True")

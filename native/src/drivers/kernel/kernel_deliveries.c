@@ -299,11 +299,12 @@ uint32_t cbpi_kernel_deliveries_receive(struct cbpi_kernel_deliveries *deliverie
         *pending = error == CBP_ERROR_INSUFFICIENT_BUFFER ? index + 1 : 0;
         if (error == 0 || error == CBP_ERROR_INSUFFICIENT_BUFFER)
             return error;
+        /* It could not be fetched: its deadline has passed, or the session is being closed. */
+        if (error != CBP_ERROR_INVALID_DATA)
+            cbp_add_u64(&deliveries->vanished, cbpi_kernel_slot_message(slot)->item_count);
         give_back(deliveries, slot);
         if (error == CBP_ERROR_INVALID_DATA)
             return error;
-        /* It could not be fetched: the session is being closed, or the driver has no memory. */
-        cbp_add_u64(&deliveries->vanished, 1);
     }
 }
 
