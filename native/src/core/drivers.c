@@ -132,7 +132,7 @@ static uint32_t carried_version(const char *product_guid, uint64_t *version)
     return 0;
 }
 
-static uint32_t carried_check(const char *product_guid)
+static uint32_t carried_prepare(const char *product_guid)
 {
     (void) product_guid;
     return 0;
@@ -149,7 +149,7 @@ const struct cbpi_installation_ops *cbpi_driver_installation(const struct cbpi_d
 {
     static const struct cbpi_installation_ops carried = {.status = carried_status,
                                                          .version = carried_version,
-                                                         .check = carried_check,
+                                                         .prepare = carried_prepare,
                                                          .install = carried_change,
                                                          .uninstall = carried_change};
     return driver->installation ? driver->installation : &carried;

@@ -110,7 +110,7 @@ static uint32_t open_transport(struct cbp_session *session, const struct cbpi_se
 {
     session->recorder = NULL;
     session->driver = cbpi_driver_find(cbpi_driver_names[session->config.driver]);
-    uint32_t error = cbpi_driver_installation(session->driver)->check(session->product_guid);
+    uint32_t error = cbpi_driver_installation(session->driver)->prepare(session->product_guid);
     if (error == 0)
         error = cbpi_demands_check_session(session);
     if (error == 0 && session->config.hide_controller)

@@ -22,10 +22,11 @@ struct cbpi_installation_ops {
     /* Gives the version as cbp_driver_version(): 0 if this product has not installed the driver. */
     uint32_t (*version)(const char *product_guid, uint64_t *version);
 
-    /* Says whether a filter of this product can start. CBP_ERROR_FILE_NOT_FOUND if it has not installed the
-     * driver, or a restart of the machine has to complete that; CBP_ERROR_FS_DRIVER_REQUIRED if the
-     * driver is missing or damaged. */
-    uint32_t (*check)(const char *product_guid);
+    /* Makes the driver ready for a filter of this product: loads it if it is not loaded.
+     * CBP_ERROR_FILE_NOT_FOUND if the product has not installed it, or a restart of the machine has to
+     * complete that; CBP_ERROR_FS_DRIVER_REQUIRED if it is missing or damaged;
+     * CBP_ERROR_INVALID_IMAGE_HASH if the system refuses it; CBP_ERROR_ACCESS_DENIED. */
+    uint32_t (*prepare)(const char *product_guid);
 
     /* Install or update the driver and remove it again; see cbp_driver_install(). After an error everything
      * is as it was. */

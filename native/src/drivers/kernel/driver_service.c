@@ -77,6 +77,16 @@ uint32_t cbpi_driver_service_look(struct cbpi_driver_service *service)
     return open_service(service, SC_MANAGER_CONNECT, LOOK_ACCESS);
 }
 
+uint32_t cbpi_driver_service_open_to_start(struct cbpi_driver_service *service)
+{
+    uint32_t error = open_service(service, SC_MANAGER_CONNECT, LOOK_ACCESS | SERVICE_START);
+    return error != CBP_ERROR_PRIVILEGE_NOT_HELD
+               ? error
+               : cbpi_fail(CBP_ERROR_ACCESS_DENIED,
+                           "the kernel driver is not loaded, and loading it takes an "
+                           "administrator");
+}
+
 void cbpi_driver_service_close(struct cbpi_driver_service *service)
 {
     if (service->service)

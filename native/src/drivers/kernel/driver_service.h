@@ -23,6 +23,9 @@ uint32_t cbpi_driver_service_open(struct cbpi_driver_service *service);
 
 /* Opens the service for questions, which need no rights. It may not be there. */
 uint32_t cbpi_driver_service_look(struct cbpi_driver_service *service);
+
+/* Opens the service to load its driver. CBP_ERROR_ACCESS_DENIED without administrative rights. */
+uint32_t cbpi_driver_service_open_to_start(struct cbpi_driver_service *service);
 void cbpi_driver_service_close(struct cbpi_driver_service *service);
 
 /* Gives dwCurrentState of SERVICE_STATUS; 0 without a service. */

@@ -6,9 +6,9 @@
 #include "driver_file.h"
 #include "driver_service.h"
 #include "errors.h"
-#include "os_error.h"
 #include "package.h"
 #include "product_guids.h"
+#include "rights.h"
 #include "signature.h"
 
 #include <stdlib.h>
@@ -28,24 +28,13 @@ struct change {
     bool has_catalog, has_catalog_name, has_product;
 };
 
-/* Nothing is touched before this is known. */
-static uint32_t check_rights(void)
-{
-    BYTE administrators[SECURITY_MAX_SID_SIZE];
-    DWORD size = sizeof administrators;
-    BOOL is_member = FALSE;
-    if (!CreateWellKnownSid(WinBuiltinAdministratorsSid, NULL, administrators, &size) ||
-        !CheckTokenMembership(NULL, administrators, &is_member))
-        return cbpi_fail_os(GetLastError(), "the rights of this process cannot be told");
-    return is_member ? 0 : cbpi_fail(CBP_ERROR_PRIVILEGE_NOT_HELD, "that takes an administrator");
-}
-
 /* Checks the rights, keeps other installations out, and finds what is installed. */
 static uint32_t begin(struct change *change)
 {
-    uint32_t error = check_rights();
-    if (error == 0)
-        error = cbpi_package_lock(&change->package);
+    /* Nothing is touched before this is known. */
+    if (!cbpi_kernel_is_administrator())
+        return cbpi_fail(CBP_ERROR_PRIVILEGE_NOT_HELD, "that takes an administrator");
+    uint32_t error = cbpi_package_lock(&change->package);
     if (error == 0)
         error = cbpi_driver_service_open(&change->service);
     if (error == 0 && !cbpi_driver_service_file(&change->service, &change->installed))
@@ -347,7 +336,23 @@ static uint32_t version(const char *product_guid, uint64_t *version)
     return 0;
 }
 
-static uint32_t check(const char *product_guid)
+/* A driver with the default start type is loaded by the first filter after a start of the system. */
+static uint32_t load_if_stopped(void)
+{
+    struct cbpi_driver_service service;
+    uint32_t error = cbpi_driver_service_look(&service);
+    DWORD state = error ? 0 : cbpi_driver_service_state(&service);
+    cbpi_driver_service_close(&service);
+    if (error != 0 || state == SERVICE_RUNNING)
+        return error;
+    error = cbpi_driver_service_open_to_start(&service);
+    if (error == 0)
+        error = cbpi_driver_service_start(&service);
+    cbpi_driver_service_close(&service);
+    return error;
+}
+
+static uint32_t prepare(const char *product_guid)
 {
     struct cbpi_driver_image image;
     if (!cbpi_product_is_registered(product_guid))
@@ -357,8 +362,9 @@ static uint32_t check(const char *product_guid)
     if (cbpi_product_awaits_restart())
         return cbpi_fail(CBP_ERROR_FILE_NOT_FOUND, "the driver was installed, but the machine has to be "
                                                    "restarted first");
-    return look_at_installed(&image);
+    uint32_t error = look_at_installed(&image);
+    return error ? error : load_if_stopped();
 }
 
 const struct cbpi_installation_ops cbpi_kernel_installation_ops = {
-    .status = status, .version = version, .check = check, .install = install, .uninstall = uninstall};
+    .status = status, .version = version, .prepare = prepare, .install = install, .uninstall = uninstall};
