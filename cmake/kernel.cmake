@@ -60,7 +60,7 @@ if(ZIG)
   set(_dlltool "${ZIG}" dlltool -m ${_dll_machine})
   set(_rc "${ZIG}" rc /:no-preprocess /:target ${_machine} -- "${_resource}.rc" "${_resource}.res")
   set(_resource "${_resource}.res")
-  set(_link "${ZIG}" lld-link /machine:${_machine} /subsystem:native,10.0 /driver /entry:DriverEntry
+  set(_link "${ZIG}" lld-link /lldmingw /machine:${_machine} /subsystem:native,10.0 /driver /entry:DriverEntry
     /base:0x140000000 /dynamicbase /highentropyva /nxcompat /integritycheck /guard:cf /release /brepro /nodefaultlib
     "/out:${_sys}" $<TARGET_OBJECTS:kernel_objects> "${_resource}" "${_imports}")
 else()
