@@ -84,12 +84,22 @@ def points_up(source: Path, used: Path) -> bool:
     )
 
 
+# The kernel driver is linked by itself, and has some functions under the names that a helper has them under.
+KERNEL = "driver/windows/kernel/"
+
+
+def owner_of(symbol: str, user: str, owners: dict[tuple[str, bool], str]) -> str:
+    """The file whose symbol a file uses, or that file itself if it is nobody's."""
+    name = owners.get((symbol, True)) if user.startswith(KERNEL) else None
+    return name or owners.get((symbol, False), user)
+
+
 def calls(build: Path, nm: str) -> dict[str, set[str]]:
     """Each file of the product with the files whose functions or data it uses."""
     text = subprocess.run(
         ["ninja", "-C", build, "-t", "deps"], capture_output=True, text=True, check=True
     ).stdout
-    owners: dict[str, str] = {}
+    owners: dict[tuple[str, bool], str] = {}  # by symbol, and whether it is the kernel driver's
     used: dict[str, set[str]] = {}
     for block in text.split("\n\n"):
         lines = block.splitlines()
@@ -106,9 +116,9 @@ def calls(build: Path, nm: str) -> dict[str, set[str]]:
             if kind == "U" and symbol not in NO_FILES_OWN:
                 used.setdefault(name, set()).add(symbol)
             elif kind.isupper():
-                owners[symbol] = name
+                owners[symbol, name.startswith(KERNEL)] = name
     return {
-        name: {owners[symbol] for symbol in symbols if owners.get(symbol, name) != name}
+        name: {owner_of(symbol, name, owners) for symbol in symbols} - {name}
         for name, symbols in used.items()
     }
 
