@@ -1,8 +1,9 @@
-/* The monitor of monitor.c for Windows starts a program under the filter of the debug driver, prints every
- * process that it and its descendants create and end, and refuses the programs named with --deny. Or plays a
- * recording on the simulated driver, on which nothing really runs. Uses the public header alone.
+/* The monitor of monitor.c for Windows starts a program under the filter of the debug driver, or of the one
+ * named with --driver. It prints every process that the program and its descendants create and end, and
+ * refuses the programs named with --deny. Or plays a recording on the simulated driver, on which nothing
+ * really runs. Uses the public header alone.
  *
- *     monitor [--deny PATTERN]... [--] PROGRAM [ARGUMENT]...
+ *     monitor [--driver NAME] [--deny PATTERN]... [--] PROGRAM [ARGUMENT]...
  *     monitor [--deny PATTERN]... --replay FILE
  *
  *     gcc -municode monitor_windows.c -o monitor.exe -I include/cbprocess cbprocess.dll     (mingw-w64)
@@ -25,6 +26,7 @@
 struct monitor {
     char **deny; /* patterns, UTF-8: deny_count of them */
     size_t deny_count;
+    char *driver;        /* NULL: the debug driver */
     char *recording;     /* NULL: a program is run */
     uint32_t process_id; /* the program's */
     HANDLE ended;        /* an event: its end has been printed */
@@ -194,8 +196,9 @@ static uint32_t set_up(struct cbp_session *session, struct monitor *monitor)
     uint32_t code = cbp_session_set_callbacks(session, &callbacks);
     if (code == 0)
         code = cbp_session_set_config(session, "EventsToFire", events);
-    if (code == 0 && monitor->recording != NULL)
-        code = cbp_session_set_config(session, "Driver", "simulated");
+    const char *driver = monitor->driver != NULL ? monitor->driver : "debug";
+    if (code == 0)
+        code = cbp_session_set_config(session, "Driver", monitor->recording != NULL ? "simulated" : driver);
     if (code == 0 && monitor->recording != NULL)
         code = cbp_session_set_config(session, "Script", monitor->recording);
     if (code == 0 && monitor->recording != NULL) /* what this tells of, with all later children */
@@ -210,6 +213,8 @@ static int parse(int count, wchar_t **arguments, struct monitor *monitor)
     for (; i + 1 < count; i += 2) {
         if (wcscmp(arguments[i], L"--deny") == 0)
             monitor->deny[monitor->deny_count++] = utf8_of(arguments[i + 1]);
+        else if (wcscmp(arguments[i], L"--driver") == 0 && monitor->driver == NULL)
+            monitor->driver = utf8_of(arguments[i + 1]);
         else if (wcscmp(arguments[i], L"--replay") == 0 && monitor->recording == NULL)
             monitor->recording = utf8_of(arguments[i + 1]);
         else
@@ -241,7 +246,7 @@ int wmain(int count, wchar_t **arguments)
     monitor.ended = CreateEventW(NULL, TRUE, FALSE, NULL);
     int first = parse(count, arguments, &monitor);
     if (first == 0) {
-        fputs("usage: monitor [--deny PATTERN]... [--] PROGRAM [ARGUMENT]...\n"
+        fputs("usage: monitor [--driver NAME] [--deny PATTERN]... [--] PROGRAM [ARGUMENT]...\n"
               "       monitor [--deny PATTERN]... --replay FILE\n",
               stderr);
         goto cleanup;
@@ -263,6 +268,7 @@ cleanup:
         free(monitor.deny[--monitor.deny_count]);
     free(monitor.deny);
     free(monitor.recording);
+    free(monitor.driver);
     if (monitor.ended != NULL)
         CloseHandle(monitor.ended);
     return status;

@@ -18,6 +18,7 @@ parser.add_argument("command", nargs=argparse.REMAINDER)
 options = parser.parse_args()
 process = CBProcess()
 process.initialize("{0F5D9C5B-6B8F-4B9C-9E59-0B8C8A3B6B11}")
+process.config("Driver=debug")
 process.config("EventsToFire=-1")
 root = []
 

@@ -150,7 +150,7 @@ def test_attaching_by_name_and_letting_go(own_python: Path) -> None:
 def test_a_second_controller_is_refused() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     program = (
-        "import sys; from cbprocess import *; p = CBProcess(); "
+        "import sys; from cbprocess import *; p = CBProcess(); p.config('Driver=debug'); "
         f"p.initialize({GUID!r}); p.start_filter(0)\n"
         f"try: p.add_filtered_process_by_id({child.pid}, True)\n"
         "except CBProcessError as error: sys.exit(error.code)"

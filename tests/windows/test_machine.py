@@ -224,6 +224,7 @@ def logging() -> Iterator[CBProcess]:
     """LoggingEnabled, which holds for the machine, for the time of a test."""
     process = CBProcess()
     process.initialize(GUID)
+    process.config("Driver=debug")
     before = process.config("LoggingEnabled")
     process.config("LoggingEnabled=True")
     yield process
@@ -285,7 +286,7 @@ def test_the_driver_needs_no_installation() -> None:
     words = [version >> shift & 0xFFFF for shift in (48, 32, 16)]
     assert ".".join(map(str, words)) == library.load().cbp_version().decode()
     with pytest.raises(CBProcessError) as raised:
-        process.config("Driver=kernel")
+        process.config("Driver=ptrace")
     assert raised.value.code == constants.ERROR_NOT_SUPPORTED
 
 

@@ -26,7 +26,7 @@ PIPES: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "t
 def make(*settings: str, **handlers: Callable[[Any], None]) -> CBProcess:
     process = CBProcess()
     process.initialize(GUID)
-    for setting in ("EventsToFire=-1", *settings):
+    for setting in ("Driver=debug", "EventsToFire=-1", *settings):
         process.config(setting)
     for name, handler in handlers.items():
         setattr(process, name, handler)

@@ -15,10 +15,10 @@ static const char *obstacle(uint32_t error)
     switch (error) {
     case CBP_ERROR_FILE_NOT_FOUND:
         return cbpi_kernel_is_administrator()
-                   ? "its driver does not run: cbprocess install installs it"
-                   : "its driver does not run: cbprocess install, as an administrator, installs it";
+                   ? "cbprocess.sys does not run here: cbprocess install installs it"
+                   : "cbprocess.sys does not run here: cbprocess install, as an administrator, installs it";
     case CBP_ERROR_ACCESS_DENIED:
-        return "its driver runs, and serves administrators only; run as one";
+        return "cbprocess.sys serves administrators only; run as one";
     default:
         return cbp_error_detail();
     }
