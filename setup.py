@@ -42,6 +42,8 @@ def run_cmake(folder: Path, build_type: str, prefix: Path | None) -> None:
         environment.setdefault(name, str(folder / "zig-cache"))
     arguments = ["-S", str(ROOT), "-B", str(folder), f"-DCMAKE_BUILD_TYPE={build_type}"]
     arguments.append("-DCBP_PACKAGE_LAYOUT=ON")
+    if is_for_windows():
+        arguments.append(f"-DPython3_EXECUTABLE={sys.executable}")  # it writes the kernel driver's package
     commands = [
         [cmake, *arguments, *toolchain.cmake_arguments(ROOT)],
         [cmake, "--build", str(folder)],

@@ -14,5 +14,12 @@ add_custom_command(OUTPUT "${_cab}" VERBATIM
     "${PROJECT_SOURCE_DIR}/driver/windows/kernel/cbprocess.inf.in"
   COMMAND "${Python3_EXECUTABLE}" "${_maker}" make "${_sys}" "${_parts}"
   COMMAND "${Python3_EXECUTABLE}" "${_maker}" pack "${_parts}" "${_cab}")
-add_custom_target(cbprocess-package DEPENDS "${_cab}")
+add_custom_target(cbprocess-package ALL DEPENDS "${_cab}")
 add_dependencies(cbprocess-package cbprocess-kernel)
+
+# The command line finds it beside the library.
+if(CBP_PACKAGE_LAYOUT)
+  install(FILES "${_cab}" DESTINATION .)
+else()
+  install(FILES "${_cab}" DESTINATION bin)
+endif()

@@ -45,3 +45,4 @@ else()
 endif()
 
 include(cmake/kernel.cmake)
+include(cmake/kernel_package.cmake)
