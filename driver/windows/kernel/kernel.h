@@ -87,6 +87,8 @@ struct cbpd_facts {
 };
 /* Reads the path and the start time. PASSIVE_LEVEL, unless the path is not wanted (drives is NULL). */
 void cbpd_facts_read(PEPROCESS process, const struct cbpd_drives *drives, struct cbpd_facts *facts);
+/* Replaces abbreviated parts of the path of that file. PASSIVE_LEVEL. */
+void cbpd_facts_lengthen(struct cbpd_facts *facts, PFILE_OBJECT file);
 void cbpd_facts_free(struct cbpd_facts *facts);
 
 /* ---- processes.c: the machine's processes in the books. Callers hold the books ---- */

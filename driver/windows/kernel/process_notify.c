@@ -44,6 +44,7 @@ static void read_creation(struct creation *creation, PEPROCESS process)
     cbpd_facts_read(process, drives, &creation->facts);
     creation->facts.parent_pid = HandleToUlong(info->ParentProcessId);
     read_given_name(creation, drives);
+    cbpd_facts_lengthen(&creation->facts, info->FileObject);
     if (info->CommandLine)
         creation->arguments = cbpd_name_of_text(info->CommandLine, &creation->arguments_size);
     creation->creator_pid = HandleToUlong(info->CreatingThreadId.UniqueProcess);

@@ -10,12 +10,17 @@
 /* POOL_FLAG_NON_PAGED. Memory of this pool is all 0, and no code runs in it. */
 #define POOL_FLAGS UINT64_C(0x40)
 
+/* FileNormalizedNameInformation, which begins with the size of the name that follows. */
+#define NORMALIZED_NAME 48
+
 /* PsCreateProcessNotifySubsystems. */
 #define NOTIFY_OF_SUBSYSTEMS 0
 
 typedef PVOID(NTAPI *allocate_pool)(ULONG64 flags, SIZE_T size, ULONG tag);
 typedef NTSTATUS(NTAPI *set_process_routine)(ULONG kind, PVOID routine, BOOLEAN remove);
 typedef NTSTATUS(NTAPI *query_system)(ULONG information_class, PVOID buffer, ULONG size, PULONG needed);
+typedef NTSTATUS(NTAPI *query_file)(HANDLE file, PIO_STATUS_BLOCK status, PVOID buffer, ULONG size,
+                                    ULONG information_class);
 typedef LARGE_INTEGER(NTAPI *query_counter)(PLARGE_INTEGER frequency);
 typedef VOID(NTAPI *query_time)(PLARGE_INTEGER time);
 
@@ -24,6 +29,7 @@ static struct {
     allocate_pool allocate_pool;             /* Windows 10 2004 */
     set_process_routine set_process_routine; /* Windows 10 1703; NULL: the one for Win32 processes alone */
     query_system query_system;               /* not in every header */
+    query_file query_file;                   /* NULL: abbreviated names stay as they are */
     query_counter query_counter;             /* moved from the HAL to the kernel with Windows 10 2004 */
     query_time query_time;                   /* an inline function of some headers reads fixed addresses */
 } found;
@@ -40,6 +46,7 @@ bool cbpd_system_find(void)
     found.allocate_pool = (allocate_pool) (ULONG_PTR) find(L"ExAllocatePool2");
     found.set_process_routine = (set_process_routine) (ULONG_PTR) find(L"PsSetCreateProcessNotifyRoutineEx2");
     found.query_system = (query_system) (ULONG_PTR) find(L"ZwQuerySystemInformation");
+    found.query_file = (query_file) (ULONG_PTR) find(L"ZwQueryInformationFile");
     found.query_counter = (query_counter) (ULONG_PTR) find(L"KeQueryPerformanceCounter");
     found.query_time = (query_time) (ULONG_PTR) find(L"KeQuerySystemTimePrecise");
     return found.query_system && found.query_counter && found.query_time;
@@ -87,6 +94,33 @@ NTSTATUS cbpd_system_notify_processes(PCREATE_PROCESS_NOTIFY_ROUTINE_EX routine,
 NTSTATUS cbpd_system_information(ULONG information_class, void *buffer, ULONG size, ULONG *needed)
 {
     return found.query_system(information_class, buffer, size, needed);
+}
+
+/* name has room for the size in front of it. */
+static NTSTATUS read_name(HANDLE handle, WCHAR *name, ULONG size, ULONG *name_size)
+{
+    IO_STATUS_BLOCK io;
+    NTSTATUS status = found.query_file(handle, &io, name, size, NORMALIZED_NAME);
+    if (!NT_SUCCESS(status))
+        return status;
+    memcpy(name_size, name, sizeof *name_size);
+    if (*name_size > size - sizeof *name_size)
+        return STATUS_BUFFER_OVERFLOW;
+    memmove(name, (const char *) name + sizeof *name_size, *name_size);
+    return STATUS_SUCCESS;
+}
+
+NTSTATUS cbpd_system_file_name(PFILE_OBJECT file, WCHAR *name, ULONG size, ULONG *name_size)
+{
+    HANDLE handle;
+    if (!file || !found.query_file)
+        return STATUS_NOT_SUPPORTED;
+    NTSTATUS status = ObOpenObjectByPointer(file, OBJ_KERNEL_HANDLE, NULL, 0, NULL, KernelMode, &handle);
+    if (!NT_SUCCESS(status))
+        return status;
+    status = read_name(handle, name, size, name_size);
+    (void) ZwClose(handle);
+    return status;
 }
 
 uint32_t cbpd_error_of(NTSTATUS status)

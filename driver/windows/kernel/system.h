@@ -67,6 +67,10 @@ NTSTATUS cbpd_system_notify_processes(PCREATE_PROCESS_NOTIFY_ROUTINE_EX routine,
 /* Like ZwQuerySystemInformation(), which mingw-w64 does not declare. PASSIVE_LEVEL. */
 NTSTATUS cbpd_system_information(ULONG information_class, void *buffer, ULONG size, ULONG *needed);
 
+/* Reads the name of a file on its volume, without abbreviated parts, and gives its size in bytes.
+ * STATUS_NOT_SUPPORTED: this system does not tell it. PASSIVE_LEVEL. */
+NTSTATUS cbpd_system_file_name(PFILE_OBJECT file, WCHAR *name, ULONG size, ULONG *name_size);
+
 /* Translates a failure to a Win32 error code, which is never 0. Success gives 0. */
 uint32_t cbpd_error_of(NTSTATUS status);
 
