@@ -34,7 +34,7 @@ class ErrorCode(IntEnum):
     GEN_FAILURE = 31  # The operating system refused a call that should have succeeded.
     NOT_SUPPORTED = 50  # This driver or platform does not offer the operation.
     INVALID_PARAMETER = 87  # A parameter is wrong.
-    BROKEN_PIPE = 109  # The helper has gone.
+    BROKEN_PIPE = 109  # The helper or the kernel driver has gone.
     INSUFFICIENT_BUFFER = 122  # The buffer is too small.
     BUSY = 170  # The process is traced or filtered by another controller.
     ALREADY_EXISTS = 183  # Another driver has the altitude, or the service's name, already.

@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 
 from ..errors import CBProcessError
+from .machine_options import add_install, add_product, add_status, add_uninstall
 from .words import EVENT_GROUPS, EVENT_NAMES, HANDLE_NAMES, LIFETIME_NAMES, PROCESS_NAMES, TREE_LINES
 
 TYPE_CHECKING = False
@@ -18,6 +19,10 @@ PATH_SEPARATORS = "/\\" if sys.platform == "win32" else "/"
 
 WRONG_USAGE = 2
 
+# These commands print events.
+PRINTING = ("run", "attach", "monitor", "replay")
+
+COMMANDS = "run | attach | monitor | replay | snapshot | doctor | install | uninstall | status | help"
 EXAMPLES = """\
 examples:
   cbprocess run -- make -j4                        one line for each program
@@ -26,6 +31,7 @@ examples:
   cbprocess run --protect server -- ./start        nobody in the tree ends or reads it
   cbprocess run -e all --json -o events -- make    everything, for other programs
   cbprocess attach -p 1234                         processes that run already
+  cbprocess monitor --summary                      the whole machine (Windows, as an administrator)
   cbprocess help run                               all options of a command
 """
 
@@ -78,11 +84,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         options.process_ids += options.more_ids
         if not options.process_ids:
             options.parser.error("the processes are missing")
-    if options.command_name in ("run", "attach", "replay"):
+    if options.command_name == "monitor" and options.no_children and not options.name:
+        options.parser.error("--no-children is for the programs of --name")
+    if options.command_name in PRINTING:
         check_list(options, parser)
         check_outputs(options, parser)
         options.summary = options.summary or options.tree
-    if options.command_name in ("run", "attach", "replay") and options.events is None:
+    if options.command_name in PRINTING and options.events is None:
         options.events = default_events(options)
     return options
 
@@ -133,11 +141,10 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("-V", "--version", action=VersionAction, help="print the version and exit")
-    commands = parser.add_subparsers(
-        dest="command_name", required=True, metavar="run | attach | replay | snapshot | doctor | help"
-    )
+    commands = parser.add_subparsers(dest="command_name", required=True, metavar=COMMANDS)
     add_run(commands.add_parser("run", help="run a command and print what its processes and threads do"))
     add_attach(commands.add_parser("attach", help="the same for processes that run already"))
+    add_monitor(commands.add_parser("monitor", help="the same for the whole machine, with the kernel driver"))
     add_replay(commands.add_parser("replay", help="print a recording, or what rules would have done to it"))
     snapshot = commands.add_parser("snapshot", help="list the processes that run now")
     snapshot.add_argument("--json", action="store_true", help="print JSON Lines")
@@ -147,6 +154,9 @@ def make_parser() -> argparse.ArgumentParser:
         command.add_argument(
             "-o", "--output", metavar="FILE", help="print to FILE instead of standard output"
         )
+    add_install(commands.add_parser("install", help="install the kernel driver (Windows)"))
+    add_uninstall(commands.add_parser("uninstall", help="remove it"))
+    add_status(commands.add_parser("status", help="tell whether it is installed"))
     commands.add_parser("help", help="print this")
     return parser
 
@@ -197,6 +207,17 @@ def add_attach(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-p", dest="more_ids", action="append", default=[], help="the same, as other tools have it", **pid
     )
+
+
+def add_monitor(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Print what all processes of the machine do, one line an event, until Ctrl-C (status 0). No operation "
+        "waits for its line. Needs the kernel driver (cbprocess install). Windows, as an administrator."
+    )
+    parser.usage = "cbprocess monitor [options]"
+    add_common(parser, "the programs named", ATTACH_TIMEOUT_MS)
+    add_product(parser)
+    parser.set_defaults(parser=parser, wait_all=False)
 
 
 def add_replay(parser: argparse.ArgumentParser) -> None:

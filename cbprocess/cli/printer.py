@@ -21,7 +21,7 @@ from .lines import ProgramLines
 from .output import Output, complain, describe, failure_name, format_line, has_failed
 from .pictures import Pictures
 from .summary import Summary
-from .words import EVENT_NAMES, LIFETIME_NAMES, PROCESS_NAMES, THREAD_NAMES, TREE_LINES
+from .words import EVENT_NAMES, LIFETIME_NAMES, PROCESS_NAMES, PRODUCT_GUID, THREAD_NAMES, TREE_LINES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     # A running process: its id, its parent's, its program and its arguments.
     Running = tuple[int, int, str, list[str]]
-
-PRODUCT_GUID = "{5e0f3c2b-8f0a-4a57-9d86-6c1b9c1f7e42}"
 
 # The end of a process may lie so long before its last event.
 LAST_EVENT_LIMIT_S = 2.0
@@ -55,7 +53,7 @@ PROTECTED_ACCESS = (
 
 def configure(process: CBProcess, options: argparse.Namespace, printer: Printer, refuse_with: str) -> None:
     """Settings, handlers and rules, but for the rule that chooses the processes."""
-    process.initialize(PRODUCT_GUID)
+    process.initialize(getattr(options, "product", PRODUCT_GUID))
     process.serialize_events = constants.SERIALIZE_ON_ONE_WORKER_THREAD
     process.config(f"RefuseWith={refuse_with}")
     if sys.platform != "win32":

@@ -1,4 +1,4 @@
-"""The processes that run before anything is attached to, with their descendants. Knows no filter."""
+"""The processes that run before a filter does, parents before their children. Knows no filter."""
 
 from __future__ import annotations
 
@@ -10,11 +10,30 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from ..running import RunningProcess
+
+
+def running_machine() -> Iterator[tuple[int, int, str, list[str]]]:
+    """All processes, as running_tree() gives them."""
+    found = {process.process_id: process for process in running_processes()}
+    roots = [
+        process_id
+        for process_id, process in found.items()
+        if process.parent_process_id not in found or process.parent_process_id == process_id
+    ]
+    # An id that was given out again can make somebody's child its parent.
+    return _tree(found, [*roots, *found], True)
+
 
 def running_tree(process_ids: Collection[int], children: bool) -> Iterator[tuple[int, int, str, list[str]]]:
     """The processes and their descendants as they run now, parents first: id, parent's id, program,
     arguments."""
-    found = {process.process_id: process for process in running_processes()}
+    return _tree({process.process_id: process for process in running_processes()}, process_ids, children)
+
+
+def _tree(
+    found: dict[int, RunningProcess], process_ids: Collection[int], children: bool
+) -> Iterator[tuple[int, int, str, list[str]]]:
     offspring: dict[int, list[int]] = {}
     for process in found.values():
         offspring.setdefault(process.parent_process_id, []).append(process.process_id)

@@ -7,6 +7,12 @@ from ..events import OPERATIONS
 # env, timeout and programs like them end with this status when they themselves fail.
 OWN_FAILURE = 125
 
+# This is the product that the command line is to drivers. A kernel driver that it has installed is its own.
+PRODUCT_GUID = "{5e0f3c2b-8f0a-4a57-9d86-6c1b9c1f7e42}"
+
+# This driver sees the whole machine, and has to be installed.
+MACHINE_DRIVER = "kernel"
+
 # The summary's lists and its tree have so many lines, unless all is asked for.
 TREE_LINES = 40
 

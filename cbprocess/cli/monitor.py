@@ -1,0 +1,58 @@
+"""`cbprocess monitor`: prints what all processes of the machine do, with the kernel driver, until Ctrl-C.
+
+Nothing waits for a line to be printed: the command only observes, and its rules decide without it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+
+from .._api.process import CBProcess
+from .machine import refuse_elsewhere
+from .output import Output, complain
+from .printer import Printer, configure
+from .running_tree import running_machine
+from .words import MACHINE_DRIVER
+
+if sys.platform == "win32":
+    from .attach_windows import Interrupt
+else:
+    from .attach_posix import Interrupt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+LOOK_S = 0.1
+
+
+def monitor(options: argparse.Namespace) -> int:
+    """The exit status for the options of `cbprocess monitor`: 0 after Ctrl-C, which is its end."""
+    return refuse_elsewhere(options) or observe(options, MACHINE_DRIVER)
+
+
+def observe(options: argparse.Namespace, driver: str) -> int:
+    process = CBProcess()
+    try:
+        output = Output(options.output)
+        printer = Printer(options, output, process)
+    except OSError as error:
+        return complain(str(error))
+    configure(process, options, printer, "errno")
+    process.config(f"Driver={driver}")
+    # Events of operations that a rule allows are told, and do not wait. --deny and --protect are stronger.
+    process.add_rule(process_id=-1, action="allow")
+    with contextlib.ExitStack() as stack:
+        interrupt = stack.enter_context(Interrupt())
+        if printer.needs_running:
+            for row in running_machine():
+                printer.found_running(*row)
+        stack.enter_context(process)
+        process.start_filter(options.timeout)
+        while interrupt.number is None and process.active:
+            time.sleep(LOOK_S)
+        status = 0 if interrupt.number is not None else complain("the filter has stopped")
+        printer.wait_for_quiet()
+    printer.finish()
+    return status
