@@ -33,7 +33,7 @@
     X(ERROR_GEN_FAILURE, 31u, "The operating system refused a call that should have succeeded.")             \
     X(ERROR_NOT_SUPPORTED, 50u, "This driver or platform does not offer the operation.")                     \
     X(ERROR_INVALID_PARAMETER, 87u, "A parameter is wrong.")                                                 \
-    X(ERROR_BROKEN_PIPE, 109u, "The helper has gone.")                                                       \
+    X(ERROR_BROKEN_PIPE, 109u, "The helper or the kernel driver has gone.")                                  \
     X(ERROR_INSUFFICIENT_BUFFER, 122u, "The buffer is too small.")                                           \
     X(ERROR_BUSY, 170u, "The process is traced or filtered by another controller.")                          \
     X(ERROR_ALREADY_EXISTS, 183u, "Another driver has the altitude, or the service's name, already.")        \
@@ -177,8 +177,8 @@
      CBP_CAP_SEE_PROCESS_TERMINATION | CBP_CAP_HOLD_PROCESS_TERMINATION | CBP_CAP_SEE_THREAD_CREATION |      \
      CBP_CAP_HOLD_THREAD_CREATION | CBP_CAP_SEE_THREAD_TERMINATION | CBP_CAP_HOLD_THREAD_TERMINATION |       \
      CBP_CAP_SEE_PROCESS_HANDLE | CBP_CAP_HOLD_PROCESS_HANDLE | CBP_CAP_STRIP_PROCESS_HANDLE |               \
-     CBP_CAP_SEE_THREAD_HANDLE | CBP_CAP_HOLD_THREAD_HANDLE | CBP_CAP_STRIP_THREAD_HANDLE |                  \
-     CBP_CAP_LAUNCH | CBP_CAP_WHOLE_MACHINE | CBP_CAP_DECIDE_BY_RULE | CBP_CAP_OWN_REQUESTS)
+     CBP_CAP_SEE_THREAD_HANDLE | CBP_CAP_HOLD_THREAD_HANDLE | CBP_CAP_STRIP_THREAD_HANDLE | CBP_CAP_LAUNCH | \
+     CBP_CAP_WHOLE_MACHINE | CBP_CAP_DECIDE_BY_RULE | CBP_CAP_OWN_REQUESTS)
 
 /* get_driver_status reports one of these. Source: class reference (SERVICE_STATUS.dwCurrentState). */
 #define CBP_MODULE_STATUS_LIST(X)                                                                            \
