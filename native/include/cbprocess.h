@@ -211,7 +211,8 @@ CBP_API uint32_t CBP_CALL cbp_session_set_callbacks(struct cbp_session *session,
  * - MaxWorkerThreadCount: 0 .. 1024; 0 (default): 4 * processors.
  * - WorkerInitialStackSize: bytes, 0 (default) and less than 1 MiB: 1 MiB; at most 1 GiB; fixed while active.
  * - SerializeEvents: 0 or 1 (SERIALIZE_...); fixed while active.
- * - Driver: auto (default), ptrace, bpf, simulated, debug, kernel; fixed while active.
+ * - Driver: auto (default), ptrace, bpf, simulated, debug, kernel; fixed while active. On Windows auto is
+ *   kernel if the caller is an administrator, else debug; on Linux it is ptrace.
  * - TimeoutAction: allow (default) or deny, or TIMEOUT_ACTION_ALLOW, TIMEOUT_ACTION_DENY as a number; takes
  * effect at once.
  * - RefuseWith: errno (default) or kill, or REFUSE_WITH_ERRNO, REFUSE_WITH_KILL as a number: how a tree
@@ -231,7 +232,8 @@ CBP_API uint32_t CBP_CALL cbp_session_set_callbacks(struct cbp_session *session,
  *   takes effect at once. The sessions that an operation is told to are told in order of altitude, the
  * highest first, and where several refuse, the refusal of the highest counts.
  * - StrictAltitude: boolean, default False. Tree drivers let sessions share an altitude (the one that was
- *   started first comes first), so that it changes nothing for them.
+ *   started first comes first), so that it changes nothing for them. The kernel driver takes a neighbouring
+ *   altitude where another driver has this one; with True that is CBP_ERROR_ALREADY_EXISTS.
  * - LoggingEnabled: boolean, default False; the machine's rather than the session's, and kept. While it is
  *   True, sessions write what becomes of them (started, stopped with their counts, every report to an error
  *   callback) to the system log: on Linux to the journal or syslog. Takes effect in this process at once, in
@@ -264,8 +266,12 @@ CBP_API uint32_t CBP_CALL cbp_session_get_config(struct cbp_session *session, co
  * long as the dispatcher lives) or at least TIMEOUT_MIN_MS, else CBP_ERROR_IMPLEMENTATION_LIMIT.
  * CBP_ERROR_NOT_READY without a product GUID; CBP_ERROR_CONNECTION_ACTIVE if it is active;
  * CBP_ERROR_APP_INIT_FAILURE if the driver's handshake or the first worker failed;
- * CBP_ERROR_FS_DRIVER_REQUIRED if the helper's program is missing or damaged; CBP_ERROR_PRIVILEGE_NOT_HELD if
- * no process may be traced here (cbp_driver_probe() tells); CBP_ERROR_POSSIBLE_DEADLOCK in a handler;
+ * CBP_ERROR_FS_DRIVER_REQUIRED if the helper's program, or the installed driver, is missing or damaged;
+ * CBP_ERROR_PRIVILEGE_NOT_HELD if no process may be traced here (cbp_driver_probe() tells);
+ * CBP_ERROR_POSSIBLE_DEADLOCK in a handler. The kernel driver gives CBP_ERROR_FILE_NOT_FOUND if this product
+ * has not installed it, CBP_ERROR_INVALID_KERNEL_INFO_VERSION if it is older than the library,
+ * CBP_ERROR_ACCESS_DENIED if the caller is no administrator, and CBP_ERROR_ALREADY_EXISTS if StrictAltitude
+ * is True and another driver has the altitude. There is also
  * CBP_ERROR_INVALID_PARAMETER without callbacks; CBP_ERROR_NOT_SUPPORTED if the driver cannot do here what a
  * setting or a rule asks for. Where a limit is reached it gives CBP_ERROR_NO_SYSTEM_RESOURCES (processes,
  * threads, sessions), CBP_ERROR_TOO_MANY_OPEN_FILES or CBP_ERROR_NOT_ENOUGH_MEMORY; where a rule with
