@@ -1,10 +1,8 @@
-/* Opens and closes sessions, and registers the system's callbacks while there are any. Knows no rule and no
- * message.
+/* Registers the system's callbacks while there are sessions. Knows no rule and no message.
  *
  * One lock makes opening, closing and arming one after the other. No callback takes it, because whoever has it
  * may wait until callbacks have ended. */
-#include "cbp_time.h"
-#include "outbox.h"
+#include "kernel.h"
 
 enum { ALTITUDE_SIZE_MAX = 32, LOCK_SLICE = 2500000 /* units of 100 ns */ };
 
@@ -68,29 +66,10 @@ static void disarm_if_idle(void)
 
 /* ---- Sessions ---- */
 
-static uint32_t set_with_books(struct cbpd_policy *policy, struct cbpd_controller *controller,
-                               const struct cbp_session_settings *settings)
-{
-    uint64_t id = cbpd_controller_id(controller);
-    uint32_t place;
-    bool is_new = cbpd_find_session(policy, id, settings->session_id, &place) != 0;
-    if (!cbpd_controller_is_open(controller))
-        return CBP_ERROR_OPERATION_ABORTED;
-    uint32_t error = cbpd_set_session(policy, id, settings, &place);
-    if (error == 0 && is_new) {
-        error = cbpd_deliveries_open(controller, settings->session_id, place);
-        if (error != 0)
-            cbpd_close_session(policy, place);
-    }
-    if (error == 0)
-        cbpd_deliveries_limit_silence(place, cbpd_silence_limit_ms(policy, place) * CBP_NS_PER_MS);
-    return error;
-}
-
 uint32_t cbpd_session_set(struct cbpd_controller *controller, const struct cbp_session_settings *settings)
 {
     lock();
-    uint32_t error = set_with_books(cbpd_books_lock(), controller, settings);
+    uint32_t error = cbpd_session_open(cbpd_books_lock(), controller, settings);
     cbpd_books_unlock();
     unlock();
     return error;
@@ -144,23 +123,6 @@ uint32_t cbpd_session_arm(struct cbpd_controller *controller, const struct cbp_k
     return error;
 }
 
-/* ---- Closing. With the books ---- */
-
-static void close_at(struct cbpd_policy *policy, struct cbpd_controller *controller, uint32_t place)
-{
-    cbpd_workers_of_session_ended(controller, policy->sessions[place].settings.session_id);
-    cbpd_close_session(policy, place);
-    cbpd_deliveries_close(place);
-}
-
-static void close_all(struct cbpd_policy *policy, struct cbpd_controller *controller)
-{
-    for (uint32_t place = 0; place < CBP_SESSION_MAX; place++)
-        if (policy->sessions[place].open &&
-            policy->sessions[place].controller == cbpd_controller_id(controller))
-            close_at(policy, controller, place);
-}
-
 uint32_t cbpd_session_close(struct cbpd_controller *controller, uint32_t session_id)
 {
     uint32_t place;
@@ -168,7 +130,7 @@ uint32_t cbpd_session_close(struct cbpd_controller *controller, uint32_t session
     struct cbpd_policy *policy = cbpd_books_lock();
     uint32_t error = cbpd_find_session(policy, cbpd_controller_id(controller), session_id, &place);
     if (error == 0)
-        close_at(policy, controller, place);
+        cbpd_session_end(policy, controller, place);
     cbpd_books_unlock();
     disarm_if_idle();
     unlock();
@@ -178,13 +140,10 @@ uint32_t cbpd_session_close(struct cbpd_controller *controller, uint32_t session
 void cbpd_sessions_close(struct cbpd_controller *controller)
 {
     lock();
-    close_all(cbpd_books_lock(), controller);
+    struct cbpd_policy *policy = cbpd_books_lock();
+    cbpd_controller_shut(controller);
+    cbpd_sessions_end(policy, controller);
     cbpd_books_unlock();
     disarm_if_idle();
     unlock();
-}
-
-void cbpd_sessions_forsake(struct cbpd_policy *policy, struct cbpd_controller *controller)
-{
-    close_all(policy, controller);
 }

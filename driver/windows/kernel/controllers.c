@@ -49,12 +49,9 @@ bool cbpd_controller_is_open(const struct cbpd_controller *controller)
     return !controller->is_closing;
 }
 
-void cbpd_controller_close(struct cbpd_controller *controller)
+void cbpd_controller_shut(struct cbpd_controller *controller)
 {
-    (void) cbpd_books_lock();
     controller->is_closing = true;
-    cbpd_books_unlock();
-    cbpd_sessions_close(controller);
 }
 
 void cbpd_controller_free(struct cbpd_controller *controller)
@@ -77,17 +74,16 @@ static void forget_process(struct cbpd_controller *controller)
     controller->is_closing = true;
 }
 
-void cbpd_controllers_process_ended(uint32_t pid)
+struct cbpd_controller *cbpd_controller_forget_process(uint32_t pid)
 {
-    struct cbpd_policy *policy = cbpd_books_lock();
     for (LIST_ENTRY *entry = all.controllers.Flink; entry != &all.controllers; entry = entry->Flink) {
         struct cbpd_controller *controller = CONTAINING_RECORD(entry, struct cbpd_controller, link);
-        if (controller->pid != pid)
+        if (pid == 0 || controller->pid != pid)
             continue;
         forget_process(controller);
-        cbpd_sessions_forsake(policy, controller);
+        return controller;
     }
-    cbpd_books_unlock();
+    return NULL;
 }
 
 uint32_t cbpd_controller_pid(uint64_t controller_id)

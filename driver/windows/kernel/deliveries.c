@@ -121,11 +121,15 @@ void cbpd_outbox_match(struct cbpd_outbox *outbox)
     }
 }
 
-void cbpd_receives_cancel(struct cbpd_outbox *outbox)
+void cbpd_deliveries_close(uint32_t place)
 {
     PIRP irp;
-    while ((irp = next_receive(outbox)) != NULL)
+    KIRQL irql = cbpd_outboxes_lock();
+    struct cbpd_outbox *outbox = cbpd_outbox_take(place);
+    while (outbox && (irp = next_receive(outbox)) != NULL)
         end_receive(irp, NULL);
+    cbpd_outboxes_unlock(irql);
+    cbpd_pool_free(outbox);
 }
 
 /* ---- Receiving ---- */

@@ -82,7 +82,7 @@ static NTSTATUS NTAPI cleanup(PDEVICE_OBJECT to, PIRP irp)
 {
     struct cbpd_controller *controller = IoGetCurrentIrpStackLocation(irp)->FileObject->FsContext;
     (void) to;
-    cbpd_controller_close(controller);
+    cbpd_sessions_close(controller);
     return complete(irp, STATUS_SUCCESS, 0);
 }
 

@@ -211,14 +211,24 @@ struct cbpd_controller *cbpd_controller_create(void); /* of the current process.
 /* Says whether the controller may open sessions: neither its process nor its last handle has gone. Callers hold
  * the books. */
 bool cbpd_controller_is_open(const struct cbpd_controller *controller);
-/* The last handle has been closed: all its sessions end. Requests may still be on their way. PASSIVE_LEVEL. */
-void cbpd_controller_close(struct cbpd_controller *controller);
+/* It opens no session any more. Callers hold the books. */
+void cbpd_controller_shut(struct cbpd_controller *controller);
+/* Finds a controller that this process has opened, shuts it and forgets the process. NULL: there is no other
+ * one. Callers hold the books. */
+struct cbpd_controller *cbpd_controller_forget_process(uint32_t pid);
 void cbpd_controller_free(struct cbpd_controller *controller); /* the last request has ended, too */
-/* The process-notify routine has seen this process end: its sessions end now, not when its handles are closed.
- * It runs in a callback, so it must not disarm any. */
-void cbpd_controllers_process_ended(uint32_t pid);
 /* Gives the process that the controller with this id is of, or 0 if it has gone. */
 uint32_t cbpd_controller_pid(uint64_t controller_id);
+
+/* ---- session_life.c: sessions begin and end. Callers hold the books, except of the last one ---- */
+/* Opens a session, or changes its settings. Gives a Win32 code. */
+uint32_t cbpd_session_open(struct cbpd_policy *policy, struct cbpd_controller *controller,
+                           const struct cbp_session_settings *settings);
+void cbpd_session_end(struct cbpd_policy *policy, struct cbpd_controller *controller, uint32_t place);
+void cbpd_sessions_end(struct cbpd_policy *policy, struct cbpd_controller *controller);
+/* The process-notify routine has seen this process end: its sessions end now, not when its handles are closed.
+ * It runs in a callback, so it disarms nothing. */
+void cbpd_controllers_process_ended(uint32_t pid);
 
 /* ---- arming.c: sessions, and the callbacks that are registered while there are any. PASSIVE_LEVEL ---- */
 void cbpd_arming_begin(void); /* at load */
@@ -226,10 +236,9 @@ void cbpd_arming_begin(void); /* at load */
 uint32_t cbpd_session_set(struct cbpd_controller *controller, const struct cbp_session_settings *settings);
 uint32_t cbpd_session_arm(struct cbpd_controller *controller, const struct cbp_kernel_session *request);
 uint32_t cbpd_session_close(struct cbpd_controller *controller, uint32_t session_id);
-/* Closes all sessions of a controller, which opens no other one. */
+/* The controller's last handle has been closed: all its sessions end, and it opens no other one. Requests may
+ * still be on their way. */
 void cbpd_sessions_close(struct cbpd_controller *controller);
-/* Does that in a callback, which disarms nothing. The caller holds the books. */
-void cbpd_sessions_forsake(struct cbpd_policy *policy, struct cbpd_controller *controller);
 
 /* ---- workers.c: threads whose operations fire nothing ---- */
 void cbpd_workers_begin(void);                                                     /* at load */

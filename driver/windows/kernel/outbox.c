@@ -87,19 +87,16 @@ static void let_go(LIST_ENTRY *list)
     }
 }
 
-void cbpd_deliveries_close(uint32_t place)
+struct cbpd_outbox *cbpd_outbox_take(uint32_t place)
 {
-    KIRQL irql = cbpd_outboxes_lock();
     struct cbpd_outbox *outbox = cbpd_outbox_at(place);
-    if (outbox) {
-        all.outboxes[place] = NULL;
-        let_go(&outbox->queue);
-        for (uint32_t i = 0; i < CBPD_HELD_BUCKETS; i++)
-            let_go(&outbox->held[i]);
-        cbpd_receives_cancel(outbox);
-    }
-    cbpd_outboxes_unlock(irql);
-    cbpd_pool_free(outbox);
+    if (!outbox)
+        return NULL;
+    all.outboxes[place] = NULL;
+    let_go(&outbox->queue);
+    for (uint32_t i = 0; i < CBPD_HELD_BUCKETS; i++)
+        let_go(&outbox->held[i]);
+    return outbox;
 }
 
 /* ---- Messages ---- */

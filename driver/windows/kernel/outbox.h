@@ -73,6 +73,9 @@ KIRQL cbpd_outboxes_lock(void);
 void cbpd_outboxes_unlock(KIRQL irql);
 struct cbpd_outbox *cbpd_outbox_at(uint32_t place); /* NULL: the session has gone */
 struct cbpd_outbox *cbpd_outbox_of(const struct cbpd_controller *controller, uint32_t session_id);
+/* Takes the outbox of a session that closes: its operations go on, and only its receives are left. It becomes
+ * the caller's. NULL: there is none. */
+struct cbpd_outbox *cbpd_outbox_take(uint32_t place);
 /* Puts the message behind all others, unless there is no room, and gives it an id. A receive that waits gets it
  * with the next cbpd_deliveries_flush(). */
 bool cbpd_outbox_put(struct cbpd_outbox *outbox, struct cbpd_message *message);
@@ -90,7 +93,5 @@ void cbpd_message_release(struct cbpd_message *message);
 /* ---- deliveries.c ---- */
 /* Gives queued messages to receives that wait. */
 void cbpd_outbox_match(struct cbpd_outbox *outbox);
-/* Ends all receives of the session with STATUS_CANCELLED, with the next cbpd_deliveries_flush(). */
-void cbpd_receives_cancel(struct cbpd_outbox *outbox);
 
 #endif
