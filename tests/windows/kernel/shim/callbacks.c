@@ -247,7 +247,8 @@ static NTSTATUS fire_creation(const struct shim_creation *creation, enum kind ki
 
 NTSTATUS shim_create_process(const struct shim_creation *creation)
 {
-    shim_process_add(&creation->process);
+    if (!creation->is_added)
+        shim_process_add(&creation->process);
     NTSTATUS status = fire_creation(creation, PROCESSES_EX2);
     if (status == STATUS_SUCCESS && !creation->is_subsystem)
         status = fire_creation(creation, PROCESSES_EX);

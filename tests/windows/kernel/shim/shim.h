@@ -101,6 +101,7 @@ struct shim_creation {
     const wchar_t *command_line;       /* NULL: not known */
     bool has_no_name, open_name_is_known;
     bool is_subsystem; /* told to Ex2 routines alone */
+    bool is_added;     /* shim_process_add() was called for it before */
 };
 /* Gives CreationStatus; after a failure the process does not run, and its end is not told. */
 NTSTATUS shim_create_process(const struct shim_creation *creation);

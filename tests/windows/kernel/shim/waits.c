@@ -2,7 +2,6 @@
  * whose memory goes while a thread waits for it is seen. */
 #include "waits.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <time.h>
 
@@ -150,12 +149,21 @@ static void check_wait(const char *function, const LARGE_INTEGER *timeout)
         shim_breach("wait-with-lock", "%s waits with a fast mutex held", function);
 }
 
-static struct timespec end_of(uint64_t duration_ns)
+/* Waits for a moment of the machine's time. A test can let time pass at once, so the clock is read often. */
+enum { LOOK_NS = 1000000 };
+
+static struct timespec moment_in(uint64_t ns)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    uint64_t end = (uint64_t) now.tv_sec * NS_PER_S + (uint64_t) now.tv_nsec + duration_ns;
+    uint64_t end = (uint64_t) now.tv_sec * NS_PER_S + (uint64_t) now.tv_nsec + (ns < LOOK_NS ? ns : LOOK_NS);
     return (struct timespec){.tv_sec = (time_t) (end / NS_PER_S), .tv_nsec = (long) (end % NS_PER_S)};
+}
+
+static uint64_t left_until(uint64_t end_ns)
+{
+    uint64_t now = shim_now_ns();
+    return end_ns > now ? end_ns - now : 0;
 }
 
 static void init_waiter(struct waiter *waiter)
@@ -172,13 +180,13 @@ static void init_waiter(struct waiter *waiter)
 static bool wait_in_list(PRKEVENT event, const LARGE_INTEGER *timeout)
 {
     struct waiter waiter;
-    struct timespec end = end_of(timeout ? duration_of(timeout) : 0);
+    uint64_t end_ns = shim_now_ns() + (timeout ? duration_of(timeout) : 0);
     init_waiter(&waiter);
     InsertTailList(&event->Header.WaitListHead, &waiter.entry);
-    int error = 0;
-    while (!waiter.is_satisfied && error != ETIMEDOUT)
-        error = timeout ? pthread_cond_timedwait(&waiter.woken, &stripe_of(event)->lock, &end)
-                        : pthread_cond_wait(&waiter.woken, &stripe_of(event)->lock);
+    while (!waiter.is_satisfied && (!timeout || left_until(end_ns) > 0)) {
+        struct timespec moment = moment_in(timeout ? left_until(end_ns) : LOOK_NS);
+        pthread_cond_timedwait(&waiter.woken, &stripe_of(event)->lock, &moment);
+    }
     if (!waiter.is_satisfied)
         RemoveEntryList(&waiter.entry);
     pthread_cond_destroy(&waiter.woken);
@@ -212,9 +220,10 @@ NTSTATUS KeDelayExecutionThread(KPROCESSOR_MODE mode, BOOLEAN alertable, PLARGE_
     check_wait("KeDelayExecutionThread", interval);
     if (mode != KernelMode || alertable)
         shim_breach("wait-mode", "a delay in UserMode, or an alertable one, can be ended by the program");
-    struct timespec end = end_of(duration_of(interval));
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, NULL) == EINTR)
-        ;
+    for (uint64_t end_ns = shim_now_ns() + duration_of(interval), left; (left = left_until(end_ns)) > 0;) {
+        struct timespec moment = moment_in(left);
+        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &moment, NULL);
+    }
     return STATUS_SUCCESS;
 }
 

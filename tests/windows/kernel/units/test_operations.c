@@ -172,6 +172,47 @@ TEST(a_creation_gives_its_creator_handles_with_all_rights)
     end();
 }
 
+TEST(a_handle_of_a_creation_may_come_before_it)
+{
+    const struct cbpi_rule rules[] = {rule_by_name(1, "server.exe", CBP_ACTION_STRIP, CBP_PROCESS_TERMINATE),
+                                      rule_by_name(2, "server.exe", CBP_ACTION_DENY, 5)};
+    struct shim_creation creation = {.process = {CHILD_PID, SHELL_PID, PATH_TO(L"server.exe"), SHIM_USER},
+                                     .open_name_is_known = true,
+                                     .is_added = true};
+    begin(rules, 1);
+    shim_process_add(&creation.process);
+    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID, ALL_RIGHTS), ALL_RIGHTS);
+    CHECK_EQ(shim_create_process(&creation), STATUS_SUCCESS);
+    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID, ALL_RIGHTS), ALL_RIGHTS & ~1u);
+    CHECK_EQ(actor_rules(&actor, 0, rules, 2), 0);
+    creation.process.pid = CHILD_PID + 8;
+    shim_process_add(&creation.process);
+    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID + 8, ALL_RIGHTS), ALL_RIGHTS);
+    CHECK_EQ((uint32_t) shim_create_process(&creation), 0xc0000022);
+    end();
+}
+
+TEST(a_guessed_creator_exempts_nobody)
+{
+    struct cbpi_rule rules[] = {rule_by_name(1, "cmd.exe", CBP_ACTION_ALLOW, 0),
+                                rule_for_all(2, CBP_ACTION_ASK, 0)};
+    rules[0].flags = CBP_RULE_FLAG_CHILDREN;
+    begin(rules, 2);
+    shim_process_add(&(struct shim_process_plan){CHILD_PID, SHELL_PID, PATH_TO(L"a.exe"), SHIM_USER});
+    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID, 1), 1); /* allowed to the shell */
+    struct deed deed = opening_of(CONTROLLER_PID, 1);
+    deed.pid = CHILD_PID;
+    deed.tid = CHILD_TID;
+    deed_start(&deed);
+    free(expect_told(CBP_PROC_EVT_PROCESS_HANDLE_OPERATION, CHILD_PID));
+    struct cbp_event_message *message =
+        actor_expect(&actor, 0, CBP_PROC_EVT_PROCESS_HANDLE_OPERATION, CONTROLLER_PID);
+    CHECK_EQ(actor_answer(&actor, message, 0), 0);
+    deed_end(&deed);
+    free(message);
+    end();
+}
+
 TEST(rights_without_a_documented_way_stay_and_are_told_to_stay)
 {
     const uint32_t asked = CBP_PROCESS_TERMINATE | CBP_PROCESS_VM_READ;
