@@ -5,7 +5,7 @@
 
 enum { PROCESS_INFORMATION = 5, LIST_SIZE_FIRST = 256 * 1024, LIST_SIZE_MAX = 64 * 1024 * 1024 };
 
-/* A process that has just begun, and was not told of, counts as its first opener's child for so long. */
+/* A process that was not told of may have been created by the first to operate on it for so long. */
 static const uint64_t new_for = 10u * 1000u * 1000u; /* 1 s in units of 100 ns */
 
 /* One process in the system's list. Threads follow it. Source: winternl.h and Microsoft's page on
@@ -171,28 +171,29 @@ static bool find_parties(struct cbpd_policy *policy, struct cbpd_party *parties,
     return are_all_there;
 }
 
-/* Gives the creator of a process that an operation is the first to be about. The creator's own handle of a new
- * process is opened before its creation is told of. */
-static struct cbpd_kernel_process *guess_creator(const struct cbpd_party *originator,
-                                                 const struct cbpd_facts *facts)
+/* Says whether the originator may be the creator of a process that nobody has told of: the creator's own handle
+ * of a new process may be opened before its creation is told. */
+static bool may_have_created(const struct cbpd_party *originator, const struct cbpd_facts *facts)
 {
     uint64_t now = cbpd_system_time();
-    bool is_new = now >= facts->start_time && now - facts->start_time <= new_for;
-    return originator->process && originator->pid != facts->pid && is_new &&
-                   originator->process->base.start_time <= facts->start_time
-               ? originator->process
-               : NULL;
+    return originator->process && originator->pid != facts->pid && now >= facts->start_time &&
+           now - facts->start_time <= new_for && originator->process->base.start_time <= facts->start_time;
 }
 
-static void add_party(struct cbpd_party *parties, uint32_t index, PEPROCESS object, struct cbpd_facts *facts)
+/* Adds a party. A guessed creator gets the handles of its creation, and leaves to it what rules oblige to: a
+ * guess must never exempt a process. */
+static void add_party(struct cbpd_party *parties, uint32_t index, PEPROCESS object,
+                      const struct cbpd_facts *facts)
 {
-    struct cbpd_kernel_process *creator = NULL;
     struct cbpd_policy *policy = cbpd_books_lock();
     if (!find_party(policy, &parties[index])) {
-        if (index > 0 && find_party(policy, &parties[0]))
-            creator = guess_creator(&parties[0], facts);
-        facts->parent_pid = creator ? creator->base.pid : 0;
-        (void) add(policy, object, facts, creator);
+        struct cbpd_kernel_process *process = add(policy, object, facts, NULL);
+        if (process && index > 0 && find_party(policy, &parties[0]) && may_have_created(&parties[0], facts)) {
+            cbpd_inherit_obligations(policy, &process->base, &parties[0].process->base);
+            process->creator_pid = parties[0].pid;
+            process->creator_tid = HandleToUlong(PsGetCurrentThreadId());
+            process->birthrights = CBPD_ALL_BIRTHRIGHTS;
+        }
     }
     cbpd_books_unlock();
 }

@@ -108,8 +108,9 @@ struct cbpd_party {
     PEPROCESS object;                    /* NULL: it is found by the id */
     struct cbpd_kernel_process *process; /* NULL: it has ended, or there is no memory */
 };
-/* Locks the books and finds the parties in them. One that is not there is added; the first one counts as the
- * creator of a new one. Names are read only at PASSIVE_LEVEL (can_read_names): else they are not known. */
+/* Locks the books and finds the parties in them. One that is not there is added; the first one, in whose thread
+ * this is, may be the creator of a new one. Names are read only at PASSIVE_LEVEL (can_read_names): else they are
+ * not known. */
 struct cbpd_policy *cbpd_books_lock_for(struct cbpd_party *parties, uint32_t count, bool can_read_names);
 
 /* ---- process_notify.c, thread_notify.c, handle_notify.c: one for each of the system's callbacks ---- */

@@ -109,6 +109,14 @@ static bool begin_launch(struct cbpd_policy *policy, uint32_t creator_tid,
     return true;
 }
 
+/* Gives the handles that the creation has still to give. Some may have been opened before it was told. */
+static uint32_t birthrights_left(struct cbpd_policy *policy, const struct cbpd_facts *facts)
+{
+    const struct cbpd_kernel_process *earlier = cbpd_process_of(policy, facts->pid);
+    bool is_known = earlier && earlier->base.start_time == facts->start_time && earlier->creator_pid != 0;
+    return is_known ? earlier->birthrights : CBPD_ALL_BIRTHRIGHTS;
+}
+
 /* Tells and asks. The books are held, and are not on return. */
 static uint32_t report_creation(struct cbpd_policy *policy, const struct creation *creation,
                                 struct cbpd_kernel_process *process, struct cbpd_kernel_process *creator)
@@ -117,7 +125,6 @@ static uint32_t report_creation(struct cbpd_policy *policy, const struct creatio
     bool is_cut = creation->info->CommandLine && !creation->arguments;
     process->creator_pid = creation->creator_pid;
     process->creator_tid = creation->creator_tid;
-    process->birthrights = CBPD_ALL_BIRTHRIGHTS;
     process->is_launched = begin_launch(policy, creation->creator_tid, process);
     process->is_exempt =
         !process->is_launched && (cbpd_is_worker(creation->creator_tid) || (creator && creator->is_exempt));
@@ -142,8 +149,10 @@ static void on_creation(PEPROCESS object, PPS_CREATE_NOTIFY_INFO info)
     read_creation(&creation, object);
     struct cbpd_party creator = {.pid = creation.creator_pid};
     struct cbpd_policy *policy = cbpd_books_lock_for(&creator, 1, true);
+    uint32_t birthrights = birthrights_left(policy, &creation.facts);
     struct cbpd_kernel_process *process = cbpd_process_begin(policy, &creation.facts, creator.process);
     if (process) {
+        process->birthrights = birthrights;
         code = report_creation(policy, &creation, process, creator.process);
     } else {
         code = give_up(policy, creator.process);
