@@ -211,8 +211,9 @@ def add_attach(parser: argparse.ArgumentParser) -> None:
 
 def add_monitor(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Print what all processes of the machine do, one line an event, until Ctrl-C (status 0). No operation "
-        "waits for its line. Needs the kernel driver (cbprocess install). Windows, as an administrator."
+        "Print what all processes of the machine do, one line an event, until Ctrl-C (status 0). No "
+        "operation waits for its line. Needs the kernel driver (cbprocess install). Windows, as an "
+        "administrator."
     )
     parser.usage = "cbprocess monitor [options]"
     add_common(parser, "the programs named", ATTACH_TIMEOUT_MS)
