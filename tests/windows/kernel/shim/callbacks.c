@@ -231,6 +231,8 @@ static NTSTATUS fire_creation(const struct shim_creation *creation, enum kind ki
         (HANDLE) (uintptr_t) (creation->creator_pid != 0 ? creation->creator_pid : self->pid);
     info->CreatingThreadId.UniqueThread =
         (HANDLE) (uintptr_t) (creation->creator_tid != 0 ? creation->creator_tid : self->tid);
+    struct shim_object *file = creation->file_name ? shim_file_named(creation->file_name) : NULL;
+    info->FileObject = (PFILE_OBJECT) file; /* nobody looks into it */
     info->ImageFileName = name;
     info->CommandLine = line;
     routine(shim_process_object(creation->process.pid), (HANDLE) (uintptr_t) creation->process.pid, info);
@@ -241,6 +243,8 @@ static NTSTATUS fire_creation(const struct shim_creation *creation, enum kind ki
     free_text(name);
     free_text(line);
     free(info);
+    if (file)
+        shim_object_drop(file);
     end(kind, before);
     return status;
 }

@@ -273,6 +273,51 @@ NTSTATUS ZwQuerySymbolicLinkObject(HANDLE handle, PUNICODE_STRING target, PULONG
     return STATUS_SUCCESS;
 }
 
+/* ---- Names of files ---- */
+
+struct file {
+    struct shim_object object;
+    wchar_t name[300];
+};
+
+static void destroy_file(struct shim_object *object)
+{
+    free(object);
+}
+
+struct shim_object *shim_file_named(const wchar_t *name)
+{
+    struct file *file = calloc(1, sizeof *file);
+    shim_object_init(&file->object, SHIM_FILE, destroy_file);
+    memcpy(file->name, name, shim_length(name) * sizeof(wchar_t));
+    return &file->object;
+}
+
+/* Documented: PASSIVE_LEVEL; FileNormalizedNameInformation gives the size of the name and the name, of which
+ * STATUS_BUFFER_OVERFLOW gives as much as there is room for. */
+NTSTATUS ZwQueryInformationFile(HANDLE handle, PIO_STATUS_BLOCK status, PVOID buffer, ULONG size,
+                                FILE_INFORMATION_CLASS kind)
+{
+    shim_irql_at_most("ZwQueryInformationFile", PASSIVE_LEVEL);
+    pthread_mutex_lock(&object_lock);
+    struct handle *found = find_handle((uint64_t) (uintptr_t) handle);
+    struct file *file = found && found->object->kind == SHIM_FILE ? (struct file *) found->object : NULL;
+    pthread_mutex_unlock(&object_lock);
+    if (!file)
+        shim_breach("handle", "ZwQueryInformationFile is called with %p, which is no file", handle);
+    if (shim_is_to_fail(SHIM_FAULT_CALL))
+        return STATUS_INSUFFICIENT_RESOURCES;
+    if (kind != FileNormalizedNameInformation)
+        return STATUS_NOT_IMPLEMENTED;
+    ULONG name_size = (ULONG) (shim_length(file->name) * sizeof(wchar_t));
+    ULONG given = name_size + sizeof name_size <= size ? name_size : size - (ULONG) sizeof name_size;
+    memcpy(buffer, &name_size, sizeof name_size);
+    memcpy((char *) buffer + sizeof name_size, file->name, given);
+    status->Status = given == name_size ? STATUS_SUCCESS : STATUS_BUFFER_OVERFLOW;
+    status->Information = sizeof name_size + given;
+    return status->Status;
+}
+
 /* ---- Security of an object ---- */
 
 static void copy_dacl(struct shim_device *device, const SECURITY_DESCRIPTOR *descriptor)

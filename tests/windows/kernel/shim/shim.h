@@ -57,7 +57,7 @@ uint64_t shim_wall_100ns(void);       /* since 1601 */
 void shim_cancel_lock_check(void);
 
 /* ---- objects.c ---- */
-enum shim_kind { SHIM_PROCESS = 1, SHIM_THREAD, SHIM_TOKEN, SHIM_DEVICE, SHIM_LINK };
+enum shim_kind { SHIM_PROCESS = 1, SHIM_THREAD, SHIM_TOKEN, SHIM_DEVICE, SHIM_LINK, SHIM_FILE };
 struct shim_object {
     uint32_t magic;
     enum shim_kind kind;
@@ -100,8 +100,9 @@ struct shim_creation {
     uint32_t creator_pid, creator_tid; /* 0: the calling thread */
     const wchar_t *command_line;       /* NULL: not known */
     bool has_no_name, open_name_is_known;
-    bool is_subsystem; /* told to Ex2 routines alone */
-    bool is_added;     /* shim_process_add() was called for it before */
+    bool is_subsystem;        /* told to Ex2 routines alone */
+    bool is_added;            /* shim_process_add() was called for it before */
+    const wchar_t *file_name; /* of the program's file on its volume, without abbreviations. NULL: no file */
 };
 /* Gives CreationStatus; after a failure the process does not run, and its end is not told. */
 NTSTATUS shim_create_process(const struct shim_creation *creation);

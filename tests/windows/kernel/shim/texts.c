@@ -100,6 +100,7 @@ static const struct {
     {"PsSetCreateProcessNotifyRoutineEx2", (void *) PsSetCreateProcessNotifyRoutineEx2},
     {"RtlGetVersion", (void *) RtlGetVersion},
     {"SeLocateProcessImageName", (void *) SeLocateProcessImageName},
+    {"ZwQueryInformationFile", (void *) ZwQueryInformationFile},
     {"ZwQuerySystemInformation", (void *) ZwQuerySystemInformation},
 };
 static bool is_hidden[ARRAYSIZE(routines)];

@@ -101,6 +101,37 @@ TEST(a_partial_name_counts_as_a_match_where_that_is_stricter)
     end();
 }
 
+TEST(an_abbreviated_path_is_the_long_one_to_rules)
+{
+    const struct cbpi_rule rule = rule_by_name(1, "C:\\Program Files\\*", CBP_ACTION_DENY, 5);
+    struct shim_creation creation = {
+        .process = {CHILD_PID, SHELL_PID, L"\\Device\\HarddiskVolume2\\PROGRA~1\\a.exe", SHIM_USER},
+        .creator_pid = SHELL_PID,
+        .creator_tid = SHELL_TID,
+        .open_name_is_known = true,
+        .file_name = L"\\Program Files\\a.exe"};
+    begin(&rule, 1);
+    CHECK_EQ((uint32_t) shim_create_process(&creation), 0xc0000022);
+    struct cbp_event_message *message = expect_told(CBP_PROC_EVT_PROCESS_CREATION, CHILD_PID);
+    CHECK_EQ(message->process_name_size, sizeof "C:\\Program Files\\a.exe" - 1);
+    CHECK(memcmp((char *) message + message->process_name_offset, "C:\\Program Files\\a.exe",
+                 message->process_name_size) == 0);
+    free(message);
+    creation.file_name = L"\\Others\\a.exe";
+    CHECK_EQ(shim_create_process(&creation), STATUS_SUCCESS);
+    shim_end_process(CHILD_PID, 0);
+    for (uint64_t nth = 0;; nth++) {
+        uint64_t before = shim_faults_made();
+        creation.file_name = L"\\Program Files\\a.exe";
+        shim_fail_at(SHIM_FAULT_ALL, nth, 1);
+        CHECK(!NT_SUCCESS(shim_create_process(&creation)));
+        shim_fail_at(0, 0, 0);
+        if (shim_faults_made() == before)
+            break;
+    }
+    end();
+}
+
 /* ---- Which process is meant ---- */
 
 TEST(children_inherit_from_the_creator_and_not_from_the_parent)

@@ -84,6 +84,8 @@ typedef struct _IO_STATUS_BLOCK {
     ULONG_PTR Information;
 } IO_STATUS_BLOCK, *PIO_STATUS_BLOCK;
 
+typedef enum _FILE_INFORMATION_CLASS { FileNormalizedNameInformation = 48 } FILE_INFORMATION_CLASS;
+
 typedef struct _IO_SECURITY_CONTEXT {
     PVOID SecurityQos, AccessState;
     ACCESS_MASK DesiredAccess;

@@ -73,6 +73,8 @@ typedef struct _OBJECT_ATTRIBUTES {
 
 NTSTATUS ZwOpenSymbolicLinkObject(PHANDLE handle, ACCESS_MASK access, POBJECT_ATTRIBUTES attributes);
 NTSTATUS ZwQuerySymbolicLinkObject(HANDLE handle, PUNICODE_STRING target, PULONG size);
+NTSTATUS ZwQueryInformationFile(HANDLE handle, PIO_STATUS_BLOCK status, PVOID buffer, ULONG size,
+                                FILE_INFORMATION_CLASS kind);
 
 /* ---- security.c ---- */
 typedef struct _SID_IDENTIFIER_AUTHORITY {
