@@ -24,15 +24,25 @@ static uint32_t find(const struct cbpd_controller *controller, uint32_t session_
     return deadline_ns != 0 && cbpd_now_ns() >= deadline_ns ? CBP_ERROR_TIMEOUT : 0;
 }
 
+/* Nothing waits for the message, of which the controller has got the fixed part: it does not want the rest. */
+static uint32_t forget(struct cbpd_message *message)
+{
+    cbpd_outbox_remove(message);
+    cbpd_message_release(message);
+    return 0;
+}
+
 uint32_t cbpd_deliveries_answer(struct cbpd_controller *controller, const struct cbp_kernel_answer *answer)
 {
     const struct cbp_event_item *items = &answer->item0;
     struct cbpd_message *message;
     KIRQL irql = cbpd_outboxes_lock();
     uint32_t error = find(controller, answer->session_id, answer->header.id, &message);
-    if (error == 0 && answer->item_count != message->bytes->item_count)
+    if (message && !message->pending) {
+        error = forget(message);
+    } else if (error == 0 && answer->item_count != message->bytes->item_count) {
         error = CBP_ERROR_INVALID_DATA;
-    if (error == 0) {
+    } else if (error == 0) {
         struct cbp_event_item *kept = message->pending->answers[message->answer].items;
         for (uint32_t i = 0; i < answer->item_count; i++) {
             kept[i].result_code = items[i].result_code;

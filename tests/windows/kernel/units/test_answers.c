@@ -240,6 +240,34 @@ TEST(a_message_that_is_too_large_is_fetched_by_its_id)
     end();
 }
 
+/* Nothing waits for this message, so the driver forgets it with the answer. */
+TEST(a_large_message_that_nobody_wants_is_forgotten)
+{
+    static wchar_t line[20000];
+    for (size_t i = 0; i < ARRAYSIZE(line) - 1; i++)
+        line[i] = 'x';
+    const struct cbpi_rule rule = rule_by_name(2, "evil.exe", CBP_ACTION_ALLOW, 0);
+    NTSTATUS status;
+    begin(0, 0);
+    CHECK_EQ(actor_rules(&actor, 0, &rule, 1), 0);
+    struct deed deed = creation_of(5000, PROGRAM, line);
+    deed_start(&deed);
+    deed_end(&deed);
+    struct shim_call *call = actor_receive(&actor, 0, 0, sizeof(struct cbp_event_message));
+    CHECK(shim_call_wait(call, WAIT_MS));
+    struct cbp_event_message *head = actor_taken(call, &status);
+    CHECK_EQ(status, STATUS_BUFFER_OVERFLOW);
+    CHECK_EQ(head->item0.flags & CBP_EVENT_FLAG_HELD, 0);
+    CHECK_EQ(actor_answer(&actor, head, 0), 0);
+    CHECK_EQ(actor_answer(&actor, head, 0), CBP_ERROR_NOT_FOUND);
+    call = actor_receive(&actor, 0, head->header.id, head->header.size);
+    CHECK(shim_call_wait(call, WAIT_MS));
+    CHECK_EQ(shim_call_status(call), STATUS_NOT_FOUND);
+    shim_call_free(call);
+    free(head);
+    end();
+}
+
 /* ---- Tokens ---- */
 
 TEST(the_originator_token_is_a_handle_of_the_controller)
