@@ -257,7 +257,8 @@ enum cbp_message { CBP_MESSAGE_LIST(CBP_ENUMERATOR_) };
 
 /* The core answers once: the items as the handlers have left them; of them result_code and desired_access
  * count. A reply answers: CBP_ERROR_TIMEOUT if the deadline had passed, CBP_ERROR_NOT_FOUND if the session has
- * no such message. */
+ * no such message. A message without a held item needs no answer; one lets the driver forget what it has
+ * given in part. */
 #define CBP_FIELDS_kernel_answer(X, S)                                                                       \
     X(S, struct cbp_message_header, header)                                                                  \
     X(S, uint32_t, session_id)                                                                               \
