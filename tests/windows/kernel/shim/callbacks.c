@@ -110,6 +110,14 @@ static bool is_sound(const OB_CALLBACK_REGISTRATION *registration)
     return true;
 }
 
+static bool is_own_altitude(const wchar_t *altitude)
+{
+    pthread_mutex_lock(&callback_lock);
+    bool is_own = registered[HANDLES].routine && !shim_differ(altitude, handle_callbacks.altitude);
+    pthread_mutex_unlock(&callback_lock);
+    return is_own;
+}
+
 /* Documented: up to APC_LEVEL; an altitude belongs to one driver; what the registration points to may go after
  * the call. */
 NTSTATUS ObRegisterCallbacks(POB_CALLBACK_REGISTRATION registration, PVOID *handle)
@@ -118,7 +126,7 @@ NTSTATUS ObRegisterCallbacks(POB_CALLBACK_REGISTRATION registration, PVOID *hand
     if (!is_sound(registration))
         return STATUS_INVALID_PARAMETER;
     memcpy(altitude, registration->Altitude.Buffer, registration->Altitude.Length);
-    if (taken_altitude[0] != 0 && !shim_differ(altitude, taken_altitude))
+    if ((taken_altitude[0] != 0 && !shim_differ(altitude, taken_altitude)) || is_own_altitude(altitude))
         return STATUS_FLT_INSTANCE_ALTITUDE_COLLISION;
     NTSTATUS status = add(HANDLES, "ObRegisterCallbacks", &handle_callbacks);
     if (status != STATUS_SUCCESS)

@@ -128,6 +128,14 @@ NTSTATUS IoDeleteSymbolicLink(PUNICODE_STRING link)
     return STATUS_OBJECT_NAME_NOT_FOUND;
 }
 
+const wchar_t *shim_link_target(const wchar_t *path)
+{
+    for (size_t i = 0; i < LINKS; i++)
+        if (links[i].name[0] != 0 && !shim_differ(links[i].name, path))
+            return links[i].target;
+    return NULL;
+}
+
 struct shim_object *shim_object_of_device(const void *device)
 {
     for (size_t i = 0; i < DEVICES; i++)
@@ -138,9 +146,8 @@ struct shim_object *shim_object_of_device(const void *device)
 
 struct shim_device *shim_device_named(const wchar_t *path)
 {
-    for (size_t i = 0; i < LINKS; i++)
-        if (links[i].name[0] != 0 && !shim_differ(links[i].name, path))
-            path = links[i].target;
+    const wchar_t *target = shim_link_target(path);
+    path = target ? target : path;
     for (size_t i = 0; i < DEVICES; i++)
         if (devices[i] && !shim_differ(devices[i]->name, path))
             return devices[i];
@@ -177,6 +184,15 @@ static void check_nothing_is_left(void)
     shim_pool_check();
 }
 
+/* A thread of the System process loads and unloads drivers. */
+static struct shim_thread begin_system(void)
+{
+    struct shim_thread caller = *shim_self();
+    shim_become(4, 8);
+    shim_self()->mode = KernelMode;
+    return caller;
+}
+
 /* Documented: a driver whose entry fails is not unloaded by its routine; it has cleaned up. */
 NTSTATUS shim_load(DRIVER_INITIALIZE *entry)
 {
@@ -185,12 +201,11 @@ NTSTATUS shim_load(DRIVER_INITIALIZE *entry)
     shim_driver = calloc(1, sizeof *shim_driver);
     for (size_t i = 0; i <= IRP_MJ_MAXIMUM_FUNCTION; i++)
         shim_driver->MajorFunction[i] = refuse_request;
-    struct shim_thread caller = *shim_self();
-    shim_become(4, 8);
+    struct shim_thread caller = begin_system();
     struct shim_thread before = shim_enter(PASSIVE_LEVEL, 0);
     NTSTATUS status = entry(shim_driver, &registry_path);
     shim_leave("DriverEntry", before, 0);
-    shim_become(caller.pid, caller.tid);
+    *shim_self() = caller;
     for (size_t i = 0; i < DEVICES; i++)
         if (devices[i])
             devices[i]->device.Flags &= ~(ULONG) DO_DEVICE_INITIALIZING;
@@ -204,12 +219,11 @@ NTSTATUS shim_load(DRIVER_INITIALIZE *entry)
 
 void shim_unload(void)
 {
-    struct shim_thread caller = *shim_self();
-    shim_become(4, 8);
+    struct shim_thread caller = begin_system();
     struct shim_thread before = shim_enter(PASSIVE_LEVEL, 0);
     shim_driver->DriverUnload(shim_driver);
     shim_leave("DriverUnload", before, 0);
-    shim_become(caller.pid, caller.tid);
+    *shim_self() = caller;
     check_nothing_is_left();
     free(shim_driver);
     shim_driver = NULL;

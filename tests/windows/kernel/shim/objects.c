@@ -213,6 +213,24 @@ static const wchar_t *without_directory(const wchar_t *name)
     return name;
 }
 
+static struct link *make_link(const wchar_t *name, const wchar_t *target)
+{
+    struct link *link = calloc(1, sizeof *link);
+    shim_object_init(&link->object, SHIM_LINK, destroy_link);
+    memcpy(link->name, name, shim_length(name) * sizeof(wchar_t));
+    memcpy(link->target, target, shim_length(target) * sizeof(wchar_t));
+    return link;
+}
+
+/* A link that a driver has made lives as long as its handle here. */
+static NTSTATUS open_drivers_link(const wchar_t *name, ACCESS_MASK access, PHANDLE handle)
+{
+    struct link *link = make_link(name, shim_link_target(name));
+    NTSTATUS status = make_handle(&link->object, access, true, handle);
+    shim_object_drop(&link->object);
+    return status;
+}
+
 void shim_link_drive(const wchar_t *name, const wchar_t *target)
 {
     size_t at = 0;
@@ -223,11 +241,7 @@ void shim_link_drive(const wchar_t *name, const wchar_t *target)
     links[at] = NULL;
     if (!target)
         return;
-    struct link *link = calloc(1, sizeof *link);
-    shim_object_init(&link->object, SHIM_LINK, destroy_link);
-    memcpy(link->name, name, shim_length(name) * sizeof(wchar_t));
-    memcpy(link->target, target, shim_length(target) * sizeof(wchar_t));
-    links[at] = link;
+    links[at] = make_link(name, target);
 }
 
 /* Documented: PASSIVE_LEVEL; a handle that user programs must not see has OBJ_KERNEL_HANDLE. */
@@ -247,7 +261,7 @@ NTSTATUS ZwOpenSymbolicLinkObject(PHANDLE handle, ACCESS_MASK access, POBJECT_AT
     for (size_t i = 0; i < LINKS; i++)
         if (links[i] && !shim_differ(without_directory(links[i]->name), without_directory(name)))
             return make_handle(&links[i]->object, access, true, handle);
-    return STATUS_OBJECT_NAME_NOT_FOUND;
+    return shim_link_target(name) ? open_drivers_link(name, access, handle) : STATUS_OBJECT_NAME_NOT_FOUND;
 }
 
 /* Documented: PASSIVE_LEVEL; size gets what is needed; STATUS_BUFFER_TOO_SMALL if the text has less room. */

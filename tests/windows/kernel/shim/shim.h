@@ -137,6 +137,7 @@ struct shim_device {
 };
 struct shim_object *shim_object_of_device(const void *device); /* NULL: it is no device */
 struct shim_device *shim_device_named(const wchar_t *path);    /* of a device or of a link to it */
+const wchar_t *shim_link_target(const wchar_t *path);          /* of a driver's link; NULL: none */
 void shim_devices_check(void);
 bool shim_dacl_grants(const struct shim_device *device, enum shim_account account, uint32_t access);
 

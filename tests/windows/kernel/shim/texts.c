@@ -98,6 +98,7 @@ static const struct {
     {"PsGetThreadProcessId", (void *) PsGetThreadProcessId},
     {"PsSetCreateProcessNotifyRoutineEx", (void *) PsSetCreateProcessNotifyRoutineEx},
     {"PsSetCreateProcessNotifyRoutineEx2", (void *) PsSetCreateProcessNotifyRoutineEx2},
+    {"RtlInitUnicodeString", (void *) RtlInitUnicodeString},
     {"RtlGetVersion", (void *) RtlGetVersion},
     {"SeLocateProcessImageName", (void *) SeLocateProcessImageName},
     {"ZwQueryInformationFile", (void *) ZwQueryInformationFile},

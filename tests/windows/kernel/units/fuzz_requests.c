@@ -1,6 +1,8 @@
 /* Fuzzes the driver's boundary: an input is a sequence of requests, receives, answers and operations of programs,
  * with controllers that come and go, faults, and time that passes. Whatever is sent, the driver breaks no rule of
  * the system, holds nothing for ever, and leaves nothing. */
+#include <time.h>
+
 #include "actor.h"
 #include "test.h"
 
@@ -212,13 +214,18 @@ static void end_controller(struct actor *actor)
 
 /* ---- Operations ---- */
 
+static void pause_briefly(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+}
+
 static void end_deed(uint32_t i)
 {
     if (!world.is_started[i])
         return;
-    for (uint32_t ms = 0; !deed_is_done(&world.deeds[i]); ms++) {
-        sleep_ms(1);
-        if (ms == 10) /* nobody answers: its deadline comes, and its controller is silent */
+    for (uint32_t look = 0; !deed_is_done(&world.deeds[i]); look++) {
+        pause_briefly();
+        if (look == 4) /* nobody answers: its deadline comes, and its controller is silent */
             shim_clock_advance(CBP_HEARTBEAT_LIMIT_MS * 2 * NS_PER_MS);
     }
     deed_end(&world.deeds[i]);
@@ -258,7 +265,7 @@ static void act(void)
     world.is_started[i] = true;
     deed_start(&world.deeds[i]);
     if (take(2) == 0)
-        sleep_ms(1);
+        pause_briefly();
 }
 
 static void step(void)
