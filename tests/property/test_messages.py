@@ -28,6 +28,13 @@ LARGEST = {
     "launch": {"session_id": 15},
     "launch_process": {"session_id": 15},
     "event_message": {"session_id": 15, "item_count": 4},
+    "kernel_session": {"session_id": 15, "is_strict": 1},
+    "kernel_worker": {"session_id": 15, "is_worker": 1},
+    "kernel_receive": {"session_id": 15},
+    "kernel_answer": {"session_id": 15, "item_count": 4},
+    "kernel_deadline": {"session_id": 15, "moves": 1},
+    "kernel_token": {"session_id": 15},
+    "kernel_beat": {"session_id": 15},
     "verdict": {"state": 5, "item_count": 4},
     "script_step": {"kind": 10},
 }
