@@ -33,12 +33,18 @@ target_compile_options(kernel_objects PRIVATE
   -ffreestanding -fno-builtin -fno-strict-aliasing -fno-lto -fno-ident -fno-stack-protector
   # The system unwinds stacks by these tables, which compilers leave out for programs without a C library.
   -fasynchronous-unwind-tables
-  # Registers of floating point are the interrupted program's.
-  -mgeneral-regs-only
   -U_WIN32_WINNT -D_WIN32_WINNT=0x0A00 -DNTDDI_VERSION=0x0A000002)
 if(_machine STREQUAL "x64")
   # An interrupt writes below the stack pointer.
   target_compile_options(kernel_objects PRIVATE -mno-red-zone)
+endif()
+# Registers of floating point and vectors are the interrupted program's. zig knows this option by other names.
+if(NOT ZIG)
+  target_compile_options(kernel_objects PRIVATE -mgeneral-regs-only)
+elseif(_machine STREQUAL "x64")
+  target_compile_options(kernel_objects PRIVATE -mcpu=x86_64-mmx-sse-sse2-x87+soft_float)
+else()
+  target_compile_options(kernel_objects PRIVATE -mcpu=generic-neon-fp_armv8)
 endif()
 if(ZIG)
   # Control Flow Guard, which gcc does not have.
