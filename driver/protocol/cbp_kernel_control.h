@@ -1,14 +1,16 @@
 /* Defines how the core and cbprocess.sys speak: by the control requests of one device. Knows no OS call.
  *
- * A controller opens the device once; the file object is its identity, and its end ends all of its sessions.
- * All control requests are METHOD_BUFFERED and need read and write access.
+ * The file object is a controller's identity, and its end ends all of the controller's sessions. The core
+ * opens the device once for each session, so that all that a device completes is that session's. All control
+ * requests are METHOD_BUFFERED and need read and write access.
  *
  *     REQUEST  in: a message of the table in driver/windows/kernel/requests.c, alone (a RULES message: with
  *              its block behind it, at an offset of sizeof(struct cbp_rules)); out: a reply, which for BEAT is
  *              a kernel_counts. Completes at once.
- *     RECEIVE  in: a kernel_receive; out: an event message. It is pended until there is one, the session or
- *              the controller closes (STATUS_CANCELLED), or it is cancelled. STATUS_BUFFER_OVERFLOW: the
- *              buffer has the message's fixed part alone, whose header says the size of all of it.
+ *     RECEIVE  in: a kernel_receive; out: an event message, the oldest one for the oldest of a session's
+ *              receives. It is pended until there is one, the session or the controller closes
+ *              (STATUS_CANCELLED), or it is cancelled. STATUS_BUFFER_OVERFLOW: the buffer has the message's
+ *              fixed part alone, whose header says the size of all of it.
  *
  * A malformed request is completed with STATUS_INVALID_PARAMETER, an unknown code with
  * STATUS_INVALID_DEVICE_REQUEST, an output buffer below the reply's size with STATUS_BUFFER_TOO_SMALL; the
