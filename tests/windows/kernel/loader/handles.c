@@ -114,7 +114,9 @@ static NTAPI NTSTATUS ObOpenObjectByPointer(void *address, ULONG attributes, voi
 {
     (void) state, (void) access, (void) mode;
     level_at_most(PASSIVE_LEVEL, "ObOpenObjectByPointer");
-    struct nt_object *object = object_check(address, "ObOpenObjectByPointer");
+    struct nt_object *object = device_as_object(address);
+    if (!object)
+        object = object_check(address, "ObOpenObjectByPointer");
     if (io_shall_fail())
         return STATUS_INSUFFICIENT_RESOURCES;
     if (type && type != object->type)

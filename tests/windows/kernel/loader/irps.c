@@ -31,7 +31,7 @@ struct io_request {
 
 struct io_file {
     FILE_OBJECT object;
-    uint32_t pending; /* requests that have not ended; the closing thread waits for this word */
+    uint32_t pending; /* requests and threads that need it; the closing thread waits for this word */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -150,8 +150,7 @@ static NTAPI void IofCompleteRequest(IRP *irp, UCHAR boost)
     /* The requester may go on from here and use the request for something else; its address stays good. */
     __atomic_store_n(&request->is_complete, 1, __ATOMIC_SEQ_CST);
     wake_word(&request->is_complete, 1);
-    if (__atomic_sub_fetch(&file->pending, 1, __ATOMIC_SEQ_CST) == 0)
-        wake_word(&file->pending, 1);
+    io_release(file);
 }
 
 /* Compares what a dispatch routine returned with what it did. Documentation, "Dispatch routines": it returns
@@ -272,6 +271,17 @@ NTSTATUS io_control(struct io_file *file, uint32_t code, const void *input, uint
                     uint32_t output_size, uint64_t *information)
 {
     return io_finish(io_send(file, code, input, input_size, output, output_size), information);
+}
+
+void io_hold(struct io_file *file)
+{
+    __atomic_add_fetch(&file->pending, 1, __ATOMIC_SEQ_CST);
+}
+
+void io_release(struct io_file *file)
+{
+    if (__atomic_sub_fetch(&file->pending, 1, __ATOMIC_SEQ_CST) == 0)
+        wake_word(&file->pending, 1);
 }
 
 static NTSTATUS send_plain(struct io_file *file, UCHAR major)

@@ -1,5 +1,5 @@
 /* Is the interrupt request level of each thread and everything that changes it: spin locks, the cancel spin
- * lock, fast mutexes, critical regions. A level is a number of the thread: threads of
+ * lock, fast mutexes, critical regions, run-down protection. A level is a number of the thread: threads of
  * Linux are preempted at any of them, which only makes more interleavings. Knows no events. */
 #include <limits.h>
 #include <sched.h>
@@ -22,7 +22,7 @@ static __thread struct {
     KIRQL levels_before[HELD_MAX];
     unsigned spin_lock_count;
     const void *fast_mutexes[HELD_MAX];
-    unsigned fast_mutex_count;
+    unsigned fast_mutex_count, rundown_count;
 } own;
 
 static KSPIN_LOCK cancel_lock;
@@ -68,7 +68,7 @@ void level_at_most(KIRQL highest, const char *function)
 struct level_mark level_enter(void)
 {
     own.driver_depth++;
-    return (struct level_mark){own.level, own.critical_depth};
+    return (struct level_mark){own.level, own.critical_depth, own.rundown_count};
 }
 
 void level_leave(struct level_mark mark, const char *routine)
@@ -78,6 +78,8 @@ void level_leave(struct level_mark mark, const char *routine)
         violation("lock_held_on_return", "%s returns with a spin lock held", routine);
     if (own.fast_mutex_count > 0)
         violation("lock_held_on_return", "%s returns with a fast mutex held", routine);
+    if (own.rundown_count != mark.rundown_count)
+        violation("lock_held_on_return", "%s returns with run-down protection held", routine);
     if (own.level != mark.level)
         violation("irql_not_restored", "%s was called at level %u and returns at %u", routine, mark.level,
                   own.level);
@@ -266,7 +268,71 @@ static NTAPI void KeLeaveCriticalRegion(void)
         violation("critical_region_unbalanced", "KeLeaveCriticalRegion outside of a critical region");
 }
 
-const struct export level_exports[] = {
-    EXPORT(KeAcquireSpinLockRaiseToDpc), EXPORT(KeReleaseSpinLock),     EXPORT(IoAcquireCancelSpinLock),
-    EXPORT(IoReleaseCancelSpinLock),     EXPORT(ExAcquireFastMutex),    EXPORT(ExReleaseFastMutex),
-    EXPORT(KeEnterCriticalRegion),       EXPORT(KeLeaveCriticalRegion), {NULL, NULL}};
+/* ---- Run-down protection: bit 0 says that it has begun, the rest counts ---- */
+
+static uint32_t *rundown_word(EX_RUNDOWN_REF *protection)
+{
+    return (uint32_t *) (void *) protection;
+}
+
+/* ExInitializeRundownProtection. Documentation, Remarks: before any other use; not while somebody holds it. */
+static NTAPI void ExInitializeRundownProtection(EX_RUNDOWN_REF *protection)
+{
+    *protection = 0;
+}
+
+/* ExAcquireRundownProtection. Documentation, Requirements: at most DISPATCH_LEVEL; Return value: FALSE once
+ * run-down has begun. */
+static NTAPI BOOLEAN ExAcquireRundownProtection(EX_RUNDOWN_REF *protection)
+{
+    uint32_t value = __atomic_load_n(rundown_word(protection), __ATOMIC_SEQ_CST);
+    level_at_most(DISPATCH_LEVEL, "ExAcquireRundownProtection");
+    do
+        if (value & 1)
+            return 0;
+    while (!__atomic_compare_exchange_n(rundown_word(protection), &value, value + 2, false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_SEQ_CST));
+    own.rundown_count++;
+    return 1;
+}
+
+/* ExReleaseRundownProtection. Documentation, Requirements: at most DISPATCH_LEVEL; Remarks: once for each
+ * acquisition. */
+static NTAPI void ExReleaseRundownProtection(EX_RUNDOWN_REF *protection)
+{
+    level_at_most(DISPATCH_LEVEL, "ExReleaseRundownProtection");
+    uint32_t old = __atomic_fetch_sub(rundown_word(protection), 2, __ATOMIC_SEQ_CST);
+    if (old < 2)
+        violation("rundown_unbalanced", "ExReleaseRundownProtection more often than acquired");
+    own.rundown_count--;
+    if (old == 3)
+        wake_word(rundown_word(protection), INT_MAX);
+}
+
+/* ExWaitForRundownProtectionRelease. Documentation, Requirements: at most APC_LEVEL; Remarks: it waits for
+ * everybody that holds the protection, so the caller must not. */
+static NTAPI void ExWaitForRundownProtectionRelease(EX_RUNDOWN_REF *protection)
+{
+    level_at_most(APC_LEVEL, "ExWaitForRundownProtectionRelease");
+    if (own.fast_mutex_count > 0 || own.rundown_count > 0)
+        violation("wait_with_lock", "ExWaitForRundownProtectionRelease with something held");
+    uint32_t value = __atomic_or_fetch(rundown_word(protection), 1, __ATOMIC_SEQ_CST);
+    while (value != 1) {
+        wait_on_word(rundown_word(protection), value);
+        value = __atomic_load_n(rundown_word(protection), __ATOMIC_SEQ_CST);
+    }
+}
+
+const struct export level_exports[] = {EXPORT(KeAcquireSpinLockRaiseToDpc),
+                                       EXPORT(KeReleaseSpinLock),
+                                       EXPORT(IoAcquireCancelSpinLock),
+                                       EXPORT(IoReleaseCancelSpinLock),
+                                       EXPORT(ExAcquireFastMutex),
+                                       EXPORT(ExReleaseFastMutex),
+                                       EXPORT(KeEnterCriticalRegion),
+                                       EXPORT(KeLeaveCriticalRegion),
+                                       EXPORT(ExInitializeRundownProtection),
+                                       EXPORT(ExAcquireRundownProtection),
+                                       EXPORT(ExReleaseRundownProtection),
+                                       EXPORT(ExWaitForRundownProtectionRelease),
+                                       {NULL, NULL}};

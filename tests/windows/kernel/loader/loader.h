@@ -47,7 +47,7 @@ const struct image *image_current(void);
 bool image_contains(const void *address);
 void *export_find(const char *name); /* NULL: the kernel has no such routine */
 
-/* ---- levels.c: interrupt request levels, spin locks, fast mutexes, critical regions ---- */
+/* ---- levels.c: interrupt request levels, spin locks, fast mutexes, critical regions, run-down ---- */
 KIRQL level_now(void);
 void level_at_most(KIRQL highest, const char *function);
 void level_set(KIRQL level); /* the level at which the kernel calls the driver */
@@ -55,6 +55,7 @@ void level_set(KIRQL level); /* the level at which the kernel calls the driver *
 struct level_mark {
     KIRQL level;
     int critical_depth;
+    unsigned rundown_count;
 };
 struct level_mark level_enter(void);
 void level_leave(struct level_mark mark, const char *routine);
@@ -125,6 +126,8 @@ bool io_is_loaded(void);
 /* Opens the device of that name. NULL: status says why. */
 struct io_file *io_open(const char *name, NTSTATUS *status);
 void io_close(struct io_file *file); /* cleanup; its requests must end by that; close */
+void io_hold(struct io_file *file);  /* a thread uses the file: it is not gone before io_release() */
+void io_release(struct io_file *file);
 /* Sends a control request; the buffers stay the caller's and must live until it has ended. */
 struct io_request *io_send(struct io_file *file, uint32_t code, const void *input, uint32_t input_size,
                            void *output, uint32_t output_size);

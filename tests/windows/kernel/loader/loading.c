@@ -6,11 +6,13 @@
 #include <string.h>
 
 #include "io.h"
+#include "objects.h"
 
 enum { LINK_MAX = 8, NAME_SIZE = 128, DRIVER_TYPE = 4, DEVICE_TYPE = 3 };
 
 struct device {
     DEVICE_OBJECT object;
+    struct nt_object *stand_in; /* for handles of the device */
     struct device *next;
     char name[NAME_SIZE];
 };
@@ -24,6 +26,7 @@ static DRIVER_OBJECT driver;
 static struct image *loaded;
 static uint32_t open_count; /* files; unloading waits for this word */
 static bool is_unloading;
+static int device_kind; /* the type of devices, by its address */
 
 bool io_is_loaded(void)
 {
@@ -58,6 +61,14 @@ void device_close(DEVICE_OBJECT *device)
     wake_word(&open_count, 1);
 }
 
+struct nt_object *device_as_object(void *address)
+{
+    for (const struct device *device = devices; device; device = device->next)
+        if (&device->object == address)
+            return device->stand_in;
+    return NULL;
+}
+
 /* IoCreateDevice. Documentation, Requirements: at most APC_LEVEL; Return values: STATUS_OBJECT_NAME_COLLISION,
  * STATUS_INSUFFICIENT_RESOURCES; Remarks: the device is not opened before the driver clears
  * DO_DEVICE_INITIALIZING, which the I/O manager does after DriverEntry. */
@@ -86,6 +97,8 @@ static NTAPI NTSTATUS IoCreateDevice(DRIVER_OBJECT *owner, ULONG extension_size,
                                      .DeviceType = type,
                                      .StackSize = 1};
     snprintf(device->name, sizeof device->name, "%s", ascii);
+    device->stand_in = calloc(1, sizeof *device->stand_in);
+    object_init(device->stand_in, &device_kind);
     device->next = devices;
     devices = device;
     owner->DeviceObject = *result = &device->object;
@@ -106,6 +119,7 @@ static NTAPI void IoDeleteDevice(DEVICE_OBJECT *object)
     struct device *device = *place;
     *place = device->next;
     object->DriverObject->DeviceObject = devices ? &devices->object : NULL;
+    object_kernel_gives_back(device->stand_in);
     free(device);
 }
 

@@ -7,11 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "scenario.h"
+#include "stage.h"
 
 enum { EXIT_USAGE = 2, LIMIT_S = 120, SLICE_LIMIT_MS = 250, SYSTEM_PID = 4, OWN_PID = 400, OWN_TID = 404 };
 
 static const struct mode modes[] = {
+    {"races", races_run, 60, "rounds of answers, cancellation, closing, death and unload, drawn from seeds"},
+    {"death", death_run, 20, "controllers die while operations wait for them"},
+    {"unload", unload_run, 20, "the driver is unloaded while operations go on"},
     {"drive", drive_run, 1, "drives a test driver of violations/"},
 };
 

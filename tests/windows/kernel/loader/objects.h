@@ -19,6 +19,9 @@ void object_driver_gives_back(struct nt_object *object, const char *function);
 void object_kernel_takes(struct nt_object *object);
 void object_kernel_gives_back(struct nt_object *object);
 
+/* Gives what stands for a device among the objects. NULL: the address is no device. loading.c */
+struct nt_object *device_as_object(void *address);
+
 /* ---- handles.c ---- */
 void handles_check_closed(void);                    /* at unload: the driver has closed its own */
 void handles_close_all(struct nt_process *process); /* it has ended */

@@ -10,12 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <ucontext.h>
 #include <unistd.h>
 
 #include "loader.h"
 
-enum { FAULT_STACK_SIZE = 65536, THREAD_MAX = 256, FRAME_MAX = 12, STACK_WORDS = 1024 };
+enum { FAULT_STACK_SIZE = 65536, THREAD_MAX = 256, FRAME_MAX = 12, STACK_WORDS = 1024, PAGE = 4096 };
 
 static char context[256];
 static pthread_mutex_t saying = PTHREAD_MUTEX_INITIALIZER;
@@ -48,12 +49,15 @@ void verdicts_doing(const char *what)
 static void print_frames(const uint64_t *stack)
 {
     const struct image *image = image_current();
-    const uint64_t *end = (const uint64_t *) __builtin_frame_address(0) + STACK_WORDS;
-    if (!image)
-        return;
-    for (int count = 0; count < FRAME_MAX && stack < end; stack++)
-        if (image_contains((const void *) *stack)) {
-            fprintf(stderr, "  driver+0x%llx", (unsigned long long) (*stack - (uint64_t) image->base));
+    uint64_t words[STACK_WORDS];
+    struct iovec to = {words, sizeof words}, from = {(void *) (uintptr_t) stack, sizeof words};
+    from.iov_len = PAGE - (uintptr_t) stack % PAGE + PAGE; /* the stack may end with the next page */
+    if (from.iov_len > sizeof words)
+        from.iov_len = sizeof words;
+    ssize_t size = process_vm_readv(getpid(), &to, 1, &from, 1, 0);
+    for (ssize_t i = 0, count = 0; image && i < size / (ssize_t) sizeof words[0] && count < FRAME_MAX; i++)
+        if (image_contains((const void *) words[i])) {
+            fprintf(stderr, "  driver+0x%llx", (unsigned long long) (words[i] - (uint64_t) image->base));
             count++;
         }
     fputc('\n', stderr);

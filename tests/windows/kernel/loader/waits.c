@@ -11,7 +11,12 @@
 
 #include "loader.h"
 
-enum { NS_PER_S = 1000000000, NS_PER_TICK = 100, EVENT_SIZE_IN_LONGS = sizeof(KEVENT) / 4 };
+enum {
+    NS_PER_S = 1000000000,
+    NS_PER_MS = 1000000,
+    NS_PER_TICK = 100,
+    EVENT_SIZE_IN_LONGS = sizeof(KEVENT) / 4
+};
 
 static unsigned scale = 1;
 static int64_t slice_limit_ns;
@@ -23,7 +28,7 @@ void time_scale(unsigned factor)
 
 void time_slice_limit_ms(unsigned most)
 {
-    slice_limit_ns = (int64_t) most * 1000000;
+    slice_limit_ns = (int64_t) most * NS_PER_MS;
 }
 
 static uint64_t clock_ns(clockid_t clock)
@@ -141,9 +146,9 @@ static void check_wait(const char *function, const int64_t *timeout)
         return;
     if (!timeout)
         violation("unbounded_wait", "%s without a timeout", function);
-    if (timeout_ns(timeout, function) > slice_limit_ns)
+    if (timeout_ns(timeout, function) >= slice_limit_ns + NS_PER_MS) /* less is rounding up */
         violation("unbounded_wait", "%s for %lld ms", function,
-                  (long long) (timeout_ns(timeout, function) / 1000000));
+                  (long long) (timeout_ns(timeout, function) / NS_PER_MS));
 }
 
 /* KeWaitForSingleObject. Documentation, Remarks: with a timeout of 0 at most DISPATCH_LEVEL, otherwise at most
