@@ -19,16 +19,33 @@ struct creation {
 
 /* ---- What is known of a new process ---- */
 
+/* Gives the file's name without its folder. */
+static UNICODE_STRING last_part(const UNICODE_STRING *name)
+{
+    USHORT start = name->Length / sizeof(WCHAR);
+    while (start > 0 && name->Buffer[start - 1] != L'\\')
+        start--;
+    USHORT size = (USHORT) (name->Length - start * sizeof(WCHAR));
+    return (UNICODE_STRING){size, size, name->Buffer + start};
+}
+
 /* Reads the name by which the process was created. It is the path as well, if the system does not know that
- * and if it is whole; a partial name is told as it is, and leaves the process without a path. */
+ * and if it is whole. What the system gives of a partial name could look like a path, so the file's name alone
+ * is told. */
 static void read_given_name(struct creation *creation, const struct cbpd_drives *drives)
 {
     struct cbpd_facts *facts = &creation->facts;
+    const UNICODE_STRING *name = creation->info->ImageFileName;
     facts->is_vague = !facts->path;
-    if (!creation->info->ImageFileName || !drives)
+    if (!name || !drives)
         return;
-    facts->given = cbpd_name_of_path(drives, creation->info->ImageFileName, &facts->given_size);
-    if (facts->path || !creation->info->FileOpenNameAvailable)
+    if (!creation->info->FileOpenNameAvailable) {
+        UNICODE_STRING part = last_part(name);
+        facts->given = cbpd_name_of_path(drives, &part, &facts->given_size);
+        return;
+    }
+    facts->given = cbpd_name_of_path(drives, name, &facts->given_size);
+    if (facts->path)
         return;
     facts->path = facts->given;
     facts->path_size = facts->given_size;

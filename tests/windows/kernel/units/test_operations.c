@@ -101,6 +101,28 @@ TEST(a_partial_name_counts_as_a_match_where_that_is_stricter)
     end();
 }
 
+static void check_text(const struct cbp_event_message *message, uint32_t offset, uint32_t size,
+                       const char *expected)
+{
+    CHECK_EQ(size, strlen(expected));
+    CHECK(memcmp((const char *) message + offset, expected, size) == 0);
+}
+
+TEST(a_partial_name_does_not_look_like_a_path)
+{
+    const struct cbpi_rule rule = rule_by_name(1, "evil.exe", CBP_ACTION_ALLOW, 0);
+    struct shim_creation creation = {.process = {CHILD_PID, SHELL_PID, PATH_TO(L"evil.exe"), SHIM_USER},
+                                     .creator_pid = SHELL_PID,
+                                     .creator_tid = SHELL_TID};
+    begin(&rule, 1);
+    CHECK_EQ(shim_create_process(&creation), STATUS_SUCCESS);
+    struct cbp_event_message *message = expect_told(CBP_PROC_EVT_PROCESS_CREATION, CHILD_PID);
+    check_text(message, message->process_name_offset, message->process_name_size, "C:\\tools\\evil.exe");
+    check_text(message, message->image_file_name_offset, message->image_file_name_size, "evil.exe");
+    free(message);
+    end();
+}
+
 TEST(an_abbreviated_path_is_the_long_one_to_rules)
 {
     const struct cbpi_rule rule = rule_by_name(1, "C:\\Program Files\\*", CBP_ACTION_DENY, 5);
@@ -113,9 +135,7 @@ TEST(an_abbreviated_path_is_the_long_one_to_rules)
     begin(&rule, 1);
     CHECK_EQ((uint32_t) shim_create_process(&creation), 0xc0000022);
     struct cbp_event_message *message = expect_told(CBP_PROC_EVT_PROCESS_CREATION, CHILD_PID);
-    CHECK_EQ(message->process_name_size, sizeof "C:\\Program Files\\a.exe" - 1);
-    CHECK(memcmp((char *) message + message->process_name_offset, "C:\\Program Files\\a.exe",
-                 message->process_name_size) == 0);
+    check_text(message, message->process_name_offset, message->process_name_size, "C:\\Program Files\\a.exe");
     free(message);
     creation.file_name = L"\\Others\\a.exe";
     CHECK_EQ(shim_create_process(&creation), STATUS_SUCCESS);
