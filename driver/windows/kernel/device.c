@@ -90,6 +90,7 @@ static NTSTATUS NTAPI close(PDEVICE_OBJECT to, PIRP irp)
 {
     PFILE_OBJECT file = IoGetCurrentIrpStackLocation(irp)->FileObject;
     (void) to;
+    cbpd_sessions_close(file->FsContext); /* Wine sends no cleanup; elsewhere there is nothing left to close */
     cbpd_controller_free(file->FsContext);
     file->FsContext = NULL;
     return complete(irp, STATUS_SUCCESS, 0);
@@ -98,9 +99,11 @@ static NTSTATUS NTAPI close(PDEVICE_OBJECT to, PIRP irp)
 static NTSTATUS NTAPI control(PDEVICE_OBJECT to, PIRP irp)
 {
     PIO_STACK_LOCATION stack = IoGetCurrentIrpStackLocation(irp);
-    struct cbpd_controller *controller = stack->FileObject->FsContext;
+    struct cbpd_controller *controller = stack->FileObject ? stack->FileObject->FsContext : NULL;
     size_t reply_size = 0;
     (void) to;
+    if (!controller) /* another driver has sent it without having opened the device */
+        return complete(irp, STATUS_INVALID_DEVICE_REQUEST, 0);
     switch (stack->Parameters.DeviceIoControl.IoControlCode) {
     case CBP_KERNEL_RECEIVE:
         return cbpd_deliveries_receive(controller, irp);
