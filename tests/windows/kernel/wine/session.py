@@ -2,10 +2,11 @@
 
     session.py FOLDER COMMAND [ARGUMENT]...
 
-FOLDER has cbpfire.sys, world.dll and enter.exe, and the signed package of the driver with its signer. Starts
-cbpfire.sys through the service manager, trusts the signer, installs the driver as a product does, runs the command,
-stops the driver, and looks at what it has left behind. Ends with the command's status, or with 1 and a sentence. All
-of this is one process with its children, because Wine ends its services with the last program."""
+FOLDER has cbpfire.sys, world.dll and enter.exe, and the signed package of the driver with its signer.
+Starts cbpfire.sys through the service manager, trusts the signer, installs the driver as a product does, runs
+the command, stops the driver, and looks at what it has left behind. Ends with the command's status, or with 1
+and a sentence. All of this is one process with its children, because Wine ends its services with the last
+program."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fire import State
+from windows.kernel.wine.firing import State
 
 from cbprocess import CBProcess, constants
 
@@ -40,7 +41,16 @@ def start_fire(folder: Path) -> None:
     manager = ctypes.c_void_p(advapi.OpenSCManagerW(None, None, MANAGER_ALL_ACCESS))
     path = str(folder / "cbpfire.sys")
     service = advapi.CreateServiceW(
-        manager, "CbpFire", None, ALL_ACCESS, KERNEL_DRIVER, DEMAND_START, ERROR_NORMAL, path, GROUP, *[None] * 4
+        manager,
+        "CbpFire",
+        None,
+        ALL_ACCESS,
+        KERNEL_DRIVER,
+        DEMAND_START,
+        ERROR_NORMAL,
+        path,
+        GROUP,
+        *[None] * 4,
     )
     assert service, ctypes.get_last_error()
     assert advapi.StartServiceW(ctypes.c_void_p(service), 0, None), ctypes.get_last_error()

@@ -67,8 +67,8 @@ struct fire_object;
  * reference is the caller's. */
 struct fire_object *fire_process(uint32_t pid, bool is_scripted);
 struct fire_object *fire_thread(uint32_t pid, uint32_t tid);
-struct fire_object *fire_thread_of(struct fire_object *process,
-                                   uint32_t but_tid); /* one that lives, or NULL */
+/* A thread that lives and whose end nobody fires, or NULL; is_ending: the end of some other is being fired. */
+struct fire_object *fire_thread_of(struct fire_object *process, uint32_t but_tid, bool *is_ending);
 void fire_thread_ended(struct fire_object *thread);
 void fire_process_ended(struct fire_object *process);
 void fire_object_retain(struct fire_object *object);
@@ -77,8 +77,8 @@ uint32_t fire_object_pid(const struct fire_object *object);
 uint32_t fire_object_tid(const struct fire_object *object);
 HANDLE fire_process_handle(const struct fire_object *process); /* NULL: it is scripted */
 void fire_set_exit_status(struct fire_object *process, uint32_t status);
-/* True once for each process: its end is to be fired now. */
-bool fire_takes_end(struct fire_object *process);
+/* True once for each process and thread: its end is to be fired now. */
+bool fire_takes_end(struct fire_object *object);
 void fire_objects_describe(struct fire_state *state);
 extern const struct fire_exports fire_object_exports;
 

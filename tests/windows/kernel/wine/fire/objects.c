@@ -121,18 +121,24 @@ struct fire_object *fire_thread(uint32_t pid, uint32_t tid)
     return thread;
 }
 
-struct fire_object *fire_thread_of(struct fire_object *process, uint32_t but_tid)
+struct fire_object *fire_thread_of(struct fire_object *process, uint32_t but_tid, bool *is_ending)
 {
-    struct fire_object *thread;
+    struct fire_object *found = NULL;
+    *is_ending = false;
     fire_lock();
-    for (thread = objects; thread; thread = thread->next)
-        if (thread->kind == IS_THREAD && thread->is_alive && thread->pid == process->pid &&
-            thread->tid != but_tid)
-            break;
-    if (thread)
-        thread->references++;
+    for (struct fire_object *thread = objects; thread && !found; thread = thread->next) {
+        if (thread->kind != IS_THREAD || !thread->is_alive || thread->pid != process->pid ||
+            thread->tid == but_tid)
+            continue;
+        if (thread->end_is_taken)
+            *is_ending = true;
+        else
+            found = thread;
+    }
+    if (found)
+        found->references++;
     fire_unlock();
-    return thread;
+    return found;
 }
 
 void fire_object_retain(struct fire_object *object)
@@ -188,11 +194,11 @@ void fire_set_exit_status(struct fire_object *process, uint32_t status)
     process->exit_status = status;
 }
 
-bool fire_takes_end(struct fire_object *process)
+bool fire_takes_end(struct fire_object *object)
 {
     fire_lock();
-    bool takes = !process->end_is_taken;
-    process->end_is_taken = true;
+    bool takes = !object->end_is_taken;
+    object->end_is_taken = true;
     fire_unlock();
     return takes;
 }

@@ -25,20 +25,27 @@ bool fire_operation_is_valid(const struct fire_operation *operation, uint32_t si
 static uint32_t end_thread(struct fire_object *thread)
 {
     uint32_t pid = fire_object_pid(thread), tid = fire_object_tid(thread);
+    if (!fire_takes_end(thread))
+        return 0;
     fire_originator_set(pid, tid);
     uint32_t calls = fire_call_thread_routines(pid, tid, false);
     fire_thread_ended(thread);
     return calls;
 }
 
-/* All threads of the process but that one. */
+/* All threads of the process but that one; also those have ended then that end by themselves. */
 static uint32_t end_other_threads(struct fire_object *process, uint32_t tid)
 {
     struct fire_object *thread;
     uint32_t calls = 0;
-    while ((thread = fire_thread_of(process, tid))) {
-        calls += end_thread(thread);
-        fire_object_release(thread);
+    bool is_ending;
+    while ((thread = fire_thread_of(process, tid, &is_ending)) || is_ending) {
+        if (thread) {
+            calls += end_thread(thread);
+            fire_object_release(thread);
+        } else {
+            Sleep(1);
+        }
     }
     return calls;
 }
@@ -51,11 +58,7 @@ static uint32_t end_process(struct fire_object *process, uint32_t last_tid, uint
         return 0;
     fire_set_exit_status(process, status);
     uint32_t calls = end_other_threads(process, last_tid);
-    struct fire_object *last = last_tid ? fire_thread_of(process, 0) : NULL;
-    if (last) {
-        calls += end_thread(last);
-        fire_object_release(last);
-    }
+    calls += end_other_threads(process, 0); /* the last one */
     fire_originator_set(pid, last_tid ? last_tid : pid);
     calls += fire_call_process_routines(process, NULL);
     fire_process_ended(process);

@@ -113,8 +113,10 @@ void fire_stand_ins_describe(struct fire_state *state)
 }
 
 static const struct fire_export exports[] = {
-    {"ExAllocatePoolWithTag", allocate, (void **) &wine_allocate}, {"ExAllocatePool2", allocate_2, NULL},
-    {"ExFreePoolWithTag", free_memory, (void **) &wine_free},      {"ExAcquireRundownProtection", acquire_rundown, NULL},
+    {"ExAllocatePoolWithTag", allocate, (void **) &wine_allocate},
+    {"ExAllocatePool2", allocate_2, NULL},
+    {"ExFreePoolWithTag", free_memory, (void **) &wine_free},
+    {"ExAcquireRundownProtection", acquire_rundown, NULL},
     {"ExInitializeRundownProtection", initialize_rundown, NULL},
     {"ExReInitializeRundownProtection", initialize_rundown, NULL},
     {"ExReleaseRundownProtection", release_rundown, NULL},

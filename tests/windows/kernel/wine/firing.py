@@ -53,8 +53,9 @@ class Outcome(ctypes.Structure):
 
 class State(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_uint32) for name in ("process_routines", "process_routines_ex2", "thread_routines")),
-        *((name, ctypes.c_uint32) for name in ("object_registrations", "running", "objects", "tokens", "blocks")),
+        *((name, ctypes.c_uint32) for name in ("process_routines", "process_routines_ex2")),
+        *((name, ctypes.c_uint32) for name in ("thread_routines", "object_registrations", "running")),
+        *((name, ctypes.c_uint32) for name in ("objects", "tokens", "blocks")),
         ("violations", ctypes.c_uint32),
         ("violation", ctypes.c_char * 128),
         ("_altitude", ctypes.c_uint16 * 32),
