@@ -129,7 +129,7 @@ void cbpd_deliveries_close(uint32_t place)
     while (outbox && (irp = next_receive(outbox)) != NULL)
         end_receive(irp, NULL);
     cbpd_outboxes_unlock(irql);
-    cbpd_pool_free(outbox);
+    cbpd_outbox_free(outbox);
 }
 
 /* ---- Receiving ---- */

@@ -73,17 +73,24 @@ void cbpd_deliveries_limit_silence(uint32_t place, uint64_t limit_ns)
     cbpd_outboxes_unlock(irql);
 }
 
-/* An operation that waits goes on. What nothing waits for is freed. */
+/* Operations that wait go on. */
 static void let_go(LIST_ENTRY *list)
+{
+    for (LIST_ENTRY *entry = list->Flink, *next; entry != list; entry = next) {
+        struct cbpd_message *message = CONTAINING_RECORD(entry, struct cbpd_message, link);
+        next = entry->Flink;
+        if (message->pending)
+            cbpd_settle(message, CBPD_LET_GO);
+    }
+}
+
+/* What nothing waits for is freed. */
+static void forget(LIST_ENTRY *list)
 {
     while (!IsListEmpty(list)) {
         struct cbpd_message *message = CONTAINING_RECORD(list->Flink, struct cbpd_message, link);
-        if (message->pending) {
-            cbpd_settle(message, CBPD_LET_GO);
-        } else {
-            cbpd_outbox_remove(message);
-            cbpd_message_release(message);
-        }
+        cbpd_outbox_remove(message);
+        cbpd_message_release(message);
     }
 }
 
@@ -97,6 +104,16 @@ struct cbpd_outbox *cbpd_outbox_take(uint32_t place)
     for (uint32_t i = 0; i < CBPD_HELD_BUCKETS; i++)
         let_go(&outbox->held[i]);
     return outbox;
+}
+
+void cbpd_outbox_free(struct cbpd_outbox *outbox)
+{
+    if (!outbox)
+        return;
+    forget(&outbox->queue);
+    for (uint32_t i = 0; i < CBPD_HELD_BUCKETS; i++)
+        forget(&outbox->held[i]);
+    cbpd_pool_free(outbox);
 }
 
 /* ---- Messages ---- */

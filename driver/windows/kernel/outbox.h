@@ -76,6 +76,7 @@ struct cbpd_outbox *cbpd_outbox_of(const struct cbpd_controller *controller, uin
 /* Takes the outbox of a session that closes: its operations go on, and only its receives are left. It becomes
  * the caller's. NULL: there is none. */
 struct cbpd_outbox *cbpd_outbox_take(uint32_t place);
+void cbpd_outbox_free(struct cbpd_outbox *outbox); /* one that was taken. Without the lock. NULL: nothing */
 /* Puts the message behind all others, unless there is no room, and gives it an id. A receive that waits gets it
  * with the next cbpd_deliveries_flush(). */
 bool cbpd_outbox_put(struct cbpd_outbox *outbox, struct cbpd_message *message);

@@ -1,6 +1,7 @@
 /* Lets an operation wait for the answers of the sessions that were asked. Each wait is bounded: by the deadline
  * of each message, by the heartbeat of its session, and by the end of the session or of its controller. It goes
  * in slices, so that a deadline that was moved, and a heartbeat that has stopped, are noticed. */
+#include "cbp_message_check.h"
 #include "cbp_time.h"
 #include "outbox.h"
 
@@ -48,7 +49,7 @@ static void await(struct cbpd_pending *pending, struct cbpd_message *message, ui
     memset(answer, 0, sizeof *answer);
     answer->place = place;
     answer->answerable = *answerable;
-    memcpy(answer->items, &message->bytes->item0, sizeof answer->items);
+    memcpy(answer->items, cbp_event_items(message->bytes), sizeof answer->items);
     pending->messages[pending->count++] = message;
     pending->unsettled_count++;
 }
@@ -139,7 +140,7 @@ uint32_t cbpd_pending_wait(struct cbpd_pending *pending, const struct cbpd_answe
 /* No receive has seen the message before its deadline. The session is told of it now, and nothing waits. */
 static void tell_late(struct cbpd_message *message, uint32_t place)
 {
-    struct cbp_event_item *items = &message->bytes->item0;
+    struct cbp_event_item *items = cbp_event_items(message->bytes);
     for (uint32_t i = 0; i < message->bytes->item_count; i++)
         if ((items[i].flags & CBP_EVENT_FLAG_DECIDED_BY_RULE) == 0)
             items[i].flags = (items[i].flags & ~(uint32_t) (CBP_EVENT_FLAG_HELD | CBP_EVENT_FLAG_REFUSABLE)) |

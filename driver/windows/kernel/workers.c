@@ -9,7 +9,8 @@ enum { THREADS_MAX = 4096 /* of one kind, of all controllers */, BUCKETS = 64 };
 
 struct known_thread {
     LIST_ENTRY link;
-    struct cbpd_controller *controller;
+    const struct cbpd_controller *controller;
+    uint64_t controller_id; /* the controller may be gone when this is taken out */
     uint32_t session_id, tid;
     uint32_t rule_id; /* of a launcher */
 };
@@ -82,6 +83,7 @@ static uint32_t add(uint32_t kind, struct cbpd_controller *controller, uint32_t 
     if (!thread)
         return CBP_ERROR_NOT_ENOUGH_MEMORY;
     thread->controller = controller;
+    thread->controller_id = cbpd_controller_id(controller);
     thread->session_id = session_id;
     thread->tid = tid;
     thread->rule_id = rule_id;
@@ -194,7 +196,7 @@ bool cbpd_launcher_take(uint32_t tid, uint64_t *controller_id, uint32_t *session
     struct known_thread *thread = take(LAUNCHER, tid);
     if (!thread)
         return false;
-    *controller_id = cbpd_controller_id(thread->controller);
+    *controller_id = thread->controller_id;
     *session_id = thread->session_id;
     *rule_id = thread->rule_id;
     cbpd_pool_free(thread);
