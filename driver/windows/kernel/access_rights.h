@@ -11,7 +11,7 @@
                  CBP_PROCESS_SET_QUOTA | CBP_PROCESS_SET_INFORMATION | CBP_PROCESS_SUSPEND_RESUME |          \
                  CBP_PROCESS_TERMINATE | CBP_PROCESS_VM_OPERATION | CBP_PROCESS_VM_WRITE))
 
-/* Likewise, out of a handle of a thread. */
+/* A driver may take these rights out of a handle of a thread. */
 #define CBPD_REMOVABLE_THREAD_RIGHTS                                                                         \
     ((uint32_t) (CBP_THREAD_DIRECT_IMPERSONATION | CBP_THREAD_IMPERSONATE | CBP_THREAD_SET_CONTEXT |         \
                  CBP_THREAD_SET_INFORMATION | CBP_THREAD_SET_LIMITED_INFORMATION |                           \

@@ -8,8 +8,9 @@ enum { PROCESS_INFORMATION = 5, LIST_SIZE_FIRST = 256 * 1024, LIST_SIZE_MAX = 64
 /* A process that was not told of may have been created by the first to operate on it for so long. */
 static const uint64_t new_for = 10u * 1000u * 1000u; /* 1 s in units of 100 ns */
 
-/* One process in the system's list. Threads follow it. Source: winternl.h and Microsoft's page on
- * NtQuerySystemInformation, whose reserved members are named here as far as they are used. */
+/* The system's list begins with this for each process, and has its threads behind it. Source: winternl.h and
+ * Microsoft's page on NtQuerySystemInformation, whose reserved members are named here as far as they are used.
+ */
 struct listed {
     ULONG next_offset; /* to the next one; 0: this is the last one */
     ULONG thread_count;
@@ -199,17 +200,19 @@ static void add_party(struct cbpd_party *parties, uint32_t index, PEPROCESS obje
 }
 
 /* Asks the system about a party and adds it, unless it is ending. The books are free. */
-static void introduce(struct cbpd_party *parties, uint32_t index, const struct cbpd_drives *drives)
+static void introduce(struct cbpd_party *parties, uint32_t index, bool can_read_names)
 {
     struct cbpd_party *party = &parties[index];
-    struct cbpd_facts facts;
     PEPROCESS object = party->object;
     if (!object && !NT_SUCCESS(PsLookupProcessByProcessId(UlongToHandle(party->pid), &object)))
         return;
     if (!is_ending(object)) {
+        struct cbpd_drives *drives = can_read_names ? cbpd_drives_read() : NULL;
+        struct cbpd_facts facts;
         cbpd_facts_read(object, drives, &facts);
         add_party(parties, index, object, &facts);
         cbpd_facts_free(&facts);
+        cbpd_pool_free(drives);
     }
     if (!party->object)
         ObDereferenceObject(object);
@@ -221,11 +224,9 @@ struct cbpd_policy *cbpd_books_lock_for(struct cbpd_party *parties, uint32_t cou
     if (find_parties(policy, parties, count))
         return policy;
     cbpd_books_unlock();
-    struct cbpd_drives *drives = can_read_names ? cbpd_drives_read() : NULL;
     for (uint32_t i = 0; i < count; i++)
         if (!parties[i].process)
-            introduce(parties, i, drives);
-    cbpd_pool_free(drives);
+            introduce(parties, i, can_read_names);
     policy = cbpd_books_lock();
     (void) find_parties(policy, parties, count);
     return policy;

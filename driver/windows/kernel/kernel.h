@@ -102,7 +102,7 @@ void cbpd_processes_forget(struct cbpd_policy *policy); /* all of them */
 /* ---- census.c: brings processes into the books. Callers do not hold them ---- */
 /* Adds every process that runs now and is not in the books, parents first. PASSIVE_LEVEL. Gives a Win32 code. */
 uint32_t cbpd_processes_read(void);
-/* Takes part in an operation. */
+/* A party takes part in an operation. */
 struct cbpd_party {
     uint32_t pid;
     PEPROCESS object;                    /* NULL: it is found by the id */

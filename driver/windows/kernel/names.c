@@ -16,7 +16,7 @@ struct cbpd_drives {
     bool is_lacking; /* memory was short: drives may be missing */
 };
 
-/* A part of a path, in units. */
+/* A span is a part of a path, in units. */
 struct span {
     const WCHAR *units;
     size_t count;

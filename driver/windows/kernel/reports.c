@@ -6,7 +6,7 @@
  * nothing that it had found in them is looked at afterwards, except sessions by their places. */
 #include "kernel.h"
 
-/* One operation on its way through the sessions. */
+/* An operation goes through the sessions with all of this. */
 struct matter {
     struct cbpd_policy *policy;
     const struct cbpd_kernel_report *report;
