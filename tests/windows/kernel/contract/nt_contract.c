@@ -10,7 +10,8 @@ enum { MS = 10000 /* of the system's time */, WAIT = 20 * MS };
 
 uint32_t contract_checks, contract_failures;
 static uint32_t absent_count;
-static bool is_wine;
+const char *contract_names[CONTRACT_NAMES];
+bool contract_is_wine;
 
 static void *find(const WCHAR *name)
 {
@@ -126,7 +127,7 @@ static void check_locks(void)
     }
     KeEnterCriticalRegion();
     KeLeaveCriticalRegion();
-    if (is_wine) /* which has names for these alone */
+    if (contract_is_wine) /* which has names for these alone */
         return;
     ExInitializeRundownProtection(&rundown);
     CONTRACT_CHECK(ExAcquireRundownProtection(&rundown), "protection is acquired");
@@ -164,8 +165,6 @@ static void check_texts(void)
     CONTRACT_CHECK(compare(L"aBc", L"AbC", FALSE) != 0 && compare(L"aBc", L"AbC", TRUE) == 0, "case");
     CONTRACT_CHECK(compare(L"\x00e4\x03b1", L"\x00c4\x0391", TRUE) == 0, "case of other letters");
     CONTRACT_CHECK(compare(L"[", L"a", TRUE) > 0, "letters are compared in upper case");
-    RTL_OSVERSIONINFOW version = {.dwOSVersionInfoSize = sizeof version};
-    CONTRACT_CHECK(NT_SUCCESS(RtlGetVersion(&version)) && version.dwMajorVersion >= 6, "the version");
     CONTRACT_CHECK(find(L"CbpNoSuchFunction") == NULL, "a function that is not there");
     absent_count--;
     CONTRACT_CHECK(find(L"RtlInitUnicodeString") != NULL, "a function that is there");
@@ -202,9 +201,6 @@ static void check_security(void)
 
 /* ---- Processes, handles and links ---- */
 
-typedef LONGLONG(NTAPI *get_create_time)(PEPROCESS process);
-typedef NTSTATUS(NTAPI *get_exit_status)(PEPROCESS process);
-
 static void check_handles(PEPROCESS process)
 {
     HANDLE handle = NULL;
@@ -220,8 +216,6 @@ static void check_handles(PEPROCESS process)
 
 static void check_processes(void)
 {
-    get_create_time create_time = FIND(get_create_time, "PsGetProcessCreateTimeQuadPart");
-    get_exit_status exit_status = FIND(get_exit_status, "PsGetProcessExitStatus");
     HANDLE own = PsGetCurrentProcessId();
     PEPROCESS process = NULL, none = NULL;
     CONTRACT_CHECK(own && PsGetCurrentThreadId(), "a thread and its process have ids");
@@ -233,10 +227,6 @@ static void check_processes(void)
     CONTRACT_CHECK(PsGetProcessId(process) == own, "and has it");
     ObReferenceObject(process);
     ObDereferenceObject(process);
-    if (create_time)
-        CONTRACT_CHECK(create_time(process) > 0, "a process has begun at some time");
-    if (exit_status && !is_wine)
-        CONTRACT_CHECK(exit_status(process) == STATUS_PENDING, "a process that runs has no exit status");
     check_handles(process);
     ObDereferenceObject(process);
     status = PsLookupProcessByProcessId((HANDLE) (ULONG_PTR) 0x3ffffff0, &none);
@@ -354,6 +344,9 @@ static void check_facts(void)
     UNICODE_STRING *name = NULL;
     HANDLE handle = NULL;
     PACCESS_TOKEN token = PsReferencePrimaryToken(process);
+    CONTRACT_CHECK(ExGetPreviousMode() == KernelMode, "the system loads a driver");
+    CONTRACT_CHECK(PsGetProcessCreateTimeQuadPart(process) > 0, "a process has begun at some time");
+    CONTRACT_CHECK(PsGetProcessExitStatus(process) == STATUS_PENDING, "it runs: it has no exit status");
     CONTRACT_CHECK(token, "a process has a token");
     NTSTATUS status = ObOpenObjectByPointer(token, OBJ_KERNEL_HANDLE, NULL, TOKEN_QUERY, *CBPD_TOKEN_TYPE,
                                             KernelMode, &handle);
@@ -381,12 +374,11 @@ DRIVER_INITIALIZE DriverEntry;
 
 NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT driver, PUNICODE_STRING registry_path)
 {
-    is_wine = ends_with_wine(registry_path);
+    contract_is_wine = ends_with_wine(registry_path);
     contract_checks = contract_failures = absent_count = 0;
     NTSTATUS status = contract_device_create(driver);
     if (!NT_SUCCESS(status))
         return status;
-    CONTRACT_CHECK(ExGetPreviousMode() == KernelMode, "the system loads a driver");
     check_events();
     check_time();
     check_pool();
@@ -396,7 +388,7 @@ NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT driver, PUNICODE_STRING registry_path)
     check_processes();
     check_links();
     check_list();
-    if (!is_wine) {
+    if (!contract_is_wine) {
         check_callbacks();
         check_facts();
     }

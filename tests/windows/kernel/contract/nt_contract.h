@@ -19,15 +19,21 @@
 #define CONTRACT_WARN CONTRACT_CODE(0x804, 0u)  /* STATUS_BUFFER_OVERFLOW, with 4 bytes */
 #define CONTRACT_FAIL CONTRACT_CODE(0x805, 0u)  /* STATUS_INVALID_PARAMETER, and it says 4 bytes */
 #define CONTRACT_COUNT CONTRACT_CODE(0x806, 0u) /* output: contract_counts */
-#define CONTRACT_BOTH CONTRACT_CODE(0x807, 3u)  /* like ECHO */
+#define CONTRACT_NAME                                                                                        \
+    CONTRACT_CODE(0x808, 0u) /* input: a number; output: that failure of the driver's half */
+#define CONTRACT_BOTH CONTRACT_CODE(0x807, 3u) /* like ECHO */
 
 /* What the driver's device has seen. */
 struct contract_counts {
     uint32_t creates, cleanups, closes, cancels;
     uint32_t null_buffers;     /* requests without any buffer whose SystemBuffer was NULL */
+    uint32_t bad_threads;      /* requests of a thread that is not the current one */
     uint32_t bad_levels;       /* cancel routines that were called with a wrong CancelIrql */
     uint32_t checks, failures; /* of the driver's half */
+    uint32_t is_wine;          /* which sends no cleanup, and always has a system buffer */
 };
+
+enum { CONTRACT_NAME_SIZE = 60, CONTRACT_NAMES = 32 };
 
 /* A host carries calls to the device. */
 struct contract_host {

@@ -77,6 +77,7 @@ int main(void)
     shim_processes_init();
     shim_process_add(
         &(struct shim_process_plan){PID, 4, L"\\Device\\HarddiskVolume2\\c.exe", SHIM_ADMINISTRATOR});
+    shim_thread_add(PID, TID);
     if (!NT_SUCCESS(shim_load(DriverEntry)))
         return 1;
     failures = contract_calls(&host, &checks);

@@ -208,7 +208,7 @@ static NTAPI NTSTATUS PsSetCreateThreadNotifyRoutine(void *routine)
 static NTAPI NTSTATUS PsRemoveCreateThreadNotifyRoutine(void *routine)
 {
     return take_out(CALLBACK_THREAD, routine, "PsRemoveCreateThreadNotifyRoutine") ? STATUS_SUCCESS
-                                                                                   : STATUS(0xC000007Au);
+                                                                                   : STATUS_PROCEDURE_NOT_FOUND;
 }
 
 static bool is_valid(const OB_OPERATION_REGISTRATION *row)
@@ -233,7 +233,8 @@ static NTAPI NTSTATUS ObRegisterCallbacks(const OB_CALLBACK_REGISTRATION *regist
     text_ascii(&registration->Altitude, wanted, sizeof wanted);
     if (wanted[0] == 0 || strspn(wanted, "0123456789.") != strlen(wanted))
         return STATUS_INVALID_PARAMETER;
-    if (strcmp(wanted, taken_altitude) == 0)
+    if (strcmp(wanted, taken_altitude) == 0 ||
+        (callback_has(CALLBACK_HANDLE) && strcmp(wanted, altitude) == 0))
         return STATUS_FLT_INSTANCE_ALTITUDE_COLLISION;
     memcpy(operations, registration->OperationRegistration, count * sizeof operations[0]);
     operation_count = count;

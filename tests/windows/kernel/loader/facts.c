@@ -52,9 +52,17 @@ static NTAPI void RtlInitUnicodeString(UNICODE_STRING *string, const WCHAR *text
     string->Buffer = (WCHAR *) (uintptr_t) text;
 }
 
-static int folded(WCHAR letter)
+/* The letters that tests use: ASCII, Latin-1 and Greek. */
+/* Gives the capital letter, of those alphabets that tests use. */
+static int capital(WCHAR letter)
 {
-    return letter >= 'a' && letter <= 'z' ? letter - 'a' + 'A' : letter;
+    static const struct {
+        WCHAR first, last;
+    } ranges[] = {{'a', 'z'}, {0xe0, 0xf6}, {0xf8, 0xfe}, {0x3b1, 0x3c1}, {0x3c3, 0x3c9}, {0x430, 0x44f}};
+    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++)
+        if (letter >= ranges[i].first && letter <= ranges[i].last)
+            return letter - 0x20;
+    return letter;
 }
 
 /* RtlCompareUnicodeString. Documentation, Requirements: PASSIVE_LEVEL, because the table of letters is
@@ -65,8 +73,8 @@ static NTAPI LONG RtlCompareUnicodeString(const UNICODE_STRING *a, const UNICODE
     level_at_most(PASSIVE_LEVEL, "RtlCompareUnicodeString");
     size_t count = (a->Length < b->Length ? a->Length : b->Length) / sizeof(WCHAR);
     for (size_t i = 0; i < count; i++) {
-        int left = ignores_case ? folded(a->Buffer[i]) : a->Buffer[i];
-        int right = ignores_case ? folded(b->Buffer[i]) : b->Buffer[i];
+        int left = ignores_case ? capital(a->Buffer[i]) : a->Buffer[i];
+        int right = ignores_case ? capital(b->Buffer[i]) : b->Buffer[i];
         if (left != right)
             return left - right;
     }
@@ -166,11 +174,12 @@ static NTAPI void *MmGetSystemRoutineAddress(const UNICODE_STRING *name)
     return strcmp(ascii, hidden_routine) == 0 ? NULL : export_find(ascii);
 }
 
-/* ExGetPreviousMode. Documentation, Requirements: at most APC_LEVEL. All requests here come from programs. */
+/* ExGetPreviousMode. Documentation, Requirements: at most APC_LEVEL. Requests of the System process, which is 4,
+ * come from the kernel, all others from programs. */
 static NTAPI UCHAR ExGetPreviousMode(void)
 {
     level_at_most(APC_LEVEL, "ExGetPreviousMode");
-    return UserMode;
+    return process_id(thread_process(actor())) == 4 ? KernelMode : UserMode;
 }
 
 struct SYSTEM_PROCESS_INFORMATION {
@@ -231,20 +240,22 @@ struct ACL {
 enum { SID_SIZE_MAX = 68, ACE_HEADER_SIZE = 8, DESCRIPTOR_SIZE = 40, DESCRIPTOR_DACL_OFFSET = 32 };
 
 /* RtlCreateSecurityDescriptor, RtlCreateAcl, RtlAddAccessAllowedAce, RtlSetDaclSecurityDescriptor.
- * Documentation, Requirements: at most APC_LEVEL; Return values: STATUS_BUFFER_TOO_SMALL (an ACE does not fit),
- * STATUS_INVALID_PARAMETER. */
+ * Documentation, Requirements: at most APC_LEVEL; Return values: STATUS_BUFFER_TOO_SMALL (no room for a list),
+ * STATUS_ALLOTTED_SPACE_EXCEEDED (none for an entry), STATUS_UNKNOWN_REVISION, STATUS_INVALID_PARAMETER. */
 static NTAPI NTSTATUS RtlCreateSecurityDescriptor(UCHAR *descriptor, ULONG revision)
 {
     level_at_most(APC_LEVEL, "RtlCreateSecurityDescriptor");
     memset(descriptor, 0, DESCRIPTOR_SIZE);
     descriptor[0] = (UCHAR) revision;
-    return revision == 1 ? STATUS_SUCCESS : STATUS_INVALID_PARAMETER;
+    return revision == 1 ? STATUS_SUCCESS : STATUS_UNKNOWN_REVISION;
 }
 
 static NTAPI NTSTATUS RtlCreateAcl(struct ACL *acl, ULONG size, ULONG revision)
 {
     level_at_most(APC_LEVEL, "RtlCreateAcl");
-    if (size < sizeof *acl || size > 0xffff || revision < 2 || revision > 4)
+    if (size < sizeof *acl)
+        return STATUS_BUFFER_TOO_SMALL;
+    if (size > 0xffff || revision < 2 || revision > 4)
         return STATUS_INVALID_PARAMETER;
     *acl = (struct ACL){.AclRevision = (UCHAR) revision, .AclSize = (USHORT) size};
     return STATUS_SUCCESS;
@@ -269,7 +280,7 @@ static NTAPI NTSTATUS RtlAddAccessAllowedAce(struct ACL *acl, ULONG revision, UL
     if (sid[0] != 1 || sid_size > SID_SIZE_MAX || revision < 2)
         return STATUS_INVALID_PARAMETER;
     if (used + size > acl->AclSize)
-        return STATUS_BUFFER_TOO_SMALL;
+        return STATUS_ALLOTTED_SPACE_EXCEEDED;
     UCHAR *ace = (UCHAR *) acl + used;
     memset(ace, 0, ACE_HEADER_SIZE);
     memcpy(ace + 2, &size, sizeof size);
@@ -285,7 +296,7 @@ static NTAPI NTSTATUS RtlSetDaclSecurityDescriptor(UCHAR *descriptor, BOOLEAN is
     level_at_most(APC_LEVEL, "RtlSetDaclSecurityDescriptor");
     (void) is_default;
     if (descriptor[0] != 1)
-        return STATUS_INVALID_PARAMETER;
+        return STATUS_UNKNOWN_REVISION;
     descriptor[2] |= is_present ? 4 : 0;
     memcpy(descriptor + DESCRIPTOR_DACL_OFFSET, &acl, sizeof acl);
     return STATUS_SUCCESS;

@@ -73,8 +73,10 @@ static struct io_request *make_request(struct io_file *file, UCHAR major)
     irp->Type = IRP_TYPE;
     irp->Size = sizeof *irp + sizeof *stack;
     irp->RequestorMode = UserMode;
+    irp->Thread = actor();
     irp->StackCount = irp->CurrentLocation = 1;
     irp->UserIosb = request;
+    irp->Thread = actor();
     irp->CurrentStackLocation = stack;
     irp->OriginalFileObject = stack->FileObject = &file->object;
     stack->DeviceObject = file->object.DeviceObject;
