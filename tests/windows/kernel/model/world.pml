@@ -1,5 +1,12 @@
 /* Is the world around the driver of pending.pml: controllers with threads, the system, and operations. */
 
+/* A lean world has less that can be chosen, and room for more that happens at the same time. */
+#ifdef LEAN
+#define MAY_GIVE_UP
+#else
+#define MAY_GIVE_UP || true
+#endif
+
 bool is_over[OPERATIONS];
 
 #define IS_SHUT(c) (!controller[c].has_handle || controller[c].is_killed)
@@ -14,76 +21,85 @@ proctype operation(byte o)
     atomic {
         if
         :: is_armed -> callbacks++
-        :: !is_armed && controller[0].is_gone && controller[SESSIONS - 1].is_gone -> goto end
+        :: !is_armed && controller[0].is_gone && controller[CONTROLLERS - 1].is_gone -> is_over[o] = true; goto end
         fi;
         if
         :: asks = true; deadline = SLICES
         :: asks = true; deadline = NEVER
+#ifndef LEAN
         :: asks = false; deadline = NEVER
+#endif
         fi
     }
-    ACQUIRE(books);
-    pending[o].is_alive = true;
-    place = 0;
+    atomic { books == NONE -> books = _pid; pending[o].is_alive = true };
     do
     :: place < SESSIONS && session[place].is_known -> send(o * SESSIONS + place, asks, deadline); place++
     :: place < SESSIONS && !session[place].is_known -> place++
     :: else -> break
     od;
-    place = 0;
 #ifndef FAULT_WAIT_WITH_BOOKS
-    RELEASE(books);
+    atomic { place = 0; RELEASE(books) };
+    UNLOCK_BOOKS;
 #endif
     if
-    :: pending[o].unsettled > 0 || pending[o].is_set -> wait(o)
-    :: else
+    :: asks -> wait(o)
+    :: !asks MAY_GIVE_UP /* nobody asked, or the driver gives up before it waits */
     fi;
 #ifdef FAULT_WAIT_WITH_BOOKS
-    RELEASE(books);
+    atomic { place = 0; RELEASE(books) };
+    UNLOCK_BOOKS;
 #endif
     destroy(o);
-    callbacks--;
+    d_step { asks = false; deadline = 0; callbacks--; is_over[o] = true }
 end:
-    is_over[o] = true
+    skip
 }
 
 /* A thread of a controller: opens the session, receives, and answers what it has received or not. */
 proctype receiver(byte i)
 {
     LOCALS;
-    byte wanted = NONE, receives;
+    byte wanted = NONE, n = NONE, receives;
     if
-    :: atomic { i < SESSIONS && !IS_SHUT(CONTROLLER(i)) -> controller[CONTROLLER(i)].requests++ };
-        open(CONTROLLER(i));
-        controller[CONTROLLER(i)].requests--
+    :: atomic { i < SESSIONS && !IS_SHUT(OWNER(i)) -> controller[OWNER(i)].requests++ };
+        open(i);
+        controller[OWNER(i)].requests--
     :: else
     fi;
     do
-    :: receives == RECEIVES || IS_SHUT(CONTROLLER(i)) -> break
-    :: receives < RECEIVES && !IS_SHUT(CONTROLLER(i)) ->
+    :: receives == RECEIVES || IS_SHUT(OWNER(i)) -> break
+    :: receives < RECEIVES && !IS_SHUT(OWNER(i)) ->
         receives++;
         atomic {
             if
-            :: IS_SHUT(CONTROLLER(i)) -> break
-            :: else -> controller[CONTROLLER(i)].requests++
+            :: IS_SHUT(OWNER(i)) -> break
+            :: else -> controller[OWNER(i)].requests++
             fi;
             irp[i].owner = DRIVERS;
-            irp[i].is_cancelled = false;
             if
             :: irp[i].is_small = false
+#ifndef LEAN
             :: irp[i].is_small = true
+#endif
             fi
         }
         receive(i, wanted);
-        atomic {
-            irp[i].owner == DONE && !irp[i].is_pinned -> irp[i].owner = IDLE;
-            wanted = (irp[i].status == PART -> irp[i].id : NONE)
+        d_step {
+            irp[i].owner == DONE && !irp[i].is_pinned ->
+            wanted = (irp[i].status == PART -> irp[i].n : NONE);
+            n = (irp[i].status == WHOLE -> irp[i].n : NONE);
+            irp[i].owner = IDLE;
+            irp[i].status = 0;
+            irp[i].n = 0;
+            irp[i].is_cancelled = false;
+            irp[i].is_small = false
         }
         if
-        :: irp[i].status == WHOLE -> answer(CONTROLLER(i), irp[i].id)
+        :: n != NONE -> answer(SESSION(i), n)
         :: true
         fi;
-        controller[CONTROLLER(i)].requests--
+        n = NONE;
+        controller[OWNER(i)].requests--
     od
 }
 
@@ -91,19 +107,12 @@ proctype receiver(byte i)
 inline process_ended(c)
 {
     if
-    :: atomic { is_armed -> callbacks++ }
-#ifdef FAULT_DISARMED_IN_CALLBACK
-        ACQUIRE(arming);
-#endif
-#ifndef FAULT_DEATH_UNNOTICED
-        close(c);
-#endif
-        assert(!message[c].is_listed && !message[MESSAGES - SESSIONS + c].is_listed);
-#ifdef FAULT_DISARMED_IN_CALLBACK
-        disarm();
-        RELEASE(arming);
-#endif
-        callbacks--
+    :: atomic { is_armed -> callbacks++ };
+        forsake(c);
+        d_step {
+            assert(!message[c].is_listed && !message[LAST_MESSAGE(c)].is_listed);
+            callbacks--
+        }
     :: else
     fi
 }
@@ -112,26 +121,20 @@ inline cancel_all(c)
 {
     each = c;
     do
-    :: each < IRPS -> cancel(each); each = each + SESSIONS
+    :: each < IRPS -> cancel(each); each = each + CONTROLLERS
     :: else -> each = 0; break
     od
 }
 
-/* The system: the last handle is closed, then the last request ends. */
+/* The last handle is closed; after that, the last request ends. */
 inline close_handle(c)
 {
-    controller[c].has_handle = false;
-    ACQUIRE(arming);
-    controller[c].is_cleaned = true;
+    d_step { books == NONE -> controller[c].has_handle = false; controller[c].is_closing = true }
     close(c);
-    disarm();
-    RELEASE(arming);
 #ifdef FAULT_FREED_AT_CLEANUP
     controller[c].is_alive = false;
 #endif
-    controller[c].requests == 0;
-    controller[c].is_alive = false;
-    controller[c].is_gone = true
+    d_step { controller[c].requests == 0 -> controller[c].is_alive = false; controller[c].is_gone = true }
 }
 
 /* Another thread of a controller: makes requests that may be wrong, and ends it all in one of many ways. */
@@ -148,18 +151,20 @@ proctype user(byte c)
         :: move_deadline(c, 0, SLICES)
         :: move_deadline(c, 0, NEVER)
         :: cancel(c)
-        :: session[c].age = 0
+        :: session[c].age = 0 /* a heartbeat */
         fi
     :: break
     od;
     if
-    :: ACQUIRE(arming); close(c); disarm(); RELEASE(arming); close_handle(c)
+    :: close(c); close_handle(c)
     :: close_handle(c)
     :: controller[c].is_killed = true; cancel_all(c); process_ended(c); close_handle(c)
+#ifndef LEAN
     :: controller[c].is_killed = true; process_ended(c); cancel_all(c); close_handle(c)
     :: session[c].is_known -> /* stuck, until all operations are over */
         is_over[0] && is_over[OPERATIONS - 1];
         close_handle(c)
+#endif
     fi
 }
 
@@ -167,7 +172,7 @@ proctype user(byte c)
 proctype unload()
 {
     byte n;
-    atomic { controller[0].is_gone && controller[SESSIONS - 1].is_gone -> skip }
+    atomic { controller[0].is_gone && controller[CONTROLLERS - 1].is_gone -> skip }
     assert(!is_armed && callbacks == 0);
     d_step {
         for (n : 0 .. MESSAGES - 1) {
@@ -193,7 +198,7 @@ init
         for (n : 0 .. IRPS - 1) {
             run receiver(n)
         }
-        for (n : 0 .. SESSIONS - 1) {
+        for (n : 0 .. CONTROLLERS - 1) {
             run user(n)
         }
         run unload()
