@@ -207,8 +207,9 @@ static NTAPI NTSTATUS PsSetCreateThreadNotifyRoutine(void *routine)
 
 static NTAPI NTSTATUS PsRemoveCreateThreadNotifyRoutine(void *routine)
 {
-    return take_out(CALLBACK_THREAD, routine, "PsRemoveCreateThreadNotifyRoutine") ? STATUS_SUCCESS
-                                                                                   : STATUS_PROCEDURE_NOT_FOUND;
+    return take_out(CALLBACK_THREAD, routine, "PsRemoveCreateThreadNotifyRoutine")
+               ? STATUS_SUCCESS
+               : STATUS_PROCEDURE_NOT_FOUND;
 }
 
 static bool is_valid(const OB_OPERATION_REGISTRATION *row)

@@ -138,7 +138,8 @@ static NTAPI NTSTATUS ZwClose(HANDLE handle)
 /* Finds where a link leads: that of a drive, or one that the driver has made. */
 static bool find_link(const char *name, char *target, size_t size)
 {
-    bool is_drive = strncmp(name, "\\??\\", 4) == 0 && name[4] >= 'A' && name[4] <= 'Z' && strcmp(name + 5, ":") == 0;
+    bool is_drive =
+        strncmp(name, "\\??\\", 4) == 0 && name[4] >= 'A' && name[4] <= 'Z' && strcmp(name + 5, ":") == 0;
     if (!is_drive)
         return io_has_symbolic_link(name, target, size);
     snprintf(target, size, "%s", volumes[name[4] - 'A']);
@@ -160,12 +161,11 @@ static NTAPI NTSTATUS ZwOpenSymbolicLinkObject(HANDLE *handle, ULONG access,
     if (io_shall_fail())
         return STATUS_INSUFFICIENT_RESOURCES;
     text_ascii(attributes->ObjectName, name, sizeof name);
-    char target[sizeof((struct link *) 0)->target];
-    bool is_drivers = io_has_symbolic_link(name, target, sizeof target);
-    if (!is_drivers && (!is_drive_name(name) || !volumes[name[4] - 'A'][0]))
-        return STATUS_OBJECT_NAME_NOT_FOUND;
     struct link *link = calloc(1, sizeof *link);
-    snprintf(link->target, sizeof link->target, "%s", is_drivers ? target : volumes[name[4] - 'A']);
+    if (!find_link(name, link->target, sizeof link->target)) {
+        free(link);
+        return STATUS_OBJECT_NAME_NOT_FOUND;
+    }
     object_init(&link->base, &link_kind);
     *handle = open_handle(&link->base, NULL);
     object_kernel_gives_back(&link->base); /* the handle has one */

@@ -15,6 +15,8 @@ static const struct mode modes[] = {
     {"races", races_run, 60, "rounds of answers, cancellation, closing, death and unload, drawn from seeds"},
     {"death", death_run, 20, "controllers die while operations wait for them"},
     {"unload", unload_run, 20, "the driver is unloaded while operations go on"},
+    {"deadline", deadline_run, 1, "each way in which the time of an operation can pass"},
+    {"rate", rate_run, 3, "how many operations a second are asked about and answered"},
     {"drive", drive_run, 1, "drives a test driver of violations/"},
 };
 

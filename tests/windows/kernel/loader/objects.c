@@ -297,8 +297,8 @@ static NTAPI NTSTATUS PsLookupProcessByProcessId(HANDLE pid, void **process)
 {
     struct nt_process *found;
     level_at_most(APC_LEVEL, "PsLookupProcessByProcessId");
-    if (io_shall_fail())
-        return STATUS_INSUFFICIENT_RESOURCES;
+    if (io_shall_fail()) /* as if it had just ended */
+        return STATUS_INVALID_CID;
     pthread_mutex_lock(&lock);
     for (found = *bucket_of((uint32_t) pid); found && found->pid != pid; found = found->hash_next)
         ;

@@ -30,6 +30,7 @@ struct scene {
     struct cbp_kernel_counts counts[SESSIONS_MAX]; /* before the end */
     struct originators originators;
     struct player beater, churner;
+    uint64_t began_ns;
     uint32_t is_over; /* atomic: the helpers of the scene end */
 };
 
@@ -142,6 +143,7 @@ static void begin(struct image *image, struct scene *scene)
         actor_set(scene->controllers[i].thread);
         expect(controller_arm(&scene->controllers[i], i, "385201.125", false), "KERNEL_SESSION");
     }
+    scene->began_ns = time_now_ns();
     originators_start(&scene->originators);
 }
 
@@ -231,6 +233,7 @@ static void end_all(struct scene *scene)
 static void end_calmly(struct scene *scene)
 {
     originators_join(&scene->originators);
+    scene->round->took_ns = time_now_ns() - scene->began_ns;
     for (unsigned i = 0; i < scene->count; i++)
         drain(scene, i);
     __atomic_store_n(&scene->is_over, 1, __ATOMIC_SEQ_CST);

@@ -145,6 +145,7 @@ struct round {
     struct plan plan;
     unsigned workers;
     struct manners manners;
+    uint64_t took_ns;    /* of a calm round: from the first operation to the last */
     uint64_t release_ns; /* after the death: until the last operation that waited went on */
 };
 void round_run(struct image *image, struct round *round);
