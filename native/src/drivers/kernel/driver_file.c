@@ -8,6 +8,8 @@
 #include <stdio.h>
 
 #define OLD_FILES_MAX 100u
+#define REMOVE_LOOKS 10u
+#define REMOVE_LOOK_MS 20u
 
 /* Sets path to the place of the old file with this number. */
 static bool old_path(struct cbpi_path *path, const WCHAR *folder, unsigned number)
@@ -78,10 +80,15 @@ void cbpi_driver_file_commit(struct cbpi_driver_file *file)
         cbpi_driver_file_remove(&file->outgoing);
 }
 
+/* A file that was just unloaded, or that a scanner looks at, can be removed a moment later. */
 void cbpi_driver_file_remove(const struct cbpi_path *path)
 {
-    if (!DeleteFileW(path->text))
-        MoveFileExW(path->text, NULL, MOVEFILE_DELAY_UNTIL_REBOOT);
+    for (unsigned look = 0; look < REMOVE_LOOKS; look++) {
+        if (DeleteFileW(path->text) || GetLastError() == ERROR_FILE_NOT_FOUND)
+            return;
+        Sleep(REMOVE_LOOK_MS);
+    }
+    MoveFileExW(path->text, NULL, MOVEFILE_DELAY_UNTIL_REBOOT);
 }
 
 void cbpi_driver_file_remove_old(const WCHAR *folder)

@@ -10,7 +10,7 @@
 #include <wchar.h>
 
 #define DISPLAY_NAME L"cbprocess: processes and threads under control"
-#define STOP_LIMIT_MS 10000u
+#define STOP_LIMIT_MS 5000u
 #define STOP_LOOK_MS 50u
 #define CONFIG_SIZE 8192u /* the largest that the system gives */
 

@@ -127,7 +127,8 @@ static bool has_all(const char *state, const char *wanted)
 }
 
 /* Checks what a call has left that succeeded although something failed in it. */
-static void check_success(const struct attempt *attempt, const char *after, const char *wanted, bool must_reboot)
+static void check_success(const struct attempt *attempt, const char *after, const char *wanted,
+                          bool must_reboot)
 {
     if (attempt->is_removal)
         check(!strstr(after, GUID_A), "the product is still there");
