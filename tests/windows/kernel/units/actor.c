@@ -3,6 +3,7 @@
 
 #include <time.h>
 
+#include "cbp_message_check.h"
 #include "test.h"
 
 enum { WAIT_MAX_MS = 251 /* a slice, rounded up */, ROOM = 4096, TID_STEP = 4 };
@@ -232,7 +233,7 @@ struct cbp_event_message *actor_taken(struct shim_call *call, NTSTATUS *status)
         memcpy(message, output, size);
         CHECK(size >= sizeof *message);
         CHECK_EQ(message->header.type, CBP_MESSAGE_EVENT);
-        CHECK(*status == STATUS_BUFFER_OVERFLOW || message->header.size == size);
+        CHECK(*status == STATUS_BUFFER_OVERFLOW || cbpd_message_check(message, size, CBP_MESSAGE_EVENT) == 0);
     }
     shim_call_free(call);
     return message;
