@@ -39,8 +39,13 @@ FOLDERS = (
     "native/include",
 )
 ALONE = ("examples/c/monitor_windows.c",)
+# The kernel driver has the kernel's own header files, and is compiled with nothing of the library.
+KERNEL = "driver/windows/kernel"
+KERNEL_FOLDERS = ("driver/protocol", "driver/rules", "driver/policy", KERNEL)
 # This is the one place for such words. The public header is installed without it, and has them in a branch.
 EXEMPT = ("driver/protocol/cbp_compiler.h", "native/include/cbp_api.h")
+# This one corrects the header files of gcc and clang, in a branch for them.
+CORRECTIONS = f"{KERNEL}/system.h"
 GNU_WORDS = {
     r"__attribute__|__attribute\b": "an attribute",
     r"\(\s*\{": "a statement as an expression",
@@ -80,6 +85,15 @@ __int64 _InterlockedOr64(__int64 volatile *, __int64);
 __int64 _InterlockedExchange64(__int64 volatile *, __int64);
 __int64 _InterlockedExchangeAdd64(__int64 volatile *, __int64);
 """
+# Two header files of the kernel declare the same structure, and their assertions are no constants for MSVC.
+MENDED_KERNEL = """\
+#include <ntdef.h>
+#undef C_ASSERT
+#define C_ASSERT(expression)
+#define _REPARSE_DATA_BUFFER of_ntifs_again
+#define REPARSE_DATA_BUFFER OF_NTIFS_AGAIN
+#define PREPARSE_DATA_BUFFER POINTER_OF_NTIFS_AGAIN
+"""
 
 
 def code_of(text: str) -> str:
@@ -100,20 +114,24 @@ def files(suffix: str) -> list[Path]:
     return found + [ROOT / path for path in ALONE if path.endswith(suffix)]
 
 
+def kernel_files(suffix: str) -> list[Path]:
+    return sorted((ROOT / KERNEL).glob(f"*{suffix}"))
+
+
 def check_words() -> list[str]:
     findings = []
-    for path in files(".h") + files(".c"):
+    for path in files(".h") + files(".c") + kernel_files(".h") + kernel_files(".c"):
         name = path.relative_to(ROOT).as_posix()
-        if name not in EXEMPT:
+        if name not in (*EXEMPT, CORRECTIONS):
             findings += [
                 f"{name}:{line}: {kind}" for line, kind in gnu_words(path.read_text(encoding="utf-8"))
             ]
     return findings
 
 
-def check_with_clang(*options: str) -> list[str]:
-    includes = [f"-I{ROOT / folder}" for folder in FOLDERS]
-    command = ["clang", *COMMON, *options, *includes, *map(str, files(".c"))]
+def check_with_clang(sources: list[Path], folders: tuple[str, ...], *options: str) -> list[str]:
+    includes = [f"-I{ROOT / folder}" for folder in folders]
+    command = ["clang", *COMMON, *options, *includes, *map(str, sources)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     found = [line for line in done.stdout.splitlines() if re.search(r": (fatal )?(error|warning): ", line)]
     return found or ([done.stdout] if done.returncode else [])
@@ -128,9 +146,20 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         mended = Path(folder, "mended.h")
         mended.write_text(MENDED, encoding="ascii")
-        system = ("-isystem", str(HEADERS), "-include", str(mended))
-        findings = check_words() + check_with_clang(*PEDANTIC) + check_with_clang(*AS_MSVC, *system)
-    print("\n".join([*findings, f"{len(files('.c'))} sources, {len(findings)} findings"]))
+        mended_kernel = Path(folder, "mended_kernel.h")
+        mended_kernel.write_text(MENDED_KERNEL, encoding="ascii")
+        as_msvc = (*AS_MSVC, "-isystem", str(HEADERS), "-include", str(mended))
+        kernel = ("-isystem", str(HEADERS / "ddk"), "-DNTDDI_VERSION=0x0A000002")
+        as_wdk = (*as_msvc, "-include", str(mended_kernel), "-D_AMD64_", *kernel)
+        sources, drivers = files(".c"), kernel_files(".c")
+        findings = [
+            *check_words(),
+            *check_with_clang(sources, FOLDERS, *PEDANTIC),
+            *check_with_clang(sources, FOLDERS, *as_msvc),
+            *check_with_clang(drivers, KERNEL_FOLDERS, *PEDANTIC, *kernel),
+            *check_with_clang(drivers, KERNEL_FOLDERS, *as_wdk),
+        ]
+    print("\n".join([*findings, f"{len(sources) + len(drivers)} sources, {len(findings)} findings"]))
     return 1 if findings else 0
 
 

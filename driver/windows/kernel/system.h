@@ -40,7 +40,7 @@ extern POBJECT_TYPE *__imp_SeTokenObjectType;
 #define CBPD_TOKEN_TYPE (SeTokenObjectType)
 #endif
 
-#if defined(__MINGW32__)
+#if defined(_WIN32) /* not in every header */
 NTKERNELAPI NTSTATUS NTAPI PsGetProcessExitStatus(PEPROCESS process);
 #endif
 

@@ -1,8 +1,8 @@
-"""Builds cbprocess.sys for the storeys that need the file: with mingw-w64 for x64 and, where the zig program is
-found, with clang for x64 and ARM64. A build stays, so that the next storey finds it.
+"""Builds cbprocess.sys for the storeys that need the file: with mingw-w64 for x64 and, where the zig program
+is found, with clang for x64 and ARM64. A build stays, so that the next storey finds it.
 
-CBPROCESS_KERNEL_BUILDS names the folder for them (else build/kernel), CBPROCESS_ZIG the zig program (else that of
-the ziglang package, or one in PATH)."""
+CBPROCESS_KERNEL_BUILDS names the folder for them (else build/kernel), CBPROCESS_ZIG the zig program (else
+that of the ziglang package, or one in PATH)."""
 
 import importlib.util
 import os
@@ -61,9 +61,7 @@ def every_build() -> list[Build]:
     builds = [mingw()]
     program = zig()
     if not program:
-        print(
-            "no zig program on this machine: the files for ARM64 and with Control Flow Guard are not looked at"
-        )
+        print("no zig on this machine: the files for ARM64 and with Control Flow Guard are not looked at")
         return builds
     toolchain = [f"-DCMAKE_TOOLCHAIN_FILE={ROOT}/cmake/zig.cmake", f"-DZIG={program}"]
     for machine, target in (("x64", "x86_64"), ("arm64", "aarch64")):

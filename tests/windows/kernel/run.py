@@ -19,6 +19,7 @@ STOREYS = {
     "model": "the model of messages that wait has no lost or double answer, endless wait or use after free",
     "units": "the driver's source does what is written of it, on a shim of NT, under sanitizers",
     "static": "the file that ships is what the system asks of a driver, by every compiler",
+    "package": "what installs the driver does all of it or nothing; others read what our writers make",
     "loader": "the file that ships keeps the kernel's rules on Linux, with real threads and races",
     "wine": "the file that ships works with the library and real programs under Wine",
     "mutants": "each deliberate bug is caught by two storeys at least",
@@ -34,9 +35,8 @@ def run(storey: str) -> bool:
     print(f"== {storey}: {STOREYS[storey]}", flush=True)
     began = time.monotonic()
     status = subprocess.run([sys.executable, str(program_of(storey))]).returncode
-    print(
-        f"== {storey}: {'holds' if status == 0 else 'FAILS'} ({time.monotonic() - began:.0f} s)", flush=True
-    )
+    verdict = "holds" if status == 0 else "FAILS"
+    print(f"== {storey}: {verdict} ({time.monotonic() - began:.0f} s)", flush=True)
     return status == 0
 
 
@@ -50,7 +50,7 @@ def main() -> int:
         parser.error(f"there is no storey {', '.join(sorted(unknown))}")
     if options.list:
         for storey, promise in STOREYS.items():
-            print(f"{storey:10} {promise}")
+            print(f"{storey:9} {promise}")
         return 0
     failed = [storey for storey in options.storeys or STOREYS if not run(storey)]
     if failed:

@@ -1,17 +1,18 @@
-"""Lists what the driver may ask of the system, by the header of the Windows Driver Kit that documents it. All of it
-is in Windows 10 1607, the oldest version that is supported, except what is found at run time."""
+"""Lists what the driver may ask of the system, by the header of the Windows Driver Kit that documents it. All
+of it is in Windows 10 1607, the oldest version that is supported, except what is found at run time."""
 
 IMPORTS = {
     "wdm.h": """
-        DbgPrint ExAcquireFastMutex ExAcquireRundownProtection ExAllocatePoolWithTag ExFreePoolWithTag
-        ExGetPreviousMode ExInitializeRundownProtection ExReleaseFastMutex ExReleaseRundownProtection
-        ExWaitForRundownProtectionRelease IoCreateDevice IoCreateSymbolicLink IoDeleteDevice IoDeleteSymbolicLink
-        IoGetCurrentProcess IoReleaseCancelSpinLock IofCompleteRequest KeAcquireSpinLockRaiseToDpc KeClearEvent
-        KeDelayExecutionThread KeEnterCriticalRegion KeInitializeEvent KeLeaveCriticalRegion KeReleaseSpinLock
-        KeResetEvent KeSetEvent KeWaitForSingleObject MmGetSystemRoutineAddress ObRegisterCallbacks
-        ObUnRegisterCallbacks ObfDereferenceObject ObfReferenceObject PsProcessType PsThreadType
-        RtlCompareUnicodeString RtlCreateSecurityDescriptor RtlInitUnicodeString RtlSetDaclSecurityDescriptor
-        SeTokenObjectType ZwClose ZwOpenSymbolicLinkObject ZwQuerySymbolicLinkObject""",
+        DbgPrint ExAcquireFastMutex ExAcquireRundownProtection ExAllocatePoolWithTag
+        ExFreePoolWithTag ExInitializeRundownProtection ExReleaseFastMutex
+        ExReleaseRundownProtection ExWaitForRundownProtectionRelease IoCreateDevice
+        IoCreateSymbolicLink IoDeleteDevice IoDeleteSymbolicLink IoReleaseCancelSpinLock
+        IofCompleteRequest KeAcquireSpinLockRaiseToDpc KeEnterCriticalRegion KeInitializeEvent
+        KeLeaveCriticalRegion KeReleaseSpinLock KeSetEvent KeWaitForSingleObject
+        MmGetSystemRoutineAddress ObRegisterCallbacks ObUnRegisterCallbacks ObfDereferenceObject
+        ObfReferenceObject PsProcessType PsThreadType RtlCreateSecurityDescriptor
+        RtlInitUnicodeString RtlSetDaclSecurityDescriptor SeTokenObjectType ZwClose
+        ZwOpenSymbolicLinkObject ZwQuerySymbolicLinkObject""",
     "ntddk.h": """
         PsGetCurrentProcessId PsGetCurrentThreadId PsGetProcessCreateTimeQuadPart PsGetProcessExitStatus
         PsGetProcessId PsGetThreadId PsGetThreadProcessId PsRemoveCreateThreadNotifyRoutine
@@ -19,8 +20,10 @@ IMPORTS = {
     "ntifs.h": """
         ObOpenObjectByPointer PsDereferencePrimaryToken PsLookupProcessByProcessId PsReferencePrimaryToken
         RtlAddAccessAllowedAce RtlCreateAcl SeLocateProcessImageName ZwSetSecurityObject""",
-    "string.h": "memcmp memcpy memmove memset",
 }
+
+# Compilers call these by themselves, or do without them.
+OF_COMPILERS = {"memcmp", "memcpy", "memmove", "memset"}
 
 FOUND_AT_RUN_TIME = {
     "ExAllocatePool2",
@@ -35,4 +38,4 @@ LIBRARIES = {"ntoskrnl.exe"}
 
 
 def imports() -> set[str]:
-    return {name for names in IMPORTS.values() for name in names.split()}
+    return OF_COMPILERS | {name for names in IMPORTS.values() for name in names.split()}

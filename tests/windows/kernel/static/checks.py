@@ -1,9 +1,10 @@
-"""Checks a driver's file. Each check of CHECKS looks at one thing that the system, or somebody who reviews a driver,
-asks of it, and yields a sentence for each fault. Knows no compiler and no build."""
+"""Checks a driver's file. Each check of CHECKS looks at one thing that the system, or somebody who reviews a
+driver, asks of it, and yields a sentence for each fault. Knows no compiler and no build."""
 
 import re
 import struct
-from typing import Callable, Iterator
+from collections.abc import Iterator
+from typing import Callable
 
 import allowed
 from image import (
@@ -88,6 +89,8 @@ def sections(image: Image, expected: Expected) -> Iterator[str]:
 
 def imports(image: Image, expected: Expected) -> Iterator[str]:
     known = allowed.imports()
+    for name in sorted(known - allowed.OF_COMPILERS - {name for _, name in image.imports()}):
+        yield f"{name} is allowed, and nothing calls it"
     for library, name in image.imports():
         if library.lower() not in allowed.LIBRARIES:
             yield f"from {library}: {name}"
@@ -153,8 +156,9 @@ def unwinding(image: Image, expected: Expected) -> Iterator[str]:
             yield f"the function at {function.begin:#x} is out of order"
         if image.section_at(function.begin).name != ".text":
             yield f"the function at {function.begin:#x} is not in .text"
-        if image.frame_size(function.info) > FRAME_MAX:
-            yield f"the function at {function.begin:#x} takes {image.frame_size(function.info)} bytes of stack"
+        size = image.frame_size(function.info)
+        if size > FRAME_MAX:
+            yield f"the function at {function.begin:#x} takes {size} bytes of stack"
         end = function.end
 
 

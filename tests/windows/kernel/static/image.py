@@ -1,8 +1,9 @@
 """Reads an executable of Windows (PE32+) as the loader of the system does. Knows nothing of drivers."""
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, NamedTuple
+from typing import NamedTuple
 
 EXPORTS, IMPORTS, RESOURCES, UNWINDING, SIGNATURES, RELOCATIONS, DEBUG = range(7)
 TLS, LOAD_CONFIGURATION, BOUND_IMPORTS, IMPORT_ADDRESSES, DELAYED_IMPORTS = 9, 10, 11, 12, 13

@@ -1,19 +1,19 @@
-"""Looks for instructions that the driver must not have: registers of floating point and vectors, which are the
-interrupted program's, and what reaches for the machine itself. Knows objdump's text for x64; for ARM64 it decodes
-the groups of instructions itself, which have a word each."""
+"""Looks for instructions that the driver must not have: registers of floating point and vectors, which are
+the interrupted program's, and what reaches for the machine itself. Knows objdump's text for x64; for ARM64 it
+decodes the groups of instructions itself, which have a word each."""
 
 import re
 import shutil
 import struct
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 from image import EXECUTABLE, Image
 
 VECTORS = re.compile(r"%(?:[xyz]mm\d|mm\d|st\b|k[0-7]\b)")
 X87 = re.compile(r"^f(?!s\b)[a-z]+")
-# The test's loader runs the driver's code in a program, so nothing may be at a fixed place of the kernel either.
+# The loader of the tests runs the code in a program, where nothing of the kernel has a fixed place.
 MACHINE = re.compile(
     r"^(?:cli|sti|hlt|in|out|ins|outs|rdmsr|wrmsr|lgdt|lidt|ltr|invlpg|wbinvd|syscall|sysret|sysenter|swapgs|vm\w+|"
     r"rdtscp?|cpuid|xsave\w*|xrstor\w*|int)[bwlq]?$|%cr\d|%dr\d|%[fg]s:"
@@ -24,12 +24,8 @@ def _of_x64(path: Path) -> Iterator[str]:
     program = shutil.which("x86_64-w64-mingw32-objdump") or shutil.which("objdump")
     if not program:
         raise SystemExit("objdump of binutils-mingw-w64-x86-64 is not there")
-    listing = subprocess.run(
-        [program, "-d", "--no-show-raw-insn", "-M", "suffix", str(path)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    command = [program, "-d", "--no-show-raw-insn", "-M", "suffix", str(path)]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True)
     count = 0
     for line in listing.stdout.splitlines():
         match = re.match(r"\s*([0-9a-f]+):\t(\S+)\s*(.*)", line)

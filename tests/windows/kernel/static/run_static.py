@@ -1,6 +1,11 @@
-"""Checks the driver's file as it ships, without running it: every compiler's build, the test-signed copy, and the
-layouts of the system's structures. Each check is also shown a file that it must complain about."""
+"""Storey 2: checks the driver's file as it ships, without running it: every compiler's build, the test-signed
+copy, and the layouts of the system's structures. Each check is also shown a file that it must complain about.
 
+    python tests/windows/kernel/static/run_static.py
+
+Needs mingw-w64 for x86_64, cmake, ninja, openssl and osslsigncode. builds.py says where zig is looked for."""
+
+import functools
 import json
 import os
 import shlex
@@ -10,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Callable
+from xml.etree import ElementTree
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
@@ -27,6 +33,11 @@ def project_version() -> str:
         if line.startswith('#define CBP_VERSION "'):
             return line.split('"')[1]
     raise SystemExit("cbprocess.h states no version")
+
+
+def file_faults(image: Image, expected: checks.Expected) -> list[str]:
+    found = checks.complaints(image, expected)
+    return [f"{name}: {fault}" for name, faults in found.items() for fault in faults]
 
 
 # ---- Files that checks must complain about ----
@@ -60,12 +71,16 @@ def _bytes(old: bytes, new: bytes) -> Breaking:
     return breaking
 
 
+def _text(old: str, new: str) -> Breaking:
+    return _bytes(old.encode("utf-16-le"), new.encode("utf-16-le"))
+
+
 def _flag(bit: int) -> Breaking:
     return lambda data, image: _flip(data, image.optional + 70, "<H", bit)
 
 
 def _relocation_out_of_file(data: bytearray, image: Image) -> None:
-    kind, address = next(image.relocations())
+    _kind, address = next(image.relocations())
     section = image.section_at(address)
     _put(data, section.file_offset + address - section.address, "<Q", image.base + image.size)
 
@@ -100,10 +115,7 @@ BREAKAGES: list[tuple[str, Breaking]] = [
     ("sections", lambda data, image: _put(data, image.optional + 32, "<I", 0x200)),
     ("imports", _bytes(b"ntoskrnl.exe", b"ntdll.dll\0")),
     ("imports", _bytes(b"IoCreateDevice\0", b"IoCreateDriver\0")),
-    (
-        "found_at_run_time",
-        _bytes("ExAllocatePool2".encode("utf-16-le"), "ExAllocatePool3".encode("utf-16-le")),
-    ),
+    ("found_at_run_time", _text("ExAllocatePool2", "ExAllocatePool3")),
     ("nothing_else", _bytes(b"blocks of memory", b"/home/somebody/x")),
     ("nothing_else", lambda data, image: _put(data, image.optional + 112, "<Q", 1 << 32 | 0x1000)),
     ("relocations", _directory(RELOCATIONS, 0)),
@@ -113,7 +125,7 @@ BREAKAGES: list[tuple[str, Breaking]] = [
     ("guard", _directory(LOAD_CONFIGURATION, 64)),
     ("version", _directory(RESOURCES, 0)),
     ("version", _bytes(struct.pack("<I", 0xFEEF04BD), b"\0\0\0\0")),
-    ("version", _bytes("OriginalFilename".encode("utf-16-le"), "OriginalFilenamX".encode("utf-16-le"))),
+    ("version", _text("OriginalFilename", "OriginalFilenamX")),
 ]
 
 
@@ -143,21 +155,37 @@ def layout_faults(build: builds.Build) -> list[str]:
     arguments[arguments.index("-o") + 1] = os.devnull
     arguments[arguments.index("-c") + 1] = str(HERE / "layouts.c")
     environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(builds.folder() / "zig-cache")}
-    right = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, env=environment)
-    wrong = subprocess.run(
-        [*arguments, "-DWRONG"], cwd=folder, capture_output=True, text=True, env=environment
-    )
+    run = functools.partial(subprocess.run, cwd=folder, capture_output=True, text=True, env=environment)
+    right, wrong = run(arguments), run([*arguments, "-DWRONG"])
     faults = [right.stderr] if right.returncode != 0 else []
     if wrong.returncode == 0 or "IRP.Cancel" not in wrong.stderr:
         faults.append("a wrong layout is accepted")
     return faults
 
 
+# ---- The other project ----
+
+
+def project_faults(build: builds.Build) -> list[str]:
+    """Compares the sources of the project for the Windows Driver Kit with those of this build."""
+    project = builds.ROOT / "driver/windows/kernel/cbprocess.vcxproj"
+    names = {"vs": "http://schemas.microsoft.com/developer/msbuild/2003"}
+    patterns = [
+        item.attrib["Include"].replace("\\", "/")
+        for item in ElementTree.parse(project).findall(".//vs:ItemGroup/vs:ClCompile", names)
+    ]
+    listed = {path.resolve() for pattern in patterns for path in project.parent.glob(pattern)}
+    commands = json.loads((build.driver.parents[1] / "compile_commands.json").read_text())
+    built = {Path(row["file"]).resolve() for row in commands if "/kernel_objects.dir/" in row["command"]}
+    faults = [f"{path.name} is in one list of sources only" for path in sorted(listed ^ built)]
+    return faults if listed else ["it lists no sources"]
+
+
 # ---- The signed copy ----
 
 
 def signature_faults(driver: Path, expected: checks.Expected) -> list[str]:
-    """Signs for tests, as tools/sign_driver.sh does, and looks whether a changed file is still taken for signed."""
+    """Signs as tools/sign_driver.sh does, and looks whether a changed file is still taken for signed."""
     with tempfile.TemporaryDirectory() as folder:
         script = builds.ROOT / "tools/sign_driver.sh"
         done = subprocess.run(["bash", str(script), str(driver), folder], capture_output=True, text=True)
@@ -165,11 +193,7 @@ def signature_faults(driver: Path, expected: checks.Expected) -> list[str]:
             return [done.stderr]
         signed = Path(folder) / "cbprocess.sys"
         image = Image.of(signed)
-        faults = [
-            f"{name}: {fault}"
-            for name, found in checks.complaints(image, expected).items()
-            for fault in found
-        ]
+        faults = file_faults(image, expected)
         if image.directory(SIGNATURES) == (0, 0):
             faults.append("there is no signature")
         if not _verifies(signed, Path(folder)):
@@ -193,13 +217,12 @@ def _verifies(signed: Path, folder: Path) -> bool:
 def faults_of(build: builds.Build) -> list[str]:
     expected = checks.Expected(build.machine, build.has_guard, project_version())
     image = Image.of(build.driver)
-    faults = [
-        f"{name}: {fault}" for name, found in checks.complaints(image, expected).items() for fault in found
-    ]
+    faults = file_faults(image, expected)
     faults += [f"instructions: {fault}" for fault in instructions.complaints(build.driver, build.machine)]
     faults += [f"layouts: {fault}" for fault in layout_faults(build)]
     faults += breakages_are_found(image, expected)
     if build.name == "mingw-x64":
+        faults += [f"vcxproj: {fault}" for fault in project_faults(build)]
         faults += [f"signature: {fault}" for fault in signature_faults(build.driver, expected)]
     return faults
 
