@@ -56,6 +56,7 @@ static void check_failure(uint32_t code, struct fake_settings settings, const ch
     CHECK_CODE(code, cbp_session_start(session, 3000));
     CHECK(strstr(cbp_error_detail(), text));
     CHECK(fake_look().opened == fake_look().closed);
+    CHECK(fake_look().sessions == fake_look().sessions_closed);
     fake = (struct fake_settings){0};
     CHECK_OK(cbp_session_start(session, 3000));
     finish(session);

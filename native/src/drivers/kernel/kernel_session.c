@@ -6,6 +6,7 @@
 #include "kernel_deliveries.h"
 #include "kernel_link.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,20 +74,27 @@ static bool is_elsewhere(const struct cbpi_session_settings *a, const struct cbp
     return a->policy.altitude != b->policy.altitude || a->strict_altitude != b->strict_altitude;
 }
 
-/* The first altitude is a change, too. If it cannot be had the earlier settings are in force. */
+/* Goes back to the earlier settings, or closes a session that had none. Keeps the error's sentence. */
+static void take_back(struct kernel_session *session, uint32_t error)
+{
+    char detail[256];
+    snprintf(detail, sizeof detail, "%s", cbp_error_detail());
+    if (session->settings.policy.altitude != 0)
+        (void) cbpi_helper_update(&session->base.base, &session->settings);
+    else
+        (void) cbpi_helper_close(&session->base);
+    (void) cbpi_fail(error, "%s", detail);
+}
+
+/* The first altitude is a change, too. */
 static uint32_t update(struct cbpi_transport *transport, const struct cbpi_session_settings *settings)
 {
     struct kernel_session *session = own(transport);
     uint32_t error = cbpi_helper_update(transport, settings);
     if (error == 0 && is_elsewhere(settings, &session->settings)) {
         error = send_altitude(session, settings);
-        if (error != 0 && session->settings.policy.altitude != 0) {
-            char detail[256];
-            strncpy(detail, cbp_error_detail(), sizeof detail - 1);
-            detail[sizeof detail - 1] = '\0';
-            (void) cbpi_helper_update(transport, &session->settings);
-            (void) cbpi_fail(error, "%s", detail);
-        }
+        if (error != 0)
+            take_back(session, error);
     }
     if (error == 0)
         session->settings = *settings;
