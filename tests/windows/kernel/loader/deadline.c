@@ -14,7 +14,7 @@ enum {
     LONG_MS = 6000,
     SILENCE_MS = 60000,
     SLICE_MS = 250,
-    LATENESS_MS = 400, /* on the wall: how late a busy machine may be */
+    LATENESS_MS = 1000, /* on the wall: how late a busy machine may be */
     NS_PER_MS = 1000000
 };
 #define STATUS_TIMED_OUT STATUS(0xC0070000u | CBP_ERROR_TIMEOUT)

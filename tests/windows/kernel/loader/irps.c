@@ -73,7 +73,6 @@ static struct io_request *make_request(struct io_file *file, UCHAR major)
     irp->Type = IRP_TYPE;
     irp->Size = sizeof *irp + sizeof *stack;
     irp->RequestorMode = UserMode;
-    irp->Thread = actor();
     irp->StackCount = irp->CurrentLocation = 1;
     irp->UserIosb = request;
     irp->Thread = actor();

@@ -122,7 +122,6 @@ struct io_file;
 struct io_request;
 NTSTATUS io_load(struct image *image); /* maps it and calls DriverEntry */
 void io_unload(void);                  /* waits for open files, calls DriverUnload and checks what is left */
-bool io_is_loading(void);              /* the calling thread loads or unloads the driver */
 /* Opens the device of that name. NULL: status says why. */
 struct io_file *io_open(const char *name, NTSTATUS *status);
 void io_close(struct io_file *file); /* cleanup; its requests must end by that; close */

@@ -26,13 +26,7 @@ static DRIVER_OBJECT driver;
 static struct image *loaded;
 static uint32_t open_count; /* files; unloading waits for this word */
 static bool is_unloading;
-static __thread bool is_loading; /* this thread does */
-static int device_kind;          /* the type of devices, by its address */
-
-bool io_is_loading(void)
-{
-    return is_loading;
-}
+static int device_kind; /* the type of devices, by its address */
 
 /* ---- Devices ---- */
 
@@ -207,11 +201,9 @@ NTSTATUS io_load(struct image *image)
         driver.MajorFunction[i] = serve_nothing;
     is_unloading = false;
     verdicts_doing("in DriverEntry");
-    is_loading = true;
     struct level_mark mark = level_enter();
     NTSTATUS status = driver.DriverInit(&driver, path);
     level_leave(mark, "DriverEntry");
-    is_loading = false;
     verdicts_doing("-");
     free(path);
     if (NT_SUCCESS(status)) {
@@ -237,11 +229,9 @@ void io_unload(void)
     if (!driver.DriverUnload)
         violation("no_unload", "the driver has no unload routine");
     verdicts_doing("in DriverUnload");
-    is_loading = true;
     struct level_mark mark = level_enter();
     driver.DriverUnload(&driver);
     level_leave(mark, "DriverUnload");
-    is_loading = false;
     verdicts_doing("-");
     check_nothing_left();
     image_unmap(loaded);

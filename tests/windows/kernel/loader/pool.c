@@ -191,6 +191,15 @@ static void check_untouched(const struct block *block)
             violation("freed_pool", "byte %zu of %zu was written after the block was freed", i, block->size);
 }
 
+static void free_plain(struct block *block)
+{
+    if (!block)
+        return;
+    check_untouched(block);
+    block->magic = 0;
+    free(block);
+}
+
 /* Keeps the block for a while, and gives back the one that was freed longest ago. */
 static void retire_plain(struct block *block)
 {
@@ -198,11 +207,7 @@ static void retire_plain(struct block *block)
     struct block *oldest = quarantine[freed_count % QUARANTINE];
     quarantine[freed_count++ % QUARANTINE] = block;
     pthread_mutex_unlock(&lock);
-    if (!oldest)
-        return;
-    check_untouched(oldest);
-    oldest->magic = 0;
-    free(oldest);
+    free_plain(oldest);
 }
 
 static struct block *block_of(const void *memory, const char *function)
@@ -318,9 +323,10 @@ void pool_check_leaks(void)
     pthread_mutex_unlock(&lock);
     if (count > 0)
         violation("pool_leak", "%u blocks are left after unload:%s", count, text);
-    for (unsigned i = 0; i < QUARANTINE; i++)
-        if (quarantine[i])
-            check_untouched(quarantine[i]);
+    for (unsigned i = 0; i < QUARANTINE; i++) {
+        free_plain(quarantine[i]);
+        quarantine[i] = NULL;
+    }
 }
 
 /* Says whether this allocation of the driver fails, as it may at any time (return values of both routines). */
