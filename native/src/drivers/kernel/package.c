@@ -1,6 +1,7 @@
 /* Implements package.h with the functions of SetupAPI, which read cabinets. */
 #include "package.h"
 
+#include "cabinet.h"
 #include "cbprocess.h"
 #include "errors.h"
 #include "os_error.h"
@@ -14,8 +15,6 @@
 #define FOLDER_NAME L"cbprocess.new"
 #define LOCK_NAME L"cbprocess.lock"
 #define CABINET_NAME L"package.cab"
-#define CABINET_SIZE_MAX (16u * 1024u * 1024u)
-#define CABINET_HEADER_SIZE 36u
 #define LOCK_LIMIT_MS 30000u
 #define LOCK_LOOK_MS 50u
 
@@ -116,23 +115,15 @@ static UINT CALLBACK visit_cabinet(void *context, UINT notification, UINT_PTR pa
     }
 }
 
-/* Looks at the beginning of the copy: a cabinet of the size that it says. */
+/* The functions of the system trust a cabinet more than one may that anybody can have written. */
 static uint32_t check_cabinet(const WCHAR *path)
 {
     uint8_t *bytes;
     size_t size;
-    uint32_t stated;
-    uint32_t error = cbpi_path_read(path, CABINET_SIZE_MAX, &bytes, &size);
+    uint32_t error = cbpi_path_read(path, CBPI_CABINET_SIZE_MAX, &bytes, &size);
     if (error != 0)
         return error;
-    if (size < 4 || memcmp(bytes, "MSCF", 4) != 0) {
-        error = cbpi_fail(CBP_ERROR_BAD_FORMAT, "the package is no cabinet");
-    } else {
-        if (size >= CABINET_HEADER_SIZE)
-            memcpy(&stated, bytes + 8, sizeof stated);
-        if (size < CABINET_HEADER_SIZE || stated > size)
-            error = cbpi_fail(CBP_ERROR_INVALID_DATA, "the package is cut off");
-    }
+    error = cbpi_cabinet_check(bytes, size);
     free(bytes);
     return error;
 }

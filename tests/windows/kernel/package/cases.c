@@ -194,7 +194,23 @@ static void nothing_installed(void)
     check_clean(__LINE__);
 }
 
-static void wrong_packages(bool is_over_another)
+/* Installs that package, which has to fail and to leave everything as it was. */
+static void refuse(const char *guid, const char *name, uint32_t expected)
+{
+    char *before = state_read();
+    uint32_t error = install(guid, name);
+    char *after = state_read();
+    if (error != expected || strcmp(before, after) != 0)
+        printf("%s: error %u: %s\n--- before\n%s--- after\n%s", name, (unsigned) error, cbp_error_detail(),
+               before, after);
+    CHECK(error == expected);
+    CHECK(strcmp(before, after) == 0);
+    CHECK(must_restart == 9 && *cbp_error_detail());
+    free(before);
+    free(after);
+}
+
+static void wrong_packages(const char *guid)
 {
     static const struct {
         const char *name;
@@ -215,23 +231,11 @@ static void wrong_packages(bool is_over_another)
         {"twice", CBP_ERROR_INVALID_DATA},
         {"unsigned", CBP_ERROR_INVALID_IMAGE_HASH},
         {"changed", CBP_ERROR_INVALID_IMAGE_HASH},
-        {"refusing", CBP_ERROR_NO_SYSTEM_RESOURCES},
     };
-    char *before = state_read();
-    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-        uint32_t error = install(is_over_another ? GUID_B : GUID_A, wrong[i].name);
-        char *after = state_read();
-        if (error != wrong[i].error || strcmp(before, after) != 0)
-            printf("%s: error %u: %s\n--- before\n%s--- after\n%s", wrong[i].name, (unsigned) error,
-                   cbp_error_detail(), before, after);
-        CHECK(error == wrong[i].error);
-        CHECK(strcmp(before, after) == 0);
-        CHECK(must_restart == 9 && *cbp_error_detail());
-        free(after);
-    }
-    CHECK(cbp_driver_install(GUID_B, "kernel", "C:\\windows\\no such.cab", "", 0, &must_restart) ==
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        refuse(guid, wrong[i].name, wrong[i].error);
+    CHECK(cbp_driver_install(guid, "kernel", "C:\\windows\\no such.cab", "", 0, &must_restart) ==
           CBP_ERROR_FILE_NOT_FOUND);
-    free(before);
 }
 
 static void first_product(void)
@@ -254,6 +258,15 @@ static void first_product(void)
     CHECK(strcmp(before, after) == 0);
     free(before);
     free(after);
+}
+
+/* Other files in a package are nothing to us, nor are their names. A catalog without a signature does no harm to a
+ * driver with one of its own. */
+static void odd_packages(void)
+{
+    CHECK(install(GUID_A, "escaping") == 0 && version_of(GUID_A) == VERSION_1_0);
+    CHECK(!exists(L"C:\\windows\\system32\\escaped.txt") && !exists(L"C:\\windows\\escaped.txt"));
+    CHECK(install(GUID_A, "other_catalog") == 0);
 }
 
 static void start_types(void)
@@ -419,6 +432,18 @@ static void at_once(void)
     check_clean(__LINE__);
 }
 
+/* The system has loaded the driver already when it fails. */
+static void driver_that_does_not_start(void)
+{
+    refuse(GUID_A, "refusing", CBP_ERROR_NO_SYSTEM_RESOURCES);
+    check_clean(__LINE__);
+    CHECK(install(GUID_A, "first") == 0);
+    refuse(GUID_B, "refusing", CBP_ERROR_NO_SYSTEM_RESOURCES);
+    CHECK(status_of(GUID_A) == CBP_MODULE_STATUS_RUNNING && version_of(GUID_A) == VERSION_1_0);
+    CHECK(uninstall(GUID_A, CBP_UNINSTALL_VERSION_ALL) == 0);
+    check_clean(__LINE__);
+}
+
 /* This one leaves a driver behind that only a restart of the system removes. */
 static void in_use(void)
 {
@@ -444,10 +469,11 @@ int main(int count, char **arguments)
     setvbuf(stdout, NULL, _IONBF, 0);
     packages = arguments[1];
     nothing_installed();
-    wrong_packages(false);
+    wrong_packages(GUID_A);
     check_clean(__LINE__);
     first_product();
-    wrong_packages(true);
+    wrong_packages(GUID_B);
+    odd_packages();
     start_types();
     two_products();
     folders();
@@ -455,6 +481,7 @@ int main(int count, char **arguments)
     damaged_driver();
     without_rights();
     at_once();
+    driver_that_does_not_start();
     in_use();
     printf("%d checks, %d failures\n", checks, failures);
     return failures != 0;

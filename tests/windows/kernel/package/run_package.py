@@ -1,4 +1,4 @@
-"""The storey of the package: what our writers make is what others read. Installing does all of what it promises
+"""The storey of the package: what our writers make is what others read. Installing does all of what it says
 or nothing of it, with every call that fails, with every byte that is damaged, for one product and for two.
 
     python tests/windows/kernel/package/run_package.py
@@ -32,8 +32,8 @@ FLAGS = (
 )
 KERNEL = ROOT / "native/src/drivers/kernel"
 INSTALLING = (
-    *("driver_file", "driver_image", "driver_service", "installation_kernel", "package", "paths"),
-    *("product_guids", "rights", "signature"),
+    *("cabinet", "driver_file", "driver_image", "driver_service", "installation_kernel", "package"),
+    *("paths", "product_guids", "rights", "signature"),
 )
 COMMON = (
     ROOT / "native/src/base/errors.c",
@@ -114,12 +114,12 @@ def build_programs(folder: Path, library: Path) -> None:
             "-o", library / f"{name}.exe")  # fmt: skip
 
 
-def check_images(folder: Path, packages: Packages) -> bool:
+def check_bytes(folder: Path, packages: Packages) -> bool:
     """On Linux, where sanitizers see what is read beyond a file."""
-    program = folder / "image_bytes"
+    program = folder / "damaged_bytes"
     sanitizers = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     run("gcc", "-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", *sanitizers, *includes(),
-        HERE / "image_bytes.c", KERNEL / "driver_image.c", "-o", program)  # fmt: skip
+        HERE / "damaged_bytes.c", KERNEL / "cabinet.c", KERNEL / "driver_image.c", "-o", program)  # fmt: skip
     return (
         subprocess.run([program, packages.folder / "first/cbprocess.sys", "0x1000000000000"]).returncode == 0
     )
@@ -156,7 +156,7 @@ def main() -> int:
         found = list(check_writers.complaints(packages))
         print(*found or ["what others read is what was written"], sep="\n", flush=True)
         holds = not found
-        holds &= check_images(folder, packages)
+        holds &= check_bytes(folder, packages)
         library = build_library(folder / "build")
         build_programs(folder, library)
         holds &= check_under_wine(folder, library, packages)
