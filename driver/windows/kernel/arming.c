@@ -8,7 +8,8 @@ enum { ALTITUDE_SIZE_MAX = 32, LOCK_SLICE = 2500000 /* units of 100 ns */ };
 
 static struct {
     KEVENT lock; /* set: nobody has it */
-    bool is_armed, is_strict;
+    bool is_armed;
+    bool is_exact; /* the callbacks have this altitude, and not a neighbour's */
     uint32_t altitude_size;
     char altitude[ALTITUDE_SIZE_MAX];
 } arming;
@@ -35,6 +36,15 @@ static void unlock(void)
 
 /* ---- Callbacks. With the lock ---- */
 
+static uint32_t arm_handles(const char *altitude, uint32_t size, bool is_strict)
+{
+    uint32_t error = cbpd_handle_notify_arm(altitude, size, true);
+    arming.is_exact = error == 0;
+    if (error == CBP_ERROR_ALREADY_EXISTS && !is_strict)
+        error = cbpd_handle_notify_arm(altitude, size, false);
+    return error;
+}
+
 static uint32_t arm(const char *altitude, uint32_t size, bool is_strict)
 {
     uint32_t error = cbpd_process_notify_arm();
@@ -42,7 +52,7 @@ static uint32_t arm(const char *altitude, uint32_t size, bool is_strict)
         return error;
     error = cbpd_thread_notify_arm();
     if (error == 0) {
-        error = cbpd_handle_notify_arm(altitude, size, is_strict);
+        error = arm_handles(altitude, size, is_strict);
         if (error != 0)
             cbpd_thread_notify_disarm();
     }
@@ -93,14 +103,13 @@ static uint32_t arm_for(const char *altitude, uint32_t size, bool is_strict)
 {
     if (arming.is_armed) {
         bool is_that =
-            arming.is_strict && arming.altitude_size == size && memcmp(arming.altitude, altitude, size) == 0;
+            arming.is_exact && arming.altitude_size == size && memcmp(arming.altitude, altitude, size) == 0;
         return is_strict && !is_that ? CBP_ERROR_ALREADY_EXISTS : 0;
     }
     uint32_t error = arm(altitude, size, is_strict);
     if (error != 0)
         return error;
     arming.is_armed = true;
-    arming.is_strict = is_strict;
     arming.altitude_size = size;
     memcpy(arming.altitude, altitude, size);
     return 0;
