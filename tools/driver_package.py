@@ -2,8 +2,9 @@
 
     python tools/driver_package.py make DRIVER FOLDER   cbprocess.sys, .inf and .cat in FOLDER
     python tools/driver_package.py pack FOLDER CABINET  these three in a cabinet
+    python tools/driver_package.py submit FOLDER CABINET  the cabinet for Microsoft: in a folder, and with symbols
 
-They are two steps because a signature of the driver or of the catalog comes between them
+The first two are two steps because a signature of the driver or of the catalog comes between them
 (tools/sign_driver.sh). The build does both, without signatures. SOURCE_DATE_EPOCH is the time that is written
 into files; without it, now. Needs nothing beside Python."""
 
@@ -53,8 +54,13 @@ def pack(folder: Path, path: Path) -> None:
     path.write_bytes(cabinet([(name, (folder / name).read_bytes()) for name in FILES], now()))
 
 
+def submit(folder: Path, path: Path) -> None:
+    names = [*FILES, *sorted(file.name for file in folder.glob("*.pdb"))]
+    path.write_bytes(cabinet([(f"cbprocess\\{name}", (folder / name).read_bytes()) for name in names], now()))
+
+
 def main() -> int:
-    commands = {"make": make, "pack": pack}
+    commands = {"make": make, "pack": pack, "submit": submit}
     if len(sys.argv) != 4 or sys.argv[1] not in commands:
         print(__doc__, file=sys.stderr)
         return 2

@@ -8,10 +8,11 @@ import hashlib
 import random
 import struct
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from variants import DRIVER, FILES, INF, ROOT, Packages, cabinet, catalog, read_image
+from variants import DRIVER, FILES, INF, ROOT, TOOLS, Packages, cabinet, catalog, read_image
 
 TIME = 1700000000  # 2023-11-14, a Tuesday, 22:13:20 in Greenwich
 
@@ -143,6 +144,19 @@ def check_inf(packages: Packages) -> Iterator[str]:
         yield "the .inf is for another machine"
 
 
+def check_submission(packages: Packages) -> Iterator[str]:
+    """The cabinet for Microsoft has a folder, and the symbols where there are some."""
+    folder, path = packages.folder / "unsigned", packages.folder / "submission.cab"
+    (folder / "cbprocess.pdb").write_bytes(b"symbols")
+    status, text = output(sys.executable, TOOLS / "driver_package.py", "submit", folder, path)
+    listed = [
+        line.split(" | ")[-1] for line in output("cabextract", "-l", path)[1].splitlines() if "|" in line
+    ]
+    expected = [f"cbprocess/{name}" for name in (*FILES, "cbprocess.pdb")]
+    if status != 0 or listed[1:] != expected:
+        yield f"the cabinet for Microsoft has {listed}: {text}"
+
+
 def check_repeatable(packages: Packages) -> Iterator[str]:
     """Two builds at one time are equal to the byte."""
     folder = packages.folder / "unsigned"
@@ -159,4 +173,5 @@ def complaints(packages: Packages) -> Iterator[str]:
     yield from check_catalogs(packages)
     yield from check_digest(packages)
     yield from check_inf(packages)
+    yield from check_submission(packages)
     yield from check_repeatable(packages)
