@@ -11,15 +11,9 @@ import time
 from typing import Any
 
 import pytest
-from windows.kernel.wine.world_tools import LIMIT_S, Program, run, wait_for, watch
+from windows.kernel.wine.world_tools import LIMIT_S, SPAWN, Program, run, wait_for, watch
 
-SPAWN = """
-try:
-    child = subprocess.Popen(sys.argv[1:])
-    tell(child.pid, child.wait())
-except OSError as error:
-    tell(error.winerror)
-"""
+STATUS_ACCESS_VIOLATION = 0xC0000005
 
 
 def created(event: Any, program: str) -> bool:
@@ -133,12 +127,13 @@ target.communicate(b"\\n")
 
 
 def test_a_program_that_crashes() -> None:
-    program = [sys.executable, "-S", "-c", "import ctypes; ctypes.string_at(1)"]
+    crash = "import ctypes, threading; ctypes.windll.kernel32.CreateThread(None, 0, ctypes.c_void_p(1), None, 0, None)"
+    program = [sys.executable, "-S", "-c", crash + "; threading.Event().wait()"]
     with watch() as seen:
         [[child, status]], _, _ = run(SPAWN, *program)
         wait_for(lambda: seen.of(child, "process_termination"))
         [end] = seen.of(child, "process_termination")
-        assert end.exit_status == status & 0xFFFFFFFF != 0
+        assert end.exit_status == status & 0xFFFFFFFF == STATUS_ACCESS_VIOLATION
 
 
 def test_the_controllers_own_operations_are_not_told_and_those_of_its_children_are() -> None:

@@ -41,6 +41,14 @@ def duplicate(handle, access=0, options=0, source=-1, target=-1):
     return made.value if done else 0
 def error_of(done): return 0 if done else ctypes.get_last_error()
 """
+# Runs its arguments, and tells the process's id and status or the error of the creation.
+SPAWN = """
+try:
+    child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+    tell(child.pid, child.wait())
+except OSError as error:
+    tell(error.winerror)
+"""
 
 
 def wait_for(condition: Callable[[], object], limit_s: float = LIMIT_S) -> None:
