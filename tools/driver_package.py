@@ -1,8 +1,8 @@
 """Makes the package of the kernel driver:
 
-    python tools/driver_package.py make DRIVER FOLDER   cbprocess.sys, .inf and .cat in FOLDER
-    python tools/driver_package.py pack FOLDER CABINET  these three in a cabinet
-    python tools/driver_package.py submit FOLDER CABINET  the cabinet for Microsoft: in a folder, and with symbols
+    python tools/driver_package.py make DRIVER FOLDER     cbprocess.sys, .inf and .cat in FOLDER
+    python tools/driver_package.py pack FOLDER CABINET    these three in a cabinet
+    python tools/driver_package.py submit FOLDER CABINET  for Microsoft: these in a folder, and symbols
 
 The first two are two steps because a signature of the driver or of the catalog comes between them
 (tools/sign_driver.sh). The build does both, without signatures. SOURCE_DATE_EPOCH is the time that is written
