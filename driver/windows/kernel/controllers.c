@@ -6,8 +6,9 @@
 struct cbpd_controller {
     LIST_ENTRY link;
     uint64_t id;
-    uint32_t pid;    /* of the process that has opened the device; 0: it has ended */
-    bool is_closing; /* no session opens any more */
+    PEPROCESS process; /* keeps its id from being given to another process; NULL: none is known */
+    uint32_t pid;      /* of the process that has opened the device; 0: it has ended */
+    bool is_closing;   /* no session opens any more */
 };
 
 /* The list changes under the books and the lock, so either of them is enough to read it. */
@@ -35,6 +36,8 @@ struct cbpd_controller *cbpd_controller_create(void)
     if (!controller)
         return NULL;
     controller->pid = (uint32_t) (ULONG_PTR) PsGetCurrentProcessId();
+    if (!NT_SUCCESS(PsLookupProcessByProcessId(PsGetCurrentProcessId(), &controller->process)))
+        controller->process = NULL;
     (void) cbpd_books_lock();
     KeAcquireSpinLock(&all.lock, &irql);
     controller->id = ++all.last_id;
@@ -62,6 +65,8 @@ void cbpd_controller_free(struct cbpd_controller *controller)
     RemoveEntryList(&controller->link);
     KeReleaseSpinLock(&all.lock, irql);
     cbpd_books_unlock();
+    if (controller->process)
+        ObDereferenceObject(controller->process);
     cbpd_pool_free(controller);
 }
 
