@@ -2,10 +2,11 @@
  * callbacks, processes, reports to the policy) and deliveries (controllers, their requests, messages that wait
  * for them). system.h and memory.c stand below both.
  *
- * Locks, in the order in which they may be taken: the books (a fast mutex, APC_LEVEL, around the policy and
- * everything of the first half), then the spin lock of deliveries (DISPATCH_LEVEL, around everything of the
- * second half; nothing is called with it held that may wait, complete a request or call back). No thread waits
- * for an answer with a lock held, and every wait has a bound.
+ * Locks, in the order in which they may be taken: arming (PASSIVE_LEVEL, around the opening and closing of
+ * sessions and the registering of callbacks; no callback takes it), the books (a fast mutex, APC_LEVEL, around
+ * the policy and everything of the first half), then one of the spin locks of outbox.c, controllers.c and
+ * workers.c (DISPATCH_LEVEL; nothing is called with it held that may wait, complete a request or call back). No
+ * thread waits for an answer with a lock held, and every wait has a bound.
  *
  * Every function may be called at PASSIVE_LEVEL and APC_LEVEL, unless its comment says otherwise. */
 #ifndef CBPD_KERNEL_H
