@@ -2,10 +2,13 @@
  * event. Requests are sent in the calling thread, which plays one of the controller's. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cbp_kernel_control.h"
 #include "ruleset_build.h"
 #include "stage.h"
+
+enum { SLOWNESS_US = 300 };
 
 void controller_open(struct controller *controller, uint32_t pid)
 {
@@ -15,7 +18,7 @@ void controller_open(struct controller *controller, uint32_t pid)
     controller->thread = thread_create(pid + 4, controller->process);
     actor_set(controller->thread);
     controller->file = io_open(CBP_KERNEL_DEVICE_NAME, &status);
-    controller->is_dead = false;
+    controller->is_dead = controller->is_slow = false;
 }
 
 struct io_file *controller_hold(struct controller *controller)
@@ -43,6 +46,8 @@ static uint32_t request(struct controller *controller, const void *message, uint
     struct io_file *file = controller_hold(controller);
     if (!file)
         return CODE_CLOSED;
+    if (controller->is_slow) /* the handle may be closed before the driver gets the request */
+        usleep(SLOWNESS_US);
     struct io_request *sent = io_send(file, CBP_KERNEL_REQUEST, message, size, reply, reply_size);
     if (!io_is_complete(sent))
         wrong("a REQUEST of type %u does not end at once", header->type);
@@ -87,9 +92,18 @@ uint32_t controller_session(struct controller *controller, const struct session_
     return controller_request(controller, &settings, sizeof settings, NULL);
 }
 
-uint32_t controller_ask_all(struct controller *controller, uint32_t session_id)
+/* Changes one bit of the block, and says what becomes of it: what its own check says of it. */
+static uint32_t spoil(unsigned char *block, size_t size, struct random *random)
 {
-    const struct cbpi_rule rule = {.rule_id = 1, .match = CBP_RULE_MATCH_ALL, .action = CBP_ACTION_ASK};
+    uint32_t bit = random_below(random, (uint32_t) size * 8);
+    block[bit / 8] = (unsigned char) (block[bit / 8] ^ 1u << bit % 8);
+    return cbpd_ruleset_validate(block, size);
+}
+
+uint32_t controller_rule_all(struct controller *controller, uint32_t session_id, uint32_t action,
+                             struct random *spoiling, uint32_t *expected)
+{
+    const struct cbpi_rule rule = {.rule_id = 1, .match = CBP_RULE_MATCH_ALL, .action = action};
     struct cbp_ruleset *block;
     size_t size;
     if (cbpi_ruleset_build(CBP_COMPARE_UTF16, &rule, 1, &block, &size) != 0)
@@ -98,11 +112,18 @@ uint32_t controller_ask_all(struct controller *controller, uint32_t session_id)
     *rules = (struct cbp_rules){.header = header_of(CBP_MESSAGE_RULES, sizeof *rules, 3),
                                 .session_id = session_id,
                                 .block_size = size};
+    if (spoiling)
+        *expected = spoil((unsigned char *) block, size, spoiling);
     memcpy(rules + 1, block, size);
     uint32_t error = controller_request(controller, rules, (uint32_t) (sizeof *rules + size), NULL);
     free(rules);
     free(block);
     return error;
+}
+
+uint32_t controller_ask_all(struct controller *controller, uint32_t session_id)
+{
+    return controller_rule_all(controller, session_id, CBP_ACTION_ASK, NULL, NULL);
 }
 
 uint32_t controller_arm(struct controller *controller, uint32_t session_id, const char *altitude,

@@ -14,6 +14,7 @@ enum {
     LONG_MS = 6000,
     SILENCE_MS = 60000,
     SLICE_MS = 250,
+    TICK_MS = 1700,     /* a long one, so that there is time before it */
     LATENESS_MS = 1000, /* on the wall: how late a busy machine may be */
     NS_PER_MS = 1000000
 };
@@ -82,6 +83,18 @@ static void answer_late(struct controller *controller, struct solo_operation *op
     expect_code(solo_move_deadline(controller, &message, LONG_MS), CBP_ERROR_TIMEOUT, "a late move");
 }
 
+/* The operation has not noticed yet that its time is over, because the system's clock has not ticked. */
+static void answer_before_tick(struct controller *controller, struct solo_operation *operation)
+{
+    union solo_message message;
+    struct cbp_kernel_counts counts;
+    receive(controller, &message);
+    while (time_now_ns() <= message.message.header.deadline_ns)
+        (void) beat(controller, &counts);
+    expect_code(solo_answer(controller, &message, 5), CBP_ERROR_TIMEOUT, "an answer just after the deadline");
+    beat_until_over(controller, operation);
+}
+
 static void lengthen(struct controller *controller, struct solo_operation *operation)
 {
     union solo_message message;
@@ -132,6 +145,8 @@ static const struct trial trials[] = {
     {"answered late", FAST, TIMEOUT_MS, CBP_TIMEOUT_ACTION_ALLOW, answer_late, TIMEOUT_MS, STATUS_SUCCESS, 1},
     {"answered late, deny", FAST, TIMEOUT_MS, CBP_TIMEOUT_ACTION_DENY, answer_late, TIMEOUT_MS,
      STATUS_TIMED_OUT, 1},
+    {"answered before the clock ticks", FAST, TIMEOUT_MS, CBP_TIMEOUT_ACTION_ALLOW, answer_before_tick,
+     TIMEOUT_MS, STATUS_SUCCESS, 1},
     {"moved to later", FAST, TIMEOUT_MS, CBP_TIMEOUT_ACTION_ALLOW, lengthen, LONG_MS, STATUS_SUCCESS, 1},
     {"moved to earlier", FAST, TIMEOUT_MS, CBP_TIMEOUT_ACTION_ALLOW, shorten, SHORT_MS, STATUS_SUCCESS, 1},
     {"no deadline", FAST, 0, CBP_TIMEOUT_ACTION_ALLOW, answer_at_leisure, LONG_MS, STATUS_ACCESS_DENIED, 0},
@@ -166,6 +181,7 @@ static void run_trial(struct image *image, const struct trial *trial)
                                 .timeout_action = trial->timeout_action};
     verdicts_context("mode deadline: %s", trial->name);
     time_scale(trial->scale);
+    time_tick_ms(trial->play == answer_before_tick ? TICK_MS : 0);
     solo_open(image, &controller);
     expect_code(controller_session(&controller, &wish), 0, "SESSION");
     expect_code(controller_ask_all(&controller, SOLO_SESSION), 0, "RULES");
@@ -178,6 +194,7 @@ static void run_trial(struct image *image, const struct trial *trial)
     solo_close(&controller, self);
     check_trial(trial, &operation, &counts);
     time_scale(1);
+    time_tick_ms(0);
 }
 
 void deadline_run(struct image *image, const struct options *options)

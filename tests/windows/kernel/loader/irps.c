@@ -247,8 +247,8 @@ void io_cancel(struct io_request *request)
     verdicts_doing("between requests");
 }
 
-struct io_request *io_send(struct io_file *file, uint32_t code, const void *input, uint32_t input_size,
-                           void *output, uint32_t output_size)
+struct io_request *io_prepare(struct io_file *file, uint32_t code, const void *input, uint32_t input_size,
+                              void *output, uint32_t output_size)
 {
     uint32_t size = input_size > output_size ? input_size : output_size;
     struct io_request *request = make_request(file, IRP_MJ_DEVICE_CONTROL);
@@ -264,7 +264,19 @@ struct io_request *io_send(struct io_file *file, uint32_t code, const void *inpu
         request->irp->SystemBuffer = pool_take(size, BUFFER_TAG, false);
         memcpy(request->irp->SystemBuffer, input, input_size);
     }
+    return request;
+}
+
+void io_start(struct io_request *request)
+{
     dispatch(request);
+}
+
+struct io_request *io_send(struct io_file *file, uint32_t code, const void *input, uint32_t input_size,
+                           void *output, uint32_t output_size)
+{
+    struct io_request *request = io_prepare(file, code, input, input_size, output, output_size);
+    io_start(request);
     return request;
 }
 

@@ -72,6 +72,7 @@ void wait_on_word(uint32_t *word, uint32_t value); /* while it has that value; m
 bool wait_on_word_for(uint32_t *word, uint32_t value, int64_t ns); /* false: the time has passed */
 void wake_word(uint32_t *word, int count);
 uint64_t time_now_ns(void);              /* as the driver sees it */
+void time_tick_ms(unsigned length);      /* waits end with a tick of the system's clock; 0: at once */
 void time_scale(unsigned factor);        /* the driver's seconds pass that many times as fast */
 void time_slice_limit_ms(unsigned most); /* a longer wait is a violation; 0: any is allowed */
 extern const struct export wait_exports[];
@@ -130,6 +131,10 @@ void io_release(struct io_file *file);
 /* Sends a control request; the buffers stay the caller's and must live until it has ended. */
 struct io_request *io_send(struct io_file *file, uint32_t code, const void *input, uint32_t input_size,
                            void *output, uint32_t output_size);
+/* Does that in two steps: between them, and in between the driver's own steps, others may cancel it. */
+struct io_request *io_prepare(struct io_file *file, uint32_t code, const void *input, uint32_t input_size,
+                              void *output, uint32_t output_size);
+void io_start(struct io_request *request);
 bool io_is_complete(const struct io_request *request);
 void io_wait(struct io_request *request);
 void io_cancel(struct io_request *request);

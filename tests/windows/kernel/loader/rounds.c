@@ -10,6 +10,7 @@ enum {
     CONTROLLER_PID = 0x8000,
     CONTROLLER_STEP = 0x400,
     CHURNER_PID = 0x9000,
+    CHURNER_SESSION = 9,
     HASTE = 40, /* how much faster time passes in a hasty round */
     TIMEOUT_MS = 3000,
     LONG_TIMEOUT_MS = 600000,
@@ -61,8 +62,19 @@ static void beat(struct player *player)
     }
 }
 
-/* Another controller comes and goes, so that callbacks are armed and disarmed and places are used again. It has
- * no rules, and is told nothing. */
+/* Sends rules: good ones, after which the session is told what happens, and asked nothing; or bad ones. */
+static void send_rules(struct controller *controller, struct random *random)
+{
+    uint32_t expected = 0;
+    bool is_bad = random_below(random, 2);
+    uint32_t code =
+        controller_rule_all(controller, CHURNER_SESSION, CBP_ACTION_ALLOW, is_bad ? random : NULL, &expected);
+    if (code != expected)
+        wrong("a rule block ends with %u, and should with %u", code, expected);
+}
+
+/* Another controller comes and goes, so that callbacks are armed and disarmed and places are used again. It
+ * receives nothing of what it is told. */
 static void churn(struct player *player)
 {
     struct scene *scene = player->context;
@@ -70,19 +82,24 @@ static void churn(struct player *player)
     for (uint32_t i = 0; !is_over(scene); i++) {
         controller_open(&controller, CHURNER_PID + i % 64 * 16);
         if (controller.file) {
-            struct session_wish wish = {.session_id = 9, .events = ALL_EVENTS, .timeout_ms = LONG_TIMEOUT_MS};
+            struct session_wish wish = {
+                .session_id = CHURNER_SESSION, .events = ALL_EVENTS, .timeout_ms = LONG_TIMEOUT_MS};
             expect(controller_hello(&controller), "HELLO");
             expect(controller_session(&controller, &wish), "SESSION of the churner");
             if (random_below(&player->random, 2))
-                expect(controller_arm(&controller, 9, "385000.5", false), "KERNEL_SESSION of the churner");
+                send_rules(&controller, &player->random);
             if (random_below(&player->random, 2))
-                expect(controller_close_session(&controller, 9), "SESSION_CLOSE of the churner");
+                expect(controller_arm(&controller, CHURNER_SESSION, "385000.5", false),
+                       "KERNEL_SESSION of the churner");
+            if (random_below(&player->random, 2))
+                expect(controller_close_session(&controller, CHURNER_SESSION),
+                       "SESSION_CLOSE of the churner");
             if (random_below(&player->random, 4) == 0)
                 controller_die(&controller, false);
             controller_close_file(&controller);
         }
         controller_forget(&controller);
-        usleep(random_below(&player->random, 1000));
+        usleep(random_below(&player->random, 2000));
     }
 }
 
@@ -116,6 +133,7 @@ static void open_session(struct scene *scene, unsigned index)
                           .session = index,
                           .count = scene->round->workers,
                           .manners = scene->round->manners,
+                          .rival = scene->count > 1 ? &scene->controllers[1 - index] : NULL,
                           .bystander = scene->originators.processes[0]};
     crew_start(crew, scene->round->seed);
     crew_wait_ready(crew);
@@ -171,9 +189,12 @@ static void end_session(struct scene *scene, unsigned index)
 
 static void end_file(struct scene *scene, unsigned index)
 {
-    actor_set(scene->controllers[index].thread);
+    struct controller *controller = &scene->controllers[index];
+    actor_set(controller->thread);
+    controller->is_slow = true;
+    usleep(random_below(&scene->random, 1000));
     oracle_session_ends(index);
-    controller_close_file(&scene->controllers[index]);
+    controller_close_file(controller);
     crew_join(&scene->crews[index], false);
 }
 

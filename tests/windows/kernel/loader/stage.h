@@ -78,6 +78,7 @@ struct controller {
     pthread_mutex_t lock;
     struct io_file *file; /* NULL: closed */
     bool is_dead;         /* its threads send nothing any more */
+    bool is_slow;         /* they are interrupted between taking the handle and sending */
 };
 void controller_open(struct controller *controller, uint32_t pid);
 struct io_file *controller_hold(struct controller *controller); /* NULL: closed, or dead */
@@ -91,6 +92,9 @@ struct session_wish {
     uint64_t altitude;
 };
 uint32_t controller_session(struct controller *controller, const struct session_wish *wish);
+/* Sends one rule for all. spoiling (may be NULL): one bit of the block is wrong, and *expected gets the code. */
+uint32_t controller_rule_all(struct controller *controller, uint32_t session_id, uint32_t action,
+                             struct random *spoiling, uint32_t *expected);
 uint32_t controller_ask_all(struct controller *controller, uint32_t session_id); /* one rule: ask about all */
 uint32_t controller_arm(struct controller *controller, uint32_t session_id, const char *altitude,
                         bool is_strict);
@@ -111,6 +115,7 @@ struct crew {
     unsigned session; /* of the stage; its id is the same */
     unsigned count;
     struct manners manners;
+    struct controller *rival;     /* of another session; NULL: there is none */
     struct nt_process *bystander; /* with which a worker does something itself */
     uint32_t running;             /* atomic */
     struct player players[WORKERS_MAX];

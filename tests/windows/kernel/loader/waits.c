@@ -20,6 +20,7 @@ enum {
 
 static unsigned scale = 1;
 static int64_t slice_limit_ns;
+static uint64_t tick_ns; /* of the driver's time */
 
 void time_scale(unsigned factor)
 {
@@ -29,6 +30,11 @@ void time_scale(unsigned factor)
 void time_slice_limit_ms(unsigned most)
 {
     slice_limit_ns = (int64_t) most * NS_PER_MS;
+}
+
+void time_tick_ms(unsigned length)
+{
+    tick_ns = (uint64_t) length * NS_PER_MS;
 }
 
 static uint64_t clock_ns(clockid_t clock)
@@ -151,6 +157,16 @@ static void check_wait(const char *function, const int64_t *timeout)
                   (long long) (timeout_ns(timeout, function) / NS_PER_MS));
 }
 
+/* Gives when a wait ends on the clock of Linux. Documentation, KeWaitForSingleObject, Remarks: a timeout is
+ * noticed with a tick of the system's clock, so a thread may wait longer, and not shorter. */
+static uint64_t end_of(const int64_t *timeout)
+{
+    uint64_t end = time_now_ns() + (uint64_t) timeout_ns(timeout, "");
+    if (tick_ns > 0)
+        end = (end + tick_ns - 1) / tick_ns * tick_ns;
+    return end / scale;
+}
+
 /* KeWaitForSingleObject. Documentation, Remarks: with a timeout of 0 at most DISPATCH_LEVEL, otherwise at most
  * APC_LEVEL and in a thread that may wait. Only events are waited for. */
 static NTAPI NTSTATUS KeWaitForSingleObject(void *object, int reason, UCHAR mode, BOOLEAN is_alertable,
@@ -167,7 +183,7 @@ static NTAPI NTSTATUS KeWaitForSingleObject(void *object, int reason, UCHAR mode
         return take_signal(event) ? STATUS_SUCCESS : STATUS_TIMEOUT;
     }
     check_wait("KeWaitForSingleObject", timeout);
-    uint64_t end = timeout ? clock_ns(CLOCK_MONOTONIC) + (uint64_t) timeout_ns(timeout, "") / scale : 0;
+    uint64_t end = timeout ? end_of(timeout) : 0;
     while (!take_signal(event)) {
         uint64_t now = timeout ? clock_ns(CLOCK_MONOTONIC) : 0;
         if (!timeout)

@@ -47,9 +47,13 @@ static NTSTATUS receive(struct player *player, uint64_t id, uint32_t room, uint6
     if (!file)
         return STATUS(CODE_CLOSED);
     struct io_request *request =
-        io_send(file, CBP_KERNEL_RECEIVE, &message, sizeof message, &worker->buffer, room);
+        io_prepare(file, CBP_KERNEL_RECEIVE, &message, sizeof message, &worker->buffer, room);
     offer_to_cancel(worker, request);
-    if (happens(player, crew->manners.cancel)) {
+    bool is_cancelled = happens(player, crew->manners.cancel), is_early = random_below(&player->random, 2);
+    if (is_cancelled && is_early)
+        io_cancel(request);
+    io_start(request);
+    if (is_cancelled && !is_early) {
         usleep(random_below(&player->random, CANCEL_DELAY_US));
         io_cancel(request);
     }
@@ -100,6 +104,11 @@ static void send_strays(struct player *player)
     code = send_answer(worker, &answer);
     if (code != CBP_ERROR_NOT_FOUND && code != CODE_CLOSED)
         wrong("an answer to a session that is not there ends with %u", code);
+    answer = answer_for(worker, CBP_ERROR_GEN_FAILURE, 0);
+    code = worker->crew->rival ? controller_request(worker->crew->rival, &answer, sizeof answer, NULL)
+                               : CODE_CLOSED;
+    if (code != CBP_ERROR_NOT_FOUND && code != CODE_CLOSED)
+        wrong("an answer of another controller ends with %u", code);
 }
 
 static void ask_for_token(struct worker *worker)
@@ -133,7 +142,11 @@ static void answer(struct player *player, struct told *told)
     uint32_t code, access;
     oracle_decide(worker->crew->session, &worker->buffer.message, &code, &access);
     struct cbp_kernel_answer message = answer_for(worker, code, access);
+    uint64_t deadline_ns = worker->buffer.message.header.deadline_ns;
+    bool is_late = deadline_ns != 0 && time_now_ns() > deadline_ns && manners->deadline == 0;
     uint32_t result = send_answer(worker, &message);
+    if (result == 0 && is_late)
+        wrong("an answer after its deadline is accepted");
     if (result == 0)
         oracle_answered(told, code, access);
     else if (result != CODE_CLOSED && result != CBP_ERROR_TIMEOUT &&
@@ -183,12 +196,33 @@ static void handle(struct player *player, struct told *told)
         answer(player, told);
 }
 
+/* Gets the message of which only the fixed part has come: with a buffer of its size, and not with one of a byte
+ * less. False: it has expired or was let go, or there is no file any more. */
+static bool receive_whole(struct player *player, bool *is_closed)
+{
+    struct worker *worker = player->context;
+    const struct cbp_event_message *message = &worker->buffer.message;
+    uint64_t id = message->header.id, size;
+    uint32_t whole = message->header.size;
+    NTSTATUS status = receive(player, id, whole - 1, &size);
+    if (status == STATUS_SUCCESS)
+        wrong("a message of %u bytes is given into a buffer of one less", whole);
+    if (status == STATUS_BUFFER_OVERFLOW)
+        status = receive(player, id, whole, &size);
+    *is_closed = status == STATUS(CODE_CLOSED);
+    if (status != STATUS_SUCCESS)
+        return false;
+    if (message->header.id != id || size != whole)
+        wrong("a receive by id gives another message, or a part of it");
+    return true;
+}
+
 /* Receives one message and handles it. False: the worker has to end. */
 static bool work(struct player *player)
 {
     struct worker *worker = player->context;
     uint64_t size;
-    bool is_small = happens(player, worker->crew->manners.small);
+    bool is_closed = false, is_small = happens(player, worker->crew->manners.small);
     NTSTATUS status = receive(player, 0, is_small ? sizeof worker->buffer.message : BUFFER_SIZE, &size);
     bool is_partial = status == STATUS_BUFFER_OVERFLOW;
     if (status == STATUS_CANCELLED)
@@ -198,16 +232,8 @@ static bool work(struct player *player)
     if (status != STATUS_SUCCESS && !is_partial)
         wrong("a receive ends with 0x%x", (unsigned) status);
     struct told *told = oracle_deliver(worker->crew->session, &worker->buffer.message, size, is_partial);
-    if (is_partial) {
-        uint64_t id = worker->buffer.message.header.id;
-        status = receive(player, id, BUFFER_SIZE, &size);
-        if (status == STATUS(CODE_CLOSED))
-            return false;
-        if (status != STATUS_SUCCESS) /* it has expired, or was let go */
-            return true;
-        if (worker->buffer.message.header.id != id)
-            wrong("a receive by id gives another message");
-    }
+    if (is_partial && !receive_whole(player, &is_closed))
+        return !is_closed;
     if ((worker->buffer.message.item0.flags & CBP_EVENT_FLAG_HELD) != 0)
         handle(player, told);
     return true;
