@@ -39,6 +39,8 @@ struct request {
 
 static pthread_mutex_t request_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct request live = {.next = &live, .previous = &live};
+bool shim_is_next_cancelled;
+void (*shim_before_cancel_routine)(void);
 
 /* ---- Making and completing ---- */
 
@@ -278,7 +280,10 @@ struct shim_call *shim_call_start(struct shim_file *file, uint32_t code, const v
         return call;
     }
     call->output_max = output_max;
-    give_buffers(call, make_request(call, IRP_MJ_DEVICE_CONTROL), code, input, input_size);
+    struct request *request = make_request(call, IRP_MJ_DEVICE_CONTROL);
+    request->irp.Cancel = request->is_cancelled = shim_is_next_cancelled;
+    shim_is_next_cancelled = false;
+    give_buffers(call, request, code, input, input_size);
     send(call, IRP_MJ_DEVICE_CONTROL);
     return call;
 }
@@ -329,6 +334,8 @@ static bool cancel(struct request *request, KIRQL irql)
         IoReleaseCancelSpinLock(irql);
         return false;
     }
+    if (shim_before_cancel_routine)
+        shim_before_cancel_routine();
     struct shim_thread before = *shim_self();
     routine(request->location.DeviceObject, &request->irp);
     shim_cancel_lock_check();
