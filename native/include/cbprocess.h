@@ -475,8 +475,16 @@ CBP_API uint32_t CBP_CALL cbp_driver_version(const char *product_guid, const cha
 /* These calls install or update a driver from the package at package_path, into target_folder (NULL or "":
  * the usual place), and remove it again; flags are INSTALL_ bits, or UNINSTALL_ bits. *must_reboot is 1 if
  * only a restart of the machine completes it. For a driver that needs no installation nothing is done, the
- * paths are not looked at and no privilege is needed. CBP_ERROR_NOT_SUPPORTED for a driver that is not part
- * of this build. */
+ * paths are not looked at and no privilege is needed. Products share a driver; it goes with the last one.
+ * After an error everything is as it was. CBP_ERROR_NOT_SUPPORTED for a driver that is not part of this
+ * build. Of a driver that is installed: CBP_ERROR_PRIVILEGE_NOT_HELD without administrative rights, before
+ * anything is touched; CBP_ERROR_FILE_NOT_FOUND and CBP_ERROR_PATH_NOT_FOUND for the package and the folder,
+ * CBP_ERROR_FILE_NOT_FOUND too if this product has not installed the driver that it uninstalls;
+ * CBP_ERROR_BAD_FORMAT for a file that is no package, or one for another machine; CBP_ERROR_INVALID_DATA for
+ * a damaged one; CBP_ERROR_INVALID_IMAGE_HASH if its signature is missing or does not hold here;
+ * CBP_ERROR_ALREADY_EXISTS if another product has a service of the driver's name; CBP_ERROR_BUSY while
+ * another program installs it, or a restart has to complete that it was uninstalled;
+ * CBP_ERROR_INVALID_PARAMETER without a package, or without a flag that says what is to be uninstalled. */
 CBP_API uint32_t CBP_CALL cbp_driver_install(const char *product_guid, const char *driver,
                                              const char *package_path, const char *target_folder,
                                              uint32_t flags, uint32_t *must_reboot);
