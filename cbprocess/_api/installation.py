@@ -27,8 +27,9 @@ class Installation:
     in a handler (error 1131). product_guid is the application's own GUID in braces; anything else, and a
     value of the wrong type, is error 87.
 
-    The drivers for process trees (ptrace) and the simulated one need no installation. They are running, and
-    have the version of the package; there is nothing to install or to take away."""
+    The drivers for process trees (ptrace, debug) and the simulated one need no installation. They are
+    running, and have the version of the package; there is nothing to install or to take away. The kernel
+    driver is installed for products: each has its own GUID, and they share one driver."""
 
     __slots__ = ()
 
@@ -64,7 +65,11 @@ class Installation:
         it.
 
         Where the driver needs no installation, nothing is done, the paths are not looked at, and no privilege
-        is needed. Elsewhere error 1314 without administrative rights."""
+        is needed. The kernel driver is installed as a whole or not at all, and a newer one than the package's
+        stays. Its errors: 1314 without administrative rights; 2 or 3 if the package or the folder is not
+        there; 11 if the package is none, or for another machine; 13 if it is damaged; 577 if its signature is
+        missing or does not hold on this machine; 183 if another product has a service of its name; 170 while
+        another program installs it, or a restart has to complete an uninstall()."""
         if additional is not None:
             checked_int(additional, "additional", 0, UINT32_MAX)
         return self._change_driver(
@@ -75,7 +80,9 @@ class Installation:
         self, cab_file_name: str | None, product_guid: str, installed_path: str | None, flags: int
     ) -> bool:
         """Takes this instance's driver away again; the arguments are those that install() got, but for flags,
-        which are UNINSTALL_ bits. The rest is as for install()."""
+        which are UNINSTALL_ bits. The rest is as for install(). The kernel driver goes with the last product
+        that has installed it; it is found without the paths, which are not looked at. Errors: 2 if this
+        product has not installed it, 87 if flags are 0."""
         return self._change_driver(
             "cbp_driver_uninstall", cab_file_name, product_guid, installed_path, flags, "installed_path"
         )
