@@ -154,6 +154,13 @@ TEST(an_abbreviated_path_is_the_long_one_to_rules)
 
 /* ---- Which process is meant ---- */
 
+static uint64_t process_count(void)
+{
+    struct cbp_kernel_counts counts;
+    CHECK_EQ(actor_beat(&actor, 0, &counts), 0);
+    return counts.supervised;
+}
+
 TEST(children_inherit_from_the_creator_and_not_from_the_parent)
 {
     struct cbpi_rule rule = rule_by_name(1, "cmd.exe", CBP_ACTION_DENY, 5);
@@ -176,11 +183,28 @@ TEST(an_id_that_is_given_out_again_inherits_nothing)
     begin(&rule, 1);
     CHECK_EQ(create_program(CHILD_PID, PATH_TO(L"evil.exe")), STATUS_SUCCESS);
     free(expect_told(CBP_PROC_EVT_PROCESS_CREATION, CHILD_PID));
+    uint64_t before = process_count();
     shim_process_remove(CHILD_PID, 0); /* the driver is not told of its end */
     CHECK_EQ(create_program(CHILD_PID, PATH_TO(L"good.exe")), STATUS_SUCCESS);
+    CHECK_EQ(process_count(), before);
     CHECK_EQ(create_as(CHILD_PID, CHILD_TID, CHILD_PID, GRANDCHILD_PID, PATH_TO(L"child.exe")),
              STATUS_SUCCESS);
     CHECK(actor_has_nothing(&actor, 0));
+    end();
+}
+
+TEST(a_child_is_protected_with_its_creator_where_the_rule_says_so)
+{
+    struct cbpi_rule rule = rule_by_name(1, "bank.exe", CBP_ACTION_STRIP, CBP_PROCESS_TERMINATE);
+    begin(&rule, 1);
+    CHECK_EQ(create_as(VICTIM_PID, VICTIM_TID, SHELL_PID, CHILD_PID, PATH_TO(L"a.exe")), STATUS_SUCCESS);
+    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID, CBP_PROCESS_TERMINATE), CBP_PROCESS_TERMINATE);
+    rule.rule_id = 2;
+    rule.flags = CBP_RULE_FLAG_CHILDREN;
+    CHECK_EQ(actor_rules(&actor, 0, &rule, 1), 0);
+    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID, CBP_PROCESS_TERMINATE), 0); /* it lives already */
+    CHECK_EQ(create_as(VICTIM_PID, VICTIM_TID, SHELL_PID, CHILD_PID + 8, PATH_TO(L"a.exe")), STATUS_SUCCESS);
+    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID + 8, CBP_PROCESS_TERMINATE), 0);
     end();
 }
 
@@ -195,13 +219,6 @@ TEST(a_process_with_another_ones_id_is_found_by_its_start_time)
     shim_process_add(&(struct shim_process_plan){CHILD_PID, SHELL_PID, PATH_TO(L"bank.exe"), SHIM_USER});
     CHECK_EQ(open_as(USER_PID, 4004, CHILD_PID, CBP_PROCESS_TERMINATE), 0);
     end();
-}
-
-static uint64_t process_count(void)
-{
-    struct cbp_kernel_counts counts;
-    CHECK_EQ(actor_beat(&actor, 0, &counts), 0);
-    return counts.supervised;
 }
 
 TEST(the_books_keep_no_process_that_has_gone)
