@@ -99,7 +99,7 @@ static void expire(struct cbpd_message *message)
     cbpd_settle(message, CBPD_EXPIRED);
 }
 
-/* Gives up what is overdue, and the time until the next look. With the lock. */
+/* Gives up what is overdue. Returns after how many nanoseconds to look again. With the lock. */
 static uint64_t look(struct cbpd_pending *pending, uint64_t now_ns)
 {
     uint64_t slice_ns = SLICE_MS * CBP_NS_PER_MS;

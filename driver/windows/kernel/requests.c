@@ -15,13 +15,12 @@ struct serving {
     } out;
 };
 
-/* Finds the session in its place. Gives a Win32 code. The books are not held. */
-static uint32_t find_session(const struct cbpd_controller *controller, uint32_t session_id)
+/* Locks the books and finds the session in them. Gives a Win32 code, and the books in any case. */
+static uint32_t lock_session(const struct serving *self, uint32_t session_id, struct cbpd_policy **policy,
+                             uint32_t *place)
 {
-    uint32_t place;
-    uint32_t error = cbpd_find_session(cbpd_books_lock(), cbpd_controller_id(controller), session_id, &place);
-    cbpd_books_unlock();
-    return error;
+    *policy = cbpd_books_lock();
+    return cbpd_find_session(*policy, cbpd_controller_id(self->controller), session_id, place);
 }
 
 static uint32_t serve_hello(struct serving *self)
@@ -55,12 +54,10 @@ static uint32_t serve_session_close(struct serving *self)
 /* ---- Rules ---- */
 
 /* Copies and validates the block behind the message. It may be long, so nothing else waits for it. */
-static uint32_t make_set(const struct serving *self, struct cbpd_rule_set **set)
+static uint32_t make_set(const struct serving *self, const struct cbpd_host *host, struct cbpd_rule_set **set)
 {
     const struct cbp_rules *request = self->message;
     size_t size = (size_t) request->block_size;
-    const struct cbpd_host *host = cbpd_books_lock()->host; /* does not change */
-    cbpd_books_unlock();
     void *block = cbpd_pool_allocate(size);
     if (!block)
         return CBP_ERROR_NOT_ENOUGH_MEMORY;
@@ -72,15 +69,16 @@ static uint32_t make_set(const struct serving *self, struct cbpd_rule_set **set)
 static uint32_t serve_rules(struct serving *self)
 {
     const struct cbp_rules *request = self->message;
+    struct cbpd_policy *policy;
     struct cbpd_rule_set *set;
-    uint32_t place;
-    uint32_t error = find_session(self->controller, request->session_id);
+    uint32_t place, error = lock_session(self, request->session_id, &policy, &place);
+    const struct cbpd_host *host = policy->host; /* does not change */
+    cbpd_books_unlock();
     if (error == 0)
-        error = make_set(self, &set);
+        error = make_set(self, host, &set);
     if (error != 0)
         return error;
-    struct cbpd_policy *policy = cbpd_books_lock();
-    error = cbpd_find_session(policy, cbpd_controller_id(self->controller), request->session_id, &place);
+    error = lock_session(self, request->session_id, &policy, &place); /* it may have closed meanwhile */
     if (error == 0)
         error = cbpd_can_install(policy, request, place, set);
     if (error == 0)
@@ -96,10 +94,8 @@ static uint32_t serve_rules(struct serving *self)
 static uint32_t serve_launch(struct serving *self)
 {
     const struct cbp_launch *request = self->message;
-    uint32_t place;
-    struct cbpd_policy *policy = cbpd_books_lock();
-    uint32_t error =
-        cbpd_find_session(policy, cbpd_controller_id(self->controller), request->session_id, &place);
+    struct cbpd_policy *policy;
+    uint32_t place, error = lock_session(self, request->session_id, &policy, &place);
     if (error == 0)
         error =
             cbpd_launcher_set(self->controller, request->session_id, request->thread_id, request->rule_id);
@@ -110,12 +106,11 @@ static uint32_t serve_launch(struct serving *self)
 static uint32_t serve_launch_forget(struct serving *self)
 {
     const struct cbp_launch_forget *request = self->message;
+    struct cbpd_policy *policy;
     uint32_t place;
     if (cbpd_launcher_forget(self->controller, request->session_id, request->rule_id))
         return 0;
-    struct cbpd_policy *policy = cbpd_books_lock();
-    uint32_t error =
-        cbpd_find_session(policy, cbpd_controller_id(self->controller), request->session_id, &place);
+    uint32_t error = lock_session(self, request->session_id, &policy, &place);
     if (error == 0)
         error = cbpd_forget_launch(policy, place, request->rule_id);
     cbpd_books_unlock();
@@ -137,10 +132,8 @@ static uint32_t serve_process_query(struct serving *self)
 static uint32_t serve_worker(struct serving *self)
 {
     const struct cbp_kernel_worker *request = self->message;
-    uint32_t place;
-    struct cbpd_policy *policy = cbpd_books_lock();
-    uint32_t error =
-        cbpd_find_session(policy, cbpd_controller_id(self->controller), request->session_id, &place);
+    struct cbpd_policy *policy;
+    uint32_t place, error = lock_session(self, request->session_id, &policy, &place);
     if (error == 0 && request->is_worker)
         error = cbpd_worker_add(self->controller, request->session_id);
     else if (error == 0)
