@@ -20,11 +20,12 @@ from windows.kernel.wine.firing import State
 
 from cbprocess import CBProcess, constants
 
-# The products that the suites are: each has to have installed the driver.
+# The products that the suites and the C example are: each has to have installed the driver.
 PRODUCTS = (
     "{8A2C35C1-52BE-43C5-8C9B-2A4C60D3D9E7}",
     "{0F5D9C5B-6B8F-4B9C-9E59-0B8C8A3B6B10}",
     "{0F5D9C5B-6B8F-4B9C-9E59-0B8C8A3B6B11}",
+    "{6C1F1B0E-9E0B-4B7D-8E55-0B6C7A1D2F10}",
 )
 # Drivers of one group are in one process of Wine's.
 GROUP = "FSFilter Activity Monitor"

@@ -127,8 +127,11 @@ target.communicate(b"\\n")
 
 
 def test_a_program_that_crashes() -> None:
-    crash = "import ctypes, threading; ctypes.windll.kernel32.CreateThread(None, 0, ctypes.c_void_p(1), None, 0, None)"
-    program = [sys.executable, "-S", "-c", crash + "; threading.Event().wait()"]
+    crash = """
+import ctypes, threading
+ctypes.windll.kernel32.CreateThread(None, 0, ctypes.c_void_p(1), None, 0, None)
+threading.Event().wait()"""
+    program = [sys.executable, "-S", "-c", crash]
     with watch() as seen:
         [[child, status]], _, _ = run(SPAWN, *program)
         wait_for(lambda: seen.of(child, "process_termination"))
