@@ -1,7 +1,8 @@
 /* Registers the system's callbacks while there are sessions. Knows no rule and no message.
  *
- * One lock makes opening, closing and arming one after the other. No callback takes it, because whoever has it
- * may wait until callbacks have ended. */
+ * One lock makes opening, closing and arming one after the other. No callback takes it, because its owner may
+ * wait until callbacks have ended. Receives of a session that closes are completed with it held, which is at
+ * PASSIVE_LEVEL, and nothing that completes a request takes it. */
 #include "kernel.h"
 
 enum { ALTITUDE_SIZE_MAX = 32, LOCK_SLICE = 2500000 /* units of 100 ns */ };
