@@ -1,5 +1,6 @@
 /* Runs the unit tests: all, or those with one of the arguments in their file's name or their own. With --list it
- * names them. Prints each failed test, and how many there were. */
+ * names them, with --first it ends after the first failed one, which may last a short time only. Prints each
+ * failed test, and how many there were. */
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -9,7 +10,7 @@
 
 #include "test.h"
 
-enum { TIMEOUT_S = 300, COUNTS_MAX = 32, RULE_STATUS_SIZE = 4096 };
+enum { LIMIT_S = 120, SHORT_LIMIT_S = 15, COUNTS_MAX = 32, RULE_STATUS_SIZE = 4096 };
 
 static struct test *tests;
 static int counts_pipe[2] = {-1, -1};
@@ -92,7 +93,7 @@ static bool is_wanted(const struct test *test, char **names)
     return false;
 }
 
-static bool passes(const struct test *test)
+static bool passes(const struct test *test, unsigned limit_s)
 {
     int status;
     struct timespec start, end;
@@ -100,7 +101,7 @@ static bool passes(const struct test *test)
     fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
-        alarm(TIMEOUT_S);
+        alarm(limit_s);
         test->run();
         exit(0);
     }
@@ -119,15 +120,17 @@ int main(int argc, char **argv)
 {
     unsigned run_count = 0, failed_count = 0;
     bool lists = argc > 1 && strcmp(argv[1], "--list") == 0;
+    bool ends_early = argc > 1 && strcmp(argv[1], "--first") == 0;
+    char **names = argv + 1 + (lists || ends_early);
     if (pipe(counts_pipe) != 0)
         return 1;
-    for (struct test *test = tests; test; test = test->next) {
+    for (struct test *test = tests; test && !(ends_early && failed_count > 0); test = test->next) {
         if (lists)
             printf("%s\n", test->name);
-        if (lists || !is_wanted(test, argv + 1))
+        if (lists || !is_wanted(test, names))
             continue;
         run_count++;
-        failed_count += !passes(test);
+        failed_count += !passes(test, ends_early ? SHORT_LIMIT_S : LIMIT_S);
     }
     close(counts_pipe[1]);
     read_counts();

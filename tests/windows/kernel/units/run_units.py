@@ -47,7 +47,9 @@ def build(flavour: str, folder: Path, driver: Path | None) -> Path:
     return into
 
 
-def run_tests(flavour: str, folder: Path, tests: list[str]) -> bool:
+def run_tests(flavour: str, folder: Path, first: bool, tests: list[str]) -> bool:
+    if first:
+        tests = ["--first", *tests]
     before = FIXED_ADDRESSES if flavour == "tsan" else []
     result = subprocess.run([*before, str(folder / "units"), *tests], env={**os.environ, **ENVIRONMENT})
     print(f"units, {flavour}: {'pass' if result.returncode == 0 else 'FAIL'}", flush=True)
@@ -105,10 +107,12 @@ def run_all(options: argparse.Namespace, folder: Path) -> bool:
     passed = True
     for flavour in flavours:
         built = build(flavour, folder, options.driver)
+        if not passed and options.first:
+            break
         if flavour == "fuzz":
             passed &= fuzz(built, options.fuzz_seconds, options.corpus)
         else:
-            passed &= run_tests(flavour, built, options.tests)
+            passed &= run_tests(flavour, built, options.first, options.tests)
     return passed
 
 
@@ -119,6 +123,7 @@ def main() -> int:
     parser.add_argument("--build", type=Path, metavar="FOLDER", help="where to build (a temporary folder)")
     parser.add_argument("--driver", type=Path, metavar="FOLDER", help="a copy of driver/ to test instead")
     parser.add_argument("--flavour", action="append", choices=list(COMPILERS), help="which to run (all)")
+    parser.add_argument("--first", action="store_true", help="end after the first test that fails")
     parser.add_argument("tests", nargs="*", metavar="TEST", help="a part of a test's name or file's name")
     options = parser.parse_args()
     if missing_tools():
