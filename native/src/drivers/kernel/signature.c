@@ -157,7 +157,9 @@ uint32_t cbpi_signature_check(const WCHAR *driver, const WCHAR *catalog, bool *i
         return cbpi_fail(CBP_ERROR_INVALID_IMAGE_HASH,
                          "the package was changed after it was signed, or its signer is not valid any more");
     if (of_driver == UNSIGNED)
-        return cbpi_fail(CBP_ERROR_INVALID_IMAGE_HASH, "the package is signed by nobody");
+        return cbpi_fail(CBP_ERROR_INVALID_IMAGE_HASH,
+                         "the package is signed by nobody, and this machine demands a signature "
+                         "(production-signing.md)");
     return cbpi_fail(CBP_ERROR_INVALID_IMAGE_HASH, "the package's signer is unknown to this machine");
 }
 
