@@ -31,7 +31,8 @@ struct io_request {
 
 struct io_file {
     FILE_OBJECT object;
-    uint32_t pending; /* requests and threads that need it; the closing thread waits for this word */
+    uint32_t is_cleaned; /* atomic: IRP_MJ_CLEANUP has ended */
+    uint32_t pending;    /* requests and threads that need it; the closing thread waits for this word */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -321,12 +322,18 @@ struct io_file *io_open(const char *name, NTSTATUS *status)
     return NULL;
 }
 
+bool io_is_cleaned(const struct io_file *file)
+{
+    return __atomic_load_n(&file->is_cleaned, __ATOMIC_SEQ_CST) != 0;
+}
+
 /* The last handle is closed: IRP_MJ_CLEANUP ends what is pending, and IRP_MJ_CLOSE comes when nothing is. */
 void io_close(struct io_file *file)
 {
     DEVICE_OBJECT *device = file->object.DeviceObject;
     uint32_t pending;
     send_plain(file, IRP_MJ_CLEANUP);
+    __atomic_store_n(&file->is_cleaned, 1, __ATOMIC_SEQ_CST);
     verdicts_doing("waits for the requests of a closed file to end");
     while ((pending = __atomic_load_n(&file->pending, __ATOMIC_SEQ_CST)) != 0)
         wait_on_word(&file->pending, pending);

@@ -128,6 +128,7 @@ struct io_file *io_open(const char *name, NTSTATUS *status);
 void io_close(struct io_file *file); /* cleanup; its requests must end by that; close */
 void io_hold(struct io_file *file);  /* a thread uses the file: it is not gone before io_release() */
 void io_release(struct io_file *file);
+bool io_is_cleaned(const struct io_file *file); /* its last handle is closed, and the driver knows */
 /* Sends a control request; the buffers stay the caller's and must live until it has ended. */
 struct io_request *io_send(struct io_file *file, uint32_t code, const void *input, uint32_t input_size,
                            void *output, uint32_t output_size);

@@ -187,14 +187,38 @@ static void end_session(struct scene *scene, unsigned index)
     controller_close_file(controller);
 }
 
+/* Has taken the file by its handle, and is interrupted: the handle is closed before its requests are sent. They
+ * find no session, and open none. */
+static void straggle(struct player *player)
+{
+    struct controller *ghost = player->context; /* a copy, which still has the file */
+    struct cbp_kernel_counts counts;
+    struct io_file *file = ghost->file;
+    while (!io_is_cleaned(file))
+        usleep(50);
+    struct session_wish wish = {.events = ALL_EVENTS, .timeout_ms = TIMEOUT_MS};
+    expect(controller_hello(ghost), "a late HELLO");
+    if (controller_session(ghost, &wish) != CBP_ERROR_OPERATION_ABORTED)
+        wrong("a session opens after the last handle is closed");
+    if (controller_ask_all(ghost, 0) != CBP_ERROR_NOT_FOUND ||
+        controller_arm(ghost, 0, "385201", false) != CBP_ERROR_NOT_FOUND ||
+        controller_beat(ghost, 0, &counts) != CBP_ERROR_NOT_FOUND)
+        wrong("there is a session after the last handle is closed");
+    io_release(file);
+}
+
 static void end_file(struct scene *scene, unsigned index)
 {
     struct controller *controller = &scene->controllers[index];
     actor_set(controller->thread);
     controller->is_slow = true;
     usleep(random_below(&scene->random, 1000));
+    struct controller ghost = {.file = controller_hold(controller), .process = controller->process};
+    struct player straggler = {.play = straggle, .context = &ghost};
+    players_start(&straggler, 1);
     oracle_session_ends(index);
     controller_close_file(controller);
+    players_join(&straggler, 1);
     crew_join(&scene->crews[index], false);
 }
 

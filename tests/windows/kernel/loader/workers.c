@@ -53,6 +53,8 @@ static NTSTATUS receive(struct player *player, uint64_t id, uint32_t room, uint6
     if (is_cancelled && is_early)
         io_cancel(request);
     io_start(request);
+    if (is_cancelled && is_early && !io_is_complete(request))
+        wrong("a request that was cancelled before the driver got it is pended");
     if (is_cancelled && !is_early) {
         usleep(random_below(&player->random, CANCEL_DELAY_US));
         io_cancel(request);
