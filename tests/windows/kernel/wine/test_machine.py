@@ -144,7 +144,7 @@ def test_doctor() -> None:
 
 def test_monitor() -> None:
     """It is installed for the command line's own product, and prints what others do."""
-    installed = cbprocess("install", "--package", str(FOLDER / "cbprocess.cab"))
+    installed = cbprocess("install", "--cab", str(FOLDER / "cbprocess.cab"))
     assert installed.returncode == 0, installed.stdout + installed.stderr
     output = FOLDER / f"monitor-{os.getpid()}.txt"
     command = [
@@ -199,7 +199,8 @@ def test_the_example_refuses() -> None:
     assert (status, output.strip()) == (0, "5"), lines
     assert [line[0] for line in lines] == ["created", "refused", "ended"]
     status, lines, _output = example("--deny", "*\\hostname.exe", "hostname")
-    assert (status, [line[0] for line in lines]) == (126, ["refused"])
+    # Its own CreateProcess has failed, and it says so.
+    assert (status, [line[0] for line in lines]) == (126, ["refused", "monitor:"])
 
 
 def test_statistics_of_a_storm() -> None:
