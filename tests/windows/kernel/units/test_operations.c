@@ -11,15 +11,21 @@ enum { CHILD_PID = 5000, CHILD_TID = 5004, GRANDCHILD_PID = 5100, OTHER_TID = 10
 
 static struct actor actor;
 
-static void begin_with(uint32_t flags, const struct cbpi_rule *rules, uint32_t count)
+/* A session opens, and its rules come. */
+static void watch(uint32_t flags, const struct cbpi_rule *rules, uint32_t count)
 {
     struct cbp_session_settings settings = {.events = EVENTS_ALL, .altitude = 385000, .flags = flags};
-    machine_start();
     actor_open(&actor, CONTROLLER_PID, CONTROLLER_TID);
     CHECK_EQ(actor_settings(&actor, &settings), 0);
     CHECK_EQ(actor_altitude(&actor, 0, "385201.5", false), 0);
     CHECK_EQ(actor_rules(&actor, 0, rules, count), 0);
     shim_become(SHELL_PID, SHELL_TID);
+}
+
+static void begin_with(uint32_t flags, const struct cbpi_rule *rules, uint32_t count)
+{
+    machine_start();
+    watch(flags, rules, count);
 }
 
 static void begin(const struct cbpi_rule *rules, uint32_t count)
@@ -205,6 +211,26 @@ TEST(a_child_is_protected_with_its_creator_where_the_rule_says_so)
     CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID, CBP_PROCESS_TERMINATE), 0); /* it lives already */
     CHECK_EQ(create_as(VICTIM_PID, VICTIM_TID, SHELL_PID, CHILD_PID + 8, PATH_TO(L"a.exe")), STATUS_SUCCESS);
     CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID + 8, CBP_PROCESS_TERMINATE), 0);
+    end();
+}
+
+TEST(processes_that_run_already_are_known_with_their_creators)
+{
+    struct cbpi_rule rule = rule_by_name(1, "bank.exe", CBP_ACTION_STRIP, CBP_PROCESS_TERMINATE);
+    rule.flags = CBP_RULE_FLAG_CHILDREN;
+    machine_start();
+    shim_process_add(&(struct shim_process_plan){CHILD_PID, VICTIM_PID, PATH_TO(L"a.exe"), SHIM_USER});
+    shim_process_add(&(struct shim_process_plan){GRANDCHILD_PID, CHILD_PID, PATH_TO(L"b.exe"), SHIM_USER});
+    /* This one's parent has ended, and another process has that id. */
+    shim_process_add(&(struct shim_process_plan){5200, 5300, PATH_TO(L"c.exe"), SHIM_USER});
+    shim_process_add(&(struct shim_process_plan){5300, VICTIM_PID, PATH_TO(L"d.exe"), SHIM_USER});
+    shim_process_add(&(struct shim_process_plan){5400, VICTIM_PID, PATH_TO(L"e.exe"), SHIM_USER});
+    shim_process_exits(5400, 1); /* it is ending: nobody will tell of its end */
+    watch(0, &rule, 1);
+    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, GRANDCHILD_PID, CBP_PROCESS_TERMINATE), 0);
+    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, 5300, CBP_PROCESS_TERMINATE), 0);
+    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, 5200, CBP_PROCESS_TERMINATE), CBP_PROCESS_TERMINATE);
+    CHECK_EQ(process_count(), 9); /* with System and the programs of every test */
     end();
 }
 
