@@ -237,10 +237,32 @@ static unsigned long run_kind(struct image *image, enum kind kind)
     return trial.number - 1;
 }
 
+/* Another driver has the altitude. A strict session fails by that; the other one takes a neighbour. */
+static void check_altitude(struct image *image)
+{
+    struct controller controller;
+    struct nt_thread *self = actor();
+    verdicts_context("mode failures: the altitude is taken");
+    solo_open(image, &controller);
+    callback_take_altitude("385201");
+    if (ask_session(&controller) != 0)
+        wrong("SESSION fails");
+    if (ask_arm(&controller) != CBP_ERROR_ALREADY_EXISTS)
+        wrong("a strict session takes an altitude that another driver has");
+    for (enum callback_kind kind = 0; kind < CALLBACK_KINDS; kind++)
+        if (callback_has(kind))
+            wrong("a callback is left of what failed");
+    if (controller_arm(&controller, SOLO_SESSION, "385201", false) != 0 || !callback_altitude()[0])
+        wrong("a session that is not strict finds no neighbour of the altitude");
+    callback_take_altitude(NULL);
+    solo_close(&controller, self);
+}
+
 void failures_run(struct image *image, const struct options *options)
 {
     unsigned long counts[KIND_COUNT];
     (void) options;
+    check_altitude(image);
     for (enum kind kind = 0; kind < KIND_COUNT; kind++)
         counts[kind] = run_kind(image, kind);
     printf("failures: %lu allocations failed alone, %lu with all later ones, and %lu calls of the kernel's "

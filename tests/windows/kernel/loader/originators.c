@@ -55,10 +55,14 @@ static bool create(struct nt_process *process, unsigned story)
     return NT_SUCCESS(record->status);
 }
 
+/* The system may tell of threads at APC_LEVEL. */
 static void tell_thread(struct nt_process *process, unsigned story, bool is_created)
 {
+    bool is_raised = story % 3 == 0;
     struct step_record *record = begin(story, is_created ? STEP_THREAD : STEP_THREAD_END);
+    level_set(is_raised ? APC_LEVEL : PASSIVE_LEVEL);
     callback_thread(process, story_tid(story), is_created);
+    level_set(PASSIVE_LEVEL);
     end(record);
 }
 

@@ -42,8 +42,8 @@ struct block {
     uint8_t state;
     bool is_paged, is_driver_s;
     const void *caller;
-    uint8_t red_zone[RED_ZONE]; /* the last bytes before a plain block's memory */
-};
+    uint8_t red_zone[RED_ZONE]; /* from here on to a plain block's memory */
+} __attribute__((aligned(ALIGNMENT)));
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct block head = {.next = &head, .previous = &head};
@@ -177,8 +177,8 @@ static struct block *make_plain(size_t size)
     if (!block)
         wrong("the machine has no memory");
     memset(block, 0, sizeof *block);
-    memset(block->red_zone, FILL_EDGE, RED_ZONE);
     block->data = (uint8_t *) (block + 1);
+    memset(block->red_zone, FILL_EDGE, (size_t) (block->data - block->red_zone));
     memset(block->data + size, FILL_EDGE, RED_ZONE);
     return block;
 }

@@ -25,6 +25,8 @@ static struct manners draw_manners(struct random *random, bool is_hasty)
 
 static struct round draw_round(uint64_t seed)
 {
+    static const char *const lacking[] = {NULL, "ExAllocatePool2", "PsSetCreateProcessNotifyRoutineEx2",
+                                          "ZwQueryInformationFile"};
     struct random random;
     random_open(&random, seed, 0);
     struct round round = {.seed = seed, .ending = random_below(&random, ENDING_COUNT)};
@@ -32,6 +34,7 @@ static struct round draw_round(uint64_t seed)
     round.is_hasty = random_below(&random, 3) == 0;
     round.has_churn = random_below(&random, 3) == 0;
     round.special_share = random_below(&random, 2) ? 256 : random_below(&random, 256);
+    round.lacks = lacking[random_below(&random, 4)];
     round.workers = 1 + random_below(&random, 5);
     round.plan = (struct plan){.seed = seed,
                                .originators = 1 + random_below(&random, 6),

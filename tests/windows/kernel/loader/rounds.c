@@ -146,6 +146,7 @@ static void begin(struct image *image, struct scene *scene)
     random_open(&scene->random, round->seed, 1);
     pool_special(round->special_share);
     time_scale(round->is_hasty ? HASTE : 1);
+    facts_without(round->lacks);
     oracle_open(&round->plan);
     status = io_load(image);
     if (!NT_SUCCESS(status))
@@ -324,5 +325,6 @@ void round_run(struct image *image, struct round *round)
         oracle_check_counts(i, &scene->counts[i]);
     clear(scene);
     time_scale(1);
+    facts_without(NULL);
     free(scene);
 }

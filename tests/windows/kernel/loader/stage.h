@@ -147,6 +147,7 @@ struct round {
     bool is_hasty;      /* deadlines pass, because time does so faster */
     bool has_churn;     /* another controller opens and closes all the time */
     unsigned special_share;
+    const char *lacks; /* a routine that this version of the system does not have; NULL: it has all */
     struct plan plan;
     unsigned workers;
     struct manners manners;
