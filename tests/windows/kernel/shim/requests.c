@@ -39,7 +39,7 @@ struct request {
 
 static pthread_mutex_t request_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct request live = {.next = &live, .previous = &live};
-bool shim_is_next_cancelled;
+_Thread_local bool shim_is_next_cancelled;
 void (*shim_before_cancel_routine)(void);
 
 /* ---- Making and completing ---- */

@@ -158,7 +158,7 @@ NTSTATUS shim_major(struct shim_file *file, UCHAR major);
 void shim_cancel_all_of(uint32_t pid); /* as the system does when the threads of a process end */
 /* A cancellation meets something else: the next request is cancelled before the driver gets it; this is called
  * when a cancel routine has been taken and is about to be called. */
-extern bool shim_is_next_cancelled;
+extern _Thread_local bool shim_is_next_cancelled;
 extern void (*shim_before_cancel_routine)(void);
 
 /* Lets MmGetSystemRoutineAddress() not find a function. NULL: finds all again. */

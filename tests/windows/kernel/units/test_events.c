@@ -160,3 +160,18 @@ TEST(a_handle_loses_only_documented_rights)
     free(message);
     end();
 }
+
+/* Systems differ in whether they tell of the end of a process whose creation was refused. */
+TEST(the_end_of_a_refused_process_is_not_told)
+{
+    const struct cbpi_rule rule = rule_by_name(1, "evil.exe", CBP_ACTION_DENY, 5);
+    begin(&rule, 1);
+    CHECK_EQ((uint32_t) create_program(5000, L"\\Device\\HarddiskVolume2\\evil.exe"), 0xc0000022);
+    free(actor_expect(&actor, 0, CBP_PROC_EVT_PROCESS_CREATION, 5000));
+    shim_process_add(
+        &(struct shim_process_plan){5000, SHELL_PID, L"\\Device\\HarddiskVolume2\\evil.exe", SHIM_USER});
+    shim_become(5000, 5004);
+    shim_end_process(5000, 5);
+    CHECK(actor_has_nothing(&actor, 0));
+    end();
+}

@@ -263,6 +263,44 @@ TEST(an_answer_needs_no_memory)
     fail_everywhere("faults under requests", start_held, request, stop_held);
 }
 
+/* ---- Ends ---- */
+
+static void close_session(void)
+{
+    CHECK_EQ(actor_session_close(&actor, 0), 0);
+}
+
+static void close_device(void)
+{
+    shim_become(actor.pid, actor.tid);
+    shim_cleanup(actor.file);
+}
+
+static void die(void)
+{
+    shim_become(actor.pid, actor.tid);
+    shim_end_process(actor.pid, 1);
+}
+
+TEST(ends_need_no_memory)
+{
+    static void (*const ends[])(void) = {close_session, close_device, die};
+    for (size_t i = 0; i < ARRAYSIZE(ends); i++) {
+        start_held();
+        struct shim_call *call = actor_receive(&actor, 0, 0, 4096);
+        shim_fail_at(SHIM_FAULT_ALL, 0, FAILS_FOR_GOOD);
+        ends[i]();
+        deed_end(&held);
+        CHECK_EQ(held.status, STATUS_SUCCESS);
+        CHECK(shim_call_wait(call, WAIT_MS));
+        CHECK_EQ(shim_call_status(call), STATUS_CANCELLED);
+        shim_call_free(call);
+        free(held_message);
+        stop();
+        shim_fail_at(0, 0, 0);
+    }
+}
+
 /* ---- Systems that lack functions ---- */
 
 static void run_once(void)
