@@ -1,6 +1,5 @@
 /* Drives any driver a little, as the test drivers of violations/ need it: two control requests at once, some
  * processes, some handles, unload. Knows no protocol. */
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 

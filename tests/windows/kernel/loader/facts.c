@@ -1,6 +1,5 @@
 /* Is what a driver asks the kernel about itself and about texts: the system's version, routines by name, the
  * list of processes, strings, security descriptors. Knows objects; must not change them. */
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,8 +104,6 @@ static NTAPI int nt_memcmp(const void *a, const void *b, size_t size)
 
 /* ---- The system ---- */
 
-/* DbgPrint. Documentation, Requirements: at most DIRQL; with formats of wide characters PASSIVE_LEVEL. Its text
- * is of no use without a debugger; the contract test's runner prints it. */
 static bool prints;
 
 void facts_print(bool is_wanted)
@@ -114,34 +111,34 @@ void facts_print(bool is_wanted)
     prints = is_wanted;
 }
 
+/* Writes one argument by its conversion. Gives how many characters it has. */
+static size_t print_argument(char *text, size_t room, char conversion, __builtin_ms_va_list *arguments)
+{
+    int size = 0;
+    if (conversion == 's')
+        size = snprintf(text, room, "%s", __builtin_va_arg(*arguments, const char *));
+    else if (conversion == 'u')
+        size = snprintf(text, room, "%u", __builtin_va_arg(*arguments, unsigned));
+    else if (conversion == 'x')
+        size = snprintf(text, room, "%x", __builtin_va_arg(*arguments, unsigned));
+    else
+        wrong("DbgPrint has no conversion %%%c", conversion);
+    return (size_t) size < room ? (size_t) size : room - 1;
+}
+
+/* DbgPrint. Documentation, Requirements: at most DIRQL; with formats of wide characters PASSIVE_LEVEL, so there
+ * are none here. Its text is of no use without a debugger; the contract test's runner prints it. */
 static NTAPI ULONG DbgPrint(const char *format, ...)
 {
-    char text[512];
-    __builtin_ms_va_list arguments;
-    if (!prints)
-        return 0;
-    /* Both conventions pass what the formats of the contract test use as whole words. */
-    __builtin_ms_va_start(arguments, format);
+    char text[TEXT_MAX];
     size_t at = 0;
-    for (; *format && at + 32 < sizeof text; format++) {
-        if (*format != '%') {
-            text[at++] = *format;
-            continue;
-        }
-        format++;
-        if (*format == 's')
-            at += (size_t) snprintf(text + at, sizeof text - at, "%s",
-                                    __builtin_va_arg(arguments, const char *));
-        else if (*format == 'u' || *format == 'd')
-            at += (size_t) snprintf(text + at, sizeof text - at, *format == 'u' ? "%u" : "%d",
-                                    __builtin_va_arg(arguments, int));
-        else if (*format == 'x')
-            at += (size_t) snprintf(text + at, sizeof text - at, "%x", __builtin_va_arg(arguments, unsigned));
+    __builtin_ms_va_list arguments;
+    __builtin_ms_va_start(arguments, format);
+    for (; prints && *format && at + 1 < sizeof text; format++)
+        if (*format == '%')
+            at += print_argument(text + at, sizeof text - at, *++format, &arguments);
         else
             text[at++] = *format;
-        if (at >= sizeof text)
-            at = sizeof text - 1;
-    }
     __builtin_ms_va_end(arguments);
     text[at] = 0;
     fputs(text, stdout);

@@ -83,7 +83,7 @@ bool handle_close(struct nt_process *process, uint64_t value)
     return (value & KERNEL_HANDLE_BITS) != KERNEL_HANDLE_BITS && close_in(process, value);
 }
 
-unsigned handle_count(struct nt_process *process)
+static unsigned handle_count(struct nt_process *process)
 {
     unsigned count = 0;
     pthread_mutex_lock(&lock);

@@ -17,7 +17,7 @@ enum { HELD_MAX = 8, SPIN_ROUNDS = 64 };
 static __thread struct {
     uint32_t tid;
     KIRQL level;
-    int critical_depth, driver_depth;
+    int critical_depth;
     const void *spin_locks[HELD_MAX];
     KIRQL levels_before[HELD_MAX];
     unsigned spin_lock_count;
@@ -54,11 +54,6 @@ unsigned level_fast_mutexes(void)
     return own.fast_mutex_count;
 }
 
-bool level_in_driver(void)
-{
-    return own.driver_depth > 0;
-}
-
 void level_at_most(KIRQL highest, const char *function)
 {
     if (own.level > highest)
@@ -67,13 +62,11 @@ void level_at_most(KIRQL highest, const char *function)
 
 struct level_mark level_enter(void)
 {
-    own.driver_depth++;
     return (struct level_mark){own.level, own.critical_depth, own.rundown_count};
 }
 
 void level_leave(struct level_mark mark, const char *routine)
 {
-    own.driver_depth--;
     if (own.spin_lock_count > 0)
         violation("lock_held_on_return", "%s returns with a spin lock held", routine);
     if (own.fast_mutex_count > 0)

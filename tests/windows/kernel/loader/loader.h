@@ -62,7 +62,6 @@ void level_leave(struct level_mark mark, const char *routine);
 void level_region(int change);     /* the kernel itself enters or leaves a critical region */
 unsigned level_spin_locks(void);   /* that this thread holds */
 unsigned level_fast_mutexes(void); /* likewise */
-bool level_in_driver(void);
 void level_acquire_cancel(KIRQL *old);
 void level_release_cancel(KIRQL old);
 extern const struct export level_exports[];
@@ -107,14 +106,12 @@ void thread_forget(struct nt_thread *thread);
 void actor_set(struct nt_thread *thread); /* the calling thread of Linux is this one of Windows now */
 struct nt_thread *actor(void);
 bool handle_close(struct nt_process *process, uint64_t handle); /* of the process's own; false: none */
-unsigned handle_count(struct nt_process *process);
-void objects_check_balance(void); /* at unload */
-void objects_clear(void);         /* everything is forgotten; only between loads */
+void objects_check_balance(void);                               /* at unload */
+void objects_clear(void); /* everything is forgotten; only between loads */
 uint32_t objects_list(struct nt_process **list, uint32_t room); /* those that live, with a reference */
 void objects_release(struct nt_process **list, uint32_t count);
 int64_t process_create_time(const struct nt_process *process);
 uint32_t process_parent(const struct nt_process *process);
-const UNICODE_STRING *process_path(const struct nt_process *process);
 extern void *type_process, *type_thread, *type_token;
 extern const struct export object_exports[], handle_exports[];
 

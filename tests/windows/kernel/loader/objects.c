@@ -66,12 +66,12 @@ struct nt_object *object_check(void *address, const char *function)
     return object;
 }
 
-void object_driver_takes(struct nt_object *object)
+static void driver_takes(struct nt_object *object)
 {
     __atomic_add_fetch(&object->driver_references, 1, __ATOMIC_SEQ_CST);
 }
 
-void object_driver_gives_back(struct nt_object *object, const char *function)
+static void driver_gives_back(struct nt_object *object, const char *function)
 {
     if (__atomic_sub_fetch(&object->driver_references, 1, __ATOMIC_SEQ_CST) < 0)
         violation("over_dereference", "%s of an object that the driver has no reference to", function);
@@ -189,11 +189,6 @@ uint32_t process_parent(const struct nt_process *process)
     return process->parent_pid;
 }
 
-const UNICODE_STRING *process_path(const struct nt_process *process)
-{
-    return process->path;
-}
-
 uint32_t objects_list(struct nt_process **list, uint32_t room)
 {
     uint32_t count = 0;
@@ -280,14 +275,14 @@ static struct nt_thread *thread_of(void *thread, const char *function)
 static NTAPI int64_t ObfReferenceObject(void *object)
 {
     level_at_most(DISPATCH_LEVEL, "ObfReferenceObject");
-    object_driver_takes(object_check(object, "ObfReferenceObject"));
+    driver_takes(object_check(object, "ObfReferenceObject"));
     return 2;
 }
 
 static NTAPI int64_t ObfDereferenceObject(void *object)
 {
     level_at_most(DISPATCH_LEVEL, "ObfDereferenceObject");
-    object_driver_gives_back(object_check(object, "ObfDereferenceObject"), "ObfDereferenceObject");
+    driver_gives_back(object_check(object, "ObfDereferenceObject"), "ObfDereferenceObject");
     return 1;
 }
 
@@ -303,7 +298,7 @@ static NTAPI NTSTATUS PsLookupProcessByProcessId(HANDLE pid, void **process)
     for (found = *bucket_of((uint32_t) pid); found && found->pid != pid; found = found->hash_next)
         ;
     if (found)
-        object_driver_takes(&found->base);
+        driver_takes(&found->base);
     pthread_mutex_unlock(&lock);
     if (!found)
         return STATUS_INVALID_CID;
@@ -317,14 +312,14 @@ static NTAPI void *PsReferencePrimaryToken(void *process)
 {
     level_at_most(PASSIVE_LEVEL, "PsReferencePrimaryToken");
     struct nt_token *token = process_of(process, "PsReferencePrimaryToken")->token;
-    object_driver_takes(&token->base);
+    driver_takes(&token->base);
     return token;
 }
 
 static NTAPI void PsDereferencePrimaryToken(void *token)
 {
     level_at_most(APC_LEVEL, "PsDereferencePrimaryToken");
-    object_driver_gives_back(object_check(token, "PsDereferencePrimaryToken"), "PsDereferencePrimaryToken");
+    driver_gives_back(object_check(token, "PsDereferencePrimaryToken"), "PsDereferencePrimaryToken");
 }
 
 /* SeLocateProcessImageName. Documentation, Requirements: PASSIVE_LEVEL; Remarks: the caller frees the one

@@ -14,8 +14,6 @@ struct nt_object {
 
 void object_init(struct nt_object *object, void *type); /* with one reference of the kernel's */
 struct nt_object *object_check(void *address, const char *function);
-void object_driver_takes(struct nt_object *object);
-void object_driver_gives_back(struct nt_object *object, const char *function);
 void object_kernel_takes(struct nt_object *object);
 void object_kernel_gives_back(struct nt_object *object);
 
