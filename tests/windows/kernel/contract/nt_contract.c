@@ -12,6 +12,7 @@ uint32_t contract_checks, contract_failures;
 static uint32_t absent_count;
 const char *contract_names[CONTRACT_NAMES];
 bool contract_is_wine;
+static bool has_names_alone; /* of some functions, which end the process: bare Wine */
 
 static void *find(const WCHAR *name)
 {
@@ -127,7 +128,7 @@ static void check_locks(void)
     }
     KeEnterCriticalRegion();
     KeLeaveCriticalRegion();
-    if (contract_is_wine) /* which has names for these alone */
+    if (has_names_alone)
         return;
     ExInitializeRundownProtection(&rundown);
     CONTRACT_CHECK(ExAcquireRundownProtection(&rundown), "protection is acquired");
@@ -362,19 +363,19 @@ static void check_facts(void)
 
 /* ---- All ---- */
 
-static bool ends_with_wine(PUNICODE_STRING path)
+static bool ends_with(PUNICODE_STRING path, const WCHAR end[4])
 {
-    static const WCHAR wine[] = L"Wine";
-    ULONG size = sizeof wine - sizeof wine[0];
+    ULONG size = 4 * sizeof end[0];
     return path && path->Length >= size &&
-           memcmp((const char *) path->Buffer + path->Length - size, wine, size) == 0;
+           memcmp((const char *) path->Buffer + path->Length - size, end, size) == 0;
 }
 
 DRIVER_INITIALIZE DriverEntry;
 
 NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT driver, PUNICODE_STRING registry_path)
 {
-    contract_is_wine = ends_with_wine(registry_path);
+    has_names_alone = ends_with(registry_path, L"Wine");
+    contract_is_wine = has_names_alone || ends_with(registry_path, L"Fire");
     contract_checks = contract_failures = absent_count = 0;
     NTSTATUS status = contract_device_create(driver);
     if (!NT_SUCCESS(status))
@@ -388,7 +389,7 @@ NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT driver, PUNICODE_STRING registry_path)
     check_processes();
     check_links();
     check_list();
-    if (!contract_is_wine) {
+    if (!has_names_alone) {
         check_callbacks();
         check_facts();
     }

@@ -1,8 +1,8 @@
-"""Runs the contract test of NT's functions on the shim, on the loader and under Wine.
+"""Runs the contract test of NT's functions on the shim, on the loader and under Wine, with cbpfire.sys, too.
 
-    python tests/windows/kernel/contract/run_contract.py [--build FOLDER] [shim|loader|wine]...
+    python tests/windows/kernel/contract/run_contract.py [--build FOLDER] [shim|loader|wine|fire]...
 
-All three run the same checks (nt_contract.c, nt_calls.c), so that they cannot drift apart. What Wine does
+All of them run the same checks (nt_contract.c, nt_calls.c), so that they cannot drift apart. What Wine does
 otherwise is named in the checks. Knows nothing of what is checked, except that it covers what the driver
 imports."""
 
@@ -77,7 +77,7 @@ def on_loader(folder: Path) -> bool:
     return run([folder / "loader_host", driver_file(folder)])
 
 
-def on_wine(folder: Path) -> bool:
+def on_wine(folder: Path, *more: str) -> bool:
     program = folder / "wine_host.exe"
     sources = [HERE / "wine_host.c", HERE / "nt_calls.c"]
     compile_all([f"{MINGW}-gcc", *WARNINGS, "-municode", *sources, "-lntdll", "-o", program])
@@ -87,7 +87,7 @@ def on_wine(folder: Path) -> bool:
     try:
         # Wine's programs want pipes: a file as output makes some of them end at once.
         done = subprocess.run(
-            ["wine", program.name, driver_file(folder).name],
+            ["wine", program.name, driver_file(folder).name, *more],
             cwd=folder,
             env=environment,
             capture_output=True,
@@ -102,7 +102,14 @@ def on_wine(folder: Path) -> bool:
     return done.returncode == 0
 
 
-PLACES = {"shim": on_shim, "loader": on_loader, "wine": on_wine}
+def on_wine_with_fire(folder: Path) -> bool:
+    """With the driver of the storey "wine", whose functions stand for those that Wine lacks."""
+    fire = folder / "cbpfire.sys"
+    compile_all([HERE.parent / "wine" / "fire" / "build.sh", fire])
+    return on_wine(folder, fire.name)
+
+
+PLACES = {"shim": on_shim, "loader": on_loader, "wine": on_wine, "fire": on_wine_with_fire}
 
 
 def uncovered() -> list[str]:

@@ -1,7 +1,9 @@
 /* Carries the contract test to Wine: installs the test's driver as a service, starts it, makes the calls, and
  * takes the service away. A program for Windows, with nothing of Wine in it.
  *
- *     wine_host.exe FOLDER\nt_contract.sys */
+ *     wine_host.exe FOLDER\nt_contract.sys [FOLDER\cbpfire.sys]
+ *
+ * With the second driver, which is started first, Wine has functions that it lacks otherwise. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <windows.h>
@@ -9,7 +11,10 @@
 
 #include "nt_contract.h"
 
-#define SERVICE L"CBContractWine" /* the driver reads from this name where it is */
+/* The driver reads from this name where it is. */
+#define SERVICE L"CBContractWine"
+#define SERVICE_WITH_FIRE L"CBContractFire"
+#define GROUP L"CBContract" /* Wine has the drivers of a group in one process */
 
 NTSTATUS NTAPI NtCancelIoFileEx(HANDLE file, PIO_STATUS_BLOCK request, PIO_STATUS_BLOCK status);
 
@@ -83,28 +88,45 @@ static uint32_t make_calls(void)
     return failures;
 }
 
-int wmain(int count, wchar_t **arguments)
+static SC_HANDLE create_service(SC_HANDLE manager, const WCHAR *name, const WCHAR *file)
 {
     WCHAR path[MAX_PATH];
+    if (GetFullPathNameW(file, MAX_PATH, path, NULL) == 0)
+        return NULL;
+    return CreateServiceW(manager, name, name, SERVICE_ALL_ACCESS, SERVICE_KERNEL_DRIVER,
+                          SERVICE_DEMAND_START, SERVICE_ERROR_NORMAL, path, GROUP, NULL, NULL, NULL, NULL);
+}
+
+static uint32_t run_driver(SC_HANDLE service)
+{
     SERVICE_STATUS status;
+    if (!StartServiceW(service, 0, NULL)) {
+        printf("wine: the driver is not loaded: %lu\n", GetLastError());
+        return 1;
+    }
+    uint32_t failures = make_calls();
+    if (!ControlService(service, SERVICE_CONTROL_STOP, &status)) {
+        printf("wine: the driver is not unloaded: %lu\n", GetLastError());
+        failures++;
+    }
+    return failures;
+}
+
+int wmain(int count, wchar_t **arguments)
+{
     SC_HANDLE manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_ALL_ACCESS);
-    uint32_t failures = 1;
-    if (count != 2 || !manager || GetFullPathNameW(arguments[1], MAX_PATH, path, NULL) == 0)
+    if (count < 2 || count > 3 || !manager)
         return 2;
-    SC_HANDLE service =
-        CreateServiceW(manager, SERVICE, SERVICE, SERVICE_ALL_ACCESS, SERVICE_KERNEL_DRIVER,
-                       SERVICE_DEMAND_START, SERVICE_ERROR_NORMAL, path, NULL, NULL, NULL, NULL, NULL);
+    if (count == 3) {
+        SC_HANDLE fire = create_service(manager, L"CbpFire", arguments[2]);
+        if (!fire || !StartServiceW(fire, 0, NULL))
+            return 2;
+        DeleteService(fire); /* once it ends, which is with Wine */
+    }
+    SC_HANDLE service = create_service(manager, count == 3 ? SERVICE_WITH_FIRE : SERVICE, arguments[1]);
     if (!service)
         return 2;
-    if (StartServiceW(service, 0, NULL)) {
-        failures = make_calls();
-        if (!ControlService(service, SERVICE_CONTROL_STOP, &status)) {
-            printf("wine: the driver is not unloaded: %lu\n", GetLastError());
-            failures++;
-        }
-    } else {
-        printf("wine: the driver is not loaded: %lu\n", GetLastError());
-    }
+    uint32_t failures = run_driver(service);
     DeleteService(service);
     CloseServiceHandle(service);
     CloseServiceHandle(manager);

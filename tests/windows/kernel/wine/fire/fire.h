@@ -23,6 +23,7 @@ W32 HANDLE NTAPI CreateThread(void *, SIZE_T, uint32_t(NTAPI *routine)(void *), 
                               uint32_t *);
 W32 HANDLE NTAPI OpenProcess(uint32_t access, int inherits, uint32_t pid);
 W32 HANDLE NTAPI GetCurrentProcess(void);
+W32 uint32_t NTAPI GetCurrentProcessId(void);
 W32 int NTAPI TerminateProcess(HANDLE process, uint32_t status);
 W32 int NTAPI GetExitCodeProcess(HANDLE process, uint32_t *status);
 W32 int NTAPI DuplicateHandle(HANDLE, HANDLE, HANDLE, HANDLE *, uint32_t access, int inherits,
@@ -79,11 +80,13 @@ HANDLE fire_process_handle(const struct fire_object *process); /* NULL: it is sc
 void fire_set_exit_status(struct fire_object *process, uint32_t status);
 /* True once for each process and thread: its end is to be fired now. */
 bool fire_takes_end(struct fire_object *object);
+POBJECT_TYPE *fire_type(const WCHAR *name); /* the kernel's variable of that name */
 void fire_objects_describe(struct fire_state *state);
 extern const struct fire_exports fire_object_exports;
 
 /* ---- originator.c: for whom a thread of ours makes callbacks ---- */
 void fire_originator_set(uint32_t pid, uint32_t tid); /* 0, 0: for nobody */
+bool fire_has_originator(void);
 uint32_t fire_current_pid(void);
 uint32_t fire_current_tid(void);
 extern const struct fire_exports fire_originator_exports;

@@ -260,6 +260,7 @@ static void FASTCALL dereference(void *object)
 
 static HANDLE(NTAPI *wine_get_process_id)(PEPROCESS process);
 static HANDLE(NTAPI *wine_get_thread_id)(PETHREAD thread);
+static HANDLE(NTAPI *wine_get_thread_process_id)(PETHREAD thread);
 
 static HANDLE NTAPI get_process_id(PEPROCESS process)
 {
@@ -274,7 +275,8 @@ static HANDLE NTAPI get_thread_id(PETHREAD thread)
 
 static HANDLE NTAPI get_thread_process_id(PETHREAD thread)
 {
-    return ULongToHandle(((struct fire_object *) thread)->pid);
+    return is_ours(thread) ? ULongToHandle(((struct fire_object *) thread)->pid)
+                           : wine_get_thread_process_id(thread);
 }
 
 static LONGLONG NTAPI get_create_time(PEPROCESS process)
@@ -331,6 +333,20 @@ static NTSTATUS NTAPI locate_image_name(PEPROCESS process, PUNICODE_STRING *name
 
 /* ---- Tokens and handles ---- */
 
+POBJECT_TYPE *fire_type(const WCHAR *name)
+{
+    UNICODE_STRING text;
+    RtlInitUnicodeString(&text, name);
+    return MmGetSystemRoutineAddress(&text);
+}
+
+static bool is_of_type(const struct fire_object *object, POBJECT_TYPE type)
+{
+    static const WCHAR *const names[] = {
+        [IS_PROCESS] = L"PsProcessType", [IS_THREAD] = L"PsThreadType", [IS_TOKEN] = L"SeTokenObjectType"};
+    return !type || type == *fire_type(names[object->kind]);
+}
+
 static PACCESS_TOKEN NTAPI reference_token(PEPROCESS process)
 {
     struct fire_object *object = (struct fire_object *) process;
@@ -383,7 +399,8 @@ static NTSTATUS NTAPI open_by_pointer(void *object, ULONG attributes, PACCESS_ST
                                       POBJECT_TYPE type, KPROCESSOR_MODE mode, HANDLE *handle)
 {
     if (is_ours(object))
-        return open_ours(object, attributes, access, handle);
+        return is_of_type(object, type) ? open_ours(object, attributes, access, handle)
+                                        : STATUS_OBJECT_TYPE_MISMATCH;
     return wine_open(object, attributes, state, access, type, mode, handle);
 }
 
@@ -395,7 +412,7 @@ static const struct fire_export exports[] = {
     {"ObDereferenceObject", dereference, NULL},
     {"PsGetProcessId", get_process_id, (void **) &wine_get_process_id},
     {"PsGetThreadId", get_thread_id, (void **) &wine_get_thread_id},
-    {"PsGetThreadProcessId", get_thread_process_id, NULL},
+    {"PsGetThreadProcessId", get_thread_process_id, (void **) &wine_get_thread_process_id},
     {"PsGetProcessCreateTimeQuadPart", get_create_time, NULL},
     {"PsGetProcessExitStatus", get_exit_status, NULL},
     {"IoGetCurrentProcess", get_current_process, NULL},

@@ -22,6 +22,11 @@ static uint64_t originator(void)
     return has_slot ? (uint64_t) TlsGetValue(slot) : 0;
 }
 
+bool fire_has_originator(void)
+{
+    return originator() != 0;
+}
+
 uint32_t fire_current_pid(void)
 {
     uint64_t ids = originator();

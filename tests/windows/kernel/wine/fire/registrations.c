@@ -181,13 +181,6 @@ uint32_t fire_call_thread_routines(uint32_t pid, uint32_t tid, bool is_creation)
 
 /* ---- Handles ---- */
 
-static POBJECT_TYPE *type_variable(const WCHAR *name)
-{
-    UNICODE_STRING text;
-    RtlInitUnicodeString(&text, name);
-    return MmGetSystemRoutineAddress(&text);
-}
-
 static bool is_taken(const WCHAR *altitude)
 {
     bool taken = taken_altitude[0] && wcscmp(altitude, taken_altitude) == 0;
@@ -204,8 +197,8 @@ static bool is_valid(const OB_CALLBACK_REGISTRATION *wanted)
         return false;
     for (uint32_t i = 0; i < wanted->OperationRegistrationCount; i++) {
         const OB_OPERATION_REGISTRATION *operation = &wanted->OperationRegistration[i];
-        if ((operation->ObjectType != type_variable(L"PsProcessType") &&
-             operation->ObjectType != type_variable(L"PsThreadType")) ||
+        if ((operation->ObjectType != fire_type(L"PsProcessType") &&
+             operation->ObjectType != fire_type(L"PsThreadType")) ||
             operation->Operations == 0 || operation->Operations > 3 ||
             (!operation->PreOperation && !operation->PostOperation))
             return false;
@@ -306,7 +299,7 @@ uint32_t fire_call_object_callbacks(struct fire_object *object, const struct fir
                                     uint32_t *access)
 {
     POBJECT_TYPE *type =
-        type_variable(operation->kind == FIRE_THREAD_HANDLE ? L"PsThreadType" : L"PsProcessType");
+        fire_type(operation->kind == FIRE_THREAD_HANDLE ? L"PsThreadType" : L"PsProcessType");
     OB_OPERATION wanted = operation->source_pid ? OB_OPERATION_HANDLE_DUPLICATE : OB_OPERATION_HANDLE_CREATE;
     uint32_t calls = 0;
     ACCESS_MASK left = operation->access;

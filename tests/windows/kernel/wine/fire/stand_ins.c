@@ -60,9 +60,10 @@ static void NTAPI query_time_precise(LARGE_INTEGER *time)
     GetSystemTimePreciseAsFileTime(time);
 }
 
+/* Programs have called, but for threads of winedevice.exe itself, which stand for the system's. */
 static KPROCESSOR_MODE NTAPI previous_mode(void)
 {
-    return UserMode;
+    return fire_has_originator() || fire_current_pid() != GetCurrentProcessId() ? UserMode : KernelMode;
 }
 
 /* ---- Run-down protection: bit 0 says that no more is given; above it is the number of those that have it ---- */
