@@ -319,9 +319,8 @@ uint32_t actor_token(struct actor *actor, const struct cbp_event_message *messag
 
 /* ---- Deeds ---- */
 
-static void *do_deed(void *argument)
+void deed_run(struct deed *deed)
 {
-    struct deed *deed = argument;
     shim_become(deed->pid, deed->tid);
     switch (deed->kind) {
     case CREATE_PROCESS:
@@ -341,6 +340,11 @@ static void *do_deed(void *argument)
         break;
     }
     __atomic_store_n(&deed->is_done, true, __ATOMIC_SEQ_CST);
+}
+
+static void *do_deed(void *deed)
+{
+    deed_run(deed);
     return NULL;
 }
 
@@ -382,7 +386,7 @@ NTSTATUS create_program(uint32_t pid, const wchar_t *image)
     struct shim_thread before = *shim_self();
     deed.pid = SHELL_PID;
     deed.tid = SHELL_TID;
-    do_deed(&deed);
+    deed_run(&deed);
     shim_become(before.pid, before.tid);
     return deed.status;
 }

@@ -86,6 +86,7 @@ struct deed {
     pthread_t thread;
 };
 
+void deed_run(struct deed *deed); /* in the calling thread */
 void deed_start(struct deed *deed);
 void deed_end(struct deed *deed); /* waits for it */
 bool deed_is_done(struct deed *deed);

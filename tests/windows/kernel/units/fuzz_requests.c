@@ -212,7 +212,58 @@ static void end_controller(struct actor *actor)
     close_controller(actor);
 }
 
-/* ---- Operations ---- */
+/* ---- Operations: each has a thread, which stays for the next input ---- */
+
+static struct slot {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct deed *deed; /* NULL: it has nothing to do */
+    pthread_t thread;
+} slots[DEEDS];
+
+static void *serve(void *argument)
+{
+    struct slot *slot = argument;
+    pthread_mutex_lock(&slot->lock);
+    for (;;) {
+        while (!slot->deed)
+            pthread_cond_wait(&slot->changed, &slot->lock);
+        pthread_mutex_unlock(&slot->lock);
+        deed_run(slot->deed);
+        pthread_mutex_lock(&slot->lock);
+        slot->deed = NULL;
+        pthread_cond_broadcast(&slot->changed);
+    }
+    return NULL;
+}
+
+int LLVMFuzzerInitialize(int *count, char ***arguments)
+{
+    (void) count;
+    (void) arguments;
+    for (uint32_t i = 0; i < DEEDS; i++) {
+        pthread_mutex_init(&slots[i].lock, NULL);
+        pthread_cond_init(&slots[i].changed, NULL);
+        CHECK_EQ(pthread_create(&slots[i].thread, NULL, serve, &slots[i]), 0);
+    }
+    return 0;
+}
+
+static void give(uint32_t i, struct deed *deed)
+{
+    pthread_mutex_lock(&slots[i].lock);
+    slots[i].deed = deed;
+    pthread_cond_broadcast(&slots[i].changed);
+    pthread_mutex_unlock(&slots[i].lock);
+}
+
+static void take_back(uint32_t i)
+{
+    pthread_mutex_lock(&slots[i].lock);
+    while (slots[i].deed)
+        pthread_cond_wait(&slots[i].changed, &slots[i].lock);
+    pthread_mutex_unlock(&slots[i].lock);
+}
 
 static void pause_briefly(void)
 {
@@ -228,7 +279,7 @@ static void end_deed(uint32_t i)
         if (look == 4) /* nobody answers: its deadline comes, and its controller is silent */
             shim_clock_advance(CBP_HEARTBEAT_LIMIT_MS * 2 * NS_PER_MS);
     }
-    deed_end(&world.deeds[i]);
+    take_back(i);
     world.is_started[i] = false;
 }
 
@@ -261,9 +312,13 @@ static void act(void)
         if (!shim_process_runs(deed.pid))
             deed.pid = 0;
     }
+    if (deed.pid == 0) {
+        deed.pid = SHELL_PID;
+        deed.tid = SHELL_TID;
+    }
     world.deeds[i] = deed;
     world.is_started[i] = true;
-    deed_start(&world.deeds[i]);
+    give(i, &world.deeds[i]);
     if (take(2) == 0)
         pause_briefly();
 }
