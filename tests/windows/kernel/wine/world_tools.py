@@ -16,7 +16,7 @@ from typing import Any, Callable
 from cbprocess import CBProcess
 
 GUID = "{0F5D9C5B-6B8F-4B9C-9E59-0B8C8A3B6B10}"
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 EVENTS = (
     "process_creation",
     "process_termination",
