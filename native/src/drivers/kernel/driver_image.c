@@ -89,7 +89,7 @@ static uint32_t compute_checksum(struct cbpi_span file, size_t field)
 static uint32_t check_sections(struct cbpi_span file, struct cbpi_span headers, uint32_t count,
                                uint32_t resources, uint64_t *version)
 {
-    uint32_t error = fail_damaged("it has no resources");
+    bool is_found = false;
     for (uint32_t i = 0; i < count; i++) {
         struct cbpi_span header = cbpi_span_part(headers, (size_t) i * SECTION_SIZE, SECTION_SIZE);
         uint32_t size = cbpi_span_32(header, 16), offset = cbpi_span_32(header, 20),
@@ -97,10 +97,14 @@ static uint32_t check_sections(struct cbpi_span file, struct cbpi_span headers, 
         struct cbpi_span section = cbpi_span_part(file, offset, size);
         if (section.size != size)
             return fail_damaged("a section lies beyond its end");
-        if (resources != 0 && address == resources)
-            error = find_version(section, address, version);
+        if (resources == 0 || address != resources)
+            continue;
+        uint32_t error = find_version(section, address, version);
+        if (error != 0)
+            return error;
+        is_found = true;
     }
-    return error;
+    return is_found ? 0 : fail_damaged("it has no resources");
 }
 
 /* A signature is the last part of the file. */

@@ -15,6 +15,8 @@
 #define FOLDER_NAME L"cbprocess.new"
 #define LOCK_NAME L"cbprocess.lock"
 #define CABINET_NAME L"package.cab"
+#define DER_SEQUENCE 0x30u
+#define DER_LONG 0x80u /* with the number of bytes that the length has */
 #define LOCK_LIMIT_MS 30000u
 #define LOCK_LOOK_MS 50u
 
@@ -189,6 +191,25 @@ static uint32_t check_driver(struct cbpi_package *package)
     return error;
 }
 
+/* A catalog is one DER sequence. The system calls one that is cut a file without a signature, which a package
+ * may have. */
+static uint32_t check_catalog(const struct cbpi_package *package)
+{
+    uint8_t *bytes;
+    size_t size;
+    uint32_t error = cbpi_path_read(package->catalog.text, CBPI_CABINET_SIZE_MAX, &bytes, &size);
+    if (error != 0)
+        return error;
+    size_t digits = size > 2 && bytes[0] == DER_SEQUENCE && bytes[1] > DER_LONG ? bytes[1] - DER_LONG : 0;
+    uint64_t length = 0;
+    for (size_t i = 0; i < digits && digits <= 4 && 2 + i < size; i++)
+        length = length << 8 | bytes[2 + i];
+    if (length == 0 || length + 2 + digits != size)
+        error = cbpi_fail(CBP_ERROR_INVALID_DATA, "the package's catalog is damaged");
+    free(bytes);
+    return error;
+}
+
 uint32_t cbpi_package_open(struct cbpi_package *package, const char *path)
 {
     struct cbpi_path cabinet;
@@ -204,6 +225,8 @@ uint32_t cbpi_package_open(struct cbpi_package *package, const char *path)
         error = cbpi_fail(CBP_ERROR_GEN_FAILURE, "the system's folder has no usable name");
     if (error == 0)
         error = check_driver(package);
+    if (error == 0)
+        error = check_catalog(package);
     if (error == 0)
         error =
             cbpi_signature_check(package->driver.text, package->catalog.text, &package->is_catalog_signed);

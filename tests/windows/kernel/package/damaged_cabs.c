@@ -78,7 +78,7 @@ static bool read_whole(const char *path)
 
 int main(int count, char **arguments)
 {
-    static const unsigned char flips[] = {0x01, 0x80, 0xff};
+    static const unsigned char flips[] = {0x01, 0xfe};
     uint32_t restart, data_at;
     if (count != 3 || !read_whole(arguments[1]))
         return 2;
