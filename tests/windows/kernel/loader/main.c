@@ -17,6 +17,7 @@ static const struct mode modes[] = {
     {"unload", unload_run, 20, "the driver is unloaded while operations go on"},
     {"deadline", deadline_run, 1, "each way in which the time of an operation can pass"},
     {"failures", failures_run, 1, "each allocation and each routine that can fail does, one after the other"},
+    {"exempt", exempt_run, 1, "a worker's operations are told to nobody"},
     {"rate", rate_run, 3, "how many operations a second are asked about and answered"},
     {"drive", drive_run, 1, "drives a test driver of violations/"},
 };

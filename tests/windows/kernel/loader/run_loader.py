@@ -32,6 +32,7 @@ MODES = {
     "unload": (100, 5000),
     "deadline": (0, 0),
     "failures": (0, 0),
+    "exempt": (0, 0),
     "rate": (3, 20),
 }
 LIMIT_S = {False: 120, True: 7200}

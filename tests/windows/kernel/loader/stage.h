@@ -163,5 +163,6 @@ void death_run(struct image *image, const struct options *options);
 void unload_run(struct image *image, const struct options *options);
 void deadline_run(struct image *image, const struct options *options);
 void failures_run(struct image *image, const struct options *options);
+void exempt_run(struct image *image, const struct options *options);
 
 #endif
