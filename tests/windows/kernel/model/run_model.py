@@ -2,9 +2,9 @@
 
     python tests/windows/kernel/model/run_model.py [--long]
 
-The C has the model's states and transitions. Each world is searched whole. Each deliberate fault of the model is
-found in some world, which shows that the model can fail. --long searches a larger world, too, for a quarter of an
-hour and in 16 GB. Knows nothing of what the driver does beside."""
+The C has the model's states and transitions. Each world is searched whole. Each deliberate fault of the model
+is found in some world, which shows that the model can fail. --long searches a larger world, too, for a quarter
+of an hour and in 16 GB. Knows nothing of what the driver does beside."""
 
 from __future__ import annotations
 
@@ -147,10 +147,8 @@ def search(world: str, defines: list[str], fault: str = "") -> Search:
 
 
 def check_world(found: Search) -> bool:
-    print(
-        f"{found.world:26} {found.states:>10,} states{'' if found.is_whole else ', not whole'}  {found.error}",
-        flush=True,
-    )
+    whole = "" if found.is_whole else ", not whole"
+    print(f"{found.world:26} {found.states:>10,} states{whole}  {found.error}", flush=True)
     return found.is_whole and not found.error
 
 
