@@ -115,8 +115,8 @@ def build_programs(folder: Path, library: Path) -> None:
     run(*compiler, *own, *objects, *LIBRARIES, "-o", folder / "fault_steps.exe")
     scripted = [HERE / "signatures.c", KERNEL / "paths.c", *COMMON]
     run(*compiler, *scripted, *LIBRARIES, "-o", folder / "signatures.exe")
-    for name in ("cases", "damaged_cabs"):
-        parts = [HERE / f"{name}.c", HERE / "state.c", library / "cbprocess.dll", "-ladvapi32"]
+    for name in ("cases", "damaged_cabs", "inf_service"):
+        parts = [HERE / f"{name}.c", HERE / "state.c", library / "cbprocess.dll", *LIBRARIES]
         run(COMPILER, *(flag for flag in FLAGS if flag != "-DCBP_BUILDING"), *includes(), *parts,
             "-o", library / f"{name}.exe")  # fmt: skip
 
@@ -142,6 +142,7 @@ def check_under_wine(folder: Path, library: Path, packages: Packages) -> bool:
     try:
         results = [
             wine.check(folder / "signatures.exe"),
+            wine.check(library / "inf_service.exe", windows_path(packages.folder / "first")),
             wine.check(folder / "fault_steps.exe", cabinets["first"], cabinets["newer"]),
             wine.check(library / "damaged_cabs.exe", cabinets["first"], BYTES_STEP),
             # This one is the last: it leaves a driver behind that cannot be unloaded.
