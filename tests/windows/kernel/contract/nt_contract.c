@@ -45,17 +45,14 @@ static void check_time(void)
     KeInitializeEvent(&event, NotificationEvent, FALSE);
     if (counter) {
         uint64_t before = now_us(counter);
-        (void) KeDelayExecutionThread(KernelMode, FALSE, &interval);
-        uint64_t delayed = now_us(counter);
         NTSTATUS status = KeWaitForSingleObject(&event, Executive, KernelMode, FALSE, &interval);
-        uint64_t waited = now_us(counter);
-        CONTRACT_CHECK(delayed - before >= 15000, "a delay lasts");
+        uint64_t waited = now_us(counter) - before;
         CONTRACT_CHECK(status == STATUS_TIMEOUT, "a wait that nobody ends times out");
-        CONTRACT_CHECK(waited - delayed >= 15000 && waited - delayed < 5000000, "a wait lasts");
+        CONTRACT_CHECK(waited >= 15000 && waited < 5000000, "a wait lasts");
     }
     if (precise) {
         precise(&first);
-        (void) KeDelayExecutionThread(KernelMode, FALSE, &interval);
+        (void) KeWaitForSingleObject(&event, Executive, KernelMode, FALSE, &interval);
         precise(&second);
         CONTRACT_CHECK(second.QuadPart > first.QuadPart, "the system's time passes");
         CONTRACT_CHECK(first.QuadPart > 130000000000000000, "it is counted from 1601");
@@ -78,11 +75,6 @@ static void check_events(void)
     CONTRACT_CHECK(KeSetEvent(&notification, 0, FALSE) != 0, "which is set now");
     CONTRACT_CHECK(look_at(&notification) == STATUS_SUCCESS, "a wait for a set event ends");
     CONTRACT_CHECK(look_at(&notification) == STATUS_SUCCESS, "a notification event stays set");
-    CONTRACT_CHECK(KeResetEvent(&notification) != 0, "resetting gives the old state");
-    CONTRACT_CHECK(KeResetEvent(&notification) == 0, "which is not set now");
-    KeSetEvent(&notification, 0, FALSE);
-    KeClearEvent(&notification);
-    CONTRACT_CHECK(look_at(&notification) == STATUS_TIMEOUT, "an event is cleared");
     CONTRACT_CHECK(look_at(&synchronization) == STATUS_SUCCESS, "an event is set from the start");
     CONTRACT_CHECK(look_at(&synchronization) == STATUS_TIMEOUT, "a synchronization event ends one wait");
 }
@@ -141,14 +133,6 @@ static void check_locks(void)
 
 /* ---- Texts ---- */
 
-static LONG compare(const WCHAR *a, const WCHAR *b, BOOLEAN ignores_case)
-{
-    UNICODE_STRING left, right;
-    RtlInitUnicodeString(&left, a);
-    RtlInitUnicodeString(&right, b);
-    return RtlCompareUnicodeString(&left, &right, ignores_case);
-}
-
 static void check_texts(void)
 {
     UNICODE_STRING text;
@@ -158,14 +142,6 @@ static void check_texts(void)
     CONTRACT_CHECK(text.Length == 0 && text.MaximumLength == 2, "an empty text");
     RtlInitUnicodeString(&text, L"abc");
     CONTRACT_CHECK(text.Length == 6 && text.MaximumLength == 8, "a text has its size in bytes");
-    CONTRACT_CHECK(compare(L"abc", L"abc", FALSE) == 0, "equal texts");
-    CONTRACT_CHECK(compare(L"abc", L"abd", FALSE) < 0 && compare(L"abd", L"abc", FALSE) > 0,
-                   "order of texts");
-    CONTRACT_CHECK(compare(L"ab", L"abc", FALSE) < 0 && compare(L"abc", L"ab", TRUE) > 0,
-                   "a part comes first");
-    CONTRACT_CHECK(compare(L"aBc", L"AbC", FALSE) != 0 && compare(L"aBc", L"AbC", TRUE) == 0, "case");
-    CONTRACT_CHECK(compare(L"\x00e4\x03b1", L"\x00c4\x0391", TRUE) == 0, "case of other letters");
-    CONTRACT_CHECK(compare(L"[", L"a", TRUE) > 0, "letters are compared in upper case");
     CONTRACT_CHECK(find(L"CbpNoSuchFunction") == NULL, "a function that is not there");
     absent_count--;
     CONTRACT_CHECK(find(L"RtlInitUnicodeString") != NULL, "a function that is there");
@@ -220,7 +196,6 @@ static void check_processes(void)
     HANDLE own = PsGetCurrentProcessId();
     PEPROCESS process = NULL, none = NULL;
     CONTRACT_CHECK(own && PsGetCurrentThreadId(), "a thread and its process have ids");
-    CONTRACT_CHECK(PsGetProcessId(IoGetCurrentProcess()) == own, "the current process has that id");
     NTSTATUS status = PsLookupProcessByProcessId(own, &process);
     CONTRACT_CHECK(NT_SUCCESS(status) && process, "a process is found by its id");
     if (!NT_SUCCESS(status))
@@ -341,11 +316,12 @@ static void check_callbacks(void)
 
 static void check_facts(void)
 {
-    PEPROCESS process = IoGetCurrentProcess();
     UNICODE_STRING *name = NULL;
     HANDLE handle = NULL;
+    PEPROCESS process;
+    if (!NT_SUCCESS(PsLookupProcessByProcessId(PsGetCurrentProcessId(), &process)))
+        return; /* which check_processes() has seen */
     PACCESS_TOKEN token = PsReferencePrimaryToken(process);
-    CONTRACT_CHECK(ExGetPreviousMode() == KernelMode, "the system loads a driver");
     CONTRACT_CHECK(PsGetProcessCreateTimeQuadPart(process) > 0, "a process has begun at some time");
     CONTRACT_CHECK(PsGetProcessExitStatus(process) == STATUS_PENDING, "it runs: it has no exit status");
     CONTRACT_CHECK(token, "a process has a token");
@@ -359,6 +335,7 @@ static void check_facts(void)
     CONTRACT_CHECK(NT_SUCCESS(status) && name, "a process has a name, maybe an empty one");
     if (NT_SUCCESS(status) && name)
         ExFreePoolWithTag(name, 0);
+    ObDereferenceObject(process);
 }
 
 /* ---- All ---- */

@@ -1,5 +1,5 @@
 /* Keeps what the shim knows of each thread, reports broken rules, and makes calls fail when a test wants that.
- * Knows no function of NT but the previous mode. */
+ * Knows no function of NT. */
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -7,7 +7,7 @@
 
 #include "shim.h"
 
-static _Thread_local struct shim_thread self = {.mode = UserMode};
+static _Thread_local struct shim_thread self;
 uint32_t shim_wait_max_ms;
 
 struct shim_thread *shim_self(void)
@@ -59,11 +59,6 @@ void shim_leave(const char *what, struct shim_thread before, uint32_t critical_r
     if (self.critical_regions != before.critical_regions + critical_regions)
         shim_breach("critical-region", "%s returns within %u critical regions", what, self.critical_regions);
     self = before;
-}
-
-KPROCESSOR_MODE ExGetPreviousMode(void)
-{
-    return self.mode;
 }
 
 /* ---- Faults ---- */

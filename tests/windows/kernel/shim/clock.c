@@ -39,11 +39,6 @@ LARGE_INTEGER KeQueryPerformanceCounter(PLARGE_INTEGER frequency)
     return (LARGE_INTEGER){.QuadPart = (LONGLONG) (shim_now_ns() / 100)};
 }
 
-void KeQuerySystemTime(PLARGE_INTEGER time)
-{
-    time->QuadPart = (LONGLONG) shim_wall_100ns();
-}
-
 /* Documented: any IRQL; 100 ns since 1601. */
 void KeQuerySystemTimePrecise(PLARGE_INTEGER time)
 {

@@ -189,7 +189,6 @@ static struct shim_thread begin_system(void)
 {
     struct shim_thread caller = *shim_self();
     shim_become(4, 8);
-    shim_self()->mode = KernelMode;
     return caller;
 }
 

@@ -80,82 +80,40 @@ void ExInitializeFastMutex(PFAST_MUTEX mutex)
     KeInitializeEvent(&mutex->Event, SynchronizationEvent, FALSE);
 }
 
-static void take(PFAST_MUTEX mutex, KIRQL irql)
+/* Documented: up to APC_LEVEL, not recursive; the caller runs at APC_LEVEL until it releases the mutex. */
+void ExAcquireFastMutex(PFAST_MUTEX mutex)
 {
     struct shim_thread *self = shim_self();
-    mutex->Count = 0;
-    mutex->Owner = self;
-    mutex->OldIrql = self->irql;
-    self->mutexes++;
-    self->irql = irql;
-}
-
-static void acquire(const char *function, PFAST_MUTEX mutex, bool raises)
-{
-    struct shim_thread *self = shim_self();
-    shim_irql_at_most(function, APC_LEVEL);
+    shim_irql_at_most("ExAcquireFastMutex", APC_LEVEL);
     shim_dispatcher_lock(mutex);
     if (mutex->Owner == self)
         shim_breach("mutex-twice", "a thread acquires the fast mutex that it has");
     mutex->Contention += mutex->Count <= 0;
     while (mutex->Count <= 0)
         shim_dispatcher_wait(mutex);
-    take(mutex, raises ? APC_LEVEL : self->irql);
+    mutex->Count = 0;
+    mutex->Owner = self;
+    mutex->OldIrql = self->irql;
+    self->mutexes++;
+    self->irql = APC_LEVEL;
     shim_dispatcher_unlock(mutex);
-}
-
-/* Documented: up to APC_LEVEL, not recursive; the caller runs at APC_LEVEL until it releases the mutex. */
-void ExAcquireFastMutex(PFAST_MUTEX mutex)
-{
-    acquire("ExAcquireFastMutex", mutex, true);
-}
-
-BOOLEAN ExTryToAcquireFastMutex(PFAST_MUTEX mutex)
-{
-    shim_irql_at_most("ExTryToAcquireFastMutex", APC_LEVEL);
-    shim_dispatcher_lock(mutex);
-    bool is_free = mutex->Count > 0;
-    if (is_free)
-        take(mutex, APC_LEVEL);
-    shim_dispatcher_unlock(mutex);
-    return is_free;
-}
-
-/* Documented: the caller has disabled the delivery of normal kernel APCs, by a critical region or APC_LEVEL. */
-void ExAcquireFastMutexUnsafe(PFAST_MUTEX mutex)
-{
-    struct shim_thread *self = shim_self();
-    if (self->irql < APC_LEVEL && self->critical_regions == 0)
-        shim_breach("mutex-unsafe", "ExAcquireFastMutexUnsafe is called with normal kernel APCs enabled");
-    acquire("ExAcquireFastMutexUnsafe", mutex, false);
-}
-
-static KIRQL give_back(const char *function, PFAST_MUTEX mutex, bool at_apc_level)
-{
-    struct shim_thread *self = shim_self();
-    shim_dispatcher_lock(mutex);
-    if (mutex->Owner != self)
-        shim_breach("lock-owner", "%s is called by a thread that does not have the mutex", function);
-    if (at_apc_level && self->irql != APC_LEVEL)
-        shim_breach("irql", "%s is called at IRQL %u", function, self->irql);
-    KIRQL irql = (KIRQL) mutex->OldIrql;
-    mutex->Owner = NULL;
-    mutex->Count = 1;
-    self->mutexes--;
-    shim_dispatcher_wake(mutex);
-    shim_dispatcher_unlock(mutex);
-    return irql;
 }
 
 /* Documented: by the owner, at APC_LEVEL. */
 void ExReleaseFastMutex(PFAST_MUTEX mutex)
 {
-    shim_self()->irql = give_back("ExReleaseFastMutex", mutex, true);
-}
-
-void ExReleaseFastMutexUnsafe(PFAST_MUTEX mutex)
-{
-    give_back("ExReleaseFastMutexUnsafe", mutex, false);
+    struct shim_thread *self = shim_self();
+    shim_dispatcher_lock(mutex);
+    if (mutex->Owner != self)
+        shim_breach("lock-owner", "ExReleaseFastMutex is called by a thread that does not have the mutex");
+    if (self->irql != APC_LEVEL)
+        shim_breach("irql", "ExReleaseFastMutex is called at IRQL %u", self->irql);
+    self->irql = (KIRQL) mutex->OldIrql;
+    mutex->Owner = NULL;
+    mutex->Count = 1;
+    self->mutexes--;
+    shim_dispatcher_wake(mutex);
+    shim_dispatcher_unlock(mutex);
 }
 
 /* ---- Critical regions ---- */

@@ -199,14 +199,6 @@ HANDLE PsGetCurrentThreadId(void)
     return handle_of(shim_self()->tid);
 }
 
-PEPROCESS IoGetCurrentProcess(void)
-{
-    PEPROCESS process = shim_process_object(shim_self()->pid);
-    if (!process)
-        shim_breach("test", "the thread of a test plays process %u, which does not run", shim_self()->pid);
-    return process;
-}
-
 static PEPROCESS process_of(const char *function, PEPROCESS process)
 {
     if (shim_object_of(function, process)->kind != SHIM_PROCESS)
@@ -260,16 +252,6 @@ NTSTATUS PsLookupProcessByProcessId(HANDLE id, PEPROCESS *process)
         shim_object_hold_for_driver(&found->object);
     pthread_mutex_unlock(&process_lock);
     *process = found;
-    return found ? STATUS_SUCCESS : STATUS_INVALID_PARAMETER;
-}
-
-NTSTATUS PsLookupThreadByThreadId(HANDLE id, PETHREAD *thread)
-{
-    shim_irql_at_most("PsLookupThreadByThreadId", APC_LEVEL);
-    PETHREAD found = shim_thread_object(id_of(id));
-    if (found)
-        shim_object_hold_for_driver(&found->object);
-    *thread = found;
     return found ? STATUS_SUCCESS : STATUS_INVALID_PARAMETER;
 }
 

@@ -1,35 +1,12 @@
 /* Is security identifiers, access lists and security descriptors, in the layouts that Microsoft documents. */
 #include "shim.h"
 
-/* Documented: up to APC_LEVEL for these functions; at most 15 subauthorities. */
-NTSTATUS RtlInitializeSid(PSID memory, PSID_IDENTIFIER_AUTHORITY authority, UCHAR count)
+static ULONG size_of_sid(const SID *sid)
 {
-    PISID sid = memory;
-    shim_irql_at_most("RtlInitializeSid", APC_LEVEL);
-    if (count > 15)
-        return STATUS_INVALID_PARAMETER;
-    sid->Revision = SID_REVISION;
-    sid->SubAuthorityCount = count;
-    sid->IdentifierAuthority = *authority;
-    return STATUS_SUCCESS;
+    return (ULONG) offsetof(SID, SubAuthority) + sid->SubAuthorityCount * (ULONG) sizeof(ULONG);
 }
 
-PULONG RtlSubAuthoritySid(PSID sid, ULONG index)
-{
-    return &((PISID) sid)->SubAuthority[index];
-}
-
-ULONG RtlLengthRequiredSid(ULONG count)
-{
-    return (ULONG) offsetof(SID, SubAuthority) + count * (ULONG) sizeof(ULONG);
-}
-
-ULONG RtlLengthSid(PSID sid)
-{
-    return RtlLengthRequiredSid(((PISID) sid)->SubAuthorityCount);
-}
-
-/* Documented: the list has at least the size of its header. */
+/* Documented: up to APC_LEVEL for these functions; the list has at least the size of its header. */
 NTSTATUS RtlCreateAcl(PACL acl, ULONG size, ULONG revision)
 {
     shim_irql_at_most("RtlCreateAcl", APC_LEVEL);
@@ -53,7 +30,7 @@ static ULONG used_size(const ACL *acl)
 NTSTATUS RtlAddAccessAllowedAce(PACL acl, ULONG revision, ACCESS_MASK access, PSID sid)
 {
     shim_irql_at_most("RtlAddAccessAllowedAce", APC_LEVEL);
-    ULONG used = used_size(acl), size = (ULONG) offsetof(ACCESS_ALLOWED_ACE, SidStart) + RtlLengthSid(sid);
+    ULONG used = used_size(acl), size = (ULONG) offsetof(ACCESS_ALLOWED_ACE, SidStart) + size_of_sid(sid);
     if (revision != ACL_REVISION)
         return STATUS_UNKNOWN_REVISION;
     if (used + size > acl->AclSize)
@@ -61,7 +38,7 @@ NTSTATUS RtlAddAccessAllowedAce(PACL acl, ULONG revision, ACCESS_MASK access, PS
     ACCESS_ALLOWED_ACE *ace = (ACCESS_ALLOWED_ACE *) ((char *) acl + used);
     ace->Header = (ACE_HEADER){.AceType = ACCESS_ALLOWED_ACE_TYPE, .AceSize = (USHORT) size};
     ace->Mask = access;
-    memcpy(&ace->SidStart, sid, RtlLengthSid(sid));
+    memcpy(&ace->SidStart, sid, size_of_sid(sid));
     acl->AceCount++;
     return STATUS_SUCCESS;
 }

@@ -16,7 +16,6 @@ enum { SHIM_SPINS_MAX = 4 };
 
 struct shim_thread {
     KIRQL irql, entry_irql; /* now, and when the driver was called */
-    KPROCESSOR_MODE mode;   /* of the caller of the driver */
     uint32_t pid, tid;
     uint32_t critical_regions, mutexes, spin_count, callbacks;
     struct shim_spin spins[SHIM_SPINS_MAX];

@@ -41,25 +41,6 @@ void RtlInitUnicodeString(PUNICODE_STRING text, PCWSTR source)
     *text = (UNICODE_STRING){(USHORT) size, (USHORT) (source ? size + sizeof(WCHAR) : 0), (PWCHAR) source};
 }
 
-/* Documented: PASSIVE_LEVEL. */
-LONG RtlCompareUnicodeString(PCUNICODE_STRING a, PCUNICODE_STRING b, BOOLEAN ignore_case)
-{
-    shim_irql_at_most("RtlCompareUnicodeString", PASSIVE_LEVEL);
-    size_t a_units = a->Length / sizeof(WCHAR), b_units = b->Length / sizeof(WCHAR);
-    for (size_t i = 0; i < a_units && i < b_units; i++) {
-        LONG left = ignore_case ? upper(a->Buffer[i]) : a->Buffer[i];
-        LONG right = ignore_case ? upper(b->Buffer[i]) : b->Buffer[i];
-        if (left != right)
-            return left - right;
-    }
-    return (LONG) a_units - (LONG) b_units;
-}
-
-BOOLEAN RtlEqualUnicodeString(PCUNICODE_STRING a, PCUNICODE_STRING b, BOOLEAN ignore_case)
-{
-    return RtlCompareUnicodeString(a, b, ignore_case) == 0;
-}
-
 /* Documented: up to DIRQL, but PASSIVE_LEVEL for texts of 16-bit units, which this one does not know. */
 ULONG DbgPrint(const char *format, ...)
 {
@@ -69,17 +50,6 @@ ULONG DbgPrint(const char *format, ...)
         vfprintf(stderr, format, arguments);
     va_end(arguments);
     return 0;
-}
-
-/* Documented: PASSIVE_LEVEL; the size is set by the caller. */
-NTSTATUS RtlGetVersion(PRTL_OSVERSIONINFOW version)
-{
-    shim_irql_at_most("RtlGetVersion", PASSIVE_LEVEL);
-    version->dwMajorVersion = 10;
-    version->dwMinorVersion = 0;
-    version->dwBuildNumber = 19045;
-    version->dwPlatformId = 2;
-    return STATUS_SUCCESS;
 }
 
 /* ---- Functions that are found by their name ---- */
@@ -99,7 +69,6 @@ static const struct {
     {"PsSetCreateProcessNotifyRoutineEx", (void *) PsSetCreateProcessNotifyRoutineEx},
     {"PsSetCreateProcessNotifyRoutineEx2", (void *) PsSetCreateProcessNotifyRoutineEx2},
     {"RtlInitUnicodeString", (void *) RtlInitUnicodeString},
-    {"RtlGetVersion", (void *) RtlGetVersion},
     {"SeLocateProcessImageName", (void *) SeLocateProcessImageName},
     {"ZwQueryInformationFile", (void *) ZwQueryInformationFile},
     {"ZwQuerySystemInformation", (void *) ZwQuerySystemInformation},

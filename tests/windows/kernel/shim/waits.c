@@ -98,32 +98,6 @@ LONG KeSetEvent(PRKEVENT event, KPRIORITY increment, BOOLEAN wait)
     return old;
 }
 
-/* Documented: up to DISPATCH_LEVEL. Gives the old state. */
-LONG KeResetEvent(PRKEVENT event)
-{
-    shim_irql_at_most("KeResetEvent", DISPATCH_LEVEL);
-    shim_dispatcher_lock(event);
-    check_event("KeResetEvent", event);
-    LONG old = event->Header.SignalState;
-    event->Header.SignalState = 0;
-    shim_dispatcher_unlock(event);
-    return old;
-}
-
-void KeClearEvent(PRKEVENT event)
-{
-    KeResetEvent(event);
-}
-
-LONG KeReadStateEvent(PRKEVENT event)
-{
-    shim_dispatcher_lock(event);
-    check_event("KeReadStateEvent", event);
-    LONG state = event->Header.SignalState;
-    shim_dispatcher_unlock(event);
-    return state;
-}
-
 /* ---- Waiting ---- */
 
 /* Gives for how long a timeout lasts, in ns. Documented: negative is relative, positive a system time. */
@@ -213,35 +187,11 @@ NTSTATUS KeWaitForSingleObject(PVOID object, KWAIT_REASON reason, KPROCESSOR_MOD
     return is_satisfied ? STATUS_SUCCESS : STATUS_TIMEOUT;
 }
 
-/* Documented: up to APC_LEVEL. */
-NTSTATUS KeDelayExecutionThread(KPROCESSOR_MODE mode, BOOLEAN alertable, PLARGE_INTEGER interval)
-{
-    shim_irql_at_most("KeDelayExecutionThread", APC_LEVEL);
-    check_wait("KeDelayExecutionThread", interval);
-    if (mode != KernelMode || alertable)
-        shim_breach("wait-mode", "a delay in UserMode, or an alertable one, can be ended by the program");
-    for (uint64_t end_ns = shim_now_ns() + duration_of(interval), left; (left = left_until(end_ns)) > 0;) {
-        struct timespec moment = moment_in(left);
-        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &moment, NULL);
-    }
-    return STATUS_SUCCESS;
-}
-
 /* ---- Rundown protection: bit 0 says that it runs down, the rest counts ---- */
 
 void ExInitializeRundownProtection(PEX_RUNDOWN_REF rundown)
 {
     rundown->Count = 0;
-}
-
-/* Documented: after ExRundownCompleted(). */
-void ExReInitializeRundownProtection(PEX_RUNDOWN_REF rundown)
-{
-    shim_dispatcher_lock(rundown);
-    if (rundown->Count != 1)
-        shim_breach("rundown", "protection that is in use is initialised again");
-    rundown->Count = 0;
-    shim_dispatcher_unlock(rundown);
 }
 
 /* Documented: up to DISPATCH_LEVEL, if it lies in nonpaged memory. FALSE: it runs down, or has. */
@@ -275,12 +225,5 @@ void ExWaitForRundownProtectionRelease(PEX_RUNDOWN_REF rundown)
     rundown->Count |= 1;
     while (rundown->Count != 1)
         shim_dispatcher_wait(rundown);
-    shim_dispatcher_unlock(rundown);
-}
-
-void ExRundownCompleted(PEX_RUNDOWN_REF rundown)
-{
-    shim_dispatcher_lock(rundown);
-    rundown->Count = 1;
     shim_dispatcher_unlock(rundown);
 }

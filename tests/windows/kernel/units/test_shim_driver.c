@@ -236,7 +236,7 @@ static void leave_reference(PDRIVER_OBJECT driver)
 
 static void leave_handle(PDRIVER_OBJECT driver)
 {
-    PEPROCESS process = IoGetCurrentProcess();
+    PEPROCESS process = shim_process_object(1000);
     HANDLE handle;
     unload(driver);
     CHECK_EQ(ObOpenObjectByPointer(process, OBJ_KERNEL_HANDLE, NULL, 0, NULL, KernelMode, &handle), 0);

@@ -9,7 +9,6 @@
 #define DISPATCH_LEVEL 2
 
 enum { KernelMode, UserMode };
-KPROCESSOR_MODE ExGetPreviousMode(void);
 
 /* ---- pool.c ---- */
 typedef enum _POOL_TYPE {
@@ -49,12 +48,8 @@ typedef enum _KWAIT_REASON { Executive, FreePage, PageIn, PoolAllocation, DelayE
 
 void KeInitializeEvent(PRKEVENT event, EVENT_TYPE type, BOOLEAN state);
 LONG KeSetEvent(PRKEVENT event, KPRIORITY increment, BOOLEAN wait);
-void KeClearEvent(PRKEVENT event);
-LONG KeResetEvent(PRKEVENT event);
-LONG KeReadStateEvent(PRKEVENT event);
 NTSTATUS KeWaitForSingleObject(PVOID object, KWAIT_REASON reason, KPROCESSOR_MODE mode, BOOLEAN alertable,
                                PLARGE_INTEGER timeout);
-NTSTATUS KeDelayExecutionThread(KPROCESSOR_MODE mode, BOOLEAN alertable, PLARGE_INTEGER interval);
 
 /* ---- locks.c ---- */
 typedef struct _FAST_MUTEX {
@@ -67,10 +62,7 @@ typedef struct _FAST_MUTEX {
 
 void ExInitializeFastMutex(PFAST_MUTEX mutex);
 void ExAcquireFastMutex(PFAST_MUTEX mutex);
-BOOLEAN ExTryToAcquireFastMutex(PFAST_MUTEX mutex);
 void ExReleaseFastMutex(PFAST_MUTEX mutex);
-void ExAcquireFastMutexUnsafe(PFAST_MUTEX mutex);
-void ExReleaseFastMutexUnsafe(PFAST_MUTEX mutex);
 
 void KeInitializeSpinLock(PKSPIN_LOCK lock);
 KIRQL KeAcquireSpinLockRaiseToDpc(PKSPIN_LOCK lock);
@@ -88,30 +80,18 @@ typedef struct _EX_RUNDOWN_REF {
 } EX_RUNDOWN_REF, *PEX_RUNDOWN_REF;
 
 void ExInitializeRundownProtection(PEX_RUNDOWN_REF rundown);
-void ExReInitializeRundownProtection(PEX_RUNDOWN_REF rundown);
 BOOLEAN ExAcquireRundownProtection(PEX_RUNDOWN_REF rundown);
 void ExReleaseRundownProtection(PEX_RUNDOWN_REF rundown);
 void ExWaitForRundownProtectionRelease(PEX_RUNDOWN_REF rundown);
-void ExRundownCompleted(PEX_RUNDOWN_REF rundown);
 
 /* ---- clock.c ---- */
 LARGE_INTEGER KeQueryPerformanceCounter(PLARGE_INTEGER frequency);
-void KeQuerySystemTime(PLARGE_INTEGER time);
 void KeQuerySystemTimePrecise(PLARGE_INTEGER time);
 
 /* ---- texts.c ---- */
 void RtlInitUnicodeString(PUNICODE_STRING text, PCWSTR source);
-LONG RtlCompareUnicodeString(PCUNICODE_STRING a, PCUNICODE_STRING b, BOOLEAN ignore_case);
-BOOLEAN RtlEqualUnicodeString(PCUNICODE_STRING a, PCUNICODE_STRING b, BOOLEAN ignore_case);
 ULONG DbgPrint(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-typedef struct _OSVERSIONINFOW {
-    ULONG dwOSVersionInfoSize;
-    ULONG dwMajorVersion, dwMinorVersion, dwBuildNumber, dwPlatformId;
-    WCHAR szCSDVersion[128];
-} RTL_OSVERSIONINFOW, *PRTL_OSVERSIONINFOW, OSVERSIONINFOW;
-
-NTSTATUS RtlGetVersion(PRTL_OSVERSIONINFOW version);
 PVOID MmGetSystemRoutineAddress(PUNICODE_STRING name);
 
 #endif

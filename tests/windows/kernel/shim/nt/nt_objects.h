@@ -31,15 +31,12 @@ typedef struct _CLIENT_ID {
 /* ---- processes.c ---- */
 HANDLE PsGetCurrentProcessId(void);
 HANDLE PsGetCurrentThreadId(void);
-PEPROCESS IoGetCurrentProcess(void);
-#define PsGetCurrentProcess IoGetCurrentProcess
 HANDLE PsGetProcessId(PEPROCESS process);
 HANDLE PsGetThreadId(PETHREAD thread);
 HANDLE PsGetThreadProcessId(PETHREAD thread);
 LONGLONG PsGetProcessCreateTimeQuadPart(PEPROCESS process);
 NTSTATUS PsGetProcessExitStatus(PEPROCESS process);
 NTSTATUS PsLookupProcessByProcessId(HANDLE id, PEPROCESS *process);
-NTSTATUS PsLookupThreadByThreadId(HANDLE id, PETHREAD *thread);
 PACCESS_TOKEN PsReferencePrimaryToken(PEPROCESS process);
 void PsDereferencePrimaryToken(PACCESS_TOKEN token);
 NTSTATUS SeLocateProcessImageName(PEPROCESS process, PUNICODE_STRING *name);
@@ -130,10 +127,6 @@ typedef PVOID PSECURITY_DESCRIPTOR;
 #define SECURITY_BUILTIN_DOMAIN_RID 32
 #define DOMAIN_ALIAS_RID_ADMINS 544
 
-NTSTATUS RtlInitializeSid(PSID sid, PSID_IDENTIFIER_AUTHORITY authority, UCHAR count);
-PULONG RtlSubAuthoritySid(PSID sid, ULONG index);
-ULONG RtlLengthSid(PSID sid);
-ULONG RtlLengthRequiredSid(ULONG count);
 NTSTATUS RtlCreateAcl(PACL acl, ULONG size, ULONG revision);
 NTSTATUS RtlAddAccessAllowedAce(PACL acl, ULONG revision, ACCESS_MASK access, PSID sid);
 NTSTATUS RtlCreateSecurityDescriptor(PSECURITY_DESCRIPTOR descriptor, ULONG revision);
