@@ -241,6 +241,7 @@ static NTSTATUS fire_creation(const struct shim_creation *creation, enum kind ki
         (HANDLE) (uintptr_t) (creation->creator_tid != 0 ? creation->creator_tid : self->tid);
     struct shim_object *file = creation->file_name ? shim_file_named(creation->file_name) : NULL;
     info->FileObject = (PFILE_OBJECT) file; /* nobody looks into it */
+    info->CreationStatus = creation->refused_with;
     info->ImageFileName = name;
     info->CommandLine = line;
     routine(shim_process_object(creation->process.pid), (HANDLE) (uintptr_t) creation->process.pid, info);

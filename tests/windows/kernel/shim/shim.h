@@ -100,6 +100,7 @@ struct shim_creation {
     const wchar_t *command_line;       /* NULL: not known */
     bool has_no_name, open_name_is_known;
     bool is_subsystem;        /* told to Ex2 routines alone */
+    NTSTATUS refused_with;    /* by another driver, before this one is told */
     bool is_added;            /* shim_process_add() was called for it before */
     const wchar_t *file_name; /* of the program's file on its volume, without abbreviations. NULL: no file */
 };

@@ -201,3 +201,19 @@ TEST(the_altitude_can_be_strict)
     shim_take_altitude(NULL);
     end();
 }
+
+TEST(an_altitude_without_a_point_has_neighbours_too)
+{
+    wchar_t altitude[64] = {0};
+    machine_start();
+    actor_open(&actor, CONTROLLER_PID, CONTROLLER_TID);
+    struct cbp_session_settings settings = {.session_id = 0, .events = EVENTS_ALL};
+    CHECK_EQ(actor_settings(&actor, &settings), 0);
+    shim_take_altitude(L"385201");
+    CHECK_EQ(actor_altitude(&actor, 0, "385201", false), 0);
+    CHECK(shim_altitude(altitude, sizeof altitude));
+    CHECK_EQ(altitude[6], '.'); /* a decimal above it */
+    CHECK(altitude[7] >= '0' && altitude[7] <= '9');
+    shim_take_altitude(NULL);
+    end();
+}

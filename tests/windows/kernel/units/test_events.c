@@ -175,3 +175,16 @@ TEST(the_end_of_a_refused_process_is_not_told)
     CHECK(actor_has_nothing(&actor, 0));
     end();
 }
+
+TEST(what_another_driver_has_refused_stays_refused_and_is_not_asked)
+{
+    const struct cbpi_rule rule = rule_by_name(1, "evil.exe", CBP_ACTION_ASK, 0);
+    begin(&rule, 1);
+    struct deed deed = creation_of(5000, L"\\Device\\HarddiskVolume2\\evil.exe", NULL);
+    deed.creation.refused_with = STATUS_INSUFFICIENT_RESOURCES;
+    deed_start(&deed);
+    deed_end(&deed);
+    CHECK_EQ(deed.status, STATUS_INSUFFICIENT_RESOURCES);
+    CHECK(actor_has_nothing(&actor, 0));
+    end();
+}
