@@ -62,7 +62,7 @@ static void call_process(struct nt_process *process, PS_CREATE_NOTIFY_INFO *info
     level_leave(mark, "the process callback");
     level_region(-1);
     end(CALLBACK_PROCESS);
-    verdicts_doing("between operations");
+    verdicts_doing("-");
 }
 
 NTSTATUS callback_process_created(struct nt_process *process, PS_CREATE_NOTIFY_INFO *info)
@@ -94,7 +94,7 @@ void callback_thread(struct nt_process *process, uint32_t tid, bool is_created)
     level_leave(mark, "the thread callback");
     level_region(-1);
     end(CALLBACK_THREAD);
-    verdicts_doing("between operations");
+    verdicts_doing("-");
 }
 
 static PRE_OPERATION routine_for(void *type, ULONG operation)
@@ -129,7 +129,7 @@ uint32_t callback_handle(const struct handle_operation *operation)
         int result = routine(handle_context, &information);
         level_leave(mark, "the handle callback");
         level_region(-1);
-        verdicts_doing("between operations");
+        verdicts_doing("-");
         if (result != OB_PREOP_SUCCESS)
             violation("handle_callback", "the handle callback returns %d", result);
     }

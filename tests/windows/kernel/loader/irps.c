@@ -188,7 +188,7 @@ static void dispatch(struct io_request *request)
     struct level_mark mark = level_enter();
     NTSTATUS status = routine(device, request->irp);
     level_leave(mark, "a dispatch routine");
-    verdicts_doing("between requests");
+    verdicts_doing("-");
     check_return(request, status, major);
 }
 
@@ -204,6 +204,7 @@ void io_wait(struct io_request *request)
     verdicts_doing("waits for a request to end");
     while (!io_is_complete(request))
         wait_on_word(&request->is_complete, 0);
+    verdicts_doing("-");
 }
 
 NTSTATUS io_finish(struct io_request *request, uint64_t *information)
@@ -245,7 +246,7 @@ void io_cancel(struct io_request *request)
     mark.level = old;
     routine(request->file->object.DeviceObject, irp);
     level_leave(mark, "a cancel routine");
-    verdicts_doing("between requests");
+    verdicts_doing("-");
 }
 
 struct io_request *io_prepare(struct io_file *file, uint32_t code, const void *input, uint32_t input_size,
@@ -337,6 +338,7 @@ void io_close(struct io_file *file)
     verdicts_doing("waits for the requests of a closed file to end");
     while ((pending = __atomic_load_n(&file->pending, __ATOMIC_SEQ_CST)) != 0)
         wait_on_word(&file->pending, pending);
+    verdicts_doing("-");
     send_plain(file, IRP_MJ_CLOSE);
     device_close(device);
     free(file);

@@ -17,7 +17,7 @@ static struct manners draw_manners(struct random *random, bool is_hasty)
                               .token = random_below(random, 20),
                               .act = random_below(random, 20)};
     if (is_hasty) {
-        manners.drop = random_below(random, 6);
+        manners.drop = random_below(random, 8);
         manners.deadline = random_below(random, 10);
     }
     return manners;

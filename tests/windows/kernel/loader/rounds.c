@@ -11,11 +11,13 @@ enum {
     CONTROLLER_STEP = 0x400,
     CHURNER_PID = 0x9000,
     CHURNER_SESSION = 9,
-    HASTE = 40, /* how much faster time passes in a hasty round */
+    HASTE = 60, /* how much faster time passes in a hasty round */
     TIMEOUT_MS = 3000,
     LONG_TIMEOUT_MS = 600000,
     BEAT_US = 4000,
-    DELAY_US = 30000,
+    PATIENCE_MS = 100,
+    NS_PER_MS = 1000000,
+    PAUSE_US = 200,
     ALL_EVENTS = CBP_PROC_EVT_PROCESS_CREATION | CBP_PROC_EVT_PROCESS_TERMINATION |
                  CBP_PROC_EVT_THREAD_CREATION | CBP_PROC_EVT_THREAD_TERMINATION |
                  CBP_PROC_EVT_PROCESS_HANDLE_OPERATION | CBP_PROC_EVT_THREAD_HANDLE_OPERATION
@@ -32,7 +34,8 @@ struct scene {
     struct originators originators;
     struct player beater, churner;
     uint64_t began_ns;
-    uint32_t is_over; /* atomic: the helpers of the scene end */
+    unsigned long deliveries_before; /* the round */
+    uint32_t is_over;                /* atomic: the helpers of the scene end */
 };
 
 static bool is_over(struct scene *scene)
@@ -162,6 +165,7 @@ static void begin(struct image *image, struct scene *scene)
         actor_set(scene->controllers[i].thread);
         expect(controller_arm(&scene->controllers[i], i, "385201.125", false), "KERNEL_SESSION");
     }
+    scene->deliveries_before = oracle_deliveries();
     scene->began_ns = time_now_ns();
     originators_start(&scene->originators);
 }
@@ -252,11 +256,25 @@ static void end_by_death(struct scene *scene, unsigned index, uint64_t *died_ns)
     *died_ns = time_now_ns();
 }
 
+/* Waits until a part of what can be told has been, so that a round ends in the midst of operations on a fast
+ * machine and on a busy one. */
+static void let_happen(struct scene *scene)
+{
+    const struct plan *plan = &scene->round->plan;
+    unsigned long target = scene->deliveries_before;
+    target +=
+        random_below(&scene->random, plan->originators * plan->stories * STEP_COUNT * plan->sessions / 2);
+    uint64_t limit_ns =
+        time_now_ns() + (uint64_t) PATIENCE_MS * NS_PER_MS * (scene->round->is_hasty ? HASTE : 1);
+    while (oracle_deliveries() < target && time_now_ns() < limit_ns)
+        usleep(PAUSE_US);
+}
+
 static void end_all(struct scene *scene)
 {
     uint64_t died_ns = 0;
     for (unsigned i = 0; i < scene->count; i++) {
-        usleep(random_below(&scene->random, DELAY_US));
+        let_happen(scene);
         if (scene->round->ending == ENDING_SESSION)
             end_session(scene, i);
         else if (scene->round->ending == ENDING_FILE)
