@@ -4,6 +4,7 @@
 #include "cbp_message_check.h"
 #include "device.h"
 #include "errors.h"
+#include "fake_messages.h"
 #include "platform.h"
 
 #include <pthread.h>
@@ -125,39 +126,6 @@ static void pair(struct cbpi_kernel_device *device, struct message *message)
     complete(device, receive);
 }
 
-static struct cbp_event_message *make_message(struct cbpi_kernel_device *device,
-                                              const struct fake_event *event, uint64_t id)
-{
-    static const char name[] = "/usr/bin/program", file[] = "program";
-    uint32_t fixed = (uint32_t) sizeof(struct cbp_event_message), at = fixed;
-    uint32_t size = fixed + (uint32_t) (sizeof name - 1 + sizeof file - 1) + event->text_size;
-    struct cbp_event_message *made = calloc(1, size);
-    made->header = (struct cbp_message_header){.size = size, .type = CBP_MESSAGE_EVENT, .id = id};
-    made->header.deadline_ns = event->timeout_ms ? cbpi_now_ns() + event->timeout_ms * CBP_NS_PER_MS : 0;
-    made->sequence = device->sequence + 1;
-    device->sequence += event->item_count;
-    made->session_id = device->session_id;
-    made->item_count = event->item_count;
-    made->process_id = event->process_id;
-    made->thread_id = event->thread_id;
-    made->original_desired_access = 0x1f;
-    for (uint32_t i = 0; i < event->item_count; i++)
-        cbp_event_items(made)[i] = (struct cbp_event_item){event->type, event->flags, 0, 0x1f};
-    memcpy((char *) made + at, name, sizeof name - 1);
-    made->process_name_offset = at, made->process_name_size = (uint32_t) sizeof name - 1;
-    at += (uint32_t) sizeof name - 1;
-    memcpy((char *) made + at, file, sizeof file - 1);
-    made->image_file_name_offset = at, made->image_file_name_size = (uint32_t) sizeof file - 1;
-    at += (uint32_t) sizeof file - 1;
-    /* An argument has its NUL. */
-    memset((char *) made + at, 'x', event->text_size ? event->text_size - 1 : 0);
-    made->arguments_offset = at, made->arguments_size = event->text_size;
-    if (fake.is_malformed)
-        made->process_name_offset = size;
-    fake.is_malformed = false;
-    return made;
-}
-
 uint64_t fake_post_to(uint32_t opening, const struct fake_event *event)
 {
     uint64_t id = 0;
@@ -169,7 +137,8 @@ uint64_t fake_post_to(uint32_t opening, const struct fake_event *event)
         struct message *message = &messages[message_count++];
         id = message_count;
         message->device = device;
-        message->bytes = make_message(device, event, id);
+        message->bytes = fake_message_make(event, device->session_id, device->sequence + 1, id);
+        device->sequence += event->item_count;
         message->is_held = (event->flags & CBP_EVENT_FLAG_HELD) != 0;
         message->deadline_ns = message->bytes->header.deadline_ns;
         pair(device, next_message(device));
