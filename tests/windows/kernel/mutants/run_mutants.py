@@ -63,7 +63,7 @@ MUTANTS = {
     "cancel_forgotten": Mutant("a_receive_is_cancelled", ("races", "a request that was cancelled")),
     "cancel_missed": Mutant("cancelled_before_it_waits", ("races", "a request that was cancelled")),
     "close_keeps_held": Mutant("a_session_that_closes_lets", ("death", "freed_pool|hang")),
-    "close_keeps_receives": Mutant("a_receive_is_cancelled", ("races", "hang")),
+    "close_keeps_receives": Mutant("a_receive_is_cancelled", ("races", "freed_pool|hang")),
     "completed_twice": Mutant("receive_that_is_being_cancelled", model="ROUTINE_IGNORED"),
     "completed_with_lock": Mutant("a_receive_is_cancelled", ("races", "completion")),
     "controller_freed_at_cleanup": Mutant("requests_after_the_last_handle", model="FREED_AT_CLEANUP"),
