@@ -153,7 +153,8 @@ static void beat(struct cbp_session *session, struct round *round)
     round->failed_count = failed_count;
     report_troubles(session);
     if (transport->ops->beat(transport) == CBP_ERROR_BROKEN_PIPE)
-        give_up(session, CBP_ERROR_BROKEN_PIPE, "the helper or the kernel driver has gone; the filter has stopped");
+        give_up(session, CBP_ERROR_BROKEN_PIPE,
+                "the helper or the kernel driver has gone; the filter has stopped");
 }
 
 /* Sleeps until something is due. A worker that ends and a stop end the sleep. */

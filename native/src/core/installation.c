@@ -87,7 +87,8 @@ uint32_t cbp_driver_install(const char *product_guid, const char *driver, const 
     const struct cbpi_installation_ops *found;
     const struct cbpi_installation_request request = {product_guid, package_path ? package_path : "",
                                                       target_folder ? target_folder : "", flags};
-    uint32_t error = check_change(product_guid, driver, flags & ~(uint32_t) KNOWN_INSTALL_FLAGS, must_reboot, &found);
+    uint32_t error =
+        check_change(product_guid, driver, flags & ~(uint32_t) KNOWN_INSTALL_FLAGS, must_reboot, &found);
     return error ? error : change(found->install, &request, must_reboot);
 }
 
@@ -97,8 +98,8 @@ uint32_t cbp_driver_uninstall(const char *product_guid, const char *driver, cons
     const struct cbpi_installation_ops *found;
     const struct cbpi_installation_request request = {product_guid, package_path ? package_path : "",
                                                       target_folder ? target_folder : "", flags};
-    uint32_t error =
-        check_change(product_guid, driver, flags & ~(uint32_t) CBP_UNINSTALL_VERSION_ALL, must_reboot, &found);
+    uint32_t error = check_change(product_guid, driver, flags & ~(uint32_t) CBP_UNINSTALL_VERSION_ALL,
+                                  must_reboot, &found);
     return error ? error : change(found->uninstall, &request, must_reboot);
 }
 
