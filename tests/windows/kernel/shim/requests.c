@@ -61,6 +61,10 @@ static struct request *make_request(struct shim_call *call, UCHAR major)
     request->location.FileObject = &call->file->object;
     request->call = call;
     call->request = request;
+    if (major == IRP_MJ_DEVICE_CONTROL) {
+        irp->Cancel = request->is_cancelled = shim_is_next_cancelled;
+        shim_is_next_cancelled = false;
+    }
     pthread_mutex_lock(&request_lock);
     request->next = &live;
     request->previous = live.previous;
@@ -280,10 +284,7 @@ struct shim_call *shim_call_start(struct shim_file *file, uint32_t code, const v
         return call;
     }
     call->output_max = output_max;
-    struct request *request = make_request(call, IRP_MJ_DEVICE_CONTROL);
-    request->irp.Cancel = request->is_cancelled = shim_is_next_cancelled;
-    shim_is_next_cancelled = false;
-    give_buffers(call, request, code, input, input_size);
+    give_buffers(call, make_request(call, IRP_MJ_DEVICE_CONTROL), code, input, input_size);
     send(call, IRP_MJ_DEVICE_CONTROL);
     return call;
 }
