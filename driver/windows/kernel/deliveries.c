@@ -50,8 +50,10 @@ static NTSTATUS complete_with_message(PIRP irp, struct cbpd_message *message)
     return status;
 }
 
+/* A thread must not be suspended while it has a receive that is another controller's. */
 void cbpd_deliveries_flush(void)
 {
+    KeEnterCriticalRegion();
     while (cbp_load_u32(&over.count) > 0) {
         KIRQL irql = cbpd_outboxes_lock();
         PIRP irp = NULL;
@@ -67,6 +69,7 @@ void cbpd_deliveries_flush(void)
         else if (irp)
             complete(irp, STATUS_CANCELLED, 0);
     }
+    KeLeaveCriticalRegion();
 }
 
 /* ---- Under the lock ---- */
