@@ -1,77 +1,5 @@
-/* Tests what the driver makes of operations: which process is meant, who created it, which rights stay, and who
- * hears of it. */
-#include "actor.h"
-#include "test.h"
-
-#define EVENTS_ALL 0x3fu
-#define ALL_RIGHTS 0x1fffffu
-#define PATH_TO(name) L"\\Device\\HarddiskVolume2\\tools\\" name
-
-enum { CHILD_PID = 5000, CHILD_TID = 5004, GRANDCHILD_PID = 5100, OTHER_TID = 1008 };
-
-static struct actor actor;
-
-/* A session opens, and its rules come. */
-static void watch(uint32_t flags, const struct cbpi_rule *rules, uint32_t count)
-{
-    struct cbp_session_settings settings = {.events = EVENTS_ALL, .altitude = 385000, .flags = flags};
-    actor_open(&actor, CONTROLLER_PID, CONTROLLER_TID);
-    CHECK_EQ(actor_settings(&actor, &settings), 0);
-    CHECK_EQ(actor_altitude(&actor, 0, "385201.5", false), 0);
-    CHECK_EQ(actor_rules(&actor, 0, rules, count), 0);
-    shim_become(SHELL_PID, SHELL_TID);
-}
-
-static void begin_with(uint32_t flags, const struct cbpi_rule *rules, uint32_t count)
-{
-    machine_start();
-    watch(flags, rules, count);
-}
-
-static void begin(const struct cbpi_rule *rules, uint32_t count)
-{
-    begin_with(0, rules, count);
-}
-
-static void end(void)
-{
-    actor_close(&actor);
-    machine_stop();
-}
-
-static NTSTATUS create_as(uint32_t creator_pid, uint32_t creator_tid, uint32_t parent_pid, uint32_t pid,
-                          const wchar_t *image)
-{
-    struct shim_creation creation = {.process = {pid, parent_pid, image, SHIM_USER},
-                                     .creator_pid = creator_pid,
-                                     .creator_tid = creator_tid,
-                                     .command_line = L"program",
-                                     .open_name_is_known = true};
-    shim_become(creator_pid, creator_tid);
-    return shim_create_process(&creation);
-}
-
-static uint32_t open_as(uint32_t pid, uint32_t tid, uint32_t target_pid, uint32_t access)
-{
-    struct shim_opening opening = {.id = target_pid, .access = access};
-    shim_become(pid, tid);
-    return shim_open_object(&opening);
-}
-
-static uint32_t open_thread_as(uint32_t pid, uint32_t tid, uint32_t target_tid, uint32_t access)
-{
-    struct shim_opening opening = {.is_thread = true, .id = target_tid, .access = access};
-    shim_become(pid, tid);
-    return shim_open_object(&opening);
-}
-
-/* The next message tells of something for which nothing waits. */
-static struct cbp_event_message *expect_told(uint32_t type, uint32_t pid)
-{
-    struct cbp_event_message *message = actor_expect(&actor, 0, type, pid);
-    CHECK_EQ(message->item0.flags & CBP_EVENT_FLAG_HELD, 0);
-    return message;
-}
+/* Tests what the driver makes of operations: which process is meant, who created it, and which rights stay. */
+#include "scene.h"
 
 /* ---- Rules without handlers ---- */
 
@@ -79,19 +7,19 @@ TEST(a_rule_decides_and_nobody_else_is_told)
 {
     const struct cbpi_rule rule = rule_by_name(1, "evil.exe", CBP_ACTION_DENY, 5);
     struct cbp_kernel_counts counts;
-    begin(&rule, 1);
+    scene_begin(&rule, 1);
     CHECK_EQ(create_program(CHILD_PID, PATH_TO(L"good.exe")), STATUS_SUCCESS);
-    CHECK(actor_has_nothing(&actor, 0));
+    CHECK(actor_has_nothing(&scene_actor, 0));
     CHECK_EQ((uint32_t) create_program(CHILD_PID + 8, PATH_TO(L"EVIL.exe")), 0xc0000022);
-    struct cbp_event_message *message = expect_told(CBP_PROC_EVT_PROCESS_CREATION, CHILD_PID + 8);
+    struct cbp_event_message *message = scene_expect_told(CBP_PROC_EVT_PROCESS_CREATION, CHILD_PID + 8);
     CHECK_EQ(message->item0.flags, CBP_EVENT_FLAG_DECIDED_BY_RULE);
     CHECK_EQ(message->item0.result_code, 5);
     free(message);
-    CHECK_EQ(actor_beat(&actor, 0, &counts), 0);
+    CHECK_EQ(actor_beat(&scene_actor, 0, &counts), 0);
     CHECK_EQ(counts.refused, 1);
     CHECK_EQ(counts.decided, 1);
     CHECK_EQ(counts.lost, 0);
-    end();
+    scene_end();
 }
 
 TEST(a_partial_name_counts_as_a_match_where_that_is_stricter)
@@ -101,10 +29,10 @@ TEST(a_partial_name_counts_as_a_match_where_that_is_stricter)
     struct shim_creation creation = {.process = {CHILD_PID, SHELL_PID, NULL, SHIM_USER},
                                      .creator_pid = SHELL_PID,
                                      .creator_tid = SHELL_TID};
-    begin(rules, 2);
+    scene_begin(rules, 2);
     creation.has_no_name = true;
     CHECK_EQ((uint32_t) shim_create_process(&creation), 0xc0000022);
-    end();
+    scene_end();
 }
 
 static void check_text(const struct cbp_event_message *message, uint32_t offset, uint32_t size,
@@ -120,13 +48,13 @@ TEST(a_partial_name_does_not_look_like_a_path)
     struct shim_creation creation = {.process = {CHILD_PID, SHELL_PID, PATH_TO(L"evil.exe"), SHIM_USER},
                                      .creator_pid = SHELL_PID,
                                      .creator_tid = SHELL_TID};
-    begin(&rule, 1);
+    scene_begin(&rule, 1);
     CHECK_EQ(shim_create_process(&creation), STATUS_SUCCESS);
-    struct cbp_event_message *message = expect_told(CBP_PROC_EVT_PROCESS_CREATION, CHILD_PID);
+    struct cbp_event_message *message = scene_expect_told(CBP_PROC_EVT_PROCESS_CREATION, CHILD_PID);
     check_text(message, message->process_name_offset, message->process_name_size, "C:\\tools\\evil.exe");
     check_text(message, message->image_file_name_offset, message->image_file_name_size, "evil.exe");
     free(message);
-    end();
+    scene_end();
 }
 
 TEST(an_abbreviated_path_is_the_long_one_to_rules)
@@ -138,9 +66,9 @@ TEST(an_abbreviated_path_is_the_long_one_to_rules)
         .creator_tid = SHELL_TID,
         .open_name_is_known = true,
         .file_name = L"\\Program Files\\a.exe"};
-    begin(&rule, 1);
+    scene_begin(&rule, 1);
     CHECK_EQ((uint32_t) shim_create_process(&creation), 0xc0000022);
-    struct cbp_event_message *message = expect_told(CBP_PROC_EVT_PROCESS_CREATION, CHILD_PID);
+    struct cbp_event_message *message = scene_expect_told(CBP_PROC_EVT_PROCESS_CREATION, CHILD_PID);
     check_text(message, message->process_name_offset, message->process_name_size, "C:\\Program Files\\a.exe");
     free(message);
     creation.file_name = L"\\Others\\a.exe";
@@ -157,7 +85,7 @@ TEST(an_abbreviated_path_is_the_long_one_to_rules)
     }
     CHECK(count > 10);
     test_count("allocations and calls failed", count);
-    end();
+    scene_end();
 }
 
 /* ---- Which process is meant ---- */
@@ -165,7 +93,7 @@ TEST(an_abbreviated_path_is_the_long_one_to_rules)
 static uint64_t process_count(void)
 {
     struct cbp_kernel_counts counts;
-    CHECK_EQ(actor_beat(&actor, 0, &counts), 0);
+    CHECK_EQ(actor_beat(&scene_actor, 0, &counts), 0);
     return counts.supervised;
 }
 
@@ -173,47 +101,50 @@ TEST(children_inherit_from_the_creator_and_not_from_the_parent)
 {
     struct cbpi_rule rule = rule_by_name(1, "cmd.exe", CBP_ACTION_DENY, 5);
     rule.flags = CBP_RULE_FLAG_CHILDREN;
-    begin(&rule, 1);
-    CHECK_EQ(create_as(CONTROLLER_PID, OTHER_TID, SHELL_PID, CHILD_PID, PATH_TO(L"a.exe")), STATUS_SUCCESS);
-    CHECK_EQ((uint32_t) create_as(SHELL_PID, SHELL_TID, USER_PID, CHILD_PID + 8, PATH_TO(L"a.exe")),
+    scene_begin(&rule, 1);
+    CHECK_EQ(scene_create_as(CONTROLLER_PID, OTHER_TID, SHELL_PID, CHILD_PID, PATH_TO(L"a.exe")),
+             STATUS_SUCCESS);
+    CHECK_EQ((uint32_t) scene_create_as(SHELL_PID, SHELL_TID, USER_PID, CHILD_PID + 8, PATH_TO(L"a.exe")),
              0xc0000022);
-    struct cbp_event_message *message = expect_told(CBP_PROC_EVT_PROCESS_CREATION, CHILD_PID + 8);
+    struct cbp_event_message *message = scene_expect_told(CBP_PROC_EVT_PROCESS_CREATION, CHILD_PID + 8);
     CHECK_EQ(message->parent_process_id, USER_PID);
     CHECK_EQ(message->originator_process_id, SHELL_PID);
     free(message);
-    end();
+    scene_end();
 }
 
 TEST(an_id_that_is_given_out_again_inherits_nothing)
 {
     struct cbpi_rule rule = rule_by_name(1, "evil.exe", CBP_ACTION_ALLOW, 0);
     rule.flags = CBP_RULE_FLAG_CHILDREN;
-    begin(&rule, 1);
+    scene_begin(&rule, 1);
     CHECK_EQ(create_program(CHILD_PID, PATH_TO(L"evil.exe")), STATUS_SUCCESS);
-    free(expect_told(CBP_PROC_EVT_PROCESS_CREATION, CHILD_PID));
+    free(scene_expect_told(CBP_PROC_EVT_PROCESS_CREATION, CHILD_PID));
     uint64_t before = process_count();
     shim_process_remove(CHILD_PID, 0); /* the driver is not told of its end */
     CHECK_EQ(create_program(CHILD_PID, PATH_TO(L"good.exe")), STATUS_SUCCESS);
     CHECK_EQ(process_count(), before);
-    CHECK_EQ(create_as(CHILD_PID, CHILD_TID, CHILD_PID, GRANDCHILD_PID, PATH_TO(L"child.exe")),
+    CHECK_EQ(scene_create_as(CHILD_PID, CHILD_TID, CHILD_PID, GRANDCHILD_PID, PATH_TO(L"child.exe")),
              STATUS_SUCCESS);
-    CHECK(actor_has_nothing(&actor, 0));
-    end();
+    CHECK(actor_has_nothing(&scene_actor, 0));
+    scene_end();
 }
 
 TEST(a_child_is_protected_with_its_creator_where_the_rule_says_so)
 {
     struct cbpi_rule rule = rule_by_name(1, "bank.exe", CBP_ACTION_STRIP, CBP_PROCESS_TERMINATE);
-    begin(&rule, 1);
-    CHECK_EQ(create_as(VICTIM_PID, VICTIM_TID, SHELL_PID, CHILD_PID, PATH_TO(L"a.exe")), STATUS_SUCCESS);
-    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID, CBP_PROCESS_TERMINATE), CBP_PROCESS_TERMINATE);
+    scene_begin(&rule, 1);
+    CHECK_EQ(scene_create_as(VICTIM_PID, VICTIM_TID, SHELL_PID, CHILD_PID, PATH_TO(L"a.exe")),
+             STATUS_SUCCESS);
+    CHECK_EQ(scene_open_as(SHELL_PID, SHELL_TID, CHILD_PID, CBP_PROCESS_TERMINATE), CBP_PROCESS_TERMINATE);
     rule.rule_id = 2;
     rule.flags = CBP_RULE_FLAG_CHILDREN;
-    CHECK_EQ(actor_rules(&actor, 0, &rule, 1), 0);
-    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID, CBP_PROCESS_TERMINATE), 0); /* it lives already */
-    CHECK_EQ(create_as(VICTIM_PID, VICTIM_TID, SHELL_PID, CHILD_PID + 8, PATH_TO(L"a.exe")), STATUS_SUCCESS);
-    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID + 8, CBP_PROCESS_TERMINATE), 0);
-    end();
+    CHECK_EQ(actor_rules(&scene_actor, 0, &rule, 1), 0);
+    CHECK_EQ(scene_open_as(SHELL_PID, SHELL_TID, CHILD_PID, CBP_PROCESS_TERMINATE), 0); /* it lives already */
+    CHECK_EQ(scene_create_as(VICTIM_PID, VICTIM_TID, SHELL_PID, CHILD_PID + 8, PATH_TO(L"a.exe")),
+             STATUS_SUCCESS);
+    CHECK_EQ(scene_open_as(SHELL_PID, SHELL_TID, CHILD_PID + 8, CBP_PROCESS_TERMINATE), 0);
+    scene_end();
 }
 
 TEST(processes_that_run_already_are_known_with_their_creators)
@@ -228,31 +159,31 @@ TEST(processes_that_run_already_are_known_with_their_creators)
     shim_process_add(&(struct shim_process_plan){5300, VICTIM_PID, PATH_TO(L"d.exe"), SHIM_USER});
     shim_process_add(&(struct shim_process_plan){5400, VICTIM_PID, PATH_TO(L"e.exe"), SHIM_USER});
     shim_process_exits(5400, 1); /* it is ending: nobody will tell of its end */
-    watch(0, &rule, 1);
-    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, GRANDCHILD_PID, CBP_PROCESS_TERMINATE), 0);
-    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, 5300, CBP_PROCESS_TERMINATE), 0);
-    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, 5200, CBP_PROCESS_TERMINATE), CBP_PROCESS_TERMINATE);
+    scene_watch(0, &rule, 1);
+    CHECK_EQ(scene_open_as(SHELL_PID, SHELL_TID, GRANDCHILD_PID, CBP_PROCESS_TERMINATE), 0);
+    CHECK_EQ(scene_open_as(SHELL_PID, SHELL_TID, 5300, CBP_PROCESS_TERMINATE), 0);
+    CHECK_EQ(scene_open_as(SHELL_PID, SHELL_TID, 5200, CBP_PROCESS_TERMINATE), CBP_PROCESS_TERMINATE);
     CHECK_EQ(process_count(), 9); /* with System and the programs of every test */
-    end();
+    scene_end();
 }
 
 TEST(a_process_with_another_ones_id_is_found_by_its_start_time)
 {
     const struct cbpi_rule rule = rule_by_name(1, "bank.exe", CBP_ACTION_STRIP, CBP_PROCESS_TERMINATE);
-    begin(&rule, 1);
-    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, VICTIM_PID, CBP_PROCESS_TERMINATE), 0);
+    scene_begin(&rule, 1);
+    CHECK_EQ(scene_open_as(SHELL_PID, SHELL_TID, VICTIM_PID, CBP_PROCESS_TERMINATE), 0);
     shim_process_remove(VICTIM_PID, 0);
     shim_process_add(&(struct shim_process_plan){VICTIM_PID, SHELL_PID, PATH_TO(L"good.exe"), SHIM_USER});
-    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, VICTIM_PID, CBP_PROCESS_TERMINATE), CBP_PROCESS_TERMINATE);
+    CHECK_EQ(scene_open_as(SHELL_PID, SHELL_TID, VICTIM_PID, CBP_PROCESS_TERMINATE), CBP_PROCESS_TERMINATE);
     shim_process_add(&(struct shim_process_plan){CHILD_PID, SHELL_PID, PATH_TO(L"bank.exe"), SHIM_USER});
-    CHECK_EQ(open_as(USER_PID, 4004, CHILD_PID, CBP_PROCESS_TERMINATE), 0);
-    end();
+    CHECK_EQ(scene_open_as(USER_PID, 4004, CHILD_PID, CBP_PROCESS_TERMINATE), 0);
+    scene_end();
 }
 
 TEST(the_books_keep_no_process_that_has_gone)
 {
     const struct cbpi_rule rule = rule_by_name(1, "evil.exe", CBP_ACTION_DENY, 5);
-    begin(&rule, 1);
+    scene_begin(&rule, 1);
     uint64_t before = process_count();
     CHECK(!NT_SUCCESS(create_program(CHILD_PID, PATH_TO(L"evil.exe"))));
     CHECK_EQ(process_count(), before);
@@ -263,9 +194,9 @@ TEST(the_books_keep_no_process_that_has_gone)
     /* An operation on a process that is ending adds nothing. */
     shim_process_add(&(struct shim_process_plan){CHILD_PID, SHELL_PID, PATH_TO(L"a.exe"), SHIM_USER});
     shim_process_exits(CHILD_PID, 7);
-    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID, 1), 1);
+    CHECK_EQ(scene_open_as(SHELL_PID, SHELL_TID, CHILD_PID, 1), 1);
     CHECK_EQ(process_count(), before);
-    end();
+    scene_end();
 }
 
 /* ---- Which rights stay ---- */
@@ -274,15 +205,15 @@ TEST(a_creation_gives_its_creator_handles_with_all_rights)
 {
     const uint32_t taken = CBP_PROCESS_TERMINATE | CBP_PROCESS_SUSPEND_RESUME | CBP_PROCESS_VM_WRITE;
     const struct cbpi_rule rule = rule_by_name(1, "server.exe", CBP_ACTION_STRIP, taken);
-    begin(&rule, 1);
+    scene_begin(&rule, 1);
     CHECK_EQ(create_program(CHILD_PID, PATH_TO(L"server.exe")), STATUS_SUCCESS);
     shim_thread_add(CHILD_PID, CHILD_TID);
-    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID, CBP_PROCESS_TERMINATE), 0);  /* a later opening */
-    CHECK_EQ(open_as(USER_PID, 4004, CHILD_PID, ALL_RIGHTS), ALL_RIGHTS & ~taken); /* not the creator */
-    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID, ALL_RIGHTS), ALL_RIGHTS);
-    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID, ALL_RIGHTS), ALL_RIGHTS & ~taken); /* only once */
-    CHECK_EQ(open_thread_as(SHELL_PID, SHELL_TID, CHILD_TID, ALL_RIGHTS), ALL_RIGHTS);
-    CHECK_EQ(open_thread_as(SHELL_PID, SHELL_TID, CHILD_TID, ALL_RIGHTS), ALL_RIGHTS & ~0x13u);
+    CHECK_EQ(scene_open_as(SHELL_PID, SHELL_TID, CHILD_PID, CBP_PROCESS_TERMINATE), 0);  /* a later opening */
+    CHECK_EQ(scene_open_as(USER_PID, 4004, CHILD_PID, ALL_RIGHTS), ALL_RIGHTS & ~taken); /* not the creator */
+    CHECK_EQ(scene_open_as(SHELL_PID, SHELL_TID, CHILD_PID, ALL_RIGHTS), ALL_RIGHTS);
+    CHECK_EQ(scene_open_as(SHELL_PID, SHELL_TID, CHILD_PID, ALL_RIGHTS), ALL_RIGHTS & ~taken); /* only once */
+    CHECK_EQ(scene_open_thread_as(SHELL_PID, SHELL_TID, CHILD_TID, ALL_RIGHTS), ALL_RIGHTS);
+    CHECK_EQ(scene_open_thread_as(SHELL_PID, SHELL_TID, CHILD_TID, ALL_RIGHTS), ALL_RIGHTS & ~0x13u);
     struct shim_opening copy = {.is_duplicate = true,
                                 .id = CHILD_PID,
                                 .access = ALL_RIGHTS,
@@ -291,7 +222,7 @@ TEST(a_creation_gives_its_creator_handles_with_all_rights)
     shim_become(USER_PID, 4004);
     CHECK_EQ(shim_open_object(&copy), ALL_RIGHTS);
     CHECK_EQ(shim_open_object(&copy), ALL_RIGHTS & ~taken);
-    end();
+    scene_end();
 }
 
 TEST(a_handle_of_a_creation_may_come_before_it)
@@ -301,17 +232,17 @@ TEST(a_handle_of_a_creation_may_come_before_it)
     struct shim_creation creation = {.process = {CHILD_PID, SHELL_PID, PATH_TO(L"server.exe"), SHIM_USER},
                                      .open_name_is_known = true,
                                      .is_added = true};
-    begin(rules, 1);
+    scene_begin(rules, 1);
     shim_process_add(&creation.process);
-    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID, ALL_RIGHTS), ALL_RIGHTS);
+    CHECK_EQ(scene_open_as(SHELL_PID, SHELL_TID, CHILD_PID, ALL_RIGHTS), ALL_RIGHTS);
     CHECK_EQ(shim_create_process(&creation), STATUS_SUCCESS);
-    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID, ALL_RIGHTS), ALL_RIGHTS & ~1u);
-    CHECK_EQ(actor_rules(&actor, 0, rules, 2), 0);
+    CHECK_EQ(scene_open_as(SHELL_PID, SHELL_TID, CHILD_PID, ALL_RIGHTS), ALL_RIGHTS & ~1u);
+    CHECK_EQ(actor_rules(&scene_actor, 0, rules, 2), 0);
     creation.process.pid = CHILD_PID + 8;
     shim_process_add(&creation.process);
-    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID + 8, ALL_RIGHTS), ALL_RIGHTS);
+    CHECK_EQ(scene_open_as(SHELL_PID, SHELL_TID, CHILD_PID + 8, ALL_RIGHTS), ALL_RIGHTS);
     CHECK_EQ((uint32_t) shim_create_process(&creation), 0xc0000022);
-    end();
+    scene_end();
 }
 
 TEST(a_guessed_creator_exempts_nobody)
@@ -319,48 +250,49 @@ TEST(a_guessed_creator_exempts_nobody)
     struct cbpi_rule rules[] = {rule_by_name(1, "cmd.exe", CBP_ACTION_ALLOW, 0),
                                 rule_for_all(2, CBP_ACTION_ASK, 0)};
     rules[0].flags = CBP_RULE_FLAG_CHILDREN;
-    begin(rules, 2);
+    scene_begin(rules, 2);
     shim_process_add(&(struct shim_process_plan){CHILD_PID, SHELL_PID, PATH_TO(L"a.exe"), SHIM_USER});
-    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID, 1), 1); /* allowed to the shell */
+    CHECK_EQ(scene_open_as(SHELL_PID, SHELL_TID, CHILD_PID, 1), 1); /* allowed to the shell */
     struct deed deed = opening_of(CONTROLLER_PID, 1);
     deed.pid = CHILD_PID;
     deed.tid = CHILD_TID;
     deed_start(&deed);
-    free(expect_told(CBP_PROC_EVT_PROCESS_HANDLE_OPERATION, CHILD_PID));
+    free(scene_expect_told(CBP_PROC_EVT_PROCESS_HANDLE_OPERATION, CHILD_PID));
     struct cbp_event_message *message =
-        actor_expect(&actor, 0, CBP_PROC_EVT_PROCESS_HANDLE_OPERATION, CONTROLLER_PID);
-    CHECK_EQ(actor_answer(&actor, message, 0), 0);
+        actor_expect(&scene_actor, 0, CBP_PROC_EVT_PROCESS_HANDLE_OPERATION, CONTROLLER_PID);
+    CHECK_EQ(actor_answer(&scene_actor, message, 0), 0);
     deed_end(&deed);
     free(message);
-    end();
+    scene_end();
 }
 
 TEST(rights_without_a_documented_way_stay_and_are_told_to_stay)
 {
     const uint32_t asked = CBP_PROCESS_TERMINATE | CBP_PROCESS_VM_READ;
     const struct cbpi_rule rule = rule_by_name(1, "bank.exe", CBP_ACTION_STRIP, asked);
-    begin(&rule, 1);
-    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, VICTIM_PID, asked), CBP_PROCESS_VM_READ);
-    struct cbp_event_message *message = expect_told(CBP_PROC_EVT_PROCESS_HANDLE_OPERATION, VICTIM_PID);
+    scene_begin(&rule, 1);
+    CHECK_EQ(scene_open_as(SHELL_PID, SHELL_TID, VICTIM_PID, asked), CBP_PROCESS_VM_READ);
+    struct cbp_event_message *message = scene_expect_told(CBP_PROC_EVT_PROCESS_HANDLE_OPERATION, VICTIM_PID);
     CHECK_EQ(message->original_desired_access, asked);
     CHECK_EQ(message->item0.desired_access, CBP_PROCESS_VM_READ);
     free(message);
-    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, VICTIM_PID, CBP_PROCESS_VM_READ), CBP_PROCESS_VM_READ);
-    message = expect_told(CBP_PROC_EVT_PROCESS_HANDLE_OPERATION, VICTIM_PID);
+    CHECK_EQ(scene_open_as(SHELL_PID, SHELL_TID, VICTIM_PID, CBP_PROCESS_VM_READ), CBP_PROCESS_VM_READ);
+    message = scene_expect_told(CBP_PROC_EVT_PROCESS_HANDLE_OPERATION, VICTIM_PID);
     CHECK_EQ(message->item0.desired_access, CBP_PROCESS_VM_READ);
     free(message);
-    end();
+    scene_end();
 }
 
 TEST(a_protected_process_keeps_its_rights_to_what_it_creates)
 {
     const struct cbpi_rule rule = rule_by_name(1, "bank.exe", CBP_ACTION_STRIP, CBP_PROCESS_TERMINATE);
-    begin(&rule, 1);
-    CHECK_EQ(create_as(VICTIM_PID, VICTIM_TID, VICTIM_PID, CHILD_PID, PATH_TO(L"bank.exe")), STATUS_SUCCESS);
-    CHECK_EQ(open_as(VICTIM_PID, VICTIM_TID, CHILD_PID, CBP_PROCESS_TERMINATE), CBP_PROCESS_TERMINATE);
-    CHECK_EQ(open_as(CHILD_PID, CHILD_TID, VICTIM_PID, CBP_PROCESS_TERMINATE), 0);
-    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID, CBP_PROCESS_TERMINATE), 0);
-    end();
+    scene_begin(&rule, 1);
+    CHECK_EQ(scene_create_as(VICTIM_PID, VICTIM_TID, VICTIM_PID, CHILD_PID, PATH_TO(L"bank.exe")),
+             STATUS_SUCCESS);
+    CHECK_EQ(scene_open_as(VICTIM_PID, VICTIM_TID, CHILD_PID, CBP_PROCESS_TERMINATE), CBP_PROCESS_TERMINATE);
+    CHECK_EQ(scene_open_as(CHILD_PID, CHILD_TID, VICTIM_PID, CBP_PROCESS_TERMINATE), 0);
+    CHECK_EQ(scene_open_as(SHELL_PID, SHELL_TID, CHILD_PID, CBP_PROCESS_TERMINATE), 0);
+    scene_end();
 }
 
 TEST(rights_that_one_session_takes_leave_others_for_the_next_one_to_decide)
@@ -368,19 +300,19 @@ TEST(rights_that_one_session_takes_leave_others_for_the_next_one_to_decide)
     const struct cbpi_rule strip = rule_by_name(1, "bank.exe", CBP_ACTION_STRIP, CBP_PROCESS_TERMINATE);
     const struct cbpi_rule ask = rule_by_name(1, "bank.exe", CBP_ACTION_ASK, 0);
     const uint32_t asked = CBP_PROCESS_TERMINATE | CBP_PROCESS_VM_WRITE | CBP_PROCESS_SUSPEND_RESUME;
-    begin(&strip, 1);
-    actor_session(&actor, 1, EVENTS_ALL, 0, 0);
-    CHECK_EQ(actor_rules(&actor, 1, &ask, 1), 0);
+    scene_begin(&strip, 1);
+    actor_session(&scene_actor, 1, EVENTS_ALL, 0, 0);
+    CHECK_EQ(actor_rules(&scene_actor, 1, &ask, 1), 0);
     struct deed deed = opening_of(VICTIM_PID, asked);
     deed_start(&deed);
     struct cbp_event_message *message =
-        actor_expect(&actor, 1, CBP_PROC_EVT_PROCESS_HANDLE_OPERATION, VICTIM_PID);
+        actor_expect(&scene_actor, 1, CBP_PROC_EVT_PROCESS_HANDLE_OPERATION, VICTIM_PID);
     CHECK(message->item0.flags & CBP_EVENT_FLAG_HELD);
-    CHECK_EQ(actor_answer_access(&actor, message, asked & ~(uint32_t) CBP_PROCESS_VM_WRITE), 0);
+    CHECK_EQ(actor_answer_access(&scene_actor, message, asked & ~(uint32_t) CBP_PROCESS_VM_WRITE), 0);
     deed_end(&deed);
     CHECK_EQ(deed.access_left, CBP_PROCESS_SUSPEND_RESUME);
     free(message);
-    end();
+    scene_end();
 }
 
 TEST(nobody_comes_between_a_process_and_itself_or_the_kernel)
@@ -388,114 +320,12 @@ TEST(nobody_comes_between_a_process_and_itself_or_the_kernel)
     const struct cbpi_rule rules[] = {rule_for_all(1, CBP_ACTION_ASK, 0),
                                       rule_for_all(2, CBP_ACTION_STRIP, ALL_RIGHTS)};
     struct shim_opening opening = {.id = VICTIM_PID, .access = 1, .is_kernel = true};
-    begin(rules, 2);
+    scene_begin(rules, 2);
     CHECK_EQ(shim_open_object(&opening), 1);
-    CHECK_EQ(open_as(VICTIM_PID, VICTIM_TID, VICTIM_PID, 1), 1);
-    CHECK_EQ(open_as(4, 8, VICTIM_PID, 1), 1);
-    CHECK(actor_has_nothing(&actor, 0));
-    end();
-}
-
-/* ---- Who hears of it ---- */
-
-TEST(own_requests_are_not_told_and_rules_hold_for_them)
-{
-    const struct cbpi_rule rules[] = {rule_for_all(1, CBP_ACTION_ASK, 0),
-                                      rule_by_name(2, "evil.exe", CBP_ACTION_DENY, 5)};
-    begin(rules, 2);
-    CHECK_EQ(create_as(CONTROLLER_PID, OTHER_TID, CONTROLLER_PID, CHILD_PID, PATH_TO(L"a.exe")),
-             STATUS_SUCCESS);
-    shim_create_thread(CHILD_PID, CHILD_TID);
-    CHECK_EQ(
-        (uint32_t) create_as(CONTROLLER_PID, OTHER_TID, CONTROLLER_PID, CHILD_PID + 8, PATH_TO(L"evil.exe")),
-        0xc0000022);
-    CHECK_EQ(open_as(CONTROLLER_PID, OTHER_TID, VICTIM_PID, 1), 1);
-    CHECK(actor_has_nothing(&actor, 0));
-    end();
-}
-
-TEST(own_requests_are_told_on_demand_and_never_held)
-{
-    const struct cbpi_rule rule = rule_for_all(1, CBP_ACTION_ASK, 0);
-    begin_with(CBP_SESSION_FLAG_OWN_REQUESTS, &rule, 1);
-    CHECK_EQ(create_as(CONTROLLER_PID, OTHER_TID, CONTROLLER_PID, CHILD_PID, PATH_TO(L"a.exe")),
-             STATUS_SUCCESS);
-    CHECK_EQ(open_as(CONTROLLER_PID, OTHER_TID, VICTIM_PID, 1), 1);
-    free(expect_told(CBP_PROC_EVT_PROCESS_CREATION, CHILD_PID));
-    free(expect_told(CBP_PROC_EVT_PROCESS_HANDLE_OPERATION, VICTIM_PID));
-    CHECK(actor_has_nothing(&actor, 0));
-    end();
-}
-
-TEST(another_controllers_requests_are_no_own_ones)
-{
-    struct actor other;
-    const struct cbpi_rule allow = rule_for_all(1, CBP_ACTION_ALLOW, 0);
-    begin(&allow, 1);
-    shim_process_add(&(struct shim_process_plan){1200, 4, PATH_TO(L"other.exe"), SHIM_ADMINISTRATOR});
-    actor_open(&other, 1200, 1204);
-    CHECK_EQ(create_as(1200, 1208, 1200, CHILD_PID, PATH_TO(L"a.exe")), STATUS_SUCCESS);
-    free(expect_told(CBP_PROC_EVT_PROCESS_CREATION, CHILD_PID));
-    actor_close(&other);
-    end();
-}
-
-TEST(a_launch_is_asked_about_with_its_first_thread_and_its_children)
-{
-    begin(NULL, 0);
-    CHECK_EQ(actor_launch(&actor, 0, 7, OTHER_TID), 0);
-    struct deed deed = creation_of(CHILD_PID, PATH_TO(L"a.exe"), NULL);
-    deed.pid = CONTROLLER_PID;
-    deed.tid = OTHER_TID;
-    deed_start(&deed);
-    struct cbp_event_message *message = actor_expect(&actor, 0, CBP_PROC_EVT_PROCESS_CREATION, CHILD_PID);
-    CHECK(message->item0.flags & CBP_EVENT_FLAG_HELD);
-    CHECK_EQ(actor_answer(&actor, message, 0), 0);
-    free(message);
-    deed_end(&deed);
-    struct deed thread = {.kind = CREATE_THREAD,
-                          .pid = CONTROLLER_PID,
-                          .tid = OTHER_TID,
-                          .subject_pid = CHILD_PID,
-                          .subject_tid = CHILD_TID};
-    deed_start(&thread);
-    message = actor_expect(&actor, 0, CBP_PROC_EVT_THREAD_CREATION, CHILD_PID);
-    CHECK_EQ(message->thread_id, CHILD_TID);
-    CHECK_EQ(actor_answer(&actor, message, 0), 0);
-    free(message);
-    deed_end(&thread);
-    struct deed child = creation_of(GRANDCHILD_PID, PATH_TO(L"b.exe"), NULL);
-    child.pid = CHILD_PID;
-    child.tid = CHILD_TID;
-    deed_start(&child);
-    message = actor_expect(&actor, 0, CBP_PROC_EVT_PROCESS_CREATION, GRANDCHILD_PID);
-    CHECK_EQ(actor_answer(&actor, message, 2), 0);
-    free(message);
-    deed_end(&child);
-    CHECK_EQ((uint32_t) child.status, 0xc0070002);
-    end();
-}
-
-TEST(what_workers_do_and_start_is_not_told_and_rules_hold_for_it)
-{
-    const struct cbpi_rule rules[] = {rule_for_all(1, CBP_ACTION_ASK, 0),
-                                      rule_by_name(2, "evil.exe", CBP_ACTION_DENY, 5)};
-    begin_with(CBP_SESSION_FLAG_OWN_REQUESTS, rules, 2);
-    struct actor worker = actor;
-    worker.tid = OTHER_TID;
-    CHECK_EQ(actor_worker(&worker, 0, true), 0);
-    CHECK_EQ(open_as(CONTROLLER_PID, OTHER_TID, VICTIM_PID, 1), 1);
-    CHECK_EQ(create_as(CONTROLLER_PID, OTHER_TID, CONTROLLER_PID, CHILD_PID, PATH_TO(L"a.exe")),
-             STATUS_SUCCESS);
-    shim_create_thread(CHILD_PID, CHILD_TID);
-    CHECK_EQ(create_as(CHILD_PID, CHILD_TID, CHILD_PID, GRANDCHILD_PID, PATH_TO(L"b.exe")), STATUS_SUCCESS);
-    CHECK_EQ(open_as(GRANDCHILD_PID, 5104, VICTIM_PID, 1), 1);
-    CHECK_EQ(open_as(SHELL_PID, SHELL_TID, CHILD_PID, 1), 1); /* nor what others do to it */
-    CHECK_EQ((uint32_t) create_as(CHILD_PID, CHILD_TID, CHILD_PID, 5200, PATH_TO(L"evil.exe")), 0xc0000022);
-    shim_become(GRANDCHILD_PID, 5104);
-    shim_end_process(GRANDCHILD_PID, 0);
-    CHECK(actor_has_nothing(&actor, 0));
-    end();
+    CHECK_EQ(scene_open_as(VICTIM_PID, VICTIM_TID, VICTIM_PID, 1), 1);
+    CHECK_EQ(scene_open_as(4, 8, VICTIM_PID, 1), 1);
+    CHECK(actor_has_nothing(&scene_actor, 0));
+    scene_end();
 }
 
 /* ---- Without memory ---- */
@@ -509,20 +339,20 @@ TEST(rules_hold_whatever_fails)
         rule_by_name(2, "bank.exe", CBP_ACTION_STRIP, CBP_PROCESS_TERMINATE | CBP_PROCESS_VM_READ)};
     uint64_t made = 0;
     for (uint64_t nth = 0;; nth++) {
-        begin(rules, 2);
+        scene_begin(rules, 2);
         shim_become(SHELL_PID, SHELL_TID);
         shim_fail_at(SHIM_FAULT_ALL, nth, 1);
         NTSTATUS status = create_program(CHILD_PID, PATH_TO(L"evil.exe"));
-        uint32_t access = open_as(SHELL_PID, SHELL_TID, VICTIM_PID, CBP_PROCESS_TERMINATE);
+        uint32_t access = scene_open_as(SHELL_PID, SHELL_TID, VICTIM_PID, CBP_PROCESS_TERMINATE);
         shim_process_add(&(struct shim_process_plan){5300, SHELL_PID, PATH_TO(L"bank.exe"), SHIM_USER});
         uint32_t new_access =
-            open_as(SHELL_PID, SHELL_TID, 5300, CBP_PROCESS_TERMINATE | CBP_PROCESS_VM_READ);
+            scene_open_as(SHELL_PID, SHELL_TID, 5300, CBP_PROCESS_TERMINATE | CBP_PROCESS_VM_READ);
         uint64_t faults = shim_faults_made();
         shim_fail_at(0, 0, 0);
         CHECK(!NT_SUCCESS(status));
         CHECK_EQ(access, 0);
         CHECK_EQ(new_access, CBP_PROCESS_VM_READ); /* which may not be taken, whatever fails */
-        end();
+        scene_end();
         made += faults;
         if (faults == 0)
             break;
