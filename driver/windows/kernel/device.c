@@ -90,8 +90,8 @@ static NTSTATUS NTAPI close(PDEVICE_OBJECT to, PIRP irp)
 {
     PFILE_OBJECT file = IoGetCurrentIrpStackLocation(irp)->FileObject;
     (void) to;
-    cbpd_sessions_close(
-        file->FsContext); /* Wine sends no cleanup; elsewhere there is nothing left to close */
+    /* Wine sends no cleanup; elsewhere there is nothing left to close. */
+    cbpd_sessions_close(file->FsContext);
     cbpd_controller_free(file->FsContext);
     file->FsContext = NULL;
     return complete(irp, STATUS_SUCCESS, 0);
