@@ -34,6 +34,10 @@ thread_id = int(target.stdout.readline())
 END = "\ntarget.communicate('\\n')\n"
 
 
+def strip_all(event: Any) -> None:
+    event.desired_access = 0
+
+
 def test_an_opened_process_loses_the_right_that_a_handler_takes() -> None:
     program = f"""{TARGET}
 handle = kernel32.OpenProcess({TERMINATE | 0x400}, 0, target.pid)
@@ -111,20 +115,22 @@ other.communicate(b"\\n"){END}"""
         assert into.original_desired_access == constants.PROCESS_DUP_HANDLE
 
 
-def test_a_handle_that_a_creation_gives_keeps_its_rights() -> None:
-    """Its creator waits for what it has created, and ends it, whatever handlers say of others."""
-    program = """
+@pytest.mark.parametrize("when", [1, 2])
+def test_a_handle_that_a_creation_gives_keeps_what_a_rule_strips(when: int) -> None:
+    """The kernel may ask for the handles that a creation gives, before it tells of the creation or after it.
+    What the creator opens later is a handle as any other."""
+    program = f"""
+ctypes.WinDLL(os.environ["CBPROCESS_TEST_WORLD"]).world_set_births({when})
 child = subprocess.Popen(["cmd.exe", "/c", "pause"], stdin=subprocess.PIPE)
+later = kernel32.OpenProcess(0x1fffff, 0, child.pid)
+error = error_of(kernel32.TerminateProcess(ctypes.c_void_p(later), 2))
 child.kill()
-tell(child.pid, child.wait())
+tell(child.pid, child.wait(), error)
 """
-
-    def strip(event: Any) -> None:
-        event.desired_access = 0
-
-    with watch(process_handle_operation=strip) as seen:
-        [[child, status]], _, _ = run(program)
-        assert status == 1
+    with watch() as seen:
+        seen.process.add_rule(name="cmd.exe", action="strip", access=TERMINATE)
+        [[child, status, error]], _, _ = run(program)
+        assert (status, error) == (1, ACCESS_DENIED)
         wait_for(lambda: seen.of(child, "process_termination"))
 
 
@@ -174,10 +180,6 @@ OF_THREADS = 0x0001 | 0x0002 | 0x0010 | 0x0020 | 0x0080 | 0x0100 | 0x0200 | 0x04
 
 def opening(kind: Kind = Kind.PROCESS_HANDLE, flags: Flag = Flag.IS_SCRIPTED, **fields: int) -> Any:
     return fire(kind, 0x7001, access=PROCESS_ALL_ACCESS, flags=flags, **fields)
-
-
-def strip_all(event: Any) -> None:
-    event.desired_access = 0
 
 
 @pytest.fixture

@@ -137,7 +137,7 @@ def test_rules_decide_without_a_handler() -> None:
         guarded, outcome = create("\\??\\C:\\guarded.exe", "guarded")
         assert outcome.status == 0
         own = fire(Kind.PROCESS_HANDLE, guarded, access=0x1FFFFF, flags=Flag.IS_SCRIPTED, **CALLER)
-        assert own.access == 0x1FFFFF  # its creator keeps its rights
+        assert own.access == 0x1FFFFF  # it passes for the one that the creation gives
         other = {"originator_pid": 0x5013, "originator_tid": 0x5014}
         opened = fire(Kind.PROCESS_HANDLE, guarded, access=0x1FFFFF, flags=Flag.IS_SCRIPTED, **other)
         assert opened.access == 0x1FFFFF & ~constants.PROCESS_TERMINATE

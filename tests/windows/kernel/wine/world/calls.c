@@ -8,6 +8,7 @@
 #define ATTRIBUTE_IMAGE_NAME 0x20005u
 #define ATTRIBUTE_PARENT 0x60000u
 #define UNSPECIFIC_ACCESS 0xf2000000u /* generic rights, MAXIMUM_ALLOWED */
+#define ALL_ACCESS 0x1fffffu
 #define STATUS_ACCESS_DENIED_ ((NTSTATUS) 0xC0000022)
 
 typedef RTL_USER_PROCESS_PARAMETERS parameters;
@@ -30,6 +31,16 @@ static void(CALLBACK *notice)(uint32_t pid);
 __declspec(dllexport) void world_set_notice(void(CALLBACK *function)(uint32_t pid))
 {
     notice = function;
+}
+
+/* A test's: whether the handles that a creation gives are asked for, too, and when. The documentation does not say
+ * that they are, nor that they are not. */
+enum births { NO_BIRTHS, BEFORE_CREATION, AFTER_CREATION };
+static enum births births;
+
+__declspec(dllexport) void world_set_births(int wanted)
+{
+    births = (enum births) wanted;
 }
 
 static const struct attribute *find_attribute(const struct attributes *all, uintptr_t number)
@@ -82,6 +93,29 @@ static NTSTATUS tell_creation(HANDLE process, HANDLE thread, const parameters *g
     return 0;
 }
 
+static void give_birthright(HANDLE *handle, struct fire_operation *operation)
+{
+    HANDLE reduced;
+    struct fire_outcome outcome;
+    operation->access = ALL_ACCESS;
+    if (!world_tell(operation, &outcome) || outcome.access == ALL_ACCESS)
+        return;
+    if (world_duplicate(SELF, *handle, SELF, &reduced, outcome.access, 0, 0) == 0) {
+        (void) NtClose(*handle);
+        *handle = reduced;
+    }
+}
+
+/* The creator has handles of the process and of its first thread. */
+static void give_birthrights(HANDLE *process, HANDLE *thread)
+{
+    struct fire_operation operation = {.kind = FIRE_PROCESS_HANDLE, .process_id = world_process_of(*process)};
+    give_birthright(process, &operation);
+    operation.kind = FIRE_THREAD_HANDLE;
+    operation.thread_id = world_thread_of(*thread, &operation.process_id);
+    give_birthright(thread, &operation);
+}
+
 static NTSTATUS NTAPI our_create_process(HANDLE *process, HANDLE *thread, ACCESS_MASK process_access,
                                          ACCESS_MASK thread_access, void *process_attributes,
                                          void *thread_attributes, ULONG process_flags, ULONG thread_flags,
@@ -92,7 +126,11 @@ static NTSTATUS NTAPI our_create_process(HANDLE *process, HANDLE *thread, ACCESS
                        process_flags, thread_flags | SUSPENDED, given, info, attributes);
     if (status)
         return status;
+    if (births == BEFORE_CREATION)
+        give_birthrights(process, thread);
     status = tell_creation(*process, *thread, given, attributes);
+    if (!status && births == AFTER_CREATION)
+        give_birthrights(process, thread);
     if (!status && !world_enter(*process, *thread))
         status = STATUS_ACCESS_DENIED_;
     if (status) {
