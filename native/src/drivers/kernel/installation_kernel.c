@@ -328,6 +328,12 @@ static uint32_t look_at_installed(struct cbpi_driver_image *image)
     return 0;
 }
 
+bool cbpi_kernel_is_installed(void)
+{
+    struct cbpi_driver_image image;
+    return look_at_installed(&image) == 0;
+}
+
 static uint32_t version(const char *product_guid, uint64_t *version)
 {
     struct cbpi_driver_image image;

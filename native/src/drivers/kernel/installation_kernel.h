@@ -4,6 +4,9 @@
 
 #include "installation.h"
 
+/* Says whether a driver is installed that a filter could load, for whichever product. */
+bool cbpi_kernel_is_installed(void);
+
 extern const struct cbpi_installation_ops cbpi_kernel_installation_ops;
 
 #endif

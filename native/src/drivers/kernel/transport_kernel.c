@@ -24,10 +24,15 @@ static const char *obstacle(uint32_t error)
     }
 }
 
+/* A driver that is installed and stopped can run: the first filter loads it. */
 static uint32_t probe(char *reason, uint64_t size)
 {
     struct cbpi_kernel_device *device;
     uint32_t error = cbpi_kernel_device_open(&device);
+    if (error == CBP_ERROR_FILE_NOT_FOUND && cbpi_kernel_is_administrator() && cbpi_kernel_is_installed()) {
+        snprintf(reason, (size_t) size, "cbprocess.sys is installed, and is loaded by the first filter");
+        return CBP_KERNEL_CAPABILITIES;
+    }
     if (error != 0) {
         snprintf(reason, (size_t) size, "%s", obstacle(error));
         return 0;

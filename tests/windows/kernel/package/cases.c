@@ -177,8 +177,18 @@ static void check_clean(int line)
     free(state);
 }
 
+/* Says whether the driver could filter here now. */
+static bool can_run(void)
+{
+    uint32_t capabilities;
+    char reason[256];
+    CHECK(cbp_driver_probe("kernel", &capabilities, reason, sizeof reason) == 0);
+    return capabilities != 0;
+}
+
 static void nothing_installed(void)
 {
+    CHECK(!can_run());
     CHECK(status_of(GUID_A) == CBP_MODULE_STATUS_NOT_PRESENT);
     CHECK(version_of(GUID_A) == 0);
     CHECK(start_filter(GUID_A) == CBP_ERROR_FILE_NOT_FOUND);
@@ -278,6 +288,7 @@ static void start_types(void)
     CHECK(start_type() == SERVICE_DEMAND_START);
     stop_service();
     CHECK(status_of(GUID_A) == CBP_MODULE_STATUS_STOPPED && version_of(GUID_A) == VERSION_1_0);
+    CHECK(can_run()); /* it is loaded when a filter starts */
     set_start_type(SERVICE_DISABLED);
     CHECK(install_at(GUID_A, "first", "", CBP_INSTALL_KEEP_START_TYPE) == 0);
     CHECK(status_of(GUID_A) == CBP_MODULE_STATUS_STOPPED);
