@@ -3,8 +3,8 @@
     python tests/windows/kernel/model/run_model.py [--long]
 
 The C has the model's states and transitions. Each world is searched whole. Each deliberate fault of the
-model is found in some world, which shows that the model can fail. --long searches a larger world, too,
-which takes a quarter of an hour and 16 GB. Knows nothing of what the driver does beside."""
+model is found in some world, which shows that the model can fail. --long searches a larger world, too, in
+some minutes and 4 GB. Knows nothing of what the driver does beside."""
 
 from __future__ import annotations
 
