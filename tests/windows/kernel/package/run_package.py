@@ -127,9 +127,8 @@ def check_bytes(folder: Path, packages: Packages) -> bool:
     sanitizers = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     run("gcc", "-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", *sanitizers, *includes(),
         HERE / "damaged_bytes.c", KERNEL / "cabinet.c", KERNEL / "driver_image.c", "-o", program)  # fmt: skip
-    return (
-        subprocess.run([program, packages.folder / "first/cbprocess.sys", "0x1000000000000"]).returncode == 0
-    )
+    files = (packages.folder / "first/cbprocess.sys", "0x1000000000000", packages.cabinet("first"))
+    return subprocess.run([program, *files]).returncode == 0
 
 
 def windows_path(path: Path) -> str:
