@@ -304,7 +304,7 @@ static uint32_t uninstall(const struct cbpi_installation_request *request, bool 
 
 static uint32_t status(const char *product_guid, uint32_t *status)
 {
-    struct cbpi_driver_service service = {NULL};
+    struct cbpi_driver_service service = {.service = NULL};
     DWORD state = 0;
     if (cbpi_product_is_registered(product_guid) && cbpi_driver_service_look(&service) == 0)
         state = cbpi_driver_service_state(&service);
