@@ -4,7 +4,6 @@
 #include "channel_session.h"
 #include "debug_launch.h"
 #include "debug_link.h"
-#include "errors.h"
 
 #include <stdio.h>
 
@@ -34,11 +33,7 @@ static const char *attach_obstacle(uint32_t error)
 
 static uint32_t check_settings(const struct cbpi_session_settings *settings)
 {
-    if (settings->policy.flags & CBP_SESSION_FLAG_SCOPE_SIGNALS)
-        return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "ScopeSignals is not possible on Windows");
-    if (settings->policy.flags & CBP_SESSION_FLAG_SCOPE_PROC_FILES)
-        return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "ScopeProcFiles is not possible on Windows");
-    return 0;
+    return cbpi_helper_refuse_scopes(settings, "Windows");
 }
 
 static const struct cbpi_helper_driver helper_driver = {

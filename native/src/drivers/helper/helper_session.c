@@ -10,6 +10,15 @@
 /* So much time lies between two looks at whether the helper is stopped: every second beat looks. */
 #define LOOK_NS (400 * CBP_NS_PER_MS)
 
+uint32_t cbpi_helper_refuse_scopes(const struct cbpi_session_settings *settings, const char *system)
+{
+    if (settings->policy.flags & CBP_SESSION_FLAG_SCOPE_SIGNALS)
+        return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "ScopeSignals is not possible on %s", system);
+    if (settings->policy.flags & CBP_SESSION_FLAG_SCOPE_PROC_FILES)
+        return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "ScopeProcFiles is not possible on %s", system);
+    return 0;
+}
+
 uint32_t cbpi_helper_join(struct cbpi_helper_session *session, const struct cbpi_helper_driver *driver,
                           const struct cbpi_session_settings *settings)
 {

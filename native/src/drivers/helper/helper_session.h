@@ -32,6 +32,10 @@ static inline struct cbpi_helper_session *cbpi_helper_session(struct cbpi_transp
     return (struct cbpi_helper_session *) transport;
 }
 
+/* Serves as check_settings where the system, which the sentence names, can do neither ScopeSignals nor
+ * ScopeProcFiles. CBP_ERROR_NOT_SUPPORTED. */
+uint32_t cbpi_helper_refuse_scopes(const struct cbpi_session_settings *settings, const char *system);
+
 /* These functions are for the table of operations. */
 uint32_t cbpi_helper_update(struct cbpi_transport *transport, const struct cbpi_session_settings *settings);
 uint32_t cbpi_helper_set_rules(struct cbpi_transport *transport, const struct cbpi_rules_change *change);

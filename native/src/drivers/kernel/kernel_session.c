@@ -30,11 +30,7 @@ static uint32_t send(struct kernel_session *session, struct cbp_message_header *
 
 static uint32_t check_settings(const struct cbpi_session_settings *settings)
 {
-    if (settings->policy.flags & CBP_SESSION_FLAG_SCOPE_SIGNALS)
-        return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "ScopeSignals is not possible on Windows");
-    if (settings->policy.flags & CBP_SESSION_FLAG_SCOPE_PROC_FILES)
-        return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "ScopeProcFiles is not possible on Windows");
-    return 0;
+    return cbpi_helper_refuse_scopes(settings, "Windows");
 }
 
 /* The driver sees every process: there is none that it has to be attached to. */
