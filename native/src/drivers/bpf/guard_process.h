@@ -1,0 +1,66 @@
+/* Starts cbprocess-guard, speaks with it, and maps what it hands over. Knows nothing of rules and events. */
+#ifndef CBPI_GUARD_PROCESS_H
+#define CBPI_GUARD_PROCESS_H
+
+#include "cbp_machine.h"
+
+#include <stdbool.h>
+
+struct cbpi_guard {
+    int socket;
+    int process; /* its pidfd: it is readable once the guard has ended */
+    uint32_t process_id;
+    uint32_t abilities;                  /* CBP_GUARD_CAN_ */
+    int descriptors[CBP_GUARD_FD_COUNT]; /* -1: it has none */
+    struct cbp_machine_shared *shared;
+    struct cbp_machine_settings *settings; /* this and the slots are memory of BPF maps */
+    struct cbp_machine_slot *slots;
+};
+
+/* Starts the guard that lies in that folder and loads the programs that lie beside it. Nothing is attached
+ * yet. CBP_ERROR_PRIVILEGE_NOT_HELD (its sentence names the missing capability),
+ * CBP_ERROR_FS_DRIVER_REQUIRED (a file or libbpf is missing), CBP_ERROR_NOT_SUPPORTED (the kernel),
+ * CBP_ERROR_DRIVER_FAILED_PRIOR_UNLOAD's like: see cbpi_fail() in guard_process.c for each. */
+uint32_t cbpi_guard_start(const char *folder, struct cbpi_guard *guard);
+
+/* Makes one request (CBP_GUARD_) and waits for its reply, 5 s at most. text may be NULL. One at a time. */
+uint32_t cbpi_guard_request(struct cbpi_guard *guard, uint32_t type, uint64_t value, const char *text,
+                            uint32_t text_size);
+
+/* Detaches everything and ends the guard; what is held goes on. */
+void cbpi_guard_stop(struct cbpi_guard *guard);
+
+/* Closes this process's copies in the child of a fork, and touches the guard in no other way. */
+void cbpi_guard_forget(struct cbpi_guard *guard);
+
+/* Takes the dispatcher's sign of life. False: the guard has ended. */
+bool cbpi_guard_beat(struct cbpi_guard *guard);
+
+/* ---- gate.c: tasks that wait in the gate ---- */
+
+/* Reads one page request. False: there is none. *slot waits for cbpi_gate_answer(). */
+bool cbpi_gate_read(struct cbpi_guard *guard, uint32_t *slot);
+/* Sets the deadline of a slot (0: none) and what becomes of it then. */
+void cbpi_gate_set_deadline(struct cbpi_guard *guard, uint32_t slot, uint64_t deadline_ns, bool refuses);
+/* Lets the task go on. CBP_ERROR_TIMEOUT: the guard has done that. The slot is the programs' again. */
+uint32_t cbpi_gate_answer(struct cbpi_guard *guard, uint32_t slot, bool refuses);
+/* Says whether an answer would still count. */
+bool cbpi_gate_is_open(const struct cbpi_guard *guard, uint32_t slot);
+
+/* ---- held_files.c: executions that wait in fanotify ---- */
+
+struct cbpi_file_event {
+    uint32_t held;  /* its place in shared->held; the state is OPEN, with the given deadline */
+    int descriptor; /* of the file */
+    uint32_t thread_id;
+};
+
+/* Reads one event of the groups. False: there is none, or the controller has too few descriptors left, and the
+ * guard has been asked to read. deadline_ns as in cbp_machine_held. */
+bool cbpi_held_file_read(struct cbpi_guard *guard, uint64_t deadline_ns, struct cbpi_file_event *event);
+void cbpi_held_file_set_deadline(struct cbpi_guard *guard, uint32_t held, uint64_t deadline_ns, bool refuses);
+/* Answers, closes the descriptor and frees the place. CBP_ERROR_TIMEOUT: the guard has answered. */
+uint32_t cbpi_held_file_answer(struct cbpi_guard *guard, uint32_t held, bool refuses);
+bool cbpi_held_file_is_open(const struct cbpi_guard *guard, uint32_t held);
+
+#endif
