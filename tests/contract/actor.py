@@ -6,7 +6,8 @@ command a line, and tells what came of it:
     bind NUMBER PID                     -> "done NUMBER ERRNO": its main thread, to our own processors
     become NUMBER LINK                  -> "became NUMBER 0": it has executed its own interpreter by that name
 
-A program that could not be executed ends with status 100. Ends with its input, and its children then too."""
+A program that could not be executed ends with status 100; of one that a signal has ended, it is told as
+negative number. Ends with its input, and its children then too."""
 
 import json
 import os
@@ -62,7 +63,7 @@ def reap():
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == 0:
             return
-        print("ended", children.pop(pid), os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1, flush=True)
+        print("ended", children.pop(pid), os.waitstatus_to_exitcode(status), flush=True)
 
 
 children = {}

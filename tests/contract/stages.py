@@ -10,20 +10,24 @@ import contextlib
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 import pytest
+from machine import own_place
 
 from cbprocess import CBProcess, CBProcessError, constants, probe_driver, script
 from cbprocess.testing import Simulator
 
 GUID = "{8A2C35C1-52BE-43C5-8C9B-2A4C60D3D9E7}"
 LIMIT_S = 60.0
+PIPES: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
 ACTOR = Path(__file__).with_name("actor.py")
 
 
@@ -210,6 +214,7 @@ class TreeStage(Stage):
     """The actor is a real process, and so are its programs."""
 
     actor = ACTOR
+    refused_status = 100  # of a program that was refused
 
     def __init__(self, folder: Path, program: Optional[Path]) -> None:
         super().__init__(folder, program)
@@ -224,14 +229,16 @@ class TreeStage(Stage):
     def start(self, timeout: int = 0) -> None:
         self._end_actor()
         self.process.start_filter(timeout)
-        command = [sys.executable, "-S", str(self.actor)]
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        # Without the rule that popen() would add.
-        self._child = self.process._popen(False, command, **pipes)
+        self._child = self.start_program([sys.executable, "-S", str(self.actor)])
         assert self._child.stdout is not None
         assert self._child.stdout.readline() == "ready\n"
         self._reader = threading.Thread(target=self._read, args=(self._child,))
         self._reader.start()
+
+    def start_program(self, command: list[str]) -> subprocess.Popen[str]:
+        # Without the rule that popen() would add.
+        child: subprocess.Popen[str] = self.process._popen(False, command, **PIPES)
+        return child
 
     @property
     def actor_id(self) -> int:
@@ -289,7 +296,7 @@ class TreeStage(Stage):
                 if what == "started":
                     self._started[number] = Run(value)
                 elif what == "ended":
-                    self._started[number].end(value == 100)
+                    self._started[number].end(value == self.refused_status)
                 elif what == "became":
                     self._became.add(number)
                 else:
@@ -338,19 +345,49 @@ class KernelStage(TreeStage):
         pytest.skip("no process of Windows executes another program in its own place")
 
 
+class BpfStage(TreeStage):
+    """Executions are held by fanotify on a file system of the stage's own, and refused by errno; starts and
+    ends wait in the gate, where the kernel has one."""
+
+    driver = "bpf"
+
+    def __init__(self, folder: Path, program: Optional[Path]) -> None:
+        own_place.install(GUID)
+        super().__init__(Path(tempfile.mkdtemp(dir=own_place.own_place())), program)
+        self.process.config(f"HoldPaths={own_place.own_place()}")
+
+    def start_program(self, command: list[str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(command, **PIPES)
+
+
+class BpfGateStage(BpfStage):
+    """Executions wait in the gate, too: whoever is refused is killed before its first instruction."""
+
+    refused_status = -signal.SIGKILL
+
+    def __init__(self, folder: Path, program: Optional[Path]) -> None:
+        super().__init__(folder, program)
+        self.process.config("RefuseWith=kill")
+
+
 STAGES: dict[str, type[Stage]] = {
     "simulated": SimulatedStage,
     "ptrace": PtraceStage,
     "debug": DebugStage,
     "kernel": KernelStage,
+    "bpf": BpfStage,
+    "bpf-gate": BpfGateStage,
 }
 
 
-def obstacle(driver: str) -> str:
-    """Why a stage with that driver cannot be had here, or ""."""
+def obstacle(name: str) -> str:
+    """Why that stage cannot be had here, or ""."""
+    driver = STAGES[name].driver
     report = probe_driver(driver)
     if not report.runs:
         return f"the {driver} driver cannot run here: {report.reason}"
     if driver == "kernel" and "CBPROCESS_TEST_WORLD" not in os.environ:
         return "the actor of the kernel driver needs the world of tests/windows/kernel/wine"
+    if name == "bpf-gate" and not report.capabilities & constants.CAP_KILL_PROCESS_CREATION:
+        return "the bpf driver has no gate on this kernel"
     return ""
