@@ -55,7 +55,8 @@ CBP_ASSERT_SIZE(struct cbp_machine_fork, 64);
 
 /* Texts follow, none with a NUL of its own: the path of the executable as its mount shows it (path_size bytes,
  * "" if it cannot be had), what execve was given (given_size), the folder that a relative one begins in
- * (folder_size), and the arguments, each with its NUL (arguments_size; ARGUMENTS records come before). */
+ * (folder_size), and the last arguments_size bytes of the arguments, each of which has its NUL. What precedes
+ * these bytes stands in ARGUMENTS records. */
 struct cbp_machine_exec {
     struct cbp_machine_record record;
     uint64_t device, inode;  /* of the file that is mapped; device as stat(2) gives it */
@@ -63,8 +64,9 @@ struct cbp_machine_exec {
     uint32_t old_thread_id;  /* of the thread that executed; it has the leader's id now */
     uint32_t link_count;     /* of the file: 0 if it has been deleted, or is a memfd */
     uint32_t path_size, given_size, folder_size, arguments_size;
+    uint64_t execution_count; /* task->self_exec_id: for the entry in "tasks" */
 };
-CBP_ASSERT_SIZE(struct cbp_machine_exec, 88);
+CBP_ASSERT_SIZE(struct cbp_machine_exec, 96);
 
 struct cbp_machine_arguments {
     struct cbp_machine_record record;
@@ -93,8 +95,11 @@ CBP_ASSERT_SIZE(struct cbp_machine_handle, 72);
 
 /* ---- Tables ---------------------------------------------------------------------------------------------- */
 
-/* The map "tasks" (hash: thread id -> this) has every task. A process's masks stand in its first thread's
- * entry. The core writes masks; a fork copies child_mask into both masks of the new process. */
+/* The map "tasks" (hash: thread id -> this) has an entry for each process, under the id of its first thread. A
+ * thread has one only if the core has given it one (FIRST_THREAD). A fork makes the child's entry: both masks
+ * are child_mask, both strip rights are child_strip_access. The end of the process takes it away. After that
+ * only the core writes entries: with BPF_EXIST, so that an ended process stays away, and with execution_count
+ * from the EXEC that the masks are made for. Until it has done so the process is UNKNOWN if its mask has NAMES. */
 struct cbp_machine_task {
     uint32_t mask;       /* CBP_MACHINE_MASK_ */
     uint32_t child_mask; /* what a child begins with */
@@ -102,9 +107,11 @@ struct cbp_machine_task {
     uint32_t strip_access;     /* rights that strip rules take from everybody but its protected creators */
     uint64_t start_ns;         /* of this task */
     uint64_t creator_start_ns; /* 0: no creator is known */
-    uint64_t execution_count;  /* task->self_exec_id of the last EXEC that was told */
+    uint64_t execution_count;  /* task->self_exec_id of the image that the masks are made for */
+    uint32_t child_strip_access;
+    uint32_t reserved;
 };
-CBP_ASSERT_SIZE(struct cbp_machine_task, 40);
+CBP_ASSERT_SIZE(struct cbp_machine_task, 48);
 
 /* The low 6 bits are PROC_EVT_ bits: such an event of the process may be wanted, so its record wakes the
  * controller. The same bits, shifted left by HOLD_SHIFT: the task waits in the gate then. Records of forks,
@@ -131,12 +138,15 @@ struct cbp_machine_settings {
     uint64_t gate_address;          /* there; page N belongs to slot N */
     uint32_t default_mask;          /* of tasks without an entry, and of children of such */
     uint32_t observes_own;          /* FilterOwnRequests: the controller's requests are told, never held */
-    uint64_t lost[8];               /* records that the ring had no room for, by type; written by programs */
+    uint64_t lost[8];               /* records that the ring had no room for, by type; written by programs.
+                                       lost[0]: new processes that "tasks" had no room for */
+    uint32_t unknown_mask;          /* bits that an UNKNOWN process has besides those of its mask */
+    uint32_t reserved;
     uint64_t gate_full;             /* operations that went on because no slot was free */
     uint64_t unanswered;            /* operations that went on although nobody had answered */
     uint64_t waked;                 /* records that woke the controller: for tests */
 };
-CBP_ASSERT_SIZE(struct cbp_machine_settings, 120);
+CBP_ASSERT_SIZE(struct cbp_machine_settings, 128);
 
 /* ---- The gate: slots are the map "slots" (array that can be mapped) --------------------------------------- */
 
