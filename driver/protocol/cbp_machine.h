@@ -93,6 +93,31 @@ struct cbp_machine_handle {
 };
 CBP_ASSERT_SIZE(struct cbp_machine_handle, 72);
 
+/* ---- Lists of processes -------------------------------------------------------------------------------- */
+
+/* The iterators list_processes and list_command_lines write one for each process, without any alignment.
+ * Texts follow, none with a NUL of its own: the path of the executable or, with FLAG_NAME, the short name
+ * (name_size bytes), and the arguments (arguments_size), each with its NUL. size counts all of it. */
+struct cbp_machine_listed {
+    uint32_t size;
+    uint32_t flags; /* CBP_MACHINE_LISTED_ */
+    uint32_t process_id, parent_process_id;
+    uint64_t start_ns;
+    uint64_t execution_count; /* task->self_exec_id */
+    uint32_t user_id;         /* the real one, in the first user namespace */
+    uint32_t thread_count;
+    uint32_t name_size, arguments_size;
+};
+CBP_ASSERT_SIZE(struct cbp_machine_listed, 48);
+
+#define CBP_MACHINE_LISTED_SIZE_MAX 32768u /* less than what the kernel has for one read */
+
+#define CBP_MACHINE_LISTED_NAME 1u         /* the name is the short one: the process has no executable */
+#define CBP_MACHINE_LISTED_NO_NAME 2u      /* only /proc can tell name and arguments */
+#define CBP_MACHINE_LISTED_NO_ARGUMENTS 4u /* only /proc can tell the arguments */
+/* The process has written another text over its arguments: they are what comes before the first NUL. */
+#define CBP_MACHINE_LISTED_TITLE 8u
+
 /* ---- Tables ---------------------------------------------------------------------------------------------- */
 
 /* The map "tasks" (hash: thread id -> this) has an entry for each process, under the id of its first thread. A
@@ -142,9 +167,9 @@ struct cbp_machine_settings {
                                        lost[0]: new processes that "tasks" had no room for */
     uint32_t unknown_mask;          /* bits that an UNKNOWN process has besides those of its mask */
     uint32_t reserved;
-    uint64_t gate_full;             /* operations that went on because no slot was free */
-    uint64_t unanswered;            /* operations that went on although nobody had answered */
-    uint64_t waked;                 /* records that woke the controller: for tests */
+    uint64_t gate_full;  /* operations that went on because no slot was free */
+    uint64_t unanswered; /* operations that went on although nobody had answered */
+    uint64_t waked;      /* records that woke the controller: for tests */
 };
 CBP_ASSERT_SIZE(struct cbp_machine_settings, 128);
 
@@ -234,6 +259,7 @@ enum cbp_guard_request_type {
     CBP_GUARD_MARKS = 3,    /* value: CBP_GUARD_MARKS_; text: paths, each with its NUL */
     CBP_GUARD_ALTITUDE = 4, /* value: the highest altitude of the controller's sessions, times 2^0 */
     CBP_GUARD_CLOSE = 5,    /* detaches everything; the guard ends after its reply */
+    CBP_GUARD_TASKS = 6,    /* needs no HELLO: loads the lists of processes alone */
 };
 
 #define CBP_GUARD_PROGRAM_PROCESSES 1u /* forks, executions, ends: always */
@@ -280,8 +306,15 @@ enum cbp_guard_descriptor {
     CBP_GUARD_FD_GATE,           /* /dev/fuse, non-blocking: page reads of the gate */
     CBP_GUARD_FD_UPPER,          /* fanotify group 0, non-blocking: asked first on this machine */
     CBP_GUARD_FD_LOWER,          /* fanotify group 1, non-blocking */
-    CBP_GUARD_FD_TASKS_ITERATOR, /* link of the iterator over tasks */
+    CBP_GUARD_FD_TASKS_ITERATOR, /* link of the iterator list_processes */
     CBP_GUARD_FD_COUNT
+};
+
+/* The descriptors of TASKS, likewise. */
+enum cbp_guard_tasks_descriptor {
+    CBP_GUARD_TASKS_FD_PROCESSES,     /* link of list_processes */
+    CBP_GUARD_TASKS_FD_COMMAND_LINES, /* link of list_command_lines; missing before Linux 6.1 */
+    CBP_GUARD_TASKS_FD_COUNT
 };
 
 #endif
