@@ -1,9 +1,10 @@
 """Measures cbprocess and its peers, and prints one table with the targets.
 
-    python bench/run.py [--quick] [--only H2,H3,H5,H6,H7,H8,H10,H11,H12]
+    python bench/run.py [--quick] [--only H1,H2,H3,H4,H5,H6,H7,H8,H9,H10,H11,H12,GATE]
 
-Run it with the Python that cbprocess is installed in; it needs a C compiler, and uses strace, python-ptrace
-and psutil where they are installed. Everything runs pinned to one CPU; what is quoted are medians of the
+Run it with the Python that cbprocess is installed in; it needs a C compiler, and uses strace, python-ptrace,
+psutil, bpftrace and forkstat where they are installed. Without --only it measures H1, H4, H9 and the gate
+where the bpf driver can run. Everything runs pinned to one CPU; what is quoted are medians of the
 ratios to the bare workload that ran just before, with the smallest and the largest in parentheses. Exits with
 1 if something could not be measured; a missed target is not a failure."""
 
@@ -19,6 +20,7 @@ from typing import NamedTuple
 
 import awaited
 import binding
+import machine
 import rule_changes
 import rules
 import snapshot
@@ -27,7 +29,8 @@ import tree
 from harness import BenchmarkError, pin_to_one_cpu, progress
 from table import Row, format_table
 
-MEASUREMENTS = ("H2", "H3", "H5", "H6", "H7", "H8", "H10", "H11", "H12")
+MACHINE = ("H1", "H4", "H9", "GATE")  # of the bpf driver: as root, where it can run
+MEASUREMENTS = ("H1", "H2", "H3", "H4", "H5", "H6", "H7", "H8", "H9", "H10", "H11", "H12", "GATE")
 
 
 class Effort(NamedTuple):
@@ -65,7 +68,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         type=parse_selection,
-        default=set(MEASUREMENTS),
+        default=set(MEASUREMENTS) - (set(MACHINE) if machine.obstacle() else set()),
         metavar="LIST",
         help=f"some of {','.join(MEASUREMENTS)}",
     )
@@ -91,6 +94,10 @@ def measure(selected: set[str], effort: Effort, folder: Path) -> list[Row]:
         rows += awaited.awaited_rows(folder, effort.spawn_count, effort.repetitions)
     if "H8" in selected:
         rows += startup.startup_rows(effort.startup_repetitions)
+    if selected & set(MACHINE):
+        rows += machine.machine_rows(
+            folder, (effort.spawn_count, effort.thread_count, effort.repetitions), selected
+        )
     return sorted(rows, key=lambda row: MEASUREMENTS.index(row.identifier))
 
 
