@@ -173,6 +173,42 @@ struct cbp_machine_settings {
 };
 CBP_ASSERT_SIZE(struct cbp_machine_settings, 128);
 
+/* ---- Looks at executions that wait in fanotify ----------------------------------------------------------- */
+
+#define CBP_MACHINE_LOOK_GIVEN_SIZE 256u
+#define CBP_MACHINE_LOOK_POINTERS_SIZE 128u
+#define CBP_MACHINE_LOOK_PATH_SIZE 4096u
+
+/* The map "looks" (array, one entry; memory that can be mapped). The core sets what it wants to know and runs the
+ * program "look" in the process that has the descriptor. What cannot be had is 0. */
+struct cbp_machine_look {
+    uint32_t thread_id;   /* set by the core, as are the next two */
+    int32_t descriptor;   /* of the file; -1: none */
+    uint64_t execveat[2]; /* the number of that call: in programs of 64 and of 32 bits */
+    uint32_t process_id;  /* 0: there is no such thread */
+    uint32_t user_id;     /* the real one, in the first user namespace */
+    uint64_t start_ns;    /* of the process's first thread */
+    uint64_t call;        /* the number of the system call that the thread is in */
+    uint64_t arguments[6];
+    uint64_t stack_pointer; /* 0: the kernel itself executes */
+    uint64_t device, inode; /* of the file, as in EXEC records */
+    uint64_t change_ns;     /* its i_ctime */
+    uint64_t file_size;
+    uint32_t link_count;
+    uint32_t flags;         /* CBP_MACHINE_LOOK_ */
+    uint32_t pointers_size; /* bytes of the beginning of the argument list */
+    uint32_t given_size;    /* bytes at the place of the given name, which need not have its end */
+    uint32_t path_offset, path_size;
+    uint8_t pointers[CBP_MACHINE_LOOK_POINTERS_SIZE];
+    char given[CBP_MACHINE_LOOK_GIVEN_SIZE];
+    char path[CBP_MACHINE_LOOK_PATH_SIZE]; /* as the core's root and mounts show it */
+};
+CBP_ASSERT_SIZE(struct cbp_machine_look, 160 + 128 + 256 + 4096);
+
+#define CBP_MACHINE_LOOK_32BIT 1u   /* the call is of a program of 32 bits */
+#define CBP_MACHINE_LOOK_AT 2u      /* the given name is that of execveat */
+#define CBP_MACHINE_LOOK_DELETED 4u /* the path no longer leads to the file */
+
 /* ---- The gate: slots are the map "slots" (array that can be mapped) --------------------------------------- */
 
 #define CBP_MACHINE_SLOT_COUNT 512u
@@ -307,6 +343,8 @@ enum cbp_guard_descriptor {
     CBP_GUARD_FD_UPPER,          /* fanotify group 0, non-blocking: asked first on this machine */
     CBP_GUARD_FD_LOWER,          /* fanotify group 1, non-blocking */
     CBP_GUARD_FD_TASKS_ITERATOR, /* link of the iterator list_processes */
+    CBP_GUARD_FD_LOOK,           /* program "look"; missing before Linux 6.10 */
+    CBP_GUARD_FD_LOOKS,          /* its map */
     CBP_GUARD_FD_COUNT
 };
 
