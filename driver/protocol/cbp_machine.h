@@ -44,6 +44,7 @@ CBP_ASSERT_SIZE(struct cbp_machine_record, 40);
 #define CBP_MACHINE_FLAG_HELD 16u      /* the task waits in the gate; the slot tells the rest */
 #define CBP_MACHINE_FLAG_REFUSED 32u   /* HANDLE: strip rules have refused it, in the kernel */
 #define CBP_MACHINE_FLAG_WORKER 64u    /* FORK: a worker of the controller is the creator */
+#define CBP_MACHINE_FLAG_RELEASED 128u /* a repeated record, told with HELD before: nobody has read its slot */
 
 struct cbp_machine_fork {
     struct cbp_machine_record record;
@@ -159,14 +160,14 @@ struct cbp_machine_settings {
     uint32_t is_on;                 /* programs do nothing while it is 0 */
     uint32_t controller_process_id; /* nothing that it does itself fires or waits (OWN lifts that) */
     uint32_t guard_process_id;      /* nor this one */
-    uint32_t gate_process_id;       /* the process that has the gate's pages mapped */
+    uint32_t gate_process_id;       /* the process that has the gate's pages mapped; 0: the gate is shut */
     uint64_t gate_address;          /* there; page N belongs to slot N */
     uint32_t default_mask;          /* of tasks without an entry, and of children of such */
     uint32_t observes_own;          /* FilterOwnRequests: the controller's requests are told, never held */
     uint64_t lost[8];               /* records that the ring had no room for, by type; written by programs.
                                        lost[0]: new processes that "tasks" had no room for */
     uint32_t unknown_mask;          /* bits that an UNKNOWN process has besides those of its mask */
-    uint32_t reserved;
+    uint32_t has_copies;            /* the copies of programs (names that end in a digit) are loaded, too */
     uint64_t gate_full;  /* operations that went on because no slot was free */
     uint64_t unanswered; /* operations that went on although nobody had answered */
     uint64_t waked;      /* records that woke the controller: for tests */
@@ -251,13 +252,15 @@ CBP_ASSERT_SIZE(struct cbp_machine_slot, CBP_MACHINE_SLOT_SIZE);
 
 /* An execution that the controller has read from the fanotify group. It is known to the kernel by the number
  * of its descriptor in the controller, whose copy is closed only after it has been answered. Life of state:
- * FREE -> (controller) OPEN -> (whoever swaps it first) ANSWERED by the controller or EXPIRED by the guard, who
- * then writes the response; the controller frees it. */
+ * FREE -> (controller) OPEN -> (whoever swaps it first) ANSWERED by the controller, which writes the response,
+ * or EXPIRING by the guard, which writes it and sets EXPIRED. The controller frees the entry before it closes
+ * its descriptor, so no number in the table can be another execution's. */
 enum cbp_machine_held_state {
     CBP_MACHINE_HELD_FREE = 0,
     CBP_MACHINE_HELD_OPEN = 1,
     CBP_MACHINE_HELD_ANSWERED = 2,
     CBP_MACHINE_HELD_EXPIRED = 3,
+    CBP_MACHINE_HELD_EXPIRING = 4, /* the guard has yet to write the response */
 };
 
 struct cbp_machine_held {
@@ -287,10 +290,17 @@ CBP_ASSERT_SIZE(struct cbp_machine_shared, 64 + CBP_MACHINE_HELD_COUNT * 24);
 
 #define CBP_MACHINE_MAGIC 0x6d504243u /* "CBPm" */
 
-/* ---- The guard's socket: SOCK_SEQPACKET, inherited as descriptor 3; one request, one reply --------------- */
+/* ---- The guard's socket: SOCK_SEQPACKET, one request, one reply --------------------------------------------- */
+
+/* The guard inherits these. */
+#define CBP_GUARD_SOCKET 3
+#define CBP_GUARD_CONTROLLER 4 /* a pidfd of the controller */
+#define CBP_GUARD_TEXT_MAX 131072u
 
 enum cbp_guard_request_type {
-    CBP_GUARD_HELLO = 1,    /* loads the programs; the reply's descriptors are listed below */
+    CBP_GUARD_HELLO = 1,    /* loads the programs; the reply's descriptors are listed below. value: number of
+                               a descriptor that the controller keeps open as long as the guard lives; the
+                               guard reads fanotify events under it, so no event has a number of another's */
     CBP_GUARD_PROGRAMS = 2, /* value: CBP_GUARD_PROGRAM_ bits to have attached from now on */
     CBP_GUARD_MARKS = 3,    /* value: CBP_GUARD_MARKS_; text: paths, each with its NUL */
     CBP_GUARD_ALTITUDE = 4, /* value: the highest altitude of the controller's sessions, times 2^0 */

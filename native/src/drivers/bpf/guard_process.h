@@ -23,6 +23,10 @@ struct cbpi_guard {
  * CBP_ERROR_DRIVER_FAILED_PRIOR_UNLOAD's like: see cbpi_fail() in guard_process.c for each. */
 uint32_t cbpi_guard_start(const char *folder, struct cbpi_guard *guard);
 
+/* Starts the guard and asks it for nothing but the lists of tasks (CBP_GUARD_TASKS): links[0] is that of
+ * processes, links[1] the one with command lines, or -1. The guard has ended when this returns. */
+uint32_t cbpi_guard_list_tasks(const char *folder, int links[2]);
+
 /* Makes one request (CBP_GUARD_) and waits for its reply, 5 s at most. text may be NULL. One at a time. */
 uint32_t cbpi_guard_request(struct cbpi_guard *guard, uint32_t type, uint64_t value, const char *text,
                             uint32_t text_size);
@@ -38,14 +42,22 @@ bool cbpi_guard_beat(struct cbpi_guard *guard);
 
 /* ---- gate.c: tasks that wait in the gate ---- */
 
-/* Reads one page request. False: there is none. *slot waits for cbpi_gate_answer(). */
-bool cbpi_gate_read(struct cbpi_guard *guard, uint32_t *slot);
-/* Sets the deadline of a slot (0: none) and what becomes of it then. */
-void cbpi_gate_set_deadline(struct cbpi_guard *guard, uint32_t slot, uint64_t deadline_ns, bool refuses);
+/* A task that waits. Its slot may be another task's once the guard has let it go, so the state, which has a
+ * generation, says whether an answer still counts. */
+struct cbpi_gate_place {
+    uint32_t slot; /* of guard->slots */
+    uint64_t state;
+};
+
+/* Reads one page request. False: there is none. The place waits for cbpi_gate_answer(). */
+bool cbpi_gate_read(struct cbpi_guard *guard, struct cbpi_gate_place *place);
+/* Sets the deadline of a place (0: none) and what becomes of it then. */
+void cbpi_gate_set_deadline(struct cbpi_guard *guard, const struct cbpi_gate_place *place,
+                            uint64_t deadline_ns, bool refuses);
 /* Lets the task go on. CBP_ERROR_TIMEOUT: the guard has done that. The slot is the programs' again. */
-uint32_t cbpi_gate_answer(struct cbpi_guard *guard, uint32_t slot, bool refuses);
+uint32_t cbpi_gate_answer(struct cbpi_guard *guard, const struct cbpi_gate_place *place, bool refuses);
 /* Says whether an answer would still count. */
-bool cbpi_gate_is_open(const struct cbpi_guard *guard, uint32_t slot);
+bool cbpi_gate_is_open(const struct cbpi_guard *guard, const struct cbpi_gate_place *place);
 
 /* ---- held_files.c: executions that wait in fanotify ---- */
 
