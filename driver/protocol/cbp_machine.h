@@ -171,8 +171,11 @@ struct cbp_machine_settings {
     uint64_t gate_full;  /* operations that went on because no slot was free */
     uint64_t unanswered; /* operations that went on although nobody had answered */
     uint64_t waked;      /* records that woke the controller: for tests */
+    uint32_t is_dozing;  /* 1: the core looks at the ring by itself, so no record wakes it. A program reads it
+                            after it has reserved the room of its record */
+    uint32_t reserved;
 };
-CBP_ASSERT_SIZE(struct cbp_machine_settings, 128);
+CBP_ASSERT_SIZE(struct cbp_machine_settings, 136);
 
 /* ---- Looks at executions that wait in fanotify ----------------------------------------------------------- */
 
