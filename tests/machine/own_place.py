@@ -1,4 +1,4 @@
-"""Makes a place in which tests may hold executions on a machine that others use, too: a tmpfs that nobody sees,
+"""Makes a place in which tests may hold executions on a machine that others use, too: a tmpfs of their own,
 and the rule that only descendants of the controller are ever held. Everything goes with this process.
 
 Knows the public surface only. In a guest (CBPROCESS_TEST_GUEST=1) the machine is the tests'."""

@@ -1,0 +1,118 @@
+"""What the bpf driver's tests share: filters of the whole machine that hold descendants only, and what a
+guard has attached, as the kernel shows it. Knows the public surface of the package, and /proc."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
+
+from live_tools import GUID, LIFETIMES, Recorder, is_alive, tasks
+from machine import own_place
+
+import cbprocess
+
+GUARD = "cbprocess-guard"
+FANOTIFY, GATE = "RefuseWith=errno", "RefuseWith=kill"
+
+
+def has_gate() -> bool:
+    return bool(cbprocess.probe_driver("bpf").capabilities & cbprocess.CAP_HOLD_PROCESS_TERMINATION)
+
+
+def ways() -> list[str]:
+    """The two by which executions can be held here."""
+    return [FANOTIFY, GATE] if has_gate() else [FANOTIFY]
+
+
+@contextlib.contextmanager
+def watching(
+    *settings: str,
+    events: int = LIFETIMES,
+    timeout_ms: int = 0,
+    everything: bool = True,
+    decide: Callable[[str, Any], None] = lambda kind, event: None,
+) -> Iterator[Recorder]:
+    """A started recorder of this process's descendants; stopped at the end, whatever happens."""
+    own_place.install(GUID)
+    recorder = Recorder()
+    for setting in ("Driver=bpf", f"HoldPaths={own_place.own_place()}", f"EventsToFire={events}", *settings):
+        recorder.filter.config(setting)
+    recorder.decide = decide
+    if everything:
+        recorder.filter.add_filtered_process_by_id(-1, True)
+    recorder.filter.start_filter(timeout_ms)
+    try:
+        yield recorder
+    finally:
+        recorder.filter.stop_filter()
+
+
+def run(command: list[Any], **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60, **options)
+
+
+def guards_of(controller: int) -> list[int]:
+    """The guard of that controller, and the processes that it has started; the guard first."""
+    parents = {task.process_id: (task.parent, task.name) for task in tasks()}
+    found = [
+        number for number, (parent, name) in parents.items() if parent == controller and name == GUARD[:15]
+    ]
+    for process_id in found:
+        found += [number for number, (parent, _) in parents.items() if parent == process_id]
+    return found
+
+
+class Attached(NamedTuple):
+    """What a process has of the kernel: the descriptors' own words about themselves."""
+
+    processes: list[int]
+    marks: list[str]
+    links: list[int]
+    programs: list[int]
+    mounts: list[str]  # of the gate
+
+    def left(self) -> list[str]:
+        """What of it is still there."""
+        alive = [f"process {number}" for number in self.processes if is_alive(number)]
+        links = [f"link {number}" for number in self.links if _has_bpf("link", number)]
+        programs = [f"program {number}" for number in self.programs if _has_bpf("prog", number)]
+        here = Path("/proc/self/mountinfo").read_text()
+        return alive + links + programs + [mount for mount in self.mounts if mount in here]
+
+
+def _has_bpf(kind: str, number: int) -> bool:
+    line = ["bpftool", kind, "show", "id", str(number)]
+    return subprocess.run(line, capture_output=True, timeout=60).returncode == 0
+
+
+def _words(processes: list[int]) -> Iterator[str]:
+    for process_id in processes:
+        for path in Path(f"/proc/{process_id}/fdinfo").iterdir():
+            with contextlib.suppress(OSError):
+                yield from path.read_text().splitlines()
+
+
+def attached(controller: int) -> Attached:
+    processes = guards_of(controller)
+    lines = list(_words(processes))
+    mounts = [
+        line.split()[2]  # its device: no other mount has it
+        for process_id in processes[:1]
+        for line in Path(f"/proc/{process_id}/mountinfo").read_text().splitlines()
+        if " - fuse" in line
+    ]
+    return Attached(
+        processes,
+        [line for line in lines if line.startswith("fanotify ") and " flags:" not in line],
+        sorted({int(line.split()[1]) for line in lines if line.startswith("link_id:")}),
+        sorted({int(line.split()[1]) for line in lines if line.startswith("prog_id:")}),
+        mounts,
+    )
+
+
+def own_attached() -> Attached:
+    return attached(os.getpid())
