@@ -242,7 +242,7 @@ static uint32_t apply(struct cbp_session *session, const struct setting *setting
     uint32_t error = setting->is_fixed ? cbpi_check_changeable(session, setting->name) : 0;
     if (error != 0)
         return error;
-    if (setting->choices == cbpi_driver_names && !cbpi_driver_find(cbpi_driver_names[value]))
+    if (setting->choices == cbpi_driver_names && !cbpi_driver_find(cbpi_driver_names[value], ""))
         return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "the %s driver is not part of this build",
                          cbpi_driver_names[value]);
     error = exchange(session, setting, value, &before);

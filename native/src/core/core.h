@@ -139,7 +139,7 @@ struct cbp_worker {
 /* ---- drivers.c ---- */
 
 /* Finds the driver of that name in this build, or gives NULL. "auto" is the default driver here. */
-const struct cbpi_driver *cbpi_driver_find(const char *name);
+const struct cbpi_driver *cbpi_driver_find(const char *name, const char *product_guid);
 
 bool cbpi_is_driver_name(const char *name); /* whether Driver accepts it; NULL is none */
 

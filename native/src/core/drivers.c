@@ -1,25 +1,25 @@
 /* Finds drivers by name, and answers for what not every driver has: no other file asks whether one has it.
  * The build makes the list of drivers (cmake/drivers.cmake). */
 #include "core.h"
+#include "version.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-/* Gives the first driver that is what "auto" means here; the last resort is the first of those that always
- * are. */
-static const struct cbpi_driver *automatic_driver(void)
+/* Gives the first driver that is what "auto" means here for this product; the last resort is the first of
+ * those that always are. */
+static const struct cbpi_driver *automatic_driver(const char *product_guid)
 {
     const struct cbpi_driver *const *driver = cbpi_drivers;
-    while ((*driver)->is_automatic && !(*driver)->is_automatic())
+    while ((*driver)->is_automatic && !(*driver)->is_automatic(product_guid))
         driver++;
     return *driver;
 }
 
-const struct cbpi_driver *cbpi_driver_find(const char *name)
+const struct cbpi_driver *cbpi_driver_find(const char *name, const char *product_guid)
 {
     if (strcmp(name, "auto") == 0)
-        return automatic_driver();
+        return automatic_driver(product_guid);
     for (const struct cbpi_driver *const *driver = cbpi_drivers; *driver; driver++)
         if (strcmp((*driver)->name, name) == 0)
             return *driver;
@@ -122,13 +122,7 @@ static uint32_t carried_status(const char *product_guid, uint32_t *status)
 static uint32_t carried_version(const char *product_guid, uint64_t *version)
 {
     (void) product_guid;
-    uint64_t words = 0;
-    char *at = (char *) (uintptr_t) CBP_VERSION;
-    for (unsigned shift = 48; *at; shift -= 16) {
-        words |= (uint64_t) strtoul(at, &at, 10) << shift;
-        at += *at == '.';
-    }
-    *version = words;
+    *version = cbpi_version_words(CBP_VERSION);
     return 0;
 }
 
@@ -163,7 +157,7 @@ uint32_t cbp_driver_probe(const char *driver, uint32_t *capabilities, char *reas
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "there is no driver of this name");
     if (!capabilities || (!reason && size != 0))
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "capabilities and reason must not be NULL");
-    const struct cbpi_driver *found = cbpi_driver_find(driver);
+    const struct cbpi_driver *found = cbpi_driver_find(driver, "");
     if (found) {
         if (size > 0)
             reason[0] = '\0';

@@ -30,7 +30,7 @@ uint32_t cbp_driver_status(const char *product_guid, const char *driver, uint32_
     uint32_t error = check_question(product_guid, driver, status);
     if (error != 0)
         return error;
-    const struct cbpi_driver *found = cbpi_driver_find(driver);
+    const struct cbpi_driver *found = cbpi_driver_find(driver, product_guid);
     if (found)
         return cbpi_driver_installation(found)->status(product_guid, status);
     *status = CBP_MODULE_STATUS_NOT_PRESENT;
@@ -42,7 +42,7 @@ uint32_t cbp_driver_version(const char *product_guid, const char *driver, uint64
     uint32_t error = check_question(product_guid, driver, version);
     if (error != 0)
         return error;
-    const struct cbpi_driver *found = cbpi_driver_find(driver);
+    const struct cbpi_driver *found = cbpi_driver_find(driver, product_guid);
     if (found)
         return cbpi_driver_installation(found)->version(product_guid, version);
     *version = 0;
@@ -64,7 +64,7 @@ static uint32_t check_change(const char *product_guid, const char *driver, uint3
     error = cbpi_check_outside_handler("installing a driver");
     if (error != 0)
         return error;
-    const struct cbpi_driver *row = cbpi_driver_find(driver);
+    const struct cbpi_driver *row = cbpi_driver_find(driver, product_guid);
     if (!row)
         return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "the %s driver is not part of this build", driver);
     *found = cbpi_driver_installation(row);

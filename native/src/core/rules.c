@@ -84,9 +84,12 @@ cleanup:
 /* Asks the driver that the session uses, or will use when it is started. */
 static uint32_t find_start_time(struct cbp_session *session, uint32_t process_id, uint64_t *start_time)
 {
+    cbpi_mutex_lock(&session->control);
     cbpi_mutex_lock(&session->mutex);
-    const struct cbpi_driver *driver = cbpi_driver_find(cbpi_driver_names[session->config.driver]);
+    const char *name = cbpi_driver_names[session->config.driver];
     cbpi_mutex_unlock(&session->mutex);
+    const struct cbpi_driver *driver = cbpi_driver_find(name, session->product_guid);
+    cbpi_mutex_unlock(&session->control);
     return cbpi_driver_processes(driver)->start_time(process_id, start_time);
 }
 

@@ -109,7 +109,7 @@ static uint32_t open_transport(struct cbp_session *session, const struct cbpi_se
                                struct cbpi_transport **transport)
 {
     session->recorder = NULL;
-    session->driver = cbpi_driver_find(cbpi_driver_names[session->config.driver]);
+    session->driver = cbpi_driver_find(cbpi_driver_names[session->config.driver], session->product_guid);
     uint32_t error = cbpi_driver_installation(session->driver)->prepare(session->product_guid);
     if (error == 0)
         error = cbpi_demands_check_session(session);

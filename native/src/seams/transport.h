@@ -218,8 +218,9 @@ struct cbpi_driver {
 
     /* The rest is optional: NULL where the driver has none. */
 
-    /* Says whether "auto" is this driver here. It is the first one in the list that says so, or lacks this. */
-    bool (*is_automatic)(void);
+    /* Says whether "auto" is this driver here for a product ("": for one that is not known). It is the first
+     * one in the list that says so, or lacks this. */
+    bool (*is_automatic)(const char *product_guid);
 
     /* Forgets the parent's driver, in the child of a fork, without touching it. */
     void (*forget_after_fork)(void);

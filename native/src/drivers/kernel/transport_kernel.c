@@ -50,6 +50,13 @@ static uint32_t open_session(const struct cbpi_session_settings *settings, struc
                : error;
 }
 
+/* The driver is one for all products, and one that has not installed it is told so. */
+static bool is_automatic(const char *product_guid)
+{
+    (void) product_guid;
+    return cbpi_kernel_is_administrator();
+}
+
 static const struct cbpi_worker_ops worker_ops = {
     .enter = cbpi_kernel_session_enter_worker,
     .leave = cbpi_kernel_session_leave_worker,
@@ -59,7 +66,7 @@ const struct cbpi_driver cbpi_kernel_driver = {
     .name = "kernel",
     .probe = probe,
     .open = open_session,
-    .is_automatic = cbpi_kernel_is_administrator,
+    .is_automatic = is_automatic,
     .launches = &cbpi_kernel_launch_ops,
     .workers = &worker_ops,
     .originator_token = cbpi_kernel_session_token,
