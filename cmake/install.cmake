@@ -2,6 +2,7 @@
 # a C library with header files, a pkg-config file and a CMake package.
 if(CBP_PACKAGE_LAYOUT)
   install(TARGETS cbprocess cbprocess-ptrace cbprocess-launch LIBRARY DESTINATION . RUNTIME DESTINATION .)
+  install(FILES ${CBP_BPF_OBJECTS} DESTINATION .)
   return()
 endif()
 
@@ -18,6 +19,7 @@ target_include_directories(
 add_library(cbprocess::cbprocess ALIAS cbprocess)
 install(TARGETS cbprocess EXPORT cbprocess LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 install(TARGETS cbprocess-ptrace cbprocess-launch RUNTIME DESTINATION "${CBP_PROGRAM_FOLDER}")
+install(FILES ${CBP_BPF_OBJECTS} DESTINATION "${CBP_PROGRAM_FOLDER}")
 install(FILES ${CBP_PUBLIC_HEADERS} DESTINATION "${_headers}")
 
 install(EXPORT cbprocess NAMESPACE cbprocess:: FILE cbprocessTargets.cmake DESTINATION "${_package}")

@@ -12,25 +12,27 @@ file(GLOB _launcher CONFIGURE_DEPENDS driver/linux/launch/*.c)
 
 # This library asks the system, for the core and for the drivers.
 cbp_driver_library(facts linux/facts protocol)
+# This one finds out what an execve would execute, for the helper and for the core's bpf driver.
+cbp_driver_library(execution linux/execution facts text)
 
 # The core is objects, so that the C tests reach what the library does not export.
 add_library(core OBJECT ${_core})
 target_compile_definitions(core PRIVATE CBP_BUILDING)
 target_compile_definitions(core PRIVATE "CBPI_HELPER_FOLDER=\"${CBP_HELPER_FOLDER}\"")
 target_include_directories(core PUBLIC native/include ${_core_folders})
-target_link_libraries(core PRIVATE cbp_flags Threads::Threads PUBLIC policy facts)
+target_link_libraries(core PRIVATE cbp_flags Threads::Threads PUBLIC policy facts execution)
 
 cbp_driver_list(drivers ${CBP_DRIVERS})
 
 set(_exports "${CMAKE_CURRENT_SOURCE_DIR}/native/src/platform/linux/exports.map")
 add_library(cbprocess SHARED $<TARGET_OBJECTS:core> $<TARGET_OBJECTS:drivers>)
-target_link_libraries(cbprocess PRIVATE cbp_flags policy facts Threads::Threads ${CMAKE_DL_LIBS})
+target_link_libraries(cbprocess PRIVATE cbp_flags policy facts execution Threads::Threads ${CMAKE_DL_LIBS})
 target_link_options(cbprocess PRIVATE "LINKER:--version-script=${_exports}")
 set_target_properties(cbprocess PROPERTIES LINK_DEPENDS "${_exports}")
 
 add_executable(cbprocess-ptrace ${_helper})
 target_include_directories(cbprocess-ptrace PRIVATE driver/linux/ptrace)
-target_link_libraries(cbprocess-ptrace PRIVATE cbp_flags helper facts Threads::Threads)
+target_link_libraries(cbprocess-ptrace PRIVATE cbp_flags helper execution facts Threads::Threads)
 
 # A static program without a C library loads nothing that the environment names. Compilers add calls by themselves
 # (sanitizers, stack protectors, fortified calls) that would need one, so such programs have a protocol library of
@@ -67,4 +69,5 @@ add_bare_program(cbprocess-front native/front/front.c)
 set_target_properties(cbprocess-front PROPERTIES OUTPUT_NAME cbprocess
   RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/_front")
 
+include(cmake/bpf.cmake)
 include(cmake/install.cmake)

@@ -1,0 +1,78 @@
+# Compiles the BPF programs of driver/linux/bpf/programs with clang, or with the clang in the ziglang package.
+# Without either the build goes on, and `Driver=bpf` says that its files are missing. CBP_BPF_OBJECTS lists what
+# is made. Knows nothing of what the programs do.
+set(CBP_BPF_CLANG "" CACHE STRING "The compiler of BPF programs, with its arguments; empty: looks for one")
+set(CBP_BPF_OBJECTS "")
+
+# gate7 is the gate for kernels from 7.0 on, where the functions that it calls have other arguments.
+file(GLOB _programs CONFIGURE_DEPENDS driver/linux/bpf/programs/*.bpf.c)
+file(GLOB _program_headers CONFIGURE_DEPENDS driver/linux/bpf/programs/*.h driver/protocol/*.h)
+set(_bpf_flags -mcpu=v3 -O2 -g -std=gnu11 -ffreestanding -Wall -Wextra
+  -fno-asynchronous-unwind-tables -fno-stack-protector)
+if(CBP_WERROR)
+  list(APPEND _bpf_flags -Werror)
+endif()
+
+# cbp_bpf_compiles(VARIABLE COMMAND...) says whether the command makes a BPF object.
+function(cbp_bpf_compiles _variable)
+  set(_probe "${CMAKE_BINARY_DIR}/bpf_probe")
+  file(WRITE "${_probe}.c" "int probe(void *context) { return context != (void *) 0; }\n")
+  execute_process(COMMAND ${ARGN} ${_bpf_flags} -c "${_probe}.c" -o "${_probe}.o" RESULT_VARIABLE _result
+    OUTPUT_QUIET ERROR_QUIET)
+  if(_result EQUAL 0)
+    set(${_variable} ON PARENT_SCOPE)
+  else()
+    set(${_variable} OFF PARENT_SCOPE)
+  endif()
+endfunction()
+
+# cbp_bpf_find(VARIABLE) gives the command of a compiler that has been seen to work, or an empty list.
+function(cbp_bpf_find _variable)
+  set(_candidates "")
+  foreach(_name clang clang-21 clang-20 clang-19 clang-18 clang-17 clang-16 clang-15 clang-14)
+    list(APPEND _candidates "${_name} -target bpf")
+  endforeach()
+  # -fno-sanitize: zig checks for undefined behaviour otherwise, which needs a library.
+  set(_zig_arguments "cc -target bpfel-freestanding -fno-sanitize=undefined")
+  if(ZIG)
+    list(APPEND _candidates "${ZIG} ${_zig_arguments}")
+  endif()
+  find_package(Python3 COMPONENTS Interpreter QUIET)
+  if(Python3_EXECUTABLE)
+    list(APPEND _candidates "${Python3_EXECUTABLE} -m ziglang ${_zig_arguments}")
+  endif()
+  set(${_variable} "" PARENT_SCOPE)
+  foreach(_candidate ${CBP_BPF_CLANG} ${_candidates})
+    separate_arguments(_command UNIX_COMMAND "${_candidate}")
+    cbp_bpf_compiles(_works ${_command})
+    if(_works)
+      set(${_variable} ${_command} PARENT_SCOPE)
+      return()
+    endif()
+  endforeach()
+endfunction()
+
+# cbp_bpf_object(NAME SOURCE [FLAG]...) makes _native/NAME.bpf.o.
+function(cbp_bpf_object _name _source)
+  set(_object "${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/${_name}.bpf.o")
+  add_custom_command(OUTPUT "${_object}" DEPENDS "${_source}" ${_program_headers} VERBATIM
+    COMMAND ${_bpf_compiler} ${_bpf_flags} ${ARGN} -I "${PROJECT_SOURCE_DIR}/driver/protocol" -c "${_source}" -o
+      "${_object}"
+    COMMENT "Building BPF object ${_name}.bpf.o")
+  set(CBP_BPF_OBJECTS ${CBP_BPF_OBJECTS} "${_object}" PARENT_SCOPE)
+endfunction()
+
+cbp_bpf_find(_bpf_compiler)
+if(_bpf_compiler)
+  file(MAKE_DIRECTORY "${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
+  foreach(_source IN LISTS _programs)
+    get_filename_component(_name "${_source}" NAME_WE)
+    cbp_bpf_object(${_name} "${_source}")
+    if(_name STREQUAL "gate")
+      cbp_bpf_object(gate7 "${_source}" -DCBP_KERNEL_7=1)
+    endif()
+  endforeach()
+  add_custom_target(bpf_programs ALL DEPENDS ${CBP_BPF_OBJECTS})
+else()
+  message(STATUS "No compiler makes BPF programs here (clang, or pip install ziglang): Driver=bpf will be missing")
+endif()

@@ -1,0 +1,77 @@
+/* Writes the path of a file or folder as d_path() in the kernel would for a reader in the first mount namespace,
+ * from the end to the beginning. Knows dentries and mounts only. No lock is held, so a path that is renamed
+ * meanwhile may be a mixture. */
+#ifndef CBP_PATHS_H
+#define CBP_PATHS_H
+
+#include "kernel.h"
+
+#define PATH_SIZE_MAX 4096u
+#define PATH_NAME_MAX 255u
+#define PATH_STEP_MAX 96 /* names and mounts on the way up */
+
+/* The path begins at text[begin] and ends at text[PATH_SIZE_MAX]. */
+struct path_buffer {
+    char text[PATH_SIZE_MAX + PATH_NAME_MAX + 1];
+    uint64_t begin;
+};
+
+INLINE struct mount *mount_of(struct vfsmount *mnt)
+{
+    return (struct mount *) ((char *) mnt - __builtin_preserve_field_info(((struct mount *) 0)->mnt, 0));
+}
+
+/* Puts '/' and a name in front of the path. False: there is no room. */
+INLINE bool prepend_name(struct path_buffer *buffer, struct dentry *dentry)
+{
+    uint64_t size = READ(dentry->d_name.len);
+    char *name = READ(dentry->d_name.name);
+    if (size > PATH_NAME_MAX || size + 1 > buffer->begin)
+        return false;
+    uint64_t begin = buffer->begin - size - 1;
+    OPAQUE(begin);
+    begin &= PATH_SIZE_MAX - 1;
+    buffer->text[begin] = '/';
+    OPAQUE(size);
+    size &= PATH_NAME_MAX;
+    bpf_probe_read_kernel(&buffer->text[begin + 1], (uint32_t) size, name);
+    buffer->begin = begin;
+    return true;
+}
+
+/* Writes the path into the buffer. False: it has more names than can be followed, or is too long. */
+INLINE bool write_path(struct path_buffer *buffer, struct vfsmount *mnt, struct dentry *dentry)
+{
+    struct mount *mount = mount_of(mnt);
+    struct dentry *root = READ(mnt->mnt_root);
+    buffer->begin = PATH_SIZE_MAX;
+    for (int step = 0; step < PATH_STEP_MAX; step++) {
+        struct dentry *parent = READ(dentry->d_parent);
+        if (dentry == root) {
+            struct mount *above = READ(mount->mnt_parent);
+            if (above == mount || !above)
+                goto end;
+            dentry = READ(mount->mnt_mountpoint);
+            mount = above;
+            root = READ(mount->mnt.mnt_root);
+            continue;
+        }
+        if (parent == dentry || !parent)
+            goto end;
+        if (!prepend_name(buffer, dentry))
+            return false;
+        dentry = parent;
+    }
+    return false;
+end:
+    if (buffer->begin != PATH_SIZE_MAX)
+        return true;
+    char *name = READ(dentry->d_name.name);
+    if (READ(*name) != '/') /* a file without a place, as a memfd, is its own root and has a name */
+        return prepend_name(buffer, dentry);
+    buffer->begin = PATH_SIZE_MAX - 1;
+    buffer->text[PATH_SIZE_MAX - 1] = '/';
+    return true;
+}
+
+#endif

@@ -1,0 +1,379 @@
+/* Tells of forks, executions and ends of all tasks, and keeps the table of processes. Knows what the kernel
+ * does at these tracepoints, and nothing of rules: masks say whether a record wakes the controller.
+ *
+ * It loads from Linux 5.8 on. Programs whose names end in a digit are copies for kernels with preemptible
+ * tracepoints (7.0 and later); see is_told(). */
+#include "maps.h"
+#include "paths.h"
+
+#define COPY_COUNT 4
+
+/* ---- Forks ---- */
+
+/* Says whether the creator is a thread of the controller that is inside of a handler. */
+INLINE bool is_worker(const struct cbp_machine_settings *set, uint32_t process_id, uint32_t thread_id)
+{
+    struct cbp_machine_task *thread = NULL;
+    if (process_id == set->controller_process_id)
+        thread = bpf_map_lookup_elem(&tasks, &thread_id);
+    return thread && (thread->mask & CBP_MACHINE_MASK_FIRST_THREAD);
+}
+
+INLINE bool is_exempt(const struct cbp_machine_settings *set, const struct cbp_machine_task *creator)
+{
+    return (creator ? creator->mask | creator->child_mask : set->default_mask) & CBP_MACHINE_MASK_EXEMPT;
+}
+
+/* Makes the entry of a new process and gives its mask. */
+INLINE uint32_t enter_process(struct cbp_machine_settings *set, struct task_struct *task,
+                              const struct cbp_machine_fork *fork, const struct cbp_machine_task *creator)
+{
+    struct cbp_machine_task entry = {.mask = creator ? creator->child_mask : set->default_mask};
+    uint32_t id = (uint32_t) task->tgid;
+    uint64_t execution_count = task->self_exec_id; /* a copy of the creator's */
+    if ((fork->record.flags & CBP_MACHINE_FLAG_WORKER) || is_exempt(set, creator))
+        entry.mask = CBP_MACHINE_MASK_EXEMPT;
+    entry.child_mask = entry.mask;
+    entry.strip_access = entry.child_strip_access = creator ? creator->child_strip_access : 0;
+    entry.creator_process_id = fork->creator_process_id;
+    entry.creator_start_ns = fork->creator_start_ns;
+    entry.start_ns = fork->record.start_ns;
+    entry.execution_count = execution_count - (creator && is_unknown(creator, execution_count));
+    if (bpf_map_update_elem(&tasks, &id, &entry, UPDATE_ANY) != 0)
+        count_loss(set, 0);
+    return mask_of(set, &entry, execution_count);
+}
+
+INLINE int fork(struct task_struct *task, uint64_t clone_flags)
+{
+    struct cbp_machine_settings *set = settings_if_on();
+    if (!set || is_told(set, CBP_MACHINE_FORK, (uint32_t) task->pid, task->start_boottime))
+        return 0;
+    uint64_t ids = bpf_get_current_pid_tgid();
+    uint32_t creator_id = (uint32_t) (ids >> 32), mask;
+    struct task_struct *creator_task = (struct task_struct *) bpf_get_current_task();
+    struct task_struct *leader = READ(creator_task->group_leader);
+    struct cbp_machine_task *creator = bpf_map_lookup_elem(&tasks, &creator_id);
+    struct cbp_machine_fork told = {.clone_flags = clone_flags,
+                                    .creator_process_id = creator_id,
+                                    .creator_thread_id = (uint32_t) ids,
+                                    .creator_start_ns = READ(leader->start_boottime)};
+    fill_record(&told.record, CBP_MACHINE_FORK, sizeof told, task);
+    if (is_worker(set, creator_id, (uint32_t) ids))
+        told.record.flags |= CBP_MACHINE_FLAG_WORKER;
+    if (clone_flags & CLONE_FLAG_THREAD)
+        mask = mask_of(set, creator, READ(creator_task->self_exec_id));
+    else
+        mask = enter_process(set, task, &told, creator);
+    if (is_start_held(set, task, creator_id, mask))
+        told.record.flags |= CBP_MACHINE_FLAG_HELD;
+    TELL(set, told, (mask & EVENT_THREAD_CREATION) && is_told_of(set, creator_id));
+    return 0;
+}
+
+/* ---- Executions ---- */
+
+#define CHUNK_SIZE 16384u   /* of arguments in one record */
+#define CHUNK_COUNT_MAX 17u /* of ARGUMENTS records */
+
+/* The texts behind the record are a path, a name, a folder and the arguments, each of at most this size. */
+struct exec_text {
+    struct cbp_machine_exec exec;
+    char text[CBP_MACHINE_RECORD_SIZE_MAX - sizeof(struct cbp_machine_exec)];
+};
+
+struct arguments_text {
+    struct cbp_machine_arguments arguments;
+    char text[CHUNK_SIZE];
+};
+
+/* Each copy of the program has its own, because copies can interrupt each other. */
+struct {
+    MAP_NUMBER(type, MAP_PERCPU_ARRAY);
+    MAP_NUMBER(max_entries, COPY_COUNT);
+    MAP_TYPE(key, uint32_t);
+    MAP_TYPE(value, struct exec_text);
+} exec_texts SECTION(".maps");
+
+struct {
+    MAP_NUMBER(type, MAP_PERCPU_ARRAY);
+    MAP_NUMBER(max_entries, COPY_COUNT);
+    MAP_TYPE(key, uint32_t);
+    MAP_TYPE(value, struct path_buffer);
+} paths SECTION(".maps");
+
+struct execution {
+    struct cbp_machine_settings *set;
+    struct task_struct *task;
+    struct linux_binprm *program;
+    struct exec_text *into;
+    struct path_buffer *path;
+    uint64_t size;             /* of the texts */
+    uint64_t begin, remaining; /* of the arguments that have not been told */
+};
+
+/* Gives a device number as stat(2) does. Source: Linux, include/linux/kdev_t.h. */
+INLINE uint64_t device_of(uint32_t kernel_device)
+{
+    uint32_t major = kernel_device >> 20, minor = kernel_device & 0xfffffu;
+    return (minor & 0xffu) | (major << 8) | ((minor & ~0xffu) << 12);
+}
+
+INLINE uint64_t nanoseconds(const struct timespec64 *time)
+{
+    return (uint64_t) time->tv_sec * 1000000000u + (uint64_t) time->tv_nsec;
+}
+
+INLINE uint64_t change_time_of(struct inode *inode)
+{
+    struct timespec64 time = {.tv_sec = 0};
+    struct inode___6_6 *inode_6_6 = (void *) inode;
+    struct inode___5_8 *inode_5_8 = (void *) inode;
+    if (HAS_MEMBER(inode->i_ctime_sec)) {
+        time.tv_sec = READ(inode->i_ctime_sec);
+        time.tv_nsec = READ(inode->i_ctime_nsec);
+    } else if (HAS_MEMBER(inode_6_6->__i_ctime)) {
+        bpf_probe_read_kernel(&time, sizeof time, &inode_6_6->__i_ctime);
+    } else {
+        bpf_probe_read_kernel(&time, sizeof time, &inode_5_8->i_ctime);
+    }
+    return nanoseconds(&time);
+}
+
+/* Copies a path behind the texts that are there and gives its size. The verifier knows the largest size that
+ * they have, so the order of texts stands in the limits. */
+INLINE uint64_t append_path(struct execution *it, struct path *path, uint64_t size_max)
+{
+    uint64_t at = it->size;
+    if (!write_path(it->path, READ(path->mnt), READ(path->dentry))) {
+        it->into->exec.record.flags |= CBP_MACHINE_FLAG_INCOMPLETE;
+        return 0;
+    }
+    uint64_t begin = it->path->begin;
+    OPAQUE(begin);
+    begin &= PATH_SIZE_MAX - 1;
+    uint64_t size = PATH_SIZE_MAX - begin;
+    OPAQUE(at);
+    if (at > size_max)
+        return 0;
+    bpf_probe_read_kernel(&it->into->text[at], (uint32_t) size, &it->path->text[begin]);
+    it->size = at + size;
+    return size;
+}
+
+INLINE uint64_t append_given(struct execution *it)
+{
+    uint64_t at = it->size;
+    OPAQUE(at);
+    if (at > PATH_SIZE_MAX)
+        return 0;
+    long size = bpf_probe_read_kernel_str(&it->into->text[at], PATH_SIZE_MAX, it->program->filename);
+    if (size <= 1)
+        return 0;
+    it->size = at + (uint64_t) size - 1;
+    return (uint64_t) size - 1;
+}
+
+/* Tells of arguments that the last record has no room for. */
+INLINE bool tell_chunk(struct execution *it, uint32_t offset)
+{
+    struct arguments_text *told = bpf_ringbuf_reserve(&records, sizeof *told, 0);
+    if (!told) {
+        count_loss(it->set, CBP_MACHINE_ARGUMENTS);
+        return false;
+    }
+    fill_record(&told->arguments.record, CBP_MACHINE_ARGUMENTS, sizeof *told, it->task);
+    told->arguments.offset = offset;
+    told->arguments.count = CHUNK_SIZE;
+    if (bpf_probe_read_user(told->text, CHUNK_SIZE, (void *) it->begin) != 0) {
+        bpf_ringbuf_discard(told, RING_NO_WAKEUP);
+        return false;
+    }
+    bpf_ringbuf_submit(told, RING_NO_WAKEUP);
+    return true;
+}
+
+/* Tells of as many arguments as the last record has no room for. False: some are missing. */
+INLINE bool tell_chunks(struct execution *it)
+{
+    for (uint32_t i = 0; i < CHUNK_COUNT_MAX && it->remaining > CHUNK_SIZE; i++) {
+        if (!tell_chunk(it, i * CHUNK_SIZE))
+            return false;
+        it->begin += CHUNK_SIZE;
+        it->remaining -= CHUNK_SIZE;
+    }
+    return it->remaining <= CHUNK_SIZE;
+}
+
+INLINE uint64_t append_arguments(struct execution *it)
+{
+    uint64_t at = it->size, size = it->remaining;
+    OPAQUE(at);
+    OPAQUE(size);
+    if (at > 3 * PATH_SIZE_MAX || size > CHUNK_SIZE ||
+        bpf_probe_read_user(&it->into->text[at], (uint32_t) size, (void *) it->begin) != 0) {
+        it->into->exec.record.flags |= CBP_MACHINE_FLAG_INCOMPLETE;
+        return 0;
+    }
+    it->size = at + size;
+    return size;
+}
+
+/* File systems with devices of their own inside give stat(2) others than that of their superblock. */
+INLINE bool has_inner_devices(struct super_block *super)
+{
+    enum { BTRFS = 0x9123683e, OVERLAYFS = 0x794c7630 };
+    unsigned long magic = READ(super->s_magic);
+    return magic == BTRFS || magic == OVERLAYFS;
+}
+
+INLINE bool is_decided(uint32_t thread_id, const struct cbp_machine_exec *exec, struct super_block *super)
+{
+    struct cbp_machine_decided *found = bpf_map_lookup_elem(&decided, &thread_id);
+    if (!found)
+        return false;
+    bool is_same =
+        found->inode == exec->inode && (found->device == exec->device || has_inner_devices(super));
+    bpf_map_delete_elem(&decided, &thread_id);
+    return is_same;
+}
+
+INLINE void fill_exec(struct execution *it, uint32_t old_thread_id)
+{
+    struct cbp_machine_exec *exec = &it->into->exec;
+    struct file *file = it->program->file;
+    struct inode *inode = READ(file->f_inode);
+    struct super_block *super = READ(inode->i_sb);
+    fill_record(&exec->record, CBP_MACHINE_EXEC, 0, it->task);
+    exec->device = device_of(READ(super->s_dev));
+    exec->inode = READ(inode->i_ino);
+    exec->file_change_ns = change_time_of(inode);
+    exec->link_count = READ(inode->i_nlink);
+    exec->old_thread_id = old_thread_id;
+    exec->execution_count = it->task->self_exec_id;
+    if (it->program->interp != it->program->filename)
+        exec->record.flags |= CBP_MACHINE_FLAG_SCRIPT;
+    if (is_decided(old_thread_id, exec, super))
+        exec->record.flags |= CBP_MACHINE_FLAG_DECIDED;
+}
+
+INLINE void append_texts(struct execution *it)
+{
+    struct cbp_machine_exec *exec = &it->into->exec;
+    it->size = 0;
+    exec->path_size = (uint32_t) append_path(it, &it->program->file->f_path, 0);
+    exec->given_size = (uint32_t) append_given(it);
+    exec->folder_size = 0;
+    if (READ(*it->program->filename) != '/')
+        exec->folder_size = (uint32_t) append_path(it, &it->task->fs->pwd, 2 * PATH_SIZE_MAX);
+    exec->arguments_size = (uint32_t) append_arguments(it);
+}
+
+INLINE int exec(struct task_struct *task, uint32_t old_thread_id, struct linux_binprm *program, uint32_t copy)
+{
+    struct execution it = {.set = settings_if_on(), .task = task, .program = program};
+    uint32_t process_id = (uint32_t) task->tgid;
+    if (!it.set || is_told(it.set, CBP_MACHINE_EXEC, (uint32_t) task->pid, task->self_exec_id))
+        return 0;
+    it.into = bpf_map_lookup_elem(&exec_texts, &copy);
+    it.path = bpf_map_lookup_elem(&paths, &copy);
+    if (!it.into || !it.path)
+        return 0;
+    it.begin = task->mm->arg_start;
+    it.remaining = task->mm->arg_end - it.begin;
+    bool is_whole = tell_chunks(&it);
+    fill_exec(&it, old_thread_id);
+    if (!is_whole) {
+        it.into->exec.record.flags |= CBP_MACHINE_FLAG_INCOMPLETE;
+        it.remaining = 0;
+    }
+    append_texts(&it);
+
+    struct cbp_machine_record *record = &it.into->exec.record;
+    struct cbp_machine_task *entry = bpf_map_lookup_elem(&tasks, &process_id);
+    uint32_t mask = mask_of(it.set, entry, task->self_exec_id);
+    bool is_decided = record->flags & CBP_MACHINE_FLAG_DECIDED;
+    if (is_exec_held(it.set, process_id, mask, is_decided))
+        record->flags |= CBP_MACHINE_FLAG_HELD;
+    bool is_wanted = !is_decided && (mask & (EVENT_PROCESS_CREATION | CBP_MACHINE_MASK_UNKNOWN));
+    uint64_t size = (sizeof(struct cbp_machine_exec) + it.size + 7) & ~7ull;
+    OPAQUE(size);
+    record->size = (uint32_t) size;
+    if (size <= sizeof *it.into)
+        tell_text(it.set, record, size, is_wanted);
+    return 0;
+}
+
+/* ---- Ends ---- */
+
+/* Gives what wait(2) says of the process, or of the thread, which is all that its leader needs to know. */
+INLINE uint32_t exit_status_of(struct task_struct *task, bool is_last)
+{
+    struct signal_struct *signal = task->signal;
+    if (!is_last)
+        return (uint32_t) task->exit_code;
+    return (uint32_t) (signal->flags & SIGNAL_FLAG_GROUP_EXIT ? signal->group_exit_code
+                                                              : task->group_leader->exit_code);
+}
+
+/* Says whether the task is the last of its process. Several tasks may be on their way to this place when none
+ * is alive any more, and the first of them makes the claim. */
+INLINE bool is_last_of_process(struct task_struct *task)
+{
+    return task->signal->live.counter == 0 &&
+           (task->signal->nr_threads == 1 ||
+            claim(CLAIM_LAST, (uint32_t) task->tgid, task->group_leader->start_boottime,
+                  (uint32_t) task->pid));
+}
+
+INLINE int exit(struct task_struct *task)
+{
+    struct cbp_machine_settings *set = settings_if_on();
+    uint32_t process_id = (uint32_t) task->tgid, thread_id = (uint32_t) task->pid;
+    if (!set || is_told(set, CBP_MACHINE_EXIT, thread_id, task->start_boottime))
+        return 0;
+    struct cbp_machine_task *entry = bpf_map_lookup_elem(&tasks, &process_id);
+    struct cbp_machine_exit told = {.reserved = 0};
+    uint32_t mask = mask_of(set, entry, task->self_exec_id), wanted = EVENT_THREAD_TERMINATION;
+    bool is_last = is_last_of_process(task);
+    fill_record(&told.record, CBP_MACHINE_EXIT, sizeof told, task);
+    told.exit_status = exit_status_of(task, is_last);
+    if (is_last) {
+        told.record.flags |= CBP_MACHINE_FLAG_LAST;
+        wanted |= EVENT_PROCESS_TERMINATION;
+    }
+    bool is_held = is_exit_held(set, task, mask, is_last);
+    if (is_held)
+        told.record.flags |= CBP_MACHINE_FLAG_HELD;
+    TELL(set, told, (mask & wanted) && is_told_of(set, process_id));
+    if (is_last && !is_held) /* the gate needs the entry until it opens */
+        bpf_map_delete_elem(&tasks, &process_id);
+    if (thread_id != process_id && process_id == set->controller_process_id)
+        bpf_map_delete_elem(&tasks, &thread_id);
+    return 0;
+}
+
+/* ---- The programs ---- */
+
+#define PROGRAMS(suffix, copy)                                                                               \
+    int tell_fork##suffix(uint64_t *arguments) SECTION("tp_btf/task_newtask");                               \
+    int tell_fork##suffix(uint64_t *arguments)                                                               \
+    {                                                                                                        \
+        return fork((struct task_struct *) arguments[0], arguments[1]);                                      \
+    }                                                                                                        \
+    int tell_exec##suffix(uint64_t *arguments) SECTION("tp_btf/sched_process_exec");                         \
+    int tell_exec##suffix(uint64_t *arguments)                                                               \
+    {                                                                                                        \
+        return exec((struct task_struct *) arguments[0], (uint32_t) arguments[1],                            \
+                    (struct linux_binprm *) arguments[2], copy);                                             \
+    }                                                                                                        \
+    int tell_exit##suffix(uint64_t *arguments) SECTION("tp_btf/sched_process_exit");                         \
+    int tell_exit##suffix(uint64_t *arguments)                                                               \
+    {                                                                                                        \
+        return exit((struct task_struct *) arguments[0]);                                                    \
+    }
+
+PROGRAMS(, 0)
+PROGRAMS(_2, 1)
+PROGRAMS(_3, 2)
+PROGRAMS(_4, 3)
