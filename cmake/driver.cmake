@@ -9,7 +9,11 @@ function(cbp_driver_library _name _folder)
   target_link_libraries(${_name} PRIVATE cbp_flags PUBLIC ${ARGN})
 endfunction()
 
+# This folder has only a header.
+add_library(text INTERFACE)
+target_include_directories(text INTERFACE "${PROJECT_SOURCE_DIR}/driver/text")
+
 cbp_driver_library(protocol protocol)
 cbp_driver_library(rules rules protocol)
 cbp_driver_library(policy policy rules)
-cbp_driver_library(helper helper policy)
+cbp_driver_library(helper helper policy text)

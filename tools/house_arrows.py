@@ -16,9 +16,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # The order is from the ground up. Folders in one line do not look at each other.
 HOUSE = (
-    ("driver/protocol", "driver/linux/bare"),
+    ("driver/protocol", "driver/linux/bare", "driver/text"),
     ("driver/rules", "driver/linux/facts", "driver/windows/facts"),
-    ("driver/policy",),
+    ("driver/policy", "driver/linux/execution"),
     ("driver/helper", "driver/linux/launch"),
     ("driver/linux/ptrace", "driver/windows/debug", "driver/windows/kernel"),
     ("native/include",),

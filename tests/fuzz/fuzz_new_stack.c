@@ -1,7 +1,6 @@
 /* Fuzzes what the helper makes of a new program's stack, which another thread may scribble on: the
  * vectors are parsed from a block of exactly the size that was read. */
 #include "../../driver/linux/ptrace/arguments.c"
-#include "../../driver/linux/ptrace/task_memory.c"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -22,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                           0x1000 + vectors.after_arguments % 4096);
         (void) stack_string(reading, 0x1000 + vectors.given % 4096);
     }
-    free(reading->list.bytes);
+    free(reading->reader.list.bytes);
     free(reading->name.bytes);
     free(reading->words.bytes);
     free(reading);

@@ -1,8 +1,6 @@
 /* Fuzzes what the helper reads from files that programs execute: a script's first line, and the loader
- * that an ELF file names. The first byte chooses which; the header stands in a block of exactly the size that
- * is claimed. */
-#include "../../driver/linux/ptrace/look_up.c"
-#include "../../driver/linux/ptrace/resolve.c"
+ * that an ELF file names. The first byte chooses which. */
+#include "../../driver/linux/execution/chain.c"
 
 /* An argument may be empty, where a NUL follows the blank behind the interpreter; it begins with no blank. */
 static void fuzz_script(const uint8_t *data, size_t size)
@@ -19,14 +17,14 @@ static void fuzz_script(const uint8_t *data, size_t size)
 
 static void fuzz_elf(const uint8_t *data, size_t size)
 {
-    if (size < sizeof(Elf64_Ehdr))
+    if (size < sizeof(Elf64_Ehdr) || size > CHAIN_HEADER_SIZE)
         return;
-    unsigned char *header = malloc(size);
-    size_t offset, length;
-    memcpy(header, data, size);
-    if (find_loader(header, size, &offset, &length) && strlen((char *) header + offset) >= length)
+    struct chain *chain = calloc(1, sizeof *chain);
+    char loader[PATH_MAX];
+    memcpy(chain->header, data, size);
+    if (read_loader(chain, -1, size, loader) == RESOLVED && strlen(loader) >= sizeof loader)
         abort();
-    free(header);
+    free(chain);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -110,7 +110,7 @@ int main(int count, char **arguments)
 
 @pytest.fixture(scope="module")
 def digest(compile_c: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> str:
-    driver = Path(__file__).resolve().parents[2] / "driver" / "linux" / "ptrace"
+    driver = Path(__file__).resolve().parents[2] / "driver" / "linux" / "execution"
     source = tmp_path_factory.mktemp("digest") / "digest_probe.c"
     source.write_text(PROBE.format(source=driver / "digest.c"))
     return str(compile_c(source, "-D_GNU_SOURCE"))

@@ -47,7 +47,8 @@ static bool read_given_path(struct reading *reading)
         uint64_t key = is_32bit ? vector.narrow[at] : vector.wide[at];
         uint64_t value = is_32bit ? vector.narrow[at + 1] : vector.wide[at + 1];
         if (key == AT_EXECFN)
-            return cbpd_read_string(reading, value, &reading->path) && reading->path.size > 1;
+            return cbpd_read_string(&reading->reader.window, reading->place.tid, value, &reading->path) &&
+                   reading->path.size > 1;
     }
     return false;
 }

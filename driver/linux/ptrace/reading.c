@@ -14,13 +14,14 @@ enum { PLACES_MAX = 13 };
 
 /* ---- Memory ---- */
 
-enum { TEXTS_OF_READING = 7 };
+enum { TEXTS_OF_READING = 9 };
 
 static void texts_of(struct reading *reading, struct text *texts[TEXTS_OF_READING])
 {
-    struct text *all[TEXTS_OF_READING] = {&reading->chain.names, &reading->chain.prefix, &reading->path,
-                                          &reading->name,        &reading->list,         &reading->composed,
-                                          &reading->words};
+    struct text *all[TEXTS_OF_READING] = {
+        &reading->chain.names, &reading->chain.prefix,   &reading->path,
+        &reading->name,        &reading->composed,       &reading->words,
+        &reading->reader.list, &reading->reader.scratch, &reading->reader.beginnings};
     memcpy(texts, all, sizeof all);
 }
 
@@ -79,7 +80,7 @@ static bool digest_chain(const struct chain *chain, struct text *scratch, struct
  * comes before them and replaces the first. */
 static bool compose_arguments(struct reading *reading)
 {
-    const struct text *list = &reading->list;
+    const struct text *list = &reading->reader.list;
     const struct chain *chain = &reading->chain;
     size_t skip = 0;
     reading->composed.size = 0;
@@ -125,7 +126,7 @@ static enum resolution read_call(struct reading *reading, const struct syscall_e
     /* AT_EXECVE_CHECK executes nothing, and the kernel refuses flags that it does not know. */
     if (flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
         return BOUND_TO_FAIL;
-    if (!cbpd_read_string(reading, arguments[0], &reading->path))
+    if (!cbpd_read_string(&reading->reader.window, reading->place.tid, arguments[0], &reading->path))
         return BOUND_TO_FAIL;
     if (!compose_name(reading, fd, &is_by_descriptor))
         return UNKNOWN;
@@ -140,15 +141,15 @@ static enum resolution read_call(struct reading *reading, const struct syscall_e
                                      .is_32bit = entry->is_32bit,
                                      .name_size = reading->name.size,
                                      .prefix_size = chain->prefix.size};
-    if (!cbpd_read_argument_list(reading, &places))
+    if (!cbpd_read_argument_list(&reading->reader, reading->place.tid, &places))
         return BOUND_TO_FAIL;
     if (!compose_arguments(reading))
         return UNKNOWN;
     reading->is_vague = chain->is_unreadable;
     reading->is_complete = true;
     /* The kernel adds an empty argument to an empty list. */
-    reading->arguments = reading->list.size > 0 ? reading->list.bytes : "";
-    reading->arguments_size = reading->list.size > 0 ? (uint32_t) reading->list.size : 1;
+    reading->arguments = reading->reader.list.size > 0 ? reading->reader.list.bytes : "";
+    reading->arguments_size = reading->reader.list.size > 0 ? (uint32_t) reading->reader.list.size : 1;
     reading->facts.arguments = cbpd_digest_of(reading->composed.bytes, reading->composed.size);
     reading->facts.is_direct = chain->file_count == 1;
     return digest_chain(chain, &reading->composed, &reading->facts.chain) ? RESOLVED : UNKNOWN;

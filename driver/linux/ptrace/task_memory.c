@@ -1,4 +1,4 @@
-/* Reads a stopped task's registers and memory, and makes its system call fail. Only this file knows processor
+/* Reads a stopped task's registers, and makes its system call fail. Only this file knows processor
  * architectures. Knows no rules and no events. */
 #include <elf.h>
 #include <linux/audit.h>
@@ -12,8 +12,6 @@
 
 #include "syscalls.h"
 #include "tracer.h"
-
-enum { PAGES_AT_ONCE = WINDOW_SIZE / TASK_PAGE_SIZE };
 
 enum { OS_ERROR_MAX = 511 }; /* higher values are never seen by programs: they restart the call */
 
@@ -207,36 +205,6 @@ bool cbpd_read_syscall_error(const struct task *task, int *os_error)
     int64_t result = (int64_t) stop.number;
     *os_error = result < 0 && result >= -OS_ERROR_MAX ? (int) -result : 0;
     return true;
-}
-
-/* ---- Memory ---- */
-
-/* Reads up to size bytes, or to a page that is not mapped. Gives how many. Each page is an element, because
- * the kernel transfers an element as a whole or not at all. */
-size_t cbpd_read_memory(uint32_t tid, uint64_t address, void *buffer, size_t size)
-{
-    size_t total = 0;
-    while (total < size) {
-        struct iovec remote[PAGES_AT_ONCE];
-        size_t count = 0, wanted = 0;
-        while (count < PAGES_AT_ONCE && total + wanted < size) {
-            uint64_t at = address + total + wanted;
-            size_t step = TASK_PAGE_SIZE - (size_t) (at % TASK_PAGE_SIZE);
-            if (step > size - total - wanted)
-                step = size - total - wanted;
-            remote[count++] =
-                (struct iovec){(void *) (uintptr_t) at, step}; // NOLINT: another process's address
-            wanted += step;
-        }
-        struct iovec local = {(char *) buffer + total, wanted};
-        ssize_t got = process_vm_readv((pid_t) tid, &local, 1, remote, count, 0);
-        if (got <= 0)
-            return total;
-        total += (size_t) got;
-        if ((size_t) got < wanted)
-            return total;
-    }
-    return total;
 }
 
 /* Says whether the value can be an exit status: the program's status in the second byte, or a signal and the
