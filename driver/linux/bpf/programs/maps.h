@@ -132,8 +132,8 @@ INLINE bool can_wait(struct task_struct *task)
     return !(task->flags & (TASK_IS_KERNEL_THREAD | TASK_IS_IO_WORKER | TASK_IS_USER_WORKER));
 }
 
-INLINE bool is_start_held(const struct cbp_machine_settings *set, struct task_struct *task, uint32_t creator_id,
-                          uint32_t mask)
+INLINE bool is_start_held(const struct cbp_machine_settings *set, struct task_struct *task,
+                          uint32_t creator_id, uint32_t mask)
 {
     return holds(set, mask, EVENT_THREAD_CREATION) && !is_own(set, creator_id) && can_wait(task);
 }
@@ -175,9 +175,9 @@ INLINE uint64_t wake_flags(struct cbp_machine_settings *set, bool is_wanted)
 /* Tells a record whose size the compiler knows. */
 #define TELL(set, told, is_wanted)                                                                           \
     do {                                                                                                     \
-        typeof(told) *room_ = bpf_ringbuf_reserve(&records, sizeof *room_, 0);                             \
+        typeof(told) *room_ = bpf_ringbuf_reserve(&records, sizeof *room_, 0);                               \
         if (room_) {                                                                                         \
-            *room_ = (told);                                                                               \
+            *room_ = (told);                                                                                 \
             bpf_ringbuf_submit(room_, wake_flags(set, is_wanted));                                           \
         } else {                                                                                             \
             count_loss(set, (told).record.type);                                                             \

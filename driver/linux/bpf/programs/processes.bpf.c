@@ -232,8 +232,7 @@ INLINE bool is_decided(uint32_t thread_id, const struct cbp_machine_exec *exec, 
     struct cbp_machine_decided *found = bpf_map_lookup_elem(&decided, &thread_id);
     if (!found)
         return false;
-    bool is_same =
-        found->inode == exec->inode && (found->device == exec->device || has_inner_devices(super));
+    bool is_same = found->inode == exec->inode && (found->device == exec->device || has_inner_devices(super));
     bpf_map_delete_elem(&decided, &thread_id);
     return is_same;
 }
@@ -321,9 +320,8 @@ INLINE uint32_t exit_status_of(struct task_struct *task, bool is_last)
 INLINE bool is_last_of_process(struct task_struct *task)
 {
     return task->signal->live.counter == 0 &&
-           (task->signal->nr_threads == 1 ||
-            claim(CLAIM_LAST, (uint32_t) task->tgid, task->group_leader->start_boottime,
-                  (uint32_t) task->pid));
+           (task->signal->nr_threads == 1 || claim(CLAIM_LAST, (uint32_t) task->tgid,
+                                                   task->group_leader->start_boottime, (uint32_t) task->pid));
 }
 
 INLINE int exit(struct task_struct *task)
