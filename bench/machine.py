@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Callable
 
 import own_mounts
 from harness import BenchmarkError, Monitor, Series, Workload, interleave
-from peers import make_check, nobody
+from machine_peers import OWN_KIND, fapolicyd, observers
+from peers import nobody
 from table import Row
 from tree import (
     EVENTS_ALL_FOUR,
@@ -32,7 +31,6 @@ from tree import (
 EVENTS_CREATION = 0x01
 CONTROLLER = Path(__file__).resolve().parent / "controller.py"
 TRACING = Path("/sys/kernel/tracing")  # bpftrace needs it
-BESIDE = Path(__file__).resolve().parent / "beside.py"
 
 CREATIONS = "creations held, Python handler"
 OBSERVED = "everything observed, Python handler"
@@ -48,15 +46,6 @@ H9_HELD_TARGET = 1.22
 GATE_TARGET = 1.5  # times the ptrace driver's ratio
 CROWD_COUNT = 1000
 FLAT = 0.03  # what a crowd may add to a ratio: more than the spread of a quiet machine
-
-# What the bpf driver's records tell, but for names and times. All is attached when the interval comes round.
-FORKSTAT = "forkstat, most without command lines"
-BPFTRACE = """
-interval:ms:500 { if (!@attached) { @attached = 1; printf("attached\\n"); } }
-tracepoint:syscalls:sys_enter_execve { printf("exec %d ", pid); join(args->argv); }
-tracepoint:task:task_newtask { printf("new %d\\n", args->pid); }
-tracepoint:sched:sched_process_exit { printf("exit %d\\n", tid); }
-"""
 
 
 def obstacle() -> str:
@@ -95,41 +84,6 @@ def machine_controller(
     return Monitor(name, command, check)
 
 
-def beside(name: str, log: Path, ready: str, monitor: Sequence[str], new_thread: str) -> Monitor:
-    def command(workload: list[str]) -> list[str]:
-        return [sys.executable, str(BESIDE), ready, str(log), *monitor, "--", *workload]
-
-    return Monitor(name, command, make_check(log, new_thread))
-
-
-def count_executions(log: Path) -> Callable[[str, str, int], None]:
-    """forkstat reads command lines in /proc, where it finds few: only the number can be right."""
-
-    def check(_output: str, _kind: str, count: int) -> None:
-        seen = log.read_text(errors="replace").count(" exec ")
-        if seen < count:
-            raise BenchmarkError(f"{log.name} shows {seen} of {count} executions")
-
-    return check
-
-
-def machine_peers(folder: Path, kind: str) -> tuple[list[Monitor], list[str]]:
-    """bpftrace and forkstat, which observe the machine as H4 does, and a note for each that is not here."""
-    peers, notes = [nobody()], []
-    if shutil.which("bpftrace"):
-        line = ["bpftrace", "-e", BPFTRACE]
-        peers.append(beside("bpftrace", folder / "bpftrace.log", "attached", line, r"^new "))
-    else:
-        notes.append("bpftrace is not installed")
-    if not shutil.which("forkstat"):
-        notes.append("forkstat is not installed")
-    elif kind == "spawn":  # it does not tell of threads
-        line = ["forkstat", "-l", "-e", "fork,exec,exit"]
-        log = folder / "forkstat.log"
-        peers.append(beside(FORKSTAT, log, "Time", line, "")._replace(check=count_executions(log)))
-    return peers, notes
-
-
 def quartiles(series: Series) -> str:
     low, middle, high = statistics.quantiles(series.ratios, n=4)
     return f"{middle:.2f} ({low:.2f}-{high:.2f})"
@@ -152,7 +106,7 @@ def row(
     )
 
 
-def held_rows(place: Path, count: int, repetitions: int, selected: set[str]) -> list[Row]:
+def held_rows(folder: Path, place: Path, count: int, repetitions: int, selected: set[str]) -> list[Row]:
     """H1 and H9, from one interleaved run of `spawn` on the file system that is marked."""
     hold = ("--hold-path", str(place))
     monitors = [
@@ -162,20 +116,17 @@ def held_rows(place: Path, count: int, repetitions: int, selected: set[str]) -> 
     ]
     if "H1" in selected:
         monitors.append(machine_controller(CREATIONS, EVENTS_CREATION, "ask", *hold))
-    series = interleave(Workload(place, "spawn", count), monitors, repetitions)
+    with fapolicyd(folder) as (peers, notes):
+        series = interleave(Workload(place, "spawn", count), [*monitors, *peers], repetitions)
     rows = []
     if "H1" in selected:
         what = "`bpf`: each execution held by fanotify in a Python handler, `spawn`"
-        rows.append(row("H1", what, H1_TARGET, series, CREATIONS, fapolicyd_note()))
+        rows.append(row("H1", what, H1_TARGET, series, CREATIONS, "; ".join(notes)))
     if "H9" in selected:
         what = "`bpf`: a process that no rule concerns, `spawn`, while {}"
         rows.append(row("H9", what.format(ANOTHER_OBSERVED), H9_OBSERVED_TARGET, series, ANOTHER_OBSERVED))
         rows.append(row("H9", what.format(ANOTHER_HELD), H9_HELD_TARGET, series, ANOTHER_HELD))
     return rows
-
-
-def fapolicyd_note() -> str:
-    return "fapolicyd is not measured: it marks the file systems that the whole machine uses"
 
 
 @contextlib.contextmanager
@@ -209,7 +160,7 @@ def crowded_rows(place: Path, count: int, repetitions: int) -> list[Row]:
 
 
 def observed_row(folder: Path, place: Path, kind: str, count: int, repetitions: int) -> Row:
-    peers, notes = machine_peers(folder, kind)
+    peers, notes = observers(folder, kind)
     events = EVENTS_ALL_FOUR if kind == "spawn" else EVENTS_THREAD
     monitors = [machine_controller(OBSERVED, events, "allow", "--observed", "machine"), *peers]
     series = interleave(Workload(place, kind, count), monitors, repetitions)
@@ -241,7 +192,7 @@ def machine_rows(folder: Path, effort: tuple[int, int, int], selected: set[str])
     own_mounts.leave_the_mounts_of_others()
     place = folder / "own"
     place.mkdir()
-    with own_mounts.mounted("tracefs", TRACING), own_mounts.mounted("tmpfs", place):
+    with own_mounts.mounted("tracefs", TRACING), own_mounts.mounted(OWN_KIND, place):
         return rows_of_own_place(folder, place, effort, selected)
 
 
@@ -251,7 +202,7 @@ def rows_of_own_place(
     spawn_count, thread_count, repetitions = effort
     rows: list[Row] = []
     if selected & {"H1", "H9"}:
-        rows += held_rows(place, spawn_count, repetitions, selected)
+        rows += held_rows(folder, place, spawn_count, repetitions, selected)
     if "H9" in selected:
         rows += crowded_rows(place, spawn_count, repetitions)
     if "H4" in selected:
