@@ -1,5 +1,6 @@
 """What the bpf driver is compared with: bpftrace and forkstat, which observe the machine, and fapolicyd,
-which holds executions. Each runs beside the workload, and is checked to have seen it where it tells what it saw.
+which holds executions. Each runs beside the workload, and is checked to have seen it where it tells what it
+saw.
 
 fapolicyd gets folders of its own and marks nothing but the file system of the measurement. Knows nothing of
 cbprocess."""
