@@ -124,6 +124,9 @@ INLINE uint64_t nanoseconds(const struct timespec64 *time)
     return (uint64_t) time->tv_sec * 1000000000u + (uint64_t) time->tv_nsec;
 }
 
+/* The highest bit of the nanoseconds says whether anybody has asked for them. */
+#define CHANGE_TIME_MASK 0x7fffffffu
+
 INLINE uint64_t change_time_of(struct inode *inode)
 {
     struct timespec64 time = {.tv_sec = 0};
@@ -131,7 +134,7 @@ INLINE uint64_t change_time_of(struct inode *inode)
     struct inode___5_8 *inode_5_8 = (void *) inode;
     if (HAS_MEMBER(inode->i_ctime_sec)) {
         time.tv_sec = READ(inode->i_ctime_sec);
-        time.tv_nsec = READ(inode->i_ctime_nsec);
+        time.tv_nsec = READ(inode->i_ctime_nsec) & CHANGE_TIME_MASK;
     } else if (HAS_MEMBER(inode_6_6->__i_ctime)) {
         bpf_probe_read_kernel(&time, sizeof time, &inode_6_6->__i_ctime);
     } else {
