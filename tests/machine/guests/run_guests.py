@@ -1,0 +1,153 @@
+"""Builds guests and runs tests in them: whole machines of Debian's kernels, which may be held as a whole.
+
+    python tests/machine/guests/run_guests.py [--guest NAME]... [--cache FOLDER] [--python PYTHON]
+        [--seconds N] [--jobs N] [--order SHELL] [TEST]...
+
+TEST is a path or an option of pytest, from the checkout's root. PYTHON is the one whose cbprocess is tested:
+guests get that package, and Debian's Python runs it. Ends with status 0 if each test has passed in each guest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import shlex
+import sys
+import tempfile
+import threading
+import time
+import xml.etree.ElementTree
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE)]
+
+import boot  # noqa: E402
+import initramfs  # noqa: E402
+import kernels  # noqa: E402
+import root_image  # noqa: E402
+
+
+class Machine(NamedTuple):
+    """A guest: its kernel, and words for the kernel's command line."""
+
+    kernel: str
+    words: str
+
+
+LSM = "lsm=lockdown,capability,landlock,yama,apparmor,bpf"
+NO_LSM = "lsm=lockdown,capability,landlock,yama,apparmor"
+MACHINES = {
+    "6.1": Machine("6.1", NO_LSM),
+    "6.12": Machine("6.12", LSM),
+    "7": Machine("7", LSM),
+}
+TESTS = ("tests/machine/native", "tests/machine/guests/tests")
+SECONDS = 420
+SLOWNESS = 4  # about: a guest has no help of the processor, and its tests may look at this
+SHOWN_LINES = 120
+
+_printing = threading.Lock()
+
+
+def _order_of(tests: list[str]) -> str:
+    """The shell's line that runs these tests in a guest."""
+    line = [
+        "/usr/bin/python3",
+        "-m",
+        "pytest",
+        "-q",
+        "-rfEs",
+        "-p",
+        "no:cacheprovider",
+        "--tb=short",
+        "--color=no",
+    ]
+    line += ["--junitxml=/run/results/junit.xml", "-o", "junit_family=xunit2", *tests]
+    return f"cd /guest/checkout && CBPROCESS_GUEST=1 {shlex.join(line)}"
+
+
+def _counts(junit: bytes) -> dict[str, int]:
+    suite = next(iter(xml.etree.ElementTree.fromstring(junit).iter("testsuite")))
+    counts = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")}
+    counts["passed"] = counts["tests"] - counts["failures"] - counts["errors"] - counts["skipped"]
+    return counts
+
+
+def _say(name: str, ended: boot.Ended) -> bool:
+    """Prints how a guest has ended; True if all is well."""
+    files = {
+        key: value.decode(errors="replace").strip()
+        for key, value in ended.files.items()
+        if key != "junit.xml"
+    }
+    counts = _counts(ended.files["junit.xml"]) if "junit.xml" in ended.files else {}
+    is_well = not ended.trouble and files.get("status") == "0" and (not counts or counts["passed"] > 0)
+    lines = ended.console.splitlines()
+    with _printing:
+        print("\n".join(lines if is_well or len(lines) <= SHOWN_LINES else lines[-SHOWN_LINES:]))
+        words = " ".join(f"{value} {key}" for key, value in counts.items())
+        took = f"{ended.seconds:.0f} s, ready after {files.get('boot_seconds', '?')} s"
+        state = "holds" if is_well else f"FAILS {ended.trouble or 'with status ' + files.get('status', '?')}"
+        system = f"{files.get('kernel', '?')}; {files.get('lsm', '?')}"
+        print(f"== guest {name} ({system}): {state}; {words}; {took}", flush=True)
+    return is_well
+
+
+class _Builder:
+    """What guests have in common, in a folder; made once."""
+
+    def __init__(self, cache: Path, python: str) -> None:
+        began = time.monotonic()
+        self._cache = cache
+        self.disk = cache / "root.ext4"
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            version = root_image.make_folder(Path(folder) / "root", python)
+            root_image.make_image(Path(folder) / "root", self.disk)
+        size = self.disk.stat().st_blocks * 512 // root_image.MIB
+        print(
+            f"== root file system with cbprocess {version}: {size} MiB, {time.monotonic() - began:.1f} s",
+            flush=True,
+        )
+
+    def run(self, name: str, order: str, seconds: float) -> boot.Ended:
+        machine = MACHINES[name]
+        with tempfile.TemporaryDirectory(dir=self._cache, prefix="guest-") as text:
+            folder = Path(text)
+            kernel = kernels.get(machine.kernel, self._cache)
+            initramfs.make(folder / "initramfs", kernel.modules, f"ORDER={shlex.quote(order)}\n")
+            guest = boot.Guest(folder, kernel.image, folder / "initramfs", self.disk, words=machine.words)
+            return guest.wait(seconds)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Runs tests in guests.")
+    parser.add_argument("--guest", action="append", choices=MACHINES, help="all of them otherwise")
+    parser.add_argument("--cache", type=Path, help="a folder for kernels and images, which is kept")
+    parser.add_argument("--python", default=sys.executable, help="whose cbprocess is tested")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="the most that a guest may take")
+    parser.add_argument("--jobs", type=int, default=1, help="guests at the same time")
+    parser.add_argument("--order", help="a shell's line to run in place of tests")
+    parser.add_argument("tests", nargs="*", default=list(TESTS), metavar="TEST")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="cbprocess-guests-") as folder:
+        cache = (options.cache or Path(folder)).resolve()
+        cache.mkdir(parents=True, exist_ok=True)
+        # apt's own user has to reach what it writes.
+        Path(folder).chmod(0o755)
+        names = options.guest or list(MACHINES)
+        for name in names:
+            print(f"== kernel {name}: {kernels.get(MACHINES[name].kernel, cache).package}", flush=True)
+        builder = _Builder(cache, options.python)
+        order = options.order or _order_of(options.tests)
+        with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+            running = {name: pool.submit(builder.run, name, order, options.seconds) for name in names}
+            failed = [name for name in names if not _say(name, running[name].result())]
+    if failed:
+        print(f"FAILED in guests: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
