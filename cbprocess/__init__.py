@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .rules import Rule as Rule
     from .running import RunningProcess as RunningProcess
     from .running import running_processes as running_processes
+    from .running import snapshot as snapshot
 
     __version__: str
 
@@ -60,7 +61,7 @@ _LAZY = {
             CBProcessWorkerThreadTerminationEventParams""",
         "reference": "CBFSFilterError seOnMultipleThreads seOnOneWorkerThread",
         "rules": "Rule",
-        "running": "RunningProcess running_processes",
+        "running": "RunningProcess running_processes snapshot",
     }.items()
     for name in names.split()
 }

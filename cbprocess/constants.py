@@ -105,6 +105,11 @@ EVENT_FLAG_FORK = 0x80  # A fork without an execution (config ForkIsCreation).
 EVENT_FLAG_IMAGE_DELETED = 0x100  # The program's file was gone when the driver looked at it.
 
 SNAPSHOT_FLAG_IMAGE_DELETED = 0x01  # The program's file has been deleted, or replaced by another.
+SNAPSHOT_FLAG_SHORT_NAME = 0x02  # The name is not a path: the system does not tell that.
+
+SNAPSHOT_WITH_ARGUMENTS = 0x01  # The processes' arguments are in it.
+SNAPSHOT_FROM_FILES = 0x02  # It is made as the system lists processes for anybody (Linux: /proc).
+SNAPSHOT_FROM_DRIVER = 0x04  # A driver lists the processes: faster, but few may do it.
 
 CAP_SEE_PROCESS_CREATION = 0x00000001  # sees process creations
 CAP_HOLD_PROCESS_CREATION = 0x00000002  # holds process creations

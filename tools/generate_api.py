@@ -50,7 +50,7 @@ PARTS = (
     Part("Rules", "_api/rule_methods", ("Rules",)),
     Part("A rule as a value", "rules", ("Rule",)),
     Part("Running processes, index by index", "_api/snapshots", ("Snapshots",)),
-    Part("Running processes, as a list", "running", ("RunningProcess",), ("running_processes",)),
+    Part("Running processes, as a list", "running", ("RunningProcess",), ("snapshot", "running_processes")),
     Part("Drivers and the machine", "_api/installation", ("Installation",)),
     Part("What drivers can do", "drivers", ("DriverReport",), ("probe_driver",)),
     Part(

@@ -48,9 +48,9 @@ class Snapshots:
         Errors: 21 before initialize(), 1131 in a handler, 4 without a free file descriptor, 8 without memory,
         31 if the system's list cannot be read; the earlier snapshot stays then."""
         self._check_outside_handler()
-        from ..running import running_processes
+        from ..running import snapshot
 
-        self._snapshot.processes = running_processes(self._snapshot.track_command_line)
+        self._snapshot.processes = snapshot(self._snapshot.track_command_line)
 
     def close_running_processes_snapshot(self) -> None:
         """Lets go of the snapshot: running_process_count is 0 again. Does nothing if there is none.

@@ -89,6 +89,6 @@ FIELDS: dict[str, list[tuple[str, str]]] = {
             workers:Q supervised:Q deferred:Q queued:Q guessed:Q""",
         "process_record": """
             process_id:I parent_process_id:I start_time:Q thread_count:I process_name_size:I
-            process_name_offset:Q arguments_offset:Q arguments_size:I flags:I""",
+            process_name_offset:Q arguments_offset:Q arguments_size:I flags:I user_id:I reserved:I""",
     }.items()
 }

@@ -148,6 +148,12 @@ def make_parser() -> argparse.ArgumentParser:
     add_replay(commands.add_parser("replay", help="print a recording, or what rules would have done to it"))
     snapshot = commands.add_parser("snapshot", help="list the processes that run now")
     snapshot.add_argument("--json", action="store_true", help="print JSON Lines")
+    snapshot.add_argument(
+        "--source",
+        choices=("auto", "proc", "bpf"),
+        default="auto",
+        help="read /proc, or ask programs in the kernel (Linux 6.1 and later, root)",
+    )
     doctor = commands.add_parser("doctor", help="tell what the drivers can do on this machine")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
     for command in (snapshot, doctor):

@@ -12,7 +12,7 @@ import sys
 import time
 
 from ..errors import CBProcessError
-from ..running import running_processes
+from ..running import snapshot
 from .signals import SIGNAL_BASE
 
 if sys.platform != "win32":
@@ -40,7 +40,7 @@ def processes_left(process: CBProcess) -> list[int]:
     end_s = time.monotonic() + SETTLE_S
     if wait_for_all(process, lambda: time.monotonic() >= end_s):
         return []
-    found = (running.process_id for running in running_processes(False))
+    found = (running.process_id for running in snapshot(False))
     return [process_id for process_id in found if _is_supervised(process, process_id)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ..running import running_processes
+from ..running import snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def running_machine() -> Iterator[tuple[int, int, str, list[str]]]:
     """All processes, as running_tree() gives them."""
-    found = {process.process_id: process for process in running_processes()}
+    found = {process.process_id: process for process in snapshot()}
     roots = [
         process_id
         for process_id, process in found.items()
@@ -28,7 +28,7 @@ def running_machine() -> Iterator[tuple[int, int, str, list[str]]]:
 def running_tree(process_ids: Collection[int], children: bool) -> Iterator[tuple[int, int, str, list[str]]]:
     """The processes and their descendants as they run now, parents first: id, parent's id, program,
     arguments."""
-    return _tree({process.process_id: process for process in running_processes()}, process_ids, children)
+    return _tree({process.process_id: process for process in snapshot()}, process_ids, children)
 
 
 def _tree(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from .._binding.texts import printable
-from ..running import RunningProcess, running_processes
+from ..running import RunningProcess
+from ..running import snapshot as take_snapshot
 from .output import print_lines
 
 TYPE_CHECKING = False
@@ -16,7 +17,7 @@ HEADING = f"{'PID':>8} {'PARENT':>8} {'THREADS':>7}  COMMAND"
 
 
 def snapshot(options: argparse.Namespace) -> int:
-    processes = running_processes()
+    processes = take_snapshot(source=options.source)
     lines = map(json_line, processes) if options.json else [HEADING, *map(text_line, processes)]
     return print_lines(lines, options.output)
 
@@ -34,6 +35,7 @@ def json_line(process: RunningProcess) -> str:
             "parent_process_id": process.parent_process_id,
             "start_time": process.start_time,
             "thread_count": process.thread_count,
+            "user_id": process.user_id,
             "process_name": process.process_name,
             "arguments": process.arguments,
             "command_line": process.command_line,

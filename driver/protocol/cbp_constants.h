@@ -123,7 +123,14 @@
 
 /* A process of a snapshot may have these marks. */
 #define CBP_SNAPSHOT_FLAG_LIST(X)                                                                            \
-    X(SNAPSHOT_FLAG_IMAGE_DELETED, 0x01u, "The program's file has been deleted, or replaced by another.")
+    X(SNAPSHOT_FLAG_IMAGE_DELETED, 0x01u, "The program's file has been deleted, or replaced by another.")    \
+    X(SNAPSHOT_FLAG_SHORT_NAME, 0x02u, "The name is not a path: the system does not tell that.")
+
+/* A snapshot may be asked for with these bits. Without the FROM bits the library chooses. */
+#define CBP_SNAPSHOT_OPTION_LIST(X)                                                                          \
+    X(SNAPSHOT_WITH_ARGUMENTS, 0x01u, "The processes' arguments are in it.")                                 \
+    X(SNAPSHOT_FROM_FILES, 0x02u, "It is made as the system lists processes for anybody (Linux: /proc).")    \
+    X(SNAPSHOT_FROM_DRIVER, 0x04u, "A driver lists the processes: faster, but few may do it.")
 
 /* A driver may be able to see, hold and refuse these operations. */
 #define CBP_CAPABILITY_LIST(X)                                                                               \
@@ -228,6 +235,7 @@
     G(refuse, CBP_REFUSE_LIST)                                                                               \
     G(event_flag, CBP_EVENT_FLAG_LIST)                                                                       \
     G(snapshot_flag, CBP_SNAPSHOT_FLAG_LIST)                                                                 \
+    G(snapshot_option, CBP_SNAPSHOT_OPTION_LIST)                                                             \
     G(capability, CBP_CAPABILITY_LIST)                                                                       \
     G(module_status, CBP_MODULE_STATUS_LIST)                                                                 \
     G(install, CBP_INSTALL_LIST)                                                                             \

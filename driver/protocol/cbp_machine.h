@@ -44,7 +44,8 @@ CBP_ASSERT_SIZE(struct cbp_machine_record, 40);
 #define CBP_MACHINE_FLAG_HELD 16u      /* the task waits in the gate; the slot tells the rest */
 #define CBP_MACHINE_FLAG_REFUSED 32u   /* HANDLE: strip rules have refused it, in the kernel */
 #define CBP_MACHINE_FLAG_WORKER 64u    /* FORK: a worker of the controller is the creator */
-#define CBP_MACHINE_FLAG_RELEASED 128u /* a repeated record, told with HELD before: nobody has read its slot */
+#define CBP_MACHINE_FLAG_RELEASED                                                                            \
+    128u /* a repeated record, told with HELD before: nobody has read its slot */
 
 struct cbp_machine_fork {
     struct cbp_machine_record record;
@@ -104,12 +105,13 @@ struct cbp_machine_listed {
     uint32_t flags; /* CBP_MACHINE_LISTED_ */
     uint32_t process_id, parent_process_id;
     uint64_t start_ns;
-    uint64_t execution_count; /* task->self_exec_id */
-    uint32_t user_id;         /* the real one, in the first user namespace */
+    uint64_t execution_count;            /* task->self_exec_id */
+    uint32_t user_id, effective_user_id; /* in the first user namespace; the first is the real one */
     uint32_t thread_count;
     uint32_t name_size, arguments_size;
+    uint32_t reserved;
 };
-CBP_ASSERT_SIZE(struct cbp_machine_listed, 48);
+CBP_ASSERT_SIZE(struct cbp_machine_listed, 56);
 
 #define CBP_MACHINE_LISTED_SIZE_MAX 32768u /* less than what the kernel has for one read */
 
@@ -168,10 +170,10 @@ struct cbp_machine_settings {
                                        lost[0]: new processes that "tasks" had no room for */
     uint32_t unknown_mask;          /* bits that an UNKNOWN process has besides those of its mask */
     uint32_t has_copies;            /* the copies of programs (names that end in a digit) are loaded, too */
-    uint64_t gate_full;  /* operations that went on because no slot was free */
-    uint64_t unanswered; /* operations that went on although nobody had answered */
-    uint64_t waked;      /* records that woke the controller: for tests */
-    uint32_t is_dozing;  /* 1: the core looks at the ring by itself, so no record wakes it. A program reads it
+    uint64_t gate_full;             /* operations that went on because no slot was free */
+    uint64_t unanswered;            /* operations that went on although nobody had answered */
+    uint64_t waked;                 /* records that woke the controller: for tests */
+    uint32_t is_dozing; /* 1: the core looks at the ring by itself, so no record wakes it. A program reads it
                             after it has reserved the room of its record */
     uint32_t reserved;
 };
@@ -226,6 +228,7 @@ enum cbp_machine_slot_state {
     CBP_MACHINE_SLOT_WAITING = 1,
     CBP_MACHINE_SLOT_ALLOWED = 2,
     CBP_MACHINE_SLOT_REFUSED = 3,
+    CBP_MACHINE_SLOT_FILLING = 4,
 };
 
 enum cbp_machine_stop {
@@ -235,8 +238,8 @@ enum cbp_machine_stop {
     CBP_MACHINE_STOP_HANDLE = 4 /* a call, which begins again after the verdict; refused: EPERM */
 };
 
-/* The text of an EXEC (as in its record) or the fields of the record are in body: a whole cbp_machine_ record,
- * without ARGUMENTS records; what does not fit is FLAG_INCOMPLETE, and the waiting task's memory has it. */
+/* body is the task's record. Of an EXEC it has only ids and execution_count, and FLAG_INCOMPLETE: the record with
+ * FLAG_HELD in the ring buffer has the rest, and so has the waiting task's memory. */
 struct cbp_machine_slot {
     uint64_t state; /* atomic */
     uint64_t entered_ns;

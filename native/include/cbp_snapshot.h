@@ -21,12 +21,14 @@ extern "C" {
     X(S, uint64_t, process_name_offset)                                                                      \
     X(S, uint64_t, arguments_offset) /* each argument with its NUL, counted; none if not asked for */        \
     X(S, uint32_t, arguments_size)                                                                           \
-    X(S, uint32_t, flags) /* SNAPSHOT_FLAG_ bits */
+    X(S, uint32_t, flags)   /* SNAPSHOT_FLAG_ bits */                                                        \
+    X(S, uint32_t, user_id) /* the one whose rights it has, Linux: the effective one; Windows: 0 */          \
+    X(S, uint32_t, reserved)
 
 struct cbp_process_record {
     CBP_FIELDS_process_record(CBP_EVENT_MEMBER_, process_record)
 };
-CBP_ASSERT_SIZE(struct cbp_process_record, 48);
+CBP_ASSERT_SIZE(struct cbp_process_record, 56);
 
 /* Holds the processes that ran at one moment, by rising id. Later versions may append fields, here and to a
  * record: go from one record to the next by record_size. */
@@ -38,11 +40,17 @@ struct cbp_snapshot {
     uint64_t texts_size;
 };
 
-/* Lists the processes that the caller can see, without any driver, and their arguments when with_arguments is
- * 1. A process that starts or ends meanwhile may be missing. *snapshot is the caller's until
+/* Lists the processes that the caller can see; options are SNAPSHOT_WITH_ARGUMENTS or 0, and one of the FROM
+ * bits or none. A process that starts or ends meanwhile may be missing. *snapshot is the caller's until
  * cbp_snapshot_destroy(). CBP_ERROR_TOO_MANY_OPEN_FILES, CBP_ERROR_NOT_ENOUGH_MEMORY, CBP_ERROR_GEN_FAILURE
- * if the system's list cannot be read (Linux: no /proc). */
-CBP_API uint32_t CBP_CALL cbp_snapshot_create(uint32_t with_arguments, const struct cbp_snapshot **snapshot);
+ * if the system's list cannot be read (Linux: no /proc).
+ *
+ * SNAPSHOT_FROM_DRIVER (Linux: root, kernel 6.1 or later): programs in the kernel list the processes, about
+ * ten times as fast as /proc, with equal records. Its first call in a process loads them, which takes a tenth
+ * of a second and more; they do nothing but answer, and go with the process. CBP_ERROR_NOT_SUPPORTED says in
+ * a sentence why that cannot be done. Without a FROM bit the library uses them, where it can, from the third
+ * snapshot of a process on. */
+CBP_API uint32_t CBP_CALL cbp_snapshot_create(uint32_t options, const struct cbp_snapshot **snapshot);
 
 /* Frees the snapshot; NULL does nothing. */
 CBP_API void CBP_CALL cbp_snapshot_destroy(const struct cbp_snapshot *snapshot);

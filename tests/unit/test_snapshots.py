@@ -318,6 +318,7 @@ def test_the_command_in_json(child: subprocess.Popen[bytes]) -> None:
         "parent_process_id": os.getpid(),
         "start_time": start_time(child.pid),
         "thread_count": 1,
+        "user_id": os.geteuid(),
         "process_name": os.path.realpath(sys.executable),
         "arguments": child.args,
         "command_line": shlex.join(child.args),

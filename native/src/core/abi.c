@@ -23,6 +23,7 @@
 #define ROW_refuse(name, value, text) CONSTANT_ROW("refuse", name, value, text)
 #define ROW_event_flag(name, value, text) CONSTANT_ROW("event_flag", name, value, text)
 #define ROW_snapshot_flag(name, value, text) CONSTANT_ROW("snapshot_flag", name, value, text)
+#define ROW_snapshot_option(name, value, text) CONSTANT_ROW("snapshot_option", name, value, text)
 #define ROW_capability(name, value, text) CONSTANT_ROW("capability", name, value, text)
 #define ROW_module_status(name, value, text) CONSTANT_ROW("module_status", name, value, text)
 #define ROW_install(name, value, text) CONSTANT_ROW("install", name, value, text)

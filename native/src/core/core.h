@@ -163,6 +163,11 @@ void cbpi_driver_leave_worker(const struct cbpi_driver *driver, struct cbpi_tran
 int64_t cbpi_driver_originator_token(const struct cbpi_driver *driver, struct cbpi_transport *transport,
                                      const struct cbpi_delivery *delivery);
 
+/* Visits the running processes by the way of a driver. CBP_ERROR_NOT_SUPPORTED, before any visit: there is none
+ * here, or it is not worth while unless it is asked for. */
+uint32_t cbpi_driver_list_processes(bool with_arguments, bool is_asked_for, cbpi_process_visitor *visit,
+                                    void *context);
+
 void cbpi_drivers_forget(void); /* in the child of a fork */
 
 /* ---- handler.c: the session and the worker that the calling thread belongs to ---- */

@@ -53,6 +53,15 @@ bool cbpi_driver_plays(const struct cbpi_driver *driver)
     return driver->scripts;
 }
 
+uint32_t cbpi_driver_list_processes(bool with_arguments, bool is_asked_for, cbpi_process_visitor *visit,
+                                    void *context)
+{
+    for (const struct cbpi_driver *const *driver = cbpi_drivers; *driver; driver++)
+        if ((*driver)->list_processes)
+            return (*driver)->list_processes(with_arguments, is_asked_for, visit, context);
+    return cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "no driver of this build lists processes");
+}
+
 void cbpi_drivers_forget(void)
 {
     for (const struct cbpi_driver *const *driver = cbpi_drivers; *driver; driver++)

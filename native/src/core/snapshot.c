@@ -1,8 +1,7 @@
-/* Makes snapshots of the running processes: what the platform's walk over them gives, in one block of records
- * and one of texts. Knows no driver and no session. */
-#include "errors.h"
+/* Makes snapshots of the running processes: what a walk over them gives, in one block of records and one of
+ * texts. Knows no session. */
+#include "core.h"
 #include "memory.h"
-#include "platform.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -55,17 +54,32 @@ static uint32_t add_process(void *context, const struct cbpi_process_facts *fact
         .arguments_offset = put_text(building, facts->arguments, facts->arguments_size),
         .arguments_size = (uint32_t) facts->arguments_size,
         .flags = facts->flags,
+        .user_id = facts->user_id,
     };
     return 0;
 }
 
-uint32_t cbp_snapshot_create(uint32_t with_arguments, const struct cbp_snapshot **snapshot)
+static uint32_t visit(uint32_t options, struct building *building)
 {
+    bool with_arguments = options & CBP_SNAPSHOT_WITH_ARGUMENTS;
+    bool is_asked_for = options & CBP_SNAPSHOT_FROM_DRIVER;
+    if (!(options & CBP_SNAPSHOT_FROM_FILES)) {
+        uint32_t error = cbpi_driver_list_processes(with_arguments, is_asked_for, add_process, building);
+        if (error != CBP_ERROR_NOT_SUPPORTED || is_asked_for)
+            return error;
+    }
+    return cbpi_processes_visit(with_arguments, add_process, building);
+}
+
+uint32_t cbp_snapshot_create(uint32_t options, const struct cbp_snapshot **snapshot)
+{
+    const uint32_t sources = CBP_SNAPSHOT_FROM_FILES | CBP_SNAPSHOT_FROM_DRIVER;
     struct building building = {0};
     struct cbp_snapshot *made = NULL;
-    if (!snapshot || with_arguments > 1)
-        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "snapshot must not be NULL; with_arguments is 0 or 1");
-    uint32_t error = cbpi_processes_visit(with_arguments, add_process, &building);
+    if (!snapshot || (options & ~(CBP_SNAPSHOT_WITH_ARGUMENTS | sources)) || (options & sources) == sources)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER,
+                         "snapshot must not be NULL; options are SNAPSHOT_WITH_ARGUMENTS and one FROM bit");
+    uint32_t error = visit(options, &building);
     if (error == 0) {
         made = malloc(sizeof *made);
         error = made ? 0 : no_memory();

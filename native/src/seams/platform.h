@@ -93,15 +93,16 @@ struct cbpi_process_facts {
     const char *name; /* as in cbp_process_record */
     size_t name_size;
     uint32_t flags;        /* likewise */
+    uint32_t user_id;      /* likewise */
     const char *arguments; /* each with its NUL */
     size_t arguments_size;
 };
 
+typedef uint32_t cbpi_process_visitor(void *context, const struct cbpi_process_facts *facts);
+
 /* Calls visit for each process that the caller can see, by rising id; stops at its first error, and gives
  * that. Errors of cbp_snapshot_create(). */
-uint32_t cbpi_processes_visit(uint32_t with_arguments,
-                              uint32_t (*visit)(void *context, const struct cbpi_process_facts *facts),
-                              void *context);
+uint32_t cbpi_processes_visit(uint32_t with_arguments, cbpi_process_visitor *visit, void *context);
 
 /* Gives the path of a program that belongs to this library: beside it, or else in the folder that an
  * installation has for them. CBP_ERROR_FS_DRIVER_REQUIRED if it is in neither, or may not be executed. */

@@ -319,6 +319,7 @@ INLINE void fill(struct cbp_machine_listed *record, struct task_struct *task)
     record->start_ns = task->start_boottime;
     record->execution_count = task->self_exec_id;
     record->user_id = task->real_cred->uid.val;
+    record->effective_user_id = task->real_cred->euid.val;
     record->thread_count = (uint32_t) task->signal->nr_threads;
 }
 

@@ -1,6 +1,6 @@
-/* Walks over all processes (platform.h), through /proc. */
+/* Walks over all processes (platform.h), or reads one of them, through /proc. */
 #define _GNU_SOURCE
-#include "platform.h"
+#include "process_list.h"
 
 #include "errors.h"
 #include "memory.h"
@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define FLAG_KERNEL_THREAD 0x00200000u /* the kernel's PF_KTHREAD */
@@ -81,6 +82,15 @@ static uint32_t read_arguments(struct walk *walk, struct cbpi_process_facts *fac
     return error;
 }
 
+/* The folder belongs to the user whose rights the process has, in any case (Linux: task_dump_owner()). */
+static void read_user(struct cbpi_process_facts *facts)
+{
+    char room[PROC_NAME_SIZE];
+    struct stat folder;
+    if (stat(cbpd_proc_name(room, facts->process_id, ""), &folder) == 0)
+        facts->user_id = folder.st_uid;
+}
+
 /* Reads the file. facts->name points into the line. */
 static uint32_t read_stat(char line[STAT_SIZE_MAX], struct cbpi_process_facts *facts, uint32_t *flags)
 {
@@ -93,6 +103,7 @@ static uint32_t read_stat(char line[STAT_SIZE_MAX], struct cbpi_process_facts *f
     facts->thread_count = stat.thread_count;
     facts->start_time = stat.start_time;
     *flags = stat.flags;
+    facts->flags = CBP_SNAPSHOT_FLAG_SHORT_NAME;
     return 0;
 }
 
@@ -105,6 +116,7 @@ static uint32_t read_program(struct walk *walk, struct cbpi_process_facts *facts
     if (size > 0) { /* else the name in stat stands for it */
         facts->name = walk->path;
         facts->name_size = size;
+        facts->flags = 0;
     }
     if (is_gone)
         facts->flags |= CBP_SNAPSHOT_FLAG_IMAGE_DELETED;
@@ -115,6 +127,7 @@ static uint32_t read_files(struct walk *walk, struct cbpi_process_facts *facts)
 {
     uint32_t flags = 0;
     uint32_t error = read_stat(walk->stat, facts, &flags);
+    read_user(facts);
     if (error != 0 || (flags & FLAG_KERNEL_THREAD) != 0)
         return error; /* a kernel thread has neither executable nor arguments */
     return read_program(walk, facts);
@@ -143,19 +156,30 @@ static bool is_process_id(const char *name)
     return name[0] >= '1' && name[0] <= '9' && strlen(name) < ID_SIZE_MAX;
 }
 
-static uint32_t visit_entry(struct walk *walk, const char *name,
-                            uint32_t (*visit)(void *, const struct cbpi_process_facts *), void *context)
+static uint32_t visit_process(struct walk *walk, uint32_t process_id, cbpi_process_visitor *visit,
+                              void *context)
 {
-    struct cbpi_process_facts facts = {.process_id = (uint32_t) strtoul(name, NULL, 10)};
+    struct cbpi_process_facts facts = {.process_id = process_id};
     uint32_t error = read_process(walk, &facts);
     if (error == CBP_ERROR_NOT_FOUND)
         return 0;
     return error ? error : visit(context, &facts);
 }
 
-uint32_t cbpi_processes_visit(uint32_t with_arguments,
-                              uint32_t (*visit)(void *context, const struct cbpi_process_facts *facts),
-                              void *context)
+uint32_t cbpi_process_visit(uint32_t process_id, uint32_t with_arguments, cbpi_process_visitor *visit,
+                            void *context)
+{
+    struct walk *walk = calloc(1, sizeof *walk);
+    if (!walk)
+        return cbpi_fail_os(ENOMEM, "cannot list the processes");
+    walk->with_arguments = with_arguments;
+    uint32_t error = visit_process(walk, process_id, visit, context);
+    free(walk->arguments);
+    free(walk);
+    return error;
+}
+
+uint32_t cbpi_processes_visit(uint32_t with_arguments, cbpi_process_visitor *visit, void *context)
 {
     uint32_t error = 0;
     const char *obstacle = cbpd_proc_obstacle();
@@ -172,7 +196,7 @@ uint32_t cbpi_processes_visit(uint32_t with_arguments,
     errno = 0;
     while (error == 0 && (entry = readdir(proc))) {
         if (is_process_id(entry->d_name))
-            error = visit_entry(walk, entry->d_name, visit, context);
+            error = visit_process(walk, (uint32_t) strtoul(entry->d_name, NULL, 10), visit, context);
         errno = 0;
     }
     if (error == 0 && errno != 0)

@@ -18,11 +18,12 @@ struct scratch {
     char arguments[3 * CBPI_PATH_UNITS_MAX + 1];
 };
 
-static size_t name_of(HANDLE process, const PROCESSENTRY32W *entry, struct scratch *scratch)
+static size_t name_of(HANDLE process, const PROCESSENTRY32W *entry, struct scratch *scratch, uint32_t *flags)
 {
     uint32_t count = process ? cbpd_read_program_path(process, 0, scratch->units, CBPI_PATH_UNITS_MAX) : 0;
     if (count > 0)
         return cbpd_wtf8_encode(scratch->units, count, scratch->name);
+    *flags |= CBP_SNAPSHOT_FLAG_SHORT_NAME;
     count = (uint32_t) wcsnlen(entry->szExeFile, MAX_PATH);
     memcpy(scratch->units, entry->szExeFile, count * sizeof scratch->units[0]);
     return cbpd_wtf8_encode(scratch->units, count, scratch->name);
@@ -53,7 +54,7 @@ static uint32_t visit_one(const PROCESSENTRY32W *entry, uint32_t with_arguments,
                                        .arguments = scratch->arguments};
     if (process)
         facts.start_time = cbpd_read_start_time(process);
-    facts.name_size = name_of(process, entry, scratch);
+    facts.name_size = name_of(process, entry, scratch, &facts.flags);
     facts.arguments_size = with_arguments ? arguments_of(process, facts.process_id, scratch) : 0;
     if (process)
         CloseHandle(process);
