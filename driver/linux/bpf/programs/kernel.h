@@ -46,6 +46,8 @@ enum ring_question { RING_UNREAD_SIZE, RING_SIZE };
 
 /* ---- Helper functions ---- */
 
+struct task_struct;
+
 static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *) 1;
 static long (*const bpf_map_update_elem)(void *map, const void *key, const void *value,
                                          uint64_t flags) = (void *) 2;
@@ -63,6 +65,8 @@ static long (*const bpf_ringbuf_output)(void *ring, void *data, uint64_t size, u
 static void *(*const bpf_ringbuf_reserve)(void *ring, uint64_t size, uint64_t flags) = (void *) 131;
 static void (*const bpf_ringbuf_submit)(void *data, uint64_t flags) = (void *) 132;
 static void (*const bpf_ringbuf_discard)(void *data, uint64_t flags) = (void *) 133;
+static long (*const bpf_copy_from_user_task)(void *into, uint32_t size, const void *from,
+                                             struct task_struct *task, uint64_t flags) = (void *) 191;
 static uint64_t (*const bpf_ringbuf_query)(void *ring, uint64_t question) = (void *) 134;
 
 /* ---- Structures ---- */

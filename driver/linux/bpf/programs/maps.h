@@ -57,7 +57,7 @@ struct claim {
     uint64_t stamp;
 };
 
-enum { CLAIM_LAST = 16 };
+enum { CLAIM_LAST = 16, CLAIM_DECIDED };
 
 struct {
     MAP_NUMBER(type, MAP_LRU_HASH);

@@ -3,21 +3,12 @@
  *
  * It loads from Linux 5.8 on. Programs whose names end in a digit are copies for kernels with preemptible
  * tracepoints (7.0 and later); see is_told(). */
-#include "maps.h"
 #include "paths.h"
+#include "task_records.h"
 
 #define COPY_COUNT 4
 
 /* ---- Forks ---- */
-
-/* Says whether the creator is a thread of the controller that is inside of a handler. */
-INLINE bool is_worker(const struct cbp_machine_settings *set, uint32_t process_id, uint32_t thread_id)
-{
-    struct cbp_machine_task *thread = NULL;
-    if (process_id == set->controller_process_id)
-        thread = bpf_map_lookup_elem(&tasks, &thread_id);
-    return thread && (thread->mask & CBP_MACHINE_MASK_FIRST_THREAD);
-}
 
 INLINE bool is_exempt(const struct cbp_machine_settings *set, const struct cbp_machine_task *creator)
 {
@@ -49,20 +40,12 @@ INLINE int fork(struct task_struct *task, uint64_t clone_flags)
     struct cbp_machine_settings *set = settings_if_on();
     if (!set || is_told(set, CBP_MACHINE_FORK, (uint32_t) task->pid, task->start_boottime))
         return 0;
-    uint64_t ids = bpf_get_current_pid_tgid();
-    uint32_t creator_id = (uint32_t) (ids >> 32), mask;
-    struct task_struct *creator_task = (struct task_struct *) bpf_get_current_task();
-    struct task_struct *leader = READ(creator_task->group_leader);
+    struct cbp_machine_fork told;
+    fill_fork(set, &told, task, clone_flags);
+    uint32_t creator_id = told.creator_process_id, mask;
     struct cbp_machine_task *creator = bpf_map_lookup_elem(&tasks, &creator_id);
-    struct cbp_machine_fork told = {.clone_flags = clone_flags,
-                                    .creator_process_id = creator_id,
-                                    .creator_thread_id = (uint32_t) ids,
-                                    .creator_start_ns = READ(leader->start_boottime)};
-    fill_record(&told.record, CBP_MACHINE_FORK, sizeof told, task);
-    if (is_worker(set, creator_id, (uint32_t) ids))
-        told.record.flags |= CBP_MACHINE_FLAG_WORKER;
     if (clone_flags & CLONE_FLAG_THREAD)
-        mask = mask_of(set, creator, READ(creator_task->self_exec_id));
+        mask = mask_of(set, creator, task->self_exec_id); /* a copy of the creator's */
     else
         mask = enter_process(set, task, &told, creator);
     if (is_start_held(set, task, creator_id, mask))
@@ -297,6 +280,8 @@ INLINE int exec(struct task_struct *task, uint32_t old_thread_id, struct linux_b
     bool is_decided = record->flags & CBP_MACHINE_FLAG_DECIDED;
     if (is_exec_held(it.set, process_id, mask, is_decided))
         record->flags |= CBP_MACHINE_FLAG_HELD;
+    if (is_decided && it.set->gate_process_id)
+        claim(CLAIM_DECIDED, (uint32_t) task->pid, task->self_exec_id, 0);
     bool is_wanted = !is_decided && (mask & (EVENT_PROCESS_CREATION | CBP_MACHINE_MASK_UNKNOWN));
     uint64_t size = (sizeof(struct cbp_machine_exec) + it.size + 7) & ~7ull;
     OPAQUE(size);
@@ -307,16 +292,6 @@ INLINE int exec(struct task_struct *task, uint32_t old_thread_id, struct linux_b
 }
 
 /* ---- Ends ---- */
-
-/* Gives what wait(2) says of the process, or of the thread, which is all that its leader needs to know. */
-INLINE uint32_t exit_status_of(struct task_struct *task, bool is_last)
-{
-    struct signal_struct *signal = task->signal;
-    if (!is_last)
-        return (uint32_t) task->exit_code;
-    return (uint32_t) (signal->flags & SIGNAL_FLAG_GROUP_EXIT ? signal->group_exit_code
-                                                              : task->group_leader->exit_code);
-}
 
 /* Says whether the task is the last of its process. Several tasks may be on their way to this place when none
  * is alive any more, and the first of them makes the claim. */
@@ -334,15 +309,12 @@ INLINE int exit(struct task_struct *task)
     if (!set || is_told(set, CBP_MACHINE_EXIT, thread_id, task->start_boottime))
         return 0;
     struct cbp_machine_task *entry = bpf_map_lookup_elem(&tasks, &process_id);
-    struct cbp_machine_exit told = {.reserved = 0};
+    struct cbp_machine_exit told;
     uint32_t mask = mask_of(set, entry, task->self_exec_id), wanted = EVENT_THREAD_TERMINATION;
     bool is_last = is_last_of_process(task);
-    fill_record(&told.record, CBP_MACHINE_EXIT, sizeof told, task);
-    told.exit_status = exit_status_of(task, is_last);
-    if (is_last) {
-        told.record.flags |= CBP_MACHINE_FLAG_LAST;
+    fill_exit(&told, task, is_last);
+    if (is_last)
         wanted |= EVENT_PROCESS_TERMINATION;
-    }
     bool is_held = is_exit_held(set, task, mask, is_last);
     if (is_held)
         told.record.flags |= CBP_MACHINE_FLAG_HELD;
