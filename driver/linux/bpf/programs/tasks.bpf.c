@@ -22,8 +22,6 @@ struct seq_file;
 
 static uint32_t (*const bpf_get_smp_processor_id)(void) = (void *) 8;
 static long (*const bpf_seq_write)(struct seq_file *into, const void *data, uint32_t size) = (void *) 127;
-static long (*const bpf_copy_from_user_task)(void *into, uint32_t size, const void *from,
-                                             struct task_struct *task, uint64_t flags) = (void *) 191;
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
