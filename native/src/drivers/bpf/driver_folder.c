@@ -15,7 +15,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define INCOMING_NAME ".incoming"
 #define LIST_NAME "files.list"
 #define LINE_SIZE (CBPI_DRIVER_FILE_NAME_SIZE + 48u)
 #define LIST_SIZE ((CBPI_DRIVER_FILES_MAX + 1) * LINE_SIZE)
@@ -148,10 +147,10 @@ uint32_t cbpi_driver_folder_write(struct cbpi_driver_folder *folder, const struc
     if (used < 0 || (size_t) used >= sizeof folder->path)
         return cbpi_fail_path(ENAMETOOLONG, base->path, "");
     /* An installation that did not come to its end can have left one. */
-    if (!remove_folder(base, INCOMING_NAME))
+    if (!remove_folder(base, CBPI_DRIVER_FOLDER_INCOMING))
         return cbpi_fail(CBP_ERROR_ALREADY_EXISTS, "%.300s/%s is in the way: remove it", base->path,
-                         INCOMING_NAME);
-    uint32_t error = cbpi_trusted_make(base, INCOMING_NAME, &target);
+                         CBPI_DRIVER_FOLDER_INCOMING);
+    uint32_t error = cbpi_trusted_make(base, CBPI_DRIVER_FOLDER_INCOMING, &target);
     if (error != 0)
         return error;
     folder->has_incoming = true;
@@ -263,8 +262,8 @@ static bool has_same_list(const struct cbpi_driver_folder *folder)
 {
     struct cbpi_trusted_folder incoming, placed;
     char incoming_list[LIST_SIZE], placed_list[LIST_SIZE];
-    char path[CBPI_TRUSTED_PATH_SIZE + sizeof INCOMING_NAME];
-    snprintf(path, sizeof path, "%s/%s", folder->base->path, INCOMING_NAME);
+    char path[CBPI_TRUSTED_PATH_SIZE + sizeof CBPI_DRIVER_FOLDER_INCOMING];
+    snprintf(path, sizeof path, "%s/%s", folder->base->path, CBPI_DRIVER_FOLDER_INCOMING);
     bool is_same = cbpi_trusted_open(path, &incoming) == 0;
     placed.fd = -1;
     is_same = is_same && cbpi_trusted_open(folder->path, &placed) == 0 &&
@@ -277,15 +276,15 @@ static bool has_same_list(const struct cbpi_driver_folder *folder)
 
 static bool exchange(const struct cbpi_driver_folder *folder)
 {
-    return syscall(SYS_renameat2, folder->base->fd, INCOMING_NAME, folder->base->fd, folder->name,
-                   EXCHANGE) == 0;
+    return syscall(SYS_renameat2, folder->base->fd, CBPI_DRIVER_FOLDER_INCOMING, folder->base->fd,
+                   folder->name, EXCHANGE) == 0;
 }
 
 uint32_t cbpi_driver_folder_place(struct cbpi_driver_folder *folder)
 {
     int base = folder->base->fd;
     if (faccessat(base, folder->name, F_OK, AT_SYMLINK_NOFOLLOW) != 0) {
-        if (renameat(base, INCOMING_NAME, base, folder->name) != 0)
+        if (renameat(base, CBPI_DRIVER_FOLDER_INCOMING, base, folder->name) != 0)
             return cbpi_fail_path(errno, folder->path, "");
         folder->is_placed = true;
         folder->has_incoming = false;
@@ -309,13 +308,13 @@ void cbpi_driver_folder_undo(struct cbpi_driver_folder *folder)
     else if (folder->is_placed)
         remove_folder(folder->base, folder->name);
     if (folder->has_incoming)
-        remove_folder(folder->base, INCOMING_NAME);
+        remove_folder(folder->base, CBPI_DRIVER_FOLDER_INCOMING);
 }
 
 void cbpi_driver_folder_commit(struct cbpi_driver_folder *folder)
 {
     if (folder->has_incoming)
-        remove_folder(folder->base, INCOMING_NAME);
+        remove_folder(folder->base, CBPI_DRIVER_FOLDER_INCOMING);
 }
 
 void cbpi_driver_folder_remove(const char *path)

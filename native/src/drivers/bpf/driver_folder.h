@@ -7,6 +7,9 @@
 
 #include "driver_package.h"
 
+/* A folder of this name is beside the others while it is filled. */
+#define CBPI_DRIVER_FOLDER_INCOMING ".incoming"
+
 /* This is a folder that is being put into its place below a base folder. */
 struct cbpi_driver_folder {
     const struct cbpi_trusted_folder *base;

@@ -8,6 +8,7 @@
 #include "platform.h"
 #include "version.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/capability.h>
@@ -71,21 +72,47 @@ static uint32_t begin(struct change *change)
     return cbpi_product_records_lock(&change->records);
 }
 
-/* Removes the usual base folder if nothing is left in it. */
-static void tidy(void)
+/* Removes from a base folder what no product has, which a program that was killed can have left. */
+static void remove_unused(const struct cbpi_product_records *records, const struct cbpi_trusted_folder *base)
 {
-    char path[CBPI_TRUSTED_PATH_SIZE];
-    if (cbpi_product_root(LIBRARIES_FOLDER "/" USUAL_NAME, path, sizeof path) == 0)
-        (void) rmdir(path);
+    char folder[CBPI_TRUSTED_PATH_SIZE];
+    DIR *entries = opendir(base->path);
+    struct dirent *entry;
+    while (entries && (entry = readdir(entries)) != NULL) {
+        bool is_ours = cbpi_product_is_version(entry->d_name) ||
+                       strcmp(entry->d_name, CBPI_DRIVER_FOLDER_INCOMING) == 0;
+        int size = snprintf(folder, sizeof folder, "%s/%s", base->path, entry->d_name);
+        if (is_ours && size < (int) sizeof folder && !cbpi_product_folder_is_used(records, folder))
+            cbpi_driver_folder_remove(folder);
+    }
+    if (entries)
+        closedir(entries);
 }
 
-static void end(struct change *change)
+/* Tidies the usual base folder up, and removes it if nothing is left in it. */
+static void tidy(const struct cbpi_product_records *records)
 {
+    struct cbpi_trusted_folder base;
+    char path[CBPI_TRUSTED_PATH_SIZE];
+    if (cbpi_product_root(LIBRARIES_FOLDER "/" USUAL_NAME, path, sizeof path) != 0 ||
+        cbpi_trusted_open(path, &base) != 0)
+        return;
+    remove_unused(records, &base);
+    cbpi_trusted_close(&base);
+    (void) rmdir(path);
+}
+
+/* Gives the error of the change, whose sentence outlives what is tried here. */
+static uint32_t end(struct change *change, uint32_t error)
+{
+    char sentence[512];
+    snprintf(sentence, sizeof sentence, "%s", cbp_error_detail());
     cbpi_driver_package_close(&change->package);
     cbpi_trusted_close(&change->base);
     if (change->records.lock >= 0)
-        tidy();
+        tidy(&change->records);
     cbpi_product_records_close(&change->records);
+    return error ? cbpi_fail(error, "%s", sentence) : 0;
 }
 
 /* Reads the product's record. A damaged one counts as one without versions: it is replaced, or removed. */
@@ -120,10 +147,7 @@ static void note_removed(struct change *change, const struct cbpi_product *befor
 static uint32_t open_usual_base(struct change *change)
 {
     struct cbpi_trusted_folder libraries;
-    char path[CBPI_TRUSTED_PATH_SIZE];
-    uint32_t error = cbpi_product_root(LIBRARIES_FOLDER, path, sizeof path);
-    if (error == 0)
-        error = cbpi_trusted_open(path, &libraries);
+    uint32_t error = cbpi_product_open_system(LIBRARIES_FOLDER, &libraries);
     if (error != 0)
         return error;
     error = cbpi_trusted_make(&libraries, USUAL_NAME, &change->base);
@@ -192,7 +216,7 @@ static uint32_t install(const struct cbpi_installation_request *request, bool *m
         } else
             cbpi_driver_folder_undo(&change.folder);
     }
-    end(&change);
+    error = end(&change, error);
     if (error == 0)
         *must_reboot = false;
     return error;
@@ -235,7 +259,7 @@ static uint32_t uninstall(const struct cbpi_installation_request *request, bool 
     uint32_t error = begin(&change);
     if (error == 0)
         error = remove_versions(&change);
-    end(&change);
+    error = end(&change, error);
     if (error == 0)
         *must_reboot = false;
     return error;

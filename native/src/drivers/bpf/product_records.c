@@ -28,12 +28,33 @@
 #define LOCK_LIMIT_MS 30000u
 #define LOCK_LOOK_MS 20u
 
+/* The variable does not count for a program that has more rights than its user. */
+static const char *test_root(void)
+{
+    const char *root = getuid() == 0 && geteuid() == 0 ? secure_getenv(ROOT_VARIABLE) : NULL;
+    return root ? root : "";
+}
+
 uint32_t cbpi_product_root(const char *path, char *buffer, size_t size)
 {
-    /* The variable does not count for a program that has more rights than its user. */
-    const char *root = getuid() == 0 && geteuid() == 0 ? secure_getenv(ROOT_VARIABLE) : NULL;
-    int used = snprintf(buffer, size, "%s%s", root ? root : "", path);
+    int used = snprintf(buffer, size, "%s%s", test_root(), path);
     return used > 0 && (size_t) used < size ? 0 : cbpi_fail_path(ENAMETOOLONG, path, "");
+}
+
+uint32_t cbpi_product_open_system(const char *path, struct cbpi_trusted_folder *folder)
+{
+    char whole[CBPI_TRUSTED_PATH_SIZE];
+    uint32_t error = cbpi_product_root(path, whole, sizeof whole);
+    if (error != 0)
+        return error;
+    for (char *end = whole + strlen(test_root()); *test_root() && end; end = strchr(end + 1, '/')) {
+        *end = 0;
+        (void) mkdir(whole, 0755);
+        *end = '/';
+    }
+    if (*test_root())
+        (void) mkdir(whole, 0755);
+    return cbpi_trusted_open(whole, folder);
 }
 
 bool cbpi_product_is_version(const char *text)
@@ -53,13 +74,6 @@ static void record_name(const char *product_guid, char name[GUID_DIGITS + 1])
 }
 
 /* ---- Opening and locking ---- */
-
-static uint32_t open_state(struct cbpi_trusted_folder *folder)
-{
-    char path[CBPI_TRUSTED_PATH_SIZE];
-    uint32_t error = cbpi_product_root(STATE_FOLDER, path, sizeof path);
-    return error ? error : cbpi_trusted_open(path, folder);
-}
 
 uint32_t cbpi_product_records_open(struct cbpi_product_records *records)
 {
@@ -103,7 +117,7 @@ static uint32_t try_lock(const struct cbpi_trusted_folder *folder, int *fd)
 static uint32_t make_and_lock(struct cbpi_product_records *records)
 {
     struct cbpi_trusted_folder state;
-    uint32_t error = open_state(&state);
+    uint32_t error = cbpi_product_open_system(STATE_FOLDER, &state);
     if (error != 0)
         return error;
     error = cbpi_trusted_make(&state, OWN_NAME, &records->own);

@@ -29,6 +29,9 @@ struct cbpi_product_records {
  * CBPROCESS_TEST_ROOT names it. */
 uint32_t cbpi_product_root(const char *path, char *buffer, size_t size);
 
+/* Opens a folder of the system below that root. In a test's root it is made, with its parents. */
+uint32_t cbpi_product_open_system(const char *path, struct cbpi_trusted_folder *folder);
+
 /* Says whether the text can be a version, and the name of a folder. */
 bool cbpi_product_is_version(const char *text);
 
