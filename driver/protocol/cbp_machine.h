@@ -183,7 +183,7 @@ CBP_ASSERT_SIZE(struct cbp_machine_settings, 136);
 
 #define CBP_MACHINE_LOOK_GIVEN_SIZE 256u
 #define CBP_MACHINE_LOOK_POINTERS_SIZE 128u
-#define CBP_MACHINE_LOOK_PATH_SIZE 4096u
+#define CBP_MACHINE_LOOK_PATH_END 4096u
 
 /* The map "looks" (array, one entry; memory that can be mapped). The core sets what it wants to know and runs the
  * program "look" in the process that has the descriptor. What cannot be had is 0. */
@@ -198,18 +198,16 @@ struct cbp_machine_look {
     uint64_t arguments[6];
     uint64_t stack_pointer; /* 0: the kernel itself executes */
     uint64_t device, inode; /* of the file, as in EXEC records */
-    uint64_t change_ns;     /* its i_ctime */
-    uint64_t file_size;
-    uint32_t link_count;
     uint32_t flags;         /* CBP_MACHINE_LOOK_ */
     uint32_t pointers_size; /* bytes of the beginning of the argument list */
     uint32_t given_size;    /* bytes at the place of the given name, which need not have its end */
-    uint32_t path_offset, path_size;
+    uint32_t path_size;     /* of the file's path, as the core's root and mounts show it */
     uint8_t pointers[CBP_MACHINE_LOOK_POINTERS_SIZE];
     char given[CBP_MACHINE_LOOK_GIVEN_SIZE];
-    char path[CBP_MACHINE_LOOK_PATH_SIZE]; /* as the core's root and mounts show it */
+    char path[CBP_MACHINE_LOOK_PATH_END + 256u]; /* it ends at PATH_END, where there is no NUL */
+    uint64_t path_begin;
 };
-CBP_ASSERT_SIZE(struct cbp_machine_look, 160 + 128 + 256 + 4096);
+CBP_ASSERT_SIZE(struct cbp_machine_look, 136 + 128 + 256 + 4096 + 256 + 8);
 
 #define CBP_MACHINE_LOOK_32BIT 1u   /* the call is of a program of 32 bits */
 #define CBP_MACHINE_LOOK_AT 2u      /* the given name is that of execveat */

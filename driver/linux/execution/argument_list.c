@@ -226,3 +226,16 @@ bool cbpd_read_argument_list(struct list_reader *reader, uint32_t tid, const str
     environment.limit = limit > size ? limit - size : 0;
     return size <= limit && (places->environment == 0 || read_list(&environment, places->environment));
 }
+
+bool cbpd_read_few_arguments(struct list_reader *reader, uint32_t tid, const void *pointers, size_t count,
+                             bool is_32bit)
+{
+    struct list few = {.is_32bit = is_32bit,
+                       .limit = LOOK_AT_ENVIRONMENT,
+                       .window = &reader->window,
+                       .text = &reader->list,
+                       .beginnings = &reader->beginnings};
+    reader->list.size = 0;
+    open_window(&reader->window, tid);
+    return count <= FEW_ARGUMENTS_MAX && (count == 0 || append_scattered(&few, pointers, count));
+}

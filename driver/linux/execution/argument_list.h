@@ -50,4 +50,10 @@ struct list_reader {
  * as too long. */
 bool cbpd_read_argument_list(struct list_reader *reader, uint32_t tid, const struct argument_places *places);
 
+/* Reads the strings of a short list whose pointers have been read already, at once. False: they are too many,
+ * too long, or cannot be read; cbpd_read_argument_list() says which. */
+enum { FEW_ARGUMENTS_MAX = 32 };
+bool cbpd_read_few_arguments(struct list_reader *reader, uint32_t tid, const void *pointers, size_t count,
+                             bool is_32bit);
+
 #endif

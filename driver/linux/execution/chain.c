@@ -160,7 +160,9 @@ static enum resolution judge_elf(const struct place *place, int fd, size_t heade
     if (chain->wants_loader && fstat(loader, &status) == 0)
         chain->loader = (struct file_identity){status.st_dev, status.st_ino};
     close(loader);
-    return RESOLVED;
+    chain->loader_path.size = 0;
+    return !chain->wants_loader || text_append(&chain->loader_path, path, strlen(path) + 1) ? RESOLVED
+                                                                                            : UNKNOWN;
 }
 
 static bool is_blank(char character)

@@ -33,9 +33,10 @@ struct chain {
     uint32_t dropped;   /* arguments that the prefix replaces: 1 for a script, else 0 */
     bool is_foreign;    /* the last file needs an interpreter that only the kernel knows */
     bool is_unreadable; /* the last file can be executed, but not read */
-    bool wants_loader;  /* a wish: the loader's identity */
+    bool wants_loader;  /* a wish: the loader's identity and path */
     bool has_loader;    /* the program names one, which is there */
     struct file_identity loader;
+    struct text loader_path; /* with its NUL */
     unsigned char header[CHAIN_HEADER_SIZE + 1];
 };
 

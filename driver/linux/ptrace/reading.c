@@ -2,8 +2,6 @@
  * reading.h. execution.c acts on it. */
 #include "reading.h"
 
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,12 +48,6 @@ static bool forget_if_lacking(struct reading *reading)
     return is_lacking;
 }
 
-/* Appends a text, which may have no memory yet, from that offset on. */
-static bool append_from(struct text *text, const struct text *other, size_t offset)
-{
-    return other->size == offset || text_append(text, other->bytes + offset, other->size - offset);
-}
-
 /* ---- Comparing ---- */
 
 /* Digests a chain. False: no memory. */
@@ -68,53 +60,14 @@ static bool digest_chain(const struct chain *chain, struct text *scratch, struct
         uint64_t words[] = {file->device, file->inode, file->path_size, file->given_size};
         done = done && text_append(scratch, (const char *) words, sizeof words);
     }
-    done = done && append_from(scratch, &chain->names, 0) && append_from(scratch, &chain->prefix, 0);
+    done =
+        done && cbpd_append_from(scratch, &chain->names, 0) && cbpd_append_from(scratch, &chain->prefix, 0);
     if (done)
         *digest = cbpd_digest_of(scratch->bytes, scratch->size);
     return done;
 }
 
 /* ---- At the entry of execve ---- */
-
-/* Composes the arguments that the program will get, to compare them with those that it got. A script's header
- * comes before them and replaces the first. */
-static bool compose_arguments(struct reading *reading)
-{
-    const struct text *list = &reading->reader.list;
-    const struct chain *chain = &reading->chain;
-    size_t skip = 0;
-    reading->composed.size = 0;
-    for (uint32_t i = 0; i < chain->dropped && skip < list->size; i++)
-        skip += strlen(list->bytes + skip) + 1;
-    if (!append_from(&reading->composed, &chain->prefix, 0) || !append_from(&reading->composed, list, skip))
-        return false;
-    return reading->composed.size > 0 || text_append(&reading->composed, "", 1); /* like the kernel's */
-}
-
-/* Composes the name that the kernel gives to the program: its path, or the descriptor that opened it. */
-static bool compose_name(struct reading *reading, int fd, bool *is_by_descriptor)
-{
-    const struct text *path = &reading->path;
-    *is_by_descriptor = path->bytes[0] != '/' && fd != AT_FDCWD;
-    reading->name.size = 0;
-    if (*is_by_descriptor) {
-        char prefix[32];
-        int size = snprintf(prefix, sizeof prefix, "/dev/fd/%d%s", fd, path->size > 1 ? "/" : "");
-        if (!text_append(&reading->name, prefix, (size_t) size))
-            return false;
-    }
-    return text_append(&reading->name, path->bytes, path->size);
-}
-
-/* Says whether a script was given by a descriptor that will be closed before its interpreter runs. */
-static bool closes_on_execution(uint32_t tid, int fd)
-{
-    char name[64], text[512];
-    snprintf(name, sizeof name, "fdinfo/%d", fd);
-    (void) cbpd_read_proc_file(tid, name, text, sizeof text);
-    const char *flags = strstr(text, "flags:\t");
-    return flags && (strtoul(flags + strlen("flags:\t"), NULL, 8) & O_CLOEXEC) != 0;
-}
 
 static enum resolution read_call(struct reading *reading, const struct syscall_entry *entry)
 {
@@ -123,18 +76,17 @@ static enum resolution read_call(struct reading *reading, const struct syscall_e
     int fd = is_at ? (int) (int32_t) entry->arguments[0] : AT_FDCWD;
     int flags = is_at ? (int) entry->arguments[4] : 0;
     struct chain *chain = &reading->chain;
-    /* AT_EXECVE_CHECK executes nothing, and the kernel refuses flags that it does not know. */
-    if (flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
+    if (flags & ~EXECVEAT_FLAGS)
         return BOUND_TO_FAIL;
     if (!cbpd_read_string(&reading->reader.window, reading->place.tid, arguments[0], &reading->path))
         return BOUND_TO_FAIL;
-    if (!compose_name(reading, fd, &is_by_descriptor))
+    if (!cbpd_compose_name(&reading->path, fd, &reading->name, &is_by_descriptor))
         return UNKNOWN;
     enum resolution resolution =
         cbpd_read_chain(&reading->place, fd, reading->path.bytes, flags, reading->name.bytes, chain);
     if (resolution != RESOLVED)
         return resolution;
-    if (is_by_descriptor && chain->dropped > 0 && closes_on_execution(reading->place.tid, fd))
+    if (is_by_descriptor && chain->dropped > 0 && cbpd_closes_on_execution(reading->place.tid, fd))
         return BOUND_TO_FAIL;
     struct argument_places places = {.arguments = arguments[1],
                                      .environment = arguments[2],
@@ -143,7 +95,7 @@ static enum resolution read_call(struct reading *reading, const struct syscall_e
                                      .prefix_size = chain->prefix.size};
     if (!cbpd_read_argument_list(&reading->reader, reading->place.tid, &places))
         return BOUND_TO_FAIL;
-    if (!compose_arguments(reading))
+    if (!cbpd_compose_arguments(chain, &reading->reader.list, &reading->composed))
         return UNKNOWN;
     reading->is_vague = chain->is_unreadable;
     reading->is_complete = true;

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "argument_list.h"
+#include "call.h"
 #include "chain.h"
 #include "digest.h"
 

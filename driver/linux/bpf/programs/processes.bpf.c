@@ -3,6 +3,7 @@
  *
  * It loads from Linux 5.8 on. Programs whose names end in a digit are copies for kernels with preemptible
  * tracepoints (7.0 and later); see is_told(). */
+#include "inodes.h"
 #include "paths.h"
 #include "task_records.h"
 
@@ -94,37 +95,6 @@ struct execution {
     uint64_t size;             /* of the texts */
     uint64_t begin, remaining; /* of the arguments that have not been told */
 };
-
-/* Gives a device number as stat(2) does. Source: Linux, include/linux/kdev_t.h. */
-INLINE uint64_t device_of(uint32_t kernel_device)
-{
-    uint32_t major = kernel_device >> 20, minor = kernel_device & 0xfffffu;
-    return (minor & 0xffu) | (major << 8) | ((minor & ~0xffu) << 12);
-}
-
-INLINE uint64_t nanoseconds(const struct timespec64 *time)
-{
-    return (uint64_t) time->tv_sec * 1000000000u + (uint64_t) time->tv_nsec;
-}
-
-/* The highest bit of the nanoseconds says whether anybody has asked for them. */
-#define CHANGE_TIME_MASK 0x7fffffffu
-
-INLINE uint64_t change_time_of(struct inode *inode)
-{
-    struct timespec64 time = {.tv_sec = 0};
-    struct inode___6_6 *inode_6_6 = (void *) inode;
-    struct inode___5_8 *inode_5_8 = (void *) inode;
-    if (HAS_MEMBER(inode->i_ctime_sec)) {
-        time.tv_sec = READ(inode->i_ctime_sec);
-        time.tv_nsec = READ(inode->i_ctime_nsec) & CHANGE_TIME_MASK;
-    } else if (HAS_MEMBER(inode_6_6->__i_ctime)) {
-        bpf_probe_read_kernel(&time, sizeof time, &inode_6_6->__i_ctime);
-    } else {
-        bpf_probe_read_kernel(&time, sizeof time, &inode_5_8->i_ctime);
-    }
-    return nanoseconds(&time);
-}
 
 /* Copies a path behind the texts that are there and gives its size. The verifier knows the largest size that
  * they have, so the order of texts stands in the limits. */
