@@ -1,6 +1,6 @@
 # Builds for Linux: the library, the helper and the launcher that it starts.
 # The drivers have a row each.
-set(CBP_DRIVERS native/src/drivers/ptrace native/src/drivers/simulated)
+set(CBP_DRIVERS native/src/drivers/bpf native/src/drivers/ptrace native/src/drivers/simulated)
 
 set(_core_folders base core recording seams platform/linux drivers/helper)
 list(TRANSFORM _core_folders PREPEND native/src/)
@@ -33,6 +33,12 @@ set_target_properties(cbprocess PROPERTIES LINK_DEPENDS "${_exports}")
 add_executable(cbprocess-ptrace ${_helper})
 target_include_directories(cbprocess-ptrace PRIVATE driver/linux/ptrace)
 target_link_libraries(cbprocess-ptrace PRIVATE cbp_flags helper execution facts Threads::Threads)
+
+# The guard of the bpf driver opens libbpf by itself when it is started.
+file(GLOB _guard CONFIGURE_DEPENDS driver/linux/bpf/guard/*.c)
+add_executable(cbprocess-guard ${_guard})
+target_include_directories(cbprocess-guard PRIVATE driver/linux/bpf/guard)
+target_link_libraries(cbprocess-guard PRIVATE cbp_flags protocol facts Threads::Threads ${CMAKE_DL_LIBS})
 
 # A static program without a C library loads nothing that the environment names. Compilers add calls by themselves
 # (sanitizers, stack protectors, fortified calls) that would need one, so such programs have a protocol library of
