@@ -2,19 +2,12 @@
 #include "cbp_rules.h"
 
 #include "cbp_message.h"
+#include "cbp_right_pairs.h"
 
 uint32_t cbpd_thread_rights_of(uint32_t process_rights)
 {
-    static const uint32_t pairs[][2] = {
-        {CBP_PROCESS_TERMINATE, CBP_THREAD_TERMINATE},
-        {CBP_PROCESS_SUSPEND_RESUME, CBP_THREAD_SUSPEND_RESUME | CBP_THREAD_RESUME},
-        {CBP_PROCESS_VM_READ, CBP_THREAD_GET_CONTEXT},
-        {CBP_PROCESS_VM_WRITE, CBP_THREAD_SET_CONTEXT},
-        {CBP_PROCESS_SET_INFORMATION, CBP_THREAD_SET_INFORMATION | CBP_THREAD_SET_LIMITED_INFORMATION},
-        {CBP_PROCESS_QUERY_INFORMATION, CBP_THREAD_QUERY_INFORMATION},
-        {CBP_PROCESS_QUERY_LIMITED_INFORMATION, CBP_THREAD_QUERY_LIMITED_INFORMATION},
-        {CBP_PROCESS_SYNCHRONIZE, CBP_THREAD_SYNCHRONIZE},
-    };
+#define RIGHT_PAIR(of_process, of_thread) {of_process, of_thread},
+    static const uint32_t pairs[][2] = {CBP_RIGHT_PAIR_LIST(RIGHT_PAIR)};
     uint32_t rights = 0;
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
         if (process_rights & pairs[i][0])

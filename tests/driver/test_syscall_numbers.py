@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-HEADER = ROOT / "driver/linux/facts/syscalls.h"
+HEADER = ROOT / "driver/linux/facts/syscall_list.h"
 # Column of the table, header, and what has to be defined for it.
 FLAVOURS = {
     "x86-64": (0, "asm/unistd_64.h", ()),
