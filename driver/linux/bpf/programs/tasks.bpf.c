@@ -15,11 +15,13 @@
 #define BUFFER_COUNT 8u
 #define TREE_DEPTH_MAX 6
 #define PAGE_SHIFT 12
+#define TOP_STEP_MAX 4 /* a root may be mounted over the one that the machine was started with */
 #define RANGE_COUNT 16
 #define INNER_COUNT 10
 
 struct seq_file;
 
+static struct task_struct *(*const bpf_get_current_task_btf)(void) = (void *) 158;
 static uint32_t (*const bpf_get_smp_processor_id)(void) = (void *) 8;
 static long (*const bpf_seq_write)(struct seq_file *into, const void *data, uint32_t size) = (void *) 127;
 
@@ -27,6 +29,7 @@ static long (*const bpf_seq_write)(struct seq_file *into, const void *data, uint
 
 struct bpf_iter_meta {
     struct seq_file *seq;
+    uint64_t session_id;
 };
 
 struct bpf_iter__task {
@@ -39,7 +42,7 @@ struct workqueue_struct {
 };
 
 struct worker {
-    void *current_work;
+    void *current_work, *pool;
     char desc[32];
     struct workqueue_struct *rescue_wq;
 };
@@ -80,6 +83,9 @@ struct vm_area_struct {
 /* A program's own memory. Several run at a time, and one may be interrupted by another. */
 struct buffer {
     uint32_t is_used;
+    bool is_gone;  /* the file of the path */
+    uint64_t list; /* for which the path was made; 0: none */
+    void *mnt, *dentry;
     struct maple_range_64 range;
     struct maple_arange_64 inner;
     struct path_buffer path;
@@ -92,6 +98,10 @@ struct {
     MAP_TYPE(key, uint32_t);
     MAP_TYPE(value, struct buffer);
 } buffers SECTION(".maps");
+
+static struct {
+    void *mnt, *dentry;
+} top;
 
 static const uint32_t names_begin = sizeof(struct cbp_machine_listed);
 
@@ -134,7 +144,7 @@ INLINE uint32_t append_work(struct buffer *buffer, uint32_t size, struct worker 
     if (rescued && letter == 'R') /* kworker/R-NAME, which comm cuts; before 6.9 comm is the whole name */
         size = append(buffer, sizeof "kworker/R-" - 1, rescued->name);
     bpf_probe_read_kernel(&letter, sizeof letter, worker->desc);
-    if (!letter)
+    if (!letter || !READ(worker->pool))
         return size;
     if (READ(worker->current_work))
         sign[0] = '+';
@@ -158,33 +168,84 @@ INLINE uint32_t write_short_name(struct buffer *buffer, struct task_struct *task
     return full_name ? append(buffer, 0, full_name) : size;
 }
 
-/* The kernel marks the path of a file that has lost its place. It may be a name that really ends like that. */
-INLINE bool has_place(struct file *file)
+/* /proc tells paths as its reader sees them, and here they are told from the top. Says whether that is one. The
+ * root that was found to be the top last is remembered. */
+INLINE bool is_reader_at_top(void)
 {
-    struct dentry *dentry = READ(file->f_path.dentry);
-    return READ(dentry->d_parent) != dentry && READ(dentry->d_hash.pprev);
+    struct task_struct *reader = bpf_get_current_task_btf();
+    struct vfsmount *mnt = reader->fs->root.mnt;
+    struct dentry *dentry = reader->fs->root.dentry;
+    if (mnt == top.mnt && dentry == top.dentry)
+        return true;
+    struct mount *mount = mount_of(mnt);
+    struct dentry *place = dentry;
+    for (int step = 0; step < TOP_STEP_MAX; step++) {
+        struct mount *above = READ(mount->mnt_parent);
+        if (place != READ(mount->mnt.mnt_root))
+            return false;
+        if (above == mount) {
+            top.mnt = mnt;
+            top.dentry = dentry;
+            return true;
+        }
+        place = READ(mount->mnt_mountpoint);
+        mount = above;
+    }
+    return false;
+}
+
+/* The file of a program has its place in a folder, or had one and is gone for good: then its path is told
+ * nevertheless. Anything else is for /proc to say. */
+INLINE bool write_program_path(struct buffer *buffer, struct vfsmount *mnt, struct dentry *dentry)
+{
+    struct inode *inode = READ(dentry->d_inode);
+    buffer->is_gone = !READ(dentry->d_hash.pprev);
+    if (buffer->is_gone && (!inode || READ(inode->i_nlink) != 0))
+        return false;
+    return is_reader_at_top() && write_path(&buffer->path, mnt, dentry);
+}
+
+/* Makes the path of the file. The last one is kept: many processes run one program. */
+INLINE bool find_program_path(struct buffer *buffer, struct file *file, uint64_t list)
+{
+    struct vfsmount *mnt = file->f_path.mnt;
+    struct dentry *dentry = file->f_path.dentry;
+    if (buffer->list == list && buffer->mnt == mnt && buffer->dentry == dentry)
+        return true;
+    buffer->list = 0;
+    if (!write_program_path(buffer, mnt, dentry))
+        return false;
+    buffer->list = list;
+    buffer->mnt = mnt;
+    buffer->dentry = dentry;
+    return true;
 }
 
 /* Writes the name behind the record's place, and gives its size. */
-INLINE uint32_t write_name(struct buffer *buffer, struct task_struct *task, struct mm_struct *mm,
-                           struct file *file, uint32_t *flags)
+INLINE uint32_t write_path_name(struct buffer *buffer, struct file *file, uint64_t list, uint32_t *flags)
 {
-    if (mm && file) {
-        if (!has_place(file) ||
-            !write_path(&buffer->path, READ(file->f_path.mnt), READ(file->f_path.dentry))) {
-            *flags |= CBP_MACHINE_LISTED_NO_NAME;
-            return 0;
-        }
-        uint64_t begin = buffer->path.begin & (PATH_SIZE_MAX - 1);
-        OPAQUE(begin);
-        begin &= PATH_SIZE_MAX - 1;
-        uint32_t size = (uint32_t) (PATH_SIZE_MAX - begin);
-        OPAQUE(size);
-        if (size > PATH_SIZE_MAX)
-            return 0;
-        bpf_probe_read_kernel(&buffer->record[names_begin], size, &buffer->path.text[begin]);
-        return size;
+    if (!find_program_path(buffer, file, list)) {
+        *flags |= CBP_MACHINE_LISTED_NO_NAME;
+        return 0;
     }
+    if (buffer->is_gone)
+        *flags |= CBP_MACHINE_LISTED_DELETED;
+    uint64_t begin = buffer->path.begin & (PATH_SIZE_MAX - 1);
+    OPAQUE(begin);
+    begin &= PATH_SIZE_MAX - 1;
+    uint32_t size = (uint32_t) (PATH_SIZE_MAX - begin);
+    OPAQUE(size);
+    if (size > PATH_SIZE_MAX)
+        return 0;
+    bpf_probe_read_kernel(&buffer->record[names_begin], size, &buffer->path.text[begin]);
+    return size;
+}
+
+INLINE uint32_t write_name(struct buffer *buffer, struct task_struct *task, struct mm_struct *mm,
+                           struct file *file, uint64_t list, uint32_t *flags)
+{
+    if (mm && file)
+        return write_path_name(buffer, file, list, flags);
     *flags |= CBP_MACHINE_LISTED_NAME;
     if (!mm && !(task->flags & TASK_IS_KERNEL_THREAD) && task->signal->nr_threads > 1)
         *flags |= CBP_MACHINE_LISTED_NO_NAME; /* another thread of it has them */
@@ -337,7 +398,7 @@ INLINE int list(struct bpf_iter__task *context, bool with_arguments)
     }
     struct mm_struct *mm = task->flags & TASK_IS_KERNEL_THREAD ? NULL : task->mm;
     struct file *file = mm ? mm->exe_file : NULL;
-    record.name_size = write_name(buffer, task, mm, file, &record.flags);
+    record.name_size = write_name(buffer, task, mm, file, context->meta->session_id + 1, &record.flags);
     if (!with_arguments)
         record.flags |= CBP_MACHINE_LISTED_NO_ARGUMENTS;
     else if (mm && !(record.flags & CBP_MACHINE_LISTED_NO_NAME))

@@ -16,12 +16,14 @@
 #define BPF_COMMAND_ITERATOR_CREATE 33 /* BPF_ITER_CREATE, which older headers lack */
 #define TICK_NS 10000000u              /* /proc counts in hundredths of a second everywhere */
 #define TITLE_SIZE_MAX 4096u
+#define FIRST_PROCESS_ID 1u
 
 /* A read with room for all that the kernel has at a time gives whole records. */
 #define READ_SIZE (2u * CBP_MACHINE_LISTED_SIZE_MAX)
 
 struct list {
     bool with_arguments;
+    bool is_begun;
     uint32_t (*visit)(void *context, const struct cbpi_listed *listed);
     void *context;
     struct cbpi_listed *from_proc; /* the one that /proc is asked about */
@@ -41,9 +43,11 @@ static int open_iterator(int link)
 static uint32_t visit_read(void *context, const struct cbpi_process_facts *facts)
 {
     struct list *list = context;
-    if (facts->start_time != list->from_proc->facts.start_time)
+    if (facts->start_time != list->from_proc->facts.start_time && facts->process_id != FIRST_PROCESS_ID)
         return 0;
     list->from_proc->facts = *facts;
+    list->from_proc->start_ns =
+        list->from_proc->start_ns ? list->from_proc->start_ns : facts->start_time * TICK_NS;
     return list->visit(list->context, list->from_proc);
 }
 
@@ -51,6 +55,15 @@ static uint32_t visit_through_proc(struct list *list, struct cbpi_listed *listed
 {
     list->from_proc = listed;
     return cbpi_process_visit(listed->facts.process_id, list->with_arguments, visit_read, list);
+}
+
+/* Kernels that guard the machine's first process leave it out of their list. */
+static uint32_t visit_first_process(struct list *list, const struct cbp_machine_listed *first)
+{
+    struct cbpi_listed listed = {.facts.process_id = FIRST_PROCESS_ID};
+    bool is_missing = !list->is_begun && first->process_id != FIRST_PROCESS_ID;
+    list->is_begun = true;
+    return is_missing ? visit_through_proc(list, &listed) : 0;
 }
 
 /* A title ends with its first NUL, or has none. */
@@ -83,7 +96,9 @@ static uint32_t visit_record(struct list *list, const struct cbp_machine_listed 
     if (record->flags & unknown)
         return visit_through_proc(list, &listed);
     if (record->flags & CBP_MACHINE_LISTED_NAME)
-        listed.facts.flags = CBP_SNAPSHOT_FLAG_SHORT_NAME;
+        listed.facts.flags |= CBP_SNAPSHOT_FLAG_SHORT_NAME;
+    if (record->flags & CBP_MACHINE_LISTED_DELETED)
+        listed.facts.flags |= CBP_SNAPSHOT_FLAG_IMAGE_DELETED;
     if (list->with_arguments)
         listed.facts.arguments_size = record->arguments_size;
     if (list->with_arguments && (record->flags & CBP_MACHINE_LISTED_TITLE))
@@ -102,7 +117,9 @@ static uint32_t visit_records(struct list *list, size_t size)
         uint64_t whole = (uint64_t) sizeof record + record.name_size + record.arguments_size;
         if (record.size != whole || whole > size - at)
             return cbpi_fail(CBP_ERROR_GEN_FAILURE, "the kernel's list of processes has a malformed record");
-        error = visit_record(list, &record, list->bytes + at + sizeof record);
+        error = visit_first_process(list, &record);
+        if (error == 0)
+            error = visit_record(list, &record, list->bytes + at + sizeof record);
     }
     return error;
 }
@@ -120,6 +137,7 @@ uint32_t cbpi_task_list_read(int link, bool with_arguments,
         goto cleanup;
     }
     list->with_arguments = with_arguments;
+    list->is_begun = false;
     list->visit = visit;
     list->context = context;
     while (error == 0 && got > 0) {
