@@ -1,4 +1,5 @@
-"""Finds the build tools: CMake, ninja and a C compiler, of this machine or out of packages from PyPI.
+"""Finds the build tools, of this machine or out of packages from PyPI: CMake, ninja, a C compiler and a
+compiler of BPF programs.
 
 A tool counts only if it has been seen to work: a compiler without libc's headers, or a version manager's
 shim that runs nothing, is on PATH as well. Knows nothing of setuptools nor of what is built.
@@ -7,11 +8,14 @@ Environment:
   CC                     a C compiler to try first, arguments allowed
   CBPROCESS_BUILD_ZIG    not empty: build with the compiler of the ziglang package although there is another
   CBPROCESS_TARGET       win_amd64: build for Windows with mingw-w64 (Debian: gcc-mingw-w64-x86-64)
+  CBPROCESS_WITHOUT_BPF  not empty: build without BPF programs, and so without the driver named bpf
+  CBPROCESS_CARRY_LIBBPF a folder that tools/carry_libbpf.sh has filled, with libraries that the wheel carries
   CBPROCESS_CMAKE_ARGS   further arguments for CMake, as a shell would split them
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -33,6 +37,13 @@ ZIG_NOTICE = (
     "(for this build only; a download of 100 MB, which unpacks to some 400 MB in the temporary folder)."
 )
 
+BPF_NOTICE = (
+    "No clang on this machine compiles BPF programs: taking the one in the ziglang package from PyPI (for "
+    "this build only; a download of 100 MB). CBPROCESS_WITHOUT_BPF=1 builds without them, and so without the "
+    "driver for the whole machine."
+)
+
+_BPF_PROBE_SOURCE = "int probe(void *context) { return context != (void *) 0; }\n"
 _PROBE_SOURCE = """\
 #include <pthread.h>
 #include <stdio.h>
@@ -104,6 +115,45 @@ def c_compiler() -> str | None:
     return None
 
 
+def _compiles_bpf(command: list[str]) -> bool:
+    with tempfile.TemporaryDirectory(prefix="cbprocess-probe-") as folder:
+        source = Path(folder, "probe.c")
+        source.write_text(_BPF_PROBE_SOURCE, encoding="ascii")
+        target = str(Path(folder, "probe.o"))
+        try:
+            done = subprocess.run(
+                [*command, "-O2", "-g", "-c", str(source), "-o", target], capture_output=True
+            )
+        except OSError:
+            return False
+        return done.returncode == 0
+
+
+def _clangs() -> list[str]:
+    """The names on PATH by which clang goes, the newest of those with a number first."""
+    found = set()
+    for folder in os.get_exec_path():
+        with contextlib.suppress(OSError):
+            found |= {name for name in os.listdir(folder) if re.fullmatch(r"clang-\d+", name)}
+    return ["clang", *sorted(found, key=lambda name: -int(name[6:]))]
+
+
+def bpf_compiler() -> str | None:
+    """The command of a clang of this machine that compiles BPF programs, or None."""
+    if os.environ.get("CBPROCESS_BUILD_ZIG"):
+        return None
+    for name in _clangs():
+        command = [name, "-target", "bpf"]
+        if _compiles_bpf(command):
+            return shlex.join(command)
+    return None
+
+
+def has_bpf() -> bool:
+    """Whether BPF programs are to be built: for Linux, where nobody has forbidden it."""
+    return sys.platform == "linux" and not cross_target() and not os.environ.get("CBPROCESS_WITHOUT_BPF")
+
+
 def cross_target() -> str | None:
     """The wheel's platform tag, where it is not this machine's; ends the build for one that is unknown."""
     target = os.environ.get("CBPROCESS_TARGET")
@@ -122,15 +172,39 @@ def missing_tools() -> list[str]:
     if cross_target() is None and c_compiler() is None:
         print(ZIG_NOTICE, file=sys.stderr)
         missing.append(ZIG_REQUIREMENT)
+    elif has_bpf() and bpf_compiler() is None:
+        print(BPF_NOTICE, file=sys.stderr)
+        missing.append(ZIG_REQUIREMENT)
     return missing
 
 
-def _zig_program() -> str:
+def _packaged_zig() -> str | None:
     spec = importlib.util.find_spec("ziglang")
     path = Path(spec.origin).with_name("zig") if spec and spec.origin else None
-    if path is None or not path.is_file():
+    return str(path) if path is not None and path.is_file() else None
+
+
+def _zig_program() -> str:
+    path = _packaged_zig()
+    if path is None:
         sys.exit("no C compiler works here and the ziglang package is not installed (pip install ziglang)")
-    return str(path)
+    return path
+
+
+def _bpf_arguments(source: Path) -> list[str]:
+    """What tells CMake the compiler of BPF programs, and the libraries that the wheel carries for them."""
+    arguments = []
+    zig = _packaged_zig()
+    command = bpf_compiler()
+    if command is None and zig is not None:
+        # -fno-sanitize: zig looks for undefined behaviour otherwise, which takes a library.
+        command = shlex.join([zig, "cc", "-target", "bpfel-freestanding", "-fno-sanitize=undefined"])
+    if command is not None:
+        arguments.append(f"-DCBP_BPF_CLANG={command}")
+    carried = os.environ.get("CBPROCESS_CARRY_LIBBPF")
+    if carried:
+        arguments.append(f"-DCBP_CARRY_LIBBPF={source / carried}")
+    return arguments
 
 
 def cmake_arguments(source: Path) -> list[str]:
@@ -146,4 +220,6 @@ def cmake_arguments(source: Path) -> list[str]:
     else:
         # A list, as CMake takes a compiler with arguments.
         arguments.append("-DCMAKE_C_COMPILER=" + ";".join(shlex.split(compiler)))
+    if has_bpf():
+        arguments += _bpf_arguments(source)
     return arguments + shlex.split(os.environ.get("CBPROCESS_CMAKE_ARGS", ""))

@@ -1,8 +1,10 @@
 # Says what `cmake --install` copies. There are two layouts: the Python package's one folder, and the usual one of
 # a C library with header files, a pkg-config file and a CMake package.
+include(cmake/bpf_package.cmake)
+set(_programs cbprocess-ptrace cbprocess-launch cbprocess-guard)
 if(CBP_PACKAGE_LAYOUT)
-  install(TARGETS cbprocess cbprocess-ptrace cbprocess-launch LIBRARY DESTINATION . RUNTIME DESTINATION .)
-  install(FILES ${CBP_BPF_OBJECTS} DESTINATION .)
+  install(TARGETS cbprocess ${_programs} LIBRARY DESTINATION . RUNTIME DESTINATION .)
+  install(FILES ${CBP_BPF_FILES} DESTINATION .)
   return()
 endif()
 
@@ -18,8 +20,8 @@ target_include_directories(
                       "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/native/include;${PROJECT_SOURCE_DIR}/driver/protocol>")
 add_library(cbprocess::cbprocess ALIAS cbprocess)
 install(TARGETS cbprocess EXPORT cbprocess LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
-install(TARGETS cbprocess-ptrace cbprocess-launch RUNTIME DESTINATION "${CBP_PROGRAM_FOLDER}")
-install(FILES ${CBP_BPF_OBJECTS} DESTINATION "${CBP_PROGRAM_FOLDER}")
+install(TARGETS ${_programs} RUNTIME DESTINATION "${CBP_PROGRAM_FOLDER}")
+install(FILES ${CBP_BPF_FILES} DESTINATION "${CBP_PROGRAM_FOLDER}")
 install(FILES ${CBP_PUBLIC_HEADERS} DESTINATION "${_headers}")
 
 install(EXPORT cbprocess NAMESPACE cbprocess:: FILE cbprocessTargets.cmake DESTINATION "${_package}")

@@ -31,7 +31,7 @@ examples:
   cbprocess run --protect server -- ./start        nobody in the tree ends or reads it
   cbprocess run -e all --json -o events -- make    everything, for other programs
   cbprocess attach -p 1234                         processes that run already
-  cbprocess monitor --summary                      the whole machine (Windows, as an administrator)
+  cbprocess monitor --summary                      the whole machine (root, or an administrator)
   cbprocess help run                               all options of a command
 """
 
@@ -144,7 +144,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command_name", required=True, metavar=COMMANDS)
     add_run(commands.add_parser("run", help="run a command and print what its processes and threads do"))
     add_attach(commands.add_parser("attach", help="the same for processes that run already"))
-    add_monitor(commands.add_parser("monitor", help="the same for the whole machine, with the kernel driver"))
+    add_monitor(commands.add_parser("monitor", help="the same for the whole machine (root)"))
     add_replay(commands.add_parser("replay", help="print a recording, or what rules would have done to it"))
     snapshot = commands.add_parser("snapshot", help="list the processes that run now")
     snapshot.add_argument("--json", action="store_true", help="print JSON Lines")
@@ -160,7 +160,7 @@ def make_parser() -> argparse.ArgumentParser:
         command.add_argument(
             "-o", "--output", metavar="FILE", help="print to FILE instead of standard output"
         )
-    add_install(commands.add_parser("install", help="install the kernel driver (Windows)"))
+    add_install(commands.add_parser("install", help="install the driver of the machine for a product"))
     add_uninstall(commands.add_parser("uninstall", help="remove it"))
     add_status(commands.add_parser("status", help="tell whether it is installed"))
     commands.add_parser("help", help="print this")
@@ -218,8 +218,8 @@ def add_attach(parser: argparse.ArgumentParser) -> None:
 def add_monitor(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Print what all processes of the machine do, one line an event, until Ctrl-C (status 0). No "
-        "operation waits for its line. Needs the kernel driver (cbprocess install). Windows, as an "
-        "administrator."
+        "operation waits for its line; nothing is refused without --deny or --protect. Takes root; on "
+        "Windows an administrator, and the kernel driver (cbprocess install)."
     )
     parser.usage = "cbprocess monitor [options]"
     add_common(parser, "the programs named", ATTACH_TIMEOUT_MS)

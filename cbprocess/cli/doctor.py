@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import sys
 
 from .. import __version__
 from .._binding import library
@@ -11,7 +12,9 @@ from ..drivers import DRIVERS, DriverReport, probe_driver
 from ..enums import Capability
 from ..events import OPERATIONS
 from .conditions import conditions
+from .machine import installed_version
 from .output import print_lines
+from .words import MACHINE_DRIVER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,9 +62,20 @@ def text_lines(reports: list[DriverReport], notes: list[str]) -> list[str]:
             names = capability_names(report)
             lines += table(names)
             lines += [f"  {text}" for name, text in ABILITIES.items() if name in names]
+        if report.name == MACHINE_DRIVER:
+            lines.append(f"  {installation_text()}")
     if notes:
         lines += ["", "this machine:", *(f"  {note}" for note in notes)]
     return lines
+
+
+def installation_text() -> str:
+    version = installed_version()
+    if version:
+        return f"installed for this command line: {version}"
+    if sys.platform == "win32":
+        return "not installed for this command line (cbprocess install)"
+    return "not installed for this command line; `cbprocess monitor` uses the one in the package"
 
 
 def table(capabilities: list[str]) -> list[str]:
@@ -84,6 +98,7 @@ def record(reports: list[DriverReport], notes: list[str]) -> dict[str, object]:
         "python": platform.python_version(),
         "native_folder": library.native_folder(),
         "default_runs": reports[0].runs,
+        "installed": installed_version(),
         "notes": notes,
         "drivers": {
             report.name: {

@@ -1,4 +1,4 @@
-"""`cbprocess install`: installs or updates the kernel driver for a product."""
+"""`cbprocess install`: installs or updates the driver of the machine for a product."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from .machine import (
     version_text,
 )
 from .output import print_lines
+from .words import MACHINE_DRIVER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,5 +29,6 @@ def install(options: argparse.Namespace) -> int:
     flags |= INSTALL_REMOVE_OLD_VERSIONS if options.remove_old_versions else 0
     must_restart = process.install(package_path(options), options.product, options.path, flags)
     version = version_text(process.get_driver_version(options.product))
-    line = f"the kernel driver {version} is installed for {options.product}{restart_hint(must_restart)}"
+    hint = restart_hint(must_restart)
+    line = f"the {MACHINE_DRIVER} driver {version} is installed for {options.product}{hint}"
     return print_lines([line], None) or (RESTART_NEEDED if must_restart else 0)

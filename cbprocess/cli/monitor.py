@@ -1,4 +1,4 @@
-"""`cbprocess monitor`: prints what all processes of the machine do, with the kernel driver, until Ctrl-C.
+"""`cbprocess monitor`: prints what all processes of the machine do, with the driver for that, until Ctrl-C.
 
 Nothing waits for a line to be printed: the command only observes, and its rules decide without it."""
 
@@ -9,7 +9,7 @@ import sys
 import time
 
 from .._api.process import CBProcess
-from .machine import refuse_elsewhere
+from .machine import monitoring_product, refuse_elsewhere
 from .output import Output, complain
 from .printer import Printer, configure
 from .running_tree import running_machine
@@ -29,7 +29,11 @@ LOOK_S = 0.1
 
 def monitor(options: argparse.Namespace) -> int:
     """The exit status for the options of `cbprocess monitor`: 0 after Ctrl-C, which is its end."""
-    return refuse_elsewhere(options) or observe(options, MACHINE_DRIVER)
+    refused = refuse_elsewhere(options)
+    if refused:
+        return refused
+    options.product = monitoring_product(options)
+    return observe(options, MACHINE_DRIVER)
 
 
 def observe(options: argparse.Namespace, driver: str) -> int:

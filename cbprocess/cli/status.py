@@ -1,4 +1,4 @@
-"""`cbprocess status`: tells whether a product has installed the kernel driver, and which version."""
+"""`cbprocess status`: tells whether a product has installed the driver of the machine, and which version."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from ..constants import MODULE_STATUS_NOT_PRESENT, MODULE_STATUS_RUNNING, MODULE_STATUS_STOPPED
 from .machine import machine_process, refuse_elsewhere, version_text
 from .output import print_lines
+from .words import MACHINE_DRIVER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,9 +31,14 @@ def status(options: argparse.Namespace) -> int:
     is_there = found != MODULE_STATUS_NOT_PRESENT
     version = version_text(process.get_driver_version(options.product)) if is_there else ""
     if options.json:
-        record = {"driver": "kernel", "product": options.product, "status": NAMES[found], "version": version}
+        record = {
+            "driver": MACHINE_DRIVER,
+            "product": options.product,
+            "status": NAMES[found],
+            "version": version,
+        }
         lines = [json.dumps(record)]
     else:
-        name = f"the kernel driver {version}" if version else "the kernel driver"
+        name = f"the {MACHINE_DRIVER} driver {version}".rstrip()
         lines = [f"{name}: {NAMES[found]} for {options.product}"]
     return print_lines(lines, options.output) or (0 if is_there else NOT_INSTALLED)

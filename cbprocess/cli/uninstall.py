@@ -1,10 +1,11 @@
-"""`cbprocess uninstall`: removes a product's kernel driver, unless another product has installed it, too."""
+"""`cbprocess uninstall`: removes a product's driver of the machine, unless another product has it, too."""
 
 from __future__ import annotations
 
 from ..constants import UNINSTALL_VERSION_ALL, UNINSTALL_VERSION_CURRENT, UNINSTALL_VERSION_PREVIOUS
 from .machine import RESTART_NEEDED, machine_process, package_path, refuse_elsewhere, restart_hint
 from .output import print_lines
+from .words import MACHINE_DRIVER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,5 +28,5 @@ def uninstall(options: argparse.Namespace) -> int:
     )
     old = "what updates have left of " if options.versions == "previous" else ""
     hint = restart_hint(must_restart)
-    line = f"{old}the kernel driver is uninstalled for {options.product}{hint}"
+    line = f"{old}the {MACHINE_DRIVER} driver is uninstalled for {options.product}{hint}"
     return print_lines([line], None) or (RESTART_NEEDED if must_restart else 0)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+
 from ..events import OPERATIONS
 
 # env, timeout and programs like them end with this status when they themselves fail.
 OWN_FAILURE = 125
 
-# This is the product that the command line is to drivers. A kernel driver that it has installed is its own.
+# This is the product that the command line is to drivers. A driver that it has installed is its own.
 PRODUCT_GUID = "{5e0f3c2b-8f0a-4a57-9d86-6c1b9c1f7e42}"
 
-# This driver sees the whole machine, and has to be installed.
-MACHINE_DRIVER = "kernel"
+# This is no product. The bpf driver then runs from the package itself, and nothing has to be installed.
+NO_PRODUCT = "{00000000-0000-0000-0000-000000000000}"
+
+# This driver sees the whole machine, and is installed for products.
+MACHINE_DRIVER = "kernel" if sys.platform == "win32" else "bpf"
 
 # The summary's lists and its tree have so many lines, unless all is asked for.
 TREE_LINES = 40

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shlex
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +13,13 @@ import pytest
 
 @pytest.fixture
 def toolchain(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    for name in ("CC", "CBPROCESS_BUILD_ZIG", "CBPROCESS_CMAKE_ARGS"):
+    for name in (
+        "CC",
+        "CBPROCESS_BUILD_ZIG",
+        "CBPROCESS_CMAKE_ARGS",
+        "CBPROCESS_WITHOUT_BPF",
+        "CBPROCESS_TARGET",
+    ):
         monkeypatch.delenv(name, raising=False)
     spec = importlib.util.spec_from_file_location(
         "toolchain_under_test", checkout / "build_backend" / "toolchain.py"
@@ -37,6 +44,7 @@ class Machine:
 
 
 LINKS = """while [ $# -gt 0 ]; do [ "$1" = -o ] && : > "$2"; shift; done"""
+COMPILES = f"""case "$*" in *'-target bpf'*) {LINKS};; *) exit 1;; esac"""
 
 
 @pytest.fixture
@@ -61,6 +69,7 @@ def test_a_complete_machine_asks_for_none(toolchain: ModuleType, machine: Machin
     machine.add("cmake", "echo cmake version 3.25.1")
     machine.add("ninja", "echo 1.11.1")
     machine.add("gcc", LINKS)
+    machine.add("clang", COMPILES)
     assert toolchain.missing_tools() == []
     assert toolchain.c_compiler() == "gcc"
 
@@ -97,3 +106,48 @@ def test_zig_can_be_asked_for(
     machine.add("gcc", LINKS)
     monkeypatch.setenv("CBPROCESS_BUILD_ZIG", "1")
     assert "ziglang" in names(toolchain.missing_tools())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="BPF programs are for Linux")
+def test_a_machine_without_clang_asks_for_zig(
+    toolchain: ModuleType,
+    machine: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    machine.add("cmake", "echo cmake version 3.25.1")
+    machine.add("ninja", "echo 1.11.1")
+    machine.add("gcc", LINKS)
+    machine.add("clang", "echo unable to create target: bpf >&2; exit 1")
+    assert names(toolchain.missing_tools()) == {"ziglang"}
+    assert "CBPROCESS_WITHOUT_BPF=1" in capsys.readouterr().err
+    monkeypatch.setenv("CBPROCESS_WITHOUT_BPF", "1")
+    assert toolchain.missing_tools() == [] and capsys.readouterr().err == ""
+    monkeypatch.delenv("CBPROCESS_WITHOUT_BPF")
+    monkeypatch.setenv("CBPROCESS_TARGET", "win_amd64")
+    assert toolchain.missing_tools() == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="BPF programs are for Linux")
+def test_the_newest_clang_that_works_compiles_bpf_programs(toolchain: ModuleType, machine: Machine) -> None:
+    assert toolchain.bpf_compiler() is None
+    machine.add("clang-14", COMPILES)
+    machine.add("clang-9", COMPILES)
+    machine.add("clang-19", "exit 1")
+    machine.add("clang-format-20", COMPILES)
+    assert toolchain.bpf_compiler() == "clang-14 -target bpf"
+    machine.add("clang", COMPILES)
+    assert toolchain.bpf_compiler() == "clang -target bpf"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="BPF programs are for Linux")
+def test_cmake_is_told_of_the_bpf_compiler_and_of_libraries(
+    toolchain: ModuleType, machine: Machine, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, script in (("ninja", "echo 1.11.1"), ("gcc", LINKS), ("clang", COMPILES)):
+        machine.add(name, script)
+    arguments = toolchain.cmake_arguments(checkout)
+    assert "-DCBP_BPF_CLANG=clang -target bpf" in arguments
+    assert not any("CARRY" in argument for argument in arguments)
+    monkeypatch.setenv("CBPROCESS_CARRY_LIBBPF", "build/carried")
+    assert f"-DCBP_CARRY_LIBBPF={checkout / 'build/carried'}" in toolchain.cmake_arguments(checkout)

@@ -1,5 +1,5 @@
-"""The commands for the kernel driver without one: arguments, what they ask of the library, what they say, and
-monitor with a driver that plays a script."""
+"""The commands for the driver of the machine without one: arguments, what they ask of the library, what they
+say, and monitor with a driver that plays a script."""
 
 from __future__ import annotations
 
@@ -17,11 +17,7 @@ from cbprocess.cli import install, machine, monitor, status, uninstall, words
 
 GUID = "{713CC6CE-B3E2-4fd9-838D-E28F558F6866}"
 COMMANDS = ("install", "uninstall", "status", "monitor")
-
-
-@pytest.fixture
-def on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine.sys, "platform", "win32")
+DRIVER = f"the {words.MACHINE_DRIVER} driver"
 
 
 class Library:
@@ -48,7 +44,7 @@ class Library:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch, on_windows: None) -> Library:
+def asked(monkeypatch: pytest.MonkeyPatch) -> Library:
     made = Library()
     for module in (install, uninstall, status):
         monkeypatch.setattr(module, "machine_process", lambda: made)
@@ -98,22 +94,24 @@ def test_monitor_has_the_options_of_run() -> None:
     assert cli.parse(["monitor", "--protect", "p"]).events == (*words.PROCESS_NAMES, *words.HANDLE_NAMES)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="on Windows there is the driver that these commands are for")
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_machine_without_the_driver_is_told_what_to_do(
-    command: str, capfd: pytest.CaptureFixture[str]
+def test_a_system_without_such_a_driver(
+    command: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(machine.sys, "platform", "darwin")
     assert cli.main([command]) == words.OWN_FAILURE
     told = capfd.readouterr()
-    assert told.out == "" and f"{command} is for the kernel driver" in told.err
-    assert "cbprocess run" in told.err and told.err.count("\n") == 1
+    assert told.out == "" and f"{command} is for {DRIVER}" in told.err and told.err.count("\n") == 1
 
 
 def test_install(asked: Library, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["install", "--product", GUID]) == 0
-    assert capsys.readouterr().out == f"the kernel driver 1.2.3.4 is installed for {GUID}\n"
+    assert capsys.readouterr().out == f"{DRIVER} 1.2.3.4 is installed for {GUID}\n"
     [(_, package, product, folder, flags)] = asked.calls
-    assert os.path.isabs(package) and os.path.basename(package) == machine.PACKAGE
+    if os.name == "nt":
+        assert os.path.isabs(package) and os.path.basename(package) == machine.PACKAGE
+    else:
+        assert package == ""
     assert (product, folder, flags) == (GUID, None, 0)
 
 
@@ -137,7 +135,7 @@ def test_every_option_of_install(asked: Library, capsys: pytest.CaptureFixture[s
 def test_uninstall(asked: Library, versions: str, flags: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["uninstall", "--product", GUID, "--versions", versions]) == 0
     assert asked.calls[0][2:] == (GUID, None, flags)
-    assert f"the kernel driver is uninstalled for {GUID}\n" in capsys.readouterr().out
+    assert f"{DRIVER} is uninstalled for {GUID}\n" in capsys.readouterr().out
     asked.must_restart = True
     assert cli.main(["uninstall", "--product", GUID]) == machine.RESTART_NEEDED
 
@@ -148,11 +146,11 @@ def test_status(asked: Library, number: int, capsys: pytest.CaptureFixture[str],
     is_there = number != constants.MODULE_STATUS_NOT_PRESENT
     assert cli.main(["status", "--product", GUID]) == (0 if is_there else 1)
     text = capsys.readouterr().out
-    assert text == f"the kernel driver{' 1.2.3.4' if is_there else ''}: {status.NAMES[number]} for {GUID}\n"
+    assert text == f"{DRIVER}{' 1.2.3.4' if is_there else ''}: {status.NAMES[number]} for {GUID}\n"
     file = tmp_path / "status"
     assert cli.main(["status", "--json", "-o", str(file), "--product", GUID]) == (0 if is_there else 1)
     assert json.loads(file.read_text()) == {
-        "driver": "kernel",
+        "driver": words.MACHINE_DRIVER,
         "product": GUID,
         "status": status.NAMES[number],
         "version": "1.2.3.4" if is_there else "",
@@ -172,6 +170,29 @@ def test_an_error_is_one_line(
 
 
 # ---- monitor ----
+
+OWN_VERSION = 0x0000000100000000
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the kernel driver has to be installed")
+@pytest.mark.parametrize(
+    ("installed", "product"),
+    [
+        (OWN_VERSION, words.PRODUCT_GUID),
+        (0, words.NO_PRODUCT),
+        (OWN_VERSION - 1, words.NO_PRODUCT),
+        (OWN_VERSION + 1, words.NO_PRODUCT),
+    ],
+)
+def test_monitor_uses_the_package_where_its_version_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, installed: int, product: str
+) -> None:
+    versions = {words.PRODUCT_GUID: installed, words.NO_PRODUCT: OWN_VERSION}
+    asked = argparse.Namespace(get_driver_version=versions.__getitem__)
+    monkeypatch.setattr(machine, "machine_process", lambda: asked)
+    assert machine.monitoring_product(cli.parse(["monitor"])) == product
+    # A product that was named is taken as it is.
+    assert machine.monitoring_product(cli.parse(["monitor", "--product", GUID])) == GUID
 
 
 class Scripted(cbprocess.CBProcess):
