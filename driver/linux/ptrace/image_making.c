@@ -1,5 +1,4 @@
 /* Makes images of what was read about a program. Knows no stops and no rules. */
-#include <elf.h>
 #include <errno.h>
 #include <string.h>
 
@@ -31,33 +30,12 @@ struct cbpd_image *cbpd_image_of_reading(struct tracer *self, const struct readi
                    : cbpd_make_image(&self->helper.policy, &unknown, 1, true);
 }
 
-/* Reads the path that the running program was started by from the vector that the kernel has left it. */
-static bool read_given_path(struct reading *reading)
-{
-    union {
-        char bytes[2 * 64 * sizeof(uint64_t) + 1];
-        uint64_t wide[2 * 64];
-        uint32_t narrow[4 * 64];
-    } vector;
-    size_t size = cbpd_read_proc_file(reading->place.tid, "auxv", vector.bytes, sizeof vector.bytes);
-    /* Read as 64 bits, the first key of a 32-bit program has its value in the upper half. */
-    bool is_32bit = size >= sizeof vector.wide[0] && vector.wide[0] >> 32 != 0;
-    size_t width = is_32bit ? sizeof vector.narrow[0] : sizeof vector.wide[0];
-    for (size_t at = 0; (at + 2) * width <= size; at += 2) {
-        uint64_t key = is_32bit ? vector.narrow[at] : vector.wide[at];
-        uint64_t value = is_32bit ? vector.narrow[at + 1] : vector.wide[at + 1];
-        if (key == AT_EXECFN)
-            return cbpd_read_string(&reading->reader.window, reading->place.tid, value, &reading->path) &&
-                   reading->path.size > 1;
-    }
-    return false;
-}
-
 static enum knowledge look_at_running(void *block)
 {
     struct reading *reading = block;
     reading->place.tid = cbpd_living_thread(reading->place.pid);
-    bool has_given = !reading->is_short && read_given_path(reading);
+    bool has_given =
+        !reading->is_short && cbpd_read_execfn(&reading->reader.window, reading->place.tid, &reading->path);
     cbpd_read_running(reading, has_given ? reading->path.bytes : "");
     return KNOWN;
 }

@@ -12,6 +12,7 @@
 #include "call.h"
 #include "chain.h"
 #include "digest.h"
+#include "running.h"
 
 /* A system call has stopped before it happens. */
 struct syscall_entry {

@@ -14,8 +14,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { BUCKET_COUNT = 1024 };
-
 /* A text is known by its digest, or not at all. */
 struct known_text {
     bool is_known;
@@ -30,8 +28,8 @@ struct kept_chain {
 };
 
 /* An execution is under way in a thread. */
-struct under_way {
-    struct under_way *next;
+struct cbpi_under_way {
+    struct cbpi_under_way *next;
     uint32_t thread_id, process_id;
     struct cbpi_call call;
     bool is_decided;         /* and was allowed */
@@ -49,37 +47,30 @@ struct under_way {
     struct known_text path, name, arguments; /* of the executable; as the kernel calls it; those it gets */
 };
 
-struct cbpi_executions {
-    struct cbpi_looks looks;
-    struct cbpi_execution_reading reading;
-    struct cbpi_known_programs programs;
-    struct under_way *buckets[BUCKET_COUNT];
-};
-
 /* ---- What is under way ---- */
 
-static struct under_way **bucket_of(struct cbpi_executions *executions, uint32_t thread_id)
+static struct cbpi_under_way **bucket_of(struct cbpi_executions *executions, uint32_t thread_id)
 {
-    return &executions->buckets[thread_id % BUCKET_COUNT];
+    return &executions->buckets[thread_id % CBPI_UNDER_WAY_BUCKETS];
 }
 
-static struct under_way *find(struct cbpi_executions *executions, uint32_t thread_id)
+static struct cbpi_under_way *find(struct cbpi_executions *executions, uint32_t thread_id)
 {
-    struct under_way *one = *bucket_of(executions, thread_id);
+    struct cbpi_under_way *one = *bucket_of(executions, thread_id);
     while (one && one->thread_id != thread_id)
         one = one->next;
     return one;
 }
 
-static struct under_way *find_or_make(struct cbpi_executions *executions, uint32_t thread_id)
+static struct cbpi_under_way *find_or_make(struct cbpi_executions *executions, uint32_t thread_id)
 {
-    struct under_way *one = find(executions, thread_id);
+    struct cbpi_under_way *one = find(executions, thread_id);
     if (one)
         return one;
     one = calloc(1, sizeof *one);
     if (!one)
         return NULL;
-    struct under_way **bucket = bucket_of(executions, thread_id);
+    struct cbpi_under_way **bucket = bucket_of(executions, thread_id);
     one->thread_id = thread_id;
     one->next = *bucket;
     *bucket = one;
@@ -88,10 +79,10 @@ static struct under_way *find_or_make(struct cbpi_executions *executions, uint32
 
 static void drop(struct cbpi_executions *executions, uint32_t thread_id)
 {
-    struct under_way **at = bucket_of(executions, thread_id);
+    struct cbpi_under_way **at = bucket_of(executions, thread_id);
     while (*at && (*at)->thread_id != thread_id)
         at = &(*at)->next;
-    struct under_way *one = *at;
+    struct cbpi_under_way *one = *at;
     if (!one)
         return;
     *at = one->next;
@@ -115,7 +106,7 @@ void cbpi_executions_free(struct cbpi_executions *executions)
 {
     if (!executions)
         return;
-    for (size_t i = 0; i < BUCKET_COUNT; i++)
+    for (size_t i = 0; i < CBPI_UNDER_WAY_BUCKETS; i++)
         while (executions->buckets[i])
             drop(executions, executions->buckets[i]->thread_id);
     cbpi_looks_close(&executions->looks);
@@ -135,7 +126,7 @@ uint32_t cbpi_execution_process_of(uint32_t thread_id)
 /* ---- Parts ---- */
 
 /* Says whether the file is the one behind the last opened one: overlayfs opens it, and shows its times. */
-static bool is_behind(const struct under_way *one, const struct cbpi_file_version *version)
+static bool is_behind(const struct cbpi_under_way *one, const struct cbpi_file_version *version)
 {
     return one->last.identity.device != version->identity.device &&
            one->last.change_ns == version->change_ns && one->last.size == version->size;
@@ -143,7 +134,7 @@ static bool is_behind(const struct under_way *one, const struct cbpi_file_versio
 
 /* Says whether the program's loader is this file now: it may have been exchanged, or the thread has another root
  * than the one that executed the program before. */
-static bool is_loader_now(struct cbpi_executions *executions, struct under_way *one,
+static bool is_loader_now(struct cbpi_executions *executions, struct cbpi_under_way *one,
                           const struct file_identity *identity)
 {
     struct cbpi_known_program *program = cbpi_find_program(&executions->programs, &one->program);
@@ -160,7 +151,7 @@ static bool is_loader_now(struct cbpi_executions *executions, struct under_way *
 }
 
 /* Says whether the next file of the execution is this one. */
-static bool is_next(struct cbpi_executions *executions, struct under_way *one,
+static bool is_next(struct cbpi_executions *executions, struct cbpi_under_way *one,
                     const struct file_identity *identity)
 {
     if (one->next_file < one->file_count)
@@ -170,7 +161,7 @@ static bool is_next(struct cbpi_executions *executions, struct under_way *one,
 }
 
 /* Says whether the thread is still in the call that one is about. */
-static bool is_in_call(struct cbpi_executions *executions, const struct under_way *one)
+static bool is_in_call(struct cbpi_executions *executions, const struct cbpi_under_way *one)
 {
     struct cbpi_execution_reading *reading = &executions->reading;
     const struct cbp_machine_look *look = cbpi_look(&executions->looks, one->thread_id, -1);
@@ -178,7 +169,7 @@ static bool is_in_call(struct cbpi_executions *executions, const struct under_wa
 }
 
 /* Takes a file that the execution was expected to open. False: it is another execution's. */
-static bool take_part(struct cbpi_executions *executions, struct under_way *one,
+static bool take_part(struct cbpi_executions *executions, struct cbpi_under_way *one,
                       const struct cbpi_opened_file *file)
 {
     const struct cbpi_file_version *version = &file->version;
@@ -207,7 +198,7 @@ static bool keep_chain(struct kept_chain *kept, const struct chain *chain)
 }
 
 /* Begins the chain with the files that the present call has opened so far. */
-static bool resume_chain(struct chain *chain, const struct under_way *one)
+static bool resume_chain(struct chain *chain, const struct cbpi_under_way *one)
 {
     const struct kept_chain *kept = &one->kept;
     cbpd_chain_clear(chain);
@@ -227,7 +218,7 @@ static struct known_text know_text(bool is_known, const char *text, size_t size)
 }
 
 /* Keeps what later files and the execution itself are compared with. */
-static void remember(struct under_way *one, const struct cbpi_execution_reading *reading,
+static void remember(struct cbpi_under_way *one, const struct cbpi_execution_reading *reading,
                      const struct cbp_machine_look *look, const struct cbpi_opened_file *file,
                      uint32_t opened_count)
 {
@@ -255,33 +246,8 @@ static void remember(struct under_way *one, const struct cbpi_execution_reading 
         one->file_count = 0; /* without memory nothing that follows is a part */
 }
 
-static void fill(struct cbpi_execution *execution, const struct cbpi_execution_reading *reading,
-                 const struct cbp_machine_look *look)
-{
-    const struct chain *chain = &reading->chain;
-    memset(execution, 0, sizeof *execution);
-    execution->process_id = look->process_id;
-    execution->thread_id = look->thread_id;
-    execution->user_id = look->user_id;
-    execution->start_ns = look->start_ns;
-    execution->file_count = chain->file_count;
-    for (uint32_t i = 0; i < chain->file_count; i++) {
-        const struct chain_file *file = &chain->files[i];
-        execution->files[i] = (struct cbpd_image_file){.path = chain->names.bytes + file->path_at,
-                                                       .path_size = file->path_size,
-                                                       .given = chain->names.bytes + file->given_at,
-                                                       .given_size = file->given_size,
-                                                       .device = file->device,
-                                                       .inode = file->inode,
-                                                       .is_deleted = file->is_deleted};
-    }
-    execution->are_arguments_whole = reading->are_arguments_known;
-    execution->arguments = reading->are_arguments_known ? reading->lists.list.bytes : "";
-    execution->arguments_size = reading->are_arguments_known ? (uint32_t) reading->lists.list.size : 0;
-}
-
 /* Reads what the opened file begins, or goes on with. */
-static enum cbpi_execution_kind begin(struct cbpi_executions *executions, struct under_way *one,
+static enum cbpi_execution_kind begin(struct cbpi_executions *executions, struct cbpi_under_way *one,
                                       const struct cbp_machine_look *look,
                                       const struct cbpi_opened_file *file, struct cbpi_execution *execution)
 {
@@ -306,7 +272,9 @@ static enum cbpi_execution_kind begin(struct cbpi_executions *executions, struct
     remember(one, reading, look, file, opened_count + 1);
     if (one->awaits_interpreter)
         return CBPI_EXECUTION_NOTHING;
-    fill(execution, reading, look);
+    cbpi_fill_execution(reading, look->process_id, look->thread_id, execution);
+    execution->user_id = look->user_id;
+    execution->start_ns = look->start_ns;
     execution->device = one->device;
     execution->inode = one->inode;
     execution->is_vague = result == CBPI_READING_VAGUE;
@@ -321,7 +289,7 @@ enum cbpi_execution_kind cbpi_execution_read(struct cbpi_executions *executions,
                                              struct cbpi_execution *execution)
 {
     struct cbpi_opened_file file;
-    struct under_way *one = find(executions, event->thread_id);
+    struct cbpi_under_way *one = find(executions, event->thread_id);
     if (!cbpi_describe_file(event->descriptor, &file))
         return CBPI_EXECUTION_UNKNOWN;
     if (one && one->file_count > 0 && take_part(executions, one, &file))
@@ -339,7 +307,7 @@ enum cbpi_execution_kind cbpi_execution_read(struct cbpi_executions *executions,
 
 void cbpi_execution_decided(struct cbpi_executions *executions, uint32_t thread_id, bool refused)
 {
-    struct under_way *one = find(executions, thread_id);
+    struct cbpi_under_way *one = find(executions, thread_id);
     if (!one)
         return;
     one->is_decided = !refused;
@@ -349,7 +317,7 @@ void cbpi_execution_decided(struct cbpi_executions *executions, uint32_t thread_
 
 bool cbpi_execution_over(struct cbpi_executions *executions, uint32_t thread_id)
 {
-    struct under_way *one = find(executions, thread_id);
+    struct cbpi_under_way *one = find(executions, thread_id);
     bool has_failed = one && (one->is_decided || one->has_failed_before);
     drop(executions, thread_id);
     return has_failed;
@@ -363,7 +331,7 @@ static bool is_text(const struct known_text *known, const char *text, size_t siz
 
 /* Says whether the record is about the file that was decided about. Where stat(2) shows other numbers than the
  * kernel has (overlayfs, btrfs), the path has to do. */
-static bool is_decided_file(const struct under_way *one, const struct cbp_machine_exec *record)
+static bool is_decided_file(const struct cbpi_under_way *one, const struct cbp_machine_exec *record)
 {
     return (one->device == record->device && one->inode == record->inode) ||
            (record->path_size > 0 && is_text(&one->path, (const char *) (record + 1), record->path_size));
@@ -375,7 +343,7 @@ enum cbpi_execution_outcome cbpi_execution_happened(struct cbpi_executions *exec
                                                     bool are_arguments_whole)
 {
     enum cbpi_execution_outcome outcome = CBPI_EXECUTION_UNDECIDED;
-    const struct under_way *one = find(executions, record->old_thread_id);
+    const struct cbpi_under_way *one = find(executions, record->old_thread_id);
     if (one && one->is_decided) {
         const char *given = (const char *) (record + 1) + record->path_size;
         bool is_same = is_decided_file(one, record) &&

@@ -62,9 +62,18 @@ enum cbpi_execution_outcome cbpi_execution_happened(struct cbpi_executions *exec
  * happen. */
 bool cbpi_execution_over(struct cbpi_executions *executions, uint32_t thread_id);
 
-/* Reads names and, if wanted, the arguments of a process that waits at the exec stop of the gate, or lives.
- * Fills *execution as a NEW one. False: it is gone. */
+/* ---- execution_past.c: what has been executed already ---- */
+
+/* Reads the names of a process that runs, and its arguments if they are wanted. Fills *execution as a NEW one.
+ * False: it is gone, or has no program. */
 bool cbpi_execution_look(struct cbpi_executions *executions, uint32_t process_id, bool wants_arguments,
                          struct cbpi_execution *execution);
+
+/* Fills *execution from an EXEC record with the texts that follow it, and from all arguments as the new program
+ * has them. Of a script all files are looked up, which the process may have left behind by then: what can be known
+ * without them is told. */
+void cbpi_execution_of_record(struct cbpi_executions *executions, const struct cbp_machine_exec *record,
+                              const char *arguments, uint32_t arguments_size, bool are_arguments_whole,
+                              struct cbpi_execution *execution);
 
 #endif

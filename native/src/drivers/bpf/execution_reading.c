@@ -203,6 +203,29 @@ static bool complete_arguments(struct cbpi_execution_reading *reading)
 
 /* ---- All of it ---- */
 
+void cbpi_fill_execution(const struct cbpi_execution_reading *reading, uint32_t process_id,
+                         uint32_t thread_id, struct cbpi_execution *execution)
+{
+    const struct chain *chain = &reading->chain;
+    *execution = (struct cbpi_execution){
+        .process_id = process_id, .thread_id = thread_id, .file_count = chain->file_count, .arguments = ""};
+    for (uint32_t i = 0; i < chain->file_count; i++) {
+        const struct chain_file *file = &chain->files[i];
+        execution->files[i] = (struct cbpd_image_file){.path = chain->names.bytes + file->path_at,
+                                                       .path_size = file->path_size,
+                                                       .given = chain->names.bytes + file->given_at,
+                                                       .given_size = file->given_size,
+                                                       .device = file->device,
+                                                       .inode = file->inode,
+                                                       .is_deleted = file->is_deleted};
+    }
+    execution->are_arguments_whole = reading->are_arguments_known;
+    if (reading->are_arguments_known) {
+        execution->arguments = reading->lists.list.bytes;
+        execution->arguments_size = (uint32_t) reading->lists.list.size;
+    }
+}
+
 enum cbpi_reading_result cbpi_read_execution(struct cbpi_execution_reading *reading,
                                              struct cbpi_known_programs *programs,
                                              const struct cbp_machine_look *look,

@@ -6,6 +6,7 @@
 #include "argument_list.h"
 #include "call.h"
 #include "digest.h"
+#include "execution.h"
 #include "known_programs.h"
 #include "looks.h"
 
@@ -54,5 +55,20 @@ enum cbpi_reading_result cbpi_read_execution(struct cbpi_execution_reading *read
                                              struct cbpi_known_programs *programs,
                                              const struct cbp_machine_look *look,
                                              const struct cbpi_opened_file *file);
+
+/* Fills ids, files and arguments from a reading. */
+void cbpi_fill_execution(const struct cbpi_execution_reading *reading, uint32_t process_id,
+                         uint32_t thread_id, struct cbpi_execution *execution);
+
+struct cbpi_under_way; /* execution.c's */
+
+enum { CBPI_UNDER_WAY_BUCKETS = 1024 };
+
+struct cbpi_executions {
+    struct cbpi_looks looks;
+    struct cbpi_execution_reading reading;
+    struct cbpi_known_programs programs;
+    struct cbpi_under_way *buckets[CBPI_UNDER_WAY_BUCKETS];
+};
 
 #endif

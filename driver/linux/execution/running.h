@@ -1,0 +1,43 @@
+/* Finds out which files have led to a program that runs, or has just been executed; see running.c. */
+#ifndef CBPD_RUNNING_H
+#define CBPD_RUNNING_H
+
+#include "argument_list.h"
+#include "chain.h"
+
+/* This is a running program as /proc shows it. */
+struct executable {
+    struct located_file file; /* its identity is not known until it is needed */
+    uint32_t tid;
+    bool is_known;
+};
+
+void cbpd_find_executable(uint32_t tid, bool needs_path_only, struct executable *executable);
+
+/* Makes a chain of the program alone, without a look at what may have led to it. False: no memory. */
+bool cbpd_name_program(struct chain *chain, const struct executable *executable, const char *given);
+
+/* Reads the chain of the name that the program was given. False: it does not end with the program. */
+bool cbpd_read_chain_to(struct chain *chain, const struct place *place, struct executable *executable,
+                        const char *given);
+
+/* A program has these arguments, each with its NUL. */
+struct seen_arguments {
+    const char *bytes; /* NULL: they are not known */
+    uint32_t size;
+    bool is_complete;
+};
+
+/* Finds the chain that has led to the program, and takes off the arguments what a script's first line has put
+ * there. given is AT_EXECFN, "" if it is not known. False: some of it is not known any more; the chain then has
+ * what is known, with the program last. */
+bool cbpd_find_chain(struct chain *chain, const struct place *place, struct executable *executable,
+                     const char *given, struct seen_arguments *arguments);
+
+/* Finds the chain of a running program, as far as it is still known. given may be "". */
+void cbpd_read_running_chain(struct chain *chain, const struct place *place, const char *given);
+
+/* Reads the path that the running program was started by from the vector that the kernel has left it. */
+bool cbpd_read_execfn(struct window *window, uint32_t tid, struct text *path);
+
+#endif
