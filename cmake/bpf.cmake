@@ -6,8 +6,17 @@ set(CBP_BPF_OBJECTS "")
 
 # gate7 is the gate for kernels from 7.0 on, where the functions that it calls have other arguments.
 file(GLOB _programs CONFIGURE_DEPENDS driver/linux/bpf/programs/*.bpf.c)
-file(GLOB _program_headers CONFIGURE_DEPENDS driver/linux/bpf/programs/*.h driver/protocol/*.h)
-set(_bpf_flags -mcpu=v3 -O2 -g -std=gnu11 -ffreestanding -Wall -Wextra
+file(GLOB _program_headers CONFIGURE_DEPENDS driver/linux/bpf/programs/*.h driver/protocol/*.h
+  driver/linux/facts/syscall_list.h driver/rules/cbp_right_pairs.h)
+# Registers are not the same everywhere, so an object is for the processor that it is built on.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
+  set(_bpf_processor -DCBP_AARCH64)
+else()
+  set(_bpf_processor -DCBP_X86_64)
+endif()
+set(_bpf_includes -I "${PROJECT_SOURCE_DIR}/driver/protocol" -I "${PROJECT_SOURCE_DIR}/driver/rules" -I
+  "${PROJECT_SOURCE_DIR}/driver/linux/facts")
+set(_bpf_flags ${_bpf_processor} -mcpu=v3 -O2 -g -std=gnu11 -ffreestanding -Wall -Wextra
   -fno-asynchronous-unwind-tables -fno-stack-protector)
 if(CBP_WERROR)
   list(APPEND _bpf_flags -Werror)
@@ -56,8 +65,7 @@ endfunction()
 function(cbp_bpf_object _name _source)
   set(_object "${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/${_name}.bpf.o")
   add_custom_command(OUTPUT "${_object}" DEPENDS "${_source}" ${_program_headers} VERBATIM
-    COMMAND ${_bpf_compiler} ${_bpf_flags} ${ARGN} -I "${PROJECT_SOURCE_DIR}/driver/protocol" -c "${_source}" -o
-      "${_object}"
+    COMMAND ${_bpf_compiler} ${_bpf_flags} ${ARGN} ${_bpf_includes} -c "${_source}" -o "${_object}"
     COMMENT "Building BPF object ${_name}.bpf.o")
   set(CBP_BPF_OBJECTS ${CBP_BPF_OBJECTS} "${_object}" PARENT_SCOPE)
 endfunction()

@@ -5,18 +5,9 @@
 #ifndef CBP_KERNEL_H
 #define CBP_KERNEL_H
 
-typedef unsigned char uint8_t;
-typedef unsigned short uint16_t;
-typedef unsigned int uint32_t;
-typedef unsigned long long uint64_t;
-typedef int int32_t;
-typedef long long int64_t;
-typedef unsigned long uintptr_t;
-#define bool _Bool
-#define true 1
-#define false 0
-#define NULL ((void *) 0)
-#define CBP_TYPES_SUPPLIED
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #define SECTION(name) __attribute__((section(name), used))
 #define INLINE static inline __attribute__((always_inline))
