@@ -4,7 +4,8 @@
         [--seconds N] [--jobs N] [--order SHELL] [TEST]...
 
 TEST is a path or an option of pytest, from the checkout's root. PYTHON is the one whose cbprocess is tested:
-guests get that package, and Debian's Python runs it. Ends with status 0 if each test has passed in each guest.
+guests get that package, and Debian's Python runs it. Ends with status 0 if each test has passed in each
+guest.
 """
 
 from __future__ import annotations
@@ -20,13 +21,10 @@ import xml.etree.ElementTree
 from pathlib import Path
 from typing import NamedTuple
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE)]
-
-import boot  # noqa: E402
-import initramfs  # noqa: E402
-import kernels  # noqa: E402
-import root_image  # noqa: E402
+import boot
+import initramfs
+import kernels
+import root_image
 
 
 class Machine(NamedTuple):
@@ -65,7 +63,7 @@ def _order_of(tests: list[str]) -> str:
         "--color=no",
     ]
     line += ["--junitxml=/run/results/junit.xml", "-o", "junit_family=xunit2", *tests]
-    return f"cd /guest/checkout && CBPROCESS_GUEST=1 {shlex.join(line)}"
+    return f"cd /guest/checkout && CBPROCESS_TEST_GUEST=1 {shlex.join(line)}"
 
 
 def _counts(junit: bytes) -> dict[str, int]:

@@ -1,0 +1,114 @@
+"""A machine as a set of lives: processes from their start to their end. Two observers have seen the same if
+each has every life that the other saw between two moments, which marked processes show.
+
+Knows neither cbprocess nor bpftrace: both are turned into this.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+SHOWN_SIZE = 200  # bytes of an argument list that both observers tell
+
+
+def printable(data: bytes) -> str:
+    """What cannot be printed as \\xNN; a backslash as itself, as bpftrace has it."""
+    return "".join(chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}" for byte in data)
+
+
+class Image(NamedTuple):
+    """An argument list: its size with a NUL after each argument, and how it begins."""
+
+    size: int
+    shown: str
+
+    @classmethod
+    def of(cls, arguments: list[bytes]) -> Image:
+        data = b"".join(argument + b"\0" for argument in arguments)
+        return cls(len(data), printable(data[:SHOWN_SIZE]))
+
+
+class Signature(NamedTuple):
+    """What two observers have to agree about."""
+
+    process_id: int
+    creator: int
+    images: tuple[Image, ...]
+    further_threads: int
+    end: int
+
+
+@dataclass
+class Life:
+    """A process. Places are anything that orders the records of one observer."""
+
+    process_id: int
+    creator: int | None = None  # None: its start was not seen
+    images: list[Image] = field(default_factory=list)
+    further_threads: int = 0
+    end: int | None = None
+    first_place: int = -1
+    last_place: int = -1
+    is_of_kernel: bool = False
+
+    def add(self, place: int) -> None:
+        self.first_place = place if self.first_place < 0 else min(self.first_place, place)
+        self.last_place = max(self.last_place, place)
+
+    def signature(self) -> Signature:
+        assert self.creator is not None, f"the start of a process was not told: {self}"
+        assert self.end is not None, f"the end of a process was not told: {self}"
+        return Signature(self.process_id, self.creator, tuple(self.images), self.further_threads, self.end)
+
+
+class Observed:
+    """All that one observer has seen."""
+
+    def __init__(self, name: str, lives: list[Life]) -> None:
+        self.name, self.lives = name, lives
+
+    def marked(self, mark: str) -> Life:
+        """The life of the process that was given this argument."""
+        end = printable(b"\0" + mark.encode() + b"\0")
+        found = [life for life in self.lives if any(image.shown.endswith(end) for image in life.images)]
+        assert len(found) == 1, f"{self.name} saw the mark {mark!r} {len(found)} times"
+        return found[0]
+
+    def between(self, first: str, last: str) -> Iterator[Life]:
+        """The lives that lie between those of the marks as a whole."""
+        begin, end = self.marked(first).last_place, self.marked(last).first_place
+        assert begin < end
+        for life in self.lives:
+            if (
+                life.first_place > begin
+                and life.last_place < end
+                and life.creator is not None
+                and life.end is not None
+            ):
+                yield life
+
+
+def _missing(one: Observed, other: Observed, first: str, last: str, but: set[int]) -> list[str]:
+    """What one saw between the marks and the other has not seen at all."""
+    of_kernel = {life.process_id for life in [*one.lives, *other.lives] if life.is_of_kernel}
+    left_out = but | of_kernel
+    seen = Counter(
+        life.signature()
+        for life in one.between(first, last)
+        if life.creator not in but and life.process_id not in left_out
+    )
+    whole = [life for life in other.lives if life.creator is not None and life.end is not None]
+    lost = seen - Counter(life.signature() for life in whole)
+    return [f"{one.name} saw {count} times what {other.name} did not: {life}" for life, count in lost.items()]
+
+
+def assert_same(one: Observed, other: Observed, first: str, last: str, but: set[int]) -> int:
+    """Both have the same lives between the marks, those aside that the processes in `but` begin. Gives how
+    many."""
+    lost = _missing(one, other, first, last, but) + _missing(other, one, first, last, but)
+    shown = "\n".join(line[:600] for line in lost[:10])
+    assert not lost, f"{len(lost)} differences\n{shown}"
+    return sum(1 for _ in one.between(first, last))

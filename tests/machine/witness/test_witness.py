@@ -1,0 +1,90 @@
+"""The witnesses and the comparison themselves: what is missing, is missed."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import time
+from pathlib import Path
+
+import bpftrace_witness
+import pytest
+from lives import Image, Life, Observed, assert_same, printable
+
+FIRST, LAST = "mark-first", "mark-last"
+
+
+def life(process_id: int, place: int, *arguments: str, end: int = 0) -> Life:
+    images = [Image.of([text.encode() for text in arguments])]
+    return Life(process_id, 1, images, 0, end, place, place + 1)
+
+
+def machine(name: str, *lives: Life) -> Observed:
+    marks = [life(2, 0, "x", FIRST), life(3, 100, "x", LAST)]
+    return Observed(name, [marks[0], *lives, marks[1]])
+
+
+LIVES = [life(10, 10, "a", "b"), life(11, 12, "c", end=-9), life(10, 14, "a", "b")]
+
+
+def test_the_same_is_the_same() -> None:
+    assert assert_same(machine("one", *LIVES), machine("other", *LIVES), FIRST, LAST, set()) == 3
+
+
+@pytest.mark.parametrize("missing", range(3))
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_missing_process_is_missed(missing: int, swapped: bool) -> None:
+    pair = machine("one", *LIVES), machine("other", *LIVES[:missing], *LIVES[missing + 1 :])
+    with pytest.raises(AssertionError, match="1 differences"):
+        assert_same(*(pair[::-1] if swapped else pair), FIRST, LAST, set())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"end": 1},
+        {"end": None},
+        {"creator": 5},
+        {"creator": None},
+        {"further_threads": 1},
+        {"images": []},
+        {"images": [Image.of([b"a", b"b\0"])]},
+        {"images": [Image.of([b"a" * 300])]},
+    ],
+    ids=str,
+)
+def test_any_difference_is_one(change: dict[str, object]) -> None:
+    changed = dataclasses.replace(LIVES[0], **change)  # type: ignore[arg-type]
+    with pytest.raises(AssertionError, match="differences"):
+        assert_same(machine("one", *LIVES), machine("other", changed, *LIVES[1:]), FIRST, LAST, set())
+
+
+def test_what_lies_outside_of_the_marks_counts_not() -> None:
+    early, late = life(20, -10, "a"), life(21, 200, "b")
+    assert_same(machine("one", early, *LIVES), machine("other", *LIVES, late), FIRST, LAST, set())
+
+
+def test_bytes_that_cannot_be_printed() -> None:
+    assert printable(b"a\n\\\xff\0") == "a\\x0a\\\\xff\\x00"
+
+
+def test_bpftrace_sees_a_known_run(child: str, tmp_path: Path) -> None:
+    """Argument lists of all lengths, and ends of both kinds, as they are known to have been."""
+    reason = bpftrace_witness.obstacle()
+    if reason:
+        pytest.skip(reason)
+    commands = [["/bin/true", "x" * size] for size in (0, 1, 150, 180, 199, 200, 5000)]
+    commands += [
+        ["/bin/sh", "-c", "exit 7"],
+        ["/bin/sh", "-c", "kill -9 $$"],
+        ["/bin/true", "tab\t\\n\u00e9"],
+    ]
+    with bpftrace_witness.watching(tmp_path / "output") as witness:
+        ran = []
+        for command in commands:
+            with subprocess.Popen(command) as process:
+                ran.append((process.pid, command, process.wait(60)))
+        time.sleep(0.5)
+    seen = {(one.process_id, tuple(one.images), one.end) for one in witness.observed().lives}
+    expected = {(number, (Image.of([part.encode() for part in line]),), end) for number, line, end in ran}
+    assert expected - seen == set()
