@@ -18,13 +18,7 @@ trap 'rm -rf "$work"' EXIT
 
 # Installs what a build takes, in the containers of the pipeline.
 install_packages() {
-    if command -v dnf >/dev/null; then
-        dnf -q -y install elfutils-libelf-devel zlib-devel
-    elif command -v yum >/dev/null; then
-        yum -q -y install elfutils-libelf-devel zlib-devel
-    elif command -v apk >/dev/null; then
-        apk add -q elfutils-dev zlib-dev linux-headers
-    fi
+    ! command -v yum >/dev/null || yum -q -y install elfutils-libelf-devel zlib-devel
 }
 
 # found NAME: the path of a library of this system
@@ -65,13 +59,13 @@ for name in libelf.so.1 libz.so.1 libzstd.so.1; do
     path=$(found "$name")
     [ -n "$path" ] || continue
     case $name in
-    libelf*) take_licence libelf /usr/share/doc/libelf1*/copyright /usr/share/licenses/elfutils-libelf/COPYING-LGPLV3 \
-        /usr/share/licenses/libelf/COPYING* /usr/share/doc/elfutils-libelf*/COPYING* ;;
+    libelf*) take_licence libelf /usr/share/doc/libelf1*/copyright \
+        /usr/share/licenses/elfutils-libelf*/COPYING-LGPLV3 /usr/share/doc/elfutils-libelf*/COPYING-LGPLV3 ;;
     libzstd*)
         # Only newer libelfs need it.
         grep -q libzstd "$folder/libelf.so.1" || continue
         take_licence libzstd /usr/share/doc/libzstd1/copyright /usr/share/licenses/zstd/LICENSE ;;
-    *) take_licence zlib /usr/share/doc/zlib1g/copyright /usr/share/licenses/zlib/* /usr/share/doc/zlib*/README ;;
+    *) take_licence zlib /usr/share/doc/zlib1g/copyright /usr/share/licenses/zlib*/* /usr/share/doc/zlib*/README ;;
     esac
     cp -L "$path" "$folder/$name"
 done

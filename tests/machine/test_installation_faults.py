@@ -32,7 +32,7 @@ from machine.installation_root import (
 )
 from machine.installation_root import machine as machine
 
-PROGRAMS = Path(__file__).resolve().parent.parent / "programs"
+PROGRAMS = Path(__file__).resolve().parent / "programs"
 
 # The Nth call fails, for every N until there are no more calls, in the change that argv names.
 FAILING = """

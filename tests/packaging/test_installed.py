@@ -16,7 +16,16 @@ import pytest
 import cbprocess
 import cbprocess._binding.library
 
-NATIVE_FILES = {"libcbprocess.so", "cbprocess-ptrace", "cbprocess-launch"}
+ROOT = Path(__file__).resolve().parent.parent.parent
+PROGRAMS = {"cbprocess-ptrace", "cbprocess-launch", "cbprocess-guard"}
+# gate7 is the gate for newer kernels, from one source.
+OBJECTS = {"gate7.bpf.o"} | {
+    f"{path.stem}.o" for path in (ROOT / "driver" / "linux" / "bpf" / "programs").glob("*.bpf.c")
+}
+NATIVE_FILES = {"libcbprocess.so", "cbprocess-driver.version", *PROGRAMS, *OBJECTS}
+# A wheel may carry libraries for the bpf driver.
+CARRIED = re.compile(r"lib(bpf|elf|z|zstd)\.so\.1|LICENSE\.(libbpf|libelf|zlib|libzstd)")
+EM_BPF = 247
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +63,24 @@ def test_the_library_in_use_is_the_packages_own() -> None:
 
 def test_every_native_file_is_there_and_the_programs_are_executable() -> None:
     folder = Path(cbprocess._binding.library.native_folder())
-    assert {path.name for path in folder.iterdir()} == NATIVE_FILES
-    for name in NATIVE_FILES:
+    assert {path.name for path in folder.iterdir() if not CARRIED.fullmatch(path.name)} == NATIVE_FILES
+    for name in NATIVE_FILES - {"cbprocess-driver.version"}:
         assert (folder / name).read_bytes()[:4] == b"\x7fELF", name
-        assert os.access(folder / name, os.X_OK) or name.endswith(".so"), name
+    assert all(os.access(folder / name, os.X_OK) for name in PROGRAMS)
+
+
+def test_the_bpf_programs_are_for_the_kernel_and_have_their_types() -> None:
+    folder = Path(cbprocess._binding.library.native_folder())
+    for name in OBJECTS:
+        content = (folder / name).read_bytes()
+        assert int.from_bytes(content[18:20], "little") == EM_BPF, name
+        # These sections let one object fit all kernels.
+        assert b"\0.BTF\0" in content and b"\0.BTF.ext\0" in content, name
+
+
+def test_the_driver_of_the_package_has_the_packages_version() -> None:
+    folder = Path(cbprocess._binding.library.native_folder())
+    assert (folder / "cbprocess-driver.version").read_text() == f"{cbprocess.__version__}\n"
 
 
 def test_one_version(distribution: metadata.Distribution, checkout: Path) -> None:
@@ -93,7 +116,8 @@ def test_the_wheel_has_the_package_and_nothing_else(
         if path.suffix in {".py", ".typed", ".html"} and "_native" not in path.parts
     }
     wanted |= {f"cbprocess/_native/{name}" for name in NATIVE_FILES}
-    assert {name for name in installed if name.startswith("cbprocess/")} == wanted
+    found = {name for name in installed if name.startswith("cbprocess/")}
+    assert {name for name in found if not CARRIED.fullmatch(Path(name).name)} == wanted
     others = {name for name in installed if not re.match(r"cbprocess(-[^/]*\.dist-info)?/", name)}
     assert {Path(name).name for name in others} == {"cbprocess", "cbprocess-python"}
 
