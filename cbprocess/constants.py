@@ -106,6 +106,7 @@ EVENT_FLAG_IMAGE_DELETED = 0x100  # The program's file was gone when the driver 
 
 SNAPSHOT_FLAG_IMAGE_DELETED = 0x01  # The program's file has been deleted, or replaced by another.
 SNAPSHOT_FLAG_SHORT_NAME = 0x02  # The name is not a path: the system does not tell that.
+SNAPSHOT_FLAG_ENDED = 0x04  # It has ended or is about to: only its parent has yet to hear of it.
 
 SNAPSHOT_WITH_ARGUMENTS = 0x01  # The processes' arguments are in it.
 SNAPSHOT_FROM_FILES = 0x02  # It is made as the system lists processes for anybody (Linux: /proc).

@@ -13,6 +13,7 @@ from itertools import repeat
 from ._binding import abi, layouts, library
 from ._checks import as_text, checked_bool, wrong
 from .constants import (
+    SNAPSHOT_FLAG_ENDED,
     SNAPSHOT_FLAG_IMAGE_DELETED,
     SNAPSHOT_FLAG_SHORT_NAME,
     SNAPSHOT_FROM_DRIVER,
@@ -97,6 +98,11 @@ class RunningProcess:
     def image_deleted(self) -> bool:
         """Whether the executable's file has been deleted since, or replaced by another (Linux)."""
         return self._row[FLAGS] & SNAPSHOT_FLAG_IMAGE_DELETED != 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended, or is about to, and only its parent has yet to hear of it (Linux)."""
+        return self._row[FLAGS] & SNAPSHOT_FLAG_ENDED != 0
 
     @property
     def process_name(self) -> str:

@@ -106,10 +106,15 @@ class AsyncEvents(Turn[EventT]):
         if self._in_a_row > EVENTS_IN_A_ROW:
             self._in_a_row = 0
             await asyncio.sleep(0)
+        running = self._running()
+        if running is not None:
+            return running
         while True:
             self._feed.check_process()
             item = self._feed.take()
             if item is not None:
+                if self._is_known(item[0]):
+                    continue
                 return cast("EventT", item[0])
             if self._feed.is_ended:
                 return None

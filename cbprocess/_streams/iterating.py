@@ -1,9 +1,11 @@
-"""One loop over the events of a monitor, and the plain iterator. Knows feeds and keepers; nothing of event
-loops."""
+"""One loop over the events of a monitor, and the plain iterator. Knows feeds, keepers and snapshots; nothing
+of event loops."""
 
 from __future__ import annotations
 
 from typing import Generic, TypeVar, cast
+
+from .held import HeldEvent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,8 +13,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from ..running import RunningProcess
     from .feed import Feed
-    from .held import HeldEvent
+    from .joining import Joint
     from .keeper import Keeper
 
     class Looped(Protocol):
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
         _feed: Feed
         _keeper: Keeper
+        _joint: Joint | None
         _waiters: Any
 
         def close(self) -> None: ...
@@ -27,8 +31,8 @@ if TYPE_CHECKING:
         def _raise_failure(self) -> None: ...
 
 
-# A type checker tells the class of a monitor's events from the `events` of monitor(), as far as it can.
-EventT = TypeVar("EventT", bound="HeldEvent", covariant=True)
+# A type checker tells the class of a monitor's events from the arguments of monitor(), as far as it can.
+EventT = TypeVar("EventT", bound="HeldEvent | RunningProcess", covariant=True)
 
 
 class Turn(Generic[EventT]):
@@ -48,8 +52,21 @@ class Turn(Generic[EventT]):
     def _settle(self) -> None:
         """Answers the event of the loop's last turn."""
         event, self._current = self._current, None
-        if event is not None and not event._is_taken:
+        if isinstance(event, HeldEvent) and not event._is_taken:
             event._finish()
+
+    def _running(self) -> EventT | None:
+        """A process of the monitor's snapshot that has not been given yet, or None."""
+        joint = self._monitor._joint
+        return None if joint is None else cast("EventT | None", joint.take())
+
+    def _is_known(self, event: HeldEvent) -> bool:
+        """Whether the snapshot had this already. Then the event is answered."""
+        joint = self._monitor._joint
+        if joint is None or not joint.knows(event):
+            return False
+        event._finish()
+        return True
 
 
 class Events(Turn[EventT]):
@@ -60,8 +77,13 @@ class Events(Turn[EventT]):
 
     def __next__(self) -> EventT:
         self._settle()
+        running = self._running()
+        if running is not None:
+            return running
         try:
             item = self._monitor._feed.wait()
+            while item is not None and self._is_known(item[0]):
+                item = self._monitor._feed.wait()
         except BaseException:
             if self._owns_monitor:
                 self._monitor._feed.close()

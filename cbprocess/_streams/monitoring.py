@@ -8,7 +8,7 @@ from typing import Generic, overload
 
 from .. import constants
 from .._api.process import CBProcess
-from .._checks import UINT32_MAX, checked_int, wrong
+from .._checks import UINT32_MAX, checked_bool, checked_int, wrong
 from ..drivers import TREE_DRIVER
 from ..errors import CBProcessError
 from .feed import QUEUE_SIZE, Feed, Overflow
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from ..running import RunningProcess
     from .awaiting import AsyncEvents, Waiters
     from .held import (
         AnyHeldEvent,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         HeldThreadHandleOperation,
         HeldThreadTermination,
     )
+    from .joining import Joint
 
 # Monitors without an instance of the user's initialize theirs with this GUID, if initialize() was not called.
 PRODUCT_GUID = "{c1b5f2a4-3d0e-4f43-8b1c-7a9d5e6f0213}"
@@ -54,6 +56,7 @@ class Monitor(Generic[EventT]):
         timeout: int | None = None,
         queue_size: int = QUEUE_SIZE,
         overflow: Overflow | str = Overflow.HOLD,
+        snapshot: bool = False,
         **keywords: Any,
     ) -> None:
         if command is None and keywords:
@@ -69,6 +72,8 @@ class Monitor(Generic[EventT]):
         self._mask = DEFAULT_EVENTS if events is None else checked_int(events, "events", -1, UINT32_MAX)
         if self._mask == 0:
             raise wrong("events must name at least one operation")
+        self._has_snapshot = checked_bool(snapshot, "snapshot")
+        self._joint: Joint | None = None
         self._feed = Feed(queue_size, overflow)
         self._keeper = Keeper(
             process or _own_instance(command is not None),
@@ -146,8 +151,20 @@ class Monitor(Generic[EventT]):
             return
         if self._feed.is_closed:
             raise CBProcessError(constants.ERROR_NOT_READY, "the monitor is closed")
+        if not self._has_snapshot:
+            self._keeper.start(self._mask, self._timeout_ms)
+            self._is_started = True
+            return
+        from .joining import Joint, check_driver
+
+        check_driver(self._keeper.process)
         self._keeper.start(self._mask, self._timeout_ms)
         self._is_started = True
+        try:
+            self._joint = Joint(self._keeper.process)
+        except BaseException:
+            self.close()
+            raise
 
     def _raise_failure(self) -> None:
         """Raises the failure that ended the iteration, once, if there was one."""
@@ -193,6 +210,7 @@ def monitor(
     timeout: int | None = None,
     queue_size: int = QUEUE_SIZE,
     overflow: Overflow | str = Overflow.HOLD,
+    snapshot: Literal[False] = False,
     **keywords: Any,
 ) -> Monitor[HeldProcessCreation | HeldProcessTermination]: ...
 @overload
@@ -205,6 +223,7 @@ def monitor(
     timeout: int | None = None,
     queue_size: int = QUEUE_SIZE,
     overflow: Overflow | str = Overflow.HOLD,
+    snapshot: Literal[False] = False,
     **keywords: Any,
 ) -> Monitor[HeldProcessCreation]: ...
 @overload
@@ -217,6 +236,7 @@ def monitor(
     timeout: int | None = None,
     queue_size: int = QUEUE_SIZE,
     overflow: Overflow | str = Overflow.HOLD,
+    snapshot: Literal[False] = False,
     **keywords: Any,
 ) -> Monitor[HeldProcessTermination]: ...
 @overload
@@ -229,6 +249,7 @@ def monitor(
     timeout: int | None = None,
     queue_size: int = QUEUE_SIZE,
     overflow: Overflow | str = Overflow.HOLD,
+    snapshot: Literal[False] = False,
     **keywords: Any,
 ) -> Monitor[HeldProcessHandleOperation]: ...
 @overload
@@ -241,6 +262,7 @@ def monitor(
     timeout: int | None = None,
     queue_size: int = QUEUE_SIZE,
     overflow: Overflow | str = Overflow.HOLD,
+    snapshot: Literal[False] = False,
     **keywords: Any,
 ) -> Monitor[HeldThreadCreation]: ...
 @overload
@@ -253,6 +275,7 @@ def monitor(
     timeout: int | None = None,
     queue_size: int = QUEUE_SIZE,
     overflow: Overflow | str = Overflow.HOLD,
+    snapshot: Literal[False] = False,
     **keywords: Any,
 ) -> Monitor[HeldThreadTermination]: ...
 @overload
@@ -265,6 +288,7 @@ def monitor(
     timeout: int | None = None,
     queue_size: int = QUEUE_SIZE,
     overflow: Overflow | str = Overflow.HOLD,
+    snapshot: Literal[False] = False,
     **keywords: Any,
 ) -> Monitor[HeldThreadHandleOperation]: ...
 @overload
@@ -277,8 +301,22 @@ def monitor(
     timeout: int | None = None,
     queue_size: int = QUEUE_SIZE,
     overflow: Overflow | str = Overflow.HOLD,
+    snapshot: Literal[False] = False,
     **keywords: Any,
 ) -> Monitor[AnyHeldEvent]: ...
+@overload
+def monitor(
+    command: Any = None,
+    *,
+    events: int | None = None,
+    process: CBProcess | None = None,
+    timeout_ms: int | None = None,
+    timeout: int | None = None,
+    queue_size: int = QUEUE_SIZE,
+    overflow: Overflow | str = Overflow.HOLD,
+    snapshot: bool,
+    **keywords: Any,
+) -> Monitor[RunningProcess | AnyHeldEvent]: ...
 def monitor(
     command: Any = None,
     *,
@@ -288,6 +326,7 @@ def monitor(
     timeout: int | None = None,
     queue_size: int = QUEUE_SIZE,
     overflow: Overflow | str = Overflow.HOLD,
+    snapshot: bool = False,
     **keywords: Any,
 ) -> Monitor[Any]:
     """The events of a filter, to be iterated with `for` or `async for`. Each of them waits for its verdict.
@@ -299,6 +338,13 @@ def monitor(
     timeout_ms (30000): as of start_filter(); timeout is its older name. queue_size, from 1 to 1000000: the
     number of events that may wait to be taken. overflow: what happens to one more, "hold" (it waits too),
     "drop_oldest" or "drop_newest" (`dropped` counts them).
+
+    With snapshot=True the running processes come first, as RunningProcess objects, and then the events: no
+    process is missing between the two, and no event tells of a creation or an end that the snapshot has
+    known. They are all processes of the machine, whichever rules there are; with a driver for process trees
+    those that it supervises. Processes that have ended are left out. Events wait while the processes are
+    taken. A process whose creation waits for its verdict can come before it, with the program that it still
+    has. Error 50: the driver's processes are not the system's (the simulated driver).
 
     Asking for the next event answers the last one by the properties that were set, unless it was kept with
     hold(). Leaving the loop, or the `with` block around it, by a break, an exception, a cancellation or an
@@ -319,6 +365,7 @@ def monitor(
         timeout=timeout,
         queue_size=queue_size,
         overflow=overflow,
+        snapshot=snapshot,
         **keywords,
     )
 

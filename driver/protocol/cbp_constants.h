@@ -124,7 +124,8 @@
 /* A process of a snapshot may have these marks. */
 #define CBP_SNAPSHOT_FLAG_LIST(X)                                                                            \
     X(SNAPSHOT_FLAG_IMAGE_DELETED, 0x01u, "The program's file has been deleted, or replaced by another.")    \
-    X(SNAPSHOT_FLAG_SHORT_NAME, 0x02u, "The name is not a path: the system does not tell that.")
+    X(SNAPSHOT_FLAG_SHORT_NAME, 0x02u, "The name is not a path: the system does not tell that.")             \
+    X(SNAPSHOT_FLAG_ENDED, 0x04u, "It has ended or is about to: only its parent has yet to hear of it.")
 
 /* A snapshot may be asked for with these bits. Without the FROM bits the library chooses. */
 #define CBP_SNAPSHOT_OPTION_LIST(X)                                                                          \

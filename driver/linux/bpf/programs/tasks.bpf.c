@@ -8,6 +8,7 @@
 #include "cbp_machine.h"
 #include "paths.h"
 
+#define IS_EXITING 0x4u /* of task->flags */
 #define IS_WORKQUEUE_WORKER 0x20u
 #define SHORT_NAME_SIZE 63u /* /proc/PID/stat cuts it there */
 #define TITLE_SIZE_MAX 4096u
@@ -380,6 +381,8 @@ INLINE void fill(struct cbp_machine_listed *record, struct task_struct *task)
     record->user_id = task->real_cred->uid.val;
     record->effective_user_id = task->real_cred->euid.val;
     record->thread_count = (uint32_t) task->signal->nr_threads;
+    if ((task->flags & IS_EXITING) && record->thread_count <= 1)
+        record->flags = CBP_MACHINE_LISTED_ENDED;
 }
 
 INLINE int list(struct bpf_iter__task *context, bool with_arguments)
@@ -392,7 +395,7 @@ INLINE int list(struct bpf_iter__task *context, bool with_arguments)
     fill(&record, task);
     struct buffer *buffer = take_buffer();
     if (!buffer) {
-        record.flags = CBP_MACHINE_LISTED_NO_NAME;
+        record.flags |= CBP_MACHINE_LISTED_NO_NAME;
         bpf_seq_write(seq, &record, sizeof record);
         return 0;
     }

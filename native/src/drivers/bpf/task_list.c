@@ -99,6 +99,8 @@ static uint32_t visit_record(struct list *list, const struct cbp_machine_listed 
         listed.facts.flags |= CBP_SNAPSHOT_FLAG_SHORT_NAME;
     if (record->flags & CBP_MACHINE_LISTED_DELETED)
         listed.facts.flags |= CBP_SNAPSHOT_FLAG_IMAGE_DELETED;
+    if (record->flags & CBP_MACHINE_LISTED_ENDED)
+        listed.facts.flags |= CBP_SNAPSHOT_FLAG_ENDED;
     if (list->with_arguments)
         listed.facts.arguments_size = record->arguments_size;
     if (list->with_arguments && (record->flags & CBP_MACHINE_LISTED_TITLE))

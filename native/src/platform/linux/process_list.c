@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define FLAG_EXITING 0x00000004u       /* the kernel's PF_EXITING */
 #define FLAG_KERNEL_THREAD 0x00200000u /* the kernel's PF_KTHREAD */
 #define ARGUMENTS_STEP 4096u           /* the least room for a read */
 #define ID_SIZE_MAX 16u
@@ -104,6 +105,8 @@ static uint32_t read_stat(char line[STAT_SIZE_MAX], struct cbpi_process_facts *f
     facts->start_time = stat.start_time;
     *flags = stat.flags;
     facts->flags = CBP_SNAPSHOT_FLAG_SHORT_NAME;
+    if ((stat.flags & FLAG_EXITING) && stat.thread_count <= 1)
+        facts->flags |= CBP_SNAPSHOT_FLAG_ENDED;
     return 0;
 }
 
@@ -116,7 +119,7 @@ static uint32_t read_program(struct walk *walk, struct cbpi_process_facts *facts
     if (size > 0) { /* else the name in stat stands for it */
         facts->name = walk->path;
         facts->name_size = size;
-        facts->flags = 0;
+        facts->flags &= ~CBP_SNAPSHOT_FLAG_SHORT_NAME;
     }
     if (is_gone)
         facts->flags |= CBP_SNAPSHOT_FLAG_IMAGE_DELETED;
