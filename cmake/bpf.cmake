@@ -4,7 +4,8 @@
 set(CBP_BPF_CLANG "" CACHE STRING "The compiler of BPF programs, with its arguments; empty: looks for one")
 set(CBP_BPF_OBJECTS "")
 
-# gate7 is the gate for kernels from 7.0 on, where the functions that it calls have other arguments.
+# Objects with 7 in their names are for kernels from 7.0 on, where the functions that the gate calls have other
+# arguments. lsmgate is lsm with the gate.
 file(GLOB _programs CONFIGURE_DEPENDS driver/linux/bpf/programs/*.bpf.c)
 file(GLOB _program_headers CONFIGURE_DEPENDS driver/linux/bpf/programs/*.h driver/protocol/*.h
   driver/linux/facts/syscall_list.h driver/rules/cbp_right_pairs.h)
@@ -78,6 +79,9 @@ if(_bpf_compiler)
     cbp_bpf_object(${_name} "${_source}")
     if(_name STREQUAL "gate")
       cbp_bpf_object(gate7 "${_source}" -DCBP_KERNEL_7=1)
+    elseif(_name STREQUAL "lsm")
+      cbp_bpf_object(lsmgate "${_source}" -DCBP_GATE=1)
+      cbp_bpf_object(lsmgate7 "${_source}" -DCBP_GATE=1 -DCBP_KERNEL_7=1)
     endif()
   endforeach()
   add_custom_target(bpf_programs ALL DEPENDS ${CBP_BPF_OBJECTS})

@@ -26,7 +26,9 @@ KERNELS = {
     "gate": ((6, 18), (7, 0)),
     "gate7": ((7, 0), (99, 0)),
     "look": ((6, 10), (99, 0)),
-    "lsm": ((5, 8), (99, 0)),
+    "lsm": ((5, 15), (99, 0)),
+    "lsmgate": ((6, 18), (7, 0)),
+    "lsmgate7": ((7, 0), (99, 0)),
 }
 
 
@@ -178,9 +180,15 @@ class BpfObject:
             self._handle = ctypes.c_void_p(None)
 
 
+def is_lsm_active() -> bool:
+    """BPF programs may stand in the kernel's security hooks; securityfs has to be mounted."""
+    names = Path("/sys/kernel/security/lsm")
+    return names.exists() and "bpf" in names.read_text(encoding="ascii").split(",")
+
+
 def is_expected(name: str, kernel: tuple[int, int]) -> bool:
     first, end = KERNELS.get(name, ((5, 8), (99, 0)))
-    return first <= kernel < end
+    return first <= kernel < end and (not name.startswith("lsm") or is_lsm_active())
 
 
 def rows(folder: Path) -> Iterator[tuple[str, str, str, dict[str, int] | str]]:
