@@ -85,6 +85,6 @@ def both(driver: None, tmp_path: Path, child: str) -> Iterator[Any]:
     reason = bpftrace_witness.obstacle()
     if reason:
         pytest.skip(reason)
-    with bpftrace_witness.watching(tmp_path / "bpftrace") as witness:
-        with ours.monitoring(tmp_path / "events") as monitor:
-            yield Both(monitor, witness, child)
+    watching = bpftrace_witness.watching(tmp_path / "bpftrace")
+    with watching as witness, ours.monitoring(tmp_path / "events") as monitor:
+        yield Both(monitor, witness, child)

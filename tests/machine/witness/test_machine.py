@@ -21,8 +21,8 @@ MIXES = {
     "fork": ["--fork", "2", "--fork-ops", "4000", "--vfork", "1", "--vfork-ops", "2000"],
     "clone": ["--clone", "2", "--clone-ops", "2000", "--pthread", "1", "--pthread-ops", "2000"],
     "exec": ["--exec", "2", "--exec-ops", "400"],
-    "kill": ["--kill", "1", "--kill-ops", "20000", "--daemon", "1", "--daemon-ops", "300", "--zombie", "1"]
-    + ["--zombie-ops", "1000"],
+    "kill": ["--kill", "1", "--kill-ops", "20000", "--zombie", "1", "--zombie-ops", "1000"],
+    "daemon": ["--daemon", "1", "--daemon-ops", "300"],
 }
 MIX_S = 8  # the most that one may take
 
