@@ -190,14 +190,13 @@ CBP_ASSERT_SIZE(struct cbp_machine_settings, 136);
 /* The map "looks" (array, one entry; memory that can be mapped). The core sets what it wants to know and runs the
  * program "look" in the process that has the descriptor. What cannot be had is 0. */
 struct cbp_machine_look {
-    uint32_t thread_id;   /* set by the core, as are the next two */
-    int32_t descriptor;   /* of the file; -1: none */
-    uint64_t execveat[2]; /* the number of that call: in programs of 64 and of 32 bits */
-    uint32_t process_id;  /* 0: there is no such thread */
-    uint32_t user_id;     /* the real one, in the first user namespace */
-    uint64_t start_ns;    /* of the process's first thread */
-    uint64_t call;        /* the number of the system call that the thread is in */
-    uint64_t arguments[6];
+    uint32_t thread_id;  /* set by the core, as is the next one */
+    int32_t descriptor;  /* of the file; -1: none */
+    uint32_t process_id; /* 0: there is no such thread */
+    uint32_t user_id;    /* the real one, in the first user namespace */
+    uint64_t start_ns;   /* of the process's first thread */
+    uint64_t call;       /* the number of the system call that the thread is in */
+    uint64_t arguments[5];
     uint64_t stack_pointer; /* 0: the kernel itself executes */
     uint64_t device, inode; /* of the file, as in EXEC records */
     uint32_t flags;         /* CBP_MACHINE_LOOK_ */
@@ -209,11 +208,12 @@ struct cbp_machine_look {
     char path[CBP_MACHINE_LOOK_PATH_END + 256u]; /* it ends at PATH_END, where there is no NUL */
     uint64_t path_begin;
 };
-CBP_ASSERT_SIZE(struct cbp_machine_look, 136 + 128 + 256 + 4096 + 256 + 8);
+CBP_ASSERT_SIZE(struct cbp_machine_look, 112 + 128 + 256 + 4096 + 256 + 8);
 
-#define CBP_MACHINE_LOOK_32BIT 1u   /* the call is of a program of 32 bits */
-#define CBP_MACHINE_LOOK_AT 2u      /* the given name is that of execveat */
-#define CBP_MACHINE_LOOK_DELETED 4u /* the path no longer leads to the file */
+#define CBP_MACHINE_LOOK_EXECVE 1u   /* the call is execve */
+#define CBP_MACHINE_LOOK_EXECVEAT 2u /* it is execveat */
+#define CBP_MACHINE_LOOK_NARROW 4u   /* pointers in its lists have 4 bytes */
+#define CBP_MACHINE_LOOK_DELETED 8u  /* the path no longer leads to the file */
 
 /* ---- The gate: slots are the map "slots" (array that can be mapped) --------------------------------------- */
 

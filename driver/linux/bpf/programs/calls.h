@@ -47,10 +47,10 @@ struct task_struct___with_info {
 
 #pragma clang attribute pop
 
-/* Says whether the current call has the numbers and arguments of a 32-bit program. */
-INLINE bool is_32_bit(void)
+/* Says whether a task's call has the numbers and arguments of a 32-bit program. */
+INLINE bool is_32_bit_call_of(struct task_struct *caller)
 {
-    struct task_struct___with_info *task = (void *) bpf_get_current_task();
+    struct task_struct___with_info *task = (void *) caller;
 #if defined(CBP_X86_64)
     enum { COMPAT = 2 }; /* TS_COMPAT */
     return READ(task->thread_info.status) & COMPAT;
@@ -58,6 +58,11 @@ INLINE bool is_32_bit(void)
     enum { COMPAT = 1 << 22 }; /* TIF_32BIT */
     return READ(task->thread_info.flags) & COMPAT;
 #endif
+}
+
+INLINE bool is_32_bit(void)
+{
+    return is_32_bit_call_of((struct task_struct *) bpf_get_current_task());
 }
 
 /* Compilers make a search by halves of these comparisons. */

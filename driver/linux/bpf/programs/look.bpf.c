@@ -1,33 +1,25 @@
 /* Looks at a thread that waits in an execution, and at the file that it has opened, for the core, which runs this
  * program (BPF_PROG_RUN). /proc would tell the same, but makes and removes entries for every process. Knows
  * nothing of decisions. */
-#include "inodes.h"
-#include "paths.h"
+#include "kernel.h"
 
 #include "cbp_machine.h"
 
+extern void *bpf_rdonly_cast(const void *pointer, uint32_t type) SECTION(".ksyms");
+/* Makes a pointer one that the verifier knows, which is dereferenced much faster than by a call for each member. */
+#define KNOWN(type, pointer) ((type *) bpf_rdonly_cast(pointer, __builtin_btf_type_id(*(type *) 0, 1)))
+#define LOAD(place) (place)
+#define AS_MOUNT(pointer) KNOWN(struct mount, pointer)
+#include "calls.h"
+#include "inodes.h"
+#include "paths.h"
+
 enum { USER_PAGE_SIZE = 4096 };
 
-/* Registers of a thread in a system call, of both architectures. */
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
-struct pt_regs;
-
-struct pt_regs___x86 {
-    unsigned long bp, bx, r10, r9, r8, cx, dx, si, di, orig_ax, sp;
-};
-
-struct pt_regs___arm {
-    uint64_t regs[31], sp, pstate, orig_x0;
-    int syscallno;
-};
-
-struct thread_info {
-    uint32_t status;
-};
-
-struct task_struct___thread {
-    struct thread_info thread_info;
+struct pt_regs___stack {
+    unsigned long sp;
 };
 
 struct fdtable {
@@ -45,9 +37,6 @@ struct task_struct___files {
 
 #pragma clang attribute pop
 
-enum { X86_STATUS_32BIT = 2, ARM_STATE_32BIT = 16 };
-
-static struct pt_regs *(*const bpf_task_pt_regs)(struct task_struct *task) = (void *) 175;
 extern struct task_struct *bpf_task_from_pid(int32_t id) SECTION(".ksyms");
 extern void bpf_task_release(struct task_struct *task) SECTION(".ksyms");
 
@@ -59,82 +48,53 @@ struct {
     MAP_TYPE(value, struct cbp_machine_look);
 } looks SECTION(".maps");
 
-INLINE void read_x86(struct task_struct *task, struct pt_regs___x86 *registers, struct cbp_machine_look *look)
-{
-    struct task_struct___thread *thread = (void *) task;
-    uint64_t *arguments = look->arguments;
-    look->call = READ(registers->orig_ax);
-    look->stack_pointer = READ(registers->sp);
-    if (READ(thread->thread_info.status) & X86_STATUS_32BIT) {
-        look->flags |= CBP_MACHINE_LOOK_32BIT;
-        look->call = (uint32_t) look->call;
-        arguments[0] = (uint32_t) READ(registers->bx);
-        arguments[1] = (uint32_t) READ(registers->cx);
-        arguments[2] = (uint32_t) READ(registers->dx);
-        arguments[3] = (uint32_t) READ(registers->si);
-        arguments[4] = (uint32_t) READ(registers->di);
-        arguments[5] = (uint32_t) READ(registers->bp);
-    } else {
-        arguments[0] = READ(registers->di);
-        arguments[1] = READ(registers->si);
-        arguments[2] = READ(registers->dx);
-        arguments[3] = READ(registers->r10);
-        arguments[4] = READ(registers->r8);
-        arguments[5] = READ(registers->r9);
-    }
-}
-
-INLINE void read_arm(struct pt_regs___arm *registers, struct cbp_machine_look *look)
-{
-    look->call = (uint32_t) READ(registers->syscallno);
-    look->stack_pointer = READ(registers->sp);
-    look->arguments[0] = READ(registers->orig_x0);
-    for (int i = 1; i < 6; i++)
-        look->arguments[i] = READ(registers->regs[i]);
-    if (READ(registers->pstate) & ARM_STATE_32BIT) {
-        look->flags |= CBP_MACHINE_LOOK_32BIT;
-        look->stack_pointer = READ(registers->regs[13]);
-    }
-}
-
 /* Copies from the thread's memory, up to the end of the page. Gives the size, or 0. */
-INLINE uint32_t copy_from(struct task_struct *task, uint64_t address, void *into, uint32_t size)
+INLINE uint32_t copy_from(struct task_struct *task, uint64_t address, void *into, uint32_t size_max)
 {
+    uint32_t size = size_max;
     uint64_t left = USER_PAGE_SIZE - (address & (USER_PAGE_SIZE - 1));
     if (address == 0)
         return 0;
     if (left < size)
         size = (uint32_t) left;
     OPAQUE(size);
-    if (size == 0 || size > CBP_MACHINE_LOOK_GIVEN_SIZE)
+    if (size == 0 || size > size_max)
         return 0;
     return bpf_copy_from_user_task(into, size, (void *) address, task, 0) == 0 ? size : 0;
 }
 
-INLINE void read_call(struct task_struct *task, struct cbp_machine_look *look)
+INLINE uint64_t stack_pointer_of(struct pt_regs *registers, bool is_32_bit_call)
 {
-    struct pt_regs *registers = bpf_task_pt_regs(task);
-    struct pt_regs___x86 *x86 = (void *) registers;
-    if (HAS_MEMBER(x86->orig_ax))
-        read_x86(task, x86, look);
-    else
-        read_arm((void *) registers, look);
-    if (look->stack_pointer == 0)
+    struct pt_regs___stack *stack = (void *) registers;
+#if defined(CBP_AARCH64)
+    if (is_32_bit_call)
+        return READ(registers->regs[13]);
+#endif
+    (void) is_32_bit_call;
+    return READ(stack->sp);
+}
+
+/* Reads the call, and of what it is given the beginning. */
+INLINE void read_given(struct task_struct *task, struct cbp_machine_look *look)
+{
+    struct pt_regs *registers = (struct pt_regs *) bpf_task_pt_regs(task);
+    struct call call = {.kind = CALL_OTHER};
+    bool is_narrow = is_32_bit_call_of(task);
+    look->call = number_of_call(registers);
+    look->stack_pointer = stack_pointer_of(registers, is_narrow);
+    enum call_kind kind = kind_of_call(look->call, is_narrow);
+    if (look->stack_pointer == 0 || (kind != CALL_EXECVE && kind != CALL_EXECVEAT))
         return;
-    bool is_narrow = look->flags & CBP_MACHINE_LOOK_32BIT;
-    uint64_t given = look->arguments[0], pointers = look->arguments[1];
-    if (look->call == look->execveat[is_narrow]) {
-        look->flags |= CBP_MACHINE_LOOK_AT;
-        given = look->arguments[1];
-        pointers = look->arguments[2];
-    }
+    read_arguments(&call, registers, is_narrow);
+    look->flags |= kind == CALL_EXECVEAT ? CBP_MACHINE_LOOK_EXECVEAT : CBP_MACHINE_LOOK_EXECVE;
+    if (is_narrow || (look->call & X32_SYSCALL_BIT))
+        look->flags |= CBP_MACHINE_LOOK_NARROW;
+    for (int i = 0; i < CALL_ARGUMENT_COUNT; i++)
+        look->arguments[i] = call.arguments[i];
+    uint64_t given = call.arguments[kind == CALL_EXECVEAT ? 1 : 0];
+    uint64_t pointers = call.arguments[kind == CALL_EXECVEAT ? 2 : 1];
     look->given_size = copy_from(task, given, look->given, sizeof look->given);
-    uint64_t left = USER_PAGE_SIZE - (pointers & (USER_PAGE_SIZE - 1));
-    uint32_t size = left < sizeof look->pointers ? (uint32_t) left : sizeof look->pointers;
-    OPAQUE(size);
-    if (pointers != 0 && size > 0 && size <= sizeof look->pointers &&
-        bpf_copy_from_user_task(look->pointers, size, (void *) pointers, task, 0) == 0)
-        look->pointers_size = size;
+    look->pointers_size = copy_from(task, pointers, look->pointers, sizeof look->pointers);
 }
 
 /* Reads a file of the process that runs this program. */
@@ -147,18 +107,17 @@ INLINE void read_file(struct cbp_machine_look *look)
     if (descriptor >= READ(table->max_fds))
         return;
     struct file **places = READ(table->fd);
-    struct file *file = READ(places[descriptor]);
-    if (!file)
+    struct file *place = READ(places[descriptor]);
+    if (!place)
         return;
-    struct inode *inode = READ(file->f_inode);
-    struct super_block *super = READ(inode->i_sb);
-    struct dentry *dentry = READ(file->f_path.dentry);
+    struct file *file = KNOWN(struct file, place);
+    struct dentry *dentry = file->f_path.dentry;
     struct path_buffer *path = (struct path_buffer *) look->path;
-    look->device = device_of(READ(super->s_dev));
-    look->inode = READ(inode->i_ino);
-    if (write_path(path, READ(file->f_path.mnt), dentry))
+    look->device = device_of(file->f_inode->i_sb->s_dev);
+    look->inode = file->f_inode->i_ino;
+    if (write_path(path, file->f_path.mnt, dentry))
         look->path_size = (uint32_t) (PATH_SIZE_MAX - path->begin);
-    if (READ(inode->i_nlink) == 0 || !READ(dentry->d_hash.pprev))
+    if (file->f_inode->i_nlink == 0 || !dentry->d_hash.pprev)
         look->flags |= CBP_MACHINE_LOOK_DELETED;
 }
 
@@ -177,7 +136,7 @@ SECTION("syscall") int look(void *unused)
     look->process_id = (uint32_t) task->tgid;
     look->user_id = task->cred->uid.val;
     look->start_ns = task->group_leader->start_boottime;
-    read_call(task, look);
+    read_given(task, look);
     bpf_task_release(task);
     return 0;
 }

@@ -6,6 +6,12 @@
 
 #include "kernel.h"
 
+/* A program whose pointers the verifier knows may read members without a call, and says so in these macros. */
+#ifndef LOAD
+#define LOAD(place) READ(place)
+#define AS_MOUNT(pointer) ((struct mount *) (pointer))
+#endif
+
 #define PATH_SIZE_MAX 4096u
 #define PATH_NAME_MAX 255u
 #define PATH_STEP_MAX 96 /* names and mounts on the way up */
@@ -18,14 +24,14 @@ struct path_buffer {
 
 INLINE struct mount *mount_of(struct vfsmount *mnt)
 {
-    return (struct mount *) ((char *) mnt - __builtin_preserve_field_info(((struct mount *) 0)->mnt, 0));
+    return AS_MOUNT((char *) mnt - __builtin_preserve_field_info(((struct mount *) 0)->mnt, 0));
 }
 
 /* Puts '/' and a name in front of the path. False: there is no room. */
 INLINE bool prepend_name(struct path_buffer *buffer, struct dentry *dentry)
 {
-    uint64_t size = READ(dentry->d_name.len);
-    char *name = READ(dentry->d_name.name);
+    uint64_t size = LOAD(dentry->d_name.len);
+    char *name = LOAD(dentry->d_name.name);
     if (size > PATH_NAME_MAX || size + 1 > buffer->begin)
         return false;
     uint64_t begin = buffer->begin - size - 1;
@@ -43,17 +49,17 @@ INLINE bool prepend_name(struct path_buffer *buffer, struct dentry *dentry)
 INLINE bool write_path(struct path_buffer *buffer, struct vfsmount *mnt, struct dentry *dentry)
 {
     struct mount *mount = mount_of(mnt);
-    struct dentry *root = READ(mnt->mnt_root);
+    struct dentry *root = LOAD(mnt->mnt_root);
     buffer->begin = PATH_SIZE_MAX;
     for (int step = 0; step < PATH_STEP_MAX; step++) {
-        struct dentry *parent = READ(dentry->d_parent);
+        struct dentry *parent = LOAD(dentry->d_parent);
         if (dentry == root) {
-            struct mount *above = READ(mount->mnt_parent);
+            struct mount *above = LOAD(mount->mnt_parent);
             if (above == mount || !above)
                 goto end;
-            dentry = READ(mount->mnt_mountpoint);
+            dentry = LOAD(mount->mnt_mountpoint);
             mount = above;
-            root = READ(mount->mnt.mnt_root);
+            root = LOAD(mount->mnt.mnt_root);
             continue;
         }
         if (parent == dentry || !parent)
@@ -66,7 +72,7 @@ INLINE bool write_path(struct path_buffer *buffer, struct vfsmount *mnt, struct 
 end:
     if (buffer->begin != PATH_SIZE_MAX)
         return true;
-    char *name = READ(dentry->d_name.name);
+    char *name = LOAD(dentry->d_name.name);
     if (READ(*name) != '/') /* a file without a place, as a memfd, is its own root and has a name */
         return prepend_name(buffer, dentry);
     buffer->begin = PATH_SIZE_MAX - 1;

@@ -4,17 +4,10 @@
 #include "execution_reading.h"
 
 #include "cbp_time.h"
-#include "syscalls.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-#if defined(__x86_64__)
-enum { WIDE_ARCHITECTURE = AUDIT_ARCH_X86_64, NARROW_ARCHITECTURE = AUDIT_ARCH_I386 };
-#else
-enum { WIDE_ARCHITECTURE = AUDIT_ARCH_AARCH64, NARROW_ARCHITECTURE = AUDIT_ARCH_ARM };
-#endif
 
 void cbpi_free_reading(struct cbpi_execution_reading *reading)
 {
@@ -40,41 +33,20 @@ bool cbpi_describe_file(int descriptor, struct cbpi_opened_file *file)
 
 /* ---- The call ---- */
 
-static bool is_32bit(const struct cbp_machine_look *look)
+static bool is_by_descriptor_call(const struct cbp_machine_look *look)
 {
-    return (look->flags & CBP_MACHINE_LOOK_32BIT) != 0;
-}
-
-static enum syscall_kind kind_of(const struct cbp_machine_look *look)
-{
-    return syscall_kind(is_32bit(look) ? NARROW_ARCHITECTURE : WIDE_ARCHITECTURE, look->call);
-}
-
-/* Says whether pointers in the lists have 4 bytes, which programs for x32 have, too. */
-static bool has_narrow_pointers(const struct cbp_machine_look *look)
-{
-#if defined(__x86_64__)
-    return is_32bit(look) || (look->call & X32_SYSCALL_BIT) != 0;
-#else
-    return is_32bit(look);
-#endif
+    return (look->flags & CBP_MACHINE_LOOK_EXECVEAT) != 0;
 }
 
 /* Gives the arguments from the path on. */
 static const uint64_t *places_of(const struct cbp_machine_look *look)
 {
-    return look->arguments + (kind_of(look) == SYSCALL_EXECVEAT ? 1 : 0);
-}
-
-/* Says whether the look has read from the right places: it does not know the number of execveat for x32. */
-static bool is_well_aimed(const struct cbp_machine_look *look)
-{
-    return ((look->flags & CBP_MACHINE_LOOK_AT) != 0) == (kind_of(look) == SYSCALL_EXECVEAT);
+    return look->arguments + (is_by_descriptor_call(look) ? 1 : 0);
 }
 
 static bool read_path(struct cbpi_execution_reading *reading, const struct cbp_machine_look *look)
 {
-    const char *end = is_well_aimed(look) ? memchr(look->given, 0, look->given_size) : NULL;
+    const char *end = memchr(look->given, 0, look->given_size);
     reading->path.size = 0;
     if (end)
         return text_append(&reading->path, look->given, (size_t) (end - look->given) + 1);
@@ -84,14 +56,13 @@ static bool read_path(struct cbpi_execution_reading *reading, const struct cbp_m
 bool cbpi_read_call(struct cbpi_execution_reading *reading, const struct cbp_machine_look *look)
 {
     struct cbpi_call *call = &reading->call;
-    enum syscall_kind kind = kind_of(look);
     memset(call, 0, sizeof *call);
     reading->is_by_kernel = look->stack_pointer == 0;
     if (reading->is_by_kernel)
         return true;
-    if (kind != SYSCALL_EXECVE && kind != SYSCALL_EXECVEAT)
+    if ((look->flags & (CBP_MACHINE_LOOK_EXECVE | CBP_MACHINE_LOOK_EXECVEAT)) == 0)
         return false;
-    if (kind == SYSCALL_EXECVEAT && ((int) look->arguments[4] & ~EXECVEAT_FLAGS) != 0)
+    if (is_by_descriptor_call(look) && ((int) look->arguments[4] & ~EXECVEAT_FLAGS) != 0)
         return false;
     if (!read_path(reading, look))
         return false;
@@ -115,7 +86,7 @@ bool cbpi_is_same_call(const struct cbpi_call *a, const struct cbpi_call *b)
 static bool read_name(struct cbpi_execution_reading *reading, const struct cbp_machine_look *look,
                       bool *is_by_descriptor)
 {
-    int fd = kind_of(look) == SYSCALL_EXECVEAT ? (int) (int32_t) look->arguments[0] : AT_FDCWD;
+    int fd = is_by_descriptor_call(look) ? (int) (int32_t) look->arguments[0] : AT_FDCWD;
     *is_by_descriptor = false;
     if (!reading->is_by_kernel)
         return cbpd_compose_name(&reading->path, fd, &reading->name, is_by_descriptor);
@@ -167,7 +138,7 @@ static enum resolution follow(struct cbpi_execution_reading *reading, struct cbp
 /* Counts the pointers before NULL. False: it is not among those that the look has read. */
 static bool count_pointers(const struct cbp_machine_look *look, bool is_narrow, size_t *count)
 {
-    size_t all = is_well_aimed(look) ? look->pointers_size / (is_narrow ? 4 : 8) : 0;
+    size_t all = look->pointers_size / (is_narrow ? 4 : 8);
     for (size_t i = 0; i < all; i++) {
         if (cbpd_word_at(look->pointers, i, is_narrow) == 0) {
             *count = i;
@@ -180,7 +151,7 @@ static bool count_pointers(const struct cbp_machine_look *look, bool is_narrow, 
 static bool read_arguments(struct cbpi_execution_reading *reading, const struct cbp_machine_look *look)
 {
     const uint64_t *places = places_of(look);
-    bool is_narrow = has_narrow_pointers(look);
+    bool is_narrow = (look->flags & CBP_MACHINE_LOOK_NARROW) != 0;
     size_t count;
     if (count_pointers(look, is_narrow, &count) &&
         cbpd_read_few_arguments(&reading->lists, look->thread_id, look->pointers, count, is_narrow))

@@ -12,7 +12,7 @@
 
 /* A call of execve is known again by this, as long as the thread does not return from it. */
 struct cbpi_call {
-    uint64_t number, arguments[6], stack_pointer;
+    uint64_t number, arguments[5], stack_pointer;
     struct digest path; /* of the path that it was given */
 };
 

@@ -60,8 +60,6 @@ static bool look_by_program(struct cbpi_looks *looks)
     union bpf_attr attribute;
     memset(&attribute, 0, sizeof attribute);
     attribute.test.prog_fd = (uint32_t) looks->program;
-    looks->memory->execveat[0] = syscall_number_like(WIDE_ARCHITECTURE, 0, SYSCALL_EXECVEAT);
-    looks->memory->execveat[1] = syscall_number_like(NARROW_ARCHITECTURE, 0, SYSCALL_EXECVEAT);
     return syscall(SYS_bpf, BPF_PROG_TEST_RUN, &attribute, sizeof attribute) == 0 &&
            attribute.test.retval == 0 && looks->memory->process_id != 0;
 }
@@ -109,16 +107,20 @@ static bool read_registers(uint32_t thread_id, struct cbp_machine_look *look)
     return false;
 }
 
-/* Says which architecture a call's number is of. The thread is in one that opens a program, and no number of
- * the other architecture's calls for that means a call that does. */
-static enum syscall_kind kind_of(struct cbp_machine_look *look)
+/* Says which call it is. The thread is in one that opens a program, and no number of the other architecture's
+ * calls for that means a call that does. */
+static void judge_call(struct cbp_machine_look *look)
 {
     enum syscall_kind kind = syscall_kind(NARROW_ARCHITECTURE, look->call);
-    if (kind == SYSCALL_EXECVE || kind == SYSCALL_EXECVEAT)
-        look->flags |= CBP_MACHINE_LOOK_32BIT;
-    else
+    bool is_narrow = kind == SYSCALL_EXECVE || kind == SYSCALL_EXECVEAT;
+    if (!is_narrow)
         kind = syscall_kind(WIDE_ARCHITECTURE, look->call);
-    return kind;
+    if (kind == SYSCALL_EXECVE)
+        look->flags |= CBP_MACHINE_LOOK_EXECVE;
+    if (kind == SYSCALL_EXECVEAT)
+        look->flags |= CBP_MACHINE_LOOK_EXECVEAT;
+    if (is_narrow || (look->call & X32_SYSCALL_BIT) != 0)
+        look->flags |= CBP_MACHINE_LOOK_NARROW;
 }
 
 static uint32_t up_to_page_end(uint64_t address, uint32_t size)
@@ -129,7 +131,7 @@ static uint32_t up_to_page_end(uint64_t address, uint32_t size)
 
 static void read_memory(uint32_t thread_id, struct cbp_machine_look *look)
 {
-    const uint64_t *arguments = look->arguments + (look->flags & CBP_MACHINE_LOOK_AT ? 1 : 0);
+    const uint64_t *arguments = look->arguments + (look->flags & CBP_MACHINE_LOOK_EXECVEAT ? 1 : 0);
     uint32_t given_size = up_to_page_end(arguments[0], sizeof look->given);
     uint32_t pointers_size = up_to_page_end(arguments[1], sizeof look->pointers);
     const struct iovec local[] = {{look->given, given_size}, {look->pointers, pointers_size}};
@@ -171,10 +173,8 @@ static bool look_by_proc(struct cbp_machine_look *look)
         return false;
     look->process_id = facts.group;
     look->user_id = facts.user_id;
-    enum syscall_kind kind = kind_of(look);
-    if (kind == SYSCALL_EXECVEAT)
-        look->flags |= CBP_MACHINE_LOOK_AT;
-    if (look->stack_pointer != 0 && (kind == SYSCALL_EXECVE || kind == SYSCALL_EXECVEAT))
+    judge_call(look);
+    if (look->stack_pointer != 0 && look->flags != 0)
         read_memory(look->thread_id, look);
     if (look->descriptor >= 0)
         read_file(look->descriptor, look->thread_id, look);
