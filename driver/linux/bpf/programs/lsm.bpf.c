@@ -140,7 +140,7 @@ static __attribute__((noinline)) int judge(const struct operation *operation, in
 
 INLINE bool read_current_call(struct call *call)
 {
-    return read_call(call, (struct pt_regs *) bpf_task_pt_regs(bpf_get_current_task_btf()));
+    return read_call(call, bpf_task_pt_regs(bpf_get_current_task_btf()));
 }
 
 /* Judges the current call, of which the hook has the target, if it is of the family. */
@@ -270,8 +270,7 @@ int judge_open(uint64_t *arguments)
         aim.operation.target = task_of(pid_of_pidfd(file), ID_OF_THREAD);
     } else if (magic == MAGIC_PROC) {
         aim.operation.target = task_of(pid_of_memory_file(file), ID_OF_THREAD);
-        aim.operation.system_call =
-            (uint32_t) number_of_call((struct pt_regs *) bpf_task_pt_regs(bpf_get_current_task_btf()));
+        aim.operation.system_call = (uint32_t) number_of_call(bpf_task_pt_regs(bpf_get_current_task_btf()));
         read_memory_request(file, &aim.operation);
     }
     return aim.operation.target ? judge(&aim.operation, true) : 0;

@@ -22,7 +22,6 @@
 
 struct seq_file;
 
-static struct task_struct *(*const bpf_get_current_task_btf)(void) = (void *) 158;
 static uint32_t (*const bpf_get_smp_processor_id)(void) = (void *) 8;
 static long (*const bpf_seq_write)(struct seq_file *into, const void *data, uint32_t size) = (void *) 127;
 
