@@ -32,6 +32,7 @@ BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_MAP_DELETE_ELEM, BPF_MAP_GET_NEXT_
 SYS_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
 
 TASK = struct.Struct("=IIIIQQQII")
+DECIDED_VALUE = struct.Struct("=QQ")
 SETTINGS = {
     "is_on": (0, "I"),
     "controller_process_id": (4, "I"),
@@ -291,5 +292,7 @@ class Programs:
 
     def read_process(self, process_id: int) -> list[Record]:
         """All that is told of a process until its end, with the fork that made it."""
-        records = self.read_until(lambda r: r.type == EXIT and r.process_id == process_id and r.flags & LAST > 0)
+        records = self.read_until(
+            lambda r: r.type == EXIT and r.process_id == process_id and r.flags & LAST > 0
+        )
         return [record for record in records if record.process_id == process_id]
