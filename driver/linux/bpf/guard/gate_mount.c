@@ -17,6 +17,10 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#ifndef FOPEN_NOFLUSH
+#define FOPEN_NOFLUSH (1 << 5)
+#endif
+
 #define FILE_NAME "gate"
 #define CALLBACK_TYPE "bpf_task_work_schedule_resume"
 
@@ -69,7 +73,8 @@ static void serve_lookup(int fuse, const struct fuse_in_header *head, const char
 static void serve(int fuse, const struct fuse_in_header *head)
 {
     struct fuse_attr_out attribute = {.attr_valid = FOREVER_S, .attr = attributes(head->nodeid)};
-    struct fuse_open_out open_out = {.open_flags = FOPEN_KEEP_CACHE};
+    /* A close of a copy of the descriptor must ask nothing, because nobody would answer. */
+    struct fuse_open_out open_out = {.open_flags = FOPEN_KEEP_CACHE | FOPEN_NOFLUSH};
     switch (head->opcode) {
     case FUSE_INIT:
         serve_init(fuse, head, (const void *) (head + 1));

@@ -36,6 +36,16 @@ static void write_file(const char *path, const char *text)
     close(file);
 }
 
+/* A reader of the controller's standard error must not wait for the guard's end. */
+static void let_go_of_stderr(void)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null < 0)
+        return;
+    (void) dup2(null, STDERR_FILENO);
+    close(null);
+}
+
 void cbpd_harden(void)
 {
     static const int ignored[] = {SIGINT,  SIGQUIT, SIGHUP,  SIGTERM, SIGPIPE, SIGTSTP,
@@ -50,6 +60,7 @@ void cbpd_harden(void)
         raise_limit(limits[i]);
     for (size_t i = 0; i < sizeof ignored / sizeof ignored[0]; i++)
         sigaction(ignored[i], &ignore, NULL);
+    let_go_of_stderr();
     (void) setsid();
     (void) !chdir("/");
     write_file("/proc/self/oom_score_adj", OOM_SCORE);

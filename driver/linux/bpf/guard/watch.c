@@ -23,8 +23,7 @@ static struct {
     int bell;             /* eventfd, by the main thread's number */
     int own_bell;         /* and by the watcher's */
     int free_number;
-    uint32_t holds;      /* atomic */
-    uint32_t is_running; /* atomic */
+    uint32_t holds; /* atomic */
 } watch = {.bell = -1};
 
 /* Leaves exactly one number free below those that the watcher needs. */
@@ -87,7 +86,6 @@ static void *run(void *unused)
     (void) unused;
     if (unshare(CLONE_FILES) != 0 || !arrange_numbers())
         _exit(1);
-    cbp_store_u32(&watch.is_running, 1);
     for (;;)
         look_once(&expiring);
     return NULL;
@@ -104,8 +102,6 @@ uint32_t cbpd_start_watcher(struct guard *self)
     int error = pthread_create(&thread, NULL, run, NULL);
     if (error != 0)
         return cbpd_refuse_os(self, error, "cannot start the watcher");
-    while (cbp_load_u32(&watch.is_running) == 0)
-        (void) sched_yield();
     return 0;
 }
 
