@@ -42,23 +42,35 @@ extern int bpf_task_work_schedule_signal_impl(struct task_struct *task, struct b
 #define STATE_MASK 0xffull
 #define GENERATION_STEP 0x100ull
 
+struct slot_search {
+    uint32_t start, index;
+    bool is_over;
+};
+
+/* Tries to take one slot, and ends the search with 1. */
+static long try_slot(uint32_t i, struct slot_search *search)
+{
+    uint32_t place = (search->start + i) % CBP_MACHINE_SLOT_COUNT;
+    struct cbp_machine_slot *slot = bpf_map_lookup_elem(&slots, &place);
+    if (!slot)
+        return 1;
+    uint64_t state = *(volatile uint64_t *) &slot->state;
+    uint64_t filling = ((state & ~STATE_MASK) + GENERATION_STEP) | CBP_MACHINE_SLOT_FILLING;
+    search->index = place;
+    search->is_over = (state & STATE_MASK) == CBP_MACHINE_SLOT_FREE &&
+                      __sync_val_compare_and_swap(&slot->state, state, filling) == state;
+    return search->is_over;
+}
+
 /* Gives a slot that nobody else has; NULL: all are taken. *index is its number. */
 INLINE struct cbp_machine_slot *take_slot(uint32_t start, uint32_t *index)
 {
-    for (uint32_t i = 0; i < CBP_MACHINE_SLOT_COUNT; i++) {
-        uint32_t place = (start + i) % CBP_MACHINE_SLOT_COUNT;
-        struct cbp_machine_slot *slot = bpf_map_lookup_elem(&slots, &place);
-        if (!slot)
-            return NULL;
-        uint64_t state = *(volatile uint64_t *) &slot->state;
-        uint64_t filling = ((state & ~STATE_MASK) + GENERATION_STEP) | CBP_MACHINE_SLOT_FILLING;
-        if ((state & STATE_MASK) == CBP_MACHINE_SLOT_FREE &&
-            __sync_val_compare_and_swap(&slot->state, state, filling) == state) {
-            *index = place;
-            return slot;
-        }
-    }
-    return NULL;
+    struct slot_search search = {.start = start};
+    bpf_loop(CBP_MACHINE_SLOT_COUNT, try_slot, &search, 0);
+    if (!search.is_over)
+        return NULL;
+    *index = search.index;
+    return bpf_map_lookup_elem(&slots, index);
 }
 
 /* Reads the page of the slot in the process that has the gate mapped. It ends with an error in any case: with

@@ -58,6 +58,7 @@ static void *(*const bpf_ringbuf_reserve)(void *ring, uint64_t size, uint64_t fl
 static void (*const bpf_ringbuf_submit)(void *data, uint64_t flags) = (void *) 132;
 static void (*const bpf_ringbuf_discard)(void *data, uint64_t flags) = (void *) 133;
 static struct task_struct *(*const bpf_get_current_task_btf)(void) = (void *) 158;
+static long (*const bpf_loop)(uint32_t count, void *callback, void *context, uint64_t flags) = (void *) 181;
 static struct pt_regs *(*const bpf_task_pt_regs)(struct task_struct *task) = (void *) 175;
 static long (*const bpf_copy_from_user_task)(void *into, uint32_t size, const void *from,
                                              struct task_struct *task, uint64_t flags) = (void *) 191;

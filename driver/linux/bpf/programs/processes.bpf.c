@@ -92,20 +92,31 @@ struct execution {
     struct linux_binprm *program;
     struct exec_text *into;
     struct path_buffer *path;
+    uint32_t copy;             /* of the program */
     uint64_t size;             /* of the texts */
     uint64_t begin, remaining; /* of the arguments that have not been told */
 };
+
+/* Writes the path into this copy's buffer and gives its beginning there; 0: there is none. The verifier goes
+ * through a function with numbers for arguments once, and not at each place that calls it. */
+__attribute__((noinline)) uint64_t find_path(uint64_t mount, uint64_t dentry, uint32_t copy)
+{
+    struct path_buffer *buffer = bpf_map_lookup_elem(&paths, &copy);
+    if (!buffer || !write_path(buffer, (struct vfsmount *) mount, (struct dentry *) dentry))
+        return 0;
+    return buffer->begin;
+}
 
 /* Copies a path behind the texts that are there and gives its size. The verifier knows the largest size that
  * they have, so the order of texts stands in the limits. */
 INLINE uint64_t append_path(struct execution *it, struct path *path, uint64_t size_max)
 {
     uint64_t at = it->size;
-    if (!write_path(it->path, READ(path->mnt), READ(path->dentry))) {
+    uint64_t begin = find_path((uint64_t) READ(path->mnt), (uint64_t) READ(path->dentry), it->copy);
+    if (begin == 0) {
         it->into->exec.record.flags |= CBP_MACHINE_FLAG_INCOMPLETE;
         return 0;
     }
-    uint64_t begin = it->path->begin;
     OPAQUE(begin);
     begin &= PATH_SIZE_MAX - 1;
     uint64_t size = PATH_SIZE_MAX - begin;
@@ -226,7 +237,7 @@ INLINE void append_texts(struct execution *it)
 
 INLINE int exec(struct task_struct *task, uint32_t old_thread_id, struct linux_binprm *program, uint32_t copy)
 {
-    struct execution it = {.set = settings_if_on(), .task = task, .program = program};
+    struct execution it = {.set = settings_if_on(), .task = task, .program = program, .copy = copy};
     uint32_t process_id = (uint32_t) task->tgid;
     if (!it.set || is_told(it.set, CBP_MACHINE_EXEC, (uint32_t) task->pid, task->self_exec_id))
         return 0;
