@@ -6,6 +6,7 @@ with close(), and with this process."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import mmap
@@ -15,6 +16,7 @@ import signal
 import stat
 import struct
 import threading
+from collections.abc import Iterator
 from typing import Callable, Optional
 
 FSOPEN, FSCONFIG, FSMOUNT = 430, 431, 432
@@ -47,14 +49,16 @@ class Stop:
 
 
 class GateServer:
-    def __init__(self, slots_descriptor: int, decide: Callable[[Stop], bool]) -> None:
-        """decide says whether the operation goes on; None from it leaves the slot without a verdict."""
+    def __init__(self, slots_descriptor: int, decide: Callable[[Stop], Optional[bool]]) -> None:
+        """decide says whether the operation goes on; None leaves the slot without a verdict."""
         self._slots = mmap.mmap(slots_descriptor, SLOT_COUNT * SLOT_SIZE)
         self._decide = decide
         self.stops: list[Stop] = []
         self._fuse = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
         self._mount = self._make_mount()
         self._wake, self._woken = os.pipe()
+        self._may_read = threading.Event()
+        self._may_read.set()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
         self.process_id, self.address = self._start_process()
@@ -93,6 +97,18 @@ class GateServer:
         os.close(read_end)
         return child, address
 
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Nothing is read meanwhile."""
+        self._may_read.clear()
+        try:
+            yield
+        finally:
+            self.go_on()
+
+    def go_on(self) -> None:
+        self._may_read.set()
+
     def _reply(self, unique: int, error: int, data: bytes = b"") -> None:
         os.write(self._fuse, struct.pack("=IiQ", 16 + len(data), -error, unique) + data)
 
@@ -104,9 +120,12 @@ class GateServer:
 
     def _serve(self) -> None:
         while True:
+            self._may_read.wait()
             ready, _, _ = select.select([self._fuse, self._wake], [], [])
             if self._wake in ready:
                 return
+            if not self._may_read.is_set():
+                continue
             try:
                 request = os.read(self._fuse, 1 << 17)
             except OSError as error:
