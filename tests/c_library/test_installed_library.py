@@ -89,10 +89,14 @@ def test_what_is_installed(installation: Path) -> None:
     assert {name for name in files if name.startswith("include/")} == {
         f"include/cbprocess/{name}" for name in HEADERS
     }
-    programs = {"libexec/cbprocess/cbprocess-ptrace", "libexec/cbprocess/cbprocess-launch"}
+    programs = {f"libexec/cbprocess/cbprocess-{name}" for name in ("ptrace", "launch", "guard")}
     assert programs <= files
     assert all(os.access(installation / name, os.X_OK) for name in programs)
-    rest = files - libraries - programs - {f"include/cbprocess/{name}" for name in HEADERS}
+    # The bpf driver is installed for products from here.
+    objects = {name for name in files if name.endswith(".bpf.o")}
+    driver = {"libexec/cbprocess/cbprocess-driver.version", *objects}
+    assert driver <= files and "libexec/cbprocess/processes.bpf.o" in objects
+    rest = files - libraries - programs - driver - {f"include/cbprocess/{name}" for name in HEADERS}
     assert {name.split("/")[1] for name in rest} == {"cmake", "pkgconfig"}
 
 

@@ -42,19 +42,16 @@ static CBP_THREAD_LOCAL char guard_folder[CBPI_TRUSTED_PATH_SIZE];
 
 /* ---- Capabilities ---- */
 
+/* CAP_SYS_ADMIN, which fanotify and mounts take, includes the two others for the kernel. */
 const char *cbpi_bpf_missing_capability(void)
 {
-    static const struct {
-        unsigned number;
-        const char *name;
-    } needed[] = {{BPF_NUMBER, "CAP_BPF"}, {PERFMON_NUMBER, "CAP_PERFMON"}, {CAP_SYS_ADMIN, "CAP_SYS_ADMIN"}};
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{0, 0, 0}};
-    bool is_known = syscall(SYS_capget, &header, data) == 0;
-    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++)
-        if (!is_known || !(data[needed[i].number / 32].effective & 1u << needed[i].number % 32))
-            return needed[i].name;
-    return NULL;
+    if (syscall(SYS_capget, &header, data) == 0 && data[0].effective & 1u << CAP_SYS_ADMIN)
+        return NULL;
+    if (!(data[1].effective & 1u << (BPF_NUMBER - 32)))
+        return "CAP_BPF";
+    return data[1].effective & 1u << (PERFMON_NUMBER - 32) ? "CAP_SYS_ADMIN" : "CAP_PERFMON";
 }
 
 /* ---- What they have in common ---- */
@@ -79,8 +76,8 @@ static void remove_unused(const struct cbpi_product_records *records, const stru
     DIR *entries = opendir(base->path);
     struct dirent *entry;
     while (entries && (entry = readdir(entries)) != NULL) {
-        bool is_ours = cbpi_product_is_version(entry->d_name) ||
-                       strcmp(entry->d_name, CBPI_DRIVER_FOLDER_INCOMING) == 0;
+        bool is_ours =
+            cbpi_product_is_version(entry->d_name) || strcmp(entry->d_name, CBPI_DRIVER_FOLDER_INCOMING) == 0;
         int size = snprintf(folder, sizeof folder, "%s/%s", base->path, entry->d_name);
         if (is_ours && size < (int) sizeof folder && !cbpi_product_folder_is_used(records, folder))
             cbpi_driver_folder_remove(folder);

@@ -8,7 +8,7 @@
 extern const struct cbpi_installation_ops cbpi_bpf_installation_ops;
 
 /* Names the first of the capabilities CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN that this process has not; NULL:
- * it has all three. */
+ * it has what it takes. */
 const char *cbpi_bpf_missing_capability(void);
 
 /* Says whether "auto" is this driver for that product: it has installed it, and this process has the
