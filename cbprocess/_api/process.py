@@ -193,13 +193,15 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         - ScopeProcFiles (False): whether programs that are started from then on can write no file below
           /proc, not even their own, and read the memory, environment and descriptors of no process outside
           of their tree (inside of it they can); 50 where the kernel cannot do that.
+        - HoldPaths: paths with colons between them; with the bpf driver only executions of files on their file
+          systems are held, else those of all. Other drivers take no notice of it.
         - RecordTo: a file that every event and verdict is recorded in while the filter is active.
         - Script, ReplaySpeed (max), ReplayVerdicts (asked): the script of the simulated driver, max or
           recorded speed, and whether handlers are asked or the recorded verdicts stand; docs/recording.md.
         - BuildInfo, LicenseInfo: to read only.
 
         Errors: 87 for an unknown name or value; 1230 for WorkerInitialStackSize, SerializeEvents, Driver,
-        RecordTo and those for scripts while active, 1131 in a handler; 50 for a driver that is not part of
+        HoldPaths, RecordTo and those for scripts while active, 1131 in a handler; 50 for a driver that is not part of
         this build, and while active for more than the driver can do; 1314 for LoggingEnabled without the
         right to change it."""
         text = as_text(checked_text(configuration_string, "configuration_string"))

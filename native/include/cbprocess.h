@@ -249,6 +249,9 @@ CBP_API uint32_t CBP_CALL cbp_session_set_callbacks(struct cbp_session *session,
  * - RecordTo: path of a file that is written with every event that is delivered and every verdict; ""
  * (default) for none; fixed while active. With any driver. cbp_session_start() creates or empties the file,
  * readable by its owner alone.
+ * - HoldPaths: paths with colons between them, "" (default) for none; fixed while active. The bpf driver holds
+ * only executions of files on the file systems of these paths, and sees the others. Other drivers take no
+ * notice of it.
  *
  * CBP_ERROR_INVALID_PARAMETER for an unknown name or value; where the setting is fixed while active,
  * CBP_ERROR_CONNECTION_ACTIVE then and CBP_ERROR_POSSIBLE_DEADLOCK in a handler; CBP_ERROR_NOT_SUPPORTED for

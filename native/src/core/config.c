@@ -57,6 +57,7 @@ static const struct setting settings_table[] = {
     {"ReplayVerdicts", CHOICE, AT(told.keeps_verdicts), 0, replay_verdicts, true, false},
     {"Script", TEXT, IN_TEXTS(script), 0, NULL, true, false},
     {"RecordTo", TEXT, IN_TEXTS(record_to), 0, NULL, true, false},
+    {"HoldPaths", TEXT, IN_TEXTS(hold_paths), 0, NULL, true, false},
 };
 
 static const struct setting *find_setting(const char *name)
@@ -184,6 +185,7 @@ void cbpi_config_settings(struct cbp_session *session, struct cbpi_session_setti
                              (config->scope_signals ? CBP_SESSION_FLAG_SCOPE_SIGNALS : 0) |
                              (config->scope_proc_files ? CBP_SESSION_FLAG_SCOPE_PROC_FILES : 0);
     settings->script_path = session->texts.script ? session->texts.script : "";
+    settings->hold_paths = session->texts.hold_paths ? session->texts.hold_paths : "";
     settings->script = &session->script;
     cbpi_mutex_unlock(&session->mutex);
 }
@@ -331,14 +333,18 @@ uint32_t cbp_session_set_config(struct cbp_session *session, const char *name, c
 }
 
 /* Reads the settings of other, which may belong to the process that this one was forked from: no thread
- * changes them here then, and none would unlock them. *script is the caller's. */
-static uint32_t read_other(struct cbp_session *other, struct cbpi_config *config, char **script)
+ * changes them here then, and none would unlock them. *script and *hold_paths are the caller's.
+ */
+static uint32_t read_other(struct cbp_session *other, struct cbpi_config *config, char **script,
+                           char **hold_paths)
 {
     bool is_own = other->generation == cbpi_process_generation();
     if (is_own)
         cbpi_mutex_lock(&other->mutex);
     *config = other->config;
     uint32_t error = copy_setting(other->texts.script, script);
+    if (error == 0)
+        error = copy_setting(other->texts.hold_paths, hold_paths);
     if (is_own)
         cbpi_mutex_unlock(&other->mutex);
     return error;
@@ -347,28 +353,33 @@ static uint32_t read_other(struct cbp_session *other, struct cbpi_config *config
 uint32_t cbp_session_copy_config(struct cbp_session *session, struct cbp_session *other)
 {
     struct cbpi_config config;
-    char *script;
+    char *script = NULL, *hold_paths = NULL;
     uint32_t error = cbpi_session_check(session);
     if (error != 0)
         return error;
     if (!other)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "other must not be NULL");
-    error = read_other(other, &config, &script);
-    if (error != 0)
+    error = read_other(other, &config, &script, &hold_paths);
+    if (error != 0) {
+        free(script);
         return error;
+    }
     cbpi_mutex_lock(&session->control);
     cbpi_mutex_lock(&session->mutex);
     if (cbp_load_u32(&session->state) == CBPI_STATE_INACTIVE) {
-        char *before = session->texts.script;
+        const struct cbpi_text_config before = session->texts;
         session->config = config;
         session->texts.script = script;
-        script = before;
+        session->texts.hold_paths = hold_paths;
+        script = before.script;
+        hold_paths = before.hold_paths;
     } else {
         error = cbpi_fail(CBP_ERROR_CONNECTION_ACTIVE, "settings are not copied while the filter is active");
     }
     cbpi_mutex_unlock(&session->mutex);
     cbpi_mutex_unlock(&session->control);
     free(script);
+    free(hold_paths);
     return error;
 }
 

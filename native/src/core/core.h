@@ -49,6 +49,7 @@ struct cbpi_config {
 struct cbpi_text_config {
     char *script;
     char *record_to;
+    char *hold_paths;
 };
 
 struct cbpi_recorder;

@@ -49,6 +49,7 @@ static void free_session(struct cbp_session *session)
     cbpi_rule_list_free(&session->rules);
     free(session->texts.script);
     free(session->texts.record_to);
+    free(session->texts.hold_paths);
     cbpi_script_log_destroy(&session->script);
     cbpi_condition_destroy(&session->condition);
     cbpi_mutex_destroy(&session->control);

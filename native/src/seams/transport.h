@@ -28,6 +28,7 @@ struct cbpi_session_settings {
     uint32_t replay_speed;              /* CBPI_REPLAY_; this and the rest for drivers that play scripts */
     uint32_t keeps_verdicts;            /* a recording's verdicts stand */
     const char *script_path;            /* "" for none; not changed while the transport is open */
+    const char *hold_paths;             /* likewise: the file systems that a driver of a machine holds */
     struct cbpi_script_log *script;     /* what the driver tells about the playing of scripts */
 };
 
