@@ -109,6 +109,13 @@ INLINE void read_arguments(struct call *call, struct pt_regs *registers, bool is
             call->arguments[i] = (uint32_t) call->arguments[i];
 }
 
+/* The verifier knows the registers that a tracepoint gives, so they can be read like this. */
+#if defined(CBP_X86_64)
+#define NUMBER_OF_CALL(registers) ((uint32_t) (registers)->orig_ax)
+#else
+#define NUMBER_OF_CALL(registers) ((uint32_t) (registers)->syscallno)
+#endif
+
 INLINE uint64_t number_of_call(struct pt_regs *registers)
 {
 #if defined(CBP_X86_64)
@@ -118,12 +125,20 @@ INLINE uint64_t number_of_call(struct pt_regs *registers)
 #endif
 }
 
-/* Reads the call if it is one of the list. */
-INLINE bool read_call(struct call *call, struct pt_regs *registers)
+/* Says whether the number means a call of the list in a program of any kind. */
+INLINE bool may_be_listed(uint64_t number)
 {
+    return kind_of_call(number, false) != CALL_OTHER || kind_of_call(number, true) != CALL_OTHER;
+}
+
+/* Reads the call with this number if it is one of the list. Nearly all are not, so that is seen first. */
+INLINE bool read_call(struct call *call, struct pt_regs *registers, uint64_t number)
+{
+    if (!may_be_listed(number))
+        return false;
     bool is_narrow = is_32_bit();
-    call->number = (uint32_t) number_of_call(registers);
-    call->kind = kind_of_call(call->number, is_narrow);
+    call->number = (uint32_t) number;
+    call->kind = kind_of_call(number, is_narrow);
     if (call->kind == CALL_OTHER)
         return false;
     read_arguments(call, registers, is_narrow);

@@ -54,11 +54,12 @@ INLINE bool is_seen(void)
     return !set || is_told(set, key.kind, key.thread_id, key.stamp);
 }
 
-INLINE int at_entry(struct pt_regs *registers)
+INLINE int at_entry(struct pt_regs *registers, uint64_t number)
 {
     struct call call;
     struct aim aim = {.kind = AIM_AT_ONE};
-    if (!read_call(&call, registers) || is_seen() || !read_request(&call, &aim) || aim.kind == AIM_AT_MANY)
+    if (!read_call(&call, registers, number) || !read_request(&call, &aim) || aim.kind == AIM_AT_MANY ||
+        is_seen())
         return 0;
     if (names_by_descriptor(call.kind)) {
         enum id_kind kind = aim.kind == AIM_AT_GROUP ? ID_OF_GROUP : ID_OF_THREAD;
@@ -108,25 +109,25 @@ INLINE bool is_open(uint64_t number, bool is_narrow)
 #endif
 }
 
-INLINE int at_exit(struct pt_regs *registers, int64_t result)
+INLINE int at_exit(uint64_t number, int64_t result)
 {
-    uint64_t number = number_of_call(registers);
-    bool is_narrow = is_32_bit();
-    if (kind_of_call(number, is_narrow) != CALL_OTHER) {
+    bool may_be_open = is_open(number, false) || is_open(number, true);
+    if (may_be_listed(number)) {
         struct cbp_machine_settings *set = settings_if_on();
         struct claim key = claim_of_call();
         if (set && set->has_copies)
             bpf_map_delete_elem(&claims, &key);
-        return 0;
     }
-    return result >= 0 && is_open(number, is_narrow) ? tell_of_open((uint32_t) number, result) : 0;
+    return result >= 0 && may_be_open && is_open(number, is_32_bit())
+               ? tell_of_open((uint32_t) number, result)
+               : 0;
 }
 
 #define PROGRAM(suffix)                                                                                      \
     int enter_call##suffix(uint64_t *arguments) SECTION("tp_btf/sys_enter");                                 \
     int enter_call##suffix(uint64_t *arguments)                                                              \
     {                                                                                                        \
-        return at_entry((struct pt_regs *) arguments[0]);                                                    \
+        return at_entry((struct pt_regs *) arguments[0], (uint32_t) arguments[1]);                           \
     }
 
 PROGRAM()
@@ -137,5 +138,6 @@ PROGRAM(_4)
 int leave_call(uint64_t *arguments) SECTION("tp_btf/sys_exit");
 int leave_call(uint64_t *arguments)
 {
-    return at_exit((struct pt_regs *) arguments[0], (int64_t) arguments[1]);
+    struct pt_regs *registers = (struct pt_regs *) arguments[0];
+    return at_exit(NUMBER_OF_CALL(registers), (int64_t) arguments[1]);
 }

@@ -140,7 +140,8 @@ static __attribute__((noinline)) int judge(const struct operation *operation, in
 
 INLINE bool read_current_call(struct call *call)
 {
-    return read_call(call, bpf_task_pt_regs(bpf_get_current_task_btf()));
+    struct pt_regs *registers = bpf_task_pt_regs(bpf_get_current_task_btf());
+    return read_call(call, registers, number_of_call(registers));
 }
 
 /* Judges the current call, of which the hook has the target, if it is of the family. */
