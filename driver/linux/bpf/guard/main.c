@@ -13,7 +13,7 @@
 
 #include <fcntl.h>
 
-enum { NEWS_ROOM = 4, FIRST_NEWS = 3 };
+enum { NEWS_ROOM = 4, FIRST_NEWS = 4 };
 
 static uint32_t find_controller(void)
 {
@@ -57,11 +57,14 @@ static bool serve_once(struct guard *self)
         {.fd = CBP_GUARD_SOCKET, .events = POLLIN},
         {.fd = self->second, .events = POLLIN},
         {.fd = cbpd_neighbours_descriptor(), .events = POLLIN},
+        {.fd = self->holdings.controller, .events = POLLIN},
     };
     size_t news = cbpd_watch_news(waited + FIRST_NEWS, NEWS_ROOM, &timeout_ms);
     int count = poll(waited, FIRST_NEWS + news, timeout_ms);
     if (count < 0)
         return true;
+    if (waited[3].revents != 0)
+        return false; /* a forked child of it may still have the socket */
     if (waited[1].revents != 0)
         replace_second(self);
     if (waited[2].revents != 0)

@@ -301,9 +301,7 @@ void cbpd_look_at_neighbours(struct guard *self)
 
 void cbpd_leave_neighbours(void)
 {
-    struct register_file all;
-    if (neighbours.own.process_id == 0)
-        return;
+    static struct register_file all;
     int file = open_register(&all, false);
     if (file < 0)
         return;

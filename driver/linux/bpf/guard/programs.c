@@ -284,11 +284,20 @@ static int load_processes(void)
     return error;
 }
 
-static uint32_t find_abilities(const struct guard *self)
+/* Says whether the object can be used here. It is loaded for that: a kernel may refuse programs of a kind that
+ * it offers. */
+static bool can_load(enum object_name name)
+{
+    return has_object(name) && load(name, NULL, 0) == 0;
+}
+
+static uint32_t find_abilities(struct guard *self)
 {
     uint32_t abilities = CBP_GUARD_CAN_OBSERVE;
-    bool has_lsm = cbpd_bpf_lsm_is_active() && has_object(LSM);
-    bool has_gate = self->holdings.gate.fuse >= 0 && self->holdings.slots && has_object(GATE);
+    bool has_lsm = cbpd_bpf_lsm_is_active() && can_load(LSM);
+    bool has_gate = self->holdings.gate.fuse >= 0 && self->holdings.slots && can_load(GATE);
+    if (self->holdings.gate.fuse >= 0 && !has_gate)
+        self->no_gate = "its programs are missing, or this kernel refuses them";
     if (has_lsm)
         abilities |= CBP_GUARD_CAN_SEE_HANDLES | CBP_GUARD_CAN_ENFORCE_HANDLES;
     if (has_object(HANDLES))
@@ -425,8 +434,7 @@ uint32_t cbpd_attach_programs(struct guard *self, uint32_t programs)
     if ((programs & ~all) != 0 || !self->holdings.settings)
         return cbpd_refuse(self, CBP_ERROR_INVALID_PARAMETER, "there are no programs %#x", programs);
     if ((programs & CBP_GUARD_PROGRAM_GATE) && !(self->abilities & CBP_GUARD_CAN_GATE))
-        return cbpd_refuse(self, CBP_ERROR_NOT_SUPPORTED, "there is no gate: %s",
-                           self->no_gate ? self->no_gate : "its programs are missing");
+        return cbpd_refuse(self, CBP_ERROR_NOT_SUPPORTED, "there is no gate: %s", self->no_gate);
     uint32_t result = set_group(self, CBP_GUARD_PROGRAM_PROCESSES, PROCESSES, programs);
     if (result == 0)
         result = set_group(self, CBP_GUARD_PROGRAM_HANDLES, handles_object(self), programs);

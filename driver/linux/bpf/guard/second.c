@@ -67,7 +67,8 @@ static void wait_for_ends(const struct holdings *held, int first)
         if (ends[0].revents == 0 && !has_ended(first, FIRST_LIMIT_MS))
             (void) syscall(SYS_pidfd_send_signal, first, SIGKILL, NULL, 0); /* it is stopped, or stuck */
         cbpd_let_everything_go(held);
-        cbpd_leave_neighbours();
+        (void) has_ended(first, FIRST_LIMIT_MS);
+        cbpd_leave_neighbours(); /* its entry is a dead one's now */
         return;
     }
 }
