@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,6 +50,7 @@ def runs(driver: None, programs: Programs, tmp_path_factory: pytest.TempPathFact
             place.mkdir()
             command = CASES[name](programs, place)
             made[name] = Run(*strace_oracle.trace(command, place / "strace", cwd=place, env=environment))
+        time.sleep(1)  # what has only been observed is told up to a quarter of a second later
         events, words = monitor.stop()
     ours.assert_nothing_lost(events, words)
     return Runs(events, made)

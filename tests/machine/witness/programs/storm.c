@@ -1,5 +1,6 @@
 /* Starts very many processes that end at once: COUNT times CHILD with its number, WIDTH of them at a time, each by
  * vfork and execve. Ends with 0 if the statuses that they end with have the sum that their numbers give. */
+#define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
