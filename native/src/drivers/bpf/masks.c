@@ -130,10 +130,8 @@ static void compute(struct cbpi_machine *machine, struct cbpi_machine_process *p
     task->child_mask = bits_of(machine, child_stances) | (own_bits & (CREATIONS | HOLD(CREATIONS))) | names;
     task->strip_access = stripped_by(policy, stances);
     task->child_strip_access = stripped_by(policy, child_stances);
-    if (process->base.pid == machine->controller_pid) {
+    if (process->base.pid == machine->controller_pid)
         task->mask = bits_of_own(machine, task->mask);
-        task->child_mask &= ~HOLD(CREATIONS);
-    }
 }
 
 /* ---- The map ---- */
