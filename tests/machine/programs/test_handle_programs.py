@@ -44,6 +44,13 @@ libc = ctypes.CDLL(None, use_errno=True)
 def call(*arguments):
     if libc.syscall(*[ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]) < 0:
         raise OSError(ctypes.get_errno(), "")
+def move_memory(number):
+    lines = open(f"/proc/{target}/maps").read().splitlines()
+    place = int(next(line for line in lines if "[stack]" in line).split("-")[0], 16)  # not used yet
+    local = ctypes.create_string_buffer(8)
+    own = (ctypes.c_uint64 * 2)(ctypes.addressof(local), 8)
+    other = (ctypes.c_uint64 * 2)(place, 8)
+    call(number, target, own, 1, other, 1, 0)
 target = int(sys.argv[1])
 sys.stdin.readline()
 try:
@@ -70,10 +77,8 @@ OPERATIONS = {
     "tgkill": Operation("call(234, target, target, 12)", THREAD_TERMINATE, True),
     "tkill": Operation("call(200, target, 12)", THREAD_TERMINATE, True),
     "pidfd_open": Operation("os.pidfd_open(target)", QUERY_LIMITED | SYNCHRONIZE, needs=(6, 9)),
-    "process_vm_readv": Operation("call(310, target, None, 0, None, 0, 0)", VM_READ, is_asked=False),
-    "process_vm_writev": Operation(
-        "call(311, target, None, 0, None, 0, 0)", VM_WRITE | VM_OPERATION, is_asked=False
-    ),
+    "process_vm_readv": Operation("move_memory(310)", VM_READ, is_asked=False),
+    "process_vm_writev": Operation("move_memory(311)", VM_WRITE | VM_OPERATION, is_asked=False),
     "prlimit-get": Operation("resource.prlimit(target, resource.RLIMIT_NOFILE)", QUERY_INFORMATION),
     "prlimit-set": Operation(
         "resource.prlimit(target, resource.RLIMIT_CORE, (0, 0))", SET_QUOTA | QUERY_INFORMATION

@@ -124,6 +124,12 @@ INLINE bool is_told_of(const struct cbp_machine_settings *set, uint32_t process_
     return set->observes_own || !is_own(set, process_id);
 }
 
+/* The kernel's own threads are told, so that every task is known, but no handler hears of them. */
+INLINE bool is_of_kernel(struct task_struct *task)
+{
+    return task->flags & TASK_IS_KERNEL_THREAD;
+}
+
 /* ---- Stops of the gate. The record of a stop and the gate's own program ask these separately. ---- */
 
 /* Helpers of the kernel inside of a process never come to a place where they can wait. */

@@ -51,7 +51,7 @@ INLINE int fork(struct task_struct *task, uint64_t clone_flags)
         mask = enter_process(set, task, &told, creator);
     if (is_start_held(set, task, creator_id, mask))
         told.record.flags |= CBP_MACHINE_FLAG_HELD;
-    TELL(set, told, (mask & EVENT_THREAD_CREATION) && is_told_of(set, creator_id));
+    TELL(set, told, (mask & EVENT_THREAD_CREATION) && is_told_of(set, creator_id) && !is_of_kernel(task));
     return 0;
 }
 
@@ -299,7 +299,7 @@ INLINE int exit(struct task_struct *task)
     bool is_held = is_exit_held(set, task, mask, is_last);
     if (is_held)
         told.record.flags |= CBP_MACHINE_FLAG_HELD;
-    TELL(set, told, (mask & wanted) && is_told_of(set, process_id));
+    TELL(set, told, (mask & wanted) && is_told_of(set, process_id) && !is_of_kernel(task));
     if (is_last && !is_held) /* the gate needs the entry until it opens */
         bpf_map_delete_elem(&tasks, &process_id);
     if (thread_id != process_id && process_id == set->controller_process_id)
