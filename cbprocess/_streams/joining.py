@@ -55,6 +55,10 @@ class Joint:
         self._is_over = False
         self._running = deque(found.values())
 
+    def running(self) -> list[RunningProcess]:
+        """All processes that take() has not given."""
+        return list(self._running)
+
     def take(self) -> RunningProcess | None:
         """The next process; None after the last one."""
         try:

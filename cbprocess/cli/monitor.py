@@ -9,6 +9,7 @@ import sys
 import time
 
 from .._api.process import CBProcess
+from .._streams.joining import Joint
 from .machine import monitoring_product, refuse_elsewhere
 from .output import Output, complain
 from .printer import Printer, configure
@@ -49,11 +50,15 @@ def observe(options: argparse.Namespace, driver: str) -> int:
     process.add_rule(process_id=-1, action="allow")
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
-        if printer.needs_running:
-            for row in running_machine():
-                printer.found_running(*row)
         stack.enter_context(process)
-        process.start_filter(options.timeout)
+        if printer.needs_running:
+            with printer.paused():
+                process.start_filter(options.timeout)
+                printer.joint = Joint(process)
+                for row in running_machine(printer.joint.running()):
+                    printer.found_running(*row)
+        else:
+            process.start_filter(options.timeout)
         while interrupt.number is None and process.active:
             time.sleep(LOOK_S)
         status = 0 if interrupt.number is not None else complain("the filter has stopped")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -26,8 +27,10 @@ from .words import EVENT_NAMES, LIFETIME_NAMES, PROCESS_NAMES, PRODUCT_GUID, THR
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
     from typing import Any
+
+    from .._streams.joining import Joint
 
     # A running process: its id, its parent's, its program and its arguments.
     Running = tuple[int, int, str, list[str]]
@@ -121,7 +124,15 @@ class Printer:
         # An execution may be taken back in another thread than the handlers', and before its event.
         self._lock = threading.Lock()
         self._last_sequence = 0
+        # A snapshot makes some of the first events known.
+        self.joint: Joint | None = None
         self._failed: list[events.CBProcessErrorEventParams] = []
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Lets all events wait to be printed, but not the operations that they tell of."""
+        with self._lock:
+            yield
 
     @property
     def needs_running(self) -> bool:
@@ -133,7 +144,8 @@ class Printer:
 
         def handle(event: events.EventParams) -> None:
             with self._lock:
-                for told in [(name, event)] if choice is None else choice.add(name, event):
+                is_told = self.joint is not None and self.joint.knows(event)
+                for told in [] if is_told else [(name, event)] if choice is None else choice.add(name, event):
                     self._tell(*told)
                 self._last_sequence = event.sequence
                 if self._failed:

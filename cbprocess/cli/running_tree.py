@@ -8,14 +8,14 @@ from ..running import snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from ..running import RunningProcess
 
 
-def running_machine() -> Iterator[tuple[int, int, str, list[str]]]:
-    """All processes, as running_tree() gives them."""
-    found = {process.process_id: process for process in snapshot()}
+def running_machine(processes: Iterable[RunningProcess]) -> Iterator[tuple[int, int, str, list[str]]]:
+    """The processes of a snapshot, as running_tree() gives them."""
+    found = {process.process_id: process for process in processes}
     roots = [
         process_id
         for process_id, process in found.items()
