@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 FIRST_OF_COPIES = (7, 0)
+LEVEL_OF_DETAILS = 2  # of libbpf's messages
 # Which kernels take an object that is not for all; (first, end).
 KERNELS = {
     "gate": ((6, 18), (7, 0)),
@@ -50,6 +51,8 @@ class Libbpf:
         libc = ctypes.CDLL(None)
 
         def note(level: int, text: bytes, arguments: int) -> int:
+            if level >= LEVEL_OF_DETAILS:
+                return 0
             buffer = ctypes.create_string_buffer(1 << 16)
             libc.vsnprintf(buffer, ctypes.c_size_t(len(buffer)), text, ctypes.c_void_p(arguments))
             self.messages.append(buffer.value.decode(errors="replace"))
