@@ -120,6 +120,16 @@ static void begin_with_script(struct seen_arguments *seen, const char *given)
     }
 }
 
+/* Reads the arguments of a process that still runs what the record tells of, if the record has only a part. */
+static void read_cut_arguments(const struct cbp_machine_exec *record, struct text *list,
+                               struct seen_arguments *seen)
+{
+    struct file_identity identity;
+    if (cbpd_read_program_identity(record->record.thread_id, &identity) && identity.inode == record->inode &&
+        read_command_line(record->record.thread_id, list))
+        *seen = (struct seen_arguments){list->bytes, (uint32_t) list->size, true};
+}
+
 void cbpi_execution_of_record(struct cbpi_executions *executions, const struct cbp_machine_exec *record,
                               const char *arguments, uint32_t arguments_size, bool are_arguments_whole,
                               struct cbpi_execution *execution)
@@ -131,6 +141,8 @@ void cbpi_execution_of_record(struct cbpi_executions *executions, const struct c
     struct seen_arguments seen = {arguments, arguments_size, are_arguments_whole};
     struct executable executable = {.tid = place.tid, .is_known = record->path_size > 0};
     bool is_known = read_texts(record, &reading->name, &texts);
+    if (!are_arguments_whole)
+        read_cut_arguments(record, &reading->lists.list, &seen);
     memcpy(executable.file.path, texts.path, sizeof texts.path);
     executable.file.path_size = texts.path_size;
     executable.file.is_deleted = record->link_count == 0;
@@ -141,7 +153,7 @@ void cbpi_execution_of_record(struct cbpi_executions *executions, const struct c
         /* A script that runs already may have removed itself; one that is held has not. */
         bool is_held = (record->record.flags & CBP_MACHINE_FLAG_HELD) != 0;
         is_known = name_script(chain, &texts, &executable) && is_known && !is_held;
-        if (are_arguments_whole)
+        if (seen.is_complete)
             begin_with_script(&seen, reading->name.bytes);
     }
     reading->are_arguments_known = false;
@@ -149,7 +161,7 @@ void cbpi_execution_of_record(struct cbpi_executions *executions, const struct c
     execution->is_vague = !is_known || texts.path_size == 0;
     execution->arguments = seen.bytes;
     execution->arguments_size = seen.size;
-    execution->are_arguments_whole = are_arguments_whole;
+    execution->are_arguments_whole = seen.is_complete;
     execution->user_id = record->record.user_id;
     execution->start_ns = record->record.start_ns;
     execution->device = record->device;

@@ -3,7 +3,6 @@
  * Knows nothing of fanotify. */
 #include "machine.h"
 
-#include "images.h"
 #include "masks.h"
 
 #include <linux/sched.h>
@@ -196,8 +195,7 @@ static void on_fork(struct cbpi_machine *machine, const struct cbp_machine_fork 
 /* An EXEC record has all of this. */
 struct executed {
     const struct cbp_machine_exec *exec;
-    struct cbpi_image_texts texts;
-    const char *arguments;
+    const char *arguments; /* as the program has them */
     uint32_t arguments_size;
     bool are_whole;
 };
@@ -207,19 +205,7 @@ static void read_executed(const struct cbp_machine_exec *exec, struct cbpi_parti
 {
     const char *text = (const char *) (exec + 1);
     *executed = (struct executed){.exec = exec};
-    executed->texts = (struct cbpi_image_texts){
-        .path = text,
-        .path_size = exec->path_size,
-        .given = text + exec->path_size,
-        .given_size = exec->given_size,
-        .folder = text + exec->path_size + exec->given_size,
-        .folder_size = exec->folder_size,
-        .is_script = (exec->record.flags & CBP_MACHINE_FLAG_SCRIPT) != 0,
-        .is_deleted = exec->link_count == 0,
-        .device = exec->device,
-        .inode = exec->inode,
-    };
-    executed->arguments = executed->texts.folder + exec->folder_size;
+    executed->arguments = text + exec->path_size + exec->given_size + exec->folder_size;
     executed->arguments_size = exec->arguments_size;
     executed->are_whole = !(exec->record.flags & CBP_MACHINE_FLAG_INCOMPLETE);
     if (!partial)
@@ -246,8 +232,12 @@ static void tell_execution(struct cbpi_machine *machine, struct cbpi_machine_pro
                            const struct executed *executed, uint32_t flags)
 {
     struct cbpi_matter matter;
+    struct cbpi_execution execution;
     struct cbp_stance old_stances[CBP_SESSION_MAX];
-    struct cbpd_image *image = cbpi_image_of_texts(machine, &executed->texts);
+    cbpi_execution_of_record(machine->executions, executed->exec, executed->arguments,
+                             executed->arguments_size, executed->are_whole, &execution);
+    struct cbpd_image *image =
+        cbpd_make_image(&machine->policy, execution.files, execution.file_count, execution.is_vague);
     bool is_first = !process->base.executed;
     cbpi_matter_begin_creation(machine, process, executed->exec->old_thread_id, &matter);
     change_image(machine, process, executed, image, old_stances);
@@ -257,10 +247,11 @@ static void tell_execution(struct cbpi_machine *machine, struct cbpi_machine_pro
     matter.report.user_id = process->user_id;
     matter.report.thread_id = executed->exec->record.thread_id;
     matter.report.request.subject = cbpd_stances_of(&machine->policy, &process->base);
-    matter.report.arguments = executed->arguments;
-    matter.report.arguments_size = executed->arguments_size;
+    matter.report.arguments = execution.arguments;
+    matter.report.arguments_size = execution.arguments_size;
     cbpd_add_item(&matter.report, CBP_PROC_EVT_PROCESS_CREATION,
-                  flags | (executed->are_whole ? 0 : (uint32_t) CBP_EVENT_FLAG_ARGUMENTS_TRUNCATED));
+                  flags |
+                      (execution.are_arguments_whole ? 0 : (uint32_t) CBP_EVENT_FLAG_ARGUMENTS_TRUNCATED));
     cbpi_matter_add_first_thread(&matter);
     post(machine, &executed->exec->record, CBP_MACHINE_STOP_EXEC, &matter);
 }
