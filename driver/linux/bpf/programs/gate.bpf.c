@@ -122,7 +122,7 @@ INLINE int start(struct task_struct *task, uint64_t clone_flags)
 INLINE bool is_decided(struct task_struct *task)
 {
     struct claim key = {
-        .kind = CLAIM_DECIDED, .thread_id = (uint32_t) task->pid, .stamp = task->self_exec_id};
+        .kind = CLAIM_DECIDED, .thread_id = (uint32_t) task->pid, .stamp = stamp_of_exec(task)};
     return bpf_map_lookup_elem(&claims, &key) != NULL;
 }
 

@@ -88,6 +88,12 @@ INLINE bool is_told(const struct cbp_machine_settings *set, uint32_t kind, uint3
     return set->has_copies && !claim(kind, thread_id, stamp, 0);
 }
 
+/* Gives the stamp of an execution. An id of a task alone comes again. */
+INLINE uint64_t stamp_of_exec(struct task_struct *task)
+{
+    return task->start_boottime + task->self_exec_id;
+}
+
 INLINE bool is_unknown(const struct cbp_machine_task *entry, uint64_t execution_count)
 {
     return (entry->mask & CBP_MACHINE_MASK_NAMES) && entry->execution_count != execution_count;

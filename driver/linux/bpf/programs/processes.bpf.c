@@ -239,7 +239,7 @@ INLINE int exec(struct task_struct *task, uint32_t old_thread_id, struct linux_b
 {
     struct execution it = {.set = settings_if_on(), .task = task, .program = program, .copy = copy};
     uint32_t process_id = (uint32_t) task->tgid;
-    if (!it.set || is_told(it.set, CBP_MACHINE_EXEC, (uint32_t) task->pid, task->self_exec_id))
+    if (!it.set || is_told(it.set, CBP_MACHINE_EXEC, (uint32_t) task->pid, stamp_of_exec(task)))
         return 0;
     it.into = bpf_map_lookup_elem(&exec_texts, &copy);
     it.path = bpf_map_lookup_elem(&paths, &copy);
@@ -262,7 +262,7 @@ INLINE int exec(struct task_struct *task, uint32_t old_thread_id, struct linux_b
     if (is_exec_held(it.set, process_id, mask, is_decided))
         record->flags |= CBP_MACHINE_FLAG_HELD;
     if (is_decided && it.set->gate_process_id)
-        claim(CLAIM_DECIDED, (uint32_t) task->pid, task->self_exec_id, 0);
+        claim(CLAIM_DECIDED, (uint32_t) task->pid, stamp_of_exec(task), 0);
     bool is_wanted = !is_decided && (mask & (EVENT_PROCESS_CREATION | CBP_MACHINE_MASK_UNKNOWN));
     uint64_t size = (sizeof(struct cbp_machine_exec) + it.size + 7) & ~7ull;
     OPAQUE(size);
