@@ -34,7 +34,7 @@ class Serving:
         self.guard = raw_guard.RawGuard(Path(options["native"]), root=Path(options["root"]))
         self.held: list[int] = []
         self.slots: list[int] = []
-        self.reading = True
+        self.reading, self.left = True, 0
         self.guard.limits(timeout_ms=options.get("timeout_ms", 0), silence_ms=options.get("silence_ms", 0))
         # Nobody is held but the children of the given parent.
         self.guard.settings[24:28] = EXEMPT.to_bytes(4, sys.byteorder)
@@ -85,23 +85,24 @@ class Serving:
         response = raw_guard.FAN_DENY if self.options.get("denies") else raw_guard.FAN_ALLOW
         for index in self.held:
             tell(in_time=self.guard.answer_file(index, response))
+        verdict = raw_guard.REFUSED if self.options.get("denies") else raw_guard.ALLOWED
         for slot in self.slots:
-            self.guard.answer_gate(slot)
+            self.guard.answer_gate(slot, verdict)
         self.held.clear()
         self.slots.clear()
 
     def serve(self) -> None:
-        left = self.options.get("reads", 1 << 30)
+        self.left = self.options.get("reads", 1 << 30)
         while True:
-            if left <= 0 or not self.reading:
+            if self.left <= 0 or not self.reading:
                 time.sleep(0.01)
                 continue
             is_ready = self.guard.wait_for_gate if "parent" in self.options else self.guard.wait_for_file
             if not is_ready(0.1) or not self.reading:
                 continue
             try:
-                while left > 0 and self.read_once():
-                    left -= 1
+                while self.left > 0 and self.read_once():
+                    self.left -= 1
                     if self.options.get("answers"):
                         self.answer()
             except OSError as error:
@@ -140,6 +141,11 @@ def main() -> None:
         if command == "answer":
             serving.answer()
             tell(answered=True)
+        elif command == "reads":
+            serving.left = int(rest[0])
+            tell(reads=True)
+        elif command == "left":
+            tell(left=serving.left)
         elif command == "counts":
             tell(counts=serving.guard.counts)
         elif command == "exhaust":

@@ -188,11 +188,16 @@ class RawGuard:
         poll.register(self.fd["gate"], select.POLLIN)
         return bool(poll.poll(timeout_s * 1000))
 
-    def answer_gate(self, slot: int, verdict: int = ALLOWED) -> None:
+    def answer_gate(self, slot: int, verdict: int = ALLOWED) -> bool:
+        """False: the guard has answered."""
         state = self.slot_state(slot)
         unique = struct.unpack_from("=Q", self.slots, slot * SLOT_SIZE + 16)[0]
+        if state & 255 != WAITING:
+            return False
         struct.pack_into("=Q", self.slots, slot * SLOT_SIZE, (state & ~255) | verdict)
-        os.write(self.fd["gate"], struct.pack("=IiQ", 16, -errno.EIO, unique))
+        with contextlib.suppress(FileNotFoundError):
+            os.write(self.fd["gate"], struct.pack("=IiQ", 16, -errno.EIO, unique))
+        return True
 
     def slot_pid(self, slot: int) -> int:
         """The process of the record in the slot's body."""
