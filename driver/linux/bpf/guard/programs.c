@@ -291,11 +291,25 @@ static bool can_load(enum object_name name)
     return has_object(name) && load(name, NULL, 0) == 0;
 }
 
+/* Loads the programs in security hooks: with the gate's part where there is a gate. */
+static bool load_lsm(bool has_gate, bool has_copies)
+{
+    if (!cbpd_bpf_lsm_is_active())
+        return false;
+    if (has_gate) {
+        objects[LSM].file = has_copies ? "lsmgate7.bpf.o" : "lsmgate.bpf.o";
+        if (can_load(LSM))
+            return true;
+        objects[LSM].file = "lsm.bpf.o";
+    }
+    return can_load(LSM);
+}
+
 static uint32_t find_abilities(struct guard *self)
 {
     uint32_t abilities = CBP_GUARD_CAN_OBSERVE;
-    bool has_lsm = cbpd_bpf_lsm_is_active() && can_load(LSM);
     bool has_gate = self->holdings.gate.fuse >= 0 && self->holdings.slots && can_load(GATE);
+    bool has_lsm = load_lsm(has_gate, self->holdings.settings->has_copies != 0);
     if (self->holdings.gate.fuse >= 0 && !has_gate)
         self->no_gate = "its programs are missing, or this kernel refuses them";
     if (has_lsm)
@@ -304,7 +318,7 @@ static uint32_t find_abilities(struct guard *self)
         abilities |= CBP_GUARD_CAN_SEE_HANDLES;
     if (has_gate)
         abilities |= CBP_GUARD_CAN_GATE;
-    if (has_gate && has_lsm)
+    if (has_lsm && strcmp(objects[LSM].file, "lsm.bpf.o") != 0)
         abilities |= CBP_GUARD_CAN_GATE_HANDLES;
     if (self->holdings.groups[GROUP_UPPER] >= 0)
         abilities |= CBP_GUARD_CAN_HOLD_FILES;
