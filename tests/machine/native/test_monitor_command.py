@@ -1,0 +1,302 @@
+"""`cbprocess monitor` as people start it: every process of the machine with its command line, how it ends,
+what it leaves, what it says to those who may not, and the installed driver.
+
+It only looks, at the whole machine. Only in a guest it also refuses."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from machine import own_place
+
+GUID = "{7D1B9A57-6C0E-4E0C-93B2-9C3E5D1E0A11}"
+NOBODY = 65534
+START_LIMIT_S = 60
+GUARD = "cbprocess-guard"
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The tests' own, but the whole machine counts."""
+    kept = {name: value for name, value in os.environ.items() if name != own_place.ONLY_DESCENDANTS}
+    return {**kept, **more}
+
+
+def command(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "cbprocess", *arguments]
+    return subprocess.run(line, capture_output=True, text=True, timeout=100, env=environment(**more))
+
+
+def wait_until(condition: Callable[[], object], limit_s: float, what: str) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not after {limit_s} s: {what}"
+        time.sleep(0.05)
+
+
+class Monitor:
+    """A command that is running, and the file that it prints to."""
+
+    def __init__(self, folder: Path, arguments: tuple[str, ...], more: dict[str, str]) -> None:
+        self.output = folder / "output"
+        self.errors = folder / "errors"
+        line = [sys.executable, "-m", "cbprocess", "monitor", "--json", "-o", str(self.output), *arguments]
+        with open(self.errors, "wb") as errors:
+            self.process = subprocess.Popen(line, stderr=errors, env=environment(**more))
+
+    def events(self) -> list[dict[str, Any]]:
+        text = self.output.read_text() if self.output.exists() else ""
+        return [json.loads(line) for line in text.splitlines(True) if line.endswith("\n")]
+
+    def wait_for(self, mark: str) -> None:
+        wait_until(lambda: mark in self.output.read_text(), 30, f"{mark} in the output")
+
+    def wait_for_start(self, program: str = "/bin/true") -> None:
+        """Executes something until that is told."""
+        marks: list[str] = []
+
+        def is_seen() -> bool:
+            assert self.process.poll() is None, self.errors.read_text()
+            marks.append(run_marked(program))
+            text = self.output.read_text() if self.output.exists() else ""
+            return any(mark in text for mark in marks)
+
+        wait_until(is_seen, START_LIMIT_S, "the monitor sees processes")
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+
+def run_marked(program: str = "/bin/true") -> str:
+    mark = uuid.uuid4().hex
+    subprocess.run([program, mark], check=True)
+    return mark
+
+
+def guards_of(controller: int) -> list[int]:
+    """The guard of that process. It is the only program of its name with this parent."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and (entry / "comm").read_text().strip() == GUARD[:15]:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                if int(fields[1]) == controller:
+                    found.append(int(entry.name))
+    return found
+
+
+def is_there(process_id: int) -> bool:
+    return Path(f"/proc/{process_id}/exe").exists() or Path(f"/proc/{process_id}").exists()
+
+
+Starting = Callable[..., Monitor]
+
+
+@pytest.fixture
+def monitor(tmp_path: Path) -> Iterator[Starting]:
+    """monitor(*arguments, **environment) -> a monitor that sees already what is executed."""
+    started: list[Monitor] = []
+
+    def start(*arguments: str, waits: bool = True, **more: str) -> Monitor:
+        folder = tmp_path / str(len(started))
+        folder.mkdir()
+        made = Monitor(folder, arguments, more)
+        started.append(made)
+        if waits:
+            made.wait_for_start()
+        return made
+
+    yield start
+    for each in started:
+        if each.process.poll() is None:
+            each.process.kill()
+            each.process.wait()
+
+
+def test_every_process_with_its_command_line(monitor: Starting) -> None:
+    watching = monitor()
+    marks = [uuid.uuid4().hex for _ in range(200)]
+    long = "x" * 100_000
+    for number, mark in enumerate(marks):
+        subprocess.run(["/bin/sh", "-c", f"exit {number % 256}", mark, "a b", long[: number * 500]])
+    watching.wait_for(marks[-1])
+    assert watching.stop() == 0
+    assert watching.errors.read_text() == ""
+    events = watching.events()
+    creations = {
+        event["arguments"][3]: event
+        for event in events
+        if event["event"] == "process_creation" and len(event["arguments"]) == 6
+    }
+    assert set(marks) <= set(creations)
+    ends = {event["process_id"]: event for event in events if event["event"] == "process_termination"}
+    for number, mark in enumerate(marks[:-1]):
+        event = creations[mark]
+        wanted = ["/bin/sh", "-c", f"exit {number % 256}", mark, "a b", long[: number * 500]]
+        assert event["arguments"] == wanted
+        assert event["creating_process_id"] == os.getpid()
+        assert ends[event["process_id"]]["exit_status"] == number % 256
+    # Nothing of all that has waited.
+    assert not any(event["held"] for event in events)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_ends_by_signals_and_leaves_nothing(monitor: Starting, number: int) -> None:
+    watching = monitor()
+    guards = guards_of(watching.process.pid)
+    assert watching.stop(number) == 0
+    wait_until(lambda: not any(map(is_there, guards)), 20, "the guard has ended")
+    assert run_marked() not in watching.output.read_text()
+
+
+def test_a_killed_monitor_leaves_nothing(monitor: Starting) -> None:
+    watching = monitor()
+    guards = guards_of(watching.process.pid)
+    watching.process.kill()
+    watching.process.wait()
+    start = time.monotonic()
+    run_marked()
+    assert time.monotonic() - start < 5
+    wait_until(lambda: not any(map(is_there, guards)), 20, "the guard has ended")
+
+
+def test_a_stopped_monitor_holds_nobody(monitor: Starting) -> None:
+    watching = monitor()
+    watching.process.send_signal(signal.SIGSTOP)
+    try:
+        start = time.monotonic()
+        marks = [run_marked() for _ in range(50)]
+        assert time.monotonic() - start < 20
+    finally:
+        watching.process.send_signal(signal.SIGCONT)
+    watching.wait_for(marks[-1])
+    text = watching.output.read_text()
+    assert all(mark in text for mark in marks)
+    assert watching.stop() == 0
+
+
+def test_only_what_was_named_and_its_children(monitor: Starting) -> None:
+    watching = monitor("--name", "env", waits=False)
+    marks: list[str] = []
+
+    def is_seen() -> bool:
+        marks.append(uuid.uuid4().hex)
+        subprocess.run(["/usr/bin/env", "/bin/echo", marks[-1]], stdout=subprocess.DEVNULL, check=True)
+        return any(mark in watching.output.read_text() for mark in marks if watching.output.exists())
+
+    wait_until(is_seen, START_LIMIT_S, "the monitor sees env")
+    other = run_marked()
+    subprocess.run(["/usr/bin/env", "sh", "-c", f"/bin/echo child-{other}"], stdout=subprocess.DEVNULL)
+    watching.wait_for(f"child-{other}")
+    assert watching.stop() == 0
+    hidden = [
+        event
+        for event in watching.events()
+        if event["event"] == "process_creation" and event["arguments"] == ["/bin/true", other]
+    ]
+    assert hidden == []
+
+
+def test_the_summary_has_what_ran_already_and_nothing_twice(monitor: Starting) -> None:
+    with subprocess.Popen(["/bin/sleep", "987654"]) as sleeper:
+        try:
+            watching = monitor("--summary", "--tree")
+            assert watching.stop() == 0
+        finally:
+            sleeper.kill()
+    [summary] = [event for event in watching.events() if event["event"] == "summary"]
+    lines = [row["command_line"] for row in summary["processes"] if row["process_id"] == sleeper.pid]
+    assert lines == ["/bin/sleep 987654"]
+    indexes = [row["index"] for row in summary["processes"]]
+    assert len(indexes) == len(set(indexes))
+
+
+def test_many_short_processes_are_all_there(monitor: Starting) -> None:
+    watching = monitor()
+    script = "i=0; while [ $i -lt 1500 ]; do /bin/true $0-$i; i=$((i+1)); done"
+    mark = uuid.uuid4().hex
+    children = [subprocess.Popen(["/bin/sh", "-c", script, f"{mark}-{number}"]) for number in range(2)]
+    assert [child.wait(100) for child in children] == [0, 0]
+    for number in range(2):
+        watching.wait_for(f"{mark}-{number}-1499")
+    assert watching.stop() == 0 and watching.errors.read_text() == ""
+    seen = [
+        event["arguments"][1]
+        for event in watching.events()
+        if event["event"] == "process_creation" and event["arguments"][0] == "/bin/true"
+    ]
+    wanted = {f"{mark}-{number}-{i}" for number in range(2) for i in range(1500)}
+    assert wanted <= set(seen) and len(seen) == len(set(seen))
+
+
+# ---- Who may, and what is installed ----
+
+
+def test_without_the_capability_it_says_what_is_missing() -> None:
+    without = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]
+    line = [*without, sys.executable, "-m", "cbprocess", "monitor"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, env=environment())
+    assert done.returncode == 125 and "CAP_SYS_ADMIN" in done.stderr and done.stderr.count("\n") == 1
+    assert "(error 1314)" in done.stderr and done.stdout == ""
+
+
+def test_a_product_without_the_driver_is_told_to_install_it() -> None:
+    done = command("monitor", "--product", GUID)
+    assert done.returncode == 125 and "(error 2)" in done.stderr
+    assert "cbprocess install --product" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    made = tmp_path / "root"
+    made.mkdir()
+    return made
+
+
+def test_install_monitor_and_uninstall(root: Path, monitor: Starting) -> None:
+    at = {own_place.TEST_ROOT: str(root)}
+    assert command("status", "--product", GUID, **at).stdout.endswith(f"not installed for {GUID}\n")
+    done = command("install", "--product", GUID, **at)
+    assert done.returncode == 0 and done.stdout.startswith("the bpf driver "), done.stderr
+    assert (root / "usr/lib/cbprocess").is_dir()
+    assert "installed, not loaded" in command("status", "--product", GUID, **at).stdout
+    watching = monitor("--product", GUID, **at)
+    [guard] = guards_of(watching.process.pid) or [0]
+    if guard:
+        assert os.readlink(f"/proc/{guard}/exe").startswith(f"{root}/usr/lib/cbprocess/")
+    assert json.loads(command("status", "--json", "--product", GUID, **at).stdout)["status"] == "running"
+    assert watching.stop() == 0
+    done = command("uninstall", "--product", GUID, **at)
+    assert done.returncode == 0, done.stderr
+    assert not (root / "usr/lib/cbprocess").exists() and not (root / "var/lib/cbprocess").exists()
+
+
+def test_nothing_is_installed_for_the_command_line_itself(root: Path, monitor: Starting) -> None:
+    watching = monitor(**{own_place.TEST_ROOT: str(root)})
+    assert watching.stop() == 0
+    assert not (root / "usr").exists()
+
+
+@pytest.mark.skipif(not own_place.is_guest(), reason="refusing on the whole machine is for guests")
+def test_what_is_denied_is_refused_to_the_whole_machine(monitor: Starting, tmp_path: Path) -> None:
+    program = tmp_path / "denied-program"
+    program.write_bytes(Path("/bin/true").read_bytes())
+    program.chmod(0o755)
+    watching = monitor("--deny", "*/denied-program")
+    with pytest.raises(PermissionError):
+        subprocess.run([program])
+    assert watching.stop() == 0
+    refused = [event for event in watching.events() if event.get("result_code")]
+    assert [event["image_file_name"] for event in refused] == [str(program)]
+    subprocess.run([program], check=True)
