@@ -18,10 +18,10 @@ import cbprocess._binding.library
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROGRAMS = {"cbprocess-ptrace", "cbprocess-launch", "cbprocess-guard"}
-# gate7 is the gate for newer kernels, from one source.
-OBJECTS = {"gate7.bpf.o"} | {
-    f"{path.stem}.o" for path in (ROOT / "driver" / "linux" / "bpf" / "programs").glob("*.bpf.c")
-}
+# One source can be compiled for several kernels.
+OF_KERNELS = {"gate7", "lsmgate", "lsmgate7"}
+SOURCES = (ROOT / "driver" / "linux" / "bpf" / "programs").glob("*.bpf.c")
+OBJECTS = {f"{name}.bpf.o" for name in OF_KERNELS | {path.name.partition(".")[0] for path in SOURCES}}
 NATIVE_FILES = {"libcbprocess.so", "cbprocess-driver.version", *PROGRAMS, *OBJECTS}
 # A wheel may carry libraries for the bpf driver.
 CARRIED = re.compile(r"lib(bpf|elf|z|zstd)\.so\.1|LICENSE\.(libbpf|libelf|zlib|libzstd)")
