@@ -224,12 +224,23 @@ def test_a_duplication(programs: Programs, target: Target) -> None:
     assert values["access"] == DUP_HANDLE
 
 
-def test_a_signal_by_descriptor(programs: Programs, target: Target) -> None:
+@pytest.mark.parametrize("order", ["os.pidfd_open(target)", "os.open(f'/proc/{target}', os.O_RDONLY)"])
+def test_a_signal_by_descriptor(programs: Programs, target: Target, order: str) -> None:
     programs.set_task(target.pid, WANTED)
-    order = "signal.pidfd_send_signal(os.pidfd_open(target), 12)"
-    process_id, code = target.operate(order)
+    process_id, code = target.operate(f"signal.pidfd_send_signal({order}, 12)")
     assert code == 0
     assert [r.handle()["access"] for r in told_by(programs, process_id)][-1] == TERMINATE
+
+
+def test_a_signal_to_a_threads_descriptor(programs: Programs, target: Target) -> None:
+    if records.bpf_table().kernel_version() < (6, 9):
+        pytest.skip("pidfds of threads are younger")
+    programs.set_task(target.pid, WANTED)
+    process_id, code = target.operate("signal.pidfd_send_signal(os.pidfd_open(target, os.O_EXCL), 12)")
+    assert code == 0
+    values = [r.handle() for r in told_by(programs, process_id)]
+    assert [v["target_thread_id"] for v in values] == [target.pid] * 2
+    assert [v["access"] for v in values] == [THREAD_QUERY | SYNCHRONIZE, THREAD_TERMINATE]
 
 
 def test_a_caller_in_another_namespace(programs: Programs, target: Target) -> None:

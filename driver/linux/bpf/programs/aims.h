@@ -178,13 +178,21 @@ INLINE bool names_by_descriptor(enum call_kind kind)
            kind == CALL_PROCESS_MRELEASE;
 }
 
+/* Says whether the pidfd is one of a thread. */
+INLINE bool names_thread(uint64_t descriptor)
+{
+    struct file *file = file_of(descriptor);
+    return file && pid_of_pidfd(file) && (READ(file->f_flags) & PIDFD_THREAD);
+}
+
 /* Reads what such a call asks for. */
 INLINE bool read_descriptor(const struct call *call, struct aim *aim)
 {
     const uint64_t *arguments = call->arguments;
     switch (call->kind) {
     case CALL_PIDFD_SEND_SIGNAL:
-        aim->operation.is_thread = arguments[3] & SIGNAL_TO_THREAD;
+        aim->operation.is_thread =
+            arguments[3] == SIGNAL_TO_THREAD || (arguments[3] == 0 && names_thread(arguments[0]));
         aim->kind = arguments[3] & SIGNAL_TO_GROUP ? AIM_AT_GROUP : AIM_AT_ONE;
         return ask_for_signal(&aim->operation, arguments[1]);
     case CALL_PIDFD_GETFD:

@@ -63,7 +63,9 @@ INLINE int at_entry(struct pt_regs *registers, uint64_t number)
         return 0;
     if (names_by_descriptor(call.kind)) {
         enum id_kind kind = aim.kind == AIM_AT_GROUP ? ID_OF_GROUP : ID_OF_THREAD;
-        aim.operation.target = task_of(pid_of_pidfd(file_of(call.arguments[0])), kind);
+        struct file *file = file_of(call.arguments[0]);
+        bool is_signal = call.kind == CALL_PIDFD_SEND_SIGNAL;
+        aim.operation.target = task_of(is_signal ? pid_of_receiver(file) : pid_of_pidfd(file), kind);
         return tell(&aim.operation);
     }
     if (aim.kind == AIM_AT_GROUP) {

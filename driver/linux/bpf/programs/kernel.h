@@ -145,7 +145,7 @@ struct path {
 struct file {
     struct path f_path;
     struct inode *f_inode;
-    uint32_t f_mode;
+    uint32_t f_mode, f_flags;
     void *private_data;
 };
 

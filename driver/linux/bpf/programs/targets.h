@@ -185,15 +185,25 @@ INLINE struct pid *pid_of_pidfd(struct file *file)
     return magic == MAGIC_ANONYMOUS && has_name(file, "[pidfd]", 7) ? READ(file->private_data) : NULL;
 }
 
-/* Gives the process whose memory a file of /proc is; NULL: it is no such file. */
-INLINE struct pid *pid_of_memory_file(struct file *file)
+/* Gives the process that a file or folder of /proc belongs to; NULL: to none. */
+INLINE struct pid *pid_of_proc_file(struct file *file)
 {
-    if (!file || magic_of(file) != MAGIC_PROC || !has_name(file, "mem", 3))
-        return NULL;
     struct inode *inode = READ(file->f_inode);
     struct proc_inode *outer = NULL;
     outer = (struct proc_inode *) ((char *) inode - __builtin_preserve_field_info(outer->vfs_inode, 0));
     return READ(outer->pid);
+}
+
+/* Gives what a descriptor names for a signal: a pidfd, or the folder of a process in /proc. */
+INLINE struct pid *pid_of_receiver(struct file *file)
+{
+    return file && magic_of(file) == MAGIC_PROC ? pid_of_proc_file(file) : pid_of_pidfd(file);
+}
+
+/* Gives the process whose memory a file of /proc is; NULL: it is no such file. */
+INLINE struct pid *pid_of_memory_file(struct file *file)
+{
+    return file && magic_of(file) == MAGIC_PROC && has_name(file, "mem", 3) ? pid_of_proc_file(file) : NULL;
 }
 
 #endif
