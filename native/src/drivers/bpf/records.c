@@ -176,6 +176,8 @@ static void on_fork(struct cbpi_machine *machine, const struct cbp_machine_fork 
         fork->creator_process_id != 0 ? cbpi_machine_learn(machine, fork->creator_process_id,
                                                            cbpi_machine_ticks(fork->creator_start_ns), 0)
                                       : NULL;
+    if (creator)
+        introduce(machine, creator);
     if (fork->record.process_id == fork->record.thread_id) {
         on_new_process(machine, fork, creator);
         return;
@@ -256,6 +258,29 @@ static void tell_execution(struct cbpi_machine *machine, struct cbpi_machine_pro
     post(machine, &executed->exec->record, CBP_MACHINE_STOP_EXEC, &matter);
 }
 
+static void tell_thread(struct cbpi_machine *machine, struct cbpi_machine_process *process,
+                        const struct cbp_machine_record *record, uint32_t thread_id, uint32_t event)
+{
+    struct cbpi_matter matter;
+    cbpi_matter_begin(machine, process, process, thread_id, thread_id, &matter);
+    matter.happened_ns = record->time_ns;
+    cbpd_add_item(&matter.report, event, 0);
+    cbpi_matter_post(machine, &matter);
+}
+
+/* A thread that is not the first one executes: it ends under its own id and goes on under that of the first
+ * thread, which has ended before. */
+static void tell_renaming(struct cbpi_machine *machine, struct cbpi_machine_process *process,
+                          const struct cbp_machine_exec *exec)
+{
+    const struct cbp_machine_record *record = &exec->record;
+    if (exec->old_thread_id == record->thread_id)
+        return;
+    introduce(machine, process);
+    tell_thread(machine, process, record, exec->old_thread_id, CBP_PROC_EVT_THREAD_TERMINATION);
+    tell_thread(machine, process, record, record->thread_id, CBP_PROC_EVT_THREAD_CREATION);
+}
+
 static void on_exec(struct cbpi_machine *machine, const struct cbp_machine_exec *exec)
 {
     struct executed executed;
@@ -266,6 +291,8 @@ static void on_exec(struct cbpi_machine *machine, const struct cbp_machine_exec 
     read_executed(exec, *partial, &executed);
     enum cbpi_execution_outcome outcome = cbpi_execution_happened(
         machine->executions, exec, executed.arguments, executed.arguments_size, executed.are_whole);
+    if (process)
+        tell_renaming(machine, process, exec);
     if (process && approval && outcome == CBPI_EXECUTION_AS_DECIDED) {
         change_image(machine, process, &executed, cbpd_share_image(approval->image), NULL);
         introduce(machine, process);
@@ -293,8 +320,10 @@ static void on_end(struct cbpi_machine *machine, const struct cbp_machine_exit *
     if (record->thread_id != record->process_id)
         introduce(machine, process);
     cbpi_matter_begin(machine, process, process, 0, record->thread_id, &matter);
-    matter.report.originator_pid = process->creator_pid;
-    matter.report.originator_tid = process->creator_tid;
+    if (record->thread_id == record->process_id) {
+        matter.report.originator_pid = process->creator_pid;
+        matter.report.originator_tid = process->creator_tid;
+    }
     cbpi_matter_add_first_thread(&matter);
     cbpd_add_item(&matter.report, CBP_PROC_EVT_THREAD_TERMINATION, 0);
     if (is_last)
