@@ -86,6 +86,7 @@ class Joint:
         # What waits has not happened yet.
         if event.held or found is None:
             self._created.add(key)
+            self._ended.discard(key)  # it was created and has ended meanwhile: both are told
             return False
         if event.flags & EVENT_FLAG_FORK or event.time_ns < self._begin_ns:
             return True
