@@ -238,6 +238,17 @@ class Programs:
         for loaded in reversed(self.objects):
             loaded.close()
 
+    def reset(self) -> None:
+        """As after loading: a load costs more than most tests."""
+        has_copies = self.setting("has_copies")
+        for key in list(self.tasks.keys()):
+            self.tasks.remove(key)
+        self._settings[:SETTINGS_SIZE] = b"\0" * SETTINGS_SIZE
+        self.set(has_copies=has_copies, is_on=1)
+        for _ in self.ring.read():
+            pass
+        self._chunks.clear()
+
     def set(self, **settings: int) -> None:
         for name, value in settings.items():
             offset, kind = SETTINGS[name]

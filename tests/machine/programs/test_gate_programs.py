@@ -73,6 +73,11 @@ class Gate:
         self.server = GateServer(
             self.programs.objects[0].map_descriptor("slots"), lambda stop: self.decide(stop)
         )
+
+    def begin(self) -> None:
+        self.decide = lambda stop: True
+        self.programs.reset()
+        self.server.stops.clear()
         self.programs.set(
             controller_process_id=os.getpid(),
             gate_address=self.server.address,
@@ -101,13 +106,29 @@ class Gate:
         self.server.close()
 
 
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    opened = Gate()
+@pytest.fixture(scope="module")
+def opened() -> Iterator[Gate]:
+    made = Gate()
     try:
-        yield opened
+        yield made
     finally:
-        opened.close()
+        made.close()
+
+
+@pytest.fixture
+def gate(opened: Gate) -> Gate:
+    opened.begin()
+    return opened
+
+
+@pytest.fixture
+def own_gate() -> Iterator[Gate]:
+    made = Gate()
+    try:
+        made.begin()
+        yield made
+    finally:
+        made.close()
 
 
 def test_starts_executions_and_ends_wait(gate: Gate) -> None:
@@ -197,7 +218,8 @@ def test_a_shut_gate_holds_nothing(gate: Gate) -> None:
     assert not [r for r in gate.programs.read() if r.flags & HELD]
 
 
-def test_the_death_of_the_gates_process_lets_all_go(gate: Gate) -> None:
+def test_the_death_of_the_gates_process_lets_all_go(own_gate: Gate) -> None:
+    gate = own_gate
     os.kill(gate.server.process_id, signal.SIGKILL)
     began = time.monotonic()
     assert gate.run(6, EVENTS) == [7, 0] * 3

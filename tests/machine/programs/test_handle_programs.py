@@ -137,10 +137,16 @@ class Target:
         self.process.stdout.close()
 
 
+@pytest.fixture(scope="module")
+def loaded() -> Iterator[Programs]:
+    with Programs("lsm" if has_lsm() else "handles") as made:
+        yield made
+
+
 @pytest.fixture
-def programs() -> Iterator[Programs]:
-    with Programs("lsm" if has_lsm() else "handles") as loaded:
-        yield loaded
+def programs(loaded: Programs) -> Programs:
+    loaded.reset()
+    return loaded
 
 
 @pytest.fixture
@@ -324,33 +330,56 @@ needs_gate = pytest.mark.skipif(
 
 
 class Asked:
-    """Programs with which a handler decides; decide may be changed."""
+    """Programs with which a handler decides; the verdict may be changed."""
 
     def __init__(self) -> None:
         name = "lsmgate7" if records.bpf_table().kernel_version() >= (7, 0) else "lsmgate"
         self.verdict: Optional[bool] = True
         self.programs = Programs(name)
         self.server = GateServer(self.programs.objects[0].map_descriptor("slots"), self._decide)
-        self.programs.set(gate_address=self.server.address, gate_process_id=self.server.process_id)
-        self.target = Target(self.programs)
+        self.target: Optional[Target] = None
 
     def _decide(self, stop: Stop) -> Optional[bool]:
         return self.verdict
 
-    def close(self) -> None:
-        self.target.end()
+    def begin(self) -> Target:
+        self.programs.reset()
+        self.server.stops.clear()
+        self.programs.set(gate_address=self.server.address, gate_process_id=self.server.process_id)
+        self.target = Target(self.programs)
+        return self.target
+
+    def end(self) -> None:
+        if self.target:
+            self.target.end()
         self.programs.set(gate_process_id=0)
+
+    def close(self) -> None:
         self.programs.__exit__()
         self.server.close()
 
 
-@pytest.fixture
-def asked() -> Iterator[Asked]:
+def target_of(asked: Asked) -> Target:
+    assert asked.target
+    return asked.target
+
+
+@pytest.fixture(scope="module")
+def gate() -> Iterator[Asked]:
     made = Asked()
     try:
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def asked(gate: Asked) -> Iterator[Asked]:
+    gate.begin()
+    try:
+        yield gate
+    finally:
+        gate.end()
 
 
 @needs_gate
@@ -359,8 +388,8 @@ def asked() -> Iterator[Asked]:
 def test_a_handler_decides(asked: Asked, name: str, verdict: Optional[bool]) -> None:
     operation = OPERATIONS[name]
     asked.verdict = verdict
-    asked.programs.set_task(asked.target.pid, WANTED << HOLD_SHIFT | WANTED)
-    process_id, code = asked.target.operate(operation.order)
+    asked.programs.set_task(target_of(asked).pid, WANTED << HOLD_SHIFT | WANTED)
+    process_id, code = target_of(asked).operate(operation.order)
     assert code == (errno.EPERM if verdict is False else 0)
     stops = [Record.of(stop.body) for stop in asked.server.stops if stop.stop == STOP_HANDLE]
     assert [(r.process_id, r.handle()["access"]) for r in stops] == [(process_id, operation.access)]
@@ -369,9 +398,9 @@ def test_a_handler_decides(asked: Asked, name: str, verdict: Optional[bool]) -> 
 
 @needs_gate
 def test_the_caller_waits_and_can_be_killed(asked: Asked) -> None:
-    asked.programs.set_task(asked.target.pid, WANTED << HOLD_SHIFT)
+    asked.programs.set_task(target_of(asked).pid, WANTED << HOLD_SHIFT)
     with asked.server.stopped():
-        actor = asked.target.start("os.kill(target, 12)")
+        actor = target_of(asked).start("os.kill(target, 12)")
         assert actor.stdin
         actor.stdin.write(b"\n")
         actor.stdin.flush()
@@ -386,7 +415,7 @@ def test_the_caller_waits_and_can_be_killed(asked: Asked) -> None:
 @needs_gate
 def test_many_callers_at_once(asked: Asked) -> None:
     """Each of them gets its own verdict."""
-    asked.programs.set_task(asked.target.pid, WANTED << HOLD_SHIFT)
+    asked.programs.set_task(target_of(asked).pid, WANTED << HOLD_SHIFT)
     asked.verdict = False
     code = PRELUDE.replace(
         "    ORDER",
@@ -394,7 +423,7 @@ def test_many_callers_at_once(asked: Asked) -> None:
         "        except PermissionError:\n            pass",
     )
     actors = [
-        subprocess.Popen([sys.executable, "-c", code, str(asked.target.pid)], stdin=subprocess.PIPE)
+        subprocess.Popen([sys.executable, "-c", code, str(target_of(asked).pid)], stdin=subprocess.PIPE)
         for _ in range(4)
     ]
     threads = [threading.Thread(target=actor.communicate, args=(b"\n",)) for actor in actors]

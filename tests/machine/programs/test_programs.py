@@ -44,10 +44,16 @@ TRUE = os.path.realpath("/bin/true")
 WHOLE_SIZE = 256 << 10  # of an argument list, at least
 
 
+@pytest.fixture(scope="module")
+def loaded() -> Iterator[Programs]:
+    with Programs() as made:
+        yield made
+
+
 @pytest.fixture
-def programs() -> Iterator[Programs]:
-    with Programs() as loaded:
-        yield loaded
+def programs(loaded: Programs) -> Programs:
+    loaded.reset()
+    return loaded
 
 
 def run(arguments: list[Any], **more: Any) -> int:
