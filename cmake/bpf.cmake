@@ -26,7 +26,7 @@ endif()
 # cbp_bpf_compiles(VARIABLE COMMAND...) says whether the command makes a BPF object.
 function(cbp_bpf_compiles _variable)
   set(_probe "${CMAKE_BINARY_DIR}/bpf_probe")
-  file(WRITE "${_probe}.c" "int probe(void *context) { return context != (void *) 0; }\n")
+  file(WRITE "${_probe}.c" "#include <stdint.h>\nint probe(uint64_t *context) { return context != (void *) 0; }\n")
   execute_process(COMMAND ${ARGN} ${_bpf_flags} -c "${_probe}.c" -o "${_probe}.o" RESULT_VARIABLE _result
     OUTPUT_QUIET ERROR_QUIET)
   if(_result EQUAL 0)
