@@ -3,7 +3,9 @@ from here."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import compilers
 import live_tools
@@ -29,4 +31,5 @@ def system_path() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> live_tools.Programs:
     compilers.c_compiler()
-    return live_tools.Programs(tmp_path_factory.mktemp("programs"))
+    made = os.environ.get("CBPROCESS_TEST_PROGRAMS")
+    return live_tools.Programs(Path(made) if made else tmp_path_factory.mktemp("programs"))

@@ -198,6 +198,18 @@ def _copy_checkout(root: Path) -> None:
             shutil.copy2(source, target)
 
 
+# Compiled here, because that takes a guest long.
+COMPILE = "import live_tools, pathlib, sys; live_tools.Programs(pathlib.Path(sys.argv[1]))"
+
+
+def _compile_programs(root: Path, python: str) -> None:
+    target = root / "guest" / "programs"
+    target.mkdir()
+    path = os.pathsep.join([str(ROOT / "tests"), str(ROOT / "tests" / "live")])
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run([python, "-c", COMPILE, str(target)], check=True, env=environment, cwd="/")
+
+
 def make_folder(root: Path, python: str) -> str:
     """Fills the folder; returns the version of cbprocess in it."""
     for name in EMPTY:
@@ -213,6 +225,7 @@ def make_folder(root: Path, python: str) -> str:
         (root / name).write_text(text, encoding="utf-8")
     version = _copy_python(root, python)
     _copy_checkout(root)
+    _compile_programs(root, python)
     shutil.copy2(HERE / "inside" / "init", root / "guest" / "init")
     (root / "guest" / "init").chmod(0o755)
     return version

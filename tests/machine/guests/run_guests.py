@@ -3,9 +3,9 @@
     python tests/machine/guests/run_guests.py [--guest NAME]... [--cache FOLDER] [--python PYTHON]
         [--seconds N] [--jobs N] [--order SHELL] [TEST]...
 
-TEST is a path or an option of pytest, from the checkout's root. PYTHON is the one whose cbprocess is tested:
-guests get that package, and Debian's Python runs it. Ends with status 0 if each test has passed in each
-guest.
+TEST is a path from the checkout's root; further options are pytest's. PYTHON is the one whose cbprocess is
+tested: guests get that package, and Debian's Python runs it. Ends with status 0 if each test has passed in
+each guest.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def _order_of(tests: list[str]) -> str:
         "--color=no",
     ]
     line += ["--junitxml=/run/results/junit.xml", "-o", "junit_family=xunit2", *tests]
-    return f"cd /guest/checkout && CBPROCESS_TEST_GUEST=1 {shlex.join(line)}"
+    variables = "CBPROCESS_TEST_GUEST=1 CBPROCESS_TEST_PROGRAMS=/guest/programs"
+    return f"cd /guest/checkout && {variables} {shlex.join(line)}"
 
 
 def _counts(junit: bytes) -> dict[str, int]:
@@ -127,8 +128,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="the most that a guest may take")
     parser.add_argument("--jobs", type=int, default=1, help="guests at the same time")
     parser.add_argument("--order", help="a shell's line to run in place of tests")
-    parser.add_argument("tests", nargs="*", default=list(TESTS), metavar="TEST")
-    options = parser.parse_args()
+    parser.add_argument("tests", nargs="*", metavar="TEST")
+    options, of_pytest = parser.parse_known_args()
     with tempfile.TemporaryDirectory(prefix="cbprocess-guests-") as folder:
         cache = (options.cache or Path(folder)).resolve()
         cache.mkdir(parents=True, exist_ok=True)
@@ -138,7 +139,7 @@ def main() -> int:
         for name in names:
             print(f"== kernel {name}: {kernels.get(MACHINES[name].kernel, cache).package}", flush=True)
         builder = _Builder(cache, options.python)
-        order = options.order or _order_of(options.tests)
+        order = options.order or _order_of([*(options.tests or TESTS), *of_pytest])
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
             running = {name: pool.submit(builder.run, name, order, options.seconds) for name in names}
             failed = [name for name in names if not _say(name, running[name].result())]
