@@ -214,6 +214,7 @@ CBP_ASSERT_SIZE(struct cbp_machine_look, 112 + 128 + 256 + 4096 + 256 + 8);
 #define CBP_MACHINE_LOOK_EXECVEAT 2u /* it is execveat */
 #define CBP_MACHINE_LOOK_NARROW 4u   /* pointers in its lists have 4 bytes */
 #define CBP_MACHINE_LOOK_DELETED 8u  /* the path no longer leads to the file */
+#define CBP_MACHINE_LOOK_SHARED 16u  /* a thread that runs can write to the memory of the waiting one */
 
 /* ---- The gate: slots are the map "slots" (array that can be mapped) --------------------------------------- */
 

@@ -22,6 +22,14 @@ struct pt_regs___stack {
     unsigned long sp;
 };
 
+struct mm_struct___users {
+    struct atomic mm_users;
+};
+
+struct task_struct___vfork {
+    void *vfork_done;
+};
+
 struct fdtable {
     unsigned int max_fds;
     struct file **fd;
@@ -74,6 +82,21 @@ INLINE uint64_t stack_pointer_of(struct pt_regs *registers, bool is_32_bit_call)
     return READ(stack->sp);
 }
 
+/* Says whether anybody else uses the memory. One that waits for its child of vfork does nothing. */
+INLINE bool is_memory_shared(struct task_struct *task)
+{
+    struct mm_struct___users *memory = (void *) READ(task->mm);
+    struct task_struct___vfork *child = (void *) task;
+    struct task_struct *parent = READ(task->real_parent);
+    if (!memory)
+        return false;
+    int user_count = READ(memory->mm_users.counter);
+    struct signal_struct *signal = READ(parent->signal);
+    if (READ(child->vfork_done) && (void *) READ(parent->mm) == memory && READ(signal->nr_threads) == 1)
+        user_count--;
+    return user_count > 1;
+}
+
 /* Reads the call, and of what it is given the beginning. */
 INLINE void read_given(struct task_struct *task, struct cbp_machine_look *look)
 {
@@ -91,6 +114,8 @@ INLINE void read_given(struct task_struct *task, struct cbp_machine_look *look)
         look->flags |= CBP_MACHINE_LOOK_NARROW;
     for (int i = 0; i < CALL_ARGUMENT_COUNT; i++)
         look->arguments[i] = call.arguments[i];
+    if (is_memory_shared(task))
+        look->flags |= CBP_MACHINE_LOOK_SHARED;
     uint64_t given = call.arguments[kind == CALL_EXECVEAT ? 1 : 0];
     uint64_t pointers = call.arguments[kind == CALL_EXECVEAT ? 2 : 1];
     look->given_size = copy_from(task, given, look->given, sizeof look->given);

@@ -277,6 +277,7 @@ static enum cbpi_execution_kind begin(struct cbpi_executions *executions, struct
     execution->start_ns = look->start_ns;
     execution->device = one->device;
     execution->inode = one->inode;
+    execution->is_unsure = (look->flags & CBP_MACHINE_LOOK_SHARED) != 0;
     execution->is_vague = result == CBPI_READING_VAGUE;
     execution->is_changed = goes_on && !is_foreign;
     execution->has_failed_before = one->has_failed_before;

@@ -21,6 +21,7 @@ struct cbpi_execution {
     uint32_t arguments_size;
     bool are_arguments_whole; /* false: the kernel itself executes, or they cannot be read */
     uint64_t device, inode;   /* of the file that will be mapped: for the map "decided" */
+    bool is_unsure;           /* another thread can still change the arguments: leave it out of "decided" */
     bool is_changed;          /* a NEW one in place of one that was decided: its files have been exchanged */
     bool has_failed_before;   /* an execution by this thread was decided and allowed, and did not happen */
 };

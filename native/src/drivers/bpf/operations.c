@@ -194,8 +194,9 @@ static struct cbpi_approval *make_approval(const struct cbpi_execution *executio
         return NULL;
     approval->thread_id = execution->thread_id;
     approval->image = cbpd_share_image(image);
-    approval->device = execution->device;
-    approval->inode = execution->inode;
+    /* No file has these numbers: what may still change is looked at again once it has been executed. */
+    approval->device = execution->is_unsure ? 0 : execution->device;
+    approval->inode = execution->is_unsure ? 0 : execution->inode;
     memcpy(approval->sequences, sequences, sizeof approval->sequences);
     return approval;
 }
