@@ -54,6 +54,9 @@ class Controller:
         self.guard = int(started["guard"])
         self.second = int(started["second"])
         self.guard_fd = os.pidfd_open(self.guard)
+        self.line("holds")
+        self.links = link_ids(self.guard)
+        assert self.links
 
     @property
     def pid(self) -> int:
@@ -210,16 +213,24 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def links() -> set[str]:
-    """What is attached on this machine, by whom, as far as bpftool can tell; nobody else's counts here."""
-    result = subprocess.run(["bpftool", "link", "list"], capture_output=True, text=True, check=False)
-    return set(re.findall(r"pids cbprocess-guard\((\d+)\)", result.stdout))
+def link_ids(pid: int) -> set[int]:
+    """Programs that a process has attached."""
+    found = set()
+    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with contextlib.suppress(OSError):
+            found |= {int(number) for number in re.findall(r"^link_id:\s*(\d+)", path.read_text(), re.M)}
+    return found
 
 
-def _has_marks(pid: int) -> Optional[bool]:
-    with contextlib.suppress(OSError):
-        return any("fanotify" in path.read_text() for path in Path(f"/proc/{pid}/fdinfo").iterdir())
-    return None
+def attached_ids() -> set[int]:
+    """All programs that are attached on this machine, by whom it may be."""
+    result = subprocess.run(["bpftool", "-j", "link", "list"], capture_output=True, check=True)
+    return {link["id"] for link in json.loads(result.stdout)}
+
+
+def has_capability(number: int) -> bool:
+    text = Path("/proc/self/status").read_text()
+    return bool(int(re.findall(r"^CapEff:\s*(\w+)", text, re.M)[0], 16) >> number & 1)
 
 
 def assert_nothing_is_left(controllers: Controllers, place: Path) -> None:
@@ -227,6 +238,6 @@ def assert_nothing_is_left(controllers: Controllers, place: Path) -> None:
     for controller in controllers.all:
         for pid in (controller.guard, controller.second):
             wait_until(lambda pid=pid: not is_alive(pid), 5, f"the guard's process {pid} has ended")  # type: ignore[misc]
-            assert str(pid) not in links()
+        assert not controller.links & attached_ids()
         os.close(controller.guard_fd)
     assert not (place / "run/cbprocess").exists()

@@ -24,7 +24,6 @@ def holds_files(abilities: int) -> None:
 
 def held(controllers: Controllers, program: Path, *, reads: int = STORM // 2, **options: object):  # type: ignore[no-untyped-def]
     controller = controllers.start(reads=reads, **options)
-    controller.line("holds")
     victims = Victims(program, STORM)
     for _ in range(reads):
         controller.line("file")
@@ -36,7 +35,6 @@ def held(controllers: Controllers, program: Path, *, reads: int = STORM // 2, **
 def test_allows_and_refuses(controllers: Controllers, program: Path) -> None:
     for denies, status in ((False, 0), (True, 1)):
         controller = controllers.start(answers=True, denies=denies)
-        controller.line("holds")
         victims = Victims(program, STORM)
         victims.wait(20)
         assert {os.waitstatus_to_exitcode(result) for result in victims.results.values()} == {status}
@@ -114,7 +112,6 @@ def test_handler_asleep_beyond_the_deadline(controllers: Controllers, program: P
 
 def test_controller_without_descriptors(controllers: Controllers, program: Path) -> None:
     controller = controllers.start(answers=True)
-    controller.line("holds")
     controller.ask("exhaust", "exhausted")
     victims = Victims(program, STORM)
     victims.wait(AT_ONCE_S)
@@ -178,7 +175,6 @@ def test_controller_killed_in_a_storm(controllers: Controllers, program: Path) -
     """The kill comes at any moment between two instructions of a reader."""
     for round_number in range(6):
         controller = controllers.start(answers=True)
-        controller.line("holds")
         stop = threading.Event()
         longest = [0.0]
 

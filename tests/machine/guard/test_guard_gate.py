@@ -37,7 +37,6 @@ def held(
     controllers: Controllers, parent: Parent, *, reads: int = STORM // 2, **options: object
 ) -> Controller:
     controller = controllers.start(parent=parent.pid, reads=reads, **options)
-    controller.line("holds")
     children = parent.fork(STORM)
     told = {controller.line("slot")["pid"] for _ in range(reads)}
     assert told <= set(children) and len(told) == reads
@@ -49,7 +48,6 @@ def held(
 def test_allows_and_refuses(controllers: Controllers, parent: Parent) -> None:
     for denies, status in ((False, 0), (True, signal.SIGKILL)):
         controller = controllers.start(parent=parent.pid, answers=True, denies=denies)
-        controller.line("holds")
         parent.fork(STORM)
         _seconds, statuses = parent.wait(20)
         assert statuses == [status] * STORM
@@ -144,7 +142,6 @@ def test_killed_second_process(controllers: Controllers, parent: Parent) -> None
 def test_killed_victims(controllers: Controllers, parent: Parent) -> None:
     """A killed task that nobody has read goes at once; one that is read goes with its answer or deadline."""
     controller = controllers.start(parent=parent.pid, reads=STORM // 2, deadline_ms=3000)
-    controller.line("holds")
     children = parent.fork(STORM)
     for _ in range(STORM // 2):
         controller.line("slot")
@@ -158,7 +155,6 @@ def test_killed_victims(controllers: Controllers, parent: Parent) -> None:
 def test_controller_killed_in_a_storm(controllers: Controllers, parent: Parent) -> None:
     for round_number in range(6):
         controller = controllers.start(parent=parent.pid, answers=True)
-        controller.line("holds")
         parent.fork(4000)
         time.sleep(0.1 + 0.02 * round_number)
         os.kill(controller.pid, signal.SIGKILL)

@@ -166,21 +166,45 @@ static uint32_t replace_marks(struct guard *self, const struct old_marks *old)
     return mark_all(self, marks.group);
 }
 
-uint32_t cbpd_set_marks(struct guard *self, uint32_t which, const char *paths, size_t paths_size)
+/* Makes this what is to be marked, and gives what was. */
+static struct old_marks exchange(const struct old_marks *wanted)
 {
     struct old_marks old = {marks.which, marks.paths, marks.paths_size};
-    if (which != CBP_GUARD_MARKS_NONE && marks.held->groups[GROUP_UPPER] < 0)
-        return cbpd_refuse(self, CBP_ERROR_NOT_SUPPORTED, "the kernel cannot hold executions (fanotify)");
-    char *copy = malloc(paths_size + 1);
-    if (!copy)
-        return cbpd_refuse_os(self, ENOMEM, "cannot keep the paths");
-    memcpy(copy, paths, paths_size);
-    marks.which = which;
-    marks.paths = copy;
-    marks.paths_size = which == CBP_GUARD_MARKS_NONE || which == CBP_GUARD_MARKS_EVERYTHING ? 0 : paths_size;
+    marks.which = wanted->which;
+    marks.paths = wanted->paths;
+    marks.paths_size = wanted->paths_size;
     watch_folders();
     watch_mounts();
+    return old;
+}
+
+/* Goes back to what was marked before, which is marked still. */
+static void take_back(struct guard *self, const struct old_marks *failed)
+{
+    char sentence[SENTENCE_SIZE];
+    memcpy(sentence, self->sentence, sizeof sentence);
+    remove_old(failed);
+    if (cbpd_has_marks())
+        (void) mark_all(self, marks.group);
+    memcpy(self->sentence, sentence, sizeof sentence);
+}
+
+uint32_t cbpd_set_marks(struct guard *self, uint32_t which, const char *paths, size_t paths_size)
+{
+    bool has_paths = which == CBP_GUARD_MARKS_FILES || which == CBP_GUARD_MARKS_FILESYSTEMS;
+    if (which != CBP_GUARD_MARKS_NONE && marks.held->groups[GROUP_UPPER] < 0)
+        return cbpd_refuse(self, CBP_ERROR_NOT_SUPPORTED, "the kernel cannot hold executions (fanotify)");
+    struct old_marks wanted = {which, malloc(paths_size + 1), has_paths ? paths_size : 0};
+    if (!wanted.paths)
+        return cbpd_refuse_os(self, ENOMEM, "cannot keep the paths");
+    memcpy(wanted.paths, paths, paths_size);
+    struct old_marks old = exchange(&wanted);
     uint32_t result = replace_marks(self, &old);
+    if (result != 0) {
+        wanted = exchange(&old);
+        take_back(self, &wanted);
+        old = wanted;
+    }
     free(old.paths);
     return result;
 }
