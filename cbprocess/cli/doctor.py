@@ -62,7 +62,7 @@ def text_lines(reports: list[DriverReport], notes: list[str]) -> list[str]:
             names = capability_names(report)
             lines += table(names)
             lines += [f"  {text}" for name, text in ABILITIES.items() if name in names]
-        if report.name == MACHINE_DRIVER:
+        if report.name == MACHINE_DRIVER and report.runs:
             lines.append(f"  {installation_text()}")
     if notes:
         lines += ["", "this machine:", *(f"  {note}" for note in notes)]

@@ -20,6 +20,8 @@ from typing import Any, Callable
 import pytest
 from machine import own_place
 
+from cbprocess._binding.library import native_folder
+
 GUID = "{7D1B9A57-6C0E-4E0C-93B2-9C3E5D1E0A11}"
 NOBODY = 65534
 START_LIMIT_S = 60
@@ -255,6 +257,25 @@ def test_a_product_without_the_driver_is_told_to_install_it() -> None:
     done = command("monitor", "--product", GUID)
     assert done.returncode == 125 and "(error 2)" in done.stderr
     assert "cbprocess install --product" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_machine_without_libbpf_loses_this_driver_and_nothing_else() -> None:
+    listed = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True).stdout
+    paths = {line.rpartition(" => ")[2] for line in listed.splitlines() if "libbpf.so.1" in line}
+    if not paths or (Path(native_folder()) / "libbpf.so.1").exists():
+        pytest.skip("the guard uses no libbpf of this machine")
+    hidden = " && ".join(f"mount --bind /dev/null $(readlink -f {path})" for path in paths)
+    python = f"{sys.executable} -m cbprocess"
+    line = f"{hidden} && {python} doctor; {python} monitor; {python} run -- true; echo status $?"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", line],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(),
+    )
+    assert "bpf: cannot run\n  this machine has no libbpf.so.1: install" in done.stdout
+    assert "(error 588)" in done.stderr and done.stdout.endswith("status 0\n"), done.stderr
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@
 #include "version.h"
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/capability.h>
@@ -20,6 +21,7 @@
 
 #define LIBRARIES_FOLDER "/usr/lib"
 #define USUAL_NAME "cbprocess"
+#define LIBBPF_NAME "libbpf.so.1"
 
 /* This is nobody's GUID: a filter with it uses the driver that lies beside the library. */
 #define NO_PRODUCT "{00000000-0000-0000-0000-000000000000}"
@@ -342,6 +344,23 @@ bool cbpi_bpf_is_automatic(const char *product_guid)
 const char *cbpi_bpf_guard_folder(void)
 {
     return guard_folder;
+}
+
+/* The guard takes a carried libbpf, or else the system's. */
+const char *cbpi_bpf_missing_file(void)
+{
+    struct cbpi_driver_package package;
+    if (cbpi_driver_package_open(&package, guard_folder) != 0)
+        return cbp_error_detail();
+    bool has_libbpf = faccessat(package.fd, LIBBPF_NAME, F_OK, 0) == 0;
+    cbpi_driver_package_close(&package);
+    void *library = has_libbpf ? NULL : dlopen(LIBBPF_NAME, RTLD_LAZY | RTLD_LOCAL);
+    if (library)
+        dlclose(library);
+    return has_libbpf || library ? NULL
+                                 : "this machine has no " LIBBPF_NAME
+                                   ": install the package libbpf1 (Debian, "
+                                   "Ubuntu) or libbpf (others), or a wheel of cbprocess that carries it";
 }
 
 static uint32_t prepare_own(void)

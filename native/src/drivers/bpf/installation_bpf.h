@@ -15,6 +15,10 @@ const char *cbpi_bpf_missing_capability(void);
  * capabilities. */
 bool cbpi_bpf_is_automatic(const char *product_guid);
 
+/* Says what the driver lacks that prepare() of this thread has found, or the one that came with the library: its
+ * files, or libbpf. The sentence is valid until this thread's next failure; NULL: it lacks nothing. */
+const char *cbpi_bpf_missing_file(void);
+
 /* Gives the folder that the last prepare() of this thread has found, for cbpi_guard_start(). */
 const char *cbpi_bpf_guard_folder(void);
 

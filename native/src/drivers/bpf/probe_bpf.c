@@ -121,7 +121,7 @@ static const char *obstacle(char *room, size_t size)
         return cbpd_proc_obstacle();
     if (!is_first_pid_namespace())
         return "this is not the first PID namespace, which a driver for the whole machine has to run in";
-    return NULL;
+    return cbpi_bpf_missing_file();
 }
 
 static void explain(uint32_t abilities, char *reason, uint64_t size)

@@ -157,14 +157,19 @@ static const struct cbpi_transport_ops transport_ops = {
     .next_failed = next_failed,
 };
 
+static uint32_t obstacle_code(void)
+{
+    if (cbpi_bpf_missing_capability())
+        return CBP_ERROR_PRIVILEGE_NOT_HELD;
+    return cbpi_bpf_missing_file() ? CBP_ERROR_FS_DRIVER_REQUIRED : CBP_ERROR_NOT_SUPPORTED;
+}
+
 static uint32_t open_session(const struct cbpi_session_settings *settings, struct cbpi_transport **transport)
 {
     struct cbpi_machine_session *session;
     char reason[256];
     if (cbpi_bpf_probe(reason, sizeof reason) == 0)
-        return cbpi_fail(cbpi_bpf_missing_capability() ? CBP_ERROR_PRIVILEGE_NOT_HELD
-                                                       : CBP_ERROR_NOT_SUPPORTED,
-                         "the bpf driver cannot run here: %s", reason);
+        return cbpi_fail(obstacle_code(), "the bpf driver cannot run here: %s", reason);
     uint32_t error = cbpi_machine_open(settings, &session);
     if (error != 0)
         return error;
