@@ -28,8 +28,8 @@ static void look(const void *memory, uint32_t slot, struct cbpi_turn_subject *su
 static bool is_expired(const void *memory, uint32_t slot, uint64_t now_ns)
 {
     const struct cbpi_machine_session *session = memory;
-    const struct cbpi_told *told = session->slots[slot];
-    return told->is_late || (told->deadline_ns != 0 && now_ns >= told->deadline_ns);
+    const struct cbpi_told *told = session->slots[slot]; /* NULL: it has been answered, and the turn ends soon */
+    return told && (told->is_late || (told->deadline_ns != 0 && now_ns >= told->deadline_ns));
 }
 
 static const struct cbpi_turn_slots turn_slots = {.look = look, .is_expired = is_expired};
