@@ -131,6 +131,7 @@ class Target:
         return actor
 
     def end(self) -> None:
+        self._programs.tasks.remove(self.pid)  # a strip rule protects it from this test, too
         self.process.kill()
         self.process.wait()
         assert self.process.stdout
