@@ -346,7 +346,11 @@ class Asked:
     def begin(self) -> Target:
         self.programs.reset()
         self.server.stops.clear()
-        self.programs.set(gate_address=self.server.address, gate_process_id=self.server.process_id)
+        self.programs.set(
+            controller_process_id=os.getpid(),
+            gate_address=self.server.address,
+            gate_process_id=self.server.process_id,
+        )
         self.target = Target(self.programs)
         return self.target
 
