@@ -29,7 +29,9 @@ class Installation:
 
     The drivers for process trees (ptrace, debug) and the simulated one need no installation. They are
     running, and have the version of the package; there is nothing to install or to take away. The kernel
-    driver is installed for products: each has its own GUID, and they share one driver."""
+    driver and the bpf driver are installed for products: each has its own GUID, and they share a driver. With
+    the GUID "{00000000-0000-0000-0000-000000000000}" the bpf driver runs from the package itself, and needs
+    no installation."""
 
     __slots__ = ()
 
@@ -59,7 +61,8 @@ class Installation:
         flags: int,
         additional: int | None = None,
     ) -> bool:
-        """Installs or updates this instance's driver. cab_file_name is the driver's package. path_to_install
+        """Installs or updates this instance's driver. cab_file_name is the driver's package; for the bpf
+        driver that is a folder, and "" or None stands for the one in this Python package. path_to_install
         is the folder for it, "" or None for the usual one. flags are INSTALL_ bits. additional is for
         programs that pass a fifth number, and means nothing. True if only a restart of the machine completes
         it.
@@ -69,7 +72,12 @@ class Installation:
         stays. Its errors: 1314 without administrative rights; 2 or 3 if the package or the folder is not
         there; 11 if the package is none, or for another machine; 13 if it is damaged; 577 if its signature is
         missing or does not hold on this machine; 183 if another product has a service of its name; 170 while
-        another program installs it, or a restart has to complete an uninstall()."""
+        another program installs it, or a restart has to complete an uninstall().
+
+        The bpf driver's errors are these, as far as they can be, and 5 for a folder that others than root can
+        change. Its versions lie side by side. A product keeps the older ones until
+        INSTALL_REMOVE_OLD_VERSIONS or UNINSTALL_VERSION_PREVIOUS, and a filter uses the version of its own
+        package, or else the newest."""
         if additional is not None:
             checked_int(additional, "additional", 0, UINT32_MAX)
         return self._change_driver(

@@ -97,9 +97,9 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         - 1292 for another timeout; 1230 if active; 1131 in a handler.
         - 588 if the helper's program or the installed driver is missing or damaged; 575 if the helper or the
           first worker thread does not start.
-        - 2 if this product has not installed the kernel driver, or only a restart completes that; 340 if the
-          driver is older than the library; 183 for a strict_altitude that another driver has; 5 if the
-          caller is no administrator.
+        - 2 if this product has not installed the kernel driver or the bpf driver, or only a restart completes
+          that; 340 if the driver is older than the library; 183 for a strict_altitude that another driver
+          has; 5 if the caller is no administrator.
         - 31 if /proc is not there or belongs to another PID namespace; 1314 if this machine forbids the
           driver (probe_driver tells why).
         - 1450, 4 or 8 where a limit of processes, descriptors or memory is reached.
@@ -182,7 +182,8 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
           /etc/cbprocess/logging, or in the folder that CBPROCESS_CONFIG_DIR names. In force here at once, in
           other programs with their next start_filter().
         - Driver (auto): auto, ptrace, simulated, bpf, debug or kernel. On Windows auto is kernel for an
-          administrator's program, else debug; on Linux it is ptrace.
+          administrator's program, else debug; on Linux it is bpf for a product that has installed it, where
+          this process has CAP_SYS_ADMIN, else ptrace.
         - TimeoutAction (allow): the end of a creation at its deadline, allow or deny.
         - RefuseWith (errno): the way to refuse an execution, errno or kill.
         - ForkIsCreation (False): whether on_process_creation fires for forks, too.
@@ -193,17 +194,17 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         - ScopeProcFiles (False): whether programs that are started from then on can write no file below
           /proc, not even their own, and read the memory, environment and descriptors of no process outside
           of their tree (inside of it they can); 50 where the kernel cannot do that.
-        - HoldPaths: paths with colons between them; with the bpf driver only executions of files on their file
-          systems are held, else those of all. Other drivers take no notice of it.
+        - HoldPaths: paths with colons between them; with the bpf driver only executions of files on their
+          file systems are held, else those of all. Other drivers take no notice of it.
         - RecordTo: a file that every event and verdict is recorded in while the filter is active.
         - Script, ReplaySpeed (max), ReplayVerdicts (asked): the script of the simulated driver, max or
           recorded speed, and whether handlers are asked or the recorded verdicts stand; docs/recording.md.
         - BuildInfo, LicenseInfo: to read only.
 
         Errors: 87 for an unknown name or value; 1230 for WorkerInitialStackSize, SerializeEvents, Driver,
-        HoldPaths, RecordTo and those for scripts while active, 1131 in a handler; 50 for a driver that is not part of
-        this build, and while active for more than the driver can do; 1314 for LoggingEnabled without the
-        right to change it."""
+        HoldPaths, RecordTo and those for scripts while active, 1131 in a handler; 50 for a driver that is not
+        part of this build, and while active for more than the driver can do; 1314 for LoggingEnabled without
+        the right to change it."""
         text = as_text(checked_text(configuration_string, "configuration_string"))
         name, assigned, value = text.partition("=")
         name = name.strip()

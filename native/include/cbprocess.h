@@ -212,7 +212,8 @@ CBP_API uint32_t CBP_CALL cbp_session_set_callbacks(struct cbp_session *session,
  * - WorkerInitialStackSize: bytes, 0 (default) and less than 1 MiB: 1 MiB; at most 1 GiB; fixed while active.
  * - SerializeEvents: 0 or 1 (SERIALIZE_...); fixed while active.
  * - Driver: auto (default), ptrace, bpf, simulated, debug, kernel; fixed while active. On Windows auto is
- *   kernel if the caller is an administrator, else debug; on Linux it is ptrace.
+ *   kernel if the caller is an administrator, else debug; on Linux it is bpf if the session's product has
+ *   installed that and the caller has CAP_SYS_ADMIN, else ptrace.
  * - TimeoutAction: allow (default) or deny, or TIMEOUT_ACTION_ALLOW, TIMEOUT_ACTION_DENY as a number; takes
  * effect at once.
  * - RefuseWith: errno (default) or kill, or REFUSE_WITH_ERRNO, REFUSE_WITH_KILL as a number: how a tree
@@ -271,9 +272,10 @@ CBP_API uint32_t CBP_CALL cbp_session_get_config(struct cbp_session *session, co
  * CBP_ERROR_APP_INIT_FAILURE if the driver's handshake or the first worker failed;
  * CBP_ERROR_FS_DRIVER_REQUIRED if the helper's program, or the installed driver, is missing or damaged;
  * CBP_ERROR_PRIVILEGE_NOT_HELD if no process may be traced here (cbp_driver_probe() tells);
- * CBP_ERROR_POSSIBLE_DEADLOCK in a handler. The kernel driver gives CBP_ERROR_FILE_NOT_FOUND if this product
- * has not installed it, CBP_ERROR_INVALID_KERNEL_INFO_VERSION if it is older than the library,
- * CBP_ERROR_ACCESS_DENIED if the caller is no administrator, and CBP_ERROR_ALREADY_EXISTS if StrictAltitude
+ * CBP_ERROR_POSSIBLE_DEADLOCK in a handler. The kernel driver and the bpf driver give
+ * CBP_ERROR_FILE_NOT_FOUND if this product has not installed them, and CBP_ERROR_INVALID_KERNEL_INFO_VERSION
+ * if they are older than the library; where the caller may not use them, the former gives
+ * CBP_ERROR_ACCESS_DENIED and the latter CBP_ERROR_PRIVILEGE_NOT_HELD. The kernel driver gives CBP_ERROR_ALREADY_EXISTS if StrictAltitude
  * is True and another driver has the altitude. There is also
  * CBP_ERROR_INVALID_PARAMETER without callbacks; CBP_ERROR_NOT_SUPPORTED if the driver cannot do here what a
  * setting or a rule asks for. Where a limit is reached it gives CBP_ERROR_NO_SYSTEM_RESOURCES (processes,
@@ -477,7 +479,12 @@ CBP_API uint32_t CBP_CALL cbp_driver_version(const char *product_guid, const cha
 
 /* These calls install or update a driver from the package at package_path, into target_folder (NULL or "":
  * the usual place), and remove it again; flags are INSTALL_ bits, or UNINSTALL_ bits. *must_reboot is 1 if
- * only a restart of the machine completes it. For a driver that needs no installation nothing is done, the
+ * only a restart of the machine completes it. The kernel driver's package is a .cab file; the bpf driver's is
+ * a folder with its files, and with NULL or "" the one that came with the library. The versions of the bpf
+ * driver lie side by side: a product keeps the old ones until INSTALL_REMOVE_OLD_VERSIONS or
+ * UNINSTALL_VERSION_PREVIOUS, and a filter uses the one of its library, or else the newest. With the GUID
+ * {00000000-0000-0000-0000-000000000000} it needs no installation, and runs from the library's own folder. For
+ * a driver that needs no installation nothing is done, the
  * paths are not looked at and no privilege is needed. Products share a driver; it goes with the last one.
  * After an error everything is as it was. CBP_ERROR_NOT_SUPPORTED for a driver that is not part of this
  * build. Of a driver that is installed: CBP_ERROR_PRIVILEGE_NOT_HELD without administrative rights, before
