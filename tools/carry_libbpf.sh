@@ -10,6 +10,7 @@
 # its own licence, zstd under BSD-3-Clause: they stay libraries of their own, which anybody may replace.
 set -eu
 
+PATH=$PATH:/usr/sbin:/sbin     # ldconfig
 folder=${1:?a folder is missing}
 source=${2:-}
 mkdir -p "$folder"
