@@ -60,7 +60,7 @@ class RunningProcess:
 
     __slots__ = ("_row", "_texts")
 
-    def __init__(self, row: tuple[int, ...], texts: bytes) -> None:
+    def __init__(self, row: tuple[int, ...], texts: str | bytes) -> None:
         self._row = row
         self._texts = texts
 
@@ -108,8 +108,10 @@ class RunningProcess:
     def process_name(self) -> str:
         """The executable's path, or the short name that the system shows where it does not tell the path (a
         kernel thread, another user's process)."""
-        offset = self._row[NAME_OFFSET]
-        return as_text(self._texts[offset : offset + self._row[NAME_SIZE]])
+        row = self._row
+        begin = row[NAME_OFFSET]
+        name = self._texts[begin : begin + row[NAME_SIZE]]
+        return name if isinstance(name, str) else as_text(name)
 
     @property
     def path(self) -> str:
@@ -131,8 +133,13 @@ class RunningProcess:
         """The arguments that the process was started with, or has written in their place since (on Windows
         the command line as one). The list is empty if they were not asked for, and for a process that has
         none."""
-        offset = self._row[ARGUMENTS_OFFSET]
-        return as_text(self._texts[offset : offset + self._row[ARGUMENTS_SIZE]]).split("\0")[:-1]
+        row = self._row
+        size = row[ARGUMENTS_SIZE]
+        if not size:
+            return []
+        begin = row[ARGUMENTS_OFFSET]
+        whole = self._texts[begin : begin + size - 1]
+        return (whole if isinstance(whole, str) else as_text(whole)).split("\0")
 
     @property
     def command_line(self) -> str:
@@ -176,7 +183,9 @@ def running_processes(command_lines: bool = True) -> list[RunningProcess]:
     return snapshot(command_lines)
 
 
-def _processes(records: bytes, record_size: int, texts: bytes) -> list[RunningProcess]:
+def _processes(records: bytes, record_size: int, data: bytes) -> list[RunningProcess]:
     own = struct.calcsize(RECORD)
+    # Parts of plain text are had faster than parts of bytes, which are decoded each.
+    texts = data.decode() if data.isascii() else data
     layout = struct.Struct(f"{RECORD}{record_size - own}x")  # a later library's records may be longer
     return list(map(RunningProcess, layout.iter_unpack(records), repeat(texts)))

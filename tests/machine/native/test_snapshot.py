@@ -56,11 +56,12 @@ def as_both_see(process_id: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def running(arguments: list[Any], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """The process, once it runs its program: Popen() returns while the kernel is still setting it up."""
+    """The process, once it runs its program: Popen() can return while the kernel is still setting it up."""
+    own = Path("/proc/self/cmdline").read_bytes()
     with subprocess.Popen(arguments, **options) as child:
         try:
             shown = Path(f"/proc/{child.pid}/cmdline")
-            wait_until(shown.read_bytes, 20, "the program has its arguments")
+            wait_until(lambda: shown.read_bytes() not in (b"", own), 20, "the program has its arguments")
             yield child
         finally:
             child.kill()

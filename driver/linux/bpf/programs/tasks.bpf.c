@@ -10,6 +10,7 @@
 
 #define IS_EXITING 0x4u /* of task->flags */
 #define IS_WORKQUEUE_WORKER 0x20u
+#define CAPABILITY_SYS_ADMIN (1u << 21)
 #define SHORT_NAME_SIZE 63u /* /proc/PID/stat cuts it there */
 #define TITLE_SIZE_MAX 4096u
 #define ARGUMENTS_SIZE_MAX 28000u
@@ -35,6 +36,19 @@ struct bpf_iter_meta {
 struct bpf_iter__task {
     struct bpf_iter_meta *meta;
     struct task_struct *task;
+};
+
+struct capabilities {
+    char first; /* the kernel's are one number or two, with the lowest bits first */
+};
+
+struct user_namespace {
+    int level;
+};
+
+struct cred___rights {
+    struct capabilities cap_effective;
+    struct user_namespace *user_ns;
 };
 
 struct workqueue_struct {
@@ -83,12 +97,12 @@ struct vm_area_struct {
 /* A program's own memory. Several run at a time, and one may be interrupted by another. */
 struct buffer {
     uint32_t is_used;
+    uint32_t key;  /* its own */
     bool is_gone;  /* the file of the path */
     uint64_t list; /* for which the path was made; 0: none */
     void *mnt, *dentry;
     struct maple_range_64 range;
     struct maple_arange_64 inner;
-    struct path_buffer path;
     uint8_t record[8192 + ARGUMENTS_SIZE_MAX];
 };
 
@@ -99,22 +113,32 @@ struct {
     MAP_TYPE(value, struct buffer);
 } buffers SECTION(".maps");
 
+struct {
+    MAP_NUMBER(type, MAP_ARRAY);
+    MAP_NUMBER(max_entries, BUFFER_COUNT);
+    MAP_TYPE(key, uint32_t);
+    MAP_TYPE(value, struct path_buffer);
+} paths SECTION(".maps");
+
 static struct {
     void *mnt, *dentry;
 } top;
 
 static const uint32_t names_begin = sizeof(struct cbp_machine_listed);
 
-INLINE struct buffer *take_buffer(void)
+/* Gives the key of a buffer that is the caller's now; BUFFER_COUNT: none is free. The verifier goes through a
+ * function with numbers for arguments once, and forgets which of the buffers it was. */
+__attribute__((noinline)) uint32_t take_buffer(uint32_t first)
 {
-    uint32_t first = bpf_get_smp_processor_id();
     for (uint32_t i = 0; i < BUFFER_COUNT; i++) {
         uint32_t key = (first + i) % BUFFER_COUNT;
         struct buffer *buffer = bpf_map_lookup_elem(&buffers, &key);
-        if (buffer && __sync_val_compare_and_swap(&buffer->is_used, 0, 1) == 0)
-            return buffer;
+        if (buffer && __sync_val_compare_and_swap(&buffer->is_used, 0, 1) == 0) {
+            buffer->key = key;
+            return key;
+        }
     }
-    return NULL;
+    return BUFFER_COUNT;
 }
 
 INLINE void give_back(struct buffer *buffer)
@@ -194,15 +218,25 @@ INLINE bool is_reader_at_top(void)
     return false;
 }
 
-/* The file of a program has its place in a folder, or had one and is gone for good: then its path is told
- * nevertheless. Anything else is for /proc to say. */
+/* Writes the path of a file into the buffer with that key. The verifier goes through a function with numbers for
+ * arguments once. */
+__attribute__((noinline)) uint32_t write_file_path(uint64_t mount, uint64_t dentry, uint32_t key)
+{
+    struct path_buffer *path = bpf_map_lookup_elem(&paths, &key);
+    if (!path || !write_path(path, (struct vfsmount *) mount, (struct dentry *) dentry))
+        return 0;
+    return (uint32_t) path->begin;
+}
+
+/* Writes the path of a program's file, and says whether it can be known. The file has its place in a folder, or
+ * had one and is gone for good: then its path is told nevertheless. Anything else is for /proc to say. */
 INLINE bool write_program_path(struct buffer *buffer, struct vfsmount *mnt, struct dentry *dentry)
 {
     struct inode *inode = READ(dentry->d_inode);
     buffer->is_gone = !READ(dentry->d_hash.pprev);
     if (buffer->is_gone && (!inode || READ(inode->i_nlink) != 0))
         return false;
-    return is_reader_at_top() && write_path(&buffer->path, mnt, dentry);
+    return is_reader_at_top() && write_file_path((uint64_t) mnt, (uint64_t) dentry, buffer->key) != 0;
 }
 
 /* Makes the path of the file. The last one is kept: many processes run one program. */
@@ -230,14 +264,18 @@ INLINE uint32_t write_path_name(struct buffer *buffer, struct file *file, uint64
     }
     if (buffer->is_gone)
         *flags |= CBP_MACHINE_LISTED_DELETED;
-    uint64_t begin = buffer->path.begin & (PATH_SIZE_MAX - 1);
+    uint32_t key = buffer->key;
+    struct path_buffer *path = bpf_map_lookup_elem(&paths, &key);
+    if (!path)
+        return 0;
+    uint64_t begin = path->begin;
     OPAQUE(begin);
     begin &= PATH_SIZE_MAX - 1;
     uint32_t size = (uint32_t) (PATH_SIZE_MAX - begin);
     OPAQUE(size);
     if (size > PATH_SIZE_MAX)
         return 0;
-    bpf_probe_read_kernel(&buffer->record[names_begin], size, &buffer->path.text[begin]);
+    bpf_probe_read_kernel(&buffer->record[names_begin], size, &path->text[begin]);
     return size;
 }
 
@@ -287,11 +325,23 @@ INLINE uint64_t step_down(struct buffer *buffer, uint64_t node, uint32_t type, u
     return place < RANGE_COUNT ? (uint64_t) buffer->range.slot[place] : 0;
 }
 
+/* Says whether the process may do anything on this machine: then it need not play tricks. */
+INLINE bool is_administrator(struct task_struct *task)
+{
+    struct cred___rights *cred = (struct cred___rights *) task->real_cred;
+    uint32_t low = 0;
+    bpf_probe_read_kernel(&low, sizeof low, &cred->cap_effective);
+    return (low & CAPABILITY_SYS_ADMIN) && cred->user_ns->level == 0;
+}
+
 /* Says whether a piece of memory of the process is its own and no file's, as far as can be seen: reading what
  * a file system of another user has to provide could take for ever. */
-INLINE bool is_plain_memory(struct buffer *buffer, struct mm_struct *mm, uint64_t begin, uint64_t end)
+__attribute__((noinline)) uint32_t is_plain_memory(uint64_t mm, uint64_t begin, uint64_t end, uint32_t key)
 {
+    struct buffer *buffer = bpf_map_lookup_elem(&buffers, &key);
     struct mm_struct___tree *with_tree = (struct mm_struct___tree *) mm;
+    if (!buffer)
+        return false;
     uint64_t entry = (uint64_t) READ(with_tree->mm_mt.ma_root);
     if ((entry & 3) != 2) /* the root is no node */
         return false;
@@ -341,7 +391,8 @@ INLINE uint32_t write_arguments(struct buffer *buffer, struct task_struct *task,
     uint64_t size = end - begin;
     uint64_t title_size = title_end - begin < TITLE_SIZE_MAX ? title_end - begin : TITLE_SIZE_MAX;
     uint64_t read_size = size < title_size ? title_size : size;
-    if (size > ARGUMENTS_SIZE_MAX || !is_plain_memory(buffer, mm, begin, begin + read_size) ||
+    if (size > ARGUMENTS_SIZE_MAX ||
+        !(is_administrator(task) || is_plain_memory((uint64_t) mm, begin, begin + read_size, buffer->key)) ||
         !read_arguments(buffer, task, name_size, begin, (uint32_t) size))
         return without_arguments(flags);
     uint32_t at = name_size + (uint32_t) size - 1;
@@ -392,7 +443,8 @@ INLINE int list(struct bpf_iter__task *context, bool with_arguments)
     if (!task || task->pid != task->tgid)
         return 0;
     fill(&record, task);
-    struct buffer *buffer = take_buffer();
+    uint32_t key = take_buffer(bpf_get_smp_processor_id());
+    struct buffer *buffer = bpf_map_lookup_elem(&buffers, &key);
     if (!buffer) {
         record.flags |= CBP_MACHINE_LISTED_NO_NAME;
         bpf_seq_write(seq, &record, sizeof record);
