@@ -183,12 +183,14 @@ static struct cbpi_machine_session *make_session(struct cbpi_machine *machine)
     return session;
 }
 
+/* Gives the records that are events. Without its ARGUMENTS an execution is told all the same, and says so. */
 static uint64_t lost_by_programs(const struct cbpi_machine *machine)
 {
+    static const uint32_t types[] = {CBP_MACHINE_FORK, CBP_MACHINE_EXEC, CBP_MACHINE_EXIT,
+                                     CBP_MACHINE_HANDLE};
     uint64_t lost = 0;
-    for (size_t type = 0;
-         type < sizeof machine->guard.settings->lost / sizeof machine->guard.settings->lost[0]; type++)
-        lost += cbp_load_u64(&machine->guard.settings->lost[type]);
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+        lost += cbp_load_u64(&machine->guard.settings->lost[types[i]]);
     return lost;
 }
 
