@@ -47,7 +47,10 @@ class Serving:
         if "parent" in self.options:
             self.guard.request(raw_guard.PROGRAMS, raw_guard.PROCESSES | raw_guard.GATE)
             self.guard.set_mask(self.options["parent"], 0, HOLD_THREAD_CREATION)
-        elif self.options.get("marks", True):
+        elif self.options.get("everything"):
+            assert os.environ["CBPROCESS_TEST_GUEST"] == "1"
+            self.guard.marks(raw_guard.EVERYTHING)
+        else:
             self.guard.marks(raw_guard.FILESYSTEMS, Path(self.options["place"]))
         tell(holds=True)
 

@@ -35,7 +35,7 @@ def is_asked(controller: Controller, key: str) -> None:
 
 def is_not_asked(controller: Controller, key: str) -> None:
     controller.ask("reads 1", "reads")
-    time.sleep(0.3)
+    time.sleep(0.15)
     assert controller.ask("left", "left")["left"] == 1, f"the lower one has told {key}"
     controller.ask("reads 0", "reads")
 

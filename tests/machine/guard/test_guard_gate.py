@@ -153,9 +153,9 @@ def test_killed_victims(controllers: Controllers, parent: Parent) -> None:
 
 
 def test_controller_killed_in_a_storm(controllers: Controllers, parent: Parent) -> None:
-    for round_number in range(6):
+    for round_number in range(4):
         controller = controllers.start(parent=parent.pid, answers=True)
-        parent.fork(4000)
+        parent.fork(1000)
         time.sleep(0.1 + 0.02 * round_number)
         os.kill(controller.pid, signal.SIGKILL)
         assert set(parent.wait(20)[1]) == {0}

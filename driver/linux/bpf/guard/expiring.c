@@ -126,11 +126,10 @@ static void expire_slots(struct expiring *self, uint64_t now_ns, bool silent)
 }
 
 /* Reads executions in place of a controller that does not, and allows them. */
-static void read_unread(struct expiring *self, uint64_t now_ns, bool silent)
+static void read_unread(struct expiring *self, uint64_t now_ns, bool silent, uint64_t read_count)
 {
     struct cbp_machine_shared *shared = self->held->shared;
     struct pollfd groups[GROUP_COUNT];
-    uint64_t read_count = cbp_load_u64(&shared->read_count);
     uint64_t timeout_ns = cbp_load_u32(&shared->timeout_ms) * CBP_NS_PER_MS;
     bool helps = silent || cbp_load_u32(&shared->needs_reading) != 0;
     for (int i = 0; i < GROUP_COUNT; i++)
@@ -155,9 +154,11 @@ void cbpd_expire(struct expiring *self, uint64_t now_ns)
     const struct holdings *held = self->held;
     bool silent = is_silent(held->shared, now_ns);
     if (held->groups[GROUP_UPPER] >= 0) {
-        if (self->any_open || silent || cbp_load_u64(&held->shared->read_count) != self->seen_read_count)
+        /* The count is read before the table, and raised after an entry was filled, so none is passed over. */
+        uint64_t read_count = cbp_load_u64(&held->shared->read_count);
+        if (self->any_open || silent || read_count != self->seen_read_count)
             expire_files(self, now_ns, silent);
-        read_unread(self, now_ns, silent);
+        read_unread(self, now_ns, silent, read_count);
         /* It may have stopped after it had read an event, before it wrote that down. */
         if (silent && !self->was_silent)
             cbpd_let_all_numbers_go(held);

@@ -3,6 +3,8 @@
  * from one to the other: they are in both for a moment, and never in none. */
 #include "guard.h"
 
+#include "cbp_atomic.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -17,15 +19,18 @@
 
 #define MOUNTS_PATH "/proc/self/mountinfo"
 
-enum { NAMESPACES_MS = 1000 /* until mounts of other mount namespaces are looked for again */ };
+/* Mounts of other mount namespaces are looked for again after this time, or later if a look takes long: it asks
+ * each process. */
+enum { ROUND_MS = 1000, ROUND_SHARE = 100 };
 
 static struct {
     struct holdings *held;
     uint32_t which; /* CBP_GUARD_MARKS_ */
     char *paths;    /* each with its NUL */
     size_t paths_size;
-    int group;   /* which of the two has the marks */
-    int mounts;  /* it has news when something is mounted here; -1: not needed */
+    int group;  /* which of the two has the marks */
+    int mounts; /* it has news when something is mounted here; -1: not needed */
+    uint64_t next_round_ns;
     int folders; /* inotify: it has news when a marked file may have been replaced */
 } marks = {.mounts = -1, .folders = -1};
 
@@ -84,17 +89,27 @@ static uint32_t mark_paths(struct guard *self, int group)
     return 0;
 }
 
-static uint32_t mark_all(struct guard *self, int group)
+static uint32_t mark_everything(struct guard *self, int group, bool all_namespaces)
 {
-    int descriptor = marks.held->groups[group];
-    if (marks.which != CBP_GUARD_MARKS_EVERYTHING)
-        return mark_paths(self, descriptor);
-    struct mount_round round = {.group = descriptor};
+    struct mount_round round = {.group = group, .all_namespaces = all_namespaces};
+    uint64_t began_ns = cbpd_now_ns();
     cbpd_mark_mounts(&round);
-    __atomic_store_n(&marks.held->shared->marks_lost, round.lost_count, __ATOMIC_SEQ_CST);
+    if (all_namespaces) {
+        uint64_t now_ns = cbpd_now_ns(), pause_ns = (now_ns - began_ns) * ROUND_SHARE;
+        marks.next_round_ns =
+            now_ns + (pause_ns > ROUND_MS * CBP_NS_PER_MS ? pause_ns : ROUND_MS * CBP_NS_PER_MS);
+        cbp_store_u64(&marks.held->shared->marks_lost, round.lost_count);
+    }
     if (round.marked_count == 0)
         return cbpd_refuse(self, CBP_ERROR_GEN_FAILURE, "no file system can be marked");
     return 0;
+}
+
+static uint32_t mark_all(struct guard *self, int group)
+{
+    int descriptor = marks.held->groups[group];
+    return marks.which == CBP_GUARD_MARKS_EVERYTHING ? mark_everything(self, descriptor, true)
+                                                     : mark_paths(self, descriptor);
 }
 
 static void stop_watching(int *descriptor)
@@ -214,8 +229,10 @@ void cbpd_mark_news(struct guard *self)
     char ignored[4096];
     while (marks.folders >= 0 && read(marks.folders, ignored, sizeof ignored) > 0)
         continue;
-    if (cbpd_has_marks())
-        (void) mark_all(self, marks.group);
+    if (marks.which == CBP_GUARD_MARKS_EVERYTHING)
+        (void) mark_everything(self, marks.held->groups[marks.group], cbpd_now_ns() >= marks.next_round_ns);
+    else if (cbpd_has_marks())
+        (void) mark_paths(self, marks.held->groups[marks.group]);
 }
 
 void cbpd_move_marks(struct guard *self, int group)
@@ -237,6 +254,11 @@ size_t cbpd_watch_news(struct pollfd *descriptors, size_t room, int *timeout_ms)
     if (room < count)
         return 0;
     memcpy(descriptors, watched, sizeof watched);
-    *timeout_ms = marks.which == CBP_GUARD_MARKS_EVERYTHING ? NAMESPACES_MS : -1;
+    *timeout_ms = -1;
+    if (marks.which == CBP_GUARD_MARKS_EVERYTHING) {
+        uint64_t now_ns = cbpd_now_ns();
+        *timeout_ms =
+            now_ns >= marks.next_round_ns ? 0 : (int) ((marks.next_round_ns - now_ns) / CBP_NS_PER_MS + 1);
+    }
     return count;
 }

@@ -93,9 +93,10 @@ void cbpd_flush_marks(int group);
 /* mounts.c: which file systems there are. */
 struct mount_round {
     int group;
+    bool all_namespaces;
     uint32_t marked_count, lost_count;
 };
-void cbpd_mark_mounts(struct mount_round *round); /* of this mount namespace, and of all others */
+void cbpd_mark_mounts(struct mount_round *round); /* of this mount namespace, or of all */
 #define FILE_EVENTS FAN_OPEN_EXEC_PERM
 
 /* gate_mount.c */

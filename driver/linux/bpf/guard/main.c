@@ -46,7 +46,9 @@ static void replace_second(struct guard *self)
 {
     close(self->second);
     self->second = -1;
-    (void) cbpd_start_second(self);
+    self->second_process_id = 0;
+    if (cbpd_start_second(self) != 0)
+        cbpd_publish_second(self); /* the gate is shut from now on */
 }
 
 /* Waits for the controller's next request, and does what else has become necessary. False: it is done. */

@@ -210,7 +210,8 @@ void cbpd_mark_mounts(struct mount_round *round)
 {
     struct numbers marked = {NULL, 0, 0}, lost = {NULL, 0, 0};
     mark_namespace(round, "", "/proc/self/mountinfo", &marked, &lost);
-    mark_other_namespaces(round, &marked, &lost);
+    if (round->all_namespaces)
+        mark_other_namespaces(round, &marked, &lost);
     round->marked_count = (uint32_t) marked.count;
     for (size_t i = 0; i < lost.count; i++)
         round->lost_count += add_number(&marked, lost.all[i]);

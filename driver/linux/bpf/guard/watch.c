@@ -16,7 +16,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { TICK_MS = 50, OWN_NUMBERS = 512 };
+enum { TICK_MS = 50 };
+enum { OTHERS_MAX = 4096 /* more descriptors the guard never has */ };
 
 static struct {
     struct holdings held; /* with the watcher's numbers */
@@ -26,12 +27,20 @@ static struct {
     uint32_t holds; /* atomic */
 } watch = {.bell = -1};
 
+static bool is_kept(int *const *kept, size_t count, int number)
+{
+    for (size_t i = 0; i < count; i++)
+        if (*kept[i] == number)
+            return true;
+    return false;
+}
+
 /* Leaves exactly one number free below those that the watcher needs. */
 static bool arrange_numbers(void)
 {
     struct holdings *held = &watch.held;
-    const int first_own = watch.free_number < OWN_NUMBERS ? OWN_NUMBERS : watch.free_number + 1;
-    int null = open("/dev/null", O_RDONLY | O_CLOEXEC), last_own = first_own;
+    const int free_number = watch.free_number;
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     int *const kept[] = {&held->groups[GROUP_UPPER],
                          &held->groups[GROUP_LOWER],
                          &held->gate.fuse,
@@ -39,22 +48,31 @@ static bool arrange_numbers(void)
                          &held->controller,
                          &watch.own_bell,
                          &null};
-    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++) {
-        if (*kept[i] < 0)
-            continue;
-        *kept[i] = last_own = fcntl(*kept[i], F_DUPFD_CLOEXEC, last_own);
-        if (last_own++ < 0)
+    const size_t count = sizeof kept / sizeof kept[0];
+    for (size_t i = 0; i < count; i++)
+        if (*kept[i] >= 0 && (*kept[i] = fcntl(*kept[i], F_DUPFD_CLOEXEC, free_number + 1)) < 0)
             return false;
-    }
-    for (int number = 0; number < watch.free_number; number++)
+    for (int number = 0; number < free_number; number++)
         if (dup2(null, number) < 0)
             return false;
-    /* The first copies may have stood among the guard's own descriptors, so the rest goes by number. */
-    for (int number = watch.free_number; number < first_own; number++)
-        close(number);
-    for (int number = last_own; number < last_own + OWN_NUMBERS; number++)
-        close(number);
+    for (int number = free_number; number < free_number + OTHERS_MAX; number++)
+        if (!is_kept(kept, count, number))
+            close(number);
     return true;
+}
+
+__attribute__((noreturn)) static void leave(const struct holdings *held)
+{
+    cbpd_let_everything_go(held);
+    cbpd_leave_neighbours();
+    _exit(0); /* the kernel detaches the programs */
+}
+
+/* Somebody has ended the gate's connection: the gate would be open without a word. The guard's end is told. */
+static bool is_gate_broken(const struct holdings *held)
+{
+    struct pollfd device = {.fd = held->gate.fuse};
+    return held->gate.fuse >= 0 && poll(&device, 1, 0) > 0 && (device.revents & POLLERR) != 0;
 }
 
 static void look_once(struct expiring *expiring)
@@ -67,11 +85,8 @@ static void look_once(struct expiring *expiring)
                               {.fd = reads ? held->groups[GROUP_UPPER] : -1, .events = POLLIN},
                               {.fd = reads ? held->groups[GROUP_LOWER] : -1, .events = POLLIN}};
     (void) poll(waited, sizeof waited / sizeof waited[0], holds ? TICK_MS : -1);
-    if (waited[0].revents != 0) {
-        cbpd_let_everything_go(held);
-        cbpd_leave_neighbours();
-        _exit(0); /* the kernel detaches the programs */
-    }
+    if (waited[0].revents != 0 || (holds && is_gate_broken(held)))
+        leave(held);
     if (waited[1].revents != 0) {
         uint64_t count;
         (void) !read(watch.own_bell, &count, sizeof count);

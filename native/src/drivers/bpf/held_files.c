@@ -77,12 +77,11 @@ static bool take(struct cbpi_guard *guard, uint32_t group, const struct fanotify
 {
     struct cbp_machine_shared *shared = guard->shared;
     uint32_t held;
-    bool found = find_free(shared, &held);
-    (void) cbp_add_u64(&shared->read_count, 1);
-    if (!found) {
+    if (!find_free(shared, &held)) {
         respond(guard, group, metadata->fd, false);
         close(metadata->fd);
         (void) cbp_add_u64(&shared->let_go, 1);
+        (void) cbp_add_u64(&shared->read_count, 1);
         return false;
     }
     struct cbp_machine_held *entry = &shared->held[held];
@@ -91,6 +90,7 @@ static bool take(struct cbpi_guard *guard, uint32_t group, const struct fanotify
     entry->timeout_refuses = 0;
     cbp_store_u64(&entry->deadline_ns, deadline_ns);
     cbp_store_u32(&entry->state, CBP_MACHINE_HELD_OPEN);
+    (void) cbp_add_u64(&shared->read_count, 1); /* the guard looks at the table when this has changed */
     *event = (struct cbpi_file_event){
         .held = held, .descriptor = metadata->fd, .thread_id = (uint32_t) metadata->pid};
     return true;
