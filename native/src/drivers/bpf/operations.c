@@ -269,8 +269,9 @@ static void decide_about_file(struct cbpi_machine *machine, const struct cbpi_fi
 /* Says whether the thread's process is exempt, without asking more than its id. */
 static bool is_of_exempt(const struct cbpi_machine *machine, uint32_t thread_id)
 {
-    uint32_t process_id = cbpi_execution_process_of(thread_id);
-    const struct cbpi_machine_process *process = cbpi_machine_find(machine, process_id);
+    const struct cbpi_machine_process *process = cbpi_machine_find(machine, thread_id);
+    if (!process) /* it is not its process's first thread */
+        process = cbpi_machine_find(machine, cbpi_execution_process_of(thread_id));
     return process ? process->is_exempt : machine->only_descendants;
 }
 
