@@ -468,6 +468,6 @@ void cbpd_detach_all(struct guard *self)
     if (self->holdings.settings)
         cbp_store_u32(&self->holdings.settings->is_on, 0);
     for (int i = 0; i < OBJECT_COUNT; i++)
-        detach(i);
+        detach((enum object_name) i);
     self->programs = 0;
 }

@@ -92,7 +92,7 @@ static void serve_hello(struct guard *self, const struct cbp_guard_request *requ
         return;
     }
     for (int i = 0; i < CBP_GUARD_FD_COUNT; i++)
-        descriptors[i] = cbpd_program_descriptor(i);
+        descriptors[i] = cbpd_program_descriptor((enum cbp_guard_descriptor) i);
     descriptors[CBP_GUARD_FD_SHARED] = self->shared_memory;
     descriptors[CBP_GUARD_FD_GATE] = self->holdings.gate.fuse;
     descriptors[CBP_GUARD_FD_UPPER] = self->holdings.groups[GROUP_UPPER];

@@ -15,6 +15,8 @@ struct cbpi_guard {
     struct cbp_machine_shared *shared;
     struct cbp_machine_settings *settings; /* this and the slots are memory of BPF maps */
     struct cbp_machine_slot *slots;
+    uint64_t room_known_ns; /* held_files.c: until then there are descriptors enough to read */
+    int busy_number;        /* if an event has one above this, it looks again at once */
 };
 
 /* Starts the guard that lies in that folder and loads the programs that lie beside it. Nothing is attached

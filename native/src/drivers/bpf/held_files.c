@@ -6,21 +6,25 @@
 #include "cbp_atomic.h"
 #include "cbp_time.h"
 #include "cbprocess.h"
+#include "platform.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <sys/fanotify.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* So many numbers must be free before an event is read: the kernel refuses an execution whose file it cannot
  * open for its reader, and other threads of this process take numbers meanwhile. */
+#define ROOM_KNOWN_NS CBP_NS_PER_MS
 enum { HEAD_ROOM = 4, EXPIRING_LIMIT_MS = 1000, EXPIRING_STEP_MS = 1 };
 
 static const int group_descriptors[] = {CBP_GUARD_FD_UPPER, CBP_GUARD_FD_LOWER};
 enum { GROUP_COUNT = sizeof group_descriptors / sizeof group_descriptors[0] };
 
-static bool has_head_room(int any)
+static bool probe_head_room(int any)
 {
     int copies[HEAD_ROOM], count = 0;
     while (count < HEAD_ROOM) {
@@ -32,6 +36,25 @@ static bool has_head_room(int any)
     for (int i = 0; i < count; i++)
         close(copies[i]);
     return count == HEAD_ROOM;
+}
+
+/* Looks only now and then, because it takes as many system calls as all the rest: numbers that were free a
+ * moment ago are taken by a program that opens hundreds of files within a millisecond, and no other. */
+static bool has_head_room(struct cbpi_guard *guard)
+{
+    struct rlimit limit;
+    uint64_t now_ns = cbpi_now_ns();
+    bool lacks = cbp_load_u32(&guard->shared->needs_reading) != 0;
+    if (!lacks && now_ns < guard->room_known_ns)
+        return true;
+    bool has_room = probe_head_room(guard->descriptors[CBP_GUARD_FD_UPPER]);
+    if (lacks == has_room)
+        cbp_store_u32(&guard->shared->needs_reading, !has_room);
+    guard->room_known_ns = has_room ? now_ns + ROOM_KNOWN_NS : 0;
+    guard->busy_number = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < INT_MAX
+                             ? (int) limit.rlim_cur / 2
+                             : INT_MAX;
+    return has_room;
 }
 
 static void respond(const struct cbpi_guard *guard, uint32_t group, int descriptor, bool refuses)
@@ -96,28 +119,18 @@ static bool take(struct cbpi_guard *guard, uint32_t group, const struct fanotify
     return true;
 }
 
-static bool is_any_readable(const struct cbpi_guard *guard)
-{
-    struct pollfd groups[GROUP_COUNT];
-    for (int i = 0; i < GROUP_COUNT; i++)
-        groups[i] = (struct pollfd){.fd = guard->descriptors[group_descriptors[i]], .events = POLLIN};
-    return poll(groups, GROUP_COUNT, 0) > 0;
-}
-
 bool cbpi_held_file_read(struct cbpi_guard *guard, uint64_t deadline_ns, struct cbpi_file_event *event)
 {
-    struct cbp_machine_shared *shared = guard->shared;
     struct fanotify_event_metadata metadata;
-    bool lacks_room = cbp_load_u32(&shared->needs_reading) != 0;
-    if (guard->descriptors[CBP_GUARD_FD_UPPER] < 0 || (!lacks_room && !is_any_readable(guard)))
+    if (guard->descriptors[CBP_GUARD_FD_UPPER] < 0 || !has_head_room(guard))
         return false;
-    bool has_room = has_head_room(guard->descriptors[CBP_GUARD_FD_UPPER]);
-    if (lacks_room == has_room)
-        cbp_store_u32(&shared->needs_reading, !has_room);
-    for (uint32_t group = 0; has_room && group < GROUP_COUNT; group++)
-        while (read_group(guard, group, &metadata))
+    for (uint32_t group = 0; group < GROUP_COUNT; group++)
+        while (read_group(guard, group, &metadata)) {
+            if (metadata.fd > guard->busy_number)
+                guard->room_known_ns = 0;
             if (take(guard, group, &metadata, deadline_ns, event))
                 return true;
+        }
     return false;
 }
 
