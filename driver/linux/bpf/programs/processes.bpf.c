@@ -208,13 +208,13 @@ INLINE void fill_exec(struct execution *it, uint32_t old_thread_id)
 {
     struct cbp_machine_exec *exec = &it->into->exec;
     struct file *file = it->program->file;
-    struct inode *inode = READ(file->f_inode);
-    struct super_block *super = READ(inode->i_sb);
+    struct inode *inode = file->f_inode;
+    struct super_block *super = inode->i_sb;
     fill_record(&exec->record, CBP_MACHINE_EXEC, 0, it->task);
-    exec->device = device_of(READ(super->s_dev));
-    exec->inode = READ(inode->i_ino);
+    exec->device = device_of(super->s_dev);
+    exec->inode = inode->i_ino;
     exec->file_change_ns = change_time_of(inode);
-    exec->link_count = READ(inode->i_nlink);
+    exec->link_count = inode->i_nlink;
     exec->old_thread_id = old_thread_id;
     exec->execution_count = it->task->self_exec_id;
     if (it->program->interp != it->program->filename)
