@@ -20,6 +20,7 @@ from peers import nobody
 from table import Row
 from tree import (
     EVENTS_ALL_FOUR,
+    EVENTS_CREATION,
     EVENTS_NONE,
     EVENTS_THREAD,
     HELD,
@@ -28,7 +29,6 @@ from tree import (
     python_controller,
 )
 
-EVENTS_CREATION = 0x01
 CONTROLLER = Path(__file__).resolve().parent / "controller.py"
 TRACING = Path("/sys/kernel/tracing")  # bpftrace needs it
 

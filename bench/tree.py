@@ -16,7 +16,8 @@ from table import Row
 EVENTS_NONE = 0
 EVENTS_ALL = -1
 EVENTS_THREAD = 0x08 | 0x10
-EVENTS_ALL_FOUR = 0x01 | 0x02 | EVENTS_THREAD
+EVENTS_CREATION, EVENTS_TERMINATION = 0x01, 0x02
+EVENTS_ALL_FOUR = EVENTS_CREATION | EVENTS_TERMINATION | EVENTS_THREAD
 CONTROLLER = Path(__file__).resolve().parent / "controller.py"
 
 HELD = "held, Python handler"
@@ -41,13 +42,12 @@ def native_folder() -> Path:
 
 def expected_counts(kind: str, count: int, events: int) -> dict[str, int]:
     """At least this many events of each type; the workload's own process adds a few."""
-    programs = count if kind == "spawn" and events & 0x01 else 0
-    threads = count if events & EVENTS_THREAD else 0
+    programs = count if kind == "spawn" else 0
     return {
-        "process_creation": programs,
-        "process_termination": programs,
-        "thread_creation": threads,
-        "thread_termination": threads,
+        "process_creation": programs if events & EVENTS_CREATION else 0,
+        "process_termination": programs if events & EVENTS_TERMINATION else 0,
+        "thread_creation": count if events & EVENTS_THREAD else 0,
+        "thread_termination": count if events & EVENTS_THREAD else 0,
     }
 
 

@@ -4,7 +4,9 @@ guard has attached, as the kernel shows it. Knows the public surface of the pack
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import platform
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,8 @@ from machine import own_place
 import cbprocess
 
 GUARD = "cbprocess-guard"
+SYS_BPF = {"x86_64": 321, "aarch64": 280}
+BPF_PROG_GET_FD_BY_ID, BPF_LINK_GET_FD_BY_ID = 13, 30
 FANOTIFY, GATE = "RefuseWith=errno", "RefuseWith=kill"
 
 
@@ -55,15 +59,17 @@ def run(command: list[Any], **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60, **options)
 
 
+def through_shell(*line: Any) -> list[str]:
+    """What a filter holds: what the controller itself starts is never held."""
+    return ["/bin/sh", "-c", '"$@"; exit $?', "sh", *map(str, line)]
+
+
 def guards_of(controller: int) -> list[int]:
-    """The guard of that controller, and the processes that it has started; the guard first."""
-    parents = {task.process_id: (task.parent, task.name) for task in tasks()}
-    found = [
-        number for number, (parent, name) in parents.items() if parent == controller and name == GUARD[:15]
-    ]
-    for process_id in found:
-        found += [number for number, (parent, _) in parents.items() if parent == process_id]
-    return found
+    """The guard of that controller, which has a pidfd of it, and the processes that it has started."""
+    parents = {task.process_id: task.parent for task in tasks() if task.name == GUARD[:15]}
+    watching = [number for number in parents if f"Pid:\t{controller}" in _words([number])]
+    # What the guard has started has the descriptor, too.
+    return sorted(watching, key=lambda number: parents[number] in watching)
 
 
 class Attached(NamedTuple):
@@ -78,22 +84,31 @@ class Attached(NamedTuple):
     def left(self) -> list[str]:
         """What of it is still there."""
         alive = [f"process {number}" for number in self.processes if is_alive(number)]
-        links = [f"link {number}" for number in self.links if _has_bpf("link", number)]
-        programs = [f"program {number}" for number in self.programs if _has_bpf("prog", number)]
+        links = [f"link {number}" for number in self.links if _has_bpf(BPF_LINK_GET_FD_BY_ID, number)]
+        programs = [
+            f"program {number}" for number in self.programs if _has_bpf(BPF_PROG_GET_FD_BY_ID, number)
+        ]
         here = Path("/proc/self/mountinfo").read_text()
         return alive + links + programs + [mount for mount in self.mounts if mount in here]
 
 
-def _has_bpf(kind: str, number: int) -> bool:
-    line = ["bpftool", kind, "show", "id", str(number)]
-    return subprocess.run(line, capture_output=True, timeout=60).returncode == 0
+def _has_bpf(command: int, number: int) -> bool:
+    """Whether the kernel still gives a descriptor for that id."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    attributes = (ctypes.c_uint32 * 32)(number)
+    descriptor = libc.syscall(SYS_BPF[platform.machine()], command, attributes, ctypes.sizeof(attributes))
+    if descriptor < 0:
+        return False
+    os.close(descriptor)
+    return True
 
 
 def _words(processes: list[int]) -> Iterator[str]:
     for process_id in processes:
-        for path in Path(f"/proc/{process_id}/fdinfo").iterdir():
-            with contextlib.suppress(OSError):
-                yield from path.read_text().splitlines()
+        with contextlib.suppress(OSError):
+            for path in Path(f"/proc/{process_id}/fdinfo").iterdir():
+                with contextlib.suppress(OSError):
+                    yield from path.read_text().splitlines()
 
 
 def attached(controller: int) -> Attached:

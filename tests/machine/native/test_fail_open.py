@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from live_tools import Orphans, Programs, is_alive, of_session, start_controller, wait_until
 from machine import own_place
-from machine_tools import FANOTIFY, GATE, Attached, attached, has_gate
+from machine.native.machine_tools import FANOTIFY, GATE, Attached, attached, has_gate
 
 import cbprocess
 

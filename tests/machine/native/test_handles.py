@@ -15,7 +15,7 @@ import pytest
 from handle_cases import CASES, ONE_OF_EACH, THREAD, Case
 from handle_tools import Outcome, assert_fired, bare, outcome_of, without_ids
 from live_tools import HANDLE_EVENTS, Programs, Recorder, wait_until
-from machine_tools import watching
+from machine.native.machine_tools import watching
 
 import cbprocess
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from live_tools import Programs, wait_until
 from machine import own_place
-from machine_tools import FANOTIFY, GATE, has_gate, own_attached, run, watching
+from machine.native.machine_tools import FANOTIFY, GATE, has_gate, own_attached, run, through_shell, watching
 
 import cbprocess
 
@@ -63,7 +63,7 @@ def hold_everybody(
     """The results of what each handler did, and the statuses of the programs that waited for them."""
     workers = Workers(act)
     with watching(*settings, events=ALL_FOUR, decide=workers.decide) as recorder:
-        waiting = [subprocess.Popen([status, str(number)]) for number in range(count)]
+        waiting = [subprocess.Popen(through_shell(status, number)) for number in range(count)]
         codes = [process.wait(LIMIT_S) for process in waiting]
         assert recorder.errors == []
         assert recorder.filter.statistics().timed_out == 0
@@ -152,7 +152,7 @@ def test_observing_holds_nothing(status: str) -> None:
         before = own_attached()
         assert before.processes, "there is a guard"
         recorder.filter.add_rule(process_id=-1, action="allow")
-        assert run([status, "3"]).returncode == 3
+        assert run(through_shell(status, "3")).returncode == 3
         wait_until(
             lambda: any(status in row["process_name"] for row in recorder.of("process_termination")), 20, "it"
         )
@@ -165,17 +165,17 @@ def test_marks_come_and_go_with_the_rules(setting: str, status: str) -> None:
     with watching(setting, events=ALL_FOUR, everything=False) as recorder:
         assert own_attached().marks == []
         recorder.filter.add_filtered_process_by_name("status", False)
-        assert run([status, "3"]).returncode == 3
+        assert run(through_shell(status, "3")).returncode == 3
         assert bool(own_attached().marks) == (setting == FANOTIFY)
         recorder.filter.remove_filtered_process_by_name("status")
         wait_until(lambda: own_attached().marks == [], 10, "the marks are gone")
-        assert run([status, "4"]).returncode == 4
+        assert run(through_shell(status, "4")).returncode == 4
     assert [row["held"] for row in recorder.of("process_creation")] == [True]
 
 
 def test_nothing_is_left_after_a_stop(setting: str, status: str) -> None:
     with watching(setting, events=ALL_FOUR):
-        assert run([status, "3"]).returncode == 3
+        assert run(through_shell(status, "3")).returncode == 3
         has = own_attached()
         assert has.left() != []
     wait_until(lambda: has.left() == [], 20, f"the end of {has}")
@@ -185,7 +185,7 @@ def test_nothing_is_left_after_a_stop(setting: str, status: str) -> None:
 def test_only_the_hold_path_is_marked(status: str) -> None:
     """Every mark is on the file system that was named."""
     with watching(FANOTIFY, events=cbprocess.PROC_EVT_PROCESS_CREATION):
-        assert run([status, "3"]).returncode == 3
+        assert run(through_shell(status, "3")).returncode == 3
         marks = own_attached().marks
     device = os.stat(own_place.own_place()).st_dev
     number = os.major(device) << 20 | os.minor(device)

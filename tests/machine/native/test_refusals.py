@@ -16,7 +16,7 @@ from typing import Any, Callable
 import pytest
 from live_tools import Programs, Recorder, name_of, refuse, wait_until
 from machine import own_place
-from machine_tools import FANOTIFY, GATE, has_gate, run, watching
+from machine.native.machine_tools import FANOTIFY, GATE, has_gate, run, watching
 
 import cbprocess
 
