@@ -75,7 +75,7 @@ class Guest:
         line += ["-serial", f"file:{self._console}", "-serial", f"file:{self._results}"]
         line += [
             "-append",
-            f"console=ttyS0 quiet panic=-1 oops=panic random.trust_cpu=on cbprocess.guest=1 {words}",
+            f"console=ttyS0 quiet panic=-1 oops=panic no_timer_check random.trust_cpu=on cbprocess.guest=1 {words}",
         ]
         self._error = folder / "qemu"
         with self._error.open("wb") as error:

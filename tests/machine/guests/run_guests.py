@@ -13,13 +13,14 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import shlex
+import signal
 import sys
 import tempfile
 import threading
 import time
 import xml.etree.ElementTree
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import boot
 import initramfs
@@ -43,7 +44,7 @@ MACHINES = {
 }
 TESTS = ("tests/machine/native", "tests/machine/guests/tests")
 SECONDS = 420
-SLOWNESS = 4  # about: a guest has no help of the processor, and its tests may look at this
+LATER_S = 60
 SHOWN_LINES = 120
 
 _printing = threading.Lock()
@@ -94,55 +95,78 @@ def _say(name: str, ended: boot.Ended) -> bool:
     return is_well
 
 
-class _Builder:
-    """What guests have in common, in a folder; made once."""
+def _shell_text(order: str, seconds: float) -> str:
+    """The variables that a guest's first program reads. It ends by itself, too, should nobody be left to end
+    it."""
+    return f"ORDER={shlex.quote(order)}\nLIMIT={seconds + LATER_S:.0f}\n"
 
-    def __init__(self, cache: Path, python: str) -> None:
+
+class _Builder:
+    """What guests have in common. The folder is this run's own; the cache, which other runs may use at the
+    same time, has kernels alone."""
+
+    def __init__(self, cache: Path, folder: Path, python: str) -> None:
         began = time.monotonic()
-        self._cache = cache
-        self.disk = cache / "root.ext4"
-        with tempfile.TemporaryDirectory(dir=cache) as folder:
-            version = root_image.make_folder(Path(folder) / "root", python)
-            root_image.make_image(Path(folder) / "root", self.disk)
+        self._cache, self._folder = cache, folder
+        self._guests: list[boot.Guest] = []
+        self.disk = folder / "root.ext4"
+        version = root_image.make_folder(folder / "root", python)
+        root_image.make_image(folder / "root", self.disk)
         size = self.disk.stat().st_blocks * 512 // root_image.MIB
-        print(
-            f"== root file system with cbprocess {version}: {size} MiB, {time.monotonic() - began:.1f} s",
-            flush=True,
-        )
+        took = time.monotonic() - began
+        print(f"== root file system with cbprocess {version}: {size} MiB, {took:.1f} s", flush=True)
 
     def run(self, name: str, order: str, seconds: float) -> boot.Ended:
         machine = MACHINES[name]
-        with tempfile.TemporaryDirectory(dir=self._cache, prefix="guest-") as text:
-            folder = Path(text)
-            kernel = kernels.get(machine.kernel, self._cache)
-            initramfs.make(folder / "initramfs", kernel.modules, f"ORDER={shlex.quote(order)}\n")
-            guest = boot.Guest(folder, kernel.image, folder / "initramfs", self.disk, words=machine.words)
-            return guest.wait(seconds)
+        folder = self._folder / f"guest-{name}"
+        folder.mkdir()
+        kernel = kernels.get(machine.kernel, self._cache)
+        initramfs.make(folder / "initramfs", kernel.modules, _shell_text(order, seconds))
+        guest = boot.Guest(folder, kernel.image, folder / "initramfs", self.disk, words=machine.words)
+        self._guests.append(guest)
+        return guest.wait(seconds)
+
+    def end(self) -> None:
+        for guest in self._guests:
+            guest.end()
+
+
+def run(options: argparse.Namespace, tests: list[str], folder: Path) -> list[str]:
+    """The names of the guests in which something has failed."""
+    cache = (options.cache or folder).resolve()
+    cache.mkdir(parents=True, exist_ok=True)
+    names = options.guest or list(MACHINES)
+    for name in names:
+        print(f"== kernel {name}: {kernels.get(MACHINES[name].kernel, cache).package}", flush=True)
+    builder = _Builder(cache, folder, options.python)
+    order = options.order or _order_of(tests)
+    pool = concurrent.futures.ThreadPoolExecutor(options.jobs)
+    try:
+        running = {name: pool.submit(builder.run, name, order, options.seconds) for name in names}
+        return [name for name in names if not _say(name, running[name].result())]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        builder.end()
+
+
+def _stop(number: int, frame: object) -> NoReturn:
+    sys.exit(128 + number)  # so that what has been begun is ended
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Runs tests in guests.")
     parser.add_argument("--guest", action="append", choices=MACHINES, help="all of them otherwise")
-    parser.add_argument("--cache", type=Path, help="a folder for kernels and images, which is kept")
+    parser.add_argument("--cache", type=Path, help="a folder for kernels, which is kept")
     parser.add_argument("--python", default=sys.executable, help="whose cbprocess is tested")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="the most that a guest may take")
     parser.add_argument("--jobs", type=int, default=1, help="guests at the same time")
     parser.add_argument("--order", help="a shell's line to run in place of tests")
     parser.add_argument("tests", nargs="*", metavar="TEST")
     options, of_pytest = parser.parse_known_args()
-    with tempfile.TemporaryDirectory(prefix="cbprocess-guests-") as folder:
-        cache = (options.cache or Path(folder)).resolve()
-        cache.mkdir(parents=True, exist_ok=True)
-        # apt's own user has to reach what it writes.
-        Path(folder).chmod(0o755)
-        names = options.guest or list(MACHINES)
-        for name in names:
-            print(f"== kernel {name}: {kernels.get(MACHINES[name].kernel, cache).package}", flush=True)
-        builder = _Builder(cache, options.python)
-        order = options.order or _order_of([*(options.tests or TESTS), *of_pytest])
-        with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-            running = {name: pool.submit(builder.run, name, order, options.seconds) for name in names}
-            failed = [name for name in names if not _say(name, running[name].result())]
+    signal.signal(signal.SIGTERM, _stop)
+    with tempfile.TemporaryDirectory(prefix="cbprocess-guests-", dir="/var/tmp") as folder:
+        Path(folder).chmod(0o755)  # apt's own user has to reach what it writes
+        failed = run(options, [*(options.tests or TESTS), *of_pytest], Path(folder))
     if failed:
         print(f"FAILED in guests: {', '.join(failed)}")
     return 1 if failed else 0

@@ -15,12 +15,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lives import Image, Life, Observed
+from lives import Image, Life, Observed, printable
 
 PROGRAM = Path(__file__).with_name("machine.bt")
 CLONE_THREAD, PF_KTHREAD, SIGNAL_GROUP_EXIT = 0x10000, 0x200000, 4
 STATUS_BITS = 0xFF7F  # without the one of a memory image
 PAGES = 8192  # of the buffer of each processor
+FIELDS = {b"F ": 5, b"N ": 3, b"E ": 4, b"X ": 6}  # after the first; the last may have spaces
 ATTACH_LIMIT_S = 60
 
 
@@ -100,10 +101,10 @@ def _lines(text: bytes) -> Iterator[list[bytes]]:
     records = []
     for line in text.splitlines():
         kind = line[:2]
-        if kind not in (b"F ", b"E ", b"X "):
+        if kind not in FIELDS:
             assert not line or line.startswith(b"Attaching"), f"not a record: {line[:200]!r}"
             continue
-        records.append(line.split(b" ", 4) if kind == b"E " else line.split(b" "))
+        records.append(line.split(b" ", FIELDS[kind]))
     return iter(sorted(records, key=lambda record: int(record[1])))
 
 
@@ -155,11 +156,16 @@ class _Reader:
 
 def _lives(text: bytes) -> list[Life]:
     reader = _Reader()
+    paths: dict[bytes, bytes] = {}  # which a process executes now
     for place, (kind, _, number, *rest) in enumerate(_lines(text)):
         if kind == b"F":
             life = reader.forked(int(number), *map(int, rest))
+        elif kind == b"N":
+            paths[number] = rest[0]
+            continue
         elif kind == b"E":
-            life = reader.executed(int(number), Image(int(rest[0]), rest[1].decode("ascii")))
+            path = printable(paths.pop(number, b""))
+            life = reader.executed(int(number), Image.seen(int(rest[0]), rest[1].decode("ascii"), path))
         else:
             life = reader.ended(int(number), *map(int, rest))
         life.add(place)

@@ -6,8 +6,8 @@ Knows neither cbprocess nor bpftrace: both are turned into this.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -19,11 +19,41 @@ def printable(data: bytes) -> str:
     return "".join(chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}" for byte in data)
 
 
+NUL = printable(b"\0")
+
+
+def shown_size(text: str) -> int:
+    """How many bytes printable() has shown so."""
+    return len(re.findall(r"\\x[0-9a-f]{2}|.", text))
+
+
 class Image(NamedTuple):
-    """An argument list: its size with a NUL after each argument, and how it begins."""
+    """An argument list: its size with a NUL after each argument, and how it begins.
+
+    The list that a script runs with begins with its interpreter's arguments. Who looks at the kernel's list
+    alone knows not where they end: if the path of the executed file is an argument, but not the first, the
+    list from there on is another that may be meant.
+    """
 
     size: int
     shown: str
+    of_script: tuple[int, str] | None = None
+
+    @classmethod
+    def seen(cls, size: int, shown: str, path: str) -> Image:
+        before, found, after = shown.partition(NUL + path + NUL)
+        if not found or not path:
+            return cls(size, shown)
+        return cls(size, shown, (size - shown_size(before) - 1, path + NUL + after))
+
+    def is_as(self, other: Image) -> bool:
+        """Both are of one execution, as far as both show it."""
+        if (self.size, self.shown) == (other.size, other.shown):
+            return True
+        if self.of_script is None:
+            return other.of_script is not None and other.is_as(self)
+        size, shown = self.of_script
+        return size == other.size and other.shown.startswith(shown)
 
     @classmethod
     def of(cls, arguments: list[bytes]) -> Image:
@@ -36,9 +66,14 @@ class Signature(NamedTuple):
 
     process_id: int
     creator: int
-    images: tuple[Image, ...]
     further_threads: int
     end: int
+    images: tuple[Image, ...]
+
+    def is_as(self, other: Signature) -> bool:
+        if self[:-1] != other[:-1] or len(self.images) != len(other.images):
+            return False
+        return all(one.is_as(another) for one, another in zip(self.images, other.images))
 
 
 @dataclass
@@ -61,7 +96,7 @@ class Life:
     def signature(self) -> Signature:
         assert self.creator is not None, f"the start of a process was not told: {self}"
         assert self.end is not None, f"the end of a process was not told: {self}"
-        return Signature(self.process_id, self.creator, tuple(self.images), self.further_threads, self.end)
+        return Signature(self.process_id, self.creator, self.further_threads, self.end, tuple(self.images))
 
 
 class Observed:
@@ -91,18 +126,33 @@ class Observed:
                 yield life
 
 
+def _without_their_equals(some: Iterable[Signature], others: Iterable[Signature]) -> list[Signature]:
+    """Those that have no equal, each equal standing for one of them."""
+    left: dict[int, list[Signature]] = {}
+    for other in others:
+        left.setdefault(other.process_id, []).append(other)
+    lost = []
+    for one in some:
+        equals = [other for other in left.get(one.process_id, ()) if one.is_as(other)]
+        if equals:
+            left[one.process_id].remove(equals[0])
+        else:
+            lost.append(one)
+    return lost
+
+
 def _missing(one: Observed, other: Observed, first: str, last: str, but: set[int]) -> list[str]:
     """What one saw between the marks and the other has not seen at all."""
     of_kernel = {life.process_id for life in [*one.lives, *other.lives] if life.is_of_kernel}
     left_out = but | of_kernel
-    seen = Counter(
+    seen = [
         life.signature()
         for life in one.between(first, last)
         if life.creator not in but and life.process_id not in left_out
-    )
-    whole = [life for life in other.lives if life.creator is not None and life.end is not None]
-    lost = seen - Counter(life.signature() for life in whole)
-    return [f"{one.name} saw {count} times what {other.name} did not: {life}" for life, count in lost.items()]
+    ]
+    whole = [life.signature() for life in other.lives if life.creator is not None and life.end is not None]
+    lost = _without_their_equals(seen, whole)
+    return [f"{one.name} saw what {other.name} did not: {signature}" for signature in lost]
 
 
 def assert_same(one: Observed, other: Observed, first: str, last: str, but: set[int]) -> int:

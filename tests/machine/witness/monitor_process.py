@@ -2,19 +2,23 @@
 
     monitor_process.py OUTPUT
 
-Prints "ready" when it observes. Writes what it is told to the file OUTPUT, in the order in which it came, and
-when its standard input ends, prints one line of JSON: what on_error was told, and the statistics."""
+Prints "ready" when it observes. A line of standard input is an argument: when an execution with it has been
+told, and its end, all that happened before has been told as well. Then it writes what it was told to the file
+OUTPUT, in the order in which it came, and prints one line of JSON: what on_error was told, and the
+statistics."""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import cbprocess
 
 GUID = "{00000000-0000-0000-0000-000000000000}"  # of no product: it needs no installation
+MARK_LIMIT_S = 120
 EVENTS = (
     cbprocess.PROC_EVT_PROCESS_CREATION
     | cbprocess.PROC_EVT_PROCESS_TERMINATION
@@ -28,6 +32,21 @@ FIELDS = {
     "thread_creation": (*COMMON, "thread_id", "creating_process_id"),
     "thread_termination": (*COMMON, "thread_id"),
 }
+
+
+def await_mark(rows: list[tuple[str, list[Any]]], mark: str) -> None:
+    """Until the end of the process with that argument has been told."""
+    marked, looked, end = -1, 0, time.monotonic() + MARK_LIMIT_S
+    while time.monotonic() < end:
+        for name, values in rows[looked:]:
+            looked += 1
+            row = dict(zip(FIELDS[name], values))
+            if mark in row.get("arguments", ()):
+                marked = row["process_id"]
+            if name == "process_termination" and row["process_id"] == marked:
+                time.sleep(0.2)  # for other workers, which may have been faster or slower
+                return
+        time.sleep(0.02)
 
 
 def main() -> None:
@@ -48,7 +67,7 @@ def main() -> None:
     instance.add_rule(process_id=-1, action="allow")
     instance.start_filter(0)
     print("ready", flush=True)
-    sys.stdin.read()
+    await_mark(rows, sys.stdin.readline().strip())
     statistics = instance.statistics()
     instance.stop_filter()
     with Path(sys.argv[1]).open("w", encoding="ascii") as output:

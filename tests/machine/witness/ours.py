@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from lives import Image, Life, Observed
 PROGRAM = Path(__file__).with_name("monitor_process.py")
 # With these, other tests see to it that nothing but their own is observed.
 NOT_INHERITED = ("CBPROCESS_TEST_ONLY_DESCENDANTS", "CBPROCESS_TEST_ROOT")
-END_LIMIT_S = 120
+END_LIMIT_S = 200
 
 Event = dict[str, Any]
 
@@ -41,8 +42,10 @@ class Monitor:
             raise AssertionError(f"the monitor does not run: {self.process.communicate(timeout=30)[1]}")
 
     def stop(self) -> tuple[list[Event], Event]:
-        """What it was told, in order, and its last words."""
-        output, errors = self.process.communicate("", timeout=END_LIMIT_S)
+        """What it was told until now, in order, and its last words."""
+        mark = f"last-{os.getpid()}-{time.monotonic_ns()}"
+        subprocess.run(["/bin/true", mark], timeout=60)
+        output, errors = self.process.communicate(mark + "\n", timeout=END_LIMIT_S)
         assert (self.process.returncode, errors) == (0, ""), errors
         with self._output.open(encoding="ascii") as stream:
             events = [json.loads(line) for line in stream]

@@ -3,19 +3,26 @@ over storms of processes. Whatever else runs on the machine meanwhile is compare
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
+import bpftrace_witness
+import lives
+import ours
 import pytest
 
 STORM_COUNT = 50_000
 STORM_WIDTH = 8
 STATUSES = 251  # of programs/child.c
+MARGIN_S = 0.5  # between a mark and what is to be compared: more than records of two processors can be apart
 
 # name: the options of stress-ng, each bounded by a count of operations.
 MIXES = {
@@ -29,59 +36,145 @@ NOBODY = 65534
 MIX_S = 8  # the most that one may take
 
 
-@pytest.mark.limit(300)
-def test_storm(both: Any, storm: str, child: str) -> None:
-    """Each of 50,000 processes that live for less than a millisecond is told, and told once."""
-    with both.marks():
-        process = subprocess.Popen([storm, str(STORM_COUNT), str(STORM_WIDTH), child])
-        assert process.wait(200) == 0
-    assert both.assert_same() > STORM_COUNT
-    born = [
-        e for e in both.events if e["event"] == "thread_creation" and e["creating_process_id"] == process.pid
-    ]
-    children = {(event["process_id"], event["start_time"]) for event in born}
-    assert (len(born), len(children)) == (STORM_COUNT, STORM_COUNT)
-    of_children = [e for e in both.events if (e["process_id"], e["start_time"]) in children]
-    counts = Counter(event["event"] for event in of_children)
-    kinds = ("thread_creation", "process_creation", "thread_termination", "process_termination")
-    assert counts == dict.fromkeys(kinds, STORM_COUNT)
-    given = Counter(
-        tuple(event["arguments"]) for event in of_children if event["event"] == "process_creation"
-    )
-    assert given == Counter((child, str(number)) for number in range(STORM_COUNT))
-    ends = Counter(event["exit_status"] for event in of_children if event["event"] == "process_termination")
-    assert ends == Counter(number % STATUSES for number in range(STORM_COUNT))
+class Ended(NamedTuple):
+    """How a load of the machine has ended."""
+
+    process_id: int
+    status: int
+    errors: str
 
 
-@pytest.mark.limit(300)
-@pytest.mark.parametrize("name", MIXES)
-def test_mix(name: str, both: Any) -> None:
-    """Programs of stress-ng that fork, clone, execute and kill as wildly as they can. As root some of them do
-    nothing."""
-    program = shutil.which("stress-ng")
-    if program is None:
-        pytest.skip("stress-ng is not installed")
-    line = [program, "--quiet", "--timeout", str(MIX_S), *MIXES[name]]
-    with tempfile.TemporaryDirectory() as folder, both.marks():
-        Path(folder).chmod(0o777)
-        line = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *line]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=150, cwd=folder)
-        assert done.returncode == 0, done.stderr
-    assert both.assert_same() > 100
+class Session:
+    """Two observers of the machine, several loads of it, and the marks between which each is compared."""
+
+    def __init__(self, child: str) -> None:
+        self.events: list[ours.Event] = []
+        self.words: ours.Event = {}
+        self.ended: dict[str, Ended] = {}
+        self._child = child
+        self._number = f"{os.getpid()}-{time.monotonic_ns()}"
+
+    def _mark(self, name: str) -> None:
+        time.sleep(MARGIN_S)
+        subprocess.run([self._child, name], timeout=60)
+        time.sleep(MARGIN_S)
+
+    def _marks_of(self, name: str) -> tuple[str, str]:
+        return f"first-{name}-{self._number}", f"last-{name}-{self._number}"
+
+    def load(self, name: str, line: list[str], folder: Path) -> None:
+        first, last = self._marks_of(name)
+        self._mark(first)
+        with (folder / f"{name}.errors").open("w+") as errors:
+            process = subprocess.Popen(
+                line, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, cwd=folder
+            )
+            status = process.wait(250)
+            errors.seek(0)
+            self.ended[name] = Ended(process.pid, status, errors.read())
+        self._mark(last)
+
+    def finish(self, monitor: ours.Monitor, witness: bpftrace_witness.Witness) -> None:
+        self.events, self.words = monitor.stop()
+        witness.stop()
+        self._ours, self._seen = ours.observed(self.events), witness.observed()
+        # What the monitor itself starts is not told.
+        self._own = {monitor.process.pid, witness.process.pid}
+
+    def assert_same(self, name: str) -> int:
+        """The load did its work, and both have seen the same of it. Gives the number of processes."""
+        assert self.ended[name].status == 0, self.ended[name].errors
+        count = lives.assert_same(self._ours, self._seen, *self._marks_of(name), self._own)
+        print(f"{name}: {count} processes")
+        return count
 
 
-@pytest.mark.limit(300)
-def test_build(both: Any, tmp_path: Path, checkout: Path) -> None:
-    """A build of cbprocess's own sources with as many jobs as there are processors, and more."""
+def line_of_build(checkout: Path, folder: Path) -> list[str]:
+    """A build of sources of cbprocess itself, with more jobs than there are processors."""
     folders = [checkout / "driver" / name for name in ("policy", "rules", "text", "protocol")]
     sources = sorted(path for folder in folders for path in folder.glob("*.c"))
     flags = " ".join(f"-I{folder}" for folder in folders)
     objects = " ".join(f"{path.stem}.o" for path in sources)
     rules = "".join(f"{path.stem}.o: {path}\n\t@cc -std=gnu11 -O1 {flags} -c -o $@ $<\n" for path in sources)
-    (tmp_path / "Makefile").write_text(f"library.a: {objects}\n\t@ar rcs $@ $^\n{rules}")
-    with both.marks():
-        line = ["make", "-s", f"-j{2 * (os.cpu_count() or 1)}"]
-        done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=200)
-        assert done.returncode == 0, done.stderr
-    # For each source file a shell or cc itself, cc1 and as.
-    assert both.assert_same() >= 3 * len(sources)
+    (folder / "Makefile").write_text(f"library.a: {objects}\n\t@ar rcs $@ $^\n{rules}")
+    return ["make", "-s", f"-j{2 * (os.cpu_count() or 1)}"]
+
+
+def line_of_mix(program: str, name: str) -> list[str]:
+    """As an ordinary user: for root some of these programs do nothing."""
+    user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    return [*user, program, "--quiet", "--timeout", str(MIX_S), *MIXES[name]]
+
+
+@contextlib.contextmanager
+def open_folder() -> Iterator[Path]:
+    """One that every user may use."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def session(
+    driver: None, child: str, storm: str, checkout: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Session]:
+    reason = bpftrace_witness.obstacle()
+    if reason:
+        pytest.skip(reason)
+    session, folder = Session(child), tmp_path_factory.mktemp("session")
+    stress = shutil.which("stress-ng")
+    watching = bpftrace_witness.watching(folder / "bpftrace")
+    with watching as witness, ours.monitoring(folder / "events") as monitor, open_folder() as place:
+        session.load("storm", [storm, str(STORM_COUNT), str(STORM_WIDTH), child], place)
+        session.load("build", line_of_build(checkout, place), place)
+        for name in MIXES if stress else ():
+            session.load(name, line_of_mix(str(stress), name), place)
+        session.finish(monitor, witness)
+    yield session
+
+
+@pytest.mark.limit(600)
+def test_nothing_is_lost(session: Session) -> None:
+    """Of all loads together no event is missing, and nothing has waited."""
+    ours.assert_nothing_lost(session.events, session.words)
+    print(f"{len(session.events)} events")
+
+
+def between(events: list[ours.Event], process_id: int, program: str) -> list[ours.Event]:
+    """What was told from the execution of a program to its end; its id may be others' before and later."""
+    own = [place for place, event in enumerate(events) if event["process_id"] == process_id]
+    first = next(place for place in own if events[place].get("arguments", [""])[0] == program)
+    last = next(p for p in own if p > first and events[p]["event"] == "process_termination")
+    return events[first : last + 1]
+
+
+def test_storm(session: Session, child: str, storm: str) -> None:
+    """Each of 50,000 processes that live for less than a millisecond is told, and told once."""
+    assert session.assert_same("storm") > STORM_COUNT
+    creator = session.ended["storm"].process_id
+    events = between(session.events, creator, storm)
+    born = [e for e in events if e["event"] == "thread_creation" and e["creating_process_id"] == creator]
+    children = {(event["process_id"], event["start_time"]) for event in born}
+    assert (len(born), len(children)) == (STORM_COUNT, STORM_COUNT)
+    of_children = [event for event in events if (event["process_id"], event["start_time"]) in children]
+    counts = Counter(event["event"] for event in of_children)
+    kinds = ("thread_creation", "process_creation", "thread_termination", "process_termination")
+    assert counts == dict.fromkeys(kinds, STORM_COUNT)
+    executed = [event for event in of_children if event["event"] == "process_creation"]
+    given = Counter(tuple(event["arguments"]) for event in executed)
+    assert given == Counter((child, str(number)) for number in range(STORM_COUNT))
+    ends = Counter(event["exit_status"] for event in of_children if event["event"] == "process_termination")
+    assert ends == Counter(number % STATUSES for number in range(STORM_COUNT))
+
+
+def test_build(session: Session) -> None:
+    # For each of at least ten source files cc, cc1 and as.
+    assert session.assert_same("build") > 30
+
+
+@pytest.mark.parametrize("name", MIXES)
+def test_mix(name: str, session: Session) -> None:
+    """Programs of stress-ng that fork, clone, execute and kill as wildly as they can."""
+    if name not in session.ended:
+        pytest.skip("stress-ng is not installed")
+    assert session.assert_same(name) > 100

@@ -53,7 +53,8 @@ def mounted(kind: str, folder: Path, options: str = "", source: str = "none") ->
         subprocess.run(["umount", "-l", str(folder)], check=True, timeout=60)
 
 
-# What a process of the controller executes is its own request, which is not asked about: a shell executes here.
+# What a process of the controller executes is its own request, which is not asked about: a shell executes
+# here.
 SHELL = ["sh", "-c", '"$0" "$@"; exit $?']
 
 
