@@ -8,7 +8,7 @@ Environment:
   CC                     a C compiler to try first, arguments allowed
   CBPROCESS_BUILD_ZIG    not empty: build with the compiler of the ziglang package although there is another
   CBPROCESS_TARGET       win_amd64: build for Windows with mingw-w64 (Debian: gcc-mingw-w64-x86-64)
-  CBPROCESS_WITHOUT_BPF  not empty: build without BPF programs, and so without the driver named bpf
+  CBPROCESS_WITHOUT_BPF  not empty: fetch no compiler of BPF programs, without which Driver=bpf is missing
   CBPROCESS_CARRY_LIBBPF a folder that tools/carry_libbpf.sh has filled, with libraries that the wheel carries
   CBPROCESS_CMAKE_ARGS   further arguments for CMake, as a shell would split them
 """
@@ -149,8 +149,8 @@ def bpf_compiler() -> str | None:
     return None
 
 
-def has_bpf() -> bool:
-    """Whether BPF programs are to be built: for Linux, where nobody has forbidden it."""
+def wants_bpf() -> bool:
+    """Whether a compiler of BPF programs is to be found, or fetched: for Linux."""
     return sys.platform == "linux" and not cross_target() and not os.environ.get("CBPROCESS_WITHOUT_BPF")
 
 
@@ -172,7 +172,7 @@ def missing_tools() -> list[str]:
     if cross_target() is None and c_compiler() is None:
         print(ZIG_NOTICE, file=sys.stderr)
         missing.append(ZIG_REQUIREMENT)
-    elif has_bpf() and bpf_compiler() is None:
+    elif wants_bpf() and bpf_compiler() is None:
         print(BPF_NOTICE, file=sys.stderr)
         missing.append(ZIG_REQUIREMENT)
     return missing
@@ -220,6 +220,6 @@ def cmake_arguments(source: Path) -> list[str]:
     else:
         # A list, as CMake takes a compiler with arguments.
         arguments.append("-DCMAKE_C_COMPILER=" + ";".join(shlex.split(compiler)))
-    if has_bpf():
+    if wants_bpf():
         arguments += _bpf_arguments(source)
     return arguments + shlex.split(os.environ.get("CBPROCESS_CMAKE_ARGS", ""))
