@@ -3,10 +3,10 @@
  * about, and queues the rest. */
 #include "machine.h"
 
+#include "abilities.h"
 #include "control_bpf.h"
 #include "errors.h"
 #include "installation_bpf.h"
-#include "probe_bpf.h"
 #include "serving.h"
 
 #include <stdio.h>
@@ -69,22 +69,6 @@ static void end_reserve(struct cbpi_machine *machine)
     }
     machine->has_reserve = false;
     cbpi_sources_close(&machine->reserve_epoll, &machine->reserve_bell);
-}
-
-void cbpi_machine_die(struct cbpi_machine *machine)
-{
-    if (machine->is_dead)
-        return;
-    machine->is_dead = true;
-    /* While this process has the groups, the kernel goes on to hold executions for them. */
-    for (int i = CBP_GUARD_FD_UPPER; i <= CBP_GUARD_FD_LOWER; i++) {
-        if (machine->guard.descriptors[i] >= 0)
-            close(machine->guard.descriptors[i]);
-        machine->guard.descriptors[i] = -1;
-    }
-    for (uint32_t place = 0; place < CBP_SESSION_MAX; place++)
-        if (machine->sessions[place])
-            cbpi_session_ring_bell(machine->sessions[place]);
 }
 
 /* ---- The beginning and the end ---- */

@@ -170,8 +170,6 @@ uint32_t cbpi_machine_abilities(void);
 /* Give what the programs and the guard have counted so far. The mutex is held. */
 uint64_t cbpi_machine_lost(struct cbpi_machine *machine);
 uint64_t cbpi_machine_timed_out(struct cbpi_machine *machine);
-/* Notes that the guard has gone, which ends all sessions. The mutex is held. */
-void cbpi_machine_die(struct cbpi_machine *machine);
 
 /* ---- machine_host.c: what the policy wants, and processes; the mutex is held ---- */
 extern const struct cbpd_host cbpi_machine_host;
@@ -187,7 +185,17 @@ void cbpi_machine_end(struct cbpi_machine *machine, struct cbpi_machine_process 
 void cbpi_machine_end_all(struct cbpi_machine *machine);
 /* Gives the image of a running process; NULL: it has none, or there is no memory. */
 struct cbpd_image *cbpi_machine_image_of(struct cbpi_machine *machine, uint32_t process_id);
+
+/* ---- approvals.c ---- */
 void cbpi_machine_free_approval(struct cbpi_machine *machine, struct cbpi_approval *approval);
+/* An execution that was allowed has not happened. */
+void cbpi_machine_note_failed(struct cbpi_machine *machine, const struct cbpi_approval *approval,
+                              uint32_t os_error);
+/* Takes the approval of that thread out of the process's list, or gives NULL. */
+struct cbpi_approval *cbpi_machine_take_approval(struct cbpi_machine_process *process, uint32_t thread_id);
+/* What was approved for that thread, if anything, has not happened. */
+void cbpi_machine_end_approval(struct cbpi_machine *machine, struct cbpi_machine_process *process,
+                               uint32_t thread_id);
 
 /* ---- census.c ---- */
 /* Enters all running processes. The programs are attached already. */
@@ -224,11 +232,25 @@ void cbpi_matter_add_first_thread(struct cbpi_matter *matter);
 /* Tells the sessions, and asks them if the operation has not happened yet. */
 void cbpi_matter_post(struct cbpi_machine *machine, struct cbpi_matter *matter);
 
-/* ---- operations.c: the mutex is held ---- */
+/* ---- intake.c: the mutex is held ---- */
 /* Reads one event of fanotify, and decides or asks about it. False: there is none. */
 bool cbpi_machine_read_file(struct cbpi_machine *machine);
 /* Reads one request of the gate. False: there is none. */
 bool cbpi_machine_read_gate(struct cbpi_machine *machine);
+
+/* ---- operations.c: the mutex is held ---- */
+#define CBPI_GUARD_GRACE_NS CBP_NS_PER_S /* the core takes a deadline so much before the guard does */
+
+/* An execution waits in fanotify for answers. The approval (may be NULL) is the operation's. */
+void cbpi_machine_hold_file(struct cbpi_machine *machine, struct cbpi_machine_process *process,
+                            const struct cbpi_file_event *event, struct cbpi_approval *approval,
+                            struct cbpi_machine_operation *operation);
+/* The process may execute what it has waited for. */
+void cbpi_machine_allow(struct cbpi_machine *machine, struct cbpi_machine_process *process,
+                        struct cbpi_approval *approval);
+/* A task has come to the gate: it goes on at once if nobody is asked about it. */
+void cbpi_machine_place_in_gate(struct cbpi_machine *machine, const struct cbpi_gate_place *place,
+                                uint32_t stop, uint32_t thread_id);
 /* A record with FLAG_HELD has been posted: its operation waits for its slot, or is refused there. */
 void cbpi_machine_hold_in_gate(struct cbpi_machine *machine, struct cbpi_matter *matter, uint32_t stop,
                                uint32_t thread_id);
@@ -244,15 +266,6 @@ void cbpi_machine_tend_operations(struct cbpi_machine *machine, uint64_t now_ns)
 /* Tells the guard how long the operation may wait: until the latest deadline of the sessions that are asked. */
 void cbpi_machine_plan(struct cbpi_machine *machine, struct cbpi_machine_operation *operation);
 void cbpi_machine_let_all_go(struct cbpi_machine *machine);
-/* An execution that was allowed has not happened. */
-void cbpi_machine_note_failed(struct cbpi_machine *machine, const struct cbpi_approval *approval,
-                              uint32_t os_error);
-/* Takes the approval of that thread out of the process's list, or gives NULL. */
-struct cbpi_approval *cbpi_machine_take_approval(struct cbpi_machine_process *process, uint32_t thread_id);
-/* What was approved for that thread, if anything, has not happened. */
-void cbpi_machine_end_approval(struct cbpi_machine *machine, struct cbpi_machine_process *process,
-                               uint32_t thread_id);
-
 /* ---- serving.c ---- */
 /* Lets go what the session was told. The mutex is held. */
 void cbpi_session_let_go(struct cbpi_machine_session *session);

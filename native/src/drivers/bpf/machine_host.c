@@ -62,14 +62,6 @@ struct cbpi_machine_process *cbpi_machine_find(const struct cbpi_machine *machin
     return cbpi_machine_process(cbpd_find_process(&machine->policy, process_id));
 }
 
-void cbpi_machine_free_approval(struct cbpi_machine *machine, struct cbpi_approval *approval)
-{
-    if (!approval)
-        return;
-    cbpd_release_image(&machine->policy, approval->image);
-    free(approval);
-}
-
 void cbpi_machine_end(struct cbpi_machine *machine, struct cbpi_machine_process *process)
 {
     if (process->base.ended)

@@ -1,15 +1,11 @@
-/* Follows the operations that are held: executions that wait in fanotify, and tasks that wait in the gate.
- * Begins them, and lets them go once all answers are in or too late. Knows how a task is held; asking.c knows
- * what sessions are told. */
+/* Follows the operations that are held, executions in fanotify and tasks in the gate, and lets them go once all
+ * answers are in or too late. Knows how a task is held, and nothing of what it is about. */
 #include "machine.h"
 
 #include "masks.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
-#define GUARD_GRACE_NS CBP_NS_PER_S     /* the core takes a deadline before the guard does */
 #define SLOT_WAIT_NS (5 * CBP_NS_PER_S) /* a task that has not come to the gate by then does not come */
 
 /* ---- Lists ---- */
@@ -33,42 +29,10 @@ static void free_operation(struct cbpi_machine *machine, struct cbpi_machine_ope
     free(operation);
 }
 
-struct cbpi_approval *cbpi_machine_take_approval(struct cbpi_machine_process *process, uint32_t thread_id)
-{
-    struct cbpi_approval **at = &process->approvals;
-    while (*at && (*at)->thread_id != thread_id)
-        at = &(*at)->next;
-    struct cbpi_approval *found = *at;
-    if (found)
-        *at = found->next;
-    return found;
-}
-
-void cbpi_machine_note_failed(struct cbpi_machine *machine, const struct cbpi_approval *approval,
-                              uint32_t os_error)
-{
-    for (uint32_t place = 0; place < CBP_SESSION_MAX; place++) {
-        struct cbpi_machine_session *session = machine->sessions[place];
-        if (session && approval->sequences[place] != 0)
-            session->failed[session->counts.failed_after++ % CBPI_MACHINE_FAILED_MAX] =
-                (struct cbpi_failed_execution){approval->sequences[place], os_error};
-    }
-}
-
-void cbpi_machine_end_approval(struct cbpi_machine *machine, struct cbpi_machine_process *process,
-                               uint32_t thread_id)
-{
-    struct cbpi_approval *approval = cbpi_machine_take_approval(process, thread_id);
-    if (!approval)
-        return;
-    cbpi_machine_note_failed(machine, approval, process->base.ended ? 0 : ENOEXEC);
-    cbpi_machine_free_approval(machine, approval);
-}
-
 /* ---- The end of an operation ---- */
 
-static void allow_execution(struct cbpi_machine *machine, struct cbpi_machine_process *process,
-                            struct cbpi_approval *approval)
+void cbpi_machine_allow(struct cbpi_machine *machine, struct cbpi_machine_process *process,
+                        struct cbpi_approval *approval)
 {
     cbpi_masks_decide(machine, approval->thread_id, approval->device, approval->inode);
     if (process->base.ended) {
@@ -84,7 +48,7 @@ static uint32_t answer_file(struct cbpi_machine *machine, struct cbpi_machine_op
 {
     bool refuses = operation->base.result_code != 0;
     if (!refuses && operation->approval) {
-        allow_execution(machine, operation->process, operation->approval);
+        cbpi_machine_allow(machine, operation->process, operation->approval);
         operation->approval = NULL;
     }
     cbpi_execution_decided(machine->executions, operation->thread_id, refuses);
@@ -127,7 +91,7 @@ void cbpi_machine_plan(struct cbpi_machine *machine, struct cbpi_machine_operati
         latest_ns = told->deadline_ns > latest_ns ? told->deadline_ns : latest_ns;
         refuses |= cbpd_timeout_code(policy, told->session->place, told->answerable.is_creation) != 0;
     }
-    latest_ns = has_limit && latest_ns != 0 ? latest_ns + GUARD_GRACE_NS : 0;
+    latest_ns = has_limit && latest_ns != 0 ? latest_ns + CBPI_GUARD_GRACE_NS : 0;
     if (operation->kind == CBPI_HELD_BY_FILE)
         cbpi_held_file_set_deadline(&machine->guard, operation->held, latest_ns, refuses);
     else if (operation->has_place)
@@ -173,58 +137,11 @@ void cbpi_machine_tend_operations(struct cbpi_machine *machine, uint64_t now_ns)
     }
 }
 
-/* ---- Executions in fanotify ---- */
+/* ---- Beginnings ---- */
 
-/* Finds the process of an execution. Its fork may have come into the ring since that was read. */
-static struct cbpi_machine_process *process_of(struct cbpi_machine *machine, uint32_t process_id,
-                                               uint64_t start_ns)
-{
-    struct cbpi_machine_process *process = cbpi_machine_find(machine, process_id);
-    if (process)
-        return process;
-    cbpi_machine_drain(machine);
-    return cbpi_machine_learn(machine, process_id, cbpi_machine_ticks(start_ns), 0);
-}
-
-static struct cbpi_approval *make_approval(const struct cbpi_execution *execution, struct cbpd_image *image,
-                                           const uint64_t *sequences)
-{
-    struct cbpi_approval *approval = calloc(1, sizeof *approval);
-    if (!approval)
-        return NULL;
-    approval->thread_id = execution->thread_id;
-    approval->image = cbpd_share_image(image);
-    /* No file has these numbers: what may still change is looked at again once it has been executed. */
-    approval->device = execution->is_unsure ? 0 : execution->device;
-    approval->inode = execution->is_unsure ? 0 : execution->inode;
-    memcpy(approval->sequences, sequences, sizeof approval->sequences);
-    return approval;
-}
-
-/* Asks about an execution. The operation that waits, if there is one, gets its place. */
-static void ask_about_file(struct cbpi_machine *machine, struct cbpi_machine_process *process,
-                           const struct cbpi_execution *execution, struct cbpd_image *image,
-                           struct cbpi_matter *matter)
-{
-    struct cbp_stance stances[CBP_SESSION_MAX];
-    cbpi_matter_begin_creation(machine, process, execution->thread_id, matter);
-    cbpd_stances_under_image(&machine->policy, &process->base, image, stances);
-    matter->report.image = image;
-    matter->report.request.subject = stances;
-    matter->report.user_id = execution->user_id;
-    matter->report.arguments = execution->arguments;
-    matter->report.arguments_size = execution->arguments_size;
-    matter->report.is_past = false;
-    cbpd_add_item(&matter->report, CBP_PROC_EVT_PROCESS_CREATION,
-                  (execution->is_changed ? (uint32_t) CBP_EVENT_FLAG_CHANGED : 0) |
-                      (execution->are_arguments_whole ? 0 : (uint32_t) CBP_EVENT_FLAG_ARGUMENTS_TRUNCATED));
-    cbpi_matter_add_first_thread(matter);
-    cbpi_matter_post(machine, matter);
-}
-
-static void hold_file(struct cbpi_machine *machine, struct cbpi_machine_process *process,
-                      const struct cbpi_file_event *event, struct cbpi_approval *approval,
-                      struct cbpi_machine_operation *operation)
+void cbpi_machine_hold_file(struct cbpi_machine *machine, struct cbpi_machine_process *process,
+                            const struct cbpi_file_event *event, struct cbpi_approval *approval,
+                            struct cbpi_machine_operation *operation)
 {
     operation->kind = CBPI_HELD_BY_FILE;
     operation->thread_id = event->thread_id;
@@ -234,62 +151,6 @@ static void hold_file(struct cbpi_machine *machine, struct cbpi_machine_process 
     process->base.reference_count++;
     link_operation(machine, operation);
     cbpi_machine_plan(machine, operation);
-}
-
-/* Decides about a new execution, or asks. Without memory for its names no rule by name could apply, so what
- * some rule could refuse is refused. */
-static void decide_about_file(struct cbpi_machine *machine, const struct cbpi_file_event *event,
-                              const struct cbpi_execution *execution)
-{
-    struct cbpi_matter matter = {.operation = NULL};
-    struct cbpi_machine_process *process = process_of(machine, execution->process_id, execution->start_ns);
-    struct cbpd_image *image =
-        cbpd_make_image(&machine->policy, execution->files, execution->file_count, execution->is_vague);
-    bool is_lacking = !process || !image;
-    if (!is_lacking && execution->has_failed_before)
-        cbpi_machine_end_approval(machine, process, execution->thread_id);
-    if (!is_lacking)
-        ask_about_file(machine, process, execution, image, &matter);
-    struct cbpi_approval *approval = is_lacking ? NULL : make_approval(execution, image, matter.sequences);
-    if (matter.operation) {
-        hold_file(machine, process, event, approval, matter.operation);
-    } else {
-        bool refuses =
-            matter.refusal.code != 0 || (is_lacking && machine->policy.rule_counts[CBP_ACTION_DENY] > 0);
-        if (!refuses && approval)
-            allow_execution(machine, process, approval);
-        else
-            cbpi_machine_free_approval(machine, approval);
-        cbpi_execution_decided(machine->executions, execution->thread_id, refuses);
-        (void) cbpi_held_file_answer(&machine->guard, event->held, refuses);
-    }
-    cbpd_release_image(&machine->policy, image);
-}
-
-/* Says whether the thread's process is exempt, without asking more than its id. */
-static bool is_of_exempt(const struct cbpi_machine *machine, uint32_t thread_id)
-{
-    const struct cbpi_machine_process *process = cbpi_machine_find(machine, thread_id);
-    if (!process) /* it is not its process's first thread */
-        process = cbpi_machine_find(machine, cbpi_execution_process_of(thread_id));
-    return process ? process->is_exempt : machine->only_descendants;
-}
-
-bool cbpi_machine_read_file(struct cbpi_machine *machine)
-{
-    struct cbpi_file_event event;
-    struct cbpi_execution execution;
-    uint64_t limit_ns = cbp_load_u32(&machine->guard.shared->timeout_ms) * CBP_NS_PER_MS;
-    if (!cbpi_held_file_read(&machine->guard, limit_ns != 0 ? cbpi_now_ns() + limit_ns + GUARD_GRACE_NS : 0,
-                             &event))
-        return false;
-    cbpi_machine_drain(machine);
-    if (!is_of_exempt(machine, event.thread_id) &&
-        cbpi_execution_read(machine->executions, &event, &execution) == CBPI_EXECUTION_NEW)
-        decide_about_file(machine, &event, &execution);
-    else
-        (void) cbpi_held_file_answer(&machine->guard, event.held, false);
-    return true;
 }
 
 /* ---- Tasks in the gate ---- */
@@ -336,26 +197,20 @@ void cbpi_machine_release_from_gate(struct cbpi_machine *machine, uint32_t stop,
     free_operation(machine, operation);
 }
 
-bool cbpi_machine_read_gate(struct cbpi_machine *machine)
+void cbpi_machine_place_in_gate(struct cbpi_machine *machine, const struct cbpi_gate_place *place,
+                                uint32_t stop, uint32_t thread_id)
 {
-    struct cbpi_gate_place place;
-    if (!cbpi_gate_read(&machine->guard, &place))
-        return false;
-    cbpi_machine_drain(machine);
-    const struct cbp_machine_slot *slot = &machine->guard.slots[place.slot];
-    const struct cbp_machine_record *record = (const void *) slot->body;
-    struct cbpi_machine_operation *operation = find_in_gate(machine, slot->stop, record->thread_id);
+    struct cbpi_machine_operation *operation = find_in_gate(machine, stop, thread_id);
     if (!operation) {
-        (void) cbpi_gate_answer(&machine->guard, &place, false);
-        return true;
+        (void) cbpi_gate_answer(&machine->guard, place, false);
+        return;
     }
-    operation->place = place;
+    operation->place = *place;
     operation->has_place = true;
     if (operation->is_settled)
         (void) cbpi_machine_settle(machine, operation);
     else
         cbpi_machine_plan(machine, operation);
-    return true;
 }
 
 void cbpi_machine_let_all_go(struct cbpi_machine *machine)

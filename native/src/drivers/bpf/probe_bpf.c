@@ -2,6 +2,7 @@
  * the programs themselves are loaded by the guard alone. */
 #include "probe_bpf.h"
 
+#include "abilities.h"
 #include "cbp_machine.h"
 #include "installation_bpf.h"
 #include "machine.h"
@@ -18,32 +19,6 @@
 #include <unistd.h>
 
 #define FIRST_PID_NAMESPACE "pid:[4026531836]" /* PROC_PID_INIT_INO of every Linux */
-
-#define SEES                                                                                                 \
-    (uint32_t)(CBP_CAP_SEE_PROCESS_CREATION | CBP_CAP_SEE_PROCESS_TERMINATION |                              \
-               CBP_CAP_SEE_THREAD_CREATION | CBP_CAP_SEE_THREAD_TERMINATION | CBP_CAP_WHOLE_MACHINE |        \
-               CBP_CAP_DECIDE_BY_RULE | CBP_CAP_OWN_REQUESTS)
-#define HOLDS_BY_GATE                                                                                        \
-    (uint32_t)(CBP_CAP_HOLD_PROCESS_CREATION | CBP_CAP_KILL_PROCESS_CREATION |                               \
-               CBP_CAP_HOLD_PROCESS_TERMINATION | CBP_CAP_HOLD_THREAD_CREATION |                             \
-               CBP_CAP_HOLD_THREAD_TERMINATION)
-#define STRIPS (uint32_t)(CBP_CAP_STRIP_PROCESS_HANDLE | CBP_CAP_STRIP_THREAD_HANDLE)
-
-uint32_t cbpi_bpf_capabilities_of(uint32_t abilities)
-{
-    uint32_t capabilities = SEES;
-    if (abilities & CBP_GUARD_CAN_SEE_HANDLES)
-        capabilities |= CBP_CAP_SEE_PROCESS_HANDLE | CBP_CAP_SEE_THREAD_HANDLE;
-    if (abilities & CBP_GUARD_CAN_ENFORCE_HANDLES)
-        capabilities |= STRIPS;
-    if (abilities & CBP_GUARD_CAN_GATE)
-        capabilities |= HOLDS_BY_GATE;
-    if (abilities & CBP_GUARD_CAN_HOLD_FILES)
-        capabilities |= CBP_CAP_HOLD_PROCESS_CREATION | CBP_CAP_REFUSE_PROCESS_CREATION;
-    if (abilities & CBP_GUARD_CAN_GATE_HANDLES)
-        capabilities |= CBP_CAP_HOLD_PROCESS_HANDLE | CBP_CAP_HOLD_THREAD_HANDLE;
-    return capabilities;
-}
 
 /* ---- What the kernel shows ---- */
 

@@ -5,6 +5,7 @@
 #include "event_message.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 /* A worker that has just been at work looks at the ring by itself, for this long and at these intervals: under
  * load no record has to wake anybody. */
@@ -28,7 +29,8 @@ static void look(const void *memory, uint32_t slot, struct cbpi_turn_subject *su
 static bool is_expired(const void *memory, uint32_t slot, uint64_t now_ns)
 {
     const struct cbpi_machine_session *session = memory;
-    const struct cbpi_told *told = session->slots[slot]; /* NULL: it has been answered, and the turn ends soon */
+    const struct cbpi_told *told =
+        session->slots[slot]; /* NULL: it has been answered, and the turn ends soon */
     return told && (told->is_late || (told->deadline_ns != 0 && now_ns >= told->deadline_ns));
 }
 
@@ -42,14 +44,31 @@ void cbpi_serving_init(struct cbpi_machine_session *session)
 
 /* ---- Taking in ---- */
 
+/* Notes that the guard has gone, which ends all sessions. */
+static void die(struct cbpi_machine *machine)
+{
+    if (machine->is_dead)
+        return;
+    machine->is_dead = true;
+    /* While this process has the groups, the kernel goes on to hold executions for them. */
+    for (int i = CBP_GUARD_FD_UPPER; i <= CBP_GUARD_FD_LOWER; i++) {
+        if (machine->guard.descriptors[i] >= 0)
+            close(machine->guard.descriptors[i]);
+        machine->guard.descriptors[i] = -1;
+    }
+    for (uint32_t place = 0; place < CBP_SESSION_MAX; place++)
+        if (machine->sessions[place])
+            cbpi_session_ring_bell(machine->sessions[place]);
+}
+
 void cbpi_machine_serve(struct cbpi_machine *machine, uint32_t sources)
 {
     if (sources & CBPI_SOURCE_GUARD)
-        cbpi_machine_die(machine);
+        die(machine);
     if (machine->is_dead)
         return;
     cbpi_machine_drain(machine);
-    while (sources & CBPI_SOURCE_FILES && cbpi_machine_read_file(machine))
+    while (sources & CBPI_SOURCE_FILES && cbpi_machine_read_file(machine)) /* an edge tells of all of them */
         continue;
     while (sources & CBPI_SOURCE_GATE && cbpi_machine_read_gate(machine))
         continue;
@@ -328,7 +347,7 @@ uint32_t cbpi_serving_beat(struct cbpi_machine_session *session)
     uint64_t now_ns = cbpi_now_ns();
     cbpi_mutex_lock(&machine->mutex);
     if (!session->is_closed && !machine->is_dead && !cbpi_guard_beat(&machine->guard))
-        cbpi_machine_die(machine);
+        die(machine);
     if (!session->is_closed)
         cbpi_machine_serve(machine, 0);
     cbpi_machine_tend_operations(machine, now_ns);
