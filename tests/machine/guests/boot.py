@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 QEMU = "qemu-system-x86_64"
 MEMORY_MIB = 2048
+# The first is for a guest that gets no processor for a while when it boots.
+WORDS = "no_timer_check console=ttyS0 quiet panic=-1 oops=panic random.trust_cpu=on cbprocess.guest=1"
 POLL_S = 0.2
 
 
@@ -75,7 +77,7 @@ class Guest:
         line += ["-serial", f"file:{self._console}", "-serial", f"file:{self._results}"]
         line += [
             "-append",
-            f"console=ttyS0 quiet panic=-1 oops=panic no_timer_check random.trust_cpu=on cbprocess.guest=1 {words}",
+            f"{WORDS} {words}",
         ]
         self._error = folder / "qemu"
         with self._error.open("wb") as error:

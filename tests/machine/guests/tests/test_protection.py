@@ -3,6 +3,7 @@ was there before, by every call; not from whoever has created it and is protecte
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import json
@@ -16,20 +17,19 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from handle_cases import CASES, Case
-from handle_tools import Outcome, by_brother, outcome_of, refused_with, without_ids
-from live_tools import HANDLE_EVENTS, PROGRAMS, Programs, wait_until
-from whole_machine import filtering, has_gate, is_enforced
+from handle_cases import CASES
+from handle_tools import by_brother, refused_with, without_ids
+from live_tools import PROGRAMS, Programs, wait_until
+from whole_machine import ENFORCED_CALLS, HANDLES, filtering, is_enforced, rows_of, run_call
 
 import cbprocess
 
-HANDLES = cbprocess.PROC_EVT_PROCESS_HANDLE_OPERATION | cbprocess.PROC_EVT_THREAD_HANDLE_OPERATION
 ALL_RIGHTS = 0x1FFFFF & ~(cbprocess.PROCESS_QUERY_LIMITED_INFORMATION | cbprocess.PROCESS_SYNCHRONIZE)
 PTRACE_ATTACH, PTRACE_SEIZE, PTRACE_DETACH = 16, 0x4206, 17
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def enforced() -> None:
     if not is_enforced():
         pytest.skip("BPF LSM is not active in this guest: strip rules cannot be enforced")
@@ -125,11 +125,26 @@ def target(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     process.wait(30)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_each_way(way: str, target: subprocess.Popen[bytes]) -> None:
-    """Refused while the rule is there; nothing has happened to the process; allowed after it."""
+@pytest.fixture(scope="module")
+def recorder() -> Iterator[Any]:
     with filtering(events=HANDLES, everything=False) as recorder:
-        recorder.filter.add_rule(name="guarded-one", action="strip", access=ALL_RIGHTS)
+        yield recorder
+
+
+@contextlib.contextmanager
+def rule(recorder: Any, **words: Any) -> Iterator[None]:
+    recorder.filter.add_rule(action="strip", **words)
+    try:
+        yield
+    finally:
+        words = {key: value for key, value in words.items() if key in ("name", "process_id")}
+        recorder.filter.remove_rule(action="strip", **words)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way(way: str, recorder: Any, target: subprocess.Popen[bytes]) -> None:
+    """Refused while the rule is there; nothing has happened to the process; allowed after it."""
+    with rule(recorder, name="guarded-one", access=ALL_RIGHTS):
         assert in_a_child(way, target.pid) in (errno.EPERM, errno.EACCES)
         assert target.poll() is None
         state = Path(f"/proc/{target.pid}/stat").read_text().rsplit(")")[-1].split()[0]
@@ -141,8 +156,7 @@ def test_each_way(way: str, target: subprocess.Popen[bytes]) -> None:
         wait_until(refused, 20, "the event")
         assert {row["decided_by_rule"] for row in refused()} == {True}
         assert all(row["desired_access"] != row["original_desired_access"] for row in refused())
-        recorder.filter.remove_rule(name="guarded-one", action="strip")
-        assert in_a_child(way, target.pid) == 0
+    assert in_a_child(way, target.pid) == 0
     assert recorder.errors == []
 
 
@@ -154,24 +168,19 @@ def in_a_child(way: str, target: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def test_by_process_id(target: subprocess.Popen[bytes]) -> None:
-    with filtering(events=HANDLES, everything=False) as recorder:
-        recorder.filter.add_rule(process_id=target.pid, action="strip", access=cbprocess.PROCESS_TERMINATE)
+def test_by_process_id(recorder: Any, target: subprocess.Popen[bytes]) -> None:
+    with rule(recorder, process_id=target.pid, access=cbprocess.PROCESS_TERMINATE):
         assert in_a_child("kill", target.pid) == errno.EPERM
         assert in_a_child("prlimit", target.pid) == 0  # a right that the rule leaves
 
 
-def test_its_protected_creator_may(tmp_path: Path) -> None:
+def test_its_protected_creator_may(recorder: Any, tmp_path: Path) -> None:
     """A shell that is protected, and so is what it starts, ends what it has started."""
     shell = tmp_path / "guarded-shell"
     shell.write_bytes(Path("/bin/bash").read_bytes())
     shell.chmod(0o755)
     text = "sleep 100 & kill -9 $!; wait $!; exit $?"
-    with filtering(events=HANDLES, everything=False) as recorder:
-        recorder.filter.add_filtered_process_by_name("guarded-shell", True)
-        recorder.filter.add_rule(
-            name="guarded-shell", action="strip", access=ALL_RIGHTS, include_children=True
-        )
+    with rule(recorder, name="guarded-shell", access=ALL_RIGHTS, include_children=True):
         assert subprocess.run([str(shell), "-c", text], timeout=60).returncode == 137
 
 
@@ -189,7 +198,7 @@ SERVER_ATTACKS = [
 
 
 @pytest.mark.parametrize("attack", SERVER_ATTACKS)
-def test_a_server_lives_through_it(attack: str, tmp_path: Path) -> None:
+def test_a_server_lives_through_it(attack: str, recorder: Any, tmp_path: Path) -> None:
     """The attacks of the live tests, here against a rule of the machine: the attacker has started the server,
     but is not protected."""
     server = tmp_path / "guarded-server"
@@ -197,63 +206,27 @@ def test_a_server_lives_through_it(attack: str, tmp_path: Path) -> None:
     server.write_text(f"#!{sys.executable}\n{text}", encoding="utf-8")
     server.chmod(0o755)
     line = [sys.executable, str(PROGRAMS / "attack.py"), attack, str(server)]
-    with filtering(events=0, everything=False) as recorder:
-        recorder.filter.add_rule(name="guarded*", action="strip", access=ALL_RIGHTS)
+    with rule(recorder, name="guarded*", access=ALL_RIGHTS):
         done = subprocess.run(line, stdout=subprocess.PIPE, text=True, timeout=100)
     outcome = json.loads(done.stdout)
     assert outcome["result"] in (1, errno.EPERM), outcome
     assert (outcome["state"], outcome["end"]) == ("alive", 3)
 
 
-# Calls of the live tests' table that LSM has a hook for.
-CALLS = ["kill-TERM", "tkill-TERM", "tgkill-TERM", "rt_sigqueueinfo-TERM", "rt_tgsigqueueinfo-USR1"]
-CALLS += ["pidfd_send_signal-TERM", "pidfd_getfd", "ptrace-attach", "process_vm_readv", "process_vm_writev"]
-CALLS += ["prlimit64-both", "setpriority", "ioprio_set", "sched_setaffinity", "kcmp", "move_pages-set"]
-
-
-def run_call(line: list[str]) -> Outcome:
-    done = subprocess.run(line, stdout=subprocess.PIPE, text=True, timeout=100)
-    return outcome_of(done.stdout, done.returncode)
-
-
-@pytest.mark.parametrize("name", CALLS)
-def test_a_call_by_a_rule(name: str, programs: Programs) -> None:
-    """By a process that is no ancestor of the target: it fails, and nothing has happened."""
-    case: Case = CASES[name]
-    line = by_brother([programs["handles"], *case.command])
+@pytest.fixture(scope="module")
+def of_handles() -> Iterator[Any]:
+    """One filter for all calls: each run of `handles` is told apart by its process."""
     with filtering(events=HANDLES, everything=False) as recorder:
         recorder.filter.add_rule(name="handles", action="strip", access=ALL_RIGHTS)
-        outcome = run_call(line)
-        wait_until(lambda: rows_of(recorder, outcome), 20, "the event")
+        yield recorder
+
+
+@pytest.mark.parametrize("name", ENFORCED_CALLS)
+def test_a_call(name: str, of_handles: Any, programs: Programs) -> None:
+    """By a process that is no ancestor of the target: it fails, and nothing has happened."""
+    case = CASES[name]
+    outcome = run_call(by_brother([programs["handles"], *case.command]))
+    rows = wait_until(lambda: rows_of(of_handles, outcome), 20, "the event")
     assert without_ids(outcome) == refused_with(errno.EPERM, case)
-    assert {row["decided_by_rule"] for row in rows_of(recorder, outcome)} == {True}
-    assert recorder.errors == []
-
-
-@pytest.mark.parametrize("name", CALLS)
-def test_a_call_by_a_handler(name: str, programs: Programs) -> None:
-    """With the gate a call waits for the handler: it takes all rights, and the call fails."""
-    if not has_gate():
-        pytest.skip("the bpf driver has no gate on this kernel")
-    case: Case = CASES[name]
-
-    def decide(kind: str, event: Any) -> None:
-        if kind in HANDLE_EVENTS and name_of_process(event.originator_process_id) == "handles":
-            event.desired_access = 0
-
-    with filtering(events=HANDLES, decide=decide) as recorder:
-        outcome = run_call([programs["handles"], *case.command])
-    assert without_ids(outcome) == refused_with(errno.EPERM, case)
-    assert rows_of(recorder, outcome) and all(row["held"] for row in rows_of(recorder, outcome))
-    assert recorder.errors == []
-
-
-def rows_of(recorder: Any, outcome: Outcome) -> list[Any]:
-    return [row for row in recorder.handle_operations() if row["originator_process_id"] == outcome["process"]]
-
-
-def name_of_process(process_id: int) -> str:
-    try:
-        return Path(f"/proc/{process_id}/comm").read_text().strip()
-    except OSError:
-        return ""
+    assert {row["decided_by_rule"] for row in rows} == {True}
+    assert of_handles.errors == []

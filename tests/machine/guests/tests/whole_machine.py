@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
+from handle_tools import Outcome, outcome_of
 from live_tools import LIFETIMES, Recorder, wait_until
 
 import cbprocess
@@ -22,6 +23,12 @@ import cbprocess
 CONTROLLER = Path(__file__).with_name("controller.py")
 FANOTIFY, GATE = "RefuseWith=errno", "RefuseWith=kill"
 CREATIONS = cbprocess.PROC_EVT_PROCESS_CREATION
+HANDLES = cbprocess.PROC_EVT_PROCESS_HANDLE_OPERATION | cbprocess.PROC_EVT_THREAD_HANDLE_OPERATION
+# Of the live tests' table of calls: those that LSM has a hook for.
+ENFORCED_CALLS = ["kill-TERM", "tkill-TERM", "tgkill-TERM", "rt_sigqueueinfo-TERM", "rt_tgsigqueueinfo-USR1"]
+ENFORCED_CALLS += ["pidfd_send_signal-TERM", "pidfd_getfd", "ptrace-attach", "process_vm_readv"]
+ENFORCED_CALLS += ["process_vm_writev", "prlimit64-both", "setpriority", "ioprio_set", "sched_setaffinity"]
+ENFORCED_CALLS += ["kcmp", "move_pages-set"]
 NO_PRODUCT = "{00000000-0000-0000-0000-000000000000}"
 
 
@@ -130,6 +137,16 @@ def seconds_of(line: list[str], status: int = 0) -> float:
     began = time.monotonic()
     assert subprocess.run(line, timeout=100).returncode == status
     return time.monotonic() - began
+
+
+def run_call(line: list[str]) -> Outcome:
+    done = subprocess.run(line, stdout=subprocess.PIPE, text=True, timeout=100)
+    return outcome_of(done.stdout, done.returncode)
+
+
+def rows_of(recorder: Recorder, outcome: Outcome) -> list[dict[str, Any]]:
+    """What was told of a run of `handles`."""
+    return [row for row in recorder.handle_operations() if row["originator_process_id"] == outcome["process"]]
 
 
 @contextlib.contextmanager
