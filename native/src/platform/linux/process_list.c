@@ -119,7 +119,7 @@ static uint32_t read_program(struct walk *walk, struct cbpi_process_facts *facts
     if (size > 0) { /* else the name in stat stands for it */
         facts->name = walk->path;
         facts->name_size = size;
-        facts->flags &= ~CBP_SNAPSHOT_FLAG_SHORT_NAME;
+        facts->flags &= ~(uint32_t) CBP_SNAPSHOT_FLAG_SHORT_NAME;
     }
     if (is_gone)
         facts->flags |= CBP_SNAPSHOT_FLAG_IMAGE_DELETED;
