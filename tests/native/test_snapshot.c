@@ -82,6 +82,7 @@ static void check_child(size_t argument_size)
     const struct cbp_snapshot *snapshot = take(1);
     const struct cbp_process_record *record = find(snapshot, child);
     CHECK(record && record->parent_process_id == (uint32_t) getpid() && record->thread_count == 1);
+    CHECK(record->user_id == geteuid() && record->flags == 0);
     char path[PATH_MAX];
     CHECK_OK(cbp_process_name((uint32_t) child, path, sizeof path, NULL));
     CHECK(strcmp(snapshot->texts + record->process_name_offset, path) == 0);
@@ -117,6 +118,7 @@ static void test_ended_and_gone(void)
     const struct cbp_snapshot *snapshot = take(1);
     const struct cbp_process_record *record = find(snapshot, child);
     CHECK(record && record->arguments_size == 0 && record->process_name_size > 0);
+    CHECK(record->flags == (CBP_SNAPSHOT_FLAG_SHORT_NAME | CBP_SNAPSHOT_FLAG_ENDED));
     CHECK(strcmp(snapshot->texts + record->process_name_offset, "test_snapshot") == 0);
     cbp_snapshot_destroy(snapshot);
     CHECK(waitpid(child, NULL, 0) == child);
@@ -175,9 +177,29 @@ static void test_wrong_use(void)
 {
     const struct cbp_snapshot *snapshot = NULL;
     CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_snapshot_create(1, NULL));
-    CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_snapshot_create(2, &snapshot));
+    CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_snapshot_create(8, &snapshot));
+    CHECK_CODE(CBP_ERROR_INVALID_PARAMETER,
+               cbp_snapshot_create(CBP_SNAPSHOT_FROM_FILES | CBP_SNAPSHOT_FROM_DRIVER, &snapshot));
     CHECK(!snapshot);
     cbp_snapshot_destroy(NULL);
+}
+
+/* Either way gives this process as it is, or says in a sentence why it cannot be gone. */
+static void test_ways(void)
+{
+    static const uint32_t ways[] = {CBP_SNAPSHOT_FROM_FILES, CBP_SNAPSHOT_FROM_DRIVER};
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        const struct cbp_snapshot *snapshot = NULL;
+        uint32_t error = cbp_snapshot_create(CBP_SNAPSHOT_WITH_ARGUMENTS | ways[i], &snapshot);
+        if (error == 0) {
+            check_whole(snapshot);
+            CHECK(find(snapshot, getpid()));
+        } else {
+            CHECK(error == CBP_ERROR_NOT_SUPPORTED && ways[i] == CBP_SNAPSHOT_FROM_DRIVER);
+            CHECK(!snapshot && strlen(cbp_error_detail()) > 0);
+        }
+        cbp_snapshot_destroy(snapshot);
+    }
 }
 
 int main(int count, char **arguments)
@@ -188,6 +210,7 @@ int main(int count, char **arguments)
         for (;;)
             pause();
     test_wrong_use();
+    test_ways();
     test_arguments_of_any_size();
     test_ended_and_gone();
     test_while_processes_come_and_go();

@@ -16,7 +16,7 @@ import pytest
 from unit.instances import GUID, assert_code
 
 import cbprocess
-from cbprocess import CBProcess, RunningProcess, constants, running_processes
+from cbprocess import CBProcess, RunningProcess, constants, running_processes, snapshot
 
 SLEEP = shutil.which("sleep") or "/bin/sleep"
 
@@ -51,6 +51,29 @@ def test_a_process_as_it_is(child: subprocess.Popen[bytes]) -> None:
     assert found.thread_count == 1
     assert found.start_time == start_time(child.pid)
     assert str(child.pid) in repr(found)
+
+
+def test_names_users_and_ends(child: subprocess.Popen[bytes]) -> None:
+    found = find(child.pid, snapshot())
+    assert found.path == found.process_name and found.name == os.path.basename(found.path)
+    assert found.user_id == os.geteuid() and not found.ended
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    found = find(child.pid, snapshot())
+    assert found.ended and found.path == "" and found.name == found.process_name != ""
+
+
+def test_where_it_comes_from(child: subprocess.Popen[bytes]) -> None:
+    assert find(child.pid, snapshot(source="proc")).arguments == child.args
+    assert find(child.pid, running_processes()).arguments == child.args
+    for source in ("", "Proc", "kernel", None, 1):
+        assert_code(constants.ERROR_INVALID_PARAMETER, lambda value=source: snapshot(source=value))
+    try:
+        taken = snapshot(source="bpf")
+    except cbprocess.CBProcessError as error:
+        assert error.code == constants.ERROR_NOT_SUPPORTED
+    else:
+        assert find(child.pid, taken).arguments == child.args
 
 
 def test_without_command_lines(child: subprocess.Popen[bytes]) -> None:
@@ -351,4 +374,4 @@ def test_the_command_takes_no_command() -> None:
 
 
 def test_public_names() -> None:
-    assert {"RunningProcess", "running_processes"} <= set(cbprocess.__all__)
+    assert {"RunningProcess", "running_processes", "snapshot"} <= set(cbprocess.__all__)
