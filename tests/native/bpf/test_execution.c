@@ -1,6 +1,7 @@
 /* Executions of fanotify events, read from /proc and from the memory of tasks: which file begins one, with which
  * names and arguments, which one is a part, and what an exchange of files in between makes of it. Holds only
  * executions on a file system of its own, which nobody else sees. Root only; else the test is skipped. */
+#include "cbp_compiler.h"
 #include "execution.h"
 #include "support.h"
 
@@ -98,15 +99,9 @@ static void make_place(void)
     write_whole("no format", "text\n", 5);
 }
 
-static void leave_place(void)
-{
-    close(group);
-    CHECK(umount2(folder, MNT_DETACH) == 0 && rmdir(folder) == 0);
-}
-
 /* ---- What is read ---- */
 
-static void tell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+CBP_PRINTF(1, 2)
 static void tell(const char *format, ...)
 {
     va_list list;
@@ -328,6 +323,11 @@ static void test_names(void)
 
 /* ---- Failures ---- */
 
+static void absent(void)
+{
+    execute(in_folder("absent"));
+}
+
 static void no_interpreter(void)
 {
     execute(in_folder("no interpreter"));
@@ -336,11 +336,6 @@ static void no_interpreter(void)
 static void no_format(void)
 {
     execute(in_folder("no format"));
-}
-
-static void absent(void)
-{
-    execute(in_folder("absent"));
 }
 
 static void bad_list(void)
@@ -376,14 +371,13 @@ static void again(void)
 
 static void test_failures(void)
 {
-    CHECK(watch(no_interpreter) == 100);
-    CHECK_STORY("nothing\n");
-    CHECK(watch(no_format) == 100);
-    CHECK_STORY("nothing\n");
+    void (*const bound_to_fail[])(void) = {no_interpreter, no_format, bad_list};
+    for (size_t i = 0; i < sizeof bound_to_fail / sizeof bound_to_fail[0]; i++) {
+        CHECK(watch(bound_to_fail[i]) == 100);
+        CHECK_STORY("nothing\n");
+    }
     CHECK(watch(absent) == 100);
     CHECK_STORY("");
-    CHECK(watch(bad_list) == 100);
-    CHECK_STORY("nothing\n");
     (void) watch(only_checked); /* before Linux 6.14 it is refused before the file is opened */
     CHECK(strcmp(story, "nothing\n") == 0 || strcmp(story, "") == 0);
     (void) watch(written_to); /* the loader has no program "one two" to load */
@@ -497,6 +491,7 @@ int main(void)
     test_exchange();
     test_outcomes();
     cbpi_executions_free(executions);
-    leave_place();
+    close(group);
+    CHECK(umount2(folder, MNT_DETACH) == 0 && rmdir(folder) == 0);
     return 0;
 }
