@@ -5,7 +5,6 @@ It only looks, at the whole machine. Only in a guest it also refuses."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -19,13 +18,13 @@ from typing import Any, Callable
 
 import pytest
 from machine import own_place
+from machine.native.machine_tools import attached, guards_of
 
 from cbprocess._binding.library import native_folder
 
 GUID = "{7D1B9A57-6C0E-4E0C-93B2-9C3E5D1E0A11}"
 NOBODY = 65534
 START_LIMIT_S = 60
-GUARD = "cbprocess-guard"
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -86,22 +85,6 @@ def run_marked(program: str = "/bin/true") -> str:
     return mark
 
 
-def guards_of(controller: int) -> list[int]:
-    """The guard of that process. It is the only program of its name with this parent."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdigit() and (entry / "comm").read_text().strip() == GUARD[:15]:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                if int(fields[1]) == controller:
-                    found.append(int(entry.name))
-    return found
-
-
-def is_there(process_id: int) -> bool:
-    return Path(f"/proc/{process_id}/exe").exists() or Path(f"/proc/{process_id}").exists()
-
-
 Starting = Callable[..., Monitor]
 
 
@@ -156,21 +139,23 @@ def test_every_process_with_its_command_line(monitor: Starting) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_ends_by_signals_and_leaves_nothing(monitor: Starting, number: int) -> None:
     watching = monitor()
-    guards = guards_of(watching.process.pid)
+    found = attached(watching.process.pid)
+    assert found.processes and found.links and not found.marks
     assert watching.stop(number) == 0
-    wait_until(lambda: not any(map(is_there, guards)), 20, "the guard has ended")
+    wait_until(lambda: not found.left(), 20, "all of it has gone")
     assert run_marked() not in watching.output.read_text()
 
 
 def test_a_killed_monitor_leaves_nothing(monitor: Starting) -> None:
     watching = monitor()
-    guards = guards_of(watching.process.pid)
+    found = attached(watching.process.pid)
+    assert found.processes
     watching.process.kill()
     watching.process.wait()
     start = time.monotonic()
     run_marked()
-    assert time.monotonic() - start < 5
-    wait_until(lambda: not any(map(is_there, guards)), 20, "the guard has ended")
+    assert time.monotonic() - start < 10
+    wait_until(lambda: not found.left(), 20, "all of it has gone")
 
 
 def test_a_stopped_monitor_holds_nobody(monitor: Starting) -> None:
@@ -294,9 +279,8 @@ def test_install_monitor_and_uninstall(root: Path, monitor: Starting) -> None:
     assert (root / "usr/lib/cbprocess").is_dir()
     assert "installed, not loaded" in command("status", "--product", GUID, **at).stdout
     watching = monitor("--product", GUID, **at)
-    [guard] = guards_of(watching.process.pid) or [0]
-    if guard:
-        assert os.readlink(f"/proc/{guard}/exe").startswith(f"{root}/usr/lib/cbprocess/")
+    guard = guards_of(watching.process.pid)[0]
+    assert os.readlink(f"/proc/{guard}/exe").startswith(f"{root}/usr/lib/cbprocess/")
     assert json.loads(command("status", "--json", "--product", GUID, **at).stdout)["status"] == "running"
     assert watching.stop() == 0
     done = command("uninstall", "--product", GUID, **at)
