@@ -10,7 +10,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -77,7 +76,6 @@ __attribute__((noreturn)) static void run_second(const struct holdings *held, in
 {
     const int kept[] = {held->groups[GROUP_UPPER], held->groups[GROUP_LOWER], held->gate.abort,
                         held->controller, first};
-    (void) prctl(PR_SET_NAME, "cbprocess-gate", 0, 0, 0);
     keep_only(kept, sizeof kept / sizeof kept[0]);
     wait_for_ends(held, first);
     _exit(0);
