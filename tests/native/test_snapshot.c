@@ -25,6 +25,8 @@ static const struct cbp_process_record *find(const struct cbp_snapshot *snapshot
 /* Every text lies in the snapshot and ends with its NUL; ids rise. */
 static void check_whole(const struct cbp_snapshot *snapshot)
 {
+    const uint32_t known_flags =
+        CBP_SNAPSHOT_FLAG_IMAGE_DELETED | CBP_SNAPSHOT_FLAG_SHORT_NAME | CBP_SNAPSHOT_FLAG_ENDED;
     CHECK(snapshot->count > 0 && snapshot->record_size == sizeof(struct cbp_process_record));
     for (uint32_t i = 0; i < snapshot->count; i++) {
         const struct cbp_process_record *record = record_at(snapshot, i);
@@ -35,7 +37,7 @@ static void check_whole(const struct cbp_snapshot *snapshot)
         const char *arguments = snapshot->texts + record->arguments_offset;
         CHECK(arguments[record->arguments_size] == '\0');
         CHECK(record->arguments_size == 0 || arguments[record->arguments_size - 1] == '\0');
-        CHECK((record->flags & ~(uint32_t) CBP_SNAPSHOT_FLAG_IMAGE_DELETED) == 0);
+        CHECK((record->flags & ~known_flags) == 0);
     }
 }
 
