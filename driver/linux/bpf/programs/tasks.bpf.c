@@ -10,7 +10,6 @@
 
 #define IS_EXITING 0x4u /* of task->flags */
 #define IS_WORKQUEUE_WORKER 0x20u
-#define CAPABILITY_SYS_ADMIN (1u << 21)
 #define SHORT_NAME_SIZE 63u /* /proc/PID/stat cuts it there */
 #define TITLE_SIZE_MAX 4096u
 #define ARGUMENTS_SIZE_MAX 28000u
@@ -36,19 +35,6 @@ struct bpf_iter_meta {
 struct bpf_iter__task {
     struct bpf_iter_meta *meta;
     struct task_struct *task;
-};
-
-struct capabilities {
-    char first; /* the kernel's are one number or two, with the lowest bits first */
-};
-
-struct user_namespace {
-    int level;
-};
-
-struct cred___rights {
-    struct capabilities cap_effective;
-    struct user_namespace *user_ns;
 };
 
 struct workqueue_struct {
@@ -325,15 +311,6 @@ INLINE uint64_t step_down(struct buffer *buffer, uint64_t node, uint32_t type, u
     return place < RANGE_COUNT ? (uint64_t) buffer->range.slot[place] : 0;
 }
 
-/* Says whether the process may do anything on this machine: then it need not play tricks. */
-INLINE bool is_administrator(struct task_struct *task)
-{
-    struct cred___rights *cred = (struct cred___rights *) task->real_cred;
-    uint32_t low = 0;
-    bpf_probe_read_kernel(&low, sizeof low, &cred->cap_effective);
-    return (low & CAPABILITY_SYS_ADMIN) && cred->user_ns->level == 0;
-}
-
 /* Says whether a piece of memory of the process is its own and no file's, as far as can be seen: reading what
  * a file system of another user has to provide could take for ever. */
 __attribute__((noinline)) uint32_t is_plain_memory(uint64_t mm, uint64_t begin, uint64_t end, uint32_t key)
@@ -391,8 +368,7 @@ INLINE uint32_t write_arguments(struct buffer *buffer, struct task_struct *task,
     uint64_t size = end - begin;
     uint64_t title_size = title_end - begin < TITLE_SIZE_MAX ? title_end - begin : TITLE_SIZE_MAX;
     uint64_t read_size = size < title_size ? title_size : size;
-    if (size > ARGUMENTS_SIZE_MAX ||
-        !(is_administrator(task) || is_plain_memory((uint64_t) mm, begin, begin + read_size, buffer->key)) ||
+    if (size > ARGUMENTS_SIZE_MAX || !is_plain_memory((uint64_t) mm, begin, begin + read_size, buffer->key) ||
         !read_arguments(buffer, task, name_size, begin, (uint32_t) size))
         return without_arguments(flags);
     uint32_t at = name_size + (uint32_t) size - 1;

@@ -80,20 +80,35 @@ static uint32_t load(int links[CBP_GUARD_TASKS_FD_COUNT])
     return error;
 }
 
-/* Loads the iterators once. Whatever went wrong goes wrong every time. */
+/* Says whether a later try may succeed. */
+static bool is_passing(uint32_t error)
+{
+    return error == CBP_ERROR_TOO_MANY_OPEN_FILES || error == CBP_ERROR_NOT_ENOUGH_MEMORY ||
+           error == CBP_ERROR_NO_SYSTEM_RESOURCES || error == CBP_ERROR_SERVICE_REQUEST_TIMEOUT;
+}
+
+/* Loads the iterators once. What went wrong for good goes wrong every time. The mutex is held. */
+static uint32_t load_once(void)
+{
+    if (!state.was_tried) {
+        uint32_t error = load(state.links);
+        if (is_passing(error))
+            return error;
+        state.was_tried = true;
+        state.error = error;
+        if (error != 0)
+            strncpy(state.sentence, cbp_error_detail(), sizeof state.sentence - 1);
+    }
+    return state.error ? cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "%s", state.sentence) : 0;
+}
+
 static uint32_t prepare(int links[CBP_GUARD_TASKS_FD_COUNT])
 {
     cbpi_mutex_lock(&state.mutex);
-    if (!state.was_tried) {
-        state.was_tried = true;
-        state.error = load(state.links);
-        if (state.error != 0)
-            strncpy(state.sentence, cbp_error_detail(), sizeof state.sentence - 1);
-    }
+    uint32_t error = load_once();
     memcpy(links, state.links, sizeof state.links);
-    uint32_t error = state.error;
     cbpi_mutex_unlock(&state.mutex);
-    return error ? cbpi_fail(CBP_ERROR_NOT_SUPPORTED, "%s", state.sentence) : 0;
+    return error;
 }
 
 uint32_t cbpi_bpf_list_processes(bool with_arguments, bool is_asked_for, cbpi_process_visitor *visit,
@@ -107,7 +122,7 @@ uint32_t cbpi_bpf_list_processes(bool with_arguments, bool is_asked_for, cbpi_pr
     if (error == 0)
         error = prepare(links);
     if (error != 0)
-        return error;
+        return is_asked_for ? error : CBP_ERROR_NOT_SUPPORTED;
     int link = links[with_arguments ? CBP_GUARD_TASKS_FD_COMMAND_LINES : CBP_GUARD_TASKS_FD_PROCESSES];
     return cbpi_task_list_read(link, with_arguments, visit_facts, &visiting);
 }
