@@ -19,7 +19,7 @@ import cbprocess
 
 GUARD = "cbprocess-guard"
 SYS_BPF = {"x86_64": 321, "aarch64": 280}
-BPF_PROG_GET_FD_BY_ID, BPF_LINK_GET_FD_BY_ID = 13, 30
+PROGRAM_BY_ID, LINK_BY_ID = 13, 30  # the commands that give descriptors
 FANOTIFY, GATE = "RefuseWith=errno", "RefuseWith=kill"
 
 
