@@ -84,10 +84,8 @@ class Attached(NamedTuple):
     def left(self) -> list[str]:
         """What of it is still there."""
         alive = [f"process {number}" for number in self.processes if is_alive(number)]
-        links = [f"link {number}" for number in self.links if _has_bpf(BPF_LINK_GET_FD_BY_ID, number)]
-        programs = [
-            f"program {number}" for number in self.programs if _has_bpf(BPF_PROG_GET_FD_BY_ID, number)
-        ]
+        links = [f"link {number}" for number in self.links if _has_bpf(LINK_BY_ID, number)]
+        programs = [f"program {number}" for number in self.programs if _has_bpf(PROGRAM_BY_ID, number)]
         here = Path("/proc/self/mountinfo").read_text()
         return alive + links + programs + [mount for mount in self.mounts if mount in here]
 
