@@ -20,7 +20,7 @@ HOUSE = (
     ("driver/rules", "driver/linux/facts", "driver/windows/facts"),
     ("driver/policy", "driver/linux/execution"),
     ("driver/helper", "driver/linux/launch"),
-    ("driver/linux/ptrace", "driver/windows/debug", "driver/windows/kernel"),
+    ("driver/linux/ptrace", "driver/linux/bpf", "driver/windows/debug", "driver/windows/kernel"),
     ("native/include",),
     ("native/src/base",),
     # A contract includes what its side on each system defines, and that side includes the contract.
@@ -42,6 +42,7 @@ NOT_FOR = {
         "driver/helper",
         "driver/linux/launch",
         "driver/linux/ptrace",
+        "driver/linux/bpf",
         "driver/windows/debug",
         "driver/windows/kernel",
     ),

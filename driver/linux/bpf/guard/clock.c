@@ -3,7 +3,7 @@
 
 #include <time.h>
 
-uint64_t cbpd_now_ns(void)
+uint64_t cbpd_guard_time_ns(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);

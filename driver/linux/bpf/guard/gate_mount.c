@@ -115,7 +115,7 @@ static int open_served(int *fuse, int mount)
         unsigned char room[REQUEST_SIZE_MAX];
     } request;
     struct opening opening = {.mount = mount, .file = -1};
-    uint64_t until_ns = cbpd_now_ns() + OPEN_LIMIT_MS * CBP_NS_PER_MS;
+    uint64_t until_ns = cbpd_guard_time_ns() + OPEN_LIMIT_MS * CBP_NS_PER_MS;
     pthread_t thread;
     errno = pthread_create(&thread, NULL, open_file, &opening);
     if (errno != 0)
@@ -125,7 +125,7 @@ static int open_served(int *fuse, int mount)
         if (poll(&readable, 1, STEP_MS) > 0 &&
             read(*fuse, &request, sizeof request) >= (ssize_t) sizeof request.head) {
             serve(*fuse, &request.head);
-        } else if (cbpd_now_ns() > until_ns) {
+        } else if (cbpd_guard_time_ns() > until_ns) {
             close(*fuse);
             *fuse = -1;
             break;

@@ -84,24 +84,24 @@ static uint32_t mark_paths(struct guard *self, int group)
     for (const char *path = next_path(NULL); path; path = next_path(path))
         if (fanotify_mark(group, FAN_MARK_ADD | kind, FILE_EVENTS, AT_FDCWD, path) != 0 &&
             !may_be_missing(errno))
-            return cbpd_refuse(self, CBP_ERROR_GEN_FAILURE, "cannot hold executions of %s: %s", path,
-                               strerror(errno));
+            return cbpd_refuse_request(self, CBP_ERROR_GEN_FAILURE, "cannot hold executions of %s: %s", path,
+                                       strerror(errno));
     return 0;
 }
 
 static uint32_t mark_everything(struct guard *self, int group, bool all_namespaces)
 {
     struct mount_round round = {.group = group, .all_namespaces = all_namespaces};
-    uint64_t began_ns = cbpd_now_ns();
+    uint64_t began_ns = cbpd_guard_time_ns();
     cbpd_mark_mounts(&round);
     if (all_namespaces) {
-        uint64_t now_ns = cbpd_now_ns(), pause_ns = (now_ns - began_ns) * ROUND_SHARE;
+        uint64_t now_ns = cbpd_guard_time_ns(), pause_ns = (now_ns - began_ns) * ROUND_SHARE;
         marks.next_round_ns =
             now_ns + (pause_ns > ROUND_MS * CBP_NS_PER_MS ? pause_ns : ROUND_MS * CBP_NS_PER_MS);
         cbp_store_u64(&marks.held->shared->marks_lost, round.lost_count);
     }
     if (round.marked_count == 0)
-        return cbpd_refuse(self, CBP_ERROR_GEN_FAILURE, "no file system can be marked");
+        return cbpd_refuse_request(self, CBP_ERROR_GEN_FAILURE, "no file system can be marked");
     return 0;
 }
 
@@ -208,10 +208,11 @@ uint32_t cbpd_set_marks(struct guard *self, uint32_t which, const char *paths, s
 {
     bool has_paths = which == CBP_GUARD_MARKS_FILES || which == CBP_GUARD_MARKS_FILESYSTEMS;
     if (which != CBP_GUARD_MARKS_NONE && marks.held->groups[GROUP_UPPER] < 0)
-        return cbpd_refuse(self, CBP_ERROR_NOT_SUPPORTED, "the kernel cannot hold executions (fanotify)");
+        return cbpd_refuse_request(self, CBP_ERROR_NOT_SUPPORTED,
+                                   "the kernel cannot hold executions (fanotify)");
     struct old_marks wanted = {which, malloc(paths_size + 1), has_paths ? paths_size : 0};
     if (!wanted.paths)
-        return cbpd_refuse_os(self, ENOMEM, "cannot keep the paths");
+        return cbpd_refuse_request_os(self, ENOMEM, "cannot keep the paths");
     memcpy(wanted.paths, paths, paths_size);
     struct old_marks old = exchange(&wanted);
     uint32_t result = replace_marks(self, &old);
@@ -230,7 +231,8 @@ void cbpd_mark_news(struct guard *self)
     while (marks.folders >= 0 && read(marks.folders, ignored, sizeof ignored) > 0)
         continue;
     if (marks.which == CBP_GUARD_MARKS_EVERYTHING)
-        (void) mark_everything(self, marks.held->groups[marks.group], cbpd_now_ns() >= marks.next_round_ns);
+        (void) mark_everything(self, marks.held->groups[marks.group],
+                               cbpd_guard_time_ns() >= marks.next_round_ns);
     else if (cbpd_has_marks())
         (void) mark_paths(self, marks.held->groups[marks.group]);
 }
@@ -256,7 +258,7 @@ size_t cbpd_watch_news(struct pollfd *descriptors, size_t room, int *timeout_ms)
     memcpy(descriptors, watched, sizeof watched);
     *timeout_ms = -1;
     if (marks.which == CBP_GUARD_MARKS_EVERYTHING) {
-        uint64_t now_ns = cbpd_now_ns();
+        uint64_t now_ns = cbpd_guard_time_ns();
         *timeout_ms =
             now_ns >= marks.next_round_ns ? 0 : (int) ((marks.next_round_ns - now_ns) / CBP_NS_PER_MS + 1);
     }

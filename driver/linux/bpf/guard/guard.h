@@ -52,17 +52,17 @@ struct guard {
     char sentence[SENTENCE_SIZE]; /* what failed */
 };
 
-/* Makes the sentence of the reply and gives code. */
-__attribute__((format(printf, 3, 4))) uint32_t cbpd_refuse(struct guard *self, uint32_t code,
-                                                           const char *format, ...);
+/* refusing.c. Makes the sentence of the reply and gives code. */
+__attribute__((format(printf, 3, 4))) uint32_t cbpd_refuse_request(struct guard *self, uint32_t code,
+                                                                   const char *format, ...);
 /* Likewise for errno, with its text behind what could not be done. */
-uint32_t cbpd_refuse_os(struct guard *self, int error, const char *what);
+uint32_t cbpd_refuse_request_os(struct guard *self, int error, const char *what);
 
 /* clock.c */
-uint64_t cbpd_now_ns(void); /* CLOCK_MONOTONIC */
+uint64_t cbpd_guard_time_ns(void); /* CLOCK_MONOTONIC */
 
 /* hardening.c */
-void cbpd_harden(void);
+void cbpd_harden_guard(void);
 void cbpd_lock_executable(void); /* a status query sees that a guard runs */
 
 /* preconditions.c: what the kernel and this process must have. */
@@ -78,6 +78,7 @@ uint32_t cbpd_attach_programs(struct guard *self, uint32_t programs);
 /* Attaches the gate's programs once more, behind those of others, and then detaches the old ones. */
 uint32_t cbpd_attach_gate_again(struct guard *self);
 void cbpd_detach_all(struct guard *self);
+void cbpd_publish_second(struct guard *self);                 /* programs ask it while the gate is attached */
 int cbpd_program_descriptor(enum cbp_guard_descriptor which); /* -1: there is none */
 
 /* groups.c: the fanotify groups, and which files each hears of. */
@@ -105,10 +106,9 @@ void cbpd_make_gate(struct guard *self); /* self->no_gate says why there is none
 /* second.c */
 uint32_t cbpd_start_second(struct guard *self);
 void cbpd_end_second(struct guard *self);
-void cbpd_publish_second(struct guard *self); /* programs ask it while the gate is attached */
 
 /* letting_go.c: async-signal-safe, with system calls that take no memory. */
-void cbpd_let_everything_go(const struct holdings *held);
+void cbpd_release_everything(const struct holdings *held);
 void cbpd_let_number_go(int group, int number, bool refuses);
 void cbpd_answer_page(int fuse, uint64_t request_id);
 void cbpd_let_all_numbers_go(const struct holdings *held);

@@ -46,7 +46,7 @@ static void let_go_of_stderr(void)
     close(null);
 }
 
-void cbpd_harden(void)
+void cbpd_harden_guard(void)
 {
     static const int ignored[] = {SIGINT,  SIGQUIT, SIGHUP,  SIGTERM, SIGPIPE, SIGTSTP,
                                   SIGTTIN, SIGTTOU, SIGXCPU, SIGXFSZ, SIGUSR1, SIGUSR2};

@@ -77,7 +77,7 @@ static void let_files_go(const struct holdings *held)
     cbpd_let_all_numbers_go(held);
 }
 
-void cbpd_let_everything_go(const struct holdings *held)
+void cbpd_release_everything(const struct holdings *held)
 {
     if (held->settings) {
         cbp_store_u32(&held->settings->is_on, 0);

@@ -92,7 +92,7 @@ int main(void)
 {
     struct guard *self = &whole;
     struct sigaction reap = {.sa_handler = SIG_IGN, .sa_flags = SA_NOCLDWAIT};
-    cbpd_harden();
+    cbpd_harden_guard();
     sigaction(SIGCHLD, &reap, NULL);
     self->holdings.controller_process_id = find_controller();
     if (self->holdings.controller_process_id == 0 || !make_shared_memory(self))

@@ -243,13 +243,15 @@ uint32_t cbpd_meet_neighbours(struct guard *self)
     static struct register_file all;
     int file = open_register(&all, true);
     if (file < 0)
-        return cbpd_refuse(self, CBP_ERROR_BUSY, "other guards of this machine cannot be known (%s): %s",
-                           FOLDER "/" FILE_NAME, strerror(errno));
+        return cbpd_refuse_request(self, CBP_ERROR_BUSY,
+                                   "other guards of this machine cannot be known (%s): %s",
+                                   FOLDER "/" FILE_NAME, strerror(errno));
     struct entry *own = find_own(&all);
     bool is_new = own == NULL;
     if (is_new && (all.count == ENTRY_MAX || !fill_own(&neighbours.own))) {
         close(file);
-        return cbpd_refuse(self, CBP_ERROR_NO_SYSTEM_RESOURCES, "there are too many guards on this machine");
+        return cbpd_refuse_request(self, CBP_ERROR_NO_SYSTEM_RESOURCES,
+                                   "there are too many guards on this machine");
     }
     if (is_new) {
         own = &all.entries[all.count++];

@@ -47,20 +47,21 @@ static uint32_t check_capabilities(struct guard *self)
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
     if (syscall(SYS_capget, &header, data) != 0)
-        return cbpd_refuse_os(self, errno, "cannot read the capabilities");
+        return cbpd_refuse_request_os(self, errno, "cannot read the capabilities");
     if (has_capability(data, CAP_SYS_ADMIN))
         return 0;
-    return cbpd_refuse(self, CBP_ERROR_PRIVILEGE_NOT_HELD, "the driver needs %s%sCAP_SYS_ADMIN",
-                       has_capability(data, CAP_BPF) ? "" : "CAP_BPF, ",
-                       has_capability(data, CAP_PERFMON) ? "" : "CAP_PERFMON, ");
+    return cbpd_refuse_request(self, CBP_ERROR_PRIVILEGE_NOT_HELD, "the driver needs %s%sCAP_SYS_ADMIN",
+                               has_capability(data, CAP_BPF) ? "" : "CAP_BPF, ",
+                               has_capability(data, CAP_PERFMON) ? "" : "CAP_PERFMON, ");
 }
 
 static uint32_t check_namespaces(struct guard *self)
 {
     struct stat status;
     if (stat("/proc/self/ns/pid", &status) == 0 && status.st_ino != FIRST_PID_NAMESPACE)
-        return cbpd_refuse(self, CBP_ERROR_NOT_SUPPORTED,
-                           "the driver needs the machine's first PID namespace: this is a container's");
+        return cbpd_refuse_request(
+            self, CBP_ERROR_NOT_SUPPORTED,
+            "the driver needs the machine's first PID namespace: this is a container's");
     return 0;
 }
 
@@ -68,15 +69,15 @@ uint32_t cbpd_check_machine(struct guard *self)
 {
     uint32_t result = 0;
     if (!cbpd_kernel_is(KERNEL_MAJOR, KERNEL_MINOR))
-        return cbpd_refuse(self, CBP_ERROR_NOT_SUPPORTED, "the driver needs Linux %d.%d", KERNEL_MAJOR,
-                           KERNEL_MINOR);
+        return cbpd_refuse_request(self, CBP_ERROR_NOT_SUPPORTED, "the driver needs Linux %d.%d",
+                                   KERNEL_MAJOR, KERNEL_MINOR);
     result = check_capabilities(self);
     if (result == 0)
         result = check_namespaces(self);
     if (result == 0 && access(BTF_PATH, R_OK) != 0)
-        result =
-            cbpd_refuse(self, CBP_ERROR_NOT_SUPPORTED, "the kernel has no description of its types (%s: %s)",
-                        BTF_PATH, strerror(errno));
+        result = cbpd_refuse_request(self, CBP_ERROR_NOT_SUPPORTED,
+                                     "the kernel has no description of its types (%s: %s)", BTF_PATH,
+                                     strerror(errno));
     return result;
 }
 

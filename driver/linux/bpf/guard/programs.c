@@ -85,12 +85,12 @@ static uint32_t open_library(struct guard *self)
     if (libbpf)
         return 0;
     if (!find_folder())
-        return cbpd_refuse_os(self, errno, "cannot find the guard's own folder");
+        return cbpd_refuse_request_os(self, errno, "cannot find the guard's own folder");
     libbpf = cbpd_open_libbpf(folder, reason, sizeof reason);
     if (!libbpf)
-        return cbpd_refuse(self, CBP_ERROR_FS_DRIVER_REQUIRED, "%s", reason);
+        return cbpd_refuse_request(self, CBP_ERROR_FS_DRIVER_REQUIRED, "%s", reason);
     if (libbpf->libbpf_major_version() < 1)
-        return cbpd_refuse(self, CBP_ERROR_FS_DRIVER_REQUIRED, "libbpf is too old: 1.0 is needed");
+        return cbpd_refuse_request(self, CBP_ERROR_FS_DRIVER_REQUIRED, "libbpf is too old: 1.0 is needed");
     libbpf->libbpf_set_print(keep_warning);
     return 0;
 }
@@ -210,13 +210,13 @@ static int load(enum object_name name, const char *without, uint32_t ring_size)
 static uint32_t refuse_object(struct guard *self, enum object_name name, int error)
 {
     if (!has_object(name))
-        return cbpd_refuse(self, CBP_ERROR_FS_DRIVER_REQUIRED, "%s/%s is missing", folder,
-                           objects[name].file);
+        return cbpd_refuse_request(self, CBP_ERROR_FS_DRIVER_REQUIRED, "%s/%s is missing", folder,
+                                   objects[name].file);
     uint32_t code = error == ENOMEM                     ? CBP_ERROR_NOT_ENOUGH_MEMORY
                     : error == EPERM || error == EACCES ? CBP_ERROR_ACCESS_DENIED
                                                         : CBP_ERROR_NOT_SUPPORTED;
-    return cbpd_refuse(self, code, "the kernel does not take %s: %s\n%s", objects[name].file, strerror(error),
-                       log_text);
+    return cbpd_refuse_request(self, code, "the kernel does not take %s: %s\n%s", objects[name].file,
+                               strerror(error), log_text);
 }
 
 static int map_descriptor(const char *name)
@@ -337,8 +337,8 @@ uint32_t cbpd_load_programs(struct guard *self)
     held->slots = map_memory("slots", (size_t) CBP_MACHINE_SLOT_COUNT * CBP_MACHINE_SLOT_SIZE);
     held->settings = map_memory("settings", sizeof *held->settings);
     if (!held->settings)
-        return cbpd_refuse(self, CBP_ERROR_FS_DRIVER_REQUIRED, "%s has no map of the settings",
-                           objects[PROCESSES].file);
+        return cbpd_refuse_request(self, CBP_ERROR_FS_DRIVER_REQUIRED, "%s has no map of the settings",
+                                   objects[PROCESSES].file);
     held->settings->controller_process_id = held->controller_process_id;
     held->settings->guard_process_id = (uint32_t) getpid();
     held->settings->has_copies = cbpd_kernel_is(KERNEL_OF_COPIES, 0);
@@ -406,9 +406,9 @@ static uint32_t attach(struct guard *self, enum object_name name)
         if (!link) {
             error = errno;
             destroy_links(links, count);
-            return cbpd_refuse(self, CBP_ERROR_NOT_SUPPORTED,
-                               "the program %s of %s cannot be attached: %s\n%s",
-                               libbpf->bpf_program__name(program), object->file, strerror(error), log_text);
+            return cbpd_refuse_request(
+                self, CBP_ERROR_NOT_SUPPORTED, "the program %s of %s cannot be attached: %s\n%s",
+                libbpf->bpf_program__name(program), object->file, strerror(error), log_text);
         }
         links[count++] = link;
     }
@@ -421,6 +421,12 @@ static uint32_t attach(struct guard *self, enum object_name name)
 static enum object_name handles_object(const struct guard *self)
 {
     return self->abilities & CBP_GUARD_CAN_ENFORCE_HANDLES ? LSM : HANDLES;
+}
+
+void cbpd_publish_second(struct guard *self)
+{
+    bool is_gate = (self->programs & CBP_GUARD_PROGRAM_GATE) != 0;
+    cbp_store_u32(&self->holdings.settings->gate_process_id, is_gate ? self->second_process_id : 0);
 }
 
 /* Attaches or detaches one group, so that its bit is as wanted. */
@@ -446,9 +452,9 @@ uint32_t cbpd_attach_programs(struct guard *self, uint32_t programs)
 {
     const uint32_t all = CBP_GUARD_PROGRAM_PROCESSES | CBP_GUARD_PROGRAM_HANDLES | CBP_GUARD_PROGRAM_GATE;
     if ((programs & ~all) != 0 || !self->holdings.settings)
-        return cbpd_refuse(self, CBP_ERROR_INVALID_PARAMETER, "there are no programs %#x", programs);
+        return cbpd_refuse_request(self, CBP_ERROR_INVALID_PARAMETER, "there are no programs %#x", programs);
     if ((programs & CBP_GUARD_PROGRAM_GATE) && !(self->abilities & CBP_GUARD_CAN_GATE))
-        return cbpd_refuse(self, CBP_ERROR_NOT_SUPPORTED, "there is no gate: %s", self->no_gate);
+        return cbpd_refuse_request(self, CBP_ERROR_NOT_SUPPORTED, "there is no gate: %s", self->no_gate);
     uint32_t result = set_group(self, CBP_GUARD_PROGRAM_PROCESSES, PROCESSES, programs);
     if (result == 0)
         result = set_group(self, CBP_GUARD_PROGRAM_HANDLES, handles_object(self), programs);

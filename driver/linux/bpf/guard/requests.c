@@ -4,32 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 static unsigned char message[sizeof(struct cbp_guard_request) + CBP_GUARD_TEXT_MAX];
-
-uint32_t cbpd_refuse(struct guard *self, uint32_t code, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    (void) vsnprintf(self->sentence, sizeof self->sentence, format, arguments);
-    va_end(arguments);
-    return code;
-}
-
-uint32_t cbpd_refuse_os(struct guard *self, int error, const char *what)
-{
-    uint32_t code = error == ENOMEM                      ? CBP_ERROR_NOT_ENOUGH_MEMORY
-                    : error == EMFILE || error == ENFILE ? CBP_ERROR_TOO_MANY_OPEN_FILES
-                    : error == EPERM                     ? CBP_ERROR_PRIVILEGE_NOT_HELD
-                    : error == ENOSYS                    ? CBP_ERROR_NOT_SUPPORTED
-                                                         : CBP_ERROR_GEN_FAILURE;
-    return cbpd_refuse(self, code, "%s: %s", what, strerror(error));
-}
 
 /* Missing descriptors become copies of /dev/null, so that the order says which is which. */
 static void reply(const struct guard *self, uint32_t status, const int *descriptors, size_t count)
@@ -82,7 +61,7 @@ static void serve_hello(struct guard *self, const struct cbp_guard_request *requ
 {
     int descriptors[CBP_GUARD_FD_COUNT];
     if (self->holdings.settings) {
-        reply(self, cbpd_refuse(self, CBP_ERROR_INVALID_PARAMETER, "HELLO has been said"), NULL, 0);
+        reply(self, cbpd_refuse_request(self, CBP_ERROR_INVALID_PARAMETER, "HELLO has been said"), NULL, 0);
         return;
     }
     self->socket_number = request->value <= INT32_MAX ? (int) request->value : -1;
@@ -136,7 +115,7 @@ static uint32_t change_holding(struct guard *self, const struct cbp_guard_reques
     if (result == 0 && request->type == CBP_GUARD_MARKS)
         result = request->value <= CBP_GUARD_MARKS_EVERYTHING
                      ? cbpd_set_marks(self, (uint32_t) request->value, text, request->text_size)
-                     : cbpd_refuse(self, CBP_ERROR_INVALID_PARAMETER, "there are no such marks");
+                     : cbpd_refuse_request(self, CBP_ERROR_INVALID_PARAMETER, "there are no such marks");
     if (result == 0 && request->type == CBP_GUARD_PROGRAMS)
         result = attach_programs(self, (uint32_t) request->value);
     if (!holds(self)) {
@@ -150,7 +129,7 @@ void cbpd_close_down(struct guard *self)
 {
     cbpd_detach_all(self);
     if (self->holdings.settings)
-        cbpd_let_everything_go(&self->holdings);
+        cbpd_release_everything(&self->holdings);
     cbpd_leave_neighbours();
     cbpd_end_second(self);
 }
@@ -158,7 +137,7 @@ void cbpd_close_down(struct guard *self)
 static uint32_t carry_out(struct guard *self, const struct cbp_guard_request *request, const char *text)
 {
     if (!self->holdings.settings && request->type != CBP_GUARD_CLOSE)
-        return cbpd_refuse(self, CBP_ERROR_NOT_READY, "HELLO comes first");
+        return cbpd_refuse_request(self, CBP_ERROR_NOT_READY, "HELLO comes first");
     switch (request->type) {
     case CBP_GUARD_PROGRAMS:
     case CBP_GUARD_MARKS:
@@ -170,19 +149,19 @@ static uint32_t carry_out(struct guard *self, const struct cbp_guard_request *re
         cbpd_close_down(self);
         return 0;
     default:
-        return cbpd_refuse(self, CBP_ERROR_INVALID_PARAMETER, "there is no such request");
+        return cbpd_refuse_request(self, CBP_ERROR_INVALID_PARAMETER, "there is no such request");
     }
 }
 
 static uint32_t check(struct guard *self, const struct cbp_guard_request *request, size_t size)
 {
     if (size < sizeof *request || request->text_size != size - sizeof *request)
-        return cbpd_refuse(self, CBP_ERROR_INVALID_DATA, "the request is malformed");
+        return cbpd_refuse_request(self, CBP_ERROR_INVALID_DATA, "the request is malformed");
     if (request->version != CBP_MACHINE_VERSION)
-        return cbpd_refuse(self, CBP_ERROR_INVALID_KERNEL_INFO_VERSION, "the guard has version %u of %u",
-                           CBP_MACHINE_VERSION, request->version);
+        return cbpd_refuse_request(self, CBP_ERROR_INVALID_KERNEL_INFO_VERSION,
+                                   "the guard has version %u of %u", CBP_MACHINE_VERSION, request->version);
     if (request->text_size > 0 && message[size - 1] != 0)
-        return cbpd_refuse(self, CBP_ERROR_INVALID_DATA, "the request's text has no end");
+        return cbpd_refuse_request(self, CBP_ERROR_INVALID_DATA, "the request's text has no end");
     return 0;
 }
 
@@ -195,7 +174,7 @@ bool cbpd_serve_request(struct guard *self)
     if (size == 0)
         return false;
     if ((size_t) size > sizeof message) {
-        reply(self, cbpd_refuse(self, CBP_ERROR_INVALID_DATA, "the request is too long"), NULL, 0);
+        reply(self, cbpd_refuse_request(self, CBP_ERROR_INVALID_DATA, "the request is too long"), NULL, 0);
         return true;
     }
     uint32_t result = check(self, memcpy(&request, message, sizeof request), (size_t) size);

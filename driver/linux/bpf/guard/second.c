@@ -65,7 +65,7 @@ static void wait_for_ends(const struct holdings *held, int first)
             continue;
         if (ends[0].revents == 0 && !has_ended(first, FIRST_LIMIT_MS))
             (void) syscall(SYS_pidfd_send_signal, first, SIGKILL, NULL, 0); /* it is stopped, or stuck */
-        cbpd_let_everything_go(held);
+        cbpd_release_everything(held);
         (void) has_ended(first, FIRST_LIMIT_MS);
         cbpd_leave_neighbours(); /* its entry is a dead one's now */
         return;
@@ -87,13 +87,13 @@ uint32_t cbpd_start_second(struct guard *self)
     void *pages = MAP_FAILED;
     int first = (int) syscall(SYS_pidfd_open, getpid(), 0);
     if (first < 0)
-        return cbpd_refuse_os(self, errno, "cannot watch the guard");
+        return cbpd_refuse_request_os(self, errno, "cannot watch the guard");
     if (held->gate.file >= 0) {
         pages = mmap(NULL, PAGES_SIZE, PROT_READ, MAP_SHARED, held->gate.file, 0);
         if (pages == MAP_FAILED) {
             int error = errno;
             close(first);
-            return cbpd_refuse_os(self, error, "cannot map the gate");
+            return cbpd_refuse_request_os(self, error, "cannot map the gate");
         }
         (void) madvise(pages, PAGES_SIZE, MADV_RANDOM);
     }
@@ -105,18 +105,12 @@ uint32_t cbpd_start_second(struct guard *self)
     if (pages != MAP_FAILED)
         munmap(pages, PAGES_SIZE);
     if (second < 0)
-        return cbpd_refuse_os(self, error, "cannot start the gate's process");
+        return cbpd_refuse_request_os(self, error, "cannot start the gate's process");
     self->second = (int) syscall(SYS_pidfd_open, second, 0);
     self->second_process_id = (uint32_t) second;
     cbp_store_u64(&held->settings->gate_address, pages == MAP_FAILED ? 0 : (uint64_t) (uintptr_t) pages);
     cbpd_publish_second(self);
     return 0;
-}
-
-void cbpd_publish_second(struct guard *self)
-{
-    bool is_gate = (self->programs & CBP_GUARD_PROGRAM_GATE) != 0;
-    cbp_store_u32(&self->holdings.settings->gate_process_id, is_gate ? self->second_process_id : 0);
 }
 
 void cbpd_end_second(struct guard *self)

@@ -63,7 +63,7 @@ static bool arrange_numbers(void)
 
 __attribute__((noreturn)) static void leave(const struct holdings *held)
 {
-    cbpd_let_everything_go(held);
+    cbpd_release_everything(held);
     cbpd_leave_neighbours();
     _exit(0); /* the kernel detaches the programs */
 }
@@ -92,7 +92,7 @@ static void look_once(struct expiring *expiring)
         (void) !read(watch.own_bell, &count, sizeof count);
     }
     if (cbp_load_u32(&watch.holds) != 0)
-        cbpd_expire(expiring, cbpd_now_ns());
+        cbpd_expire(expiring, cbpd_guard_time_ns());
 }
 
 static void *run(void *unused)
@@ -113,10 +113,10 @@ uint32_t cbpd_start_watcher(struct guard *self)
     watch.free_number = self->socket_number;
     watch.bell = watch.own_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (watch.bell < 0)
-        return cbpd_refuse_os(self, errno, "cannot make an eventfd");
+        return cbpd_refuse_request_os(self, errno, "cannot make an eventfd");
     int error = pthread_create(&thread, NULL, run, NULL);
     if (error != 0)
-        return cbpd_refuse_os(self, error, "cannot start the watcher");
+        return cbpd_refuse_request_os(self, error, "cannot start the watcher");
     return 0;
 }
 
