@@ -250,7 +250,7 @@ def test_folders_that_cannot_be(machine: Machine, tmp_path: Path) -> None:
 
 
 @AS_ROOT
-@pytest.mark.parametrize("changes", ["owner", "group", "everybody", "parent"])
+@pytest.mark.parametrize("changes", ["owner", "group", "everybody", "sticky", "parent"])
 def test_a_folder_that_others_can_change(machine: Machine, tmp_path: Path, changes: str) -> None:
     target = tmp_path / "parent" / "target"
     target.mkdir(parents=True)
@@ -258,6 +258,7 @@ def test_a_folder_that_others_can_change(machine: Machine, tmp_path: Path, chang
         "owner": lambda: os.chown(target, NOBODY, 0),
         "group": lambda: target.chmod(0o775),
         "everybody": lambda: target.chmod(0o757),
+        "sticky": lambda: target.chmod(0o1777),
         "parent": lambda: os.chown(target.parent, NOBODY, 0),
     }[changes]()
     with pytest.raises(CBProcessError) as raised:

@@ -41,19 +41,19 @@ uint32_t cbpi_fail_path(int os_error, const char *folder, const char *name)
     return cbpi_fail(code, "%s: %s", path, strerror(os_error));
 }
 
-/* Others may make entries of their own in a folder with the sticky bit, but cannot touch root's. */
 static bool is_roots(const struct stat *facts)
 {
-    bool is_open = facts->st_mode & (S_IWGRP | S_IWOTH);
-    return facts->st_uid == 0 && (!is_open || (S_ISDIR(facts->st_mode) && facts->st_mode & S_ISVTX));
+    return facts->st_uid == 0 && !(facts->st_mode & (S_IWGRP | S_IWOTH));
 }
 
-static uint32_t check_folder(int fd, const char *path)
+/* In a folder with the sticky bit others may make entries of their own, but cannot touch root's: that will do
+ * for a parent. */
+static uint32_t check_folder(int fd, const char *path, bool is_parent)
 {
     struct stat facts;
     if (fstat(fd, &facts) != 0)
         return cbpi_fail_path(errno, path, "");
-    return is_roots(&facts)
+    return is_roots(&facts) || (is_parent && facts.st_uid == 0 && facts.st_mode & S_ISVTX)
                ? 0
                : cbpi_fail(CBP_ERROR_ACCESS_DENIED,
                            "%.300s can be changed by others than root, who would then decide what root "
@@ -64,18 +64,19 @@ static uint32_t check_folder(int fd, const char *path)
 /* Steps from a folder into one of its entries, and closes the former. */
 static uint32_t step(int *at, const char *name, int flags, const char *path)
 {
+    bool is_parent = flags & O_PATH;
     int next = openat(*at, name, flags | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     int os_error = errno;
     close(*at);
     *at = next;
-    return next < 0 ? cbpi_fail_path(os_error, path, "") : check_folder(next, path);
+    return next < 0 ? cbpi_fail_path(os_error, path, "") : check_folder(next, path, is_parent);
 }
 
 static uint32_t walk(const char *path, int *fd)
 {
     char done[PATH_MAX] = "";
     int at = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    uint32_t error = at < 0 ? cbpi_fail_path(errno, "/", "") : check_folder(at, "/");
+    uint32_t error = at < 0 ? cbpi_fail_path(errno, "/", "") : check_folder(at, "/", true);
     for (const char *name = path + 1; error == 0 && *name;) {
         const char *end = strchrnul(name, '/');
         memcpy(done, path, (size_t) (end - path));
@@ -116,7 +117,8 @@ uint32_t cbpi_trusted_make(const struct cbpi_trusted_folder *parent, const char 
     if (!is_new && errno != EEXIST)
         return cbpi_fail_path(errno, parent->path, name);
     int fd = openat(parent->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    uint32_t error = fd < 0 ? cbpi_fail_path(errno, parent->path, name) : check_folder(fd, folder->path);
+    uint32_t error =
+        fd < 0 ? cbpi_fail_path(errno, parent->path, name) : check_folder(fd, folder->path, false);
     /* The caller's umask is no reason for a folder that programs cannot look into. */
     if (error == 0 && is_new && fchmod(fd, FOLDER_MODE) != 0)
         error = cbpi_fail_path(errno, parent->path, name);
