@@ -228,7 +228,8 @@ def link_ids(pid: int) -> set[int]:
 def attached_ids() -> set[int]:
     """All programs that are attached on this machine, by whom it may be: bpf(BPF_LINK_GET_NEXT_ID)."""
     library, number = ctypes.CDLL(None, use_errno=True), {"x86_64": 321, "aarch64": 280}[os.uname().machine]
-    found, last = set(), 0
+    found: set[int] = set()
+    last = 0
     while True:
         attribute = ctypes.create_string_buffer(struct.pack("=II", last, 0), 128)
         if library.syscall(number, 31, attribute, 128) != 0:

@@ -96,9 +96,9 @@ def victims_left(victims: Victims, count: int, limit_s: float) -> float:
 @pytest.mark.parametrize("refuses", [False, True])
 def test_handler_asleep_beyond_the_deadline(controllers: Controllers, program: Path, refuses: bool) -> None:
     controller, victims = held(
-        controllers, program, reads=STORM, deadline_ms=4000, refuses_late=refuses, timeout_ms=9000
+        controllers, program, reads=STORM, deadline_ms=2500, refuses_late=refuses, timeout_ms=6000
     )
-    victims.wait(4 + AT_ONCE_S)
+    victims.wait(2.5 + AT_ONCE_S)
     assert {os.waitstatus_to_exitcode(result) for result in victims.results.values()} == {int(refuses)}
     # Late answers are told to be late.
     assert controller.ask("answer", "in_time")["in_time"] is False
