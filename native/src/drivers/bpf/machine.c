@@ -236,13 +236,21 @@ static uint32_t join(struct cbpi_machine *machine, const struct cbpi_session_set
     return 0;
 }
 
+static bool is_dead(struct cbpi_machine *machine)
+{
+    cbpi_mutex_lock(&machine->mutex);
+    bool is = machine->is_dead;
+    cbpi_mutex_unlock(&machine->mutex);
+    return is;
+}
+
 uint32_t cbpi_machine_open(const struct cbpi_session_settings *settings,
                            struct cbpi_machine_session **session)
 {
     struct cbpi_machine *machine;
     uint32_t error = 0;
     cbpi_mutex_lock(&current_mutex);
-    if (current && current->is_dead)
+    if (current && is_dead(current))
         current = NULL; /* its sessions end it */
     machine = current;
     if (!machine)
@@ -291,15 +299,15 @@ uint32_t cbpi_machine_close(struct cbpi_machine_session *session)
     cbpi_session_let_go(session);
     cbpd_close_session(&machine->policy, session->place);
     machine->sessions[session->place] = NULL;
-    bool is_last = !has_sessions(machine), is_dead = machine->is_dead;
+    bool is_last = !has_sessions(machine), was_dead = machine->is_dead;
     cbpi_mutex_unlock(&machine->mutex);
-    if (!is_last && !is_dead)
+    if (!is_last && !was_dead)
         cbpi_machine_refresh(machine);
     if (is_last && current == machine)
         current = NULL;
     if (is_last)
         stop_machine(machine);
-    error = is_dead ? CBP_ERROR_BROKEN_PIPE : 0;
+    error = was_dead ? CBP_ERROR_BROKEN_PIPE : 0;
     cbpi_session_ring_bell(session);
     cbpi_mutex_unlock(&machine->control);
     cbpi_mutex_unlock(&current_mutex);

@@ -109,8 +109,8 @@ struct cbpi_machine_session {
     struct cbpi_machine_counts counts;
     uint64_t lost_before, timed_out_before; /* what the machine had counted when the session was opened */
     uint64_t not_applied_told;
-    uint64_t last_taken_ns;                                       /* when a worker took a delivery */
-    char hold_paths[4096];                                        /* HoldPaths */
+    uint64_t busy_ns;      /* when a worker took a delivery, or a record woke one */
+    char hold_paths[4096]; /* HoldPaths */
     struct cbpi_failed_execution failed[CBPI_MACHINE_FAILED_MAX]; /* the last ones of failed_after */
 };
 

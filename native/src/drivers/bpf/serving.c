@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* A worker that has just been at work looks at the ring by itself, for this long and at these intervals: under
- * load no record has to wake anybody. */
+/* A worker that has just been at work, or was woken by a record, looks at the ring by itself, for this long and at
+ * these intervals: under load few records wake anybody. */
 #define DOZE_NS (3 * CBP_NS_PER_MS)
 #define DOZE_STEP_MS 1u
 
@@ -118,7 +118,7 @@ static uint32_t doze(struct cbpi_machine_session *session)
     machine->is_dozing = true;
     cbp_store_u32(&machine->guard.settings->is_dozing, 1);
     while (sources == 0 && session->queue_count == 0 && !session->is_closed && !machine->is_dead &&
-           cbpi_now_ns() - session->last_taken_ns < DOZE_NS) {
+           cbpi_now_ns() - session->busy_ns < DOZE_NS) {
         session->waiting_count++;
         cbpi_mutex_unlock(&machine->mutex);
         sources = cbpi_sources_wait(session->epoll, DOZE_STEP_MS);
@@ -143,7 +143,7 @@ static void end_dozing(struct cbpi_machine *machine)
 static void wait_once(struct cbpi_machine_session *session, uint64_t limit_ns)
 {
     struct cbpi_machine *machine = session->machine;
-    if (!machine->is_dozing && cbpi_now_ns() - session->last_taken_ns < DOZE_NS && doze(session) != 0)
+    if (!machine->is_dozing && cbpi_now_ns() - session->busy_ns < DOZE_NS && doze(session) != 0)
         return;
     end_dozing(machine);
     if (session->queue_count > 0 || session->is_closed || machine->is_dead)
@@ -156,6 +156,8 @@ static void wait_once(struct cbpi_machine_session *session, uint64_t limit_ns)
         cbpi_sources_wait(session->epoll, left_ms < UINT32_MAX ? (uint32_t) left_ms : CBPI_WAIT_FOREVER);
     cbpi_mutex_lock(&machine->mutex);
     session->waiting_count--;
+    if (sources & CBPI_SOURCE_RING)
+        session->busy_ns = cbpi_now_ns();
     cbpi_machine_serve(machine, sources);
 }
 
@@ -181,7 +183,7 @@ static uint32_t next_slot(struct cbpi_machine_session *session, struct cbpi_turn
         cbpi_machine_serve(machine, 0);
         if (take(session, turn, slot)) {
             session->busy_count++;
-            session->last_taken_ns = cbpi_now_ns();
+            session->busy_ns = cbpi_now_ns();
             return 0;
         }
         if (machine->is_dead)
