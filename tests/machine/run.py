@@ -29,6 +29,7 @@ PARTS = {
     "guests": "the driver holds whole machines of Debian's kernels, and lets them go",
 }
 NEEDS = {"native": ["bpftool"], "witness": ["bpftool", "bpftrace", "strace", "stress-ng"]}
+GUESTS_AT_A_TIME = 2  # they wait a good part of their time
 CANNOT = "cannot run here"  # in the reason for which the tests are skipped
 
 
@@ -85,7 +86,7 @@ class Guests:
 
     def __init__(self, cache: Path | None) -> None:
         line = [sys.executable, str(HERE / "guests" / "run_guests.py")]
-        line += ["--cache", str(cache)] if cache else []
+        line += ["--jobs", str(GUESTS_AT_A_TIME), *(["--cache", str(cache)] if cache else [])]
         self._began = time.monotonic()
         self._folder = tempfile.TemporaryDirectory()
         self._output = Path(self._folder.name) / "output"

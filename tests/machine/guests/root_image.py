@@ -252,4 +252,9 @@ def make_image(root: Path, image: Path, room_mib: int = 256) -> None:
         "0",
     ]
     options += ["-N", str(count + 20000), "-d", str(root)]
-    subprocess.run([mke2fs, *options, str(image), f"{size * 5 // 4 + room_mib}M"], check=True, timeout=300)
+    subprocess.run(
+        [mke2fs, *options, str(image), f"{size * 5 // 4 + room_mib}M"],
+        check=True,
+        timeout=300,
+        stdout=subprocess.DEVNULL,
+    )

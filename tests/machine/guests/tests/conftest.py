@@ -18,6 +18,7 @@ from live_fixtures import programs as programs
 from live_fixtures import system_path as system_path
 
 HERE = Path(__file__).resolve().parent
+SHOWN_SIZE = 2000
 RESULTS = Path("/run/results")  # what a guest sends at its end
 
 
@@ -36,6 +37,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(mark)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """A guest that is ended has said why, too."""
+    if report.failed and is_guest():
+        with open("/dev/console", "w", encoding="utf-8", errors="replace") as console:
+            console.write(f"\nFAILED {report.nodeid}\n{report.longreprtext[-SHOWN_SIZE:]}\n")
 
 
 @pytest.fixture
