@@ -16,7 +16,7 @@ from typing import Any, Callable, NamedTuple
 import pytest
 from live_tools import Recorder, wait_until
 from machine import own_place
-from machine_tools import FANOTIFY, has_gate, run, watching
+from machine.native.machine_tools import FANOTIFY, has_gate, run, watching
 
 import cbprocess
 
