@@ -6,6 +6,7 @@ from __future__ import annotations
 import collections
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 from live_tools import GUID, LIFETIMES, Programs, Recorder, is_alive, wait_until
 from machine import own_place
-from machine.native.machine_tools import GATE, has_gate, run, watching, ways
+from machine.native.machine_tools import FANOTIFY, GATE, has_gate, run, watching, ways
 
 import cbprocess
 
@@ -257,6 +258,32 @@ def test_the_refusal_of_one_filter_refuses(way: str, status: str) -> None:
         in_shell(f"{status} 0 later")
         wait_until(lambda: ids_of(low, "later"), 60, "the other filter goes on")
         assert ids_of(high, "later") == []
+
+
+def test_rules_for_exact_paths_hold_these_files_alone(status: str, programs: Programs) -> None:
+    """Also a file that takes the place of another one."""
+    listed, other = own_place.program(status, "listed"), own_place.program(status, "unlisted")
+
+    def refuse(kind: str, event: Any) -> None:
+        if kind == "process_creation" and "no" in event.arguments:
+            event.result_code = cbprocess.ERROR_ACCESS_DENIED
+
+    with watching(FANOTIFY, events=CREATION, everything=False, decide=refuse) as recorder:
+        recorder.filter.add_filtered_process_by_name(listed, False)
+        assert in_shell(f"{listed} 0 yes && echo ran", f"{listed} 0 no || echo refused").stdout.split() == [
+            "ran",
+            "refused",
+        ]
+        assert in_shell(f"{other} 0 no && echo ran").stdout == "ran\n"
+        fresh = Path(listed).with_name("fresh")
+        shutil.copy(status, fresh)
+        fresh.rename(listed)
+        time.sleep(0.5)
+        assert in_shell(f"{listed} 0 no || echo refused").stdout == "refused\n"
+        assert recorder.errors == []
+    rows = recorder.of("process_creation")
+    assert [row["process_name"] for row in rows] == [listed] * 3
+    assert all(row["held"] for row in rows)
 
 
 @pytest.mark.parametrize("action", ["allow", "deny"])
