@@ -6,6 +6,8 @@ events; nothing of queues and loops."""
 
 from __future__ import annotations
 
+import sys
+import time
 from collections import deque
 from time import time_ns
 
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 
 # Events come after the time at which they were seen, and two clocks of the system need not agree to the last.
 LATE_NS = 10_000_000_000
-CLOCKS_NS = 1_000_000
+CLOCKS_NS = 20_000_000
+TICK_NS = 10_000_000  # of a start time, on Linux
 
 
 def check_driver(process: CBProcess) -> None:
@@ -44,9 +47,11 @@ class Joint:
 
     def __init__(self, process: CBProcess) -> None:
         self._begin_ns = time_ns()
+        self._begin_ticks = _ticks()
         taken = snapshot()
         self._end_ns = time_ns()
         found = {_key(each): each for each in taken if not each.ended}
+        self._seen = set(found)  # those that are not supervised yet can be later
         self._ended = {_key(each) for each in taken if each.ended}
         if not process.driver_capabilities() & CAP_WHOLE_MACHINE:
             found = {key: each for key, each in found.items() if _is_supervised(process, each)}
@@ -72,7 +77,7 @@ class Joint:
             return False
         if event.time_ns > self._end_ns + LATE_NS:
             self._is_over = True
-            self._found, self._ended, self._created = {}, set(), set()
+            self._found, self._seen, self._ended, self._created = {}, set(), set(), set()
             return False
         if isinstance(event, CBProcessProcessCreationEventParams):
             return self._knows_creation(event)
@@ -97,7 +102,15 @@ class Joint:
         key = (event.process_id, event.start_time)
         if key in self._ended:
             return True
-        return key not in self._found and key not in self._created and event.time_ns <= self._end_ns
+        if key in self._seen or key in self._created:
+            return False
+        # It is older than the snapshot, and not in it, or its end was seen before the snapshot was made.
+        return event.start_time < self._begin_ticks or event.time_ns <= self._end_ns
+
+
+def _ticks() -> int:
+    """The time as start times tell it; -1 where these are of another kind."""
+    return -1 if sys.platform == "win32" else time.clock_gettime_ns(time.CLOCK_BOOTTIME) // TICK_NS
 
 
 def _key(process: RunningProcess) -> Key:

@@ -121,7 +121,7 @@ CBP_ASSERT_SIZE(struct cbp_machine_listed, 56);
 /* The process has written another text over its arguments: they are what comes before the first NUL. */
 #define CBP_MACHINE_LISTED_TITLE 8u
 #define CBP_MACHINE_LISTED_DELETED 16u /* the executable's file has no name any more */
-#define CBP_MACHINE_LISTED_ENDED 32u   /* its last thread has ended, or is about to */
+#define CBP_MACHINE_LISTED_ENDED 32u   /* its last thread has begun to end */
 
 /* ---- Tables ---------------------------------------------------------------------------------------------- */
 

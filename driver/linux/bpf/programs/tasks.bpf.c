@@ -8,7 +8,6 @@
 #include "cbp_machine.h"
 #include "paths.h"
 
-#define IS_EXITING 0x4u /* of task->flags */
 #define IS_WORKQUEUE_WORKER 0x20u
 #define SHORT_NAME_SIZE 63u /* /proc/PID/stat cuts it there */
 #define TITLE_SIZE_MAX 4096u
@@ -407,7 +406,7 @@ INLINE void fill(struct cbp_machine_listed *record, struct task_struct *task)
     record->user_id = task->real_cred->uid.val;
     record->effective_user_id = task->real_cred->euid.val;
     record->thread_count = (uint32_t) task->signal->nr_threads;
-    if ((task->flags & IS_EXITING) && record->thread_count <= 1)
+    if (task->signal->live.counter <= 0) /* its end is told from then on */
         record->flags = CBP_MACHINE_LISTED_ENDED;
 }
 

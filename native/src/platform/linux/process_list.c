@@ -92,6 +92,29 @@ static void read_user(struct cbpi_process_facts *facts)
         facts->user_id = folder.st_uid;
 }
 
+/* Says whether a thread of the process goes on, whose first one ends. */
+static bool has_other_thread(uint32_t process_id)
+{
+    char line[STAT_SIZE_MAX], name[ID_SIZE_MAX + 16u];
+    struct stat_facts thread;
+    bool found = false;
+    int fd = cbpd_open_proc(process_id, "task", O_RDONLY | O_DIRECTORY);
+    DIR *threads = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!threads) {
+        if (fd >= 0)
+            close(fd);
+        return false;
+    }
+    const struct dirent *entry;
+    while (!found && (entry = readdir(threads))) {
+        snprintf(name, sizeof name, "task/%u/stat", (unsigned) strtoul(entry->d_name, NULL, 10));
+        found = entry->d_name[0] != '.' && cbpd_read_stat_file(process_id, name, line, &thread) &&
+                !(thread.flags & FLAG_EXITING);
+    }
+    closedir(threads);
+    return found;
+}
+
 /* Reads the file. facts->name points into the line. */
 static uint32_t read_stat(char line[STAT_SIZE_MAX], struct cbpi_process_facts *facts, uint32_t *flags)
 {
@@ -105,7 +128,7 @@ static uint32_t read_stat(char line[STAT_SIZE_MAX], struct cbpi_process_facts *f
     facts->start_time = stat.start_time;
     *flags = stat.flags;
     facts->flags = CBP_SNAPSHOT_FLAG_SHORT_NAME;
-    if ((stat.flags & FLAG_EXITING) && stat.thread_count <= 1)
+    if ((stat.flags & FLAG_EXITING) && (stat.thread_count <= 1 || !has_other_thread(facts->process_id)))
         facts->flags |= CBP_SNAPSHOT_FLAG_ENDED;
     return 0;
 }
