@@ -144,7 +144,8 @@ CBP_API const char *CBP_CALL cbp_error_message(uint32_t code);
 
 /* Gives, in an error callback with CBP_ERROR_GEN_FAILURE, the sequence number of the creation event of an
  * execution that was allowed and then failed in the system, so that it did not happen. *os_error is its errno
- * (0: the process has ended in it); os_error may be NULL. Gives 0 for every other error, and elsewhere. */
+ * (0: the process has ended in it, or the driver does not know); os_error may be NULL. Gives 0 for every other
+ * error, and elsewhere. */
 CBP_API uint64_t CBP_CALL cbp_failed_execution(uint32_t *os_error);
 
 /* Gives a sentence about the last call that failed in this thread; "" before the first. It is valid until the

@@ -22,7 +22,7 @@ static bool take(struct cbp_session *session, uint64_t limit, struct cbpi_failed
 
 static void report(const struct cbp_session *session, const struct cbpi_failed_execution *failed)
 {
-    char why[64] = "its process has ended in it";
+    char why[64] = "its errno is not known, or its process has ended in it";
     if (failed->os_error != 0)
         snprintf(why, sizeof why, "errno %u", (unsigned) failed->os_error);
     if (session->recorder && failed->sequence != 0)

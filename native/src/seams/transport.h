@@ -89,7 +89,7 @@ static inline void cbpi_event_take(struct cbp_event *event, const struct cbp_eve
 /* An event has told of this execution, which did not happen. */
 struct cbpi_failed_execution {
     uint64_t sequence; /* 0: which one it was is not known any more */
-    uint32_t os_error; /* 0: the process has ended in it */
+    uint32_t os_error; /* 0: the process has ended in it, or the driver does not know */
 };
 
 #define CBPI_WAIT_FOREVER UINT32_MAX

@@ -1,7 +1,6 @@
 /* Keeps what has been decided about executions that the ring has not told of yet, with their processes. */
 #include "machine.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 void cbpi_machine_free_approval(struct cbpi_machine *machine, struct cbpi_approval *approval)
@@ -40,6 +39,6 @@ void cbpi_machine_end_approval(struct cbpi_machine *machine, struct cbpi_machine
     struct cbpi_approval *approval = cbpi_machine_take_approval(process, thread_id);
     if (!approval)
         return;
-    cbpi_machine_note_failed(machine, approval, process->base.ended ? 0 : ENOEXEC);
+    cbpi_machine_note_failed(machine, approval, 0);
     cbpi_machine_free_approval(machine, approval);
 }

@@ -126,6 +126,7 @@ static bool send(const struct round *round, const struct cbpd_selection *selecti
     if (!told)
         return false;
     cbpd_fill_event_message(&told->message, &matter->report, &telling);
+    told->ends_process = matter->ends_process && selection->asked && !round->is_own;
     cbpi_told_send(told, operation, &selection->answerable);
     return true;
 }

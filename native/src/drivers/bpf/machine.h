@@ -80,7 +80,8 @@ struct cbpi_told {
     struct cbpd_answerable answerable;
     uint64_t deadline_ns; /* 0: none */
     bool was_held;
-    bool is_late;                     /* the deadline has passed */
+    bool is_late;      /* the deadline has passed */
+    bool ends_process; /* a refusal comes too late for the execution, and ends its process instead */
     struct cbp_event_message message; /* its variable parts follow */
 };
 
@@ -197,6 +198,13 @@ struct cbpi_approval *cbpi_machine_take_approval(struct cbpi_machine_process *pr
 void cbpi_machine_end_approval(struct cbpi_machine *machine, struct cbpi_machine_process *process,
                                uint32_t thread_id);
 
+/* ---- late_refusals.c ---- */
+/* Says whether refusals of executions that nothing has held end their processes. With HoldPaths they do not:
+ * what is elsewhere is only seen. */
+bool cbpi_machine_refuses_late(const struct cbpi_machine *machine);
+/* Ends a process whose program has been refused and runs already. */
+void cbpi_machine_end_refused(uint32_t process_id, uint64_t start_time);
+
 /* ---- census.c ---- */
 /* Enters all running processes. The programs are attached already. */
 uint32_t cbpi_machine_census(struct cbpi_machine *machine);
@@ -213,8 +221,9 @@ struct cbpi_matter {
     struct cbpd_report report;
     struct cbpi_machine_process *process, *originator; /* NULL: it has no originator that is known */
     bool is_exempt;                                    /* nothing fires, whoever they are */
-    uint64_t happened_ns;                              /* of the monotonic clock; 0: now */
-    uint64_t sequences[CBP_SESSION_MAX];               /* results: the first of each session, or 0 */
+    bool ends_process;                   /* an execution that has happened: a refusal ends its process */
+    uint64_t happened_ns;                /* of the monotonic clock; 0: now */
+    uint64_t sequences[CBP_SESSION_MAX]; /* results: the first of each session, or 0 */
     struct cbpd_refusal refusal;
     struct cbpi_machine_operation *operation; /* a session is asked; NULL: none is */
 };

@@ -255,7 +255,11 @@ static void tell_execution(struct cbpi_machine *machine, struct cbpi_machine_pro
                   flags |
                       (execution.are_arguments_whole ? 0 : (uint32_t) CBP_EVENT_FLAG_ARGUMENTS_TRUNCATED));
     cbpi_matter_add_first_thread(&matter);
+    bool is_held = (executed->exec->record.flags & CBP_MACHINE_FLAG_HELD) != 0;
+    matter.ends_process = !is_held && cbpi_machine_refuses_late(machine);
     post(machine, &executed->exec->record, CBP_MACHINE_STOP_EXEC, &matter);
+    if (matter.ends_process && matter.refusal.code != 0)
+        cbpi_machine_end_refused(process->base.pid, process->base.start_time);
 }
 
 static void tell_thread(struct cbpi_machine *machine, struct cbpi_machine_process *process,

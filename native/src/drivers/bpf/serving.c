@@ -261,6 +261,20 @@ void cbpi_session_let_go(struct cbpi_machine_session *session)
 
 /* ---- Answers ---- */
 
+/* Applies a refusal of an execution that has happened. */
+static void refuse_late(struct cbpi_machine_session *session, const struct cbpi_told *told,
+                        const struct cbpi_delivery *delivery)
+{
+    for (uint32_t i = 0; i < delivery->count && told->ends_process; i++) {
+        const struct cbp_event_item *item = &delivery->items[i];
+        if (item->type != CBP_PROC_EVT_PROCESS_CREATION || item->result_code == 0 ||
+            item->flags & CBP_EVENT_FLAG_DECIDED_BY_RULE)
+            continue;
+        session->counts.refused++;
+        cbpi_machine_end_refused(told->message.process_id, told->message.start_time);
+    }
+}
+
 /* Notes an answer that takes rights out of an operation on a handle, which had happened before. */
 static void note_unapplied(struct cbpi_machine_session *session, const struct cbpi_told *told,
                            const struct cbpi_delivery *delivery)
@@ -281,8 +295,10 @@ static uint32_t apply(struct cbpi_machine_session *session, struct cbpi_told *to
     struct cbpi_machine_operation *operation = told->operation;
     if (told->was_held && operation && told->deadline_ns != 0 && cbpi_now_ns() >= told->deadline_ns)
         cbpi_told_expire(told);
-    if (!told->was_held)
+    if (!told->was_held) {
+        refuse_late(session, told, delivery);
         note_unapplied(session, told, delivery);
+    }
     if (!told->operation)
         return told->was_held ? CBP_ERROR_TIMEOUT : 0;
     session->counts.refused += cbpd_apply_answer(&machine->policy, session->place, &told->answerable,
