@@ -164,9 +164,12 @@ for line in sys.stdin:
     print(" ".join(str(os.waitpid(pid, 0)[1]) for pid in children), flush=True)
 """
 
-    def __init__(self) -> None:
+    def __init__(self, user: Optional[int] = None) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", self.CODE], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            ["/usr/bin/env", "python3", "-c", self.CODE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            user=user,
         )
         assert self.process.stdout
         self.lines = Lines(self.process.stdout.fileno())

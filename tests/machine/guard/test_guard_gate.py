@@ -56,6 +56,19 @@ def test_allows_and_refuses(controllers: Controllers, parent: Parent) -> None:
         assert parent.wait(AT_ONCE_S)[1] == [0] * 5
 
 
+def test_a_process_of_another_user(controllers: Controllers) -> None:
+    """The gate's file is root's, and those that wait need no access to it."""
+    parent = Parent(user=65534)
+    try:
+        for denies, status in ((False, 0), (True, signal.SIGKILL)):
+            controller = controllers.start(parent=parent.pid, answers=True, denies=denies)
+            parent.fork(5)
+            assert parent.wait(20)[1] == [status] * 5
+            controller.ask("close", "closed")
+    finally:
+        parent.end()
+
+
 def test_killed_controller(controllers: Controllers, parent: Parent) -> None:
     controller = held(controllers, parent)
     os.kill(controller.pid, signal.SIGKILL)

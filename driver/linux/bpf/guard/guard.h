@@ -108,7 +108,9 @@ uint32_t cbpd_start_second(struct guard *self);
 void cbpd_end_second(struct guard *self);
 
 /* letting_go.c: async-signal-safe, with system calls that take no memory. */
-void cbpd_release_everything(const struct holdings *held);
+/* A controller that is gone may have read an event without having written that down, so all numbers that it can
+ * have are tried then. */
+void cbpd_release_everything(const struct holdings *held, bool controller_is_gone);
 void cbpd_let_number_go(int group, int number, bool refuses);
 void cbpd_answer_page(int fuse, uint64_t request_id);
 void cbpd_let_all_numbers_go(const struct holdings *held);

@@ -9,12 +9,10 @@
 #include <linux/fuse.h>
 #include <poll.h>
 #include <sys/fanotify.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 /* A task that has passed the mark when it went may still bring an event. */
-enum { QUIET_MS = 5, ROUNDS_MAX = 50, NUMBERS_MAX = 1 << 20 };
+enum { QUIET_MS = 5, ROUNDS_MAX = 50, NUMBERS_MAX = 1 << 16 };
 
 void cbpd_let_number_go(int group, int number, bool refuses)
 {
@@ -44,18 +42,15 @@ uint32_t cbpd_drain_group(int group)
     return count;
 }
 
+/* A number is the lowest that was free, so one above these means as many open files. */
 void cbpd_let_all_numbers_go(const struct holdings *held)
 {
-    struct rlimit limit = {0, 0};
-    if (syscall(SYS_prlimit64, held->controller_process_id, RLIMIT_NOFILE, NULL, &limit) != 0 ||
-        limit.rlim_cur > NUMBERS_MAX)
-        limit.rlim_cur = NUMBERS_MAX;
-    for (int number = 0; number < (int) limit.rlim_cur; number++)
+    for (int number = 0; number < NUMBERS_MAX; number++)
         for (int i = 0; i < GROUP_COUNT; i++)
             cbpd_let_number_go(held->groups[i], number, false);
 }
 
-static void let_files_go(const struct holdings *held)
+static void let_files_go(const struct holdings *held, bool all_numbers)
 {
     const struct cbp_machine_shared *shared = held->shared;
     for (int i = 0; i < GROUP_COUNT; i++)
@@ -74,10 +69,11 @@ static void let_files_go(const struct holdings *held)
             break;
     }
     /* The controller may have read an event, and ended before it wrote that down. */
-    cbpd_let_all_numbers_go(held);
+    if (all_numbers)
+        cbpd_let_all_numbers_go(held);
 }
 
-void cbpd_release_everything(const struct holdings *held)
+void cbpd_release_everything(const struct holdings *held, bool controller_is_gone)
 {
     if (held->settings) {
         cbp_store_u32(&held->settings->is_on, 0);
@@ -86,5 +82,5 @@ void cbpd_release_everything(const struct holdings *held)
     if (held->gate.abort >= 0)
         (void) !write(held->gate.abort, "1", 1);
     if (held->groups[GROUP_UPPER] >= 0)
-        let_files_go(held);
+        let_files_go(held, controller_is_gone);
 }

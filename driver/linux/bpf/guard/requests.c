@@ -129,7 +129,7 @@ void cbpd_close_down(struct guard *self)
 {
     cbpd_detach_all(self);
     if (self->holdings.settings)
-        cbpd_release_everything(&self->holdings);
+        cbpd_release_everything(&self->holdings, false);
     cbpd_leave_neighbours();
     cbpd_end_second(self);
 }

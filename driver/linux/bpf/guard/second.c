@@ -65,7 +65,7 @@ static void wait_for_ends(const struct holdings *held, int first)
             continue;
         if (ends[0].revents == 0 && !has_ended(first, FIRST_LIMIT_MS))
             (void) syscall(SYS_pidfd_send_signal, first, SIGKILL, NULL, 0); /* it is stopped, or stuck */
-        cbpd_release_everything(held);
+        cbpd_release_everything(held, true);
         (void) has_ended(first, FIRST_LIMIT_MS);
         cbpd_leave_neighbours(); /* its entry is a dead one's now */
         return;

@@ -63,7 +63,7 @@ static bool arrange_numbers(void)
 
 __attribute__((noreturn)) static void leave(const struct holdings *held)
 {
-    cbpd_release_everything(held);
+    cbpd_release_everything(held, true);
     cbpd_leave_neighbours();
     _exit(0); /* the kernel detaches the programs */
 }
