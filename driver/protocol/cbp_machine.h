@@ -91,7 +91,7 @@ struct cbp_machine_handle {
     uint32_t access;            /* CBP_PROCESS_ or CBP_THREAD_ access bits, as the ptrace driver gives them */
     uint32_t lost_access;       /* of them: what strip rules took */
     uint32_t system_call;       /* its number on this architecture */
-    uint32_t source_process_id; /* of a duplication: the process it is taken from; else 0 */
+    uint32_t source_process_id; /* of a duplication, which the caller gets: that of the target; else 0 */
 };
 CBP_ASSERT_SIZE(struct cbp_machine_handle, 72);
 

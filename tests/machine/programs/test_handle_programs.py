@@ -24,7 +24,6 @@ from machine.programs.records import (
     HOLD_SHIFT,
     PROCESS_HANDLE,
     REFUSED,
-    RELEASED,
     THREAD_HANDLE,
     Programs,
     Record,
@@ -227,7 +226,7 @@ def test_a_duplication(programs: Programs, target: Target) -> None:
     found = [r for r in told_by(programs, process_id) if r.handle()["system_call"] == number]
     assert len(found) == 1
     values = found[0].handle()
-    assert (values["source_process_id"], values["target_process_id"]) == (target.pid, process_id)
+    assert (values["source_process_id"], values["target_process_id"]) == (target.pid, target.pid)
     assert values["access"] == DUP_HANDLE
 
 
@@ -413,8 +412,8 @@ def test_the_caller_waits_and_can_be_killed(asked: Asked) -> None:
         assert actor.poll() is None
         actor.kill()
         actor.wait(10)
-        record = asked.programs.read_until(lambda r: bool(r.flags & RELEASED))[-1]
-        assert (record.type, record.process_id) == (HANDLE, actor.pid)
+        record = asked.programs.read_until(lambda r: r.type == HANDLE and r.process_id == actor.pid)[-1]
+        assert record.flags == 0
 
 
 @needs_gate

@@ -13,7 +13,7 @@ struct operation {
     uint32_t system_call;
     bool is_thread;      /* it is on one thread */
     bool becomes_thread; /* it is on one thread unless the target is a first thread */
-    bool is_duplication; /* the record's target is the caller then */
+    bool is_duplication; /* from the target to the caller */
 };
 
 enum { CREATOR_STEP_MAX = 16 };
@@ -116,11 +116,8 @@ INLINE uint32_t fill_handle(struct cbp_machine_handle *record, const struct oper
                                           .access = is_thread ? operation->thread_access
                                                               : operation->process_access,
                                           .system_call = operation->system_call};
-    if (operation->is_duplication) {
+    if (operation->is_duplication)
         record->source_process_id = sides->target_id;
-        record->target_process_id = sides->process_id;
-        record->target_start_ns = record->record.start_ns;
-    }
     return is_thread ? EVENT_THREAD_HANDLE : EVENT_PROCESS_HANDLE;
 }
 

@@ -66,7 +66,8 @@ static int wait(struct bpf_map *map, void *key, void *value)
     struct verdict verdict = verdict_on(&question->handle, state == CBP_MACHINE_SLOT_REFUSED);
     bpf_map_update_elem(&verdicts, &thread_id, &verdict, UPDATE_ANY);
     if (state == CBP_MACHINE_SLOT_WAITING && !was_read) {
-        question->handle.record.flags |= CBP_MACHINE_FLAG_RELEASED;
+        /* Such a call has not been told before. */
+        question->handle.record.flags &= (uint16_t) ~CBP_MACHINE_FLAG_HELD;
         TELL(set, question->handle, true);
     }
     bpf_map_delete_elem(&questions, &thread_id);
@@ -94,6 +95,7 @@ INLINE bool ask(const struct cbp_machine_handle *handle)
 {
     uint32_t thread_id = handle->record.thread_id;
     struct question question = {.handle = *handle};
+    question.handle.record.flags |= CBP_MACHINE_FLAG_HELD;
     if (bpf_map_update_elem(&questions, &thread_id, &question, UPDATE_ANY) != 0)
         return false;
     struct question *kept = bpf_map_lookup_elem(&questions, &thread_id);
