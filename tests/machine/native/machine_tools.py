@@ -116,7 +116,7 @@ def attached(controller: int) -> Attached:
         line.split()[2]  # its device: no other mount has it
         for process_id in processes[:1]
         for line in Path(f"/proc/{process_id}/mountinfo").read_text().splitlines()
-        if " - fuse" in line
+        if " - fuse " in line
     ]
     return Attached(
         processes,
