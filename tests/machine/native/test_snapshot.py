@@ -260,14 +260,16 @@ for _ in range(7):
 
 
 def test_a_process_whose_first_thread_has_ended(programs: Programs) -> None:
-    with running(
-        [programs["leaderless"], "an argument"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == b"alone\n"
-        found = as_both_see(child.pid)
-        assert found["path"] == os.path.realpath(programs["leaderless"]) and not found["ended"]
-        assert found["arguments"] == child.args
+    line = [programs["leaderless"], "an argument"]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"alone\n"
+            found = as_both_see(child.pid)
+        finally:
+            child.kill()
+    assert found["path"] == os.path.realpath(programs["leaderless"]) and not found["ended"]
+    assert found["arguments"] == line
 
 
 @pytest.mark.parametrize(
