@@ -286,6 +286,35 @@ def test_rules_for_exact_paths_hold_these_files_alone(status: str, programs: Pro
     assert all(row["held"] for row in rows)
 
 
+IN_MEMORY = """
+import os, shutil
+file = os.memfd_create("late", 0)
+os.write(file, open(shutil.which("sleep"), "rb").read())
+os.execve(file, ["sleep", "20"], {})
+"""
+
+
+@pytest.mark.parametrize("by_rule", [True, False])
+def test_what_nothing_holds_is_refused_late(by_rule: bool) -> None:
+    """A rule for an exact path marks that file alone, and a file in memory has no mark: it runs already when
+    it is refused, and ends then. Nobody else is concerned, so this needs no HoldPaths."""
+
+    def refuse(kind: str, event: Any) -> None:
+        event.result_code = cbprocess.ERROR_ACCESS_DENIED
+
+    with watching("HoldPaths=", events=CREATION, everything=False, decide=refuse) as recorder:
+        if by_rule:
+            recorder.filter.add_rule(name="/memfd:late", action="deny")
+        else:
+            recorder.filter.add_filtered_process_by_name("/memfd:late", False)
+        starter = "import subprocess, sys; print(subprocess.call([sys.executable, '-c', sys.argv[1]]))"
+        assert run([sys.executable, "-c", starter, IN_MEMORY]).stdout == "-9\n"
+        wait_until(lambda: recorder.filter.statistics().refused == 1, 60, "the count")
+        (row,) = recorder.of("process_creation")
+        assert row["process_name"] == "/memfd:late" and not row["held"]
+        assert row["decided_by_rule"] == by_rule
+
+
 @pytest.mark.parametrize("action", ["allow", "deny"])
 def test_a_deadline_passes(way: str, action: str, status: str) -> None:
     """The operation goes on after it, or is refused, and the late answer changes nothing."""
