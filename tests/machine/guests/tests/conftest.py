@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "live"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "native"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from live_fixtures import programs as programs

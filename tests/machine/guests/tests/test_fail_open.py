@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from live_tools import LIFETIMES, Programs, is_alive, wait_until
-from machine_tools import attached
+from machine.native.machine_tools import attached
 from whole_machine import CREATIONS, FANOTIFY, GATE, Controller, Storm, filtering, has_gate, seconds_of
 
 WIDTH, COUNT = 6, 10
