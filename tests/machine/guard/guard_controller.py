@@ -151,6 +151,9 @@ def main() -> None:
             tell(left=serving.left)
         elif command == "counts":
             tell(counts=serving.guard.counts)
+        elif command == "unmark":
+            serving.guard.marks(raw_guard.NONE)
+            tell(unmarked=True)
         elif command == "exhaust":
             serving.exhaust()
         elif command == "fork":

@@ -110,6 +110,15 @@ def test_handler_asleep_beyond_the_deadline(controllers: Controllers, program: P
     }
 
 
+def test_marks_that_go_leave_deadlines(controllers: Controllers, program: Path) -> None:
+    """Executions that are held already wait on when nothing is marked any more."""
+    controller, victims = held(controllers, program, reads=STORM, deadline_ms=2500)
+    controller.ask("unmark", "unmarked")
+    Victims(program, 5).wait(AT_ONCE_S)
+    assert len(victims.left()) == STORM
+    victims.wait(2.5 + AT_ONCE_S)
+
+
 def test_controller_without_descriptors(controllers: Controllers, program: Path) -> None:
     controller = controllers.start(answers=True)
     controller.ask("exhaust", "exhausted")

@@ -36,13 +36,13 @@ static void expire_file(const struct holdings *held, struct cbp_machine_held *fi
 static void expire_files(struct expiring *self, uint64_t now_ns, bool silent)
 {
     const struct holdings *held = self->held;
-    self->any_open = false;
+    self->any_file = false;
     for (uint32_t i = 0; i < CBP_MACHINE_HELD_COUNT; i++) {
         struct cbp_machine_held *file = &held->shared->held[i];
         uint32_t state = cbp_load_u32(&file->state);
         if (state == CBP_MACHINE_HELD_FREE)
             continue;
-        self->any_open = true;
+        self->any_file = true;
         uint64_t deadline_ns = cbp_load_u64(&file->deadline_ns);
         if (state == CBP_MACHINE_HELD_OPEN && (silent || (deadline_ns != 0 && now_ns >= deadline_ns)))
             expire_file(held, file, !silent && file->timeout_refuses != 0);
@@ -102,6 +102,7 @@ static void expire_slots(struct expiring *self, uint64_t now_ns, bool silent)
 {
     const struct holdings *held = self->held;
     bool any_unread = false;
+    self->any_task = false;
     for (uint32_t i = 0; i < CBP_MACHINE_SLOT_COUNT; i++) {
         struct cbp_machine_slot *slot = &held->slots[i];
         uint64_t state = cbp_load_u64(&slot->state);
@@ -109,6 +110,7 @@ static void expire_slots(struct expiring *self, uint64_t now_ns, bool silent)
         uint32_t kind = (uint32_t) (state & 255);
         if (kind == CBP_MACHINE_SLOT_FREE)
             continue;
+        self->any_task = true;
         if (request_id > self->last_request_id)
             self->last_request_id = request_id;
         if (kind != CBP_MACHINE_SLOT_WAITING) {
@@ -134,7 +136,9 @@ static void read_unread(struct expiring *self, uint64_t now_ns, bool silent, uin
     bool helps = silent || cbp_load_u32(&shared->needs_reading) != 0;
     for (int i = 0; i < GROUP_COUNT; i++)
         groups[i] = (struct pollfd){.fd = self->held->groups[i], .events = POLLIN};
-    if (poll(groups, GROUP_COUNT, 0) < 0)
+    int ready = poll(groups, GROUP_COUNT, 0);
+    self->any_unread = ready > 0;
+    if (ready < 0)
         return;
     for (int i = 0; i < GROUP_COUNT; i++) {
         if ((groups[i].revents & POLLIN) == 0)
@@ -149,6 +153,11 @@ static void read_unread(struct expiring *self, uint64_t now_ns, bool silent, uin
     self->seen_read_count = read_count;
 }
 
+bool cbpd_anything_waits(const struct expiring *self)
+{
+    return self->any_file || self->any_unread || self->any_task;
+}
+
 void cbpd_expire(struct expiring *self, uint64_t now_ns)
 {
     const struct holdings *held = self->held;
@@ -156,7 +165,7 @@ void cbpd_expire(struct expiring *self, uint64_t now_ns)
     if (held->groups[GROUP_UPPER] >= 0) {
         /* The count is read before the table, and raised after an entry was filled, so none is passed over. */
         uint64_t read_count = cbp_load_u64(&held->shared->read_count);
-        if (self->any_open || silent || read_count != self->seen_read_count)
+        if (self->any_file || silent || read_count != self->seen_read_count)
             expire_files(self, now_ns, silent);
         read_unread(self, now_ns, silent, read_count);
         /* It may have stopped after it had read an event, before it wrote that down. */

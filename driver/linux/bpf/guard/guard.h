@@ -123,9 +123,10 @@ struct expiring {
     uint64_t stuck_since_ns[GROUP_COUNT]; /* 0: the controller reads */
     uint64_t last_request_id;
     bool was_silent;
-    bool any_open;
+    bool any_file, any_unread, any_task; /* which waited at the last look */
 };
 void cbpd_expire(struct expiring *self, uint64_t now_ns);
+bool cbpd_anything_waits(const struct expiring *self); /* what was held still is when marks have gone */
 
 /* watch.c */
 uint32_t cbpd_start_watcher(struct guard *self);

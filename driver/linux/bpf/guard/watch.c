@@ -78,7 +78,7 @@ static bool is_gate_broken(const struct holdings *held)
 static void look_once(struct expiring *expiring)
 {
     struct holdings *held = &watch.held;
-    bool holds = cbp_load_u32(&watch.holds) != 0;
+    bool holds = cbp_load_u32(&watch.holds) != 0 || cbpd_anything_waits(expiring);
     bool reads = holds && cbp_load_u32(&held->shared->needs_reading) != 0;
     struct pollfd waited[] = {{.fd = held->controller, .events = POLLIN},
                               {.fd = watch.own_bell, .events = POLLIN},
@@ -91,7 +91,7 @@ static void look_once(struct expiring *expiring)
         uint64_t count;
         (void) !read(watch.own_bell, &count, sizeof count);
     }
-    if (cbp_load_u32(&watch.holds) != 0)
+    if (holds || waited[1].revents != 0)
         cbpd_expire(expiring, cbpd_guard_time_ns());
 }
 
