@@ -206,14 +206,6 @@ static bool everybody_has_seen(uint64_t generation)
     return seen;
 }
 
-/* Waits until the others' marks follow the generation; a guard that is stopped is not waited for long. */
-static void wait_for_others(uint64_t generation)
-{
-    for (int waited_ms = 0; waited_ms < SEEN_LIMIT_MS && !everybody_has_seen(generation);
-         waited_ms += STEP_MS)
-        sleep_step();
-}
-
 static bool fill_own(struct entry *own)
 {
     char line[STAT_SIZE_MAX];
@@ -236,6 +228,31 @@ static bool follow(struct guard *self, struct register_file *all, struct entry *
     }
     own->seen = all->generation;
     return changed;
+}
+
+void cbpd_look_at_neighbours(struct guard *self)
+{
+    static struct register_file all;
+    char ignored[4096];
+    while (neighbours.news >= 0 && read(neighbours.news, ignored, sizeof ignored) > 0)
+        continue;
+    int file = open_register(&all, false);
+    struct entry *own = file < 0 ? NULL : find_own(&all);
+    if (own && follow(self, &all, own))
+        close_register(file, &all);
+    else if (file >= 0)
+        close(file);
+}
+
+/* Waits until the others' marks follow the generation; a guard that is stopped is not waited for long. Others may
+ * wait for this one at the same time, so it goes on looking. */
+static void wait_for_others(struct guard *self, uint64_t generation)
+{
+    for (int waited_ms = 0; waited_ms < SEEN_LIMIT_MS && !everybody_has_seen(generation);
+         waited_ms += STEP_MS) {
+        sleep_step();
+        cbpd_look_at_neighbours(self);
+    }
 }
 
 uint32_t cbpd_meet_neighbours(struct guard *self)
@@ -266,7 +283,7 @@ uint32_t cbpd_meet_neighbours(struct guard *self)
     uint64_t generation = all.generation;
     close_register(file, &all);
     watch();
-    wait_for_others(generation);
+    wait_for_others(self, generation);
     return 0;
 }
 
@@ -283,22 +300,8 @@ uint32_t cbpd_tell_gate(struct guard *self)
     }
     uint64_t generation = all.generation;
     close_register(file, &all);
-    wait_for_others(generation);
+    wait_for_others(self, generation);
     return 0;
-}
-
-void cbpd_look_at_neighbours(struct guard *self)
-{
-    static struct register_file all;
-    char ignored[4096];
-    while (neighbours.news >= 0 && read(neighbours.news, ignored, sizeof ignored) > 0)
-        continue;
-    int file = open_register(&all, false);
-    struct entry *own = file < 0 ? NULL : find_own(&all);
-    if (own && follow(self, &all, own))
-        close_register(file, &all);
-    else if (file >= 0)
-        close(file);
 }
 
 void cbpd_leave_neighbours(void)
