@@ -21,21 +21,33 @@ static __attribute__((noinline)) int tell(const struct operation *operation)
     return 0;
 }
 
-INLINE void tell_group(struct aim *aim)
+/* Tells of the members of a process group. */
+INLINE int tell_group(struct operation *operation, struct pid *group)
 {
-    struct task_struct *task = current_task();
-    struct task_struct *target = NULL;
-    if (aim->id != 0) {
-        target = task_of(pid_of(current_namespace(), (uint32_t) aim->id), ID_OF_GROUP);
-    } else {
-        struct signal_struct *signal = READ(task->signal);
-        target = task_of(READ(signal->pids[ID_OF_GROUP]), ID_OF_GROUP);
-    }
+    struct task_struct *target = task_of(group, ID_OF_GROUP);
     for (int i = 0; i < GROUP_COUNT_MAX && target; i++) {
-        aim->operation.target = target;
-        tell(&aim->operation);
+        operation->target = target;
+        tell(operation);
         target = next_of_group(target);
     }
+    return 0;
+}
+
+INLINE struct pid *own_group(void)
+{
+    struct task_struct *task = current_task();
+    struct signal_struct *signal = READ(task->signal);
+    return READ(signal->pids[ID_OF_GROUP]);
+}
+
+/* Gives what the call names. */
+INLINE struct pid *pid_of_call(const struct call *call, const struct aim *aim)
+{
+    if (!names_by_descriptor(call->kind))
+        return aim->kind == AIM_AT_GROUP && aim->id == 0 ? own_group()
+                                                         : pid_of(current_namespace(), (uint32_t) aim->id);
+    struct file *file = file_of(call->arguments[0]);
+    return call->kind == CALL_PIDFD_SEND_SIGNAL ? pid_of_receiver(file) : pid_of_pidfd(file);
 }
 
 /* The programs' copies see a call once: the claim is good until the call is over. */
@@ -61,18 +73,10 @@ INLINE int at_entry(struct pt_regs *registers, uint64_t number)
     if (!read_call(&call, registers, number) || !read_request(&call, &aim) || aim.kind == AIM_AT_MANY ||
         is_seen())
         return 0;
-    if (names_by_descriptor(call.kind)) {
-        enum id_kind kind = aim.kind == AIM_AT_GROUP ? ID_OF_GROUP : ID_OF_THREAD;
-        struct file *file = file_of(call.arguments[0]);
-        bool is_signal = call.kind == CALL_PIDFD_SEND_SIGNAL;
-        aim.operation.target = task_of(is_signal ? pid_of_receiver(file) : pid_of_pidfd(file), kind);
-        return tell(&aim.operation);
-    }
-    if (aim.kind == AIM_AT_GROUP) {
-        tell_group(&aim);
-        return 0;
-    }
-    aim.operation.target = task_of_id(aim.id);
+    struct pid *pid = pid_of_call(&call, &aim);
+    if (aim.kind == AIM_AT_GROUP)
+        return tell_group(&aim.operation, pid);
+    aim.operation.target = task_of(pid, ID_OF_THREAD);
     tell(&aim.operation);
     if (call.kind == CALL_KCMP) {
         aim.operation.target = task_of_id(call.arguments[1]);
