@@ -99,7 +99,7 @@ static uint32_t trouble(struct cbpi_transport *transport, char *text, uint64_t s
         return 0;
     snprintf(
         text, (size_t) size,
-        "a handler has taken rights out of handle operations that had happened already: %llu so far; the "
+        "desired_access is not applied to handle operations that have happened already: %llu so far; the "
         "bpf driver can only observe them here",
         (unsigned long long) count);
     return CBP_ERROR_NOT_SUPPORTED;
