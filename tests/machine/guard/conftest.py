@@ -7,15 +7,11 @@ import ctypes
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import guard_tools
+from machine.guard import guard_tools
 from machine.guard.raw_guard import GuardError, RawGuard
 
 from cbprocess._binding.library import find_folder
