@@ -82,13 +82,32 @@ static void decide_about_file(struct cbpi_machine *machine, const struct cbpi_fi
     cbpd_release_image(&machine->policy, image);
 }
 
-/* Says whether the thread's process is exempt, without asking more than its id. */
-static bool is_of_exempt(const struct cbpi_machine *machine, uint32_t thread_id)
+static bool is_filtered(struct cbpi_machine *machine, struct cbpd_process *process)
 {
-    const struct cbpi_machine_process *process = cbpi_machine_find(machine, thread_id);
+    struct cbpd_policy *policy = &machine->policy;
+    const struct cbp_stance *stances = cbpd_stances_of(policy, process);
+    for (uint32_t i = 0; i < policy->session_count; i++)
+        if (cbpd_stance_filters(&stances[policy->order[i]]))
+            return true;
+    return false;
+}
+
+/* Says whether a rule may be about what this process executes. What the file is matters to name rules alone. */
+static bool is_concerned(struct cbpi_machine *machine, struct cbpi_machine_process *process)
+{
+    struct cbpd_process *creator = process->base.executed ? NULL : process->base.parent;
+    return !process->is_exempt && (machine->has_name_rules || is_filtered(machine, &process->base) ||
+                                   (creator && is_filtered(machine, creator)));
+}
+
+/* Says whether it has to be found out what the thread executes. Of an exempt process, and of one that no rule
+ * concerns, no more is asked than its id. */
+static bool has_to_be_read(struct cbpi_machine *machine, uint32_t thread_id)
+{
+    struct cbpi_machine_process *process = cbpi_machine_find(machine, thread_id);
     if (!process) /* it is not its process's first thread */
         process = cbpi_machine_find(machine, cbpi_execution_process_of(thread_id));
-    return process ? process->is_exempt : machine->only_descendants;
+    return process ? is_concerned(machine, process) : !machine->only_descendants;
 }
 
 bool cbpi_machine_read_file(struct cbpi_machine *machine)
@@ -100,7 +119,7 @@ bool cbpi_machine_read_file(struct cbpi_machine *machine)
                              limit_ns != 0 ? cbpi_now_ns() + limit_ns + CBPI_GUARD_GRACE_NS : 0, &event))
         return false;
     cbpi_machine_drain(machine);
-    if (!is_of_exempt(machine, event.thread_id) &&
+    if (has_to_be_read(machine, event.thread_id) &&
         cbpi_execution_read(machine->executions, &event, &execution) == CBPI_EXECUTION_NEW)
         decide_about_file(machine, &event, &execution);
     else
