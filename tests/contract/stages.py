@@ -66,6 +66,7 @@ class Stage:
 
     driver: str
     forks = True  # a process has a life before its program
+    kills = False  # what is refused is what it would have become, and is killed
 
     def __init__(self, folder: Path, program: Optional[Path]) -> None:
         self.folder = folder
@@ -363,6 +364,7 @@ class BpfStage(TreeStage):
 class BpfGateStage(BpfStage):
     """Executions wait in the gate, too: whoever is refused is killed before its first instruction."""
 
+    kills = True
     refused_status = -signal.SIGKILL
 
     def __init__(self, folder: Path, program: Optional[Path]) -> None:
