@@ -275,12 +275,16 @@ INLINE int exec(struct task_struct *task, uint32_t old_thread_id, struct linux_b
 /* ---- Ends ---- */
 
 /* Says whether the task is the last of its process. Several tasks may be on their way to this place when none
- * is alive any more, and the first of them makes the claim. */
+ * is alive any more. The first of them makes the claim, and may be gone when the others come. */
 INLINE bool is_last_of_process(struct task_struct *task)
 {
-    return task->signal->live.counter == 0 &&
-           (task->signal->nr_threads == 1 || claim(CLAIM_LAST, (uint32_t) task->tgid,
-                                                   task->group_leader->start_boottime, (uint32_t) task->pid));
+    struct claim key = {
+        .kind = CLAIM_LAST, .thread_id = (uint32_t) task->tgid, .stamp = task->group_leader->start_boottime};
+    if (task->signal->live.counter != 0)
+        return false;
+    if (task->signal->nr_threads == 1)
+        return !bpf_map_lookup_elem(&claims, &key);
+    return claim(key.kind, key.thread_id, key.stamp, (uint32_t) task->pid);
 }
 
 INLINE int exit(struct task_struct *task)
