@@ -66,15 +66,22 @@ class Stage:
 
     driver: str
     forks = True  # a process has a life before its program
+    settings: tuple[str, ...] = ()  # of each instance
     kills = False  # what is refused is what it would have become, and is killed
 
     def __init__(self, folder: Path, program: Optional[Path]) -> None:
         self.folder = folder
         self.program = program
         self.process = CBProcess()
-        self.process.initialize(GUID)
-        self.process.config(f"Driver={self.driver}")
-        self.process.config("EventsToFire=-1")
+        self.configure(self.process)
+
+    def configure(self, process: CBProcess) -> None:
+        """Prepares an instance for this stage, the first or another one."""
+        process.initialize(GUID)
+        process.config(f"Driver={self.driver}")
+        process.config("EventsToFire=-1")
+        for setting in self.settings:
+            process.config(setting)
 
     def path(self, name: str) -> str:
         """A program of that name: it ends at once with status 0 (a name with "lasting": after a signal)."""
@@ -354,8 +361,8 @@ class BpfStage(TreeStage):
 
     def __init__(self, folder: Path, program: Optional[Path]) -> None:
         own_place.install(GUID)
+        self.settings = (*self.settings, f"HoldPaths={own_place.own_place()}")
         super().__init__(Path(tempfile.mkdtemp(dir=own_place.own_place())), program)
-        self.process.config(f"HoldPaths={own_place.own_place()}")
 
     def start_program(self, command: list[str]) -> subprocess.Popen[str]:
         return subprocess.Popen(command, **PIPES)
@@ -364,12 +371,9 @@ class BpfStage(TreeStage):
 class BpfGateStage(BpfStage):
     """Executions wait in the gate, too: whoever is refused is killed before its first instruction."""
 
+    settings = ("RefuseWith=kill",)
     kills = True
     refused_status = -signal.SIGKILL
-
-    def __init__(self, folder: Path, program: Optional[Path]) -> None:
-        super().__init__(folder, program)
-        self.process.config("RefuseWith=kill")
 
 
 STAGES: dict[str, type[Stage]] = {

@@ -107,7 +107,7 @@ class Player:
         operations.append((CREATION, outcome))
         verdict = self.model.settle(CREATION, outcome, self.answer)
         assert run.refused() == (verdict.code != 0), (name, outcome, self.model.rules)
-        if not verdict.code:
+        if not verdict.code or self.stage.kills:
             self.model.execute(child, Image(f"/{name}", f"/{name}"))
         for kind in (THREAD_TERMINATION, TERMINATION):
             operations.append((kind, self.model.termination(child, kind)))

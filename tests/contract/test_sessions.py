@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from contract.stages import GUID, Stage, wait_for
+from contract.stages import Stage, wait_for
 from contract.test_contract import settle, watch_all
 
 from cbprocess import CBProcess
@@ -21,9 +21,7 @@ def another(stage: Stage) -> Iterator[CBProcess]:
     if stage.driver == "simulated":
         pytest.skip("each of its instances has a script of its own")
     with CBProcess() as process:
-        process.initialize(GUID)
-        process.config(f"Driver={stage.driver}")
-        process.config("EventsToFire=-1")
+        stage.configure(process)
         process.start_filter(0)
         yield process
 
