@@ -140,7 +140,7 @@ void cbpd_look_at_neighbours(struct guard *self);
 int cbpd_neighbours_descriptor(void); /* readable when they may have changed; -1: none are watched */
 
 /* requests.c */
-bool cbpd_serve_request(struct guard *self); /* false: the controller is done */
-void cbpd_close_down(struct guard *self);    /* nothing is held and attached afterwards */
+bool cbpd_serve_controller(struct guard *self); /* false: the controller is done */
+void cbpd_close_down(struct guard *self);       /* nothing is held and attached afterwards */
 
 #endif

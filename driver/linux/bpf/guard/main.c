@@ -76,7 +76,7 @@ static bool serve_once(struct guard *self)
         any |= waited[i].revents != 0;
     if (any)
         cbpd_mark_news(self);
-    return waited[0].revents == 0 || cbpd_serve_request(self);
+    return waited[0].revents == 0 || cbpd_serve_controller(self);
 }
 
 static struct guard whole = {

@@ -165,7 +165,7 @@ static uint32_t check(struct guard *self, const struct cbp_guard_request *reques
     return 0;
 }
 
-bool cbpd_serve_request(struct guard *self)
+bool cbpd_serve_controller(struct guard *self)
 {
     struct cbp_guard_request request;
     ssize_t size = recv(CBP_GUARD_SOCKET, message, sizeof message, MSG_TRUNC);

@@ -8,27 +8,33 @@
 
 extern char **environ;
 
-static pid_t started(char **arguments) {
+static pid_t started(char **arguments)
+{
     pid_t made = vfork();
-    if (made != 0) return made;
+    if (made != 0)
+        return made;
     execve(arguments[0], arguments, environ);
     _exit(127);
 }
 
-int main(int argc, char **argv) {
-    if (argc != 4) return 2;
+int main(int argc, char **argv)
+{
+    if (argc != 4)
+        return 2;
     const long count = atol(argv[1]), width = atol(argv[2]);
     char number[24], *arguments[] = {argv[3], number, NULL};
     long long sum = 0, expected = 0;
     for (long begun = 0, ended = 0; ended < count;) {
         if (begun < count && begun - ended < width) {
             snprintf(number, sizeof number, "%ld", begun);
-            if (started(arguments) < 0) return 3;
+            if (started(arguments) < 0)
+                return 3;
             expected += begun++ % 251;
             continue;
         }
         int status = 0;
-        if (wait(&status) < 0 || !WIFEXITED(status)) return 4;
+        if (wait(&status) < 0 || !WIFEXITED(status))
+            return 4;
         sum += WEXITSTATUS(status);
         ++ended;
     }
