@@ -1,5 +1,5 @@
 /* Takes in what waits for an answer: executions in fanotify, which are decided here or asked about, and tasks
- * that have come to the gate, whose records have been told before. Knows how executions are read. */
+ * that have come to the gate. Knows how executions are read. */
 #include "machine.h"
 
 #include <stdlib.h>
@@ -127,6 +127,8 @@ bool cbpi_machine_read_file(struct cbpi_machine *machine)
     return true;
 }
 
+/* A start, an end and an execution have been told by the ring; a held operation on another process is told by
+ * its slot alone. */
 bool cbpi_machine_read_gate(struct cbpi_machine *machine)
 {
     struct cbpi_gate_place place;
@@ -134,7 +136,11 @@ bool cbpi_machine_read_gate(struct cbpi_machine *machine)
         return false;
     cbpi_machine_drain(machine);
     const struct cbp_machine_slot *slot = &machine->guard.slots[place.slot];
-    const struct cbp_machine_record *record = (const void *) slot->body;
-    cbpi_machine_place_in_gate(machine, &place, slot->stop, record->thread_id);
+    struct cbp_machine_handle handle; /* only its first member if the stop is another */
+    uint32_t stop = slot->stop;
+    memcpy(&handle, slot->body, sizeof handle);
+    if (stop == CBP_MACHINE_STOP_HANDLE && cbpi_gate_is_open(&machine->guard, &place))
+        cbpi_machine_tell_handle(machine, &handle);
+    cbpi_machine_place_in_gate(machine, &place, stop, handle.record.thread_id);
     return true;
 }

@@ -214,6 +214,8 @@ void cbpi_machine_check_census(struct cbpi_machine *machine, uint64_t now_ns);
 /* ---- records.c ---- */
 /* Takes all records that are in the ring. The mutex is held. */
 void cbpi_machine_drain(struct cbpi_machine *machine);
+/* Tells of an operation on another process. One whose task waits in the gate is not in the ring. */
+void cbpi_machine_tell_handle(struct cbpi_machine *machine, const struct cbp_machine_handle *handle);
 void cbpi_machine_free_partial(struct cbpi_machine *machine);
 
 /* ---- asking.c: telling and asking sessions; the mutex is held ---- */
@@ -271,6 +273,9 @@ uint32_t cbpi_machine_settle(struct cbpi_machine *machine, struct cbpi_machine_o
 /* Takes back the questions whose deadline has passed. */
 void cbpi_machine_expire(struct cbpi_machine *machine, uint64_t now_ns);
 void cbpi_told_expire(struct cbpi_told *told);
+/* Says whether the guard has left the operation to this process. */
+bool cbpi_machine_is_in_hand(const struct cbpi_machine *machine,
+                             const struct cbpi_machine_operation *operation);
 void cbpi_machine_tend_operations(struct cbpi_machine *machine, uint64_t now_ns);
 /* Tells the guard how long the operation may wait: until the latest deadline of the sessions that are asked. */
 void cbpi_machine_plan(struct cbpi_machine *machine, struct cbpi_machine_operation *operation);

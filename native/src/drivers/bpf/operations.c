@@ -98,13 +98,22 @@ void cbpi_machine_plan(struct cbpi_machine *machine, struct cbpi_machine_operati
         cbpi_gate_set_deadline(&machine->guard, &operation->place, latest_ns, refuses);
 }
 
+bool cbpi_machine_is_in_hand(const struct cbpi_machine *machine,
+                             const struct cbpi_machine_operation *operation)
+{
+    if (operation->kind == CBPI_HELD_BY_FILE)
+        return cbpi_held_file_is_open(&machine->guard, operation->held);
+    return !operation->has_place || cbpi_gate_is_open(&machine->guard, &operation->place);
+}
+
 void cbpi_told_expire(struct cbpi_told *told)
 {
     struct cbpi_machine_session *session = told->session;
     struct cbpi_machine *machine = session->machine;
     struct cbpi_machine_operation *operation = told->operation;
     uint32_t code = cbpd_timeout_code(&machine->policy, session->place, told->answerable.is_creation);
-    session->counts.timed_out++;
+    /* The guard has counted what it let go itself. */
+    session->counts.timed_out += cbpi_machine_is_in_hand(machine, operation);
     session->counts.refused += code != 0;
     told->is_late = true;
     cbpd_refuse(&machine->policy, session->place, code, &operation->base);

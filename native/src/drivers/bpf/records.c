@@ -340,7 +340,7 @@ static void on_end(struct cbpi_machine *machine, const struct cbp_machine_exit *
 
 /* ---- Handles ---- */
 
-static void on_handle(struct cbpi_machine *machine, const struct cbp_machine_handle *handle)
+void cbpi_machine_tell_handle(struct cbpi_machine *machine, const struct cbp_machine_handle *handle)
 {
     struct cbpi_matter matter;
     const struct cbp_machine_record *record = &handle->record;
@@ -405,7 +405,7 @@ static void take(struct cbpi_machine *machine, const struct cbp_machine_record *
         on_end(machine, whole);
         break;
     case CBP_MACHINE_HANDLE:
-        on_handle(machine, whole);
+        cbpi_machine_tell_handle(machine, whole);
         break;
     default:
         break;

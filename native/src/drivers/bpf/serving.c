@@ -315,21 +315,13 @@ uint32_t cbpi_serving_answer(struct cbpi_machine_session *session, const struct 
     return error;
 }
 
-/* Says whether the guard has left the operation to this process. */
-static bool is_in_hand(const struct cbpi_machine *machine, const struct cbpi_machine_operation *operation)
-{
-    if (operation->kind == CBPI_HELD_BY_FILE)
-        return cbpi_held_file_is_open(&machine->guard, operation->held);
-    return !operation->has_place || cbpi_gate_is_open(&machine->guard, &operation->place);
-}
-
 /* Says whether the answer to a message would still count. */
 static bool is_open(const struct cbpi_told *told)
 {
     if (!told->was_held)
         return true;
     return told->operation && (told->deadline_ns == 0 || cbpi_now_ns() < told->deadline_ns) &&
-           is_in_hand(told->session->machine, told->operation);
+           cbpi_machine_is_in_hand(told->session->machine, told->operation);
 }
 
 uint32_t cbpi_serving_check(struct cbpi_machine_session *session, const struct cbpi_delivery *delivery)
