@@ -57,7 +57,7 @@ static void test_installation(void)
     CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_driver_install("x", "auto", "", "", 0, &must_reboot));
     CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_driver_install(GUID, "auto", "", "", 0, NULL));
     CHECK_CODE(CBP_ERROR_NOT_SUPPORTED, cbp_driver_install(GUID, "kernel", "", "", 0, &must_reboot));
-    CHECK_CODE(CBP_ERROR_NOT_SUPPORTED, cbp_driver_uninstall(GUID, "bpf", "", "", 1, &must_reboot));
+    CHECK_CODE(CBP_ERROR_NOT_SUPPORTED, cbp_driver_uninstall(GUID, "kernel", "", "", 1, &must_reboot));
     CHECK(must_reboot == 99);
 }
 

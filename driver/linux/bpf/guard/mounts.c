@@ -102,7 +102,8 @@ static void unescape(char *path)
     for (const char *from = path; *from; to++) {
         bool is_code = from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] >= '0' &&
                        from[2] <= '7' && from[3] >= '0' && from[3] <= '7';
-        *to = is_code ? (char) ((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0')) : *from;
+        int code = is_code ? (from[1] - '0') * 64 + (from[2] - '0') * 8 + (from[3] - '0') : *from;
+        *to = (char) code;
         from += is_code ? 4 : 1;
     }
     *to = 0;

@@ -75,7 +75,8 @@ static void mute(struct round *round)
         return;
     for (uint32_t place = 0; place < CBP_SESSION_MAX; place++) {
         round->originator[place] = request->originator ? request->originator[place] : (struct cbp_stance){0};
-        round->originator[place].ignored |= (muted_places >> place & 1u) != 0;
+        if (muted_places >> place & 1u)
+            round->originator[place].ignored = 1;
     }
     request->originator = round->originator;
 }

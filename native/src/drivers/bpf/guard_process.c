@@ -205,7 +205,7 @@ uint32_t cbpi_guard_request(struct cbpi_guard *guard, uint32_t type, uint64_t va
         .type = type, .version = CBP_MACHINE_VERSION, .value = value, .text_size = text_size};
     if (text_size > CBP_GUARD_TEXT_MAX)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER, "there are too many paths for the guard");
-    return ask(guard, &request, text, NULL, 0, REPLY_LIMIT_MS);
+    return ask(guard, &request, text, NULL, 0, type == CBP_GUARD_PROGRAMS ? LOAD_LIMIT_MS : REPLY_LIMIT_MS);
 }
 
 static bool is_null_device(int descriptor)

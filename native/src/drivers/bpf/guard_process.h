@@ -29,7 +29,8 @@ uint32_t cbpi_guard_start(const char *folder, struct cbpi_guard *guard);
  * processes, links[1] the one with command lines, or -1. The guard has ended when this returns. */
 uint32_t cbpi_guard_list_tasks(const char *folder, int links[2]);
 
-/* Makes one request (CBP_GUARD_) and waits for its reply, 5 s at most. text may be NULL. One at a time. */
+/* Makes one request (CBP_GUARD_) and waits for its reply, 5 s at most, or a minute if programs are
+ * loaded. text may be NULL. One at a time. */
 uint32_t cbpi_guard_request(struct cbpi_guard *guard, uint32_t type, uint64_t value, const char *text,
                             uint32_t text_size);
 
