@@ -144,8 +144,9 @@ struct cbp_machine_task {
 CBP_ASSERT_SIZE(struct cbp_machine_task, 48);
 
 /* The low 6 bits are PROC_EVT_ bits: such an event of the process may be wanted, so its record wakes the
- * controller. The same bits, shifted left by HOLD_SHIFT: the task waits in the gate then. Records of forks,
- * executions and ends of processes are written in any case, so that the core knows every process. */
+ * controller. The same bits, shifted left by HOLD_SHIFT: the task waits in the gate then. Where such a bit is set
+ * the low one is, too. Records of forks, executions and ends of processes are written in any case, so that the
+ * core knows every process. */
 #define CBP_MACHINE_MASK_HOLD_SHIFT 8u
 #define CBP_MACHINE_MASK_UNKNOWN 0x10000u      /* the process has executed; the core has yet to say */
 #define CBP_MACHINE_MASK_EXEMPT 0x20000u       /* nothing of it fires or waits, nor of its children */

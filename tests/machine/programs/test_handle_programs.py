@@ -402,7 +402,7 @@ def test_a_handler_decides(asked: Asked, name: str, verdict: Optional[bool]) -> 
 
 @needs_gate
 def test_the_caller_waits_and_can_be_killed(asked: Asked) -> None:
-    asked.programs.set_task(target_of(asked).pid, WANTED << HOLD_SHIFT)
+    asked.programs.set_task(target_of(asked).pid, WANTED << HOLD_SHIFT | WANTED)
     with asked.server.stopped():
         actor = target_of(asked).start("os.kill(target, 12)")
         assert actor.stdin
@@ -419,7 +419,7 @@ def test_the_caller_waits_and_can_be_killed(asked: Asked) -> None:
 @needs_gate
 def test_many_callers_at_once(asked: Asked) -> None:
     """Each of them gets its own verdict."""
-    asked.programs.set_task(target_of(asked).pid, WANTED << HOLD_SHIFT)
+    asked.programs.set_task(target_of(asked).pid, WANTED << HOLD_SHIFT | WANTED)
     asked.verdict = False
     code = PRELUDE.replace(
         "    ORDER",
