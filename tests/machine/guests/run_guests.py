@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import os
 import shlex
 import signal
 import sys
@@ -67,7 +68,8 @@ def _order_of(tests: list[str]) -> str:
         "--color=no",
     ]
     line += ["--junitxml=/run/results/junit.xml", "-o", "junit_family=xunit2", *tests]
-    variables = "CBPROCESS_TEST_GUEST=1 CBPROCESS_TEST_PROGRAMS=/guest/programs"
+    options = shlex.quote(os.environ.get("PYTEST_ADDOPTS", ""))
+    variables = f"CBPROCESS_TEST_GUEST=1 CBPROCESS_TEST_PROGRAMS=/guest/programs PYTEST_ADDOPTS={options}"
     return f"cd /guest/checkout && {variables} {shlex.join(line)}"
 
 
