@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define GUID "{01234567-89AB-CDEF-0123-456789ABCDEF}"
-#define VALUE_SIZE 256
+#define VALUE_SIZE 2048
 
 static struct cbp_session *session;
 
@@ -28,7 +28,8 @@ static void check_setting(const char *name, const char *value)
 {
     char first[VALUE_SIZE], second[VALUE_SIZE];
     uint64_t needed = 0;
-    if (cbp_session_set_config(session, name, value) != 0)
+    /* Texts come back as they are, so longer ones would not fit. */
+    if (strlen(value) >= VALUE_SIZE || cbp_session_set_config(session, name, value) != 0)
         return;
     if (cbp_session_get_config(session, name, first, sizeof first, &needed) != 0 ||
         needed != strlen(first) + 1)

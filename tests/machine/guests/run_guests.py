@@ -47,7 +47,7 @@ MACHINES = {
 }
 TESTS = "tests/machine/guests/tests"
 NATIVE_TESTS = "tests/machine/native"
-SECONDS = 480
+SECONDS = 900
 LATER_S = 60
 SHOWN_LINES = 120
 
