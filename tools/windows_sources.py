@@ -24,6 +24,7 @@ FOLDERS = (
     "driver/protocol",
     "driver/rules",
     "driver/policy",
+    "driver/text",
     "driver/helper",
     "driver/windows/facts",
     "driver/windows/debug",

@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -373,7 +372,7 @@ class BpfGateStage(BpfStage):
 
     settings = ("RefuseWith=kill",)
     kills = True
-    refused_status = -signal.SIGKILL
+    refused_status = -9  # SIGKILL, which the module signal of Windows lacks
 
 
 STAGES: dict[str, type[Stage]] = {
