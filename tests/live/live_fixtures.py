@@ -3,6 +3,7 @@ from here."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import compilers
 import live_tools
 import pytest
+
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 @pytest.fixture(autouse=True)
@@ -33,3 +36,16 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> live_tools.Programs:
     compilers.c_compiler()
     made = os.environ.get("CBPROCESS_TEST_PROGRAMS")
     return live_tools.Programs(Path(made) if made else tmp_path_factory.mktemp("programs"))
+
+
+@pytest.fixture
+def orphans() -> Iterator[live_tools.Orphans]:
+    library = ctypes.CDLL(None, use_errno=True)
+    assert library.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    found = live_tools.Orphans()
+    try:
+        yield found
+        # A helper needs a moment to leave; later tests must not find it among this process's children.
+        live_tools.wait_until(lambda: not found.left(), 10, "every orphan has ended")
+    finally:
+        library.prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
