@@ -311,7 +311,7 @@ enum cbp_guard_request_type {
                                guard reads fanotify events under it, so no event has a number of another's */
     CBP_GUARD_PROGRAMS = 2, /* value: CBP_GUARD_PROGRAM_ bits to have attached from now on */
     CBP_GUARD_MARKS = 3,    /* value: CBP_GUARD_MARKS_; text: paths, each with its NUL */
-    CBP_GUARD_ALTITUDE = 4, /* value: the highest altitude of the controller's sessions, times 2^0 */
+    CBP_GUARD_ALTITUDE = 4, /* value: the highest altitude of the controller's sessions */
     CBP_GUARD_CLOSE = 5,    /* detaches everything; the guard ends after its reply */
     CBP_GUARD_TASKS = 6,    /* needs no HELLO: loads the lists of processes alone */
 };

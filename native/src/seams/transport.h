@@ -92,6 +92,23 @@ struct cbpi_failed_execution {
     uint32_t os_error; /* 0: the process has ended in it, or the driver does not know */
 };
 
+/* A driver in this address space keeps so many of them. The one that made the count N is at (N - 1) modulo
+ * this. */
+#define CBPI_FAILED_MAX 256u
+
+/* Does what next_failed does, for the last ones of count. */
+static inline bool cbpi_next_failed(const struct cbpi_failed_execution last[CBPI_FAILED_MAX], uint64_t count,
+                                    uint64_t *seen_count, struct cbpi_failed_execution *failed)
+{
+    uint64_t at = *seen_count;
+    bool is_there = at < count;
+    *failed = (struct cbpi_failed_execution){0};
+    if (is_there && count - at <= CBPI_FAILED_MAX)
+        *failed = last[at % CBPI_FAILED_MAX];
+    *seen_count += is_there;
+    return is_there;
+}
+
 #define CBPI_WAIT_FOREVER UINT32_MAX
 
 /* Every driver can do this with an active session. */

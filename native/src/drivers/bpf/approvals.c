@@ -28,7 +28,7 @@ void cbpi_machine_note_failed(struct cbpi_machine *machine, const struct cbpi_ap
     for (uint32_t place = 0; place < CBP_SESSION_MAX; place++) {
         struct cbpi_machine_session *session = machine->sessions[place];
         if (session && approval->sequences[place] != 0)
-            session->failed[session->counts.failed_after++ % CBPI_MACHINE_FAILED_MAX] =
+            session->failed[session->counts.failed_after++ % CBPI_FAILED_MAX] =
                 (struct cbpi_failed_execution){approval->sequences[place], os_error};
     }
 }

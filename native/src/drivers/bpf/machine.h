@@ -16,7 +16,7 @@
 #include "transport.h"
 #include "turns.h"
 
-enum { CBPI_MACHINE_FAILED_MAX = 256, CBPI_MACHINE_TICKS_PER_S = 100 /* USER_HZ of every Linux */ };
+enum { CBPI_MACHINE_TICKS_PER_S = 100 /* USER_HZ of every Linux */ };
 
 /* ---- Processes ---- */
 
@@ -112,7 +112,7 @@ struct cbpi_machine_session {
     uint64_t not_applied_told;
     uint64_t busy_ns;      /* when a worker took a delivery, or a record woke one */
     char hold_paths[4096]; /* HoldPaths */
-    struct cbpi_failed_execution failed[CBPI_MACHINE_FAILED_MAX]; /* the last ones of failed_after */
+    struct cbpi_failed_execution failed[CBPI_FAILED_MAX]; /* the last ones of failed_after */
 };
 
 /* ---- The machine ---- */

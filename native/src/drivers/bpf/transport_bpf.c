@@ -129,12 +129,7 @@ static bool next_failed(struct cbpi_transport *transport, uint64_t *seen_count,
 {
     struct cbpi_machine_session *session = session_of(transport);
     cbpi_mutex_lock(&session->machine->mutex);
-    uint64_t at = *seen_count, count = session->counts.failed_after;
-    bool is_there = at < count;
-    *failed = (struct cbpi_failed_execution){0};
-    if (is_there && count - at <= CBPI_MACHINE_FAILED_MAX)
-        *failed = session->failed[at % CBPI_MACHINE_FAILED_MAX];
-    *seen_count += is_there;
+    bool is_there = cbpi_next_failed(session->failed, session->counts.failed_after, seen_count, failed);
     cbpi_mutex_unlock(&session->machine->mutex);
     return is_there;
 }

@@ -7,8 +7,6 @@
 #include "operation.h"
 #include "script_log.h"
 
-enum { CBPI_FAILED_MAX = 256 };
-
 struct cbpi_player {
     struct cbpi_session_settings settings;
     struct cbpi_source source;

@@ -266,12 +266,7 @@ static bool next_failed(struct cbpi_transport *base, uint64_t *seen_count,
 {
     struct simulated *transport = lock(base);
     const struct cbpi_player *player = &transport->player;
-    uint64_t at = *seen_count, count = player->counts.failed_after;
-    bool is_there = at < count;
-    *failed = (struct cbpi_failed_execution){0};
-    if (is_there && count - at <= CBPI_FAILED_MAX)
-        *failed = player->failed[at % CBPI_FAILED_MAX];
-    *seen_count += is_there;
+    bool is_there = cbpi_next_failed(player->failed, player->counts.failed_after, seen_count, failed);
     cbpi_mutex_unlock(&transport->mutex);
     return is_there;
 }
