@@ -66,7 +66,8 @@ def test_every_source_of_the_windows_build_is_looked_at(tool: ModuleType, checko
     libraries = (checkout / "cmake" / "driver.cmake").read_text(encoding="utf-8")
     for folder in tool.FOLDERS:
         name = folder.partition("/")[2]
-        is_library = re.search(rf"^cbp_driver_library\(\w+ {name}\b", libraries + listed, re.MULTILINE)
+        library = rf"^(cbp_driver_library\(\w+ {name}\b|add_library\({name} INTERFACE\))"
+        is_library = re.search(library, libraries + listed, re.MULTILINE)
         in_core = f" {folder}" in listed or f" {folder.removeprefix('native/src/')}" in listed
         assert f"{folder}/*.c" in listed or in_core or is_library or folder == "native/include"
 
