@@ -153,12 +153,19 @@ CBP_ASSERT_SIZE(struct cbp_machine_task, 48);
 #define CBP_MACHINE_MASK_NAMES 0x40000u        /* an execution makes it UNKNOWN: there are rules for names */
 #define CBP_MACHINE_MASK_FIRST_THREAD 0x80000u /* the thread is a worker: what it forks is EXEMPT */
 
-/* The map "decided" (LRU hash: thread id -> this): the execution that handlers have allowed. The EXEC of that
- * thread with that file is told with FLAG_DECIDED and takes the entry away. */
+#define CBP_MACHINE_DECIDED_COUNT 4096u
+
+/* The map "decided" (array; memory that can be mapped) has executions that handlers have allowed, each in the
+ * entry thread id % COUNT. The EXEC of that thread with that file is told with FLAG_DECIDED, and frees the entry.
+ * Where two threads share an entry, the execution of the earlier one is told as an undecided one: the core knows
+ * better. */
 struct cbp_machine_decided {
+    uint32_t thread_id;       /* atomic; 0: none. The core writes it, and last; programs make it 0 */
+    uint32_t taken_thread_id; /* the program's: whose EXEC has freed the entry, */
+    uint64_t taken_stamp;     /* and which execution that was */
     uint64_t device, inode;
 };
-CBP_ASSERT_SIZE(struct cbp_machine_decided, 16);
+CBP_ASSERT_SIZE(struct cbp_machine_decided, 32);
 
 /* The map "settings" (array, one entry; memory that can be mapped). Guard and core write it. */
 struct cbp_machine_settings {

@@ -32,7 +32,8 @@ BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_MAP_DELETE_ELEM, BPF_MAP_GET_NEXT_
 SYS_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
 
 TASK = struct.Struct("=IIIIQQQII")
-DECIDED_VALUE = struct.Struct("=QQ")
+DECIDED_VALUE = struct.Struct("=IIQQQ")
+DECIDED_COUNT = 4096
 SETTINGS = {
     "is_on": (0, "I"),
     "controller_process_id": (4, "I"),
@@ -216,7 +217,7 @@ class Programs:
         self.objects[0].load()
         self.ring = Ring(self.objects[0].map_descriptor("records"), ring_size)
         self.tasks = Map(self.objects[0].map_descriptor("tasks"), 4, TASK.size)
-        self.decided = Map(self.objects[0].map_descriptor("decided"), 4, 16)
+        self.decided = Map(self.objects[0].map_descriptor("decided"), 4, DECIDED_VALUE.size)
         self._settings = mmap.mmap(self.objects[0].map_descriptor("settings"), PAGE)
         for name in others:
             self.objects.append(table.BpfObject(libbpf, folder / f"{name}.bpf.o"))
@@ -237,6 +238,12 @@ class Programs:
         self._settings.close()
         for loaded in reversed(self.objects):
             loaded.close()
+
+    def decide(self, thread_id: int, path: str) -> None:
+        """As the core notes that this thread may execute this file."""
+        of_file = os.stat(path)
+        value = DECIDED_VALUE.pack(thread_id, 0, 0, of_file.st_dev, of_file.st_ino)
+        self.decided.put(thread_id % DECIDED_COUNT, value)
 
     def reset(self) -> None:
         """As after loading: a load costs more than most tests."""

@@ -202,6 +202,16 @@ def test_only_what_the_mask_holds_waits(gate: Gate) -> None:
     assert set(gate.kinds()) == {EXEC}
 
 
+@pytest.mark.parametrize("is_same", [True, False])
+def test_a_decided_execution_does_not_wait_again(gate: Gate, is_same: bool) -> None:
+    process = subprocess.Popen(["/bin/sh", "-c", "read a; exec /bin/true"], stdin=subprocess.PIPE)
+    gate.programs.set_task(process.pid, EXECUTED << HOLD_SHIFT)
+    gate.programs.decide(process.pid, "/bin/true" if is_same else "/bin/sh")
+    process.communicate(b"\n", timeout=60)
+    assert process.returncode == 0
+    assert gate.kinds()[EXEC] == (0 if is_same else 1)
+
+
 def test_the_controllers_own_processes_do_not_start_held(gate: Gate) -> None:
     gate.programs.set(default_mask=STARTED << HOLD_SHIFT)
     gate.programs.set_task(os.getpid(), 0, child_mask=STARTED << HOLD_SHIFT)

@@ -364,15 +364,18 @@ def test_an_unknown_image_is_still_unknown_at_its_end(programs: Programs) -> Non
 def test_a_decided_execution(programs: Programs, is_same: bool) -> None:
     process = start("exec /bin/true")
     programs.set_task(process.pid, PROCESS_CREATION)
-    of_file = os.stat(TRUE if is_same else "/bin/sh")
-    programs.decided.put(process.pid, records.DECIDED_VALUE.pack(of_file.st_dev, of_file.st_ino))
+    programs.decide(process.pid, TRUE if is_same else "/bin/sh")
     list(programs.read())
     process.communicate(b"\n")
     told = programs.read_process(process.pid)
     execution = next(record for record in told if record.type == EXEC)
     assert bool(execution.flags & DECIDED) is is_same
     assert programs.setting("waked") == (0 if is_same else 1)
-    assert programs.decided.get(process.pid) is None
+    left = programs.decided.get(process.pid % records.DECIDED_COUNT)
+    assert left is not None
+    thread_id, taken_thread_id, taken_stamp, _, _ = records.DECIDED_VALUE.unpack(left)
+    assert thread_id == 0
+    assert (taken_thread_id, taken_stamp != 0) == ((process.pid, True) if is_same else (0, False))
 
 
 # ---- Many ----

@@ -117,13 +117,11 @@ INLINE int start(struct task_struct *task, uint64_t clone_flags)
     return 0;
 }
 
-/* Says whether tell_exec has found the execution to be decided: then it has taken its entry away, so it has
- * left a claim. */
-INLINE bool is_decided(struct task_struct *task)
+/* Says whether tell_exec has found the execution to be decided. */
+INLINE bool is_decided(struct task_struct *task, uint32_t old_thread_id)
 {
-    struct claim key = {
-        .kind = CLAIM_DECIDED, .thread_id = (uint32_t) task->pid, .stamp = stamp_of_exec(task)};
-    return bpf_map_lookup_elem(&claims, &key) != NULL;
+    const struct cbp_machine_decided *found = decided_entry(old_thread_id);
+    return found && found->taken_thread_id == old_thread_id && found->taken_stamp == stamp_of_exec(task);
 }
 
 INLINE int exec(struct task_struct *task, uint32_t old_thread_id)
@@ -134,7 +132,7 @@ INLINE int exec(struct task_struct *task, uint32_t old_thread_id)
     if (!set || !set->gate_process_id)
         return 0;
     uint32_t mask = mask_of(set, entry_of(process_id), task->self_exec_id);
-    if (!is_exec_held(set, process_id, mask, false) || is_decided(task))
+    if (!is_exec_held(set, process_id, mask, false) || is_decided(task, old_thread_id))
         return 0;
     fill_record(&work.record, CBP_MACHINE_EXEC, sizeof work.exec, task);
     work.exec.record.flags |= CBP_MACHINE_FLAG_INCOMPLETE;

@@ -28,8 +28,9 @@ struct {
 } tasks SECTION(".maps");
 
 struct {
-    MAP_NUMBER(type, MAP_LRU_HASH);
-    MAP_NUMBER(max_entries, 8192);
+    MAP_NUMBER(type, MAP_ARRAY);
+    MAP_NUMBER(map_flags, MAP_FLAG_MMAPABLE);
+    MAP_NUMBER(max_entries, CBP_MACHINE_DECIDED_COUNT);
     MAP_TYPE(key, uint32_t);
     MAP_TYPE(value, struct cbp_machine_decided);
 } decided SECTION(".maps");
@@ -57,7 +58,7 @@ struct claim {
     uint64_t stamp;
 };
 
-enum { CLAIM_LAST = 16, CLAIM_DECIDED };
+enum { CLAIM_LAST = 16 };
 
 struct {
     MAP_NUMBER(type, MAP_LRU_HASH);
@@ -92,6 +93,12 @@ INLINE bool is_told(const struct cbp_machine_settings *set, uint32_t kind, uint3
 INLINE uint64_t stamp_of_exec(struct task_struct *task)
 {
     return task->start_boottime + task->self_exec_id;
+}
+
+INLINE struct cbp_machine_decided *decided_entry(uint32_t thread_id)
+{
+    uint32_t place = thread_id % CBP_MACHINE_DECIDED_COUNT;
+    return bpf_map_lookup_elem(&decided, &place);
 }
 
 INLINE bool is_unknown(const struct cbp_machine_task *entry, uint64_t execution_count)

@@ -194,13 +194,19 @@ INLINE bool has_inner_devices(struct super_block *super)
     return magic == BTRFS || magic == OVERLAYFS;
 }
 
-INLINE bool is_decided(uint32_t thread_id, const struct cbp_machine_exec *exec, struct super_block *super)
+/* Says whether the execution has been decided, and leaves in the entry what the gate's program asks it for. */
+INLINE bool take_decided(const struct execution *it, const struct cbp_machine_exec *exec,
+                         struct super_block *super)
 {
-    struct cbp_machine_decided *found = bpf_map_lookup_elem(&decided, &thread_id);
-    if (!found)
+    struct cbp_machine_decided *found = decided_entry(exec->old_thread_id);
+    if (!found || *(volatile uint32_t *) &found->thread_id != exec->old_thread_id)
         return false;
     bool is_same = found->inode == exec->inode && (found->device == exec->device || has_inner_devices(super));
-    bpf_map_delete_elem(&decided, &thread_id);
+    found->thread_id = 0;
+    if (is_same) {
+        found->taken_thread_id = exec->old_thread_id;
+        found->taken_stamp = stamp_of_exec(it->task);
+    }
     return is_same;
 }
 
@@ -219,7 +225,7 @@ INLINE void fill_exec(struct execution *it, uint32_t old_thread_id)
     exec->execution_count = it->task->self_exec_id;
     if (it->program->interp != it->program->filename)
         exec->record.flags |= CBP_MACHINE_FLAG_SCRIPT;
-    if (is_decided(old_thread_id, exec, super))
+    if (take_decided(it, exec, super))
         exec->record.flags |= CBP_MACHINE_FLAG_DECIDED;
 }
 
@@ -261,8 +267,6 @@ INLINE int exec(struct task_struct *task, uint32_t old_thread_id, struct linux_b
     bool is_decided = record->flags & CBP_MACHINE_FLAG_DECIDED;
     if (is_exec_held(it.set, process_id, mask, is_decided))
         record->flags |= CBP_MACHINE_FLAG_HELD;
-    if (is_decided && it.set->gate_process_id)
-        claim(CLAIM_DECIDED, (uint32_t) task->pid, stamp_of_exec(task), 0);
     bool is_wanted = !is_decided && (mask & (EVENT_PROCESS_CREATION | CBP_MACHINE_MASK_UNKNOWN));
     uint64_t size = (sizeof(struct cbp_machine_exec) + it.size + 7) & ~7ull;
     OPAQUE(size);

@@ -1,6 +1,8 @@
 /* Keeps what has been decided about executions that the ring has not told of yet, with their processes. */
 #include "machine.h"
 
+#include "masks.h"
+
 #include <stdlib.h>
 
 void cbpi_machine_free_approval(struct cbpi_machine *machine, struct cbpi_approval *approval)
@@ -39,6 +41,7 @@ void cbpi_machine_end_approval(struct cbpi_machine *machine, struct cbpi_machine
     struct cbpi_approval *approval = cbpi_machine_take_approval(process, thread_id);
     if (!approval)
         return;
+    cbpi_masks_undecide(machine, thread_id);
     cbpi_machine_note_failed(machine, approval, 0);
     cbpi_machine_free_approval(machine, approval);
 }

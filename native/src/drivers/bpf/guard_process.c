@@ -23,6 +23,7 @@
 
 #define GUARD_NAME "cbprocess-guard"
 #define TEST_ROOT "CBPROCESS_TEST_ROOT"
+#define DECIDED_SIZE (CBP_MACHINE_DECIDED_COUNT * sizeof(struct cbp_machine_decided))
 
 enum {
     REPLY_LIMIT_MS = 5000,
@@ -56,9 +57,11 @@ void cbpi_guard_forget(struct cbpi_guard *guard)
     unmap(guard->shared, sizeof *guard->shared);
     unmap(guard->settings, sizeof *guard->settings);
     unmap(guard->slots, (size_t) CBP_MACHINE_SLOT_COUNT * CBP_MACHINE_SLOT_SIZE);
+    unmap(guard->decided, DECIDED_SIZE);
     guard->shared = NULL;
     guard->settings = NULL;
     guard->slots = NULL;
+    guard->decided = NULL;
 }
 
 static struct cbpi_guard no_guard(void)
@@ -235,7 +238,8 @@ static uint32_t map_memory(struct cbpi_guard *guard)
     const int *descriptors = guard->descriptors;
     guard->shared = map(descriptors[CBP_GUARD_FD_SHARED], sizeof *guard->shared);
     guard->settings = map(descriptors[CBP_GUARD_FD_SETTINGS], sizeof *guard->settings);
-    if (!guard->shared || !guard->settings)
+    guard->decided = map(descriptors[CBP_GUARD_FD_DECIDED], DECIDED_SIZE);
+    if (!guard->shared || !guard->settings || !guard->decided)
         return cbpi_fail_os(errno, "cannot map the guard's memory");
     guard->slots =
         map(descriptors[CBP_GUARD_FD_SLOTS], (size_t) CBP_MACHINE_SLOT_COUNT * CBP_MACHINE_SLOT_SIZE);

@@ -15,8 +15,9 @@ struct cbpi_guard {
     struct cbp_machine_shared *shared;
     struct cbp_machine_settings *settings; /* this and the slots are memory of BPF maps */
     struct cbp_machine_slot *slots;
-    uint64_t room_known_ns; /* held_files.c: until then there are descriptors enough to read */
-    int busy_number;        /* if an event has one above this, it looks again at once */
+    struct cbp_machine_decided *decided; /* CBP_MACHINE_DECIDED_COUNT of them, likewise */
+    uint64_t room_known_ns;              /* held_files.c: until then there are descriptors enough to read */
+    int busy_number;                     /* if an event has one above this, it looks again at once */
 };
 
 /* Starts the guard that lies in that folder and loads the programs that lie beside it. Nothing is attached
@@ -70,9 +71,13 @@ struct cbpi_file_event {
     uint32_t thread_id;
 };
 
-/* Reads one event of the groups. False: there is none, or the controller has too few descriptors left, and the
- * guard has been asked to read. deadline_ns as in cbp_machine_held. */
-bool cbpi_held_file_read(struct cbpi_guard *guard, uint64_t deadline_ns, struct cbpi_file_event *event);
+enum { CBPI_FILE_EVENTS_MAX = 4 };
+
+/* Reads the events of a group (0 or 1) that wait, so many at most, and gives their number. *is_empty: none is left.
+ * It is also set if the controller has too few descriptors; the guard has been asked to read then. deadline_ns
+ * as in cbp_machine_held. */
+uint32_t cbpi_held_files_read(struct cbpi_guard *guard, uint32_t group, uint64_t deadline_ns,
+                              struct cbpi_file_event *events, bool *is_empty);
 void cbpi_held_file_set_deadline(struct cbpi_guard *guard, uint32_t held, uint64_t deadline_ns, bool refuses);
 /* Answers, closes the descriptor and frees the place. CBP_ERROR_TIMEOUT: the guard has answered. */
 uint32_t cbpi_held_file_answer(struct cbpi_guard *guard, uint32_t held, bool refuses);

@@ -16,13 +16,12 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* So many numbers must be free before an event is read: the kernel refuses an execution whose file it cannot
+/* So many numbers must be free before events are read: the kernel refuses an execution whose file it cannot
  * open for its reader, and other threads of this process take numbers meanwhile. */
 #define ROOM_KNOWN_NS CBP_NS_PER_MS
-enum { HEAD_ROOM = 4, EXPIRING_LIMIT_MS = 1000, EXPIRING_STEP_MS = 1 };
+enum { HEAD_ROOM = 2 * CBPI_FILE_EVENTS_MAX, EXPIRING_LIMIT_MS = 1000, EXPIRING_STEP_MS = 1 };
 
 static const int group_descriptors[] = {CBP_GUARD_FD_UPPER, CBP_GUARD_FD_LOWER};
-enum { GROUP_COUNT = sizeof group_descriptors / sizeof group_descriptors[0] };
 
 static bool probe_head_room(int any)
 {
@@ -77,21 +76,17 @@ static bool find_free(struct cbp_machine_shared *shared, uint32_t *held)
     return false;
 }
 
-/* Gives one event of a group. False: there is none. */
-static bool read_group(struct cbpi_guard *guard, uint32_t group, struct fanotify_event_metadata *event)
+/* Reads events of a group, and gives the size of all of them; 0: there is none. */
+static size_t read_group(struct cbpi_guard *guard, uint32_t group, struct fanotify_event_metadata *events)
 {
     int descriptor = guard->descriptors[group_descriptors[group]];
-    for (;;) {
-        ssize_t size = descriptor < 0 ? -1 : read(descriptor, event, sizeof *event);
-        if (size < 0 && errno == EINTR)
-            continue;
-        if (size < 0 && (errno == EMFILE || errno == ENFILE))
-            cbp_store_u32(&guard->shared->needs_reading, 1);
-        if (size != (ssize_t) sizeof *event)
-            return false;
-        if (event->fd >= 0)
-            return true;
-    }
+    ssize_t size;
+    do {
+        size = descriptor < 0 ? -1 : read(descriptor, events, CBPI_FILE_EVENTS_MAX * sizeof *events);
+    } while (size < 0 && descriptor >= 0 && errno == EINTR);
+    if (size < 0 && descriptor >= 0 && (errno == EMFILE || errno == ENFILE))
+        cbp_store_u32(&guard->shared->needs_reading, 1);
+    return size < 0 ? 0 : (size_t) size;
 }
 
 /* Writes the event down for the guard, which answers it if this process cannot. */
@@ -119,19 +114,26 @@ static bool take(struct cbpi_guard *guard, uint32_t group, const struct fanotify
     return true;
 }
 
-bool cbpi_held_file_read(struct cbpi_guard *guard, uint64_t deadline_ns, struct cbpi_file_event *event)
+uint32_t cbpi_held_files_read(struct cbpi_guard *guard, uint32_t group, uint64_t deadline_ns,
+                              struct cbpi_file_event *events, bool *is_empty)
 {
-    struct fanotify_event_metadata metadata;
+    struct fanotify_event_metadata read_events[CBPI_FILE_EVENTS_MAX];
+    uint32_t count = 0;
+    *is_empty = true;
     if (guard->descriptors[CBP_GUARD_FD_UPPER] < 0 || !has_head_room(guard))
-        return false;
-    for (uint32_t group = 0; group < GROUP_COUNT; group++)
-        while (read_group(guard, group, &metadata)) {
-            if (metadata.fd > guard->busy_number)
-                guard->room_known_ns = 0;
-            if (take(guard, group, &metadata, deadline_ns, event))
-                return true;
+        return 0;
+    size_t read_count = read_group(guard, group, read_events) / sizeof read_events[0];
+    *is_empty = read_count < CBPI_FILE_EVENTS_MAX;
+    for (size_t i = 0; i < read_count; i++) {
+        if (read_events[i].fd < 0)
+            continue;
+        if (read_events[i].fd > guard->busy_number) {
+            guard->room_known_ns = 0;
+            *is_empty = false; /* the kernel may have stopped for want of descriptors */
         }
-    return false;
+        count += take(guard, group, &read_events[i], deadline_ns, &events[count]);
+    }
+    return count;
 }
 
 void cbpi_held_file_set_deadline(struct cbpi_guard *guard, uint32_t held, uint64_t deadline_ns, bool refuses)

@@ -110,21 +110,28 @@ static bool has_to_be_read(struct cbpi_machine *machine, uint32_t thread_id)
     return process ? is_concerned(machine, process) : !machine->only_descendants;
 }
 
-bool cbpi_machine_read_file(struct cbpi_machine *machine)
+static void take_in_file(struct cbpi_machine *machine, const struct cbpi_file_event *event)
 {
-    struct cbpi_file_event event;
     struct cbpi_execution execution;
-    uint64_t limit_ns = cbp_load_u32(&machine->guard.shared->timeout_ms) * CBP_NS_PER_MS;
-    if (!cbpi_held_file_read(&machine->guard,
-                             limit_ns != 0 ? cbpi_now_ns() + limit_ns + CBPI_GUARD_GRACE_NS : 0, &event))
-        return false;
-    cbpi_machine_drain(machine);
-    if (has_to_be_read(machine, event.thread_id) &&
-        cbpi_execution_read(machine->executions, &event, &execution) == CBPI_EXECUTION_NEW)
-        decide_about_file(machine, &event, &execution);
+    if (has_to_be_read(machine, event->thread_id) &&
+        cbpi_execution_read(machine->executions, event, &execution) == CBPI_EXECUTION_NEW)
+        decide_about_file(machine, event, &execution);
     else
-        (void) cbpi_held_file_answer(&machine->guard, event.held, false);
-    return true;
+        (void) cbpi_held_file_answer(&machine->guard, event->held, false);
+}
+
+bool cbpi_machine_read_files(struct cbpi_machine *machine, uint32_t group)
+{
+    struct cbpi_file_event events[CBPI_FILE_EVENTS_MAX];
+    bool is_empty;
+    uint64_t limit_ns = cbp_load_u32(&machine->guard.shared->timeout_ms) * CBP_NS_PER_MS;
+    uint64_t deadline_ns = limit_ns != 0 ? cbpi_now_ns() + limit_ns + CBPI_GUARD_GRACE_NS : 0;
+    uint32_t count = cbpi_held_files_read(&machine->guard, group, deadline_ns, events, &is_empty);
+    if (count > 0)
+        cbpi_machine_drain(machine);
+    for (uint32_t i = 0; i < count; i++)
+        take_in_file(machine, &events[i]);
+    return !is_empty;
 }
 
 /* A start, an end and an execution have been told by the ring; a held operation on another process is told by

@@ -244,8 +244,8 @@ void cbpi_matter_add_first_thread(struct cbpi_matter *matter);
 void cbpi_matter_post(struct cbpi_machine *machine, struct cbpi_matter *matter);
 
 /* ---- intake.c: the mutex is held ---- */
-/* Reads one event of fanotify, and decides or asks about it. False: there is none. */
-bool cbpi_machine_read_file(struct cbpi_machine *machine);
+/* Reads some events of a group of fanotify, and decides or asks about each. False: there are no more. */
+bool cbpi_machine_read_files(struct cbpi_machine *machine, uint32_t group);
 /* Reads one request of the gate. False: there is none. */
 bool cbpi_machine_read_gate(struct cbpi_machine *machine);
 

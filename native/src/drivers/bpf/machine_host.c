@@ -68,6 +68,7 @@ void cbpi_machine_end(struct cbpi_machine *machine, struct cbpi_machine_process 
         return;
     for (struct cbpi_approval *approval; (approval = process->approvals);) {
         process->approvals = approval->next;
+        cbpi_masks_undecide(machine, approval->thread_id);
         cbpi_machine_note_failed(machine, approval, 0);
         cbpi_machine_free_approval(machine, approval);
     }

@@ -3,6 +3,7 @@
 #include "masks.h"
 
 #include "bpf_map.h"
+#include "cbp_atomic.h"
 
 #include <errno.h>
 #include <string.h>
@@ -212,9 +213,23 @@ uint32_t cbpi_masks_mark_worker(struct cbpi_machine *machine, uint32_t thread_id
                : (uint32_t) errno;
 }
 
+static struct cbp_machine_decided *decided_entry(struct cbpi_machine *machine, uint32_t thread_id)
+{
+    return &machine->guard.decided[thread_id % CBP_MACHINE_DECIDED_COUNT];
+}
+
 void cbpi_masks_decide(struct cbpi_machine *machine, uint32_t thread_id, uint64_t device, uint64_t inode)
 {
-    const struct cbp_machine_decided decided = {.device = device, .inode = inode};
-    (void) cbpi_map_write(machine->guard.descriptors[CBP_GUARD_FD_DECIDED], &thread_id, &decided,
-                          CBPI_MAP_ANY);
+    struct cbp_machine_decided *entry = decided_entry(machine, thread_id);
+    cbp_store_u32(&entry->thread_id, 0);
+    entry->device = device;
+    entry->inode = inode;
+    cbp_store_u32(&entry->thread_id, thread_id);
+}
+
+void cbpi_masks_undecide(struct cbpi_machine *machine, uint32_t thread_id)
+{
+    struct cbp_machine_decided *entry = decided_entry(machine, thread_id);
+    if (cbp_load_u32(&entry->thread_id) == thread_id)
+        cbp_store_u32(&entry->thread_id, 0);
 }

@@ -20,5 +20,7 @@ void cbpi_masks_enter(struct cbpi_machine *machine, struct cbpi_machine_process 
 uint32_t cbpi_masks_mark_worker(struct cbpi_machine *machine, uint32_t thread_id, bool is_worker);
 /* Notes that the thread is about to execute this file, about which has been decided. */
 void cbpi_masks_decide(struct cbpi_machine *machine, uint32_t thread_id, uint64_t device, uint64_t inode);
+/* Notes that the thread does not execute what has been decided. */
+void cbpi_masks_undecide(struct cbpi_machine *machine, uint32_t thread_id);
 
 #endif

@@ -34,12 +34,12 @@ static void free_operation(struct cbpi_machine *machine, struct cbpi_machine_ope
 void cbpi_machine_allow(struct cbpi_machine *machine, struct cbpi_machine_process *process,
                         struct cbpi_approval *approval)
 {
-    cbpi_masks_decide(machine, approval->thread_id, approval->device, approval->inode);
     if (process->base.ended) {
         cbpi_machine_note_failed(machine, approval, 0);
         cbpi_machine_free_approval(machine, approval);
         return;
     }
+    cbpi_masks_decide(machine, approval->thread_id, approval->device, approval->inode);
     approval->next = process->approvals;
     process->approvals = approval;
 }

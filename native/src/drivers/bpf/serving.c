@@ -68,7 +68,10 @@ void cbpi_machine_serve(struct cbpi_machine *machine, uint32_t sources)
     if (machine->is_dead)
         return;
     cbpi_machine_drain(machine);
-    while (sources & CBPI_SOURCE_FILES && cbpi_machine_read_file(machine)) /* an edge tells of all of them */
+    while (sources & CBPI_SOURCE_UPPER &&
+           cbpi_machine_read_files(machine, 0)) /* an edge tells of all of them */
+        continue;
+    while (sources & CBPI_SOURCE_LOWER && cbpi_machine_read_files(machine, 1))
         continue;
     while (sources & CBPI_SOURCE_GATE && cbpi_machine_read_gate(machine))
         continue;

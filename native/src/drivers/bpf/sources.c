@@ -20,8 +20,8 @@ static bool add(int epoll, int descriptor, uint32_t source, uint32_t events)
 static bool add_exclusive(const struct cbpi_guard *guard, int epoll)
 {
     return add(epoll, guard->descriptors[CBP_GUARD_FD_GATE], CBPI_SOURCE_GATE, EPOLLEXCLUSIVE) &&
-           add(epoll, guard->descriptors[CBP_GUARD_FD_UPPER], CBPI_SOURCE_FILES, EPOLLEXCLUSIVE) &&
-           add(epoll, guard->descriptors[CBP_GUARD_FD_LOWER], CBPI_SOURCE_FILES, EPOLLEXCLUSIVE);
+           add(epoll, guard->descriptors[CBP_GUARD_FD_UPPER], CBPI_SOURCE_UPPER, EPOLLEXCLUSIVE) &&
+           add(epoll, guard->descriptors[CBP_GUARD_FD_LOWER], CBPI_SOURCE_LOWER, EPOLLEXCLUSIVE);
 }
 
 uint32_t cbpi_sources_open(const struct cbpi_guard *guard, uint32_t sources, int *epoll, int *bell)
