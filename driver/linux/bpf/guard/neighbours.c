@@ -183,7 +183,7 @@ static bool gate_is_behind(const struct register_file *all, const struct entry *
     return false;
 }
 
-static void watch(void)
+static void watch_registry(void)
 {
     char path[PATH_SIZE];
     if (neighbours.news >= 0)
@@ -282,7 +282,7 @@ uint32_t cbpd_meet_neighbours(struct guard *self)
     (void) follow(self, &all, own);
     uint64_t generation = all.generation;
     close_register(file, &all);
-    watch();
+    watch_registry();
     wait_for_others(self, generation);
     return 0;
 }

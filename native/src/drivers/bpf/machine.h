@@ -159,7 +159,7 @@ static inline uint64_t cbpi_machine_ticks(uint64_t start_ns)
     return start_ns / (CBP_NS_PER_S / CBPI_MACHINE_TICKS_PER_S);
 }
 
-/* ---- machine.c ---- */
+/* ---- lifetime.c ---- */
 /* Opens a session with the machine, which is started if it does not run. */
 uint32_t cbpi_machine_open(const struct cbpi_session_settings *settings,
                            struct cbpi_machine_session **session);
