@@ -5,7 +5,7 @@ set(CBP_BPF_CLANG "" CACHE STRING "The compiler of BPF programs, with its argume
 set(CBP_BPF_OBJECTS "")
 
 # Objects with 7 in their names are for kernels from 7.0 on, where the functions that the gate calls have other
-# arguments. lsmgate is lsm with the gate.
+# arguments. Those with 58 are for kernels from 5.8 to 5.16, which have no bpf_loop(). lsmgate is lsm with the gate.
 file(GLOB _programs CONFIGURE_DEPENDS driver/linux/bpf/programs/*.bpf.c)
 file(GLOB _program_headers CONFIGURE_DEPENDS driver/linux/bpf/programs/*.h driver/protocol/*.h
   driver/linux/facts/syscall_list.h driver/rules/cbp_right_pairs.h)
@@ -65,23 +65,34 @@ endfunction()
 # cbp_bpf_object(NAME SOURCE [FLAG]...) makes _native/NAME.bpf.o.
 function(cbp_bpf_object _name _source)
   set(_object "${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/${_name}.bpf.o")
+  set(_strip "")
+  if(CBP_BPF_STRIP)
+    set(_strip COMMAND "${CBP_BPF_STRIP}" --strip-debug "${_object}")
+  endif()
   add_custom_command(OUTPUT "${_object}" DEPENDS "${_source}" ${_program_headers} VERBATIM
     COMMAND ${_bpf_compiler} ${_bpf_flags} ${ARGN} ${_bpf_includes} -c "${_source}" -o "${_object}"
+    ${_strip}
     COMMENT "Building BPF object ${_name}.bpf.o")
   set(CBP_BPF_OBJECTS ${CBP_BPF_OBJECTS} "${_object}" PARENT_SCOPE)
 endfunction()
+
+# Of what -g writes, the kernel needs the types alone; the rest is half of each object.
+find_program(CBP_BPF_STRIP NAMES llvm-strip llvm-strip-21 llvm-strip-20 llvm-strip-19 llvm-strip-18 llvm-strip-17
+  llvm-strip-16 llvm-strip-15 llvm-strip-14)
 
 cbp_bpf_find(_bpf_compiler)
 if(_bpf_compiler)
   file(MAKE_DIRECTORY "${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
   foreach(_source IN LISTS _programs)
     get_filename_component(_name "${_source}" NAME_WE)
-    cbp_bpf_object(${_name} "${_source}")
+    cbp_bpf_object(${_name} "${_source}" -DCBP_KERNEL_5_17=1)
     if(_name STREQUAL "gate")
-      cbp_bpf_object(gate7 "${_source}" -DCBP_KERNEL_7=1)
+      cbp_bpf_object(gate7 "${_source}" -DCBP_KERNEL_5_17=1 -DCBP_KERNEL_7=1)
     elseif(_name STREQUAL "lsm")
-      cbp_bpf_object(lsmgate "${_source}" -DCBP_GATE=1)
-      cbp_bpf_object(lsmgate7 "${_source}" -DCBP_GATE=1 -DCBP_KERNEL_7=1)
+      cbp_bpf_object(lsmgate "${_source}" -DCBP_KERNEL_5_17=1 -DCBP_GATE=1)
+      cbp_bpf_object(lsmgate7 "${_source}" -DCBP_KERNEL_5_17=1 -DCBP_GATE=1 -DCBP_KERNEL_7=1)
+    elseif(_name MATCHES "^(processes|handles|tasks)$")
+      cbp_bpf_object(${_name}58 "${_source}")
     endif()
   endforeach()
   add_custom_target(bpf_programs ALL DEPENDS ${CBP_BPF_OBJECTS})

@@ -24,6 +24,9 @@ FIRST_OF_COPIES = (7, 0)
 LEVEL_OF_DETAILS = 2  # of libbpf's messages
 # Which kernels take an object that is not for all; (first, end).
 KERNELS = {
+    "handles": ((5, 17), (99, 0)),
+    "processes": ((5, 17), (99, 0)),
+    "tasks": ((5, 17), (99, 0)),
     "gate": ((6, 18), (7, 0)),
     "gate7": ((7, 0), (99, 0)),
     "look": ((6, 10), (99, 0)),
@@ -162,6 +165,9 @@ class BpfObject:
         self._libbpf.messages.clear()
         if self._libbpf.number("bpf_object__load", self._handle) != 0:
             raise Refused("".join(self._libbpf.messages))
+        # libbpf goes on without types. Functions that are verified once then are verified at each call.
+        if any("loading .BTF" in message for message in self._libbpf.messages):
+            raise Refused(f"{self.name}: its types: {''.join(self._libbpf.messages)}")
 
     def attach(self) -> None:
         for program in self.programs():
@@ -215,7 +221,7 @@ def rows(folder: Path) -> Iterator[tuple[str, str, str, dict[str, int] | str]]:
             for program in loaded.programs():
                 if program.descriptor >= 0:
                     yield loaded.name, program.name, program.section, program.information()
-            if first is None and loaded.name == "processes":
+            if first is None and loaded.name in ("processes", "processes58"):
                 first = loaded
             else:
                 loaded.close()

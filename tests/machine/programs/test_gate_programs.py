@@ -204,7 +204,9 @@ def test_only_what_the_mask_holds_waits(gate: Gate) -> None:
 
 @pytest.mark.parametrize("is_same", [True, False])
 def test_a_decided_execution_does_not_wait_again(gate: Gate, is_same: bool) -> None:
-    process = subprocess.Popen(["/bin/sh", "-c", "read a; exec /bin/true"], stdin=subprocess.PIPE)
+    line = "echo begun; read a; exec /bin/true"
+    process = subprocess.Popen(["/bin/sh", "-c", line], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout and process.stdout.readline()  # the shell's own execution is over
     gate.programs.set_task(process.pid, EXECUTED << HOLD_SHIFT)
     gate.programs.decide(process.pid, "/bin/true" if is_same else "/bin/sh")
     process.communicate(b"\n", timeout=60)

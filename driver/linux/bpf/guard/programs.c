@@ -29,11 +29,9 @@ struct object {
 };
 
 static struct object objects[OBJECT_COUNT] = {
-    [PROCESSES] = {.file = "processes.bpf.o"},
-    [HANDLES] = {.file = "handles.bpf.o"},
-    [LSM] = {.file = "lsm.bpf.o"},
-    [GATE] = {.file = "gate.bpf.o"}, /* or gate7.bpf.o */
-    [TASK_LISTS] = {.file = "tasks.bpf.o"},
+    [PROCESSES] = {.file = "processes.bpf.o"}, /* see choose_objects() */
+    [HANDLES] = {.file = "handles.bpf.o"},     [LSM] = {.file = "lsm.bpf.o"},
+    [GATE] = {.file = "gate.bpf.o"},           [TASK_LISTS] = {.file = "tasks.bpf.o"},
     [LOOK] = {.file = "look.bpf.o"},
 };
 
@@ -79,6 +77,18 @@ static bool find_folder(void)
     return slash != NULL;
 }
 
+/* Chooses the objects for this kernel. */
+static void choose_objects(void)
+{
+    if (!cbpd_kernel_is(5, 17)) { /* it has no bpf_loop() */
+        objects[PROCESSES].file = "processes58.bpf.o";
+        objects[HANDLES].file = "handles58.bpf.o";
+        objects[TASK_LISTS].file = "tasks58.bpf.o";
+    }
+    if (cbpd_kernel_is(KERNEL_OF_COPIES, 0))
+        objects[GATE].file = "gate7.bpf.o";
+}
+
 static uint32_t open_library(struct guard *self)
 {
     char reason[512];
@@ -92,6 +102,7 @@ static uint32_t open_library(struct guard *self)
     if (libbpf->libbpf_major_version() < 1)
         return cbpd_refuse_request(self, CBP_ERROR_FS_DRIVER_REQUIRED, "libbpf is too old: 1.0 is needed");
     libbpf->libbpf_set_print(keep_warning);
+    choose_objects();
     return 0;
 }
 
@@ -342,8 +353,6 @@ uint32_t cbpd_load_programs(struct guard *self)
     held->settings->controller_process_id = held->controller_process_id;
     held->settings->guard_process_id = (uint32_t) getpid();
     held->settings->has_copies = cbpd_kernel_is(KERNEL_OF_COPIES, 0);
-    if (held->settings->has_copies)
-        objects[GATE].file = "gate7.bpf.o";
     if (has_object(TASK_LISTS) && load(TASK_LISTS, LIST_COMMAND_LINES, 0) == 0)
         self->tasks_link = attach_iterator(LIST_PROCESSES);
     if (has_object(LOOK))

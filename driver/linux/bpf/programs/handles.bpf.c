@@ -8,7 +8,15 @@
 /* This many members of a process group are told. */
 enum { GROUP_COUNT_MAX = 32 };
 
-static __attribute__((noinline)) int tell(const struct operation *operation)
+/* The verifier goes once through a function that is not static, and through a static one at each place that calls it.
+ * Older kernels take no pointer for an argument of such a function. */
+#ifdef CBP_KERNEL_5_17
+#define SHARED_FUNCTION __attribute__((noinline))
+#else
+#define SHARED_FUNCTION static __attribute__((noinline))
+#endif
+
+SHARED_FUNCTION int tell(const struct operation *operation)
 {
     struct cbp_machine_settings *set = settings_if_on();
     struct cbp_machine_handle told;
@@ -21,15 +29,28 @@ static __attribute__((noinline)) int tell(const struct operation *operation)
     return 0;
 }
 
-/* Tells of the members of a process group. */
+/* Tells of one member of a process group, and goes on to the next. Gives 1 behind the last one. */
+static long tell_member(uint32_t count, struct operation *operation)
+{
+    (void) count;
+    tell(operation);
+    operation->target = next_of_group(operation->target);
+    return !operation->target;
+}
+
+/* Tells of the members of a process group. bpf_loop() as in paths.h. */
 INLINE int tell_group(struct operation *operation, struct pid *group)
 {
-    struct task_struct *target = task_of(group, ID_OF_GROUP);
-    for (int i = 0; i < GROUP_COUNT_MAX && target; i++) {
-        operation->target = target;
-        tell(operation);
-        target = next_of_group(target);
-    }
+    operation->target = task_of(group, ID_OF_GROUP);
+    if (!operation->target)
+        return 0;
+#ifdef CBP_KERNEL_5_17
+    bpf_loop(GROUP_COUNT_MAX, tell_member, operation, 0);
+#else
+    for (uint32_t i = 0; i < GROUP_COUNT_MAX; i++)
+        if (tell_member(i, operation))
+            break;
+#endif
     return 0;
 }
 

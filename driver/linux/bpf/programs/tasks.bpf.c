@@ -105,7 +105,8 @@ struct {
     MAP_TYPE(value, struct path_buffer);
 } paths SECTION(".maps");
 
-static struct {
+/* It is not static: the compiler would split it, and then neither it nor any function had a type for the kernel. */
+struct {
     void *mnt, *dentry;
 } top;
 
@@ -227,8 +228,8 @@ INLINE bool write_program_path(struct buffer *buffer, struct vfsmount *mnt, stru
 /* Makes the path of the file. The last one is kept: many processes run one program. */
 INLINE bool find_program_path(struct buffer *buffer, struct file *file, uint64_t list)
 {
-    struct vfsmount *mnt = file->f_path.mnt;
-    struct dentry *dentry = file->f_path.dentry;
+    struct vfsmount *mnt = READ(file->f_path.mnt);
+    struct dentry *dentry = READ(file->f_path.dentry);
     if (buffer->list == list && buffer->mnt == mnt && buffer->dentry == dentry)
         return true;
     buffer->list = 0;
@@ -367,7 +368,9 @@ INLINE uint32_t write_arguments(struct buffer *buffer, struct task_struct *task,
     uint64_t size = end - begin;
     uint64_t title_size = title_end - begin < TITLE_SIZE_MAX ? title_end - begin : TITLE_SIZE_MAX;
     uint64_t read_size = size < title_size ? title_size : size;
-    if (size > ARGUMENTS_SIZE_MAX || !is_plain_memory((uint64_t) mm, begin, begin + read_size, buffer->key) ||
+    uint64_t memory =
+        (uint64_t) READ(task->mm); /* as a number; if it is another one by now, list() sees that */
+    if (size > ARGUMENTS_SIZE_MAX || !is_plain_memory(memory, begin, begin + read_size, buffer->key) ||
         !read_arguments(buffer, task, name_size, begin, (uint32_t) size))
         return without_arguments(flags);
     uint32_t at = name_size + (uint32_t) size - 1;
