@@ -1,14 +1,23 @@
 # Is a toolchain for CMake: the C compiler, linker and libc of the ziglang package. -DZIG=<path of the program>.
 # It is for machines without a compiler of their own, and knows nothing of what is built.
 set(ZIG "" CACHE FILEPATH "The zig program")
-set(ZIG_TARGET "" CACHE STRING "Another system than this: x86_64-windows-gnu or aarch64-windows-gnu")
+set(ZIG_TARGET "" CACHE STRING
+  "Another system than this: aarch64-linux-gnu, aarch64-linux-musl, x86_64-windows-gnu or aarch64-windows-gnu")
 list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES ZIG ZIG_TARGET)
 
 set(CMAKE_C_COMPILER "${ZIG}" cc)
 if(ZIG_TARGET)
-  set(CMAKE_SYSTEM_NAME Windows)
+  if(ZIG_TARGET MATCHES "-linux-")
+    set(CMAKE_SYSTEM_NAME Linux)
+  else()
+    set(CMAKE_SYSTEM_NAME Windows)
+  endif()
   string(REGEX MATCH "^[^-]+" CMAKE_SYSTEM_PROCESSOR "${ZIG_TARGET}")
   list(APPEND CMAKE_C_COMPILER -target ${ZIG_TARGET})
+  if(ZIG_TARGET MATCHES "-musl")
+    # zig links static programs with it otherwise, and these can open no library: the guard opens libbpf.
+    list(APPEND CMAKE_C_COMPILER -dynamic)
+  endif()
 endif()
 
 # CMake calls the archiver by one path without arguments, so each gets a script.

@@ -3,13 +3,14 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "argument_list.h"
 #include "cbp_constants.h"
 
-/* The kernel takes no longer string, and always has this room for an execve's strings and pointers. Source:
- * the kernel's fs/exec.c and linux/binfmts.h. */
-enum { STRING_SIZE_MAX = 32 * TASK_PAGE_SIZE, ALWAYS_ENOUGH = 32 * TASK_PAGE_SIZE, POINTER_SIZE = 8 };
+/* The kernel takes no string of more pages, and always has this room for an execve's strings and pointers. Source:
+ * the kernel's fs/exec.c and linux/binfmts.h (MAX_ARG_STRLEN, ARG_MAX). */
+enum { STRING_PAGES_MAX = 32, ALWAYS_ENOUGH = 131072, POINTER_SIZE = 8 };
 
 enum {
     PAGES_AT_ONCE = WINDOW_SIZE / TASK_PAGE_SIZE,
@@ -46,6 +47,12 @@ size_t cbpd_read_memory(uint32_t tid, uint64_t address, void *buffer, size_t siz
     return total;
 }
 
+/* Pages are larger than TASK_PAGE_SIZE on some kernels for AArch64. */
+static size_t string_size_max(void)
+{
+    return STRING_PAGES_MAX * (size_t) sysconf(_SC_PAGESIZE);
+}
+
 static bool window_covers(struct window *window, uint64_t address)
 {
     if (address >= window->address && address - window->address < window->size)
@@ -63,9 +70,9 @@ static bool window_covers(struct window *window, uint64_t address)
 /* Appends the string at address with its NUL. False: it cannot be read, or is too long for the kernel. */
 static bool append_string(struct window *window, uint64_t address, struct text *text)
 {
-    size_t size_before = text->size;
+    size_t size_before = text->size, size_max = string_size_max();
     for (;;) {
-        if (text->size - size_before > STRING_SIZE_MAX || !window_covers(window, address))
+        if (text->size - size_before > size_max || !window_covers(window, address))
             return false;
         const char *start = window->bytes + (address - window->address);
         size_t available = window->size - (size_t) (address - window->address);
@@ -74,7 +81,7 @@ static bool append_string(struct window *window, uint64_t address, struct text *
         if (!text_append(text, start, size))
             return false;
         if (end)
-            return text->size - size_before <= STRING_SIZE_MAX;
+            return text->size - size_before <= size_max;
         address += size;
     }
 }

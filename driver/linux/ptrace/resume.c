@@ -35,20 +35,21 @@ void cbpd_forget_detached(struct tracer *self, struct task *task)
     cbpd_remove_task(self, task);
 }
 
-/* Resumes a task from any stop, or detaches it if it is let go. If it is gone or dying, wait4 will tell. */
-static void resume(struct tracer *self, struct task *task, enum __ptrace_request how, int signal)
+/* Resumes a task from any stop, or detaches it if it is let go. If it is gone or dying, wait4 will tell. Requests
+ * have no type here, because each C library has its own for them. */
+static void resume(struct tracer *self, struct task *task, bool stops_at_return, int signal)
 {
     if (cbpd_lets_go(self, task)) {
         struct task *creator = take_kept_creator(self, task);
         if (creator)
-            resume(self, creator, PTRACE_CONT, 0);
+            resume(self, creator, false, 0);
         if (ptrace(PTRACE_DETACH, (pid_t) task->base.tid, 0, signal) == 0)
             cbpd_forget_detached(self, task);
         return;
     }
     task->resumed_ns = cbpd_boot_ns();
     task->parked.since_ns = 0;
-    (void) ptrace(how, (pid_t) task->base.tid, 0, signal);
+    (void) ptrace(stops_at_return ? PTRACE_SYSCALL : PTRACE_CONT, (pid_t) task->base.tid, 0, signal);
 }
 
 static void detach(struct tracer *self, struct task *task)
@@ -67,7 +68,7 @@ static void detach(struct tracer *self, struct task *task)
 static void stay_stopped(struct tracer *self, struct task *task)
 {
     if (cbpd_lets_go(self, task)) {
-        resume(self, task, PTRACE_CONT, 0);
+        resume(self, task, false, 0);
         return;
     }
     task->listening = true;
@@ -108,10 +109,10 @@ void cbpd_carry_out(struct tracer *self, struct task *task, struct disposition d
     case DISPOSE_HOLD:
         break;
     case DISPOSE_RESUME:
-        resume(self, task, PTRACE_CONT, disposition.signal);
+        resume(self, task, false, disposition.signal);
         break;
     case DISPOSE_RESUME_TO_RETURN:
-        resume(self, task, PTRACE_SYSCALL, 0);
+        resume(self, task, true, 0);
         break;
     case DISPOSE_STAY_STOPPED:
         stay_stopped(self, task);
@@ -127,5 +128,5 @@ void cbpd_carry_out(struct tracer *self, struct task *task, struct disposition d
     }
     /* The creator goes on last, because on one processor this order costs less: bench/run.py, row H3. */
     if (creator)
-        resume(self, creator, PTRACE_CONT, 0);
+        resume(self, creator, false, 0);
 }

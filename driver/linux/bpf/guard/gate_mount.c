@@ -183,6 +183,10 @@ void cbpd_make_gate(struct guard *self)
         self->no_gate = "Linux 6.18 or later is needed";
         return;
     }
+    if (sysconf(_SC_PAGESIZE) != CBP_MACHINE_SLOT_SIZE) {
+        self->no_gate = "pages of 4 KiB are needed"; /* several slots would wait for one page */
+        return;
+    }
     int fuse = open("/dev/fuse", O_RDWR | O_NONBLOCK | O_CLOEXEC);
     if (fuse >= 0 && mount_gate(gate, &fuse))
         return;

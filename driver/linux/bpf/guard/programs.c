@@ -316,11 +316,24 @@ static bool load_lsm(bool has_gate, bool has_copies)
     return can_load(LSM);
 }
 
+/* Says whether the programs of security hooks can be called. Kernels for AArch64 may take them and have no way to
+ * do that: those before 6.4, and some that are built without tracing. */
+static bool can_attach_lsm(void)
+{
+#if defined(__aarch64__)
+    struct bpf_program *first = libbpf->bpf_object__next_program(objects[LSM].loaded, NULL);
+    struct bpf_link *link = first ? libbpf->bpf_program__attach(first) : NULL;
+    return link && libbpf->bpf_link__destroy(link) == 0;
+#else
+    return true;
+#endif
+}
+
 static uint32_t find_abilities(struct guard *self)
 {
     uint32_t abilities = CBP_GUARD_CAN_OBSERVE;
     bool has_gate = self->holdings.gate.fuse >= 0 && self->holdings.slots && can_load(GATE);
-    bool has_lsm = load_lsm(has_gate, self->holdings.settings->has_copies != 0);
+    bool has_lsm = load_lsm(has_gate, self->holdings.settings->has_copies != 0) && can_attach_lsm();
     if (self->holdings.gate.fuse >= 0 && !has_gate)
         self->no_gate = "its programs are missing, or this kernel refuses them";
     if (has_lsm)

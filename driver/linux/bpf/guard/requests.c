@@ -29,11 +29,11 @@ static void reply(const struct guard *self, uint32_t status, const int *descript
     struct msghdr whole = {.msg_iov = parts, .msg_iovlen = 2};
     if (count > 0) {
         whole.msg_control = &control;
-        whole.msg_controllen = CMSG_SPACE(count * sizeof *sent);
+        whole.msg_controllen = (socklen_t) CMSG_SPACE(count * sizeof *sent);
         struct cmsghdr *passed = CMSG_FIRSTHDR(&whole);
         passed->cmsg_level = SOL_SOCKET;
         passed->cmsg_type = SCM_RIGHTS;
-        passed->cmsg_len = CMSG_LEN(count * sizeof *sent);
+        passed->cmsg_len = (socklen_t) CMSG_LEN(count * sizeof *sent);
         memcpy(CMSG_DATA(passed), sent, count * sizeof *sent);
     }
     while (sendmsg(CBP_GUARD_SOCKET, &whole, MSG_NOSIGNAL) < 0 && errno == EINTR)

@@ -56,7 +56,8 @@ static bool has_permission_events(void)
 static uint32_t likely_abilities(void)
 {
     uint32_t abilities = CBP_GUARD_CAN_OBSERVE | CBP_GUARD_CAN_SEE_HANDLES;
-    bool has_gate = kernel_version() >= VERSION(6u, 18u) && access("/dev/fuse", R_OK | W_OK) == 0;
+    bool has_gate = kernel_version() >= VERSION(6u, 18u) && sysconf(_SC_PAGESIZE) == CBP_MACHINE_SLOT_SIZE &&
+                    access("/dev/fuse", R_OK | W_OK) == 0;
     if (has_gate)
         abilities |= CBP_GUARD_CAN_GATE;
     if (has_bpf_lsm())
@@ -105,9 +106,10 @@ static void explain(uint32_t abilities, char *reason, uint64_t size)
         abilities & CBP_GUARD_CAN_ENFORCE_HANDLES
             ? ""
             : "handle operations are observed only: boot with \"bpf\" in the kernel's lsm= list";
-    const char *gate = abilities & CBP_GUARD_CAN_GATE
-                           ? ""
-                           : "only executions are held: the rest takes Linux 6.18 and /dev/fuse";
+    const char *gate =
+        abilities & CBP_GUARD_CAN_GATE
+            ? ""
+            : "only executions are held: the rest takes Linux 6.18, pages of 4 KiB and /dev/fuse";
     const char *files = abilities & CBP_GUARD_CAN_HOLD_FILES ? "" : "fanotify has no permission events here";
     snprintf(reason, (size_t) size, "%s%s%s%s%s", handles, *handles && *gate ? "; " : "", gate,
              (*handles || *gate) && *files ? "; " : "", files);
