@@ -44,7 +44,7 @@ class Guest:
     """A machine from boot to its end. Its files are made in a folder of its own."""
 
     def __init__(
-        self, folder: Path, image: Path, initramfs: Path, disk: Path, *, processors: int = 2, words: str = ""
+        self, folder: Path, image: Path, initramfs: Path, disk: Path, *, processors: int, words: str = ""
     ) -> None:
         self._console, self._results = folder / "console", folder / "results"
         self._results.touch()

@@ -119,6 +119,8 @@ def target(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     program.write_bytes(Path("/bin/sleep").read_bytes())
     program.chmod(0o755)
     process = subprocess.Popen([str(program), "300"])
+    # Popen() returns while the kernel still puts the new image together.
+    wait_until(lambda: " S " in Path(f"/proc/{process.pid}/stat").read_text(), 20, "the program")
     ADDRESSES[process.pid] = int(Path(f"/proc/{process.pid}/maps").read_text().split("-")[0], 16)
     yield process
     process.kill()
