@@ -58,7 +58,8 @@ CBP_ASSERT_SIZE(struct cbp_machine_fork, 64);
 /* Texts follow, none with a NUL of its own: the path of the executable as its mount shows it (path_size bytes,
  * "" if it cannot be had), what execve was given (given_size), the folder that a relative one begins in
  * (folder_size), and the last arguments_size bytes of the arguments, each of which has its NUL. What precedes
- * these bytes stands in ARGUMENTS records. */
+ * these bytes stands in ARGUMENTS records. With FLAG_INCOMPLETE it is a beginning of the arguments, which may
+ * end anywhere. */
 struct cbp_machine_exec {
     struct cbp_machine_record record;
     uint64_t device, inode;  /* of the file that is mapped; device as stat(2) gives it */

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
-from live_tools import GUID, LIFETIMES, Recorder, is_alive, tasks
+from live_tools import GUID, LIFETIMES, Recorder, is_alive, tasks, wait_until
 from machine import own_place
 
 import cbprocess
@@ -62,6 +62,30 @@ def run(command: list[Any], **options: Any) -> subprocess.CompletedProcess[str]:
 def through_shell(*line: Any) -> list[str]:
     """What a filter holds: what the controller itself starts is never held."""
     return ["/bin/sh", "-c", '"$@"; exit $?', "sh", *map(str, line)]
+
+
+def observing(*settings: str, events: int = LIFETIMES) -> Any:
+    """A filter that holds nobody: a rule allows everything."""
+    return watching(*settings, events=events, everything=False)
+
+
+def in_shell(*commands: str) -> subprocess.CompletedProcess[str]:
+    """Runs commands in a child that is not the controller, whose own requests fire nothing."""
+    return run(["/bin/sh", "-c", "; ".join([*commands, "true"])])
+
+
+def ids_of(recorder: Recorder, argument: str) -> list[int]:
+    return [row["process_id"] for row in recorder.of("process_creation") if argument in row["arguments"][1:]]
+
+
+def wait_for_ends(recorder: Recorder, argument: str, count: int) -> list[int]:
+    def ended() -> bool:
+        ids = set(ids_of(recorder, argument))
+        ends = {row["process_id"] for row in recorder.of("process_termination")}
+        return len(ids) == count and ids <= ends
+
+    wait_until(ended, 60, f"{count} processes have been told to their ends")
+    return ids_of(recorder, argument)
 
 
 def guards_of(controller: int) -> list[int]:

@@ -57,8 +57,8 @@ INLINE int fork(struct task_struct *task, uint64_t clone_flags)
 
 /* ---- Executions ---- */
 
-#define CHUNK_SIZE 16384u   /* of arguments in one record */
-#define CHUNK_COUNT_MAX 17u /* of ARGUMENTS records */
+#define CHUNK_SIZE 16384u    /* of arguments in one record */
+#define CHUNK_COUNT_MAX 384u /* of ARGUMENTS records: execve takes no more than 6 MiB */
 
 /* The texts behind the record are a path, a name, a folder and the arguments, each of at most this size. */
 struct exec_text {
@@ -141,35 +141,65 @@ INLINE uint64_t append_given(struct execution *it)
     return (uint64_t) size - 1;
 }
 
-/* Tells of arguments that the last record has no room for. */
-INLINE bool tell_chunk(struct execution *it, uint32_t offset)
+/* Long lists get no more than a half of the ring, so that they do not take the room of other records. */
+INLINE bool has_room_for_chunks(void)
 {
-    struct arguments_text *told = bpf_ringbuf_reserve(&records, sizeof *told, 0);
-    if (!told) {
-        count_loss(it->set, CBP_MACHINE_ARGUMENTS);
-        return false;
-    }
-    fill_record(&told->arguments.record, CBP_MACHINE_ARGUMENTS, sizeof *told, it->task);
-    told->arguments.offset = offset;
-    told->arguments.count = CHUNK_SIZE;
-    if (bpf_probe_read_user(told->text, CHUNK_SIZE, (void *) it->begin) != 0) {
-        bpf_ringbuf_discard(told, RING_NO_WAKEUP);
-        return false;
-    }
-    bpf_ringbuf_submit(told, RING_NO_WAKEUP);
-    return true;
+    return bpf_ringbuf_query(&records, RING_UNREAD_SIZE) <= bpf_ringbuf_query(&records, RING_SIZE) / 2;
 }
 
-/* Tells of as many arguments as the last record has no room for. False: some are missing. */
-INLINE bool tell_chunks(struct execution *it)
+/* Tells of arguments that the last record has no room for, with the beginning of that record. 0: it cannot. The
+ * verifier goes through it once, and not each time that a loop comes by. */
+__attribute__((noinline)) uint64_t tell_chunk(uint64_t begin, uint32_t offset, uint32_t copy)
 {
-    for (uint32_t i = 0; i < CHUNK_COUNT_MAX && it->remaining > CHUNK_SIZE; i++) {
-        if (!tell_chunk(it, i * CHUNK_SIZE))
-            return false;
-        it->begin += CHUNK_SIZE;
-        it->remaining -= CHUNK_SIZE;
+    struct cbp_machine_settings *set = settings_if_on();
+    struct exec_text *last = bpf_map_lookup_elem(&exec_texts, &copy);
+    if (!set || !last)
+        return 0;
+    struct arguments_text *told = NULL;
+    if (has_room_for_chunks())
+        told = bpf_ringbuf_reserve(&records, sizeof *told, 0);
+    if (!told) {
+        count_loss(set, CBP_MACHINE_ARGUMENTS);
+        return 0;
     }
-    return it->remaining <= CHUNK_SIZE;
+    told->arguments.record = last->exec.record;
+    told->arguments.record.type = CBP_MACHINE_ARGUMENTS;
+    told->arguments.record.size = sizeof *told;
+    told->arguments.record.flags = 0;
+    told->arguments.offset = offset;
+    told->arguments.count = CHUNK_SIZE;
+    if (bpf_probe_read_user(told->text, CHUNK_SIZE, (void *) begin) != 0) {
+        bpf_ringbuf_discard(told, RING_NO_WAKEUP);
+        return 0;
+    }
+    bpf_ringbuf_submit(told, wake_flags(set, false));
+    return 1;
+}
+
+/* Tells of as many arguments as the last record has no room for, and gives their size: a smaller one if the rest
+ * cannot be told. */
+__attribute__((noinline)) uint64_t tell_chunks(uint64_t begin, uint64_t size, uint32_t copy)
+{
+    uint32_t told = 0;
+    for (uint32_t i = 0; i < CHUNK_COUNT_MAX && told + CHUNK_SIZE < size; i++) {
+        if (!tell_chunk(begin + told, told, copy))
+            break;
+        told += CHUNK_SIZE;
+    }
+    return told;
+}
+
+/* Tells of arguments until the rest has room in the last record, or marks that as incomplete. It has a part in any
+ * case. */
+INLINE void tell_beginning_of_arguments(struct execution *it)
+{
+    uint64_t told = tell_chunks(it->begin, it->remaining, it->copy);
+    it->begin += told;
+    it->remaining -= told;
+    if (it->remaining <= CHUNK_SIZE)
+        return;
+    it->into->exec.record.flags |= CBP_MACHINE_FLAG_INCOMPLETE;
+    it->remaining = CHUNK_SIZE;
 }
 
 INLINE uint64_t append_arguments(struct execution *it)
@@ -253,12 +283,9 @@ INLINE int exec(struct task_struct *task, uint32_t old_thread_id, struct linux_b
         return 0;
     it.begin = task->mm->arg_start;
     it.remaining = task->mm->arg_end - it.begin;
-    bool is_whole = tell_chunks(&it);
     fill_exec(&it, old_thread_id);
-    if (!is_whole) {
-        it.into->exec.record.flags |= CBP_MACHINE_FLAG_INCOMPLETE;
-        it.remaining = 0;
-    }
+    if (it.remaining > CHUNK_SIZE)
+        tell_beginning_of_arguments(&it);
     append_texts(&it);
 
     struct cbp_machine_record *record = &it.into->exec.record;

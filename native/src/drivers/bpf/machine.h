@@ -287,6 +287,8 @@ void cbpi_session_let_go(struct cbpi_machine_session *session);
 /* ---- tellings.c: messages that wait for workers and answers; the mutex is held ---- */
 /* Gives room for a message of that size. NULL: no memory, or the queue is full. */
 struct cbpi_told *cbpi_told_make(struct cbpi_machine_session *session, uint32_t message_size, bool is_held);
+/* Says whether an event that nobody waits for may have a list of arguments of that size. */
+bool cbpi_told_has_room_for_list(const struct cbpi_machine *machine, size_t size);
 /* Puts it into the session's queue. operation may be NULL. */
 void cbpi_told_send(struct cbpi_told *told, struct cbpi_machine_operation *operation,
                     const struct cbpd_answerable *answerable);

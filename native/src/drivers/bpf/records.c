@@ -1,6 +1,7 @@
 /* Takes the records of the ring: they change the population, and become events. What a record tells has
  * happened, unless its task waits in the gate. Events of one process are told in the order of its records.
  * Knows nothing of fanotify. */
+#define _GNU_SOURCE
 #include "machine.h"
 
 #include "masks.h"
@@ -20,6 +21,8 @@ struct cbpi_partial_arguments {
 };
 
 #define PARTIAL_LIMIT_NS (10 * CBP_NS_PER_S)
+
+enum { SHORT_LIST_SIZE = 16384 }; /* of arguments, which an event has in any case */
 
 /* ---- Arguments ---- */
 
@@ -229,6 +232,17 @@ static void change_image(struct cbpi_machine *machine, struct cbpi_machine_proce
     cbpi_masks_write(machine, process);
 }
 
+/* Leaves of a long list its beginning, where events that wait for a handler have too much already. */
+static void limit_arguments(const struct cbpi_machine *machine, struct cbpi_execution *execution)
+{
+    if (execution->arguments_size <= SHORT_LIST_SIZE ||
+        cbpi_told_has_room_for_list(machine, execution->arguments_size))
+        return;
+    const char *end = memrchr(execution->arguments, 0, SHORT_LIST_SIZE);
+    execution->arguments_size = end ? (uint32_t) (end + 1 - execution->arguments) : 0;
+    execution->are_arguments_whole = false;
+}
+
 /* Tells of an execution about which nobody has decided, or of another one than that. */
 static void tell_execution(struct cbpi_machine *machine, struct cbpi_machine_process *process,
                            const struct executed *executed, uint32_t flags)
@@ -240,6 +254,9 @@ static void tell_execution(struct cbpi_machine *machine, struct cbpi_machine_pro
                              executed->arguments_size, executed->are_whole, &execution);
     struct cbpd_image *image =
         cbpd_make_image(&machine->policy, execution.files, execution.file_count, execution.is_vague);
+    bool is_held = (executed->exec->record.flags & CBP_MACHINE_FLAG_HELD) != 0;
+    if (!is_held)
+        limit_arguments(machine, &execution);
     bool is_first = !process->base.executed;
     cbpi_matter_begin_creation(machine, process, executed->exec->old_thread_id, &matter);
     change_image(machine, process, executed, image, old_stances);
@@ -255,7 +272,6 @@ static void tell_execution(struct cbpi_machine *machine, struct cbpi_machine_pro
                   flags |
                       (execution.are_arguments_whole ? 0 : (uint32_t) CBP_EVENT_FLAG_ARGUMENTS_TRUNCATED));
     cbpi_matter_add_first_thread(&matter);
-    bool is_held = (executed->exec->record.flags & CBP_MACHINE_FLAG_HELD) != 0;
     matter.ends_process = !is_held && cbpi_machine_refuses_late(machine);
     post(machine, &executed->exec->record, CBP_MACHINE_STOP_EXEC, &matter);
     if (matter.ends_process && matter.refusal.code != 0)

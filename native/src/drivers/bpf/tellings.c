@@ -24,6 +24,15 @@ struct cbpi_told *cbpi_told_make(struct cbpi_machine_session *session, uint32_t 
     return told;
 }
 
+/* Long lists get no more than a half of a queue, so that they do not take the room of other events. */
+bool cbpi_told_has_room_for_list(const struct cbpi_machine *machine, size_t size)
+{
+    for (uint32_t place = 0; place < CBP_SESSION_MAX; place++)
+        if (machine->sessions[place] && machine->sessions[place]->queue_size + size > QUEUE_SIZE_MAX / 2)
+            return false;
+    return true;
+}
+
 static size_t size_of(const struct cbpi_told *told)
 {
     return offsetof(struct cbpi_told, message) + told->message.header.size;
