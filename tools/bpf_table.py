@@ -27,6 +27,7 @@ KERNELS = {
     "handles": ((5, 17), (99, 0)),
     "processes": ((5, 17), (99, 0)),
     "tasks": ((5, 17), (99, 0)),
+    "tasks58": ((5, 12), (99, 0)),  # before that the core reads /proc
     "gate": ((6, 18), (7, 0)),
     "gate7": ((7, 0), (99, 0)),
     "look": ((6, 10), (99, 0)),

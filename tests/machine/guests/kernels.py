@@ -25,6 +25,7 @@ class Kernel(NamedTuple):
 
 
 KERNELS = {
+    "5.10": Kernel(r"linux-image-5\.10\.0-([0-9]+)-cloud-amd64", "bullseye"),
     "6.1": Kernel(r"linux-image-6\.1\.[0-9.]+-([0-9]+)-cloud-amd64", "bookworm"),
     "6.12": Kernel(r"linux-image-6\.12\.([0-9.]+)\+deb1[23]-cloud-amd64", "trixie"),
     "7": Kernel(r"linux-image-(7\.[0-9.]+)\+deb1[34]-cloud-amd64", "trixie-backports"),
