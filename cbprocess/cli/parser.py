@@ -1,0 +1,133 @@
+"""The parser of the command line: its commands, each with its options. A command whose options are many has
+them in a module of its own.
+
+Knows nothing of what commands do, and imports nothing of them: help comes at once."""
+
+from __future__ import annotations
+
+import argparse
+
+from .common_options import ATTACH_TIMEOUT_MS, WAIT_ALL_HELP, add_common
+from .machine_options import add_install, add_product, add_status, add_uninstall
+from .run_options import add_run
+from .values import process_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, NoReturn
+
+COMMANDS = "run | attach | monitor | replay | snapshot | doctor | install | uninstall | status | help"
+EXAMPLES = """\
+examples:
+  cbprocess run -- make -j4                        one line for each program
+  cbprocess run --summary -q -- make -j4           what failed and what took how long
+  cbprocess run --deny '*/cat' -- sh job.sh        executing cat fails with EACCES
+  cbprocess run --protect server -- ./start        nobody in the tree ends or reads it
+  cbprocess run -e all --json -o events -- make    everything, for other programs
+  cbprocess attach -p 1234                         processes that run already
+  cbprocess monitor --summary                      the whole machine (root, or an administrator)
+  cbprocess help run                               all options of a command
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        from .._binding.texts import printable
+
+        super().error(printable(message))
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="cbprocess",
+        description="Watch and control what processes and threads do.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-V", "--version", action=VersionAction, help="print the version and exit")
+    commands = parser.add_subparsers(dest="command_name", required=True, metavar=COMMANDS)
+    add_run(commands.add_parser("run", help="run a command and print what its processes and threads do"))
+    add_attach(commands.add_parser("attach", help="the same for processes that run already"))
+    add_monitor(commands.add_parser("monitor", help="the same for the whole machine (root)"))
+    add_replay(commands.add_parser("replay", help="print a recording, or what rules would have done to it"))
+    snapshot = commands.add_parser("snapshot", help="list the processes that run now")
+    snapshot.add_argument("--json", action="store_true", help="print JSON Lines")
+    snapshot.add_argument(
+        "--source",
+        choices=("auto", "proc", "bpf"),
+        default="auto",
+        help="read /proc, or ask programs in the kernel (Linux 6.1 and later, root)",
+    )
+    doctor = commands.add_parser("doctor", help="tell what the drivers can do on this machine")
+    doctor.add_argument("--json", action="store_true", help="print one JSON object")
+    for command in (snapshot, doctor):
+        command.add_argument(
+            "-o", "--output", metavar="FILE", help="print to FILE instead of standard output"
+        )
+    add_install(commands.add_parser("install", help="install the driver of the machine for a product"))
+    add_uninstall(commands.add_parser("uninstall", help="remove it"))
+    add_status(commands.add_parser("status", help="tell whether it is installed"))
+    commands.add_parser("help", help="print this")
+    return parser
+
+
+def add_attach(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Print what running processes and their descendants do, one line an event, until the processes have "
+        "ended (status 0) or until SIGINT, SIGTERM or SIGHUP (128 plus its number); who is left goes on as "
+        "before."
+    )
+    parser.usage = "cbprocess attach PID... [options]"
+    # The reader of the output may be one of the processes, so no operation may wait for it for ever.
+    add_common(parser, "the processes themselves", ATTACH_TIMEOUT_MS)
+    parser.add_argument("--wait-all", action="store_true", help=WAIT_ALL_HELP)
+    parser.set_defaults(parser=parser)
+    pid: dict[str, Any] = {"metavar": "PID", "type": process_id}
+    parser.add_argument("process_ids", nargs="*", help="the processes, by their ids", **pid)
+    parser.add_argument(
+        "-p", dest="more_ids", action="append", default=[], help="the same, as other tools have it", **pid
+    )
+
+
+def add_monitor(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Print what all processes of the machine do, one line an event, until Ctrl-C (status 0). No "
+        "operation waits for its line; nothing is refused without --deny or --protect. Takes root; on "
+        "Windows an administrator, and the kernel driver (cbprocess install)."
+    )
+    parser.usage = "cbprocess monitor [options]"
+    add_common(parser, "the programs named", ATTACH_TIMEOUT_MS)
+    add_product(parser)
+    parser.set_defaults(parser=parser, wait_all=False)
+
+
+def add_replay(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Print the events of a recording (--record), one line a program, as far as it is sound. The answers "
+        "that were recorded stand, and the rules given here decide too."
+    )
+    parser.usage = "cbprocess replay FILE [options]"
+    add_common(parser, "the first process", 0)
+    add = parser.add_argument
+    add("--speed", choices=("max", "recorded"), default="max", help="how fast (default: max)")
+    add("path", metavar="FILE", help="the recording")
+
+
+class VersionAction(argparse.Action):
+    """--version, which asks the native library only when it is given."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        from .. import __version__
+        from .output import print_lines
+
+        parser.exit(print_lines([f"cbprocess {__version__}"], None))
