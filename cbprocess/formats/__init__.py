@@ -1,0 +1,49 @@
+"""Formats of other programs for records: `--format ecs`, `ocsf` and `otel`.
+
+Each format is a module with a function document_of(record). Knows records as dicts; nothing of events as
+objects, of files and of the command line."""
+
+from __future__ import annotations
+
+import json
+
+from .._checks import wrong
+from ._fields import entity_id, event_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+__all__ = ("NAMES", "converter", "encoder", "entity_id", "event_id")
+
+OWN = "cbprocess"
+NAMES = (OWN, "ecs", "ocsf", "otel")
+
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def converter(name: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """The function that makes a document of the format from a record. It leaves the record as it is, takes
+    any record of schema 1, and can be called in any thread.
+
+    name: "cbprocess" (the record itself), "ecs", "ocsf" or "otel". Error 87 for any other."""
+    if name == OWN:
+        return dict
+    if name not in NAMES:
+        raise wrong(f"format must be one of {', '.join(NAMES)}, not {name!r:.100}")
+    from importlib import import_module
+
+    convert: Callable[[Mapping[str, Any]], dict[str, Any]] = import_module(f".{name}", __name__).document_of
+    return convert
+
+
+def encoder(name: str) -> Callable[[dict[str, Any]], bytes]:
+    """Like converter(), but the function gives the document as one line of JSON, with its end of line.
+    Error 87 as there."""
+    from ..records import line_of
+
+    if name == OWN:
+        return line_of
+    convert = converter(name)
+    return lambda record: _encode(convert(record)).encode() + b"\n"
