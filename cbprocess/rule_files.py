@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from ._checks import wrong
 from .applied_rules import AppliedRules as AppliedRules
 from .applied_rules import RuleChange as RuleChange
-from .applied_rules import check_keys, key_of
+from .applied_rules import check_keys, combined, key_of
 from .constants import ERROR_INVALID_DATA, ERROR_INVALID_PARAMETER
 from .enums import ErrorCode, ProcessAccess
 from .errors import CBProcessError
@@ -154,6 +154,10 @@ class RuleSet:
         except RuleFileError as error:
             raise RuleFileError(error.code, error.mistakes, name) from None
 
+    def changes_from(self, before: RuleSet) -> RuleChange:
+        """What would change if this set came in the place of another."""
+        return RuleChange(combined([before]), combined([self]))
+
     def write_file(self, path: str | os.PathLike[str], mode: int = 0o600) -> None:
         """Writes the set as JSON in the place of the file, whole or not at all, also over a power cut.
         OSError if that fails; the file is as before then."""
@@ -217,9 +221,8 @@ def replace_file(path: str, data: bytes, mode: int = 0o600) -> None:
     """Writes a file in the place of another, whole or not at all, also over a power cut."""
     import tempfile
 
-    descriptor, temporary = tempfile.mkstemp(
-        ".tmp", f".{os.path.basename(path)}.", os.path.dirname(path) or "."
-    )
+    directory, name = os.path.split(path)
+    descriptor, temporary = tempfile.mkstemp(".tmp", f".{name}.", directory or ".")
     try:
         with open(descriptor, "wb") as file:
             if sys.platform != "win32":
@@ -233,7 +236,7 @@ def replace_file(path: str, data: bytes, mode: int = 0o600) -> None:
             os.unlink(temporary)
         raise
     if sys.platform != "win32":
-        folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+        folder = os.open(directory or ".", os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
