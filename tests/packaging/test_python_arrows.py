@@ -13,10 +13,10 @@ import pytest
 STOREYS = (
     ("constants", "enums", "errors", "_checks", "_event_fields"),
     ("_binding", "events"),
-    ("drivers", "running", "records", "rules"),
+    ("drivers", "running", "records", "_records", "rules"),
     ("_api",),
-    ("_streams", "recording", "script"),
-    ("aio", "testing", "pytest_plugin", "reference"),
+    ("_streams", "recording", "script", "rule_files", "applied_rules", "formats", "spool", "_spool"),
+    ("aio", "testing", "pytest_plugin", "reference", "fleet"),
     ("cli", "__main__"),
 )
 PACKAGE = "cbprocess"
