@@ -1,0 +1,172 @@
+"""The events of a fleet as records: each once, in the order of their times, with what is missing counted.
+
+A line that names another host than its subject is refused: the server has checked the subject, and nobody the
+line. Knows messages and records; nothing of rules."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import json
+from dataclasses import dataclass
+
+from ..records import SCHEMA
+from .merging import Merger
+from .reading import Start, StreamReader
+from .seen import Seen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from typing import Any
+
+    from .link import Link
+    from .reading import Message
+
+# Clocks of hosts and server differ: messages from so much earlier are looked at, too.
+CLOCK_MARGIN = datetime.timedelta(minutes=5)
+
+
+@dataclass
+class FeedCounts:
+    """What a feed has seen. events: new ones. doubles: left out by their numbers. missing: numbers that did
+    not come, and of which nothing says that they are lost. told: lost by what the stream itself says;
+    unknown: sessions of which it says so without a number, because their writer was killed. forged: lines that
+    named another host. strange: lines that are no record of a schema known here. messages: of the stream.
+    replaced: how often the stream was another one than before."""
+
+    events: int = 0
+    doubles: int = 0
+    missing: int = 0
+    told: int = 0
+    unknown: int = 0
+    forged: int = 0
+    strange: int = 0
+    messages: int = 0
+    replaced: int = 0
+
+
+class Feed:
+    """The events of a tenant, of all hosts or of one. One task reads it.
+
+    since: only events of this time or later (aware datetime). after, created: go on behind a place that
+    `position` was. is_new: only what comes from now on. seen: of an earlier feed, to go on counting."""
+
+    def __init__(
+        self,
+        link: Link,
+        tenant: str,
+        *,
+        host: str | None = None,
+        since: datetime.datetime | None = None,
+        after: int = 0,
+        created: str | None = None,
+        is_new: bool = False,
+    ) -> None:
+        start = Start(after, created, since - CLOCK_MARGIN if since is not None else None, is_new)
+        self._reader = StreamReader(link, tenant, host, start)
+        self._since_ns = _nanoseconds(since) if since is not None else 0
+        self.seen = Seen(from_start=not (after or since or is_new))
+        self._forged = self._strange = self._messages = 0
+
+    @property
+    def position(self) -> tuple[str | None, int]:
+        """The stream's identity and the place of the last message that was given."""
+        return self._reader.created, self._reader.last
+
+    def counts(self) -> FeedCounts:
+        seen = self.seen
+        return FeedCounts(
+            events=seen.events,
+            doubles=seen.doubles,
+            missing=seen.missing(),
+            told=seen.told(),
+            unknown=seen.unknown,
+            forged=self._forged,
+            strange=self._strange,
+            messages=self._messages,
+            replaced=self._reader.replaced,
+        )
+
+    async def batches(self, follow: bool = True) -> AsyncIterator[list[dict[str, Any]]]:
+        """Lists of new records, in the order of the stream, an empty one now and then. With follow False it
+        ends behind what is in the stream now."""
+        end = None if follow else await self._reader.end()
+        source = self._reader.batches()
+        try:
+            if end == 0:
+                return
+            async for messages in source:
+                yield [record for message in messages for record in self._records_of(message)]
+                if end is not None and (self._reader.last >= end or self._reader.is_quiet):
+                    return
+        finally:
+            await source.aclose()  # type: ignore[attr-defined]
+
+    async def events(self, merge: float = 0.2, follow: bool = True) -> AsyncIterator[dict[str, Any]]:
+        """New records, one by one, each held for `merge` seconds for those that happened before."""
+        merger = Merger(merge)
+        queue: asyncio.Queue[list[dict[str, Any]] | None] = asyncio.Queue(16)
+
+        async def pump() -> None:
+            try:
+                async for found in self.batches(follow):
+                    await queue.put(found)
+            finally:
+                # The reader of the queue is told even of a failure; a full queue is emptied by it.
+                await queue.put(None)
+
+        task = asyncio.get_running_loop().create_task(pump())
+        try:
+            is_end = False
+            while not is_end:
+                batch: list[dict[str, Any]] | None = []
+                with contextlib.suppress(asyncio.TimeoutError):
+                    batch = await asyncio.wait_for(queue.get(), merger.wait())
+                is_end = batch is None
+                for record in batch or ():
+                    merger.add(record)
+                for record in merger.ready(is_end):
+                    yield record
+            await task
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    def _records_of(self, message: Message) -> Iterator[dict[str, Any]]:
+        self._messages += 1
+        for line in message.data.splitlines():
+            try:
+                record = json.loads(line)
+                number = record["number"]
+                is_known = isinstance(number, int) and number > 0 and record["schema"] <= SCHEMA
+            except (ValueError, KeyError, TypeError):
+                is_known = False
+            if not is_known:
+                self._strange += 1
+                continue
+            if record.get("host") != message.host:
+                self._forged += 1
+                continue
+            boot, session = record.get("boot"), record.get("session")
+            if not self.seen.is_new((message.host, boot, session), number):
+                continue
+            if record.get("event") == "lost":
+                self._told(message.host, record)
+            if self._since_ns and int(record.get("time_ns") or 0) < self._since_ns:
+                continue
+            yield record
+
+    def _told(self, host: str, record: dict[str, Any]) -> None:
+        boot = record.get("lost_boot") or record.get("boot")
+        session = record.get("lost_session") or record.get("session")
+        first, last = record.get("first_number"), record.get("last_number")
+        self.seen.tell_lost((host, boot, session), first, last, record.get("count"))
+
+
+def _nanoseconds(moment: datetime.datetime) -> int:
+    epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+    # Through whole microseconds, because a float of seconds loses them.
+    return (moment - epoch) // datetime.timedelta(microseconds=1) * 1000
