@@ -9,6 +9,7 @@ import argparse
 
 from .common_options import ATTACH_TIMEOUT_MS, WAIT_ALL_HELP, add_common
 from .machine_options import add_install, add_product, add_status, add_uninstall
+from .record_options import add_record_options
 from .run_options import add_run
 from .values import process_id
 
@@ -59,6 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
         default="auto",
         help="read /proc, or ask programs in the kernel (Linux 6.1 and later, root)",
     )
+    add_record_options(snapshot)
     doctor = commands.add_parser("doctor", help="tell what the drivers can do on this machine")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
     for command in (snapshot, doctor):
