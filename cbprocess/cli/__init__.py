@@ -10,7 +10,7 @@ from ..errors import CBProcessError
 from .common_options import ATTACH_TIMEOUT_MS
 from .parser import make_parser
 from .values import event_list, milliseconds
-from .words import HANDLE_NAMES, LIFETIME_NAMES, PROCESS_NAMES
+from .words import HANDLE_NAMES, LIFETIME_NAMES, PROCESS_NAMES, THREAD_NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,9 +78,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if options.command_name == "monitor" and options.no_children and not options.name:
         options.parser.error("--no-children is for the programs of --name")
     if options.command_name in PRINTING:
+        options.json = options.json or options.format is not None
+        options.format = options.format or "cbprocess"
         check_list(options, parser)
         check_outputs(options, parser)
-        options.summary = options.summary or options.tree
+        check_tree(options, parser)
     if options.command_name in PRINTING and options.events is None:
         options.events = default_events(options)
     return options
@@ -101,6 +103,18 @@ def check_list(options: argparse.Namespace, parser: argparse.ArgumentParser) -> 
     for pattern in options.allow:
         if not any(separator in pattern for separator in PATH_SEPARATORS):
             parser.error(f"--allow {pattern}: give a path, since any file can be called {pattern}")
+
+
+def check_tree(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Refuses a tree where lines are not those of programs, unless it is the summary's."""
+    if not options.tree or options.summary:
+        return
+    if options.json:
+        parser.error("--tree is for people: give --json or --tree")
+    if options.events is not None and set(options.events) & set(THREAD_NAMES):
+        parser.error("--tree has a line for a program, and none for threads")
+    if options.events is not None and not set(options.events) >= set(PROCESS_NAMES):
+        parser.error("--tree needs the events of processes")
 
 
 def check_outputs(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:

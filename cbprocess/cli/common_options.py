@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 ATTACH_TIMEOUT_MS = 5000
+FORMATS = ("cbprocess", "ecs", "ocsf", "otel")
+FORMAT_HELP = (
+    "print JSON Lines in this format: cbprocess as --json does, the Elastic Common Schema, OCSF process "
+    "activities, or OpenTelemetry log records"
+)
 EVENTS_HELP = (
     f"which events, separated by commas: {', '.join(EVENT_NAMES)}; or process, thread, handle, all; the "
     "default is process, one line a program; with thread each event has a line"
@@ -20,6 +25,10 @@ EVENTS_HELP = (
 SUMMARY_HELP = (
     "print at the end what failed, counts, times, the process tree (of a long one its first "
     f"{TREE_LINES} lines) and totals"
+)
+TREE_HELP = (
+    "print the process tree as it grows: a line where a program begins and one where it ends, below the "
+    "program that has started it; with --summary, the summary has the whole tree, however long"
 )
 PROTECT_HELP = (
     "nobody in the tree may end, stop, trace, read or change programs whose name matches P; the default of "
@@ -40,6 +49,7 @@ def add_common(parser: argparse.ArgumentParser, subject: str, timeout_ms: int) -
     """Adds the options that run, attach and replay have in common."""
     add = parser.add_argument
     add("--json", action="store_true", help="print JSON Lines")
+    add("--format", choices=FORMATS, help=FORMAT_HELP)
     add(
         "-o",
         "--output",
@@ -61,5 +71,6 @@ def add_common(parser: argparse.ArgumentParser, subject: str, timeout_ms: int) -
     add("--timeline", metavar="FILE", help="draw the processes over time in FILE, a web page")
     add("--trace", metavar="FILE", help="write FILE for Perfetto and chrome://tracing")
     add("--summary", action="store_true", help=SUMMARY_HELP)
-    add("--tree", action="store_true", help="the summary with the whole process tree, however long")
+    add("--tree", action="store_true", help=TREE_HELP)
+    add("--wide", action="store_true", help="show command lines whole, also on a narrow terminal")
     add("--color", choices=("auto", "always", "never"), default="auto", help="colours (default: auto)")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shlex
 import sys
@@ -14,21 +13,28 @@ from .. import constants, events
 from .._api.process import CBProcess
 from .._binding.texts import printable
 from .._checks import checked_pattern, checked_text
-from ..records import event_record
+from ..records import Recorder
 from .choice import LEFT, SHOWN, STAYED, Choice, is_choice
 from .chronicle import Chronicle
 from .destinations import STANDARD_OUTPUT, Pump
 from .lines import ProgramLines
-from .output import Output, complain, describe, failure_name, format_line, has_failed
+from .output import Output, complain, describe, failure_name, format_line, line_kind, painted, status_text
 from .pictures import Pictures
+from .record_lines import RecordLines
+from .sheet import Sheet
 from .summary import Summary
+from .tally import Tally
+from .tree_lines import TreeLines
 from .words import EVENT_NAMES, LIFETIME_NAMES, PROCESS_NAMES, PRODUCT_GUID, THREAD_NAMES, TREE_LINES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from typing import Any
+
+    # It gets the name of an event, and the event.
+    Listener = Callable[[str, events.EventParams], None]
 
     from .._streams.joining import Joint
 
@@ -99,6 +105,9 @@ class Printer:
         self._pictures = Pictures(options.timeline, options.trace)
         self._chronicle = Chronicle() if options.summary or self._pictures.needed else None
         self._summary = Summary(self._chronicle) if self._chronicle and options.summary else None
+        self._records = RecordLines(options, output, Recorder()) if options.json else None
+        self._listeners: list[Listener] = []
+        self._endings: list[Callable[[], None]] = []
         self._pump = Pump() if options.record == STANDARD_OUTPUT else None
         self.record_path: str = options.record if self._pump is None else self._pump.path
         self.started_ns = time.time_ns()
@@ -110,17 +119,21 @@ class Printer:
         # More events are asked for than are printed: ends say when the command's last event is through, and
         # beginnings which process the command is.
         self.needed = {*options.events, "process_creation", "process_termination"}
-        if self._summary is not None or self._choice is not None:
+        # Beside the events of threads each event has a line, in the order in which they happen.
+        self._has_line_per_program = set(PROCESS_NAMES) <= set(options.events) and not (
+            options.json or set(THREAD_NAMES) & set(options.events)
+        )
+        self._is_tree: bool = options.tree and self._has_line_per_program and not options.quiet
+        if self._summary is not None or self._choice is not None or self._is_tree:
             self.needed.add("thread_creation")
         if options.record:
             # A replay may ask for events that are not printed today.
             self.needed.update(LIFETIME_NAMES)
         self.needed |= self._pictures.needed
-        # Beside the events of threads each event has a line, in the order in which they happen.
-        self._has_line_per_program = set(PROCESS_NAMES) <= set(options.events) and not (
-            options.json or set(THREAD_NAMES) & set(options.events)
-        )
-        self._lines: ProgramLines | None = None
+        self._lines: ProgramLines | TreeLines | None = None
+        self._tally = Tally()
+        self._end_text = ""
+        self._seconds = 0.0
         # An execution may be taken back in another thread than the handlers', and before its event.
         self._lock = threading.Lock()
         self._last_sequence = 0
@@ -137,7 +150,19 @@ class Printer:
     @property
     def needs_running(self) -> bool:
         """Whether found_running() has to be told of the processes that run already."""
-        return self._chronicle is not None or self._choice is not None
+        return self._chronicle is not None or self._choice is not None or self._is_tree
+
+    def listen(self, listener: Listener, names: Iterable[str] = ()) -> None:
+        """Has the listener called with each event that is told, also where nothing is printed: after the
+        choice of processes, in the handlers' thread, while the event is valid. It must not raise, and the
+        operation waits for it. `names` are the events that it needs beside those that are asked for anyway.
+        To be called before `configure()`."""
+        self._listeners.append(listener)
+        self.needed.update(names)
+
+    def at_end(self, ending: Callable[[], None]) -> None:
+        """Has this function called by `finish()`, behind all lines."""
+        self._endings.append(ending)
 
     def handler(self, name: str) -> Any:
         choice = self._choice
@@ -161,15 +186,20 @@ class Printer:
         if name == LEFT:
             self._leave(event)
             return
+        self._tally.add(event)
         if self._summary is not None:
             self._summary.add(name, event)
         if self._chronicle is not None:
             self._chronicle.add(event)
+        for listener in self._listeners:
+            listener(name, event)
         if self._is_printed(name):
             self._print(name, event)
 
     def _is_printed(self, name: str) -> bool:
-        return name in self._options.events and not self._options.quiet
+        # The tree needs to know of first threads, which tell it of forks.
+        is_needed = name in self._options.events or (self._is_tree and name == "thread_creation")
+        return is_needed and not self._options.quiet
 
     def _leave(self, event: events.EventParams) -> None:
         """Ends the shown part of a process that goes on as a program that is not shown."""
@@ -197,6 +227,8 @@ class Printer:
         if outcome is None:
             return
         why = failure_name(failed.os_error)
+        if outcome != STAYED:
+            self._tally.took_back()
         if self._chronicle is not None:
             taken = self._chronicle.take_back(failed.sequence, outcome == LEFT)
             if taken is not None and self._summary is not None:
@@ -216,8 +248,8 @@ class Printer:
             self._take_back_known()
 
     def _print_error(self, params: events.CBProcessErrorEventParams) -> None:
-        if self._options.json:
-            self._output.line(json.dumps(event_record(params)))
+        if self._records is not None:
+            self._records.event(params)
         else:
             offset = (self.now_ns() - self.started_ns) / 1e9
             text = f"{printable(params.description)} (error {params.error_code})"
@@ -227,8 +259,13 @@ class Printer:
         """Takes a process that runs already. Parents come before their children."""
         if self._choice is not None and not self._choice.found_running(process_id, parent_id, program):
             return
+        found = process_id, parent_id, program, arguments, time.time_ns()
         if self._chronicle is not None:
-            self._chronicle.found_running(process_id, parent_id, program, arguments, time.time_ns())
+            self._chronicle.found_running(*found)
+        if self._is_tree:
+            lines = self._program_lines()
+            assert isinstance(lines, TreeLines)
+            lines.found_running(*found)
 
     def tell_attached(self, process_ids: list[int], look: Callable[[], list[Running]]) -> None:
         """Says which processes are under the filter now, and how many descendants run already. look finds all
@@ -267,33 +304,48 @@ class Printer:
         """Says how many processes go on without the filter."""
         if not process_ids:
             return
-        if self._options.json:
-            self._output.line(json.dumps({"event": "unsupervised", "process_ids": process_ids}))
+        if self._records is not None:
+            self._records.other("unsupervised", process_ids=process_ids)
             return
         count = len(process_ids)
         goes = "1 process goes" if count == 1 else f"{count} processes go"
         hint = "" if self._options.wait_all else " (--wait-all stays until they have ended)"
         complain(f"{goes} on unsupervised{hint}")
 
+    def command_ended(self, status: int, seconds: float) -> None:
+        """Notes the end of the command, for the line that closes the output."""
+        self._end_text, self._seconds = status_text(status), seconds
+
     def finish(self) -> None:
         """Tells of programs that still run, prints the summary, and says if not everything could be
         written."""
         if self._lines is not None:
             self._lines.finish()
+        self._close()
         self._summarize()
         self._draw()
+        for ending in self._endings:
+            ending()
         if self._pump is not None:
             self._pump.finish()
         failure = self._output.failure
         if failure is not None and not isinstance(failure, BrokenPipeError):
             complain(f"events could not be written: {failure.strerror}")
 
+    def _close(self) -> None:
+        """Prints the one line about everything, where the command has ended and no summary says it all."""
+        is_told = self._has_line_per_program and not self._options.quiet and self._summary is None
+        if self._end_text and is_told:
+            kind = "success" if self._end_text == status_text(0) else "failure"
+            line = self._tally.line(self._end_text, self._seconds, self._process.statistics())
+            self._output.line(painted(line, kind, self._color))
+
     def _summarize(self) -> None:
         if self._summary is None:
             return
         now_ns = self.now_ns()
-        if self._options.json:
-            self._output.line(json.dumps(self._summary.record(now_ns)))
+        if self._records is not None:
+            self._records.other("summary", **self._summary.record(now_ns))
             return
         for line in self._summary.lines(now_ns, None if self._options.tree else TREE_LINES):
             self._output.line(line)
@@ -308,22 +360,28 @@ class Printer:
             complain(f"{error.filename}: {error.strerror}")
 
     def _print(self, name: str, event: events.EventParams) -> None:
-        if self._options.json:
-            self._output.line(json.dumps(event_record(event)))
+        if self._records is not None:
+            self._records.event(event)
             return
         if self._has_line_per_program:
             self._program_lines().add(name, event)
             return
         offset = (event.time_ns - self.started_ns) / 1e9
         text = describe(event, self._program_of)
-        kind = "failure" if has_failed(event) else name
+        kind = line_kind(name, event)
         self._output.line(format_line(offset, name, event.process_id, text, self._color, kind))
 
-    def _program_lines(self) -> ProgramLines:
+    def _program_lines(self) -> ProgramLines | TreeLines:
+        """The lines about programs, which begin when the first of them is needed."""
         if self._lines is None:
-            self._lines = ProgramLines(self._output.line, self.started_ns, self._program_of, self._color)
-            if self.counts_real_time:
-                self._lines.watch(self.now_ns)
+            output, options = self._output, self._options
+            sheet = Sheet(output.line, self.started_ns, self._color, output.columns, options.wide)
+            if self._is_tree:
+                self._lines = TreeLines(sheet, self._program_of)
+            else:
+                self._lines = lines = ProgramLines(sheet, self._program_of)
+                if self.counts_real_time:
+                    lines.watch(self.now_ns)
         return self._lines
 
     def _matches(self, pattern: str, program: str) -> bool:

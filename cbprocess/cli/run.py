@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 from .._api.process import CBProcess
 from ..constants import CAP_REFUSE_PROCESS_CREATION
@@ -55,6 +56,7 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
         early = signals.early()
         if early:
             return SIGNAL_BASE + early
+        begun_s = time.monotonic()
         try:
             returncode, process_id = execute(process, options, user, output, signals)
         except OSError as error:
@@ -65,6 +67,7 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
             complain(f"{error.filename or options.command[0]}: {error.strerror}")
         else:
             status = exit_status_of(returncode)
+            printer.command_ended(returncode, time.monotonic() - begun_s)
             signals.command_has_ended()
             if options.wait_all or is_protection(options):
                 status = stay(process, signals.late, complain) or status

@@ -100,6 +100,9 @@ def test_where_the_command_begins(arguments: list[str], command: list[str]) -> N
         ["run", "--timeout", "soon", "--", "x"],
         ["run", "--color", "sometimes", "--", "x"],
         ["run", "--nosuch", "--", "x"],
+        ["run", "--tree", "--json", "--", "x"],
+        ["run", "--tree", "--events", "process,thread", "--", "x"],
+        ["run", "--tree", "--events", "handle", "--", "x"],
         ["attach"],
         ["attach", "0"],
         ["attach", "-1"],
@@ -120,7 +123,7 @@ def test_short_options() -> None:
     options = cli.parse(["run", "-q", "-o", "f", "-e", "thread", "x"])
     assert (options.quiet, options.output, options.events) == (True, "f", words.THREAD_NAMES)
     assert cli.parse(["attach", "-p", "12", "34", "-p", "56"]).process_ids == [34, 12, 56]
-    assert cli.parse(["run", "--tree", "x"]).summary
+    assert not cli.parse(["run", "--tree", "x"]).summary
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
