@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 
 from .common_options import ATTACH_TIMEOUT_MS, WAIT_ALL_HELP, add_common
+from .convert_options import add_convert
 from .machine_options import add_install, add_product, add_status, add_uninstall
 from .record_options import add_record_options
 from .run_options import add_run
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, NoReturn
 
-COMMANDS = "run | attach | monitor | replay | snapshot | doctor | install | uninstall | status | help"
+COMMANDS = (
+    "run | attach | monitor | replay | convert | snapshot | doctor | install | uninstall | status | help"
+)
 EXAMPLES = """\
 examples:
   cbprocess run -- make -j4                        one line for each program
@@ -52,6 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_attach(commands.add_parser("attach", help="the same for processes that run already"))
     add_monitor(commands.add_parser("monitor", help="the same for the whole machine (root)"))
     add_replay(commands.add_parser("replay", help="print a recording, or what rules would have done to it"))
+    add_convert(commands.add_parser("convert", help="recordings and JSON Lines to another program's format"))
     snapshot = commands.add_parser("snapshot", help="list the processes that run now")
     snapshot.add_argument("--json", action="store_true", help="print JSON Lines")
     snapshot.add_argument(

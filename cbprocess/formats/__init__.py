@@ -5,8 +5,6 @@ objects, of files and of the command line."""
 
 from __future__ import annotations
 
-import json
-
 from .._checks import wrong
 from ._fields import entity_id, event_id
 
@@ -18,9 +16,8 @@ if TYPE_CHECKING:
 __all__ = ("NAMES", "converter", "encoder", "entity_id", "event_id")
 
 OWN = "cbprocess"
+REPLACED = b"\\ufffd"
 NAMES = (OWN, "ecs", "ocsf", "otel")
-
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def converter(name: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
@@ -39,11 +36,17 @@ def converter(name: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
 
 
 def encoder(name: str) -> Callable[[dict[str, Any]], bytes]:
-    """Like converter(), but the function gives the document as one line of JSON, with its end of line.
-    Error 87 as there."""
-    from ..records import line_of
+    """Like converter(), but the function gives the document as one line of JSON, with its end of line, in
+    ASCII. Error 87 as there; the function's, for a value that JSON does not have."""
+    from .._records.strict import line_of, made_strict
 
     if name == OWN:
         return line_of
     convert = converter(name)
-    return lambda record: _encode(convert(record)).encode() + b"\n"
+
+    def encode(record: dict[str, Any]) -> bytes:
+        line = line_of(convert(record))
+        # Text that is no Unicode is told beside it, and only the record has a place for that.
+        return line_of(convert(made_strict(record))) if REPLACED in line else line
+
+    return encode

@@ -97,13 +97,14 @@ def pruned(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def entity_id(record: Record, process: str = "process_id", start: str = "start_time") -> str | None:
-    """The name of a process for good, over all machines and restarts: HOST:BOOT:PROCESS_ID:START_TIME. None
-    where the record does not name the process so exactly. process, start: the fields that have its id and
-    its start."""
+    """The name of a process for good, over all machines and restarts: HOST:BOOT:PROCESS_ID:START_TIME. The
+    session stands for a boot that is not known, as that of a recording. None where the record does not name
+    the process so exactly. process, start: the fields that have its id and its start."""
     process_id, start_time = as_number(record.get(process)), as_number(record.get(start))
     if process_id is None or not start_time:
         return None
-    return f"{record.get('host') or ''}:{record.get('boot') or ''}:{process_id}:{start_time}"
+    boot = record.get("boot") or record.get("session")
+    return f"{record.get('host') or ''}:{boot or ''}:{process_id}:{start_time}"
 
 
 def event_id(record: Record) -> str | None:

@@ -6,8 +6,7 @@ as dicts; nothing of files, of the network and of the other formats."""
 
 from __future__ import annotations
 
-import json
-
+from .._checks import wrong
 from ._fields import PRODUCT, Fields, file_name, has_failed, is_trouble, sentence, time_ns_of, time_text
 
 TYPE_CHECKING = False
@@ -124,15 +123,20 @@ def _attributes(values: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _any_value(value: object) -> dict[str, Any]:
-    """A value as OTLP/JSON has it: 64-bit numbers are texts there, and only what fits into 64 bits is one."""
+    """A value as OTLP/JSON has it: 64-bit numbers are texts there, and only what fits into 64 bits is
+    one. None is an empty value. Error 87 for what JSON does not have."""
     if isinstance(value, bool):
         return {"boolValue": value}
     if isinstance(value, int):
         return {"intValue": str(value)} if -(2**63) <= value < 2**63 else {"stringValue": str(value)}
     if isinstance(value, float):
         return {"doubleValue": value}
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return {"arrayValue": {"values": [_any_value(item) for item in value]}}
     if isinstance(value, dict):
         return {"kvlistValue": {"values": _attributes(value)}}
-    return {"stringValue": value if isinstance(value, str) else json.dumps(value)}
+    if value is None:
+        return {}
+    if isinstance(value, str):
+        return {"stringValue": value}
+    raise wrong(f"JSON has no {type(value).__name__}")

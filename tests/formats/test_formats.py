@@ -96,6 +96,7 @@ def test_an_unknown_format_is_error_87_that_names_those_that_exist(name: str) ->
         ({"process_id": None}, None),
         ({"process_id": True}, None),
         ({"host": None, "boot": None}, "::5:9"),
+        ({"boot": None, "session": "s"}, "web1:s:5:9"),
     ],
 )
 def test_the_identity_of_a_process(changes: dict[str, Any], expected: str | None) -> None:
@@ -137,3 +138,21 @@ def test_the_name_of_a_file_by_its_path(path: str | None, name: str | None) -> N
 )
 def test_times_as_text(time_ns: int, text: str) -> None:
     assert _fields.time_text(time_ns) == text
+
+
+@pytest.mark.parametrize("format_name", formats.NAMES)
+def test_what_is_not_unicode_becomes_strict_json_with_its_bytes_beside_it(format_name: str) -> None:
+    # Other programs' records may have it; those of this package do not.
+    record = creation(process_name="/tmp/\udcff", arguments=["\udcff", "x"])
+    line = formats.encoder(format_name)(record)
+    text = json.dumps(json.loads(line))
+    assert "\\udc" not in text and "\\ufffd" in text
+    assert "L3RtcC//" in text and "/w==" in text
+
+
+@pytest.mark.parametrize("format_name", formats.NAMES)
+def test_a_value_that_json_does_not_have_is_error_87(format_name: str) -> None:
+    for value in (float("nan"), float("inf"), {1, 2}, b"x"):
+        with pytest.raises(CBProcessError) as caught:
+            formats.encoder(format_name)(creation(other=value))
+        assert caught.value.code == 87

@@ -1,0 +1,166 @@
+"""`cbprocess convert`: recordings and JSON Lines to the lines of another format."""
+
+from __future__ import annotations
+
+import os
+
+from .. import formats
+from .._binding.texts import quoted
+from .._checks import wrong
+from .._sources import STANDARD_INPUT, Source, each
+from ..errors import CBProcessError
+from .destinations import STANDARD_OUTPUT, clash
+from .output import NOT_INHERITED, complain
+from .progress import Progress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..records import Redactor
+
+    Change = Callable[[dict[str, Any]], dict[str, Any]]
+
+CHUNK = 1 << 16
+# Records hold command lines, which are their owner's business.
+MODE = 0o600
+
+
+def convert(options: argparse.Namespace) -> int:
+    """The exit status for the options of `cbprocess convert`: 0, or 125 where something could not be read or
+    written."""
+    files = [("the input", path) for path in options.paths if path != STANDARD_INPUT]
+    trouble = clash([("--output", options.output), *files])
+    if trouble:
+        options.parser.error(trouble)
+    encode = formats.encoder(options.format)
+    redact = redaction(options.redact, options.redact_also)
+    writer = Writer(options.output)
+    progress = Progress(writer.fd)
+    failures: list[str] = []
+    try:
+        for path in options.paths:
+            failure = convert_file(path, options.host, redact, encode, writer, progress)
+            if failure:
+                failures.append(failure)
+        writer.flush()
+    except BrokenPipeError:
+        # A reader that has seen enough is no failure.
+        return 0
+    except WritingError as error:
+        failures.append(str(error))
+    finally:
+        progress.finish()
+        writer.close()
+    for failure in failures:
+        status = complain(failure)
+    return status if failures else 0
+
+
+def convert_file(
+    path: str,
+    host: str | None,
+    redact: Change | None,
+    encode: Callable[[dict[str, Any]], bytes],
+    writer: Writer,
+    progress: Progress,
+) -> str | None:
+    """Converts one file. Returns the trouble with it, or None."""
+    try:
+        source = Source(path, host)
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    except CBProcessError as error:
+        return f"{path}: {error.message}"
+    with source:
+        try:
+            for record in each(source, progress.tell if progress.is_possible else None):
+                writer.write(encode(record if redact is None else redact(record)))
+                if source.is_live:
+                    # Whoever pipes events wants to see them when they come.
+                    writer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            return f"{path}: {error.strerror}"
+        return source.trouble
+
+
+class WritingError(Exception):
+    """The output could not be written; its text says why."""
+
+
+class Writer:
+    """Lines to a file, or to standard output, in large pieces. BrokenPipeError where the reader has gone,
+    WritingError for every other failure."""
+
+    def __init__(self, path: str | None) -> None:
+        self._name = "standard output" if path in (None, STANDARD_OUTPUT) else path
+        self.fd = 1
+        if path is not None and path != STANDARD_OUTPUT:
+            self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOT_INHERITED, MODE)
+        self._pending: list[bytes] = []
+        self._size = 0
+
+    def write(self, line: bytes) -> None:
+        self._pending.append(line)
+        self._size += len(line)
+        if self._size >= CHUNK:
+            self.flush()
+
+    def flush(self) -> None:
+        data = memoryview(b"".join(self._pending))
+        self._pending.clear()
+        self._size = 0
+        try:
+            while data:
+                data = data[os.write(self.fd, data) :]
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise WritingError(f"{self._name}: {error.strerror}") from None
+
+    def close(self) -> None:
+        if self.fd != 1:
+            os.close(self.fd)
+            self.fd = 1
+
+
+def redaction(is_wanted: bool, also: str | None) -> Change | None:
+    """The function that hides values in a record's command line; None where none are to be hidden."""
+    if not is_wanted and also is None:
+        return None
+    from ..records import DEFAULT_REDACTED, Redactor
+
+    names = [name for name in (also or "").split(",") if name]
+    if also is not None and not names:
+        raise wrong("--redact-also has no names")
+    redactor = Redactor((*DEFAULT_REDACTED, *names))
+
+    return lambda record: without_secrets(record, redactor)
+
+
+def without_secrets(record: dict[str, Any], redactor: Redactor) -> dict[str, Any]:
+    """The record with hidden values in its arguments and its command line; nothing of them stays in the exact
+    bytes beside them."""
+    arguments, line = record.get("arguments"), record.get("command_line")
+    result = dict(record)
+    shown: list[str] = []
+    if isinstance(arguments, list) and all(isinstance(item, str) for item in arguments):
+        shown = arguments
+    hidden = redactor.arguments(shown)
+    if hidden != shown:
+        result["arguments"] = hidden
+        exact = result.pop("arguments_bytes", None)
+        if isinstance(exact, list) and len(exact) == len(hidden):
+            left = [data if new == old else None for data, new, old in zip(exact, hidden, shown)]
+            if any(left):
+                result["arguments_bytes"] = left
+    if isinstance(line, str):
+        is_made_of_them = hidden != shown and line == quoted(shown)
+        result["command_line"] = quoted(hidden) if is_made_of_them else redactor.command_line(line)
+        if result["command_line"] != line:
+            result.pop("command_line_bytes", None)
+    return result

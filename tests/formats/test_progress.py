@@ -1,0 +1,127 @@
+"""The line that says how far a command is, and the number of events that a replay counts to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Callable
+
+import pytest
+from terminals import open_terminal
+
+from cbprocess.cli.progress import Progress, duration_text, progress_text
+from cbprocess.recording import estimate_events
+
+
+@pytest.mark.parametrize(
+    ("told", "text"),
+    [
+        ((0, 0, 0, 1.0), "0 events"),
+        ((5, 0, 1234567, 1.0), "1,234,567 events"),
+        ((0, 100, 0, 1.0), "  0%  0 events"),
+        ((25, 100, 10, 10.0), " 25%  10 events  30 s left"),
+        ((100, 100, 10, 10.0), " 99%  10 events  1 s left"),
+        ((300, 100, 10, 10.0), " 99%  10 events  1 s left"),
+    ],
+)
+def test_the_words_of_progress(told: tuple[int, int, int, float], text: str) -> None:
+    assert progress_text(*told) == text
+
+
+def test_durations() -> None:
+    texts = [duration_text(seconds) for seconds in (0, 0.2, 59.4, 61, 3599, 3600, 90_000)]
+    assert texts == ["1 s", "1 s", "59 s", "1 min 1 s", "59 min 59 s", "1 h 0 min", "25 h 0 min"]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def written(tell: Callable[[Progress, Clock], None], output_is_terminal: bool = False) -> bytes:
+    """What a terminal was sent."""
+    mine, theirs = open_terminal()
+    pipe = os.pipe()
+    clock = Clock()
+    try:
+        progress = Progress(theirs if output_is_terminal else pipe[1], theirs, clock)
+        tell(progress, clock)
+        os.write(theirs, b".")
+        data = b""
+        while not data.endswith(b"."):
+            data += os.read(mine, 65536)
+        return data[:-1]
+    finally:
+        for fd in (mine, theirs, *pipe):
+            os.close(fd)
+
+
+@pytest.fixture(autouse=True)
+def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+
+
+def three_times(progress: Progress, clock: Clock) -> None:
+    for _ in range(3):
+        for step in range(100):
+            progress.tell(step, 100, step)
+        clock.now_s += 1.0
+    progress.finish()
+    progress.finish()
+
+
+def test_a_line_is_written_when_it_is_due_and_taken_away_once() -> None:
+    sent = written(three_times)
+    # Nothing in the first moment, then one line for each second, then nothing is left of it.
+    assert sent.split(b"\r\x1b[K") == [
+        b"",
+        b"cbprocess:   0%  0 events",
+        b"cbprocess:   0%  0 events",
+        b"",
+    ]
+
+
+def test_nothing_is_written_where_it_would_disturb(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert written(three_times, output_is_terminal=True) == b""
+    monkeypatch.setenv("TERM", "dumb")
+    assert written(three_times) == b""
+
+
+def test_a_short_command_leaves_no_trace() -> None:
+    assert written(lambda progress, clock: progress.finish()) == b""
+
+
+def test_a_pipe_gets_no_progress() -> None:
+    reading, writing = os.pipe()
+    clock = Clock()
+    three_times(Progress(writing, writing, clock), clock)
+    os.close(writing)
+    assert os.read(reading, 100) == b""
+    os.close(reading)
+
+
+def test_a_terminal_that_has_gone_is_no_failure() -> None:
+    mine, theirs = open_terminal()
+    clock = Clock()
+    progress = Progress(-1, theirs, clock)
+    assert progress.is_possible
+    os.close(mine)
+    three_times(progress, clock)
+    os.close(theirs)
+
+
+def test_events_of_a_recording_are_counted_by_kind(recording: Path, tmp_path: Path) -> None:
+    assert estimate_events(recording, ("process_creation",)) == 2
+    assert estimate_events(recording, ("process_creation", "process_handle_operation")) == 3
+    assert estimate_events(recording, ()) == 0
+    # Of a part of the file there is an estimate, of a damaged file what was read, of no recording nothing.
+    assert 2 <= estimate_events(recording, ("process_creation",), sample=4) <= 8
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(recording.read_bytes()[:-100])
+    assert estimate_events(damaged, ("process_creation",)) == 2
+    damaged.write_bytes(b"no recording")
+    assert estimate_events(damaged, ("process_creation",)) == 0
+    assert estimate_events(tmp_path / "absent", ("process_creation",)) == 0
