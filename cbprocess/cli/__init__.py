@@ -83,6 +83,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         check_list(options, parser)
         check_outputs(options, parser)
         check_tree(options, parser)
+        check_records(options, parser)
     if options.command_name in PRINTING and options.events is None:
         options.events = default_events(options)
     return options
@@ -115,6 +116,14 @@ def check_tree(options: argparse.Namespace, parser: argparse.ArgumentParser) -> 
         parser.error("--tree has a line for a program, and none for threads")
     if options.events is not None and not set(options.events) >= set(PROCESS_NAMES):
         parser.error("--tree needs the events of processes")
+
+
+def check_records(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Refuses to hide what would be written all the same, and to tell what cannot be known any more."""
+    if options.record and (options.redact or options.redact_also):
+        parser.error("--record writes command lines as they are: it cannot go with --redact")
+    if options.command_name == "replay" and options.enrich:
+        parser.error("--enrich asks for processes that run: those of a recording have ended")
 
 
 def check_outputs(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ Knows no command: what differs between them is an argument."""
 
 from __future__ import annotations
 
+from .record_options import add_record_options
 from .values import event_list, milliseconds
 from .words import EVENT_NAMES, TREE_LINES
 
@@ -67,6 +68,7 @@ def add_common(parser: argparse.ArgumentParser, subject: str, timeout_ms: int) -
     add("--protect", help=PROTECT_HELP, **names)
     timeout_help = TIMEOUT_HELP.format(timeout_ms)
     add("--timeout", metavar="MS", type=milliseconds, default=timeout_ms, help=timeout_help)
+    add_record_options(parser)
     add("--record", metavar="FILE", help="write what happens to FILE, for replay")
     add("--timeline", metavar="FILE", help="draw the processes over time in FILE, a web page")
     add("--trace", metavar="FILE", help="write FILE for Perfetto and chrome://tracing")

@@ -21,6 +21,7 @@ from .lines import ProgramLines
 from .output import Output, complain, describe, failure_name, format_line, line_kind, painted, status_text
 from .pictures import Pictures
 from .record_lines import RecordLines
+from .record_options import redactor_of
 from .sheet import Sheet
 from .summary import Summary
 from .tally import Tally
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     Listener = Callable[[str, events.EventParams], None]
 
     from .._streams.joining import Joint
+    from ..records import Origin
 
     # A running process: its id, its parent's, its program and its arguments.
     Running = tuple[int, int, str, list[str]]
@@ -67,6 +69,8 @@ def configure(process: CBProcess, options: argparse.Namespace, printer: Printer,
     process.config(f"RefuseWith={refuse_with}")
     if sys.platform != "win32":
         process.config("HideController=True")
+    if options.enrich:
+        process.config(f"Enrich={','.join(options.enrich)}")
     if options.record:
         # config() would take text, but these are the bytes that the shell has given.
         process._ready().set_config(b"RecordTo", os.fsencode(printer.record_path))
@@ -97,7 +101,9 @@ class Printer:
 
     counts_real_time = True
 
-    def __init__(self, options: argparse.Namespace, output: Output, process: CBProcess) -> None:
+    def __init__(
+        self, options: argparse.Namespace, output: Output, process: CBProcess, origin: Origin | None = None
+    ) -> None:
         self._options = options
         self._output = output
         self._process = process
@@ -105,7 +111,12 @@ class Printer:
         self._pictures = Pictures(options.timeline, options.trace)
         self._chronicle = Chronicle() if options.summary or self._pictures.needed else None
         self._summary = Summary(self._chronicle) if self._chronicle and options.summary else None
-        self._records = RecordLines(options, output, Recorder()) if options.json else None
+        self._records: RecordLines | None = None
+        if options.json:
+            self._records = RecordLines(
+                options, output, Recorder(origin, enrich=options.enrich), self.counts_real_time
+            )
+        self._redactor = redactor_of(options)
         self._listeners: list[Listener] = []
         self._endings: list[Callable[[], None]] = []
         self._pump = Pump() if options.record == STANDARD_OUTPUT else None
@@ -169,6 +180,10 @@ class Printer:
 
         def handle(event: events.EventParams) -> None:
             with self._lock:
+                if self._redactor is not None:
+                    event = self._redactor.event(event)
+                if self._records is not None:
+                    self._records.note(event)
                 is_told = self.joint is not None and self.joint.knows(event)
                 for told in [] if is_told else [(name, event)] if choice is None else choice.add(name, event):
                     self._tell(*told)
@@ -259,13 +274,17 @@ class Printer:
         """Takes a process that runs already. Parents come before their children."""
         if self._choice is not None and not self._choice.found_running(process_id, parent_id, program):
             return
-        found = process_id, parent_id, program, arguments, time.time_ns()
+        found = process_id, parent_id, program, self._hidden(arguments), time.time_ns()
         if self._chronicle is not None:
             self._chronicle.found_running(*found)
         if self._is_tree:
             lines = self._program_lines()
             assert isinstance(lines, TreeLines)
             lines.found_running(*found)
+
+    def _hidden(self, arguments: list[str]) -> list[str]:
+        """The arguments as they may be shown."""
+        return arguments if self._redactor is None else self._redactor.arguments(arguments)
 
     def tell_attached(self, process_ids: list[int], look: Callable[[], list[Running]]) -> None:
         """Says which processes are under the filter now, and how many descendants run already. look finds all
@@ -274,7 +293,9 @@ class Printer:
             return
         found = look()
         names = [
-            f"{row[0]} ({printable(shlex.join(row[3]) or row[2])})" for row in found if row[0] in process_ids
+            f"{row[0]} ({printable(shlex.join(self._hidden(row[3])) or row[2])})"
+            for row in found
+            if row[0] in process_ids
         ]
         if names:
             others = len(found) - len(names)
