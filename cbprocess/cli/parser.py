@@ -9,6 +9,7 @@ import argparse
 
 from .common_options import ATTACH_TIMEOUT_MS, WAIT_ALL_HELP, add_common
 from .convert_options import add_convert
+from .fleet_options import add_fleet
 from .machine_options import add_install, add_product, add_status, add_uninstall
 from .record_options import add_record_options
 from .run_options import add_run
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 COMMANDS = (
-    "run | attach | monitor | replay | convert | snapshot | doctor | install | uninstall | status | help"
+    "run | attach | monitor | replay | convert | fleet | snapshot | doctor | install | uninstall | status | "
+    "help"
 )
 EXAMPLES = """\
 examples:
@@ -56,6 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_monitor(commands.add_parser("monitor", help="the same for the whole machine (root)"))
     add_replay(commands.add_parser("replay", help="print a recording, or what rules would have done to it"))
     add_convert(commands.add_parser("convert", help="recordings and JSON Lines to another program's format"))
+    add_fleet(commands.add_parser("fleet", help="many hosts: their events, rules for all, who is alive"))
     snapshot = commands.add_parser("snapshot", help="list the processes that run now")
     snapshot.add_argument("--json", action="store_true", help="print JSON Lines")
     snapshot.add_argument(

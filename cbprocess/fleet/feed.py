@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 
 from ..records import SCHEMA
-from .merging import Merger
+from .merging import Merger, time_of
 from .reading import Start, StreamReader
 from .seen import Seen
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .reading import Message
 
 # Clocks of hosts and server differ: messages from so much earlier are looked at, too.
+NUMBER_MAX = 2**53
 CLOCK_MARGIN = datetime.timedelta(minutes=5)
 
 
@@ -32,9 +33,9 @@ CLOCK_MARGIN = datetime.timedelta(minutes=5)
 class FeedCounts:
     """What a feed has seen. events: new ones. doubles: left out by their numbers. missing: numbers that did
     not come, and of which nothing says that they are lost. told: lost by what the stream itself says;
-    unknown: sessions of which it says so without a number, because their writer was killed. forged: lines that
-    named another host. strange: lines that are no record of a schema known here. messages: of the stream.
-    replaced: how often the stream was another one than before."""
+    unknown: sessions of which it says so without a number, because their writer was killed. forged: lines
+    that named another host. strange: lines that are no record of a schema known here. messages: those of the
+    stream. replaced: how often the stream was another one than before."""
 
     events: int = 0
     doubles: int = 0
@@ -141,8 +142,9 @@ class Feed:
             try:
                 record = json.loads(line)
                 number = record["number"]
-                is_known = isinstance(number, int) and number > 0 and record["schema"] <= SCHEMA
-            except (ValueError, KeyError, TypeError):
+                is_known = _is_number(number) and _is_number(record["schema"]) and record["schema"] <= SCHEMA
+                is_known = is_known and isinstance(record["boot"], str) and isinstance(record["session"], str)
+            except (ValueError, KeyError, TypeError, RecursionError):
                 is_known = False
             if not is_known:
                 self._strange += 1
@@ -150,20 +152,27 @@ class Feed:
             if record.get("host") != message.host:
                 self._forged += 1
                 continue
-            boot, session = record.get("boot"), record.get("session")
-            if not self.seen.is_new((message.host, boot, session), number):
+            if not self.seen.is_new((message.host, record["boot"], record["session"]), number):
                 continue
             if record.get("event") == "lost":
                 self._told(message.host, record)
-            if self._since_ns and int(record.get("time_ns") or 0) < self._since_ns:
+            if self._since_ns and time_of(record) < self._since_ns:
                 continue
             yield record
 
     def _told(self, host: str, record: dict[str, Any]) -> None:
-        boot = record.get("lost_boot") or record.get("boot")
-        session = record.get("lost_session") or record.get("session")
-        first, last = record.get("first_number"), record.get("last_number")
-        self.seen.tell_lost((host, boot, session), first, last, record.get("count"))
+        boot = str(record.get("lost_boot") or record["boot"])
+        session = str(record.get("lost_session") or record["session"])
+        first, last, count = (
+            value if _is_number(value) else None
+            for value in (record.get(key) for key in ("first_number", "last_number", "count"))
+        )
+        self.seen.tell_lost((host, boot, session), first, last, count)
+
+
+def _is_number(value: object) -> bool:
+    """Whether this is a number as numbers of events are. A host may have written anything."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= NUMBER_MAX
 
 
 def _nanoseconds(moment: datetime.datetime) -> int:

@@ -2,7 +2,7 @@
 program on, with or without a server.
 
 SPOOL/rules.json has the rules, SPOOL/.rules/<session>.json says what the session makes of them.
-Needs no extra. Knows rule files and one instance's rules; nothing of signatures and networks: these are for the agent."""
+Needs no extra. Knows rule files and one instance's rules; the agent knows of signatures and networks."""
 
 from __future__ import annotations
 

@@ -63,8 +63,8 @@ class Reach(NamedTuple):
 
 class Hub:
     """A tenant of a fleet, as an `async with` block. Entering waits at most `wait` seconds for a server, and
-    is error 1460 then. access: how to reach the servers (an Access, a URL or a list of URLs). All methods in one
-    event loop. Errors: 1460 when no server answers in time, 1168 when the server has no such tenant."""
+    is error 1460 then. access: how to reach the servers (an Access, a URL or a list of URLs). All methods in
+    one event loop. Errors: 1460 when no server answers in time, 1168 when the server has no such tenant."""
 
     def __init__(
         self,

@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from typing import Any
 
 HELD_MAX = 100_000
+DIGITS_MAX = 19
+
+
+def time_of(record: dict[str, Any]) -> int:
+    """The time of a record in nanoseconds since 1970; 0 where it has none that can be read."""
+    found = record.get("time_ns")
+    if isinstance(found, str) and found.isascii() and found.isdigit() and len(found) <= DIGITS_MAX:
+        return int(found)
+    return 0
 
 
 class Merger:
@@ -30,7 +39,7 @@ class Merger:
     def add(self, record: dict[str, Any]) -> None:
         """Takes a record. One without a time goes in the order in which it came."""
         self._count += 1
-        stamp = int(record.get("time_ns") or 0) if self._seconds else 0
+        stamp = time_of(record) if self._seconds else 0
         heapq.heappush(self._heap, (stamp, self._count, time.monotonic(), record))
 
     def ready(self, is_end: bool = False) -> list[dict[str, Any]]:

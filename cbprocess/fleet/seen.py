@@ -119,7 +119,7 @@ class Seen:
         session = self._session(key)
         if first is not None and last is not None and 0 < first <= last:
             session.told.add(first, last)
-        elif count is not None:
+        elif count:
             session.unnumbered += count
         else:
             self.unknown += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import stat
@@ -28,7 +29,7 @@ async def ship(options: argparse.Namespace) -> int:
     """Ships until there is nothing to do, or the time is over. 0 if everything is shipped."""
     deadline = Deadline(options.wait)
     root = Path(options.spool)
-    access = Access(options.servers, options.creds, options.ca)
+    access = Access(options.servers, options.creds, options.ca, options.cert, options.cert_key)
     with contextlib.ExitStack() as stack:
         if not await _lock(root, deadline, options, stack):
             return SHIPPED if _is_done(root, options) else NOT_SHIPPED
@@ -48,7 +49,19 @@ async def ship(options: argparse.Namespace) -> int:
                 task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+            _tell(shipper, link)
     return SHIPPED if _is_done(root, options) else NOT_SHIPPED
+
+
+def _tell(shipper: Shipper, link: Link) -> None:
+    """Says to who started this what became of it, if anybody listens."""
+    troubles = sorted(
+        (shipper.trouble, link.trouble), key=lambda trouble: trouble.at if trouble.count else 0.0
+    )
+    told = {"events": shipper.counts.events, "batches": shipper.counts.batches, "trouble": troubles[-1].text}
+    with contextlib.suppress(OSError):
+        if stat.S_ISFIFO(os.fstat(1).st_mode):
+            os.write(1, json.dumps(told).encode() + b"\n")
 
 
 class Deadline:
@@ -102,6 +115,8 @@ def main(arguments: list[str] | None = None) -> int:
     add("--spool", required=True)
     add("--creds")
     add("--ca")
+    add("--cert")
+    add("--cert-key")
     add("--session", help="the folder's name of the one session that --once is about")
     add("--once", action="store_true", help="end when everything that has ended is shipped")
     add("--wait", type=float, default=5.0, help="seconds from the end of standard input, if that is a pipe")
