@@ -73,7 +73,7 @@ class TestRun:
         assert done.returncode == 4
         assert [event["event"] for event in events] == [*BEGINS, *ENDS]
         assert [event["sequence"] for event in events] == [1, 2, 3, 4]
-        assert events[0]["command_line"] == 'cmd /c "exit 4"' and events[0]["held"] is True
+        assert events[0]["command_line"] == 'cmd /c "exit 4"' and "held" in events[0]["flags"]
         assert events[0]["process_name"].lower().endswith(r"\cmd.exe")
         assert events[3]["exit_status"] == 4
         assert len({event["start_time"] for event in events}) == 1
