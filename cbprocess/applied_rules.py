@@ -88,11 +88,14 @@ class AppliedRules:
     such a rule goes with the last of its layers. Where two layers have a rule for the same programs with the
     same action, it takes the rights of both and means the descendants if one of them does; its code is that
     of the layer that was applied first. Rules that the program adds itself with add_rule() belong to no layer
-    and stay, unless a layer has a rule for the same programs with the same action.
+    and stay, unless a layer has a rule for the same programs with the same action. Where several rules refuse
+    an operation, the code of the one that is in force longest counts.
 
-    While a change is made, which takes a tenth of a millisecond for each rule of it, no operation gets an
-    answer that neither the rules before nor those after it would give. All methods can be called in any
-    thread and in handlers."""
+    A change takes a tenth of a millisecond for each rule of it. Meanwhile an operation that the rules before
+    and after it treat alike is treated so: it is refused, keeps its rights, is asked about or goes on. Two
+    things can differ for that moment: what is told or asked of programs whose "ignore" rules change, and a
+    strip rule is lifted for a program's creator where another one protects the creator, too, and the two come
+    one after the other. All methods can be called in any thread and in handlers."""
 
     def __init__(self, process: HasRules) -> None:
         self._process = process
@@ -131,7 +134,7 @@ class AppliedRules:
     def _change(self, layers: dict[str, tuple[Rule, ...]]) -> RuleChange:
         before = self._in_force
         after = combined(layers.values())
-        # These are the instance's rules, in the order of their age, wherever an error comes.
+        # These are the instance's rules wherever an error comes.
         reached = dict(before)
         try:
             self._go(reached, after)
@@ -141,21 +144,18 @@ class AppliedRules:
                 self._go(reached, before)
             self._in_force = reached
             raise
-        self._layers, self._in_force = layers, reached
+        self._layers, self._in_force = layers, after
         return RuleChange(before, after)
 
     def _go(self, reached: Rules, after: Rules) -> None:
         for step in steps(dict(reached), after):
             self._take(step, reached)
-        for rule in reordered(reached, after):
-            self._take(rule, reached)
 
     def _take(self, step: Step, reached: Rules) -> None:
         if isinstance(step, Rule):
-            self._process.add_rule(step)
-            # A rule that is added again is the newest.
-            reached.pop(key_of(step), None)
+            # An interrupt may come between the two.
             reached[key_of(step)] = step
+            self._process.add_rule(step)
             return
         self._remove(step)
         for key in step:
@@ -170,8 +170,14 @@ class AppliedRules:
                 raise
             # The program has removed one of them itself.
             for key in keys:
-                with contextlib.suppress(CBProcessError):
-                    self._remove_at_once([key])
+                self._remove_if_there(key)
+
+    def _remove_if_there(self, key: Key) -> None:
+        try:
+            self._remove_at_once([key])
+        except CBProcessError as error:
+            if error.code != ERROR_NOT_FOUND:
+                raise
 
     def _remove_at_once(self, keys: list[Key]) -> None:
         names = [whom for whom, _ in keys if isinstance(whom, str)]
@@ -217,12 +223,14 @@ if TYPE_CHECKING:
 
 
 def steps(before: Rules, after: Rules) -> Iterator[Step]:
-    """The way from one set of rules to another.
+    """The way from one set of rules to another. A rule that is in both stays untouched, so that descendants
+    of its programs keep it whatever these have executed since.
 
     All that is new comes before all that goes, and a rule that changes is at first what both are together.
-    One thing is no union, the exception for lists of permitted programs: an "allow" lifts a "deny" for
-    everything. So an "allow" comes before such a "deny" and goes after it; the other "deny" rules, which no
-    "allow" lifts, come before the "allow" and go after it."""
+    Some rules depend on others. An "allow" lifts a "deny" for everything: it comes before such a "deny" and
+    goes after it, while the other "deny" rules, which nothing lifts, come before it and go after it. An
+    "ask" makes operations wait unless an "allow" lets them go on, so it comes after that and goes first. An
+    "ignore" silences: it comes last and goes first of all, so that nothing is missed."""
     for phase in range(PHASES):
         for key, rule in after.items():
             if _phase(key) == phase and before.get(key) != rule:
@@ -238,29 +246,14 @@ def steps(before: Rules, after: Rules) -> Iterator[Step]:
                 yield keys
 
 
-PHASES = 3
+PHASES = 5
 
 
 def _phase(key: Key) -> int:
     whom, action = key
-    if action == "allow":
-        return 1
-    return 2 if action == "deny" and whom == ALL_PROCESSES else 0
-
-
-def reordered(reached: Rules, after: Rules) -> list[Rule]:
-    """The rules to add once more, each of which becomes the newest then. Where several rules refuse, the code
-    of the oldest counts, so the order of different codes has to be that of the set."""
-    wanted = [rule for rule in after.values() if rule.action == "deny"]
-    if len({rule.code for rule in wanted}) < 2:
-        return []
-    place = {key: number for number, key in enumerate(reached)}
-    stay, last = 0, -1
-    for rule in wanted:
-        if place[key_of(rule)] < last:
-            break
-        stay, last = stay + 1, place[key_of(rule)]
-    return wanted[stay:]
+    if action == "deny" and whom == ALL_PROCESSES:
+        return 2
+    return {"deny": 0, "strip": 0, "allow": 1, "ask": 3, "ignore": 4}[action]
 
 
 def _counted(number: int) -> str:
