@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from .. import formats
 from .._binding.texts import quoted
-from .._checks import wrong
 from .._sources import STANDARD_INPUT, Source, each
 from ..errors import CBProcessError
 from .destinations import STANDARD_OUTPUT, clash
 from .output import NOT_INHERITED, complain
 from .progress import Progress
+from .record_options import redactor_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def convert(options: argparse.Namespace) -> int:
     if trouble:
         options.parser.error(trouble)
     encode = formats.encoder(options.format)
-    redact = redaction(options.redact, options.redact_also)
+    redactor = redactor_of(options)
+    redact = None if redactor is None else partial(without_secrets, redactor)
     writer = Writer(options.output)
     progress = Progress(writer.fd)
     failures: list[str] = []
@@ -128,21 +130,7 @@ class Writer:
             self.fd = 1
 
 
-def redaction(is_wanted: bool, also: str | None) -> Change | None:
-    """The function that hides values in a record's command line; None where none are to be hidden."""
-    if not is_wanted and also is None:
-        return None
-    from ..records import DEFAULT_REDACTED, Redactor
-
-    names = [name for name in (also or "").split(",") if name]
-    if also is not None and not names:
-        raise wrong("--redact-also has no names")
-    redactor = Redactor((*DEFAULT_REDACTED, *names))
-
-    return lambda record: without_secrets(record, redactor)
-
-
-def without_secrets(record: dict[str, Any], redactor: Redactor) -> dict[str, Any]:
+def without_secrets(redactor: Redactor, record: dict[str, Any]) -> dict[str, Any]:
     """The record with hidden values in its arguments and its command line; nothing of them stays in the exact
     bytes beside them."""
     arguments, line = record.get("arguments"), record.get("command_line")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from .common_options import FORMATS
+from .record_options import REDACT_ALSO_HELP, option_names
+
+REDACT_HELP = "hide the values of options and variables whose names end in password, token and the like"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,9 +35,5 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
     )
     add("-o", "--output", metavar="FILE", help="write to FILE instead of standard output")
     add("--host", metavar="NAME", help="the machine of records that name none, as those of recordings")
-    add("--redact", action="store_true", help="hide the values of options that hold passwords or tokens")
-    add(
-        "--redact-also",
-        metavar="LIST",
-        help="hide the values of these options, too: names without dashes, separated by commas",
-    )
+    add("--redact", action="store_true", help=REDACT_HELP)
+    add("--redact-also", metavar="LIST", type=option_names, default=(), help=REDACT_ALSO_HELP)

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from formats.samples import SAMPLES, creation
-from terminals import open_terminal
 
 from cbprocess import formats, records
 
@@ -118,8 +117,8 @@ def test_a_damaged_recording_is_converted_as_far_as_it_is_sound(recording: Path,
         (["."], FAILED, ". has no files *.jsonl"),
         ([], 2, "FILE"),
         (["x", "--format", "xml"], 2, "invalid choice"),
-        (["x", "--redact-also", ","], FAILED, "no names"),
-        (["x", "--redact-also", "a b"], FAILED, "no name of an option"),
+        (["x", "--redact-also", ","], 2, "names of options"),
+        (["x", "--redact-also", "a b"], 2, "no name of an option"),
         (["x", "-o", "no/such/folder"], FAILED, "no/such/folder: No such file or directory"),
     ],
 )
@@ -215,27 +214,3 @@ def test_events_of_a_pipe_are_converted_when_they_come(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == -signal.SIGINT
         assert process.stderr.read() == b""
-
-
-def test_progress_of_a_long_file_is_shown_on_the_terminal_and_taken_away(tmp_path: Path) -> None:
-    path = tmp_path / "many.jsonl"
-    path.write_bytes(records.line_of(creation()) * 60_000)
-    mine, theirs = open_terminal()
-    command = [sys.executable, "-m", "cbprocess", "convert", str(path), "--format", "ocsf", "-o", os.devnull]
-    environment = {**os.environ, "TERM": "xterm"}
-    with subprocess.Popen(command, stderr=theirs, env=environment) as process:
-        os.close(theirs)
-        seen = b""
-        while True:
-            try:
-                data = os.read(mine, 4096)
-            except OSError:  # Linux says so when the other end is closed
-                break
-            if not data:
-                break
-            seen += data
-        assert process.wait(60) == 0
-    os.close(mine)
-    told = seen.split(b"\r\x1b[K")
-    assert told[-1] == b"" and len(told) > 2
-    assert all(b"% " in line and b" events" in line and b" left" in line for line in told[1:-1])

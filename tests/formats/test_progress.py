@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Callable
 
 import pytest
+from formats.samples import creation
 from terminals import open_terminal
 
+from cbprocess import records, script
 from cbprocess.cli.progress import Progress, duration_text, progress_text
 from cbprocess.recording import estimate_events
 
@@ -125,3 +129,61 @@ def test_events_of_a_recording_are_counted_by_kind(recording: Path, tmp_path: Pa
     damaged.write_bytes(b"no recording")
     assert estimate_events(damaged, ("process_creation",)) == 0
     assert estimate_events(tmp_path / "absent", ("process_creation",)) == 0
+
+
+# The command line with a line of progress for each event.
+IMPATIENT = """\
+import sys
+from cbprocess.cli import main, progress
+progress.FIRST_S = progress.INTERVAL_S = 0
+raise SystemExit(main(sys.argv[1:]))
+"""
+
+
+def on_terminal(*arguments: object, **options: int) -> list[bytes]:
+    """Runs a command whose standard error is a terminal; what it wrote there, between the clearings of the
+    line."""
+    mine, theirs = open_terminal()
+    command = [sys.executable, "-c", IMPATIENT, *map(str, arguments)]
+    seen = b""
+    with subprocess.Popen(command, stderr=theirs, **options) as process:
+        os.close(theirs)
+        while True:
+            try:
+                data = os.read(mine, 65536)
+            except OSError:  # Linux says so when the other end is closed
+                break
+            if not data:
+                break
+            seen += data
+        assert process.wait(60) == 0
+    os.close(mine)
+    return seen.split(b"\r\x1b[K")
+
+
+def test_convert_shows_its_progress_and_takes_it_away(tmp_path: Path) -> None:
+    path = tmp_path / "many.jsonl"
+    path.write_bytes(records.line_of(creation()) * 640)
+    told = on_terminal("convert", path, "-o", os.devnull)
+    assert (told[0], told[-1]) == (b"", b"")
+    assert told[1].startswith(b"cbprocess:  10%  64 events  ") and told[1].endswith(b" left")
+    assert told[-2].startswith(b"cbprocess:  99%  640 events")
+    # Where the lines themselves go to the terminal there is none.
+    path.write_bytes(b"")
+    mine, theirs = open_terminal()
+    assert on_terminal("convert", path, stdout=theirs) == [b""]
+    os.close(mine)
+    os.close(theirs)
+
+
+def test_replay_shows_its_progress_and_takes_it_away(tmp_path: Path) -> None:
+    path = tmp_path / "script"
+    programs = [
+        script.process_creation(process_name=f"/bin/p{number}", process_id=number + 5) for number in range(50)
+    ]
+    script.save(path, programs)
+    for arguments in (["-q"], ["-o", os.devnull]):
+        told = on_terminal("replay", path, *arguments)
+        assert (told[0], told[-1]) == (b"", b"")
+        assert told[1].startswith(b"cbprocess:   2%  1 events")
+        assert told[-2].startswith(b"cbprocess:  99%  50 events")
