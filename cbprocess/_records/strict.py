@@ -41,7 +41,7 @@ def put_list(record: dict[str, Any], key: str, texts: list[str]) -> None:
 
 
 def text_of(record: dict[str, Any]) -> str:
-    """The record as one line of JSON in ASCII, without its end. What is not Unicode is told as put() does.
+    """The record as one line of JSON in ASCII, without its end. What is not Unicode is told as in line_of().
     Error 87 for a value that JSON does not have."""
     try:
         text = _encode(record)
