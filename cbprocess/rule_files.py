@@ -23,7 +23,7 @@ from .rules import Rule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
 SCHEMA = 1
@@ -181,12 +181,20 @@ class RuleSet:
 
 class RuleFile:
     """A rule file whose rules are a layer of an instance's (AppliedRules). reload() reads it and puts the
-    rules in the place of the earlier ones; nothing is read before that."""
+    rules in the place of the earlier ones; nothing is read before that. `check` gets each set before it is
+    applied, and refuses it by an exception."""
 
-    def __init__(self, path: str | os.PathLike[str], applied: AppliedRules, layer: str = "file") -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        applied: AppliedRules,
+        layer: str = "file",
+        check: Callable[[RuleSet], object] | None = None,
+    ) -> None:
         self.path: str = os.fspath(path)
         self._applied = applied
         self._layer = layer
+        self._check = check
         self._seen: object = None
 
     def reload(self) -> RuleChange:
@@ -195,14 +203,26 @@ class RuleFile:
         On an error, the rules stay as they are: OSError if the file cannot be read, RuleFileError for its
         content, and the errors of AppliedRules.apply(). Can be called in any thread."""
         # A file that is replaced after this look is looked at again.
-        self._seen = _mark_of(self.path)
-        return self._applied.apply(self._layer, RuleSet.from_file(self.path))
+        self._seen = self.mark()
+        rules = RuleSet.from_file(self.path)
+        if self._check is not None:
+            self._check(rules)
+        return self._applied.apply(self._layer, rules)
 
     def has_changed(self) -> bool:
         """Whether the file is another one, or was written, since the last reload(). Takes one look at its
         folder entry. A file that is not there has not changed: its rules stay."""
-        mark = _mark_of(self.path)
+        mark = self.mark()
         return mark is not None and mark != self._seen
+
+    def mark(self) -> object:
+        """Tells one state of the file from another; None where it is not there. A file that is being written
+        has another mark a moment later."""
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def file_warnings(path: str) -> list[str]:
@@ -252,14 +272,6 @@ def _content_of(path: str) -> bytes:
     if len(data) > FILE_SIZE_MAX:
         raise RuleFileError(ERROR_INVALID_DATA, [f"it is longer than {FILE_SIZE_MAX} bytes"])
     return data
-
-
-def _mark_of(path: str) -> object:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _read_entries(entries: Sequence[object], mistakes: list[str]) -> tuple[list[Rule], dict[int, str]]:
@@ -362,7 +374,8 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
-def _parse_toml(text: str) -> Any:
+def parse_toml(text: str) -> Any:
+    """The tables of a TOML text. ValueError for another text; error 13 where this Python has no parser."""
     try:
         if sys.version_info >= (3, 11):
             import tomllib
@@ -377,4 +390,4 @@ def _parse_toml(text: str) -> Any:
     return tomllib.loads(text)
 
 
-_PARSERS = {"toml": _parse_toml, "json": _parse_json}
+_PARSERS = {"toml": parse_toml, "json": _parse_json}

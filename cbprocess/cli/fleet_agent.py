@@ -67,9 +67,9 @@ def _read(path: str) -> dict[str, Any]:
     try:
         text = raw.decode("utf-8")
         if path.lower().endswith(".toml"):
-            from ..rule_files import _parse_toml
+            from ..rule_files import parse_toml
 
-            data = _parse_toml(text)
+            data = parse_toml(text)
         else:
             data = json.loads(text)
     except ValueError as error:
