@@ -13,8 +13,7 @@ from __future__ import annotations
 import sys
 
 from . import constants
-from ._binding.texts import quoted
-from ._checks import TEXT_ERRORS, UINT32_MAX, checked_int, wrong
+from ._checks import TEXT_ERRORS, UINT32_MAX, checked_int, quoted, wrong
 from ._event_fields import *  # noqa: F403
 from .constants import (
     ERROR_NO_CALLBACK_ACTIVE,

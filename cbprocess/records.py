@@ -12,8 +12,7 @@ from functools import cache, lru_cache
 from time import gmtime, time_ns
 
 from . import constants, events
-from ._binding.texts import quoted
-from ._checks import checked_text, wrong
+from ._checks import checked_text, quoted, wrong
 from ._records.context import ENRICHMENTS, checked_enrichments, put_context
 from ._records.lineage import Lineage
 from ._records.origin import Origin, own_origin

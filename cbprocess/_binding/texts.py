@@ -1,22 +1,7 @@
-"""Texts for people and for shells: makes characters visible that could end a line or steer a terminal, and
-quotes arguments. Knows nothing else."""
+"""Texts for people: makes characters visible that could end a line or steer a terminal. Knows nothing
+else."""
 
 from __future__ import annotations
-
-# A shell takes these characters as they are.
-SAFE_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-"
-
-
-def quoted(arguments: list[str]) -> str:
-    """Arguments as one line that a shell would split into them again: what shlex.join() gives, at half the
-    cost."""
-    # Nothing is left of a word of safe characters.
-    return " ".join(
-        [
-            word if word and not word.strip(SAFE_CHARACTERS) else "'" + word.replace("'", "'\"'\"'") + "'"
-            for word in arguments
-        ]
-    )
 
 
 def printable(text: str) -> str:

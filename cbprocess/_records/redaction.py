@@ -10,8 +10,7 @@ import sys
 from functools import lru_cache
 
 from .. import events
-from .._binding.texts import quoted
-from .._checks import wrong
+from .._checks import quoted, wrong
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import os
 from functools import partial
 
 from .. import formats
-from .._binding.texts import quoted
+from .._checks import quoted
 from .._sources import STANDARD_INPUT, Source, each
 from ..errors import CBProcessError
 from .destinations import STANDARD_OUTPUT, clash

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .._binding.texts import printable, quoted
+from .._binding.texts import printable
+from .._checks import quoted
 from ..running import ON_WINDOWS, RunningProcess
 from ..running import snapshot as take_snapshot
 from .output import print_lines
