@@ -143,7 +143,11 @@ SAMPLES: dict[str, Record] = {
         command_line="init",
     ),
     "summary": record(
-        "summary", number=None, totals={"programs": 3, "seconds": 0.5}, failed=[{"a": [1, None]}]
+        "summary",
+        number=None,
+        counts={"process_creation": 3},
+        programs=[{"program": "ls", "seconds": 0.5, "runs": 2, "more": [1, None]}],
+        processes=[],
     ),
     "kind that does not exist yet": record("socket_opened", port=80, secure=True, ratio=0.5, note=None),
     "nothing": {},
