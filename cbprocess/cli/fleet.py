@@ -10,9 +10,8 @@ import os
 import sys
 
 from .._checks import wrong
-from ..errors import CBProcessError
-from ..fleet.link import DEFAULT_SERVER, Access
 from ..fleet.needs import MissingExtra
+from .fleet_access import access_of, tenant_of
 from .output import complain, print_lines
 
 TYPE_CHECKING = False
@@ -79,16 +78,6 @@ def fleet(options: argparse.Namespace) -> int:
         return complain(f"{error.filename}: {error.strerror}")
     except KeyboardInterrupt:
         return INTERRUPTED
-
-
-def access_of(options: argparse.Namespace) -> Access:
-    """The access that the options say, or those of the file that filled them in."""
-    return Access(options.server or DEFAULT_SERVER, options.creds, options.ca, options.cert, options.cert_key)
-
-
-def tenant_of(options: argparse.Namespace) -> str:
-    tenant: str = options.tenant or "default"
-    return tenant
 
 
 def _agent(options: argparse.Namespace) -> int:
@@ -229,15 +218,3 @@ def _unit(options: argparse.Namespace) -> int:
     return print_lines(
         UNIT.format(command=command, config=options.config, spool=options.spool).splitlines(), None
     )
-
-
-def read_secret(path: str) -> str:
-    """The seed of a file. OSError, and error 87 where others can read it."""
-    from ..fleet.link import check_secret
-
-    check_secret(path)
-    try:
-        with open(path, encoding="ascii") as file:
-            return file.read().strip()
-    except UnicodeDecodeError:
-        raise CBProcessError(13, f"{path} is no file of a key") from None

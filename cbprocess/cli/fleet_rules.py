@@ -11,7 +11,7 @@ import time
 from ..fleet.hub import Hub, Reach
 from ..fleet.signing import public_key_of
 from ..rule_files import RuleSet
-from .fleet import access_of, read_secret, tenant_of
+from .fleet_access import access_of, read_secret, tenant_of
 from .output import complain, print_lines
 
 TYPE_CHECKING = False
@@ -55,7 +55,8 @@ async def _show(options: argparse.Namespace) -> int:
     end = "never" if document.expires is None else _time_text(document.expires)
     # Beside the rules, which standard output has for another program.
     complain(
-        f"revision {stored.revision}, signed {_time_text(document.issued)} by {document.signer}, expires {end}"
+        f"revision {stored.revision}, signed {_time_text(document.issued)} by {document.signer}, "
+        f"expires {end}"
     )
     return 0
 

@@ -11,7 +11,7 @@ import signal
 import sys
 
 from ..fleet.hub import Hub
-from .fleet import access_of, tenant_of
+from .fleet_access import access_of, tenant_of
 from .output import complain
 
 TYPE_CHECKING = False

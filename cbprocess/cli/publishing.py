@@ -1,7 +1,7 @@
 """`cbprocess run --publish URL`: a shipper beside a single command, which ends within a stated time.
 
-The shipper is a process of its own: the credentials are not where the command's events are handled, and a crash
-of either side loses nothing. Knows options and processes; nothing of events and filters."""
+The shipper is a process of its own: the credentials are not where the command's events are handled, and a
+crash of either side loses nothing. Knows options and processes; nothing of events and filters."""
 
 from __future__ import annotations
 

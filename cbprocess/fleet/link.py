@@ -28,6 +28,7 @@ CONNECT_LIMIT_S = 3.0
 PING_S = 5.0
 BACKOFF_S = (0.1, 10.0)
 CLOSE_S = 1.0
+REASON_KEPT_S = 10.0
 
 
 def backoff(attempt: int, limits: tuple[float, float] = BACKOFF_S) -> float:
@@ -102,9 +103,14 @@ class Trouble:
     text: str = ""
     count: int = 0
     at: float = field(default_factory=time.monotonic)
+    is_vague: bool = True
 
-    def note(self, text: str) -> None:
-        self.text, self.count, self.at = text[:300], self.count + 1, time.monotonic()
+    def note(self, text: str, is_vague: bool = False) -> None:
+        """A new trouble. A vague one, such as a closed connection, does not hide the reason for it."""
+        now = time.monotonic()
+        self.count += 1
+        if not is_vague or self.is_vague or now - self.at > REASON_KEPT_S:
+            self.text, self.at, self.is_vague = text[:300], now, is_vague
 
 
 class Link:
@@ -196,7 +202,7 @@ class Link:
                 raise
             # Everything that a server or a resolver can do wrong is a reason to try again.
             except Exception as error:
-                self.trouble.note(_text_of(error))
+                self.trouble.note(_text_of(error), isinstance(error, (OSError, asyncio.TimeoutError)))
                 await _close(client)
                 await asyncio.sleep(backoff(attempt))
                 attempt += 1
@@ -237,7 +243,8 @@ class Link:
         self._is_closed.set()
 
     async def _note(self, error: Exception) -> None:
-        self.trouble.note(_text_of(error))
+        vague = (OSError, asyncio.TimeoutError, need("nats.errors").UnexpectedEOF)
+        self.trouble.note(_text_of(error), isinstance(error, vague))
 
 
 def _text_of(error: BaseException) -> str:

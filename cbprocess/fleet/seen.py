@@ -139,6 +139,9 @@ class Seen:
         """The ranges of numbers that are missing, and of which nothing was told."""
         for key, session in self._sessions.items():
             begin = 1 if self._from_start else session.came.first
+            if not begin:
+                # A session of which nothing came: nobody knows where it began.
+                continue
             for start, end in session.known().holes(begin):
                 yield key, start, end
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .. import spool
+from ..errors import CBProcessError
 from ..records import SCHEMA, line_of
 from . import names
 from .link import Trouble, backoff
@@ -91,7 +92,6 @@ class _Lane:
         self.reader = reader
         self.pending: dict[int, int] = {}
         self.done: dict[int, int] = {}
-        self.is_mute = False
 
     def acknowledge(self, first: int) -> None:
         """Only a prefix counts: what is behind a hole is sent again after a crash."""
@@ -124,7 +124,9 @@ class Shipper:
     ) -> None:
         self._publish = publish
         self._subject = names.event_subject(tenant, host)
-        self._host = names.token(host)
+        self.host = host
+        self._token = names.token(host)
+        self._foreign: set[str] = set()
         self._root = root
         self._window = asyncio.Semaphore(window)
         self._max_events = max_events
@@ -174,7 +176,7 @@ class Shipper:
             await self._window.acquire()
             try:
                 batch = lane.reader.batch(self._max_events, min(self._max_bytes, self._publish.size_max))
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, CBProcessError) as error:
                 # A folder that was removed by hand, or a segment that cannot be read.
                 self.trouble.note(f"{lane.reader.folder}: {error}")
                 batch = None
@@ -196,13 +198,25 @@ class Shipper:
             is_due = now - self._sealed_at > SEAL_S
             for folder in folders:
                 if is_due:
-                    with contextlib.suppress(OSError, ValueError):
+                    with contextlib.suppress(OSError, CBProcessError):
                         spool.seal(folder)
-                if folder.name not in self._lanes:
-                    with contextlib.suppress(OSError, ValueError, KeyError):
-                        self._lanes[folder.name] = _Lane(spool.SessionReader(folder))
+                if folder.name not in self._lanes and folder.name not in self._foreign:
+                    # Another process may be removing it.
+                    with contextlib.suppress(OSError, CBProcessError):
+                        self._begin(folder)
             if is_due:
                 self._sealed_at = now
+
+    def _begin(self, folder: Path) -> None:
+        reader = spool.SessionReader(folder)
+        if reader.origin.host != self.host:
+            # Under our subject its lines would be taken for forged ones, by every reader.
+            self._foreign.add(folder.name)
+            self.trouble.note(
+                f"{folder}: a session of {reader.origin.host}, not of {self.host}; it stays there"
+            )
+            return
+        self._lanes[folder.name] = _Lane(reader)
 
     def _finish(self, name: str, lane: _Lane) -> None:
         """Forgets a session that has ended and is shipped, with its folder."""
@@ -244,7 +258,7 @@ class Shipper:
         # The whole range stands in the id, not only its beginning: a shipper that was restarted may cut
         # batches in other places, and the stream would drop the tail of a longer one as a double.
         return {
-            "Nats-Msg-Id": f"{self._host}/{origin.boot}/{origin.session}/{batch.first}-{batch.last}",
+            "Nats-Msg-Id": f"{self._token}/{origin.boot}/{origin.session}/{batch.first}-{batch.last}",
             "Cbp-Schema": str(SCHEMA),
             "Cbp-Boot": str(origin.boot),
             "Cbp-Session": str(origin.session),
