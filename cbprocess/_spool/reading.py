@@ -152,7 +152,7 @@ class SessionReader:
                 size *= 2  # a long line
                 continue
             lines = data[:end].split(b"\n")[:-1]
-            batch = self._take(lines[:max_events])
+            batch = self._take(lines[:max_events] if size == max_bytes else lines[:1])
             if batch is not None:
                 return batch
         return None

@@ -31,11 +31,13 @@ from .layout import (
     host_of,
     lock,
     make_number_file,
+    read_number,
     segment_name,
     session_folder,
     write_number,
 )
 from .sealing import line_of
+from .tales import Tales
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,9 +127,9 @@ class SpoolWriter:
         self._size = 0  # of the lines that have not been written, wherever they are
         self._last = 0
         self._losses: list[list[Any]] = []  # first number, last number, reason, count
-        # Losses that lines have told of, with the numbers of these lines: other sessions', and the driver's.
-        self._told: dict[records.Origin, tuple[int, dict[str, Any]]] = {}
-        self._told_counts: list[tuple[int, int]] = []
+        self._untold: list[dict[str, Any]] = []  # losses whose lines were lost, too
+        self._tales = Tales()
+        self._is_blocked = False  # by what may not be removed
         self._lost = self._removed = self._failed_writes = 0
         self._failure: OSError | None = None
         self._is_closed = False
@@ -166,7 +168,7 @@ class SpoolWriter:
         with self._lock:
             if self._is_closed:
                 raise CBProcessError(ERROR_NOT_READY, "the spool's writer is closed")
-            if self._losses:
+            if self._losses and not self._is_blocked:
                 if self._size > self._memory // 2:
                     return self._lose_next("memory")
                 self._tell_losses()
@@ -184,7 +186,7 @@ class SpoolWriter:
         with self._lock:
             if not self._is_closed:
                 self._lost += count
-                self._tell_count(count, reason)
+                self._tell(reason=reason, count=count, first_number=None, last_number=None)
 
     def counts(self) -> SpoolCounts:
         """The counts, now."""
@@ -248,32 +250,29 @@ class SpoolWriter:
             self._losses.append([number, number, reason, 1])
 
     def _tell_losses(self) -> None:
+        """Tells of everything that has not been told, where that has a chance to be written."""
         losses, self._losses = self._losses, []
         for first, last, reason, count in losses:
-            self._queue_record("lost", reason=reason, count=count, first_number=first, last_number=last)
+            self._tell(reason=reason, count=count, first_number=first, last_number=last)
+        untold, self._untold = self._untold, []
+        for fields in untold:
+            self._tell(**fields)
+
+    def _tell(self, **fields: Any) -> None:
+        self._tales.told(self._last + 1, fields)
+        self._queue_record("lost", **fields)
 
     def _tell_removed(self, gone: Removed) -> None:
-        """Tells of segments that went. Lines that told of other losses may have gone with them; they are told
-        again."""
+        """Tells of segments that went."""
         fields: dict[str, Any] = {"reason": "bound", "count": gone.last - gone.first + 1}
         fields.update(first_number=gone.first, last_number=gone.last)
         if gone.origin != self.origin:
-            fields.update(lost_boot=gone.origin.boot, lost_session=gone.origin.session)
-            self._told[gone.origin] = self._last + 1, fields
-        self._queue_record("lost", **fields)
-        if gone.origin == self.origin:
-            for origin, (number, told) in list(self._told.items()):
-                if gone.first <= number <= gone.last:
-                    self._told[origin] = self._last + 1, told
-                    self._queue_record("lost", **told)
-            again = [count for number, count in self._told_counts if gone.first <= number <= gone.last]
-            self._told_counts = [told for told in self._told_counts if told[0] > gone.last]
-            if again:
-                self._tell_count(sum(again), "driver")
-
-    def _tell_count(self, count: int, reason: str) -> None:
-        self._told_counts.append((self._last + 1, count))
-        self._queue_record("lost", reason=reason, count=count, first_number=None, last_number=None)
+            self._tell(**fields, lost_boot=gone.origin.boot, lost_session=gone.origin.session)
+            return
+        again = self._tales.again(gone.first, gone.last, is_covered=True)
+        self._tell(**fields)
+        for told in again:
+            self._tell(**told)
 
     # ---- The thread ----
 
@@ -306,7 +305,7 @@ class SpoolWriter:
                 continue
             with self._lock:
                 self._failure = None
-                if self._losses and self._size <= self._memory // 2:
+                if not self._is_blocked and self._size <= self._memory // 2:
                     self._tell_losses()
                 if is_last and not self._lines:
                     break
@@ -352,7 +351,9 @@ class SpoolWriter:
                 for _ in chunk:
                     self._backlog.popleft()
                 with self._lock:
+                    self._is_blocked = True
                     self._size -= size
+                    self._untold += self._tales.again(chunk[0][0], chunk[-1][0], is_covered=False)
                     for number, _ in chunk:
                         self._lose(number, "bound")
 
@@ -371,7 +372,9 @@ class SpoolWriter:
         if self._unseen + size <= self._share // 2:
             return True
         held = hold_bound(self._root, self._limit, self.folder, size)
+        acked = read_number(self.folder / ACKED) or 0
         with self._lock:
+            self._tales.forget(acked)
             for gone in held.removed:
                 self._removed += gone.total
                 self._tell_removed(gone)
@@ -379,6 +382,7 @@ class SpoolWriter:
         if held.total + size > self._limit:
             return False
         self._unseen = 0
+        self._is_blocked = False
         return True
 
     def _check_files(self) -> None:
@@ -386,6 +390,7 @@ class SpoolWriter:
         if self._fd is None or os.fstat(self._fd).st_nlink:
             return
         with self._lock:
+            self._untold += self._tales.again(self._segment_first, self._written, is_covered=True)
             for number in range(self._segment_first, self._written + 1):
                 self._lose(number, "removed")
             self._size -= len(self._rest)
