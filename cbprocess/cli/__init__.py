@@ -24,7 +24,7 @@ PATH_SEPARATORS = "/\\" if sys.platform == "win32" else "/"
 WRONG_USAGE = 2
 
 # These commands print events.
-PRINTING = ("run", "attach", "monitor", "replay")
+PRINTING = ("run", "attach", "monitor", "top", "replay")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,6 +67,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         options.command = command or options.command
         if options.preserve_env and options.user is None:
             options.parser.error("--preserve-env is for --user: without it the environment stays as it is")
+        if options.live and options.user is not None:
+            options.parser.error("--live is not for --user: the command would have the terminal of the view")
         if not options.command:
             options.parser.error("a command to run is missing")
     elif command:
@@ -75,7 +77,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         options.process_ids += options.more_ids
         if not options.process_ids:
             options.parser.error("the processes are missing")
-    if options.command_name == "monitor" and options.no_children and not options.name:
+    is_machine = options.command_name == "monitor" or (
+        options.command_name == "top" and not options.process_ids
+    )
+    if is_machine and options.no_children and not options.name:
         options.parser.error("--no-children is for the programs of --name")
     if options.command_name in PRINTING:
         options.json = options.json or options.format is not None

@@ -12,6 +12,7 @@ import warnings
 from .._api.process import CBProcess
 from ..drivers import TREE_DRIVER
 from ..errors import CBProcessWarning
+from .live import live_view, shown
 from .output import Output, complain
 from .printer import Printer, configure
 from .rest import processes_left, wait_for_all
@@ -50,6 +51,7 @@ def attach(options: argparse.Namespace) -> int:
     try:
         output = Output(options.output)
         printer = Printer(options, output, process)
+        view = live_view(options, process, printer, f"processes {', '.join(map(str, process_ids))}")
         ends = Ends(process_ids)
     except (OSError, LookupError) as error:
         return complain(str(error))
@@ -74,7 +76,8 @@ def attach(options: argparse.Namespace) -> int:
         for process_id in process_ids:
             process.add_rule(process_id=process_id, include_children=not options.no_children)
         printer.tell_attached(process_ids, look)
-        status = wait(process, ends, interrupt)
+        with shown(view):
+            status = wait(process, ends, interrupt)
         if status == 0:
             if options.wait_all or options.deny:
                 wait_for_all(process, lambda: interrupt.number is not None)

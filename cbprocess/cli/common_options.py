@@ -75,4 +75,5 @@ def add_common(parser: argparse.ArgumentParser, subject: str, timeout_ms: int) -
     add("--summary", action="store_true", help=SUMMARY_HELP)
     add("--tree", action="store_true", help=TREE_HELP)
     add("--wide", action="store_true", help="show command lines whole, also on a narrow terminal")
+    parser.set_defaults(live=False)
     add("--color", choices=("auto", "always", "never"), default="auto", help="colours (default: auto)")

@@ -10,6 +10,7 @@ import time
 
 from .._api.process import CBProcess
 from .._streams.joining import Joint
+from .live import live_view, shown
 from .machine import monitoring_product, refuse_elsewhere
 from .output import Output, complain
 from .printer import Printer, configure
@@ -42,7 +43,8 @@ def observe(options: argparse.Namespace, driver: str) -> int:
     try:
         output = Output(options.output)
         printer = Printer(options, output, process)
-    except OSError as error:
+        view = live_view(options, process, printer, "the whole machine")
+    except (OSError, LookupError) as error:
         return complain(str(error))
     configure(process, options, printer, "errno")
     process.config(f"Driver={driver}")
@@ -59,8 +61,9 @@ def observe(options: argparse.Namespace, driver: str) -> int:
                     printer.found_running(*row)
         else:
             process.start_filter(options.timeout)
-        while interrupt.number is None and process.active:
-            time.sleep(LOOK_S)
+        with shown(view):
+            while interrupt.number is None and process.active:
+                time.sleep(LOOK_S)
         status = 0 if interrupt.number is not None else complain("the filter has stopped")
         printer.wait_for_quiet()
     printer.finish()

@@ -58,6 +58,7 @@ class Output:
             # Command lines may have passwords, so a new file is its owner's alone.
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOT_INHERITED, PRIVATE_MODE)
         self.failure: OSError | None = None
+        self.is_hidden = False  # while a page has the terminal: lines are not written then
         self._end = "\n"
 
     @contextlib.contextmanager
@@ -70,7 +71,7 @@ class Output:
             self._end = "\n"
 
     def line(self, text: str) -> None:
-        if self.failure is not None:
+        if self.failure is not None or self.is_hidden:
             return
         data = (text + self._end).encode("utf-8", "backslashreplace")
         try:
@@ -78,6 +79,10 @@ class Output:
                 data = data[os.write(self._fd, data) :]
         except OSError as error:
             self.failure = error
+
+    @property
+    def is_terminal(self) -> bool:
+        return os.isatty(self._fd)
 
     def columns(self) -> int:
         """The columns of the terminal that the lines go to, as it is now; 0 where they go elsewhere."""

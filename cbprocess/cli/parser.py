@@ -13,6 +13,7 @@ from .fleet_options import add_fleet
 from .machine_options import add_install, add_product, add_status, add_uninstall
 from .record_options import add_record_options
 from .run_options import add_run
+from .top_options import add_top
 from .values import process_id
 
 TYPE_CHECKING = False
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 COMMANDS = (
-    "run | attach | monitor | replay | convert | fleet | snapshot | doctor | install | uninstall | status | "
-    "help"
+    "run | attach | monitor | top | replay | convert | fleet | snapshot | doctor | completion | man | "
+    "install | uninstall | status | help"
 )
+SHELLS = ("bash", "zsh", "tcsh", "fish", "powershell")
 EXAMPLES = """\
 examples:
   cbprocess run -- make -j4                        one line for each program
@@ -33,6 +35,7 @@ examples:
   cbprocess run -e all --json -o events -- make    everything, for other programs
   cbprocess attach -p 1234                         processes that run already
   cbprocess monitor --summary                      the whole machine (root, or an administrator)
+  cbprocess run --live -- make -j4                 a live view, as `cbprocess top` is
   cbprocess help run                               all options of a command
 """
 
@@ -56,6 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_run(commands.add_parser("run", help="run a command and print what its processes and threads do"))
     add_attach(commands.add_parser("attach", help="the same for processes that run already"))
     add_monitor(commands.add_parser("monitor", help="the same for the whole machine (root)"))
+    add_top(commands.add_parser("top", help="a live view of the machine (root), or of processes"))
     add_replay(commands.add_parser("replay", help="print a recording, or what rules would have done to it"))
     add_convert(commands.add_parser("convert", help="recordings and JSON Lines to another program's format"))
     add_fleet(commands.add_parser("fleet", help="many hosts: their events, rules for all, who is alive"))
@@ -70,7 +74,15 @@ def make_parser() -> argparse.ArgumentParser:
     add_record_options(snapshot)
     doctor = commands.add_parser("doctor", help="tell what the drivers can do on this machine")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
-    for command in (snapshot, doctor):
+    doctor.add_argument("--all", action="store_true", help="tell of other systems' drivers, too")
+    completion = commands.add_parser("completion", help="print a script that completes arguments in a shell")
+    completion.description = (
+        "Print a script that completes our commands and options in a shell: `cbprocess completion bash "
+        ">~/.local/share/bash-completion/completions/cbprocess`. Needs the extra cbprocess[completion]."
+    )
+    completion.add_argument("shell", choices=SHELLS, help="the shell")
+    man = commands.add_parser("man", help="print the manual page: cbprocess man | man -l -")
+    for command in (snapshot, doctor, completion, man):
         command.add_argument(
             "-o", "--output", metavar="FILE", help="print to FILE instead of standard output"
         )

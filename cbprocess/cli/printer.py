@@ -32,7 +32,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Collection, Iterable, Iterator
-    from typing import Any
+    from typing import Any, Protocol
+
+    class View(Protocol):
+        """A live view, as it is told of everything that is shown."""
+
+        def add(self, name: str, event: events.EventParams) -> None: ...
+        def left(self, process_id: int, time_ns: int, sequence: int) -> None: ...
+        def take_back(self, sequence: int, why: str) -> None: ...
+        def found_running(
+            self, process_id: int, parent_id: int, program: str, arguments: list[str], now_ns: int
+        ) -> None: ...
 
     # It gets the name of an event, and the event.
     Listener = Callable[[str, events.EventParams], None]
@@ -105,7 +115,7 @@ class Printer:
         self, options: argparse.Namespace, output: Output, process: CBProcess, origin: Origin | None = None
     ) -> None:
         self._options = options
-        self._output = output
+        self.output = output
         self._process = process
         self._color = output.wants_color(options.color, os.environ)
         self._pictures = Pictures(options.timeline, options.trace)
@@ -118,6 +128,7 @@ class Printer:
             )
         self._redactor = redactor_of(options)
         self._listeners: list[Listener] = []
+        self._view: View | None = None
         self._endings: list[Callable[[], None]] = []
         self._pump = Pump() if options.record == STANDARD_OUTPUT else None
         self.record_path: str = options.record if self._pump is None else self._pump.path
@@ -161,7 +172,7 @@ class Printer:
     @property
     def needs_running(self) -> bool:
         """Whether found_running() has to be told of the processes that run already."""
-        return self._chronicle is not None or self._choice is not None or self._is_tree
+        return bool(self._chronicle or self._choice or self._is_tree or self._view)
 
     def listen(self, listener: Listener, names: Iterable[str] = ()) -> None:
         """Has the listener called with each event that is told, also where nothing is printed: after the
@@ -170,6 +181,12 @@ class Printer:
         To be called before `configure()`."""
         self._listeners.append(listener)
         self.needed.update(names)
+
+    def show_in(self, view: View) -> None:
+        """Shows everything in a live view, too. To be called before `configure()`."""
+        self._view = view
+        # These make the tree.
+        self.needed.update(("process_creation", "process_termination", "thread_creation"))
 
     def at_end(self, ending: Callable[[], None]) -> None:
         """Has this function called by `finish()`, behind all lines."""
@@ -208,6 +225,8 @@ class Printer:
             self._chronicle.add(event)
         for listener in self._listeners:
             listener(name, event)
+        if self._view is not None:
+            self._view.add(name, event)
         if self._is_printed(name):
             self._print(name, event)
 
@@ -221,8 +240,9 @@ class Printer:
         where = event.process_id, event.time_ns, event.sequence
         if self._chronicle is not None:
             self._chronicle.left(*where)
-        if self._lines is not None:
-            self._lines.left(*where)
+        for lines in (self._lines, self._view):
+            if lines is not None:
+                lines.left(*where)
 
     def now_ns(self) -> int:
         """The time that lines and the summary count to."""
@@ -249,6 +269,8 @@ class Printer:
             if taken is not None and self._summary is not None:
                 process_id, stage = taken
                 self._summary.took_back(process_id, stage.command, why)
+        if self._view is not None:
+            self._view.take_back(failed.sequence, why)
         if self._lines is not None:
             self._lines.take_back(failed.sequence, why)
         elif outcome != STAYED and self._is_printed("process_creation"):
@@ -268,7 +290,7 @@ class Printer:
         else:
             offset = (self.now_ns() - self.started_ns) / 1e9
             text = f"{printable(params.description)} (error {params.error_code})"
-            self._output.line(format_line(offset, "error", os.getpid(), text, self._color))
+            self.output.line(format_line(offset, "error", os.getpid(), text, self._color))
 
     def found_running(self, process_id: int, parent_id: int, program: str, arguments: list[str]) -> None:
         """Takes a process that runs already. Parents come before their children."""
@@ -277,6 +299,8 @@ class Printer:
         found = process_id, parent_id, program, self._hidden(arguments), time.time_ns()
         if self._chronicle is not None:
             self._chronicle.found_running(*found)
+        if self._view is not None:
+            self._view.found_running(*found)
         if self._is_tree:
             lines = self._program_lines()
             assert isinstance(lines, TreeLines)
@@ -300,7 +324,7 @@ class Printer:
         if names:
             others = len(found) - len(names)
             more = "" if not others else f" and {others} descendant{'s' if others > 1 else ''}"
-            self._output.line(f"attached to {', '.join(names)}{more}")
+            self.output.line(f"attached to {', '.join(names)}{more}")
 
     def wait_for_end(self, process_ids: Collection[int]) -> None:
         """Waits until all events before the end of these processes have been printed."""
@@ -349,7 +373,7 @@ class Printer:
             ending()
         if self._pump is not None:
             self._pump.finish()
-        failure = self._output.failure
+        failure = self.output.failure
         if failure is not None and not isinstance(failure, BrokenPipeError):
             complain(f"events could not be written: {failure.strerror}")
 
@@ -359,7 +383,7 @@ class Printer:
         if self._end_text and is_told:
             kind = "success" if self._end_text == status_text(0) else "failure"
             line = self._tally.line(self._end_text, self._seconds, self._process.statistics())
-            self._output.line(painted(line, kind, self._color))
+            self.output.line(painted(line, kind, self._color))
 
     def _summarize(self) -> None:
         if self._summary is None:
@@ -369,7 +393,7 @@ class Printer:
             self._records.other("summary", **self._summary.record(now_ns))
             return
         for line in self._summary.lines(now_ns, None if self._options.tree else TREE_LINES):
-            self._output.line(line)
+            self.output.line(line)
 
     def _draw(self) -> None:
         if self._chronicle is None:
@@ -388,19 +412,19 @@ class Printer:
             self._program_lines().add(name, event)
             return
         offset = (event.time_ns - self.started_ns) / 1e9
-        text = describe(event, self._program_of)
+        text = describe(event, self.program_of)
         kind = line_kind(name, event)
-        self._output.line(format_line(offset, name, event.process_id, text, self._color, kind))
+        self.output.line(format_line(offset, name, event.process_id, text, self._color, kind))
 
     def _program_lines(self) -> ProgramLines | TreeLines:
         """The lines about programs, which begin when the first of them is needed."""
         if self._lines is None:
-            output, options = self._output, self._options
+            output, options = self.output, self._options
             sheet = Sheet(output.line, self.started_ns, self._color, output.columns, options.wide)
             if self._is_tree:
-                self._lines = TreeLines(sheet, self._program_of)
+                self._lines = TreeLines(sheet, self.program_of)
             else:
-                self._lines = lines = ProgramLines(sheet, self._program_of)
+                self._lines = lines = ProgramLines(sheet, self.program_of)
                 if self.counts_real_time:
                     lines.watch(self.now_ns)
         return self._lines
@@ -415,5 +439,6 @@ class Printer:
         library.cbp_pattern_match(wanted, len(wanted), name, len(name), byref(result))
         return bool(result.value)
 
-    def _program_of(self, process_id: int) -> str:
+    def program_of(self, process_id: int) -> str:
+        """The name of the program of a living process, or ""."""
         return os.path.basename(self._process.get_process_name(process_id))

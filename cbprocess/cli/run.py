@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 
@@ -10,6 +11,7 @@ from .._api.process import CBProcess
 from ..constants import CAP_REFUSE_PROCESS_CREATION
 from ..drivers import TREE_DRIVER, probe_driver
 from .as_user import user_keywords
+from .live import live_view, shown
 from .output import Output, complain
 from .printer import Printer, configure
 from .rest import processes_left, stay
@@ -24,6 +26,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from typing import Any
+
+    from .live import LiveView
 
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
@@ -41,6 +45,7 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
         output = Output(options.output)
         user = user_keywords(options.user, options.preserve_env)
         printer = Printer(options, output, process)
+        view = live_view(options, process, printer, shlex.join(options.command))
     except (OSError, LookupError) as error:
         return complain(str(error))
     # A refusal by errno needs a filter in the tree, and only that does. It would not survive a killed helper.
@@ -56,9 +61,9 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
         early = signals.early()
         if early:
             return SIGNAL_BASE + early
-        begun_s = time.monotonic()
         try:
-            returncode, process_id = execute(process, options, user, output, signals)
+            with shown(view):
+                status, process_id = conduct(process, options, user, printer, signals, view)
         except OSError as error:
             status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
             if isinstance(error, PermissionError):
@@ -66,16 +71,32 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
                 printer.wait_for_quiet()
             complain(f"{error.filename or options.command[0]}: {error.strerror}")
         else:
-            status = exit_status_of(returncode)
-            printer.command_ended(returncode, time.monotonic() - begun_s)
-            signals.command_has_ended()
-            if options.wait_all or is_protection(options):
-                status = stay(process, signals.late, complain) or status
-                printer.wait_for_quiet()
             printer.wait_for_end([process_id])
             printer.tell_left(processes_left(process))
     printer.finish()
     return status
+
+
+def conduct(
+    process: CBProcess,
+    options: argparse.Namespace,
+    user: dict[str, Any],
+    printer: Printer,
+    signals: Signals,
+    view: LiveView | None,
+) -> tuple[int, int]:
+    """Runs the command, and stays for the rest of its tree where that is wanted. Gives the exit status, and
+    the command's process id. OSError where it cannot be started."""
+    begun_s = time.monotonic()
+    streams = {} if view is None else view.keywords()
+    returncode, process_id = execute(process, options, {**user, **streams}, printer.output, signals)
+    status = exit_status_of(returncode)
+    printer.command_ended(returncode, time.monotonic() - begun_s)
+    signals.command_has_ended()
+    if options.wait_all or is_protection(options):
+        status = stay(process, signals.late, complain if view is None else view.tell) or status
+        printer.wait_for_quiet()
+    return status, process_id
 
 
 def is_protection(options: argparse.Namespace) -> bool:
@@ -86,11 +107,12 @@ def is_protection(options: argparse.Namespace) -> bool:
 def execute(
     process: CBProcess, options: argparse.Namespace, user: dict[str, Any], output: Output, signals: Signals
 ) -> tuple[int, int]:
-    """Runs the command to its end. Gives its return code and its process id."""
+    """Runs the command to its end, with keywords for another user, or for streams of its own. Gives its
+    return code and its process id."""
     # Another user's program gets none of our descriptors, and on Windows no program expects them.
-    is_closed = bool(user) or sys.platform == "win32"
+    is_closed = "user" in user or sys.platform == "win32"
     keywords = {"close_fds": is_closed, **user, **signals.keywords()}
-    if user and any(os.isatty(fd) for fd in range(3)):
+    if "user" in user and any(os.isatty(fd) for fd in range(3)):
         from .terminal import Terminal
 
         # Another user's program gets no hold of our terminal.

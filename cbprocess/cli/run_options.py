@@ -11,6 +11,10 @@ USER_HELP = (
     "run the command as this user (root only): with its groups, an environment of its own (HOME, SHELL, "
     "USER, LOGNAME, PATH), and on a terminal with a terminal of its own"
 )
+LIVE_HELP = (
+    "show a page with the tree, rates, refusals and waits while the command runs (cbprocess[tui]); what the "
+    "command prints to the terminal is kept in a temporary file until then, and it cannot read the terminal"
+)
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +22,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.usage = "cbprocess run [options] -- COMMAND..."
     parser.set_defaults(parser=parser)
     add_common(parser, "the command itself", 0)
+    parser.add_argument("--live", action="store_true", help=LIVE_HELP)
     parser.add_argument("--wait-all", action="store_true", help=WAIT_ALL_HELP)
     parser.add_argument("--user", metavar="NAME", help=USER_HELP)
     parser.add_argument(
