@@ -47,8 +47,8 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
     )
     convert.add_argument(
         "--system",
-        choices=("linux", "windows", "macos"),
-        default={"win32": "windows", "darwin": "macos"}.get(sys.platform, "linux"),
+        choices=("linux", "windows"),
+        default="windows" if sys.platform == "win32" else "linux",
         help="rules of this product, or of none (default: this system)",
     )
     convert.add_argument(
