@@ -9,6 +9,7 @@ from importlib import import_module
 from ..errors import CBProcessError
 from .common_options import ATTACH_TIMEOUT_MS
 from .parser import make_parser
+from .spool_options import check_spool
 from .values import event_list, milliseconds
 from .words import HANDLE_NAMES, LIFETIME_NAMES, PROCESS_NAMES, THREAD_NAMES
 
@@ -23,6 +24,8 @@ PATH_SEPARATORS = "/\\" if sys.platform == "win32" else "/"
 
 WRONG_USAGE = 2
 
+# These commands can write to a spool.
+SPOOLING = ("run", "attach", "monitor")
 # These commands print events.
 PRINTING = ("run", "attach", "monitor", "top", "replay")
 
@@ -89,6 +92,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         check_outputs(options, parser)
         check_tree(options, parser)
         check_records(options, parser)
+        if options.command_name in SPOOLING:
+            check_spool(options)
     if options.command_name in PRINTING and options.events is None:
         options.events = default_events(options)
     return options

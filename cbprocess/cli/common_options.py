@@ -5,6 +5,7 @@ Knows no command: what differs between them is an argument."""
 from __future__ import annotations
 
 from .record_options import add_record_options
+from .rule_options import add_rules_options
 from .values import event_list, milliseconds
 from .words import EVENT_NAMES, TREE_LINES
 
@@ -66,6 +67,7 @@ def add_common(parser: argparse.ArgumentParser, subject: str, timeout_ms: int) -
     add("--deny", help="refuse to execute what matches P; '*': everything", **names)
     add("--allow", help=ALLOW_HELP, **names)
     add("--protect", help=PROTECT_HELP, **names)
+    add_rules_options(parser)
     timeout_help = TIMEOUT_HELP.format(timeout_ms)
     add("--timeout", metavar="MS", type=milliseconds, default=timeout_ms, help=timeout_help)
     add_record_options(parser)

@@ -12,7 +12,9 @@ from .convert_options import add_convert
 from .fleet_options import add_fleet
 from .machine_options import add_install, add_product, add_status, add_uninstall
 from .record_options import add_record_options
+from .rule_options import add_rules
 from .run_options import add_run
+from .spool_options import add_ship, add_spool
 from .top_options import add_top
 from .values import process_id
 
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 COMMANDS = (
-    "run | attach | monitor | top | replay | convert | fleet | snapshot | doctor | completion | man | "
-    "install | uninstall | status | help"
+    "run | attach | monitor | top | replay | convert | rules | ship | fleet | snapshot | doctor | "
+    "completion | man | install | uninstall | status | help"
 )
 SHELLS = ("bash", "zsh", "tcsh", "fish", "powershell")
 EXAMPLES = """\
@@ -62,6 +64,8 @@ def make_parser() -> argparse.ArgumentParser:
     add_top(commands.add_parser("top", help="a live view of the machine (root), or of processes"))
     add_replay(commands.add_parser("replay", help="print a recording, or what rules would have done to it"))
     add_convert(commands.add_parser("convert", help="recordings and JSON Lines to another program's format"))
+    add_rules(commands.add_parser("rules", help="check rule files, and make them of Sigma rules"))
+    add_ship(commands.add_parser("ship", help="ship the events of --spool to a file, a collector, or Kafka"))
     add_fleet(commands.add_parser("fleet", help="many hosts: their events, rules for all, who is alive"))
     snapshot = commands.add_parser("snapshot", help="list the processes that run now")
     snapshot.add_argument("--json", action="store_true", help="print JSON Lines")
@@ -102,6 +106,7 @@ def add_attach(parser: argparse.ArgumentParser) -> None:
     parser.usage = "cbprocess attach PID... [options]"
     # The reader of the output may be one of the processes, so no operation may wait for it for ever.
     add_common(parser, "the processes themselves", ATTACH_TIMEOUT_MS)
+    add_spool(parser)
     parser.add_argument("--wait-all", action="store_true", help=WAIT_ALL_HELP)
     parser.set_defaults(parser=parser)
     pid: dict[str, Any] = {"metavar": "PID", "type": process_id}
@@ -119,6 +124,7 @@ def add_monitor(parser: argparse.ArgumentParser) -> None:
     )
     parser.usage = "cbprocess monitor [options]"
     add_common(parser, "the programs named", ATTACH_TIMEOUT_MS)
+    add_spool(parser)
     add_product(parser)
     parser.set_defaults(parser=parser, wait_all=False)
 

@@ -22,6 +22,7 @@ from .output import Output, complain, describe, failure_name, format_line, line_
 from .pictures import Pictures
 from .record_lines import RecordLines
 from .record_options import redactor_of
+from .rule_layers import CommandRules
 from .sheet import Sheet
 from .summary import Summary
 from .tally import Tally
@@ -58,19 +59,6 @@ LAST_EVENT_LIMIT_S = 2.0
 # Events that may be left are awaited until none came for this long.
 QUIET_S = 0.05
 
-# These rights end, stop, change or read a process.
-PROTECTED_ACCESS = (
-    constants.PROCESS_TERMINATE
-    | constants.PROCESS_CREATE_THREAD
-    | constants.PROCESS_VM_OPERATION
-    | constants.PROCESS_VM_READ
-    | constants.PROCESS_VM_WRITE
-    | constants.PROCESS_DUP_HANDLE
-    | constants.PROCESS_SET_QUOTA
-    | constants.PROCESS_SET_INFORMATION
-    | constants.PROCESS_SUSPEND_RESUME
-)
-
 
 def configure(process: CBProcess, options: argparse.Namespace, printer: Printer, refuse_with: str) -> None:
     """Settings, handlers and rules, but for the rule that chooses the processes."""
@@ -94,22 +82,15 @@ def configure(process: CBProcess, options: argparse.Namespace, printer: Printer,
     process.on_error = printer.error
     for pattern in (*options.name, *options.ignore):
         checked_pattern(pattern, "a name")
-    for pattern in options.deny:
-        # The rule is for every process, so that --allow can make exceptions.
-        whom: dict[str, Any] = {"process_id": -1} if pattern == "*" else {"name": pattern}
-        process.add_rule(action="deny", **whom)
-    for pattern in options.allow:
-        process.add_rule(name=pattern, action="allow")
-        if os.path.exists(pattern):
-            process.add_rule(name=os.path.realpath(pattern), action="allow")
-    for pattern in options.protect:
-        process.add_rule(name=pattern, action="strip", access=PROTECTED_ACCESS)
+    printer.rules = CommandRules(process, options)
 
 
 class Printer:
     """The handlers: they run in one worker thread, one after the other."""
 
     counts_real_time = True
+    rules: CommandRules
+    """The rules in force, from configure() on."""
 
     def __init__(
         self, options: argparse.Namespace, output: Output, process: CBProcess, origin: Origin | None = None

@@ -1,18 +1,23 @@
-"""SIGHUP as the wish to read a file again, for commands that wait in their main thread. Not on Windows.
+"""SIGHUP as the wish to read a file again, for commands that wait in their main thread. Windows has no such
+signal.
 
 Knows signals and a terminal; nothing of what is read."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import signal
+import sys
 import threading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from typing_extensions import Self
+
+    from .rule_layers import CommandRules
+    from .signals import FirstSignal
 
 
 class Terminal:
@@ -37,40 +42,52 @@ def _has_terminal() -> bool:
 
 
 class Reloading:
-    """While it is entered, SIGHUP calls a function in a thread, unless the terminal has gone: then it is
-    handled as it was before. To be entered before other threads are started; an ignored SIGHUP stays so."""
+    """Calls a function in a thread of its own each time that it is woken, one call after the other."""
 
     def __init__(self, reload: Callable[[], None]) -> None:
         self._reload = reload
         self._terminal = Terminal()
+        self._readable = self._writable = -1
         self._thread: threading.Thread | None = None
-        self._is_left = False
-        self._before: set[int] = set()
+
+    def take_hangup(self) -> bool:
+        """Whether a SIGHUP that has come is the wish to read again, and not the end of the terminal. The
+        thread is woken then. A signal handler may call it."""
+        if self._terminal.is_gone:
+            return False
+        # A full pipe has woken the thread already.
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._writable, b"1")
+        return True
 
     def __enter__(self) -> Self:
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            self._before = set(signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP}))
-            self._thread = threading.Thread(target=self._wait, name="cbprocess-reload", daemon=True)
-            self._thread.start()
+        self._readable, self._writable = os.pipe()
+        os.set_blocking(self._writable, False)
+        self._thread = threading.Thread(target=self._run, name="cbprocess-reload", daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._thread is None or self._thread.ident is None:
-            return
-        self._is_left = True
-        if self._thread.is_alive():
-            signal.pthread_kill(self._thread.ident, signal.SIGHUP)
-        self._thread.join()
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+        writable, self._writable = self._writable, -1
+        os.close(writable)
+        if self._thread is not None:
+            self._thread.join()
+        os.close(self._readable)
 
-    def _wait(self) -> None:
-        while True:
-            signal.sigwait({signal.SIGHUP})
-            if self._is_left:
-                return
-            if self._terminal.is_gone:
-                # The handler runs in the main thread, whichever thread the signal comes to.
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-                signal.raise_signal(signal.SIGHUP)
-                return
+    def _run(self) -> None:
+        while os.read(self._readable, 4096):
             self._reload()
+
+
+@contextlib.contextmanager
+def reloading(rules: CommandRules, interrupt: FirstSignal) -> Iterator[None]:
+    """Has a command that waits read its rule file again at SIGHUP, if it has one, in place of ending."""
+    if not rules.has_file or sys.platform == "win32":
+        yield
+        return
+    with Reloading(rules.reload) as found:
+        interrupt.on_hangup = found.take_hangup
+        try:
+            yield
+        finally:
+            interrupt.on_hangup = None

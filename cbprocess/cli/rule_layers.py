@@ -20,7 +20,7 @@ from .output import complain
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from .._api.process import CBProcess
     from ..rule_files import RuleSet
@@ -70,7 +70,7 @@ class CommandRules:
     def __init__(self, process: CBProcess, options: argparse.Namespace) -> None:
         self.applied = AppliedRules(process)
         """For further layers of rules."""
-        self.tell = complain
+        self.tell: Callable[[str], object] = complain
         """Gets a sentence about each reading of the file but the first."""
         self._refusal = NO_PROTECTION if options.command_name == "attach" else ""
         self._path: str | None = options.rules

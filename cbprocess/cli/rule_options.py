@@ -52,6 +52,11 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
         help="rules of this product, or of none (default: this system)",
     )
     convert.add_argument(
+        "--min-level",
+        choices=("informational", "low", "medium", "high", "critical"),
+        help="leave out Sigma rules of a lower level",
+    )
+    convert.add_argument(
         "--code", metavar="N", type=int, default=5, help="the code of a refusal (default: 5)"
     )
     convert.set_defaults(parser=convert)

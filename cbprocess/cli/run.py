@@ -16,6 +16,7 @@ from .output import Output, complain
 from .printer import Printer, configure
 from .rest import processes_left, stay
 from .signals import SIGNAL_BASE
+from .spooling import spooling
 
 if sys.platform == "win32":
     from .outliving import Signals
@@ -45,13 +46,17 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
         output = Output(options.output)
         user = user_keywords(options.user, options.preserve_env)
         printer = Printer(options, output, process)
+        spool = spooling(options, process, printer)
         view = live_view(options, process, printer, shlex.join(options.command))
     except (OSError, LookupError) as error:
         return complain(str(error))
     # A refusal by errno needs a filter in the tree, and only that does. It would not survive a killed helper.
-    with_errno = options.deny and probe_driver(TREE_DRIVER).capabilities & CAP_REFUSE_PROCESS_CREATION
+    can_deny = options.deny or options.rules
+    with_errno = can_deny and probe_driver(TREE_DRIVER).capabilities & CAP_REFUSE_PROCESS_CREATION
     process.config(f"Driver={TREE_DRIVER}")
     configure(process, options, printer, "errno" if with_errno else "kill")
+    if spool is not None:
+        spool.begin()
     if options.scope_signals:
         process.config("ScopeSignals=True")
     if options.scope_proc_files:
@@ -61,8 +66,13 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
         early = signals.early()
         if early:
             return SIGNAL_BASE + early
+        printer.rules.filters_were_put(printer.needed)
+        if printer.rules.has_file:
+            signals.on_hangup = printer.rules.reload
+        if view is not None:
+            printer.rules.tell = view.tell
         try:
-            with shown(view):
+            with printer.rules, shown(view):
                 status, process_id = conduct(process, options, user, printer, signals, view)
         except OSError as error:
             status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
@@ -101,7 +111,7 @@ def conduct(
 
 def is_protection(options: argparse.Namespace) -> bool:
     """Whether something is forbidden to the tree: as long as it lives."""
-    return bool(options.deny or options.protect)
+    return bool(options.deny or options.protect or options.rules)
 
 
 def execute(
