@@ -7,7 +7,17 @@ as dicts; nothing of files, of the network and of the other formats."""
 from __future__ import annotations
 
 from .._checks import wrong
-from ._fields import PRODUCT, Fields, file_name, has_failed, is_trouble, sentence, time_ns_of, time_text
+from ._fields import (
+    PRODUCT,
+    Fields,
+    entity_id,
+    file_name,
+    has_failed,
+    is_trouble,
+    sentence,
+    time_ns_of,
+    time_text,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,6 +108,8 @@ def log_record_of(record: Record) -> dict[str, Any]:
     attributes["process.command_line"] = fields.take_text("command_line")
     if kind == "process_termination":
         attributes["process.exit.time"] = time_text(time_ns)
+    attributes[f"{PRODUCT}.entity_id"] = entity_id(record)
+    attributes[f"{PRODUCT}.parent_entity_id"] = entity_id(record, "parent_process_id", "parent_start_time")
     attributes.update({f"{PRODUCT}.{key}": value for key, value in fields.left().items()})
     number, text = _severity(record)
     return {

@@ -98,6 +98,8 @@ def test_a_creation_in_full() -> None:
         "process.session_leader.pid": 4000,
         "process.linux.cgroup": "/system.slice/app.service",
         "container.id": "ab" * 32,
+        "cbprocess.entity_id": "web1:8a0c5c0e-27a1-4c3a-9d2e-5f6f0e3c1b7d:4102:8812345",
+        "cbprocess.parent_entity_id": "web1:8a0c5c0e-27a1-4c3a-9d2e-5f6f0e3c1b7d:4101:8812300",
         "cbprocess.schema": 1,
         "cbprocess.number": 7,
         "cbprocess.sequence": 12,
