@@ -90,7 +90,7 @@ ROWS = 65_536
 
 
 def pandas(source: Records, *, columns: Iterable[str] | None = None, host: str | None = None) -> Any:
-    """A pandas.DataFrame with one row for each record, in their order.
+    """Makes a pandas.DataFrame with one row for each record, in their order.
 
     source: the path of a recording, of JSON Lines, or of a folder of them (a spool); or records, as dicts.
     columns: names of COLUMNS, in place of all. host: the machine of records that name none, as those of
@@ -104,7 +104,7 @@ def pandas(source: Records, *, columns: Iterable[str] | None = None, host: str |
 
 
 def polars(source: Records, *, columns: Iterable[str] | None = None, host: str | None = None) -> Any:
-    """A polars.DataFrame. Arguments and errors are those of pandas(); error 50 without polars."""
+    """Makes a polars.DataFrame. Arguments and errors are those of pandas(); error 50 without polars."""
     pl = need("polars", "polars")
     types = {
         TEXT: pl.String,
@@ -120,16 +120,16 @@ def polars(source: Records, *, columns: Iterable[str] | None = None, host: str |
 
 
 def arrow(source: Records, *, columns: Iterable[str] | None = None, host: str | None = None) -> Any:
-    """A pyarrow.Table. Arguments and errors are those of pandas(); error 50 without pyarrow."""
+    """Makes a pyarrow.Table. Arguments and errors are those of pandas(); error 50 without pyarrow."""
     return batches(source, columns=columns, host=host).read_all()
 
 
 def batches(
     source: Records, *, columns: Iterable[str] | None = None, host: str | None = None, rows: int = ROWS
 ) -> Any:
-    """A pyarrow.RecordBatchReader, for files that are larger than the memory: of JSON Lines one batch of so
-    many rows (from 1) is in memory at a time. The source is read while batches are taken. Arguments and
-    errors are those of arrow()."""
+    """Makes a pyarrow.RecordBatchReader, for files that are larger than the memory: of JSON Lines one batch
+    of so many rows (from 1) is in memory at a time. The source is read while batches are taken. Arguments
+    and errors are those of arrow()."""
     pa = need("pyarrow", "arrow")
     checked_int(rows, "rows", 1, UINT32_MAX)
     types = {

@@ -87,7 +87,7 @@ class Collector:
             self._instances.pop(session, None)
 
     def collect(self) -> Iterator[Any]:
-        """The metrics now, for the registry."""
+        """Reads the counts now, for the registry."""
         with self._lock:
             instances = list(self._instances.items())
         found = [(session, _statistics(process)) for session, process in instances]
@@ -106,7 +106,7 @@ class Collector:
                 yield metric
 
     def describe(self) -> Iterator[Any]:
-        """The metrics without values: what the registry checks names with."""
+        """Names the metrics, without values: the registry checks names with them."""
         for family, table in ((self._counter, COUNTERS), (self._gauge, GAUGES)):
             for name, text in table.values():
                 yield family(f"{PREFIX}_{name}", text, labels=[LABEL])
@@ -114,7 +114,7 @@ class Collector:
 
 
 def collector(registry: Any = None) -> Collector:
-    """A new collector in this registry of prometheus_client; in its REGISTRY without one. One registry takes
+    """Puts a new collector into this registry of prometheus_client, or into its REGISTRY. One registry takes
     one collector. Errors: 50 without prometheus_client, ValueError of the registry for a second one."""
     made = Collector()
     target = need("prometheus_client", "metrics").REGISTRY if registry is None else registry

@@ -126,6 +126,14 @@ PARTS = (
             "schema",
         ),
     ),
+    Part(
+        "Formats of other programs: cbprocess.formats",
+        "formats/__init__ formats/_fields formats/otel",
+        (),
+        ("converter", "encoder", "entity_id", "event_id", "logs_data"),
+    ),
+    Part("Tables: cbprocess.frames", "frames", (), ("pandas", "polars", "arrow", "batches")),
+    Part("Metrics: cbprocess.metrics", "metrics", ("Collector",), ("collector",)),
     Part("Tests without a driver: cbprocess.testing", "testing", ("Simulator", "Verdict")),
 )
 

@@ -21,8 +21,8 @@ NAMES = (OWN, "ecs", "ocsf", "otel")
 
 
 def converter(name: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    """The function that makes a document of the format from a record. It leaves the record as it is, takes
-    any record of schema 1, and can be called in any thread.
+    """Gives the function that makes a document of the format from a record. It leaves the record as it is,
+    takes any record of schema 1, and can be called in any thread.
 
     name: "cbprocess" (the record itself), "ecs", "ocsf" or "otel". Error 87 for any other."""
     if name == OWN:

@@ -97,7 +97,7 @@ def pruned(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def entity_id(record: Record, process: str = "process_id", start: str = "start_time") -> str | None:
-    """The name of a process for good, over all machines and restarts: HOST:BOOT:PROCESS_ID:START_TIME. The
+    """Names a process for good, over all machines and restarts: `host:boot:process_id:start_time`. The
     session stands for a boot that is not known, as that of a recording. None where the record does not name
     the process so exactly. process, start: the fields that have its id and its start."""
     process_id, start_time = as_number(record.get(process)), as_number(record.get(start))
@@ -108,7 +108,7 @@ def entity_id(record: Record, process: str = "process_id", start: str = "start_t
 
 
 def event_id(record: Record) -> str | None:
-    """The name of an event for good, over all machines: HOST:BOOT:SESSION:NUMBER. None for a record without a
+    """Names an event for good, over all machines: `host:boot:session:number`. None for a record without a
     number: one that is in no stream."""
     number = as_number(record.get("number"))
     if number is None:

@@ -57,7 +57,7 @@ def document_of(record: Record) -> dict[str, Any]:
 
 
 def logs_data(records: Iterable[Record]) -> dict[str, Any]:
-    """One `LogsData`, also the body of a request, with all these records, in their order. Records of one
+    """Makes one `LogsData`, also the body of a request, of all these records, in their order. Records of one
     host, boot and session stand below one resource."""
     from .. import __version__
 
