@@ -26,7 +26,7 @@ STOREYS = (
         "_spool",
         "_sources",
     ),
-    ("aio", "testing", "pytest_plugin", "reference", "fleet", "sinks", "frames", "metrics"),
+    ("aio", "testing", "pytest_plugin", "reference", "fleet", "sigma", "sinks", "frames", "metrics"),
     ("cli", "__main__"),
 )
 PACKAGE = "cbprocess"
