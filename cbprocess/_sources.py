@@ -105,10 +105,11 @@ class Source:
             self._recording = Recording(self._name)
         else:
             # The library opens a file by its name.
-            with tempfile.NamedTemporaryFile(prefix="cbprocess-") as copy:
-                shutil.copyfileobj(file, copy)
-                copy.flush()
-                self._recording = Recording(copy.name)
+            with tempfile.TemporaryDirectory(prefix="cbprocess-") as folder:
+                path = os.path.join(folder, "recording")
+                with open(path, "wb") as copy:
+                    shutil.copyfileobj(file, copy)
+                self._recording = Recording(path)
         self.total = len(self._recording)
 
     def _events(self) -> Iterator[dict[str, Any]]:

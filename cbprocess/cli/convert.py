@@ -9,7 +9,7 @@ from .. import formats
 from .._checks import quoted
 from .._sources import STANDARD_INPUT, Source, each
 from ..errors import CBProcessError
-from .destinations import STANDARD_OUTPUT, clash
+from .destinations import PRIVATE_MODE, STANDARD_OUTPUT, clash
 from .output import NOT_INHERITED, complain
 from .progress import Progress
 from .record_options import redactor_of
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     Change = Callable[[dict[str, Any]], dict[str, Any]]
 
 CHUNK = 1 << 16
-# Records hold command lines, which are their owner's business.
-MODE = 0o600
+# On Windows a newline would become two characters.
+BINARY: int = getattr(os, "O_BINARY", 0)
 
 
 def convert(options: argparse.Namespace) -> int:
@@ -102,7 +102,9 @@ class Writer:
         self._name = "standard output" if path in (None, STANDARD_OUTPUT) else path
         self.fd = 1
         if path is not None and path != STANDARD_OUTPUT:
-            self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOT_INHERITED, MODE)
+            self.fd = os.open(
+                path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOT_INHERITED | BINARY, PRIVATE_MODE
+            )
         self._pending: list[bytes] = []
         self._size = 0
 
