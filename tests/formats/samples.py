@@ -5,6 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import strategies as st
+
+from cbprocess.formats import _fields
+
 Record = dict[str, Any]
 
 HOST = {"schema": 1, "host": "web1", "boot": "8a0c5c0e-27a1-4c3a-9d2e-5f6f0e3c1b7d", "session": "5e" * 16}
@@ -164,3 +168,18 @@ SAMPLES: dict[str, Record] = {
     },
 }
 OPERATIONS = [name for name, sample in SAMPLES.items() if "sequence" in sample and "flags" in sample]
+
+# Texts, numbers and lists as records have them, also where they mean something else.
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.text()
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = st.sampled_from(sorted({key for sample in SAMPLES.values() for key in sample})) | st.text(max_size=8)
+RECORDS = st.fixed_dictionaries(
+    {"event": st.sampled_from([*_fields.OPERATIONS, "error", "lost", "other"])}
+).flatmap(lambda head: st.dictionaries(KEYS, VALUES, max_size=12).map(lambda rest: {**rest, **head}))

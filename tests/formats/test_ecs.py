@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from formats.samples import ENRICHED, SAMPLES, TIME, creation
+from formats.samples import ENRICHED, RECORDS, SAMPLES, TIME, creation
+from hypothesis import given, settings
 
 from cbprocess import formats
 from cbprocess.formats import ecs
@@ -43,9 +44,19 @@ def is_of_type(value: object, kind: str) -> bool:
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_every_field_is_one_of_the_published_schema_and_of_its_type(name: str) -> None:
-    document = ecs.document_of(SAMPLES[name])
+    check(SAMPLES[name])
+
+
+@settings(deadline=None)
+@given(record=RECORDS)
+def test_whatever_stands_in_a_record_the_fields_keep_their_types(record: dict[str, Any]) -> None:
+    check(record)
+
+
+def check(record: dict[str, Any]) -> None:
+    document = ecs.document_of(record)
     own = document.pop("cbprocess", {})
-    assert own.get("event") == SAMPLES[name].get("event")
+    assert own.get("event") == record.get("event")
     for field, value in leaves(document).items():
         assert field in FIELDS, field
         assert value is not None

@@ -7,29 +7,13 @@ import json
 from typing import Any
 
 import pytest
-from formats.samples import SAMPLES, creation
+from formats.samples import RECORDS, SAMPLES, creation
 from hypothesis import given
-from hypothesis import strategies as st
 
 from cbprocess import CBProcessError, formats
 from cbprocess.formats import _fields
 
 OTHERS = formats.NAMES[1:]
-
-# Texts, numbers and lists as records have them, also where they mean something else.
-VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**70), 2**70)
-    | st.text()
-    | st.floats(allow_nan=False, allow_infinity=False),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)
-KEYS = st.sampled_from(sorted({key for sample in SAMPLES.values() for key in sample})) | st.text(max_size=8)
-RECORDS = st.fixed_dictionaries(
-    {"event": st.sampled_from([*_fields.OPERATIONS, "error", "lost", "other"])}
-).flatmap(lambda head: st.dictionaries(KEYS, VALUES, max_size=12).map(lambda rest: {**rest, **head}))
 
 
 def values_of(document: Any) -> list[str]:

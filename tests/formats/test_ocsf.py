@@ -7,7 +7,8 @@ import functools
 from typing import Any
 
 import pytest
-from formats.samples import ENRICHED, OPERATIONS, SAMPLES, TIME, creation, handle_operation
+from formats.samples import ENRICHED, OPERATIONS, RECORDS, SAMPLES, TIME, creation, handle_operation
+from hypothesis import given, settings
 
 from cbprocess.enums import ProcessAccess, ThreadAccess
 from cbprocess.formats import ocsf
@@ -43,6 +44,12 @@ def errors_of(document: dict[str, Any], version: str = ocsf.VERSION) -> list[str
 @pytest.mark.parametrize("name", SAMPLES)
 def test_every_document_is_valid_by_the_published_schema(name: str, version: str) -> None:
     assert not errors_of(ocsf.document_of(SAMPLES[name]), version)
+
+
+@settings(deadline=None, max_examples=60)
+@given(record=RECORDS)
+def test_whatever_stands_in_a_record_the_document_stays_valid(record: dict[str, Any]) -> None:
+    assert not errors_of(ocsf.document_of(record))
 
 
 def test_the_validator_refuses_what_the_schema_does_not_have() -> None:

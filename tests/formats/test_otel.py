@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from formats.samples import ENRICHED, SAMPLES, TIME, TIME_NS, creation
+from formats.samples import ENRICHED, RECORDS, SAMPLES, TIME, TIME_NS, creation
+from hypothesis import given, settings
 
 from cbprocess import formats
 from cbprocess.formats import otel
@@ -66,6 +67,13 @@ def test_every_line_is_read_by_opentelemetrys_own_definitions(name: str) -> None
     if sample.get("time_ns") == str(TIME_NS):
         assert entry.time_unix_nano == entry.observed_time_unix_nano == TIME_NS
     assert resource.schema_url in [schema.value for schema in schemas.Schemas]
+
+
+@settings(deadline=None)
+@given(record=RECORDS)
+def test_whatever_stands_in_a_record_the_line_can_be_read(record: dict[str, Any]) -> None:
+    (resource,) = parsed(record).resource_logs
+    attributes(resource.scope_logs[0].log_records[0].attributes)
 
 
 def test_unknown_fields_are_refused_by_the_reader() -> None:
