@@ -75,7 +75,7 @@ def put_context(
 
 
 def _read(process_id: int, name: str) -> bytes:
-    fd = os.open(f"/proc/{process_id}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(f"/proc/{process_id}/{name}", os.O_RDONLY)
     try:
         return os.read(fd, READ_SIZE)
     finally:
@@ -150,11 +150,13 @@ def terminal_name(number: int) -> str | None:
 @lru_cache(maxsize=1024)
 def user_name(user_id: int) -> str | None:
     """The name of a user, as the system's user database has it; remembered, because that may be a server."""
-    try:
-        import pwd
+    if sys.platform == "win32":
+        return None
+    import pwd
 
+    try:
         return pwd.getpwuid(user_id).pw_name
-    except (ImportError, KeyError, OverflowError):
+    except (KeyError, OverflowError):
         return None
 
 
