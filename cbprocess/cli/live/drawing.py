@@ -125,7 +125,8 @@ def _ordered(rows: list[Row], newest_first: bool) -> list[Row]:
 
 def _row(row: Row, is_flat: bool) -> Text:
     style = RED if row.has_failed else DIM if row.state else ""
-    text = Text(f"{row.process_id:>8}  {duration_text(row.seconds):>12}  ", style or DIM)
+    age = f"{'>' if row.is_older else ''}{duration_text(row.seconds)}"
+    text = Text(f"{row.process_id:>8}  {age:>12}  ", style or DIM)
     text.append(f"{row.state:<10}  ", style if row.has_failed else GREEN)
     depth = 0 if is_flat else min(row.depth, DEPTH_MAX)
     text.append("  " * depth + row.text, style)

@@ -40,6 +40,7 @@ class Row(NamedTuple):
     seconds: float
     state: str  # "" of one that runs, else its end
     has_failed: bool
+    is_older: bool  # it ran before the view began, so that it is older than it says
     text: str
 
 
@@ -75,6 +76,7 @@ class Shown:
         "children",
         "creator",
         "ended_ns",
+        "is_older",
         "name",
         "process_id",
         "sequence",
@@ -91,6 +93,7 @@ class Shown:
         # Until it executes something it is what its creator is.
         self.name: str = creator.name if creator is not None else ""
         self.text = f"({self.name})"
+        self.is_older = False
         self.ended_ns: int | None = None
         self.status: int | None = None
         self.before = ""  # what a failed execution brings back
@@ -133,6 +136,7 @@ class Model:
         """Takes a process that runs already. Parents come before their children."""
         with self._lock:
             shown = self._begin(process_id, parent_id, now_ns)
+            shown.is_older = True
             command = short_command(shlex.join(arguments), arguments)
             shown.name = printable(os.path.basename(program))
             shown.text = printable(command) or f"[{shown.name}]"
@@ -187,7 +191,8 @@ class Model:
             if shown.status is not None:
                 state = status_text(shown.status)
             seconds = max(end_ns - shown.started_ns, 0) / 1e9
-            yield Row(depth, shown.process_id, seconds, state, bool(shown.status), shown.text)
+            whether = bool(shown.status), shown.is_older
+            yield Row(depth, shown.process_id, seconds, state, *whether, shown.text)
             pending += [(depth + 1, child) for child in reversed(list(shown.children.values()))]
 
     # ---- Events ----
