@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 
+from .._extras import need
 from .output import complain, print_lines
 from .parser import make_parser
 
@@ -13,26 +14,24 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MISSING = "completion needs the library shtab: pip install 'cbprocess[completion]'"
+# shtab looks at this attribute of an argument.
+COMPLETE = "complete"
 # Arguments with these names in the help are files, and folders.
 FILES = ("FILE", "PACKAGE", "RECORDING")
 FOLDERS = ("FOLDER", "DIR")
 
 
 def completion(options: argparse.Namespace) -> int:
-    """Prints the script. The exit status: 125 where shtab is missing, or does not know the shell."""
-    try:
-        import shtab
-    except ModuleNotFoundError:
-        return complain(MISSING)
+    """Prints the script. The exit status: 125 where shtab does not know the shell. Error 50 without shtab."""
+    shtab = need("shtab", "completion")
     if options.shell not in shtab.SUPPORTED_SHELLS:
         return complain(f"this shtab knows {', '.join(shtab.SUPPORTED_SHELLS)}, not {options.shell}")
     parser = make_parser()
     for action in actions_of(parser):
         if action.metavar in FILES:
-            action.complete = shtab.FILE  # type: ignore[attr-defined]
+            setattr(action, COMPLETE, shtab.FILE)
         elif action.metavar in FOLDERS:
-            action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
+            setattr(action, COMPLETE, shtab.DIRECTORY)
     return print_lines([shtab.complete(parser, options.shell)], options.output)
 
 

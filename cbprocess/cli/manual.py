@@ -36,15 +36,20 @@ def page(parser: argparse.ArgumentParser, version: str) -> list[str]:
         *paragraph(parser.description or ""),
         *arguments(parser),
     ]
-    for command, chosen, about in commands_of(parser):
-        lines += [f'.SH "{command.upper()}"', *usage(chosen)]
-        lines += paragraph(chosen.description or f"{about[:1].upper()}{about[1:]}.")
-        lines += arguments(chosen)
-        for inner, deeper, said in commands_of(chosen):
-            lines += [f'.SS "{command} {inner}"', *usage(deeper)]
-            lines += [*paragraph(deeper.description or f"{said[:1].upper()}{said[1:]}."), *arguments(deeper)]
+    lines += sections(parser, "")
     lines += [".SH EXIT STATUS", *paragraph(EXIT_STATUS), *examples(parser.epilog or "")]
     return lines
+
+
+def sections(parser: argparse.ArgumentParser, outer: str) -> Iterator[str]:
+    """The sections of a parser's commands, and below each those of its own commands."""
+    for name, chosen, about in commands_of(parser):
+        whole = f"{outer} {name}".strip()
+        yield f'.SS "{whole}"' if outer else f'.SH "{whole.upper()}"'
+        yield from usage(chosen)
+        yield from paragraph(chosen.description or f"{about[:1].upper()}{about[1:]}.")
+        yield from arguments(chosen)
+        yield from sections(chosen, whole)
 
 
 def commands_of(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser, str]]:
@@ -109,5 +114,6 @@ def escaped(text: str) -> str:
     """The text on one line, in which troff finds no command of its own. A hyphen can be copied as one."""
     text = re.sub(r"\s+", " ", text) if "\n" in text else text
     text = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq").replace("`", "\\(ga")
+    text = "".join(letter if letter.isascii() else f"\\[u{ord(letter):04X}]" for letter in text)
     # A line that begins with a point is a request.
     return f"\\&{text}" if text.startswith(".") else text

@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, NoReturn
 
-COMMANDS = (
-    "run | attach | monitor | top | replay | convert | rules | ship | fleet | snapshot | doctor | "
-    "completion | man | install | uninstall | status | help"
-)
 SHELLS = ("bash", "zsh", "tcsh", "fish", "powershell")
 EXAMPLES = """\
 examples:
@@ -57,7 +53,7 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("-V", "--version", action=VersionAction, help="print the version and exit")
-    commands = parser.add_subparsers(dest="command_name", required=True, metavar=COMMANDS)
+    commands = parser.add_subparsers(dest="command_name", required=True, metavar="COMMAND", title="commands")
     add_run(commands.add_parser("run", help="run a command and print what its processes and threads do"))
     add_attach(commands.add_parser("attach", help="the same for processes that run already"))
     add_monitor(commands.add_parser("monitor", help="the same for the whole machine (root)"))
