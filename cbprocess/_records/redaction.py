@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import sys
-from functools import lru_cache
 
 from .. import events
 from .._checks import quoted, wrong
@@ -40,7 +39,18 @@ DEFAULT_REDACTED = (
     "token",
 )
 NAME_SIZE_MAX = 64
-_NAME = re.compile(r"[a-z0-9]+([-_.][a-z0-9]+)*\Z")
+_NAME = re.compile(r"[a-z0-9]+([-.][a-z0-9]+)*\Z")
+
+# Options begin with a dash, on Windows with a slash, too; a variable with neither.
+SLASH = "/" if sys.platform == "win32" else None
+OPTION_SIGNS = ("-", "/") if SLASH else ("-",)
+QUOTES = "\"'"
+# None of these goes back over what it has read: an argument can have megabytes, and be made for that.
+_WORD = re.compile(r"[\w.-]+")
+_EQUAL = re.compile("=")
+_OPTION_SIGN = re.compile(r"\s*[=:]\s*|\s+")
+# A value with blanks has quotes around it in a text; the last one may be missing.
+_VALUE = re.compile(r"""(?:"(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s"']+)+""", re.DOTALL)
 
 
 class Redactor:
@@ -50,19 +60,24 @@ class Redactor:
 
     Error 87 for a name that no option has. May be used in any thread."""
 
-    __slots__ = ("_in_text", "_names", "_option", "_pair")
+    __slots__ = ("_endings", "_names", "_stems", "_words")
 
     def __init__(self, names: Iterable[str] = DEFAULT_REDACTED) -> None:
-        self._names = tuple(sorted({_checked(name) for name in names}, key=lambda name: (-len(name), name)))
+        self._names = tuple(sorted({_checked(name) for name in names}))
         if not self._names:
             raise wrong("names of options to be hidden are missing")
-        self._option, self._pair, self._in_text = _patterns(self._names)
+        self._words = {*self._names, *(name.replace("-", "") for name in self._names)}
+        self._endings = tuple(f"{sign}{word}" for word in sorted(self._words) for sign in "-.")
+        # Most command lines have none of these, which is found out at once.
+        self._stems = sorted({re.split("[-.]", name)[-1] for name in self._names})
 
     def __repr__(self) -> str:
         return f"Redactor({self._names!r})"
 
     def arguments(self, arguments: list[str]) -> list[str]:
         """The argument list with hidden values, as long as it was."""
+        if not self._has_stem("\0".join(arguments)):
+            return list(arguments)
         result: list[str] = []
         is_value = False
         for argument in arguments:
@@ -70,18 +85,52 @@ class Redactor:
                 result.append(REDACTED)
                 is_value = False
                 continue
-            is_value = bool(self._option.match(argument))
-            pair = None if is_value else self._pair.match(argument)
-            if pair is not None:
-                result.append(pair[0] + REDACTED if len(argument) > pair.end() else argument)
-            else:
+            name = _WORD.match(argument, 1 if argument[:1] == SLASH else 0)
+            if name is None or not self._is_secret(name[0]):
                 # This may be the script of a shell: a command line of its own.
-                result.append(argument if is_value else self.command_line(argument))
+                result.append(self.command_line(argument))
+                continue
+            is_option = argument[0] in OPTION_SIGNS
+            begin = name.end()
+            is_value = is_option and begin == len(argument)
+            has_value = argument[begin : begin + 1] in ("=:" if is_option else "=") and begin + 1 < len(
+                argument
+            )
+            if has_value:
+                result.append(argument[: begin + 1] + REDACTED)
+            else:
+                result.append(argument if begin == len(argument) else self.command_line(argument))
         return result
 
     def command_line(self, text: str) -> str:
         """A command line, or any text, with hidden values."""
-        return self._in_text.sub(_hidden, text)
+        if not self._has_stem(text):
+            return text
+        parts: list[str] = []
+        done = 0
+        for name in _WORD.finditer(text):
+            begin = name.start()
+            if begin < done or not self._is_secret(name[0]):
+                continue
+            is_option = name[0][0] == "-" or (
+                text[begin - 1 : begin] == SLASH and _begins_word(text, begin - 1)
+            )
+            between = (_OPTION_SIGN if is_option else _EQUAL).match(text, name.end())
+            value = _VALUE.match(text, between.end()) if between else None
+            if value is not None:
+                quote = value[0][0] if value[0][0] in QUOTES else ""
+                parts += text[done : value.start()], quote, REDACTED, quote
+                done = value.end()
+        return "".join([*parts, text[done:]])
+
+    def _is_secret(self, word: str) -> bool:
+        """Whether this is the name, with or without dashes, of an option or variable that holds a secret."""
+        name = word[-NAME_SIZE_MAX - 2 :].casefold().replace("_", "-")
+        return name in self._words or name.endswith(self._endings)
+
+    def _has_stem(self, text: str) -> bool:
+        folded = text.casefold()
+        return any(stem in folded for stem in self._stems)
 
     def event(self, event: events.EventParams) -> events.EventParams:
         """The event; for a process creation a copy of its own, which can only be read, and whose `arguments`
@@ -122,20 +171,5 @@ def _checked(name: object) -> str:
     return text
 
 
-@lru_cache(maxsize=16)
-def _patterns(names: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-    words = "|".join(re.escape(name).replace("\\-", "[-_]?") for name in names)
-    name = rf"(?:[\w.-]*[-_.])?(?:{words})"
-    dashes = "(?:--?|/)" if sys.platform == "win32" else "--?"
-    # A text has quotes around a value with blanks; the last quote may be missing.
-    value = r"""(?:"(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s"']+)+"""
-    flags = re.IGNORECASE | re.DOTALL
-    option = re.compile(rf"{dashes}{name}\Z", flags)
-    pair = re.compile(rf"(?:{dashes}{name}[=:]|{name}=)", flags)
-    begin = rf"(?<![\w.-])(?:{dashes}{name}(?:\s*[=:]\s*|\s+)|{name}=)"
-    return option, pair, re.compile(rf"({begin})({value})", flags)
-
-
-def _hidden(match: re.Match[str]) -> str:
-    quote = match[2][0] if match[2][0] in "\"'" else ""
-    return f"{match[1]}{quote}{REDACTED}{quote}"
+def _begins_word(text: str, place: int) -> bool:
+    return place == 0 or text[place - 1].isspace() or text[place - 1] in QUOTES
