@@ -5,6 +5,7 @@ formats, of tables and of the command line."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -51,7 +52,7 @@ class Source:
         self._recording: Any = None
         if self._name != STANDARD_INPUT and os.path.isdir(path):
             self._parts = _parts_of(self._name)
-            self.total = sum(os.stat(part).st_size for part in self._parts)
+            self.total = sum(map(_size_of, self._parts))
             return
         self._parts = []
         try:
@@ -156,6 +157,13 @@ def _record_of(line: bytes) -> dict[str, Any]:
     if schema != records.SCHEMA or isinstance(schema, bool):
         raise ValueError(f"is no record of schema {records.SCHEMA}")
     return record
+
+
+def _size_of(path: str) -> int:
+    # A spool may remove it at any moment.
+    with contextlib.suppress(FileNotFoundError):
+        return os.stat(path).st_size
+    return 0
 
 
 def _parts_of(folder: str) -> list[str]:

@@ -11,7 +11,7 @@ from .._sources import STANDARD_INPUT, Source, each
 from ..errors import CBProcessError
 from .destinations import PRIVATE_MODE, STANDARD_OUTPUT, clash
 from .output import NOT_INHERITED, complain
-from .progress import Progress
+from .progress import NOWHERE, Progress
 from .record_options import redactor_of
 
 TYPE_CHECKING = False
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CHUNK = 1 << 16
 # On Windows a newline would become two characters.
 BINARY: int = getattr(os, "O_BINARY", 0)
+FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOT_INHERITED | BINARY
 
 
 def convert(options: argparse.Namespace) -> int:
@@ -40,14 +41,15 @@ def convert(options: argparse.Namespace) -> int:
     redactor = redactor_of(options)
     redact = None if redactor is None else partial(without_secrets, redactor)
     writer = Writer(options.output)
-    progress = Progress(writer.fd)
+    progress = Progress(1 if options.output in (None, STANDARD_OUTPUT) else NOWHERE)
     failures: list[str] = []
     try:
         for path in options.paths:
             failure = convert_file(path, options.host, redact, encode, writer, progress)
             if failure:
                 failures.append(failure)
-        writer.flush()
+        if writer.has_lines or not failures:
+            writer.flush()
     except BrokenPipeError:
         # A reader that has seen enough is no failure.
         return 0
@@ -95,16 +97,13 @@ class WritingError(Exception):
 
 
 class Writer:
-    """Lines to a file, or to standard output, in large pieces. BrokenPipeError where the reader has gone,
+    """Lines to a file, or to standard output, in large pieces. The file is opened for the first of them, so
+    that an input that cannot be read costs no output of before. BrokenPipeError where the reader has gone,
     WritingError for every other failure."""
 
     def __init__(self, path: str | None) -> None:
-        self._name = "standard output" if path in (None, STANDARD_OUTPUT) else path
-        self.fd = 1
-        if path is not None and path != STANDARD_OUTPUT:
-            self.fd = os.open(
-                path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOT_INHERITED | BINARY, PRIVATE_MODE
-            )
+        self._path = None if path == STANDARD_OUTPUT else path
+        self._fd = 1 if self._path is None else NOWHERE
         self._pending: list[bytes] = []
         self._size = 0
 
@@ -114,22 +113,31 @@ class Writer:
         if self._size >= CHUNK:
             self.flush()
 
+    @property
+    def has_lines(self) -> bool:
+        """Whether lines wait for flush()."""
+        return bool(self._pending)
+
     def flush(self) -> None:
+        """Writes what there is; an empty file where there is nothing."""
         data = memoryview(b"".join(self._pending))
         self._pending.clear()
         self._size = 0
         try:
+            if self._path is not None and self._fd == NOWHERE:
+                self._fd = os.open(self._path, FLAGS, PRIVATE_MODE)
             while data:
-                data = data[os.write(self.fd, data) :]
+                data = data[os.write(self._fd, data) :]
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise WritingError(f"{self._name}: {error.strerror}") from None
+            name = "standard output" if self._path is None else self._path
+            raise WritingError(f"{name}: {error.strerror}") from None
 
     def close(self) -> None:
-        if self.fd != 1:
-            os.close(self.fd)
-            self.fd = 1
+        if self._path is not None and self._fd != NOWHERE:
+            os.close(self._fd)
+            self._fd = NOWHERE
 
 
 def without_secrets(redactor: Redactor, record: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ERROR_OUTPUT = 2
+# No descriptor: nothing is printed, or not to a terminal.
+NOWHERE = -1
 # A command that has ended by then needs no line.
 FIRST_S = 0.7
 INTERVAL_S = 0.2

@@ -12,7 +12,7 @@ from ..recording import estimate_events, read_head
 from ..records import Origin
 from .output import Output, complain
 from .printer import Printer, configure
-from .progress import Progress
+from .progress import NOWHERE, Progress
 from .signals import SIGNAL_BASE
 
 TYPE_CHECKING = False
@@ -52,10 +52,6 @@ def replay(options: argparse.Namespace) -> int:
     if printer.trouble:
         return complain(printer.trouble)
     return status
-
-
-# No descriptor: nothing is printed.
-NOWHERE = -1
 
 
 class ReplayPrinter(Printer):

@@ -16,6 +16,7 @@ import pytest
 from formats.samples import SAMPLES, creation
 
 from cbprocess import formats, records
+from cbprocess._sources import Source
 
 KINDS = [
     "process_creation",
@@ -145,6 +146,33 @@ def test_the_output_is_its_owners_alone_and_never_the_input(lines: Path, tmp_pat
     result = convert(copy, "-o", copy)
     assert result.returncode == 2 and b"would both go to" in result.stderr
     assert copy.read_bytes() == lines.read_bytes()
+
+
+def test_an_input_that_cannot_be_read_costs_no_output_of_before(lines: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    out.write_text("of before")
+    assert convert(tmp_path / "absent", "-o", out).returncode == FAILED
+    assert out.read_text() == "of before"
+    empty = tmp_path / "empty.jsonl"
+    empty.write_bytes(b"")
+    assert convert(empty, "-o", out).returncode == 0
+    assert out.read_bytes() == b"", "nothing to convert is an empty file"
+    assert convert(tmp_path / "absent", lines, "-o", out).returncode == FAILED
+    assert out.read_bytes() == lines.read_bytes()
+
+
+def test_a_spool_that_loses_segments_while_it_is_read(lines: Path, tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        shutil.copy(lines, tmp_path / f"{number}.jsonl")
+    with Source(tmp_path) as source:
+        size = lines.stat().st_size
+        assert source.total == 3 * size
+        taken = iter(source)
+        next(taken)
+        (tmp_path / "2.jsonl").unlink()
+        assert len(list(taken)) == 11
+        assert source.trouble == f"{tmp_path / '2.jsonl'}: it has been removed"
+        assert source.done == 2 * size
 
 
 def test_secrets_are_hidden_in_every_form_they_stand_in(tmp_path: Path) -> None:
