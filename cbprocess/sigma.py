@@ -289,6 +289,9 @@ def _whole_path(pattern: str, system: str) -> str:
         pattern = pattern.replace("**", "*")
     if not pattern:
         raise _DoesNotFit("it asks for a program without a name")
+    if system == "windows" and "/" in pattern:
+        # It would mean the same as a backslash in a pattern of ours.
+        raise _DoesNotFit("no path on Windows has a /")
     has_separator = ("/" if system == "linux" else "\\") in pattern
     if not pattern.startswith(("*", "?", "/")) and (system == "linux" or not has_separator):
         raise _DoesNotFit(f"no path of a program begins like {pattern!r:.80}")
