@@ -109,7 +109,7 @@ class _Builder:
 
     def check_identity(self, event: Event) -> None:
         number = event["process_id"]
-        assert event["start_time"] > 0, event
+        assert int(event["start_time"]) > 0, event
         assert self.start_times.setdefault(number, event["start_time"]) == event["start_time"], event
 
 
