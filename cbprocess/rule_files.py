@@ -51,7 +51,7 @@ class RuleFileError(CBProcessError):
 
 
 class RuleSet:
-    """Rules as one value that cannot be changed: RuleSet([Rule(name="*/nc", action="deny")]), or read from a
+    """Rules as one value that cannot be changed: RuleSet([Rule(name="*/cat", action="deny")]), or read from a
     file or a dictionary. Equal are sets with equal rules in the same order.
 
     Error 87 for anything but rules, for two rules for the same programs with the same action, and for more

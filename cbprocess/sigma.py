@@ -34,7 +34,7 @@ PATTERNS_MAX = 1000
 
 CASE_NOTE = (
     "Sigma compares names without regard to case; on Linux a rule means the name as it is written, since "
-    "NC and nc are two programs there"
+    "Cat and cat are two programs there"
 )
 NAMES_NOTE = (
     "a rule refuses a program by its file's path and by the name it is started by (a link, a script), where "

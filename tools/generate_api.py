@@ -132,6 +132,18 @@ PARTS = (
         (),
         ("converter", "encoder", "entity_id", "event_id", "logs_data"),
     ),
+    Part(
+        "Rule files: cbprocess.rule_files",
+        "rule_files applied_rules",
+        ("RuleSet", "RuleFile", "AppliedRules", "RuleChange", "RuleFileError"),
+        ("file_warnings",),
+    ),
+    Part(
+        "Sigma rules: cbprocess.sigma",
+        "sigma",
+        ("Import", "Imported", "Unfit"),
+        ("import_files", "import_texts"),
+    ),
     Part("Tables: cbprocess.frames", "frames", (), ("pandas", "polars", "arrow", "batches")),
     Part("Metrics: cbprocess.metrics", "metrics", ("Collector",), ("collector",)),
     Part("Tests without a driver: cbprocess.testing", "testing", ("Simulator", "Verdict")),

@@ -64,7 +64,7 @@ def lines_of(found: dict[str, Any], has_list: bool) -> list[str]:
 
 
 def described(rule: dict[str, Any]) -> str:
-    """One rule in a line: deny */nc and descendants (code 5)."""
+    """One rule in a line: deny */cat and descendants (code 5)."""
     whom = "everything" if "process_id" in rule else printable(rule["name"])
     more = " and descendants" if rule.get("include_children") else ""
     value = f" (code {rule['code']})" if "code" in rule else ""
