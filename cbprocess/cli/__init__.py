@@ -8,6 +8,7 @@ from importlib import import_module
 
 from ..errors import CBProcessError
 from .common_options import ATTACH_TIMEOUT_MS
+from .fleet_options import default_spool
 from .parser import make_parser
 from .spool_options import check_spool
 from .values import event_list, milliseconds
@@ -92,6 +93,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         check_outputs(options, parser)
         check_tree(options, parser)
         check_records(options, parser)
+        if options.command_name == "run" and options.publish is not None and options.spool is None:
+            options.spool = default_spool(options)
         if options.command_name in SPOOLING:
             check_spool(options)
     if options.command_name in PRINTING and options.events is None:

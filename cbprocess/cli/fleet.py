@@ -10,7 +10,6 @@ import os
 import sys
 
 from .._checks import wrong
-from ..fleet.needs import MissingExtra
 from .fleet_access import access_of, tenant_of
 from .output import complain, print_lines
 
@@ -72,8 +71,6 @@ def fleet(options: argparse.Namespace) -> int:
     }
     try:
         return commands[options.fleet_command](options)
-    except MissingExtra as error:
-        return complain(str(error))
     except FileNotFoundError as error:
         return complain(f"{error.filename}: {error.strerror}")
     except KeyboardInterrupt:

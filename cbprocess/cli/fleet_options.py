@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -219,6 +221,21 @@ def _add_unit(parser: argparse.ArgumentParser) -> None:
         "--config", metavar="FILE", default="/etc/cbprocess/fleet.toml", help="the agent's --config"
     )
     parser.add_argument("--spool", metavar="DIR", default="/var/spool/cbprocess", help="the agent's spool")
+
+
+def default_spool(options: argparse.Namespace) -> str:
+    """A folder of this user for what goes to these servers and this tenant: what one command could not ship
+    goes with the next."""
+    import hashlib
+
+    home = os.path.expanduser("~")
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or home
+    else:
+        base = os.environ.get("XDG_STATE_HOME") or os.path.join(home, ".local", "state")
+    target = f"{options.tenant} {options.publish}".encode("utf-8", "surrogateescape")
+    where = hashlib.sha256(target).hexdigest()[:12]
+    return os.path.join(base, "cbprocess", "publish", where)
 
 
 def seconds(text: str) -> float:

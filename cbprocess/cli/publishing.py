@@ -6,7 +6,6 @@ crash of either side loses nothing. Knows options and processes; nothing of even
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import subprocess
@@ -25,24 +24,13 @@ if TYPE_CHECKING:
 GRACE_S = 1.0
 
 
-def default_spool(options: argparse.Namespace) -> Path:
-    """A folder of this user for what goes to these servers and this tenant: what one command could not ship
-    goes with the next."""
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home())
-    else:
-        base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    where = hashlib.sha256(options.publish.encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    return base / "cbprocess" / "publish" / f"{tenant_of(options)}-{where}"
-
-
 def tenant_of(options: argparse.Namespace) -> str:
     return checked_tenant(options.tenant or "default")
 
 
 class Publication:
     """The shipping of one command's session. Made before the command starts, so that wrong options and a
-    missing extra (MissingExtra) are told before anything runs."""
+    missing extra (error 50) are told before anything runs."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         need("nats")
@@ -51,7 +39,7 @@ class Publication:
         access.keywords()
         if options.host is not None:
             token(options.host)
-        self.root = Path(os.path.abspath(options.spool or default_spool(options)))
+        self.root = Path(os.path.abspath(options.spool))
         self._wait: float = options.publish_wait
         self._arguments = ["--servers", ",".join(access.servers), "--tenant", tenant_of(options)]
         for name in ("creds", "ca", "cert", "cert_key"):

@@ -81,7 +81,7 @@ class CommandRules:
         self.applied.apply("options", option_rules(options))
         if self._path is None:
             return
-        self._file = RuleFile(self._path, self.applied, check=self._check)
+        self._file = RuleFile(self._path, self.applied, check=self.check)
         try:
             self._file.reload()
             for warning in file_warnings(self._path):
@@ -125,7 +125,8 @@ class CommandRules:
         if self._thread is not None:
             self._thread.join()
 
-    def _check(self, rules: RuleSet) -> None:
+    def check(self, rules: RuleSet) -> None:
+        """Refuses rules that could do nothing here: error 50."""
         if self._refusal and any(rule.action == "strip" for rule in rules):
             raise CBProcessError(constants.ERROR_NOT_SUPPORTED, self._refusal)
 

@@ -11,6 +11,7 @@ from .._api.process import CBProcess
 from ..constants import CAP_REFUSE_PROCESS_CREATION
 from ..drivers import TREE_DRIVER, probe_driver
 from .as_user import user_keywords
+from .fleet_session import FleetSession, has_fleet_rules, publication_of
 from .live import live_view, shown
 from .output import Output, complain
 from .printer import Printer, configure
@@ -46,17 +47,19 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
         output = Output(options.output)
         user = user_keywords(options.user, options.preserve_env)
         printer = Printer(options, output, process)
+        publication = publication_of(options)
         spool = spooling(options, process, printer)
         view = live_view(options, process, printer, shlex.join(options.command))
     except (OSError, LookupError) as error:
         return complain(str(error))
     # A refusal by errno needs a filter in the tree, and only that does. It would not survive a killed helper.
-    can_deny = options.deny or options.rules
+    can_deny = options.deny or options.rules or has_fleet_rules(options)
     with_errno = can_deny and probe_driver(TREE_DRIVER).capabilities & CAP_REFUSE_PROCESS_CREATION
     process.config(f"Driver={TREE_DRIVER}")
     configure(process, options, printer, "errno" if with_errno else "kill")
     if spool is not None:
         spool.begin()
+        FleetSession(printer, spool, publication).begin()
     if options.scope_signals:
         process.config("ScopeSignals=True")
     if options.scope_proc_files:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .common_options import WAIT_ALL_HELP, add_common
+from .fleet_options import add_publish
 from .spool_options import add_spool
 from .values import name_list
 
@@ -24,6 +25,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(parser=parser)
     add_common(parser, "the command itself", 0)
     add_spool(parser)
+    add_publish(parser)
     parser.add_argument("--live", action="store_true", help=LIVE_HELP)
     parser.add_argument("--wait-all", action="store_true", help=WAIT_ALL_HELP)
     parser.add_argument("--user", metavar="NAME", help=USER_HELP)

@@ -13,11 +13,10 @@ if TYPE_CHECKING:
     from .feed import Feed, FeedCounts
     from .hub import Hub
     from .link import Access
-    from .needs import MissingExtra
     from .presence import Host
     from .setup import Plan
 
-__all__ = ["Access", "Agent", "Feed", "FeedCounts", "Host", "Hub", "MissingExtra", "Plan"]
+__all__ = ["Access", "Agent", "Feed", "FeedCounts", "Host", "Hub", "Plan"]
 
 _PLACES = {
     "Access": "link",
@@ -26,7 +25,6 @@ _PLACES = {
     "FeedCounts": "feed",
     "Host": "presence",
     "Hub": "hub",
-    "MissingExtra": "needs",
     "Plan": "setup",
 }
 

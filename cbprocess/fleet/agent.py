@@ -52,7 +52,7 @@ class Agent:
 
     Entering makes folders and files of the spool (OSError), takes the spool's shipper lock (BlockingIOError
     where another agent has it) and puts cached rules in force; it waits for no server. Error 87 for wrong
-    arguments, MissingExtra (an ImportError) without nats-py."""
+    arguments, 50 without nats-py."""
 
     def __init__(
         self,

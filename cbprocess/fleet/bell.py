@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from . import names
 from .link import backoff
+from .needs import need
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ LOOK_S = 60.0  # a bell that was not heard costs so long at most
 # A copy on another server may be behind the bell for a moment.
 BEHIND_S = 0.05
 BEHIND_TRIES = 20
+BEHIND_LOOK_S = 1.0
+NO_MESSAGE = 10037
 
 
 class Entry(NamedTuple):
@@ -39,8 +42,8 @@ class Entry(NamedTuple):
 
 
 async def fetch(link: Link, bucket: str, key: str, timeout: float = FETCH_LIMIT_S) -> Entry:
-    """The key as the bucket has it now. It asks for this key alone, so that permissions can name it. The
-    errors are nats-py's."""
+    """The key as one of the bucket's servers has it: one that follows the leader may be behind. It asks for
+    this key alone, so that permissions can name it. The errors are nats-py's."""
     stream, subject = names.bucket_stream(bucket), names.key_subject(bucket, key)
     found = await link.request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"", timeout)
     headers = found.headers or {}
@@ -51,6 +54,20 @@ async def fetch(link: Link, bucket: str, key: str, timeout: float = FETCH_LIMIT_
         raise OSError(0, f"{bucket} {key}: the server said {status} {headers.get('Description', '')}")
     is_gone = headers.get("KV-Operation") in ("DEL", "PURGE")
     return Entry(None if is_gone else bytes(found.data), int(headers["Nats-Sequence"]))
+
+
+async def fetch_newest(link: Link, bucket: str, key: str, timeout: float = FETCH_LIMIT_S) -> Entry:
+    """The key as the bucket's leader has it. Only for who may read the whole bucket. The errors are
+    nats-py's."""
+    stream = await link.jetstream(timeout)
+    try:
+        found = await stream.get_msg(names.bucket_stream(bucket), subject=names.key_subject(bucket, key))
+    except need("nats.js.errors").NotFoundError as error:
+        if error.err_code == NO_MESSAGE:
+            return Entry(None, 0)
+        raise
+    is_gone = (found.headers or {}).get("KV-Operation") in ("DEL", "PURGE")
+    return Entry(None if is_gone else bytes(found.data or b""), int(found.seq))
 
 
 class Bell:
@@ -66,6 +83,7 @@ class Bell:
         self._changed = changed
         self._look = look
         self._revisions: dict[str, int] = {}
+        self._older: dict[str, int] = {}
         self._heard: dict[str, bytes] = {}
         self._rung = asyncio.Event()
         self._subscribed_to: Any = None
@@ -74,13 +92,16 @@ class Bell:
     async def run(self) -> None:
         """Listens until it is cancelled."""
         attempt = 0
+        look = self._look
         while True:
             self._rung.clear()
             try:
                 await self._subscribe()
+                is_behind = False
                 for key in self._keys:
-                    await self._refresh(key)
+                    is_behind = await self._refresh(key) or is_behind
                 attempt = 0
+                look = self._next_look(look, is_behind)
             except asyncio.CancelledError:
                 raise
             # A server that is away, or a missing permission: the rules stay as they are, and it is told.
@@ -90,7 +111,17 @@ class Bell:
                 attempt += 1
                 continue
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._rung.wait(), self._look * random.uniform(0.5, 1.5))
+                await asyncio.wait_for(self._rung.wait(), look * random.uniform(0.5, 1.5))
+
+    def _next_look(self, before: float, is_behind: bool) -> float:
+        """Seconds until the next look: soon where something was heard that is not there, then twice as long
+        each time, and in the end no more: a failed update is heard and never stored."""
+        if not is_behind:
+            return self._look
+        after = BEHIND_LOOK_S if before == self._look else before * 2
+        if after >= self._look:
+            self._heard.clear()
+        return min(after, self._look)
 
     async def _subscribe(self) -> None:
         client = await self._link.up()
@@ -107,15 +138,39 @@ class Bell:
         self._heard[key] = bytes(message.data)
         self._rung.set()
 
-    async def _refresh(self, key: str) -> None:
+    async def _refresh(self, key: str) -> bool:
+        """Fetches a key. Gives whether something was heard that is not there yet."""
         heard = self._heard.pop(key, None)
         entry = await fetch(self._link, self._bucket, key)
         for _ in range(BEHIND_TRIES):
-            if heard is None or (entry.value or b"") == heard or entry.revision > self._revisions.get(key, 0):
+            if not self._is_behind(key, heard, entry):
                 break
-            # The bell is heard before the value is stored; one that never gets stored was a failed update.
+            # The bell is heard before the value is stored.
             await asyncio.sleep(BEHIND_S)
             entry = await fetch(self._link, self._bucket, key)
-        if entry.revision and entry.revision != self._revisions.get(key):
+        is_behind = self._is_behind(key, heard, entry)
+        if self._is_change(key, heard, entry):
             self._revisions[key] = entry.revision
             await self._changed(key, entry.value, entry.revision)
+        if is_behind and heard is not None:
+            self._heard.setdefault(key, heard)
+        return is_behind
+
+    def _is_behind(self, key: str, heard: bytes | None, entry: Entry) -> bool:
+        is_news = entry.revision > self._revisions.get(key, 0)
+        return heard is not None and (entry.value or b"") != heard and not is_news
+
+    def _is_change(self, key: str, heard: bytes | None, entry: Entry) -> bool:
+        known = self._revisions.get(key, 0)
+        if not entry.revision or entry.revision == known:
+            self._older.pop(key, None)
+            return False
+        if entry.revision > known or entry.value == heard:
+            self._older.pop(key, None)
+            return True
+        # A server that is behind, or a bucket that was made anew: only the latter still says so next time.
+        return self._older.pop(key, None) == entry.revision or self._note_older(key, entry.revision)
+
+    def _note_older(self, key: str, revision: int) -> bool:
+        self._older[key] = revision
+        return False

@@ -67,15 +67,20 @@ class RuleFollower:
 
     load() before the filter starts; start() for a thread that looks for changes; close() ends it. What
     cannot be read, is no rule file, or can be written by others changes nothing and is told in the report.
-    on_change is called in the thread with a sentence."""
+    check may refuse rules by a CBProcessError; on_change is called in the thread with a sentence."""
 
     def __init__(
-        self, applied: AppliedRules, folder: Path, on_change: Callable[[str], None] | None = None
+        self,
+        applied: AppliedRules,
+        folder: Path,
+        on_change: Callable[[str], None] | None = None,
+        check: Callable[[RuleSet], None] | None = None,
     ) -> None:
         self._applied = applied
         self._path = folder.parent / RULES
         self._report = folder.parent / REPORTS / f"{folder.name}.json"
         self._on_change = on_change
+        self._check = check
         self._mark: object = None
         self._told: dict[str, Any] = {"digest": None, "count": 0}
         self._closing = threading.Event()
@@ -103,7 +108,10 @@ class RuleFollower:
                 raise CBProcessError(5, others[0])
             with open(self._path, "rb") as file:
                 data = file.read(SIZE_MAX)
-            change = self._applied.apply(LAYER, RuleSet.from_dict(json.loads(data)))
+            rules = RuleSet.from_dict(json.loads(data))
+            if self._check is not None:
+                self._check(rules)
+            change = self._applied.apply(LAYER, rules)
         except (OSError, ValueError, CBProcessError) as error:
             self._tell(error=str(error)[:300])
             return False

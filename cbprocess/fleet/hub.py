@@ -14,7 +14,7 @@ from ..constants import ERROR_BUSY, ERROR_NOT_FOUND, ERROR_TIMEOUT
 from ..errors import CBProcessError
 from ..rule_files import RuleSet
 from . import names
-from .bell import fetch
+from .bell import fetch_newest
 from .feed import Feed, FeedCounts
 from .link import Access, Link
 from .needs import need
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 WAIT_S = 10.0
 LOOK_S = 0.2
 FETCH_COUNT = 256
+FETCH_S = 2.0
 WRONG_LAST_SEQUENCE = 10071
 
 
@@ -148,7 +149,8 @@ class Hub:
         """What the bucket has for a scope, whether it has expired or not. believed: public keys of
         signers."""
         async with self._told():
-            entry = await fetch(self.link, names.rules_bucket(self.tenant), checked_scope(scope), self._wait)
+            bucket = names.rules_bucket(self.tenant)
+            entry = await fetch_newest(self.link, bucket, checked_scope(scope), self._wait)
         if entry.value is None:
             return StoredRules(scope, entry.revision, None, None)
         try:
@@ -161,8 +163,28 @@ class Hub:
 
     async def hosts(self) -> list[Host]:
         """All hosts that told of themselves in the last 30 days, by name."""
-        api = need("nats.js.api")
         bucket = names.hosts_bucket(self.tenant)
+        stream_name = names.bucket_stream(bucket)
+        found: dict[str, Host] = {}
+        async with self._told():
+            stream = await self.link.jetstream(self._wait)
+            info = await stream.stream_info(stream_name, subjects_filter=names.key_subject(bucket, "*"))
+            subjects = set(info.state.subjects or ())
+            now = await self._read_hosts(stream, bucket, stream_name, found)
+            # A host that told of itself while its word was read may have been passed over.
+            for subject in subjects - {names.key_subject(bucket, names.token(name)) for name in found}:
+                with contextlib.suppress(need("nats.js.errors").NotFoundError):
+                    message = await stream.get_msg(stream_name, subject=subject)
+                    host = _host(subject, message.data or b"", now, message.time)
+                    found[host.name] = host
+        return [found[name] for name in sorted(found)]
+
+    async def _read_hosts(
+        self, stream: Any, bucket: str, stream_name: str, found: dict[str, Host]
+    ) -> datetime.datetime:
+        """Reads the words of all hosts in a few large steps. Gives the server's time, as it was when it made
+        the consumer for this."""
+        api = need("nats.js.api")
         config = api.ConsumerConfig(
             deliver_policy=api.DeliverPolicy.LAST_PER_SUBJECT,
             ack_policy=api.AckPolicy.NONE,
@@ -170,27 +192,23 @@ class Hub:
             mem_storage=True,
             num_replicas=1,
         )
-        found: dict[str, Host] = {}
-        async with self._told():
-            stream = await self.link.jetstream(self._wait)
-            subject = names.key_subject(bucket, "*")
-            subscription = await stream.pull_subscribe(
-                subject, stream=names.bucket_stream(bucket), config=config
-            )
-            try:
-                # The server's own clock, as it was when it made this consumer.
-                info = await subscription.consumer_info()
-                left = int(info.num_pending or 0)
+        subject = names.key_subject(bucket, "*")
+        subscription = await stream.pull_subscribe(subject, stream=stream_name, config=config)
+        try:
+            info = await subscription.consumer_info()
+            now: datetime.datetime = info.created
+            left = int(info.num_pending or 0)
+            with contextlib.suppress(asyncio.TimeoutError, need("nats.errors").TimeoutError):
                 while left > 0:
-                    messages = await subscription.fetch(min(left, FETCH_COUNT), timeout=self._wait)
+                    messages = await subscription.fetch(min(left, FETCH_COUNT), timeout=FETCH_S)
                     for message in messages:
-                        host = _host_of(message, info.created)
+                        host = _host(message.subject, message.data, now, message.metadata.timestamp)
                         found[host.name] = host
                     left = int(messages[-1].metadata.num_pending)
-            finally:
-                with contextlib.suppress(Exception):
-                    await subscription.unsubscribe()
-        return [found[name] for name in sorted(found)]
+            return now
+        finally:
+            with contextlib.suppress(Exception):
+                await subscription.unsubscribe()
 
     async def reach(self, scope: str, revision: int) -> Reach:
         """How far a revision of rules has come until now."""
@@ -240,11 +258,12 @@ class Hub:
         return CBProcessError(ERROR_NOT_FOUND, text)
 
 
-def _host_of(message: Any, now: datetime.datetime) -> Host:
-    name = names.name_of(message.subject.rpartition(".")[2])
-    age = max(0.0, (now - message.metadata.timestamp).total_seconds())
+def _host(subject: str, data: bytes, now: datetime.datetime, told_at: datetime.datetime | None) -> Host:
+    name = names.name_of(subject.rpartition(".")[2])
+    age = max(0.0, (now - told_at).total_seconds()) if told_at is not None else 0.0
     try:
-        told = json.loads(message.data)
-    except ValueError:
+        told = json.loads(data)
+    except (ValueError, RecursionError):
+        # A host may have written anything.
         told = {}
     return Host(name, age, told if isinstance(told, dict) else {})

@@ -66,7 +66,7 @@ class Signer(NamedTuple):
 
 def new_signer() -> Signer:
     """A new key. It takes the extra `fleet`, as everything here that makes or tests a signature
-    (needs.MissingExtra)."""
+    (error 50)."""
     nkeys = need("nkeys")
     seed: str = nkeys.encode_seed(os.urandom(KEY_SIZE), nkeys.PREFIX_BYTE_ACCOUNT).decode("ascii")
     return Signer(seed, public_key_of(seed))

@@ -1,4 +1,4 @@
-"""What a reader makes of messages, honest or not: nothing that a host writes ends it or passes for another's."""
+"""What a reader makes of messages, honest or not: nothing that a host writes ends it or is another's."""
 
 from __future__ import annotations
 

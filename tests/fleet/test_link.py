@@ -50,8 +50,8 @@ def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
 
 
 def test_nothing_is_said_to_a_server_that_does_not_encrypt(tmp_path: Path) -> None:
-    """A server in the middle says that it has no encryption, and asks who we are. nats-py alone would tell it,
-    with a signature that the true server takes."""
+    """A server in the middle says that it has no encryption, and asks who we are. nats-py alone would tell
+    it, with a signature that the true server takes."""
     path = tmp_path / "key"
     write_secret(str(path), new_user()[0])
     heard: list[bytes] = []
@@ -91,7 +91,7 @@ def test_a_link_waits_for_its_server_and_says_why(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with Link(server.access, "test") as link:
-            with pytest.raises(asyncio.TimeoutError, match="."):
+            with pytest.raises(asyncio.TimeoutError, match=r"."):
                 await link.up(0.3)
             assert not link.is_up and link.trouble.count
             server.start()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleet.servers import PROGRAM, TENANT, Server, collected, run, running, session, ship_all, wait_for
+from fleet.servers import PROGRAM, TENANT, Server, collected, run, running, session, wait_for
 
 from cbprocess import CBProcessError, Rule, records
 from cbprocess.fleet import Access, Agent, Hub, names
@@ -21,15 +21,20 @@ from cbprocess.fleet.setup import Plan
 from cbprocess.fleet.signing import new_signer
 
 
+def make_certificate(cert: Path, key: Path) -> None:
+    """A certificate of a server at 127.0.0.1, believed by who is given it."""
+    line = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    line += f" -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 -keyout {key} -out {cert}"
+    subprocess.run(line.split(), check=True, capture_output=True)
+
+
 class Secure:
     """A server with TLS, an operator and the hosts web1 and web2; web2 is in the group ci."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.cert, key = folder / "cert.pem", folder / "key.pem"
-        line = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-        line += f" -addext subjectAltName=IP:127.0.0.1 -keyout {key} -out {self.cert}"
-        subprocess.run(line.split(), check=True, capture_output=True)
+        make_certificate(self.cert, key)
         public = {}
         for name in ("operator", "web1", "web2", "stranger"):
             seed, public[name] = new_user()
@@ -85,9 +90,7 @@ async def is_forbidden(link: Link, what: Any, subject: str) -> None:
 
 def test_a_host_ships_and_is_read(secure: Secure, tmp_path: Path) -> None:
     total, origin = session(tmp_path, 300, host="web1")
-    run(ship_all(tmp_path, secure.access("web1"), host="web1")) if False else run(
-        _ship_as(secure, tmp_path, "web1")
-    )
+    run(_ship_as(secure, tmp_path, "web1"))
     found, counts = run(collected(secure.access("operator")))
     assert len([record for record in found if record["session"] == origin.session]) == total
     assert counts.missing == 0 and counts.forged == 0
@@ -108,14 +111,13 @@ def test_nobody_without_a_key_and_no_stranger(secure: Secure) -> None:
                 await link.up(1.0)
             return link.trouble.text
 
-    for name in (None, "stranger"):
-        assert "uthorization" in run(main(name))
+    assert run(main(None))
+    assert "uthorization" in run(main("stranger"))
 
 
 def test_a_server_with_another_certificate_is_not_believed(secure: Secure, tmp_path: Path) -> None:
     other = tmp_path / "other.pem"
-    line = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-    subprocess.run([*line.split(), "-keyout", tmp_path / "k", "-out", other], check=True, capture_output=True)
+    make_certificate(other, tmp_path / "key.pem")
 
     async def main() -> str:
         access = Access(secure.access("web1").servers, creds=secure.access("web1").creds, ca=str(other))
