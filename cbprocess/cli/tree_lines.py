@@ -136,7 +136,7 @@ class TreeLines:
         name = creator.program.name if creator is not None else ""
         branch = Branch(process_id, creator, Program(time_ns, f"({name})" if name else "", name))
         if branch.depth > CREATORS_MAX:
-            _line_of(branch)[0].creator = None
+            _line_of(branch)[-CREATORS_MAX - 1 :][0].creator = None
         self._living[process_id] = branch
         return branch
 

@@ -44,7 +44,7 @@ def offered(script: Path, *words: str) -> set[str]:
 
 
 @needs_shtab
-@pytest.mark.skipif(BASH is None, reason="there is no bash")
+@pytest.mark.skipif(BASH is None, reason="bash is not here")
 def test_bash_offers_commands_options_values_and_files(script: Path) -> None:
     (script.parent / "alpha").touch()
     made = parsers.make_parser()

@@ -15,7 +15,7 @@ from cbprocess.cli import parser as parsers
 from cbprocess.cli.manual import commands_of, escaped, heading, page
 
 GROFF = shutil.which("groff")
-needs_groff = pytest.mark.skipif(GROFF is None, reason="there is no groff")
+needs_groff = pytest.mark.skipif(GROFF is None, reason="groff is not here")
 
 
 def formatted(text: str) -> str:
