@@ -34,6 +34,8 @@ LOOK_S = 0.05
 # After a failure it waits for a time that doubles, from the first to the last of these. All hosts do this at
 # once after an outage, so that none may do it at the same moment.
 BACKOFF_S = (0.2, 30.0)
+# A batch without an answer for so long has failed. Sinks have shorter limits of their own.
+ANSWER_LIMIT_S = 120.0
 # What is in flight at the end is awaited for so long.
 END_LIMIT_S = 5.0
 
@@ -97,12 +99,15 @@ class Shipper:
         self._max_bytes = checked_int(max_bytes, "max_bytes", 1024, 100_000_000)
         self._on_trouble = on_trouble
         self._sessions: dict[Path, _Session] = {}
-        self._answers: queue.SimpleQueue[tuple[_Session, Batch, BaseException | None]] = queue.SimpleQueue()
+        # Each attempt has a number, by which it is answered once.
+        self._attempts = 0
+        self._flying: dict[int, tuple[_Session, Batch, float]] = {}
+        self._answers: queue.SimpleQueue[tuple[int, BaseException | None]] = queue.SimpleQueue()
         self._again: list[tuple[_Session, Batch]] = []
         self._resume_s = 0.0
         self._failures = 0
         self._stopping = threading.Event()
-        self._events = self._batches = self._retries = self._refused = self._damaged = self._in_flight = 0
+        self._events = self._batches = self._retries = self._refused = self._damaged = 0
         self._failure: BaseException | None = None
 
     def run(self, *, once: bool = False, seconds: float | None = None) -> ShipperCounts:
@@ -137,7 +142,7 @@ class Shipper:
             self._retries,
             self._refused,
             damaged,
-            self._in_flight,
+            len(self._flying),
             len(self._sessions),
             self._failure,
         )
@@ -147,12 +152,12 @@ class Shipper:
         is_busy = self._hear()
         if time.monotonic() < self._resume_s:
             return is_busy
-        while self._again and self._in_flight < self._window:
+        while self._again and len(self._flying) < self._window:
             self._send(*self._again.pop(0))
             is_busy = True
         self._find()
         for folder, session in list(self._sessions.items()):
-            while self._in_flight + len(self._again) < self._window:
+            while len(self._flying) + len(self._again) < self._window:
                 batch = session.reader.batch(self._max_events, self._max_bytes)
                 if batch is None:
                     break
@@ -177,19 +182,26 @@ class Shipper:
                     self._sessions[folder] = _Session(SessionReader(folder))
 
     def _send(self, session: _Session, batch: Batch) -> None:
-        self._in_flight += 1
-        self._sink.send(batch, lambda error: self._answers.put((session, batch, error)))
+        self._attempts += 1
+        attempt = self._attempts
+        self._flying[attempt] = session, batch, time.monotonic()
+        self._sink.send(batch, lambda error: self._answers.put((attempt, error)))
 
     def _hear(self) -> bool:
         """Takes the answers that have come. Gives whether there were any."""
         is_any = False
+        late_s = time.monotonic() - ANSWER_LIMIT_S
+        for attempt in [number for number, flying in self._flying.items() if flying[2] < late_s]:
+            self._answers.put((attempt, TimeoutError("the sink does not answer")))
         while True:
             try:
-                session, batch, error = self._answers.get_nowait()
+                attempt, error = self._answers.get_nowait()
             except queue.Empty:
                 return is_any
+            if attempt not in self._flying:
+                continue  # It was answered before.
             is_any = True
-            self._in_flight -= 1
+            session, batch, _ = self._flying.pop(attempt)
             if error is not None and not isinstance(error, Refused):
                 self._failed(session, batch, error)
                 continue
@@ -231,6 +243,6 @@ class Shipper:
         limit = time.monotonic() + END_LIMIT_S
         limit = limit if end_s is None else min(limit, end_s)
         self._hear()
-        while self._in_flight and time.monotonic() < limit:
+        while self._flying and time.monotonic() < limit:
             self._sink.poll(min(LOOK_S, max(0.0, limit - time.monotonic())))
             self._hear()
