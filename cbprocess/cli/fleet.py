@@ -25,7 +25,6 @@ INTERRUPTED = 130
 UNIT = """\
 [Unit]
 Description=cbprocess fleet agent
-Documentation=man:cbprocess(1)
 Wants=network-online.target
 After=network-online.target
 

@@ -72,7 +72,7 @@ def _read(path: str) -> dict[str, Any]:
             data = parse_toml(text)
         else:
             data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CBProcessError(13, f"{path}: {error}") from None
     if not isinstance(data, dict):
         raise CBProcessError(13, f"{path}: it has no options")

@@ -56,7 +56,7 @@ def reports(root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             with contextlib.suppress(OSError):
                 path.unlink()
             continue
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, RecursionError):
             found = json.loads(path.read_bytes())
             if isinstance(found, dict):
                 yield path.stem, found
@@ -112,7 +112,7 @@ class RuleFollower:
             if self._check is not None:
                 self._check(rules)
             change = self._applied.apply(LAYER, rules)
-        except (OSError, ValueError, CBProcessError) as error:
+        except (OSError, ValueError, RecursionError, CBProcessError) as error:
             self._tell(error=str(error)[:300])
             return False
         self._tell(digest=digest_of(data), count=len(self._applied.rules(LAYER)), error=None)

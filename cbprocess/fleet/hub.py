@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from ..rules import Rule
 
-WAIT_S = 10.0
+WAIT_S = 5.0
 LOOK_S = 0.2
 FETCH_COUNT = 256
 FETCH_S = 2.0
