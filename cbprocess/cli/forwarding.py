@@ -61,9 +61,8 @@ class Signals:
         self._early: list[int] = []
         self.late: list[int] = []
         """Signals that have come after the command's end."""
-        self.on_hangup: Callable[[], None] | None = None
-        """Called at a SIGHUP that no terminal has sent, in place of passing it on."""
-        self._terminal = Terminal()
+        self._reload: Callable[[], None] | None = None
+        self._terminal: Terminal | None = None
 
     def __enter__(self) -> Self:
         self._before = signal.pthread_sigmask(signal.SIG_BLOCK, self._numbers)
@@ -139,13 +138,23 @@ class Signals:
                 else:
                     self._early.append(number)
 
+    @property
+    def on_hangup(self) -> Callable[[], None] | None:
+        """Called at a SIGHUP that no terminal has sent, in place of passing it on."""
+        return self._reload
+
+    @on_hangup.setter
+    def on_hangup(self, reload: Callable[[], None] | None) -> None:
+        self._terminal = None if reload is None else Terminal()
+        self._reload = reload
+
     def _is_reload(self, number: int, is_of_the_terminal: bool) -> bool:
         """Whether this SIGHUP asks for another reading, which is made then."""
         is_sent = not is_of_the_terminal or not hasattr(signal, "sigwaitinfo")
-        reload = self.on_hangup
-        if number != signal.SIGHUP or reload is None or self._is_left:
+        reload, terminal = self._reload, self._terminal
+        if number != signal.SIGHUP or reload is None or terminal is None or self._is_left:
             return False
-        if not is_sent or self._terminal.is_gone:
+        if not is_sent or terminal.is_gone:
             # A shell passes the end of its terminal on to its jobs.
             return False
         reload()
