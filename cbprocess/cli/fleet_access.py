@@ -4,8 +4,12 @@ Knows options and files; nothing of what is done with them."""
 
 from __future__ import annotations
 
+import os
+
 from ..errors import CBProcessError
 from ..fleet.link import DEFAULT_SERVER, Access, check_secret
+
+SERVER_VARIABLE = "CBPROCESS_FLEET_SERVER"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,8 +17,9 @@ if TYPE_CHECKING:
 
 
 def access_of(options: argparse.Namespace) -> Access:
-    """The access that the options say, or those of the file that filled them in."""
-    return Access(options.server or DEFAULT_SERVER, options.creds, options.ca, options.cert, options.cert_key)
+    """The access that the options say, the file that filled them in, or the environment."""
+    server = options.server or os.environ.get(SERVER_VARIABLE) or DEFAULT_SERVER
+    return Access(server, options.creds, options.ca, options.cert, options.cert_key)
 
 
 def tenant_of(options: argparse.Namespace) -> str:

@@ -19,7 +19,10 @@ PUBLISH_HELP = (
     "ship the events to this NATS JetStream server (nats://HOST:PORT or tls://HOST:PORT), by a process of "
     "its own and through a spool: the command never waits for the network"
 )
-SERVER_HELP = "the servers, separated by commas (default: nats://127.0.0.1:4222)"
+SERVER_HELP = (
+    "the servers, separated by commas (default: that of the variable CBPROCESS_FLEET_SERVER, or "
+    "nats://127.0.0.1:4222)"
+)
 DEFAULT_PUBLISH_WAIT_S = 5.0
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 WAIT_S = 5.0
 LOOK_S = 0.2
+SETTLED_S = 1.0
 FETCH_COUNT = 256
 FETCH_S = 2.0
 WRONG_LAST_SEQUENCE = 10071
@@ -220,18 +221,20 @@ class Hub:
 
     async def applied(self, scope: str, revision: int, seconds: float) -> AsyncIterator[Reach]:
         """The reach of a revision each time that it has changed, until every host has answered or the seconds
-        are over."""
-        started = time.monotonic()
+        are over. Hosts that have just been started may come within a second, so that they are counted."""
+        started = changed = time.monotonic()
         before: tuple[int, int, int] | None = None
         while True:
             reach = await self.reach(scope, revision)
-            now = (len(reach.applied), len(reach.refused), len(reach.waiting))
-            is_over = time.monotonic() - started >= seconds
-            if now != before or is_over:
+            counts = (len(reach.applied), len(reach.refused), len(reach.waiting))
+            now = time.monotonic()
+            if counts != before:
+                changed = now
                 yield reach
-            if reach.is_done or is_over:
+            is_settled = reach.is_done and any(counts) and now - changed >= SETTLED_S
+            if is_settled or now - started >= seconds:
                 return
-            before = now
+            before = counts
             await asyncio.sleep(LOOK_S)
 
     @contextlib.asynccontextmanager

@@ -95,7 +95,7 @@ def test_a_shipper_that_cuts_otherwise_loses_nothing(tmp_path: Path) -> None:
     stream = Stopping()
 
     async def killed(size: int) -> None:
-        stream.budget = 5
+        stream.budget = 2
         shipper = Shipper(stream, TENANT, "web1", tmp_path, max_events=size)
         task = asyncio.ensure_future(shipper.run())
         while stream.budget >= 0:
