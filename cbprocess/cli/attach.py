@@ -12,7 +12,6 @@ import warnings
 from .._api.process import CBProcess
 from ..drivers import TREE_DRIVER
 from ..errors import CBProcessWarning
-from .live import live_view, shown
 from .output import Output, complain
 from .printer import Printer, configure
 from .reloading import reloading
@@ -20,6 +19,7 @@ from .rest import processes_left, wait_for_all
 from .rule_layers import FILTER_NEEDED, NO_PROTECTION
 from .running_tree import running_tree
 from .spooling import spooling
+from .viewing import live_view, shown
 from .words import HANDLE_NAMES, OWN_FAILURE
 
 if sys.platform == "win32":

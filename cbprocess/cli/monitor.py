@@ -11,13 +11,13 @@ import time
 from .._api.process import CBProcess
 from .._streams.joining import Joint
 from ..rules import Rule
-from .live import live_view, shown
 from .machine import monitoring_product, refuse_elsewhere
 from .output import Output, complain
 from .printer import Printer, configure
 from .reloading import reloading
 from .running_tree import running_machine
 from .spooling import spooling
+from .viewing import live_view, shown
 from .words import MACHINE_DRIVER
 
 if sys.platform == "win32":

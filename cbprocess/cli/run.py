@@ -12,12 +12,12 @@ from ..constants import CAP_REFUSE_PROCESS_CREATION
 from ..drivers import TREE_DRIVER, probe_driver
 from .as_user import user_keywords
 from .fleet_session import FleetSession, has_fleet_rules, publication_of
-from .live import live_view, shown
 from .output import Output, complain
 from .printer import Printer, configure
 from .rest import processes_left, stay
 from .signals import SIGNAL_BASE
 from .spooling import spooling
+from .viewing import live_view, shown
 
 if sys.platform == "win32":
     from .outliving import Signals

@@ -1,11 +1,10 @@
 """The live view of `cbprocess top` and `run --live`: a page with the tree, rates, refusals and waits.
 
-This module is what commands know of it. The library rich, an extra, is imported when a view begins."""
+What commands know of it is in viewing.py. The library rich, an extra, is imported when a view begins."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import time
 
@@ -15,14 +14,12 @@ from .printed import Printed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator
     from typing import Any
 
     from ... import events
     from ..._api.process import CBProcess
     from ..output import Output, ProgramOf
-    from ..printer import Printer
 
 MISSING = "the live view needs the library rich: pip install 'cbprocess[tui]'"
 
@@ -107,22 +104,7 @@ class LiveView:
             self._printed.show()
 
 
-def live_view(
-    options: argparse.Namespace, process: CBProcess, printer: Printer, title: str
-) -> LiveView | None:
-    """The view that the options ask for, if they do: one that the printer tells of everything."""
-    if not options.live:
-        return None
-    view = LiveView(process, printer.program_of, printer.output, title, options.command_name == "run")
-    printer.show_in(view)
-    return view
-
-
-def shown(view: LiveView | None) -> contextlib.AbstractContextManager[None]:
-    """Shows the view, if there is one, for a block."""
-    return contextlib.nullcontext() if view is None else view.shown()
-
-
 def interrupt() -> None:
     """Ends a command that watches until Ctrl-C."""
-    os.kill(os.getpid(), signal.SIGINT)
+    # os.kill() would end this process on Windows.
+    signal.raise_signal(signal.SIGINT)
