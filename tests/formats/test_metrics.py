@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import cbprocess
 from cbprocess import CBProcess, CBProcessError, _extras, metrics
 from cbprocess._api.statistics import Statistics
 from cbprocess.testing import Simulator
@@ -55,7 +56,9 @@ def test_every_count_is_a_metric_of_its_own(registry: Any) -> None:
     assert len(found) == len(Statistics.__slots__) + 1
 
 
-def test_counts_of_a_session_as_it_goes_on(registry: Any) -> None:
+def test_counts_of_a_session_as_it_goes_on(registry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Whatever other tests have initialized.
+    monkeypatch.setattr(cbprocess._api.process, "_product_guid", None)
     collector = metrics.collector(registry)
     process = CBProcess()
     collector.add("build", process)
