@@ -10,8 +10,6 @@ from importlib import import_module
 from typing import Protocol
 
 from .._checks import wrong
-from ..constants import ERROR_NOT_SUPPORTED
-from ..errors import CBProcessError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,13 +84,6 @@ def open_sink(url: str) -> Sink:
 def schemes() -> list[str]:
     """The schemes that open_sink() knows here."""
     return sorted({*_OWN, *(entry.name for entry in _entry_points())})
-
-
-def missing(extra: str, error: ImportError) -> CBProcessError:
-    """The error for a package that is not installed: 50, with the extra that has it."""
-    return CBProcessError(
-        ERROR_NOT_SUPPORTED, f"this takes the extra {extra} (pip install 'cbprocess[{extra}]'): {error}"
-    )
 
 
 def _entry_points() -> list[Any]:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 import time
-from importlib import import_module
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .._checks import wrong
-from . import Refused, missing
+from .._extras import need
+from . import Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,10 +93,7 @@ class KafkaSink:
     """Produces the lines of batches to a topic. `settings` are those of librdkafka."""
 
     def __init__(self, topic: str, settings: dict[str, Any]) -> None:
-        try:
-            self._kafka: Any = import_module("confluent_kafka")
-        except ImportError as error:
-            raise missing("kafka", error) from None
+        self._kafka = need("confluent_kafka", "kafka")
         self._topic = topic
         self._settings = {**DEFAULTS, **settings}
         self._fatal = False

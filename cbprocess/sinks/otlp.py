@@ -14,11 +14,11 @@ import queue
 import ssl
 import threading
 import time
-from importlib import import_module
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .._checks import wrong
-from . import Later, Refused, missing
+from .._extras import need
+from . import Later, Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -188,8 +188,8 @@ class OtlpSink:
                 told: Any = json.loads(answer or b"{}").get("partialSuccess") or {}
                 rejected, why = int(told.get("rejectedLogRecords", 0)), str(told.get("errorMessage", ""))
         else:
-            service = import_module(SERVICE)
-            with contextlib.suppress(import_module("google.protobuf.message").DecodeError):
+            service = need(SERVICE, "otlp")
+            with contextlib.suppress(need("google.protobuf.message", "otlp").DecodeError):
                 told = service.ExportLogsServiceResponse.FromString(answer).partial_success
                 rejected, why = told.rejected_log_records, told.error_message
         if rejected:
@@ -209,11 +209,8 @@ def encode_json(batch: Batch) -> bytes:
 
 def protobuf_encoder() -> Any:
     """The function that makes the body of a request with the classes of the extra `otlp`."""
-    try:
-        parse = import_module("google.protobuf.json_format").ParseDict
-        request = import_module(SERVICE).ExportLogsServiceRequest
-    except ImportError as error:
-        raise missing("otlp", error) from None
+    parse = need("google.protobuf.json_format", "otlp").ParseDict
+    request = need(SERVICE, "otlp").ExportLogsServiceRequest
 
     def encode(batch: Batch) -> bytes:
         data: bytes = parse(request_of(batch), request()).SerializeToString()

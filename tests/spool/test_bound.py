@@ -167,3 +167,18 @@ def test_states(root: Path) -> None:
     assert ended.bytes == sum(path.stat().st_size for path in other.folder.glob("*.jsonl"))
     writer.close()
     assert states(root / "none") == []
+
+
+def test_every_record_is_one_of_the_schema(root: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    check = jsonschema.Draft202012Validator(records.schema())
+    with SpoolWriter(root, limit_bytes=MIB) as old:
+        fill(old, 500, "x" * 200)
+        old.add(event(old, "x" * (1 << 18)))
+    with SpoolWriter(root, limit_bytes=MIB) as new:
+        new.tell_lost(3)
+        fill(new, 5000, "x" * 300)
+    found = everything(root)
+    assert {"bound", "driver"} <= {record.get("reason") for record in found}
+    for record in found:
+        check.validate(record)
