@@ -30,11 +30,12 @@ LEFT_MAX = 64
 
 
 class Program(NamedTuple):
-    """What a process executes, and the beginning of that."""
+    """What a process executes, and the beginning of that: of an older one, when it was found."""
 
     started_ns: int
     text: str
     name: str
+    is_older: bool = False
 
 
 class Branch:
@@ -89,7 +90,8 @@ class TreeLines:
         with self._lock:
             branch = self._begin(process_id, parent_id, now_ns)
             command = self._sheet.command(shlex.join(arguments), arguments) or os.path.basename(program)
-            branch.program = Program(now_ns, printable(command), printable(os.path.basename(program)))
+            name = printable(os.path.basename(program))
+            branch.program = Program(now_ns, printable(command), name, is_older=True)
             self._tell(branch, now_ns, "running", branch.program.text, "running")
 
     def left(self, process_id: int, time_ns: int, sequence: int) -> None:
@@ -180,7 +182,8 @@ class TreeLines:
 
     def _done(self, branch: Branch, time_ns: int, how: str, kind: str) -> None:
         program = branch.program
-        label = f"{how}, {duration_text((time_ns - program.started_ns) / 1e9)}"
+        seconds = (time_ns - program.started_ns) / 1e9
+        label = f"{how}, {'>' if program.is_older else ''}{duration_text(seconds)}"
         self._tell(branch, time_ns, label, program.name or program.text, kind)
 
     # ---- Where its line stands ----

@@ -158,6 +158,8 @@ def test_running_processes_and_handle_operations() -> None:
     )
     story.tell("process_handle_operation", 12, originator_process_id=99, original_desired_access=1)
     story.end(50)
+    story.end(10)
+    assert re.search(r"exit 0, >\d", story.written.pop())
     rows = story.told()
     assert rows[:2] == [("running", 0, "bash -l"), ("running", 1, "kworker")]
     assert rows[2] == ("process_handle_operation", 1, "p12 by 11 p11: TERMINATE  [stripped: TERMINATE]")
