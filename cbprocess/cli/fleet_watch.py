@@ -8,8 +8,10 @@ import asyncio
 import contextlib
 import os
 import signal
+import sqlite3
 import sys
 
+from ..errors import CBProcessError
 from ..fleet.hub import Hub
 from .fleet_access import access_of, tenant_of
 from .output import complain
@@ -36,6 +38,8 @@ def watch(options: argparse.Namespace) -> int:
     except BrokenPipeError:
         # The reader has seen enough.
         return 0
+    except sqlite3.Error as error:
+        return complain(f"{options.sqlite}: {error}")
     finally:
         if fd != 1:
             os.close(fd)
@@ -53,7 +57,7 @@ async def _watch(options: argparse.Namespace, fd: int) -> int:
             feed = await _into_sqlite(hub, options)
         else:
             feed = hub.feed(host=options.host, since=options.since)
-            encode = encoder(options.format)
+            encode = guarded(encoder(options.format))
             with contextlib.suppress(asyncio.CancelledError):
                 async for record in feed.events(options.merge, follow=not options.once):
                     _write(fd, encode(record))
@@ -83,6 +87,20 @@ def encoder(name: str) -> Callable[[dict[str, Any]], bytes]:
     return of_format(name)
 
 
+def guarded(encode: Callable[[dict[str, Any]], bytes]) -> Callable[[dict[str, Any]], bytes]:
+    """The encoder, but a record that it cannot say is told and left out. A host may have written anything."""
+
+    def line_of(record: dict[str, Any]) -> bytes:
+        try:
+            return encode(record)
+        except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, CBProcessError) as error:
+            place = "/".join(str(record.get(key)) for key in ("host", "boot", "session", "number"))
+            complain(f"event {place} is not as it should be, and left out: {type(error).__name__}: {error}")
+            return b""
+
+    return line_of
+
+
 def text_line(record: dict[str, Any]) -> bytes:
     """A line for people: time, host, event, process, and what it is about."""
     from .._binding.texts import printable
@@ -93,7 +111,7 @@ def text_line(record: dict[str, Any]) -> bytes:
     parts.append(str(record.get("process_id") or ""))
     if record.get("result_code"):
         what = f"refused ({record['result_code']})  {what}"
-    elif status is not None:
+    elif isinstance(status, int):
         what = f"exit {status}  {what}" if status >= 0 else f"killed by signal {-status}  {what}"
     elif record.get("event") == "lost":
         count = record.get("count")

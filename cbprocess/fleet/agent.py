@@ -20,7 +20,7 @@ from ..rule_files import replace_file
 from . import following, names
 from .bell import Bell
 from .link import Access, Link
-from .presence import EVERY_S
+from .presence import EVERY_MAX_S, EVERY_S
 from .rules import RuleKeeper, scopes_of
 from .shipping import Shipper, StreamPublisher
 
@@ -48,7 +48,8 @@ class Agent:
     ships nothing. state: the folder for what has to outlive a restart; by default `.agent` in the spool.
     trust: public keys of signers of rules; without one no rules are taken. groups: names of groups whose
     rules are for this host, too. applied: the rules of an instance of this process, which get the fleet's;
-    other sessions of the host get them through the spool. every: seconds between two words of itself.
+    other sessions of the host get them through the spool. every: seconds between two words of itself
+    (0.1 .. 600).
 
     Entering makes folders and files of the spool (OSError), takes the spool's shipper lock (BlockingIOError
     where another agent has it) and puts cached rules in force; it waits for no server. Error 87 for wrong
@@ -88,6 +89,8 @@ class Agent:
                 scopes=scopes_of(self.host, tuple(groups)),
             )
         self._scopes = scopes_of(self.host, tuple(groups))
+        if not 0.1 <= every <= EVERY_MAX_S:
+            raise wrong(f"every must be from 0.1 to {EVERY_MAX_S:.0f} seconds, not {every}")
         self._every = every
         self._started = time.time()
         self._digest: str | None = None

@@ -140,7 +140,7 @@ class Feed:
         self._messages += 1
         for line in message.data.splitlines():
             try:
-                record = json.loads(line)
+                record = json.loads(line, parse_constant=_refuse)
                 number = record["number"]
                 is_known = _is_number(number) and _is_number(record["schema"]) and record["schema"] <= SCHEMA
                 is_known = is_known and isinstance(record["boot"], str) and isinstance(record["session"], str)
@@ -168,6 +168,11 @@ class Feed:
             for value in (record.get(key) for key in ("first_number", "last_number", "count"))
         )
         self.seen.tell_lost((host, boot, session), first, last, count)
+
+
+def _refuse(constant: str) -> None:
+    """NaN and Infinity are no JSON, and no other program would read them."""
+    raise ValueError(constant)
 
 
 def _is_number(value: object) -> bool:

@@ -213,7 +213,7 @@ class Hub:
 
     async def reach(self, scope: str, revision: int) -> Reach:
         """How far a revision of rules has come until now."""
-        hosts = [host for host in await self.hosts() if host.is_alive and scope in host.told.get("rules", {})]
+        hosts = [host for host in await self.hosts() if host.is_alive and host.takes(scope)]
         applied = [host for host in hosts if host.has_applied(scope, revision)]
         refused = [host for host in hosts if host.has_refused(scope, revision)]
         rest = [host for host in hosts if host not in applied and host not in refused]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 EVERY_S = 10.0
 # A host that is silent for so many of its own intervals is not alive.
 SILENT_INTERVALS = 3.0
+EVERY_MAX_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,15 @@ class Host:
         if self.told.get("is_ending"):
             return False
         every = self.told.get("every")
-        return self.age < SILENT_INTERVALS * (every if isinstance(every, (int, float)) else EVERY_S)
+        # A host may have written anything, and would be alive for ever by a large number.
+        if not isinstance(every, (int, float)) or not 0 < every <= EVERY_MAX_S:
+            every = EVERY_S
+        return self.age < SILENT_INTERVALS * every
+
+    def takes(self, scope: str) -> bool:
+        """Whether it takes rules of this scope."""
+        rules = self.told.get("rules")
+        return isinstance(rules, dict) and scope in rules
 
     def scope(self, scope: str) -> dict[str, Any]:
         """What it told of the rules of one scope; empty where it told nothing."""

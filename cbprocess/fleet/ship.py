@@ -13,6 +13,7 @@ import os
 import signal
 import stat
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -70,19 +71,19 @@ class Deadline:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._end: float | None = None
-        self._is_pipe = False
         with contextlib.suppress(OSError):
-            self._is_pipe = stat.S_ISFIFO(os.fstat(0).st_mode)
-            if self._is_pipe:
-                os.set_blocking(0, False)
+            if stat.S_ISFIFO(os.fstat(0).st_mode):
+                threading.Thread(target=self._listen, name="cbprocess-parent", daemon=True).start()
 
     def is_over(self) -> bool:
-        """Whether the time is over. Looks whether the pipe has ended."""
-        if self._is_pipe and self._end is None:
-            with contextlib.suppress(BlockingIOError):
-                if not os.read(0, 64):
-                    self._end = time.monotonic() + self._seconds
+        """Whether the time is over."""
         return self._end is not None and time.monotonic() >= self._end
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError):
+            while os.read(0, 64):
+                pass
+        self._end = time.monotonic() + self._seconds
 
 
 async def _lock(

@@ -82,7 +82,10 @@ def _row(record: dict[str, Any]) -> tuple[Any, ...]:
         # A host may have written anything.
         if name in NUMBERS_IN_TEXT and isinstance(value, str) and value.isascii() and value.isdigit():
             value = int(value[:DIGITS_MAX])
-        if not isinstance(value, (str, float, type(None))) and not _is_storable(value):
+        if isinstance(value, str):
+            # Half of a surrogate pair is no text for SQLite.
+            value = value.encode("utf-8", "replace").decode()
+        elif not isinstance(value, (float, type(None))) and not _is_storable(value):
             value = json.dumps(value)
         values.append(value)
     return (*values, json.dumps(record, separators=(",", ":")))

@@ -46,6 +46,8 @@ def test_a_forged_line_does_not_make_the_true_one_a_double() -> None:
         b"[]\n",
         b"7\n",
         b"null\n",
+        line(x=float("nan")),
+        line(x=float("-inf")),
         b"\xff\xfe\n",
         b"[" * 100_000 + b"\n",
         line(number=0),
