@@ -277,7 +277,7 @@ class Printer:
         """Takes a process that runs already. Parents come before their children."""
         if self._choice is not None and not self._choice.found_running(process_id, parent_id, program):
             return
-        found = process_id, parent_id, program, self._hidden(arguments), time.time_ns()
+        found = process_id, parent_id, program, self.hidden(arguments), time.time_ns()
         if self._chronicle is not None:
             self._chronicle.found_running(*found)
         if self._view is not None:
@@ -287,7 +287,7 @@ class Printer:
             assert isinstance(lines, TreeLines)
             lines.found_running(*found)
 
-    def _hidden(self, arguments: list[str]) -> list[str]:
+    def hidden(self, arguments: list[str]) -> list[str]:
         """The arguments as they may be shown."""
         return arguments if self._redactor is None else self._redactor.arguments(arguments)
 
@@ -298,7 +298,7 @@ class Printer:
             return
         found = look()
         names = [
-            f"{row[0]} ({printable(shlex.join(self._hidden(row[3])) or row[2])})"
+            f"{row[0]} ({printable(shlex.join(self.hidden(row[3])) or row[2])})"
             for row in found
             if row[0] in process_ids
         ]

@@ -49,7 +49,7 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
         printer = Printer(options, output, process)
         publication = publication_of(options)
         spool = spooling(options, process, printer)
-        view = live_view(options, process, printer, shlex.join(options.command))
+        view = live_view(options, process, printer, shlex.join(printer.hidden(options.command)))
     except (OSError, LookupError) as error:
         return complain(str(error))
     # A refusal by errno needs a filter in the tree, and only that does. It would not survive a killed helper.

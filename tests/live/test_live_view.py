@@ -140,6 +140,15 @@ def test_the_view_can_be_left_and_the_command_goes_on(terminal: Terminal, tmp_pa
     assert after.splitlines()[-1].startswith("exit 0 after ")
 
 
+def test_a_secret_is_on_no_page(terminal: Terminal) -> None:
+    """Neither in the title nor in the tree."""
+    words = ["sh", "-c", "echo rea''dy; sleep 1; exit 0", "--password", "s3cret"]
+    terminal.start("run", "--live", "--redact", "--", *words)
+    terminal.wait_for(b"ready")
+    assert terminal.wait_for_end() == 0
+    assert b"--password" in terminal.text and b"s3cret" not in terminal.text
+
+
 @pytest.mark.parametrize("key", [b"q", b"\x03"], ids=["q", "Ctrl-C"])
 def test_top_of_a_process(terminal: Terminal, key: bytes) -> None:
     """It is shown, and goes on afterwards without a filter."""
