@@ -147,9 +147,10 @@ class _Importer:
         for mistake in found.errors:
             if not any(mistake in rule.errors for rule in rules):
                 self._refuse(source, None, f"it is no Sigma rule: {_one_line(mistake)}")
-        if found.filters:
+        filters = getattr(found, "filters", ())  # pySigma 0.11 has none
+        if filters:
             self._refuse(source, None, "it has a filter, which is for other rules and no rule itself")
-        if not rules and not found.errors and not found.filters:
+        if not rules and not found.errors and not filters:
             self._refuse(source, None, "it is empty")
         for rule in rules:
             try:
@@ -162,8 +163,7 @@ class _Importer:
 
     def finished(self) -> Import:
         found = self._found
-        keys = list(self._rules)
-        comments = {keys.index(key): text for key, text in self._comments.items()}
+        comments = {number: self._comments[key] for number, key in enumerate(self._rules)}
         found.rules = RuleSet(self._rules.values(), comments=comments)
         if self._rules:
             found.notes = [NAMES_NOTE] if self._system == "windows" else [CASE_NOTE, NAMES_NOTE]
@@ -203,6 +203,9 @@ class _Importer:
             trees = [condition.parsed for condition in rule.detection.parsed_condition]
         except self._errors.SigmaError as error:
             raise _DoesNotFit(f"its condition is wrong: {_one_line(error)}") from None
+        except (TypeError, ValueError, AttributeError) as error:
+            # pySigma 0.11 with a later pyparsing fails so at "a and not b".
+            raise _DoesNotFit(f"pySigma cannot read its condition: {_one_line(error)}") from None
         fields = sorted({name for tree in trees for name in self._fields(tree)} - {FIELD})
         if fields:
             raise _DoesNotFit(
