@@ -155,6 +155,9 @@ SAMPLES: dict[str, Record] = {
     ),
     "kind that does not exist yet": record("socket_opened", port=80, secure=True, ratio=0.5, note=None),
     "nothing": {},
+    "nothing that fits into 64 bits": creation(
+        process_id=2**70, parent_process_id=str(2**64), sequence=2**63, session_id=-(2**63) - 1
+    ),
     "nothing but nonsense": {
         "schema": "x",
         "event": "process_creation",
