@@ -133,6 +133,18 @@ PARTS = (
         ("converter", "encoder", "entity_id", "event_id", "logs_data"),
     ),
     Part(
+        "The spool: cbprocess.spool",
+        "spool _spool/layout _spool/writing _spool/reading _spool/sealing",
+        ("SpoolWriter", "SpoolCounts", "SessionReader", "SessionState", "Batch"),
+        ("sessions", "states", "follow", "seal", "lock_shipper", "host_of"),
+    ),
+    Part(
+        "Sinks of a spool: cbprocess.sinks, cbprocess.sinks.shipping",
+        "sinks/__init__ sinks/shipping",
+        ("Sink", "Refused", "Later", "Shipper", "ShipperCounts"),
+        ("open_sink", "schemes"),
+    ),
+    Part(
         "Rule files: cbprocess.rule_files",
         "rule_files applied_rules",
         ("RuleSet", "RuleFile", "AppliedRules", "RuleChange", "RuleFileError"),
