@@ -10,12 +10,13 @@ import threading
 from ._checks import ACTIONS, ALL_PROCESSES, wrong
 from .constants import ERROR_NOT_FOUND
 from .errors import CBProcessError
-from .rules import Rule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any, Protocol
+
+    from .rules import Rule
 
     # The pattern or the id of a rule, and its action. An instance has one rule for each such pair.
     Key = tuple[str | int, str]
@@ -152,14 +153,14 @@ class AppliedRules:
             self._take(step, reached)
 
     def _take(self, step: Step, reached: Rules) -> None:
-        if isinstance(step, Rule):
-            # An interrupt may come between the two.
-            reached[key_of(step)] = step
-            self._process.add_rule(step)
+        if isinstance(step, list):
+            self._remove(step)
+            for key in step:
+                del reached[key]
             return
-        self._remove(step)
-        for key in step:
-            del reached[key]
+        # An interrupt may come between the two.
+        reached[key_of(step)] = step
+        self._process.add_rule(step)
 
     def _remove(self, keys: list[Key]) -> None:
         """Removes rules that all have the same action, at once."""
@@ -207,7 +208,8 @@ def combined(sets: Iterable[Iterable[Rule]]) -> Rules:
 
 def united(first: Rule, second: Rule) -> Rule:
     """One rule that does what both do; they have the same key. The code of a refusal is the first one's."""
-    return Rule(
+    # Importing Rule is dear for commands that need none.
+    return type(first)(
         name=first.name,
         process_id=first.process_id,
         action=first.action,

@@ -13,8 +13,6 @@ from .. import constants
 from .._checks import ALL_PROCESSES
 from ..applied_rules import AppliedRules, combined
 from ..errors import CBProcessError
-from ..rule_files import RuleFile, file_warnings
-from ..rules import Rule
 from .output import complain
 
 TYPE_CHECKING = False
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
 
     from .._api.process import CBProcess
     from ..rule_files import RuleSet
+    from ..rules import Rule
 
 # These rights end, stop, change or read a process.
 PROTECTED_ACCESS = (
@@ -48,6 +47,10 @@ LOOK_S = 0.5
 
 def option_rules(options: argparse.Namespace) -> list[Rule]:
     """The rules of --deny, --allow and --protect."""
+    if not (options.deny or options.allow or options.protect):
+        return []
+    from ..rules import Rule
+
     rules = []
     for pattern in options.deny:
         # The rule is for every process, so that --allow can make exceptions.
@@ -81,6 +84,9 @@ class CommandRules:
         self.applied.apply("options", option_rules(options))
         if self._path is None:
             return
+        # The start of a command without such a file must not pay for it.
+        from ..rule_files import RuleFile, file_warnings
+
         self._file = RuleFile(self._path, self.applied, check=self.check)
         try:
             self._file.reload()
