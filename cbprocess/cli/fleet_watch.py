@@ -19,7 +19,7 @@ from .output import complain
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from typing import Any
 
     from ..fleet.feed import Feed
@@ -58,10 +58,18 @@ async def _watch(options: argparse.Namespace, fd: int) -> int:
         else:
             feed = hub.feed(host=options.host, since=options.since)
             encode = guarded(encoder(options.format))
-            with contextlib.suppress(asyncio.CancelledError):
+            async with interrupted(hub):
                 async for record in feed.events(options.merge, follow=not options.once):
                     _write(fd, encode(record))
     return _closing_line(feed)
+
+
+@contextlib.asynccontextmanager
+async def interrupted(hub: Hub) -> AsyncIterator[None]:
+    """A block that a signal ends without an error."""
+    with contextlib.suppress(asyncio.CancelledError):
+        async with hub.told_errors():
+            yield
 
 
 async def _into_sqlite(hub: Hub, options: argparse.Namespace) -> Feed:
@@ -70,7 +78,7 @@ async def _into_sqlite(hub: Hub, options: argparse.Namespace) -> Feed:
     with contextlib.closing(Table(options.sqlite)) as table:
         created, after = table.position(hub.tenant)
         feed = hub.feed(host=options.host, since=options.since, after=after, created=created)
-        with contextlib.suppress(asyncio.CancelledError):
+        async with interrupted(hub):
             async for batch in feed.batches(follow=not options.once):
                 if batch:
                     # Rows and place in one transaction: a kill between the two is not possible.

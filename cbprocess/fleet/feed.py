@@ -6,7 +6,6 @@ line. Knows messages and records; nothing of rules."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime
 import json
 from dataclasses import dataclass
@@ -92,15 +91,18 @@ class Feed:
 
     async def batches(self, follow: bool = True) -> AsyncIterator[list[dict[str, Any]]]:
         """Lists of new records, in the order of the stream, an empty one now and then. With follow False it
-        ends behind what is in the stream now."""
-        end = None if follow else await self._reader.end()
+        ends behind what is in the stream now. The errors of nats-py where there is no stream at the start;
+        later troubles are waited out."""
+        end: int | None = await self._reader.end()
+        if follow:
+            end = None
         source = self._reader.batches()
         try:
             if end == 0:
                 return
             async for messages in source:
                 yield [record for message in messages for record in self._records_of(message)]
-                if end is not None and (self._reader.last >= end or self._reader.is_quiet):
+                if end is not None and await self._reader.has_reached(end):
                     return
         finally:
             await source.aclose()  # type: ignore[attr-defined]
@@ -118,23 +120,27 @@ class Feed:
                 # The reader of the queue is told even of a failure; a full queue is emptied by it.
                 await queue.put(None)
 
-        task = asyncio.get_running_loop().create_task(pump())
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(pump())
+        # One waits for as long as it takes: a wait that is given up may take a batch with it.
+        taking = loop.create_task(queue.get())
         try:
             is_end = False
             while not is_end:
-                batch: list[dict[str, Any]] | None = []
-                with contextlib.suppress(asyncio.TimeoutError):
-                    batch = await asyncio.wait_for(queue.get(), merger.wait())
-                is_end = batch is None
-                for record in batch or ():
-                    merger.add(record)
+                await asyncio.wait([taking], timeout=merger.wait())
+                if taking.done():
+                    batch = taking.result()
+                    is_end = batch is None
+                    for record in batch or ():
+                        merger.add(record)
+                    taking = loop.create_task(queue.get())
                 for record in merger.ready(is_end):
                     yield record
             await task
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            for one in (task, taking):
+                one.cancel()
+            await asyncio.gather(task, taking, return_exceptions=True)
 
     def _records_of(self, message: Message) -> Iterator[dict[str, Any]]:
         self._messages += 1

@@ -84,7 +84,7 @@ class Hub:
     async def __aenter__(self) -> Hub:
         async with contextlib.AsyncExitStack() as stack:
             self.link = await stack.enter_async_context(Link(self._access, "cbprocess hub"))
-            async with self._told():
+            async with self.told_errors():
                 await self.link.up(self._wait)
             self._stack = stack.pop_all()
         return self
@@ -97,7 +97,7 @@ class Hub:
     async def setup(self, plan: Plan | None = None, *, replicas: int = 1) -> list[str]:
         """Makes the tenant's streams, or brings them up to date. plan: their sizes; by default a small one
         with this many replicas. Gives a line for each stream."""
-        async with self._told():
+        async with self.told_errors():
             return await set_up(await self.link.jetstream(self._wait), plan or Plan(self.tenant, replicas))
 
     def feed(self, **start: Any) -> Feed:
@@ -118,8 +118,9 @@ class Hub:
         since: only events of this time or later (an aware datetime). follow: goes on for ever; otherwise ends
         behind what is in the stream now. merge: seconds (0 .. 60) that a record is held for earlier ones of
         other hosts. counts() tells doubles and what is missing."""
-        async for record in self.feed(host=host, since=since).events(merge, follow):
-            yield record
+        async with self.told_errors():
+            async for record in self.feed(host=host, since=since).events(merge, follow):
+                yield record
 
     def counts(self) -> FeedCounts:
         """The counts of the last feed() or events()."""
@@ -141,7 +142,7 @@ class Hub:
         )
         subject = names.key_subject(names.rules_bucket(self.tenant), scope)
         headers = {"Nats-Expected-Last-Subject-Sequence": str(found.revision)}
-        async with self._told():
+        async with self.told_errors():
             stream = await self.link.jetstream(self._wait)
             ack = await stream.publish(subject, document.sealed(seed), timeout=self._wait, headers=headers)
         return int(ack.seq)
@@ -149,7 +150,7 @@ class Hub:
     async def rules(self, scope: str, *, believed: Iterable[str]) -> StoredRules:
         """What the bucket has for a scope, whether it has expired or not. believed: public keys of
         signers."""
-        async with self._told():
+        async with self.told_errors():
             bucket = names.rules_bucket(self.tenant)
             entry = await fetch_newest(self.link, bucket, checked_scope(scope), self._wait)
         if entry.value is None:
@@ -167,7 +168,7 @@ class Hub:
         bucket = names.hosts_bucket(self.tenant)
         stream_name = names.bucket_stream(bucket)
         found: dict[str, Host] = {}
-        async with self._told():
+        async with self.told_errors():
             stream = await self.link.jetstream(self._wait)
             info = await stream.stream_info(stream_name, subjects_filter=names.key_subject(bucket, "*"))
             subjects = set(info.state.subjects or ())
@@ -238,8 +239,8 @@ class Hub:
             await asyncio.sleep(LOOK_S)
 
     @contextlib.asynccontextmanager
-    async def _told(self) -> AsyncIterator[None]:
-        """Errors of nats-py, as errors of this package."""
+    async def told_errors(self) -> AsyncIterator[None]:
+        """A block in which errors of nats-py are errors of this package, for whoever uses a feed()."""
         errors, stream_errors = need("nats.errors"), need("nats.js.errors")
         try:
             yield

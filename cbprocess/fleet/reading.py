@@ -53,6 +53,7 @@ class StreamReader:
     def __init__(self, link: Link, tenant: str, host: str | None = None, start: Start | None = None) -> None:
         self._link = link
         self._stream = names.event_stream(tenant)
+        self._is_one_host = host is not None
         self._subject = names.all_events(tenant) if host is None else names.event_subject(tenant, host)
         self._start = start or Start()
         self._subscription: Any = None
@@ -61,11 +62,40 @@ class StreamReader:
         self.created = self._start.created
         self.last = self._start.after
         self.replaced = 0
-        self.is_quiet = False  # whether the last batch was empty because nothing more is in the stream
+        self.is_quiet = False  # whether the last batch was empty because the server had no more
 
     async def end(self) -> int:
-        """The place of the last message that the stream has now."""
-        return int((await self._info()).state.last_seq)
+        """The place of the last message that is there now and would be read; 0 if there is none."""
+        errors = need("nats.js.errors")
+        stream = await self._link.jetstream()
+        info = await self._info()
+        if not info.state.last_seq:
+            return 0
+        try:
+            if self._is_one_host:
+                found = await stream.get_msg(self._stream, subject=self._subject)
+            else:
+                found = await stream.get_msg(self._stream, seq=info.state.last_seq)
+        except errors.NotFoundError:
+            return 0 if self._is_one_host else int(info.state.last_seq)
+        if self._start.time is not None and found.time is not None and found.time < self._start.time:
+            return 0
+        return int(found.seq)
+
+    async def has_reached(self, end: int) -> bool:
+        """Whether nothing up to this place is left to read. Silence alone does not say that: the server that
+        answers may be a copy that is still behind."""
+        if self.last >= end:
+            return True
+        if not self.is_quiet:
+            return False
+        try:
+            # What is too old goes, also while it is read.
+            return int((await self._info()).state.first_seq) > end
+        # The server has gone in this moment: the next batch will tell.
+        except Exception as error:
+            self._link.trouble.note(str(error) or type(error).__name__)
+            return False
 
     async def _info(self) -> Any:
         return await (await self._link.jetstream()).stream_info(self._stream)

@@ -289,6 +289,21 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, words: list[str], sta
     assert said in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_tenant_that_is_not_there_is_told(shop: Shop) -> None:
+    (shop.folder / "rules.json").write_text('{"rules": []}')
+    shop.run("fleet", "keys", "signer", "signer.nk")
+    for words in (
+        ["watch"],
+        ["watch", "--once"],
+        ["watch", "--sqlite", "x.db"],
+        ["hosts"],
+        ["rules", "status"],
+        ["rules", "put", "rules.json", "--key", "signer.nk"],
+    ):
+        said = shop.fleet(*words, "--tenant", "nobody", status=125).stderr
+        assert "no tenant nobody" in said and "Traceback" not in said, (words, said)
+
+
 def test_no_server_is_told_in_time(tmp_path: Path) -> None:
     url = f"nats://127.0.0.1:{free_port()}"
     began = time.monotonic()

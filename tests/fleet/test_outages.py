@@ -341,3 +341,53 @@ def test_a_reader_of_a_stream_that_was_made_anew_begins_anew(server: Server, tmp
             await asyncio.gather(reading, return_exceptions=True)
 
     run(main())
+
+
+def test_the_end_of_what_is_there_is_no_silence(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy that is behind says "no more" in the middle: whoever reads to the end must not stop there."""
+    from cbprocess.fleet.reading import StreamReader
+
+    total, _ = session(tmp_path / "spool", 3000, size=300)
+    run(ship_all(tmp_path / "spool", server.access))
+    true = StreamReader._fetch
+    silences = {"left": 3}
+
+    async def fetch(reader: StreamReader) -> list[object]:
+        if reader.last and silences["left"]:
+            silences["left"] -= 1
+            reader.is_quiet = True
+            return []
+        return await true(reader)  # type: ignore[return-value]
+
+    monkeypatch.setattr(StreamReader, "_fetch", fetch)
+    monkeypatch.setattr("cbprocess.fleet.reading.FETCH_COUNT", 2)
+    found, _ = run(collected(server.access))
+    assert silences["left"] == 0
+    whole(found, total)
+
+
+def test_reading_what_is_there_ends_where_there_is_nothing(server: Server, tmp_path: Path) -> None:
+    """No event at all, none of that host, none since then, none behind that place."""
+    import datetime
+
+    assert run(collected(server.access))[0] == []
+    session(tmp_path / "spool", 10)
+    run(ship_all(tmp_path / "spool", server.access))
+    assert run(collected(server.access, host="another"))[0] == []
+    assert len(run(collected(server.access, host="web1"))[0]) == 11
+    later = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
+    assert run(collected(server.access, since=later))[0] == []
+
+    async def behind() -> int:
+        from cbprocess.fleet.hub import Hub
+
+        async with Hub(server.access, tenant=TENANT) as hub:
+            first = hub.feed()
+            assert sum([len(batch) async for batch in first.batches(follow=False)]) == 11
+            created, after = first.position
+            again = hub.feed(created=created, after=after)
+            return sum([len(batch) async for batch in again.batches(follow=False)])
+
+    assert run(behind()) == 0
