@@ -18,8 +18,8 @@ import json
 import os
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from .._checks import wrong
 from ..constants import ERROR_NOT_FOUND
@@ -53,8 +53,7 @@ BINARY: int = getattr(os, "O_BINARY", 0)
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """Whole lines of one session, in the order of their numbers."""
 
     origin: Origin
@@ -62,7 +61,7 @@ class Batch:
     """The number of the first line."""
     last: int
     """The number of the last line. Between the two, numbers may be missing: these lines were lost."""
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple has a method of this name
     """The number of lines."""
     data: bytes
     """The lines, each with its end."""

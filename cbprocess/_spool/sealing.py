@@ -29,8 +29,8 @@ IDENTITY = ("schema", "host", "boot", "session")
 
 
 def seal(folder: os.PathLike[str] | str) -> bool:
-    """Ends a session whose writer is dead. Its last lines may be missing, those of 0.1 seconds or so; a
-    record `lost` with the reason "killed" says that. Any process may do this, at any time.
+    """Ends a session whose writer is dead. Its last lines may be missing, those of 50 milliseconds or so;
+    a record `lost` with the reason "killed" says that. Any process may do this, at any time.
 
     False, and nothing is done, where the writer lives or the session has ended already. OSError if the disk
     is full."""
@@ -44,10 +44,10 @@ def seal(folder: os.PathLike[str] | str) -> bool:
     try:
         if read_number(folder / END) is not None or not (folder / HEAD).exists():
             return False
-        last = _last_of(folder)
+        last, whole = _last_of(folder)
         origin = read_origin(folder)
         lost = records.made(
-            "lost", origin, reason=KILLED, count=None, first_number=last + 1, last_number=None
+            "lost", origin, reason=KILLED, count=None, first_number=whole + 1, last_number=None
         )
         ended = records.made("session_end", origin, last_number=last + 2)
         data = line_of(lost, last + 1) + line_of(ended, last + 2)
@@ -69,16 +69,16 @@ def numbered(record: dict[str, object], number: int) -> dict[str, object]:
     return {**head, "number": number, **{key: value for key, value in record.items() if key != "number"}}
 
 
-def _last_of(folder: Path) -> int:
-    """The last number of which there is a line. A segment without a whole line has its name."""
-    for first, path in reversed(segments(folder)):
-        found = last_number(path)
-        if found is not None:
-            return found
-        if path.stat().st_size:
-            # The torn line had this number. It must not be given to another.
-            return first
-    return 0
+def _last_of(folder: Path) -> tuple[int, int]:
+    """The last number that is taken, and the last of which there is a whole line. A segment without one takes
+    the number in its name: a reader may have it open, so that it must not be replaced."""
+    parts = segments(folder)
+    taken = parts[-1][0] if parts else 0
+    for _, path in reversed(parts):
+        whole = last_number(path)
+        if whole is not None:
+            return max(taken, whole), whole
+    return taken, max(0, parts[0][0] - 1) if parts else 0
 
 
 def _write_whole(path: Path, data: bytes) -> None:

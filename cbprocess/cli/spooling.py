@@ -11,7 +11,6 @@ import os
 from ..errors import CBProcessError
 from ..records import Origin, Recorder
 from ..rules import Rule
-from ..spool import SpoolWriter, host_of
 from .output import complain
 
 TYPE_CHECKING = False
@@ -39,6 +38,9 @@ class Spooling:
     """A session of the spool, from its first event to the end of the printer."""
 
     def __init__(self, options: argparse.Namespace, process: CBProcess, printer: Printer) -> None:
+        # Commands without a spool start without its modules.
+        from ..spool import SpoolWriter, host_of
+
         self._process = process
         self._printer = printer
         self._names = frozenset(options.events)
