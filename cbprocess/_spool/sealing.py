@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .. import records
 from .layout import (
+    BINARY,
     END,
     HEAD,
     LOCK,
@@ -84,7 +85,7 @@ def _last_of(folder: Path) -> tuple[int, int]:
 def _write_whole(path: Path, data: bytes) -> None:
     """Writes a file that is there whole or not at all."""
     temporary = path.with_suffix(".tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOT_INHERITED, 0o600)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOT_INHERITED | BINARY, 0o600)
     try:
         while data:
             data = data[os.write(fd, data) :]
