@@ -74,9 +74,14 @@ def new_session() -> str:
 @cache
 def host_name() -> str:
     """The machine's name, as it was at the first call."""
-    from socket import gethostname
+    if sys.platform == "win32":
+        from socket import gethostname
 
-    return "".join(c for c in gethostname() if c.isprintable()) or "localhost"
+        name = gethostname()
+    else:
+        # The same, without what importing sockets takes.
+        name = os.uname().nodename
+    return "".join(c for c in name if c.isprintable()) or "localhost"
 
 
 @cache

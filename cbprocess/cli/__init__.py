@@ -9,7 +9,7 @@ from importlib import import_module
 from ..errors import CBProcessError
 from .common_options import ATTACH_TIMEOUT_MS
 from .fleet_options import default_spool
-from .parser import make_parser
+from .parser import COMMANDS, make_parser
 from .spool_options import check_spool
 from .values import event_list, milliseconds
 from .words import HANDLE_NAMES, LIFETIME_NAMES, PROCESS_NAMES, THREAD_NAMES
@@ -63,7 +63,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if "--" in arguments:
         position = arguments.index("--")
         own, command = arguments[:position], arguments[position + 1 :]
-    parser = make_parser()
+    only = own[0] if own and own[0] in COMMANDS else None
+    parser = make_parser(only)
     options = parser.parse_args(own)
     if options.command_name == "run":
         if options.command and "--" in arguments:

@@ -5,15 +5,15 @@ Knows the two parts and the command's printer; nothing of what goes through eith
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
-from ..fleet import following
 from .output import complain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
+    from ..fleet.following import RuleFollower
     from .printer import Printer
     from .publishing import Publication
     from .spooling import Spooling
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 def has_fleet_rules(options: argparse.Namespace) -> bool:
     """Whether the command's spool has rules of a fleet, which may refuse executions."""
-    return options.spool is not None and (Path(options.spool) / following.RULES).exists()
+    if options.spool is None:
+        return False
+    # A command without a spool starts without any part of the fleet.
+    from ..fleet.following import RULES
+
+    return os.path.exists(os.path.join(options.spool, RULES))
 
 
 def publication_of(options: argparse.Namespace) -> Publication | None:
@@ -41,14 +46,16 @@ class FleetSession:
         self._printer = printer
         self._writer = spool.writer
         self._publication = publication
-        self._follower: following.RuleFollower | None = None
+        self._follower: RuleFollower | None = None
         printer.at_end(self._finish)
 
     def begin(self) -> None:
         """Puts the fleet's rules in force and starts the shipper. To be called behind configure(), before
         the filter starts, so that the first program finds the rules. OSError if there can be no shipper."""
+        from ..fleet.following import RuleFollower
+
         rules = self._printer.rules
-        self._follower = following.RuleFollower(rules.applied, self._writer.folder, check=rules.check)
+        self._follower = RuleFollower(rules.applied, self._writer.folder, check=rules.check)
         self._follower.load()
         self._follower.start()
         if self._publication is not None:

@@ -20,7 +20,7 @@ from .values import process_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
 
 SHELLS = ("bash", "zsh", "tcsh", "fish", "powershell")
@@ -45,7 +45,9 @@ class Parser(argparse.ArgumentParser):
         super().error(printable(message))
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser. only: the name of the command whose arguments are to be understood; the others are only
+    named then, because all options of all commands together cost several milliseconds at each start."""
     parser = Parser(
         prog="cbprocess",
         description="Watch and control what processes and threads do.",
@@ -54,42 +56,10 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-V", "--version", action=VersionAction, help="print the version and exit")
     commands = parser.add_subparsers(dest="command_name", required=True, metavar="COMMAND", title="commands")
-    add_run(commands.add_parser("run", help="run a command and print what its processes and threads do"))
-    add_attach(commands.add_parser("attach", help="the same for processes that run already"))
-    add_monitor(commands.add_parser("monitor", help="the same for the whole machine (root)"))
-    add_top(commands.add_parser("top", help="a live view of the machine (root), or of processes"))
-    add_replay(commands.add_parser("replay", help="print a recording, or what rules would have done to it"))
-    add_convert(commands.add_parser("convert", help="recordings and JSON Lines to another program's format"))
-    add_rules(commands.add_parser("rules", help="check rule files, and make them of Sigma rules"))
-    add_ship(commands.add_parser("ship", help="ship the events of --spool to a file, a collector, or Kafka"))
-    add_fleet(commands.add_parser("fleet", help="many hosts: their events, rules for all, who is alive"))
-    snapshot = commands.add_parser("snapshot", help="list the processes that run now")
-    snapshot.add_argument("--json", action="store_true", help="print JSON Lines")
-    snapshot.add_argument(
-        "--source",
-        choices=("auto", "proc", "bpf"),
-        default="auto",
-        help="read /proc, or ask programs in the kernel (Linux 6.1 and later, root)",
-    )
-    add_record_options(snapshot)
-    doctor = commands.add_parser("doctor", help="tell what the drivers can do on this machine")
-    doctor.add_argument("--json", action="store_true", help="print one JSON object")
-    doctor.add_argument("--all", action="store_true", help="tell of other systems' drivers, too")
-    completion = commands.add_parser("completion", help="print a script that completes arguments in a shell")
-    completion.description = (
-        "Print a script that completes our commands and options in a shell: `cbprocess completion bash "
-        ">~/.local/share/bash-completion/completions/cbprocess`. Needs the extra cbprocess[completion]."
-    )
-    completion.add_argument("shell", choices=SHELLS, help="the shell")
-    man = commands.add_parser("man", help="print the manual page: cbprocess man | man -l -")
-    for command in (snapshot, doctor, completion, man):
-        command.add_argument(
-            "-o", "--output", metavar="FILE", help="print to FILE instead of standard output"
-        )
-    add_install(commands.add_parser("install", help="install the driver of the machine for a product"))
-    add_uninstall(commands.add_parser("uninstall", help="remove it"))
-    add_status(commands.add_parser("status", help="tell whether it is installed"))
-    commands.add_parser("help", help="print this")
+    for name, (about, add) in COMMANDS.items():
+        command = commands.add_parser(name, help=about)
+        if only is None or name == only:
+            add(command)
     return parser
 
 
@@ -154,3 +124,60 @@ class VersionAction(argparse.Action):
         from .output import print_lines
 
         parser.exit(print_lines([f"cbprocess {__version__}"], None))
+
+
+def add_snapshot(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON Lines")
+    parser.add_argument(
+        "--source",
+        choices=("auto", "proc", "bpf"),
+        default="auto",
+        help="read /proc, or ask programs in the kernel (Linux 6.1 and later, root)",
+    )
+    add_record_options(parser)
+    add_output(parser)
+
+
+def add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--all", action="store_true", help="tell of other systems' drivers, too")
+    add_output(parser)
+
+
+def add_completion(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Print a script that completes our commands and options in a shell: `cbprocess completion bash "
+        ">~/.local/share/bash-completion/completions/cbprocess`. Needs the extra cbprocess[completion]."
+    )
+    parser.add_argument("shell", choices=SHELLS, help="the shell")
+    add_output(parser)
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", metavar="FILE", help="print to FILE instead of standard output")
+
+
+def add_nothing(parser: argparse.ArgumentParser) -> None:
+    """A command without options."""
+
+
+# What the list of commands says of each, and the function that gives it its options.
+COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "run": ("run a command and print what its processes and threads do", add_run),
+    "attach": ("the same for processes that run already", add_attach),
+    "monitor": ("the same for the whole machine (root)", add_monitor),
+    "top": ("a live view of the machine (root), or of processes", add_top),
+    "replay": ("print a recording, or what rules would have done to it", add_replay),
+    "convert": ("recordings and JSON Lines to another program's format", add_convert),
+    "rules": ("check rule files, and make them of Sigma rules", add_rules),
+    "ship": ("ship the events of --spool to a file, a collector, or Kafka", add_ship),
+    "fleet": ("many hosts: their events, rules for all, who is alive", add_fleet),
+    "snapshot": ("list the processes that run now", add_snapshot),
+    "doctor": ("tell what the drivers can do on this machine", add_doctor),
+    "completion": ("print a script that completes arguments in a shell", add_completion),
+    "man": ("print the manual page: cbprocess man | man -l -", add_output),
+    "install": ("install the driver of the machine for a product", add_install),
+    "uninstall": ("remove it", add_uninstall),
+    "status": ("tell whether it is installed", add_status),
+    "help": ("print this", add_nothing),
+}

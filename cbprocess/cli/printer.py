@@ -13,20 +13,17 @@ from .. import constants, events
 from .._api.process import CBProcess
 from .._binding.texts import printable
 from .._checks import checked_pattern, checked_text
-from ..records import Recorder
 from .choice import LEFT, SHOWN, STAYED, Choice, is_choice
 from .chronicle import Chronicle
 from .destinations import STANDARD_OUTPUT, Pump
 from .lines import ProgramLines
 from .output import Output, complain, describe, failure_name, format_line, line_kind, painted, status_text
 from .pictures import Pictures
-from .record_lines import RecordLines
 from .record_options import redactor_of
 from .rule_layers import CommandRules
 from .sheet import Sheet
 from .summary import Summary
 from .tally import Tally
-from .tree_lines import TreeLines
 from .words import EVENT_NAMES, LIFETIME_NAMES, PROCESS_NAMES, PRODUCT_GUID, THREAD_NAMES, TREE_LINES
 
 TYPE_CHECKING = False
@@ -50,6 +47,8 @@ if TYPE_CHECKING:
 
     from .._streams.joining import Joint
     from ..records import Origin
+    from .record_lines import RecordLines
+    from .tree_lines import TreeLines
 
     # A running process: its id, its parent's, its program and its arguments.
     Running = tuple[int, int, str, list[str]]
@@ -104,6 +103,10 @@ class Printer:
         self._summary = Summary(self._chronicle) if self._chronicle and options.summary else None
         self._records: RecordLines | None = None
         if options.json:
+            # Lines for people need no records, and start without them.
+            from ..records import Recorder
+            from .record_lines import RecordLines
+
             self._records = RecordLines(
                 options, output, Recorder(origin, enrich=options.enrich), self.counts_real_time
             )
@@ -283,6 +286,8 @@ class Printer:
         if self._view is not None:
             self._view.found_running(*found)
         if self._is_tree:
+            from .tree_lines import TreeLines
+
             lines = self._program_lines()
             assert isinstance(lines, TreeLines)
             lines.found_running(*found)
@@ -403,6 +408,8 @@ class Printer:
             output, options = self.output, self._options
             sheet = Sheet(output.line, self.started_ns, self._color, output.columns, options.wide)
             if self._is_tree:
+                from .tree_lines import TreeLines
+
                 self._lines = TreeLines(sheet, self.program_of)
             else:
                 self._lines = lines = ProgramLines(sheet, self.program_of)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import unicodedata
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,6 +81,11 @@ def fitted(text: str, columns: int) -> str:
 
 
 def _columns(character: str) -> int:
+    if character.isascii():
+        return 1
+    # Most texts have no character that needs its tables.
+    import unicodedata
+
     if unicodedata.combining(character):
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1

@@ -9,8 +9,6 @@ import contextlib
 import os
 
 from ..errors import CBProcessError
-from ..records import Origin, Recorder
-from ..rules import Rule
 from .output import complain
 
 TYPE_CHECKING = False
@@ -39,6 +37,7 @@ class Spooling:
 
     def __init__(self, options: argparse.Namespace, process: CBProcess, printer: Printer) -> None:
         # Commands without a spool start without its modules.
+        from ..records import Origin, Recorder
         from ..spool import SpoolWriter, host_of
 
         self._process = process
@@ -57,6 +56,8 @@ class Spooling:
     def begin(self) -> None:
         """Lets all operations go on at once, but for those that a rule refuses. To be called behind
         configure(), before the start."""
+        from ..rules import Rule
+
         self._printer.rules.applied.apply("spool", [Rule(process_id=-1, action="allow")])
         self._on_error = self._process.on_error
         self._process.on_error = self._take_error
