@@ -46,8 +46,13 @@ def checked_int(value: object, name: str, low: int, high: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise wrong(f"{name} must be an int, not {type(value).__name__}")
     if not low <= value <= high:
-        raise wrong(f"{name} must be from {low} to {high}, not {value}")
+        raise wrong(f"{name} must be from {low} to {high}, not {int_text(value)}")
     return int(value)
+
+
+def int_text(value: int) -> str:
+    """An int in a sentence. Python refuses to write one of thousands of digits, which a file can have."""
+    return str(value) if value.bit_length() <= 128 else f"one of {value.bit_length()} bits"
 
 
 def checked_bool(value: object, name: str) -> bool:
@@ -55,7 +60,7 @@ def checked_bool(value: object, name: str) -> bool:
     if not isinstance(value, int):
         raise wrong(f"{name} must be True or False, not {type(value).__name__}")
     if value not in (0, 1):
-        raise wrong(f"{name} must be True or False, not {value}")
+        raise wrong(f"{name} must be True or False, not {int_text(value)}")
     return bool(value)
 
 

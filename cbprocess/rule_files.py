@@ -24,7 +24,7 @@ from .rules import Rule
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from typing import Any
+    from typing import Any, BinaryIO
 
 SCHEMA = 1
 FILE_SIZE_MAX = 64 << 20
@@ -226,15 +226,33 @@ class RuleFile:
 
 
 def file_warnings(path: str) -> list[str]:
-    """Sentences about a file that others than its reader can write. None on Windows."""
+    """Sentences about a file that others than its reader can write, or put another in the place of. None on
+    Windows. OSError if it is not there."""
     if sys.platform == "win32":
         return []
+    return [*_own_warnings(path), *_folder_warnings(path)]
+
+
+def _own_warnings(path: str) -> list[str]:
     found = os.stat(path)
     if found.st_uid not in (0, os.geteuid()):
         return [f"{path} belongs to another user (id {found.st_uid}), who can change the rules"]
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return [f"{path} can be written by others than its owner, who can change the rules"]
     return []
+
+
+def _folder_warnings(path: str) -> list[str]:
+    # Of a link, both the link and its file can be replaced.
+    folders = dict.fromkeys(os.path.dirname(os.path.abspath(name)) for name in (path, os.path.realpath(path)))
+    warnings = []
+    for folder in folders:
+        found = os.stat(folder)
+        if found.st_uid not in (0, os.geteuid()):
+            warnings.append(f"the folder {folder} belongs to another user (id {found.st_uid})")
+        elif found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
+            warnings.append(f"the folder {folder} can be written by others than its owner")
+    return [f"{warning}, who can put another file in the place of {path}" for warning in warnings]
 
 
 def replace_file(path: str, data: bytes, mode: int = 0o600) -> None:
@@ -263,11 +281,25 @@ def replace_file(path: str, data: bytes, mode: int = 0o600) -> None:
             os.close(folder)
 
 
-def _content_of(path: str) -> bytes:
-    # A pipe would keep us waiting, at a reload in a thread that others wait for.
+@contextlib.contextmanager
+def open_regular(path: str) -> Iterator[BinaryIO | None]:
+    """Opens a file to be read; None for what is no regular file. A pipe keeps nobody waiting, also one that
+    comes in the file's place at the last moment. OSError if it cannot be opened."""
     if not stat.S_ISREG(os.stat(path).st_mode):
-        raise RuleFileError(ERROR_INVALID_DATA, ["it is no regular file"])
-    with open(path, "rb") as file:
+        yield None
+        return
+    with open(path, "rb", opener=_without_waiting) as file:
+        yield file if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+
+
+def _content_of(path: str) -> bytes:
+    with open_regular(path) as file:
+        if file is None:
+            raise RuleFileError(ERROR_INVALID_DATA, ["it is no regular file"])
         data = file.read(FILE_SIZE_MAX + 1)
     if len(data) > FILE_SIZE_MAX:
         raise RuleFileError(ERROR_INVALID_DATA, [f"it is longer than {FILE_SIZE_MAX} bytes"])
@@ -347,7 +379,11 @@ def _label(number: int, name: object) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:
+        # Python writes no int of thousands of digits; TOML has them, in hexadecimal.
+        return _kind(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ._checks import checked_action, wrong
 from ._extras import need
 from .errors import CBProcessError
-from .rule_files import RuleSet
+from .rule_files import RuleSet, open_regular
 from .rules import Rule
 
 TYPE_CHECKING = False
@@ -203,6 +203,8 @@ class _Importer:
             trees = [condition.parsed for condition in rule.detection.parsed_condition]
         except self._errors.SigmaError as error:
             raise _DoesNotFit(f"its condition is wrong: {_one_line(error)}") from None
+        except RecursionError:
+            raise _DoesNotFit("its condition is nested too deep") from None
         except (TypeError, ValueError, AttributeError) as error:
             # pySigma 0.11 with a later pyparsing fails so at "a and not b".
             raise _DoesNotFit(f"pySigma cannot read its condition: {_one_line(error)}") from None
@@ -369,7 +371,9 @@ def _raise(error: OSError) -> None:
 
 
 def _text_of(path: str) -> str:
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
+        if file is None:
+            raise OSError(22, "it is no regular file", path)
         data = file.read(FILE_SIZE_MAX + 1)
     if len(data) > FILE_SIZE_MAX:
         raise OSError(27, "the file is too large for a Sigma rule", path)

@@ -5,6 +5,7 @@ Knows options and an instance. Signals that ask for another reading are reloadin
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -80,18 +81,18 @@ class CommandRules:
         self._follows: bool = options.follow_rules
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._warned: set[str] = set()
         self._thread: threading.Thread | None = None
         self.applied.apply("options", option_rules(options))
         if self._path is None:
             return
         # The start of a command without such a file must not pay for it.
-        from ..rule_files import RuleFile, file_warnings
+        from ..rule_files import RuleFile
 
         self._file = RuleFile(self._path, self.applied, check=self.check)
         try:
             self._file.reload()
-            for warning in file_warnings(self._path):
-                complain(warning)
+            self._warn(complain)
         except OSError as error:
             code = constants.ERROR_FILE_NOT_FOUND
             raise CBProcessError(code, f"{self._path}: {error.strerror}") from None
@@ -118,7 +119,22 @@ class CommandRules:
                 text = f"{error.strerror}; the rules stay as they are"
             except CBProcessError as error:
                 text = f"{error.message.removeprefix(f'{self._path}: ')}; the rules stay as they are"
+            except Exception as error:
+                # Whatever a file does to us: the thread that waits for the next wish goes on.
+                text = f"{type(error).__name__}: {error}; the rules stay as they are"
             self.tell(f"{self._path}: {text}")
+            # It may be another's by now.
+            with contextlib.suppress(OSError):
+                self._warn(self.tell)
+
+    def _warn(self, tell: Callable[[str], object]) -> None:
+        """Tells, once each, of doubts about the file."""
+        from ..rule_files import file_warnings
+
+        for warning in file_warnings(self._path or ""):
+            if warning not in self._warned:
+                self._warned.add(warning)
+                tell(warning)
 
     def __enter__(self) -> CommandRules:
         if self.has_file and self._follows:

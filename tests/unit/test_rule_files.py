@@ -8,6 +8,7 @@ import json
 import os
 import stat
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.instances import assert_code
 
-from cbprocess import CBProcess, Rule, constants, enums, rule_files
+from cbprocess import CBProcess, CBProcessError, Rule, constants, enums, rule_files
 from cbprocess.rule_files import AppliedRules, RuleFile, RuleFileError, RuleSet, file_warnings, replace_file
 
 RULES = [
@@ -170,6 +171,24 @@ def test_mistakes(document: Any, told: str) -> None:
     assert told in error.mistakes[0] and told in error.message
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("schema = {}", "schema must be 1, not int"),
+        ("[[rules]]\nname = 'a'\naction = 'deny'\ncode = {}", "not one of 24000 bits"),
+        ("[[rules]]\nname = 'a'\naction = 'strip'\naccess = {}", "not one of 24000 bits"),
+        ("[[rules]]\nname = 'a'\naction = 'strip'\naccess = [{}]", "access has no int"),
+        ("[[rules]]\nname = {}\naction = 'deny'", "name must be a str"),
+    ],
+)
+def test_numbers_that_python_does_not_write(text: str, told: str) -> None:
+    needs_toml()
+    huge = text.replace("{}", "0x" + "f" * 6000)
+    error = assert_code(constants.ERROR_INVALID_PARAMETER, RuleSet.from_text, huge, "toml")
+    # Python before 3.11 writes them, and they are shown cut.
+    assert told in error.message or sys.version_info < (3, 11)
+
+
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     path = tmp_path / "rules.json"
     path.write_text(json.dumps({"x": 1, "rules": [{"name": f"a{n}"} for n in range(50)]}))
@@ -231,6 +250,29 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert "longer than" in error.message
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_that_comes_in_the_place_of_the_file_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    regular, pipe = tmp_path / "file", tmp_path / "pipe"
+    regular.touch()
+    os.mkfifo(pipe)
+    found, look = os.stat(regular), os.stat
+    monkeypatch.setattr(os, "stat", lambda path, **rest: found if path == str(pipe) else look(path, **rest))
+    answers: list[CBProcessError] = []
+
+    def read() -> None:
+        answers.append(assert_code(constants.ERROR_INVALID_DATA, RuleSet.from_file, pipe))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(10)
+    is_done = not reader.is_alive()
+    if not is_done:
+        os.close(os.open(pipe, os.O_RDWR))  # so that it does not stay for ever
+    assert is_done and "no regular file" in answers[0].message
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "rules.json"
     RuleSet(RULES).write_file(path)
@@ -285,6 +327,29 @@ def test_files_that_others_can_write(tmp_path: Path) -> None:
         path.chmod(0o600)
         os.chown(path, 12345, 12345)
         assert "another user (id 12345)" in file_warnings(os.fspath(path))[0]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+def test_folders_in_which_others_can_replace_the_file(tmp_path: Path) -> None:
+    folder, links = tmp_path / "rules", tmp_path / "links"
+    for made in (folder, links):
+        made.mkdir(0o700)
+    (folder / "rules.json").touch(0o600)
+    path, link = str(folder / "rules.json"), str(links / "rules.json")
+    os.symlink(path, link)
+    assert file_warnings(path) == file_warnings(link) == []
+    links.chmod(0o770)
+    assert file_warnings(path) == []
+    assert [f"the folder {links} can be written by others" in text for text in file_warnings(link)] == [True]
+    # Others cannot remove what is not theirs there.
+    links.chmod(0o1777)
+    assert file_warnings(link) == []
+    folder.chmod(0o702)
+    assert len(file_warnings(path)) == len(file_warnings(link)) == 1
+    if os.geteuid() == 0:
+        folder.chmod(0o700)
+        os.chown(folder, 12345, 12345)
+        assert "belongs to another user (id 12345), who can put another" in file_warnings(link)[0]
 
 
 def test_rights_and_codes_have_the_names_of_the_enumerations() -> None:

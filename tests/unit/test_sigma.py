@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from functools import partial
@@ -316,3 +317,17 @@ def test_the_command(tmp_path: Path) -> None:
     assert done.returncode == 1 and json.loads(done.stdout) == {"schema": 1, "rules": []}
     done = subprocess.run([*line, str(tmp_path / "none.yml")], capture_output=True, text=True, timeout=60)
     assert done.returncode == 125 and "No such file" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_condition_that_is_nested_too_deep_is_told() -> None:
+    assert "too deep" in reason(rule({"s": {"Image": "*/x"}, "condition": "not " * 5000 + "s"}))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_in_a_folder_of_rules_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rule.yml")
+    program = "import sys; from cbprocess import sigma; sigma.import_files(sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=30
+    )
+    assert "no regular file" in done.stderr
