@@ -6,12 +6,12 @@ formats, of tables and of the command line."""
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import tempfile
 
 from . import records
+from ._records.reading import parsed
 from .constants import ERROR_BAD_FORMAT
 from .errors import CBProcessError
 
@@ -147,8 +147,8 @@ class Source:
 def _record_of(line: bytes) -> dict[str, Any]:
     """The record of a line. ValueError, with the end of a sentence, for anything else."""
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
+        record = parsed(line)
+    except ValueError:
         # The writer of a line without an end was killed in the middle of it, or has not finished it yet.
         raise ValueError("is no JSON" if line.endswith(b"\n") else "was cut off") from None
     if not isinstance(record, dict):
@@ -172,7 +172,7 @@ def _parts_of(folder: str) -> list[str]:
         os.path.join(where, name)
         for where, _, names in os.walk(folder)
         for name in names
-        if name.endswith(LINES)
+        if name.endswith(LINES) and os.path.isfile(os.path.join(where, name))
     ]
     if not found:
         raise CBProcessError(ERROR_BAD_FORMAT, f"{folder} has no files *{LINES}")

@@ -141,8 +141,18 @@ class Writer:
 
 
 def without_secrets(redactor: Redactor, record: dict[str, Any]) -> dict[str, Any]:
-    """The record with hidden values in its arguments and its command line; nothing of them stays in the exact
-    bytes beside them."""
+    """The record with hidden values in its arguments and its command line, and in those of the processes of a
+    summary; nothing of them stays in the exact bytes beside them."""
+    result = _without_own(redactor, record)
+    processes = record.get("processes")
+    if isinstance(processes, list):
+        result["processes"] = [
+            _without_own(redactor, process) if isinstance(process, dict) else process for process in processes
+        ]
+    return result
+
+
+def _without_own(redactor: Redactor, record: dict[str, Any]) -> dict[str, Any]:
     arguments, line = record.get("arguments"), record.get("command_line")
     result = dict(record)
     shown: list[str] = []

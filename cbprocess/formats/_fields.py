@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import time
 
+from .._binding.texts import printable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -179,12 +181,14 @@ def flags(record: Record) -> list[str]:
 def sentence(record: Record) -> str:
     """The record in one line, for whoever reads a log."""
     event = str(record.get("event") or "record")
-    parts = [event.replace("_", " ")]
+    parts = [printable(event.replace("_", " "))]
     if record.get("process_id") is not None:
-        parts.append(f"{record['process_id']} {record.get('process_name') or ''}".rstrip())
+        # Programs can have any name, also one that looks like the next line of a log.
+        parts.append(printable(f"{record['process_id']} {record.get('process_name') or ''}".rstrip()))
     if event == "lost":
-        parts.append(f"{'an unknown number' if record.get('count') is None else record['count']} of events")
+        count = "an unknown number" if record.get("count") is None else printable(str(record["count"]))
+        parts.append(f"{count} of events")
     told = record.get("description") or (record.get("reason") if event == "lost" else None)
     why = told if isinstance(told, str) else reason(record)
     # A description may be a traceback: its last line says what happened.
-    return " ".join(parts) + (f": {why.strip().splitlines()[-1]}" if why and why.strip() else "")
+    return " ".join(parts) + (f": {printable(why.strip().splitlines()[-1])}" if why and why.strip() else "")

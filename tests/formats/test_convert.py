@@ -100,6 +100,36 @@ def test_bad_lines_are_left_out_and_told(tmp_path: Path) -> None:
     assert convert(path).stdout == good * 2, "a last line may lack its end"
 
 
+@pytest.mark.parametrize("format_name", formats.NAMES)
+def test_lines_that_others_have_made_do_not_hide_the_rest(tmp_path: Path, format_name: str) -> None:
+    path = tmp_path / "hostile.jsonl"
+    good = records.line_of(creation())
+    begin = b'{"schema":1,"event":"x","x":'
+    deep = [b"[" * 900 + b"]" * 900, b'{"a":' * 450 + b"1" + b"}" * 450]
+    bad = [begin + value + b"}\n" for value in (b"NaN", b"-Infinity", b"1e999", *deep)]
+    half = b'{"schema":1,"event":"x","process_name":"\\ud800"}\n'
+    path.write_bytes(b"".join([*bad, half, good]))
+    result = convert(path, "--format", format_name)
+    assert result.stderr.decode() == f"cbprocess: {path}: line 1 is no JSON; 4 more lines like it\n"
+    assert len(documents(result.stdout)) == 2 and b"\\ud800" not in result.stdout
+    assert result.stdout.endswith(formats.encoder(format_name)(creation()))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_in_a_folder_of_lines_keeps_nobody_waiting(lines: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "0.jsonl")
+    shutil.copy(lines, tmp_path / "1.jsonl")
+    assert convert(tmp_path).stdout == lines.read_bytes()
+
+
+def test_secrets_are_hidden_in_a_summary(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    rows = [{"index": 0, "command_line": "tool --token geheim", "command_line_bytes": "Z2VoZWlt"}, "other"]
+    path.write_bytes(records.line_of(records.made("summary", processes=rows, counts={})))
+    (record,) = documents(convert(path, "--redact").stdout)
+    assert record["processes"] == [{"index": 0, "command_line": "tool --token [redacted]"}, "other"]
+
+
 def test_a_damaged_recording_is_converted_as_far_as_it_is_sound(recording: Path, tmp_path: Path) -> None:
     path = tmp_path / "cut.cbpr"
     path.write_bytes(recording.read_bytes()[:-200])

@@ -55,6 +55,15 @@ def test_nothing_that_a_record_says_is_lost(format_name: str, name: str) -> None
     assert not missing
 
 
+@pytest.mark.parametrize("format_name", ["ecs", "ocsf", "otel"])
+def test_a_name_cannot_forge_a_line_of_the_message(format_name: str) -> None:
+    name = "/tmp/x\nprocess creation 1 /sbin/init\x1b[2J"
+    document = formats.converter(format_name)({**SAMPLES["creation"], "process_name": name})
+    messages = [value for value in values_of(document) if value.startswith("process creation")]
+    assert [message.isprintable() for message in messages] == [True]
+    assert "/tmp/x\\nprocess creation 1" in messages[0]
+
+
 def test_the_own_format_is_the_record() -> None:
     sample = creation()
     converted = formats.converter("cbprocess")(sample)

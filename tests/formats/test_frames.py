@@ -139,6 +139,14 @@ def test_what_is_damaged_is_left_out_with_a_warning(made: Any, lines: Path, tmp_
         made(lines)
 
 
+def test_text_of_others_that_is_not_unicode_makes_a_table(made: Any, tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_bytes(
+        b'{"schema":1,"event":"x","process_name":"a\\ud800","arguments":["\\udfff"],"y":"\\udc00"}\n'
+    )
+    assert len(made(path)) == 1
+
+
 @pytest.mark.parametrize("source", [5, None, b"path", {"event": "x"}, [b"x"], ["x"], [None]])
 def test_what_is_no_source_is_error_87(made: Any, source: Any) -> None:
     with pytest.raises(CBProcessError) as caught:

@@ -356,8 +356,10 @@ def test_origins() -> None:
 def test_a_fork_has_a_session_of_its_own() -> None:
     session = records.here().session
     program = (
-        "import os; from cbprocess import records; print(records.here().session, flush=True);"
-        "os.fork(); print(records.here().session, flush=True)"
+        # Each line is one write: two processes write at once.
+        "import os; from cbprocess import records;"
+        "tell = lambda: os.write(1, f'{records.here().session}\\n'.encode());"
+        "tell(); os.fork(); tell()"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
     sessions = done.stdout.split()
@@ -384,6 +386,19 @@ def test_lines_are_read_again(tmp_path: Path) -> None:
         list(records.read_lines(tmp_path / "none"))
 
 
+def test_a_line_of_others_is_unicode_when_it_has_been_read() -> None:
+    line = b'{"schema": 1, "event": "a\\ud800", "l": ["\\uDFFF", "\\ud83d\\ude00"], "\\udc80": 1}\n'
+    (record,) = records.read_lines(io.BytesIO(line))
+    assert record["event"].startswith("a\ufffd") and record["l"][1] == "\U0001f600"
+    text = json.dumps(record, ensure_ascii=False)
+    assert text.encode().decode() == text
+
+
+def test_a_line_may_be_wide_but_not_deep() -> None:
+    wide = json.dumps({"schema": 1, "rows": [{"a": []}] * 1000}).encode() + b"\n"
+    assert len(next(records.read_lines(io.BytesIO(wide)))["rows"]) == 1000
+
+
 @pytest.mark.parametrize(
     ("line", "code"),
     [
@@ -391,6 +406,10 @@ def test_lines_are_read_again(tmp_path: Path) -> None:
         (b"[1]", 13),
         (b"\xff", 13),
         (b"[" * 100_000, 13),
+        (b'{"schema": 1, "x": ' + b"[" * 70 + b"]" * 70 + b"}", 13),
+        (b'{"schema": 1, "x": NaN}', 13),
+        (b'{"schema": 1, "x": 1e999}', 13),
+        (b'{"schema": 1, "x": "\xed\xa0\x80"}', 13),
         (b'{"schema": 2}', 11),
         (b'{"schema": true}', 11),
         (b"{}", 11),
