@@ -17,6 +17,7 @@ import errno
 import json
 import os
 import re
+import stat
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SEGMENT_SUFFIX = ".jsonl"
+TEMPORARY = ".tmp"
 SEGMENT_DIGITS = 12
 NUMBER_SIZE = 20
 HEAD, LOCK, ACKED, END = "head.json", "lock", "acked", "end"
@@ -50,6 +52,8 @@ LOCKED_BYTE = 1 << 30
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 NOT_INHERITED: int = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0)
 BINARY: int = getattr(os, "O_BINARY", 0)
+# A link in the place of one of our files is somebody's trap.
+NO_LINK: int = getattr(os, "O_NOFOLLOW", 0)
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
@@ -88,10 +92,30 @@ def session_folders(root: Path) -> list[Path]:
     """The folders of all sessions, in no order. None where there is no spool (yet)."""
     try:
         with os.scandir(root) as entries:
-            names = [entry.name for entry in entries if not entry.name.startswith(".")]
+            names = [
+                entry.name
+                for entry in entries
+                if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+            ]
     except (FileNotFoundError, NotADirectoryError):
         return []
     return [root / name for name in names if (root / name / HEAD).exists()]
+
+
+def make_root(root: Path) -> None:
+    """Makes the folder of a spool where there is none. PermissionError for one in which others could put
+    files and links: whoever writes to the spool, and root above all, would write where they lead."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    root.mkdir(exist_ok=True, mode=0o700)
+    if sys.platform == "win32":
+        return
+    found = root.stat()
+    for owner in (root.lstat().st_uid, found.st_uid):
+        if owner not in (0, os.geteuid()):
+            trouble = f"the spool belongs to another user (id {owner})"
+            raise PermissionError(errno.EPERM, trouble, str(root))
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(errno.EPERM, "others can write to the spool (chmod go-w)", str(root))
 
 
 def read_origin(folder: Path) -> Origin:
@@ -125,7 +149,7 @@ def segments(folder: Path) -> list[tuple[int, Path]]:
 
 def make_number_file(path: Path) -> None:
     """Makes a file that a number can be written to later, even if the disk is full then."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | NOT_INHERITED | BINARY, 0o600)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | NO_LINK | NOT_INHERITED | BINARY, 0o600)
     try:
         os.write(fd, BLANK)
     finally:
@@ -143,7 +167,7 @@ def read_number(path: Path) -> int | None:
 
 def write_number(path: Path, number: int) -> None:
     """Writes the number over the one that stands there. That takes no room on the disk."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | NOT_INHERITED | BINARY, 0o600)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | NO_LINK | NOT_INHERITED | BINARY, 0o600)
     try:
         os.write(fd, b"%0*d\n" % (NUMBER_SIZE, number))
     finally:
@@ -153,7 +177,7 @@ def write_number(path: Path, number: int) -> None:
 def lock(path: Path, *, wait: bool = False) -> int:
     """Opens the file and locks it; gives the descriptor, whose closing unlocks it. BlockingIOError if another
     descriptor has the lock and `wait` is False. The system takes the lock away when its process dies."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | NOT_INHERITED | BINARY, 0o600)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK | NOT_INHERITED | BINARY, 0o600)
     try:
         if sys.platform == "win32":
             os.lseek(fd, LOCKED_BYTE, os.SEEK_SET)
@@ -172,9 +196,10 @@ def lock(path: Path, *, wait: bool = False) -> int:
 @contextlib.contextmanager
 def lock_shipper(root: os.PathLike[str] | str) -> Iterator[None]:
     """Keeps other shippers away from this spool for the length of a `with` block. BlockingIOError where
-    another shipper has it. Makes the folder where there is none."""
+    another shipper has it, PermissionError where the spool is another user's or others can write to it. Makes
+    the folder where there is none."""
     folder = Path(root)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_root(folder)
     fd = lock(folder / SHIPPER_LOCK)
     try:
         yield
@@ -228,7 +253,11 @@ def line_number(line: bytes) -> int | None:
 def remove_folder(folder: Path) -> None:
     """Removes a session. Others may be removing it at the same time."""
     # Without its head it is none any more, so that nobody begins to read what is left.
-    for name in (HEAD, *(path.name for _, path in segments(folder)), ACKED, END, LOCK):
+    names = [HEAD, *(path.name for _, path in segments(folder)), ACKED, END]
+    with contextlib.suppress(OSError):
+        # Whoever was killed before it could rename them has left these.
+        names += [name for name in os.listdir(folder) if name.endswith(TEMPORARY)]
+    for name in (*names, LOCK):
         with contextlib.suppress(OSError):
             (folder / name).unlink()
     with contextlib.suppress(OSError):

@@ -14,7 +14,9 @@ from .layout import (
     END,
     HEAD,
     LOCK,
+    NO_LINK,
     NOT_INHERITED,
+    TEMPORARY,
     last_number,
     lock,
     read_number,
@@ -84,8 +86,9 @@ def _last_of(folder: Path) -> tuple[int, int]:
 
 def _write_whole(path: Path, data: bytes) -> None:
     """Writes a file that is there whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOT_INHERITED | BINARY, 0o600)
+    temporary = path.with_suffix(TEMPORARY)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NO_LINK | NOT_INHERITED | BINARY
+    fd = os.open(temporary, flags, 0o600)
     try:
         while data:
             data = data[os.write(fd, data) :]

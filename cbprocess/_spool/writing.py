@@ -27,10 +27,13 @@ from .layout import (
     FULL,
     HEAD,
     LOCK,
+    NO_LINK,
     NOT_INHERITED,
+    TEMPORARY,
     host_of,
     lock,
     make_number_file,
+    make_root,
     read_number,
     segment_name,
     session_folder,
@@ -102,8 +105,9 @@ class SpoolWriter:
 
     A thread of its own writes every 50 milliseconds. What it has not written yet is lost when the process is
     killed; what it has written survives that, but not a power cut. close() writes the rest. A fork has no
-    part in it (error 21). OSError if the folder cannot be made; a full disk is no reason for that. Errors:
-    183 for a session that the spool has already, 87 for an argument of the wrong type or value."""
+    part in it (error 21). OSError if the folder cannot be made (a full disk is no reason for that), belongs
+    to another user but root, or can be written by others. Errors: 183 for a session that the spool has
+    already, 87 for an argument of the wrong type or value."""
 
     def __init__(
         self,
@@ -420,8 +424,7 @@ class SpoolWriter:
 
     def _open_session(self) -> None:
         """Makes the folder of the session. Its head comes last, so that a reader finds all or nothing."""
-        self._root.parent.mkdir(parents=True, exist_ok=True)
-        self._root.mkdir(exist_ok=True, mode=0o700)
+        make_root(self._root)
         try:
             self.folder.mkdir(exist_ok=self._is_made, mode=0o700)
         except FileExistsError:
@@ -434,8 +437,9 @@ class SpoolWriter:
             for name in (ACKED, END):
                 make_number_file(self.folder / name)
             head = {"schema": records.SCHEMA, **self.origin._asdict(), "process_id": os.getpid()}
-            temporary = self.folder / f"{HEAD}.tmp"
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOT_INHERITED | BINARY, 0o600)
+            temporary = self.folder / f"{HEAD}{TEMPORARY}"
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NO_LINK | NOT_INHERITED | BINARY
+            fd = os.open(temporary, flags, 0o600)
             try:
                 os.write(fd, json.dumps(head).encode() + b"\n")
             finally:
