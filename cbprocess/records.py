@@ -177,8 +177,9 @@ class Recorder:
         record: dict[str, Any] = fill(self, event, number)
         return record
 
-    def note(self, event: events.EventParams) -> None:
-        """Remembers the process of an event that gets no record, and whether it ends."""
+    def note(self, event: events.EventParams | RunningProcess) -> None:
+        """Remembers the process of an event that gets no record, and whether it ends; or a process of a
+        snapshot."""
         if event.start_time:
             is_end = isinstance(event, events.CBProcessProcessTerminationEventParams)
             tell = self._lineage.ended if is_end else self._lineage.saw
@@ -313,7 +314,8 @@ class Recorder:
         record["process_id"] = process.process_id
         record["start_time"] = _start(process.start_time)
         record["user_id"] = process.user_id
-        record["parent_process_id"] = process.parent_process_id
+        record["parent_process_id"] = parent = process.parent_process_id
+        record["parent_start_time"] = _start(self._lineage.start_time(parent, process.start_time) or 0)
         record["thread_count"] = process.thread_count
         put(record, "process_name", process.process_name)
         self._command(record, process)

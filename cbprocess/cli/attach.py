@@ -80,6 +80,7 @@ def attach(options: argparse.Namespace) -> int:
         process.start_filter(options.timeout)
         for process_id in process_ids:
             process.add_rule(process_id=process_id, include_children=not options.no_children)
+        printer.look_around()
         printer.tell_attached(process_ids, look)
         with printer.rules, shown(view):
             status = wait(process, ends, interrupt)

@@ -68,6 +68,7 @@ def observe(options: argparse.Namespace, driver: str) -> int:
                     printer.found_running(*row)
         else:
             process.start_filter(options.timeout)
+        printer.look_around()
         with printer.rules, shown(view):
             while interrupt.number is None and process.active:
                 time.sleep(LOOK_S)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from .common_options import ATTACH_TIMEOUT_MS, WAIT_ALL_HELP, add_common
+from .common_options import ATTACH_TIMEOUT_MS, FORMAT_HELP, FORMATS, WAIT_ALL_HELP, add_common
 from .convert_options import add_convert
 from .fleet_options import add_fleet
 from .machine_options import add_install, add_product, add_status, add_uninstall
@@ -128,6 +128,7 @@ class VersionAction(argparse.Action):
 
 def add_snapshot(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON Lines")
+    parser.add_argument("--format", choices=FORMATS, help=FORMAT_HELP)
     parser.add_argument(
         "--source",
         choices=("auto", "proc", "bpf"),

@@ -30,7 +30,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Collection, Iterable, Iterator
-    from typing import Any, Protocol
+    from typing import Any, Protocol, Union
+
+    from ..running import RunningProcess
 
     class View(Protocol):
         """A live view, as it is told of everything that is shown."""
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
         def found_running(
             self, process_id: int, parent_id: int, program: str, arguments: list[str], now_ns: int
         ) -> None: ...
+
+    Notable = Union[events.EventParams, RunningProcess]
 
     # It gets the name of an event, and the event.
     Listener = Callable[[str, events.EventParams], None]
@@ -110,6 +114,9 @@ class Printer:
             self._records = RecordLines(
                 options, output, Recorder(origin, enrich=options.enrich), self.counts_real_time
             )
+        self._notes: list[Callable[[Notable], None]] = []
+        if self._records is not None:
+            self._notes.append(self._records.note)
         self._redactor = redactor_of(options)
         self._listeners: list[Listener] = []
         self._view: View | None = None
@@ -130,7 +137,7 @@ class Printer:
             options.json or set(THREAD_NAMES) & set(options.events)
         )
         self._is_tree: bool = options.tree and self._has_line_per_program and not options.quiet
-        if self._summary is not None or self._choice is not None or self._is_tree:
+        if self._summary is not None or self._choice is not None or self._is_tree or self._notes:
             self.needed.add("thread_creation")
         if options.record:
             # A replay may ask for events that are not printed today.
@@ -166,6 +173,27 @@ class Printer:
         self._listeners.append(listener)
         self.needed.update(names)
 
+    def listen_for_names(self, note: Callable[[Notable], None]) -> None:
+        """Has this function called with the event of every process, also where it is not told, in the
+        handlers' thread; and with processes that run already: what remembers the identities of parents. To be
+        called before `configure()`."""
+        self._notes.append(note)
+        # A process that only forks has no other event before its end.
+        self.needed.add("thread_creation")
+
+    def look_around(self) -> None:
+        """Tells what remembers identities of all processes that run now. To be called when the filter is
+        active."""
+        if not self._notes:
+            return
+        from ..running import snapshot
+
+        # An end that comes meanwhile is told behind it.
+        with self._lock:
+            for process in snapshot(False):
+                for note in self._notes:
+                    note(process)
+
     def show_in(self, view: View) -> None:
         """Shows everything in a live view, too. To be called before `configure()`."""
         self._view = view
@@ -183,8 +211,8 @@ class Printer:
             with self._lock:
                 if self._redactor is not None:
                     event = self._redactor.event(event)
-                if self._records is not None:
-                    self._records.note(event)
+                for note in self._notes:
+                    note(event)
                 is_told = self.joint is not None and self.joint.knows(event)
                 for told in [] if is_told else [(name, event)] if choice is None else choice.add(name, event):
                     self._tell(*told)

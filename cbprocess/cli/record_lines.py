@@ -4,6 +4,7 @@ Knows records, formats and the output; nothing of filters and of the choice of e
 
 from __future__ import annotations
 
+import threading
 from itertools import count, repeat
 
 from ..records import Recorder, line_of, made
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .. import events
+    from ..running import RunningProcess
     from .output import Output
 
 
 class RecordLines:
-    """Lines of JSON to the output, in the order of the calls: in the handlers' thread, and in others, one at
-    a time."""
+    """Lines of JSON to the output, in the order of their numbers. Any thread: what the library tells of
+    errors comes in others than the handlers'."""
 
     def __init__(
         self, options: argparse.Namespace, output: Output, recorder: Recorder, is_stream: bool
@@ -29,23 +31,26 @@ class RecordLines:
         self._recorder = recorder
         # A recording's events are not numbered: what is shown of them may be another choice each time.
         self._numbers: Iterator[int | None] = count(1) if is_stream else repeat(None)
+        self._lock = threading.Lock()
         self._encode: Callable[[dict[str, Any]], bytes] = line_of
         if options.format != "cbprocess":
             from ..formats import encoder
 
             self._encode = encoder(options.format)
 
-    def note(self, event: events.EventParams) -> None:
-        """Remembers the process of an event that may get no line."""
+    def note(self, event: events.EventParams | RunningProcess) -> None:
+        """Remembers the process of an event that may get no line, or one that runs already."""
         self._recorder.note(event)
 
     def event(self, event: events.EventParams | events.CBProcessErrorEventParams) -> None:
         """Writes an event, or what on_error was told."""
-        self._write(self._recorder.record(event, next(self._numbers)))
+        with self._lock:
+            self._write(self._recorder.record(event, next(self._numbers)))
 
     def other(self, name: str, **fields: Any) -> None:
         """Writes a record that is no event's: a summary, processes that are left."""
-        self._write(made(name, self._recorder.origin, number=next(self._numbers), **fields))
+        with self._lock:
+            self._write(made(name, self._recorder.origin, number=next(self._numbers), **fields))
 
     def _write(self, record: dict[str, Any]) -> None:
         self._output.line(self._encode(record).decode().rstrip("\n"))

@@ -12,7 +12,8 @@ from .record_options import redactor_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from typing import Any
 
     from ..records import Redactor
 
@@ -22,19 +23,31 @@ HEADING = f"{'PID':>8} {'PARENT':>8} {'THREADS':>7}  COMMAND"
 def snapshot(options: argparse.Namespace) -> int:
     redactor = redactor_of(options)
     processes = take_snapshot(source=options.source)
-    if options.json:
-        return print_lines(record_lines(processes, redactor, options.enrich), options.output)
+    if options.json or options.format is not None:
+        lines = record_lines(processes, redactor, options.enrich, options.format)
+        return print_lines(lines, options.output)
     return print_lines([HEADING, *(text_line(process, redactor) for process in processes)], options.output)
 
 
 def record_lines(
-    processes: list[RunningProcess], redactor: Redactor | None, enrich: tuple[str, ...]
+    processes: list[RunningProcess],
+    redactor: Redactor | None,
+    enrich: tuple[str, ...],
+    format_name: str | None = None,
 ) -> Iterable[str]:
-    from ..records import Recorder
+    """Lines of records, or of documents of a format."""
+    from ..records import Recorder, line_of
 
     recorder = Recorder(redact=redactor, enrich=enrich)
+    encode: Callable[[dict[str, Any]], bytes] = line_of
+    if format_name is not None:
+        from ..formats import encoder
+
+        encode = encoder(format_name)
     for process in processes:
-        yield recorder.text(process)
+        recorder.note(process)
+    for process in processes:
+        yield encode(recorder.record(process)).decode("ascii").rstrip("\n")
 
 
 def text_line(process: RunningProcess, redactor: Redactor | None = None) -> str:

@@ -51,6 +51,7 @@ class Spooling:
         self._seen = self._lost = 0
         self._on_error: Callable[[Any], object] | None = None
         printer.listen(self._take)
+        printer.listen_for_names(self._recorder.note)
         printer.at_end(self._finish)
 
     def begin(self) -> None:
@@ -64,7 +65,6 @@ class Spooling:
 
     def _take(self, name: str, event: events.EventParams) -> None:
         if name not in self._names:
-            self._recorder.note(event)
             return
         self.writer.append(lambda number: self._recorder.line(event, number))
         self._seen += 1

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import supervised
+from formats.test_formats import values_of
 
-from cbprocess import formats
+from cbprocess import formats, records
 
 Document = dict[str, Any]
 FORMATS = formats.NAMES[1:]
@@ -88,3 +89,23 @@ def test_each_line_is_one_of_the_published_schema(told: tuple[str, list[Document
         json_format = pytest.importorskip("google.protobuf.json_format")
         for document in documents:
             json_format.ParseDict(document, logs.LogsData())
+
+
+@pytest.mark.parametrize("format_name", formats.NAMES)
+def test_a_snapshot_has_formats_too(format_name: str, tmp_path: Path) -> None:
+    path = tmp_path / "snapshot"
+    line = ["snapshot", "--format", format_name, "--redact", "-o", str(path)]
+    with subprocess.Popen(["sleep", "60"]) as sleeper:
+        done = subprocess.run([*supervised.COMMAND_LINE, *line], capture_output=True, timeout=60, check=True)
+        sleeper.kill()
+    documents = [json.loads(text) for text in path.read_bytes().splitlines()]
+    assert done.stdout == done.stderr == b"" and path.stat().st_mode & 0o777 == 0o600
+    if format_name == "cbprocess":
+        (record,) = [found for found in documents if found["process_id"] == sleeper.pid]
+        assert record["event"] == "running_process" and record["arguments"] == ["sleep", "60"]
+        # The parent has an identity, which is that of its own record.
+        parents = {records.process_identity(found) for found in documents}
+        assert records.process_identity(record, "parent") in parents
+    else:
+        assert [text for text in values_of(documents) if text == str(sleeper.pid)]
+        assert {"ecs": "@timestamp", "ocsf": "class_uid", "otel": "resourceLogs"}[format_name] in documents[0]

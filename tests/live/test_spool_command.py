@@ -50,6 +50,19 @@ def test_the_spool_has_every_event_and_nothing_is_printed(tmp_path: Path) -> Non
     assert all("held" not in record["flags"] for record in found[:4])
 
 
+def test_parents_that_have_only_forked_have_identities(tmp_path: Path) -> None:
+    """Nothing waits, so that most of these creators have ended when their child's event is read."""
+    script = "i=0; while [ $i -lt 60 ]; do ( ( exec /bin/true ) & ); i=$((i+1)); done; wait; sleep 0.2"
+    assert command("run", "--spool", tmp_path / "spool", "--", "sh", "-c", script).returncode == 0
+    found = spooled(tmp_path / "spool")
+    created = events(found, "process_creation")
+    assert len(created) > 60
+    assert [record for record in created if record["creator_start_time"] is None] == []
+    assert [record for record in created if record["parent_start_time"] is None] == []
+    # What is heard for that has no record of its own.
+    assert not events(found, "thread_creation")
+
+
 def test_events_are_printed_where_that_is_asked_for(tmp_path: Path) -> None:
     root, output = tmp_path / "spool", tmp_path / "output"
     line = ("--json", "--events", "process", "-o", output)

@@ -76,6 +76,7 @@ def test_the_schema_has_lost_nothing_that_was_promised(kinds: dict[str, list[str
             "start_time",
             "user_id",
             "parent_process_id",
+            "parent_start_time",
             "thread_count",
             *command,
         },

@@ -264,6 +264,13 @@ def test_a_running_process() -> None:
     assert (made["process_id"], made["parent_process_id"]) == (os.getpid(), os.getppid())
     assert made["start_time"] == str(own.start_time) and made["arguments"] == own.arguments
     assert made["command_line"] == own.command_line and made["thread_count"] == own.thread_count
+    # ORIGIN is another machine: nothing is asked of this one, and a snapshot tells of parents itself.
+    assert made["parent_start_time"] is None
+    whole = recorder()
+    for process in running.snapshot(False):
+        whole.note(process)
+    if sys.platform != "win32":
+        assert whole.record(own)["parent_start_time"] == start_time_of(os.getppid())
 
 
 def test_what_is_no_event_has_no_record() -> None:
