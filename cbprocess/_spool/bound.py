@@ -15,6 +15,7 @@ from ..errors import CBProcessError
 from ..records import Origin
 from .layout import (
     ACKED,
+    END,
     HEAD,
     is_live,
     last_number,
@@ -128,29 +129,33 @@ def hold_bound(root: Path, limit: int, own: Path | None, extra: int = 0) -> Held
 
 def _remove_oldest(session: _Session) -> tuple[int, Removed | None]:
     """Removes the oldest segment of a session, and a session without segments. Gives the bytes, and what went
-    with them."""
-    size, gone = 0, None
-    if session.parts:
-        first, path = session.parts.pop(0)
-        size = session.sizes.pop(0)
-        session.ages.pop(0)
-        last = session.parts[0][0] - 1 if session.parts else last_number(path)
-        acked = read_number(session.folder / ACKED) or 0
-        try:
-            origin = read_origin(session.folder)
+    with them: with a session also those lines at its end that never came to the disk."""
+    size, first, last = 0, 0, None
+    acked = read_number(session.folder / ACKED) or 0
+    try:
+        origin = read_origin(session.folder)
+        if not session.parts:
+            last = read_number(session.folder / END)
+        else:
+            first, path = session.parts.pop(0)
+            size = session.sizes.pop(0)
+            session.ages.pop(0)
+            last = session.parts[0][0] - 1 if session.parts else last_number(path)
+            if not session.parts and not session.is_live:
+                last = read_number(session.folder / END) or last
             path.unlink()
-        except (FileNotFoundError, CBProcessError):
-            # A shipper had everything of it.
-            last = None
-        except OSError:
-            # Somebody has it open, where that matters. The session stays as it is.
-            session.is_stuck = True
-            return 0, None
-        if last is not None and last > acked:
-            gone = Removed(origin, acked + 1, last, last - max(first - 1, acked))
+    except (FileNotFoundError, CBProcessError):
+        # A shipper had everything of it.
+        last = None
+    except OSError:
+        # Somebody has it open, where that matters. The session stays as it is.
+        session.is_stuck = True
+        return 0, None
     if not session.parts and not session.is_live:
         remove_folder(session.folder)
-    return size, gone
+    if last is None or last <= acked:
+        return size, None
+    return size, Removed(origin, acked + 1, last, last - max(first - 1, acked))
 
 
 def _sweep(root: Path) -> None:

@@ -182,3 +182,34 @@ def test_every_record_is_one_of_the_schema(root: Path) -> None:
     assert {"bound", "driver"} <= {record.get("reason") for record in found}
     for record in found:
         check.validate(record)
+
+
+@pytest.mark.parametrize(("whole", "acked", "gone"), [(3, 0, (1, 10)), (0, 0, (1, 10)), (3, 2, (3, 10))])
+def test_what_a_session_never_wrote_goes_with_it(
+    root: Path, whole: int, acked: int, gone: tuple[int, int]
+) -> None:
+    """The disk was full until its end, which only its number tells; when it is removed, the remover tells."""
+    with SpoolWriter(root) as writer:
+        fill(writer, whole)
+    (segment,) = writer.folder.glob("*.jsonl")
+    lines = segment.read_bytes().splitlines(keepends=True)
+    segment.write_bytes(b"".join(lines[:whole]))
+    if not whole:
+        segment.unlink()
+    (writer.folder / "end").write_text(f"{10:020d}\n")
+    (writer.folder / "acked").write_text(f"{acked:020d}\n")
+    (removed,) = hold_bound(root, 1, None).removed
+    assert (removed.origin, removed.first, removed.last) == (writer.origin, *gone)
+    assert removed.total == 10 - acked
+    assert not writer.folder.exists()
+    assert hold_bound(root, 1, None).removed == []
+
+
+def test_a_session_that_is_shipped_whole_goes_silently(root: Path) -> None:
+    with SpoolWriter(root) as writer:
+        fill(writer, 3)
+    for path in writer.folder.glob("*.jsonl"):
+        path.unlink()
+    (writer.folder / "acked").write_text(f"{4:020d}\n")
+    assert hold_bound(root, 1, None).removed == []
+    assert not writer.folder.exists()
