@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # shtab looks at this attribute of an argument.
 COMPLETE = "complete"
 # Arguments with these names in the help are files, and folders.
-FILES = ("FILE", "PACKAGE", "RECORDING")
+FILES = ("FILE", "PACKAGE", "PATH")
 FOLDERS = ("FOLDER", "DIR")
 
 

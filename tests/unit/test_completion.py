@@ -62,6 +62,23 @@ def test_bash_offers_commands_options_values_and_files(script: Path) -> None:
 
 
 @needs_shtab
+@pytest.mark.skipif(BASH is None, reason="bash is not here")
+def test_bash_offers_what_commands_of_commands_take(script: Path) -> None:
+    (script.parent / "alpha").touch()
+    (script.parent / "alps").mkdir()
+    commands = {name: chosen for name, chosen, _ in commands_of(parsers.make_parser())}
+    for outer in ("fleet", "rules"):
+        inner = {name for name, _, _ in commands_of(commands[outer])}
+        assert len(inner) > 1 and offered(script, outer, "") == inner
+    assert offered(script, "fleet", "rules", "") == {"put", "show", "diff", "status"}
+    assert offered(script, "fleet", "rules", "put", "alpha") == {"alpha"}
+    assert offered(script, "rules", "import-sigma", "al") == {"alpha", "alps"}
+    assert offered(script, "ship", "al") == offered(script, "fleet", "agent", "--spool", "al") == {"alps"}
+    assert offered(script, "convert", "--format", "o") == {"ocsf", "otel"}
+    assert {"--no-children", "--tree"} <= offered(script, "top", "--")
+
+
+@needs_shtab
 @pytest.mark.parametrize("shell", parsers.SHELLS)
 def test_every_shell_has_a_script(shell: str, tmp_path: Path) -> None:
     """A shell that is here reads it without a complaint."""

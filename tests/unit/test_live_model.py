@@ -9,7 +9,7 @@ import pytest
 from unit.event_blocks import dispatch_once, make_event
 
 from cbprocess import constants
-from cbprocess.cli.live import Model, model, rates
+from cbprocess.cli.live import LiveView, Model, model, rates
 
 SECOND_NS = 1_000_000_000
 BEGIN_S = 1000  # the story's first second
@@ -239,6 +239,14 @@ def test_scrolling_and_the_newest_first() -> None:
     assert "110" in lines(story, 24, scroll=10)[4]
     assert lines(story, 24, scroll=1000)[-1].endswith("25-40 of 40")
     assert "139" in lines(story, 24, newest=True)[4]
+
+
+def test_what_is_told_cannot_steer_the_terminal() -> None:
+    """The path of a rule file, say, or a name that stands in one."""
+    view = object.__new__(LiveView)
+    view._view = SimpleNamespace(note="")  # type: ignore[assignment]
+    view.tell("rules\x1b]0;title\x07.toml: \x9b31m\nnothing")
+    assert view._view.note == r"rules\x1b]0;title\x07.toml: \x9b31m\nnothing"
 
 
 def test_programs_cannot_write_markup_or_escape_sequences() -> None:

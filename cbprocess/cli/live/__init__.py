@@ -78,7 +78,7 @@ class LiveView:
 
     def tell(self, text: str) -> None:
         """Says something that must not be overlooked, until the view ends."""
-        self._view.note = text
+        self._view.note = printable(text)
 
     def keywords(self) -> dict[str, Any]:
         """Keywords for Popen: the command does not print on our page."""
