@@ -28,6 +28,8 @@ CONNECT_LIMIT_S = 3.0
 PING_S = 5.0
 BACKOFF_S = (0.1, 10.0)
 CLOSE_S = 1.0
+LOOK_S = 0.5
+STEADY_S = 5.0
 REASON_KEPT_S = 10.0
 
 
@@ -191,10 +193,8 @@ class Link:
 
     async def _stay_connected(self, keywords: dict[str, Any]) -> None:
         attempt = 0
-        assert self._is_up is not None and self._is_closed is not None
         while True:
             client = client_class(self._access.is_encrypted)()
-            self._is_closed.clear()
             try:
                 await asyncio.wait_for(self._connect(client, keywords), CONNECT_LIMIT_S * 2)
             except asyncio.CancelledError:
@@ -207,12 +207,24 @@ class Link:
                 await asyncio.sleep(backoff(attempt))
                 attempt += 1
                 continue
-            attempt = 0
+            began = time.monotonic()
             self._client = client
             self._came_up()
-            await self._is_closed.wait()
+            await self._wait_for_its_end(client)
             self._client = None
+            await _close(client)
+            # A server that takes everybody and throws them out at once must not be asked all the time.
+            attempt = 0 if time.monotonic() - began > STEADY_S else attempt + 1
             await asyncio.sleep(backoff(attempt))
+
+    async def _wait_for_its_end(self, client: Any) -> None:
+        """nats-py's word of it comes at once, but not where its last data cannot be sent, so that the client
+        is looked at, too."""
+        assert self._is_closed is not None
+        while client.is_connected:
+            self._is_closed.clear()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._is_closed.wait(), LOOK_S)
 
     async def _connect(self, client: Any, keywords: dict[str, Any]) -> None:
         # nats-py's own reconnecting is not used: it has no growing waits, gives up where keys are refused,

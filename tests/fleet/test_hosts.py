@@ -108,7 +108,7 @@ def test_two_hundred_hosts(server: Server, folder: Path) -> None:
             server.kill()
             await asyncio.sleep(0.5)
             server.start()
-            await wait_for(lambda: not any(spool.sessions(folder / agent.host) for agent in found), 60)
+            await everything_is_shipped(found, folder)
             records = [record async for record in hub.events(follow=False)]
             counts = hub.counts()
             assert (len(records), counts.missing) == (total, 0) and len({r["host"] for r in records}) == HOSTS
@@ -119,6 +119,14 @@ def test_two_hundred_hosts(server: Server, folder: Path) -> None:
             assert not any(host.is_alive for host in await hub.hosts())
 
     run(main())
+
+
+async def everything_is_shipped(found: list[Agent], folder: Path) -> None:
+    try:
+        await wait_for(lambda: not any(spool.sessions(folder / agent.host) for agent in found), 60)
+    except AssertionError:
+        left = [agent for agent in found if spool.sessions(folder / agent.host)]
+        raise AssertionError([(agent.link.is_up, agent.status()) for agent in left[:5]], len(left)) from None
 
 
 async def everybody_is_alive(hub: Hub) -> bool:

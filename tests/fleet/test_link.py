@@ -80,6 +80,31 @@ def test_nothing_is_said_to_a_server_that_does_not_encrypt(tmp_path: Path) -> No
     assert any(b"CONNECT" in data for data in heard)
 
 
+def test_a_lost_connection_is_noticed_without_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nats-py tells nothing of the end where the last data cannot be sent any more: with two hundred hosts
+    that happened to one of them, which was mute then for ever."""
+
+    async def nothing(link: Link) -> None:
+        return None
+
+    monkeypatch.setattr(Link, "_went", nothing)
+    server = Server(tmp_path).start()
+
+    async def main() -> None:
+        async with Link(server.access, "test") as link:
+            await link.up(5)
+            server.kill()
+            await asyncio.sleep(0.2)
+            server.start()
+            await link.up(10)
+            assert link.connects == 2
+
+    try:
+        asyncio.run(main())
+    finally:
+        server.stop()
+
+
 def test_waits_grow_and_are_never_the_same() -> None:
     waits = [backoff(0, (0.1, 10)) for _ in range(100)]
     assert len(set(waits)) > 90 and min(waits) >= 0.05 and max(waits) <= 0.15
