@@ -4,11 +4,16 @@ For a share, an archive, or a program that follows one file. Knows batches and a
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 import time
 from urllib.parse import unquote, urlsplit
 
 from .._checks import wrong
+
+if sys.platform != "win32":
+    import fcntl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,14 +36,21 @@ def open_file(url: str) -> FileSink:
 
 class FileSink:
     """Appends to a file, which is made with mode 0600. A last line without its end, as a power cut leaves it,
-    is cut off. OSError if the file cannot be opened."""
+    is cut off. OSError if the file cannot be opened, BlockingIOError while another sink has it: each knows a
+    place of its own in the file, so that two would write over each other's lines (Windows has no such look).
+    """
 
     def __init__(self, path: str) -> None:
         flags = os.O_RDWR | os.O_CREAT | NOT_INHERITED | getattr(os, "O_BINARY", 0)
         self._fd = os.open(path, flags, 0o600)
         self._waiting: list[Done] = []
-        self._size = self._whole_size()
-        os.ftruncate(self._fd, self._size)
+        try:
+            _lock(self._fd)
+            self._size = self._whole_size()
+            os.ftruncate(self._fd, self._size)
+        except BaseException:
+            os.close(self._fd)
+            raise
 
     def send(self, batch: Batch, done: Done) -> None:
         """Writes the batch; poll() makes it safe."""
@@ -86,3 +98,15 @@ class FileSink:
                 return begin + at + 1
             size = begin
         return 0
+
+
+def _lock(fd: int) -> None:
+    """Locks the file until it is closed. Some shares know no locks."""
+    if sys.platform == "win32":
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BlockingIOError(errno.EAGAIN, "another shipper writes to this file") from None
+    except OSError:
+        pass

@@ -18,6 +18,7 @@ import pytest
 from spool.spool_tools import Account, decoded, event, fill, until
 
 from cbprocess import CBProcessError, constants
+from cbprocess.cli import main
 from cbprocess.sinks import Later, Refused, Sink, open_sink
 from cbprocess.sinks.shipping import Shipper
 from cbprocess.spool import Batch, SessionReader, SpoolWriter, sessions
@@ -57,6 +58,20 @@ class TestFile:
             sink.close(1)
         assert target.read_bytes() == batch.data * 2
         assert stat.S_IMODE(target.stat().st_mode) == 0o600
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
+    def test_one_sink_has_a_file(self, root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        """Two would write over each other's lines, and cut them off."""
+        url = f"file:{tmp_path / 'target'}"
+        first, batch = open_sink(url), a_batch(root)
+        assert answer_of(first, batch) is None
+        with pytest.raises(BlockingIOError, match="another shipper"):
+            open_sink(url)
+        assert main(["ship", str(root), url, "--once"]) == 125
+        assert f"{url}: another shipper writes to this file" in capfd.readouterr().err
+        first.close(1)
+        open_sink(url).close(1)
+        assert (tmp_path / "target").read_bytes() == batch.data
 
     @pytest.mark.parametrize("torn", [b"", b'{"a":1', b"x" * 200_000])
     def test_a_torn_line_is_cut_off(self, root: Path, tmp_path: Path, torn: bytes) -> None:
