@@ -169,5 +169,12 @@ setup(
     entry_points={
         "console_scripts": [f"{command_in_python} = {COMMAND_LINE}"],
         "pytest11": ["cbprocess = cbprocess.pytest_plugin"],
+        # By the scheme of a URL. Other packages add theirs in this group.
+        "cbprocess.sinks": [
+            "file = cbprocess.sinks.file:open_file",
+            "kafka = cbprocess.sinks.kafka:open_kafka",
+            "otlp+http = cbprocess.sinks.otlp:open_otlp",
+            "otlp+https = cbprocess.sinks.otlp:open_otlp",
+        ],
     },
 )

@@ -1,6 +1,6 @@
 """Measures cbprocess and its peers, and prints one table with the targets.
 
-    python bench/run.py [--quick] [--only H1,H2,H3,H4,H5,H6,H7,H8,H9,H10,H11,H12,GATE]
+    python bench/run.py [--quick] [--only H1,H2,H3,H4,H5,H6,H7,H8,H9,H10,H11,H12,H13,GATE]
 
 Run it with the Python that cbprocess is installed in; it needs a C compiler, and uses strace, python-ptrace,
 psutil, bpftrace and forkstat where they are installed. Without --only it measures H1, H4, H9 and the gate
@@ -24,13 +24,16 @@ import machine
 import rule_changes
 import rules
 import snapshot
+import spooled
 import startup
 import tree
 from harness import BenchmarkError, pin_to_one_cpu, progress
 from table import Row, format_table
 
 MACHINE = ("H1", "H4", "H9", "GATE")  # of the bpf driver: as root, where it can run
-MEASUREMENTS = ("H1", "H2", "H3", "H4", "H5", "H6", "H7", "H8", "H9", "H10", "H11", "H12", "GATE")
+# Those that this process may use, before it keeps to one.
+CPUS = os.sched_getaffinity(0)
+MEASUREMENTS = ("H1", "H2", "H3", "H4", "H5", "H6", "H7", "H8", "H9", "H10", "H11", "H12", "H13", "GATE")
 
 
 class Effort(NamedTuple):
@@ -92,6 +95,8 @@ def measure(selected: set[str], effort: Effort, folder: Path) -> list[Row]:
         rows += rule_changes.change_rows(folder, effort.crowd_count, effort.change_count)
     if "H12" in selected:
         rows += awaited.awaited_rows(folder, effort.spawn_count, effort.repetitions)
+    if "H13" in selected:
+        rows += spooled.spooled_rows(folder, effort.spawn_count, effort.repetitions, CPUS)
     if "H8" in selected:
         rows += startup.startup_rows(effort.startup_repetitions)
     if selected & set(MACHINE):

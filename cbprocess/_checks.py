@@ -1,5 +1,5 @@
 """Checks of arguments: every wrong value becomes CBProcessError 87 with a sentence that names it. Texts of
-the system become str here, and bytes again.
+the system become str here, and bytes again; lists of arguments become command lines.
 
 Knows no library and no process."""
 
@@ -22,6 +22,9 @@ from .errors import CBProcessError
 # A system name that is not valid text passes through a str and back with this error handling.
 TEXT_ERRORS = "surrogatepass" if sys.platform == "win32" else "surrogateescape"
 
+# A shell takes these characters as they are.
+SAFE_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-"
+
 UINT32_MAX = 0xFFFFFFFF
 ACTIONS = {
     "ask": ACTION_ASK,
@@ -43,8 +46,13 @@ def checked_int(value: object, name: str, low: int, high: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise wrong(f"{name} must be an int, not {type(value).__name__}")
     if not low <= value <= high:
-        raise wrong(f"{name} must be from {low} to {high}, not {value}")
+        raise wrong(f"{name} must be from {low} to {high}, not {int_text(value)}")
     return int(value)
+
+
+def int_text(value: int) -> str:
+    """An int in a sentence. Python refuses to write one of thousands of digits, which a file can have."""
+    return str(value) if value.bit_length() <= 128 else f"one of {value.bit_length()} bits"
 
 
 def checked_bool(value: object, name: str) -> bool:
@@ -52,7 +60,7 @@ def checked_bool(value: object, name: str) -> bool:
     if not isinstance(value, int):
         raise wrong(f"{name} must be True or False, not {type(value).__name__}")
     if value not in (0, 1):
-        raise wrong(f"{name} must be True or False, not {value}")
+        raise wrong(f"{name} must be True or False, not {int_text(value)}")
     return bool(value)
 
 
@@ -73,6 +81,18 @@ def checked_text(value: object, name: str) -> bytes:
 def as_text(data: bytes) -> str:
     """A text of the system, or of the library, as a str."""
     return data.decode("utf-8", TEXT_ERRORS)
+
+
+def quoted(arguments: list[str]) -> str:
+    """Arguments as one line that a shell would split into them again: what shlex.join() gives, at half the
+    cost."""
+    # Nothing is left of a word of safe characters.
+    return " ".join(
+        [
+            word if word and not word.strip(SAFE_CHARACTERS) else "'" + word.replace("'", "'\"'\"'") + "'"
+            for word in arguments
+        ]
+    )
 
 
 def checked_pattern(value: object, name: str) -> bytes:

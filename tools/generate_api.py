@@ -110,7 +110,54 @@ PARTS = (
             "ErrorCode",
         ),
     ),
-    Part("Events as dictionaries: cbprocess.records", "records", (), ("event_record",)),
+    Part(
+        "Records: cbprocess.records",
+        "records _records/strict _records/reading _records/origin _records/redaction",
+        ("Recorder", "Origin", "Redactor"),
+        (
+            "record_of",
+            "line_of",
+            "text_of",
+            "read_lines",
+            "exact",
+            "process_identity",
+            "here",
+            "made",
+            "schema",
+        ),
+    ),
+    Part(
+        "Formats of other programs: cbprocess.formats",
+        "formats/__init__ formats/_fields formats/otel",
+        (),
+        ("converter", "encoder", "entity_id", "event_id", "logs_data"),
+    ),
+    Part(
+        "The spool: cbprocess.spool",
+        "spool _spool/layout _spool/writing _spool/reading _spool/sealing",
+        ("SpoolWriter", "SpoolCounts", "SessionReader", "SessionState", "Batch"),
+        ("sessions", "states", "follow", "seal", "lock_shipper", "host_of"),
+    ),
+    Part(
+        "Sinks of a spool: cbprocess.sinks, cbprocess.sinks.shipping",
+        "sinks/__init__ sinks/shipping",
+        ("Sink", "Refused", "Later", "Shipper", "ShipperCounts"),
+        ("open_sink", "schemes"),
+    ),
+    Part(
+        "Rule files: cbprocess.rule_files",
+        "rule_files applied_rules",
+        ("RuleSet", "RuleFile", "AppliedRules", "RuleChange", "RuleFileError"),
+        ("file_warnings",),
+    ),
+    Part(
+        "Sigma rules: cbprocess.sigma",
+        "sigma",
+        ("Import", "Imported", "Unfit"),
+        ("import_files", "import_texts"),
+    ),
+    Part("Tables: cbprocess.frames", "frames", (), ("pandas", "polars", "arrow", "batches")),
+    Part("Metrics: cbprocess.metrics", "metrics", ("Collector",), ("collector",)),
     Part("Tests without a driver: cbprocess.testing", "testing", ("Simulator", "Verdict")),
 )
 
@@ -246,21 +293,23 @@ def function_section(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
 
 
 def part_section(part: Part) -> list[str]:
-    text = (PACKAGE / f"{part.module}.py").read_text(encoding="utf-8")
+    # A part may have several files, whose names are unique in it.
+    texts = [(PACKAGE / f"{name}.py").read_text(encoding="utf-8") for name in part.module.split()]
     nodes = {
-        item.name: item
+        item.name: (item, text.splitlines())
+        for text in texts
         for item in ast.parse(text).body
         if isinstance(item, (ast.ClassDef, *Function)) and not _is_overload(item)
     }
     lines = [f"## {part.title}", ""]
     for name in part.functions:
-        node = nodes[name]
+        node, _ = nodes[name]
         assert isinstance(node, Function)
         lines += function_section(node)
     for name in part.classes:
-        node = nodes[name]
+        node, source = nodes[name]
         assert isinstance(node, ast.ClassDef)
-        lines += class_section(node, text.splitlines())
+        lines += class_section(node, source)
     return lines
 
 

@@ -60,7 +60,15 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
     in a handler and 614 outside of one, 1230 while the filter is active. Where several hold, the error is the
     first of them in this order."""
 
-    __slots__ = ("__weakref__", "_idle_warning", "_session", "_silence_told", "_snapshot", "_tag")
+    __slots__ = (
+        "__weakref__",
+        "_enrichments",
+        "_idle_warning",
+        "_session",
+        "_silence_told",
+        "_snapshot",
+        "_tag",
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,6 +76,7 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         self._idle_warning: IdleWarning | None = None
         self._silence_told = False
         self._tag = 0
+        self._enrichments = ""
         self._snapshot = Snapshot()
 
     def __enter__(self) -> Self:
@@ -199,12 +208,14 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
         - RecordTo: a file that every event and verdict is recorded in while the filter is active.
         - Script, ReplaySpeed (max), ReplayVerdicts (asked): the script of the simulated driver, max or
           recorded speed, and whether handlers are asked or the recorded verdicts stand; docs/recording.md.
+        - Enrich: what the records of this instance's process creations tell in addition, for one read of the
+          system each: cwd, cgroup, terminal, user, with commas between them; docs/records.md. Linux.
         - BuildInfo, LicenseInfo: to read only.
 
         Errors: 87 for an unknown name or value; 1230 for WorkerInitialStackSize, SerializeEvents, Driver,
         HoldPaths, RecordTo and those for scripts while active, 1131 in a handler; 50 for a driver that is not
-        part of this build, and while active for more than the driver can do; 1314 for LoggingEnabled without
-        the right to change it."""
+        part of this build, while active for more than the driver can do, and for Enrich on Windows; 1314 for
+        LoggingEnabled without the right to change it."""
         text = as_text(checked_text(configuration_string, "configuration_string"))
         name, assigned, value = text.partition("=")
         name = name.strip()
@@ -212,6 +223,12 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
             if assigned:
                 raise wrong("LicenseInfo can only be read")
             return LICENSE_INFO
+        if name.lower() == "enrich":
+            if assigned:
+                from .._records.context import checked_enrichments
+
+                self._enrichments = ",".join(checked_enrichments(value))
+            return self._enrichments
         session = self._configured()
         key = name.encode("utf-8", TEXT_ERRORS)
         if assigned:

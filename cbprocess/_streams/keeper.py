@@ -35,8 +35,16 @@ LAUNCH_LIMIT_S = 5.0
 class Keeper:
     """The thread of a monitor, and the rest of it when the monitor itself has been forgotten."""
 
-    def __init__(self, process: CBProcess, feed: Feed, command: tuple[Any, dict[str, Any]] | None) -> None:
+    def __init__(
+        self,
+        process: CBProcess,
+        feed: Feed,
+        command: tuple[Any, dict[str, Any]] | None,
+        holds: bool = True,
+    ) -> None:
         self.process = process
+        self._holds = holds
+        self._is_allowed = self._was_allowed = False  # the rule for all processes, now and before
         self.feed = feed
         self.child: subprocess.Popen[Any] | None = None
         self.error: BaseException | None = None
@@ -61,10 +69,13 @@ class Keeper:
         self._restore.append(("on_error", process.on_error))
         try:
             process.config(f"EventsToFire={mask}")
+            on_error = self._restore[-1][1]
             for name, _ in self._restore:
                 setattr(process, name, self.feed.offer)
-            process.on_error = self._restore[-1][1] or self._hear
+            process.on_error = on_error or self._hear
             process._hooks.take_back = self.feed.take_back
+            if not self._holds:
+                self._let_all_go()
             process.start_filter(timeout_ms)
             close_feeds_at_exit()
             threading.Thread(target=self._run, name="cbprocess-monitor", daemon=True).start()
@@ -72,6 +83,21 @@ class Keeper:
             self.feed.close()
             self._end()
             raise
+
+    def _let_all_go(self) -> None:
+        """Adds the rule by which nothing waits. Rules that refuse are stronger. One worker fires the events,
+        in their order: with nothing held, several would gain nothing."""
+        self._restore.append(("serialize_events", self.process.serialize_events))
+        self.process.serialize_events = constants.SERIALIZE_ON_ONE_WORKER_THREAD
+        try:
+            # A rule that is there already is the user's, and stays.
+            self.process.remove_rule(process_id=-1, action="allow")
+            self._was_allowed = True
+        except CBProcessError as error:
+            if error.code != constants.ERROR_NOT_FOUND:
+                raise
+        self.process.add_rule(process_id=-1, action="allow")
+        self._is_allowed = True
 
     def when_done(self, call: Callable[[], None]) -> None:
         """Calls this in the keeper's thread after its end, or here if it has ended."""
@@ -131,9 +157,12 @@ class Keeper:
         self._tell_done()
 
     def _restore_settings(self) -> None:
-        for name, handler in self._restore:
-            setattr(self.process, name, handler)
+        for name, before in self._restore:
+            setattr(self.process, name, before)
         self.process._hooks.take_back = None
+        if self._is_allowed and not self._was_allowed:
+            self._is_allowed = False
+            self.process.remove_rule(process_id=-1, action="allow")
         self.process.config(f"EventsToFire={self._events_before}")
 
     def _wait_for_launches(self) -> None:

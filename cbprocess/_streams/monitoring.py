@@ -57,6 +57,7 @@ class Monitor(Generic[EventT]):
         queue_size: int = QUEUE_SIZE,
         overflow: Overflow | str = Overflow.HOLD,
         snapshot: bool = False,
+        hold: bool = True,
         **keywords: Any,
     ) -> None:
         if command is None and keywords:
@@ -79,6 +80,7 @@ class Monitor(Generic[EventT]):
             process or _own_instance(command is not None),
             self._feed,
             None if command is None else (command, keywords),
+            checked_bool(hold, "hold"),
         )
         self._is_started = False
         self._is_in_block = False
@@ -211,6 +213,7 @@ def monitor(
     queue_size: int = QUEUE_SIZE,
     overflow: Overflow | str = Overflow.HOLD,
     snapshot: Literal[False] = False,
+    hold: bool = True,
     **keywords: Any,
 ) -> Monitor[HeldProcessCreation | HeldProcessTermination]: ...
 @overload
@@ -224,6 +227,7 @@ def monitor(
     queue_size: int = QUEUE_SIZE,
     overflow: Overflow | str = Overflow.HOLD,
     snapshot: Literal[False] = False,
+    hold: bool = True,
     **keywords: Any,
 ) -> Monitor[HeldProcessCreation]: ...
 @overload
@@ -237,6 +241,7 @@ def monitor(
     queue_size: int = QUEUE_SIZE,
     overflow: Overflow | str = Overflow.HOLD,
     snapshot: Literal[False] = False,
+    hold: bool = True,
     **keywords: Any,
 ) -> Monitor[HeldProcessTermination]: ...
 @overload
@@ -250,6 +255,7 @@ def monitor(
     queue_size: int = QUEUE_SIZE,
     overflow: Overflow | str = Overflow.HOLD,
     snapshot: Literal[False] = False,
+    hold: bool = True,
     **keywords: Any,
 ) -> Monitor[HeldProcessHandleOperation]: ...
 @overload
@@ -263,6 +269,7 @@ def monitor(
     queue_size: int = QUEUE_SIZE,
     overflow: Overflow | str = Overflow.HOLD,
     snapshot: Literal[False] = False,
+    hold: bool = True,
     **keywords: Any,
 ) -> Monitor[HeldThreadCreation]: ...
 @overload
@@ -276,6 +283,7 @@ def monitor(
     queue_size: int = QUEUE_SIZE,
     overflow: Overflow | str = Overflow.HOLD,
     snapshot: Literal[False] = False,
+    hold: bool = True,
     **keywords: Any,
 ) -> Monitor[HeldThreadTermination]: ...
 @overload
@@ -289,6 +297,7 @@ def monitor(
     queue_size: int = QUEUE_SIZE,
     overflow: Overflow | str = Overflow.HOLD,
     snapshot: Literal[False] = False,
+    hold: bool = True,
     **keywords: Any,
 ) -> Monitor[HeldThreadHandleOperation]: ...
 @overload
@@ -302,6 +311,7 @@ def monitor(
     queue_size: int = QUEUE_SIZE,
     overflow: Overflow | str = Overflow.HOLD,
     snapshot: Literal[False] = False,
+    hold: bool = True,
     **keywords: Any,
 ) -> Monitor[AnyHeldEvent]: ...
 @overload
@@ -315,6 +325,7 @@ def monitor(
     queue_size: int = QUEUE_SIZE,
     overflow: Overflow | str = Overflow.HOLD,
     snapshot: bool,
+    hold: bool = True,
     **keywords: Any,
 ) -> Monitor[RunningProcess | AnyHeldEvent]: ...
 def monitor(
@@ -327,9 +338,11 @@ def monitor(
     queue_size: int = QUEUE_SIZE,
     overflow: Overflow | str = Overflow.HOLD,
     snapshot: bool = False,
+    hold: bool = True,
     **keywords: Any,
 ) -> Monitor[Any]:
-    """The events of a filter, to be iterated with `for` or `async for`. Each of them waits for its verdict.
+    """The events of a filter, to be iterated with `for` or `async for`. Each of them waits for its verdict,
+    unless hold is False.
 
     With a command (and keywords, as of subprocess.Popen) that program is started in the filter, and the
     iteration ends after the last event before the program's end. Without, it goes on until close() or until
@@ -338,6 +351,13 @@ def monitor(
     timeout_ms (30000): as of start_filter(); timeout is its older name. queue_size, from 1 to 1000000: the
     number of events that may wait to be taken. overflow: what happens to one more, "hold" (it waits too),
     "drop_oldest" or "drop_newest" (`dropped` counts them).
+
+    With hold=False no operation ever waits, however slow the loop is: for programs that only look. Rules that
+    refuse stay in force. Each event tells of an operation that has gone on (`outcome` is NOT_HELD), and its
+    verdicts change nothing. The events come in the order of their numbers. While the loop is behind, they
+    gather: queue_size of them, then 65,536 in the driver (256 MiB), and what comes then is lost
+    (`filter.statistics().lost`, a gap in `sequence`). With overflow "drop_oldest" or "drop_newest" those
+    beyond queue_size are dropped and counted.
 
     With snapshot=True the running processes come first, as RunningProcess objects, and then the events: no
     process is missing between the two, and no event tells of a creation or an end that the snapshot has
@@ -366,6 +386,7 @@ def monitor(
         queue_size=queue_size,
         overflow=overflow,
         snapshot=snapshot,
+        hold=hold,
         **keywords,
     )
 

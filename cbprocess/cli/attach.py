@@ -14,8 +14,12 @@ from ..drivers import TREE_DRIVER
 from ..errors import CBProcessWarning
 from .output import Output, complain
 from .printer import Printer, configure
+from .reloading import reloading
 from .rest import processes_left, wait_for_all
+from .rule_layers import FILTER_NEEDED, NO_PROTECTION
 from .running_tree import running_tree
+from .spooling import spooling
+from .viewing import live_view, shown
 from .words import HANDLE_NAMES, OWN_FAILURE
 
 if sys.platform == "win32":
@@ -29,16 +33,14 @@ if TYPE_CHECKING:
 
     from .printer import Running
 
-FILTER_NEEDED = "that takes a filter in the programs that act, which only `cbprocess run` can put there"
 NO_HANDLES = f"handle operations of processes that run already are not seen: {FILTER_NEEDED}"
-NO_PROTECTION = f"--protect cannot be kept among processes that run already: {FILTER_NEEDED}"
 
 
 def attach(options: argparse.Namespace) -> int:
     """The exit status for the options of `cbprocess attach`."""
     process_ids = list(dict.fromkeys(options.process_ids))
     if options.protect:
-        return complain(NO_PROTECTION)
+        return complain(f"--protect: {NO_PROTECTION}")
     if os.getpid() in process_ids:
         return complain("a process cannot attach to itself")
     if set(options.events) & set(HANDLE_NAMES):
@@ -50,18 +52,23 @@ def attach(options: argparse.Namespace) -> int:
     try:
         output = Output(options.output)
         printer = Printer(options, output, process)
+        spool = spooling(options, process, printer)
+        view = live_view(options, process, printer, f"processes {', '.join(map(str, process_ids))}")
         ends = Ends(process_ids)
     except (OSError, LookupError) as error:
         return complain(str(error))
     process.config(f"Driver={TREE_DRIVER}")
     # No filter can be put into a running program, so its executions cannot be refused with an error.
     configure(process, options, printer, "kill")
+    if spool is not None:
+        spool.begin()
     with contextlib.ExitStack() as stack:
         # An end or a failure before anything is attached needs no warning.
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", CBProcessWarning)
         stack.enter_context(ends)
         interrupt = stack.enter_context(Interrupt())
+        stack.enter_context(reloading(printer.rules, interrupt))
 
         def look() -> list[Running]:
             return list(running_tree(process_ids, not options.no_children))
@@ -73,10 +80,12 @@ def attach(options: argparse.Namespace) -> int:
         process.start_filter(options.timeout)
         for process_id in process_ids:
             process.add_rule(process_id=process_id, include_children=not options.no_children)
+        printer.look_around()
         printer.tell_attached(process_ids, look)
-        status = wait(process, ends, interrupt)
+        with printer.rules, shown(view):
+            status = wait(process, ends, interrupt)
         if status == 0:
-            if options.wait_all or options.deny:
+            if options.wait_all or options.deny or options.rules:
                 wait_for_all(process, lambda: interrupt.number is not None)
                 printer.wait_for_quiet()
                 status = interrupt.status

@@ -3,6 +3,7 @@ the end."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -33,6 +34,9 @@ def wait(process: CBProcess, ends: Ends, interrupt: Interrupt) -> int:
             if descriptor in pending:
                 pending.discard(descriptor)
                 poller.unregister(descriptor)
+            else:
+                # A signal need not be a wish to end.
+                interrupt.drain()
         bury_orphans()
         # The filter may have stopped meanwhile.
         if not process.active:
@@ -74,6 +78,11 @@ class Interrupt(FirstSignal):
         self.descriptor, self._wake_up = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._previous_wake_up = signal.set_wakeup_fd(self._wake_up, warn_on_full_buffer=False)
         return super().__enter__()
+
+    def drain(self) -> None:
+        """Makes the descriptor wait for the next signal."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.descriptor, 4096)
 
     def __exit__(self, *exception: object) -> None:
         super().__exit__(*exception)

@@ -17,13 +17,20 @@ if TYPE_CHECKING:
 
 STANDARD_OUTPUT = "-"
 CHUNK = 65536
+PRIVATE_MODE = 0o600
 
 
 def open_text(path: str) -> TextIO:
     """A file to be written, or standard output, which closing it leaves open."""
     if path == STANDARD_OUTPUT:
         return open(1, "w", encoding="utf-8", closefd=False)
-    return open(path, "w", encoding="utf-8")
+    return open(path, "w", encoding="utf-8", opener=private)
+
+
+def private(path: str, flags: int) -> int:
+    """Opens a file for open(); one that is made belongs to its owner alone, because command lines can hold
+    secrets. One that was there keeps its mode."""
+    return os.open(path, flags, PRIVATE_MODE)
 
 
 def name_of(path: str) -> str:

@@ -1,4 +1,5 @@
-"""`cbprocess doctor`: the abilities of each driver on this machine, and what is in the way."""
+"""`cbprocess doctor`: the abilities of each driver of this system, and what is in the way. With --all other
+systems' drivers are told of, too."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from ..events import OPERATIONS
 from .conditions import conditions
 from .machine import installed_version
 from .output import print_lines
-from .words import MACHINE_DRIVER
+from .words import EVERYWHERE_DRIVERS, MACHINE_DRIVER, SYSTEM_DRIVERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,10 @@ ABILITIES = {
 def doctor(options: argparse.Namespace) -> int:
     """Prints what drivers can do. Gives 0 if the default driver can run here, 1 if not, or the status of
     a standard output that cannot be written."""
-    reports = [probe_driver(name) for name in DRIVERS]
+    default, *others = DRIVERS
+    here = (*SYSTEM_DRIVERS, *EVERYWHERE_DRIVERS)
+    shown = [name for name in others if options.all or name in here]
+    reports = [probe_driver(name) for name in (default, *shown)]
     notes = conditions()
     lines = [json.dumps(record(reports, notes))] if options.json else text_lines(reports, notes)
     return print_lines(lines, options.output) or int(not reports[0].runs)

@@ -12,11 +12,13 @@ import threading
 from ..constants import ERROR_NO_SYSTEM_RESOURCES
 from ..errors import CBProcessError
 from .caller import bits, caller
+from .reloading import Terminal
 from .signals import SIGNAL_BASE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Callable
     from typing import Any
 
     from typing_extensions import Self
@@ -59,6 +61,8 @@ class Signals:
         self._early: list[int] = []
         self.late: list[int] = []
         """Signals that have come after the command's end."""
+        self._reload: Callable[[], None] | None = None
+        self._terminal: Terminal | None = None
 
     def __enter__(self) -> Self:
         self._before = signal.pthread_sigmask(signal.SIG_BLOCK, self._numbers)
@@ -119,6 +123,8 @@ class Signals:
     def _take(self) -> None:
         while True:
             number, is_of_the_terminal = _wait_for(self._numbers)
+            if self._is_reload(number, is_of_the_terminal):
+                continue
             with self._lock:
                 if self._is_left:
                     return
@@ -131,6 +137,28 @@ class Signals:
                     os._exit(SIGNAL_BASE + number)
                 else:
                     self._early.append(number)
+
+    @property
+    def on_hangup(self) -> Callable[[], None] | None:
+        """Called at a SIGHUP that no terminal has sent, in place of passing it on."""
+        return self._reload
+
+    @on_hangup.setter
+    def on_hangup(self, reload: Callable[[], None] | None) -> None:
+        self._terminal = None if reload is None else Terminal()
+        self._reload = reload
+
+    def _is_reload(self, number: int, is_of_the_terminal: bool) -> bool:
+        """Whether this SIGHUP asks for another reading, which is made then."""
+        is_sent = not is_of_the_terminal or not hasattr(signal, "sigwaitinfo")
+        reload, terminal = self._reload, self._terminal
+        if number != signal.SIGHUP or reload is None or terminal is None or self._is_left:
+            return False
+        if not is_sent or terminal.is_gone:
+            # A shell passes the end of its terminal on to its jobs.
+            return False
+        reload()
+        return True
 
     def _ends_us(self, number: int) -> bool:
         return not self._caller.mask & bits([number])

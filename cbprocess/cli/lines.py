@@ -10,13 +10,15 @@ from typing import NamedTuple
 
 from .. import events
 from .._binding.texts import printable
-from .output import command_text, describe, format_line, program_names, refusal_name, status_text
+from .output import command_text, describe, line_kind, program_names, refusal_name, status_text
+from .shortening import duration_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .output import ProgramOf
+    from .sheet import Sheet
 
 LONG_NS = 1_000_000_000
 LOOK_S = 0.2
@@ -35,16 +37,11 @@ class Program(NamedTuple):
 
 
 class ProgramLines:
-    """The lines. write gets each of them. Times count from started_ns; program_of names the program of a
-    process."""
+    """The lines, on a sheet. program_of names the program of a process."""
 
-    def __init__(
-        self, write: Callable[[str], None], started_ns: int, program_of: ProgramOf, color: bool
-    ) -> None:
-        self._write = write
-        self._started_ns = started_ns
+    def __init__(self, sheet: Sheet, program_of: ProgramOf) -> None:
+        self._sheet = sheet
         self._program_of = program_of
-        self._color = color
         self._programs: dict[int, Program] = {}
         self._last_refusal = ("", 0)
         self._not_executing = 0  # the process whose execution was the last to be refused or to fail
@@ -65,7 +62,8 @@ class ProgramLines:
                 if event.process_name or event.process_id != self._not_executing:
                     self._ended(event)
             else:
-                self._line(event.time_ns, name, event.process_id, describe(event, self._program_of), name)
+                text = describe(event, self._program_of)
+                self._sheet.line(event.time_ns, name, event.process_id, text, line_kind(name, event))
 
     def left(self, process_id: int, time_ns: int, sequence: int) -> None:
         """Ends a program: the process goes on as one that is not shown, which this event tells of."""
@@ -92,7 +90,8 @@ class ProgramLines:
 
     def _began(self, event: events.CBProcessProcessCreationEventParams) -> None:
         before = self._settled(event.process_id)
-        program = Program(event.time_ns, printable(event.command_line), event.sequence, before)
+        command = printable(self._sheet.command(event.command_line, event.arguments))
+        program = Program(event.time_ns, command, event.sequence, before)
         self._programs[event.process_id] = program
 
     def take_back(self, sequence: int, why: str) -> None:
@@ -101,7 +100,7 @@ class ProgramLines:
             for process_id, program in self._programs.items():
                 if program.sequence == sequence:
                     if program.is_shown:
-                        self._line(program.started_ns, why, process_id, program.text, "failure")
+                        self._sheet.line(program.started_ns, why, process_id, program.text, "failure")
                     self._goes_on(process_id, program.before)
                     self._not_executing = process_id
                     return
@@ -131,13 +130,13 @@ class ProgramLines:
         if program is None:
             # The process was forked and executed nothing, or ran before.
             text = program_names(event)
-            self._line(event.time_ns, status_text(status), event.process_id, text, color)
+            self._sheet.line(event.time_ns, status_text(status), event.process_id, text, color)
         else:
             self._done(event.time_ns, event.process_id, program, status_text(status), color)
 
     def _done(self, time_ns: int, process_id: int, program: Program, how: str, color: str) -> None:
         seconds = (time_ns - program.started_ns) / 1e9
-        self._line(time_ns, f"{how}, {seconds:.3f} s", process_id, program.text, color)
+        self._sheet.line(time_ns, f"{how}, {duration_text(seconds)}", process_id, program.text, color)
 
     def _refused(self, event: events.CBProcessProcessCreationEventParams) -> None:
         text = command_text(event)
@@ -146,7 +145,7 @@ class ProgramLines:
             return
         self._last_refusal = text, event.process_id
         label = f"refused {refusal_name(event.result_code)}"
-        self._line(event.time_ns, label, event.process_id, text, "failure")
+        self._sheet.line(event.time_ns, label, event.process_id, text, "refused")
 
     def _tell_long(self, now_ns: int | None) -> None:
         for process_id in list(self._programs):
@@ -155,8 +154,4 @@ class ProgramLines:
                 settled = self._settled(process_id)
                 if settled is not None:
                     self._programs[process_id] = settled._replace(is_told=True)
-                    self._line(settled.started_ns, "running", process_id, settled.text, "running")
-
-    def _line(self, time_ns: int, label: str, process_id: int, text: str, color: str) -> None:
-        offset = (time_ns - self._started_ns) / 1e9
-        self._write(format_line(offset, label, process_id, text, self._color, color))
+                    self._sheet.line(settled.started_ns, "running", process_id, settled.text, "running")

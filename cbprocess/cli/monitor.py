@@ -10,10 +10,14 @@ import time
 
 from .._api.process import CBProcess
 from .._streams.joining import Joint
+from ..rules import Rule
 from .machine import monitoring_product, refuse_elsewhere
 from .output import Output, complain
 from .printer import Printer, configure
+from .reloading import reloading
 from .running_tree import running_machine
+from .spooling import spooling
+from .viewing import live_view, shown
 from .words import MACHINE_DRIVER
 
 if sys.platform == "win32":
@@ -42,14 +46,19 @@ def observe(options: argparse.Namespace, driver: str) -> int:
     try:
         output = Output(options.output)
         printer = Printer(options, output, process)
-    except OSError as error:
+        spool = spooling(options, process, printer)
+        view = live_view(options, process, printer, "the whole machine")
+    except (OSError, LookupError) as error:
         return complain(str(error))
     configure(process, options, printer, "errno")
+    if spool is not None:
+        spool.begin()
     process.config(f"Driver={driver}")
     # Events of operations that a rule allows are told, and do not wait. --deny and --protect are stronger.
-    process.add_rule(process_id=-1, action="allow")
+    printer.rules.applied.apply("monitor", [Rule(process_id=-1, action="allow")])
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
+        stack.enter_context(reloading(printer.rules, interrupt))
         stack.enter_context(process)
         if printer.needs_running:
             with printer.paused():
@@ -59,8 +68,10 @@ def observe(options: argparse.Namespace, driver: str) -> int:
                     printer.found_running(*row)
         else:
             process.start_filter(options.timeout)
-        while interrupt.number is None and process.active:
-            time.sleep(LOOK_S)
+        printer.look_around()
+        with printer.rules, shown(view):
+            while interrupt.number is None and process.active:
+                time.sleep(LOOK_S)
         status = 0 if interrupt.number is not None else complain("the filter has stopped")
         printer.wait_for_quiet()
     printer.finish()

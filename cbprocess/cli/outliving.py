@@ -10,6 +10,7 @@ from .signals import Caught
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Callable
     from typing import Any
 
 
@@ -21,6 +22,7 @@ class Signals(Caught):
         super().__init__((signal.SIGINT, signal.SIGBREAK))  # type: ignore[attr-defined]
         self._has_ended = False
         self.late: list[int] = []
+        self.on_hangup: Callable[[], None] | None = None
 
     def early(self) -> int:
         """A signal that keeps the command from being started; 0: none."""

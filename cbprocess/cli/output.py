@@ -10,7 +10,7 @@ import sys
 
 from .. import events
 from .._binding.texts import printable
-from .destinations import STANDARD_OUTPUT
+from .destinations import PRIVATE_MODE, STANDARD_OUTPUT, private
 from .words import OWN_FAILURE
 
 TYPE_CHECKING = False
@@ -24,6 +24,7 @@ COLORS = {
     "error": "1;31",
     "success": "32",
     "failure": "31",
+    "refused": "1;31",
     "running": "36",
 }
 NOT_INHERITED: int = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0)
@@ -54,8 +55,10 @@ class Output:
         if path == STANDARD_OUTPUT:
             self._fd = 1
         elif path is not None:
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOT_INHERITED, 0o666)
+            # Command lines may have passwords, so a new file is its owner's alone.
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOT_INHERITED, PRIVATE_MODE)
         self.failure: OSError | None = None
+        self.is_hidden = False  # while a page has the terminal: lines are not written then
         self._end = "\n"
 
     @contextlib.contextmanager
@@ -68,7 +71,7 @@ class Output:
             self._end = "\n"
 
     def line(self, text: str) -> None:
-        if self.failure is not None:
+        if self.failure is not None or self.is_hidden:
             return
         data = (text + self._end).encode("utf-8", "backslashreplace")
         try:
@@ -76,6 +79,17 @@ class Output:
                 data = data[os.write(self._fd, data) :]
         except OSError as error:
             self.failure = error
+
+    @property
+    def is_terminal(self) -> bool:
+        return os.isatty(self._fd)
+
+    def columns(self) -> int:
+        """The columns of the terminal that the lines go to, as it is now; 0 where they go elsewhere."""
+        try:
+            return os.get_terminal_size(self._fd).columns
+        except OSError:
+            return 0
 
     def wants_color(self, choice: str, environment: Mapping[str, str]) -> bool:
         if choice != "auto":
@@ -98,7 +112,7 @@ def print_lines(lines: Iterable[str], path: str | None) -> int:
     is not 0 where standard output could not be written."""
     data = "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
     if path is not None and path != STANDARD_OUTPUT:
-        with open(path, "wb") as file:
+        with open(path, "wb", opener=private) as file:
             file.write(data)
         return 0
     try:
@@ -219,11 +233,38 @@ def right_names(rights: int, is_thread: bool) -> str:
     return "|".join(names)
 
 
-def format_line(offset: float, name: str, process_id: int, text: str, color: bool, kind: str = "") -> str:
-    """One line. Its colour is that of kind, otherwise that of the name."""
+def line_kind(name: str, event: events.EventParams) -> str:
+    """What a line's colour tells of the event: a refusal, a failure, or nothing but its name."""
+    if event.result_code or _is_stripped(event):
+        return "refused"
+    return "failure" if has_failed(event) else name
+
+
+def _is_stripped(event: events.EventParams) -> bool:
+    """Whether the event tells of rights that were taken away."""
+    if not isinstance(event, events.CBProcessProcessHandleOperationEventParams):
+        return False
+    return bool(event.original_desired_access & ~event.desired_access)
+
+
+def format_line(
+    offset: float, name: str, process_id: int, text: str, color: bool, kind: str = "", digits: int = 6
+) -> str:
+    """One line. Its colour is that of kind, otherwise that of the name. Its time has so many digits behind
+    the point."""
     label = f"{name:<{EVENT_WIDTH}}"
-    stamp = f"{offset:10.6f}"
+    stamp = f"{offset:10.{digits}f}"
     if color:
         stamp = f"\x1b[{DIM}m{stamp}\x1b[0m"
-        label = f"\x1b[{COLORS.get(kind or name, '0')}m{label}\x1b[0m"
+    label = painted(label, kind or name, color)
     return f"{stamp}  {label} {process_id:>8}  {text}"
+
+
+def painted(text: str, kind: str, color: bool) -> str:
+    """The text in the colour of the kind, where there are colours."""
+    return f"\x1b[{COLORS.get(kind, '0')}m{text}\x1b[0m" if color else text
+
+
+def prefix_columns(name: str, process_id: int) -> int:
+    """The columns of a line before its text."""
+    return len(format_line(0.0, name, process_id, "", False))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shlex
 import sys
@@ -14,23 +13,46 @@ from .. import constants, events
 from .._api.process import CBProcess
 from .._binding.texts import printable
 from .._checks import checked_pattern, checked_text
-from ..records import event_record
 from .choice import LEFT, SHOWN, STAYED, Choice, is_choice
 from .chronicle import Chronicle
 from .destinations import STANDARD_OUTPUT, Pump
 from .lines import ProgramLines
-from .output import Output, complain, describe, failure_name, format_line, has_failed
+from .output import Output, complain, describe, failure_name, format_line, line_kind, painted, status_text
 from .pictures import Pictures
+from .record_options import redactor_of
+from .rule_layers import CommandRules
+from .sheet import Sheet
 from .summary import Summary
+from .tally import Tally
 from .words import EVENT_NAMES, LIFETIME_NAMES, PROCESS_NAMES, PRODUCT_GUID, THREAD_NAMES, TREE_LINES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Collection, Iterator
-    from typing import Any
+    from collections.abc import Callable, Collection, Iterable, Iterator
+    from typing import Any, Protocol, Union
+
+    from ..running import RunningProcess
+
+    class View(Protocol):
+        """A live view, as it is told of everything that is shown."""
+
+        def add(self, name: str, event: events.EventParams) -> None: ...
+        def left(self, process_id: int, time_ns: int, sequence: int) -> None: ...
+        def take_back(self, sequence: int, why: str) -> None: ...
+        def found_running(
+            self, process_id: int, parent_id: int, program: str, arguments: list[str], now_ns: int
+        ) -> None: ...
+
+    Notable = Union[events.EventParams, RunningProcess]
+
+    # It gets the name of an event, and the event.
+    Listener = Callable[[str, events.EventParams], None]
 
     from .._streams.joining import Joint
+    from ..records import Origin
+    from .record_lines import RecordLines
+    from .tree_lines import TreeLines
 
     # A running process: its id, its parent's, its program and its arguments.
     Running = tuple[int, int, str, list[str]]
@@ -40,19 +62,6 @@ LAST_EVENT_LIMIT_S = 2.0
 # Events that may be left are awaited until none came for this long.
 QUIET_S = 0.05
 
-# These rights end, stop, change or read a process.
-PROTECTED_ACCESS = (
-    constants.PROCESS_TERMINATE
-    | constants.PROCESS_CREATE_THREAD
-    | constants.PROCESS_VM_OPERATION
-    | constants.PROCESS_VM_READ
-    | constants.PROCESS_VM_WRITE
-    | constants.PROCESS_DUP_HANDLE
-    | constants.PROCESS_SET_QUOTA
-    | constants.PROCESS_SET_INFORMATION
-    | constants.PROCESS_SUSPEND_RESUME
-)
-
 
 def configure(process: CBProcess, options: argparse.Namespace, printer: Printer, refuse_with: str) -> None:
     """Settings, handlers and rules, but for the rule that chooses the processes."""
@@ -61,6 +70,8 @@ def configure(process: CBProcess, options: argparse.Namespace, printer: Printer,
     process.config(f"RefuseWith={refuse_with}")
     if sys.platform != "win32":
         process.config("HideController=True")
+    if options.enrich:
+        process.config(f"Enrich={','.join(options.enrich)}")
     if options.record:
         # config() would take text, but these are the bytes that the shell has given.
         process._ready().set_config(b"RecordTo", os.fsencode(printer.record_path))
@@ -74,31 +85,42 @@ def configure(process: CBProcess, options: argparse.Namespace, printer: Printer,
     process.on_error = printer.error
     for pattern in (*options.name, *options.ignore):
         checked_pattern(pattern, "a name")
-    for pattern in options.deny:
-        # The rule is for every process, so that --allow can make exceptions.
-        whom: dict[str, Any] = {"process_id": -1} if pattern == "*" else {"name": pattern}
-        process.add_rule(action="deny", **whom)
-    for pattern in options.allow:
-        process.add_rule(name=pattern, action="allow")
-        if os.path.exists(pattern):
-            process.add_rule(name=os.path.realpath(pattern), action="allow")
-    for pattern in options.protect:
-        process.add_rule(name=pattern, action="strip", access=PROTECTED_ACCESS)
+    printer.rules = CommandRules(process, options)
 
 
 class Printer:
     """The handlers: they run in one worker thread, one after the other."""
 
     counts_real_time = True
+    rules: CommandRules
+    """The rules in force, from configure() on."""
 
-    def __init__(self, options: argparse.Namespace, output: Output, process: CBProcess) -> None:
+    def __init__(
+        self, options: argparse.Namespace, output: Output, process: CBProcess, origin: Origin | None = None
+    ) -> None:
         self._options = options
-        self._output = output
+        self.output = output
         self._process = process
         self._color = output.wants_color(options.color, os.environ)
         self._pictures = Pictures(options.timeline, options.trace)
         self._chronicle = Chronicle() if options.summary or self._pictures.needed else None
         self._summary = Summary(self._chronicle) if self._chronicle and options.summary else None
+        self._records: RecordLines | None = None
+        if options.json:
+            # Lines for people need no records, and start without them.
+            from ..records import Recorder
+            from .record_lines import RecordLines
+
+            self._records = RecordLines(
+                options, output, Recorder(origin, enrich=options.enrich), self.counts_real_time
+            )
+        self._notes: list[Callable[[Notable], None]] = []
+        if self._records is not None:
+            self._notes.append(self._records.note)
+        self._redactor = redactor_of(options)
+        self._listeners: list[Listener] = []
+        self._view: View | None = None
+        self._endings: list[Callable[[], None]] = []
         self._pump = Pump() if options.record == STANDARD_OUTPUT else None
         self.record_path: str = options.record if self._pump is None else self._pump.path
         self.started_ns = time.time_ns()
@@ -110,17 +132,21 @@ class Printer:
         # More events are asked for than are printed: ends say when the command's last event is through, and
         # beginnings which process the command is.
         self.needed = {*options.events, "process_creation", "process_termination"}
-        if self._summary is not None or self._choice is not None:
+        # Beside the events of threads each event has a line, in the order in which they happen.
+        self._has_line_per_program = set(PROCESS_NAMES) <= set(options.events) and not (
+            options.json or set(THREAD_NAMES) & set(options.events)
+        )
+        self._is_tree: bool = options.tree and self._has_line_per_program and not options.quiet
+        if self._summary is not None or self._choice is not None or self._is_tree or self._notes:
             self.needed.add("thread_creation")
         if options.record:
             # A replay may ask for events that are not printed today.
             self.needed.update(LIFETIME_NAMES)
         self.needed |= self._pictures.needed
-        # Beside the events of threads each event has a line, in the order in which they happen.
-        self._has_line_per_program = set(PROCESS_NAMES) <= set(options.events) and not (
-            options.json or set(THREAD_NAMES) & set(options.events)
-        )
-        self._lines: ProgramLines | None = None
+        self._lines: ProgramLines | TreeLines | None = None
+        self._tally = Tally()
+        self._end_text = ""
+        self._seconds = 0.0
         # An execution may be taken back in another thread than the handlers', and before its event.
         self._lock = threading.Lock()
         self._last_sequence = 0
@@ -137,13 +163,56 @@ class Printer:
     @property
     def needs_running(self) -> bool:
         """Whether found_running() has to be told of the processes that run already."""
-        return self._chronicle is not None or self._choice is not None
+        return bool(self._chronicle or self._choice or self._is_tree or self._view)
+
+    def listen(self, listener: Listener, names: Iterable[str] = ()) -> None:
+        """Has the listener called with each event that is told, also where nothing is printed: after the
+        choice of processes, in the handlers' thread, while the event is valid. It must not raise, and the
+        operation waits for it. `names` are the events that it needs beside those that are asked for anyway.
+        To be called before `configure()`."""
+        self._listeners.append(listener)
+        self.needed.update(names)
+
+    def listen_for_names(self, note: Callable[[Notable], None]) -> None:
+        """Has this function called with the event of every process, also where it is not told, in the
+        handlers' thread; and with processes that run already: what remembers the identities of parents. To be
+        called before `configure()`."""
+        self._notes.append(note)
+        # A process that only forks has no other event before its end.
+        self.needed.add("thread_creation")
+
+    def look_around(self) -> None:
+        """Tells what remembers identities of all processes that run now. To be called when the filter is
+        active."""
+        if not self._notes:
+            return
+        from ..running import snapshot
+
+        # An end that comes meanwhile is told behind it.
+        with self._lock:
+            for process in snapshot(False):
+                for note in self._notes:
+                    note(process)
+
+    def show_in(self, view: View) -> None:
+        """Shows everything in a live view, too. To be called before `configure()`."""
+        self._view = view
+        # These make the tree.
+        self.needed.update(("process_creation", "process_termination", "thread_creation"))
+
+    def at_end(self, ending: Callable[[], None]) -> None:
+        """Has this function called by `finish()`, behind all lines."""
+        self._endings.append(ending)
 
     def handler(self, name: str) -> Any:
         choice = self._choice
 
         def handle(event: events.EventParams) -> None:
             with self._lock:
+                if self._redactor is not None:
+                    event = self._redactor.event(event)
+                for note in self._notes:
+                    note(event)
                 is_told = self.joint is not None and self.joint.knows(event)
                 for told in [] if is_told else [(name, event)] if choice is None else choice.add(name, event):
                     self._tell(*told)
@@ -161,23 +230,31 @@ class Printer:
         if name == LEFT:
             self._leave(event)
             return
+        self._tally.add(event)
         if self._summary is not None:
             self._summary.add(name, event)
         if self._chronicle is not None:
             self._chronicle.add(event)
+        for listener in self._listeners:
+            listener(name, event)
+        if self._view is not None:
+            self._view.add(name, event)
         if self._is_printed(name):
             self._print(name, event)
 
     def _is_printed(self, name: str) -> bool:
-        return name in self._options.events and not self._options.quiet
+        # The tree needs to know of first threads, which tell it of forks.
+        is_needed = name in self._options.events or (self._is_tree and name == "thread_creation")
+        return is_needed and not self._options.quiet
 
     def _leave(self, event: events.EventParams) -> None:
         """Ends the shown part of a process that goes on as a program that is not shown."""
         where = event.process_id, event.time_ns, event.sequence
         if self._chronicle is not None:
             self._chronicle.left(*where)
-        if self._lines is not None:
-            self._lines.left(*where)
+        for lines in (self._lines, self._view):
+            if lines is not None:
+                lines.left(*where)
 
     def now_ns(self) -> int:
         """The time that lines and the summary count to."""
@@ -197,11 +274,15 @@ class Printer:
         if outcome is None:
             return
         why = failure_name(failed.os_error)
+        if outcome != STAYED:
+            self._tally.took_back()
         if self._chronicle is not None:
             taken = self._chronicle.take_back(failed.sequence, outcome == LEFT)
             if taken is not None and self._summary is not None:
                 process_id, stage = taken
                 self._summary.took_back(process_id, stage.command, why)
+        if self._view is not None:
+            self._view.take_back(failed.sequence, why)
         if self._lines is not None:
             self._lines.take_back(failed.sequence, why)
         elif outcome != STAYED and self._is_printed("process_creation"):
@@ -216,19 +297,32 @@ class Printer:
             self._take_back_known()
 
     def _print_error(self, params: events.CBProcessErrorEventParams) -> None:
-        if self._options.json:
-            self._output.line(json.dumps(event_record(params)))
+        if self._records is not None:
+            self._records.event(params)
         else:
             offset = (self.now_ns() - self.started_ns) / 1e9
             text = f"{printable(params.description)} (error {params.error_code})"
-            self._output.line(format_line(offset, "error", os.getpid(), text, self._color))
+            self.output.line(format_line(offset, "error", os.getpid(), text, self._color))
 
     def found_running(self, process_id: int, parent_id: int, program: str, arguments: list[str]) -> None:
         """Takes a process that runs already. Parents come before their children."""
         if self._choice is not None and not self._choice.found_running(process_id, parent_id, program):
             return
+        found = process_id, parent_id, program, self.hidden(arguments), time.time_ns()
         if self._chronicle is not None:
-            self._chronicle.found_running(process_id, parent_id, program, arguments, time.time_ns())
+            self._chronicle.found_running(*found)
+        if self._view is not None:
+            self._view.found_running(*found)
+        if self._is_tree:
+            from .tree_lines import TreeLines
+
+            lines = self._program_lines()
+            assert isinstance(lines, TreeLines)
+            lines.found_running(*found)
+
+    def hidden(self, arguments: list[str]) -> list[str]:
+        """The arguments as they may be shown."""
+        return arguments if self._redactor is None else self._redactor.arguments(arguments)
 
     def tell_attached(self, process_ids: list[int], look: Callable[[], list[Running]]) -> None:
         """Says which processes are under the filter now, and how many descendants run already. look finds all
@@ -237,12 +331,14 @@ class Printer:
             return
         found = look()
         names = [
-            f"{row[0]} ({printable(shlex.join(row[3]) or row[2])})" for row in found if row[0] in process_ids
+            f"{row[0]} ({printable(shlex.join(self.hidden(row[3])) or row[2])})"
+            for row in found
+            if row[0] in process_ids
         ]
         if names:
             others = len(found) - len(names)
             more = "" if not others else f" and {others} descendant{'s' if others > 1 else ''}"
-            self._output.line(f"attached to {', '.join(names)}{more}")
+            self.output.line(f"attached to {', '.join(names)}{more}")
 
     def wait_for_end(self, process_ids: Collection[int]) -> None:
         """Waits until all events before the end of these processes have been printed."""
@@ -267,36 +363,51 @@ class Printer:
         """Says how many processes go on without the filter."""
         if not process_ids:
             return
-        if self._options.json:
-            self._output.line(json.dumps({"event": "unsupervised", "process_ids": process_ids}))
+        if self._records is not None:
+            self._records.other("unsupervised", process_ids=process_ids)
             return
         count = len(process_ids)
         goes = "1 process goes" if count == 1 else f"{count} processes go"
         hint = "" if self._options.wait_all else " (--wait-all stays until they have ended)"
         complain(f"{goes} on unsupervised{hint}")
 
+    def command_ended(self, status: int, seconds: float) -> None:
+        """Notes the end of the command, for the line that closes the output."""
+        self._end_text, self._seconds = status_text(status), seconds
+
     def finish(self) -> None:
         """Tells of programs that still run, prints the summary, and says if not everything could be
         written."""
         if self._lines is not None:
             self._lines.finish()
+        self._close()
         self._summarize()
         self._draw()
+        for ending in self._endings:
+            ending()
         if self._pump is not None:
             self._pump.finish()
-        failure = self._output.failure
+        failure = self.output.failure
         if failure is not None and not isinstance(failure, BrokenPipeError):
             complain(f"events could not be written: {failure.strerror}")
+
+    def _close(self) -> None:
+        """Prints the one line about everything, where the command has ended and no summary says it all."""
+        is_told = self._has_line_per_program and not self._options.quiet and self._summary is None
+        if self._end_text and is_told:
+            kind = "success" if self._end_text == status_text(0) else "failure"
+            line = self._tally.line(self._end_text, self._seconds, self._process.statistics())
+            self.output.line(painted(line, kind, self._color))
 
     def _summarize(self) -> None:
         if self._summary is None:
             return
         now_ns = self.now_ns()
-        if self._options.json:
-            self._output.line(json.dumps(self._summary.record(now_ns)))
+        if self._records is not None:
+            self._records.other("summary", **self._summary.record(now_ns))
             return
         for line in self._summary.lines(now_ns, None if self._options.tree else TREE_LINES):
-            self._output.line(line)
+            self.output.line(line)
 
     def _draw(self) -> None:
         if self._chronicle is None:
@@ -308,22 +419,30 @@ class Printer:
             complain(f"{error.filename}: {error.strerror}")
 
     def _print(self, name: str, event: events.EventParams) -> None:
-        if self._options.json:
-            self._output.line(json.dumps(event_record(event)))
+        if self._records is not None:
+            self._records.event(event)
             return
         if self._has_line_per_program:
             self._program_lines().add(name, event)
             return
         offset = (event.time_ns - self.started_ns) / 1e9
-        text = describe(event, self._program_of)
-        kind = "failure" if has_failed(event) else name
-        self._output.line(format_line(offset, name, event.process_id, text, self._color, kind))
+        text = describe(event, self.program_of)
+        kind = line_kind(name, event)
+        self.output.line(format_line(offset, name, event.process_id, text, self._color, kind))
 
-    def _program_lines(self) -> ProgramLines:
+    def _program_lines(self) -> ProgramLines | TreeLines:
+        """The lines about programs, which begin when the first of them is needed."""
         if self._lines is None:
-            self._lines = ProgramLines(self._output.line, self.started_ns, self._program_of, self._color)
-            if self.counts_real_time:
-                self._lines.watch(self.now_ns)
+            output, options = self.output, self._options
+            sheet = Sheet(output.line, self.started_ns, self._color, output.columns, options.wide)
+            if self._is_tree:
+                from .tree_lines import TreeLines
+
+                self._lines = TreeLines(sheet, self.program_of)
+            else:
+                self._lines = lines = ProgramLines(sheet, self.program_of)
+                if self.counts_real_time:
+                    lines.watch(self.now_ns)
         return self._lines
 
     def _matches(self, pattern: str, program: str) -> bool:
@@ -336,5 +455,6 @@ class Printer:
         library.cbp_pattern_match(wanted, len(wanted), name, len(name), byref(result))
         return bool(result.value)
 
-    def _program_of(self, process_id: int) -> str:
+    def program_of(self, process_id: int) -> str:
+        """The name of the program of a living process, or ""."""
         return os.path.basename(self._process.get_process_name(process_id))

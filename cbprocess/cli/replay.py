@@ -8,9 +8,11 @@ import signal
 from .._api.process import CBProcess
 from .._binding.session import SLICE_MS, in_slices
 from ..constants import ERROR_INVALID_DATA
-from ..recording import read_head
+from ..recording import estimate_events, read_head
+from ..records import Origin
 from .output import Output, complain
 from .printer import Printer, configure
+from .progress import NOWHERE, Progress
 from .signals import SIGNAL_BASE
 
 TYPE_CHECKING = False
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .. import events
+    from ..recording import RecordingHead
 
 
 def replay(options: argparse.Namespace) -> int:
@@ -27,7 +30,7 @@ def replay(options: argparse.Namespace) -> int:
     process = CBProcess()
     try:
         output = Output(options.output)
-        printer = ReplayPrinter(options, output, process, head.time_ns)
+        printer = ReplayPrinter(options, output, process, head)
     except OSError as error:
         return complain(str(error))
     configure(process, options, printer, "errno")
@@ -44,6 +47,7 @@ def replay(options: argparse.Namespace) -> int:
             in_slices(lambda: session.library.cbp_script_wait(session.pointer, SLICE_MS))
         except KeyboardInterrupt:
             status = SIGNAL_BASE + signal.SIGINT
+    printer.progress.finish()
     printer.finish()
     if printer.trouble:
         return complain(printer.trouble)
@@ -56,11 +60,18 @@ class ReplayPrinter(Printer):
     counts_real_time = False
 
     def __init__(
-        self, options: argparse.Namespace, output: Output, process: CBProcess, started_ns: int
+        self, options: argparse.Namespace, output: Output, process: CBProcess, head: RecordingHead
     ) -> None:
-        super().__init__(options, output, process)
-        self.started_ns = self._last_ns = started_ns
+        super().__init__(options, output, process, Origin.of_recording(head))
+        self._last_ns: int = head.time_ns
+        self.started_ns = self._last_ns
         self.trouble = ""
+        # Where the lines themselves go to the terminal, they show how far it is.
+        self.progress = Progress(NOWHERE if options.quiet else output._fd)
+        self._done = 0
+        self._total = 0
+        if self.progress.is_possible:
+            self._total = estimate_events(options.path, self.needed)
 
     def now_ns(self) -> int:
         return self._last_ns
@@ -71,6 +82,8 @@ class ReplayPrinter(Printer):
         def handle_timed(event: events.EventParams) -> None:
             self._last_ns = max(self._last_ns, event.time_ns)
             handle(event)
+            self._done += 1
+            self.progress.tell(self._done, self._total, self._done)
 
         return handle_timed
 

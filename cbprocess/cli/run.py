@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+import time
 
 from .._api.process import CBProcess
 from ..constants import CAP_REFUSE_PROCESS_CREATION
 from ..drivers import TREE_DRIVER, probe_driver
 from .as_user import user_keywords
+from .fleet_session import FleetSession, has_fleet_rules, publication_of
 from .output import Output, complain
 from .printer import Printer, configure
 from .rest import processes_left, stay
 from .signals import SIGNAL_BASE
+from .spooling import spooling
+from .viewing import live_view, shown
 
 if sys.platform == "win32":
     from .outliving import Signals
@@ -23,6 +28,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from typing import Any
+
+    from .live import LiveView
 
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
@@ -40,12 +47,19 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
         output = Output(options.output)
         user = user_keywords(options.user, options.preserve_env)
         printer = Printer(options, output, process)
+        publication = publication_of(options)
+        spool = spooling(options, process, printer)
+        view = live_view(options, process, printer, shlex.join(printer.hidden(options.command)))
     except (OSError, LookupError) as error:
         return complain(str(error))
     # A refusal by errno needs a filter in the tree, and only that does. It would not survive a killed helper.
-    with_errno = options.deny and probe_driver(TREE_DRIVER).capabilities & CAP_REFUSE_PROCESS_CREATION
+    can_deny = options.deny or options.rules or has_fleet_rules(options)
+    with_errno = can_deny and probe_driver(TREE_DRIVER).capabilities & CAP_REFUSE_PROCESS_CREATION
     process.config(f"Driver={TREE_DRIVER}")
     configure(process, options, printer, "errno" if with_errno else "kill")
+    if spool is not None:
+        spool.begin()
+        FleetSession(printer, spool, publication).begin()
     if options.scope_signals:
         process.config("ScopeSignals=True")
     if options.scope_proc_files:
@@ -55,8 +69,14 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
         early = signals.early()
         if early:
             return SIGNAL_BASE + early
+        printer.rules.filters_were_put(printer.needed)
+        if printer.rules.has_file:
+            signals.on_hangup = printer.rules.reload
+        if view is not None:
+            printer.rules.tell = view.tell
         try:
-            returncode, process_id = execute(process, options, user, output, signals)
+            with printer.rules, shown(view):
+                status, process_id = conduct(process, options, user, printer, signals, view)
         except OSError as error:
             status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
             if isinstance(error, PermissionError):
@@ -64,30 +84,48 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
                 printer.wait_for_quiet()
             complain(f"{error.filename or options.command[0]}: {error.strerror}")
         else:
-            status = exit_status_of(returncode)
-            signals.command_has_ended()
-            if options.wait_all or is_protection(options):
-                status = stay(process, signals.late, complain) or status
-                printer.wait_for_quiet()
             printer.wait_for_end([process_id])
             printer.tell_left(processes_left(process))
     printer.finish()
     return status
 
 
+def conduct(
+    process: CBProcess,
+    options: argparse.Namespace,
+    user: dict[str, Any],
+    printer: Printer,
+    signals: Signals,
+    view: LiveView | None,
+) -> tuple[int, int]:
+    """Runs the command, and stays for the rest of its tree where that is wanted. Gives the exit status, and
+    the command's process id. OSError where it cannot be started."""
+    begun_s = time.monotonic()
+    streams = {} if view is None else view.keywords()
+    returncode, process_id = execute(process, options, {**user, **streams}, printer.output, signals)
+    status = exit_status_of(returncode)
+    printer.command_ended(returncode, time.monotonic() - begun_s)
+    signals.command_has_ended()
+    if options.wait_all or is_protection(options):
+        status = stay(process, signals.late, complain if view is None else view.tell) or status
+        printer.wait_for_quiet()
+    return status, process_id
+
+
 def is_protection(options: argparse.Namespace) -> bool:
     """Whether something is forbidden to the tree: as long as it lives."""
-    return bool(options.deny or options.protect)
+    return bool(options.deny or options.protect or options.rules)
 
 
 def execute(
     process: CBProcess, options: argparse.Namespace, user: dict[str, Any], output: Output, signals: Signals
 ) -> tuple[int, int]:
-    """Runs the command to its end. Gives its return code and its process id."""
+    """Runs the command to its end, with keywords for another user, or for streams of its own. Gives its
+    return code and its process id."""
     # Another user's program gets none of our descriptors, and on Windows no program expects them.
-    is_closed = bool(user) or sys.platform == "win32"
+    is_closed = "user" in user or sys.platform == "win32"
     keywords = {"close_fds": is_closed, **user, **signals.keywords()}
-    if user and any(os.isatty(fd) for fd in range(3)):
+    if "user" in user and any(os.isatty(fd) for fd in range(3)):
         from .terminal import Terminal
 
         # Another user's program gets no hold of our terminal.

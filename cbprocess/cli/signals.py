@@ -6,10 +6,13 @@ import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from typing_extensions import Self
 
+# Windows has none.
+HANGUP: int | None = getattr(signal, "SIGHUP", None)
 SIGNAL_BASE = 128
 """The exit status for an end by a signal is that and its number, as shells have it."""
 
@@ -42,6 +45,8 @@ class FirstSignal(Caught):
     def __init__(self, numbers: tuple[signal.Signals, ...]) -> None:
         super().__init__(numbers)
         self.number: int | None = None
+        self.on_hangup: Callable[[], bool] | None = None
+        """Called at SIGHUP; returns whether that is dealt with, and no wish to end."""
 
     @property
     def status(self) -> int:
@@ -49,6 +54,8 @@ class FirstSignal(Caught):
         return 0 if self.number is None else SIGNAL_BASE + self.number
 
     def _handle(self, number: int, frame: object) -> None:
+        if number == HANGUP and self.on_hangup is not None and self.on_hangup():
+            return
         self.number = number
         for other in self._previous:
             signal.signal(other, signal.SIG_DFL)

@@ -86,7 +86,7 @@ class Summary:
             {"program": program, "seconds": seconds, "runs": runs}
             for program, (seconds, runs) in self._times(now_ns)
         ]
-        return {"event": "summary", "counts": self.counts, "programs": times, "processes": processes}
+        return {"counts": self.counts, "programs": times, "processes": processes}
 
     def _times(self, now_ns: int) -> list[tuple[str, tuple[float, int]]]:
         """Seconds and runs of each program, the longest first."""

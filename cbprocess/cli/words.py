@@ -18,6 +18,10 @@ NO_PRODUCT = "{00000000-0000-0000-0000-000000000000}"
 # This driver sees the whole machine, and is installed for products.
 MACHINE_DRIVER = "kernel" if sys.platform == "win32" else "bpf"
 
+# The drivers of each system. A driver of another one is never possible here, so people need not read of it.
+SYSTEM_DRIVERS = ("debug", "kernel") if sys.platform == "win32" else ("ptrace", "bpf")
+EVERYWHERE_DRIVERS = ("simulated",)
+
 # The summary's lists and its tree have so many lines, unless all is asked for.
 TREE_LINES = 40
 

@@ -7,6 +7,7 @@ ends once and in order, and that an event's identity fields agree with one anoth
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from process_tree import Process
+
+from cbprocess.records import exact
 
 COMMAND_LINE = [sys.executable, "-m", "cbprocess"]
 EVENT_NAMES = {"process_creation", "process_termination", "thread_creation", "thread_termination"}
@@ -68,7 +71,8 @@ class _Builder:
             maker = process if process.images else process.creator
             assert maker is not None and event["creating_process_id"] == maker.process_id, event
         assert process.end is None, f"a program is executed in a process that has ended: {event}"
-        process.images.append(tuple(event["arguments"]))
+        # What strace shows are bytes, not all of which are text.
+        process.images.append(tuple(map(os.fsdecode, exact(event, "arguments"))))
 
     def thread_creation(self, event: Event) -> None:
         number, thread = event["process_id"], event["thread_id"]
@@ -109,7 +113,7 @@ class _Builder:
 
     def check_identity(self, event: Event) -> None:
         number = event["process_id"]
-        assert event["start_time"] > 0, event
+        assert int(event["start_time"]) > 0, event
         assert self.start_times.setdefault(number, event["start_time"]) == event["start_time"], event
 
 

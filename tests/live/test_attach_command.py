@@ -293,8 +293,11 @@ def test_protection(server: str) -> None:
 def test_protection_in_json(server: str) -> None:
     said, errors = protected_run(server, "--json")
     assert said == ["9 1", "19 1", "0 done"]
-    rows = [e for e in records(errors) if e["event"] == "process_handle_operation" and e["decided_by_rule"]]
-    assert [(e["original_desired_access"], e["desired_access"]) for e in rows] == [(0x1, 0), (0x800, 0)]
+    rows = [e for e in records(errors) if "decided_by_rule" in e.get("flags", ())]
+    assert [(e["original_desired_access"], e["desired_access"]) for e in rows] == [
+        (["terminate"], []),
+        (["suspend_resume"], []),
+    ]
 
 
 def test_protection_without_handle_events(server: str) -> None:

@@ -85,16 +85,42 @@ def test_a_line_for_each_program(programs: Programs) -> None:
     """With nothing asked for; and nothing but the output of the command where nothing is wanted."""
     script = f"{programs['status']} 3; sleep 1.5; exec {programs['status']} 4"
     done = cbprocess_run("--", "sh", "-c", script)
-    told = [re.sub(r"^ *\S+ +|\d+\.\d+ s|  +\d+", "", line) for line in done.stderr.splitlines()]
+    *told, end = done.stderr.splitlines()
+    told = [re.sub(r"^ *\S+ +|\d+(\.\d+)? m?s|  +\d+", "", line) for line in told]
     assert [" ".join(line.split()) for line in told] == [
-        f"exit 3, {programs['status']} 3",
+        "exit 3, status 3",
         f"running sh -c '{script}'",
         "running sleep 1.5",
         "exit 0, sleep 1.5",
-        f"exit 4, {programs['status']} 4",
+        "exit 4, status 4",
     ]
+    assert re.fullmatch(r"exit 4 after [1-9]\.\d\d s: 4 programs, 2 failed, 0 refused", end)
+    done = cbprocess_run("--wide", "--", "sh", "-c", script)
+    assert f"  {programs['status']} 3\n" in done.stderr
     done = cbprocess_run("-q", "--", "sh", "-c", "echo output; exit 3")
     assert (done.returncode, done.stdout, done.stderr) == (3, "output\n", "")
+
+
+def test_a_tree_as_it_grows(programs: Programs) -> None:
+    """Each program below its creator, however they end, and forks where something grows from them."""
+    script = f"({programs['status']} 3; true); exec {programs['status']} 4"
+    done = cbprocess_run("--tree", "--", "sh", "-c", script)
+    assert done.returncode == 4
+    rows = re.findall(r"^ *\d+\.\d{3}  (.{24}) +(\d+)  ( *)(.*)$", done.stderr, re.MULTILINE)
+    told = [(re.sub(r", .*", "", how).strip(), len(indent) // 2, text) for how, _, indent, text in rows]
+    shell = f"sh -c '{script}'"
+    assert told == [
+        ("begins", 0, shell),
+        ("forked", 1, "(sh)"),
+        ("begins", 2, "status 3"),
+        ("exit 3", 2, "status"),
+        ("exit 0", 1, "sh"),
+        ("executes", 0, "status 4"),
+        ("exit 4", 0, "status"),
+    ]
+    begun = {process for how, process, _, _ in rows if how.strip() in ("begins", "forked")}
+    assert begun == {process for how, process, _, _ in rows if how.startswith("exit")} and len(begun) == 3
+    assert done.stderr.splitlines()[-1].endswith(": 3 programs, 2 failed, 0 refused")
 
 
 @pytest.mark.parametrize("options", [(), EACH_EVENT], ids=["lines", "events"])
@@ -167,10 +193,9 @@ def test_json_fields(programs: Programs, environment: dict[str, str], tmp_path: 
     first, second = creations
     assert second["process_name"] == second["image_file_name"] == programs["status"]
     assert second["parent_process_id"] == second["creating_process_id"] == first["process_id"]
-    assert second["file_open_name_available"] is True
     assert second["user_id"] == os.geteuid()
     assert second["command_line"] == f"{programs['status']} 6"
-    assert isinstance(second["time"], float) and second["sequence"] > first["sequence"]
+    assert int(second["time_ns"]) >= int(first["time_ns"]) and second["sequence"] > first["sequence"]
     end = [event for event in events if event["event"] == "process_termination"]
     assert [(event["process_id"], event["exit_status"]) for event in end] == [
         (second["process_id"], 6),
@@ -243,8 +268,8 @@ def test_summary() -> None:
 def test_a_long_summary_is_cut_unless_asked(programs: Programs) -> None:
     """Its lists have 40 lines each and say what is left out; the totals count everybody."""
     script = f"for i in $(seq 44); do {programs['status']} 1; done; exit 0"
-    for option, shown in (("--summary", 40), ("--tree", None)):
-        done = cbprocess_run("-q", option, "--", "sh", "-c", script)
+    for options, shown in ((["--summary"], 40), (["--summary", "--tree"], None)):
+        done = cbprocess_run("-q", *options, "--", "sh", "-c", script)
         assert done.returncode == 0
         failed, _, _, tree, total = (part.splitlines() for part in done.stderr.strip().split("\n\n"))
         for rows, count in ((failed[1:], 44), (tree[1:], 46)):

@@ -63,7 +63,7 @@ def test_in_namespaces(
     sent = [event for event in events if event["event"] == PROCESS]
     if options == ("--events", "all"):
         rights = [event["original_desired_access"] for event in sent]
-        assert rights == [cbprocess.PROCESS_QUERY_LIMITED_INFORMATION, cbprocess.PROCESS_TERMINATE]
+        assert rights == [["query_limited_information"], ["terminate"]]
         ended = {process.process_id: process.end for process in tree.walk()}
         assert [ended[event["process_id"]] for event in sent] == [-signal.SIGTERM] * 2
 

@@ -15,7 +15,7 @@ from handle_cases import PROCESS, SIGNALS, THREAD, thread_rights
 from live_tools import HANDLE_EVENTS, PROGRAMS, Programs
 from strace_signals import OUTSIDE, Sending, Target
 
-from cbprocess import PROCESS_TERMINATE
+from cbprocess import PROCESS_TERMINATE, ProcessAccess, ThreadAccess
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 
@@ -73,11 +73,17 @@ def fired(events: Sequence[supervised.Event]) -> dict[tuple[int, ...], list[Fire
     assert len(numbers) == len(names), "a process id was used again"
     found: dict[tuple[int, ...], list[Fired]] = {}
     for event in events:
-        if event["event"] in HANDLE_EVENTS and event["original_desired_access"] in known_rights(event):
+        if event["event"] in HANDLE_EVENTS and rights_told(event) in known_rights(event):
             target = Target(numbers.get(event["process_id"], OUTSIDE), event["event"] == THREAD)
-            row = (target, event["original_desired_access"])
+            row = (target, rights_told(event))
             found.setdefault(numbers[event["originator_process_id"]], []).append(row)
     return found
+
+
+def rights_told(event: supervised.Event) -> int:
+    """The rights that a record tells by their names."""
+    names = ProcessAccess if event["event"] == PROCESS else ThreadAccess
+    return sum(int(names[name.upper()]) for name in event["original_desired_access"])
 
 
 def known_rights(event: supervised.Event) -> set[int]:

@@ -15,7 +15,6 @@ from unit.event_blocks import dispatch_for, dispatch_once
 from cbprocess import events
 from cbprocess._binding import layouts
 from cbprocess._binding.hooks import Hooks
-from cbprocess.records import property_names
 
 KINDS = st.sampled_from(sorted(events.EVENT_CLASSES))
 U32 = st.integers(0, 2**32 - 1)
@@ -29,7 +28,14 @@ ARGUMENTS = st.lists(NAMES, max_size=20)
 
 
 def read_all(event: Any) -> dict[str, object]:
-    return {name: getattr(event, name) for name in property_names(type(event))}
+    """All properties of an event, by their names."""
+    names = [
+        name
+        for base in type(event).__mro__
+        for name, value in vars(base).items()
+        if isinstance(value, property)
+    ]
+    return {name: getattr(event, name) for name in names}
 
 
 def read_twice(memory: Any) -> tuple[dict[str, object], dict[str, object]]:

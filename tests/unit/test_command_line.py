@@ -6,6 +6,7 @@ import argparse
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,9 @@ def test_where_the_command_begins(arguments: list[str], command: list[str]) -> N
         ["run", "--timeout", "soon", "--", "x"],
         ["run", "--color", "sometimes", "--", "x"],
         ["run", "--nosuch", "--", "x"],
+        ["run", "--tree", "--json", "--", "x"],
+        ["run", "--tree", "--events", "process,thread", "--", "x"],
+        ["run", "--tree", "--events", "handle", "--", "x"],
         ["attach"],
         ["attach", "0"],
         ["attach", "-1"],
@@ -120,7 +124,7 @@ def test_short_options() -> None:
     options = cli.parse(["run", "-q", "-o", "f", "-e", "thread", "x"])
     assert (options.quiet, options.output, options.events) == (True, "f", words.THREAD_NAMES)
     assert cli.parse(["attach", "-p", "12", "34", "-p", "56"]).process_ids == [34, 12, 56]
-    assert cli.parse(["run", "--tree", "x"]).summary
+    assert not cli.parse(["run", "--tree", "x"]).summary
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,14 +157,22 @@ def test_doctor_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert status == (0 if cbprocess.probe_driver().runs else 1)
     text = capsys.readouterr().out
     assert cbprocess.__version__ in text
-    for name in drivers.DRIVERS[1:]:
-        assert f"\n{name}: " in text
+    told = [line.partition(":")[0] for line in text.splitlines() if re.match(r"\w+: (can|cannot) run", line)]
+    here = ["simulated", "debug", "kernel"] if sys.platform == "win32" else ["ptrace", "bpf", "simulated"]
+    assert told == here
+    cli.main(["doctor", "--all"])
+    text = capsys.readouterr().out
+    assert all(f"\n{name}: " in text for name in drivers.DRIVERS[1:])
 
 
 def test_doctor_json(capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["doctor", "--json"])
+    here = json.loads(capsys.readouterr().out)
+    cli.main(["doctor", "--json", "--all"])
     record = json.loads(capsys.readouterr().out)
     assert set(record["drivers"]) == set(drivers.DRIVERS)
+    others = {"ptrace", "bpf"} if sys.platform == "win32" else {"debug", "kernel"}
+    assert set(here["drivers"]) == set(drivers.DRIVERS) - others
     for name, report in record["drivers"].items():
         bits = sum(cbprocess.Capability[bit] for bit in report["capabilities"])
         assert bits == cbprocess.probe_driver(name).capabilities

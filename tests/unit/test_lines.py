@@ -11,8 +11,9 @@ import pytest
 from unit.event_blocks import dispatch_once, make_event
 
 from cbprocess import cli, constants
-from cbprocess.cli import output, words
+from cbprocess.cli import output, shortening, words
 from cbprocess.cli.lines import ProgramLines
+from cbprocess.cli.sheet import Sheet
 
 SECOND_NS = 1_000_000_000
 
@@ -20,9 +21,9 @@ SECOND_NS = 1_000_000_000
 class Story:
     """Feeds the lines with events made by hand, at times of its own in seconds."""
 
-    def __init__(self, color: bool = False) -> None:
+    def __init__(self, color: bool = False, **options: Any) -> None:
         self.written: list[str] = []
-        self.lines = ProgramLines(self.written.append, 0, lambda process_id: "", color)
+        self.lines = ProgramLines(Sheet(self.written.append, 0, color, **options), lambda process_id: "")
 
     def tell(self, kind: str, seconds: float, process_id: int, **fields: Any) -> None:
         number = getattr(constants, f"PROC_EVT_{kind.upper()}")
@@ -52,10 +53,10 @@ def test_one_line_for_a_program() -> None:
     story.end(0.8, 10, 9)
     story.lines.finish()
     assert story.told() == [
-        "exit 0, 0.050 s 11 ls",
-        "exit 1, 0.400 s 12 cat",
+        "exit 0, 50 ms 11 ls",
+        "exit 1, 400 ms 12 cat",
         "exit 0 13 sh",
-        "killed by SIGKILL, 0.700 s 10 sh -c 'ls; cat'",
+        "killed by SIGKILL, 700 ms 10 sh -c 'ls; cat'",
     ]
 
 
@@ -70,9 +71,9 @@ def test_what_runs_for_long_is_told_of_once_before() -> None:
     story.lines.finish()
     assert story.told() == [
         "running 10 make",
-        "executed another, 0.100 s 11 cc",
-        "exit 0, 0.100 s 11 as",
-        "exit 0, 3.000 s 10 make",
+        "executed another, 100 ms 11 cc",
+        "exit 0, 100 ms 11 as",
+        "exit 0, 3.00 s 10 make",
         "running 12 daemon",
     ]
 
@@ -116,7 +117,40 @@ def test_red_is_for_failures_and_refusals() -> None:
     story.run(0.3, 10, b"b")
     story.end(0.4, 10, 0x0200)
     story.run(0.5, 10, b"c", result_code=5)
-    assert ["\x1b[31m" in line for line in story.written] == [False, True, True]
+    assert ["\x1b[31m" in line for line in story.written] == [False, True, False]
+    assert ["\x1b[1;31m" in line for line in story.written] == [False, False, True]
+
+
+def test_rights_that_were_taken_away_are_red() -> None:
+    story = Story(color=True)
+    asked = {"process_id": 10, "originator_process_id": 5, "original_desired_access": 0x11}
+    story.tell("process_handle_operation", 0.1, desired_access=0x11, **asked)
+    story.tell("process_handle_operation", 0.2, desired_access=0x10, **asked)
+    assert ["\x1b[1;31m" in line for line in story.written] == [False, True]
+
+
+def test_programs_are_shown_without_their_folders_unless_asked() -> None:
+    for options, shown in (({}, "cc -c '/src/a b.c'"), ({"is_wide": True}, "/usr/bin/cc -c '/src/a b.c'")):
+        story = Story(**options)
+        story.run(0.1, 10, b"/usr/bin/cc", b"-c", b"/src/a b.c")
+        story.end(0.2, 10)
+        assert story.told() == [f"exit 0, 100 ms 10 {shown}"]
+
+
+@pytest.mark.parametrize("text", ["x" * 200, "日本語" * 40, "y z"])
+@pytest.mark.parametrize("columns", [80, 91, 300])
+def test_a_line_ends_where_the_terminal_does(text: str, columns: int) -> None:
+    story = Story(columns=lambda: columns)
+    story.run(0.1, 10, b"cc", text.encode())
+    story.end(0.2, 10)
+    (line,) = story.written
+    assert shortening.columns_of(line) <= columns
+    whole = Story(columns=lambda: columns, is_wide=True)
+    whole.run(0.1, 10, b"cc", text.encode())
+    whole.end(0.2, 10)
+    (uncut,) = whole.written
+    assert text in uncut
+    assert line == uncut or (shortening.columns_of(uncut) > columns and line.endswith("..."))
 
 
 @pytest.mark.parametrize("command", ["snapshot", "doctor"])

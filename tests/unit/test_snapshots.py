@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ import pytest
 from unit.instances import GUID, assert_code
 
 import cbprocess
-from cbprocess import CBProcess, RunningProcess, constants, running_processes, snapshot
+from cbprocess import CBProcess, RunningProcess, constants, records, running_processes, snapshot
 
 SLEEP = shutil.which("sleep") or "/bin/sleep"
 
@@ -333,19 +335,51 @@ def run_command(*arguments: str, **keywords: Any) -> subprocess.CompletedProcess
 def test_the_command_in_json(child: subprocess.Popen[bytes]) -> None:
     done = run_command("--json")
     assert (done.returncode, done.stderr) == (0, b"")
-    records = [json.loads(line) for line in done.stdout.splitlines()]
-    (record,) = [record for record in records if record["process_id"] == child.pid]
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    (record,) = [record for record in rows if record["process_id"] == child.pid]
     assert isinstance(child.args, list)
+    assert (record.pop("host"), record.pop("boot")) == records.here()[:2]
+    assert len({record["session"] for record in rows}) == 1 and record.pop("session")
+    assert record.pop("time") and record.pop("time_ns").isdigit()
+    beside = record.pop("arguments_bytes", None), record.pop("command_line_bytes", None)
+    texts = {"arguments": record.pop("arguments"), "command_line": record.pop("command_line")}
     assert record == {
+        "schema": 1,
+        "number": None,
+        "event": "running_process",
         "process_id": child.pid,
         "parent_process_id": os.getpid(),
-        "start_time": start_time(child.pid),
+        "start_time": str(start_time(child.pid)),
         "thread_count": 1,
         "user_id": os.geteuid(),
         "process_name": os.path.realpath(sys.executable),
-        "arguments": child.args,
-        "command_line": shlex.join(child.args),
     }
+    texts.update(arguments_bytes=beside[0], command_line_bytes=beside[1])
+    assert records.exact(texts, "arguments") == list(map(os.fsencode, child.args))
+    assert records.exact(texts, "command_line") == os.fsencode(shlex.join(child.args))
+
+
+def test_the_command_hides_values_and_knows_working_directories(tmp_path: Path) -> None:
+    line = [sys.executable, "-c", "input()", "--token=hunter2", "--pin", "hunter3"]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, cwd=tmp_path) as process:
+        options = ("--redact", "--redact-also", "pin")
+        done = run_command("--json", "--enrich", "cwd,user", *options)
+        words = run_command(*options)
+        assert process.stdin is not None
+        process.stdin.close()
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    (record,) = [record for record in rows if record["process_id"] == process.pid]
+    assert record["arguments"][3:] == ["--token=[redacted]", "--pin", "[redacted]"]
+    assert record["working_directory"] == str(tmp_path)
+    assert record["user_name"] == pwd.getpwuid(os.geteuid()).pw_name
+    assert b"hunter" not in done.stdout + words.stdout and b"--token=[redacted]" in words.stdout
+    assert run_command("--enrich", "shoes").returncode == run_command("--redact-also", "=").returncode == 2
+
+
+def test_a_file_of_it_is_its_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    assert run_command("-o", str(path)).returncode == 0
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_the_command_in_words(child: subprocess.Popen[bytes]) -> None:

@@ -3,6 +3,7 @@ where they cannot be had."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -194,6 +195,10 @@ print(len(cbprocess.snapshot(source="bpf")) > 5, links())
 def test_the_command() -> None:
     line = [sys.executable, "-m", "cbprocess", "snapshot", "--json", "--source"]
     by_kernel, by_files = (run([*line, source]) for source in ("bpf", "proc"))
-    own = f'"process_id": {os.getpid()},'
-    (first,) = [row for row in by_kernel.splitlines() if own in row]
-    assert first in by_files.splitlines()
+    (first, second) = (
+        [row for row in map(json.loads, text.splitlines()) if row["process_id"] == os.getpid()]
+        for text in (by_kernel, by_files)
+    )
+    assert len(first) == len(second) == 1
+    of_the_command = ("session", "time", "time_ns")
+    assert {**first[0], **dict.fromkeys(of_the_command)} == {**second[0], **dict.fromkeys(of_the_command)}

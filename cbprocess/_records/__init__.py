@@ -1,0 +1,1 @@
+"""The parts of cbprocess.records: origins, strict texts, start times, context, redaction, reading."""

@@ -1,0 +1,175 @@
+"""Hides the values of options that hold secrets, in argument lists and command lines.
+
+It knows names of options, no programs: what has no name (a password in the middle of a URL, a lone argument)
+stays as it is."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+from .. import events
+from .._checks import quoted, wrong
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+REDACTED = "[redacted]"
+
+# The last words of names of options, and of variables, that hold secrets.
+DEFAULT_REDACTED = (
+    "access-key",
+    "api-key",
+    "apikey",
+    "auth-token",
+    "authorization",
+    "bearer",
+    "client-secret",
+    "credential",
+    "credentials",
+    "pass",
+    "passphrase",
+    "passwd",
+    "password",
+    "private-key",
+    "pwd",
+    "secret",
+    "secret-key",
+    "token",
+)
+NAME_SIZE_MAX = 64
+_NAME = re.compile(r"[a-z0-9]+([-.][a-z0-9]+)*\Z")
+
+# Options begin with a dash, on Windows with a slash, too; a variable with neither.
+SLASH = "/" if sys.platform == "win32" else None
+OPTION_SIGNS = ("-", "/") if SLASH else ("-",)
+QUOTES = "\"'"
+# None of these goes back over what it has read: an argument can have megabytes, and be made for that.
+_WORD = re.compile(r"[\w.-]+")
+_EQUAL = re.compile("=")
+_OPTION_SIGN = re.compile(r"\s*[=:]\s*|\s+")
+# A value with blanks has quotes around it in a text; the last one may be missing.
+_VALUE = re.compile(r"""(?:"(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s"']+)+""", re.DOTALL)
+
+
+class Redactor:
+    """Hides values. names: the names of options whose values are hidden, without dashes; case, and the
+    difference between - and _, do not count. `token` stands for `--token`, for `--github-token` and for the
+    variable `GITHUB_TOKEN=`. A value is what follows = or : in the argument, or else the next argument.
+
+    Error 87 for a name that no option has. May be used in any thread."""
+
+    __slots__ = ("_endings", "_names", "_stems", "_words")
+
+    def __init__(self, names: Iterable[str] = DEFAULT_REDACTED) -> None:
+        self._names = tuple(sorted({_checked(name) for name in names}))
+        if not self._names:
+            raise wrong("names of options to be hidden are missing")
+        self._words = {*self._names, *(name.replace("-", "") for name in self._names)}
+        self._endings = tuple(f"{sign}{word}" for word in sorted(self._words) for sign in "-.")
+        # Most command lines have none of these, which is found out at once.
+        self._stems = sorted({re.split("[-.]", name)[-1] for name in self._names})
+
+    def __repr__(self) -> str:
+        return f"Redactor({self._names!r})"
+
+    def arguments(self, arguments: list[str]) -> list[str]:
+        """The argument list with hidden values, as long as it was."""
+        if not self._has_stem("\0".join(arguments)):
+            return list(arguments)
+        result: list[str] = []
+        is_value = False
+        for argument in arguments:
+            if is_value:
+                result.append(REDACTED)
+                is_value = False
+                continue
+            name = _WORD.match(argument, 1 if argument[:1] == SLASH else 0)
+            if name is None or not self._is_secret(name[0]):
+                # This may be the script of a shell: a command line of its own.
+                result.append(self.command_line(argument))
+                continue
+            is_option = argument[0] in OPTION_SIGNS
+            begin = name.end()
+            is_value = is_option and begin == len(argument)
+            has_value = argument[begin : begin + 1] in ("=:" if is_option else "=") and begin + 1 < len(
+                argument
+            )
+            if has_value:
+                result.append(argument[: begin + 1] + REDACTED)
+            else:
+                result.append(argument if begin == len(argument) else self.command_line(argument))
+        return result
+
+    def command_line(self, text: str) -> str:
+        """A command line, or any text, with hidden values."""
+        if not self._has_stem(text):
+            return text
+        parts: list[str] = []
+        done = 0
+        for name in _WORD.finditer(text):
+            begin = name.start()
+            if begin < done or not self._is_secret(name[0]):
+                continue
+            is_option = name[0][0] == "-" or (
+                text[begin - 1 : begin] == SLASH and _begins_word(text, begin - 1)
+            )
+            between = (_OPTION_SIGN if is_option else _EQUAL).match(text, name.end())
+            value = _VALUE.match(text, between.end()) if between else None
+            if value is not None:
+                quote = value[0][0] if value[0][0] in QUOTES else ""
+                parts += text[done : value.start()], quote, REDACTED, quote
+                done = value.end()
+        return "".join([*parts, text[done:]])
+
+    def _is_secret(self, word: str) -> bool:
+        """Whether this is the name, with or without dashes, of an option or variable that holds a secret."""
+        name = word[-NAME_SIZE_MAX - 2 :].casefold().replace("_", "-")
+        return name in self._words or name.endswith(self._endings)
+
+    def _has_stem(self, text: str) -> bool:
+        folded = text.casefold()
+        return any(stem in folded for stem in self._stems)
+
+    def event(self, event: events.EventParams) -> events.EventParams:
+        """The event; for a process creation a copy of its own, which can only be read, and whose `arguments`
+        and `command_line` have hidden values."""
+        if isinstance(event, events.CBProcessProcessCreationEventParams):
+            return RedactedCreation(event, self)
+        return event
+
+
+class RedactedCreation(events.CBProcessProcessCreationEventParams):
+    """A process creation with hidden values. It has memory of its own."""
+
+    __slots__ = ("_hidden",)
+
+    def __init__(self, event: events.CBProcessProcessCreationEventParams, redactor: Redactor) -> None:
+        super().__init__(event._words, event._quads, event._chars, event._name)
+        self._detach()
+        if sys.platform == "win32":
+            self._hidden = [redactor.command_line(super().command_line)]
+        else:
+            self._hidden = redactor.arguments(super().arguments)
+
+    @property
+    def arguments(self) -> list[str]:
+        """The argument list with hidden values."""
+        return list(self._hidden)
+
+    @property
+    def command_line(self) -> str:
+        """The command line with hidden values."""
+        return self._hidden[0] if sys.platform == "win32" else quoted(self._hidden)
+
+
+def _checked(name: object) -> str:
+    text = name.lower().strip().lstrip("-").replace("_", "-") if isinstance(name, str) else ""
+    if not _NAME.match(text) or len(text) > NAME_SIZE_MAX:
+        raise wrong(f"{name!r:.100} is no name of an option whose value can be hidden")
+    return text
+
+
+def _begins_word(text: str, place: int) -> bool:
+    return place == 0 or text[place - 1].isspace() or text[place - 1] in QUOTES

@@ -1,0 +1,81 @@
+"""The options that run, attach, monitor and replay have in common, with their help.
+
+Knows no command: what differs between them is an argument."""
+
+from __future__ import annotations
+
+from .record_options import add_record_options
+from .rule_options import add_rules_options
+from .values import event_list, milliseconds
+from .words import EVENT_NAMES, TREE_LINES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+ATTACH_TIMEOUT_MS = 5000
+FORMATS = ("cbprocess", "ecs", "ocsf", "otel")
+FORMAT_HELP = (
+    "print JSON Lines in this format: cbprocess as --json does, the Elastic Common Schema, OCSF process "
+    "activities, or OpenTelemetry log records"
+)
+EVENTS_HELP = (
+    f"which events, separated by commas: {', '.join(EVENT_NAMES)}; or process, thread, handle, all; the "
+    "default is process, one line a program; with thread each event has a line"
+)
+SUMMARY_HELP = (
+    "print at the end what failed, counts, times, the process tree (of a long one its first "
+    f"{TREE_LINES} lines) and totals"
+)
+TREE_HELP = (
+    "print the process tree as it grows: a line where a program begins and one where it ends, below the "
+    "program that has started it; with --summary, the summary has the whole tree, however long"
+)
+PROTECT_HELP = (
+    "nobody in the tree may end, stop, trace, read or change programs whose name matches P; the default of "
+    "--events is then process,handle"
+)
+WAIT_ALL_HELP = (
+    "stay until all descendants have ended, too, as always with --deny and --protect; the second signal "
+    "leaves them"
+)
+ALLOW_HELP = (
+    "with --deny '*', execute nothing but what matches P: the path of the file itself, not of a link to it; "
+    "a P without wildcards that is a link stands for its file, too"
+)
+TIMEOUT_HELP = "how long an operation may wait to be printed: 0 (no limit) or at least 3000 (default: {})"
+
+
+def add_common(parser: argparse.ArgumentParser, subject: str, timeout_ms: int) -> None:
+    """Adds the options that run, attach and replay have in common."""
+    add = parser.add_argument
+    add("--json", action="store_true", help="print JSON Lines")
+    add("--format", choices=FORMATS, help=FORMAT_HELP)
+    add(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="print to FILE instead of standard error; in place of any FILE - is standard output",
+    )
+    add("-q", "--quiet", action="store_true", help="print no events, only errors and the summary")
+    add("-e", "--events", metavar="LIST", type=event_list, help=EVENTS_HELP)
+    names: dict[str, Any] = {"metavar": "P", "action": "append", "default": []}
+    add("--name", help="show only programs whose name matches P (* and ?), and what they start", **names)
+    add("--ignore", help="show nothing of programs whose name matches P, nor of what they start", **names)
+    add("--no-children", action="store_true", help=f"show only {subject}, or the programs named")
+    add("--deny", help="refuse to execute what matches P; '*': everything", **names)
+    add("--allow", help=ALLOW_HELP, **names)
+    add("--protect", help=PROTECT_HELP, **names)
+    add_rules_options(parser)
+    timeout_help = TIMEOUT_HELP.format(timeout_ms)
+    add("--timeout", metavar="MS", type=milliseconds, default=timeout_ms, help=timeout_help)
+    add_record_options(parser)
+    add("--record", metavar="FILE", help="write what happens to FILE, for replay")
+    add("--timeline", metavar="FILE", help="draw the processes over time in FILE, a web page")
+    add("--trace", metavar="FILE", help="write FILE for Perfetto and chrome://tracing")
+    add("--summary", action="store_true", help=SUMMARY_HELP)
+    add("--tree", action="store_true", help=TREE_HELP)
+    add("--wide", action="store_true", help="show command lines whole, also on a narrow terminal")
+    parser.set_defaults(live=False)
+    add("--color", choices=("auto", "always", "never"), default="auto", help="colours (default: auto)")

@@ -1,0 +1,152 @@
+"""`cbprocess fleet watch`: the events of all hosts, on a terminal, as JSON Lines, or in a SQLite file.
+
+Knows options and outputs; doubles, order and gaps are the feed's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sqlite3
+import sys
+
+from ..errors import CBProcessError
+from ..fleet.hub import Hub
+from .fleet_access import access_of, tenant_of
+from .output import complain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import AsyncIterator, Callable
+    from typing import Any
+
+    from ..fleet.feed import Feed
+
+MISSING = 1
+
+
+def watch(options: argparse.Namespace) -> int:
+    """The exit status for the options of `cbprocess fleet watch`: 1 where events are missing, of which
+    nothing says that they are lost."""
+    fd = 1
+    if options.output is not None and options.output != "-":
+        fd = os.open(options.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        return asyncio.run(_watch(options, fd))
+    except BrokenPipeError:
+        # The reader has seen enough.
+        return 0
+    except sqlite3.Error as error:
+        return complain(f"{options.sqlite}: {error}")
+    finally:
+        if fd != 1:
+            os.close(fd)
+
+
+async def _watch(options: argparse.Namespace, fd: int) -> int:
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, task.cancel)
+    async with Hub(access_of(options), tenant=tenant_of(options)) as hub:
+        if options.sqlite is not None:
+            feed = await _into_sqlite(hub, options)
+        else:
+            feed = hub.feed(host=options.host, since=options.since)
+            encode = guarded(encoder(options.format))
+            async with interrupted(hub):
+                async for record in feed.events(options.merge, follow=not options.once):
+                    _write(fd, encode(record))
+    return _closing_line(feed)
+
+
+@contextlib.asynccontextmanager
+async def interrupted(hub: Hub) -> AsyncIterator[None]:
+    """A block that a signal ends without an error."""
+    with contextlib.suppress(asyncio.CancelledError):
+        async with hub.told_errors():
+            yield
+
+
+async def _into_sqlite(hub: Hub, options: argparse.Namespace) -> Feed:
+    from ..fleet.table import Table
+
+    with contextlib.closing(Table(options.sqlite)) as table:
+        created, after = table.position(hub.tenant)
+        feed = hub.feed(host=options.host, since=options.since, after=after, created=created)
+        async with interrupted(hub):
+            async for batch in feed.batches(follow=not options.once):
+                if batch:
+                    # Rows and place in one transaction: a kill between the two is not possible.
+                    table.add(hub.tenant, batch, feed.position)
+        return feed
+
+
+def encoder(name: str) -> Callable[[dict[str, Any]], bytes]:
+    """What makes a line of a record."""
+    if name == "text":
+        return text_line
+    from ..formats import encoder as of_format
+
+    return of_format(name)
+
+
+def guarded(encode: Callable[[dict[str, Any]], bytes]) -> Callable[[dict[str, Any]], bytes]:
+    """The encoder, but a record that it cannot say is told and left out. A host may have written anything."""
+
+    def line_of(record: dict[str, Any]) -> bytes:
+        try:
+            return encode(record)
+        except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, CBProcessError) as error:
+            place = "/".join(str(record.get(key)) for key in ("host", "boot", "session", "number"))
+            complain(f"event {place} is not as it should be, and left out: {type(error).__name__}: {error}")
+            return b""
+
+    return line_of
+
+
+def text_line(record: dict[str, Any]) -> bytes:
+    """A line for people: time, host, event, process, and what it is about."""
+    from .._binding.texts import printable
+
+    what = record.get("command_line") or record.get("process_name") or record.get("reason") or ""
+    status = record.get("exit_status")
+    parts = [str(record.get("time", ""))[:26], str(record.get("host", "")), str(record.get("event", ""))]
+    parts.append(str(record.get("process_id") or ""))
+    if record.get("result_code"):
+        what = f"refused ({record['result_code']})  {what}"
+    elif isinstance(status, int):
+        what = f"exit {status}  {what}" if status >= 0 else f"killed by signal {-status}  {what}"
+    elif record.get("event") == "lost":
+        count = record.get("count")
+        what = f"{'an unknown number of' if count is None else count} events are lost: {what}"
+    time, host, event, process_id = (printable(part) for part in parts)
+    return f"{time}  {host:<12}  {event:<19} {process_id:>8}  {printable(str(what))}\n".encode(
+        "utf-8", "backslashreplace"
+    )
+
+
+def _write(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def _closing_line(feed: Feed) -> int:
+    counts = feed.counts()
+    text = f"{counts.events} events, {counts.doubles} doubles left out, {counts.missing} missing"
+    if counts.told or counts.unknown:
+        text += f", {counts.told} told to be lost"
+        text += f" and an unknown number of {counts.unknown} killed sessions" if counts.unknown else ""
+    for count, what in (
+        (counts.forged, "lines that named another host"),
+        (counts.strange, "lines that are no record"),
+        (counts.replaced, "times another stream"),
+    ):
+        text += f", {count} {what}" if count else ""
+    complain(text)
+    sys.stderr.flush()
+    return MISSING if counts.missing else 0

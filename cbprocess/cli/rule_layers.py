@@ -1,0 +1,161 @@
+"""The rules of a command that applies some: those of its options, and those of a rule file, which can be read
+again while it runs.
+
+Knows options and an instance. Signals that ask for another reading are reloading.py's."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+
+from .. import constants
+from .._checks import ALL_PROCESSES
+from ..applied_rules import AppliedRules, combined
+from ..errors import CBProcessError
+from .output import complain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterable
+
+    from .._api.process import CBProcess
+    from ..rule_files import RuleSet
+    from ..rules import Rule
+
+# These rights end, stop, change or read a process.
+PROTECTED_ACCESS = (
+    constants.PROCESS_TERMINATE
+    | constants.PROCESS_CREATE_THREAD
+    | constants.PROCESS_VM_OPERATION
+    | constants.PROCESS_VM_READ
+    | constants.PROCESS_VM_WRITE
+    | constants.PROCESS_DUP_HANDLE
+    | constants.PROCESS_SET_QUOTA
+    | constants.PROCESS_SET_INFORMATION
+    | constants.PROCESS_SUSPEND_RESUME
+)
+FILTER_NEEDED = "that takes a filter in the programs that act, which only `cbprocess run` can put there"
+NO_PROTECTION = f"strip rules cannot be kept among processes that run already: {FILTER_NEEDED}"
+TOO_LATE = (
+    "a strip rule would not hold for what runs already: begin with one in the file, or with --events handle"
+)
+# A file that is just being written is left alone until it was the same for so long.
+LOOK_S = 0.5
+
+
+def option_rules(options: argparse.Namespace) -> list[Rule]:
+    """The rules of --deny, --allow and --protect."""
+    if not (options.deny or options.allow or options.protect):
+        return []
+    from ..rules import Rule
+
+    rules = []
+    for pattern in options.deny:
+        # The rule is for every process, so that --allow can make exceptions.
+        everything = pattern == "*"
+        whom = {"process_id": ALL_PROCESSES} if everything else {"name": pattern}
+        rules.append(Rule.from_dict({"action": "deny", **whom}))
+    for pattern in options.allow:
+        rules.append(Rule(name=pattern, action="allow"))
+        if os.path.exists(pattern):
+            rules.append(Rule(name=os.path.realpath(pattern), action="allow"))
+    rules += [Rule(name=pattern, action="strip", access=PROTECTED_ACCESS) for pattern in options.protect]
+    # What is given twice is meant once.
+    return list(combined([rules]).values())
+
+
+class CommandRules:
+    """The rules of a command in force at its instance, which is initialized. To be made before the filter
+    starts: CBProcessError for a pattern or a rule file that cannot be used."""
+
+    def __init__(self, process: CBProcess, options: argparse.Namespace) -> None:
+        self.applied = AppliedRules(process)
+        """For further layers of rules."""
+        self.tell: Callable[[str], object] = complain
+        """Gets a sentence about each reading of the file but the first."""
+        self._refusal = NO_PROTECTION if options.command_name == "attach" else ""
+        self._path: str | None = options.rules
+        self._follows: bool = options.follow_rules
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._warned: set[str] = set()
+        self._thread: threading.Thread | None = None
+        self.applied.apply("options", option_rules(options))
+        if self._path is None:
+            return
+        # The start of a command without such a file must not pay for it.
+        from ..rule_files import RuleFile
+
+        self._file = RuleFile(self._path, self.applied, check=self.check)
+        try:
+            self._file.reload()
+            self._warn(complain)
+        except OSError as error:
+            code = constants.ERROR_FILE_NOT_FOUND
+            raise CBProcessError(code, f"{self._path}: {error.strerror}") from None
+
+    @property
+    def has_file(self) -> bool:
+        """Whether there is a file to read again."""
+        return self._path is not None
+
+    def filters_were_put(self, needed: Iterable[str]) -> None:
+        """To be called when a program is about to be started, with the names of the events that are asked
+        for. Programs get the filter that strip rules need only if there are such rules or events then."""
+        if sys.platform == "win32" or any(name.endswith("handle_operation") for name in needed):
+            return
+        if not any(rule.action == "strip" for rule in self.applied.rules()):
+            self._refusal = TOO_LATE
+
+    def reload(self) -> None:
+        """Reads the file again, in any thread, and tells what has changed, or why nothing has."""
+        with self._lock:
+            try:
+                text = str(self._file.reload())
+            except OSError as error:
+                text = f"{error.strerror}; the rules stay as they are"
+            except CBProcessError as error:
+                text = f"{error.message.removeprefix(f'{self._path}: ')}; the rules stay as they are"
+            except Exception as error:
+                # Whatever a file does to us: the thread that waits for the next wish goes on.
+                text = f"{type(error).__name__}: {error}; the rules stay as they are"
+            self.tell(f"{self._path}: {text}")
+            # It may be another's by now.
+            with contextlib.suppress(OSError):
+                self._warn(self.tell)
+
+    def _warn(self, tell: Callable[[str], object]) -> None:
+        """Tells, once each, of doubts about the file."""
+        from ..rule_files import file_warnings
+
+        for warning in file_warnings(self._path or ""):
+            if warning not in self._warned:
+                self._warned.add(warning)
+                tell(warning)
+
+    def __enter__(self) -> CommandRules:
+        if self.has_file and self._follows:
+            self._thread = threading.Thread(target=self._follow, name="cbprocess-rules", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def check(self, rules: RuleSet) -> None:
+        """Refuses rules that could do nothing here: error 50."""
+        if self._refusal and any(rule.action == "strip" for rule in rules):
+            raise CBProcessError(constants.ERROR_NOT_SUPPORTED, self._refusal)
+
+    def _follow(self) -> None:
+        last = None
+        while not self._stopping.wait(LOOK_S):
+            mark = self._file.mark()
+            if mark == last and self._file.has_changed():
+                self.reload()
+            last = mark

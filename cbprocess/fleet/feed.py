@@ -1,0 +1,192 @@
+"""The events of a fleet as records: each once, in the order of their times, with what is missing counted.
+
+A line that names another host than its subject is refused: the server has checked the subject, and nobody the
+line. Knows messages and records; nothing of rules."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import json
+from dataclasses import dataclass
+
+from ..records import SCHEMA
+from .merging import Merger, time_of
+from .reading import Start, StreamReader
+from .seen import Seen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from typing import Any
+
+    from .link import Link
+    from .reading import Message
+
+# Clocks of hosts and server differ: messages from so much earlier are looked at, too.
+NUMBER_MAX = 2**53
+CLOCK_MARGIN = datetime.timedelta(minutes=5)
+
+
+@dataclass
+class FeedCounts:
+    """What a feed has seen. events: new ones. doubles: left out by their numbers. missing: numbers that did
+    not come, and of which nothing says that they are lost. told: lost by what the stream itself says;
+    unknown: sessions of which it says so without a number, because their writer was killed. forged: lines
+    that named another host. strange: lines that are no record of a schema known here. messages: those of the
+    stream. replaced: how often the stream was another one than before."""
+
+    events: int = 0
+    doubles: int = 0
+    missing: int = 0
+    told: int = 0
+    unknown: int = 0
+    forged: int = 0
+    strange: int = 0
+    messages: int = 0
+    replaced: int = 0
+
+
+class Feed:
+    """The events of a tenant, of all hosts or of one. One task reads it.
+
+    since: only events of this time or later (aware datetime). after, created: go on behind a place that
+    `position` was. is_new: only what comes from now on. seen: of an earlier feed, to go on counting."""
+
+    def __init__(
+        self,
+        link: Link,
+        tenant: str,
+        *,
+        host: str | None = None,
+        since: datetime.datetime | None = None,
+        after: int = 0,
+        created: str | None = None,
+        is_new: bool = False,
+    ) -> None:
+        start = Start(after, created, since - CLOCK_MARGIN if since is not None else None, is_new)
+        self._reader = StreamReader(link, tenant, host, start)
+        self._since_ns = _nanoseconds(since) if since is not None else 0
+        self.seen = Seen(from_start=not (after or since or is_new))
+        self._forged = self._strange = self._messages = 0
+
+    @property
+    def position(self) -> tuple[str | None, int]:
+        """The stream's identity and the place of the last message that was given."""
+        return self._reader.created, self._reader.last
+
+    def counts(self) -> FeedCounts:
+        seen = self.seen
+        return FeedCounts(
+            events=seen.events,
+            doubles=seen.doubles,
+            missing=seen.missing(),
+            told=seen.told(),
+            unknown=seen.unknown,
+            forged=self._forged,
+            strange=self._strange,
+            messages=self._messages,
+            replaced=self._reader.replaced,
+        )
+
+    async def batches(self, follow: bool = True) -> AsyncIterator[list[dict[str, Any]]]:
+        """Lists of new records, in the order of the stream, an empty one now and then. With follow False it
+        ends behind what is in the stream now. The errors of nats-py where there is no stream at the start;
+        later troubles are waited out."""
+        end: int | None = await self._reader.end()
+        if follow:
+            end = None
+        source = self._reader.batches()
+        try:
+            if end == 0:
+                return
+            async for messages in source:
+                yield [record for message in messages for record in self._records_of(message)]
+                if end is not None and await self._reader.has_reached(end):
+                    return
+        finally:
+            await source.aclose()  # type: ignore[attr-defined]
+
+    async def events(self, merge: float = 0.2, follow: bool = True) -> AsyncIterator[dict[str, Any]]:
+        """New records, one by one, each held for `merge` seconds for those that happened before."""
+        merger = Merger(merge)
+        queue: asyncio.Queue[list[dict[str, Any]] | None] = asyncio.Queue(16)
+
+        async def pump() -> None:
+            try:
+                async for found in self.batches(follow):
+                    await queue.put(found)
+            finally:
+                # The reader of the queue is told even of a failure; a full queue is emptied by it.
+                await queue.put(None)
+
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(pump())
+        # One waits for as long as it takes: a wait that is given up may take a batch with it.
+        taking = loop.create_task(queue.get())
+        try:
+            is_end = False
+            while not is_end:
+                await asyncio.wait([taking], timeout=merger.wait())
+                if taking.done():
+                    batch = taking.result()
+                    is_end = batch is None
+                    for record in batch or ():
+                        merger.add(record)
+                    taking = loop.create_task(queue.get())
+                for record in merger.ready(is_end):
+                    yield record
+            await task
+        finally:
+            for one in (task, taking):
+                one.cancel()
+            await asyncio.gather(task, taking, return_exceptions=True)
+
+    def _records_of(self, message: Message) -> Iterator[dict[str, Any]]:
+        self._messages += 1
+        for line in message.data.splitlines():
+            try:
+                record = json.loads(line, parse_constant=_refuse)
+                number = record["number"]
+                is_known = _is_number(number) and _is_number(record["schema"]) and record["schema"] <= SCHEMA
+                is_known = is_known and isinstance(record["boot"], str) and isinstance(record["session"], str)
+            except (ValueError, KeyError, TypeError, RecursionError):
+                is_known = False
+            if not is_known:
+                self._strange += 1
+                continue
+            if record.get("host") != message.host:
+                self._forged += 1
+                continue
+            if not self.seen.is_new((message.host, record["boot"], record["session"]), number):
+                continue
+            if record.get("event") == "lost":
+                self._told(message.host, record)
+            if self._since_ns and time_of(record) < self._since_ns:
+                continue
+            yield record
+
+    def _told(self, host: str, record: dict[str, Any]) -> None:
+        boot = str(record.get("lost_boot") or record["boot"])
+        session = str(record.get("lost_session") or record["session"])
+        first, last, count = (
+            value if _is_number(value) else None
+            for value in (record.get(key) for key in ("first_number", "last_number", "count"))
+        )
+        self.seen.tell_lost((host, boot, session), first, last, count)
+
+
+def _refuse(constant: str) -> None:
+    """NaN and Infinity are no JSON, and no other program would read them."""
+    raise ValueError(constant)
+
+
+def _is_number(value: object) -> bool:
+    """Whether this is a number as numbers of events are. A host may have written anything."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= NUMBER_MAX
+
+
+def _nanoseconds(moment: datetime.datetime) -> int:
+    epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+    # Through whole microseconds, because a float of seconds loses them.
+    return (moment - epoch) // datetime.timedelta(microseconds=1) * 1000

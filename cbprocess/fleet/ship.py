@@ -1,0 +1,128 @@
+"""A shipper as a process of its own: `python -m cbprocess.fleet.ship`. `cbprocess run --publish` starts it.
+
+It needs no right but to the spool. Where its standard input is a pipe, the pipe's end tells it that the
+command has ended, whatever became of the process that started it: then it has `--wait` seconds."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import stat
+import sys
+import threading
+import time
+from pathlib import Path
+
+from .. import records, spool
+from . import names
+from .link import DEFAULT_SERVER, Access, Link
+from .shipping import Shipper, StreamPublisher
+
+LOCK_LOOK_S = 0.1
+SHIPPED, NOT_SHIPPED = 0, 1
+
+
+async def ship(options: argparse.Namespace) -> int:
+    """Ships until there is nothing to do, or the time is over. 0 if everything is shipped."""
+    deadline = Deadline(options.wait)
+    root = Path(options.spool)
+    access = Access(options.servers, options.creds, options.ca, options.cert, options.cert_key)
+    with contextlib.ExitStack() as stack:
+        if not await _lock(root, deadline, options, stack):
+            return SHIPPED if _is_done(root, options) else NOT_SHIPPED
+        async with Link(
+            access, f"cbprocess shipper {options.host}", names.inbox_prefix(options.host)
+        ) as link:
+            publisher = StreamPublisher(link, options.tenant)
+            shipper = Shipper(publisher, options.tenant, options.host, root)
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                with contextlib.suppress(NotImplementedError):
+                    loop.add_signal_handler(number, shipper.stop)
+            task = loop.create_task(shipper.run(lambda: options.once and _is_done(root, options)))
+            while not task.done() and not deadline.is_over():
+                await asyncio.wait([task], timeout=LOCK_LOOK_S)
+            if not task.done():
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            _tell(shipper, link)
+    return SHIPPED if _is_done(root, options) else NOT_SHIPPED
+
+
+def _tell(shipper: Shipper, link: Link) -> None:
+    """Says to who started this what became of it, if anybody listens."""
+    troubles = sorted(
+        (shipper.trouble, link.trouble), key=lambda trouble: trouble.at if trouble.count else 0.0
+    )
+    told = {"events": shipper.counts.events, "batches": shipper.counts.batches, "trouble": troubles[-1].text}
+    with contextlib.suppress(OSError):
+        if stat.S_ISFIFO(os.fstat(1).st_mode):
+            os.write(1, json.dumps(told).encode() + b"\n")
+
+
+class Deadline:
+    """So many seconds from the end of the pipe on standard input; none where that is no pipe."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._end: float | None = None
+        with contextlib.suppress(OSError):
+            if stat.S_ISFIFO(os.fstat(0).st_mode):
+                threading.Thread(target=self._listen, name="cbprocess-parent", daemon=True).start()
+
+    def is_over(self) -> bool:
+        """Whether the time is over."""
+        return self._end is not None and time.monotonic() >= self._end
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError):
+            while os.read(0, 64):
+                pass
+        self._end = time.monotonic() + self._seconds
+
+
+async def _lock(
+    root: Path, deadline: Deadline, options: argparse.Namespace, stack: contextlib.ExitStack
+) -> bool:
+    """Becomes the spool's shipper. Another one, an agent or that of another command, ships our session too,
+    but may end before it has."""
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            stack.enter_context(spool.lock_shipper(root))
+            return True
+        if (options.once and _is_done(root, options)) or deadline.is_over():
+            return False
+        await asyncio.sleep(LOCK_LOOK_S)
+
+
+def _is_done(root: Path, options: argparse.Namespace) -> bool:
+    """Whether the session that this is about is shipped and gone; without one, all of them."""
+    if options.session:
+        return not (root / options.session).exists()
+    return not spool.sessions(root)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="cbprocess.fleet.ship", description="Ship a spool to a stream.")
+    add = parser.add_argument
+    add("--servers", default=DEFAULT_SERVER)
+    add("--tenant", default="default")
+    add("--host", default=records.Origin.here().host)
+    add("--spool", required=True)
+    add("--creds")
+    add("--ca")
+    add("--cert")
+    add("--cert-key")
+    add("--session", help="the folder's name of the one session that --once is about")
+    add("--once", action="store_true", help="end when everything that has ended is shipped")
+    add("--wait", type=float, default=5.0, help="seconds from the end of standard input, if that is a pipe")
+    return asyncio.run(ship(parser.parse_args(arguments)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

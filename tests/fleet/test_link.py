@@ -1,0 +1,136 @@
+"""Connections: secrets that others can read, servers that have no encryption, waits that grow."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from fleet.servers import Server
+
+from cbprocess import CBProcessError
+from cbprocess.fleet.keys import new_user, write_secret
+from cbprocess.fleet.link import Access, Link, backoff
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        {"servers": []},
+        {"servers": ""},
+        {"servers": ["http://host"]},
+        {"servers": [7]},
+        {"cert": "file"},
+        {"key": "file"},
+    ],
+)
+def test_a_wrong_access_is_refused(keywords: dict[str, object]) -> None:
+    with pytest.raises(CBProcessError) as caught:
+        Access(**keywords)  # type: ignore[arg-type]
+    assert caught.value.code == 87
+
+
+def test_a_text_is_a_list_of_servers() -> None:
+    assert Access("nats://a:1,tls://b:2").servers == ["nats://a:1", "tls://b:2"]
+    assert Access("tls://b:2").is_encrypted and not Access("nats://a:1").is_encrypted
+
+
+def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    write_secret(str(path), new_user()[0])
+    assert Access(creds=str(path)).keywords()["nkeys_seed"] == str(path)
+    path.chmod(0o640)
+    with pytest.raises(CBProcessError, match="chmod 600"):
+        Access(creds=str(path)).keywords()
+    with pytest.raises(FileExistsError):
+        write_secret(str(path), "another")
+    with pytest.raises(FileNotFoundError):
+        Access(creds=str(tmp_path / "none")).keywords()
+
+
+def test_nothing_is_said_to_a_server_that_does_not_encrypt(tmp_path: Path) -> None:
+    """A server in the middle says that it has no encryption, and asks who we are. nats-py alone would tell
+    it, with a signature that the true server takes."""
+    path = tmp_path / "key"
+    write_secret(str(path), new_user()[0])
+    heard: list[bytes] = []
+
+    async def pretend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(
+            b'INFO {"server_id":"x","version":"2.9.10","headers":true,"auth_required":true,"nonce":"abc"}\r\n'
+        )
+        heard.append(await reader.read(4096))
+        writer.close()
+
+    async def main(scheme: str) -> None:
+        listening = await asyncio.start_server(pretend, "127.0.0.1", 0)
+        port = listening.sockets[0].getsockname()[1]
+        async with listening, Link(Access([f"{scheme}://127.0.0.1:{port}"], creds=str(path)), "test"):
+            for _ in range(100):
+                if len(heard) >= 2:
+                    break
+                await asyncio.sleep(0.05)
+
+    asyncio.run(main("tls"))
+    assert len(heard) >= 2 and set(heard) == {b""}
+    # The same server hears who we are where nobody asked for encryption, so the test can fail.
+    heard.clear()
+    asyncio.run(main("nats"))
+    assert any(b"CONNECT" in data for data in heard)
+
+
+def test_a_lost_connection_is_noticed_without_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nats-py tells nothing of the end where the last data cannot be sent any more: with two hundred hosts
+    that happened to one of them, which was mute then for ever."""
+
+    async def nothing(link: Link) -> None:
+        return None
+
+    monkeypatch.setattr(Link, "_went", nothing)
+    server = Server(tmp_path).start()
+
+    async def main() -> None:
+        async with Link(server.access, "test") as link:
+            await link.up(5)
+            server.kill()
+            await asyncio.sleep(0.2)
+            server.start()
+            await link.up(10)
+            assert link.connects == 2
+
+    try:
+        asyncio.run(main())
+    finally:
+        server.stop()
+
+
+def test_waits_grow_and_are_never_the_same() -> None:
+    waits = [backoff(0, (0.1, 10)) for _ in range(100)]
+    assert len(set(waits)) > 90 and min(waits) >= 0.05 and max(waits) <= 0.15
+    assert 5 <= backoff(30, (0.1, 10)) <= 15
+
+
+def test_a_link_waits_for_its_server_and_says_why(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+
+    async def main() -> None:
+        async with Link(server.access, "test") as link:
+            with pytest.raises(asyncio.TimeoutError, match=r"."):
+                await link.up(0.3)
+            assert not link.is_up and link.trouble.count
+            server.start()
+            await link.up(5)
+            server.kill()
+            began = time.monotonic()
+            while link.is_up:
+                await asyncio.sleep(0.01)
+                assert time.monotonic() - began < 5
+            server.start()
+            await link.up(5)
+            assert link.connects == 2
+
+    try:
+        asyncio.run(main())
+    finally:
+        server.stop()

@@ -1,0 +1,238 @@
+"""The shipper alone, against a stream that is a list: what is acknowledged, sent again and cut."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fleet.servers import TENANT, add_events, session, write_events
+
+from cbprocess import records, spool
+from cbprocess.fleet import shipping
+from cbprocess.fleet.seen import Seen
+from cbprocess.fleet.shipping import Shipper, Stored, cut_line
+
+
+class Stream:
+    """A stream in memory, with a window for doubles that never ends, and failures as a test wants them."""
+
+    size_max = 100_000
+
+    def __init__(self, fail: float = 0.0, late: float = 0.0) -> None:
+        self.messages: list[tuple[str, bytes, dict[str, str]]] = []
+        self.ids: dict[str, int] = {}
+        self.fail, self.late = fail, late
+        self.random = random.Random(7)
+
+    async def ready(self) -> None:
+        return None
+
+    async def __call__(self, subject: str, data: bytes, headers: dict[str, str]) -> Stored:
+        await asyncio.sleep(self.random.random() * 0.002)
+        if self.random.random() < self.fail:
+            raise OSError("the connection was lost")
+        name = headers["Nats-Msg-Id"]
+        is_double = name in self.ids
+        if not is_double:
+            self.messages.append((subject, data, headers))
+            self.ids[name] = len(self.messages)
+        if self.random.random() < self.late:
+            # The stream has it, and nobody heard that.
+            raise asyncio.TimeoutError
+        return Stored(self.ids[name], is_double)
+
+    def seen(self) -> Seen:
+        seen = Seen()
+        for _, data, _ in self.messages:
+            for line in data.splitlines():
+                record = json.loads(line)
+                seen.is_new((record["host"], record["boot"], record["session"]), record["number"])
+        return seen
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipping, "RETRY_S", (0.001, 0.01))
+    monkeypatch.setattr(shipping, "LOOK_S", 0.005)
+    monkeypatch.setattr(shipping, "SEAL_S", 0.02)
+
+
+async def ship(root: Path, stream: Any, **sizes: Any) -> Shipper:
+    shipper = Shipper(stream, TENANT, "web1", root, **sizes)
+    await asyncio.wait_for(shipper.run(until=lambda: not spool.sessions(root)), 20)
+    return shipper
+
+
+def test_everything_comes_once_over_lost_answers(tmp_path: Path) -> None:
+    """Failures before and behind the stream: what was stored without an answer is a double there, by name."""
+    total = sum(session(tmp_path, 700)[0] for _ in range(3))
+    stream = Stream(fail=0.2, late=0.2)
+    shipper = asyncio.run(ship(tmp_path, stream, max_events=20))
+    seen = stream.seen()
+    assert (seen.events, seen.doubles, seen.missing()) == (total, 0, 0)
+    assert shipper.counts.events == total and shipper.counts.retries > 10 and shipper.counts.duplicates > 0
+    assert not spool.sessions(tmp_path)
+
+
+def test_a_shipper_that_cuts_otherwise_loses_nothing(tmp_path: Path) -> None:
+    """With only the first number in a batch's name, the tail of the longer batch would be dropped here as a
+    double: the trap that the name's range closes."""
+    total, _ = session(tmp_path, 400)
+
+    class Stopping(Stream):
+        budget = 0
+
+        async def __call__(self, subject: str, data: bytes, headers: dict[str, str]) -> Stored:
+            self.budget -= 1
+            if self.budget < 0:
+                await asyncio.sleep(60)
+            return await super().__call__(subject, data, headers)
+
+    stream = Stopping()
+
+    async def killed(size: int) -> None:
+        stream.budget = 2
+        shipper = Shipper(stream, TENANT, "web1", tmp_path, max_events=size)
+        task = asyncio.ensure_future(shipper.run())
+        while stream.budget >= 0:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.02)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        # A kill may come between the stream's answer and the acknowledgement on disk.
+        for folder in spool.sessions(tmp_path):
+            (folder / "acked").write_bytes(b" " * 20 + b"\n")
+
+    for size in (7, 31, 5, 64):
+        asyncio.run(killed(size))
+    stream.budget = 1000
+    asyncio.run(ship(tmp_path, stream, max_events=50))
+    seen = stream.seen()
+    assert (seen.events, seen.missing()) == (total, 0) and seen.doubles > 0
+
+
+def test_only_a_prefix_is_acknowledged(tmp_path: Path) -> None:
+    """The first batch never comes through, all others do: after a restart all are sent again."""
+    with write_events(tmp_path, 100) as writer:
+        pass
+
+    class Holding(Stream):
+        async def __call__(self, subject: str, data: bytes, headers: dict[str, str]) -> Stored:
+            if json.loads(data.splitlines()[0])["number"] == 1:
+                raise asyncio.TimeoutError
+            return await super().__call__(subject, data, headers)
+
+    stream = Holding()
+
+    async def some() -> None:
+        shipper = Shipper(stream, TENANT, "web1", tmp_path, max_events=10)
+        task = asyncio.ensure_future(shipper.run())
+        while len(stream.messages) < 10:
+            await asyncio.sleep(0.005)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(some())
+    assert spool.SessionReader(writer.folder).acked == 0
+
+
+def test_what_comes_while_it_ships_is_shipped(tmp_path: Path) -> None:
+    stream = Stream()
+    writer = write_events(tmp_path, 10)
+
+    async def both() -> None:
+        shipper = Shipper(stream, TENANT, "web1", tmp_path)
+        task = asyncio.ensure_future(shipper.run())
+        for _ in range(10):
+            add_events(writer, 10)
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(writer.close)
+        while spool.sessions(tmp_path):
+            await asyncio.sleep(0.01)
+        shipper.stop()
+        await task
+
+    asyncio.run(both())
+    seen = stream.seen()
+    assert (seen.events, seen.doubles, seen.missing()) == (111, 0, 0)
+
+
+def test_a_busy_session_does_not_hold_the_others(tmp_path: Path) -> None:
+    session(tmp_path, 3000)
+    _, small = session(tmp_path, 1)
+    stream = Stream()
+    asyncio.run(ship(tmp_path, stream, window=2, max_events=10))
+    first = next(
+        place
+        for place, (_, _, headers) in enumerate(stream.messages)
+        if headers["Cbp-Session"] == small.session
+    )
+    assert first <= 4
+
+
+def test_a_line_that_no_server_takes_is_cut_and_says_so(tmp_path: Path) -> None:
+    with spool.SpoolWriter(tmp_path, records.Origin.here(host="web1")) as writer:
+        for text in ("a", "b" * 300_000, "c"):
+            writer.add(records.made("summary", writer.origin, text=text, arguments=["x" * 150_000] * 2))
+    stream = Stream()
+    shipper = asyncio.run(ship(tmp_path, stream))
+    found = [json.loads(line) for _, data, _ in stream.messages for line in data.splitlines()]
+    assert all(len(data) <= stream.size_max for _, data, _ in stream.messages)
+    assert [record["number"] for record in sorted(found, key=lambda record: record["number"])] == [1, 2, 3, 4]
+    assert shipper.counts.cut == 3
+    cut = next(record for record in found if record["number"] == 2)
+    assert {"text", "arguments"} <= set(cut["cut"]) and cut["event"] == "summary"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"schema": 1, "number": 1, "text": "ä" * 50_000},
+        {"schema": 1, "number": 1, "items": ["x" * 30_000]},
+        {"schema": 1, "number": 1, "items": ["x"] * 30_000, "items_bytes": ["eA=="] * 30_000},
+        {"schema": 1, "number": 1, "deep": {"a": ["x" * 9000] * 9}},
+        {"schema": 1, "number": 1, **{f"key{i}": "x" * 500 for i in range(100)}},
+    ],
+)
+def test_a_cut_line_fits_and_keeps_its_number(record: dict[str, Any]) -> None:
+    line = cut_line(json.dumps(record).encode() + b"\n", 10_000)
+    assert len(line) <= 10_000 and line.endswith(b"\n") and line.count(b"\n") == 1
+    assert json.loads(line)["number"] == 1 and json.loads(line)["cut"]
+
+
+def test_a_stream_that_went_back_is_told(tmp_path: Path) -> None:
+    """nats-server has forgotten streams after kills; who ships sees it by the places that it is told."""
+    session(tmp_path, 30)
+    stream = Stream()
+
+    class Forgetful(Stream):
+        async def __call__(self, subject: str, data: bytes, headers: dict[str, str]) -> Stored:
+            if len(stream.messages) == 2 and not self.ids:
+                self.ids["forgotten"] = 0
+                stream.messages.clear()
+            stream.messages.append((subject, data, headers))
+            return Stored(len(stream.messages), False)
+
+    shipper = asyncio.run(ship(tmp_path, Forgetful(), window=1, max_events=10))
+    assert shipper.counts.went_back == 1 and "went back" in shipper.trouble.text
+
+
+def test_a_session_of_another_host_is_not_passed_off(tmp_path: Path) -> None:
+    """Its lines would be refused by every reader: they stay where they are, and it is told."""
+    session(tmp_path, 5, host="other")
+
+    async def some() -> Shipper:
+        shipper = Shipper(Stream(), TENANT, "web1", tmp_path)
+        task = asyncio.ensure_future(shipper.run())
+        await asyncio.sleep(0.1)
+        shipper.stop()
+        await task
+        return shipper
+
+    shipper = asyncio.run(some())
+    assert shipper.counts.events == 0 and "other" in shipper.trouble.text
+    assert len(spool.sessions(tmp_path)) == 1

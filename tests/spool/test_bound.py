@@ -1,0 +1,215 @@
+"""The bound: over all sessions, oldest first, and every number that goes is told, also after clock jumps."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from spool.spool_tools import Account, event, everything, fill, lines_of, size_of, until
+
+from cbprocess import records
+from cbprocess._spool.bound import hold_bound
+from cbprocess.spool import SessionReader, SpoolWriter, sessions, states
+
+MIB = 1 << 20
+
+
+def test_ten_times_the_bound(root: Path) -> None:
+    largest = 0
+    with SpoolWriter(root, limit_bytes=MIB) as writer:
+        for _ in range(20):
+            fill(writer, 1000, "x" * 300)
+            largest = max(largest, size_of(root))
+    counts = writer.counts()
+    account = Account(everything(root), writer.origin.session or "", counts.number)
+    assert largest <= 1.1 * MIB and counts.number > 20_000
+    assert counts.removed > 15_000 and not account.untold and not account.doubled
+    # The newest are there.
+    assert {counts.number, counts.number - 500} <= account.seen
+
+
+def test_sessions_share_the_bound(root: Path) -> None:
+    writers = [SpoolWriter(root, limit_bytes=MIB) for _ in range(4)]
+    threads = [threading.Thread(target=fill, args=(writer, 4000, "x" * 200)) for writer in writers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+        assert size_of(root) <= 1.1 * MIB
+    for writer in writers:
+        writer.close()
+    assert size_of(root) <= 1.1 * MIB
+    found = everything(root)
+    for writer in writers:
+        session = writer.origin.session or ""
+        account = Account(found, session, writer.counts().number)
+        # All of a session may have gone with those that told of it; what is left says nothing false.
+        assert not account.doubled
+        if session in {record["session"] for record in found}:
+            assert not account.untold
+    assert len(sessions(root)) >= 1
+
+
+def test_an_old_session_goes_first_and_is_told(root: Path) -> None:
+    with SpoolWriter(root, limit_bytes=MIB) as old:
+        fill(old, 2000, "x" * 200)
+    acked = SessionReader(old.folder)
+    first = acked.batch(100)
+    assert first is not None
+    acked.ack(100)
+    acked.close()
+    with SpoolWriter(root, limit_bytes=MIB) as new:
+        fill(new, 6000, "x" * 300)
+    assert not old.folder.exists() and new.folder.exists()
+    found = everything(root)
+    account = Account(found, old.origin.session or "", old.counts().number)
+    assert account.told == set(range(101, 2002)) and not account.seen
+    assert {record["lost_boot"] for record in found if "lost_session" in record} == {old.origin.boot}
+    assert not Account(found, new.origin.session or "", new.counts().number).untold
+
+
+def test_losses_of_others_are_told_again_when_their_line_goes(root: Path) -> None:
+    with SpoolWriter(root, limit_bytes=MIB) as old:
+        fill(old, 500, "x" * 200)
+    with SpoolWriter(root, limit_bytes=MIB) as new:
+        new.tell_lost(7)
+        for _ in range(5):
+            fill(new, 4000, "x" * 300)
+    found = everything(root)
+    assert found[0]["number"] > 10_000
+    account = Account(found, old.origin.session or "", old.counts().number)
+    assert account.told == set(range(1, 502)) and account.driver == 7
+
+
+def test_what_a_shipper_has_is_no_loss(root: Path) -> None:
+    with SpoolWriter(root, limit_bytes=MIB) as writer:
+        reader = SessionReader(writer.folder)
+        seen = []
+        for _ in range(20):
+            fill(writer, 500, "x" * 300)
+            batch = reader.batch(1000)
+            while batch is not None:
+                seen += list(range(batch.first, batch.last + 1))
+                reader.ack(batch.last)
+                batch = reader.batch(1000)
+    assert writer.counts().removed == 0
+    assert seen == list(range(1, len(seen) + 1)) and len(seen) >= 9000
+
+
+@pytest.mark.parametrize("jump_s", [-86400, 86400])
+def test_the_clock_jumps(root: Path, jump_s: int) -> None:
+    """Ages are of the clock; the order within a session is not."""
+    with SpoolWriter(root, limit_bytes=MIB) as writer:
+        for part in range(12):
+            fill(writer, 400, "x" * 300)
+            for number, path in enumerate(sorted(writer.folder.glob("*.jsonl"))):
+                if (number + part) % 2:
+                    now = path.stat().st_mtime + jump_s
+                    os.utime(path, (now, now))
+    account = Account(everything(root), writer.origin.session or "", writer.counts().number)
+    assert not account.untold and not account.doubled
+    assert min(account.seen) == max(account.told - account.seen) + 1
+
+
+def test_a_crowd_of_small_sessions(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cbprocess._spool.bound.SESSIONS_MAX", 10)
+    for _ in range(30):
+        with SpoolWriter(root) as writer:
+            writer.add(event(writer))
+    assert len(sessions(root)) <= 11
+    assert size_of(root) < MIB
+
+
+def test_living_writers_that_fill_it_leave_no_room_but_the_bound_holds(root: Path) -> None:
+    """What a living writer writes to is not taken away. Then one's own lines go, and that is told."""
+    root.mkdir()
+    holder = SpoolWriter(root)
+    fill(holder, 5000, "x" * 300)
+    with SpoolWriter(root, limit_bytes=MIB) as writer:
+        fill(writer, 1000, "x" * 300)
+        holder.close()
+        hold_bound(root, MIB, None)
+        fill(writer, 10)
+    found = lines_of(writer.folder)
+    account = Account(found, writer.origin.session or "", writer.counts().number)
+    assert not account.untold
+    assert "bound" in {record.get("reason") for record in found}
+
+
+def test_what_a_killed_start_left_is_swept(root: Path) -> None:
+    debris = root / "boot-session"
+    debris.mkdir(parents=True)
+    (debris / "acked").write_text("")
+    old = debris.stat().st_mtime - 7200
+    os.utime(debris, (old, old))
+    (root / "host").write_text("name")
+    (root / "other").mkdir()
+    with SpoolWriter(root, limit_bytes=MIB) as writer:
+        writer.add(event(writer))
+    assert not debris.exists() and (root / "host").exists() and (root / "other").exists()
+
+
+def test_states(root: Path) -> None:
+    writer = SpoolWriter(root, records.Origin("host", None, "session"))
+    fill(writer, 100)
+    with SpoolWriter(root) as other:
+        fill(other, 10)
+    reader = SessionReader(other.folder)
+    reader.ack(5)
+    until(lambda: len(lines_of(writer.folder)) == 100, "everything is written")
+    found = {state.origin.session: state for state in states(root)}
+    mine, ended = found["session"], found[other.origin.session]
+    assert (mine.is_live, mine.is_ended, mine.first) == (True, False, 1)
+    assert (mine.acked, mine.origin.boot) == (0, None)
+    assert (ended.is_live, ended.is_ended, ended.last, ended.acked) == (False, True, 11, 5)
+    assert ended.bytes == sum(path.stat().st_size for path in other.folder.glob("*.jsonl"))
+    writer.close()
+    assert states(root / "none") == []
+
+
+def test_every_record_is_one_of_the_schema(root: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    check = jsonschema.Draft202012Validator(records.schema())
+    with SpoolWriter(root, limit_bytes=MIB) as old:
+        fill(old, 500, "x" * 200)
+        old.add(event(old, "x" * (1 << 18)))
+    with SpoolWriter(root, limit_bytes=MIB) as new:
+        new.tell_lost(3)
+        fill(new, 5000, "x" * 300)
+    found = everything(root)
+    assert {"bound", "driver"} <= {record.get("reason") for record in found}
+    for record in found:
+        check.validate(record)
+
+
+@pytest.mark.parametrize(("whole", "acked", "gone"), [(3, 0, (1, 10)), (0, 0, (1, 10)), (3, 2, (3, 10))])
+def test_what_a_session_never_wrote_goes_with_it(
+    root: Path, whole: int, acked: int, gone: tuple[int, int]
+) -> None:
+    """The disk was full until its end, which only its number tells; when it is removed, the remover tells."""
+    with SpoolWriter(root) as writer:
+        fill(writer, whole)
+    (segment,) = writer.folder.glob("*.jsonl")
+    lines = segment.read_bytes().splitlines(keepends=True)
+    segment.write_bytes(b"".join(lines[:whole]))
+    if not whole:
+        segment.unlink()
+    (writer.folder / "end").write_text(f"{10:020d}\n")
+    (writer.folder / "acked").write_text(f"{acked:020d}\n")
+    (removed,) = hold_bound(root, 1, None).removed
+    assert (removed.origin, removed.first, removed.last) == (writer.origin, *gone)
+    assert removed.total == 10 - acked
+    assert not writer.folder.exists()
+    assert hold_bound(root, 1, None).removed == []
+
+
+def test_a_session_that_is_shipped_whole_goes_silently(root: Path) -> None:
+    with SpoolWriter(root) as writer:
+        fill(writer, 3)
+    for path in writer.folder.glob("*.jsonl"):
+        path.unlink()
+    (writer.folder / "acked").write_text(f"{4:020d}\n")
+    assert hold_bound(root, 1, None).removed == []
+    assert not writer.folder.exists()

@@ -1,0 +1,39 @@
+"""The parser of one command is that of all commands, as far as that command goes."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from cbprocess import cli
+from cbprocess.cli.manual import commands_of
+from cbprocess.cli.parser import COMMANDS, make_parser
+
+
+def helps(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """The help of each command, and of each command in a command."""
+    found = {}
+    pending = [("", parser)]
+    while pending:
+        name, made = pending.pop()
+        found[name] = made.format_help()
+        pending += [(f"{name} {inner}".strip(), chosen) for inner, chosen, _ in commands_of(made)]
+    return found
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_parser_for_one_command_knows_it_whole_and_names_the_others(name: str) -> None:
+    whole, one = helps(make_parser()), helps(make_parser(name))
+    assert one[""] == whole[""]
+    mine = {key for key in whole if key.split(" ")[0] == name}
+    assert {key: one[key] for key in mine} == {key: whole[key] for key in mine}
+    assert set(one) == {*mine, *COMMANDS, ""}
+
+
+@pytest.mark.parametrize("arguments", [["nothing"], ["--nothing"], ["nothing", "run"], ["--", "run"]])
+def test_what_is_no_command_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.parse(arguments)
+    assert end.value.code == 2
+    assert "usage: cbprocess" in capsys.readouterr().err

@@ -1,0 +1,176 @@
+"""Values of options that hold secrets are hidden, in argument lists and in command lines; nothing else is."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from typing import Any
+
+import pytest
+from unit.event_blocks import dispatch_once, make_event
+from unit.instances import assert_code
+
+from cbprocess import events, records
+from cbprocess.cli import parse
+from cbprocess.cli.record_options import redactor_of
+
+SECRET = "hunter2"
+HIDDEN = records.REDACTED
+
+
+@pytest.mark.parametrize(
+    ("line", "hidden"),
+    [
+        (f"mysql --password={SECRET} -u root", f"mysql --password={HIDDEN} -u root"),
+        (f"mysql --password {SECRET} db", f"mysql --password {HIDDEN} db"),
+        (f"gh --github_token={SECRET}", f"gh --github_token={HIDDEN}"),
+        (f"x -token {SECRET}", f"x -token {HIDDEN}"),
+        (f"x --API-KEY:{SECRET}", f"x --API-KEY:{HIDDEN}"),
+        (f"x --api_key={SECRET} --apikey={SECRET}", f"x --api_key={HIDDEN} --apikey={HIDDEN}"),
+        (f"x --pa\u017f\u017fword={SECRET}", f"x --pa\u017f\u017fword={HIDDEN}"),
+        (f"env AWS_SECRET_ACCESS_KEY={SECRET} aws", f"env AWS_SECRET_ACCESS_KEY={HIDDEN} aws"),
+        (f"x DB.PASSWORD={SECRET}", f"x DB.PASSWORD={HIDDEN}"),
+        (f"sh -c 'mysql --password={SECRET} db'", f"sh -c 'mysql --password={HIDDEN} db'"),
+        (
+            f"""sh -c 'X=1 PASSWORD="{SECRET} two" mysql -u x'""",
+            f"""sh -c 'X=1 PASSWORD="{HIDDEN}" mysql -u x'""",
+        ),
+        (f"sh -c 'x --secret\n {SECRET}\ny'", f"sh -c 'x --secret\n {HIDDEN}\ny'"),
+        (f"x --token -{SECRET}", f"x --token {HIDDEN}"),
+        (f"env 'PASSWORD={SECRET} two'", f"env 'PASSWORD={HIDDEN}'"),
+        ("x --password", "x --password"),
+        ("x --password=", "x --password="),
+    ],
+)
+def test_values_are_hidden(line: str, hidden: str) -> None:
+    arguments = shlex.split(line)
+    found = records.Redactor().arguments(arguments)
+    assert found == [
+        HIDDEN if word == SECRET else word.replace(f"{SECRET}", HIDDEN).replace(f"{HIDDEN} two", HIDDEN)
+        for word in shlex.split(hidden)
+    ]
+    assert SECRET not in " ".join(found) and len(found) == len(arguments)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "gcc -O2 --pass-exit-codes -o token.o token.c",
+        "cat password.txt /etc/passwd",
+        "git log --author=secret",
+        "x --password-stdin verbose",
+        "x tokenizer=5 --tokens 3 --bypassed=1",
+        "grep token: file",
+        "python -m secret",
+        "x a.b.c --output=x y",
+    ],
+)
+def test_nothing_else_is_hidden(line: str) -> None:
+    arguments = shlex.split(line)
+    redactor = records.Redactor()
+    assert redactor.arguments(arguments) == arguments
+    assert redactor.command_line(line) == line
+
+
+def test_a_command_line_of_windows() -> None:
+    hide = records.Redactor().command_line
+    line = f'"C:\\x y\\a.exe" --password="{SECRET} \\" two" --token {SECRET} -n 5'
+    assert hide(line) == f'"C:\\x y\\a.exe" --password="{HIDDEN}" --token {HIDDEN} -n 5'
+    # The last quote may be missing, and what follows is part of the value then.
+    assert hide(f'a --secret "{SECRET} b c') == f'a --secret "{HIDDEN}"'
+    assert hide(f"a --secret {SECRET}'x y'z b") == f"a --secret {HIDDEN} b"
+
+
+def test_names_of_ones_own_are_added_to_none() -> None:
+    redactor = records.Redactor(["--Pin_Code", "x"])
+    assert redactor.arguments(["a", "--pin-code", "1", "-x=2", "--password=3"]) == [
+        "a",
+        "--pin-code",
+        HIDDEN,
+        f"-x={HIDDEN}",
+        "--password=3",
+    ]
+    for wrong in ([], [""], ["a b"], ["a="], [5], ["-"], ["a" * 65], ["(a+)+"]):
+        assert_code(87, records.Redactor, wrong)
+
+
+def test_the_options_of_the_command_line() -> None:
+    assert redactor_of(parse(["snapshot"])) is None
+    default = redactor_of(parse(["snapshot", "--redact"]))
+    more = redactor_of(parse(["snapshot", "--redact-also", "pin,x"]))
+    assert default is not None and more is not None
+    line = ["--pin", "1", "--token", "2"]
+    assert default.arguments(line) == ["--pin", "1", "--token", HIDDEN]
+    assert more.arguments(line) == ["--pin", HIDDEN, "--token", HIDDEN]
+
+
+@pytest.mark.parametrize(
+    "piece", ["a.", "-", "password", "--a-", '"\\', " =", "'", "a ", "--token ", "token=", "\\"]
+)
+def test_the_time_for_a_hostile_argument_grows_with_its_length_alone(piece: str) -> None:
+    """An argument list has megabytes at most; everybody waits while its event is handled."""
+    redactor = records.Redactor()
+    size = 1 << 18
+    text = piece * (size // len(piece))
+    for line in (f"token {text}", f"--password {text}", f"{text} token=x {text}"):
+        began = time.process_time()
+        redactor.command_line(line)
+        redactor.arguments([line, text, f"--password={text}"])
+        assert time.process_time() - began < 3
+
+
+def test_unfinished_quotes_and_options_at_the_end() -> None:
+    hide = records.Redactor().command_line
+    for line, hidden in (
+        ("--token", "--token"),
+        ("--token=", "--token="),
+        ("--token = x", f"--token = {HIDDEN}"),
+        ("x=--token=y z", f"x=--token={HIDDEN} z"),
+        ("--token 'a b", f"--token '{HIDDEN}'"),
+        ('--token "a\\', f'--token "{HIDDEN}"'),
+        ("token = x", "token = x"),
+        ("TOKEN='a b'c d", f"TOKEN='{HIDDEN}' d"),
+        ("--token a --token b", f"--token {HIDDEN} --token {HIDDEN}"),
+        ("--token --token b", f"--token {HIDDEN} b"),
+        ("-" * 5 + "token x", f"-----token {HIDDEN}"),
+        ("", ""),
+    ):
+        assert hide(line) == hidden
+    assert records.Redactor().arguments(["", "--token", ""]) == ["", "--token", HIDDEN]
+    assert records.Redactor().arguments([]) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="argument lists are Linux's")
+def test_events_and_records_with_hidden_values() -> None:
+    redactor = records.Redactor()
+    kept: list[Any] = []
+    made: list[Any] = []
+
+    def handle(event: Any) -> None:
+        hidden = redactor.event(event)
+        assert isinstance(hidden, events.CBProcessProcessCreationEventParams)
+        assert hidden.process_id == event.process_id and hidden.process_name == event.process_name
+        kept.append(hidden)
+        made.append(records.record_of(event, records.Origin("h", "b", "s"), redact=redactor))
+        made.append(records.record_of(hidden, records.Origin("h", "b", "s")))
+
+    memory = make_event(process_id=5, arguments=[b"a", b"--token", b"\xff" + SECRET.encode(), b"b c"])
+    dispatch_once(memory, handle)
+    memory.raw = b"\0" * len(memory)
+    # The copy has memory of its own, and is read-only.
+    assert kept[0].arguments == ["a", "--token", HIDDEN, "b c"]
+    assert kept[0].command_line == f"a --token '{HIDDEN}' 'b c'" and SECRET not in str(kept[0])
+    assert kept[0].process_id == 5
+    assert_code(614, setattr, kept[0], "result_code", 5)
+    assert made[0] == made[1]
+    assert made[0]["arguments"] == kept[0].arguments and made[0]["command_line"] == kept[0].command_line
+    assert not [key for key in made[0] if key.endswith("_bytes")]
+    assert SECRET not in str(made)
+
+
+def test_events_without_arguments_stay_what_they_are() -> None:
+    end = make_event(events.OPERATIONS[1].type, process_id=5)
+    same: list[bool] = []
+    dispatch_once(end, lambda event: same.append(records.Redactor().event(event) is event))
+    assert same == [True]
