@@ -175,7 +175,7 @@ def test_creators_that_ran_already_and_have_ended_have_identities(tmp_path: Path
     """Nothing waits for a spool: the command stands still until a subshell that ran already has started a
     program and has ended."""
     spool = tmp_path / "spool"
-    with running("sh", "-c", "exec 3<&0; (read x <&3; (exec /bin/true) & ) & wait; sleep 0.2") as program:
+    with running("sh", "-c", "exec 3<&0; (read x <&3; /bin/true & wait) & wait; sleep 0.2") as program:
         wait_until(lambda: offspring(program.pid), 20, "the tree is there")
         tree = [program.pid, *offspring(program.pid)]
         with attached("--spool", spool, program.pid, to=tree) as process:
