@@ -48,6 +48,9 @@ QUOTES = "\"'"
 # None of these goes back over what it has read: an argument can have megabytes, and be made for that.
 _WORD = re.compile(r"[\w.-]+")
 _EQUAL = re.compile("=")
+# A header of a request, which names the kind of its secret first; and a key in JSON.
+_HEADER = re.compile(r"(:[ \t]+(?:(?:basic|bearer|digest|negotiate|token)[ \t]+)?)([^\s\"']+)", re.IGNORECASE)
+_JSON = re.compile(r"""("\s*:\s*)("(?:[^"\\]|\\.)*"?|[^\s"',}\]]+)""", re.DOTALL)
 _OPTION_SIGN = re.compile(r"\s*[=:]\s*|\s+")
 # A value with blanks has quotes around it in a text; the last one may be missing.
 _VALUE = re.compile(r"""(?:"(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s"']+)+""", re.DOTALL)
@@ -115,13 +118,24 @@ class Redactor:
             is_option = name[0][0] == "-" or (
                 text[begin - 1 : begin] == SLASH and _begins_word(text, begin - 1)
             )
-            between = (_OPTION_SIGN if is_option else _EQUAL).match(text, name.end())
-            value = _VALUE.match(text, between.end()) if between else None
-            if value is not None:
-                quote = value[0][0] if value[0][0] in QUOTES else ""
-                parts += text[done : value.start()], quote, REDACTED, quote
-                done = value.end()
+            begin, end = self._value(text, name, is_option)
+            if begin < end:
+                quote = text[begin] if text[begin] in QUOTES else ""
+                parts += text[done:begin], quote, REDACTED, quote
+                done = end
         return "".join([*parts, text[done:]])
+
+    def _value(self, text: str, name: re.Match[str], is_option: bool) -> tuple[int, int]:
+        """The place of the value of an option, a variable, a header or a key in JSON with this name."""
+        at = name.end()
+        if not is_option:
+            is_header = name[0].lower().endswith("authorization") or name[0][:2].lower() == "x-"
+            found = _JSON.match(text, at) or (_HEADER.match(text, at) if is_header else None)
+            if found:
+                return found.span(2)
+        between = (_OPTION_SIGN if is_option else _EQUAL).match(text, at)
+        value = _VALUE.match(text, between.end()) if between else None
+        return value.span() if value else (0, 0)
 
     def _is_secret(self, word: str) -> bool:
         """Whether this is the name, with or without dashes, of an option or variable that holds a secret."""

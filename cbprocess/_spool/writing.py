@@ -11,6 +11,7 @@ import json
 import os
 import threading
 import time
+import weakref
 from collections import deque
 from pathlib import Path
 from typing import NamedTuple
@@ -87,9 +88,15 @@ class SpoolCounts(NamedTuple):
 _generation = 0
 
 
+_writers: weakref.WeakSet[SpoolWriter] = weakref.WeakSet()
+
+
 def _forked() -> None:
     global _generation
     _generation += 1
+    # A fork that outlives its parent must not keep the parent's sessions alive.
+    for writer in list(_writers):
+        writer._unlock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -156,6 +163,7 @@ class SpoolWriter:
         self._thread = threading.Thread(target=self._run, name="cbprocess-spool", daemon=True)
         self._thread.start()
         atexit.register(self.close)
+        _writers.add(self)
 
     # ---- Any thread ----
 
@@ -324,10 +332,16 @@ class SpoolWriter:
                 write_number(self.folder / END, self._last)
         except OSError as error:
             self._failure = error
-        for fd in (self._fd, self._lock_fd):
-            if fd is not None:
-                os.close(fd)
-        self._fd = self._lock_fd = None
+        if self._fd is not None:
+            os.close(self._fd)
+        self._fd = None
+        self._unlock()
+
+    def _unlock(self) -> None:
+        """Closes the session's lock; in a fork only the fork's part of it."""
+        fd, self._lock_fd = self._lock_fd, None
+        if fd is not None:
+            os.close(fd)
 
     def _write_backlog(self) -> None:
         """Writes what there is. OSError where the disk does not take it; then nothing is forgotten."""
@@ -401,9 +415,8 @@ class SpoolWriter:
         self._rest = b""
         os.close(self._fd)
         self._fd = None
-        if not (self.folder / HEAD).exists() and self._lock_fd is not None:
-            os.close(self._lock_fd)
-            self._lock_fd = None
+        if not (self.folder / HEAD).exists():
+            self._unlock()
 
     def _open_segment(self, number: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOT_INHERITED | BINARY
@@ -412,9 +425,7 @@ class SpoolWriter:
             fd = os.open(path, flags, 0o600)
         except FileNotFoundError:
             # Somebody has removed the folder.
-            if self._lock_fd is not None:
-                os.close(self._lock_fd)
-                self._lock_fd = None
+            self._unlock()
             self._open_session()
             fd = os.open(path, flags, 0o600)
         if self._fd is not None:

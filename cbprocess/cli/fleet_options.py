@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import re
 import sys
@@ -246,7 +245,7 @@ def seconds(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = math.nan
+        value = float("nan")
     if not 0 <= value < 1e6:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
     return value

@@ -140,6 +140,7 @@ SAMPLES: dict[str, Record] = {
         process_id=1,
         start_time="5",
         parent_process_id=0,
+        parent_start_time=None,
         thread_count=1,
         user_id=0,
         process_name="/sbin/init",

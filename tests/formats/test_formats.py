@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from formats.samples import RECORDS, SAMPLES, creation
-from hypothesis import given
+from hypothesis import given, settings
 
 from cbprocess import CBProcessError, formats
 from cbprocess.formats import _fields
@@ -26,6 +26,7 @@ def values_of(document: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("format_name", OTHERS)
+@settings(deadline=None)
 @given(record=RECORDS)
 def test_any_record_becomes_one_line_of_strict_json(format_name: str, record: dict[str, Any]) -> None:
     before = copy.deepcopy(record)

@@ -23,8 +23,9 @@ RUN = [*supervised.COMMAND_LINE, "run"]
 BUSY = "while :; do /bin/true; sleep 0.05; done"
 
 
-# The rule is in force a moment after the processes are traced, and with --json nothing says so.
-IN_FORCE_S = 0.5
+# The rule is in force a moment after the processes are traced, and with --json nothing says so. It is when
+# neither the command nor its helper has anything left to do, however long that takes on a busy machine.
+AT_REST_LOOKS = 5
 
 
 @contextlib.contextmanager
@@ -40,16 +41,29 @@ def running(*command: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextlib.contextmanager
-def attached(*line: Any, to: list[int]) -> Iterator[subprocess.Popen[str]]:
-    """A running `cbprocess attach`, once it has the processes."""
+def attached(*line: Any, to: list[int], is_busy: bool = False) -> Iterator[subprocess.Popen[str]]:
+    """A running `cbprocess attach`, once it has the processes, and its rule is in force unless they are
+    busy."""
     process = subprocess.Popen([*ATTACH, *map(str, line)], stderr=subprocess.PIPE, text=True)
     try:
         wait_until(lambda: all(map(tracer_of, to)) or process.poll() is not None, 20, "attached")
-        time.sleep(IN_FORCE_S)
+        if not is_busy and process.poll() is None:
+            wait_until(lambda: are_at_rest(process.pid, tracer_of(to[0])), 20, "the rule is in force")
         yield process
     finally:
         process.kill()
         process.communicate(timeout=30)
+
+
+def are_at_rest(*process_ids: int) -> bool:
+    """Whether all threads of these processes sleep, for some looks one after the other."""
+    for _ in range(AT_REST_LOOKS):
+        for process_id in process_ids:
+            for thread in Path(f"/proc/{process_id}/task").iterdir():
+                if (thread / "stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "S":
+                    return False
+        time.sleep(0.02)
+    return True
 
 
 def cbprocess_attach(*line: Any) -> subprocess.CompletedProcess[str]:
@@ -87,7 +101,10 @@ def test_it_ends_when_all_have_ended() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_and_nothing_else(number: signal.Signals) -> None:
-    with running("sh", "-c", BUSY) as program, attached(program.pid, to=[program.pid]) as process:
+    with (
+        running("sh", "-c", BUSY) as program,
+        attached(program.pid, to=[program.pid], is_busy=True) as process,
+    ):
         assert (
             process.stderr is not None and "exit 0" in process.stderr.readline() + process.stderr.readline()
         )
@@ -154,11 +171,33 @@ def test_descendants_that_run_already_and_later_ones() -> None:
     assert ended == {*tree, created[0]["process_id"]}
 
 
+def test_creators_that_ran_already_and_have_ended_have_identities(tmp_path: Path) -> None:
+    """Nothing waits for a spool: the command stands still until a subshell that ran already has started a
+    program and has ended."""
+    spool = tmp_path / "spool"
+    with running("sh", "-c", "exec 3<&0; (read x <&3; /bin/true & wait) & wait; sleep 0.2") as program:
+        wait_until(lambda: offspring(program.pid), 20, "the tree is there")
+        tree = [program.pid, *offspring(program.pid)]
+        with attached("--spool", spool, program.pid, to=tree) as process:
+            process.send_signal(signal.SIGSTOP)
+            program.communicate(timeout=30)
+            process.send_signal(signal.SIGCONT)
+            assert process.communicate(timeout=30)[1] == "" and process.returncode == 0
+    events = [event for path in spool.rglob("*.jsonl") for event in records(path.read_text())]
+    (created,) = [
+        e for e in events if e["event"] == "process_creation" and e["image_file_name"] == "/bin/true"
+    ]
+    assert created["creating_process_id"] in tree
+    assert created["creator_start_time"] is not None and created["parent_start_time"] is not None
+
+
 def test_without_children() -> None:
     text = "while :; do sh -c '/bin/true; exit 0'; sleep 0.05; done"
     with (
         running("sh", "-c", text) as program,
-        attached("--json", "--no-children", "--events", "process", program.pid, to=[program.pid]) as process,
+        attached(
+            "--json", "--no-children", "-e", "process", program.pid, to=[program.pid], is_busy=True
+        ) as process,
     ):
         time.sleep(1)
         process.send_signal(signal.SIGINT)
@@ -170,11 +209,14 @@ def test_choice_of_names() -> None:
     text = "while :; do /bin/true; /bin/echo > /dev/null; sleep 0.05; done"
     with (
         running("sh", "-c", text) as program,
-        attached("--json", "--name", "echo", "--events", "process", program.pid, to=[program.pid]) as process,
+        attached(
+            "--json", "--name", "echo", "-e", "process", program.pid, to=[program.pid], is_busy=True
+        ) as process,
     ):
-        time.sleep(1)
+        assert process.stderr is not None
+        lines = [process.stderr.readline() for _ in range(4)]
         process.send_signal(signal.SIGINT)
-        events = records(process.communicate(timeout=30)[1])
+        events = records("".join(lines) + process.communicate(timeout=30)[1])
         assert_as_before(program.pid)
     assert {event["event"] for event in events} == {"process_creation", "process_termination"}
     assert {name_of(event["process_name"]) for event in events} == {name_of(str(Path("/bin/echo").resolve()))}
@@ -220,7 +262,7 @@ def test_a_process_of_another_controller() -> None:
     with (
         running("sh", "-c", BUSY) as first,
         running("sh", "-c", BUSY) as second,
-        attached(second.pid, to=[second.pid]) as other,
+        attached(second.pid, to=[second.pid], is_busy=True) as other,
     ):
         tracer = tracer_of(second.pid)
         done = cbprocess_attach(first.pid, second.pid)

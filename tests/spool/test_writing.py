@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -265,3 +266,27 @@ def test_a_program_that_forgets_to_close(root: Path) -> None:
     subprocess.run([sys.executable, "-c", text, str(root)], check=True)
     assert [record["event"] for record in everything(root)] == ["test"] * 100 + ["session_end"]
     assert size_of(root) < 100_000
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+def test_a_fork_keeps_no_session_alive(root: Path) -> None:
+    """The writer is killed, and a fork of it lives on."""
+    program = (
+        "import os, sys, time; from cbprocess.spool import SpoolWriter; w = SpoolWriter(sys.argv[1])\n"
+        "pid = os.fork()\n"
+        "if pid: print(pid, flush=True)\n"
+        "time.sleep(60)"
+    )
+    line = [sys.executable, "-W", "ignore", "-c", program, str(root)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        fork = int(writer.stdout.readline())
+        try:
+            (state,) = states(root)
+            assert state.is_live
+            writer.kill()
+            writer.wait()
+            (state,) = states(root)
+            assert not state.is_live
+        finally:
+            os.kill(fork, signal.SIGKILL)

@@ -106,7 +106,22 @@ def test_the_options_of_the_command_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["a.", "-", "password", "--a-", '"\\', " =", "'", "a ", "--token ", "token=", "\\"]
+    "piece",
+    [
+        "a.",
+        "-",
+        "password",
+        "--a-",
+        '"\\',
+        " =",
+        "'",
+        "a ",
+        "--token ",
+        "token=",
+        'token" : ',
+        "x-token:  bearer ",
+        "\\",
+    ],
 )
 def test_the_time_for_a_hostile_argument_grows_with_its_length_alone(piece: str) -> None:
     """An argument list has megabytes at most; everybody waits while its event is handled."""
@@ -174,3 +189,24 @@ def test_events_without_arguments_stay_what_they_are() -> None:
     same: list[bool] = []
     dispatch_once(end, lambda event: same.append(records.Redactor().event(event) is event))
     assert same == [True]
+
+
+@pytest.mark.parametrize(
+    ("argument", "hidden"),
+    [
+        ("Authorization: Bearer geheim", "Authorization: Bearer [redacted]"),
+        ("authorization:\tbasic geheim", "authorization:\tbasic [redacted]"),
+        ("--header=Authorization: geheim", "--header=Authorization: [redacted]"),
+        ('{"secret" : geheim, "token": "a\\"b"}', '{"secret" : [redacted], "token": "[redacted]"}'),
+        ("X-Api-Key: geheim", "X-Api-Key: [redacted]"),
+        ('{"user": "a", "password": "geh eim", "n": 1}', '{"user": "a", "password": "[redacted]", "n": 1}'),
+        ('{"db":{"auth_token":"geheim"}}', '{"db":{"auth_token":"[redacted]"}}'),
+        ("password:geheim", "password:geheim"),  # neither an option nor a header
+        ("the password: is wrong", "the password: is wrong"),
+    ],
+)
+def test_headers_and_json(argument: str, hidden: str) -> None:
+    redactor = records.Redactor()
+    assert redactor.arguments(["curl", "-H", argument]) == ["curl", "-H", hidden]
+    quoted = f"curl -H '{argument}'"
+    assert redactor.command_line(quoted) == f"curl -H '{hidden}'"

@@ -125,6 +125,7 @@ RULE_SETS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(RULE_SETS)
 def test_what_is_written_is_read(rules: list[Rule]) -> None:
     made = RuleSet(rules)
@@ -220,7 +221,7 @@ def test_texts_of_no_form(text: bytes, form: str) -> None:
     assert error.message.startswith(f"no {form.upper()}: ") and len(error.message) < 400
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=60) | st.text(alphabet='{}[]":,rules\\name1 ').map(str.encode))
 def test_any_text_has_an_answer(text: bytes) -> None:
     with contextlib.suppress(RuleFileError):

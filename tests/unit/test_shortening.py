@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cbprocess.cli.shortening import COLUMNS_MIN, columns_of, duration_text, fitted, short_command
@@ -39,6 +39,7 @@ def test_durations(seconds: float, text: str) -> None:
 UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 
 
+@settings(deadline=None)
 @given(st.floats(min_value=0.0001, max_value=1e7))
 def test_a_duration_is_told_to_a_hundredth(seconds: float) -> None:
     """Read back by its units, it is off by half of its last figure: a minute of two hours."""
@@ -69,6 +70,7 @@ def test_columns() -> None:
     assert [columns_of(text) for text in ("", "abc", "日本", "e\u0301", "\uff41")] == [0, 3, 4, 1, 2]
 
 
+@settings(deadline=None)
 @given(st.text(), st.integers(0, 100))
 def test_what_fits_stays_and_the_rest_is_cut(text: str, columns: int) -> None:
     text = "".join(filter(str.isprintable, unicodedata.normalize("NFC", text)))

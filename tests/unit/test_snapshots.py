@@ -349,6 +349,7 @@ def test_the_command_in_json(child: subprocess.Popen[bytes]) -> None:
         "event": "running_process",
         "process_id": child.pid,
         "parent_process_id": os.getpid(),
+        "parent_start_time": str(start_time(os.getpid())),
         "start_time": str(start_time(child.pid)),
         "thread_count": 1,
         "user_id": os.geteuid(),
