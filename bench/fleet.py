@@ -1,4 +1,4 @@
-"""Events a second through host, stream and consumer: `python bench/fleet.py [EVENTS]`. It starts a nats-server.
+"""Events a second through host, stream and consumer: `python bench/fleet.py [EVENTS]`. It starts a server.
 
 Events are made up, of the size that a compiler's have. Each part is measured alone, then all at once."""
 
