@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import stat
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -72,7 +74,13 @@ class Account:
 
 
 def size_of(root: Path) -> int:
-    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+    total = 0
+    for path in root.rglob("*"):
+        # Writers remove segments while they are counted.
+        with contextlib.suppress(FileNotFoundError):
+            found = path.stat()
+            total += found.st_size if stat.S_ISREG(found.st_mode) else 0
+    return total
 
 
 def until(condition: Callable[[], Any], what: str, limit_s: float = 20) -> None:
