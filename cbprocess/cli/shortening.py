@@ -41,6 +41,8 @@ def duration_text(seconds: float) -> str:
 def short_command(command_line: str, arguments: Sequence[str]) -> str:
     """The command line with the name alone of its program: `cc -c a.c` of `/usr/bin/cc -c a.c`. One that does
     not begin with its first argument stays as it is."""
+    if sys.platform == "win32":
+        return short_windows_command(command_line)
     first = arguments[0] if arguments else ""
     name = os.path.basename(first)
     if not name or name == first:
@@ -49,6 +51,21 @@ def short_command(command_line: str, arguments: Sequence[str]) -> str:
         if command_line.startswith(written):
             return quoted(name) + command_line[len(written) :]
     return command_line
+
+
+def short_windows_command(command_line: str) -> str:
+    """A command line of Windows, where the program is what stands before the first space or in the first
+    quotation marks: there are no arguments that are known, and options begin with a slash."""
+    if command_line.startswith('"'):
+        end = command_line.find('"', 1) + 1
+    else:
+        end = min((place for place in map(command_line.find, " \t") if place >= 0), default=len(command_line))
+    written = command_line[:end]
+    path = written.strip('"')
+    name = path.replace("\\", "/").rpartition("/")[2]
+    if not name or name == path:
+        return command_line
+    return (f'"{name}"' if " " in name else name) + command_line[end:]
 
 
 def quoted(argument: str) -> str:

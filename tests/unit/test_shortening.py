@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cbprocess.cli.shortening import COLUMNS_MIN, columns_of, duration_text, fitted, short_command
+from cbprocess.cli.shortening import (
+    COLUMNS_MIN,
+    columns_of,
+    duration_text,
+    fitted,
+    short_command,
+    short_windows_command,
+)
 
 
 @pytest.mark.parametrize(
@@ -82,3 +89,21 @@ def test_what_fits_stays_and_the_rest_is_cut(text: str, columns: int) -> None:
         assert result.endswith("...") and text.startswith(result[:-3])
         # Not one character less than there is room for.
         assert columns_of(text[: len(result) - 2]) > max(columns, COLUMNS_MIN) - 3
+
+
+@pytest.mark.parametrize(
+    ("line", "short"),
+    [
+        ('cmd.exe /c "exit 3"', 'cmd.exe /c "exit 3"'),
+        ("C:\\Windows\\system32\\cmd.exe /c dir", "cmd.exe /c dir"),
+        ('"C:\\Program Files\\tool.exe" /x "a b"', 'tool.exe /x "a b"'),
+        ('"C:/tools/my tool.exe" /x', '"my tool.exe" /x'),
+        ("C:/tools/make.exe\t-j", "make.exe\t-j"),
+        ("tool.exe", "tool.exe"),
+        ("C:\\tools\\", "C:\\tools\\"),
+        ('"C:\\open', '"C:\\open'),
+        ("", ""),
+    ],
+)
+def test_a_windows_option_is_no_folder(line: str, short: str) -> None:
+    assert short_windows_command(line) == short
