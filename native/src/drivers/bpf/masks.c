@@ -213,14 +213,17 @@ uint32_t cbpi_masks_mark_worker(struct cbpi_machine *machine, uint32_t thread_id
                : (uint32_t) errno;
 }
 
+/* Gives NULL once the guard has gone, whose memory it is: processes are forgotten after that. */
 static struct cbp_machine_decided *decided_entry(struct cbpi_machine *machine, uint32_t thread_id)
 {
-    return &machine->guard.decided[thread_id % CBP_MACHINE_DECIDED_COUNT];
+    return machine->guard.decided ? &machine->guard.decided[thread_id % CBP_MACHINE_DECIDED_COUNT] : NULL;
 }
 
 void cbpi_masks_decide(struct cbpi_machine *machine, uint32_t thread_id, uint64_t device, uint64_t inode)
 {
     struct cbp_machine_decided *entry = decided_entry(machine, thread_id);
+    if (!entry)
+        return;
     cbp_store_u32(&entry->thread_id, 0);
     entry->device = device;
     entry->inode = inode;
@@ -230,6 +233,6 @@ void cbpi_masks_decide(struct cbpi_machine *machine, uint32_t thread_id, uint64_
 void cbpi_masks_undecide(struct cbpi_machine *machine, uint32_t thread_id)
 {
     struct cbp_machine_decided *entry = decided_entry(machine, thread_id);
-    if (cbp_load_u32(&entry->thread_id) == thread_id)
+    if (entry && cbp_load_u32(&entry->thread_id) == thread_id)
         cbp_store_u32(&entry->thread_id, 0);
 }
