@@ -113,7 +113,7 @@ def test_the_wheel_has_the_package_and_nothing_else(
     wanted = {
         str(path.relative_to(checkout))
         for path in package.rglob("*")
-        if path.suffix in {".py", ".typed", ".html"} and "_native" not in path.parts
+        if path.suffix in {".py", ".typed", ".html", ".json"} and "_native" not in path.parts
     }
     wanted |= {f"cbprocess/_native/{name}" for name in NATIVE_FILES}
     found = {name for name in installed if name.startswith("cbprocess/")}
