@@ -17,6 +17,7 @@ struct cbpi_guard {
     struct cbp_machine_slot *slots;
     struct cbp_machine_decided *decided; /* CBP_MACHINE_DECIDED_COUNT of them, likewise */
     uint64_t room_known_ns;              /* held_files.c: until then there are descriptors enough to read */
+    uint64_t descriptor_limit;           /* as it was then */
     int busy_number;                     /* if an event has one above this, it looks again at once */
 };
 

@@ -37,22 +37,27 @@ static bool probe_head_room(int any)
     return count == HEAD_ROOM;
 }
 
-/* Looks only now and then, because it takes as many system calls as all the rest: numbers that were free a
- * moment ago are taken by a program that opens hundreds of files within a millisecond, and no other. */
-static bool has_head_room(struct cbpi_guard *guard)
+static uint64_t descriptor_limit(void)
 {
     struct rlimit limit;
-    uint64_t now_ns = cbpi_now_ns();
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 0;
+}
+
+/* Looks only now and then, because it takes more system calls than all the rest, and when the limit has changed:
+ * numbers that were free a moment ago are taken by a program that opens hundreds of files within a millisecond, and
+ * no other. */
+static bool has_head_room(struct cbpi_guard *guard)
+{
+    uint64_t now_ns = cbpi_now_ns(), limit = descriptor_limit();
     bool lacks = cbp_load_u32(&guard->shared->needs_reading) != 0;
-    if (!lacks && now_ns < guard->room_known_ns)
+    if (!lacks && now_ns < guard->room_known_ns && limit == guard->descriptor_limit)
         return true;
     bool has_room = probe_head_room(guard->descriptors[CBP_GUARD_FD_UPPER]);
     if (lacks == has_room)
         cbp_store_u32(&guard->shared->needs_reading, !has_room);
     guard->room_known_ns = has_room ? now_ns + ROOM_KNOWN_NS : 0;
-    guard->busy_number = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < INT_MAX
-                             ? (int) limit.rlim_cur / 2
-                             : INT_MAX;
+    guard->descriptor_limit = limit;
+    guard->busy_number = limit < INT_MAX ? (int) limit / 2 : INT_MAX;
     return has_room;
 }
 
