@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import time
 from pathlib import Path
 
@@ -12,6 +13,11 @@ from fleet.servers import Server
 from cbprocess import CBProcessError
 from cbprocess.fleet.keys import new_user, write_secret
 from cbprocess.fleet.link import Access, Link, backoff
+
+EXTRA = ("nats", "nkeys")
+needs_extra = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in EXTRA), reason=f"could not import one of {EXTRA}"
+)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +42,7 @@ def test_a_text_is_a_list_of_servers() -> None:
     assert Access("tls://b:2").is_encrypted and not Access("nats://a:1").is_encrypted
 
 
+@needs_extra
 def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "key"
     write_secret(str(path), new_user()[0])
@@ -49,6 +56,7 @@ def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
         Access(creds=str(tmp_path / "none")).keywords()
 
 
+@needs_extra
 def test_nothing_is_said_to_a_server_that_does_not_encrypt(tmp_path: Path) -> None:
     """A server in the middle says that it has no encryption, and asks who we are. nats-py alone would tell
     it, with a signature that the true server takes."""
@@ -80,6 +88,7 @@ def test_nothing_is_said_to_a_server_that_does_not_encrypt(tmp_path: Path) -> No
     assert any(b"CONNECT" in data for data in heard)
 
 
+@needs_extra
 def test_a_lost_connection_is_noticed_without_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """nats-py tells nothing of the end where the last data cannot be sent any more: with two hundred hosts
     that happened to one of them, which was mute then for ever."""
@@ -111,6 +120,7 @@ def test_waits_grow_and_are_never_the_same() -> None:
     assert 5 <= backoff(30, (0.1, 10)) <= 15
 
 
+@needs_extra
 def test_a_link_waits_for_its_server_and_says_why(tmp_path: Path) -> None:
     server = Server(tmp_path)
 

@@ -20,6 +20,9 @@ from cbprocess.fleet.link import Link
 from cbprocess.fleet.setup import Plan
 from cbprocess.fleet.signing import new_signer
 
+pytest.importorskip("nats")
+pytest.importorskip("nkeys")
+
 
 def make_certificate(cert: Path, key: Path) -> None:
     """A certificate of a server at 127.0.0.1, believed by who is given it."""
