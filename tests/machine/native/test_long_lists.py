@@ -7,9 +7,10 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 import pytest
-from live_tools import Programs
+from live_tools import Programs, wait_until
 from machine import own_place
 from machine.native.machine_tools import in_shell, observing, run, wait_for_ends
 
@@ -87,6 +88,11 @@ def test_long_lists_take_no_room_of_others(status: str) -> None:
 def test_long_lists_take_no_room_of_others_in_a_queue(status: str) -> None:
     """A handler stands still while more comes than its queue may take."""
     go_on, times = threading.Event(), 40
+
+    def of_queue() -> list[Any]:
+        found = [row for row in recorder.of("process_creation") if "queue" in row["arguments"][:3]]
+        return sorted(found, key=lambda row: row["sequence"])
+
     with observing() as recorder:
         recorder.decide = lambda kind, event: go_on.wait(60) and None
         recorder.filter.add_rule(process_id=-1, action="allow")
@@ -95,10 +101,13 @@ def test_long_lists_take_no_room_of_others_in_a_queue(status: str) -> None:
         time.sleep(0.5)
         go_on.set()
         wait_for_ends(recorder, "short", 100)
+        wait_until(lambda: len(of_queue()) == times, 20, "the events of the queue")
         counts = recorder.filter.statistics()
     assert (counts.lost, recorder.errors) == (0, [])
-    rows = [row for row in recorder.of("process_creation") if "queue" in row["arguments"][:3]]
-    rows.sort(key=lambda row: row["sequence"])
+    rows = of_queue()
     cut = [bool(row["flags"] & cbprocess.EVENT_FLAG_ARGUMENTS_TRUNCATED) for row in rows]
-    assert len(rows) == times and not cut[0] and cut[-1]
-    assert [len(row["command_line"]) > 6_000_000 for row in rows] == [not is_cut for is_cut in cut]
+    assert not cut[0] and any(cut)
+    # What is cut may lack little: the ring has had no room for the last of many parts.
+    sizes = [len(row["command_line"]) for row in rows]
+    assert {size for size, is_cut in zip(sizes, cut) if not is_cut} == {sizes[0]}
+    assert sizes[0] > 6_000_000 and all(size < sizes[0] for size, is_cut in zip(sizes, cut) if is_cut)
