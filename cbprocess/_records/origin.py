@@ -79,7 +79,7 @@ def host_name() -> str:
 
         name = gethostname()
     else:
-        # The same, without what importing sockets takes.
+        # socket.gethostname() gives this, too, but importing sockets takes time.
         name = os.uname().nodename
     return "".join(c for c in name if c.isprintable()) or "localhost"
 

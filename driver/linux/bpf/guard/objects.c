@@ -243,6 +243,7 @@ void *cbpd_map_memory(const char *name, size_t size)
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
     return memory == MAP_FAILED ? NULL : memory;
 }
+
 /* Says whether the kernel takes this program of an object, the most demanding one. The others are of its kind, and
  * are loaded when they are wanted: that takes long, and most controllers do not want them. */
 bool cbpd_can_load(enum object_name name, const char *program)

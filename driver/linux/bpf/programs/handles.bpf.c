@@ -38,19 +38,13 @@ static long tell_member(uint32_t count, struct operation *operation)
     return !operation->target;
 }
 
-/* Tells of the members of a process group. bpf_loop() as in paths.h. */
+/* Tells of the members of a process group. */
 INLINE int tell_group(struct operation *operation, struct pid *group)
 {
     operation->target = task_of(group, ID_OF_GROUP);
     if (!operation->target)
         return 0;
-#ifdef CBP_KERNEL_5_17
-    bpf_loop(GROUP_COUNT_MAX, tell_member, operation, 0);
-#else
-    for (uint32_t i = 0; i < GROUP_COUNT_MAX; i++)
-        if (tell_member(i, operation))
-            break;
-#endif
+    REPEAT(GROUP_COUNT_MAX, tell_member, operation);
     return 0;
 }
 

@@ -77,26 +77,13 @@ static long walk_up(uint32_t step, struct path_walk *walk)
     return walk->has_no_room;
 }
 
-/* bpf_loop() is for kernels from 5.17 on. There the verifier goes through the step once, and not at each turn: this
- * makes loading many times faster. */
-INLINE void walk_to_top(struct path_walk *walk)
-{
-#ifdef CBP_KERNEL_5_17
-    bpf_loop(PATH_STEP_MAX, walk_up, walk, 0);
-#else
-    for (uint32_t step = 0; step < PATH_STEP_MAX; step++)
-        if (walk_up(step, walk))
-            break;
-#endif
-}
-
 /* Writes the path into the buffer. False: it has more names than can be followed, or is too long. */
 INLINE bool write_path(struct path_buffer *buffer, struct vfsmount *mnt, struct dentry *dentry)
 {
     struct path_walk walk = {
         .buffer = buffer, .mount = mount_of(mnt), .root = LOAD(mnt->mnt_root), .dentry = dentry};
     buffer->begin = PATH_SIZE_MAX;
-    walk_to_top(&walk);
+    REPEAT(PATH_STEP_MAX, walk_up, &walk);
     if (!walk.is_at_top)
         return false;
     if (buffer->begin != PATH_SIZE_MAX)
