@@ -165,7 +165,7 @@ def test_states(root: Path) -> None:
     found = {state.origin.session: state for state in states(root)}
     mine, ended = found["session"], found[other.origin.session]
     assert (mine.is_live, mine.is_ended, mine.first) == (True, False, 1)
-    assert (mine.acked, mine.origin.boot) == (0, None)
+    assert (mine.acked, mine.origin.boot) == (0, "unknown-session")
     assert (ended.is_live, ended.is_ended, ended.last, ended.acked) == (False, True, 11, 5)
     assert ended.bytes == sum(path.stat().st_size for path in other.folder.glob("*.jsonl"))
     writer.close()

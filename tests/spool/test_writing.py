@@ -229,6 +229,22 @@ def test_wrong_values(root: Path, wrong: dict[str, Any]) -> None:
     assert not root.exists()
 
 
+@pytest.mark.parametrize("name", ["session", "s" * 100])
+def test_a_boot_that_is_not_known_is_a_text_of_its_own(root: Path, name: str) -> None:
+    """Readers compare four texts; and a process of another boot must not get the name of one of this."""
+    with SpoolWriter(root, records.Origin("host", None, name)) as writer:
+        writer.add(event(writer))
+    (state,) = states(root)
+    assert writer.origin == state.origin == ("host", f"unknown-{name}"[:100], name)
+    assert {(record["host"], record["boot"], record["session"]) for record in lines_of(writer.folder)} == {
+        state.origin
+    }
+    assert not writer.origin.is_this_boot
+    with pytest.raises(CBProcessError) as raised:
+        SpoolWriter(root, records.Origin("host", None, name))
+    assert raised.value.code == constants.ERROR_ALREADY_EXISTS
+
+
 def test_after_the_end(root: Path) -> None:
     writer = SpoolWriter(root)
     writer.close()
