@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .. import spool
+from .._records.strict import BYTES
 from ..errors import CBProcessError
 from ..records import SCHEMA, line_of
 from . import names
@@ -34,6 +35,8 @@ MAX_BYTES = 400_000
 ACK_LIMIT_S = 5.0
 HEADERS_SIZE = 2048  # more than the headers of a batch ever take
 CUT_TEXT_SIZE = 4096
+# These say which event it was, and are never cut.
+KEPT = ("schema", "host", "boot", "session", "number", "event", "time", "time_ns", "cut")
 RETRY_S = (0.2, 30.0)
 
 
@@ -291,7 +294,8 @@ class Shipper:
 
 def cut_line(line: bytes, limit: int) -> bytes:
     """A record's line in at most so many bytes: its longest texts and lists are cut, and `cut` names their
-    keys. Numbers and identity stay."""
+    keys. Numbers and identity stay, and every key keeps its type. The exact bytes beside a text that is cut
+    are left out, because they are those of another text, or of the whole one."""
     record: dict[str, Any] = json.loads(line)
     record["cut"] = []
     size = CUT_TEXT_SIZE
@@ -299,19 +303,27 @@ def cut_line(line: bytes, limit: int) -> bytes:
         made = line_of(record)
         if len(made) <= limit:
             return made
-        key = max((name for name in record if name != "cut"), key=lambda name: len(json.dumps(record[name])))
-        value = record[key]
-        if isinstance(value, str) and len(value) > 64:
-            record[key] = None if key.endswith("_bytes") else value[: min(size, len(value) // 2)]
-        elif isinstance(value, list) and value:
-            record[key] = None if key.endswith("_bytes") else _cut_list(value)
-        elif isinstance(value, dict) and value:
-            record[key] = None
-        else:
+        able = [name for name in record if name not in KEPT and _can_be_cut(name, record[name])]
+        if not able:
             # Nothing is left that is long: what remains is the shortest that says which event it was.
             return made
+        key = max(able, key=lambda name: len(json.dumps(record[name])))
+        value = record[key]
+        if key.endswith(BYTES):
+            key = key[: -len(BYTES)]
+        elif isinstance(value, str):
+            record[key] = value[: min(size, len(value) // 2)]
+        else:
+            record[key] = _cut_list(value) if isinstance(value, list) else {}
+        record.pop(key + BYTES, None)
         if key not in record["cut"]:
             record["cut"].append(key)
+
+
+def _can_be_cut(key: str, value: object) -> bool:
+    if isinstance(value, str):
+        return len(value) > 64 or (key.endswith(BYTES) and value != "")
+    return isinstance(value, (list, dict)) and bool(value)
 
 
 def _cut_list(items: list[Any]) -> list[Any]:

@@ -188,6 +188,55 @@ def test_a_line_that_no_server_takes_is_cut_and_says_so(tmp_path: Path) -> None:
     assert {"text", "arguments"} <= set(cut["cut"]) and cut["event"] == "summary"
 
 
+def long_records() -> list[dict[str, Any]]:
+    """Records of each shape, with something long at each place, and numbers."""
+    origin = records.Origin("h" * 90, "b", "s")
+    creation = records.made(
+        "x",
+        origin,
+        sequence=1,
+        process_id=2,
+        start_time="3",
+        user_id=0,
+        flags=[],
+        result_code=0,
+        parent_process_id=1,
+        parent_start_time=None,
+        creating_process_id=1,
+        creating_thread_id=1,
+        creator_start_time=None,
+        process_name="/\udcff" * 20_000,
+        image_file_name="x" * 9000,
+        arguments=["\udcff" * 90_000, "x" * 9000, *["y"] * 20_000],
+        command_line="\udcff" * 90_000,
+    )
+    summary = records.made(
+        "summary",
+        origin,
+        counts={f"kind {number}": number for number in range(3000)},
+        programs=[{"program": "p" * 9000, "seconds": 1, "runs": 1}],
+        processes=[{"index": number, "parent_index": -1, "process_id": 5} for number in range(3000)],
+    )
+    fields = {"sequence": 0, "error_code": 1, "os_error": 0}
+    error = records.made("error", origin, description="\udcff" * 50_000, **fields)
+    return [{**record, "number": 1} for record in ({**creation, "event": "process_creation"}, summary, error)]
+
+
+@pytest.mark.parametrize("limit", [100_000, 10_000, 2000])
+@pytest.mark.parametrize("whole", long_records(), ids=lambda record: record["event"])
+def test_a_cut_line_is_a_record_of_the_schema(whole: dict[str, Any], limit: int) -> None:
+    """No key changes its type, exact bytes never stand beside another text, and the identity stays."""
+    jsonschema = pytest.importorskip("jsonschema")
+    line = cut_line(records.line_of(whole), limit)
+    cut = json.loads(line)
+    jsonschema.Draft202012Validator(records.schema()).validate(cut)
+    assert len(line) <= limit and cut["cut"]
+    assert all(cut[key] == whole[key] for key in shipping.KEPT if key != "cut")
+    assert not [key for key in cut["cut"] if f"{key}_bytes" in cut]
+    for key in [key for key in cut if f"{key}_bytes" in cut]:
+        assert records.exact(cut, key) == records.exact(whole, key)
+
+
 @pytest.mark.parametrize(
     "record",
     [
