@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +271,42 @@ def test_a_stream_that_went_back_is_told(tmp_path: Path) -> None:
     assert shipper.counts.went_back == 1 and "went back" in shipper.trouble.text
 
 
+def test_names_of_batches_stay_and_nobody_else_can_make_them(tmp_path: Path) -> None:
+    """Stay: what was sent before a restart is a double after it. Else: by all that a host knows of another,
+    which are the boot, the session and the names of batches before."""
+    batch = spool.Batch(records.Origin("web1", "boot", "session"), 1, 256, 256, b"{}\n")
+
+    def name(root: Path, batch: spool.Batch = batch) -> str:
+        root.mkdir(exist_ok=True)
+        return Shipper(Stream(), TENANT, "web1", root)._headers(batch)["Nats-Msg-Id"]
+
+    one = name(tmp_path / "one")
+    assert one.startswith("web1/boot/session/1-256/") and name(tmp_path / "one") == one
+    key = tmp_path / "one" / shipping.KEY_FILE
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600 and len(key.read_bytes()) == 32
+    # Another spool has other names, and another batch another proof.
+    assert name(tmp_path / "two") != one
+    later = name(tmp_path / "one", batch._replace(first=257, last=512))
+    assert later.startswith("web1/boot/session/257-512/") and later[-32:] != one[-32:]
+    # What is no key is made anew.
+    key.write_bytes(b"short")
+    assert name(tmp_path / "one") != one and len(key.read_bytes()) == 32
+
+
+def test_a_spool_that_takes_no_key_is_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a full disk."""
+
+    def full(path: str, data: bytes, mode: int = 0) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shipping, "replace_file", full)
+    total, _ = session(tmp_path, 30)
+    stream = Stream()
+    shipper = asyncio.run(ship(tmp_path, stream, max_events=10))
+    assert (stream.seen().events, stream.seen().missing()) == (total, 0)
+    assert shipping.KEY_FILE in shipper.trouble.text and shipper.trouble.count == 1
+
+
 def test_a_session_of_another_host_is_not_passed_off(tmp_path: Path) -> None:
     """Its lines would be refused by every reader: they stay where they are, and it is told."""
     session(tmp_path, 5, host="other")
@@ -285,3 +322,46 @@ def test_a_session_of_another_host_is_not_passed_off(tmp_path: Path) -> None:
     shipper = asyncio.run(some())
     assert shipper.counts.events == 0 and "other" in shipper.trouble.text
     assert len(spool.sessions(tmp_path)) == 1
+
+
+def test_a_full_window_without_a_server_keeps_nobody_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipping, "ACK_LIMIT_S", 0.1)
+    session(tmp_path, 400)
+
+    class Away(Stream):
+        async def ready(self) -> None:
+            await asyncio.sleep(60)
+
+    async def main() -> None:
+        shipper = Shipper(Away(), TENANT, "web1", tmp_path, window=4, max_events=10)
+        task = asyncio.ensure_future(shipper.run())
+        while shipper.in_flight < 4:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)
+        shipper.stop()
+        await asyncio.wait_for(task, 5)
+
+    asyncio.run(main())
+    assert len(spool.sessions(tmp_path)) == 1
+
+
+def test_nonsense_of_a_server_ends_no_batch_for_good(tmp_path: Path) -> None:
+    """A size that is none, before a batch is read and behind that: it is told, and tried again."""
+    total, _ = session(tmp_path, 100)
+
+    class Mad(Stream):
+        looks = 0
+
+        @property
+        def size_max(self) -> int:  # type: ignore[override]
+            self.looks += 1
+            if self.looks % 3 == 0:
+                raise ValueError("invalid literal for int()")
+            return 100_000
+
+    stream = Mad()
+    shipper = asyncio.run(ship(tmp_path, stream, max_events=10))
+    assert (stream.seen().events, stream.seen().missing()) == (total, 0)
+    assert shipper.counts.retries > 0 and "invalid literal" in shipper.trouble.text
