@@ -451,7 +451,12 @@ class SpoolWriter:
                 ERROR_ALREADY_EXISTS, f"the session is there already: {self.folder}"
             ) from None
         self._is_made = True
-        lock_fd = lock(self.folder / LOCK, wait=True)
+        try:
+            lock_fd = lock(self.folder / LOCK, wait=True)
+        except FileNotFoundError:
+            # Another process took it for something that was left behind: the clock has jumped in between.
+            self.folder.mkdir(exist_ok=True, mode=0o700)
+            lock_fd = lock(self.folder / LOCK, wait=True)
         try:
             for name in (ACKED, END):
                 make_number_file(self.folder / name)

@@ -16,6 +16,7 @@ import pytest
 from spool.spool_tools import Account, decoded, event, everything, fill, lines_of, size_of, until
 
 from cbprocess import CBProcessError, constants, records
+from cbprocess._spool import writing
 from cbprocess.spool import SpoolWriter, host_of, sessions, states
 
 
@@ -306,3 +307,20 @@ def test_a_fork_keeps_no_session_alive(root: Path) -> None:
             assert not state.is_live
         finally:
             os.kill(fork, signal.SIGKILL)
+
+
+def test_a_folder_that_goes_while_the_session_is_made_is_made_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that jumps by hours makes a folder that is not ready look like one that was left behind."""
+    true = writing.lock
+
+    def late(path: Path, *, wait: bool = False) -> int:
+        monkeypatch.setattr(writing, "lock", true)
+        path.parent.rmdir()
+        return true(path, wait=wait)
+
+    monkeypatch.setattr(writing, "lock", late)
+    with SpoolWriter(root) as writer:
+        writer.add(event(writer))
+    assert [record["event"] for record in everything(root)] == ["test", "session_end"]
