@@ -106,8 +106,8 @@ def host_account(tenant: str, host: str, public: str, scopes: Iterable[str]) -> 
         f'{{ stream: {{ account: "{owner}", subject: "{names.key_subject(rules, scope)}" }} }}'
         for scope in scopes
     ]
-    # A server gives each account the whole interface of JetStream, unless this subject comes from another
-    # account. An answer that came in would speak there with the rights of the account that it came from.
+    # A server may give an account the whole interface of JetStream, unless this subject comes from another
+    # account. An answer that came in would speak there in the name of the account that it came from.
     imports.append(
         f'{{ service: {{ account: "{owner}", subject: "{names.nowhere(tenant)}" }}, to: "{JETSTREAM_INFO}" }}'
     )

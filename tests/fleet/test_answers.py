@@ -203,5 +203,13 @@ def test_an_answer_would_go_anywhere_without_accounts_of_hosts(server: Server) -
             await client.publish(EVENTS_OF_1, b"{}", reply=WORD_OF_2)
             await wait_for(hub.hosts)
             assert [(host.name, host.is_alive) for host in await hub.hosts()] == [("web2", False)]
+            stream = await hub.link.jetstream()
+
+            async def is_purged() -> bool:
+                return bool((await stream.stream_info(STREAMS[0])).state.first_seq > 1)
+
+            # An acknowledgement is a request to remove all before its own place, too.
+            await client.publish(EVENTS_OF_1, b"{}", reply=f"$JS.API.STREAM.PURGE.{STREAMS[0]}")
+            await wait_for(is_purged)
 
     run(main())
