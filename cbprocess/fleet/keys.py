@@ -95,7 +95,7 @@ def host_account(tenant: str, host: str, public: str, scopes: Iterable[str]) -> 
 
     Permissions alone would not do. A server compares what is published with them, but not where the answer
     shall go, and it sends the answer of a stream with all rights of the account. A host could have it
-    write anywhere: to the rules, to another host's presence, to the interface that removes streams. In an
+    write anywhere: to the rules, to another host's presence, to the interface that empties streams. In an
     account of its own there is nothing to write to but what the host may write to anyway."""
     scopes = list(scopes)
     publish, subscribe = may_publish(tenant, host, scopes), may_subscribe(tenant, host, scopes)

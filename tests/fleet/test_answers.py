@@ -101,6 +101,31 @@ def test_no_answer_goes_where_its_host_may_not_write(secure: Secure) -> None:
     run(main())
 
 
+def test_no_answer_acknowledges_for_a_reader(secure: Secure) -> None:
+    """Acknowledgements are the one kind of answer that a server does not keep in the account that asked: it
+    takes no such word of where an answer shall go."""
+
+    async def main() -> None:
+        async with Hub(secure.access("operator"), tenant=TENANT) as hub:
+            heard: list[Any] = []
+
+            async def hear(message: Any) -> None:
+                heard.append(message.subject)
+
+            client = await hub.link.up()
+            await client.subscribe("$JS.ACK.>", cb=hear)
+            await client.flush()
+            async with secure.link("web1") as link:
+                asking = await link.up()
+                await asking.publish(EVENTS_OF_1, b"{}", reply=f"$JS.ACK.{STREAMS[0]}.reader.1.1.1.1.0")
+                await asking.flush()
+                await wait_for(lambda: "$js.ack" in link.trouble.text.lower(), 5)
+            await client.flush()
+            assert heard == []
+
+    run(main())
+
+
 def test_a_word_that_is_none_makes_no_host_alive(server: Server) -> None:
     """As an acknowledgement that was sent there, on a server without accounts of hosts."""
 
