@@ -149,9 +149,13 @@ def test_what_a_killed_start_left_is_swept(root: Path) -> None:
     os.utime(debris, (old, old))
     (root / "host").write_text("name")
     (root / "other").mkdir()
+    # An agent's folder, which is as old.
+    (root / ".agent").mkdir()
+    os.utime(root / ".agent", (old, old))
     with SpoolWriter(root, limit_bytes=MIB) as writer:
         writer.add(event(writer))
     assert not debris.exists() and (root / "host").exists() and (root / "other").exists()
+    assert (root / ".agent").exists()
 
 
 def test_states(root: Path) -> None:
