@@ -31,6 +31,11 @@ if TYPE_CHECKING:
         ) -> None: ...
 
 
+# So many rules of a change are named in its sentence, each with so many characters of its pattern.
+NAMED_MAX = 3
+NAME_SIZE_MAX = 60
+
+
 def key_of(rule: Rule) -> Key:
     """What tells rules of an instance apart: a rule with an equal key replaces another."""
     whom = rule.name if rule.name is not None else rule.process_id
@@ -39,8 +44,8 @@ def key_of(rule: Rule) -> Key:
 
 
 class RuleChange:
-    """The difference that applying a set of rules has made. Its text is one sentence; it is false where
-    nothing has changed."""
+    """The difference that applying a set of rules has made. Its text is one sentence, which names the first
+    three rules that were added, removed and changed; it is false where nothing has changed."""
 
     def __init__(self, before: Rules, after: Rules) -> None:
         self.added: tuple[Rule, ...] = tuple(rule for key, rule in after.items() if key not in before)
@@ -60,9 +65,10 @@ class RuleChange:
     def __str__(self) -> str:
         if not self:
             return f"nothing has changed, {_counted(self.kept)} in force"
+        changed = tuple(after for _, after in self.changed)
         parts = [
-            f"{len(found)} {word}"
-            for found, word in ((self.added, "added"), (self.removed, "removed"), (self.changed, "changed"))
+            f"{len(found)} {word} ({_named(found)})"
+            for found, word in ((self.added, "added"), (self.removed, "removed"), (changed, "changed"))
             if found
         ]
         total = self.kept + len(self.added) + len(self.changed)
@@ -256,6 +262,20 @@ def _phase(key: Key) -> int:
     if action == "deny" and whom == ALL_PROCESSES:
         return 2
     return {"deny": 0, "strip": 0, "allow": 1, "ask": 3, "ignore": 4}[action]
+
+
+def _named(rules: tuple[Rule, ...]) -> str:
+    """The first of these rules in a few words: deny */cat, allow everything, ..."""
+    names = [_name_of(rule) for rule in rules[:NAMED_MAX]]
+    return ", ".join([*names, "..."] if len(rules) > NAMED_MAX else names)
+
+
+def _name_of(rule: Rule) -> str:
+    if rule.name is None:
+        whom = "everything" if rule.process_id == ALL_PROCESSES else f"process {rule.process_id}"
+    else:
+        whom = rule.name if len(rule.name) <= NAME_SIZE_MAX else f"{rule.name[:NAME_SIZE_MAX]}..."
+    return f"{rule.action} {whom}"
 
 
 def _counted(number: int) -> str:

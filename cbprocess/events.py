@@ -126,7 +126,7 @@ class EventParams:
 
     @property
     def user_id(self) -> int:
-        """Linux: the user of process_id, as of its last execution."""
+        """Linux: the real user of process_id, as of its last execution."""
         return self._words[USER_ID]
 
     @property

@@ -64,6 +64,8 @@ __all__ = [
     "text_of",
 ]
 
+# On Windows a user is no number, and 0 would be root for whoever reads it.
+HAS_USER_IDS = sys.platform != "win32"
 OPERATIONS = tuple(kind.name for kind in events.OPERATIONS)
 # Records that are no event of a driver have these names.
 OTHERS = ("error", "running_process", "unsupervised", "lost", "session_end", "summary")
@@ -220,7 +222,7 @@ class Recorder:
         record["sequence"] = event.sequence
         record["process_id"] = process_id
         record["start_time"] = _start(start_time)
-        record["user_id"] = event.user_id
+        record["user_id"] = event.user_id if HAS_USER_IDS else None
         record["flags"] = list(_names("EVENT_FLAG_", flags))
         record["result_code"] = event.result_code
         if start_time:
@@ -313,7 +315,7 @@ class Recorder:
         record = _begin(name, self.origin, number, time_ns())
         record["process_id"] = process.process_id
         record["start_time"] = _start(process.start_time)
-        record["user_id"] = process.user_id
+        record["user_id"] = process.user_id if HAS_USER_IDS else None
         record["parent_process_id"] = parent = process.parent_process_id
         record["parent_start_time"] = _start(self._lineage.start_time(parent, process.start_time) or 0)
         record["thread_count"] = process.thread_count

@@ -12,7 +12,7 @@ import stat
 import sys
 from collections.abc import Mapping, Sequence
 
-from ._checks import wrong
+from ._checks import ALL_PROCESSES, wrong
 from .applied_rules import AppliedRules as AppliedRules
 from .applied_rules import RuleChange as RuleChange
 from .applied_rules import check_keys, combined, key_of
@@ -167,13 +167,20 @@ class RuleSet:
         """Sentences about rules that are right, but may not do what was meant."""
         found = []
         denied = {rule.name for rule in self._rules if rule.action == "deny" and rule.name is not None}
+        allowing = [rule for rule in self._rules if rule.action == "allow"]
+        # By the names, whether descendants are allowed, too.
+        allowed: dict[str | None, bool] = {rule.name: rule.include_children for rule in allowing if rule.name}
         is_list = any(rule.action == "deny" and rule.process_id is not None for rule in self._rules)
+        is_open = any(rule.process_id == ALL_PROCESSES for rule in allowing)
         for number, rule in enumerate(self._rules, 1):
             label = _label(number, rule.name)
             if rule.action == "allow" and rule.name in denied:
                 found.append(f"{label}: a deny rule for the same programs is stronger, so it allows nothing")
             if rule.action == "allow" and is_list and rule.name and not _is_path(rule.name):
                 found.append(f"{label}: it permits any file of this name; a path permits one")
+            is_allowed = allowed.get(rule.name, False) or (rule.name in allowed and not rule.include_children)
+            if rule.action == "ask" and (is_open or is_allowed):
+                found.append(f"{label}: an allow rule for the same programs is stronger, so it asks nobody")
             if rule.name and (rule.name.startswith("~") or "$" in rule.name):
                 found.append(f"{label}: ~ and $ stand for themselves in a pattern")
         return found

@@ -267,7 +267,8 @@ def driver_death() -> Step:
 
 
 def save(path: str | os.PathLike[str], script: Iterable[Operation | Step]) -> None:
-    """Writes a script as a file, in this order, for Script=FILE and `cbprocess replay`."""
+    """Writes a script as a file, in this order, for Script=FILE and `cbprocess replay`. A new file is its
+    owner's alone (mode 0600), because command lines can hold secrets."""
     played = list(script)
     clocks = time.monotonic_ns(), time.time_ns()
     # The text of the platform is empty. The driver's name follows the numbers.
@@ -281,8 +282,12 @@ def save(path: str | os.PathLike[str], script: Iterable[Operation | Step]) -> No
         parts += _records(entry.message(count))
     end = wire.RECORDING_END.pack(time.time_ns(), count, 0, 0)
     parts += _records(wire.header(len(end), layouts.MESSAGE_RECORDING_END) + end)
-    with open(path, "wb") as file:
+    with open(path, "wb", opener=_private) as file:
         file.write(b"".join(parts))
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _records(messages: bytes) -> list[bytes]:

@@ -79,7 +79,7 @@ def host_name() -> str:
 
         name = gethostname()
     else:
-        # socket.gethostname() gives this, too, but importing sockets takes time.
+        # This tells it without importing sockets, which takes long.
         name = os.uname().nodename
     return "".join(c for c in name if c.isprintable()) or "localhost"
 

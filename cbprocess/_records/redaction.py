@@ -28,7 +28,10 @@ DEFAULT_REDACTED = (
     "client-secret",
     "credential",
     "credentials",
+    "keypass",
     "pass",
+    "passin",
+    "passout",
     "passphrase",
     "passwd",
     "password",
@@ -36,8 +39,12 @@ DEFAULT_REDACTED = (
     "pwd",
     "secret",
     "secret-key",
+    "sshpass",
+    "storepass",
     "token",
 )
+# Of these any name may end in one, with nothing between: PGPASSWORD, userpasswd. No other word does.
+GLUED = ("passphrase", "passwd", "password")
 NAME_SIZE_MAX = 64
 _NAME = re.compile(r"[a-z0-9]+([-.][a-z0-9]+)*\Z")
 
@@ -45,6 +52,8 @@ _NAME = re.compile(r"[a-z0-9]+([-.][a-z0-9]+)*\Z")
 SLASH = "/" if sys.platform == "win32" else None
 OPTION_SIGNS = ("-", "/") if SLASH else ("-",)
 QUOTES = "\"'"
+# Where a word begins within a name: accessToken, IDToken.
+_CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 # None of these goes back over what it has read: an argument can have megabytes, and be made for that.
 _WORD = re.compile(r"[\w.-]+")
 _EQUAL = re.compile("=")
@@ -58,8 +67,9 @@ _VALUE = re.compile(r"""(?:"(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s"']+)+""", re.DOTALL)
 
 class Redactor:
     """Hides values. names: the names of options whose values are hidden, without dashes; case, and the
-    difference between - and _, do not count. `token` stands for `--token`, for `--github-token` and for the
-    variable `GITHUB_TOKEN=`. A value is what follows = or : in the argument, or else the next argument.
+    difference between - and _, do not count. `token` stands for `--token`, for `--github-token`, for
+    `accessToken` and for the variable `GITHUB_TOKEN=`; `password` also for `PGPASSWORD=`. A value is what
+    follows = or : in the argument, or else the next argument.
 
     Error 87 for a name that no option has. May be used in any thread."""
 
@@ -70,7 +80,8 @@ class Redactor:
         if not self._names:
             raise wrong("names of options to be hidden are missing")
         self._words = {*self._names, *(name.replace("-", "") for name in self._names)}
-        self._endings = tuple(f"{sign}{word}" for word in sorted(self._words) for sign in "-.")
+        glued = tuple(word for word in GLUED if word in self._words)
+        self._endings = (*glued, *(f"{sign}{word}" for word in sorted(self._words) for sign in "-."))
         # Most command lines have none of these, which is found out at once.
         self._stems = sorted({re.split("[-.]", name)[-1] for name in self._names})
 
@@ -139,8 +150,11 @@ class Redactor:
 
     def _is_secret(self, word: str) -> bool:
         """Whether this is the name, with or without dashes, of an option or variable that holds a secret."""
-        name = word[-NAME_SIZE_MAX - 2 :].casefold().replace("_", "-")
-        return name in self._words or name.endswith(self._endings)
+        end = word[-NAME_SIZE_MAX - 2 :].replace("_", "-")
+        name = end.casefold()
+        if name in self._words or name.endswith(self._endings):
+            return True
+        return name != end and _CAPITAL.sub("-", end).casefold().endswith(self._endings)
 
     def _has_stem(self, text: str) -> bool:
         folded = text.casefold()

@@ -83,9 +83,12 @@ def _strict_value(value: Any) -> Any:
 
 def exact(record: dict[str, Any], key: str) -> Bytes:
     """The exact bytes of a text of a record, of a list of texts a list of bytes. Error 87 if there is no
-    such text, 13 if the bytes beside it are damaged."""
+    such text, 13 if the bytes beside it are damaged, or if a fleet has cut the text."""
     value = record.get(key)
     beside = record.get(key + BYTES)
+    cut = record.get("cut")
+    if isinstance(cut, list) and key in cut:
+        raise _invalid(f"{key} was cut")
     if isinstance(value, str):
         return value.encode("utf-8", TEXT_ERRORS) if beside is None else _decoded(beside, key)
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
@@ -109,10 +112,14 @@ def _decoded(data: object, key: str) -> bytes:
 
 
 def _damaged(key: str) -> Exception:
+    return _invalid(f"{key}{BYTES} is damaged")
+
+
+def _invalid(text: str) -> Exception:
     from ..constants import ERROR_INVALID_DATA
     from ..errors import CBProcessError
 
-    return CBProcessError(ERROR_INVALID_DATA, f"{key}{BYTES} is damaged")
+    return CBProcessError(ERROR_INVALID_DATA, text)
 
 
 def _is_unicode(text: str) -> bool:

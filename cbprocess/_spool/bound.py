@@ -162,6 +162,7 @@ def _sweep(root: Path) -> None:
     """Removes what a writer has left that was killed while it made its session."""
     with contextlib.suppress(OSError):
         for folder in root.iterdir():
-            is_old = time.time() - folder.stat().st_mtime > DEBRIS_S
+            # Folders of an agent and of reports are no sessions.
+            is_old = not folder.name.startswith(".") and time.time() - folder.stat().st_mtime > DEBRIS_S
             if is_old and folder.is_dir() and not (folder / HEAD).exists() and not is_live(folder):
                 remove_folder(folder)

@@ -31,6 +31,7 @@ from .layout import (
     NO_LINK,
     NOT_INHERITED,
     TEMPORARY,
+    UNKNOWN_BOOT,
     host_of,
     lock,
     make_number_file,
@@ -65,6 +66,8 @@ CHUNK_BYTES = 256 << 10
 # A failed write is tried again after this time, and at the end for so long.
 RETRY_S = 0.2
 CLOSE_LIMIT_S = 2.0
+# What a file's name has room for.
+BOOT_SIZE_MAX = 100
 # The part of the bound that one line may have.
 LINE_SHARE = 8
 
@@ -107,8 +110,9 @@ class SpoolWriter:
     """A session in the spool `root`, a folder that is made where there is none (mode 0700).
 
     origin: host, boot and session of the lines; by default this machine's, with the name that host_of()
-    gives, and a new session. limit_bytes (268435456; from 1048576): what all sessions of the spool may take
-    of the disk. memory_bytes (16777216; from 65536): the lines that wait while the disk does not take them.
+    gives, and a new session. A boot that is not known becomes "unknown-" and the session. limit_bytes
+    (268435456; from 1048576): what all sessions of the spool may take of the disk. memory_bytes (16777216;
+    from 65536): the lines that wait while the disk does not take them.
 
     A thread of its own writes every 50 milliseconds. What it has not written yet is lost when the process is
     killed; what it has written survives that, but not a power cut. close() writes the rest. A fork has no
@@ -131,6 +135,10 @@ class SpoolWriter:
         # A process may write several sessions.
         self.origin = origin or records.Origin.here(host_of(root), os.urandom(16).hex())
         self.folder = session_folder(self._root, self.origin)
+        if self.origin.boot is None:
+            # The identity of an event needs four texts; and without the session, a process of another boot
+            # could have the name of one of this.
+            self.origin = self.origin._replace(boot=f"{UNKNOWN_BOOT}-{self.origin.session}"[:BOOT_SIZE_MAX])
         self._generation = _generation
         # What callers share with the thread, under the lock.
         self._lock = threading.Lock()
@@ -443,7 +451,12 @@ class SpoolWriter:
                 ERROR_ALREADY_EXISTS, f"the session is there already: {self.folder}"
             ) from None
         self._is_made = True
-        lock_fd = lock(self.folder / LOCK, wait=True)
+        try:
+            lock_fd = lock(self.folder / LOCK, wait=True)
+        except FileNotFoundError:
+            # Another process took it for something that was left behind: the clock has jumped in between.
+            self.folder.mkdir(exist_ok=True, mode=0o700)
+            lock_fd = lock(self.folder / LOCK, wait=True)
         try:
             for name in (ACKED, END):
                 make_number_file(self.folder / name)

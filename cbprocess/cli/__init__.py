@@ -93,6 +93,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         check_list(options, parser)
         check_outputs(options, parser)
         check_tree(options, parser)
+        check_rules(options, parser)
         check_records(options, parser)
         if options.command_name == "run" and options.publish is not None and options.spool is None:
             options.spool = default_spool(options)
@@ -130,6 +131,12 @@ def check_tree(options: argparse.Namespace, parser: argparse.ArgumentParser) -> 
         parser.error("--tree has a line for a program, and none for threads")
     if options.events is not None and not set(options.events) >= set(PROCESS_NAMES):
         parser.error("--tree needs the events of processes")
+
+
+def check_rules(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Refuses to follow a file that is not given."""
+    if options.follow_rules and options.rules is None:
+        parser.error("--follow-rules follows the file of --rules: give both")
 
 
 def check_records(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:

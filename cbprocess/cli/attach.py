@@ -12,6 +12,7 @@ import warnings
 from .._api.process import CBProcess
 from ..drivers import TREE_DRIVER
 from ..errors import CBProcessWarning
+from .fleet_session import FleetSession
 from .output import Output, complain
 from .printer import Printer, configure
 from .reloading import reloading
@@ -62,6 +63,7 @@ def attach(options: argparse.Namespace) -> int:
     configure(process, options, printer, "kill")
     if spool is not None:
         spool.begin()
+        FleetSession(printer, spool, None).begin()
     with contextlib.ExitStack() as stack:
         # An end or a failure before anything is attached needs no warning.
         stack.enter_context(warnings.catch_warnings())

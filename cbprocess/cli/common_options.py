@@ -1,4 +1,4 @@
-"""The options that run, attach, monitor and replay have in common, with their help.
+"""The options that run, attach, monitor, top and replay have in common, with their help.
 
 Knows no command: what differs between them is an argument."""
 
@@ -47,8 +47,11 @@ ALLOW_HELP = (
 TIMEOUT_HELP = "how long an operation may wait to be printed: 0 (no limit) or at least 3000 (default: {})"
 
 
-def add_common(parser: argparse.ArgumentParser, subject: str, timeout_ms: int) -> None:
-    """Adds the options that run, attach and replay have in common."""
+def add_common(
+    parser: argparse.ArgumentParser, subject: str, timeout_ms: int, *, is_live: bool = True
+) -> None:
+    """Adds the options that run, attach, monitor, top and replay have in common. is_live: programs run while
+    the command does."""
     add = parser.add_argument
     add("--json", action="store_true", help="print JSON Lines")
     add("--format", choices=FORMATS, help=FORMAT_HELP)
@@ -67,7 +70,7 @@ def add_common(parser: argparse.ArgumentParser, subject: str, timeout_ms: int) -
     add("--deny", help="refuse to execute what matches P; '*': everything", **names)
     add("--allow", help=ALLOW_HELP, **names)
     add("--protect", help=PROTECT_HELP, **names)
-    add_rules_options(parser)
+    add_rules_options(parser, is_live)
     timeout_help = TIMEOUT_HELP.format(timeout_ms)
     add("--timeout", metavar="MS", type=milliseconds, default=timeout_ms, help=timeout_help)
     add_record_options(parser)

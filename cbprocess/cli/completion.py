@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 
 from .._extras import need
+from .destinations import PUBLIC_MODE
 from .output import complain, print_lines
 from .parser import make_parser
 
@@ -32,7 +33,7 @@ def completion(options: argparse.Namespace) -> int:
             setattr(action, COMPLETE, shtab.FILE)
         elif action.metavar in FOLDERS:
             setattr(action, COMPLETE, shtab.DIRECTORY)
-    return print_lines([shtab.complete(parser, options.shell)], options.output)
+    return print_lines([shtab.complete(parser, options.shell)], options.output, PUBLIC_MODE)
 
 
 def actions_of(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 STANDARD_OUTPUT = "-"
 CHUNK = 65536
 PRIVATE_MODE = 0o600
+# For everybody, as far as the umask lets them: for what is installed, as a manual page.
+PUBLIC_MODE = 0o666
 
 
 def open_text(path: str) -> TextIO:

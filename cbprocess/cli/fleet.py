@@ -29,10 +29,13 @@ Wants=network-online.target
 After=network-online.target
 
 [Service]
+# Without the folder nothing below could start. The + is for this one command, outside of the rest.
+ExecStartPre=+/bin/mkdir -p -m 700 {spool}
 ExecStart={command} fleet agent --quiet --config {config}
 Restart=always
 RestartSec=2
-# The agent reads and writes its spool, and nothing else. It is no part of any operation.
+# The agent reads and writes its spool, and nothing else. It is no part of any operation. A `state` elsewhere
+# in its file takes a line ReadWritePaths= of its own.
 UMask=0077
 NoNewPrivileges=yes
 PrivateTmp=yes
@@ -48,6 +51,7 @@ LockPersonality=yes
 MemoryDenyWriteExecute=yes
 SystemCallFilter=@system-service
 ReadWritePaths={spool}
+CapabilityBoundingSet=
 MemoryMax=512M
 CPUWeight=20
 
@@ -103,14 +107,21 @@ def _hosts(options: argparse.Namespace) -> int:
 
     hosts = asyncio.run(found())
     if options.json:
-        lines = [
-            json.dumps({**host.told, "name": host.name, "age": host.age, "alive": host.is_alive})
-            for host in hosts
-        ]
-        return print_lines(lines, None)
+        return print_lines([_line(host) for host in hosts], None)
     return print_lines(_table([HEAD, *(_row(host) for host in hosts)]), None)
 
 
+def _line(host: Host) -> str:
+    """What a host told as a line of JSON, and what is known of it by others."""
+    known = {"name": host.name, "age": host.age, "alive": host.is_alive}
+    try:
+        return json.dumps({**host.told, **known}, allow_nan=False)
+    except (ValueError, RecursionError):
+        # A host may have written anything, such as NaN, which is no JSON.
+        return json.dumps({**known, "trouble": {"text": "what it tells cannot be written as JSON"}})
+
+
+CELL_MAX = 200
 HEAD = ("host", "state", "heard", "sessions", "waiting", "shipped", "rules", "trouble")
 
 
@@ -126,11 +137,14 @@ def _row(host: Host) -> tuple[str, ...]:
             rules.append(f"{scope}: refused ({report['refused']})")
         elif report.get("state", "none") != "none":
             rules.append(f"{scope}: {report.get('count')} {report.get('state')}")
+    if told.get("rules_failed"):
+        rules.append("sessions do not have them")
     trouble = str(_dict(told.get("trouble")).get("text", ""))
     state = "alive" if host.is_alive else "ended" if told.get("is_ending") else "silent"
+    state = "strange" if host.is_strange else state
     # Everything here was written by a host, and a terminal believes what it is shown.
     return tuple(
-        printable(text)
+        printable(text[:CELL_MAX])
         for text in (
             host.name,
             state,

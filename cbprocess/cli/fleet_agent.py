@@ -107,7 +107,7 @@ async def _run(options: argparse.Namespace) -> int:
 
 
 async def _report(running: Any, is_quiet: bool) -> None:
-    """Says what changes: the connection, rules, and what is wrong, each once a minute at most."""
+    """Says what changes: the connection, rules, and what is wrong."""
     was_up: bool | None = None
     before: object = None
     trouble = ""

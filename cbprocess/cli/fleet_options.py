@@ -72,8 +72,9 @@ def add_publish(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         type=seconds,
         default=DEFAULT_PUBLISH_WAIT_S,
-        help="how long to wait at the end for what is not shipped yet; the rest stays in the spool, for the "
-        f"next time (default: {DEFAULT_PUBLISH_WAIT_S:.0f})",
+        help="how long to wait at the end for what is not shipped yet, and two seconds more at most for the "
+        "end of the shipper; the rest stays in the spool, for the next command with the same server, tenant "
+        f"and --host (default: {DEFAULT_PUBLISH_WAIT_S:.0f})",
     )
     group.add_argument(
         "--host", metavar="NAME", help="the host's name in the events (default: the machine's)"
@@ -122,7 +123,7 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
         default=0.2,
         help="hold each event so long for earlier ones (default: 0.2)",
     )
-    add("-o", "--output", metavar="FILE", help="print to FILE, which only its owner can read")
+    add("-o", "--output", metavar="FILE", help="print to FILE; a new one only its owner can read")
 
 
 def _add_rules(parser: argparse.ArgumentParser) -> None:
@@ -226,8 +227,8 @@ def _add_unit(parser: argparse.ArgumentParser) -> None:
 
 
 def default_spool(options: argparse.Namespace) -> str:
-    """A folder of this user for what goes to these servers and this tenant: what one command could not ship
-    goes with the next."""
+    """A folder of this user for what goes to these servers, this tenant and from this host: what one command
+    could not ship goes with the next. A shipper ships what is of its own host only, and keeps others off."""
     import hashlib
 
     home = os.path.expanduser("~")
@@ -235,7 +236,7 @@ def default_spool(options: argparse.Namespace) -> str:
         base = os.environ.get("LOCALAPPDATA") or home
     else:
         base = os.environ.get("XDG_STATE_HOME") or os.path.join(home, ".local", "state")
-    target = f"{options.tenant} {options.publish}".encode("utf-8", "surrogateescape")
+    target = f"{options.tenant} {options.host or ''} {options.publish}".encode("utf-8", "surrogateescape")
     where = hashlib.sha256(target).hexdigest()[:12]
     return os.path.join(base, "cbprocess", "publish", where)
 

@@ -85,8 +85,9 @@ async def _status(options: argparse.Namespace) -> int:
     lines = [f"revision {stored.revision} for {options.scope}: {_reach_text(reach)}"]
     for word, hosts in (("refused by", reach.refused), ("not yet in force on", reach.waiting)):
         for host in hosts:
-            why = host.scope(options.scope).get("why", "")
-            lines.append(f"{word} {host.name}{f': {why}' if word == 'refused by' else ''}")
+            is_refusal = word == "refused by"
+            why = str(host.scope(options.scope).get("why", "")) if is_refusal else host.why_not(options.scope)
+            lines.append(f"{word} {host.name}{f': {why:.200}' if why else ''}")
     from .._binding.texts import printable
 
     print_lines([printable(line) for line in lines], None)

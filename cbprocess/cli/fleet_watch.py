@@ -7,11 +7,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import sqlite3
 import sys
 
 from ..errors import CBProcessError
+from ..fleet import names
 from ..fleet.hub import Hub
 from .fleet_access import access_of, tenant_of
 from .output import complain
@@ -25,19 +27,39 @@ if TYPE_CHECKING:
     from ..fleet.feed import Feed
 
 MISSING = 1
+INTERRUPTED = 130
+# A pipe that is ready takes so much without waiting.
+PIECE_SIZE = 4096 if sys.platform == "linux" else 512
+READY_LOOK_S = 0.05
+TEXT_MAX = 2000
+
+
+class OutputFailed(Exception):
+    """The output takes nothing more. It is no OSError, which would be told as one of the server."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 def watch(options: argparse.Namespace) -> int:
     """The exit status for the options of `cbprocess fleet watch`: 1 where events are missing, of which
-    nothing says that they are lost."""
+    nothing says that they are lost, and where the stream let messages go before they were read."""
+    if options.sqlite is not None and options.output is not None:
+        options.parser.error("--sqlite has a file of its own: not with --output")
     fd = 1
     if options.output is not None and options.output != "-":
         fd = os.open(options.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         return asyncio.run(_watch(options, fd))
-    except BrokenPipeError:
-        # The reader has seen enough.
-        return 0
+    except OutputFailed as failed:
+        if isinstance(failed.error, BrokenPipeError):
+            # The reader has seen enough.
+            return 0
+        return complain(f"{options.output or 'standard output'}: {failed.error.strerror}")
+    except asyncio.CancelledError:
+        # A signal before there was a server, or another one at the end.
+        return INTERRUPTED
     except sqlite3.Error as error:
         return complain(f"{options.sqlite}: {error}")
     finally:
@@ -60,7 +82,7 @@ async def _watch(options: argparse.Namespace, fd: int) -> int:
             encode = guarded(encoder(options.format))
             async with interrupted(hub):
                 async for record in feed.events(options.merge, follow=not options.once):
-                    _write(fd, encode(record))
+                    await _write(fd, encode(record))
     return _closing_line(feed)
 
 
@@ -76,13 +98,19 @@ async def _into_sqlite(hub: Hub, options: argparse.Namespace) -> Feed:
     from ..fleet.table import Table
 
     with contextlib.closing(Table(options.sqlite)) as table:
-        created, after = table.position(hub.tenant)
-        feed = hub.feed(host=options.host, since=options.since, after=after, created=created)
+        # A place of its own for each host that is asked for: those of others were not read up to there. No
+        # name of a tenant has a "/".
+        host = options.host
+        reader = hub.tenant if host is None else f"{hub.tenant}/{names.token(host)}"
+        created, after = table.position(reader)
+        # Sessions go on where an earlier run has ended: holes between two runs count, too.
+        begins = table.begin_of if after else None
+        feed = hub.feed(host=host, since=options.since, after=after, created=created, begins=begins)
         async with interrupted(hub):
             async for batch in feed.batches(follow=not options.once):
                 if batch:
                     # Rows and place in one transaction: a kill between the two is not possible.
-                    table.add(hub.tenant, batch, feed.position)
+                    table.add(reader, batch, feed.position)
         return feed
 
 
@@ -101,9 +129,18 @@ def guarded(encode: Callable[[dict[str, Any]], bytes]) -> Callable[[dict[str, An
     def line_of(record: dict[str, Any]) -> bytes:
         try:
             return encode(record)
-        except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, CBProcessError) as error:
-            place = "/".join(str(record.get(key)) for key in ("host", "boot", "session", "number"))
-            complain(f"event {place} is not as it should be, and left out: {type(error).__name__}: {error}")
+        except (
+            TypeError,
+            ValueError,
+            KeyError,
+            AttributeError,
+            ArithmeticError,
+            RecursionError,
+            CBProcessError,
+        ) as error:
+            place = "/".join(f"{record.get(key)!s:.100}" for key in ("host", "boot", "session", "number"))
+            why = f"{type(error).__name__}: {error!s:.200}"
+            complain(f"event {place} is not as it should be, and left out: {why}")
             return b""
 
     return line_of
@@ -124,15 +161,32 @@ def text_line(record: dict[str, Any]) -> bytes:
     elif record.get("event") == "lost":
         count = record.get("count")
         what = f"{'an unknown number of' if count is None else count} events are lost: {what}"
-    time, host, event, process_id = (printable(part) for part in parts)
-    return f"{time}  {host:<12}  {event:<19} {process_id:>8}  {printable(str(what))}\n".encode(
+    # A host may have written anything, of any length.
+    time, host, event, process_id = (printable(part[:TEXT_MAX]) for part in parts)
+    return f"{time}  {host:<12}  {event:<19} {process_id:>8}  {printable(str(what)[:TEXT_MAX])}\n".encode(
         "utf-8", "backslashreplace"
     )
 
 
-def _write(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
+async def _write(fd: int, data: bytes) -> None:
+    """Writes to a file or a pipe. A reader that does not read keeps nobody from ending this by a signal:
+    a write that waits cannot be ended."""
+    try:
+        while data:
+            while not _is_ready(fd):
+                await asyncio.sleep(READY_LOOK_S)
+            data = data[os.write(fd, data[:PIECE_SIZE]) :]
+    except OSError as error:
+        raise OutputFailed(error) from None
+
+
+def _is_ready(fd: int) -> bool:
+    if not hasattr(select, "poll"):
+        return True
+    look = select.poll()
+    look.register(fd, select.POLLOUT)
+    # A pipe without a reader is ready, too: to say so.
+    return bool(look.poll(0))
 
 
 def _closing_line(feed: Feed) -> int:
@@ -145,8 +199,10 @@ def _closing_line(feed: Feed) -> int:
         (counts.forged, "lines that named another host"),
         (counts.strange, "lines that are no record"),
         (counts.replaced, "times another stream"),
+        (counts.dropped, "messages gone from the stream before they were read"),
+        (counts.forgotten, "sessions forgotten, because there were too many"),
     ):
         text += f", {count} {what}" if count else ""
     complain(text)
     sys.stderr.flush()
-    return MISSING if counts.missing else 0
+    return MISSING if counts.missing or counts.dropped else 0

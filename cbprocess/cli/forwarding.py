@@ -85,8 +85,11 @@ class Signals:
         """A signal that has come before there is a command, and would have ended it. 0: there was none, and
         later ones are the command's."""
         with self._lock:
-            # The thread will take those that it has not taken yet.
-            for number in (*self._early, *sorted(signal.sigpending() & self._numbers)):
+            # The thread will take those that it has not taken yet, and reads again at a SIGHUP.
+            pending = signal.sigpending() & self._numbers
+            if self._reload is not None:
+                pending.discard(signal.SIGHUP)
+            for number in (*self._early, *sorted(pending)):
                 if self._ends_us(number):
                     return int(number)
             self._is_launching = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import __version__
+from .destinations import PUBLIC_MODE
 from .manual import page
 from .output import print_lines
 from .parser import make_parser
@@ -14,4 +15,4 @@ if TYPE_CHECKING:
 
 def man(options: argparse.Namespace) -> int:
     """Prints the page. The exit status."""
-    return print_lines(page(make_parser(), __version__), options.output)
+    return print_lines(page(make_parser(), __version__), options.output, PUBLIC_MODE)

@@ -11,6 +11,7 @@ import time
 from .._api.process import CBProcess
 from .._streams.joining import Joint
 from ..rules import Rule
+from .fleet_session import FleetSession
 from .machine import monitoring_product, refuse_elsewhere
 from .output import Output, complain
 from .printer import Printer, configure
@@ -53,6 +54,7 @@ def observe(options: argparse.Namespace, driver: str) -> int:
     configure(process, options, printer, "errno")
     if spool is not None:
         spool.begin()
+        FleetSession(printer, spool, None).begin()
     process.config(f"Driver={driver}")
     # Events of operations that a rule allows are told, and do not wait. --deny and --protect are stronger.
     printer.rules.applied.apply("monitor", [Rule(process_id=-1, action="allow")])

@@ -10,7 +10,7 @@ import sys
 
 from .. import events
 from .._binding.texts import printable
-from .destinations import PRIVATE_MODE, STANDARD_OUTPUT, private
+from .destinations import PRIVATE_MODE, STANDARD_OUTPUT
 from .words import OWN_FAILURE
 
 TYPE_CHECKING = False
@@ -58,7 +58,7 @@ class Output:
             # Command lines may have passwords, so a new file is its owner's alone.
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOT_INHERITED, PRIVATE_MODE)
         self.failure: OSError | None = None
-        self.is_hidden = False  # while a page has the terminal: lines are not written then
+        self.is_hidden = False  # while a view has the terminal: lines are not written then
         self._end = "\n"
 
     @contextlib.contextmanager
@@ -107,12 +107,13 @@ def complain(text: str) -> int:
     return OWN_FAILURE
 
 
-def print_lines(lines: Iterable[str], path: str | None) -> int:
+def print_lines(lines: Iterable[str], path: str | None, mode: int = PRIVATE_MODE) -> int:
     """Prints lines to this file, or to standard output, while there is a reader. Returns the exit status: it
-    is not 0 where standard output could not be written."""
+    is not 0 where standard output could not be written. mode: that of a new file, which is its owner's alone
+    unless the lines have nothing of what programs did."""
     data = "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
     if path is not None and path != STANDARD_OUTPUT:
-        with open(path, "wb", opener=private) as file:
+        with open(path, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(data)
         return 0
     try:

@@ -65,9 +65,9 @@ def make_parser(only: str | None = None) -> argparse.ArgumentParser:
 
 def add_attach(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Print what running processes and their descendants do, one line an event, until the processes have "
-        "ended (status 0) or until SIGINT, SIGTERM or SIGHUP (128 plus its number); who is left goes on as "
-        "before."
+        "Print what running processes and their descendants do, one line a program, until the processes have "
+        "ended (status 0) or until SIGINT, SIGTERM or SIGHUP (128 plus its number). Processes that are left "
+        "go on as before."
     )
     parser.usage = "cbprocess attach PID... [options]"
     # The reader of the output may be one of the processes, so no operation may wait for it for ever.
@@ -78,15 +78,20 @@ def add_attach(parser: argparse.ArgumentParser) -> None:
     pid: dict[str, Any] = {"metavar": "PID", "type": process_id}
     parser.add_argument("process_ids", nargs="*", help="the processes, by their ids", **pid)
     parser.add_argument(
-        "-p", dest="more_ids", action="append", default=[], help="the same, as other tools have it", **pid
+        "-p",
+        dest="more_ids",
+        action="append",
+        default=[],
+        help="another form of PID, as other tools have it",
+        **pid,
     )
 
 
 def add_monitor(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Print what all processes of the machine do, one line an event, until Ctrl-C (status 0). No "
-        "operation waits for its line; nothing is refused without --deny or --protect. Takes root; on "
-        "Windows an administrator, and the kernel driver (cbprocess install)."
+        "Print what all processes of the machine do, one line a program, until Ctrl-C (status 0). No "
+        "operation waits for its line; nothing is refused without --deny, --protect or --rules. Takes root; "
+        "on Windows an administrator, and the kernel driver (cbprocess install)."
     )
     parser.usage = "cbprocess monitor [options]"
     add_common(parser, "the programs named", ATTACH_TIMEOUT_MS)
@@ -101,7 +106,7 @@ def add_replay(parser: argparse.ArgumentParser) -> None:
         "that were recorded stand, and the rules given here decide too."
     )
     parser.usage = "cbprocess replay FILE [options]"
-    add_common(parser, "the first process", 0)
+    add_common(parser, "the first process", 0, is_live=False)
     add = parser.add_argument
     add("--speed", choices=("max", "recorded"), default="max", help="how fast (default: max)")
     add("path", metavar="FILE", help="the recording")
@@ -165,14 +170,14 @@ def add_nothing(parser: argparse.ArgumentParser) -> None:
 # What the list of commands says of each, and the function that gives it its options.
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "run": ("run a command and print what its processes and threads do", add_run),
-    "attach": ("the same for processes that run already", add_attach),
-    "monitor": ("the same for the whole machine (root)", add_monitor),
+    "attach": ("print what running processes do", add_attach),
+    "monitor": ("print what all processes of the machine do (root)", add_monitor),
     "top": ("a live view of the machine (root), or of processes", add_top),
     "replay": ("print a recording, or what rules would have done to it", add_replay),
-    "convert": ("recordings and JSON Lines to another program's format", add_convert),
+    "convert": ("turn recordings and JSON Lines into another program's format", add_convert),
     "rules": ("check rule files, and make them of Sigma rules", add_rules),
     "ship": ("ship the events of --spool to a file, a collector, or Kafka", add_ship),
-    "fleet": ("many hosts: their events, rules for all, who is alive", add_fleet),
+    "fleet": ("watch many hosts, and give them rules", add_fleet),
     "snapshot": ("list the processes that run now", add_snapshot),
     "doctor": ("tell what the drivers can do on this machine", add_doctor),
     "completion": ("print a script that completes arguments in a shell", add_completion),

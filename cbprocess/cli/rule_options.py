@@ -8,16 +8,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
-RULES_HELP = (
-    "the rules of FILE (TOML or JSON) beside the other options; read again at SIGHUP, which the command does "
-    "not get then"
-)
+RULES_HELP = "the rules of FILE (TOML or JSON) beside the other options"
+LIVE_RULES_HELP = f"{RULES_HELP}; read again at SIGHUP, which the command of run does not get then"
 FOLLOW_HELP = "read the file of --rules again whenever it has changed"
 
 
-def add_rules_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options for the commands that apply rules."""
-    parser.add_argument("--rules", metavar="FILE", help=RULES_HELP)
+def add_rules_options(parser: argparse.ArgumentParser, is_live: bool) -> None:
+    """Adds the options for the commands that apply rules. is_live: they apply them to programs that run, and
+    read the file again; a replay reads it once."""
+    parser.add_argument("--rules", metavar="FILE", help=LIVE_RULES_HELP if is_live else RULES_HELP)
+    if not is_live:
+        parser.set_defaults(follow_rules=False)
+        return
     parser.add_argument("--follow-rules", action="store_true", help=FOLLOW_HELP)
 
 

@@ -66,12 +66,13 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
         process.config("ScopeProcFiles=True")
     with process:
         process.start_filter(options.timeout)
+        printer.rules.filters_were_put(printer.needed)
+        if printer.rules.has_file:
+            # The command must not get a SIGHUP in between.
+            signals.on_hangup = printer.rules.reload
         early = signals.early()
         if early:
             return SIGNAL_BASE + early
-        printer.rules.filters_were_put(printer.needed)
-        if printer.rules.has_file:
-            signals.on_hangup = printer.rules.reload
         if view is not None:
             printer.rules.tell = view.tell
         try:

@@ -14,7 +14,7 @@ USER_HELP = (
     "USER, LOGNAME, PATH), and on a terminal with a terminal of its own"
 )
 LIVE_HELP = (
-    "show a page with the tree, rates, refusals and waits while the command runs (cbprocess[tui]); what the "
+    "show a view with the tree, rates, refusals and waits while the command runs (cbprocess[tui]); what the "
     "command prints to the terminal is kept in a temporary file until then, and it cannot read the terminal"
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from ..sinks import open_sink
+from ..sinks import open_sink, shown
 from ..sinks.shipping import Shipper
 from ..spool import sessions
 from .output import complain
@@ -35,7 +35,7 @@ def ship(options: argparse.Namespace) -> int:
     try:
         sink = open_sink(options.url)
     except OSError as error:
-        return complain(f"{options.url}: {error.strerror}")
+        return complain(f"{shown(options.url)}: {error.strerror}")
     shipper = Shipper(options.spool, sink, on_trouble=tell)
     try:
         with Stop(shipper):
@@ -50,7 +50,7 @@ def ship(options: argparse.Namespace) -> int:
     if counts.damaged:
         complain(f"{counts.damaged} lines in {options.spool} could not be read")
     if counts.refused:
-        complain(f"{counts.refused} events were refused by {options.url}, and are lost")
+        complain(f"{counts.refused} events were refused by {shown(options.url)}, and are lost")
     is_left = (options.once or options.seconds is not None) and bool(sessions(options.spool))
     if is_left:
         complain(f"not everything is shipped; the rest stays in {options.spool}")

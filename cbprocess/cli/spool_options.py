@@ -37,8 +37,8 @@ def add_ship(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "url",
         metavar="URL",
-        help="file:PATH, otlp+http://HOST[:4318], otlp+https://..., kafka://BROKER[:9092]/TOPIC, or the "
-        "scheme of a sink that is installed",
+        help="file:PATH, otlp+http://HOST[:4318], otlp+https://..., kafka://BROKER[:9092]/TOPIC, "
+        "nats://SERVER[:4222]/TENANT, or the scheme of a sink that is installed",
     )
     parser.add_argument(
         "--once",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def top(options: argparse.Namespace) -> int:
     """The exit status for the options of `cbprocess top`: 0 after q or Ctrl-C, which are its ordinary end."""
     if options.output is None and os.isatty(2):
-        # The page has the terminal, and no lines shall follow it.
+        # The view has the terminal, and no lines shall follow it.
         options.quiet = True
     status = attach(options) if options.process_ids else monitor(options)
     return 0 if status == SIGNAL_BASE + signal.SIGINT else status

@@ -11,7 +11,7 @@ from .values import process_id
 
 def add_top(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Show a page with the tree of processes, rates of events, refusals and how long operations wait, "
+        "Show a view with the tree of processes, rates of events, refusals and how long operations wait, "
         "until q or Ctrl-C (status 0). Without a PID it is about the whole machine, as monitor is, and takes "
         "what that takes; with them about these processes and their descendants, as attach is. Needs the "
         "extra cbprocess[tui]."

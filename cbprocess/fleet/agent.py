@@ -16,6 +16,7 @@ from pathlib import Path
 
 from .. import records, spool
 from .._checks import wrong
+from ..errors import CBProcessError
 from ..rule_files import replace_file
 from . import following, names
 from .bell import Bell
@@ -156,7 +157,11 @@ class Agent:
                 **dataclasses.asdict(self.shipper.counts),
                 "in_flight": self.shipper.in_flight,
             }
-            told["sessions"] = self._sessions(self._spool)
+            told["sessions"] = sessions = self._sessions(self._spool)
+            # Rules that sessions cannot find, or refuse, are not in force here, whatever was taken.
+            told["rules_failed"] = self.keeper is not None and (
+                self._digest is None or sessions["failed_rules"] > 0
+            )
         troubles = [
             trouble for trouble in (self.link.trouble, getattr(self.shipper, "trouble", None)) if trouble
         ]
@@ -179,6 +184,15 @@ class Agent:
                     found["with_rules"] += report.get("digest") == self._digest
                     found["failed_rules"] += bool(report.get("error"))
         return found
+
+    def _failed_rules(self) -> object:
+        """What sessions say against the rules, and whether they have got them at all."""
+        if self._spool is None:
+            return None
+        with contextlib.suppress(OSError):
+            errors = sorted(name for name, told in following.reports(self._spool) if told.get("error"))
+            return self._digest is None, errors
+        return None
 
     def _name_spool(self, root: Path) -> None:
         """Tells sessions that begin in this spool which host they are of."""
@@ -206,19 +220,29 @@ class Agent:
         self._tell_now.set()
 
     async def _watch_expiry(self) -> None:
-        assert self.keeper is not None
+        keeper = self.keeper
+        assert keeper is not None
+        before: object = (False, [])
         while True:
             await asyncio.sleep(EXPIRY_S)
-            if await asyncio.to_thread(self.keeper.check_expiry):
+            has_changed, failed = await asyncio.to_thread(
+                lambda: (keeper.check_expiry(), self._failed_rules())
+            )
+            if has_changed or (self._digest is None and self._spool is not None):
+                # What could not be handed over may be now.
                 self._hand_over_rules()
+            if has_changed or failed != before:
+                before = failed
                 self._tell_now.set()
 
     def _hand_over_rules(self) -> None:
         if self._spool is None or self.keeper is None:
             return
         try:
-            self._digest = following.write_rules(self._spool, self.keeper.ruleset())
-        except OSError as error:
+            (_, rules), *later = self.keeper.schedule()
+            self._digest = following.write_rules(self._spool, rules, later)
+        except (OSError, CBProcessError) as error:
+            # A full disk, or more rules than a file may have: the host must not tell that they are in force.
             self._digest = None
             if hasattr(self, "link"):
                 self.link.trouble.note(f"rules for sessions: {error}")

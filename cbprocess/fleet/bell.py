@@ -71,8 +71,10 @@ async def fetch_newest(link: Link, bucket: str, key: str, timeout: float = FETCH
 
 
 class Bell:
-    """Calls `changed(key, value, revision)` for each key that has another revision than before. A key that
-    never was is no change."""
+    """Calls `changed(key, value, revision)` for each key that has another revision than before, one call
+    after the other. A key that never was is no change.
+
+    Each key has a task of its own: one that is forbidden, and so never answers, delays no other."""
 
     def __init__(
         self, link: Link, bucket: str, keys: Iterable[str], changed: Changed, look: float = LOOK_S
@@ -85,58 +87,74 @@ class Bell:
         self._revisions: dict[str, int] = {}
         self._older: dict[str, int] = {}
         self._heard: dict[str, bytes] = {}
-        self._rung = asyncio.Event()
-        self._subscribed_to: Any = None
-        link.on_up(self._rung.set)
+        self._rung = {key: asyncio.Event() for key in self._keys}
+        self._turn = asyncio.Lock()
+        self._subscribed_to: dict[str, Any] = {}
+        link.on_up(self._ring_all)
 
     async def run(self) -> None:
         """Listens until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        tasks = [loop.create_task(self._watch(key)) for key in self._keys]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch(self, key: str) -> None:
         attempt = 0
         look = self._look
         while True:
-            self._rung.clear()
+            self._rung[key].clear()
             try:
-                await self._subscribe()
-                is_behind = False
-                for key in self._keys:
-                    is_behind = await self._refresh(key) or is_behind
+                await self._subscribe(key)
+                look = self._next_look(key, look, await self._refresh(key))
                 attempt = 0
-                look = self._next_look(look, is_behind)
+                wait = look * random.uniform(0.5, 1.5)
             except asyncio.CancelledError:
                 raise
-            # A server that is away, or a missing permission: the rules stay as they are, and it is told.
+            # A server that is away, a missing permission, a full disk: the rules stay as they are, and it is
+            # told. That no answer came must not hide why.
             except Exception as error:
-                self._link.trouble.note(f"{self._bucket}: {str(error) or type(error).__name__}")
-                await asyncio.sleep(backoff(attempt))
+                is_vague = isinstance(error, (OSError, asyncio.TimeoutError))
+                text = f"{self._bucket} {key}: {str(error) or type(error).__name__}"
+                self._link.trouble.note(text, is_vague)
+                wait = backoff(attempt)
                 attempt += 1
-                continue
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._rung.wait(), look * random.uniform(0.5, 1.5))
+                await asyncio.wait_for(self._rung[key].wait(), wait)
 
-    def _next_look(self, before: float, is_behind: bool) -> float:
+    def _ring_all(self) -> None:
+        for rung in self._rung.values():
+            rung.set()
+
+    def _next_look(self, key: str, before: float, is_behind: bool) -> float:
         """Seconds until the next look: soon where something was heard that is not there, then twice as long
         each time, and in the end no more: a failed update is heard and never stored."""
         if not is_behind:
             return self._look
         after = BEHIND_LOOK_S if before == self._look else before * 2
         if after >= self._look:
-            self._heard.clear()
+            self._heard.pop(key, None)
         return min(after, self._look)
 
-    async def _subscribe(self) -> None:
+    async def _subscribe(self, key: str) -> None:
         client = await self._link.up()
-        if client is self._subscribed_to:
+        if client is self._subscribed_to.get(key):
             return
-        for key in self._keys:
-            await client.subscribe(names.key_subject(self._bucket, key), cb=self._hear)
+        await client.subscribe(names.key_subject(self._bucket, key), cb=self._hear)
         # What was published before the server knew of the subscription must be seen by the fetch.
         await client.flush(timeout=FETCH_LIMIT_S)
-        self._subscribed_to = client
+        self._subscribed_to[key] = client
 
     async def _hear(self, message: Any) -> None:
         key = message.subject[len(names.key_subject(self._bucket, "")) :]
-        self._heard[key] = bytes(message.data)
-        self._rung.set()
+        # A server may send anything.
+        if key in self._rung:
+            self._heard[key] = bytes(message.data)
+            self._rung[key].set()
 
     async def _refresh(self, key: str) -> bool:
         """Fetches a key. Gives whether something was heard that is not there yet."""
@@ -150,8 +168,10 @@ class Bell:
             entry = await fetch(self._link, self._bucket, key)
         is_behind = self._is_behind(key, heard, entry)
         if self._is_change(key, heard, entry):
+            async with self._turn:
+                await self._changed(key, entry.value, entry.revision)
+            # Not before: a change that failed is tried again.
             self._revisions[key] = entry.revision
-            await self._changed(key, entry.value, entry.revision)
         if is_behind and heard is not None:
             self._heard.setdefault(key, heard)
         return is_behind

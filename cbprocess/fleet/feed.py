@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import json
+import math
 from dataclasses import dataclass
 
 from ..records import SCHEMA
@@ -17,14 +18,18 @@ from .seen import Seen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from typing import Any
 
     from .link import Link
     from .reading import Message
+    from .seen import Key
 
-# Clocks of hosts and server differ: messages from so much earlier are looked at, too.
 NUMBER_MAX = 2**53
+# No record of ours is deeper than 4. What goes through a record needs a step of the stack for each level.
+DEPTH_MAX = 16
+NAME_SIZE_MAX = 128  # of a boot or a session; ours have 36 and 32
+# Clocks of hosts and server differ: messages from so much earlier are looked at, too.
 CLOCK_MARGIN = datetime.timedelta(minutes=5)
 
 
@@ -34,7 +39,9 @@ class FeedCounts:
     not come, and of which nothing says that they are lost. told: lost by what the stream itself says;
     unknown: sessions of which it says so without a number, because their writer was killed. forged: lines
     that named another host. strange: lines that are no record of a schema known here. messages: those of the
-    stream. replaced: how often the stream was another one than before."""
+    stream. replaced: how often the stream was another one than before. dropped: messages that the stream let
+    go, because it was full or they were too old, before this reader came to them. forgotten: sessions that
+    are no longer remembered, because there were too many: one that speaks again is counted anew."""
 
     events: int = 0
     doubles: int = 0
@@ -45,13 +52,16 @@ class FeedCounts:
     strange: int = 0
     messages: int = 0
     replaced: int = 0
+    dropped: int = 0
+    forgotten: int = 0
 
 
 class Feed:
     """The events of a tenant, of all hosts or of one. One task reads it.
 
     since: only events of this time or later (aware datetime). after, created: go on behind a place that
-    `position` was. is_new: only what comes from now on. seen: of an earlier feed, to go on counting."""
+    `position` was. is_new: only what comes from now on. begins: the number
+    with which a session goes on behind that place, 0 for one that is not known."""
 
     def __init__(
         self,
@@ -63,11 +73,12 @@ class Feed:
         after: int = 0,
         created: str | None = None,
         is_new: bool = False,
+        begins: Callable[[Key], int] | None = None,
     ) -> None:
         start = Start(after, created, since - CLOCK_MARGIN if since is not None else None, is_new)
         self._reader = StreamReader(link, tenant, host, start)
         self._since_ns = _nanoseconds(since) if since is not None else 0
-        self.seen = Seen(from_start=not (after or since or is_new))
+        self.seen = Seen(from_start=not (after or since or is_new), begins=begins)
         self._forged = self._strange = self._messages = 0
 
     @property
@@ -87,6 +98,8 @@ class Feed:
             strange=self._strange,
             messages=self._messages,
             replaced=self._reader.replaced,
+            dropped=self._reader.dropped,
+            forgotten=seen.forgotten,
         )
 
     async def batches(self, follow: bool = True) -> AsyncIterator[list[dict[str, Any]]]:
@@ -113,11 +126,14 @@ class Feed:
         queue: asyncio.Queue[list[dict[str, Any]] | None] = asyncio.Queue(16)
 
         async def pump() -> None:
+            source = self.batches(follow)
             try:
-                async for found in self.batches(follow):
-                    await queue.put(found)
+                async for found in source:
+                    if found:
+                        await queue.put(found)
             finally:
-                # The reader of the queue is told even of a failure; a full queue is emptied by it.
+                await source.aclose()  # type: ignore[attr-defined]
+                # The reader of the queue is told even of a failure.
                 await queue.put(None)
 
         loop = asyncio.get_running_loop()
@@ -140,16 +156,20 @@ class Feed:
         finally:
             for one in (task, taking):
                 one.cancel()
+            # Nobody takes from the queue any more, and its last entry must find a place.
+            while not queue.empty():
+                queue.get_nowait()
             await asyncio.gather(task, taking, return_exceptions=True)
 
     def _records_of(self, message: Message) -> Iterator[dict[str, Any]]:
         self._messages += 1
         for line in message.data.splitlines():
             try:
-                record = json.loads(line, parse_constant=_refuse)
+                record = json.loads(line, parse_constant=_refuse, parse_float=_finite)
                 number = record["number"]
                 is_known = _is_number(number) and _is_number(record["schema"]) and record["schema"] <= SCHEMA
-                is_known = is_known and isinstance(record["boot"], str) and isinstance(record["session"], str)
+                is_known = is_known and _is_name(record["boot"]) and _is_name(record["session"])
+                is_known = is_known and not _is_deep(line, record)
             except (ValueError, KeyError, TypeError, RecursionError):
                 is_known = False
             if not is_known:
@@ -167,8 +187,11 @@ class Feed:
             yield record
 
     def _told(self, host: str, record: dict[str, Any]) -> None:
-        boot = str(record.get("lost_boot") or record["boot"])
-        session = str(record.get("lost_session") or record["session"])
+        boot = record.get("lost_boot") or record["boot"]
+        session = record.get("lost_session") or record["session"]
+        if not (_is_name(boot) and _is_name(session)):
+            self._strange += 1
+            return
         first, last, count = (
             value if _is_number(value) else None
             for value in (record.get(key) for key in ("first_number", "last_number", "count"))
@@ -179,6 +202,31 @@ class Feed:
 def _refuse(constant: str) -> None:
     """NaN and Infinity are no JSON, and no other program would read them."""
     raise ValueError(constant)
+
+
+def _finite(text: str) -> float:
+    """The number of a text. 1e999 is JSON, and becomes infinity, which is none."""
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(text)
+    return value
+
+
+def _is_name(value: object) -> bool:
+    """Whether this can be a boot or a session. A reader remembers them."""
+    return isinstance(value, str) and len(value) <= NAME_SIZE_MAX
+
+
+def _is_deep(line: bytes, record: object) -> bool:
+    """Whether a record is deeper than any of ours."""
+    # Nearly all lines have not even so many brackets.
+    return line.count(b"[") + line.count(b"{") > DEPTH_MAX and _is_deeper(record, DEPTH_MAX)
+
+
+def _is_deeper(value: object, left: int) -> bool:
+    if isinstance(value, dict):
+        return left == 0 or any(_is_deeper(item, left - 1) for item in value.values())
+    return isinstance(value, list) and (left == 0 or any(_is_deeper(item, left - 1) for item in value))
 
 
 def _is_number(value: object) -> bool:

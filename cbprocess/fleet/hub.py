@@ -10,6 +10,7 @@ import json
 import time
 from typing import NamedTuple
 
+from .._checks import wrong
 from ..constants import ERROR_BUSY, ERROR_NOT_FOUND, ERROR_TIMEOUT
 from ..errors import CBProcessError
 from ..rule_files import RuleSet
@@ -20,7 +21,7 @@ from .link import Access, Link
 from .needs import need
 from .presence import Host
 from .rules import RuleDocument, checked_scope, make_document, open_document
-from .setup import Plan, set_up
+from .setup import RULES_SIZE_MAX, Plan, set_up
 from .signing import Refused, public_key_of
 
 TYPE_CHECKING = False
@@ -34,10 +35,12 @@ if TYPE_CHECKING:
 
 WAIT_S = 5.0
 LOOK_S = 0.2
-SETTLED_S = 1.0
+# Agents that were just started, and sessions that refuse what their agent took, are told of by then.
+SETTLED_S = 3.0
 FETCH_COUNT = 256
 FETCH_S = 2.0
 WRONG_LAST_SEQUENCE = 10071
+HEADERS_SIZE = 1024  # more than the headers of a document ever take
 
 
 class StoredRules(NamedTuple):
@@ -140,11 +143,14 @@ class Hub:
         document = make_document(
             ruleset, tenant=self.tenant, scope=scope, expires=expires, previous=found.document
         )
+        sealed = document.sealed(seed)
+        if len(sealed) > RULES_SIZE_MAX - HEADERS_SIZE:
+            raise wrong(f"the signed rules have {len(sealed)} bytes, and the server takes {RULES_SIZE_MAX}")
         subject = names.key_subject(names.rules_bucket(self.tenant), scope)
         headers = {"Nats-Expected-Last-Subject-Sequence": str(found.revision)}
         async with self.told_errors():
             stream = await self.link.jetstream(self._wait)
-            ack = await stream.publish(subject, document.sealed(seed), timeout=self._wait, headers=headers)
+            ack = await stream.publish(subject, sealed, timeout=self._wait, headers=headers)
         return int(ack.seq)
 
     async def rules(self, scope: str, *, believed: Iterable[str]) -> StoredRules:
@@ -203,6 +209,9 @@ class Hub:
             with contextlib.suppress(asyncio.TimeoutError, need("nats.errors").TimeoutError):
                 while left > 0:
                     messages = await subscription.fetch(min(left, FETCH_COUNT), timeout=FETCH_S)
+                    if not messages:
+                        # nats-py gives none, and no timeout, behind a word of the server at its last moment.
+                        break
                     for message in messages:
                         host = _host(message.subject, message.data, now, message.metadata.timestamp)
                         found[host.name] = host
@@ -222,7 +231,7 @@ class Hub:
 
     async def applied(self, scope: str, revision: int, seconds: float) -> AsyncIterator[Reach]:
         """The reach of a revision each time that it has changed, until every host has answered or the seconds
-        are over. Hosts that have just been started may come within a second, so that they are counted."""
+        are over. Hosts that were just started may come within three seconds, so that they are counted."""
         started = changed = time.monotonic()
         before: tuple[int, int, int] | None = None
         while True:
@@ -269,5 +278,7 @@ def _host(subject: str, data: bytes, now: datetime.datetime, told_at: datetime.d
         told = json.loads(data)
     except (ValueError, RecursionError):
         # A host may have written anything.
-        told = {}
-    return Host(name, age, told if isinstance(told, dict) else {})
+        told = None
+    # An agent names its host. What came there in another way must not make a host alive.
+    is_strange = not isinstance(told, dict) or told.get("host") != name
+    return Host(name, age, {} if is_strange else told, is_strange)

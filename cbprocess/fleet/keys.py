@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SEED_SIZE = 32
 PUBLIC = re.compile(r"U[A-Z2-7]{55}\Z")
 PLAIN_PATH = re.compile(r"[^\"\\\x00-\x1f]+\Z")
+JETSTREAM_INFO = "$JS.API.INFO"
 
 
 def new_user() -> tuple[str, str]:
@@ -70,16 +71,59 @@ def may_subscribe(tenant: str, host: str, scopes: Iterable[str]) -> list[str]:
     return [f"{names.inbox_prefix(host)}.>", *(names.key_subject(rules, scope) for scope in scopes)]
 
 
-def user_block(tenant: str, host: str, public: str, scopes: Iterable[str]) -> str:
-    """The lines of a server's configuration for one host."""
-    scopes = list(scopes)
-    publish = ", ".join(f'"{subject}"' for subject in may_publish(tenant, host, scopes))
-    subscribe = ", ".join(f'"{subject}"' for subject in may_subscribe(tenant, host, scopes))
-    return (
-        f"      {{ nkey: {checked_public(public)}, permissions: {{\n"
-        f"          publish: {{ allow: [{publish}] }}\n"
-        f"          subscribe: {{ allow: [{subscribe}] }} }} }}"
+def account_of(tenant: str, host: str | None = None) -> str:
+    """The name of the account that has the tenant's streams, or of the account of one of its hosts."""
+    name = tenant.upper().replace("-", "_")
+    return name if host is None else f"{name}-{names.token(host)}"
+
+
+def exports(tenant: str) -> list[str]:
+    """The lines of the tenant's account that say what accounts of hosts may ask for."""
+    rules, hosts = names.rules_bucket(tenant), names.hosts_bucket(tenant)
+    services = (
+        names.all_events(tenant),
+        names.key_subject(hosts, "*"),
+        f"$JS.API.DIRECT.GET.{names.bucket_stream(rules)}.>",
+        names.nowhere(tenant),
     )
+    made = [f'      {{ service: "{subject}" }}' for subject in services]
+    return [*made, f'      {{ stream: "{names.key_subject(rules, ">")}" }}']
+
+
+def host_account(tenant: str, host: str, public: str, scopes: Iterable[str]) -> str:
+    """The lines of a server's configuration for one host: an account of its own, with one user.
+
+    Permissions alone would not do. A server compares what is published with them, but not where the answer
+    shall go, and it sends the answer of a stream with all rights of the account. A host could have it
+    write anywhere: to the rules, to another host's presence, to the interface that empties streams. In an
+    account of its own there is nothing to write to but what the host may write to anyway."""
+    scopes = list(scopes)
+    publish, subscribe = may_publish(tenant, host, scopes), may_subscribe(tenant, host, scopes)
+    owner = account_of(tenant)
+    rules = names.rules_bucket(tenant)
+    imports = [f'{{ service: {{ account: "{owner}", subject: "{subject}" }} }}' for subject in publish]
+    imports += [
+        f'{{ stream: {{ account: "{owner}", subject: "{names.key_subject(rules, scope)}" }} }}'
+        for scope in scopes
+    ]
+    # A server may give an account the whole interface of JetStream, unless this subject comes from another
+    # account. An answer that came in would speak there in the name of the account that it came from.
+    imports.append(
+        f'{{ service: {{ account: "{owner}", subject: "{names.nowhere(tenant)}" }}, to: "{JETSTREAM_INFO}" }}'
+    )
+    listed = "\n".join(f"      {line}" for line in imports)
+    return (
+        f'  "{account_of(tenant, host)}" {{\n'
+        f"    users: [{{ nkey: {checked_public(public)}, permissions: {{\n"
+        f"      publish: {{ allow: [{_quoted(publish)}] }}\n"
+        f"      subscribe: {{ allow: [{_quoted(subscribe)}] }} }} }}]\n"
+        f"    imports: [\n{listed}\n    ]\n"
+        "  }"
+    )
+
+
+def _quoted(subjects: Iterable[str]) -> str:
+    return ", ".join(f'"{subject}"' for subject in subjects)
 
 
 def server_configuration(
@@ -94,9 +138,9 @@ def server_configuration(
     key: str | None = None,
 ) -> str:
     """A configuration for nats-server: one account for the tenant, its operators with all rights in it, and
-    each host (name to public key) with its own few. cert and key: files for TLS; without them the keys still
-    prove who a host is, but everybody on the way can read the events. Error 87 for what is no key or no
-    plain path."""
+    one account for each host (name to public key) with its own few. cert and key: files for TLS; without them
+    the keys still prove who a host is, but everybody on the way can read the events. Error 87 for what is no
+    key or no plain path."""
     from .rules import scopes_of
 
     for path in (store, cert, key):
@@ -108,9 +152,10 @@ def server_configuration(
     users = [f"      {{ nkey: {checked_public(public)} }}" for public in operators]
     if not users:
         raise wrong("the key of an operator is missing: nobody could set the server up")
-    for host, public in sorted(hosts.items()):
-        scopes = scopes_of(host, tuple((groups or {}).get(host, ())))
-        users.append(user_block(tenant, host, public, scopes))
+    accounts = [
+        host_account(tenant, host, public, scopes_of(host, tuple((groups or {}).get(host, ()))))
+        for host, public in sorted(hosts.items())
+    ]
     lines = [
         f'listen: "{listen}"',
         f'jetstream {{ store_dir: "{store}" }}',
@@ -121,10 +166,14 @@ def server_configuration(
     block = ",\n".join(users)
     lines += [
         "accounts {",
-        f"  {tenant.upper().replace('-', '_')} {{",
+        f'  "{account_of(tenant)}" {{',
         "    jetstream: enabled",
         f"    users: [\n{block}\n    ]",
+        "    exports: [",
+        *exports(tenant),
+        "    ]",
         "  }",
+        *accounts,
         "}",
     ]
     return "\n".join(lines) + "\n"

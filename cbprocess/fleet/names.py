@@ -53,6 +53,11 @@ def all_events(tenant: str) -> str:
     return f"{SUBJECT_ROOT}.{tenant}.ev.*"
 
 
+def nowhere(tenant: str) -> str:
+    """A subject to which nobody listens."""
+    return f"{SUBJECT_ROOT}.{tenant}.nowhere"
+
+
 def event_stream(tenant: str) -> str:
     return f"cbp-{tenant}-events"
 

@@ -20,16 +20,18 @@ EVERY_MAX_S = 600.0
 @dataclass(frozen=True)
 class Host:
     """One host as its server knows it. age: seconds since it told of itself; told: what it told, as a
-    dictionary (`version`, `rules`, `sessions`, `shipping`, `lost`, `trouble` and others)."""
+    dictionary (`version`, `rules`, `sessions`, `shipping`, `lost`, `trouble` and others). is_strange: whether
+    this is no word of an agent of that name, so that nothing is known of it."""
 
     name: str
     age: float
     told: dict[str, Any] = field(default_factory=dict)
+    is_strange: bool = False
 
     @property
     def is_alive(self) -> bool:
         """Whether it told of itself within three of its own intervals, and did not say that it ends."""
-        if self.told.get("is_ending"):
+        if self.is_strange or self.told.get("is_ending"):
             return False
         every = self.told.get("every")
         # A host may have written anything, and would be alive for ever by a large number.
@@ -49,9 +51,18 @@ class Host:
         return found if isinstance(found, dict) else {}
 
     def has_applied(self, scope: str, revision: int) -> bool:
-        """Whether this revision, or a later one, is in force there."""
-        found = self.scope(scope).get("revision")
-        return isinstance(found, int) and found >= revision
+        """Whether this revision, or a later one, is in force there: taken, not expired, and refused by no
+        session of the host."""
+        told = self.scope(scope)
+        found = told.get("revision")
+        is_taken = isinstance(found, int) and found >= revision
+        return is_taken and told.get("state") == "in force" and not self.told.get("rules_failed")
+
+    def why_not(self, scope: str) -> str:
+        """Why a revision that was taken is not in force; "" where nothing was told."""
+        if self.scope(scope).get("state") == "expired":
+            return "expired"
+        return "sessions do not have the rules" if self.told.get("rules_failed") else ""
 
     def has_refused(self, scope: str, revision: int) -> bool:
         """Whether it has refused this revision, and said why."""

@@ -62,6 +62,8 @@ class StreamReader:
         self.created = self._start.created
         self.last = self._start.after
         self.replaced = 0
+        # Messages that went from the stream, between two that were given. A reader of one host cannot know.
+        self.dropped = 0
         self.is_quiet = False  # whether the last batch was empty because the server had no more
 
     async def end(self) -> int:
@@ -140,6 +142,8 @@ class StreamReader:
                 await self._drop()
                 break
             self._given = place.consumer
+            if self.last and not self._is_one_host:
+                self.dropped += max(0, place.stream - self.last - 1)
             self.last = place.stream
             host = names.name_of(item.subject.rpartition(".")[2])
             messages.append(Message(place.stream, host, dict(item.headers or {}), bytes(item.data)))

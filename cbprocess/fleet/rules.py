@@ -185,6 +185,12 @@ def _check_rules(rules: RuleSet) -> None:
         raise wrong(f"{len(rules)} rules are too many for a fleet: at most {FLEET_RULES_MAX} are possible")
 
 
+def _rules_at(documents: Iterable[RuleDocument], moment: int) -> RuleSet:
+    """The rules of those that have not expired then; of equal ones the first has the say."""
+    live = [document.rules for document in documents if not document.is_expired(moment)]
+    return RuleSet(combined(live).values())
+
+
 class RuleKeeper:
     """The rule documents of one host: the newest valid one of each of its scopes, kept in the folder `state`,
     and in force until it expires.
@@ -195,8 +201,8 @@ class RuleKeeper:
 
     A document comes into force whole, or what was in force stays. Nothing that a server does or does not do
     takes rules away: for that it takes a signed document without rules, or the end of the one in force. Time
-    is the clock's, but never earlier than the newest document of another scope, so that a host whose clock
-    was set back is not given expired rules.
+    is the clock's, but never earlier than the newest document of another scope. So a clock that is set back
+    behind that brings no expired rules back; one that was ahead and is set right does.
 
     Methods can be called in any thread; they take milliseconds, and wait for the disk."""
 
@@ -287,11 +293,18 @@ class RuleKeeper:
             return {scope: dict(report) for scope, report in self._reports.items()}
 
     def ruleset(self) -> RuleSet:
-        """All rules in force. Its write_file() makes a rule file for other sessions of the host."""
+        """All rules in force."""
+        return self.schedule()[0][1]
+
+    def schedule(self) -> list[tuple[int, RuleSet]]:
+        """What is in force from when on, by the documents that are held: from 0 on the rules of now, and from
+        the end of each document on, in seconds since 1970, those that are left. Error 87 where all scopes
+        together have more rules than a rule file may have."""
         with self._lock:
             documents = [self._held[scope] for scope in self._scopes if scope in self._held]
-            live = [document.rules for document in documents if self._state_of(document) == "in force"]
-            return RuleSet(combined(live).values())
+            live = [document for document in documents if self._state_of(document) == "in force"]
+            ends = sorted({document.expires for document in live if document.expires is not None})
+            return [(moment, _rules_at(live, moment)) for moment in (0, *ends)]
 
     def _take(self, scope: str, data: bytes | None, revision: int) -> None:
         if data is None:

@@ -75,7 +75,8 @@ class Plan:
             max_msg_size=size,
             discard=api.DiscardPolicy.NEW,
             duplicate_window=min(120.0, age) if age else 120.0,
-            allow_rollup_hdrs=True,
+            # With such a header a host could remove the words of all others.
+            allow_rollup_hdrs=bucket != names.hosts_bucket(self.tenant),
             deny_delete=True,
             allow_direct=True,
         )
@@ -111,6 +112,7 @@ def _differs(found: Any, wanted: Any) -> bool:
         "max_msg_size",
         "duplicate_window",
         "allow_direct",
+        "allow_rollup_hdrs",
     )
     return any(
         (getattr(found, key) or None) != (getattr(wanted, key) or None)

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import json
+import os
 import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from .. import spool
+from .._records.strict import BYTES
 from ..errors import CBProcessError
 from ..records import SCHEMA, line_of
+from ..rule_files import replace_file
 from . import names
 from .link import Trouble, backoff
 
@@ -34,7 +38,11 @@ MAX_BYTES = 400_000
 ACK_LIMIT_S = 5.0
 HEADERS_SIZE = 2048  # more than the headers of a batch ever take
 CUT_TEXT_SIZE = 4096
+# These say which event it was, and are never cut.
+KEPT = ("schema", "host", "boot", "session", "number", "event", "time", "time_ns", "cut")
 RETRY_S = (0.2, 30.0)
+KEY_FILE, KEY_SIZE = ".message_key", 32
+PROOF_SIZE = 32  # hexadecimal digits
 
 
 class Stored(NamedTuple):
@@ -85,6 +93,22 @@ class StreamPublisher:
         return Stored(int(found.seq), bool(found.duplicate))
 
 
+def message_key(root: Path) -> bytes:
+    """The spool's own secret, made where there is none, for the names of its batches.
+
+    A stream looks names up over all of its subjects, and tells the newest one to every host that may publish.
+    Another host could take a name that it can guess, and our batch would be dropped as a double then.
+    OSError where it cannot be read or written."""
+    path = root / KEY_FILE
+    with contextlib.suppress(FileNotFoundError):
+        found = path.read_bytes()
+        if len(found) == KEY_SIZE:
+            return found
+    made = os.urandom(KEY_SIZE)
+    replace_file(os.fspath(path), made)
+    return made
+
+
 class _Lane:
     """One session: what is in flight of it, in order."""
 
@@ -125,7 +149,7 @@ class Shipper:
         self._publish = publish
         self._subject = names.event_subject(tenant, host)
         self.host = host
-        self._token = names.token(host)
+        self._key: bytes | None = None
         self._foreign: set[str] = set()
         self._root = root
         self._window = asyncio.Semaphore(window)
@@ -145,7 +169,7 @@ class Shipper:
         return len(self._tasks)
 
     def stop(self) -> None:
-        """Has run() end after what is in flight, or at once where there is no server."""
+        """Has run() end after what is in flight, or after five seconds: the rest is shipped next time."""
         self._is_stopping = True
 
     async def run(self, until: Callable[[], bool] | None = None) -> None:
@@ -171,13 +195,14 @@ class Shipper:
         self._look_for_sessions()
         is_busy = False
         for name, lane in list(self._lanes.items()):
-            if self._is_stopping:
+            if not await self._has_room():
                 return False
             await self._window.acquire()
             try:
                 batch = lane.reader.batch(self._max_events, min(self._max_bytes, self._publish.size_max))
-            except (OSError, ValueError, CBProcessError) as error:
-                # A folder that was removed by hand, or a segment that cannot be read.
+            # A folder that was removed by hand, a segment that cannot be read, or nonsense of a server about
+            # sizes: other sessions go on.
+            except Exception as error:
                 self.trouble.note(f"{lane.reader.folder}: {error}")
                 batch = None
             if batch is None:
@@ -190,6 +215,13 @@ class Shipper:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return is_busy
+
+    async def _has_room(self) -> bool:
+        """Waits until another batch may be in flight. False where stop() came before: without a server there
+        may never be room."""
+        while self._window.locked() and not self._is_stopping:
+            await asyncio.wait(self._tasks, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+        return not self._is_stopping
 
     def _look_for_sessions(self) -> None:
         now = time.monotonic()
@@ -231,18 +263,19 @@ class Shipper:
 
     async def _ship(self, lane: _Lane, batch: spool.Batch) -> None:
         try:
-            data = self._fitting(batch.data)
             headers = self._headers(batch)
             attempt = 0
             while True:
                 await self._publish.ready()
                 floor = self._highest
                 try:
+                    data = self._fitting(batch.data)
                     stored = await self._publish(self._subject, data, headers)
                     break
                 except asyncio.CancelledError:
                     raise
-                # nats-py's own errors, those of its sockets, and a server's nonsense: all mean "again".
+                # nats-py's own errors, those of its sockets, a server's nonsense, a line that cannot be cut:
+                # all mean "again", and are told.
                 except Exception as error:
                     self.trouble.note(str(error) or type(error).__name__)
                 self.counts.retries += 1
@@ -254,15 +287,18 @@ class Shipper:
             self._window.release()
 
     def _headers(self, batch: spool.Batch) -> dict[str, str]:
-        origin = batch.origin
-        # The whole range stands in the id, not only its beginning: a shipper that was restarted may cut
-        # batches in other places, and the stream would drop the tail of a longer one as a double.
-        return {
-            "Nats-Msg-Id": f"{self._token}/{origin.boot}/{origin.session}/{batch.first}-{batch.last}",
-            "Cbp-Schema": str(SCHEMA),
-            "Cbp-Boot": str(origin.boot),
-            "Cbp-Session": str(origin.session),
-        }
+        return headers_of(batch, self._message_key())
+
+    def _message_key(self) -> bytes:
+        if self._key is None:
+            try:
+                self._key = message_key(self._root)
+            except OSError as error:
+                # On a full disk, for example. A shipper that follows sends other names then, and readers
+                # find the doubles by their numbers.
+                self.trouble.note(f"{self._root / KEY_FILE}: {error}")
+                self._key = os.urandom(KEY_SIZE)
+        return self._key
 
     def _count(self, batch: spool.Batch, data: bytes, stored: Stored, floor: int) -> None:
         counts = self.counts
@@ -280,18 +316,40 @@ class Shipper:
     def _fitting(self, data: bytes) -> bytes:
         """The lines, each no longer than the server takes: an event that is too long must not stop all
         behind it."""
-        limit = self._publish.size_max
-        if len(data) <= limit:
-            return data
-        lines = data.splitlines(keepends=True)
-        share = max(CUT_TEXT_SIZE, limit // len(lines))
-        self.counts.cut += sum(len(line) > share for line in lines)
-        return b"".join(line if len(line) <= share else cut_line(line, share) for line in lines)
+        made, cut = fitting(data, self._publish.size_max)
+        self.counts.cut += cut
+        return made
+
+
+def headers_of(batch: spool.Batch, key: bytes) -> dict[str, str]:
+    """The headers of a batch. key: the secret of message_key()."""
+    origin = batch.origin
+    # The whole range stands in the name, not only its beginning: a shipper that was restarted may cut batches
+    # in other places, and the stream would drop the tail of a longer one as a double.
+    name = f"{names.token(origin.host)}/{origin.boot}/{origin.session}/{batch.first}-{batch.last}"
+    proof = hmac.new(key, name.encode("ascii", "backslashreplace"), "sha256").hexdigest()
+    return {
+        "Nats-Msg-Id": f"{name}/{proof[:PROOF_SIZE]}",
+        "Cbp-Schema": str(SCHEMA),
+        "Cbp-Boot": str(origin.boot),
+        "Cbp-Session": str(origin.session),
+    }
+
+
+def fitting(data: bytes, limit: int) -> tuple[bytes, int]:
+    """The lines of a batch, each no longer than the server takes, and how many were cut."""
+    if len(data) <= limit:
+        return data, 0
+    lines = data.splitlines(keepends=True)
+    share = max(CUT_TEXT_SIZE, limit // len(lines))
+    cut = sum(len(line) > share for line in lines)
+    return b"".join(line if len(line) <= share else cut_line(line, share) for line in lines), cut
 
 
 def cut_line(line: bytes, limit: int) -> bytes:
     """A record's line in at most so many bytes: its longest texts and lists are cut, and `cut` names their
-    keys. Numbers and identity stay."""
+    keys. Numbers and identity stay, and every key keeps its type. The exact bytes beside a text that is cut
+    are left out, because they are those of another text, or of the whole one."""
     record: dict[str, Any] = json.loads(line)
     record["cut"] = []
     size = CUT_TEXT_SIZE
@@ -299,19 +357,27 @@ def cut_line(line: bytes, limit: int) -> bytes:
         made = line_of(record)
         if len(made) <= limit:
             return made
-        key = max((name for name in record if name != "cut"), key=lambda name: len(json.dumps(record[name])))
-        value = record[key]
-        if isinstance(value, str) and len(value) > 64:
-            record[key] = None if key.endswith("_bytes") else value[: min(size, len(value) // 2)]
-        elif isinstance(value, list) and value:
-            record[key] = None if key.endswith("_bytes") else _cut_list(value)
-        elif isinstance(value, dict) and value:
-            record[key] = None
-        else:
+        able = [name for name in record if name not in KEPT and _can_be_cut(name, record[name])]
+        if not able:
             # Nothing is left that is long: what remains is the shortest that says which event it was.
             return made
+        key = max(able, key=lambda name: len(json.dumps(record[name])))
+        value = record[key]
+        if key.endswith(BYTES):
+            key = key[: -len(BYTES)]
+        elif isinstance(value, str):
+            record[key] = value[: min(size, len(value) // 2)]
+        else:
+            record[key] = _cut_list(value) if isinstance(value, list) else {}
+        record.pop(key + BYTES, None)
         if key not in record["cut"]:
             record["cut"].append(key)
+
+
+def _can_be_cut(key: str, value: object) -> bool:
+    if isinstance(value, str):
+        return len(value) > 64 or (key.endswith(BYTES) and value != "")
+    return isinstance(value, (list, dict)) and bool(value)
 
 
 def _cut_list(items: list[Any]) -> list[Any]:

@@ -8,6 +8,9 @@ import json
 import os
 import sqlite3
 
+from ..errors import CBProcessError
+from ..records import text_of
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,6 +34,7 @@ COLUMNS = (
     ("result_code", "INTEGER"),
 )
 DIGITS_MAX = 19
+IDENTITY = ("schema", "host", "boot", "session", "number", "event")
 NUMBERS_IN_TEXT = ("time_ns", "start_time")
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS event (
@@ -51,23 +55,36 @@ class Table:
         self._db = sqlite3.connect(os.fspath(path), timeout=30)
         self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + SCHEMA)
 
-    def position(self, tenant: str) -> tuple[str | None, int]:
-        """The stream's identity and the place behind which to go on; (None, 0) for a new table."""
-        row = self._db.execute("SELECT created, sequence FROM place WHERE tenant = ?", (tenant,)).fetchone()
+    def position(self, reader: str) -> tuple[str | None, int]:
+        """The stream's identity and the place behind which to go on; (None, 0) for a new table. reader: what
+        is read: a tenant, or one host of it. Each has a place of its own."""
+        row = self._db.execute("SELECT created, sequence FROM place WHERE tenant = ?", (reader,)).fetchone()
         return (row[0], row[1]) if row else (None, 0)
 
+    def begin_of(self, key: tuple[str | None, str | None, str | None]) -> int:
+        """The number behind the last one that is there of a session, by host, boot and session; 0 where
+        nothing is."""
+        line = "SELECT max(number) FROM event WHERE host = ? AND boot = ? AND session = ?"
+        found = self._db.execute(line, [_storable(text) for text in key]).fetchone()[0]
+        return int(found) + 1 if found else 0
+
     def add(
-        self, tenant: str, records: Iterable[dict[str, Any]], position: tuple[str | None, int] | None = None
+        self, reader: str, records: Iterable[dict[str, Any]], position: tuple[str | None, int] | None = None
     ) -> None:
         """Adds records and the place behind them, or nothing of both. Records that are there already, by
         host, boot, session and number, stay as they are."""
         with self._db:
             self._db.executemany(INSERT, (_row(record) for record in records))
             if position is not None:
-                self._db.execute("INSERT OR REPLACE INTO place VALUES (?, ?, ?)", (tenant, *position))
+                self._db.execute("INSERT OR REPLACE INTO place VALUES (?, ?, ?)", (reader, *position))
 
     def close(self) -> None:
         self._db.close()
+
+
+def _storable(text: str | None) -> str | None:
+    # Half of a surrogate pair is no text for SQLite.
+    return None if text is None else text.encode("utf-8", "replace").decode()
 
 
 def _is_storable(value: object) -> bool:
@@ -83,9 +100,17 @@ def _row(record: dict[str, Any]) -> tuple[Any, ...]:
         if name in NUMBERS_IN_TEXT and isinstance(value, str) and value.isascii() and value.isdigit():
             value = int(value[:DIGITS_MAX])
         if isinstance(value, str):
-            # Half of a surrogate pair is no text for SQLite.
-            value = value.encode("utf-8", "replace").decode()
+            value = _storable(value)
         elif not isinstance(value, (float, type(None))) and not _is_storable(value):
             value = json.dumps(value)
         values.append(value)
-    return (*values, json.dumps(record, separators=(",", ":")))
+    return (*values, _text_of(record))
+
+
+def _text_of(record: dict[str, Any]) -> str:
+    """The record as JSON that every program reads: one line that is none would end each query that looks into
+    records."""
+    try:
+        return text_of(record)
+    except CBProcessError:
+        return json.dumps({key: record.get(key) for key in IDENTITY} | {"strange": True})

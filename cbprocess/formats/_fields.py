@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 
 from .._binding.texts import printable
+from .._checks import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ NS_PER_S = 1_000_000_000
 # A longer text is no number of 64 bits, and dear to convert.
 DIGITS_MAX = 20
 
+BOOT_DIGITS = 32
+# The parts of a UUID, as (first digit, digit behind the last).
+UUID_PARTS = ((0, 8), (8, 12), (12, 16), (16, 20), (20, BOOT_DIGITS))
+
 # The six kinds of operations; every other record is about the stream itself.
 HANDLE_OPERATIONS = ("process_handle_operation", "thread_handle_operation")
 OPERATIONS = (
@@ -33,24 +38,24 @@ OPERATIONS = (
 
 
 class Fields:
-    """The fields of one record. Each is taken at most once; `left` has those that nobody took."""
+    """The keys of one record. Each is taken at most once; `left` has those that nobody took."""
 
     def __init__(self, record: Record) -> None:
         self._left = dict(record)
 
     def drop(self, *keys: str) -> None:
-        """Takes fields that the format tells in another way."""
+        """Takes keys that the format tells in another way."""
         for key in keys:
             self._left.pop(key, None)
 
     def take_text(self, key: str) -> str | None:
-        """The text of this field, or None where it is absent or empty. What is no text stays where it is."""
+        """The text of this key, or None where it is absent or empty. What is no text stays where it is."""
         if isinstance(self._left.get(key), str):
             return self._left.pop(key) or None
         return None
 
     def take_number(self, key: str) -> int | None:
-        """The number of this field, which a record may have as a text of digits. What is none, or fits into
+        """The number of this key, which a record may have as a text of digits. What is none, or fits into
         no 64 bits, stays where it is."""
         value = as_number(self._left.get(key))
         if value is None or not -(2**63) <= value < 2**63:
@@ -64,19 +69,19 @@ class Fields:
         return self.take_text(key) if number is None else str(number)
 
     def take_texts(self, key: str) -> list[str] | None:
-        """The list of texts of this field, or None where it is absent or empty. What is none stays."""
+        """The list of texts of this key, or None where it is absent or empty. What is none stays."""
         value = self._left.get(key)
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             return None
         return self._left.pop(key) or None
 
     def left(self) -> dict[str, Any]:
-        """The fields that were not taken, without those that have no value."""
+        """The keys that were not taken, without those that have no value."""
         return {key: value for key, value in self._left.items() if value is not None}
 
 
 def as_number(value: object) -> int | None:
-    """The int that a field has, as a number or as a text of digits; None for everything else."""
+    """The int that a key has, as a number or as a text of digits; None for everything else."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -101,7 +106,7 @@ def pruned(document: dict[str, Any]) -> dict[str, Any]:
 def entity_id(record: Record, process: str = "process_id", start: str = "start_time") -> str | None:
     """Names a process for good, over all machines and restarts: `host:boot:process_id:start_time`. The
     session stands for a boot that is not known, as that of a recording. None where the record does not name
-    the process so exactly. process, start: the fields that have its id and its start."""
+    the process so exactly. process, start: the keys that have its id and its start."""
     process_id, start_time = as_number(record.get(process)), as_number(record.get(start))
     if process_id is None or not start_time:
         return None
@@ -116,6 +121,21 @@ def event_id(record: Record) -> str | None:
     if number is None:
         return None
     return ":".join([*(str(record.get(key) or "") for key in ("host", "boot", "session")), str(number)])
+
+
+def boot_uuid(boot: str | None) -> str | None:
+    """The id of a boot as /proc/sys/kernel/random/boot_id has it, which other sensors tell: records have its
+    digits alone. Any other text, as of Windows, stays as it is."""
+    if boot is None or len(boot) != BOOT_DIGITS or boot.strip("0123456789abcdef"):
+        return boot
+    return "-".join(boot[begin:end] for begin, end in UUID_PARTS)
+
+
+def is_one_line(record: Record) -> bool:
+    """Whether the arguments are the command line as one text, as on Windows. On Linux a text that is more
+    than a plain word has quotes in the command line."""
+    arguments, line = record.get("arguments"), record.get("command_line")
+    return isinstance(line, str) and line != "" and arguments == [line] and quoted([line]) != line
 
 
 def file_name(path: object) -> str | None:

@@ -10,11 +10,13 @@ from ._fields import (
     OPERATIONS,
     PRODUCT,
     Fields,
+    boot_uuid,
     entity_id,
     event_id,
     file_name,
     flags,
     has_failed,
+    is_one_line,
     is_trouble,
     pruned,
     reason,
@@ -34,6 +36,7 @@ VERSION = "9.4.0"
 # Actions have the names that Elastic's own sensor gives them; kinds that it does not know keep theirs.
 ACTIONS = {"process_creation": "exec", "process_termination": "end"}
 TYPES = {"process_creation": "start", "process_termination": "end"}
+RUNNING = "running_process"
 
 
 def document_of(record: Record) -> dict[str, Any]:
@@ -45,17 +48,22 @@ def document_of(record: Record) -> dict[str, Any]:
     time_ns = time_ns_of(record)
     fields.drop("time_ns", "time")
     kind = fields.take_text("event") or ""
+    user = {"id": fields.take_id("user_id"), "name": fields.take_text("user_name")}
     document: dict[str, Any] = {
         "@timestamp": time_text(time_ns),
         "ecs": {"version": VERSION},
         "message": sentence(record),
         "event": _event(kind, record, fields),
-        "host": {"name": fields.take_text("host"), "boot": {"id": fields.take_text("boot")}},
-        "user": {"id": fields.take_id("user_id"), "name": fields.take_text("user_name")},
-        "process": _process(record, fields),
+        "host": {"name": fields.take_text("host"), "boot": {"id": boot_uuid(fields.take_text("boot"))}},
+        "user": user,
+        # An event has the real user, a process of a snapshot the one whose rights it has.
+        "process": {**_process(record, fields), "user" if kind == RUNNING else "real_user": user},
         "container": {"id": fields.take_text("container_id")},
     }
-    if kind not in OPERATIONS:
+    if kind in OPERATIONS:
+        code = fields.take_number("result_code")
+        document["error"] = {"code": str(code) if code else None}
+    else:
         document["error"] = {
             "code": fields.take_id("error_code"),
             "message": fields.take_text("description"),
@@ -82,13 +90,11 @@ def _event(kind: str, record: Record, fields: Fields) -> dict[str, Any]:
         event["type"] = ["error" if is_trouble(record) else "info"]
         return event
     failed = has_failed(record)
-    code = fields.take_number("result_code")
     return {
         **event,
         "category": ["process"],
         "type": [_type(kind, failed)],
         "outcome": "failure" if failed else "success",
-        "code": str(code) if code else None,
         "reason": reason(record),
     }
 
@@ -102,6 +108,9 @@ def _type(kind: str, failed: bool) -> str:
 def _process(record: Record, fields: Fields) -> dict[str, Any]:
     executable = fields.take_text("process_name")
     arguments = fields.take_texts("arguments")
+    if is_one_line(record):
+        # It is not known what the arguments are; `command_line` has all of them.
+        arguments = None
     # The id of a process stays a number. Its start stays in `cbprocess`, since ECS wants a date there.
     return {
         "pid": fields.take_number("process_id"),

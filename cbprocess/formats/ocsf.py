@@ -14,6 +14,7 @@ from ._fields import (
     PRODUCT,
     Fields,
     as_number,
+    boot_uuid,
     entity_id,
     event_id,
     file_name,
@@ -139,7 +140,7 @@ def _activity(kind: str, record: Record, fields: Fields) -> dict[str, Any]:
         "action_id": _action(record, code),
         "device": {
             "hostname": fields.take_text("host") or "unknown",
-            "boot_uid": fields.take_text("boot"),
+            "boot_uid": boot_uuid(fields.take_text("boot")),
             "type_id": 0,
         },
         "process": process,

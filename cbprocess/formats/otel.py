@@ -13,6 +13,7 @@ from ._fields import (
     entity_id,
     file_name,
     has_failed,
+    is_one_line,
     is_trouble,
     sentence,
     time_ns_of,
@@ -31,20 +32,18 @@ SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 
 INFO, WARN, ERROR = (9, "INFO"), (13, "WARN"), (17, "ERROR")
 
-# Fields by the attributes of the semantic conventions that have their meaning.
+# Fields by the attributes of the semantic conventions that have their meaning. The conventions want a control
+# group as a line of /proc/PID/cgroup has it, with its hierarchy, which is not in a record.
 NUMBERS = {
     "process_id": "process.pid",
     "parent_process_id": "process.parent_pid",
     "exit_status": "process.exit.code",
-    "user_id": "process.user.id",
     "session_id": "process.session_leader.pid",
     "thread_id": "thread.id",
 }
 TEXTS = {
     "process_name": "process.executable.path",
     "working_directory": "process.working_directory",
-    "user_name": "process.user.name",
-    "cgroup": "process.linux.cgroup",
     "container_id": "container.id",
 }
 # These fields are the resource's, not the event's.
@@ -99,9 +98,13 @@ def log_record_of(record: Record) -> dict[str, Any]:
         attributes[name] = fields.take_number(key)
     for key, name in TEXTS.items():
         attributes[name] = fields.take_text(key)
+    # An event has the real user, a process of a snapshot the one whose rights it has.
+    user = "process.user" if kind == "running_process" else "process.real_user"
+    attributes[f"{user}.id"] = fields.take_number("user_id")
+    attributes[f"{user}.name"] = fields.take_text("user_name")
     attributes["process.executable.name"] = file_name(record.get("process_name"))
     arguments = fields.take_texts("arguments")
-    if arguments is not None:
+    if arguments is not None and not is_one_line(record):
         attributes["process.command_args"], attributes["process.args_count"] = arguments, len(arguments)
         # It was assembled from the arguments, and the conventions do not want that.
         fields.drop("command_line")

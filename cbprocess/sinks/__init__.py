@@ -6,6 +6,7 @@ events. docs/spool.md tells how to write one."""
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from typing import Protocol
 
@@ -28,8 +29,10 @@ GROUP = "cbprocess.sinks"
 _OWN = {
     "file": "file:open_file",
     "kafka": "kafka:open_kafka",
+    "nats": "jetstream:open_jetstream",
     "otlp+http": "otlp:open_otlp",
     "otlp+https": "otlp:open_otlp",
+    "tls": "jetstream:open_jetstream",
 }
 
 
@@ -78,7 +81,12 @@ def open_sink(url: str) -> Sink:
         if entry.name == scheme:
             loaded: Factory = entry.load()
             return loaded(url)
-    raise wrong(f"no sink for {str(url)!r:.100}: there are {', '.join(schemes())}")
+    raise wrong(f"no sink for {shown(url)!r:.100}: there are {', '.join(schemes())}")
+
+
+def shown(url: str) -> str:
+    """A URL as it may stand in a message: without what may be a password."""
+    return re.sub(r"//[^/]*@", "//", str(url).partition("?")[0])
 
 
 def schemes() -> list[str]:

@@ -11,6 +11,7 @@ import time
 from urllib.parse import unquote, urlsplit
 
 from .._checks import wrong
+from . import shown
 
 if sys.platform != "win32":
     import fcntl
@@ -30,7 +31,7 @@ def open_file(url: str) -> FileSink:
     parts = urlsplit(url)
     path = unquote(parts.path)
     if parts.netloc not in ("", "localhost") or not path:
-        raise wrong(f"file:PATH or file:///PATH, not {url!r:.100}")
+        raise wrong(f"file:PATH or file:///PATH, not {shown(url)!r:.100}")
     return FileSink(path)
 
 

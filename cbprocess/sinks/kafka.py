@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .._checks import wrong
 from .._extras import need
-from . import Refused
+from . import Refused, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,11 +43,12 @@ def open_kafka(url: str) -> KafkaSink:
     try:
         parts = urlsplit(url)
         settings = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
-    except ValueError as error:
-        raise wrong(f"{url!r:.100}: {error}") from None
+    except ValueError:
+        # The text of the error has the setting, which may be a password.
+        raise wrong(f"{shown(url)!r:.100}: behind the ? is NAME=VALUE&NAME=VALUE") from None
     topic = unquote(parts.path[1:])
     if not topic or "/" in topic or not (parts.netloc or "test.mock.num.brokers" in settings):
-        raise wrong(f"kafka://BROKER[:PORT]/TOPIC, not {url!r:.100}")
+        raise wrong(f"kafka://BROKER[:PORT]/TOPIC, not {shown(url)!r:.100}")
     return KafkaSink(topic, {"bootstrap.servers": parts.netloc, **settings})
 
 

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .._checks import wrong
 from .._extras import need
-from . import Later, Refused
+from . import Later, Refused, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ PORT = 4318
 CONNECTIONS = 4
 TIMEOUT_S = 10.0
 COMPRESSION_LEVEL = 1
+ANSWER_SIZE_MAX = 1 << 16
 ENCODINGS = ("json", "protobuf")
 SERVICE = "opentelemetry.proto.collector.logs.v1.logs_service_pb2"
 # The names of OpenTelemetry's own variables.
@@ -43,6 +44,8 @@ CERTIFICATE_VARIABLE = "OTEL_EXPORTER_OTLP_CERTIFICATE"
 # These statuses say that the batch itself cannot be taken. Others are about the place, its load or our rights
 # there: the batch stays in the spool until that is mended.
 REFUSALS = (400, 413, 415, 422)
+# Of these, one log record may be the reason, and the others are taken without it.
+PARTIAL = (400, 413, 422)
 LATER = (429, 502, 503, 504)
 
 
@@ -56,10 +59,10 @@ def open_otlp(url: str) -> OtlpSink:
         port = parts.port or PORT
         query = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
     except ValueError as error:
-        raise wrong(f"{url!r:.100}: {error}") from None
+        raise wrong(f"{shown(url)!r:.100}: {error}") from None
     encoding = query.pop("encoding", "json")
     if not parts.hostname or query or encoding not in ENCODINGS or parts.username is not None:
-        raise wrong(f"otlp+http://HOST[:PORT][/PATH][?encoding=json|protobuf], not {url!r:.100}")
+        raise wrong(f"otlp+http://HOST[:PORT][/PATH][?encoding=json|protobuf], not {shown(url)!r:.100}")
     return OtlpSink(
         parts.hostname,
         port,
@@ -78,6 +81,10 @@ def _headers(text: str) -> dict[str, str]:
             raise wrong(f"{HEADERS_VARIABLE} is name=value,name=value")
         found[unquote(name.strip())] = unquote(value.strip())
     return found
+
+
+class _RefusedWhole(Refused):
+    """The collector has taken nothing of a request, because of something in it."""
 
 
 class OtlpSink:
@@ -165,16 +172,40 @@ class OtlpSink:
         return http.client.HTTPConnection(*self._address, timeout=self._timeout_s)
 
     def _post(self, connection: http.client.HTTPConnection, batch: Batch) -> None:
+        """Posts a batch. One that is refused is posted again in halves, and these in halves, so that an event
+        that is too large takes no others with it."""
+        refused, why = 0, ""
+        parts = [batch.data.splitlines(keepends=True)]
+        while parts:
+            lines = parts.pop()
+            try:
+                self._post_once(connection, batch._replace(data=b"".join(lines), count=len(lines)))
+            except _RefusedWhole as error:
+                why = str(error)
+                middle = len(lines) // 2
+                if middle:
+                    parts += [lines[middle:], lines[:middle]]
+                else:
+                    refused += 1
+            except Refused as error:
+                refused, why = refused + (len(lines) if error.count is None else error.count), str(error)
+        if refused:
+            raise Refused(why, refused)
+
+    def _post_once(self, connection: http.client.HTTPConnection, batch: Batch) -> None:
         body = gzip.compress(self._encode(batch), COMPRESSION_LEVEL)
         connection.request("POST", self._path, body, self._headers)
         response = connection.getresponse()
-        answer = response.read()
+        answer = response.read(ANSWER_SIZE_MAX + 1)
+        if len(answer) > ANSWER_SIZE_MAX:
+            # Nobody has to listen to all of it. The next request opens the connection again.
+            connection.close()
         if response.status == 200:
             self._look_for_rejected(answer)
             return
         text = f"{response.status} {response.reason}: {answer[:200].decode(errors='replace')}"
         if response.status in REFUSALS:
-            raise Refused(text)
+            raise _RefusedWhole(text) if response.status in PARTIAL else Refused(text)
         if response.status in LATER:
             with contextlib.suppress(TypeError, ValueError):
                 raise Later(text, float(response.headers.get("Retry-After", "")))

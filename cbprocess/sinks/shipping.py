@@ -80,7 +80,8 @@ class Shipper:
 
     window (16; from 1 to 1024): batches in flight. max_events (256; from 1 to 100000), max_bytes (400000;
     from 1024 to 100000000): the size of a batch. on_trouble: is called with the failure when the sink stops
-    taking batches, and with None when it takes them again; in the thread of run()."""
+    taking batches, and with None when it takes them again; and once for a session that cannot be read. In the
+    thread of run()."""
 
     def __init__(
         self,
@@ -99,6 +100,7 @@ class Shipper:
         self._max_bytes = checked_int(max_bytes, "max_bytes", 1024, 100_000_000)
         self._on_trouble = on_trouble
         self._sessions: dict[Path, _Session] = {}
+        self._unreadable: set[Path] = set()
         # Each attempt has a number, by which it is answered once.
         self._attempts = 0
         self._flying: dict[int, tuple[_Session, Batch, float]] = {}
@@ -112,14 +114,14 @@ class Shipper:
 
     def run(self, *, once: bool = False, seconds: float | None = None) -> ShipperCounts:
         """Ships until stop(); with `once` until every session that there is has ended and is shipped. With
-        seconds it ends by then in any case: what is in flight comes again next time. BlockingIOError if
-        another shipper has this spool."""
+        seconds it ends by then in any case: what is in flight comes again next time. A session that cannot be
+        read is told and stays; others go on. BlockingIOError if another shipper has this spool."""
         end_s = None if seconds is None else time.monotonic() + seconds
         with lock_shipper(self._root):
             try:
                 while not self._stopping.is_set() and (end_s is None or time.monotonic() < end_s):
                     is_busy = self._turn()
-                    if once and not is_busy and not self._sessions and not sessions(self._root):
+                    if once and not is_busy and self._is_done():
                         break
                     self._sink.poll(0 if is_busy else self._pause(end_s))
                 self._end(end_s)
@@ -157,18 +159,41 @@ class Shipper:
             is_busy = True
         self._find()
         for folder, session in list(self._sessions.items()):
-            while len(self._flying) + len(self._again) < self._window:
-                batch = session.reader.batch(self._max_events, self._max_bytes)
-                if batch is None:
-                    break
-                session.pending[batch.first] = batch.last
-                self._send(session, batch)
-                is_busy = True
-            if not session.pending and session.reader.is_finished:
-                self._damaged += session.reader.damaged
-                del self._sessions[folder]
-                session.reader.remove()
+            try:
+                is_busy = self._read(folder, session) or is_busy
+                self._unreadable.discard(folder)
+            except (OSError, CBProcessError) as error:
+                self._cannot_read(folder, error)
         return is_busy
+
+    def _read(self, folder: Path, session: _Session) -> bool:
+        """Sends what there is of a session, as far as there is room, and forgets it at its end. Gives whether
+        there was anything."""
+        is_busy = False
+        while len(self._flying) + len(self._again) < self._window:
+            batch = session.reader.batch(self._max_events, self._max_bytes)
+            if batch is None:
+                break
+            session.pending[batch.first] = batch.last
+            self._send(session, batch)
+            is_busy = True
+        if not session.pending and session.reader.is_finished:
+            self._damaged += session.reader.damaged
+            del self._sessions[folder]
+            session.reader.remove()
+        return is_busy
+
+    def _cannot_read(self, folder: Path, error: Exception) -> None:
+        """Tells it once. A trouble of a moment passes by itself."""
+        if folder not in self._unreadable:
+            self._unreadable.add(folder)
+            if self._on_trouble is not None:
+                self._on_trouble(error)
+
+    def _is_done(self) -> bool:
+        """Whether there is no session left but those that cannot be read."""
+        left = {*self._sessions, *sessions(self._root)}
+        return not self._flying and not self._again and left <= self._unreadable
 
     def _pause(self, end_s: float | None) -> float:
         ends = [time.monotonic() + LOOK_S] if end_s is None else [time.monotonic() + LOOK_S, end_s]
@@ -178,8 +203,12 @@ class Shipper:
         for folder in sessions(self._root):
             if folder not in self._sessions:
                 # The bound may have taken it meanwhile.
-                with contextlib.suppress(CBProcessError):
+                try:
                     self._sessions[folder] = _Session(SessionReader(folder))
+                except CBProcessError:
+                    pass
+                except OSError as error:
+                    self._cannot_read(folder, error)
 
     def _send(self, session: _Session, batch: Batch) -> None:
         self._attempts += 1

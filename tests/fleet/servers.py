@@ -136,12 +136,14 @@ def shipper_process(root: Path, access: Access, host: str = "web1", *more: str) 
     return subprocess.Popen(line, stdin=subprocess.DEVNULL)
 
 
-async def ship_all(root: Path, access: Access, host: str = "web1", seconds: float = 30) -> Shipper:
+async def ship_all(
+    root: Path, access: Access, host: str = "web1", seconds: float = 30, tenant: str = TENANT
+) -> Shipper:
     """Ships in this process until the spool is empty."""
     from cbprocess.fleet.link import Link
 
     async with Link(access, "test") as link:
-        shipper = Shipper(StreamPublisher(link, TENANT), TENANT, host, root)
+        shipper = Shipper(StreamPublisher(link, tenant), tenant, host, root)
         await asyncio.wait_for(shipper.run(until=lambda: not spool.sessions(root)), seconds)
     return shipper
 
@@ -159,6 +161,14 @@ def numbers(found: list[dict[str, Any]]) -> dict[str, list[int]]:
     for record in found:
         made.setdefault(record["session"], []).append(record["number"])
     return {key: sorted(value) for key, value in made.items()}
+
+
+def whole(found: list[dict[str, Any]], total: int) -> None:
+    """Every number of every session came, and came once."""
+    made = numbers(found)
+    assert sum(len(each) for each in made.values()) == total
+    for each in made.values():
+        assert each == list(range(1, len(each) + 1))
 
 
 async def wait_for(condition: Any, seconds: float = 20) -> None:

@@ -1,4 +1,5 @@
-"""Three servers with three copies of everything: the stream's leader is killed while events flow."""
+"""Three servers with three copies of everything, and an account for the host: the stream's leader is killed
+while events flow."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from fleet.secure import configuration, make_keys
 from fleet.servers import (
     PROGRAM,
     TENANT,
@@ -20,7 +22,8 @@ from fleet.servers import (
 )
 
 from cbprocess import CBProcessError, Rule, spool
-from cbprocess.fleet import Access, Hub
+from cbprocess.fleet import Access, Hub, names
+from cbprocess.fleet.bell import fetch
 from cbprocess.fleet.link import Link
 from cbprocess.fleet.shipping import Shipper, StreamPublisher
 from cbprocess.fleet.signing import new_signer
@@ -29,22 +32,25 @@ from cbprocess.fleet.signing import new_signer
 @pytest.mark.skipif(PROGRAM is None, reason="nats-server is not installed")
 def test_the_leader_of_three_servers_is_killed(tmp_path: Path) -> None:
     ports = {name: free_port() for name in ("n1", "n2", "n3")}
+    keys = make_keys(tmp_path, ["operator", "web1"])
     servers = {}
     for name, port in ports.items():
         routes = ", ".join(f"nats-route://127.0.0.1:{ports[other]}" for other in ports if other != name)
         extra = f'cluster {{ name: "test", listen: "127.0.0.1:{port}", routes: [{routes}] }}\n'
-        servers[name] = Server(tmp_path, name, extra)
-    access = Access([server.url for server in servers.values()])
+        extra += configuration(keys, ["web1"], store=str(tmp_path / name / "js"))
+        servers[name] = Server(tmp_path, name, extra, js="# below")
+    urls = [server.url for server in servers.values()]
+    access, host = (Access(urls, creds=str(tmp_path / f"{name}.nk")) for name in ("operator", "web1"))
     try:
         for server in servers.values():
             server.start()
-        run(through_an_election(servers, access, tmp_path / "spool"))
+        run(through_an_election(servers, access, host, tmp_path / "spool"))
     finally:
         for server in servers.values():
             server.stop()
 
 
-async def through_an_election(servers: dict[str, Server], access: Access, root: Path) -> None:
+async def through_an_election(servers: dict[str, Server], access: Access, host: Access, root: Path) -> None:
     async def is_set_up() -> bool:
         try:
             await set_up(access, replicas=3)
@@ -55,12 +61,13 @@ async def through_an_election(servers: dict[str, Server], access: Access, root: 
 
     await wait_for(is_set_up, 40)
     seed, public = new_signer()
-    async with Link(access, "test") as link:
+    async with Link(host, "test", names.inbox_prefix("web1")) as link:
         shipper = Shipper(StreamPublisher(link, TENANT), TENANT, "web1", root)
         task = asyncio.ensure_future(shipper.run())
         writer = write_events(root, 1000)
         await wait_for(lambda: shipper.counts.events >= 1000)
-        info = await (await link.jetstream()).stream_info("cbp-acme-events")
+        async with Hub(access, tenant=TENANT) as hub:
+            info = await (await hub.link.jetstream()).stream_info("cbp-acme-events")
         leader = servers[info.cluster.leader]
         leader.kill()
         for _ in range(10):
@@ -72,6 +79,7 @@ async def through_an_election(servers: dict[str, Server], access: Access, root: 
             revision = await put(hub, seed)
             stored = await hub.rules("all", believed=[public])
             assert stored.revision == revision and stored.document is not None
+        assert (await fetch(link, names.rules_bucket(TENANT), "all", 10)).revision == revision
         leader.start()
         await asyncio.to_thread(writer.close)
         await wait_for(lambda: not spool.sessions(root), 40)

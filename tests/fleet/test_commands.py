@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -14,7 +16,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fleet.servers import Server, free_port, running
+from fleet.servers import (
+    Server,
+    add_events,
+    free_port,
+    running,
+    session,
+    ship_all,
+    wait_for,
+    write_events,
+)
+
+from cbprocess import spool
+from cbprocess.fleet.link import Access, Link
+from cbprocess.fleet.shipping import Shipper, StreamPublisher
 
 COMMAND = [sys.executable, "-m", "cbprocess"]
 
@@ -252,7 +267,115 @@ def test_since_leaves_out_what_was_before(shop: Shop) -> None:
     assert {json.loads(line)["host"] for line in found} == {"a"}
 
 
-def test_a_pipe_that_closes_ends_a_watch(shop: Shop) -> None:
+def test_a_table_of_one_host_and_then_of_all(shop: Shop) -> None:
+    """The place up to which one host was read says nothing of the others, whose events are in between."""
+
+    def hosts() -> dict[str, int]:
+        with contextlib.closing(sqlite3.connect(shop.folder / "events.db")) as database:
+            return dict(database.execute("SELECT host, count(*) FROM event GROUP BY host").fetchall())
+
+    def publish(host: str) -> None:
+        shop.run("run", "--publish", shop.server.url, "--publish-wait", "10", "--host", host, "--", "true")
+
+    for host in ("a", "b"):
+        publish(host)
+    shop.fleet("watch", "--once", "--sqlite", "events.db", "--host", "b")
+    assert set(hosts()) == {"b"}
+    shop.fleet("watch", "--once", "--sqlite", "events.db")
+    first = hosts()
+    assert set(first) == {"a", "b"}
+    publish("a")
+    shop.fleet("watch", "--once", "--sqlite", "events.db", "--host", "b")
+    assert hosts() == first
+    shop.fleet("watch", "--once", "--sqlite", "events.db", "--host", "a")
+    second = hosts()
+    assert second["a"] > first["a"] and second["b"] == first["b"]
+    # All is there already: each event once.
+    shop.fleet("watch", "--once", "--sqlite", "events.db")
+    assert hosts() == second
+
+
+def test_a_hole_between_two_runs_is_counted(shop: Shop) -> None:
+    """What was lost while nobody read is missing, and a table that goes on says so."""
+    root = shop.folder / "spool"
+    writer = write_events(root, 300)
+    asyncio.run(shipped(root, shop.server.access, 300))
+    shop.fleet("watch", "--once", "--sqlite", "events.db")
+    # The shipper believes that the stream has these, and it has not.
+    add_events(writer, 100)
+    spool.SessionReader(writer.folder).ack(400)
+    add_events(writer, 50)
+    writer.close()
+    asyncio.run(ship_all(root, shop.server.access, tenant="default"))
+    done = shop.fleet("watch", "--once", "--sqlite", "events.db", status=1)
+    assert "100 missing" in done.stderr
+
+
+async def shipped(root: Path, access: Access, count: int) -> None:
+    async with Link(access, "test") as link:
+        shipper = Shipper(StreamPublisher(link, "default"), "default", "web1", root)
+        task = asyncio.ensure_future(shipper.run())
+        await wait_for(lambda: shipper.counts.events >= count)
+        shipper.stop()
+        await task
+
+
+def test_a_reader_that_has_seen_enough_ends_a_watch(shop: Shop) -> None:
+    """As `fleet watch | head -1`: no error, and nothing about the server."""
+    shop.run("run", "--publish", shop.server.url, "--publish-wait", "10", "--", "sh", "-c", "true; ls /")
+    line = [*COMMAND, "fleet", "watch", "--server", shop.server.url, "--format", "cbprocess"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as watching:
+        assert watching.stdout is not None and watching.stderr is not None
+        assert json.loads(watching.stdout.readline())
+        watching.stdout.close()
+        # It hears of that when it has something to say.
+        shop.run("run", "--publish", shop.server.url, "--publish-wait", "10", "--", "true")
+        said = watching.stderr.read()
+        assert watching.wait(20) == 0
+    assert said == b""
+
+
+def test_an_output_that_is_full_is_told_as_such(shop: Shop) -> None:
+    shop.run("run", "--publish", shop.server.url, "--publish-wait", "10", "--", "true")
+    done = shop.fleet("watch", "--once", "-o", "/dev/full", status=125)
+    assert "/dev/full: No space left on device" in done.stderr and shop.server.url not in done.stderr
+
+
+def test_a_reader_that_stands_still_does_not_keep_a_watch_from_ending(shop: Shop) -> None:
+    root = shop.folder / "much"
+    session(root, 3000, size=200)
+    asyncio.run(ship_all(root, shop.server.access, tenant="default"))
+    line = [*COMMAND, "fleet", "watch", "--server", shop.server.url, "--format", "cbprocess"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as watching:
+        assert watching.stdout is not None and watching.stdout.readline()
+        time.sleep(1)
+        watching.terminate()
+        assert watching.wait(20) == 0
+
+
+def test_a_signal_before_there_is_a_server_is_no_error(tmp_path: Path) -> None:
+    line = [*COMMAND, "fleet", "watch", "--server", f"nats://127.0.0.1:{free_port()}"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as watching:
+        time.sleep(2)
+        watching.send_signal(signal.SIGINT)
+        _, said = watching.communicate(timeout=20)
+    assert watching.returncode == 130 and b"Traceback" not in said
+
+
+def test_sessions_of_each_host_name_are_published_by_themselves(shop: Shop) -> None:
+    """What one name left must not wait for a command with the same name, nor keep another from shipping."""
+    url = shop.server.url
+    shop.server.kill()
+    for host in ("ci-1", "ci-2"):
+        done = shop.run("run", "--publish", url, "--publish-wait", "0.2", "--host", host, "--", "true")
+        assert "not everything is shipped" in done.stderr
+    assert len(list((shop.folder / "state" / "cbprocess" / "publish").iterdir())) == 2
+    shop.server.start()
+    again = shop.run("run", "--publish", url, "--publish-wait", "10", "--host", "ci-1", "--", "true")
+    assert again.stderr == ""
+
+
+def test_an_interrupted_watch_ends_with_its_counts(shop: Shop) -> None:
     shop.run("run", "--publish", shop.server.url, "--publish-wait", "10", "--", "sh", "-c", "true; ls /")
     line = [*COMMAND, "fleet", "watch", "--server", shop.server.url, "--format", "cbprocess"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as watching:
@@ -272,6 +395,7 @@ def test_a_pipe_that_closes_ends_a_watch(shop: Shop) -> None:
         (["fleet", "agent", "--spool", "s", "--creds", "none"], 125, "none"),
         (["fleet", "agent", "--spool", "s", "--server", "http://x"], 125, "nats://"),
         (["fleet", "watch", "--since", "yesterday"], 2, "no time"),
+        (["fleet", "watch", "--sqlite", "f.db", "-o", "f"], 2, "not with --output"),
         (["fleet", "setup", "--replicas", "2"], 2, "invalid choice"),
         (["fleet", "setup", "--tenant", "a b"], 125, "tenant"),
         (["fleet", "keys", "host", "/nowhere/key"], 125, "/nowhere/key"),
@@ -315,6 +439,10 @@ def test_no_server_is_told_in_time(tmp_path: Path) -> None:
 def test_the_unit_is_one_for_systemd(tmp_path: Path) -> None:
     done = subprocess.run([*COMMAND, "fleet", "unit"], capture_output=True, text=True, timeout=30)
     assert done.returncode == 0 and "fleet agent --quiet --config /etc/cbprocess/fleet.toml" in done.stdout
+    # Without its folder the name space cannot be made, and the agent, which would make it, never runs.
+    assert "\nExecStartPre=+/bin/mkdir -p -m 700 /var/spool/cbprocess\n" in done.stdout
+    assert "\nReadWritePaths=/var/spool/cbprocess\n" in done.stdout
+    assert "\nCapabilityBoundingSet=\n" in done.stdout
     (tmp_path / "cbprocess-fleet.service").write_text(done.stdout)
     try:
         line = ["systemd-analyze", "verify", str(tmp_path / "cbprocess-fleet.service")]

@@ -131,3 +131,120 @@ def test_equal_rules_are_not_written_again(followed: Followed) -> None:
     assert (followed.root / following.RULES).stat().st_mtime_ns == before
     assert (followed.root / following.RULES).stat().st_mode & 0o777 == 0o600
     assert json.loads((followed.root / following.RULES).read_bytes())["rules"][0]["name"] == "*/cat"
+
+
+def test_rules_expire_without_an_agent(followed: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file says what is left from when on. A clock that goes back brings nothing back."""
+    now = 1_800_000_000.0
+    monkeypatch.setattr(following.time, "time", lambda: now)
+    write_rules(followed.root, RuleSet([*DENY, *OTHER]), [(now + 10, OTHER), (now + 20, RuleSet())])
+    assert followed.follower.load() and followed.instance.names == {"*/cat", "*/ls", "*/id"}
+    digest = followed.report()["digest"]
+    steps = [(9.0, None), (10.0, {"*/ls", "*/id"}), (-3600.0, None), (20.0, set()), (0.0, None)]
+    for seconds, names in steps:
+        monkeypatch.setattr(following.time, "time", lambda seconds=seconds: now + seconds)
+        before = set(followed.instance.names)
+        assert followed.follower.load() == (names is not None)
+        assert followed.instance.names == (before if names is None else names)
+    # It is the same file, so the agent still counts this session.
+    assert (followed.report()["digest"], followed.report()["count"]) == (digest, 0)
+
+
+def test_a_session_that_begins_behind_the_end_gets_what_is_left(followed: Followed) -> None:
+    now = time.time()
+    write_rules(followed.root, RuleSet([*DENY, *OTHER]), [(now - 10, OTHER), (now + 900, DENY)])
+    assert followed.follower.load() and followed.instance.names == {"*/ls", "*/id"}
+
+
+def test_a_removed_file_does_not_keep_expired_rules(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rules(followed.root, DENY, [(time.time() + 900, RuleSet())])
+    followed.follower.load()
+    (followed.root / following.RULES).unlink()
+    assert not followed.follower.load() and followed.instance.names == {"*/cat"}
+    later = time.time() + 901
+    monkeypatch.setattr(following.time, "time", lambda: later)
+    assert followed.follower.load() and followed.instance.names == set()
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        7,
+        [7],
+        [{"rules": []}],
+        [{"from": "now", "rules": []}],
+        [{"from": True, "rules": []}],
+        [{"from": float("nan"), "rules": []}],
+        [{"from": 5}],
+        [{"from": 5, "rules": []}, {"from": 4, "rules": []}],
+        [{"from": 5, "rules": [{"name": "x", "action": "kill"}]}],
+        [{"from": 5, "rules": []}] * 1001,
+    ],
+    ids=lambda later: repr(later)[:40],
+)
+def test_steps_that_are_none_change_nothing(followed: Followed, later: Any) -> None:
+    write_rules(followed.root, DENY)
+    followed.follower.load()
+    content = {**OTHER.to_dict(), "later": later}
+    (followed.root / following.RULES).write_text(json.dumps(content))
+    assert not followed.follower.load()
+    assert followed.instance.names == {"*/cat"} and followed.report()["error"]
+
+
+def test_trouble_of_a_moment_is_tried_again(followed: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No free descriptor, or an instance that takes no rules yet: the file does not change for that."""
+    digest = write_rules(followed.root, DENY)
+    true_open, true_add = following.open_regular, followed.instance.add_rule
+
+    def no_descriptor(path: str) -> Any:
+        raise OSError(24, "Too many open files")
+
+    def busy(rule: Rule, /) -> None:
+        raise CBProcessError(170, "not now")
+
+    monkeypatch.setattr(following, "open_regular", no_descriptor)
+    assert not followed.follower.load() and "Too many open files" in followed.report()["error"]
+    monkeypatch.setattr(following, "open_regular", true_open)
+    monkeypatch.setattr(followed.instance, "add_rule", busy)
+    assert not followed.follower.load() and "not now" in followed.report()["error"]
+    monkeypatch.setattr(followed.instance, "add_rule", true_add)
+    assert followed.follower.load() and followed.instance.names == {"*/cat"}
+    assert (followed.report()["digest"], followed.report()["error"]) == (digest, None)
+
+
+def test_what_is_too_long_is_neither_written_nor_read(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of a file would be no JSON: sessions that begin would have no rule at all."""
+    write_rules(followed.root, DENY)
+    followed.follower.load()
+    write_rules(followed.root, OTHER)
+    monkeypatch.setattr(following, "SIZE_MAX", 50)
+    with pytest.raises(CBProcessError) as caught:
+        write_rules(followed.root, OTHER)
+    assert caught.value.code == 87
+    assert not followed.follower.load() and followed.instance.names == {"*/cat"}
+    assert "more than 50 bytes" in followed.report()["error"]
+    monkeypatch.undo()
+
+
+def test_many_rules_of_many_scopes_are_read(followed: Followed) -> None:
+    """Some megabytes, as four scopes may have them."""
+    rules = RuleSet([Rule(name=f"*/{'long' * 40}-{number}", action="deny") for number in range(30_000)])
+    write_rules(followed.root, rules)
+    assert (followed.root / following.RULES).stat().st_size > 4 << 20
+    assert followed.follower.load() and len(followed.instance.names) == 30_000
+
+
+def test_an_end_hides_no_error(followed: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that cannot read the newest rules says so, also when those that it has expire."""
+    write_rules(followed.root, DENY, [(time.time() + 900, RuleSet())])
+    followed.follower.load()
+    (followed.root / following.RULES).write_text("{")
+    assert not followed.follower.load() and followed.report()["error"]
+    later = time.time() + 901
+    monkeypatch.setattr(following.time, "time", lambda: later)
+    assert followed.follower.load() and followed.instance.names == set()
+    assert followed.report()["error"] and followed.report()["count"] == 0

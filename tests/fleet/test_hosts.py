@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleet.servers import TENANT, Server, run, session, wait_for
+from fleet.servers import TENANT, Server, add_events, collected, run, session, wait_for, whole, write_events
 
 from cbprocess import CBProcessError, Rule, spool
 from cbprocess.fleet import Agent, Hub, names
@@ -194,45 +194,197 @@ def test_a_rule_that_holds_operations_is_no_rule_of_a_fleet(server: Server) -> N
     run(main())
 
 
-def test_who_is_alive_is_said_by_the_server_s_clock(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Hosts a year ahead and a year behind are as alive as others; a silent one is not, whatever it said."""
-    _, public = new_signer()
-    true = time.time
-    shift = {"seconds": 0.0}
-    monkeypatch.setattr(time, "time", lambda: true() + shift["seconds"])
-
+def test_rules_that_no_server_would_take_are_told_as_too_large(server: Server) -> None:
     async def main() -> None:
         async with Hub(server.access, tenant=TENANT) as hub:
-            ahead, behind, silent = agents(server, tmp_path, public, 3, every=0.3)
-            async with ahead, behind:
-                await wait_for(lambda: ahead.link.is_up and behind.link.is_up)
-                for seconds, agent in ((365 * 86400.0, ahead), (-365 * 86400.0, behind)):
-                    shift["seconds"] = seconds
-                    before = agent.link.connects
-                    agent._tell_now.set()
-                    await asyncio.sleep(0.4)
-                    assert agent.link.connects == before
-                    states = {host.name: host for host in await hub.hosts()}
-                    assert states[agent.host].is_alive
-                    assert abs(states[agent.host].told["at"] - true()) > 300 * 86400
-                shift["seconds"] = 0.0
-                await silent.__aenter__()
-                await wait_for(lambda: silent.link.is_up)
-                await asyncio.sleep(0.3)
-                # As a power cut ends it: without a word.
-                for task in silent._tasks:
-                    task.cancel()
-                await asyncio.sleep(1.2)
-                states = {host.name: host.is_alive for host in await hub.hosts()}
-                assert states == {"h000": True, "h001": True, "h002": False}
-                await silent._stack.aclose()
+            rules = [Rule(name=f"*/{number:04}{'x' * 1000}", action="deny") for number in range(600)]
+            with pytest.raises(CBProcessError) as caught:
+                await hub.put_rules("all", rules, new_signer().seed)
+            assert caught.value.code == 87 and "bytes" in caught.value.message
 
     run(main())
 
 
-def test_an_expired_document_goes_out_of_force_and_a_clock_set_back_does_not_bring_it_back(
+def test_who_is_alive_is_said_by_the_server_s_clock(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hosts a year ahead and a year behind are as alive as others; a silent one is not, whatever it said.
+    Events that happen while clocks jump come, and come once."""
+    _, public = new_signer()
+    true = time.time
+    shift = {"seconds": 0.0}
+    monkeypatch.setattr(time, "time", lambda: true() + shift["seconds"])
+    total = 0
+
+    async def main() -> None:
+        nonlocal total
+        async with Hub(server.access, tenant=TENANT) as hub:
+            ahead, behind, silent = agents(server, tmp_path, public, 3, every=0.5)
+            async with ahead, behind:
+                await wait_for(lambda: ahead.link.is_up and behind.link.is_up)
+                for seconds, agent in ((365 * 86400.0, ahead), (-365 * 86400.0, behind)):
+                    # One session begins before the jump, and one behind it.
+                    open_one = write_events(tmp_path / agent.host, 300, host=agent.host)
+                    shift["seconds"] = seconds
+                    total += session(tmp_path / agent.host, 300, host=agent.host)[0]
+                    add_events(open_one, 300)
+                    await asyncio.to_thread(open_one.close)
+                    total += open_one.counts().number
+                    before = agent.link.connects
+                    agent._tell_now.set()
+
+                    async def is_told(agent: Agent = agent) -> bool:
+                        (host,) = [host for host in await hub.hosts() if host.name == agent.host]
+                        return host.is_alive and abs(host.told["at"] - true()) > 300 * 86400
+
+                    await wait_for(is_told)
+                    assert agent.link.connects == before
+                    await wait_for(lambda agent=agent: not spool.sessions(tmp_path / agent.host))
+                shift["seconds"] = 0.0
+                await silent.__aenter__()
+
+                async def is_there() -> bool:
+                    return any(host.name == silent.host and host.is_alive for host in await hub.hosts())
+
+                await wait_for(is_there)
+                # As a power cut ends it: without a word.
+                for task in silent._tasks:
+                    task.cancel()
+                wanted = {"h000": True, "h001": True, "h002": False}
+
+                async def is_so() -> bool:
+                    return {host.name: host.is_alive for host in await hub.hosts()} == wanted
+
+                await wait_for(is_so)
+                await silent._stack.aclose()
+
+    run(main())
+    found, counts = run(collected(server.access))
+    whole(found, total)
+    assert (counts.missing, counts.told, counts.doubles, counts.dropped) == (0, 0, 0, 0)
+
+
+async def reached(hub: Hub, revision: int, *, is_applied: bool) -> None:
+    """Waits until the one host has told that it has a revision in force, or that it has not."""
+
+    async def is_so() -> bool:
+        reach = await hub.reach("all", revision)
+        return (len(reach.applied), len(reach.refused), len(reach.waiting)) == (is_applied, 0, not is_applied)
+
+    await wait_for(is_so)
+
+
+def test_rules_that_sessions_cannot_find_are_not_in_force(server: Server, tmp_path: Path) -> None:
+    """As on a full disk: the agent has them, and tells that its sessions do not."""
+    seed, public = new_signer()
+    blocked = tmp_path / "h000" / "rules.json"
+    blocked.mkdir(parents=True)
+
+    async def main() -> None:
+        async with Hub(server.access, tenant=TENANT) as hub, agents(server, tmp_path, public, 1)[0] as agent:
+            revision = await hub.put_rules("all", [Rule(name="*/a", action="deny")], seed)
+            await wait_for(lambda: in_force(agent) == {"*/a"})
+            await reached(hub, revision, is_applied=False)
+            assert "rules for sessions" in agent.link.trouble.text
+            # It tries again by itself.
+            blocked.rmdir()
+            await reached(hub, revision, is_applied=True)
+
+    run(main())
+
+
+def test_rules_that_a_session_refuses_are_not_in_force(server: Server, tmp_path: Path) -> None:
+    seed, public = new_signer()
+
+    async def main() -> None:
+        async with Hub(server.access, tenant=TENANT) as hub, agents(server, tmp_path, public, 1)[0] as agent:
+            writer = write_events(tmp_path / "h000", 1, host=agent.host)
+            revision = await hub.put_rules("all", [Rule(name="*/a", action="deny")], seed)
+            await reached(hub, revision, is_applied=True)
+            report = tmp_path / "h000" / ".rules" / f"{writer.folder.name}.json"
+            report.parent.mkdir(exist_ok=True)
+            report.write_text('{"digest": null, "count": 0, "error": "too late"}')
+            await reached(hub, revision, is_applied=False)
+            # The word of a session that has ended does not count.
+            await asyncio.to_thread(writer.close)
+            await reached(hub, revision, is_applied=True)
+
+    run(main())
+
+
+def test_rules_that_have_expired_are_not_in_force(server: Server, tmp_path: Path) -> None:
+    seed, public = new_signer()
+
+    async def main() -> None:
+        async with Hub(server.access, tenant=TENANT) as hub:
+            agent = agents(server, tmp_path, public, 1)[0]
+            shift = {"seconds": 0.0}
+            assert agent.keeper is not None
+            agent.keeper._clock = lambda: time.time() + shift["seconds"]
+            async with agent:
+                end = time.time() + 3600
+                revision = await hub.put_rules("all", [Rule(name="*/a", action="deny")], seed, expires=end)
+                await reached(hub, revision, is_applied=True)
+                found = json.loads((tmp_path / "h000" / "rules.json").read_bytes())
+                assert found["later"] == [{"from": int(end), "rules": []}]
+                shift["seconds"] = 7200.0
+                await reached(hub, revision, is_applied=False)
+                (host,) = await hub.hosts()
+                assert host.why_not("all") == "expired"
+
+    run(main())
+
+
+def test_more_rules_than_a_file_may_have_end_no_agent(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As eleven scopes of ten thousand rules."""
+    seed, public = new_signer()
+
+    async def main() -> None:
+        async with Hub(server.access, tenant=TENANT) as hub, agents(server, tmp_path, public, 1)[0] as agent:
+            monkeypatch.setattr("cbprocess.rule_files.RULES_MAX", 3)
+            host = f"host.{names.token(agent.host)}"
+            revision = 0
+            for scope in ("all", host):
+                rules = [Rule(name=f"*/{scope}-{number}", action="deny") for number in range(2)]
+                revision = await hub.put_rules(scope, rules, seed)
+
+            async def is_told() -> bool:
+                reach = await hub.reach(host, revision)
+                return [each.name for each in reach.waiting] == [agent.host]
+
+            await wait_for(is_told)
+            await asyncio.sleep(1.2)
+            assert not any(task.done() for task in agent._tasks)
+            monkeypatch.undo()
+            await wait_for(lambda: len(in_force(agent)) == 4)
+            await reached(hub, 1, is_applied=True)
+
+    run(main())
+
+
+def test_hosts_are_listed_where_a_fetch_gives_nothing(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nats-py gives an empty list behind a status of the server at the end of its time."""
+    from nats.js.client import JetStreamContext
+
+    async def nothing(*arguments: Any, **keywords: Any) -> list[Any]:
+        return []
+
+    async def main() -> None:
+        async with Hub(server.access, tenant=TENANT) as hub:
+            async with agents(server, tmp_path, new_signer().public, 1)[0] as agent:
+                await wait_for(lambda: agent.link.is_up)
+                await wait_for(lambda: hub.hosts())
+            monkeypatch.setattr(JetStreamContext.PullSubscription, "fetch", nothing)
+            assert [host.name for host in await hub.hosts()] == ["h000"]
+
+    run(main())
+
+
+def test_an_expired_document_does_not_come_back_behind_a_newer_one_of_another_scope(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seed, public = new_signer()

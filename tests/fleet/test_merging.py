@@ -33,6 +33,46 @@ def test_a_clock_that_is_a_year_ahead_or_behind_is_held_no_longer() -> None:
     assert len(merger.ready()) == 3
 
 
+@pytest.mark.parametrize("stamp", ["1", None])
+def test_a_host_that_is_always_earlier_delays_nobody(stamp: str | None) -> None:
+    """It sends on and on: the earliest record is always one that has just come."""
+    merger = Merger(0.05)
+    began = time.monotonic()
+    merger.add(record(str(time.time_ns()), "true"))
+    came: list[Any] = []
+    while "true" not in came and time.monotonic() - began < 5:
+        time.sleep(0.01)
+        merger.add(record(stamp, "earlier"))
+        came += [found["name"] for found in merger.ready()]
+    assert time.monotonic() - began < 2
+    # It is held for its time nevertheless, and what is earlier goes before it.
+    assert time.monotonic() - began >= 0.05
+    assert stamp is None or came[-1] == "true"
+
+
+def test_a_record_without_a_time_stays_behind_the_one_before_it() -> None:
+    merger = Merger(60)
+    for stamp, name in (("20", "a"), (None, "b"), ("10", "c"), ("x", "d"), ("20", "e")):
+        merger.add(record(stamp, name))
+    assert [found["name"] for found in merger.ready(is_end=True)] == ["c", "d", "a", "b", "e"]
+    assert len(merger) == 0 and merger.wait() is None
+
+
+def test_order_and_heap_agree_whatever_comes() -> None:
+    import random
+
+    draw = random.Random(3)
+    merger = Merger(0.002)
+    came: list[int] = []
+    for number in range(3000):
+        merger.add({"time_ns": str(draw.randrange(1, 50)), "number": number})
+        if draw.random() < 0.2:
+            came += [found["number"] for found in merger.ready()]
+    came += [found["number"] for found in merger.ready(is_end=True)]
+    assert sorted(came) == list(range(3000))
+    assert len(merger) == 0 and merger.wait() is None and not merger._left
+
+
 def test_without_merging_the_order_is_that_of_coming() -> None:
     merger = Merger(0)
     for stamp in (3, 1, 2):

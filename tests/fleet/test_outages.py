@@ -16,7 +16,6 @@ from fleet.servers import (
     Server,
     add_events,
     collected,
-    numbers,
     run,
     running,
     session,
@@ -24,6 +23,7 @@ from fleet.servers import (
     ship_all,
     shipper_process,
     wait_for,
+    whole,
     write_events,
 )
 
@@ -32,14 +32,6 @@ from cbprocess.fleet.link import Link
 from cbprocess.fleet.shipping import Shipper, StreamPublisher
 
 TESTS = Path(__file__).resolve().parents[1]
-
-
-def whole(found: list[dict[str, object]], total: int) -> None:
-    """Every number of every session came, and came once."""
-    made = numbers(found)
-    assert sum(len(each) for each in made.values()) == total
-    for each in made.values():
-        assert each == list(range(1, len(each) + 1))
 
 
 def test_a_server_killed_again_and_again_in_mid_stream(server: Server, tmp_path: Path) -> None:
@@ -236,7 +228,9 @@ def test_a_killed_writer_is_told_to_the_reader(server: Server, tmp_path: Path) -
     root = tmp_path / "spool"
     program = (
         "import sys, time\nfrom fleet.servers import write_events\nfrom pathlib import Path\n"
-        "writer = write_events(Path(sys.argv[1]), 500)\ntime.sleep(0.5)\n"
+        "writer = write_events(Path(sys.argv[1]), 500)\n"
+        "segments = lambda: writer.folder.glob('*.jsonl')\n"
+        "while sum(path.read_bytes().count(b'\\n') for path in segments()) < 500: time.sleep(0.02)\n"
         "print('written', flush=True)\ntime.sleep(60)"
     )
     line = [sys.executable, "-c", program, str(root)]
@@ -339,6 +333,35 @@ def test_a_reader_of_a_stream_that_was_made_anew_begins_anew(server: Server, tmp
             assert hub.counts().replaced == 1
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
+
+    run(main())
+
+
+def test_what_the_stream_has_dropped_before_it_was_read_is_counted(server: Server, tmp_path: Path) -> None:
+    """A full stream lets its oldest messages go, and whole sessions with them, which nothing else tells."""
+
+    async def main() -> None:
+        from cbprocess.fleet.hub import Hub
+
+        async with Hub(server.access, tenant=TENANT) as hub:
+            session(tmp_path / "spool", 10)
+            await ship_all(tmp_path / "spool", server.access)
+            first = hub.feed()
+            assert sum([len(batch) async for batch in first.batches(follow=False)]) == 11
+            created, after = first.position
+            for _ in range(3):
+                session(tmp_path / "spool", 10)
+                await ship_all(tmp_path / "spool", server.access)
+            stream = await hub.link.jetstream()
+            left = (await stream.stream_info("cbp-acme-events")).state.messages
+            await stream.purge_stream("cbp-acme-events", keep=1)
+            again = hub.feed(created=created, after=after)
+            assert sum([len(batch) async for batch in again.batches(follow=False)]) > 0
+            assert again.counts().dropped == left - after - 1 > 0
+            # What went before the reader's first message is not known to it.
+            anew = hub.feed()
+            assert sum([len(batch) async for batch in anew.batches(follow=False)]) > 0
+            assert anew.counts().dropped == 0
 
     run(main())
 

@@ -4,79 +4,28 @@ its own events and presence and reads its own rules, and nothing else."""
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fleet.servers import PROGRAM, TENANT, Server, collected, run, running, session, wait_for
+from fleet.secure import Secure, make_certificate, secured
+from fleet.servers import TENANT, collected, run, session, wait_for
 
 from cbprocess import CBProcessError, Rule, records
 from cbprocess.fleet import Access, Agent, Hub, names
 from cbprocess.fleet.bell import fetch
-from cbprocess.fleet.keys import new_user, server_configuration, write_secret
+from cbprocess.fleet.keys import new_user, server_configuration
 from cbprocess.fleet.link import Link
-from cbprocess.fleet.setup import Plan
 from cbprocess.fleet.signing import new_signer
 
 pytest.importorskip("nats")
 pytest.importorskip("nkeys")
 
 
-def make_certificate(cert: Path, key: Path) -> None:
-    """A certificate of a server at 127.0.0.1, believed by who is given it."""
-    line = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
-    line += f" -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 -keyout {key} -out {cert}"
-    subprocess.run(line.split(), check=True, capture_output=True)
-
-
-class Secure:
-    """A server with TLS, an operator and the hosts web1 and web2; web2 is in the group ci."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.cert, key = folder / "cert.pem", folder / "key.pem"
-        make_certificate(self.cert, key)
-        public = {}
-        for name in ("operator", "web1", "web2", "stranger"):
-            seed, public[name] = new_user()
-            write_secret(str(folder / f"{name}.nk"), seed)
-        hosts = {name: public[name] for name in ("web1", "web2")}
-        text = server_configuration(
-            TENANT,
-            [public["operator"]],
-            hosts,
-            groups={"web2": ["ci"]},
-            listen="LISTEN",
-            store=str(folder / "js"),
-            cert=str(self.cert),
-            key=str(key),
-        )
-        self.server = Server(folder, js="# none")
-        text = text.replace('listen: "LISTEN"\n', "").replace("max_payload: 1MB\n", "")
-        self.server.extra = text
-
-    def access(self, name: str | None) -> Access:
-        creds = None if name is None else str(self.folder / f"{name}.nk")
-        return Access([self.server.url.replace("nats:", "tls:")], creds=creds, ca=str(self.cert))
-
-    def link(self, name: str, inbox: str | None = None) -> Link:
-        return Link(self.access(name), name, inbox or names.inbox_prefix(name))
-
-
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
-    if PROGRAM is None:
-        pytest.skip("nats-server is not installed")
-    made = Secure(tmp_path_factory.mktemp("secure"))
-    with running(made.server):
-
-        async def begin() -> None:
-            async with Hub(made.access("operator"), tenant=TENANT) as hub:
-                await hub.setup(Plan(TENANT))
-
-        run(begin())
+    with secured(tmp_path_factory.mktemp("secure")) as made:
         yield made
 
 
@@ -91,9 +40,10 @@ async def is_forbidden(link: Link, what: Any, subject: str) -> None:
     assert subject.lower() in link.trouble.text.lower(), (subject, link.trouble.text)
 
 
-def test_a_host_ships_and_is_read(secure: Secure, tmp_path: Path) -> None:
-    total, origin = session(tmp_path, 300, host="web1")
-    run(_ship_as(secure, tmp_path, "web1"))
+@pytest.mark.parametrize("host", ["web1", "db.one"])
+def test_a_host_ships_and_is_read(secure: Secure, tmp_path: Path, host: str) -> None:
+    total, origin = session(tmp_path, 300, host=host)
+    run(_ship_as(secure, tmp_path, host))
     found, counts = run(collected(secure.access("operator")))
     assert len([record for record in found if record["session"] == origin.session]) == total
     assert counts.missing == 0 and counts.forged == 0
@@ -201,6 +151,29 @@ def test_a_host_reads_its_own_rules_and_those_of_its_groups(secure: Secure) -> N
                 await wait_for(lambda: {rule.name for rule in one.ruleset()} == {"*/all", "*/host.web1"})
                 await wait_for(lambda: {rule.name for rule in two.ruleset()} == {"*/all", "*/group.ci"})
                 assert [agent.link.trouble.text for agent in agents] == ["", ""]
+
+    run(main())
+
+
+def test_a_group_that_the_server_does_not_know_keeps_no_other_rules_away(secure: Secure) -> None:
+    """web1 says that it is in the group ci, and its key does not."""
+    seed, public = new_signer()
+    state = secure.folder / "state-group"
+
+    async def main() -> None:
+        async with Hub(secure.access("operator"), tenant=TENANT) as hub:
+            access = secure.access("web1")
+            async with Agent(
+                access, tenant=TENANT, host="web1", state=state, trust=[public], groups=["ci"], every=0.5
+            ) as agent:
+                keeper = agent.keeper
+                assert keeper is not None
+                for name in ("*/first", "*/second"):
+                    await hub.put_rules("all", [Rule(name=name, action="deny")], seed)
+                    # Each is there before a request for the group's rules has failed once.
+                    await wait_for(lambda name=name: {rule.name for rule in keeper.ruleset()} == {name}, 4)
+                await wait_for(lambda: "group.ci" in agent.link.trouble.text, 8)
+                assert "ermissions" in agent.link.trouble.text
 
     run(main())
 

@@ -68,3 +68,60 @@ def test_memory_is_bounded_and_the_silent_go_first() -> None:
     assert seen.forgotten == 1
     assert not seen.is_new(("h", "b", "a"), 1)
     assert seen.is_new(("h", "b", "b"), 1)
+
+
+def test_a_host_that_makes_sessions_up_pushes_out_its_own() -> None:
+    seen = Seen(sessions_max=10)
+    assert seen.is_new(("honest", "b", "s"), 1)
+    for number in range(100):
+        seen.is_new(("evil", "b", f"s{number}"), 1)
+    assert seen.forgotten == 91
+    assert not seen.is_new(("honest", "b", "s"), 1)
+
+
+def test_a_session_that_is_forgotten_stays_missing_and_told() -> None:
+    seen = Seen(sessions_max=1)
+    seen.is_new(KEY, 1)
+    seen.is_new(KEY, 10)
+    seen.tell_lost(KEY, 2, 4, 3)
+    assert (seen.missing(), seen.told()) == (5, 3)
+    seen.is_new(("web1", "boot", "another"), 1)
+    assert (seen.forgotten, seen.missing(), seen.told()) == (1, 5, 3)
+
+
+def test_numbers_with_holes_take_no_endless_memory() -> None:
+    """The holes that are given up are counted, as missing or as told."""
+    seen = Seen(ranges_max=5)
+    seen.tell_lost(KEY, 2, 2, 1)
+    for number in range(1, 201, 2):
+        assert seen.is_new(KEY, number)
+    (session,) = seen._hosts["web1"].values()
+    assert session.came.size == 5
+    assert (seen.events, seen.told(), seen.missing()) == (100, 1, 98)
+    assert not seen.is_new(KEY, 199)
+
+
+@given(st.lists(spans, min_size=2, max_size=20), spans)
+def test_counts_and_closed_holes(given_spans: list[tuple[int, int]], span: tuple[int, int]) -> None:
+    numbers, model = Numbers(), set()
+    for first, last in given_spans:
+        numbers.add(first, last)
+        model |= set(range(first, last + 1))
+    assert numbers.count(*span) == len(model & set(range(span[0], span[1] + 1)))
+    while numbers.size > 1:
+        first, last = numbers.close_first_hole()
+        hole = set(range(first, last + 1))
+        assert hole and not hole & model
+        model |= hole
+        assert len(numbers) == len(model)
+    assert model == set(range(min(model), max(model) + 1))
+
+
+def test_a_reader_that_goes_on_counts_a_hole_behind_what_was_there() -> None:
+    begins = {KEY: 6}
+    seen = Seen(from_start=False, begins=lambda key: begins.get(key, 0))
+    seen.is_new(KEY, 9)
+    # Of this one nobody knows where it began.
+    seen.is_new(("web1", "boot", "another"), 5)
+    assert seen.missing() == 3
+    assert list(seen.gaps()) == [(KEY, 6, 8)]

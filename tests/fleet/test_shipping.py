@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,55 @@ def test_a_line_that_no_server_takes_is_cut_and_says_so(tmp_path: Path) -> None:
     assert {"text", "arguments"} <= set(cut["cut"]) and cut["event"] == "summary"
 
 
+def long_records() -> list[dict[str, Any]]:
+    """Records of each shape, with something long at each place, and numbers."""
+    origin = records.Origin("h" * 90, "b", "s")
+    creation = records.made(
+        "x",
+        origin,
+        sequence=1,
+        process_id=2,
+        start_time="3",
+        user_id=0,
+        flags=[],
+        result_code=0,
+        parent_process_id=1,
+        parent_start_time=None,
+        creating_process_id=1,
+        creating_thread_id=1,
+        creator_start_time=None,
+        process_name="/\udcff" * 20_000,
+        image_file_name="x" * 9000,
+        arguments=["\udcff" * 90_000, "x" * 9000, *["y"] * 20_000],
+        command_line="\udcff" * 90_000,
+    )
+    summary = records.made(
+        "summary",
+        origin,
+        counts={f"kind {number}": number for number in range(3000)},
+        programs=[{"program": "p" * 9000, "seconds": 1, "runs": 1}],
+        processes=[{"index": number, "parent_index": -1, "process_id": 5} for number in range(3000)],
+    )
+    fields = {"sequence": 0, "error_code": 1, "os_error": 0}
+    error = records.made("error", origin, description="\udcff" * 50_000, **fields)
+    return [{**record, "number": 1} for record in ({**creation, "event": "process_creation"}, summary, error)]
+
+
+@pytest.mark.parametrize("limit", [100_000, 10_000, 2000])
+@pytest.mark.parametrize("whole", long_records(), ids=lambda record: record["event"])
+def test_a_cut_line_is_a_record_of_the_schema(whole: dict[str, Any], limit: int) -> None:
+    """No key changes its type, exact bytes never stand beside another text, and the identity stays."""
+    jsonschema = pytest.importorskip("jsonschema")
+    line = cut_line(records.line_of(whole), limit)
+    cut = json.loads(line)
+    jsonschema.Draft202012Validator(records.schema()).validate(cut)
+    assert len(line) <= limit and cut["cut"]
+    assert all(cut[key] == whole[key] for key in shipping.KEPT if key != "cut")
+    assert not [key for key in cut["cut"] if f"{key}_bytes" in cut]
+    for key in [key for key in cut if f"{key}_bytes" in cut]:
+        assert records.exact(cut, key) == records.exact(whole, key)
+
+
 @pytest.mark.parametrize(
     "record",
     [
@@ -221,6 +271,42 @@ def test_a_stream_that_went_back_is_told(tmp_path: Path) -> None:
     assert shipper.counts.went_back == 1 and "went back" in shipper.trouble.text
 
 
+def test_names_of_batches_stay_and_nobody_else_can_make_them(tmp_path: Path) -> None:
+    """Stay: what was sent before a restart is a double after it. Else: by all that a host knows of another,
+    which are the boot, the session and the names of batches before."""
+    batch = spool.Batch(records.Origin("web1", "boot", "session"), 1, 256, 256, b"{}\n")
+
+    def name(root: Path, batch: spool.Batch = batch) -> str:
+        root.mkdir(exist_ok=True)
+        return Shipper(Stream(), TENANT, "web1", root)._headers(batch)["Nats-Msg-Id"]
+
+    one = name(tmp_path / "one")
+    assert one.startswith("web1/boot/session/1-256/") and name(tmp_path / "one") == one
+    key = tmp_path / "one" / shipping.KEY_FILE
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600 and len(key.read_bytes()) == 32
+    # Another spool has other names, and another batch another proof.
+    assert name(tmp_path / "two") != one
+    later = name(tmp_path / "one", batch._replace(first=257, last=512))
+    assert later.startswith("web1/boot/session/257-512/") and later[-32:] != one[-32:]
+    # What is no key is made anew.
+    key.write_bytes(b"short")
+    assert name(tmp_path / "one") != one and len(key.read_bytes()) == 32
+
+
+def test_a_spool_that_takes_no_key_is_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a full disk."""
+
+    def full(path: str, data: bytes, mode: int = 0) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shipping, "replace_file", full)
+    total, _ = session(tmp_path, 30)
+    stream = Stream()
+    shipper = asyncio.run(ship(tmp_path, stream, max_events=10))
+    assert (stream.seen().events, stream.seen().missing()) == (total, 0)
+    assert shipping.KEY_FILE in shipper.trouble.text and shipper.trouble.count == 1
+
+
 def test_a_session_of_another_host_is_not_passed_off(tmp_path: Path) -> None:
     """Its lines would be refused by every reader: they stay where they are, and it is told."""
     session(tmp_path, 5, host="other")
@@ -236,3 +322,46 @@ def test_a_session_of_another_host_is_not_passed_off(tmp_path: Path) -> None:
     shipper = asyncio.run(some())
     assert shipper.counts.events == 0 and "other" in shipper.trouble.text
     assert len(spool.sessions(tmp_path)) == 1
+
+
+def test_a_full_window_without_a_server_keeps_nobody_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipping, "ACK_LIMIT_S", 0.1)
+    session(tmp_path, 400)
+
+    class Away(Stream):
+        async def ready(self) -> None:
+            await asyncio.sleep(60)
+
+    async def main() -> None:
+        shipper = Shipper(Away(), TENANT, "web1", tmp_path, window=4, max_events=10)
+        task = asyncio.ensure_future(shipper.run())
+        while shipper.in_flight < 4:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)
+        shipper.stop()
+        await asyncio.wait_for(task, 5)
+
+    asyncio.run(main())
+    assert len(spool.sessions(tmp_path)) == 1
+
+
+def test_nonsense_of_a_server_ends_no_batch_for_good(tmp_path: Path) -> None:
+    """A size that is none, before a batch is read and behind that: it is told, and tried again."""
+    total, _ = session(tmp_path, 100)
+
+    class Mad(Stream):
+        looks = 0
+
+        @property
+        def size_max(self) -> int:  # type: ignore[override]
+            self.looks += 1
+            if self.looks % 3 == 0:
+                raise ValueError("invalid literal for int()")
+            return 100_000
+
+    stream = Mad()
+    shipper = asyncio.run(ship(tmp_path, stream, max_events=10))
+    assert (stream.seen().events, stream.seen().missing()) == (total, 0)
+    assert shipper.counts.retries > 0 and "invalid literal" in shipper.trouble.text

@@ -371,6 +371,24 @@ def test_scopes_add_up_and_come_apart(host: Host) -> None:
     assert_code(constants.ERROR_INVALID_PARAMETER, host.keeper.take, "host.web2", data, 1)
 
 
+def test_the_rules_of_later_are_known_now(host: Host) -> None:
+    """Sessions go by them, also when the agent has gone."""
+    own = RuleSet([Rule(name="*/nc", action="deny", code=2)])
+    host.take(made(own, scope="host.web1", expires=NOW + 60), scope="host.web1")
+    host.take(made(expires=NOW + 90))
+    now, then, last = host.keeper.schedule()
+    assert (now[0], then[0], last[0]) == (0, NOW + 60, NOW + 90)
+    assert set(now[1]) == host.rules == {own.rules[0], RULES.rules[1]}
+    # The code of the wider scope counts then, which the narrower one has hidden.
+    assert (set(then[1]), set(last[1])) == (set(RULES), set())
+    host.now = NOW + 60
+    assert host.keeper.check_expiry() and host.rules == set(RULES)
+    assert [(start, set(rules)) for start, rules in host.keeper.schedule()] == [
+        (0, set(RULES)),
+        (NOW + 90, set()),
+    ]
+
+
 def test_rules_that_cannot_be_applied_change_nothing(host: Host) -> None:
     host.take(made(FEWER))
     host.instance.refused = "strip"

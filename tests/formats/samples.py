@@ -11,7 +11,7 @@ from cbprocess.formats import _fields
 
 Record = dict[str, Any]
 
-HOST = {"schema": 1, "host": "web1", "boot": "8a0c5c0e-27a1-4c3a-9d2e-5f6f0e3c1b7d", "session": "5e" * 16}
+HOST = {"schema": 1, "host": "web1", "boot": "8a0c5c0e27a14c3a9d2e5f6f0e3c1b7d", "session": "5e" * 16}
 TIME_NS = 1767323045123456789
 TIME = "2026-01-02T03:04:05.123456789Z"
 
@@ -92,7 +92,10 @@ SAMPLES: dict[str, Record] = {
         command_line_bytes="J/8nIHg=",
     ),
     "creation on Windows": creation(
-        process_name="C:\\Windows\\System32\\cmd.exe", arguments=["cmd /c dir"], command_line="cmd /c dir"
+        process_name="C:\\Windows\\System32\\cmd.exe",
+        arguments=["cmd /c dir"],
+        command_line="cmd /c dir",
+        user_id=None,
     ),
     "fork": creation(flags=["held", "refusable", "fork"]),
     "deleted image": creation(flags=["held", "image_deleted"]),

@@ -73,7 +73,7 @@ def check(record: dict[str, Any]) -> None:
 
 def test_a_creation_in_full() -> None:
     document = ecs.document_of(creation(**ENRICHED))
-    host, boot = "web1", "8a0c5c0e-27a1-4c3a-9d2e-5f6f0e3c1b7d"
+    host, boot = "web1", "8a0c5c0e27a14c3a9d2e5f6f0e3c1b7d"
     assert document == {
         "@timestamp": TIME,
         "ecs": {"version": "9.4.0"},
@@ -89,7 +89,7 @@ def test_a_creation_in_full() -> None:
             "id": f"{host}:{boot}:{'5e' * 16}:7",
             "sequence": 12,
         },
-        "host": {"name": host, "boot": {"id": boot}},
+        "host": {"name": host, "boot": {"id": "8a0c5c0e-27a1-4c3a-9d2e-5f6f0e3c1b7d"}},
         "user": {"id": "1000", "name": "app"},
         "process": {
             "pid": 4102,
@@ -102,6 +102,7 @@ def test_a_creation_in_full() -> None:
             "working_directory": "/srv/app",
             "parent": {"pid": 4101, "entity_id": f"{host}:{boot}:4101:8812300"},
             "session_leader": {"pid": 4000},
+            "real_user": {"id": "1000", "name": "app"},
         },
         "container": {"id": "ab" * 32},
         "cbprocess": {
@@ -145,12 +146,28 @@ def test_what_happened_is_told_by_the_fields_that_ecs_has_for_it(
 
 
 def test_a_refusal_says_who_refused_and_why() -> None:
-    event = ecs.document_of(SAMPLES["refused creation"])["event"]
-    assert (event["code"], event["reason"]) == ("5", "refused by a rule with error 5")
+    refused = ecs.document_of(SAMPLES["refused creation"])
+    assert refused["event"]["reason"] == "refused by a rule with error 5"
+    # A code of the event would name its kind, as the event ids of Windows do.
+    assert refused["error"] == {"code": "5"} and "code" not in refused["event"]
+    assert "error" not in ecs.document_of(SAMPLES["creation"])
     stripped = ecs.document_of(SAMPLES["stripped process handle"])
     assert stripped["event"]["reason"] == "a rule took away the rights vm_read"
     originator = stripped["cbprocess"]["originator_entity_id"]
     assert originator == formats.entity_id({**SAMPLES["creation"], "process_id": 4200, "start_time": 8812400})
+
+
+def test_the_user_of_a_running_process_is_the_effective_one() -> None:
+    document = ecs.document_of(SAMPLES["running process"])
+    assert document["user"] == document["process"]["user"] == {"id": "0"}
+    assert "real_user" not in document["process"]
+
+
+def test_a_command_line_of_windows_is_no_list_of_arguments() -> None:
+    document = ecs.document_of(SAMPLES["creation on Windows"])
+    assert document["process"]["command_line"] == "cmd /c dir"
+    assert not {"args", "args_count", "real_user"} & set(document["process"]) and "user" not in document
+    assert "arguments" not in document["cbprocess"]
 
 
 def test_an_error_has_its_sentence_and_no_category() -> None:

@@ -51,6 +51,10 @@ def test_nothing_that_a_record_says_is_lost(format_name: str, name: str) -> None
         del sample["result_code"]
     if format_name == "otel" and isinstance(sample.get("arguments"), list):
         sample.pop("command_line", None)
+    if format_name in ("ecs", "ocsf") and isinstance(sample.get("boot"), str):
+        # Told as the kernel writes it, but for records that have no device.
+        told_boot = {sample["boot"], _fields.boot_uuid(sample.pop("boot"))}
+        assert told_boot & set(values_of(formats.converter(format_name)(SAMPLES[name])))
     told = set(values_of(formats.converter(format_name)(SAMPLES[name])))
     missing = [text for text in values_of(sample) if text not in told and text not in ("None", "")]
     assert not missing
@@ -102,6 +106,40 @@ def test_the_identity_of_an_event_needs_its_number() -> None:
     record = {"host": "web1", "boot": "b", "session": "s", "number": 0}
     assert formats.event_id(record) == "web1:b:s:0"
     assert formats.event_id({**record, "number": None}) is None
+
+
+@pytest.mark.parametrize(
+    ("boot", "uuid"),
+    [
+        ("8a0c5c0e27a14c3a9d2e5f6f0e3c1b7d", "8a0c5c0e-27a1-4c3a-9d2e-5f6f0e3c1b7d"),
+        ("8a0c5c0e-27a1-4c3a-9d2e-5f6f0e3c1b7d", "8a0c5c0e-27a1-4c3a-9d2e-5f6f0e3c1b7d"),
+        ("8a0c5c0e27a1xc3a9d2e5f6f0e3c1b7d0", "8a0c5c0e27a1xc3a9d2e5f6f0e3c1b7d0"),
+        ("8a0c5c0e27a1xc3a9d2e5f6f0e3c1b7d", "8a0c5c0e27a1xc3a9d2e5f6f0e3c1b7d"),
+        ("17", "17"),
+        (None, None),
+    ],
+)
+def test_the_boot_as_the_kernel_writes_it(boot: str | None, uuid: str | None) -> None:
+    assert _fields.boot_uuid(boot) == uuid
+
+
+@pytest.mark.parametrize(
+    ("line", "arguments", "expected"),
+    [
+        ("cmd /c dir", ["cmd /c dir"], True),
+        ("C:\\x.exe", ["C:\\x.exe"], True),
+        # On Linux these have quotes in the line, and a plain word is the same on both.
+        ("'a b'", ["a b"], False),
+        ("'\ufffd'", ["\ufffd"], False),
+        ("ls", ["ls"], False),
+        ("ls -l", ["ls", "-l"], False),
+        ("", [""], False),
+        (None, [None], False),
+        ("a b", "a b", False),
+    ],
+)
+def test_arguments_that_are_one_line(line: object, arguments: object, expected: bool) -> None:
+    assert _fields.is_one_line({"command_line": line, "arguments": arguments}) == expected
 
 
 @pytest.mark.parametrize(

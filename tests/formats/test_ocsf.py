@@ -79,7 +79,7 @@ def test_numbers_and_their_names_agree_with_the_schema(name: str) -> None:
 
 def test_a_launch_names_process_parent_and_actor_for_good() -> None:
     document = ocsf.document_of(creation(creating_process_id=4000, creator_start_time="77", **ENRICHED))
-    machine = "web1:8a0c5c0e-27a1-4c3a-9d2e-5f6f0e3c1b7d"
+    machine = "web1:8a0c5c0e27a14c3a9d2e5f6f0e3c1b7d"
     process = document["process"]
     assert document["activity_name"] == "Launch" and document["action_id"] == ocsf.ALLOWED
     assert (process["pid"], process["uid"]) == (4102, f"{machine}:4102:8812345")

@@ -88,7 +88,7 @@ def test_a_creation_in_full() -> None:
     assert attributes(resource.resource.attributes) == {
         "service.name": "cbprocess",
         "host.name": "web1",
-        "cbprocess.boot": "8a0c5c0e-27a1-4c3a-9d2e-5f6f0e3c1b7d",
+        "cbprocess.boot": "8a0c5c0e27a14c3a9d2e5f6f0e3c1b7d",
         "cbprocess.session": "5e" * 16,
     }
     entry = resource.scope_logs[0].log_records[0]
@@ -101,13 +101,12 @@ def test_a_creation_in_full() -> None:
         "process.command_args": ["ls", "-l", "a b"],
         "process.args_count": 3,
         "process.working_directory": "/srv/app",
-        "process.user.id": 1000,
-        "process.user.name": "app",
+        "process.real_user.id": 1000,
+        "process.real_user.name": "app",
         "process.session_leader.pid": 4000,
-        "process.linux.cgroup": "/system.slice/app.service",
         "container.id": "ab" * 32,
-        "cbprocess.entity_id": "web1:8a0c5c0e-27a1-4c3a-9d2e-5f6f0e3c1b7d:4102:8812345",
-        "cbprocess.parent_entity_id": "web1:8a0c5c0e-27a1-4c3a-9d2e-5f6f0e3c1b7d:4101:8812300",
+        "cbprocess.entity_id": "web1:8a0c5c0e27a14c3a9d2e5f6f0e3c1b7d:4102:8812345",
+        "cbprocess.parent_entity_id": "web1:8a0c5c0e27a14c3a9d2e5f6f0e3c1b7d:4101:8812300",
         "cbprocess.schema": 1,
         "cbprocess.number": 7,
         "cbprocess.sequence": 12,
@@ -119,8 +118,28 @@ def test_a_creation_in_full() -> None:
         "cbprocess.creating_process_id": 4102,
         "cbprocess.creating_thread_id": 4102,
         "cbprocess.creator_start_time": "8812345",
+        "cbprocess.cgroup": "/system.slice/app.service",
         "cbprocess.terminal": "/dev/pts/3",
     }
+
+
+def attributes_of(record: dict[str, Any]) -> dict[str, Any]:
+    return attributes(parsed(record).resource_logs[0].scope_logs[0].log_records[0].attributes)
+
+
+def test_the_user_of_an_event_is_the_real_one_and_of_a_running_process_the_effective_one() -> None:
+    """As the conventions tell them apart: sudo has the real user 1000 and the effective user 0."""
+    event = attributes_of(SAMPLES["termination"])
+    assert event["process.real_user.id"] == 1000 and "process.user.id" not in event
+    running = attributes_of({**SAMPLES["running process"], "user_name": "root"})
+    assert (running["process.user.id"], running["process.user.name"]) == (0, "root")
+    assert not [key for key in running if key.startswith("process.real_user")]
+
+
+def test_a_command_line_of_windows_is_no_list_of_arguments() -> None:
+    found = attributes_of(SAMPLES["creation on Windows"])
+    assert found["process.command_line"] == "cmd /c dir"
+    assert not {"process.command_args", "process.args_count", "process.real_user.id"} & set(found)
 
 
 def test_severity_exit_code_and_time_of_an_end() -> None:

@@ -66,6 +66,7 @@ def test_the_table_written_by_the_page_has_all_rows(folder: Path) -> None:
     (folder / "program.py").write_text(program)
     subprocess.run([sys.executable, "program.py"], cwd=folder, check=True, timeout=60)
     assert parquet.read_table(folder / "events.parquet").num_rows == 6
+    assert (folder / "events.parquet").stat().st_mode & 0o077 == 0
 
 
 def test_the_command_line_for_a_recording(folder: Path) -> None:

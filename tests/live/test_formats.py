@@ -68,6 +68,19 @@ def test_what_was_executed_and_what_was_refused(told: tuple[str, list[Document]]
     assert {Path(where).name[:7] for _, _, where in found} == {"formats"}
 
 
+def test_the_boot_is_the_one_that_other_sensors_tell(told: tuple[str, list[Document]]) -> None:
+    format_name, documents = told
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    if format_name == "ecs":
+        assert {document["host"]["boot"]["id"] for document in documents} == {boot}
+    elif format_name == "ocsf":
+        assert {document["device"]["boot_uid"] for document in documents if "device" in document} == {boot}
+    else:
+        resource = documents[0]["resourceLogs"][0]["resource"]["attributes"]
+        own = {pair["key"]: pair["value"]["stringValue"] for pair in resource}
+        assert own["cbprocess.boot"] == boot.replace("-", "")
+
+
 def test_each_line_is_one_of_the_published_schema(told: tuple[str, list[Document]]) -> None:
     format_name, documents = told
     assert len(documents) > 8

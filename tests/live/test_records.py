@@ -147,6 +147,20 @@ def test_files_with_command_lines_are_the_owners_alone(tmp_path: Path, option: s
         assert stat.S_IMODE(old.stat().st_mode) == 0o644  # is as somebody has made it
 
 
+def test_the_program_of_the_page_numbers_its_stream_and_keeps_it_private(
+    checkout: Path, tmp_path: Path
+) -> None:
+    page = (checkout / "docs" / "records.md").read_text(encoding="utf-8")
+    program = page.split("\n## Records in Python\n")[1].split("```python\n")[1].split("```")[0]
+    line = [sys.executable, "-c", program]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, timeout=60, umask=0)
+    assert (done.returncode, done.stderr) == (0, b"") and b"true" in done.stdout
+    path = tmp_path / "events.jsonl"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    numbers = [record["number"] for record in records.read_lines(path)]
+    assert len(numbers) >= 2 and numbers == list(range(1, len(numbers) + 1))
+
+
 def test_hidden_values_are_in_no_output(tmp_path: Path) -> None:
     files = {name: tmp_path / name for name in ("output", "timeline", "trace")}
     outputs = [item for name, path in files.items() for item in (f"--{name}", path)]

@@ -76,12 +76,13 @@ def test_a_file_is_in_force_and_is_read_again(tmp_path: Path) -> None:
         write(path)
         assert turn(process) == "not"
         process.send_signal(signal.SIGHUP)
-        assert told(process) == f"cbprocess: {path}: 0 rules in force: 1 removed, 0 kept\n"
+        assert told(process) == f"cbprocess: {path}: 0 rules in force: 1 removed (deny */env), 0 kept\n"
         # The command itself has got no signal.
         assert turn(process) == "may"
         write(path, DENY, {"name": "x", "action": "allow"})
         process.send_signal(signal.SIGHUP)
-        assert told(process) == f"cbprocess: {path}: 2 rules in force: 2 added, 0 kept\n"
+        text = "2 rules in force: 2 added (deny */env, allow x), 0 kept"
+        assert told(process) == f"cbprocess: {path}: {text}\n"
         assert turn(process) == "not"
         # What is wrong, or not there, changes nothing.
         write(path, {"name": "y"})
@@ -225,6 +226,84 @@ def test_attach_reads_again_and_still_ends_by_other_signals(tmp_path: Path) -> N
         watcher.send_signal(signal.SIGTERM)
         assert watcher.wait(30) == 128 + signal.SIGTERM
         assert is_alive(program.pid) and turn(program) == "may"
+
+
+def test_sighup_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    """As under nohup."""
+    path = tmp_path / "rules.json"
+    write(path)
+    ignore = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with attached(path) as (program, watcher):
+            signal.signal(signal.SIGHUP, ignore)
+            write(path, DENY)
+            watcher.send_signal(signal.SIGHUP)
+            watcher.send_signal(signal.SIGTERM)
+            assert watcher.wait(30) == 128 + signal.SIGTERM
+            assert watcher.stderr is not None and "in force" not in watcher.stderr.read()
+            assert turn(program) == "may"
+    finally:
+        signal.signal(signal.SIGHUP, ignore)
+
+
+# The command's own driver takes root, and is about the whole machine. Here nothing is attached to.
+MONITOR = """
+import sys
+from cbprocess import cli
+from cbprocess.cli import monitor, printer
+look_around = printer.Printer.look_around
+def tell(self):
+    look_around(self)
+    print("ready", flush=True)
+printer.Printer.look_around = tell
+sys.exit(monitor.observe(cli.parse(sys.argv[1:]), "ptrace"))
+"""
+
+
+def test_monitor_reads_again(tmp_path: Path) -> None:
+    path = tmp_path / "rules.json"
+    write(path)
+    line = [sys.executable, "-c", MONITOR, "monitor", "-q", "--rules", str(path)]
+    watcher = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert watcher.stdout is not None and watcher.stdout.readline() == "ready\n"
+        write(path, DENY)
+        watcher.send_signal(signal.SIGHUP)
+        # With the rule of the command itself, by which nothing waits.
+        assert "1 added" in told(watcher)
+        watcher.send_signal(signal.SIGINT)
+        assert watcher.wait(30) == 0
+    finally:
+        watcher.kill()
+        watcher.communicate()
+
+
+# A SIGHUP at the last moment before the command is started: it waits when that is looked for, and comes then.
+HANGUP_AT_THE_START = """
+import os, signal, sys, time
+from cbprocess import cli
+from cbprocess.cli import forwarding
+early, pending = forwarding.Signals.early, signal.sigpending
+def early_and_hangup(self):
+    signal.sigpending = lambda: {signal.SIGHUP}
+    number = early(self)
+    signal.sigpending = pending
+    os.kill(os.getpid(), signal.SIGHUP)
+    time.sleep(0.5)
+    return number
+forwarding.Signals.early = early_and_hangup
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_sighup_while_the_command_is_started_is_not_the_commands(tmp_path: Path) -> None:
+    path = tmp_path / "rules.json"
+    write(path, DENY)
+    command = ["run", "-q", "--rules", str(path), "--", "sh", "-c", "sleep 0.5; exit 3"]
+    line = [sys.executable, "-c", HANGUP_AT_THE_START, *command]
+    done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3, done.stderr
+    assert done.stderr == f"cbprocess: {path}: nothing has changed, 1 rule in force\n"
 
 
 def test_the_end_of_the_terminal_is_still_the_end(tmp_path: Path) -> None:

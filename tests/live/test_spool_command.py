@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 import supervised
-from live_tools import Programs, wait_until
+from live_tools import Programs, tracer_of, wait_until
 
-from cbprocess import records, spool
+from cbprocess import Rule, records, spool
+from cbprocess.fleet import following
+from cbprocess.rule_files import RuleSet
 
 
 def command(*line: Any, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -99,6 +101,29 @@ def test_rules_that_refuse_are_in_force(tmp_path: Path) -> None:
         "run", "--spool", root, "--deny", "*", "--allow", "/bin/sh", "--", "/bin/sh", "-c", "/bin/ls"
     )
     assert done.returncode == 126
+
+
+def test_an_attached_program_follows_the_rules_of_the_fleet(tmp_path: Path) -> None:
+    """`attach --spool` is a session of the fleet as `run --spool` is one."""
+    root = tmp_path / "spool"
+    following.write_rules(root, RuleSet([Rule(name="*/cat", action="deny")]))
+    script = "read x; cat /etc/hostname; echo $?; exit 5"
+    program = subprocess.Popen(
+        ["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
+    line = [*supervised.COMMAND_LINE, "attach", "--spool", str(root), str(program.pid)]
+    with subprocess.Popen(line, stderr=subprocess.PIPE) as attached:
+        try:
+            wait_until(lambda: tracer_of(program.pid) or attached.poll() is not None, 20, "attached")
+            time.sleep(0.3)
+            said, _ = program.communicate(b"\n", timeout=30)
+            attached.communicate(timeout=30)
+        finally:
+            program.kill()
+            attached.kill()
+    # It has no filter that could refuse with an error.
+    assert (program.returncode, said, attached.returncode) == (5, b"137\n", 0)
+    assert [record["result_code"] for record in events(spooled(root), "process_creation")] == [5]
 
 
 def test_a_failed_execution_is_taken_back(tmp_path: Path) -> None:

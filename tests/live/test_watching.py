@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import time
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,32 @@ def test_the_program_does_not_wait_for_the_loop(programs: Programs, victim: str)
     ended = [event.exit_status for event in seen if hasattr(event, "exit_status")]
     assert len(created) == 100 and sorted(ended) == [5] + [7] * 100
     assert {event.outcome for event in seen} == {Outcome.NOT_HELD}
+    check_nothing_left(source.filter)
+
+
+def test_operations_of_every_kind_do_not_wait_for_the_loop(programs: Programs) -> None:
+    """Threads that begin and end, and signals to another process: the loop takes nothing before the end."""
+    text = (
+        "sleep 600 & p=$!; i=0; while [ $i -lt 50 ]; do kill -0 $p || exit 6; i=$((i + 1)); done; "
+        f"{programs['threads']} run 50 || exit 7; kill $p; wait $p; exit 5"
+    )
+    with monitor(["sh", "-c", text], events=-1, hold=False, queue_size=4) as source:
+        events = iter(source)
+        wait_until(lambda: source.process is not None, 20, "the program runs")
+        check_goes_on(source.process, 5)
+        time.sleep(0.2)
+        seen: list[Any] = list(events)
+        counts = source.filter.statistics()
+    assert (counts.timed_out, counts.lost, counts.deferred, source.dropped) == (0, 0, 0, 0)
+    assert [event.sequence for event in seen] == list(range(1, len(seen) + 1))
+    assert {event.outcome for event in seen} == {Outcome.NOT_HELD}
+    kinds = collections.Counter(type(event) for event in seen)
+    assert kinds[cbprocess.HeldThreadCreation] >= 50 and kinds[cbprocess.HeldThreadTermination] >= 50
+    rights = collections.Counter(
+        event.desired_access for event in seen if isinstance(event, cbprocess.HeldProcessHandleOperation)
+    )
+    assert rights[cbprocess.PROCESS_QUERY_LIMITED_INFORMATION] == 50
+    assert rights[cbprocess.PROCESS_TERMINATE] == 1
     check_nothing_left(source.filter)
 
 

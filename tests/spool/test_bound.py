@@ -149,9 +149,13 @@ def test_what_a_killed_start_left_is_swept(root: Path) -> None:
     os.utime(debris, (old, old))
     (root / "host").write_text("name")
     (root / "other").mkdir()
+    # An agent's folder, which is as old.
+    (root / ".agent").mkdir()
+    os.utime(root / ".agent", (old, old))
     with SpoolWriter(root, limit_bytes=MIB) as writer:
         writer.add(event(writer))
     assert not debris.exists() and (root / "host").exists() and (root / "other").exists()
+    assert (root / ".agent").exists()
 
 
 def test_states(root: Path) -> None:
@@ -165,7 +169,7 @@ def test_states(root: Path) -> None:
     found = {state.origin.session: state for state in states(root)}
     mine, ended = found["session"], found[other.origin.session]
     assert (mine.is_live, mine.is_ended, mine.first) == (True, False, 1)
-    assert (mine.acked, mine.origin.boot) == (0, None)
+    assert (mine.acked, mine.origin.boot) == (0, "unknown-session")
     assert (ended.is_live, ended.is_ended, ended.last, ended.acked) == (False, True, 11, 5)
     assert ended.bytes == sum(path.stat().st_size for path in other.folder.glob("*.jsonl"))
     writer.close()

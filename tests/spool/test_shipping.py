@@ -254,3 +254,26 @@ def test_a_sink_of_another_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.syspath_prepend(str(tmp_path))
     assert open_sink("memory://there") == ("a sink", "memory://there")  # type: ignore[comparison-overlap]
     assert {"memory", "file", "kafka", "otlp+http", "otlp+https"} <= set(schemes())
+
+
+def test_a_session_that_cannot_be_read_holds_no_other(root: Path) -> None:
+    """Nobody can read a folder in the place of a segment. The session is told once, and stays."""
+    writers = []
+    for _ in range(2):
+        with SpoolWriter(root) as writer:
+            fill(writer, 100)
+        writers.append(writer)
+    segment = min(writers[0].folder.glob("*.jsonl"))
+    segment.rename(root / "aside")
+    segment.mkdir()
+    sink, told = ListSink(), []
+    Shipper(root, sink, on_trouble=told.append).run(once=True, seconds=30)
+    numbers = account(sink, writers[1])
+    assert not numbers.untold and not numbers.doubled
+    assert sessions(root) == [writers[0].folder]
+    assert len(told) == 1 and isinstance(told[0], OSError)
+    segment.rmdir()
+    (root / "aside").rename(segment)
+    Shipper(root, sink).run(once=True, seconds=30)
+    numbers = account(sink, writers[0])
+    assert not numbers.untold and not numbers.doubled and sessions(root) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import stat
@@ -115,6 +116,7 @@ class Collector(ThreadingHTTPServer):
         self.requests: list[Any] = []
         self.headers: list[dict[str, str]] = []
         self.answers: list[tuple[int, dict[str, str], bytes]] = []
+        self.refuses: tuple[int, bytes] = (0, b"")
         self.lock = threading.Lock()
 
     @property
@@ -152,6 +154,8 @@ class Handler(BaseHTTPRequestHandler):
         body = gzip.decompress(self.rfile.read(int(self.headers["Content-Length"])))
         with self.server.lock:
             status, headers, answer = self.server.answers.pop(0) if self.server.answers else (200, {}, b"{}")
+            if self.server.refuses[0] and self.server.refuses[1] in body:
+                status, answer = self.server.refuses[0], b"why"
             self.server.headers.append({**self.headers, "path": self.path})
             if status == 200:
                 if self.headers["Content-Type"] == "application/json":
@@ -163,7 +167,9 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in {**headers, "Content-Length": str(len(answer))}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(answer)
+        # The sink may have heard enough.
+        with contextlib.suppress(OSError):
+            self.wfile.write(answer)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -222,9 +228,11 @@ class TestOtlp:
         headers: dict[str, str],
         kind: type[BaseException],
     ) -> None:
-        collector.answers = [(status, headers, b"why")]
         sink = open_sink(collector.url)
         batch = a_batch(root)
+        # What is refused is tried again in parts, down to single records.
+        tries = 2 * batch.count - 1 if kind is Refused else 1
+        collector.answers = [(status, headers, b"why")] * tries
         failure = answer_of(sink, batch)
         assert type(failure) is kind and "why" in str(failure) and str(status) in str(failure)
         if isinstance(failure, Later):
@@ -245,6 +253,25 @@ class TestOtlp:
         failure = answer_of(sink, a_batch(root))
         sink.close(5)
         assert isinstance(failure, Refused) and failure.count == 3 and "bad" in str(failure)
+
+    @pytest.mark.parametrize("status", [400, 413])
+    def test_one_record_that_is_refused_takes_no_others_with_it(
+        self, root: Path, collector: Collector, status: int
+    ) -> None:
+        """The collector refuses whatever has the third record."""
+        collector.refuses = status, b"text 2 "
+        sink = open_sink(collector.url)
+        failure = answer_of(sink, a_batch(root))
+        sink.close(5)
+        assert isinstance(failure, Refused) and failure.count == 1
+        assert sorted(record["number"] for record in collector.records()) == [1, 2, *range(4, 12)]
+
+    def test_an_endless_answer_is_not_read_to_its_end(self, root: Path, collector: Collector) -> None:
+        collector.answers = [(200, {}, b" " * (8 << 20))]
+        sink = open_sink(collector.url)
+        batch = a_batch(root)
+        assert answer_of(sink, batch) is None and answer_of(sink, batch) is None
+        sink.close(5)
 
     def test_outages(self, root: Path, collector: Collector) -> None:
         """It is away, then busy, then breaks: everything arrives."""
@@ -336,6 +363,22 @@ class TestKafka:
         sink._fatal = True
         assert answer_of(sink, a_batch(root)) is None
         assert sink.producer is not before
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "kafka://user:secret@h?sasl.password=secret",
+        "kafka://h/t?sasl.password=secret&secret",
+        "none://user:secret@h",
+        "otlp+http://user:secret@h/",
+    ],
+)
+def test_no_password_stands_in_a_message(url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(CBProcessError) as raised:
+        open_sink(url)
+    assert raised.value.code == constants.ERROR_INVALID_PARAMETER
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

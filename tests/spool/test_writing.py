@@ -16,6 +16,7 @@ import pytest
 from spool.spool_tools import Account, decoded, event, everything, fill, lines_of, size_of, until
 
 from cbprocess import CBProcessError, constants, records
+from cbprocess._spool import writing
 from cbprocess.spool import SpoolWriter, host_of, sessions, states
 
 
@@ -229,6 +230,22 @@ def test_wrong_values(root: Path, wrong: dict[str, Any]) -> None:
     assert not root.exists()
 
 
+@pytest.mark.parametrize("name", ["session", "s" * 100])
+def test_a_boot_that_is_not_known_is_a_text_of_its_own(root: Path, name: str) -> None:
+    """Readers compare four texts; and a process of another boot must not get the name of one of this."""
+    with SpoolWriter(root, records.Origin("host", None, name)) as writer:
+        writer.add(event(writer))
+    (state,) = states(root)
+    assert writer.origin == state.origin == ("host", f"unknown-{name}"[:100], name)
+    assert {(record["host"], record["boot"], record["session"]) for record in lines_of(writer.folder)} == {
+        state.origin
+    }
+    assert not writer.origin.is_this_boot
+    with pytest.raises(CBProcessError) as raised:
+        SpoolWriter(root, records.Origin("host", None, name))
+    assert raised.value.code == constants.ERROR_ALREADY_EXISTS
+
+
 def test_after_the_end(root: Path) -> None:
     writer = SpoolWriter(root)
     writer.close()
@@ -286,7 +303,24 @@ def test_a_fork_keeps_no_session_alive(root: Path) -> None:
             assert state.is_live
             writer.kill()
             writer.wait()
-            (state,) = states(root)
-            assert not state.is_live
+            # The fork may not have run yet: it lets go of the session as the first thing that it does.
+            until(lambda: not states(root)[0].is_live, "the session has no writer")
         finally:
             os.kill(fork, signal.SIGKILL)
+
+
+def test_a_folder_that_goes_while_the_session_is_made_is_made_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that jumps by hours makes a folder that is not ready look like one that was left behind."""
+    true = writing.lock
+
+    def late(path: Path, *, wait: bool = False) -> int:
+        monkeypatch.setattr(writing, "lock", true)
+        path.parent.rmdir()
+        return true(path, wait=wait)
+
+    monkeypatch.setattr(writing, "lock", late)
+    with SpoolWriter(root) as writer:
+        writer.add(event(writer))
+    assert [record["event"] for record in everything(root)] == ["test", "session_end"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +30,18 @@ def script(tmp_path: Path) -> Path:
     path = tmp_path / "script"
     assert cli.main(["completion", "bash", "-o", str(path)]) == 0
     return path
+
+
+@needs_shtab
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_everybody_can_read_an_installed_script(tmp_path: Path) -> None:
+    path = tmp_path / "script"
+    before = os.umask(0o022)
+    try:
+        assert cli.main(["completion", "bash", "-o", str(path)]) == 0
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
 def offered(script: Path, *words: str) -> set[str]:

@@ -14,6 +14,8 @@ import pytest
 import cbprocess
 from cbprocess import cli, constants, script
 from cbprocess.cli import install, machine, monitor, status, uninstall, words
+from cbprocess.fleet import following
+from cbprocess.rule_files import RuleSet
 
 GUID = "{713CC6CE-B3E2-4fd9-838D-E28F558F6866}"
 COMMANDS = ("install", "uninstall", "status", "monitor")
@@ -270,6 +272,19 @@ def test_monitor_denies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
         event["process_id"]: event.get("result_code") for event in events if "creation" in event["event"]
     }
     assert codes == {100: 0, 101: constants.ERROR_ACCESS_DENIED}
+
+
+def test_monitor_with_a_spool_follows_the_rules_of_the_fleet(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its host tells the fleet that they are in force."""
+    root = tmp_path / "spool"
+    following.write_rules(root, RuleSet([cbprocess.Rule(name="*/second", action="deny")]))
+    _, events = observed(monkeypatch, tmp_path, "--spool", str(root))
+    codes = {event["process_id"]: event["result_code"] for event in events if "creation" in event["event"]}
+    assert codes == {100: 0, 101: constants.ERROR_ACCESS_DENIED}
+    # What it says of the rules goes with its end.
+    assert list((root / following.REPORTS).iterdir()) == []
 
 
 def test_monitor_shows_what_was_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
+import stat
 import subprocess
 from pathlib import Path
 
@@ -51,6 +53,18 @@ def test_it_says_everything_that_help_says(tmp_path: Path) -> None:
             assert " ".join(expanded.split()) in text, (name, action.dest)
             count += 1
     assert count > 100
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_everybody_can_read_an_installed_page(tmp_path: Path, mask: int, mode: int) -> None:
+    path = tmp_path / "cbprocess.1"
+    before = os.umask(mask)
+    try:
+        assert cli.main(["man", "-o", str(path)]) == 0
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
 @needs_groff

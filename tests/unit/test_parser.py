@@ -9,6 +9,7 @@ import pytest
 from cbprocess import cli
 from cbprocess.cli.manual import commands_of
 from cbprocess.cli.parser import COMMANDS, make_parser
+from cbprocess.cli.words import PROCESS_NAMES, THREAD_NAMES
 
 
 def helps(parser: argparse.ArgumentParser) -> dict[str, str]:
@@ -29,6 +30,26 @@ def test_a_parser_for_one_command_knows_it_whole_and_names_the_others(name: str)
     mine = {key for key in whole if key.split(" ")[0] == name}
     assert {key: one[key] for key in mine} == {key: whole[key] for key in mine}
     assert set(one) == {*mine, *COMMANDS, ""}
+
+
+@pytest.mark.parametrize("line", ["run x", "attach 1", "monitor", "replay f"])
+def test_a_description_says_what_a_line_is(line: str) -> None:
+    options = cli.parse(line.split())
+    made = {name: chosen for name, chosen, _ in commands_of(make_parser())}[options.command_name]
+    # With threads each event has a line, without them each program.
+    assert options.events[:2] == PROCESS_NAMES and not {*options.events} & {*THREAD_NAMES}
+    assert made.description is not None and "one line a program" in made.description
+
+
+@pytest.mark.parametrize("command", ["run", "attach", "monitor", "top", "replay"])
+def test_help_says_which_commands_read_rules_again(command: str) -> None:
+    text = " ".join(helps(make_parser())[command].split())
+    assert "--rules FILE" in text
+    assert ("SIGHUP, which the command" in text, "--follow-rules" in text) == (command != "replay",) * 2
+
+
+def test_the_list_of_commands_can_be_read_line_by_line() -> None:
+    assert not [name for name, (about, _) in COMMANDS.items() if about.startswith("the same")]
 
 
 @pytest.mark.parametrize("arguments", [["nothing"], ["--nothing"], ["nothing", "run"], ["--", "run"]])

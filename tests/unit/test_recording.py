@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -254,6 +255,23 @@ def test_a_fork_does_not_write_into_the_recording(tmp_path: Path) -> None:
     recording = Recording(path)
     assert recording.trouble is None
     assert len(recording) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_a_script_is_its_owners_alone(tmp_path: Path) -> None:
+    """Its command lines can hold secrets, as those of a recording."""
+    made, old = tmp_path / "new", tmp_path / "old"
+    old.touch()
+    old.chmod(0o644)
+    before = os.umask(0)
+    try:
+        for path in (made, old):
+            script.save(path, [script.process_creation(process_id=5, arguments=["x", "--password=y"])])
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(made.stat().st_mode) == 0o600
+    assert stat.S_IMODE(old.stat().st_mode) == 0o644  # is as somebody has made it
+    assert len(Recording(old)) == 1
 
 
 def test_other_drivers_play_no_scripts() -> None:

@@ -39,6 +39,17 @@ HIDDEN = records.REDACTED
         (f"sh -c 'x --secret\n {SECRET}\ny'", f"sh -c 'x --secret\n {HIDDEN}\ny'"),
         (f"x --token -{SECRET}", f"x --token {HIDDEN}"),
         (f"env 'PASSWORD={SECRET} two'", f"env 'PASSWORD={HIDDEN}'"),
+        (f"env PGPASSWORD={SECRET} psql", f"env PGPASSWORD={HIDDEN} psql"),
+        (f"env SSHPASS={SECRET} sshpass -e ssh h", f"env SSHPASS={HIDDEN} sshpass -e ssh h"),
+        (
+            f"java -Djavax.net.ssl.keyStorePassword={SECRET} -jar x",
+            f"java -Djavax.net.ssl.keyStorePassword={HIDDEN} -jar x",
+        ),
+        (f"keytool -storepass {SECRET} -keypass {SECRET}", f"keytool -storepass {HIDDEN} -keypass {HIDDEN}"),
+        (f"openssl rsa -passin pass:{SECRET} -out x", f"openssl rsa -passin {HIDDEN} -out x"),
+        (f"x --accessToken {SECRET} y", f"x --accessToken {HIDDEN} y"),
+        (f"x --IDToken={SECRET} --passWord={SECRET}", f"x --IDToken={HIDDEN} --passWord={HIDDEN}"),
+        (f"sh -c 'cd x; PGPASSWORD={SECRET} psql'", f"sh -c 'cd x; PGPASSWORD={HIDDEN} psql'"),
         ("x --password", "x --password"),
         ("x --password=", "x --password="),
     ],
@@ -64,6 +75,8 @@ def test_values_are_hidden(line: str, hidden: str) -> None:
         "grep token: file",
         "python -m secret",
         "x a.b.c --output=x y",
+        "sshpass -e ssh host",
+        "x --maxTokens 5 --tokenCount=3 --passwordFile /x PASSENGER=1 BETOKEN=1",
     ],
 )
 def test_nothing_else_is_hidden(line: str) -> None:
@@ -80,6 +93,14 @@ def test_a_command_line_of_windows() -> None:
     # The last quote may be missing, and what follows is part of the value then.
     assert hide(f'a --secret "{SECRET} b c') == f'a --secret "{HIDDEN}"'
     assert hide(f"a --secret {SECRET}'x y'z b") == f"a --secret {HIDDEN} b"
+
+
+def test_a_word_of_ones_own_begins_with_a_capital_letter_but_not_anywhere() -> None:
+    redactor = records.Redactor(["pin"])
+    for name in ("--pin", "--userPin", "--USER_PIN", "--userPIN", "--db.pin"):
+        assert redactor.arguments([name, "1"]) == [name, HIDDEN]
+    for name in ("--spin", "--SPIN", "--userpin", "--password", "--pinned", "--Pinned"):
+        assert redactor.arguments([name, "1"]) == [name, "1"]
 
 
 def test_names_of_ones_own_are_added_to_none() -> None:
@@ -117,6 +138,8 @@ def test_the_options_of_the_command_line() -> None:
         "'",
         "a ",
         "--token ",
+        "aB",
+        "ABc",
         "token=",
         'token" : ',
         "x-token:  bearer ",
@@ -201,6 +224,8 @@ def test_events_without_arguments_stay_what_they_are() -> None:
         ("X-Api-Key: geheim", "X-Api-Key: [redacted]"),
         ('{"user": "a", "password": "geh eim", "n": 1}', '{"user": "a", "password": "[redacted]", "n": 1}'),
         ('{"db":{"auth_token":"geheim"}}', '{"db":{"auth_token":"[redacted]"}}'),
+        ('{"accessToken": "geheim"}', '{"accessToken": "[redacted]"}'),
+        ('{"userPassword":"geheim", "n": 1}', '{"userPassword":"[redacted]", "n": 1}'),
         ("password:geheim", "password:geheim"),  # neither an option nor a header
         ("the password: is wrong", "the password: is wrong"),
     ],

@@ -317,6 +317,28 @@ def test_warnings() -> None:
     assert RuleSet(RULES).warnings() == []
 
 
+@pytest.mark.parametrize(
+    ("allowed", "asked", "is_useless"),
+    [
+        ({"name": "ld"}, {"name": "ld"}, True),
+        ({"name": "ld", "include_children": True}, {"name": "ld", "include_children": True}, True),
+        ({"process_id": -1}, {"name": "ld", "include_children": True}, True),
+        ({"process_id": -1}, {"process_id": -1}, True),
+        # Its descendants are asked about, or other programs.
+        ({"name": "ld"}, {"name": "ld", "include_children": True}, False),
+        ({"name": "cc", "include_children": True}, {"name": "ld"}, False),
+        ({"name": "ld"}, {"process_id": -1}, False),
+    ],
+)
+def test_a_rule_that_asks_for_what_another_allows_is_doubtful(
+    allowed: dict[str, Any], asked: dict[str, Any], is_useless: bool
+) -> None:
+    rules = RuleSet([Rule(action="ask", **asked), Rule(action="allow", **allowed)])
+    label = "rule 1 ('ld'): " if "name" in asked else "rule 1: "
+    told = f"{label}an allow rule for the same programs is stronger, so it asks nobody"
+    assert rules.warnings() == [told] * is_useless
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
 def test_files_that_others_can_write(tmp_path: Path) -> None:
     path = tmp_path / "rules.json"
@@ -372,10 +394,19 @@ def test_changes_between_sets() -> None:
     assert change.removed == (Rule(name="b", action="deny"),)
     assert change.changed == ((Rule(name="a", action="deny"), Rule(name="a", action="deny", code=2)),)
     assert change.kept == 1 and change
-    assert str(change) == "3 rules in force: 1 added, 1 removed, 1 changed, 1 kept"
+    assert str(change) == "3 rules in force: 1 added (deny c), 1 removed (deny b), 1 changed (deny a), 1 kept"
     assert json.loads(json.dumps(change.to_dict()))["changed"][0]["after"]["code"] == 2
     assert str(after.changes_from(after)) == "nothing has changed, 3 rules in force"
     assert not after.changes_from(after)
+
+
+def test_the_sentence_of_a_change_stays_short() -> None:
+    many = RuleSet(
+        [Rule(process_id=-1, action="allow"), Rule(name="x" * 4000, action="deny")]
+        + [Rule(name=f"program{number}", action="strip", access=1) for number in range(50)]
+    )
+    told = f"52 rules in force: 52 added (allow everything, deny {'x' * 60}..., strip program0, ...), 0 kept"
+    assert str(many.changes_from(RuleSet())) == told
 
 
 def test_a_file_is_reloaded_all_or_nothing(process: CBProcess, tmp_path: Path) -> None:
