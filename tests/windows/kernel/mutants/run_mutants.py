@@ -79,8 +79,8 @@ MUTANTS = {
     "rules_not_validated": Mutant("a_block_that_lies", ("races", "a rule block")),
     "silence_ignored": Mutant("a_silent_controller", ("deadline", "hang")),
     "success_for_refusal": Mutant("a_refused_creation", ("races", "the name is ''")),
-    "wait_with_books": Mutant("an_answer_counts_once", ("races", "wait_with_lock")),
-    "wait_without_bound": Mutant("an_answer_counts_once", ("races", "bound")),
+    "wait_with_books": Mutant("a_deadline_lets_a_creation", ("races", "wait_with_lock")),
+    "wait_without_bound": Mutant("a_deadline_lets_a_creation", ("races", "bound")),
     "worker_asked": Mutant("workers_and_all_that_they_start", ("exempt", "told of what a worker does")),
     "writable_code": Mutant(static="sections", loader=("races", "section")),
 }
