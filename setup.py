@@ -6,6 +6,7 @@ build_backend/toolchain.py.
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -30,6 +31,15 @@ def read_version() -> str:
     if found is None:
         sys.exit("native/include/cbprocess.h does not define CBP_VERSION")
     return found[1]
+
+
+def read_sinks() -> dict[str, str]:
+    """The package's own sinks, by scheme: the table is read, because the package cannot be imported yet."""
+    source = (ROOT / "cbprocess" / "sinks" / "__init__.py").read_text(encoding="utf-8")
+    for line in ast.parse(source).body:
+        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "OWN":
+            return ast.literal_eval(line.value)
+    sys.exit("cbprocess/sinks/__init__.py does not define OWN")
 
 
 def run_cmake(folder: Path, build_type: str, prefix: Path | None) -> None:
@@ -170,11 +180,6 @@ setup(
         "console_scripts": [f"{command_in_python} = {COMMAND_LINE}"],
         "pytest11": ["cbprocess = cbprocess.pytest_plugin"],
         # By the scheme of a URL. Other packages add theirs in this group.
-        "cbprocess.sinks": [
-            "file = cbprocess.sinks.file:open_file",
-            "kafka = cbprocess.sinks.kafka:open_kafka",
-            "otlp+http = cbprocess.sinks.otlp:open_otlp",
-            "otlp+https = cbprocess.sinks.otlp:open_otlp",
-        ],
+        "cbprocess.sinks": [f"{scheme} = {place}" for scheme, place in read_sinks().items()],
     },
 )

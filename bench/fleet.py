@@ -5,9 +5,6 @@ Events are made up, of the size that a compiler's have. Each part is measured al
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,7 +14,10 @@ from pathlib import Path
 from cbprocess import records, spool
 from cbprocess.fleet import Hub, Plan
 from cbprocess.fleet.link import Access, Link
-from cbprocess.fleet.shipping import Shipper, StreamPublisher
+from cbprocess.fleet.shipping import StreamPublisher, StreamShipper
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+import nats_server
 
 TENANT = "bench"
 ARGUMENTS = [
@@ -57,7 +57,7 @@ async def ship(access: Access, root: Path, total: int) -> tuple[float, float]:
     async with Link(access, "bench") as link:
         await link.up(5)
         began, cpu = time.perf_counter(), time.process_time()
-        shipper = Shipper(StreamPublisher(link, TENANT), TENANT, "bench", root)
+        shipper = StreamShipper(StreamPublisher(link, TENANT), TENANT, "bench", root)
         await shipper.run(until=lambda: shipper.counts.events >= total and not spool.sessions(root))
         return time.perf_counter() - began, time.process_time() - cpu
 
@@ -102,27 +102,23 @@ def show(what: str, total: int, seconds: float, cpu: float | None = None) -> Non
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 60_000
-    program = shutil.which("nats-server", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if program is None:
+    if nats_server.PROGRAM is None:
         raise SystemExit("nats-server is not installed")
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = nats_server.free_port()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        line = [program, "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(folder / "js")]
-        with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-            try:
-                access = Access([f"nats://127.0.0.1:{port}"])
-                asyncio.run(set_up(access))
-                total, seconds, cpu = write(folder / "spool", count)
-                show("records into the spool", total, seconds, cpu)
-                show("spool to stream", total, *asyncio.run(ship(access, folder / "spool", total)))
-                show("stream to consumer", total, *asyncio.run(read(access, total)))
-                took = asyncio.run(all_at_once(access, folder / "spool", count, total))
-                show("all at once, consumer from the start", total + count, took)
-            finally:
-                server.terminate()
+        server = nats_server.start(folder, port)
+        try:
+            access = Access([f"nats://127.0.0.1:{port}"])
+            asyncio.run(set_up(access))
+            total, seconds, cpu = write(folder / "spool", count)
+            show("records into the spool", total, seconds, cpu)
+            show("spool to stream", total, *asyncio.run(ship(access, folder / "spool", total)))
+            show("stream to consumer", total, *asyncio.run(read(access, total)))
+            took = asyncio.run(all_at_once(access, folder / "spool", count, total))
+            show("all at once, consumer from the start", total + count, took)
+        finally:
+            nats_server.stop(server)
 
 
 if __name__ == "__main__":

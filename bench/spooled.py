@@ -9,8 +9,6 @@ import ctypes
 import os
 import resource
 import shutil
-import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -18,8 +16,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import BenchmarkError, Missing, Monitor, Workload, progress
+from harness import REPOSITORY, BenchmarkError, Missing, Monitor, Workload, progress
 from table import Row
+
+sys.path.append(str(REPOSITORY / "tests"))
+import nats_server
 
 TARGET = 1.05
 START_LIMIT_S = 10.0
@@ -33,10 +34,6 @@ PR_SET_CHILD_SUBREAPER = 36
 ORPHAN_LIMIT_S = 5.0
 # Children that are ours, and go on.
 KNOWN: set[int] = set()
-SERVER_CONF = """
-listen: "127.0.0.1:{port}"
-jetstream {{ store_dir: "{folder}/stream", max_mem: 64MB, max_file: 1GB }}
-"""
 
 
 def command_line(name: str, folder: Path, *options: str) -> Monitor:
@@ -68,24 +65,22 @@ class Agent:
     """An agent of a fleet, with its server. Both are ended by their ids."""
 
     def __init__(self, folder: Path, server_cpus: set[int]) -> None:
-        program = shutil.which("nats-server", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-        if program is None:
+        if nats_server.PROGRAM is None:
             raise Missing("no nats-server here")
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            port = found.getsockname()[1]
+        port = nats_server.free_port()
         folder.mkdir()
-        (folder / "conf").write_text(SERVER_CONF.format(port=port, folder=folder))
         self.spool = folder / "spool"
         self._processes: list[subprocess.Popen[bytes]] = []
         url = f"nats://127.0.0.1:{port}"
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        # The server is another machine's business.
-        server = subprocess.Popen([program, "-c", str(folder / "conf")], **quiet)  # type: ignore[call-overload]
+        try:
+            server = nats_server.start(folder, port)
+        except nats_server.NotStarted as error:
+            raise BenchmarkError(f"the server does not start: {error}") from None
         self._processes.append(server)
         KNOWN.add(server.pid)
+        # The server is another machine's business.
         os.sched_setaffinity(server.pid, server_cpus)
-        self._await(port)
         setup = [*COMMAND_LINE, "fleet", "setup", "--server", url, "--max-bytes", "256m"]
         done = subprocess.run(setup, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -94,16 +89,6 @@ class Agent:
         line = [*COMMAND_LINE, "fleet", "agent", "--server", url, "--spool", str(self.spool), "--quiet"]
         self._processes.append(subprocess.Popen(line, **quiet))  # type: ignore[call-overload]
         KNOWN.add(self._processes[-1].pid)
-
-    def _await(self, port: int) -> None:
-        end_s = time.monotonic() + START_LIMIT_S
-        while time.monotonic() < end_s:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return
-            time.sleep(0.05)
-        self.stop()
-        raise BenchmarkError("the server does not start")
 
     def drain(self) -> None:
         """Waits until everything is shipped."""
@@ -122,12 +107,7 @@ class Agent:
 
     def stop(self) -> None:
         for process in reversed(self._processes):
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            nats_server.stop(process)
 
 
 def spooled_rows(folder: Path, count: int, repetitions: int, cpus: set[int]) -> list[Row]:

@@ -145,6 +145,11 @@ PARTS = (
         ("open_sink", "schemes"),
     ),
     Part(
+        "Many hosts: cbprocess.fleet",
+        "fleet/agent fleet/hub fleet/feed fleet/counts fleet/link fleet/presence fleet/setup",
+        ("Agent", "Hub", "Reach", "StoredRules", "Feed", "FeedCounts", "Access", "Host", "Plan"),
+    ),
+    Part(
         "Rule files: cbprocess.rule_files",
         "rule_files applied_rules",
         ("RuleSet", "RuleFile", "AppliedRules", "RuleChange", "RuleFileError"),
@@ -210,14 +215,23 @@ def documentation_of(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
     return text or ""
 
 
+def _before(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    """How a function is used in a coroutine."""
+    if not isinstance(node, ast.AsyncFunctionDef):
+        return ""
+    if any("asynccontextmanager" in ast.unparse(each) for each in node.decorator_list):
+        return "async with "
+    is_generator = any(isinstance(each, ast.Yield) for each in ast.walk(node))
+    return "async for ... in " if is_generator else "await "
+
+
 def signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     arguments = node.args
     for listed in (arguments.posonlyargs, arguments.args):
         if listed and listed[0].arg in ("self", "cls"):
             del listed[0]
     result = ast.unparse(node.returns) if node.returns else "None"
-    before = "await " if isinstance(node, ast.AsyncFunctionDef) else ""
-    return f"{before}{node.name}({ast.unparse(arguments)}) -> {result}"
+    return f"{_before(node)}{node.name}({ast.unparse(arguments)}) -> {result}"
 
 
 def decorators(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:

@@ -7,9 +7,7 @@ from __future__ import annotations
 import os
 
 from ..errors import CBProcessError
-from ..fleet.link import DEFAULT_SERVER, Access, check_secret
-
-SERVER_VARIABLE = "CBPROCESS_FLEET_SERVER"
+from ..fleet.link import DEFAULT_SERVER, SERVER_VARIABLE, Access, check_secret
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

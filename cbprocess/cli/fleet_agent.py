@@ -9,6 +9,7 @@ import contextlib
 import json
 import signal
 import sys
+import time
 
 from .._checks import wrong
 from .fleet_access import access_of, tenant_of
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 TEXTS = ("server", "tenant", "creds", "ca", "cert", "cert_key", "host", "spool", "state")
 LISTS = ("trust", "group")
+LINES_MAX = 20
+LINES_S = 60.0
 
 
 def agent(options: argparse.Namespace) -> int:
@@ -97,7 +100,7 @@ async def _run(options: argparse.Namespace) -> int:
         groups=options.group or (),
     ) as running:
         if not options.quiet:
-            _say(f"agent of {running.host}, tenant {running.tenant}, begins")
+            _write(f"agent of {running.host}, tenant {running.tenant}, begins")
         reporter = loop.create_task(_report(running, options.quiet))
         try:
             await running.run(ended.is_set)
@@ -111,8 +114,10 @@ async def _report(running: Any, is_quiet: bool) -> None:
     was_up: bool | None = None
     before: object = None
     trouble = ""
+    teller = Teller()
     while True:
         await asyncio.sleep(0.5)
+        teller.look()
         status = await asyncio.to_thread(running.status)
         rules = {
             scope: (report.get("state"), report.get("count"), report.get("refused"), report.get("why"))
@@ -120,21 +125,48 @@ async def _report(running: Any, is_quiet: bool) -> None:
         }
         is_up = running.link.is_up
         if is_up != was_up and not is_quiet:
-            _say("connected" if is_up else f"no server: {running.link.trouble.text}")
+            teller.say("connected" if is_up else f"no server: {running.link.trouble.text}")
         if rules != before and not is_quiet:
             for scope, (state, count, refused, why) in rules.items():
                 if refused:
-                    _say(f"rules for {scope} refused, {refused}: {why}")
+                    teller.say(f"rules for {scope} refused, {refused}: {why}")
                 elif state != "none":
-                    _say(f"rules for {scope}: {count} {state}")
+                    teller.say(f"rules for {scope}: {count} {state}")
         was_up, before = is_up, rules
         text = str(status.get("trouble", {}).get("text", ""))
         if text and text != trouble and running.link.is_up:
-            _say(f"trouble: {text}")
+            teller.say(f"trouble: {text}")
         trouble = text
 
 
-def _say(text: str) -> None:
+class Teller:
+    """Says lines on standard error, at most 20 in a minute, and how many were left out: a server that comes
+    and goes all the time must not fill a journal."""
+
+    def __init__(self) -> None:
+        self._began = -LINES_S
+        self._said = self._left_out = 0
+
+    def say(self, text: str) -> None:
+        """Says a line, or counts it."""
+        self.look()
+        if self._said < LINES_MAX:
+            self._said += 1
+            _write(text)
+        else:
+            self._left_out += 1
+
+    def look(self) -> None:
+        """Begins a new minute where the one before is over. To be called now and then."""
+        now = time.monotonic()
+        if now - self._began < LINES_S:
+            return
+        if self._left_out:
+            _write(f"{self._left_out} lines were left out")
+        self._began, self._said, self._left_out = now, 0, 0
+
+
+def _write(text: str) -> None:
     from .._binding.texts import printable
 
     with contextlib.suppress(OSError):

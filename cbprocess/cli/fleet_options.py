@@ -110,7 +110,7 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
         help="only events since then: 10m, 2h, 1d, or 2026-01-31T12:00:00Z",
     )
     add("--once", action="store_true", help="end behind what is there now, instead of going on")
-    add("--format", choices=FORMATS, default="text", help="text for people, or JSON Lines (default: text)")
+    add("--format", choices=FORMATS, help="text for people, or JSON Lines (default: text)")
     add(
         "--sqlite",
         metavar="FILE",
@@ -120,7 +120,6 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
         "--merge",
         metavar="S",
         type=seconds,
-        default=0.2,
         help="hold each event so long for earlier ones (default: 0.2)",
     )
     add("-o", "--output", metavar="FILE", help="print to FILE; a new one only its owner can read")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..fleet.feed import Feed
 
 MISSING = 1
+MERGE_S = 0.2
 INTERRUPTED = 130
 # A pipe that is ready takes so much without waiting.
 PIECE_SIZE = 4096 if sys.platform == "linux" else 512
@@ -47,6 +48,8 @@ def watch(options: argparse.Namespace) -> int:
     nothing says that they are lost, and where the stream let messages go before they were read."""
     if options.sqlite is not None and options.output is not None:
         options.parser.error("--sqlite has a file of its own: not with --output")
+    if options.sqlite is not None and (options.format is not None or options.merge is not None):
+        options.parser.error("--sqlite stores records as they come: not with --format or --merge")
     fd = 1
     if options.output is not None and options.output != "-":
         fd = os.open(options.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -79,9 +82,10 @@ async def _watch(options: argparse.Namespace, fd: int) -> int:
             feed = await _into_sqlite(hub, options)
         else:
             feed = hub.feed(host=options.host, since=options.since)
-            encode = guarded(encoder(options.format))
+            encode = guarded(encoder(options.format or "text"))
+            merge = MERGE_S if options.merge is None else options.merge
             async with interrupted(hub):
-                async for record in feed.events(options.merge, follow=not options.once):
+                async for record in feed.events(merge, follow=not options.once):
                     await _write(fd, encode(record))
     return _closing_line(feed)
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ..fleet.link import Access
+from ..fleet.link import SERVER_VARIABLE, Access
 from ..fleet.names import checked_tenant, token
 from ..fleet.needs import need
 
@@ -41,7 +41,8 @@ class Publication:
             token(options.host)
         self.root = Path(os.path.abspath(options.spool))
         self._wait: float = options.publish_wait
-        self._arguments = ["--servers", ",".join(access.servers), "--tenant", tenant_of(options)]
+        self._servers = ",".join(access.servers)
+        self._arguments = ["--tenant", tenant_of(options)]
         for name in ("creds", "ca", "cert", "cert_key"):
             path = getattr(options, name)
             if path is not None:
@@ -62,6 +63,8 @@ class Publication:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd=self.root,
+            # Everybody can read a command line, and a URL may have a password.
+            env={**os.environ, SERVER_VARIABLE: self._servers},
             start_new_session=True,
         )
 

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .agent import Agent
-    from .feed import Feed, FeedCounts
+    from .counts import FeedCounts
+    from .feed import Feed
     from .hub import Hub
     from .link import Access
     from .presence import Host
@@ -22,7 +23,7 @@ _PLACES = {
     "Access": "link",
     "Agent": "agent",
     "Feed": "feed",
-    "FeedCounts": "feed",
+    "FeedCounts": "counts",
     "Host": "presence",
     "Hub": "hub",
     "Plan": "setup",

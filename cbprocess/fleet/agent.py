@@ -20,10 +20,10 @@ from ..errors import CBProcessError
 from ..rule_files import replace_file
 from . import following, names
 from .bell import Bell
-from .link import Access, Link
+from .link import Access, Link, end
 from .presence import EVERY_MAX_S, EVERY_S
 from .rules import RuleKeeper, scopes_of
-from .shipping import Shipper, StreamPublisher
+from .shipping import StreamPublisher, StreamShipper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Agent:
         self._stack = contextlib.AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
         self._is_ending = False
-        self.shipper: Shipper | None = None
+        self.shipper: StreamShipper | None = None
 
     async def __aenter__(self) -> Agent:
         async with contextlib.AsyncExitStack() as stack:
@@ -124,9 +124,7 @@ class Agent:
             self.shipper.stop()
         with contextlib.suppress(asyncio.TimeoutError, OSError):
             await asyncio.wait_for(self._tell_end(), END_LIMIT_S)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         await self._stack.aclose()
 
     async def run(self, until: Callable[[], bool] | None = None) -> None:
@@ -206,7 +204,7 @@ class Agent:
         parts = [self._be_present()]
         if self._spool is not None:
             publisher = StreamPublisher(self.link, self.tenant)
-            self.shipper = Shipper(publisher, self.tenant, self.host, self._spool)
+            self.shipper = StreamShipper(publisher, self.tenant, self.host, self._spool, is_locked=True)
             parts.append(self.shipper.run())
         if self.keeper is not None:
             bucket = names.rules_bucket(self.tenant)

@@ -12,7 +12,7 @@ import random
 from typing import NamedTuple
 
 from . import names
-from .link import backoff
+from .link import backoff, end
 from .needs import need
 
 TYPE_CHECKING = False
@@ -99,9 +99,7 @@ class Bell:
         try:
             await asyncio.gather(*tasks)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
 
     async def _watch(self, key: str) -> None:
         attempt = 0

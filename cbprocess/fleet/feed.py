@@ -9,9 +9,11 @@ import asyncio
 import datetime
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 
 from ..records import SCHEMA
+from .counts import FeedCounts
+from .link import end
 from .merging import Merger, time_of
 from .reading import Start, StreamReader
 from .seen import Seen
@@ -31,29 +33,6 @@ DEPTH_MAX = 16
 NAME_SIZE_MAX = 128  # of a boot or a session; ours have 36 and 32
 # Clocks of hosts and server differ: messages from so much earlier are looked at, too.
 CLOCK_MARGIN = datetime.timedelta(minutes=5)
-
-
-@dataclass
-class FeedCounts:
-    """What a feed has seen. events: new ones. doubles: left out by their numbers. missing: numbers that did
-    not come, and of which nothing says that they are lost. told: lost by what the stream itself says;
-    unknown: sessions of which it says so without a number, because their writer was killed. forged: lines
-    that named another host. strange: lines that are no record of a schema known here. messages: those of the
-    stream. replaced: how often the stream was another one than before. dropped: messages that the stream let
-    go, because it was full or they were too old, before this reader came to them. forgotten: sessions that
-    are no longer remembered, because there were too many: one that speaks again is counted anew."""
-
-    events: int = 0
-    doubles: int = 0
-    missing: int = 0
-    told: int = 0
-    unknown: int = 0
-    forged: int = 0
-    strange: int = 0
-    messages: int = 0
-    replaced: int = 0
-    dropped: int = 0
-    forgotten: int = 0
 
 
 class Feed:
@@ -76,10 +55,10 @@ class Feed:
         begins: Callable[[Key], int] | None = None,
     ) -> None:
         start = Start(after, created, since - CLOCK_MARGIN if since is not None else None, is_new)
-        self._reader = StreamReader(link, tenant, host, start)
+        self._counts = FeedCounts()
+        self._reader = StreamReader(link, tenant, host, start, self._counts)
         self._since_ns = _nanoseconds(since) if since is not None else 0
-        self.seen = Seen(from_start=not (after or since or is_new), begins=begins)
-        self._forged = self._strange = self._messages = 0
+        self.seen = Seen(not (after or since or is_new), begins=begins, counts=self._counts)
 
     @property
     def position(self) -> tuple[str | None, int]:
@@ -87,20 +66,8 @@ class Feed:
         return self._reader.created, self._reader.last
 
     def counts(self) -> FeedCounts:
-        seen = self.seen
-        return FeedCounts(
-            events=seen.events,
-            doubles=seen.doubles,
-            missing=seen.missing(),
-            told=seen.told(),
-            unknown=seen.unknown,
-            forged=self._forged,
-            strange=self._strange,
-            messages=self._messages,
-            replaced=self._reader.replaced,
-            dropped=self._reader.dropped,
-            forgotten=seen.forgotten,
-        )
+        """The counts until now."""
+        return replace(self._counts, missing=self.seen.missing(), told=self.seen.told())
 
     async def batches(self, follow: bool = True) -> AsyncIterator[list[dict[str, Any]]]:
         """Lists of new records, in the order of the stream, an empty one now and then. With follow False it
@@ -154,15 +121,14 @@ class Feed:
                     yield record
             await task
         finally:
-            for one in (task, taking):
-                one.cancel()
+            task.cancel()
             # Nobody takes from the queue any more, and its last entry must find a place.
             while not queue.empty():
                 queue.get_nowait()
-            await asyncio.gather(task, taking, return_exceptions=True)
+            await end((task, taking))
 
     def _records_of(self, message: Message) -> Iterator[dict[str, Any]]:
-        self._messages += 1
+        self._counts.messages += 1
         for line in message.data.splitlines():
             try:
                 record = json.loads(line, parse_constant=_refuse, parse_float=_finite)
@@ -173,10 +139,10 @@ class Feed:
             except (ValueError, KeyError, TypeError, RecursionError):
                 is_known = False
             if not is_known:
-                self._strange += 1
+                self._counts.strange += 1
                 continue
             if record.get("host") != message.host:
-                self._forged += 1
+                self._counts.forged += 1
                 continue
             if not self.seen.is_new((message.host, record["boot"], record["session"]), number):
                 continue
@@ -190,7 +156,7 @@ class Feed:
         boot = record.get("lost_boot") or record["boot"]
         session = record.get("lost_session") or record["session"]
         if not (_is_name(boot) and _is_name(session)):
-            self._strange += 1
+            self._counts.strange += 1
             return
         first, last, count = (
             value if _is_number(value) else None

@@ -10,18 +10,18 @@ import json
 import time
 from typing import NamedTuple
 
-from .._checks import wrong
 from ..constants import ERROR_BUSY, ERROR_NOT_FOUND, ERROR_TIMEOUT
 from ..errors import CBProcessError
 from ..rule_files import RuleSet
 from . import names
 from .bell import fetch_newest
-from .feed import Feed, FeedCounts
-from .link import Access, Link
+from .counts import FeedCounts
+from .feed import Feed
+from .link import Access, Link, shown_servers
 from .needs import need
 from .presence import Host
-from .rules import RuleDocument, checked_scope, make_document, open_document
-from .setup import RULES_SIZE_MAX, Plan, set_up
+from .rules import RuleDocument, checked_scope, make_document, open_document, serial_of
+from .setup import Plan, set_up
 from .signing import Refused, public_key_of
 
 TYPE_CHECKING = False
@@ -40,7 +40,6 @@ SETTLED_S = 3.0
 FETCH_COUNT = 256
 FETCH_S = 2.0
 WRONG_LAST_SEQUENCE = 10071
-HEADERS_SIZE = 1024  # more than the headers of a document ever take
 
 
 class StoredRules(NamedTuple):
@@ -63,6 +62,7 @@ class Reach(NamedTuple):
 
     @property
     def is_done(self) -> bool:
+        """Whether all of them have said something."""
         return not self.waiting
 
 
@@ -144,8 +144,6 @@ class Hub:
             ruleset, tenant=self.tenant, scope=scope, expires=expires, previous=found.document
         )
         sealed = document.sealed(seed)
-        if len(sealed) > RULES_SIZE_MAX - HEADERS_SIZE:
-            raise wrong(f"the signed rules have {len(sealed)} bytes, and the server takes {RULES_SIZE_MAX}")
         subject = names.key_subject(names.rules_bucket(self.tenant), scope)
         headers = {"Nats-Expected-Last-Subject-Sequence": str(found.revision)}
         async with self.told_errors():
@@ -223,19 +221,34 @@ class Hub:
 
     async def reach(self, scope: str, revision: int) -> Reach:
         """How far a revision of rules has come until now."""
+        return await self._reach(scope, revision, await self._serial(scope, revision))
+
+    async def _reach(self, scope: str, revision: int, serial: int | None) -> Reach:
         hosts = [host for host in await self.hosts() if host.is_alive and host.takes(scope)]
-        applied = [host for host in hosts if host.has_applied(scope, revision)]
+        applied = [host for host in hosts if host.has_applied(scope, revision, serial)]
         refused = [host for host in hosts if host.has_refused(scope, revision)]
         rest = [host for host in hosts if host not in applied and host not in refused]
         return Reach(applied, refused, rest)
+
+    async def _serial(self, scope: str, revision: int) -> int | None:
+        """The serial of a revision's document; None where the bucket no longer has it."""
+        bucket = names.rules_bucket(self.tenant)
+        async with self.told_errors():
+            stream = await self.link.jetstream(self._wait)
+            with contextlib.suppress(need("nats.js.errors").NotFoundError):
+                found = await stream.get_msg(names.bucket_stream(bucket), seq=revision)
+                if found.subject == names.key_subject(bucket, checked_scope(scope)):
+                    return serial_of(found.data or b"")
+        return None
 
     async def applied(self, scope: str, revision: int, seconds: float) -> AsyncIterator[Reach]:
         """The reach of a revision each time that it has changed, until every host has answered or the seconds
         are over. Hosts that were just started may come within three seconds, so that they are counted."""
         started = changed = time.monotonic()
         before: tuple[int, int, int] | None = None
+        serial = await self._serial(scope, revision)
         while True:
-            reach = await self.reach(scope, revision)
+            reach = await self._reach(scope, revision, serial)
             counts = (len(reach.applied), len(reach.refused), len(reach.waiting))
             now = time.monotonic()
             if counts != before:
@@ -264,7 +277,7 @@ class Hub:
         except (asyncio.TimeoutError, errors.Error, OSError) as error:
             # A forbidden subject is a timeout too; the reason came by another way.
             text = self.link.trouble.text or str(error) or "no answer"
-            raise CBProcessError(ERROR_TIMEOUT, f"{', '.join(self._access.servers)}: {text}") from None
+            raise CBProcessError(ERROR_TIMEOUT, f"{shown_servers(self._access)}: {text}") from None
 
     def _no_tenant(self, error: Exception) -> CBProcessError:
         text = f"the server has no tenant {self.tenant} (cbprocess fleet setup makes one), or no JetStream"

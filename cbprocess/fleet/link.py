@@ -14,22 +14,26 @@ import time
 from dataclasses import dataclass, field
 
 from .._checks import wrong
+from ..sinks import shown
 from .needs import need
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
     from types import TracebackType
     from typing import Any
 
 DEFAULT_SERVER = "nats://127.0.0.1:4222"
+SERVER_VARIABLE = "CBPROCESS_FLEET_SERVER"
 CONNECT_LIMIT_S = 3.0
+STAGGER_S = 0.5
 # A server that hangs is found after at most three pings.
 PING_S = 5.0
 BACKOFF_S = (0.1, 10.0)
 CLOSE_S = 1.0
 LOOK_S = 0.5
 STEADY_S = 5.0
+CANCEL_AGAIN_S = 0.5
 REASON_KEPT_S = 10.0
 
 
@@ -38,6 +42,21 @@ def backoff(attempt: int, limits: tuple[float, float] = BACKOFF_S) -> float:
     none may come at the moment of another."""
     low, high = limits
     return min(high, low * 2.0 ** min(attempt, 16)) * random.uniform(0.5, 1.5)
+
+
+async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancels tasks and waits for their ends. Their failures are nobody's.
+
+    A cancellation that comes at the moment at which a wait_for() is done gets lost there, up to Python 3.11,
+    so that one may have to follow."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        done, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
+        for task in done:
+            if not task.cancelled():
+                task.exception()
 
 
 @dataclass(frozen=True)
@@ -72,9 +91,9 @@ class Access:
         return bool(self.ca or self.cert) or any(url.startswith("tls://") for url in self.servers)
 
     def keywords(self) -> dict[str, Any]:
-        """The keywords of nats-py's connect(). OSError for files that cannot be read, error 87 for a secret
-        that others can read."""
-        found: dict[str, Any] = {"servers": list(self.servers)}
+        """The keywords of nats-py's connect(), but for the servers. OSError for files that cannot be read,
+        error 87 for a secret that others can read."""
+        found: dict[str, Any] = {}
         if self.creds is not None:
             check_secret(self.creds)
             is_jwt = self.creds.endswith(".creds")
@@ -85,9 +104,15 @@ class Access:
             context = ssl.create_default_context(cafile=self.ca)
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             if self.cert is not None:
+                check_secret(str(self.key))
                 context.load_cert_chain(self.cert, self.key)
             found["tls"] = context
         return found
+
+
+def shown_servers(access: Access) -> str:
+    """The servers as they may stand in a message: without what may be a password."""
+    return ", ".join(shown(url) for url in access.servers)
 
 
 def check_secret(path: str) -> None:
@@ -106,6 +131,10 @@ class Trouble:
     count: int = 0
     at: float = field(default_factory=time.monotonic)
     is_vague: bool = True
+
+    def recent(self) -> str:
+        """The text, if it is not of long ago."""
+        return self.text if time.monotonic() - self.at <= REASON_KEPT_S else ""
 
     def note(self, text: str, is_vague: bool = False) -> None:
         """A new trouble. A vague one, such as a closed connection, does not hide the reason for it."""
@@ -145,9 +174,7 @@ class Link:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end([self._task])
         client, self._client = self._client, None
         if client is not None:
             await _close(client)
@@ -159,7 +186,7 @@ class Link:
 
     @property
     def max_payload(self) -> int:
-        """The largest message that the server takes, in bytes."""
+        """The largest message that the server takes, in bytes. ValueError where it says nonsense."""
         return int(getattr(self._client, "max_payload", 0) or 1 << 20)
 
     def on_up(self, function: Callable[[], None]) -> None:
@@ -194,16 +221,8 @@ class Link:
     async def _stay_connected(self, keywords: dict[str, Any]) -> None:
         attempt = 0
         while True:
-            client = client_class(self._access.is_encrypted)()
-            try:
-                await asyncio.wait_for(self._connect(client, keywords), CONNECT_LIMIT_S * 2)
-            except asyncio.CancelledError:
-                await _close(client)
-                raise
-            # Everything that a server or a resolver can do wrong is a reason to try again.
-            except Exception as error:
-                self.trouble.note(_text_of(error), isinstance(error, (OSError, asyncio.TimeoutError)))
-                await _close(client)
+            client = await self._connect_to_one(keywords)
+            if client is None:
                 await asyncio.sleep(backoff(attempt))
                 attempt += 1
                 continue
@@ -226,10 +245,51 @@ class Link:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._is_closed.wait(), LOOK_S)
 
-    async def _connect(self, client: Any, keywords: dict[str, Any]) -> None:
+    async def _connect_to_one(self, keywords: dict[str, Any]) -> Any:
+        """A client of the server that answers first, or None. The servers are asked in an order that is drawn
+        anew, each a moment after the one before: one that swallows everything must not use up the time."""
+        loop = asyncio.get_running_loop()
+        left = random.sample(list(self._access.servers), len(self._access.servers))
+        trying: set[asyncio.Task[Any]] = set()
+        client = None
+        try:
+            while client is None and (left or trying):
+                if left:
+                    trying.add(loop.create_task(self._connect(left.pop(), keywords)))
+                wait = STAGGER_S if left else None
+                done, trying = await asyncio.wait(trying, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+                for found in [task.result() for task in done]:
+                    if client is not None and found is not None:
+                        await _close(found)
+                    client = client or found
+        finally:
+            await end(trying)
+            for task in trying:
+                # One may have come in this moment.
+                if not task.cancelled() and task.exception() is None and task.result() is not None:
+                    await _close(task.result())
+        return client
+
+    async def _connect(self, server: str, keywords: dict[str, Any]) -> Any:
+        """A connected client of this server, or None."""
+        client = client_class(self._access.is_encrypted)()
+        try:
+            await asyncio.wait_for(self._begin(client, server, keywords), CONNECT_LIMIT_S)
+        except asyncio.CancelledError:
+            await _close(client)
+            raise
+        # Everything that a server or a resolver can do wrong is a reason to try again.
+        except Exception as error:
+            self.trouble.note(_text_of(error), isinstance(error, (OSError, asyncio.TimeoutError)))
+            await _close(client)
+            return None
+        return client
+
+    async def _begin(self, client: Any, server: str, keywords: dict[str, Any]) -> None:
         # nats-py's own reconnecting is not used: it has no growing waits, gives up where keys are refused,
         # and keeps what is published meanwhile for whatever server answers next.
         await client.connect(
+            servers=[server],
             name=self._name,
             inbox_prefix=self._inbox,
             connect_timeout=CONNECT_LIMIT_S,

@@ -50,12 +50,14 @@ class Host:
         found = rules.get(scope) if isinstance(rules, dict) else None
         return found if isinstance(found, dict) else {}
 
-    def has_applied(self, scope: str, revision: int) -> bool:
+    def has_applied(self, scope: str, revision: int, serial: int | None = None) -> bool:
         """Whether this revision, or a later one, is in force there: taken, not expired, and refused by no
-        session of the host."""
+        session of the host. serial: that of the revision's document, where it is known. In a bucket that was
+        made anew revisions begin anew, and serials do not."""
         told = self.scope(scope)
-        found = told.get("revision")
-        is_taken = isinstance(found, int) and found >= revision
+        wanted = {"revision": revision} if serial is None else {"revision": revision, "serial": serial}
+        found = [(told.get(name), least) for name, least in wanted.items()]
+        is_taken = all(isinstance(value, int) and value >= least for value, least in found)
         return is_taken and told.get("state") == "in force" and not self.told.get("rules_failed")
 
     def why_not(self, scope: str) -> str:

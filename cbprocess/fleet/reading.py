@@ -10,6 +10,7 @@ import contextlib
 from typing import NamedTuple
 
 from . import names
+from .counts import FeedCounts
 from .link import backoff
 from .needs import need
 
@@ -50,8 +51,16 @@ class Start(NamedTuple):
 class StreamReader:
     """The messages of one tenant, of all hosts or of one."""
 
-    def __init__(self, link: Link, tenant: str, host: str | None = None, start: Start | None = None) -> None:
+    def __init__(
+        self,
+        link: Link,
+        tenant: str,
+        host: str | None = None,
+        start: Start | None = None,
+        counts: FeedCounts | None = None,
+    ) -> None:
         self._link = link
+        self.counts = counts or FeedCounts()
         self._stream = names.event_stream(tenant)
         self._is_one_host = host is not None
         self._subject = names.all_events(tenant) if host is None else names.event_subject(tenant, host)
@@ -61,9 +70,6 @@ class StreamReader:
         # When the stream was made. A stream with another time is another one, with other places.
         self.created = self._start.created
         self.last = self._start.after
-        self.replaced = 0
-        # Messages that went from the stream, between two that were given. A reader of one host cannot know.
-        self.dropped = 0
         self.is_quiet = False  # whether the last batch was empty because the server had no more
 
     async def end(self) -> int:
@@ -142,8 +148,9 @@ class StreamReader:
                 await self._drop()
                 break
             self._given = place.consumer
+            # A reader of one host cannot know what went from the stream between two that were given.
             if self.last and not self._is_one_host:
-                self.dropped += max(0, place.stream - self.last - 1)
+                self.counts.dropped += max(0, place.stream - self.last - 1)
             self.last = place.stream
             host = names.name_of(item.subject.rpartition(".")[2])
             messages.append(Message(place.stream, host, dict(item.headers or {}), bytes(item.data)))
@@ -163,7 +170,7 @@ class StreamReader:
             # Another stream, or one that has lost its end. Its places mean something else.
             self.last = 0
             self._start = Start()
-            self.replaced += 1
+            self.counts.replaced += 1
         self.created = created
         if self.last:
             config.deliver_policy = api.DeliverPolicy.BY_START_SEQUENCE

@@ -96,7 +96,8 @@ class RuleDocument:
         return json.dumps(content, sort_keys=True, separators=(",", ":")).encode("ascii")
 
     def sealed(self, seed: str) -> bytes:
-        """The signed document. Error 87 for a seed that is none, and for a document above 1 MiB."""
+        """The signed document. Error 87 for a seed that is none, and for a document above 1,000,000
+        bytes."""
         return signing.seal(self.payload(), seed)
 
     def is_expired(self, now: float) -> bool:
@@ -144,6 +145,16 @@ def open_document(
     if document.is_expired(time.time() if now is None else now):
         raise Refused(signing.EXPIRED, f"it has expired at {document.expires}")
     return document
+
+
+def serial_of(data: bytes) -> int | None:
+    """The serial of a signed document, as it says it itself: whether it is true is for hosts to know. None
+    for what is no document."""
+    try:
+        content = json.loads(signing.opened(data)[0])
+        return _checked_number(content["serial"], "serial", SERIAL_MAX)
+    except (Refused, ValueError, TypeError, KeyError, RecursionError):
+        return None
 
 
 def _parsed(payload: bytes, signer: str) -> RuleDocument:

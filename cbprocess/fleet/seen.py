@@ -7,6 +7,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 
+from .counts import FeedCounts
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -129,7 +131,7 @@ class Seen:
 
     from_start: the reader began with the stream's first message, so that a session whose first number did not
     come lacks the numbers before. begins: for a reader that goes on, the number with which a session goes on,
-    0 for one that the reader before did not know."""
+    0 for one that the reader before did not know. counts: has the sums that are counted as they come."""
 
     def __init__(
         self,
@@ -137,6 +139,7 @@ class Seen:
         sessions_max: int = SESSIONS_MAX,
         ranges_max: int = RANGES_MAX,
         begins: Callable[[Key], int] | None = None,
+        counts: FeedCounts | None = None,
     ) -> None:
         # By host, so that none can make those of others forgotten.
         self._hosts: dict[str | None, OrderedDict[Key, _Session]] = {}
@@ -147,20 +150,17 @@ class Seen:
         self._missing = self._told = 0
         self._from_start = from_start
         self._sessions_max = sessions_max
-        self.events = 0
-        self.doubles = 0
-        self.unknown = 0  # losses of which nobody knows how many
-        self.forgotten = 0
+        self.counts = counts or FeedCounts()
 
     def is_new(self, key: Key, number: int) -> bool:
         """Whether this event has not come before; it has from now on."""
         session = self._session(key)
         if not session.came.add(number):
-            self.doubles += 1
+            self.counts.doubles += 1
             return False
         if session.came.size > self._ranges_max:
             self._forget_hole(session)
-        self.events += 1
+        self.counts.events += 1
         return True
 
     def tell_lost(self, key: Key, first: int | None, last: int | None, count: int | None) -> None:
@@ -172,7 +172,7 @@ class Seen:
         elif count:
             session.unnumbered += count
         else:
-            self.unknown += 1
+            self.counts.unknown += 1
 
     def missing(self) -> int:
         """How many numbers are missing of which no record said that they are lost."""
@@ -213,7 +213,7 @@ class Seen:
         if not sessions:
             del self._hosts[name]
         self._count -= 1
-        self.forgotten += 1
+        self.counts.forgotten += 1
         # What it lacks stays counted.
         self._missing += sum(end - start + 1 for start, end in session.holes(self._from_start))
         self._told += session.gone()

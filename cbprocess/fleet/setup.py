@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .._checks import checked_int, wrong
-from . import names
+from . import names, signing
 from .needs import need
 
 TYPE_CHECKING = False
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 RULES_HISTORY = 10
-RULES_SIZE_MAX = 512 * 1024
+HEADERS_SIZE = 1024  # more than the headers of a document ever take
+RULES_SIZE_MAX = signing.SIZE_MAX + HEADERS_SIZE
 HOSTS_KEPT_S = 30 * 24 * 3600.0
 REPLICAS = (1, 3, 5)
 

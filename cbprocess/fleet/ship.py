@@ -6,7 +6,6 @@ command has ended, whatever became of the process that started it: then it has `
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import json
 import os
@@ -18,48 +17,42 @@ import time
 from pathlib import Path
 
 from .. import records, spool
-from . import names
-from .link import DEFAULT_SERVER, Access, Link
-from .shipping import Shipper, StreamPublisher
+from ..sinks.shipping import Shipper
+from .link import DEFAULT_SERVER, SERVER_VARIABLE, Access
+from .shipping import message_key
+from .url_sink import JetStreamSink
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LOCK_LOOK_S = 0.1
+CLOSE_LIMIT_S = 1.0
 SHIPPED, NOT_SHIPPED = 0, 1
 
 
-async def ship(options: argparse.Namespace) -> int:
+def ship(options: argparse.Namespace) -> int:
     """Ships until there is nothing to do, or the time is over. 0 if everything is shipped."""
     deadline = Deadline(options.wait)
     root = Path(options.spool)
     access = Access(options.servers, options.creds, options.ca, options.cert, options.cert_key)
     with contextlib.ExitStack() as stack:
-        if not await _lock(root, deadline, options, stack):
+        if not _lock(root, deadline, options, stack):
             return SHIPPED if _is_done(root, options) else NOT_SHIPPED
-        async with Link(
-            access, f"cbprocess shipper {options.host}", names.inbox_prefix(options.host)
-        ) as link:
-            publisher = StreamPublisher(link, options.tenant)
-            shipper = Shipper(publisher, options.tenant, options.host, root)
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                with contextlib.suppress(NotImplementedError):
-                    loop.add_signal_handler(number, shipper.stop)
-            task = loop.create_task(shipper.run(lambda: options.once and _is_done(root, options)))
-            while not task.done() and not deadline.is_over():
-                await asyncio.wait([task], timeout=LOCK_LOOK_S)
-            if not task.done():
-                task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-            _tell(shipper, link)
+        sink = JetStreamSink(access, options.tenant, lambda: message_key(root))
+        stack.callback(sink.close, CLOSE_LIMIT_S)
+        shipper = Shipper(root, sink, host=options.host, is_locked=True, on_trouble=sink.note)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: shipper.stop())
+        deadline.at_end(lambda: shipper.stop(0))
+        shipper.run(until=lambda: options.once and _is_done(root, options))
+        _tell(sink)
     return SHIPPED if _is_done(root, options) else NOT_SHIPPED
 
 
-def _tell(shipper: Shipper, link: Link) -> None:
+def _tell(sink: JetStreamSink) -> None:
     """Says to who started this what became of it, if anybody listens."""
-    troubles = sorted(
-        (shipper.trouble, link.trouble), key=lambda trouble: trouble.at if trouble.count else 0.0
-    )
-    told = {"events": shipper.counts.events, "batches": shipper.counts.batches, "trouble": troubles[-1].text}
+    told = {"events": sink.counts.events, "batches": sink.counts.batches, "trouble": sink.trouble.text}
     with contextlib.suppress(OSError):
         if stat.S_ISFIFO(os.fstat(1).st_mode):
             os.write(1, json.dumps(told).encode() + b"\n")
@@ -70,25 +63,36 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._end: float | None = None
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._at_end: Callable[[], None] | None = None
         with contextlib.suppress(OSError):
             if stat.S_ISFIFO(os.fstat(0).st_mode):
                 threading.Thread(target=self._listen, name="cbprocess-parent", daemon=True).start()
 
     def is_over(self) -> bool:
         """Whether the time is over."""
-        return self._end is not None and time.monotonic() >= self._end
+        return self._over.is_set()
+
+    def at_end(self, function: Callable[[], None]) -> None:
+        """Has the function called when the time is over, in another thread, or now if it is."""
+        with self._lock:
+            self._at_end = function
+            if self._over.is_set():
+                function()
 
     def _listen(self) -> None:
         with contextlib.suppress(OSError):
             while os.read(0, 64):
                 pass
-        self._end = time.monotonic() + self._seconds
+        time.sleep(self._seconds)
+        with self._lock:
+            self._over.set()
+            if self._at_end is not None:
+                self._at_end()
 
 
-async def _lock(
-    root: Path, deadline: Deadline, options: argparse.Namespace, stack: contextlib.ExitStack
-) -> bool:
+def _lock(root: Path, deadline: Deadline, options: argparse.Namespace, stack: contextlib.ExitStack) -> bool:
     """Becomes the spool's shipper. Another one, an agent or that of another command, ships our session too,
     but may end before it has."""
     while True:
@@ -97,7 +101,7 @@ async def _lock(
             return True
         if (options.once and _is_done(root, options)) or deadline.is_over():
             return False
-        await asyncio.sleep(LOCK_LOOK_S)
+        time.sleep(LOCK_LOOK_S)
 
 
 def _is_done(root: Path, options: argparse.Namespace) -> bool:
@@ -110,7 +114,7 @@ def _is_done(root: Path, options: argparse.Namespace) -> bool:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="cbprocess.fleet.ship", description="Ship a spool to a stream.")
     add = parser.add_argument
-    add("--servers", default=DEFAULT_SERVER)
+    add("--servers", default=os.environ.get(SERVER_VARIABLE) or DEFAULT_SERVER)
     add("--tenant", default="default")
     add("--host", default=records.Origin.here().host)
     add("--spool", required=True)
@@ -121,7 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("--session", help="the folder's name of the one session that --once is about")
     add("--once", action="store_true", help="end when everything that has ended is shipped")
     add("--wait", type=float, default=5.0, help="seconds from the end of standard input, if that is a pipe")
-    return asyncio.run(ship(parser.parse_args(arguments)))
+    return ship(parser.parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-# Servers take messages of this size by default.
-SIZE_MAX = 1 << 20
+# Servers take messages of 1 MiB by default, with their headers.
+# A rule file of some 10,000 rules.
+SIZE_MAX = 1_000_000
 # Stands before what is signed. A server has its clients sign what it likes (the nonce of a connection): even
 # where a signer's key was used to connect, such a signature is none of a document.
 CONTEXT = b"cbprocess signed document 1\n"
@@ -87,7 +88,7 @@ def checked_public_key(text: object) -> str:
 
 def seal(payload: bytes, seed: str) -> bytes:
     """The signed document of these bytes, as JSON. Error 87 for a seed that is none, and for a document
-    of more than 1 MiB (768 KiB of payload)."""
+    of more than 1,000,000 bytes (749,000 of payload)."""
     key = _signing_key(seed)
     signature: bytes = key.sign(CONTEXT + payload).signature
     envelope = {
@@ -108,7 +109,7 @@ def unseal(data: bytes, believed: Collection[str]) -> tuple[bytes, str]:
     does not hold)."""
     if len(data) > SIZE_MAX:
         raise Refused(TOO_LARGE, f"the document has {len(data)} bytes; at most {SIZE_MAX} are read")
-    payload, signature, key = _opened(data)
+    payload, signature, key = opened(data)
     if key not in {text.strip() for text in believed}:
         raise Refused(UNKNOWN_SIGNER, f"it is signed by {key[:60]!r}, which is not among the believed keys")
     try:
@@ -122,8 +123,9 @@ def unseal(data: bytes, believed: Collection[str]) -> tuple[bytes, str]:
     return payload, key
 
 
-def _opened(data: bytes) -> tuple[bytes, bytes, str]:
-    """The parts of an envelope, of which nothing is known to be true yet."""
+def opened(data: bytes) -> tuple[bytes, bytes, str]:
+    """Payload, signature and key of an envelope, of which nothing is known to be true yet. Refused for what
+    is none."""
     try:
         envelope = json.loads(data)
         if not isinstance(envelope, dict) or set(envelope) != ENVELOPE_KEYS:

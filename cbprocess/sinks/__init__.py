@@ -25,19 +25,21 @@ if TYPE_CHECKING:
 __all__ = ["Later", "Refused", "Sink", "open_sink", "schemes"]
 
 GROUP = "cbprocess.sinks"
-# Those of this package need no entry point, so that they are there in a checkout, too.
-_OWN = {
-    "file": "file:open_file",
-    "kafka": "kafka:open_kafka",
-    "nats": "jetstream:open_jetstream",
-    "otlp+http": "otlp:open_otlp",
-    "otlp+https": "otlp:open_otlp",
-    "tls": "jetstream:open_jetstream",
+# Those of this package are entry points, too; setup.py makes them of this table. By it they are there in a
+# checkout that is not installed.
+OWN = {
+    "file": "cbprocess.sinks.file:open_file",
+    "kafka": "cbprocess.sinks.kafka:open_kafka",
+    "nats": "cbprocess.fleet.url_sink:open_jetstream",
+    "otlp+http": "cbprocess.sinks.otlp:open_otlp",
+    "otlp+https": "cbprocess.sinks.otlp:open_otlp",
+    "tls": "cbprocess.fleet.url_sink:open_jetstream",
 }
 
 
 class Sink(Protocol):
-    """A place for batches. A shipper calls it, in one thread."""
+    """A place for batches. A shipper calls it, in one thread. A sink that takes no batch above a number of
+    bytes says so by an attribute `max_bytes`, which is None where it does not know."""
 
     def send(self, batch: Batch, done: Done) -> None:
         """Takes a batch, and calls done(None) once it is safe, or done(error) if it is not: once, in any
@@ -73,9 +75,9 @@ def open_sink(url: str) -> Sink:
     """The sink for a URL, by its scheme. Errors: 87 for a URL without a scheme that is known, and for a part
     of it that the sink does not understand; 50 for a sink whose packages are not installed."""
     scheme = str(url).partition(":")[0]
-    if scheme in _OWN:
-        module, _, name = _OWN[scheme].partition(":")
-        factory: Factory = getattr(import_module(f".{module}", __name__), name)
+    if scheme in OWN:
+        module, _, name = OWN[scheme].partition(":")
+        factory: Factory = getattr(import_module(module), name)
         return factory(url)
     for entry in _entry_points():
         if entry.name == scheme:
@@ -91,7 +93,7 @@ def shown(url: str) -> str:
 
 def schemes() -> list[str]:
     """The schemes that open_sink() knows here."""
-    return sorted({*_OWN, *(entry.name for entry in _entry_points())})
+    return sorted({*OWN, *(entry.name for entry in _entry_points())})
 
 
 def _entry_points() -> list[Any]:

@@ -79,8 +79,10 @@ class Shipper:
     """Ships the spool `root` to a sink, which stays the caller's.
 
     window (16; from 1 to 1024): batches in flight. max_events (256; from 1 to 100000), max_bytes (400000;
-    from 1024 to 100000000): the size of a batch. on_trouble: is called with the failure when the sink stops
-    taking batches, and with None when it takes them again; and once for a session that cannot be read. In the
+    from 1024 to 100000000): the size of a batch; a sink with a limit of its own gets smaller ones. host:
+    ships this host's sessions only; those of others are told and stay. is_locked: whether the caller has
+    the lock of the spool's shipper. on_trouble: is called with the failure when the sink stops taking
+    batches, and with None when it takes them again; and once for a session that cannot be shipped. In the
     thread of run()."""
 
     def __init__(
@@ -91,6 +93,8 @@ class Shipper:
         window: int = WINDOW,
         max_events: int = MAX_EVENTS,
         max_bytes: int = MAX_BYTES,
+        host: str | None = None,
+        is_locked: bool = False,
         on_trouble: Callable[[BaseException | None], object] | None = None,
     ) -> None:
         self._root = Path(root)
@@ -98,9 +102,12 @@ class Shipper:
         self._window = checked_int(window, "window", 1, 1024)
         self._max_events = checked_int(max_events, "max_events", 1, 100_000)
         self._max_bytes = checked_int(max_bytes, "max_bytes", 1024, 100_000_000)
+        self._host = host
+        self._is_locked = is_locked
         self._on_trouble = on_trouble
         self._sessions: dict[Path, _Session] = {}
         self._unreadable: set[Path] = set()
+        self._foreign: set[Path] = set()
         # Each attempt has a number, by which it is answered once.
         self._attempts = 0
         self._flying: dict[int, tuple[_Session, Batch, float]] = {}
@@ -109,19 +116,25 @@ class Shipper:
         self._resume_s = 0.0
         self._failures = 0
         self._stopping = threading.Event()
+        self._end_limit_s = END_LIMIT_S
         self._events = self._batches = self._retries = self._refused = self._damaged = 0
         self._failure: BaseException | None = None
 
-    def run(self, *, once: bool = False, seconds: float | None = None) -> ShipperCounts:
-        """Ships until stop(); with `once` until every session that there is has ended and is shipped. With
-        seconds it ends by then in any case: what is in flight comes again next time. A session that cannot be
-        read is told and stays; others go on. BlockingIOError if another shipper has this spool."""
+    def run(
+        self, *, once: bool = False, seconds: float | None = None, until: Callable[[], bool] | None = None
+    ) -> ShipperCounts:
+        """Ships until stop(); with `once` until every session that there is has ended and is shipped; with
+        `until` until that is true while there is nothing to do. With seconds it ends by then in any case:
+        what is in flight comes again next time. A session that cannot be read is told and stays; others go
+        on. BlockingIOError if another shipper has this spool."""
         end_s = None if seconds is None else time.monotonic() + seconds
-        with lock_shipper(self._root):
+        with contextlib.nullcontext() if self._is_locked else lock_shipper(self._root):
             try:
                 while not self._stopping.is_set() and (end_s is None or time.monotonic() < end_s):
                     is_busy = self._turn()
                     if once and not is_busy and self._is_done():
+                        break
+                    if until is not None and not is_busy and not self._flying and until():
                         break
                     self._sink.poll(0 if is_busy else self._pause(end_s))
                 self._end(end_s)
@@ -130,9 +143,10 @@ class Shipper:
                     session.reader.close()
         return self.counts()
 
-    def stop(self) -> None:
-        """Has run() end, once what is in flight is safe, or after five seconds. Any thread; any number of
+    def stop(self, seconds: float = END_LIMIT_S) -> None:
+        """Has run() end, once what is in flight is safe, or after so many seconds. Any thread; any number of
         times, also before run()."""
+        self._end_limit_s = seconds
         self._stopping.set()
 
     def counts(self) -> ShipperCounts:
@@ -158,32 +172,45 @@ class Shipper:
             self._send(*self._again.pop(0))
             is_busy = True
         self._find()
-        for folder, session in list(self._sessions.items()):
-            try:
-                is_busy = self._read(folder, session) or is_busy
-                self._unreadable.discard(folder)
-            except (OSError, CBProcessError) as error:
-                self._cannot_read(folder, error)
+        while self._round():
+            is_busy = True
         return is_busy
 
+    def _round(self) -> bool:
+        """Sends a batch of each session that has one, as far as there is room, so that a busy session does
+        not hold the others. Gives whether there was anything."""
+        is_any = False
+        for folder, session in list(self._sessions.items()):
+            try:
+                is_any = self._read(folder, session) or is_any
+                self._unreadable.discard(folder)
+            except (OSError, CBProcessError) as error:
+                self._cannot_ship(folder, error)
+        return is_any
+
     def _read(self, folder: Path, session: _Session) -> bool:
-        """Sends what there is of a session, as far as there is room, and forgets it at its end. Gives whether
-        there was anything."""
-        is_busy = False
-        while len(self._flying) + len(self._again) < self._window:
-            batch = session.reader.batch(self._max_events, self._max_bytes)
-            if batch is None:
-                break
+        """Sends a batch of a session, if there is one and room for it, and forgets the session at its end.
+        Gives whether there was anything."""
+        if len(self._flying) + len(self._again) >= self._window:
+            return False
+        batch = session.reader.batch(self._max_events, min(self._max_bytes, self._sink_max_bytes()))
+        if batch is not None:
             session.pending[batch.first] = batch.last
             self._send(session, batch)
-            is_busy = True
+            # It goes behind the others: the room may be over before all have had their turn.
+            self._sessions[folder] = self._sessions.pop(folder)
+            return True
         if not session.pending and session.reader.is_finished:
             self._damaged += session.reader.damaged
             del self._sessions[folder]
             session.reader.remove()
-        return is_busy
+        return False
 
-    def _cannot_read(self, folder: Path, error: Exception) -> None:
+    def _sink_max_bytes(self) -> int:
+        found: int | None = getattr(self._sink, "max_bytes", None)
+        return self._max_bytes if found is None else found
+
+    def _cannot_ship(self, folder: Path, error: Exception) -> None:
         """Tells it once. A trouble of a moment passes by itself."""
         if folder not in self._unreadable:
             self._unreadable.add(folder)
@@ -191,7 +218,7 @@ class Shipper:
                 self._on_trouble(error)
 
     def _is_done(self) -> bool:
-        """Whether there is no session left but those that cannot be read."""
+        """Whether there is no session left but those that cannot be shipped."""
         left = {*self._sessions, *sessions(self._root)}
         return not self._flying and not self._again and left <= self._unreadable
 
@@ -201,14 +228,22 @@ class Shipper:
 
     def _find(self) -> None:
         for folder in sessions(self._root):
-            if folder not in self._sessions:
-                # The bound may have taken it meanwhile.
-                try:
-                    self._sessions[folder] = _Session(SessionReader(folder))
-                except CBProcessError:
-                    pass
-                except OSError as error:
-                    self._cannot_read(folder, error)
+            if folder in self._sessions or folder in self._foreign:
+                continue
+            # The bound may have taken it meanwhile.
+            try:
+                reader = SessionReader(folder)
+            except CBProcessError:
+                continue
+            except OSError as error:
+                self._cannot_ship(folder, error)
+                continue
+            if self._host is None or reader.origin.host == self._host:
+                self._sessions[folder] = _Session(reader)
+            else:
+                self._foreign.add(folder)
+                whose = f"a session of {reader.origin.host}, not of {self._host}; it stays there"
+                self._cannot_ship(folder, OSError(f"{folder}: {whose}"))
 
     def _send(self, session: _Session, batch: Batch) -> None:
         self._attempts += 1
@@ -269,9 +304,13 @@ class Shipper:
 
     def _end(self, end_s: float | None) -> None:
         """Awaits what is in flight."""
-        limit = time.monotonic() + END_LIMIT_S
-        limit = limit if end_s is None else min(limit, end_s)
+        began = time.monotonic()
         self._hear()
-        while self._flying and time.monotonic() < limit:
-            self._sink.poll(min(LOOK_S, max(0.0, limit - time.monotonic())))
+        # A later stop() may say that there is less time.
+        while self._flying and (left_s := self._left(began, end_s)) > 0:
+            self._sink.poll(min(LOOK_S, left_s))
             self._hear()
+
+    def _left(self, began: float, end_s: float | None) -> float:
+        limit = began + self._end_limit_s
+        return (limit if end_s is None else min(limit, end_s)) - time.monotonic()

@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,22 +13,16 @@ from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import nats_server
 import pytest
+from nats_server import PROGRAM, free_port
 
 from cbprocess import records, spool
 from cbprocess.fleet import Access, Hub, Plan
-from cbprocess.fleet.shipping import Shipper, StreamPublisher
+from cbprocess.fleet.shipping import StreamPublisher, StreamShipper
 
 T = TypeVar("T")
-# Debian has it where an ordinary user's PATH does not look.
-PROGRAM = shutil.which("nats-server", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 TENANT = "acme"
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 class Server:
@@ -40,27 +31,13 @@ class Server:
     def __init__(self, folder: Path, name: str = "one", extra: str = "", js: str = "") -> None:
         self.name, self.port, self.folder = name, free_port(), folder / name
         self.folder.mkdir(parents=True)
-        self.extra, self.js = extra, js or f'jetstream {{ store_dir: "{self.folder}/js", max_mem: 64MB }}'
+        self.extra, self.js = extra, js
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Server:
-        text = (
-            f'server_name: "{self.name}"\nlisten: "127.0.0.1:{self.port}"\n{self.js}\n'
-            f'log_file: "{self.folder}/log"\nmax_payload: 1MB\n{self.extra}'
-        )
-        (self.folder / "conf").write_text(text)
-        assert PROGRAM is not None
-        self.process = subprocess.Popen(
-            [PROGRAM, "-c", str(self.folder / "conf")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        for _ in range(400):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return self
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.025)
-        raise AssertionError((self.folder / "log").read_text()[-2000:])
+        more = f'server_name: "{self.name}"\n{self.extra}'
+        self.process = nats_server.start(self.folder, self.port, more, self.js)
+        return self
 
     def kill(self) -> None:
         assert self.process is not None
@@ -76,13 +53,8 @@ class Server:
         self.process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.terminate()
-            try:
-                self.process.wait(5)
-            except subprocess.TimeoutExpired:
-                self.kill()
+        if self.process is not None:
+            nats_server.stop(self.process)
 
     @property
     def url(self) -> str:
@@ -138,12 +110,12 @@ def shipper_process(root: Path, access: Access, host: str = "web1", *more: str) 
 
 async def ship_all(
     root: Path, access: Access, host: str = "web1", seconds: float = 30, tenant: str = TENANT
-) -> Shipper:
+) -> StreamShipper:
     """Ships in this process until the spool is empty."""
     from cbprocess.fleet.link import Link
 
     async with Link(access, "test") as link:
-        shipper = Shipper(StreamPublisher(link, tenant), tenant, host, root)
+        shipper = StreamShipper(StreamPublisher(link, tenant), tenant, host, root)
         await asyncio.wait_for(shipper.run(until=lambda: not spool.sessions(root)), seconds)
     return shipper
 

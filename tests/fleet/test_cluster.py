@@ -25,7 +25,7 @@ from cbprocess import CBProcessError, Rule, spool
 from cbprocess.fleet import Access, Hub, names
 from cbprocess.fleet.bell import fetch
 from cbprocess.fleet.link import Link
-from cbprocess.fleet.shipping import Shipper, StreamPublisher
+from cbprocess.fleet.shipping import StreamPublisher, StreamShipper
 from cbprocess.fleet.signing import new_signer
 
 
@@ -62,7 +62,7 @@ async def through_an_election(servers: dict[str, Server], access: Access, host: 
     await wait_for(is_set_up, 40)
     seed, public = new_signer()
     async with Link(host, "test", names.inbox_prefix("web1")) as link:
-        shipper = Shipper(StreamPublisher(link, TENANT), TENANT, "web1", root)
+        shipper = StreamShipper(StreamPublisher(link, TENANT), TENANT, "web1", root)
         task = asyncio.ensure_future(shipper.run())
         writer = write_events(root, 1000)
         await wait_for(lambda: shipper.counts.events >= 1000)

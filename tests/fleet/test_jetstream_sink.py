@@ -44,7 +44,7 @@ def test_a_server_that_is_away_and_comes_back(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cbprocess.sinks.shipping.BACKOFF_S", (0.05, 0.5))
-    monkeypatch.setattr("cbprocess.sinks.jetstream.ACK_LIMIT_S", 0.5)
+    monkeypatch.setattr("cbprocess.fleet.url_sink.ACK_LIMIT_S", 0.5)
     total, _ = session(tmp_path / "spool", 3000)
     server.kill()
     again = threading.Timer(1.5, server.start)

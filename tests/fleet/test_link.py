@@ -12,7 +12,7 @@ from fleet.servers import Server
 
 from cbprocess import CBProcessError
 from cbprocess.fleet.keys import new_user, write_secret
-from cbprocess.fleet.link import Access, Link, backoff
+from cbprocess.fleet.link import Access, Link, backoff, end
 
 EXTRA = ("nats", "nkeys")
 needs_extra = pytest.mark.skipif(
@@ -54,6 +54,66 @@ def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
         write_secret(str(path), "another")
     with pytest.raises(FileNotFoundError):
         Access(creds=str(tmp_path / "none")).keywords()
+
+
+@needs_extra
+def test_the_key_of_a_certificate_is_a_secret_too(tmp_path: Path) -> None:
+    from fleet.secure import make_certificate
+
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    make_certificate(cert, key)
+    key.chmod(0o644)
+    with pytest.raises(CBProcessError, match="chmod 600"):
+        Access("tls://h", cert=str(cert), key=str(key)).keywords()
+    key.chmod(0o600)
+    assert "tls" in Access("tls://h", cert=str(cert), key=str(key)).keywords()
+
+
+def test_a_cancellation_that_gets_lost_is_followed_by_another() -> None:
+    """As in a wait_for() that is done in this moment. An end waited for ever then."""
+    cancelled = []
+
+    async def deaf() -> None:
+        while len(cancelled) < 2:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                cancelled.append(time.monotonic())
+        raise OSError("nobody's")
+
+    async def main() -> None:
+        tasks = [asyncio.ensure_future(deaf()), asyncio.ensure_future(asyncio.sleep(60))]
+        await asyncio.sleep(0)
+        await asyncio.wait_for(end(tasks), 10)
+        assert all(task.done() for task in tasks)
+
+    asyncio.run(main())
+
+
+@needs_extra
+def test_servers_that_swallow_everything_do_not_use_up_the_time(tmp_path: Path) -> None:
+    """Of three servers two take connections and never say a word, as behind a firewall. One after the other
+    these would take six seconds, and a command waits for five."""
+    server = Server(tmp_path)
+
+    async def main() -> None:
+        async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await asyncio.sleep(60)
+
+        holes = [await asyncio.start_server(swallow, "127.0.0.1", 0) for _ in range(4)]
+        urls = [f"nats://127.0.0.1:{hole.sockets[0].getsockname()[1]}" for hole in holes]
+        for _ in range(4):
+            async with Link(Access([*urls, server.url]), "test") as link:
+                await link.up(4.5)
+                assert link.connects == 1
+        for hole in holes:
+            hole.close()
+
+    server.start()
+    try:
+        asyncio.run(main())
+    finally:
+        server.stop()
 
 
 @needs_extra

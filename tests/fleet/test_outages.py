@@ -29,7 +29,7 @@ from fleet.servers import (
 
 from cbprocess import spool
 from cbprocess.fleet.link import Link
-from cbprocess.fleet.shipping import Shipper, StreamPublisher
+from cbprocess.fleet.shipping import StreamPublisher, StreamShipper
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -39,7 +39,9 @@ def test_a_server_killed_again_and_again_in_mid_stream(server: Server, tmp_path:
 
     async def main() -> None:
         async with Link(server.access, "test") as link:
-            shipper = Shipper(StreamPublisher(link, TENANT, ack_limit=1), TENANT, "web1", tmp_path / "spool")
+            shipper = StreamShipper(
+                StreamPublisher(link, TENANT, ack_limit=1), TENANT, "web1", tmp_path / "spool"
+            )
             task = asyncio.ensure_future(shipper.run())
             for _ in range(4):
                 before = shipper.counts.events
@@ -85,7 +87,7 @@ def test_doubles_outside_of_the_servers_window_are_found_by_number(tmp_path: Pat
 
         async def some() -> None:
             async with Link(server.access, "test") as link:
-                shipper = Shipper(StreamPublisher(link, TENANT), TENANT, "web1", root)
+                shipper = StreamShipper(StreamPublisher(link, TENANT), TENANT, "web1", root)
                 task = asyncio.ensure_future(shipper.run())
                 await wait_for(lambda: shipper.counts.events >= 1000)
                 shipper.stop()
@@ -106,7 +108,7 @@ def test_a_server_that_hangs_holds_nothing_and_gets_all(server: Server, tmp_path
 
     async def main() -> None:
         async with Link(server.access, "test") as link:
-            shipper = Shipper(StreamPublisher(link, TENANT, ack_limit=0.5), TENANT, "web1", root)
+            shipper = StreamShipper(StreamPublisher(link, TENANT, ack_limit=0.5), TENANT, "web1", root)
             task = asyncio.ensure_future(shipper.run())
             writer = write_events(root, 500)
             await wait_for(lambda: shipper.counts.events >= 500)
@@ -145,7 +147,7 @@ def test_a_server_without_room_gets_all_when_it_has_room_again(tmp_path: Path) -
                 config = (await stream.stream_info("cbp-acme-events")).config
                 config.discard = "new"
                 await stream.update_stream(config)
-                shipper = Shipper(StreamPublisher(link, TENANT), TENANT, "web1", root)
+                shipper = StreamShipper(StreamPublisher(link, TENANT), TENANT, "web1", root)
                 task = asyncio.ensure_future(shipper.run())
                 await wait_for(lambda: shipper.counts.retries > 3)
                 assert 0 < shipper.counts.events < total
@@ -207,7 +209,7 @@ def test_a_full_disk_of_the_host_is_told_to_the_reader(server: Server, tmp_path:
         async def main() -> None:
             async with Link(server.access, "test") as link:
                 host = str(writer.origin.host)
-                shipper = Shipper(StreamPublisher(link, TENANT), TENANT, host, root / "spool")
+                shipper = StreamShipper(StreamPublisher(link, TENANT), TENANT, host, root / "spool")
                 task = asyncio.ensure_future(shipper.run())
                 await wait_for(lambda: shipper.counts.events > 100)
                 add_events(writer, 10)
@@ -278,7 +280,7 @@ def test_a_reader_goes_on_over_a_killed_server(server: Server, tmp_path: Path) -
         from cbprocess.fleet.hub import Hub
 
         async with Hub(server.access, tenant=TENANT) as hub, Link(server.access, "test") as link:
-            shipper = Shipper(StreamPublisher(link, TENANT), TENANT, "web1", root)
+            shipper = StreamShipper(StreamPublisher(link, TENANT), TENANT, "web1", root)
             shipping = asyncio.ensure_future(shipper.run())
             found: list[int] = []
 

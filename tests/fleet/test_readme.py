@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fleet.servers import PROGRAM, free_port
+from nats_server import PROGRAM, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -37,7 +37,7 @@ def test_seen_against_the_definition(came: list[int], told: list[tuple[int, int]
     for first, last in told:
         seen.tell_lost(KEY, first, last, 999)
     lost = {n for first, last in told for n in range(first, last + 1)}
-    assert seen.events == len(set(came)) and seen.doubles == len(came) - len(set(came))
+    assert seen.counts.events == len(set(came)) and seen.counts.doubles == len(came) - len(set(came))
     assert seen.told() == len(lost - set(came))
     # A reader that began in the middle knows nothing of what was before its first event.
     begin = 1 if from_start else min(came, default=1000)
@@ -56,7 +56,7 @@ def test_events_without_a_number_are_counted_and_a_killed_writer_is_told() -> No
     seen = Seen()
     seen.tell_lost(KEY, None, None, 7)
     seen.tell_lost(KEY, 5, None, None)
-    assert (seen.told(), seen.unknown) == (7, 1)
+    assert (seen.told(), seen.counts.unknown) == (7, 1)
 
 
 def test_memory_is_bounded_and_the_silent_go_first() -> None:
@@ -65,7 +65,7 @@ def test_memory_is_bounded_and_the_silent_go_first() -> None:
         seen.is_new(("h", "b", session), 1)
     assert not seen.is_new(("h", "b", "a"), 1)
     seen.is_new(("h", "b", "d"), 1)
-    assert seen.forgotten == 1
+    assert seen.counts.forgotten == 1
     assert not seen.is_new(("h", "b", "a"), 1)
     assert seen.is_new(("h", "b", "b"), 1)
 
@@ -75,7 +75,7 @@ def test_a_host_that_makes_sessions_up_pushes_out_its_own() -> None:
     assert seen.is_new(("honest", "b", "s"), 1)
     for number in range(100):
         seen.is_new(("evil", "b", f"s{number}"), 1)
-    assert seen.forgotten == 91
+    assert seen.counts.forgotten == 91
     assert not seen.is_new(("honest", "b", "s"), 1)
 
 
@@ -86,7 +86,7 @@ def test_a_session_that_is_forgotten_stays_missing_and_told() -> None:
     seen.tell_lost(KEY, 2, 4, 3)
     assert (seen.missing(), seen.told()) == (5, 3)
     seen.is_new(("web1", "boot", "another"), 1)
-    assert (seen.forgotten, seen.missing(), seen.told()) == (1, 5, 3)
+    assert (seen.counts.forgotten, seen.missing(), seen.told()) == (1, 5, 3)
 
 
 def test_numbers_with_holes_take_no_endless_memory() -> None:
@@ -97,7 +97,7 @@ def test_numbers_with_holes_take_no_endless_memory() -> None:
         assert seen.is_new(KEY, number)
     (session,) = seen._hosts["web1"].values()
     assert session.came.size == 5
-    assert (seen.events, seen.told(), seen.missing()) == (100, 1, 98)
+    assert (seen.counts.events, seen.told(), seen.missing()) == (100, 1, 98)
     assert not seen.is_new(KEY, 199)
 
 

@@ -14,8 +14,9 @@ from fleet.servers import TENANT, add_events, session, write_events
 
 from cbprocess import records, spool
 from cbprocess.fleet import shipping
+from cbprocess.fleet.cutting import KEPT, cut_line
 from cbprocess.fleet.seen import Seen
-from cbprocess.fleet.shipping import Shipper, Stored, cut_line
+from cbprocess.fleet.shipping import Stored, StreamShipper, headers_of, message_key
 
 
 class Stream:
@@ -57,13 +58,12 @@ class Stream:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shipping, "RETRY_S", (0.001, 0.01))
-    monkeypatch.setattr(shipping, "LOOK_S", 0.005)
-    monkeypatch.setattr(shipping, "SEAL_S", 0.02)
+    monkeypatch.setattr("cbprocess.sinks.shipping.BACKOFF_S", (0.001, 0.01))
+    monkeypatch.setattr("cbprocess.sinks.shipping.LOOK_S", 0.005)
 
 
-async def ship(root: Path, stream: Any, **sizes: Any) -> Shipper:
-    shipper = Shipper(stream, TENANT, "web1", root, **sizes)
+async def ship(root: Path, stream: Any, **sizes: Any) -> StreamShipper:
+    shipper = StreamShipper(stream, TENANT, "web1", root, **sizes)
     await asyncio.wait_for(shipper.run(until=lambda: not spool.sessions(root)), 20)
     return shipper
 
@@ -74,7 +74,7 @@ def test_everything_comes_once_over_lost_answers(tmp_path: Path) -> None:
     stream = Stream(fail=0.2, late=0.2)
     shipper = asyncio.run(ship(tmp_path, stream, max_events=20))
     seen = stream.seen()
-    assert (seen.events, seen.doubles, seen.missing()) == (total, 0, 0)
+    assert (seen.counts.events, seen.counts.doubles, seen.missing()) == (total, 0, 0)
     assert shipper.counts.events == total and shipper.counts.retries > 10 and shipper.counts.duplicates > 0
     assert not spool.sessions(tmp_path)
 
@@ -97,7 +97,7 @@ def test_a_shipper_that_cuts_otherwise_loses_nothing(tmp_path: Path) -> None:
 
     async def killed(size: int) -> None:
         stream.budget = 2
-        shipper = Shipper(stream, TENANT, "web1", tmp_path, max_events=size)
+        shipper = StreamShipper(stream, TENANT, "web1", tmp_path, max_events=size)
         task = asyncio.ensure_future(shipper.run())
         while stream.budget >= 0:
             await asyncio.sleep(0.005)
@@ -113,7 +113,7 @@ def test_a_shipper_that_cuts_otherwise_loses_nothing(tmp_path: Path) -> None:
     stream.budget = 1000
     asyncio.run(ship(tmp_path, stream, max_events=50))
     seen = stream.seen()
-    assert (seen.events, seen.missing()) == (total, 0) and seen.doubles > 0
+    assert (seen.counts.events, seen.missing()) == (total, 0) and seen.counts.doubles > 0
 
 
 def test_only_a_prefix_is_acknowledged(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_only_a_prefix_is_acknowledged(tmp_path: Path) -> None:
     stream = Holding()
 
     async def some() -> None:
-        shipper = Shipper(stream, TENANT, "web1", tmp_path, max_events=10)
+        shipper = StreamShipper(stream, TENANT, "web1", tmp_path, max_events=10)
         task = asyncio.ensure_future(shipper.run())
         while len(stream.messages) < 10:
             await asyncio.sleep(0.005)
@@ -146,7 +146,7 @@ def test_what_comes_while_it_ships_is_shipped(tmp_path: Path) -> None:
     writer = write_events(tmp_path, 10)
 
     async def both() -> None:
-        shipper = Shipper(stream, TENANT, "web1", tmp_path)
+        shipper = StreamShipper(stream, TENANT, "web1", tmp_path)
         task = asyncio.ensure_future(shipper.run())
         for _ in range(10):
             add_events(writer, 10)
@@ -159,7 +159,7 @@ def test_what_comes_while_it_ships_is_shipped(tmp_path: Path) -> None:
 
     asyncio.run(both())
     seen = stream.seen()
-    assert (seen.events, seen.doubles, seen.missing()) == (111, 0, 0)
+    assert (seen.counts.events, seen.counts.doubles, seen.missing()) == (111, 0, 0)
 
 
 def test_a_busy_session_does_not_hold_the_others(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_a_cut_line_is_a_record_of_the_schema(whole: dict[str, Any], limit: int)
     cut = json.loads(line)
     jsonschema.Draft202012Validator(records.schema()).validate(cut)
     assert len(line) <= limit and cut["cut"]
-    assert all(cut[key] == whole[key] for key in shipping.KEPT if key != "cut")
+    assert all(cut[key] == whole[key] for key in KEPT if key != "cut")
     assert not [key for key in cut["cut"] if f"{key}_bytes" in cut]
     for key in [key for key in cut if f"{key}_bytes" in cut]:
         assert records.exact(cut, key) == records.exact(whole, key)
@@ -278,7 +278,7 @@ def test_names_of_batches_stay_and_nobody_else_can_make_them(tmp_path: Path) -> 
 
     def name(root: Path, batch: spool.Batch = batch) -> str:
         root.mkdir(exist_ok=True)
-        return Shipper(Stream(), TENANT, "web1", root)._headers(batch)["Nats-Msg-Id"]
+        return headers_of(batch, message_key(root))["Nats-Msg-Id"]
 
     one = name(tmp_path / "one")
     assert one.startswith("web1/boot/session/1-256/") and name(tmp_path / "one") == one
@@ -303,7 +303,7 @@ def test_a_spool_that_takes_no_key_is_shipped(tmp_path: Path, monkeypatch: pytes
     total, _ = session(tmp_path, 30)
     stream = Stream()
     shipper = asyncio.run(ship(tmp_path, stream, max_events=10))
-    assert (stream.seen().events, stream.seen().missing()) == (total, 0)
+    assert (stream.seen().counts.events, stream.seen().missing()) == (total, 0)
     assert shipping.KEY_FILE in shipper.trouble.text and shipper.trouble.count == 1
 
 
@@ -311,8 +311,8 @@ def test_a_session_of_another_host_is_not_passed_off(tmp_path: Path) -> None:
     """Its lines would be refused by every reader: they stay where they are, and it is told."""
     session(tmp_path, 5, host="other")
 
-    async def some() -> Shipper:
-        shipper = Shipper(Stream(), TENANT, "web1", tmp_path)
+    async def some() -> StreamShipper:
+        shipper = StreamShipper(Stream(), TENANT, "web1", tmp_path)
         task = asyncio.ensure_future(shipper.run())
         await asyncio.sleep(0.1)
         shipper.stop()
@@ -324,10 +324,7 @@ def test_a_session_of_another_host_is_not_passed_off(tmp_path: Path) -> None:
     assert len(spool.sessions(tmp_path)) == 1
 
 
-def test_a_full_window_without_a_server_keeps_nobody_from_ending(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shipping, "ACK_LIMIT_S", 0.1)
+def test_a_full_window_without_a_server_keeps_nobody_from_ending(tmp_path: Path) -> None:
     session(tmp_path, 400)
 
     class Away(Stream):
@@ -335,12 +332,12 @@ def test_a_full_window_without_a_server_keeps_nobody_from_ending(
             await asyncio.sleep(60)
 
     async def main() -> None:
-        shipper = Shipper(Away(), TENANT, "web1", tmp_path, window=4, max_events=10)
+        shipper = StreamShipper(Away(), TENANT, "web1", tmp_path, window=4, max_events=10)
         task = asyncio.ensure_future(shipper.run())
         while shipper.in_flight < 4:
             await asyncio.sleep(0.005)
         await asyncio.sleep(0.05)
-        shipper.stop()
+        shipper.stop(0.1)
         await asyncio.wait_for(task, 5)
 
     asyncio.run(main())
@@ -363,5 +360,5 @@ def test_nonsense_of_a_server_ends_no_batch_for_good(tmp_path: Path) -> None:
 
     stream = Mad()
     shipper = asyncio.run(ship(tmp_path, stream, max_events=10))
-    assert (stream.seen().events, stream.seen().missing()) == (total, 0)
+    assert (stream.seen().counts.events, stream.seen().missing()) == (total, 0)
     assert shipper.counts.retries > 0 and "invalid literal" in shipper.trouble.text

@@ -52,7 +52,7 @@ def test_the_record_is_one(tmp_path: Path) -> None:
 
 
 def test_every_sink_stands_there() -> None:
-    own = set(sinks._OWN)
+    own = set(sinks.OWN)
     assert own == set(re.findall(r"`(file|kafka|nats|tls|otlp\+https?):", TEXT))
     assert own <= set(sinks.schemes())
 

@@ -9,14 +9,15 @@ import subprocess
 import sys
 import threading
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Optional
 
 import pytest
 from spool.spool_tools import Account, ListSink, event, fill, until
 
-from cbprocess import CBProcessError, constants
-from cbprocess.sinks import Later, Refused, open_sink, schemes
+from cbprocess import CBProcessError, constants, records
+from cbprocess.sinks import GROUP, OWN, Later, Refused, open_sink, schemes
 from cbprocess.sinks.shipping import Shipper
 from cbprocess.spool import Batch, SpoolWriter, sessions
 
@@ -254,6 +255,88 @@ def test_a_sink_of_another_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.syspath_prepend(str(tmp_path))
     assert open_sink("memory://there") == ("a sink", "memory://there")  # type: ignore[comparison-overlap]
     assert {"memory", "file", "kafka", "otlp+http", "otlp+https"} <= set(schemes())
+
+
+def test_the_own_sinks_are_entry_points() -> None:
+    """So that other programs find them where they find those of other packages."""
+    found = {
+        entry.name: entry.value
+        for entry in metadata.distribution("cbprocess").entry_points
+        if entry.group == GROUP
+    }
+    assert found == OWN and {"file", "kafka", "nats", "tls", "otlp+http"} <= set(found)
+
+
+def test_a_busy_session_does_not_hold_the_others(root: Path) -> None:
+    """The first session always has more than there is room for."""
+    with SpoolWriter(root) as busy:
+        fill(busy, 3000)
+    with SpoolWriter(root) as small:
+        fill(small, 1)
+    sink = ListSink()
+    Shipper(root, sink, window=2, max_events=10).run(once=True, seconds=30)
+    order = [batch.origin.session for batch in sink.batches]
+    assert len(order) > 300 and order.index(small.origin.session) < 4
+
+
+def test_a_sink_says_how_much_it_takes(root: Path) -> None:
+    class Small(ListSink):
+        max_bytes: Optional[int] = None
+
+        def send(self, batch: Batch, done: Any) -> None:
+            super().send(batch, done)
+            # As a server that is known once something was sent there.
+            self.max_bytes = 2000
+
+    with SpoolWriter(root) as writer:
+        fill(writer, 500)
+    sink = Small()
+    Shipper(root, sink, window=1).run(once=True, seconds=30)
+    sizes = [len(batch.data) for batch in sink.batches]
+    numbers = account(sink, writer)
+    assert sizes[0] > 2000 and max(sizes[1:]) <= 2000
+    assert not numbers.untold and not numbers.doubled
+
+
+def test_sessions_of_other_hosts_stay_and_are_told(root: Path) -> None:
+    writers = {}
+    for host in ("web1", "web2"):
+        with SpoolWriter(root, records.Origin.here(host=host)) as writers[host]:
+            fill(writers[host], 10)
+    sink, told = ListSink(), []
+    counts = Shipper(root, sink, host="web1", on_trouble=told.append).run(once=True, seconds=30)
+    assert counts.events == 11 and {record["host"] for record in sink.records()} == {"web1"}
+    assert sessions(root) == [writers["web2"].folder]
+    assert len(told) == 1 and "web2" in str(told[0])
+
+
+def test_a_later_stop_may_leave_less_time(root: Path) -> None:
+    class Mute(ListSink):
+        def poll(self, seconds: float) -> None:
+            time.sleep(min(seconds, 0.005))
+
+    with SpoolWriter(root) as writer:
+        fill(writer, 10)
+    sink = Mute()
+    shipper = Shipper(root, sink)
+    thread = threading.Thread(target=shipper.run)
+    thread.start()
+    until(lambda: sink.batches, "it is in flight")
+    shipper.stop(60)
+    thread.join(0.3)
+    assert thread.is_alive()
+    shipper.stop(0)
+    thread.join(10)
+    assert not thread.is_alive() and sessions(root) == [writer.folder]
+
+
+def test_it_ends_when_its_caller_says_so(root: Path) -> None:
+    """But not in the middle of something."""
+    sink = ListSink()
+    with SpoolWriter(root) as writer:
+        fill(writer, 500)
+        counts = Shipper(root, sink, max_events=10).run(seconds=30, until=lambda: True)
+        assert (counts.events, counts.in_flight) == (500, 0)
 
 
 def test_a_session_that_cannot_be_read_holds_no_other(root: Path) -> None:
