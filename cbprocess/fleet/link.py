@@ -19,7 +19,7 @@ from .needs import need
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
     from typing import Any
 
@@ -329,14 +329,26 @@ async def _close(client: Any) -> None:
         await asyncio.wait_for(client.close(), CLOSE_S)
 
 
+def _readable(text: Any) -> bytes:
+    return bytes(text).decode(errors="replace").encode()
+
+
 def client_class(must_encrypt: bool) -> Any:
-    """nats-py's client, or one that says nothing, keys included, to a server that does not encrypt."""
+    """A client of nats-py that bears any subject, or one that also says nothing, keys included, to a server
+    that does not encrypt."""
     module = need("nats.aio.client")
+
+    class Client(module.Client):  # type: ignore[misc,name-defined]
+        # A server without keys carries subjects that are no UTF-8. By one of them nats-py stops reading, and
+        # the message would be there again after each new connection.
+        def _build_message(self, sid: int, subject: Any, reply: Any, *rest: Any) -> Any:
+            return super()._build_message(sid, _readable(subject), _readable(reply), *rest)
+
     if not must_encrypt:
-        return module.Client
+        return Client
     errors = need("nats.errors")
 
-    class EncryptedClient(module.Client):  # type: ignore[misc,name-defined]
+    class EncryptedClient(Client):
         # nats-py encrypts only where the server says so, whatever the URL is. This is the last step before
         # it sends who we are.
         def _connect_command(self) -> Any:
@@ -355,14 +367,3 @@ def client_class(must_encrypt: bool) -> Any:
                 raise errors.SecureConnRequiredError()
 
     return EncryptedClient
-
-
-@contextlib.asynccontextmanager
-async def linked(
-    access: Access, name: str, inbox: str = "_INBOX", seconds: float | None = None
-) -> AsyncIterator[Link]:
-    """A link that is up, for an `async with`. asyncio.TimeoutError where no server answers within so many
-    seconds."""
-    async with Link(access, name, inbox) as link:
-        await link.up(seconds)
-        yield link

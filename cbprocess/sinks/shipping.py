@@ -184,7 +184,8 @@ class Shipper:
             try:
                 is_any = self._read(folder, session) or is_any
                 self._unreadable.discard(folder)
-            except (OSError, CBProcessError) as error:
+            # A folder that was removed by hand, a segment that nobody can read, nonsense in one: others go on.
+            except Exception as error:
                 self._cannot_ship(folder, error)
         return is_any
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sqlite3
 import stat
 import subprocess
@@ -359,11 +360,15 @@ def test_a_reader_that_stands_still_does_not_keep_a_watch_from_ending(shop: Shop
 
 
 def test_a_signal_before_there_is_a_server_is_no_error(tmp_path: Path) -> None:
-    line = [*COMMAND, "fleet", "watch", "--server", f"nats://127.0.0.1:{free_port()}"]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as watching:
-        time.sleep(2)
+    mute = socket.create_server(("127.0.0.1", 0))
+    mute.settimeout(30)
+    line = [*COMMAND, "fleet", "watch", "--server", f"nats://127.0.0.1:{mute.getsockname()[1]}"]
+    with mute, subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as watching:
+        # It has begun when it connects.
+        connection, _ = mute.accept()
         watching.send_signal(signal.SIGINT)
         _, said = watching.communicate(timeout=20)
+        connection.close()
     assert watching.returncode == 130 and b"Traceback" not in said
 
 

@@ -194,17 +194,6 @@ def test_a_rule_that_holds_operations_is_no_rule_of_a_fleet(server: Server) -> N
     run(main())
 
 
-def test_rules_that_no_server_would_take_are_told_as_too_large(server: Server) -> None:
-    async def main() -> None:
-        async with Hub(server.access, tenant=TENANT) as hub:
-            rules = [Rule(name=f"*/{number:04}{'x' * 1000}", action="deny") for number in range(600)]
-            with pytest.raises(CBProcessError) as caught:
-                await hub.put_rules("all", rules, new_signer().seed)
-            assert caught.value.code == 87 and "bytes" in caught.value.message
-
-    run(main())
-
-
 def test_who_is_alive_is_said_by_the_server_s_clock(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

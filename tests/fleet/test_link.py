@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import socket
 import time
 from pathlib import Path
 
 import pytest
-from fleet.servers import Server
+from fleet.servers import Server, collected, session, ship_all, whole
 
 from cbprocess import CBProcessError
 from cbprocess.fleet.keys import new_user, write_secret
@@ -172,6 +173,25 @@ def test_a_lost_connection_is_noticed_without_a_word(tmp_path: Path, monkeypatch
         asyncio.run(main())
     finally:
         server.stop()
+
+
+@needs_extra
+def test_a_subject_that_is_no_utf8_ends_no_reader(server: Server, tmp_path: Path) -> None:
+    """Anybody can send one to a server without keys. Readers got no message behind it, for ever."""
+    root = tmp_path / "spool"
+    before, _ = session(root, 5)
+    asyncio.run(ship_all(root, server.access))
+    with socket.create_connection(("127.0.0.1", server.port)) as raw:
+        raw.sendall(b'CONNECT {"verbose":false}\r\nPUB cbp.v1.acme.ev.\xff.\xfe 2\r\n{}\r\n')
+        raw.sendall(b"PUB cbp.v1.acme.ev.\xff\xfe 2\r\n{}\r\nPING\r\n")
+        said = b""
+        while b"PONG" not in said:
+            said += raw.recv(4096)
+    after, _ = session(root, 5)
+    asyncio.run(ship_all(root, server.access))
+    found, counts = asyncio.run(asyncio.wait_for(collected(server.access), 10))
+    whole(found, before + after)
+    assert (counts.messages, counts.strange, counts.missing) == (3, 1, 0)
 
 
 def test_waits_grow_and_are_never_the_same() -> None:

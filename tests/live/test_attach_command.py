@@ -18,6 +18,10 @@ import pytest
 import supervised
 from live_tools import Task, is_alive, name_of, tasks, tracer_of, wait_until
 
+from cbprocess import Rule
+from cbprocess.fleet.following import write_rules
+from cbprocess.rule_files import RuleSet
+
 ATTACH = [*supervised.COMMAND_LINE, "attach"]
 RUN = [*supervised.COMMAND_LINE, "run"]
 BUSY = "while :; do /bin/true; sleep 0.05; done"
@@ -189,6 +193,22 @@ def test_creators_that_ran_already_and_have_ended_have_identities(tmp_path: Path
     ]
     assert created["creating_process_id"] in tree
     assert created["creator_start_time"] is not None and created["parent_start_time"] is not None
+
+
+def test_rules_of_the_fleet_that_are_in_the_spool_are_followed(tmp_path: Path) -> None:
+    """As `run --spool` does: the agent of the host counts this session among those that have them."""
+    spool, told = tmp_path / "spool", tmp_path / "told"
+    spool.mkdir(mode=0o700)
+    write_rules(spool, RuleSet([Rule(name="*/true", action="deny")]))
+    text = f"read x; /bin/true; echo $? > {told}"
+    with (
+        running("sh", "-c", text) as program,
+        attached("--spool", spool, program.pid, to=[program.pid]) as process,
+    ):
+        program.communicate(b"\n", timeout=30)
+        assert process.communicate(timeout=30)[1] == "" and process.returncode == 0
+    # A refused execution ends an attached program: there is no filter in it.
+    assert told.read_text() == f"{128 + signal.SIGKILL}\n"
 
 
 def test_without_children() -> None:

@@ -332,11 +332,16 @@ def test_a_later_stop_may_leave_less_time(root: Path) -> None:
 
 def test_it_ends_when_its_caller_says_so(root: Path) -> None:
     """But not in the middle of something."""
-    sink = ListSink()
     with SpoolWriter(root) as writer:
         fill(writer, 500)
-        counts = Shipper(root, sink, max_events=10).run(seconds=30, until=lambda: True)
-        assert (counts.events, counts.in_flight) == (500, 0)
+    left: list[list[Path]] = []
+
+    def is_enough() -> bool:
+        left.append(sessions(root))
+        return True
+
+    counts = Shipper(root, ListSink(), max_events=10).run(seconds=30, until=is_enough)
+    assert (counts.events, counts.in_flight, left) == (501, 0, [[]])
 
 
 def test_a_session_that_cannot_be_read_holds_no_other(root: Path) -> None:
