@@ -26,6 +26,11 @@ from .layout import (
     session_folders,
 )
 from .sealing import seal
+from .tales import tales_in
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # A folder and its small files take so much, whatever stands in them.
 FOLDER_BYTES = 5 * 4096
@@ -50,6 +55,8 @@ class Removed(NamedTuple):
     last: int
     total: int
     """The numbers that went now."""
+    tales: list[dict[str, Any]]
+    """What these lines told of other sessions, and of losses without numbers: to be told again."""
 
 
 class Held(NamedTuple):
@@ -117,8 +124,10 @@ def hold_bound(root: Path, limit: int, own: Path | None, extra: int = 0) -> Held
         size, gone = _remove_oldest(session)
         total -= size
         if gone is not None:
-            before = removed[index].total if index in removed else 0
-            removed[index] = gone._replace(total=gone.total + before)
+            before = removed.get(index)
+            if before is not None:
+                gone = gone._replace(total=before.total + gone.total, tales=before.tales + gone.tales)
+            removed[index] = gone
         if session.parts and session.has_candidate:
             heapq.heappush(queue, (session.age, index))
         elif not session.parts and not session.is_stuck:
@@ -132,20 +141,26 @@ def _remove_oldest(session: _Session) -> tuple[int, Removed | None]:
     with them: with a session also those lines at its end that never came to the disk."""
     size, first, last = 0, 0, None
     acked = read_number(session.folder / ACKED) or 0
+    tales: list[dict[str, Any]] = []
+    path = None
+    if session.parts:
+        # In any case this part has had its turn: a session that another writer removes must not come again.
+        first, path = session.parts.pop(0)
+        size = session.sizes.pop(0)
+        session.ages.pop(0)
     try:
         origin = read_origin(session.folder)
-        if not session.parts:
+        if path is None:
             last = read_number(session.folder / END)
         else:
-            first, path = session.parts.pop(0)
-            size = session.sizes.pop(0)
-            session.ages.pop(0)
             last = session.parts[0][0] - 1 if session.parts else last_number(path)
             if not session.parts and not session.is_live:
                 last = read_number(session.folder / END) or last
+            # A writer has its own tales in memory.
+            tales = [] if session.is_own else tales_in(path.read_bytes(), acked)
             path.unlink()
     except (FileNotFoundError, CBProcessError):
-        # A shipper had everything of it.
+        # A shipper had everything of it, or another writer has removed it.
         last = None
     except OSError:
         # Somebody has it open, where that matters. The session stays as it is.
@@ -155,7 +170,7 @@ def _remove_oldest(session: _Session) -> tuple[int, Removed | None]:
         remove_folder(session.folder)
     if last is None or last <= acked:
         return size, None
-    return size, Removed(origin, acked + 1, last, last - max(first - 1, acked))
+    return size, Removed(origin, acked + 1, last, last - max(first - 1, acked), tales)
 
 
 def _sweep(root: Path) -> None:

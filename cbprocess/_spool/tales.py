@@ -1,21 +1,32 @@
-"""The lines that have told of losses. A line can be lost, too, and then its tale has to be told again.
+"""The lines that have told of losses. A line can be lost, too, and then its tale has to be told again: by its
+own session, or by the one that removes it.
 
-Knows numbers and fields of records; nothing of files and threads."""
+Knows numbers and fields of records, and their lines; nothing of files and threads."""
 
 from __future__ import annotations
 
+import json
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     Fields = dict[str, Any]
 
+# So many tales of other sessions are told again by name, by the bound of the spool. Of older ones only the
+# counts are: otherwise a small spool of short sessions would hold nothing but tales of those before.
+NAMED_MIN, NAMED_MAX = 32, 1000
+NAMED_BYTES = 32 << 10
+MARK = b'"event":"lost"'
+
 
 class Tales:
-    """The fields of `lost` records, by the number of the line that told of them."""
+    """The fields of `lost` records, by the number of the line that told of them. limit: the spool's bound."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
         self._lines: dict[int, Fields] = {}
+        self._named_max = min(NAMED_MAX, max(NAMED_MIN, limit // NAMED_BYTES))
 
     def told(self, number: int, fields: Fields) -> None:
         """Line `number` tells of this loss."""
@@ -28,21 +39,98 @@ class Tales:
 
     def again(self, first: int, last: int, *, is_covered: bool) -> list[Fields]:
         """The tales of lines `first` to `last`, which have gone, to be told again. is_covered: a new tale
-        names all these numbers, so that older ones of this session say nothing more. Of another session the
-        longest tale has all; counts without numbers are added up."""
-        gone = [number for number in self._lines if first <= number <= last]
-        others: dict[object, Fields] = {}
-        tales: list[Fields] = []
-        for number in gone:
-            fields = self._lines.pop(number)
-            if "lost_session" in fields:
-                whose = fields["lost_boot"], fields["lost_session"]
-                if whose not in others or others[whose]["last_number"] < fields["last_number"]:
-                    others[whose] = fields
-            elif fields["first_number"] is None:
-                before = others.get(fields["reason"])
-                count = fields["count"] + (before["count"] if before else 0)
-                others[fields["reason"]] = {**fields, "count": count}
-            elif not is_covered:
-                tales.append(fields)
-        return tales + list(others.values())
+        names all these numbers, so that older ones of this session say nothing more."""
+        gone = [self._lines.pop(number) for number in list(self._lines) if first <= number <= last]
+        if is_covered:
+            gone = [fields for fields in gone if "lost_session" in fields or not _is_of_numbers(fields)]
+        return self.together(gone)
+
+    def together(self, tales: Iterable[Fields]) -> list[Fields]:
+        """These tales in as few as say all of it: ranges that touch are one, counts without numbers are added
+        up, and the oldest tales of other sessions beyond a limit lose their names."""
+        return together(tales, self._named_max)
+
+
+def tales_in(data: bytes, acked: int) -> list[Fields]:
+    """What the lines of a segment that goes tell of other sessions, and of losses without numbers. Of its
+    own session whoever removes it tells. Lines up to the number `acked` are safe."""
+    found = []
+    at = data.find(MARK)
+    while at >= 0:
+        begin, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
+        at = -1 if end < 0 else data.find(MARK, end)
+        fields = _tale_of(data[begin:end], acked) if end >= 0 else None
+        if fields is not None:
+            found.append(fields)
+    return found
+
+
+def _tale_of(line: bytes, acked: int) -> Fields | None:
+    try:
+        record = json.loads(line)
+        number, first, last = (record[key] for key in ("number", "first_number", "last_number"))
+        fields = {"reason": record["reason"], "count": record["count"]}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    # A killed session tells of an unknown count at its own end.
+    if record["event"] != "lost" or not isinstance(number, int) or not isinstance(fields["count"], int):
+        return None
+    fields.update(first_number=first, last_number=last)
+    for key in ("lost_boot", "lost_session", "lost_sessions"):
+        if key in record:
+            fields[key] = record[key]
+    if "lost_session" not in fields and _is_of_numbers(fields):
+        return None
+    if "lost_session" not in fields and "lost_sessions" not in fields:
+        # The driver's losses are those of this session.
+        fields.update(lost_boot=record["boot"], lost_session=record["session"])
+    return fields if number > acked else None
+
+
+def together(tales: Iterable[Fields], named_max: int) -> list[Fields]:
+    """Tales.together()."""
+    groups: dict[object, list[Fields]] = {}
+    for fields in tales:
+        whose = *map(fields.get, ("reason", "lost_boot", "lost_session")), _is_of_numbers(fields)
+        kind = (*whose, "lost_sessions" in fields)
+        # The session that was told of last stands at the end.
+        groups[kind] = [*groups.pop(kind, []), fields]
+    found = [
+        fields
+        for every in groups.values()
+        for fields in (_ranges(every) if _is_of_numbers(every[0]) else [_sum(every)])
+    ]
+    named = [fields for fields in found if "lost_session" in fields]
+    if len(named) <= named_max:
+        return found
+    nameless = [fields for fields in found if "lost_session" not in fields]
+    return together([*nameless, *map(_without_name, named[:-named_max])], named_max) + named[-named_max:]
+
+
+def _is_of_numbers(fields: Fields) -> bool:
+    return isinstance(fields["first_number"], int) and isinstance(fields["last_number"], int)
+
+
+def _ranges(tales: list[Fields]) -> list[Fields]:
+    """Tales of one session, whose ranges neither touch nor overlap."""
+    result: list[Fields] = []
+    for fields in sorted(tales, key=lambda each: (each["first_number"], each["last_number"])):
+        if result and fields["first_number"] <= result[-1]["last_number"] + 1:
+            first = result[-1]["first_number"]
+            last = max(result[-1]["last_number"], fields["last_number"])
+            result[-1] = {**fields, "count": last - first + 1, "first_number": first, "last_number": last}
+        else:
+            result.append(fields)
+    return result
+
+
+def _sum(tales: list[Fields]) -> Fields:
+    total = {**tales[-1], "count": sum(fields["count"] for fields in tales)}
+    if "lost_sessions" in total:
+        total["lost_sessions"] = sum(fields["lost_sessions"] for fields in tales)
+    return total
+
+
+def _without_name(fields: Fields) -> Fields:
+    numbers = {"first_number": None, "last_number": None}
+    return {"reason": fields["reason"], "count": fields["count"], **numbers, "lost_sessions": 1}

@@ -147,7 +147,7 @@ class SpoolWriter:
         self._last = 0
         self._losses: list[list[Any]] = []  # first number, last number, reason, count
         self._untold: list[dict[str, Any]] = []  # losses whose lines were lost, too
-        self._tales = Tales()
+        self._tales = Tales(self._limit)
         self._is_blocked = False  # by what may not be removed
         self._lost = self._removed = self._failed_writes = 0
         self._failure: OSError | None = None
@@ -156,6 +156,7 @@ class SpoolWriter:
         # The thread's own.
         self._backlog: deque[Line] = deque()
         self._is_made = False
+        self._is_bounded = True
         self._rest = b""  # of a write that the disk has cut off
         self._fd: int | None = None
         self._lock_fd: int | None = None
@@ -275,7 +276,7 @@ class SpoolWriter:
         for first, last, reason, count in losses:
             self._tell(reason=reason, count=count, first_number=first, last_number=last)
         untold, self._untold = self._untold, []
-        for fields in untold:
+        for fields in self._tales.together(untold):
             self._tell(**fields)
 
     def _tell(self, **fields: Any) -> None:
@@ -328,8 +329,18 @@ class SpoolWriter:
                 if not self._is_blocked and self._size <= self._memory // 2:
                     self._tell_losses()
                 if is_last and not self._lines:
-                    break
+                    if not self._is_blocked:
+                        break
+                    self._queue_last_words()
         self._finish()
+
+    def _queue_last_words(self) -> None:
+        """Has a spool without room take the tales of what was lost, of this session and of those that it has
+        removed: they are short, and nobody else knows of them."""
+        self._is_blocked = False
+        self._is_bounded = False
+        self._tell_losses()
+        self._queue_record("session_end", last_number=self._last + 1)
 
     def _finish(self) -> None:
         """Ends the session as far as the disk allows: the number of its end takes no room."""
@@ -395,7 +406,7 @@ class SpoolWriter:
 
     def _is_room_for(self, size: int) -> bool:
         """Keeps the bound, now and then. False if this spool is full of what may not be removed."""
-        if self._unseen + size <= self._share // 2:
+        if not self._is_bounded or self._unseen + size <= self._share // 2:
             return True
         held = hold_bound(self._root, self._limit, self.folder, size)
         acked = read_number(self.folder / ACKED) or 0
@@ -404,6 +415,8 @@ class SpoolWriter:
             for gone in held.removed:
                 self._removed += gone.total
                 self._tell_removed(gone)
+            for told in self._tales.together(told for gone in held.removed for told in gone.tales):
+                self._tell(**told)
         self._share = held.share
         if held.total + size > self._limit:
             return False

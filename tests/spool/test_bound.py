@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -42,15 +43,70 @@ def test_sessions_share_the_bound(root: Path) -> None:
     for writer in writers:
         writer.close()
     assert size_of(root) <= 1.1 * MIB
+    assert_all_is_told(root, writers)
+
+
+def assert_all_is_told(root: Path, writers: list[SpoolWriter]) -> int:
+    """Each number of each session is there or told by somebody; gives how many are told without a name."""
     found = everything(root)
+    untold = 0
     for writer in writers:
-        session = writer.origin.session or ""
-        account = Account(found, session, writer.counts().number)
-        # All of a session may have gone with those that told of it; what is left says nothing false.
+        account = Account(found, writer.origin.session or "", writer.counts().number)
         assert not account.doubled
-        if session in {record["session"] for record in found}:
-            assert not account.untold
-    assert len(sessions(root)) >= 1
+        untold += len(account.untold)
+    nameless = [record for record in found if "lost_sessions" in record]
+    assert all(record["first_number"] is record["last_number"] is None for record in nameless)
+    assert untold <= sum(record["count"] for record in nameless)
+    return untold
+
+
+@pytest.mark.parametrize("named", [1000, 5])
+def test_a_hundred_sessions_one_after_the_other(
+    root: Path, named: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever removes a session also removes its lines about others."""
+    monkeypatch.setattr("cbprocess._spool.tales.NAMED_MAX", named)
+    writers = []
+    for _ in range(100):
+        with SpoolWriter(root, limit_bytes=MIB) as writer:
+            fill(writer, 100, "x" * 500)
+        writers.append(writer)
+    assert size_of(root) <= 1.1 * MIB and len(sessions(root)) < 30
+    assert bool(assert_all_is_told(root, writers)) == (named == 5)
+    # Each line of them is one of the schema, also those without a name.
+    jsonschema = pytest.importorskip("jsonschema")
+    check = jsonschema.Draft202012Validator(records.schema())
+    for record in everything(root):
+        if record["event"] == "lost":
+            check.validate(record)
+
+
+def test_a_hundred_sessions_at_once(root: Path) -> None:
+    """Their folders alone are more than the bound. Each tells of its losses at its end."""
+    writers = [SpoolWriter(root, limit_bytes=MIB) for _ in range(100)]
+    threads = [threading.Thread(target=fill, args=(writer, 50, "x" * 200)) for writer in writers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for writer in writers:
+        writer.close()
+    assert size_of(root) <= 1.1 * MIB
+    assert_all_is_told(root, writers)
+
+
+def test_a_session_that_another_writer_removes_meanwhile(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look at the bound went on forever, and with it the end of a command."""
+    with SpoolWriter(root, limit_bytes=MIB) as writer:
+        fill(writer, 1000, "x" * 300)
+    assert len(list(writer.folder.glob("*.jsonl"))) > 2
+    # This happens between the list of sessions and the first removal.
+    monkeypatch.setattr("cbprocess._spool.bound._sweep", lambda root: shutil.rmtree(writer.folder))
+    held: list[object] = []
+    thread = threading.Thread(target=lambda: held.append(hold_bound(root, 1, None)), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert held and not held[0].removed  # type: ignore[attr-defined]
 
 
 def test_an_old_session_goes_first_and_is_told(root: Path) -> None:
