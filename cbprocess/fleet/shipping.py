@@ -145,12 +145,10 @@ class StreamSink:
 
     def send(self, batch: Batch, done: Done) -> None:
         """Hands the batch to the loop."""
-        sending = self._send(batch, done)
         try:
-            asyncio.run_coroutine_threadsafe(sending, self._loop)
+            self._loop.call_soon_threadsafe(self._begin, batch, done)
         except RuntimeError as error:
             # The loop has ended before its shipper.
-            sending.close()
             done(error)
 
     def poll(self, seconds: float) -> None:
@@ -178,15 +176,17 @@ class StreamSink:
         """What publishes for this host."""
         return self._publisher
 
-    async def _send(self, batch: Batch, done: Done) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _begin(self, batch: Batch, done: Done) -> None:
+        if self._is_closed:
+            done(OSError("the sink was closed"))
+            return
+        task = self._loop.create_task(self._send(batch, done))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _send(self, batch: Batch, done: Done) -> None:
         failure: BaseException | None = None
         try:
-            if self._is_closed:
-                raise asyncio.CancelledError
             await self._publish(batch)
         except asyncio.CancelledError:
             failure = OSError("the sink was closed")

@@ -113,7 +113,9 @@ class Shipper:
         self._flying: dict[int, tuple[_Session, Batch, float]] = {}
         self._answers: queue.SimpleQueue[tuple[int, BaseException | None]] = queue.SimpleQueue()
         self._again: list[tuple[_Session, Batch]] = []
-        self._resume_s = 0.0
+        self._resume_s = self._looked_s = 0.0
+        # Whether more may be there than there was room for.
+        self._is_full = False
         self._failures = 0
         self._stopping = threading.Event()
         self._end_limit_s = END_LIMIT_S
@@ -136,7 +138,7 @@ class Shipper:
                         break
                     if until is not None and not is_busy and not self._flying and until():
                         break
-                    self._sink.poll(0 if is_busy else self._pause(end_s))
+                    self._sink.poll(self._pause(end_s))
                 self._end(end_s)
             finally:
                 for session in self._sessions.values():
@@ -164,16 +166,22 @@ class Shipper:
         )
 
     def _turn(self) -> bool:
-        """Gives whether there was anything to do."""
+        """Gives whether there was anything to do, or may be."""
         is_busy = self._hear()
-        if time.monotonic() < self._resume_s:
+        now = time.monotonic()
+        if now < self._resume_s:
             return is_busy
         while self._again and len(self._flying) < self._window:
             self._send(*self._again.pop(0))
             is_busy = True
+        if not self._is_full and now < self._looked_s + LOOK_S:
+            # Only an answer has come. To look for lines costs more than to ship a few.
+            return True
+        self._looked_s = now
         self._find()
         while self._round():
             is_busy = True
+        self._is_full = len(self._flying) + len(self._again) >= self._window
         return is_busy
 
     def _round(self) -> bool:
@@ -184,7 +192,7 @@ class Shipper:
             try:
                 is_any = self._read(folder, session) or is_any
                 self._unreadable.discard(folder)
-            # A folder that was removed by hand, a segment that nobody can read, nonsense in one: others go on.
+            # A folder that was removed by hand, a segment that nobody can read, nonsense in it: others go on.
             except Exception as error:
                 self._cannot_ship(folder, error)
         return is_any
@@ -224,8 +232,10 @@ class Shipper:
         return not self._flying and not self._again and left <= self._unreadable
 
     def _pause(self, end_s: float | None) -> float:
-        ends = [time.monotonic() + LOOK_S] if end_s is None else [time.monotonic() + LOOK_S, end_s]
-        return max(0.0, min(ends) - time.monotonic())
+        now = time.monotonic()
+        wake_s = max(self._looked_s + LOOK_S, self._resume_s)
+        left_s = min(LOOK_S, (wake_s if end_s is None else min(wake_s, end_s)) - now)
+        return max(0.0, left_s)
 
     def _find(self) -> None:
         for folder in sessions(self._root):
