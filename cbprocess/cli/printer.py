@@ -22,6 +22,7 @@ from .pictures import Pictures
 from .record_options import redactor_of
 from .rule_layers import CommandRules
 from .sheet import Sheet
+from .shortening import base_name
 from .summary import Summary
 from .tally import Tally
 from .words import EVENT_NAMES, LIFETIME_NAMES, PROCESS_NAMES, PRODUCT_GUID, THREAD_NAMES, TREE_LINES
@@ -150,6 +151,7 @@ class Printer:
         # An execution may be taken back in another thread than the handlers', and before its event.
         self._lock = threading.Lock()
         self._last_sequence = 0
+        self._told_ns = 0  # the time of the last event that was taken
         # A snapshot makes some of the first events known.
         self.joint: Joint | None = None
         self._failed: list[events.CBProcessErrorEventParams] = []
@@ -217,6 +219,7 @@ class Printer:
                 for told in [] if is_told else [(name, event)] if choice is None else choice.add(name, event):
                     self._tell(*told)
                 self._last_sequence = event.sequence
+                self._told_ns = event.time_ns
                 if self._failed:
                     self._take_back_known()
             if name == "process_termination":
@@ -348,10 +351,12 @@ class Printer:
         self.wait_for_quiet()
 
     def wait_for_quiet(self) -> None:
-        """Waits until no more events come and none waits for a worker, where no process is left that could
-        make one. Gives up events of which none is taken for LAST_EVENT_LIMIT_S."""
+        """Waits until all events from before this call have been told: until none waits for a worker and no
+        more come, or, where processes go on, until a later one has come. Gives up events of which none is
+        taken for LAST_EVENT_LIMIT_S."""
         delivered, end_s = -1, 0.0
-        while True:
+        begun_ns = time.time_ns()
+        while self._told_ns <= begun_ns:
             counts = self._process.statistics()
             if counts.delivered != delivered:
                 delivered, end_s = counts.delivered, time.monotonic() + LAST_EVENT_LIMIT_S
@@ -457,4 +462,4 @@ class Printer:
 
     def program_of(self, process_id: int) -> str:
         """The name of the program of a living process, or ""."""
-        return os.path.basename(self._process.get_process_name(process_id))
+        return base_name(self._process.get_process_name(process_id))
