@@ -26,8 +26,8 @@ def running_machine(processes: Iterable[RunningProcess]) -> Iterator[tuple[int, 
 
 
 def running_tree(process_ids: Collection[int], children: bool) -> Iterator[tuple[int, int, str, list[str]]]:
-    """The processes and their descendants as they run now, parents first: id, parent's id, program,
-    arguments."""
+    """The processes and their descendants as they run now, each with its own behind it: id, parent's id,
+    program, arguments."""
     return _tree({process.process_id: process for process in snapshot()}, process_ids, children)
 
 
@@ -37,14 +37,14 @@ def _tree(
     offspring: dict[int, list[int]] = {}
     for process in found.values():
         offspring.setdefault(process.parent_process_id, []).append(process.process_id)
-    pending = list(process_ids)
+    pending = list(process_ids)[::-1]
     seen = {os.getpid()}
     while pending:
-        process_id = pending.pop(0)
+        process_id = pending.pop()
         if process_id in seen or process_id not in found:
             continue
         seen.add(process_id)
         process = found[process_id]
         yield process_id, process.parent_process_id, process.process_name, process.arguments
         if children:
-            pending += offspring.get(process_id, ())
+            pending += offspring.get(process_id, ())[::-1]

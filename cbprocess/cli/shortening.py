@@ -38,6 +38,13 @@ def duration_text(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
+def base_name(program: str) -> str:
+    """The name of a program, by the path of its file. A kernel thread (`kworker/0:1-events`) has no file, and
+    its name no folder."""
+    is_path = sys.platform == "win32" or os.path.isabs(program)
+    return os.path.basename(program) if is_path else program
+
+
 def short_command(command_line: str, arguments: Sequence[str]) -> str:
     """The command line with the name alone of its program: `cc -c a.c` of `/usr/bin/cc -c a.c`. One that does
     not begin with its first argument stays as it is."""

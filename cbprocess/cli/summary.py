@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from .. import events
 from .._binding.texts import printable
 from .output import end_text, refusal_name
+from .shortening import base_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,5 +112,5 @@ def _count(number: int, one: str, many: str) -> str:
 
 def _life_text(life: Life, now_ns: int) -> str:
     end = end_text(life.status, life.ended_ns is not None)
-    command = life.command or os.path.basename(life.program) or "?"
+    command = life.command or base_name(life.program) or "?"
     return f"{life.process_id} {printable(command)}  [{end}, {life.seconds(now_ns):.3f} s]"

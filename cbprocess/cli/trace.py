@@ -4,10 +4,9 @@ that it started."""
 
 from __future__ import annotations
 
-import os
-
 from .._binding.texts import printable
 from .output import end_text
+from .shortening import base_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ class _Maker:
 
 
 def _base(program: str) -> str:
-    return printable(os.path.basename(program) or "?")
+    return printable(base_name(program) or "?")
 
 
 def _details(life: Life, stage: Stage | None) -> Record:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from .. import events
 from .._binding.texts import printable
 from .output import command_text, describe, line_kind, program_names, refusal_name, status_text
-from .shortening import duration_text
+from .shortening import base_name, duration_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ class TreeLines:
         """Takes a process that runs already. Parents come before their children."""
         with self._lock:
             branch = self._begin(process_id, parent_id, now_ns)
-            command = self._sheet.command(shlex.join(arguments), arguments) or os.path.basename(program)
-            name = printable(os.path.basename(program))
+            command = self._sheet.command(shlex.join(arguments), arguments) or base_name(program)
+            name = printable(base_name(program))
             branch.program = Program(now_ns, printable(command), name, is_older=True)
             self._tell(branch, now_ns, "running", branch.program.text, "running")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from cbprocess.cli.shortening import (
     COLUMNS_MIN,
+    base_name,
     columns_of,
     duration_text,
     fitted,
@@ -71,6 +73,20 @@ def test_a_duration_is_told_to_a_hundredth(seconds: float) -> None:
 )
 def test_short_commands(line: str, arguments: list[str], short: str) -> None:
     assert short_command(line, arguments) == short
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kernel threads of Linux")
+@pytest.mark.parametrize(
+    ("program", "name"),
+    [
+        ("/usr/bin/make", "make"),
+        ("ksoftirqd/0", "ksoftirqd/0"),
+        ("kworker/0:1H-events_highpri", "kworker/0:1H-events_highpri"),
+        ("", ""),
+    ],
+)
+def test_the_name_of_a_kernel_thread_has_no_folder(program: str, name: str) -> None:
+    assert base_name(program) == name
 
 
 def test_columns() -> None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ... import events
 from ..._binding.texts import printable
 from ..output import command_text, describe, refusal_name, status_text
-from ..shortening import short_command
+from ..shortening import base_name, short_command
 from .rates import SECOND_NS, Rates
 
 TYPE_CHECKING = False
@@ -138,7 +138,7 @@ class Model:
             shown = self._begin(process_id, parent_id, now_ns)
             shown.is_older = True
             command = short_command(shlex.join(arguments), arguments)
-            shown.name = printable(os.path.basename(program))
+            shown.name = printable(base_name(program))
             shown.text = printable(command) or f"[{shown.name}]"
 
     def left(self, process_id: int, time_ns: int, sequence: int) -> None:
