@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     import argparse
 
 RULES_HELP = "the rules of FILE (TOML or JSON) beside the other options"
-LIVE_RULES_HELP = f"{RULES_HELP}; read again at SIGHUP, which the command of run does not get then"
+# Windows has no such signal.
+SIGNAL_HELP = "; read again at SIGHUP, which the command of run does not get then"
+LIVE_RULES_HELP = RULES_HELP if sys.platform == "win32" else RULES_HELP + SIGNAL_HELP
 FOLLOW_HELP = "read the file of --rules again whenever it has changed"
 
 
