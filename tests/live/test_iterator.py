@@ -85,13 +85,18 @@ def test_strips_a_signal(programs: Programs, tmp_path: Path) -> None:
 def test_events_can_be_kept_and_answered_later(victim: str) -> None:
     """One program is held while the loop goes on with what others do."""
     kept: list[Any] = []
+    other_has_ended = False
     with monitor(["sh", "-c", f"{victim} 1 & {victim} 2; wait $!; exit $?"], stderr=-3) as source:
         for event in source:
             if is_program(event, victim) and event.arguments[1] == "1":
                 kept.append(event.hold())
                 assert event.outcome is Outcome.PENDING
             elif not hasattr(event, "arguments") and event.process_name == victim:
-                assert event.exit_status == 2 and source.filter.statistics().deferred >= 1  # type: ignore[attr-defined]
+                assert event.exit_status == 2  # type: ignore[attr-defined]
+                other_has_ended = True
+            # On a busy machine the other one may end before this one begins.
+            if kept and other_has_ended and kept[0].outcome is Outcome.PENDING:
+                assert source.filter.statistics().deferred >= 1
                 assert kept[0].deny() is True
     assert source.process is not None and source.process.returncode == 126
 
