@@ -266,7 +266,7 @@ class CBProcessProcessTerminationEventParams(NamedEventParams):
     @property
     def exit_status(self) -> int:
         """The exit code, or -N when signal N ended the process (Linux)."""
-        return _exit_status(self._words[EXIT_STATUS])
+        return exit_status_of(self._words[EXIT_STATUS], ON_WINDOWS)
 
     def _particulars(self) -> str:
         return f"exit status {self.exit_status}"
@@ -309,7 +309,7 @@ class CBProcessThreadTerminationEventParams(EventParams):
     @property
     def exit_status(self) -> int:
         """The thread's exit code, or -N when signal N ended it (Linux)."""
-        return _exit_status(self._words[EXIT_STATUS])
+        return exit_status_of(self._words[EXIT_STATUS], ON_WINDOWS)
 
     def _particulars(self) -> str:
         return f"thread {self.thread_id}, exit status {self.exit_status}"
@@ -473,8 +473,9 @@ KINDS = {kind.type: kind for kind in OPERATIONS}
 EVENT_CLASSES = {kind.type: kind.event_class for kind in OPERATIONS}
 
 
-def _exit_status(status: int) -> int:
-    if ON_WINDOWS:
+def exit_status_of(status: int, is_of_windows: bool) -> int:
+    """The exit code, or -N for signal N, of a status as that system tells it."""
+    if is_of_windows:
         return status
     signal = status & 0x7F
     return -signal if signal else status >> 8 & 0xFF

@@ -13,6 +13,7 @@ from time import gmtime, time_ns
 
 from . import constants, events
 from ._checks import checked_text, quoted, wrong
+from ._event_fields import EXIT_STATUS
 from ._records.context import ENRICHMENTS, checked_enrichments, put_context
 from ._records.lineage import Lineage
 from ._records.origin import Origin, own_origin
@@ -64,8 +65,6 @@ __all__ = [
     "text_of",
 ]
 
-# On Windows a user is no number, and 0 would be root for whoever reads it.
-HAS_USER_IDS = sys.platform != "win32"
 OPERATIONS = tuple(kind.name for kind in events.OPERATIONS)
 # Records that are no event of a driver have these names.
 OTHERS = ("error", "running_process", "unsupervised", "lost", "session_end", "summary")
@@ -148,7 +147,7 @@ class Recorder:
     origin, redact and enrich are those of record_of(). Only events of this boot of this machine make it ask
     the system. One thread at a time, in the handler."""
 
-    __slots__ = ("_enrich", "_lineage", "_redact", "origin")
+    __slots__ = ("_enrich", "_is_of_windows", "_lineage", "_redact", "origin")
 
     def __init__(
         self,
@@ -163,6 +162,7 @@ class Recorder:
         if not self.origin.is_this_boot:
             self._enrich = ()
         self._lineage = Lineage(self.origin.is_this_boot)
+        self._is_of_windows = self.origin.is_of_windows
 
     @classmethod
     def of(
@@ -197,14 +197,19 @@ class Recorder:
 
     def _command(self, record: dict[str, Any], subject: Any) -> None:
         """Adds the arguments and the command line."""
-        arguments, line = subject.arguments, subject.command_line
-        if self._redact is not None:
-            if sys.platform == "win32":
+        arguments = subject.arguments
+        if self._is_of_windows:
+            line = "\0".join(arguments)
+            if self._redact is not None:
                 line = self._redact.command_line(line)
-                arguments = [line] if arguments else []
-            else:
+            arguments = [line] if arguments else []
+        else:
+            if sys.platform == "win32":
+                # This is a recording of Linux, of which Windows gives the whole list as one text.
+                arguments = arguments[0].removesuffix("\0").split("\0") if arguments[0] else []
+            if self._redact is not None:
                 arguments = self._redact.arguments(arguments)
-                line = quoted(arguments)
+            line = quoted(arguments)
         put_list(record, "arguments", arguments)
         put(record, "command_line", line)
 
@@ -222,7 +227,7 @@ class Recorder:
         record["sequence"] = event.sequence
         record["process_id"] = process_id
         record["start_time"] = _start(start_time)
-        record["user_id"] = event.user_id if HAS_USER_IDS else None
+        record["user_id"] = None if self._is_of_windows else event.user_id
         record["flags"] = list(_names("EVENT_FLAG_", flags))
         record["result_code"] = event.result_code
         if start_time:
@@ -255,7 +260,7 @@ class Recorder:
         record = self._operation(name, event, number)
         put(record, "process_name", event.process_name)
         put(record, "image_file_name", event.image_file_name)
-        record["exit_status"] = event.exit_status
+        record["exit_status"] = events.exit_status_of(event._words[EXIT_STATUS], self._is_of_windows)
         self._lineage.ended(event.process_id, event.start_time)
         return record
 
@@ -274,7 +279,7 @@ class Recorder:
     ) -> dict[str, Any]:
         record = self._operation(name, event, number)
         record["thread_id"] = event.thread_id
-        record["exit_status"] = event.exit_status
+        record["exit_status"] = events.exit_status_of(event._words[EXIT_STATUS], self._is_of_windows)
         return record
 
     def _handle(
@@ -315,7 +320,7 @@ class Recorder:
         record = _begin(name, self.origin, number, time_ns())
         record["process_id"] = process.process_id
         record["start_time"] = _start(process.start_time)
-        record["user_id"] = process.user_id if HAS_USER_IDS else None
+        record["user_id"] = None if self._is_of_windows else process.user_id
         record["parent_process_id"] = parent = process.parent_process_id
         record["parent_start_time"] = _start(self._lineage.start_time(parent, process.start_time) or 0)
         record["thread_count"] = process.thread_count

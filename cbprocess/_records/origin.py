@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     class Head(Protocol):
         """The part of a recording's head that its identity is made from."""
 
+        platform: str
         process_id: int
         time_ns: int
 
@@ -52,13 +53,45 @@ class Origin(NamedTuple):
         the head, so that it is the same each time. Host and boot are not in a recording: host can be given.
         """
         session = f"{head.time_ns:016x}{head.process_id:08x}"
-        return cls(None if host is None else checked_name(host, "host"), None, session)
+        # A script names no system, and is taken for one of this.
+        kind = KINDS.get(head.platform.partition(" ")[0], cls)
+        return kind(None if host is None else checked_name(host, "host"), None, session)
 
     @property
     def is_this_boot(self) -> bool:
         """Whether this machine has made the records, and has not been restarted since. Its processes can be
         asked then."""
         return self.boot is not None and self.boot == boot_id()
+
+    @property
+    def is_of_windows(self) -> bool:
+        """Whether the events are of Windows. It has command lines in place of argument lists, and its users
+        are no numbers: 0 would be root for a reader of the record."""
+        return sys.platform == "win32"
+
+
+class WindowsOrigin(Origin):
+    """The origin of a recording that was made on Windows, wherever it is read."""
+
+    __slots__ = ()
+
+    @property
+    def is_of_windows(self) -> bool:
+        return True
+
+
+class LinuxOrigin(Origin):
+    """The origin of a recording that was made on Linux, wherever it is read."""
+
+    __slots__ = ()
+
+    @property
+    def is_of_windows(self) -> bool:
+        return False
+
+
+# By the first word of the platform in a recording's head.
+KINDS: dict[str, type[Origin]] = {"Windows": WindowsOrigin, "Linux": LinuxOrigin}
 
 
 def checked_name(value: object, name: str) -> str:

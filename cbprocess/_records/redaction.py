@@ -1,7 +1,7 @@
-"""Hides the values of options that hold secrets, in argument lists and command lines.
+"""Hides the values of options that hold secrets, in argument lists and command lines, and passwords in URLs.
 
-It knows names of options, no programs: what has no name (a password in the middle of a URL, a lone argument)
-stays as it is."""
+It knows names of options, and of programs curl alone: a secret without a name (a lone argument) stays as it
+is."""
 
 from __future__ import annotations
 
@@ -58,8 +58,19 @@ _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _WORD = re.compile(r"[\w.-]+")
 _EQUAL = re.compile("=")
 # A header of a request, which names the kind of its secret first; and a key in JSON.
-_HEADER = re.compile(r"(:[ \t]+(?:(?:basic|bearer|digest|negotiate|token)[ \t]+)?)([^\s\"']+)", re.IGNORECASE)
+_BLANKS = r"(?:\\?[ \t])+"
+_HEADER = re.compile(
+    rf"(:{_BLANKS}(?:(?:basic|bearer|digest|negotiate|token){_BLANKS})?)([^\s\"']+)", re.IGNORECASE
+)
 _JSON = re.compile(r"""("\s*:\s*)("(?:[^"\\]|\\.)*"?|[^\s"',}\]]+)""", re.DOTALL)
+# An option of one letter can have its value, with a name of its own, in one word: -Dtoken=x.
+_LETTER = re.compile("-[A-Za-z](?=[A-Za-z])")
+_URL = re.compile(r"""(://[^/\s:@"']*:)[^/\s@"']+(?=@)""")
+# `user:password` of curl, in a text and as an argument of its own. Options without values can stand in front.
+CURL = "curl"
+_CURL_OPTION = r"-(?:[#0-46BGIJLMNORSafgijklnpqsv]{0,8}[uU]|-user|-proxy-user)"
+_CURL_USER = re.compile(rf"""((?:^|(?<=[\s"'])){_CURL_OPTION}(?:\s+|=)?["']?[^\s:"']+:)[^\s"']+""")
+_CURL_LAST = re.compile(rf"{_CURL_OPTION}\Z")
 _OPTION_SIGN = re.compile(r"\s*[=:]\s*|\s+")
 # A value with blanks has quotes around it in a text; the last one may be missing.
 _VALUE = re.compile(r"""(?:"(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s"']+)+""", re.DOTALL)
@@ -92,12 +103,20 @@ class Redactor:
         """The argument list with hidden values, as long as it was."""
         if not self._has_stem("\0".join(arguments)):
             return list(arguments)
+        is_curl = CURL in arguments[0].casefold()
         result: list[str] = []
         is_value = False
         for argument in arguments:
             if is_value:
                 result.append(REDACTED)
                 is_value = False
+                continue
+            if is_curl and (_CURL_USER.match(argument) or _CURL_LAST.match(result[-1] if result else "")):
+                user, colon, password = argument.partition(":")
+                result.append(user + colon + (REDACTED if password else ""))
+                continue
+            if self._is_letter(argument):
+                result.append(argument[:2] + self.arguments([argument[2:]])[0])
                 continue
             name = _WORD.match(argument, 1 if argument[:1] == SLASH else 0)
             if name is None or not self._is_secret(name[0]):
@@ -123,24 +142,26 @@ class Redactor:
         parts: list[str] = []
         done = 0
         for name in _WORD.finditer(text):
-            begin = name.start()
-            if begin < done or not self._is_secret(name[0]):
+            begin, word = name.start(), name[0]
+            is_letter = self._is_letter(word)
+            if begin < done or not (is_letter or self._is_secret(word)):
                 continue
-            is_option = name[0][0] == "-" or (
-                text[begin - 1 : begin] == SLASH and _begins_word(text, begin - 1)
+            is_option = not is_letter and (
+                word[0] == "-" or (text[begin - 1 : begin] == SLASH and _begins_word(text, begin - 1))
             )
-            begin, end = self._value(text, name, is_option)
+            begin, end = self._value(text, name.end(), word[2:] if is_letter else word, is_option)
             if begin < end:
                 quote = text[begin] if text[begin] in QUOTES else ""
                 parts += text[done:begin], quote, REDACTED, quote
                 done = end
-        return "".join([*parts, text[done:]])
+        result = _URL.sub(rf"\1{REDACTED}", "".join([*parts, text[done:]]))
+        return _CURL_USER.sub(rf"\1{REDACTED}", result) if CURL in result.casefold() else result
 
-    def _value(self, text: str, name: re.Match[str], is_option: bool) -> tuple[int, int]:
-        """The place of the value of an option, a variable, a header or a key in JSON with this name."""
-        at = name.end()
+    def _value(self, text: str, at: int, name: str, is_option: bool) -> tuple[int, int]:
+        """The place of the value of an option, a variable, a header or a key in JSON with this name, which
+        ends there."""
         if not is_option:
-            is_header = name[0].lower().endswith("authorization") or name[0][:2].lower() == "x-"
+            is_header = name.lower().endswith("authorization") or name[:2].lower() == "x-"
             found = _JSON.match(text, at) or (_HEADER.match(text, at) if is_header else None)
             if found:
                 return found.span(2)
@@ -156,9 +177,15 @@ class Redactor:
             return True
         return name != end and _CAPITAL.sub("-", end).casefold().endswith(self._endings)
 
+    def _is_letter(self, argument: str) -> bool:
+        """Whether this begins with an option of one letter and the name of a secret."""
+        found = _LETTER.match(argument)
+        name = _WORD.match(argument, found.end()) if found else None
+        return name is not None and self._is_secret(name[0])
+
     def _has_stem(self, text: str) -> bool:
         folded = text.casefold()
-        return any(stem in folded for stem in self._stems)
+        return "://" in folded or CURL in folded or any(stem in folded for stem in self._stems)
 
     def event(self, event: events.EventParams) -> events.EventParams:
         """The event; for a process creation a copy of its own, which can only be read, and whose `arguments`

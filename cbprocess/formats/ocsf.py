@@ -20,6 +20,7 @@ from ._fields import (
     file_name,
     flags,
     has_failed,
+    is_one_line,
     is_trouble,
     pruned,
     reason,
@@ -158,6 +159,9 @@ def _process(record: Record, fields: Fields, user: dict[str, Any]) -> dict[str, 
     path = fields.take_text("process_name")
     name = file_name(path)
     container = fields.take_text("container_id")
+    if is_one_line(record):
+        # `cmd_line` has all of it.
+        fields.drop("arguments")
     file = {
         "path": path,
         "name": name,

@@ -7,8 +7,10 @@ import os
 import shutil
 import signal
 import stat
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from formats.samples import SAMPLES, creation
 
 from cbprocess import formats, records
 from cbprocess._sources import Source
+from cbprocess.script import MAGIC
 
 KINDS = [
     "process_creation",
@@ -70,6 +73,29 @@ def test_several_files_a_folder_and_standard_input(recording: Path, lines: Path,
     assert convert("-", input=recording.read_bytes()).stdout == lines.read_bytes()
     with lines.open("rb") as file:
         assert convert("-", stdin=file).stdout == lines.read_bytes()
+
+
+def test_a_recording_of_windows_is_one_of_windows_everywhere(recording: Path, tmp_path: Path) -> None:
+    """It has no ids of users, whole command lines, and no signals. On Linux its users were all root."""
+    data = recording.read_bytes()
+    size, _ = struct.unpack_from("=II", data, len(MAGIC))
+    begin = len(MAGIC) + 8
+    head = data[begin : begin + size]
+    other = head.replace(b"Linux x86_64", b"Windows AMD6").replace(b"Linux aarch64", b"Windows ARM64")
+    assert other != head and len(other) == len(head)
+    path = tmp_path / "windows.cbpr"
+    path.write_bytes(
+        data[: len(MAGIC)] + struct.pack("=II", size, zlib.crc32(other)) + other + data[begin + size :]
+    )
+    given = documents(convert(path, "--redact").stdout)
+    assert [record["event"] for record in given] == KINDS
+    assert {record["user_id"] for record in given} == {None}
+    # The words of Linux stand for one text here.
+    line = "server\0--password=[redacted]"
+    assert (given[0]["arguments"], given[0]["command_line"]) == ([line], line)
+    before = documents(convert(recording).stdout)
+    assert [record["exit_status"] for record in before[-2:]] == [0, 3]
+    assert [record["exit_status"] for record in given[-2:]] == [0, 3 << 8]
 
 
 def test_the_host_of_a_recording_can_be_given(recording: Path, tmp_path: Path) -> None:

@@ -130,3 +130,11 @@ def test_errors_and_losses_are_base_events() -> None:
     assert (error["class_uid"], error["type_uid"], error["status_code"]) == (0, 99, "31")
     assert lost["message"] == "lost 12 of events: memory"
     assert lost["unmapped"]["first_number"] == 8 and lost["status_id"] == ocsf.FAILURE
+
+
+def test_a_command_line_of_windows_is_told_once() -> None:
+    document = ocsf.document_of(SAMPLES["creation on Windows"])
+    assert document["process"]["cmd_line"] == SAMPLES["creation on Windows"]["command_line"]
+    assert "arguments" not in document.get("unmapped", {})
+    # Other lists say more than the line.
+    assert ocsf.document_of(SAMPLES["creation"])["unmapped"]["arguments"]

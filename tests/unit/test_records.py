@@ -93,7 +93,7 @@ def test_a_creation() -> None:
 
 def test_where_users_are_no_numbers_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """0 would be root for every other program that reads it."""
-    monkeypatch.setattr(records, "HAS_USER_IDS", False)
+    monkeypatch.setattr(sys, "platform", "win32")
     made = record_made("process_termination", recorder(), process_name=b"x", exit_status=0)
     (own,) = [process for process in running.snapshot() if process.process_id == os.getpid()]
     found = records.record_of(own, ORIGIN)
