@@ -17,6 +17,7 @@ import pytest
 from machine import own_place
 
 START_LIMIT_S = 60
+
 JSON = ("--json",)
 
 
@@ -66,7 +67,7 @@ class Monitor:
         return read_lines(self.text())
 
     def wait_for(self, mark: str) -> None:
-        wait_until(lambda: mark in self.text(), 30, f"{mark} in the output")
+        wait_until(lambda: mark in self.text(), START_LIMIT_S, f"{mark} in the output")
 
     def wait_for_start(self, program: str = "/bin/true") -> None:
         """Executes something until that is told."""
@@ -101,7 +102,7 @@ def read_again(watching: Monitor, told: str) -> None:
     """Sends SIGHUP, and waits for what is said of the reading."""
     before = watching.errors.read_text()
     watching.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: told in watching.errors.read_text()[len(before) :], 30, told)
+    wait_until(lambda: told in watching.errors.read_text()[len(before) :], START_LIMIT_S, told)
 
 
 Starting = Callable[..., Monitor]
