@@ -17,7 +17,6 @@ import pytest
 from machine import own_place
 
 START_LIMIT_S = 60
-
 JSON = ("--json",)
 
 
