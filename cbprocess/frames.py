@@ -93,8 +93,8 @@ def pandas(source: Records, *, columns: Iterable[str] | None = None, host: str |
     """Makes a pandas.DataFrame with one row for each record, in their order.
 
     source: the path of a recording, of JSON Lines, or of a folder of them (a spool); or records, as dicts.
-    columns: names of COLUMNS, in place of all. host: the machine of records that name none, as those of
-    recordings. What is damaged is left out, with a CBProcessWarning.
+    columns: names of COLUMNS, in place of all. host: the name of the host, for records without one, as those
+    of recordings. What is damaged is left out, with a CBProcessWarning.
 
     Numbers are nullable (Int64, UInt64), times are datetime64[ns, UTC]. Any thread. Errors: 50 without
     pandas, 87 for a column that does not exist, those of open() and of Recording for the source."""

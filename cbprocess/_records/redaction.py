@@ -80,7 +80,7 @@ class Redactor:
     """Hides values. names: the names of options whose values are hidden, without dashes; case, and the
     difference between - and _, do not count. `token` stands for `--token`, for `--github-token`, for
     `accessToken` and for the variable `GITHUB_TOKEN=`; `password` also for `PGPASSWORD=`. A value is what
-    follows = or : in the argument, or else the next argument.
+    follows = or : in the argument, or else the next argument. Passwords in URLs and of curl are hidden, too.
 
     Error 87 for a name that no option has. May be used in any thread."""
 
