@@ -34,6 +34,6 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
         "activities; otel: OpenTelemetry log records",
     )
     add("-o", "--output", metavar="FILE", help="write to FILE instead of standard output")
-    add("--host", metavar="NAME", help="the name of the host, for records without one, as those of recordings")
+    add("--host", metavar="NAME", help="the host's name, for records without one, as those of recordings")
     add("--redact", action="store_true", help=REDACT_HELP)
     add("--redact-also", metavar="LIST", type=option_names, default=(), help=REDACT_ALSO_HELP)
