@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 NAMED_MIN, NAMED_MAX = 32, 1000
 NAMED_BYTES = 32 << 10
 MARK = b'"event":"lost"'
+NONE = type(None)
+# The fields of a tale, and those that only some have.
+TYPES = {"reason": (str,), "count": (int,), "first_number": (int, NONE), "last_number": (int, NONE)}
+MORE_TYPES = {"lost_boot": str, "lost_session": str, "lost_sessions": int}
 
 
 class Tales:
@@ -68,23 +72,22 @@ def tales_in(data: bytes, acked: int) -> list[Fields]:
 def _tale_of(line: bytes, acked: int) -> Fields | None:
     try:
         record = json.loads(line)
-        number, first, last = (record[key] for key in ("number", "first_number", "last_number"))
-        fields = {"reason": record["reason"], "count": record["count"]}
+        fields = {key: record[key] for key in TYPES}
+        is_tale = record["event"] == "lost" and all(isinstance(fields[key], TYPES[key]) for key in TYPES)
+        fields.update({key: record[key] for key in MORE_TYPES if record.get(key) is not None})
+        number, boot, session = record["number"], record["boot"], record["session"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    # A killed session tells of an unknown count at its own end.
-    if record["event"] != "lost" or not isinstance(number, int) or not isinstance(fields["count"], int):
-        return None
-    fields.update(first_number=first, last_number=last)
-    for key in ("lost_boot", "lost_session", "lost_sessions"):
-        if key in record:
-            fields[key] = record[key]
-    if "lost_session" not in fields and _is_of_numbers(fields):
+    # A program may have added any record of this name. A killed session's has no count, and is about its end.
+    is_tale = is_tale and all(isinstance(fields.get(key, kind()), kind) for key, kind in MORE_TYPES.items())
+    if not is_tale or not isinstance(number, int) or number <= acked:
         return None
     if "lost_session" not in fields and "lost_sessions" not in fields:
+        if _is_of_numbers(fields):
+            return None
         # The driver's losses are those of this session.
-        fields.update(lost_boot=record["boot"], lost_session=record["session"])
-    return fields if number > acked else None
+        fields.update(lost_boot=boot, lost_session=session)
+    return fields
 
 
 def together(tales: Iterable[Fields], named_max: int) -> list[Fields]:

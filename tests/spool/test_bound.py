@@ -95,6 +95,31 @@ def test_a_hundred_sessions_at_once(root: Path) -> None:
     assert_all_is_told(root, writers)
 
 
+def test_records_of_a_program_that_look_like_losses_end_no_writer(root: Path) -> None:
+    strange: list[dict[str, object]] = [
+        {},
+        {"reason": [], "count": 1, "first_number": 1, "last_number": 1, "lost_session": "x"},
+        {"reason": "x", "count": "1", "first_number": 1, "last_number": 1, "lost_session": "x"},
+        {"reason": "x", "count": 1, "first_number": {}, "last_number": 1, "lost_session": "x"},
+        {"reason": "x", "count": 1, "first_number": 1, "last_number": 1, "lost_session": ["x"]},
+        {"reason": "x", "count": 1, "first_number": None, "last_number": None, "lost_sessions": "x"},
+        {"reason": "x", "count": 1, "first_number": None, "last_number": None, "lost_sessions": None},
+    ]
+    with SpoolWriter(root, limit_bytes=MIB) as old:
+        for fields in strange:
+            old.add(records.made("lost", old.origin, **fields))
+        old.tell_lost(7)
+    with SpoolWriter(root, limit_bytes=MIB) as new:
+        fill(new, 4000, "x" * 300)
+    assert not old.folder.exists()
+    found = everything(root)
+    account = Account(found, new.origin.session or "", new.counts().number)
+    assert not account.untold
+    # The one that was real is told again, as that session's.
+    (told,) = [each for each in found if each.get("reason") == "driver"]
+    assert (told["count"], told["lost_session"]) == (7, old.origin.session)
+
+
 def test_a_session_that_another_writer_removes_meanwhile(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The look at the bound went on forever, and with it the end of a command."""
     with SpoolWriter(root, limit_bytes=MIB) as writer:
