@@ -103,7 +103,8 @@ def tell(found: Import) -> None:
     for note in found.notes:
         complain(f"note: {note}")
     rules, fit = counted(len(found.rules), "rule"), counted(len(found.imported), "Sigma rule")
-    complain(f"{rules} of {fit}; {len(found.refused)} do not fit")
+    rest = f"{len(found.refused)} {'does' if len(found.refused) == 1 else 'do'} not fit"
+    complain(f"{rules} of {fit}; {rest}")
 
 
 def counted(number: int, what: str) -> str:

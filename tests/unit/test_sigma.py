@@ -312,7 +312,7 @@ def test_the_command(tmp_path: Path) -> None:
     )
     assert list(RuleSet.from_file(out)) == [Rule(name="/nowhere/a", action="deny")]
     assert f"{tmp_path / 'b.yml'}: 'B\\x1b[1m' does not fit: it looks at User" in done.stderr
-    assert done.stderr.endswith("cbprocess: 1 rule of 1 Sigma rule; 1 do not fit\n") and done.stdout == ""
+    assert done.stderr.endswith("cbprocess: 1 rule of 1 Sigma rule; 1 does not fit\n") and done.stdout == ""
     done = subprocess.run([*line, str(tmp_path / "b.yml")], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and json.loads(done.stdout) == {"schema": 1, "rules": []}
     done = subprocess.run([*line, str(tmp_path / "none.yml")], capture_output=True, text=True, timeout=60)
