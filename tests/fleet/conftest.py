@@ -25,3 +25,12 @@ def server(tmp_path: Path) -> Iterator[object]:
     with running(Server(tmp_path)) as found:
         run(set_up(found.access))
         yield found
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[object]:
+    """The command line in a folder, with a running server."""
+    from fleet.shop import opened
+
+    with opened(tmp_path) as found:
+        yield found
