@@ -22,7 +22,8 @@ FORMAT_HELP = (
 )
 EVENTS_HELP = (
     f"which events, separated by commas: {', '.join(EVENT_NAMES)}; or process, thread, handle, all; the "
-    "default is process, one line a program; with thread each event has a line"
+    "default is process, one line a program, and with --json process,thread; with thread each event has a "
+    "line"
 )
 SUMMARY_HELP = (
     "print at the end what failed, counts, times, the process tree (of a long one its first "

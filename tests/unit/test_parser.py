@@ -48,6 +48,16 @@ def test_help_says_which_commands_read_rules_again(command: str) -> None:
     assert ("SIGHUP, which the command" in text, "--follow-rules" in text) == (command != "replay",) * 2
 
 
+def test_help_says_which_events_are_told_without_a_choice() -> None:
+    text = " ".join(helps(make_parser())["run"].split())
+    assert "the default is process, one line a program, and with --json process,thread" in text
+    default, as_json, chosen = (
+        cli.parse(["run", *line.split(), "--", "x"]).events
+        for line in ("", "--json", "--events process,thread")
+    )
+    assert default == PROCESS_NAMES and set(as_json) == set(chosen) == {*PROCESS_NAMES, *THREAD_NAMES}
+
+
 def test_the_list_of_commands_can_be_read_line_by_line() -> None:
     assert not [name for name, (about, _) in COMMANDS.items() if about.startswith("the same")]
 
