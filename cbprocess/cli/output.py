@@ -92,11 +92,22 @@ class Output:
             return 0
 
     def wants_color(self, choice: str, environment: Mapping[str, str]) -> bool:
-        if choice != "auto":
-            return choice == "always"
-        if environment.get("NO_COLOR") or environment.get("TERM") == "dumb":
+        if choice == "never":
             return False
-        return os.isatty(self._fd)
+        if choice == "auto" and (environment.get("NO_COLOR") or environment.get("TERM") == "dumb"):
+            return False
+        return _shows_colors(self._fd) or choice == "always"
+
+
+def _shows_colors(descriptor: int) -> bool:
+    """Whether a terminal is there that shows colours."""
+    if not os.isatty(descriptor):
+        return False
+    if sys.platform != "win32":
+        return True
+    from .console_windows import carries_out_escapes
+
+    return carries_out_escapes(descriptor)
 
 
 def complain(text: str) -> int:

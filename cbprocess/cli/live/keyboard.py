@@ -59,6 +59,8 @@ def _behind_sequence(data: bytes) -> bytes:
 if sys.platform == "win32":
     import msvcrt
 
+    from ..console_windows import carries_out_escapes
+
     LOOK_S = 0.02
     CONSOLE_KEYS = {"H": "up", "P": "down", "I": "page up", "Q": "page down", "G": "home", "O": "end"}
 
@@ -69,6 +71,9 @@ if sys.platform == "win32":
             if not sys.stdin.isatty():
                 raise OSError(0, "there is no console")
             self.screen: TextIO = open("CONOUT$", "w", encoding="utf-8")  # noqa: SIM115, until the end
+            if not carries_out_escapes(self.screen.fileno()):
+                self.screen.close()
+                raise OSError(0, "this console is older than Windows 10")
 
         def __enter__(self) -> Self:
             return self
