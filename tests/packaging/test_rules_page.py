@@ -52,7 +52,7 @@ def test_its_reasons() -> None:
         if name.isupper() and isinstance(value, str) and name not in ("CONTEXT", "FORMAT", "TYPE_CHECKING")
     }
     assert set(re.findall(r"`([a-z ]+)`", paragraph)) == reasons
-    assert f"(above {signing.SIZE_MAX >> 20} MiB)" in paragraph
+    assert f"(above {signing.SIZE_MAX:,} bytes)" in paragraph
     row = next(line for line in TEXT.splitlines() if line.startswith("| rules |"))
     assert f"{rules.FLEET_RULES_MAX:,}" in row
     assert re.findall(r"`(\w+)`", row) == list(rules.FLEET_ACTIONS)
