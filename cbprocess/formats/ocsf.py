@@ -168,9 +168,13 @@ def _process(record: Record, fields: Fields, user: dict[str, Any]) -> dict[str, 
         "type_id": REGULAR_FILE,
         "is_deleted": "image_deleted" in flags(record) or None,
     }
+    pid, uid = fields.take_number("process_id"), entity_id(record)
+    if pid is None and uid is None:
+        # The schema wants a process that has a name, also for an id that is no number of it.
+        uid = str(record.get("process_id"))
     return {
-        "pid": fields.take_number("process_id"),
-        "uid": entity_id(record),
+        "pid": pid,
+        "uid": uid,
         "tid": fields.take_number("thread_id"),
         "name": name,
         "path": path,

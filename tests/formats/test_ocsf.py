@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from formats.samples import ENRICHED, OPERATIONS, RECORDS, SAMPLES, TIME, creation, handle_operation
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from cbprocess.enums import ProcessAccess, ThreadAccess
 from cbprocess.formats import ocsf
@@ -48,6 +48,7 @@ def test_every_document_is_valid_by_the_published_schema(name: str, version: str
 
 @settings(deadline=None, max_examples=60)
 @given(record=RECORDS)
+@example(record={"event": "process_creation", "process_id": 2**63})
 def test_whatever_stands_in_a_record_the_document_stays_valid(record: dict[str, Any]) -> None:
     assert not errors_of(ocsf.document_of(record))
 
