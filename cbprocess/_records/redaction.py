@@ -1,6 +1,6 @@
 """Hides the values of options that hold secrets, in argument lists and command lines, and passwords in URLs.
 
-It knows names of options, and of programs curl alone: a secret without a name (a lone argument) stays as it
+It knows names of options, and of programs cURL alone: a secret without a name (a lone argument) stays as it
 is."""
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _JSON = re.compile(r"""("\s*:\s*)("(?:[^"\\]|\\.)*"?|[^\s"',}\]]+)""", re.DOTALL
 # An option of one letter can have its value, with a name of its own, in one word: -Dtoken=x.
 _LETTER = re.compile("-[A-Za-z](?=[A-Za-z])")
 _URL = re.compile(r"""(://[^/\s:@"']*:)[^/\s@"']+(?=@)""")
-# `user:password` of curl, in a text and as an argument of its own. Options without values can stand in front.
+# `user:password` of cURL, in a text and as an argument of its own. Options without values can stand in front.
 CURL = "curl"
 _CURL_OPTION = r"-(?:[#0-46BGIJLMNORSafgijklnpqsv]{0,8}[uU]|-user|-proxy-user)"
 _CURL_USER = re.compile(rf"""((?:^|(?<=[\s"'])){_CURL_OPTION}(?:\s+|=)?["']?[^\s:"']+:)[^\s"']+""")
@@ -80,7 +80,7 @@ class Redactor:
     """Hides values. names: the names of options whose values are hidden, without dashes; case, and the
     difference between - and _, do not count. `token` stands for `--token`, for `--github-token`, for
     `accessToken` and for the variable `GITHUB_TOKEN=`; `password` also for `PGPASSWORD=`. A value is what
-    follows = or : in the argument, or else the next argument. Passwords in URLs and of curl are hidden, too.
+    follows = or : in the argument, or else the next argument. Passwords in URLs and of cURL are hidden, too.
 
     Error 87 for a name that no option has. May be used in any thread."""
 

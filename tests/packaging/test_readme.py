@@ -40,6 +40,8 @@ def test_examples_need_nothing_that_a_machine_may_lack(name: str) -> None:
     ]
     texts += [path for path in root.glob("examples/**/*.[a-z]*") if path.is_file()]
     assert len(texts) > 80
+    # This one hides the passwords that are given to such a program.
+    texts.remove(root / "cbprocess/_records/redaction.py")
     for path in texts:
         text = path.read_text(encoding="utf-8", errors="replace")
         assert not re.search(rf"(?<![\w.-]){name}(?![\w.-])", text), path
