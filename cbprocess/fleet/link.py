@@ -81,7 +81,7 @@ class Access:
             raise wrong("the URL of a server is missing")
         for url in self.servers:
             if not isinstance(url, str) or not url.startswith(("nats://", "tls://")):
-                raise wrong(f"a server's URL begins with nats:// or tls://, not {url!r}")
+                raise wrong(f"a server's URL begins with nats:// or tls://, not {shown(url)!r:.100}")
         if (self.cert is None) != (self.key is None):
             raise wrong("a certificate and its key are given together")
 

@@ -13,7 +13,7 @@ from fleet.servers import Server, collected, session, ship_all, whole
 
 from cbprocess import CBProcessError
 from cbprocess.fleet.keys import new_user, write_secret
-from cbprocess.fleet.link import Access, Link, backoff, end
+from cbprocess.fleet.link import Access, Link, backoff, end, shown_servers
 
 EXTRA = ("nats", "nkeys")
 needs_extra = pytest.mark.skipif(
@@ -36,6 +36,13 @@ def test_a_wrong_access_is_refused(keywords: dict[str, object]) -> None:
     with pytest.raises(CBProcessError) as caught:
         Access(**keywords)  # type: ignore[arg-type]
     assert caught.value.code == 87
+
+
+def test_no_password_of_a_url_is_told() -> None:
+    with pytest.raises(CBProcessError) as caught:
+        Access("http://user:secret@host")
+    assert "secret" not in str(caught.value) and "host" in str(caught.value)
+    assert shown_servers(Access("nats://user:secret@a,tls://b")) == "nats://a, tls://b"
 
 
 def test_a_text_is_a_list_of_servers() -> None:
