@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .link import Link
 
 ACK_LIMIT_S = 5.0
+SEND_LIMIT_S = 1.0
 HEADERS_SIZE = 2048  # more than the headers of a batch ever take
 KEY_FILE, KEY_SIZE = ".message_key", 32
 PROOF_SIZE = 32  # hexadecimal digits
@@ -83,9 +84,11 @@ class StreamPublisher:
         stream = await self._link.jetstream(self._ack_limit)
         try:
             # The name of the stream goes with it, so that no other stream takes it by its subjects.
-            found = await stream.publish(
+            sending = stream.publish(
                 subject, data, timeout=self._ack_limit, stream=self._stream, headers=dict(headers)
             )
+            # nats-py's own limit does not hold where the connection ends while it sends: it waits for ever.
+            found = await asyncio.wait_for(sending, self._ack_limit + SEND_LIMIT_S)
         except asyncio.TimeoutError:
             # Why there was no answer, a missing permission for example, comes by another way.
             raise asyncio.TimeoutError(self._link.trouble.recent() or "the server does not answer") from None

@@ -146,9 +146,9 @@ class Shipper:
         return self.counts()
 
     def stop(self, seconds: float = END_LIMIT_S) -> None:
-        """Has run() end, once what is in flight is safe, or after so many seconds. Any thread; any number of
-        times, also before run()."""
-        self._end_limit_s = seconds
+        """Has run() end, once what is in flight is safe, or after so many seconds, five at most. Any thread;
+        any number of times, also before run()."""
+        self._end_limit_s = min(seconds, self._end_limit_s)
         self._stopping.set()
 
     def counts(self) -> ShipperCounts:

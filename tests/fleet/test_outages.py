@@ -256,8 +256,9 @@ def test_a_shipper_without_a_server_ends_in_its_time(tmp_path: Path) -> None:
         time.sleep(0.5)
         assert shipper.poll() is None
         began = time.monotonic()
-        told, _ = shipper.communicate(timeout=10)
-        assert time.monotonic() - began < 3
+        told, _ = shipper.communicate(timeout=20)
+        # It takes less than a second, but for a machine that is busy.
+        assert time.monotonic() - began < 8
     assert shipper.returncode == 1 and b'"trouble": ""' not in told
     assert len(spool.sessions(root)) == 1
 

@@ -15,8 +15,9 @@ from fleet.servers import TENANT, add_events, session, write_events
 from cbprocess import records, spool
 from cbprocess.fleet import shipping
 from cbprocess.fleet.cutting import KEPT, cut_line
+from cbprocess.fleet.link import Trouble
 from cbprocess.fleet.seen import Seen
-from cbprocess.fleet.shipping import Stored, StreamShipper, headers_of, message_key
+from cbprocess.fleet.shipping import Stored, StreamPublisher, StreamShipper, headers_of, message_key
 
 
 class Stream:
@@ -342,6 +343,26 @@ def test_a_full_window_without_a_server_keeps_nobody_from_ending(tmp_path: Path)
 
     asyncio.run(main())
     assert len(spool.sessions(tmp_path)) == 1
+
+
+def test_a_client_that_never_returns_is_given_up() -> None:
+    """As nats-py where a connection ends in the middle of a message: the batch was in flight for ever."""
+
+    class Deaf:
+        trouble = Trouble()
+
+        async def jetstream(self, timeout: float) -> Any:
+            return self
+
+        async def publish(self, *arguments: Any, **keywords: Any) -> Any:
+            await asyncio.sleep(60)
+
+    async def main() -> None:
+        publisher = StreamPublisher(Deaf(), TENANT, ack_limit=0.1)  # type: ignore[arg-type]
+        with pytest.raises(asyncio.TimeoutError, match="does not answer"):
+            await asyncio.wait_for(publisher("subject", b"", {}), 10)
+
+    asyncio.run(main())
 
 
 def test_nonsense_of_a_server_ends_no_batch_for_good(tmp_path: Path) -> None:
