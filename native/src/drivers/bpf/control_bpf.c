@@ -130,6 +130,8 @@ uint32_t cbpi_machine_update(struct cbpi_machine_session *session,
     policy.session_id = session->place;
     cbpi_mutex_lock(&machine->control);
     cbpi_mutex_lock(&machine->mutex);
+    if (!machine->is_dead) /* records of what happened before are under the settings of then */
+        cbpi_machine_drain(machine);
     uint32_t error = machine->is_dead ? fail_dead() : cbpd_set_session(&machine->policy, 0, &policy, &place);
     snprintf(session->hold_paths, sizeof session->hold_paths, "%s", settings->hold_paths);
     cbpi_mutex_unlock(&machine->mutex);
