@@ -130,6 +130,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         (c_void_p, c_uint32, POINTER(c_char_p), POINTER(c_uint64), c_uint32, POINTER(c_uint32), c_uint32),
     ),
     "cbp_worker_bind": (_Status, (c_void_p, c_void_p, POINTER(c_void_p))),
+    "cbp_worker_bind_type": (_Status, (c_void_p, c_uint32, c_void_p)),
     "cbp_worker_run": (None, (c_void_p,)),
     "cbp_event_reset_timeout": (_Status, (c_uint32, POINTER(c_uint32))),
     "cbp_event_defer": (_Status, (POINTER(c_uint64),)),
