@@ -46,7 +46,7 @@ class Loop:
             function.restype, function.argtypes = None, abi.FUNCTIONS[name][1]
 
     def measure(self, handler: Handler, count: int) -> float:
-        from cbprocess._binding import callbacks
+        from cbprocess._binding import callbacks, hooks
         from cbprocess.constants import PROC_EVT_PROCESS_CREATION
 
         handled = 0
@@ -57,7 +57,7 @@ class Loop:
             set_hooks.handlers[PROC_EVT_PROCESS_CREATION] = handler
             handler(params)
 
-        set_hooks = callbacks.Hooks()
+        set_hooks = hooks.Hooks()
         set_hooks.handlers[PROC_EVT_PROCESS_CREATION] = first_handler
         native = callbacks.NativeCallbacks(self._library, set_hooks)
         spent_ns, answered_count = ctypes.c_uint64(), ctypes.c_uint64()

@@ -89,7 +89,7 @@ def measure(selected: set[str], effort: Effort, folder: Path) -> list[Row]:
     if "H5" in selected:
         rows += binding.binding_rows(folder, effort.event_count, effort.repetitions)
     if "H6" in selected:
-        rows += snapshot.snapshot_rows(effort.repetitions)
+        rows += snapshot.snapshot_rows(effort.repetitions, CPUS)
     if "H7" in selected:
         rows += rules.rule_rows(folder, effort.repetitions)
         rows += rule_changes.change_rows(folder, effort.crowd_count, effort.change_count)
