@@ -1,6 +1,6 @@
 """Measures cbprocess and its peers, and prints one table with the targets.
 
-    python bench/run.py [--quick] [--only H1,H2,H3,H4,H5,H6,H7,H8,H9,H10,H11,H12,H13,GATE]
+    python bench/run.py [--quick] [--only H1,H2,H3,H4,H5,H6,H7,H8,H9,H10,H11,H12,H13,SIZE,GATE]
 
 Run it with the Python that cbprocess is installed in; it needs a C compiler, and uses strace, python-ptrace,
 psutil, bpftrace and forkstat where they are installed. Without --only it measures H1, H4, H9 and the gate
@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import awaited
 import binding
+import footprint
 import machine
 import rule_changes
 import rules
@@ -33,7 +34,7 @@ from table import Row, format_table
 MACHINE = ("H1", "H4", "H9", "GATE")  # of the bpf driver: as root, where it can run
 # Those that this process may use, before it keeps to one.
 CPUS = os.sched_getaffinity(0)
-MEASUREMENTS = ("H1", "H2", "H3", "H4", "H5", "H6", "H7", "H8", "H9", "H10", "H11", "H12", "H13", "GATE")
+MEASUREMENTS = ("H1", "H2", "H3", "H4", "H5", "H6", "H7", "H8", "H9", "H10", "H11", "H12", "H13", "SIZE", "GATE")
 
 
 class Effort(NamedTuple):
@@ -47,10 +48,11 @@ class Effort(NamedTuple):
     startup_repetitions: int
     crowd_count: int
     change_count: int
+    living_count: int
 
 
-FULL = Effort(1000, 2000, 100, 100_000, 9, 21, 5000, 21)
-QUICK = Effort(200, 400, 30, 20_000, 3, 5, 300, 5)
+FULL = Effort(1000, 2000, 100, 100_000, 9, 21, 5000, 21, 20_000)
+QUICK = Effort(200, 400, 30, 20_000, 3, 5, 300, 5, 300)
 
 
 def parse_selection(text: str) -> set[str]:
@@ -93,6 +95,8 @@ def measure(selected: set[str], effort: Effort, folder: Path) -> list[Row]:
     if "H7" in selected:
         rows += rules.rule_rows(folder, effort.repetitions)
         rows += rule_changes.change_rows(folder, effort.crowd_count, effort.change_count)
+    if "SIZE" in selected:
+        rows += footprint.footprint_rows(folder, effort.living_count)
     if "H12" in selected:
         rows += awaited.awaited_rows(folder, effort.spawn_count, effort.repetitions)
     if "H13" in selected:
