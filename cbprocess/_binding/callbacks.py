@@ -6,15 +6,14 @@ event type, is the hot path of the whole package. It is written for speed first.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import itertools
 import sys
-import threading
 from _thread import get_ident
 
 from .. import events
 from .._checks import as_text
+from .._lean import suppress
 from ..constants import ERROR_GEN_FAILURE, EVENT_FLAG_DECIDED_BY_RULE
 from . import abi
 from .hooks import Hooks, is_only_counted
@@ -141,9 +140,17 @@ class NativeCallbacks:
         finally:
             _forget_foreign_thread()
 
+    def before_threads(self) -> None:
+        """To be called before there are worker threads."""
+        # Before Python 3.13 the first thread that imports it passes for the main thread.
+        if not self._hooks.without_threading:
+            import threading  # noqa: F401
+
     def _worker_main(self, context: int, worker: int) -> None:
         """The body of a worker thread."""
-        threading.current_thread().name = f"cbprocess-worker-{next(self._numbers)}"
+        threading = sys.modules.get("threading")
+        if threading is not None:
+            threading.current_thread().name = f"cbprocess-worker-{next(self._numbers)}"
         try:
             if self._worker_may_run():
                 callback = self._bind(worker)
@@ -188,13 +195,14 @@ class NativeCallbacks:
         handler = self._hooks.worker_termination
         if handler is None:
             return
-        with contextlib.suppress(BaseException):
+        with suppress(BaseException):
             handler(events.CBProcessWorkerThreadTerminationEventParams())
 
 
 def _forget_foreign_thread() -> None:
     """Takes the calling thread, which Python did not start, out of threading's table. Python before 3.13
     would keep it there for ever."""
-    table: dict[int, threading.Thread] = getattr(threading, "_active", {})
+    threading = sys.modules.get("threading")
+    table: dict[int, object] = getattr(threading, "_active", {})
     if isinstance(table.get(get_ident()), getattr(threading, "_DummyThread", ())):
         table.pop(get_ident(), None)
