@@ -100,7 +100,7 @@ FIGURES = {
         "us",
         lambda f: spawned_us(f, awaited.controller("coroutine")),
     ),
-    "H13": Figure("`cbprocess run -- /bin/true`", "ms", run_ms, is_pinned=False),
+    "H15": Figure("`cbprocess run -- /bin/true`", "ms", run_ms, is_pinned=False),
 }
 
 

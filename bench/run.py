@@ -1,6 +1,6 @@
 """Measures cbprocess and its peers, and prints one table with the targets.
 
-    python bench/run.py [--quick] [--only H1,H2,H3,H4,H5,H6,H7,H8,H9,H10,H11,H12,H13,SIZE,GATE]
+    python bench/run.py [--quick] [--only H1,H2,H3,H4,H5,H6,H7,H8,H9,H10,H11,H12,H13,H15,SIZE,GATE]
 
 Run it with the Python that cbprocess is installed in; it needs a C compiler, and uses strace, python-ptrace,
 psutil, bpftrace and forkstat where they are installed. Without --only it measures H1, H4, H9 and the gate
@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import awaited
 import binding
+import commands
 import footprint
 import machine
 import rule_changes
@@ -34,7 +35,10 @@ from table import Row, format_table
 MACHINE = ("H1", "H4", "H9", "GATE")  # of the bpf driver: as root, where it can run
 # Those that this process may use, before it keeps to one.
 CPUS = os.sched_getaffinity(0)
-MEASUREMENTS = ("H1", "H2", "H3", "H4", "H5", "H6", "H7", "H8", "H9", "H10", "H11", "H12", "H13", "SIZE", "GATE")
+MEASUREMENTS = (
+    *("H1", "H2", "H3", "H4", "H5", "H6", "H7", "H8", "H9", "H10", "H11", "H12", "H13", "H15"),
+    *("SIZE", "GATE"),
+)
 
 
 class Effort(NamedTuple):
@@ -103,6 +107,8 @@ def measure(selected: set[str], effort: Effort, folder: Path) -> list[Row]:
         rows += spooled.spooled_rows(folder, effort.spawn_count, effort.repetitions, CPUS)
     if "H8" in selected:
         rows += startup.startup_rows(effort.startup_repetitions)
+    if "H15" in selected:
+        rows += commands.command_rows(effort.startup_repetitions, CPUS)
     if selected & set(MACHINE):
         rows += machine.machine_rows(
             folder, (effort.spawn_count, effort.thread_count, effort.repetitions), selected
