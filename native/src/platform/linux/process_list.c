@@ -158,6 +158,8 @@ static size_t read_path(struct cbpi_process_reader *reader, uint32_t process_id,
     ssize_t size = readlinkat(reader->proc, link, reader->path, sizeof reader->path);
     *thread_id = process_id;
     *is_gone = false;
+    if (size < 0 && errno == EACCES)
+        return 0;
     /* Most paths are whole, and of a file that is there: "PATH (deleted)" is not. */
     if (size > 0 && (size_t) size < sizeof reader->path && reader->path[size - 1] != ')')
         return (size_t) size;
