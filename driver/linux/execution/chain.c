@@ -11,9 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "cbp_time.h"
 #include "chain.h"
 #include "deleted.h"
 
@@ -40,15 +41,17 @@ static enum resolution judge_open_error(void)
     }
 }
 
-/* Checks permission: exactly if the helper is the same user; for root only the mode counts. */
-static bool may_execute(int fd, const struct stat *status, const char *link)
+/* Checks permission: exactly if the helper is the same user; for root only the mode counts. The kernel also says
+ * no to a file on a mount that forbids executions. Source: access(2), the kernel's do_faccessat(). */
+static bool may_execute(int fd, const struct stat *status, const struct own_link *link)
 {
-    struct statvfs system;
     if (!S_ISREG(status->st_mode) || (status->st_mode & 0111) == 0)
         return false;
-    if (fstatvfs(fd, &system) == 0 && (system.f_flag & ST_NOEXEC))
+    if (syscall(SYS_faccessat2, fd, "", X_OK, AT_EACCESS | AT_EMPTY_PATH) == 0)
+        return true;
+    if (errno != ENOSYS) /* Linux before 5.8 */
         return false;
-    return faccessat(AT_FDCWD, link, X_OK, AT_EACCESS) == 0;
+    return faccessat(link->folder, link->name, X_OK, AT_EACCESS) == 0;
 }
 
 static bool other_formats_are_registered(void)
@@ -237,13 +240,24 @@ static void drop_first(struct text *texts)
     memmove(texts->bytes, texts->bytes + size, texts->size);
 }
 
-bool cbpd_locate(const char *link, uint32_t tid, struct located_file *file)
+/* Takes what has been read from a link, which has that path, too. */
+static bool take_path(const char *link, uint32_t tid, ssize_t size, struct located_file *file)
 {
-    ssize_t size = readlink(link, file->path, sizeof file->path);
     bool is_whole = size > 0 && size < (ssize_t) sizeof file->path;
     file->path_size = size > 0 ? (size_t) size : 0;
     file->is_deleted = is_whole && cbpd_take_off_deleted(link, tid, file->path, &file->path_size);
     return is_whole;
+}
+
+bool cbpd_locate(const char *link, uint32_t tid, struct located_file *file)
+{
+    return take_path(link, tid, readlink(link, file->path, sizeof file->path), file);
+}
+
+static bool locate_own(const struct own_link *link, uint32_t tid, struct located_file *file)
+{
+    ssize_t size = readlinkat(link->folder, link->name, file->path, sizeof file->path);
+    return take_path(link->path, tid, size, file);
 }
 
 static bool add_name(struct chain *chain, const char *name, size_t size, uint32_t *at, uint32_t *name_size)
@@ -263,6 +277,7 @@ bool cbpd_chain_add(struct chain *chain, const struct located_file *found, const
         return false;
     file->device = found->identity.device;
     file->inode = found->identity.inode;
+    file->changed_ns = found->changed_ns;
     file->is_deleted = found->is_deleted;
     chain->file_count++;
     return true;
@@ -273,19 +288,20 @@ bool cbpd_chain_add(struct chain *chain, const struct located_file *found, const
 static enum resolution add_file(const struct place *place, int fd, const char *given, struct chain *chain,
                                 int *opened)
 {
-    char link[64];
+    struct own_link link;
     struct located_file file;
     struct stat status;
-    snprintf(link, sizeof link, "%s/%d", cbpd_own_descriptors(), fd);
+    cbpd_name_own(fd, &link);
     *opened = -1;
     if (fstat(fd, &status) != 0)
         return UNKNOWN;
-    if (!may_execute(fd, &status, link))
+    if (!may_execute(fd, &status, &link))
         return BOUND_TO_FAIL;
     file.identity = (struct file_identity){status.st_dev, status.st_ino};
-    if (!cbpd_locate(link, place->tid, &file) || !cbpd_chain_add(chain, &file, given))
+    file.changed_ns = status.st_ctim.tv_sec * (int64_t) CBP_NS_PER_S + status.st_ctim.tv_nsec;
+    if (!locate_own(&link, place->tid, &file) || !cbpd_chain_add(chain, &file, given))
         return UNKNOWN;
-    *opened = open(link, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    *opened = openat(link.folder, link.name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (*opened < 0 && status.st_size == 0)
         return BOUND_TO_FAIL;
     return RESOLVED;

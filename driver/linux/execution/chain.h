@@ -21,7 +21,8 @@ struct chain_file {
     uint32_t path_at, path_size;   /* where the file lies */
     uint32_t given_at, given_size; /* the name that the task, or a script's header, gave */
     uint64_t device, inode;
-    bool is_deleted; /* its path led to it before, but no longer does */
+    int64_t changed_ns; /* when it has changed last, since 1970; 0: not known */
+    bool is_deleted;    /* its path led to it before, but no longer does */
 };
 
 /* A chain has the files from the one that execve is given to the program that runs: mostly one. */
@@ -45,9 +46,10 @@ struct located_file {
     char path[PATH_MAX];
     size_t path_size;
     struct file_identity identity;
+    int64_t changed_ns; /* 0: not known */
     bool is_deleted;
 };
-/* Reads where a link of /proc leads, and leaves the identity. False: that is not known, or cut off. */
+/* Reads where a link of /proc leads, and leaves the other facts. False: that is not known, or cut off. */
 bool cbpd_locate(const char *link, uint32_t tid, struct located_file *file);
 
 void cbpd_chain_clear(struct chain *chain);

@@ -4,7 +4,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "cbp_time.h"
 #include "syscalls.h"
 
 /* ---- Memory ---- */
@@ -66,6 +68,18 @@ static bool digest_chain(const struct chain *chain, struct text *scratch, struct
 
 /* ---- At the entry of execve ---- */
 
+/* Gives the file's time of change if a file that is made from now on surely has a later one. An unprivileged
+ * program can set neither that time nor the clock. The kernel's clock has steps of up to 10 ms. */
+static int64_t time_if_settled(const struct chain_file *file)
+{
+    enum { SETTLED_AFTER_S = 1 };
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    bool is_settled =
+        !file->is_deleted && file->changed_ns / (int64_t) CBP_NS_PER_S < now.tv_sec - SETTLED_AFTER_S;
+    return is_settled ? file->changed_ns : 0;
+}
+
 static enum resolution read_call(struct reading *reading, const struct syscall_entry *entry)
 {
     bool is_at = syscall_kind(entry->architecture, entry->number) == SYSCALL_EXECVEAT, is_by_descriptor;
@@ -75,7 +89,7 @@ static enum resolution read_call(struct reading *reading, const struct syscall_e
     struct chain *chain = &reading->chain;
     if (flags & ~EXECVEAT_FLAGS)
         return BOUND_TO_FAIL;
-    if (!cbpd_read_string(&reading->reader.window, reading->place.tid, arguments[0], &reading->path))
+    if (!cbpd_read_path(&reading->reader, reading->place.tid, arguments[0], arguments[1], &reading->path))
         return BOUND_TO_FAIL;
     if (!cbpd_compose_name(&reading->path, fd, &reading->name, &is_by_descriptor))
         return UNKNOWN;
@@ -101,6 +115,7 @@ static enum resolution read_call(struct reading *reading, const struct syscall_e
     reading->arguments_size = reading->reader.list.size > 0 ? (uint32_t) reading->reader.list.size : 1;
     reading->facts.arguments = cbpd_digest_of(reading->composed.bytes, reading->composed.size);
     reading->facts.is_direct = chain->file_count == 1;
+    reading->facts.changed_ns = time_if_settled(&chain->files[0]);
     return digest_chain(chain, &reading->composed, &reading->facts.chain) ? RESOLVED : UNKNOWN;
 }
 
@@ -143,6 +158,9 @@ bool cbpd_read_stop(struct reading *reading)
     begin_reading(reading);
     if (reading->has_registers)
         cbpd_read_new_stack(reading);
+    if (cbpd_find_known_executable(reading->place.tid, &reading->known, &executable) &&
+        is_as_approved(reading, &executable))
+        return true;
     cbpd_find_executable(reading->place.tid, reading->needs_path_only && !reading->has_approved, &executable);
     if (!reading->is_short && reading->has_approved && is_as_approved(reading, &executable))
         return true;
