@@ -1,6 +1,6 @@
 """Measures cbprocess and its peers, and prints one table with the targets.
 
-    python bench/run.py [--quick] [--only H1,H2,H3,H4,H5,H6,H7,H8,H9,H10,H11,H12,H13,H15,SIZE,GATE]
+    python bench/run.py [--quick] [--only H1,H2,H2e,H3,H4,H5,H6,H7,H8,H9,H10,H11,H12,H13,H15,H16,SIZE,GATE]
 
 Run it with the Python that cbprocess is installed in; it needs a C compiler, and uses strace, python-ptrace,
 psutil, bpftrace and forkstat where they are installed. Without --only it measures H1, H4, H9 and the gate
@@ -36,8 +36,8 @@ MACHINE = ("H1", "H4", "H9", "GATE")  # of the bpf driver: as root, where it can
 # Those that this process may use, before it keeps to one.
 CPUS = os.sched_getaffinity(0)
 MEASUREMENTS = (
-    *("H1", "H2", "H3", "H4", "H5", "H6", "H7", "H8", "H9", "H10", "H11", "H12", "H13", "H15"),
-    *("SIZE", "GATE"),
+    *("H1", "H2", "H2e", "H3", "H4", "H5", "H6", "H7", "H8", "H9", "H10", "H11", "H12", "H13", "H15"),
+    *("H16", "SIZE", "GATE"),
 )
 
 
@@ -60,13 +60,14 @@ QUICK = Effort(200, 400, 30, 20_000, 3, 5, 300, 5, 300)
 
 
 def parse_selection(text: str) -> set[str]:
-    selected = {name.strip().upper() for name in text.split(",")}
-    unknown = selected - set(MEASUREMENTS)
+    names = {name.upper(): name for name in MEASUREMENTS}
+    wanted = {name.strip().upper() for name in text.split(",")}
+    unknown = wanted - set(names)
     if unknown:
         raise argparse.ArgumentTypeError(
             f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(MEASUREMENTS)}"
         )
-    return selected
+    return {names[name] for name in wanted}
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -86,10 +87,12 @@ def parse_arguments() -> argparse.Namespace:
 
 def measure(selected: set[str], effort: Effort, folder: Path) -> list[Row]:
     rows: list[Row] = []
-    if selected & {"H2", "H10"}:
+    if selected & {"H2", "H2e", "H10"}:
         rows += tree.spawn_rows(folder, effort.spawn_count, effort.repetitions, selected)
     if "H3" in selected:
         rows += tree.thread_rows(folder, effort.thread_count, effort.repetitions)
+    if "H16" in selected:
+        rows += tree.unpinned_rows(folder, effort.spawn_count, effort.repetitions, CPUS)
     if "H11" in selected:
         rows += tree.preempt_rows(folder, effort.slice_count, effort.repetitions)
     if "H5" in selected:
