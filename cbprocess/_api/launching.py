@@ -142,7 +142,9 @@ def _candidate_paths(target: Any, env: Any) -> list[bytes]:
     program = os.fsencode(target)
     if os.path.dirname(program):
         return [program]
-    return [os.path.join(os.fsencode(folder), program) for folder in os.get_exec_path(env)]
+    # os.get_exec_path() imports module warnings, for environments of bytes.
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep) if env is None else os.get_exec_path(env)
+    return [os.path.join(os.fsencode(folder), program) for folder in folders]
 
 
 def _launch_error(error: OSError, program: str, target: Any) -> Exception:

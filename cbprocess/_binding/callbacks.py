@@ -142,9 +142,11 @@ class NativeCallbacks:
 
     def before_threads(self) -> None:
         """To be called before there are worker threads."""
-        # Before Python 3.13 the first thread that imports it passes for the main thread.
+        # Before Python 3.13 the first thread that imports it passes for the main thread. Where no descriptor
+        # is left to import it, the start says so itself.
         if not self._hooks.without_threading:
-            import threading  # noqa: F401
+            with suppress(ImportError, OSError):
+                import threading  # noqa: F401
 
     def _worker_main(self, context: int, worker: int) -> None:
         """The body of a worker thread."""
