@@ -66,6 +66,7 @@ struct crew {
     struct turn *first, *last;       /* in the order of the ids */
     struct turn *untaken;            /* the first one that no thread has taken */
     bool is_listed;                  /* no more turns come */
+    bool is_short;                   /* somebody had no memory, so the walk fails */
 };
 
 static bool keep(struct member *member, struct place *place)
@@ -84,8 +85,15 @@ static bool keep(struct member *member, struct place *place)
     return true;
 }
 
-/* Says whether the thread can go on. A place that could not be read is left to the visits, which meet the
- * error again and tell it. */
+static void fall_short(struct crew *crew)
+{
+    cbpi_mutex_lock(&crew->mutex);
+    crew->is_short = true;
+    cbpi_mutex_unlock(&crew->mutex);
+}
+
+/* Says whether the thread can go on. A place that could not be read for another reason than want of memory is
+ * left to the visits, which meet the error again and tell it. */
 static bool read_place(struct member *member, struct place *place)
 {
     place->facts = (struct cbpi_process_facts){.process_id = place->process_id};
@@ -94,10 +102,13 @@ static bool read_place(struct member *member, struct place *place)
         place->reading = IS_GONE;
         return true;
     }
-    if (error != 0 || !keep(member, place))
-        return false;
-    place->reading = IS_READ;
-    return true;
+    if (error == 0 && !keep(member, place))
+        error = CBP_ERROR_NOT_ENOUGH_MEMORY;
+    if (error == CBP_ERROR_NOT_ENOUGH_MEMORY)
+        fall_short(member->crew);
+    if (error == 0)
+        place->reading = IS_READ;
+    return error == 0;
 }
 
 static struct turn *take_turn(struct crew *crew)
@@ -139,8 +150,10 @@ static void member_body(void *argument)
 static struct member *new_member(struct crew *crew, int proc, uint32_t with_arguments)
 {
     struct member *member = calloc(1, sizeof *member);
-    if (!member)
+    if (!member) {
+        fall_short(crew);
         return NULL;
+    }
     member->crew = crew;
     member->reader.proc = proc;
     member->reader.with_arguments = with_arguments;
@@ -279,16 +292,16 @@ static void free_crew(struct crew *crew)
     cbpi_mutex_destroy(&crew->mutex);
 }
 
-static uint32_t begin(struct crew *crew, int proc, uint32_t with_arguments)
+/* Makes the first member, or falls short. */
+static bool begin(struct crew *crew, int proc, uint32_t with_arguments)
 {
     cbpi_mutex_init(&crew->mutex);
     cbpi_condition_init(&crew->condition);
     struct member *first = new_member(crew, proc, with_arguments);
-    if (!first)
-        return cbpi_fail_os(ENOMEM, "cannot list the processes");
     crew->own.process_id = (uint32_t) getpid();
-    read_place(first, &crew->own);
-    return 0;
+    if (first)
+        read_place(first, &crew->own);
+    return first;
 }
 
 uint32_t cbpi_processes_visit(uint32_t with_arguments, cbpi_process_visitor *visit, void *context)
@@ -300,10 +313,10 @@ uint32_t cbpi_processes_visit(uint32_t with_arguments, cbpi_process_visitor *vis
     int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (proc < 0)
         return cbpi_fail_os(errno, "cannot list the processes");
-    uint32_t error = begin(&crew, proc, with_arguments);
-    if (error == 0)
-        error = list_processes(&crew, proc);
+    uint32_t error = begin(&crew, proc, with_arguments) ? list_processes(&crew, proc) : 0;
     finish_crew(&crew);
+    if (crew.is_short)
+        error = cbpi_fail_os(ENOMEM, "cannot list the processes");
     if (error == 0)
         error = visit_all(&crew, visit, context);
     free_crew(&crew);
