@@ -143,19 +143,11 @@ static enum resolution read_loader(const struct chain *chain, int fd, size_t hea
     return resolution;
 }
 
-static enum resolution judge_elf(const struct place *place, int fd, size_t header_size, struct chain *chain)
+static enum resolution look_up_loader(const struct place *place, const char *path, struct chain *chain)
 {
-    char path[PATH_MAX];
     struct stat status;
-    Elf64_Half machine;
-    memcpy(&machine, chain->header + offsetof(Elf64_Ehdr, e_machine), sizeof machine);
-    if (machine != NATIVE_MACHINE && machine != COMPATIBLE_MACHINE)
-        return judge_other_format(chain);
-    enum resolution resolution = read_loader(chain, fd, header_size, path);
-    if (resolution == BOUND_TO_FAIL)
-        return judge_other_format(chain);
-    if (resolution != RESOLVED || path[0] == 0)
-        return resolution;
+    if (path[0] == 0)
+        return RESOLVED;
     int loader = cbpd_look_up(place, AT_FDCWD, path, 0);
     if (loader < 0)
         return judge_open_error();
@@ -166,6 +158,22 @@ static enum resolution judge_elf(const struct place *place, int fd, size_t heade
     chain->loader_path.size = 0;
     return !chain->wants_loader || text_append(&chain->loader_path, path, strlen(path) + 1) ? RESOLVED
                                                                                             : UNKNOWN;
+}
+
+static enum resolution judge_elf(const struct place *place, int fd, size_t header_size, struct chain *chain)
+{
+    char path[PATH_MAX];
+    Elf64_Half machine;
+    memcpy(&machine, chain->header + offsetof(Elf64_Ehdr, e_machine), sizeof machine);
+    if (machine != NATIVE_MACHINE && machine != COMPATIBLE_MACHINE)
+        return judge_other_format(chain);
+    enum resolution resolution = read_loader(chain, fd, header_size, path);
+    if (resolution == BOUND_TO_FAIL)
+        return judge_other_format(chain);
+    if (resolution != RESOLVED)
+        return resolution;
+    cbpd_remember_header(chain->headers, &chain->status, path);
+    return look_up_loader(place, path, chain);
 }
 
 static bool is_blank(char character)
@@ -290,19 +298,22 @@ static enum resolution add_file(const struct place *place, int fd, const char *g
 {
     struct own_link link;
     struct located_file file;
-    struct stat status;
+    struct stat *status = &chain->status;
     cbpd_name_own(fd, &link);
     *opened = -1;
-    if (fstat(fd, &status) != 0)
+    if (fstat(fd, status) != 0)
         return UNKNOWN;
-    if (!may_execute(fd, &status, &link))
+    if (!may_execute(fd, status, &link))
         return BOUND_TO_FAIL;
-    file.identity = (struct file_identity){status.st_dev, status.st_ino};
-    file.changed_ns = status.st_ctim.tv_sec * (int64_t) CBP_NS_PER_S + status.st_ctim.tv_nsec;
+    file.identity = (struct file_identity){status->st_dev, status->st_ino};
+    file.changed_ns = status->st_ctim.tv_sec * (int64_t) CBP_NS_PER_S + status->st_ctim.tv_nsec;
     if (!locate_own(&link, place->tid, &file) || !cbpd_chain_add(chain, &file, given))
         return UNKNOWN;
+    chain->known = cbpd_find_header(chain->headers, status);
+    if (chain->known)
+        return RESOLVED;
     *opened = openat(link.folder, link.name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (*opened < 0 && status.st_size == 0)
+    if (*opened < 0 && status->st_size == 0)
         return BOUND_TO_FAIL;
     return RESOLVED;
 }
@@ -311,6 +322,9 @@ static enum resolution add_file(const struct place *place, int fd, const char *g
 static enum resolution judge_header(const struct place *place, int fd, struct chain *chain, bool *is_script)
 {
     unsigned char *header = chain->header;
+    *is_script = false;
+    if (chain->known)
+        return look_up_loader(place, chain->known->loader, chain);
     memset(header, 0, sizeof chain->header);
     ssize_t got = fd >= 0 ? pread(fd, header, CHAIN_HEADER_SIZE, 0) : -1;
     size_t size = got > 0 ? (size_t) got : 0;
@@ -332,6 +346,7 @@ void cbpd_chain_clear(struct chain *chain)
     chain->names.size = 0;
     chain->prefix.size = 0;
     chain->dropped = 0;
+    chain->known = NULL;
     chain->is_foreign = chain->is_unreadable = chain->has_loader = false;
     chain->loader = (struct file_identity){0, 0};
 }

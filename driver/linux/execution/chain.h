@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "known_headers.h"
 #include "look_up.h"
 #include "proc_files.h"
 #include "text.h"
@@ -37,7 +38,10 @@ struct chain {
     bool wants_loader;  /* a wish: the loader's identity and path */
     bool has_loader;    /* the program names one, which is there */
     struct file_identity loader;
-    struct text loader_path; /* with its NUL */
+    struct text loader_path;          /* with its NUL */
+    struct known_headers *headers;    /* a wish: these are used, and added to; NULL: none */
+    const struct known_header *known; /* the last file's; NULL: it has to be read */
+    struct stat status;               /* of the last file */
     unsigned char header[CHAIN_HEADER_SIZE + 1];
 };
 

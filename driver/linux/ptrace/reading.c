@@ -4,9 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "cbp_time.h"
 #include "syscalls.h"
 
 /* ---- Memory ---- */
@@ -68,16 +66,10 @@ static bool digest_chain(const struct chain *chain, struct text *scratch, struct
 
 /* ---- At the entry of execve ---- */
 
-/* Gives the file's time of change if a file that is made from now on surely has a later one. An unprivileged
- * program can set neither that time nor the clock. The kernel's clock has steps of up to 10 ms. */
+/* Gives the file's time of change if a file that is made from now on surely has a later one. */
 static int64_t time_if_settled(const struct chain_file *file)
 {
-    enum { SETTLED_AFTER_S = 1 };
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    bool is_settled =
-        !file->is_deleted && file->changed_ns / (int64_t) CBP_NS_PER_S < now.tv_sec - SETTLED_AFTER_S;
-    return is_settled ? file->changed_ns : 0;
+    return !file->is_deleted && cbpd_is_settled(file->changed_ns) ? file->changed_ns : 0;
 }
 
 static enum resolution read_call(struct reading *reading, const struct syscall_entry *entry)
