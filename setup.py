@@ -21,6 +21,16 @@ from setuptools.command.build import build
 
 ROOT = Path(__file__).resolve().parent
 COMMAND_LINE = "cbprocess.cli.entry:main"
+# An installer puts its Python in the place of "python". For an entry point it would write a script itself,
+# and the scripts of many import a module that takes a third as long as the whole start of Python.
+SCRIPT = """\
+#!python
+import sys
+
+from cbprocess.cli.entry import main
+
+sys.exit(main())
+"""
 sys.path.insert(0, str(ROOT / "build_backend"))
 import toolchain  # noqa: E402
 
@@ -101,6 +111,7 @@ class BuildNative(Command):
             target = Path(self.build_scripts)
             target.mkdir(parents=True, exist_ok=True)
             shutil.copy(folder / "_front" / "cbprocess", target)
+            (target / "cbprocess-python").write_text(SCRIPT, encoding="utf-8")
 
     def _native_folder(self) -> Path:
         assert self.build_lib is not None
@@ -164,8 +175,8 @@ def is_for_windows() -> bool:
     return sys.platform == "win32" or bool(toolchain.cross_target())
 
 
-# The command `cbprocess` is a program on Linux, the front of the one in Python (native/front/front.c).
-command_in_python = "cbprocess" if is_for_windows() else "cbprocess-python"
+# The command `cbprocess` is a program on Linux, the front of a script (native/front/front.c).
+console_scripts = [f"cbprocess = {COMMAND_LINE}"] if is_for_windows() else []
 setup(
     version=read_version(),
     distclass=BinaryDistribution,
@@ -175,9 +186,9 @@ setup(
         "build_scripts": BuildScripts,
         "bdist_wheel": Wheel,
     },
-    scripts=[] if is_for_windows() else ["cbprocess"],
+    scripts=[] if is_for_windows() else ["cbprocess", "cbprocess-python"],
     entry_points={
-        "console_scripts": [f"{command_in_python} = {COMMAND_LINE}"],
+        "console_scripts": console_scripts,
         "pytest11": ["cbprocess = cbprocess.pytest_plugin"],
         # By the scheme of a URL. Other packages add theirs in this group.
         "cbprocess.sinks": [f"{scheme} = {place}" for scheme, place in read_sinks().items()],

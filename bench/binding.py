@@ -17,8 +17,8 @@ from typing import Any, Callable
 from harness import BenchmarkError, Missing, compile_extension, compile_program, progress
 from table import Row
 
-HANDLER_TARGET_NS = 600
-EMPTY_TARGET = 1.3
+HANDLER_TARGET_NS = 500
+EMPTY_TARGET = 2.0
 
 Handler = Callable[[Any], None]
 Measure = Callable[[Handler, int], float]  # (handler, events): nanoseconds of one event
@@ -35,18 +35,18 @@ def do_nothing(params: Any) -> None:
 
 
 class Loop:
-    """A library with the two functions that a worker calls, in the place of the core's."""
+    """A library with the functions that a worker calls, in the place of the core's."""
 
     def __init__(self, path: Path) -> None:
         from cbprocess._binding import abi
 
         self._library = ctypes.CDLL(str(path))
-        for name in abi.FUNCTIONS.keys() & {"cbp_worker_run", "cbp_worker_bind"}:
+        for name in abi.FUNCTIONS.keys() & {"cbp_worker_run", "cbp_worker_bind", "cbp_worker_bind_type"}:
             function = getattr(self._library, name)
             function.restype, function.argtypes = None, abi.FUNCTIONS[name][1]
 
     def measure(self, handler: Handler, count: int) -> float:
-        from cbprocess._binding import callbacks
+        from cbprocess._binding import callbacks, hooks
         from cbprocess.constants import PROC_EVT_PROCESS_CREATION
 
         handled = 0
@@ -57,7 +57,7 @@ class Loop:
             set_hooks.handlers[PROC_EVT_PROCESS_CREATION] = handler
             handler(params)
 
-        set_hooks = callbacks.Hooks()
+        set_hooks = hooks.Hooks()
         set_hooks.handlers[PROC_EVT_PROCESS_CREATION] = first_handler
         native = callbacks.NativeCallbacks(self._library, set_hooks)
         spent_ns, answered_count = ctypes.c_uint64(), ctypes.c_uint64()

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Callable
 
-from harness import PROGRAMS, BenchmarkError, Monitor
+from harness import PROGRAMS, BenchmarkError, Monitor, compile_program
 
 
 def count_programs(log: Path) -> int:
@@ -54,6 +54,18 @@ def python_ptrace(folder: Path) -> Monitor:
 def nobody() -> Monitor:
     """The bare workload once more: how far its ratio lies from 1 is how far the others can be trusted."""
     return Monitor("bare again", lambda workload: workload, lambda output, kind, count: None)
+
+
+def only_stops(folder: Path, which: str) -> Monitor:
+    """A tracer in C that does nothing at its stops: what the kernel's part of any tracer costs."""
+    program = folder / "stops"
+    if not program.exists():
+        compile_program(folder, "stops.c", program.name)
+
+    def command(workload: list[str]) -> list[str]:
+        return [str(program), which, *workload]
+
+    return Monitor(f"stops alone ({which})", command, lambda output, kind, count: None)
 
 
 def available_peers(folder: Path) -> tuple[list[Monitor], list[str]]:

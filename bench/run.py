@@ -1,6 +1,6 @@
 """Measures cbprocess and its peers, and prints one table with the targets.
 
-    python bench/run.py [--quick] [--only H1,H2,H3,H4,H5,H6,H7,H8,H9,H10,H11,H12,H13,GATE]
+    python bench/run.py [--quick] [--only H1,H2,H2e,H3,H4,H5,H6,H7,H8,H9,H10,H11,H12,H13,H15,H16,SIZE,GATE]
 
 Run it with the Python that cbprocess is installed in; it needs a C compiler, and uses strace, python-ptrace,
 psutil, bpftrace and forkstat where they are installed. Without --only it measures H1, H4, H9 and the gate
@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 import awaited
 import binding
+import commands
+import footprint
 import machine
 import rule_changes
 import rules
@@ -33,7 +35,10 @@ from table import Row, format_table
 MACHINE = ("H1", "H4", "H9", "GATE")  # of the bpf driver: as root, where it can run
 # Those that this process may use, before it keeps to one.
 CPUS = os.sched_getaffinity(0)
-MEASUREMENTS = ("H1", "H2", "H3", "H4", "H5", "H6", "H7", "H8", "H9", "H10", "H11", "H12", "H13", "GATE")
+MEASUREMENTS = (
+    *("H1", "H2", "H2e", "H3", "H4", "H5", "H6", "H7", "H8", "H9", "H10", "H11", "H12", "H13", "H15"),
+    *("H16", "SIZE", "GATE"),
+)
 
 
 class Effort(NamedTuple):
@@ -47,20 +52,22 @@ class Effort(NamedTuple):
     startup_repetitions: int
     crowd_count: int
     change_count: int
+    living_count: int
 
 
-FULL = Effort(1000, 2000, 100, 100_000, 9, 21, 5000, 21)
-QUICK = Effort(200, 400, 30, 20_000, 3, 5, 300, 5)
+FULL = Effort(1000, 2000, 100, 100_000, 9, 21, 5000, 21, 20_000)
+QUICK = Effort(200, 400, 30, 20_000, 3, 5, 300, 5, 300)
 
 
 def parse_selection(text: str) -> set[str]:
-    selected = {name.strip().upper() for name in text.split(",")}
-    unknown = selected - set(MEASUREMENTS)
+    names = {name.upper(): name for name in MEASUREMENTS}
+    wanted = {name.strip().upper() for name in text.split(",")}
+    unknown = wanted - set(names)
     if unknown:
         raise argparse.ArgumentTypeError(
             f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(MEASUREMENTS)}"
         )
-    return selected
+    return {names[name] for name in wanted}
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -80,25 +87,31 @@ def parse_arguments() -> argparse.Namespace:
 
 def measure(selected: set[str], effort: Effort, folder: Path) -> list[Row]:
     rows: list[Row] = []
-    if selected & {"H2", "H10"}:
+    if selected & {"H2", "H2e", "H10"}:
         rows += tree.spawn_rows(folder, effort.spawn_count, effort.repetitions, selected)
     if "H3" in selected:
         rows += tree.thread_rows(folder, effort.thread_count, effort.repetitions)
+    if "H16" in selected:
+        rows += tree.unpinned_rows(folder, effort.spawn_count, effort.repetitions, CPUS)
     if "H11" in selected:
         rows += tree.preempt_rows(folder, effort.slice_count, effort.repetitions)
     if "H5" in selected:
         rows += binding.binding_rows(folder, effort.event_count, effort.repetitions)
     if "H6" in selected:
-        rows += snapshot.snapshot_rows(effort.repetitions)
+        rows += snapshot.snapshot_rows(effort.repetitions, CPUS)
     if "H7" in selected:
         rows += rules.rule_rows(folder, effort.repetitions)
         rows += rule_changes.change_rows(folder, effort.crowd_count, effort.change_count)
+    if "SIZE" in selected:
+        rows += footprint.footprint_rows(folder, effort.living_count)
     if "H12" in selected:
         rows += awaited.awaited_rows(folder, effort.spawn_count, effort.repetitions)
     if "H13" in selected:
         rows += spooled.spooled_rows(folder, effort.spawn_count, effort.repetitions, CPUS)
     if "H8" in selected:
         rows += startup.startup_rows(effort.startup_repetitions)
+    if "H15" in selected:
+        rows += commands.command_rows(effort.startup_repetitions, CPUS)
     if selected & set(MACHINE):
         rows += machine.machine_rows(
             folder, (effort.spawn_count, effort.thread_count, effort.repetitions), selected

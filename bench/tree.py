@@ -1,16 +1,18 @@
-"""H2, H3, H10 and H11: what the ptrace driver costs the programs under it, with the peers in the same run.
+"""H2, H2e, H3, H10, H11 and H16: what the ptrace driver costs the programs under it, with the peers in the
+same run.
 
 Knows the package's public interface and the public C header, nothing of their insides."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness import BenchmarkError, Monitor, Series, Workload, compile_program, interleave
-from peers import available_peers
+from peers import available_peers, only_stops
 from table import Row
 
 EVENTS_NONE = 0
@@ -23,14 +25,17 @@ CONTROLLER = Path(__file__).resolve().parent / "controller.py"
 HELD = "held, Python handler"
 HELD_ERRNO = "held, Python handler, RefuseWith=errno"
 HELD_C = "held, C handler"
+HELD_ERRNO_C = "held, C handler, RefuseWith=errno"
 BY_RULE = "allowed by rule, Python handler afterwards"
 NOTHING_FIRES = "supervised, nothing fires"
 PROTECTED = "protected by a rule"
 PROTECTED_ASKED = "protected by a rule, handle events asked for"
 
 H2_TARGET = 2.0
+H2E_TARGET = 2.2
 H3_TARGET = 3.3
 H11_TARGET = 1.02
+H16_TARGET = 1.6
 
 
 def native_folder() -> Path:
@@ -71,7 +76,7 @@ def python_controller(name: str, events: int, refuse_with: str, action: str = "a
     return Monitor(name, command, check)
 
 
-def c_controller(folder: Path, name: str, events: int) -> Monitor:
+def c_controller(folder: Path, name: str, events: int, refuse_with: str = "kill") -> Monitor:
     native = native_folder()
     program = folder / "controller"
     if not program.exists():
@@ -79,7 +84,7 @@ def c_controller(folder: Path, name: str, events: int) -> Monitor:
         compile_program(folder, "controller.c", program.name, *library)
 
     def command(workload: list[str]) -> list[str]:
-        return [str(program), str(events), "kill", "ask", str(native / "cbprocess-launch"), *workload]
+        return [str(program), str(events), refuse_with, "ask", str(native / "cbprocess-launch"), *workload]
 
     def check(output: str, kind: str, count: int) -> None:
         keys = ("process_creation", "process_termination", "thread_creation", "thread_termination", "lost")
@@ -95,32 +100,48 @@ def describe(series: dict[str, Series], names: Sequence[str]) -> str:
     return "; ".join(shown + control)
 
 
+def least_limit(series: dict[str, Series]) -> float:
+    """The target of H2e: no more than that, and no more than strace, where that is installed."""
+    return min([H2E_TARGET, *(series[name].ratio for name in ("strace -f",) if name in series)])
+
+
 def spawn_rows(folder: Path, count: int, repetitions: int, selected: set[str]) -> list[Row]:
-    """H2 and H10, from one interleaved run of `spawn`."""
+    """H2, H2e and H10, from one interleaved run of `spawn`."""
     monitors = [
         c_controller(folder, HELD_C, EVENTS_ALL_FOUR),
         c_controller(folder, NOTHING_FIRES, EVENTS_NONE),
     ]
     notes: list[str] = []
-    if "H2" in selected:
+    if selected & {"H2", "H2e"}:
         monitors.append(python_controller(HELD, EVENTS_ALL_FOUR, "kill"))
         monitors.append(python_controller(HELD_ERRNO, EVENTS_ALL_FOUR, "errno"))
+        monitors.append(c_controller(folder, HELD_ERRNO_C, EVENTS_ALL_FOUR, "errno"))
         peers, notes = available_peers(folder)
-        monitors += peers
+        monitors += [only_stops(folder, "none"), only_stops(folder, "executions"), *peers]
     if "H10" in selected:
         monitors.append(python_controller(BY_RULE, EVENTS_ALL_FOUR, "kill", "allow"))
     series = interleave(Workload(folder, "spawn", count), monitors, repetitions)
     rows: list[Row] = []
-    if "H2" in selected:
-        names = (NOTHING_FIRES, HELD_C, HELD_ERRNO, "strace -f", "python-ptrace")
+    if selected & {"H2", "H2e"}:
+        names = (NOTHING_FIRES, HELD_C, "stops alone (none)", "strace -f", "python-ptrace")
         rows.append(
             Row(
                 "H2",
-                "`ptrace`: creation, first thread, exit of a process, all held in Python, `spawn`",
+                "`ptrace`: creation, first thread, exit of a process, all held in Python, no filter, `spawn`",
                 f"<= {H2_TARGET:.1f}x",
                 f"{series[HELD]}x",
                 series[HELD].ratio <= H2_TARGET,
                 "; ".join([describe(series, names), *notes]),
+            )
+        )
+        rows.append(
+            Row(
+                "H2e",
+                "`ptrace`: as H2, in the default mode (refusal by errno), `spawn`",
+                f"<= {H2E_TARGET:.1f}x and `strace -f`",
+                f"{series[HELD_ERRNO]}x",
+                series[HELD_ERRNO].ratio <= least_limit(series),
+                describe(series, (HELD_ERRNO_C, "stops alone (executions)", "strace -f")),
             )
         )
     if "H10" in selected:
@@ -144,10 +165,11 @@ def thread_rows(folder: Path, count: int, repetitions: int) -> list[Row]:
         python_controller(HELD, EVENTS_THREAD, "kill"),
         c_controller(folder, HELD_C, EVENTS_THREAD),
         c_controller(folder, NOTHING_FIRES, EVENTS_NONE),
+        only_stops(folder, "none"),
         *peers,
     ]
     series = interleave(Workload(folder, "threads", count), monitors, repetitions)
-    names = (NOTHING_FIRES, HELD_C, "strace -f", "python-ptrace")
+    names = (NOTHING_FIRES, HELD_C, "stops alone (none)", "strace -f", "python-ptrace")
     return [
         Row(
             "H3",
@@ -155,6 +177,34 @@ def thread_rows(folder: Path, count: int, repetitions: int) -> list[Row]:
             f"<= {H3_TARGET:.1f}x",
             f"{series[HELD]}x",
             series[HELD].ratio <= H3_TARGET,
+            "; ".join([describe(series, names), *notes]),
+        )
+    ]
+
+
+def unpinned_rows(folder: Path, count: int, repetitions: int, cpus: set[int]) -> list[Row]:
+    """H16: as people run it, on all of these processors."""
+    pinned = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    try:
+        peers, notes = available_peers(folder)
+        monitors = [
+            python_controller(HELD_ERRNO, EVENTS_ALL_FOUR, "errno"),
+            c_controller(folder, HELD_ERRNO_C, EVENTS_ALL_FOUR, "errno"),
+            only_stops(folder, "executions"),
+            *peers,
+        ]
+        series = interleave(Workload(folder, "spawn", count), monitors, repetitions)
+    finally:
+        os.sched_setaffinity(0, pinned)
+    names = (HELD_ERRNO_C, "stops alone (executions)", "strace -f", "python-ptrace")
+    return [
+        Row(
+            "H16",
+            f"`ptrace`: as H2e, on {len(cpus)} processors, `spawn`",
+            f"<= {H16_TARGET:.1f}x",
+            f"{series[HELD_ERRNO]}x",
+            series[HELD_ERRNO].ratio <= H16_TARGET,
             "; ".join([describe(series, names), *notes]),
         )
     ]

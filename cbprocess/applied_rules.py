@@ -4,10 +4,10 @@ Knows the public rule methods of an instance. It knows no file, no command line 
 
 from __future__ import annotations
 
-import contextlib
-import threading
+from _thread import allocate_lock
 
 from ._checks import ACTIONS, ALL_PROCESSES, wrong
+from ._lean import suppress
 from .constants import ERROR_NOT_FOUND
 from .errors import CBProcessError
 
@@ -106,7 +106,7 @@ class AppliedRules:
 
     def __init__(self, process: HasRules) -> None:
         self._process = process
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._layers: dict[str, tuple[Rule, ...]] = {}
         self._in_force: Rules = {}
 
@@ -147,7 +147,7 @@ class AppliedRules:
             self._go(reached, after)
         except BaseException:
             # The instance may have gone.
-            with contextlib.suppress(CBProcessError):
+            with suppress(CBProcessError):
                 self._go(reached, before)
             self._in_force = reached
             raise

@@ -181,12 +181,11 @@ class NamedEventParams(EventParams):
     @property
     def process_name(self) -> str:
         """The path of the process's program. get_process_name(process_id) gives it, too, in this handler."""
-        name = self._name.value
         try:
-            return name.decode()
+            return self._name.value.decode()
         except UnicodeDecodeError:
             # This error handling costs time, and few names need it.
-            return name.decode("utf-8", TEXT_ERRORS)
+            return self._name.value.decode("utf-8", TEXT_ERRORS)
 
     @property
     def image_deleted(self) -> bool:

@@ -5,7 +5,6 @@ Knows nothing of sessions or events. _api/snapshots.py has the members of CBProc
 from __future__ import annotations
 
 import ctypes
-import struct
 import sys
 from ctypes import POINTER, byref
 from itertools import repeat
@@ -24,45 +23,51 @@ from .constants import (
 ON_WINDOWS = sys.platform == "win32"
 SOURCES = {"auto": 0, "proc": SNAPSHOT_FROM_FILES, "bpf": SNAPSHOT_FROM_DRIVER}
 
-# A record is kept as its numbers. These are their places.
-FIELDS = layouts.FIELDS["process_record"]
-RECORD = "=" + "".join(kind for _, kind in FIELDS)
-(
-    PROCESS_ID,
-    PARENT_PROCESS_ID,
-    START_TIME,
-    THREAD_COUNT,
-    NAME_SIZE,
-    NAME_OFFSET,
-    ARGUMENTS_OFFSET,
-    ARGUMENTS_SIZE,
-    FLAGS,
-    USER_ID,
-) = (
-    [name for name, _ in FIELDS].index(name)
-    for name in (
-        "process_id",
-        "parent_process_id",
-        "start_time",
-        "thread_count",
-        "process_name_size",
-        "process_name_offset",
-        "arguments_offset",
-        "arguments_size",
-        "flags",
-        "user_id",
-    )
+WORDS = {"I": 1, "Q": 2}  # of a field's type
+
+
+def _places() -> dict[str, int]:
+    """The place of each field in a record, counted in words of four bytes."""
+    places, place = {}, 0
+    for name, kind in layouts.FIELDS["process_record"]:
+        places[name] = place
+        place += WORDS[kind]
+    return places
+
+
+PLACES = _places()
+PROCESS_ID = PLACES["process_id"]
+PARENT_PROCESS_ID = PLACES["parent_process_id"]
+THREAD_COUNT = PLACES["thread_count"]
+NAME_SIZE = PLACES["process_name_size"]
+ARGUMENTS_SIZE = PLACES["arguments_size"]
+FLAGS = PLACES["flags"]
+USER_ID = PLACES["user_id"]
+# The places of these count double words.
+START_TIME, NAME_OFFSET, ARGUMENTS_OFFSET = (
+    PLACES[name] // 2 for name in ("start_time", "process_name_offset", "arguments_offset")
 )
 
 
+class _Made:
+    """What the library has made: the records of all processes, twice viewed, and their texts."""
+
+    __slots__ = ("quads", "texts", "words")
+
+    def __init__(self, records: bytes, texts: str | bytes) -> None:
+        self.words = memoryview(records).cast("I")
+        self.quads = memoryview(records).cast("Q")
+        self.texts = texts
+
+
 class RunningProcess:
-    """One process at the moment of a snapshot. Its texts are made when they are asked for."""
+    """One process at the moment of a snapshot. Its numbers and texts are made when they are asked for."""
 
-    __slots__ = ("_row", "_texts")
+    __slots__ = ("_at", "_made")
 
-    def __init__(self, row: tuple[int, ...], texts: str | bytes) -> None:
-        self._row = row
-        self._texts = texts
+    def __init__(self, at: int, made: _Made) -> None:
+        self._at = at  # the first word of its record; always even
+        self._made = made
 
     def __repr__(self) -> str:
         return f"<RunningProcess {self.process_id} {self.process_name!r}>"
@@ -70,59 +75,59 @@ class RunningProcess:
     @property
     def process_id(self) -> int:
         """The process's id."""
-        return self._row[PROCESS_ID]
+        return self._made.words[self._at + PROCESS_ID]
 
     @property
     def parent_process_id(self) -> int:
         """The id of its parent; 0: it has none."""
-        return self._row[PARENT_PROCESS_ID]
+        return self._made.words[self._at + PARENT_PROCESS_ID]
 
     @property
     def start_time(self) -> int:
         """The start time in clock ticks since boot, as an event's; with the id it names a process for
         ever."""
-        return self._row[START_TIME]
+        return self._made.quads[self._at // 2 + START_TIME]
 
     @property
     def thread_count(self) -> int:
         """The number of its threads."""
-        return self._row[THREAD_COUNT]
+        return self._made.words[self._at + THREAD_COUNT]
 
     @property
     def user_id(self) -> int:
         """The user whose rights the process has: on Linux the effective one, as `ps` shows it; on Windows
         0."""
-        return self._row[USER_ID]
+        return self._made.words[self._at + USER_ID]
 
     @property
     def image_deleted(self) -> bool:
         """Whether the executable's file has been deleted since, or replaced by another (Linux)."""
-        return self._row[FLAGS] & SNAPSHOT_FLAG_IMAGE_DELETED != 0
+        return self._made.words[self._at + FLAGS] & SNAPSHOT_FLAG_IMAGE_DELETED != 0
 
     @property
     def ended(self) -> bool:
         """Whether it has ended, or is about to, and only its parent has yet to hear of it (Linux)."""
-        return self._row[FLAGS] & SNAPSHOT_FLAG_ENDED != 0
+        return self._made.words[self._at + FLAGS] & SNAPSHOT_FLAG_ENDED != 0
 
     @property
     def process_name(self) -> str:
         """The executable's path, or the short name that the system shows where it does not tell the path (a
         kernel thread, another user's process)."""
-        row = self._row
-        begin = row[NAME_OFFSET]
-        name = self._texts[begin : begin + row[NAME_SIZE]]
+        made, at = self._made, self._at
+        begin = made.quads[at // 2 + NAME_OFFSET]
+        name = made.texts[begin : begin + made.words[at + NAME_SIZE]]
         return name if isinstance(name, str) else as_text(name)
 
     @property
     def path(self) -> str:
         """The executable's path; "" where the system does not tell it."""
-        return "" if self._row[FLAGS] & SNAPSHOT_FLAG_SHORT_NAME else self.process_name
+        return "" if self._made.words[self._at + FLAGS] & SNAPSHOT_FLAG_SHORT_NAME else self.process_name
 
     @property
     def name(self) -> str:
         """The name of the executable's file, or the short name that the system shows."""
         name = self.process_name
-        if self._row[FLAGS] & SNAPSHOT_FLAG_SHORT_NAME:
+        if self._made.words[self._at + FLAGS] & SNAPSHOT_FLAG_SHORT_NAME:
             return name  # it may have any characters
         if ON_WINDOWS:
             name = name.replace("\\", "/")
@@ -133,12 +138,12 @@ class RunningProcess:
         """The arguments that the process was started with, or has written in their place since (on Windows
         the command line as one). The list is empty if they were not asked for, and for a process that has
         none."""
-        row = self._row
-        size = row[ARGUMENTS_SIZE]
+        made, at = self._made, self._at
+        size = made.words[at + ARGUMENTS_SIZE]
         if not size:
             return []
-        begin = row[ARGUMENTS_OFFSET]
-        whole = self._texts[begin : begin + size - 1]
+        begin = made.quads[at // 2 + ARGUMENTS_OFFSET]
+        whole = made.texts[begin : begin + size - 1]
         return (whole if isinstance(whole, str) else as_text(whole)).split("\0")
 
     @property
@@ -184,8 +189,7 @@ def running_processes(command_lines: bool = True) -> list[RunningProcess]:
 
 
 def _processes(records: bytes, record_size: int, data: bytes) -> list[RunningProcess]:
-    own = struct.calcsize(RECORD)
     # Parts of plain text are had faster than parts of bytes, which are decoded each.
-    texts = data.decode() if data.isascii() else data
-    layout = struct.Struct(f"{RECORD}{record_size - own}x")  # a later library's records may be longer
-    return list(map(RunningProcess, layout.iter_unpack(records), repeat(texts)))
+    made = _Made(records, data.decode() if data.isascii() else data)
+    # A later library's records may be longer.
+    return list(map(RunningProcess, range(0, len(made.words), record_size // 4), repeat(made)))

@@ -58,6 +58,13 @@ CBP_API uint32_t cbp_worker_bind(struct cbp_worker *worker, cbp_event_callback c
     return 0;
 }
 
+CBP_API uint32_t cbp_worker_bind_type(struct cbp_worker *worker, uint32_t type, cbp_event_callback callback)
+{
+    if (type == CBP_PROC_EVT_PROCESS_CREATION)
+        worker->callback = callback;
+    return 0;
+}
+
 CBP_API void cbp_worker_run(struct cbp_worker *worker)
 {
     struct cbp_event *event = (struct cbp_event *) block;

@@ -10,6 +10,7 @@ import ctypes
 import subprocess
 
 from . import launch
+from .launching import Launch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Popen(launch.Popen):
     ) -> None:
         """Called by Popen once pipes and options are in order. The parameters are those of every Python since
         3.9; `rest` differs between them and only passes through."""
-        with launch.Launch(self._session) as begun:
+        with Launch(self._session) as begun:
             begun.enter(self._ask)
             process_id = 0
             try:

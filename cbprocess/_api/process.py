@@ -291,15 +291,20 @@ class CBProcess(HandlerProperties, Settings, Rules, Installation, Snapshots):
 
     def _popen(self, ask: bool, args: Any, *positional: Any, **keywords: Any) -> subprocess.Popen[Any]:
         """popen(), where ask says whether the program gets a rule of its own."""
-        session = self._ready()
+        session = self._launching()
         if sys.platform == "win32":
             from .launch_windows import Popen
         else:
             from .launch import Popen
 
+        return Popen(session, ask, args, *positional, **keywords)
+
+    def _launching(self) -> Session:
+        """The session, for a launch that is about to begin."""
+        session = self._ready()
         if self._idle_warning is not None:
             self._idle_warning.launched()
-        return Popen(session, ask, args, *positional, **keywords)
+        return session
 
     def _set_handler(self, name: str, handler: Handler | None) -> None:
         super()._set_handler(name, handler)

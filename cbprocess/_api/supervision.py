@@ -5,17 +5,16 @@ would wait for ever without learning why."""
 
 from __future__ import annotations
 
-import contextlib
-import threading
-import warnings
-
 from .._checks import as_text
+from .._lean import suppress
 from ..constants import CAP_LAUNCH, CAP_WHOLE_MACHINE
 from ..drivers import probe_driver
 from ..errors import CBProcessError, CBProcessWarning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import threading
+
     from .._binding.session import Session
 
 DELAY_S = 2.0
@@ -54,10 +53,12 @@ class IdleWarning:
             self._start_timer(session)
 
     def _start_timer(self, session: Session) -> None:
+        import threading
+
         timer = threading.Timer(DELAY_S, self._look, (session,))
         timer.daemon = True
         # The look at the end has to do where no thread can be had.
-        with contextlib.suppress(RuntimeError):
+        with suppress(RuntimeError):
             timer.start()
             self._timer = timer
 
@@ -74,6 +75,8 @@ class IdleWarning:
 
     def warn(self, stack_level: int) -> None:
         """Warns the caller that is so many frames up."""
+        import warnings
+
         warnings.warn(MESSAGE, CBProcessWarning, stacklevel=stack_level + 1)
 
     def _cancel(self) -> None:

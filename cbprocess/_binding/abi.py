@@ -130,6 +130,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         (c_void_p, c_uint32, POINTER(c_char_p), POINTER(c_uint64), c_uint32, POINTER(c_uint32), c_uint32),
     ),
     "cbp_worker_bind": (_Status, (c_void_p, c_void_p, POINTER(c_void_p))),
+    "cbp_worker_bind_type": (_Status, (c_void_p, c_uint32, c_void_p)),
     "cbp_worker_run": (None, (c_void_p,)),
     "cbp_event_reset_timeout": (_Status, (c_uint32, POINTER(c_uint32))),
     "cbp_event_defer": (_Status, (POINTER(c_uint64),)),
@@ -166,25 +167,35 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 }
 
 
-def open_library(path: str) -> ctypes.CDLL:
-    """Opens the library and declares its functions. OSError if it cannot be opened, AttributeError if a
-    function is missing."""
-    library = ctypes.CDLL(path)
+class Library(ctypes.CDLL):
+    """The library. A function is declared when it is first used: a program uses a few of them."""
 
-    def check(status: int, function: Any, arguments: Any) -> int:
+    def __getattr__(self, name: str) -> Any:
+        if name not in FUNCTIONS:
+            raise AttributeError(name)
+        function: Any = self[name]
+        result, function.argtypes = FUNCTIONS[name]
+        if result is _Status:
+            function.restype = c_uint32
+            function.errcheck = self._check
+        else:
+            function.restype = result
+        # No thread gets it before it is declared.
+        self.__dict__[name] = function
+        return function
+
+    def _check(self, status: int, function: Any, arguments: Any) -> int:
         if status:
-            text = library.cbp_error_detail() or library.cbp_error_message(status)
+            text = self.cbp_error_detail() or self.cbp_error_message(status)
             raise CBProcessError(status, as_text(text))
         return status
 
-    for name, (result, arguments) in FUNCTIONS.items():
-        function = getattr(library, name)
-        function.argtypes = arguments
-        if result is _Status:
-            function.restype = c_uint32
-            function.errcheck = check
-        else:
-            function.restype = result
+
+def open_library(path: str) -> ctypes.CDLL:
+    """Opens the library. OSError if it cannot be opened, AttributeError if a function is missing."""
+    library = Library(path)
+    for name in FUNCTIONS:
+        library[name]
     return library
 
 

@@ -1,23 +1,22 @@
 """From the native worker threads to the handlers: the functions that the library calls, and back.
 
 A worker thread enters Python once, in `_worker_main`, and stays there. Each event is then a cheap nested call
-that keeps the thread's state and its thread-locals. The function `dispatch`, made here for each worker, is
-the hot path of the whole package. It is written for speed first. Knows nothing of sessions."""
+that keeps the thread's state and its thread-locals. The function `dispatch`, made here for each worker and
+event type, is the hot path of the whole package. It is written for speed first. Knows nothing of sessions."""
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import itertools
 import sys
-import threading
 from _thread import get_ident
 
 from .. import events
 from .._checks import as_text
+from .._lean import suppress
 from ..constants import ERROR_GEN_FAILURE, EVENT_FLAG_DECIDED_BY_RULE
 from . import abi
-from .hooks import HANDLER_COUNT, Hooks, is_only_counted
+from .hooks import Hooks, is_only_counted
 from .layouts import EVENT_SIZE_INLINE
 
 TYPE_CHECKING = False
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    Block = tuple[memoryview, list[events.EventParams]]
+    Block = tuple[memoryview, memoryview, Any, Any]
 
 
 NO_COUNT = 0
@@ -36,36 +35,34 @@ def _no_count(event: object) -> int:
 
 
 def make_block(address: int, size: int) -> Block:
-    """The fields of the event at this address, and a list with an event object for each event type.
+    """The views of the memory at this address through which an event's object reads it: words, double words,
+    all bytes, and the process name.
 
     The process name has one place in all events, directly behind the fixed part, so its view is made once.
     """
     chars: Any = (ctypes.c_char * size).from_address(address)
     fixed = memoryview(chars).cast("B")[: events.FIXED_SIZE]
-    words, quads = fixed.cast("I"), fixed.cast("Q")
     name = (ctypes.c_char * (size - events.FIXED_SIZE)).from_address(address + events.FIXED_SIZE)
-    pool = [
-        events.EVENT_CLASSES.get(kind, events.EventParams)(words, quads, chars, name)
-        for kind in range(HANDLER_COUNT)
-    ]
-    return words, pool
+    return fixed.cast("I"), fixed.cast("Q"), chars, name
 
 
 def make_dispatch(
-    hooks: Hooks, block: Block, unkept: int, kept: Callable[[list[events.EventParams], int, int], None]
+    hooks: Hooks, block: Block, kind: int, unkept: int, kept: Callable[[events.EventParams, int], None]
 ) -> Callable[[], None]:
-    """The function that handles the event in a block. A reference count of the event's object other than
-    `unkept` means that the handler kept it: `kept` is told then, with the event's type and the count."""
-    words, pool = block
+    """The function that handles the event in a block, of that type. A reference count of the event's object
+    other than `unkept` means that the handler kept it: `kept` is told then, with the object and the count,
+    and the next event gets another object."""
+    words = block[0]
     handlers = hooks.handlers
     getrefcount = getattr(sys, "getrefcount", _no_count)
+    event_class = events.EVENT_CLASSES.get(kind, events.EventParams)
+    event = event_class(*block)
 
     def dispatch() -> None:
-        kind = words[1]
+        nonlocal event
         handler = handlers[kind]
         if handler is None:
             return
-        event = pool[kind]
         try:
             handler(event)
         except BaseException as error:
@@ -75,16 +72,24 @@ def make_dispatch(
             hooks.handler_raised(error, event.sequence)
         count = getrefcount(event)
         if count != unkept:
-            kept(pool, kind, count)
+            kept(event, count)
+            event = event_class(*block)
 
     return dispatch
 
 
-def detach_kept(pool: list[events.EventParams], kind: int, count: int) -> None:
-    """Gives the object that a handler kept memory of its own, and makes another one for the next event."""
-    event = pool[kind]
-    pool[kind] = type(event)(event._words, event._quads, event._chars, event._name)
+def detach_kept(event: events.EventParams, count: int) -> None:
+    """Gives the object that a handler kept memory of its own."""
     event._detach()
+
+
+def make_any_dispatch(hooks: Hooks, block: Block, unkept: int) -> Callable[[], None]:
+    """The function that handles the event in a block, whatever its type."""
+
+    def dispatch() -> None:
+        make_dispatch(hooks, block, block[0][events.TYPE], unkept, detach_kept)()
+
+    return dispatch
 
 
 def unkept_count() -> int:
@@ -96,8 +101,8 @@ def unkept_count() -> int:
     hooks = Hooks()
     sample = ctypes.create_string_buffer(events.FIXED_SIZE)
     block = make_block(ctypes.addressof(sample), events.FIXED_SIZE)
-    hooks.handlers[block[0][events.TYPE]] = lambda event: None
-    make_dispatch(hooks, block, -1, lambda pool, kind, count: counts.append(count))()
+    hooks.handlers[0] = lambda event: None
+    make_dispatch(hooks, block, 0, -1, lambda event, count: counts.append(count))()
     return counts[0]
 
 
@@ -119,7 +124,7 @@ class NativeCallbacks:
     def _event(self, address: int) -> None:
         """Handles an event that is too large for its worker's block: it stands in memory of its own."""
         size = ctypes.c_uint32.from_address(address).value
-        make_dispatch(self._hooks, make_block(address, size), self._unkept, detach_kept)()
+        make_any_dispatch(self._hooks, make_block(address, size), self._unkept)()
 
     def _error(self, context: int, code: int, text: bytes | None) -> None:
         """Tells of an error, in a thread of the library."""
@@ -135,9 +140,19 @@ class NativeCallbacks:
         finally:
             _forget_foreign_thread()
 
+    def before_threads(self) -> None:
+        """To be called before there are worker threads."""
+        # Before Python 3.13 the first thread that imports it passes for the main thread. Where no descriptor
+        # is left to import it, the start says so itself.
+        if not self._hooks.without_threading:
+            with suppress(ImportError, OSError):
+                import threading  # noqa: F401
+
     def _worker_main(self, context: int, worker: int) -> None:
         """The body of a worker thread."""
-        threading.current_thread().name = f"cbprocess-worker-{next(self._numbers)}"
+        threading = sys.modules.get("threading")
+        if threading is not None:
+            threading.current_thread().name = f"cbprocess-worker-{next(self._numbers)}"
         try:
             if self._worker_may_run():
                 callback = self._bind(worker)
@@ -148,14 +163,20 @@ class NativeCallbacks:
             _forget_foreign_thread()
 
     def _bind(self, worker: int) -> object:
-        """Gives the worker a dispatch of its own, which has to live as long as the worker runs."""
+        """Gives the worker a dispatch of its own for each event type. They have to live as long as it
+        runs."""
+        bind, hooks, unkept = self._library.cbp_worker_bind, self._hooks, self._unkept
         address = ctypes.c_void_p()
-        # The first call only tells the address, which the dispatch has to know.
-        self._library.cbp_worker_bind(worker, self.structure.event, ctypes.byref(address))
+        # The first call only tells the address, which a dispatch has to know.
+        bind(worker, self.structure.event, ctypes.byref(address))
         block = make_block(address.value or 0, EVENT_SIZE_INLINE)
-        callback = abi.BlockCallback(make_dispatch(self._hooks, block, self._unkept, detach_kept))
-        self._library.cbp_worker_bind(worker, callback, ctypes.byref(address))
-        return callback
+        callbacks = [abi.BlockCallback(make_any_dispatch(hooks, block, unkept))]
+        bind(worker, callbacks[0], ctypes.byref(address))
+        for kind in events.KINDS:
+            dispatch = make_dispatch(hooks, block, kind, unkept, detach_kept)
+            callbacks.append(abi.BlockCallback(dispatch))
+            self._library.cbp_worker_bind_type(worker, kind, callbacks[-1])
+        return callbacks
 
     def _worker_may_run(self) -> bool:
         handler = self._hooks.worker_creation
@@ -176,13 +197,14 @@ class NativeCallbacks:
         handler = self._hooks.worker_termination
         if handler is None:
             return
-        with contextlib.suppress(BaseException):
+        with suppress(BaseException):
             handler(events.CBProcessWorkerThreadTerminationEventParams())
 
 
 def _forget_foreign_thread() -> None:
     """Takes the calling thread, which Python did not start, out of threading's table. Python before 3.13
     would keep it there for ever."""
-    table: dict[int, threading.Thread] = getattr(threading, "_active", {})
+    threading = sys.modules.get("threading")
+    table: dict[int, object] = getattr(threading, "_active", {})
     if isinstance(table.get(get_ident()), getattr(threading, "_DummyThread", ())):
         table.pop(get_ident(), None)

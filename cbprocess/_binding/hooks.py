@@ -33,6 +33,8 @@ class Hooks:
         # It gets the number of the event whose execution has failed after it was allowed, and the errno.
         self.take_back: Callable[[int, int], object] | None = None
         self.failed_in_handler = 0
+        # Whether the handlers surely do without module threading.
+        self.without_threading = False
         self._lock = allocate_lock()
 
     def report(

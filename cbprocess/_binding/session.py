@@ -5,13 +5,12 @@ Owns the library's handle: knows how to start, stop and free it; nothing of the 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import ctypes
 import os
 from ctypes import byref, c_int64, c_uint32, c_void_p
-from math import inf
 from time import monotonic
 
+from .._lean import suppress
 from ..constants import ERROR_CONNECTION_ACTIVE, ERROR_TIMEOUT
 from ..errors import CBProcessError, CBProcessWarning
 from . import abi, library
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 SLICE_MS = 100
 # An interpreter that exits waits so long for handlers that are still running.
 EXIT_LIMIT_S = 5.0
+FOREVER_S = float("inf")
 
 _active: set[Session] = set()
 _exit_hook_set = False
@@ -67,6 +67,7 @@ class Session:
     def start(self, timeout_ms: int) -> None:
         _finish_stopped()
         _set_exit_hook()
+        self.callbacks.before_threads()
         self.library.cbp_session_start(self.pointer, timeout_ms)
         _active.add(self)
 
@@ -157,7 +158,7 @@ class Session:
         return accepted.value != 0
 
 
-def in_slices(call: Callable[[], object], limit_s: float = inf) -> bool:
+def in_slices(call: Callable[[], object], limit_s: float = FOREVER_S) -> bool:
     """Makes a call that waits in the library for a slice of time, until it has succeeded. False if that takes
     longer than the limit."""
     end_s = monotonic() + limit_s
@@ -176,7 +177,7 @@ def _finish_stopped() -> None:
     """Lets go of sessions that were stopped inside a handler and whose handlers have returned since."""
     for session in list(_active):
         if session.process_id == os.getpid() and not session.is_active():
-            with contextlib.suppress(CBProcessError):  # not this start's business
+            with suppress(CBProcessError):  # not this start's business
                 if not session.stop_slice(1):
                     continue
             _active.discard(session)

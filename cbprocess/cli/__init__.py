@@ -1,15 +1,16 @@
 """The command line `cbprocess`: from its arguments to the status of a command. Each command has a module of
-its name; the parser is in parser.py."""
+its name. The parser is in parser.py, and plain lines of `run` do without it (plain_options.py)."""
 
 from __future__ import annotations
 
+import gc
 import sys
-from importlib import import_module
 
 from ..errors import CBProcessError
 from .common_options import ATTACH_TIMEOUT_MS
 from .fleet_options import default_spool
-from .parser import COMMANDS, make_parser
+from .plain_options import NotPlain, read_plain
+from .run_options import add_run
 from .spool_options import check_spool
 from .values import event_list, milliseconds
 from .words import HANDLE_NAMES, LIFETIME_NAMES, PROCESS_NAMES, THREAD_NAMES
@@ -35,17 +36,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments:
+        from .parser import make_parser
+
         make_parser().print_help(sys.stderr)
         return WRONG_USAGE
     if arguments[0] == "help":
         # "help run" is "run --help".
+        from .parser import make_parser
+
         make_parser().parse_args([*arguments[1:2], "--help"])
     options = parse(arguments)
     from .output import complain
 
     try:
         # Each command is a function with its name, in a module with its name.
-        command = import_module(f".{options.command_name}", __name__)
+        # __import__() is what importlib does, which costs a start half a millisecond.
+        command = __import__(f"{__name__}.{options.command_name}", fromlist=["*"])
+        # Run begins a command first.
+        if options.command_name != "run":
+            gc.enable()
         status: int = getattr(command, options.command_name)(options)
         return status
     except CBProcessError as error:
@@ -59,15 +68,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The options. Everything behind the first -- is the command and stays as it is."""
-    own, command = arguments, []
+    own, command = arguments, None
     if "--" in arguments:
         position = arguments.index("--")
         own, command = arguments[:position], arguments[position + 1 :]
-    only = own[0] if own and own[0] in COMMANDS else None
-    parser = make_parser(only)
-    options = parser.parse_args(own)
+    if own and own[0] == "run":
+        try:
+            options = read_plain(add_run, own[1:], command_name="run")
+            return completed(options, command, options.parser)
+        except NotPlain:
+            pass
+    from .parser import COMMANDS, make_parser
+
+    parser = make_parser(own[0] if own and own[0] in COMMANDS else None)
+    return completed(parser.parse_args(own), command, parser)
+
+
+def completed(
+    options: argparse.Namespace, command: list[str] | None, parser: argparse.ArgumentParser
+) -> argparse.Namespace:
+    """The options with what follows from others. The parser refuses those that do not go together. command:
+    what stands behind the first --, if there is one."""
     if options.command_name == "run":
-        if options.command and "--" in arguments:
+        if options.command and command is not None:
             command = [*options.command, "--", *command]
         options.command = command or options.command
         if options.preserve_env and options.user is None:

@@ -4,7 +4,6 @@ runuser(1) chooses them."""
 from __future__ import annotations
 
 import os
-import re
 import sys
 
 TYPE_CHECKING = False
@@ -59,6 +58,8 @@ def environment_of(entry: Any, own: Mapping[str, str], preserved: tuple[str, ...
 
 def login_path(user_id: int) -> str:
     """The PATH with which the system's users begin."""
+    import re
+
     wanted = "ENV_SUPATH" if user_id == 0 else "ENV_PATH"
     try:
         with open(LOGIN_SETTINGS, encoding="utf-8", errors="surrogateescape") as file:

@@ -6,11 +6,11 @@ Knows neither filters nor commands."""
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
-import signal
-from typing import NamedTuple
+
+from .._lean import suppress
+from .plain_signals import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,19 +26,26 @@ NOTE_VARIABLE = "CBPROCESS_CALLER"
 IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
-class Caller(NamedTuple):
-    mask: int
-    """The signals that it has blocked; signal 1 is the lowest bit."""
-    ignored: int
-    """The signals that it ignores."""
-    death_signal: int
-    """The signal that it gets when its parent dies; 0: none."""
-    is_reaper: bool
-    """Whether orphans among its descendants come to it."""
-    listens: bool
-    """Whether sockets were handed to this process, by its id."""
-    is_alone: bool
-    """Whether this process is the command line's own, from its start to its end."""
+class Caller:
+    def __init__(self, is_alone: bool) -> None:
+        """The caller as it can be seen now."""
+        ignored = [
+            number
+            for number in signal.valid_signals()
+            if number not in IGNORED_BY_PYTHON and signal.getsignal(number) is signal.SIG_IGN
+        ]
+        self.mask = bits(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        """The signals that it has blocked; signal 1 is the lowest bit."""
+        self.ignored = bits(ignored)
+        """The signals that it ignores."""
+        self.death_signal = _process_control(PR_GET_PDEATHSIG)
+        """The signal that it gets when its parent dies; 0: none."""
+        self.is_reaper = _process_control(PR_GET_CHILD_SUBREAPER) != 0
+        """Whether orphans among its descendants come to it."""
+        self.listens = _sockets_are_ours()
+        """Whether sockets were handed to this process, by its id."""
+        self.is_alone = is_alone
+        """Whether this process is the command line's own, from its start to its end."""
 
     def words(self) -> str:
         """Words for the launcher: see launch_steps.h."""
@@ -59,9 +66,9 @@ def take_over() -> None:
     # A traceback of our code would tell nothing to its reader.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _taken_over = _look(True)
+    _taken_over = Caller(is_alone=True)
     if note is not None:
-        _taken_over = _taken_over._replace(mask=note[0], ignored=note[1])
+        _taken_over.mask, _taken_over.ignored = note
         # The process would have the name of the script that Python executes.
         ctypes.CDLL(None).prctl(PR_SET_NAME, b"cbprocess", 0, 0, 0)
         # SIGINT was blocked until now. One that has come meanwhile ends us here.
@@ -73,7 +80,7 @@ def take_over() -> None:
 
 def caller() -> Caller:
     """The caller as take_over() has found it, or as it is now."""
-    return _taken_over or _look(False)
+    return _taken_over or Caller(is_alone=False)
 
 
 def bits(numbers: Iterable[int]) -> int:
@@ -81,20 +88,9 @@ def bits(numbers: Iterable[int]) -> int:
     return sum(1 << (number - 1) for number in set(numbers))
 
 
-def _look(is_alone: bool) -> Caller:
-    ignored = [
-        number
-        for number in signal.valid_signals()
-        if number not in IGNORED_BY_PYTHON and signal.getsignal(number) is signal.SIG_IGN
-    ]
-    mask = bits(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
-    death_signal, is_reaper = _process_control(PR_GET_PDEATHSIG), _process_control(PR_GET_CHILD_SUBREAPER)
-    return Caller(mask, bits(ignored), death_signal, is_reaper != 0, _sockets_are_ours(), is_alone)
-
-
 def _take_note() -> tuple[int, int] | None:
     """The caller's mask and ignored signals. The variable is gone then. An inherited one means nothing."""
-    with contextlib.suppress(ValueError):
+    with suppress(ValueError):
         process_id, mask, ignored = (int(word, 16) for word in os.environ.pop(NOTE_VARIABLE, "").split(" "))
         if process_id == os.getpid():
             return mask, ignored

@@ -5,9 +5,8 @@ nothing of their use."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from .. import events
+from .words import LEFT, SHOWN, STAYED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,23 +16,12 @@ if TYPE_CHECKING:
     # It says whether a pattern matches a name of a program.
     Matches = Callable[[str, str], bool]
     Told = tuple[str, events.EventParams]
+    # The last execution of a process: the process, the decision before it, and the beginning that was kept
+    # back until it, with its creator.
+    Execution = tuple[int, str, tuple[int, Told] | None]
 
 # Descendants of an ignored process are ignored by any name. A hidden process was not named.
-SHOWN, HIDDEN, IGNORED = "shown", "hidden", "ignored"
-LEFT, STAYED = "left", "stayed"
-
-
-class Execution(NamedTuple):
-    """The last execution of a process: the decision before it, and the beginning that was kept back until
-    it."""
-
-    process_id: int
-    before: str
-    forked: tuple[int, Told] | None
-
-
-def is_choice(options: argparse.Namespace) -> bool:
-    return bool(options.name or options.ignore or options.no_children)
+HIDDEN, IGNORED = "hidden", "ignored"
 
 
 class Choice:
@@ -113,7 +101,7 @@ class Choice:
         forked = None if state == SHOWN else self._forked.pop(process_id, None)
         self._settled(process_id)
         self._last[process_id] = event.sequence
-        self._executions[event.sequence] = Execution(process_id, before, forked)
+        self._executions[event.sequence] = process_id, before, forked
         if state == SHOWN:
             return [*self._begin(process_id), (name, event)]
         return [(LEFT, event)] if forked is None and before == SHOWN else []

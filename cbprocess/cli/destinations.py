@@ -4,11 +4,11 @@ Knows nothing of what is written."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 import sys
-import threading
+
+from .._lean import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def clash(files: list[tuple[str, str | None]]) -> str | None:
 def _identities(path: str) -> Iterator[Hashable]:
     found = None
     # The path has to do where nothing is yet, or where no look is permitted.
-    with contextlib.suppress(OSError, ValueError):
+    with suppress(OSError, ValueError):
         found = os.fstat(1) if path == STANDARD_OUTPUT else os.stat(path)
     if path == STANDARD_OUTPUT:
         yield STANDARD_OUTPUT
@@ -70,6 +70,8 @@ class Pump:
     def __init__(self) -> None:
         if sys.platform == "win32":
             raise OSError(0, "a recording cannot go to standard output on Windows")
+        import threading
+
         self._source, self._sink = os.pipe()
         self.path = f"/proc/self/fd/{self._sink}"
         self._thread = threading.Thread(target=self._pass_on, name="cbprocess-recording", daemon=True)

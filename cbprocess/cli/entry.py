@@ -1,17 +1,40 @@
-"""The beginning of the program `cbprocess` and of `python -m cbprocess`: a process that is the command line's
-own."""
+"""The beginning and the end of the program `cbprocess` and of `python -m cbprocess`: a process that is the
+command line's own."""
 
 from __future__ import annotations
 
+import atexit
+import gc
+import os
 import sys
 
 
 def main() -> int:
-    """Runs the command line; returns its exit status."""
+    """Runs the command line; returns its exit status, or ends the process with it."""
+    # What the start makes stays; to look for garbage in it a hundred times is in vain (cli/__init__.py).
+    gc.disable()
     if sys.platform != "win32":
         from .caller import take_over
 
         take_over()
     from . import main as command_line
 
-    return command_line()
+    status = command_line()
+    # Python would take itself apart for as long as all imports have taken. Where it has no other threads than
+    # those of the command line, which nobody waits for, what matters of that is done here.
+    if sys.platform != "win32" and "threading" not in sys.modules and not sys.flags.inspect:
+        atexit._run_exitfuncs()
+        if _is_flushed():
+            os._exit(status & 0xFF)
+    return status
+
+
+def _is_flushed() -> bool:
+    """Whether everything is written that was printed. If not, Python says so as it ends."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except (OSError, ValueError):
+        return False
+    return True

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-import re
 import sys
+
+from .values import wrong_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
 
 FORMATS = ("text", "cbprocess", "ecs", "ocsf", "otel")
@@ -247,34 +248,39 @@ def seconds(text: str) -> float:
     except ValueError:
         value = float("nan")
     if not 0 <= value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+        raise wrong_value(f"{text!r} is no number of seconds")
     return value
 
 
 def duration(text: str) -> float:
     """A time such as 90s, 10m, 2h or 7d, in seconds."""
+    import re
+
     found = re.match(r"(\d+(?:\.\d+)?)([smhd])\Z", text)
     if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 90s, 10m, 2h or 7d")
+        raise wrong_value(f"{text!r} is no time such as 90s, 10m, 2h or 7d")
     return float(found[1]) * UNITS[found[2]]
 
 
 def size(text: str) -> int:
     """A number of bytes, with k, m, g or t."""
+    import re
+
     found = re.match(r"(\d+)([kmgt]?)\Z", text.lower())
     if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 500m or 10g")
+        raise wrong_value(f"{text!r} is no size such as 500m or 10g")
     return int(found[1]) * SIZES[found[2]]
 
 
 def moment(text: str) -> object:
     """A time in the past: so long ago, or an RFC 3339 time."""
     import datetime
+    import re
 
     if re.match(r"[\d.]+[smhd]\Z", text):
         return datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=duration(text))
     try:
         found = datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 10m or 2026-01-31T12:00:00Z") from None
+        raise wrong_value(f"{text!r} is no time such as 10m or 2026-01-31T12:00:00Z") from None
     return found if found.tzinfo is not None else found.astimezone()

@@ -5,8 +5,6 @@ Knows the two parts and the command's printer; nothing of what goes through eith
 
 from __future__ import annotations
 
-import os
-
 from .output import complain
 
 TYPE_CHECKING = False
@@ -17,16 +15,6 @@ if TYPE_CHECKING:
     from .printer import Printer
     from .publishing import Publication
     from .spooling import Spooling
-
-
-def has_fleet_rules(options: argparse.Namespace) -> bool:
-    """Whether the command's spool has rules of a fleet, which may refuse executions."""
-    if options.spool is None:
-        return False
-    # A command without a spool starts without any part of the fleet.
-    from ..fleet.following import RULES
-
-    return os.path.exists(os.path.join(options.spool, RULES))
 
 
 def publication_of(options: argparse.Namespace) -> Publication | None:
@@ -48,6 +36,13 @@ class FleetSession:
         self._publication = publication
         self._follower: RuleFollower | None = None
         printer.at_end(self._finish)
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether the spool has rules of a fleet, which may refuse executions."""
+        from ..fleet.following import RULES
+
+        return (self._writer.folder.parent / RULES).exists()
 
     def begin(self) -> None:
         """Puts the fleet's rules in force and starts the shipper. To be called behind configure(), before

@@ -6,13 +6,12 @@ Blocked signals interrupt nothing. A signal that comes before the command runs w
 from __future__ import annotations
 
 import os
-import signal
-import threading
+from _thread import allocate_lock, stack_size, start_new_thread
 
 from ..constants import ERROR_NO_SYSTEM_RESOURCES
 from ..errors import CBProcessError
 from .caller import bits, caller
-from .reloading import Terminal
+from .plain_signals import signal
 from .signals import SIGNAL_BASE
 
 TYPE_CHECKING = False
@@ -22,6 +21,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from typing_extensions import Self
+
+    from .child import Child
+    from .reloading import Terminal
 
 TAKEN = (
     signal.SIGINT,
@@ -52,9 +54,10 @@ class Signals:
         # A signal that is ignored and blocked would come, too.
         self._numbers: set[int] = {n for n in TAKEN if signal.getsignal(n) is not signal.SIG_IGN}
         self._before: set[int] = set()
-        self._thread: threading.Thread | None = None
-        self._child: subprocess.Popen[Any] | None = None
-        self._lock = threading.Lock()
+        self._thread = 0
+        self._thread_runs = allocate_lock()
+        self._child: subprocess.Popen[Any] | Child | None = None
+        self._lock = allocate_lock()
         self._is_left = False
         self._is_launching = False
         self._has_ended = False
@@ -71,10 +74,10 @@ class Signals:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._thread is not None and self._thread.ident is not None:
+        if self._thread:
             self._is_left = True
-            signal.pthread_kill(self._thread.ident, min(self._numbers))
-            self._thread.join()
+            signal.pthread_kill(self._thread, min(self._numbers))
+            self._thread_runs.acquire()
         # A process of our own ends now with the command's status, whatever signal comes.
         if not self.is_alone:
             for number in signal.sigpending() & self._numbers:
@@ -99,7 +102,7 @@ class Signals:
         """Keywords for Popen, so that the command finds signals as our caller had them."""
         return {"_words": self._caller.words()}
 
-    def forward_to(self, child: subprocess.Popen[Any]) -> None:
+    def forward_to(self, child: subprocess.Popen[Any] | Child) -> None:
         with self._lock:
             self._child = child
             # These signals came while the command was made.
@@ -112,16 +115,21 @@ class Signals:
 
     def _start_thread(self) -> None:
         """Starts the thread before there is a command. Where that cannot be, none is started."""
-        usual = threading.stack_size(STACK_SIZE)
+        usual = stack_size(STACK_SIZE)
+        self._thread_runs.acquire()
         try:
-            self._thread = threading.Thread(target=self._take, name="cbprocess-signals", daemon=True)
-            self._thread.start()
+            self._thread = start_new_thread(self._run, ())
         except RuntimeError as error:
-            self._thread = None
             signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
             raise CBProcessError(ERROR_NO_SYSTEM_RESOURCES, f"{error}: {THREAD_LIMITS}") from None
         finally:
-            threading.stack_size(usual)
+            stack_size(usual)
+
+    def _run(self) -> None:
+        try:
+            self._take()
+        finally:
+            self._thread_runs.release()
 
     def _take(self) -> None:
         while True:
@@ -148,6 +156,8 @@ class Signals:
 
     @on_hangup.setter
     def on_hangup(self, reload: Callable[[], None] | None) -> None:
+        from .reloading import Terminal
+
         self._terminal = None if reload is None else Terminal()
         self._reload = reload
 
@@ -193,7 +203,7 @@ def _wait_for(numbers: set[int]) -> tuple[int, bool]:
     return info.si_signo, info.si_code == SI_KERNEL and info.si_signo in OF_THE_TERMINAL
 
 
-def _has_ended(child: subprocess.Popen[Any]) -> bool:
+def _has_ended(child: subprocess.Popen[Any] | Child) -> bool:
     """Whether it has ended. It is not reaped here: wait() may be about to do so."""
     if not hasattr(os, "waitid"):
         return child.returncode is not None

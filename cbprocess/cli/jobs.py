@@ -5,15 +5,22 @@ would wait on for a job that stands. Linux only."""
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import time
+
+from .plain_signals import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import subprocess
+    from typing import Any
+
+    from .child import Child
 
 SETTLE_S = 0.05  # when the whole job is continued, we may be the first
 STOPS = (signal.SIGTSTP, signal.SIGSTOP, signal.SIGTTIN, signal.SIGTTOU)
 
 
-def wait_for_end(child: subprocess.Popen[bytes], is_alone: bool) -> None:
+def wait_for_end(child: subprocess.Popen[Any] | Child, is_alone: bool) -> None:
     """Waits until the child has ended, and leaves it to be waited for. In process 1 of a container all
     children of this process are the child's descendants; those that come to us are buried then."""
     while True:

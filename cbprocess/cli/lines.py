@@ -5,11 +5,11 @@ Knows events and text; nothing of filters or of the place of lines. Any thread."
 
 from __future__ import annotations
 
-import threading
-from typing import NamedTuple
+from _thread import allocate_lock, start_new_thread
 
 from .. import events
 from .._binding.texts import printable
+from .._lean import Bell
 from .output import command_text, describe, line_kind, program_names, refusal_name, status_text
 from .shortening import duration_text
 
@@ -24,16 +24,21 @@ LONG_NS = 1_000_000_000
 LOOK_S = 0.2
 
 
-class Program(NamedTuple):
+class Program:
     """The program of a process. Its execution may be taken back until the process's next event: the process
     goes on as `before` then. A program that is not shown is kept only for that."""
 
-    started_ns: int
-    text: str
-    sequence: int
-    before: Program | None
-    is_told: bool = False
-    is_shown: bool = True
+    __slots__ = ("before", "is_shown", "is_told", "sequence", "started_ns", "text")
+
+    def __init__(
+        self, started_ns: int, text: str, sequence: int, before: Program | None, *, is_shown: bool = True
+    ) -> None:
+        self.started_ns = started_ns
+        self.text = text
+        self.sequence = sequence
+        self.before = before
+        self.is_told = False
+        self.is_shown = is_shown
 
 
 class ProgramLines:
@@ -45,8 +50,8 @@ class ProgramLines:
         self._programs: dict[int, Program] = {}
         self._last_refusal = ("", 0)
         self._not_executing = 0  # the process whose execution was the last to be refused or to fail
-        self._lock = threading.Lock()
-        self._is_finished = threading.Event()
+        self._lock = allocate_lock()
+        self._end = Bell()
 
     def add(self, name: str, event: events.EventParams) -> None:
         """Takes events in the order of their sequence."""
@@ -76,15 +81,15 @@ class ProgramLines:
         """Tells of programs that run for long also while nothing happens, in a thread, until finish()."""
 
         def look() -> None:
-            while not self._is_finished.wait(LOOK_S):
+            while not self._end.wait(LOOK_S):
                 with self._lock:
                     self._tell_long(now_ns())
 
-        threading.Thread(target=look, name="cbprocess-lines", daemon=True).start()
+        start_new_thread(look, ())
 
     def finish(self) -> None:
         """Tells of programs that have not ended."""
-        self._is_finished.set()
+        self._end.ring()
         with self._lock:
             self._tell_long(None)
 
@@ -118,7 +123,8 @@ class ProgramLines:
             return program
         if not program.before.is_told or not program.is_shown:
             self._done(program.started_ns, process_id, program.before, "executed another", "")
-        settled = program._replace(before=None) if program.is_shown else None
+        program.before = None
+        settled = program if program.is_shown else None
         self._goes_on(process_id, settled)
         return settled
 
@@ -153,5 +159,5 @@ class ProgramLines:
             if not program.is_told and (now_ns is None or now_ns - program.started_ns > LONG_NS):
                 settled = self._settled(process_id)
                 if settled is not None:
-                    self._programs[process_id] = settled._replace(is_told=True)
+                    settled.is_told = True
                     self._sheet.line(settled.started_ns, "running", process_id, settled.text, "running")

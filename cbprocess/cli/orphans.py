@@ -6,9 +6,9 @@ Knows neither filters nor commands."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 
+from .._lean import suppress
 from .caller import caller
 
 # A wait for something else has a look so often.
@@ -21,7 +21,7 @@ def bury_orphans(spared: int = 0) -> None:
         return
     # PyPy's os module has no waitid().
     bury = _bury_others if hasattr(os, "waitid") else _bury_all
-    with contextlib.suppress(ChildProcessError):
+    with suppress(ChildProcessError):
         bury(spared)
 
 

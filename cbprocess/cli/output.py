@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import signal
 import sys
 
 from .. import events
 from .._binding.texts import printable
+from .._lean import suppress
 from .destinations import PRIVATE_MODE, STANDARD_OUTPUT
 from .words import OWN_FAILURE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     ProgramOf = Callable[[int], str]
 
@@ -61,14 +60,9 @@ class Output:
         self.is_hidden = False  # while a view has the terminal: lines are not written then
         self._end = "\n"
 
-    @contextlib.contextmanager
-    def raw(self) -> Iterator[None]:
+    def raw(self, is_raw: bool) -> None:
         """Ends lines with a return as well, while a terminal passes everything through as it is."""
-        self._end = "\r\n" if os.isatty(self._fd) else "\n"
-        try:
-            yield
-        finally:
-            self._end = "\n"
+        self._end = "\r\n" if is_raw and os.isatty(self._fd) else "\n"
 
     def line(self, text: str) -> None:
         if self.failure is not None or self.is_hidden:
@@ -113,7 +107,7 @@ def _shows_colors(descriptor: int) -> bool:
 def complain(text: str) -> int:
     """Says on standard error, in one line, what is wrong, if there is a reader. Names in it are harmless."""
     # The exit status has to say it alone where standard error is closed.
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         os.write(2, f"cbprocess: {printable(text)}\n".encode("utf-8", "backslashreplace"))
     return OWN_FAILURE
 
@@ -144,6 +138,8 @@ def status_text(status: int) -> str:
         return f"exit {status:#x}"
     if status >= 0:
         return f"exit {status}"
+    import signal
+
     try:
         return f"killed by {signal.Signals(-status).name}"
     except ValueError:

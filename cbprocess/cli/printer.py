@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shlex
 import sys
-import threading
 import time
+from _thread import LockType, allocate_lock
 
 from .. import constants, events
 from .._api.process import CBProcess
 from .._binding.texts import printable
-from .._checks import checked_pattern, checked_text
-from .choice import LEFT, SHOWN, STAYED, Choice, is_choice
-from .chronicle import Chronicle
+from .._checks import checked_pattern, checked_text, quoted
+from .._lean import Bell
 from .destinations import STANDARD_OUTPUT, Pump
-from .lines import ProgramLines
 from .output import Output, complain, describe, failure_name, format_line, line_kind, painted, status_text
-from .pictures import Pictures
 from .record_options import redactor_of
 from .rule_layers import CommandRules
-from .sheet import Sheet
 from .shortening import base_name
-from .summary import Summary
 from .tally import Tally
-from .words import EVENT_NAMES, LIFETIME_NAMES, PROCESS_NAMES, PRODUCT_GUID, THREAD_NAMES, TREE_LINES
+from .words import (
+    EVENT_NAMES,
+    LEFT,
+    LIFETIME_NAMES,
+    PROCESS_NAMES,
+    PRODUCT_GUID,
+    SHOWN,
+    STAYED,
+    THREAD_NAMES,
+    TREE_LINES,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable
     from typing import Any, Protocol, Union
 
     from ..running import RunningProcess
@@ -52,7 +55,12 @@ if TYPE_CHECKING:
 
     from .._streams.joining import Joint
     from ..records import Origin
+    from .choice import Choice
+    from .chronicle import Chronicle
+    from .lines import ProgramLines
+    from .pictures import Pictures
     from .record_lines import RecordLines
+    from .summary import Summary
     from .tree_lines import TreeLines
 
     # A running process: its id, its parent's, its program and its arguments.
@@ -84,6 +92,7 @@ def configure(process: CBProcess, options: argparse.Namespace, printer: Printer,
     # "All" means all that the driver sees. An operation that is named and cannot be seen is an error.
     process.config(f"EventsToFire={-1 if set(printer.needed) == set(EVENT_NAMES) else mask}")
     process.on_error = printer.error
+    process._hooks.without_threading = not options.tree
     for pattern in (*options.name, *options.ignore):
         checked_pattern(pattern, "a name")
     printer.rules = CommandRules(process, options)
@@ -103,12 +112,22 @@ class Printer:
         self.output = output
         self._process = process
         self._color = output.wants_color(options.color, os.environ)
-        self._pictures = Pictures(options.timeline, options.trace)
-        self._chronicle = Chronicle() if options.summary or self._pictures.needed else None
-        self._summary = Summary(self._chronicle) if self._chronicle and options.summary else None
+        self._pictures: Pictures | None = None
+        self._chronicle: Chronicle | None = None
+        self._summary: Summary | None = None
         self._records: RecordLines | None = None
+        # Only a command that is asked for more than lines starts with what that needs.
+        if options.timeline is not None or options.trace is not None:
+            from .pictures import Pictures
+
+            self._pictures = Pictures(options.timeline, options.trace)
+        if options.summary or self._pictures is not None:
+            from .chronicle import Chronicle
+            from .summary import Summary
+
+            self._chronicle = Chronicle()
+            self._summary = Summary(self._chronicle) if options.summary else None
         if options.json:
-            # Lines for people need no records, and start without them.
             from ..records import Recorder
             from .record_lines import RecordLines
 
@@ -126,10 +145,12 @@ class Printer:
         self.record_path: str = options.record if self._pump is None else self._pump.path
         self.started_ns = time.time_ns()
         self._choice: Choice | None = None
-        if is_choice(options):
+        if options.name or options.ignore or options.no_children:
+            from .choice import Choice
+
             self._choice = Choice(options, self._matches, getattr(options, "process_ids", ()))
         self._ended: set[int] = set()
-        self._end = threading.Condition()
+        self._end = Bell()  # at each end of a process
         # More events are asked for than are printed: ends say when the command's last event is through, and
         # beginnings which process the command is.
         self.needed = {*options.events, "process_creation", "process_termination"}
@@ -143,24 +164,23 @@ class Printer:
         if options.record:
             # A replay may ask for events that are not printed today.
             self.needed.update(LIFETIME_NAMES)
-        self.needed |= self._pictures.needed
+        if self._pictures is not None:
+            self.needed |= self._pictures.needed
         self._lines: ProgramLines | TreeLines | None = None
         self._tally = Tally()
         self._end_text = ""
         self._seconds = 0.0
         # An execution may be taken back in another thread than the handlers', and before its event.
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._last_sequence = 0
         self._told_ns = 0  # the time of the last event that was taken
         # A snapshot makes some of the first events known.
         self.joint: Joint | None = None
         self._failed: list[events.CBProcessErrorEventParams] = []
 
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Lets all events wait to be printed, but not the operations that they tell of."""
-        with self._lock:
-            yield
+    def paused(self) -> LockType:
+        """Lets all events wait to be printed, for a block, but not the operations that they tell of."""
+        return self._lock
 
     @property
     def needs_running(self) -> bool:
@@ -222,10 +242,9 @@ class Printer:
                 self._told_ns = event.time_ns
                 if self._failed:
                     self._take_back_known()
-            if name == "process_termination":
-                with self._end:
+                if name == "process_termination":
                     self._ended.add(event.process_id)
-                    self._end.notify_all()
+                    self._end.ring()
 
         return handle
 
@@ -334,7 +353,7 @@ class Printer:
             return
         found = look()
         names = [
-            f"{row[0]} ({printable(shlex.join(self.hidden(row[3])) or row[2])})"
+            f"{row[0]} ({printable(quoted(self.hidden(row[3])) or row[2])})"
             for row in found
             if row[0] in process_ids
         ]
@@ -345,10 +364,11 @@ class Printer:
 
     def wait_for_end(self, process_ids: Collection[int]) -> None:
         """Waits until all events before the end of these processes have been printed."""
-        with self._end:
-            if self._end.wait_for(lambda: self._ended.issuperset(process_ids), LAST_EVENT_LIMIT_S):
+        end_s = time.monotonic() + LAST_EVENT_LIMIT_S
+        while not self._ended.issuperset(process_ids):
+            if not self._end.wait(max(end_s - time.monotonic(), 0)):
+                self.wait_for_quiet()
                 return
-        self.wait_for_quiet()
 
     def wait_for_quiet(self) -> None:
         """Waits until all events from before this call have been told: until none waits for a worker and no
@@ -415,7 +435,7 @@ class Printer:
             self.output.line(line)
 
     def _draw(self) -> None:
-        if self._chronicle is None:
+        if self._chronicle is None or self._pictures is None:
             return
         lost = self._process.statistics().lost
         try:
@@ -438,6 +458,8 @@ class Printer:
     def _program_lines(self) -> ProgramLines | TreeLines:
         """The lines about programs, which begin when the first of them is needed."""
         if self._lines is None:
+            from .sheet import Sheet
+
             output, options = self.output, self._options
             sheet = Sheet(output.line, self.started_ns, self._color, output.columns, options.wide)
             if self._is_tree:
@@ -445,6 +467,8 @@ class Printer:
 
                 self._lines = TreeLines(sheet, self.program_of)
             else:
+                from .lines import ProgramLines
+
                 self._lines = lines = ProgramLines(sheet, self.program_of)
                 if self.counts_real_time:
                     lines.watch(self.now_ns)

@@ -4,12 +4,12 @@ Knows no command."""
 
 from __future__ import annotations
 
-import argparse
-
-from .values import name_list
+from .values import name_list, wrong_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
+
     from ..records import Redactor
 
 REDACT_HELP = (
@@ -37,7 +37,7 @@ def enrichments(text: str) -> tuple[str, ...]:
     try:
         return checked_enrichments(text)
     except CBProcessError as error:
-        raise argparse.ArgumentTypeError(error.message) from None
+        raise wrong_value(error.message) from None
 
 
 def option_names(text: str) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ def option_names(text: str) -> tuple[str, ...]:
     try:
         Redactor(names)
     except CBProcessError as error:
-        raise argparse.ArgumentTypeError(error.message) from None
+        raise wrong_value(error.message) from None
     return names
 
 

@@ -5,14 +5,17 @@ Knows signals and a terminal; nothing of what is read."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-import threading
+from _thread import allocate_lock
+
+from .._lean import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import threading
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from typing_extensions import Self
 
@@ -42,10 +45,12 @@ def _has_terminal() -> bool:
 
 
 class Reloading:
-    """Calls a function in a thread of its own each time that it is woken, one call after the other."""
+    """Calls a function in a thread of its own each time that it is woken, one call after the other: at each
+    SIGHUP that this interrupt gets, but for that of a terminal's end."""
 
-    def __init__(self, reload: Callable[[], None]) -> None:
+    def __init__(self, reload: Callable[[], None], interrupt: FirstSignal) -> None:
         self._reload = reload
+        self._interrupt = interrupt
         self._terminal = Terminal()
         self._readable = self._writable = -1
         self._thread: threading.Thread | None = None
@@ -56,18 +61,22 @@ class Reloading:
         if self._terminal.is_gone:
             return False
         # A full pipe has woken the thread already.
-        with contextlib.suppress(BlockingIOError):
+        with suppress(BlockingIOError):
             os.write(self._writable, b"1")
         return True
 
     def __enter__(self) -> Self:
+        import threading
+
         self._readable, self._writable = os.pipe()
         os.set_blocking(self._writable, False)
         self._thread = threading.Thread(target=self._run, name="cbprocess-reload", daemon=True)
         self._thread.start()
+        self._interrupt.on_hangup = self.take_hangup
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._interrupt.on_hangup = None
         writable, self._writable = self._writable, -1
         os.close(writable)
         if self._thread is not None:
@@ -79,15 +88,10 @@ class Reloading:
             self._reload()
 
 
-@contextlib.contextmanager
-def reloading(rules: CommandRules, interrupt: FirstSignal) -> Iterator[None]:
-    """Has a command that waits read its rule file again at SIGHUP, if it has one, in place of ending."""
+def reloading(rules: CommandRules, interrupt: FirstSignal) -> AbstractContextManager[object]:
+    """Has a command that waits read its rule file again at SIGHUP, if it has one, in place of ending: for a
+    block."""
     if not rules.has_file or sys.platform == "win32":
-        yield
-        return
-    with Reloading(rules.reload) as found:
-        interrupt.on_hangup = found.take_hangup
-        try:
-            yield
-        finally:
-            interrupt.on_hangup = None
+        # A lock of nobody else's is a block in which nothing happens.
+        return allocate_lock()
+    return Reloading(rules.reload, interrupt)

@@ -5,14 +5,12 @@ Knows neither options nor output."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import sys
 import time
 
+from .._lean import suppress
 from ..errors import CBProcessError
-from ..running import snapshot
 from .signals import SIGNAL_BASE
 
 if sys.platform != "win32":
@@ -40,6 +38,8 @@ def processes_left(process: CBProcess) -> list[int]:
     end_s = time.monotonic() + SETTLE_S
     if wait_for_all(process, lambda: time.monotonic() >= end_s):
         return []
+    from ..running import snapshot
+
     found = (running.process_id for running in snapshot(False))
     return [process_id for process_id in found if _is_supervised(process, process_id)]
 
@@ -57,12 +57,14 @@ def stay(process: CBProcess, signals: list[int], tell: Callable[[str], object]) 
 
 
 def _pass_on(process: CBProcess, number: int) -> None:
+    import signal
+
     if sys.platform == "win32" or signal.Signals(number).name in OF_THE_TERMINAL:
         return
     from .pidfd import open_process, send_signal
 
     for process_id in processes_left(process):
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             fd = open_process(process_id)
             try:
                 # The id may have become another's before the descriptor was there.

@@ -5,23 +5,24 @@ Knows options and an instance. Signals that ask for another reading are reloadin
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-import threading
+from _thread import allocate_lock
 
 from .. import constants
 from .._checks import ALL_PROCESSES
-from ..applied_rules import AppliedRules, combined
+from .._lean import suppress
 from ..errors import CBProcessError
 from .output import complain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    import threading
     from collections.abc import Callable, Iterable
 
     from .._api.process import CBProcess
+    from ..applied_rules import AppliedRules
     from ..rule_files import RuleSet
     from ..rules import Rule
 
@@ -50,6 +51,7 @@ def option_rules(options: argparse.Namespace) -> list[Rule]:
     """The rules of --deny, --allow and --protect."""
     if not (options.deny or options.allow or options.protect):
         return []
+    from ..applied_rules import combined
     from ..rules import Rule
 
     rules = []
@@ -72,21 +74,22 @@ class CommandRules:
     starts: CBProcessError for a pattern or a rule file that cannot be used."""
 
     def __init__(self, process: CBProcess, options: argparse.Namespace) -> None:
-        self.applied = AppliedRules(process)
-        """For further layers of rules."""
+        self._process = process
+        self._options = options
+        self._applied: AppliedRules | None = None
         self.tell: Callable[[str], object] = complain
         """Gets a sentence about each reading of the file but the first."""
         self._refusal = NO_PROTECTION if options.command_name == "attach" else ""
         self._path: str | None = options.rules
         self._follows: bool = options.follow_rules
-        self._lock = threading.Lock()
-        self._stopping = threading.Event()
+        self._lock = allocate_lock()
+        self._stopping: threading.Event | None = None
         self._warned: set[str] = set()
         self._thread: threading.Thread | None = None
-        self.applied.apply("options", option_rules(options))
+        if options.deny or options.allow or options.protect:
+            self._make_layers()
         if self._path is None:
             return
-        # The start of a command without such a file must not pay for it.
         from ..rule_files import RuleFile
 
         self._file = RuleFile(self._path, self.applied, check=self.check)
@@ -98,6 +101,19 @@ class CommandRules:
             raise CBProcessError(code, f"{self._path}: {error.strerror}") from None
 
     @property
+    def applied(self) -> AppliedRules:
+        """For further layers of rules."""
+        return self._applied or self._make_layers()
+
+    def _make_layers(self) -> AppliedRules:
+        # A command without rules starts without them.
+        from ..applied_rules import AppliedRules
+
+        self._applied = AppliedRules(self._process)
+        self._applied.apply("options", option_rules(self._options))
+        return self._applied
+
+    @property
     def has_file(self) -> bool:
         """Whether there is a file to read again."""
         return self._path is not None
@@ -107,7 +123,8 @@ class CommandRules:
         for. Programs get the filter that strip rules need only if there are such rules or events then."""
         if sys.platform == "win32" or any(name.endswith("handle_operation") for name in needed):
             return
-        if not any(rule.action == "strip" for rule in self.applied.rules()):
+        rules = () if self._applied is None else self._applied.rules()
+        if not any(rule.action == "strip" for rule in rules):
             self._refusal = TOO_LATE
 
     def reload(self) -> None:
@@ -124,7 +141,7 @@ class CommandRules:
                 text = f"{type(error).__name__}: {error}; the rules stay as they are"
             self.tell(f"{self._path}: {text}")
             # It may be another's by now.
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 self._warn(self.tell)
 
     def _warn(self, tell: Callable[[str], object]) -> None:
@@ -138,13 +155,18 @@ class CommandRules:
 
     def __enter__(self) -> CommandRules:
         if self.has_file and self._follows:
-            self._thread = threading.Thread(target=self._follow, name="cbprocess-rules", daemon=True)
+            import threading
+
+            self._stopping = threading.Event()
+            self._thread = threading.Thread(
+                target=self._follow, args=(self._stopping,), name="cbprocess-rules", daemon=True
+            )
             self._thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._stopping.set()
-        if self._thread is not None:
+        if self._thread is not None and self._stopping is not None:
+            self._stopping.set()
             self._thread.join()
 
     def check(self, rules: RuleSet) -> None:
@@ -152,9 +174,9 @@ class CommandRules:
         if self._refusal and any(rule.action == "strip" for rule in rules):
             raise CBProcessError(constants.ERROR_NOT_SUPPORTED, self._refusal)
 
-    def _follow(self) -> None:
+    def _follow(self, stopping: threading.Event) -> None:
         last = None
-        while not self._stopping.wait(LOOK_S):
+        while not stopping.wait(LOOK_S):
             mark = self._file.mark()
             if mark == last and self._file.has_changed():
                 self.reload()

@@ -1,22 +1,21 @@
-"""`cbprocess run`: runs a command under the filter and prints its events; ends as the command ended."""
+"""`cbprocess run`: runs a command under the filter and prints its events; ends as the command ended.
+
+A module that not every command needs is imported where it is needed: a start is to be short."""
 
 from __future__ import annotations
 
+import gc
 import os
-import shlex
 import sys
 import time
 
 from .._api.process import CBProcess
+from .._checks import quoted
 from ..constants import CAP_REFUSE_PROCESS_CREATION
 from ..drivers import TREE_DRIVER, probe_driver
-from .as_user import user_keywords
-from .fleet_session import FleetSession, has_fleet_rules, publication_of
 from .output import Output, complain
 from .printer import Printer, configure
-from .rest import processes_left, stay
 from .signals import SIGNAL_BASE
-from .spooling import spooling
 from .viewing import live_view, shown
 
 if sys.platform == "win32":
@@ -27,9 +26,13 @@ else:
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    import subprocess
     from typing import Any
 
+    from .child import Child
+    from .fleet_session import FleetSession
     from .live import LiveView
+    from .spooling import Spooling
 
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
@@ -45,21 +48,22 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
     process = CBProcess()
     try:
         output = Output(options.output)
-        user = user_keywords(options.user, options.preserve_env)
+        user = {} if options.user is None else user_of(options)
         printer = Printer(options, output, process)
-        publication = publication_of(options)
-        spool = spooling(options, process, printer)
-        view = live_view(options, process, printer, shlex.join(printer.hidden(options.command)))
+        spool = session = None
+        if options.spool is not None:
+            spool, session = spooled(options, process, printer)
+        view = live_view(options, process, printer, quoted(printer.hidden(options.command)))
     except (OSError, LookupError) as error:
         return complain(str(error))
     # A refusal by errno needs a filter in the tree, and only that does. It would not survive a killed helper.
-    can_deny = options.deny or options.rules or has_fleet_rules(options)
+    can_deny = options.deny or options.rules or (session is not None and session.has_rules)
     with_errno = can_deny and probe_driver(TREE_DRIVER).capabilities & CAP_REFUSE_PROCESS_CREATION
     process.config(f"Driver={TREE_DRIVER}")
     configure(process, options, printer, "errno" if with_errno else "kill")
-    if spool is not None:
+    if spool is not None and session is not None:
         spool.begin()
-        FleetSession(printer, spool, publication).begin()
+        session.begin()
     if options.scope_signals:
         process.config("ScopeSignals=True")
     if options.scope_proc_files:
@@ -85,10 +89,31 @@ def run_between(options: argparse.Namespace, signals: Signals) -> int:
                 printer.wait_for_quiet()
             complain(f"{error.filename or options.command[0]}: {error.strerror}")
         else:
+            from .rest import processes_left
+
             printer.wait_for_end([process_id])
             printer.tell_left(processes_left(process))
     printer.finish()
     return status
+
+
+def user_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Keywords of Popen for a program of --user. LookupError if there can be none."""
+    from .as_user import user_keywords
+
+    return user_keywords(options.user, options.preserve_env)
+
+
+def spooled(
+    options: argparse.Namespace, process: CBProcess, printer: Printer
+) -> tuple[Spooling, FleetSession]:
+    """The spool, and what it has to do with a fleet. OSError if it cannot be written."""
+    from .fleet_session import FleetSession, publication_of
+    from .spooling import Spooling
+
+    publication = publication_of(options)
+    spool = Spooling(options, process, printer)
+    return spool, FleetSession(printer, spool, publication)
 
 
 def conduct(
@@ -108,6 +133,8 @@ def conduct(
     printer.command_ended(returncode, time.monotonic() - begun_s)
     signals.command_has_ended()
     if options.wait_all or is_protection(options):
+        from .rest import stay
+
         status = stay(process, signals.late, complain if view is None else view.tell) or status
         printer.wait_for_quiet()
     return status, process_id
@@ -129,15 +156,25 @@ def execute(
     if "user" in user and any(os.isatty(fd) for fd in range(3)):
         from .terminal import Terminal
 
+        gc.enable()
         # Another user's program gets no hold of our terminal.
-        with Terminal(user["user"]) as terminal, output.raw():
-            child = process.popen(options.command, **keywords, **terminal.keywords())
-            signals.forward_to(child)
-            terminal.relay(child)
-            signals.command_has_ended()
-            return child.wait(), child.pid
-    child = process.popen(options.command, **keywords)
+        with Terminal(user["user"]) as terminal:
+            output.raw(True)
+            try:
+                served = process.popen(options.command, **keywords, **terminal.keywords())
+                signals.forward_to(served)
+                terminal.relay(served)
+                signals.command_has_ended()
+                return served.wait(), served.pid
+            finally:
+                output.raw(False)
+    child = started(process, options.command, keywords)
     signals.forward_to(child)
+    # While the command runs there is time to import what its end needs.
+    from . import lines, rest, sheet  # noqa: F401
+
+    gc.enable()
+
     # PyPy's os module has no waitid().
     if sys.platform != "win32" and hasattr(os, "waitid"):
         from . import jobs
@@ -145,6 +182,21 @@ def execute(
         jobs.wait_for_end(child, signals.is_alone)
         signals.command_has_ended()
     return child.wait(), child.pid
+
+
+def started(
+    process: CBProcess, command: list[str], keywords: dict[str, Any]
+) -> subprocess.Popen[Any] | Child:
+    """The command as a child, with these keywords of Popen."""
+    if sys.platform != "win32" and keywords.keys() == {"close_fds", "_words"} and not keywords["close_fds"]:
+        from .child import Child, NoChild
+
+        try:
+            return Child(process, command, keywords["_words"])
+        except (NoChild, AttributeError, ValueError):
+            # Popen can tell why, and knows no C library by name.
+            pass
+    return process.popen(command, **keywords)
 
 
 def exit_status_of(returncode: int) -> int:

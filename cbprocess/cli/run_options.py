@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-
 from .common_options import WAIT_ALL_HELP, add_common
 from .fleet_options import add_publish
+from .plain_options import REMAINDER
 from .spool_options import add_spool
 from .values import name_list
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
 
 USER_HELP = (
     "run the command as this user (root only): with its groups, an environment of its own (HOME, SHELL, "
@@ -47,6 +50,4 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         help="let the command write no file below /proc, its own included, and read the memory, environment "
         "and descriptors of nobody outside of its own tree (needs Landlock, Linux 5.19)",
     )
-    parser.add_argument(
-        "command", metavar="COMMAND", nargs=argparse.REMAINDER, help="the command and its arguments"
-    )
+    parser.add_argument("command", metavar="COMMAND", nargs=REMAINDER, help="the command and its arguments")

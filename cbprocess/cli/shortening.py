@@ -6,8 +6,9 @@ Knows neither events nor outputs."""
 from __future__ import annotations
 
 import os
-import shlex
 import sys
+
+from .. import _checks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def quoted(argument: str) -> str:
     """The argument as it stands in a command line of this system."""
     if sys.platform == "win32":
         return f'"{argument}"' if " " in argument else argument
-    return shlex.quote(argument)
+    return _checks.quoted([argument])
 
 
 def columns_of(text: str) -> int:

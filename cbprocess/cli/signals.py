@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+from .plain_signals import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

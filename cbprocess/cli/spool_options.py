@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
+from .values import wrong_value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
 
 LIMIT_BYTES = 256 << 20
 LIMIT_BYTES_MIN = 1 << 20
@@ -61,10 +65,10 @@ def byte_count(text: str) -> int:
     unit = text[-1:].upper() if text[-1:].isalpha() else ""
     digits = text[: len(text) - len(unit)]
     if unit not in UNITS or not (digits.isascii() and digits.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: bytes, or a number with K, M, G")
+        raise wrong_value(f"{text!r} is no size: bytes, or a number with K, M, G")
     value = int(digits) * UNITS[unit]
     if not LIMIT_BYTES_MIN <= value <= 1 << 50:
-        raise argparse.ArgumentTypeError(f"{text} is not from 1M to 1024T")
+        raise wrong_value(f"{text} is not from 1M to 1024T")
     return value
 
 
@@ -74,5 +78,5 @@ def seconds(text: str) -> float:
     except ValueError:
         value = -1
     if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+        raise wrong_value(f"{text!r} is no number of seconds")
     return value

@@ -5,9 +5,9 @@ Knows printers and spools; nothing of the choice of events."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 
+from .._lean import suppress
 from ..errors import CBProcessError
 from .output import complain
 
@@ -73,7 +73,7 @@ class Spooling:
 
     def _take_error(self, params: events.CBProcessErrorEventParams) -> None:
         # Also that an execution has failed which an event has told of: by its `sequence`.
-        with contextlib.suppress(CBProcessError):
+        with suppress(CBProcessError):
             self.writer.append(lambda number: self._recorder.line(params, number))
         if self._on_error is not None:
             self._on_error(params)

@@ -4,9 +4,15 @@ Knows the names of events and no option."""
 
 from __future__ import annotations
 
-import argparse
-
 from .words import EVENT_GROUPS, EVENT_NAMES
+
+
+def wrong_value(message: str) -> Exception:
+    """The exception by which argparse learns that a value is wrong, and why."""
+    # A start without mistakes does without argparse (plain_options.py).
+    import argparse
+
+    return argparse.ArgumentTypeError(message)
 
 
 def event_list(text: str) -> tuple[str, ...]:
@@ -17,7 +23,7 @@ def event_list(text: str) -> tuple[str, ...]:
         elif part in EVENT_NAMES:
             names.append(part)
         else:
-            raise argparse.ArgumentTypeError(f"{part!r} is no event; possible: {', '.join(EVENT_NAMES)}")
+            raise wrong_value(f"{part!r} is no event; possible: {', '.join(EVENT_NAMES)}")
     return tuple(dict.fromkeys(names))
 
 
@@ -29,9 +35,9 @@ def milliseconds(text: str) -> int:
     try:
         value = int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of milliseconds") from None
+        raise wrong_value(f"{text!r} is no number of milliseconds") from None
     if value != 0 and not 3000 <= value <= 0xFFFFFFFF:
-        raise argparse.ArgumentTypeError(f"{value} is neither 0 nor from 3000 to {0xFFFFFFFF}")
+        raise wrong_value(f"{value} is neither 0 nor from 3000 to {0xFFFFFFFF}")
     return value
 
 
@@ -41,5 +47,5 @@ def process_id(text: str) -> int:
     except ValueError:
         value = 0
     if not 0 < value < 2**31:
-        raise argparse.ArgumentTypeError(f"{text!r} is no process id")
+        raise wrong_value(f"{text!r} is no process id")
     return value

@@ -22,6 +22,9 @@ MACHINE_DRIVER = "kernel" if sys.platform == "win32" else "bpf"
 SYSTEM_DRIVERS = ("debug", "kernel") if sys.platform == "win32" else ("ptrace", "bpf")
 EVERYWHERE_DRIVERS = ("simulated",)
 
+# The states of a process by the choice of processes (choice.py), which a change of its program can bring.
+SHOWN, LEFT, STAYED = "shown", "left", "stayed"
+
 # The summary's lists and its tree have so many lines, unless all is asked for.
 TREE_LINES = 40
 

@@ -3,9 +3,9 @@
  * facts are which signals are ignored, because CPython ignores SIGPIPE and SIGXFSZ for itself, and which are
  * blocked, because SIGINT stays blocked until Python is ready for it.
  *
- * It executes the script `cbprocess-python` in its own folder, where an installer has put both. The script
- * says which Python it is for. The command has no C library (bare_system.h), so it changes nothing else. It
- * knows nothing of the command line and of the library. */
+ * It executes the script `cbprocess-python` in its own folder, where an installer has put both. The first line
+ * of the script says which Python it is for. The command has no C library (bare_system.h), so it changes nothing
+ * else. It knows nothing of the command line and of the library. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -25,8 +25,9 @@ enum {
 
 static const char script_name[] = "cbprocess-python";
 static const char note_name[] = "CBPROCESS_CALLER=";
-/* An installer begins a script like this if the kernel could not find its interpreter: there is a blank in
- * the path, or the path is too long for a line of the kernel's. */
+/* The kernel does not find an interpreter whose path has a blank or is longer than it reads. Some installers
+ * begin a script with a shell then, others write the path all the same. */
+static const char path_begin[] = "#!/";
 static const char shell_begin[] = "#!/bin/sh\n'''exec' ";
 static const char shell_end[] = " \"$0\" \"$@\"\n";
 
@@ -97,15 +98,34 @@ static void find_script(char **environment)
     append(&end, script_name);
 }
 
-/* Gives the Python of a script that begins as shell_begin says; NULL: the kernel can tell. The shell that
- * would run in between would change the environment. */
-static const char *python_of_script(void)
+static void read_script(void)
 {
     long fd = call_system(SYS_openat, AT_FDCWD, address_of(script), O_RDONLY | O_CLOEXEC, 0, 0, 0);
     if (fd < 0)
-        return NULL;
+        return;
     (void) call_system(SYS_read, fd, address_of(script_begin), sizeof script_begin - 1, 0, 0, 0);
     (void) call_system(SYS_close, fd, 0, 0, 0, 0, 0);
+}
+
+/* Gives all that stands in a script's first line as one path, which may be another than the kernel's; NULL:
+ * it has none. */
+static const char *python_of_line(void)
+{
+    if (!begins_with(script_begin, path_begin))
+        return NULL;
+    char *end = script_begin;
+    while (*end != 0 && *end != '\n')
+        end++;
+    if (*end == 0)
+        return NULL;
+    *end = 0;
+    return script_begin + 2;
+}
+
+/* Gives the Python of a script that begins as shell_begin says; NULL: it does not. The shell that would run in
+ * between would change the environment. */
+static const char *python_of_shell(void)
+{
     if (!begins_with(script_begin, shell_begin))
         return NULL;
     char *path = script_begin + sizeof shell_begin - 1;
@@ -157,7 +177,9 @@ static size_t count_of(char **list)
 int cbpd_bare_main(int argument_count, char **arguments, char **environment)
 {
     find_script(environment);
-    const char *python = python_of_script();
+    read_script();
+    const char *python = python_of_shell();
+    const char *other = python ? NULL : python_of_line();
     size_t count = count_of(environment);
     size_t size = ((size_t) argument_count + count + 8) * sizeof(char *);
     long memory =
@@ -166,8 +188,7 @@ int cbpd_bare_main(int argument_count, char **arguments, char **environment)
         return fail(script, -memory);
     char **line = (char **) memory;
     size_t at = 0;
-    if (python)
-        line[at++] = (char *) (uintptr_t) python;
+    line[at++] = (char *) (uintptr_t) (python ? python : other);
     line[at++] = script;
     for (int i = 1; i < argument_count; i++)
         line[at++] = arguments[i];
@@ -177,8 +198,14 @@ int cbpd_bare_main(int argument_count, char **arguments, char **environment)
     for (size_t i = 0; i < count; i++)
         surroundings[i + 1] = environment[i];
     write_note();
-    if (!python)
+    if (other)
+        (void) call_system(SYS_execve, address_of(other), address_of(line), address_of(surroundings), 0, 0,
+                           0);
+    if (!python) {
+        /* The kernel finds the interpreter of the script. */
         python = script;
+        line++;
+    }
     long error =
         call_system(SYS_execve, address_of(python), address_of(line), address_of(surroundings), 0, 0, 0);
     return fail(script, -error);

@@ -373,6 +373,13 @@ CBP_API void CBP_CALL cbp_worker_run(struct cbp_worker *worker);
 CBP_API uint32_t CBP_CALL cbp_worker_bind(struct cbp_worker *worker, cbp_event_callback callback,
                                           struct cbp_event **event);
 
+/* Lets callback handle those events of one type that would go to the callback of cbp_worker_bind(), so that a
+ * binding need not look at an event to find its handler. It may be called where cbp_worker_bind() may, and
+ * does nothing without that. CBP_ERROR_NO_CALLBACK_ACTIVE elsewhere; CBP_ERROR_INVALID_PARAMETER for NULL or
+ * a type that no event has. */
+CBP_API uint32_t CBP_CALL cbp_worker_bind_type(struct cbp_worker *worker, uint32_t type,
+                                               cbp_event_callback callback);
+
 /* Restarts the deadline of the event that is handled in this thread: timeout_ms from now, or none with 0.
  * *accepted is 1, or 0 when the deadline had passed already. CBP_ERROR_NO_CALLBACK_ACTIVE outside a handler.
  */

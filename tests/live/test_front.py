@@ -82,6 +82,26 @@ def test_an_interpreter_that_the_kernel_cannot_find(name: str, tmp_path: Path) -
     )
 
 
+@pytest.mark.parametrize("name", ["with a blank", "longer than the kernel reads " + "x" * 200])
+def test_an_interpreter_that_stands_there_all_the_same(name: str, tmp_path: Path) -> None:
+    """Installers do so where the script is the package's own and not of their making."""
+    python = tmp_path / name / "python"
+    python.parent.mkdir()
+    python.symlink_to(sys.executable)
+    front = front_in(tmp_path / "bin", f"#!{python}\n{ECHO}")
+    done = subprocess.run([front, "a b", ""], env={}, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout[:12]) == (0, "['a b', ''] "), done.stderr
+
+
+def test_an_interpreter_with_an_option(tmp_path: Path) -> None:
+    """The kernel passes it on, as ever."""
+    front = front_in(
+        tmp_path / "bin", f"#!{sys.executable} -B\nimport sys\nprint(sys.flags[4], sys.argv[1:])\n"
+    )
+    done = subprocess.run([front, "x"], env={}, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout) == (0, "1 ['x']\n"), done.stderr
+
+
 def test_an_interpreter_that_only_a_shell_can_find(tmp_path: Path) -> None:
     """Some installers write it relative to the script."""
     front = front_in(tmp_path / "bin", WITH_SHELL.format('"$(dirname -- "$0")"/python') + ECHO)

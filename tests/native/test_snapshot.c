@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -157,12 +158,71 @@ static void test_while_processes_come_and_go(void)
         CHECK(pthread_join(threads[i], NULL) == 0);
 }
 
+/* Keeps this thread, and those that it starts, on one processor, or lets them use those of the set again. */
+static void use_one_processor(cpu_set_t *all)
+{
+    cpu_set_t one;
+    CHECK(sched_getaffinity(0, sizeof *all, all) == 0);
+    CPU_ZERO(&one);
+    CPU_SET((size_t) sched_getcpu(), &one);
+    CHECK(sched_setaffinity(0, sizeof one, &one) == 0);
+}
+
+static uint32_t descriptor_count(void)
+{
+    uint32_t count = 0;
+    for (int fd = 0; fd < 256; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
+static void check_same_record(const struct cbp_snapshot *one, const struct cbp_snapshot *other, pid_t child)
+{
+    const struct cbp_process_record *a = find(one, child), *b = find(other, child);
+    CHECK(a && b && a->parent_process_id == b->parent_process_id && a->start_time == b->start_time);
+    CHECK(a->thread_count == b->thread_count && a->flags == b->flags && a->user_id == b->user_id);
+    CHECK(a->process_name_size == b->process_name_size && a->arguments_size == b->arguments_size);
+    CHECK(memcmp(one->texts + a->process_name_offset, other->texts + b->process_name_offset,
+                 a->process_name_size) == 0);
+    CHECK(memcmp(one->texts + a->arguments_offset, other->texts + b->arguments_offset, a->arguments_size) ==
+          0);
+}
+
+/* Many processes are read by several threads where there are several processors, with the records that one
+ * thread reads. The threads leave the program's descriptors alone, and are in no count. */
+static void test_many_processes(void)
+{
+    enum { CHILD_COUNT = 300 };
+    pid_t children[CHILD_COUNT];
+    char argument[16];
+    cpu_set_t all;
+    for (int i = 0; i < CHILD_COUNT; i++) {
+        snprintf(argument, sizeof argument, "%d", i);
+        children[i] = start_child(argument);
+    }
+    uint32_t begin_count = descriptor_count();
+    use_one_processor(&all);
+    const struct cbp_snapshot *one = take(1 | CBP_SNAPSHOT_FROM_FILES);
+    CHECK(sched_setaffinity(0, sizeof all, &all) == 0);
+    const struct cbp_snapshot *other = take(1 | CBP_SNAPSHOT_FROM_FILES);
+    CHECK(descriptor_count() == begin_count);
+    check_same_record(one, other, getpid());
+    for (int i = 0; i < CHILD_COUNT; i++)
+        check_same_record(one, other, children[i]);
+    cbp_snapshot_destroy(one);
+    cbp_snapshot_destroy(other);
+    for (int i = 0; i < CHILD_COUNT; i++)
+        end_child(children[i]);
+}
+
 static void test_without_descriptors(void)
 {
+    cpu_set_t all;
     const struct cbp_snapshot *snapshot = NULL;
     struct rlimit limit, none;
     CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
     none = limit;
+    use_one_processor(&all); /* other threads would have descriptors of their own */
     for (int spare = 0; spare < 2; spare++) {
         int fd = dup(0);
         CHECK(fd >= 0 && close(fd) == 0);
@@ -172,6 +232,7 @@ static void test_without_descriptors(void)
         CHECK(!snapshot && strlen(cbp_error_detail()) > 0);
         CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
     }
+    CHECK(sched_setaffinity(0, sizeof all, &all) == 0);
     cbp_snapshot_destroy(take(0));
 }
 
@@ -216,6 +277,7 @@ int main(int count, char **arguments)
     test_arguments_of_any_size();
     test_ended_and_gone();
     test_while_processes_come_and_go();
+    test_many_processes();
     test_without_descriptors();
     return 0;
 }

@@ -136,7 +136,7 @@ static void test_no_message_is_left_behind_a_dozer(void)
 /* ---- A worker's own callback ---- */
 
 static struct cbp_event *bound_block;
-static uint64_t bound_count;
+static uint64_t bound_count, bound_type_count;
 
 static void on_bound_event(struct cbp_event *event)
 {
@@ -144,13 +144,25 @@ static void on_bound_event(struct cbp_event *event)
     cbp_add_u64(&bound_count, 1);
 }
 
+static void on_bound_termination(struct cbp_event *event)
+{
+    CHECK(event == bound_block && event->type == CBP_PROC_EVT_PROCESS_TERMINATION);
+    cbp_add_u64(&bound_type_count, 1);
+}
+
 static void binding_worker(uint64_t context, struct cbp_worker *worker)
 {
     struct cbp_event *block;
     CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_worker_bind(worker, NULL, &block));
     CHECK_OK(cbp_worker_bind(worker, on_bound_event, &bound_block));
+    CHECK_CODE(CBP_ERROR_INVALID_PARAMETER,
+               cbp_worker_bind_type(worker, CBP_PROC_EVT_PROCESS_TERMINATION, NULL));
+    CHECK_CODE(CBP_ERROR_INVALID_PARAMETER, cbp_worker_bind_type(worker, UINT32_MAX, on_bound_termination));
+    CHECK_OK(cbp_worker_bind_type(worker, CBP_PROC_EVT_PROCESS_TERMINATION, on_bound_termination));
     limited_worker(context, worker);
     CHECK_CODE(CBP_ERROR_NO_CALLBACK_ACTIVE, cbp_worker_bind(worker, on_bound_event, &block));
+    CHECK_CODE(CBP_ERROR_NO_CALLBACK_ACTIVE,
+               cbp_worker_bind_type(worker, CBP_PROC_EVT_PROCESS_TERMINATION, on_bound_termination));
 }
 
 static void test_bound_worker(void)
@@ -170,6 +182,9 @@ static void test_bound_worker(void)
     post(session, 3, 1, HELD_REFUSABLE, 50000); /* too large for the block: the session's callback */
     WAIT_FOR(test_statistics(session).decided_by_rule == 8);
     CHECK(cbp_load_u64(&bound_count) == 5 && cbp_load_u64(&seen.count) == 3);
+    post(session, 4, 3, HELD_REFUSABLE, 100); /* three types each, of which the second has its own */
+    WAIT_FOR(cbp_load_u64(&bound_count) == 5 + 8 && cbp_load_u64(&bound_type_count) == 4);
+    CHECK(cbp_load_u64(&seen.count) == 3);
     CHECK_OK(cbp_session_destroy(session));
 }
 

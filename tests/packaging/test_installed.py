@@ -153,8 +153,7 @@ def test_the_command_is_a_program_that_needs_nothing(distribution: metadata.Dist
     offset, count = int.from_bytes(image[0x20:0x28], "little"), int.from_bytes(image[0x38:0x3A], "little")
     kinds = {int.from_bytes(image[offset + 56 * i :][:4], "little") for i in range(count)}
     assert 1 in kinds and not kinds & {2, 3}  # PT_LOAD; PT_DYNAMIC, PT_INTERP
-    console = {point.name for point in distribution.entry_points if point.group == "console_scripts"}
-    assert console == {"cbprocess-python"}
+    assert not [point.name for point in distribution.entry_points if point.group == "console_scripts"]
 
 
 def test_exported_symbols_are_the_public_headers_functions(checkout: Path) -> None:

@@ -6,6 +6,7 @@ import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
+from cbprocess import events
 from cbprocess._binding import abi, callbacks, layouts
 from cbprocess._binding.hooks import Hooks
 from cbprocess.constants import PROC_EVT_PROCESS_CREATION
@@ -46,10 +47,20 @@ def fields_of(memory: Any) -> abi.Event:
     return abi.Event.from_buffer(memory)
 
 
-def dispatch_for(hooks: Hooks, memory: Any) -> Callable[[], None]:
-    """The package's own dispatch for the events that come to stand in this memory."""
+def dispatches_for(hooks: Hooks, memory: Any) -> dict[int, Callable[[], None]]:
+    """The package's own dispatch of each event type, for the events that come to stand in this memory."""
     block = callbacks.make_block(ctypes.addressof(memory), ctypes.sizeof(memory))
-    return callbacks.make_dispatch(hooks, block, callbacks.unkept_count(), callbacks.detach_kept)
+    unkept = callbacks.unkept_count()
+    return {
+        kind: callbacks.make_dispatch(hooks, block, kind, unkept, callbacks.detach_kept)
+        for kind in events.KINDS
+    }
+
+
+def dispatch_for(hooks: Hooks, memory: Any) -> Callable[[], None]:
+    """What a worker does with the event that stands in this memory."""
+    dispatches = dispatches_for(hooks, memory)
+    return lambda: dispatches[fields_of(memory).type]()
 
 
 def dispatch_once(memory: Any, handler: Any) -> None:

@@ -225,10 +225,15 @@ class FakeLibrary:
         self.large: Any = None
         self._block = make_event()
         self._callback: Any = None
+        self._type_callbacks: dict[int, Any] = {}
 
     def cbp_worker_bind(self, worker: int, callback: Any, place: Any) -> int:
         self._callback = callback
         ctypes.cast(place, ctypes.POINTER(ctypes.c_void_p))[0] = ctypes.addressof(self._block)
+        return 0
+
+    def cbp_worker_bind_type(self, worker: int, kind: int, callback: Any) -> int:
+        self._type_callbacks[kind] = callback
         return 0
 
     def cbp_worker_run(self, worker: int) -> None:
@@ -238,7 +243,7 @@ class FakeLibrary:
                 self.large(ctypes.addressof(memory))
             else:
                 ctypes.memmove(self._block, memory, ctypes.sizeof(self._block))
-                self._callback()
+                self._type_callbacks.get(fields_of(memory).type, self._callback)()
             ctypes.memset(memory, 0xFF, ctypes.sizeof(memory))
 
 
@@ -268,6 +273,45 @@ def test_events_of_every_size_reach_the_handler() -> None:
     assert [len(event.arguments) for event in seen] == [1, 100, 0]
     assert [event.process_name for event in seen] == ["/usr/bin/program", "/long", "/short"]
     assert seen[1].arguments == [argument.decode() for argument in long_list]
+
+
+def test_events_of_every_type_reach_their_handlers_in_order() -> None:
+    hooks = Hooks()
+    seen: list[tuple[int, int]] = []
+    for kind in events.KINDS:
+        hooks.handlers[kind] = partial(lambda kind, event: seen.append((kind, event.process_id)), kind)
+    story = [make_event(kind, process_id=number) for number, kind in enumerate([*events.KINDS] * 3)]
+    expected = [(fields_of(memory).type, number) for number, memory in enumerate(story)]
+    run_worker(hooks, 1, story)
+    assert seen == expected
+
+
+def test_an_event_of_a_type_without_a_binding_of_its_own_is_handled() -> None:
+    """A later library may send such types."""
+    hooks = Hooks()
+    kept: list[Any] = []
+    hooks.handlers[3] = kept.append
+    run_worker(hooks, 1, [make_event(3, process_id=1), make_event(3, process_id=2)])
+    assert [(type(event), event.process_id) for event in kept] == [
+        (events.EventParams, 1),
+        (events.EventParams, 2),
+    ]
+
+
+def test_a_handler_may_change_between_two_events() -> None:
+    worker = Worker()
+    seen: list[str] = []
+
+    def first(event: Any) -> None:
+        seen.append("first")
+        worker.hooks.handlers[CREATION] = lambda event: seen.append("second")
+
+    worker.hooks.handlers[CREATION] = first
+    for _ in range(2):
+        worker.event()
+    worker.hooks.handlers[CREATION] = None
+    worker.event()
+    assert seen == ["first", "second"]
 
 
 def test_workers_are_numbered_and_run_once() -> None:

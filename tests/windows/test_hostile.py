@@ -15,7 +15,7 @@ import pytest
 from windows.windows_tools import COMMAND, LIMIT_S, PIPES, STATUS_ACCESS_DENIED, compiled, make, wait_for
 
 from cbprocess import CBProcess, constants
-from cbprocess._api import launch
+from cbprocess._api import launching
 
 STATUS_BUSY = 0xC0070000 | constants.ERROR_BUSY
 HANDLE_FLAG_INHERIT = 1
@@ -66,16 +66,16 @@ class TestGettingBy:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_rule: bool
     ) -> None:
         """However late the claim comes: it does not run, and the error is true."""
-        leave = launch.Launch.leave
+        leave = launching.Launch.leave
 
-        def stall(begun: launch.Launch, process_id: int) -> None:
+        def stall(begun: launching.Launch, process_id: int) -> None:
             time.sleep(4.5)
             leave(begun, process_id)
 
         def refuse(event: Any) -> None:
             event.result_code = 0 if by_rule else constants.ERROR_ACCESS_DENIED
 
-        monkeypatch.setattr(launch.Launch, "leave", stall)
+        monkeypatch.setattr(launching.Launch, "leave", stall)
         mark = tmp_path / "mark"
         with make(on_process_creation=refuse) as process:
             process.start_filter(0)
@@ -91,7 +91,7 @@ class TestGettingBy:
         with make(on_error=lambda event: errors.append(event.error_code)) as process:
             process.start_filter(0)
             process.add_rule(name="program.exe", action="deny", code=5)
-            with launch.Launch(process._session) as begun:
+            with launching.Launch(process._session) as begun:
                 begun.enter(True)
                 child = subprocess.Popen([compiled("program.exe")], creationflags=DEBUG_PROCESS)
             assert child.wait(LIMIT_S) & 0xFFFFFFFF == STATUS_ACCESS_DENIED

@@ -16,6 +16,7 @@ enum {
     PAGES_AT_ONCE = WINDOW_SIZE / TASK_PAGE_SIZE,
     POINTERS_AT_ONCE = 512,
     JUMPS_MAX = 16,            /* of these, which a window follows; with more, one call reads all strings */
+    STRINGS_PER_JUMP = 4,      /* reading so many in one call costs about what a jump of the window does */
     SCATTERED_SIZE = 128,      /* of each string */
     LOOK_AT_ENVIRONMENT = 8192 /* arguments of this size: look at the environment, too */
 };
@@ -101,10 +102,40 @@ bool cbpd_read_string(struct window *window, uint32_t tid, uint64_t address, str
     return append_string(window, address, text);
 }
 
+static size_t rest_of_page(uint64_t address)
+{
+    return TASK_PAGE_SIZE - (size_t) (address % TASK_PAGE_SIZE);
+}
+
+bool cbpd_read_path(struct list_reader *reader, uint32_t tid, uint64_t address, uint64_t list_address,
+                    struct text *path)
+{
+    struct window *window = &reader->window;
+    struct list_ahead *ahead = &reader->ahead;
+    size_t size = rest_of_page(address), ahead_size = rest_of_page(list_address);
+    ahead_size = ahead_size < sizeof ahead->pointers ? ahead_size : sizeof ahead->pointers;
+    struct iovec local[] = {{window->bytes, size}, {ahead->pointers, ahead_size}};
+    struct iovec remote[] = {
+        {(void *) (uintptr_t) address, size},           // NOLINT: another process's address
+        {(void *) (uintptr_t) list_address, ahead_size} // NOLINT: another process's address
+    };
+    ssize_t got = process_vm_readv((pid_t) tid, local, 2, remote, 2, 0);
+    open_window(window, tid);
+    ahead->address = list_address;
+    ahead->size = got > (ssize_t) size ? (size_t) got - size : 0;
+    if (got >= (ssize_t) size) {
+        window->address = address;
+        window->size = size;
+    }
+    path->size = 0;
+    return append_string(window, address, path);
+}
+
 /* ---- Lists ---- */
 
 struct list {
-    bool is_32bit; /* as its pointers are */
+    bool is_32bit;            /* as its pointers are */
+    struct list_ahead *ahead; /* NULL: none */
     uint64_t count;
     size_t limit; /* for strings and pointers together */
     struct window *window;
@@ -164,7 +195,26 @@ static bool is_scattered(const struct list *list, const void *pointers, size_t c
     for (size_t i = 1; i < count; i++)
         jumps += cbpd_word_at(pointers, i, list->is_32bit) - cbpd_word_at(pointers, i - 1, list->is_32bit) >=
                  TASK_PAGE_SIZE;
-    return jumps > JUMPS_MAX;
+    return jumps > JUMPS_MAX || (jumps > 0 && count <= (size_t) jumps * STRINGS_PER_JUMP);
+}
+
+/* Says whether all of the list has been read before. */
+static bool is_read_ahead(const struct list *list, uint64_t address)
+{
+    const struct list_ahead *ahead = list->ahead;
+    size_t count = ahead && ahead->address == address ? ahead->size / (list->is_32bit ? 4 : 8) : 0;
+    size_t at = 0;
+    while (at < count && cbpd_word_at(ahead->pointers, at, list->is_32bit) != 0)
+        at++;
+    return at < count;
+}
+
+static size_t read_pointers(const struct list *list, uint64_t address, void *pointers, size_t wanted)
+{
+    if (!is_read_ahead(list, address))
+        return cbpd_read_memory(list->window->tid, address, pointers, wanted);
+    memcpy(pointers, list->ahead->pointers, list->ahead->size);
+    return list->ahead->size;
 }
 
 static bool read_list(struct list *list, uint64_t address)
@@ -174,7 +224,7 @@ static bool read_list(struct list *list, uint64_t address)
     open_window(list->window, list->window->tid);
     for (;;) {
         size_t wanted = sizeof pointers - (size_t) (address % sizeof pointers);
-        size_t got = cbpd_read_memory(list->window->tid, address, pointers, wanted);
+        size_t got = read_pointers(list, address, pointers, wanted);
         for (size_t at = 0, all = got / width; at < all; at += POINTERS_AT_ONCE) {
             const char *from = (const char *) pointers + at * width;
             size_t count = 0;
@@ -214,13 +264,16 @@ bool cbpd_read_argument_list(struct list_reader *reader, uint32_t tid, const str
 {
     struct text *text = &reader->list, *scratch = &reader->scratch;
     struct list arguments = {.is_32bit = places->is_32bit,
+                             .ahead = &reader->ahead,
                              .limit = CBP_ARGUMENTS_SIZE_MAX,
                              .window = &reader->window,
                              .text = text,
                              .beginnings = &reader->beginnings};
     reader->window.tid = tid;
     text->size = scratch->size = 0;
-    if (places->arguments != 0 && !read_list(&arguments, places->arguments))
+    bool done = places->arguments == 0 || read_list(&arguments, places->arguments);
+    reader->ahead.size = 0;
+    if (!done)
         return false;
     size_t size = text->size + (arguments.count > 0 ? arguments.count : 1) * POINTER_SIZE;
     if (size <= LOOK_AT_ENVIRONMENT)

@@ -39,12 +39,25 @@ struct argument_places {
     size_t prefix_size; /* of what scripts' headers put in place of the first argument */
 };
 
+/* The beginning of a list that has been read with something else. */
+struct list_ahead {
+    uint64_t address;
+    size_t size; /* 0: nothing has been read */
+    char pointers[256];
+};
+
 /* A reader keeps its memory for the next list. */
 struct list_reader {
     struct text list; /* what was read, each with its NUL */
     struct text scratch, beginnings;
     struct window window;
+    struct list_ahead ahead;
 };
+
+/* Reads a path like cbpd_read_string(), and in one call with it the beginning of the list at that address, which
+ * cbpd_read_argument_list() wants next. */
+bool cbpd_read_path(struct list_reader *reader, uint32_t tid, uint64_t address, uint64_t list_address,
+                    struct text *path);
 
 /* Reads the list of arguments. False: they cannot be read, or the kernel will refuse them and their environment
  * as too long. */

@@ -11,9 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "cbp_time.h"
 #include "chain.h"
 #include "deleted.h"
 
@@ -40,15 +41,17 @@ static enum resolution judge_open_error(void)
     }
 }
 
-/* Checks permission: exactly if the helper is the same user; for root only the mode counts. */
-static bool may_execute(int fd, const struct stat *status, const char *link)
+/* Checks permission: exactly if the helper is the same user; for root only the mode counts. The kernel also says
+ * no to a file on a mount that forbids executions. Source: access(2), the kernel's do_faccessat(). */
+static bool may_execute(int fd, const struct stat *status, const struct own_link *link)
 {
-    struct statvfs system;
     if (!S_ISREG(status->st_mode) || (status->st_mode & 0111) == 0)
         return false;
-    if (fstatvfs(fd, &system) == 0 && (system.f_flag & ST_NOEXEC))
+    if (syscall(SYS_faccessat2, fd, "", X_OK, AT_EACCESS | AT_EMPTY_PATH) == 0)
+        return true;
+    if (errno != ENOSYS) /* Linux before 5.8 */
         return false;
-    return faccessat(AT_FDCWD, link, X_OK, AT_EACCESS) == 0;
+    return faccessat(link->folder, link->name, X_OK, AT_EACCESS) == 0;
 }
 
 static bool other_formats_are_registered(void)
@@ -140,19 +143,11 @@ static enum resolution read_loader(const struct chain *chain, int fd, size_t hea
     return resolution;
 }
 
-static enum resolution judge_elf(const struct place *place, int fd, size_t header_size, struct chain *chain)
+static enum resolution look_up_loader(const struct place *place, const char *path, struct chain *chain)
 {
-    char path[PATH_MAX];
     struct stat status;
-    Elf64_Half machine;
-    memcpy(&machine, chain->header + offsetof(Elf64_Ehdr, e_machine), sizeof machine);
-    if (machine != NATIVE_MACHINE && machine != COMPATIBLE_MACHINE)
-        return judge_other_format(chain);
-    enum resolution resolution = read_loader(chain, fd, header_size, path);
-    if (resolution == BOUND_TO_FAIL)
-        return judge_other_format(chain);
-    if (resolution != RESOLVED || path[0] == 0)
-        return resolution;
+    if (path[0] == 0)
+        return RESOLVED;
     int loader = cbpd_look_up(place, AT_FDCWD, path, 0);
     if (loader < 0)
         return judge_open_error();
@@ -163,6 +158,22 @@ static enum resolution judge_elf(const struct place *place, int fd, size_t heade
     chain->loader_path.size = 0;
     return !chain->wants_loader || text_append(&chain->loader_path, path, strlen(path) + 1) ? RESOLVED
                                                                                             : UNKNOWN;
+}
+
+static enum resolution judge_elf(const struct place *place, int fd, size_t header_size, struct chain *chain)
+{
+    char path[PATH_MAX];
+    Elf64_Half machine;
+    memcpy(&machine, chain->header + offsetof(Elf64_Ehdr, e_machine), sizeof machine);
+    if (machine != NATIVE_MACHINE && machine != COMPATIBLE_MACHINE)
+        return judge_other_format(chain);
+    enum resolution resolution = read_loader(chain, fd, header_size, path);
+    if (resolution == BOUND_TO_FAIL)
+        return judge_other_format(chain);
+    if (resolution != RESOLVED)
+        return resolution;
+    cbpd_remember_header(chain->headers, &chain->status, path);
+    return look_up_loader(place, path, chain);
 }
 
 static bool is_blank(char character)
@@ -237,13 +248,24 @@ static void drop_first(struct text *texts)
     memmove(texts->bytes, texts->bytes + size, texts->size);
 }
 
-bool cbpd_locate(const char *link, uint32_t tid, struct located_file *file)
+/* Takes what has been read from a link, which has that path, too. */
+static bool take_path(const char *link, uint32_t tid, ssize_t size, struct located_file *file)
 {
-    ssize_t size = readlink(link, file->path, sizeof file->path);
     bool is_whole = size > 0 && size < (ssize_t) sizeof file->path;
     file->path_size = size > 0 ? (size_t) size : 0;
     file->is_deleted = is_whole && cbpd_take_off_deleted(link, tid, file->path, &file->path_size);
     return is_whole;
+}
+
+bool cbpd_locate(const char *link, uint32_t tid, struct located_file *file)
+{
+    return take_path(link, tid, readlink(link, file->path, sizeof file->path), file);
+}
+
+static bool locate_own(const struct own_link *link, uint32_t tid, struct located_file *file)
+{
+    ssize_t size = readlinkat(link->folder, link->name, file->path, sizeof file->path);
+    return take_path(link->path, tid, size, file);
 }
 
 static bool add_name(struct chain *chain, const char *name, size_t size, uint32_t *at, uint32_t *name_size)
@@ -263,6 +285,7 @@ bool cbpd_chain_add(struct chain *chain, const struct located_file *found, const
         return false;
     file->device = found->identity.device;
     file->inode = found->identity.inode;
+    file->changed_ns = found->changed_ns;
     file->is_deleted = found->is_deleted;
     chain->file_count++;
     return true;
@@ -273,20 +296,24 @@ bool cbpd_chain_add(struct chain *chain, const struct located_file *found, const
 static enum resolution add_file(const struct place *place, int fd, const char *given, struct chain *chain,
                                 int *opened)
 {
-    char link[64];
+    struct own_link link;
     struct located_file file;
-    struct stat status;
-    snprintf(link, sizeof link, "%s/%d", cbpd_own_descriptors(), fd);
+    struct stat *status = &chain->status;
+    cbpd_name_own(fd, &link);
     *opened = -1;
-    if (fstat(fd, &status) != 0)
+    if (fstat(fd, status) != 0)
         return UNKNOWN;
-    if (!may_execute(fd, &status, link))
+    if (!may_execute(fd, status, &link))
         return BOUND_TO_FAIL;
-    file.identity = (struct file_identity){status.st_dev, status.st_ino};
-    if (!cbpd_locate(link, place->tid, &file) || !cbpd_chain_add(chain, &file, given))
+    file.identity = (struct file_identity){status->st_dev, status->st_ino};
+    file.changed_ns = status->st_ctim.tv_sec * (int64_t) CBP_NS_PER_S + status->st_ctim.tv_nsec;
+    if (!locate_own(&link, place->tid, &file) || !cbpd_chain_add(chain, &file, given))
         return UNKNOWN;
-    *opened = open(link, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (*opened < 0 && status.st_size == 0)
+    chain->known = cbpd_find_header(chain->headers, status);
+    if (chain->known)
+        return RESOLVED;
+    *opened = openat(link.folder, link.name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (*opened < 0 && status->st_size == 0)
         return BOUND_TO_FAIL;
     return RESOLVED;
 }
@@ -295,6 +322,9 @@ static enum resolution add_file(const struct place *place, int fd, const char *g
 static enum resolution judge_header(const struct place *place, int fd, struct chain *chain, bool *is_script)
 {
     unsigned char *header = chain->header;
+    *is_script = false;
+    if (chain->known)
+        return look_up_loader(place, chain->known->loader, chain);
     memset(header, 0, sizeof chain->header);
     ssize_t got = fd >= 0 ? pread(fd, header, CHAIN_HEADER_SIZE, 0) : -1;
     size_t size = got > 0 ? (size_t) got : 0;
@@ -316,6 +346,7 @@ void cbpd_chain_clear(struct chain *chain)
     chain->names.size = 0;
     chain->prefix.size = 0;
     chain->dropped = 0;
+    chain->known = NULL;
     chain->is_foreign = chain->is_unreadable = chain->has_loader = false;
     chain->loader = (struct file_identity){0, 0};
 }

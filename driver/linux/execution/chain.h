@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "known_headers.h"
 #include "look_up.h"
 #include "proc_files.h"
 #include "text.h"
@@ -21,7 +22,8 @@ struct chain_file {
     uint32_t path_at, path_size;   /* where the file lies */
     uint32_t given_at, given_size; /* the name that the task, or a script's header, gave */
     uint64_t device, inode;
-    bool is_deleted; /* its path led to it before, but no longer does */
+    int64_t changed_ns; /* when it has changed last, since 1970; 0: not known */
+    bool is_deleted;    /* its path led to it before, but no longer does */
 };
 
 /* A chain has the files from the one that execve is given to the program that runs: mostly one. */
@@ -36,7 +38,10 @@ struct chain {
     bool wants_loader;  /* a wish: the loader's identity and path */
     bool has_loader;    /* the program names one, which is there */
     struct file_identity loader;
-    struct text loader_path; /* with its NUL */
+    struct text loader_path;          /* with its NUL */
+    struct known_headers *headers;    /* a wish: these are used, and added to; NULL: none */
+    const struct known_header *known; /* the last file's; NULL: it has to be read */
+    struct stat status;               /* of the last file */
     unsigned char header[CHAIN_HEADER_SIZE + 1];
 };
 
@@ -45,9 +50,10 @@ struct located_file {
     char path[PATH_MAX];
     size_t path_size;
     struct file_identity identity;
+    int64_t changed_ns; /* 0: not known */
     bool is_deleted;
 };
-/* Reads where a link of /proc leads, and leaves the identity. False: that is not known, or cut off. */
+/* Reads where a link of /proc leads, and leaves the other facts. False: that is not known, or cut off. */
 bool cbpd_locate(const char *link, uint32_t tid, struct located_file *file);
 
 void cbpd_chain_clear(struct chain *chain);

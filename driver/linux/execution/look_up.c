@@ -23,6 +23,7 @@
 enum { LINKS_MAX = 40, PROC_ROOT_INODE = 1 };
 
 static _Thread_local const char *own_descriptors = "/proc/self/fd";
+static _Thread_local int own_folder = -1; /* an open descriptor of it; -1: none is kept */
 
 /* This errno stands for what the helper must not look at: nothing can be said about it. */
 enum { NOT_TO_BE_HAD = EPERM };
@@ -166,11 +167,13 @@ static int walk_path(const struct place *place, int root, int start, const char 
 
 /* ---- In one call, if that suffices ---- */
 
+/* An absolute path whose folder is AT_FDCWD starts from the helper's root. */
 static int look_up_from(const struct place *place, int folder, const char *path, bool no_follow)
 {
+    bool is_from_root = path[0] == '/', is_from_ours = folder == AT_FDCWD;
+    uint64_t bound = is_from_ours ? 0 : is_from_root ? RESOLVE_IN_ROOT : RESOLVE_BENEATH;
     struct open_how how = {.flags = (uint64_t) (O_PATH | O_CLOEXEC | (no_follow ? O_NOFOLLOW : 0)),
-                           .resolve =
-                               RESOLVE_NO_MAGICLINKS | (path[0] == '/' ? RESOLVE_IN_ROOT : RESOLVE_BENEATH)};
+                           .resolve = RESOLVE_NO_MAGICLINKS | bound};
     int fd = (int) syscall(SYS_openat2, folder, path, &how, sizeof how);
     if (fd < 0 && errno == ENOENT) {
         /* Through a link like /proc/self, a missing file may be missing only for the helper. */
@@ -179,10 +182,11 @@ static int look_up_from(const struct place *place, int folder, const char *path,
     }
     if (fd >= 0 || (errno != ELOOP && errno != EXDEV && errno != EAGAIN && errno != ENOSYS))
         return fd;
-    int root = path[0] == '/' ? fcntl(folder, F_DUPFD_CLOEXEC, 0) : open_own(place->tid, "root");
+    int root =
+        is_from_root && !is_from_ours ? fcntl(folder, F_DUPFD_CLOEXEC, 0) : open_own(place->tid, "root");
     if (root < 0)
         return -1;
-    int start = fcntl(folder, F_DUPFD_CLOEXEC, 0);
+    int start = fcntl(is_from_root ? root : folder, F_DUPFD_CLOEXEC, 0);
     fd = start >= 0 ? walk_path(place, root, start, path, no_follow) : -1;
     close_quietly(root);
     return fd;
@@ -194,6 +198,8 @@ int cbpd_look_up(const struct place *place, int folder_fd, const char *path, int
         errno = ENOENT;
         return -1;
     }
+    if (path[0] == '/' && place->has_our_root)
+        return look_up_from(place, AT_FDCWD, path, (at_flags & AT_SYMLINK_NOFOLLOW) != 0);
     int folder = path[0] == '/' ? open_own(place->tid, "root") : open_folder(place->tid, folder_fd);
     if (folder < 0 || path[0] == 0)
         return folder;
@@ -202,9 +208,16 @@ int cbpd_look_up(const struct place *place, int folder_fd, const char *path, int
     return fd;
 }
 
-const char *cbpd_own_descriptors(void)
+void cbpd_name_own(int fd, struct own_link *link)
 {
-    return own_descriptors;
+    snprintf(link->path, sizeof link->path, "%s/%d", own_descriptors, fd);
+    link->folder = own_folder < 0 ? AT_FDCWD : own_folder;
+    link->name = own_folder < 0 ? link->path : strrchr(link->path, '/') + 1;
+}
+
+void cbpd_keep_own_descriptors(void)
+{
+    own_folder = open(own_descriptors, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
 void cbpd_leave_descriptors(void)
@@ -212,4 +225,5 @@ void cbpd_leave_descriptors(void)
     own_descriptors = "/proc/thread-self/fd";
     if (syscall(SYS_close_range, 0u, ~0u, CLOSE_RANGE_UNSHARE) != 0 && unshare(CLONE_FILES) == 0)
         (void) syscall(SYS_close_range, 0u, ~0u, 0);
+    cbpd_keep_own_descriptors();
 }

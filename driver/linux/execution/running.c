@@ -12,7 +12,7 @@ enum { PLACES_MAX = 13 };
 static void identify(struct executable *executable)
 {
     executable->is_known =
-        executable->is_known && cbpd_read_program_identity(executable->tid, &executable->file.identity);
+        executable->is_known && cbpd_read_program_identity(executable->tid, &executable->file.identity, NULL);
 }
 
 void cbpd_find_executable(uint32_t tid, bool needs_path_only, struct executable *executable)
@@ -20,9 +20,26 @@ void cbpd_find_executable(uint32_t tid, bool needs_path_only, struct executable 
     char room[PROC_NAME_SIZE];
     executable->tid = tid;
     executable->file.identity = (struct file_identity){0, 0};
+    executable->file.changed_ns = 0;
     executable->is_known = cbpd_locate(cbpd_proc_name(room, tid, "/exe"), tid, &executable->file);
     if (!needs_path_only)
         identify(executable);
+}
+
+bool cbpd_find_known_executable(uint32_t tid, const struct known_file *known, struct executable *executable)
+{
+    struct located_file *file = &executable->file;
+    executable->tid = tid;
+    if (known->changed_ns == 0 || known->path_size >= sizeof file->path ||
+        !cbpd_read_program_identity(tid, &file->identity, &file->changed_ns) ||
+        file->identity.device != known->device || file->identity.inode != known->inode ||
+        file->changed_ns != known->changed_ns)
+        return false;
+    memcpy(file->path, known->path, known->path_size);
+    file->path_size = known->path_size;
+    file->is_deleted = false;
+    executable->is_known = true;
+    return true;
 }
 
 static bool ends_with(const struct chain *chain, struct executable *executable)

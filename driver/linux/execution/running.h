@@ -12,6 +12,23 @@ struct executable {
     bool is_known;
 };
 
+/* A file was looked at shortly before. */
+struct known_file {
+    const char *path;
+    size_t path_size;
+    uint64_t device, inode;
+    int64_t changed_ns; /* 0: the file cannot be known again */
+};
+
+/* Says whether the program is this file, and takes its path from there. It is, if it has the number and the time of
+ * change: a file that has been made since with that number has a later time. That holds only if the time was
+ * past when the file was looked at, by more than the steps of the kernel's clock, and if the kernel itself has
+ * the file system.
+ *
+ * A folder above the file may have got another name meanwhile, which is not noticed: nothing tells that from a
+ * program that was executed first, and whose folder was renamed then. */
+bool cbpd_find_known_executable(uint32_t tid, const struct known_file *known, struct executable *executable);
+
 void cbpd_find_executable(uint32_t tid, bool needs_path_only, struct executable *executable);
 
 /* Makes a chain of the program alone, without a look at what may have led to it. False: no memory. */

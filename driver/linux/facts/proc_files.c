@@ -10,6 +10,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "cbp_time.h"
 #include "deleted.h"
 #include "proc_files.h"
 
@@ -33,12 +34,15 @@ const char *cbpd_proc_name(char room[PROC_NAME_SIZE], uint32_t id, const char *r
     return put_folder(room + FOLDER_SIZE_MAX, id);
 }
 
-bool cbpd_read_program_identity(uint32_t tid, struct file_identity *identity)
+bool cbpd_read_program_identity(uint32_t tid, struct file_identity *identity, int64_t *changed_ns)
 {
     struct statx facts;
     char room[PROC_NAME_SIZE];
-    if (statx(AT_FDCWD, cbpd_proc_name(room, tid, "/exe"), AT_STATX_DONT_SYNC, STATX_INO, &facts) != 0)
+    const char *link = cbpd_proc_name(room, tid, "/exe");
+    if (statx(AT_FDCWD, link, AT_STATX_DONT_SYNC, STATX_INO | STATX_CTIME, &facts) != 0)
         return false;
+    if (changed_ns)
+        *changed_ns = facts.stx_ctime.tv_sec * (int64_t) CBP_NS_PER_S + facts.stx_ctime.tv_nsec;
     identity->device = makedev(facts.stx_dev_major, facts.stx_dev_minor);
     identity->inode = facts.stx_ino;
     return true;

@@ -26,8 +26,9 @@ struct file_identity {
     uint64_t device, inode; /* 0: not known */
 };
 
-/* Identifies the file that a task executes without asking its file system. */
-bool cbpd_read_program_identity(uint32_t tid, struct file_identity *identity);
+/* Identifies the file that a task executes without asking its file system. *changed_ns is when the file has
+ * changed last, since 1970; NULL: that does not matter. */
+bool cbpd_read_program_identity(uint32_t tid, struct file_identity *identity, int64_t *changed_ns);
 
 /* Gives a living thread of a process: the first one, or another one if that has ended. /proc/PID's files
  * about memory and folders are the first thread's, and are empty or gone after its end; those in

@@ -42,6 +42,10 @@ enum { X32_SYSCALL_BIT = 0x40000000 };
     X(KCMP, HANDLES, 312, 312, 349, 272, 378)                                                                \
     X(GET_ROBUST_LIST, HANDLES, 274, 531, 312, 100, 339)                                                     \
     X(PRCTL, HANDLES, 157, 157, 172, 167, 172)                                                               \
-    X(KEYCTL, FILTER, 250, 250, 288, 219, 311)
+    X(KEYCTL, FILTER, 250, 250, 288, 219, 311)                                                               \
+    X(CHROOT, EXECUTIONS, 161, 161, 61, 51, 61)                                                              \
+    X(PIVOT_ROOT, EXECUTIONS, 155, 155, 217, 41, 218)                                                        \
+    X(UNSHARE, EXECUTIONS, 272, 272, 310, 97, 337)                                                           \
+    X(SETNS, EXECUTIONS, 308, 308, 346, 268, 375)
 
 #endif

@@ -22,12 +22,15 @@ static bool next_number(const char **text, uint64_t *number)
     return true;
 }
 
+/* Ignores these signals and no others. An execution has left none that is handled. */
 static void ignore_signals(uint64_t ignored)
 {
-    const struct kernel_action action = {.handler = (uint64_t) (uintptr_t) SIG_IGN};
-    for (long number = 1; number <= SIGNAL_MAX; number++)
-        if ((ignored >> (number - 1) & 1) != 0)
-            (void) call_system(SYS_rt_sigaction, number, address_of(&action), 0, SIGNAL_SET_SIZE, 0, 0);
+    for (long number = 1; number <= SIGNAL_MAX; number++) {
+        const bool is_ignored = (ignored >> (number - 1) & 1) != 0;
+        const uint64_t handler = (uint64_t) (uintptr_t) (is_ignored ? SIG_IGN : SIG_DFL);
+        const struct kernel_action action = {.handler = handler};
+        (void) call_system(SYS_rt_sigaction, number, address_of(&action), 0, SIGNAL_SET_SIZE, 0, 0);
+    }
 }
 
 static bool is_listen_entry(const char *entry)

@@ -82,8 +82,12 @@ static void append_signal(struct program *program, enum syscall_kind kind, const
 static void append_condition(struct program *program, enum syscall_kind kind, const struct cbp_launch_go *go)
 {
     switch (kind) {
-    case SYSCALL_CLONE: /* with a flag that hides the child from a tracer, or gives it another parent */
-        APPEND(program, ARGUMENT(0), SKIP_IF_BITS(CLONE_UNTRACED | CLONE_PARENT, 1), PASS, STOP);
+    case SYSCALL_CLONE: /* with a flag that hides the child from a tracer, or gives it another parent or mounts */
+        APPEND(program, ARGUMENT(0), SKIP_IF_BITS(CLONE_UNTRACED | CLONE_PARENT | CLONE_NEWNS, 1), PASS,
+               STOP);
+        return;
+    case SYSCALL_UNSHARE: /* a root of the caller's own means what it did, until another call */
+        APPEND(program, ARGUMENT(0), SKIP_IF_BITS(CLONE_NEWNS, 1), PASS, STOP);
         return;
     case SYSCALL_SECCOMP: /* a listener answers before the helper's stop, and could avoid it */
         APPEND(program, ARGUMENT(1), SKIP_IF_BITS(SECCOMP_FILTER_FLAG_NEW_LISTENER, 1), PASS, FAIL(EBUSY));

@@ -54,6 +54,7 @@ static struct process *make_child_process(struct tracer *self, struct task *task
     process->base.creator_tenure = parent->base.tenure;
     process->user_id = parent->user_id;
     process->filter_parts = parent->filter_parts;
+    process->has_our_root = parent->has_our_root;
     process->base.attached = parent->base.attached;
     process->base.image = cbpd_share_image(parent->base.image);
     process->base.standing.is_let_go = parent->base.standing.is_let_go;

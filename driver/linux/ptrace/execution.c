@@ -200,6 +200,8 @@ struct disposition cbpd_handle_execution(struct tracer *self, struct task *task,
     const struct look *found;
     if (entry) {
         cbpd_note_failed_execution(self, task, 0);
+        if (task->process->is_launcher)
+            cbpd_look_at_root(self, task);
         if (!creations_are_wanted(self))
             return go_on(0);
     }

@@ -11,7 +11,7 @@ struct identity_look {
 static enum knowledge look_for_identity(void *block)
 {
     struct identity_look *look = block;
-    return cbpd_read_program_identity(cbpd_living_thread(look->pid), &look->found) ? KNOWN : NOT_KNOWN;
+    return cbpd_read_program_identity(cbpd_living_thread(look->pid), &look->found, NULL) ? KNOWN : NOT_KNOWN;
 }
 
 bool cbpd_files_matter(struct tracer *self)

@@ -25,7 +25,9 @@ static void prepare(struct tracer *self, struct look *look, struct task *task,
 {
     look->kind = entry ? OPERATION_ENTRY : OPERATION_EXECUTION;
     struct reading *reading = &look->reading;
-    reading->place = (struct place){.pid = task->process->base.pid, .tid = task->base.tid};
+    reading->place = (struct place){.pid = task->process->base.pid,
+                                    .tid = task->base.tid,
+                                    .has_our_root = cbpd_has_our_root(self, task->process)};
     reading->user_id = task->process->user_id;
     if (entry) {
         look->entry = *entry;
@@ -35,6 +37,21 @@ static void prepare(struct tracer *self, struct look *look, struct task *task,
     reading->has_registers = cbpd_read_stop_registers(task, &reading->registers);
     reading->has_approved = task->approval.valid;
     reading->approved = task->approval.facts;
+    reading->known = (struct known_file){.path = NULL};
+}
+
+/* A file that was approved at the entry is known again by what the kernel says of it. Not beside the tracer: a file
+ * system that a program serves says anything, and a reader may outlive the image. */
+static void know_approved_file(struct reading *reading, const struct task *task)
+{
+    if (!task->approval.valid || !task->approval.facts.is_direct)
+        return;
+    const struct cbpd_image_file *file = cbpd_executable_of(task->approval.image);
+    reading->known = (struct known_file){.path = file->path,
+                                         .path_size = file->path_size,
+                                         .device = file->device,
+                                         .inode = file->inode,
+                                         .changed_ns = task->approval.facts.changed_ns};
 }
 
 /* Gives the result of a look without memory: nothing was found, so the execution is refused. */
@@ -71,10 +88,14 @@ bool cbpd_look_at_execution(struct tracer *self, struct task *task, const struct
                             const struct look **found)
 {
     static struct look own;
+    static struct known_headers headers;
     *found = &own;
     if (cbpd_anything_may_block())
         return !give_away(self, task, entry, false, found);
     prepare(self, &own, task, entry);
+    own.reading.chain.headers = &headers;
+    if (!entry)
+        know_approved_file(&own.reading, task);
     work(&own.job);
     return true;
 }

@@ -203,6 +203,7 @@ int main(void)
         cbpd_control_refuse(self, errno);
         return EXIT_FAILURE;
     }
+    cbpd_keep_own_descriptors();
     cbpd_prepare_readers();
     cbpd_watch_for_risk();
     cbp_store_u32(&self->helper.channel->driver_process_id, (uint32_t) getpid());

@@ -66,6 +66,12 @@ static bool digest_chain(const struct chain *chain, struct text *scratch, struct
 
 /* ---- At the entry of execve ---- */
 
+/* Gives the file's time of change if a file that is made from now on surely has a later one. */
+static int64_t time_if_settled(const struct chain_file *file)
+{
+    return !file->is_deleted && cbpd_is_settled(file->changed_ns) ? file->changed_ns : 0;
+}
+
 static enum resolution read_call(struct reading *reading, const struct syscall_entry *entry)
 {
     bool is_at = syscall_kind(entry->architecture, entry->number) == SYSCALL_EXECVEAT, is_by_descriptor;
@@ -75,7 +81,7 @@ static enum resolution read_call(struct reading *reading, const struct syscall_e
     struct chain *chain = &reading->chain;
     if (flags & ~EXECVEAT_FLAGS)
         return BOUND_TO_FAIL;
-    if (!cbpd_read_string(&reading->reader.window, reading->place.tid, arguments[0], &reading->path))
+    if (!cbpd_read_path(&reading->reader, reading->place.tid, arguments[0], arguments[1], &reading->path))
         return BOUND_TO_FAIL;
     if (!cbpd_compose_name(&reading->path, fd, &reading->name, &is_by_descriptor))
         return UNKNOWN;
@@ -101,6 +107,7 @@ static enum resolution read_call(struct reading *reading, const struct syscall_e
     reading->arguments_size = reading->reader.list.size > 0 ? (uint32_t) reading->reader.list.size : 1;
     reading->facts.arguments = cbpd_digest_of(reading->composed.bytes, reading->composed.size);
     reading->facts.is_direct = chain->file_count == 1;
+    reading->facts.changed_ns = time_if_settled(&chain->files[0]);
     return digest_chain(chain, &reading->composed, &reading->facts.chain) ? RESOLVED : UNKNOWN;
 }
 
@@ -143,6 +150,9 @@ bool cbpd_read_stop(struct reading *reading)
     begin_reading(reading);
     if (reading->has_registers)
         cbpd_read_new_stack(reading);
+    if (cbpd_find_known_executable(reading->place.tid, &reading->known, &executable) &&
+        is_as_approved(reading, &executable))
+        return true;
     cbpd_find_executable(reading->place.tid, reading->needs_path_only && !reading->has_approved, &executable);
     if (!reading->is_short && reading->has_approved && is_as_approved(reading, &executable))
         return true;

@@ -30,6 +30,7 @@ struct execution_facts {
     struct digest arguments; /* of the list that the program gets */
     struct digest chain;     /* of every file in the chain, and of their names */
     bool is_direct;          /* no script leads to the program */
+    int64_t changed_ns;      /* when the program's file has changed last; 0: it may change unnoticed */
 };
 
 struct stop_registers {
@@ -52,7 +53,8 @@ struct reading {
     struct stop_registers registers;
     bool has_approved;
     struct execution_facts approved; /* by the entry */
-    struct execution_facts facts;    /* at the entry */
+    struct known_file known; /* the file that was approved; without a time, if it cannot be known again */
+    struct execution_facts facts; /* at the entry */
     /* These keep their memory for the next execution. */
     struct text path, name, composed, words;
     struct list_reader reader;

@@ -30,6 +30,8 @@ static struct task *take_kept_creator(struct tracer *self, struct task *task)
 void cbpd_forget_detached(struct tracer *self, struct task *task)
 {
     struct process *process = task->process;
+    if (!process || process->filter_parts != 0)
+        cbpd_note_other_root(self); /* another tracer may let it change a root that it shares */
     if (process && !task->exit_reported && --process->thread_count == 0)
         cbpd_process_ends(self, process);
     cbpd_remove_task(self, task);

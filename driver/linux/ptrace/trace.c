@@ -104,7 +104,15 @@ static struct disposition handle_syscall(struct tracer *self, struct task *task)
     case SYSCALL_EXECVE:
     case SYSCALL_EXECVEAT:
         return cbpd_handle_execution(self, task, &entry);
-    case SYSCALL_CLONE: /* stopped only with CLONE_PARENT, or with what would hide the child */
+    case SYSCALL_CHROOT:
+    case SYSCALL_PIVOT_ROOT:
+    case SYSCALL_UNSHARE: /* stopped only if it asks for mounts */
+    case SYSCALL_SETNS:
+        cbpd_note_other_root(self);
+        return go_on(0);
+    case SYSCALL_CLONE: /* stopped only with CLONE_PARENT or CLONE_NEWNS, or with what would hide the child */
+        if ((entry.arguments[0] & CLONE_NEWNS) != 0)
+            cbpd_note_other_root(self);
         task->asked_for_parent = (entry.arguments[0] & CLONE_PARENT) != 0;
         (void) cbpd_replace_syscall(
             task, &(struct replacement){.argument_count = 1,

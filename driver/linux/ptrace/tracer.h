@@ -32,6 +32,7 @@ struct process {
     uint32_t filter_parts;  /* CBP_LAUNCH_FLAG_: calls that its seccomp filter stops; they need a tracer */
     bool has_dropped;       /* one of its tasks was killed in an operation about which a session was asked */
     uint32_t walk_number;   /* the last walk that was for its descendants */
+    bool has_our_root;      /* it has the helper's root, unless some root may differ; see roots.c */
     bool is_launcher;       /* a root that has not executed its target yet: nothing is told of it */
     uint64_t pid_namespace; /* inode; 0: not read yet, or hidden */
 };
@@ -119,6 +120,7 @@ struct tracer {
     uint32_t let_go_count;   /* tasks of processes that have been let go: each is detached at its next stop */
     uint32_t served_tid;     /* the task whose stop, answer or look is being served; 0: a request is */
     uint32_t filtered_count; /* tasks with the filter: they cannot go on without a tracer */
+    bool roots_may_differ;   /* for ever */
     bool is_attaching;       /* meanwhile no process is let go for want of a rule */
     /* Serves stops, answers and deadlines in the middle of long work. False: the controller has ended. */
     bool (*serve_in_between)(struct tracer *self);
@@ -237,6 +239,13 @@ void cbpd_release_approval(struct tracer *self, struct approval *approval);
 /* Shows the controller how many tasks there are. Call it before anything can tell that a task has come. Call
  * it with the task before anything can tell that it has gone; the counters still have it then. */
 void cbpd_publish_counts(struct tracer *self, const struct task *leaving);
+
+/* ---- roots.c ---- */
+/* At the execve of a launch's target: looks whether its root is the helper's. */
+void cbpd_look_at_root(struct tracer *self, struct task *task);
+/* From now on nobody's root is known to be the helper's. */
+void cbpd_note_other_root(struct tracer *self);
+bool cbpd_has_our_root(const struct tracer *self, const struct process *process);
 
 /* ---- legacies.c: what processes leave behind ---- */
 /* Keeps the process's standing as a legacy: from now on it has another one, or none. */

@@ -115,6 +115,8 @@ struct cbpi_deferral;
  * from. */
 #define CBPI_BLOCK_SIZE (2u * (CBP_EVENT_SIZE_INLINE + 128u))
 
+#define CBPI_EVENT_TYPE_MAX CBP_PROC_EVT_THREAD_HANDLE_OPERATION /* the largest type of an event */
+
 struct cbp_worker {
     struct cbp_session *session;
     struct cbp_worker *next; /* session mutex */
@@ -130,6 +132,8 @@ struct cbp_worker {
     uint32_t item;               /* which one of the delivery */
     uint32_t deferred_mask;      /* items of the delivery that were deferred */
     cbp_event_callback callback; /* its own, for events in block; NULL: the session's */
+    /* In its place for events of one type in block, where not NULL. */
+    cbp_event_callback type_callbacks[CBPI_EVENT_TYPE_MAX + 1];
     struct cbpi_deferral *deferral;
     void *grown; /* memory for a delivery that does not fit into block, or NULL */
     struct cbpi_delivery delivery;

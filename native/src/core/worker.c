@@ -202,10 +202,12 @@ static void prepare_event(struct cbp_worker *worker, uint32_t item, uint64_t seq
 
 static cbp_event_callback callback_for(const struct cbp_worker *worker)
 {
-    bool is_in_block = (const void *) worker->delivery.event == worker->block;
+    const struct cbp_event *event = worker->delivery.event;
     /* The block is larger than the part that the binding was told it may read. */
-    is_in_block = is_in_block && worker->delivery.event->size <= CBP_EVENT_SIZE_INLINE;
-    return worker->callback && is_in_block ? worker->callback : worker->session->callbacks.event;
+    if (!worker->callback || (const void *) event != worker->block || event->size > CBP_EVENT_SIZE_INLINE)
+        return worker->session->callbacks.event;
+    bool has_own = event->type <= CBPI_EVENT_TYPE_MAX && worker->type_callbacks[event->type];
+    return has_own ? worker->type_callbacks[event->type] : worker->callback;
 }
 
 /* Calls the handler for each event and keeps the answers. False in a fork's child, where nothing belongs to
@@ -221,11 +223,10 @@ static bool handle_events(struct cbp_worker *worker)
     delivery->sequence = sequence;
     if (session->recorder)
         delivery->record_id = cbpi_recorder_write_event(session->recorder, delivery);
-    cbp_event_callback callback = callback_for(worker);
 
     for (uint32_t i = 0; i < delivery->count; i++) {
         prepare_event(worker, i, sequence);
-        callback(event);
+        callback_for(worker)(event);
         if (session->generation != cbpi_process_generation())
             return false;
         cbp_store_relaxed_u64(&worker->delivered, cbp_load_relaxed_u64(&worker->delivered) + 1);
@@ -252,17 +253,36 @@ static bool serve(struct cbp_worker *worker)
     return true;
 }
 
+static uint32_t check_bindable(const struct cbp_worker *worker)
+{
+    if (cbpi_thread_worker() != worker || worker->has_run)
+        return cbpi_fail(CBP_ERROR_NO_CALLBACK_ACTIVE,
+                         "only its worker callback can bind a worker, before it runs");
+    return 0;
+}
+
 uint32_t cbp_worker_bind(struct cbp_worker *worker, cbp_event_callback callback, struct cbp_event **event)
 {
     if (!worker || !callback || !event)
         return cbpi_fail(CBP_ERROR_INVALID_PARAMETER,
                          "a worker, a callback and a place for the event are needed");
-    if (cbpi_thread_worker() != worker || worker->has_run)
-        return cbpi_fail(CBP_ERROR_NO_CALLBACK_ACTIVE,
-                         "only its worker callback can bind a worker, before it runs");
+    uint32_t error = check_bindable(worker);
+    if (error != 0)
+        return error;
     worker->callback = callback;
     *event = (struct cbp_event *) (void *) worker->block;
     return 0;
+}
+
+uint32_t cbp_worker_bind_type(struct cbp_worker *worker, uint32_t type, cbp_event_callback callback)
+{
+    if (!worker || !callback || type > CBPI_EVENT_TYPE_MAX)
+        return cbpi_fail(CBP_ERROR_INVALID_PARAMETER,
+                         "a worker, the type of an event and a callback are needed");
+    uint32_t error = check_bindable(worker);
+    if (error == 0)
+        worker->type_callbacks[type] = callback;
+    return error;
 }
 
 void cbp_worker_run(struct cbp_worker *worker)

@@ -125,8 +125,8 @@ static void read_cut_arguments(const struct cbp_machine_exec *record, struct tex
                                struct seen_arguments *seen)
 {
     struct file_identity identity;
-    if (cbpd_read_program_identity(record->record.thread_id, &identity) && identity.inode == record->inode &&
-        read_command_line(record->record.thread_id, list))
+    if (cbpd_read_program_identity(record->record.thread_id, &identity, NULL) &&
+        identity.inode == record->inode && read_command_line(record->record.thread_id, list))
         *seen = (struct seen_arguments){list->bytes, (uint32_t) list->size, true};
 }
 

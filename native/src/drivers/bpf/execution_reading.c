@@ -99,7 +99,7 @@ static bool read_name(struct cbpi_execution_reading *reading, const struct cbp_m
 static bool add_file(struct cbpi_execution_reading *reading, const struct cbp_machine_look *look,
                      const struct cbpi_opened_file *file, const char *given)
 {
-    struct located_file located;
+    struct located_file located = {.changed_ns = 0};
     if (look->path_size == 0 || look->path_size >= sizeof located.path)
         return false;
     located.path_size = look->path_size;

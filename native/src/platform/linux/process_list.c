@@ -1,4 +1,4 @@
-/* Walks over all processes (platform.h), or reads one of them, through /proc. */
+/* Reads processes through /proc, one at a time; process_walk.c goes over all. */
 #define _GNU_SOURCE
 #include "process_list.h"
 
@@ -26,13 +26,19 @@
 /* An id does not come round to another process within this time: the kernel gives out all others first. */
 #define ID_REUSE_NS CBP_NS_PER_MS
 
-struct walk {
-    uint32_t with_arguments;
-    char path[PATH_MAX];
-    char stat[STAT_SIZE_MAX];
-    char *arguments;
-    uint64_t arguments_capacity;
-};
+/* Names a file of a process for calls that get reader->proc, too. */
+static const char *name_of(const struct cbpi_process_reader *reader, char room[PROC_NAME_SIZE], uint32_t id,
+                           const char *rest)
+{
+    const char *name = cbpd_proc_name(room, id, rest);
+    return reader->proc == AT_FDCWD ? name : name + sizeof "/proc/" - 1;
+}
+
+static int open_file(const struct cbpi_process_reader *reader, uint32_t id, const char *rest)
+{
+    char room[PROC_NAME_SIZE];
+    return openat(reader->proc, name_of(reader, room, id, rest), O_RDONLY | O_CLOEXEC);
+}
 
 /* Says what an errno means for one process: CBP_ERROR_NOT_FOUND if it has gone, 0 if this caller may not see
  * it, or why the walk has to end. */
@@ -51,44 +57,45 @@ static uint32_t judge(int error)
 }
 
 /* Reads the arguments that a living thread shows: they are empty in the folder of one that has ended. */
-static uint32_t read_arguments(struct walk *walk, struct cbpi_process_facts *facts, uint32_t thread_id)
+static uint32_t read_arguments(struct cbpi_process_reader *reader, struct cbpi_process_facts *facts,
+                               uint32_t thread_id)
 {
     size_t size = 0;
     ssize_t got = 0;
-    char name[ID_SIZE_MAX + 16u] = "cmdline";
+    char rest[ID_SIZE_MAX + 16u] = "/cmdline";
     if (thread_id != facts->process_id)
-        snprintf(name, sizeof name, "task/%u/cmdline", (unsigned) thread_id);
-    int fd = cbpd_open_proc(facts->process_id, name, O_RDONLY);
+        snprintf(rest, sizeof rest, "/task/%u/cmdline", (unsigned) thread_id);
+    int fd = open_file(reader, facts->process_id, rest);
     if (fd < 0)
         return judge(errno);
     uint32_t error = 0;
     do {
         /* There is room for a NUL behind them, too. */
-        char *arguments = cbpi_grow(walk->arguments, 1, size + ARGUMENTS_STEP, &walk->arguments_capacity);
+        char *arguments = cbpi_grow(reader->arguments, 1, size + ARGUMENTS_STEP, &reader->arguments_capacity);
         if (arguments) {
-            walk->arguments = arguments;
-            got = read(fd, arguments + size, walk->arguments_capacity - size - 1);
+            reader->arguments = arguments;
+            got = read(fd, arguments + size, reader->arguments_capacity - size - 1);
         }
         if (!arguments || got < 0)
             error = judge(arguments ? errno : ENOMEM);
         else
             size += (size_t) got;
-    } while (error == 0 && got > 0 && size + 1 == walk->arguments_capacity);
+    } while (error == 0 && got > 0 && size + 1 == reader->arguments_capacity);
     close(fd);
     /* A program that has written over its arguments need not have left a NUL at the end. */
-    if (size > 0 && walk->arguments[size - 1] != '\0')
-        walk->arguments[size++] = '\0';
-    facts->arguments = walk->arguments;
+    if (size > 0 && reader->arguments[size - 1] != '\0')
+        reader->arguments[size++] = '\0';
+    facts->arguments = reader->arguments;
     facts->arguments_size = size;
     return error;
 }
 
 /* The folder belongs to the user whose rights the process has, in any case (Linux: task_dump_owner()). */
-static void read_user(struct cbpi_process_facts *facts)
+static void read_user(const struct cbpi_process_reader *reader, struct cbpi_process_facts *facts)
 {
     char room[PROC_NAME_SIZE];
     struct stat folder;
-    if (stat(cbpd_proc_name(room, facts->process_id, ""), &folder) == 0)
+    if (fstatat(reader->proc, name_of(reader, room, facts->process_id, ""), &folder, 0) == 0)
         facts->user_id = folder.st_uid;
 }
 
@@ -116,11 +123,19 @@ static bool has_other_thread(uint32_t process_id)
 }
 
 /* Reads the file. facts->name points into the line. */
-static uint32_t read_stat(char line[STAT_SIZE_MAX], struct cbpi_process_facts *facts, uint32_t *flags)
+static uint32_t read_stat(const struct cbpi_process_reader *reader, char line[STAT_SIZE_MAX],
+                          struct cbpi_process_facts *facts, uint32_t *flags)
 {
     struct stat_facts stat;
-    if (!cbpd_read_stat_file(facts->process_id, "stat", line, &stat))
+    int fd = open_file(reader, facts->process_id, "/stat");
+    if (fd < 0)
         return judge(errno);
+    ssize_t size = read(fd, line, STAT_SIZE_MAX - 1);
+    int error = size < 0 ? errno : ESRCH;
+    close(fd);
+    line[size > 0 ? size : 0] = '\0';
+    if (!cbpd_parse_stat(line, &stat))
+        return judge(error);
     facts->name = stat.name;
     facts->name_size = stat.name_size;
     facts->parent_process_id = stat.parent_pid;
@@ -133,34 +148,50 @@ static uint32_t read_stat(char line[STAT_SIZE_MAX], struct cbpi_process_facts *f
     return 0;
 }
 
-static uint32_t read_program(struct walk *walk, struct cbpi_process_facts *facts)
+/* Reads the path of the executable into reader->path, and gives its size; 0: the system does not tell it.
+ * *thread_id is a thread that shows what belongs to the process. */
+static size_t read_path(struct cbpi_process_reader *reader, uint32_t process_id, uint32_t *thread_id,
+                        bool *is_gone)
+{
+    char room[PROC_NAME_SIZE];
+    const char *link = name_of(reader, room, process_id, "/exe");
+    ssize_t size = readlinkat(reader->proc, link, reader->path, sizeof reader->path);
+    *thread_id = process_id;
+    *is_gone = false;
+    if (size < 0 && errno == EACCES)
+        return 0;
+    /* Most paths are whole, and of a file that is there: "PATH (deleted)" is not. */
+    if (size > 0 && (size_t) size < sizeof reader->path && reader->path[size - 1] != ')')
+        return (size_t) size;
+    return cbpd_read_program_path(process_id, reader->path, sizeof reader->path, thread_id, is_gone);
+}
+
+static uint32_t read_program(struct cbpi_process_reader *reader, struct cbpi_process_facts *facts)
 {
     uint32_t thread_id;
     bool is_gone;
-    size_t size =
-        cbpd_read_program_path(facts->process_id, walk->path, sizeof walk->path, &thread_id, &is_gone);
+    size_t size = read_path(reader, facts->process_id, &thread_id, &is_gone);
     if (size > 0) { /* else the name in stat stands for it */
-        facts->name = walk->path;
+        facts->name = reader->path;
         facts->name_size = size;
         facts->flags &= ~(uint32_t) CBP_SNAPSHOT_FLAG_SHORT_NAME;
     }
     if (is_gone)
         facts->flags |= CBP_SNAPSHOT_FLAG_IMAGE_DELETED;
-    return walk->with_arguments ? read_arguments(walk, facts, thread_id) : 0;
+    return reader->with_arguments ? read_arguments(reader, facts, thread_id) : 0;
 }
 
-static uint32_t read_files(struct walk *walk, struct cbpi_process_facts *facts)
+static uint32_t read_files(struct cbpi_process_reader *reader, struct cbpi_process_facts *facts)
 {
     uint32_t flags = 0;
-    uint32_t error = read_stat(walk->stat, facts, &flags);
-    read_user(facts);
+    uint32_t error = read_stat(reader, reader->stat, facts, &flags);
+    read_user(reader, facts);
     if (error != 0 || (flags & FLAG_KERNEL_THREAD) != 0)
         return error; /* a kernel thread has neither executable nor arguments */
-    return read_program(walk, facts);
+    return read_program(reader, facts);
 }
 
-/* Reads a process as one: if its id belongs to another one by the end, it is read again. */
-static uint32_t read_process(struct walk *walk, struct cbpi_process_facts *facts)
+uint32_t cbpi_process_read(struct cbpi_process_reader *reader, struct cbpi_process_facts *facts)
 {
     for (;;) {
         struct cbpi_process_facts again = {.process_id = facts->process_id};
@@ -168,71 +199,30 @@ static uint32_t read_process(struct walk *walk, struct cbpi_process_facts *facts
         uint32_t flags;
         uint64_t begin_ns = cbpi_now_ns();
         *facts = (struct cbpi_process_facts){.process_id = facts->process_id, .name = "", .arguments = ""};
-        uint32_t error = read_files(walk, facts);
+        uint32_t error = read_files(reader, facts);
         if (error != 0 || cbpi_now_ns() - begin_ns < ID_REUSE_NS)
             return error;
-        error = read_stat(line, &again, &flags);
+        error = read_stat(reader, line, &again, &flags);
         if (error != 0 || again.start_time == facts->start_time)
             return error;
     }
 }
 
-static bool is_process_id(const char *name)
-{
-    return name[0] >= '1' && name[0] <= '9' && strlen(name) < ID_SIZE_MAX;
-}
-
-static uint32_t visit_process(struct walk *walk, uint32_t process_id, cbpi_process_visitor *visit,
-                              void *context)
-{
-    struct cbpi_process_facts facts = {.process_id = process_id};
-    uint32_t error = read_process(walk, &facts);
-    if (error == CBP_ERROR_NOT_FOUND)
-        return 0;
-    return error ? error : visit(context, &facts);
-}
-
 uint32_t cbpi_process_visit(uint32_t process_id, uint32_t with_arguments, cbpi_process_visitor *visit,
                             void *context)
 {
-    struct walk *walk = calloc(1, sizeof *walk);
-    if (!walk)
+    struct cbpi_process_facts facts = {.process_id = process_id};
+    struct cbpi_process_reader *reader = calloc(1, sizeof *reader);
+    if (!reader)
         return cbpi_fail_os(ENOMEM, "cannot list the processes");
-    walk->with_arguments = with_arguments;
-    uint32_t error = visit_process(walk, process_id, visit, context);
-    free(walk->arguments);
-    free(walk);
-    return error;
-}
-
-uint32_t cbpi_processes_visit(uint32_t with_arguments, cbpi_process_visitor *visit, void *context)
-{
-    uint32_t error = 0;
-    const char *obstacle = cbpd_proc_obstacle();
-    if (obstacle)
-        return cbpi_fail(CBP_ERROR_GEN_FAILURE, "cannot list the processes: %s", obstacle);
-    struct walk *walk = calloc(1, sizeof *walk);
-    DIR *proc = walk ? opendir("/proc") : NULL;
-    if (!proc) {
-        error = cbpi_fail_os(walk ? errno : ENOMEM, "cannot list the processes");
-        goto cleanup;
-    }
-    walk->with_arguments = with_arguments;
-    const struct dirent *entry;
-    errno = 0;
-    while (error == 0 && (entry = readdir(proc))) {
-        if (is_process_id(entry->d_name))
-            error = visit_process(walk, (uint32_t) strtoul(entry->d_name, NULL, 10), visit, context);
-        errno = 0;
-    }
-    if (error == 0 && errno != 0)
-        error = cbpi_fail_os(errno, "cannot list the processes");
-
-cleanup:
-    if (proc)
-        closedir(proc);
-    if (walk)
-        free(walk->arguments);
-    free(walk);
+    reader->proc = AT_FDCWD;
+    reader->with_arguments = with_arguments;
+    uint32_t error = cbpi_process_read(reader, &facts);
+    if (error == 0)
+        error = visit(context, &facts);
+    else if (error == CBP_ERROR_NOT_FOUND)
+        error = 0;
+    free(reader->arguments);
+    free(reader);
     return error;
 }

@@ -1,0 +1,59 @@
+"""The command as a child of this process, with all that this process has: a start without subprocess, whose
+import takes as long as the rest of it. Not on Windows.
+
+Knows neither options nor output."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from ctypes import byref, c_char_p, c_int, c_void_p
+
+from .._api.launching import SIGKILL, launch_through
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .._api.process import CBProcess
+
+
+class NoChild(Exception):
+    """No process could be made, or it could not become the launcher."""
+
+
+class Child:
+    """The command, which runs when the object is there. It has what is needed of a subprocess.Popen."""
+
+    def __init__(self, process: CBProcess, arguments: list[str], words: str) -> None:
+        """words: for the launcher. OSError as Popen raises it for the command, and NoChild."""
+        self.pid = 0
+        self.returncode: int | None = None
+        session = process._launching()
+        launch_through(self._start, self, session, arguments, arguments[0], None, True, words)
+
+    def _start(self, program: str, arguments: list[Any], descriptor: int) -> None:
+        # Nothing else in this process makes a child that could inherit it.
+        os.set_inheritable(descriptor, True)
+        library = ctypes.CDLL(None)
+        line = (c_char_p * (len(arguments) + 1))(*map(os.fsencode, arguments))
+        # os.environ may be another environment: entries that are there twice, or no NAME=VALUE.
+        environment = c_void_p.in_dll(library, "environ")
+        number = c_int()
+        if library.posix_spawn(byref(number), os.fsencode(program), None, None, line, environment):
+            raise NoChild
+        self.pid = number.value
+
+    def kill(self) -> None:
+        if self.returncode is None:
+            os.kill(self.pid, SIGKILL)
+
+    def wait(self) -> int:
+        """Waits for its end. Gives its exit status, or the negative number of the signal that ended it."""
+        if self.returncode is None:
+            try:
+                self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            except ChildProcessError:
+                # Popen says so, too, where the ends of children are ignored.
+                self.returncode = 0
+        return self.returncode
