@@ -52,7 +52,7 @@ def test_no_process_is_left() -> None:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="takes a user that nothing else runs as, which only root can be")
 def test_every_number_of_processes_that_is_too_small() -> None:
-    """The limit strikes in turn the helper, its threads, the dispatcher, the worker, the program: 11 tasks."""
+    """The limit strikes in turn the helper, its threads, dispatcher, worker and program: eleven tasks."""
     outcomes = [run_limited("RLIMIT_NPROC", limit, fresh_user()) for limit in range(1, 12)]
     failures = [outcome for outcome in outcomes if outcome != ALL_WELL]
     for outcome in failures:
