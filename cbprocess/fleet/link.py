@@ -19,7 +19,7 @@ from .needs import need
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
     from types import TracebackType
     from typing import Any
 
@@ -57,6 +57,19 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
         for task in done:
             if not task.cancelled():
                 task.exception()
+
+
+async def limited(work: Coroutine[Any, Any, Any], seconds: float) -> Any:
+    """As wait_for(). Where this is cancelled in the moment in which the work fails, nobody is told of that
+    failure, which would else be printed with its way through the program."""
+    task = asyncio.get_running_loop().create_task(work)
+    task.add_done_callback(_heard)
+    return await asyncio.wait_for(task, seconds)
+
+
+def _heard(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 @dataclass(frozen=True)
@@ -274,7 +287,7 @@ class Link:
         """A connected client of this server, or None."""
         client = client_class(self._access.is_encrypted)()
         try:
-            await asyncio.wait_for(self._begin(client, server, keywords), CONNECT_LIMIT_S)
+            await limited(self._begin(client, server, keywords), CONNECT_LIMIT_S)
         except asyncio.CancelledError:
             await _close(client)
             raise

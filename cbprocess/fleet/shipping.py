@@ -19,7 +19,7 @@ from ..sinks import Later
 from ..sinks.shipping import END_LIMIT_S, Shipper
 from . import names
 from .cutting import fitting
-from .link import Trouble, end
+from .link import Trouble, end, limited
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class StreamPublisher:
                 subject, data, timeout=self._ack_limit, stream=self._stream, headers=dict(headers)
             )
             # nats-py's own limit does not hold where the connection ends while it sends: it waits for ever.
-            found = await asyncio.wait_for(sending, self._ack_limit + SEND_LIMIT_S)
+            found = await limited(sending, self._ack_limit + SEND_LIMIT_S)
         except asyncio.TimeoutError:
             # Why there was no answer, a missing permission for example, comes by another way.
             raise asyncio.TimeoutError(self._link.trouble.recent() or "the server does not answer") from None

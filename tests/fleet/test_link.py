@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
 import socket
 import time
@@ -13,7 +14,7 @@ from fleet.servers import Server, collected, session, ship_all, whole
 
 from cbprocess import CBProcessError
 from cbprocess.fleet.keys import new_user, write_secret
-from cbprocess.fleet.link import Access, Link, backoff, end, shown_servers
+from cbprocess.fleet.link import Access, Link, backoff, end, limited, shown_servers
 
 EXTRA = ("nats", "nkeys")
 needs_extra = pytest.mark.skipif(
@@ -96,6 +97,37 @@ def test_a_cancellation_that_gets_lost_is_followed_by_another() -> None:
         assert all(task.done() for task in tasks)
 
     asyncio.run(main())
+
+
+def test_a_failure_that_nobody_waits_for_any_more_is_not_printed() -> None:
+    """An agent that ended while it connected printed where in the program the server was not there."""
+    said: list[dict[str, object]] = []
+
+    async def failing() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise OSError("no server") from None
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: said.append(context))
+        task = asyncio.ensure_future(limited(failing(), 30))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        del task
+        gc.collect()
+        with pytest.raises(asyncio.TimeoutError):
+            await limited(asyncio.sleep(60), 0.05)
+        with pytest.raises(OSError, match="no server"):
+            await limited(failed(), 5)
+
+    async def failed() -> None:
+        raise OSError("no server")
+
+    asyncio.run(main())
+    gc.collect()
+    assert said == []
 
 
 @needs_extra
