@@ -1,6 +1,6 @@
 """Measures cbprocess and its peers, and prints one table with the targets.
 
-    python bench/run.py [--quick] [--only H1,H2,H2e,H3,H4,H5,H6,H7,H8,H9,H10,H11,H12,H13,H15,H16,SIZE,GATE]
+    python bench/run.py [--quick] [--only LIST]    (LIST: such as H2,H2e; some of H1 to H16, SIZE, GATE)
 
 Run it with the Python that cbprocess is installed in; it needs a C compiler, and uses strace, python-ptrace,
 psutil, bpftrace and forkstat where they are installed. Without --only it measures H1, H4, H9 and the gate
@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import awaited
 import binding
+import builds
 import commands
 import footprint
 import machine
@@ -36,8 +37,8 @@ MACHINE = ("H1", "H4", "H9", "GATE")  # of the bpf driver: as root, where it can
 # Those that this process may use, before it keeps to one.
 CPUS = os.sched_getaffinity(0)
 MEASUREMENTS = (
-    *("H1", "H2", "H2e", "H3", "H4", "H5", "H6", "H7", "H8", "H9", "H10", "H11", "H12", "H13", "H15"),
-    *("H16", "SIZE", "GATE"),
+    *("H1", "H2", "H2e", "H3", "H4", "H5", "H6", "H7", "H8", "H9", "H10", "H11", "H12", "H13", "H14"),
+    *("H15", "H16", "SIZE", "GATE"),
 )
 
 
@@ -53,10 +54,11 @@ class Effort(NamedTuple):
     crowd_count: int
     change_count: int
     living_count: int
+    build_repetitions: int
 
 
-FULL = Effort(1000, 2000, 100, 100_000, 9, 21, 5000, 21, 20_000)
-QUICK = Effort(200, 400, 30, 20_000, 3, 5, 300, 5, 300)
+FULL = Effort(1000, 2000, 100, 100_000, 9, 21, 5000, 21, 20_000, 7)
+QUICK = Effort(200, 400, 30, 20_000, 3, 5, 300, 5, 300, 1)
 
 
 def parse_selection(text: str) -> set[str]:
@@ -78,7 +80,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         type=parse_selection,
-        default=set(MEASUREMENTS) - (set(MACHINE) if machine.obstacle() else set()),
+        default=set(MEASUREMENTS) - (set(MACHINE) if machine.obstacle() else set()) - builds.lacking(),
         metavar="LIST",
         help=f"some of {','.join(MEASUREMENTS)}",
     )
@@ -110,6 +112,8 @@ def measure(selected: set[str], effort: Effort, folder: Path) -> list[Row]:
         rows += spooled.spooled_rows(folder, effort.spawn_count, effort.repetitions, CPUS)
     if "H8" in selected:
         rows += startup.startup_rows(effort.startup_repetitions)
+    if "H14" in selected:
+        rows += builds.build_rows(folder, effort.build_repetitions, CPUS)
     if "H15" in selected:
         rows += commands.command_rows(effort.startup_repetitions, CPUS)
     if selected & set(MACHINE):
