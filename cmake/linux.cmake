@@ -61,7 +61,7 @@ function(add_bare_program name)
 endfunction()
 set_target_properties(bare PROPERTIES POSITION_INDEPENDENT_CODE OFF)
 
-# Of the facts such a program uses only the table of system calls, which is a header.
+# Of the facts such a program uses headers alone: system calls, and what one of them gives.
 add_library(bare_facts INTERFACE)
 target_include_directories(bare_facts INTERFACE driver/linux/facts)
 target_link_libraries(bare_facts INTERFACE bare)

@@ -13,6 +13,7 @@
 
 #include "bare_system.h"
 #include "cbp_message.h"
+#include "folder_entry.h"
 
 /* These numbers of the kernel's interface are younger than the headers of some builds. */
 enum { CREATE_RULESET = 444, ADD_RULE = 445, RESTRICT_SELF = 446, RULE_PATH_BENEATH = 1, SCOPE_SIGNAL = 2 };
@@ -31,15 +32,6 @@ struct ruleset_attributes {
 struct __attribute__((packed)) path_rule {
     uint64_t allowed_access;
     int32_t parent;
-};
-
-/* getdents64 gives this for each name. */
-struct folder_entry {
-    uint64_t inode;
-    int64_t offset;
-    unsigned short size;
-    unsigned char type;
-    char name[];
 };
 
 static void close_file(long fd)

@@ -4,13 +4,13 @@
 #define _GNU_SOURCE
 #include "cbp_atomic.h"
 #include "errors.h"
+#include "folder_entry.h"
 #include "memory.h"
 #include "new_syscalls.h"
 #include "os_error.h"
 #include "proc_state.h"
 #include "process_list.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -219,15 +219,15 @@ static bool add_place(struct crew *crew, uint32_t process_id)
 /* Small reads of the folder let the others begin soon. */
 static uint32_t list_processes(struct crew *crew, int proc)
 {
-    _Alignas(struct dirent64) char entries[LIST_SIZE];
+    _Alignas(struct folder_entry) char entries[LIST_SIZE];
     long size;
     while ((size = syscall(SYS_getdents64, proc, entries, sizeof entries)) > 0)
         for (const char *at = entries; at < entries + size;) {
-            const struct dirent64 *entry = (const void *) at;
-            bool is_process = entry->d_name[0] >= '1' && entry->d_name[0] <= '9';
-            if (is_process && !add_place(crew, (uint32_t) strtoul(entry->d_name, NULL, 10)))
+            const struct folder_entry *entry = (const void *) at;
+            bool is_process = entry->name[0] >= '1' && entry->name[0] <= '9';
+            if (is_process && !add_place(crew, (uint32_t) strtoul(entry->name, NULL, 10)))
                 return cbpi_fail_os(ENOMEM, "cannot list the processes");
-            at += entry->d_reclen;
+            at += entry->size;
         }
     hand_over(crew);
     return size < 0 ? cbpi_fail_os(errno, "cannot list the processes") : 0;
